@@ -1,0 +1,153 @@
+"""Azure's clouds: where their ARM is, which audience it wants, and which hosts may see a token."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from ipaddress import ip_address
+from urllib.parse import SplitResult, urlsplit
+
+import attrs
+
+from aiomsi._errors import ConfigurationError
+
+RESOURCE_MANAGER_VARIABLE = "AIOMSI_RESOURCE_MANAGER"
+"""Names another ARM endpoint, on loopback only: for tests and the command line."""
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether the host, a name or an address, is this machine's loopback."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _split(url: str) -> SplitResult | None:
+    """Take a URL apart; None if it has no host, or no port that could be one."""
+    try:
+        parts = urlsplit(url)
+        return parts if parts.hostname and parts.port != 0 else None
+    except ValueError:
+        return None
+
+
+def split_endpoint(url: str, what: str) -> SplitResult:
+    """Take an endpoint's URL apart.
+
+    Raises:
+        ConfigurationError: it is not `https://host[:port]`; plain http is accepted for loopback.
+
+    """
+    parts = _split(url)
+    if parts is None or parts.username is not None or parts.path.strip("/") or parts.query or parts.fragment:
+        msg = f"{what} must look like 'https://host' and is {url!r}"
+        raise ConfigurationError(msg)
+    if parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.hostname or "")):
+        return parts
+    msg = f"{what} must be https (plain http is for loopback only) and is {url!r}"
+    raise ConfigurationError(msg)
+
+
+def _without_slash(url: str) -> str:
+    return url.rstrip("/")
+
+
+@attrs.frozen
+class Cloud:
+    """One Azure cloud, as seen by a client of Azure Resource Manager.
+
+    Attributes:
+        name: as Azure calls it, for example ``"AzureCloud"``.
+        resource_manager: ARM's endpoint, ``https://host`` (or ``http://`` on loopback).
+        audience: the resource that tokens for this ARM are asked for, with its trailing slash.
+
+    Source: https://learn.microsoft.com/azure/azure-government/compare-azure-government-global-azure,
+    https://docs.azure.cn/articles/guidance/developerdifferences
+
+    Raises:
+        ConfigurationError: the endpoint is not https and not on loopback, or it has a path; or the audience is empty.
+
+    """
+
+    name: str
+    resource_manager: str = attrs.field(converter=_without_slash)
+    audience: str
+    _endpoint: SplitResult = attrs.field(init=False, repr=False, eq=False)
+
+    @_endpoint.default
+    def _validated(self) -> SplitResult:
+        if not self.audience:
+            msg = "A cloud's audience is empty"
+            raise ConfigurationError(msg)
+        return split_endpoint(self.resource_manager, "A cloud's resource_manager")
+
+    def is_resource_manager(self, url: str) -> bool:
+        """Tell whether a token for this cloud may be sent to the URL.
+
+        That is ARM's own host and its regional ones (``<region>.management.azure.com``), over the same scheme and port.
+        """
+        parts, own = _split(url), self._endpoint
+        if parts is None or parts.username is not None or parts.scheme != own.scheme or _port(parts) != _port(own):
+            return False
+        region, _, rest = (parts.hostname or "").partition(".")
+        return parts.hostname == own.hostname or (rest == own.hostname and region.isascii() and region.isalnum())
+
+
+def _port(parts: SplitResult) -> int:
+    return parts.port or (443 if parts.scheme == "https" else 80)
+
+
+PUBLIC = Cloud("AzureCloud", "https://management.azure.com", "https://management.azure.com/")
+US_GOVERNMENT = Cloud("AzureUSGovernment", "https://management.usgovcloudapi.net", "https://management.usgovcloudapi.net/")
+CHINA = Cloud("AzureChinaCloud", "https://management.chinacloudapi.cn", "https://management.chinacloudapi.cn/")
+
+# Entra matches a v1 resource to the letter, and these are registered with the slash.
+_ARM_AUDIENCES = {
+    audience.rstrip("/"): audience
+    for audience in (
+        PUBLIC.audience,
+        US_GOVERNMENT.audience,
+        CHINA.audience,
+        "https://management.core.windows.net/",
+        "https://management.core.usgovcloudapi.net/",
+        "https://management.core.chinacloudapi.cn/",
+    )
+}
+
+
+def resource_of(scope: object) -> str:
+    """Turn a scope into the resource that goes on the wire.
+
+    A literal trailing ``/.default`` is taken off. ARM's audiences in the known clouds go out with their slash, however they
+    were written; every other resource stays byte for byte.
+
+    Raises:
+        ConfigurationError: the scope names nothing.
+
+    """
+    if not isinstance(scope, str):
+        msg = f"a scope is a string such as 'https://management.azure.com/.default', not {type(scope).__name__}"
+        raise ConfigurationError(msg)
+    resource = scope.removesuffix("/.default")
+    if not resource.strip():
+        msg = f"the scope {scope!r} names no resource; for ARM it is 'https://management.azure.com/.default'"
+        raise ConfigurationError(msg)
+    return _ARM_AUDIENCES.get(resource.removesuffix("/"), resource)
+
+
+def cloud_from(cloud: Cloud, environment: Mapping[str, str]) -> Cloud:
+    """Put the endpoint that the environment names, if it names one, in place of the cloud's own.
+
+    Raises:
+        ConfigurationError: the variable names a host that is not loopback.
+
+    """
+    url = environment.get(RESOURCE_MANAGER_VARIABLE)
+    if not url:
+        return cloud
+    if not is_loopback(split_endpoint(url, RESOURCE_MANAGER_VARIABLE).hostname or ""):
+        msg = f"{RESOURCE_MANAGER_VARIABLE} is for an embedded ARM on loopback and is {url!r}"
+        raise ConfigurationError(msg, help="For another real cloud pass cloud=aiomsi.Cloud(...)")
+    return attrs.evolve(cloud, resource_manager=url)

@@ -1,0 +1,181 @@
+"""The credential: hosts, the single flight and HTTP put together, in the form that Azure SDK clients expect."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Hashable, Mapping
+from types import TracebackType
+from typing import Any, NoReturn, Self
+
+from aiomsi._clock import SYSTEM_CLOCK, Clock
+from aiomsi._clouds import PUBLIC, resource_of
+from aiomsi._errors import ConfigurationError
+from aiomsi._fetch import TokenFetch
+from aiomsi._flight import Fetch
+from aiomsi._policy import DEFAULT_POLICY, Policy
+from aiomsi._slot import SHARED, Slot, SlotStats
+from aiomsi._token import AccessToken
+from aiomsi.hosts import Identity, host_from
+
+
+class ManagedIdentityCredential:
+    """Tokens of this Azure host's managed identity, for any number of concurrent callers at the price of one fetch.
+
+    Works as a credential for any async Azure SDK client. All credentials of one process that ask the same host for the same
+    identity share one token and one fetch, in whatever event loop or thread they are used. A token past its refresh point is
+    served at once and renewed in the background; a token that is still good is never given up because its renewal fails.
+
+    Making one does no network I/O and needs no event loop. Closing one gives up its interest in a fetch under way; it may be
+    used again afterwards.
+
+    Args:
+        client_id, object_id, resource_id: which user-assigned identity; at most one. Without any, the system-assigned one.
+        share: False gives this credential tokens and fetches of its own.
+        policy: when tokens are refreshed, and how long anything may take.
+        clock: where time comes from; for tests.
+
+    Raises:
+        ConfigurationError: more than one id, a malformed id, or a host that is not served.
+
+    Source: https://learn.microsoft.com/entra/identity/managed-identities-azure-resources/how-to-use-vm-token
+
+    """
+
+    def __init__(
+        self,
+        *,
+        client_id: str | None = None,
+        object_id: str | None = None,
+        resource_id: str | None = None,
+        share: bool = True,
+        policy: Policy = DEFAULT_POLICY,
+        clock: Clock | None = None,
+    ) -> None:
+        self._identity = Identity.of(client_id, object_id, resource_id)
+        self._host = host_from(os.environ, self._identity)
+        self._policy = policy
+        self._clock = SYSTEM_CLOCK if clock is None else clock
+        self._wall, self._monotonic = self._clock.wall, self._clock.monotonic
+        self._share = share
+        self._table: dict[Hashable, Slot] = SHARED if share else {}
+        self._by_scope: dict[str, Slot] = {}
+        self._fetches: dict[Slot, Fetch] = {}
+
+    async def get_token(
+        self,
+        *scopes: str,
+        claims: str | None = None,
+        tenant_id: str | None = None,  # noqa: ARG002 (part of the protocol; a managed identity lives in one tenant)
+        enable_cae: bool = False,  # noqa: ARG002 (part of the protocol)
+        **_options: Any,
+    ) -> AccessToken:
+        """Give a token for one scope, for example ``"https://management.azure.com/.default"``.
+
+        Args:
+            scopes: exactly one scope or resource.
+            claims: from a claims challenge: the token that is held now is not given back.
+            tenant_id, enable_cae: accepted and without effect.
+
+        Raises:
+            ConfigurationError: not exactly one scope.
+            CredentialError: there is no usable token. Every caller gets an exception of its own.
+
+        """
+        if claims is None and len(scopes) == 1:
+            try:
+                slot = self._by_scope.get(scopes[0])
+            except TypeError:
+                _not_one_scope(scopes)
+            if slot is not None:
+                token = slot.token
+                if token is not None and token.is_fresh(self._wall(), self._monotonic()):
+                    return token
+        return await self._obtain(scopes, claims)
+
+    async def get_token_info(self, *scopes: str, options: Mapping[str, Any] | None = None) -> AccessToken:
+        """Give the same as `get_token`; `options` may hold ``claims``."""
+        return await self.get_token(*scopes, claims=None if options is None else options.get("claims"))
+
+    async def warm_up(self, *resources: str) -> None:
+        """Fetch the tokens of these resources (default: the public cloud's ARM) ahead of need: at start-up, or before a fork.
+
+        Raises:
+            CredentialError: as `get_token`.
+
+        """
+        for resource in resources or (PUBLIC.audience,):
+            await self.get_token(resource)
+
+    def reject(self, token: str | AccessToken) -> bool:
+        """Say that a service did not accept this token; the next caller gets another one. Tells whether that was news.
+
+        A token that has been replaced already is left alone, and so is one that the host has just handed out again.
+        """
+        secret = token.token if isinstance(token, AccessToken) else token
+        return sum(slot.reject(secret) for slot in self._own_slots()) > 0
+
+    def forget(self) -> None:
+        """Drop every token and failure held for this identity, also for other credentials that share them."""
+        for slot in self._own_slots():
+            slot.forget()
+
+    def stats(self) -> dict[str, SlotStats]:
+        """Give counts and state for each resource that this credential was asked for."""
+        return {resource_of(scope): slot.stats() for scope, slot in self._by_scope.items()}
+
+    async def close(self) -> None:
+        """Give up this credential's interest. Its waiting callers are told; the token stays for others and for later."""
+        slots = set(self._by_scope.values())
+        self._by_scope.clear()
+        for slot in slots:
+            await slot.release(self)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def __repr__(self) -> str:
+        identity = "system-assigned" if self._identity.kind is None else f"{self._identity.kind}={self._identity.value}"
+        states = "".join(f", {resource}: {stats.state}" for resource, stats in self.stats().items())
+        return f"<{type(self).__name__} {self._host.kind}, {identity}{states}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        arguments: dict[str, Any] = {"share": self._share, "policy": self._policy}
+        if self._identity.kind is not None:
+            arguments[self._identity.kind] = self._identity.value
+        if self._clock is not SYSTEM_CLOCK:
+            arguments["clock"] = self._clock
+        return functools.partial(type(self), **arguments), ()
+
+    async def _obtain(self, scopes: tuple[str, ...], claims: str | None) -> AccessToken:
+        slot = self._slot(scopes)
+        return await slot.obtain(self, self._fetches[slot], claims)
+
+    def _slot(self, scopes: tuple[str, ...]) -> Slot:
+        if len(scopes) != 1:
+            _not_one_scope(scopes)
+        slot = self._by_scope.get(scopes[0])
+        if slot is None:
+            resource = resource_of(scopes[0])
+            key = (self._host.key, resource, self._policy, self._clock)
+            slot = self._table.get(key)
+            if slot is None:
+                # Two threads may get here at once: one of the two new slots wins, and the other was never used.
+                slot = self._table.setdefault(key, Slot(f"{self._host.kind} {resource}", self._clock, self._policy))
+            slot.use(self)
+            self._fetches[slot] = TokenFetch(self._host, resource, self._policy, self._clock)
+            self._by_scope[scopes[0]] = slot
+        return slot
+
+    def _own_slots(self) -> list[Slot]:
+        return [slot for key, slot in list(self._table.items()) if isinstance(key, tuple) and key[0] == self._host.key]
+
+
+def _not_one_scope(scopes: tuple[object, ...]) -> NoReturn:
+    msg = f"get_token takes exactly one scope, as a string, and got {scopes!r}"
+    raise ConfigurationError(msg, help="For ARM it is 'https://management.azure.com/.default'")

@@ -1,0 +1,224 @@
+"""Everything that this package raises, split by what the caller should do.
+
+::
+
+    AiomsiError
+    ├── ConfigurationError (ValueError)     the call or the environment is wrong: nothing was sent, fix it
+    │   └── ForeignHostError                a token would have gone to a host that is not the cloud's ARM
+    ├── UsageError (RuntimeError)           right call, wrong moment: another loop, a closed session, a call from inside itself
+    ├── CredentialError                     there is no token
+    │   ├── HostUnreachableError            nothing answered: probably no Azure host, or a blocked route
+    │   ├── TokenRefusedError               the token endpoint said no: fix the identity or the resource
+    │   ├── TokenUnavailableError           a passing failure: try again after `retry_after` seconds
+    │   └── CredentialClosedError           the credential was closed while this call waited
+    ├── ArmConnectionError                  ARM gave no answer: the request may or may not have arrived
+    └── ArmError                            ARM or a resource provider answered with 4xx or 5xx
+        ├── AuthenticationError             401: the token was not accepted
+        ├── AuthorizationError              403: a role is missing
+        ├── NotFoundError                   404
+        ├── ConflictError                   409
+        ├── PreconditionFailedError         412: the resource changed, read it again
+        ├── ThrottledError                  429: wait `retry_after` seconds
+        └── ServiceError                    5xx: not your fault
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from aiomsi.arm._answers import ArmResponse
+
+
+class AiomsiError(Exception):
+    """The root of all errors of this package.
+
+    Attributes:
+        help: what to do about it, in a sentence or two; empty where nothing useful can be said.
+
+    """
+
+    help: str = ""
+
+    def __init__(self, summary: str, *, help: str = "") -> None:  # noqa: A002 (the attribute's name is the field's term)
+        super().__init__(summary)
+        self.help = help
+
+    def __str__(self) -> str:
+        return f"{self.args[0]}. {self.help}" if self.help else str(self.args[0])
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), self.args, self.__dict__.copy())
+
+
+def _rebuild(cls: type[AiomsiError], args: tuple[Any, ...], attributes: dict[str, Any]) -> AiomsiError:
+    error = cls.__new__(cls, *args)
+    error.args = args
+    error.__dict__.update(attributes)
+    return error
+
+
+class ConfigurationError(AiomsiError, ValueError):
+    """An argument or the environment is wrong. Nothing was sent."""
+
+
+class ForeignHostError(ConfigurationError):
+    """The URL leads to a host that is not the cloud's ARM, so no token was attached and nothing was sent."""
+
+
+class UsageError(AiomsiError, RuntimeError):
+    """The object can't be used here and now: from another event loop, after closing, or from inside its own call."""
+
+
+class CredentialError(AiomsiError):
+    """No token could be had.
+
+    Attributes:
+        host: the kind of token host, for example ``"IMDS"``.
+        endpoint: the address that was asked.
+        status: the last HTTP status, None if there was no answer.
+        code: the error code in the last answer's body, or None.
+        message: the error text in the last answer's body, or what went wrong.
+        attempts: how many requests were sent.
+        elapsed: for how many seconds it was tried.
+        retry_after: seconds until the next request would be sent, None if it isn't known.
+        request_id: the endpoint's id of the last request, or None.
+
+    """
+
+    def __init__(
+        self,
+        summary: str,
+        *,
+        help: str = "",  # noqa: A002 (as in AiomsiError)
+        host: str = "",
+        endpoint: str = "",
+        status: int | None = None,
+        code: str | None = None,
+        message: str = "",
+        attempts: int = 0,
+        elapsed: float = 0.0,
+        retry_after: float | None = None,
+        request_id: str | None = None,
+    ) -> None:
+        super().__init__(summary, help=help)
+        self.host = host
+        self.endpoint = endpoint
+        self.status = status
+        self.code = code
+        self.message = message
+        self.attempts = attempts
+        self.elapsed = elapsed
+        self.retry_after = retry_after
+        self.request_id = request_id
+
+
+class HostUnreachableError(CredentialError):
+    """No connection to the token endpoint could be made."""
+
+
+class TokenRefusedError(CredentialError):
+    """The token endpoint answered that it won't give this token; asking again changes nothing."""
+
+
+class TokenUnavailableError(CredentialError):
+    """The token endpoint failed in a way that may pass: throttled, updating, broken answer, out of time."""
+
+
+class CredentialClosedError(CredentialError):
+    """The credential was closed while this call waited for a token. It may be used again."""
+
+
+class ArmConnectionError(AiomsiError):
+    """ARM gave no answer, or none that could be read: refused, lost, or out of time.
+
+    Attributes:
+        method, url: the request; signed query values are left out of the URL.
+        client_request_id: what was sent as ``x-ms-client-request-id``.
+        attempts: how many requests were sent.
+        elapsed: for how many seconds it was tried.
+
+    """
+
+    def __init__(
+        self,
+        summary: str,
+        *,
+        help: str = "",  # noqa: A002 (as in AiomsiError)
+        method: str,
+        url: str,
+        client_request_id: str,
+        attempts: int,
+        elapsed: float,
+    ) -> None:
+        super().__init__(summary, help=help)
+        self.method = method
+        self.url = url
+        self.client_request_id = client_request_id
+        self.attempts = attempts
+        self.elapsed = elapsed
+
+
+class ArmError(AiomsiError):
+    """ARM, or a resource provider behind it, answered with an error.
+
+    Attributes:
+        status: the HTTP status.
+        code: the service's error code, None where the body has none.
+        message: the service's text, never empty.
+        response: the whole answer: `status`, `headers`, `body`, request ids.
+        attempts: how many requests were sent.
+        elapsed: for how many seconds it was tried.
+        retry_after: seconds to wait as the service asked for, None if it did not say.
+
+    """
+
+    def __init__(
+        self,
+        summary: str,
+        *,
+        help: str = "",  # noqa: A002 (as in AiomsiError)
+        status: int,
+        code: str | None,
+        message: str,
+        response: ArmResponse,
+        attempts: int = 1,
+        elapsed: float = 0.0,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(summary, help=help)
+        self.status = status
+        self.code = code
+        self.message = message
+        self.response = response
+        self.attempts = attempts
+        self.elapsed = elapsed
+        self.retry_after = retry_after
+
+
+class AuthenticationError(ArmError):
+    """401: ARM did not accept the token, even after a fresh one was tried."""
+
+
+class AuthorizationError(ArmError):
+    """403: the identity is known but lacks a role, or a policy forbids the call."""
+
+
+class NotFoundError(ArmError):
+    """404: no such subscription, group, resource, type or path."""
+
+
+class ConflictError(ArmError):
+    """409: the state of the resource or of the subscription does not allow this."""
+
+
+class PreconditionFailedError(ArmError):
+    """412: the resource is not in the state that the condition named; read it again."""
+
+
+class ThrottledError(ArmError):
+    """429: too many calls, or a resource that is locked by another operation."""
+
+
+class ServiceError(ArmError):
+    """5xx: ARM or the resource provider failed."""

@@ -1,0 +1,143 @@
+"""One fetch of a token over HTTP: asks a host, again where its answer may pass, and brings a value, never an exception."""
+
+import asyncio
+import random
+
+import aiohttp
+import attrs
+from yarl import URL
+
+from aiomsi._clock import Clock
+from aiomsi._errors import CredentialError, HostUnreachableError, TokenRefusedError, TokenUnavailableError
+from aiomsi._ledger import Failure, Order
+from aiomsi._policy import Policy
+from aiomsi._retry import Attempt, deadline, next_try
+from aiomsi._secret import SecretBytes
+from aiomsi._token import Draw, Grant, Now
+from aiomsi.hosts._protocol import Host, Problem, TokenAnswer, TokenRequest, retry_after
+
+
+@attrs.frozen
+class _Miss:
+    """A request that brought no token."""
+
+    problem: Problem
+    status: int | None = None
+    retry_after: float | None = None
+    connected: bool = True
+    request_id: str | None = None
+
+
+@attrs.frozen(eq=False)
+class TokenFetch:
+    """Fetches tokens of one resource from one host. Bound to no loop: every fetch opens a session of its own."""
+
+    host: Host
+    resource: str
+    policy: Policy
+    clock: Clock
+    draw: Draw = random.uniform
+
+    async def __call__(self, order: Order) -> Grant | Failure:
+        """Bring a token, or say why there is none."""
+        request = self.host.request(self.resource, order)
+        timeout = aiohttp.ClientTimeout(total=None, connect=self.policy.connect, sock_read=self.policy.read)
+        began, number = self.clock.monotonic(), 0
+        miss = _Miss(Problem("no answer came in time", passing=True))
+        try:
+            async with (
+                asyncio.timeout(self.policy.deadline) as scope,
+                # No proxy, no cookies, no .netrc: a token endpoint is on this machine's own link.
+                aiohttp.ClientSession(timeout=timeout, cookie_jar=aiohttp.DummyCookieJar()) as http,
+            ):
+                connected = False
+                while True:
+                    number += 1
+                    result = await self._ask(http, request)
+                    if isinstance(result, Grant):
+                        return result
+                    miss, connected = result, connected or result.connected
+                    attempt = Attempt(
+                        number,
+                        self.clock.monotonic() - began,
+                        miss.status,
+                        miss.problem.passing,
+                        miss.retry_after,
+                        connected,
+                    )
+                    delay = next_try(attempt, self.policy, self.draw)
+                    if delay is None:
+                        break
+                    left = deadline(attempt, self.policy) - attempt.elapsed
+                    scope.reschedule(asyncio.get_running_loop().time() + left)
+                    await self.clock.sleep(delay)
+        except TimeoutError:
+            pass
+        return self._failure(miss, number, self.clock.monotonic() - began)
+
+    def _now(self) -> Now:
+        return Now(self.clock.wall(), self.clock.monotonic())
+
+    async def _ask(self, http: aiohttp.ClientSession, request: TokenRequest) -> Grant | _Miss:
+        sent = self._now()
+        try:
+            async with http.request(
+                request.method, URL(request.url, encoded=True), headers=request.headers, allow_redirects=False
+            ) as response:
+                body = SecretBytes(await response.read())
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+            return _Miss(Problem(_words(error), passing=True), connected=False)
+        except (aiohttp.ClientError, OSError) as error:
+            return _Miss(Problem(_words(error), passing=True))
+        answer = TokenAnswer(response.status, response.headers, body, sent, self._now())
+        result = self.host.understand(answer)
+        if isinstance(result, Grant):
+            return result
+        return _Miss(
+            result,
+            response.status,
+            retry_after(response.headers, answer.received.wall),
+            request_id=response.headers.get("x-ms-request-id"),
+        )
+
+    def _failure(self, miss: _Miss, number: int, elapsed: float) -> Failure:
+        host, problem = self.host, miss.problem
+        kind, error = _classified(miss)
+        tried = f"{number} {'request' if number == 1 else 'requests'} in {elapsed:.1f} s"
+        if error is HostUnreachableError:
+            summary = f"no connection to {host.kind} at {host.endpoint} ({tried}): {problem.message}"
+        else:
+            said = " ".join(str(part) for part in (miss.status, problem.code) if part is not None)
+            said = f"{said}: {problem.message}" if said else problem.message
+            summary = f"{host.kind} at {host.endpoint} gave no token for {self.resource} ({tried}): {said}"
+        details = {
+            "host": host.kind,
+            "endpoint": host.endpoint,
+            "status": miss.status,
+            "code": problem.code,
+            "message": problem.message,
+            "attempts": number,
+            "elapsed": elapsed,
+            "request_id": miss.request_id,
+        }
+        return Failure(
+            error,
+            kind,
+            summary.rstrip("."),
+            host.unreachable if error is HostUnreachableError else problem.help,
+            details,
+            permanent=not problem.passing,
+            retry_after=miss.retry_after,
+        )
+
+
+def _classified(miss: _Miss) -> tuple[str, type[CredentialError]]:
+    if not miss.connected:
+        return "unreachable", HostUnreachableError
+    if not miss.problem.passing:
+        return "refused", TokenRefusedError
+    return "throttled" if miss.status == 429 else "unavailable", TokenUnavailableError
+
+
+def _words(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

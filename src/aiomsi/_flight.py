@@ -1,0 +1,154 @@
+"""The concurrency core: however many callers, loops and threads want a token, one fetch gets it.
+
+Theory of operation
+===================
+
+A `Slot` stands for one token: it holds the `Ledger` (what is known of the token: values and pure functions, in `_ledger`), the
+`Flight` that is fetching the next one, and counts. A flight is one fetch. A `Waiter` is one caller that waits for a flight,
+in whatever event loop that caller runs.
+
+**Who owns what.** The fetch runs in a task of its own, in an empty context, and no caller awaits that task: each waits on a
+future that it alone owns. So a `CancelledError` that a caller sees is always its own, and a caller's cancellation,
+time-out or context reaches nobody else. The slot owns the task, and holds it until its last step.
+
+**What may be touched by which thread.** `Slot._lock` guards all of a slot's state. It is held for a few statements at a time,
+never across an `await` and never while a task is created (an eager task would run right there, and want the lock). A
+future, a task and a timer are touched in their own loop's thread only; everyone else goes through `call_soon_threadsafe`.
+Reading `Slot.token` needs no lock: it is one reference to an immutable value.
+
+**How a flight ends.** Exactly once, by leaving `Slot._flight`: whoever takes it out, under the lock and by identity, wakes its
+waiters; whoever comes later finds another flight there, or none, and does nothing. A waiter is woken with a value:
+
+- an `AccessToken`, published in the slot before anyone wakes;
+- a `Failure`, the record from which every caller makes an exception of its own;
+- `Lost.LOST`: the task was cancelled, or its loop is closed or does not answer. Whoever decides first begins a new
+  generation; after `Policy.elections` losses in a row the loss is a `Failure`;
+- `Lost.SUPERSEDED`: the token was rejected, or the slot emptied, while the flight was under way, so what it would have
+  brought is not wanted any more;
+- `Lost.CLOSED`: the credential that this waiter came through was closed;
+- `Lost.WAITED`: nothing has happened, and the old token is good enough to wait no longer.
+
+**How a loss is noticed.** In the flight's own loop by the task itself (cancelled, or past its last deadline). Waiters in another
+loop keep a `Roster` per loop, which pings the flight's loop for as long as anyone waits: a closed loop is noticed at
+once, a silent one after `Policy.ping`. After a fork the child has no flight at all.
+
+**Invariants.** At most one fetch per slot and generation; a flight that has left the slot publishes nothing; a flight that has
+ended has no waiters; no error while a usable token is held; failed fetches are at least the back-off apart.
+
+**Deliberately not handled.** A fetch that blocks its loop's thread can't be stopped, only abandoned. A loop that is closed under
+a running fetch leaves asyncio's own warning. Counts that are kept without the lock may miss one now and then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TypeAlias
+
+import attrs
+
+from aiomsi._ledger import Failure, Order
+from aiomsi._token import AccessToken, Grant
+
+
+class Lost(enum.Enum):
+    """Why a waiter was woken with neither a token nor a failure."""
+
+    LOST = "lost"
+    SUPERSEDED = "superseded"
+    CLOSED = "closed"
+    WAITED = "waited"
+
+
+Outcome: TypeAlias = AccessToken | Failure | Lost
+Fetch: TypeAlias = Callable[[Order], Awaitable[Grant | Failure]]
+
+
+@attrs.define(eq=False)
+class Waiter:
+    """One caller that waits: its own future, and the credential it came through."""
+
+    future: asyncio.Future[Outcome]
+    who: object
+
+
+@attrs.define(eq=False)
+class Roster:
+    """The waiters of a flight in one event loop, in the order in which they came."""
+
+    loop: asyncio.AbstractEventLoop
+    waiters: dict[Waiter, None] = attrs.field(factory=dict)
+    watch: asyncio.TimerHandle | None = None
+
+    def wake(self, outcome: Outcome) -> None:
+        """Give the outcome to everyone here. Runs in this roster's own loop."""
+        self.rest()
+        for waiter in self.waiters:
+            if not waiter.future.done():
+                waiter.future.set_result(outcome)
+
+    def rest(self) -> None:
+        """Stop pinging. Runs in this roster's own loop."""
+        if self.watch is not None:
+            self.watch.cancel()
+            self.watch = None
+
+
+@attrs.define(eq=False)
+class Flight:
+    """One fetch: the loop it runs in, its task, and who waits for it."""
+
+    generation: int
+    loop: asyncio.AbstractEventLoop
+    order: Order
+    rosters: dict[asyncio.AbstractEventLoop, Roster] = attrs.field(factory=dict)
+    task: asyncio.Task[None] | None = None
+
+    def cancel(self) -> None:
+        """Cancel the task, from whatever thread."""
+        if self.task is not None:
+            call(self.loop, self.task.cancel)
+
+
+@attrs.frozen(eq=False)
+class Seat:
+    """A caller's place among the waiters, and for how long it keeps it."""
+
+    flight: Flight
+    roster: Roster
+    waiter: Waiter
+    bound: float | None
+
+
+@attrs.define(eq=False)
+class Ping:
+    """A question that is put to another loop, to see whether it is there."""
+
+    answered: bool = False
+
+    def answer(self) -> None:
+        """Answer it; called in the loop that was asked."""
+        self.answered = True
+
+
+def call(loop: asyncio.AbstractEventLoop, function: Callable[..., object], *args: object) -> bool:
+    """Call the function in that loop's own thread; False if the loop is closed."""
+    try:
+        loop.call_soon_threadsafe(function, *args)
+    except RuntimeError:
+        return False
+    return True
+
+
+def wake(rosters: Iterable[Roster], outcome: Outcome) -> None:
+    """Give the outcome to everyone on these rosters, in whatever loops they wait."""
+    try:
+        here = asyncio.get_running_loop()
+    except RuntimeError:
+        here = None
+    for roster in rosters:
+        if roster.loop is here:
+            roster.wake(outcome)
+        else:
+            call(roster.loop, roster.wake, outcome)

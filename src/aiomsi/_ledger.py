@@ -1,0 +1,210 @@
+"""What is known of one token, and how every event changes it: values and pure functions, no clock, lock or loop."""
+
+import enum
+from typing import Any
+
+import attrs
+
+from aiomsi._errors import CredentialError, TokenUnavailableError
+from aiomsi._policy import Policy
+from aiomsi._retry import pause_after
+from aiomsi._token import AccessToken, Draw, Grant, Now, State, date_token, state_of
+
+
+@attrs.frozen
+class Failure:
+    """What went wrong with a fetch, as a value: each caller makes an exception of its own from it.
+
+    Attributes:
+        error: the class of the exception.
+        kind: a word for the statistics, for example ``"throttled"``.
+        summary, help: what happened, and what to do about it.
+        details: further keyword arguments of the exception.
+        permanent: whether asking again is known to change nothing.
+        retry_after: seconds that the host asked to be left alone for.
+
+    """
+
+    error: type[CredentialError]
+    kind: str
+    summary: str
+    help: str = ""
+    details: dict[str, Any] = attrs.field(factory=dict)
+    permanent: bool = False
+    retry_after: float | None = None
+
+    def exception(self, retry_after: float | None = None) -> CredentialError:
+        """Make an exception that nobody else has; `retry_after` is the time until the host will be asked again."""
+        return self.error(self.summary, help=self.help, retry_after=retry_after, **self.details)
+
+
+@attrs.frozen
+class Order:
+    """What the next fetch must know beyond the resource.
+
+    Attributes:
+        claims: the claims that a challenge asked for.
+        rejected: the token whose rejection is the reason for the fetch.
+
+    """
+
+    claims: str | None = None
+    rejected: str | None = attrs.field(default=None, repr=False)
+
+
+@attrs.frozen
+class Confirmed:
+    """The host was asked because of a rejection, and this is its answer: no use in asking again before `until`.
+
+    Attributes:
+        rejected: the token that it handed out again, or None if it gave another one.
+        claims: the claims that it was asked with, or None.
+        until: on the monotonic clock; `span` is the time from the answer until then, in seconds.
+
+    """
+
+    rejected: str | None = attrs.field(repr=False)
+    claims: str | None
+    until: float
+    span: float
+
+
+@attrs.frozen
+class Ledger:
+    """What is known of one token.
+
+    Attributes:
+        token: the one to hand out, or None.
+        order: what the next fetch must carry.
+        failure: what callers are told who come before `quiet_unserved`; None if the last fetch did not fail.
+        failing: failed and lost fetches since the last good one.
+        losses: lost ones since the last fetch that came to an end.
+        quiet_served: before this, on the monotonic clock, no fetch is begun while a usable token is served;
+        quiet_unserved: and before this none is begun without one.
+        confirmed: the host's answer to the last rejection.
+
+    """
+
+    token: AccessToken | None = None
+    order: Order = Order()
+    failure: Failure | None = None
+    failing: int = 0
+    losses: int = 0
+    quiet_served: float = float("-inf")
+    quiet_unserved: float = float("-inf")
+    confirmed: Confirmed | None = None
+
+
+class Verdict(enum.Enum):
+    """What a caller does."""
+
+    SERVE = "take the token"
+    SERVE_AND_START = "take the token and start a flight in the background"
+    JOIN = "wait for the flight that is under way"
+    START = "start a flight and wait for it"
+    FAIL = "raise the last failure"
+
+
+def decide(ledger: Ledger, now: Now, policy: Policy, *, flying: bool, patient: bool) -> tuple[Verdict, float | None]:
+    """Decide what a caller does and, if it waits while a usable token is held, for how many seconds at the most.
+
+    `flying`: a flight is under way. `patient`: the caller has not yet waited for one in vain.
+    """
+    state = state_of(ledger.token, now, policy)
+    if state is State.FRESH:
+        return Verdict.SERVE, None
+    if ledger.token is None or state is State.EXPIRED:
+        if flying:
+            return Verdict.JOIN, None
+        told = ledger.failure is not None and now.monotonic < ledger.quiet_unserved
+        return (Verdict.FAIL if told else Verdict.START), None
+    may_start = not flying and now.monotonic >= ledger.quiet_served
+    bound = min(policy.late_wait, ledger.token.left(now) - policy.late_reserve)
+    if state is State.LATE and patient and bound > 0 and (flying or may_start):
+        return (Verdict.JOIN if flying else Verdict.START), bound
+    return (Verdict.SERVE_AND_START if may_start else Verdict.SERVE), None
+
+
+def granted(
+    ledger: Ledger, grant: Grant, order: Order, now: Now, policy: Policy, draw: Draw
+) -> tuple[Ledger, AccessToken | Failure]:
+    """Enter what a fetch brought. A token that is as good as expired is a failure."""
+    if grant.life <= policy.expired:
+        return failed(ledger, _nearly_expired(grant), now, policy, draw)
+    again = grant.secret == order.rejected
+    same_again = again or (ledger.token is not None and grant.secret == ledger.token.token)
+    token = date_token(grant, now, same_again=same_again, policy=policy, draw=draw)
+    confirmed = None
+    if again or order.claims is not None:
+        before = ledger.confirmed
+        repeated = before is not None and (
+            (again and before.rejected == grant.secret) or (order.claims is not None and before.claims == order.claims)
+        )
+        span = before.span * 2 if before is not None and repeated else policy.confirmed
+        confirmed = Confirmed(grant.secret if again else None, order.claims, now.monotonic + span, span)
+    return Ledger(token, confirmed=confirmed), token
+
+
+def failed(ledger: Ledger, failure: Failure, now: Now, policy: Policy, draw: Draw) -> tuple[Ledger, Failure]:
+    """Enter a failed fetch. The token, if one is held, stays."""
+    failing = ledger.failing + 1
+    pause = pause_after(failing, retry_after=failure.retry_after, permanent=failure.permanent, policy=policy, draw=draw)
+    return attrs.evolve(
+        ledger,
+        failure=failure,
+        failing=failing,
+        losses=0,
+        quiet_served=now.monotonic + pause.served,
+        quiet_unserved=now.monotonic + pause.unserved,
+    ), failure
+
+
+def lost(ledger: Ledger, now: Now, policy: Policy, draw: Draw) -> tuple[Ledger, Failure | None]:
+    """Enter a fetch that was cancelled or whose loop is gone.
+
+    It counts as a failure wherever a usable token can be served meanwhile. Callers without one elect a successor at once,
+    because nothing speaks against the host; only after `Policy.elections` in a row is it a failure for them too.
+    """
+    losses = ledger.losses + 1
+    after, failure = failed(ledger, _LOST, now, policy, draw)
+    if losses > policy.elections:
+        return attrs.evolve(after, losses=losses), failure
+    return attrs.evolve(after, losses=losses, failure=None), None
+
+
+def rejected(ledger: Ledger, secret: str, now: Now) -> Ledger | None:
+    """Enter a service's rejection of a token; None if it changes nothing."""
+    confirmed = ledger.confirmed
+    if ledger.token is None or ledger.token.token != secret:
+        return None
+    if confirmed is not None and confirmed.rejected == secret and now.monotonic < confirmed.until:
+        return None
+    return attrs.evolve(ledger, token=None, order=Order(rejected=ledger.token.token))
+
+
+def challenged(ledger: Ledger, claims: str, under_way: Order | None, now: Now) -> Ledger | None:
+    """Enter a challenge for claims; None if it changes nothing because the host is being or was just asked with them."""
+    confirmed = ledger.confirmed
+    if under_way is not None and under_way.claims == claims:
+        return None
+    if confirmed is not None and confirmed.claims == claims and now.monotonic < confirmed.until:
+        return None
+    held = ledger.order.rejected if ledger.token is None else ledger.token.token
+    return attrs.evolve(ledger, token=None, order=Order(claims, held))
+
+
+def _nearly_expired(grant: Grant) -> Failure:
+    return Failure(
+        TokenUnavailableError,
+        "expired",
+        f"the token endpoint handed out a token with {max(grant.life, 0.0):.0f} s left to live",
+        "If that goes on, check this machine's clock",
+    )
+
+
+_LOST = Failure(
+    TokenUnavailableError,
+    "lost",
+    "the token request was cancelled or its event loop is gone, several times in a row",
+    "Look for code that cancels all tasks of a loop, or blocks it for seconds",
+)

@@ -1,0 +1,63 @@
+"""The numbers behind every decision about tokens, in one value that can be replaced."""
+
+import attrs
+
+
+@attrs.frozen
+class Policy:
+    """When a token is refreshed, when callers wait for that, and how long anything may take. All times in seconds.
+
+    Attributes:
+        late: this long before expiry callers begin to wait for a refresh that is due,
+        late_wait: but no longer than this,
+        late_reserve: and never into the last seconds of the old token, of which this many stay.
+        expired: a token with this little life left is not handed out any more.
+        long_life: tokens that live at least this long are refreshed at `half` of their life, others at `most` of it.
+        jitter: the refresh point is moved by up to this share of itself either way, drawn once per token.
+        same_again: the earliest next refresh after the host has handed the same token out once more.
+        replay: the least time for which a failure is told to every caller without asking again.
+        backoff: the first wait after a failed fetch; it doubles with each further failure.
+        backoff_served: the longest such wait while a usable token is served,
+        backoff_unserved: and without one.
+        retry_after: the longest `Retry-After` that is obeyed.
+        confirmed: for how long no rejection of a token that the host has confirmed starts a fetch; doubles each time.
+        ping: a loop that has not answered for this long has lost its fetch.
+        elections: how often in a row a lost fetch is begun again at once.
+        tries: how many requests one fetch sends at the most,
+        first_delay: and the upper end of the random wait before the second one; it doubles with each further one.
+        connect, read: the time-outs of one request.
+        deadline: how long one fetch may take.
+        tries_unreachable, deadline_unreachable: the same two while no connection was ever made.
+        gone: an answer of 410 is asked again for at least this long; `deadline_gone` is the deadline then.
+
+    """
+
+    late: float = 120.0
+    late_wait: float = 5.0
+    late_reserve: float = 15.0
+    expired: float = 10.0
+    long_life: float = 7200.0
+    half: float = 0.5
+    most: float = 0.8
+    jitter: float = 0.1
+    same_again: float = 60.0
+    replay: float = 0.25
+    backoff: float = 1.0
+    backoff_served: float = 60.0
+    backoff_unserved: float = 5.0
+    retry_after: float = 60.0
+    confirmed: float = 60.0
+    ping: float = 2.0
+    elections: int = 4
+    tries: int = 5
+    first_delay: float = 1.0
+    connect: float = 2.0
+    read: float = 10.0
+    deadline: float = 30.0
+    tries_unreachable: int = 3
+    deadline_unreachable: float = 8.0
+    gone: float = 70.0
+    deadline_gone: float = 90.0
+
+
+DEFAULT_POLICY = Policy()

@@ -1,0 +1,142 @@
+"""The token: what is known of it on receipt, and its states as pure functions of (token, now)."""
+
+import enum
+from collections.abc import Callable
+
+import attrs
+
+from aiomsi._policy import Policy
+from aiomsi._secret import Secret
+
+BEARER = "Bearer"
+Draw = Callable[[float, float], float]
+"""Draws a number evenly between two others, as `random.uniform`."""
+
+
+@attrs.frozen
+class Now:
+    """One reading of both clocks, in seconds."""
+
+    wall: float
+    monotonic: float
+
+
+class State(enum.Enum):
+    """What a slot's token is good for."""
+
+    NONE = "none"
+    FRESH = "fresh"
+    STALE = "stale"
+    LATE = "late"
+    EXPIRED = "expired"
+
+    @property
+    def usable(self) -> bool:
+        """Whether the token may be handed out."""
+        return self in (State.FRESH, State.STALE, State.LATE)
+
+
+@attrs.frozen
+class Grant:
+    """What a token endpoint gave, before it is dated.
+
+    Attributes:
+        secret: the token.
+        life: seconds left at receipt.
+        expires_on: the endpoint's own word for the expiry in epoch seconds; None where this machine's clock disagrees with it.
+        refresh_in: seconds after which the endpoint wants to be asked again, None where it does not say.
+        token_type: ``"Bearer"``.
+
+    """
+
+    secret: Secret
+    life: float
+    expires_on: int | None = None
+    refresh_in: float | None = None
+    token_type: str = BEARER
+
+
+@attrs.frozen(eq=False)
+class AccessToken:
+    """An access token, as Azure SDK clients expect it of `get_token` and of `get_token_info`.
+
+    It can't be unpacked (azure-core's own is a tuple), and neither its repr nor a pickle shows the token.
+
+    Attributes:
+        token: the token itself.
+        expires_on: when it expires, in whole seconds since the epoch.
+        refresh_on: when to ask for it again, in whole seconds since the epoch: a little after this package's own refresh
+            point, so that whoever asks then gets the same token at once and sets off the refresh in the background.
+        token_type: ``"Bearer"``.
+        authorization: the value of the `Authorization` header.
+
+    """
+
+    token: Secret = attrs.field(repr=False)
+    expires_on: int
+    refresh_on: int
+    token_type: str = BEARER
+    authorization: Secret = attrs.field(repr=False, kw_only=True)
+    _ends_wall: float = attrs.field(repr=False, kw_only=True)
+    _ends_monotonic: float = attrs.field(repr=False, kw_only=True)
+    # Due for a refresh with this many seconds left. Not a moment: time left is what both clocks can be asked for.
+    _refresh_left: float = attrs.field(repr=False, kw_only=True)
+
+    def left(self, now: Now) -> float:
+        """Give the seconds left by whichever clock says fewer."""
+        return min(self._ends_wall - now.wall, self._ends_monotonic - now.monotonic)
+
+    def is_fresh(self, wall: float, monotonic: float) -> bool:
+        """Tell whether there is nothing to do but to hand the token out."""
+        return self._ends_wall - wall > self._refresh_left < self._ends_monotonic - monotonic
+
+    def redrawn(self, policy: Policy, draw: Draw) -> "AccessToken":
+        """Give the same token a refresh point of its own: after a fork all children would else refresh at one moment."""
+        left = self._refresh_left * draw(1 - policy.jitter, 1 + policy.jitter)
+        return attrs.evolve(self, refresh_left=max(left, policy.expired))
+
+
+def state_of(token: AccessToken | None, now: Now, policy: Policy) -> State:
+    """Give the state of what a slot holds.
+
+    A token that is not yet due for a refresh is FRESH however short its life: there would be no refresh to wait for.
+    """
+    if token is None:
+        return State.NONE
+    left = token.left(now)
+    if left <= policy.expired:
+        return State.EXPIRED
+    if token.is_fresh(now.wall, now.monotonic):
+        return State.FRESH
+    return State.LATE if left <= policy.late else State.STALE
+
+
+def refresh_after(grant: Grant, *, same_again: bool, policy: Policy, draw: Draw) -> float:
+    """Decide, once, after how many seconds the token is due for a refresh.
+
+    A time that the host names moves only later, since every client of that host was told the same one.
+    """
+    if same_again:
+        return max(policy.same_again, grant.life * policy.half)
+    if grant.refresh_in is not None and grant.refresh_in < grant.life:
+        return grant.refresh_in * draw(1, 1 + policy.jitter)
+    share = policy.half if grant.life >= policy.long_life else policy.most
+    return grant.life * share * draw(1 - policy.jitter, 1 + policy.jitter)
+
+
+def date_token(grant: Grant, now: Now, *, same_again: bool, policy: Policy, draw: Draw) -> AccessToken:
+    """Make the token of a grant that was received at `now`."""
+    after = refresh_after(grant, same_again=same_again, policy=policy, draw=draw)
+    ends = now.wall + grant.life
+    # 36 s for an hour's token and a minute for a day's: by then this package's own refresh is due on both clocks.
+    grace = min(60.0, grant.life * 0.01)
+    return AccessToken(
+        token=grant.secret,
+        expires_on=int(ends) if grant.expires_on is None else grant.expires_on,
+        refresh_on=int(min(now.wall + after + grace, ends)),
+        token_type=grant.token_type,
+        authorization=Secret(f"{grant.token_type} {grant.secret}"),
+        ends_wall=ends,
+        ends_monotonic=now.monotonic + grant.life,
+        refresh_left=max(grant.life - after, policy.expired),
+    )

@@ -1,0 +1,1 @@
+"""Azure Resource Manager: requests, answers, ids, and the session that joins them."""

@@ -1,0 +1,179 @@
+"""Resource ids: parsed, compared and built. No I/O.
+
+Source: https://learn.microsoft.com/rest/api/resources/resources/get-by-id,
+https://github.com/Azure/azure-resource-manager-rpc/blob/master/v1.0/common-api-details.md
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cached_property
+from typing import NoReturn
+
+import attrs
+
+from aiomsi._errors import ConfigurationError
+
+_FORBIDDEN = re.compile(r"[<>%&\\?/#\x00-\x1f]")
+
+
+@attrs.frozen(eq=False, slots=False)
+class ResourceId:
+    """The id of a subscription, resource group, resource, extension or collection.
+
+    Parsing keeps every letter; comparing ignores case, as ARM does; builders write ``resourceGroups``.
+
+    Attributes:
+        text: the id exactly as it was given; also what `str` gives.
+        subscription_id, resource_group: as written in the id, None where it has none.
+        namespace, types, names: of the last ``providers`` part, for example ``"Microsoft.Network"``,
+            ``("virtualNetworks", "subnets")`` and ``("vnet1", "default")``; a collection has one more type than names.
+
+    Raises:
+        ConfigurationError: the text is no resource id.
+
+    """
+
+    text: str
+
+    def __attrs_post_init__(self) -> None:
+        text = self.text
+        if not text.startswith("/") or len(text) < 2:
+            _malformed(text, "it must begin with a slash and name something")
+        segments = text[1:].removesuffix("/").split("/")
+        if "" in segments:
+            _malformed(text, "it has an empty segment")
+        if any(_FORBIDDEN.search(segment) for segment in segments):
+            _malformed(text, "it has a character that no name may have")
+        self._check_providers(segments)
+
+    def _check_providers(self, segments: list[str]) -> None:
+        if segments[-1].lower() == "providers" and len(segments) > 1 and segments[-2].lower() != "providers":
+            _malformed(self.text, "it ends with 'providers'")
+
+    @classmethod
+    def parse(cls, text: str) -> ResourceId:
+        """Parse an id.
+
+        Raises:
+            ConfigurationError: the text is no resource id.
+
+        """
+        return cls(text)
+
+    @classmethod
+    def subscription(cls, subscription_id: str) -> ResourceId:
+        """Build the id of a subscription."""
+        return cls(f"/subscriptions/{_name(subscription_id)}")
+
+    @classmethod
+    def group(cls, subscription_id: str, name: str) -> ResourceId:
+        """Build the id of a resource group."""
+        return cls(f"/subscriptions/{_name(subscription_id)}/resourceGroups/{_name(name)}")
+
+    @classmethod
+    def management_group(cls, name: str) -> ResourceId:
+        """Build the id of a management group."""
+        return cls(f"/providers/Microsoft.Management/managementGroups/{_name(name)}")
+
+    def resource(self, type_: str, *names: str) -> ResourceId:
+        """Build the id of a resource or extension in this scope.
+
+        `type_` is the full type, for example ``"Microsoft.Network/virtualNetworks/subnets"``, with as many names as it has types.
+
+        Raises:
+            ConfigurationError: types and names don't match.
+
+        """
+        namespace, *types = type_.split("/")
+        if not types or len(types) != len(names):
+            msg = f"{type_!r} needs {len(types)} names and got {len(names)}"
+            raise ConfigurationError(msg)
+        pairs = "".join(f"/{_name(kind)}/{_name(name)}" for kind, name in zip(types, names, strict=True))
+        return ResourceId(f"{self.text.rstrip('/')}/providers/{_name(namespace)}{pairs}")
+
+    def child(self, kind: str, name: str) -> ResourceId:
+        """Build the id of a child resource, for example ``vnet.child("subnets", "default")``."""
+        return ResourceId(f"{self.text.rstrip('/')}/{_name(kind)}/{_name(name)}")
+
+    @cached_property
+    def segments(self) -> tuple[str, ...]:
+        """The parts between the slashes."""
+        return tuple(self.text.strip("/").split("/"))
+
+    @cached_property
+    def _folded(self) -> tuple[str, ...]:
+        return tuple(segment.casefold() for segment in self.segments)
+
+    @property
+    def subscription_id(self) -> str | None:
+        return self._after("subscriptions", 0)
+
+    @property
+    def resource_group(self) -> str | None:
+        return self._after("resourcegroups", 2) if self.subscription_id is not None else None
+
+    def _after(self, word: str, at: int) -> str | None:
+        if len(self._folded) > at + 1 and self._folded[at] == word:
+            return self.segments[at + 1]
+        return None
+
+    @cached_property
+    def _provider(self) -> int | None:
+        """Where the last ``providers`` part begins: at an even place it is a keyword, at an odd one a name."""
+        places = [
+            at for at, word in enumerate(self._folded) if word == "providers" and at % 2 == 0 and at + 1 < len(self._folded)
+        ]
+        return places[-1] if places else None
+
+    @property
+    def namespace(self) -> str | None:
+        return None if self._provider is None else self.segments[self._provider + 1]
+
+    @property
+    def types(self) -> tuple[str, ...]:
+        return () if self._provider is None else self.segments[self._provider + 2 :: 2]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return () if self._provider is None else self.segments[self._provider + 3 :: 2]
+
+    @property
+    def type(self) -> str | None:
+        """The full type, for example ``"Microsoft.Network/virtualNetworks/subnets"``; None without a provider."""
+        return None if self.namespace is None else "/".join((self.namespace, *self.types))
+
+    @property
+    def name(self) -> str:
+        """The last segment."""
+        return self.segments[-1]
+
+    @property
+    def parent(self) -> ResourceId | None:
+        """What this lies in: the parent resource, the scope of an extension, the group, the subscription; None at the top."""
+        segments, provider = self.segments, self._provider
+        keep = len(segments) - (2 if len(segments) % 2 == 0 else 1)
+        if provider is not None and keep <= provider + 2:
+            keep = provider
+        return ResourceId("/" + "/".join(segments[:keep])) if keep > 0 else None
+
+    def __str__(self) -> str:
+        return self.text
+
+    def __eq__(self, other: object) -> bool:
+        return self._folded == other._folded if isinstance(other, ResourceId) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._folded)
+
+
+def _name(text: str) -> str:
+    if not text or _FORBIDDEN.search(text):
+        msg = f"{text!r} can't be part of a resource id"
+        raise ConfigurationError(msg)
+    return text
+
+
+def _malformed(text: object, why: str) -> NoReturn:
+    msg = f"{text!r} is no resource id: {why}"
+    raise ConfigurationError(msg)
