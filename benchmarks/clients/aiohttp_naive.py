@@ -1,0 +1,66 @@
+"""aiohttp by hand, as tutorials write it: one session, a token that is cached but whose fetch nobody shares, no retries."""
+
+import time
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import aiohttp
+
+from clients import CONNECTIONS, GetGroup, GetToken
+from clients.wire import API_VERSION, IMDS_API_VERSION, IMDS_PATH, RESOURCE, SCOPE, group_path
+
+
+@dataclass
+class _Token:
+    token: str
+    expires_on: int
+
+
+class _Azure:
+    def __init__(self, http: aiohttp.ClientSession, origin: str) -> None:
+        self._http = http
+        self._origin = origin
+        self._token: _Token | None = None
+
+    async def get_token(self, scope: str, /) -> _Token:
+        if self._token is None or self._token.expires_on - time.time() < 300:
+            async with self._http.get(
+                f"{self._origin}{IMDS_PATH}",
+                params={"api-version": IMDS_API_VERSION, "resource": RESOURCE if scope == SCOPE else scope},
+                headers={"Metadata": "true"},
+            ) as response:
+                response.raise_for_status()
+                answer = await response.json()
+            self._token = _Token(answer["access_token"], int(answer["expires_on"]))
+        return self._token
+
+    async def get_group(self, name: str) -> str:
+        token = await self.get_token(SCOPE)
+        async with self._http.get(
+            f"{self._origin}{group_path(name)}",
+            params={"api-version": API_VERSION},
+            headers={"Authorization": f"Bearer {token.token}", "x-ms-client-request-id": str(uuid.uuid4())},
+        ) as response:
+            response.raise_for_status()
+            group = await response.json()
+        return str(group["name"])
+
+
+@asynccontextmanager
+async def _azure(origin: str) -> AsyncIterator[_Azure]:
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=CONNECTIONS)) as http:
+        yield _Azure(http, origin)
+
+
+@asynccontextmanager
+async def tokens(origin: str) -> AsyncIterator[GetToken]:
+    async with _azure(origin) as azure:
+        yield azure.get_token
+
+
+@asynccontextmanager
+async def groups(origin: str) -> AsyncIterator[GetGroup]:
+    async with _azure(origin) as azure:
+        yield azure.get_group

@@ -1,0 +1,127 @@
+"""What is checked, and how. `nox` runs the default sessions; `nox -s NAME` runs one; `nox -l` lists them all."""
+
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.2"
+nox.options.default_venv_backend = "virtualenv"
+nox.options.sessions = ["lint", "typing", "tests", "minimums", "coverage", "build", "vm"]
+
+ROOT = Path(__file__).parent
+PYTHONS = ["3.11", "3.12", "3.13"]
+OLDEST = PYTHONS[0]
+PROJECT = nox.project.load_toml("pyproject.toml")
+CONSTRAINTS = ("--constraint", "constraints.txt")
+
+built: list[Path] = []
+
+
+def group(name: str) -> list[str]:
+    return list(nox.project.dependency_groups(PROJECT, name))
+
+
+def wheel(session: nox.Session) -> Path:
+    """Build the wheel, once per run of nox: what is tested is what would be published."""
+    if not built:
+        folder = Path(session.create_tmp()).resolve() / "wheel"
+        shutil.rmtree(folder, ignore_errors=True)
+        session.run("python", "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), str(ROOT))
+        built.extend(folder.glob("aiomsi-*.whl"))
+    return built[0]
+
+
+def install(session: nox.Session, extras: str, *groups: str) -> None:
+    names = [name for each in groups for name in group(each)]
+    session.install(f"{wheel(session)}[{extras}]", *names, *CONSTRAINTS)
+
+
+def measured(session: nox.Session, *arguments: str) -> None:
+    """Run pytest under coverage, on the installed wheel."""
+    folder = Path(session.create_tmp()).resolve() / "coverage"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    env = {"COVERAGE_FILE": str(folder / ".coverage")}
+    session.run("python", "-m", "coverage", "run", "-m", "pytest", *arguments, env=env)
+
+
+@nox.session(python=PYTHONS)
+def tests(session: nox.Session) -> None:
+    """Run the tests against the built wheel."""
+    install(session, "cli,speed", "test")
+    measured(session, *session.posargs)
+
+
+@nox.session(python=OLDEST)
+def minimums(session: nox.Session) -> None:
+    """Run the tests with the lowest versions that pyproject.toml allows."""
+    project = PROJECT["project"]
+    extras = project["optional-dependencies"]
+    required = [*project["dependencies"], *extras["testing"], *(name for name in extras["cli"] if not name.startswith("aiomsi"))]
+    lowest = [re.sub(r">=", "==", name) for name in required]
+    session.install(*lowest, str(wheel(session)), *group("test"))
+    measured(session, *session.posargs)
+
+
+@nox.session(python=OLDEST)
+def typing(session: nox.Session) -> None:
+    """Check the types, strictly, as each supported Python sees them."""
+    install(session, "cli,speed", "typing")
+    for version in PYTHONS:
+        session.run("mypy", "--python-version", version, "src", "tests", "noxfile.py")
+
+
+@nox.session(python=OLDEST)
+def lint(session: nox.Session) -> None:
+    """Check style and format."""
+    session.install(*group("lint"), *CONSTRAINTS)
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session(python=OLDEST)
+def coverage(session: nox.Session) -> None:
+    """Combine what the test sessions measured; every branch must have been taken."""
+    session.install(*(name for name in group("test") if name.startswith("coverage")), *CONSTRAINTS)
+    found = sorted(path.parent for path in ROOT.glob(".nox/tests-*/tmp/coverage/.coverage.*"))
+    if not found:
+        session.error("nothing was measured: run 'nox -s tests coverage'")
+    env = {"COVERAGE_FILE": str(Path(session.create_tmp()).resolve() / ".coverage")}
+    session.run("coverage", "erase", env=env)
+    session.run("coverage", "combine", "--quiet", "--keep", *map(str, sorted(set(found))), env=env)
+    session.run("coverage", "report", env=env)
+
+
+@nox.session(python=OLDEST)
+def build(session: nox.Session) -> None:
+    """Build sdist and wheel, and see that the bare wheel needs the three core packages and nothing else."""
+    session.install("build", "twine", *CONSTRAINTS)
+    folder = Path(session.create_tmp()).resolve() / "dist"
+    shutil.rmtree(folder, ignore_errors=True)
+    session.run("python", "-m", "build", "--outdir", str(folder), str(ROOT), silent=True)
+    files = sorted(str(path) for path in folder.iterdir())
+    session.run("twine", "check", "--strict", *files)
+    session.install("--force-reinstall", next(name for name in files if name.endswith(".whl")), *CONSTRAINTS)
+    session.run("python", "-W", "error", str(ROOT / "tests" / "bare_install.py"))
+
+
+@nox.session(python=OLDEST)
+def vm(session: nox.Session) -> None:
+    """Run the package with its defaults in a network namespace that looks like an Azure VM."""
+    install(session, "cli", "test")
+    session.run("python", "tests/vm/enter.py", *session.posargs)
+
+
+@nox.session(python=OLDEST)
+def bench(session: nox.Session) -> None:
+    """Compare with what users would otherwise pick: `nox -s bench -- --quick`."""
+    install(session, "speed")
+    session.install("-r", "benchmarks/requirements.txt", *CONSTRAINTS)
+    session.run("python", "benchmarks/run.py", *session.posargs)
+
+
+if __name__ == "__main__":
+    sys.exit("run this with nox")

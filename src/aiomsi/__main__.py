@@ -1,0 +1,8 @@
+"""`python -m aiomsi`: the same as the command `aiomsi`."""
+
+import sys
+
+from aiomsi.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

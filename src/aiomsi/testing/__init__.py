@@ -1,0 +1,60 @@
+"""The embedded Azure: IMDS and ARM on loopback, for tests, examples and machines without an Azure.
+
+Its pytest plugin is loaded in every pytest run of a user, so the names below are imported when first used.
+"""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from aiomsi.testing._clock import ManualClock
+    from aiomsi.testing._faults import Fault, Hold
+    from aiomsi.testing._ledger import Counts, RecordedRequest
+    from aiomsi.testing._limits import ArmBucket, ArmBuckets, ImdsLimits
+    from aiomsi.testing._server import EmbeddedAzure
+    from aiomsi.testing._state import DEFAULT_SUBSCRIPTION_ID, Identity, ResourceGroup, Subscription
+    from aiomsi.testing._tokens import MissingExtraError
+else:
+    from importlib import import_module
+
+    _HOMES = {
+        "ArmBucket": "_limits",
+        "ArmBuckets": "_limits",
+        "Counts": "_ledger",
+        "DEFAULT_SUBSCRIPTION_ID": "_state",
+        "EmbeddedAzure": "_server",
+        "Fault": "_faults",
+        "Hold": "_faults",
+        "Identity": "_state",
+        "ImdsLimits": "_limits",
+        "ManualClock": "_clock",
+        "MissingExtraError": "_tokens",
+        "RecordedRequest": "_ledger",
+        "ResourceGroup": "_state",
+        "Subscription": "_state",
+    }
+
+    def __getattr__(name):
+        """Import a public name from its module."""
+        if name not in _HOMES:
+            msg = f"module {__name__!r} has no attribute {name!r}"
+            raise AttributeError(msg)
+        value = globals()[name] = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+        return value
+
+
+__all__ = [
+    "DEFAULT_SUBSCRIPTION_ID",
+    "ArmBucket",
+    "ArmBuckets",
+    "Counts",
+    "EmbeddedAzure",
+    "Fault",
+    "Hold",
+    "Identity",
+    "ImdsLimits",
+    "ManualClock",
+    "MissingExtraError",
+    "RecordedRequest",
+    "ResourceGroup",
+    "Subscription",
+]

@@ -1,0 +1,66 @@
+"""Fixtures for all tests: nothing leaves loopback, and nothing is inherited from the machine or from another test."""
+
+import asyncio
+import importlib.util
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from aiomsi import _slot
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE / "guard"))
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(HERE / "guard"), os.environ.get("PYTHONPATH")]))
+# The interpreter may have one of its own, or may have had no way to find ours at its start.
+if getattr(sys.modules.get("sitecustomize"), "BlockedSocket", None) is None:
+    sys.modules.pop("sitecustomize", None)
+    import sitecustomize  # noqa: F401
+
+INHERITED = (
+    "AIOMSI_RESOURCE_MANAGER",
+    "AZURE_POD_IDENTITY_AUTHORITY_HOST",
+    "IDENTITY_ENDPOINT",
+    "IDENTITY_HEADER",
+    "IDENTITY_SERVER_THUMBPRINT",
+    "IMDS_ENDPOINT",
+    "MSI_ENDPOINT",
+    "MSI_SECRET",
+    "AZURE_FEDERATED_TOKEN_FILE",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "ALL_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "all_proxy",
+)
+
+
+@pytest.fixture(autouse=True)
+def _own_world(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    for name in INHERITED:
+        monkeypatch.delenv(name, raising=False)
+    _slot.SHARED.clear()
+    yield
+    _slot.SHARED.clear()
+
+
+def _eager_loop() -> asyncio.AbstractEventLoop:
+    loop = asyncio.new_event_loop()
+    loop.set_task_factory(getattr(asyncio, "eager_task_factory"))  # noqa: B009 (Python 3.12 and later)
+    return loop
+
+
+LOOPS: dict[str, tuple[str, dict[str, object]]] = {"debug": ("asyncio", {"debug": True})}
+if importlib.util.find_spec("uvloop") is not None:
+    LOOPS["uvloop"] = ("asyncio", {"use_uvloop": True})
+if sys.version_info >= (3, 12):
+    LOOPS["eager"] = ("asyncio", {"loop_factory": _eager_loop})
+
+
+@pytest.fixture(params=list(LOOPS.values()), ids=list(LOOPS))
+def anyio_backend(request: pytest.FixtureRequest) -> object:
+    """Run every asynchronous test in asyncio's debug mode, on uvloop and with eager tasks."""
+    return request.param

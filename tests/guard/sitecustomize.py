@@ -1,0 +1,39 @@
+"""Blocks every socket and every name look-up that leaves loopback: in the tests, and in the processes that they start."""
+
+import os
+import sys
+from ipaddress import ip_address
+
+CONNECTS = frozenset({"socket.connect", "socket.sendto", "socket.sendmsg"})
+LOOK_UPS = frozenset({"socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyaddr", "socket.getnameinfo"})
+
+
+class BlockedSocket(RuntimeError):
+    """A test wanted to leave this machine."""
+
+
+def is_local(host: object) -> bool:
+    """Tell whether this host, as the socket module takes it, is loopback, or means any or no address at all."""
+    if host is None or host in ("", b"", "localhost", b"localhost"):
+        return True
+    text = host.decode("ascii", "replace") if isinstance(host, bytes) else str(host)
+    try:
+        return ip_address(text.partition("%")[0]).is_loopback
+    except ValueError:
+        return False
+
+
+def guard(event: str, arguments: tuple[object, ...]) -> None:
+    """Raise for what leads elsewhere."""
+    if event in CONNECTS:
+        address = arguments[1]
+        if isinstance(address, tuple) and not is_local(address[0]):
+            raise BlockedSocket(f"{event} to {address!r}")
+    elif event in LOOK_UPS:
+        host = arguments[0][0] if event == "socket.getnameinfo" and isinstance(arguments[0], tuple) else arguments[0]
+        if not is_local(host) and not (event == "socket.getaddrinfo" and host == "0.0.0.0"):  # noqa: S104 (a listener's)
+            raise BlockedSocket(f"{event} of {host!r}")
+
+
+if not os.environ.get("AIOMSI_VM"):
+    sys.addaudithook(guard)

@@ -1,0 +1,40 @@
+"""The socket guard bites."""
+
+import socket
+import subprocess
+import sys
+
+import pytest
+import sitecustomize
+
+BLOCKED = ["203.0.113.7", "169.254.169.254", "2001:db8::1", "management.azure.com"]
+
+
+@pytest.mark.parametrize("host", ["169.254.169.254", "203.0.113.7"])
+def test_a_connection_that_leaves_loopback_is_blocked(host: str) -> None:
+    with socket.socket() as sock, pytest.raises(sitecustomize.BlockedSocket, match=host):
+        sock.connect((host, 80))
+
+
+def test_a_datagram_that_leaves_loopback_is_blocked() -> None:
+    with socket.socket(type=socket.SOCK_DGRAM) as sock, pytest.raises(sitecustomize.BlockedSocket):
+        sock.sendto(b"", ("203.0.113.7", 53))
+
+
+def test_a_name_look_up_is_blocked() -> None:
+    with pytest.raises(sitecustomize.BlockedSocket, match=r"management\.azure\.com"):
+        socket.getaddrinfo("management.azure.com", 443)
+
+
+def test_a_child_process_is_guarded_too() -> None:
+    code = "import socket; socket.create_connection(('169.254.169.254', 80), timeout=1)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=30)
+    assert done.returncode != 0
+    assert "BlockedSocket" in done.stderr
+
+
+def test_loopback_is_open() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = socket.getaddrinfo("localhost", server.getsockname()[1])
+        socket.create_connection(server.getsockname()).close()
+    assert address

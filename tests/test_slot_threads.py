@@ -1,0 +1,318 @@
+"""The single flight over several event loops, threads and processes, for real."""
+
+import asyncio
+import os
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import attrs
+import pytest
+
+from aiomsi import AccessToken, Policy
+from aiomsi._flight import Flight, Roster, call, wake
+from aiomsi._ledger import Failure, Order
+from aiomsi._secret import Secret
+from aiomsi._slot import Slot
+from aiomsi._token import Grant
+from fetches import DAY, Caller
+
+QUICK = Policy(ping=0.05)
+
+
+@attrs.define(eq=False)
+class Gate:
+    """A fetch that tells when it has begun and ends when it is let go, from whatever thread."""
+
+    begun: threading.Semaphore = attrs.field(factory=lambda: threading.Semaphore(0))
+    count: int = 0
+    opened: bool = False
+    parked: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = attrs.field(factory=list)
+
+    async def __call__(self, order: Order) -> Grant | Failure:
+        self.count += 1
+        number = self.count
+        if not self.opened:
+            event = asyncio.Event()
+            self.parked.append((asyncio.get_running_loop(), event))
+            self.begun.release()
+            await event.wait()
+        return Grant(Secret(f"token-{number}"), DAY)
+
+    def open(self) -> None:
+        self.opened = True
+        for loop, event in self.parked:
+            call(loop, event.set)
+
+    def wait_begun(self) -> None:
+        assert self.begun.acquire(timeout=30)
+
+
+class LoopThread:
+    """An event loop in a thread of its own, which tests can block, stop and close."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self.thread = threading.Thread(target=self.loop.run_forever)
+        self.thread.start()
+
+    def submit(self, slot: Slot, fetch: Gate) -> "Future[AccessToken]":
+        return asyncio.run_coroutine_threadsafe(slot.obtain(Caller(), fetch), self.loop)
+
+    def stop(self) -> None:
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self.thread.join(30)
+
+    def close(self) -> None:
+        """End as `asyncio.run` does: what is still running is cancelled first."""
+        self.stop()
+        self.loop.run_until_complete(self.cancel_all())
+        self.loop.close()
+
+    async def cancel_all(self) -> None:
+        """Cancel and await every other task of this loop."""
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def when(condition: Callable[[], bool]) -> None:
+    """Wait for another thread; the bound only ends a test that has failed."""
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        os.sched_yield()
+
+
+def test_eight_loops_in_eight_threads_share_one_fetch() -> None:
+    slot, gate = Slot("test"), Gate()
+
+    async def callers() -> list[AccessToken]:
+        return await asyncio.gather(*(slot.obtain(Caller(), gate) for _ in range(125)))
+
+    with ThreadPoolExecutor(8) as pool:
+        futures = [pool.submit(asyncio.run, callers()) for _ in range(8)]
+        gate.wait_begun()
+        when(lambda: slot.stats().joined == 999)
+        gate.open()
+        tokens = [token for future in futures for token in future.result(60)]
+    assert gate.count == 1
+    assert len(tokens) == 1_000
+    assert len(set(map(id, tokens))) == 1
+
+
+@pytest.mark.parametrize("end", ["close", "stop", "block"])
+def test_when_the_flights_loop_is_gone_a_waiter_elsewhere_begins_again(end: str) -> None:
+    slot, first, second = Slot("test", policy=QUICK), Gate(), Gate()
+    owner, other = LoopThread(), LoopThread()
+    unblock = threading.Event()
+    lost = owner.submit(slot, first)
+    first.wait_begun()
+    saved = other.submit(slot, second)
+    when(lambda: slot.stats().joined == 1)
+    if end == "close":
+        owner.close()
+    elif end == "block":
+        owner.loop.call_soon_threadsafe(unblock.wait)
+    else:
+        owner.stop()
+    second.wait_begun()
+    second.open()
+    assert saved.result(30).token == "token-1"
+    assert slot.stats().failures == {"lost": 1}
+    unblock.set()
+    if end == "block":
+        assert lost.result(30) is saved.result()
+    if end == "block":
+        owner.close()
+    elif end == "stop":
+        owner.loop.run_until_complete(owner.cancel_all())
+        owner.loop.close()
+    other.close()
+
+
+def test_a_loop_that_answers_pings_keeps_its_flight() -> None:
+    slot, gate = Slot("test", policy=Policy(ping=0.01)), Gate()
+    owner, other = LoopThread(), LoopThread()
+    first = owner.submit(slot, gate)
+    gate.wait_begun()
+    second = other.submit(slot, gate)
+    when(lambda: slot.stats().joined == 1)
+    pings = threading.Semaphore(0)
+    flight = slot._flight
+    assert flight is not None
+    (roster,) = (roster for loop, roster in flight.rosters.items() if loop is other.loop)
+    watches = set()
+
+    def count() -> None:
+        watches.add(roster.watch)
+        pings.release()
+        if len(watches) < 5:
+            other.loop.call_soon(count)
+
+    other.loop.call_soon_threadsafe(count)
+    when(lambda: len(watches) >= 5)
+    gate.open()
+    assert first.result(30) is second.result(30)
+    assert gate.count == 1
+    owner.close()
+    other.close()
+
+
+def test_a_caller_that_meets_a_flight_in_a_closed_loop_begins_again_at_once() -> None:
+    slot, first = Slot("test"), Gate()
+    owner = LoopThread()
+    lost = owner.submit(slot, first)
+    first.wait_begun()
+    flight = slot._flight
+    owner.close()
+    # As after a loop that was closed without cancelling anything: its flight is still there.
+    slot._flight = flight
+    second = Gate(opened=True)
+    assert asyncio.run(slot.obtain(Caller(), second)).token == "token-1"
+    assert lost.cancelled() or lost.exception() is not None
+
+
+def test_the_last_waiter_in_a_loop_that_leaves_stops_the_pings_there() -> None:
+    slot, gate = Slot("test"), Gate()
+    owner = LoopThread()
+    first = owner.submit(slot, gate)
+    gate.wait_begun()
+
+    async def leave() -> None:
+        for _ in range(2):
+            call = asyncio.ensure_future(slot.obtain(Caller(), gate))
+            other = asyncio.ensure_future(slot.obtain(Caller(), gate))
+            await asyncio.sleep(0)
+            for task in (call, other):
+                task.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await task
+        flight = slot._flight
+        assert flight is not None
+        roster = flight.rosters[asyncio.get_running_loop()]
+        assert roster.watch is None
+        assert not roster.waiters
+        slot._watch(flight, roster)
+        assert roster.watch is None
+
+    asyncio.run(leave())
+    gate.open()
+    assert isinstance(first.result(30), AccessToken)
+    owner.close()
+
+
+def test_two_runs_in_a_row_share_the_token_and_a_background_fetch_that_is_cut_off_leaves_no_trace() -> None:
+    slot, gate = Slot("test"), Gate()
+
+    async def cut_off() -> None:
+        call = asyncio.ensure_future(slot.obtain(Caller(), gate))
+        await asyncio.to_thread(gate.wait_begun)
+        call.cancel()
+
+    asyncio.run(cut_off())
+    assert not slot.stats().under_way
+    gate.open()
+    first = asyncio.run(slot.obtain(Caller(), gate))
+    assert asyncio.run(slot.obtain(Caller(), gate)) is first
+    assert gate.count == 2
+
+
+def test_closing_from_another_loop_cancels_the_flight_where_it_runs() -> None:
+    slot, gate = Slot("test"), Gate()
+    owner = LoopThread()
+    who = Caller()
+    slot.use(who)
+    waiting = asyncio.run_coroutine_threadsafe(slot.obtain(who, gate), owner.loop)
+    gate.wait_begun()
+    asyncio.run(slot.release(who))
+    assert not slot.stats().under_way
+    assert "closed" in str(waiting.exception(30))
+    assert not slot._tasks
+    owner.close()
+
+
+def test_closing_after_the_flights_loop_is_gone_waits_for_nothing() -> None:
+    slot = Slot("test")
+    loop = asyncio.new_event_loop()
+    loop.close()
+    who = Caller()
+    slot.use(who)
+    slot._flight = Flight(1, loop, Order())
+    asyncio.run(slot.release(who))
+    future = loop.create_future()
+    slot._flight = Flight(2, loop, Order(), task=future)  # type: ignore[arg-type]  # never runs, its loop is closed
+    asyncio.run(slot.release(who))
+    assert slot._flight is None
+
+
+def test_rejecting_without_a_running_loop_wakes_waiters_in_theirs() -> None:
+    slot, gate = Slot("test"), Gate()
+    owner = LoopThread()
+    waiting = owner.submit(slot, gate)
+    gate.wait_begun()
+    slot.forget()
+    gate.wait_begun()
+    gate.open()
+    assert waiting.result(30).token == "token-2"
+    owner.close()
+
+
+def test_waking_a_closed_loop_is_no_error() -> None:
+    loop = asyncio.new_event_loop()
+    loop.close()
+    wake([Roster(loop)], Failure(Exception, "", ""))  # type: ignore[arg-type]  # nobody is left to raise it
+
+
+def test_a_forked_child_keeps_the_token_drops_the_flight_and_draws_its_own_refresh_point() -> None:
+    slot, gate = Slot("test"), Gate(opened=True)
+    parent = asyncio.run(slot.obtain(Caller(), gate))
+    gate.opened = False
+    slot.reject("token-1")
+    owner = LoopThread()
+    waiting = owner.submit(slot, gate)
+    gate.wait_begun()
+    slot.token = parent
+    slot._lock.acquire()
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        token = slot.token
+        assert token is not None
+        same, drawn = token.token == parent.token, token._refresh_left != parent._refresh_left
+        os.write(write, f"{same} {drawn} {slot._flight} {slot._lock.locked()} {slot.stats().under_way}".encode())
+        os._exit(0)
+    slot._lock.release()
+    os.waitpid(child, 0)
+    assert os.read(read, 100).decode() == "True True None False False"
+    os.close(read)
+    os.close(write)
+    gate.open()
+    assert waiting.result(30).token == "token-2"
+    owner.close()
+
+
+def test_after_a_fork_the_parents_flight_and_tasks_are_kept_from_being_collected() -> None:
+    from aiomsi import _slot
+
+    slot, gate = Slot("test"), Gate()
+
+    async def main() -> None:
+        call = asyncio.ensure_future(slot.obtain(Caller(), gate))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        flight, tasks = slot._flight, set(slot._tasks)
+        assert tasks
+        slot._after_fork()
+        assert slot._flight is None
+        assert _slot._of_the_parent == [flight, *tasks]
+        _slot._of_the_parent.clear()
+        for task in [call, *tasks]:
+            task.cancel()
+        await asyncio.gather(call, *tasks, return_exceptions=True)
+
+    asyncio.run(main())
+
+

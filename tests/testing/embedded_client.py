@@ -1,0 +1,56 @@
+"""A small blocking client, so that the tests of the server need none of ours."""
+
+import json
+from http.client import HTTPConnection
+from typing import Any
+from urllib.parse import urlsplit
+
+import attrs
+from multidict import CIMultiDict
+
+SUBSCRIPTION = "98f51385-2edc-4b79-bed9-7718de4cb861"
+GROUP = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/DevTest"
+TOKEN = "/metadata/identity/oauth2/token"
+ARM_RESOURCE = "https://management.azure.com/"
+
+
+@attrs.frozen
+class Reply:
+    status: int
+    headers: CIMultiDict[str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def code(self) -> Any:
+        return self.json["error"]["code"]
+
+
+def ask(url: str, path: str, method: str = "GET", timeout: float = 10, **headers: str) -> Reply:
+    connection = HTTPConnection(urlsplit(url).netloc, timeout=timeout)
+    try:
+        connection.request(method, path, headers={name.replace("_", "-"): value for name, value in headers.items()})
+        response = connection.getresponse()
+        return Reply(response.status, CIMultiDict(response.getheaders()), response.read())
+    finally:
+        connection.close()
+
+
+def ask_imds(azure: Any, query: str = f"api-version=2018-02-01&resource={ARM_RESOURCE}", **headers: str) -> Reply:
+    return ask(azure.imds_url, f"{TOKEN}?{query}", **({"Metadata": "true"} | headers))
+
+
+def ask_arm(
+    azure: Any,
+    path: str = GROUP,
+    version: str = "2021-04-01",
+    token: str | None = None,
+    method: str = "GET",
+    **headers: str,
+) -> Reply:
+    bearer = {"Authorization": f"Bearer {token or azure.issue_token()}"}
+    joint = "&" if "?" in path else "?"
+    return ask(azure.arm_url, f"{path}{joint}api-version={version}", method, **(bearer | headers))

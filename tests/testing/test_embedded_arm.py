@@ -1,0 +1,380 @@
+import re
+
+import pytest
+from embedded_client import GROUP, SUBSCRIPTION, ask, ask_arm
+
+from aiomsi.testing import (
+    ArmBucket,
+    ArmBuckets,
+    EmbeddedAzure,
+    ManualClock,
+    ResourceGroup,
+    Subscription,
+)
+
+GUID = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+OTHER = "11111111-2222-3333-4444-555555555555"
+GROUPS = f"/subscriptions/{SUBSCRIPTION}/resourcegroups"
+TUTORIAL = (
+    b'{"id":"/subscriptions/98f51385-2edc-4b79-bed9-7718de4cb861/resourceGroups/DevTest","name":"DevTest",'
+    b'"location":"westus","properties":{"provisioningState":"Succeeded"}}'
+)
+
+
+@pytest.fixture
+def azure():
+    with EmbeddedAzure() as azure:
+        yield azure
+
+
+@pytest.mark.parametrize("path", [GROUP, GROUP.lower(), GROUP.upper(), f"{GROUP}/"])
+def test_the_tutorials_group_is_answered_whatever_the_case_of_the_path(azure, path):
+    assert ask_arm(azure, path, "2016-06-01").body == TUTORIAL
+
+
+def test_later_versions_tell_the_type_and_the_tags(azure):
+    azure.add_resource_groups(SUBSCRIPTION, ["tagged"], location="eastus", tags={"cost": "42"})
+
+    assert ask_arm(azure, f"{GROUPS}/tagged").json == {
+        "id": f"/subscriptions/{SUBSCRIPTION}/resourceGroups/tagged",
+        "name": "tagged",
+        "type": "Microsoft.Resources/resourceGroups",
+        "location": "eastus",
+        "tags": {"cost": "42"},
+        "properties": {"provisioningState": "Succeeded"},
+    }
+
+
+def test_head_tells_whether_a_group_exists(azure):
+    there, missing = (ask_arm(azure, path, method="HEAD") for path in (GROUP, f"{GROUPS}/none"))
+
+    assert (there.status, there.body) == (204, b"")
+    assert (missing.status, missing.body) == (404, b"")
+
+
+def test_answers_carry_arms_headers():
+    with EmbeddedAzure(clock=ManualClock(1_800_000_000.0).clock) as azure:
+        headers = ask_arm(azure).headers
+
+    assert re.fullmatch(GUID, headers["x-ms-request-id"])
+    assert headers["x-ms-correlation-request-id"] == headers["x-ms-request-id"]
+    assert headers["x-ms-routing-request-id"] == f"WESTUS:20270115T080000Z:{headers['x-ms-request-id']}"
+    assert headers["x-ms-ratelimit-remaining-subscription-reads"] == "1099"
+    assert headers["x-ms-ratelimit-remaining-subscription-global-reads"] == "16499"
+    assert (headers["Cache-Control"], headers["Date"]) == ("no-cache", "Fri, 15 Jan 2027 08:00:00 GMT")
+    assert "x-ms-client-request-id" not in headers
+    assert "x-ms-failure-cause" not in headers
+
+
+def test_the_callers_ids_are_echoed_as_asked(azure):
+    quiet = ask_arm(azure, x_ms_client_request_id="mine", x_ms_correlation_request_id="group").headers
+    echoed = ask_arm(azure, x_ms_client_request_id="mine", x_ms_return_client_request_id="true").headers
+
+    assert quiet["x-ms-correlation-request-id"] == "group"
+    assert "x-ms-client-request-id" not in quiet
+    assert echoed["x-ms-client-request-id"] == "mine"
+
+
+def test_the_api_version_is_needed(azure):
+    reply = ask(azure.arm_url, GROUP)
+
+    assert (reply.status, reply.code) == (400, "MissingApiVersionParameter")
+    assert reply.json["error"]["message"] == "The api-version query parameter (?api-version=) is required for all requests."
+    assert reply.headers["x-ms-failure-cause"] == "gateway"
+
+
+def test_the_name_of_the_api_version_ignores_case(azure):
+    bearer = f"Bearer {azure.issue_token()}"
+
+    assert ask(azure.arm_url, f"{GROUP}?Api-Version=2021-04-01", Authorization=bearer).status == 200
+
+
+@pytest.mark.parametrize("version", ["2021-04-02", "latest"])
+def test_an_unknown_api_version_is_refused_with_the_list(azure, version):
+    reply = ask_arm(azure, version=version)
+
+    assert (reply.status, reply.code) == (400, "InvalidApiVersionParameter")
+    assert reply.json["error"]["message"].startswith(
+        f"The api-version '{version}' is invalid. The supported versions are '2025-04-01,2025-03-01,"
+    )
+
+
+@pytest.mark.parametrize(
+    ("token", "code", "description"),
+    [
+        ({"expires_in": -60}, "ExpiredAuthenticationToken", "The access token has expired."),
+        ({"foreign_key": True}, "InvalidAuthenticationToken", "The access token is invalid."),
+        (
+            {"audience": "https://vault.azure.net"},
+            "InvalidAuthenticationTokenAudience",
+            "The access token has been obtained from wrong audience.",
+        ),
+        ({"claims": {"nbf": 4_000_000_000}}, "InvalidAuthenticationToken", "The access token is invalid."),
+    ],
+)
+def test_a_bad_token_is_refused_with_a_challenge(azure, token, code, description):
+    reply = ask_arm(azure, token=azure.issue_token(**token))
+
+    assert (reply.status, reply.code) == (401, code)
+    assert re.fullmatch(
+        rf'Bearer authorization_uri="https://login\.windows\.net/{GUID}", error="invalid_token", '
+        rf'error_description="{re.escape(description)}"',
+        reply.headers["WWW-Authenticate"],
+    )
+    assert azure.counts.arm_unauthorized == 1
+
+
+def test_without_a_token_arm_says_so(azure):
+    reply = ask(azure.arm_url, f"{GROUP}?api-version=2021-04-01")
+
+    assert (reply.status, reply.code) == (401, "AuthenticationFailed")
+    assert "missing 'Authorization' header" in reply.headers["WWW-Authenticate"]
+
+
+def test_revoked_tokens_are_refused(azure):
+    token = azure.issue_token()
+    assert ask_arm(azure, token=token).status == 200
+    azure.revoke_tokens()
+
+    assert ask_arm(azure, token=token).code == "InvalidAuthenticationToken"
+    assert ask_arm(azure).status == 200
+
+
+def test_without_a_role_arm_names_client_action_and_scope(azure):
+    nobody = azure.assign_identity(client_id="the-client", object_id="The-Object")
+    reply = ask_arm(azure, token=azure.issue_token(identity=nobody))
+
+    assert reply.status == 403
+    assert reply.json["error"] == {
+        "code": "AuthorizationFailed",
+        "message": (
+            "The client 'the-client' with object id 'The-Object' does not have authorization to perform action "
+            f"'Microsoft.Resources/subscriptions/resourcegroups/read' over scope '{GROUP}' or the scope is invalid. "
+            "If access was recently granted, please refresh your credentials."
+        ),
+    }
+    assert azure.counts.arm_forbidden == 1
+
+
+def test_a_role_holds_for_its_scope_and_what_is_inside(azure):
+    azure.add_resource_groups(SUBSCRIPTION, ["other"])
+    who = azure.assign_identity(object_id="Reader-Of-One")
+    token = azure.issue_token(identity=who)
+
+    def status(path):
+        return ask_arm(azure, path, token=token).status
+
+    azure.grant(who.object_id, f"{GROUP.upper()}/")
+    assert [status(path) for path in (GROUP, f"{GROUPS}/other")] == [200, 403]
+    assert [item["name"] for item in ask_arm(azure, GROUPS, token=token).json["value"]] == ["DevTest"]
+    assert [item["subscriptionId"] for item in ask_arm(azure, "/subscriptions", token=token).json["value"]] == [SUBSCRIPTION]
+    azure.grant(who.object_id, f"/subscriptions/{SUBSCRIPTION}")
+    assert status(f"{GROUPS}/other") == 200
+    azure.revoke(who.object_id, f"/subscriptions/{SUBSCRIPTION}")
+    azure.revoke(who.object_id, GROUP)
+    assert [status(path) for path in (GROUP, GROUPS, f"/subscriptions/{SUBSCRIPTION}")] == [403, 403, 403]
+    assert ask_arm(azure, "/subscriptions", token=token).json["value"] == []
+    azure.grant(who.object_id)
+    assert status(GROUP) == 200
+
+
+def test_subscriptions_are_listed_and_read(azure):
+    azure.add_subscription(OTHER, Subscription("Second"))
+    listed = ask_arm(azure, "/subscriptions", "2022-12-01").json
+
+    assert [item["displayName"] for item in listed["value"]] == ["Embedded subscription", "Second"]
+    assert listed["count"] == {"type": "Total", "value": 2}
+    assert ask_arm(azure, f"/subscriptions/{OTHER}", "2022-12-01").json == listed["value"][1]
+    assert listed["value"][1]["id"] == f"/subscriptions/{OTHER}"
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "code", "message"),
+    [
+        (f"/subscriptions/{OTHER}", 404, "SubscriptionNotFound", f"The subscription '{OTHER}' could not be found."),
+        (
+            "/subscriptions/mine/resourceGroups/a",
+            400,
+            "InvalidSubscriptionId",
+            "The provided subscription identifier 'mine' is malformed or invalid.",
+        ),
+        (f"{GROUPS}/a%20b", 404, "ResourceGroupNotFound", "Resource group 'a b' could not be found."),
+        (
+            f"{GROUPS}/none/providers/Microsoft.Web/sites/a",
+            404,
+            "ResourceGroupNotFound",
+            "Resource group 'none' could not be found.",
+        ),
+        (
+            f"{GROUP}/providers/Microsoft.Web/sites/a",
+            404,
+            "ResourceNotFound",
+            (
+                "The Resource 'Microsoft.Web/sites/a' under resource group 'DevTest' was not found. "
+                "For more details please go to https://aka.ms/ARMResourceNotFoundFix"
+            ),
+        ),
+        (
+            f"/subscriptions/{SUBSCRIPTION}/providers/Microsoft.None",
+            404,
+            "InvalidResourceNamespace",
+            "The resource namespace 'Microsoft.None' is invalid.",
+        ),
+        ("/nothing", 404, "NotFound", "There is nothing at '/nothing'."),
+    ],
+)
+def test_what_is_not_there_is_told_in_arms_words(azure, path, status, code, message):
+    reply = ask_arm(azure, path)
+
+    assert (reply.status, reply.json["error"]) == (status, {"code": code, "message": message})
+
+
+def test_resource_providers_have_versions_of_their_own(azure):
+    path = f"{GROUP}/providers/Microsoft.Web/sites/a"
+
+    assert ask_arm(azure, path, "2099-01-01-preview").code == "ResourceNotFound"
+    assert ask_arm(azure, path, "newest").code == "InvalidApiVersionParameter"
+
+
+def test_other_methods_are_refused(azure):
+    reply = ask_arm(azure, "/subscriptions", method="POST")
+
+    assert (reply.status, reply.code, reply.headers["Allow"]) == (405, "MethodNotAllowed", "GET")
+
+
+def test_the_cloud_describes_itself_to_anyone(azure):
+    cloud = ask(azure.arm_url, "/metadata/endpoints?api-version=2022-09-01").json
+
+    assert cloud["resourceManager"] == f"{azure.arm_url}/"
+    assert cloud["authentication"]["audiences"] == [
+        "https://management.core.windows.net/",
+        "https://management.azure.com/",
+    ]
+
+
+def followed(azure, path):
+    token, pages = azure.issue_token(), []
+    reply = ask_arm(azure, path, token=token).json
+    while True:
+        pages.append([item["name"] for item in reply["value"]])
+        if "nextLink" not in reply:
+            return pages
+        assert reply["nextLink"].startswith(azure.arm_url)
+        reply = ask(azure.arm_url, reply["nextLink"].removeprefix(azure.arm_url), Authorization=f"Bearer {token}").json
+
+
+def test_a_long_list_comes_in_pages():
+    with EmbeddedAzure(page_size=2) as azure:
+        azure.add_resource_groups(SUBSCRIPTION, 4)
+
+        assert followed(azure, GROUPS) == [["DevTest", "group-00001"], ["group-00002", "group-00003"], ["group-00004"]]
+        assert followed(azure, f"{GROUPS}?$top=1")[4] == ["group-00004"]
+        assert followed(azure, f"{GROUPS}?$top=9")[0] == ["DevTest", "group-00001"]
+
+
+def test_a_thousand_groups_are_one_page(azure):
+    azure.add_resource_groups(SUBSCRIPTION, 1_000)
+
+    assert [len(page) for page in followed(azure, GROUPS)] == [1_000, 1]
+
+
+@pytest.mark.parametrize(
+    ("query", "code"),
+    [
+        ("$top=0", "InvalidTopQueryParameter"),
+        ("$top=x", "InvalidTopQueryParameter"),
+        ("$skiptoken=x", "InvalidSkipToken"),
+        ("$skiptoken=eHg=", "InvalidSkipToken"),
+    ],
+)
+def test_a_wrong_page_is_refused(azure, query, code):
+    assert ask_arm(azure, f"{GROUPS}?{query}").code == code
+
+
+SMALL = ArmBuckets(reads=ArmBucket(2, 1), global_factor=1.5)
+READS = "x-ms-ratelimit-remaining-subscription-reads"
+
+
+def test_the_rest_in_the_bucket_is_told_and_never_below_zero():
+    manual = ManualClock()
+    with EmbeddedAzure(arm_buckets=SMALL, clock=manual.clock) as azure:
+        told = [ask_arm(azure).headers[READS] for _ in range(3)]
+        manual.advance(1)
+        told.append(ask_arm(azure).headers[READS])
+
+    assert told == ["1", "0", "0", "0"]
+
+
+def test_an_empty_bucket_is_answered_429_when_asked_for():
+    manual = ManualClock()
+    with EmbeddedAzure(arm_buckets=SMALL, enforce_arm_limits=True, clock=manual.clock) as azure:
+        replies = [ask_arm(azure) for _ in range(3)]
+        manual.advance(1)
+        later = ask_arm(azure)
+        counts = azure.counts
+
+    assert [reply.status for reply in replies] == [200, 200, 429]
+    assert replies[2].headers["Retry-After"] == "1"
+    assert replies[2].headers[READS] == "0"
+    assert replies[2].code == "SubscriptionRequestsThrottled"
+    assert f"requests for subscription '{SUBSCRIPTION}' actor" in replies[2].json["error"]["message"]
+    assert later.status == 200
+    assert counts.arm_throttled == 1
+
+
+def test_principals_share_the_subscriptions_bucket():
+    with EmbeddedAzure(arm_buckets=SMALL, enforce_arm_limits=True, clock=ManualClock().clock) as azure:
+        second = azure.assign_identity()
+        azure.grant(second.object_id)
+        token = azure.issue_token(identity=second)
+        statuses = [ask_arm(azure, token=each).status for each in (None, None, token, token)]
+
+    assert statuses == [200, 200, 200, 429]
+
+
+def test_requests_outside_subscriptions_have_the_tenants_bucket():
+    with EmbeddedAzure(arm_buckets=SMALL, enforce_arm_limits=True, clock=ManualClock().clock) as azure:
+        replies = [ask_arm(azure, "/subscriptions") for _ in range(3)]
+
+    assert [reply.headers["x-ms-ratelimit-remaining-tenant-reads"] for reply in replies] == ["1", "0", "0"]
+    assert replies[2].code == "TenantRequestsThrottled"
+
+
+def test_groups_can_be_added_counted_and_removed():
+    groups = (ResourceGroup("a"), ResourceGroup("b", "eastus"))
+    with EmbeddedAzure({OTHER.upper(): Subscription(resource_groups=groups)}) as azure:
+        assert azure.subscription_ids == (OTHER.upper(),)
+        assert azure.add_resource_groups(OTHER, 2) == ("group-00002", "group-00003")
+        azure.remove_resource_group(OTHER, "A")
+        listed = ask_arm(azure, f"/subscriptions/{OTHER}/resourceGroups").json["value"]
+        new = azure.add_subscription()
+        assert ask_arm(azure, f"/subscriptions/{new}").status == 200
+
+    assert [item["name"] for item in listed] == ["b", "group-00002", "group-00003"]
+    assert listed[0]["id"] == f"/subscriptions/{OTHER.upper()}/resourceGroups/b"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda azure: azure.add_subscription("mine"), "is a GUID, and 'mine' is none"),
+        (lambda azure: azure.add_resource_groups(OTHER, 1), "no subscription"),
+        (lambda azure: azure.remove_resource_group(SUBSCRIPTION, "none"), "no resource group 'none'"),
+        (lambda azure: azure.assign_identity(system_assigned=True), "one system-assigned identity"),
+        (lambda azure: azure.revoke("somebody"), "has no role at '/'"),
+        (lambda azure: [azure.remove_identity(azure.identities[0]) for _ in range(2)], "range|assigned"),
+        (lambda azure: azure.set_token_lifetime(0), "a second at least"),
+        (lambda _: EmbeddedAzure(page_size=0), "page_size"),
+    ],
+)
+def test_impossible_changes_are_refused(azure, change, message):
+    with pytest.raises((ValueError, IndexError), match=message):
+        change(azure)
+
+
+def test_an_identity_is_removed_once(azure):
+    identity = azure.assign_identity()
+    azure.remove_identity(identity)
+
+    with pytest.raises(ValueError, match="isn't assigned"):
+        azure.remove_identity(identity)

@@ -1,0 +1,191 @@
+import http.client
+import json
+import threading
+
+import pytest
+from embedded_client import GROUP, ask_arm, ask_imds
+
+from aiomsi.testing import EmbeddedAzure, Fault, ImdsLimits
+
+
+@pytest.fixture
+def azure():
+    with EmbeddedAzure() as azure:
+        yield azure
+
+
+def test_a_status_is_answered_so_many_times(azure):
+    azure.inject("imds", Fault(503), times=2)
+
+    assert [ask_imds(azure).status for _ in range(3)] == [503, 503, 200]
+    assert (azure.counts.imds_requests, azure.counts.imds_tokens, azure.counts.faults) == (3, 1, 2)
+
+
+def test_faults_happen_in_the_order_in_which_they_were_injected(azure):
+    azure.inject("arm", Fault(500))
+    azure.inject("arm", Fault(502))
+
+    assert [ask_arm(azure).status for _ in range(3)] == [500, 502, 200]
+
+
+def test_without_an_end_they_happen_until_cleared(azure):
+    azure.inject("arm", Fault(500), times=None)
+
+    assert [ask_arm(azure).status for _ in range(3)] == [500] * 3
+    azure.clear_faults()
+    assert ask_arm(azure).status == 200
+
+
+def test_a_path_chooses_the_requests(azure):
+    azure.inject("arm", Fault(500), path="resource[gG]roups/.*api-version=2021")
+
+    assert [ask_arm(azure, path).status for path in ("/subscriptions", GROUP)] == [200, 500]
+
+
+def test_services_have_faults_of_their_own(azure):
+    azure.inject("arm", Fault(500))
+
+    assert (ask_imds(azure).status, ask_arm(azure).status) == (200, 500)
+
+
+def test_the_usual_body_is_an_error_in_the_services_shape(azure):
+    azure.inject("imds", Fault(500))
+    azure.inject("arm", Fault(500))
+    imds, arm = ask_imds(azure), ask_arm(azure)
+
+    assert imds.json == {"error": "server_error", "error_description": "Injected fault: HTTP 500"}
+    assert arm.json["error"] == {"code": "InternalServerError", "message": "Injected fault: HTTP 500"}
+    assert arm.headers["x-ms-failure-cause"] == "service"
+    assert "x-ms-request-id" in arm.headers
+
+
+@pytest.mark.parametrize(
+    ("body", "sent"),
+    [("text", b"text"), (b"\xff", b"\xff"), ({"a": [1]}, b'{"a":[1]}'), ([1], b"[1]")],
+)
+def test_body_and_headers_can_be_given(azure, body, sent):
+    azure.inject("imds", Fault(429, {"retry-after": "7", "content-type": "text/plain"}, body))
+    reply = ask_imds(azure)
+
+    assert (reply.status, reply.body, reply.headers["Retry-After"]) == (429, sent, "7")
+    assert reply.headers.getall("Content-Type") == ["text/plain"]
+    assert azure.counts.imds_throttled == 0
+
+
+def test_garbage_is_a_success_without_json(azure):
+    azure.inject("arm", Fault.garbage())
+    reply = ask_arm(azure)
+
+    assert (reply.status, reply.headers["Content-Type"]) == (200, "text/html")
+    with pytest.raises(json.JSONDecodeError):
+        json.loads(reply.body)
+
+
+@pytest.mark.parametrize("service", ["imds", "arm"])
+def test_a_reset_breaks_the_connection(azure, service):
+    azure.inject(service, Fault.reset())
+
+    with pytest.raises(ConnectionResetError):
+        (ask_imds if service == "imds" else ask_arm)(azure)
+
+
+def test_a_truncated_answer_ends_too_early(azure):
+    azure.inject("arm", Fault.truncate())
+
+    with pytest.raises(http.client.IncompleteRead) as caught:
+        ask_arm(azure)
+    assert caught.value.partial.startswith(b'{"id":"/subscriptions/')
+    assert ask_arm(azure).status == 200
+
+
+def test_a_delayed_answer_is_the_usual_one(azure):
+    azure.inject("imds", Fault.delay(0.001))
+
+    assert ask_imds(azure).status == 200
+
+
+def test_a_hanging_request_goes_on_when_faults_are_cleared(azure, concurrently):
+    azure.inject("arm", Fault.hang(), times=2)
+    with azure.hold("arm") as hold:
+        replies = concurrently(2, lambda: ask_arm(azure))
+        hold.wait_arrived(2)
+    assert ask_arm(azure).status == 200
+    azure.clear_faults()
+
+    assert [reply.status for reply in replies()] == [200, 200]
+
+
+def test_a_fault_comes_before_a_refusal():
+    with EmbeddedAzure(imds_limits=ImdsLimits(per_second=1)) as azure:
+        azure.inject("imds", Fault(410), times=2)
+
+        assert [ask_imds(azure).status for _ in range(3)] == [410, 410, 429]
+
+
+def test_held_requests_are_counted_and_wait(azure, concurrently):
+    with azure.hold("arm") as hold:
+        replies = concurrently(3, lambda: ask_arm(azure))
+        hold.wait_arrived(3)
+        assert azure.counts.arm_requests == azure.counts.arm_most_at_once == 3
+        assert ask_imds(azure).status == 200
+        hold.release()
+        assert [reply.status for reply in replies()] == [200] * 3
+        assert ask_arm(azure).status == 200
+
+
+def test_two_holds_hold_twice(azure, concurrently):
+    with azure.hold("imds") as outer:
+        with azure.hold("imds") as inner:
+            replies = concurrently(1, lambda: ask_imds(azure))
+            outer.wait_arrived()
+            outer.release()
+            inner.wait_arrived()
+        assert replies()[0].status == 200
+
+
+def test_waiting_for_requests_that_do_not_come_gives_up(azure):
+    with azure.hold("imds") as hold, pytest.raises(TimeoutError, match="got 0"):
+        hold.wait_arrived(1, timeout=0.001)
+
+
+@pytest.mark.parametrize(
+    ("misuse", "message"),
+    [
+        (lambda azure: azure.inject("entra", Fault()), "no service 'entra'; the embedded Azure has 'imds' and 'arm'"),
+        (lambda azure: azure.inject("arm", Fault(), times=0), "times must be at least 1"),
+        (lambda azure: azure.inject("arm", Fault(), path="("), "not a regular expression"),
+        (lambda azure: azure.hold("entra").__enter__(), "no service 'entra'"),
+        (lambda _: Fault.delay(-1), "in the past"),
+    ],
+)
+def test_misuse_is_refused(azure, misuse, message):
+    with pytest.raises(ValueError, match=message):
+        misuse(azure)
+
+
+def test_a_faults_headers_do_not_change_later():
+    headers = {"a": "1"}
+    fault = Fault(headers=headers)
+    headers["a"] = "2"
+
+    assert fault.headers == {"a": "1"}
+
+
+def test_a_hanging_request_does_not_delay_the_stop():
+    with EmbeddedAzure() as azure:
+        azure.inject("imds", Fault.hang())
+        with azure.hold("imds") as hold:
+            errors = []
+
+            def hang():
+                try:
+                    ask_imds(azure)
+                except (ConnectionError, http.client.HTTPException) as error:
+                    errors.append(error)
+
+            thread = threading.Thread(target=hang)
+            thread.start()
+            hold.wait_arrived()
+    thread.join(5)
+
+    assert len(errors) == 1
