@@ -15,7 +15,7 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE / "guard"))
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(HERE / "guard"), os.environ.get("PYTHONPATH")]))
 # The interpreter may have one of its own, or may have had no way to find ours at its start.
-if getattr(sys.modules.get("sitecustomize"), "BlockedSocket", None) is None:
+if getattr(sys.modules.get("sitecustomize"), "BlockedSocketError", None) is None:
     sys.modules.pop("sitecustomize", None)
     import sitecustomize  # noqa: F401
 

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 import attrs
+from virtual import VirtualLoop
 
 from aiomsi._errors import TokenRefusedError, TokenUnavailableError
 from aiomsi._ledger import Failure, Order
@@ -11,7 +12,6 @@ from aiomsi._policy import DEFAULT_POLICY, Policy
 from aiomsi._secret import Secret
 from aiomsi._slot import Slot
 from aiomsi._token import Grant
-from virtual import VirtualLoop
 
 DAY = 86_400.0
 DOWN = Failure(TokenUnavailableError, "unavailable", "the host is down")

@@ -12,17 +12,17 @@ BLOCKED = ["203.0.113.7", "169.254.169.254", "2001:db8::1", "management.azure.co
 
 @pytest.mark.parametrize("host", ["169.254.169.254", "203.0.113.7"])
 def test_a_connection_that_leaves_loopback_is_blocked(host: str) -> None:
-    with socket.socket() as sock, pytest.raises(sitecustomize.BlockedSocket, match=host):
+    with socket.socket() as sock, pytest.raises(sitecustomize.BlockedSocketError, match=host):
         sock.connect((host, 80))
 
 
 def test_a_datagram_that_leaves_loopback_is_blocked() -> None:
-    with socket.socket(type=socket.SOCK_DGRAM) as sock, pytest.raises(sitecustomize.BlockedSocket):
+    with socket.socket(type=socket.SOCK_DGRAM) as sock, pytest.raises(sitecustomize.BlockedSocketError):
         sock.sendto(b"", ("203.0.113.7", 53))
 
 
 def test_a_name_look_up_is_blocked() -> None:
-    with pytest.raises(sitecustomize.BlockedSocket, match=r"management\.azure\.com"):
+    with pytest.raises(sitecustomize.BlockedSocketError, match=r"management\.azure\.com"):
         socket.getaddrinfo("management.azure.com", 443)
 
 
@@ -30,7 +30,7 @@ def test_a_child_process_is_guarded_too() -> None:
     code = "import socket; socket.create_connection(('169.254.169.254', 80), timeout=1)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=30)
     assert done.returncode != 0
-    assert "BlockedSocket" in done.stderr
+    assert "BlockedSocketError" in done.stderr
 
 
 def test_loopback_is_open() -> None:

@@ -6,18 +6,27 @@ import logging
 import traceback
 from collections.abc import Iterator
 from contextvars import ContextVar
+from typing import NoReturn
 
 import attrs
 import pytest
+from fetches import DAY, DOWN, REFUSED, Caller, FakeHost, make_slot
+from virtual import VirtualLoop, run
 
-from aiomsi import AccessToken, CredentialClosedError, CredentialError, Policy, TokenRefusedError, TokenUnavailableError, UsageError
+from aiomsi import (
+    AccessToken,
+    CredentialClosedError,
+    CredentialError,
+    Policy,
+    TokenRefusedError,
+    TokenUnavailableError,
+    UsageError,
+)
 from aiomsi._ledger import Failure
 from aiomsi._policy import DEFAULT_POLICY
 from aiomsi._secret import Secret
 from aiomsi._slot import Slot
 from aiomsi._token import Grant
-from fetches import DAY, DOWN, REFUSED, Caller, FakeHost, make_slot
-from virtual import VirtualLoop, run
 
 
 @pytest.fixture
@@ -161,9 +170,7 @@ def test_a_stale_token_is_served_while_one_fetch_renews_it(loop: VirtualLoop) ->
     assert slot.stats().served_stale == 100
 
 
-def test_a_stale_token_is_served_to_everyone_while_the_host_is_down(
-    loop: VirtualLoop, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_stale_token_is_served_to_everyone_while_the_host_is_down(loop: VirtualLoop, caplog: pytest.LogCaptureFixture) -> None:
     slot, host = make_slot(loop), FakeHost([None, DOWN], latency=0)
 
     async def main() -> None:
@@ -442,16 +449,16 @@ def test_an_eager_fetch_that_ends_at_once_leaves_no_dead_flight(loop: VirtualLoo
 def test_a_task_factory_that_fails_fails_its_caller_only(loop: VirtualLoop) -> None:
     slot, host = make_slot(loop), FakeHost(latency=0)
 
+    def broken(*_: object, **__: object) -> NoReturn:
+        msg = "no tasks today"
+        raise RuntimeError(msg)
+
     async def main() -> None:
-        asyncio.get_running_loop().set_task_factory(_broken)
+        asyncio.get_running_loop().set_task_factory(broken)
         with pytest.raises(RuntimeError, match="no tasks today"):
             await slot.obtain(Caller(), host)
         asyncio.get_running_loop().set_task_factory(None)
         assert isinstance(await slot.obtain(Caller(), host), AccessToken)
-
-    def _broken(*_: object, **__: object) -> asyncio.Task[None]:
-        msg = "no tasks today"
-        raise RuntimeError(msg)
 
     run(main(), loop)
 
@@ -523,7 +530,7 @@ def test_a_token_that_the_host_hands_out_again_is_served_and_the_host_left_alone
     assert caplog.text.count("handed out again") == 1
 
 
-def test_a_challenge_never_gives_the_cached_token_back_and_callers_with_the_same_claims_share_a_fetch(loop: VirtualLoop) -> None:
+def test_a_challenge_never_gives_the_cached_token_back_and_the_same_claims_share_a_fetch(loop: VirtualLoop) -> None:
     slot, host = make_slot(loop), FakeHost()
 
     async def main() -> None:

@@ -9,6 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import attrs
 import pytest
+from fetches import DAY, Caller
 
 from aiomsi import AccessToken, Policy
 from aiomsi._flight import Flight, Roster, call, wake
@@ -16,7 +17,6 @@ from aiomsi._ledger import Failure, Order
 from aiomsi._secret import Secret
 from aiomsi._slot import Slot
 from aiomsi._token import Grant
-from fetches import DAY, Caller
 
 QUICK = Policy(ping=0.05)
 
@@ -314,5 +314,3 @@ def test_after_a_fork_the_parents_flight_and_tasks_are_kept_from_being_collected
         await asyncio.gather(call, *tasks, return_exceptions=True)
 
     asyncio.run(main())
-
-

@@ -11,7 +11,7 @@ T = TypeVar("T")
 EPOCH = 1_700_000_000.0
 
 
-class Deadlock(RuntimeError):
+class DeadlockError(RuntimeError):
     """Nothing is ready, and nothing is scheduled."""
 
 
@@ -24,7 +24,7 @@ class _Selector(selectors.DefaultSelector):
         events = super().select(0)
         if not events:
             if timeout is None:
-                raise Deadlock
+                raise DeadlockError
             self.loop.now += max(0.0, timeout)
         return events
 

@@ -8,7 +8,7 @@ CONNECTS = frozenset({"socket.connect", "socket.sendto", "socket.sendmsg"})
 LOOK_UPS = frozenset({"socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyaddr", "socket.getnameinfo"})
 
 
-class BlockedSocket(RuntimeError):
+class BlockedSocketError(RuntimeError):
     """A test wanted to leave this machine."""
 
 
@@ -28,11 +28,11 @@ def guard(event: str, arguments: tuple[object, ...]) -> None:
     if event in CONNECTS:
         address = arguments[1]
         if isinstance(address, tuple) and not is_local(address[0]):
-            raise BlockedSocket(f"{event} to {address!r}")
+            raise BlockedSocketError(f"{event} to {address!r}")
     elif event in LOOK_UPS:
         host = arguments[0][0] if event == "socket.getnameinfo" and isinstance(arguments[0], tuple) else arguments[0]
         if not is_local(host) and not (event == "socket.getaddrinfo" and host == "0.0.0.0"):  # noqa: S104 (a listener's)
-            raise BlockedSocket(f"{event} of {host!r}")
+            raise BlockedSocketError(f"{event} of {host!r}")
 
 
 if not os.environ.get("AIOMSI_VM"):

@@ -1,14 +1,19 @@
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import pytest
+from testing.embedded_client import Concurrently
+
+_Result = TypeVar("_Result")
 
 
 @pytest.fixture
-def concurrently():
+def concurrently() -> Iterator[Concurrently]:
     """Run a function several times at once, in threads; the result waits for theirs."""
     with ThreadPoolExecutor(32) as pool:
 
-        def start(number, function):
+        def start(number: int, function: Callable[[], _Result]) -> Callable[[], list[_Result]]:
             futures = [pool.submit(function) for _ in range(number)]
             return lambda: [future.result(10) for future in futures]
 

@@ -1,17 +1,28 @@
 """A small blocking client, so that the tests of the server need none of ours."""
 
 import json
+from collections.abc import Callable
 from http.client import HTTPConnection
-from typing import Any
+from typing import Any, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 import attrs
 from multidict import CIMultiDict
 
+from aiomsi.testing import EmbeddedAzure
+
+_Result = TypeVar("_Result")
+
 SUBSCRIPTION = "98f51385-2edc-4b79-bed9-7718de4cb861"
 GROUP = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/DevTest"
 TOKEN = "/metadata/identity/oauth2/token"
 ARM_RESOURCE = "https://management.azure.com/"
+
+
+class Concurrently(Protocol):
+    """Start a function so many times at once; what it returns waits for the results."""
+
+    def __call__(self, number: int, function: Callable[[], _Result], /) -> Callable[[], list[_Result]]: ...
 
 
 @attrs.frozen
@@ -39,12 +50,12 @@ def ask(url: str, path: str, method: str = "GET", timeout: float = 10, **headers
         connection.close()
 
 
-def ask_imds(azure: Any, query: str = f"api-version=2018-02-01&resource={ARM_RESOURCE}", **headers: str) -> Reply:
+def ask_imds(azure: EmbeddedAzure, query: str = f"api-version=2018-02-01&resource={ARM_RESOURCE}", **headers: str) -> Reply:
     return ask(azure.imds_url, f"{TOKEN}?{query}", **({"Metadata": "true"} | headers))
 
 
 def ask_arm(
-    azure: Any,
+    azure: EmbeddedAzure,
     path: str = GROUP,
     version: str = "2021-04-01",
     token: str | None = None,

@@ -1,7 +1,9 @@
 import re
+from collections.abc import Callable, Iterator
+from typing import TypedDict
 
 import pytest
-from embedded_client import GROUP, SUBSCRIPTION, ask, ask_arm
+from testing.embedded_client import GROUP, SUBSCRIPTION, ask, ask_arm
 
 from aiomsi.testing import (
     ArmBucket,
@@ -21,18 +23,25 @@ TUTORIAL = (
 )
 
 
+class TokenOptions(TypedDict, total=False):
+    audience: str
+    expires_in: float
+    foreign_key: bool
+    claims: dict[str, object]
+
+
 @pytest.fixture
-def azure():
+def azure() -> Iterator[EmbeddedAzure]:
     with EmbeddedAzure() as azure:
         yield azure
 
 
 @pytest.mark.parametrize("path", [GROUP, GROUP.lower(), GROUP.upper(), f"{GROUP}/"])
-def test_the_tutorials_group_is_answered_whatever_the_case_of_the_path(azure, path):
+def test_the_tutorials_group_is_answered_whatever_the_case_of_the_path(azure: EmbeddedAzure, path: str) -> None:
     assert ask_arm(azure, path, "2016-06-01").body == TUTORIAL
 
 
-def test_later_versions_tell_the_type_and_the_tags(azure):
+def test_later_versions_tell_the_type_and_the_tags(azure: EmbeddedAzure) -> None:
     azure.add_resource_groups(SUBSCRIPTION, ["tagged"], location="eastus", tags={"cost": "42"})
 
     assert ask_arm(azure, f"{GROUPS}/tagged").json == {
@@ -45,14 +54,14 @@ def test_later_versions_tell_the_type_and_the_tags(azure):
     }
 
 
-def test_head_tells_whether_a_group_exists(azure):
+def test_head_tells_whether_a_group_exists(azure: EmbeddedAzure) -> None:
     there, missing = (ask_arm(azure, path, method="HEAD") for path in (GROUP, f"{GROUPS}/none"))
 
     assert (there.status, there.body) == (204, b"")
     assert (missing.status, missing.body) == (404, b"")
 
 
-def test_answers_carry_arms_headers():
+def test_answers_carry_arms_headers() -> None:
     with EmbeddedAzure(clock=ManualClock(1_800_000_000.0).clock) as azure:
         headers = ask_arm(azure).headers
 
@@ -66,7 +75,7 @@ def test_answers_carry_arms_headers():
     assert "x-ms-failure-cause" not in headers
 
 
-def test_the_callers_ids_are_echoed_as_asked(azure):
+def test_the_callers_ids_are_echoed_as_asked(azure: EmbeddedAzure) -> None:
     quiet = ask_arm(azure, x_ms_client_request_id="mine", x_ms_correlation_request_id="group").headers
     echoed = ask_arm(azure, x_ms_client_request_id="mine", x_ms_return_client_request_id="true").headers
 
@@ -75,7 +84,7 @@ def test_the_callers_ids_are_echoed_as_asked(azure):
     assert echoed["x-ms-client-request-id"] == "mine"
 
 
-def test_the_api_version_is_needed(azure):
+def test_the_api_version_is_needed(azure: EmbeddedAzure) -> None:
     reply = ask(azure.arm_url, GROUP)
 
     assert (reply.status, reply.code) == (400, "MissingApiVersionParameter")
@@ -83,14 +92,14 @@ def test_the_api_version_is_needed(azure):
     assert reply.headers["x-ms-failure-cause"] == "gateway"
 
 
-def test_the_name_of_the_api_version_ignores_case(azure):
+def test_the_name_of_the_api_version_ignores_case(azure: EmbeddedAzure) -> None:
     bearer = f"Bearer {azure.issue_token()}"
 
     assert ask(azure.arm_url, f"{GROUP}?Api-Version=2021-04-01", Authorization=bearer).status == 200
 
 
 @pytest.mark.parametrize("version", ["2021-04-02", "latest"])
-def test_an_unknown_api_version_is_refused_with_the_list(azure, version):
+def test_an_unknown_api_version_is_refused_with_the_list(azure: EmbeddedAzure, version: str) -> None:
     reply = ask_arm(azure, version=version)
 
     assert (reply.status, reply.code) == (400, "InvalidApiVersionParameter")
@@ -112,7 +121,7 @@ def test_an_unknown_api_version_is_refused_with_the_list(azure, version):
         ({"claims": {"nbf": 4_000_000_000}}, "InvalidAuthenticationToken", "The access token is invalid."),
     ],
 )
-def test_a_bad_token_is_refused_with_a_challenge(azure, token, code, description):
+def test_a_bad_token_is_refused_with_a_challenge(azure: EmbeddedAzure, token: TokenOptions, code: str, description: str) -> None:
     reply = ask_arm(azure, token=azure.issue_token(**token))
 
     assert (reply.status, reply.code) == (401, code)
@@ -124,14 +133,14 @@ def test_a_bad_token_is_refused_with_a_challenge(azure, token, code, description
     assert azure.counts.arm_unauthorized == 1
 
 
-def test_without_a_token_arm_says_so(azure):
+def test_without_a_token_arm_says_so(azure: EmbeddedAzure) -> None:
     reply = ask(azure.arm_url, f"{GROUP}?api-version=2021-04-01")
 
     assert (reply.status, reply.code) == (401, "AuthenticationFailed")
     assert "missing 'Authorization' header" in reply.headers["WWW-Authenticate"]
 
 
-def test_revoked_tokens_are_refused(azure):
+def test_revoked_tokens_are_refused(azure: EmbeddedAzure) -> None:
     token = azure.issue_token()
     assert ask_arm(azure, token=token).status == 200
     azure.revoke_tokens()
@@ -140,7 +149,7 @@ def test_revoked_tokens_are_refused(azure):
     assert ask_arm(azure).status == 200
 
 
-def test_without_a_role_arm_names_client_action_and_scope(azure):
+def test_without_a_role_arm_names_client_action_and_scope(azure: EmbeddedAzure) -> None:
     nobody = azure.assign_identity(client_id="the-client", object_id="The-Object")
     reply = ask_arm(azure, token=azure.issue_token(identity=nobody))
 
@@ -156,12 +165,12 @@ def test_without_a_role_arm_names_client_action_and_scope(azure):
     assert azure.counts.arm_forbidden == 1
 
 
-def test_a_role_holds_for_its_scope_and_what_is_inside(azure):
+def test_a_role_holds_for_its_scope_and_what_is_inside(azure: EmbeddedAzure) -> None:
     azure.add_resource_groups(SUBSCRIPTION, ["other"])
     who = azure.assign_identity(object_id="Reader-Of-One")
     token = azure.issue_token(identity=who)
 
-    def status(path):
+    def status(path: str) -> int:
         return ask_arm(azure, path, token=token).status
 
     azure.grant(who.object_id, f"{GROUP.upper()}/")
@@ -178,7 +187,7 @@ def test_a_role_holds_for_its_scope_and_what_is_inside(azure):
     assert status(GROUP) == 200
 
 
-def test_subscriptions_are_listed_and_read(azure):
+def test_subscriptions_are_listed_and_read(azure: EmbeddedAzure) -> None:
     azure.add_subscription(OTHER, Subscription("Second"))
     listed = ask_arm(azure, "/subscriptions", "2022-12-01").json
 
@@ -223,26 +232,26 @@ def test_subscriptions_are_listed_and_read(azure):
         ("/nothing", 404, "NotFound", "There is nothing at '/nothing'."),
     ],
 )
-def test_what_is_not_there_is_told_in_arms_words(azure, path, status, code, message):
+def test_what_is_not_there_is_told_in_arms_words(azure: EmbeddedAzure, path: str, status: int, code: str, message: str) -> None:
     reply = ask_arm(azure, path)
 
     assert (reply.status, reply.json["error"]) == (status, {"code": code, "message": message})
 
 
-def test_resource_providers_have_versions_of_their_own(azure):
+def test_resource_providers_have_versions_of_their_own(azure: EmbeddedAzure) -> None:
     path = f"{GROUP}/providers/Microsoft.Web/sites/a"
 
     assert ask_arm(azure, path, "2099-01-01-preview").code == "ResourceNotFound"
     assert ask_arm(azure, path, "newest").code == "InvalidApiVersionParameter"
 
 
-def test_other_methods_are_refused(azure):
+def test_other_methods_are_refused(azure: EmbeddedAzure) -> None:
     reply = ask_arm(azure, "/subscriptions", method="POST")
 
     assert (reply.status, reply.code, reply.headers["Allow"]) == (405, "MethodNotAllowed", "GET")
 
 
-def test_the_cloud_describes_itself_to_anyone(azure):
+def test_the_cloud_describes_itself_to_anyone(azure: EmbeddedAzure) -> None:
     cloud = ask(azure.arm_url, "/metadata/endpoints?api-version=2022-09-01").json
 
     assert cloud["resourceManager"] == f"{azure.arm_url}/"
@@ -252,8 +261,9 @@ def test_the_cloud_describes_itself_to_anyone(azure):
     ]
 
 
-def followed(azure, path):
-    token, pages = azure.issue_token(), []
+def followed(azure: EmbeddedAzure, path: str) -> list[list[str]]:
+    token = azure.issue_token()
+    pages: list[list[str]] = []
     reply = ask_arm(azure, path, token=token).json
     while True:
         pages.append([item["name"] for item in reply["value"]])
@@ -263,7 +273,7 @@ def followed(azure, path):
         reply = ask(azure.arm_url, reply["nextLink"].removeprefix(azure.arm_url), Authorization=f"Bearer {token}").json
 
 
-def test_a_long_list_comes_in_pages():
+def test_a_long_list_comes_in_pages() -> None:
     with EmbeddedAzure(page_size=2) as azure:
         azure.add_resource_groups(SUBSCRIPTION, 4)
 
@@ -272,7 +282,7 @@ def test_a_long_list_comes_in_pages():
         assert followed(azure, f"{GROUPS}?$top=9")[0] == ["DevTest", "group-00001"]
 
 
-def test_a_thousand_groups_are_one_page(azure):
+def test_a_thousand_groups_are_one_page(azure: EmbeddedAzure) -> None:
     azure.add_resource_groups(SUBSCRIPTION, 1_000)
 
     assert [len(page) for page in followed(azure, GROUPS)] == [1_000, 1]
@@ -287,7 +297,7 @@ def test_a_thousand_groups_are_one_page(azure):
         ("$skiptoken=eHg=", "InvalidSkipToken"),
     ],
 )
-def test_a_wrong_page_is_refused(azure, query, code):
+def test_a_wrong_page_is_refused(azure: EmbeddedAzure, query: str, code: str) -> None:
     assert ask_arm(azure, f"{GROUPS}?{query}").code == code
 
 
@@ -295,7 +305,7 @@ SMALL = ArmBuckets(reads=ArmBucket(2, 1), global_factor=1.5)
 READS = "x-ms-ratelimit-remaining-subscription-reads"
 
 
-def test_the_rest_in_the_bucket_is_told_and_never_below_zero():
+def test_the_rest_in_the_bucket_is_told_and_never_below_zero() -> None:
     manual = ManualClock()
     with EmbeddedAzure(arm_buckets=SMALL, clock=manual.clock) as azure:
         told = [ask_arm(azure).headers[READS] for _ in range(3)]
@@ -305,7 +315,7 @@ def test_the_rest_in_the_bucket_is_told_and_never_below_zero():
     assert told == ["1", "0", "0", "0"]
 
 
-def test_an_empty_bucket_is_answered_429_when_asked_for():
+def test_an_empty_bucket_is_answered_429_when_asked_for() -> None:
     manual = ManualClock()
     with EmbeddedAzure(arm_buckets=SMALL, enforce_arm_limits=True, clock=manual.clock) as azure:
         replies = [ask_arm(azure) for _ in range(3)]
@@ -322,7 +332,7 @@ def test_an_empty_bucket_is_answered_429_when_asked_for():
     assert counts.arm_throttled == 1
 
 
-def test_principals_share_the_subscriptions_bucket():
+def test_principals_share_the_subscriptions_bucket() -> None:
     with EmbeddedAzure(arm_buckets=SMALL, enforce_arm_limits=True, clock=ManualClock().clock) as azure:
         second = azure.assign_identity()
         azure.grant(second.object_id)
@@ -332,7 +342,7 @@ def test_principals_share_the_subscriptions_bucket():
     assert statuses == [200, 200, 200, 429]
 
 
-def test_requests_outside_subscriptions_have_the_tenants_bucket():
+def test_requests_outside_subscriptions_have_the_tenants_bucket() -> None:
     with EmbeddedAzure(arm_buckets=SMALL, enforce_arm_limits=True, clock=ManualClock().clock) as azure:
         replies = [ask_arm(azure, "/subscriptions") for _ in range(3)]
 
@@ -340,7 +350,7 @@ def test_requests_outside_subscriptions_have_the_tenants_bucket():
     assert replies[2].code == "TenantRequestsThrottled"
 
 
-def test_groups_can_be_added_counted_and_removed():
+def test_groups_can_be_added_counted_and_removed() -> None:
     groups = (ResourceGroup("a"), ResourceGroup("b", "eastus"))
     with EmbeddedAzure({OTHER.upper(): Subscription(resource_groups=groups)}) as azure:
         assert azure.subscription_ids == (OTHER.upper(),)
@@ -367,12 +377,12 @@ def test_groups_can_be_added_counted_and_removed():
         (lambda _: EmbeddedAzure(page_size=0), "page_size"),
     ],
 )
-def test_impossible_changes_are_refused(azure, change, message):
+def test_impossible_changes_are_refused(azure: EmbeddedAzure, change: Callable[[EmbeddedAzure], object], message: str) -> None:
     with pytest.raises((ValueError, IndexError), match=message):
         change(azure)
 
 
-def test_an_identity_is_removed_once(azure):
+def test_an_identity_is_removed_once(azure: EmbeddedAzure) -> None:
     identity = azure.assign_identity()
     azure.remove_identity(identity)
 

@@ -7,7 +7,7 @@ from aiomsi.testing import ManualClock
 from aiomsi.testing._tally import Tally, call_in_loop
 
 
-def test_time_stands_still_until_it_is_moved():
+def test_time_stands_still_until_it_is_moved() -> None:
     manual = ManualClock(1_000.0, monotonic=5.0)
     manual.advance(2.5)
     manual.jump_wall(-100.0)
@@ -15,16 +15,17 @@ def test_time_stands_still_until_it_is_moved():
     assert (manual.clock.wall(), manual.clock.monotonic()) == (902.5, 7.5)
 
 
-def test_time_does_not_run_backwards():
+def test_time_does_not_run_backwards() -> None:
     with pytest.raises(ValueError, match="jump_wall"):
         ManualClock().advance(-1)
 
 
-def test_sleepers_wake_in_order_of_time_once_it_has_come():
-    async def main():
-        manual, woken = ManualClock(), []
+def test_sleepers_wake_in_order_of_time_once_it_has_come() -> None:
+    async def main() -> list[tuple[float, float]]:
+        manual = ManualClock()
+        woken: list[tuple[float, float]] = []
 
-        async def sleeper(seconds):
+        async def sleeper(seconds: float) -> None:
             await manual.clock.sleep(seconds)
             woken.append((seconds, manual.clock.monotonic()))
 
@@ -43,9 +44,13 @@ def test_sleepers_wake_in_order_of_time_once_it_has_come():
     assert asyncio.run(main())[-1] == (3, 3.0)
 
 
-def test_a_sleeper_in_another_thread_is_woken():
+def test_a_sleeper_in_another_thread_is_woken() -> None:
     manual = ManualClock()
-    thread = threading.Thread(target=lambda: asyncio.run(manual.clock.sleep(60)))
+
+    async def sleep() -> None:
+        await manual.clock.sleep(60)
+
+    thread = threading.Thread(target=lambda: asyncio.run(sleep()))
     thread.start()
     manual.wait_sleeping(1)
     manual.advance(60)
@@ -54,8 +59,8 @@ def test_a_sleeper_in_another_thread_is_woken():
     assert not thread.is_alive()
 
 
-def test_a_cancelled_sleeper_is_forgotten():
-    async def main():
+def test_a_cancelled_sleeper_is_forgotten() -> None:
+    async def main() -> list[bool]:
         manual = ManualClock()
         tasks = [asyncio.ensure_future(manual.clock.sleep(seconds)) for seconds in (1, 2, 3)]
         await manual.sleeping(3)
@@ -70,8 +75,8 @@ def test_a_cancelled_sleeper_is_forgotten():
     assert asyncio.run(main()) == [True, True, False]
 
 
-def test_an_advance_wakes_nobody_who_was_cancelled_meanwhile():
-    async def main():
+def test_an_advance_wakes_nobody_who_was_cancelled_meanwhile() -> None:
+    async def main() -> bool:
         manual = ManualClock()
         task = asyncio.ensure_future(manual.clock.sleep(1))
         await manual.sleeping()
@@ -83,8 +88,8 @@ def test_an_advance_wakes_nobody_who_was_cancelled_meanwhile():
     assert asyncio.run(main())
 
 
-def test_with_autoadvance_sleep_moves_the_clock_itself():
-    async def main():
+def test_with_autoadvance_sleep_moves_the_clock_itself() -> None:
+    async def main() -> float:
         manual = ManualClock(autoadvance=True)
         await manual.clock.sleep(30)
         await manual.clock.sleep(-1)
@@ -93,8 +98,8 @@ def test_with_autoadvance_sleep_moves_the_clock_itself():
     assert asyncio.run(main()) == 30.0
 
 
-def test_no_sleep_is_only_a_chance_for_others():
-    async def main():
+def test_no_sleep_is_only_a_chance_for_others() -> None:
+    async def main() -> float:
         manual = ManualClock()
         await manual.clock.sleep(0)
         return manual.clock.monotonic()
@@ -102,7 +107,7 @@ def test_no_sleep_is_only_a_chance_for_others():
     assert asyncio.run(main()) == 0.0
 
 
-def test_waiting_for_sleepers_that_do_not_come_gives_up():
+def test_waiting_for_sleepers_that_do_not_come_gives_up() -> None:
     manual = ManualClock()
     with pytest.raises(TimeoutError, match="got 0"):
         manual.wait_sleeping(1, timeout=0.001)
@@ -110,8 +115,8 @@ def test_waiting_for_sleepers_that_do_not_come_gives_up():
         asyncio.run(manual.sleeping(2, timeout=0.001))
 
 
-def test_a_wait_for_what_is_there_already_ends_at_once():
-    async def main():
+def test_a_wait_for_what_is_there_already_ends_at_once() -> None:
+    async def main() -> None:
         tally = Tally()
         tally.add(2)
         await tally.reached(2)
@@ -120,8 +125,8 @@ def test_a_wait_for_what_is_there_already_ends_at_once():
     asyncio.run(main())
 
 
-def test_each_waiter_has_its_own_number():
-    async def main():
+def test_each_waiter_has_its_own_number() -> None:
+    async def main() -> None:
         tally = Tally()
         first, second = (asyncio.ensure_future(tally.reached(number)) for number in (1, 2))
         await asyncio.sleep(0)
@@ -134,7 +139,7 @@ def test_each_waiter_has_its_own_number():
     asyncio.run(main())
 
 
-def test_a_closed_loop_is_left_alone():
+def test_a_closed_loop_is_left_alone() -> None:
     loop = asyncio.new_event_loop()
     loop.close()
     call_in_loop(loop, lambda: None)

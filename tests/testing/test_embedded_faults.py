@@ -1,34 +1,35 @@
 import http.client
 import json
 import threading
+from collections.abc import Callable, Iterator
 
 import pytest
-from embedded_client import GROUP, ask_arm, ask_imds
+from testing.embedded_client import GROUP, Concurrently, ask_arm, ask_imds
 
 from aiomsi.testing import EmbeddedAzure, Fault, ImdsLimits
 
 
 @pytest.fixture
-def azure():
+def azure() -> Iterator[EmbeddedAzure]:
     with EmbeddedAzure() as azure:
         yield azure
 
 
-def test_a_status_is_answered_so_many_times(azure):
+def test_a_status_is_answered_so_many_times(azure: EmbeddedAzure) -> None:
     azure.inject("imds", Fault(503), times=2)
 
     assert [ask_imds(azure).status for _ in range(3)] == [503, 503, 200]
     assert (azure.counts.imds_requests, azure.counts.imds_tokens, azure.counts.faults) == (3, 1, 2)
 
 
-def test_faults_happen_in_the_order_in_which_they_were_injected(azure):
+def test_faults_happen_in_the_order_in_which_they_were_injected(azure: EmbeddedAzure) -> None:
     azure.inject("arm", Fault(500))
     azure.inject("arm", Fault(502))
 
     assert [ask_arm(azure).status for _ in range(3)] == [500, 502, 200]
 
 
-def test_without_an_end_they_happen_until_cleared(azure):
+def test_without_an_end_they_happen_until_cleared(azure: EmbeddedAzure) -> None:
     azure.inject("arm", Fault(500), times=None)
 
     assert [ask_arm(azure).status for _ in range(3)] == [500] * 3
@@ -36,19 +37,19 @@ def test_without_an_end_they_happen_until_cleared(azure):
     assert ask_arm(azure).status == 200
 
 
-def test_a_path_chooses_the_requests(azure):
+def test_a_path_chooses_the_requests(azure: EmbeddedAzure) -> None:
     azure.inject("arm", Fault(500), path="resource[gG]roups/.*api-version=2021")
 
     assert [ask_arm(azure, path).status for path in ("/subscriptions", GROUP)] == [200, 500]
 
 
-def test_services_have_faults_of_their_own(azure):
+def test_services_have_faults_of_their_own(azure: EmbeddedAzure) -> None:
     azure.inject("arm", Fault(500))
 
     assert (ask_imds(azure).status, ask_arm(azure).status) == (200, 500)
 
 
-def test_the_usual_body_is_an_error_in_the_services_shape(azure):
+def test_the_usual_body_is_an_error_in_the_services_shape(azure: EmbeddedAzure) -> None:
     azure.inject("imds", Fault(500))
     azure.inject("arm", Fault(500))
     imds, arm = ask_imds(azure), ask_arm(azure)
@@ -63,7 +64,7 @@ def test_the_usual_body_is_an_error_in_the_services_shape(azure):
     ("body", "sent"),
     [("text", b"text"), (b"\xff", b"\xff"), ({"a": [1]}, b'{"a":[1]}'), ([1], b"[1]")],
 )
-def test_body_and_headers_can_be_given(azure, body, sent):
+def test_body_and_headers_can_be_given(azure: EmbeddedAzure, body: str | bytes | dict[str, object] | list[object], sent: bytes) -> None:
     azure.inject("imds", Fault(429, {"retry-after": "7", "content-type": "text/plain"}, body))
     reply = ask_imds(azure)
 
@@ -72,7 +73,7 @@ def test_body_and_headers_can_be_given(azure, body, sent):
     assert azure.counts.imds_throttled == 0
 
 
-def test_garbage_is_a_success_without_json(azure):
+def test_garbage_is_a_success_without_json(azure: EmbeddedAzure) -> None:
     azure.inject("arm", Fault.garbage())
     reply = ask_arm(azure)
 
@@ -82,14 +83,14 @@ def test_garbage_is_a_success_without_json(azure):
 
 
 @pytest.mark.parametrize("service", ["imds", "arm"])
-def test_a_reset_breaks_the_connection(azure, service):
+def test_a_reset_breaks_the_connection(azure: EmbeddedAzure, service: str) -> None:
     azure.inject(service, Fault.reset())
 
     with pytest.raises(ConnectionResetError):
         (ask_imds if service == "imds" else ask_arm)(azure)
 
 
-def test_a_truncated_answer_ends_too_early(azure):
+def test_a_truncated_answer_ends_too_early(azure: EmbeddedAzure) -> None:
     azure.inject("arm", Fault.truncate())
 
     with pytest.raises(http.client.IncompleteRead) as caught:
@@ -98,13 +99,13 @@ def test_a_truncated_answer_ends_too_early(azure):
     assert ask_arm(azure).status == 200
 
 
-def test_a_delayed_answer_is_the_usual_one(azure):
+def test_a_delayed_answer_is_the_usual_one(azure: EmbeddedAzure) -> None:
     azure.inject("imds", Fault.delay(0.001))
 
     assert ask_imds(azure).status == 200
 
 
-def test_a_hanging_request_goes_on_when_faults_are_cleared(azure, concurrently):
+def test_a_hanging_request_goes_on_when_faults_are_cleared(azure: EmbeddedAzure, concurrently: Concurrently) -> None:
     azure.inject("arm", Fault.hang(), times=2)
     with azure.hold("arm") as hold:
         replies = concurrently(2, lambda: ask_arm(azure))
@@ -115,14 +116,14 @@ def test_a_hanging_request_goes_on_when_faults_are_cleared(azure, concurrently):
     assert [reply.status for reply in replies()] == [200, 200]
 
 
-def test_a_fault_comes_before_a_refusal():
+def test_a_fault_comes_before_a_refusal() -> None:
     with EmbeddedAzure(imds_limits=ImdsLimits(per_second=1)) as azure:
         azure.inject("imds", Fault(410), times=2)
 
         assert [ask_imds(azure).status for _ in range(3)] == [410, 410, 429]
 
 
-def test_held_requests_are_counted_and_wait(azure, concurrently):
+def test_held_requests_are_counted_and_wait(azure: EmbeddedAzure, concurrently: Concurrently) -> None:
     with azure.hold("arm") as hold:
         replies = concurrently(3, lambda: ask_arm(azure))
         hold.wait_arrived(3)
@@ -133,7 +134,7 @@ def test_held_requests_are_counted_and_wait(azure, concurrently):
         assert ask_arm(azure).status == 200
 
 
-def test_two_holds_hold_twice(azure, concurrently):
+def test_two_holds_hold_twice(azure: EmbeddedAzure, concurrently: Concurrently) -> None:
     with azure.hold("imds") as outer:
         with azure.hold("imds") as inner:
             replies = concurrently(1, lambda: ask_imds(azure))
@@ -143,7 +144,7 @@ def test_two_holds_hold_twice(azure, concurrently):
         assert replies()[0].status == 200
 
 
-def test_waiting_for_requests_that_do_not_come_gives_up(azure):
+def test_waiting_for_requests_that_do_not_come_gives_up(azure: EmbeddedAzure) -> None:
     with azure.hold("imds") as hold, pytest.raises(TimeoutError, match="got 0"):
         hold.wait_arrived(1, timeout=0.001)
 
@@ -158,12 +159,12 @@ def test_waiting_for_requests_that_do_not_come_gives_up(azure):
         (lambda _: Fault.delay(-1), "in the past"),
     ],
 )
-def test_misuse_is_refused(azure, misuse, message):
+def test_misuse_is_refused(azure: EmbeddedAzure, misuse: Callable[[EmbeddedAzure], object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         misuse(azure)
 
 
-def test_a_faults_headers_do_not_change_later():
+def test_a_faults_headers_do_not_change_later() -> None:
     headers = {"a": "1"}
     fault = Fault(headers=headers)
     headers["a"] = "2"
@@ -171,13 +172,13 @@ def test_a_faults_headers_do_not_change_later():
     assert fault.headers == {"a": "1"}
 
 
-def test_a_hanging_request_does_not_delay_the_stop():
+def test_a_hanging_request_does_not_delay_the_stop() -> None:
     with EmbeddedAzure() as azure:
         azure.inject("imds", Fault.hang())
         with azure.hold("imds") as hold:
-            errors = []
+            errors: list[Exception] = []
 
-            def hang():
+            def hang() -> None:
                 try:
                     ask_imds(azure)
                 except (ConnectionError, http.client.HTTPException) as error:

@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from embedded_client import ARM_RESOURCE, GROUP, TOKEN, ask, ask_arm, ask_imds
+from testing.embedded_client import ARM_RESOURCE, GROUP, TOKEN, ask, ask_arm, ask_imds
 
 from aiomsi.testing import EmbeddedAzure, ImdsLimits, ManualClock
 
@@ -10,12 +10,12 @@ QUERY = f"{VERSION}&resource={ARM_RESOURCE}"
 
 
 @pytest.fixture(scope="module")
-def azure():
+def azure() -> Iterator[EmbeddedAzure]:
     with EmbeddedAzure(imds_limits=None, resources=["api://mine"]) as azure:
         yield azure
 
 
-def test_an_answer_has_imds_keys_and_strings_for_numbers():
+def test_an_answer_has_imds_keys_and_strings_for_numbers() -> None:
     with EmbeddedAzure(clock=ManualClock(1_800_000_000.0).clock) as azure:
         reply = ask_imds(azure)
 
@@ -34,7 +34,7 @@ def test_an_answer_has_imds_keys_and_strings_for_numbers():
     assert reply.headers["Content-Type"] == "application/json; charset=utf-8"
 
 
-def test_arm_takes_the_token(azure):
+def test_arm_takes_the_token(azure: EmbeddedAzure) -> None:
     assert ask_arm(azure, token=ask_imds(azure).json["access_token"]).status == 200
 
 
@@ -49,14 +49,14 @@ def test_arm_takes_the_token(azure):
         "api://mine",
     ],
 )
-def test_known_resources_are_served(azure, resource):
+def test_known_resources_are_served(azure: EmbeddedAzure, resource: str) -> None:
     reply = ask_imds(azure, f"{VERSION}&resource={resource}")
 
     assert reply.status == 200
     assert reply.json["resource"].replace(":", "%3A").replace("/", "%2F") == resource.replace(":", "%3A").replace("/", "%2F")
 
 
-def test_an_unknown_resource_is_refused_in_entras_words(azure):
+def test_an_unknown_resource_is_refused_in_entras_words(azure: EmbeddedAzure) -> None:
     reply = ask_imds(azure, f"{VERSION}&resource=https://nowhere.example/")
 
     assert (reply.status, reply.json["error"]) == (400, "invalid_resource")
@@ -66,7 +66,7 @@ def test_an_unknown_resource_is_refused_in_entras_words(azure):
 
 
 @pytest.mark.parametrize("metadata", ["", "false", "1"])
-def test_the_metadata_header_is_needed(azure, metadata):
+def test_the_metadata_header_is_needed(azure: EmbeddedAzure, metadata: str) -> None:
     reply = ask_imds(azure, Metadata=metadata)
 
     assert reply.status == 400
@@ -76,16 +76,16 @@ def test_the_metadata_header_is_needed(azure, metadata):
     }
 
 
-def test_the_metadata_header_ignores_case(azure):
+def test_the_metadata_header_ignores_case(azure: EmbeddedAzure) -> None:
     assert ask_imds(azure, Metadata="TRUE").status == 200
 
 
-def test_a_forwarded_request_is_refused(azure):
+def test_a_forwarded_request_is_refused(azure: EmbeddedAzure) -> None:
     assert ask_imds(azure, X_Forwarded_For="10.0.0.1").status == 400
 
 
 @pytest.mark.parametrize("query", [f"resource={ARM_RESOURCE}", f"api-version=2017-01-01&resource={ARM_RESOURCE}"])
-def test_a_missing_or_unknown_version_is_refused_with_the_newest_ones(azure, query):
+def test_a_missing_or_unknown_version_is_refused_with_the_newest_ones(azure: EmbeddedAzure, query: str) -> None:
     reply = ask_imds(azure, query)
 
     assert reply.status == 400
@@ -104,13 +104,13 @@ def test_a_missing_or_unknown_version_is_refused_with_the_newest_ones(azure, que
         f"{QUERY}&client_id=a&client_id=a",
     ],
 )
-def test_a_wrong_query_is_refused(azure, query):
+def test_a_wrong_query_is_refused(azure: EmbeddedAzure, query: str) -> None:
     reply = ask_imds(azure, query)
 
     assert (reply.status, reply.json["error"]) == (400, "invalid_request")
 
 
-def test_an_unknown_identity_is_refused(azure):
+def test_an_unknown_identity_is_refused(azure: EmbeddedAzure) -> None:
     reply = ask_imds(azure, f"{QUERY}&client_id=00000000-0000-0000-0000-000000000000")
 
     assert reply.status == 400
@@ -118,7 +118,7 @@ def test_an_unknown_identity_is_refused(azure):
 
 
 @pytest.mark.parametrize("name", ["client_id", "object_id", "msi_res_id"])
-def test_a_user_assigned_identity_is_found_by_each_of_its_ids(azure, name):
+def test_a_user_assigned_identity_is_found_by_each_of_its_ids(azure: EmbeddedAzure, name: str) -> None:
     identity = azure.assign_identity()
     wanted = identity.resource_id if name == "msi_res_id" else getattr(identity, name)
 
@@ -127,7 +127,7 @@ def test_a_user_assigned_identity_is_found_by_each_of_its_ids(azure, name):
     assert ask_imds(azure, f"{QUERY}&{name}={wanted}").status == 400
 
 
-def test_without_an_own_identity_the_only_other_one_serves():
+def test_without_an_own_identity_the_only_other_one_serves() -> None:
     with EmbeddedAzure() as azure:
         azure.remove_identity(azure.identities[0])
         assert ask_imds(azure).json["error_description"] == "Identity not found"
@@ -140,18 +140,18 @@ def test_without_an_own_identity_the_only_other_one_serves():
         assert only in azure.identities
 
 
-def test_other_methods_and_paths_are_refused(azure):
+def test_other_methods_and_paths_are_refused(azure: EmbeddedAzure) -> None:
     posted = ask(azure.imds_url, f"{TOKEN}?{QUERY}", "POST", Metadata="true")
 
     assert (posted.status, posted.headers["Allow"]) == (405, "GET")
     assert ask(azure.imds_url, "/metadata/instance", Metadata="true").status == 404
 
 
-def test_each_request_gets_a_new_token(azure):
+def test_each_request_gets_a_new_token(azure: EmbeddedAzure) -> None:
     assert ask_imds(azure).json["access_token"] != ask_imds(azure).json["access_token"]
 
 
-def test_a_repeated_token_has_less_and_less_to_live():
+def test_a_repeated_token_has_less_and_less_to_live() -> None:
     manual = ManualClock()
     with EmbeddedAzure(clock=manual.clock, imds_limits=None) as azure:
         azure.set_token_lifetime(100)
@@ -171,7 +171,7 @@ def test_a_repeated_token_has_less_and_less_to_live():
     assert len({token["access_token"] for token in (first, other, third, fourth)}) == 4
 
 
-def test_the_21st_request_of_a_second_is_throttled():
+def test_the_21st_request_of_a_second_is_throttled() -> None:
     manual = ManualClock()
     with EmbeddedAzure(clock=manual.clock) as azure:
         statuses = [ask_imds(azure).status for _ in range(21)]
@@ -185,7 +185,7 @@ def test_the_21st_request_of_a_second_is_throttled():
     assert (counts.imds_requests, counts.imds_tokens, counts.imds_throttled) == (23, 21, 2)
 
 
-def test_more_at_once_than_allowed_are_throttled(concurrently):
+def test_more_at_once_than_allowed_are_throttled(concurrently: Concurrently) -> None:
     with EmbeddedAzure(imds_limits=ImdsLimits(at_once=2)) as azure:
         with azure.hold("imds") as hold:
             replies = concurrently(3, lambda: ask_imds(azure))
@@ -197,7 +197,7 @@ def test_more_at_once_than_allowed_are_throttled(concurrently):
         assert ask_imds(azure).status == 200
 
 
-def test_latency_keeps_the_place_that_a_request_has(concurrently):
+def test_latency_keeps_the_place_that_a_request_has(concurrently: Concurrently) -> None:
     with EmbeddedAzure(imds_limits=ImdsLimits(at_once=1), imds_latency=0.01) as azure:
         with azure.hold("imds") as hold:
             replies = concurrently(2, lambda: ask_imds(azure))
@@ -205,7 +205,7 @@ def test_latency_keeps_the_place_that_a_request_has(concurrently):
         assert sorted(reply.status for reply in replies()) == [200, 429]
 
 
-def test_the_body_is_written_compactly(azure):
+def test_the_body_is_written_compactly(azure: EmbeddedAzure) -> None:
     reply = ask_imds(azure)
 
     assert reply.body == json.dumps(reply.json, separators=(",", ":")).encode()

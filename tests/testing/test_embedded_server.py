@@ -6,7 +6,7 @@ import urllib.request
 
 import aiohttp
 import pytest
-from embedded_client import GROUP, SUBSCRIPTION, ask, ask_arm, ask_imds
+from testing.embedded_client import GROUP, SUBSCRIPTION, ask, ask_arm, ask_imds
 
 import aiomsi.testing
 from aiomsi.testing import EmbeddedAzure
@@ -14,7 +14,7 @@ from aiomsi.testing import _ledger as ledger
 from aiomsi.testing._thread import Port
 
 
-def test_the_public_names_are_those_listed():
+def test_the_public_names_are_those_listed() -> None:
     assert sorted(aiomsi.testing._HOMES) == sorted(aiomsi.testing.__all__)
     for name in aiomsi.testing.__all__:
         assert getattr(aiomsi.testing, name) is not None
@@ -22,7 +22,7 @@ def test_the_public_names_are_those_listed():
         _ = aiomsi.testing.Nothing
 
 
-def test_environment_and_cloud_lead_to_the_servers():
+def test_environment_and_cloud_lead_to_the_servers() -> None:
     with EmbeddedAzure() as azure:
         assert azure.environment == {
             "AZURE_POD_IDENTITY_AUTHORITY_HOST": azure.imds_url,
@@ -33,7 +33,7 @@ def test_environment_and_cloud_lead_to_the_servers():
         assert repr(azure) == f"<EmbeddedAzure imds={azure.imds_url} arm={azure.arm_url}>"
 
 
-def test_what_needs_a_running_server_says_so():
+def test_what_needs_a_running_server_says_so() -> None:
     azure = EmbeddedAzure()
 
     assert repr(azure) == "<EmbeddedAzure, stopped>"
@@ -42,7 +42,7 @@ def test_what_needs_a_running_server_says_so():
             use()
 
 
-def test_starting_twice_is_refused_and_stopping_twice_is_not():
+def test_starting_twice_is_refused_and_stopping_twice_is_not() -> None:
     azure = EmbeddedAzure()
     azure.start()
     with pytest.raises(RuntimeError, match="already"):
@@ -51,7 +51,7 @@ def test_starting_twice_is_refused_and_stopping_twice_is_not():
     azure.stop()
 
 
-def test_it_can_be_started_again_and_keeps_its_counts():
+def test_it_can_be_started_again_and_keeps_its_counts() -> None:
     azure = EmbeddedAzure()
     for _ in range(2):
         with azure:
@@ -60,7 +60,7 @@ def test_it_can_be_started_again_and_keeps_its_counts():
     assert azure.counts.imds_tokens == 2
 
 
-def test_a_port_in_use_is_an_error_and_leaves_nothing_behind():
+def test_a_port_in_use_is_an_error_and_leaves_nothing_behind() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         azure = EmbeddedAzure(arm_port=taken.getsockname()[1])
         with pytest.raises(OSError, match=r"address already in use|10048"):
@@ -69,22 +69,22 @@ def test_a_port_in_use_is_an_error_and_leaves_nothing_behind():
         assert ask_arm(azure).status == 200
 
 
-def test_hosts_can_differ():
+def test_hosts_can_differ() -> None:
     with EmbeddedAzure(imds_host="127.0.0.2", arm_host="localhost") as azure:
         assert azure.imds_url.startswith("http://127.0.0.2:")
         assert azure.arm_url.startswith("http://localhost:")
         assert ask_imds(azure).status == 200
 
 
-def test_an_ipv6_address_has_brackets_in_urls():
+def test_an_ipv6_address_has_brackets_in_urls() -> None:
     azure = EmbeddedAzure(host="::1")
     azure._running = (azure, [1, 2])
 
     assert azure.imds_url == "http://[::1]:1"
 
 
-def test_async_with_serves_the_loop_it_is_used_in():
-    async def main():
+def test_async_with_serves_the_loop_it_is_used_in() -> None:
+    async def main() -> XX:
         async with EmbeddedAzure() as azure, aiohttp.ClientSession() as client:
             headers = {"Authorization": f"Bearer {azure.issue_token()}"}
             async with azure_get(client, azure, headers) as reply:
@@ -93,12 +93,12 @@ def test_async_with_serves_the_loop_it_is_used_in():
     assert asyncio.run(main()) == 200
 
 
-def azure_get(client, azure, headers):
+def azure_get(client: aiohttp.ClientSession, azure: EmbeddedAzure, headers: dict[str, str]) -> XX:
     return client.get(f"{azure.arm_url}{GROUP}?api-version=2021-04-01", headers=headers)
 
 
-def test_arrivals_can_be_awaited_in_any_loop():
-    async def main():
+def test_arrivals_can_be_awaited_in_any_loop() -> None:
+    async def main() -> XX:
         with EmbeddedAzure() as azure:
             headers = {"Authorization": f"Bearer {azure.issue_token()}"}
             async with aiohttp.ClientSession() as client:
@@ -115,7 +115,7 @@ def test_arrivals_can_be_awaited_in_any_loop():
     assert asyncio.run(main()) == [200, 200]
 
 
-def test_requests_are_recorded_as_received_without_their_token():
+def test_requests_are_recorded_as_received_without_their_token() -> None:
     with EmbeddedAzure() as azure:
         ask_imds(azure, "api-version=2018-02-01&resource=https%3A%2F%2Fmanagement.azure.com%2F")
         ask_arm(azure, f"{GROUP}/%41?x=a+b", "2021-04-01", "secret")
@@ -129,7 +129,7 @@ def test_requests_are_recorded_as_received_without_their_token():
     assert "secret" not in repr(arm)
 
 
-def test_the_oldest_recorded_requests_make_room(monkeypatch):
+def test_the_oldest_recorded_requests_make_room(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ledger, "RECORDED", 2)
     with EmbeddedAzure() as azure:
         for number in range(3):
@@ -138,7 +138,7 @@ def test_the_oldest_recorded_requests_make_room(monkeypatch):
         assert [request.path_qs for request in azure.requests] == ["/1", "/2"]
 
 
-def test_counts_can_start_anew_while_requests_are_under_way(concurrently):
+def test_counts_can_start_anew_while_requests_are_under_way(concurrently: Concurrently) -> None:
     with EmbeddedAzure() as azure:
         before = azure.counts
         with azure.hold("imds") as hold:
@@ -153,8 +153,8 @@ def test_counts_can_start_anew_while_requests_are_under_way(concurrently):
     assert azure.requests == ()
 
 
-def test_stopping_is_prompt_with_requests_held_and_connections_open():
-    async def main():
+def test_stopping_is_prompt_with_requests_held_and_connections_open() -> None:
+    async def main() -> XX:
         azure = EmbeddedAzure(arm_latency=60).start()
         headers = {"Authorization": f"Bearer {azure.issue_token()}"}
         async with aiohttp.ClientSession() as client:
@@ -174,13 +174,13 @@ def test_stopping_is_prompt_with_requests_held_and_connections_open():
     assert all(isinstance(outcome, aiohttp.ClientConnectionError) for outcome in outcomes)
 
 
-def test_a_thousand_connections_are_served():
-    async def main():
+def test_a_thousand_connections_are_served() -> None:
+    async def main() -> XX:
         with EmbeddedAzure() as azure:
             names = azure.add_resource_groups(SUBSCRIPTION, 1_000)
             headers = {"Authorization": f"Bearer {azure.issue_token()}"}
 
-            async def get(name):
+            async def get(name: str) -> XX:
                 url = f"{azure.arm_url}/subscriptions/{SUBSCRIPTION}/resourceGroups/{name}?api-version=2021-04-01"
                 async with client.get(url, headers=headers) as reply:
                     return (await reply.json())["name"]
@@ -195,7 +195,7 @@ def test_a_thousand_connections_are_served():
     assert asyncio.run(main()) == (True, 1_000)
 
 
-def test_tls_serves_arm_with_a_certificate_of_its_own_authority():
+def test_tls_serves_arm_with_a_certificate_of_its_own_authority() -> None:
     with EmbeddedAzure(tls=True) as azure:
         opener = urllib.request.build_opener(
             urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=azure.ssl_context())
@@ -206,7 +206,7 @@ def test_tls_serves_arm_with_a_certificate_of_its_own_authority():
         assert azure.ca_pem.startswith(b"-----BEGIN CERTIFICATE-----")
 
 
-def test_tls_names_are_on_the_certificate():
+def test_tls_names_are_on_the_certificate() -> None:
     with EmbeddedAzure(tls=("management.azure.com",)) as azure:
         host, port = azure.arm_url.removeprefix("https://").split(":")
         with (
@@ -216,17 +216,17 @@ def test_tls_names_are_on_the_certificate():
             assert ("DNS", "management.azure.com") in secure.getpeercert()["subjectAltName"]
 
 
-def test_an_untrusting_client_refuses_the_certificate():
+def test_an_untrusting_client_refuses_the_certificate() -> None:
     with EmbeddedAzure(tls=True) as azure:
         host, port = azure.arm_url.removeprefix("https://").split(":")
         with socket.create_connection((host, int(port))) as plain, pytest.raises(ssl.SSLCertVerificationError):
             ssl.create_default_context().wrap_socket(plain, server_hostname="127.0.0.1")
 
 
-def test_without_tls_there_is_no_certificate():
+def test_without_tls_there_is_no_certificate() -> None:
     with pytest.raises(RuntimeError, match="tls=True"):
         EmbeddedAzure().ssl_context()
 
 
-def test_ports_are_compared_by_identity():
+def test_ports_are_compared_by_identity() -> None:
     assert Port(print, "", 0) != Port(print, "", 0)

@@ -10,26 +10,26 @@ from aiomsi.testing._tokens import Caller, MissingExtraError, RejectedTokenError
 
 
 @pytest.fixture
-def manual():
+def manual() -> ManualClock:
     return ManualClock(1_800_000_000.0)
 
 
 @pytest.fixture
-def authority(manual):
+def authority(manual: ManualClock) -> TokenAuthority:
     return TokenAuthority(manual.clock.wall)
 
 
-def issue(authority, audience="https://management.azure.com/", lifetime=3_600, **options):
+def issue(authority: TokenAuthority, audience="https://management.azure.com/", lifetime: float = 3_600, **options: XX) -> str:
     return authority.issue(SYSTEM_ASSIGNED, audience, lifetime, **options).token
 
 
-def rejection(authority, authorization):
+def rejection(authority: TokenAuthority, authorization: str | None) -> RejectedTokenError:
     with pytest.raises(RejectedTokenError) as caught:
         authority.check(authorization)
     return caught.value
 
 
-def test_a_token_names_its_identity_audience_and_times(authority):
+def test_a_token_names_its_identity_audience_and_times(authority: TokenAuthority) -> None:
     issued = authority.issue(SYSTEM_ASSIGNED, "https://vault.azure.net", 3_600, roles=["Reader"])
     claims = jwt.decode(issued.token, options={"verify_signature": False})
 
@@ -42,13 +42,13 @@ def test_a_token_names_its_identity_audience_and_times(authority):
 
 @pytest.mark.parametrize("host", ["management.azure.com", "management.core.windows.net"])
 @pytest.mark.parametrize("slash", ["", "/"])
-def test_all_four_audiences_of_arm_are_taken(authority, host, slash):
+def test_all_four_audiences_of_arm_are_taken(authority: TokenAuthority, host: str, slash: str) -> None:
     token = issue(authority, f"https://{host}{slash}")
 
     assert authority.check(f"bearer {token}") == Caller(SYSTEM_ASSIGNED.client_id, SYSTEM_ASSIGNED.object_id)
 
 
-def test_a_token_ends_by_the_clock_although_it_was_checked_before(authority, manual):
+def test_a_token_ends_by_the_clock_although_it_was_checked_before(authority: TokenAuthority, manual: ManualClock) -> None:
     header = f"Bearer {issue(authority, lifetime=60)}"
     authority.check(header)
     manual.advance(60)
@@ -56,7 +56,7 @@ def test_a_token_ends_by_the_clock_although_it_was_checked_before(authority, man
     assert rejection(authority, header).code == "ExpiredAuthenticationToken"
 
 
-def test_the_end_is_told_as_arm_tells_it(authority, manual):
+def test_the_end_is_told_as_arm_tells_it(authority: TokenAuthority, manual: ManualClock) -> None:
     header = f"Bearer {issue(authority, lifetime=-60)}"
 
     assert rejection(authority, header).message == (
@@ -66,7 +66,7 @@ def test_the_end_is_told_as_arm_tells_it(authority, manual):
     assert "'1/15/2027 12:00:00 PM'" in rejection(authority, header).message
 
 
-def test_a_token_for_somebody_else_is_refused(authority):
+def test_a_token_for_somebody_else_is_refused(authority: TokenAuthority) -> None:
     found = rejection(authority, f"Bearer {issue(authority, 'https://vault.azure.net')}")
 
     assert found.code == "InvalidAuthenticationTokenAudience"
@@ -74,22 +74,22 @@ def test_a_token_for_somebody_else_is_refused(authority):
 
 
 @pytest.mark.parametrize("header", ["Bearer nonsense", "Bearer a.b.c"])
-def test_what_is_no_token_is_refused(authority, header):
+def test_what_is_no_token_is_refused(authority: TokenAuthority, header: str | None) -> None:
     assert rejection(authority, header).code == "InvalidAuthenticationToken"
 
 
-def test_a_foreign_signature_is_refused(authority):
+def test_a_foreign_signature_is_refused(authority: TokenAuthority) -> None:
     assert rejection(authority, f"Bearer {issue(authority, foreign=True)}").code == "InvalidAuthenticationToken"
 
 
-def test_a_token_of_the_future_is_refused(authority, manual):
+def test_a_token_of_the_future_is_refused(authority: TokenAuthority, manual: ManualClock) -> None:
     header = f"Bearer {issue(authority)}"
     manual.jump_wall(-3_600)
 
     assert rejection(authority, header).code == "InvalidAuthenticationToken"
 
 
-def test_revoking_ends_the_tokens_issued_so_far(authority):
+def test_revoking_ends_the_tokens_issued_so_far(authority: TokenAuthority) -> None:
     before = issue(authority)
     authority.revoke_all()
 
@@ -107,11 +107,11 @@ def test_revoking_ends_the_tokens_issued_so_far(authority):
         ("Bearer  ", "AuthenticationFailedInvalidHeader"),
     ],
 )
-def test_a_header_without_a_token_is_refused(authority, header, code):
+def test_a_header_without_a_token_is_refused(authority: TokenAuthority, header: str | None, code: str) -> None:
     assert rejection(authority, header).code == code
 
 
-def test_checked_tokens_are_remembered_up_to_a_number(authority, monkeypatch):
+def test_checked_tokens_are_remembered_up_to_a_number(authority: TokenAuthority, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tokens, "REMEMBERED", 1)
     for _ in range(3):
         authority.check(f"Bearer {issue(authority)}")
@@ -120,7 +120,7 @@ def test_checked_tokens_are_remembered_up_to_a_number(authority, monkeypatch):
 
 
 @pytest.mark.parametrize(("package", "options"), [("jwt", {}), ("trustme", {"tls": True})])
-def test_a_missing_package_is_named_with_its_extra(monkeypatch, package, options):
+def test_a_missing_package_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch, package: str, options: ServerOptions) -> None:
     signing_key.cache_clear()
     monkeypatch.setitem(sys.modules, package, None)
 
