@@ -234,7 +234,7 @@ def test_another_identitys_token_is_refused() -> None:
     ("status", "passing"),
     [(400, False), (401, False), (403, False), (404, True), (408, True), (410, True), (429, True), (500, True), (599, True)],
 )
-def test_which_answers_may_pass(status: int, passing: bool) -> None:  # noqa: FBT001
+def test_which_answers_may_pass(status: int, passing: bool) -> None:
     problem = Imds().understand(answer(status, {"error": "e", "error_description": "d"}))
     assert isinstance(problem, Problem)
     assert (problem.passing, problem.code, problem.message) == (passing, "e", "d")

@@ -2,12 +2,12 @@
 
 import attrs
 import pytest
+from fetches import DAY, DOWN, middle
 
 from aiomsi import Policy
 from aiomsi._ledger import Failure, Ledger, Order, Verdict, challenged, decide, failed, granted, lost, rejected
 from aiomsi._secret import Secret
 from aiomsi._token import AccessToken, Grant, Now
-from fetches import DAY, DOWN, middle
 
 POLICY = Policy()
 NOW = Now(1_000_000.0, 0.0)
@@ -17,8 +17,8 @@ def at(seconds: float) -> Now:
     return Now(NOW.wall + seconds, NOW.monotonic + seconds)
 
 
-def held(secret: str = "old", now: Now = NOW, **fields: object) -> Ledger:
-    ledger, _ = granted(Ledger(), Grant(Secret(secret), DAY), Order(), now, POLICY, middle)
+def held(text: str = "old", **fields: object) -> Ledger:
+    ledger, _ = granted(Ledger(), Grant(Secret(text), DAY), Order(), NOW, POLICY, middle)
     return attrs.evolve(ledger, **fields)  # type: ignore[arg-type]  # each test names fields that exist
 
 

@@ -28,6 +28,18 @@ class _Miss:
     request_id: str | None = None
 
 
+class _NoAnswerError(Exception):
+    """A request that got no answer."""
+
+
+async def _only_once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    """Send the request, once: aiohttp by itself sends a GET again whose connection was lost, and the policy counts requests."""
+    try:
+        return await handler(request)
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        raise _NoAnswerError from error
+
+
 @attrs.frozen(eq=False)
 class TokenFetch:
     """Fetches tokens of one resource from one host. Bound to no loop: every fetch opens a session of its own."""
@@ -48,7 +60,7 @@ class TokenFetch:
             async with (
                 asyncio.timeout(self.policy.deadline) as scope,
                 # No proxy, no cookies, no .netrc: a token endpoint is on this machine's own link.
-                aiohttp.ClientSession(timeout=timeout, cookie_jar=aiohttp.DummyCookieJar()) as http,
+                aiohttp.ClientSession(timeout=timeout, cookie_jar=aiohttp.DummyCookieJar(), middlewares=(_only_once,)) as http,
             ):
                 connected = False
                 while True:
@@ -85,10 +97,10 @@ class TokenFetch:
                 request.method, URL(request.url, encoded=True), headers=request.headers, allow_redirects=False
             ) as response:
                 body = SecretBytes(await response.read())
-        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
-            return _Miss(Problem(_words(error), passing=True), connected=False)
-        except (aiohttp.ClientError, OSError) as error:
-            return _Miss(Problem(_words(error), passing=True))
+        except (_NoAnswerError, aiohttp.ClientError, OSError) as error:
+            cause = error.__cause__ or error
+            connected = not isinstance(cause, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
+            return _Miss(Problem(_words(cause), passing=True), connected=connected)
         answer = TokenAnswer(response.status, response.headers, body, sent, self._now())
         result = self.host.understand(answer)
         if isinstance(result, Grant):

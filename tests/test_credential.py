@@ -1,0 +1,379 @@
+"""The managed-identity credential against the embedded IMDS, on every kind of event loop."""
+
+import asyncio
+import multiprocessing
+import pickle
+import subprocess
+import sys
+import traceback
+from concurrent.futures import ThreadPoolExecutor
+
+import anyio
+import pytest
+
+from aiomsi import (
+    AccessToken,
+    ConfigurationError,
+    CredentialClosedError,
+    HostUnreachableError,
+    ManagedIdentityCredential,
+    Policy,
+    TokenRefusedError,
+    TokenUnavailableError,
+)
+from aiomsi.testing import EmbeddedAzure, Fault, ManualClock
+
+pytestmark = pytest.mark.usefixtures("azure_environment")
+
+SCOPE = "https://management.azure.com/.default"
+ARM = "https://management.azure.com/"
+GUID = "00000000-0000-0000-0000-000000000007"
+DAY = 86_400.0
+
+
+async def herd(credential: ManagedIdentityCredential, count: int) -> list[AccessToken | BaseException]:
+    return await asyncio.gather(*(credential.get_token(SCOPE) for _ in range(count)), return_exceptions=True)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("count", [1_000, 10_000])
+async def test_cold_callers_make_one_request_with_the_limits_on(embedded_azure: EmbeddedAzure, count: int) -> None:
+    tokens = await herd(ManagedIdentityCredential(), count)
+    assert all(isinstance(token, AccessToken) for token in tokens)
+    assert embedded_azure.counts.imds_requests == 1
+
+
+@pytest.mark.anyio
+async def test_every_form_of_arms_audience_is_one_token(embedded_azure: EmbeddedAzure) -> None:
+    credential = ManagedIdentityCredential()
+    forms = [SCOPE, "https://management.azure.com//.default", "https://management.azure.com", ARM]
+    tokens = [await credential.get_token(form) for form in forms]
+    assert len(set(map(id, tokens))) == 1
+    assert list(credential.stats()) == [ARM]
+    assert embedded_azure.counts.imds_requests == 1
+
+
+@pytest.mark.anyio
+async def test_credentials_for_the_same_identity_share_and_others_do_not(embedded_azure: EmbeddedAzure) -> None:
+    identity = embedded_azure.assign_identity(client_id=GUID)
+    tokens = [
+        await ManagedIdentityCredential().get_token(SCOPE),
+        await ManagedIdentityCredential().get_token(SCOPE),
+        await ManagedIdentityCredential(client_id=identity.client_id).get_token(SCOPE),
+        await ManagedIdentityCredential(client_id=identity.client_id.upper()).get_token(SCOPE),
+        await ManagedIdentityCredential(object_id=identity.object_id).get_token(SCOPE),
+        await ManagedIdentityCredential(resource_id=identity.resource_id).get_token(SCOPE),
+        await ManagedIdentityCredential(share=False).get_token(SCOPE),
+    ]
+    assert tokens[0] is tokens[1]
+    assert tokens[2] is tokens[3]
+    assert len(set(map(id, tokens))) == 5
+    assert embedded_azure.counts.imds_requests == 5
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("victim", [0, 99])
+async def test_a_cancelled_caller_is_noticed_by_nobody_else(embedded_azure: EmbeddedAzure, victim: int) -> None:
+    credential = ManagedIdentityCredential()
+    with embedded_azure.hold("imds") as hold:
+        tasks = [asyncio.create_task(credential.get_token(SCOPE)) for _ in range(100)]
+        await hold.arrived(1)
+        tasks[victim].cancel()
+        hold.release()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert isinstance(results.pop(victim), asyncio.CancelledError)
+    assert all(isinstance(result, AccessToken) for result in results)
+    assert embedded_azure.counts.imds_requests == 1
+
+
+@pytest.mark.anyio
+async def test_an_anyio_scope_that_is_cancelled_hurts_nobody_outside(embedded_azure: EmbeddedAzure) -> None:
+    credential = ManagedIdentityCredential()
+    with embedded_azure.hold("imds") as hold:
+        outside = asyncio.create_task(credential.get_token(SCOPE))
+        async with anyio.create_task_group() as group:
+            for _ in range(10):
+                group.start_soon(credential.get_token, SCOPE)
+            await hold.arrived(1)
+            group.cancel_scope.cancel()
+        hold.release()
+        assert isinstance(await outside, AccessToken)
+    assert embedded_azure.counts.imds_requests == 1
+
+
+@pytest.mark.anyio
+async def test_three_500s_cost_one_fetchs_worth_of_requests(embedded_azure: EmbeddedAzure) -> None:
+    embedded_azure.inject("imds", Fault(500), times=3)
+    credential = ManagedIdentityCredential(clock=ManualClock(autoadvance=True).clock)
+    tokens = await herd(credential, 1_000)
+    assert all(isinstance(token, AccessToken) for token in tokens)
+    assert embedded_azure.counts.imds_requests == 4
+    assert credential.stats()[ARM].fetches == 1
+
+
+@pytest.mark.anyio
+async def test_all_callers_of_a_failing_endpoint_are_told_by_exceptions_of_their_own(embedded_azure: EmbeddedAzure) -> None:
+    embedded_azure.inject("imds", Fault(500), times=None)
+    errors = await herd(ManagedIdentityCredential(clock=ManualClock(autoadvance=True).clock), 1_000)
+    assert {type(error) for error in errors} == {TokenUnavailableError}
+    assert len(set(map(id, errors))) == 1_000
+    assert all(error.__context__ is None and error.__cause__ is None for error in errors if isinstance(error, Exception))
+    assert max(len(traceback.extract_tb(error.__traceback__)) for error in errors if isinstance(error, Exception)) <= 5
+    assert embedded_azure.counts.imds_requests == 5
+
+
+@pytest.mark.anyio
+async def test_while_imds_is_down_a_stale_token_serves_every_caller() -> None:
+    manual = ManualClock(autoadvance=True)
+    with EmbeddedAzure(clock=manual.clock) as azure, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AZURE_POD_IDENTITY_AUTHORITY_HOST", azure.imds_url)
+        credential = ManagedIdentityCredential(clock=manual.clock, policy=Policy(jitter=0))
+        first = await credential.get_token(SCOPE)
+        azure.inject("imds", Fault(503), times=None)
+        manual.advance(DAY / 2 + 60)
+        assert set(map(id, await herd(credential, 1_000))) == {id(first)}
+        assert credential.stats()[ARM].state == "stale"
+        azure.clear_faults()
+
+
+@pytest.mark.anyio
+async def test_the_same_token_at_half_life_makes_no_loop() -> None:
+    manual = ManualClock()
+    with EmbeddedAzure(clock=manual.clock) as azure, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AZURE_POD_IDENTITY_AUTHORITY_HOST", azure.imds_url)
+        azure.repeat_tokens()
+        credential = ManagedIdentityCredential(clock=manual.clock, policy=Policy(jitter=0))
+        first = await credential.get_token(SCOPE)
+        manual.advance(DAY / 2 + 60)
+        with azure.hold("imds") as hold:
+            await credential.get_token(SCOPE)
+            await hold.arrived(1)
+        await _landed(credential)
+        for _ in range(100):
+            assert (await credential.get_token(SCOPE)).token == first.token
+        assert azure.counts.imds_requests == 2
+        assert credential.stats()[ARM].state == "fresh"
+
+
+async def _landed(credential: ManagedIdentityCredential) -> None:
+    """Wait until the fetch under way has ended."""
+    await asyncio.wait(task for task in asyncio.all_tasks() if task.get_name().startswith("aiomsi "))
+    assert not credential.stats()[ARM].under_way
+
+
+@pytest.mark.anyio
+async def test_get_token_info_gives_the_same_token_and_takes_claims(embedded_azure: EmbeddedAzure) -> None:
+    credential = ManagedIdentityCredential()
+    token = await credential.get_token(SCOPE, tenant_id="any", enable_cae=True, unknown="option")
+    assert await credential.get_token_info(SCOPE) is token
+    assert await credential.get_token_info(SCOPE, options={"enable_cae": True}) is token
+    assert await credential.get_token_info(SCOPE, options={"claims": "{}"}) is not token
+    assert embedded_azure.counts.imds_requests == 2
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "scopes",
+    [(), (SCOPE, SCOPE), ([SCOPE],), (7,), (None,), ("",), ("/.default",)],
+    ids=["none", "two", "list", "int", "None", "empty", "bare"],
+)
+async def test_anything_but_one_scope_is_an_error_before_any_request(
+    embedded_azure: EmbeddedAzure, scopes: tuple[str, ...]
+) -> None:
+    with pytest.raises(ConfigurationError, match="scope"):
+        await ManagedIdentityCredential().get_token(*scopes)
+    assert embedded_azure.counts.imds_requests == 0
+
+
+@pytest.mark.parametrize(
+    "ids",
+    [{"client_id": ""}, {"client_id": "x"}, {"object_id": "x"}, {"resource_id": "x"}, {"client_id": GUID, "object_id": GUID}],
+)
+def test_a_bad_identity_is_an_error_in_the_constructor(ids: dict[str, str]) -> None:
+    with pytest.raises(ConfigurationError):
+        ManagedIdentityCredential(**ids)  # type: ignore[arg-type]  # only ids are passed
+
+
+@pytest.mark.anyio
+async def test_an_identity_that_is_not_assigned_says_how_to_assign_it() -> None:
+    with pytest.raises(TokenRefusedError, match="Assign the identity to this VM") as raised:
+        await ManagedIdentityCredential(client_id=GUID).get_token(SCOPE)
+    assert (raised.value.host, raised.value.status, raised.value.code) == ("IMDS", 400, "invalid_request")
+    assert raised.value.attempts == 1
+    assert raised.value.retry_after == pytest.approx(0.25, abs=0.25)
+
+
+@pytest.mark.anyio
+async def test_no_imds_at_all_fails_and_says_how_to_run_one(embedded_azure: EmbeddedAzure) -> None:
+    credential = ManagedIdentityCredential(policy=Policy(first_delay=0.001))
+    embedded_azure.stop()
+    with pytest.raises(HostUnreachableError, match="aiomsi emulator"):
+        await credential.get_token(SCOPE)
+
+
+@pytest.mark.anyio
+async def test_rejecting_a_token_brings_another_and_only_once(embedded_azure: EmbeddedAzure) -> None:
+    credential = ManagedIdentityCredential()
+    first = await credential.get_token(SCOPE)
+    assert credential.reject(first)
+    assert not credential.reject(first.token)
+    second = await credential.get_token(SCOPE)
+    assert second.token != first.token
+    assert not credential.reject(first)
+    assert embedded_azure.counts.imds_requests == 2
+
+
+@pytest.mark.anyio
+async def test_forgetting_reaches_every_credential_of_the_identity_and_no_other(embedded_azure: EmbeddedAzure) -> None:
+    identity = embedded_azure.assign_identity(client_id=GUID)
+    mine, other = ManagedIdentityCredential(), ManagedIdentityCredential(client_id=identity.client_id)
+    first, kept = await mine.get_token(SCOPE), await other.get_token(SCOPE)
+    ManagedIdentityCredential().forget()
+    assert await mine.get_token(SCOPE) is not first
+    assert await other.get_token(SCOPE) is kept
+
+
+@pytest.mark.anyio
+async def test_closing_is_told_to_waiters_is_not_final_and_may_be_done_twice(embedded_azure: EmbeddedAzure) -> None:
+    credential = ManagedIdentityCredential()
+    await credential.close()
+    with embedded_azure.hold("imds") as hold:
+        waiting = asyncio.create_task(credential.get_token(SCOPE))
+        await hold.arrived(1)
+        await credential.close()
+        await credential.close()
+        with pytest.raises(CredentialClosedError):
+            await waiting
+    async with credential as entered:
+        token = await entered.get_token(SCOPE)
+    assert await credential.get_token(SCOPE) is token
+
+
+@pytest.mark.anyio
+async def test_warming_up_leaves_nothing_to_fetch(embedded_azure: EmbeddedAzure) -> None:
+    credential = ManagedIdentityCredential()
+    await credential.warm_up()
+    await credential.warm_up(ARM, "https://vault.azure.net")
+    requests = embedded_azure.counts.imds_requests
+    await credential.get_token(SCOPE)
+    await credential.get_token("https://vault.azure.net/.default")
+    assert (requests, embedded_azure.counts.imds_requests) == (2, 2)
+
+
+def test_eight_threads_with_a_loop_each_make_one_request(embedded_azure: EmbeddedAzure) -> None:
+    credential = ManagedIdentityCredential()
+    with embedded_azure.hold("imds") as hold, ThreadPoolExecutor(8) as pool:
+        futures = [pool.submit(asyncio.run, herd(credential, 1_250)) for _ in range(8)]
+        hold.wait_arrived(1)
+        hold.release()
+        tokens = [token for future in futures for token in future.result(60)]
+    assert len(tokens) == 10_000
+    assert len(set(map(id, tokens))) == 1
+    assert embedded_azure.counts.imds_requests == 1
+
+
+def test_two_runs_in_a_row_share_a_module_level_credential(embedded_azure: EmbeddedAzure) -> None:
+    credential = ManagedIdentityCredential()
+    assert asyncio.run(credential.get_token(SCOPE)) is asyncio.run(credential.get_token(SCOPE))
+    assert embedded_azure.counts.imds_requests == 1
+
+
+def _use_in_child(credential: ManagedIdentityCredential, results: "multiprocessing.SimpleQueue[str]") -> None:
+    results.put(str(asyncio.run(credential.get_token(SCOPE)).token))
+
+
+@pytest.mark.parametrize(("method", "requests"), [("fork", 1), ("spawn", 2)])
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")  # the embedded Azure has a thread
+def test_a_forked_child_has_the_token_and_a_spawned_one_asks_for_its_own(
+    embedded_azure: EmbeddedAzure, method: str, requests: int
+) -> None:
+    credential = ManagedIdentityCredential(client_id=embedded_azure.assign_identity(client_id=GUID).client_id)
+    token = asyncio.run(credential.get_token(SCOPE))
+    context = multiprocessing.get_context("fork") if method == "fork" else multiprocessing.get_context("spawn")
+    results = context.SimpleQueue()
+    child = context.Process(target=_use_in_child, args=(credential, results))
+    child.start()
+    child.join(30)
+    assert (results.get() == token.token) is (method == "fork")
+    assert embedded_azure.counts.imds_requests == requests
+
+
+def test_a_pickle_holds_the_configuration_and_no_token() -> None:
+    clock = ManualClock().clock
+    for credential in (
+        ManagedIdentityCredential(),
+        ManagedIdentityCredential(object_id=GUID, share=False, policy=Policy(late=60)),
+    ):
+        token = asyncio.run(credential.get_token(SCOPE)) if credential._identity.kind is None else None
+        data = pickle.dumps(credential)
+        again = pickle.loads(data)  # noqa: S301 (our own)
+        assert (again._identity, again._share, again._policy) == (credential._identity, credential._share, credential._policy)
+        assert token is None or token.token.encode() not in data
+    assert "clock" in ManagedIdentityCredential(clock=clock).__reduce__()[0].keywords
+
+
+@pytest.mark.anyio
+async def test_the_repr_tells_host_identity_and_state_and_no_secret() -> None:
+    credential = ManagedIdentityCredential()
+    assert repr(credential) == "<ManagedIdentityCredential IMDS, system-assigned>"
+    token = await credential.get_token(SCOPE)
+    assert repr(credential) == f"<ManagedIdentityCredential IMDS, system-assigned, {ARM}: fresh>"
+    assert token.token not in repr(vars(credential))
+    assert repr(ManagedIdentityCredential(client_id=GUID)).endswith(f"client_id={GUID}>")
+
+
+@pytest.mark.anyio
+async def test_no_secret_is_in_the_locals_of_a_failures_traceback(embedded_azure: EmbeddedAzure) -> None:
+    credential = ManagedIdentityCredential(clock=ManualClock(autoadvance=True).clock)
+    leak = '{"access_token": "very-secret", "expires_in": "1"}'
+    embedded_azure.inject("imds", Fault(200, body=leak + "garbage"), times=None)
+    with pytest.raises(TokenUnavailableError) as raised:
+        await credential.get_token(SCOPE)
+    frames = [frame for frame, _ in traceback.walk_tb(raised.value.__traceback__)]
+    seen = [repr(frame.f_locals) for frame in frames if frame.f_code.co_filename != __file__]
+    assert len(seen) == 3
+    assert "very-secret" not in "".join([*seen, str(raised.value), repr(raised.value), repr(vars(raised.value))])
+
+
+@pytest.mark.anyio
+async def test_a_warm_token_suspends_nowhere_and_costs_at_most_three_calls_of_ours() -> None:
+    credential = ManagedIdentityCredential()
+    token = await credential.get_token(SCOPE)
+    started: list[str] = []
+
+    def profile(frame: object, event: str, _: object) -> None:
+        code = frame.f_code  # type: ignore[attr-defined]  # a frame
+        ours = "aiomsi" in code.co_filename or code.co_filename.startswith("<attrs")
+        if event == "call" and ours and code.co_filename != __file__:
+            started.append(code.co_qualname)
+
+    call = credential.get_token(SCOPE)
+    with pytest.raises(StopIteration) as stopped:
+        sys.setprofile(profile)
+        try:
+            call.send(None)
+        finally:
+            sys.setprofile(None)
+    assert stopped.value.value is token
+    assert started == ["ManagedIdentityCredential.get_token", "AccessToken.is_fresh"]
+
+
+def test_a_program_that_ends_in_the_middle_of_a_background_fetch_leaves_no_warning(embedded_azure: EmbeddedAzure) -> None:
+    code = (
+        "import asyncio, aiomsi\n"
+        "async def main():\n"
+        f"    call = asyncio.ensure_future(aiomsi.ManagedIdentityCredential().get_token({SCOPE!r}))\n"
+        "    await asyncio.to_thread(input)\n"
+        "    call.cancel()\n"
+        "asyncio.run(main())\n"
+    )
+    with embedded_azure.hold("imds") as hold:
+        child = subprocess.Popen(
+            [sys.executable, "-X", "dev", "-W", "error", "-c", code],
+            stdin=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        hold.wait_arrived(1)
+        _, errors = child.communicate("\n", timeout=30)
+    assert (child.returncode, errors) == (0, "")

@@ -1,0 +1,164 @@
+"""One fetch over HTTP, against the embedded IMDS and its faults."""
+
+import asyncio
+import logging
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from aiomsi import HostUnreachableError, Policy, TokenRefusedError, TokenUnavailableError
+from aiomsi._clock import Clock
+from aiomsi._fetch import TokenFetch
+from aiomsi._ledger import Failure, Order
+from aiomsi._token import Grant
+from aiomsi.hosts._protocol import SYSTEM_ASSIGNED, Identity
+from aiomsi.hosts.imds import Imds
+from aiomsi.testing import EmbeddedAzure, Fault, ManualClock
+
+ARM = "https://management.azure.com/"
+GUID = "00000000-0000-0000-0000-000000000007"
+
+
+def fetch(
+    authority: str, clock: Clock, *, resource: str = ARM, policy: Policy | None = None, identity: Identity = SYSTEM_ASSIGNED
+) -> Grant | Failure:
+    wanted = TokenFetch(Imds(authority, identity), resource, policy or Policy(), clock, lambda _, high: high)
+    return asyncio.run(wanted(Order()))
+
+
+@pytest.fixture
+def manual() -> ManualClock:
+    """Make a clock on which waits take no time, and are as long as the jitter allows."""
+    return ManualClock(autoadvance=True)
+
+
+@pytest.fixture
+def azure(manual: ManualClock) -> Iterator[EmbeddedAzure]:
+    with EmbeddedAzure(clock=manual.clock) as azure:
+        yield azure
+
+
+@pytest.fixture
+def nowhere() -> Iterator[str]:
+    """Give an address at which nothing listens, kept from others meanwhile."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{bound.getsockname()[1]}"
+
+
+def test_a_good_answer_is_a_grant(azure: EmbeddedAzure, manual: ManualClock) -> None:
+    grant = fetch(azure.imds_url, manual.clock)
+    assert isinstance(grant, Grant)
+    assert grant.life == pytest.approx(86_400, abs=2)
+    assert str(grant.secret) not in repr(grant)
+    (request,) = azure.requests
+    assert request.path_qs == (
+        "/metadata/identity/oauth2/token?api-version=2018-02-01&resource=https%3A%2F%2Fmanagement.azure.com%2F"
+    )
+
+
+def test_three_500s_and_then_a_token(azure: EmbeddedAzure, manual: ManualClock) -> None:
+    azure.inject("imds", Fault(500), times=3)
+    began = manual.clock.monotonic()
+    assert isinstance(fetch(azure.imds_url, manual.clock), Grant)
+    assert azure.counts.imds_requests == 4
+    assert manual.clock.monotonic() - began == 1 + 2 + 4
+
+
+@pytest.mark.parametrize(
+    "fault", [Fault(500), Fault(404), Fault(408), Fault.garbage(), Fault(200, body=""), Fault.reset(), Fault.truncate()]
+)
+def test_what_may_pass_is_asked_five_times(azure: EmbeddedAzure, manual: ManualClock, fault: Fault) -> None:
+    azure.inject("imds", fault, times=None)
+    failure = fetch(azure.imds_url, manual.clock)
+    assert isinstance(failure, Failure)
+    assert (failure.error, failure.kind, failure.permanent) == (TokenUnavailableError, "unavailable", False)
+    assert azure.counts.imds_requests == 5
+    assert failure.details["attempts"] == 5
+    assert failure.details["elapsed"] == 15
+    assert "(5 requests in 15.0 s)" in failure.summary
+
+
+def test_throttling_is_told_with_its_retry_after(azure: EmbeddedAzure, manual: ManualClock) -> None:
+    azure.inject("imds", Fault(429, headers={"Retry-After": "40"}), times=None)
+    failure = fetch(azure.imds_url, manual.clock)
+    assert isinstance(failure, Failure)
+    assert (failure.kind, failure.retry_after) == ("throttled", 40)
+    assert azure.counts.imds_requests == 1
+
+
+def test_410_is_asked_for_seventy_seconds(azure: EmbeddedAzure, manual: ManualClock) -> None:
+    azure.inject("imds", Fault(410, headers={"Retry-After": "1"}), times=None)
+    began = manual.clock.monotonic()
+    assert isinstance(fetch(azure.imds_url, manual.clock), Failure)
+    assert 70 <= manual.clock.monotonic() - began <= 90
+    azure.clear_faults()
+    azure.inject("imds", Fault(410), times=9)
+    assert isinstance(fetch(azure.imds_url, manual.clock), Grant)
+
+
+def test_an_identity_that_is_not_assigned_is_refused_with_help(azure: EmbeddedAzure, manual: ManualClock) -> None:
+    failure = fetch(azure.imds_url, manual.clock, identity=Identity("client_id", GUID))
+    assert isinstance(failure, Failure)
+    assert (failure.error, failure.kind, failure.permanent) == (TokenRefusedError, "refused", True)
+    assert failure.summary.endswith("(1 request in 0.0 s): 400 invalid_request: Identity not found")
+    assert "Assign the identity to this VM" in failure.help
+    assert (failure.details["status"], failure.details["code"]) == (400, "invalid_request")
+    assert azure.counts.imds_requests == 1
+
+
+def test_a_wrong_audience_is_refused_with_help(azure: EmbeddedAzure, manual: ManualClock) -> None:
+    failure = fetch(azure.imds_url, manual.clock, resource="https://nonsense.example/")
+    assert isinstance(failure, Failure)
+    assert "AADSTS500011" in failure.summary
+    assert "trailing slash" in failure.help
+
+
+def test_a_redirect_is_not_followed(azure: EmbeddedAzure, manual: ManualClock) -> None:
+    azure.inject("imds", Fault(302, headers={"Location": azure.imds_url}), times=None)
+    failure = fetch(azure.imds_url, manual.clock)
+    assert isinstance(failure, Failure)
+    assert failure.permanent
+    assert azure.counts.imds_requests == 1
+
+
+def test_nothing_there_fails_after_three_tries_and_says_what_to_do(nowhere: str, manual: ManualClock) -> None:
+    failure = fetch(nowhere, manual.clock)
+    assert isinstance(failure, Failure)
+    assert (failure.error, failure.kind) == (HostUnreachableError, "unreachable")
+    assert failure.details["attempts"] == 3
+    assert failure.details["elapsed"] == 3
+    assert "does not look like an Azure VM" in failure.help
+    assert "aiomsi emulator" in failure.help
+
+
+def test_no_proxy_is_ever_used(azure: EmbeddedAzure, manual: ManualClock, nowhere: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, nowhere)
+    assert isinstance(fetch(azure.imds_url, manual.clock), Grant)
+
+
+def test_an_endpoint_that_never_answers_is_given_up(azure: EmbeddedAzure) -> None:
+    with azure.hold("imds"):
+        slow = fetch(azure.imds_url, Clock(), policy=Policy(read=0.01, first_delay=0.001))
+        late = fetch(azure.imds_url, Clock(), policy=Policy(deadline=0.02))
+    assert isinstance(slow, Failure)
+    assert "SocketTimeoutError" in slow.summary
+    assert slow.details["attempts"] == 5
+    assert isinstance(late, Failure)
+    assert "no answer came in time" in late.summary
+
+
+def test_a_fetch_of_a_foreign_exception_says_its_name_alone(nowhere: str, manual: ManualClock) -> None:
+    from aiomsi._fetch import _words
+
+    assert _words(TimeoutError()) == "TimeoutError"
+    assert _words(OSError("gone")) == "OSError: gone"
+
+
+def test_nothing_secret_is_logged(azure: EmbeddedAzure, manual: ManualClock, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG):
+        grant = fetch(azure.imds_url, manual.clock)
+    assert isinstance(grant, Grant)
+    assert str(grant.secret) not in caplog.text
