@@ -1,0 +1,54 @@
+"""What the README says is true."""
+
+import ast
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from aiomsi.testing import EmbeddedAzure
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+COMMANDS = [line for block in re.findall(r"```console\n(.*?)```", README, re.DOTALL) for line in block.splitlines()]
+
+
+def test_the_example_runs_as_it_stands(embedded_azure: EmbeddedAzure) -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", PYTHON[0]],
+        env={**os.environ, **embedded_azure.environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+    assert done.stderr == ""
+    (group,) = ast.literal_eval(done.stdout)
+    assert group["name"] == "DevTest"
+
+
+def test_the_example_is_complete_and_about_ten_lines_long() -> None:
+    assert len([line for line in PYTHON[0].splitlines() if line.strip()]) <= 10
+
+
+def test_ci_runs_the_readmes_test_command() -> None:
+    assert "pip install nox && nox" in COMMANDS
+    assert (ROOT / ".ci" / "run").read_text(encoding="utf-8").rstrip().endswith("\npip install nox && nox")
+
+
+@pytest.mark.parametrize("name", re.findall(r"\]\(([^)]+)\)", README))
+def test_links_lead_somewhere(name: str) -> None:
+    assert (ROOT / name).is_file()
+
+
+def test_the_architecture_names_every_module() -> None:
+    said = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    source = ROOT / "src" / "aiomsi"
+    for path in source.glob("*.py"):
+        assert f"`{path.stem}`" in said or path.stem in ("__main__",), path
+    for path in (source / "arm").glob("_[a-z]*.py"):
+        assert f"`arm/{path.stem}`" in said, path
