@@ -49,6 +49,6 @@ def test_the_architecture_names_every_module() -> None:
     said = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     source = ROOT / "src" / "aiomsi"
     for path in source.glob("*.py"):
-        assert f"`{path.stem}`" in said or path.stem in ("__main__",), path
+        assert f"`{path.stem}`" in said or path.stem == "__main__", path
     for path in (source / "arm").glob("_[a-z]*.py"):
         assert f"`arm/{path.stem}`" in said, path

@@ -28,8 +28,8 @@ class _Miss:
     request_id: str | None = None
 
 
-class _NoAnswerError(Exception):
-    """A request that got no answer."""
+class _DroppedError(Exception):
+    """A request whose connection was lost; the cause says how."""
 
 
 async def _only_once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
@@ -37,7 +37,7 @@ async def _only_once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHand
     try:
         return await handler(request)
     except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
-        raise _NoAnswerError from error
+        raise _DroppedError from error
 
 
 @attrs.frozen(eq=False)
@@ -97,10 +97,8 @@ class TokenFetch:
                 request.method, URL(request.url, encoded=True), headers=request.headers, allow_redirects=False
             ) as response:
                 body = SecretBytes(await response.read())
-        except (_NoAnswerError, aiohttp.ClientError, OSError) as error:
-            cause = error.__cause__ or error
-            connected = not isinstance(cause, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
-            return _Miss(Problem(_words(cause), passing=True), connected=connected)
+        except (_DroppedError, aiohttp.ClientError, OSError) as error:
+            return _no_answer(error)
         answer = TokenAnswer(response.status, response.headers, body, sent, self._now())
         result = self.host.understand(answer)
         if isinstance(result, Grant):
@@ -151,5 +149,9 @@ def _classified(miss: _Miss) -> tuple[str, type[CredentialError]]:
     return "throttled" if miss.status == 429 else "unavailable", TokenUnavailableError
 
 
-def _words(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+def _no_answer(error: BaseException) -> _Miss:
+    if isinstance(error, _DroppedError) and error.__cause__ is not None:
+        error = error.__cause__
+    connected = not isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
+    words = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return _Miss(Problem(words, passing=True), connected=connected)
