@@ -40,8 +40,8 @@ class Reply:
         return self.json["error"]["code"]
 
 
-def ask(url: str, path: str, method: str = "GET", timeout: float = 10, **headers: str) -> Reply:
-    connection = HTTPConnection(urlsplit(url).netloc, timeout=timeout)
+def ask(url: str, path: str, method: str = "GET", **headers: str) -> Reply:
+    connection = HTTPConnection(urlsplit(url).netloc, timeout=10)
     try:
         connection.request(method, path, headers={name.replace("_", "-"): value for name, value in headers.items()})
         response = connection.getresponse()

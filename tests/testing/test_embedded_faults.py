@@ -64,7 +64,9 @@ def test_the_usual_body_is_an_error_in_the_services_shape(azure: EmbeddedAzure) 
     ("body", "sent"),
     [("text", b"text"), (b"\xff", b"\xff"), ({"a": [1]}, b'{"a":[1]}'), ([1], b"[1]")],
 )
-def test_body_and_headers_can_be_given(azure: EmbeddedAzure, body: str | bytes | dict[str, object] | list[object], sent: bytes) -> None:
+def test_body_and_headers_can_be_given(
+    azure: EmbeddedAzure, body: str | bytes | dict[str, object] | list[object], sent: bytes
+) -> None:
     azure.inject("imds", Fault(429, {"retry-after": "7", "content-type": "text/plain"}, body))
     reply = ask_imds(azure)
 

@@ -5,8 +5,9 @@ import sys
 import unittest
 
 import pytest
-from testing.embedded_client import ask_arm, ask_imds
+from testing.embedded_client import Reply, ask_arm, ask_imds
 
+from aiomsi.testing import EmbeddedAzure
 from aiomsi.testing.fixtures import IDENTITY_VARIABLES
 
 
@@ -21,13 +22,15 @@ def test_the_fixture_serves_a_fresh_azure(embedded_azure: EmbeddedAzure) -> None
     assert ask_imds(embedded_azure).status == ask_arm(embedded_azure).status == 200
 
 
-def test_the_environment_leads_to_it_and_nowhere_else(foreign_environment: None, azure_environment: dict[str, str], embedded_azure: EmbeddedAzure) -> None:
+def test_the_environment_leads_to_it_and_nowhere_else(
+    foreign_environment: None, azure_environment: dict[str, str], embedded_azure: EmbeddedAzure
+) -> None:
     assert azure_environment == embedded_azure.environment
     assert {name: value for name, value in os.environ.items() if name in IDENTITY_VARIABLES} == azure_environment
 
 
 def test_it_serves_code_that_runs_a_loop(embedded_azure: EmbeddedAzure) -> None:
-    async def main() -> XX:
+    async def main() -> Reply:
         return await asyncio.to_thread(ask_imds, embedded_azure)
 
     assert asyncio.run(main()).status == 200

@@ -1,7 +1,8 @@
 import json
+from collections.abc import Iterator
 
 import pytest
-from testing.embedded_client import ARM_RESOURCE, GROUP, TOKEN, ask, ask_arm, ask_imds
+from testing.embedded_client import ARM_RESOURCE, GROUP, TOKEN, Concurrently, ask, ask_arm, ask_imds
 
 from aiomsi.testing import EmbeddedAzure, ImdsLimits, ManualClock
 

@@ -3,10 +3,12 @@ import socket
 import ssl
 import time
 import urllib.request
+from contextlib import AbstractAsyncContextManager
 
 import aiohttp
 import pytest
-from testing.embedded_client import GROUP, SUBSCRIPTION, ask, ask_arm, ask_imds
+from aiohttp import web
+from testing.embedded_client import GROUP, SUBSCRIPTION, Concurrently, ask, ask_arm, ask_imds
 
 import aiomsi.testing
 from aiomsi.testing import EmbeddedAzure
@@ -15,11 +17,11 @@ from aiomsi.testing._thread import Port
 
 
 def test_the_public_names_are_those_listed() -> None:
-    assert sorted(aiomsi.testing._HOMES) == sorted(aiomsi.testing.__all__)
+    assert sorted(vars(aiomsi.testing)["_HOMES"]) == sorted(aiomsi.testing.__all__)
     for name in aiomsi.testing.__all__:
         assert getattr(aiomsi.testing, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
-        _ = aiomsi.testing.Nothing
+        getattr(aiomsi.testing, "Nothing")  # noqa: B009  # mypy knows that it is not there
 
 
 def test_environment_and_cloud_lead_to_the_servers() -> None:
@@ -78,13 +80,15 @@ def test_hosts_can_differ() -> None:
 
 def test_an_ipv6_address_has_brackets_in_urls() -> None:
     azure = EmbeddedAzure(host="::1")
-    azure._running = (azure, [1, 2])
+    loop = asyncio.new_event_loop()
+    loop.close()
+    azure._running = (loop, [1, 2])
 
     assert azure.imds_url == "http://[::1]:1"
 
 
 def test_async_with_serves_the_loop_it_is_used_in() -> None:
-    async def main() -> XX:
+    async def main() -> int:
         async with EmbeddedAzure() as azure, aiohttp.ClientSession() as client:
             headers = {"Authorization": f"Bearer {azure.issue_token()}"}
             async with azure_get(client, azure, headers) as reply:
@@ -93,12 +97,14 @@ def test_async_with_serves_the_loop_it_is_used_in() -> None:
     assert asyncio.run(main()) == 200
 
 
-def azure_get(client: aiohttp.ClientSession, azure: EmbeddedAzure, headers: dict[str, str]) -> XX:
+def azure_get(
+    client: aiohttp.ClientSession, azure: EmbeddedAzure, headers: dict[str, str]
+) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
     return client.get(f"{azure.arm_url}{GROUP}?api-version=2021-04-01", headers=headers)
 
 
 def test_arrivals_can_be_awaited_in_any_loop() -> None:
-    async def main() -> XX:
+    async def main() -> list[int]:
         with EmbeddedAzure() as azure:
             headers = {"Authorization": f"Bearer {azure.issue_token()}"}
             async with aiohttp.ClientSession() as client:
@@ -154,7 +160,7 @@ def test_counts_can_start_anew_while_requests_are_under_way(concurrently: Concur
 
 
 def test_stopping_is_prompt_with_requests_held_and_connections_open() -> None:
-    async def main() -> XX:
+    async def main() -> tuple[float, list[aiohttp.ClientResponse | BaseException]]:
         azure = EmbeddedAzure(arm_latency=60).start()
         headers = {"Authorization": f"Bearer {azure.issue_token()}"}
         async with aiohttp.ClientSession() as client:
@@ -175,15 +181,15 @@ def test_stopping_is_prompt_with_requests_held_and_connections_open() -> None:
 
 
 def test_a_thousand_connections_are_served() -> None:
-    async def main() -> XX:
+    async def main() -> tuple[bool, int]:
         with EmbeddedAzure() as azure:
             names = azure.add_resource_groups(SUBSCRIPTION, 1_000)
             headers = {"Authorization": f"Bearer {azure.issue_token()}"}
 
-            async def get(name: str) -> XX:
+            async def get(name: str) -> str:
                 url = f"{azure.arm_url}/subscriptions/{SUBSCRIPTION}/resourceGroups/{name}?api-version=2021-04-01"
                 async with client.get(url, headers=headers) as reply:
-                    return (await reply.json())["name"]
+                    return str((await reply.json())["name"])
 
             async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as client:
                 with azure.hold("arm") as hold:
@@ -213,7 +219,10 @@ def test_tls_names_are_on_the_certificate() -> None:
             socket.create_connection((host, int(port))) as plain,
             azure.ssl_context().wrap_socket(plain, server_hostname="management.azure.com") as secure,
         ):
-            assert ("DNS", "management.azure.com") in secure.getpeercert()["subjectAltName"]
+            certificate = secure.getpeercert()
+
+    assert certificate is not None
+    assert ("DNS", "management.azure.com") in certificate["subjectAltName"]
 
 
 def test_an_untrusting_client_refuses_the_certificate() -> None:
@@ -229,4 +238,7 @@ def test_without_tls_there_is_no_certificate() -> None:
 
 
 def test_ports_are_compared_by_identity() -> None:
-    assert Port(print, "", 0) != Port(print, "", 0)
+    async def handler(request: web.BaseRequest) -> web.StreamResponse:
+        raise NotImplementedError
+
+    assert Port(handler, "", 0) != Port(handler, "", 0)

@@ -19,8 +19,10 @@ def authority(manual: ManualClock) -> TokenAuthority:
     return TokenAuthority(manual.clock.wall)
 
 
-def issue(authority: TokenAuthority, audience="https://management.azure.com/", lifetime: float = 3_600, **options: XX) -> str:
-    return authority.issue(SYSTEM_ASSIGNED, audience, lifetime, **options).token
+def issue(
+    authority: TokenAuthority, audience: str = "https://management.azure.com/", lifetime: float = 3_600, *, foreign: bool = False
+) -> str:
+    return authority.issue(SYSTEM_ASSIGNED, audience, lifetime, foreign=foreign).token
 
 
 def rejection(authority: TokenAuthority, authorization: str | None) -> RejectedTokenError:
@@ -119,10 +121,10 @@ def test_checked_tokens_are_remembered_up_to_a_number(authority: TokenAuthority,
     assert len(authority._checked) == 1
 
 
-@pytest.mark.parametrize(("package", "options"), [("jwt", {}), ("trustme", {"tls": True})])
-def test_a_missing_package_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch, package: str, options: ServerOptions) -> None:
+@pytest.mark.parametrize(("package", "tls"), [("jwt", False), ("trustme", True)])
+def test_a_missing_package_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch, package: str, tls: bool) -> None:
     signing_key.cache_clear()
     monkeypatch.setitem(sys.modules, package, None)
 
     with pytest.raises(MissingExtraError, match=rf"needs {'pyjwt' if package == 'jwt' else package}.*'aiomsi\[testing\]'"):
-        EmbeddedAzure(**options)
+        EmbeddedAzure(tls=tls)
