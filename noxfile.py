@@ -1,6 +1,5 @@
 """What is checked, and how. `nox` runs the default sessions; `nox -s NAME` runs one; `nox -l` lists them all."""
 
-import re
 import shutil
 import sys
 from pathlib import Path
@@ -60,9 +59,9 @@ def minimums(session: nox.Session) -> None:
     """Run the tests with the lowest versions that pyproject.toml allows."""
     project = PROJECT["project"]
     extras = project["optional-dependencies"]
-    required = [*project["dependencies"], *extras["testing"], *(name for name in extras["cli"] if not name.startswith("aiomsi"))]
-    lowest = [re.sub(r">=", "==", name) for name in required]
-    session.install(*lowest, str(wheel(session)), *group("test"))
+    required = [*project["dependencies"], *extras["testing"], *extras["cli"], *group("test")]
+    lowest = [name.replace(">=", "==") for name in required if not name.startswith("aiomsi")]
+    session.install(*lowest, str(wheel(session)))
     measured(session, *session.posargs)
 
 

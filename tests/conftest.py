@@ -43,8 +43,10 @@ def _own_world(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name in INHERITED:
         monkeypatch.delenv(name, raising=False)
     _slot.SHARED.clear()
+    _slot.QUIET.clear()
     yield
     _slot.SHARED.clear()
+    _slot.QUIET.clear()
 
 
 def _eager_loop() -> asyncio.AbstractEventLoop:

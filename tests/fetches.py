@@ -7,6 +7,7 @@ import attrs
 from virtual import VirtualLoop
 
 from aiomsi._errors import TokenRefusedError, TokenUnavailableError
+from aiomsi._flight import ended
 from aiomsi._ledger import Failure, Order
 from aiomsi._policy import DEFAULT_POLICY, Policy
 from aiomsi._secret import Secret
@@ -59,3 +60,9 @@ def middle(low: float, high: float) -> float:
 
 def make_slot(loop: VirtualLoop, policy: Policy = DEFAULT_POLICY) -> Slot:
     return Slot("test", loop.clock, policy, middle)
+
+
+async def release(slot: Slot, who: object) -> None:
+    """Close, as a credential does."""
+    flight = slot.release(who)
+    await ended([] if flight is None else [flight], slot.policy.ping)

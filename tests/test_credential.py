@@ -377,3 +377,47 @@ def test_a_program_that_ends_in_the_middle_of_a_background_fetch_leaves_no_warni
         hold.wait_arrived(1)
         _, errors = child.communicate("\n", timeout=30)
     assert (child.returncode, errors) == (0, "")
+
+
+@pytest.mark.anyio
+async def test_closing_under_a_cancelled_scope_still_tells_every_caller(embedded_azure: EmbeddedAzure) -> None:
+    credential = ManagedIdentityCredential()
+    resources = [ARM, "https://vault.azure.net", "https://graph.microsoft.com"]
+    with embedded_azure.hold("imds") as hold:
+        waiting = [asyncio.create_task(credential.get_token(resource)) for resource in resources]
+        await hold.arrived(len(resources))
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            await credential.close()
+        told = await asyncio.gather(*waiting, return_exceptions=True)
+    assert {type(error) for error in told} == {CredentialClosedError}
+
+
+@pytest.mark.anyio
+async def test_empty_claims_are_none() -> None:
+    credential = ManagedIdentityCredential()
+    assert await credential.get_token(SCOPE) is await credential.get_token(SCOPE, claims="")
+
+
+@pytest.mark.anyio
+async def test_alternating_claims_at_a_host_that_knows_none_do_not_storm_it(embedded_azure: EmbeddedAzure) -> None:
+    embedded_azure.repeat_tokens()
+    credential = ManagedIdentityCredential()
+    for number in range(100):
+        await credential.get_token(SCOPE, claims=f"claims-{number % 2}")
+    assert embedded_azure.counts.imds_requests <= 2
+
+
+@pytest.mark.anyio
+async def test_retry_after_is_kept_for_all_tokens_of_the_host_but_not_by_those_that_share_nothing(
+    embedded_azure: EmbeddedAzure,
+) -> None:
+    embedded_azure.inject("imds", Fault(429, headers={"Retry-After": "40"}), times=1)
+    with pytest.raises(TokenUnavailableError, match="429"):
+        await ManagedIdentityCredential().get_token(SCOPE)
+    with pytest.raises(TokenUnavailableError, match="429"):
+        await ManagedIdentityCredential().get_token("https://vault.azure.net")
+    assert embedded_azure.counts.imds_requests == 1
+    await ManagedIdentityCredential(share=False).get_token(SCOPE)
+    ManagedIdentityCredential().forget()
+    await ManagedIdentityCredential().get_token(SCOPE)

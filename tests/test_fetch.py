@@ -175,3 +175,42 @@ def test_nothing_secret_is_logged(azure: EmbeddedAzure, manual: ManualClock, cap
         grant = fetch(azure.imds_url, manual.clock)
     assert isinstance(grant, Grant)
     assert str(grant.secret) not in caplog.text
+
+
+BROKEN = (
+    "nonsense\r\n\r\n{TOKEN}",
+    "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n{TOKEN}",
+    "HTTP/1.1 200 OK\r\nbad header {TOKEN}\r\n\r\n",
+    "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{TOKEN}",
+    "{TOKEN}",
+    "HTTP/1.1 500 No\r\nContent-Length: 60\r\n\r\n{TOKEN}          ",
+    "HTTP/1.1 200 OK\r\nContent-Length: 60\r\n\r\n{TOKEN}          ",
+)
+
+
+@pytest.mark.parametrize("broken", BROKEN)
+def test_a_broken_answer_never_shows_the_token_in_it(manual: ManualClock, broken: str, caplog: pytest.LogCaptureFixture) -> None:
+    raw = broken.replace("{TOKEN}", '{"access_token":"eyJ0-very-secret","expires_in":').encode()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(raw)
+        writer.close()
+
+    async def main() -> Grant | Failure:
+        async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+            authority = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+            return await TokenFetch(Imds(authority), ARM, Policy(), manual.clock)(Order())
+
+    with caplog.at_level(logging.DEBUG):
+        failure = asyncio.run(main())
+    assert isinstance(failure, Failure)
+    error = failure.exception()
+    assert "very-secret" not in f"{failure!r}{error}{error!r}{vars(error)}{caplog.text}"
+
+
+def test_after_410_the_service_may_be_away_for_a_while(azure: EmbeddedAzure, manual: ManualClock) -> None:
+    azure.inject("imds", Fault(410), times=4)
+    azure.inject("imds", Fault(503), times=3)
+    assert isinstance(fetch(azure.imds_url, manual.clock), Grant)
+    assert azure.counts.imds_requests == 8

@@ -70,7 +70,7 @@ def test_a_failure_keeps_the_token() -> None:
     assert after.failing == 1
 
 
-@pytest.mark.parametrize("life", [10.0, 0.0, -5.0])
+@pytest.mark.parametrize("life", [11.0, 10.0, 0.0, -5.0])
 def test_a_token_as_good_as_expired_is_a_failure(life: float) -> None:
     ledger, outcome = granted(Ledger(), Grant(Secret("t"), life), Order(), NOW, POLICY, middle)
     assert isinstance(outcome, Failure)
@@ -78,15 +78,38 @@ def test_a_token_as_good_as_expired_is_a_failure(life: float) -> None:
     assert ledger.token is None
 
 
-def test_losses_count_as_failures_and_are_told_after_the_fourth() -> None:
+def test_losses_in_close_succession_are_told_after_the_fourth() -> None:
     ledger = Ledger()
     for number in range(1, 5):
-        ledger, failure = lost(ledger, NOW, POLICY, middle)
+        ledger, failure = lost(ledger, NOW, POLICY, middle, waited_for=True)
         assert failure is None
         assert (ledger.losses, ledger.failing) == (number, number)
-    ledger, failure = lost(ledger, NOW, POLICY, middle)
+    ledger, failure = lost(ledger, NOW, POLICY, middle, waited_for=True)
     assert failure is ledger.failure is not None
     assert failed(ledger, DOWN, NOW, POLICY, middle)[0].losses == 0
+
+
+def test_losses_that_nobody_waited_for_or_that_lie_apart_are_not_told() -> None:
+    ledger = Ledger()
+    for _ in range(20):
+        ledger, failure = lost(ledger, NOW, POLICY, middle, waited_for=False)
+        assert failure is None
+    for number in range(20):
+        ledger, failure = lost(ledger, at(number * 6), POLICY, middle, waited_for=True)
+        assert failure is None
+
+
+def test_a_host_that_gives_the_same_token_for_any_claims_is_not_asked_with_others() -> None:
+    first = challenged(held("same"), "one", None, NOW)
+    assert first is not None
+    ledger, _ = granted(first, Grant(Secret("same"), DAY), first.order, NOW, POLICY, middle)
+    assert challenged(ledger, "two", None, at(59)) is None
+    assert challenged(ledger, "two", None, at(60)) is not None
+
+
+def test_a_barred_host_is_not_asked() -> None:
+    assert decide(Ledger(), NOW, POLICY, flying=False, patient=True, barred=True)[0] is Verdict.FAIL
+    assert decide(held(), at(DAY / 2), POLICY, flying=False, patient=True, barred=True)[0] is Verdict.SERVE
 
 
 def test_rejecting_another_token_changes_nothing() -> None:

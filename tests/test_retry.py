@@ -47,7 +47,7 @@ def test_nothing_connected_is_given_up_after_three_tries_and_eight_seconds() -> 
 
 def test_410_is_asked_again_for_at_least_seventy_seconds_whatever_retry_after_says() -> None:
     elapsed, number = 0.0, 1
-    while (delay := next_try(Attempt(number, elapsed, 410, retry_after=1.0), POLICY, longest)) is not None:
+    while (delay := next_try(Attempt(number, elapsed, 410, retry_after=1.0, gone=True), POLICY, longest)) is not None:
         elapsed += delay
         number += 1
     assert 70 <= elapsed <= 90
@@ -55,7 +55,7 @@ def test_410_is_asked_again_for_at_least_seventy_seconds_whatever_retry_after_sa
 
 
 def test_deadlines_depend_on_what_was_answered() -> None:
-    assert deadline(Attempt(1, 0.0, 410), POLICY) == 90
+    assert deadline(Attempt(1, 0.0, 410, gone=True), POLICY) == 90
     assert deadline(Attempt(1, 0.0, 500), POLICY) == 30
     assert deadline(Attempt(1, 0.0, connected=False), POLICY) == 8
 
@@ -79,3 +79,8 @@ def test_a_pause_is_never_shorter_than_the_replay_or_retry_after() -> None:
 
 def test_a_refusal_is_told_for_the_shortest_time_only() -> None:
     assert pause_after(5, retry_after=30.0, permanent=True, policy=POLICY, draw=longest).unserved == 0.25
+
+
+def test_after_a_410_the_service_may_be_away_altogether() -> None:
+    assert next_try(Attempt(9, 40.0, 503, gone=True), POLICY, longest) == 8
+    assert next_try(Attempt(9, 40.0, gone=True), POLICY, longest) == 8

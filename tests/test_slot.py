@@ -10,7 +10,7 @@ from typing import NoReturn
 
 import attrs
 import pytest
-from fetches import DAY, DOWN, REFUSED, Caller, FakeHost, make_slot
+from fetches import DAY, DOWN, REFUSED, Caller, FakeHost, make_slot, middle, release
 from virtual import VirtualLoop, run
 
 from aiomsi import (
@@ -25,7 +25,7 @@ from aiomsi import (
 from aiomsi._ledger import Failure
 from aiomsi._policy import DEFAULT_POLICY
 from aiomsi._secret import Secret
-from aiomsi._slot import Slot
+from aiomsi._slot import Quiet, Slot
 from aiomsi._token import Grant
 
 
@@ -446,19 +446,149 @@ def test_an_eager_fetch_that_ends_at_once_leaves_no_dead_flight(loop: VirtualLoo
     assert not slot.stats().under_way
 
 
-def test_a_task_factory_that_fails_fails_its_caller_only(loop: VirtualLoop) -> None:
+def broken(*_: object, **__: object) -> NoReturn:
+    msg = "no tasks today"
+    raise RuntimeError(msg)
+
+
+def test_a_task_factory_that_fails_is_a_failure_of_the_library(loop: VirtualLoop) -> None:
     slot, host = make_slot(loop), FakeHost(latency=0)
 
-    def broken(*_: object, **__: object) -> NoReturn:
-        msg = "no tasks today"
-        raise RuntimeError(msg)
+    async def main() -> None:
+        loop.set_task_factory(broken)
+        with pytest.raises(TokenUnavailableError, match="no tasks today"):
+            await slot.obtain(Caller(), host)
+        loop.set_task_factory(None)
+        await asyncio.sleep(1)
+        assert isinstance(await slot.obtain(Caller(), host), AccessToken)
+
+    run(main(), loop)
+
+
+def test_a_task_factory_that_fails_costs_no_usable_token(loop: VirtualLoop) -> None:
+    slot, host = make_slot(loop), FakeHost(latency=0)
 
     async def main() -> None:
-        asyncio.get_running_loop().set_task_factory(broken)
-        with pytest.raises(RuntimeError, match="no tasks today"):
-            await slot.obtain(Caller(), host)
-        asyncio.get_running_loop().set_task_factory(None)
+        token = await slot.obtain(Caller(), host)
+        await asyncio.sleep(DAY / 2 + 1)
+        loop.set_task_factory(broken)
+        assert await slot.obtain(Caller(), host) is token
+        loop.set_task_factory(None)
+
+    run(main(), loop)
+
+
+def test_callers_that_come_and_go_with_their_loops_are_no_reason_for_an_error(loop: VirtualLoop) -> None:
+    slot, host = make_slot(loop), FakeHost(latency=1)
+
+    async def main() -> None:
+        for _ in range(10):
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.01):
+                    await slot.obtain(Caller(), host)
+            for task in asyncio.all_tasks():
+                if task.get_name().startswith("aiomsi test"):
+                    task.cancel()
+            await asyncio.sleep(0.01)
         assert isinstance(await slot.obtain(Caller(), host), AccessToken)
+
+    run(main(), loop)
+
+
+def test_one_caller_begins_again_four_times_at_the_most(loop: VirtualLoop) -> None:
+    slot, host = make_slot(loop), FakeHost([asyncio.CancelledError()], latency=10)
+    (error,) = run(many(slot, host, 1), loop)
+    assert isinstance(error, TokenUnavailableError)
+    assert "several times in a row" in str(error)
+    assert len(host.orders) == 5
+
+
+@pytest.mark.parametrize("claims", [None, "c1"])
+def test_forgetting_under_a_flight_with_claims_loses_no_claims(loop: VirtualLoop, claims: str | None) -> None:
+    slot, host = make_slot(loop), FakeHost(latency=1)
+
+    async def main() -> None:
+        call = asyncio.create_task(slot.obtain(Caller(), host, claims))
+        await asyncio.sleep(0.5)
+        slot.forget()
+        assert isinstance(await call, AccessToken)
+
+    run(main(), loop)
+    assert [order.claims for order in host.orders] == [claims, claims]
+
+
+def test_retry_after_holds_for_every_token_of_the_host(loop: VirtualLoop) -> None:
+    quiet = Quiet()
+    slots = [Slot(name, loop.clock, DEFAULT_POLICY, middle, quiet) for name in ("first", "second", "stale")]
+    host, good = FakeHost([attrs.evolve(DOWN, retry_after=40.0)], latency=0), FakeHost(latency=0)
+
+    async def main() -> None:
+        token = await slots[2].obtain(Caller(), good)
+        await asyncio.sleep(DAY / 2 + 1)
+        for slot in slots[:2]:
+            with pytest.raises(TokenUnavailableError) as raised:
+                await slot.obtain(Caller(), host)
+            assert raised.value.retry_after == pytest.approx(40)
+            assert slot.stats().next_attempt == pytest.approx(40)
+        assert await slots[2].obtain(Caller(), good) is token
+        await asyncio.sleep(40)
+        await slots[1].obtain(Caller(), good)
+        await slots[2].obtain(Caller(), good)
+
+    run(main(), loop)
+    assert len(host.orders) == 1
+    assert len(good.orders) == 3
+
+
+def test_a_token_that_is_nearly_expired_on_receipt_is_never_delivered_nor_asked_for_without_pause(loop: VirtualLoop) -> None:
+    slot, host = make_slot(loop), FakeHost(life=10.05, latency=0)
+    (error,) = run(many(slot, host, 1), loop)
+    assert isinstance(error, TokenUnavailableError)
+    assert len(host.orders) == 1
+
+
+def test_clocks_that_jump_after_every_fetch_end_in_an_error_and_no_expired_token(loop: VirtualLoop) -> None:
+    slot = make_slot(loop)
+
+    def jump() -> None:
+        loop.call_soon(lambda: setattr(loop, "skew", loop.skew + 2 * DAY))
+
+    (error,) = run(many(slot, FakeHost(inside=jump), 1), loop)
+    assert isinstance(error, TokenUnavailableError)
+    assert "again and again" in str(error)
+
+
+def test_only_a_token_is_reported_as_handed_out_again(loop: VirtualLoop, caplog: pytest.LogCaptureFixture) -> None:
+    slot, host = make_slot(loop), FakeHost(["same", "same", DOWN], latency=0)
+
+    async def main() -> None:
+        await slot.obtain(Caller(), host)
+        slot.reject("same")
+        await slot.obtain(Caller(), host)
+        await asyncio.sleep(60)
+        slot.reject("same")
+        with pytest.raises(TokenUnavailableError):
+            await slot.obtain(Caller(), host)
+
+    with caplog.at_level(logging.WARNING, "aiomsi"):
+        run(main(), loop)
+    assert caplog.text.count("handed out again") == 1
+
+
+def test_a_task_that_a_fetch_left_behind_may_ask_later(loop: VirtualLoop) -> None:
+    slot = make_slot(loop)
+    later: list[asyncio.Task[AccessToken]] = []
+
+    async def ask() -> AccessToken:
+        await asyncio.sleep(1)
+        slot.forget()
+        return await slot.obtain(Caller(), FakeHost())
+
+    host = FakeHost(inside=lambda: later.append(asyncio.create_task(ask())))
+
+    async def main() -> None:
+        await slot.obtain(Caller(), host)
+        assert isinstance(await later[0], AccessToken)
 
     run(main(), loop)
 
@@ -595,11 +725,11 @@ def test_closing_tells_the_closed_credentials_callers_and_nobody_else(loop: Virt
         told = asyncio.create_task(slot.obtain(closing, host))
         served = asyncio.create_task(slot.obtain(other, host))
         await asyncio.sleep(0.5)
-        await slot.release(closing)
+        await release(slot, closing)
         with pytest.raises(CredentialClosedError, match="closed while this call waited"):
             await told
         assert isinstance(await served, AccessToken)
-        await slot.release(other)
+        await release(slot, other)
 
     run(main(), loop)
     assert len(host.orders) == 1
@@ -613,7 +743,7 @@ def test_closing_the_last_credential_cancels_the_flight_and_waits_for_its_end(lo
         slot.use(who)
         call = asyncio.create_task(slot.obtain(who, host))
         await asyncio.sleep(0.5)
-        await slot.release(who)
+        await release(slot, who)
         assert not [task for task in asyncio.all_tasks() if task.get_name().startswith("aiomsi")]
         with pytest.raises(CredentialClosedError):
             await call
@@ -640,7 +770,7 @@ def test_closing_waits_a_bounded_time_for_a_fetch_that_does_not_let_itself_be_ca
         call = asyncio.ensure_future(asyncio.gather(slot.obtain(who, stubborn), return_exceptions=True))
         await asyncio.sleep(0.5)
         before = loop.now
-        await slot.release(who)
+        await release(slot, who)
         assert loop.now - before == pytest.approx(2)
         await call
         await asyncio.sleep(20)
@@ -660,7 +790,7 @@ def test_a_credential_that_is_gone_has_no_interest(loop: VirtualLoop) -> None:
     async def main() -> None:
         call = asyncio.ensure_future(asyncio.gather(slot.obtain(who, host), return_exceptions=True))
         await asyncio.sleep(0.5)
-        await slot.release(who)
+        await release(slot, who)
         await call
         assert not slot.stats().under_way
 

@@ -120,7 +120,19 @@ def test_a_token_is_never_shown_or_pickled() -> None:
 
 def test_a_redrawn_token_differs_in_its_refresh_point_alone() -> None:
     made = token()
-    again = made.redrawn(POLICY, lambda _, high: high)
+    again = made.redrawn(POLICY, lambda low, _: low)
     assert again.token is made.token
-    assert state_of(made, at(42_000), POLICY) is State.FRESH
-    assert state_of(again, at(42_000), POLICY) is State.STALE
+    assert state_of(made, at(43_200), POLICY) is State.STALE
+    assert state_of(again, at(43_200), POLICY) is State.FRESH
+    assert state_of(again, at(48_000), POLICY) is State.STALE
+
+
+@pytest.mark.parametrize(("named", "after"), [(0.0, 43_200), (-5.0, 43_200), (1.0, 60), (86_280.0, 86_280), (86_281.0, 43_200)])
+def test_what_the_host_names_leaves_room_before_and_after(named: float, after: float) -> None:
+    grant = Grant(Secret("t"), 86_400.0, refresh_in=named)
+    assert refresh_after(grant, same_again=False, policy=POLICY, draw=middle) == after
+
+
+def test_a_life_too_short_for_what_the_host_names_goes_by_its_own_rule() -> None:
+    grant = Grant(Secret("t"), 150.0, refresh_in=20.0)
+    assert refresh_after(grant, same_again=False, policy=POLICY, draw=middle) == pytest.approx(120)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from ipaddress import ip_address
 from urllib.parse import SplitResult, urlsplit
@@ -12,6 +13,8 @@ from aiomsi._errors import ConfigurationError
 
 RESOURCE_MANAGER_VARIABLE = "AIOMSI_RESOURCE_MANAGER"
 """Names another ARM endpoint, on loopback only: for tests and the command line."""
+
+_NOT_IN_ENDPOINT = re.compile(r"[^!-~]|[?#\\]")
 
 
 def is_loopback(host: str) -> bool:
@@ -41,7 +44,7 @@ def split_endpoint(url: str, what: str) -> SplitResult:
 
     """
     parts = _split(url)
-    if parts is None or parts.username is not None or parts.path.strip("/") or parts.query or parts.fragment:
+    if parts is None or parts.username is not None or parts.path.strip("/") or _NOT_IN_ENDPOINT.search(url):
         msg = f"{what} must look like 'https://host' and is {url!r}"
         raise ConfigurationError(msg)
     if parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.hostname or "")):
@@ -87,12 +90,15 @@ class Cloud:
         """Tell whether a token for this cloud may be sent to the URL.
 
         That is ARM's own host and its regional ones (``<region>.management.azure.com``), over the same scheme and port.
+        An ARM on loopback has none: a name such as ``westus.localhost`` may lead anywhere.
         """
         parts, own = _split(url), self._endpoint
         if parts is None or parts.username is not None or parts.scheme != own.scheme or _port(parts) != _port(own):
             return False
+        if parts.hostname == own.hostname:
+            return True
         region, _, rest = (parts.hostname or "").partition(".")
-        return parts.hostname == own.hostname or (rest == own.hostname and region.isascii() and region.isalnum())
+        return rest == own.hostname and region.isascii() and region.isalnum() and not is_loopback(rest)
 
 
 def _port(parts: SplitResult) -> int:

@@ -12,9 +12,9 @@ from aiomsi._clock import SYSTEM_CLOCK, Clock
 from aiomsi._clouds import PUBLIC, resource_of
 from aiomsi._errors import ConfigurationError
 from aiomsi._fetch import TokenFetch
-from aiomsi._flight import Fetch
+from aiomsi._flight import Fetch, ended
 from aiomsi._policy import DEFAULT_POLICY, Policy
-from aiomsi._slot import SHARED, Slot, SlotStats
+from aiomsi._slot import QUIET, SHARED, Quiet, Slot, SlotStats
 from aiomsi._token import AccessToken
 from aiomsi.hosts import Identity, host_from
 
@@ -59,6 +59,7 @@ class ManagedIdentityCredential:
         self._wall, self._monotonic = self._clock.wall, self._clock.monotonic
         self._share = share
         self._table: dict[Hashable, Slot] = SHARED if share else {}
+        self._quiet = QUIET.setdefault((self._host.place, self._clock), Quiet()) if share else Quiet()
         self._by_scope: dict[str, Slot] = {}
         self._fetches: dict[Slot, Fetch] = {}
 
@@ -74,7 +75,7 @@ class ManagedIdentityCredential:
 
         Args:
             scopes: exactly one scope or resource.
-            claims: from a claims challenge: the token that is held now is not given back.
+            claims: from a claims challenge: the token that is held now is not given back. Empty ones are none.
             tenant_id, enable_cae: accepted and without effect.
 
         Raises:
@@ -82,7 +83,7 @@ class ManagedIdentityCredential:
             CredentialError: there is no usable token. Every caller gets an exception of its own.
 
         """
-        if claims is None and len(scopes) == 1:
+        if not claims and len(scopes) == 1:
             try:
                 slot = self._by_scope.get(scopes[0])
             except TypeError:
@@ -91,7 +92,7 @@ class ManagedIdentityCredential:
                 token = slot.token
                 if token is not None and token.is_fresh(self._wall(), self._monotonic()):
                     return token
-        return await self._obtain(scopes, claims)
+        return await self._obtain(scopes, claims or None)
 
     async def get_token_info(self, *scopes: str, options: Mapping[str, Any] | None = None) -> AccessToken:
         """Give the same as `get_token`; `options` may hold ``claims``."""
@@ -122,14 +123,15 @@ class ManagedIdentityCredential:
 
     def stats(self) -> dict[str, SlotStats]:
         """Give counts and state for each resource that this credential was asked for."""
-        return {resource_of(scope): slot.stats() for scope, slot in self._by_scope.items()}
+        return {resource_of(scope): slot.stats() for scope, slot in list(self._by_scope.items())}
 
     async def close(self) -> None:
         """Give up this credential's interest. Its waiting callers are told; the token stays for others and for later."""
-        slots = set(self._by_scope.values())
-        self._by_scope.clear()
-        for slot in slots:
-            await slot.release(self)
+        slots = set()
+        while self._by_scope:
+            slots.add(self._by_scope.popitem()[1])
+        flights = [slot.release(self) for slot in slots]
+        await ended([flight for flight in flights if flight is not None], self._policy.ping)
 
     async def __aenter__(self) -> Self:
         return self
@@ -166,7 +168,8 @@ class ManagedIdentityCredential:
             slot = self._table.get(key)
             if slot is None:
                 # Two threads may get here at once: one of the two new slots wins, and the other was never used.
-                slot = self._table.setdefault(key, Slot(f"{self._host.kind} {resource}", self._clock, self._policy))
+                name = f"{self._host.kind} {resource}"
+                slot = self._table.setdefault(key, Slot(name, self._clock, self._policy, quiet=self._quiet))
             slot.use(self)
             self._fetches[slot] = TokenFetch(self._host, resource, self._policy, self._clock)
             self._by_scope[scopes[0]] = slot

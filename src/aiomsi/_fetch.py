@@ -62,13 +62,13 @@ class TokenFetch:
                 # No proxy, no cookies, no .netrc: a token endpoint is on this machine's own link.
                 aiohttp.ClientSession(timeout=timeout, cookie_jar=aiohttp.DummyCookieJar(), middlewares=(_only_once,)) as http,
             ):
-                connected = False
+                connected = gone = False
                 while True:
                     number += 1
                     result = await self._ask(http, request)
                     if isinstance(result, Grant):
                         return result
-                    miss, connected = result, connected or result.connected
+                    miss, connected, gone = result, connected or result.connected, gone or result.status == 410
                     attempt = Attempt(
                         number,
                         self.clock.monotonic() - began,
@@ -76,6 +76,7 @@ class TokenFetch:
                         miss.problem.passing,
                         miss.retry_after,
                         connected,
+                        gone,
                     )
                     delay = next_try(attempt, self.policy, self.draw)
                     if delay is None:
@@ -153,5 +154,8 @@ def _no_answer(error: BaseException) -> _Miss:
     if isinstance(error, _DroppedError) and error.__cause__ is not None:
         error = error.__cause__
     connected = not isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
-    words = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    words = type(error).__name__
+    # Other errors quote what could not be parsed, and that may be a piece of a token.
+    if isinstance(error, OSError | aiohttp.ServerTimeoutError) and str(error):
+        words = f"{words}: {error}"
     return _Miss(Problem(words, passing=True), connected=connected)

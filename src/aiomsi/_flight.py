@@ -22,13 +22,14 @@ waiters; whoever comes later finds another flight there, or none, and does nothi
 - an `AccessToken`, published in the slot before anyone wakes;
 - a `Failure`, the record from which every caller makes an exception of its own;
 - `Lost.LOST`: the task was cancelled, or its loop is closed or does not answer. Whoever decides first begins a new
-  generation; after `Policy.elections` losses in a row the loss is a `Failure`;
+  generation; after `Policy.elections` losses, of one caller or in close succession, the loss is a `Failure`;
 - `Lost.SUPERSEDED`: the token was rejected, or the slot emptied, while the flight was under way, so what it would have
   brought is not wanted any more;
 - `Lost.CLOSED`: the credential that this waiter came through was closed;
 - `Lost.WAITED`: nothing has happened, and the old token is good enough to wait no longer.
 
-**How a loss is noticed.** In the flight's own loop by the task itself (cancelled, or past its last deadline). Waiters in another
+**How a loss is noticed.** In the flight's own loop by the task itself (cancelled, or past its last deadline). Whoever comes
+later looks whether that loop is closed or the last deadline is over. Waiters in another
 loop keep a `Roster` per loop, which pings the flight's loop for as long as anyone waits: a closed loop is noticed at
 once, a silent one after `Policy.ping`. After a fork the child has no flight at all.
 
@@ -102,13 +103,18 @@ class Flight:
     generation: int
     loop: asyncio.AbstractEventLoop
     order: Order
+    overdue: float
+    """On the slot's monotonic clock: whatever the host answers, no fetch takes longer."""
     rosters: dict[asyncio.AbstractEventLoop, Roster] = attrs.field(factory=dict)
     task: asyncio.Task[None] | None = None
 
-    def cancel(self) -> None:
-        """Cancel the task, from whatever thread."""
-        if self.task is not None:
-            call(self.loop, self.task.cancel)
+    def is_gone(self, monotonic: float) -> bool:
+        """Tell whether nothing will come of this flight any more; seen from outside of its loop."""
+        return monotonic >= self.overdue or self.loop.is_closed()
+
+    def is_waited_for(self) -> bool:
+        """Tell whether anyone waits."""
+        return any(roster.waiters for roster in self.rosters.values())
 
 
 @attrs.frozen(eq=False)
@@ -152,3 +158,24 @@ def wake(rosters: Iterable[Roster], outcome: Outcome) -> None:
             roster.wake(outcome)
         else:
             call(roster.loop, roster.wake, outcome)
+
+
+async def ended(flights: Iterable[Flight], bound: float) -> None:
+    """Wait until these flights' tasks have ended, in whatever loops they run, but no longer than that many seconds."""
+    here = asyncio.get_running_loop()
+    pending = []
+    for flight in flights:
+        future = here.create_future()
+        if flight.task is not None and call(flight.loop, _tell_end, flight.task, here, future):
+            pending.append(future)
+    if pending:
+        await asyncio.wait(pending, timeout=bound)
+
+
+def _tell_end(task: asyncio.Task[None], loop: asyncio.AbstractEventLoop, future: asyncio.Future[None]) -> None:
+    task.add_done_callback(lambda _: call(loop, _settle, future))
+
+
+def _settle(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)

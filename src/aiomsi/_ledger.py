@@ -78,7 +78,7 @@ class Ledger:
         order: what the next fetch must carry.
         failure: what callers are told who come before `quiet_unserved`; None if the last fetch did not fail.
         failing: failed and lost fetches since the last good one.
-        losses: lost ones since the last fetch that came to an end.
+        losses: lost ones in close succession, each of which somebody waited for.
         quiet_served: before this, on the monotonic clock, no fetch is begun while a usable token is served;
         quiet_unserved: and before this none is begun without one.
         confirmed: the host's answer to the last rejection.
@@ -105,10 +105,13 @@ class Verdict(enum.Enum):
     FAIL = "raise the last failure"
 
 
-def decide(ledger: Ledger, now: Now, policy: Policy, *, flying: bool, patient: bool) -> tuple[Verdict, float | None]:
+def decide(
+    ledger: Ledger, now: Now, policy: Policy, *, flying: bool, patient: bool, barred: bool = False
+) -> tuple[Verdict, float | None]:
     """Decide what a caller does and, if it waits while a usable token is held, for how many seconds at the most.
 
-    `flying`: a flight is under way. `patient`: the caller has not yet waited for one in vain.
+    `flying`: a flight is under way. `patient`: the caller has not yet waited for one in vain. `barred`: the host has asked to be
+    left alone, whoever asked it.
     """
     state = state_of(ledger.token, now, policy)
     if state is State.FRESH:
@@ -117,8 +120,8 @@ def decide(ledger: Ledger, now: Now, policy: Policy, *, flying: bool, patient: b
         if flying:
             return Verdict.JOIN, None
         told = ledger.failure is not None and now.monotonic < ledger.quiet_unserved
-        return (Verdict.FAIL if told else Verdict.START), None
-    may_start = not flying and now.monotonic >= ledger.quiet_served
+        return (Verdict.FAIL if told or barred else Verdict.START), None
+    may_start = not flying and not barred and now.monotonic >= ledger.quiet_served
     bound = min(policy.late_wait, ledger.token.left(now) - policy.late_reserve)
     if state is State.LATE and patient and bound > 0 and (flying or may_start):
         return (Verdict.JOIN if flying else Verdict.START), bound
@@ -129,7 +132,7 @@ def granted(
     ledger: Ledger, grant: Grant, order: Order, now: Now, policy: Policy, draw: Draw
 ) -> tuple[Ledger, AccessToken | Failure]:
     """Enter what a fetch brought. A token that is as good as expired is a failure."""
-    if grant.life <= policy.expired:
+    if grant.life <= policy.expired + policy.delivery:
         return failed(ledger, _nearly_expired(grant), now, policy, draw)
     again = grant.secret == order.rejected
     same_again = again or (ledger.token is not None and grant.secret == ledger.token.token)
@@ -159,14 +162,14 @@ def failed(ledger: Ledger, failure: Failure, now: Now, policy: Policy, draw: Dra
     ), failure
 
 
-def lost(ledger: Ledger, now: Now, policy: Policy, draw: Draw) -> tuple[Ledger, Failure | None]:
-    """Enter a fetch that was cancelled or whose loop is gone.
+def lost(ledger: Ledger, now: Now, policy: Policy, draw: Draw, *, waited_for: bool) -> tuple[Ledger, Failure | None]:
+    """Enter a fetch that was cancelled or whose loop is gone; `waited_for` tells whether anyone was left who waited for it.
 
     It counts as a failure wherever a usable token can be served meanwhile. Callers without one elect a successor at once,
-    because nothing speaks against the host; only after `Policy.elections` in a row is it a failure for them too.
+    because nothing speaks against the host; only after `Policy.elections` in close succession is it a failure for them too.
     """
-    losses = ledger.losses + 1
-    after, failure = failed(ledger, _LOST, now, policy, draw)
+    losses = (ledger.losses if now.monotonic < ledger.quiet_unserved else 0) + waited_for
+    after, failure = failed(ledger, LOST, now, policy, draw)
     if losses > policy.elections:
         return attrs.evolve(after, losses=losses), failure
     return attrs.evolve(after, losses=losses, failure=None), None
@@ -184,11 +187,14 @@ def rejected(ledger: Ledger, secret: str, now: Now) -> Ledger | None:
 
 def challenged(ledger: Ledger, claims: str, under_way: Order | None, now: Now) -> Ledger | None:
     """Enter a challenge for claims; None if it changes nothing because the host is being or was just asked with them."""
-    confirmed = ledger.confirmed
+    confirmed, token = ledger.confirmed, ledger.token
     if under_way is not None and under_way.claims == claims:
         return None
-    if confirmed is not None and confirmed.claims == claims and now.monotonic < confirmed.until:
-        return None
+    if confirmed is not None and now.monotonic < confirmed.until:
+        # A host that has just given the same token for other claims does not understand claims.
+        deaf = token is not None and confirmed.rejected == token.token
+        if confirmed.claims == claims or deaf:
+            return None
     held = ledger.order.rejected if ledger.token is None else ledger.token.token
     return attrs.evolve(ledger, token=None, order=Order(claims, held))
 
@@ -202,7 +208,7 @@ def _nearly_expired(grant: Grant) -> Failure:
     )
 
 
-_LOST = Failure(
+LOST = Failure(
     TokenUnavailableError,
     "lost",
     "the token request was cancelled or its event loop is gone, several times in a row",

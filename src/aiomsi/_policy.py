@@ -11,7 +11,8 @@ class Policy:
         late: this long before expiry callers begin to wait for a refresh that is due,
         late_wait: but no longer than this,
         late_reserve: and never into the last seconds of the old token, of which this many stay.
-        expired: a token with this little life left is not handed out any more.
+        expired: a token with this little life left is not handed out any more,
+        delivery: and one that is received must have this much more, so that it reaches its callers.
         long_life: tokens that live at least this long are refreshed at `half` of their life, others at `most` of it.
         jitter: the refresh point is moved by up to this share of itself either way, drawn once per token.
         same_again: the earliest next refresh after the host has handed the same token out once more.
@@ -22,7 +23,7 @@ class Policy:
         retry_after: the longest `Retry-After` that is obeyed.
         confirmed: for how long no rejection of a token that the host has confirmed starts a fetch; doubles each time.
         ping: a loop that has not answered for this long has lost its fetch.
-        elections: how often in a row a lost fetch is begun again at once.
+        elections: how often in a row a lost fetch is begun again at once, for one caller and for all of them.
         tries: how many requests one fetch sends at the most,
         first_delay: and the upper end of the random wait before the second one; it doubles with each further one.
         connect, read: the time-outs of one request.
@@ -36,6 +37,7 @@ class Policy:
     late_wait: float = 5.0
     late_reserve: float = 15.0
     expired: float = 10.0
+    delivery: float = 1.0
     long_life: float = 7200.0
     half: float = 0.5
     most: float = 0.8

@@ -20,6 +20,7 @@ class Attempt:
         passing: whether the host's table of answers calls this one passing.
         retry_after: what the answer asked for, in seconds.
         connected: whether any request of this fetch was ever answered or at least connected.
+        gone: whether any answer of this fetch was 410.
 
     """
 
@@ -29,11 +30,12 @@ class Attempt:
     passing: bool = True
     retry_after: float | None = None
     connected: bool = True
+    gone: bool = False
 
 
 def deadline(attempt: Attempt, policy: Policy) -> float:
     """Give the number of seconds that this fetch may take in all, as far as is known after this attempt."""
-    if attempt.status == 410:
+    if attempt.gone:
         return policy.deadline_gone
     return policy.deadline if attempt.connected else policy.deadline_unreachable
 
@@ -42,14 +44,15 @@ def next_try(attempt: Attempt, policy: Policy, draw: Draw) -> float | None:
     """Decide after how many seconds the fetch sends its next request; None: it has failed.
 
     Waits have full jitter, so that processes which know nothing of each other spread out, and are never shorter than
-    `Retry-After`. 410 means that IMDS is being updated, which takes up to 70 s: there the number of tries does not count.
+    `Retry-After`. 410 means that IMDS is being updated, which takes up to 70 s: from then on the number of tries does not
+    count, even if the service is not there at all for a while.
 
     Source: https://learn.microsoft.com/entra/identity/managed-identities-azure-resources/how-to-use-vm-token
     """
     if not attempt.passing:
         return None
     doubled = policy.first_delay * 2 ** min(attempt.number - 1, _MOST_DOUBLINGS)
-    if attempt.status == 410:
+    if attempt.gone:
         if attempt.elapsed >= policy.gone:
             return None
         doubled = min(doubled, _GONE_DELAY)

@@ -55,8 +55,22 @@ class SlotStats:
     under_way: bool
 
 
-# The slots whose fetch this code is part of: a flight's context holds nothing else, so a call from inside one is found out.
-_inside: contextvars.ContextVar[frozenset[Slot]] = contextvars.ContextVar("aiomsi_inside", default=frozenset())
+# The flights that this code is part of: their context holds nothing else, so a call from inside one is found out.
+_inside: contextvars.ContextVar[frozenset[Flight]] = contextvars.ContextVar("aiomsi_inside", default=frozenset())
+
+
+@attrs.define(eq=False)
+class Quiet:
+    """When a host that said `Retry-After` may be asked again, for whichever token. Shared by all slots of that host.
+
+    Attributes:
+        until: on the monotonic clock.
+        failure: what the host said.
+
+    """
+
+    until: float = float("-inf")
+    failure: Failure | None = None
 
 
 @attrs.define(eq=False)
@@ -65,6 +79,7 @@ class Slot:
 
     Attributes:
         name: for task names and log lines; holds no secret.
+        quiet: shared with the other slots of the same host.
         token: the current token, or None. Read it freely; only the slot sets it.
 
     """
@@ -73,6 +88,7 @@ class Slot:
     clock: Clock = SYSTEM_CLOCK
     policy: Policy = DEFAULT_POLICY
     draw: Draw = random.uniform
+    quiet: Quiet = attrs.field(factory=Quiet)
     token: AccessToken | None = attrs.field(default=None, init=False)
     _ledger: Ledger = attrs.field(factory=Ledger, init=False)
     _lock: threading.Lock = attrs.field(factory=threading.Lock, init=False, repr=False)
@@ -104,26 +120,29 @@ class Slot:
         """
         if claims is None and (token := self._at_hand()) is not None:
             return token
-        if self in _inside.get():
-            msg = f"the fetch for {self.name} asked for the very token that it is to bring"
-            raise UsageError(msg, help="Give the inner credential a session and a credential of its own")
+        self._refuse_inside()
         if claims is not None:
             self._challenge(claims)
-        outcome: Outcome | Seat = Lost.LOST
-        patient = True
+        failure: object = _UNTOLD
+        patient, elections = True, self.policy.elections
         for _ in range(_MOST_ROUNDS):
-            outcome = self._step(who, fetch, patient=patient)
-            if not isinstance(outcome, Seat):
+            step = self._step(who, fetch, patient=patient)
+            outcome = await self._wait(step) if isinstance(step, Seat) else step
+            if isinstance(outcome, AccessToken):
+                if state_of(outcome, self._now(), self.policy).usable:
+                    return outcome
+            elif outcome is Lost.LOST and elections:
+                elections -= 1
+                continue
+            elif outcome is Lost.SUPERSEDED:
+                if claims is not None and self._ledger.order.claims is None:
+                    self._challenge(claims)
+                continue
+            elif outcome is Lost.CLOSED or not self._is_usable():
+                failure = _ledger.LOST if outcome is Lost.LOST else outcome
                 break
-            outcome = await self._wait(outcome)
-            if isinstance(outcome, AccessToken) and state_of(outcome, self._now(), self.policy).usable:
-                break
-            if outcome is Lost.CLOSED or (isinstance(outcome, Failure) and not self._is_usable()):
-                break
-            patient = patient and outcome in (Lost.LOST, Lost.SUPERSEDED)
-        if isinstance(outcome, AccessToken):
-            return outcome
-        raise self._exception(outcome)
+            patient = False
+        raise self._exception(failure)
 
     def reject(self, secret: str) -> bool:
         """Take the token out of service because a service did not accept it; tell whether that was done.
@@ -141,27 +160,30 @@ class Slot:
         """Drop the token, the last failure and what was learned from rejections; waiters get the next fetch's token."""
         with self._lock:
             superseded = self._enter_and_supersede(Ledger())
+            self.quiet.until = float("-inf")
         self._supersede(superseded)
 
-    async def release(self, who: object) -> None:
-        """Give up one credential's interest, and wait for the end of the flight if nobody else has any."""
+    def release(self, who: object) -> Flight | None:
+        """Give up one credential's interest and tell its callers; give the flight if it was cancelled for want of any other."""
         with self._lock:
             self._users.discard(who)
             flight = self._flight
             if flight is None:
-                return
+                return None
             told = []
             for roster in flight.rosters.values():
                 leaving = [waiter for waiter in roster.waiters if waiter.who is who]
                 told.append(Roster(roster.loop, dict.fromkeys(leaving)))
                 for waiter in leaving:
                     del roster.waiters[waiter]
-            wanted = bool(self._users) or any(roster.waiters for roster in flight.rosters.values())
+            wanted = bool(self._users) or flight.is_waited_for()
             if not wanted:
                 self._flight = None
         wake(told, Lost.CLOSED)
-        if not wanted:
-            await self._cancelled(flight)
+        if wanted:
+            return None
+        self._drop(flight)
+        return flight
 
     def stats(self) -> SlotStats:
         """Give a snapshot of the counts and of where the slot stands."""
@@ -169,7 +191,8 @@ class Slot:
         with self._lock:
             ledger = self._ledger
             state = state_of(ledger.token, now, self.policy)
-            quiet = ledger.quiet_served if state.usable else ledger.quiet_unserved
+            own = ledger.quiet_served if state.usable else ledger.quiet_unserved if ledger.failure else 0.0
+            quiet = max(own, self.quiet.until)
             return SlotStats(
                 state=state.value,
                 expires_in=None if ledger.token is None else max(0.0, ledger.token.left(now)),
@@ -184,6 +207,11 @@ class Slot:
 
     # Deciding is synchronous
 
+    def _refuse_inside(self) -> None:
+        if self._flight in _inside.get():
+            msg = f"the fetch for {self.name} asked for the very token that it is to bring"
+            raise UsageError(msg, help="Give the inner credential a session and a credential of its own")
+
     def _now(self) -> Now:
         return Now(self.clock.wall(), self.clock.monotonic())
 
@@ -196,22 +224,29 @@ class Slot:
         state = state_of(token, now, self.policy)
         if state is State.FRESH:
             return token
-        if state is State.STALE and (self._flight is not None or now.monotonic < self._ledger.quiet_served):
-            self._served_stale += 1
-            return token
+        if state is State.STALE:
+            flight, quiet = self._flight, max(self._ledger.quiet_served, self.quiet.until)
+            if now.monotonic < quiet if flight is None else not flight.is_gone(now.monotonic):
+                self._served_stale += 1
+                return token
         return None
 
     def _step(self, who: object, fetch: Fetch, *, patient: bool) -> AccessToken | Failure | Seat:
         """Decide, and do at once what was decided; only waiting is left to the caller."""
-        loop = asyncio.get_running_loop()
+        loop, policy = asyncio.get_running_loop(), self.policy
         started: Flight | None = None
+        if (flight := self._flight) is not None and flight.is_gone(self.clock.monotonic()):
+            self._land(flight, Lost.LOST)
+            self._drop(flight)
         with self._lock:
             now, ledger = self._now(), self._ledger
-            verdict, bound = _ledger.decide(ledger, now, self.policy, flying=self._flight is not None, patient=patient)
+            flying, barred = self._flight is not None, now.monotonic < self.quiet.until
+            verdict, bound = _ledger.decide(ledger, now, policy, flying=flying, patient=patient, barred=barred)
             if verdict in (Verdict.START, Verdict.SERVE_AND_START):
                 self._fetches += 1
-                self._flight = started = Flight(self._fetches, loop, ledger.order)
-            outcome: AccessToken | Failure | Seat | None = ledger.failure
+                overdue = now.monotonic + policy.deadline_gone + policy.ping
+                self._flight = started = Flight(self._fetches, loop, ledger.order, overdue)
+            outcome: AccessToken | Failure | Seat | None = ledger.failure or self.quiet.failure
             if verdict in (Verdict.SERVE, Verdict.SERVE_AND_START):
                 self._served_stale += state_of(ledger.token, now, self.policy) is not State.FRESH
                 outcome = ledger.token
@@ -285,29 +320,31 @@ class Slot:
             roster.watch = roster.loop.call_later(self.policy.ping, self._watch, flight, roster, following)
             return
         self._land(flight, Lost.LOST)
-        flight.cancel()
+        self._drop(flight)
 
     # Flying
 
     def _launch(self, flight: Flight, fetch: Fetch) -> None:
         context = contextvars.Context()
-        context.run(_inside.set, _inside.get() | {self})
+        context.run(_inside.set, _inside.get() | {flight})
         coroutine = self._fly(flight, fetch)
         try:
             task = flight.loop.create_task(coroutine, name=f"aiomsi {self.name} #{flight.generation}", context=context)
-        except BaseException:
+        except Exception as error:  # noqa: BLE001 (a task factory of the user's: a usable token is to be served all the same)
             coroutine.close()
-            self._land(flight, Lost.LOST)
-            raise
+            self._land(flight, _unexpected(error))
+            return
         flight.task = task
         self._tasks.add(task)
         task.add_done_callback(lambda done: self._landed(flight, done))
+        if self._flight is not flight:
+            # Taken out by another thread before there was a task that it could cancel.
+            task.cancel()
 
     async def _fly(self, flight: Flight, fetch: Fetch) -> None:
         if self._flight is not flight:
             return
-        last_deadline = self.policy.deadline_gone + self.policy.ping
-        timer = flight.loop.call_later(last_deadline, self._overdue, flight)
+        timer = flight.loop.call_later(self.policy.deadline_gone + self.policy.ping, self._overdue, flight)
         result: Grant | Failure | Lost = Lost.LOST
         try:
             result = await fetch(flight.order)
@@ -324,7 +361,7 @@ class Slot:
 
     def _overdue(self, flight: Flight) -> None:
         self._land(flight, _OVERDUE)
-        flight.cancel()
+        self._drop(flight)
 
     def _land(self, flight: Flight, result: Grant | Failure | Lost) -> None:
         """Publish what the flight brought, then wake its waiters; nothing at all if it has left the slot already."""
@@ -338,8 +375,12 @@ class Slot:
                 ledger, outcome = _ledger.granted(self._ledger, result, flight.order, now, self.policy, self.draw)
             elif isinstance(result, Failure):
                 ledger, outcome = _ledger.failed(self._ledger, result, now, self.policy, self.draw)
+                if result.retry_after is not None and not result.permanent:
+                    asked = now.monotonic + min(result.retry_after, self.policy.retry_after)
+                    self.quiet.until, self.quiet.failure = max(self.quiet.until, asked), result
             else:
-                ledger, outcome = _ledger.lost(self._ledger, now, self.policy, self.draw)
+                waited_for = flight.is_waited_for()
+                ledger, outcome = _ledger.lost(self._ledger, now, self.policy, self.draw, waited_for=waited_for)
             self._ledger, self.token = ledger, ledger.token
             if not isinstance(outcome, AccessToken):
                 kind = "lost" if outcome is None else outcome.kind
@@ -358,37 +399,32 @@ class Slot:
                 pause,
                 outcome.summary,
             )
-        elif confirmed is not None and confirmed.rejected is not None and confirmed.span == self.policy.confirmed:
+        elif (
+            isinstance(outcome, AccessToken)
+            and confirmed is not None
+            and confirmed.rejected is not None
+            and confirmed.span == self.policy.confirmed
+        ):
             logger.warning("%s: the token endpoint handed out again the token that a service had rejected", self.name)
 
     def _supersede(self, flight: Flight | None) -> None:
         if flight is not None:
             wake(flight.rosters.values(), Lost.SUPERSEDED)
-            flight.cancel()
+            self._drop(flight)
 
-    async def _cancelled(self, flight: Flight) -> None:
-        """Cancel a flight that nobody wants, in whatever loop it runs, and wait a bounded time for its end."""
+    def _drop(self, flight: Flight) -> None:
+        """Cancel the task of a flight that has left the slot; let go of it if its loop is closed and will never end it."""
         task = flight.task
-        if task is None:
-            return
-        here = asyncio.get_running_loop()
-        ended = here.create_future()
-
-        def tell(_: object) -> None:
-            call(here, _settle, ended)
-
-        def cancel() -> None:
-            task.add_done_callback(tell)
-            task.cancel()
-
-        if call(flight.loop, cancel):
-            await asyncio.wait([ended], timeout=self.policy.ping)
+        if task is not None and not call(flight.loop, task.cancel):
+            self._tasks.discard(task)
+            flight.task = None
 
     def _exception(self, outcome: object) -> Exception:
         if outcome is Lost.CLOSED:
             return CredentialClosedError(f"the credential was closed while this call waited for {self.name}")
         failure = outcome if isinstance(outcome, Failure) else _UNTOLD
-        return failure.exception(max(0.0, self._ledger.quiet_unserved - self.clock.monotonic()))
+        quiet = max(self._ledger.quiet_unserved, self.quiet.until)
+        return failure.exception(max(0.0, quiet - self.clock.monotonic()))
 
     def _after_fork(self) -> None:
         """Begin anew in a forked child: the token stays, with a refresh point of its own; the flight is the parent's."""
@@ -398,14 +434,11 @@ class Slot:
         self._lock = threading.Lock()
         self._flight = None
         self._tasks = set()
+        # The fork may have come between the two that always change together.
+        self.token = self._ledger.token
         if self.token is not None:
             self.token = self.token.redrawn(self.policy, self.draw)
             self._ledger = attrs.evolve(self._ledger, token=self.token)
-
-
-def _settle(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)
 
 
 def _unexpected(error: Exception) -> Failure:
@@ -430,6 +463,8 @@ _of_the_parent: list[object] = []
 
 SHARED: dict[Hashable, Slot] = {}
 """The slots that all of this process shares: one per host, identity and resource."""
+QUIET: dict[Hashable, Quiet] = {}
+"""What all of this process knows of hosts that asked to be left alone."""
 
 
 def _after_fork() -> None:

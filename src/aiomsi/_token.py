@@ -91,8 +91,8 @@ class AccessToken:
         return self._ends_wall - wall > self._refresh_left < self._ends_monotonic - monotonic
 
     def redrawn(self, policy: Policy, draw: Draw) -> "AccessToken":
-        """Give the same token a refresh point of its own: after a fork all children would else refresh at one moment."""
-        left = self._refresh_left * draw(1 - policy.jitter, 1 + policy.jitter)
+        """Give the same token a later refresh point of its own: after a fork all children would else refresh at one moment."""
+        left = self._refresh_left * draw(1 - policy.jitter, 1)
         return attrs.evolve(self, refresh_left=max(left, policy.expired))
 
 
@@ -118,8 +118,9 @@ def refresh_after(grant: Grant, *, same_again: bool, policy: Policy, draw: Draw)
     """
     if same_again:
         return max(policy.same_again, grant.life * policy.half)
-    if grant.refresh_in is not None and grant.refresh_in < grant.life:
-        return grant.refresh_in * draw(1, 1 + policy.jitter)
+    latest = grant.life - policy.late
+    if grant.refresh_in is not None and 0 < grant.refresh_in <= latest and policy.same_again <= latest:
+        return min(max(grant.refresh_in * draw(1, 1 + policy.jitter), policy.same_again), latest)
     share = policy.half if grant.life >= policy.long_life else policy.most
     return grant.life * share * draw(1 - policy.jitter, 1 + policy.jitter)
 

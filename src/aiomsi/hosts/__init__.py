@@ -1,8 +1,8 @@
 """The places that give tokens, and which of them this process runs on."""
 
+import os
 import sys
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 from aiomsi._clouds import split_endpoint
 from aiomsi._errors import ConfigurationError
@@ -59,7 +59,7 @@ def host_from(
     identity: Identity,
     *,
     platform: str = sys.platform,
-    exists: Callable[[str], bool] = lambda path: Path(path).exists(),
+    exists: Callable[[str], bool] = os.path.exists,
 ) -> Host:
     """Make the host that this process runs on. Does no network I/O.
 

@@ -126,6 +126,10 @@ class Host(Protocol):
         """The address that is asked, without secrets."""
 
     @property
+    def place(self) -> tuple[str, str]:
+        """Equal for two hosts that are the same service, whatever the identity: what its limits go by."""
+
+    @property
     def key(self) -> tuple[object, ...]:
         """Equal for two hosts that give the same tokens."""
 
@@ -218,6 +222,8 @@ def read_grant(answer: TokenAnswer) -> Grant | Problem:
 
 def error_text(document: Mapping[str, Any] | None, body: bytes) -> tuple[str | None, str]:
     """Find code and text in an error's body, of whichever of the token hosts' shapes it is."""
+    if document is None and b"access_token" in body:
+        return None, "the answer is broken JSON with a token in it, and is not shown"
     if document is None:
         text = " ".join(body[: 4 * _MOST_TEXT].decode("utf-8", "replace").split())
         return None, text[:_MOST_TEXT] or "the answer has no body"

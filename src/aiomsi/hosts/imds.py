@@ -52,9 +52,14 @@ class Imds:
         return f"{self.authority}{_PATH}"
 
     @property
+    def place(self) -> tuple[str, str]:
+        """Equal for two hosts that are the same service, whatever the identity: what its limits go by."""
+        return self.kind, self.authority.lower()
+
+    @property
     def key(self) -> tuple[object, ...]:
         """Equal for two hosts that give the same tokens."""
-        return self.kind, self.authority.lower(), self.identity.key
+        return *self.place, self.identity.key
 
     def request(self, resource: str, order: Order) -> TokenRequest:  # noqa: ARG002 (IMDS has no parameter for claims)
         """Make the request. A challenge's claims stay out: IMDS knows no such parameter."""
