@@ -70,7 +70,7 @@ def typing(session: nox.Session) -> None:
     """Check the types, strictly, as each supported Python sees them."""
     install(session, "cli,speed", "typing")
     for version in PYTHONS:
-        session.run("mypy", "--python-version", version, "src", "tests", "noxfile.py")
+        session.run("mypy", "--python-version", version, "src", "tests", "benchmarks", "noxfile.py")
 
 
 @nox.session(python=OLDEST)

@@ -52,7 +52,7 @@ class ArmResponse:
             return None
         try:
             return loads(self.body)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             msg = f"{self.method} {self.path} answered {self.status} with a body that is not JSON"
             raise _errors.ServiceError(
                 msg,
@@ -150,7 +150,7 @@ def read_error(body: bytes) -> tuple[str | None, str]:
     if isinstance(message, dict):
         message = _any(message, "value")
     text = message.strip() if isinstance(message, str) else ""
-    known = code if isinstance(code, str) and code else None if code is None or code == "" else str(code)
+    known = str(code) if isinstance(code, str | int) and code != "" else None
     return known, text or (f"the service gave the code {known} and no text" if known else _plain(body))
 
 

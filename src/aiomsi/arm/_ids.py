@@ -14,7 +14,7 @@ import attrs
 
 from aiomsi._errors import ConfigurationError
 
-_FORBIDDEN = re.compile(r"[<>%&\\?/#\x00-\x1f]")
+_FORBIDDEN = re.compile(r"[<>%&\\?/#\x00-\x1f\x7f]")
 
 
 @attrs.frozen(eq=False, slots=False)
@@ -37,19 +37,17 @@ class ResourceId:
     text: str
 
     def __attrs_post_init__(self) -> None:
-        text = self.text
-        if not text.startswith("/") or len(text) < 2:
+        text: object = self.text
+        if not isinstance(text, str) or not text.startswith("/") or len(text) < 2:
             _malformed(text, "it must begin with a slash and name something")
         segments = text[1:].removesuffix("/").split("/")
         if "" in segments:
             _malformed(text, "it has an empty segment")
-        if any(_FORBIDDEN.search(segment) for segment in segments):
-            _malformed(text, "it has a character that no name may have")
-        self._check_providers(segments)
-
-    def _check_providers(self, segments: list[str]) -> None:
-        if segments[-1].lower() == "providers" and len(segments) > 1 and segments[-2].lower() != "providers":
-            _malformed(self.text, "it ends with 'providers'")
+        if any(_FORBIDDEN.search(segment) or segment in (".", "..") for segment in segments):
+            _malformed(text, "it has a character or a segment that no name may have")
+        # At an odd place it is a name: of a resource group, for example.
+        if segments[-1].lower() == "providers" and len(segments) % 2 == 1:
+            _malformed(text, "it ends with 'providers'")
 
     @classmethod
     def parse(cls, text: str) -> ResourceId:
@@ -107,10 +105,12 @@ class ResourceId:
 
     @property
     def subscription_id(self) -> str | None:
+        """The subscription's id as written, or None."""
         return self._after("subscriptions", 0)
 
     @property
     def resource_group(self) -> str | None:
+        """The resource group's name as written, or None."""
         return self._after("resourcegroups", 2) if self.subscription_id is not None else None
 
     def _after(self, word: str, at: int) -> str | None:
@@ -128,14 +128,17 @@ class ResourceId:
 
     @property
     def namespace(self) -> str | None:
+        """The namespace of the last ``providers`` part, or None."""
         return None if self._provider is None else self.segments[self._provider + 1]
 
     @property
     def types(self) -> tuple[str, ...]:
+        """The types after the namespace, outermost first."""
         return () if self._provider is None else self.segments[self._provider + 2 :: 2]
 
     @property
     def names(self) -> tuple[str, ...]:
+        """The names that belong to `types`; one fewer in a collection."""
         return () if self._provider is None else self.segments[self._provider + 3 :: 2]
 
     @property
@@ -167,8 +170,8 @@ class ResourceId:
         return hash(self._folded)
 
 
-def _name(text: str) -> str:
-    if not text or _FORBIDDEN.search(text):
+def _name(text: object) -> str:
+    if not isinstance(text, str) or not text or text in (".", "..") or _FORBIDDEN.search(text):
         msg = f"{text!r} can't be part of a resource id"
         raise ConfigurationError(msg)
     return text

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import attrs
 from yarl import URL
@@ -16,10 +16,13 @@ from aiomsi._errors import ConfigurationError, ForeignHostError
 # A path of these needs no encoding, so yarl need not look at it.
 _PLAIN_PATH = re.compile(r"[A-Za-z0-9/_.()~-]+", re.ASCII)
 _PLAIN_VERSION = re.compile(r"[A-Za-z0-9.-]+", re.ASCII)
-_NEVER = re.compile(r"[\x00-\x20\x7f#\\]")
+_NEVER = re.compile(r"[\x00-\x1f\x7f#\\]")
 _METHOD = re.compile(r"[A-Z]+")
 _API_VERSION = re.compile(r"(?:^|&)api-version=([^&]*)", re.IGNORECASE)
-_SAFE_IN_QUERY = "$,:/()'*!~@"
+_SAFE_IN_PATH = "/%_.()~-:@!$&'*+,;="
+_SAFE_IN_VALUE = "$,:/()'*!~@"
+_ASCII = "".join(map(chr, range(0x21, 0x7F)))
+_NOT_IN_HEADER = re.compile(r"[\r\n\x00]")
 
 
 @attrs.frozen
@@ -60,9 +63,12 @@ def build_url(cloud: Cloud, method: str, path: str, options: Options = NO_OPTION
     version = options.api_version
     if (
         version is not None
+        and version.__class__ is str
         and options.params is None
         and path.__class__ is str
+        and method.__class__ is str
         and path[:1] == "/"
+        and path[:2] != "//"
         and _PLAIN_PATH.fullmatch(path)
         and "/." not in path
         and _PLAIN_VERSION.fullmatch(version)
@@ -72,30 +78,40 @@ def build_url(cloud: Cloud, method: str, path: str, options: Options = NO_OPTION
     return _build_slowly(cloud, method, path, options)
 
 
-def _build_slowly(cloud: Cloud, method: str, path: str, options: Options) -> URL:
-    if not _METHOD.fullmatch(method):
+def _build_slowly(cloud: Cloud, method: object, path: str, options: Options) -> URL:
+    if not isinstance(method, str) or not _METHOD.fullmatch(method):
         msg = f"the method must be an HTTP verb in capitals and is {method!r}"
         raise ConfigurationError(msg)
     full = _is_full_url(cloud, path)
     address, _, query = path.partition("?")
-    if _NEVER.search(path if full else address.replace(" ", "")) or "#" in query or _NEVER.search(query.replace(" ", "")):
-        msg = f"the path has a control character, a backslash or a '#': {path!r}"
+    if _NEVER.search(path) or (full and " " in path):
+        msg = f"the path has a control character, a backslash, a '#', or a space in a full URL: {path!r}"
         raise ConfigurationError(msg)
-    if any(part in (".", "..") for part in address.split("/")):
+    if any(unquote(part) in (".", "..") for part in address.split("/")):
         msg = f"the path has a '.' or '..' segment, which would lead elsewhere: {path!r}"
         raise ConfigurationError(msg)
     additions = _additions(query, options)
     joined = "&".join(part for part in (query, additions) if part)
     if full:
-        return URL(f"{address}?{joined}", encoded=True)
-    encoded = quote(address, safe="/%_.()~-:@!$&'*+,;=")
-    return URL(f"{cloud.resource_manager}{encoded}?{joined.replace(' ', '%20')}", encoded=True)
+        return URL(f"{_quoted(address, _ASCII)}?{_quoted(joined, _ASCII)}", encoded=True)
+    return URL(f"{cloud.resource_manager}{_quoted(address, _SAFE_IN_PATH)}?{_quoted(joined, _ASCII)}", encoded=True)
+
+
+def _quoted(text: str, safe: str) -> str:
+    try:
+        return quote(text, safe=safe)
+    except UnicodeEncodeError as error:
+        msg = f"this can't be encoded in a URL: {text!r}"
+        raise ConfigurationError(msg) from error
 
 
 def _is_full_url(cloud: Cloud, path: object) -> bool:
     if not isinstance(path, str) or not path:
         msg = f"the path must be a string that begins with a slash and is {path!r}"
         raise ConfigurationError(msg)
+    if path.startswith("//"):
+        msg = f"{path.partition('?')[0]!r} begins with two slashes, so it names a host"
+        raise ForeignHostError(msg, help="A path begins with one slash; for another cloud pass ArmSession(cloud=...)")
     if path.startswith("/"):
         return False
     if "://" not in path.partition("?")[0]:
@@ -110,12 +126,12 @@ def _is_full_url(cloud: Cloud, path: object) -> bool:
 def _additions(query: str, options: Options) -> str:
     """Give what is to be added to the query that the path has: the api-version, if it lacks one, and the parameters."""
     params = dict(options.params or {})
-    versions = [match for match in _API_VERSION.findall(query) if match]
-    versions += [str(params.pop(name)) for name in list(params) if name.lower() == "api-version"]
-    if options.api_version is not None and options.api_version not in versions:
-        versions.append(options.api_version)
-    if len(set(versions)) > 1:
-        msg = f"the call names more than one api-version: {', '.join(versions)}"
+    written: list[str] = _API_VERSION.findall(query)
+    versions = written + [str(params.pop(name)) for name in list(params) if str(name).lower() == "api-version"]
+    if options.api_version is not None:
+        versions.append(str(options.api_version))
+    if len(set(versions)) > 1 or len(written) > 1:
+        msg = f"the call names more than one api-version: {', '.join(map(repr, versions))}"
         raise ConfigurationError(msg)
     if not versions or not versions[0]:
         msg = "the call has no api-version, and ARM requires one"
@@ -123,20 +139,31 @@ def _additions(query: str, options: Options) -> str:
     if not _PLAIN_VERSION.fullmatch(versions[0]):
         msg = f"the api-version is malformed: {versions[0]!r}"
         raise ConfigurationError(msg)
-    added = [] if _API_VERSION.search(query) else [f"api-version={versions[0]}"]
+    added = [] if written else [f"api-version={versions[0]}"]
     for name, value in params.items():
-        text = str(value).lower() if isinstance(value, bool) else str(value)
-        added.append(f"{quote(str(name), safe='$')}={quote(text, safe=_SAFE_IN_QUERY)}")
+        added.append(f"{_quoted(str(name), '$')}={_quoted(_text(name, value), _SAFE_IN_VALUE)}")
     return "&".join(added)
 
 
-def check_headers(headers: Mapping[str, str]) -> None:
-    """Make sure that the caller's headers leave the token to the session.
+def _text(name: str, value: object) -> str:
+    if value is None:
+        msg = f"the query parameter {name!r} is None"
+        raise ConfigurationError(msg, help="Leave it out")
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def check_headers(headers: Mapping[Any, Any]) -> None:
+    """Make sure that the caller's headers leave the token to the session, and can be sent.
 
     Raises:
-        ConfigurationError: `Authorization` is among them.
+        ConfigurationError: `Authorization` is among them, or one has a line break or is no string.
 
     """
-    if any(name.lower() == "authorization" for name in headers):
-        msg = "the Authorization header is the session's own"
-        raise ConfigurationError(msg, help="Pass ArmSession(credential=...) to use another identity")
+    for name, value in headers.items():
+        if not isinstance(name, str) or not isinstance(value, str) or not name or _NOT_IN_HEADER.search(name + value):
+            # The value may be secret.
+            msg = f"the header {name!r} is empty or no string, or has a line break"
+            raise ConfigurationError(msg)
+        if name.strip().lower() == "authorization":
+            msg = "the Authorization header is the session's own"
+            raise ConfigurationError(msg, help="Pass ArmSession(credential=...) to use another identity")

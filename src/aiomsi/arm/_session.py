@@ -8,13 +8,15 @@ import platform
 import ssl as ssl_module
 import urllib.request
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from importlib.metadata import version
 from types import TracebackType
-from typing import Any, Protocol, Self, cast
+from typing import Any, Protocol, Self, TypeAlias, cast
 from urllib.parse import urlsplit
 
 import aiohttp
+import attrs
+from multidict import CIMultiDict
 from yarl import URL
 
 from aiomsi._clock import SYSTEM_CLOCK, Clock
@@ -47,6 +49,17 @@ class AsyncCredential(Protocol):
 
     async def get_token(self, *scopes: str, claims: str | None = None) -> TokenLike:
         """Give a token for the scope."""
+
+
+@attrs.frozen
+class _ForeignToken:
+    """Another library's token, with its text masked."""
+
+    token: Secret
+    authorization: Secret
+
+
+_Masked: TypeAlias = AccessToken | _ForeignToken
 
 
 class ArmSession:
@@ -182,62 +195,102 @@ class ArmSession:
         url = build_url(self._cloud, method, path, options)
         headers, data = self._headers_and_body(options)
         http = self._http if self._loop is asyncio.get_running_loop() and self._http is not None else self._open()
-        began = self._clock.monotonic()
+        began, attempts = self._clock.monotonic(), 0
         scope = asyncio.timeout(options.timeout)
         try:
             async with scope:
-                token = await self._credential.get_token(self._scope)
-                headers["Authorization"] = _authorization(token)
-                response = await self._exchange(http, method, url, headers, data)
+                token = _masked(await self._credential.get_token(self._scope))
+                headers["Authorization"] = token.authorization
                 attempts = 1
+                response = await self._exchange(http, method, url, headers, data, attempts, began)
                 if response.status == 401 and (renewed := await self._renewed(token, response)) is not None:
-                    headers["Authorization"] = _authorization(renewed)
-                    response = await self._exchange(http, method, url, headers, data)
+                    headers["Authorization"] = renewed.authorization
                     attempts = 2
+                    response = await self._exchange(http, method, url, headers, data, attempts, began)
+                elapsed = self._clock.monotonic() - began
         except TimeoutError as error:
             if not scope.expired():
                 raise
-            raise _no_answer(method, url, headers, f"no answer within {options.timeout} s") from error
+            why = f"no {'answer' if attempts else 'token'} within {options.timeout} s"
+            raise self._no_answer(method, url, headers, why, attempts, began) from error
         if response.status < 300 or response.status == 304:
             return response
-        wall, elapsed = self._clock.wall(), self._clock.monotonic() - began
-        raise error_of(response, wall=wall, attempts=attempts, elapsed=elapsed)
+        raise error_of(response, wall=self._clock.wall(), attempts=attempts, elapsed=elapsed)
 
-    def _headers_and_body(self, options: Options) -> tuple[dict[str, str], bytes | None]:
-        headers = {"Accept": "application/json", "User-Agent": self._agent, "x-ms-client-request-id": str(uuid.uuid4())}
+    def _headers_and_body(self, options: Options) -> tuple[MutableMapping[str, str], bytes | None]:
+        headers: MutableMapping[str, str] = {
+            "Accept": "application/json",
+            "User-Agent": self._agent,
+            "x-ms-client-request-id": str(uuid.uuid4()),
+        }
         data = options.content
         if options.json is not None:
+            if data is not None:
+                msg = "json= and content= were both given"
+                raise ConfigurationError(msg)
             data, headers["Content-Type"] = dumps(options.json), "application/json"
         if options.headers is not None:
             check_headers(options.headers)
+            headers = CIMultiDict(headers)
             headers.update(options.headers)
         return headers, data
 
     async def _exchange(
-        self, http: aiohttp.ClientSession, method: str, url: URL, headers: dict[str, str], data: bytes | None
+        self,
+        http: aiohttp.ClientSession,
+        method: str,
+        url: URL,
+        headers: Mapping[str, str],
+        data: bytes | None,
+        attempts: int,
+        began: float,
     ) -> ArmResponse:
+        if http.closed:
+            raise _closed(self._closed)
         try:
             answer = await http.request(
-                method, url, headers=headers, data=data, allow_redirects=False, timeout=_TIMEOUT, proxy=self._proxy
+                method,
+                url,
+                headers=headers,
+                data=data,
+                allow_redirects=False,
+                raise_for_status=False,
+                timeout=_TIMEOUT,
+                proxy=self._proxy,
             )
             body = await answer.read()
-        except (aiohttp.ClientError, OSError) as error:
-            raise _no_answer(method, url, headers, f"{type(error).__name__}: {error}") from error
+        except (aiohttp.ClientError, OSError, AssertionError) as error:
+            # Before 3.12.4 aiohttp fails an assertion where its session is closed under a call.
+            why = "the session was closed" if http.closed else f"{type(error).__name__}: {error}"
+            raise self._no_answer(method, url, headers, why, attempts, began) from error
         return ArmResponse(method, str(url), answer.status, answer.headers, body)
 
-    async def _renewed(self, token: TokenLike, response: ArmResponse) -> TokenLike | None:
+    async def _renewed(self, token: _Masked, response: ArmResponse) -> _Masked | None:
         """Give another token than the one that ARM refused, or None if there is none that would help."""
         refusal = refusal_of(response)
         if refusal is None:
             return None
         if refusal.claims is not None:
-            renewed = await self._credential.get_token(self._scope, claims=refusal.claims)
+            renewed = _masked(await self._credential.get_token(self._scope, claims=refusal.claims))
         else:
             reject = getattr(self._credential, "reject", None)
             if reject is not None:
                 reject(token.token)
-            renewed = await self._credential.get_token(self._scope)
+            renewed = _masked(await self._credential.get_token(self._scope))
         return None if renewed.token == token.token else renewed
+
+    def _no_answer(
+        self, method: str, url: URL, headers: Mapping[str, str], why: str, attempts: int, began: float
+    ) -> ArmConnectionError:
+        return ArmConnectionError(
+            f"{method} {url.raw_path} got no answer from {url.host}: {why}",
+            help="Whether ARM has carried it out is unknown; a GET may simply be repeated" if attempts else "Nothing was sent",
+            method=method,
+            url=str(url.with_query(None)),
+            client_request_id=headers["x-ms-client-request-id"],
+            attempts=attempts,
+            elapsed=self._clock.monotonic() - began,
+        )
 
     def _open(self) -> aiohttp.ClientSession:
         """Open the HTTP session in the running loop, or say why that can't be.
@@ -247,8 +300,7 @@ class ArmSession:
 
         """
         if self._closed:
-            msg = "this ArmSession is closed"
-            raise UsageError(msg, help="Make a new one: tokens are shared, so it costs no new token")
+            raise _closed(True)
         if self._loop is not None:
             msg = "this ArmSession belongs to another event loop"
             raise UsageError(msg, help="Make one per loop: they share one token all the same")
@@ -271,11 +323,11 @@ def _default_credential() -> AsyncCredential:
     return ManagedIdentityCredential()
 
 
-def _authorization(token: TokenLike) -> str:
-    """Give the header's value; this package's own tokens carry it with them."""
+def _masked(token: TokenLike) -> _Masked:
+    """Give a token that no traceback's locals show; this package's own are so already, and carry their header with them."""
     if isinstance(token, AccessToken):
-        return token.authorization
-    return Secret(f"Bearer {token.token}")
+        return token
+    return _ForeignToken(Secret(token.token), Secret(f"Bearer {token.token}"))
 
 
 def _proxy_for(url: str) -> str | None:
@@ -284,16 +336,11 @@ def _proxy_for(url: str) -> str | None:
     host = parts.hostname or ""
     if is_loopback(host) or urllib.request.proxy_bypass(host):
         return None
-    return urllib.request.getproxies().get(parts.scheme)
+    proxy = urllib.request.getproxies().get(parts.scheme)
+    return f"http://{proxy}" if proxy and "://" not in proxy else proxy or None
 
 
-def _no_answer(method: str, url: URL, headers: Mapping[str, str], why: str) -> ArmConnectionError:
-    return ArmConnectionError(
-        f"{method} {url.path} got no answer from {url.host}: {why}",
-        help="Whether ARM has carried it out is unknown; a GET may simply be repeated",
-        method=method,
-        url=str(url.with_query(None)),
-        client_request_id=headers["x-ms-client-request-id"],
-        attempts=1,
-        elapsed=0.0,
-    )
+def _closed(own: bool) -> UsageError:
+    if own:
+        return UsageError("this ArmSession is closed", help="Make a new one: tokens are shared, so it costs no new token")
+    return UsageError("the aiohttp session that this ArmSession was given is closed")
