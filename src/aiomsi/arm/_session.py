@@ -261,8 +261,7 @@ class ArmSession:
             body = await answer.read()
         except (aiohttp.ClientError, OSError, AssertionError) as error:
             # Before 3.12.4 aiohttp fails an assertion where its session is closed under a call.
-            why = "the session was closed" if http.closed else f"{type(error).__name__}: {error}"
-            raise self._no_answer(method, url, headers, why, attempts, began) from error
+            raise self._no_answer(method, url, headers, _why(http, error), attempts, began) from error
         return ArmResponse(method, str(url), answer.status, answer.headers, body)
 
     async def _renewed(self, token: _Masked, response: ArmResponse) -> _Masked | None:
@@ -338,6 +337,10 @@ def _proxy_for(url: str) -> str | None:
         return None
     proxy = urllib.request.getproxies().get(parts.scheme)
     return f"http://{proxy}" if proxy and "://" not in proxy else proxy or None
+
+
+def _why(http: aiohttp.ClientSession, error: Exception) -> str:
+    return "the session was closed" if http.closed else f"{type(error).__name__}: {error}"
 
 
 def _closed(own: bool) -> UsageError:
