@@ -1118,3 +1118,13 @@ def test_the_default_credential_belongs_to_the_session(embedded_azure: EmbeddedA
 
     asyncio.run(main())
     assert urlsplit(embedded_azure.arm_url).hostname == "127.0.0.1"
+
+
+@pytest.mark.anyio
+async def test_the_clock_is_the_default_credentials_too(embedded_azure: EmbeddedAzure) -> None:
+    manual = ManualClock()
+    async with ArmSession(clock=manual.clock) as arm:
+        await get(arm)
+        manual.advance(100_000)
+        await get(arm)
+    assert embedded_azure.counts.imds_requests == 2

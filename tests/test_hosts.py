@@ -164,7 +164,9 @@ def understood(body: object, **options: object) -> Grant | Problem:
 GOOD = {"access_token": "secret", "expires_in": "100", "expires_on": "1100", "resource": ARM, "token_type": "Bearer"}
 
 
-@pytest.mark.parametrize("changes", [{}, {"expires_in": 100}, {"expires_on": 1100}, {"resource": None}, {"expires_on": None}])
+@pytest.mark.parametrize(
+    "changes", [{}, {"expires_in": 100}, {"expires_on": 1100}, {"resource": None}, {"expires_on": None}, {"expires_in": None}]
+)
 def test_numbers_may_be_strings_and_most_fields_may_be_missing(changes: dict[str, object]) -> None:
     grant = understood({name: value for name, value in {**GOOD, **changes}.items() if value is not None})
     assert isinstance(grant, Grant)
@@ -283,6 +285,12 @@ def test_an_error_without_json_is_shown_as_text_in_one_short_line() -> None:
     assert code is None
     assert text.startswith("<html> too much xxx")
     assert len(text) == 300
+
+
+def test_broken_json_with_a_token_in_it_is_not_shown() -> None:
+    code, text = error_text(None, b'{"access_token": "very-secret", ')
+    assert code is None
+    assert "very-secret" not in text
 
 
 def test_a_token_is_masked_from_the_moment_it_is_read() -> None:

@@ -22,7 +22,8 @@ from aiomsi import (
     TokenUnavailableError,
     UsageError,
 )
-from aiomsi._ledger import Failure
+from aiomsi._flight import Flight, Lost, Outcome, Roster, Seat, Waiter
+from aiomsi._ledger import Failure, Order
 from aiomsi._policy import DEFAULT_POLICY
 from aiomsi._secret import Secret
 from aiomsi._slot import Quiet, Slot
@@ -685,6 +686,35 @@ def test_a_challenge_without_a_token_is_carried_by_the_first_fetch(loop: Virtual
 
     run(main(), loop)
     assert [order.claims for order in host.orders] == ["c1"]
+
+
+def test_forgetting_before_the_flights_first_step_asks_the_host_once(loop: VirtualLoop) -> None:
+    slot, host = make_slot(loop), FakeHost()
+
+    async def main() -> None:
+        call = asyncio.create_task(slot.obtain(Caller(), host))
+        await asyncio.sleep(0)
+        slot.forget()
+        assert isinstance(await call, AccessToken)
+
+    run(main(), loop)
+    assert len(host.orders) == 1
+    assert slot.stats().fetches == 2
+
+
+def test_a_caller_that_is_being_cancelled_is_not_woken_as_well(loop: VirtualLoop) -> None:
+    future: asyncio.Future[Outcome] = loop.create_future()
+    future.cancel()
+    Roster(loop, {Waiter(future, Caller()): None}).wake(Lost.LOST)
+    assert future.cancelled()
+
+
+def test_a_wait_that_ends_together_with_its_flight_changes_nothing(loop: VirtualLoop) -> None:
+    slot = make_slot(loop)
+    waiter = Waiter(loop.create_future(), Caller())
+    waiter.future.set_result(Lost.LOST)
+    slot._give_up_waiting(Seat(Flight(1, loop, Order(), 0.0), Roster(loop), waiter, 1.0))
+    assert waiter.future.result() is Lost.LOST
 
 
 def test_forgetting_empties_the_slot_and_hurts_nobody_who_waits(loop: VirtualLoop) -> None:

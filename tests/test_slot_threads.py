@@ -369,6 +369,21 @@ def test_a_forked_child_keeps_the_token_drops_the_flight_and_draws_its_own_refre
     owner.close()
 
 
+@pytest.mark.parametrize("warm", [True, False])
+def test_after_a_fork_every_slot_begins_anew(*, warm: bool) -> None:
+    from aiomsi import _slot
+
+    slot = Slot("test")
+    if warm:
+        asyncio.run(slot.obtain(Caller(), Gate(opened=True)))
+    before, lock = slot.token, slot._lock
+    _slot._after_fork()
+    assert slot._lock is not lock
+    assert slot.token is slot._ledger.token
+    assert (slot.token is None) is not warm
+    assert before is None or slot.token is not before
+
+
 def test_after_a_fork_the_parents_flight_and_tasks_are_kept_from_being_collected() -> None:
     from aiomsi import _slot
 

@@ -173,9 +173,4 @@ async def ended(flights: Iterable[Flight], bound: float) -> None:
 
 
 def _tell_end(task: asyncio.Task[None], loop: asyncio.AbstractEventLoop, future: asyncio.Future[None]) -> None:
-    task.add_done_callback(lambda _: call(loop, _settle, future))
-
-
-def _settle(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)
+    task.add_done_callback(lambda _: call(loop, future.set_result, None))

@@ -97,7 +97,7 @@ class ArmSession:
             raise ConfigurationError(msg, help="Give the aiohttp session a connector with that TLS context")
         self._cloud = cloud_from(cloud, os.environ)
         self._owns_credential = credential is None
-        self._credential: AsyncCredential = _default_credential() if credential is None else credential
+        self._credential: AsyncCredential = _default_credential(clock) if credential is None else credential
         self._scope = f"{self._cloud.audience}/.default"
         self._borrowed = http
         self._http: aiohttp.ClientSession | None = None
@@ -316,10 +316,10 @@ class ArmSession:
 _TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT, sock_read=_READ)
 
 
-def _default_credential() -> AsyncCredential:
+def _default_credential(clock: Clock | None) -> AsyncCredential:
     from aiomsi._credential import ManagedIdentityCredential
 
-    return ManagedIdentityCredential()
+    return ManagedIdentityCredential(clock=clock)
 
 
 def _masked(token: TokenLike) -> _Masked:
