@@ -656,8 +656,8 @@ def test_a_machine_without_imds_is_told_so(monkeypatch: pytest.MonkeyPatch) -> N
         asyncio.run(main())
 
 
-def quick_credential() -> ManagedIdentityCredential:
-    return ManagedIdentityCredential(policy=aiomsi.Policy(tries_unreachable=1))
+def quick_credential(clock: aiomsi.Clock | None) -> ManagedIdentityCredential:
+    return ManagedIdentityCredential(clock=clock, policy=aiomsi.Policy(tries_unreachable=1))
 
 
 # The life of a session
