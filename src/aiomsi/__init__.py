@@ -23,8 +23,8 @@ from aiomsi._errors import (
     TokenUnavailableError,
     UsageError,
 )
+from aiomsi._ledger import SlotStats
 from aiomsi._policy import Policy
-from aiomsi._slot import SlotStats
 from aiomsi._token import AccessToken
 from aiomsi.arm._answers import ArmResponse
 from aiomsi.arm._ids import ResourceId

@@ -15,9 +15,9 @@ import attrs
 from aiomsi import _ledger
 from aiomsi._clock import SYSTEM_CLOCK, Clock
 from aiomsi._compat import after_fork_in_child
-from aiomsi._errors import CredentialClosedError, TokenUnavailableError, UsageError
+from aiomsi._errors import CredentialClosedError, UsageError
 from aiomsi._flight import Fetch, Flight, Lost, Outcome, Ping, Roster, Seat, Waiter, call, wake
-from aiomsi._ledger import Failure, Ledger, Verdict
+from aiomsi._ledger import LOST, OVERDUE, UNTOLD, Failure, Ledger, SlotStats, Verdict, unexpected
 from aiomsi._policy import DEFAULT_POLICY, Policy
 from aiomsi._token import AccessToken, Draw, Grant, Now, State, state_of
 
@@ -25,34 +25,6 @@ logger = logging.getLogger("aiomsi")
 
 _MOST_ROUNDS = 12
 """A caller decides again after a loss, after a rejection by others, or when the clocks jump: never this often."""
-
-
-@attrs.frozen
-class SlotStats:
-    """What one slot has done so far, and where it stands. Times in seconds.
-
-    Attributes:
-        state: the state of the token: ``"none"``, ``"fresh"``, ``"stale"``, ``"late"`` or ``"expired"``.
-        expires_in: life left of the token, None without one.
-        fetches: fetches begun.
-        joined: callers that waited for a fetch which somebody else had begun.
-        served_stale: calls answered with a token that was due for a refresh.
-        failures: failed fetches by kind.
-        failing: failed fetches since the last good one.
-        next_attempt: time until the host may be asked again; 0 if it may be asked now.
-        under_way: whether a fetch is under way.
-
-    """
-
-    state: str
-    expires_in: float | None
-    fetches: int
-    joined: int
-    served_stale: int
-    failures: dict[str, int]
-    failing: int
-    next_attempt: float
-    under_way: bool
 
 
 # The flights that this code is part of: their context holds nothing else, so a call from inside one is found out.
@@ -123,7 +95,7 @@ class Slot:
         self._refuse_inside()
         if claims is not None:
             self._challenge(claims)
-        failure: object = _UNTOLD
+        failure: object = UNTOLD
         patient, elections = True, self.policy.elections
         for _ in range(_MOST_ROUNDS):
             step = self._step(who, fetch, patient=patient)
@@ -139,7 +111,7 @@ class Slot:
                     self._challenge(claims)
                 continue
             elif outcome is Lost.CLOSED or not self._is_usable():
-                failure = _ledger.LOST if outcome is Lost.LOST else outcome
+                failure = LOST if outcome is Lost.LOST else outcome
                 break
             patient = False
         raise self._exception(failure)
@@ -257,7 +229,7 @@ class Slot:
             self._launch(started, fetch)
         elif isinstance(outcome, Seat) and outcome.flight.loop is not loop and outcome.roster.watch is None:
             self._watch(outcome.flight, outcome.roster)
-        return outcome or _UNTOLD
+        return outcome or UNTOLD
 
     def _seat(self, flight: Flight, waiter: Waiter, bound: float | None) -> Seat:
         loop = waiter.future.get_loop()
@@ -332,7 +304,7 @@ class Slot:
             task = flight.loop.create_task(coroutine, name=f"aiomsi {self.name} #{flight.generation}", context=context)
         except Exception as error:  # noqa: BLE001 (a task factory of the user's: a usable token is to be served all the same)
             coroutine.close()
-            self._land(flight, _unexpected(error))
+            self._land(flight, unexpected(error))
             return
         flight.task = task
         self._tasks.add(task)
@@ -349,7 +321,7 @@ class Slot:
         try:
             result = await fetch(flight.order)
         except Exception as error:  # noqa: BLE001 (whatever a fetch raises must end as a value that its waiters are told)
-            result = _unexpected(error)
+            result = unexpected(error)
         finally:
             timer.cancel()
             self._land(flight, result)
@@ -360,7 +332,7 @@ class Slot:
         self._land(flight, Lost.LOST)
 
     def _overdue(self, flight: Flight) -> None:
-        self._land(flight, _OVERDUE)
+        self._land(flight, OVERDUE)
         self._drop(flight)
 
     def _land(self, flight: Flight, result: Grant | Failure | Lost) -> None:
@@ -422,7 +394,7 @@ class Slot:
     def _exception(self, outcome: object) -> Exception:
         if outcome is Lost.CLOSED:
             return CredentialClosedError(f"the credential was closed while this call waited for {self.name}")
-        failure = outcome if isinstance(outcome, Failure) else _UNTOLD
+        failure = outcome if isinstance(outcome, Failure) else UNTOLD
         quiet = max(self._ledger.quiet_unserved, self.quiet.until)
         return failure.exception(max(0.0, quiet - self.clock.monotonic()))
 
@@ -440,21 +412,6 @@ class Slot:
             self.token = self.token.redrawn(self.policy, self.draw)
             self._ledger = attrs.evolve(self._ledger, token=self.token)
 
-
-def _unexpected(error: Exception) -> Failure:
-    return Failure(
-        TokenUnavailableError,
-        "unexpected",
-        f"the fetch of a token failed with {type(error).__name__}: {error}",
-    )
-
-
-_OVERDUE = Failure(TokenUnavailableError, "overdue", "the token request did not end in time")
-_UNTOLD = Failure(
-    TokenUnavailableError,
-    "unsettled",
-    "the token was rejected or replaced again and again while this call waited for it",
-)
 
 _slots: weakref.WeakSet[Slot] = weakref.WeakSet()
 _of_the_parent: list[object] = []
