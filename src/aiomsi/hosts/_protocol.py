@@ -188,13 +188,12 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
     return None if number is None else max(0.0, number)
 
 
-def read_grant(answer: TokenAnswer) -> Grant | Problem:
-    """Read the token out of a 200.
+def read_grant(document: Mapping[str, Any] | None, answer: TokenAnswer) -> Grant | Problem:
+    """Read the token out of a 200, whose body is the document.
 
     Life left at receipt is the smaller of what `expires_in`, counted from sending, and `expires_on` say. Where `expires_on`
     looks past already this machine's clock may run ahead: then the answer's `Date` is believed.
     """
-    document = read_object(answer.body)
     if document is None:
         return Problem("the answer is not a JSON object", passing=True)
     secret = document.get("access_token")

@@ -70,18 +70,17 @@ class Imds:
 
     def understand(self, answer: TokenAnswer) -> Grant | Problem:
         """Read the answer; 404, 408, 410, 429 and 5xx may pass."""
-        if answer.status == 200:
-            return self._checked(read_grant(answer), answer)
         document = read_object(answer.body)
+        if answer.status == 200:
+            return self._checked(read_grant(document, answer), (document or {}).get("client_id"))
         code, text = error_text(document, answer.body)
         if 300 <= answer.status < 400:
             return Problem("the endpoint redirects, which IMDS never does: something else answers at its address", code)
         passing = answer.status in _PASSING or answer.status >= 500
         return Problem(text, code, passing, "" if passing else self._help(code, text))
 
-    def _checked(self, result: Grant | Problem, answer: TokenAnswer) -> Grant | Problem:
+    def _checked(self, result: Grant | Problem, echoed: object) -> Grant | Problem:
         """Refuse another identity's token: an endpoint that ignores the parameter would hand out the system-assigned one's."""
-        echoed = (read_object(answer.body) or {}).get("client_id")
         wanted = self.identity
         if wanted.kind == "client_id" and isinstance(echoed, str) and echoed and echoed.lower() != wanted.value.lower():
             return Problem(f"the token is for client_id {echoed}, not for {wanted.value}", help=_ASSIGN)
