@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from aiomsi import _slot
+from aiomsi.testing._variables import IDENTITY_VARIABLES
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE / "guard"))
@@ -19,28 +20,12 @@ if getattr(sys.modules.get("sitecustomize"), "BlockedSocketError", None) is None
     sys.modules.pop("sitecustomize", None)
     import sitecustomize  # noqa: F401
 
-INHERITED = (
-    "AIOMSI_RESOURCE_MANAGER",
-    "AZURE_POD_IDENTITY_AUTHORITY_HOST",
-    "IDENTITY_ENDPOINT",
-    "IDENTITY_HEADER",
-    "IDENTITY_SERVER_THUMBPRINT",
-    "IMDS_ENDPOINT",
-    "MSI_ENDPOINT",
-    "MSI_SECRET",
-    "AZURE_FEDERATED_TOKEN_FILE",
-    "HTTP_PROXY",
-    "HTTPS_PROXY",
-    "ALL_PROXY",
-    "http_proxy",
-    "https_proxy",
-    "all_proxy",
-)
+PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy")
 
 
 @pytest.fixture(autouse=True)
 def _own_world(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    for name in INHERITED:
+    for name in (*IDENTITY_VARIABLES, *PROXIES):
         monkeypatch.delenv(name, raising=False)
     _slot.SHARED.clear()
     _slot.QUIET.clear()

@@ -17,7 +17,6 @@ from rich.console import Console
 
 from aiomsi import TokenRefusedError, _demo, cli
 from aiomsi.testing import DEFAULT_SUBSCRIPTION_ID, EmbeddedAzure, Fault
-from aiomsi.testing.fixtures import IDENTITY_VARIABLES
 
 HOSTS: dict[str, dict[str, str]] = {
     "App Service": {"IDENTITY_ENDPOINT": "http://127.0.0.1:1/", "IDENTITY_HEADER": "x"},
@@ -189,10 +188,6 @@ def test_the_users_own_host_does_not_disturb_it_and_is_put_back(
 
     assert dict(os.environ) == before
     assert "IMDS requests: 1\n" in capsys.readouterr().out
-
-
-def test_every_variable_that_names_a_host_is_replaced() -> None:
-    assert set(_demo.HOST_VARIABLES) >= set(IDENTITY_VARIABLES)
 
 
 # When it goes wrong

@@ -35,23 +35,7 @@ from aiomsi.arm._session import ArmSession, AsyncCredential
 from aiomsi.hosts._protocol import Problem, TokenAnswer
 from aiomsi.hosts.imds import Imds
 from aiomsi.testing import DEFAULT_SUBSCRIPTION_ID, Counts, EmbeddedAzure, RecordedRequest
-
-HOST_VARIABLES = (
-    "AIOMSI_RESOURCE_MANAGER",
-    "AZURE_AUTHORITY_HOST",
-    "AZURE_CLIENT_ID",
-    "AZURE_FEDERATED_TOKEN_FILE",
-    "AZURE_POD_IDENTITY_AUTHORITY_HOST",
-    "AZURE_TENANT_ID",
-    "DEFAULT_IDENTITY_CLIENT_ID",
-    "IDENTITY_ENDPOINT",
-    "IDENTITY_HEADER",
-    "IDENTITY_SERVER_THUMBPRINT",
-    "IMDS_ENDPOINT",
-    "MSI_ENDPOINT",
-    "MSI_SECRET",
-)
-"""The variables that say where a process runs and who it is: the demo runs on its own VM."""
+from aiomsi.testing._variables import IDENTITY_VARIABLES
 
 _GROUPS = f"/subscriptions/{DEFAULT_SUBSCRIPTION_ID}/resourceGroups"
 _TUTORIAL_VERSION = "2016-06-01"
@@ -120,7 +104,7 @@ def run(console: Console, *, calls: int, compare: bool, limit: int | None) -> No
 @contextmanager
 def environment(variables: Mapping[str, str]) -> Iterator[None]:
     """Replace everything that the environment says of host and identity by these variables, for the block."""
-    before = {name: os.environ.pop(name) for name in HOST_VARIABLES if name in os.environ}
+    before = {name: os.environ.pop(name) for name in IDENTITY_VARIABLES if name in os.environ}
     os.environ.update(variables)
     try:
         yield

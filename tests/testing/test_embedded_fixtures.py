@@ -8,7 +8,7 @@ import pytest
 from testing.embedded_client import Reply, ask_arm, ask_imds
 
 from aiomsi.testing import EmbeddedAzure
-from aiomsi.testing.fixtures import IDENTITY_VARIABLES
+from aiomsi.testing._variables import IDENTITY_VARIABLES
 
 
 @pytest.fixture
