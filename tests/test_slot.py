@@ -6,7 +6,7 @@ import logging
 import traceback
 from collections.abc import Iterator
 from contextvars import ContextVar
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import attrs
 import pytest
@@ -477,6 +477,27 @@ def test_a_task_factory_that_fails_costs_no_usable_token(loop: VirtualLoop) -> N
         loop.set_task_factory(None)
 
     run(main(), loop)
+
+
+def test_a_flight_that_is_taken_out_while_its_task_is_made_is_cancelled(loop: VirtualLoop) -> None:
+    slot, host = make_slot(loop), FakeHost()
+    made: list[asyncio.Task[Any]] = []
+
+    def forgetful(_: object, coroutine: Any, **options: Any) -> Any:
+        task = asyncio.Task(coroutine, loop=loop, **options)
+        if not made:
+            slot.forget()
+        made.append(task)
+        return task
+
+    async def main() -> None:
+        loop.set_task_factory(forgetful)
+        assert isinstance(await slot.obtain(Caller(), host), AccessToken)
+        loop.set_task_factory(None)
+
+    run(main(), loop)
+    assert [task.cancelled() for task in made] == [True, False]
+    assert len(host.orders) == 1
 
 
 def test_callers_that_come_and_go_with_their_loops_are_no_reason_for_an_error(loop: VirtualLoop) -> None:
