@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import platform
 import ssl as ssl_module
@@ -33,7 +34,6 @@ _READ = 60.0
 """ARM's own limit on a resource provider."""
 _CONNECTIONS = 128
 """More only slow a client down; further calls queue."""
-_USER_AGENT = f"aiomsi/{version('aiomsi')} Python/{platform.python_version()} ({platform.system()})"
 
 
 class TokenLike(Protocol):
@@ -103,7 +103,7 @@ class ArmSession:
         self._http: aiohttp.ClientSession | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ssl = ssl
-        self._agent = f"{user_agent} {_USER_AGENT}" if user_agent else _USER_AGENT
+        self._agent = f"{user_agent} {_own_agent()}" if user_agent else _own_agent()
         self._clock = SYSTEM_CLOCK if clock is None else clock
         self._proxy: str | None = None
         self._closed = False
@@ -259,8 +259,7 @@ class ArmSession:
                 proxy=self._proxy,
             )
             body = await answer.read()
-        except (aiohttp.ClientError, OSError, AssertionError) as error:
-            # Before 3.12.4 aiohttp fails an assertion where its session is closed under a call.
+        except (aiohttp.ClientError, OSError) as error:
             raise self._no_answer(method, url, headers, _why(http, error), attempts, began) from error
         return ArmResponse(method, str(url), answer.status, answer.headers, body)
 
@@ -314,6 +313,11 @@ class ArmSession:
 
 
 _TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT, sock_read=_READ)
+
+
+@functools.cache
+def _own_agent() -> str:
+    return f"aiomsi/{version('aiomsi')} Python/{platform.python_version()} ({platform.system()})"
 
 
 def _default_credential(clock: Clock | None) -> AsyncCredential:
