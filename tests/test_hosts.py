@@ -154,7 +154,7 @@ def test_the_request_is_the_tutorials_to_the_letter(identity: Identity, addition
 def answer(status: int, body: object, *, took: float = 0.0, wall: float = 1_000.0, **headers: str) -> TokenAnswer:
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     named = CIMultiDict({name.replace("_", "-"): value for name, value in headers.items()})
-    return TokenAnswer(status, named, SecretBytes(raw), Now(wall - took, 10.0), Now(wall, 10.0 + took))
+    return TokenAnswer(status, named, SecretBytes(raw), Now(wall, 10.0 + took), took)
 
 
 def understood(body: object, **options: object) -> Grant | Problem:

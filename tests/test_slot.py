@@ -22,7 +22,7 @@ from aiomsi import (
     TokenUnavailableError,
     UsageError,
 )
-from aiomsi._flight import Flight, Lost, Outcome, Roster, Seat, Waiter
+from aiomsi._flight import Flight, Lost, Outcome, Roster, Waiter
 from aiomsi._ledger import Failure, Order
 from aiomsi._policy import DEFAULT_POLICY
 from aiomsi._secret import Secret
@@ -726,15 +726,17 @@ def test_forgetting_before_the_flights_first_step_asks_the_host_once(loop: Virtu
 def test_a_caller_that_is_being_cancelled_is_not_woken_as_well(loop: VirtualLoop) -> None:
     future: asyncio.Future[Outcome] = loop.create_future()
     future.cancel()
-    Roster(loop, {Waiter(future, Caller()): None}).wake(Lost.LOST)
+    flight, roster = Flight(1, loop, Order(), 0.0), Roster(loop)
+    roster.waiters[Waiter(future, Caller(), flight, roster)] = None
+    roster.wake(Lost.LOST)
     assert future.cancelled()
 
 
 def test_a_wait_that_ends_together_with_its_flight_changes_nothing(loop: VirtualLoop) -> None:
     slot = make_slot(loop)
-    waiter = Waiter(loop.create_future(), Caller())
+    waiter = Waiter(loop.create_future(), Caller(), Flight(1, loop, Order(), 0.0), Roster(loop), 1.0)
     waiter.future.set_result(Lost.LOST)
-    slot._give_up_waiting(Seat(Flight(1, loop, Order(), 0.0), Roster(loop), waiter, 1.0))
+    slot._give_up_waiting(waiter)
     assert waiter.future.result() is Lost.LOST
 
 

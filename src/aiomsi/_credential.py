@@ -1,9 +1,10 @@
-"""The credential: hosts, the single flight and HTTP put together, in the form that Azure SDK clients expect."""
+"""Credentials over slots, and the one for this host's managed identity, in the form that Azure SDK clients expect."""
 
 from __future__ import annotations
 
 import functools
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping
 from types import TracebackType
 from typing import Any, NoReturn, Self
@@ -20,7 +21,84 @@ from aiomsi._token import AccessToken
 from aiomsi.hosts import Identity, host_from
 
 
-class ManagedIdentityCredential:
+class SlotCredential(ABC):
+    """What credentials have in common whose tokens come from slots: all but how a slot is found, and what fetches for it."""
+
+    def __init__(self, slots: dict[Hashable, Slot], policy: Policy, clock: Clock | None) -> None:
+        self._slots = slots
+        self._policy = policy
+        self._clock = SYSTEM_CLOCK if clock is None else clock
+        self._wall, self._monotonic = self._clock.wall, self._clock.monotonic
+        # What this credential was asked for, and has an interest in until it is closed.
+        self._held: dict[Hashable, tuple[Slot, Fetch]] = {}
+
+    @abstractmethod
+    async def get_token(
+        self, *scopes: str, claims: str | None = None, tenant_id: str | None = None, enable_cae: bool = False, **options: Any
+    ) -> AccessToken:
+        """Give a token."""
+
+    async def get_token_info(self, *scopes: str, options: Mapping[str, Any] | None = None) -> AccessToken:
+        """Give the same as `get_token`, whose keyword arguments `options` may hold."""
+        return await self.get_token(*scopes, **(options or {}))
+
+    async def warm_up(self, *resources: str) -> None:
+        """Fetch the tokens of these scopes (default: the public cloud's ARM) ahead of need: at start-up, or before a fork.
+
+        Raises:
+            CredentialError: as `get_token`.
+
+        """
+        for resource in resources or (f"{PUBLIC.audience}/.default",):
+            await self.get_token(resource)
+
+    def reject(self, token: str | AccessToken) -> bool:
+        """Say that a service did not accept this token; the next caller gets another one. Tells whether that was news.
+
+        A token that has been replaced already is left alone, and so is one that was handed out again after a rejection.
+        """
+        secret = token.token if isinstance(token, AccessToken) else token
+        return sum(slot.reject(secret) for slot in list(self._slots.values())) > 0
+
+    def forget(self) -> None:
+        """Drop every token and failure held for this identity, also for other credentials that share them."""
+        for slot in list(self._slots.values()):
+            slot.forget()
+
+    def stats(self) -> dict[str, SlotStats]:
+        """Give counts and state for each resource that this credential was asked for."""
+        return {self._label(key): slot.stats() for key, (slot, _) in list(self._held.items())}
+
+    async def close(self) -> None:
+        """Give up this credential's interest. Its waiting callers are told; the token stays for others and for later."""
+        slots = set()
+        while self._held:
+            slots.add(self._held.popitem()[1][0])
+        flights = [slot.release(self) for slot in slots]
+        await ended([flight for flight in flights if flight is not None], self._policy.ping)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def __repr__(self) -> str:
+        states = "".join(f", {resource}: {stats.state}" for resource, stats in self.stats().items())
+        return f"<{type(self).__name__} {self._described()}{states}>"
+
+    @abstractmethod
+    def _label(self, key: Any) -> str:
+        """Name what is held under a key, for `stats`."""
+
+    @abstractmethod
+    def _described(self) -> str:
+        """Say which credential this is, without a secret."""
+
+
+class ManagedIdentityCredential(SlotCredential):
     """Tokens of this Azure host's managed identity, for any number of concurrent callers at the price of one fetch.
 
     Works as a credential for any async Azure SDK client. All credentials of one process that ask the same host for the same
@@ -55,14 +133,10 @@ class ManagedIdentityCredential:
     ) -> None:
         self._identity = Identity.of(client_id, object_id, resource_id)
         self._host = host_from(os.environ, self._identity)
-        self._policy = policy
-        self._clock = SYSTEM_CLOCK if clock is None else clock
-        self._wall, self._monotonic = self._clock.wall, self._clock.monotonic
         self._share = share
-        self._table: dict[Hashable, Slot] = SHARED if share else {}
-        self._quiet = QUIET.setdefault((self._host.place, self._clock), Quiet()) if share else Quiet()
-        self._by_scope: dict[str, Slot] = {}
-        self._fetches: dict[Slot, Fetch] = {}
+        shared = SHARED.setdefault((self._host.key, policy, clock), {}) if share else {}
+        super().__init__(shared, policy, clock)
+        self._quiet = QUIET.setdefault((self._host.place, clock), Quiet()) if share else Quiet()
 
     async def get_token(
         self,
@@ -84,68 +158,14 @@ class ManagedIdentityCredential:
             CredentialError: there is no usable token. Every caller gets an exception of its own.
 
         """
-        if not claims and len(scopes) == 1:
-            try:
-                slot = self._by_scope.get(scopes[0])
-            except TypeError:
-                _not_one_scope(scopes)
-            if slot is not None:
-                token = slot.token
-                if token is not None and token.is_fresh(self._wall(), self._monotonic()):
-                    return token
-        return await self._obtain(scopes, claims or None)
-
-    async def get_token_info(self, *scopes: str, options: Mapping[str, Any] | None = None) -> AccessToken:
-        """Give the same as `get_token`; `options` may hold ``claims``."""
-        return await self.get_token(*scopes, claims=None if options is None else options.get("claims"))
-
-    async def warm_up(self, *resources: str) -> None:
-        """Fetch the tokens of these resources (default: the public cloud's ARM) ahead of need: at start-up, or before a fork.
-
-        Raises:
-            CredentialError: as `get_token`.
-
-        """
-        for resource in resources or (PUBLIC.audience,):
-            await self.get_token(resource)
-
-    def reject(self, token: str | AccessToken) -> bool:
-        """Say that a service did not accept this token; the next caller gets another one. Tells whether that was news.
-
-        A token that has been replaced already is left alone, and so is one that the host has just handed out again.
-        """
-        secret = token.token if isinstance(token, AccessToken) else token
-        return sum(slot.reject(secret) for slot in self._own_slots()) > 0
-
-    def forget(self) -> None:
-        """Drop every token and failure held for this identity, also for other credentials that share them."""
-        for slot in self._own_slots():
-            slot.forget()
-
-    def stats(self) -> dict[str, SlotStats]:
-        """Give counts and state for each resource that this credential was asked for."""
-        return {resource_of(scope): slot.stats() for scope, slot in list(self._by_scope.items())}
-
-    async def close(self) -> None:
-        """Give up this credential's interest. Its waiting callers are told; the token stays for others and for later."""
-        slots = set()
-        while self._by_scope:
-            slots.add(self._by_scope.popitem()[1])
-        flights = [slot.release(self) for slot in slots]
-        await ended([flight for flight in flights if flight is not None], self._policy.ping)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self.close()
-
-    def __repr__(self) -> str:
-        identity = "system-assigned" if self._identity.kind is None else f"{self._identity.kind}={self._identity.value}"
-        states = "".join(f", {resource}: {stats.state}" for resource, stats in self.stats().items())
-        return f"<{type(self).__name__} {self._host.kind}, {identity}{states}>"
+        held = self._held.get(scopes[0]) if len(scopes) == 1 and isinstance(scopes[0], str) else None
+        if held is None:
+            held = self._hold(scopes)
+        slot, fetch = held
+        token = slot.token
+        if token is not None and not claims and token.is_fresh(self._wall(), self._monotonic()):
+            return token
+        return await slot.obtain(self, fetch, claims or None)
 
     def __reduce__(self) -> tuple[Any, ...]:
         arguments: dict[str, Any] = {"share": self._share, "policy": self._policy}
@@ -155,29 +175,25 @@ class ManagedIdentityCredential:
             arguments["clock"] = self._clock
         return functools.partial(type(self), **arguments), ()
 
-    async def _obtain(self, scopes: tuple[str, ...], claims: str | None) -> AccessToken:
-        slot = self._slot(scopes)
-        return await slot.obtain(self, self._fetches[slot], claims)
-
-    def _slot(self, scopes: tuple[str, ...]) -> Slot:
-        if len(scopes) != 1:
+    def _hold(self, scopes: tuple[str, ...]) -> tuple[Slot, Fetch]:
+        if len(scopes) != 1 or not isinstance(scopes[0], str):
             _not_one_scope(scopes)
-        slot = self._by_scope.get(scopes[0])
+        resource = resource_of(scopes[0])
+        slot = self._slots.get(resource)
         if slot is None:
-            resource = resource_of(scopes[0])
-            key = (self._host.key, resource, self._policy, self._clock)
-            slot = self._table.get(key)
-            if slot is None:
-                # Two threads may get here at once: one of the two new slots wins, and the other was never used.
-                name = f"{self._host.kind} {resource}"
-                slot = self._table.setdefault(key, Slot(name, self._clock, self._policy, quiet=self._quiet))
-            slot.use(self)
-            self._fetches[slot] = TokenFetch(self._host, resource, self._policy, self._clock)
-            self._by_scope[scopes[0]] = slot
-        return slot
+            # Two threads may get here at once: one of the two new slots wins, and the other was never used.
+            name = f"{self._host.kind} {resource}"
+            slot = self._slots.setdefault(resource, Slot(name, self._clock, self._policy, quiet=self._quiet))
+        slot.use(self)
+        held = self._held[scopes[0]] = slot, TokenFetch(self._host, resource, self._policy, self._clock)
+        return held
 
-    def _own_slots(self) -> list[Slot]:
-        return [slot for key, slot in list(self._table.items()) if isinstance(key, tuple) and key[0] == self._host.key]
+    def _label(self, key: str) -> str:
+        return resource_of(key)
+
+    def _described(self) -> str:
+        identity = "system-assigned" if self._identity.kind is None else f"{self._identity.kind}={self._identity.value}"
+        return f"{self._host.kind}, {identity}"
 
 
 def _not_one_scope(scopes: tuple[object, ...]) -> NoReturn:

@@ -28,6 +28,9 @@ class _Miss:
     request_id: str | None = None
 
 
+_SILENCE = _Miss(Problem("no answer came in time", passing=True))
+
+
 class _DroppedError(Exception):
     """A request whose connection was lost; the cause says how."""
 
@@ -54,8 +57,7 @@ class TokenFetch:
         """Bring a token, or say why there is none."""
         request = self.host.request(self.resource, order)
         timeout = aiohttp.ClientTimeout(total=None, connect=self.policy.connect, sock_read=self.policy.read)
-        began, number = self.clock.monotonic(), 0
-        miss = _Miss(Problem("no answer came in time", passing=True))
+        began, number, miss = self.clock.monotonic(), 0, _SILENCE
         try:
             async with (
                 asyncio.timeout(self.policy.deadline) as scope,
@@ -88,11 +90,8 @@ class TokenFetch:
             pass
         return self._failure(miss, number, self.clock.monotonic() - began)
 
-    def _now(self) -> Now:
-        return Now(self.clock.wall(), self.clock.monotonic())
-
     async def _ask(self, http: aiohttp.ClientSession, request: TokenRequest) -> Grant | _Miss:
-        sent = self._now()
+        sent = self.clock.monotonic()
         try:
             async with http.request(
                 request.method, URL(request.url, encoded=True), headers=request.headers, allow_redirects=False
@@ -100,7 +99,8 @@ class TokenFetch:
                 body = SecretBytes(await response.read())
         except (_DroppedError, aiohttp.ClientError, OSError) as error:
             return _no_answer(error)
-        answer = TokenAnswer(response.status, response.headers, body, sent, self._now())
+        received = Now(self.clock.wall(), self.clock.monotonic())
+        answer = TokenAnswer(response.status, response.headers, body, received, took=received.monotonic - sent)
         result = self.host.understand(answer)
         if isinstance(result, Grant):
             return result

@@ -68,10 +68,21 @@ Fetch: TypeAlias = Callable[[Order], Awaitable[Grant | Failure]]
 
 @attrs.define(eq=False)
 class Waiter:
-    """One caller that waits: its own future, and the credential it came through."""
+    """One caller that waits for a flight.
+
+    Attributes:
+        future: the caller's own, in the caller's loop.
+        who: the credential that it came through.
+        roster: where it is listed, of all of the flight's.
+        bound: for how many seconds it waits at the most; None: to the end.
+
+    """
 
     future: asyncio.Future[Outcome]
     who: object
+    flight: Flight
+    roster: Roster
+    bound: float | None = None
 
 
 @attrs.define(eq=False)
@@ -115,16 +126,6 @@ class Flight:
     def is_waited_for(self) -> bool:
         """Tell whether anyone waits."""
         return any(roster.waiters for roster in self.rosters.values())
-
-
-@attrs.frozen(eq=False)
-class Seat:
-    """A caller's place among the waiters, and for how long it keeps it."""
-
-    flight: Flight
-    roster: Roster
-    waiter: Waiter
-    bound: float | None
 
 
 @attrs.define(eq=False)

@@ -95,6 +95,9 @@ class Ledger:
     confirmed: Confirmed | None = None
 
 
+BLANK = Ledger()
+
+
 @attrs.frozen
 class SlotStats:
     """What one slot has done so far, and where it stands. Times in seconds.

@@ -16,8 +16,8 @@ from aiomsi import _ledger
 from aiomsi._clock import SYSTEM_CLOCK, Clock
 from aiomsi._compat import after_fork_in_child
 from aiomsi._errors import CredentialClosedError, UsageError
-from aiomsi._flight import Fetch, Flight, Lost, Outcome, Ping, Roster, Seat, Waiter, call, wake
-from aiomsi._ledger import LOST, OVERDUE, UNTOLD, Failure, Ledger, SlotStats, Verdict, unexpected
+from aiomsi._flight import Fetch, Flight, Lost, Outcome, Ping, Roster, Waiter, call, wake
+from aiomsi._ledger import BLANK, LOST, OVERDUE, UNTOLD, Failure, Ledger, SlotStats, Verdict, unexpected
 from aiomsi._policy import DEFAULT_POLICY, Policy
 from aiomsi._token import AccessToken, Draw, Grant, Now, State, state_of
 
@@ -62,7 +62,7 @@ class Slot:
     draw: Draw = random.uniform
     quiet: Quiet = attrs.field(factory=Quiet)
     token: AccessToken | None = attrs.field(default=None, init=False)
-    _ledger: Ledger = attrs.field(factory=Ledger, init=False)
+    _ledger: Ledger = attrs.field(default=BLANK, init=False)
     _lock: threading.Lock = attrs.field(factory=threading.Lock, init=False, repr=False)
     _flight: Flight | None = attrs.field(default=None, init=False)
     _tasks: set[asyncio.Task[None]] = attrs.field(factory=set, init=False, repr=False)
@@ -90,25 +90,27 @@ class Slot:
             UsageError: called from inside the slot's own fetch.
 
         """
-        if claims is None and (token := self._at_hand()) is not None:
+        if claims is None and self.token is not None and (token := self._at_hand(self.token)) is not None:
             return token
-        self._refuse_inside()
+        if self._flight in _inside.get():
+            msg = f"the fetch for {self.name} asked for the very token that it is to bring"
+            raise UsageError(msg, help="Give the inner credential a session and a credential of its own")
         if claims is not None:
             self._challenge(claims)
         failure: object = UNTOLD
         patient, elections = True, self.policy.elections
         for _ in range(_MOST_ROUNDS):
             step = self._step(who, fetch, patient=patient)
-            outcome = await self._wait(step) if isinstance(step, Seat) else step
+            outcome = await self._wait(step) if isinstance(step, Waiter) else step
             if isinstance(outcome, AccessToken):
-                if state_of(outcome, self._now(), self.policy).usable:
+                # Between its publication and this moment anything may have passed: a stalled loop, a jump of the clock.
+                if outcome.left(self._now()) > self.policy.expired:
                     return outcome
             elif outcome is Lost.LOST and elections:
                 elections -= 1
                 continue
             elif outcome is Lost.SUPERSEDED:
-                if claims is not None and self._ledger.order.claims is None:
-                    self._challenge(claims)
+                self._challenge_again(claims)
                 continue
             elif outcome is Lost.CLOSED or not self._is_usable():
                 failure = LOST if outcome is Lost.LOST else outcome
@@ -131,7 +133,7 @@ class Slot:
     def forget(self) -> None:
         """Drop the token, the last failure and what was learned from rejections; waiters get the next fetch's token."""
         with self._lock:
-            superseded = self._enter_and_supersede(Ledger())
+            superseded = self._enter_and_supersede(BLANK)
             self.quiet.until = float("-inf")
         self._supersede(superseded)
 
@@ -179,20 +181,15 @@ class Slot:
 
     # Deciding is synchronous
 
-    def _refuse_inside(self) -> None:
-        if self._flight in _inside.get():
-            msg = f"the fetch for {self.name} asked for the very token that it is to bring"
-            raise UsageError(msg, help="Give the inner credential a session and a credential of its own")
-
     def _now(self) -> Now:
         return Now(self.clock.wall(), self.clock.monotonic())
 
     def _is_usable(self) -> bool:
         return state_of(self.token, self._now(), self.policy).usable
 
-    def _at_hand(self) -> AccessToken | None:
-        """Give the token if there is nothing else to do; takes no lock."""
-        token, now = self.token, self._now()
+    def _at_hand(self, token: AccessToken) -> AccessToken | None:
+        """Give the token back if there is nothing else to do; takes no lock."""
+        now = self._now()
         state = state_of(token, now, self.policy)
         if state is State.FRESH:
             return token
@@ -203,7 +200,7 @@ class Slot:
                 return token
         return None
 
-    def _step(self, who: object, fetch: Fetch, *, patient: bool) -> AccessToken | Failure | Seat:
+    def _step(self, who: object, fetch: Fetch, *, patient: bool) -> AccessToken | Failure | Waiter:
         """Decide, and do at once what was decided; only waiting is left to the caller."""
         loop, policy = asyncio.get_running_loop(), self.policy
         started: Flight | None = None
@@ -218,32 +215,33 @@ class Slot:
                 self._fetches += 1
                 overdue = now.monotonic + policy.deadline_gone + policy.ping
                 self._flight = started = Flight(self._fetches, loop, ledger.order, overdue)
-            outcome: AccessToken | Failure | Seat | None = ledger.failure or self.quiet.failure
+            outcome: AccessToken | Failure | Waiter | None = ledger.failure or self.quiet.failure
             if verdict in (Verdict.SERVE, Verdict.SERVE_AND_START):
                 self._served_stale += state_of(ledger.token, now, self.policy) is not State.FRESH
                 outcome = ledger.token
             elif self._flight is not None:
                 self._joined += started is None
-                outcome = self._seat(self._flight, Waiter(loop.create_future(), who), bound)
+                roster = self._flight.rosters.get(loop)
+                if roster is None:
+                    roster = self._flight.rosters[loop] = Roster(loop)
+                outcome = Waiter(loop.create_future(), who, self._flight, roster, bound)
+                roster.waiters[outcome] = None
         if started is not None:
             self._launch(started, fetch)
-        elif isinstance(outcome, Seat) and outcome.flight.loop is not loop and outcome.roster.watch is None:
+        elif isinstance(outcome, Waiter) and outcome.flight.loop is not loop and outcome.roster.watch is None:
             self._watch(outcome.flight, outcome.roster)
         return outcome or UNTOLD
-
-    def _seat(self, flight: Flight, waiter: Waiter, bound: float | None) -> Seat:
-        loop = waiter.future.get_loop()
-        roster = flight.rosters.get(loop)
-        if roster is None:
-            roster = flight.rosters[loop] = Roster(loop)
-        roster.waiters[waiter] = None
-        return Seat(flight, roster, waiter, bound)
 
     def _challenge(self, claims: str) -> None:
         with self._lock:
             under_way = None if self._flight is None else self._flight.order
             superseded = self._enter_and_supersede(_ledger.challenged(self._ledger, claims, under_way, self._now()))
         self._supersede(superseded)
+
+    def _challenge_again(self, claims: str | None) -> None:
+        """Keep the claims of a caller whose flight was superseded, if only because the slot was emptied."""
+        if claims is not None and self._ledger.order.claims is None:
+            self._challenge(claims)
 
     def _enter_and_supersede(self, ledger: Ledger | None) -> Flight | None:
         """Take over a ledger that makes the flight under way worthless, and take that out. Under the lock."""
@@ -255,32 +253,31 @@ class Slot:
 
     # Waiting
 
-    async def _wait(self, seat: Seat) -> Outcome:
-        future = seat.waiter.future
+    async def _wait(self, waiter: Waiter) -> Outcome:
         timer = None
-        if seat.bound is not None:
-            timer = seat.roster.loop.call_later(seat.bound, self._give_up_waiting, seat)
+        if waiter.bound is not None:
+            timer = waiter.roster.loop.call_later(waiter.bound, self._give_up_waiting, waiter)
         try:
-            return await future
+            return await waiter.future
         except asyncio.CancelledError:
-            self._leave(seat)
+            self._leave(waiter)
             raise
         finally:
             if timer is not None:
                 timer.cancel()
 
-    def _give_up_waiting(self, seat: Seat) -> None:
-        self._leave(seat)
-        if not seat.waiter.future.done():
-            seat.waiter.future.set_result(Lost.WAITED)
+    def _give_up_waiting(self, waiter: Waiter) -> None:
+        self._leave(waiter)
+        if not waiter.future.done():
+            waiter.future.set_result(Lost.WAITED)
 
-    def _leave(self, seat: Seat) -> None:
+    def _leave(self, waiter: Waiter) -> None:
         with self._lock:
             # A flight that has left the slot is being told to its waiters, perhaps in another thread.
-            if self._flight is seat.flight:
-                seat.roster.waiters.pop(seat.waiter, None)
-                if not seat.roster.waiters:
-                    seat.roster.rest()
+            if self._flight is waiter.flight:
+                waiter.roster.waiters.pop(waiter, None)
+                if not waiter.roster.waiters:
+                    waiter.roster.rest()
 
     def _watch(self, flight: Flight, roster: Roster, ping: Ping | None = None) -> None:
         """Ping the flight's loop for as long as anyone here waits. Runs in the roster's loop."""
@@ -358,7 +355,8 @@ class Slot:
                 kind = "lost" if outcome is None else outcome.kind
                 self._failures[kind] = self._failures.get(kind, 0) + 1
         wake(flight.rosters.values(), outcome or Lost.LOST)
-        self._log(ledger, outcome, now)
+        if ledger.failure is not None or ledger.confirmed is not None:
+            self._log(ledger, outcome, now)
 
     def _log(self, ledger: Ledger, outcome: Outcome | None, now: Now) -> None:
         confirmed = ledger.confirmed
@@ -418,8 +416,8 @@ _of_the_parent: list[object] = []
 """Kept in a forked child so that it does not report the parent's tasks as destroyed."""
 
 
-SHARED: dict[Hashable, Slot] = {}
-"""The slots that all of this process shares: one per host, identity and resource."""
+SHARED: dict[Hashable, dict[Hashable, Slot]] = {}
+"""The slots that all of this process shares, by resource: a table for each identity at each host."""
 QUIET: dict[Hashable, Quiet] = {}
 """What all of this process knows of hosts that asked to be left alone."""
 

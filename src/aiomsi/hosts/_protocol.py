@@ -87,13 +87,13 @@ class TokenRequest:
 
 @attrs.frozen
 class TokenAnswer:
-    """A token endpoint's answer, with the clocks as they stood when its request went out and when it had come in."""
+    """A token endpoint's answer: when it had come in, and how many seconds after its request went out."""
 
     status: int
     headers: Mapping[str, str]
     body: SecretBytes
-    sent: Now
     received: Now
+    took: float
 
 
 @attrs.frozen
@@ -204,11 +204,10 @@ def read_grant(document: Mapping[str, Any] | None, answer: TokenAnswer) -> Grant
         return Problem("the answer says neither expires_in nor expires_on", passing=True)
     lives = []
     if expires_in is not None:
-        lives.append(expires_in - (answer.received.monotonic - answer.sent.monotonic))
+        lives.append(expires_in - answer.took)
     if expires_on is not None:
-        date = http_date(answer.headers.get("Date"))
         life = expires_on - answer.received.wall
-        if life <= 0 and date is not None and date < answer.received.wall:
+        if life <= 0 and (date := http_date(answer.headers.get("Date"))) is not None and date < answer.received.wall:
             life, expires_on = expires_on - date, None
         lives.append(life)
     return Grant(

@@ -63,7 +63,7 @@ class Imds:
 
     def request(self, resource: str, order: Order) -> TokenRequest:  # noqa: ARG002 (IMDS has no parameter for claims)
         """Make the request. A challenge's claims stay out: IMDS knows no such parameter."""
-        url = f"{self.endpoint}?api-version={_API_VERSION}&resource={quote(resource, safe='')}"
+        url = f"{self.authority}{_PATH}?api-version={_API_VERSION}&resource={quote(resource, safe='')}"
         if self.identity.kind is not None:
             url += f"&{_PARAMETERS[self.identity.kind]}={quote(self.identity.value, safe='')}"
         return TokenRequest("GET", url, {"Metadata": "true"})
@@ -72,18 +72,21 @@ class Imds:
         """Read the answer; 404, 408, 410, 429 and 5xx may pass."""
         document = read_object(answer.body)
         if answer.status == 200:
-            return self._checked(read_grant(document, answer), (document or {}).get("client_id"))
+            result = read_grant(document, answer)
+            # An endpoint that ignores the parameter would hand out the system-assigned identity's token.
+            if self.identity.kind == "client_id" and document is not None:
+                return self._of_wanted_client(result, document.get("client_id"))
+            return result
         code, text = error_text(document, answer.body)
         if 300 <= answer.status < 400:
             return Problem("the endpoint redirects, which IMDS never does: something else answers at its address", code)
         passing = answer.status in _PASSING or answer.status >= 500
         return Problem(text, code, passing, "" if passing else self._help(code, text))
 
-    def _checked(self, result: Grant | Problem, echoed: object) -> Grant | Problem:
-        """Refuse another identity's token: an endpoint that ignores the parameter would hand out the system-assigned one's."""
-        wanted = self.identity
-        if wanted.kind == "client_id" and isinstance(echoed, str) and echoed and echoed.lower() != wanted.value.lower():
-            return Problem(f"the token is for client_id {echoed}, not for {wanted.value}", help=_ASSIGN)
+    def _of_wanted_client(self, result: Grant | Problem, echoed: object) -> Grant | Problem:
+        wanted = self.identity.value
+        if isinstance(echoed, str) and echoed and echoed.lower() != wanted.lower():
+            return Problem(f"the token is for client_id {echoed}, not for {wanted}", help=_ASSIGN)
         return result
 
     def _help(self, code: str | None, text: str) -> str:
