@@ -14,7 +14,7 @@ HOME = Path(aiomsi.__file__).parent
 VALUES = {"_clock", "_clouds", "_compat", "_errors", "_json", "_policy", "_secret", "_token"}
 KNOWLEDGE = {"_ledger", "_retry", "arm", "arm._answers", "arm._ids", "arm._requests", "hosts", "hosts._protocol", "hosts.imds"}
 MECHANISM = {"_flight", "_slot"}
-SHELLS = {"_credential", "_fetch", "arm._session"}
+SHELLS = {"_credential", "_fetch", "_inner", "_shared", "arm._session"}
 TOP = {"", "__main__", "_demo", "cli"}
 
 MAY_IMPORT = {

@@ -25,6 +25,7 @@ from aiomsi._errors import (
 )
 from aiomsi._ledger import SlotStats
 from aiomsi._policy import Policy
+from aiomsi._shared import SharedCredential
 from aiomsi._token import AccessToken
 from aiomsi.arm._answers import ArmResponse
 from aiomsi.arm._ids import ResourceId
@@ -56,6 +57,7 @@ __all__ = [
     "PreconditionFailedError",
     "ResourceId",
     "ServiceError",
+    "SharedCredential",
     "SlotStats",
     "ThrottledError",
     "TokenRefusedError",

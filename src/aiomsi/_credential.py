@@ -43,7 +43,9 @@ class SlotCredential(ABC):
         return await self.get_token(*scopes, **(options or {}))
 
     async def warm_up(self, *resources: str) -> None:
-        """Fetch the tokens of these scopes (default: the public cloud's ARM) ahead of need: at start-up, or before a fork.
+        """Fetch the tokens of these scopes ahead of need, at start-up or before a fork.
+
+        Without any, the one that an `ArmSession` in the public cloud asks for.
 
         Raises:
             CredentialError: as `get_token`.

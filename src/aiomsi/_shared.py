@@ -1,0 +1,125 @@
+"""The same single flight over any async credential of the Azure SDK."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Awaitable, Callable
+from typing import Any, NoReturn, TypeAlias
+
+from aiomsi._clock import SYSTEM_CLOCK, Clock
+from aiomsi._credential import SlotCredential
+from aiomsi._errors import ConfigurationError
+from aiomsi._flight import Fetch
+from aiomsi._inner import InnerFetch, InnerInstance, inner_of
+from aiomsi._policy import DEFAULT_POLICY, Policy
+from aiomsi._slot import Quiet, Slot
+from aiomsi._token import AccessToken
+
+_Key: TypeAlias = tuple[tuple[str, ...], str | None, bool]
+
+
+class SharedCredential(SlotCredential):
+    """Single flight and background refresh for any async credential: `ManagedIdentityCredential`'s core over somebody else's.
+
+    However many callers, loops and threads ask this credential, the inner one is asked once. Each set of scopes, tenant and
+    `enable_cae` has a token of its own. Everything that callers are promised of `ManagedIdentityCredential` holds here too.
+
+    Args:
+        inner: one of three.
+            Something that makes a credential, best of all its class: ``SharedCredential(DefaultAzureCredential)``. Every
+            fetch makes one in its own loop and closes it; so this works from any loop, and across `asyncio.run`.
+            A credential: its connections belong to one event loop, so its fetches run in that loop, wherever the callers are;
+            once that loop is closed there is an error that says so. It is the caller's, and never closed from here.
+            An async function that takes scopes, with `claims`, `tenant_id` and `enable_cae` by keyword where they are asked
+            for, and returns a token: an object with `token` and `expires_on` (seconds since the epoch), or that pair.
+        policy: when tokens are refreshed, and how long anything may take. `deadline` bounds one fetch.
+        clock: where time comes from; for tests.
+
+    Raises:
+        ConfigurationError: none of the three, or a synchronous credential.
+
+    Source: https://learn.microsoft.com/python/api/azure-core/azure.core.credentials_async.asynctokencredential
+
+    """
+
+    def __init__(
+        self,
+        inner: Callable[[], Any] | Callable[..., Awaitable[Any]] | Any,
+        *,
+        policy: Policy = DEFAULT_POLICY,
+        clock: Clock | None = None,
+    ) -> None:
+        super().__init__({}, policy, clock)
+        self._given = inner
+        self._inner = inner_of(inner)
+        self._quiet = Quiet()
+
+    async def get_token(
+        self, *scopes: str, claims: str | None = None, tenant_id: str | None = None, enable_cae: bool = False, **options: Any
+    ) -> AccessToken:
+        """Give a token for these scopes.
+
+        Args:
+            scopes: at least one.
+            claims: from a claims challenge: the token that is held now is not given back, and the inner credential is told.
+            tenant_id, enable_cae: handed on to the inner credential.
+            options: none; a token that depends on anything else could not be shared.
+
+        Raises:
+            ConfigurationError: no scope, or an option that is not known.
+            CredentialError: there is no usable token. Every caller gets an exception of its own.
+
+        """
+        if options:
+            msg = f"SharedCredential does not know the option {', '.join(options)}, so a token got with it can't be shared"
+            raise ConfigurationError(msg, help="Ask the inner credential itself")
+        key = (scopes, tenant_id, enable_cae)
+        try:
+            held = self._held.get(key)
+        except TypeError:
+            _no_scopes(scopes)
+        slot, fetch = self._hold(key) if held is None else held
+        token = slot.token
+        if token is not None and not claims and token.is_fresh(self._wall(), self._monotonic()):
+            return token
+        return await slot.obtain(self, fetch, claims or None)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if isinstance(self._inner, InnerInstance):
+            msg = f"a SharedCredential over a {self._inner.name} is not pickled: it may hold secrets, and belongs to one loop"
+            raise TypeError(f"{msg}. Give it something that makes a credential instead")
+        arguments: dict[str, Any] = {"policy": self._policy}
+        if self._clock is not SYSTEM_CLOCK:
+            arguments["clock"] = self._clock
+        return functools.partial(type(self), self._given, **arguments), ()
+
+    def _hold(self, key: _Key) -> tuple[Slot, Fetch]:
+        scopes, tenant_id, enable_cae = key
+        if not scopes or not all(map(_is_scope, scopes)):
+            _no_scopes(scopes)
+        slot = self._slots.get(key)
+        if slot is None:
+            # Two threads may get here at once: one of the two new slots wins, and the other was never used.
+            name = f"{self._inner.name} {self._label(key)}"
+            slot = self._slots.setdefault(key, Slot(name, self._clock, self._policy, quiet=self._quiet))
+        slot.use(self)
+        options = {"tenant_id": tenant_id, "enable_cae": enable_cae}
+        asked = {name: value for name, value in options.items() if value}
+        held = self._held[key] = slot, InnerFetch(self._inner, scopes, asked, self._policy, self._clock)
+        return held
+
+    def _label(self, key: _Key) -> str:
+        scopes, tenant_id, enable_cae = key
+        return " ".join([*scopes, *([f"tenant={tenant_id}"] if tenant_id else []), *(["cae"] if enable_cae else [])])
+
+    def _described(self) -> str:
+        return f"over {self._inner.name}"
+
+
+def _is_scope(scope: object) -> bool:
+    return isinstance(scope, str) and bool(scope.strip())
+
+
+def _no_scopes(scopes: tuple[object, ...]) -> NoReturn:
+    msg = f"get_token takes one scope or several, as strings, and got {scopes!r}"
+    raise ConfigurationError(msg, help="For ARM it is 'https://management.azure.com/.default'")

@@ -1,0 +1,285 @@
+"""`SharedCredential`: one fetch over any async credential, from any loop, by any kind of inner credential."""
+
+import asyncio
+import functools
+import multiprocessing
+import pickle
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from aiomsi import (
+    AccessToken,
+    ArmSession,
+    ConfigurationError,
+    CredentialClosedError,
+    ManagedIdentityCredential,
+    SharedCredential,
+    TokenUnavailableError,
+    UsageError,
+)
+from aiomsi.testing import EmbeddedAzure, ManualClock
+
+SCOPE = "https://management.azure.com/.default"
+DAY = 86_400
+
+
+class Inner:
+    """Somebody's credential: counts what it is asked, waits to be let go, and belongs to the first loop that it is used in."""
+
+    def __init__(self, clock: ManualClock | None = None, *, held: bool = False) -> None:
+        self.asked: list[dict[str, Any]] = []
+        self.clock = clock or ManualClock()
+        self.go_on = None if not held else asyncio.Event()
+        self.begun = threading.Event()
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self.closed = False
+
+    async def get_token(self, *scopes: str, **options: Any) -> tuple[str, float]:
+        loop = asyncio.get_running_loop()
+        assert self.loop in (None, loop), "attached to a different loop"
+        self.loop = loop
+        self.asked.append(options)
+        number = len(self.asked)
+        self.begun.set()
+        if self.go_on is not None:
+            await self.go_on.wait()
+        return f"token-{number}", self.clock.clock.wall() + DAY
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+async def herd(credential: SharedCredential, count: int) -> Sequence[AccessToken | BaseException]:
+    return await asyncio.gather(*(credential.get_token(SCOPE) for _ in range(count)), return_exceptions=True)
+
+
+@pytest.mark.anyio
+async def test_a_thousand_cold_callers_ask_the_inner_credential_once() -> None:
+    inner = Inner()
+    credential = SharedCredential(inner, clock=inner.clock.clock)
+    tokens = await herd(credential, 1_000)
+    assert len(set(map(id, tokens))) == 1
+    assert len(inner.asked) == 1
+    assert credential.stats()[SCOPE].joined == 999
+
+
+@pytest.mark.anyio
+async def test_a_warm_token_suspends_nowhere() -> None:
+    inner = Inner()
+    credential = SharedCredential(inner, clock=inner.clock.clock)
+    token = await credential.get_token(SCOPE)
+    with pytest.raises(StopIteration) as stopped:
+        credential.get_token(SCOPE).send(None)
+    assert stopped.value.value is token
+    assert await credential.get_token_info(SCOPE, options={"enable_cae": False}) is token
+
+
+@pytest.mark.anyio
+async def test_scopes_tenant_and_cae_each_have_a_token_of_their_own() -> None:
+    inner = Inner()
+    credential = SharedCredential(inner, clock=inner.clock.clock)
+    for _ in range(2):
+        await credential.get_token(SCOPE)
+        await credential.get_token(SCOPE, "offline_access")
+        await credential.get_token(SCOPE, tenant_id="t")
+        await credential.get_token(SCOPE, enable_cae=True)
+    assert inner.asked == [{}, {}, {"tenant_id": "t"}, {"enable_cae": True}]
+    assert list(credential.stats()) == [SCOPE, f"{SCOPE} offline_access", f"{SCOPE} tenant=t", f"{SCOPE} cae"]
+    assert repr(credential).startswith(f"<SharedCredential over Inner, {SCOPE}: fresh, ")
+
+
+@pytest.mark.anyio
+async def test_a_claims_challenge_reaches_the_inner_credential_once() -> None:
+    inner = Inner()
+    credential = SharedCredential(inner, clock=inner.clock.clock)
+    await credential.get_token(SCOPE)
+    tokens = await asyncio.gather(*(credential.get_token(SCOPE, claims="e30=") for _ in range(20)))
+    assert {token.token for token in tokens} == {"token-2"}
+    assert inner.asked == [{}, {"claims": "e30="}]
+
+
+@pytest.mark.anyio
+async def test_a_rejected_token_is_replaced_once() -> None:
+    inner = Inner()
+    credential = SharedCredential(inner, clock=inner.clock.clock)
+    token = await credential.get_token(SCOPE)
+    assert [credential.reject(token) for _ in range(5)] == [True, False, False, False, False]
+    assert (await credential.get_token(SCOPE)).token == "token-2"
+    credential.forget()
+    assert (await credential.get_token(SCOPE)).token == "token-3"
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("scopes", [(), ("",), (None,), (["scope"],)])
+async def test_scopes_that_are_none_are_refused(scopes: Any) -> None:
+    with pytest.raises(ConfigurationError, match="one scope or several"):
+        await SharedCredential(Inner()).get_token(*scopes)
+
+
+@pytest.mark.anyio
+async def test_an_option_that_cannot_be_shared_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="option pop"):
+        await SharedCredential(Inner()).get_token(SCOPE, pop={})
+
+
+def test_callers_in_other_loops_are_served_from_the_loop_of_the_instance() -> None:
+    inner = Inner()
+
+    async def callers(credential: SharedCredential) -> set[str]:
+        return {token.token for token in await herd(credential, 50) if isinstance(token, AccessToken)}
+
+    async def main() -> None:
+        inner.go_on = asyncio.Event()
+        credential = SharedCredential(inner, clock=inner.clock.clock)
+        with ThreadPoolExecutor(4) as pool:
+            here = asyncio.get_running_loop()
+            futures = [here.run_in_executor(pool, asyncio.run, callers(credential)) for _ in range(4)]
+            await asyncio.to_thread(inner.begun.wait, 30)
+            inner.go_on.set()
+            assert await asyncio.gather(*futures) == [{"token-1"}] * 4
+        assert inner.loop is here
+        assert len(inner.asked) == 1
+
+    asyncio.run(main())
+
+
+def test_an_instance_whose_loop_is_gone_is_an_error_that_says_so_and_costs_no_usable_token() -> None:
+    inner = Inner()
+    credential = SharedCredential(inner, clock=inner.clock.clock)
+    token = asyncio.run(credential.get_token(SCOPE))
+    inner.clock.advance(DAY * 0.6)
+    for _ in range(2):
+        assert asyncio.run(credential.get_token(SCOPE)) is token
+    credential.reject(token)
+    with pytest.raises(TokenUnavailableError, match="closed or does not run") as raised:
+        asyncio.run(credential.get_token(SCOPE))
+    assert "SharedCredential(Inner)" in raised.value.help
+    assert len(inner.asked) == 1
+
+
+def test_a_factory_works_from_run_to_run() -> None:
+    made: list[Inner] = []
+    manual = ManualClock()
+
+    def make() -> Inner:
+        made.append(Inner(manual))
+        return made[-1]
+
+    credential = SharedCredential(make, clock=manual.clock)
+    token = asyncio.run(credential.get_token(SCOPE))
+    credential.reject(token)
+    assert asyncio.run(credential.get_token(SCOPE)) is not token
+    assert [inner.closed for inner in made] == [True, True]
+
+
+@pytest.mark.anyio
+async def test_a_function_is_shared_as_well() -> None:
+    calls: list[str] = []
+    manual = ManualClock()
+
+    async def fetch(scope: str) -> tuple[str, float]:
+        calls.append(scope)
+        await asyncio.sleep(0)
+        return "token", manual.clock.wall() + DAY
+
+    credential = SharedCredential(fetch, clock=manual.clock)
+    assert len(set(map(id, await herd(credential, 100)))) == 1
+    assert calls == [SCOPE]
+
+
+@pytest.mark.anyio
+async def test_an_inner_credential_that_asks_the_outer_one_is_an_error_and_no_deadlock() -> None:
+    async def fetch(scope: str) -> Any:
+        return await credential.get_token(scope)
+
+    credential = SharedCredential(fetch)
+    with pytest.raises(TokenUnavailableError, match="the very token that it is to bring"):
+        await credential.get_token(SCOPE)
+
+
+def test_an_instance_that_asks_the_outer_one_from_its_own_loop_is_an_error_as_well() -> None:
+    class Circular(Inner):
+        async def get_token(self, *scopes: str, **options: Any) -> Any:
+            return await credential.get_token(*scopes)
+
+    credential = SharedCredential(Circular())
+
+    async def main() -> None:
+        # The first fetch is what binds the instance to this loop.
+        for ask in (credential.get_token, lambda scope: asyncio.to_thread(asyncio.run, credential.get_token(scope))):
+            credential.forget()
+            with pytest.raises(TokenUnavailableError, match=UsageError.__name__):
+                await ask(SCOPE)
+
+    asyncio.run(main())
+
+
+@pytest.mark.anyio
+async def test_closing_tells_its_callers_ends_the_fetch_and_leaves_an_instance_alone() -> None:
+    inner = Inner(held=True)
+    credential = SharedCredential(inner, clock=inner.clock.clock)
+    waiting = asyncio.ensure_future(credential.get_token(SCOPE))
+    await asyncio.to_thread(inner.begun.wait, 30)
+    await credential.close()
+    with pytest.raises(CredentialClosedError):
+        await waiting
+    assert not inner.closed
+    inner.go_on = None
+    async with credential:
+        assert (await credential.get_token(SCOPE)).token == "token-2"
+
+
+def test_a_factory_can_be_pickled_and_an_instance_cannot() -> None:
+    manual = ManualClock()
+    for inner in (Inner, functools.partial(Inner, held=False)):
+        copy = pickle.loads(pickle.dumps(SharedCredential(inner)))  # noqa: S301 (our own bytes)
+        assert isinstance(copy, SharedCredential)
+        assert copy.stats() == {}
+    with pytest.raises(TypeError, match="not pickled"):
+        pickle.dumps(SharedCredential(Inner()))
+    reduced = SharedCredential(Inner, clock=manual.clock).__reduce__()
+    assert reduced[0].keywords["clock"] is manual.clock
+
+
+def test_a_forked_child_keeps_the_token() -> None:
+    inner = Inner()
+    credential = SharedCredential(inner, clock=inner.clock.clock)
+    asyncio.run(credential.warm_up())
+    scope = next(iter(credential.stats()))
+    context = multiprocessing.get_context("fork")
+    receive, send = context.Pipe(duplex=False)
+
+    def child() -> None:
+        asyncio.run(credential.get_token(scope))
+        send.send(len(inner.asked))
+
+    process = context.Process(target=child)
+    process.start()
+    process.join(30)
+    assert receive.poll()
+    assert receive.recv() == 1
+
+
+@pytest.mark.anyio
+@pytest.mark.usefixtures("azure_environment")
+async def test_an_arm_session_works_with_it_and_rejects_through_it(embedded_azure: EmbeddedAzure) -> None:
+    credential = SharedCredential(functools.partial(ManagedIdentityCredential, share=False))
+    async with ArmSession(credential) as arm:
+        path = f"/subscriptions/{embedded_azure.subscription_ids[0]}/resourceGroups/DevTest"
+        answers = await asyncio.gather(*(arm.get(path, api_version="2021-04-01") for _ in range(100)))
+    assert len(answers) == 100
+    assert embedded_azure.counts.imds_requests == 1
+
+
+@pytest.mark.anyio
+@pytest.mark.usefixtures("azure_environment")
+async def test_azures_own_credential_is_asked_once(embedded_azure: EmbeddedAzure) -> None:
+    azure = pytest.importorskip("azure.identity.aio")
+    credential = SharedCredential(azure.ManagedIdentityCredential)
+    tokens = await herd(credential, 1_000)
+    assert len(set(map(id, tokens))) == 1
+    assert embedded_azure.counts.imds_requests == 1
