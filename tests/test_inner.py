@@ -3,6 +3,7 @@
 import asyncio
 import functools
 import logging
+import os
 import threading
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -334,6 +335,14 @@ def test_an_instance_that_was_handed_over_outside_of_any_loop_belongs_to_that_of
     assert "closed" in failure.summary
     assert "SharedCredential(Inner)" in failure.help
     assert len(inner.asked) == 1
+
+
+def test_an_instance_that_was_used_before_a_fork_is_not_used_in_the_child(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    inner = Inner()
+    bound = home.adopt(inner)
+    monkeypatch.setattr(os, "getpid", lambda: -1)
+    assert failed(ask(bound)).kind == "loop gone"
+    assert inner.asked == []
 
 
 def test_an_instance_whose_loop_does_not_run_is_a_failure_that_says_so(home: Home) -> None:

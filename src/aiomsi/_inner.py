@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import os
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, suppress
 from functools import partial
@@ -62,16 +63,16 @@ class _LoopGoneError(Exception):
 class InnerInstance:
     """A credential that exists already. Its connections belong to one event loop, so it is always asked there.
 
-    That loop is the one in which it was handed over, or else the one of its first fetch.
+    That loop is the one in which it was handed over, or else the one of its first fetch. A forked child has no part in it.
     """
 
     credential: Any
-    # One entry at the most. A dictionary, because two threads may come first.
-    _home: dict[None, asyncio.AbstractEventLoop] = attrs.field(factory=dict, init=False)
+    # The loop, with its process. One entry at the most; a dictionary, because two threads may come first.
+    _home: dict[None, tuple[asyncio.AbstractEventLoop, int]] = attrs.field(factory=dict, init=False)
 
     def __attrs_post_init__(self) -> None:
         with suppress(RuntimeError):
-            self._home[None] = asyncio.get_running_loop()
+            self._home[None] = asyncio.get_running_loop(), os.getpid()
 
     @property
     def name(self) -> str:
@@ -81,7 +82,9 @@ class InnerInstance:
     async def ask(self, scopes: tuple[str, ...], options: Mapping[str, Any], patience: float) -> object:
         """Ask it in its own loop."""
         here = asyncio.get_running_loop()
-        home = self._home.setdefault(None, here)
+        home, process = self._home.setdefault(None, (here, os.getpid()))
+        if process != os.getpid():
+            raise _LoopGoneError
         if home is here:
             return await _ask(self.credential, scopes, options)
         return await _elsewhere(home, f"aiomsi {self.name}", lambda: _ask(self.credential, scopes, options), patience)
