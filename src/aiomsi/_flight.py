@@ -7,6 +7,23 @@ A `Slot` stands for one token: it holds the `Ledger` (what is known of the token
 `Flight` that is fetching the next one, and counts. A flight is one fetch. A `Waiter` is one caller that waits for a flight,
 in whatever event loop that caller runs.
 
+**States.** A slot has a flight or has none; that is all of its state that is about concurrency. What a caller does follows from
+that and from the token's state (`_token.state_of`), and is decided in one place (`_ledger.decide`):
+
+=================  ===================================  =====================================================
+token              no flight                            a flight is under way
+=================  ===================================  =====================================================
+FRESH              take it                              take it
+STALE              take it, start one if allowed        take it
+LATE               start one if allowed, wait a little  wait a little, then take the old one
+EXPIRED or NONE    start one and wait, or be told of    wait
+                   the last failure if it is recent
+=================  ===================================  =====================================================
+
+"If allowed" is: not before the back-off after a failure is over, nor before a `Retry-After` of the host is (`Quiet`).
+A flight is new (in the slot, without a task), flying (its task runs), or out (no longer in the slot: it can neither publish nor
+wake anybody, whatever its task still does). It never comes back.
+
 **Who owns what.** The fetch runs in a task of its own, in an empty context, and no caller awaits that task: each waits on a
 future that it alone owns. So a `CancelledError` that a caller sees is always its own, and a caller's cancellation,
 time-out or context reaches nobody else. The slot owns the task, and holds it until its last step.
@@ -37,7 +54,9 @@ once, a silent one after `Policy.ping`. After a fork the child has no flight at 
 ended has no waiters; no error while a usable token is held; failed fetches are at least the back-off apart.
 
 **Deliberately not handled.** A fetch that blocks its loop's thread can't be stopped, only abandoned. A loop that is closed under
-a running fetch leaves asyncio's own warning. Counts that are kept without the lock may miss one now and then.
+a running fetch leaves asyncio's own warning. Counts that are kept without the lock may miss one now and then. A fetch that asks
+for the very token that it is to bring is found out, however many other fetches lie between; two that were begun by different
+callers and then wait for each other crosswise are not: their deadlines end them.
 """
 
 from __future__ import annotations
