@@ -1,6 +1,5 @@
 """Fixtures for all tests: nothing leaves loopback, and nothing is inherited from the machine or from another test."""
 
-import asyncio
 import importlib.util
 import os
 import sys
@@ -8,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from loops import eager_loop
 
 from aiomsi import _slot
 from aiomsi.testing._variables import IDENTITY_VARIABLES
@@ -34,17 +34,11 @@ def _own_world(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     _slot.QUIET.clear()
 
 
-def _eager_loop() -> asyncio.AbstractEventLoop:
-    loop = asyncio.new_event_loop()
-    loop.set_task_factory(getattr(asyncio, "eager_task_factory"))  # noqa: B009 (Python 3.12 and later)
-    return loop
-
-
 LOOPS: dict[str, tuple[str, dict[str, object]]] = {"debug": ("asyncio", {"debug": True})}
 if importlib.util.find_spec("uvloop") is not None:
     LOOPS["uvloop"] = ("asyncio", {"use_uvloop": True})
 if sys.version_info >= (3, 12):
-    LOOPS["eager"] = ("asyncio", {"loop_factory": _eager_loop})
+    LOOPS["eager"] = ("asyncio", {"loop_factory": eager_loop})
 
 
 @pytest.fixture(params=list(LOOPS.values()), ids=list(LOOPS))

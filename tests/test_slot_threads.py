@@ -4,13 +4,12 @@ import asyncio
 import os
 import sys
 import threading
-import time
-from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import attrs
 import pytest
 from fetches import DAY, Caller, release
+from loops import LoopThread, when
 
 from aiomsi import AccessToken, Clock, Policy
 from aiomsi._flight import Flight, Ping, Roster, call, wake
@@ -50,41 +49,8 @@ class Gate:
         assert self.begun.acquire(timeout=30)
 
 
-class LoopThread:
-    """An event loop in a thread of its own, which tests can block, stop and close."""
-
-    def __init__(self) -> None:
-        self.loop = asyncio.new_event_loop()
-        self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
-        self.thread.start()
-
-    def submit(self, slot: Slot, fetch: Gate) -> "Future[AccessToken]":
-        return asyncio.run_coroutine_threadsafe(slot.obtain(Caller(), fetch), self.loop)
-
-    def stop(self) -> None:
-        self.loop.call_soon_threadsafe(self.loop.stop)
-        self.thread.join(30)
-
-    def close(self) -> None:
-        """End as `asyncio.run` does: what is still running is cancelled first."""
-        self.stop()
-        self.loop.run_until_complete(self.cancel_all())
-        self.loop.close()
-
-    async def cancel_all(self) -> None:
-        """Cancel and await every other task of this loop."""
-        tasks = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def when(condition: Callable[[], bool]) -> None:
-    """Wait for another thread; the bound only ends a test that has failed."""
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline
-        os.sched_yield()
+def obtain(owner: LoopThread, slot: Slot, fetch: Gate) -> "Future[AccessToken]":
+    return owner.start(slot.obtain(Caller(), fetch))
 
 
 def test_eight_loops_in_eight_threads_share_one_fetch() -> None:
@@ -109,9 +75,9 @@ def test_when_the_flights_loop_is_gone_a_waiter_elsewhere_begins_again(end: str)
     slot, first, second = Slot("test", policy=QUICK), Gate(), Gate()
     owner, other = LoopThread(), LoopThread()
     unblock = threading.Event()
-    lost = owner.submit(slot, first)
+    lost = obtain(owner, slot, first)
     first.wait_begun()
-    saved = other.submit(slot, second)
+    saved = obtain(other, slot, second)
     when(lambda: slot.stats().joined == 1)
     if end == "close":
         owner.close()
@@ -137,9 +103,9 @@ def test_when_the_flights_loop_is_gone_a_waiter_elsewhere_begins_again(end: str)
 def test_a_loop_that_answers_pings_keeps_its_flight() -> None:
     slot, gate = Slot("test", policy=Policy(ping=30)), Gate()
     owner, other = LoopThread(), LoopThread()
-    first = owner.submit(slot, gate)
+    first = obtain(owner, slot, gate)
     gate.wait_begun()
-    second = other.submit(slot, gate)
+    second = obtain(other, slot, gate)
     when(lambda: slot.stats().joined == 1)
     flight = slot._flight
     assert flight is not None
@@ -162,7 +128,7 @@ def test_a_loop_that_answers_pings_keeps_its_flight() -> None:
 def test_a_caller_that_meets_a_flight_in_a_closed_loop_begins_again_at_once() -> None:
     slot, first = Slot("test"), Gate()
     owner = LoopThread()
-    lost = owner.submit(slot, first)
+    lost = obtain(owner, slot, first)
     first.wait_begun()
     flight = slot._flight
     owner.close()
@@ -182,7 +148,7 @@ def test_a_background_flight_in_a_loop_that_is_gone_does_not_keep_others_from_re
     now[0] = DAY * 0.6
     first.opened = False
     owner = LoopThread()
-    assert owner.submit(slot, first).result(30) is token
+    assert obtain(owner, slot, first).result(30) is token
     first.wait_begun()
     second = Gate(opened=True)
     parked = list(slot._tasks)
@@ -252,7 +218,7 @@ def test_an_eager_flight_that_is_taken_out_during_its_first_step_is_cancelled() 
 def test_the_last_waiter_in_a_loop_that_leaves_stops_the_pings_there() -> None:
     slot, gate = Slot("test"), Gate()
     owner = LoopThread()
-    first = owner.submit(slot, gate)
+    first = obtain(owner, slot, gate)
     gate.wait_begun()
 
     async def leave() -> None:
@@ -325,7 +291,7 @@ def test_closing_after_the_flights_loop_is_gone_waits_for_nothing() -> None:
 def test_rejecting_without_a_running_loop_wakes_waiters_in_theirs() -> None:
     slot, gate = Slot("test"), Gate()
     owner = LoopThread()
-    waiting = owner.submit(slot, gate)
+    waiting = obtain(owner, slot, gate)
     gate.wait_begun()
     slot.forget()
     gate.wait_begun()
@@ -346,7 +312,7 @@ def test_a_forked_child_keeps_the_token_drops_the_flight_and_draws_its_own_refre
     gate.opened = False
     slot.reject("token-1")
     owner = LoopThread()
-    waiting = owner.submit(slot, gate)
+    waiting = obtain(owner, slot, gate)
     gate.wait_begun()
     slot._ledger = attrs.evolve(slot._ledger, token=parent)
     slot._lock.acquire()

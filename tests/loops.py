@@ -1,0 +1,90 @@
+"""Event loops for tests: of every kind, and in threads of their own that can be blocked, stopped and closed."""
+
+import asyncio
+import importlib.util
+import sys
+import threading
+import time
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+PATIENCE = 30.0
+"""Seconds of real time that only end a test that has failed."""
+
+
+def debug_loop() -> asyncio.AbstractEventLoop:
+    """Make a loop in asyncio's debug mode."""
+    loop = asyncio.new_event_loop()
+    loop.set_debug(True)
+    return loop
+
+
+def eager_loop() -> asyncio.AbstractEventLoop:
+    """Make a loop whose tasks begin at once (Python 3.12 and later)."""
+    loop = asyncio.new_event_loop()
+    loop.set_task_factory(getattr(asyncio, "eager_task_factory"))  # noqa: B009 (Python 3.12 and later)
+    return loop
+
+
+KINDS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {"default": asyncio.new_event_loop, "debug": debug_loop}
+if importlib.util.find_spec("uvloop") is not None:
+    import uvloop
+
+    KINDS["uvloop"] = uvloop.new_event_loop
+if sys.version_info >= (3, 12):
+    KINDS["eager"] = eager_loop
+
+
+def when(condition: Callable[[], bool]) -> None:
+    """Wait for another thread or process; the bound only ends a test that has failed."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline
+        # Gives up the processor, on every platform: others have what is waited for in hand.
+        time.sleep(0)
+
+
+class LoopThread:
+    """An event loop in a thread of its own.
+
+    Attributes:
+        reports: what the loop's exception handler was told.
+
+    """
+
+    def __init__(self, make: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop) -> None:
+        self.loop = make()
+        self.reports: list[str] = []
+        # Only the text: the context holds tasks, which would live on.
+        self.loop.set_exception_handler(lambda _, context: self.reports.append(str(context["message"])))
+        self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
+        self.thread.start()
+
+    def start(self, coroutine: Coroutine[Any, Any, T]) -> "Future[T]":
+        """Run a coroutine in a task of this loop."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop)
+
+    def block(self, until: threading.Event) -> None:
+        """Keep the loop from doing anything until the event is set."""
+        self.loop.call_soon_threadsafe(until.wait, PATIENCE)
+
+    def stop(self) -> None:
+        """Stop the loop, and let its thread end; nothing is cancelled."""
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self.thread.join(PATIENCE)
+
+    def close(self) -> None:
+        """End as `asyncio.run` does: what is still running is cancelled first."""
+        if self.thread.is_alive():
+            self.stop()
+        self.loop.run_until_complete(self.cancel_all())
+        self.loop.close()
+
+    async def cancel_all(self) -> None:
+        """Cancel and await every other task of this loop."""
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
