@@ -46,6 +46,13 @@ def when(condition: Callable[[], bool]) -> None:
         time.sleep(0)
 
 
+async def until(condition: Callable[[], bool]) -> None:
+    """Let this loop, and other threads, go on until the condition is true."""
+    async with asyncio.timeout(PATIENCE):
+        while not condition():  # noqa: ASYNC110 (what is waited for tells nobody)
+            await asyncio.sleep(0)
+
+
 class LoopThread:
     """An event loop in a thread of its own.
 
