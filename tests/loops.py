@@ -42,8 +42,7 @@ def when(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < deadline
-        # Gives up the processor, on every platform: others have what is waited for in hand.
-        time.sleep(0)
+        time.sleep(0.001)  # polls, and leaves the interpreter to those that are waited for
 
 
 async def until(condition: Callable[[], bool]) -> None:

@@ -6,7 +6,8 @@ import hashlib
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from loops import KINDS, LoopThread, until, when
 
-from aiomsi import AccessToken, ManagedIdentityCredential, Policy
+from aiomsi import AccessToken, Clock, ManagedIdentityCredential, Policy
 from aiomsi.testing import EmbeddedAzure, Hold
 
 pytestmark = pytest.mark.usefixtures("azure_environment")
@@ -26,6 +27,15 @@ QUICK = Policy(ping=0.1)
 HERD = Path(__file__).parent / "stress" / "herd.py"
 
 every_kind = pytest.mark.parametrize("make", KINDS.values(), ids=KINDS)
+
+
+@pytest.fixture(autouse=True)
+def _take_turns_often() -> Iterator[None]:
+    """Let threads interleave more than usual; asyncio's debug mode would else wait for its turn at each of its many stats."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-4)
+    yield
+    sys.setswitchinterval(before)
 
 
 async def herd(credential: ManagedIdentityCredential, count: int) -> list[AccessToken]:
@@ -189,6 +199,40 @@ def test_when_one_fetching_loop_after_the_other_ends_the_last_one_gets_a_token(e
 
 async def _is_fetching() -> bool:
     return any(task.get_name().startswith("aiomsi ") for task in asyncio.all_tasks())
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")  # asyncio's own
+def test_the_remains_of_a_closed_loop_may_be_collected_at_any_moment(embedded_azure: EmbeddedAzure) -> None:
+    collecting = False
+
+    def wall() -> float:
+        if collecting:
+            gc.collect()
+        return time.time()
+
+    def close_under_a_fetch() -> None:
+        owner = LoopThread()
+        owner.start(credential.get_token(SCOPE))
+        hold.wait_arrived(1)
+        owner.stop()
+        owner.loop.close()
+
+    credential = ManagedIdentityCredential(clock=Clock(wall=wall))
+    with embedded_azure.hold("imds") as hold:
+        gc.disable()
+        try:
+            close_under_a_fetch()
+            hold.release()
+            asyncio.run(credential.get_token(SCOPE))
+            collecting = True
+            # Reads the clock wherever the credential does, under its locks too.
+            done = threading.Thread(target=credential.reject, args=("another token",), daemon=True)
+            done.start()
+            done.join(10)
+        finally:
+            collecting = False
+            gc.enable()
+    assert not done.is_alive()
 
 
 # One run after the other, and a server
