@@ -91,6 +91,24 @@ def test_loops_of_every_kind_share_one_request(embedded_azure: EmbeddedAzure) ->
     end(*owners)
 
 
+@every_kind
+def test_the_only_caller_of_a_loop_may_give_up_while_others_wait_elsewhere(
+    embedded_azure: EmbeddedAzure, make: Callable[[], asyncio.AbstractEventLoop]
+) -> None:
+    credential = ManagedIdentityCredential()
+    owner, other = LoopThread(make), LoopThread(make)
+    with embedded_azure.hold("imds") as hold:
+        calls = owner.start(herd(credential, 2))
+        hold.wait_arrived(1)
+        alone = other.start(credential.get_token(SCOPE))
+        when(lambda: joined(credential) == 2)
+        alone.cancel()
+        # Comes after the cancellation in that loop.
+        other.start(asyncio.sleep(0)).result(10)
+    assert len(set(map(id, calls.result(30)))) == 1
+    end(owner, other)
+
+
 @pytest.mark.parametrize(("arguments", "code"), [(["--repeat", "3"], 0), (["--repeat", "1", "--callers", "5", "--unshared"], 1)])
 def test_the_herd_makes_one_request_each_time_and_notices_if_it_does_not(arguments: list[str], code: int) -> None:
     done = subprocess.run(

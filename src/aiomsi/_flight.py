@@ -85,7 +85,11 @@ Outcome: TypeAlias = AccessToken | Failure | Lost
 Fetch: TypeAlias = Callable[[Order], Awaitable[Grant | Failure]]
 
 
-@attrs.define(eq=False)
+# The three below have no repr of their own: asyncio's debug mode asks for one whenever a timer is cancelled, in whatever thread
+# and under the slot's lock too, and theirs would tell of every waiter.
+
+
+@attrs.define(eq=False, repr=False)
 class Waiter:
     """One caller that waits for a flight.
 
@@ -104,7 +108,7 @@ class Waiter:
     bound: float | None = None
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Roster:
     """The waiters of a flight in one event loop, in the order in which they came."""
 
@@ -126,7 +130,7 @@ class Roster:
             self.watch = None
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Flight:
     """One fetch: the loop it runs in, its task, and who waits for it."""
 
