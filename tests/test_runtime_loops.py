@@ -23,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("azure_environment")
 
 SCOPE = "https://management.azure.com/.default"
 ARM = "https://management.azure.com/"
-QUICK = Policy(ping=0.1)
+QUICK = Policy(ping=0.2)
 HERD = Path(__file__).parent / "stress" / "herd.py"
 
 every_kind = pytest.mark.parametrize("make", KINDS.values(), ids=KINDS)
@@ -151,8 +151,7 @@ def test_when_the_fetching_loop_ends_or_hangs_all_callers_elsewhere_get_a_token(
         hold.release()
         tokens = {id(token) for call in saved for token in call.result(30)}
     assert len(tokens) == 1
-    stats = credential.stats()[ARM]
-    assert (stats.fetches, stats.failures, stats.under_way) == (2, {"lost": 1}, False)
+    check_elections(embedded_azure, credential)
     unblock.set()
     if how != "closes":
         if how == "stops":
@@ -160,9 +159,17 @@ def test_when_the_fetching_loop_ends_or_hangs_all_callers_elsewhere_get_a_token(
             owner.loop.run_until_complete(asyncio.wait_for(_done(lost), 30))
         assert {id(token) for token in lost.result(30)} == tokens
         owner.close()
-    assert embedded_azure.counts.imds_requests == 2
     end(*others)
     assert owner.reports == []
+
+
+def check_elections(azure: EmbeddedAzure, credential: ManagedIdentityCredential) -> None:
+    """See that every lost fetch was begun again once; a machine that stalls may lose more of them than the test takes away."""
+    stats = credential.stats()[ARM]
+    lost = stats.failures.pop("lost")
+    assert 1 <= lost <= 4
+    assert (stats.fetches, stats.failures, stats.under_way) == (lost + 1, {}, False)
+    assert azure.counts.imds_requests == lost + 1
 
 
 async def _done(future: Future[list[AccessToken]]) -> None:
@@ -187,14 +194,13 @@ def test_when_the_fetching_loop_is_closed_under_its_tasks_all_callers_elsewhere_
         hold.release()
         tokens = {id(token) for call in saved for token in call.result(30)}
     assert len(tokens) == 1
-    stats = credential.stats()[ARM]
-    assert (stats.fetches, stats.failures, stats.under_way) == (2, {"lost": 1}, False)
+    check_elections(embedded_azure, credential)
     del owner
     end(*others)
 
 
 def test_when_one_fetching_loop_after_the_other_ends_the_last_one_gets_a_token(embedded_azure: EmbeddedAzure) -> None:
-    credential = ManagedIdentityCredential(policy=QUICK)
+    credential = ManagedIdentityCredential()
     running = {LoopThread(): None for _ in range(5)}
     calls = {}
     with embedded_azure.hold("imds") as hold:
