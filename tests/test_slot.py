@@ -723,6 +723,27 @@ def test_forgetting_before_the_flights_first_step_asks_the_host_once(loop: Virtu
     assert slot.stats().fetches == 2
 
 
+def test_a_flight_that_is_superseded_at_the_moment_it_lands_publishes_nothing(loop: VirtualLoop) -> None:
+    landing: list[bool] = []
+
+    def wall() -> float:
+        # A flight that lands asks for the time, and then for the lock: another thread may come between.
+        if landing == [True]:
+            landing.append(False)
+            slot.forget()
+        return loop.clock.wall()
+
+    slot = Slot("test", attrs.evolve(loop.clock, wall=wall), draw=middle)
+    host = FakeHost(inside=lambda: landing.append(True))
+
+    async def main() -> None:
+        assert (await slot.obtain(Caller(), host)).token == "token-1"
+
+    run(main(), loop)
+    assert landing == [True, False, True]
+    assert slot.stats().failures == {}
+
+
 def test_a_caller_that_is_being_cancelled_is_not_woken_as_well(loop: VirtualLoop) -> None:
     future: asyncio.Future[Outcome] = loop.create_future()
     future.cancel()
