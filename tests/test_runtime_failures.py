@@ -1,0 +1,192 @@
+"""Many callers and a token endpoint that fails, over real sockets: one fetch, and everybody is told, at once and of their own."""
+
+import asyncio
+import time
+import traceback
+from collections.abc import Sequence
+
+import pytest
+from loops import LoopThread, until, when
+
+from aiomsi import (
+    ArmSession,
+    CredentialError,
+    HostUnreachableError,
+    ManagedIdentityCredential,
+    Policy,
+    TokenUnavailableError,
+)
+from aiomsi.testing import DEFAULT_SUBSCRIPTION_ID, EmbeddedAzure, Fault, ManualClock
+
+pytestmark = pytest.mark.usefixtures("azure_environment")
+
+SCOPE = "https://management.azure.com/.default"
+ARM = "https://management.azure.com/"
+DEVTEST = f"/subscriptions/{DEFAULT_SUBSCRIPTION_ID}/resourceGroups/DevTest"
+VERSION = "2021-04-01"
+DAY = 86_400.0
+CALLERS = 1_000
+
+
+async def told(credential: ManagedIdentityCredential, count: int) -> list[tuple[CredentialError, float]]:
+    """Gather what so many callers are told, and when."""
+
+    async def call() -> tuple[CredentialError, float]:
+        try:
+            await credential.get_token(SCOPE)
+        except CredentialError as error:
+            return error, time.monotonic()
+        pytest.fail("there is no token to be had")
+
+    return await asyncio.gather(*(call() for _ in range(count)))
+
+
+def check_errors(errors: Sequence[CredentialError], expected: type[CredentialError], retry_after: float) -> None:
+    """See that everybody was told the same, by an exception of their own."""
+    assert len(set(map(id, errors))) == CALLERS
+    for error in errors:
+        assert type(error) is expected
+        assert (error.__context__, error.__cause__, error.__suppress_context__) == (None, None, False)
+        assert not hasattr(error, "__notes__")
+        assert len(traceback.extract_tb(error.__traceback__)) <= 5
+        assert error.retry_after == pytest.approx(retry_after)
+    assert len({(error.args, str(error), error.attempts, error.status) for error in errors}) == 1
+
+
+@pytest.mark.parametrize("loops", [1, 8])
+@pytest.mark.parametrize(
+    ("fault", "kind", "error", "requests", "wait"),
+    [
+        (Fault(500), "unavailable", TokenUnavailableError, 5, 1.0),
+        (Fault(429, headers={"Retry-After": "5"}), "throttled", TokenUnavailableError, 5, 5.0),
+        (Fault.reset(), "unavailable", TokenUnavailableError, 5, 1.0),
+        (None, "unreachable", HostUnreachableError, 3, 1.0),
+    ],
+    ids=["500", "429", "reset", "refused"],
+)
+def test_a_fetch_that_fails_is_one_fetch_and_all_its_callers_are_told_at_the_same_time(
+    embedded_azure: EmbeddedAzure,
+    loops: int,
+    fault: Fault | None,
+    kind: str,
+    error: type[CredentialError],
+    requests: int,
+    wait: float,
+) -> None:
+    manual = ManualClock()
+    credential = ManagedIdentityCredential(clock=manual.clock)
+    if fault is None:
+        embedded_azure.stop()
+    else:
+        embedded_azure.inject("imds", fault, times=None)
+    owners = [LoopThread() for _ in range(loops)]
+    calls = [owner.start(told(credential, CALLERS // loops)) for owner in owners]
+    # The fetch waits before its second request, and everybody waits for the fetch.
+    manual.wait_sleeping(1)
+    when(lambda: credential.stats()[ARM].joined == CALLERS - 1)
+    manual.autoadvance = True
+    manual.advance(wait)
+    first = [end for call in calls for end in call.result(30)]
+
+    stats = credential.stats()[ARM]
+    assert (stats.state, stats.expires_in, stats.under_way) == ("none", None, False)
+    assert (stats.fetches, stats.failures, stats.failing) == (1, {kind: 1}, 1)
+    assert stats.next_attempt >= (5.0 if kind == "throttled" else 0.25)
+    errors, times = zip(*first, strict=True)
+    check_errors(errors, error, stats.next_attempt)
+    assert {end.attempts for end in errors} == {requests}
+    # Those who come after a failing fetch in turn, as behind a lock, would need a fetch each.
+    assert max(times) - min(times) < 1
+
+    # Until the next attempt everybody is told the same, without a request.
+    again = [end for owner in owners for end, _ in owner.start(told(credential, CALLERS // loops)).result(30)]
+    check_errors(again, error, stats.next_attempt)
+    assert not set(map(id, errors)) & set(map(id, again))
+    assert credential.stats()[ARM].fetches == 1
+    assert embedded_azure.counts.imds_requests == (0 if fault is None else requests)
+
+    manual.advance(stats.next_attempt)
+    assert credential.stats()[ARM].next_attempt == 0
+    if fault is not None:
+        embedded_azure.clear_faults()
+        assert owners[-1].start(credential.get_token(SCOPE)).result(30).token
+        stats = credential.stats()[ARM]
+        assert (stats.state, stats.fetches, stats.failures, stats.failing) == ("fresh", 2, {kind: 1}, 0)
+    for owner in owners:
+        owner.close()
+        assert owner.reports == []
+
+
+@pytest.mark.anyio
+async def test_stats_tell_at_once_that_a_renewal_fails_and_for_how_long_the_old_token_lives(
+    embedded_azure: EmbeddedAzure,
+) -> None:
+    manual = ManualClock(time.time(), autoadvance=True)
+    credential = ManagedIdentityCredential(clock=manual.clock, policy=Policy(jitter=0))
+    token = await credential.get_token(SCOPE)
+    embedded_azure.inject("imds", Fault(503), times=None)
+    manual.advance(DAY / 2 + 60)
+    assert await credential.get_token(SCOPE) is token
+    await until(lambda: not credential.stats()[ARM].under_way)
+    stats = credential.stats()[ARM]
+    assert (stats.state, stats.fetches, stats.failures, stats.failing) == ("stale", 2, {"unavailable": 1}, 1)
+    assert stats.expires_in == pytest.approx(DAY / 2 - 60, abs=60)
+    assert 0 < stats.next_attempt <= 60
+    assert await credential.get_token(SCOPE) is token
+    assert credential.stats()[ARM].fetches == 2
+
+    embedded_azure.clear_faults()
+    manual.advance(stats.next_attempt)
+    assert await credential.get_token(SCOPE) is token
+    await until(lambda: not credential.stats()[ARM].under_way)
+    stats = credential.stats()[ARM]
+    assert (stats.state, stats.fetches, stats.failures, stats.failing) == ("fresh", 3, {"unavailable": 1}, 0)
+    assert stats.next_attempt == 0
+
+
+# A token that is not accepted
+
+
+async def get(count: int, credential: ManagedIdentityCredential | None = None) -> list[object]:
+    """Ask ARM for a group, so often at once."""
+    async with ArmSession(credential) as arm:
+        calls = (arm.get(DEVTEST, api_version=VERSION) for _ in range(count))
+        return [*await asyncio.gather(*calls, return_exceptions=True)]
+
+
+def test_concurrent_401s_in_eight_loops_make_one_token_request(embedded_azure: EmbeddedAzure) -> None:
+    asyncio.run(ManagedIdentityCredential().warm_up())
+    embedded_azure.reset_counts()
+    owners = [LoopThread() for _ in range(8)]
+    with embedded_azure.hold("arm") as hold:
+        calls = [owner.start(get(25)) for owner in owners]
+        hold.wait_arrived(200)
+        embedded_azure.revoke_tokens()
+        hold.release()
+        answers = [answer for call in calls for answer in call.result(30)]
+    assert [answer for answer in answers if not isinstance(answer, dict)] == []
+    counts = embedded_azure.counts
+    assert (counts.imds_requests, counts.arm_requests, counts.arm_unauthorized) == (1, 400, 200)
+    for owner in owners:
+        owner.close()
+        assert owner.reports == []
+
+
+@pytest.mark.anyio
+async def test_concurrent_401s_while_no_token_can_be_had_are_one_fetch_and_many_errors(embedded_azure: EmbeddedAzure) -> None:
+    credential = ManagedIdentityCredential(clock=ManualClock(autoadvance=True).clock)
+    await credential.warm_up()
+    embedded_azure.inject("imds", Fault(500), times=None)
+    with embedded_azure.hold("arm") as hold:
+        calls = asyncio.ensure_future(get(100, credential))
+        await hold.arrived(100)
+        embedded_azure.revoke_tokens()
+        hold.release()
+        errors = await calls
+    assert {type(error) for error in errors} == {TokenUnavailableError}
+    assert len(set(map(id, errors))) == 100
+    assert all(isinstance(error, Exception) and error.__context__ is None and error.__cause__ is None for error in errors)
+    stats = credential.stats()[ARM]
+    assert (stats.state, stats.fetches, stats.failures) == ("none", 2, {"unavailable": 1})
+    counts = embedded_azure.counts
+    assert (counts.imds_requests, counts.arm_requests) == (6, 100)
