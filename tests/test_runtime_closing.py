@@ -1,0 +1,200 @@
+"""Closing over real HTTP, in other loops and threads too: it gives up one credential's interest, and nobody else notices."""
+
+import asyncio
+import gc
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Self
+
+import attrs
+import pytest
+from loops import KINDS, LoopThread, until, when
+
+from aiomsi import AccessToken, CredentialClosedError, ManagedIdentityCredential, Policy
+from aiomsi.testing import EmbeddedAzure
+
+pytestmark = pytest.mark.usefixtures("azure_environment")
+
+SCOPE = "https://management.azure.com/.default"
+ARM = "https://management.azure.com/"
+VAULT = "https://vault.azure.net"
+GRAPH = "https://graph.microsoft.com"
+
+
+async def herd(credential: ManagedIdentityCredential, count: int) -> list[AccessToken | BaseException]:
+    return await asyncio.gather(*(credential.get_token(SCOPE) for _ in range(count)), return_exceptions=True)
+
+
+def joined(credential: ManagedIdentityCredential) -> int:
+    stats = credential.stats().get(ARM)
+    return 0 if stats is None else stats.joined
+
+
+def fetching() -> list[str]:
+    """Name the fetches that run in this loop."""
+    return [task.get_name() for task in asyncio.all_tasks() if task.get_name().startswith("aiomsi ")]
+
+
+def all_closed(ends: list[AccessToken | BaseException]) -> bool:
+    return {type(end) for end in ends} == {CredentialClosedError} and len(set(map(id, ends))) == len(ends)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("closed", [0, 1, 2])
+async def test_one_of_three_that_is_closed_in_the_middle_of_a_fetch_tells_its_own_callers_alone(
+    embedded_azure: EmbeddedAzure, closed: int
+) -> None:
+    credentials = [ManagedIdentityCredential() for _ in range(3)]
+    with embedded_azure.hold("imds") as hold:
+        herds = [asyncio.ensure_future(herd(credential, 100)) for credential in credentials]
+        await hold.arrived(1)
+        await until(lambda: joined(credentials[0]) == 299)
+        await credentials[closed].close()
+        assert all_closed(await herds.pop(closed))
+        assert len(fetching()) == 1
+    tokens = [token for each in herds for token in await each]
+    assert isinstance(tokens[0], AccessToken)
+    assert len(set(map(id, tokens))) == 1
+    assert await credentials[closed].get_token(SCOPE) is tokens[0]
+    assert embedded_azure.counts.imds_requests == 1
+
+
+@pytest.mark.anyio
+async def test_the_last_one_that_is_closed_takes_the_fetch_with_it_and_may_be_used_again(embedded_azure: EmbeddedAzure) -> None:
+    credentials = [ManagedIdentityCredential() for _ in range(3)]
+    with embedded_azure.hold("imds") as hold:
+        herds = [asyncio.ensure_future(herd(credential, 10)) for credential in credentials]
+        await hold.arrived(1)
+        await until(lambda: joined(credentials[0]) == 29)
+        for credential in credentials:
+            assert len(fetching()) == 1
+            await credential.close()
+        assert fetching() == []
+        for each in herds:
+            assert all_closed(await each)
+    token = await credentials[1].get_token(SCOPE)
+    stats = credentials[1].stats()[ARM]
+    assert (stats.fetches, stats.failures, stats.failing) == (2, {}, 0)
+    assert await credentials[0].get_token(SCOPE) is token
+    assert embedded_azure.counts.imds_requests == 2
+
+
+@pytest.mark.anyio
+async def test_closing_twice_at_once_and_in_a_row_is_closing(embedded_azure: EmbeddedAzure) -> None:
+    credential = ManagedIdentityCredential()
+    with embedded_azure.hold("imds") as hold:
+        calls = [asyncio.ensure_future(credential.get_token(scope)) for scope in (SCOPE, VAULT, GRAPH)]
+        await hold.arrived(3)
+        await asyncio.gather(*(credential.close() for _ in range(3)))
+        await credential.close()
+        assert fetching() == []
+        assert all_closed(await asyncio.gather(*calls, return_exceptions=True))
+    assert credential.stats() == {}
+    assert embedded_azure.counts.imds_requests == 3
+
+
+@pytest.mark.parametrize("make", KINDS.values(), ids=KINDS)
+def test_closing_in_another_loop_ends_the_fetch_where_it_runs_and_tells_callers_everywhere(
+    embedded_azure: EmbeddedAzure, make: Callable[[], asyncio.AbstractEventLoop]
+) -> None:
+    credential = ManagedIdentityCredential()
+    owners = [LoopThread(make) for _ in range(3)]
+
+    async def still_fetching() -> list[str]:
+        return fetching()
+
+    with embedded_azure.hold("imds") as hold:
+        herds = [owner.start(herd(credential, 50)) for owner in owners]
+        hold.wait_arrived(1)
+        when(lambda: joined(credential) == 149)
+        asyncio.run(credential.close())
+        assert [owner.start(still_fetching()).result(30) for owner in owners] == [[], [], []]
+        assert all(all_closed(each.result(30)) for each in herds)
+    tokens = [owner.start(credential.get_token(SCOPE)).result(30) for owner in owners]
+    assert len(set(map(id, tokens))) == 1
+    assert embedded_azure.counts.imds_requests == 2
+    for owner in owners:
+        owner.close()
+        assert owner.reports == []
+
+
+@pytest.mark.parametrize("how", ["is blocked", "has stopped", "was closed"])
+def test_closing_does_not_wait_for_ever_for_a_loop_that_is_gone(embedded_azure: EmbeddedAzure, how: str) -> None:
+    credential, unblock = ManagedIdentityCredential(policy=Policy(ping=0.2)), threading.Event()
+    owner = LoopThread()
+    with embedded_azure.hold("imds") as hold:
+        call = owner.start(herd(credential, 10))
+        hold.wait_arrived(1)
+        if how == "is blocked":
+            owner.block(unblock)
+        elif how == "has stopped":
+            owner.stop()
+        else:
+            owner.close()
+        asyncio.run(asyncio.wait_for(credential.close(), 10))
+        hold.release()
+        assert isinstance(asyncio.run(credential.get_token(SCOPE)), AccessToken)
+    unblock.set()
+    if how == "is blocked":
+        assert all_closed(call.result(30))
+    if how != "was closed":
+        owner.close()
+    gc.collect()
+    assert owner.reports == []
+    assert embedded_azure.counts.imds_requests == 2
+
+
+# Used again
+
+
+@attrs.define(eq=False)
+class Client:
+    """A client as Azure SDKs have them, which closes the credential that it was given."""
+
+    credential: ManagedIdentityCredential
+
+    async def __aenter__(self) -> Self:
+        await self.credential.__aenter__()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.credential.__aexit__(None, None, None)
+
+    async def call(self) -> AccessToken:
+        return await self.credential.get_token(SCOPE)
+
+
+@pytest.mark.anyio
+async def test_clients_that_close_the_credential_after_each_call_cost_one_request(embedded_azure: EmbeddedAzure) -> None:
+    credential = ManagedIdentityCredential()
+
+    async def calls() -> list[AccessToken]:
+        tokens = []
+        for _ in range(5):
+            async with Client(credential) as client:
+                tokens.append(await client.call())
+        return tokens
+
+    async with Client(credential) as client:
+        first = await client.call()
+    tokens = [token for each in await asyncio.gather(*(calls() for _ in range(100))) for token in each]
+    assert len(tokens) == 500
+    assert set(map(id, tokens)) == {id(first)}
+    assert embedded_azure.counts.imds_requests == 1
+
+
+def test_a_credential_that_is_closed_after_each_run_serves_the_next_one(embedded_azure: EmbeddedAzure) -> None:
+    credential = ManagedIdentityCredential()
+
+    async def run() -> AccessToken:
+        async with credential:
+            return await credential.get_token(SCOPE)
+
+    with ThreadPoolExecutor(4) as pool:
+        first = asyncio.run(run())
+        tokens = [future.result(30) for future in [pool.submit(asyncio.run, run()) for _ in range(40)]]
+    assert set(map(id, tokens)) == {id(first)}
+    credential.forget()
+    assert asyncio.run(run()) is not first
+    assert embedded_azure.counts.imds_requests == 2
