@@ -2,10 +2,12 @@
 
 import asyncio
 import gc
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Self
+from types import FrameType
+from typing import Any, Self
 
 import attrs
 import pytest
@@ -143,6 +145,39 @@ def test_closing_does_not_wait_for_ever_for_a_loop_that_is_gone(embedded_azure: 
     gc.collect()
     assert owner.reports == []
     assert embedded_azure.counts.imds_requests == 2
+
+
+def test_a_close_in_another_thread_may_come_at_any_line_of_a_close(embedded_azure: EmbeddedAzure) -> None:
+    credential = ManagedIdentityCredential()
+    scopes = (SCOPE, VAULT, GRAPH)
+    asyncio.run(credential.warm_up(*scopes))
+    lines: set[int] = set()
+
+    def close_here_too(frame: FrameType, event: str, _: Any) -> Any:
+        if frame.f_code is not ManagedIdentityCredential.close.__code__:
+            return None
+        if event == "line" and frame.f_lineno not in lines:
+            lines.add(frame.f_lineno)
+            thread = threading.Thread(target=asyncio.run, args=(credential.close(),))
+            thread.start()
+            thread.join(30)
+        return close_here_too
+
+    def close() -> None:
+        # Of this thread alone.
+        sys.settrace(close_here_too)
+        asyncio.run(credential.close())
+
+    with ThreadPoolExecutor(1) as pool:
+        while True:
+            seen = len(lines)
+            asyncio.run(credential.warm_up(*scopes))
+            pool.submit(close).result(30)
+            if len(lines) == seen:
+                break
+    assert len(lines) > 1
+    assert credential.stats() == {}
+    assert embedded_azure.counts.imds_requests == 3
 
 
 # Used again

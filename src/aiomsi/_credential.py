@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 from abc import ABC, abstractmethod
@@ -74,8 +75,10 @@ class SlotCredential(ABC):
     async def close(self) -> None:
         """Give up this credential's interest. Its waiting callers are told; the token stays for others and for later."""
         slots = set()
-        while self._held:
-            slots.add(self._held.popitem()[1][0])
+        # Another thread may be closing too, and take what is left.
+        with contextlib.suppress(KeyError):
+            while True:
+                slots.add(self._held.popitem()[1][0])
         flights = [slot.release(self) for slot in slots]
         await ended([flight for flight in flights if flight is not None], self._policy.ping)
 
