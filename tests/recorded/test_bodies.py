@@ -1,0 +1,77 @@
+"""Recorded traffic: every body is read, every id round-trips, every link goes out as it is."""
+
+import json
+
+import pytest
+from recorded.traffic import document, exchanges, needs_recordings, values
+
+from aiomsi import PUBLIC, ResourceId, ServiceError
+from aiomsi.arm._requests import Options, build_url
+
+pytestmark = needs_recordings
+
+
+def recorded_ids() -> set[str]:
+    found: set[str] = set()
+    for exchange in exchanges():
+        found.update(text for text in values(document(exchange), "id") if text.startswith("/"))
+    return found
+
+
+def test_there_is_recorded_traffic() -> None:
+    assert len({exchange.where.partition(":")[0] for exchange in exchanges()}) > 5
+    assert len(exchanges()) > 1_000
+
+
+def test_every_id_round_trips_unchanged_and_compares_without_case() -> None:
+    ids = recorded_ids()
+    assert len(ids) > 1_000
+    for text in ids:
+        parsed = ResourceId.parse(text)
+        assert str(parsed) == text
+        for other in (text.upper(), text.lower(), text.swapcase()):
+            assert ResourceId(other) == parsed
+            assert hash(ResourceId(other)) == hash(parsed)
+        assert "/" + "/".join(parsed.segments) == text.rstrip("/")
+
+
+def test_the_parents_of_every_id_end() -> None:
+    for text in recorded_ids():
+        parent = ResourceId(text).parent
+        while parent is not None:
+            assert text.lower().startswith(str(parent).lower())
+            assert len(str(parent)) < len(text)
+            parent = parent.parent
+
+
+def test_different_ids_are_different() -> None:
+    ids = recorded_ids()
+    assert len({ResourceId(text) for text in ids}) == len({text.rstrip("/").lower() for text in ids})
+
+
+def test_every_answer_is_decoded_or_is_an_error_that_says_so() -> None:
+    broken = 0
+    for exchange in exchanges():
+        response = exchange.response
+        try:
+            decoded = json.loads(response.body or b"null")
+        except ValueError:
+            broken += 1
+            with pytest.raises(ServiceError, match="not JSON") as raised:
+                response.json()
+            assert raised.value.message, exchange.where
+        else:
+            assert response.json() == decoded, exchange.where
+    assert broken < len(exchanges()) / 10
+
+
+def test_every_link_on_this_clouds_arm_goes_out_byte_for_byte() -> None:
+    links: set[str] = set()
+    for exchange in exchanges():
+        links.update(values(document(exchange), "nextLink"))
+    # Some services put raw spaces into their links, or leave the version out.
+    whole = [link for link in links if PUBLIC.is_resource_manager(link) and "api-version=" in link.lower() and " " not in link]
+    assert len(whole) > 10
+    for link in whole:
+        url = str(build_url(PUBLIC, "GET", link, Options()))
+        assert url.replace(":443", "") == link.replace(":443", "")
