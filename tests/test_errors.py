@@ -8,7 +8,17 @@ import pytest
 from multidict import CIMultiDict
 
 import aiomsi
-from aiomsi import ArmConnectionError, ArmError, ArmResponse, ConfigurationError, CredentialError, UsageError, _errors
+from aiomsi import (
+    AdditionalInfo,
+    ArmConnectionError,
+    ArmError,
+    ArmResponse,
+    ConfigurationError,
+    CredentialError,
+    ErrorDetail,
+    UsageError,
+    _errors,
+)
 
 CLASSES = [value for value in vars(_errors).values() if isinstance(value, type) and issubclass(value, _errors.AiomsiError)]
 
@@ -24,7 +34,12 @@ def make(kind: type[_errors.AiomsiError]) -> _errors.AiomsiError:
             status=429,
             code="c",
             message="m",
+            target="t",
+            details=(ErrorDetail("d", "m"),),
+            inner=ErrorDetail("i", "m"),
+            additional_info=(AdditionalInfo("t", {"a": 1}),),
             response=response,
+            client_request_id="i",
             attempts=2,
             elapsed=3.0,
             retry_after=4.0,

@@ -12,7 +12,9 @@ import aiomsi
 HOME = Path(aiomsi.__file__).parent
 
 VALUES = {"_clock", "_clouds", "_compat", "_errors", "_json", "_policy", "_secret", "_token"}
-KNOWLEDGE = {"_ledger", "_retry", "arm", "arm._answers", "arm._ids", "arm._requests", "hosts", "hosts._protocol", "hosts.imds"}
+ARM_SAYS = {"arm._answers", "arm._codes", "arm._failures", "arm._help", "arm._limits", "arm._waits"}
+ARM_WANTS = {"arm", "arm._ids", "arm._look", "arm._requests", "arm._retry", "arm._versions"}
+KNOWLEDGE = {"_ledger", "_retry", "hosts", "hosts._protocol", "hosts.imds"} | ARM_SAYS | ARM_WANTS
 MECHANISM = {"_flight", "_slot"}
 SHELLS = {"_credential", "_fetch", "_inner", "_shared", "arm._session"}
 TOP = {"", "__main__", "_demo", "cli"}

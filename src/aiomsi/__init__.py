@@ -5,6 +5,7 @@ from aiomsi._clouds import CHINA, PUBLIC, US_GOVERNMENT, Cloud
 from aiomsi._credential import ManagedIdentityCredential
 from aiomsi._errors import (
     AiomsiError,
+    ApiVersionError,
     ArmConnectionError,
     ArmError,
     AuthenticationError,
@@ -17,18 +18,22 @@ from aiomsi._errors import (
     HostUnreachableError,
     NotFoundError,
     PreconditionFailedError,
+    RegistrationRequiredError,
     ServiceError,
     ThrottledError,
     TokenRefusedError,
     TokenUnavailableError,
     UsageError,
+    WrongTenantError,
 )
 from aiomsi._ledger import SlotStats
 from aiomsi._policy import Policy
 from aiomsi._shared import SharedCredential
 from aiomsi._token import AccessToken
 from aiomsi.arm._answers import ArmResponse
+from aiomsi.arm._failures import AdditionalInfo, ErrorDetail
 from aiomsi.arm._ids import ResourceId
+from aiomsi.arm._retry import ArmAttempt, ArmRetry
 from aiomsi.arm._session import ArmSession
 
 __all__ = [
@@ -36,10 +41,14 @@ __all__ = [
     "PUBLIC",
     "US_GOVERNMENT",
     "AccessToken",
+    "AdditionalInfo",
     "AiomsiError",
+    "ApiVersionError",
+    "ArmAttempt",
     "ArmConnectionError",
     "ArmError",
     "ArmResponse",
+    "ArmRetry",
     "ArmSession",
     "AuthenticationError",
     "AuthorizationError",
@@ -49,12 +58,14 @@ __all__ = [
     "ConflictError",
     "CredentialClosedError",
     "CredentialError",
+    "ErrorDetail",
     "ForeignHostError",
     "HostUnreachableError",
     "ManagedIdentityCredential",
     "NotFoundError",
     "Policy",
     "PreconditionFailedError",
+    "RegistrationRequiredError",
     "ResourceId",
     "ServiceError",
     "SharedCredential",
@@ -63,4 +74,5 @@ __all__ = [
     "TokenRefusedError",
     "TokenUnavailableError",
     "UsageError",
+    "WrongTenantError",
 ]

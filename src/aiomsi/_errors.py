@@ -13,10 +13,13 @@
     │   └── CredentialClosedError           the credential was closed while this call waited
     ├── ArmConnectionError                  ARM gave no answer: the request may or may not have arrived
     └── ArmError                            ARM or a resource provider answered with 4xx or 5xx
+        ├── ApiVersionError                 the api-version is missing, or none of the resource type's: use one of `supported`
         ├── AuthenticationError             401: the token was not accepted
+        │   └── WrongTenantError            the subscription belongs to another tenant than the identity
         ├── AuthorizationError              403: a role is missing
         ├── NotFoundError                   404
         ├── ConflictError                   409
+        │   └── RegistrationRequiredError   the subscription must be registered for a `namespace` first
         ├── PreconditionFailedError         412: the resource changed, read it again
         ├── ThrottledError                  429: wait `retry_after` seconds
         └── ServiceError                    5xx: not your fault
@@ -28,6 +31,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from aiomsi.arm._answers import ArmResponse
+    from aiomsi.arm._failures import AdditionalInfo, ErrorDetail
 
 
 class AiomsiError(Exception):
@@ -166,10 +170,15 @@ class ArmError(AiomsiError):
         status: the HTTP status.
         code: the service's error code, None where the body has none.
         message: the service's text, never empty.
-        response: the whole answer: `status`, `headers`, `body`, request ids.
+        target: what the error is about, for example the name of a property; None where the service does not say.
+        details: the parts that make up the error, each with code, message and so on.
+        inner: the more exact error behind this one, or None.
+        additional_info: what else the service says, for example which policy forbids the call.
+        response: the whole answer: `status`, `headers`, `body`.
+        client_request_id: what was sent as ``x-ms-client-request-id``, None where it is not known.
         attempts: how many requests were sent.
         elapsed: for how many seconds it was tried.
-        retry_after: seconds to wait as the service asked for, None if it did not say.
+        retry_after: seconds to wait as the service asked for, wherever it said so; None if it did not say.
 
     """
 
@@ -182,6 +191,11 @@ class ArmError(AiomsiError):
         code: str | None,
         message: str,
         response: ArmResponse,
+        target: str | None = None,
+        details: tuple[ErrorDetail, ...] = (),
+        inner: ErrorDetail | None = None,
+        additional_info: tuple[AdditionalInfo, ...] = (),
+        client_request_id: str | None = None,
         attempts: int = 1,
         elapsed: float = 0.0,
         retry_after: float | None = None,
@@ -190,14 +204,62 @@ class ArmError(AiomsiError):
         self.status = status
         self.code = code
         self.message = message
+        self.target = target
+        self.details = details
+        self.inner = inner
+        self.additional_info = additional_info
         self.response = response
+        self.client_request_id = client_request_id or response.client_request_id
         self.attempts = attempts
         self.elapsed = elapsed
         self.retry_after = retry_after
 
+    @property
+    def failure_cause(self) -> str | None:
+        """Who says so: ``"gateway"`` is ARM itself, ``"service"`` the resource provider; None where the answer does not tell."""
+        return self.response.failure_cause
+
+    @property
+    def request_id(self) -> str | None:
+        """The service's id of the request, or None."""
+        return self.response.request_id
+
+    @property
+    def correlation_id(self) -> str | None:
+        """The id that calls which belong together share, or None."""
+        return self.response.correlation_id
+
+
+class ApiVersionError(ArmError):
+    """The call's api-version is missing, or is none that the resource type has.
+
+    Attributes:
+        supported: the versions that would do, in the service's order; empty where it lists none.
+        locations: where the resource type is served, as far as the service says.
+
+    """
+
+    def __init__(self, summary: str, *, supported: tuple[str, ...] = (), locations: tuple[str, ...] = (), **more: Any) -> None:
+        super().__init__(summary, **more)
+        self.supported = supported
+        self.locations = locations
+
 
 class AuthenticationError(ArmError):
     """401: ARM did not accept the token, even after a fresh one was tried."""
+
+
+class WrongTenantError(AuthenticationError):
+    """401: the token is a good one, but the subscription belongs to another tenant. No other token of this identity would do.
+
+    Attributes:
+        tenant_id: the tenant that the subscription belongs to; None where ARM names none, or several.
+
+    """
+
+    def __init__(self, summary: str, *, tenant_id: str | None = None, **more: Any) -> None:
+        super().__init__(summary, **more)
+        self.tenant_id = tenant_id
 
 
 class AuthorizationError(ArmError):
@@ -210,6 +272,19 @@ class NotFoundError(ArmError):
 
 class ConflictError(ArmError):
     """409: the state of the resource or of the subscription does not allow this."""
+
+
+class RegistrationRequiredError(ConflictError):
+    """409: the subscription is not registered for the resource provider's namespace, or not for this location.
+
+    Attributes:
+        namespace: for example ``"Microsoft.Devices"``; None where neither the answer nor the path names it.
+
+    """
+
+    def __init__(self, summary: str, *, namespace: str | None = None, **more: Any) -> None:
+        super().__init__(summary, **more)
+        self.namespace = namespace
 
 
 class PreconditionFailedError(ArmError):

@@ -7,7 +7,6 @@ https://github.com/Azure/azure-resource-manager-rpc/blob/master/v1.0/common-api-
 from __future__ import annotations
 
 import base64
-import json
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -18,9 +17,21 @@ from multidict import CIMultiDict
 
 from aiomsi import _errors
 from aiomsi._json import loads
-from aiomsi.hosts._protocol import retry_after as read_retry_after
+from aiomsi.arm._codes import (
+    asks_for_registration,
+    is_about_version,
+    is_wrong_tenant,
+    namespace_to_register,
+    right_tenant,
+    supported_locations,
+    supported_versions,
+)
+from aiomsi.arm._failures import ErrorDetail, plain_text, read_detail
+from aiomsi.arm._help import help_for
+from aiomsi.arm._waits import asked_wait
 
-_MOST_TEXT = 500
+_MOST_SUMMARY = 2_000
+_IDENTITY_HEADERS = ("x-ms-operation-identifier",)
 
 
 @attrs.frozen(eq=False)
@@ -59,7 +70,7 @@ class ArmResponse:
                 help="Use request() to get it as bytes",
                 status=self.status,
                 code=None,
-                message=_plain(self.body),
+                message=plain_text(self.body),
                 response=self.portable(),
             ) from error
 
@@ -83,9 +94,17 @@ class ArmResponse:
         """``x-ms-client-request-id``, where the service was asked to echo it."""
         return self.headers.get("x-ms-client-request-id")
 
+    @property
+    def failure_cause(self) -> str | None:
+        """``x-ms-failure-cause``: ``"gateway"`` if ARM itself answered an error, ``"service"`` if the resource provider did."""
+        return self.headers.get("x-ms-failure-cause", "").strip().lower() or None
+
     def portable(self) -> ArmResponse:
-        """Give the same answer with headers that can be pickled."""
-        return attrs.evolve(self, headers=CIMultiDict(self.headers))
+        """Give the same answer with headers that can be pickled, and without the one that tells who called."""
+        headers = CIMultiDict(self.headers)
+        for name in _IDENTITY_HEADERS:
+            headers.popall(name, None)
+        return attrs.evolve(self, headers=headers)
 
 
 @attrs.frozen
@@ -95,7 +114,7 @@ class Refusal:
     claims: str | None = None
 
 
-_REJECTING = frozenset({"ExpiredAuthenticationToken", "InvalidAuthenticationToken"})
+_REJECTING = frozenset({"ExpiredAuthenticationToken", "InvalidAuthenticationToken", "AuthenticationTokenExpired", "TokenExpired"})
 _NOT_REJECTING = frozenset({"AuthenticationFailed", "InvalidAuthenticationTokenTenant", "InvalidAuthenticationTokenAudience"})
 _CLAIMS = re.compile(r'claims="([^"]+)"', re.IGNORECASE)
 _CHALLENGE_ERROR = re.compile(r'\berror="([^"]+)"', re.IGNORECASE)
@@ -106,10 +125,11 @@ def refusal_of(response: ArmResponse) -> Refusal | None:
 
     A token of the wrong tenant or audience is a good one in the wrong place, and a missing header is no fault of the token.
     """
-    challenge = response.headers.get("WWW-Authenticate", "")
+    # There may be a header for each scheme.
+    challenge = ", ".join(value for name, value in response.headers.items() if name.lower() == "www-authenticate")
     if (claims := _CLAIMS.search(challenge)) is not None and (decoded := _decoded_claims(claims[1])) is not None:
         return Refusal(decoded)
-    code, _ = read_error(response.body)
+    code = read_detail(response.body).code
     if code in _REJECTING:
         return Refusal()
     said = _CHALLENGE_ERROR.search(challenge)
@@ -127,49 +147,6 @@ def _decoded_claims(text: str) -> str | None:
         return None
 
 
-def read_error(body: bytes) -> tuple[str | None, str]:
-    """Find code and message in an error's body, of whatever shape; never fails, and the message is never empty.
-
-    ARM's own shape is ``{"error": {"code", "message"}}``, but providers answer with anything from capital letters to HTML.
-    """
-    try:
-        document = json.loads(body)
-    except (ValueError, RecursionError):
-        return None, _plain(body)
-    for _ in range(3):
-        inner = _any(document, "error", "ErrorResponse", "odata.error")
-        if not isinstance(inner, dict):
-            break
-        document = inner
-    if not isinstance(document, dict):
-        return None, (document if isinstance(document, str) and document.strip() else _plain(body))
-    code, message = (
-        _any(document, "code", "ErrorCode", "error"),
-        _any(document, "message", "title", "error_description"),
-    )
-    if isinstance(message, dict):
-        message = _any(message, "value")
-    text = message.strip() if isinstance(message, str) else ""
-    known = str(code) if isinstance(code, str | int) and code != "" else None
-    return known, text or (f"the service gave the code {known} and no text" if known else _plain(body))
-
-
-def _any(document: object, *names: str) -> Any:
-    """Give the first of these members that is there and not null, whatever its case."""
-    if not isinstance(document, dict):
-        return None
-    folded = {name.lower(): value for name, value in document.items() if value is not None}
-    return next((folded[name.lower()] for name in names if name.lower() in folded), None)
-
-
-_TAGS = re.compile(r"<(script|style)\b.*?</\1\s*>|<[^>]*>", re.IGNORECASE | re.DOTALL)
-
-
-def _plain(body: bytes) -> str:
-    text = " ".join(_TAGS.sub(" ", body[:20_000].decode("utf-8", "replace")).split())
-    return text[:_MOST_TEXT] or "the answer has no text"
-
-
 _BY_STATUS: dict[int, type[_errors.ArmError]] = {
     401: _errors.AuthenticationError,
     403: _errors.AuthorizationError,
@@ -180,61 +157,47 @@ _BY_STATUS: dict[int, type[_errors.ArmError]] = {
 }
 
 
-def error_of(response: ArmResponse, *, wall: float, attempts: int = 1, elapsed: float = 0.0) -> _errors.ArmError:
-    """Make the exception that an error answer is; `wall` is now, for a `Retry-After` that is a date."""
-    code, message = read_error(response.body)
+def error_of(
+    response: ArmResponse, *, wall: float, client_request_id: str | None = None, attempts: int = 1, elapsed: float = 0.0
+) -> _errors.ArmError:
+    """Make the exception that an error answer is; `wall` is now, for a wait that is asked for as an instant."""
+    detail = read_detail(response.body)
     if response.status < 400:
         target = response.headers.get("Location", "nowhere").partition("?")[0]
-        message = f"a redirect to {target}, which is not followed because the token belongs to this host alone"
-    error = _BY_STATUS.get(response.status, _errors.ServiceError if response.status >= 500 else _errors.ArmError)
-    named = f"{response.status} {code}" if code else str(response.status)
+        detail = ErrorDetail(None, f"a redirect to {target}, which is not followed because the token belongs to this host alone")
+    kind, more = _kind(response, detail)
+    named = f"{response.status} {detail.code}" if detail.code else str(response.status)
     ids = f" (request id {response.request_id})" if response.request_id else ""
-    return error(
-        f"{response.method} {response.path} answered {named}: {message.rstrip('.')}{ids}",
-        help=_help(response, code, message),
+    return kind(
+        f"{response.method} {response.path} answered {named}: {_shortened(detail.message).rstrip('.')}{ids}",
+        help=help_for(response.method, response.path, response.status, detail, more),
         status=response.status,
-        code=code,
-        message=message,
+        code=detail.code,
+        message=detail.message,
+        target=detail.target,
+        details=detail.details,
+        inner=detail.inner,
+        additional_info=detail.additional_info,
         response=response.portable(),
+        client_request_id=client_request_id,
         attempts=attempts,
         elapsed=elapsed,
-        retry_after=read_retry_after(response.headers, wall),
+        retry_after=asked_wait(response.status, response.headers, detail, wall),
+        **more,
     )
 
 
-_DENIED = re.compile(
-    r"client '(?P<client>[^']*)'(?: with object id '(?P<object>[^']*)')?.*?"
-    r"action '(?P<action>[^']*)' over scope '(?P<scope>[^']*)'",
-    re.DOTALL,
-)
+def _kind(response: ArmResponse, detail: ErrorDetail) -> tuple[type[_errors.ArmError], dict[str, Any]]:
+    """Choose the class, and find what it has beyond the others."""
+    if asks_for_registration(detail):
+        return _errors.RegistrationRequiredError, {"namespace": namespace_to_register(detail, response.path)}
+    if is_about_version(detail):
+        supported = supported_versions(detail, response.headers)
+        return _errors.ApiVersionError, {"supported": supported, "locations": supported_locations(detail)}
+    if response.status == 401 and is_wrong_tenant(detail):
+        return _errors.WrongTenantError, {"tenant_id": right_tenant(detail, response.headers)}
+    return _BY_STATUS.get(response.status, _errors.ServiceError if response.status >= 500 else _errors.ArmError), {}
 
 
-def _help(response: ArmResponse, code: str | None, message: str) -> str:
-    match response.status, code:
-        case 401, "InvalidAuthenticationTokenAudience":
-            return "Ask for the audience 'https://management.azure.com/', or pass the ArmSession a Cloud with the right one"
-        case 401, "InvalidAuthenticationTokenTenant":
-            return "The subscription belongs to another tenant than the identity: use an identity of that tenant"
-        case 401, _:
-            return "If this goes on with a fresh token, check this machine's clock and that the session's cloud is the right one"
-        case 403, "AuthorizationFailed":
-            return _grant_help(message)
-        case 404, "SubscriptionNotFound":
-            return "Check the subscription's id, and that the identity has a role in it: without one ARM may deny that it exists"
-        case 404, _ if "/resourcegroups" in response.path:
-            return "The path says 'resourcegroups': write 'resourceGroups', with a capital G"
-        case 404, "ResourceGroupNotFound":
-            return "Check the group's name and the subscription's id"
-    return ""
-
-
-def _grant_help(message: str) -> str:
-    denied = _DENIED.search(message)
-    if denied is None:
-        return "Grant the identity a role under Access control (IAM)"
-    who = denied["object"] or denied["client"]
-    role = "Reader" if denied["action"].lower().endswith("/read") else "a role that allows it, such as Contributor,"
-    return (
-        f"To allow '{denied['action']}', grant {role} to the identity with object id {who} on the scope '{denied['scope']}' "
-        "under Access control (IAM), Add role assignment; a new assignment takes some minutes to be seen"
-    )
+def _shortened(text: str) -> str:
+    return text if len(text) <= _MOST_SUMMARY else f"{text[:_MOST_SUMMARY]}…"

@@ -1,0 +1,128 @@
+"""What ARM's error codes mean for the caller, and what their texts hold. No I/O.
+
+Source: https://learn.microsoft.com/azure/azure-resource-manager/troubleshooting/common-deployment-errors,
+https://learn.microsoft.com/azure/azure-resource-manager/troubleshooting/error-register-resource-provider
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from itertools import pairwise
+
+from aiomsi.arm._failures import ErrorDetail
+
+_REGISTRATION = frozenset({"missingsubscriptionregistration", "missingregistrationforlocation"})
+_VERSION = frozenset(
+    {
+        "missingapiversionparameter",
+        "invalidapiversionparameter",
+        "noregisteredproviderfound",
+        "unsupportedapiversion",
+        "invalidapiversion",
+        "apiversionunspecified",
+    }
+)
+_TENANT = "invalidauthenticationtokentenant"
+_OTHER_SCOPES = frozenset(
+    {
+        "subscriptionnotfound",
+        "subscriptionnotregistered",
+        "subscriptioncostdisabled",
+        "disallowedprovider",
+        "disallowedoperation",
+        "resourcenotonboarded",
+        "tenantnotonboarded",
+        _TENANT,
+        *_REGISTRATION,
+    }
+)
+_LOCKS = frozenset({"retryableerror", "retryableerrorduetoanotheroperation", "referencedresourcenotprovisioned"})
+
+_NAMESPACE = re.compile(r"[A-Za-z0-9]+(?:\.[A-Za-z0-9]+)+", re.ASCII)
+_NAMED_NAMESPACE = re.compile(rf"\b(?:namespace|provider)s?:?\s+['\"]?({_NAMESPACE.pattern})", re.IGNORECASE)
+_VERSIONS = re.compile(r"\b(?:supported|valid|available)\s+(?:api[- ]?)?versions?\s+(?:are|is):?\s*'?([^'\"]*)", re.IGNORECASE)
+_ONE_VERSION = re.compile(r"\b\d{4}-\d{2}-\d{2}(?:-[A-Za-z][A-Za-z0-9.]*)?(?![\w-])", re.ASCII)
+_LOCATIONS = re.compile(r"\bsupported\s+locations\s+are:?\s*'([^']*)'", re.IGNORECASE)
+_GUID = re.compile(r"(?<![\w-])[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}(?![\w-])", re.IGNORECASE)
+_AUTHORITY = re.compile(r'\bauthorization(?:_uri)?="([^"]*)"', re.IGNORECASE)
+_RIGHT_TENANT = re.compile(r"must match(.*)", re.IGNORECASE | re.DOTALL)
+_LOCKED_TEXT = re.compile(r"\b(?:exclusive\s+lock|another\s+operation)\b", re.IGNORECASE)
+
+
+def _folded(code: str | None) -> str:
+    return "".join((code or "").split()).casefold()
+
+
+def asks_for_registration(detail: ErrorDetail) -> bool:
+    """Tell whether the subscription must be registered for a resource provider's namespace first."""
+    return _folded(detail.code) in _REGISTRATION
+
+
+def namespace_to_register(detail: ErrorDetail, path: str) -> str | None:
+    """Find the namespace: in a target, in a text, or in the path of the call; None if it is nowhere."""
+    for one in detail.walk():
+        if one.target is not None and _NAMESPACE.fullmatch(one.target):
+            return one.target
+    for one in detail.walk():
+        if (named := _NAMED_NAMESPACE.search(one.message)) is not None:
+            return named[1]
+    segments = path.partition("?")[0].split("/")
+    called = [after for word, after in pairwise(segments) if word.lower() == "providers"]
+    return next((name for name in reversed(called) if _NAMESPACE.fullmatch(name)), None)
+
+
+def is_about_version(detail: ErrorDetail) -> bool:
+    """Tell whether the call's api-version is missing, or is none of the resource type's."""
+    code = _folded(detail.code)
+    return code in _VERSION or (code == "invalidresourcetype" and bool(_listed_versions(detail)))
+
+
+def supported_versions(detail: ErrorDetail, headers: Mapping[str, str]) -> tuple[str, ...]:
+    """Give the api-versions that would do, as the service lists them; of those that write them in a header, that list."""
+    return _listed_versions(detail) or _versions_in(headers.get("api-supported-versions", ""))
+
+
+def _listed_versions(detail: ErrorDetail) -> tuple[str, ...]:
+    for one in detail.walk():
+        if (listed := _VERSIONS.search(one.message)) is not None and (versions := _versions_in(listed[1])):
+            return versions
+    return ()
+
+
+def _versions_in(text: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(_ONE_VERSION.findall(text)))
+
+
+def supported_locations(detail: ErrorDetail) -> tuple[str, ...]:
+    """Give the locations that the resource type is served in, as far as the service lists them."""
+    listed = _LOCATIONS.search(detail.message)
+    return () if listed is None else tuple(name for part in listed[1].split(",") if (name := part.strip()))
+
+
+def is_wrong_tenant(detail: ErrorDetail) -> bool:
+    """Tell whether the token is a good one, but of another tenant than the subscription."""
+    return _folded(detail.code) == _TENANT
+
+
+def right_tenant(detail: ErrorDetail, headers: Mapping[str, str]) -> str | None:
+    """Find the tenant that a 401 asks for, in its challenge or in its text; None if it names none, or more than one."""
+    authority = _AUTHORITY.search(headers.get("WWW-Authenticate", ""))
+    if authority is not None and (named := _GUID.search(authority[1])) is not None:
+        return named[0]
+    text = _RIGHT_TENANT.search(detail.message)
+    tenants = {tenant.lower() for tenant in _GUID.findall(text[1])} if text is not None else set()
+    return tenants.pop() if len(tenants) == 1 else None
+
+
+def is_locked(detail: ErrorDetail) -> bool:
+    """Tell a 429 that has nothing to do with rates: another operation holds the resource, for some seconds."""
+    return any(_folded(one.code) in _LOCKS or _LOCKED_TEXT.search(one.message) for one in detail.walk())
+
+
+def is_out_of_reach(code: str | None) -> bool:
+    """Tell whether a call failed because of its whole scope: whoever asks many subscriptions leaves this one out, and goes on.
+
+    The subscription is unknown to this identity, of another tenant, or does not have what was asked for.
+    """
+    return _folded(code) in _OTHER_SCOPES

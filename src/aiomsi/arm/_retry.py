@@ -1,0 +1,185 @@
+"""Pure decisions about repeating a call to ARM: whether, after how long, and whether to look first.
+
+What may be repeated depends on what may have happened. ARM does nothing on a 429, so every verb is repeated. After a lost
+connection, 408 or 5xx the call may have been carried out: what only reads, and DELETE, is repeated all the same; PUT and PATCH
+after a look at the resource (`aiomsi.arm._look`); POST is not. The token's 401 is no business of this module (`refusal_of`).
+
+Source: https://learn.microsoft.com/azure/azure-resource-manager/management/request-limits-and-throttling,
+https://github.com/Azure/azure-resource-manager-rpc/blob/master/v1.0/common-api-details.md,
+https://learn.microsoft.com/azure/role-based-access-control/troubleshooting#symptom---assigning-a-role-to-a-new-principal-sometimes-fails
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Callable
+from typing import TypeAlias
+
+import attrs
+
+from aiomsi._errors import ApiVersionError, ArmError
+from aiomsi._token import Draw
+from aiomsi.arm._codes import is_locked
+from aiomsi.arm._failures import ErrorDetail
+
+_MOST_DOUBLINGS = 16
+_READING = frozenset({"GET", "HEAD", "OPTIONS"})
+_LOOKED_AT = frozenset({"PUT", "PATCH"})
+_PASSING = frozenset({408, 499, 500, 502, 503, 504})
+_NEVER_PASSING_CODES = frozenset({"ResponseTooLarge"})
+_VERSION = re.compile(r"[?&]api-version=([^&#]*)", re.IGNORECASE)
+# Reads that go by POST: Resource Graph's queries, and the actions that ARM names "list...".
+_READING_BY_POST = re.compile(r"/providers/Microsoft\.ResourceGraph/resources|.*/list[^/]*", re.IGNORECASE)
+
+
+@attrs.frozen
+class ArmAttempt:
+    """How one request of a call went wrong, and what came before it.
+
+    Attributes:
+        method: the HTTP verb.
+        number: 1 for the first request of the call.
+        elapsed: seconds since the call began.
+        status: the HTTP status, None if there was no answer.
+        code: the answer's error code, None without one.
+        retry_after: the seconds that the answer asks for, None if it does not say.
+        arrived: whether the request may have reached ARM: False where not even a connection was made.
+        reads: whether the call changes nothing, whatever its verb.
+        locked: whether a 429 means another operation that holds the resource, and not a rate.
+        listed: whether the answer refuses an api-version that it lists as supported.
+        repeats: how many requests in a row, this one included, ended with this status and code.
+
+    """
+
+    method: str
+    number: int
+    elapsed: float
+    status: int | None = None
+    code: str | None = None
+    retry_after: float | None = None
+    arrived: bool = True
+    reads: bool = False
+    locked: bool = False
+    listed: bool = False
+    repeats: int = 1
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether the call may have been carried out, and so have changed something."""
+        if self.reads:
+            return False
+        return self.arrived if self.status is None else self.status in _PASSING
+
+
+RetryRule: TypeAlias = Callable[[ArmAttempt], float | None]
+"""Decides after how many seconds a call is repeated; None: it is not."""
+
+
+@attrs.frozen
+class ArmRetry:
+    """The rule by which a session repeats calls, with its numbers. Any function of an `ArmAttempt` may take its place.
+
+    A wait is never shorter than what the service asks for, up to a cap; jitter comes on top, so that the callers which were
+    told the same don't come back at the same moment.
+
+    Attributes:
+        tries: how many requests a call sends at the most, where it is not ARM that puts it off:
+        tries_throttled: and how many where it does, with 429.
+        first_delay: the upper end of the random wait before the second request; it doubles with each further one,
+        longest_delay: up to this.
+        longest_wait: the longest wait that is obeyed; what a service asks for beyond it is cut to this.
+        lock: the same as `first_delay` for a resource that another operation holds.
+        replication: for how long a principal that was made just now is asked for again.
+        budget: no request begins later than this many seconds after the call did.
+        draw: draws a number evenly between two others, as `random.uniform`.
+
+    """
+
+    tries: int = 5
+    tries_throttled: int = 20
+    first_delay: float = 1.0
+    longest_delay: float = 30.0
+    longest_wait: float = 60.0
+    lock: float = 5.0
+    replication: float = 60.0
+    budget: float = 180.0
+    draw: Draw = attrs.field(default=random.uniform, repr=False)
+
+    def __call__(self, attempt: ArmAttempt) -> float | None:
+        """Decide after how many seconds the call is repeated; None: it has failed."""
+        if not self._may_pass(attempt):
+            return None
+        slow = attempt.locked or attempt.code == "PrincipalNotFound"
+        doubled = (self.lock if slow else self.first_delay) * 2 ** min(attempt.number - 1, _MOST_DOUBLINGS)
+        jitter = self.draw(0.0, min(doubled, self.longest_delay))
+        delay = min(attempt.retry_after or 0.0, self.longest_wait) + jitter
+        return delay if attempt.elapsed + delay < self.budget else None
+
+    def _may_pass(self, attempt: ArmAttempt) -> bool:
+        """Tell whether the same call may do better the next time, and may be sent again."""
+        if attempt.status == 429:
+            return attempt.number < self.tries_throttled
+        if attempt.number >= self.tries or attempt.code in _NEVER_PASSING_CODES:
+            return False
+        if attempt.status == 400 and attempt.code == "PrincipalNotFound":
+            return attempt.elapsed < self.replication
+        if attempt.listed:
+            return attempt.repeats == 1
+        if attempt.status is not None and attempt.status not in _PASSING:
+            return False
+        return not attempt.doubtful or attempt.method == "DELETE" or attempt.method in _LOOKED_AT
+
+
+@attrs.frozen
+class Again:
+    """Repeat the call.
+
+    Attributes:
+        delay: after this many seconds.
+        look: but GET the resource first, and go by `aiomsi.arm._look.seen`.
+
+    """
+
+    delay: float
+    look: bool = False
+
+
+def after(attempt: ArmAttempt, rule: RetryRule) -> Again | None:
+    """Decide what follows a request that went wrong; None: its error is raised."""
+    delay = rule(attempt)
+    return None if delay is None else Again(max(0.0, delay), look=attempt.doubtful and attempt.method in _LOOKED_AT)
+
+
+def reads(method: str, path: str) -> bool:
+    """Tell whether a call changes nothing."""
+    return method in _READING or (method == "POST" and _READING_BY_POST.fullmatch(path.partition("?")[0]) is not None)
+
+
+def lost(method: str, path: str, *, number: int, elapsed: float, arrived: bool = True, repeats: int = 1) -> ArmAttempt:
+    """Describe a request without an answer."""
+    return ArmAttempt(method, number, elapsed, arrived=arrived, reads=reads(method, path), repeats=repeats)
+
+
+def answered(error: ArmError, *, number: int, elapsed: float, repeats: int = 1) -> ArmAttempt:
+    """Describe a request that was answered with an error."""
+    response = error.response
+    whole = ErrorDetail(error.code, error.message, details=error.details, inner=error.inner)
+    asked = _VERSION.search(response.url)
+    return ArmAttempt(
+        response.method,
+        number,
+        elapsed,
+        status=error.status,
+        code=error.code,
+        retry_after=error.retry_after,
+        reads=reads(response.method, response.path),
+        locked=error.status == 429 and is_locked(whole),
+        listed=isinstance(error, ApiVersionError) and asked is not None and asked[1] in error.supported,
+        repeats=repeats,
+    )
+
+
+def is_gone(method: str, status: int, *, doubtful: bool) -> bool:
+    """Tell a 404 that means success: for a DELETE of which an earlier request may have been carried out."""
+    return doubtful and method == "DELETE" and status == 404
