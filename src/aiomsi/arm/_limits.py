@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 from typing import Literal, TypeAlias
 
 import attrs
@@ -56,15 +57,17 @@ class Remaining:
     resets_after: float | None = None
 
 
-_PREFIX = "x-ms-ratelimit-"
-_SCOPES: tuple[tuple[str, Scope], ...] = (
-    ("subscription-global-", "global"),
-    ("subscription-", "subscription"),
-    ("tenant-", "tenant"),
+_SCOPES: dict[str, Scope] = {
+    "": "provider",
+    "subscription-": "subscription",
+    "subscription-global-": "global",
+    "tenant-": "tenant",
+}
+_NAME = re.compile(
+    r"x-ms-ratelimit-(?P<burst>burst-)?remaining-(?P<scope>subscription-global-|subscription-|tenant-|)"
+    r"(?P<operations>.+?)(?:-pt(?P<number>\d{1,5})(?P<unit>[smh]))?"
 )
-_OPERATIONS = re.compile(r"reads|writes|deletes|(?:[a-z][a-z.-]*-)?(?:requests|entities-read|calls-per-second)")
-_BURST = re.compile(r"scheduler-[a-z-]+")
-_WINDOW_IN_NAME = re.compile(r"(.*)-pt(\d{1,5})([smh])")
+_OPERATIONS = re.compile(r"reads|writes|deletes|(?:[a-z][a-z.-]*-)?(?:requests|entities-read|calls-per-second)|scheduler-[a-z-]+")
 _WINDOW = re.compile(r"(\d{1,5})([smhd])", re.IGNORECASE)
 _POLICY = re.compile(r"([A-Za-z0-9.]+/[^;,\s]+)\s*;\s*(-?\d{1,19})", re.ASCII)
 _POLICY_WINDOW = re.compile(r"(?<!\d)(\d{1,3})(Sec|Min|Hour)", re.IGNORECASE)
@@ -86,32 +89,24 @@ def remaining_counts(headers: Mapping[str, str], wall: float) -> tuple[Remaining
 def _all(headers: Mapping[str, str], wall: float) -> Iterator[Remaining]:
     for name, value in headers.items():
         folded = name.lower()
-        if folded == f"{_PREFIX}remaining-resource":
+        if folded == "x-ms-ratelimit-remaining-resource":
             yield from _policies(value)
         elif folded == "x-ms-user-quota-remaining":
             yield from _counts(Bucket("user", "quota"), value, duration(headers.get("x-ms-user-quota-resets-after", "")))
         elif folded == "x-rate-limit-remaining":
             yield from _rate_limit(headers, value, wall)
-        elif folded.startswith(_PREFIX) and (bucket := _bucket(folded.removeprefix(_PREFIX))) is not None:
+        elif folded.startswith("x-ms-ratelimit-") and (bucket := _bucket(folded)) is not None:
             yield from _counts(bucket, value)
 
 
+@lru_cache(maxsize=256)
 def _bucket(name: str) -> Bucket | None:
-    """Put a header down to a bucket by the rest of its name; None for one that is no remaining count."""
-    if name.startswith("burst-remaining-"):
-        operations = name.removeprefix("burst-remaining-")
-        return Bucket("provider", f"burst-{operations}") if _BURST.fullmatch(operations) else None
-    if not name.startswith("remaining-"):
+    """Put a header down to a bucket by its name; None for one that is no remaining count."""
+    known = _NAME.fullmatch(name)
+    if known is None or not _OPERATIONS.fullmatch(known["operations"]):
         return None
-    name, window = name.removeprefix("remaining-"), None
-    if (windowed := _WINDOW_IN_NAME.fullmatch(name)) is not None:
-        name, window = windowed[1], float(windowed[2]) * _SECONDS[windowed[3]]
-    scope: Scope = "provider"
-    for prefix, found in _SCOPES:
-        if name.startswith(prefix):
-            name, scope = name.removeprefix(prefix), found
-            break
-    return Bucket(scope, name, window) if _OPERATIONS.fullmatch(name) else None
+    window = None if known["number"] is None else float(known["number"]) * _SECONDS[known["unit"]]
+    return Bucket(_SCOPES[known["scope"]], (known["burst"] or "") + known["operations"], window)
 
 
 def _policies(value: str) -> Iterator[Remaining]:
