@@ -19,6 +19,7 @@ import attrs
 
 _MOST_TEXT = 500
 _ENVELOPES = 3
+_INSIDE = ("error", "ErrorResponse", "odata.error", "ErrorEntity")
 _DEEPEST = 8
 _MOST_DETAILS = 100
 
@@ -125,25 +126,28 @@ _NOTHING = ErrorDetail(None, "")
 
 
 def _unwrapped(document: object) -> object:
+    """Take off the envelopes, as far as they say nothing themselves."""
     for _ in range(_ENVELOPES):
-        inside = _any(document, "error", "ErrorResponse", "odata.error", "ErrorEntity")
-        if not isinstance(inside, dict):
+        inside = _any(document, *_INSIDE)
+        if not isinstance(inside, dict) or all(_code_and_message(document)):
             break
         document = inside
     return document
 
 
-def _code_and_message(document: dict[Any, Any]) -> tuple[str | None, str]:
+def _code_and_message(document: object) -> tuple[str | None, str]:
     code = _any(document, "code", "errorCode", "error")
     known = str(code).strip() if isinstance(code, str | int) and not isinstance(code, bool) else ""
-    message = _text(_any(document, "message", "error_description", "errorMessage", "title"))
-    more = _text(_any(document, "detail", "exceptionMessage"))
-    if message and more and message != more:
-        message = f"{message.rstrip('.')}: {more}"
-    message = message or more
+    message = _text(_any(document, "message", "error_description", "errorMessage")) or _problem(document)
     if not message and " " in known:
         return None, known
     return known or None, message
+
+
+def _problem(document: object) -> str:
+    """Read the text of a "problem details" document: its kind, and what happened this time."""
+    title, detail = _text(_any(document, "title")), _text(_any(document, "detail", "exceptionMessage"))
+    return f"{title.rstrip('.')}: {detail}" if title and detail and title != detail else title or detail
 
 
 def _text(value: object) -> str:
@@ -168,7 +172,11 @@ def _inner(document: dict[Any, Any], message: str, depth: int) -> ErrorDetail | 
     """Read what is behind an error. Deployments put it into the message, as JSON."""
     if depth <= 0:
         return None
+    within = _any(document, *_INSIDE)
     behind = _part(_any(document, "innererror", "innerException"), depth - 1)
+    behind = behind or (_part(within, depth - 1) if isinstance(within, dict) else None)
+    if behind is None and (raised := _text(_any(document, "exceptionMessage"))) not in ("", message):
+        return ErrorDetail(None, raised)
     if behind is None and (subcode := _text(_any(document, "subcode"))):
         return ErrorDetail(subcode, "")
     if behind is None and (quoted := _decoded(message)) is not None:
