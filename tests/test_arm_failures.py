@@ -1,7 +1,9 @@
 """Error bodies as one value: every shape is read, nothing that they say is lost, and nothing makes the reader fail."""
 
 import json
+import math
 import pickle
+import random
 
 import attrs
 import pytest
@@ -43,6 +45,8 @@ SHAPES: list[tuple[bytes | object, str | None, str]] = [
     ({"code": "A", "message": "b", "error": {"code": "C", "message": "d"}}, "A", "b"),
     ({"message": "b", "error": {"code": "C", "message": "d"}}, "C", "d"),
     ({"error": "The request could not be read"}, None, "The request could not be read"),
+    ({"code": "Not Found"}, "Not Found", "the service gave the code Not Found and no text"),
+    ({"code": "A", "error": "B", "message": "b"}, "A", "b"),
     ({"error": "x"}, "x", "the service gave the code x and no text"),
     ({"code": True, "message": "b"}, None, "b"),
     ({"code": " A ", "message": " b\n"}, "A", "b"),
@@ -194,6 +198,47 @@ def test_additional_info_comes_in_many_forms(said: object, infos: tuple[Addition
 
 def test_additional_info_is_not_shown() -> None:
     assert repr(AdditionalInfo("T", {"secret": 1})) == "AdditionalInfo(type='T')"
+
+
+NAMES = (
+    "error",
+    "Error",
+    "code",
+    "message",
+    "details",
+    "innererror",
+    "additionalInfo",
+    "target",
+    "title",
+    "detail",
+    "errors",
+    "subcode",
+)
+TEXTS = ("", " ", "text", "{", "{}", '{"error":{"code":"A"}}', "\ud800", "x" * 1_000, "<p>")
+
+
+def made_up(draw: random.Random, depth: int) -> object:
+    kind = draw.randrange(9 if depth else 6)
+    if kind < 2:
+        return draw.choice(TEXTS)
+    if kind < 6:
+        return draw.choice([None, True, 0, -1.5, 10**30, math.inf])
+    if kind < 7:
+        return [made_up(draw, depth - 1) for _ in range(draw.randrange(4))]
+    return {draw.choice(NAMES): made_up(draw, depth - 1) for _ in range(draw.randrange(6))}
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_whatever_comes_the_reader_does_not_fail(seed: int) -> None:
+    draw = random.Random(seed)
+    for _ in range(200):
+        document = made_up(draw, 6)
+        for detail in (detail_of(document), read_detail(json.dumps(document).encode())):
+            assert detail.message.strip()
+            for one in detail.walk():
+                assert one.code is None or one.code.strip()
+                assert isinstance(one.message, str)
+                assert one.target is None or one.target
 
 
 def test_depth_and_number_of_parts_are_bounded() -> None:

@@ -118,6 +118,19 @@ def test_an_error_can_be_copied(kind: type[_errors.AiomsiError]) -> None:
     assert vars(copy.copy(error)) == vars(error)
 
 
+def test_an_error_of_arm_s_tells_the_ids_and_who_says_so() -> None:
+    error = make(ArmError)
+    assert isinstance(error, ArmError)
+    assert (error.request_id, error.correlation_id, error.client_request_id, error.failure_cause) == ("r", None, "i", None)
+
+
+def test_some_errors_have_more_than_others() -> None:
+    common = {name: value for name, value in vars(make(ArmError)).items() if name != "help"}
+    assert _errors.ApiVersionError("x", supported=("2020-01-01",), **common).supported == ("2020-01-01",)
+    assert _errors.RegistrationRequiredError("x", namespace="Microsoft.Web", **common).namespace == "Microsoft.Web"
+    assert _errors.WrongTenantError("x", tenant_id="t", **common).tenant_id == "t"
+
+
 def test_errors_of_use_are_also_what_python_calls_them() -> None:
     assert issubclass(ConfigurationError, ValueError)
     assert issubclass(UsageError, RuntimeError)

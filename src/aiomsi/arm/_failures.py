@@ -136,11 +136,13 @@ def _unwrapped(document: object) -> object:
 
 
 def _code_and_message(document: object) -> tuple[str | None, str]:
-    code = _any(document, "code", "errorCode", "error")
-    known = str(code).strip() if isinstance(code, str | int) and not isinstance(code, bool) else ""
     message = _text(_any(document, "message", "error_description", "errorMessage")) or _problem(document)
-    if not message and " " in known:
-        return None, known
+    code, error = _any(document, "code", "errorCode"), _any(document, "error")
+    if code is None and isinstance(error, str):
+        if not message and " " in error.strip():
+            return None, error.strip()
+        code = error
+    known = str(code).strip() if isinstance(code, str | int) and not isinstance(code, bool) else ""
     return known or None, message
 
 

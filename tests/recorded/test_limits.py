@@ -1,0 +1,75 @@
+"""Recorded answers: every remaining count is put down to a bucket."""
+
+import re
+
+from recorded.traffic import exchanges, needs_recordings
+
+from aiomsi.arm._limits import Bucket, Remaining, Scope, remaining_counts
+
+pytestmark = needs_recordings
+
+KNOWN = re.compile(
+    r"x-ms-ratelimit-remaining-(?P<scope>subscription-global|subscription|tenant)-"
+    r"(?P<operations>reads|writes|deletes|resource-requests|resource-entities-read)(?:-pt(?P<number>\d+)(?P<unit>[smh]))?"
+)
+UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+SCOPES: dict[str, Scope] = {"subscription-global": "global", "subscription": "subscription", "tenant": "tenant"}
+
+
+def numbers(value: str) -> list[int]:
+    return [int(part) for part in value.split(",") if part.strip().isdigit()]
+
+
+def counts() -> list[tuple[str, str, str, tuple[Remaining, ...]]]:
+    """Give every header with what was read of the answer's headers together."""
+    found = []
+    for exchange in exchanges():
+        read = remaining_counts(exchange.response.headers, 0.0)
+        found += [(exchange.where, name.lower(), value, read) for name, value in exchange.response.headers.items()]
+    assert any(read for *_, read in found)
+    return found
+
+
+def test_every_count_of_arm_s_own_is_put_down_to_a_bucket() -> None:
+    for where, name, value, read in counts():
+        known = KNOWN.fullmatch(name)
+        if known is None or not numbers(value):
+            continue
+        window = UNITS[known["unit"]] * int(known["number"]) if known["unit"] else None
+        bucket = Bucket(SCOPES[known["scope"]], known["operations"], window)
+        found = [one for one in read if one.bucket == bucket]
+        assert [one.count for one in found] == [min(numbers(value))], f"{name} at {where}"
+
+
+def test_every_policy_of_compute_s_lists_is_a_bucket() -> None:
+    for where, name, value, read in counts():
+        if name != "x-ms-ratelimit-remaining-resource":
+            continue
+        found = {one.bucket.operations: one.count for one in read}
+        for item in value.split(","):
+            policy, _, left = item.strip().partition(";")
+            if left.strip().isdigit():
+                assert found[policy] <= int(left), f"{policy} at {where}"
+                assert re.search(r"\d(?:Min|Hour|Sec)", policy) is None or any(
+                    one.bucket.window for one in read if one.bucket.operations == policy
+                )
+
+
+def test_every_quota_of_a_user_is_a_bucket() -> None:
+    for where, name, value, read in counts():
+        if name == "x-ms-user-quota-remaining":
+            (found,) = (one for one in read if one.bucket.scope == "user")
+            assert found.count == int(value), where
+            assert found.resets_after is not None, where
+
+
+def test_nothing_else_is_taken_for_a_count() -> None:
+    for where, name, value, _ in counts():
+        if "remaining" not in name:
+            assert remaining_counts({name: value}, 0.0) == (), f"{name} at {where}"
+
+
+def test_counts_are_counts() -> None:
+    for where, _, _, read in counts():
+        assert all(one.count >= 0 for one in read), where
+        assert len({one.bucket for one in read}) == len(read), where

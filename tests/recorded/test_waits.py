@@ -1,0 +1,58 @@
+"""Recorded answers: the wait that is asked for is found wherever it stands."""
+
+import re
+from datetime import datetime
+
+import pytest
+from recorded.traffic import exchanges, needs_recordings
+
+from aiomsi.arm._failures import read_detail
+from aiomsi.arm._waits import asked_wait
+from aiomsi.hosts._protocol import seconds
+
+pytestmark = needs_recordings
+
+IN_TEXT = re.compile(r"(?:after|retried in) '?(\d+)'? seconds")
+INSTANT = re.compile(r"after '(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d+)?Z'")
+END = re.compile(r'\\"endTime\\"\s*:\s*\\"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)')
+
+
+def test_every_positive_retry_after_is_read() -> None:
+    for exchange in exchanges():
+        headers = exchange.response.headers
+        said = [number for name in ("Retry-After", "RetryAfter") if (number := seconds(headers.get(name))) is not None]
+        if said and said[0] > 0:
+            assert asked_wait(exchange.response.status, headers, None, 0.0) == said[0], exchange.where
+
+
+def test_seconds_in_a_text_are_read() -> None:
+    for exchange in exchanges():
+        response = exchange.response
+        said = IN_TEXT.search(response.body.decode("utf-8", "replace")) if response.status == 429 else None
+        if said is not None and asked_wait(429, response.headers, None, 0.0) in (None, 0):
+            assert asked_wait(429, response.headers, read_detail(response.body), 0.0) == float(said[1]), exchange.where
+
+
+@pytest.mark.parametrize("pattern", [INSTANT, END])
+def test_instants_in_a_text_are_read(pattern: re.Pattern[str]) -> None:
+    for exchange in exchanges():
+        response = exchange.response
+        said = pattern.search(response.body.decode("utf-8", "replace")) if response.status == 429 else None
+        if said is not None and asked_wait(429, response.headers, None, 0.0) in (None, 0):
+            wall = datetime.fromisoformat(f"{said[1]}+00:00").timestamp() - 10
+            wait = asked_wait(429, response.headers, read_detail(response.body), wall)
+            assert wait == pytest.approx(10, abs=1), exchange.where
+
+
+def test_what_succeeded_asks_for_nothing_in_its_text() -> None:
+    for exchange in exchanges():
+        response = exchange.response
+        if response.status < 400 and not any("retry" in name.lower() for name in response.headers):
+            assert asked_wait(response.status, response.headers, read_detail(response.body), 0.0) is None, exchange.where
+
+
+def test_no_wait_is_negative() -> None:
+    for exchange in exchanges():
+        response = exchange.response
+        wait = asked_wait(response.status, response.headers, read_detail(response.body), 2e9)
+        assert wait is None or wait >= 0, exchange.where
