@@ -12,9 +12,20 @@ import aiomsi
 HOME = Path(aiomsi.__file__).parent
 
 VALUES = {"_clock", "_clouds", "_compat", "_errors", "_json", "_policy", "_secret", "_token"}
-KNOWLEDGE = {"_ledger", "_retry", "arm", "arm._answers", "arm._ids", "arm._requests", "hosts", "hosts._protocol", "hosts.imds"}
+KNOWLEDGE = {
+    "_ledger",
+    "_retry",
+    "_turns",
+    "arm",
+    "arm._answers",
+    "arm._ids",
+    "arm._requests",
+    "hosts",
+    "hosts._protocol",
+    "hosts.imds",
+}
 MECHANISM = {"_flight", "_slot"}
-SHELLS = {"_credential", "_fetch", "arm._session"}
+SHELLS = {"_credential", "_fetch", "_gate", "arm._session"}
 TOP = {"", "__main__", "_demo", "cli"}
 
 MAY_IMPORT = {
@@ -139,7 +150,7 @@ def test_the_core_needs_three_packages() -> None:
     import sys
 
     needed = {name for module in VALUES | KNOWLEDGE | MECHANISM | SHELLS | {""} for name in foreign_imports(module)}
-    assert needed - set(sys.stdlib_module_names) == {"aiohttp", "anyio", "attrs", "multidict", "orjson", "yarl"}
+    assert needed - set(sys.stdlib_module_names) == {"aiohttp", "anyio", "attrs", "filelock", "multidict", "orjson", "yarl"}
 
 
 def test_there_is_no_cycle() -> None:

@@ -23,6 +23,7 @@ from aiomsi._errors import (
     TokenUnavailableError,
     UsageError,
 )
+from aiomsi._gate import HostGate
 from aiomsi._ledger import SlotStats
 from aiomsi._policy import Policy
 from aiomsi._token import AccessToken
@@ -49,6 +50,7 @@ __all__ = [
     "CredentialClosedError",
     "CredentialError",
     "ForeignHostError",
+    "HostGate",
     "HostUnreachableError",
     "ManagedIdentityCredential",
     "NotFoundError",

@@ -9,6 +9,7 @@ from yarl import URL
 
 from aiomsi._clock import Clock
 from aiomsi._errors import CredentialError, HostUnreachableError, TokenRefusedError, TokenUnavailableError
+from aiomsi._gate import HostGate
 from aiomsi._ledger import Failure, Order
 from aiomsi._policy import Policy
 from aiomsi._retry import Attempt, deadline, next_try
@@ -49,12 +50,13 @@ class TokenFetch:
     policy: Policy
     clock: Clock
     draw: Draw = random.uniform
+    gate: HostGate | None = None
 
     async def __call__(self, order: Order) -> Grant | Failure:
         """Bring a token, or say why there is none."""
         request = self.host.request(self.resource, order)
         timeout = aiohttp.ClientTimeout(total=None, connect=self.policy.connect, sock_read=self.policy.read)
-        began, number = self.clock.monotonic(), 0
+        began, number, gated = self.clock.monotonic(), 0, 0.0
         miss = _Miss(Problem("no answer came in time", passing=True))
         try:
             async with (
@@ -65,9 +67,10 @@ class TokenFetch:
                 connected = gone = False
                 while True:
                     number += 1
-                    result = await self._ask(http, request)
+                    result, waited = await self._ask_in_turn(http, request, self.policy.gate * self.policy.deadline - gated)
                     if isinstance(result, Grant):
                         return result
+                    gated += waited
                     miss, connected, gone = result, connected or result.connected, gone or result.status == 410
                     attempt = Attempt(
                         number,
@@ -77,6 +80,7 @@ class TokenFetch:
                         miss.retry_after,
                         connected,
                         gone,
+                        gated,
                     )
                     delay = next_try(attempt, self.policy, self.draw)
                     if delay is None:
@@ -90,6 +94,20 @@ class TokenFetch:
 
     def _now(self) -> Now:
         return Now(self.clock.wall(), self.clock.monotonic())
+
+    async def _ask_in_turn(
+        self, http: aiohttp.ClientSession, request: TokenRequest, patience: float
+    ) -> tuple[Grant | _Miss, float]:
+        """Ask when the gate says so, if there is one; give for how long that was waited as well."""
+        if self.gate is None:
+            return await self._ask(http, request), 0.0
+        came = self.clock.monotonic()
+        async with self.gate.admission(self.clock, patience, self.draw):
+            waited = self.clock.monotonic() - came
+            result = await self._ask(http, request)
+            if isinstance(result, _Miss) and result.status == 429 and result.retry_after:
+                await self.gate.hold_off(min(result.retry_after, self.policy.retry_after), self.clock, self.draw)
+        return result, waited
 
     async def _ask(self, http: aiohttp.ClientSession, request: TokenRequest) -> Grant | _Miss:
         sent = self._now()
