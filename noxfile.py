@@ -8,7 +8,7 @@ import nox
 
 nox.needs_version = ">=2025.2"
 nox.options.default_venv_backend = "virtualenv"
-nox.options.sessions = ["lint", "typing", "tests", "minimums", "coverage", "build", "vm"]
+nox.options.sessions = ["lint", "typing", "tests", "minimums", "coverage", "build", "crowd", "vm"]
 
 ROOT = Path(__file__).parent
 PYTHONS = ["3.11", "3.12", "3.13"]
@@ -105,6 +105,13 @@ def build(session: nox.Session) -> None:
     session.run("twine", "check", "--strict", *files)
     session.install("--force-reinstall", next(name for name in files if name.endswith(".whl")), *CONSTRAINTS)
     session.run("python", "-W", "error", str(ROOT / "tests" / "bare_install.py"))
+
+
+@nox.session(python=OLDEST)
+def crowd(session: nox.Session) -> None:
+    """Run the tests with hundreds of processes, which share one metadata service and its limits."""
+    install(session, "cli,gate", "test")
+    session.run("python", "-m", "pytest", "-m", "crowd", *session.posargs)
 
 
 @nox.session(python=OLDEST)

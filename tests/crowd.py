@@ -1,4 +1,4 @@
-"""Many processes of one machine that want a token at once: `python crowd.py NUMBER [DIRECTORY]`, with a gate there or without one.
+"""Many processes of one machine that want a token at once: `python crowd.py NUMBER [DIRECTORY]`, with a gate there or without.
 
 They are forked from one process that has imported everything and fetched nothing, so that starting them costs little. Prints
 for each how many seconds it waited, or None where it got no token.
@@ -32,7 +32,7 @@ def main(number: int, directory: str | None = None) -> None:
             os.write(write, f"{json.dumps(asyncio.run(ask(directory)))}\n".encode())
             os._exit(0)
     os.close(write)
-    with open(read, encoding="ascii") as told:
+    with os.fdopen(read, encoding="ascii") as told:
         print("[", ", ".join(line.strip() for line in told), "]")
 
 
