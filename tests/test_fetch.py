@@ -262,10 +262,20 @@ def test_throttling_holds_every_process_off(azure: EmbeddedAzure, manual: Manual
     assert (turns.queue, turns.send) == pytest.approx((manual.clock.wall() + 40,) * 2)
 
 
-@pytest.mark.parametrize("fault", [Fault(429), Fault(503, headers={"Retry-After": "2"})])
+def test_no_process_is_held_off_for_longer_than_the_policy_obeys(
+    azure: EmbeddedAzure, manual: ManualClock, tmp_path: Path
+) -> None:
+    azure.inject("imds", Fault(429, headers={"Retry-After": "40"}))
+    began = manual.clock.monotonic()
+    policy = Policy(retry_after=10)
+    assert isinstance(fetch(azure.imds_url, manual.clock, policy=policy, gate=HostGate(tmp_path / "gate")), Grant)
+    assert manual.clock.monotonic() - began == pytest.approx(10, abs=0.1)
+
+
+@pytest.mark.parametrize("fault", [Fault(429), Fault(503, headers={"Retry-After": "40"})])
 def test_other_failures_hold_only_this_fetch_off(azure: EmbeddedAzure, manual: ManualClock, tmp_path: Path, fault: Fault) -> None:
-    azure.inject("imds", fault)
-    assert isinstance(fetch(azure.imds_url, manual.clock, gate=HostGate(tmp_path / "gate")), Grant)
+    azure.inject("imds", fault, times=None)
+    assert isinstance(fetch(azure.imds_url, manual.clock, gate=HostGate(tmp_path / "gate")), Failure)
     turns = turns_in((tmp_path / "gate" / "turns").read_bytes())
     assert turns.send < manual.clock.wall() + 1
 

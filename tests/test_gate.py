@@ -1,6 +1,7 @@
 """The host-wide gate: turns and places among tasks on a virtual clock, and among real processes."""
 
 import asyncio
+import errno
 import itertools
 import json
 import logging
@@ -10,6 +11,8 @@ import random
 import signal
 import subprocess
 import sys
+import threading
+import types
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -92,9 +95,11 @@ def store(directory: Path, turns: Turns) -> None:
     (directory / "turns").write_bytes(turns.stored())
 
 
-async def passes(gate: HostGate, loop: VirtualLoop, took: float = 0.0, patience: float = PATIENCE) -> float:
+async def passes(
+    gate: HostGate, loop: VirtualLoop, took: float = 0.0, patience: float = PATIENCE, clock: Clock | None = None
+) -> float:
     """Send a request through the gate; give the time at which it was sent."""
-    async with gate.admission(loop.clock, patience, middle):
+    async with gate.admission(clock or loop.clock, patience, middle):
         at = loop.time()
         await asyncio.sleep(took)
     return at
@@ -345,6 +350,27 @@ def test_an_error_of_the_request_releases_its_place_and_is_raised(gate: HostGate
     assert free(directory) == PLACES
 
 
+def test_a_request_that_is_abandoned_may_be_ended_by_any_thread(gate: HostGate, directory: Path) -> None:
+    """As when a loop is closed over it, and the garbage collector finds it."""
+
+    @types.coroutine
+    def for_ever() -> Iterator[None]:
+        while True:
+            yield
+
+    async def request() -> None:
+        async with gate.admission(Clock(), PATIENCE, middle):
+            await for_ever()
+
+    abandoned = request()
+    thread = threading.Thread(target=abandoned.send, args=(None,))
+    thread.start()
+    thread.join()
+    assert free(directory) == PLACES - 1
+    abandoned.close()
+    assert free(directory) == PLACES
+
+
 def test_a_lock_that_can_not_be_released_is_nobodys_error(
     gate: HostGate, directory: Path, loop: VirtualLoop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -492,14 +518,44 @@ def test_a_turn_that_can_not_be_had_in_time_is_not_waited_for(
         store(directory, Turns(queue=EPOCH + 20.01, send=EPOCH))
 
     async def main() -> list[float]:
-        both = [*await asyncio.gather(passes(gate, loop), passes(gate, loop))]
+        both = asyncio.gather(passes(gate, loop), passes(gate, loop))
+        await asyncio.sleep(1)
+        # Who has given up, or has no turn to send yet, keeps no place from others.
         assert free(directory) == PLACES - (len(held) if what == "places" else 0)
-        return both
+        return [*await both]
 
     assert run(main(), loop) == pytest.approx([22.5, 22.5])
     (warning,) = warnings(caplog)
     assert "no turn could be had in time" in warning
     release_all(held)
+
+
+def test_a_lock_that_others_keep_is_tried_less_and_less_often(gate: HostGate, directory: Path) -> None:
+    pauses = []
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        await asyncio.sleep(seconds)
+
+    loop = VirtualLoop()
+    with hold(directory / "turns.lock"):
+        run(passes(gate, loop, clock=Clock(wall=loop.clock.wall, monotonic=loop.time, sleep=sleep)), loop)
+    assert pauses[:6] == [0.01, 0.02, 0.04, 0.08, 0.16, 0.25]
+    assert set(pauses[6:-1]) == {0.25}
+
+
+def test_a_system_without_kernel_locks_has_no_gate(
+    gate: HostGate, directory: Path, loop: VirtualLoop, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A lock that is a file's mere existence would outlive a process that dies."""
+    fcntl = pytest.importorskip("fcntl")
+
+    def flock(file: int, operation: int) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    assert run(passes(gate, loop), loop) == 0
+    assert "OSError: Function not implemented" in warnings(caplog)[0]
 
 
 def test_without_patience_left_there_is_no_wait(gate: HostGate, directory: Path, loop: VirtualLoop) -> None:
