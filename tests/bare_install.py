@@ -7,4 +7,10 @@ import aiomsi
 core = sorted(line.split(">=")[0] for line in requires("aiomsi") or [] if "extra ==" not in line)
 assert core == ["aiohttp", "anyio", "attrs"], core
 assert aiomsi.ManagedIdentityCredential.__doc__
+try:
+    aiomsi.HostGate()
+except aiomsi.ConfigurationError as error:
+    assert "aiomsi[gate]" in error.help, error
+else:
+    raise AssertionError("filelock is here without the extra")
 print("aiomsi needs", ", ".join(core))
