@@ -132,6 +132,7 @@ class HostGate:
             draw: as `random.uniform`.
 
         """
+        patience = max(0.0, patience)
         with ExitStack() as held:
             left = partial(_left, clock, clock.monotonic() + patience)
             try:
