@@ -10,6 +10,8 @@ import os
 import sys
 import time
 
+import anyio
+
 import aiomsi
 
 
@@ -27,7 +29,7 @@ async def ask(directory: str | None) -> float | None:
 def main(number: int, directory: str | None = None) -> None:
     # What is imported only when it is needed: the gate's locks, and what anyio needs to sleep.
     aiomsi.ManagedIdentityCredential(gate=directory)
-    asyncio.run(aiomsi.Clock().sleep(0))
+    anyio.run(aiomsi.Clock().sleep, 0)
     read, write = os.pipe()
     gun, held = os.pipe()
     for _ in range(number):
