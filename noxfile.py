@@ -8,7 +8,7 @@ import nox
 
 nox.needs_version = ">=2025.2"
 nox.options.default_venv_backend = "virtualenv"
-nox.options.sessions = ["lint", "typing", "tests", "minimums", "coverage", "build", "vm"]
+nox.options.sessions = ["lint", "typing", "tests", "minimums", "coverage", "build", "crowd", "vm"]
 
 ROOT = Path(__file__).parent
 PYTHONS = ["3.11", "3.12", "3.13"]
@@ -50,7 +50,7 @@ def measured(session: nox.Session, *arguments: str) -> None:
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
     """Run the tests against the built wheel."""
-    install(session, "cli,speed", "test")
+    install(session, "cli,speed,gate", "test")
     measured(session, *session.posargs)
 
 
@@ -59,7 +59,7 @@ def minimums(session: nox.Session) -> None:
     """Run the tests with the lowest versions that pyproject.toml allows."""
     project = PROJECT["project"]
     extras = project["optional-dependencies"]
-    required = [*project["dependencies"], *extras["testing"], *extras["cli"], *group("test")]
+    required = [*project["dependencies"], *extras["testing"], *extras["cli"], *extras["gate"], *group("test")]
     lowest = [name.replace(">=", "==") for name in required if not name.startswith("aiomsi")]
     session.install(*lowest, str(wheel(session)))
     measured(session, *session.posargs)
@@ -68,7 +68,7 @@ def minimums(session: nox.Session) -> None:
 @nox.session(python=OLDEST)
 def typing(session: nox.Session) -> None:
     """Check the types, strictly, as each supported Python sees them."""
-    install(session, "cli,speed", "typing")
+    install(session, "cli,speed,gate", "typing")
     for version in PYTHONS:
         session.run("mypy", "--python-version", version, "src", "tests", "benchmarks", "noxfile.py")
 
@@ -105,6 +105,13 @@ def build(session: nox.Session) -> None:
     session.run("twine", "check", "--strict", *files)
     session.install("--force-reinstall", next(name for name in files if name.endswith(".whl")), *CONSTRAINTS)
     session.run("python", "-W", "error", str(ROOT / "tests" / "bare_install.py"))
+
+
+@nox.session(python=OLDEST)
+def crowd(session: nox.Session) -> None:
+    """Run the tests with hundreds of processes, which share one metadata service and its limits."""
+    install(session, "cli,gate", "test")
+    session.run("python", "-m", "pytest", "-m", "crowd", *session.posargs)
 
 
 @nox.session(python=OLDEST)

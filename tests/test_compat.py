@@ -1,10 +1,11 @@
 """What differs by platform."""
 
 import os
+from pathlib import Path
 
 import pytest
 
-from aiomsi._compat import after_fork_in_child
+from aiomsi._compat import OPEN_FLAGS, after_fork_in_child, user_id
 
 
 def test_a_function_is_called_in_a_forked_child() -> None:
@@ -24,3 +25,18 @@ def test_a_function_is_called_in_a_forked_child() -> None:
 def test_without_fork_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(os, "register_at_fork")
     after_fork_in_child(lambda: None)
+
+
+def test_a_user_has_a_number_or_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert user_id() == os.geteuid()
+    monkeypatch.delattr(os, "geteuid")
+    assert user_id() is None
+
+
+def test_a_file_of_our_own_is_not_opened_through_a_link_and_a_pipe_holds_nothing_up(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OSError, match="symbolic links"):
+        os.open(tmp_path / "link", os.O_RDWR | os.O_CREAT | OPEN_FLAGS)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="No such device or address"):
+        os.open(tmp_path / "pipe", os.O_WRONLY | OPEN_FLAGS)

@@ -17,6 +17,7 @@ from aiomsi import (
     AccessToken,
     ConfigurationError,
     CredentialClosedError,
+    HostGate,
     HostUnreachableError,
     ManagedIdentityCredential,
     Policy,
@@ -312,6 +313,33 @@ def test_a_pickle_holds_the_configuration_and_no_token() -> None:
         assert (again._identity, again._share, again._policy) == (credential._identity, credential._share, credential._policy)
         assert token is None or token.token.encode() not in data
     assert "clock" in ManagedIdentityCredential(clock=clock).__reduce__()[0].keywords
+    gated = ManagedIdentityCredential(gate="/nowhere")
+    assert pickle.loads(pickle.dumps(gated))._gate == gated._gate == HostGate("/nowhere")  # noqa: S301 (our own)
+
+
+@pytest.mark.anyio
+async def test_a_gate_is_passed_by_its_fetches_and_stores_no_token(embedded_azure: EmbeddedAzure, tmp_path: Path) -> None:
+    token = await ManagedIdentityCredential(gate=tmp_path / "gate").get_token(SCOPE)
+    stored = b"".join(path.read_bytes() for path in (tmp_path / "gate").iterdir())
+    assert stored
+    assert set(stored) <= set(b"0123456789. \n")
+    assert embedded_azure.counts.imds_requests == 1
+    assert token.token
+
+
+def test_without_a_gate_nothing_is_stored(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("TMPDIR", "LOCALAPPDATA"):
+        monkeypatch.setenv(name, str(tmp_path))
+    for gate in (None, False):
+        asyncio.run(ManagedIdentityCredential(gate=gate, share=False).get_token(SCOPE))
+    assert list(tmp_path.iterdir()) == []
+    asyncio.run(ManagedIdentityCredential(gate=True, share=False).get_token(SCOPE))
+    assert list(tmp_path.iterdir()) == [HostGate().directory]
+
+
+def test_what_is_no_gate_is_an_error_in_the_constructor() -> None:
+    with pytest.raises(ConfigurationError, match="a gate's directory must be a path"):
+        ManagedIdentityCredential(gate="")
 
 
 @pytest.mark.anyio

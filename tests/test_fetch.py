@@ -6,14 +6,16 @@ import socket
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
-from aiomsi import HostUnreachableError, Policy, TokenRefusedError, TokenUnavailableError
+from aiomsi import HostGate, HostUnreachableError, Policy, TokenRefusedError, TokenUnavailableError
 from aiomsi._clock import Clock
 from aiomsi._fetch import TokenFetch, _no_answer
 from aiomsi._ledger import Failure, Order
 from aiomsi._token import Grant
+from aiomsi._turns import Turns, turns_in
 from aiomsi.hosts._protocol import SYSTEM_ASSIGNED, Identity
 from aiomsi.hosts.imds import Imds
 from aiomsi.testing import EmbeddedAzure, Fault, ManualClock
@@ -23,9 +25,15 @@ GUID = "00000000-0000-0000-0000-000000000007"
 
 
 def fetch(
-    authority: str, clock: Clock, *, resource: str = ARM, policy: Policy | None = None, identity: Identity = SYSTEM_ASSIGNED
+    authority: str,
+    clock: Clock,
+    *,
+    resource: str = ARM,
+    policy: Policy | None = None,
+    identity: Identity = SYSTEM_ASSIGNED,
+    gate: HostGate | None = None,
 ) -> Grant | Failure:
-    wanted = TokenFetch(Imds(authority, identity), resource, policy or Policy(), clock, lambda _, high: high)
+    wanted = TokenFetch(Imds(authority, identity), resource, policy or Policy(), clock, lambda _, high: high, gate)
     return asyncio.run(wanted(Order()))
 
 
@@ -214,3 +222,99 @@ def test_after_410_the_service_may_be_away_for_a_while(azure: EmbeddedAzure, man
     azure.inject("imds", Fault(503), times=3)
     assert isinstance(fetch(azure.imds_url, manual.clock), Grant)
     assert azure.counts.imds_requests == 8
+
+
+# With a host-wide gate
+
+
+def ahead(manual: ManualClock, directory: Path, seconds: float) -> HostGate:
+    """Make a gate at which the next turns come so many seconds from now."""
+    directory.mkdir(0o700, exist_ok=True)
+    at = manual.clock.wall() + seconds
+    (directory / "turns").write_bytes(Turns(at, at).stored())
+    return HostGate(directory)
+
+
+def test_every_request_waits_for_its_turn_and_tries_are_not_used_up(
+    azure: EmbeddedAzure, manual: ManualClock, tmp_path: Path
+) -> None:
+    azure.inject("imds", Fault(500), times=3)
+    gate = ahead(manual, tmp_path / "gate", 5)
+    began = manual.clock.monotonic()
+    assert isinstance(fetch(azure.imds_url, manual.clock, gate=gate), Grant)
+    assert azure.counts.imds_requests == 4
+    assert manual.clock.monotonic() - began == pytest.approx(5 + 1 + 2 + 4, abs=0.1)
+
+
+def test_the_life_of_a_token_is_counted_from_sending_and_not_from_waiting(
+    azure: EmbeddedAzure, manual: ManualClock, tmp_path: Path
+) -> None:
+    grant = fetch(azure.imds_url, manual.clock, gate=ahead(manual, tmp_path / "gate", 15))
+    assert isinstance(grant, Grant)
+    assert grant.life == pytest.approx(86_400, abs=2)
+
+
+def test_throttling_holds_every_process_off(azure: EmbeddedAzure, manual: ManualClock, tmp_path: Path) -> None:
+    azure.inject("imds", Fault(429, headers={"Retry-After": "40"}), times=None)
+    failure = fetch(azure.imds_url, manual.clock, gate=HostGate(tmp_path / "gate"))
+    assert isinstance(failure, Failure)
+    turns = turns_in((tmp_path / "gate" / "turns").read_bytes())
+    assert (turns.queue, turns.send) == pytest.approx((manual.clock.wall() + 40,) * 2)
+
+
+def test_no_process_is_held_off_for_longer_than_the_policy_obeys(
+    azure: EmbeddedAzure, manual: ManualClock, tmp_path: Path
+) -> None:
+    azure.inject("imds", Fault(429, headers={"Retry-After": "40"}))
+    began = manual.clock.monotonic()
+    policy = Policy(retry_after=10)
+    assert isinstance(fetch(azure.imds_url, manual.clock, policy=policy, gate=HostGate(tmp_path / "gate")), Grant)
+    assert manual.clock.monotonic() - began == pytest.approx(10, abs=0.1)
+
+
+@pytest.mark.parametrize("fault", [Fault(429), Fault(503, headers={"Retry-After": "40"})])
+def test_other_failures_hold_only_this_fetch_off(azure: EmbeddedAzure, manual: ManualClock, tmp_path: Path, fault: Fault) -> None:
+    azure.inject("imds", fault, times=None)
+    assert isinstance(fetch(azure.imds_url, manual.clock, gate=HostGate(tmp_path / "gate")), Failure)
+    turns = turns_in((tmp_path / "gate" / "turns").read_bytes())
+    assert turns.send < manual.clock.wall() + 1
+
+
+def test_a_gate_that_gives_no_turn_costs_a_share_of_the_deadline_once(
+    azure: EmbeddedAzure, manual: ManualClock, tmp_path: Path
+) -> None:
+    """20 s of waiting and 5 of spreading; the second request, a second after the first, does not wait again."""
+    azure.inject("imds", Fault(500))
+    gate = ahead(manual, tmp_path / "gate", 59)
+    began = manual.clock.monotonic()
+    assert isinstance(fetch(azure.imds_url, manual.clock, gate=gate), Grant)
+    assert azure.counts.imds_requests == 2
+    assert manual.clock.monotonic() - began == pytest.approx(20 + 5 + 1)
+
+
+def test_the_gate_is_given_its_share_of_a_short_deadline_too(azure: EmbeddedAzure, manual: ManualClock, tmp_path: Path) -> None:
+    began = manual.clock.monotonic()
+    policy = Policy(deadline=3, gate=1 / 3)
+    assert isinstance(fetch(azure.imds_url, manual.clock, policy=policy, gate=ahead(manual, tmp_path / "gate", 59)), Grant)
+    assert manual.clock.monotonic() - began == pytest.approx(1 + 1 / 4)
+
+
+def test_waiting_for_other_processes_does_not_make_a_host_unreachable(nowhere: str, manual: ManualClock, tmp_path: Path) -> None:
+    failure = fetch(nowhere, manual.clock, gate=ahead(manual, tmp_path / "gate", 12))
+    assert isinstance(failure, Failure)
+    assert failure.error is HostUnreachableError
+    assert failure.details["attempts"] == 3
+    assert failure.details["elapsed"] == pytest.approx(15, abs=0.1)
+
+
+def test_a_deadline_that_passes_at_the_gate_leaves_nothing_held(azure: EmbeddedAzure, tmp_path: Path) -> None:
+    from filelock import FileLock
+
+    gate = ahead(ManualClock(start_wall=Clock().wall()), tmp_path / "gate", 30)
+    failure = fetch(azure.imds_url, Clock(), policy=Policy(deadline=0.02, gate=5_000), gate=gate)
+    assert isinstance(failure, Failure)
+    assert "no answer came in time" in failure.summary
+    assert azure.counts.imds_requests == 0
+    for path in (tmp_path / "gate").glob("*.lock"):
+        with FileLock(path, blocking=False):
+            pass

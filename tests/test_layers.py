@@ -14,9 +14,9 @@ HOME = Path(aiomsi.__file__).parent
 VALUES = {"_clock", "_clouds", "_compat", "_errors", "_json", "_policy", "_secret", "_token"}
 ARM_SAYS = {"arm._answers", "arm._codes", "arm._failures", "arm._help", "arm._limits", "arm._waits"}
 ARM_WANTS = {"arm", "arm._ids", "arm._look", "arm._requests", "arm._retry", "arm._versions"}
-KNOWLEDGE = {"_ledger", "_retry", "hosts", "hosts._protocol", "hosts.imds"} | ARM_SAYS | ARM_WANTS
+KNOWLEDGE = {"_ledger", "_retry", "_turns", "hosts", "hosts._protocol", "hosts.imds"} | ARM_SAYS | ARM_WANTS
 MECHANISM = {"_flight", "_slot"}
-SHELLS = {"_credential", "_fetch", "_inner", "_shared", "arm._session"}
+SHELLS = {"_credential", "_fetch", "_gate", "_inner", "_shared", "arm._session"}
 TOP = {"", "__main__", "_demo", "cli"}
 
 MAY_IMPORT = {
@@ -141,7 +141,7 @@ def test_the_core_needs_three_packages() -> None:
     import sys
 
     needed = {name for module in VALUES | KNOWLEDGE | MECHANISM | SHELLS | {""} for name in foreign_imports(module)}
-    assert needed - set(sys.stdlib_module_names) == {"aiohttp", "anyio", "attrs", "multidict", "orjson", "yarl"}
+    assert needed - set(sys.stdlib_module_names) == {"aiohttp", "anyio", "attrs", "filelock", "multidict", "orjson", "yarl"}
 
 
 def test_there_is_no_cycle() -> None:

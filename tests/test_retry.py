@@ -58,6 +58,10 @@ def test_deadlines_depend_on_what_was_answered() -> None:
     assert deadline(Attempt(1, 0.0, 410, gone=True), POLICY) == 90
     assert deadline(Attempt(1, 0.0, 500), POLICY) == 30
     assert deadline(Attempt(1, 0.0, connected=False), POLICY) == 8
+    # The wait at a gate says nothing about whether anybody is there.
+    assert deadline(Attempt(1, 0.0, connected=False, gated=12.0), POLICY) == 20
+    assert deadline(Attempt(1, 0.0, connected=False, gated=25.0), POLICY) == 30
+    assert deadline(Attempt(1, 0.0, 500, gated=25.0), POLICY) == 30
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ from aiomsi._errors import (
     UsageError,
     WrongTenantError,
 )
+from aiomsi._gate import HostGate
 from aiomsi._ledger import SlotStats
 from aiomsi._policy import Policy
 from aiomsi._shared import SharedCredential
@@ -60,6 +61,7 @@ __all__ = [
     "CredentialError",
     "ErrorDetail",
     "ForeignHostError",
+    "HostGate",
     "HostUnreachableError",
     "ManagedIdentityCredential",
     "NotFoundError",

@@ -15,6 +15,7 @@ from aiomsi._clouds import PUBLIC, resource_of
 from aiomsi._errors import ConfigurationError
 from aiomsi._fetch import TokenFetch
 from aiomsi._flight import Fetch, ended
+from aiomsi._gate import HostGate, gate_from
 from aiomsi._ledger import SlotStats
 from aiomsi._policy import DEFAULT_POLICY, Policy
 from aiomsi._slot import QUIET, SHARED, Quiet, Slot
@@ -116,11 +117,13 @@ class ManagedIdentityCredential(SlotCredential):
     Args:
         client_id, object_id, resource_id: which user-assigned identity; at most one. Without any, the system-assigned one.
         share: False gives this credential tokens and fetches of its own.
+        gate: True, a directory or a `HostGate` has the processes of this machine that do the same take turns to ask for
+            tokens, so that all of them together stay under IMDS's limits; needs ``aiomsi[gate]``. By default there is none.
         policy: when tokens are refreshed, and how long anything may take.
         clock: where time comes from; for tests.
 
     Raises:
-        ConfigurationError: more than one id, a malformed id, or a host that is not served.
+        ConfigurationError: more than one id, a malformed id, a host that is not served, or a gate that is none.
 
     Source: https://learn.microsoft.com/entra/identity/managed-identities-azure-resources/how-to-use-vm-token
 
@@ -133,11 +136,13 @@ class ManagedIdentityCredential(SlotCredential):
         object_id: str | None = None,
         resource_id: str | None = None,
         share: bool = True,
+        gate: HostGate | str | os.PathLike[str] | bool | None = None,
         policy: Policy = DEFAULT_POLICY,
         clock: Clock | None = None,
     ) -> None:
         self._identity = Identity.of(client_id, object_id, resource_id)
         self._host = host_from(os.environ, self._identity)
+        self._gate = gate_from(gate)
         self._share = share
         shared = SHARED.setdefault((self._host.key, policy, clock), {}) if share else {}
         super().__init__(shared, policy, clock)
@@ -176,6 +181,8 @@ class ManagedIdentityCredential(SlotCredential):
         arguments: dict[str, Any] = {"share": self._share, "policy": self._policy}
         if self._identity.kind is not None:
             arguments[self._identity.kind] = self._identity.value
+        if self._gate is not None:
+            arguments["gate"] = self._gate
         if self._clock is not SYSTEM_CLOCK:
             arguments["clock"] = self._clock
         return functools.partial(type(self), **arguments), ()
@@ -190,7 +197,7 @@ class ManagedIdentityCredential(SlotCredential):
             name = f"{self._host.kind} {resource}"
             slot = self._slots.setdefault(resource, Slot(name, self._clock, self._policy, quiet=self._quiet))
         slot.use(self)
-        held = self._held[scopes[0]] = slot, TokenFetch(self._host, resource, self._policy, self._clock)
+        held = self._held[scopes[0]] = slot, TokenFetch(self._host, resource, self._policy, self._clock, gate=self._gate)
         return held
 
     def _label(self, key: str) -> str:

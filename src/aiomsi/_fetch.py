@@ -9,6 +9,7 @@ from yarl import URL
 
 from aiomsi._clock import Clock
 from aiomsi._errors import CredentialError, HostUnreachableError, TokenRefusedError, TokenUnavailableError
+from aiomsi._gate import HostGate
 from aiomsi._ledger import Failure, Order
 from aiomsi._policy import Policy
 from aiomsi._retry import Attempt, deadline, next_try
@@ -52,12 +53,13 @@ class TokenFetch:
     policy: Policy
     clock: Clock
     draw: Draw = random.uniform
+    gate: HostGate | None = None
 
     async def __call__(self, order: Order) -> Grant | Failure:
         """Bring a token, or say why there is none."""
         request = self.host.request(self.resource, order)
         timeout = aiohttp.ClientTimeout(total=None, connect=self.policy.connect, sock_read=self.policy.read)
-        began, number, miss = self.clock.monotonic(), 0, _SILENCE
+        began, number, miss, gated = self.clock.monotonic(), 0, _SILENCE, 0.0
         try:
             async with (
                 asyncio.timeout(self.policy.deadline) as scope,
@@ -67,7 +69,12 @@ class TokenFetch:
                 connected = gone = False
                 while True:
                     number += 1
-                    result = await self._ask(http, request)
+                    if self.gate is None:
+                        result = await self._ask(http, request)
+                    else:
+                        patience = self.policy.gate * self.policy.deadline - gated
+                        result, waited = await self._ask_in_turn(self.gate, http, request, patience)
+                        gated += waited
                     if isinstance(result, Grant):
                         return result
                     miss, connected, gone = result, connected or result.connected, gone or result.status == 410
@@ -79,6 +86,7 @@ class TokenFetch:
                         miss.retry_after,
                         connected,
                         gone,
+                        gated,
                     )
                     delay = next_try(attempt, self.policy, self.draw)
                     if delay is None:
@@ -89,6 +97,18 @@ class TokenFetch:
         except TimeoutError:
             pass
         return self._failure(miss, number, self.clock.monotonic() - began)
+
+    async def _ask_in_turn(
+        self, gate: HostGate, http: aiohttp.ClientSession, request: TokenRequest, patience: float
+    ) -> tuple[Grant | _Miss, float]:
+        """Ask when the gate says so; give for how long that was waited as well."""
+        came = self.clock.monotonic()
+        async with gate.admission(self.clock, patience, self.draw):
+            waited = self.clock.monotonic() - came
+            result = await self._ask(http, request)
+            if isinstance(result, _Miss) and result.status == 429 and result.retry_after:
+                await gate.hold_off(min(result.retry_after, self.policy.retry_after), self.clock, self.draw)
+        return result, waited
 
     async def _ask(self, http: aiohttp.ClientSession, request: TokenRequest) -> Grant | _Miss:
         sent = self.clock.monotonic()

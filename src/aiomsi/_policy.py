@@ -27,7 +27,8 @@ class Policy:
         tries: how many requests one fetch sends at the most,
         first_delay: and the upper end of the random wait before the second one; it doubles with each further one.
         connect, read: the time-outs of one request.
-        deadline: how long one fetch may take.
+        deadline: how long one fetch may take,
+        gate: and which share of that it may spend waiting at a host-wide gate before it goes on without it.
         tries_unreachable, deadline_unreachable: the same two while no connection was ever made.
         gone: an answer of 410 is asked again for at least this long; `deadline_gone` is the deadline then.
 
@@ -56,6 +57,7 @@ class Policy:
     connect: float = 2.0
     read: float = 10.0
     deadline: float = 30.0
+    gate: float = 2 / 3
     tries_unreachable: int = 3
     deadline_unreachable: float = 8.0
     gone: float = 70.0

@@ -21,6 +21,7 @@ class Attempt:
         retry_after: what the answer asked for, in seconds.
         connected: whether any request of this fetch was ever answered or at least connected.
         gone: whether any answer of this fetch was 410.
+        gated: how many of the elapsed seconds were spent waiting at a host-wide gate.
 
     """
 
@@ -31,13 +32,17 @@ class Attempt:
     retry_after: float | None = None
     connected: bool = True
     gone: bool = False
+    gated: float = 0.0
 
 
 def deadline(attempt: Attempt, policy: Policy) -> float:
     """Give the number of seconds that this fetch may take in all, as far as is known after this attempt."""
     if attempt.gone:
         return policy.deadline_gone
-    return policy.deadline if attempt.connected else policy.deadline_unreachable
+    if attempt.connected:
+        return policy.deadline
+    # Waiting for other processes is no sign that nobody is there.
+    return min(policy.deadline, policy.deadline_unreachable + attempt.gated)
 
 
 def next_try(attempt: Attempt, policy: Policy, draw: Draw) -> float | None:
