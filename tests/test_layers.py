@@ -12,7 +12,22 @@ import aiomsi
 HOME = Path(aiomsi.__file__).parent
 
 VALUES = {"_clock", "_clouds", "_compat", "_errors", "_json", "_policy", "_secret", "_token"}
-KNOWLEDGE = {"_ledger", "_retry", "arm", "arm._answers", "arm._ids", "arm._requests", "hosts", "hosts._protocol", "hosts.imds"}
+KNOWLEDGE = {
+    "_ledger",
+    "_retry",
+    "arm",
+    "arm._answers",
+    "arm._ids",
+    "arm._links",
+    "arm._paging",
+    "arm._polling",
+    "arm._progress",
+    "arm._records",
+    "arm._requests",
+    "hosts",
+    "hosts._protocol",
+    "hosts.imds",
+}
 MECHANISM = {"_flight", "_slot"}
 SHELLS = {"_credential", "_fetch", "_inner", "_shared", "arm._session"}
 TOP = {"", "__main__", "_demo", "cli"}
