@@ -160,15 +160,13 @@ def unreadable(progress: Progress, response: ArmResponse, *, wall: float) -> _er
 
 
 def _read(cloud: Cloud, progress: Progress, response: ArmResponse, document: object) -> Progress | None:
-    match progress.reads:
-        case "operation":
-            return _record(cloud, progress, response, document)
-        case "location":
-            return _location(cloud, progress, response, document)
-        case "resource":
-            return _resource(progress, response, document)
-        case "result":
-            return progress if response.status == 202 else _finished(progress, "succeeded", response)
+    if progress.reads == "operation":
+        return _record(cloud, progress, response, document)
+    if progress.reads == "location":
+        return _location(cloud, progress, response, document)
+    if progress.reads == "resource":
+        return _resource(progress, response, document)
+    return progress if response.status == 202 else _finished(progress, "succeeded", response)
 
 
 def _record(cloud: Cloud, progress: Progress, response: ArmResponse, document: object) -> Progress | None:
