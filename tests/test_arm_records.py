@@ -50,7 +50,19 @@ def test_the_provisioning_state_is_in_the_properties() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "percent"), [(50, 50.0), (0.5, 0.5), (0, 0.0), (None, 7.0), ("50", 7.0), (True, 7.0), ({}, 7.0)]
+    ("value", "percent"),
+    [
+        (50, 50.0),
+        (0.5, 0.5),
+        (0, 0.0),
+        (None, 7.0),
+        ("50", 7.0),
+        (True, 7.0),
+        ({}, 7.0),
+        (10**400, 7.0),
+        (float("nan"), 7.0),
+        (-1, 7.0),
+    ],
 )
 def test_the_percentage_is_the_last_that_was_told(value: object, percent: float) -> None:
     assert percent_of({"percentComplete": value}, 7.0) == percent
@@ -89,6 +101,7 @@ def test_a_place_for_an_error_is_no_error(document: object, expected: bool) -> N
         ({"status": "Failed", "error": {"code": "X", "message": ""}}, 200, ("X", "the service gave the code X and no text")),
         ({"status": "Failed", "error": " Why "}, 200, (None, "Why")),
         ({"properties": {"provisioningState": "Failed", "error": {"code": "X", "message": "Why"}}}, 200, ("X", "Why")),
+        ({"properties": {"provisioningState": "Failed", "error": "Why"}}, 200, (None, "Why")),
         ({"properties": {"provisioningState": "Failed"}}, 200, (None, "the service says Failed and gives no reason")),
         ({"Error": {"Code": "X", "Message": "Why"}}, 409, ("X", "Why")),
         (b"<p>Why</p>", 409, (None, "Why")),

@@ -11,6 +11,9 @@ from aiomsi._json import dumps, loads
 from aiomsi.arm._answers import ArmResponse, read_error
 from aiomsi.arm._progress import Outcome
 
+_MOST_PERCENT = 1e6
+"""Services count to 1 or to 100; not a number is no such number."""
+
 FINAL: dict[str, Outcome] = {
     "succeeded": "succeeded",
     "succeededwitherrors": "succeeded",
@@ -52,7 +55,8 @@ def provisioning_state(document: object) -> str | None:
 
 def percent_of(document: object, before: float | None) -> float | None:
     value = member(document, "percentComplete")
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else before
+    told = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= _MOST_PERCENT
+    return float(value) if told else before
 
 
 def is_record(document: object) -> bool:
@@ -74,8 +78,11 @@ def reasons(answer: ArmResponse, status: str) -> tuple[str | None, str]:
     document = decoded(answer)
     if answer.status >= 300 or not isinstance(document, dict):
         return read_error(answer.body)
-    for holder in (document, member(document, "properties")):
-        if has_error(holder):
-            error = member(holder, "error")
-            return (None, error.strip()) if isinstance(error, str) else read_error(dumps(error))
+    error = member(document, "error")
+    if has_error(document):
+        return (None, error.strip()) if isinstance(error, str) else read_error(answer.body)
+    if has_error(properties := member(document, "properties")):
+        error = member(properties, "error")
+        told = {"message": error} if isinstance(error, str) else {key: one for key, one in error.items() if isinstance(one, str)}
+        return read_error(dumps(told))
     return None, f"the service says {status} and gives no reason"
