@@ -109,4 +109,8 @@ def test_a_place_for_an_error_is_no_error(document: object, expected: bool) -> N
     ],
 )
 def test_the_reasons_are_the_services_own(body: Any, status: int, expected: tuple[str | None, str]) -> None:
-    assert reasons(answer(body, status), "Failed") == expected
+    assert reasons(answer(body, status), "Failed") == dict(zip(("code", "message"), expected, strict=True))
+
+
+def test_without_a_state_the_body_is_the_reason() -> None:
+    assert reasons(answer({"a": 1})) == {"code": None, "message": '{"a": 1}'}

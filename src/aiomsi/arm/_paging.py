@@ -17,9 +17,9 @@ import attrs
 
 from aiomsi import _errors
 from aiomsi._clouds import Cloud
-from aiomsi.arm._answers import ArmResponse, read_error
+from aiomsi.arm._answers import ArmResponse
 from aiomsi.arm._links import pinned
-from aiomsi.arm._records import has_error
+from aiomsi.arm._records import has_error, reasons
 
 _LINKS = ("nextlink", "@nextlink", "@odata.nextlink", "odata.nextlink", "nextpagelink")
 
@@ -195,22 +195,19 @@ def _check_empty(response: ArmResponse, document: Mapping[str, Any], item_name: 
 
 
 def _told(response: ArmResponse) -> _errors.ServiceError:
-    code, message = read_error(response.body)
-    return _broken(response, f"tells of an error: {code or 'no code'}: {message.rstrip('.')}", "", code, message)
+    why = reasons(response)
+    return _broken(response, f"tells of an error: {why['code'] or 'no code'}: {why['message'].rstrip('.')}", "", why)
 
 
 def _no_page(response: ArmResponse, what: str, hint: str = "") -> _errors.ServiceError:
     return _broken(response, f"is no page of a list: it has {what}", hint)
 
 
-def _broken(
-    response: ArmResponse, what: str, hint: str, code: str | None = None, message: str | None = None
-) -> _errors.ServiceError:
+def _broken(response: ArmResponse, what: str, hint: str, why: Mapping[str, Any] | None = None) -> _errors.ServiceError:
     return _errors.ServiceError(
         f"the answer to {response.method} {response.path} {what}",
         help=hint,
         status=response.status,
-        code=code,
-        message=message or what,
         response=response.portable(),
+        **(why or {"code": None, "message": what}),
     )

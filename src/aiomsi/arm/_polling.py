@@ -26,7 +26,7 @@ import attrs
 from aiomsi import _errors
 from aiomsi._clouds import Cloud
 from aiomsi._errors import ForeignHostError
-from aiomsi.arm._answers import ArmResponse, error_of, read_error
+from aiomsi.arm._answers import ArmResponse, error_of
 from aiomsi.arm._links import names_operation, path_of, pinned, same_path
 from aiomsi.arm._progress import MOST_STRIKES, FinalStateVia, Outcome, Progress, checked_via
 from aiomsi.arm._records import (
@@ -122,18 +122,17 @@ def failure_of(progress: Progress) -> _errors.ArmError | None:
     if progress.outcome not in ("failed", "canceled") or progress.answer is None:
         return None
     answer = progress.answer
-    code, message = reasons(answer, progress.status)
+    why = reasons(answer, progress.status)
     canceled = progress.outcome == "canceled"
     kind = _errors.OperationCanceledError if canceled else _errors.OperationFailedError
-    named = f"{progress.status}, {code}" if code else progress.status
+    named = f"{progress.status}, {why['code']}" if why["code"] else progress.status
     ids = f" (request id {answer.request_id})" if answer.request_id else ""
     return kind(
-        f"{progress.method} {path_of(progress.url)} was accepted and ended as {named}: {message.rstrip('.')}{ids}",
+        f"{progress.method} {path_of(progress.url)} was accepted and ended as {named}: {why['message'].rstrip('.')}{ids}",
         help="Another operation may have taken this one's place: read the resource before you repeat it" if canceled else "",
         status=answer.status,
-        code=code,
-        message=message,
         response=answer.portable(),
+        **why,
     )
 
 
@@ -145,14 +144,13 @@ def unreadable(progress: Progress, response: ArmResponse, *, wall: float) -> _er
         error = error_of(response, wall=wall)
         error.help = f"{hint}. {error.help}".rstrip(". ")
         return error
-    code, message = read_error(response.body)
+    why = reasons(response)
     return _errors.ServiceError(
-        f"GET {response.path} answered {response.status} with a body that tells no state: {message.rstrip('.')}",
+        f"GET {response.path} answered {response.status} with a body that tells no state: {why['message'].rstrip('.')}",
         help=hint,
         status=response.status,
-        code=code,
-        message=message,
         response=response.portable(),
+        **why,
     )
 
 

@@ -73,16 +73,25 @@ def has_error(document: object) -> bool:
     return (code is not None and code.lower() != "none") or text_of(error, "message") is not None
 
 
-def reasons(answer: ArmResponse, status: str) -> tuple[str | None, str]:
-    """Find code and message of what went wrong: an error answer, or an error in a record or in a resource's properties."""
+def reasons(answer: ArmResponse, state: str | None = None) -> dict[str, Any]:
+    """Find what went wrong, as the exceptions take it: in an error answer, a record, or a resource's properties.
+
+    `state` is what the service says instead of reasons, if it gives none.
+    """
     document = decoded(answer)
-    if answer.status >= 300 or not isinstance(document, dict):
-        return read_error(answer.body)
-    error = member(document, "error")
-    if has_error(document):
-        return (None, error.strip()) if isinstance(error, str) else read_error(answer.body)
-    if has_error(properties := member(document, "properties")):
-        error = member(properties, "error")
-        told = {"message": error} if isinstance(error, str) else {key: one for key, one in error.items() if isinstance(one, str)}
-        return read_error(dumps(told))
-    return None, f"the service says {status} and gives no reason"
+    if answer.status < 300 and isinstance(document, dict):
+        error, properties = member(document, "error"), member(document, "properties")
+        if has_error(document) and isinstance(error, str):
+            return {"code": None, "message": error.strip()}
+        if not has_error(document) and has_error(properties):
+            return _of_properties(member(properties, "error"))
+        if not has_error(document) and state is not None:
+            return {"code": None, "message": f"the service says {state} and gives no reason"}
+    code, message = read_error(answer.body)
+    return {"code": code, "message": message}
+
+
+def _of_properties(error: Any) -> dict[str, Any]:
+    told = {"message": error} if isinstance(error, str) else {key: one for key, one in error.items() if isinstance(one, str)}
+    code, message = read_error(dumps(told))
+    return {"code": code, "message": message}
