@@ -12,9 +12,22 @@ import aiomsi
 HOME = Path(aiomsi.__file__).parent
 
 VALUES = {"_clock", "_clouds", "_compat", "_errors", "_json", "_policy", "_secret", "_token"}
-ARM_SAYS = {"arm._answers", "arm._codes", "arm._failures", "arm._help", "arm._limits", "arm._waits"}
-ARM_WANTS = {"arm", "arm._ids", "arm._look", "arm._requests", "arm._retry", "arm._versions"}
-KNOWLEDGE = {"_ledger", "_retry", "_turns", "hosts", "hosts._protocol", "hosts.imds"} | ARM_SAYS | ARM_WANTS
+ARM_SAYS = {
+    "_answers",
+    "_codes",
+    "_failures",
+    "_help",
+    "_limits",
+    "_links",
+    "_paging",
+    "_polling",
+    "_progress",
+    "_records",
+    "_waits",
+}
+ARM_WANTS = {"_ids", "_look", "_requests", "_retry", "_versions"}
+ARM = {"arm"} | {f"arm.{name}" for name in ARM_SAYS | ARM_WANTS}
+KNOWLEDGE = {"_ledger", "_retry", "_turns", "hosts", "hosts._protocol", "hosts.imds"} | ARM
 MECHANISM = {"_flight", "_slot"}
 SHELLS = {"_credential", "_fetch", "_gate", "_inner", "_shared", "arm._session"}
 TOP = {"", "__main__", "_demo", "cli"}

@@ -22,7 +22,9 @@
         │   └── RegistrationRequiredError   the subscription must be registered for a `namespace` first
         ├── PreconditionFailedError         412: the resource changed, read it again
         ├── ThrottledError                  429: wait `retry_after` seconds
-        └── ServiceError                    5xx: not your fault
+        ├── ServiceError                    5xx: not your fault
+        ├── OperationFailedError            a long-running operation was accepted, and failed later
+        └── OperationCanceledError          a long-running operation was canceled, perhaps because another replaced it
 """
 
 from __future__ import annotations
@@ -297,3 +299,11 @@ class ThrottledError(ArmError):
 
 class ServiceError(ArmError):
     """5xx: ARM or the resource provider failed."""
+
+
+class OperationFailedError(ArmError):
+    """A long-running operation was accepted and has failed; `status` is that of the answer that told so, often 200."""
+
+
+class OperationCanceledError(ArmError):
+    """A long-running operation was accepted and then canceled: by somebody, or by another operation on the resource."""

@@ -172,17 +172,12 @@ def error_of(
         f"{response.method} {response.path} answered {named}: {_shortened(detail.message).rstrip('.')}{ids}",
         help=help_for(response.method, response.path, response.status, detail, more),
         status=response.status,
-        code=detail.code,
-        message=detail.message,
-        target=detail.target,
-        details=detail.details,
-        inner=detail.inner,
-        additional_info=detail.additional_info,
         response=response.portable(),
         client_request_id=client_request_id,
         attempts=attempts,
         elapsed=elapsed,
         retry_after=asked_wait(response.status, response.headers, detail, wall),
+        **detail.arguments(),
         **more,
     )
 

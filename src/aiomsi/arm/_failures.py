@@ -59,6 +59,10 @@ class ErrorDetail:
     inner: ErrorDetail | None = None
     additional_info: tuple[AdditionalInfo, ...] = ()
 
+    def arguments(self) -> dict[str, Any]:
+        """Give all of it as keyword arguments of an `ArmError`."""
+        return {field.name: getattr(self, field.name) for field in attrs.fields(ErrorDetail)}
+
     def walk(self) -> Iterator[ErrorDetail]:
         """Give this, then its parts and what is behind it, outermost first."""
         yield self

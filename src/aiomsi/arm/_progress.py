@@ -1,0 +1,168 @@
+"""What is known of a long-running operation, as one value that can be saved and gone on with elsewhere. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, Self, get_args
+
+import attrs
+from multidict import CIMultiDict
+
+from aiomsi._clouds import Cloud
+from aiomsi._errors import ConfigurationError
+from aiomsi.arm._answers import ArmResponse
+from aiomsi.arm._links import path_of, pinned
+
+Reads = Literal["operation", "location", "resource", "result"]
+Outcome = Literal["succeeded", "failed", "canceled"]
+FinalStateVia = Literal["azure-async-operation", "operation-location", "location", "original-uri"]
+
+MOST_STRIKES = 20
+"""So many failures to read in a row, of those that may pass, end the polling: over six minutes at the slowest pace."""
+_VERSION = 1
+_KEPT = ("x-ms-request-id", "x-ms-correlation-request-id")
+
+
+def _shown(url: str | None) -> str:
+    return repr(path_of(url)) if url else "None"
+
+
+@attrs.frozen
+class Progress:
+    """Where an operation stands, and what is to be asked next.
+
+    Attributes:
+        method, url: the request that began it.
+        reads: what the next answer is: the ``operation``'s own record, what a ``location`` tells, the ``resource``, or the
+            ``result`` of an operation that has succeeded already.
+        next_url: what to GET next, to be sent as it is; None when it is over.
+        location: the newest ``Location``, None where there is none that may be followed.
+        via: where the API's definition says that the result is; None where that isn't known.
+        status: the state in the service's own word.
+        percent: how much is done, as the service counts; None where it does not say.
+        step: how many answers were read from the present kind of source, for the pace.
+        strikes: how much went wrong in a row while reading.
+        outcome: how it ended; None while it goes on or its result is still to be read.
+        answer: the answer that holds the result or the reasons; None where there is neither.
+
+    """
+
+    method: str
+    url: str = attrs.field(repr=_shown)
+    reads: Reads = "operation"
+    next_url: str | None = attrs.field(default=None, repr=_shown)
+    location: str | None = attrs.field(default=None, repr=False)
+    via: FinalStateVia | None = None
+    status: str = "InProgress"
+    percent: float | None = None
+    step: int = 0
+    strikes: int = 0
+    outcome: Outcome | None = None
+    answer: ArmResponse | None = attrs.field(default=None, repr=False)
+
+    @property
+    def gave_up(self) -> bool:
+        """Whether the state can't be read any more; the operation itself may well go on."""
+        return self.outcome is None and self.strikes >= MOST_STRIKES
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give it as JSON values. They hold signed URLs, and at the end the result: keep them like a password."""
+        answer = self.answer
+        return {
+            "version": _VERSION,
+            "method": self.method,
+            "url": self.url,
+            "reads": self.reads,
+            "next_url": self.next_url,
+            "location": self.location,
+            "final_state_via": self.via,
+            "status": self.status,
+            "percent": self.percent,
+            "outcome": self.outcome,
+            "answer": None
+            if answer is None
+            else {
+                "url": answer.url,
+                "status": answer.status,
+                "headers": {name: answer.headers[name] for name in _KEPT if name in answer.headers},
+                # Every byte has its letter there and back, which UTF-8 can't promise of a body that may be anything.
+                "body": answer.body.decode("latin-1"),
+            },
+        }
+
+    @classmethod
+    def from_dict(cls, cloud: Cloud, saved: Mapping[str, Any]) -> Self:
+        """Take what `to_dict` gave. Failures to read are forgiven, and the pace begins anew.
+
+        Raises:
+            ForeignHostError: a URL in it is not on the cloud's ARM.
+            ConfigurationError: it is not such a state.
+
+        """
+        try:
+            return cls._read(cloud, saved)
+        except ConfigurationError:
+            raise
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            msg = "this is not the state of an operation"
+            raise ConfigurationError(msg, help="Pass what state() gave, unchanged") from error
+
+    @classmethod
+    def _read(cls, cloud: Cloud, saved: Mapping[str, Any]) -> Self:
+        if saved["version"] != _VERSION:
+            msg = f"the operation's state has version {saved['version']!r}, and this release reads {_VERSION}"
+            raise ConfigurationError(msg)
+        url = _url(cloud, saved["url"])
+        outcome, answer = saved["outcome"], saved["answer"]
+        next_url = None if saved["next_url"] is None else _url(cloud, saved["next_url"])
+        if (next_url is None) is (outcome is None):
+            raise KeyError
+        return cls(
+            _text(saved["method"]),
+            url,
+            reads=_one_of(Reads, saved["reads"]),
+            next_url=next_url,
+            location=None if saved["location"] is None else _url(cloud, saved["location"]),
+            via=checked_via(saved["final_state_via"]),
+            status=_text(saved["status"]),
+            percent=None if saved["percent"] is None else float(saved["percent"]),
+            outcome=None if outcome is None else _one_of(Outcome, outcome),
+            answer=None if answer is None else _answer(cloud, answer),
+        )
+
+
+def _answer(cloud: Cloud, saved: Mapping[str, Any]) -> ArmResponse:
+    headers = CIMultiDict({name: _text(value) for name, value in saved["headers"].items()})
+    return ArmResponse("GET", _url(cloud, saved["url"]), int(saved["status"]), headers, saved["body"].encode("latin-1"))
+
+
+def _url(cloud: Cloud, value: object) -> str:
+    url = _text(value)
+    return pinned(cloud, url, url)
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str) or not value:
+        raise TypeError
+    return value
+
+
+def _one_of(kind: Any, value: object) -> Any:
+    if value not in get_args(kind):
+        raise KeyError
+    return value
+
+
+def checked_via(via: object) -> FinalStateVia | None:
+    """Take a ``final-state-via`` as Azure's API definitions write it.
+
+    Source: https://github.com/Azure/autorest/blob/main/docs/extensions/readme.md#x-ms-long-running-operation-options
+
+    Raises:
+        ConfigurationError: it is none of those.
+
+    """
+    if via is None or via in get_args(FinalStateVia):
+        return via  # type: ignore[return-value]
+    msg = f"final_state_via is {via!r} and must be one of {', '.join(map(repr, get_args(FinalStateVia)))}, or None"
+    raise ConfigurationError(msg)

@@ -1,0 +1,80 @@
+"""A recorded operation, replayed: what the pure machine asks for is looked up among what was recorded."""
+
+import attrs
+from recorded.sequences import Step, cloud_of, plain
+
+from aiomsi.arm._polling import advance, begin
+from aiomsi.arm._progress import FinalStateVia, Progress
+
+
+@attrs.define
+class Replay:
+    """What came of it.
+
+    Attributes:
+        progress: where the machine stood last.
+        unrecorded: the GET that nobody recorded, None if there was none. After it the replay is over.
+        asked: the URLs that were asked for, in order.
+        strict: whether each request was the next one that was recorded.
+        older: how often the recorded client kept to an older link of the same operation.
+
+    """
+
+    progress: Progress
+    unrecorded: str | None = None
+    asked: list[str] = attrs.Factory(list)
+    strict: bool = True
+    older: int = 0
+
+
+def replay(steps: tuple[Step, ...], via: FinalStateVia | None) -> Replay:
+    """Run the machine over a sequence; each URL's answers are given in their order, each one once."""
+    cloud, left = cloud_of(steps), list(steps[1:])
+    found = Replay(begin(cloud, steps[0].response, via))
+    while left and not found.progress.gave_up and (url := found.progress.next_url) is not None:
+        found.asked.append(url)
+        step = _answer(found, left, url)
+        if step is None:
+            found.unrecorded = url
+            return found
+        found.strict &= step is left[0]
+        left.remove(step)
+        found.progress = advance(cloud, found.progress, attrs.evolve(step.response, url=url))
+    if found.progress.next_url is not None and not found.progress.gave_up:
+        found.unrecorded = found.progress.next_url
+    return found
+
+
+def _answer(found: Replay, left: list[Step], url: str) -> Step | None:
+    for step in left:
+        if step.response.method == "GET" and plain(step.response.url) == plain(url):
+            return step
+    for step in left:
+        if step.response.method == "GET" and plain(step.response.url, signed=False) == plain(url, signed=False):
+            found.older += 1
+            return step
+    # The polls between were left out of the recording, with the links that led from each to the next.
+    step = left[0]
+    same = plain(step.response.url, signed=False)[:2] == plain(url)[:2]
+    return step if step.line.get("elided_before") and same else None
+
+
+def read_elsewhere(steps: tuple[Step, ...]) -> bool:
+    """Tell whether the recorded client read an operation's `Location` although a record was named, which comes first."""
+    headers = steps[0].response.headers
+    record, location = headers.get("Azure-AsyncOperation"), headers.get("Location")
+    if record is None or location is None or len(steps) < 2:
+        return False
+    return plain(steps[1].response.url) == plain(location) != plain(record)
+
+
+def recorded_via(steps: tuple[Step, ...]) -> FinalStateVia | None:
+    """Tell what the recorded client knew of its API: where it read the result, after the record had told of success."""
+    done = next((number for number, step in enumerate(steps) if step.line.get("poll_state") == "Succeeded"), None)
+    method, location = steps[0].response.method, steps[0].response.headers.get("Location")
+    if done is None or location is None or "Azure-AsyncOperation" not in steps[0].response.headers:
+        return None
+    after = [plain(step.response.url) for step in steps[done + 1 :]]
+    if plain(location) in after and (method == "POST" or plain(steps[0].response.url) not in after):
+        return "location"
+    return "azure-async-operation" if method == "POST" else None

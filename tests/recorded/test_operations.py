@@ -1,0 +1,121 @@
+"""Every recorded long-running operation, replayed: it ends as it did, and nothing is asked that was not."""
+
+import json
+from collections import Counter
+
+from recorded.replay import read_elsewhere, recorded_via, replay
+from recorded.sequences import Step, cloud_of, needs_recordings, sequences
+
+from aiomsi import ForeignHostError
+from aiomsi.arm._links import pinned
+from aiomsi.arm._polling import begin, failure_of
+from aiomsi.arm._progress import Progress
+
+pytestmark = needs_recordings
+
+
+def end_of(steps: tuple[Step, ...]) -> str:
+    return str(steps[0].line["pattern"]).rpartition("end=")[2]
+
+
+def operations() -> list[tuple[Step, ...]]:
+    return list(sequences("lro"))
+
+
+def test_every_operation_with_a_known_end_reaches_it_with_the_recorded_requests() -> None:
+    ends: Counter[str] = Counter()
+    wrong, elsewhere = [], []
+    for steps in operations():
+        if (end := end_of(steps)) == "open":
+            continue
+        found = replay(steps, recorded_via(steps))
+        if found.progress.outcome == end and found.unrecorded is None:
+            ends[end] += 1
+        elif read_elsewhere(steps):
+            elsewhere.append(steps[0].sequence)
+        else:
+            wrong.append(f"{steps[0].sequence} {steps[0].line['pattern']}: {found.progress.outcome} {found.progress.reads}")
+    assert not wrong
+    assert set(ends) == {"succeeded", "failed", "canceled"}
+    assert len(elsewhere) < sum(ends.values()) / 20, elsewhere
+
+
+def test_without_the_apis_definition_only_the_result_is_looked_for_elsewhere() -> None:
+    for steps in operations():
+        if end_of(steps) == "open" or read_elsewhere(steps):
+            continue
+        found = replay(steps, None)
+        if found.unrecorded is not None:
+            assert found.progress.reads == "result", steps
+        else:
+            assert found.progress.outcome == end_of(steps), steps
+
+
+def test_an_operation_without_a_recorded_end_goes_on() -> None:
+    for steps in operations():
+        if end_of(steps) != "open":
+            continue
+        progress = replay(steps, None).progress
+        # What looks like an operation to its name may be a resource that was there at once.
+        created = steps[0].response.status == 201 and "Azure-AsyncOperation" not in steps[0].response.headers
+        assert progress.next_url is not None or created, steps
+
+
+def test_no_request_leaves_the_cloud() -> None:
+    for steps in operations():
+        cloud = cloud_of(steps)
+        assert all(cloud.is_resource_manager(url) for url in replay(steps, "location").asked)
+        assert all(cloud.is_resource_manager(url) for url in replay(steps, "original-uri").asked)
+
+
+def test_every_failure_has_the_services_reasons() -> None:
+    for steps in operations():
+        found = replay(steps, None)
+        if found.progress.outcome not in ("failed", "canceled"):
+            continue
+        error = failure_of(found.progress)
+        assert error is not None
+        said = json.loads(error.response.body)["error"]
+        assert error.code == said.get("code"), steps
+        assert error.message == (said["message"].strip() or error.message)
+        assert error.message
+
+
+def test_every_state_can_be_saved_and_gone_on_with() -> None:
+    for steps in operations():
+        cloud = cloud_of(steps)
+        for progress in (begin(cloud, steps[0].response), replay(steps, None).progress):
+            text = json.dumps(progress.to_dict())
+            assert Progress.from_dict(cloud, json.loads(text)).to_dict() == progress.to_dict()
+            assert not any(part in repr(progress) for part in ("&c=", "&s=", "&h="))
+
+
+def test_a_location_that_names_no_operation_begins_none() -> None:
+    found = 0
+    for steps in sequences("location_not_lro"):
+        for step in steps:
+            if step.response.status == 202:
+                continue
+            found += 1
+            assert begin(cloud_of(steps), step.response).outcome == "succeeded", step
+    assert found
+
+
+def test_every_recorded_link_is_on_arm_or_refused() -> None:
+    taken = refused = 0
+    for name in ("lro", "location_not_lro"):
+        for steps in sequences(name):
+            cloud = cloud_of(steps)
+            for step in steps:
+                for header in ("Location", "Azure-AsyncOperation", "Operation-Location"):
+                    link = step.response.headers.get(header)
+                    try:
+                        url = pinned(cloud, link or "/none", step.response.url)
+                    except ForeignHostError:
+                        refused += 1
+                        continue
+                    taken += 1
+                    assert cloud.is_resource_manager(url)
+                    assert link is None or not link.startswith("https:") or " " in link or url == link
+    assert taken > 100
+    assert refused

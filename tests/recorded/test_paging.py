@@ -1,0 +1,45 @@
+"""Every recorded list, walked: by its links to the letter, to its end."""
+
+import json
+
+from recorded.sequences import cloud_of, needs_recordings, plain, sequences
+
+from aiomsi.arm._paging import Chain, next_query, read_page, read_rows
+
+pytestmark = needs_recordings
+
+
+def test_every_chain_is_walked_by_its_links_to_the_letter_and_gives_all_items() -> None:
+    walked = empty = 0
+    for steps in sequences("paging"):
+        first = steps[0].response
+        chain = Chain(cloud_of(steps), first.url if first.method == "GET" else None)
+        following, items, expected = None, 0, 0
+        for number, step in enumerate(steps):
+            assert number == 0 or (following is not None and plain(following) == plain(step.response.url)), step
+            document = json.loads(step.response.body)
+            page = read_page(step.response)
+            items += len(page.items)
+            expected += len(document["value"])
+            following = chain.next_url(page, step.response)
+            # Only a space can't go into a request.
+            assert (following or "") == (document.get("nextLink") or "").replace(" ", "%20"), step
+            empty += following is not None and not page.items
+        assert items == expected
+        walked += 1
+    assert walked > 10
+    assert empty
+
+
+def test_every_answer_of_a_query_is_read() -> None:
+    for steps in sequences("resource_graph"):
+        for step in steps:
+            if step.response.status != 200:
+                continue
+            page = read_rows(step.response)
+            assert len(page.items) == json.loads(step.response.body)["count"], step
+            token = Chain(cloud_of(steps)).next_token(page, step.response)
+            if token is not None:
+                body = next_query(json.loads(step.request_body or "{}"), token)
+                assert body["options"]["$skipToken"] == token
+                assert "$skip" not in body["options"]

@@ -1,0 +1,511 @@
+"""Long-running operations as values: each answer's meaning, and what is asked next."""
+
+import json
+from typing import Any
+
+import attrs
+import pytest
+from multidict import CIMultiDict
+
+from aiomsi import (
+    PUBLIC,
+    ArmResponse,
+    ConfigurationError,
+    ConflictError,
+    ForeignHostError,
+    OperationCanceledError,
+    OperationFailedError,
+    ServiceError,
+)
+from aiomsi.arm._polling import advance, begin, failure_of, missed, unreadable, wait_before
+from aiomsi.arm._progress import MOST_STRIKES, FinalStateVia, Progress
+
+ARM = "https://management.azure.com"
+PATH = "/subscriptions/s/resourceGroups/g/providers/Microsoft.X/things/t"
+URL = f"{ARM}{PATH}?api-version=2024-01-01"
+RECORD = f"{ARM}/subscriptions/s/providers/Microsoft.X/locations/l/operationStatuses/1?t=1&s=signed"
+LOCATION = f"{ARM}/subscriptions/s/providers/Microsoft.X/locations/l/operationResults/1?t=1&s=signed"
+NEWER = LOCATION.replace("t=1", "t=2")
+A, O, L = "Azure-AsyncOperation", "Operation-Location", "Location"  # noqa: E741 (as in the recordings' own patterns)
+
+RUNNING = {"properties": {"provisioningState": "Creating"}}
+READY = {"id": PATH, "properties": {"provisioningState": "Succeeded"}}
+DONE = {"status": "Succeeded"}
+FAILED = {"status": "Failed", "error": {"code": "X", "message": "Why."}}
+
+
+def answer(status: int, body: object = None, *, method: str = "GET", url: str = URL, **headers: str) -> ArmResponse:
+    content = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
+    return ArmResponse(
+        method, url, status, CIMultiDict({name.replace("_", "-"): value for name, value in headers.items()}), content
+    )
+
+
+def started(method: str, status: int, body: object = None, *, via: Any = None, **headers: str) -> Progress:
+    """Begin with an answer whose headers are A, O and L."""
+    long = {"A": A, "O": O, "L": L}
+    return begin(PUBLIC, answer(status, body, method=method, **{long[name]: value for name, value in headers.items()}), via)
+
+
+def then(progress: Progress, status: int, body: object = None, **headers: str) -> Progress:
+    return advance(PUBLIC, progress, answer(status, body, url=progress.next_url or "", **headers))
+
+
+def body_of(progress: Progress) -> object:
+    assert progress.answer is not None
+    return json.loads(progress.answer.body or b"null")
+
+
+# How it begins
+
+
+def test_an_operations_record_comes_before_everything_else() -> None:
+    for method, status in (
+        ("PUT", 200),
+        ("PUT", 201),
+        ("PATCH", 202),
+        ("POST", 202),
+        ("DELETE", 202),
+        ("DELETE", 200),
+        ("POST", 204),
+    ):
+        for body in (None, RUNNING, READY, b"<html>"):
+            progress = started(method, status, body, A=RECORD, L=LOCATION)
+            assert (progress.reads, progress.next_url, progress.location) == ("operation", RECORD, LOCATION)
+            assert progress.outcome is None
+
+
+def test_operation_location_is_a_record_too() -> None:
+    assert started("PUT", 202, O=RECORD, L=LOCATION).next_url == RECORD
+    assert started("PUT", 202, A=RECORD, O=LOCATION).next_url == RECORD
+
+
+@pytest.mark.parametrize(
+    ("link", "url"),
+    [
+        (RECORD.replace(".com", ".com:443"), RECORD.replace(".com", ".com:443")),
+        (RECORD.removeprefix(ARM), RECORD),
+        (RECORD.removeprefix(ARM).lstrip("/"), RECORD),
+        ("file://" + RECORD.removeprefix(ARM), RECORD),
+        (RECORD.replace("//man", "//eastus2euap.man"), RECORD.replace("//man", "//eastus2euap.man")),
+        (f"{ARM}/West US/operations/1?s=%2f", f"{ARM}/West%20US/operations/1?s=%2f"),
+    ],
+)
+def test_links_are_taken_as_services_write_them(link: str, url: str) -> None:
+    assert started("PUT", 201, RUNNING, A=link).next_url == url
+    assert started("PUT", 202, L=link).next_url == url
+
+
+@pytest.mark.parametrize("method", ["PUT", "PATCH", "POST", "DELETE"])
+def test_with_202_any_location_on_arm_tells_how_it_goes_on(method: str) -> None:
+    for link in (LOCATION, URL + "&asyncId=1"):
+        progress = started(method, 202, L=link)
+        assert (progress.reads, progress.next_url) == ("location", link)
+
+
+@pytest.mark.parametrize("method", ["PUT", "PATCH", "POST"])
+@pytest.mark.parametrize("status", [200, 201])
+def test_with_200_and_201_a_location_counts_if_it_names_an_operation(method: str, status: int) -> None:
+    assert started(method, status, READY, L=LOCATION).reads == "location"
+    for link in (URL, PATH, f"file://{PATH}", f"{ARM}{PATH.upper()}", f"{ARM}{PATH}/children/c", "https://t.attest.azure.net/"):
+        progress = started(method, status, READY, L=link)
+        assert (progress.outcome, progress.next_url, body_of(progress)) == ("succeeded", None, READY)
+
+
+def test_no_content_is_over_whatever_its_location() -> None:
+    assert started("DELETE", 204, L=LOCATION).outcome == "succeeded"
+
+
+def test_a_put_or_patched_resource_tells_itself_how_it_goes_on() -> None:
+    for method, status in (("PUT", 200), ("PUT", 201), ("PATCH", 200)):
+        for link in ({}, {"L": URL}, {"L": "https://consumption.azure.com/x"}):
+            progress = started(method, status, RUNNING, **link)
+            assert (progress.reads, progress.next_url, progress.status) == ("resource", URL, "Creating")
+
+
+@pytest.mark.parametrize("body", [None, READY, {"id": PATH}])
+def test_a_put_that_is_only_accepted_is_looked_for(body: object) -> None:
+    assert started("PUT", 202, body).reads == "resource"
+    assert started("PATCH", 202, body, L="https://evil.example/x").reads == "resource"
+
+
+@pytest.mark.parametrize(
+    ("method", "status", "body"),
+    [
+        ("PUT", 200, READY),
+        ("PUT", 201, {"id": PATH}),
+        ("PUT", 200, b"<html>"),
+        ("PUT", 204, None),
+        ("PATCH", 200, READY),
+        ("POST", 200, RUNNING),
+        ("DELETE", 200, RUNNING),
+        ("DELETE", 204, None),
+    ],
+)
+def test_most_answers_begin_no_operation(method: str, status: int, body: object) -> None:
+    progress = started(method, status, body)
+    assert (progress.outcome, progress.next_url) == ("succeeded", None)
+    assert progress.answer is not None
+    assert progress.answer.status == status
+
+
+def test_accepted_with_nothing_to_follow_is_all_there_is() -> None:
+    for method in ("DELETE", "POST"):
+        progress = started(method, 202)
+        assert (progress.outcome, progress.status) == ("succeeded", "Accepted")
+
+
+def test_a_resource_that_is_put_and_has_failed_at_once_has_failed() -> None:
+    failed = {"properties": {"provisioningState": "Failed"}}
+    assert started("PUT", 200, failed).outcome == "failed"
+    assert started("PATCH", 200, failed).outcome == "succeeded"
+
+
+def test_a_record_in_the_first_answer_counts() -> None:
+    assert started("DELETE", 202, {"status": "Enqueued"}, A=RECORD).status == "Enqueued"
+    assert started("POST", 202, FAILED, A=RECORD).outcome == "failed"
+    assert started("DELETE", 202, DONE, A=RECORD).outcome == "succeeded"
+    # That is a resource with a status of its own.
+    assert started("PUT", 201, {**DONE, "type": "Microsoft.X/things"}, A=RECORD).outcome is None
+
+
+def test_a_link_off_arm_is_as_good_as_none() -> None:
+    assert started("DELETE", 202, A="https://evil.example/x", L=LOCATION).next_url == LOCATION
+    progress = started("POST", 202, A=RECORD, L="https://evil.example/x")
+    assert (progress.next_url, progress.location) == (RECORD, None)
+    assert then(progress, 200, DONE).outcome == "succeeded"
+
+
+def test_an_operation_that_only_goes_on_elsewhere_is_an_error() -> None:
+    for link in ("https://evil.example/x?s=signature", "https://[evil"):
+        with pytest.raises(ForeignHostError, match="accepted DELETE") as raised:
+            started("DELETE", 202, L=link)
+        assert "signature" not in str(raised.value)
+
+
+def test_an_unknown_place_of_the_result_is_an_error() -> None:
+    with pytest.raises(ConfigurationError):
+        begin(PUBLIC, answer(200), "somewhere")  # type: ignore[arg-type]
+
+
+# The operation's own record
+
+
+@pytest.mark.parametrize(
+    "state", ["InProgress", "Running", "Created", "Deleted", "Dequeued", "Preparing System", 'InProgress:{"a":1}', "Unknown"]
+)
+@pytest.mark.parametrize("status", [200, 201, 202])
+def test_an_unknown_state_goes_on(state: str, status: int) -> None:
+    progress = then(started("PUT", 201, RUNNING, A=RECORD), status, {"status": state, "error": {"code": "None"}})
+    assert (progress.outcome, progress.status, progress.next_url) == (None, state, RECORD)
+
+
+@pytest.mark.parametrize("state", ["Succeeded", "succeeded", "SucceededWithErrors", "Completed", " Succeeded "])
+def test_after_success_a_put_resource_is_read(state: str) -> None:
+    for method in ("PUT", "PATCH"):
+        progress = then(started(method, 202, A=RECORD, L=LOCATION), 200, {"status": state, "error": None})
+        assert (progress.reads, progress.next_url, progress.outcome) == ("result", URL, None)
+        progress = then(progress, 200, RUNNING)
+        assert (progress.outcome, progress.next_url, body_of(progress)) == ("succeeded", None, RUNNING)
+
+
+@pytest.mark.parametrize(("state", "outcome"), [("Failed", "failed"), ("Canceled", "canceled"), ("cancelled", "canceled")])
+def test_failed_and_canceled_end_it(state: str, outcome: str) -> None:
+    progress = then(started("PUT", 202, A=RECORD), 200, {**FAILED, "status": state})
+    assert (progress.outcome, progress.next_url, progress.status) == (outcome, None, state)
+
+
+@pytest.mark.parametrize(
+    ("method", "via", "url"),
+    [
+        ("POST", None, LOCATION),
+        ("POST", "location", LOCATION),
+        ("POST", "azure-async-operation", None),
+        ("POST", "operation-location", None),
+        ("POST", "original-uri", None),
+        ("PUT", None, URL),
+        ("PUT", "azure-async-operation", URL),
+        ("PUT", "location", LOCATION),
+        ("PATCH", "original-uri", URL),
+        ("DELETE", None, None),
+        ("DELETE", "original-uri", None),
+        ("DELETE", "location", LOCATION),
+    ],
+)
+def test_where_the_result_is(method: str, via: FinalStateVia | None, url: str | None) -> None:
+    progress = then(started(method, 202, via=via, A=RECORD, L=LOCATION), 200, DONE)
+    assert progress.next_url == url
+    assert (progress.outcome == "succeeded") is (url is None)
+    if url is None:
+        assert body_of(progress) == DONE
+
+
+def test_without_a_location_the_record_is_the_result() -> None:
+    for via in (None, "location"):
+        assert body_of(then(started("POST", 202, via=via, A=RECORD), 200, DONE)) == DONE
+
+
+def test_a_record_may_say_where_the_result_is() -> None:
+    for method in ("PUT", "POST"):
+        progress = started(method, 202, A=RECORD, L=LOCATION)
+        assert then(progress, 200, {**DONE, "resourceLocation": "/subscriptions/s/x?y"}).next_url == f"{ARM}/subscriptions/s/x?y"
+    progress = then(started("PUT", 202, A=RECORD), 200, {**DONE, "resourceLocation": "https://evil.example/x"})
+    assert progress.next_url == URL
+    assert then(started("DELETE", 202, A=RECORD), 200, {**DONE, "resourceLocation": PATH}).outcome == "succeeded"
+
+
+def test_one_link_for_record_and_result_is_read_once() -> None:
+    progress = started("POST", 202, A=RECORD, L=RECORD)
+    assert then(progress, 202).next_url == RECORD
+    assert body_of(then(progress, 200, DONE)) == DONE
+    assert then(progress, 200).outcome == "succeeded"
+
+
+def test_a_record_that_moves_is_not_followed() -> None:
+    progress = then(
+        started("POST", 202, A=RECORD, L=LOCATION), 202, {"status": "Accepted"}, Azure_AsyncOperation=NEWER, Location=NEWER
+    )
+    assert (progress.next_url, progress.location) == (RECORD, LOCATION)
+
+
+def test_a_resource_in_place_of_a_record_tells_by_its_own_state() -> None:
+    progress = started("PUT", 201, RUNNING, A=RECORD)
+    assert then(progress, 200, RUNNING).outcome is None
+    assert then(progress, 202, READY).outcome is None
+    assert body_of(then(progress, 200, READY)) == READY
+    assert then(progress, 200, {"id": PATH}).outcome == "succeeded"
+    assert then(progress, 200, {"properties": {"provisioningState": "Failed"}}).outcome == "failed"
+    assert then(progress, 200, {"error": {"code": "X", "message": "Why"}}).outcome == "failed"
+
+
+def test_a_record_without_content_is_success() -> None:
+    assert then(started("DELETE", 202, A=RECORD), 204).outcome == "succeeded"
+    assert then(started("PUT", 201, A=RECORD), 204).next_url == URL
+
+
+def test_progress_is_told() -> None:
+    progress = then(started("PUT", 201, A=RECORD), 200, {"status": "Running", "percentComplete": 40})
+    assert progress.percent == 40.0
+    assert then(progress, 200, {"status": "Running"}).percent == 40.0
+
+
+# Location
+
+
+def test_a_location_goes_on_with_202_and_ends_with_anything_else() -> None:
+    progress = started("POST", 202, L=LOCATION)
+    progress = then(progress, 202, {"status": "Running"})
+    assert (progress.next_url, progress.status) == (LOCATION, "Running")
+    for status in (200, 201, 204):
+        over = then(progress, status, {"value": 1}, Location=NEWER)
+        assert (over.outcome, over.status, body_of(over)) == ("succeeded", "Succeeded", {"value": 1})
+
+
+def test_a_location_that_moves_is_followed() -> None:
+    progress = then(started("DELETE", 202, L=LOCATION), 202, Location=NEWER)
+    assert progress.next_url == NEWER
+    assert then(progress, 202, Location=NEWER.removeprefix(ARM)).next_url == NEWER
+    assert then(progress, 202, Location="https://evil.example/x").next_url == NEWER
+    assert then(progress, 202).next_url == NEWER
+
+
+def test_a_location_that_leads_back_to_the_resource_tells_by_its_state() -> None:
+    progress = then(started("PUT", 202, L=LOCATION), 202, Location=URL)
+    assert progress.next_url == URL
+    assert then(progress, 200, RUNNING).outcome is None
+    assert then(progress, 200, {"id": PATH}).outcome == "succeeded"
+    assert then(progress, 200, READY).outcome == "succeeded"
+
+
+def test_the_resource_is_read_after_a_location_if_the_api_says_so() -> None:
+    progress = then(started("PUT", 202, via="original-uri", L=LOCATION), 200)
+    assert (progress.reads, progress.next_url) == ("result", URL)
+    assert then(started("PUT", 202, L=LOCATION), 200).outcome == "succeeded"
+    assert then(started("POST", 202, via="location", L=LOCATION), 200).outcome == "succeeded"
+
+
+def test_a_record_behind_a_location_counts_and_a_result_with_a_status_does_not() -> None:
+    progress = started("POST", 202, L=LOCATION)
+    assert then(progress, 200, FAILED).outcome == "failed"
+    assert then(progress, 200, {"status": "Canceled", "startTime": "x"}).outcome == "canceled"
+    assert then(progress, 200, {"status": "InProgress", "startTime": "x"}).outcome is None
+    assert then(progress, 200, {**DONE, "startTime": "x"}).outcome == "succeeded"
+    assert then(progress, 200, {"status": "Deleted", "startTime": "x"}).outcome == "succeeded"
+    assert then(progress, 200, {"status": "Failed", "patches": 3}).outcome == "succeeded"
+    assert then(progress, 200, {"status": "InProgress", "patches": 3, "error": {"code": "X"}}).outcome == "succeeded"
+    assert then(progress, 200, {**FAILED, "patches": 3}).outcome == "failed"
+
+
+@pytest.mark.parametrize("status", [400, 409, 412, 422])
+def test_an_error_at_a_location_is_the_operations(status: int) -> None:
+    progress = then(started("PUT", 202, L=LOCATION), status, {"Error": {"Code": "X", "Message": "Why."}})
+    assert (progress.outcome, progress.next_url) == ("failed", None)
+    error = failure_of(progress)
+    assert isinstance(error, OperationFailedError)
+    assert (error.status, error.code, error.message) == (status, "X", "Why.")
+
+
+# The resource
+
+
+def test_a_resource_is_read_until_its_state_is_final() -> None:
+    progress = started("PUT", 201, RUNNING)
+    for status, body in (
+        (200, RUNNING),
+        (201, {"id": PATH}),
+        (202, READY),
+        (202, None),
+        (404, {"error": {"code": "ResourceNotFound"}}),
+    ):
+        progress = then(progress, status, body)
+        assert (progress.outcome, progress.next_url) == (None, URL)
+    assert body_of(then(progress, 200, READY)) == READY
+    assert then(progress, 200, {"id": PATH}).status == "Succeeded"
+    assert then(progress, 204).outcome == "succeeded"
+    canceled = then(progress, 200, {"properties": {"provisioningState": "Canceled"}})
+    assert isinstance(failure_of(canceled), OperationCanceledError)
+
+
+# What goes wrong while reading
+
+
+@pytest.mark.parametrize("start", [{"A": RECORD}, {"L": LOCATION}, {}])
+@pytest.mark.parametrize("status", [401, 408, 429, 500, 502, 503, 504])
+def test_an_error_that_may_pass_ends_nothing(start: dict[str, str], status: int) -> None:
+    progress = started("PUT", 202, **start)
+    after = progress
+    for _ in range(3):
+        after = then(after, status, b"<html>down</html>")
+        assert (after.outcome, after.next_url, after.gave_up) == (None, progress.next_url, False)
+    assert after.strikes == (0 if status == 429 else 3)
+    assert then(after, 202, {"status": "Running"}).strikes == 0
+
+
+def test_an_error_that_does_not_pass_ends_the_polling() -> None:
+    progress = started("PUT", 202, A=RECORD)
+    for _ in range(MOST_STRIKES):
+        assert not progress.gave_up
+        progress = then(progress, 503)
+    assert progress.gave_up
+    assert progress.next_url == RECORD
+
+
+def test_throttling_is_no_reason_to_give_up() -> None:
+    progress = started("PUT", 202, A=RECORD)
+    for _ in range(3 * MOST_STRIKES):
+        progress = then(progress, 429)
+    assert not progress.gave_up
+
+
+@pytest.mark.parametrize("body", [None, b"<html>", b"{}", b"[]", b"null"])
+def test_a_record_that_can_not_be_read_is_asked_for_again(body: object) -> None:
+    progress = then(started("PUT", 201, A=RECORD), 200, body)
+    assert (progress.strikes, progress.next_url, progress.step) == (1, RECORD, 1)
+    assert then(started("PUT", 201, RUNNING), 200, b"<html>").strikes == 1
+
+
+def test_a_get_without_an_answer_is_a_strike() -> None:
+    assert missed(started("PUT", 201, A=RECORD)).strikes == 1
+
+
+@pytest.mark.parametrize("status", [404, 410])
+def test_what_is_deleted_may_be_gone_with_its_operation(status: int) -> None:
+    for start in ({"A": RECORD}, {"L": LOCATION}):
+        progress = then(started("DELETE", 202, **start), status, {"error": {"code": "NotFound"}})
+        assert (progress.outcome, progress.next_url, progress.answer) == ("succeeded", None, None)
+
+
+def test_a_record_that_stays_missing_is_given_up() -> None:
+    for start in ({"A": RECORD}, {"L": LOCATION}):
+        progress, polls = started("PATCH", 202, **start), 0
+        while not progress.gave_up:
+            progress, polls = then(progress, 404, {"error": {"code": "OperationIdNotFound"}}), polls + 1
+        assert progress.outcome is None
+        assert 1 < polls < 10
+
+
+@pytest.mark.parametrize(("start", "status"), [(A, 403), (A, 409), (A, 400), (A, 302), (L, 403), (L, 304)])
+def test_what_waiting_does_not_cure_is_given_up_at_once(start: str, status: int) -> None:
+    progress = then(started("PUT", 202, **{start[0]: RECORD}), status, {"error": {"code": "X", "message": "No"}})
+    assert progress.gave_up
+    assert progress.outcome is None
+
+
+def test_a_result_that_is_not_there_yet_is_waited_for() -> None:
+    progress = then(started("POST", 202, A=RECORD, L=LOCATION), 200, DONE)
+    progress = then(progress, 202)
+    assert (progress.reads, progress.next_url, progress.step) == ("result", LOCATION, 1)
+    assert then(progress, 500).strikes == 1
+    assert then(progress, 204).outcome == "succeeded"
+    assert then(then(started("PUT", 201, A=RECORD), 200, DONE), 404).strikes > 1
+
+
+def test_what_is_over_stays_so() -> None:
+    progress = then(started("DELETE", 202, A=RECORD), 200, DONE)
+    assert then(progress, 200, FAILED) is progress
+
+
+# The pace
+
+
+def test_the_pace_slows_down_from_a_second_to_half_a_minute() -> None:
+    progress = started("PUT", 201, A=RECORD)
+    waits = [wait_before(attrs.evolve(progress, step=step), None) for step in range(10_000)]
+    assert waits[0] == 1.0
+    assert waits == sorted(waits)
+    assert waits[3] < 5
+    assert waits[-1] == 30.0
+
+
+@pytest.mark.parametrize(("asked", "wait"), [(17.0, 17.0), (0.5, 0.5), (1_235.0, 600.0), (0.0, 1.0), (None, 1.0)])
+def test_the_service_says_when_to_ask_again(asked: float | None, wait: float) -> None:
+    assert wait_before(started("PUT", 201, A=RECORD), asked) == wait
+
+
+def test_a_result_is_read_at_once() -> None:
+    progress = then(started("PUT", 201, A=RECORD), 200, DONE)
+    assert wait_before(progress, 10.0) == 0.0
+    assert wait_before(then(progress, 503), 10.0) == 10.0
+
+
+# Exceptions
+
+
+def test_a_failure_has_the_services_reasons() -> None:
+    progress = then(started("PUT", 202, A=RECORD), 200, FAILED, x_ms_request_id="r-1")
+    error = failure_of(progress)
+    assert isinstance(error, OperationFailedError)
+    assert (error.status, error.code, error.message, error.response.body) == (200, "X", "Why.", json.dumps(FAILED).encode())
+    assert str(error) == f"PUT {PATH} was accepted and ended as Failed, X: Why (request id r-1)"
+
+
+def test_a_canceled_operation_may_have_been_replaced() -> None:
+    error = failure_of(then(started("PUT", 202, A=RECORD), 200, {"status": "Canceled"}))
+    assert isinstance(error, OperationCanceledError)
+    assert (error.code, error.message) == (None, "the service says Canceled and gives no reason")
+    assert "place" in error.help
+
+
+def test_only_failures_are_exceptions() -> None:
+    assert failure_of(started("PUT", 201, A=RECORD)) is None
+    assert failure_of(started("PUT", 200, READY)) is None
+    assert failure_of(Progress("PUT", URL, outcome="failed")) is None
+
+
+def test_a_state_that_can_not_be_read_is_told_as_such() -> None:
+    progress = started("PUT", 202, A=RECORD)
+    conflict = answer(409, {"error": {"code": "X", "message": "Why"}}, url=RECORD)
+    error = unreadable(then(progress, 409), conflict, wall=0.0)
+    assert isinstance(error, ConflictError)
+    assert "may well go on" in error.help
+    unclear = unreadable(progress, answer(200, b"<b>Down</b>", url=RECORD), wall=0.0)
+    assert type(unclear) is ServiceError
+    assert "tells no state: Down" in str(unclear)
+    assert "signed" not in str(unclear)
+
+
+def test_a_result_that_can_not_be_read_is_no_failure() -> None:
+    progress = then(started("PUT", 201, A=RECORD), 200, DONE)
+    error = unreadable(progress, answer(403, {"error": {"code": "AuthorizationFailed", "message": "No"}}), wall=0.0)
+    assert error.help.startswith("The operation has succeeded")
+    assert "Access control" in error.help
