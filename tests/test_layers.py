@@ -12,20 +12,8 @@ import aiomsi
 HOME = Path(aiomsi.__file__).parent
 
 VALUES = {"_clock", "_clouds", "_compat", "_errors", "_json", "_policy", "_secret", "_token"}
-ARM_SAYS = {
-    "_answers",
-    "_codes",
-    "_failures",
-    "_help",
-    "_limits",
-    "_links",
-    "_paging",
-    "_polling",
-    "_progress",
-    "_records",
-    "_waits",
-}
-ARM_WANTS = {"_ids", "_look", "_requests", "_retry", "_versions"}
+ARM_SAYS = {"_answers", "_codes", "_failures", "_help", "_limits", "_links", "_paging", "_polling", "_records", "_waits"}
+ARM_WANTS = {"_ids", "_look", "_progress", "_requests", "_retry", "_versions"}
 ARM = {"arm"} | {f"arm.{name}" for name in ARM_SAYS | ARM_WANTS}
 KNOWLEDGE = {"_ledger", "_retry", "_turns", "hosts", "hosts._protocol", "hosts.imds"} | ARM
 MECHANISM = {"_flight", "_slot"}
