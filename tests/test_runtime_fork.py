@@ -53,10 +53,11 @@ def test_forked_children_keep_the_token_ask_for_none_and_refresh_it_at_times_of_
     children = told["children"]
     assert len({child["pid"] for child in children}) == 8
     assert {child["token"] for child in children} == {told["parent"]["token"]}
-    # Drawn anew in each child, and never earlier than the parent's.
-    assert len({child["refresh"] for child in children}) == 8
-    assert min(child["refresh"] for child in children) > told["refresh"] - 60
-    assert max(child["refresh"] for child in children) < told["refresh"] + 86_400 * 0.06
+    # Drawn anew in each child, and never earlier than the parent's: 8 numbers out of more than an hour.
+    points = sorted(child["refresh"] for child in children)
+    assert points[-1] - points[0] > 60
+    assert told["refresh"] - 1 < points[0]
+    assert points[-1] < told["refresh"] + 86_400 * 0.06
     assert embedded_azure.counts.imds_requests == 1
 
 
