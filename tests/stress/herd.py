@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import attrs
 
-from aiomsi import AccessToken, ManagedIdentityCredential
+from aiomsi import AccessToken, Clock, ManagedIdentityCredential
 from aiomsi.testing import EmbeddedAzure
 from aiomsi.testing._variables import IDENTITY_VARIABLES
 
@@ -59,7 +59,9 @@ def repetition(loops: int, callers: int, *, share: bool) -> Row:
     together = threading.Barrier(loops)
     with EmbeddedAzure() as azure, ThreadPoolExecutor(loops) as pool:
         os.environ.update(azure.environment)
-        credentials = [ManagedIdentityCredential(share=share) for _ in range(loops)]
+        # They share by host and clock, and the port of an earlier repetition may be given out again.
+        clock = Clock()
+        credentials = [ManagedIdentityCredential(share=share, clock=clock) for _ in range(loops)]
 
         def run(credential: ManagedIdentityCredential) -> list[AccessToken | BaseException]:
             together.wait()
