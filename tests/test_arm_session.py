@@ -6,13 +6,11 @@ import gc
 import json
 import pickle
 import re
-import sys
 import traceback
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
-from pathlib import Path
-from types import CodeType, FrameType, TracebackType
+from types import FrameType, TracebackType
 from typing import Any, NamedTuple, NoReturn
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -1056,51 +1054,6 @@ async def test_the_error_of_a_call_survives_a_pickle(embedded_azure: EmbeddedAzu
     assert twin.response.headers == missing.value.response.headers
     assert twin.response.headers["X-MS-REQUEST-ID"] == missing.value.response.request_id
     assert json.loads(twin.response.body)["error"]["code"] == twin.code
-
-
-# Budgets
-
-PACKAGE = str(Path(aiomsi.__file__).parent)
-
-
-def is_own(code: CodeType) -> bool:
-    name = code.co_filename
-    return name.startswith(PACKAGE) or (name.startswith("<attrs generated") and "aiomsi" in name)
-
-
-def test_a_warm_get_starts_fifteen_functions_at_most_and_stands_three_deep() -> None:
-    started: dict[FrameType, str] = {}
-    depths: list[int] = []
-    aiohttp_home = str(Path(aiohttp.__file__).parent)
-
-    def profile(frame: FrameType, event: str, _: object) -> None:
-        if event != "call":
-            return
-        if is_own(frame.f_code):
-            started[frame] = frame.f_code.co_qualname
-        elif frame.f_code.co_filename.startswith(aiohttp_home):
-            depth, above = 0, frame.f_back
-            while above is not None:
-                depth += is_own(above.f_code)
-                above = above.f_back
-            depths.append(depth)
-
-    async def main() -> None:
-        async with ArmSession() as arm:
-            for _ in range(2):
-                await get(arm)
-            sys.setprofile(profile)
-            try:
-                answer = await arm.get(DEVTEST, api_version=VERSION)
-            finally:
-                sys.setprofile(None)
-            assert answer == group()
-
-    asyncio.run(main())
-    names = sorted(started.values())
-    assert {"ArmSession.get", "ArmSession._send", "ManagedIdentityCredential.get_token"} <= set(names)
-    assert len(names) <= 15, names
-    assert 1 <= max(depths) <= 3
 
 
 def test_the_default_credential_belongs_to_the_session(embedded_azure: EmbeddedAzure) -> None:

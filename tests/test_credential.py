@@ -7,12 +7,10 @@ import subprocess
 import sys
 import traceback
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import anyio
 import pytest
 
-import aiomsi
 from aiomsi import (
     AccessToken,
     ConfigurationError,
@@ -363,28 +361,6 @@ async def test_no_secret_is_in_the_locals_of_a_failures_traceback(embedded_azure
     seen = [repr(frame.f_locals) for frame in frames if frame.f_code.co_filename != __file__]
     assert len(seen) == 2
     assert "very-secret" not in "".join([*seen, str(raised.value), repr(raised.value), repr(vars(raised.value))])
-
-
-@pytest.mark.anyio
-async def test_a_warm_token_suspends_nowhere_and_costs_at_most_three_calls_of_ours() -> None:
-    credential = ManagedIdentityCredential()
-    token = await credential.get_token(SCOPE)
-    started: list[str] = []
-
-    def profile(frame: object, event: str, _: object) -> None:
-        code = frame.f_code  # type: ignore[attr-defined]  # a frame
-        if event == "call" and code.co_filename.startswith((str(Path(aiomsi.__file__).parent), "<attrs")):
-            started.append(code.co_qualname)
-
-    call = credential.get_token(SCOPE)
-    sys.setprofile(profile)
-    try:
-        with pytest.raises(StopIteration) as stopped:
-            call.send(None)
-    finally:
-        sys.setprofile(None)
-    assert stopped.value.value is token
-    assert started == ["ManagedIdentityCredential.get_token", "AccessToken.is_fresh"]
 
 
 def test_a_program_that_ends_in_the_middle_of_a_background_fetch_leaves_no_warning(embedded_azure: EmbeddedAzure) -> None:

@@ -1,0 +1,155 @@
+"""The budget of calls: how many functions of ours are started on the ways that are gone often, and how deep they stand.
+
+A hop is a function of ours that is started, one that attrs has generated included. That a coroutine is resumed is none, nor is a
+comprehension, which newer Pythons don't call at all. Time is compared in `benchmarks/`; this does not depend on the machine.
+"""
+
+import asyncio
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import CodeType, FrameType, TracebackType
+from typing import Self
+
+import aiohttp
+import pytest
+
+import aiomsi
+from aiomsi import ArmSession, ManagedIdentityCredential, SharedCredential
+from aiomsi.testing import DEFAULT_SUBSCRIPTION_ID, EmbeddedAzure, ManualClock
+
+pytestmark = pytest.mark.usefixtures("azure_environment")
+
+SCOPE = "https://management.azure.com/.default"
+DEVTEST = f"/subscriptions/{DEFAULT_SUBSCRIPTION_ID}/resourceGroups/DevTest"
+VERSION = "2021-04-01"
+OURS = str(Path(aiomsi.__file__).parent)
+NOT_OURS = str(Path(OURS, "testing"))
+AIOHTTPS = str(Path(aiohttp.__file__).parent)
+NO_CALLS = {"<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>"}
+
+
+def is_ours(code: CodeType) -> bool:
+    name = code.co_filename
+    if name.startswith("<attrs generated"):
+        return "aiomsi." in name and "aiomsi.testing" not in name
+    return name.startswith(OURS) and not name.startswith(NOT_OURS)
+
+
+class Hops:
+    """Counts, in this thread, from its entry to its exit.
+
+    Attributes:
+        started: the functions of ours, by their frames, which are kept: so none is taken for another one.
+        depth: how many of ours stood on the stack at the most when a function of aiohttp was called.
+
+    """
+
+    def __init__(self) -> None:
+        self.started: dict[FrameType, str] = {}
+        self.depth = 0
+
+    def __enter__(self) -> Self:
+        sys.setprofile(self._profile)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        sys.setprofile(None)
+
+    def _profile(self, frame: FrameType, event: str, _: object) -> None:
+        code = frame.f_code
+        if event != "call":
+            return
+        if is_ours(code) and code.co_name not in NO_CALLS:
+            self.started[frame] = code.co_qualname
+        elif code.co_filename.startswith(AIOHTTPS):
+            depth, above = 0, frame.f_back
+            while above is not None:
+                depth += is_ours(above.f_code)
+                above = above.f_back
+            self.depth = max(self.depth, depth)
+
+    @property
+    def names(self) -> list[str]:
+        """The functions that were started, in their order."""
+        return list(self.started.values())
+
+
+def shared() -> SharedCredential:
+    manual = ManualClock()
+
+    async def fetch(scope: str) -> tuple[str, float]:
+        return "token", manual.clock.wall() + 86_400
+
+    return SharedCredential(fetch)
+
+
+@pytest.mark.parametrize("make", [ManagedIdentityCredential, shared], ids=["ManagedIdentityCredential", "SharedCredential"])
+def test_a_warm_token_suspends_nowhere_and_costs_at_most_three_calls_of_ours(
+    make: Callable[[], ManagedIdentityCredential | SharedCredential],
+) -> None:
+    credential = make()
+    token = asyncio.run(credential.get_token(SCOPE))
+    call = credential.get_token(SCOPE)
+    with Hops() as hops, pytest.raises(StopIteration) as stopped:
+        call.send(None)
+    assert stopped.value.value is token
+    assert hops.names == [f"{type(credential).__name__}.get_token", "AccessToken.is_fresh"]
+
+
+def test_a_warm_get_starts_fifteen_functions_at_most_and_stands_three_deep() -> None:
+    async def main() -> Hops:
+        async with ArmSession() as arm:
+            answers = [await arm.get(DEVTEST, api_version=VERSION) for _ in range(2)]
+            with Hops() as hops:
+                answers.append(await arm.get(DEVTEST, api_version=VERSION))
+            assert [answer["name"] for answer in answers] == ["DevTest"] * 3
+            return hops
+
+    hops = asyncio.run(main())
+    assert {"ArmSession.get", "ArmSession._send", "ManagedIdentityCredential.get_token"} <= set(hops.names)
+    assert len(hops.names) <= 15, hops.names
+    assert 1 <= hops.depth <= 3
+
+
+def test_a_cold_token_costs_at_most_25_calls_of_ours_to_its_request_and_48_in_all(embedded_azure: EmbeddedAzure) -> None:
+    """The budget of 25 is that of the way to the request; it is not kept to the end.
+
+    The way back is as long: the answer is understood, the token dated and published, and every waiter woken. Five more see to it
+    that the flight has ended, when its caller is served already.
+    """
+    credential, ways = ManagedIdentityCredential(), list[list[str]]()
+
+    async def caller() -> None:
+        await credential.get_token(SCOPE)
+        ways.append(hops.names)
+
+    async def main() -> None:
+        with embedded_azure.hold("imds") as hold, hops:
+            call = asyncio.ensure_future(caller())
+            await hold.arrived(1)
+            ways.append(hops.names)
+            hold.release()
+            await call
+
+    hops = Hops()
+    asyncio.run(main())
+    out, back = ways
+    assert (out[-1], back[-1]) == ("_only_once", "AccessToken.left")
+    assert len(out) <= 25, out
+    assert len(back) <= 48, back
+    assert len(hops.names) <= 53, hops.names
+    # The flight, its fetch and one request; and `_only_once`, which aiohttp calls.
+    assert 1 <= hops.depth <= 4
+
+
+def test_a_function_counts_once_each_time_it_is_started_and_not_when_it_is_resumed() -> None:
+    async def main() -> Hops:
+        credential = shared()
+        with Hops() as hops:
+            await asyncio.gather(*(credential.get_token(SCOPE) for _ in range(3)))
+        return hops
+
+    hops = asyncio.run(main())
+    assert [hops.names.count(name) for name in ("Slot._wait", "SharedCredential.get_token", "Slot._fly")] == [3, 3, 1]
+    assert not [name for name in hops.names if "Clock" in name or name.endswith("comp>")]
