@@ -176,7 +176,7 @@ class Origin:
         now, life = int(time.time()), self._behaviour.life
         secret = f"{TOKEN}{len(self._tokens):06d}"
         self._tokens[secret.encode()] = now + life
-        token = {
+        token: dict[str, str | int] = {
             "access_token": secret,
             "client_id": SUBSCRIPTION,
             "expires_in": str(life),
@@ -187,7 +187,8 @@ class Origin:
             "token_type": "Bearer",
         }
         if self._behaviour.refresh_in is not None:
-            token["refresh_in"] = str(self._behaviour.refresh_in)
+            # IMDS does not say it, so there is no form to copy; Microsoft's client fails over a string.
+            token["refresh_in"] = self._behaviour.refresh_in
         reply(_answer("200 OK", token))
         self._spans.append([began, time.monotonic()])
 

@@ -41,8 +41,8 @@ def measure(client: Any, job: Job) -> Measured:
 async def _drive(client: Any, job: Job) -> list[Call]:
     async with client.groups(job) as get_group:
         assert await get_group("warm") == "warm", "the warm call brought another group"
-        # From the token's own birth, so that the last call is due before its last ten seconds.
-        late = time.monotonic() - job.counts()["spans"][0][1]
+        # From when the token was asked for, since its life counts from there, and less what whole seconds cut off its end.
+        late = time.monotonic() - job.counts()["spans"][0][0] + 1.0
         return await steady(get_group, rate=RATE, seconds=job.work - late, deadline=_DEADLINE)
 
 
