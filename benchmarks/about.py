@@ -15,12 +15,13 @@ from clients import CLIENTS
 _ALSO = ("azure-core", "msal", "yarl", "anyio", "attrs", "uvloop")
 
 
-def describe(seed: int, rounds: int, *, quick: bool, node: Path) -> dict[str, Any]:
-    """Describe a run; `run` is its name, which every measurement carries."""
+def describe(asked: str, seed: int, rounds: int, *, quick: bool, node: Path) -> dict[str, Any]:
+    """Describe a run; `run` is its name, which every measurement carries, and `asked` says which scenarios it made."""
     at = datetime.now(UTC).isoformat(timespec="seconds")
     return {
         "run": f"{at} seed {seed}",
         "at": at,
+        "asked": asked,
         "seed": seed,
         "rounds": rounds,
         "quick": quick,

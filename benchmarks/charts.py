@@ -9,7 +9,7 @@ from pathlib import Path
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, NullFormatter
 from plan import SUBJECT, Chart, Series
 
 _GREY = "#808890"
@@ -82,6 +82,7 @@ def _lines(axes: Axes, chart: Chart) -> None:
         axes.xaxis.set_major_formatter(FuncFormatter(_plain))
     if chart.log_y:
         axes.set_yscale("log")
+        axes.yaxis.set_minor_formatter(NullFormatter())
     else:
         axes.set_ylim(bottom=0)
     axes.yaxis.set_major_formatter(FuncFormatter(_plain))

@@ -34,8 +34,8 @@ def report(
     yield ""
     yield "Made by `benchmarks/run.py`; how to read it is in `benchmarks/README.md`."
     yield ""
-    for about in abouts:
-        yield from _described(about)
+    yield from _described(abouts)
+    yield ""
     yield "## What must hold"
     yield ""
     for check in held:
@@ -54,13 +54,19 @@ def report(
         yield f"- `{name}`: {CLIENTS[name].about}" if name in CLIENTS else f"- `{name}`"
 
 
-def _described(about: Mapping[str, Any]) -> Iterator[str]:
-    yield (
-        f"- {about['at']}{' (quick)' if about['quick'] else ''}: {about['interpreter']} on {about['system']}; {about['cpus']} x "
-        f"{about['cpu']}; load {about['load_before']} before; {about['rounds']} rounds after the warm-up, seed {about['seed']}; "
-        f"{', '.join(f'{package} {version}' for package, version in about['versions'].items())}."
-    )
-    yield ""
+def _described(abouts: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Say once what ran where, as long as it was the same; and when and how each run was made."""
+    places: dict[str, list[Mapping[str, Any]]] = {}
+    for about in abouts:
+        versions = ", ".join(f"{package} {version}" for package, version in about["versions"].items())
+        place = f"{about['interpreter']} on {about['system']}, {about['cpus']} x {about['cpu']}. {versions}."
+        places.setdefault(place, []).append(about)
+    for place, own in places.items():
+        yield f"- {place}"
+        for about in own:
+            quick = ", quick" if about["quick"] else ""
+            told = f"{about['rounds']} rounds after the warm-up{quick}, seed {about['seed']}, load {about['load_before']} before"
+            yield f"  - {about['at']}: {about.get('asked') or 'everything'}; {told}."
 
 
 def _section(scenario: Scenario, results: Results) -> Iterator[str]:

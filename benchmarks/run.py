@@ -170,7 +170,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         lines = [line for path in asked.report for line in path.read_text(encoding="utf-8").splitlines()]
         return conclude(lines, asked.results)
     settings = _settings(parser, asked)
-    about = describe(settings.seed, settings.rounds, quick=settings.quick, node=settings.node)
+    about = describe(", ".join(asked.scenarios), settings.seed, settings.rounds, quick=settings.quick, node=settings.node)
     lines = _kept(about, settings, None if asked.results is None else asked.results / _KEPT)
     return conclude(lines, asked.results)
 

@@ -26,6 +26,8 @@ from job import COUNTS_PATH, Counts
 PER_SECOND = 20
 AT_ONCE = 5
 _BACKLOG = 4_096
+_SKEW = 5.0
+"""Seconds after a token's end in which it is still taken: ARM allows for clocks that differ, and for the way."""
 _AUTHORIZATION = b"\r\nauthorization: bearer "
 _REQUEST_ID = b"\r\nx-ms-client-request-id: "
 _METADATA = b"\r\nmetadata: true\r\n"
@@ -130,7 +132,7 @@ class Origin:
         authorization, request_id = lowered.find(_AUTHORIZATION), lowered.find(_REQUEST_ID)
         start = authorization + len(_AUTHORIZATION)
         token = lowered[start : lowered.find(b"\r\n", start)]
-        if authorization < 0 or self._tokens.get(token, 0) <= time.time():
+        if authorization < 0 or self._tokens.get(token, 0.0) + _SKEW <= time.time():
             self._refused += 1
             return _UNAUTHORIZED
         if request_id < 0:

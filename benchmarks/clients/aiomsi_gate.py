@@ -13,15 +13,20 @@ from clients import GetToken
 ABOUT = "aiomsi whose processes take turns: `ManagedIdentityCredential(gate=True)`"
 NEEDS = ("aiomsi",)
 
+_OPTIONS: dict[str, Any] = {"gate": True}
+
 
 def lacking(_: Job) -> str | None:
-    if "gate" in inspect.signature(aiomsi.ManagedIdentityCredential).parameters:
-        return None
-    return "this version of aiomsi has no gate"
+    if "gate" not in inspect.signature(aiomsi.ManagedIdentityCredential).parameters:
+        return "this version of aiomsi has no gate"
+    try:
+        aiomsi.ManagedIdentityCredential(**_OPTIONS)
+    except (aiomsi.ConfigurationError, ImportError) as error:
+        return str(error)
+    return None
 
 
 @asynccontextmanager
 async def tokens(_: Job) -> AsyncIterator[GetToken]:
-    options: dict[str, Any] = {"gate": True}
-    async with aiomsi.ManagedIdentityCredential(**options) as credential:
+    async with aiomsi.ManagedIdentityCredential(**_OPTIONS) as credential:
         yield credential.get_token

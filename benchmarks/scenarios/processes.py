@@ -97,7 +97,7 @@ SCENARIO = Scenario(
     size_is="processes",
     variants={"IMDS's limits": Variant(("--limited",))},
     full=(Block("IMDS's limits", (60, 200), _ALL, rounds=2),),
-    quick=(Block("IMDS's limits", (60,), _ALL, rounds=1),),
+    quick=(Block("IMDS's limits", (30,), _ALL, rounds=1),),
     metrics=(
         Metric("imds", "IMDS requests"),
         Metric("throttled", "answered 429"),

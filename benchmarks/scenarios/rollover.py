@@ -111,7 +111,7 @@ SCENARIO = Scenario(
     ),
     quick=(
         Block(_ASKED, (1,), (SUBJECT,), work=6, rounds=1),
-        Block(_ASKED, (1,), ("aiohttp_tuned", "httpx"), work=6, rounds=1),
+        Block(_ASKED, (1,), ("aiohttp_tuned",), work=6, rounds=1),
     ),
     metrics=(
         Metric("refreshes", "refreshes"),

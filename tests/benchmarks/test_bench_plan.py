@@ -1,6 +1,7 @@
 """The plan: what takes part in which round, in which order, and that every scenario can be planned."""
 
 import itertools
+from pathlib import Path
 
 import pytest
 from clients import CLIENTS
@@ -70,3 +71,9 @@ def test_every_client_says_what_it_is_and_has_what_import_needs() -> None:
     for client in CLIENTS.values():
         assert client.about
         compile(f"async def ready():\n pass\n{client.ready}", client.name, "exec")
+
+
+def test_the_readme_names_every_client_and_scenario() -> None:
+    readme = (Path(__file__).parents[2] / "benchmarks" / "README.md").read_text(encoding="utf-8")
+    named = {*SCENARIOS, *CLIENTS} - {"core_packages", "python"}
+    assert {name for name in named if f"| `{name}` |" not in readme} == set()
