@@ -15,7 +15,7 @@ from clients import CLIENTS
 _ALSO = ("azure-core", "msal", "yarl", "anyio", "attrs", "uvloop")
 
 
-def describe(asked: str, seed: int, rounds: int, *, quick: bool, node: Path) -> dict[str, Any]:
+def describe(asked: str, seed: int, rounds: int, *, quick: bool, partial: bool, node: Path) -> dict[str, Any]:
     """Describe a run; `run` is its name, which every measurement carries, and `asked` says which scenarios it made."""
     at = datetime.now(UTC).isoformat(timespec="seconds")
     return {
@@ -25,6 +25,7 @@ def describe(asked: str, seed: int, rounds: int, *, quick: bool, node: Path) -> 
         "seed": seed,
         "rounds": rounds,
         "quick": quick,
+        "partial": partial,
         "interpreter": f"{platform.python_implementation()} {platform.python_version()}",
         "system": platform.platform(),
         "cpu": _cpu(),

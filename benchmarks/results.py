@@ -11,6 +11,7 @@ from plan import Cell, Metric
 
 ENOUGH = 15
 """Rounds below which a ratio decides nothing."""
+UNMEASURED = "not measured"
 
 Outcome = Literal["measured", "missing", "timed out", "broken"]
 
@@ -101,7 +102,7 @@ def bounded(what: str, numbers: Sequence[float], *, most: float | None = None, l
     """Check the median of one number per round. With fewer than ENOUGH rounds nothing is decided, and that is said."""
     spread = Spread.of(numbers)
     if spread is None:
-        return Check("FAILS", f"{what}: not measured")
+        return Check("FAILS", f"{what}: {UNMEASURED}")
     holds = (most is None or spread.median <= most) and (least is None or spread.median >= least)
     told = f"{what}: {spread}, {len(numbers)} rounds"
     if len(numbers) < ENOUGH:

@@ -43,6 +43,10 @@ class Settings:
     clients: frozenset[str]
     sizes: frozenset[int]
 
+    @property
+    def partial(self) -> bool:
+        return bool(self.clients or self.sizes)
+
     def wants(self, cell: Cell) -> bool:
         """Tell whether a cell was asked for; without a word on it, all are."""
         return (not self.clients or cell.client in self.clients) and (not self.sizes or cell.size in self.sizes)
@@ -104,7 +108,7 @@ def run(name: str, settings: Settings) -> Iterator[Measurement]:
 def conclude(lines: Sequence[str], folder: Path | None) -> int:
     """Print the report on these JSON lines, and keep it with its charts where there is a folder for them."""
     abouts, results = read(lines)
-    held = list(checks(SCENARIOS.values(), results))
+    held = list(checks(SCENARIOS.values(), results, partial=all(about["partial"] for about in abouts)))
     charts = [chart for scenario in SCENARIOS.values() for chart in scenario.charts(results)]
     drawn = _drawn(charts, folder)
     text = "\n".join(report(SCENARIOS, abouts, results, held, drawn)) + "\n"
@@ -170,7 +174,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         lines = [line for path in asked.report for line in path.read_text(encoding="utf-8").splitlines()]
         return conclude(lines, asked.results)
     settings = _settings(parser, asked)
-    about = describe(", ".join(asked.scenarios), settings.seed, settings.rounds, quick=settings.quick, node=settings.node)
+    about = describe(
+        ", ".join(asked.scenarios),
+        settings.seed,
+        settings.rounds,
+        quick=settings.quick,
+        partial=settings.partial,
+        node=settings.node,
+    )
     lines = _kept(about, settings, None if asked.results is None else asked.results / _KEPT)
     return conclude(lines, asked.results)
 

@@ -81,6 +81,13 @@ def test_throughput_that_falls_with_the_callers_fails() -> None:
     assert "4,096" in failed[0]
 
 
+def test_what_was_not_measured_fails_unless_only_a_part_was_asked_for() -> None:
+    alone = Results(measurements("warm", {"aiomsi": {"ns": 300}}))
+    (whole,), (part,) = checks([SCENARIOS["warm"]], alone), checks([SCENARIOS["warm"]], alone, partial=True)
+    assert (whole.verdict, part.verdict) == ("FAILS", "open")
+    assert list(checks([SCENARIOS["warm"]], Results(measurements("warm", {"azure_identity": {"ns": 300}})))) == []
+
+
 def test_who_broke_fails_and_is_told_with_who_is_missing() -> None:
     cell = Cell("warm", "fresh", 1, "node")
     made = [Measurement("a", 1, cell, "broken", said="boom"), Measurement("a", 2, cell, "missing", said="there is no node")]
