@@ -6,13 +6,15 @@ import http.client
 import json
 import ssl
 import sys
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypedDict, TypeVar
 from urllib.parse import urlsplit
 
 COUNTS_PATH = "/control/counts"
+READY, DONE = "ready", "done"
+"""What a worker says before its first turn, and after each."""
 T = TypeVar("T")
 
 
@@ -48,6 +50,22 @@ class Job:
     loop: str = "asyncio"
     policy: dict[str, float] = field(default_factory=dict)
     node: str = ""
+    turns: int = 0
+
+    def parts(self, names: list[str]) -> Iterator[list[str]]:
+        """Give the work part by part: all of it, or as many parts as there are turns, each when this worker's turn has come.
+
+        Waiting blocks, on purpose: whoever waits leaves the machine to the one whose turn it is.
+        """
+        if not self.turns:
+            yield names
+            return
+        print(READY, flush=True)
+        for turn in range(self.turns):
+            if not sys.stdin.readline():
+                sys.exit("the runner is gone")
+            yield names[turn * len(names) // self.turns : (turn + 1) * len(names) // self.turns]
+            print(DONE, flush=True)
 
     def run(self, main: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine in a loop of the wanted kind."""

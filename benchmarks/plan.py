@@ -48,13 +48,18 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Cells that are planned alike: `work` calls each (where a scenario has such a number), in at most `rounds` rounds."""
+    """Cells that are planned alike: `work` calls each (where a scenario has such a number), in at most `rounds` rounds.
+
+    With `turns`, clients at one size run side by side and take turns, each doing a part of its work at a time. A machine's speed
+    changes from one second to the next, by more than such clients differ; within a fraction of a second it is the same for both.
+    """
 
     variant: str
     sizes: tuple[int, ...]
     clients: tuple[str, ...]
     work: int = 0
     rounds: int | None = None
+    turns: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +115,9 @@ class Scenario:
         """Give the plan."""
         return self.quick if quick else self.full
 
-    def work(self, cell: Cell, *, quick: bool) -> int:
-        """Tell how many calls a cell makes in all."""
-        return next(block.work for block in self.blocks(quick=quick) if cell in cells_of(self.name, block))
+    def block_of(self, cell: Cell, *, quick: bool) -> Block:
+        """Give the block that a cell is planned in."""
+        return next(block for block in self.blocks(quick=quick) if cell in cells_of(self.name, block))
 
 
 def cells_of(scenario: str, block: Block) -> list[Cell]:
@@ -127,25 +132,31 @@ def takes_part(number: int, rounds: int, most: int | None) -> bool:
     return number * most // rounds > (number - 1) * most // rounds
 
 
-def schedule(scenarios: Iterable[Scenario], rounds: int, seed: int, *, quick: bool) -> Iterator[tuple[int, Cell]]:
-    """Give every measurement with its round; round 0 is the warm-up, with each variant's least size only.
+Team = list[Cell]
+"""Cells that take turns; or a single one."""
+
+
+def schedule(scenarios: Iterable[Scenario], rounds: int, seed: int, *, quick: bool) -> Iterator[tuple[int, Team]]:
+    """Give every team with its round; round 0 is the warm-up, with each block's least size only.
 
     What is compared with each other, the same variant at the same size, runs back to back. Every round has an order of its own.
     """
     shuffle = Random(seed).shuffle
     everything = list(scenarios)
     for number in range(rounds + 1):
-        groups: dict[tuple[str, str, int], list[Cell]] = {}
+        groups: dict[tuple[str, str, int], list[Team]] = {}
         for scenario in everything:
             for block in scenario.blocks(quick=quick):
                 if (number == 0 and block.rounds is not None) or not takes_part(number, rounds, block.rounds):
                     continue
-                for cell in cells_of(scenario.name, block):
-                    if number > 0 or cell.size == min(block.sizes):
-                        groups.setdefault((cell.scenario, cell.variant, cell.size), []).append(cell)
+                for size in block.sizes if number else [min(block.sizes)]:
+                    cells = [Cell(scenario.name, block.variant, size, client) for client in block.clients]
+                    teams = [cells] if block.turns else [[cell] for cell in cells]
+                    groups.setdefault((scenario.name, block.variant, size), []).extend(teams)
         order = list(groups.values())
         shuffle(order)
         for group in order:
             shuffle(group)
-            for cell in group:
-                yield number, cell
+            for team in group:
+                shuffle(team)
+                yield number, team

@@ -5,28 +5,26 @@ if something that must hold does not. How to read the numbers is in benchmarks/R
 """
 
 import argparse
-import dataclasses
 import json
-import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from about import describe
 from clients import CLIENTS
-from job import Job, read_counts
-from origins import Origin, Origins, environment
+from job import Job
+from origins import Origins
 from plan import Cell, Chart, Scenario, schedule
 from report import checks, report
 from results import Measurement, line_of, read
 from scenarios import SCENARIOS
+from workers import together
 
 _HERE = Path(__file__).parent
-_GRACE = 20.0
-"""Seconds that a worker gets, beyond the limit, to start and to end."""
 _KEPT = "runs.jsonl"
 
 
@@ -52,57 +50,44 @@ class Settings:
         return (not self.clients or cell.client in self.clients) and (not self.sizes or cell.size in self.sizes)
 
 
-def measure(run: str, number: int, cell: Cell, settings: Settings, origins: Origins) -> Measurement:
-    """Run one worker, and say what became of it."""
-    scenario = settings.scenarios[cell.scenario]
-    variant = scenario.variants[cell.variant]
-    with origins.start(variant.origin, tls=variant.tls) as origin:
-        job = Job(
-            cell.scenario,
-            origin.imds,
-            origin.arm,
-            cell.size,
-            scenario.work(cell, quick=settings.quick),
-            settings.limit,
-            origin.ca,
-            variant.loop,
-            dict(variant.policy) if cell.client.startswith("aiomsi") else {},
-            str(settings.node.resolve()),
-        )
-        command = [sys.executable, str(_HERE / "worker.py"), cell.client, json.dumps(dataclasses.asdict(job))]
-        try:
-            done = subprocess.run(
-                command, capture_output=True, text=True, check=False, timeout=settings.limit + _GRACE, env=environment()
+def measure(run: str, number: int, team: Sequence[Cell], settings: Settings, origins: Origins) -> list[Measurement]:
+    """Give every cell of a team an origin of its own, and measure them."""
+    with ExitStack() as stack:
+        jobs = []
+        for cell in team:
+            scenario = settings.scenarios[cell.scenario]
+            variant, block = scenario.variants[cell.variant], scenario.block_of(cell, quick=settings.quick)
+            origin = stack.enter_context(origins.start(variant.origin, tls=variant.tls))
+            job = Job(
+                cell.scenario,
+                origin.imds,
+                origin.arm,
+                cell.size,
+                block.work,
+                settings.limit,
+                origin.ca,
+                variant.loop,
+                dict(variant.policy) if cell.client.startswith("aiomsi") else {},
+                str(settings.node.resolve()),
+                block.turns,
             )
-        except subprocess.TimeoutExpired:
-            return Measurement(run, number, cell, "timed out", said=_how_far(origin, settings.limit + _GRACE))
-    if done.returncode != 0:
-        print(done.stderr[-4000:], file=sys.stderr)
-        last = done.stderr.strip().rpartition("\n")[2]
-        return Measurement(run, number, cell, "broken", said=last or f"exit code {done.returncode}")
-    answer = json.loads(done.stdout.splitlines()[-1])
-    if "missing" in answer:
-        return Measurement(run, number, cell, "missing", said=answer["missing"])
-    return Measurement(run, number, cell, "measured", answer["values"], answer["errors"], answer["series"])
-
-
-def _how_far(origin: Origin, seconds: float) -> str:
-    counts = read_counts(origin.imds)
-    return f"killed after {seconds:.0f} s and {counts['imds']:,} IMDS and {counts['arm']:,} ARM requests"
+            jobs.append((cell, job))
+        return together(run, number, jobs)
 
 
 def run(name: str, settings: Settings) -> Iterator[Measurement]:
     """Make all measurements, telling of each on standard error."""
     began = time.monotonic()
     with Origins() as origins:
-        for number, cell in schedule(settings.scenarios.values(), settings.rounds, settings.seed, quick=settings.quick):
-            if not settings.wants(cell):
-                continue
-            done = measure(name, number, cell, settings, origins)
-            values = " ".join(f"{key}={value:.6g}" for key, value in done.values.items())
-            told = f"{cell.scenario} {cell.variant} {cell.size} {cell.client}: {values or done.said or done.outcome}"
-            print(f"{time.monotonic() - began:6.1f} s  {f'round {number}' if number else 'warm-up'}  {told}", file=sys.stderr)
-            yield done
+        for number, everybody in schedule(settings.scenarios.values(), settings.rounds, settings.seed, quick=settings.quick):
+            team = [cell for cell in everybody if settings.wants(cell)]
+            for done in measure(name, number, team, settings, origins):
+                cell = done.cell
+                values = " ".join(f"{key}={value:.6g}" for key, value in done.values.items())
+                told = f"{cell.scenario} {cell.variant} {cell.size} {cell.client}: {values or done.said or done.outcome}"
+                when = f"{time.monotonic() - began:6.1f} s  {f'round {number}' if number else 'warm-up'}"
+                print(f"{when}  {told}", file=sys.stderr)
+                yield done
 
 
 def conclude(lines: Sequence[str], folder: Path | None) -> int:

@@ -13,6 +13,7 @@ from results import Check, Results, bounded
 
 MOST_MORE = 30.0
 _REFERENCE = "core_packages"
+_TRIES = 4
 
 _WRAPPED = """
 import asyncio, sys, time
@@ -38,11 +39,11 @@ def script(ready: str) -> str:
 
 
 def measure(client: Any, _: Job) -> Measured:
-    """Start an interpreter that does nothing else, and let it say what it has used."""
+    """Start interpreters that do nothing else, and let them say what they have used; the least of a few is what it takes."""
     name = client.__name__.rpartition(".")[2].rstrip("_")
     command = [sys.executable, "-c", script(CLIENTS[name].ready)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    spent, rss = map(float, done.stdout.split())
+    said = [subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.split() for _ in range(_TRIES)]
+    spent, rss = min((float(spent), float(rss)) for spent, rss in said)
     return Measured({"cpu": spent * 1e3} | ({"rss": rss} if rss else {}))
 
 
@@ -68,4 +69,5 @@ SCENARIO = Scenario(
     measure=measure,
     reference=_REFERENCE,
     checks=checks,
+    remarks=(f"Each round takes the least of {_TRIES} interpreters.",),
 )

@@ -10,9 +10,9 @@ from results import read
 from run import main
 
 
-@pytest.mark.parametrize(("scenario", "size"), [("herd", "10"), ("warm", "1")])
+@pytest.mark.parametrize(("scenario", "size"), [("herd", "10"), ("warm", "1"), ("fanout", "1")])
 def test_a_run_of_one_round(scenario: str, size: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A run leaves its lines, and the report can be made of them again."""
+    """A run leaves its lines, and the report can be made of them again. In `fanout` the worker has turns."""
     options = ["--rounds=1", "--client=aiomsi", f"--size={size}", "--seed=3"]
     main([scenario, *options, f"--results={tmp_path}"])
     _, results = read((tmp_path / "runs.jsonl").read_text(encoding="utf-8").splitlines())
