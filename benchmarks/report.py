@@ -1,115 +1,145 @@
-"""What the measurements say: medians, ratios round by round, the tables, and what must hold. Pure."""
+"""The report in Markdown: verdicts first, then a table for each scenario with notes on what did not go well. Pure."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from statistics import median
-from typing import Literal
+from typing import Any
 
-from plan import SCENARIOS, SUBJECT, Cell, Metric, Scenario, groups_of
+from clients import CLIENTS
+from plan import SUBJECT, Cell, Chart, Metric, Scenario
+from results import UNMEASURED, Check, Results
 
-LEAST_WARM_RATIO = 10
-
-Outcome = Literal["measured", "missing", "timed out", "broken"]
-
-
-@dataclass(frozen=True, slots=True)
-class Measurement:
-    """One run of a worker, and what became of it."""
-
-    round: int
-    cell: Cell
-    outcome: Outcome
-    values: dict[str, float] = field(default_factory=dict)
-    errors: dict[str, int] = field(default_factory=dict)
-    said: str = ""
-
-    @property
-    def failed(self) -> bool:
-        """Whether any caller was left without an answer."""
-        return any(self.values.get(key, 0) > 0 for key in ("failures", "unanswered"))
+_NOTHING = "–"  # noqa: RUF001
 
 
-@dataclass(frozen=True, slots=True)
-class Spread:
-    """The median of a few numbers, with the least and the greatest."""
+def checks(scenarios: Iterable[Scenario], results: Results, *, partial: bool = False) -> Iterator[Check]:
+    """Give what must hold in the scenarios in which the subject ran, and who broke.
 
-    median: float
-    least: float
-    most: float
-
-    def __str__(self) -> str:
-        return f"{self.median:.2f} ({self.least:.2f} to {self.most:.2f})"
-
-
-class Results:
-    """All measurements of one run."""
-
-    def __init__(self, measurements: Iterable[Measurement]) -> None:
-        self.all = list(measurements)
-        self._counted = {(m.cell, m.round): m for m in self.all if m.round > 0 and m.outcome == "measured"}
-        self._rounds = sorted({number for _, number in self._counted})
-
-    def of(self, cell: Cell, key: str) -> list[float]:
-        """Give a cell's values of one metric, round by round."""
-        return [self._counted[cell, number].values[key] for number in self._rounds if (cell, number) in self._counted]
-
-    def ratio(self, cell: Cell, metric: Metric) -> Spread | None:
-        """Tell how many times better than the reference the cell was, from rounds in which both were measured.
-
-        Whoever failed a caller was not faster, so those rounds don't count for it. The reference's own failures are no excuse.
-        """
-        reference = Cell(cell.scenario, cell.size, SCENARIOS[cell.scenario].reference)
-        ratios = []
-        for number in self._rounds:
-            own, other = self._counted.get((cell, number)), self._counted.get((reference, number))
-            if own is not None and other is not None and not own.failed:
-                mine, theirs = own.values[metric.key], other.values[metric.key]
-                ratios.append(theirs / mine if metric.better == "less" else mine / theirs)
-        return Spread(median(ratios), min(ratios), max(ratios)) if ratios else None
+    What could not be found out does not hold, unless a run was partial: made of single clients or sizes.
+    """
+    for scenario in scenarios:
+        if any(cell.client == SUBJECT for cell in results.cells(scenario.name)):
+            for check in scenario.checks(results):
+                yield Check("open", check.what) if partial and check.what.endswith(UNMEASURED) else check
+    for m in results.all:
+        if m.outcome == "broken":
+            yield Check("FAILS", f"{m.cell.client} broke in {m.cell.scenario} ({m.cell.variant}, {m.cell.size}): {m.said}")
 
 
-def table(scenario: Scenario, results: Results) -> Iterator[str]:
-    """Give a scenario's table in Markdown, and notes on what did not go well."""
-    compared = [metric for metric in scenario.metrics if metric.better is not None]
-    heads = [scenario.size_is, "client", "rounds", *(metric.heading for metric in scenario.metrics)]
+def report(
+    scenarios: Mapping[str, Scenario],
+    abouts: Sequence[Mapping[str, Any]],
+    results: Results,
+    held: Sequence[Check],
+    drawn: Iterable[Chart],
+) -> Iterator[str]:
+    """Give the report, line by line; `drawn` are the charts that lie beside it."""
+    charts = list(drawn)
+    yield "# Results"
+    yield ""
+    yield "Made by `benchmarks/run.py`; how to read it is in `benchmarks/README.md`."
+    yield ""
+    yield from _described(abouts)
+    yield ""
+    yield "## What must hold"
+    yield ""
+    for check in held:
+        yield f"- **{check.verdict}**: {check.what}"
+    yield ""
+    for scenario in scenarios.values():
+        if results.cells(scenario.name):
+            yield from _section(scenario, results)
+            for chart in charts:
+                if chart.name.split("-")[0] == scenario.name:
+                    yield f"![{chart.title}]({chart.name}.svg)"
+                    yield ""
+    yield "## The clients"
+    yield ""
+    for name in sorted({m.cell.client for m in results.all}):
+        yield f"- `{name}`: {CLIENTS[name].about}" if name in CLIENTS else f"- `{name}`"
+
+
+def _described(abouts: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Say once what ran where, as long as it was the same; and when and how each run was made."""
+    places: dict[str, list[Mapping[str, Any]]] = {}
+    for about in abouts:
+        versions = ", ".join(f"{package} {version}" for package, version in about["versions"].items())
+        place = f"{about['interpreter']} on {about['system']}, {about['cpus']} x {about['cpu']}. {versions}."
+        places.setdefault(place, []).append(about)
+    for place, own in places.items():
+        yield f"- {place}"
+        for about in own:
+            quick = ", quick" if about["quick"] else ""
+            told = f"{about['rounds']} rounds after the warm-up{quick}, seed {about['seed']}, load {about['load_before']} before"
+            yield f"  - {about['at']}: {about.get('asked') or 'everything'}; {told}."
+
+
+def _section(scenario: Scenario, results: Results) -> Iterator[str]:
+    cells = _ranked(scenario, results)
+    metrics = [metric for metric in scenario.metrics if any(results.of(cell, metric.key) for cell in cells)]
+    compared = [metric for metric in metrics if metric.better is not None and scenario.reference is not None]
+    several = len({cell.variant for cell in cells}) > 1
+    heads = [*(["variant"] if several else []), scenario.size_is, "client", "rounds", *(metric.heading for metric in metrics)]
     heads += [f"{metric.heading}: times better than {scenario.reference}" for metric in compared]
-    yield f"### {scenario.name}: {scenario.title}"
+    yield f"## {scenario.name}: {scenario.title}"
     yield ""
+    yield from scenario.remarks
+    if scenario.remarks:
+        yield ""
     yield _row(heads)
-    yield _row(["--:", ":--", *["--:"] * (len(heads) - 2)])
-    cells = [cell for group in groups_of(scenario) for cell in group]
+    yield _row(["--:" if head not in {"variant", "client"} else ":--" for head in heads])
     for cell in cells:
-        yield _row([f"{cell.size:,}", cell.client, *_fields(cell, scenario, compared, results)])
+        name = f"**{cell.client}**" if cell.client == SUBJECT else cell.client
+        fields = _fields(cell, scenario, metrics, compared, results)
+        yield _row([*([cell.variant] if several else []), f"{cell.size:,}", name, *fields])
     yield ""
-    for cell in cells:
-        yield from _notes(cell, results)
+    notes = [note for cell in cells for note in _notes(cell, scenario, results)]
+    yield from notes
+    if notes:
+        yield ""
 
 
-def _row(fields: Sequence[str]) -> str:
+def _ranked(scenario: Scenario, results: Results) -> list[Cell]:
+    """Give the cells by variant and size, and within these the best by the first metric that has a better end first."""
+    cells = results.cells(scenario.name)
+    metric = next((metric for metric in scenario.metrics if metric.better is not None), None)
+    if metric is None:
+        return cells
+    places = {at: place for place, at in enumerate(dict.fromkeys((cell.variant, cell.size) for cell in cells))}
+
+    def rank(cell: Cell) -> tuple[int, bool, float]:
+        values = results.of(cell, metric.key)
+        failed = not values or any(m.failed for m in results.measured(cell))
+        worth = median(values) if values else 0.0
+        return places[cell.variant, cell.size], failed, -worth if metric.better == "more" else worth
+
+    return sorted(cells, key=rank)
+
+
+def _row(fields: Iterable[str]) -> str:
     return f"| {' | '.join(fields)} |"
 
 
-def _fields(cell: Cell, scenario: Scenario, compared: Sequence[Metric], results: Results) -> Iterator[str]:
-    rounds = len(results.of(cell, scenario.metrics[0].key))
+def _fields(
+    cell: Cell, scenario: Scenario, metrics: Sequence[Metric], compared: Sequence[Metric], results: Results
+) -> Iterator[str]:
+    rounds = len(results.measured(cell))
     if not rounds:
         outcomes = sorted({m.outcome for m in results.all if m.cell == cell} - {"measured"})
         yield ", ".join(outcomes) or "0"
-        yield from ["–"] * (len(scenario.metrics) + len(compared))  # noqa: RUF001
+        yield from [_NOTHING] * (len(metrics) + len(compared))
         return
     yield str(rounds)
-    for metric in scenario.metrics:
-        yield metric.form.format(median(results.of(cell, metric.key)))
+    for metric in metrics:
+        values = results.of(cell, metric.key)
+        yield metric.form.format(median(values)) if values else _NOTHING
     for metric in compared:
-        ratio = results.ratio(cell, metric)
-        if cell.client == scenario.reference:
-            yield "1"
-        else:
-            yield "–" if ratio is None else str(ratio)  # noqa: RUF001
+        ratio = results.better(cell, str(scenario.reference), metric)
+        yield "1" if cell.client == scenario.reference else _NOTHING if ratio is None else str(ratio)
 
 
-def _notes(cell: Cell, results: Results) -> Iterator[str]:
+def _notes(cell: Cell, scenario: Scenario, results: Results) -> Iterator[str]:
     own = [m for m in results.all if m.cell == cell]
-    where = f"- {cell.client}, {cell.size:,} {SCENARIOS[cell.scenario].size_is}"
+    where = f"- {cell.client}, {cell.variant}, {cell.size:,} {scenario.size_is}"
     kinds = sorted({kind for m in own for kind in m.errors})
     if kinds:
         yield f"{where}: the failures are {', '.join(kinds)}."
@@ -118,39 +148,3 @@ def _notes(cell: Cell, results: Results) -> Iterator[str]:
         if rounds:
             said = next(m.said for m in own if m.outcome == outcome)
             yield f"{where}: {outcome} in {len(rounds)} of {len(own)} rounds, warm-up included: {said}."
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """Something that must hold, and whether it does. What could not be found out does not hold."""
-
-    holds: bool
-    what: str
-
-
-def checks(scenarios: Iterable[Scenario], results: Results) -> Iterator[Check]:
-    """Give what must hold in the scenarios that ran."""
-    for scenario in scenarios:
-        if scenario.name == "herd":
-            yield from _one_request(scenario, results)
-        elif scenario.name == "warm":
-            yield _warm_ratio(scenario, results)
-    for m in results.all:
-        if m.outcome == "broken":
-            yield Check(holds=False, what=f"{m.cell.client} broke in {m.cell.scenario}, round {m.round}: {m.said}")
-
-
-def _one_request(scenario: Scenario, results: Results) -> Iterator[Check]:
-    for size in (*scenario.sizes, *scenario.alone):
-        cell = Cell(scenario.name, size, SUBJECT)
-        own = [m for m in results.all if m.cell == cell]
-        right = [m for m in own if m.outcome == "measured" and m.values["imds"] == 1 and not m.failed]
-        what = f"{SUBJECT} serves a herd of {size:,} with one IMDS request and no failure"
-        yield Check(bool(own) and len(right) == len(own), f"{what} ({len(right)} of {len(own)} times)")
-
-
-def _warm_ratio(scenario: Scenario, results: Results) -> Check:
-    ratio = results.ratio(Cell(scenario.name, scenario.sizes[0], SUBJECT), scenario.metrics[0])
-    holds = ratio is not None and ratio.median >= LEAST_WARM_RATIO
-    what = f"a warm get_token costs {SUBJECT} at most 1/{LEAST_WARM_RATIO} of what it costs {scenario.reference}"
-    return Check(holds, f"{what} ({'not measured' if ratio is None else f'measured: 1/{ratio.median:.1f}'})")

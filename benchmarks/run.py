@@ -5,205 +5,186 @@ if something that must hold does not. How to read the numbers is in benchmarks/R
 """
 
 import argparse
-import dataclasses
-import importlib.metadata
 import json
-import os
-import platform
-import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from about import describe
 from clients import CLIENTS
-from clients.wire import read_counts
-from plan import QUICK, SCENARIOS, Cell, Scenario, schedule
-from report import Check, Measurement, Results, checks, table
+from job import Job
+from origins import Origins
+from plan import Cell, Chart, Scenario, schedule
+from report import checks, report
+from results import Measurement, line_of, read
+from scenarios import SCENARIOS
+from workers import together
 
 _HERE = Path(__file__).parent
-_GRACE = 20.0
-"""Seconds that a worker gets, beyond the limit, to start and to end."""
-_KEPT = ("PATH", "HOME", "USERPROFILE", "SYSTEMROOT", "TEMP", "TMP", "TMPDIR", "LANG", "LC_ALL", "VIRTUAL_ENV", "LD_LIBRARY_PATH")
-"""Nothing else of the environment reaches a worker: no proxy, no other Azure host, no debug mode."""
-_ALSO_VERSIONS = ("azure-core", "msal", "yarl", "anyio", "attrs")
+_KEPT = "runs.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """What the command line asked for."""
 
-    scenarios: dict[str, Scenario]
+    scenarios: Mapping[str, Scenario]
     rounds: int
     seed: int
     quick: bool
     limit: float
-    latency: float
-    limits: bool
-    out: Path | None
+    node: Path
+    clients: frozenset[str]
+    sizes: frozenset[int]
+
+    @property
+    def partial(self) -> bool:
+        return bool(self.clients or self.sizes)
+
+    def wants(self, cell: Cell) -> bool:
+        """Tell whether a cell was asked for; without a word on it, all are."""
+        return (not self.clients or cell.client in self.clients) and (not self.sizes or cell.size in self.sizes)
 
 
-@contextmanager
-def origin(*, latency: float, limited: bool) -> Iterator[str]:
-    """Run an origin in a process of its own, and give its URL."""
-    command = [sys.executable, str(_HERE / "server.py"), f"--latency={latency}", *(["--limits"] if limited else [])]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=_environment()) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        try:
-            yield f"http://127.0.0.1:{int(process.stdout.readline())}"
-        finally:
-            process.stdin.close()
-
-
-def _environment() -> dict[str, str]:
-    return {name: os.environ[name] for name in _KEPT if name in os.environ}
-
-
-def measure(number: int, cell: Cell, settings: Settings) -> Measurement:
-    """Run one worker, and say what became of it."""
-    scenario = settings.scenarios[cell.scenario]
-    with origin(latency=settings.latency, limited=scenario.limited and settings.limits) as url:
-        command = [sys.executable, str(_HERE / "worker.py"), cell.client, cell.scenario, f"--origin={url}"]
-        command += [f"--size={cell.size}", f"--work={scenario.work}", f"--limit={settings.limit}"]
-        try:
-            done = subprocess.run(
-                command, capture_output=True, text=True, check=False, timeout=settings.limit + _GRACE, env=_environment()
+def measure(run: str, number: int, team: Sequence[Cell], settings: Settings, origins: Origins) -> list[Measurement]:
+    """Give every cell of a team an origin of its own, and measure them."""
+    with ExitStack() as stack:
+        jobs = []
+        for cell in team:
+            scenario = settings.scenarios[cell.scenario]
+            variant, block = scenario.variants[cell.variant], scenario.block_of(cell, quick=settings.quick)
+            origin = stack.enter_context(origins.start(variant.origin, tls=variant.tls))
+            job = Job(
+                cell.scenario,
+                origin.imds,
+                origin.arm,
+                cell.size,
+                block.work,
+                settings.limit,
+                origin.ca,
+                variant.loop,
+                dict(variant.policy) if cell.client.startswith("aiomsi") else {},
+                str(settings.node.resolve()),
+                block.turns,
             )
-        except subprocess.TimeoutExpired:
-            counts = read_counts(url)
-            asked = f"{counts['imds']:,.0f} IMDS and {counts['arm']:,.0f} ARM requests"
-            said = f"killed after {settings.limit + _GRACE:.0f} s and {asked}"
-            return Measurement(number, cell, "timed out", said=said)
-    if done.returncode != 0:
-        print(done.stderr[-4000:], file=sys.stderr)
-        last = done.stderr.strip().rpartition("\n")[2]
-        return Measurement(number, cell, "broken", said=last or f"exit code {done.returncode}")
-    return _understood(number, cell, json.loads(done.stdout.splitlines()[-1]))
+            jobs.append((cell, job))
+        return together(run, number, jobs)
 
 
-def _understood(number: int, cell: Cell, answer: dict[str, Any]) -> Measurement:
-    if "missing" in answer:
-        return Measurement(number, cell, "missing", said=f"not installed: {', '.join(answer['missing'])}")
-    errors = answer["values"].pop("errors", {})
-    return Measurement(number, cell, "measured", answer["values"], errors)
-
-
-def run(settings: Settings) -> Iterator[Measurement]:
+def run(name: str, settings: Settings) -> Iterator[Measurement]:
     """Make all measurements, telling of each on standard error."""
     began = time.monotonic()
-    for number, cell in schedule(settings.scenarios.values(), settings.rounds, settings.seed, short_warm_up=settings.quick):
-        done = measure(number, cell, settings)
-        values = " ".join(f"{key}={value:.6g}" for key, value in done.values.items())
-        name = f"round {number}" if number else "warm-up"
-        print(
-            f"{time.monotonic() - began:6.1f} s  {name}  {cell.scenario} {cell.size} {cell.client}: {values or done.said}",
-            file=sys.stderr,
-        )
-        yield done
+    with Origins() as origins:
+        for number, everybody in schedule(settings.scenarios.values(), settings.rounds, settings.seed, quick=settings.quick):
+            team = [cell for cell in everybody if settings.wants(cell)]
+            for done in measure(name, number, team, settings, origins):
+                cell = done.cell
+                values = " ".join(f"{key}={value:.6g}" for key, value in done.values.items())
+                told = f"{cell.scenario} {cell.variant} {cell.size} {cell.client}: {values or done.said or done.outcome}"
+                when = f"{time.monotonic() - began:6.1f} s  {f'round {number}' if number else 'warm-up'}"
+                print(f"{when}  {told}", file=sys.stderr)
+                yield done
 
 
-def describe(settings: Settings) -> dict[str, Any]:
-    """Say what ran where: a number means nothing without it."""
-    wanted = dict.fromkeys([package for client in CLIENTS.values() for package in client.packages])
-    versions = {}
-    for package in (*wanted, *_ALSO_VERSIONS):
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            versions[package] = "missing"
-    return {
-        "at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "interpreter": f"{platform.python_implementation()} {platform.python_version()}",
-        "system": platform.platform(),
-        "cpus": os.cpu_count(),
-        "load_before": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
-        "seed": settings.seed,
-        "rounds": settings.rounds,
-        "quick": settings.quick,
-        "limit": settings.limit,
-        "imds_latency": settings.latency,
-        "imds_limits": settings.limits,
-        "json": "standard library",
-        "loop": "asyncio",
-        "versions": versions,
-    }
+def conclude(lines: Sequence[str], folder: Path | None) -> int:
+    """Print the report on these JSON lines, and keep it with its charts where there is a folder for them."""
+    abouts, results = read(lines)
+    held = list(checks(SCENARIOS.values(), results, partial=all(about["partial"] for about in abouts)))
+    charts = [chart for scenario in SCENARIOS.values() for chart in scenario.charts(results)]
+    drawn = _drawn(charts, folder)
+    text = "\n".join(report(SCENARIOS, abouts, results, held, drawn)) + "\n"
+    print(text)
+    if folder is not None:
+        (folder / "report.md").write_text(text, encoding="utf-8")
+    return 0 if all(check.verdict != "FAILS" for check in held) else 1
 
 
-def report(about: dict[str, Any], settings: Settings, results: Results, held: Sequence[Check]) -> Iterator[str]:
-    """Give the report, line by line."""
-    yield f"## Benchmark of {about['at']}{' (quick)' if settings.quick else ''}"
-    yield ""
-    yield ", ".join(f"{package} {version}" for package, version in about["versions"].items()) + "."
-    yield (
-        f"{about['interpreter']} on {about['system']}, {about['cpus']} CPUs, load {about['load_before']} before; "
-        f"asyncio's own loop, the standard library's json; seed {settings.seed}."
-    )
-    limits = "20 a second and 5 at once in herd, else 429 without Retry-After" if settings.limits else "no limits"
-    yield (
-        f"IMDS takes {settings.latency * 1000:.0f} ms; {limits}. "
-        f"Rounds after the warm-up: {settings.rounds}. Values are medians; "
-        "ratios are medians of each round's ratio, with the least and the greatest."
-    )
-    yield ""
-    for scenario in settings.scenarios.values():
-        yield from table(scenario, results)
-        yield ""
-    for check in held:
-        yield f"- {'holds' if check.holds else 'FAILS'}: {check.what}"
+def _drawn(charts: Sequence[Chart], folder: Path | None) -> Sequence[Chart]:
+    if folder is None:
+        return ()
+    try:
+        from charts import draw
+    except ImportError:
+        print("no charts: matplotlib is not installed", file=sys.stderr)
+        return ()
+    draw(charts, folder)
+    return charts
 
 
-def append(path: Path, about: dict[str, Any], results: Results, held: Sequence[Check]) -> None:
-    """Append the run to a file of JSON lines: one on the run, one per measurement, one per check."""
-    lines: list[dict[str, Any]] = [{"kind": "run", **about}]
-    lines += [{"kind": "measurement", "at": about["at"], **dataclasses.asdict(m)} for m in results.all]
-    lines += [{"kind": "check", "at": about["at"], **dataclasses.asdict(check)} for check in held]
-    with path.open("a", encoding="utf-8") as file:
-        file.writelines(f"{json.dumps(line)}\n" for line in lines)
-
-
-def _settings(arguments: Sequence[str] | None) -> Settings:
+def _arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description="Compare aiomsi with what users would otherwise pick, on loopback.")
     parser.add_argument("scenarios", nargs="*", metavar="scenario", help=f"of {', '.join(SCENARIOS)}; all by default")
     parser.add_argument("--quick", action="store_true", help="fewer and smaller rounds: less than 3 minutes")
-    parser.add_argument("--rounds", type=int, help="rounds after the warm-up (5; quick: 2)")
+    parser.add_argument("--rounds", type=int, help="rounds after the warm-up (15; quick: 2)")
     parser.add_argument("--seed", type=int, default=1, help="for the order of the measurements (%(default)s)")
-    parser.add_argument("--limit", type=float, help="seconds that a worker may take (90; quick: 40)")
-    parser.add_argument("--imds-latency", type=float, default=0.1, help="seconds that IMDS takes for a token (%(default)s)")
-    parser.add_argument("--no-imds-limits", action="store_true", help="an IMDS that never answers 429")
-    parser.add_argument("--out", type=Path, help="append every measurement to this file, as JSON lines")
-    asked = parser.parse_args(arguments)
+    parser.add_argument("--limit", type=float, default=90, help="seconds that a worker may take (%(default)s)")
+    parser.add_argument("--client", action="append", default=[], choices=sorted(CLIENTS), help="only this one; may be repeated")
+    parser.add_argument("--size", action="append", default=[], type=int, help="only this one; may be repeated")
+    parser.add_argument("--node", type=Path, default=_HERE / "clients" / "node", help="folder with client.mjs and node_modules")
+    parser.add_argument(
+        "--results", type=Path, metavar="FOLDER", help=f"add the measurements to {_KEPT} there, and report on all of it"
+    )
+    parser.add_argument("--report", type=Path, nargs="+", metavar="JSONL", help="measure nothing: report on these files")
+    return parser
+
+
+def _settings(parser: argparse.ArgumentParser, asked: argparse.Namespace) -> Settings:
     if unknown := set(asked.scenarios) - set(SCENARIOS):
         parser.error(f"no such scenario: {', '.join(sorted(unknown))}")
-    rounds = asked.rounds if asked.rounds is not None else 2 if asked.quick else 5
+    rounds = asked.rounds if asked.rounds is not None else 2 if asked.quick else 15
     if rounds < 1:
         parser.error("at least one round")
-    all_of_them = QUICK if asked.quick else SCENARIOS
     return Settings(
-        scenarios={name: all_of_them[name] for name in SCENARIOS if not asked.scenarios or name in asked.scenarios},
+        scenarios={name: SCENARIOS[name] for name in SCENARIOS if not asked.scenarios or name in asked.scenarios},
         rounds=rounds,
         seed=asked.seed,
         quick=asked.quick,
-        limit=asked.limit if asked.limit is not None else 40 if asked.quick else 90,
-        latency=asked.imds_latency,
-        limits=not asked.no_imds_limits,
-        out=asked.out,
+        limit=asked.limit,
+        node=asked.node,
+        clients=frozenset(asked.client),
+        sizes=frozenset(asked.size),
     )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    settings = _settings(arguments)
-    about = describe(settings)
-    results = Results(run(settings))
-    held = list(checks(settings.scenarios.values(), results))
-    print("\n".join(report(about, settings, results, held)))
-    if settings.out is not None:
-        append(settings.out, about, results, held)
-    return 0 if all(check.holds for check in held) else 1
+    parser = _arguments()
+    asked = parser.parse_args(arguments)
+    if asked.results is not None:
+        asked.results.mkdir(parents=True, exist_ok=True)
+    if asked.report:
+        lines = [line for path in asked.report for line in path.read_text(encoding="utf-8").splitlines()]
+        return conclude(lines, asked.results)
+    settings = _settings(parser, asked)
+    about = describe(
+        ", ".join(asked.scenarios),
+        settings.seed,
+        settings.rounds,
+        quick=settings.quick,
+        partial=settings.partial,
+        node=settings.node,
+    )
+    lines = _kept(about, settings, None if asked.results is None else asked.results / _KEPT)
+    return conclude(lines, asked.results)
+
+
+def _kept(about: Mapping[str, Any], settings: Settings, path: Path | None) -> list[str]:
+    """Measure, writing every line as soon as it is known; give all lines, with those of earlier runs in the same file."""
+    lines = path.read_text(encoding="utf-8").splitlines() if path is not None and path.exists() else []
+
+    def keep(line: str) -> None:
+        lines.append(line)
+        if path is not None:
+            with path.open("a", encoding="utf-8") as file:
+                file.write(f"{line}\n")
+
+    keep(json.dumps({"kind": "run", **about}))
+    for m in run(about["run"], settings):
+        keep(line_of(m))
+    return lines
 
 
 if __name__ == "__main__":

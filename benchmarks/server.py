@@ -1,31 +1,54 @@
-"""The origin: IMDS and ARM on one loopback port, with canned answers, in a process of its own.
+"""The origin: IMDS and ARM on loopback, with canned answers, in a process of its own.
 
-It is a bare asyncio protocol so that it costs a fraction of what any client costs. It still looks at every request: one
-without the token, without a request id of its own, or without IMDS's `Metadata` header is refused and counted.
+It is a bare asyncio protocol, on uvloop where that is installed, so that it costs a fraction of what any client costs. It still
+looks at every request: one without a token that it gave out and that has not expired, without a request id of its own, or
+without IMDS's `Metadata` header is refused and counted.
 
-`python server.py` prints its port and serves until its standard input is closed, so it never outlives who started it.
+`python server.py` prints where IMDS and ARM are as a JSON line, and serves until its standard input is closed, so it never
+outlives who started it. IMDS is plain http, as in Azure; ARM has a port of its own, which may speak TLS.
 """
 
 import argparse
 import asyncio
 import json
+import ssl
 import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from urllib.parse import parse_qs
 
-from clients.wire import COUNTS_PATH, IMDS_PATH, SUBSCRIPTION, TOKEN
+from clients.wire import IMDS_PATH, SUBSCRIPTION, TOKEN
+from job import COUNTS_PATH, Counts
 
 PER_SECOND = 20
 AT_ONCE = 5
-_LIFE = 86_400
 _BACKLOG = 4_096
-_AUTHORIZATION = b"\r\nauthorization: "
+_SKEW = 5.0
+"""Seconds after a token's end in which it is still taken: ARM allows for clocks that differ, and for the way."""
+_AUTHORIZATION = b"\r\nauthorization: bearer "
 _REQUEST_ID = b"\r\nx-ms-client-request-id: "
 _METADATA = b"\r\nmetadata: true\r\n"
-_CREDENTIALS = f"Bearer {TOKEN}\r\n".encode()
+
+
+@dataclass(frozen=True, slots=True)
+class Behaviour:
+    """How IMDS and ARM behave; times in seconds.
+
+    `later` is IMDS's latency from the second request on; with `down` it answers 503 from then on. `refresh_in` is in the answer
+    where it is not None.
+    """
+
+    latency: float = 0.1
+    later: float | None = None
+    limited: bool = False
+    down: bool = False
+    life: int = 86_400
+    refresh_in: int | None = None
+    arm_latency: float = 0.0
+
 
 _ARM_HEAD = (
     b"HTTP/1.1 200 OK\r\n"
@@ -62,42 +85,27 @@ def _error(status: str, code: str) -> bytes:
 
 _THROTTLED = _error("429 Too Many Requests", "too_many_requests")
 _BAD = _error("400 Bad Request", "invalid_request")
+_DOWN = _error("503 Service Unavailable", "service_unavailable")
 _UNAUTHORIZED = _answer("401 Unauthorized", {"error": {"code": "AuthenticationFailed", "message": "no such token"}})
 _NOT_FOUND = _error("404 Not Found", "not_found")
 
 
-def _token_answer(path: bytes) -> bytes:
-    """Make the answer, with the resource as it was asked for: Microsoft's client caches by what is echoed."""
-    now = int(time.time())
-    asked = parse_qs(path.partition(b"?")[2].decode())
-    token = {
-        "access_token": TOKEN,
-        "client_id": SUBSCRIPTION,
-        "expires_in": str(_LIFE),
-        "expires_on": str(now + _LIFE),
-        "ext_expires_in": str(_LIFE),
-        "not_before": str(now),
-        "resource": asked["resource"][0],
-        "token_type": "Bearer",
-    }
-    return _answer("200 OK", token)
-
-
 class Origin:
-    """What all connections share: IMDS's limits and the counts."""
+    """What all connections share: the tokens given out, IMDS's limits and the counts."""
 
-    def __init__(self, latency: float, *, limited: bool) -> None:
-        self._latency = latency
-        self._limited = limited
+    def __init__(self, behaviour: Behaviour) -> None:
+        self._behaviour = behaviour
         self._loop = asyncio.get_running_loop()
         self._admitted: deque[float] = deque()
-        self._under_way = 0
-        self._imds = self._throttled = self._arm = self._refused = 0
+        self._under_way = self._imds = self._throttled = self._arm = self._refused = 0
+        self.connections = 0
+        self._tokens: dict[bytes, float] = {}
         self._paths: set[bytes] = set()
         self._ids: set[bytes] = set()
+        self._spans: list[list[float]] = []
 
-    def counts(self) -> dict[str, float]:
-        """Give the counts: requests, those turned away, distinct paths and request ids, and this process's CPU seconds."""
+    def counts(self) -> Counts:
+        """Give what was counted so far."""
         return {
             "imds": self._imds,
             "throttled": self._throttled,
@@ -105,15 +113,26 @@ class Origin:
             "paths": len(self._paths),
             "ids": len(self._ids),
             "refused": self._refused,
+            "connections": self.connections,
             "cpu": time.process_time(),
+            "spans": self._spans,
         }
 
-    def arm(self, path: bytes, request: bytes) -> bytes:
+    def arm(self, path: bytes, request: bytes, reply: Callable[[bytes], None]) -> None:
         """Answer a GET of a resource group."""
         self._arm += 1
+        answer = self._group(path, request)
+        if self._behaviour.arm_latency:
+            self._loop.call_later(self._behaviour.arm_latency, reply, answer)
+        else:
+            reply(answer)
+
+    def _group(self, path: bytes, request: bytes) -> bytes:
         lowered = request.lower()
         authorization, request_id = lowered.find(_AUTHORIZATION), lowered.find(_REQUEST_ID)
-        if authorization < 0 or not request.startswith(_CREDENTIALS, authorization + len(_AUTHORIZATION)):
+        start = authorization + len(_AUTHORIZATION)
+        token = lowered[start : lowered.find(b"\r\n", start)]
+        if authorization < 0 or self._tokens.get(token, 0.0) + _SKEW <= time.time():
             self._refused += 1
             return _UNAUTHORIZED
         if request_id < 0:
@@ -129,18 +148,23 @@ class Origin:
     def imds(self, path: bytes, request: bytes, reply: Callable[[bytes], None]) -> None:
         """Answer a request for a token: after IMDS's latency, or with 429 at once."""
         self._imds += 1
+        behaviour, now = self._behaviour, time.monotonic()
+        first = not self._tokens
         if _METADATA not in request.lower() or b"resource=" not in path:
             self._refused += 1
             reply(_BAD)
-        elif self._limited and not self._admit():
+        elif behaviour.limited and not self._admit(now):
             self._throttled += 1
             reply(_THROTTLED)
+        elif behaviour.down and not first:
+            self._spans.append([now, now])
+            reply(_DOWN)
         else:
             self._under_way += 1
-            self._loop.call_later(self._latency, self._grant, path, reply)
+            latency = behaviour.latency if first or behaviour.later is None else behaviour.later
+            self._loop.call_later(latency, self._grant, path, now, reply)
 
-    def _admit(self) -> bool:
-        now = self._loop.time()
+    def _admit(self, now: float) -> bool:
         while self._admitted and self._admitted[0] <= now - 1:
             self._admitted.popleft()
         if len(self._admitted) >= PER_SECOND or self._under_way >= AT_ONCE:
@@ -148,9 +172,27 @@ class Origin:
         self._admitted.append(now)
         return True
 
-    def _grant(self, path: bytes, reply: Callable[[bytes], None]) -> None:
+    def _grant(self, path: bytes, began: float, reply: Callable[[bytes], None]) -> None:
+        """Give a new token, with the resource as it was asked for: Microsoft's client caches by what is echoed."""
         self._under_way -= 1
-        reply(_token_answer(path))
+        now, life = int(time.time()), self._behaviour.life
+        secret = f"{TOKEN}{len(self._tokens):06d}"
+        self._tokens[secret.encode()] = now + life
+        token: dict[str, str | int] = {
+            "access_token": secret,
+            "client_id": SUBSCRIPTION,
+            "expires_in": str(life),
+            "expires_on": str(now + life),
+            "ext_expires_in": str(life),
+            "not_before": str(now),
+            "resource": parse_qs(path.partition(b"?")[2].decode())["resource"][0],
+            "token_type": "Bearer",
+        }
+        if self._behaviour.refresh_in is not None:
+            # IMDS does not say it, so there is no form to copy; Microsoft's client fails over a string.
+            token["refresh_in"] = self._behaviour.refresh_in
+        reply(_answer("200 OK", token))
+        self._spans.append([began, time.monotonic()])
 
 
 _IMDS = IMDS_PATH.encode()
@@ -168,8 +210,8 @@ class Connection(asyncio.Protocol):
         self._buffer = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = transport  # type: ignore[assignment]
+        self._origin.connections += 1
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
@@ -182,7 +224,7 @@ class Connection(asyncio.Protocol):
         if method != b"GET":
             self._reply(_NOT_FOUND)
         elif path.startswith(_ARM):
-            self._reply(self._origin.arm(path, request))
+            self._origin.arm(path, request, self._reply)
         elif path.startswith(_IMDS):
             self._origin.imds(path, request, self._reply)
         elif path == _COUNTS:
@@ -195,12 +237,15 @@ class Connection(asyncio.Protocol):
             self._transport.write(answer)
 
 
-async def serve(latency: float, *, limited: bool) -> None:
-    """Serve on a free loopback port until standard input is closed."""
+async def serve(behaviour: Behaviour, tls: ssl.SSLContext | None) -> None:
+    """Serve on two free loopback ports until standard input is closed."""
     loop = asyncio.get_running_loop()
-    origin = Origin(latency, limited=limited)
-    server = await loop.create_server(lambda: Connection(origin), "127.0.0.1", 0, backlog=_BACKLOG)
-    print(server.sockets[0].getsockname()[1], flush=True)
+    origin = Origin(behaviour)
+    imds = await loop.create_server(lambda: Connection(origin), "127.0.0.1", 0, backlog=_BACKLOG)
+    arm = await loop.create_server(lambda: Connection(origin), "127.0.0.1", 0, backlog=_BACKLOG, ssl=tls)
+    ports = [server.sockets[0].getsockname()[1] for server in (imds, arm)]
+    scheme = "http" if tls is None else "https"
+    print(json.dumps({"imds": f"http://127.0.0.1:{ports[0]}", "arm": f"{scheme}://127.0.0.1:{ports[1]}"}), flush=True)
     closed = asyncio.Event()
 
     def watch() -> None:
@@ -209,15 +254,40 @@ async def serve(latency: float, *, limited: bool) -> None:
 
     threading.Thread(target=watch, daemon=True).start()
     await closed.wait()
-    server.close()
+    imds.close()
+    arm.close()
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
+
+
+def parser() -> argparse.ArgumentParser:
+    """Make the command line: what the scenarios' variants are written in."""
+    options = argparse.ArgumentParser(description="IMDS and ARM with canned answers, on loopback.")
+    options.add_argument("--latency", type=float, default=0.1, help="seconds that IMDS takes for a token (%(default)s)")
+    options.add_argument("--later", type=float, help="the same from its second request on")
+    options.add_argument("--limited", action="store_true", help=f"IMDS: {PER_SECOND} a second, {AT_ONCE} at once, else 429")
+    options.add_argument("--down", action="store_true", help="IMDS: one token, and 503 from then on")
+    options.add_argument("--life", type=int, default=86_400, help="seconds that a token lives (%(default)s)")
+    options.add_argument("--refresh-in", type=int, help="seconds after which a token is to be refreshed; IMDS does not say")
+    options.add_argument("--arm-latency", type=float, default=0.0, help="seconds that ARM takes (%(default)s)")
+    options.add_argument("--tls", metavar="PEM", help="ARM over TLS, with the key and certificate in this file")
+    return options
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="IMDS and ARM with canned answers, on loopback.")
-    parser.add_argument("--latency", type=float, default=0.1, help="seconds that IMDS takes for a token (%(default)s)")
-    parser.add_argument("--limits", action="store_true", help=f"IMDS: {PER_SECOND} a second, {AT_ONCE} at once, else 429")
-    arguments = parser.parse_args()
-    asyncio.run(serve(arguments.latency, limited=arguments.limits))
+    options = vars(parser().parse_args())
+    tls = None
+    if (pem := options.pop("tls")) is not None:
+        tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        tls.load_cert_chain(pem)
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(serve(Behaviour(**options), tls))
 
 
 if __name__ == "__main__":

@@ -7,9 +7,17 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import aiohttp
+from job import Job
 
 from clients import CONNECTIONS, GetGroup, GetToken
 from clients.wire import API_VERSION, IMDS_API_VERSION, IMDS_PATH, RESOURCE, SCOPE, group_path
+
+ABOUT = "what a tutorial shows: one session, a cached token whose fetch nobody shares, no retries"
+NEEDS = ("aiohttp",)
+READY = """
+import aiohttp
+session = aiohttp.ClientSession()
+"""
 
 
 @dataclass
@@ -19,15 +27,15 @@ class _Token:
 
 
 class _Azure:
-    def __init__(self, http: aiohttp.ClientSession, origin: str) -> None:
+    def __init__(self, http: aiohttp.ClientSession, job: Job) -> None:
         self._http = http
-        self._origin = origin
+        self._job = job
         self._token: _Token | None = None
 
     async def get_token(self, scope: str, /) -> _Token:
         if self._token is None or self._token.expires_on - time.time() < 300:
             async with self._http.get(
-                f"{self._origin}{IMDS_PATH}",
+                f"{self._job.imds}{IMDS_PATH}",
                 params={"api-version": IMDS_API_VERSION, "resource": RESOURCE if scope == SCOPE else scope},
                 headers={"Metadata": "true"},
             ) as response:
@@ -39,7 +47,7 @@ class _Azure:
     async def get_group(self, name: str) -> str:
         token = await self.get_token(SCOPE)
         async with self._http.get(
-            f"{self._origin}{group_path(name)}",
+            f"{self._job.arm}{group_path(name)}",
             params={"api-version": API_VERSION},
             headers={"Authorization": f"Bearer {token.token}", "x-ms-client-request-id": str(uuid.uuid4())},
         ) as response:
@@ -49,18 +57,18 @@ class _Azure:
 
 
 @asynccontextmanager
-async def _azure(origin: str) -> AsyncIterator[_Azure]:
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=CONNECTIONS)) as http:
-        yield _Azure(http, origin)
+async def _azure(job: Job) -> AsyncIterator[_Azure]:
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=CONNECTIONS, ssl=job.tls() or True)) as http:
+        yield _Azure(http, job)
 
 
 @asynccontextmanager
-async def tokens(origin: str) -> AsyncIterator[GetToken]:
-    async with _azure(origin) as azure:
+async def tokens(job: Job) -> AsyncIterator[GetToken]:
+    async with _azure(job) as azure:
         yield azure.get_token
 
 
 @asynccontextmanager
-async def groups(origin: str) -> AsyncIterator[GetGroup]:
-    async with _azure(origin) as azure:
+async def groups(job: Job) -> AsyncIterator[GetGroup]:
+    async with _azure(job) as azure:
         yield azure.get_group

@@ -1,6 +1,8 @@
 """aiohttp by hand, by somebody who has measured: one shared fetch, a header made once, nothing done twice. The yardstick.
 
-It does only what the benchmark asks for: no retries, no refresh in the background, no errors worth reading.
+It does what an ARM GET has to do: a fresh request id, `Accept`, a `User-Agent` of its own, time-outs for connecting and reading,
+no redirects, no cookies, the whole body, the status, the JSON. And no more than that: no retries, no refresh in the background,
+no errors worth reading.
 """
 
 import asyncio
@@ -12,10 +14,23 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import aiohttp
+from job import Job
 from yarl import URL
 
 from clients import CONNECTIONS, GetGroup, GetToken
 from clients.wire import API_VERSION, IMDS_API_VERSION, IMDS_PATH, RESOURCE, SCOPE, group_path
+
+ABOUT = "the same work as an ARM GET needs, by somebody who has measured, and nothing beyond it: the yardstick"
+NEEDS = ("aiohttp",)
+READY = """
+import asyncio, json, time, uuid
+import aiohttp
+from yarl import URL
+session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=128), cookie_jar=aiohttp.DummyCookieJar())
+"""
+
+_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=60)
+_AGENT = f"benchmark/1.0 aiohttp/{aiohttp.__version__}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +41,9 @@ class _Token:
 
 
 class _Azure:
-    def __init__(self, http: aiohttp.ClientSession, origin: str) -> None:
+    def __init__(self, http: aiohttp.ClientSession, job: Job) -> None:
         self._http = http
-        self._origin = origin
+        self._job = job
         self._token: _Token | None = None
         self._fetch: asyncio.Task[_Token] | None = None
 
@@ -43,9 +58,15 @@ class _Azure:
     async def get_group(self, name: str) -> str:
         token = await self.get_token(SCOPE)
         async with self._http.get(
-            URL(f"{self._origin}{group_path(name)}?api-version={API_VERSION}", encoded=True),
-            headers={"Authorization": token.header, "x-ms-client-request-id": str(uuid.uuid4())},
+            URL(f"{self._job.arm}{group_path(name)}?api-version={API_VERSION}", encoded=True),
+            headers={
+                "Accept": "application/json",
+                "User-Agent": _AGENT,
+                "x-ms-client-request-id": str(uuid.uuid4()),
+                "Authorization": token.header,
+            },
             allow_redirects=False,
+            timeout=_TIMEOUT,
         ) as response:
             body = await response.read()
         if response.status != 200:
@@ -55,30 +76,35 @@ class _Azure:
     async def _fetch_token(self, resource: str) -> _Token:
         query = {"api-version": IMDS_API_VERSION, "resource": resource}
         try:
-            async with self._http.get(f"{self._origin}{IMDS_PATH}", params=query, headers={"Metadata": "true"}) as response:
+            async with self._http.get(f"{self._job.imds}{IMDS_PATH}", params=query, headers={"Metadata": "true"}) as response:
                 response.raise_for_status()
                 answer = json.loads(await response.read())
             secret = answer["access_token"]
-            self._token = _Token(secret, f"Bearer {secret}", time.time() + int(answer["expires_in"]) / 2)
+            self._token = _Token(secret, f"Bearer {secret}", time.time() + _use(answer))
             return self._token
         finally:
             self._fetch = None
 
 
+def _use(answer: dict[str, str]) -> float:
+    """Tell for how many seconds the token is used: until the host wants to be asked again, or for half of its life."""
+    return float(answer["refresh_in"]) if "refresh_in" in answer else int(answer["expires_in"]) / 2
+
+
 @asynccontextmanager
-async def _azure(origin: str) -> AsyncIterator[_Azure]:
-    connector = aiohttp.TCPConnector(limit=CONNECTIONS)
+async def _azure(job: Job) -> AsyncIterator[_Azure]:
+    connector = aiohttp.TCPConnector(limit=CONNECTIONS, ssl=job.tls() or True)
     async with aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as http:
-        yield _Azure(http, origin)
+        yield _Azure(http, job)
 
 
 @asynccontextmanager
-async def tokens(origin: str) -> AsyncIterator[GetToken]:
-    async with _azure(origin) as azure:
+async def tokens(job: Job) -> AsyncIterator[GetToken]:
+    async with _azure(job) as azure:
         yield azure.get_token
 
 
 @asynccontextmanager
-async def groups(origin: str) -> AsyncIterator[GetGroup]:
-    async with _azure(origin) as azure:
+async def groups(job: Job) -> AsyncIterator[GetGroup]:
+    async with _azure(job) as azure:
         yield azure.get_group

@@ -4,11 +4,19 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from azure.identity.aio import ManagedIdentityCredential
+from job import Job
 
 from clients import GetToken
 
+ABOUT = "`azure.identity.aio.ManagedIdentityCredential` with its defaults"
+NEEDS = ("azure-identity",)
+READY = """
+from azure.identity.aio import ManagedIdentityCredential
+credential = ManagedIdentityCredential()
+"""
+
 
 @asynccontextmanager
-async def tokens(origin: str) -> AsyncIterator[GetToken]:  # noqa: ARG001 (it finds IMDS by the environment)
+async def tokens(_: Job) -> AsyncIterator[GetToken]:
     async with ManagedIdentityCredential() as credential:
         yield credential.get_token

@@ -3,37 +3,35 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-import aiohttp
-from azure.core.pipeline.transport import AioHttpTransport
 from azure.identity.aio import ManagedIdentityCredential
 from azure.mgmt.resource.resources.aio import ResourceManagementClient
+from job import Job
 
-from clients import CONNECTIONS, GetGroup
+from clients import GetGroup
+from clients.azure_core import transport
 from clients.wire import SCOPE, SUBSCRIPTION
 
-
-def _transport() -> AioHttpTransport:
-    """Make azure-core's default transport, but for the connection limit."""
-    session = aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=CONNECTIONS),
-        cookie_jar=aiohttp.DummyCookieJar(),
-        trust_env=True,
-        auto_decompress=False,
-    )
-    return AioHttpTransport(session=session)
+ABOUT = "`resource_groups.get` of Microsoft's async client, on azure-identity"
+NEEDS = ("azure-identity", "azure-mgmt-resource")
+READY = """
+from azure.identity.aio import ManagedIdentityCredential
+from azure.mgmt.resource.resources.aio import ResourceManagementClient
+client = ResourceManagementClient(ManagedIdentityCredential(), "00000000-0000-4000-8000-00000000beef")
+"""
 
 
 @asynccontextmanager
-async def groups(origin: str) -> AsyncIterator[GetGroup]:
+async def groups(job: Job) -> AsyncIterator[GetGroup]:
     async with (
         ManagedIdentityCredential() as credential,
         ResourceManagementClient(
-            credential, SUBSCRIPTION, base_url=origin, credential_scopes=[SCOPE], transport=_transport()
+            credential, SUBSCRIPTION, base_url=job.arm, credential_scopes=[SCOPE], transport=transport(job)
         ) as client,
     ):
+        enforce = {"enforce_https": False} if job.ca is None else {}
 
         async def get(name: str) -> str:
-            group = await client.resource_groups.get(name, enforce_https=False)
+            group = await client.resource_groups.get(name, **enforce)
             return str(group.name)
 
         yield get

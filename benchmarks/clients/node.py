@@ -1,0 +1,42 @@
+"""Microsoft's own clients on Node: `@azure/identity` and `@azure/arm-resources`. The work is done by node/client.mjs."""
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+from job import Job, Measured
+
+ABOUT = "Node with `@azure/identity` and `resourceGroups.get` of `@azure/arm-resources`"
+NEEDS = ()
+
+_HERE = Path(__file__).parent / "node"
+
+
+def folder(job: Job) -> Path:
+    """Give the folder that has node_modules and a copy of the client."""
+    return Path(job.node) if job.node else _HERE
+
+
+def lacking(job: Job) -> str | None:
+    if shutil.which("node") is None:
+        return "there is no node"
+    if not (folder(job) / "node_modules" / "@azure" / "identity").is_dir():
+        return f"`npm install` was not run on {_HERE.name}/package.json (the nox session does)"
+    return None
+
+
+def elsewhere(job: Job) -> Measured:
+    """Let Node do the scenario, and take its word for the numbers; the origin's counts are checked as for everybody."""
+    node = shutil.which("node")
+    assert node is not None
+    environment = dict(os.environ)
+    if job.ca is not None:
+        environment["NODE_EXTRA_CA_CERTS"] = job.ca
+    told = {"scenario": job.scenario, "imds": job.imds, "arm": job.arm, "size": job.size, "work": job.work, "limit": job.limit}
+    done = subprocess.run(
+        [node, str(folder(job) / "client.mjs"), json.dumps(told)], stdout=subprocess.PIPE, check=True, env=environment
+    )
+    answer = json.loads(done.stdout.splitlines()[-1])
+    return Measured(answer["values"], answer.get("errors", {}))

@@ -1,0 +1,119 @@
+"""Small pieces by themselves: what regressed when a number of `run.py` did. Each asserts first, then measures.
+
+`nox -s micro`. The numbers are this machine's; compare two states of the code on one machine, by turns.
+"""
+
+import asyncio
+import json
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+import aiomsi
+from aiomsi.arm._answers import error_of
+from aiomsi.arm._requests import Options, build_url
+
+SCOPE = "https://management.azure.com/.default"
+GROUP_ID = "/subscriptions/00000000-0000-4000-8000-00000000beef/resourceGroups/group-000001"
+DISK_ID = f"{GROUP_ID}/providers/Microsoft.Compute/virtualMachines/vm/extensions/Monitor"
+GROUP = {
+    "id": GROUP_ID,
+    "name": "group-000001",
+    "type": "Microsoft.Resources/resourceGroups",
+    "location": "westeurope",
+    "tags": {"environment": "test", "owner": "platform", "cost-center": "4711"},
+    "properties": {"provisioningState": "Succeeded"},
+}
+HEADERS = {"Content-Type": "application/json; charset=utf-8", "x-ms-request-id": "6f1c0e0a-4c64-4b8e-9d1e-0d6b3a1f5e11"}
+JOINERS = 1_000
+
+Benchmark = Callable[..., Any]
+
+
+async def _hour(*_: str, **__: Any) -> tuple[str, float]:
+    return "a token", time.time() + 3_600
+
+
+@pytest.fixture
+def loop() -> Iterator[asyncio.AbstractEventLoop]:
+    with asyncio.Runner() as runner:
+        yield runner.get_loop()
+
+
+@contextmanager
+def stepped(call: Callable[[], Coroutine[Any, Any, aiomsi.AccessToken]]) -> Iterator[Callable[[], str]]:
+    """Drive a coroutine that must not suspend, without a loop's own cost."""
+
+    def step() -> str:
+        try:
+            call().send(None)
+        except StopIteration as end:
+            return str(end.value.token)
+        raise AssertionError("a warm call suspended")
+
+    yield step
+
+
+def test_warm_token(benchmark: Benchmark, loop: asyncio.AbstractEventLoop) -> None:
+    credential = aiomsi.SharedCredential(_hour)
+    loop.run_until_complete(credential.get_token(SCOPE))
+    with stepped(lambda: credential.get_token(SCOPE)) as step:
+        assert step() == "a token"
+        benchmark(step)
+
+
+def test_joining_a_flight(benchmark: Benchmark, loop: asyncio.AbstractEventLoop) -> None:
+    """A thousand callers of a token that nobody has: one fetch and 999 that join it, with a task each."""
+    fetches = 0
+
+    async def fetch(*_: str, **__: Any) -> tuple[str, float]:
+        nonlocal fetches
+        fetches += 1
+        await asyncio.sleep(0)
+        return await _hour()
+
+    async def herd() -> list[aiomsi.AccessToken]:
+        credential = aiomsi.SharedCredential(fetch)
+        return await asyncio.gather(*(credential.get_token(SCOPE) for _ in range(JOINERS)))
+
+    tokens = loop.run_until_complete(herd())
+    assert len({id(token) for token in tokens}) == 1
+    assert fetches == 1
+    benchmark(lambda: loop.run_until_complete(herd()))
+
+
+def test_reading_an_answer(benchmark: Benchmark) -> None:
+    body = json.dumps(GROUP).encode()
+
+    def read() -> Any:
+        return aiomsi.ArmResponse("GET", GROUP_ID, 200, HEADERS, body).json()
+
+    assert read() == GROUP
+    benchmark(read)
+
+
+def test_reading_an_error(benchmark: Benchmark) -> None:
+    body = json.dumps({"error": {"code": "ResourceGroupNotFound", "message": "Resource group 'x' could not be found."}}).encode()
+    response = aiomsi.ArmResponse("GET", GROUP_ID, 404, HEADERS, body)
+    assert isinstance(error_of(response, wall=0.0), aiomsi.NotFoundError)
+    benchmark(lambda: error_of(response, wall=0.0))
+
+
+def test_building_a_url(benchmark: Benchmark) -> None:
+    """A different path each time, as in a fan-out."""
+    options = Options("2025-04-01")
+    numbers = iter(range(10**9))
+
+    def build() -> str:
+        return build_url(aiomsi.PUBLIC, "GET", f"{GROUP_ID}-{next(numbers)}", options).raw_path
+
+    assert build() == f"{GROUP_ID}-0"
+    benchmark(build)
+
+
+def test_parsing_an_id(benchmark: Benchmark) -> None:
+    assert str(aiomsi.ResourceId.parse(DISK_ID)) == DISK_ID
+    benchmark(lambda: aiomsi.ResourceId.parse(DISK_ID))

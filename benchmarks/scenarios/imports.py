@@ -1,0 +1,91 @@
+"""From a fresh interpreter to a client that is ready for a GET: what a short-lived job or a function pays before it begins."""
+
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from typing import Any
+
+from clients import CLIENTS
+from job import Job, Measured
+from plan import SUBJECT, Block, Cell, Metric, Scenario, Variant
+from results import Check, Results, bounded
+
+MOST_MORE = 30.0
+_REFERENCE = "core_packages"
+_TRIES = 4
+
+_WRAPPED = """
+import asyncio, sys, time
+sys.modules["orjson"] = None
+async def main():
+{ready}
+    return time.process_time()
+spent = asyncio.run(main())
+try:
+    with open("/proc/self/status") as status:
+        rss = next(int(line.split()[1]) / 1024 for line in status if line.startswith("VmHWM:"))
+except OSError:
+    rss = 0.0
+print(f"{{spent}} {{rss}}", flush=True)
+import os
+os._exit(0)
+"""
+
+
+def script(ready: str) -> str:
+    """Wrap what makes a client ready, so that all of them are measured alike; nothing is cleaned up and no I/O is done."""
+    return _WRAPPED.format(ready=textwrap.indent(ready.strip() or "pass", "    "))
+
+
+def measure(client: Any, _job: Job) -> Measured:
+    """Start interpreters that do nothing else, and let them say what they have used; the least of a few is what it takes.
+
+    What aiomsi takes beyond the core packages is the difference of two such numbers, whose interpreters are started by turns.
+    """
+    name = client.__name__.rpartition(".")[2].rstrip("_")
+    own, base = list[tuple[float, float]](), list[tuple[float, float]]()
+    for _ in range(_TRIES):
+        own.append(_said(name))
+        if name == SUBJECT:
+            base.append(_said(_REFERENCE))
+    spent, rss = min(own)
+    more = {"more": spent - min(base)[0]} if base else {}
+    return Measured({"cpu": spent} | more | ({"rss": rss} if rss else {}))
+
+
+def _said(name: str) -> tuple[float, float]:
+    """Give the CPU ms and the MB that one interpreter has used."""
+    done = subprocess.run(
+        [sys.executable, "-c", script(CLIENTS[name].ready)], stdout=subprocess.PIPE, text=True, check=True
+    ).stdout
+    spent, rss = map(float, done.split())
+    return spent * 1e3, rss
+
+
+def checks(results: Results) -> Iterator[Check]:
+    """At most what importing the core packages costs, and 30 ms."""
+    more = results.of(Cell("import", "fresh", 1, SUBJECT), "more")
+    what = f"CPU ms until ready for a GET, beyond importing aiohttp, attrs and anyio, at most {MOST_MORE:.0f}"
+    yield bounded(what, more, most=MOST_MORE)
+
+
+_ALL = (SUBJECT, _REFERENCE, "python", "aiohttp_tuned", "azure_core", "azure_identity", "azure_mgmt_resource", "httpx")
+
+SCENARIO = Scenario(
+    name="import",
+    title="a fresh interpreter until a client is ready for its first GET",
+    size_is="processes",
+    variants={"fresh": Variant()},
+    full=(Block("fresh", (1,), _ALL),),
+    quick=(Block("fresh", (1,), _ALL, rounds=1),),
+    metrics=(
+        Metric("cpu", "CPU ms", better="less"),
+        Metric("more", "beyond the core packages, by turns"),
+        Metric("rss", "peak RSS MB"),
+    ),
+    measure=measure,
+    reference=_REFERENCE,
+    checks=checks,
+    remarks=(f"Each round takes the least of {_TRIES} interpreters.",),
+)

@@ -1,0 +1,91 @@
+"""IMDS is down from refresh time on, and the token is still good: which calls fail all the same.
+
+Scaled down: in `long life` a token lives an hour and its refresh is due after 2 s; 8 s of the outage are watched, at the
+beginning of what are hours in life. In `to the end` a token lives 22 s and is watched until 10 s are left, which is when aiomsi
+stops using it. There aiomsi has its refresh at 3 s and its late window scaled to the token (`Policy`). Microsoft's libraries
+can't be scaled like that: their window is five minutes wide, and they would be in it from the start.
+"""
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from job import Job, Measured
+from plan import SUBJECT, Block, Cell, Metric, Scenario, Variant
+from results import Check, Results, always
+from steady import Call, steady
+
+RATE = 20.0
+_DEADLINE = 10.0
+_EARLIEST = 1.9
+"""When an outage can be noticed first: the least refresh point, in seconds after the token."""
+
+
+def measure(client: Any, job: Job) -> Measured:
+    """Load ARM for `work` seconds after the token came, and count who fails."""
+    calls = job.run(_drive(client, job))
+    after = [call for call in calls if call.due >= calls[0].due + _EARLIEST]
+    failed = [call for call in after if call.error is not None]
+    errors: dict[str, int] = {}
+    for call in failed:
+        errors[str(call.error)] = errors.get(str(call.error), 0) + 1
+    values = {
+        "share": 100 * len(failed) / len(after),
+        "failures": float(len(failed)),
+        "longest": max(call.took for call in after) * 1e3,
+        "imds": float(job.counts()["imds"]),
+    }
+    return Measured(values, errors)
+
+
+async def _drive(client: Any, job: Job) -> list[Call]:
+    async with client.groups(job) as get_group:
+        assert await get_group("warm") == "warm", "the warm call brought another group"
+        # From when the token was asked for, since its life counts from there, and less what whole seconds cut off its end.
+        late = time.monotonic() - job.counts()["spans"][0][0] + 1.0
+        return await steady(get_group, rate=RATE, seconds=job.work - late, deadline=_DEADLINE)
+
+
+def checks(results: Results) -> Iterator[Check]:
+    """No call fails until the token's last ten seconds."""
+    for variant in (_LONG, _END):
+        found = results.measured(Cell("outage", variant, 1, SUBJECT))
+        yield always(f"no call of {SUBJECT} fails in an outage of IMDS ({variant})", [m.values["share"] == 0 for m in found])
+
+
+_LONG, _END = "long life", "to the end"
+_LIFE = 22
+
+SCENARIO = Scenario(
+    name="outage",
+    title="IMDS is down from refresh time on",
+    size_is="loads",
+    variants={
+        _LONG: Variant(("--down", "--life=3600", "--refresh-in=2"), policy={"same_again": 1.0}),
+        _END: Variant(
+            ("--down", f"--life={_LIFE}"),
+            policy={"most": 3 / _LIFE, "late": 13.0, "late_wait": 0.5, "late_reserve": 10.5},
+        ),
+    },
+    full=(
+        Block(_LONG, (1,), (SUBJECT, "aiohttp_tuned", "httpx"), work=10, rounds=2),
+        Block(_END, (1,), (SUBJECT,), work=_LIFE - 10, rounds=3),
+    ),
+    quick=(
+        Block(_LONG, (1,), (SUBJECT, "httpx"), work=5, rounds=1),
+        Block(_END, (1,), (SUBJECT,), work=_LIFE - 10, rounds=1),
+    ),
+    metrics=(
+        Metric("share", "failing calls %", "{:,.1f}"),
+        Metric("longest", "longest call ms"),
+        Metric("imds", "IMDS requests"),
+    ),
+    measure=measure,
+    checks=checks,
+    remarks=(
+        f"{RATE:.0f} calls a second, each with a deadline of {_DEADLINE:.0f} s; IMDS answers 503 to all but the first request.",
+        f"`{_LONG}`: the token lives an hour, and its refresh is due after 2 s.",
+        f"`{_END}`: it lives {_LIFE} s and is watched until 10 s are left; aiomsi's windows are scaled to it by `Policy`.",
+        "Only the seconds after the refresh point count.",
+    ),
+)

@@ -1,0 +1,134 @@
+"""Steady ARM load while the token is refreshed again and again, by an IMDS that takes its time.
+
+Scaled down so that a run sees several refreshes: the origin asks for a refresh after 2 s (`refresh_in`) of a token that lives an
+hour. aiomsi takes no host's word for less than `Policy.same_again`, which is 60 s, so that is set to 1 s. azure-core moves a
+refresh by up to a minute, drawn at random, so its pipeline is measured with tokens that live 3 s: it waits for a new one at
+their end just as it does in life at its refresh point.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from job import Job, Measured, percentile
+from plan import SUBJECT, Block, Cell, Chart, Metric, Scenario, Series, Variant
+from results import Check, Results, always, bounded
+from steady import Call, steady, timeline
+
+RATE = 200.0
+SLOW = 0.5
+MOST_STRETCH = 1.25
+LEAST_REFRESHES = 20
+_ARM = 0.02
+_DEADLINE = 10.0
+_CALM = 0.5
+"""The first half second is left out: connections are opened in it."""
+
+
+def measure(client: Any, job: Job) -> Measured:
+    """Load ARM for `work` seconds, and tell calls that overlapped a refresh from those that did not."""
+    calls = job.run(_drive(client, job))
+    spans = merged(job.counts()["spans"][1:])
+    kept = [call for call in calls if call.due >= calls[0].due + _CALM]
+    during = [any(call.due < end and call.ended > start for start, end in spans) for call in kept]
+    tense = sorted(call.took for call, hit in zip(kept, during, strict=True) if hit)
+    calm = sorted(call.took for call, hit in zip(kept, during, strict=True) if not hit)
+    zero = calls[0].due
+    values = {
+        "refreshes": float(sum(start >= zero + _CALM and end <= calls[-1].due for start, end in spans)),
+        "imds": float(job.counts()["imds"]),
+        "calm": percentile(calm, 0.99) * 1e3 if calm else 0.0,
+        "failures": float(sum(call.error is not None for call in calls)),
+        "waited": float(sum(call.took >= SLOW / 2 for call in kept)),
+        "longest": max(call.took for call in kept) * 1e3,
+    }
+    if calm and tense:
+        values |= {"tense": percentile(tense, 0.99) * 1e3, "stretch": percentile(tense, 0.99) / percentile(calm, 0.99)}
+    errors: dict[str, int] = {}
+    for call in calls:
+        if call.error is not None:
+            errors[call.error] = errors.get(call.error, 0) + 1
+    shaded = [[round(start - zero, 3), round(end - zero, 3)] for start, end in spans]
+    return Measured(values, errors, {"timeline": timeline(calls, zero), "refreshes": shaded})
+
+
+async def _drive(client: Any, job: Job) -> list[Call]:
+    async with client.groups(job) as get_group:
+        assert await get_group("warm") == "warm", "the warm call brought another group"
+        return await steady(get_group, rate=RATE, seconds=job.work, deadline=_DEADLINE)
+
+
+def merged(spans: list[list[float]]) -> list[tuple[float, float]]:
+    """Join spans that overlap: many requests at one moment are one refresh."""
+    joined: list[tuple[float, float]] = []
+    for start, end in sorted((start, end) for start, end in spans):
+        if joined and start <= joined[-1][1]:
+            joined[-1] = joined[-1][0], max(joined[-1][1], end)
+        else:
+            joined.append((start, end))
+    return joined
+
+
+def checks(results: Results) -> Iterator[Check]:
+    """No call waits for a refresh, none fails, and the slow ones are no slower than usual."""
+    cell = Cell("rollover", _ASKED, 1, SUBJECT)
+    found = results.measured(cell)
+    yield always(f"no call of {SUBJECT} fails or waits for a refresh", [not m.failed and not m.values["waited"] for m in found])
+    stretch = results.of(cell, "stretch")
+    yield bounded(f"p99 of {SUBJECT} during refreshes / between them, at most {MOST_STRETCH}", stretch, most=MOST_STRETCH)
+    seen = sum(results.of(cell, "refreshes"))
+    yield Check("holds" if seen >= LEAST_REFRESHES else "open", f"at least {LEAST_REFRESHES} refreshes were seen: {seen:.0f}")
+
+
+def charts(results: Results) -> Iterator[Chart]:
+    """Draw the slowest call of every 50 ms, in the last round of each client."""
+    series, shaded = list[Series](), tuple[tuple[float, float], ...]()
+    for cell in results.cells("rollover"):
+        if found := results.measured(cell):
+            series.append(Series(cell.client, tuple((at, took) for at, took in found[-1].series["timeline"])))
+            if cell.client == SUBJECT:
+                shaded = tuple((start, end) for start, end in found[-1].series["refreshes"])
+    if series:
+        title = "Latency while the token is refreshed (shaded: aiomsi's refreshes)"
+        y = "slowest call of 50 ms, in ms"
+        yield Chart("rollover", title, "lines", "seconds", y, tuple(series), log_y=True, shaded=shaded)
+
+
+_ASKED, _ENDS = "refresh_in 2 s", "tokens of 3 s"
+_BASE = (f"--arm-latency={_ARM}", f"--later={SLOW}")
+
+SCENARIO = Scenario(
+    name="rollover",
+    title="steady ARM load while the token is refreshed by a slow IMDS",
+    size_is="loads",
+    variants={
+        _ASKED: Variant((*_BASE, "--refresh-in=2", "--life=3600"), policy={"same_again": 1.0}),
+        _ENDS: Variant((*_BASE, "--life=3")),
+    },
+    full=(
+        Block(_ASKED, (1,), (SUBJECT,), work=9),
+        Block(_ASKED, (1,), ("aiohttp_tuned", "httpx"), work=9, rounds=2),
+        Block(_ENDS, (1,), ("azure_core",), work=12, rounds=2),
+    ),
+    quick=(
+        Block(_ASKED, (1,), (SUBJECT,), work=6, rounds=1),
+        Block(_ASKED, (1,), ("aiohttp_tuned",), work=6, rounds=1),
+    ),
+    metrics=(
+        Metric("refreshes", "refreshes"),
+        Metric("imds", "IMDS requests"),
+        Metric("calm", "p99 ms between refreshes", "{:,.1f}"),
+        Metric("tense", "p99 ms during refreshes", "{:,.1f}"),
+        Metric("stretch", "the latter / the former", "{:,.2f}"),
+        Metric("waited", "calls that waited for one"),
+        Metric("longest", "longest call ms"),
+        Metric("failures", "failures"),
+    ),
+    measure=measure,
+    checks=checks,
+    charts=charts,
+    remarks=(
+        f"{RATE:.0f} calls a second; ARM takes {_ARM * 1e3:.0f} ms, IMDS {SLOW * 1e3:.0f} ms for a refresh.",
+        "The origin asks for a refresh after 2 s, and aiomsi has `Policy(same_again=1)`.",
+        "azure-core's pipeline would move that by up to a minute at random, so it has tokens that live 3 s.",
+    ),
+)

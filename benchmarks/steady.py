@@ -1,0 +1,58 @@
+"""A steady load: calls that begin on time whatever became of those before them (scenarios `rollover` and `outage`)."""
+
+import asyncio
+import time
+from dataclasses import dataclass
+
+from clients import GetGroup
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call, on the system's monotonic clock: when it was due, how long after that it ended, and with which error."""
+
+    due: float
+    took: float
+    error: str | None
+
+    @property
+    def ended(self) -> float:
+        return self.due + self.took
+
+
+async def steady(get_group: GetGroup, *, rate: float, seconds: float, deadline: float) -> list[Call]:
+    """Make `rate` calls a second for so long; a call that has no answer within its deadline has failed.
+
+    A call's time counts from when it was due, so that a client that stalls can't hide it by beginning late.
+    """
+    calls = list[Call]()
+
+    async def call(name: str, due: float) -> None:
+        error = None
+        try:
+            async with asyncio.timeout(deadline):
+                answer = await get_group(name)
+            assert answer == name, "not the group that was asked for"
+        except AssertionError:
+            raise
+        except Exception as caught:  # noqa: BLE001 (whatever a client raises is a failed call)
+            error = type(caught).__name__
+        calls.append(Call(due, time.monotonic() - due, error))
+
+    began = time.monotonic()
+    async with asyncio.TaskGroup() as group:
+        for number in range(int(rate * seconds)):
+            due = began + number / rate
+            if (early := due - time.monotonic()) > 0:
+                await asyncio.sleep(early)
+            group.create_task(call(f"group-{number:06d}", due))
+    return sorted(calls, key=lambda each: each.due)
+
+
+def timeline(calls: list[Call], zero: float, step: float = 0.05) -> list[list[float]]:
+    """Give the slowest call of each step, as [second, milliseconds]: what a chart shows."""
+    slowest: dict[int, float] = {}
+    for call in calls:
+        at = int((call.due - zero) / step)
+        slowest[at] = max(slowest.get(at, 0.0), call.took * 1e3)
+    return [[round(at * step, 3), round(took, 3)] for at, took in sorted(slowest.items())]

@@ -1,0 +1,60 @@
+"""What measurements say together: only rounds of the same run are compared, and nothing is decided on too few of them."""
+
+from plan import Cell, Metric
+from results import ENOUGH, Check, Measurement, Results, always, bounded, line_of, read, written
+
+OWN, OTHER = Cell("some", "v", 1, "aiomsi"), Cell("some", "v", 1, "other")
+SECONDS = Metric("s", "seconds", better="less")
+
+
+def measured(cell: Cell, number: int, run: str = "a", **values: float) -> Measurement:
+    return Measurement(run, number, cell, "measured", values)
+
+
+def test_ratios_are_taken_within_a_round_and_the_warm_up_is_left_out() -> None:
+    results = Results(
+        [
+            measured(OWN, 0, s=100.0),
+            measured(OTHER, 0, s=1.0),
+            *(measured(OWN, number, s=1.0 * number) for number in (1, 2, 3)),
+            *(measured(OTHER, number, s=4.0 * number) for number in (1, 2)),
+        ]
+    )
+    assert results.quotients(OWN, OTHER, "s") == [0.25, 0.25]
+    better = results.better(OWN, "other", SECONDS)
+    assert better is not None
+    assert str(better) == "4.00 (4.00 to 4.00)"
+    assert results.of(OWN, "s") == [1.0, 2.0, 3.0]
+
+
+def test_rounds_of_different_runs_are_never_compared() -> None:
+    assert Results([measured(OWN, 1, "a", s=1.0), measured(OTHER, 1, "b", s=1.0)]).quotients(OWN, OTHER, "s") == []
+
+
+def test_who_failed_a_caller_was_not_faster_but_the_references_failures_are_no_excuse() -> None:
+    fast, slow = measured(OWN, 1, s=0.1, failures=1.0), measured(OTHER, 1, s=1.0, failures=0.0)
+    assert Results([fast, slow]).quotients(OWN, OTHER, "s") == []
+    assert Results([fast, slow]).quotients(OTHER, OWN, "s") == [10.0]
+
+
+def test_a_bound_holds_or_fails_with_enough_rounds_and_is_open_before() -> None:
+    assert bounded("x", [1.0] * ENOUGH, most=1.1).verdict == "holds"
+    assert bounded("x", [1.2] * ENOUGH, most=1.1).verdict == "FAILS"
+    assert bounded("x", [0.9] * ENOUGH, least=0.92).verdict == "FAILS"
+    assert bounded("x", [1.2] * (ENOUGH - 1), most=1.1).verdict == "open"
+    assert bounded("x", [], most=1.1) == Check("FAILS", "x: not measured")
+
+
+def test_what_must_always_hold_fails_once_or_unmeasured() -> None:
+    assert [always("x", outcomes).verdict for outcomes in ([True, True], [True, False], [])] == ["holds", "FAILS", "FAILS"]
+
+
+def test_json_lines_come_back_as_they_were() -> None:
+    made = [
+        measured(OWN, 1, s=0.5),
+        Measurement("a", 1, OTHER, "missing", said="not installed"),
+        Measurement("a", 2, OWN, "measured", {"s": 1.0}, {"KeyError": 2}, {"line": [[0.0, 1.5]]}),
+    ]
+    abouts, results = read([*written({"run": "a", "seed": 1}, made), "", line_of(measured(OWN, 1, "b", s=2.0))])
+    assert abouts == [{"run": "a", "seed": 1}]
+    assert results.all == [*made, measured(OWN, 1, "b", s=2.0)]
