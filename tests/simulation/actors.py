@@ -110,9 +110,10 @@ class Actors:
 
     def _cancel(self, call: Call) -> None:
         if call.task is not None and not call.task.done() and call.loop.lives:
-            call.cancelled = self.world.now if call.cancelled is None else call.cancelled
-            self.world.seen["calls cancelled"] += 1
+            call.cancelling = True
             call.loop.call_soon_threadsafe(call.task.cancel)
+            call.cancelled = True
+            self.world.seen["calls cancelled"] += 1
 
     async def _use(self, call: Call) -> None:
         """Call as a user of the credential does, and perhaps find out that the token isn't accepted."""
@@ -127,6 +128,8 @@ class Actors:
             self._reject(call.slot, str(token.token))
 
     async def _use_with_timeout(self, call: Call) -> None:
+        assert call.timeout is not None
+        call.deadline = self.world.now + call.timeout
         try:
             async with asyncio.timeout(call.timeout):
                 await self._use(call)
@@ -135,6 +138,7 @@ class Actors:
 
     async def _use_in_scope(self, call: Call) -> None:
         assert call.timeout is not None
+        call.deadline = self.world.now + call.timeout
         with anyio.move_on_after(call.timeout) as scope:
             await self._use(call)
         self.world.seen["calls timed out by a scope"] += scope.cancelled_caught

@@ -5,7 +5,6 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 
 from simulation.flights import FlightChecks
-from simulation.loops import SimLoop
 from simulation.records import EXPIRED, LATE, LONGEST, PING, SLACK, Call, Flight, SimSlot, Token
 from simulation.world import Moment, World
 
@@ -212,16 +211,13 @@ class CallChecks:
             for call in slot.waiting:
                 if not call.loop.is_free or call.began is None:
                     continue
-                if call.is_called_off(world.now) and call.loop.silence(call.began.now) == 0:
+                if call.must_end(world.now) and call.loop.silence(call.began.now) == 0:
                     world.violate("I3", f"call {call.number} goes on although it was called off")
-                elif not self._is_hopeful(call, slot.latest()):
+                elif not world.depth and not self._is_hopeful(call, slot.latest()):
+                    # Unless somebody is preempted who may be just about to begin a flight, or to wake its waiters.
                     world.violate("I2", f"call {call.number} waits for nothing")
 
     def _is_hopeful(self, call: Call, flight: Flight | None) -> bool:
-        core = call.slot.slot._flight
-        if core is not None and (flight is None or core.generation > flight.number):
-            # Its task is still to be made, by a thread that was preempted in the middle of that.
-            return any(loop is core.loop and self._was_preempted(loop) for loop in self.world.loops)
         if flight is None or flight.task.done():
             return False
         now, loop = self.world.now, flight.loop
@@ -231,9 +227,6 @@ class CallChecks:
         spoke = max((end for _, end in call.loop.silences), default=0.0)
         since = max(loop.silent_since or 0.0, flight.made.now, call.began.now, spoke)
         return now < since + 2 * PING + SLACK
-
-    def _was_preempted(self, loop: SimLoop) -> bool:
-        return loop.is_busy and loop.silent_since is not None and self.world.now < loop.silent_since + 2 * PING + SLACK
 
     def check_rest(self) -> None:
         """Nobody waits any more whose loop still runs."""

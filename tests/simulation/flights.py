@@ -50,6 +50,8 @@ class FlightChecks:
         if self.calm:
             self.refreshes[slot].begin()
         slot.flights.append(flight)
+        # A thread may be preempted between taking its number and making its task.
+        slot.flights.sort(key=lambda each: each.number)
         self._by_task[task] = flight
 
     def broken(self, loop: SimLoop, name: str) -> None:
@@ -70,7 +72,7 @@ class FlightChecks:
         for other in slot.flights:
             if other is flight or other.began is None or other.ended is not None:
                 continue
-            why = other.why_gone(self.world)
+            why = min(flight, other, key=lambda each: each.number).why_gone(self.world)
             if not why:
                 self.world.violate("I1", f"fetch #{flight.number} began while #{other.number} was under way")
             self.world.seen[f"a second fetch because the first was: {why}"] += 1
@@ -133,7 +135,7 @@ class FlightChecks:
         assert flight.began is not None
         assert flight.ended is not None
         world.tell("token", slot.slot.name, str(token.token), flight.number)
-        late = [each for each in slot.flights if each.began is not None and each.began.number > flight.began.number]
+        late = [each for each in slot.flights if each.began is not None and each.number > flight.number]
         if late:
             world.violate("I9", f"flight #{flight.number} published after flight #{late[-1].number} had begun")
         if slot.superseded > flight.began.number:

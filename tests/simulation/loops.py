@@ -29,6 +29,7 @@ class SimLoop(asyncio.AbstractEventLoop):
         """Whether it is in the middle of a callback, perhaps preempted."""
         self.silent_since: float | None = None
         self.silences: list[tuple[float, float]] = []
+        self._silent_in = -1
         self.began = Moment(0, 0.0, 0.0)
         """When its current callback began, or the last one."""
         self.breaks_flights = False
@@ -60,8 +61,13 @@ class SimLoop(asyncio.AbstractEventLoop):
 
     def fall_silent(self) -> None:
         """Run nothing from now on."""
-        if self.silent_since is None:
-            self.silent_since = self.world.now
+        if self.silent_since is not None:
+            return
+        self.silent_since = self.world.now
+        if self.silences and self.silences[-1][1] == self.world.now and self._silent_in == self.began.number:
+            # Preempted once more in one and the same callback: it can't have answered anybody in between.
+            self.silent_since = self.silences.pop()[0]
+        self._silent_in = self.began.number
 
     def speak_again(self) -> None:
         """Go on."""

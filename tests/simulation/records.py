@@ -105,13 +105,18 @@ class Call:
     jumps: int = 0
     flights: int = 0
     left: float = 0.0
-    cancelled: float | None = None
-    """When somebody first asked for its cancellation."""
+    deadline: float = float("inf")
+    cancelling: bool = False
+    """Whether somebody is about to cancel it, and whether that was done."""
+    cancelled: bool = False
 
     def is_called_off(self, now: float) -> bool:
-        """Tell whether it is this call's own cancellation or time-out that ends it."""
-        timed_out = self.timeout is not None and self.began is not None and now >= self.began.now + self.timeout - SLACK
-        return self.cancelled is not None or timed_out
+        """Tell whether it may be this call's own cancellation or time-out that ends it."""
+        return self.cancelling or now >= self.deadline - SLACK
+
+    def must_end(self, now: float) -> bool:
+        """Tell whether it is to end now if its loop runs."""
+        return self.cancelled or now >= self.deadline
 
     def outlives(self, flight: Flight) -> bool:
         """Tell whether this call goes on if that flight, which it waits for, is lost."""

@@ -77,7 +77,7 @@ class World:
         self._heap: list[tuple[float, int, SimLoop | None, Any]] = []
         self._preempt = 0.0
         self._until_preempted = float("inf")
-        self._depth = 0
+        self.depth = 0
         self._steps = 0
 
     def configure(self, *, shuffled: bool, preempt: float, lag: float, collect: float) -> None:
@@ -188,12 +188,12 @@ class World:
     def preempt(self) -> None:
         """Perhaps let others run at this point, as if the thread had been switched."""
         self._until_preempted -= 1
-        if self._until_preempted > 0 or self.locked or self._depth == DEEPEST or self.violation is not None:
+        if self._until_preempted > 0 or self.locked or self.depth == DEEPEST or self.violation is not None:
             return
         self._until_preempted = self._next_preemption()
         loop = events._get_running_loop()
         events._set_running_loop(None)
-        self._depth += 1
+        self.depth += 1
         self.handling.append(sys.exc_info()[1])
         self.seen["preempted"] += 1
         self.after_step()
@@ -204,7 +204,7 @@ class World:
                 if not self._step():
                     break
         self.handling.pop()
-        self._depth -= 1
+        self.depth -= 1
         events._set_running_loop(loop)
 
     def _lag(self, until: float) -> None:
