@@ -1,8 +1,7 @@
 """Everything that happens to the core in a seed: calls in bursts, and between them rejections, closings, stalls and the like."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections.abc import Callable
 
 import anyio
 import attrs
@@ -16,7 +15,6 @@ from simulation.world import World
 
 from aiomsi._flight import ended
 
-HOURS_OF_PATIENCE = 40
 CLAIMS = ('{"nbf":1}', '{"nbf":2}')
 
 
@@ -120,10 +118,7 @@ class Actors:
         if not call.who.is_open:
             call.who.is_open = True
             call.slot.slot.use(call.who)
-        try:
-            token = await self.calls.perform(call)
-        except asyncio.CancelledError:
-            return
+        token = await self.calls.perform(call)
         if token is not None and "reject" in self.profile.events and self.world.chance.random() < 0.1:
             self._reject(call.slot, str(token.token))
 
@@ -260,10 +255,7 @@ class Actors:
         if loop is not None:
             who = self.world.chance.choice(slot.credentials)
             for _ in range(self.world.chance.choice((1, 1, 2))):
-                self._spawn(loop, self._close_credential(slot, who, loop))
-
-    def _spawn(self, loop: SimLoop, coroutine: Coroutine[Any, Any, None]) -> None:
-        loop.put(lambda: loop.create_task(coroutine, name="close"))
+                loop.put(lambda: loop.create_task(self._close_credential(slot, who, loop), name="close"))
 
     async def _close_credential(self, slot: SimSlot, who: Credential, loop: SimLoop) -> None:
         world, core = self.world, slot.slot
@@ -294,7 +286,10 @@ class Actors:
         world.tell("closed", who.name)
 
     def _others(self, slot: SimSlot, who: Credential) -> bool:
-        return any(each.is_open for each in slot.credentials if each is not who) or any(call.who is not who for call in slot.waiting)
+        """Tell whether anybody else wants what is under way; who was told of a closing and has not gone yet does not."""
+        return any(each.is_open for each in slot.credentials if each is not who) or any(
+            call.who is not who and call.began is not None and not call.who.was_closed_since(call.began) for call in slot.waiting
+        )
 
     def _slot(self) -> SimSlot:
         return self.world.chance.choice(self.slots)

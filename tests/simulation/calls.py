@@ -16,8 +16,8 @@ from aiomsi._token import Grant
 LATE_WAIT = 5.0
 LATE_RESERVE = 15.0
 MOST_FRAMES = 3
-MOST_FLIGHTS = 6
-"""Flights that may begin during one call: the first, four elections, and one for a token that was spoiled on its way."""
+MOST_FLIGHTS = 12
+"""Flights that may begin during one call: five that it waits for are lost at the most, but others may come and go in between."""
 
 
 class CallChecks:
@@ -103,14 +103,14 @@ class CallChecks:
         self._count(call, known, here)
 
     def _judge_claims(self, call: Call, token: Token) -> None:
-        """The host must have been asked with claims, if it has not shown to be deaf to them."""
+        """What is given must be new, or an answer to claims, or come from a host that has shown to be deaf to them."""
         order, began = token.flight.order, call.began
         assert order is not None
         assert began is not None
-        asked_again = token.flight.ended is not None and token.flight.ended.number > began.number
+        is_new = token.published.number > began.number
         deaf = order.rejected == token.token.token
-        self.world.seen["claims: the host was asked" if asked_again else "claims: an earlier answer holds"] += 1
-        if order.claims is None and not deaf and not asked_again:
+        self.world.seen["claims: a new token" if is_new else "claims: an earlier answer holds"] += 1
+        if not is_new and order.claims is None and not deaf:
             self.world.violate("I4", f"call {call.number} brought claims, and was given the token that they speak against")
 
     def _judge_wait(self, call: Call, here: Moment) -> None:
@@ -140,6 +140,9 @@ class CallChecks:
         else:
             kind = "served at once"
         seen[f"token {kind}"] += 1
+        brought = sum(each.published.number > began.number for each in call.slot.tokens)
+        seen["what was brought was spoiled on its way"] += brought > 1 and call.disturbances == call.slot.disturbances
+        seen["two loops shared a flight"] += waited and token.published.number > began.number and token.flight.loop is not call.loop
         latest = call.slot.latest()
         seen["token served in spite of a failure"] += token.flight is not latest and latest is not None and latest.ended is not None
 
@@ -164,7 +167,7 @@ class CallChecks:
         self._judge_object(call, error)
         if isinstance(error, CredentialClosedError):
             assert call.began is not None
-            if not any(last >= call.began.number for _, last in call.who.releases):
+            if not call.who.was_closed_since(call.began):
                 world.violate("rule 13", f"call {call.number} was told of a closing that was not its own")
         elif isinstance(error, UsageError):
             if call.inside is None:
@@ -182,6 +185,8 @@ class CallChecks:
         seen = world.seen
         seen["error: lost too often"] += text.startswith("the token request was cancelled")
         seen["error: overdue"] += text.startswith("the token request did not end")
+        throttled = text.startswith("too many requests") and not any(flight.retry_after for flight in slot.flights)
+        seen["told to leave the host alone because of another token"] += throttled
         seen["error: replaced too often"] += text.startswith("the token was rejected or replaced")
         if call.flights == len(slot.flights) + slot.broken and here.now == began.now:
             seen["error: replayed"] += 1
@@ -222,7 +227,7 @@ class CallChecks:
             return False
         now, loop = self.world.now, flight.loop
         if loop.is_free:
-            return now < (flight.began or flight.made).now + LONGEST - SLACK
+            return now < (flight.began or flight.made).now + LONGEST + SLACK
         assert call.began is not None
         spoke = max((end for _, end in call.loop.silences), default=0.0)
         since = max(loop.silent_since or 0.0, flight.made.now, call.began.now, spoke)

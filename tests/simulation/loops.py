@@ -64,8 +64,9 @@ class SimLoop(asyncio.AbstractEventLoop):
         if self.silent_since is not None:
             return
         self.silent_since = self.world.now
-        if self.silences and self.silences[-1][1] == self.world.now and self._silent_in == self.began.number:
-            # Preempted once more in one and the same callback: it can't have answered anybody in between.
+        same = self.world.shuffled or self._silent_in == self.began.number
+        if same and self.silences and self.silences[-1][1] == self.world.now:
+            # Preempted again in one callback, or before it got round to those that were waiting: it has answered nobody.
             self.silent_since = self.silences.pop()[0]
         self._silent_in = self.began.number
 

@@ -133,6 +133,10 @@ class Credential:
     releases: list[tuple[int, int]] = attrs.field(factory=list)
     """The numbers of the moments between which it was closed."""
 
+    def was_closed_since(self, moment: Moment) -> bool:
+        """Tell whether a closing was not over yet at that moment, or came later."""
+        return any(last >= moment.number for _, last in self.releases)
+
 
 @attrs.define(eq=False)
 class SimSlot:
