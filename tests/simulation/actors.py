@@ -158,9 +158,11 @@ class Actors:
         events[name]()
 
     def _reject_held(self, slot: SimSlot) -> None:
+        """Reject the token at hand, perhaps from several callers that were given it."""
         if slot.held is not None:
+            secret = str(slot.held.token.token)
             for _ in range(self.world.chance.choice((1, 1, 3))):
-                self._reject(slot, str(slot.held.token.token) if slot.held is not None else "none at all")
+                self._reject(slot, secret)
 
     def _reject_old(self, slot: SimSlot) -> None:
         if slot.tokens:
@@ -280,8 +282,9 @@ class Actors:
             waited = world.now - first.now - loop.silence(first.now)
             if waited > PING + SLACK:
                 world.violate("I2", f"closing took {waited:.3f} s")
-        elif not others_open and not self._others(slot, who) and latest is not None and core._flight is not None:
-            if core._flight.generation == latest.number and latest.began is not None and latest.ended is None:
+        elif latest is not None and latest.began is not None and latest.ended is None and not others_open:
+            still = core._flight is not None and core._flight.generation == latest.number
+            if still and not self._others(slot, who):
                 world.violate("rule 13", f"closing {who.name} left a flight that nobody wants")
         world.tell("closed", who.name)
 

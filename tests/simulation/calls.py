@@ -103,7 +103,7 @@ class CallChecks:
         self._count(call, known, here)
 
     def _judge_claims(self, call: Call, token: Token) -> None:
-        """What is given must be new, or an answer to claims, or come from a host that has shown to be deaf to them."""
+        """See that the token is new, or an answer to claims, or from a host that has shown to be deaf to them."""
         order, began = token.flight.order, call.began
         assert order is not None
         assert began is not None
@@ -142,9 +142,13 @@ class CallChecks:
         seen[f"token {kind}"] += 1
         brought = sum(each.published.number > began.number for each in call.slot.tokens)
         seen["what was brought was spoiled on its way"] += brought > 1 and call.disturbances == call.slot.disturbances
-        seen["two loops shared a flight"] += waited and token.published.number > began.number and token.flight.loop is not call.loop
+        seen["two loops shared a flight"] += (
+            waited and token.published.number > began.number and token.flight.loop is not call.loop
+        )
         latest = call.slot.latest()
-        seen["token served in spite of a failure"] += token.flight is not latest and latest is not None and latest.ended is not None
+        seen["token served in spite of a failure"] += (
+            token.flight is not latest and latest is not None and latest.ended is not None
+        )
 
     # Errors
 

@@ -1,7 +1,7 @@
 """What must hold for flights and tokens: invariants I1, I5, I8 and I9, and the rules 7 and 13.
 
-Everything is worked out from the rules, not by asking the core's own functions. Where a race leaves open what the core had to think
-(a failure that arrived while a rejection was on its way), the check lets it pass.
+Everything is worked out from the rules, not by asking the core's own functions. Where a race leaves open what the core had to
+think (a failure that arrived while a rejection was on its way), the check lets it pass.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ class FlightChecks:
         self.quiet = Quiet()
         self.pauses: dict[SimSlot, Pauses] = {}
         self.refreshes: dict[SimSlot, Refreshes] = {}
-        self.call_inside: Callable[[Call], Awaitable[None]]
+        self.call_inside: Callable[[Call], Awaitable[object]]
         self._by_task: dict[asyncio.Task[Any], Flight] = {}
 
     def add(self, slot: SimSlot) -> None:
@@ -68,7 +68,9 @@ class FlightChecks:
         assert task is not None
         flight = self._by_task[task]
         flight.began, flight.order = self.world.moment(), order
-        self.world.tell(flight.loop.name, "fetch", slot.slot.name, flight.number, order.claims, order.rejected)
+        self.world.tell(
+            flight.loop.name, "fetch", slot.slot.name, flight.number, order.claims, order.rejected and str(order.rejected)
+        )
         for other in slot.flights:
             if other is flight or other.began is None or other.ended is not None:
                 continue
@@ -82,7 +84,9 @@ class FlightChecks:
     def end(self, flight: Flight, answer: str) -> None:
         """Enter what a fetch brought."""
         flight.ended, flight.answer = self.world.moment(), answer
-        self.world.tell(flight.loop.name, "answer", flight.slot.slot.name, flight.number, answer, flight.secret, round(flight.life, 3))
+        self.world.tell(
+            flight.loop.name, "answer", flight.slot.slot.name, flight.number, answer, flight.secret, round(flight.life, 3)
+        )
         if answer == "granted" and flight.life <= EXPIRED + DELIVERY:
             flight.answer = "failed"
         flight.slot.ended.append(flight)
@@ -126,7 +130,9 @@ class FlightChecks:
                 world.violate("I10", "a token was dropped that nobody had rejected")
             slot.held, slot.changed = None, world.moment().number
             return
-        bringers = [each for each in slot.flights if each.answer == "granted" and each.secret == token.token and not each.published]
+        bringers = [
+            each for each in slot.flights if each.answer == "granted" and each.secret == token.token and not each.published
+        ]
         if not bringers:
             world.violate("I9", f"{token.token!s} was published, and no fetch brought it")
             return
@@ -150,7 +156,7 @@ class FlightChecks:
     # Rule 7
 
     def _check_confirmed(self, flight: Flight) -> None:
-        """A token that the host handed out again in spite of its rejection is left alone for a minute, then for two."""
+        """See that the host is left alone once it has handed out the rejected token again: for a minute, then for two."""
         slot, order = flight.slot, flight.order
         if order is None or order.rejected is None or order.claims is not None:
             return
@@ -165,7 +171,9 @@ class FlightChecks:
             pause = flight.loop.began.now - slot.tokens[-1].received.now
             self.world.seen["a confirmed token was rejected once more, later"] += 1
             if pause < 60 * 2 ** (confirmed - 1) - SLACK:
-                self.world.violate("rule 7", f"asked {pause:.3f} s after the host had confirmed the rejected token {confirmed} times")
+                self.world.violate(
+                    "rule 7", f"asked {pause:.3f} s after the host had confirmed the rejected token {confirmed} times"
+                )
 
     # At rest
 

@@ -63,14 +63,8 @@ class SimHost:
             await asyncio.sleep(latency)
         if kind == "inside":
             await self._ask_inside(flight)
-        if kind == "failed":
-            return DOWN
-        if kind == "throttled":
-            asked = chance.choice((0.0, 1.0, 10.0, 100.0)) * (0.5 + chance.random())
-            seen["host: asked to be left alone for longer than is obeyed"] += asked > 60
-            return Failure(TokenUnavailableError, "throttled", "too many requests", retry_after=asked)
-        if kind == "refused":
-            return REFUSED
+        if kind in ("failed", "throttled", "refused"):
+            return self._failure(kind)
         if kind == "raised":
             error = chance.choice(RAISED)
             raise error("as a fetch may fail")
@@ -78,6 +72,13 @@ class SimHost:
             flight.sabotaged = True
             raise asyncio.CancelledError
         return self._grant(flight, kind)
+
+    def _failure(self, kind: str) -> Failure:
+        if kind != "throttled":
+            return DOWN if kind == "failed" else REFUSED
+        asked = self.world.chance.choice((0.0, 1.0, 10.0, 100.0)) * (0.5 + self.world.chance.random())
+        self.world.seen["host: asked to be left alone for longer than is obeyed"] += asked > 60
+        return Failure(TokenUnavailableError, "throttled", "too many requests", retry_after=asked)
 
     def _grant(self, flight: Flight, kind: str) -> Grant:
         chance, slot, world = self.world.chance, flight.slot, self.world

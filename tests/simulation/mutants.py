@@ -1,11 +1,12 @@
 """Puts known faults into the core, one at a time, and sees that the simulation finds each of them.
 
-``python tests/simulation/mutants.py``. A mutant is a small change of the source; the changed package runs in a process of its own. It
-is killed if an invariant does not hold. One that crashes (an AttributeError, say) is not killed: any test would have found that,
-so it proves nothing.
+``python tests/simulation/mutants.py``. A mutant is a small change of the source; the changed package runs in a process of its
+own. It is killed if an invariant does not hold. One that crashes (an AttributeError, say) is not killed: any test would have
+found that, so it proves nothing.
 """
 
 import argparse
+import difflib
 import json
 import os
 import shutil
@@ -25,91 +26,150 @@ SEEDS = 4_000
 
 
 @attrs.frozen
+class Change:
+    """One piece of a module, which must be there exactly once, and what stands there instead."""
+
+    module: str
+    old: str
+    new: str
+
+
 class Mutant:
-    """A fault.
+    """A fault: its name, as in the list of faults that must be found, and the changes that make it."""
 
-    Attributes:
-        name: as in the list of faults that must be found.
-        changes: module, old text, new text; the old text must be there exactly once.
-
-    """
-
-    name: str
-    changes: tuple[tuple[str, str, str], ...]
+    def __init__(self, name: str, *changes: Change) -> None:
+        self.name, self.changes = name, changes
 
 
 MUTANTS = (
     Mutant(
         "await the shared task bare",
-        (("_slot", "            return await future\n", "            return (await _bare(seat)) or await future\n"),
-         ("_slot", "@attrs.define(eq=False)\nclass Slot:", "async def _bare(seat: Seat) -> None:\n    task = seat.flight.task\n    if task is not None and seat.flight.loop is seat.roster.loop:\n        await task\n\n\n@attrs.define(eq=False)\nclass Slot:")),
+        Change(
+            "_slot",
+            """
+            return await future
+""",
+            """
+            if seat.flight.loop is seat.roster.loop and seat.flight.task is not None:
+                await seat.flight.task
+            return await future
+""",
+        ),
     ),
     Mutant(
         "clear without identity",
-        (("_slot", "            if self._flight is not flight:\n                return\n            self._flight = None\n",
-          "            mine, self._flight = self._flight is flight, None\n            if not mine:\n                return\n"),),
+        Change(
+            "_slot",
+            """
+            if self._flight is not flight:
+                return
+            self._flight = None
+""",
+            """
+            current, self._flight = self._flight, None
+            if current is not flight:
+                return
+""",
+        ),
     ),
     Mutant(
         "share one exception",
-        (("_slot", "        return failure.exception(max(0.0, quiet - self.clock.monotonic()))",
-          "        error = failure.exception(max(0.0, quiet - self.clock.monotonic()))\n        return _errors.setdefault(id(failure), error)"),
-         ("_slot", "_MOST_ROUNDS = 12\n", "_MOST_ROUNDS = 12\n_errors: dict[int, Exception] = {}\n")),
+        Change("_slot", "\n_MOST_ROUNDS = 12\n", "\n_MOST_ROUNDS = 12\n_errors: dict[int, Exception] = {}\n"),
+        Change(
+            "_slot",
+            "return failure.exception(max(0.0, quiet - self.clock.monotonic()))",
+            "return _errors.setdefault(id(failure), failure.exception(max(0.0, quiet - self.clock.monotonic())))",
+        ),
     ),
     Mutant(
         "publish without the generation check",
-        (("_slot", "            if self._flight is not flight:\n                return\n            self._flight = None\n",
-          "            if self._flight is not flight and not isinstance(result, Grant):\n                return\n            self._flight = None if self._flight is flight else self._flight\n"),),
+        Change(
+            "_slot",
+            """
+            if self._flight is not flight:
+                return
+            self._flight = None
+""",
+            """
+            if self._flight is flight:
+                self._flight = None
+            elif not isinstance(result, Grant):
+                return
+""",
+        ),
     ),
     Mutant(
-        "lose the 'lost' outcome",
-        (("_slot", "        wake(flight.rosters.values(), outcome or Lost.LOST)\n", "        if outcome is not None:\n            wake(flight.rosters.values(), outcome)\n"),),
+        'lose the "lost" outcome',
+        Change(
+            "_slot",
+            "wake(flight.rosters.values(), outcome or Lost.LOST)",
+            "wake(flight.rosters.values() if outcome else (), outcome or Lost.LOST)",
+        ),
     ),
     Mutant(
         "treat lost as a token",
-        (("_slot", "            if isinstance(outcome, AccessToken):\n                if state_of(",
-          "            if outcome is Lost.LOST:\n                return outcome\n            if isinstance(outcome, AccessToken):\n                if state_of("),),
+        Change(
+            "_slot",
+            """
+            elif outcome is Lost.LOST and elections:
+                elections -= 1
+                continue
+""",
+            """
+            elif outcome is Lost.LOST and elections:
+                return outcome
+""",
+        ),
     ),
     Mutant(
         "no second check when starting",
-        (("_slot", "flying, barred = self._flight is not None, now", "flying, barred = flight is not None, now"),),
+        Change("_slot", "flying, barred = self._flight is not None, now", "flying, barred = flight is not None, now"),
     ),
     Mutant(
         "error beats a valid token",
-        (("_slot", "elif outcome is Lost.CLOSED or not self._is_usable():", "elif outcome is Lost.CLOSED or isinstance(outcome, Failure):"),),
+        Change(
+            "_slot",
+            "elif outcome is Lost.CLOSED or not self._is_usable():",
+            "elif outcome is Lost.CLOSED or isinstance(outcome, Failure) or not self._is_usable():",
+        ),
     ),
     Mutant(
         "ignore the back-off",
-        (("_ledger", "told = ledger.failure is not None and now.monotonic < ledger.quiet_unserved", "told = False"),
-         ("_ledger", "not flying and not barred and now.monotonic >= ledger.quiet_served", "not flying and not barred")),
+        Change("_ledger", "not flying and not barred and now.monotonic >= ledger.quiet_served", "not flying and not barred"),
+        Change("_ledger", "told = ledger.failure is not None and now.monotonic < ledger.quiet_unserved", "told = False"),
     ),
     Mutant(
         "no expiry check on delivery",
-        (("_slot", "                if state_of(outcome, self._now(), self.policy).usable:\n                    return outcome", "                return outcome"),),
+        Change("_slot", "if state_of(outcome, self._now(), self.policy).usable:", "if outcome:"),
     ),
     Mutant(
         "wall clock only",
-        (("_token", "return min(self._ends_wall - now.wall, self._ends_monotonic - now.monotonic)", "return self._ends_wall - now.wall"),),
+        Change(
+            "_token",
+            "return min(self._ends_wall - now.wall, self._ends_monotonic - now.monotonic)",
+            "return self._ends_wall - now.wall",
+        ),
     ),
     Mutant(
         "store the flight after starting it (eager)",
-        (("_slot", "self._flight = started = Flight(", "started = Flight("),
-         ("_slot", "            elif self._flight is not None:\n                self._joined", "            elif (self._flight or started) is not None:\n                self._joined"),
-         ("_slot", "outcome = self._seat(self._flight, ", "outcome = self._seat(self._flight or started, "),
-         ("_slot", "        if self._flight is not flight:\n            return\n        timer", "        timer"),
-         ("_slot", "        flight.task = task\n", "        flight.task = task\n        self._flight = flight\n")),
+        Change("_slot", "self._flight = started = Flight(", "started = Flight("),
+        Change("_slot", "elif self._flight is not None:\n                self._joined", "else:\n                self._joined"),
+        Change("_slot", "self._seat(self._flight, ", "self._seat(self._flight or started, "),
+        Change("_slot", "        if self._flight is not flight:\n            return\n        timer = ", "        timer = "),
+        Change("_slot", "        flight.task = task\n", "        flight.task = task\n        self._flight = flight\n"),
     ),
 )
 
 
 def change(package: Path, mutant: Mutant) -> None:
     """Put the fault into a copy of the package."""
-    for module, old, new in mutant.changes:
-        path = package / f"{module}.py"
+    for each in mutant.changes:
+        path = package / f"{each.module}.py"
         text = path.read_text(encoding="utf-8")
-        if text.count(old) != 1:
-            msg = f"{mutant.name}: {module} holds this {text.count(old)} times: {old!r}"
+        if text.count(each.old) != 1:
+            msg = f"{mutant.name}: {each.module} holds this {text.count(each.old)} times: {each.old!r}"
             raise SystemExit(msg)
-        path.write_text(text.replace(old, new), encoding="utf-8")
+        path.write_text(text.replace(each.old, each.new), encoding="utf-8")
 
 
 def run(mutant: Mutant, seeds: int) -> tuple[bool, str]:
@@ -145,9 +205,10 @@ def main(arguments: Sequence[str]) -> int:
         for mutant, (killed, how) in zip(chosen, pool.map(lambda each: run(each, options.seeds), chosen), strict=True):
             survived += not killed
             print(f"{'killed' if killed else 'NOT KILLED':<12}{mutant.name:<45}{how}")
-            for module, old, new in mutant.changes:
-                lines = [f"- {line}" for line in old.splitlines()] + [f"+ {line}" for line in new.splitlines()]
-                print("".join(f"    {module}  {line}\n" for line in lines), end="")
+            for each in mutant.changes:
+                old, new = each.old.strip("\n").splitlines(), each.new.strip("\n").splitlines()
+                lines = difflib.ndiff(old, new)
+                print("".join(f"    {each.module}  {line}\n" for line in lines if line[0] in "+-"), end="")
     print(f"{len(chosen) - survived} of {len(chosen)} killed")
     return int(survived > 0)
 

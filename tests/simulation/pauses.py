@@ -1,4 +1,4 @@
-"""I8: between a failed fetch and the next one there is at least the back-off, and a `Retry-After` holds for all slots of the host."""
+"""I8: between a failed fetch and the next there is at least the back-off; a `Retry-After` holds for all slots of the host."""
 
 import attrs
 from simulation.records import SLACK, Flight, SimSlot

@@ -82,7 +82,11 @@ def main(arguments: Sequence[str]) -> int:
             break
     if options.json:
         found = failed[0].violation if failed else None
-        fields = None if found is None else {"seed": failed[0].seed, "invariant": found.invariant, "text": found.text, "crash": found.crash}
+        fields = (
+            None
+            if found is None
+            else {"seed": failed[0].seed, "invariant": found.invariant, "text": found.text, "crash": found.crash}
+        )
         print(json.dumps(fields))
         return int(found is not None)
     for name, count in sorted(seen.items()):

@@ -93,7 +93,9 @@ class Simulation:
 
     def _complain(self, unraisable: Any) -> None:
         if self.world.violation is None:
-            self.world.violate("I7", f"something was raised while it was collected: {unraisable.exc_value!r}", unraisable.exc_value)
+            self.world.violate(
+                "I7", f"something was raised while it was collected: {unraisable.exc_value!r}", unraisable.exc_value
+            )
 
     def _slot(self, name: str, quiet: Quiet) -> SimSlot:
         world = self.world

@@ -4,9 +4,10 @@ Every loop stands for a thread. Which loop runs its next callback is drawn, and 
 callbacks. asyncio promises the order of `call_soon` within a loop; shuffled runs do not keep to it, because nothing in the core
 is meant to rest on it, and tasks, futures and time-outs work without it.
 
-Threads switch anywhere, but what they see of each other changes at few places: where a slot's lock is taken or given back, where a
-clock is read, and where a loop is spoken to. There the loop that runs may be *preempted*: callbacks of other loops run nested in it,
-sometimes until some time has passed. Nobody is preempted who holds a lock: whoever ran instead could only wait for it.
+Threads switch anywhere, but what they see of each other changes at few places: where a slot's lock is taken or given back,
+where a clock is read, and where a loop is spoken to. There the loop that runs may be *preempted*: callbacks of other loops run
+nested in it, sometimes until some time has passed. Nobody is preempted who holds a lock: whoever ran instead could only wait
+for it.
 
 Time moves when nothing is ready anywhere. Whatever happens is drawn from the seed, so a seed tells the same story every time.
 """
@@ -100,7 +101,7 @@ class World:
         return EPOCH + self.now + self.skew
 
     def moment(self) -> Moment:
-        """Number this point of the story."""
+        """Give this point of the story a number."""
         self.number += 1
         return Moment(self.number, self.now, self.wall())
 
