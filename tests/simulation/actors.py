@@ -109,7 +109,7 @@ class Actors:
     def _cancel(self, call: Call) -> None:
         if call.task is not None and not call.task.done() and call.loop.lives:
             call.cancelling = True
-            call.loop.call_soon_threadsafe(call.task.cancel)
+            call.loop.ask(call.task.cancel)
             call.cancelled = True
             self.world.seen["calls cancelled"] += 1
 
@@ -243,7 +243,7 @@ class Actors:
         latest = self._slot().latest()
         if latest is not None and not latest.task.done() and latest.loop.lives:
             latest.sabotaged = True
-            latest.loop.call_soon_threadsafe(latest.task.cancel)
+            latest.loop.ask(latest.task.cancel)
 
     def _break(self) -> None:
         """Have a loop's task factory fail for a while."""

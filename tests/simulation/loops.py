@@ -1,6 +1,7 @@
 """An event loop of the simulation: a list of ready callbacks and a place on the world's clock."""
 
 import asyncio
+import contextlib
 import contextvars
 import inspect
 import types
@@ -60,6 +61,11 @@ class SimLoop(_Base):  # type: ignore[misc]
         """Have something called in this loop, whoever asks for it."""
         if self.lives:
             self.ready.append(asyncio.Handle(callback, (), self, contextvars.Context()))
+
+    def ask(self, callback: Callable[[], object]) -> None:
+        """Have something called in this loop as another thread does, unless it is closed by then."""
+        with contextlib.suppress(RuntimeError):
+            self.call_soon_threadsafe(callback)
 
     def fall_silent(self) -> None:
         """Run nothing from now on."""

@@ -179,7 +179,8 @@ def run(mutant: Mutant, seeds: int) -> tuple[bool, str]:
         shutil.copytree(Path(aiomsi.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
         change(package, mutant)
         command = [sys.executable, str(HERE / "run.py"), "--seeds", str(seeds), "--jobs", "1", "--json"]
-        environment = {**os.environ, "PYTHONPATH": name, "PYTHONDONTWRITEBYTECODE": "1"}
+        path = os.pathsep.join(filter(None, (name, os.environ.get("PYTHONPATH"))))
+        environment = {**os.environ, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     try:
         found = json.loads(done.stdout)

@@ -127,6 +127,9 @@ def run_seed(seed: int) -> Report:
     gc.disable()
     try:
         return Simulation(seed).run()
+    except Exception as error:
+        error.add_note(f"in seed {seed}")
+        raise
     finally:
         if was_enabled:
             gc.enable()
