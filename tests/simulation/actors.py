@@ -10,7 +10,7 @@ from simulation.flights import FlightChecks
 from simulation.host import SimHost
 from simulation.loops import SimLoop
 from simulation.profile import Profile
-from simulation.records import EXPIRED, LATE, PING, SLACK, Call, Credential, SimSlot
+from simulation.records import EXPIRED, LATE, PING, SLACK, Call, Credential, Handle, SimSlot
 from simulation.world import World
 
 from aiomsi._flight import ended
@@ -99,7 +99,7 @@ class Actors:
                 coroutine = self._use_in_scope if self.profile.anyio and kind < 0.75 else self._use_with_timeout
 
         def start() -> None:
-            call.task = loop.create_task(coroutine(call), name=f"call {call.number}")
+            call.task = Handle.of(loop.create_task(coroutine(call), name=f"call {call.number}"))
 
         loop.put(start)
 
@@ -107,9 +107,10 @@ class Actors:
         return self.world.chance.choice((0.0, 0.1, 3.0, 20.0)) * self.world.chance.random()
 
     def _cancel(self, call: Call) -> None:
-        if call.task is not None and not call.task.done() and call.loop.lives:
+        task = call.task.running()
+        if task is not None and call.loop.lives:
             call.cancelling = True
-            call.loop.ask(call.task.cancel)
+            call.loop.ask(task.cancel)
             call.cancelled = True
             self.world.seen["calls cancelled"] += 1
 
@@ -241,9 +242,10 @@ class Actors:
     def _sabotage(self) -> None:
         """Cancel a flight's task, as code does that cancels all tasks of its loop."""
         latest = self._slot().latest()
-        if latest is not None and not latest.task.done() and latest.loop.lives:
+        task = None if latest is None else latest.task.running()
+        if latest is not None and task is not None and latest.loop.lives:
             latest.sabotaged = True
-            latest.loop.ask(latest.task.cancel)
+            latest.loop.ask(task.cancel)
 
     def _break(self) -> None:
         """Have a loop's task factory fail for a while."""

@@ -227,7 +227,7 @@ class CallChecks:
                     world.violate("I2", f"call {call.number} waits for nothing")
 
     def _is_hopeful(self, call: Call, flight: Flight | None) -> bool:
-        if flight is None or flight.task.done():
+        if flight is None or flight.task.running() is None:
             return False
         now, loop = self.world.now, flight.loop
         if loop.is_free:

@@ -7,10 +7,11 @@ think (a failure that arrived while a rejection was on its way), the check lets 
 import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from simulation.loops import SimLoop
 from simulation.pauses import MOST_OBEYED, Pauses, Quiet
-from simulation.records import DELIVERY, EXPIRED, SLACK, Call, Flight, SimSlot, Token
+from simulation.records import DELIVERY, EXPIRED, SLACK, Call, Flight, Handle, SimSlot, Token
 from simulation.refreshes import Refreshes
 from simulation.world import World
 
@@ -27,7 +28,7 @@ class FlightChecks:
         self.pauses: dict[SimSlot, Pauses] = {}
         self.refreshes: dict[SimSlot, Refreshes] = {}
         self.call_inside: Callable[[Call], Awaitable[object]]
-        self._by_task: dict[asyncio.Task[Any], Flight] = {}
+        self._by_task: WeakKeyDictionary[asyncio.Task[Any], Flight] = WeakKeyDictionary()
 
     def add(self, slot: SimSlot) -> None:
         """Watch this slot too."""
@@ -41,7 +42,7 @@ class FlightChecks:
         """Enter a flight for which a task has just been made."""
         _, slot_name, number = name.split()
         slot, world = self.slots[slot_name], self.world
-        flight = Flight(slot, int(number[1:]), loop, task, loop.began)
+        flight = Flight(slot, int(number[1:]), loop, Handle.of(task), loop.began)
         if any(other.number == flight.number for other in slot.flights):
             world.violate("I1", f"there were two flights #{flight.number}")
         world.tell(loop.name, "flight", slot_name, flight.number)

@@ -120,12 +120,11 @@ class SimLoop(_Base):  # type: ignore[misc]
         pending = [task for task in self.tasks if not task.done()]
         for task in pending:
             task.cancel()
-        asyncio.Task(self._close_when_idle(), loop=self)
+        self.tasks = [*pending, asyncio.Task(self._close_when_idle(pending), loop=self)]
 
-    async def _close_when_idle(self) -> None:
-        for task in self.tasks:
-            if not task.done():
-                await asyncio.wait([task])
+    async def _close_when_idle(self, pending: list[asyncio.Task[Any]]) -> None:
+        if pending:
+            await asyncio.wait(pending)
         while self.ready:
             await _turn()
         self.fall_silent()

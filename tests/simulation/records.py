@@ -1,7 +1,8 @@
 """What the simulation itself knows: flights, tokens, calls and slots as seen from outside. Nothing here asks the core."""
 
 import asyncio
-from typing import Any
+import weakref
+from typing import Any, Self
 
 import attrs
 from simulation.loops import SimLoop
@@ -21,6 +22,23 @@ LONGEST = 92.0
 SLACK = 1e-6
 
 
+@attrs.define
+class Handle:
+    """A task that the simulation does not keep alive: what becomes of one that everybody let go of is to be seen as well."""
+
+    _task: weakref.ref[asyncio.Task[Any]] | None = None
+
+    @classmethod
+    def of(cls, task: asyncio.Task[Any]) -> Self:
+        """Refer to this task."""
+        return cls(weakref.ref(task))
+
+    def running(self) -> asyncio.Task[Any] | None:
+        """Give the task if it has begun or will, and has not ended."""
+        task = None if self._task is None else self._task()
+        return None if task is None or task.done() else task
+
+
 @attrs.define(eq=False)
 class Flight:
     """One flight, from the task that was made for it."""
@@ -28,7 +46,7 @@ class Flight:
     slot: "SimSlot"
     number: int
     loop: SimLoop
-    task: asyncio.Task[Any]
+    task: Handle
     made: Moment
     began: Moment | None = None
     order: Order | None = None
@@ -98,7 +116,7 @@ class Call:
     claims: str | None = None
     timeout: float | None = None
     inside: Flight | None = None
-    task: asyncio.Task[Any] | None = None
+    task: Handle = attrs.field(factory=Handle)
     began: Moment | None = None
     step: int = 0
     disturbances: int = 0
