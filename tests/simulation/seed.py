@@ -18,7 +18,7 @@ from simulation.world import SimLock, Violation, World
 from aiomsi import Clock
 from aiomsi._slot import Quiet, Slot
 
-COLLECT_EVERY = 50
+COLLECT_EVERY = 10
 
 
 @attrs.frozen
