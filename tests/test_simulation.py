@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 from simulation import mutants, run
+from simulation.faults import MUTANTS, Change, Mutant
 from simulation.loops import SimLoop
-from simulation.mutants import Change, Mutant
 from simulation.seed import Simulation, run_seed
 from simulation.sights import ENOUGH, SIGHTS, unseen
 from simulation.world import SimLock, World
@@ -48,7 +48,7 @@ def test_a_run_prints_what_it_has_seen(capsys: pytest.CaptureFixture[str]) -> No
     assert "20 seeds in" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("mutant", mutants.MUTANTS[:3], ids=lambda mutant: mutant.name)
+@pytest.mark.parametrize("mutant", MUTANTS[:3], ids=lambda mutant: mutant.name)
 def test_a_fault_in_the_core_is_found(mutant: Mutant) -> None:
     killed, how = mutants.run(mutant, 200)
     assert killed, how

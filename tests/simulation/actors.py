@@ -6,14 +6,13 @@ from collections.abc import Callable
 import anyio
 import attrs
 from simulation.calls import CallChecks
+from simulation.closings import close
 from simulation.flights import FlightChecks
 from simulation.host import SimHost
 from simulation.loops import SimLoop
 from simulation.profile import Profile
-from simulation.records import EXPIRED, LATE, PING, SLACK, Call, Credential, Handle, SimSlot
+from simulation.records import EXPIRED, LATE, Call, Handle, SimSlot
 from simulation.world import World
-
-from aiomsi._flight import ended
 
 CLAIMS = ('{"nbf":1}', '{"nbf":2}')
 
@@ -97,6 +96,10 @@ class Actors:
             else:
                 call.timeout = 0.0 if kind < 0.65 else self._moment()
                 coroutine = self._use_in_scope if self.profile.anyio and kind < 0.75 else self._use_with_timeout
+
+        if "stall" in self.profile.events and chance.random() < 0.05:
+            # While it waits, so that what it is given may have grown old on its way.
+            world.at(world.now + chance.uniform(0.0, self.profile.latency), lambda: self._hold_up(loop))
 
         def start() -> None:
             call.task = Handle.of(loop.create_task(coroutine(call), name=f"call {call.number}"))
@@ -225,6 +228,10 @@ class Actors:
     def _stall(self) -> None:
         loop = self._free_loop()
         if loop is not None:
+            self._hold_up(loop)
+
+    def _hold_up(self, loop: SimLoop) -> None:
+        if loop.is_free:
             loop.fall_silent()
             self.world.seen["loops stalled"] += 1
             until = self.world.now + self.world.chance.choice((1.0, 3.0, 10.0, 100.0)) * self.world.chance.random()
@@ -259,42 +266,7 @@ class Actors:
         if loop is not None:
             who = self.world.chance.choice(slot.credentials)
             for _ in range(self.world.chance.choice((1, 1, 2))):
-                loop.put(lambda: loop.create_task(self._close_credential(slot, who, loop), name="close"))
-
-    async def _close_credential(self, slot: SimSlot, who: Credential, loop: SimLoop) -> None:
-        world, core = self.world, slot.slot
-        latest, others_open = slot.latest(), self._others(slot, who)
-        self.flights.observe()
-        first = world.moment()
-        slot.releasing += 1
-        who.is_open = False
-        who.releases.append((first.number, 1 << 60))
-        core_flight = core.release(who)
-        who.releases[-1] = first.number, world.moment().number
-        slot.releasing -= 1
-        world.seen["credentials closed"] += 1
-        if core_flight is not None:
-            given_up = [each for each in slot.flights if each.number == core_flight.generation]
-            for flight in given_up:
-                flight.given_up = True
-                world.seen["closing cancelled a flight" if flight.loop is loop else "closing cancelled a flight elsewhere"] += 1
-            if others_open and self._others(slot, who):
-                world.violate("rule 13", f"closing {who.name} cancelled a flight that others want")
-            await ended([core_flight], PING)
-            waited = world.now - first.now - loop.silence(first.now)
-            if waited > PING + SLACK:
-                world.violate("I2", f"closing took {waited:.3f} s")
-        elif latest is not None and latest.began is not None and latest.ended is None and not others_open:
-            still = core._flight is not None and core._flight.generation == latest.number
-            if still and not self._others(slot, who):
-                world.violate("rule 13", f"closing {who.name} left a flight that nobody wants")
-        world.tell("closed", who.name)
-
-    def _others(self, slot: SimSlot, who: Credential) -> bool:
-        """Tell whether anybody else wants what is under way; who was told of a closing and has not gone yet does not."""
-        return any(each.is_open for each in slot.credentials if each is not who) or any(
-            call.who is not who and call.began is not None and not call.who.was_closed_since(call.began) for call in slot.waiting
-        )
+                loop.put(lambda: loop.create_task(close(self.flights, slot, who, loop), name="close"))
 
     def _slot(self) -> SimSlot:
         return self.world.chance.choice(self.slots)

@@ -154,6 +154,19 @@ class FlightChecks:
         slot.tokens.append(published)
         self.pauses[slot].succeed()
 
+    # While time passes
+
+    def before_time_passes(self) -> None:
+        """See that no fetch goes on whose token nobody can be given any more."""
+        if self.world.depth:
+            return
+        for slot in self.slots.values():
+            for flight in slot.flights:
+                if flight.began is None or flight.ended is not None or flight.stubborn or not flight.loop.is_free:
+                    continue
+                if slot.superseded > flight.began.number or flight.given_up:
+                    self.world.violate("I7", f"fetch #{flight.number} goes on although nobody wants it")
+
     # Rule 7
 
     def _check_confirmed(self, flight: Flight) -> None:

@@ -58,7 +58,7 @@ class SimHost:
         if kind == "hung":
             await asyncio.sleep(chance.choice((12.0, 80.0, 1e6)) * (1 + chance.random()))
         elif kind == "swallowed":
-            await self._stubborn(latency)
+            await self._go_on(flight, latency)
         elif latency:
             await asyncio.sleep(latency)
         if kind == "inside":
@@ -95,11 +95,12 @@ class SimHost:
         refresh_in = self.world.chance.choice((None, None, None, life * 0.5, life * 0.9, 30.0))
         return Grant(Secret(f"token-{self.given}"), life, refresh_in=refresh_in)
 
-    async def _stubborn(self, latency: float) -> None:
+    async def _go_on(self, flight: Flight, latency: float) -> None:
         """Go on for a while in spite of being cancelled."""
         try:
             await asyncio.sleep(latency + 1.0)
         except asyncio.CancelledError:
+            flight.stubborn = True
             self.world.seen["host: swallowed a cancellation"] += 1
             await asyncio.sleep(self.world.chance.choice((0.0, 0.5, 5.0)))
 

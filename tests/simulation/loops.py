@@ -216,7 +216,9 @@ class SimLoop(_Base):  # type: ignore[misc]
 
     def _check_thread(self, thing: object) -> None:
         if self.lives and events._get_running_loop() is not self:
-            self.world.violate("rule 5", f"{self.name} was touched from another thread: {getattr(thing, '__qualname__', thing)}")
+            self.world.violate(
+                "rule 5", f"{self.name} was touched from another thread: {getattr(thing, '__qualname__', type(thing).__name__)}"
+            )
 
 
 @types.coroutine

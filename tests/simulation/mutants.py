@@ -17,148 +17,14 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import attrs
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from simulation.faults import MUTANTS, Mutant
 
 import aiomsi
 
 HERE = Path(__file__).resolve().parent
 SEEDS = 4_000
-
-
-@attrs.frozen
-class Change:
-    """One piece of a module, which must be there exactly once, and what stands there instead."""
-
-    module: str
-    old: str
-    new: str
-
-
-class Mutant:
-    """A fault: its name, as in the list of faults that must be found, and the changes that make it."""
-
-    def __init__(self, name: str, *changes: Change) -> None:
-        self.name, self.changes = name, changes
-
-
-MUTANTS = (
-    Mutant(
-        "await the shared task bare",
-        Change(
-            "_slot",
-            """
-            return await future
-""",
-            """
-            if seat.flight.loop is seat.roster.loop and seat.flight.task is not None:
-                await seat.flight.task
-            return await future
-""",
-        ),
-    ),
-    Mutant(
-        "clear without identity",
-        Change(
-            "_slot",
-            """
-            if self._flight is not flight:
-                return
-            self._flight = None
-""",
-            """
-            current, self._flight = self._flight, None
-            if current is not flight:
-                return
-""",
-        ),
-    ),
-    Mutant(
-        "share one exception",
-        Change("_slot", "\n_MOST_ROUNDS = 12\n", "\n_MOST_ROUNDS = 12\n_errors: dict[int, Exception] = {}\n"),
-        Change(
-            "_slot",
-            "return failure.exception(max(0.0, quiet - self.clock.monotonic()))",
-            "return _errors.setdefault(id(failure), failure.exception(max(0.0, quiet - self.clock.monotonic())))",
-        ),
-    ),
-    Mutant(
-        "publish without the generation check",
-        Change(
-            "_slot",
-            """
-            if self._flight is not flight:
-                return
-            self._flight = None
-""",
-            """
-            if self._flight is flight:
-                self._flight = None
-            elif not isinstance(result, Grant):
-                return
-""",
-        ),
-    ),
-    Mutant(
-        'lose the "lost" outcome',
-        Change(
-            "_slot",
-            "wake(flight.rosters.values(), outcome or Lost.LOST)",
-            "wake(flight.rosters.values() if outcome else (), outcome or Lost.LOST)",
-        ),
-    ),
-    Mutant(
-        "treat lost as a token",
-        Change(
-            "_slot",
-            """
-            elif outcome is Lost.LOST and elections:
-                elections -= 1
-                continue
-""",
-            """
-            elif outcome is Lost.LOST and elections:
-                return outcome
-""",
-        ),
-    ),
-    Mutant(
-        "no second check when starting",
-        Change("_slot", "flying, barred = self._flight is not None, now", "flying, barred = flight is not None, now"),
-    ),
-    Mutant(
-        "error beats a valid token",
-        Change(
-            "_slot",
-            "elif outcome is Lost.CLOSED or not self._is_usable():",
-            "elif outcome is Lost.CLOSED or isinstance(outcome, Failure) or not self._is_usable():",
-        ),
-    ),
-    Mutant(
-        "ignore the back-off",
-        Change("_ledger", "not flying and not barred and now.monotonic >= ledger.quiet_served", "not flying and not barred"),
-        Change("_ledger", "told = ledger.failure is not None and now.monotonic < ledger.quiet_unserved", "told = False"),
-    ),
-    Mutant(
-        "no expiry check on delivery",
-        Change("_slot", "if state_of(outcome, self._now(), self.policy).usable:", "if outcome:"),
-    ),
-    Mutant(
-        "wall clock only",
-        Change(
-            "_token",
-            "return min(self._ends_wall - now.wall, self._ends_monotonic - now.monotonic)",
-            "return self._ends_wall - now.wall",
-        ),
-    ),
-    Mutant(
-        "store the flight after starting it (eager)",
-        Change("_slot", "self._flight = started = Flight(", "started = Flight("),
-        Change("_slot", "elif self._flight is not None:\n                self._joined", "else:\n                self._joined"),
-        Change("_slot", "self._seat(self._flight, ", "self._seat(self._flight or started, "),
-        Change("_slot", "        if self._flight is not flight:\n            return\n        timer = ", "        timer = "),
-        Change("_slot", "        flight.task = task\n", "        flight.task = task\n        self._flight = flight\n"),
-    ),
-)
 
 
 def change(package: Path, mutant: Mutant) -> None:
@@ -205,7 +71,7 @@ def main(arguments: Sequence[str]) -> int:
     with ThreadPoolExecutor(options.jobs) as pool:
         for mutant, (killed, how) in zip(chosen, pool.map(lambda each: run(each, options.seeds), chosen), strict=True):
             survived += not killed
-            print(f"{'killed' if killed else 'NOT KILLED':<12}{mutant.name:<45}{how}")
+            print(f"{'killed' if killed else 'NOT KILLED':<12}{mutant.name:<60}{how}")
             for each in mutant.changes:
                 old, new = each.old.strip("\n").splitlines(), each.new.strip("\n").splitlines()
                 lines = difflib.ndiff(old, new)

@@ -62,6 +62,8 @@ class Flight:
     given_up: bool = False
     """Whether closing a credential cancelled it."""
     published: bool = False
+    stubborn: bool = False
+    """Whether it goes on in spite of a cancellation."""
     waited_for: bool = False
     """When it was lost: whether somebody waited for it who went on waiting."""
 

@@ -52,7 +52,7 @@ class Simulation:
         self.calls = CallChecks(world, self.flights, self.host.fetch, calm=profile.calm)
         self.flights.call_inside = self.calls.perform
         world.after_step = self.flights.observe
-        world.before_time_passes = self.calls.before_time_passes
+        world.before_time_passes = self._before_time_passes
         world.flight_made, world.flight_broken = self.flights.made, self.flights.broken
         quiet = Quiet()
         slots = [self._slot(f"slot-{number}", quiet) for number in range(profile.slots)]
@@ -77,6 +77,10 @@ class Simulation:
                     world.violate("I7", f"{loop.name} still has tasks")
         self._tear_down()
         return Report(self.seed, world.violation, world.seen, world.digest(), world.story, self.profile)
+
+    def _before_time_passes(self) -> None:
+        self.calls.before_time_passes()
+        self.flights.before_time_passes()
 
     def _tear_down(self) -> None:
         """Let go of everything, so that whatever complains when it is collected complains in its own seed."""
