@@ -38,6 +38,7 @@ def run_chunk(seeds: range) -> tuple[int, Counter[str], list[Report]]:
         seen.update(report.seen)
         if report.violation is not None:
             failed.append(report)
+    gc.unfreeze()
     return len(seeds), seen, failed
 
 

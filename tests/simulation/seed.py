@@ -126,8 +126,9 @@ class Simulation:
 
 def run_seed(seed: int) -> Report:
     """Run one seed. The collector runs only where the seed says so: it may call code of the core."""
-    logging.getLogger("aiomsi").disabled = True
-    was_enabled = gc.isenabled()
+    logger = logging.getLogger("aiomsi")
+    was_silent, was_enabled = logger.disabled, gc.isenabled()
+    logger.disabled = True
     gc.disable()
     try:
         return Simulation(seed).run()
@@ -135,5 +136,6 @@ def run_seed(seed: int) -> Report:
         error.add_note(f"in seed {seed}")
         raise
     finally:
+        logger.disabled = was_silent
         if was_enabled:
             gc.enable()
