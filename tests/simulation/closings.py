@@ -19,6 +19,7 @@ async def close(flights: FlightChecks, slot: SimSlot, who: Credential, loop: Sim
     given_up = core.release(who)
     who.releases[-1] = first.number, world.moment().number
     slot.releasing -= 1
+    flights.closed = world.now
     world.seen["credentials closed"] += 1
     if given_up is not None:
         for flight in slot.flights:

@@ -228,4 +228,20 @@ MUTANTS = (
             "            wake(flight.rosters.values(), Lost.SUPERSEDED)\n",
         ),
     ),
+    Mutant(
+        "leave a timer behind",
+        Change("_slot", "            if timer is not None:\n                timer.cancel()\n", "            pass\n"),
+    ),
+    Mutant(
+        "ping on although the last waiter has left",
+        Change("_slot", "                if not seat.roster.waiters:\n                    seat.roster.rest()\n", ""),
+    ),
+    Mutant(
+        "leave a flight's own timer behind",
+        Change(
+            "_slot",
+            "            timer.cancel()\n        self._land(flight, result)",
+            "            pass\n        self._land(flight, result)",
+        ),
+    ),
 )

@@ -25,6 +25,8 @@ class FlightChecks:
         self.world, self.calm = world, calm
         self.slots: dict[str, SimSlot] = {}
         self.quiet = Quiet()
+        self.closed = float("-inf")
+        """When a credential was last closed."""
         self.pauses: dict[SimSlot, Pauses] = {}
         self.refreshes: dict[SimSlot, Refreshes] = {}
         self.call_inside: Callable[[Call], Awaitable[object]]

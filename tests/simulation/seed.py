@@ -12,7 +12,7 @@ from simulation.calls import CallChecks
 from simulation.flights import FlightChecks
 from simulation.host import SimHost
 from simulation.profile import Profile
-from simulation.records import Credential, SimSlot
+from simulation.records import PING, SLACK, Credential, SimSlot
 from simulation.world import SimLock, Violation, World
 
 from aiomsi import Clock
@@ -81,6 +81,12 @@ class Simulation:
     def _before_time_passes(self) -> None:
         self.calls.before_time_passes()
         self.flights.before_time_passes()
+        if self.world.now < self.flights.closed + PING + SLACK:
+            # Closing leaves pings to themselves: they find within one more that nobody waits.
+            return
+        for loop in self.world.loops_with_timers():
+            if loop.is_free and all(task.done() for task in loop.tasks):
+                self.world.violate("I7", f"{loop.name} has a timer left, and no task any more")
 
     def _tear_down(self) -> None:
         """Let go of everything, so that whatever complains when it is collected complains in its own seed."""

@@ -133,6 +133,10 @@ class World:
         self._heap = [item for item in self._heap if item[2] is not loop]
         heapq.heapify(self._heap)
 
+    def loops_with_timers(self) -> list["SimLoop"]:
+        """Give the loops that are going to be woken by the clock."""
+        return list({loop.name: loop for _, _, loop, thing in self._heap if loop is not None and _counts(loop, thing)}.values())
+
     def scheduled(self) -> int:
         """Count what is still on the clock, but for what was cancelled and for loops that will never run it."""
         return sum(_counts(loop, thing) for _, _, loop, thing in self._heap)
