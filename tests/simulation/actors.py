@@ -120,8 +120,10 @@ class Actors:
     async def _use(self, call: Call) -> None:
         """Call as a user of the credential does, and perhaps find out that the token isn't accepted."""
         if not call.who.is_open:
-            call.who.is_open = True
+            call.who.opening += 1
             call.slot.slot.use(call.who)
+            call.who.opening -= 1
+            call.who.is_open = True
         token = await self.calls.perform(call)
         if token is not None and "reject" in self.profile.events and self.world.chance.random() < 0.1:
             self._reject(call.slot, str(token.token))
@@ -184,6 +186,7 @@ class Actors:
         if done:
             slot.disturb(last)
             slot.superseded = first
+            self.flights.taken_out(slot)
         self.flights.observe()
         world.tell("rejected", secret, done)
         if done:

@@ -58,6 +58,7 @@ class CallChecks:
         call.began, call.step = world.moment(), call.loop.began.number
         call.flights = len(slot.flights) + slot.broken
         call.left = slot.held.left(call.began) if slot.held is not None else 0.0
+        call.left_at_most = slot.held.left_at_most(call.began, call.began) if slot.held is not None else 0.0
         slot.waiting[call] = None
         world.seen["calls"] += 1
         world.tell(call.loop.name, "call", call.number, slot.slot.name, call.who.name, call.claims)
@@ -65,6 +66,7 @@ class CallChecks:
             slot.disturbing += 1
             slot.disturb(world.moment())
             slot.forgotten = world.number
+            self.flights.taken_out(slot)
         call.disturbances = slot.disturbances
         if self.calm:
             self.flights.refreshes[slot].arrive(call)
@@ -123,7 +125,7 @@ class CallChecks:
         undisturbed = call.disturbances == slot.disturbances and not slot.disturbing and self.jumped < call.step
         if not undisturbed or call.left <= EXPIRED or loop.silence(began.now) > 0 or call.inside is not None:
             return
-        bound = max(0.0, min(LATE_WAIT, call.left - LATE_RESERVE)) if call.left <= LATE else 0.0
+        bound = max(0.0, min(LATE_WAIT, call.left_at_most - LATE_RESERVE)) if call.left <= LATE else 0.0
         if here.now - began.now > bound + SLACK:
             self.world.violate("I2", f"call {call.number} waited {here.now - began.now:.3f} s with {call.left:.3f} s left")
         if call.left > LATE and loop.began.number != call.step:

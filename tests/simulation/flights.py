@@ -105,6 +105,12 @@ class FlightChecks:
         self.world.seen[f"a fetch was cancelled: {why}"] += 1
         self.end(flight, "overdue" if why == "overdue" else "lost")
 
+    def taken_out(self, slot: SimSlot) -> None:
+        """Enter that somebody took out what was under way; a loss at this very moment may not have been entered before that."""
+        flight = slot.latest()
+        if flight is not None and flight.answer == "lost" and flight.ended is not None and flight.ended.now == self.world.now:
+            self.pauses[slot].succeed()
+
     # After every step
 
     def observe(self) -> None:
@@ -183,7 +189,8 @@ class FlightChecks:
                 break
             confirmed += 1
         # Forgetting forgets this too.
-        if confirmed and slot.forgotten < slot.tokens[-confirmed].flight.made.number:
+        in_time = confirmed and slot.tokens[-1].published.number < flight.made.number
+        if in_time and slot.forgotten < slot.tokens[-confirmed].flight.made.number:
             pause = flight.loop.began.now - slot.tokens[-1].received.now
             self.world.seen["a confirmed token was rejected once more, later"] += 1
             if pause < 60 * 2 ** (confirmed - 1) - SLACK:

@@ -125,6 +125,7 @@ class Call:
     jumps: int = 0
     flights: int = 0
     left: float = 0.0
+    left_at_most: float = 0.0
     deadline: float = float("inf")
     cancelling: bool = False
     """Whether somebody is about to cancel it, and whether that was done."""
@@ -138,6 +139,10 @@ class Call:
         """Tell whether it is to end now if its loop runs."""
         return self.cancelled or now >= self.deadline
 
+    def is_suspended(self) -> bool:
+        """Tell whether it is past its first step, and so waits for something."""
+        return not self.loop.is_busy or self.step != self.loop.began.number
+
     def outlives(self, flight: Flight) -> bool:
         """Tell whether this call goes on if that flight, which it waits for, is lost."""
         waits = self.began is not None and flight.began is not None and self.began.number < flight.began.number
@@ -150,6 +155,7 @@ class Credential:
 
     name: str
     is_open: bool = False
+    opening: int = 0
     releases: list[tuple[int, int]] = attrs.field(factory=list)
     """The numbers of the moments between which it was closed."""
 
