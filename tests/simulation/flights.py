@@ -93,7 +93,10 @@ class FlightChecks:
         if answer == "granted" and flight.life <= EXPIRED + DELIVERY:
             flight.answer = "failed"
         flight.slot.ended.append(flight)
-        if flight.retry_after and answer != "refused":
+        self._may_be_quiet(flight)
+
+    def _may_be_quiet(self, flight: Flight) -> None:
+        if flight.retry_after and flight.answer != "refused":
             self.quiet.at_most = max(self.quiet.at_most, self.world.now + min(flight.retry_after, MOST_OBEYED))
 
     def cancelled(self, flight: Flight) -> None:
@@ -125,6 +128,7 @@ class FlightChecks:
         for flight in [each for each in slot.ended if not each.loop.is_busy]:
             slot.ended.remove(flight)
             flight.settled = self.world.now
+            self._may_be_quiet(flight)
             # Whether an answer counted is only sure if nothing can have taken its flight out before.
             why = flight.why_gone(self.world)
             sure = slot.latest() is flight and why in ("", "overdue" if flight.answer == "overdue" else "")
