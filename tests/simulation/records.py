@@ -98,9 +98,9 @@ class Token:
         return min(received.now - moment.now, received.wall - moment.wall) + self.life
 
     def left_at_most(self, first: Moment, last: Moment) -> float:
-        """Give the most that may have been left if both clocks were read between these moments."""
-        published = self.published
-        return min(published.now - first.now, published.wall - min(first.wall, last.wall)) + self.life
+        """Give the most that may be left: dated between its receipt and its publication, asked between these moments."""
+        dated_at = max(self.received.wall, self.published.wall)
+        return min(self.published.now - first.now, dated_at - min(first.wall, last.wall)) + self.life
 
     def is_usable(self, *moments: Moment) -> bool:
         """Tell whether it was usable at all of these moments."""
