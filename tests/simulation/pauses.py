@@ -10,6 +10,8 @@ LONGEST_SERVED = 60.0
 LONGEST_UNSERVED = 5.0
 MOST_OBEYED = 60.0
 ELECTIONS = 4
+LONGEST_LAG = 21.0
+"""For so long a thread may be preempted, as deep as that goes, before it enters that it could make no task."""
 
 
 @attrs.define(eq=False)
@@ -94,7 +96,7 @@ class Pauses:
     def may_fail(self, now: float) -> bool:
         """Tell whether a caller may be told now of an earlier failure without a new fetch."""
         flight = self.slot.latest()
-        if now <= max(self.quiet.at_most, self.slot.broken_at + LONGEST_UNSERVED) + SLACK:
+        if now <= max(self.quiet.at_most, self.slot.broken_at + LONGEST_LAG + LONGEST_UNSERVED) + SLACK:
             return True
         if flight is None or flight.settled is None or flight.answer in ("lost", "granted"):
             # Nobody outside knows when a loss was noticed, nor what became of an answer that came too late.
