@@ -121,9 +121,10 @@ class Actors:
         """Call as a user of the credential does, and perhaps find out that the token isn't accepted."""
         if not call.who.is_open:
             call.who.opening += 1
+            opened = self.world.moment().number
             call.slot.slot.use(call.who)
             call.who.opening -= 1
-            call.who.is_open = True
+            call.who.is_open, call.who.opened = True, opened
         token = await self.calls.perform(call)
         if token is not None and "reject" in self.profile.events and self.world.chance.random() < 0.1:
             self._reject(call.slot, str(token.token))

@@ -47,7 +47,7 @@ def _wanted(slot: SimSlot, who: Credential) -> tuple[bool, bool]:
     """
     others = [each for each in slot.credentials if each is not who]
     calls = [call for call in slot.waiting if call.who is not who and call.began is not None]
-    surely = any(each.is_open for each in others) or any(
+    surely = any(each.is_surely_open() for each in others) or any(
         call.is_suspended() and not call.who.was_closed_since(call.began) for call in calls if call.began is not None
     )
     return surely, bool(calls) or any(each.is_open or each.opening for each in others)

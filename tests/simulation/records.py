@@ -156,8 +156,14 @@ class Credential:
     name: str
     is_open: bool = False
     opening: int = 0
+    opened: int = 0
+    """The number of the moment before it was last opened."""
     releases: list[tuple[int, int]] = attrs.field(factory=list)
     """The numbers of the moments between which it was closed."""
+
+    def is_surely_open(self) -> bool:
+        """Tell whether it is open, and was not just being closed when it was opened."""
+        return self.is_open and all(last < self.opened for _, last in self.releases)
 
     def was_closed_since(self, moment: Moment) -> bool:
         """Tell whether a closing was not over yet at that moment, or came later."""
