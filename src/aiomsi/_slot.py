@@ -314,17 +314,19 @@ class Slot:
         if self._flight is not flight:
             return
         timer = flight.loop.call_later(self.policy.deadline_gone + self.policy.ping, self._overdue, flight)
-        result: Grant | Failure | Lost = Lost.LOST
+        result: Grant | Failure
         try:
             result = await fetch(flight.order)
         except Exception as error:  # noqa: BLE001 (whatever a fetch raises must end as a value that its waiters are told)
             result = unexpected(error)
         finally:
+            # No more than that: a task that its closed loop has left pending is collected, and so comes here, in any thread, even
+            # in one that is holding the lock.
             timer.cancel()
-            self._land(flight, result)
+        self._land(flight, result)
 
     def _landed(self, flight: Flight, task: asyncio.Task[None]) -> None:
-        """Make sure of the end: a task that is cancelled before its first step runs nothing of `_fly`."""
+        """Make sure of the end: a task that is cancelled runs no more of `_fly`, or nothing at all."""
         self._tasks.discard(task)
         self._land(flight, Lost.LOST)
 
