@@ -328,7 +328,8 @@ class Slot:
     def _landed(self, flight: Flight, task: asyncio.Task[None]) -> None:
         """Make sure of the end: a task that is cancelled runs no more of `_fly`, or nothing at all."""
         self._tasks.discard(task)
-        self._land(flight, Lost.LOST)
+        if self._flight is flight:
+            self._land(flight, Lost.LOST)
 
     def _overdue(self, flight: Flight) -> None:
         self._land(flight, OVERDUE)
