@@ -107,6 +107,20 @@ def build(session: nox.Session) -> None:
     session.run("python", "-W", "error", str(ROOT / "tests" / "bare_install.py"))
 
 
+@nox.session(python=PYTHONS[-1])
+def simulate(session: nox.Session) -> None:
+    """Run the single flight under thousands of schedules and faults: `nox -s simulate -- --seeds N`, `-- --seed S`."""
+    install(session, "gate")
+    session.run("python", "tests/simulation/run.py", *(session.posargs or ["--seeds", "5000"]))
+
+
+@nox.session(python=PYTHONS[-1])
+def mutants(session: nox.Session) -> None:
+    """Put known faults into the core, one at a time, and see that the simulation finds each of them."""
+    install(session, "gate")
+    session.run("python", "tests/simulation/mutants.py", *session.posargs)
+
+
 @nox.session(python=OLDEST)
 def crowd(session: nox.Session) -> None:
     """Run the tests with hundreds of processes, which share one metadata service and its limits."""

@@ -337,10 +337,6 @@ class Slot:
 
     def _land(self, flight: Flight, result: Grant | Failure | Lost) -> None:
         """Publish what the flight brought, then wake its waiters; nothing at all if it has left the slot already."""
-        if self._flight is not flight:
-            # Before the lock is asked for: the garbage collector ends the coroutine of a flight whose loop was closed, and it
-            # may run in a thread that holds the lock.
-            return
         now = self._now()
         outcome: Outcome | None
         with self._lock:

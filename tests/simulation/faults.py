@@ -25,12 +25,12 @@ MUTANTS = (
         Change(
             "_slot",
             """
-            return await future
+            return await waiter.future
 """,
             """
-            if seat.flight.loop is seat.roster.loop and seat.flight.task is not None:
-                await seat.flight.task
-            return await future
+            if waiter.flight.loop is waiter.roster.loop and waiter.flight.task is not None:
+                await waiter.flight.task
+            return await waiter.future
 """,
         ),
     ),
@@ -118,7 +118,7 @@ MUTANTS = (
     ),
     Mutant(
         "no expiry check on delivery",
-        Change("_slot", "if state_of(outcome, self._now(), self.policy).usable:", "if outcome:"),
+        Change("_slot", "if outcome.left(self._now()) > self.policy.expired:", "if outcome:"),
     ),
     Mutant(
         "wall clock only",
@@ -131,8 +131,10 @@ MUTANTS = (
     Mutant(
         "store the flight after starting it (eager)",
         Change("_slot", "self._flight = started = Flight(", "started = Flight("),
-        Change("_slot", "elif self._flight is not None:\n", "elif started is not None or self._flight is not None:\n"),
-        Change("_slot", "self._seat(self._flight, ", "self._seat(self._flight or started, "),
+        Change("_slot", "elif self._flight is not None:\n", "elif (flown := started or self._flight) is not None:\n"),
+        Change("_slot", "roster = self._flight.rosters.get(loop)", "roster = flown.rosters.get(loop)"),
+        Change("_slot", "roster = self._flight.rosters[loop] =", "roster = flown.rosters[loop] ="),
+        Change("_slot", "who, self._flight, roster, bound", "who, flown, roster, bound"),
         Change("_slot", "        if self._flight is not flight:\n            return\n        timer = ", "        timer = "),
         Change("_slot", "        flight.task = task\n", "        flight.task = task\n        self._flight = flight\n"),
     ),
@@ -192,8 +194,8 @@ MUTANTS = (
         "wait for a late token's refresh without a bound",
         Change(
             "_slot",
-            "        if seat.bound is not None:\n",
-            "        if seat.bound is None:\n            pass\n        elif seat.bound < 0:\n",
+            "        if waiter.bound is not None:\n",
+            "        if waiter.bound is None:\n            pass\n        elif waiter.bound < 0:\n",
         ),
     ),
     Mutant(
@@ -234,7 +236,7 @@ MUTANTS = (
     ),
     Mutant(
         "ping on although the last waiter has left",
-        Change("_slot", "                if not seat.roster.waiters:\n                    seat.roster.rest()\n", ""),
+        Change("_slot", "                if not waiter.roster.waiters:\n                    waiter.roster.rest()\n", ""),
     ),
     Mutant(
         "leave a flight's own timer behind",
