@@ -8,7 +8,7 @@ import nox
 
 nox.needs_version = ">=2025.2"
 nox.options.default_venv_backend = "virtualenv"
-nox.options.sessions = ["lint", "typing", "tests", "minimums", "coverage", "build", "crowd", "vm"]
+nox.options.sessions = ["lint", "typing", "tests", "minimums", "coverage", "simulate", "mutants", "build", "crowd", "vm"]
 
 ROOT = Path(__file__).parent
 PYTHONS = ["3.11", "3.12", "3.13"]
@@ -107,14 +107,17 @@ def build(session: nox.Session) -> None:
     session.run("python", "-W", "error", str(ROOT / "tests" / "bare_install.py"))
 
 
-@nox.session(python=PYTHONS[-1])
+@nox.session(python=[OLDEST, PYTHONS[-1]])
 def simulate(session: nox.Session) -> None:
-    """Run the single flight under thousands of schedules and faults: `nox -s simulate -- --seeds N`, `-- --seed S`."""
+    """Run the single flight under thousands of schedules and faults: `nox -s simulate -- --seeds N`, `-- --seed S`.
+
+    On two Pythons, because eager tasks came between them.
+    """
     install(session, "gate")
     session.run("python", "tests/simulation/run.py", *(session.posargs or ["--seeds", "5000"]))
 
 
-@nox.session(python=PYTHONS[-1])
+@nox.session(python=OLDEST)
 def mutants(session: nox.Session) -> None:
     """Put known faults into the core, one at a time, and see that the simulation finds each of them."""
     install(session, "gate")
