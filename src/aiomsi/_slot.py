@@ -320,16 +320,14 @@ class Slot:
         except Exception as error:  # noqa: BLE001 (whatever a fetch raises must end as a value that its waiters are told)
             result = unexpected(error)
         finally:
-            # No more than that: a task that its closed loop has left pending is collected, and so comes here, in any thread, even
-            # in one that is holding the lock.
+            # No more than that: see `_land`.
             timer.cancel()
         self._land(flight, result)
 
     def _landed(self, flight: Flight, task: asyncio.Task[None]) -> None:
         """Make sure of the end: a task that is cancelled runs no more of `_fly`, or nothing at all."""
         self._tasks.discard(task)
-        if self._flight is flight:
-            self._land(flight, Lost.LOST)
+        self._land(flight, Lost.LOST)
 
     def _overdue(self, flight: Flight) -> None:
         self._land(flight, OVERDUE)
@@ -337,6 +335,10 @@ class Slot:
 
     def _land(self, flight: Flight, result: Grant | Failure | Lost) -> None:
         """Publish what the flight brought, then wake its waiters; nothing at all if it has left the slot already."""
+        if self._flight is not flight:
+            # Not even the lock is asked for: what is left of a closed loop is collected in any thread, even in one that is
+            # holding it, and a fetch may answer its coroutine's end with an exception.
+            return
         now = self._now()
         outcome: Outcome | None
         with self._lock:
