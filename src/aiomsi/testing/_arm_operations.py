@@ -80,8 +80,8 @@ def _found(call: ArmCall) -> Operation:
     if operation is None:
         text = f"The operation '{call.names['operation']}' does not exist."
         raise call.refuse(404, "OperationIdNotFound", text)
-    if call.asked.raw_query not in operation.links:
-        text = "The operation's link is signed, and is not the one that was handed out: send it byte for byte."
+    if call.asked.query not in operation.links:
+        text = "The operation's link is signed, and is not the one that was handed out: send it as it is."
         raise call.refuse(403, "AuthorizationFailed", text)
     call.state.operations.look(operation)
     return operation

@@ -14,12 +14,15 @@ import uuid
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Literal
+from urllib.parse import urlencode
 
 import attrs
 
 Kind = Literal["azure-async-operation", "location", "both", "provisioning-state"]
 Outcome = Literal["Succeeded", "Failed", "Canceled"]
 RUNNING = "InProgress"
+_TICKS_BEFORE_1970 = 621_355_968_000_000_000
+"""Ticks of 100 ns from the year 1 to 1970: links carry a time as .NET counts it."""
 
 
 def _frozen(error: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
@@ -72,7 +75,7 @@ class Operation:
     status: str = RUNNING
     looks: int = 0
     ended: float | None = None
-    links: set[str] = attrs.field(factory=set)
+    links: set[tuple[tuple[str, str], ...]] = attrs.field(factory=set)
 
     @property
     def is_running(self) -> bool:
@@ -232,13 +235,19 @@ class OperationStore:
             )
 
     def signed(self, operation: Operation, version: str) -> str:
-        """Make the query of a link to an operation: signed, and good only to the letter."""
+        """Make the query of a link to an operation: signed, so that nothing in it may change but how it is encoded."""
         with self._lock:
-            secret = base64.b64encode(uuid.uuid4().bytes + uuid.uuid4().bytes).decode().replace("=", "%3d").replace("/", "%2F")
-            moment = int(self._wall() * 10_000_000) + 621_355_968_000_000_000
-            query = f"api-version={version}&t={moment}&c=MII{secret.replace('+', '-')}&s={secret}~_&h={uuid.uuid4().hex}"
-            operation.links.add(query)
-            return query
+            ticks = int(self._wall() * 10_000_000) + _TICKS_BEFORE_1970
+            secret = base64.b64encode(uuid.uuid4().bytes + uuid.uuid4().bytes).decode()
+            pairs = (
+                ("api-version", version),
+                ("t", str(ticks)),
+                ("c", f"MII{secret}"),
+                ("s", f"{secret}~_"),
+                ("h", uuid.uuid4().hex),
+            )
+            operation.links.add(pairs)
+            return urlencode(pairs)
 
     def _end(self, operation: Operation) -> None:
         self._running.pop(operation.resource_id.lower(), None)
