@@ -148,7 +148,7 @@ def test_it_extends_resources(azure: EmbeddedAzure, use: Use) -> None:
 
     async def main(client: Client) -> None:
         version = VERSIONS[SETTING]
-        body = {"properties": {"logs": []}}
+        body: dict[str, dict[str, list[object]]] = {"properties": {"logs": []}}
         made = await (await client.resources.begin_create_or_update_by_id(SETTING, body, api_version=version)).result()
         assert (made.id, made.type) == (SETTING, "Microsoft.Insights/diagnosticSettings")
 
