@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 from testing.embedded_client import GROUP, SUBSCRIPTION, Reply, ask_arm
 
-from aiomsi.testing import EmbeddedAzure, ManualClock
+from aiomsi.testing import EmbeddedAzure, Fault, ManualClock
 
 SCOPE = f"/subscriptions/{SUBSCRIPTION}"
 VAULT = f"{GROUP}/providers/Microsoft.KeyVault/vaults/Kv"
@@ -257,3 +257,15 @@ def test_resources_can_be_added_past_arm(azure: EmbeddedAzure) -> None:
 def test_impossible_changes_are_refused(azure: EmbeddedAzure, change: Callable[[EmbeddedAzure], object]) -> None:
     with pytest.raises(ValueError, match=r"known type|no provider|kind is one of|polls is 0"):
         change(azure)
+
+
+def test_a_write_may_have_its_effect_and_no_answer(azure: EmbeddedAzure) -> None:
+    azure.inject("arm", Fault(504, carried_out=True))
+    azure.inject("arm", Fault.reset(carried_out=True))
+    first = put(azure)
+    with pytest.raises(ConnectionError):
+        put(azure, SECRET, {})
+
+    assert (first.status, azure.counts.faults) == (504, 2)
+    assert azure.resource(VAULT) is not None
+    assert azure.resource(SECRET) is not None

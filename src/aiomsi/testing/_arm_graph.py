@@ -30,9 +30,7 @@ _COLUMNS = ("id", "name", "type", "tenantId", "subscriptionId", "resourceGroup",
 
 def query_resources(call: ArmCall) -> Answer:
     """Answer a query, one page of it."""
-    path = ResourcePath.parse(call.path)
-    if path is not None:
-        check_type(call, path)
+    check_type(call, ResourcePath("", "Microsoft.ResourceGraph", ("resources",), ()))
     headers = _take_quota(call)
     body = call.document()
     options = body.get("options") if isinstance(body.get("options"), dict) else {}
@@ -90,7 +88,7 @@ def _tables(call: ArmCall, subscriptions: list[Holding]) -> dict[str, Table]:
     for held in subscriptions:
         scope = f"/subscriptions/{held.subscription_id}"
         containers.append(_row(held, {"id": scope, "name": held.display_name}, "subscriptions"))
-        for group in held.groups.values():
+        for group in call.world.groups(held.subscription_id):
             shown = {"id": f"{scope}/resourceGroups/{group.name}", "name": group.name}
             facts = {"location": group.location, "tags": dict(group.tags), "resourceGroup": group.name.lower()}
             containers.append(_row(held, {**shown, **facts}, "subscriptions/resourcegroups"))

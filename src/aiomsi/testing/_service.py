@@ -119,6 +119,8 @@ class HttpService:
         if fault is None:
             return self._response(await self._answered(asked, refusal))
         context.ledger.count("faults")
+        if fault.carried_out:
+            self._knowledge.answer(asked)
         if fault.kind == "answer":
             return self._response(self._broken(asked, fault))
         if fault.kind == "reset":

@@ -120,11 +120,6 @@ class World:
         with self._lock:
             return tuple(self._subscriptions.values())
 
-    def has(self, subscription_id: str) -> bool:
-        """Tell whether there is such a subscription; none is ever removed."""
-        with self._lock:
-            return subscription_id.lower() in self._subscriptions
-
     def subscription(self, subscription_id: str) -> Holding:
         """Return a subscription; ValueError when there is none."""
         with self._lock:
