@@ -102,7 +102,7 @@ def test_deleting_takes_what_is_inside_along(azure: EmbeddedAzure) -> None:
 @pytest.mark.parametrize(
     ("method", "path", "version", "body", "status", "code", "message"),
     [
-        ("GET", VAULT, "2023-07-02", None, 404, "InvalidResourceType", "The supported api-versions are '2024-11-01, 2023-07-01"),
+        ("GET", VAULT, "2023-07-02", None, 404, "InvalidResourceType", "The supported api-versions are '2024-11-01, 2024-"),
         ("GET", f"{GROUP}/providers/Microsoft.KeyVault/safes/x", KV, None, 404, "InvalidResourceType", "'safes' could not be"),
         ("GET", f"{GROUP}/providers/None/safes/x", KV, None, 404, "InvalidResourceNamespace", "namespace 'None' is invalid"),
         ("GET", f"{SCOPE}/resourceGroups/no/providers/Microsoft.KeyVault/vaults", KV, None, 404, "ResourceGroupNotFound", "'no'"),

@@ -8,9 +8,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any, get_args
 
 from aiomsi.testing._arm_call import Action, ArmState, EmptyPages
-from aiomsi.testing._catalog import LOCATIONS, Provider, ProviderType
+from aiomsi.testing._catalog import Provider, ProviderType
 from aiomsi.testing._operations import Kind, LongRunning, OperationView, Outcome
 from aiomsi.testing._paths import ResourcePath
+from aiomsi.testing._published import LOCATIONS
 from aiomsi.testing._resources import EtagStyle, Resource
 from aiomsi.testing._state import ResourceGroup
 from aiomsi.testing._tokens import TokenAuthority

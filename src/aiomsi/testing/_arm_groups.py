@@ -15,8 +15,9 @@ from aiomsi.testing._arm_checks import existing_group, group_is_going
 from aiomsi.testing._arm_filters import parse_filter
 from aiomsi.testing._arm_operations import begin
 from aiomsi.testing._arm_pages import page
-from aiomsi.testing._catalog import LOCATIONS, location_name
+from aiomsi.testing._catalog import location_name
 from aiomsi.testing._operations import LongRunning, Operation
+from aiomsi.testing._published import LOCATIONS
 from aiomsi.testing._state import ResourceGroup
 
 _TYPE = "Microsoft.Resources/resourceGroups"

@@ -8,7 +8,8 @@ from __future__ import annotations
 from aiomsi.testing._answers import Answer, json_answer
 from aiomsi.testing._arm_call import ArmCall
 from aiomsi.testing._arm_pages import page
-from aiomsi.testing._catalog import LOCATIONS, location_name
+from aiomsi.testing._catalog import location_name
+from aiomsi.testing._published import LOCATIONS
 from aiomsi.testing._state import Holding
 from aiomsi.testing._tokens import ARM_AUDIENCES
 
