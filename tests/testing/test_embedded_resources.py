@@ -71,6 +71,10 @@ def test_slashes_in_a_row_are_one(azure: EmbeddedAzure) -> None:
     assert put(azure, VAULT.replace("/vaults", "//vaults")).json["id"] == VAULT
 
 
+def test_a_document_may_be_large(azure: EmbeddedAzure) -> None:
+    assert put(azure, body=BODY | {"properties": {"text": "x" * 3_000_000}}).status == 201
+
+
 def test_patch_merges_but_puts_tags_in_place(azure: EmbeddedAzure) -> None:
     put(azure)
     change = {"tags": {"new": "1"}, "properties": {"a": {"b": None, "d": 3}, "e": {"f": 1}}, "sku": {"name": "x"}}
@@ -130,6 +134,7 @@ def test_deleting_takes_what_is_inside_along(azure: EmbeddedAzure) -> None:
         ("PUT", f"{GROUP}/providers/Microsoft.KeyVault/vaults", KV, {}, 405, "MethodNotAllowed", "PUT"),
         ("POST", VAULT, KV, None, 405, "MethodNotAllowed", "POST"),
         ("GET", f"{SCOPE}/resourceGroups/providers/Kv/x", KV, None, 404, "NotFound", "There is nothing at"),
+        ("PUT", f"/elsewhere{VAULT}", KV, BODY, 404, "NotFound", "There is nothing at"),
     ],
 )
 def test_what_does_not_fit_is_refused(

@@ -53,7 +53,7 @@ ROUTES = (
         own_type=False,
     ),
     Route(
-        rf"(?P<scope>({_SUBSCRIPTION})?(/.+)?/providers/[^/]+/.+)",
+        rf"(?P<scope>({_SUBSCRIPTION}(/.+)?)?(/providers/.+)?/providers/[^/]+/.+)",
         {
             "GET": get_resource,
             "HEAD": get_resource,
