@@ -137,3 +137,37 @@ def test_pages_may_be_empty(azure: EmbeddedAzure) -> None:
     assert len(ask_arm(azure, f"{GROUP}/resources").json["value"]) == 3
     azure.add_empty_pages(0)
     assert len(ask_arm(azure, f"{GROUP}/resources?$top=1&top=1").json["value"]) == 1
+
+
+@pytest.mark.parametrize("scope", [SCOPE, GROUP, f"{GROUP}/{VAULTS}/two"])
+def test_tags_are_a_service_of_their_own(azure: EmbeddedAzure, scope: str) -> None:
+    path = f"{scope}/providers/microsoft.resources/tags/default"
+
+    def tags(method: str = "GET", operation: str = "", **given: str) -> dict[str, str]:
+        body = {"operation": operation, "properties": {"tags": given}} if method != "GET" else None
+        reply = ask_arm(azure, path, method=method, body=body).json
+        assert (reply["id"], reply["name"]) == (f"{scope}/providers/Microsoft.Resources/tags/default", "default")
+        return dict(reply["properties"]["tags"])
+
+    assert tags("PUT", a="1", b="2") == tags() == {"a": "1", "b": "2"}
+    assert tags("PATCH", "Merge", b="3", c="4") == {"a": "1", "b": "3", "c": "4"}
+    assert tags("PATCH", "Delete", A="1", b="2") == {"b": "3", "c": "4"}
+    assert tags("PATCH", "Replace", d="5") == {"d": "5"}
+    version = {SCOPE: "2022-12-01", GROUP: VERSION}.get(scope, "2023-07-01")
+    assert ask_arm(azure, scope, version).json["tags"] == {"d": "5"}
+    assert ask_arm(azure, path, method="DELETE").status == 200
+    assert tags() == {}
+
+
+@pytest.mark.parametrize(
+    ("scope", "body", "code"),
+    [
+        (GROUP, {"operation": "Merge"}, "InvalidTagContent"),
+        (GROUP, {"operation": "Add", "properties": {"tags": {}}}, "InvalidTagPatchOperation"),
+        (f"{GROUP}x", {"properties": {"tags": {}}}, "ResourceGroupNotFound"),
+        (f"{GROUP}/{VAULTS}/none", {"properties": {"tags": {}}}, "ResourceNotFound"),
+        (f"{GROUP}/{VAULTS}", {"properties": {"tags": {}}}, "ResourceNotFound"),
+    ],
+)
+def test_bad_tags_are_refused(azure: EmbeddedAzure, scope: str, body: object, code: str) -> None:
+    assert ask_arm(azure, f"{scope}/providers/Microsoft.Resources/tags/default", method="PATCH", body=body).code == code

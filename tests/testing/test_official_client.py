@@ -259,6 +259,21 @@ def test_it_registers_a_provider_on_its_own(azure: EmbeddedAzure, use: Use, monk
     ]
 
 
+def test_it_tags_what_is_there(azure: EmbeddedAzure, use: Use) -> None:
+    azure.add_resource(VAULT)
+
+    async def main(client: Client) -> None:
+        tags, version = client.tags, VERSIONS[VAULT]
+        await (await tags.begin_create_or_update_at_scope(VAULT, {"properties": {"tags": {"a": "1"}}})).result()
+        merge = {"operation": "Merge", "properties": {"tags": {"b": "2"}}}
+        assert (await (await tags.begin_update_at_scope(VAULT, merge)).result()).properties.tags == {"a": "1", "b": "2"}
+        assert (await client.resources.get_by_id(VAULT, api_version=version)).tags == {"a": "1", "b": "2"}
+        await (await tags.begin_delete_at_scope(VAULT)).result()
+        assert not (await tags.get_at_scope(VAULT)).properties.tags
+
+    use(main)
+
+
 def test_it_heeds_etags(azure: EmbeddedAzure, use: Use) -> None:
     async def main(client: Client) -> None:
         async def put(**headers: str) -> None:

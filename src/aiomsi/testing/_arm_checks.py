@@ -115,7 +115,7 @@ def group_is_going(call: ArmCall, scope: str) -> bool:
 
 def not_found(call: ArmCall, path: ResourcePath) -> RefusedError:
     """Make the 404 for a resource."""
-    pairs = "/".join(f"{kind}/{name}" for kind, name in zip(path.types, path.names, strict=True))
+    pairs = "/".join(f"{kind}/{name}" for kind, name in zip(path.types, path.names, strict=False))
     inside = f" under resource group '{path.group}'" if path.group else ""
     text = f"The Resource '{path.namespace}/{pairs}'{inside} was not found. {_READ_MORE}"
     return call.refuse(404, "ResourceNotFound", text)

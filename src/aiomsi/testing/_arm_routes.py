@@ -11,6 +11,7 @@ from aiomsi.testing._arm_operations import operation_result, operation_status
 from aiomsi.testing._arm_providers import get_provider, list_providers, list_types, register
 from aiomsi.testing._arm_resources import delete_resource, get_resource, patch_resource, post_action, put_resource
 from aiomsi.testing._arm_subscriptions import endpoints, get_subscription, list_locations, list_subscriptions, list_tenants
+from aiomsi.testing._arm_tags import delete_tags, get_tags, patch_tags, put_tags
 
 _SUBSCRIPTION = r"/subscriptions/(?P<subscription>[^/]+)"
 _GROUP = rf"{_SUBSCRIPTION}/resourcegroups/(?P<group>[^/]+)"
@@ -51,6 +52,11 @@ ROUTES = (
         f"({_SUBSCRIPTION})?{_PROVIDER}/locations/[^/]+/operationstatuses/{_OPERATION}",
         {"GET": operation_status},
         own_type=False,
+    ),
+    Route(
+        rf"(?P<scope>(?P<tagged>{_SUBSCRIPTION}(/.+)?)/providers/Microsoft\.Resources/tags/default)",
+        {"GET": get_tags, "PUT": put_tags, "PATCH": patch_tags, "DELETE": delete_tags},
+        "Microsoft.Resources/tags",
     ),
     Route(
         rf"(?P<scope>({_SUBSCRIPTION}(/.+)?)?(/providers/.+)?/providers/[^/]+/.+)",

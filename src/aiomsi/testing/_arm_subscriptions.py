@@ -69,7 +69,8 @@ def list_tenants(call: ArmCall) -> Answer:
 
 
 def _shown(held: Holding) -> dict[str, object]:
-    return {
+    tags = {"tags": dict(held.tags)} if held.tags else {}
+    return tags | {
         "id": f"/subscriptions/{held.subscription_id}",
         "authorizationSource": "RoleBased",
         "managedByTenants": [],

@@ -84,12 +84,13 @@ SYSTEM_ASSIGNED = Identity(
 
 @attrs.define
 class Holding:
-    """A subscription and its groups, by folded name."""
+    """A subscription, its groups by folded name, and its tags."""
 
     subscription_id: str
     display_name: str
     tenant_id: str
     groups: dict[str, ResourceGroup]
+    tags: Mapping[str, str] = attrs.field(factory=dict)
 
 
 class World:
