@@ -21,8 +21,8 @@ import attrs
 import gates
 import pytest
 from awaits import Awaits, Point, Stand, Watch, Way, read
-from conftest import LOOPS
 from filelock import BaseFileLock
+from loops import LOOPS
 
 import aiomsi
 from aiomsi import (
