@@ -19,6 +19,13 @@ class Mutant:
         self.name, self.changes = name, changes
 
 
+UNGUARDED = Change(
+    "_slot",
+    "        if self._flight is not flight:\n            # Not even the lock",
+    "        if False:\n            # Not even the lock",
+)
+"""Takes away the look that `_land` has before its lock: it would hide what is wrong under the lock."""
+
 MUTANTS = (
     Mutant(
         "await the shared task bare",
@@ -36,6 +43,7 @@ MUTANTS = (
     ),
     Mutant(
         "clear without identity",
+        UNGUARDED,
         Change(
             "_slot",
             """
@@ -61,6 +69,7 @@ MUTANTS = (
     ),
     Mutant(
         "publish without the generation check",
+        UNGUARDED,
         Change(
             "_slot",
             """
@@ -140,6 +149,7 @@ MUTANTS = (
     ),
     Mutant(
         "let a collected flight want the lock",
+        UNGUARDED,
         Change(
             "_slot",
             """
