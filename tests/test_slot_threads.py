@@ -240,7 +240,7 @@ def test_a_flight_of_a_closed_loop_that_is_collected_under_the_lock_does_not_wan
         loop.run_until_complete(asyncio.sleep(0))
     (task,) = slot._tasks
     loop.close()
-    coroutine = task.get_coro()
+    coroutine: Any = task.get_coro()
     assert asyncio.run(slot.obtain(Caller(), Gate(opened=True))).token == "token-1"
     with lock:
         # What the garbage collector does, wherever memory is allocated.
