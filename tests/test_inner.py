@@ -12,7 +12,15 @@ from typing import Any, Self
 import attrs
 import pytest
 
-from aiomsi import Clock, ConfigurationError, Policy, TokenRefusedError, TokenUnavailableError
+from aiomsi import (
+    Clock,
+    ConfigurationError,
+    CredentialClosedError,
+    CredentialError,
+    Policy,
+    TokenRefusedError,
+    TokenUnavailableError,
+)
 from aiomsi._flight import call
 from aiomsi._inner import InnerFactory, InnerFetch, InnerFunction, InnerInstance, _Errand, inner_of, read_token
 from aiomsi._ledger import Failure, Order
@@ -116,9 +124,9 @@ def failed(result: Grant | Failure) -> Failure:
         (Inner(), InnerInstance, "Inner"),
         (Forwarding(), InnerInstance, "Forwarding"),
         (Inner, InnerFactory, "Inner"),
-        (functools.partial(Inner), InnerFactory, "partial"),
+        (functools.partial(Inner), InnerFactory, "Inner"),
         (function, InnerFunction, "function"),
-        (functools.partial(function, claims="x"), InnerFunction, "partial"),
+        (functools.partial(function, claims="x"), InnerFunction, "function"),
         (Callable(), InnerFunction, "Callable"),
     ],
 )
@@ -128,7 +136,10 @@ def test_what_is_handed_in_is_told_apart(inner: object, kind: type, name: str) -
     assert found.name == name
 
 
-@pytest.mark.parametrize(("inner", "message"), [(Synchronous(), "synchronous"), ("text", "neither"), (None, "neither")])
+@pytest.mark.parametrize(
+    ("inner", "message"),
+    [(Synchronous(), "synchronous"), (Synchronous, "Synchronous is a synchronous"), ("text", "neither"), (None, "neither")],
+)
 def test_what_is_no_async_credential_is_refused_before_anything_is_asked(inner: object, message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         inner_of(inner)
@@ -381,7 +392,7 @@ def test_a_question_that_is_wanted_no_more_is_cancelled_where_it_runs(home: Home
     assert inner.ends == ["left"]
 
 
-def test_a_question_that_is_cancelled_where_it_runs_is_a_cancellation_and_no_answer(home: Home) -> None:
+def test_a_question_that_is_cancelled_where_it_runs_tells_of_the_end_of_that_loop(home: Home) -> None:
     inner = Inner()
     bound = home.adopt(inner)
     inner.answer = asyncio.Event()
@@ -395,8 +406,7 @@ def test_a_question_that_is_cancelled_where_it_runs_is_a_cancellation_and_no_ans
                 task.cancel()
 
         await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(saboteur(), home.loop))
-        with pytest.raises(asyncio.CancelledError):
-            await question
+        assert failed(await question).kind == "loop gone"
 
     asyncio.run(main())
 
@@ -433,3 +443,33 @@ async def test_an_errand_whose_task_could_not_be_made_is_dropped_all_the_same() 
     errand.outcome.cancel()
     errand._settle(lambda: errand.outcome.set_result(None))
     assert errand.outcome.cancelled()
+
+
+class OwnError(CredentialError):
+    """Somebody's error that can't be made as ours are."""
+
+    def __init__(self) -> None:
+        super().__init__("said so", retry_after=3.0)
+
+
+@pytest.mark.anyio
+async def test_an_error_of_ours_keeps_its_class_and_somebodys_subclass_does_not() -> None:
+    inner = Inner()
+    for error, kept in ((OwnError(), TokenUnavailableError), (CredentialClosedError("said so"), TokenUnavailableError)):
+        inner.answer = error
+        failure = failed(await fetch(inner)(Order()))
+        assert type(failure.exception()) is kept
+        assert failure.retry_after == error.retry_after
+
+
+class Holder(Inner):
+    """One that is made with a secret."""
+
+    def __init__(self, secret: str) -> None:
+        super().__init__()
+
+
+def test_no_repr_shows_what_a_credential_is_made_with() -> None:
+    secret: Any = functools.partial(Holder, "S3CRET")
+    for inner in (secret, functools.partial(function, "S3CRET"), lambda: "S3CRET"):
+        assert "S3CRET" not in repr(fetch(inner))

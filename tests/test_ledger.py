@@ -5,7 +5,7 @@ import pytest
 from fetches import DAY, DOWN, middle
 
 from aiomsi import Policy
-from aiomsi._ledger import Failure, Ledger, Order, Verdict, challenged, decide, failed, granted, lost, rejected
+from aiomsi._ledger import Failure, Ledger, Order, Verdict, answers, challenged, decide, failed, granted, lost, rejected
 from aiomsi._secret import Secret
 from aiomsi._token import AccessToken, Grant, Now
 
@@ -159,3 +159,32 @@ def test_an_order_and_a_confirmation_hide_their_token() -> None:
     ledger, _ = granted(order, Grant(Secret("old"), DAY), order.order, NOW, POLICY, middle)
     assert "'old'" not in repr(order)
     assert "'old'" not in repr(ledger)
+
+
+def test_an_ordinary_refresh_that_brings_the_confirmed_token_again_keeps_the_confirmation() -> None:
+    order = rejected(held("same"), "same", NOW)
+    assert order is not None
+    ledger, _ = granted(order, Grant(Secret("same"), DAY), order.order, NOW, POLICY, middle)
+    refreshed, _ = granted(ledger, Grant(Secret("same"), DAY), Order(), at(50), POLICY, middle)
+    assert refreshed.confirmed == ledger.confirmed
+    again = rejected(refreshed, "same", at(61))
+    assert again is not None
+    confirmed, _ = granted(again, Grant(Secret("same"), DAY), again.order, at(61), POLICY, middle)
+    assert confirmed.confirmed is not None
+    assert confirmed.confirmed.span == 120
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ('{"access_token": {"nbf": {"value": "1"}}}', '{"access_token": {"nbf": {"value": "2"}}}', True),
+        ('{"access_token": {"acrs": {"value": "c1"}}}', '{"access_token": {"acrs": {"value": "c2"}}}', False),
+        ('{"a": 1}', '{ "a":1 }', True),
+        ("no json", "no json", True),
+        ("no json", "other", False),
+        ("[" * 100_000, "[", False),
+        (None, "{}", False),
+    ],
+)
+def test_claims_are_the_same_but_for_times(one: str | None, other: str, *, same: bool) -> None:
+    assert answers(Order(one), other) is same

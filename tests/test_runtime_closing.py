@@ -4,6 +4,7 @@ import asyncio
 import gc
 import sys
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from types import FrameType
@@ -13,7 +14,7 @@ import attrs
 import pytest
 from loops import KINDS, LoopThread, until, when
 
-from aiomsi import AccessToken, CredentialClosedError, ManagedIdentityCredential, Policy
+from aiomsi import AccessToken, Clock, CredentialClosedError, ManagedIdentityCredential, Policy
 from aiomsi.testing import EmbeddedAzure
 
 pytestmark = pytest.mark.usefixtures("azure_environment")
@@ -233,3 +234,46 @@ def test_a_credential_that_is_closed_after_each_run_serves_the_next_one(embedded
     credential.forget()
     assert asyncio.run(run()) is not first
     assert embedded_azure.counts.imds_requests == 2
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")  # asyncio's own
+def test_a_credential_may_be_closed_by_the_collector_at_any_moment(embedded_azure: EmbeddedAzure) -> None:
+    collecting = False
+
+    def wall() -> float:
+        if collecting:
+            gc.collect()
+        return time.time()
+
+    clock = Clock(wall=wall)
+    other = ManagedIdentityCredential(clock=clock)
+
+    async def use() -> None:
+        async with ManagedIdentityCredential(clock=clock) as credential:
+            await credential.get_token(SCOPE)
+            arrived.append(credential)
+            await asyncio.Event().wait()
+
+    def leave_behind() -> None:
+        loop = asyncio.new_event_loop()
+        task = loop.create_task(use())
+        while not arrived:
+            loop.run_until_complete(asyncio.sleep(0))
+        task._log_destroy_pending = False  # type: ignore[attr-defined]  # asyncio would report a task that a closed loop left
+        loop.run_until_complete(asyncio.sleep(0))
+        arrived.clear()
+        loop.close()
+
+    arrived: list[ManagedIdentityCredential] = []
+    gc.disable()
+    try:
+        leave_behind()
+        collecting = True
+        # Reads the clock under the slot's lock.
+        done = threading.Thread(target=other.reject, args=("another token",), daemon=True)
+        done.start()
+        done.join(10)
+    finally:
+        collecting = False
+        gc.enable()
+    assert not done.is_alive()

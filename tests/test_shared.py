@@ -237,12 +237,13 @@ async def test_closing_tells_its_callers_ends_the_fetch_and_leaves_an_instance_a
 
 def test_a_factory_can_be_pickled_and_an_instance_cannot() -> None:
     manual = ManualClock()
-    for inner in (Inner, functools.partial(Inner, held=False)):
+    for inner in (Inner, functools.partial(Inner)):
         copy = pickle.loads(pickle.dumps(SharedCredential(inner)))  # noqa: S301 (our own bytes)
         assert isinstance(copy, SharedCredential)
         assert copy.stats() == {}
-    with pytest.raises(TypeError, match="not pickled"):
-        pickle.dumps(SharedCredential(Inner()))
+    for holder in (Inner(), functools.partial(Inner, held=False), functools.partial(Inner, None)):
+        with pytest.raises(TypeError, match="not pickled"):
+            pickle.dumps(SharedCredential(holder))
     reduced = SharedCredential(Inner, clock=manual.clock).__reduce__()
     assert reduced[0].keywords["clock"] is manual.clock
 
@@ -285,3 +286,30 @@ async def test_azures_own_credential_is_asked_once(embedded_azure: EmbeddedAzure
     tokens = await herd(credential, 1_000)
     assert len(set(map(id, tokens))) == 1
     assert embedded_azure.counts.imds_requests == 1
+
+
+@pytest.mark.anyio
+async def test_challenges_with_other_times_share_a_fetch_and_with_other_claims_each_get_their_own() -> None:
+    inner = Inner(held=True)
+    credential = SharedCredential(inner, clock=inner.clock.clock)
+
+    def challenge(claims: str) -> asyncio.Task[AccessToken]:
+        return asyncio.ensure_future(credential.get_token(SCOPE, claims=claims))
+
+    first = challenge('{"access_token": {"acrs": {"value": "c1"}, "nbf": {"value": "1"}}}')
+    await asyncio.to_thread(inner.begun.wait, 30)
+    timed = '{"access_token": {"nbf": {"value": "TIME"}, "acrs": {"value": "c1"}}}'
+    later = [challenge(timed.replace("TIME", str(number))) for number in range(40)]
+    others = [challenge('{"access_token": {"acrs": {"value": "c2"}}}') for _ in range(10)]
+    broken = [challenge("c3") for _ in range(10)]
+    plain = asyncio.ensure_future(credential.get_token(SCOPE))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert inner.go_on is not None
+    inner.go_on.set()
+    tokens = await asyncio.gather(first, *later, *others, *broken, plain)
+    asked = [options["claims"] for options in inner.asked]
+    assert len(asked) == 3
+    assert {token.token for token in tokens[:41]} == {"token-1"}
+    for group, claims in ((tokens[41:51], '{"access_token": {"acrs": {"value": "c2"}}}'), (tokens[51:61], "c3")):
+        assert {token.token for token in group} == {f"token-{asked.index(claims) + 1}"}

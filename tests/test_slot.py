@@ -908,3 +908,39 @@ def test_a_failure_is_one_value_and_many_exceptions() -> None:
     first, second = failure.exception(1.5), failure.exception()
     assert first is not second
     assert (first.host, first.attempts, first.retry_after, str(first)) == ("IMDS", 3, 1.5, "down. Wait")
+
+
+def test_a_refusal_is_not_told_again_while_the_host_wants_to_be_left_alone_for_another_token(loop: VirtualLoop) -> None:
+    quiet = Quiet()
+    refused, throttled = make_slot(loop), make_slot(loop)
+    refused.quiet = throttled.quiet = quiet
+    busy = Failure(TokenUnavailableError, "throttled", "too many requests", retry_after=40.0)
+
+    async def main() -> None:
+        with pytest.raises(TokenRefusedError):
+            await refused.obtain(Caller(), FakeHost([REFUSED], latency=0))
+        await asyncio.sleep(1)
+        with pytest.raises(TokenUnavailableError):
+            await throttled.obtain(Caller(), FakeHost([busy], latency=0))
+        with pytest.raises(
+            TokenUnavailableError, match="test was not asked for, because its host wants to be left alone: too"
+        ) as told:
+            await refused.obtain(Caller(), FakeHost())
+        assert told.value.retry_after == pytest.approx(40)
+
+    run(main(), loop)
+
+
+def test_a_refresh_that_fails_when_the_token_is_past_use_says_nothing_of_its_life(
+    loop: VirtualLoop, caplog: pytest.LogCaptureFixture
+) -> None:
+    slot = make_slot(loop)
+
+    async def main() -> None:
+        await slot.obtain(Caller(), FakeHost(life=100, latency=0))
+        await asyncio.sleep(95)
+        with caplog.at_level(logging.WARNING), pytest.raises(TokenUnavailableError):
+            await slot.obtain(Caller(), FakeHost([DOWN], latency=0))
+
+    run(main(), loop)
+    assert caplog.records == []

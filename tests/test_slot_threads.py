@@ -351,7 +351,16 @@ def test_a_forked_child_keeps_the_token_drops_the_flight_and_draws_its_own_refre
     waiting = obtain(owner, slot, gate)
     gate.wait_begun()
     slot._ledger = attrs.evolve(slot._ledger, token=parent)
-    slot._lock.acquire()
+    held, go_on = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with slot._lock:
+            held.set()
+            go_on.wait(30)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    held.wait(30)
     read, write = os.pipe()
     child = os.fork()
     if child == 0:
@@ -359,11 +368,12 @@ def test_a_forked_child_keeps_the_token_drops_the_flight_and_draws_its_own_refre
         assert token is not None
         assert token is slot._ledger.token
         same, drawn = token.token == parent.token, token._refresh_left != parent._refresh_left
-        os.write(write, f"{same} {drawn} {slot._flight} {slot._lock.locked()} {slot.stats().under_way}".encode())
+        os.write(write, f"{same} {drawn} {slot._flight} {slot._lock.acquire(blocking=False)} {slot.stats().under_way}".encode())
         os._exit(0)
-    slot._lock.release()
+    go_on.set()
+    holder.join()
     os.waitpid(child, 0)
-    assert os.read(read, 100).decode() == "True True None False False"
+    assert os.read(read, 100).decode() == "True True None True False"
     os.close(read)
     os.close(write)
     gate.open()

@@ -108,8 +108,9 @@ class ManagedIdentityCredential(SlotCredential):
     """Tokens of this Azure host's managed identity, for any number of concurrent callers at the price of one fetch.
 
     Works as a credential for any async Azure SDK client. All credentials of one process that ask the same host for the same
-    identity share one token and one fetch, in whatever event loop or thread they are used. A token past its refresh point is
-    served at once and renewed in the background; a token that is still good is never given up because its renewal fails.
+    identity, by the same policy, share one token and one fetch, in whatever event loop or thread they are used. A token past its
+    refresh point is served at once and renewed in the background; a token that is still good is never given up because its
+    renewal fails.
 
     Making one does no network I/O and needs no event loop. Closing one gives up its interest in a fetch under way; it may be
     used again afterwards.
@@ -119,6 +120,7 @@ class ManagedIdentityCredential(SlotCredential):
         share: False gives this credential tokens and fetches of its own.
         gate: True, a directory or a `HostGate` has the processes of this machine that do the same take turns to ask for
             tokens, so that all of them together stay under IMDS's limits; needs ``aiomsi[gate]``. By default there is none.
+            It counts for the fetches that begin through this credential: give it to all that share a token.
         policy: when tokens are refreshed, and how long anything may take.
         clock: where time comes from; for tests.
 

@@ -146,7 +146,7 @@ class HostGate:
             yield
 
     async def hold_off(self, seconds: float, clock: Clock, draw: Draw) -> None:
-        """Have all processes wait for so many seconds, because the endpoint asked for it."""
+        """Have all processes wait for so many seconds, or until their patience ends, because the endpoint asked for it."""
         left = partial(_left, clock, clock.monotonic() + _LONGEST_PAUSE)
         with contextlib.suppress(_NoGateError):
             await self._take(lambda turns, now, _: held_off(turns, now, seconds), self._mode(), clock, left, draw)

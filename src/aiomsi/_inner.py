@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import attrs
 
 from aiomsi._clock import Clock
-from aiomsi._errors import ConfigurationError, CredentialError, TokenRefusedError, TokenUnavailableError
+from aiomsi._errors import ConfigurationError, CredentialError, HostUnreachableError, TokenRefusedError, TokenUnavailableError
 from aiomsi._flight import Ping, call
 from aiomsi._ledger import Failure, Order
 from aiomsi._policy import Policy
@@ -23,6 +23,7 @@ from aiomsi.hosts._protocol import retry_after, seconds
 
 _PASSING = frozenset({404, 408, 410, 429})
 _MOST_TEXT = 2_000
+_KEPT = (HostUnreachableError, TokenRefusedError, TokenUnavailableError)
 
 
 class Inner(Protocol):
@@ -43,11 +44,13 @@ def inner_of(inner: object) -> Inner:
         ConfigurationError: it is none of the three, or a synchronous credential.
 
     """
-    if not isinstance(inner, type) and (ask := getattr(inner, "get_token", None)) is not None:
+    if (ask := getattr(inner, "get_token", None)) is not None:
         if not inspect.iscoroutinefunction(ask) and not hasattr(inner, "__aexit__"):
-            msg = f"{type(inner).__name__} is a synchronous credential: it would block the event loop"
+            name = inner.__name__ if isinstance(inner, type) else type(inner).__name__
+            msg = f"{name} is a synchronous credential: it would block the event loop"
             raise ConfigurationError(msg, help="Take the class of the same name from the package's .aio module")
-        return InnerInstance(inner)
+        if not isinstance(inner, type):
+            return InnerInstance(inner)
     if callable(inner):
         asynchronous = inspect.iscoroutinefunction(inner) or inspect.iscoroutinefunction(type(inner).__call__)
         return InnerFunction(inner) if asynchronous else InnerFactory(inner)
@@ -66,7 +69,7 @@ class InnerInstance:
     That loop is the one in which it was handed over, or else the one of its first fetch. A forked child has no part in it.
     """
 
-    credential: Any
+    credential: Any = attrs.field(repr=False)
     # The loop, with its process. One entry at the most; a dictionary, because two threads may come first.
     _home: dict[None, tuple[asyncio.AbstractEventLoop, int]] = attrs.field(factory=dict, init=False)
 
@@ -94,7 +97,7 @@ class InnerInstance:
 class InnerFactory:
     """Makes a credential for every fetch, in that fetch's loop, and closes it afterwards."""
 
-    make: Callable[[], Any]
+    make: Callable[[], Any] = attrs.field(repr=False)
 
     @property
     def name(self) -> str:
@@ -121,7 +124,7 @@ class InnerFactory:
 class InnerFunction:
     """An async function that takes scopes, and by keyword what else is asked for, and returns a token."""
 
-    function: Callable[..., Awaitable[object]]
+    function: Callable[..., Awaitable[object]] = attrs.field(repr=False)
 
     @property
     def name(self) -> str:
@@ -134,6 +137,7 @@ class InnerFunction:
 
 
 def _name_of(function: object) -> str:
+    function = function.func if isinstance(function, partial) else function
     return getattr(function, "__qualname__", type(function).__name__)
 
 
@@ -169,7 +173,8 @@ class _Errand:
             self.task.cancel()
 
     async def _run(self) -> None:
-        settle: Callable[[], object] = self.outcome.cancel
+        # Cancelled where it runs: nobody but the end of that loop does such a thing.
+        settle: Callable[[], object] = partial(self.outcome.set_exception, _LoopGoneError())
         try:
             settle = partial(self.outcome.set_result, await self.ask())
         except Exception as error:  # noqa: BLE001 (it is raised in the loop that asked)
@@ -246,7 +251,7 @@ class InnerFetch:
         kind, cls = ("refused", TokenRefusedError) if refused else ("unavailable", TokenUnavailableError)
         message = " ".join(said.split())[:_MOST_TEXT]
         return Failure(
-            cls if not isinstance(error, CredentialError) else type(error),
+            type(error) if isinstance(error, CredentialError) and type(error) in _KEPT else cls,
             "throttled" if status == 429 else kind,
             f"{self.inner.name} gave no token for {' '.join(self.scopes)}: {message}".rstrip("."),
             details={
@@ -257,7 +262,7 @@ class InnerFetch:
                 "attempts": 1,
             },
             permanent=refused,
-            retry_after=retry_after(headers, self.clock.wall()) if isinstance(headers, Mapping) else None,
+            retry_after=_asked(error, headers, self.clock.wall()),
         )
 
     def _loop_gone(self) -> Failure:
@@ -270,6 +275,12 @@ class InnerFetch:
             {"host": name},
             permanent=True,
         )
+
+
+def _asked(error: Exception | None, headers: object, wall: float) -> float | None:
+    if isinstance(error, CredentialError):
+        return error.retry_after
+    return retry_after(headers, wall) if isinstance(headers, Mapping) else None
 
 
 def _code_of(error: Exception | None) -> str | None:

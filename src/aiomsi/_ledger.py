@@ -1,6 +1,7 @@
 """What is known of one token, and how every event changes it: values and pure functions, no clock, lock or loop."""
 
 import enum
+import json
 from typing import Any
 
 import attrs
@@ -176,6 +177,8 @@ def granted(
         )
         span = before.span * 2 if before is not None and repeated else policy.confirmed
         confirmed = Confirmed(grant.secret if again else None, order.claims, now.monotonic + span, span)
+    elif ledger.confirmed is not None and ledger.confirmed.rejected == grant.secret:
+        confirmed = ledger.confirmed
     return Ledger(token, confirmed=confirmed), token
 
 
@@ -217,9 +220,12 @@ def rejected(ledger: Ledger, secret: str, now: Now) -> Ledger | None:
 
 
 def challenged(ledger: Ledger, claims: str, under_way: Order | None, now: Now) -> Ledger | None:
-    """Enter a challenge for claims; None if it changes nothing because the host is being or was just asked with them."""
+    """Enter a challenge for claims; None if it changes nothing because the host is being or was just asked with some.
+
+    A fetch with other claims is not superseded: its callers have been challenged too, and who comes last would win for ever.
+    """
     confirmed, token = ledger.confirmed, ledger.token
-    if under_way is not None and under_way.claims == claims:
+    if under_way is not None and under_way.claims is not None:
         return None
     if confirmed is not None and now.monotonic < confirmed.until:
         # A host that has just given the same token for other claims does not understand claims.
@@ -228,6 +234,30 @@ def challenged(ledger: Ledger, claims: str, under_way: Order | None, now: Now) -
             return None
     held = ledger.order.rejected if ledger.token is None else ledger.token.token
     return attrs.evolve(ledger, token=None, order=Order(claims, held))
+
+
+def answers(order: Order, claims: str) -> bool:
+    """Tell whether a fetch with this order was one for these claims.
+
+    Continuous access evaluation challenges with the time of what has happened (`nbf`), which is another for every caller; a token
+    that is issued later fits them all.
+
+    Source: https://learn.microsoft.com/entra/identity-platform/app-resilience-continuous-access-evaluation
+    """
+    return order.claims is not None and _timeless(order.claims) == _timeless(claims)
+
+
+def _timeless(claims: str) -> object:
+    try:
+        return _without_times(json.loads(claims))
+    except (ValueError, RecursionError):
+        return claims
+
+
+def _without_times(value: object) -> object:
+    if isinstance(value, dict):
+        return {name: _without_times(one) for name, one in value.items() if name != "nbf"}
+    return value
 
 
 def _nearly_expired(grant: Grant) -> Failure:
@@ -254,6 +284,12 @@ def unexpected(error: Exception) -> Failure:
         "unexpected",
         f"the fetch of a token failed with {type(error).__name__}: {error}",
     )
+
+
+def unasked(name: str, failure: Failure | None) -> Failure:
+    """Say that the host was not even asked for this token, since it has asked to be left alone when it was asked for another."""
+    why = UNTOLD if failure is None else failure
+    return attrs.evolve(why, summary=f"{name} was not asked for, because its host wants to be left alone: {why.summary}")
 
 
 OVERDUE = Failure(TokenUnavailableError, "overdue", "the token request did not end in time")

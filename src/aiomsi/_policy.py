@@ -1,6 +1,10 @@
 """The numbers behind every decision about tokens, in one value that can be replaced."""
 
+import math
+
 import attrs
+
+from aiomsi._errors import ConfigurationError
 
 
 @attrs.frozen
@@ -31,6 +35,10 @@ class Policy:
         gate: and which share of that it may spend waiting at a host-wide gate before it goes on without it.
         tries_unreachable, deadline_unreachable: the same two while no connection was ever made.
         gone: an answer of 410 is asked again for at least this long; `deadline_gone` is the deadline then.
+        longest: follows from these; whatever the host answers, a fetch is over by then.
+
+    Raises:
+        ConfigurationError: a number that is none, or makes no sense.
 
     """
 
@@ -62,6 +70,25 @@ class Policy:
     deadline_unreachable: float = 8.0
     gone: float = 70.0
     deadline_gone: float = 90.0
+
+    longest: float = attrs.field(init=False, repr=False)
+
+    @longest.default
+    def _longest_fetch(self) -> float:
+        numbers = (self.deadline, self.deadline_gone, self.ping)
+        # What is no number is refused below, by its name.
+        return max(numbers[:2]) + self.ping if all(isinstance(number, int | float) for number in numbers) else 0.0
+
+    def __attrs_post_init__(self) -> None:
+        for name, value in attrs.asdict(self).items():
+            least = 1 if name in ("tries", "tries_unreachable") else 0
+            if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value < math.inf:
+                msg = f"Policy({name}={value!r}): it must be a number, {least} or more"
+                raise ConfigurationError(msg)
+        for name in ("half", "most", "jitter"):
+            if getattr(self, name) >= 1:
+                msg = f"Policy({name}={getattr(self, name)!r}): it is a share, and less than 1"
+                raise ConfigurationError(msg)
 
 
 DEFAULT_POLICY = Policy()

@@ -73,7 +73,7 @@ class SharedCredential(SlotCredential):
         if options:
             msg = f"SharedCredential does not know the option {', '.join(options)}, so a token got with it can't be shared"
             raise ConfigurationError(msg, help="Ask the inner credential itself")
-        key = (scopes, tenant_id, enable_cae)
+        key = (scopes, tenant_id, bool(enable_cae))
         try:
             held = self._held.get(key)
         except TypeError:
@@ -85,9 +85,10 @@ class SharedCredential(SlotCredential):
         return await slot.obtain(self, fetch, claims or None)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        if isinstance(self._inner, InnerInstance):
+        partial = isinstance(self._given, functools.partial) and (self._given.args or self._given.keywords)
+        if isinstance(self._inner, InnerInstance) or partial:
             msg = f"a SharedCredential over a {self._inner.name} is not pickled: it may hold secrets, and belongs to one loop"
-            raise TypeError(f"{msg}. Give it something that makes a credential instead")
+            raise TypeError(f"{msg}. Give it a class, or a function of a module, that makes a credential")
         arguments: dict[str, Any] = {"policy": self._policy}
         if self._clock is not SYSTEM_CLOCK:
             arguments["clock"] = self._clock
@@ -121,5 +122,5 @@ def _is_scope(scope: object) -> bool:
 
 
 def _no_scopes(scopes: tuple[object, ...]) -> NoReturn:
-    msg = f"get_token takes one scope or several, as strings, and got {scopes!r}"
+    msg = f"get_token takes one scope or several, and a tenant_id if need be, as strings; the scopes are {scopes!r}"
     raise ConfigurationError(msg, help="For ARM it is 'https://management.azure.com/.default'")

@@ -63,7 +63,8 @@ class Slot:
     quiet: Quiet = attrs.field(factory=Quiet)
     token: AccessToken | None = attrs.field(default=None, init=False)
     _ledger: Ledger = attrs.field(default=BLANK, init=False)
-    _lock: threading.Lock = attrs.field(factory=threading.Lock, init=False, repr=False)
+    # Reentrant: a signal handler, or the collector of somebody's `async with credential`, may come in the midst of things.
+    _lock: threading.RLock = attrs.field(factory=threading.RLock, init=False, repr=False)
     _flight: Flight | None = attrs.field(default=None, init=False)
     _tasks: set[asyncio.Task[None]] = attrs.field(factory=set, init=False, repr=False)
     _users: weakref.WeakSet[object] = attrs.field(factory=weakref.WeakSet, init=False, repr=False)
@@ -103,14 +104,14 @@ class Slot:
             step = self._step(who, fetch, patient=patient)
             outcome = await self._wait(step) if isinstance(step, Waiter) else step
             if isinstance(outcome, AccessToken):
-                # Between its publication and this moment anything may have passed: a stalled loop, a jump of the clock.
-                if outcome.left(self._now()) > self.policy.expired:
+                if self._suits(outcome, step, claims):
                     return outcome
+                self._challenge(claims)
             elif outcome is Lost.LOST and elections:
                 elections -= 1
                 continue
             elif outcome is Lost.SUPERSEDED:
-                self._challenge_again(claims)
+                self._challenge(claims)
                 continue
             elif outcome is Lost.CLOSED or not self._is_usable():
                 failure = LOST if outcome is Lost.LOST else outcome
@@ -213,10 +214,12 @@ class Slot:
             verdict, bound = _ledger.decide(ledger, now, policy, flying=flying, patient=patient, barred=barred)
             if verdict in (Verdict.START, Verdict.SERVE_AND_START):
                 self._fetches += 1
-                overdue = now.monotonic + policy.deadline_gone + policy.ping
+                overdue = now.monotonic + policy.longest
                 self._flight = started = Flight(self._fetches, loop, ledger.order, overdue)
-            outcome: AccessToken | Failure | Waiter | None = ledger.failure or self.quiet.failure
-            if verdict in (Verdict.SERVE, Verdict.SERVE_AND_START):
+            outcome: AccessToken | Failure | Waiter | None = ledger.failure
+            if verdict is Verdict.FAIL and not (ledger.failure and now.monotonic < ledger.quiet_unserved):
+                outcome = _ledger.unasked(self.name, self.quiet.failure)
+            elif verdict in (Verdict.SERVE, Verdict.SERVE_AND_START):
                 self._served_stale += state_of(ledger.token, now, self.policy) is not State.FRESH
                 outcome = ledger.token
             elif self._flight is not None:
@@ -232,16 +235,23 @@ class Slot:
             self._watch(outcome.flight, outcome.roster)
         return outcome or UNTOLD
 
-    def _challenge(self, claims: str) -> None:
+    def _suits(self, token: AccessToken, step: object, claims: str | None) -> bool:
+        """Tell whether a token may be given to this caller.
+
+        Between its publication and this moment anything may have passed: a stalled loop, a jump of the clock. And the fetch that
+        was waited for may have been one for other claims.
+        """
+        if token.left(self._now()) <= self.policy.expired:
+            return False
+        return claims is None or not isinstance(step, Waiter) or _ledger.answers(step.flight.order, claims)
+
+    def _challenge(self, claims: str | None) -> None:
+        if claims is None:
+            return
         with self._lock:
             under_way = None if self._flight is None else self._flight.order
             superseded = self._enter_and_supersede(_ledger.challenged(self._ledger, claims, under_way, self._now()))
         self._supersede(superseded)
-
-    def _challenge_again(self, claims: str | None) -> None:
-        """Keep the claims of a caller whose flight was superseded, if only because the slot was emptied."""
-        if claims is not None and self._ledger.order.claims is None:
-            self._challenge(claims)
 
     def _enter_and_supersede(self, ledger: Ledger | None) -> Flight | None:
         """Take over a ledger that makes the flight under way worthless, and take that out. Under the lock."""
@@ -313,7 +323,7 @@ class Slot:
     async def _fly(self, flight: Flight, fetch: Fetch) -> None:
         if self._flight is not flight:
             return
-        timer = flight.loop.call_later(self.policy.deadline_gone + self.policy.ping, self._overdue, flight)
+        timer = flight.loop.call_later(self.policy.longest, self._overdue, flight)
         result: Grant | Failure
         try:
             result = await fetch(flight.order)
@@ -365,7 +375,7 @@ class Slot:
 
     def _log(self, ledger: Ledger, outcome: Outcome | None, now: Now) -> None:
         confirmed = ledger.confirmed
-        if isinstance(outcome, Failure) and ledger.token is not None:
+        if isinstance(outcome, Failure) and ledger.token is not None and ledger.token.left(now) > self.policy.expired:
             left, pause = ledger.token.left(now), ledger.quiet_served - now.monotonic
             logger.warning(
                 "%s: refresh failed, token good for %.0f s, next try in %.0f s: %s",
@@ -406,7 +416,7 @@ class Slot:
         if self._flight is not None:
             _of_the_parent.append(self._flight)
         _of_the_parent.extend(self._tasks)
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._flight = None
         self._tasks = set()
         # The fork may have come between the two that always change together.

@@ -127,7 +127,7 @@ MUTANTS = (
     ),
     Mutant(
         "no expiry check on delivery",
-        Change("_slot", "if outcome.left(self._now()) > self.policy.expired:", "if outcome:"),
+        Change("_slot", "if token.left(self._now()) <= self.policy.expired:", "if not token:"),
     ),
     Mutant(
         "wall clock only",
@@ -169,7 +169,7 @@ MUTANTS = (
     ),
     Mutant(
         "never give up a fetch that hangs",
-        Change("_slot", "deadline_gone + self.policy.ping, self._overdue", "deadline_gone * 9, self._overdue"),
+        Change("_slot", "self.policy.longest, self._overdue", "self.policy.longest * 9, self._overdue"),
     ),
     Mutant("wake a waiter in another thread's loop directly", Change("_flight", "if roster.loop is here:", "if roster.loop:")),
     Mutant("tell everybody of one credential's closing", Change("_slot", "if waiter.who is who]", "]")),

@@ -19,6 +19,9 @@ from azure.identity.aio import ManagedIdentityCredential
 from azure.mgmt.core.policies import _base_async
 from azure.mgmt.resource.resources.aio import ResourceManagementClient
 
+# Its transport may be collected before its connections are closed.
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+
 GROUP = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/DevTest"
 VAULT = f"{GROUP}/providers/Microsoft.KeyVault/vaults/kv"
 MACHINE = f"{GROUP}/providers/Microsoft.Compute/virtualMachines/vm"
