@@ -161,19 +161,6 @@ def test_an_order_and_a_confirmation_hide_their_token() -> None:
     assert "'old'" not in repr(ledger)
 
 
-def test_an_ordinary_refresh_that_brings_the_confirmed_token_again_keeps_the_confirmation() -> None:
-    order = rejected(held("same"), "same", NOW)
-    assert order is not None
-    ledger, _ = granted(order, Grant(Secret("same"), DAY), order.order, NOW, POLICY, middle)
-    refreshed, _ = granted(ledger, Grant(Secret("same"), DAY), Order(), at(50), POLICY, middle)
-    assert refreshed.confirmed == ledger.confirmed
-    again = rejected(refreshed, "same", at(61))
-    assert again is not None
-    confirmed, _ = granted(again, Grant(Secret("same"), DAY), again.order, at(61), POLICY, middle)
-    assert confirmed.confirmed is not None
-    assert confirmed.confirmed.span == 120
-
-
 @pytest.mark.parametrize(
     ("one", "other", "same"),
     [

@@ -177,8 +177,6 @@ def granted(
         )
         span = before.span * 2 if before is not None and repeated else policy.confirmed
         confirmed = Confirmed(grant.secret if again else None, order.claims, now.monotonic + span, span)
-    elif ledger.confirmed is not None and ledger.confirmed.rejected == grant.secret:
-        confirmed = ledger.confirmed
     return Ledger(token, confirmed=confirmed), token
 
 

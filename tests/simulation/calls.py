@@ -11,7 +11,7 @@ from simulation.world import Moment, World
 from aiomsi import AccessToken, CredentialClosedError, CredentialError, UsageError
 from aiomsi._flight import Fetch
 from aiomsi._ledger import Failure, Order
-from aiomsi._token import Grant
+from aiomsi._token import Grant, Now
 
 LATE_WAIT = 5.0
 LATE_RESERVE = 15.0
@@ -87,6 +87,11 @@ class CallChecks:
         here = world.moment()
         assert call.began is not None
         found = [each for each in slot.tokens if each.token is token]
+        if isinstance(token, AccessToken) and not found:
+            # Published and taken out of service within one step, so nobody has seen it come.
+            brought = any(each.answer == "granted" and each.secret == token.token for each in slot.flights)
+            if brought and token.left(Now(here.wall, here.now)) > EXPIRED:
+                return
         if not isinstance(token, AccessToken) or not found:
             world.violate("I0", f"call {call.number} gave {type(token).__name__}, which is no token of this slot")
             return
