@@ -43,11 +43,14 @@ async def close(flights: FlightChecks, slot: SimSlot, who: Credential, loop: Sim
 def _wanted(slot: SimSlot, who: Credential) -> tuple[bool, bool]:
     """Tell whether somebody else surely wants what is under way, and whether somebody may.
 
-    Not sure are those who are just opening, who don't wait yet, and who were told of a closing and have not gone yet.
+    Not sure are those who are just opening, who don't wait yet, who were told of a closing and have not gone yet, and whose loop
+    has been silent: they may have been told of an earlier fetch.
     """
     others = [each for each in slot.credentials if each is not who]
     calls = [call for call in slot.waiting if call.who is not who and call.began is not None]
     surely = any(each.is_surely_open() for each in others) or any(
-        call.is_suspended() and not call.who.was_closed_since(call.began) for call in calls if call.began is not None
+        call.is_suspended() and not call.who.was_closed_since(call.began) and not call.loop.silence(call.began.now)
+        for call in calls
+        if call.began is not None
     )
     return surely, bool(calls) or any(each.is_open or each.opening for each in others)
