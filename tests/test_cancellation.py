@@ -344,7 +344,7 @@ async def an_instance_of_the_newer_kind(stage: Stage) -> SlotCredential:
 
 async def an_instance_asked_from_another_loop(stage: Stage) -> SlotCredential:
     inner = Inner(held=True)
-    credential = SharedCredential(inner)
+    credential = SharedCredential(inner, policy=Policy(ping=0.2))
     async with stage.elsewhere() as there:
         await there.call(stage, credential.get_token(SCOPE))
         await inner.begun.wait()
@@ -352,6 +352,20 @@ async def an_instance_asked_from_another_loop(stage: Stage) -> SlotCredential:
         await asyncio.sleep(0)
         inner.go_on.set()
         await asyncio.wait(calls)
+    return credential
+
+
+async def an_instance_whose_question_is_cancelled(stage: Stage) -> SlotCredential:
+    inner = Inner(held=True)
+    credential = SharedCredential(inner, policy=Policy(ping=0.2))
+    async with stage.elsewhere() as there:
+        await there.call(stage, credential.get_token(SCOPE))
+        await inner.begun.wait()
+        (question,) = (task for task in asyncio.all_tasks() if task.get_name() == "aiomsi Inner")
+        question.cancel()
+        inner.go_on.set()
+        # Held open until the lost flight's callers have their token, which may be asked for anew from here.
+        await asyncio.wait([stage.call(credential.get_token(SCOPE))])
     return credential
 
 
@@ -475,6 +489,7 @@ SCENARIOS: dict[Scenario, set[str]] = {
     an_instance: set(),
     an_instance_of_the_newer_kind: set(),
     an_instance_asked_from_another_loop: set(),
+    an_instance_whose_question_is_cancelled: set(),
     a_factory: set(),
     a_factory_of_the_newer_kind: set(),
     a_function: set(),

@@ -392,23 +392,30 @@ def test_a_question_that_is_wanted_no_more_is_cancelled_where_it_runs(home: Home
     assert inner.ends == ["left"]
 
 
-def test_a_question_that_is_cancelled_where_it_runs_tells_of_the_end_of_that_loop(home: Home) -> None:
+@pytest.mark.parametrize("ends", [False, True])
+def test_a_question_that_is_cancelled_where_it_runs_is_lost_unless_that_loop_ends(home: Home, ends: bool) -> None:
     inner = Inner()
     bound = home.adopt(inner)
     inner.answer = asyncio.Event()
 
     async def main() -> None:
-        question = asyncio.ensure_future(InnerFetch(bound, SCOPES, {}, DEFAULT_POLICY, CLOCK)(Order()))
+        question = asyncio.ensure_future(InnerFetch(bound, SCOPES, {}, QUICK, CLOCK)(Order()))
         await asyncio.to_thread(inner.begun.wait, 30)
 
         async def saboteur() -> None:
             for task in asyncio.all_tasks() - {asyncio.current_task()}:
                 task.cancel()
 
-        await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(saboteur(), home.loop))
-        assert failed(await question).kind == "loop gone"
+        if ends:
+            await asyncio.to_thread(home.close)
+            assert failed(await question).kind == "loop gone"
+        else:
+            await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(saboteur(), home.loop))
+            with pytest.raises(asyncio.CancelledError):
+                await question
 
     asyncio.run(main())
+    assert inner.ends == ["left"]
 
 
 def test_an_answer_that_comes_after_its_question_was_given_up_is_dropped(home: Home, caplog: pytest.LogCaptureFixture) -> None:

@@ -173,8 +173,7 @@ class _Errand:
             self.task.cancel()
 
     async def _run(self) -> None:
-        # Cancelled where it runs: nobody but the end of that loop does such a thing.
-        settle: Callable[[], object] = partial(self.outcome.set_exception, _LoopGoneError())
+        settle: Callable[[], object] = self.outcome.cancel
         try:
             settle = partial(self.outcome.set_result, await self.ask())
         except Exception as error:  # noqa: BLE001 (it is raised in the loop that asked)
@@ -192,6 +191,7 @@ async def _elsewhere(loop: asyncio.AbstractEventLoop, name: str, ask: Callable[[
 
     Raises:
         _LoopGoneError: it does not.
+        asyncio.CancelledError: the call was cancelled there, and that loop goes on.
 
     """
     errand = _Errand(ask, name, asyncio.get_running_loop(), loop)
@@ -202,6 +202,11 @@ async def _elsewhere(loop: asyncio.AbstractEventLoop, name: str, ask: Callable[[
             if not call(loop, ping.answer):
                 raise _LoopGoneError
             if (await asyncio.wait([errand.outcome], timeout=patience))[0]:
+                if errand.outcome.cancelled():
+                    # Mostly that loop is about to end: who asked there again at once would leave it a task that never ends.
+                    await asyncio.sleep(patience)
+                    if loop.is_closed():
+                        raise _LoopGoneError
                 return errand.outcome.result()
             if not ping.answered:
                 raise _LoopGoneError
