@@ -40,10 +40,12 @@ class Reply:
         return self.json["error"]["code"]
 
 
-def ask(url: str, path: str, method: str = "GET", **headers: str) -> Reply:
+def ask(url: str, path: str, method: str = "GET", body: object = None, **headers: str) -> Reply:
     connection = HTTPConnection(urlsplit(url).netloc, timeout=10)
+    content = body if body is None or isinstance(body, bytes) else json.dumps(body)
     try:
-        connection.request(method, path, headers={name.replace("_", "-"): value for name, value in headers.items()})
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        connection.request(method, path, content, headers=sent)
         response = connection.getresponse()
         return Reply(response.status, CIMultiDict(response.getheaders()), response.read())
     finally:
@@ -60,8 +62,15 @@ def ask_arm(
     version: str = "2021-04-01",
     token: str | None = None,
     method: str = "GET",
+    body: object = None,
     **headers: str,
 ) -> Reply:
     bearer = {"Authorization": f"Bearer {token or azure.issue_token()}"}
     joint = "&" if "?" in path else "?"
-    return ask(azure.arm_url, f"{path}{joint}api-version={version}", method, **(bearer | headers))
+    return ask(azure.arm_url, f"{path}{joint}api-version={version}", method, body, **(bearer | headers))
+
+
+def follow(azure: EmbeddedAzure, link: str, method: str = "GET") -> Reply:
+    """Ask for a link of an answer, as it is."""
+    assert link.startswith(azure.arm_url)
+    return ask(azure.arm_url, link.removeprefix(azure.arm_url), method, Authorization=f"Bearer {azure.issue_token()}")

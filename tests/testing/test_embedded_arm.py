@@ -209,13 +209,13 @@ def test_subscriptions_are_listed_and_read(azure: EmbeddedAzure) -> None:
         ),
         (f"{GROUPS}/a%20b", 404, "ResourceGroupNotFound", "Resource group 'a b' could not be found."),
         (
-            f"{GROUPS}/none/providers/Microsoft.Web/sites/a",
+            f"{GROUPS}/none/providers/Microsoft.Web/sites/a?api-version=2022-09-01",
             404,
             "ResourceGroupNotFound",
             "Resource group 'none' could not be found.",
         ),
         (
-            f"{GROUP}/providers/Microsoft.Web/sites/a",
+            f"{GROUP}/providers/Microsoft.Web/sites/a?api-version=2022-09-01",
             404,
             "ResourceNotFound",
             (
@@ -241,7 +241,8 @@ def test_what_is_not_there_is_told_in_arms_words(azure: EmbeddedAzure, path: str
 def test_resource_providers_have_versions_of_their_own(azure: EmbeddedAzure) -> None:
     path = f"{GROUP}/providers/Microsoft.Web/sites/a"
 
-    assert ask_arm(azure, path, "2099-01-01-preview").code == "ResourceNotFound"
+    assert ask_arm(azure, path, "2022-09-01").code == "ResourceNotFound"
+    assert ask_arm(azure, path, "2099-01-01-preview").code == "InvalidResourceType"
     assert ask_arm(azure, path, "newest").code == "InvalidApiVersionParameter"
 
 
@@ -295,6 +296,7 @@ def test_a_thousand_groups_are_one_page(azure: EmbeddedAzure) -> None:
         ("$top=x", "InvalidTopQueryParameter"),
         ("$skiptoken=x", "InvalidSkipToken"),
         ("$skiptoken=eHg=", "InvalidSkipToken"),
+        ("$skiptoken=eC54", "InvalidSkipToken"),
     ],
 )
 def test_a_wrong_page_is_refused(azure: EmbeddedAzure, query: str, code: str) -> None:

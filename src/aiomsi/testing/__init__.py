@@ -9,7 +9,8 @@ if TYPE_CHECKING:
     from aiomsi.testing._clock import ManualClock
     from aiomsi.testing._faults import Fault, Hold
     from aiomsi.testing._ledger import Counts, RecordedRequest
-    from aiomsi.testing._limits import ArmBucket, ArmBuckets, ImdsLimits
+    from aiomsi.testing._limits import ArmBucket, ArmBuckets, GraphLimits, ImdsLimits
+    from aiomsi.testing._operations import OperationView
     from aiomsi.testing._server import EmbeddedAzure
     from aiomsi.testing._state import DEFAULT_SUBSCRIPTION_ID, Identity, ResourceGroup, Subscription
     from aiomsi.testing._tokens import MissingExtraError
@@ -23,11 +24,13 @@ else:
         "DEFAULT_SUBSCRIPTION_ID": "_state",
         "EmbeddedAzure": "_server",
         "Fault": "_faults",
+        "GraphLimits": "_limits",
         "Hold": "_faults",
         "Identity": "_state",
         "ImdsLimits": "_limits",
         "ManualClock": "_clock",
         "MissingExtraError": "_tokens",
+        "OperationView": "_operations",
         "RecordedRequest": "_ledger",
         "ResourceGroup": "_state",
         "Subscription": "_state",
@@ -49,11 +52,13 @@ __all__ = [
     "Counts",
     "EmbeddedAzure",
     "Fault",
+    "GraphLimits",
     "Hold",
     "Identity",
     "ImdsLimits",
     "ManualClock",
     "MissingExtraError",
+    "OperationView",
     "RecordedRequest",
     "ResourceGroup",
     "Subscription",

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from urllib.parse import parse_qsl, unquote
 
 import attrs
+
+_SLASHES = re.compile("//+")
 
 
 @attrs.frozen
@@ -19,6 +22,8 @@ class Asked:
         raw_path: the path byte for byte.
         query: names and values in order, decoded.
         headers: names ignore case.
+        raw_query: the query byte for byte.
+        body: the content.
 
     """
 
@@ -27,17 +32,20 @@ class Asked:
     raw_path: str
     query: tuple[tuple[str, str], ...]
     headers: Mapping[str, str]
+    raw_query: str = ""
+    body: bytes = attrs.field(default=b"", repr=False)
 
     @classmethod
-    def parse(cls, method: str, base_url: str, path_qs: str, headers: Mapping[str, str]) -> Asked:
+    def parse(cls, method: str, base_url: str, path_qs: str, headers: Mapping[str, str], body: bytes = b"") -> Asked:
         """Describe a request by what was received."""
         raw_path, _, raw_query = path_qs.partition("?")
-        return cls(method, base_url, raw_path, tuple(parse_qsl(raw_query, keep_blank_values=True)), headers)
+        query = tuple(parse_qsl(raw_query, keep_blank_values=True))
+        return cls(method, base_url, raw_path, query, headers, raw_query, body)
 
     @property
     def path(self) -> str:
-        """The path, decoded, without a slash at its end."""
-        return unquote(self.raw_path).rstrip("/")
+        """The path, decoded, without a slash at its end; slashes in a row count as one, as for ARM."""
+        return _SLASHES.sub("/", unquote(self.raw_path)).rstrip("/")
 
     def parameter(self, name: str) -> str | None:
         """Return the first value of a query parameter, whatever the case of its name."""

@@ -9,20 +9,23 @@ from __future__ import annotations
 import re
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from aiomsi.testing._answers import Answer, Asked
-from aiomsi.testing._arm_errors import error_answer, forbidden, unauthorized
-from aiomsi.testing._arm_routes import ROUTES, ArmCall, Route
+from aiomsi.testing._arm_call import ArmCall, ArmState, RefusedError, Route
+from aiomsi.testing._arm_errors import error_answer, forbidden, unauthorized, wrong_tenant
+from aiomsi.testing._arm_routes import ROUTES
 from aiomsi.testing._limits import ArmBucket, ArmBuckets, TokenBucket
-from aiomsi.testing._state import World
+from aiomsi.testing._paths import ResourcePath, subscription_of
+from aiomsi.testing._state import TENANT_ID
 from aiomsi.testing._tokens import Caller, RejectedTokenError, TokenAuthority
 from aiomsi.testing._versions import ARM_VERSIONS
 
 _API_VERSION = re.compile(r"\d{4}-\d\d(-\d\d)?(-[a-z.0-9]+)?", re.IGNORECASE)
-_SUBSCRIPTION = re.compile(r"/subscriptions/([^/]+)", re.IGNORECASE)
 _CLASSES = {"GET": "reads", "HEAD": "reads", "DELETE": "deletes"}
+_VERBS = {"GET": "read", "HEAD": "read", "DELETE": "delete"}
 _PREFIX = "x-ms-ratelimit-remaining-"
+_MOST_AUXILIARY = 3
 _ALWAYS = {
     "Cache-Control": "no-cache",
     "Pragma": "no-cache",
@@ -33,26 +36,12 @@ _ALWAYS = {
 
 
 class Arm:
-    """ARM's front door: api-version, token, buckets, route, role, handler."""
+    """ARM's front door: api-version, token, route, buckets, tenant, role, handler."""
 
-    def __init__(
-        self,
-        world: World,
-        authority: TokenAuthority,
-        *,
-        wall: Callable[[], float],
-        monotonic: Callable[[], float],
-        buckets: ArmBuckets,
-        enforce: bool,
-        page_size: int,
-    ) -> None:
-        self._world = world
+    def __init__(self, state: ArmState, authority: TokenAuthority, buckets: ArmBuckets) -> None:
+        self._state = state
         self._authority = authority
-        self._wall = wall
-        self._monotonic = monotonic
         self._sizes = buckets
-        self._enforce = enforce
-        self._page_size = page_size
         self._buckets: dict[tuple[str, ...], TokenBucket] = {}
 
     def failure(self, status: int) -> Answer:
@@ -67,36 +56,46 @@ class Arm:
 
     def answer(self, asked: Asked) -> Answer:
         """Answer a request: check its version and token, find its route, and serve it."""
-        version = asked.parameter("api-version")
+        version, path = asked.parameter("api-version"), asked.path
         if not version:
             text = "The api-version query parameter (?api-version=) is required for all requests."
             return error_answer(400, "MissingApiVersionParameter", text)
-        path = asked.path
-        matching = [(route, match) for route in ROUTES if (match := route.pattern.fullmatch(path))]
-        served = [(route, match) for route, match in matching if asked.method in route.methods]
+        matching = [(route, match) for route in ROUTES if (match := route.pattern.fullmatch(path))][:1]
+        caller, tenants = Caller("", ""), frozenset[str]()
         if not matching or matching[0][0].needs_token:
             try:
                 caller = self._authority.check(asked.headers.get("Authorization"))
+                tenants = self._tenants(caller, asked.headers.get("x-ms-authorization-auxiliary"))
             except RejectedTokenError as rejection:
-                return unauthorized(rejection)
-        else:
-            caller = Caller("", "")
+                tenant = self._state.world.tenant_of(subscription_of(path))
+                return unauthorized(rejection, tenant or TENANT_ID)
         wrong = _wrong_version(version, own_type=not matching or matching[0][0].own_type)
         if wrong is not None:
             return wrong
         if not matching:
             return error_answer(404, "NotFound", f"There is nothing at '{path}'.")
-        if not served:
-            return _no_such_method(asked.method, matching[0][0])
-        route, match = served[0]
-        call = ArmCall(asked, match.groupdict(), version, caller, self._world, self._page_size)
-        return self._charged(call, route, path) if route.needs_token else route.handler(call)
+        route, match = matching[0]
+        if asked.method not in route.handlers:
+            return _no_such_method(asked.method, route)
+        call = ArmCall(asked, _named(match), version, caller, self._state, path, tenants)
+        return self._charged(call, route) if route.needs_token else _served(call, route)
 
-    def _charged(self, call: ArmCall, route: Route, path: str) -> Answer:
+    def _tenants(self, caller: Caller, auxiliary: str | None) -> frozenset[str]:
+        """Return the tenants that the caller has brought tokens of; each one must be good.
+
+        Source: https://learn.microsoft.com/azure/azure-resource-manager/management/authenticate-multi-tenant
+        """
+        given = [token.strip() for token in (auxiliary or "").split(",") if token.strip()]
+        if len(given) > _MOST_AUXILIARY:
+            text = f"There are more than {_MOST_AUXILIARY} auxiliary tokens."
+            raise RejectedTokenError("InvalidAuthenticationToken", text, text)
+        return frozenset({caller.tenant_id, *(self._authority.check(token).tenant_id for token in given)})
+
+    def _charged(self, call: ArmCall, route: Route) -> Answer:
         """Take the request from its buckets, and serve it when the caller may."""
-        remaining, refusal = self._charge(call, path)
-        answer = refusal or _refusal(call, route) or route.handler(call)
-        if answer.status >= 400:
+        remaining, refusal = self._charge(call, call.path)
+        answer = refusal or _refusal(call, route) or _served(call, route)
+        if answer.status >= 400 or any(name.startswith(_PREFIX) for name in answer.headers):
             return answer
         return Answer(answer.status, answer.body, {**answer.headers, **remaining})
 
@@ -104,25 +103,23 @@ class Arm:
         kind = _CLASSES.get(call.asked.method, "writes")
         size: ArmBucket = getattr(self._sizes, kind)
         who = call.caller.object_id
-        found = _SUBSCRIPTION.match(path)
+        found = subscription_of(path)
         if found is None:
             keyed = {f"tenant-{kind}": self._bucket(size, 1, kind, "", who)}
         else:
-            subscription = found[1].lower()
+            subscription = found.lower()
             keyed = {
                 f"subscription-{kind}": self._bucket(size, 1, kind, subscription, who),
                 f"subscription-global-{kind}": self._bucket(size, self._sizes.global_factor, kind, subscription),
             }
-        now = self._monotonic()
+        now = self._state.monotonic()
         empty = [bucket for bucket in keyed.values() if not bucket.take(now)]
         remaining = {_PREFIX + name: str(bucket.remaining) for name, bucket in keyed.items()}
-        if not empty or not self._enforce:
+        if not empty or not self._state.enforce:
             return remaining, None
         seconds = max(bucket.wait for bucket in empty)
         scope, code = (
-            (f"subscription '{found[1]}'", "SubscriptionRequestsThrottled")
-            if found
-            else ("this tenant", "TenantRequestsThrottled")
+            (f"subscription '{found}'", "SubscriptionRequestsThrottled") if found else ("this tenant", "TenantRequestsThrottled")
         )
         text = f"Number of '{kind[:-1]}' requests for {scope} actor '{who}' exceeded. Please try again after '{seconds}' seconds."
         return remaining, error_answer(429, code, text, {"Retry-After": str(seconds), **remaining})
@@ -130,12 +127,12 @@ class Arm:
     def _bucket(self, size: ArmBucket, factor: float, *key: str) -> TokenBucket:
         bucket = self._buckets.get(key)
         if bucket is None:
-            bucket = self._buckets[key] = TokenBucket(size, self._monotonic(), factor)
+            bucket = self._buckets[key] = TokenBucket(size, self._state.monotonic(), factor)
         return bucket
 
     def _request_ids(self, headers: Mapping[str, str]) -> dict[str, str]:
         request_id = str(uuid.uuid4())
-        moment = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(self._wall()))
+        moment = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(self._state.wall()))
         ids = {
             "x-ms-request-id": request_id,
             "x-ms-correlation-request-id": headers.get("x-ms-correlation-request-id", request_id),
@@ -147,6 +144,17 @@ class Arm:
         return ids
 
 
+def _named(match: re.Match[str]) -> dict[str, str]:
+    return {name: value for name, value in match.groupdict().items() if value is not None}
+
+
+def _served(call: ArmCall, route: Route) -> Answer:
+    try:
+        return route.handlers[call.asked.method](call)
+    except RefusedError as refused:
+        return refused.answer
+
+
 def _refusal(call: ArmCall, route: Route) -> Answer | None:
     subscription = call.names.get("subscription")
     if subscription is not None:
@@ -155,14 +163,24 @@ def _refusal(call: ArmCall, route: Route) -> Answer | None:
         except ValueError:
             text = f"The provided subscription identifier '{subscription}' is malformed or invalid."
             return error_answer(400, "InvalidSubscriptionId", text)
-        if not call.world.has(subscription):
+        tenant = call.world.tenant_of(subscription)
+        if tenant is None:
             return error_answer(404, "SubscriptionNotFound", f"The subscription '{subscription}' could not be found.")
-    scope, who = call.names.get("scope"), call.caller.object_id
-    if scope is None or call.world.may_read(who, scope):
+        if tenant != call.caller.tenant_id:
+            return wrong_tenant(call.caller, tenant)
+    scope, who, method = call.names.get("scope"), call.caller.object_id, call.asked.method
+    if scope is None or call.world.may(who, scope, write=method not in ("GET", "HEAD")):
         return None
-    if route.filters and call.world.may_read_below(who, scope):
+    if route.filters and method in ("GET", "HEAD") and call.world.may_read_below(who, scope):
         return None
-    return forbidden(call.caller, route.action, scope)
+    return forbidden(call.caller, _action(call, route), scope)
+
+
+def _action(call: ArmCall, route: Route) -> str:
+    """Name what the caller's role would have to allow."""
+    path = ResourcePath.parse(call.path) if route.kind == "*" else None
+    kind = route.kind if path is None else f"{path.namespace}/{path.type}"
+    return f"{kind}/{_VERBS.get(call.asked.method, 'action' if call.asked.method == 'POST' else 'write')}"
 
 
 def _wrong_version(version: str, *, own_type: bool) -> Answer | None:
@@ -175,4 +193,4 @@ def _wrong_version(version: str, *, own_type: bool) -> Answer | None:
 
 def _no_such_method(method: str, route: Route) -> Answer:
     text = f"The requested resource does not support http method '{method}'."
-    return error_answer(405, "MethodNotAllowed", text, {"Allow": ",".join(route.methods)})
+    return error_answer(405, "MethodNotAllowed", text, {"Allow": ",".join(route.handlers)})

@@ -9,22 +9,25 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
+from aiomsi.testing._arm_call import ArmState
+from aiomsi.testing._arm_controls import ArmControls
 from aiomsi.testing._faults import Fault, Hold
 from aiomsi.testing._imds import Imds
 from aiomsi.testing._ledger import Counts, RecordedRequest, check_service
 from aiomsi.testing._service import ServiceContext
-from aiomsi.testing._state import DEFAULT_SUBSCRIPTION_ID, SYSTEM_ASSIGNED, Identity, ResourceGroup, Subscription, World
+from aiomsi.testing._state import DEFAULT_SUBSCRIPTION_ID, SYSTEM_ASSIGNED, TENANT_ID, Identity, ResourceGroup, Role, Subscription
 from aiomsi.testing._tally import call_in_loop
 from aiomsi.testing._tokens import TokenAuthority
 
 _ARM = "https://management.azure.com/"
 
 
-class Controls(ABC):
+class Controls(ArmControls, ABC):
     """The controls of `EmbeddedAzure`."""
 
-    def __init__(self, world: World, authority: TokenAuthority, imds: Imds, context: ServiceContext) -> None:
-        self._world = world
+    def __init__(self, arm: ArmState, authority: TokenAuthority, imds: Imds, context: ServiceContext) -> None:
+        self._arm = arm
+        self._world = arm.world
         self._authority = authority
         self._imds = imds
         self._context = context
@@ -37,7 +40,7 @@ class Controls(ABC):
     @property
     def subscription_ids(self) -> tuple[str, ...]:
         """The ids of all subscriptions."""
-        return tuple(subscription_id for subscription_id, _ in self._world.subscriptions())
+        return tuple(held.subscription_id for held in self._world.subscriptions())
 
     def add_subscription(self, subscription_id: str | None = None, subscription: Subscription | None = None) -> str:
         """Add a subscription, or replace one, and return its id.
@@ -74,13 +77,14 @@ class Controls(ABC):
         return names
 
     def remove_resource_group(self, subscription_id: str, name: str) -> None:
-        """Remove a resource group.
+        """Remove a resource group with all that is in it, at once.
 
         Raises:
             ValueError: there is no such subscription or group.
 
         """
         self._world.remove_group(subscription_id, name)
+        self._arm.resources.remove(f"/subscriptions/{subscription_id}/resourceGroups/{name}")
 
     @property
     def identities(self) -> tuple[Identity, ...]:
@@ -126,12 +130,12 @@ class Controls(ABC):
         """
         self._world.remove(identity)
 
-    def grant(self, object_id: str, scope: str = "/") -> None:
-        """Make a principal Reader of a scope and all inside; ``"/"`` is everything."""
-        self._world.grant(object_id, scope)
+    def grant(self, object_id: str, scope: str = "/", role: Role = "Reader") -> None:
+        """Make a principal Reader, or Contributor, of a scope and all inside; ``"/"`` is everything."""
+        self._world.grant(object_id, scope, role)
 
     def revoke(self, object_id: str, scope: str = "/") -> None:
-        """Take a granted role away.
+        """Take away what was granted at a scope.
 
         Raises:
             ValueError: the principal was not granted a role at exactly this scope.
@@ -220,6 +224,7 @@ class Controls(ABC):
         expires_in: float | None = None,
         identity: Identity = SYSTEM_ASSIGNED,
         foreign_key: bool = False,
+        tenant_id: str = TENANT_ID,
         claims: Mapping[str, object] | None = None,
     ) -> str:
         """Issue a token past IMDS and its counts.
@@ -229,11 +234,13 @@ class Controls(ABC):
             expires_in: seconds until its end, by default as IMDS's tokens; a negative number makes one that has ended.
             identity: whom it names.
             foreign_key: sign it with a key that is not this Azure's.
+            tenant_id: the tenant that it is of; ARM takes it for that tenant's subscriptions only.
             claims: other claims, which may replace the usual ones.
 
         """
         lifetime = self._imds.lifetime if expires_in is None else expires_in
-        return self._authority.issue(identity, audience, lifetime, foreign=foreign_key, **(claims or {})).token
+        more = dict(claims or {})
+        return self._authority.issue(identity, audience, lifetime, foreign=foreign_key, tenant_id=tenant_id, **more).token
 
     def revoke_tokens(self) -> None:
         """Make every token issued so far worthless: ARM answers 401 InvalidAuthenticationToken."""

@@ -33,6 +33,7 @@ class Fault:
         body: its body: text or bytes as they are, a mapping or list as JSON, None for an error in the service's shape.
         kind: what happens.
         seconds: for a delay, how long, in real time.
+        carried_out: whether the request has its effect although its answer is lost, as when a gateway gives up (504).
 
     """
 
@@ -41,6 +42,7 @@ class Fault:
     body: str | bytes | Mapping[str, object] | list[object] | None = None
     kind: Kind = attrs.field(default="answer", kw_only=True)
     seconds: float = attrs.field(default=0.0, kw_only=True)
+    carried_out: bool = attrs.field(default=False, kw_only=True)
 
     @classmethod
     def delay(cls, seconds: float) -> Fault:
@@ -51,9 +53,9 @@ class Fault:
         return cls(kind="delay", seconds=seconds)
 
     @classmethod
-    def reset(cls) -> Fault:
+    def reset(cls, *, carried_out: bool = False) -> Fault:
         """Reset the connection without an answer."""
-        return cls(kind="reset")
+        return cls(kind="reset", carried_out=carried_out)
 
     @classmethod
     def garbage(cls) -> Fault:

@@ -66,6 +66,47 @@ class ArmBuckets:
     global_factor: float = attrs.field(default=15, validator=_positive)
 
 
+@attrs.frozen
+class GraphLimits:
+    """Resource Graph's limit for queries, which holds for a principal.
+
+    Source: https://learn.microsoft.com/azure/governance/resource-graph/concepts/guidance-for-throttled-requests
+
+    Attributes:
+        queries: in one window.
+        seconds: how long a window is.
+
+    """
+
+    queries: int = attrs.field(default=15, validator=_positive)
+    seconds: float = attrs.field(default=5, validator=_positive)
+
+
+class QuotaWindow:
+    """A quota that is whole again at fixed moments, from its first use on."""
+
+    def __init__(self, limits: GraphLimits, now: float) -> None:
+        self._limits = limits
+        self._used = 0
+        self._ends = now + limits.seconds
+
+    def take(self, now: float) -> bool:
+        """Take one of the window's places; False when there is none."""
+        if now >= self._ends:
+            self._used, self._ends = 0, now + self._limits.seconds
+        self._used += 1
+        return self._used <= self._limits.queries
+
+    @property
+    def remaining(self) -> int:
+        """Places left."""
+        return max(0, self._limits.queries - self._used)
+
+    def resets_after(self, now: float) -> int:
+        """Whole seconds until the quota is whole again; at least 1."""
+        return max(1, math.ceil(self._ends - now))
+
+
 class SlidingWindow:
     """At most so many admissions in any stretch of one second; who was turned away does not count."""
 

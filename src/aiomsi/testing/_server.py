@@ -16,11 +16,15 @@ import anyio.to_thread
 from aiomsi._clock import SYSTEM_CLOCK, Clock
 from aiomsi._clouds import Cloud
 from aiomsi.testing._arm import Arm
+from aiomsi.testing._arm_call import ArmState
 from aiomsi.testing._controls import Controls
 from aiomsi.testing._faults import FaultQueue
 from aiomsi.testing._imds import Imds
 from aiomsi.testing._ledger import Ledger
-from aiomsi.testing._limits import ArmBuckets, ImdsLimits
+from aiomsi.testing._limits import ArmBuckets, GraphLimits, ImdsLimits
+from aiomsi.testing._operations import OperationStore
+from aiomsi.testing._registry import Registry
+from aiomsi.testing._resources import ResourceStore
 from aiomsi.testing._service import HttpService, ServiceContext, imds_limiter
 from aiomsi.testing._state import DEFAULT_SUBSCRIPTION_ID, ResourceGroup, Subscription, World
 from aiomsi.testing._thread import Port, ServerThread
@@ -46,7 +50,8 @@ class EmbeddedAzure(Controls):
         imds_latency: real seconds that IMDS takes for an answer; the request has its place of the limits meanwhile.
         arm_latency: real seconds that ARM takes for an answer.
         arm_buckets: sizes of ARM's token buckets, whose rest is told in headers.
-        enforce_arm_limits: answer 429 when a bucket is empty.
+        graph_limits: Resource Graph's limit for queries, whose rest is told in headers.
+        enforce_arm_limits: answer 429 when a bucket is empty, or Resource Graph's quota used up.
         page_size: most items that ARM puts on a page of a list.
         resources: resources that tokens are issued for, besides ARM and the well-known ones.
         clock: the clock of tokens and limits, by default the system's.
@@ -73,6 +78,7 @@ class EmbeddedAzure(Controls):
         imds_latency: float = 0.0,
         arm_latency: float = 0.0,
         arm_buckets: ArmBuckets = ArmBuckets(),  # noqa: B008  # frozen
+        graph_limits: GraphLimits = GraphLimits(),  # noqa: B008  # frozen
         enforce_arm_limits: bool = False,
         page_size: int = 1_000,
         resources: Iterable[str] = (),
@@ -92,17 +98,20 @@ class EmbeddedAzure(Controls):
         authority = TokenAuthority(clock.wall)
         imds = Imds(world, authority, clock.wall, resources)
         context = ServiceContext(Ledger(), FaultQueue(), clock.wall)
-        super().__init__(world, authority, imds, context)
-        self.set_token_lifetime(token_lifetime)
-        arm = Arm(
-            world,
-            authority,
+        state = ArmState(
+            world=world,
+            registry=Registry(),
+            resources=ResourceStore(),
+            operations=OperationStore(clock.wall, clock.monotonic),
             wall=clock.wall,
             monotonic=clock.monotonic,
-            buckets=arm_buckets,
-            enforce=enforce_arm_limits,
             page_size=page_size,
+            enforce=enforce_arm_limits,
+            graph_limits=graph_limits,
         )
+        super().__init__(state, authority, imds, context)
+        self.set_token_lifetime(token_lifetime)
+        arm = Arm(state, authority, arm_buckets)
         names = () if isinstance(tls, bool) else tuple(tls)
         hosts = imds_host or host, arm_host or host
         self._certificates = None if tls is False else Certificates(("localhost", "127.0.0.1", hosts[1], *names))

@@ -103,7 +103,9 @@ class HttpService:
         self._inside += place
         try:
             base_url = f"{request.scheme}://{request.host}"
-            asked = Asked.parse(request.method, base_url, request.raw_path, request.headers)
+            # request.read() would end at 1 MiB; ARM takes more.
+            body = await request.content.read()
+            asked = Asked.parse(request.method, base_url, request.raw_path, request.headers, body)
             return await self._serve(request, asked, refusal)
         finally:
             self._inside -= place
@@ -118,6 +120,8 @@ class HttpService:
         if fault is None:
             return self._response(await self._answered(asked, refusal))
         context.ledger.count("faults")
+        if fault.carried_out:
+            self._knowledge.answer(asked)
         if fault.kind == "answer":
             return self._response(self._broken(asked, fault))
         if fault.kind == "reset":

@@ -4,11 +4,14 @@ import threading
 import uuid
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
+from typing import Literal
 
 import attrs
 
 DEFAULT_SUBSCRIPTION_ID = "98f51385-2edc-4b79-bed9-7718de4cb861"
 TENANT_ID = "72f3ad12-8a51-4b2e-9d44-5b0c1f5d6e01"
+
+Role = Literal["Reader", "Contributor"]
 
 
 def _frozen_tags(tags: Mapping[str, str]) -> Mapping[str, str]:
@@ -42,11 +45,13 @@ class Subscription:
     Attributes:
         display_name: its name in lists.
         resource_groups: the groups it has at the start.
+        tenant_id: its tenant; the VM's own by default.
 
     """
 
     display_name: str = "Embedded subscription"
     resource_groups: tuple[ResourceGroup, ...] = attrs.field(default=(), converter=_frozen_groups)
+    tenant_id: str = TENANT_ID
 
 
 @attrs.frozen
@@ -78,10 +83,14 @@ SYSTEM_ASSIGNED = Identity(
 
 
 @attrs.define
-class _Holding:
+class Holding:
+    """A subscription, its groups by folded name, and its tags."""
+
     subscription_id: str
     display_name: str
+    tenant_id: str
     groups: dict[str, ResourceGroup]
+    tags: Mapping[str, str] = attrs.field(factory=dict)
 
 
 class World:
@@ -89,9 +98,9 @@ class World:
 
     def __init__(self, subscriptions: Mapping[str, Subscription]) -> None:
         self._lock = threading.RLock()
-        self._subscriptions: dict[str, _Holding] = {}
+        self._subscriptions: dict[str, Holding] = {}
         self._identities: list[Identity] = [SYSTEM_ASSIGNED]
-        self._grants: set[tuple[str, str]] = {(SYSTEM_ASSIGNED.object_id, "")}
+        self._grants: set[tuple[str, str, Role]] = {(SYSTEM_ASSIGNED.object_id, "", "Contributor")}
         for subscription_id, subscription in subscriptions.items():
             self.add_subscription(subscription_id, subscription)
 
@@ -104,24 +113,24 @@ class World:
             raise ValueError(msg) from None
         with self._lock:
             groups = {group.name.lower(): group for group in subscription.resource_groups}
-            holding = _Holding(subscription_id, subscription.display_name, groups)
+            holding = Holding(subscription_id, subscription.display_name, subscription.tenant_id, groups)
             self._subscriptions[subscription_id.lower()] = holding
 
-    def subscriptions(self) -> tuple[tuple[str, str], ...]:
-        """Return ids and display names."""
+    def subscriptions(self) -> tuple[Holding, ...]:
+        """Return all subscriptions in the order in which they were made."""
         with self._lock:
-            return tuple((held.subscription_id, held.display_name) for held in self._subscriptions.values())
+            return tuple(self._subscriptions.values())
 
-    def has(self, subscription_id: str) -> bool:
-        """Tell whether there is such a subscription; none is ever removed."""
+    def subscription(self, subscription_id: str) -> Holding:
+        """Return a subscription; ValueError when there is none."""
         with self._lock:
-            return subscription_id.lower() in self._subscriptions
+            return self._held(subscription_id)
 
-    def subscription(self, subscription_id: str) -> tuple[str, str]:
-        """Return a subscription's id, as it was first written, and display name."""
+    def tenant_of(self, subscription_id: str | None) -> str | None:
+        """Return the tenant of a subscription, None when there is no such subscription."""
         with self._lock:
-            held = self._subscriptions[subscription_id.lower()]
-            return held.subscription_id, held.display_name
+            held = self._subscriptions.get((subscription_id or "").lower())
+            return held.tenant_id if held else None
 
     def groups(self, subscription_id: str) -> tuple[ResourceGroup, ...]:
         """Return a subscription's groups in the order in which they were made."""
@@ -146,12 +155,17 @@ class World:
                 msg = f"There is no resource group {name!r} in {subscription_id}"
                 raise ValueError(msg)
 
+    def discard_group(self, subscription_id: str, name: str) -> None:
+        """Remove a group, if there is one."""
+        with self._lock:
+            self._held(subscription_id).groups.pop(name.lower(), None)
+
     def group_count(self, subscription_id: str) -> int:
         """Return how many groups a subscription has; ValueError when there is no such subscription."""
         with self._lock:
             return len(self._held(subscription_id).groups)
 
-    def _held(self, subscription_id: str) -> _Holding:
+    def _held(self, subscription_id: str) -> Holding:
         held = self._subscriptions.get(subscription_id.lower())
         if held is None:
             msg = f"There is no subscription {subscription_id!r} here"
@@ -180,35 +194,37 @@ class World:
                 raise ValueError(msg)
             self._identities.remove(identity)
 
-    def grant(self, object_id: str, scope: str) -> None:
-        """Make a principal Reader of a scope."""
+    def grant(self, object_id: str, scope: str, role: Role) -> None:
+        """Give a principal a role at a scope."""
         with self._lock:
-            self._grants.add((object_id.lower(), _canonical(scope)))
+            self._grants.add((object_id.lower(), _canonical(scope), role))
 
     def revoke(self, object_id: str, scope: str) -> None:
-        """Take the role away; ValueError when it wasn't granted at exactly this scope."""
+        """Take the roles away; ValueError when none was granted at exactly this scope."""
         with self._lock:
-            granted = (object_id.lower(), _canonical(scope))
-            if granted not in self._grants:
+            granted = {grant for grant in self._grants if grant[:2] == (object_id.lower(), _canonical(scope))}
+            if not granted:
                 msg = f"{object_id} has no role at {scope!r}"
                 raise ValueError(msg)
-            self._grants.remove(granted)
+            self._grants -= granted
 
-    def may_read(self, object_id: str, scope: str) -> bool:
-        """Tell whether a principal is Reader of the scope, or of one around it."""
+    def may(self, object_id: str, scope: str, *, write: bool = False) -> bool:
+        """Tell whether a principal may read the scope, or write it, by a role there or at a scope around it."""
         who, rest = object_id.lower(), _canonical(scope)
+        roles: tuple[Role, ...] = ("Contributor",) if write else ("Contributor", "Reader")
         with self._lock:
-            while rest:
-                if (who, rest) in self._grants:
+            while True:
+                if any((who, rest, role) in self._grants for role in roles):
                     return True
+                if not rest:
+                    return False
                 rest = rest.rpartition("/")[0]
-            return (who, "") in self._grants
 
     def may_read_below(self, object_id: str, scope: str) -> bool:
-        """Tell whether a principal is Reader of something inside the scope."""
+        """Tell whether a principal may read something inside the scope."""
         who, prefix = object_id.lower(), _canonical(scope) + "/"
         with self._lock:
-            return any(grantee == who and where.startswith(prefix) for grantee, where in self._grants)
+            return any(grantee == who and where.startswith(prefix) for grantee, where, _ in self._grants)
 
 
 def _canonical(scope: str) -> str:

@@ -75,19 +75,21 @@ class IssuedToken:
 
 @attrs.frozen
 class Caller:
-    """Whom a valid token names."""
+    """Whom a valid token names, and in which tenant."""
 
     client_id: str
     object_id: str
+    tenant_id: str = TENANT_ID
 
 
 @attrs.frozen
 class RejectedTokenError(Exception):
-    """ARM's reason not to take a token; `description` goes into the challenge."""
+    """ARM's reason not to take a token; `description` and `claims`, which a new token must have, go into the challenge."""
 
     code: str
     message: str
     description: str
+    claims: str | None = None
 
 
 def _invalid() -> RejectedTokenError:
@@ -105,10 +107,18 @@ class TokenAuthority:
         self._lock = threading.Lock()
         self._issued: set[str] = set()
         self._revoked: set[str] = set()
+        self._challenged: dict[str, str] = {}
         self._checked: dict[str, Mapping[str, Any]] = {}
 
     def issue(
-        self, identity: Identity, audience: str, lifetime: float, *, foreign: bool = False, **claims: object
+        self,
+        identity: Identity,
+        audience: str,
+        lifetime: float,
+        *,
+        foreign: bool = False,
+        tenant_id: str = TENANT_ID,
+        **claims: object,
     ) -> IssuedToken:
         """Issue a token that ends in `lifetime` seconds, which may be negative."""
         import jwt
@@ -117,18 +127,18 @@ class TokenAuthority:
         token_id = str(uuid.uuid4())
         payload = {
             "aud": audience,
-            "iss": f"https://sts.windows.net/{TENANT_ID}/",
+            "iss": f"https://sts.windows.net/{tenant_id}/",
             "iat": now - ISSUED_BEFORE,
             "nbf": now - ISSUED_BEFORE,
             "exp": now + int(lifetime),
             "appid": identity.client_id,
             "appidacr": "2",
-            "idp": f"https://sts.windows.net/{TENANT_ID}/",
+            "idp": f"https://sts.windows.net/{tenant_id}/",
             "idtyp": "app",
             "jti": token_id,
             "oid": identity.object_id,
             "sub": identity.object_id,
-            "tid": TENANT_ID,
+            "tid": tenant_id,
             "ver": "1.0",
             "xms_mirid": identity.resource_id,
         } | claims
@@ -143,6 +153,11 @@ class TokenAuthority:
         with self._lock:
             self._revoked |= self._issued
             self._issued.clear()
+
+    def challenge_all(self, claims: str) -> None:
+        """Let every token issued so far be answered with a claims challenge."""
+        with self._lock:
+            self._challenged.update(dict.fromkeys(self._issued, claims))
 
     def check(self, authorization: str | None) -> Caller:
         """Check an `Authorization` header as ARM does.
@@ -168,7 +183,10 @@ class TokenAuthority:
             raise RejectedTokenError(
                 "InvalidAuthenticationTokenAudience", message, "The access token has been obtained from wrong audience."
             )
-        return Caller(client_id=claims["appid"], object_id=claims["oid"])
+        if (wanted := self._challenged.get(claims.get("jti", ""))) is not None:
+            text = "The access token has been revoked; a new one is needed."
+            raise RejectedTokenError("InvalidAuthenticationToken", text, text, wanted)
+        return Caller(claims["appid"], claims["oid"], claims.get("tid", TENANT_ID))
 
     def _verified(self, token: str) -> Mapping[str, Any]:
         import jwt

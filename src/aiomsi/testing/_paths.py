@@ -1,0 +1,100 @@
+"""Paths of resources, taken apart: scope, namespace, types and names.
+
+Source: https://learn.microsoft.com/rest/api/resources/resources/get-by-id
+"""
+
+from __future__ import annotations
+
+import re
+from itertools import zip_longest
+
+import attrs
+
+_SUBSCRIPTION = re.compile(r"/subscriptions/([^/]+)", re.IGNORECASE)
+_GROUP = re.compile(r"/subscriptions/[^/]+/resourcegroups/([^/]+)", re.IGNORECASE)
+
+
+def folded(text: str) -> str:
+    """Return a path or id in the form that is compared: ARM ignores case and the slash at the end."""
+    return text.rstrip("/").lower()
+
+
+@attrs.frozen
+class ResourcePath:
+    """A path with a ``providers`` part: of a resource, a collection or an action.
+
+    Attributes:
+        scope: what comes before the last ``/providers/``; empty for the tenant.
+        namespace: for example ``"Microsoft.Network"``.
+        types: for example ``("virtualNetworks", "subnets")``.
+        names: theirs; one fewer for a collection or an action.
+
+    """
+
+    scope: str
+    namespace: str
+    types: tuple[str, ...]
+    names: tuple[str, ...]
+
+    @classmethod
+    def parse(cls, path: str) -> ResourcePath | None:
+        """Take a decoded path apart; None if it has no ``providers`` part with a type."""
+        segments = [segment for segment in path.split("/") if segment]
+        # At an odd place the word is a name: of a resource group, for example.
+        places = [at for at, word in enumerate(segments) if word.lower() == "providers" and at % 2 == 0]
+        if not places or len(segments) < places[-1] + 3:
+            return None
+        at = places[-1]
+        return cls(
+            "".join(f"/{segment}" for segment in segments[:at]),
+            segments[at + 1],
+            tuple(segments[at + 2 :: 2]),
+            tuple(segments[at + 3 :: 2]),
+        )
+
+    @property
+    def is_resource(self) -> bool:
+        """Whether every type has a name."""
+        return len(self.types) == len(self.names)
+
+    @property
+    def type(self) -> str:
+        """The type within the namespace, for example ``"virtualNetworks/subnets"``."""
+        return "/".join(self.types)
+
+    @property
+    def parent(self) -> str | None:
+        """The id of the resource that this is nested in, None for a type at the top of its namespace."""
+        if len(self.types) < 2:
+            return None
+        pairs = zip(self.types[:-1], self.names, strict=False)
+        return f"{self.scope}/providers/{self.namespace}" + "".join(f"/{kind}/{name}" for kind, name in pairs)
+
+    @property
+    def subscription(self) -> str | None:
+        """The subscription's id as written."""
+        return subscription_of(self.scope)
+
+    @property
+    def group(self) -> str | None:
+        """The resource group's name as written."""
+        return group_of(self.scope)
+
+    @property
+    def id(self) -> str:
+        """The whole path."""
+        pairs = zip_longest(self.types, self.names)
+        inner = "".join(f"/{kind}" if name is None else f"/{kind}/{name}" for kind, name in pairs)
+        return f"{self.scope}/providers/{self.namespace}{inner}"
+
+
+def subscription_of(path: str) -> str | None:
+    """Return the subscription's id, as written, of a path or id."""
+    found = _SUBSCRIPTION.match(path)
+    return found[1] if found else None
+
+
+def group_of(path: str) -> str | None:
+    """Return the resource group's name, as written, of a path or id."""
+    found = _GROUP.match(path)
+    return found[1] if found else None

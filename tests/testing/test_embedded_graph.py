@@ -1,0 +1,227 @@
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from testing.embedded_client import GROUP, SUBSCRIPTION, Reply, ask_arm
+
+from aiomsi.testing import EmbeddedAzure, GraphLimits, ManualClock, Subscription
+
+SCOPE = f"/subscriptions/{SUBSCRIPTION}"
+GRAPH = "/providers/Microsoft.ResourceGraph/resources"
+VAULTS = "providers/Microsoft.KeyVault/vaults"
+ELSEWHERE = "aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee"
+
+
+def fill(azure: EmbeddedAzure) -> None:
+    azure.add_resource(f"{GROUP}/{VAULTS}/alpha", {"kind": "A", "tags": {"env": "Test"}, "properties": {"n": 2, "on": True}})
+    azure.add_resource(f"{GROUP}/{VAULTS}/Beta", {"location": "eastus", "properties": {"n": 10, "on": False, "deep": {"a": "x"}}})
+    azure.add_resource(f"{SCOPE}/resourceGroups/Other/providers/Microsoft.Web/sites/gamma", {"tags": {"env": "prod"}})
+    azure.add_resource(f"{GROUP}/{VAULTS}/alpha/secrets/unlisted")
+
+
+@pytest.fixture(scope="module")
+def azure() -> Iterator[EmbeddedAzure]:
+    with EmbeddedAzure() as azure:
+        fill(azure)
+        yield azure
+
+
+def query(azure: EmbeddedAzure, text: object, *, body: dict[str, object] | None = None, **options: object) -> Reply:
+    document = {"query": text, "options": {f"${name}" if name != "resultFormat" else name: options[name] for name in options}}
+    return ask_arm(azure, GRAPH, "2022-10-01", method="POST", body=document | (body or {}))
+
+
+def names(azure: EmbeddedAzure, condition: str) -> list[str]:
+    return [row["name"] for row in query(azure, f"Resources | where {condition} | project id, name").json["data"]]
+
+
+@pytest.mark.parametrize(
+    ("condition", "expected"),
+    [
+        ("name == 'alpha'", ["alpha"]),
+        ("name == 'beta'", []),
+        ('name =~ "BETA"', ["Beta"]),
+        ("name != 'alpha'", ["Beta", "gamma"]),
+        ("name !~ 'BETA'", ["alpha", "gamma"]),
+        ("name in ('alpha', 'gamma', 'beta')", ["alpha", "gamma"]),
+        ("name in~ ('BETA')", ["Beta"]),
+        ("name !in ('alpha')", ["Beta", "gamma"]),
+        ("name !in~ ('BETA', 'ALPHA')", ["gamma"]),
+        ("type =~ 'Microsoft.KeyVault/vaults'", ["alpha", "Beta"]),
+        ("type == 'microsoft.web/sites'", ["gamma"]),
+        ("name contains 'A' and name !contains 'bet'", ["alpha", "gamma"]),
+        ("name startswith 'AL' or name endswith 'MA'", ["alpha", "gamma"]),
+        ("not(name == 'alpha') and (location == 'eastus' or location == 'mars')", ["Beta"]),
+        ("tags.env =~ 'test'", ["alpha"]),
+        ("tags['env'] == 'prod'", ["gamma"]),
+        ("properties.n == 10", ["Beta"]),
+        ("properties.on == true", ["alpha"]),
+        ("tostring(properties.on) == 'false'", ["Beta"]),
+        ("properties.deep.a == 'x'", ["Beta"]),
+        ("isempty(properties.n)", ["gamma"]),
+        ("isnotempty(kind)", ["alpha"]),
+        ("toupper(name) == 'BETA' or tolower(name) == 'GAMMA'", ["Beta"]),
+        ("resourceGroup == 'other'", ["gamma"]),
+        (r"name == 'al\'pha'", []),
+        ("properties.n == 2.5", []),
+    ],
+)
+def test_where_finds(azure: EmbeddedAzure, condition: str, expected: list[str]) -> None:
+    assert names(azure, condition) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "rows"),
+    [
+        ("Resources | count", [{"Count": 3}]),
+        ("resources | project n = properties.n, name | order by n asc", [(2, "alpha"), (10, "Beta"), (None, "gamma")]),
+        ("Resources | sort by name | project name | take 2", [("gamma",), ("alpha",)]),
+        ("Resources | order by type desc, name asc | project name", [("gamma",), ("Beta",), ("alpha",)]),
+        ("Resources | extend up = toupper(name) | where up == 'BETA' | project up | limit 5", [("BETA",)]),
+        ("Resources | project tags.env | where isnotempty(tags_env)", [("Test",), ("prod",)]),
+        ("Resources | summarize count() by type", [("microsoft.keyvault/vaults", 2), ("microsoft.web/sites", 1)]),
+        ("Resources | summarize many = count() by resourceGroup, location | order by many", 3),
+        ("Resources | summarize count()", [(3,)]),
+        ("Resources | where name == '' | summarize count()", [(0,)]),
+        ("Resources | where name == '' | summarize count() by name", []),
+        ("ResourceContainers | where type == 'microsoft.resources/subscriptions' | project name", [("Embedded subscription",)]),
+        ("resourcecontainers | where type endswith '/resourcegroups' | project name, resourceGroup", 2),
+    ],
+)
+def test_stages_follow_each_other(azure: EmbeddedAzure, text: str, rows: Any) -> None:
+    data = query(azure, text).json["data"]
+
+    if isinstance(rows, int):
+        assert len(data) == rows
+    else:
+        assert [
+            row if isinstance(expected, dict) else tuple(row.values()) for row, expected in zip(data, rows, strict=True)
+        ] == rows
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "'its end': 'a table' is expected"),
+        ("Advisor", "the table 'Advisor'"),
+        ("Resources | mv-expand tags", "what begins with '-expand tags'"),
+        ("Resources | join kind", "the operator 'join'"),
+        ("Resources where", "'|' is expected"),
+        ("Resources | limit ten", "not understood at 'ten'"),
+        ("Resources | order name", "'by' is expected"),
+        ("Resources | where colour == 'red'", "the column or function 'colour'"),
+        ("Resources | where name has 'a'", "the comparison 'has'"),
+        ("Resources | where not name == 'a'", "not understood at 'name'"),
+        ("Resources | where (name == 'a'", "')' is expected"),
+        ("Resources | where name == |", "not understood at '|'"),
+        ("Resources | project name | where type == 'a'", "the column or function 'type'"),
+        ("Resources | summarize max(name)", "the aggregation 'max'"),
+        ("Resources | where properties. == 'a'", "'a name' is expected"),
+        ("Resources | where name == 'open", "what begins with"),
+    ],
+)
+def test_what_is_not_of_the_subset_is_refused(azure: EmbeddedAzure, text: str, message: str) -> None:
+    reply = query(azure, text)
+
+    assert (reply.status, reply.code) == (400, "BadRequest")
+    (detail,) = reply.json["error"]["details"]
+    assert detail["code"] == "InvalidQuery"
+    assert message in detail["message"]
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ({"query": None}, "InvalidQuery"),
+        ({"subscriptions": ["11111111-2222-3333-4444-555555555555"]}, "NoValidSubscriptionsInQueryRequest"),
+        ({"options": {"$top": 1_001}}, "InvalidQueryOptions"),
+        ({"options": {"$top": "many"}}, "InvalidQueryOptions"),
+        ({"options": {"$skip": -1}}, "InvalidQueryOptions"),
+        ({"options": {"$skipToken": "nonsense"}}, "InvalidSkipToken"),
+        ({"options": {"$skipToken": "MQ=="}}, "InvalidSkipToken"),
+        ({"options": {"$skipToken": "WzEsICJhIl0="}}, "InvalidSkipToken"),
+    ],
+)
+def test_bad_requests_are_refused(azure: EmbeddedAzure, body: dict[str, object], code: str) -> None:
+    reply = query(azure, "Resources", body=body)
+
+    assert (reply.status, reply.json["error"]["details"][0]["code"]) == (400, code)
+
+
+def test_other_versions_are_refused(azure: EmbeddedAzure) -> None:
+    assert ask_arm(azure, GRAPH, "2001-01-01", method="POST", body={}).code == "InvalidResourceType"
+
+
+def test_rows_have_the_documented_columns(azure: EmbeddedAzure) -> None:
+    (row,) = query(
+        azure, "Resources | where name == 'alpha'", body={"subscriptions": [SUBSCRIPTION.upper()], "options": None}
+    ).json["data"]
+
+    assert (row["id"], row["type"], row["resourceGroup"]) == (f"{GROUP}/{VAULTS}/alpha", "microsoft.keyvault/vaults", "devtest")
+    assert (row["subscriptionId"], row["kind"], row["managedBy"], row["sku"]) == (SUBSCRIPTION, "A", "", None)
+    assert row["properties"] == {"n": 2, "on": True, "provisioningState": "Succeeded"}
+
+
+def test_results_come_in_pages_if_they_have_ids(azure: EmbeddedAzure) -> None:
+    text = "Resources | order by name asc | project id, name"
+    first = query(azure, text, top=2).json
+    second = query(azure, text, top=2, skipToken=first["$skipToken"]).json
+    cut = query(azure, "Resources | project name", top=2).json
+
+    assert (first["totalRecords"], first["count"], first["resultTruncated"], first["facets"]) == (3, 2, "false", [])
+    assert [row["name"] for page in (first, second) for row in page["data"]] == ["Beta", "alpha", "gamma"]
+    assert "$skipToken" not in second
+    assert (cut["count"], cut["resultTruncated"], "$skipToken" in cut) == (2, "true", False)
+    assert [row["name"] for row in query(azure, text, skip=2).json["data"]] == ["gamma"]
+    assert query(azure, "Resources", skipToken=first["$skipToken"]).status == 400
+
+
+def test_tables_have_columns(azure: EmbeddedAzure) -> None:
+    data = query(azure, "Resources | project name, n = properties.n, tags | limit 2", resultFormat="table").json["data"]
+
+    assert data["columns"] == [
+        {"name": "name", "type": "string"},
+        {"name": "n", "type": "integer"},
+        {"name": "tags", "type": "object"},
+    ]
+    assert data["rows"] == [["alpha", 2, {"env": "Test"}], ["Beta", 10, None]]
+
+
+def test_queries_see_what_the_caller_may_read() -> None:
+    with EmbeddedAzure() as azure:
+        fill(azure)
+        other = azure.add_subscription(subscription=Subscription(tenant_id=ELSEWHERE))
+        azure.add_resource(f"/subscriptions/{other}/providers/Microsoft.Authorization/locks/x", {"location": "x"})
+        who = azure.assign_identity(object_id="who")
+        azure.grant("who", f"{SCOPE}/resourceGroups/Other")
+        tokens = [azure.issue_token(identity=who), azure.issue_token(tenant_id=ELSEWHERE)]
+        body = {"query": "Resources | project name"}
+        found = [ask_arm(azure, GRAPH, "2022-10-01", token, "POST", body).json["data"] for token in tokens]
+
+    assert found == [[{"name": "gamma"}], [{"name": "x"}]]
+
+
+def test_the_quota_is_told_and_kept() -> None:
+    clock = ManualClock()
+    limits = GraphLimits(queries=2, seconds=65)
+    with EmbeddedAzure(clock=clock.clock, graph_limits=limits, enforce_arm_limits=True) as azure:
+        replies = [query(azure, "Resources") for _ in range(3)]
+        clock.advance(64.5)
+        late = query(azure, "Resources").headers["x-ms-user-quota-resets-after"]
+        clock.advance(0.5)
+        again = query(azure, "Resources")
+
+    assert [reply.status for reply in (*replies, again)] == [200, 200, 429, 200]
+    assert [reply.headers["x-ms-user-quota-remaining"] for reply in replies] == ["1", "0", "0"]
+    assert (replies[0].headers["x-ms-user-quota-resets-after"], late) == ("00:01:05", "00:00:01")
+    assert replies[0].headers["x-ms-ratelimit-remaining-tenant-resource-requests"] == "1"
+    assert "x-ms-ratelimit-remaining-tenant-writes" not in replies[0].headers
+    assert replies[2].json["error"]["details"][0]["code"] == "RateLimiting"
+    assert azure.counts.arm_throttled == 2
+
+
+def test_without_enforcement_the_quota_is_only_told() -> None:
+    with EmbeddedAzure(graph_limits=GraphLimits(queries=1, seconds=100)) as azure:
+        replies = [query(azure, "Resources") for _ in range(2)]
+
+    assert [(reply.status, reply.headers["x-ms-user-quota-remaining"]) for reply in replies] == [(200, "0")] * 2

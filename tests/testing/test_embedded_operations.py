@@ -1,0 +1,296 @@
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import pytest
+from testing.embedded_client import GROUP, SUBSCRIPTION, Reply, ask, ask_arm, follow
+
+from aiomsi.testing import EmbeddedAzure, ManualClock
+
+SCOPE = f"/subscriptions/{SUBSCRIPTION}"
+VAULT = f"{GROUP}/providers/Microsoft.KeyVault/vaults/kv"
+TYPE, VERSION = "Microsoft.KeyVault/vaults", "2023-07-01"
+BODY = {"location": "westus", "properties": {"a": 1}}
+LINKS = ("Azure-AsyncOperation", "Location")
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock(1_800_000_000.0)
+
+
+@pytest.fixture
+def azure(clock: ManualClock) -> Iterator[EmbeddedAzure]:
+    with EmbeddedAzure(clock=clock.clock) as azure:
+        yield azure
+
+
+def send(azure: EmbeddedAzure, method: str = "PUT", path: str = VAULT, body: object = None) -> Reply:
+    body = BODY if body is None and method in ("PUT", "PATCH") else body
+    return ask_arm(azure, path, VERSION, method=method, body=body)
+
+
+def state(azure: EmbeddedAzure, path: str = VAULT) -> str:
+    return str(ask_arm(azure, path, VERSION).json["properties"]["provisioningState"])
+
+
+def polled(azure: EmbeddedAzure, link: str, times: int = 3) -> list[Reply]:
+    return [follow(azure, link) for _ in range(times)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "method", "status", "links", "shown"),
+    [
+        ("azure-async-operation", "PUT", 201, "A", "Creating"),
+        ("location", "PUT", 202, "L", None),
+        ("both", "PUT", 201, "AL", "Creating"),
+        ("provisioning-state", "PUT", 201, "", "Creating"),
+        ("azure-async-operation", "PATCH", 202, "A", "Updating"),
+        ("location", "PATCH", 202, "L", None),
+        ("both", "PATCH", 202, "AL", "Updating"),
+        ("provisioning-state", "PATCH", 200, "", "Updating"),
+        ("azure-async-operation", "DELETE", 202, "A", None),
+        ("location", "DELETE", 202, "L", None),
+        ("both", "DELETE", 202, "AL", None),
+        ("provisioning-state", "DELETE", 202, "", None),
+        ("both", "POST", 202, "AL", None),
+    ],
+)
+def test_an_operation_begins_as_its_kind_says(
+    azure: EmbeddedAzure, kind: Any, method: str, status: int, links: str, shown: str | None
+) -> None:
+    if method != "PUT":
+        azure.add_resource(VAULT)
+    azure.long_running(TYPE, kind, methods=[method], retry_after=7)
+    reply = send(azure, method, f"{VAULT}/restart" if method == "POST" else VAULT)
+
+    assert reply.status == status
+    assert "".join(name[0] for name in LINKS if name in reply.headers) == links
+    assert reply.headers["Retry-After"] == "7"
+    assert (reply.json["properties"]["provisioningState"] if reply.body else None) == shown
+    assert [view.status for view in azure.operations] == ["InProgress"]
+
+
+def test_the_record_tells_how_it_goes_on(azure: EmbeddedAzure, clock: ManualClock) -> None:
+    azure.long_running(TYPE, "azure-async-operation", polls=3, retry_after=2.5)
+    link = send(azure).headers["Azure-AsyncOperation"]
+    first = follow(azure, link)
+    clock.advance(5)
+    others = polled(azure, link)
+
+    assert urlsplit(link).path.startswith(f"{SCOPE}/providers/Microsoft.KeyVault/locations/westus/operationStatuses/")
+    assert (first.status, first.headers["Retry-After"], first.json["percentComplete"]) == (200, "2.5", 25)
+    assert [reply.json["status"] for reply in others] == ["InProgress", "InProgress", "Succeeded"]
+    last = others[-1]
+    assert "Retry-After" not in last.headers
+    assert last.json == {
+        "id": urlsplit(link).path,
+        "name": azure.operations[0].id,
+        "resourceId": VAULT,
+        "status": "Succeeded",
+        "startTime": "2027-01-15T08:00:00.000000Z",
+        "endTime": "2027-01-15T08:00:05.000000Z",
+        "percentComplete": 100,
+    }
+    assert state(azure) == "Succeeded"
+    assert azure.operations[0].polls == 3
+
+
+def test_the_result_is_what_the_call_would_have_answered(azure: EmbeddedAzure) -> None:
+    azure.long_running(TYPE, "location", methods=["PUT", "DELETE"], polls=2)
+    link = send(azure).headers["Location"]
+    assert ask_arm(azure, VAULT, VERSION).status == 404, "and that was the first look"
+    running, done, again = polled(azure, link)
+
+    assert (running.status, running.body) == (202, b"")
+    assert running.headers["Location"] != link
+    assert follow(azure, running.headers["Location"]).json == done.json == again.json == azure.resource(VAULT)
+    gone = send(azure, "DELETE").headers["Location"]
+    assert state(azure) == "Deleting"
+    assert [(reply.status, reply.body) for reply in polled(azure, gone, 2)] == [(202, b""), (200, b"")]
+    assert ask_arm(azure, VAULT, VERSION).status == 404
+    assert follow(azure, link).status == 204
+
+
+def test_actions_have_results(azure: EmbeddedAzure) -> None:
+    azure.add_resource(VAULT)
+    azure.set_action(TYPE, "check", {"good": True})
+    azure.long_running(TYPE, "both", methods=["post"], polls=0)
+    begun = send(azure, "POST", f"{VAULT}/check").headers
+    assert follow(azure, begun["Azure-AsyncOperation"]).json["properties"] == {"good": True}
+    assert follow(azure, begun["Location"]).json == {"good": True}
+    plain = send(azure, "POST", f"{VAULT}/start").headers
+    assert "properties" not in follow(azure, plain["Azure-AsyncOperation"]).json
+    assert follow(azure, plain["Location"]).status == 204
+    assert send(azure, "POST", f"{VAULT}/listKeys").status == 200
+
+
+@pytest.mark.parametrize("outcome", ["Failed", "Canceled"])
+def test_a_failure_is_told(azure: EmbeddedAzure, outcome: Any) -> None:
+    error = {"code": "Broken", "message": "It broke.", "details": [{"code": "Inner", "message": "Why"}]}
+    azure.long_running(TYPE, "both", polls=0, outcome=outcome, error=error, times=1)
+    begun = send(azure).headers
+    record, result = (follow(azure, begun[name]) for name in LINKS)
+
+    assert (record.json["status"], record.json["error"]) == (outcome, error)
+    assert (result.status, result.json) == (409, {"error": error})
+    assert result.headers["x-ms-failure-cause"] == "service"
+    assert state(azure) == outcome
+    assert send(azure).status == 200, "the rule was for one request"
+
+
+def test_a_failure_without_reasons_gets_some(azure: EmbeddedAzure) -> None:
+    azure.long_running(TYPE, "location", polls=0, outcome="Failed")
+    link = send(azure).headers["Location"]
+
+    assert follow(azure, link).code == "OperationFailed"
+    assert ask_arm(azure, VAULT, VERSION).status == 404, "it was never made"
+
+
+def test_a_deletion_may_fail(azure: EmbeddedAzure) -> None:
+    azure.add_resource(VAULT)
+    azure.long_running(TYPE, "both", methods=["DELETE"], polls=0, outcome="Failed")
+    send(azure, "DELETE")
+
+    assert state(azure) == "Failed"
+
+
+def test_looking_at_the_resource_counts(azure: EmbeddedAzure) -> None:
+    azure.long_running(TYPE, "provisioning-state", polls=2)
+    send(azure)
+
+    assert [state(azure) for _ in range(4)] == ["Creating", "Creating", "Succeeded", "Succeeded"]
+
+
+def test_an_operation_takes_its_time(azure: EmbeddedAzure, clock: ManualClock) -> None:
+    azure.long_running(TYPE, "provisioning-state", polls=0, seconds=30)
+    send(azure)
+    before = [state(azure) for _ in range(3)]
+    clock.advance(30)
+
+    assert (before, state(azure)) == (["Creating"] * 3, "Succeeded")
+
+
+def test_an_operation_can_wait_for_the_test(azure: EmbeddedAzure) -> None:
+    azure.long_running(TYPE, "azure-async-operation", polls=None)
+    link = send(azure).headers["Azure-AsyncOperation"]
+
+    assert {reply.json["percentComplete"] for reply in polled(azure, link)} == {50}
+    assert (azure.finish_operations(), azure.finish_operations()) == (1, 0)
+    assert follow(azure, link).json["status"] == "Succeeded"
+
+
+def test_another_write_takes_an_operations_place(azure: EmbeddedAzure) -> None:
+    azure.long_running(TYPE, "azure-async-operation", polls=None)
+    first = send(azure).headers["Azure-AsyncOperation"]
+    second = send(azure).headers["Azure-AsyncOperation"]
+
+    assert follow(azure, first).json["error"]["code"] == "CanceledAndSupersededDueToAnotherOperation"
+    assert send(azure, "DELETE").status == 200
+    assert follow(azure, second).json["status"] == "Canceled"
+    azure.long_running(TYPE, "location", polls=None)
+    third = send(azure).headers["Location"]
+    assert send(azure, "DELETE").status == 204, "what is not made yet is not there"
+    assert follow(azure, third).code == "CanceledAndSupersededDueToAnotherOperation"
+
+
+def test_types_answer_as_the_services_do_until_told_otherwise(azure: EmbeddedAzure) -> None:
+    machine = f"{GROUP}/providers/Microsoft.Compute/virtualMachines/vm?api-version=2024-07-01"
+    assert "Azure-AsyncOperation" in send(azure, path=machine).headers
+    azure.long_running("Microsoft.Compute/virtualMachines", None, methods=["PUT"])
+    assert "Azure-AsyncOperation" not in send(azure, path=machine).headers
+
+
+def test_rules_that_are_used_up_leave_the_default(azure: EmbeddedAzure) -> None:
+    kind = "Microsoft.Web/serverfarms"
+    path = f"{GROUP}/providers/{kind}/plan?api-version=2022-09-01"
+    azure.long_running(kind, "location", times=2)
+
+    assert [send(azure, path=path).status for _ in range(3)] == [202, 202, 201]
+
+
+def test_links_are_taken_however_encoded_but_not_changed(azure: EmbeddedAzure) -> None:
+    azure.long_running(TYPE, "azure-async-operation", polls=None)
+    link = send(azure).headers["Azure-AsyncOperation"]
+    path, _, query = link.partition("?")
+    encoded = "&".join(
+        f"{name}={quote(value, safe='%')}" for name, _, value in (pair.partition("=") for pair in query.split("&"))
+    )
+
+    assert follow(azure, f"{path}?{encoded}").status == 200
+    assert follow(azure, f"{link}x").code == "AuthorizationFailed"
+    assert follow(azure, link.replace(azure.operations[0].id, "none")).code == "OperationIdNotFound"
+
+
+def test_a_tenants_resource_has_its_operations_there(azure: EmbeddedAzure) -> None:
+    kind = "Microsoft.Management/managementGroups"
+    azure.long_running(kind, "both", polls=0)
+    begun = ask_arm(azure, f"/providers/{kind}/root", "2021-04-01", method="PUT", body={}).headers
+
+    assert urlsplit(begun["Location"]).path.startswith("/providers/Microsoft.Management/locations/global/operationResults/")
+    assert follow(azure, begun["Azure-AsyncOperation"]).json["status"] == "Succeeded"
+
+
+def group(azure: EmbeddedAzure, method: str, name: str = "DevTest", body: object = None, version: str = "2021-04-01") -> Reply:
+    return ask_arm(azure, f"{SCOPE}/resourcegroups/{name}", version, method=method, body=body)
+
+
+def test_groups_are_made_and_changed(azure: EmbeddedAzure) -> None:
+    made = group(azure, "PUT", "Fresh", {"location": "West US", "tags": {"a": "1"}})
+    kept = group(azure, "PUT", "fresh", {"location": "westus"})
+
+    assert (made.status, made.json["location"], made.json["tags"]) == (201, "westus", {"a": "1"})
+    assert (kept.status, kept.json["name"], "tags" in kept.json) == (200, "Fresh", False)
+    assert group(azure, "PATCH", "FRESH", {"tags": {"b": 2}}).json["tags"] == {"b": "2"}
+    assert group(azure, "PATCH", "FRESH", {}).json["tags"] == {"b": "2"}
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "status", "code"),
+    [
+        ("new", {}, 400, "LocationRequired"),
+        ("new", {"location": "mars"}, 400, "LocationNotAvailableForResourceGroup"),
+        ("new.", {"location": "westus"}, 400, "InvalidResourceGroup"),
+        ("n~w", {"location": "westus"}, 400, "InvalidResourceGroup"),
+        ("n" * 91, {"location": "westus"}, 400, "InvalidResourceGroup"),
+        ("DevTest", {"location": "eastus"}, 409, "InvalidResourceGroupLocation"),
+    ],
+)
+def test_bad_groups_are_refused(azure: EmbeddedAzure, name: str, body: object, status: int, code: str) -> None:
+    reply = group(azure, "PUT", name, body)
+
+    assert (reply.status, reply.code) == (status, code)
+
+
+def test_a_group_goes_with_all_that_is_in_it(azure: EmbeddedAzure) -> None:
+    azure.add_resource(VAULT)
+    azure.long_running("Microsoft.Resources/resourceGroups", "location", methods=["DELETE"], polls=1, retry_after=15)
+    begun = group(azure, "DELETE")
+
+    assert (begun.status, begun.body, begun.headers["Retry-After"]) == (202, b"", "15")
+    assert urlsplit(begun.headers["Location"]).path.startswith(f"{SCOPE}/operationresults/")
+    assert group(azure, "GET").json["properties"] == {"provisioningState": "Deleting"}
+    assert send(azure).code == "ResourceGroupBeingDeleted"
+    assert group(azure, "PUT", body={"location": "westus"}).code == "ResourceGroupBeingDeleted"
+    assert (follow(azure, begun.headers["Location"]).status, group(azure, "HEAD").status) == (200, 404)
+    assert azure.resource(VAULT) is None
+    assert group(azure, "DELETE").code == "ResourceGroupNotFound"
+
+
+def test_a_group_may_stay(azure: EmbeddedAzure) -> None:
+    kind = "Microsoft.Resources/resourceGroups"
+    azure.long_running(kind, "both", methods=["DELETE"], polls=0, outcome="Failed", error={"code": "ScopeLocked", "message": "!"})
+    begun = group(azure, "DELETE").headers
+
+    assert follow(azure, begun["Location"]).code == "ScopeLocked"
+    assert follow(azure, begun["Azure-AsyncOperation"]).json["status"] == "Failed"
+    assert group(azure, "GET").json["properties"] == {"provisioningState": "Succeeded"}
+    azure.long_running(kind, None, methods=["DELETE"])
+    assert group(azure, "DELETE").status == 202, "a group is never gone at once"
+    assert group(azure, "HEAD").status == 404
+
+
+def test_polls_need_a_token(azure: EmbeddedAzure) -> None:
+    link = group(azure, "DELETE").headers["Location"]
+
+    assert ask(azure.arm_url, link.removeprefix(azure.arm_url)).status == 401
