@@ -25,7 +25,7 @@ from yarl import URL
 
 from aiomsi._clock import Clock
 from aiomsi._clouds import Cloud
-from aiomsi._errors import ArmConnectionError, ArmError, ConfigurationError, UsageError
+from aiomsi._errors import AiomsiError, ArmConnectionError, ArmError, ConfigurationError, UsageError
 from aiomsi._json import dumps
 from aiomsi._secret import Secret
 from aiomsi._token import AccessToken
@@ -221,7 +221,7 @@ class Wire:
         if isinstance(error, ArmError):
             if is_gone(call.method, error.status, doubtful=call.doubted):
                 return attrs.evolve(error.response, status=204, body=b"")
-            if call.mended < _MOST_MENDINGS and await self.mender.mend(call, error):
+            if call.mended < _MOST_MENDINGS and await self._mended(call, error):
                 call.mended += 1
                 return None
         call.doubted |= attempt.doubtful
@@ -230,6 +230,12 @@ class Wire:
             raise error
         await self.clock.sleep(again.delay)
         return await self._look(call, again, error)
+
+    async def _mended(self, call: Call, error: ArmError) -> bool:
+        try:
+            return await self.mender.mend(call, error)
+        except AiomsiError as failure:
+            raise failure from error
 
     def _attempt(self, call: Call, error: ArmError | ArmConnectionError) -> ArmAttempt:
         elapsed = self.clock.monotonic() - call.began
