@@ -1,6 +1,7 @@
 """An ARM on loopback that gives the answers a test has written down, and what a session needs to ask it."""
 
 import json
+import ssl as ssl_module
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
@@ -92,14 +93,14 @@ class Canned:
 
 
 @asynccontextmanager
-async def canned(*answers: Any) -> AsyncIterator[Canned]:
+async def canned(*answers: Any, ssl: ssl_module.SSLContext | None = None) -> AsyncIterator[Canned]:
     """Serve in the running loop; every answer that was written down is to be asked for."""
     made = Canned(list(answers))
     runner = web.ServerRunner(web.Server(made.handle), shutdown_timeout=0.1)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
+    site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=ssl)
     await site.start()
-    made.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    made.url = f"{'http' if ssl is None else 'https'}://127.0.0.1:{runner.addresses[0][1]}"
     try:
         yield made
         assert made.answers == []
