@@ -228,15 +228,17 @@ async def test_a_time_out_that_a_progress_callback_raises_is_its_own() -> None:
 
 async def test_a_deadline_ends_the_wait_and_not_the_operation() -> None:
     slept = Slept()
-    async with canned(BEGUN, RUNNING, RUNNING, Says(body={"status": "Succeeded"}), Says(body=DONE)) as arm:
-        async with session(arm, clock=slept.clock) as own:
-            operation = await begin(own)
-            with pytest.raises(OperationUnfinishedError, match="Running") as raised:
-                await operation.result(deadline=4)
-            assert isinstance(raised.value, TimeoutError)
-            assert sum(slept.sleeps) <= 4
-            assert (operation.done, operation.status) == (False, "Running")
-            assert await operation.result() == DONE
+    async with (
+        canned(BEGUN, RUNNING, RUNNING, Says(body={"status": "Succeeded"}), Says(body=DONE)) as arm,
+        session(arm, clock=slept.clock) as own,
+    ):
+        operation = await begin(own)
+        with pytest.raises(OperationUnfinishedError, match="Running") as raised:
+            await operation.result(deadline=4)
+        assert isinstance(raised.value, TimeoutError)
+        assert sum(slept.sleeps) <= 4
+        assert (operation.done, operation.status) == (False, "Running")
+        assert await operation.result() == DONE
 
 
 async def test_a_deadline_ends_a_poll_that_hangs_too() -> None:
@@ -248,9 +250,9 @@ async def test_a_deadline_ends_a_poll_that_hangs_too() -> None:
 
     async with canned(BEGUN, hold) as arm, session(arm) as own:
         operation = await begin(own)
+        # Otherwise the first poll would come after the deadline.
+        operation._asked = 0.01
         with pytest.raises(OperationUnfinishedError):
-            # The session's clock has moved by a second when the poll begins; this deadline is in real time.
-            operation._asked = 0.01
             await operation.result(deadline=0.2)
         held.set()
 
@@ -301,21 +303,23 @@ async def test_signed_urls_are_not_shown() -> None:
 
 async def test_a_waiter_that_is_cancelled_stops_polling() -> None:
     manual = ManualClock()
-    async with canned(BEGUN, RUNNING, Says(body={"status": "Succeeded"}), Says(body=DONE)) as arm:
-        async with session(arm, clock=manual.clock) as own:
-            operation = await begin(own)
-            waiter = asyncio.ensure_future(operation.result())
-            await manual.sleeping()
-            manual.advance(1)
-            await until(lambda: operation.status == "Running")
-            await manual.sleeping()
-            waiter.cancel()
-            await asyncio.wait([waiter])
-            assert waiter.cancelled()
-            assert manual.clock.monotonic() == 1
-            assert len(arm.asked) == 2
-            manual.autoadvance = True
-            assert await operation.result() == DONE
+    async with (
+        canned(BEGUN, RUNNING, Says(body={"status": "Succeeded"}), Says(body=DONE)) as arm,
+        session(arm, clock=manual.clock) as own,
+    ):
+        operation = await begin(own)
+        waiter = asyncio.ensure_future(operation.result())
+        await manual.sleeping()
+        manual.advance(1)
+        await until(lambda: operation.status == "Running")
+        await manual.sleeping()
+        waiter.cancel()
+        await asyncio.wait([waiter])
+        assert waiter.cancelled()
+        assert manual.clock.monotonic() == 1
+        assert len(arm.asked) == 2
+        manual.autoadvance = True
+        assert await operation.result() == DONE
 
 
 async def test_two_waiters_take_turns_and_are_both_told() -> None:
@@ -334,30 +338,28 @@ async def test_two_waiters_take_turns_and_are_both_told() -> None:
 
 async def test_a_waiter_goes_on_where_another_was_cancelled() -> None:
     manual = ManualClock()
-    async with canned(BEGUN, Says(body={"status": "Succeeded"}), Says(body=DONE)) as arm:
-        async with session(arm, clock=manual.clock) as own:
-            operation = await begin(own)
-            first, second = (asyncio.ensure_future(operation.result()) for _ in range(2))
-            await manual.sleeping()
-            first.cancel()
-            await asyncio.wait([first])
-            await manual.sleeping()
-            manual.advance(1)
-            assert await second == DONE
+    async with canned(BEGUN, Says(body={"status": "Succeeded"}), Says(body=DONE)) as arm, session(arm, clock=manual.clock) as own:
+        operation = await begin(own)
+        first, second = (asyncio.ensure_future(operation.result()) for _ in range(2))
+        await manual.sleeping()
+        first.cancel()
+        await asyncio.wait([first])
+        await manual.sleeping()
+        manual.advance(1)
+        assert await second == DONE
     assert len(arm.asked) == 3
 
 
 async def test_a_waiters_deadline_holds_while_another_polls() -> None:
     manual = ManualClock()
-    async with canned(BEGUN, Says(body={"status": "Succeeded"}), Says(body=DONE)) as arm:
-        async with session(arm, clock=manual.clock) as own:
-            operation = await begin(own)
-            patient = asyncio.ensure_future(operation.result())
-            await manual.sleeping()
-            with pytest.raises(OperationUnfinishedError):
-                await operation.result(deadline=0.05)
-            manual.advance(1)
-            assert await patient == DONE
+    async with canned(BEGUN, Says(body={"status": "Succeeded"}), Says(body=DONE)) as arm, session(arm, clock=manual.clock) as own:
+        operation = await begin(own)
+        patient = asyncio.ensure_future(operation.result())
+        await manual.sleeping()
+        with pytest.raises(OperationUnfinishedError):
+            await operation.result(deadline=0.05)
+        manual.advance(1)
+        assert await patient == DONE
 
 
 async def test_a_waiter_is_told_that_the_session_was_closed() -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import json
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from typing import Any
 
@@ -28,6 +29,19 @@ def page(*items: Any, to: str | None = None, **more: Any) -> Says:
 
 async def all_of(own: ArmSession, path: str = VAULTS, **options: Any) -> list[Any]:
     return [item async for item in own.list(path, api_version=VERSION, **options)]
+
+
+async def until_error(items: AsyncIterator[Any], kind: type[Exception], match: str = "") -> tuple[list[Any], Any]:
+    """Give what came, and the error that came then."""
+    found: list[Any] = []
+
+    async def collect() -> None:
+        async for item in items:
+            found.append(item)  # noqa: PERF401 (what came before the error is wanted)
+
+    with pytest.raises(kind, match=match) as raised:
+        await collect()
+    return found, raised.value
 
 
 # Lists
@@ -76,10 +90,7 @@ async def test_items_and_links_may_have_other_names() -> None:
 @pytest.mark.parametrize("prefetch", [True, False])
 async def test_a_link_that_repeats_is_an_error_after_the_items(prefetch: bool) -> None:
     async with canned(page(1, to="/a"), page(2, to="/b"), page(3, to="/a")) as arm, session(arm) as own:
-        found: list[Any] = []
-        with pytest.raises(ServiceError, match="read before"):
-            async for item in own.list(VAULTS, api_version=VERSION, prefetch=prefetch):
-                found.append(item)
+        found, _ = await until_error(own.list(VAULTS, api_version=VERSION, prefetch=prefetch), ServiceError, "read before")
     assert found == [1, 2, 3]
 
 
@@ -91,19 +102,13 @@ async def test_a_link_to_the_beginning_repeats() -> None:
 
 async def test_a_link_that_leads_elsewhere_is_an_error_after_the_items() -> None:
     async with canned(page(1, 2, to="https://management.azure.com.evil.example/x")) as arm, session(arm) as own:
-        found: list[Any] = []
-        with pytest.raises(ForeignHostError):
-            async for item in own.list(VAULTS, api_version=VERSION):
-                found.append(item)
+        found, _ = await until_error(own.list(VAULTS, api_version=VERSION), ForeignHostError)
     assert (found, len(arm.asked)) == ([1, 2], 1)
 
 
 async def test_a_page_that_fails_is_an_error_where_it_would_have_come() -> None:
-    found: list[Any] = []
     async with canned(page(1, to="/a"), Says(404, error("NotFound"))) as arm, session(arm) as own:
-        with pytest.raises(NotFoundError):
-            async for item in own.list(VAULTS, api_version=VERSION):
-                found.append(item)
+        found, _ = await until_error(own.list(VAULTS, api_version=VERSION), NotFoundError)
     assert found == [1]
 
 
@@ -145,23 +150,29 @@ async def test_the_next_page_is_fetched_while_the_caller_works_on_this_one() -> 
         came.set()
         return page(2)
 
-    async with canned(page(1, to="/a"), second) as arm, session(arm) as own:
-        async with aclosing(own.list(VAULTS, api_version=VERSION)) as items:
-            assert await anext(items) == 1
-            await asyncio.wait_for(came.wait(), 5)
-            assert await anext(items) == 2
-            with pytest.raises(StopAsyncIteration):
-                await anext(items)
+    async with (
+        canned(page(1, to="/a"), second) as arm,
+        session(arm) as own,
+        aclosing(own.list(VAULTS, api_version=VERSION)) as items,
+    ):
+        assert await anext(items) == 1
+        await asyncio.wait_for(came.wait(), 5)
+        assert await anext(items) == 2
+        with pytest.raises(StopAsyncIteration):
+            await anext(items)
     assert pending() == []
 
 
 async def test_without_prefetch_a_page_is_fetched_when_it_is_asked_for() -> None:
-    async with canned(page(1, to="/a"), page(2)) as arm, session(arm) as own:
-        async with aclosing(own.pages(VAULTS, api_version=VERSION, prefetch=False)) as pages:
-            assert await anext(pages) == [1]
-            assert pending() == []
-            assert len(arm.asked) == 1
-            assert await anext(pages) == [2]
+    async with (
+        canned(page(1, to="/a"), page(2)) as arm,
+        session(arm) as own,
+        aclosing(own.pages(VAULTS, api_version=VERSION, prefetch=False)) as pages,
+    ):
+        assert await anext(pages) == [1]
+        assert pending() == []
+        assert len(arm.asked) == 1
+        assert await anext(pages) == [2]
 
 
 async def test_the_page_that_is_fetched_ahead_ends_with_break() -> None:
@@ -172,12 +183,13 @@ async def test_the_page_that_is_fetched_ahead_ends_with_break() -> None:
         return page(2)
 
     async with canned(page(1, to="/a"), hold) as arm, session(arm) as own:
+        tasks: list[asyncio.Task[Any]] = []
         async for _ in own.list(VAULTS, api_version=VERSION):
-            (task,) = pending()
+            tasks += pending()
             await until(lambda: len(arm.asked) == 2)
             break
-        await until(task.done)
-        assert task.cancelled()
+        await until(tasks[0].cancelled)
+        assert len(tasks) == 1
         held.set()
 
 
@@ -252,8 +264,12 @@ async def test_one_page_is_in_memory_beside_the_bytes_of_the_next(kind: str, pre
     most = seen = 0
     held: list[int] = []
 
-    def says(text: str) -> Any:
-        return lambda _: held.append(marked()) or Says(body=text)  # type: ignore[func-returns-value]
+    def says(text: str) -> Callable[[Asked], Says]:
+        def say(_: Asked) -> Says:
+            held.append(marked())
+            return Says(body=text)
+
+        return say
 
     async with canned(*map(says, texts)) as arm, session(arm) as own:
         if kind == "pages":
@@ -295,13 +311,11 @@ async def test_a_query_gives_every_row(embedded_azure: EmbeddedAzure, prefetch: 
 @pytest.mark.usefixtures("azure_environment")
 async def test_rows_that_the_service_keeps_back_are_an_error_after_those_that_it_gives(embedded_azure: EmbeddedAzure) -> None:
     embedded_azure.add_resource_groups(DEFAULT_SUBSCRIPTION_ID, 30)
-    found: list[Any] = []
     async with ArmSession() as arm:
-        with pytest.raises(ServiceError, match="a part of the rows") as raised:
-            async for row in arm.query("ResourceContainers | project name", options={"$top": 8}):
-                found.append(row)
+        rows = arm.query("ResourceContainers | project name", options={"$top": 8})
+        found, error = await until_error(rows, ServiceError, "a part of the rows")
     assert len(found) == 8
-    assert "'id'" in raised.value.help
+    assert "'id'" in error.help
 
 
 async def test_a_query_that_does_not_reach_all_subscriptions_is_an_error() -> None:
@@ -324,7 +338,7 @@ def bodies(arm: Canned) -> list[Any]:
 
 async def test_many_scopes_are_several_queries_one_after_the_other() -> None:
     # Tokens count within one query only.
-    answers = [[1, "t"], [2, None], [3, "t"], [4, None], [5, None]]
+    answers = [(1, "t"), (2, None), (3, "t"), (4, None), (5, None)]
     says = [Says(body={"data": [row], "$skipToken": token}) for row, token in answers]
     names = [f"s{number}" for number in range(601)]
     async with canned(*says) as arm, session(arm) as own:

@@ -35,6 +35,7 @@ from aiomsi import (
     HostUnreachableError,
     ManagedIdentityCredential,
     NotFoundError,
+    PreconditionFailedError,
     ServiceError,
     ThrottledError,
     TokenRefusedError,
@@ -447,6 +448,55 @@ async def test_a_claims_challenge_that_imds_cant_meet_is_not_repeated(embedded_a
     assert (embedded_azure.counts.imds_requests, embedded_azure.counts.arm_requests) == (2, 1)
 
 
+@pytest.mark.parametrize("count", [1_000])
+def test_thousands_of_callers_of_a_foreign_credential_ask_it_once(embedded_azure: EmbeddedAzure, count: int) -> None:
+    credential = SdkCredential([embedded_azure.issue_token()])
+
+    async def main() -> list[Any]:
+        async with ArmSession(credential) as one, ArmSession(credential) as two:
+            results = await asyncio.gather(herd(one, count), herd(two, count))
+        return [result for part in results for result in part if result != group()]
+
+    assert asyncio.run(main()) == []
+    assert credential.asked == [((SCOPE,), None)]
+    assert not credential.closed
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("sharing", [True, False])
+async def test_microsofts_credential_is_asked_once_too(embedded_azure: EmbeddedAzure, sharing: bool) -> None:
+    azure = pytest.importorskip("azure.identity.aio")
+    async with (
+        azure.ManagedIdentityCredential() as credential,
+        ArmSession(aiomsi.SharedCredential(credential) if sharing else credential) as arm,
+    ):
+        assert await herd(arm, 200) == [group()] * 200
+    assert embedded_azure.counts.imds_tokens == 1
+
+
+def test_a_foreign_credential_serves_sessions_of_one_loop_after_another(embedded_azure: EmbeddedAzure) -> None:
+    credential = SdkCredential([embedded_azure.issue_token()])
+
+    async def main() -> Any:
+        async with ArmSession(credential) as arm:
+            return await get(arm)
+
+    assert asyncio.run(main()) == asyncio.run(main()) == group()
+    assert len(credential.asked) == 2
+
+
+@pytest.mark.anyio
+async def test_a_synchronous_credential_is_refused_before_anything_is_sent(embedded_azure: EmbeddedAzure) -> None:
+    class Synchronous:
+        def get_token(self, *scopes: str, claims: str | None = None) -> SdkToken:
+            raise AssertionError
+
+    async with ArmSession(Synchronous()) as arm:  # type: ignore[arg-type]
+        with pytest.raises(ConfigurationError, match="synchronous"):
+            await get(arm)
+    assert untouched(embedded_azure)
+
+
 # Errors
 
 
@@ -840,6 +890,74 @@ async def test_bodies_and_headers_are_sent(embedded_azure: EmbeddedAzure) -> Non
     assert (
         len({request.headers["x-ms-client-request-id"] for request in embedded_azure.requests if request.service == "arm"}) == 5
     )
+
+
+VAULT = f"{DEVTEST}/providers/Microsoft.KeyVault/vaults/kv"
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("style", ["quoted", "weak", "unquoted"])
+async def test_conditions_go_out_to_the_letter(embedded_azure: EmbeddedAzure, style: Any) -> None:
+    embedded_azure.set_etag_style("Microsoft.KeyVault/vaults", style)
+    async with ArmSession() as arm:
+        made = await arm.put(VAULT, json={"location": "westus"}, if_none_match="*")
+        with pytest.raises(PreconditionFailedError):
+            await arm.put(VAULT, json={"location": "westus"}, if_none_match="*")
+        old = (await arm.request("GET", VAULT)).headers["ETag"]
+        assert (await arm.request("GET", VAULT, if_none_match=old)).status == 304
+        assert await arm.get(VAULT, if_none_match=old) is None
+        await arm.patch(VAULT, json={"tags": {"a": "b"}}, if_match=old)
+        for call in (arm.patch(VAULT, json={}, if_match=old), arm.delete(VAULT, if_match=old)):
+            with pytest.raises(PreconditionFailedError, match="Read the resource again"):
+                await call
+        new = (await arm.request("GET", VAULT)).headers["ETag"]
+        await arm.put(VAULT, json={"location": "westus"}, if_match=new)
+        await arm.delete(VAULT, if_match="*")
+        with pytest.raises(NotFoundError):
+            await arm.get(VAULT)
+    assert made["name"] == "kv"
+    sent = [one.headers["If-Match"] for one in embedded_azure.requests if "If-Match" in one.headers]
+    assert sent == [old, old, old, new, "*"]
+    assert [one.headers.get("If-None-Match") for one in embedded_azure.requests].count(old) == 2
+
+
+@pytest.mark.anyio
+async def test_every_verb_takes_parameters_headers_and_a_body(embedded_azure: EmbeddedAzure) -> None:
+    embedded_azure.inject("arm", Fault(200, body={"id": "x"}), None)
+    more: dict[str, Any] = {
+        "api_version": VERSION,
+        "params": {"a": "b c", "n": 1, "yes": True},
+        "headers": {"X-Mine": "1"},
+        "timeout": 30,
+    }
+    async with ArmSession() as arm:
+        await arm.get(VAULT, **more)
+        await arm.head(VAULT, **more)
+        await arm.put(VAULT, json={"a": 1}, **more)
+        await arm.put(VAULT, content=b"<a/>", **more)
+        await arm.patch(VAULT, json=[], **more)
+        await arm.post(VAULT, json="text", **more)
+        await arm.post(VAULT, **more)
+        await arm.delete(VAULT, **more)
+        await arm.request("OPTIONS", VAULT, **more)
+    sent = [one for one in embedded_azure.requests if one.service == "arm"]
+    assert [one.method for one in sent] == ["GET", "HEAD", "PUT", "PUT", "PATCH", "POST", "POST", "DELETE", "OPTIONS"]
+    assert {one.path_qs for one in sent} == {f"{VAULT}?api-version={VERSION}&a=b%20c&n=1&yes=true"}
+    assert {one.headers["X-Mine"] for one in sent} == {"1"}
+    assert [one.headers.get("Content-Length", "0") for one in sent] == ["0", "0", "7", "4", "2", "6", "0", "0", "0"]
+
+
+def test_what_every_call_would_send_is_checked_at_once(embedded_azure: EmbeddedAzure) -> None:
+    for options in ({"user_agent": "a\r\nb: c"}, {"correlation_id": "a\nb"}):
+        with pytest.raises(ConfigurationError, match="header"):
+            ArmSession(**options)  # type: ignore[arg-type]
+    arm = ArmSession(correlation_id="mine")
+    with pytest.raises(ConfigurationError, match="header"):
+        arm.correlation_id = 1  # type: ignore[assignment]
+    assert arm.correlation_id == "mine"
+    with pytest.raises(ConfigurationError, match="3 further tenants"):
+        ArmSession(auxiliary=[SdkCredential(["token"])] * 4)
+    assert untouched(embedded_azure)
 
 
 @asynccontextmanager

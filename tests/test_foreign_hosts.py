@@ -1,7 +1,7 @@
 """A token never reaches a foreign host, wherever the URL comes from.
 
-ARM is `https://management.azure.com` here, with its certificate, served on loopback. Every other name, scheme and port that a client
-could be led to is a second server, which must see nothing: no token, no request, no connection.
+ARM is `https://management.azure.com` here, with its certificate, served on loopback. Every other name, scheme and port that a
+client could be led to is a second server, which must see nothing: no token, no request, no connection.
 """
 
 import asyncio
@@ -10,7 +10,6 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any
 
 import aiohttp
 import attrs
@@ -30,7 +29,7 @@ CERTIFICATES = Certificates((ARM, f"westus.{ARM}", "127.0.0.1"))
 RECORD = "/subscriptions/s/providers/Microsoft.KeyVault/locations/westus/operationStatuses/1"
 CREATING = {"properties": {"provisioningState": "Creating"}}
 DONE = {"properties": {"provisioningState": "Succeeded"}}
-SECRET = "a-very-secret-token"  # noqa: S105
+SECRET = "a-very-secret-token"
 
 FOREIGN = {
     "another host": "https://evil.example/x",
@@ -252,7 +251,7 @@ async def test_a_foreign_host_sees_nothing(place: str) -> None:
         assert all(one.headers["Authorization"] == f"Bearer {SECRET}" for one in made.arm.asked)
 
 
-@pytest.mark.parametrize("kind", [kind for kind in FOREIGN if kind not in ("a file elsewhere",)])
+@pytest.mark.parametrize("kind", [kind for kind in FOREIGN if kind != "a file elsewhere"])
 async def test_a_foreign_link_is_an_error_and_no_end(kind: str) -> None:
     async with world() as made:
         link = FOREIGN[kind].format(port=made.spy.port)
@@ -271,7 +270,7 @@ async def test_a_foreign_link_is_an_error_and_no_end(kind: str) -> None:
     [
         (f"https://{ARM}/x?sig=a%2Fb", ARM),
         (f"https://{ARM}:443/x?sig=a%2Fb", ARM),
-        (f"https://MANAGEMENT.azure.com/x?sig=a%2Fb", ARM),
+        ("https://MANAGEMENT.azure.com/x?sig=a%2Fb", ARM),
         (f"https://westus.{ARM}/x?sig=a%2Fb", f"westus.{ARM}"),
         ("/x?sig=a%2Fb", ARM),
         ("x?sig=a%2Fb", ARM),

@@ -29,12 +29,12 @@ async def discover(url: str, ssl: ssl_module.SSLContext | None = None) -> Cloud:
     split_endpoint(url, "ARM's endpoint")
     endpoint = url.rstrip("/")
     response = await _ask(endpoint, ssl)
-    if response.status != 200:
+    if response.status >= 300:
         raise error_of(response, wall=time.time())
     document = response.json()
     # Some endpoints list every cloud that they know.
-    described_clouds = [one for one in (document if isinstance(document, list) else [document]) if isinstance(one, dict)]
-    clouds = [cloud for one in described_clouds if (cloud := _cloud(one, endpoint)) is not None]
+    documents = document if isinstance(document, list) else [document]
+    clouds = [cloud for one in documents if isinstance(one, dict) and (cloud := _cloud(one, endpoint)) is not None]
     for cloud in clouds:
         if cloud.is_resource_manager(endpoint):
             return cloud
@@ -42,9 +42,8 @@ async def discover(url: str, ssl: ssl_module.SSLContext | None = None) -> Cloud:
         msg = f"{endpoint} says that its cloud's ARM is {clouds[0].resource_manager}, which is another host"
         raise ForeignHostError(msg, help="If you trust that one, discover it, or make a Cloud of it yourself")
     msg = f"{endpoint} describes no cloud: there is no audience for tokens"
-    raise ServiceError(
-        msg, help="Is it an ARM? Otherwise make a Cloud", status=200, code=None, message=msg, response=response.portable()
-    )
+    hint = "If it is an ARM all the same, make a Cloud of it yourself"
+    raise ServiceError(msg, help=hint, status=response.status, code=None, message=msg, response=response.portable())
 
 
 async def _ask(endpoint: str, ssl: ssl_module.SSLContext | None) -> ArmResponse:
