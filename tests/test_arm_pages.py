@@ -31,7 +31,7 @@ async def all_of(own: ArmSession, path: str = VAULTS, **options: Any) -> list[An
     return [item async for item in own.list(path, api_version=VERSION, **options)]
 
 
-async def until_error(items: AsyncIterator[Any], kind: type[Exception], match: str = "") -> tuple[list[Any], Any]:
+async def until_error(items: AsyncIterator[Any], kind: type[Exception], match: str | None = None) -> tuple[list[Any], Any]:
     """Give what came, and the error that came then."""
     found: list[Any] = []
 

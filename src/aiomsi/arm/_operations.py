@@ -94,14 +94,18 @@ class Operation:
         known = self._looks
         while not self.done:
             async with self._polling:
-                url = self._progress.next_url
-                if self._looks == known and url is not None:
-                    await self._pause(until)
-                    await self._poll(url)
-                    self._looks += 1
+                await self._look(known, until)
             if on_progress is not None and self._looks != known:
                 on_progress(self)
             known = self._looks
+
+    async def _look(self, known: int, until: float | None) -> None:
+        """Look how it stands, unless somebody else did so while this one waited for its turn."""
+        url = self._progress.next_url
+        if self._looks == known and url is not None:
+            await self._pause(until)
+            await self._poll(url)
+            self._looks += 1
 
     async def _pause(self, until: float | None) -> None:
         clock = self._wire.clock
@@ -114,13 +118,10 @@ class Operation:
         """Ask once how it stands."""
         wire = self._wire
         call = wire.prepare("GET", URL(url, encoded=True))
-        scope = asyncio.timeout(self._timeout)
         try:
-            async with scope:
+            async with asyncio.timeout(self._timeout):
                 response = await wire.exchange(call)
         except (ArmConnectionError, TokenUnavailableError, TimeoutError) as error:
-            if isinstance(error, TimeoutError) and not scope.expired():
-                raise
             self._progress, self._asked = missed(self._progress), None
             if not self._progress.gave_up:
                 return

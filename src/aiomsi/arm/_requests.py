@@ -54,8 +54,8 @@ NO_OPTIONS = Options()
 
 
 def has_version(path: object, options: Options) -> bool:
-    """Tell whether the caller names an api-version, as an argument, in the path or among the parameters."""
-    if options.api_version is not None or any(str(name).lower() == "api-version" for name in options.params or ()):
+    """Tell whether the caller names an api-version without the argument for it: in the path or among the parameters."""
+    if any(str(name).lower() == "api-version" for name in options.params or ()):
         return True
     return isinstance(path, str) and _API_VERSION.search(path.partition("?")[2]) is not None
 
