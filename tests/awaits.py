@@ -5,11 +5,12 @@ import asyncio
 import dis
 import enum
 import functools
+import gc
 import threading
 import types
 from collections.abc import Callable, Coroutine, Generator, Iterable, Iterator
 from pathlib import Path
-from types import CodeType, CoroutineType, FrameType, GeneratorType
+from types import AsyncGeneratorType, CodeType, CoroutineType, FrameType, GeneratorType
 from typing import Any, TypeAlias
 
 import anyio
@@ -160,11 +161,13 @@ class Awaits:
     def stand(self, awaitable: object, awaited: object) -> Stand:
         """Tell where a coroutine stands that is suspended until `awaited` is done."""
         points, below = [], ""
-        while isinstance(awaitable, CoroutineType | GeneratorType):
+        while isinstance(awaitable := _generator(awaitable), CoroutineType | GeneratorType | AsyncGeneratorType):
             if isinstance(awaitable, CoroutineType):
                 frame, awaitable = awaitable.cr_frame, awaitable.cr_await
-            else:
+            elif isinstance(awaitable, GeneratorType):
                 frame, awaitable = awaitable.gi_frame, awaitable.gi_yieldfrom
+            else:
+                frame, awaitable = awaitable.ag_frame, awaitable.ag_await
             assert frame is not None, "it has ended"
             point = self._point(frame)
             below = "" if point else frame.f_code.co_qualname
@@ -176,6 +179,13 @@ class Awaits:
         code = frame.f_code
         offsets = self._at.get((frame.f_globals.get("__name__", ""), code.co_qualname, code.co_firstlineno))
         return None if offsets is None else offsets.get(frame.f_lasti)
+
+
+def _generator(awaitable: object) -> object:
+    """Of a step of an asynchronous generator, which itself says nothing, give the generator; anything else is given back."""
+    if type(awaitable).__name__ not in {"async_generator_asend", "async_generator_athrow"}:
+        return awaitable
+    return next(each for each in gc.get_referents(awaitable) if isinstance(each, AsyncGeneratorType))
 
 
 def _offsets(code: CodeType, places: dict[_Place, Point]) -> Iterator[tuple[int, Point]]:

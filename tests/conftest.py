@@ -1,13 +1,12 @@
 """Fixtures for all tests: nothing leaves loopback, and nothing is inherited from the machine or from another test."""
 
-import importlib.util
 import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from loops import eager_loop
+from loops import LOOPS
 
 from aiomsi import _slot
 from aiomsi.testing._variables import IDENTITY_VARIABLES
@@ -32,13 +31,6 @@ def _own_world(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     _slot.SHARED.clear()
     _slot.QUIET.clear()
-
-
-LOOPS: dict[str, tuple[str, dict[str, object]]] = {"debug": ("asyncio", {"debug": True})}
-if importlib.util.find_spec("uvloop") is not None:
-    LOOPS["uvloop"] = ("asyncio", {"use_uvloop": True})
-if sys.version_info >= (3, 12):
-    LOOPS["eager"] = ("asyncio", {"loop_factory": eager_loop})
 
 
 @pytest.fixture(params=list(LOOPS.values()), ids=list(LOOPS))

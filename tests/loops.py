@@ -37,6 +37,14 @@ if sys.version_info >= (3, 12):
     KINDS["eager"] = eager_loop
 
 
+LOOPS: dict[str, tuple[str, dict[str, object]]] = {"debug": ("asyncio", {"debug": True})}
+"""The same as anyio's pytest plugin wants them."""
+if "uvloop" in KINDS:
+    LOOPS["uvloop"] = ("asyncio", {"use_uvloop": True})
+if "eager" in KINDS:
+    LOOPS["eager"] = ("asyncio", {"loop_factory": eager_loop})
+
+
 def when(condition: Callable[[], bool]) -> None:
     """Wait for another thread or process; the bound only ends a test that has failed."""
     deadline = time.monotonic() + PATIENCE

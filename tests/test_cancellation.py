@@ -9,30 +9,37 @@ a scenario that comes by.
 import asyncio
 import contextlib
 import gc
+import math
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from pathlib import Path
 from types import NoneType
 from typing import Any, Self, TypeAlias
 
 import attrs
+import gates
 import pytest
 from awaits import Awaits, Point, Stand, Watch, Way, read
-from conftest import LOOPS
+from filelock import BaseFileLock
+from loops import LOOPS
 
 import aiomsi
 from aiomsi import (
     AccessToken,
+    Clock,
     CredentialClosedError,
     ManagedIdentityCredential,
     Policy,
     SharedCredential,
+    _gate,
     _slot,
 )
 from aiomsi._credential import SlotCredential
 from aiomsi._fetch import TokenFetch
 from aiomsi._flight import Ping, Waiter
 from aiomsi._slot import Slot
+from aiomsi._turns import FAR, Turns
 from aiomsi.testing import EmbeddedAzure, Fault, ManualClock
 
 SOURCE = Path(aiomsi.__file__).parent
@@ -44,6 +51,7 @@ NEVER_SUSPENDS = {
     "_fetch TokenFetch.__call__: async with asyncio.timeout(...): enter": "sets a timer",
     "_fetch TokenFetch.__call__: async with asyncio.timeout(...): exit": "cancels it",
     "_fetch TokenFetch.__call__: async with aiohttp.ClientSession(...): enter": "returns itself",
+    "_fetch TokenFetch._ask_in_turn: async with gate.admission(...): exit": "releases the place",
     "_fetch TokenFetch._ask: async with http.request(...): exit": "a GET has no body that could still be on its way",
     "_inner InnerFactory.ask: async with AsyncExitStack(): enter": "returns itself",
     "_inner InnerFetch.__call__: async with scope: enter": "sets a timer",
@@ -63,14 +71,20 @@ PATIENT = Policy(first_delay=SOON)
 
 @attrs.define(eq=False)
 class Stage:
-    """What a scenario is given, and what is known of its callers."""
+    """What a scenario is given, and what is known of its callers.
+
+    Attributes:
+        folder: for a gate; the same one for all plays, so what one of them holds for ever is in the way of all others.
+
+    """
 
     azure: EmbeddedAzure
+    folder: Path
     watch: Watch
     kind: str
     calls: list[tuple[asyncio.Task[Any], tuple[type, ...]]] = attrs.field(factory=list)
     complaints: list[object] = attrs.field(factory=list)
-    checks: list[Callable[[], bool]] = attrs.field(factory=list)
+    checks: list[Callable[[], list[object]]] = attrs.field(factory=list)
     # What other tests have left is none of this one's business.
     _others: frozenset[Slot] = attrs.field(init=False, factory=lambda: frozenset(_slot._slots))
 
@@ -88,6 +102,10 @@ class Stage:
             with slot._lock:
                 rosters = () if slot._flight is None else slot._flight.rosters.values()
                 self.complaints += [waiter for roster in rosters for waiter in roster.waiters if waiter.future.done()]
+
+    def left_over(self) -> list[object]:
+        """Give what its calls should have closed or released by now."""
+        return [each for check in self.checks for each in check()]
 
     def call(self, call: Coroutine[Any, Any, object], *may_end: type) -> asyncio.Task[Any]:
         """Begin a call, which ends in a token or as `may_end` says, unless it is the one that is cancelled."""
@@ -343,7 +361,7 @@ async def a_factory(stage: Stage) -> SlotCredential:
         made.append(Inner())
         return made[-1]
 
-    stage.checks.append(lambda: all(inner.closing for inner in made))
+    stage.checks.append(lambda: [inner for inner in made if not inner.closing])
     credential = SharedCredential(make)
     stage.call(credential.get_token(SCOPE))
     stage.call(credential.get_token(SCOPE))
@@ -367,24 +385,106 @@ async def a_function(stage: Stage) -> SlotCredential:
     return credential
 
 
-SCENARIOS: list[Scenario] = [
-    cold,
-    an_answer_that_is_cut_off,
-    get_token_info,
-    warming_up,
-    claims,
-    a_late_token,
-    a_flight_in_another_loop,
-    closing_in_mid_flight,
-    leaving_in_mid_flight,
-    closing_from_another_loop,
-    an_instance,
-    an_instance_of_the_newer_kind,
-    an_instance_asked_from_another_loop,
-    a_factory,
-    a_factory_of_the_newer_kind,
-    a_function,
-]
+def gated(stage: Stage, turns: Turns, *events: Callable[[], object]) -> tuple[ManagedIdentityCredential, Clock]:
+    """Give a credential behind a gate at which turns are taken already, so many seconds ahead; and its clock.
+
+    On that clock every sleep takes a moment, however long it is, and at the end of each the next of the events happens. It goes
+    by whole seconds: so who comes to wait does not depend on what is drawn, nor on how it is rounded.
+    """
+    manual, following = ManualClock(int(time.time())), iter(events)
+
+    async def sleep(seconds: float) -> None:
+        try:
+            await asyncio.sleep(SOON)
+        finally:
+            manual.advance(math.ceil(seconds))
+            next(following, bool)()
+
+    clock = attrs.evolve(manual.clock, sleep=sleep)
+    gates.store(stage.folder, Turns(turns.queue + clock.wall(), turns.send + clock.wall()))
+    stage.checks.append(lambda: [*gates.held(stage.folder)])
+    return ManagedIdentityCredential(gate=stage.folder, policy=PATIENT, clock=clock), clock
+
+
+async def nobody_else_at_the_gate(stage: Stage) -> SlotCredential:
+    credential, _ = gated(stage, Turns())
+    stage.call(credential.get_token(SCOPE))
+    stage.call(credential.get_token(SCOPE))
+    return credential
+
+
+async def others_at_the_gate(stage: Stage) -> SlotCredential:
+    credential, clock = gated(stage, Turns(queue=5, send=10))
+    stage.call(credential.get_token(SCOPE))
+    stage.call(credential.get_token(SCOPE))
+    stage.call(ManagedIdentityCredential(gate=stage.folder, share=False, clock=clock).get_token(SCOPE))
+    return credential
+
+
+async def turns_in_anothers_hands(stage: Stage) -> SlotCredential:
+    """At first, and once more when the turn of the queue has come."""
+    turns = gates.hold(stage.folder / "turns.lock")
+    credential, _ = gated(stage, Turns(queue=5), turns.release, turns.acquire, turns.release)
+    await asyncio.wait([stage.call(credential.get_token(SCOPE)) for _ in range(2)])
+    turns.release()
+    return credential
+
+
+async def no_free_place(stage: Stage) -> SlotCredential:
+    places = gates.hold_all(stage.folder)
+    credential, _ = gated(stage, Turns(), lambda: None, lambda: gates.release_all(places))
+    await asyncio.wait([stage.call(credential.get_token(SCOPE)) for _ in range(2)])
+    gates.release_all(places)
+    return credential
+
+
+async def no_turn_in_time(stage: Stage) -> SlotCredential:
+    credential, _ = gated(stage, Turns(send=FAR))
+    stage.call(credential.get_token(SCOPE))
+    stage.call(credential.get_token(SCOPE))
+    return credential
+
+
+async def asked_to_hold_off(stage: Stage) -> SlotCredential:
+    """While the turns are in another's hands, until the first one waits for them."""
+    turns = gates.hold(stage.folder / "turns.lock")
+    credential, _ = gated(stage, Turns(), *[turns.release] * 100)
+    turns.release()
+    stage.azure.inject("imds", Fault(429, {"Retry-After": "5"}), times=1)
+    with stage.azure.hold("imds") as answer:
+        calls = [stage.call(credential.get_token(SCOPE)) for _ in range(2)]
+        await answer.arrived(1)
+        turns.acquire()
+    await asyncio.wait(calls)
+    turns.release()
+    return credential
+
+
+SCENARIOS: dict[Scenario, set[str]] = {
+    cold: set(),
+    an_answer_that_is_cut_off: set(),
+    get_token_info: {"_credential"},
+    warming_up: {"_credential"},
+    claims: {"_credential"},
+    a_late_token: set(),
+    a_flight_in_another_loop: set(),
+    closing_in_mid_flight: set(),
+    leaving_in_mid_flight: set(),
+    closing_from_another_loop: set(),
+    an_instance: set(),
+    an_instance_of_the_newer_kind: set(),
+    an_instance_asked_from_another_loop: set(),
+    a_factory: set(),
+    a_factory_of_the_newer_kind: set(),
+    a_function: set(),
+    nobody_else_at_the_gate: set(),
+    others_at_the_gate: {"_gate"},
+    turns_in_anothers_hands: {"_gate"},
+    no_free_place: {"_gate"},
+    no_turn_in_time: {"_gate"},
+    asked_to_hold_off: {"_gate"},
+}
+"""Each with the module that must be on the stack if the rest is as in others."""
 
 
 # Playing them
@@ -413,9 +513,10 @@ async def _play(scenario: Scenario, stage: Stage) -> None:
             assert stage.watch.victim.done()
             assert stage.watch.was_cancelled()
         stage.watch.target = None
+        assert stage.left_over() == []
         usable(await credential.get_token(SCOPE), credential)
         await settled()
-    assert all(check() for check in stage.checks)
+    assert stage.left_over() == []
     for slot in stage.slots:
         assert slot._flight is None
         assert not slot._tasks
@@ -435,8 +536,9 @@ def usable(token: AccessToken, credential: SlotCredential) -> None:
 
 @pytest.fixture(scope="module")
 def azure() -> Iterator[EmbeddedAzure]:
-    # Without limits: hundreds of fetches a second are wanted here.
-    with EmbeddedAzure(imds_limits=None) as azure:
+    # Without limits: hundreds of fetches a second are wanted here. And the garbage collector releases nobody's lock.
+    with EmbeddedAzure(imds_limits=None) as azure, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(BaseFileLock, "__del__", lambda _: None)
         yield azure
 
 
@@ -450,8 +552,14 @@ def _at_this_azure(azure: EmbeddedAzure, monkeypatch: pytest.MonkeyPatch) -> Non
 class Played:
     """What is seen when every scenario is played undisturbed, on one kind of loop."""
 
+    azure: EmbeddedAzure
+    folder: Path
     kind: str
     stands: list[tuple[Scenario, Stand]]
+
+    def stage(self, target: Stand, way: Way = Way.TASK) -> Stage:
+        """Prepare a play in which somebody is cancelled."""
+        return Stage(self.azure, self.folder, Watch(AWAITS, target, way), self.kind)
 
     def of(self, point: Point) -> list[tuple[Scenario, Stand]]:
         """Choose where to cancel for one point: wherever it is the innermost; one place will do if it never is."""
@@ -460,20 +568,20 @@ class Played:
 
 
 @pytest.fixture(scope="module", params=LOOPS)
-def played(request: pytest.FixtureRequest, azure: EmbeddedAzure) -> Iterator[Played]:
-    kind, stands = str(request.param), []
+def played(request: pytest.FixtureRequest, azure: EmbeddedAzure, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Played]:
+    kind, stands, folder = str(request.param), [], tmp_path_factory.mktemp("gate")
     with pytest.MonkeyPatch.context() as patch:
         for name, value in azure.environment.items():
             patch.setenv(name, value)
-        for scenario in SCENARIOS:
-            stage = Stage(azure, Watch(AWAITS), kind)
+        for scenario, needed in SCENARIOS.items():
+            stage = Stage(azure, folder, Watch(AWAITS), kind)
             play(scenario, stage)
             assert stage.complaints == []
-            stands += [(scenario, stand) for stand in stage.watch.seen]
+            stands += [(scenario, stand) for stand in stage.watch.seen if needed <= {point.module for point in stand.points}]
     # What there is by now is none of the garbage that each test looks through.
     gc.collect()
     gc.freeze()
-    yield Played(kind, stands)
+    yield Played(azure, folder, kind, stands)
     gc.unfreeze()
 
 
@@ -491,13 +599,11 @@ def cancel_at(scenario: Scenario, stage: Stage) -> None:
 
 @pytest.mark.parametrize("way", Way, ids=lambda way: way.name.lower())
 @pytest.mark.parametrize("point", SUSPENDS, ids=str)
-def test_whoever_is_cancelled_here_harms_nobody_and_the_next_call_works(
-    azure: EmbeddedAzure, played: Played, point: Point, way: Way
-) -> None:
+def test_whoever_is_cancelled_here_harms_nobody_and_the_next_call_works(played: Played, point: Point, way: Way) -> None:
     stages = []
     for scenario, stand in played.of(point):
         if stand.by_future or way is not Way.WOKEN:
-            stages.append(Stage(azure, Watch(AWAITS, stand, way), played.kind))
+            stages.append(played.stage(stand, way))
             cancel_at(scenario, stages[-1])
     # What only lets others go first is woken by nobody.
     assert stages or way is Way.WOKEN
@@ -519,18 +625,14 @@ def in_the_cold(played: Played, function: str) -> Stand:
     return [stand for scenario, stand in played.stands if scenario is cold and stand.points[-1].function == function][-1]
 
 
-def test_a_caller_that_does_not_leave_its_roster_is_noticed(
-    azure: EmbeddedAzure, played: Played, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_caller_that_does_not_leave_its_roster_is_noticed(played: Played, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Slot, "_leave", lambda *_: None)
-    stage = Stage(azure, Watch(AWAITS, in_the_cold(played, "Slot._wait")), played.kind)
+    stage = played.stage(in_the_cold(played, "Slot._wait"))
     cancel_at(cold, stage)
     assert [type(complaint) for complaint in stage.complaints] == [Waiter]
 
 
-def test_callers_that_await_the_flights_task_are_noticed(
-    azure: EmbeddedAzure, played: Played, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_callers_that_await_the_flights_task_are_noticed(played: Played, monkeypatch: pytest.MonkeyPatch) -> None:
     async def wait(slot: Slot, waiter: Waiter) -> AccessToken | None:
         assert waiter.flight.task is not None
         await waiter.flight.task
@@ -538,15 +640,13 @@ def test_callers_that_await_the_flights_task_are_noticed(
 
     monkeypatch.setattr(Slot, "_wait", wait)
     points = in_the_cold(played, "Slot._wait").points[:-1]
-    watch = Watch(AWAITS, Stand(points, wait.__qualname__, by_future=True))
+    stage = played.stage(Stand(points, wait.__qualname__, by_future=True))
     with pytest.raises(AssertionError, match="another's cancellation"):
-        cancel_at(cold, Stage(azure, watch, played.kind))
-    assert watch.delivered
+        cancel_at(cold, stage)
+    assert stage.watch.delivered
 
 
-def test_a_fetch_that_swallows_its_cancellation_is_noticed(
-    azure: EmbeddedAzure, played: Played, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_fetch_that_swallows_its_cancellation_is_noticed(played: Played, monkeypatch: pytest.MonkeyPatch) -> None:
     ask = TokenFetch._ask
 
     async def swallowing(fetch: TokenFetch, *arguments: Any) -> object:
@@ -556,10 +656,30 @@ def test_a_fetch_that_swallows_its_cancellation_is_noticed(
             return await ask(fetch, *arguments)
 
     monkeypatch.setattr(TokenFetch, "_ask", swallowing)
-    watch = Watch(AWAITS, in_the_cold(played, "_only_once"))
+    stage = played.stage(in_the_cold(played, "_only_once"))
     with pytest.raises(AssertionError, match="was_cancelled"):
-        cancel_at(cold, Stage(azure, watch, played.kind))
-    assert watch.delivered
+        cancel_at(cold, stage)
+    assert stage.watch.delivered
+
+
+def test_a_place_that_is_kept_is_noticed(played: Played, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept, release = list[BaseFileLock](), _gate._release
+
+    def release_others(lock: BaseFileLock) -> None:
+        if "place" in lock.lock_file:
+            kept.append(lock)
+        else:
+            release(lock)
+
+    monkeypatch.setattr(_gate, "_release", release_others)
+    (target,) = {stand for scenario, stand in played.stands if scenario is no_turn_in_time}
+    stage = played.stage(target)
+    try:
+        with pytest.raises(AssertionError, match=r"'place-0\.lock'"):
+            cancel_at(no_turn_in_time, stage)
+        assert stage.watch.delivered
+    finally:
+        gates.release_all(kept)
 
 
 def test_a_timer_that_is_left_over_is_noticed() -> None:
@@ -584,6 +704,19 @@ async def outer(manager, rows):
         async for row in rows:
             async def nested(): return await (await row)(1)
             await nested()
+"""
+GENERATOR = """
+import contextlib
+@contextlib.asynccontextmanager
+async def manager(step):
+    await step()
+    try:
+        yield
+    finally:
+        await step()
+async def user(step, error):
+    async with manager(step):
+        if error: raise error
 """
 
 
@@ -628,4 +761,21 @@ def test_a_task_is_seen_at_each_point_in_turn() -> None:
         "await second.step() #2",
         "async with manager(): exit #2",
         "async with manager(): exit",
+    ]
+
+
+@pytest.mark.parametrize("error", [None, LookupError()])
+def test_a_task_is_seen_within_an_asynchronous_generator(error: LookupError | None) -> None:
+    watch, module = Watch(Awaits([("package.example", GENERATOR)])), {"__name__": "package.example"}
+    exec(GENERATOR, module)  # noqa: S102 (the text above)
+
+    async def main() -> None:
+        watch.install(asyncio.get_running_loop(), eager=False)
+        with contextlib.nullcontext() if error is None else pytest.raises(LookupError):
+            await asyncio.create_task(module["user"](lambda: asyncio.sleep(0), error))  # type: ignore[operator]  # a function
+
+    asyncio.run(main())
+    assert [[point.text for point in stand.points] for stand in watch.seen] == [
+        ["async with manager(...): enter", "await step()"],
+        ["async with manager(...): exit", "await step() #2"],
     ]

@@ -14,12 +14,12 @@ import sys
 import threading
 import types
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from fetches import middle
-from filelock import BaseFileLock, FileLock
+from filelock import BaseFileLock
+from gates import free, hold, hold_all, release_all, store, stored
 from virtual import EPOCH, VirtualLoop, run
 
 from aiomsi import Clock, ConfigurationError, HostGate, _gate
@@ -54,45 +54,6 @@ def loop() -> Iterator[VirtualLoop]:
     loop = VirtualLoop()
     yield loop
     loop.close()
-
-
-def hold(path: Path) -> BaseFileLock:
-    """Hold a lock as another process would."""
-    path.parent.mkdir(0o700, exist_ok=True)
-    lock = FileLock(path, thread_local=False, blocking=False)
-    lock.acquire()
-    return lock
-
-
-def hold_all(directory: Path) -> list[BaseFileLock]:
-    return [hold(directory / f"place-{number}.lock") for number in range(PLACES)]
-
-
-def release_all(locks: list[BaseFileLock]) -> None:
-    for lock in locks:
-        lock.release()
-
-
-def free(directory: Path) -> int:
-    """Count the places that nobody holds."""
-    number = 0
-    for path in directory.glob("place-*.lock"):
-        with ExitStack() as stack:
-            try:
-                stack.enter_context(FileLock(path, blocking=False))
-            except TimeoutError:
-                continue
-            number += 1
-    return number + PLACES - len(list(directory.glob("place-*.lock")))
-
-
-def stored(directory: Path) -> Turns:
-    return turns_in((directory / "turns").read_bytes())
-
-
-def store(directory: Path, turns: Turns) -> None:
-    directory.mkdir(0o700, exist_ok=True)
-    (directory / "turns").write_bytes(turns.stored())
 
 
 def strict(clock: Clock) -> Clock:

@@ -50,6 +50,8 @@ class Inner:
         self.begun.set()
         if self.go_on is not None:
             await self.go_on.wait()
+        # Every real one waits for its network, so eager tasks find it under way.
+        await asyncio.sleep(0)
         return f"token-{number}", self.clock.clock.wall() + DAY
 
     async def close(self) -> None:

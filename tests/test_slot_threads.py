@@ -5,6 +5,7 @@ import os
 import sys
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
 import attrs
 import pytest
@@ -213,6 +214,41 @@ def test_an_eager_flight_that_is_taken_out_during_its_first_step_is_cancelled() 
         assert ends == ["begun", "cancelled"]
 
     asyncio.run(main())
+
+
+class NoWaiting:
+    """A lock that nobody may want while it is held: a thread that waits for itself waits for ever."""
+
+    def __init__(self) -> None:
+        self.held = False
+
+    def __enter__(self) -> None:
+        assert not self.held, "a deadlock"
+        self.held = True
+
+    def __exit__(self, *_: object) -> None:
+        self.held = False
+
+
+def test_a_flight_of_a_closed_loop_that_is_collected_under_the_lock_does_not_want_it() -> None:
+    slot, gate = Slot("test"), Gate()
+    lock = NoWaiting()
+    slot._lock = lock  # type: ignore[assignment]  # all that is used of one
+    loop = asyncio.new_event_loop()
+    lost = loop.create_task(slot.obtain(Caller(), gate))
+    while not gate.count:
+        loop.run_until_complete(asyncio.sleep(0))
+    (task,) = slot._tasks
+    loop.close()
+    coroutine: Any = task.get_coro()
+    assert asyncio.run(slot.obtain(Caller(), Gate(opened=True))).token == "token-1"
+    with lock:
+        # What the garbage collector does, wherever memory is allocated.
+        coroutine.close()
+    pending: list[asyncio.Task[Any]] = [task, lost]
+    for each in pending:
+        # asyncio would report tasks that their closed loop has left pending.
+        each._log_destroy_pending = False  # type: ignore[attr-defined]  # asyncio's own
 
 
 def test_the_last_waiter_in_a_loop_that_leaves_stops_the_pings_there() -> None:

@@ -118,7 +118,8 @@ class Roster:
 
     def wake(self, outcome: Outcome) -> None:
         """Give the outcome to everyone here. Runs in this roster's own loop."""
-        self.rest()
+        if self.watch is not None:
+            self.rest()
         for waiter in self.waiters:
             if not waiter.future.done():
                 waiter.future.set_result(outcome)

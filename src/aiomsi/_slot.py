@@ -314,17 +314,18 @@ class Slot:
         if self._flight is not flight:
             return
         timer = flight.loop.call_later(self.policy.deadline_gone + self.policy.ping, self._overdue, flight)
-        result: Grant | Failure | Lost = Lost.LOST
+        result: Grant | Failure
         try:
             result = await fetch(flight.order)
         except Exception as error:  # noqa: BLE001 (whatever a fetch raises must end as a value that its waiters are told)
             result = unexpected(error)
         finally:
+            # No more than that: see `_land`.
             timer.cancel()
-            self._land(flight, result)
+        self._land(flight, result)
 
     def _landed(self, flight: Flight, task: asyncio.Task[None]) -> None:
-        """Make sure of the end: a task that is cancelled before its first step runs nothing of `_fly`."""
+        """Make sure of the end: a task that is cancelled runs no more of `_fly`, or nothing at all."""
         self._tasks.discard(task)
         self._land(flight, Lost.LOST)
 
@@ -335,8 +336,8 @@ class Slot:
     def _land(self, flight: Flight, result: Grant | Failure | Lost) -> None:
         """Publish what the flight brought, then wake its waiters; nothing at all if it has left the slot already."""
         if self._flight is not flight:
-            # Before the lock is asked for: the garbage collector ends the coroutine of a flight whose loop was closed, and it
-            # may run in a thread that holds the lock.
+            # Not even the lock is asked for: what is left of a closed loop is collected in any thread, even in one that is
+            # holding it, and a fetch may answer its coroutine's end with an exception.
             return
         now = self._now()
         outcome: Outcome | None

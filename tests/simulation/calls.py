@@ -1,0 +1,247 @@
+"""What must hold for calls: invariants I0, I2, I3, I4, I6 and I10, and the rules 12 and 13."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+from simulation.flights import FlightChecks
+from simulation.records import EXPIRED, LATE, LONGEST, PING, SLACK, Call, Flight, SimSlot, Token
+from simulation.world import Moment, World
+
+from aiomsi import AccessToken, CredentialClosedError, CredentialError, UsageError
+from aiomsi._flight import Fetch
+from aiomsi._ledger import Failure, Order
+from aiomsi._token import Grant
+
+LATE_WAIT = 5.0
+LATE_RESERVE = 15.0
+MOST_FRAMES = 3
+MOST_FLIGHTS = 12
+"""Flights that may begin during one call: five that it waits for are lost at the most, but others may come and go in between."""
+
+
+class CallChecks:
+    """Makes calls and judges what comes of them."""
+
+    def __init__(
+        self, world: World, flights: FlightChecks, fetch: Callable[[SimSlot, Order], Awaitable[Grant | Failure]], *, calm: bool
+    ) -> None:
+        self.world, self.flights, self.calm = world, flights, calm
+        self.jumped = 0
+        """The number of the last moment at which the wall clock jumped."""
+        self._fetch = fetch
+        self._errors: dict[int, BaseException] = {}
+
+    async def perform(self, call: Call) -> AccessToken | None:
+        """Call `obtain`; whatever it raises is judged and, if it ends the call from outside, goes on."""
+        self._arrive(call)
+        slot = call.slot
+        fetch: Fetch = partial(self._fetch, slot)
+        token: AccessToken | None = None
+        error: BaseException | None = None
+        try:
+            token = await slot.slot.obtain(call.who, fetch, call.claims)
+        except BaseException as caught:  # noqa: BLE001 (whatever comes is what is to be judged)
+            error = caught
+        self._leave(call)
+        if error is None:
+            self._judge_token(call, token)
+        else:
+            self._judge_error(call, error)
+            if not isinstance(error, Exception):
+                raise error
+        return token
+
+    def _arrive(self, call: Call) -> None:
+        world, slot = self.world, call.slot
+        self.flights.observe()
+        call.began, call.step = world.moment(), call.loop.began.number
+        call.flights = len(slot.flights) + slot.broken
+        call.left = slot.held.left(call.began) if slot.held is not None else 0.0
+        call.left_at_most = slot.held.left_at_most(call.began, call.began) if slot.held is not None else 0.0
+        slot.waiting[call] = None
+        world.seen["calls"] += 1
+        world.tell(call.loop.name, "call", call.number, slot.slot.name, call.who.name, call.claims)
+        if call.claims is not None:
+            slot.disturbing += 1
+            slot.disturb(world.moment())
+            slot.forgotten = world.number
+            self.flights.taken_out(slot)
+        call.disturbances = slot.disturbances
+        if self.calm:
+            self.flights.refreshes[slot].arrive(call)
+
+    def _leave(self, call: Call) -> None:
+        slot = call.slot
+        del slot.waiting[call]
+        if call.claims is not None:
+            slot.disturbing -= 1
+            slot.disturb(self.world.moment())
+            slot.forgotten = self.world.number
+        self.flights.observe()
+
+    # Tokens
+
+    def _judge_token(self, call: Call, token: object) -> None:
+        world, slot, loop = self.world, call.slot, call.loop
+        here = world.moment()
+        assert call.began is not None
+        found = [each for each in slot.tokens if each.token is token]
+        if not isinstance(token, AccessToken) or not found:
+            world.violate("I0", f"call {call.number} gave {type(token).__name__}, which is no token of this slot")
+            return
+        known = found[-1]
+        world.tell(loop.name, "token for call", call.number, str(token.token))
+        left = known.left_at_most(loop.began, here)
+        if left <= EXPIRED - SLACK:
+            world.violate("I4", f"call {call.number} was given a token with {left:.3f} s left")
+        first, last = slot.rejections.get(token.token, (0, 0))
+        assert known.flight.began is not None
+        if last and last < call.began.number and known.flight.began.number < first:
+            world.violate("I4", f"call {call.number} was given a token that had been rejected before")
+        if call.claims is not None and known.flight.order is not None:
+            self._judge_claims(call, known)
+        self._judge_wait(call, here)
+        self._count(call, known, here)
+
+    def _judge_claims(self, call: Call, token: Token) -> None:
+        """See that the token is new, or an answer to claims, or from a host that has shown to be deaf to them."""
+        order, began = token.flight.order, call.began
+        assert order is not None
+        assert began is not None
+        is_new = token.published.number > began.number
+        deaf = order.rejected == token.token.token
+        self.world.seen["claims: a new token" if is_new else "claims: an earlier answer holds"] += 1
+        if not is_new and order.claims is None and not deaf:
+            self.world.violate("I4", f"call {call.number} brought claims, and was given the token that they speak against")
+
+    def _judge_wait(self, call: Call, here: Moment) -> None:
+        """I2: a usable token is waited with for five seconds at the most, and only if it is about to expire."""
+        began, loop, slot = call.began, call.loop, call.slot
+        assert began is not None
+        begun = len(slot.flights) + slot.broken - call.flights - (slot.disturbances - call.disturbances)
+        if begun > MOST_FLIGHTS and not loop.silence(began.now):
+            self.world.violate("I2", f"{begun} flights were begun during call {call.number}")
+        undisturbed = call.disturbances == slot.disturbances and not slot.disturbing and self.jumped < call.step
+        if not undisturbed or call.left <= EXPIRED or loop.silence(began.now) > 0 or call.inside is not None:
+            return
+        bound = max(0.0, min(LATE_WAIT, call.left_at_most - LATE_RESERVE)) if call.left <= LATE else 0.0
+        if here.now - began.now > bound + SLACK:
+            self.world.violate("I2", f"call {call.number} waited {here.now - began.now:.3f} s with {call.left:.3f} s left")
+        if call.left > LATE and loop.began.number != call.step:
+            self.world.violate("rule 2", f"call {call.number} was suspended although a token was at hand")
+
+    def _count(self, call: Call, token: Token, here: Moment) -> None:
+        began, seen = call.began, self.world.seen
+        assert began is not None
+        waited = here.now > began.now
+        if token.published.number > began.number:
+            kind = "given after a wait" if call.left <= EXPIRED else "renewed while it was late"
+        elif waited and EXPIRED < call.left <= LATE:
+            kind = "served after waiting in vain"
+        else:
+            kind = "served at once"
+        seen[f"token {kind}"] += 1
+        brought = sum(each.published.number > began.number for each in call.slot.tokens)
+        seen["what was brought was spoiled on its way"] += brought > 1 and call.disturbances == call.slot.disturbances
+        seen["two loops shared a flight"] += (
+            waited and token.published.number > began.number and token.flight.loop is not call.loop
+        )
+        latest = call.slot.latest()
+        seen["token served in spite of a failure"] += (
+            token.flight is not latest and latest is not None and latest.ended is not None
+        )
+
+    # Errors
+
+    def _judge_error(self, call: Call, error: BaseException) -> None:
+        world, loop = self.world, call.loop
+        world.tell(loop.name, "error for call", call.number, type(error).__name__)
+        world.seen[f"call ended with {type(error).__name__}"] += 1
+        if isinstance(error, GeneratorExit):
+            if loop.lives:
+                world.violate("I0", f"call {call.number} was dropped by a loop that runs")
+            return
+        if isinstance(error, asyncio.CancelledError):
+            ours = call.is_called_off(world.now) or loop.is_closing
+            if not ours and not (call.inside is not None and (call.inside.sabotaged or call.inside.why_gone(world))):
+                world.violate("I3", f"call {call.number} was cancelled, and nobody had asked for that")
+            return
+        if not isinstance(error, CredentialError | UsageError):
+            world.violate("I0", f"call {call.number} raised {error!r}", error)
+            return
+        self._judge_object(call, error)
+        if isinstance(error, CredentialClosedError):
+            assert call.began is not None
+            if not call.who.was_closed_since(call.began):
+                world.violate("rule 13", f"call {call.number} was told of a closing that was not its own")
+        elif isinstance(error, UsageError):
+            if call.inside is None:
+                world.violate("I0", f"call {call.number} raised {error!r}")
+        else:
+            self._judge_failure(call, error)
+
+    def _judge_failure(self, call: Call, error: CredentialError) -> None:
+        world, slot, began = self.world, call.slot, call.began
+        here, step, held = world.moment(), call.loop.began, slot.held
+        assert began is not None
+        if held is not None and held.published.number < step.number and self.jumped < step.number and held.is_usable(step, here):
+            world.violate("I10", f"call {call.number} raised {error!s:.60} with {held.left(here):.3f} s left")
+        text = str(error)
+        seen = world.seen
+        seen["error: lost too often"] += text.startswith("the token request was cancelled")
+        seen["error: overdue"] += text.startswith("the token request did not end")
+        throttled = text.startswith("too many requests") and not any(flight.retry_after for flight in slot.flights)
+        seen["told to leave the host alone because of another token"] += throttled
+        seen["error: replaced too often"] += text.startswith("the token was rejected or replaced")
+        if call.flights == len(slot.flights) + slot.broken and here.now == began.now:
+            seen["error: replayed"] += 1
+            if not self.flights.pauses[slot].may_fail(step.now):
+                world.violate("I8", f"call {call.number} was told of a failure that is over: {text:.60}")
+        self._judge_wait(call, here)
+
+    def _judge_object(self, call: Call, error: BaseException) -> None:
+        """I6: an exception of its own for every caller, which carries nobody else's traces."""
+        frames, trace = 0, error.__traceback__
+        while trace is not None:
+            frames, trace = frames + 1, trace.tb_next
+        if id(error) in self._errors:
+            self.world.violate("I6", f"call {call.number} shares its exception with another call")
+        self._errors[id(error)] = error
+        context, cause = error.__context__, error.__cause__
+        foreign = context is not None and not any(context is handled for handled in self.world.handling)
+        if foreign or cause is not None or frames > MOST_FRAMES:
+            self.world.violate("I6", f"call {call.number}: context {context!r}, cause {cause!r}, {frames} frames")
+
+    # While time passes
+
+    def before_time_passes(self) -> None:
+        """I2 and I3: whoever waits now has something to wait for, and was not asked to leave."""
+        world = self.world
+        for slot in self.flights.slots.values():
+            for call in slot.waiting:
+                if not call.loop.is_free or call.began is None:
+                    continue
+                if call.must_end(world.now) and call.loop.silence(call.began.now) == 0:
+                    world.violate("I3", f"call {call.number} goes on although it was called off")
+                elif not world.depth and not self._is_hopeful(call, slot.latest()):
+                    # Unless somebody is preempted who may be just about to begin a flight, or to wake its waiters.
+                    world.violate("I2", f"call {call.number} waits for nothing")
+
+    def _is_hopeful(self, call: Call, flight: Flight | None) -> bool:
+        if flight is None or flight.task.running() is None:
+            return False
+        now, loop = self.world.now, flight.loop
+        if loop.is_free:
+            return now < (flight.began or flight.made).now + LONGEST + SLACK
+        assert call.began is not None
+        spoke = max((end for _, end in call.loop.silences), default=0.0)
+        since = max(loop.silent_since or 0.0, flight.made.now, call.began.now, spoke)
+        return now < since + 2 * PING + SLACK
+
+    def check_rest(self) -> None:
+        """Nobody waits any more whose loop still runs."""
+        for slot in self.flights.slots.values():
+            for call in slot.waiting:
+                if call.loop.lives:
+                    self.world.violate("I2", f"call {call.number} waits, and nothing is scheduled any more")

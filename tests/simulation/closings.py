@@ -1,0 +1,53 @@
+"""Rule 13: closing a credential gives up that credential's interest, and nobody else's."""
+
+from simulation.flights import FlightChecks
+from simulation.loops import SimLoop
+from simulation.records import PING, SLACK, Credential, SimSlot
+
+from aiomsi._flight import ended
+
+
+async def close(flights: FlightChecks, slot: SimSlot, who: Credential, loop: SimLoop) -> None:
+    """Close as a credential does, and see that a flight goes on if and only if somebody else wants it."""
+    world, core = flights.world, slot.slot
+    latest, (surely, perhaps) = slot.latest(), _wanted(slot, who)
+    flights.observe()
+    first = world.moment()
+    slot.releasing += 1
+    who.is_open = False
+    who.releases.append((first.number, 1 << 60))
+    given_up = core.release(who)
+    who.releases[-1] = first.number, world.moment().number
+    slot.releasing -= 1
+    flights.closed = world.now
+    world.seen["credentials closed"] += 1
+    if given_up is not None:
+        flights.taken_out(slot)
+        for flight in slot.flights:
+            if flight.number == given_up.generation:
+                flight.given_up = True
+                world.seen["closing cancelled a flight" if flight.loop is loop else "closing cancelled a flight elsewhere"] += 1
+        if surely and _wanted(slot, who)[0]:
+            world.violate("rule 13", f"closing {who.name} cancelled a flight that others want")
+        await ended([given_up], PING)
+        waited = world.now - first.now - loop.silence(first.now)
+        if waited > PING + SLACK:
+            world.violate("I2", f"closing took {waited:.3f} s")
+    elif latest is not None and latest.began is not None and latest.ended is None and not perhaps:
+        still = core._flight is not None and core._flight.generation == latest.number
+        if still and not _wanted(slot, who)[1]:
+            world.violate("rule 13", f"closing {who.name} left a flight that nobody wants")
+    world.tell("closed", who.name)
+
+
+def _wanted(slot: SimSlot, who: Credential) -> tuple[bool, bool]:
+    """Tell whether somebody else surely wants what is under way, and whether somebody may.
+
+    Not sure are those who are just opening, who don't wait yet, and who were told of a closing and have not gone yet.
+    """
+    others = [each for each in slot.credentials if each is not who]
+    calls = [call for call in slot.waiting if call.who is not who and call.began is not None]
+    surely = any(each.is_surely_open() for each in others) or any(
+        call.is_suspended() and not call.who.was_closed_since(call.began) for call in calls if call.began is not None
+    )
+    return surely, bool(calls) or any(each.is_open or each.opening for each in others)

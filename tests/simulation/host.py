@@ -1,0 +1,112 @@
+"""The token host of the simulation: a fetch that takes its time, fails in every way that the profile knows, or brings a token."""
+
+import asyncio
+
+import attrs
+from simulation.flights import FlightChecks
+from simulation.loops import SimLoop
+from simulation.profile import Profile
+from simulation.records import Call, Flight, SimSlot
+from simulation.world import World
+
+from aiomsi._errors import TokenRefusedError, TokenUnavailableError
+from aiomsi._ledger import Failure, Order
+from aiomsi._secret import Secret
+from aiomsi._token import Grant
+
+DOWN = Failure(TokenUnavailableError, "unavailable", "the host is down")
+REFUSED = Failure(TokenRefusedError, "refused", "identity not found", permanent=True)
+RAISED = (ValueError, ZeroDivisionError, OSError, TimeoutError)
+
+
+@attrs.define(eq=False)
+class SimHost:
+    """Answers the fetches of all slots; `mended` from the moment on when nothing is to go wrong any more."""
+
+    world: World
+    profile: Profile
+    checks: FlightChecks
+    mended: bool = False
+    given: int = 0
+
+    async def fetch(self, slot: SimSlot, order: Order) -> Grant | Failure:
+        """Be the fetch of one flight."""
+        flight = self.checks.begin(slot, order)
+        try:
+            answer = await self._answer(flight)
+        except asyncio.CancelledError:
+            self.checks.cancelled(flight)
+            raise
+        except Exception:
+            self.checks.end(flight, "raised")
+            raise
+        if isinstance(answer, Grant):
+            flight.secret, flight.life, flight.refresh_in = str(answer.secret), answer.life, answer.refresh_in
+            self.checks.end(flight, "granted")
+        else:
+            flight.retry_after = answer.retry_after or 0.0
+            self.checks.end(flight, "refused" if answer.permanent else "failed")
+        return answer
+
+    async def _answer(self, flight: Flight) -> Grant | Failure:
+        profile, chance, seen = self.profile, self.world.chance, self.world.seen
+        kind = "granted"
+        if profile.answers and not self.mended and chance.random() < profile.failing:
+            kind = chance.choices(list(profile.answers), list(profile.answers.values()))[0]
+        seen[f"host: {kind}"] += 1
+        latency = profile.latency * chance.random() * chance.choice((0.0, 1.0, 1.0))
+        if kind == "hung":
+            await asyncio.sleep(chance.choice((12.0, 80.0, 1e6)) * (1 + chance.random()))
+        elif kind == "swallowed":
+            await self._go_on(flight, latency)
+        elif latency:
+            await asyncio.sleep(latency)
+        if kind == "inside":
+            await self._ask_inside(flight)
+        if kind in ("failed", "throttled", "refused"):
+            return self._failure(kind)
+        if kind == "raised":
+            error = chance.choice(RAISED)
+            raise error("as a fetch may fail")
+        if kind == "cancelled":
+            flight.sabotaged = True
+            raise asyncio.CancelledError
+        return self._grant(flight, kind)
+
+    def _failure(self, kind: str) -> Failure:
+        if kind != "throttled":
+            return DOWN if kind == "failed" else REFUSED
+        asked = self.world.chance.choice((0.0, 1.0, 10.0, 100.0)) * (0.5 + self.world.chance.random())
+        self.world.seen["host: asked to be left alone for longer than is obeyed"] += asked > 60
+        return Failure(TokenUnavailableError, "throttled", "too many requests", retry_after=asked)
+
+    def _grant(self, flight: Flight, kind: str) -> Grant:
+        chance, slot, world = self.world.chance, flight.slot, self.world
+        if kind == "nearly expired":
+            return self._new(slot, chance.uniform(-5.0, 11.0))
+        if kind == "same" and slot.tokens:
+            last = slot.tokens[-1]
+            world.seen["host: the rejected token again"] += flight.order is not None and flight.order.rejected == last.token.token
+            return Grant(Secret(last.token.token), last.received.now + last.life - world.now)
+        return self._new(slot, chance.uniform(*self.profile.lives))
+
+    def _new(self, slot: SimSlot, life: float) -> Grant:
+        self.given += 1
+        refresh_in = self.world.chance.choice((None, None, None, life * 0.5, life * 0.9, 30.0))
+        return Grant(Secret(f"token-{self.given}"), life, refresh_in=refresh_in)
+
+    async def _go_on(self, flight: Flight, latency: float) -> None:
+        """Go on for a while in spite of being cancelled."""
+        try:
+            await asyncio.sleep(latency + 1.0)
+        except asyncio.CancelledError:
+            flight.stubborn = True
+            self.world.seen["host: swallowed a cancellation"] += 1
+            await asyncio.sleep(self.world.chance.choice((0.0, 0.5, 5.0)))
+
+    async def _ask_inside(self, flight: Flight) -> None:
+        """Ask for the very token that is being fetched."""
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, SimLoop)
+        who = self.world.chance.choice(flight.slot.credentials)
+        await self.checks.call_inside(Call(0, flight.slot, who, loop, inside=flight))

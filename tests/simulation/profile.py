@@ -1,0 +1,118 @@
+"""What may happen in one seed: which faults there are, how often, and how the loops take turns."""
+
+import random
+from typing import Self
+
+import attrs
+
+EVENTS = {
+    "reject": 2.0,
+    "reject old": 1.0,
+    "forget": 0.5,
+    "jump": 1.0,
+    "stall": 2.0,
+    "wind up": 1.0,
+    "cut off": 0.7,
+    "die": 0.7,
+    "close": 1.5,
+    "sabotage": 1.5,
+    "break": 0.5,
+}
+"""What happens beside calls, and how often if at all in this seed."""
+
+ANSWERS = {
+    "failed": 2.0,
+    "throttled": 1.0,
+    "refused": 1.0,
+    "nearly expired": 0.5,
+    "raised": 0.7,
+    "cancelled": 0.7,
+    "hung": 0.7,
+    "same": 1.0,
+    "swallowed": 0.5,
+    "inside": 0.3,
+}
+"""How the host answers when it gives no new token, or not at once."""
+
+LIVES = ((12.0, 20.0), (20.0, 60.0), (60.0, 400.0), (3_000.0, 8_000.0), (86_400.0, 86_400.0), (12.0, 86_400.0))
+
+
+@attrs.frozen
+class Profile:
+    """One seed's character.
+
+    Attributes:
+        calm: nothing goes wrong, and the number of fetches is known exactly.
+        shuffled, preempt, lag, collect: as the world takes them.
+        loops, slots, credentials: how many of each there are at first; credentials per slot.
+        eager, debug, anyio: whether tasks start at once, asyncio's debug mode is on, and some callers use cancel scopes.
+        rounds: how often something happens.
+        burst: the most calls at once.
+        lives: the range that the lives of tokens are drawn from.
+        latency: the longest time that a fetch takes which neither fails nor hangs.
+        failing: the share of fetches that bring no new token.
+        answers: what they bring, by weight.
+        events: what else happens, by weight; `eventful` is their share among all rounds.
+        cancelling: the share of calls that are cancelled or have a time-out.
+        claims: the share of calls that bring claims.
+
+    """
+
+    calm: bool
+    shuffled: bool
+    preempt: float
+    lag: float
+    collect: float
+    loops: int
+    slots: int
+    credentials: int
+    eager: float
+    debug: bool
+    anyio: bool
+    rounds: int
+    burst: int
+    lives: tuple[float, float]
+    latency: float
+    failing: float
+    answers: dict[str, float]
+    events: dict[str, float]
+    eventful: float
+    cancelling: float
+    claims: float
+
+    @classmethod
+    def draw(cls, chance: random.Random) -> Self:
+        """Draw a character: every fault is there or not, so that each is also seen alone and each pair together."""
+        calm = chance.random() < 0.12
+        answers = {} if calm else _some(chance, ANSWERS)
+        events = {} if calm else _some(chance, EVENTS)
+        leaves_tasks = bool(events.keys() & {"cut off", "die"})
+        return cls(
+            calm=calm,
+            shuffled=chance.random() < 0.5,
+            preempt=chance.choice((0.0, 0.0, 0.02, 0.1, 0.3)),
+            lag=0.0 if calm else chance.choice((0.0, 0.0, 0.0, 0.02, 0.1)),
+            collect=0.1 if leaves_tasks and chance.random() < 0.1 else 0.0,
+            loops=chance.choice((1, 2, 2, 3, 4)),
+            slots=chance.choice((1, 1, 2)),
+            credentials=chance.randint(1, 3),
+            eager=chance.choice((0.0, 0.0, 0.5, 1.0)),
+            debug=chance.random() < 0.02,
+            # A scope that is left when its coroutine is garbage complains of the wrong task: that is anyio's own.
+            anyio=not leaves_tasks and chance.random() < 0.5,
+            rounds=chance.randint(6, 30),
+            burst=chance.choice((1, 3, 6, 12)),
+            lives=chance.choice(LIVES),
+            latency=chance.choice((0.0, 0.2, 3.0)),
+            failing=chance.choice((0.1, 0.4, 0.8, 1.0)) if answers else 0.0,
+            answers=answers,
+            events=events,
+            eventful=chance.choice((0.1, 0.3, 0.5)) if events else 0.0,
+            cancelling=chance.choice((0.0, 0.2, 0.7)),
+            claims=0.0 if calm else chance.choice((0.0, 0.0, 0.0, 0.05, 0.3)),
+        )
+
+
+def _some(chance: random.Random, weights: dict[str, float]) -> dict[str, float]:
+    share = chance.choice((0.15, 0.5, 1.0))
+    return {name: weight for name, weight in weights.items() if chance.random() < share}
