@@ -4,6 +4,7 @@ import gc
 import json
 from typing import Any
 
+import attrs
 import pytest
 from multidict import CIMultiDict
 
@@ -166,6 +167,15 @@ def test_rows_that_the_service_keeps_back_are_an_error() -> None:
     with pytest.raises(ServiceError, match="only a part") as raised:
         Chain(PUBLIC).next_token(Page([1], cut=True), answer({}, method="POST"))
     assert "'id'" in raised.value.help
+
+
+def test_rows_of_subscriptions_that_a_query_did_not_look_into_are_missing_too() -> None:
+    response = attrs.evolve(answer({"data": [1]}), headers=CIMultiDict({"x-ms-tenant-subscription-limit-hit": "True"}))
+    page = read_rows(response)
+    assert page == Page([1], cut=True)
+    with pytest.raises(ServiceError, match="only a part") as raised:
+        Chain(PUBLIC).next_token(page, response)
+    assert "name them" in raised.value.help
 
 
 def test_five_thousand_items_are_never_there_at_once() -> None:

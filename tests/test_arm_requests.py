@@ -5,7 +5,7 @@ import datetime as dt
 import pytest
 
 from aiomsi import CHINA, PUBLIC, Cloud, ConfigurationError, ForeignHostError
-from aiomsi.arm._requests import Options, build_url, check_headers
+from aiomsi.arm._requests import Options, build_url, check_headers, has_version
 
 ARM = "https://management.azure.com"
 VERSION = "2021-04-01"
@@ -257,3 +257,20 @@ def test_other_headers_are_left_alone() -> None:
 
 def test_options_do_not_show_headers() -> None:
     assert "auxiliary" not in repr(Options(headers={"x-ms-authorization-auxiliary": "Bearer t"}))
+
+
+@pytest.mark.parametrize(
+    ("path", "params", "has"),
+    [
+        ("/x", None, False),
+        ("/x?api-version=1", None, True),
+        ("/x?a=b&API-Version=1", None, True),
+        ("/x?my-api-version=1", None, False),
+        ("/api-version=1", None, False),
+        ("/x", {"a": "api-version"}, False),
+        ("/x", {"Api-Version": "1"}, True),
+        (None, None, False),
+    ],
+)
+def test_a_version_may_be_in_the_path_or_among_the_parameters(path: object, params: dict[str, str] | None, has: bool) -> None:
+    assert has_version(path, Options(params=params)) is has

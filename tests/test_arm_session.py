@@ -35,12 +35,14 @@ from aiomsi import (
     HostUnreachableError,
     ManagedIdentityCredential,
     NotFoundError,
+    PreconditionFailedError,
     ServiceError,
     ThrottledError,
     TokenRefusedError,
+    TokenUnavailableError,
     UsageError,
 )
-from aiomsi.arm import _session
+from aiomsi.arm import _http, _session
 from aiomsi.testing import DEFAULT_SUBSCRIPTION_ID, EmbeddedAzure, Fault, ManualClock
 
 pytestmark = pytest.mark.usefixtures("azure_environment")
@@ -140,6 +142,7 @@ async def test_the_tutorial_to_the_letter(embedded_azure: EmbeddedAzure, version
     assert (call.service, call.method, call.path_qs) == ("arm", "GET", f"{DEVTEST}?api-version={version}")
     headers = dict(call.headers)
     UUID(headers.pop("x-ms-client-request-id"))
+    UUID(headers.pop("x-ms-correlation-request-id"))
     assert re.fullmatch(r"aiomsi/\S+ Python/3\.\d+\.\d+\S* \(\w+\)", headers.pop("User-Agent"))
     assert "gzip" in headers.pop("Accept-Encoding")
     assert headers == {
@@ -283,7 +286,10 @@ BAD_CALLS: dict[str, tuple[type[ConfigurationError], Call]] = {
     "fragment": (ConfigurationError, lambda arm, _: get(arm, f"{DEVTEST}#x")),
     "dots": (ConfigurationError, lambda arm, _: get(arm, f"{DEVTEST}/../Other")),
     "encoded dots": (ConfigurationError, lambda arm, _: get(arm, f"{DEVTEST}/%2e%2e/Other")),
-    "no version": (ConfigurationError, lambda arm, _: arm.get(DEVTEST)),
+    "no version and no type": (ConfigurationError, lambda arm, _: arm.get("/")),
+    "empty version": (ConfigurationError, lambda arm, _: arm.get(DEVTEST, api_version="")),
+    "broken tag": (ConfigurationError, lambda arm, _: arm.put(DEVTEST, api_version=VERSION, if_match="a\r\nb: c")),
+    "empty tag": (ConfigurationError, lambda arm, _: arm.put(DEVTEST, api_version=VERSION, if_none_match="\n")),
     "two versions": (ConfigurationError, lambda arm, _: get(arm, f"{DEVTEST}?api-version=2020-01-01")),
     "the same version twice": (ConfigurationError, lambda arm, _: arm.get(f"{DEVTEST}?api-version=a&api-version=a")),
     "authorization": (ConfigurationError, lambda arm, _: get(arm, headers={"authorization": "Bearer x"})),
@@ -442,6 +448,55 @@ async def test_a_claims_challenge_that_imds_cant_meet_is_not_repeated(embedded_a
     assert (embedded_azure.counts.imds_requests, embedded_azure.counts.arm_requests) == (2, 1)
 
 
+@pytest.mark.parametrize("count", [1_000])
+def test_thousands_of_callers_of_a_foreign_credential_ask_it_once(embedded_azure: EmbeddedAzure, count: int) -> None:
+    credential = SdkCredential([embedded_azure.issue_token()])
+
+    async def main() -> list[Any]:
+        async with ArmSession(credential) as one, ArmSession(credential) as two:
+            results = await asyncio.gather(herd(one, count), herd(two, count))
+        return [result for part in results for result in part if result != group()]
+
+    assert asyncio.run(main()) == []
+    assert credential.asked == [((SCOPE,), None)]
+    assert not credential.closed
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("sharing", [True, False])
+async def test_microsofts_credential_is_asked_once_too(embedded_azure: EmbeddedAzure, sharing: bool) -> None:
+    azure = pytest.importorskip("azure.identity.aio")
+    async with (
+        azure.ManagedIdentityCredential() as credential,
+        ArmSession(aiomsi.SharedCredential(credential) if sharing else credential) as arm,
+    ):
+        assert await herd(arm, 200) == [group()] * 200
+    assert embedded_azure.counts.imds_tokens == 1
+
+
+def test_a_foreign_credential_serves_sessions_of_one_loop_after_another(embedded_azure: EmbeddedAzure) -> None:
+    credential = SdkCredential([embedded_azure.issue_token()])
+
+    async def main() -> Any:
+        async with ArmSession(credential) as arm:
+            return await get(arm)
+
+    assert asyncio.run(main()) == asyncio.run(main()) == group()
+    assert len(credential.asked) == 2
+
+
+@pytest.mark.anyio
+async def test_a_synchronous_credential_is_refused_before_anything_is_sent(embedded_azure: EmbeddedAzure) -> None:
+    class Synchronous:
+        def get_token(self, *scopes: str, claims: str | None = None) -> SdkToken:
+            raise AssertionError
+
+    async with ArmSession(Synchronous()) as arm:  # type: ignore[arg-type]
+        with pytest.raises(ConfigurationError, match="synchronous"):
+            await get(arm)
+    assert untouched(embedded_azure)
+
+
 # Errors
 
 
@@ -520,7 +575,7 @@ async def test_a_200_that_is_no_json_is_an_error_and_its_bytes_can_be_had(embedd
 @pytest.mark.anyio
 async def test_a_throttled_call_tells_for_how_long(embedded_azure: EmbeddedAzure) -> None:
     embedded_azure.inject("arm", Fault(429, {"Retry-After": "17"}))
-    async with ArmSession() as arm:
+    async with ArmSession(retry=None) as arm:
         with pytest.raises(ThrottledError) as raised:
             await get(arm)
     assert raised.value.retry_after == 17
@@ -530,7 +585,7 @@ async def test_a_throttled_call_tells_for_how_long(embedded_azure: EmbeddedAzure
 async def test_the_time_that_an_error_took_is_on_the_sessions_clock(embedded_azure: EmbeddedAzure) -> None:
     manual = ManualClock()
     embedded_azure.inject("arm", Fault(500))
-    async with ArmSession(clock=manual.clock) as arm:
+    async with ArmSession(clock=manual.clock, retry=None) as arm:
         with embedded_azure.hold("arm") as hold:
             call = asyncio.ensure_future(get(arm))
             await hold.arrived(1)
@@ -559,7 +614,7 @@ def check_no_answer(error: ArmConnectionError, azure: EmbeddedAzure, attempts: i
 @pytest.mark.parametrize("fault", [Fault.reset(), Fault.truncate(), Fault(200, {"Content-Encoding": "gzip"}, b"no gzip")])
 async def test_an_answer_that_breaks_off_is_a_connection_error(embedded_azure: EmbeddedAzure, fault: Fault) -> None:
     embedded_azure.inject("arm", fault, sends(fault))
-    async with ArmSession() as arm:
+    async with ArmSession(retry=None) as arm:
         with pytest.raises(ArmConnectionError) as raised:
             await get(arm)
         check_no_answer(raised.value, embedded_azure)
@@ -571,7 +626,7 @@ async def test_an_answer_that_breaks_off_is_a_connection_error(embedded_azure: E
 
 @pytest.mark.anyio
 async def test_a_connection_that_breaks_off_in_the_repeated_call_was_the_second(embedded_azure: EmbeddedAzure) -> None:
-    async with ArmSession() as arm:
+    async with ArmSession(retry=None) as arm:
         embedded_azure.inject("arm", Fault(401, body={"code": "ExpiredAuthenticationToken"}))
         embedded_azure.inject("arm", Fault.reset(), 2)
         with pytest.raises(ArmConnectionError) as raised:
@@ -582,7 +637,7 @@ async def test_a_connection_that_breaks_off_in_the_repeated_call_was_the_second(
 @pytest.mark.anyio
 async def test_an_error_has_the_request_id_that_was_really_sent(embedded_azure: EmbeddedAzure) -> None:
     embedded_azure.inject("arm", Fault.truncate())
-    async with ArmSession() as arm:
+    async with ArmSession(retry=None) as arm:
         with pytest.raises(ArmConnectionError) as raised:
             await get(arm, headers={"X-MS-Client-Request-Id": "mine"})
     check_no_answer(raised.value, embedded_azure)
@@ -615,7 +670,7 @@ async def test_a_token_that_takes_too_long_is_told_apart(embedded_azure: Embedde
 
 @pytest.mark.anyio
 async def test_a_refused_connection_is_a_connection_error(embedded_azure: EmbeddedAzure) -> None:
-    arm = ArmSession(SdkCredential(["token"]))
+    arm = ArmSession(SdkCredential(["token"]), retry=None)
     embedded_azure.stop()
     async with arm:
         with pytest.raises(ArmConnectionError, match="Cannot connect") as raised:
@@ -625,11 +680,12 @@ async def test_a_refused_connection_is_a_connection_error(embedded_azure: Embedd
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("error", [TimeoutError("mine"), OSError("mine"), aiohttp.ClientError("mine"), RuntimeError("mine")])
-async def test_what_a_credential_raises_is_its_own(embedded_azure: EmbeddedAzure, error: Exception) -> None:
+async def test_what_a_credential_raises_becomes_an_error_of_ours(embedded_azure: EmbeddedAzure, error: Exception) -> None:
     async with ArmSession(BrokenCredential(error)) as arm:
-        with pytest.raises(type(error), match="mine") as raised:
-            await get(arm, timeout=30)
-    assert raised.value is error
+        errors = await herd(arm, 2)
+    assert [type(one) for one in errors] == [TokenUnavailableError] * 2
+    assert f"{type(error).__name__}: mine" in str(errors[0])
+    assert errors[0] is not errors[1]
     assert untouched(embedded_azure)
 
 
@@ -712,7 +768,7 @@ async def test_a_closed_session_says_so(embedded_azure: EmbeddedAzure) -> None:
 @pytest.mark.anyio
 async def test_a_call_under_way_is_told_that_the_session_was_closed(embedded_azure: EmbeddedAzure) -> None:
     for service, kind in (("imds", UsageError), ("arm", ArmConnectionError)):
-        arm = ArmSession(ManagedIdentityCredential(share=False))
+        arm = ArmSession(ManagedIdentityCredential(share=False), retry=None)
         with embedded_azure.hold(service) as hold:
             call = asyncio.ensure_future(get(arm))
             await hold.arrived(1)
@@ -743,7 +799,7 @@ async def test_a_session_that_was_given_stays_open(embedded_azure: EmbeddedAzure
 async def test_a_session_closes_what_it_opened(embedded_azure: EmbeddedAzure) -> None:
     async with ArmSession() as arm:
         await get(arm)
-        http = arm._http
+        http = arm._wire.http
         assert http is not None
         before = http.closed
     assert (before, http.closed, http.connector) == (False, True, None)
@@ -751,8 +807,8 @@ async def test_a_session_closes_what_it_opened(embedded_azure: EmbeddedAzure) ->
 
 def test_nothing_is_left_open(embedded_azure: EmbeddedAzure) -> None:
     async def main() -> None:
-        ArmSession()
-        async with ArmSession() as arm:
+        ArmSession(retry=None)
+        async with ArmSession(retry=None) as arm:
             await herd(arm, 50)
             embedded_azure.inject("arm", Fault.truncate())
             with pytest.raises(ArmConnectionError):
@@ -836,6 +892,74 @@ async def test_bodies_and_headers_are_sent(embedded_azure: EmbeddedAzure) -> Non
     )
 
 
+VAULT = f"{DEVTEST}/providers/Microsoft.KeyVault/vaults/kv"
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("style", ["quoted", "weak", "unquoted"])
+async def test_conditions_go_out_to_the_letter(embedded_azure: EmbeddedAzure, style: Any) -> None:
+    embedded_azure.set_etag_style("Microsoft.KeyVault/vaults", style)
+    async with ArmSession() as arm:
+        made = await arm.put(VAULT, json={"location": "westus"}, if_none_match="*")
+        with pytest.raises(PreconditionFailedError):
+            await arm.put(VAULT, json={"location": "westus"}, if_none_match="*")
+        old = (await arm.request("GET", VAULT)).headers["ETag"]
+        assert (await arm.request("GET", VAULT, if_none_match=old)).status == 304
+        assert await arm.get(VAULT, if_none_match=old) is None
+        await arm.patch(VAULT, json={"tags": {"a": "b"}}, if_match=old)
+        for call in (arm.patch(VAULT, json={}, if_match=old), arm.delete(VAULT, if_match=old)):
+            with pytest.raises(PreconditionFailedError, match="Read the resource again"):
+                await call
+        new = (await arm.request("GET", VAULT)).headers["ETag"]
+        await arm.put(VAULT, json={"location": "westus"}, if_match=new)
+        await arm.delete(VAULT, if_match="*")
+        with pytest.raises(NotFoundError):
+            await arm.get(VAULT)
+    assert made["name"] == "kv"
+    sent = [one.headers["If-Match"] for one in embedded_azure.requests if "If-Match" in one.headers]
+    assert sent == [old, old, old, new, "*"]
+    assert [one.headers.get("If-None-Match") for one in embedded_azure.requests].count(old) == 2
+
+
+@pytest.mark.anyio
+async def test_every_verb_takes_parameters_headers_and_a_body(embedded_azure: EmbeddedAzure) -> None:
+    embedded_azure.inject("arm", Fault(200, body={"id": "x"}), None)
+    more: dict[str, Any] = {
+        "api_version": VERSION,
+        "params": {"a": "b c", "n": 1, "yes": True},
+        "headers": {"X-Mine": "1"},
+        "timeout": 30,
+    }
+    async with ArmSession() as arm:
+        await arm.get(VAULT, **more)
+        await arm.head(VAULT, **more)
+        await arm.put(VAULT, json={"a": 1}, **more)
+        await arm.put(VAULT, content=b"<a/>", **more)
+        await arm.patch(VAULT, json=[], **more)
+        await arm.post(VAULT, json="text", **more)
+        await arm.post(VAULT, **more)
+        await arm.delete(VAULT, **more)
+        await arm.request("OPTIONS", VAULT, **more)
+    sent = [one for one in embedded_azure.requests if one.service == "arm"]
+    assert [one.method for one in sent] == ["GET", "HEAD", "PUT", "PUT", "PATCH", "POST", "POST", "DELETE", "OPTIONS"]
+    assert {one.path_qs for one in sent} == {f"{VAULT}?api-version={VERSION}&a=b%20c&n=1&yes=true"}
+    assert {one.headers["X-Mine"] for one in sent} == {"1"}
+    assert [one.headers.get("Content-Length", "0") for one in sent] == ["0", "0", "7", "4", "2", "6", "0", "0", "0"]
+
+
+def test_what_every_call_would_send_is_checked_at_once(embedded_azure: EmbeddedAzure) -> None:
+    for options in ({"user_agent": "a\r\nb: c"}, {"correlation_id": "a\nb"}):
+        with pytest.raises(ConfigurationError, match="header"):
+            ArmSession(**options)  # type: ignore[arg-type]
+    arm = ArmSession(correlation_id="mine")
+    with pytest.raises(ConfigurationError, match="header"):
+        arm.correlation_id = 1  # type: ignore[assignment]
+    assert arm.correlation_id == "mine"
+    with pytest.raises(ConfigurationError, match="3 further tenants"):
+        ArmSession(auxiliary=[SdkCredential(["token"])] * 4)
+    assert untouched(embedded_azure)
+
+
 @asynccontextmanager
 async def listener(answer: bytes) -> AsyncIterator[tuple[str, list[bytes]]]:
     """Serve one answer to everyone on loopback, and keep the bytes that came."""
@@ -904,7 +1028,7 @@ def test_the_proxy_is_the_environments_and_none_for_loopback(
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    assert _session._proxy_for(url) == proxy
+    assert _http.proxy_for(url) == proxy
 
 
 @pytest.mark.anyio
@@ -922,7 +1046,7 @@ async def test_a_proxy_sees_a_tunnel_and_no_token(monkeypatch: pytest.MonkeyPatc
     monkeypatch.delenv("no_proxy", raising=False)
     async with listener(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n") as (url, seen):
         monkeypatch.setenv("HTTPS_PROXY", url)
-        async with ArmSession(SdkCredential(["very-secret"])) as arm:
+        async with ArmSession(SdkCredential(["very-secret"]), retry=None) as arm:
             with pytest.raises(ArmConnectionError, match="407") as raised:
                 await get(arm)
     assert raised.value.url == f"https://management.azure.com{DEVTEST}"
@@ -934,9 +1058,9 @@ async def test_a_proxy_sees_a_tunnel_and_no_token(monkeypatch: pytest.MonkeyPatc
 def test_a_private_ca_is_trusted_where_it_is_given() -> None:
     async def main(azure: EmbeddedAzure) -> None:
         credential = SdkCredential([azure.issue_token()])
-        async with ArmSession(credential, cloud=azure.cloud, ssl=azure.ssl_context()) as arm:
+        async with ArmSession(credential, cloud=azure.cloud, ssl=azure.ssl_context(), retry=None) as arm:
             assert await get(arm) == group()
-        async with ArmSession(credential, cloud=azure.cloud) as arm:
+        async with ArmSession(credential, cloud=azure.cloud, retry=None) as arm:
             with pytest.raises(ArmConnectionError, match="CERTIFICATE_VERIFY_FAILED"):
                 await get(arm)
 
@@ -995,7 +1119,7 @@ async def test_no_token_is_shown_by_an_error_or_in_its_tracebacks(embedded_azure
     credential = ManagedIdentityCredential() if own else SdkCredential([embedded_azure.issue_token()])
     text = str((await credential.get_token(SCOPE)).token)
     assert len(text) > 100
-    async with ArmSession(credential) as arm:
+    async with ArmSession(credential, retry=None) as arm:
         embedded_azure.inject("arm", SECRET_FAULTS[name], 2)
         with pytest.raises(AiomsiError) as raised:
             await get(arm, timeout=TIMEOUT if name == "timeout" else 30, headers={"x-other": "1"})
@@ -1026,7 +1150,7 @@ async def test_no_token_is_shown_or_pickled_by_a_session_or_an_answer(embedded_a
     async with ArmSession() as arm:
         answer = await arm.request("GET", DEVTEST, api_version=VERSION)
         text = str((await ManagedIdentityCredential().get_token(SCOPE)).token)
-        for value in (arm, answer, arm._http, arm._credential, answer.portable()):
+        for value in (arm, answer, arm._wire.http, arm._wire.given[0], answer.portable()):
             assert text not in shown(value)
             try:
                 pickled = pickle.dumps(value)
@@ -1038,7 +1162,7 @@ async def test_no_token_is_shown_or_pickled_by_a_session_or_an_answer(embedded_a
 
 @pytest.mark.anyio
 async def test_the_error_of_a_call_survives_a_pickle(embedded_azure: EmbeddedAzure) -> None:
-    async with ArmSession() as arm:
+    async with ArmSession(retry=None) as arm:
         with pytest.raises(NotFoundError) as missing:
             await get(arm, f"{SUBSCRIPTION}/resourceGroups/Missing")
         embedded_azure.inject("arm", Fault.reset(), 2)
@@ -1060,7 +1184,7 @@ def test_the_default_credential_belongs_to_the_session(embedded_azure: EmbeddedA
     async def main() -> None:
         async with ArmSession() as arm:
             await get(arm)
-            credential = arm._credential
+            credential = arm._wire.given[0]
             assert isinstance(credential, ManagedIdentityCredential)
             assert list(credential.stats()) == ["https://management.azure.com/"]
         assert credential.stats() == {}

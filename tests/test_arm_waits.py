@@ -7,7 +7,7 @@ import pytest
 from multidict import CIMultiDict
 
 from aiomsi import ErrorDetail
-from aiomsi.arm._waits import asked_wait, duration, instant
+from aiomsi.arm._waits import asked_wait, duration, instant, quota_wait
 
 WALL = datetime(2023, 11, 27, 9, 4, 50, tzinfo=UTC).timestamp()
 
@@ -67,6 +67,8 @@ def test_headers_say_it_in_every_answer(status: int, headers: dict[str, str], wa
     ],
 )
 def test_a_quota_that_is_used_up_says_when_it_is_back(headers: dict[str, str], wait: float | None) -> None:
+    named = CIMultiDict({name.replace("_", "-"): value for name, value in headers.items()})
+    assert quota_wait(named, WALL) == (5.0 if "Retry_After" in headers else wait or 0.0)
     assert asked(429, "Please try again after '60' seconds." if wait else "", **headers) == wait
     assert asked(200, **{name: value for name, value in headers.items() if name != "Retry_After"}) is None
 

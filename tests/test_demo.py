@@ -196,13 +196,13 @@ def test_the_users_own_host_does_not_disturb_it_and_is_put_back(
 def test_a_failed_call_is_a_failed_demo() -> None:
     with EmbeddedAzure() as azure, _demo.environment(azure.environment):
         names = azure.add_resource_groups(DEFAULT_SUBSCRIPTION_ID, 4)
-        azure.inject("arm", Fault(500))
+        azure.inject("arm", Fault(403))
         azure.inject("arm", Fault(200, body={"name": "another"}))
         shared = asyncio.run(_demo.shared_run(paper(), azure, names, 1))
 
     assert len(shared.failures) == 2
     assert shared.failures[1] == f"asked for {names[1]} and got another"
-    with pytest.raises(_demo.DemoFailedError, match=r"2 of 4 calls failed, the first so: .* answered 500") as caught:
+    with pytest.raises(_demo.DemoFailedError, match=r"2 of 4 calls failed, the first so: .* answered 403") as caught:
         _demo.judge(shared)
     assert caught.value.help
 
@@ -232,7 +232,7 @@ def test_a_failed_demo_is_exit_code_1_and_two_lines(monkeypatch: pytest.MonkeyPa
     class Failing(EmbeddedAzure):
         def reset_counts(self) -> None:
             super().reset_counts()
-            self.inject("arm", Fault(500))
+            self.inject("arm", Fault(403))
 
     monkeypatch.setattr(_demo, "EmbeddedAzure", Failing)
 

@@ -55,7 +55,9 @@ def test_every_exported_name_is_at_home_in_the_package() -> None:
 
 
 def members(owner: type) -> Iterator[tuple[str, object]]:
-    for name, value in vars(owner).items():
+    # Also what a class has from a base that is not public itself, as a session has its verbs.
+    bases = [base for base in reversed(owner.__mro__) if base.__module__.startswith("aiomsi")]
+    for name, value in [item for base in bases for item in vars(base).items()]:
         if name.startswith("_"):
             continue
         if isinstance(value, staticmethod | classmethod):

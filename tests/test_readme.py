@@ -1,15 +1,20 @@
 """What the README says is true."""
 
 import ast
+import asyncio
 import os
 import re
 import subprocess
 import sys
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from aiomsi.testing import EmbeddedAzure
+import aiomsi
+from aiomsi.testing import DEFAULT_SUBSCRIPTION_ID, EmbeddedAzure, ManualClock
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -33,6 +38,25 @@ def test_the_example_runs_as_it_stands(embedded_azure: EmbeddedAzure) -> None:
 
 def test_the_example_is_complete_and_about_ten_lines_long() -> None:
     assert len([line for line in PYTHON[0].splitlines() if line.strip()]) <= 10
+
+
+def test_the_tour_of_a_session_works(embedded_azure: EmbeddedAzure, azure_environment: object) -> None:
+    (tour,) = (block for block in PYTHON if "async def tour" in block)
+    names: dict[str, Any] = {"aiomsi": aiomsi}
+    exec(tour, names)  # noqa: S102 (our own)
+    group = f"/subscriptions/{DEFAULT_SUBSCRIPTION_ID}/resourceGroups/DevTest"
+    embedded_azure.add_resource(f"{group}/providers/Microsoft.KeyVault/vaults/kv")
+
+    async def main() -> None:
+        async with aiomsi.ArmSession(clock=ManualClock(autoadvance=True).clock) as arm:
+            await names["tour"](arm, group)
+
+    with redirect_stdout(StringIO()) as printed:
+        asyncio.run(main())
+    first, *progress, last = printed.getvalue().splitlines()
+    assert first == "kv"
+    assert any(line.startswith("<Operation ") for line in progress)
+    assert last.endswith("/vaults/kv")
 
 
 def test_ci_runs_the_readmes_test_command() -> None:

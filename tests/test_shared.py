@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import gc
 import multiprocessing
 import pickle
 import threading
@@ -20,7 +21,9 @@ from aiomsi import (
     SharedCredential,
     TokenUnavailableError,
     UsageError,
+    _shared,
 )
+from aiomsi._shared import SessionCredential
 from aiomsi.testing import EmbeddedAzure, ManualClock
 
 SCOPE = "https://management.azure.com/.default"
@@ -276,6 +279,109 @@ async def test_an_arm_session_works_with_it_and_rejects_through_it(embedded_azur
         answers = await asyncio.gather(*(arm.get(path, api_version="2021-04-01") for _ in range(100)))
     assert len(answers) == 100
     assert embedded_azure.counts.imds_requests == 1
+
+
+class Rejecting(Inner):
+    """A credential that wants to know which tokens were not accepted: somebody's wrapper around one of ours."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rejected: list[str] = []
+
+    def reject(self, token: str) -> None:
+        self.rejected.append(token)
+
+
+@pytest.mark.anyio
+async def test_a_rejection_is_handed_on_once_to_an_inner_credential_that_wants_to_know() -> None:
+    inner = Rejecting()
+    credential = SharedCredential(inner, clock=inner.clock.clock)
+    token = await credential.get_token(SCOPE)
+    assert credential.reject(token)
+    assert not credential.reject(token)
+    assert credential.reject(str((await credential.get_token(SCOPE)).token))
+    assert inner.rejected == ["token-1", "token-2"]
+    assert {type(one) for one in inner.rejected} == {str}
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("kind", ["instance", "factory", "function"])
+async def test_a_rejection_is_for_nobody_else(kind: str) -> None:
+    inner = Inner()
+
+    async def function(*scopes: str) -> tuple[str, float]:
+        return await inner.get_token(*scopes)
+
+    given: Any = {"instance": inner, "factory": lambda: inner, "function": function}[kind]
+    credential = SharedCredential(given, clock=inner.clock.clock)
+    assert credential.reject(await credential.get_token(SCOPE))
+    assert (await credential.get_token(SCOPE)).token == "token-2"
+
+
+# Under sessions
+
+
+def sessions_credential(inner: object, clock: ManualClock) -> SessionCredential:
+    return SessionCredential(inner, clock.clock)
+
+
+@pytest.mark.anyio
+async def test_sessions_of_one_loop_share_the_tokens_of_one_credential() -> None:
+    clock = ManualClock()
+    inner, other = Inner(clock), Inner(clock)
+    one, two, third = (sessions_credential(given, clock) for given in (inner, inner, other))
+    assert await one.get_token(SCOPE) is await two.get_token(SCOPE)
+    assert await third.get_token(SCOPE) is not await one.get_token(SCOPE)
+    await one.close()
+    assert await two.get_token(SCOPE) is await sessions_credential(inner, clock).get_token(SCOPE)
+    assert (len(inner.asked), len(other.asked)) == (1, 1)
+
+
+@pytest.mark.anyio
+async def test_closing_one_session_does_not_disturb_the_other() -> None:
+    clock = ManualClock()
+    inner = Inner(clock, held=True)
+    one, two = sessions_credential(inner, clock), sessions_credential(inner, clock)
+    calls = [asyncio.ensure_future(credential.get_token(SCOPE)) for credential in (one, two)]
+    await asyncio.to_thread(inner.begun.wait, 10)
+    await one.close()
+    assert inner.go_on is not None
+    inner.go_on.set()
+    results = await asyncio.gather(*calls, return_exceptions=True)
+    assert [type(result) for result in results] == [CredentialClosedError, AccessToken]
+    assert not inner.closed
+
+
+def test_in_another_loop_a_credential_is_asked_anew() -> None:
+    clock = ManualClock()
+    asked: list[int] = []
+
+    class Anywhere:
+        async def get_token(self, *scopes: str) -> tuple[str, float]:
+            asked.append(1)
+            return "token", clock.clock.wall() + DAY
+
+    inner = Anywhere()
+
+    async def ask() -> AccessToken:
+        return await sessions_credential(inner, clock).get_token(SCOPE)
+
+    assert asyncio.run(ask()).token == asyncio.run(ask()).token == "token"
+    assert len(asked) == 2
+
+
+@pytest.mark.anyio
+async def test_nothing_is_kept_of_a_credential_that_no_session_uses() -> None:
+    inner = Inner()
+    credential = sessions_credential(inner, inner.clock)
+    await credential.get_token(SCOPE)
+    assert id(inner) in {key[0] for key in _shared._IN_USE}
+    await credential.close()
+    del credential
+    # What is still to be called by the loop may know of it.
+    await asyncio.sleep(0)
+    gc.collect()
+    assert id(inner) not in {key[0] for key in _shared._IN_USE}
 
 
 @pytest.mark.anyio

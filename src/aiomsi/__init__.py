@@ -19,6 +19,7 @@ from aiomsi._errors import (
     NotFoundError,
     OperationCanceledError,
     OperationFailedError,
+    OperationUnfinishedError,
     PreconditionFailedError,
     RegistrationRequiredError,
     ServiceError,
@@ -36,6 +37,7 @@ from aiomsi._token import AccessToken
 from aiomsi.arm._answers import ArmResponse
 from aiomsi.arm._failures import AdditionalInfo, ErrorDetail
 from aiomsi.arm._ids import ResourceId
+from aiomsi.arm._operations import Operation
 from aiomsi.arm._retry import ArmAttempt, ArmRetry
 from aiomsi.arm._session import ArmSession
 
@@ -67,8 +69,10 @@ __all__ = [
     "HostUnreachableError",
     "ManagedIdentityCredential",
     "NotFoundError",
+    "Operation",
     "OperationCanceledError",
     "OperationFailedError",
+    "OperationUnfinishedError",
     "Policy",
     "PreconditionFailedError",
     "RegistrationRequiredError",

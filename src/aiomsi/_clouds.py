@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from ipaddress import ip_address
+from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, urlsplit
 
 import attrs
 
 from aiomsi._errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
 
 RESOURCE_MANAGER_VARIABLE = "AIOMSI_RESOURCE_MANAGER"
 """Names another ARM endpoint, on loopback only: for tests and the command line."""
@@ -85,6 +89,29 @@ class Cloud:
             msg = "A cloud's audience is empty"
             raise ConfigurationError(msg)
         return split_endpoint(self.resource_manager, "A cloud's resource_manager")
+
+    @classmethod
+    def discover(cls, url: str, *, ssl: SSLContext | None = None) -> Coroutine[Any, Any, Cloud]:
+        """Ask an ARM which cloud it is: Azure Stack Hub, for example. It is asked once, over https, without a token.
+
+        Await it: ``cloud = await Cloud.discover("https://management.local.azurestack.external")``. Later processes may as well
+        make that `Cloud` by its three values.
+
+        Args:
+            url: ARM's endpoint; that of a region gives the whole cloud.
+            ssl: a TLS context for it; `ArmSession` takes one too.
+
+        Raises:
+            ConfigurationError: the URL is not https and not on loopback, or it has a path.
+            ForeignHostError: the answer names another host as ARM: it would be sent this cloud's tokens.
+            ArmConnectionError: there is no answer.
+            ArmError: the answer is an error, or no description of a cloud.
+
+        """
+        # Late: values do no I/O.
+        from aiomsi.arm._discovery import discover
+
+        return discover(url, ssl)
 
     def is_resource_manager(self, url: str) -> bool:
         """Tell whether a token for this cloud may be sent to the URL.

@@ -11,10 +11,11 @@ import asyncio
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, TypeAlias
 
+import aiohttp
 import anyio
 import attrs
 from rich.console import Console
@@ -30,8 +31,8 @@ from aiomsi._fetch import TokenFetch
 from aiomsi._ledger import Failure, Order
 from aiomsi._policy import DEFAULT_POLICY
 from aiomsi._secret import Secret
-from aiomsi._token import AccessToken, Grant
-from aiomsi.arm._session import ArmSession, AsyncCredential
+from aiomsi._token import Grant
+from aiomsi.arm._session import ArmSession
 from aiomsi.hosts._protocol import Problem, TokenAnswer
 from aiomsi.hosts.imds import Imds
 from aiomsi.testing import DEFAULT_SUBSCRIPTION_ID, Counts, EmbeddedAzure, RecordedRequest
@@ -43,6 +44,8 @@ _VERSION = "2021-04-01"
 _FILES_PER_CALL = 4
 """Both ends of a connection to IMDS and of one to ARM are in this process."""
 _OTHER_FILES = 64
+
+_Get: TypeAlias = Callable[[str], Awaitable[Any]]
 
 
 class DemoFailedError(AiomsiError):
@@ -153,19 +156,11 @@ class _Held:
     """A credential that holds one token."""
 
     token: Secret = attrs.field(repr=False)
+    expires_on: int
 
     async def get_token(self, *_: str, claims: str | None = None) -> _Held:  # noqa: ARG002 (part of the protocol)
         """Give the token."""
         return self
-
-
-class _Unshared:
-    """A credential as one gets by making a new one for each call: nothing is shared, and nothing is kept."""
-
-    async def get_token(self, *scopes: str, claims: str | None = None) -> AccessToken:
-        """Ask the host for a token."""
-        async with ManagedIdentityCredential(share=False) as credential:
-            return await credential.get_token(*scopes, claims=claims)
 
 
 async def tutorial(console: Console, azure: EmbeddedAzure) -> None:
@@ -176,7 +171,7 @@ async def tutorial(console: Console, azure: EmbeddedAzure) -> None:
         raise outcome.exception()
     _say(console, "Step 1: ask the VM's metadata service (IMDS) for a token for Azure Resource Manager", "bold")
     _show(console, azure.requests[-1], host.answers[-1].status, _masked(json.loads(host.answers[-1].body)))
-    async with ArmSession(_Held(outcome.secret)) as arm:
+    async with ArmSession(_Held(outcome.secret, int(time.time() + outcome.life))) as arm:
         response = await arm.request("GET", f"{_GROUPS}/DevTest", api_version=_TUTORIAL_VERSION)
     _say(console, "\nStep 2: call Azure Resource Manager (ARM) with that token", "bold")
     _show(console, azure.requests[-1], response.status, response.json())
@@ -188,37 +183,43 @@ def _masked(document: dict[str, Any]) -> dict[str, Any]:
 
 async def shared_run(console: Console, azure: EmbeddedAzure, names: tuple[str, ...], at_once: int) -> Run:
     """Get all groups over one session and one credential that has no token yet."""
-    async with ManagedIdentityCredential() as credential:
+    async with ManagedIdentityCredential() as credential, ArmSession(credential) as arm:
         credential.forget()
-        return await _fan_out(console, azure, credential, names, at_once)
+        return await _fan_out(console, azure, names, at_once, lambda path: arm.get(path, api_version=_VERSION), sharing=True)
 
 
 async def unshared_run(console: Console, azure: EmbeddedAzure, names: tuple[str, ...], at_once: int) -> Run:
-    """Get all groups with a new credential for each call."""
-    return await _fan_out(console, azure, _Unshared(), names, at_once)
+    """Get all groups with a new credential for each call: nothing is shared but connections, and no token is kept."""
+    async with aiohttp.ClientSession() as http:
+
+        async def get(path: str) -> Any:
+            async with ManagedIdentityCredential(share=False) as credential, ArmSession(credential, http=http) as arm:
+                return await arm.get(path, api_version=_VERSION)
+
+        return await _fan_out(console, azure, names, at_once, get, sharing=False)
 
 
 async def _fan_out(
-    console: Console, azure: EmbeddedAzure, credential: AsyncCredential, names: tuple[str, ...], at_once: int
+    console: Console, azure: EmbeddedAzure, names: tuple[str, ...], at_once: int, get: _Get, *, sharing: bool
 ) -> Run:
     azure.reset_counts()
     limiter = anyio.CapacityLimiter(at_once)
     failures: list[str] = []
     with _progress(console, len(names)) as advance:
         began = time.monotonic()
-        async with ArmSession(credential) as arm, anyio.create_task_group() as tasks:
+        async with anyio.create_task_group() as tasks:
             for name in names:
-                tasks.start_soon(_get_group, arm, name, limiter, failures, advance)
+                tasks.start_soon(_get_group, get, name, limiter, failures, advance)
         seconds = time.monotonic() - began
-    return Run(not isinstance(credential, _Unshared), len(names), tuple(failures), seconds, azure.counts)
+    return Run(sharing, len(names), tuple(failures), seconds, azure.counts)
 
 
 async def _get_group(
-    arm: ArmSession, name: str, limiter: anyio.CapacityLimiter, failures: list[str], advance: Callable[[], None]
+    get: _Get, name: str, limiter: anyio.CapacityLimiter, failures: list[str], advance: Callable[[], None]
 ) -> None:
     try:
         async with limiter:
-            group = await arm.get(f"{_GROUPS}/{name}", api_version=_VERSION)
+            group = await get(f"{_GROUPS}/{name}")
         if group["name"] != name:
             failures.append(f"asked for {name} and got {group['name']}")
     except AiomsiError as error:

@@ -12,6 +12,7 @@
     │   ├── TokenUnavailableError           a passing failure: try again after `retry_after` seconds
     │   └── CredentialClosedError           the credential was closed while this call waited
     ├── ArmConnectionError                  ARM gave no answer: the request may or may not have arrived
+    ├── OperationUnfinishedError (TimeoutError)  a long-running operation goes on: wait again, or save its state
     └── ArmError                            ARM or a resource provider answered with 4xx or 5xx
         ├── ApiVersionError                 the api-version is missing, or none of the resource type's: use one of `supported`
         ├── AuthenticationError             401: the token was not accepted
@@ -143,6 +144,7 @@ class ArmConnectionError(AiomsiError):
         client_request_id: what was sent as ``x-ms-client-request-id``.
         attempts: how many requests were sent.
         elapsed: for how many seconds it was tried.
+        arrived: whether the last request may have reached ARM; False where no connection was made.
 
     """
 
@@ -156,6 +158,7 @@ class ArmConnectionError(AiomsiError):
         client_request_id: str,
         attempts: int,
         elapsed: float,
+        arrived: bool = True,
     ) -> None:
         super().__init__(summary, help=help)
         self.method = method
@@ -163,6 +166,11 @@ class ArmConnectionError(AiomsiError):
         self.client_request_id = client_request_id
         self.attempts = attempts
         self.elapsed = elapsed
+        self.arrived = arrived
+
+
+class OperationUnfinishedError(AiomsiError, TimeoutError):
+    """A long-running operation was not over by the deadline. It goes on."""
 
 
 class ArmError(AiomsiError):

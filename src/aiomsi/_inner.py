@@ -36,6 +36,9 @@ class Inner(Protocol):
     async def ask(self, scopes: tuple[str, ...], options: Mapping[str, Any], patience: float) -> object:
         """Ask for a token; raises whatever the inner credential does."""
 
+    def reject(self, token: str) -> None:
+        """Say that this token was not accepted."""
+
 
 def inner_of(inner: object) -> Inner:
     """Tell what a user has handed in.
@@ -92,6 +95,12 @@ class InnerInstance:
             return await _ask(self.credential, scopes, options)
         return await _elsewhere(home, f"aiomsi {self.name}", lambda: _ask(self.credential, scopes, options), patience)
 
+    def reject(self, token: str) -> None:
+        """Tell one that has such a method, as those of this package do: it may be somebody's wrapper around one of them."""
+        reject = getattr(self.credential, "reject", None)
+        if callable(reject):
+            reject(token)
+
 
 @attrs.frozen(eq=False)
 class InnerFactory:
@@ -119,6 +128,9 @@ class InnerFactory:
                 stack.push_async_callback(credential.close)
             return await _ask(credential, scopes, options)
 
+    def reject(self, token: str) -> None:
+        """Do nothing: the next fetch makes a credential that does not know it."""
+
 
 @attrs.frozen(eq=False)
 class InnerFunction:
@@ -134,6 +146,9 @@ class InnerFunction:
     async def ask(self, scopes: tuple[str, ...], options: Mapping[str, Any], patience: float) -> object:  # noqa: ARG002 (one signature)
         """Call it."""
         return await self.function(*scopes, **options)
+
+    def reject(self, token: str) -> None:
+        """Do nothing: a function has no memory."""
 
 
 def _name_of(function: object) -> str:

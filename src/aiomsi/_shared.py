@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Hashable
 from typing import Any, NoReturn, TypeAlias
+from weakref import WeakValueDictionary
+
+import attrs
 
 from aiomsi._clock import SYSTEM_CLOCK, Clock
 from aiomsi._credential import SlotCredential
 from aiomsi._errors import ConfigurationError
 from aiomsi._flight import Fetch
-from aiomsi._inner import InnerFetch, InnerInstance, inner_of
+from aiomsi._inner import Inner, InnerFetch, InnerInstance, inner_of
 from aiomsi._policy import DEFAULT_POLICY, Policy
 from aiomsi._slot import Quiet, Slot
 from aiomsi._token import AccessToken
 
 _Key: TypeAlias = tuple[tuple[str, ...], str | None, bool]
+
+
+@attrs.define(eq=False)
+class _Common:
+    """What credentials over the same inner one share."""
+
+    inner: Inner
+    slots: dict[Hashable, Slot] = attrs.field(factory=dict)
+    quiet: Quiet = attrs.field(factory=Quiet)
 
 
 class SharedCredential(SlotCredential):
@@ -49,10 +62,9 @@ class SharedCredential(SlotCredential):
         policy: Policy = DEFAULT_POLICY,
         clock: Clock | None = None,
     ) -> None:
-        super().__init__({}, policy, clock)
+        self._common = _Common(inner_of(inner))
+        super().__init__(self._common.slots, policy, clock)
         self._given = inner
-        self._inner = inner_of(inner)
-        self._quiet = Quiet()
 
     async def get_token(
         self, *scopes: str, claims: str | None = None, tenant_id: str | None = None, enable_cae: bool = False, **options: Any
@@ -84,10 +96,18 @@ class SharedCredential(SlotCredential):
             return token
         return await slot.obtain(self, fetch, claims or None)
 
+    def reject(self, token: str | AccessToken) -> bool:
+        """Say that a service did not accept this token, also to an inner credential that wants to know: as in the base class."""
+        is_news = super().reject(token)
+        if is_news:
+            self._common.inner.reject(str(token.token if isinstance(token, AccessToken) else token))
+        return is_news
+
     def __reduce__(self) -> tuple[Any, ...]:
         partial = isinstance(self._given, functools.partial) and (self._given.args or self._given.keywords)
-        if isinstance(self._inner, InnerInstance) or partial:
-            msg = f"a SharedCredential over a {self._inner.name} is not pickled: it may hold secrets, and belongs to one loop"
+        if isinstance(self._common.inner, InnerInstance) or partial:
+            name = self._common.inner.name
+            msg = f"a SharedCredential over a {name} is not pickled: it may hold secrets, and belongs to one loop"
             raise TypeError(f"{msg}. Give it a class, or a function of a module, that makes a credential")
         arguments: dict[str, Any] = {"policy": self._policy}
         if self._clock is not SYSTEM_CLOCK:
@@ -101,12 +121,12 @@ class SharedCredential(SlotCredential):
         slot = self._slots.get(key)
         if slot is None:
             # Two threads may get here at once: one of the two new slots wins, and the other was never used.
-            name = f"{self._inner.name} {self._label(key)}"
-            slot = self._slots.setdefault(key, Slot(name, self._clock, self._policy, quiet=self._quiet))
+            name = f"{self._common.inner.name} {self._label(key)}"
+            slot = self._slots.setdefault(key, Slot(name, self._clock, self._policy, quiet=self._common.quiet))
         slot.use(self)
         options = {"tenant_id": tenant_id, "enable_cae": enable_cae}
         asked = {name: value for name, value in options.items() if value}
-        held = self._held[key] = slot, InnerFetch(self._inner, scopes, asked, self._policy, self._clock)
+        held = self._held[key] = slot, InnerFetch(self._common.inner, scopes, asked, self._policy, self._clock)
         return held
 
     def _label(self, key: _Key) -> str:
@@ -114,7 +134,24 @@ class SharedCredential(SlotCredential):
         return " ".join([*scopes, *([f"tenant={tenant_id}"] if tenant_id else []), *(["cae"] if enable_cae else [])])
 
     def _described(self) -> str:
-        return f"over {self._inner.name}"
+        return f"over {self._common.inner.name}"
+
+
+class SessionCredential(SharedCredential):
+    """What a session makes of somebody else's credential, in its own loop.
+
+    All sessions of one loop share the tokens of one credential, for as long as there is such a session; closing one does not
+    disturb the others.
+    """
+
+    def __init__(self, inner: object, clock: Clock) -> None:
+        super().__init__(inner, clock=clock)
+        # What is shared holds the inner credential, so its id is nobody else's until the entry is gone.
+        self._common = _IN_USE.setdefault((id(inner), asyncio.get_running_loop(), clock), self._common)
+        self._slots = self._common.slots
+
+
+_IN_USE: WeakValueDictionary[tuple[int, asyncio.AbstractEventLoop, Clock], _Common] = WeakValueDictionary()
 
 
 def _is_scope(scope: object) -> bool:

@@ -236,7 +236,8 @@ async def _get_token(credential: ManagedIdentityCredential, resource: str) -> Ac
 async def _get(
     credential: ManagedIdentityCredential, cloud: Cloud, path: str, api_version: str | None, params: Mapping[str, str]
 ) -> ArmResponse:
-    async with credential, ArmSession(credential, cloud=cloud) as arm:
+    # Who types a command wants to see what ARM says, and at once.
+    async with credential, ArmSession(credential, cloud=cloud, retry=None) as arm:
         return await arm.request("GET", path, api_version=api_version, params=params)
 
 

@@ -88,8 +88,13 @@ def read_rows(response: ArmResponse) -> Page:
     if not isinstance(document, dict) or not isinstance(data, list):
         raise _no_page(response, "no rows")
     token = document.get("$skipToken")
-    cut = str(document.get("resultTruncated")).lower() == "true"
+    cut = str(document.get("resultTruncated")).lower() == "true" or _beyond(response)
     return Page(data, token=token, cut=cut) if isinstance(token, str) and token else Page(data, cut=cut)
+
+
+def _beyond(response: ArmResponse) -> bool:
+    """Tell whether the identity sees more subscriptions than one query looks into."""
+    return (response.headers.get("x-ms-tenant-subscription-limit-hit") or "").strip().lower() == "true"
 
 
 def _column(column: object) -> str:
@@ -144,11 +149,10 @@ class Chain:
         """
         if page.token is None:
             if page.cut:
-                raise _broken(
-                    response,
-                    "gave only a part of the rows, and no token for the rest",
-                    "Resource Graph pages a query only if its rows have the column 'id': project it",
-                )
+                hint = "Resource Graph pages a query only if its rows have the column 'id': project it"
+                if _beyond(response):
+                    hint = "The identity sees more subscriptions than one query looks into: name them"
+                raise _broken(response, "gave only a part of the rows, and no token for the rest", hint)
             return None
         self._check_new(page.token, response)
         return page.token

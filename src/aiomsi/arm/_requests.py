@@ -35,7 +35,8 @@ class Options:
         json: a body to be sent as JSON.
         content: a body to be sent as it is.
         headers: further headers; never `Authorization`.
-        timeout: seconds for the whole call.
+        timeout: seconds for the whole call, repetitions included.
+        if_match, if_none_match: entity tags, sent as they are.
 
     """
 
@@ -45,9 +46,18 @@ class Options:
     content: bytes | None = None
     headers: Mapping[str, str] | None = attrs.field(default=None, repr=False)
     timeout: float | None = None
+    if_match: str | None = None
+    if_none_match: str | None = None
 
 
 NO_OPTIONS = Options()
+
+
+def has_version(path: object, options: Options) -> bool:
+    """Tell whether the caller names an api-version without the argument for it: in the path or among the parameters."""
+    if any(str(name).lower() == "api-version" for name in options.params or ()):
+        return True
+    return isinstance(path, str) and _API_VERSION.search(path.partition("?")[2]) is not None
 
 
 def build_url(cloud: Cloud, method: str, path: str, options: Options = NO_OPTIONS) -> URL:

@@ -41,6 +41,11 @@ def asked_wait(status: int, headers: Mapping[str, str], detail: ErrorDetail | No
     return next((wait for wait in said if wait > 0), 0.0 if said else None)
 
 
+def quota_wait(headers: Mapping[str, str], wall: float) -> float:
+    """Give the seconds until the service takes the next request: 0, unless this answer, a good one, has used a quota up."""
+    return max((wait for wait in _in_quotas(headers, wall) if wait is not None), default=0.0)
+
+
 def _in_headers(headers: Mapping[str, str], wall: float) -> Iterator[float | None]:
     for name in ("Retry-After", "RetryAfter"):
         yield _moment(headers.get(name), wall)

@@ -1,0 +1,92 @@
+"""A call on its way, and the parts that others play in it: those who give tokens, and the one who takes causes of errors away."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import MutableMapping
+from typing import Any, Protocol
+
+import attrs
+from yarl import URL
+
+from aiomsi._errors import ArmError
+from aiomsi._token import AccessToken
+from aiomsi.arm._versions import ResourceType
+
+
+class TokenLike(Protocol):
+    """What a credential's `get_token` gives."""
+
+    @property
+    def token(self) -> str:
+        """The token."""
+
+    @property
+    def expires_on(self) -> int:
+        """When it ends, in seconds since the epoch."""
+
+
+class AsyncCredential(Protocol):
+    """A credential by the Azure SDK's async protocol, as far as a session uses it."""
+
+    async def get_token(self, *scopes: str, claims: str | None = None) -> TokenLike:
+        """Give a token for the scope."""
+
+
+class OwnCredential(Protocol):
+    """A credential of this package: all its callers share one fetch, and a token of its can be rejected."""
+
+    async def get_token(self, *scopes: str, claims: str | None = None) -> AccessToken:
+        """Give a token for the scope."""
+
+    def reject(self, token: str | AccessToken) -> bool:
+        """Say that this token was not accepted."""
+
+    async def close(self) -> None:
+        """Give up the interest in its tokens."""
+
+
+@attrs.define(eq=False)
+class Call:
+    """One call, with what has become of it so far.
+
+    Attributes:
+        sent: the body before it was encoded: what a look at the resource is compared with. None: it is no JSON.
+        kind: the resource type whose api-version is looked up; None: the caller has named one.
+        lacks_version: whether that is still to be done.
+        until: when it has to be over, in the loop's time.
+        attempts: requests sent.
+        doubted: whether one of them may have been carried out although it brought no answer to go by.
+        mended: how often the cause of an error was taken away.
+        fault, repeats: the last error's status and code, and how often in a row it came.
+
+    """
+
+    method: str
+    url: URL
+    headers: MutableMapping[str, str] = attrs.field(repr=False)
+    data: bytes | None = attrs.field(repr=False)
+    sent: Any = attrs.field(repr=False)
+    began: float
+    kind: ResourceType | None = None
+    lacks_version: bool = False
+    until: float | None = None
+    attempts: int = 0
+    doubted: bool = False
+    mended: int = 0
+    fault: tuple[int | None, str | None] | None = None
+    repeats: int = 0
+
+    def renew_id(self) -> None:
+        """Take a request id that was not used yet: ARM may answer a known one from memory."""
+        self.headers["x-ms-client-request-id"] = str(uuid.uuid4())
+
+
+class Mender(Protocol):
+    """Takes causes of errors away."""
+
+    async def complete(self, call: Call, kind: ResourceType) -> None:
+        """Look up the api-version that the call lacks."""
+
+    async def mend(self, call: Call, error: ArmError) -> bool:
+        """Take away the cause of an error, if that can be done; tell whether the call is to be sent again."""

@@ -1,0 +1,83 @@
+"""A cloud that describes itself: Azure Stack Hub, and clouds that this package does not know by name.
+
+Source: https://learn.microsoft.com/azure-stack/user/azure-stack-rest-api-use,
+https://learn.microsoft.com/azure-stack/operator/azure-stack-overview-cli
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl as ssl_module
+import time
+import uuid
+from typing import Any
+from urllib.parse import urlsplit
+
+import aiohttp
+
+from aiomsi._clouds import Cloud, split_endpoint
+from aiomsi._errors import ArmConnectionError, ConfigurationError, ForeignHostError, ServiceError
+from aiomsi.arm._answers import ArmResponse, error_of
+from aiomsi.arm._http import TIMEOUT, described, has_arrived, open_http, proxy_for
+
+_QUERY = "/metadata/endpoints?api-version=2022-09-01"
+_TIMEOUT = 30.0
+
+
+async def discover(url: str, ssl: ssl_module.SSLContext | None = None) -> Cloud:
+    """Ask an ARM which cloud it is, without a token; see `Cloud.discover`."""
+    split_endpoint(url, "ARM's endpoint")
+    endpoint = url.rstrip("/")
+    response = await _ask(endpoint, ssl)
+    if response.status >= 300:
+        raise error_of(response, wall=time.time())
+    document = response.json()
+    # Some endpoints list every cloud that they know.
+    documents = document if isinstance(document, list) else [document]
+    clouds = [cloud for one in documents if isinstance(one, dict) and (cloud := _cloud(one, endpoint)) is not None]
+    for cloud in clouds:
+        if cloud.is_resource_manager(endpoint):
+            return cloud
+    if clouds:
+        msg = f"{endpoint} says that its cloud's ARM is {clouds[0].resource_manager}, which is another host"
+        raise ForeignHostError(msg, help="If you trust that one, discover it, or make a Cloud of it yourself")
+    msg = f"{endpoint} describes no cloud: there is no audience for tokens"
+    hint = "If it is an ARM all the same, make a Cloud of it yourself"
+    raise ServiceError(msg, help=hint, status=response.status, code=None, message=msg, response=response.portable())
+
+
+async def _ask(endpoint: str, ssl: ssl_module.SSLContext | None) -> ArmResponse:
+    url, request_id, began = f"{endpoint}{_QUERY}", str(uuid.uuid4()), time.monotonic()
+    headers = {"Accept": "application/json", "x-ms-client-request-id": request_id}
+    try:
+        async with asyncio.timeout(_TIMEOUT), open_http(ssl) as http:
+            answer = await http.get(url, headers=headers, allow_redirects=False, timeout=TIMEOUT, proxy=proxy_for(endpoint))
+            return ArmResponse("GET", url, answer.status, answer.headers, await answer.read())
+    except (aiohttp.ClientError, OSError) as error:
+        raise ArmConnectionError(
+            f"{endpoint} gave no description of its cloud: {described(error)}",
+            method="GET",
+            url=url.partition("?")[0],
+            client_request_id=request_id,
+            attempts=1,
+            elapsed=time.monotonic() - began,
+            arrived=has_arrived(error),
+        ) from error
+
+
+def _cloud(document: dict[str, Any], endpoint: str) -> Cloud | None:
+    """Read the description of a cloud; None if it is not enough to make one."""
+    manager = document.get("resourceManager") or endpoint
+    authentication = document.get("authentication")
+    audiences = authentication.get("audiences") if isinstance(authentication, dict) else None
+    known = [one for one in audiences if isinstance(one, str) and one] if isinstance(audiences, list) else []
+    if not isinstance(manager, str) or not known:
+        return None
+    host = urlsplit(manager.rstrip("/")).netloc
+    # ARM's own name is the one that Microsoft's documents use; before it the list mostly has that of the classic API.
+    audience = next((one for one in known if urlsplit(one).netloc == host), known[0])
+    name = document.get("name")
+    try:
+        return Cloud(name if isinstance(name, str) and name else host, manager, audience)
+    except ConfigurationError:
+        return None

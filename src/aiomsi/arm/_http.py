@@ -1,0 +1,68 @@
+"""The aiohttp session under an `ArmSession`: its connections, its time-outs, the proxy, and what became of a request."""
+
+from __future__ import annotations
+
+import ssl as ssl_module
+import urllib.request
+from urllib.parse import urlsplit
+
+import aiohttp
+
+from aiomsi._clouds import is_loopback
+
+_CONNECT = 10.0
+_READ = 60.0
+"""ARM's own limit on a resource provider."""
+_CONNECTIONS = 128
+"""More only slow a client down; further calls queue."""
+TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT, sock_read=_READ)
+
+
+def open_http(ssl: ssl_module.SSLContext | None) -> aiohttp.ClientSession:
+    """Open a session in the running loop: without cookies, and without `trust_env`, which reads .netrc with every request."""
+    connector = aiohttp.TCPConnector(limit=0, limit_per_host=_CONNECTIONS, ssl=True if ssl is None else ssl)
+    return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+
+
+def proxy_for(url: str) -> str | None:
+    """Find the proxy that the environment names for this URL; none for loopback."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if is_loopback(host) or urllib.request.proxy_bypass(host):
+        return None
+    proxy = urllib.request.getproxies().get(parts.scheme)
+    return f"http://{proxy}" if proxy and "://" not in proxy else proxy or None
+
+
+def middlewares_for(http: aiohttp.ClientSession, method: str) -> tuple[aiohttp.ClientMiddlewareType, ...] | None:
+    """Give the middlewares of a request; None: those of the session.
+
+    aiohttp by itself sends a PUT or a DELETE again whose connection was lost. Whether that is right, this package decides: the
+    first one may have been carried out.
+    """
+    if method not in ("PUT", "DELETE"):
+        return None
+    # Those that are given with a request replace the session's, which may be the user's; there is no other way to ask for them.
+    return _only_once, *getattr(http, "_middlewares", ())
+
+
+async def _only_once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    try:
+        return await handler(request)
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        if has_arrived(error):
+            # Of this class aiohttp repeats none.
+            raise aiohttp.ClientConnectionError(described(error)) from error
+        raise
+
+
+def has_arrived(error: Exception) -> bool:
+    """Tell whether a request that got no answer may have reached the server."""
+    return not isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError | aiohttp.ClientHttpProxyError)
+
+
+def described(error: Exception, http: aiohttp.ClientSession | None = None) -> str:
+    """Give an error of aiohttp's as a text; its session may have been closed meanwhile."""
+    if http is not None and http.closed:
+        return "the session was closed"
+    return str(error) if type(error) is aiohttp.ClientConnectionError else f"{type(error).__name__}: {error}"

@@ -1,0 +1,249 @@
+"""The verbs of a session: calls that are one request, or one long-running operation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+import attrs
+
+from aiomsi._errors import ConfigurationError
+from aiomsi.arm._answers import ArmResponse
+from aiomsi.arm._call import Call
+from aiomsi.arm._operations import Operation
+from aiomsi.arm._polling import begin
+from aiomsi.arm._progress import FinalStateVia, Progress, checked_via
+from aiomsi.arm._requests import Options, build_url, has_version
+from aiomsi.arm._versions import resource_type_of
+from aiomsi.arm._waits import asked_wait
+from aiomsi.arm._wire import Wire
+
+_UNKNOWN_VERSION = "0000-00-00"
+
+Params: TypeAlias = Mapping[str, str | int | bool]
+OnProgress: TypeAlias = Callable[[Operation], object]
+
+
+class Verbs:
+    """What an `ArmSession` does with a single path; a class of its own because every verb spells its arguments out."""
+
+    _wire: Wire
+
+    async def get(
+        self,
+        path: str,
+        *,
+        api_version: str | None = None,
+        params: Params | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+        if_none_match: str | None = None,
+    ) -> Any:
+        """GET a path and give the decoded JSON, or None for an empty body, as that of a 304 is.
+
+        Args:
+            path: begins with a slash and may have a query; or a full URL of this cloud's ARM.
+            api_version: ``YYYY-MM-DD`` or ``YYYY-MM-DD-preview``. Without it, and without one in the path, the newest stable one
+                of the resource type is looked up, once.
+            params: further query parameters, not yet encoded.
+            headers: further headers.
+            timeout: seconds for the whole call, repetitions included; without it 10 s to connect and 60 s between bytes.
+            if_none_match: an entity tag, sent as it is.
+
+        Raises:
+            ConfigurationError: the call can't be sent as it is; nothing was sent.
+            CredentialError: there is no token.
+            ArmConnectionError: ARM gave no answer.
+            ArmError: ARM answered with an error; the subclass says which.
+
+        """
+        options = Options(api_version, params, headers=headers, timeout=timeout, if_none_match=if_none_match)
+        return (await self._wire.send(self._call("GET", path, options), timeout)).json()
+
+    async def head(
+        self,
+        path: str,
+        *,
+        api_version: str | None = None,
+        params: Params | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        """Make sure that something is there; arguments as for `get`.
+
+        Raises:
+            NotFoundError: it is not.
+
+        """
+        await self.request("HEAD", path, api_version=api_version, params=params, headers=headers, timeout=timeout)
+
+    async def put(
+        self,
+        path: str,
+        *,
+        api_version: str | None = None,
+        params: Params | None = None,
+        json: Any = None,
+        content: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+        if_match: str | None = None,
+        if_none_match: str | None = None,
+        deadline: float | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> Any:
+        """Create or replace a resource, wait until that has been done, and give the resource.
+
+        Args:
+            path: as for `get`.
+            api_version: as for `get`.
+            params: as for `get`.
+            json: a body to be sent as JSON.
+            content: a body to be sent as it is; name its type in `headers`.
+            headers: as for `get`.
+            timeout: as for `get`; for the call itself, and for each question how it stands.
+            if_match: an entity tag, sent as it is; ``*`` is any.
+            if_none_match: the same; ``*`` makes sure that nothing is replaced.
+            deadline: as for `Operation.result`.
+            on_progress: as for `Operation.result`.
+
+        Raises:
+            OperationFailedError: ARM accepted the call, and the operation failed later.
+            OperationCanceledError: the same, and it was canceled.
+            OperationUnfinishedError: it was not over by the deadline.
+
+        """
+        options = Options(api_version, params, json, content, headers, timeout, if_match, if_none_match)
+        return await self._done("PUT", path, options, deadline, on_progress)
+
+    async def patch(
+        self,
+        path: str,
+        *,
+        api_version: str | None = None,
+        params: Params | None = None,
+        json: Any = None,
+        content: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+        if_match: str | None = None,
+        deadline: float | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> Any:
+        """Change a resource, wait until that has been done, and give the resource; arguments and errors as for `put`."""
+        options = Options(api_version, params, json, content, headers, timeout, if_match)
+        return await self._done("PATCH", path, options, deadline, on_progress)
+
+    async def post(
+        self,
+        path: str,
+        *,
+        api_version: str | None = None,
+        params: Params | None = None,
+        json: Any = None,
+        content: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+        deadline: float | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> Any:
+        """Run an action, wait until that has been done, and give its result; arguments and errors as for `put`."""
+        options = Options(api_version, params, json, content, headers, timeout)
+        return await self._done("POST", path, options, deadline, on_progress)
+
+    async def delete(
+        self,
+        path: str,
+        *,
+        api_version: str | None = None,
+        params: Params | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+        if_match: str | None = None,
+        deadline: float | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> Any:
+        """Delete a resource and wait until it is gone; arguments and errors as for `put`."""
+        options = Options(api_version, params, headers=headers, timeout=timeout, if_match=if_match)
+        return await self._done("DELETE", path, options, deadline, on_progress)
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        api_version: str | None = None,
+        params: Params | None = None,
+        json: Any = None,
+        content: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+        if_match: str | None = None,
+        if_none_match: str | None = None,
+    ) -> ArmResponse:
+        """Send any request and give the whole answer; a long-running operation is not followed.
+
+        `method` is an HTTP verb in capitals; the other arguments, and the errors, are those of `put`.
+        """
+        options = Options(api_version, params, json, content, headers, timeout, if_match, if_none_match)
+        return await self._wire.send(self._call(method, path, options), timeout)
+
+    async def begin(
+        self,
+        method: str,
+        path: str,
+        *,
+        api_version: str | None = None,
+        params: Params | None = None,
+        json: Any = None,
+        content: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+        if_match: str | None = None,
+        if_none_match: str | None = None,
+        final_state_via: FinalStateVia | None = None,
+    ) -> Operation:
+        """Send a request that may take long, and give what it has begun; it may be over already.
+
+        `final_state_via` is what Azure's API definitions call ``x-ms-long-running-operation-options``: where the result is, for
+        services whose answers don't tell. The other arguments, and the errors, are those of `put`.
+        """
+        checked_via(final_state_via)
+        options = Options(api_version, params, json, content, headers, timeout, if_match, if_none_match)
+        return await self._begin(method, path, options, final_state_via)
+
+    async def resume(self, state: Mapping[str, Any]) -> Operation:
+        """Go on with an operation whose `state` was saved, here or in another process. Sends nothing by itself.
+
+        Raises:
+            ConfigurationError: this is no such state.
+            ForeignHostError: it is one of another cloud.
+
+        """
+        return Operation(self._wire, Progress.from_dict(self._wire.cloud, state))
+
+    # How a call is made
+
+    def _call(self, method: str, path: str, options: Options) -> Call:
+        """Make a call. One that names no api-version goes with a placeholder, until it is sent."""
+        if options.api_version is not None or has_version(path, options):
+            return self._wire.prepare(method, build_url(self._wire.cloud, method, path, options), options)
+        url = build_url(self._wire.cloud, method, path, attrs.evolve(options, api_version=_UNKNOWN_VERSION))
+        kind = resource_type_of(url.raw_path)
+        if kind is None:
+            msg = f"no resource type can be read from {path!r}, so its api-version can't be looked up"
+            raise ConfigurationError(msg, help="Pass api_version=")
+        call = self._wire.prepare(method, url, options)
+        call.kind, call.lacks_version = kind, True
+        return call
+
+    async def _begin(self, method: str, path: str, options: Options, via: FinalStateVia | None = None) -> Operation:
+        response = await self._wire.send(self._call(method, path, options), options.timeout)
+        asked = asked_wait(response.status, response.headers, None, self._wire.clock.wall())
+        return Operation(self._wire, begin(self._wire.cloud, response, via), asked, options.timeout)
+
+    async def _done(
+        self, method: str, path: str, options: Options, deadline: float | None, on_progress: OnProgress | None
+    ) -> Any:
+        operation = await self._begin(method, path, options)
+        return await operation.result(deadline=deadline, on_progress=on_progress)

@@ -1,0 +1,334 @@
+"""The one request path to ARM: token, request, a second try with a new token, repetitions.
+
+A call is sent by `Wire.send`: requests, each by `exchange`, until there is an answer that is no error or the rule gives up. A 401
+belongs to `exchange`, since another token makes it another request and no repetition. Everything else that goes wrong comes to
+`_after`, which asks in this order: is the answer what was wanted all the same (`is_gone`); can its cause be taken away
+(`Mender`); does the rule repeat it; and has it been carried out already, as a GET of the resource may show (`_look`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import functools
+import platform
+import ssl as ssl_module
+import uuid
+from collections.abc import Callable, Coroutine, MutableMapping
+from importlib.metadata import version
+from typing import Any, TypeVar
+
+import aiohttp
+import attrs
+from multidict import CIMultiDict
+from yarl import URL
+
+from aiomsi._clock import Clock
+from aiomsi._clouds import Cloud
+from aiomsi._errors import AiomsiError, ArmConnectionError, ArmError, ConfigurationError, UsageError
+from aiomsi._json import dumps
+from aiomsi._secret import Secret
+from aiomsi._token import AccessToken
+from aiomsi.arm._answers import ArmResponse, error_of, refusal_of
+from aiomsi.arm._call import AsyncCredential, Call, Mender, OwnCredential
+from aiomsi.arm._http import TIMEOUT, described, has_arrived, middlewares_for, open_http, proxy_for
+from aiomsi.arm._look import Seen, seen
+from aiomsi.arm._records import decoded
+from aiomsi.arm._requests import NO_OPTIONS, Options, check_headers
+from aiomsi.arm._retry import Again, ArmAttempt, RetryRule, after, answered, is_gone, lost
+
+_MOST_MENDINGS = 3
+_AUXILIARY = "x-ms-authorization-auxiliary"
+"""Tokens of further tenants; https://learn.microsoft.com/azure/azure-resource-manager/management/authenticate-multi-tenant"""
+
+T = TypeVar("T")
+
+
+@attrs.define(eq=False)
+class Wire:
+    """What a session sends with: its cloud, credentials, HTTP session and rule for repetitions. Belongs to one event loop.
+
+    Attributes:
+        given: the user's credential, and those of further tenants.
+        adopt: makes each of them one of this package's own, where it isn't.
+        owns_first: whether the first one was made for this session, and is closed with it.
+        mender: looks up api-versions and registers subscriptions.
+
+    """
+
+    cloud: Cloud
+    given: tuple[AsyncCredential, ...]
+    adopt: Callable[[AsyncCredential], OwnCredential]
+    owns_first: bool
+    rule: RetryRule
+    clock: Clock
+    agent: str
+    borrowed: aiohttp.ClientSession | None
+    ssl: ssl_module.SSLContext | None
+    correlation_id: str = attrs.field(init=False)
+    mender: Mender = attrs.field(init=False)
+    http: aiohttp.ClientSession | None = attrs.field(default=None, init=False)
+    closed: bool = attrs.field(default=False, init=False)
+    _scope: str = attrs.field(init=False)
+    _credentials: list[OwnCredential] = attrs.field(factory=list, init=False)
+    _loop: asyncio.AbstractEventLoop | None = attrs.field(default=None, init=False)
+    _proxy: str | None = attrs.field(default=None, init=False)
+    _tasks: set[asyncio.Task[Any]] = attrs.field(factory=set, init=False)
+
+    @_scope.default
+    def _scope_of_cloud(self) -> str:
+        return f"{self.cloud.audience}/.default"
+
+    def prepare(self, method: str, url: URL, options: Options = NO_OPTIONS) -> Call:
+        """Make a call of what is to be sent.
+
+        Raises:
+            ConfigurationError: a header or the body can't be sent, or a credential is none.
+            UsageError: the session is closed, or belongs to another loop.
+
+        """
+        headers: MutableMapping[str, str] = {
+            "Accept": "application/json",
+            "User-Agent": self.agent,
+            "x-ms-client-request-id": str(uuid.uuid4()),
+            "x-ms-correlation-request-id": self.correlation_id,
+        }
+        data: bytes | None = options.content
+        sent: Any = None if data else {}
+        if options.json is not None:
+            if data is not None:
+                msg = "json= and content= were both given"
+                raise ConfigurationError(msg)
+            data, sent, headers["Content-Type"] = dumps(options.json), options.json, "application/json"
+        if options.if_match is not None:
+            headers["If-Match"] = options.if_match
+        if options.if_none_match is not None:
+            headers["If-None-Match"] = options.if_none_match
+        if options.headers is not None:
+            check_headers(options.headers)
+            headers = CIMultiDict(headers)
+            headers.update(options.headers)
+        if options.if_match is not None or options.if_none_match is not None:
+            check_headers({name: headers[name] for name in ("If-Match", "If-None-Match") if name in headers})
+        if self._loop is not asyncio.get_running_loop() or self.http is None:
+            self._open()
+        return Call(method, url, headers, data, sent, self.clock.monotonic())
+
+    async def send(self, call: Call, timeout: float | None = None) -> ArmResponse:
+        """Send a call, again where the rule says so, and give an answer that is no error.
+
+        Raises:
+            CredentialError: there is no token.
+            ArmConnectionError: ARM gave no answer.
+            ArmError: ARM answered with an error.
+
+        """
+        scope = asyncio.timeout(timeout)
+        try:
+            async with scope:
+                call.until = scope.when()
+                if call.lacks_version and call.kind is not None:
+                    await self.mender.complete(call, call.kind)
+                while True:
+                    try:
+                        response = await self.exchange(call)
+                    except ArmConnectionError as error:
+                        done = await self._after(call, error)
+                    else:
+                        if response.status < 300 or response.status == 304:
+                            return response
+                        done = await self._after(call, self._error(call, response))
+                    if done is not None:
+                        return done
+        except TimeoutError as error:
+            if not scope.expired():
+                raise
+            missing = "api-version" if call.lacks_version else "answer" if call.attempts else "token"
+            raise self.no_answer(call, f"no {missing} within {timeout} s", arrived=call.attempts > 0) from error
+
+    async def exchange(self, call: Call) -> ArmResponse:
+        """Send one request, and a second one if the token was not accepted and there is another; give whatever is answered.
+
+        Raises:
+            CredentialError: there is no token.
+            ArmConnectionError: ARM gave no answer.
+
+        """
+        token = await self._credentials[0].get_token(self._scope)
+        others = [await other.get_token(self._scope) for other in self._credentials[1:]]
+        renewed = False
+        while True:
+            http = self.http
+            if http is None or http.closed:
+                raise closed(ours=self.closed)
+            call.headers["Authorization"] = token.authorization
+            if others:
+                call.headers[_AUXILIARY] = Secret(", ".join(f"Bearer {other.token}" for other in others))
+            call.attempts += 1
+            try:
+                answer = await http.request(
+                    call.method,
+                    call.url,
+                    headers=call.headers,
+                    data=call.data,
+                    allow_redirects=False,
+                    raise_for_status=False,
+                    timeout=TIMEOUT,
+                    proxy=self._proxy,
+                    middlewares=middlewares_for(http, call.method),
+                )
+                body = await answer.read()
+            except (aiohttp.ClientError, OSError) as error:
+                raise self.no_answer(call, described(error, http), arrived=has_arrived(error)) from error
+            response = ArmResponse(call.method, str(call.url), answer.status, answer.headers, body)
+            if response.status != 401 or renewed or (new := await self._renewed([token, *others], response)) is None:
+                return response
+            token, *others = new
+            renewed = True
+
+    def start(self, work: Coroutine[Any, Any, T], name: str, context: contextvars.Context | None = None) -> asyncio.Task[T]:
+        """Begin work that belongs to the session: it ends at the latest when that is closed."""
+        task = asyncio.get_running_loop().create_task(work, name=f"aiomsi {name}", context=context)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    async def close(self) -> None:
+        """End what was started and close what was opened."""
+        self.closed = True
+        http, self.http = self.http, None
+        tasks, credentials = set(self._tasks), self._credentials
+        for task in tasks:
+            task.cancel()
+        try:
+            if tasks:
+                await asyncio.wait(tasks)
+        finally:
+            try:
+                if http is not None and self.borrowed is None:
+                    await http.close()
+            finally:
+                # Those that were adopted are wrappers of this session's own; the others are the user's.
+                for own, given in zip(credentials, self.given, strict=False):
+                    if own is not given or (self.owns_first and given is self.given[0]):
+                        await own.close()
+
+    # After a request that went wrong
+
+    async def _after(self, call: Call, error: ArmError | ArmConnectionError) -> ArmResponse | None:
+        """Wait until the call may be sent again, if it may; give an answer if there is no need to any more."""
+        attempt = self._attempt(call, error)
+        if isinstance(error, ArmError):
+            if is_gone(call.method, error.status, doubtful=call.doubted):
+                return attrs.evolve(error.response, status=204, body=b"")
+            if call.mended < _MOST_MENDINGS and await self._mended(call, error):
+                call.mended += 1
+                return None
+        call.doubted |= attempt.doubtful
+        again = after(attempt, self.rule)
+        if again is None or (call.until is not None and asyncio.get_running_loop().time() + again.delay >= call.until):
+            raise error
+        await self.clock.sleep(again.delay)
+        return await self._look(call, again, error)
+
+    async def _mended(self, call: Call, error: ArmError) -> bool:
+        try:
+            return await self.mender.mend(call, error)
+        except AiomsiError as failure:
+            raise failure from error
+
+    def _attempt(self, call: Call, error: ArmError | ArmConnectionError) -> ArmAttempt:
+        elapsed = self.clock.monotonic() - call.began
+        fault = (error.status, error.code) if isinstance(error, ArmError) else (None, None)
+        call.repeats = call.repeats + 1 if fault == call.fault else 1
+        call.fault = fault
+        if isinstance(error, ArmError):
+            return answered(error, number=call.attempts, elapsed=elapsed, repeats=call.repeats)
+        path, arrived = call.url.raw_path, error.arrived
+        return lost(call.method, path, number=call.attempts, elapsed=elapsed, arrived=arrived, repeats=call.repeats)
+
+    async def _look(self, call: Call, again: Again, error: ArmError | ArmConnectionError) -> ArmResponse | None:
+        """See whether a write that may have been carried out has been; None: it is to be sent (once more)."""
+        if not again.look:
+            return None
+        try:
+            look = await self.exchange(self.prepare("GET", call.url))
+        except ArmConnectionError:
+            raise error from None
+        match seen(call.method, call.sent, look.status, decoded(look)):
+            case Seen.DONE | Seen.RUNNING:
+                return attrs.evolve(look, method=call.method)
+            case Seen.REPEAT:
+                return None
+        raise error
+
+    async def _renewed(self, tokens: list[AccessToken], response: ArmResponse) -> list[AccessToken] | None:
+        """Give other tokens than those that ARM refused, or None if there are none that would help.
+
+        A refusal does not tell which of several tenants' tokens it is about; a challenge is about the first.
+        """
+        refusal = refusal_of(response)
+        if refusal is None:
+            return None
+        if refusal.claims is not None:
+            first = await self._credentials[0].get_token(self._scope, claims=refusal.claims)
+            return None if first.token == tokens[0].token else [first, *tokens[1:]]
+        for credential, token in zip(self._credentials, tokens, strict=True):
+            credential.reject(token.token)
+        new = [await credential.get_token(self._scope) for credential in self._credentials]
+        return None if [one.token for one in new] == [one.token for one in tokens] else new
+
+    def _error(self, call: Call, response: ArmResponse) -> ArmError:
+        return error_of(
+            response,
+            wall=self.clock.wall(),
+            client_request_id=call.headers["x-ms-client-request-id"],
+            attempts=call.attempts,
+            elapsed=self.clock.monotonic() - call.began,
+        )
+
+    def no_answer(self, call: Call, why: str, *, arrived: bool = True) -> ArmConnectionError:
+        """Make the exception for a call without an answer."""
+        return ArmConnectionError(
+            f"{call.method} {call.url.raw_path} got no answer from {call.url.host}: {why}",
+            help="Whether ARM has carried it out is unknown; a GET may simply be repeated" if arrived else "Nothing was sent",
+            method=call.method,
+            url=str(call.url.with_query(None)),
+            client_request_id=call.headers["x-ms-client-request-id"],
+            attempts=call.attempts,
+            elapsed=self.clock.monotonic() - call.began,
+            arrived=arrived,
+        )
+
+    # What belongs to the loop
+
+    def _open(self) -> None:
+        """Open the HTTP session in the running loop, or say why that can't be."""
+        if self.closed:
+            raise closed(ours=True)
+        if self._loop is not None:
+            msg = "this ArmSession belongs to another event loop"
+            raise UsageError(msg, help="Make one per loop: they share one token all the same")
+        self._credentials = [self.adopt(credential) for credential in self.given]
+        self.http = open_http(self.ssl) if self.borrowed is None else self.borrowed
+        self._loop = asyncio.get_running_loop()
+        self._proxy = proxy_for(self.cloud.resource_manager)
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            # Whoever waited has been told; if nobody did, nobody wants to know.
+            task.exception()
+
+
+@functools.cache
+def own_agent() -> str:
+    """Give this package's part of the User-Agent."""
+    return f"aiomsi/{version('aiomsi')} Python/{platform.python_version()} ({platform.system()})"
+
+
+def closed(*, ours: bool) -> UsageError:
+    """Say that a session is closed: ours, or the one that we were given."""
+    if ours:
+        return UsageError("this ArmSession is closed", help="Make a new one: tokens are shared, so it costs no new token")
+    return UsageError("the aiohttp session that this ArmSession was given is closed")

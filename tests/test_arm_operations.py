@@ -1,0 +1,375 @@
+"""Long-running operations as the session runs them: to their end, with a deadline, saved and resumed, by one waiter or two."""
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+from canned import VAULT, VERSION, Asked, Says, Slept, Tokens, canned, error, session
+from loops import until
+
+from aiomsi import (
+    ArmConnectionError,
+    ArmError,
+    ArmSession,
+    ConfigurationError,
+    ForeignHostError,
+    NotFoundError,
+    Operation,
+    OperationCanceledError,
+    OperationFailedError,
+    OperationUnfinishedError,
+    ServiceError,
+    TokenRefusedError,
+    UsageError,
+)
+from aiomsi.testing import EmbeddedAzure, ManualClock
+
+pytestmark = pytest.mark.anyio
+
+TYPE = "Microsoft.KeyVault/vaults"
+KINDS = ["azure-async-operation", "location", "both", "provisioning-state"]
+BODY = {"location": "westus", "properties": {"a": 1}}
+RECORD = "/subscriptions/s/providers/Microsoft.KeyVault/locations/westus/operationStatuses/1"
+RUNNING = Says(body={"status": "Running", "percentComplete": 25})
+BEGUN = Says(201, {"id": VAULT, "properties": {"provisioningState": "Creating"}}, {"Azure-AsyncOperation": RECORD})
+DONE = {"id": VAULT, "properties": {"provisioningState": "Succeeded"}}
+
+
+def quick() -> Any:
+    return ManualClock(autoadvance=True).clock
+
+
+async def begin(arm: ArmSession) -> Operation:
+    return await arm.begin("PUT", VAULT, api_version=VERSION, json=BODY)
+
+
+# To the end
+
+
+@pytest.mark.usefixtures("azure_environment")
+@pytest.mark.parametrize("kind", KINDS)
+async def test_every_kind_of_operation_is_followed_to_its_end(embedded_azure: EmbeddedAzure, kind: Any) -> None:
+    embedded_azure.long_running(TYPE, kind, methods=["PUT", "PATCH", "DELETE", "POST"], polls=3)
+    embedded_azure.set_action(TYPE, "check", {"good": True})
+    async with ArmSession(clock=quick()) as arm:
+        made = await arm.put(VAULT, json=BODY)
+        assert made["properties"] == {"a": 1, "provisioningState": "Succeeded"}
+        changed = await arm.patch(VAULT, json={"tags": {"a": "b"}})
+        assert changed["tags"] == {"a": "b"}
+        if kind != "provisioning-state":
+            result = await arm.post(f"{VAULT}/check")
+            # Without a Location there is nothing but the operation's record.
+            assert (result["properties"] if kind == "azure-async-operation" else result) == {"good": True}
+        assert await arm.delete(VAULT) is None
+        if kind != "provisioning-state":
+            with pytest.raises(NotFoundError):
+                await arm.head(VAULT)
+    assert {one.status for one in embedded_azure.operations} <= {"Succeeded", "InProgress"}
+    assert embedded_azure.counts.imds_requests == 1
+
+
+@pytest.mark.usefixtures("azure_environment")
+async def test_progress_is_told_after_every_answer(embedded_azure: EmbeddedAzure) -> None:
+    embedded_azure.long_running(TYPE, "azure-async-operation", polls=3)
+    told: list[tuple[str, float | None, bool]] = []
+    async with ArmSession(clock=quick()) as arm:
+        await arm.put(VAULT, json=BODY, on_progress=lambda one: told.append((one.status, one.percent_complete, one.done)))
+    assert told[:3] == [("InProgress", 25, False), ("InProgress", 50, False), ("InProgress", 75, False)]
+    assert told[-1] == ("Succeeded", 100, True)
+
+
+@pytest.mark.usefixtures("azure_environment")
+@pytest.mark.parametrize(
+    ("outcome", "kind"), [("Failed", OperationFailedError), ("Canceled", OperationCanceledError)], ids=["failed", "canceled"]
+)
+@pytest.mark.parametrize("by", ["azure-async-operation", "provisioning-state"])
+async def test_an_operation_that_fails_tells_why(
+    embedded_azure: EmbeddedAzure, outcome: Any, kind: type[ArmError], by: Any
+) -> None:
+    why = {"code": "Busy", "message": "Too much to do."}
+    embedded_azure.long_running(TYPE, by, outcome=outcome, error=why)
+    async with ArmSession(clock=quick()) as arm:
+        with pytest.raises(kind) as raised:
+            await arm.put(VAULT, json=BODY)
+    if by == "azure-async-operation":
+        assert (raised.value.code, raised.value.message, raised.value.status) == ("Busy", "Too much to do.", 200)
+
+
+async def test_the_service_tells_how_long_to_wait() -> None:
+    slept = Slept()
+    begun = Says(202, None, {"Location": RECORD, "Retry-After": "17"})
+    polls = [Says(202, None, {"Retry-After": "5"}), Says(202), Says(body=DONE)]
+    async with canned(begun, *polls) as arm, session(arm, clock=slept.clock) as own:
+        assert await own.put(VAULT, api_version=VERSION, json=BODY) == DONE
+    assert slept.sleeps[:2] == [17, 5]
+    assert 1 < slept.sleeps[2] < 5
+    assert arm.targets[1:] == [f"GET {RECORD}"] * 3
+    assert len({one.headers["x-ms-client-request-id"] for one in arm.asked}) == 4
+
+
+async def test_what_is_over_at_once_is_not_asked_for_again() -> None:
+    async with canned(Says(200, DONE), Says(204), Says(200, [1]), Says(202)) as arm, session(arm) as own:
+        assert await own.put(VAULT, api_version=VERSION, json=BODY) == DONE
+        assert await own.delete(VAULT, api_version=VERSION, if_match="*") is None
+        operation = await own.begin("POST", f"{VAULT}/x", api_version=VERSION)
+        assert (operation.done, operation.status, operation.percent_complete) == (True, "Succeeded", None)
+        assert await operation.result() == await operation.result() == [1]
+        assert await own.post(f"{VAULT}/x", api_version=VERSION) is None
+    assert len(arm.asked) == 4
+
+
+async def test_where_the_result_is_can_be_told() -> None:
+    begun = Says(202, None, {"Azure-AsyncOperation": RECORD, "Location": "/result"})
+    over = Says(body={"status": "Succeeded"})
+    async with canned(begun, over, Says(body=1), begun, over) as arm, session(arm) as own:
+        for via, result in (("location", 1), ("azure-async-operation", {"status": "Succeeded"})):
+            operation = await own.begin("POST", f"{VAULT}/x", api_version=VERSION, final_state_via=via)  # type: ignore[arg-type]
+            assert await operation.result() == result
+        with pytest.raises(ConfigurationError, match="final_state_via"):
+            await own.begin("POST", f"{VAULT}/x", api_version=VERSION, final_state_via="x")  # type: ignore[arg-type]
+
+
+async def test_the_record_of_a_deletion_is_no_result() -> None:
+    begun = Says(202, None, {"Azure-AsyncOperation": RECORD})
+    async with canned(begun, Says(body={"status": "Succeeded"})) as arm, session(arm) as own:
+        assert await own.delete(VAULT, api_version=VERSION) is None
+
+
+async def test_an_operation_that_is_told_of_elsewhere_is_an_error() -> None:
+    async with canned(Says(202, None, {"Location": "https://evil.example/x"})) as arm, session(arm) as own:
+        with pytest.raises(ForeignHostError, match="accepted"):
+            await own.delete(VAULT, api_version=VERSION)
+
+
+# When it can't be read
+
+
+async def test_polls_that_fail_are_forgiven() -> None:
+    passing = [Says(None), Says(503), Says(429), Says(404), Says(200, "<html>"), Says(401, error("AuthenticationFailed"))]
+    # aiohttp itself repeats a GET whose connection was lost.
+    async with (
+        canned(BEGUN, Says(None), *passing, Says(body={"status": "Succeeded"}), Says(body=DONE)) as arm,
+        session(arm) as own,
+    ):
+        assert await own.put(VAULT, api_version=VERSION, json=BODY) == DONE
+
+
+async def test_a_poll_has_the_time_out_and_a_new_token_where_needed() -> None:
+    held = asyncio.Event()
+
+    async def hold(_: Asked) -> Says:
+        await held.wait()
+        return RUNNING
+
+    refused = Says(401, error("ExpiredAuthenticationToken"))
+    async with (
+        canned(BEGUN, hold, refused, Says(body={"status": "Succeeded"}), Says(body=DONE)) as arm,
+        session(arm, Tokens(("a", "b"))) as own,
+    ):
+        assert await own.put(VAULT, api_version=VERSION, json=BODY, timeout=0.2) == DONE
+        held.set()
+    assert [one.headers["Authorization"] for one in arm.asked] == ["Bearer a"] * 3 + ["Bearer b"] * 2
+
+
+async def test_too_many_polls_that_fail_end_the_wait_and_not_the_operation() -> None:
+    async with canned(BEGUN, *[Says(503, error("Down"))] * 20, RUNNING) as arm, session(arm) as own:
+        operation = await begin(own)
+        with pytest.raises(ServiceError, match="Down") as raised:
+            await operation.result()
+        assert "may well go on" in raised.value.help
+        assert not operation.done
+        resumed = await own.resume(operation.state())
+        with pytest.raises(OperationUnfinishedError):
+            await resumed.result(deadline=2)
+
+
+@pytest.mark.parametrize("hang", [True, False])
+async def test_too_many_polls_without_an_answer_end_the_wait(hang: bool) -> None:
+    async def never(_: Asked) -> Says:
+        await asyncio.Event().wait()
+        return RUNNING
+
+    answers = [never] * 20 if hang else [Says(None)] * 40
+    async with canned(BEGUN, *answers) as arm, session(arm) as own:
+        operation = await own.begin("PUT", VAULT, api_version=VERSION, json=BODY, timeout=0.05 if hang else None)
+        with pytest.raises(ArmConnectionError, match=r"no answer within 0\.05 s" if hang else "ServerDisconnected"):
+            await operation.result()
+
+
+async def test_a_token_that_can_no_longer_be_had_ends_the_wait() -> None:
+    class Refused(Exception):  # noqa: N818 (as a library might call it)
+        status = 400
+
+    class Once(Tokens):
+        async def get_token(self, *scopes: str, claims: str | None = None, **more: Any) -> Any:
+            token = await super().get_token(*scopes, claims=claims, **more)
+            if len(self.asked) > 1:
+                raise Refused
+            return token
+
+    async with canned(BEGUN, Says(401, error("ExpiredAuthenticationToken"))) as arm, session(arm, Once()) as own:
+        with pytest.raises(TokenRefusedError, match="Refused"):
+            await own.put(VAULT, api_version=VERSION, json=BODY)
+
+
+async def test_a_time_out_that_a_progress_callback_raises_is_its_own() -> None:
+    def tell(_: Operation) -> None:
+        msg = "the callback's own"
+        raise TimeoutError(msg)
+
+    async with canned(BEGUN, RUNNING) as arm, session(arm) as own:
+        with pytest.raises(TimeoutError, match="the callback's own"):
+            await own.put(VAULT, api_version=VERSION, json=BODY, on_progress=tell, deadline=60)
+
+
+# Deadlines
+
+
+async def test_a_deadline_ends_the_wait_and_not_the_operation() -> None:
+    slept = Slept()
+    async with (
+        canned(BEGUN, RUNNING, RUNNING, Says(body={"status": "Succeeded"}), Says(body=DONE)) as arm,
+        session(arm, clock=slept.clock) as own,
+    ):
+        operation = await begin(own)
+        with pytest.raises(OperationUnfinishedError, match="Running") as raised:
+            await operation.result(deadline=4)
+        assert isinstance(raised.value, TimeoutError)
+        assert sum(slept.sleeps) <= 4
+        assert (operation.done, operation.status) == (False, "Running")
+        assert await operation.result() == DONE
+
+
+async def test_a_deadline_ends_a_poll_that_hangs_too() -> None:
+    held = asyncio.Event()
+
+    async def hold(_: Asked) -> Says:
+        await held.wait()
+        return RUNNING
+
+    async with canned(BEGUN, hold) as arm, session(arm) as own:
+        operation = await begin(own)
+        # Otherwise the first poll would come after the deadline.
+        operation._asked = 0.01
+        with pytest.raises(OperationUnfinishedError):
+            await operation.result(deadline=0.2)
+        held.set()
+
+
+# Saving and resuming
+
+
+@pytest.mark.usefixtures("azure_environment")
+@pytest.mark.parametrize("kind", KINDS)
+async def test_an_operation_is_saved_and_resumed_by_another_session(embedded_azure: EmbeddedAzure, kind: Any) -> None:
+    embedded_azure.long_running(TYPE, kind, polls=4)
+    async with ArmSession(clock=quick()) as arm:
+        operation = await arm.begin("PUT", VAULT, json=BODY)
+        with pytest.raises(OperationUnfinishedError):
+            await operation.result(deadline=3)
+        saved = json.dumps(operation.state())
+    async with ArmSession(clock=quick()) as arm:
+        resumed = await arm.resume(json.loads(saved))
+        assert not resumed.done
+        assert (await resumed.result())["properties"]["provisioningState"] == "Succeeded"
+        over = await arm.resume(resumed.state())
+        assert over.done
+        assert await over.result() == await resumed.result()
+    assert [one.status for one in embedded_azure.operations] == ["Succeeded"]
+    assert len([one for one in embedded_azure.requests if one.method == "PUT"]) == 1
+
+
+async def test_a_state_of_another_cloud_or_none_at_all_is_refused() -> None:
+    async with canned(BEGUN) as arm, session(arm) as own:
+        state = (await begin(own)).state()
+        with pytest.raises(ForeignHostError):
+            await own.resume({**state, "next_url": "https://evil.example/x"})
+        with pytest.raises(ConfigurationError, match="not the state"):
+            await own.resume({})
+
+
+async def test_signed_urls_are_not_shown() -> None:
+    signed = Says(202, None, {"Location": f"{RECORD}?s=signature"})
+    async with canned(signed) as arm, session(arm) as own:
+        operation = await own.begin("DELETE", VAULT, api_version=VERSION)
+        assert "signature" in operation.state()["next_url"]
+        assert repr(operation).startswith("<Operation Progress(")
+        assert "signature" not in repr(operation)
+
+
+# Waiters
+
+
+async def test_a_waiter_that_is_cancelled_stops_polling() -> None:
+    manual = ManualClock()
+    async with (
+        canned(BEGUN, RUNNING, Says(body={"status": "Succeeded"}), Says(body=DONE)) as arm,
+        session(arm, clock=manual.clock) as own,
+    ):
+        operation = await begin(own)
+        waiter = asyncio.ensure_future(operation.result())
+        await manual.sleeping()
+        manual.advance(1)
+        await until(lambda: operation.status == "Running")
+        await manual.sleeping()
+        waiter.cancel()
+        await asyncio.wait([waiter])
+        assert waiter.cancelled()
+        assert manual.clock.monotonic() == 1
+        assert len(arm.asked) == 2
+        manual.autoadvance = True
+        assert await operation.result() == DONE
+
+
+async def test_two_waiters_take_turns_and_are_both_told() -> None:
+    polls = [Says(body={"status": "Running", "percentComplete": number}) for number in range(5)]
+    async with canned(BEGUN, *polls, Says(body={"status": "Succeeded"}), Says(body=DONE)) as arm, session(arm) as own:
+        operation = await begin(own)
+        told: list[list[float | None]] = [[], []]
+        results = await asyncio.gather(
+            *(operation.result(on_progress=lambda one, mine=mine: mine.append(one.percent_complete)) for mine in told)  # type: ignore[misc]
+        )
+    assert results == [DONE, DONE]
+    assert len(arm.asked) == 1 + 5 + 2
+    assert told[0][:5] == [0, 1, 2, 3, 4]
+    assert set(told[1]) >= {4}
+
+
+async def test_a_waiter_goes_on_where_another_was_cancelled() -> None:
+    manual = ManualClock()
+    async with canned(BEGUN, Says(body={"status": "Succeeded"}), Says(body=DONE)) as arm, session(arm, clock=manual.clock) as own:
+        operation = await begin(own)
+        first, second = (asyncio.ensure_future(operation.result()) for _ in range(2))
+        await manual.sleeping()
+        first.cancel()
+        await asyncio.wait([first])
+        await manual.sleeping()
+        manual.advance(1)
+        assert await second == DONE
+    assert len(arm.asked) == 3
+
+
+async def test_a_waiters_deadline_holds_while_another_polls() -> None:
+    manual = ManualClock()
+    async with canned(BEGUN, Says(body={"status": "Succeeded"}), Says(body=DONE)) as arm, session(arm, clock=manual.clock) as own:
+        operation = await begin(own)
+        patient = asyncio.ensure_future(operation.result())
+        await manual.sleeping()
+        with pytest.raises(OperationUnfinishedError):
+            await operation.result(deadline=0.05)
+        manual.advance(1)
+        assert await patient == DONE
+
+
+async def test_a_waiter_is_told_that_the_session_was_closed() -> None:
+    manual = ManualClock()
+    async with canned(BEGUN) as arm:
+        own = session(arm, clock=manual.clock)
+        operation = await begin(own)
+        waiter = asyncio.ensure_future(operation.result())
+        await manual.sleeping()
+        await own.close()
+        manual.advance(1)
+        with pytest.raises(UsageError, match="closed"):
+            await waiter

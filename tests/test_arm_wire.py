@@ -1,0 +1,452 @@
+"""The one request path: what is repeated, after which wait, what is looked at first, and with which token."""
+
+import asyncio
+import base64
+from collections.abc import Awaitable, Callable
+from typing import Any
+from uuid import UUID
+
+import aiohttp
+import pytest
+from canned import GROUP, VAULT, VERSION, Asked, Says, Slept, Tokens, canned, error, no_jitter, session
+
+from aiomsi import (
+    ArmAttempt,
+    ArmConnectionError,
+    ArmError,
+    ArmRetry,
+    ArmSession,
+    AuthenticationError,
+    NotFoundError,
+    PreconditionFailedError,
+    ServiceError,
+    ThrottledError,
+    UsageError,
+)
+from aiomsi.testing import DEFAULT_SUBSCRIPTION_ID, EmbeddedAzure, Fault, ManualClock
+
+pytestmark = pytest.mark.anyio
+
+URL = f"{VAULT}?api-version={VERSION}"
+BODY = {"location": "westus", "properties": {"a": 1}}
+DONE = {"id": VAULT, **BODY}
+LOST = Says(None)
+BUSY = Says(503, error("ServerTimeout"))
+GONE = Says(504, error("GatewayTimeout"))
+TOO_MANY = Says(429, error("TooManyRequests"))
+
+
+async def send(arm: ArmSession, method: str, **options: Any) -> Any:
+    body = {"json": BODY} if method in ("PUT", "PATCH") else {}
+    return await arm.request(method, VAULT, api_version=VERSION, **{**body, **options})
+
+
+# What is repeated
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "PATCH", "POST", "DELETE"])
+async def test_every_verb_is_repeated_after_a_429(method: str) -> None:
+    slept = Slept()
+    async with (
+        canned(TOO_MANY, Says(429, headers={"Retry-After": "7"}), Says()) as arm,
+        session(arm, clock=slept.clock, retry=no_jitter()) as own,
+    ):
+        answer = await send(own, method)
+    assert answer.status == 200
+    assert [one.method for one in arm.asked] == [method] * 3
+    assert len({(one.target, one.body, one.headers["x-ms-client-request-id"]) for one in arm.asked}) == 1
+    assert slept.sleeps == [1, 7 + 2]
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "DELETE"])
+@pytest.mark.parametrize("status", [408, 500, 502, 503, 504])
+async def test_what_may_be_done_twice_is_repeated_after_a_passing_error(method: str, status: int) -> None:
+    async with canned(Says(status), Says(status), Says()) as arm, session(arm) as own:
+        assert (await send(own, method)).status == 200
+    assert len(arm.asked) == 3
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "DELETE"])
+async def test_what_may_be_done_twice_is_repeated_after_a_lost_connection(method: str) -> None:
+    # aiohttp itself repeats a GET and a HEAD, once and at once.
+    lost = 1 if method == "DELETE" else 2
+    slept = Slept()
+    async with canned(*[LOST] * lost, Says()) as arm, session(arm, clock=slept.clock) as own:
+        assert (await send(own, method)).status == 200
+    assert len(arm.asked) == lost + 1
+    assert len(slept.sleeps) == 1
+
+
+@pytest.mark.parametrize("answer", [LOST, BUSY, GONE, Says(408), Says(500)])
+async def test_a_post_that_may_have_been_carried_out_is_not_repeated(answer: Says) -> None:
+    async with canned(answer) as arm, session(arm) as own:
+        with pytest.raises((ServiceError, ArmConnectionError, ArmError)) as raised:
+            await send(own, "POST")
+    assert vars(raised.value)["attempts"] == 1
+    assert arm.targets == [f"POST {URL}"]
+
+
+async def test_a_post_that_only_reads_is_repeated() -> None:
+    path = f"{VAULT}/listKeys"
+    async with canned(BUSY, Says(body={"keys": []})) as arm, session(arm) as own:
+        assert await own.post(path, api_version=VERSION) == {"keys": []}
+    assert len(arm.asked) == 2
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "GET"])
+async def test_what_did_not_arrive_is_repeated_whatever_it_is(method: str) -> None:
+    async with canned(Says()) as arm:
+        slept = Slept()
+        async with aiohttp.ClientSession(connector=Unreachable(2)) as http, session(arm, http=http, clock=slept.clock) as own:
+            assert (await send(own, method)).status == 200
+    assert arm.targets == [f"{method} {URL}"]
+    assert len(slept.sleeps) == 2
+
+
+class Unreachable(aiohttp.TCPConnector):
+    """A connector whose first connections are refused."""
+
+    def __init__(self, failures: int) -> None:
+        super().__init__()
+        self.failures = failures
+
+    async def connect(self, req: Any, traces: Any, timeout: Any) -> Any:
+        if self.failures:
+            self.failures -= 1
+            raise aiohttp.ClientConnectorError(req.connection_key, ConnectionRefusedError(111, "refused"))
+        return await super().connect(req, traces, timeout)
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 405, 409, 412, 501])
+async def test_a_final_error_is_not_repeated(status: int) -> None:
+    async with canned(Says(status, error("Final"))) as arm, session(arm) as own:
+        with pytest.raises(ArmError) as raised:
+            await send(own, "GET")
+    assert (raised.value.status, raised.value.attempts, len(arm.asked)) == (status, 1, 1)
+
+
+async def test_a_412_has_a_type_of_its_own() -> None:
+    async with canned(Says(412, error("PreconditionFailed"))) as arm, session(arm) as own:
+        with pytest.raises(PreconditionFailedError, match="Read the resource again"):
+            await send(own, "PUT", if_match='W/"1"')
+    assert arm.asked[0].headers["If-Match"] == 'W/"1"'
+
+
+async def test_the_rule_gives_up_after_its_tries_and_the_last_error_is_raised() -> None:
+    slept = Slept()
+    async with canned(*[BUSY] * 3) as arm, session(arm, clock=slept.clock, retry=no_jitter(tries=3)) as own:
+        with pytest.raises(ServiceError) as raised:
+            await send(own, "GET")
+    assert (raised.value.attempts, raised.value.elapsed) == (3, 1 + 2)
+    assert raised.value.__context__ is None
+    assert slept.sleeps == [1, 2]
+
+
+async def test_no_request_begins_after_the_budget() -> None:
+    slept = Slept()
+    waiting = Says(429, headers={"Retry-After": "50"})
+    async with canned(*[waiting] * 4) as arm, session(arm, clock=slept.clock, retry=no_jitter(budget=180)) as own:
+        with pytest.raises(ThrottledError) as raised:
+            await send(own, "GET")
+    assert (raised.value.attempts, raised.value.elapsed) == (4, 51 + 52 + 54)
+    assert raised.value.retry_after == 50
+
+
+async def test_a_wait_that_would_outlast_the_time_out_is_not_begun() -> None:
+    slept = Slept()
+    async with canned(Says(429, headers={"Retry-After": "50"})) as arm, session(arm, clock=slept.clock) as own:
+        with pytest.raises(ThrottledError) as raised:
+            await send(own, "GET", timeout=40)
+    assert (raised.value.attempts, slept.sleeps, len(arm.asked)) == (1, [], 1)
+
+
+async def test_waits_are_spread() -> None:
+    async def one() -> float:
+        slept = Slept()
+        async with canned(TOO_MANY, Says()) as arm, session(arm, clock=slept.clock) as own:
+            await send(own, "GET")
+        return slept.sleeps[0]
+
+    waits = [await one() for _ in range(8)]
+    assert len(set(waits)) == 8
+    assert all(0 <= wait <= 1 for wait in waits)
+
+
+async def test_the_rule_can_be_replaced() -> None:
+    met: list[ArmAttempt] = []
+
+    def rule(attempt: ArmAttempt) -> float | None:
+        met.append(attempt)
+        return 3.0 if attempt.status == 404 else None
+
+    slept = Slept()
+    async with (
+        canned(Says(404, error("NotFound")), Says(404, error("Other")), Says(500)) as arm,
+        session(arm, clock=slept.clock, retry=rule) as own,
+    ):
+        with pytest.raises(ServiceError):
+            await send(own, "GET")
+    assert slept.sleeps == [3, 3]
+    assert [(one.method, one.number, one.elapsed, one.status, one.code, one.repeats) for one in met] == [
+        ("GET", 1, 0, 404, "NotFound", 1),
+        ("GET", 2, 3, 404, "Other", 1),
+        ("GET", 3, 6, 500, None, 1),
+    ]
+
+
+async def test_without_a_rule_nothing_is_repeated() -> None:
+    async with canned(TOO_MANY) as arm, session(arm, retry=None) as own:
+        with pytest.raises(ThrottledError):
+            await send(own, "GET")
+    assert len(arm.asked) == 1
+
+
+async def test_a_version_that_is_listed_and_refused_is_tried_once_more() -> None:
+    refused = Says(400, error("InvalidApiVersionParameter", f"The supported versions are '{VERSION},2020-01-01'."))
+    async with canned(refused, Says(body={})) as arm, session(arm) as own:
+        assert await own.get(VAULT, api_version=VERSION) == {}
+    assert arm.targets == [f"GET {URL}"] * 2
+
+
+# Writes that may have been carried out
+
+
+@pytest.mark.parametrize("method", ["PUT", "PATCH"])
+@pytest.mark.parametrize("answer", [GONE, LOST, Says(408), BUSY], ids=["504", "lost", "408", "503"])
+async def test_a_write_that_was_carried_out_is_seen_and_not_repeated(method: str, answer: Says) -> None:
+    async with canned(answer, Says(body=DONE)) as arm, session(arm) as own:
+        found = await send(own, method, if_match="*")
+    assert (found.status, found.method, found.json()) == (200, method, DONE)
+    assert arm.targets == [f"{method} {URL}", f"GET {URL}"]
+    assert "If-Match" not in arm.asked[1].headers
+
+
+@pytest.mark.parametrize("found", [Says(404, error("ResourceNotFound")), Says(body={"location": "eastus"})])
+async def test_a_write_that_was_not_carried_out_is_repeated(found: Says) -> None:
+    async with canned(GONE, found, Says(201, DONE)) as arm, session(arm) as own:
+        assert (await send(own, "PUT")).status == 201
+    assert [one.method for one in arm.asked] == ["PUT", "GET", "PUT"]
+
+
+async def test_a_write_that_goes_on_is_followed() -> None:
+    running = {"id": VAULT, "properties": {"provisioningState": "Updating"}}
+    done = {**DONE, "properties": {"a": 1, "provisioningState": "Succeeded"}}
+    async with canned(GONE, Says(body=running), Says(body=running), Says(body=done)) as arm, session(arm) as own:
+        assert await own.put(VAULT, api_version=VERSION, json=BODY) == done
+    assert [one.method for one in arm.asked] == ["PUT", "GET", "GET", "GET"]
+
+
+@pytest.mark.parametrize("look", [LOST, Says(403, error("AuthorizationFailed")), BUSY, Says(200, "no json")])
+async def test_a_look_that_tells_nothing_leaves_the_calls_own_error(look: Says) -> None:
+    async with canned(GONE, look, *[LOST] * (look is LOST)) as arm, session(arm) as own:
+        with pytest.raises(ServiceError, match="GatewayTimeout") as raised:
+            await send(own, "PUT")
+    assert raised.value.attempts == 1
+    assert "may have been carried out" in raised.value.help
+
+
+async def test_bytes_cant_be_compared_so_they_are_not_sent_again() -> None:
+    async with canned(GONE, Says(body=DONE)) as arm, session(arm) as own:
+        with pytest.raises(ServiceError):
+            await own.put(VAULT, api_version=VERSION, content=b"{}")
+    assert [one.method for one in arm.asked] == ["PUT", "GET"]
+
+
+async def test_a_deletion_that_finds_nothing_after_a_doubt_has_succeeded() -> None:
+    async with canned(GONE, Says(404, error("ResourceNotFound"))) as arm, session(arm) as own:
+        assert await own.delete(VAULT, api_version=VERSION) is None
+    async with canned(Says(404, error("ResourceNotFound"))) as arm, session(arm) as own:
+        with pytest.raises(NotFoundError):
+            await own.delete(VAULT, api_version=VERSION)
+
+
+@pytest.mark.parametrize("borrowed", [False, True])
+async def test_aiohttp_repeats_no_write_by_itself(borrowed: bool) -> None:
+    """It would, and has then sent twice what may be sent once."""
+    passed: list[str] = []
+
+    async def theirs(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+        passed.append(request.method)
+        return await handler(request)
+
+    async with (
+        canned(LOST, LOST, Says()) as arm,
+        aiohttp.ClientSession(middlewares=(theirs,)) as http,
+        session(arm, http=http if borrowed else None, retry=None) as own,
+    ):
+        for method in ("PUT", "DELETE"):
+            with pytest.raises(ArmConnectionError, match="ServerDisconnectedError") as raised:
+                await send(own, method)
+            assert raised.value.arrived
+        await send(own, "GET")
+    assert [one.method for one in arm.asked] == ["PUT", "DELETE", "GET"]
+    assert passed == (["PUT", "DELETE", "GET"] if borrowed else [])
+
+
+@pytest.mark.usefixtures("azure_environment")
+@pytest.mark.parametrize("fault", [Fault(504, carried_out=True), Fault.reset(carried_out=True)])
+async def test_a_group_is_made_once_although_the_answer_is_lost(embedded_azure: EmbeddedAzure, fault: Fault) -> None:
+    path = f"/subscriptions/{DEFAULT_SUBSCRIPTION_ID}/resourceGroups/New"
+    embedded_azure.inject("arm", fault)
+    async with ArmSession(retry=ArmRetry(first_delay=0.0)) as arm:
+        made = await arm.put(path, api_version=VERSION, json={"location": "West US", "tags": {"a": "b"}})
+    assert (made["name"], made["location"], made["tags"]) == ("New", "westus", {"a": "b"})
+    assert [one.method for one in embedded_azure.requests if one.service == "arm"] == ["PUT", "GET"]
+
+
+# Tokens
+
+CLAIMS = '{"access_token":{"nbf":{"essential":true,"value":"1"}}}'
+CHALLENGE = f'Bearer error="insufficient_claims", claims="{base64.urlsafe_b64encode(CLAIMS.encode()).decode()}"'
+EXPIRED = Says(401, error("ExpiredAuthenticationToken"))
+
+
+async def test_a_refused_token_is_renewed_in_the_same_try_and_without_the_rule() -> None:
+    tokens = Tokens(("old", "new"))
+    async with canned(EXPIRED, Says()) as arm, session(arm, tokens, retry=None) as own:
+        await send(own, "POST")
+    assert [one.headers["Authorization"] for one in arm.asked] == ["Bearer old", "Bearer new"]
+
+
+async def test_a_second_challenge_is_the_callers() -> None:
+    tokens = Tokens(("old", "new", "newer"))
+    challenged = Says(401, error("AuthenticationFailed"), {"WWW-Authenticate": CHALLENGE})
+    async with canned(challenged, challenged) as arm, session(arm, tokens) as own:
+        with pytest.raises(AuthenticationError):
+            await send(own, "GET")
+    assert [claims for _, claims in tokens.asked] == [None, CLAIMS]
+
+
+async def test_a_repeated_call_asks_for_its_token_anew() -> None:
+    async with canned(BUSY, EXPIRED, Says()) as arm, session(arm, Tokens(("old", "new"))) as own:
+        await send(own, "GET")
+    assert [one.headers["Authorization"] for one in arm.asked] == ["Bearer old", "Bearer old", "Bearer new"]
+
+
+async def test_tokens_of_further_tenants_go_along() -> None:
+    others = [Tokens((name,)) for name in "abc"]
+    async with canned(Says(), Says()) as arm, session(arm, auxiliary=others) as own:
+        for _ in range(2):
+            await send(own, "GET")
+        assert "Bearer a" not in repr(own._wire)
+    assert [one.headers["x-ms-authorization-auxiliary"] for one in arm.asked] == ["Bearer a, Bearer b, Bearer c"] * 2
+    assert [len(other.asked) for other in others] == [1, 1, 1]
+
+
+async def test_a_refusal_renews_the_tokens_of_all_tenants() -> None:
+    first, second = Tokens(("one",)), Tokens(("two", "2"))
+    async with canned(EXPIRED, Says()) as arm, session(arm, first, auxiliary=[second]) as own:
+        await send(own, "GET")
+    assert arm.asked[1].headers["Authorization"] == "Bearer one"
+    assert arm.asked[1].headers["x-ms-authorization-auxiliary"] == "Bearer 2"
+
+
+async def test_a_challenge_is_about_the_first_tenants_token() -> None:
+    first, second = Tokens(("one", "1")), Tokens(("two", "2"))
+    challenged = Says(401, None, {"WWW-Authenticate": CHALLENGE})
+    async with canned(challenged, Says()) as arm, session(arm, first, auxiliary=[second]) as own:
+        await send(own, "GET")
+    assert arm.asked[1].headers["Authorization"] == "Bearer 1"
+    assert arm.asked[1].headers["x-ms-authorization-auxiliary"] == "Bearer two"
+
+
+@pytest.mark.usefixtures("azure_environment")
+async def test_a_challenge_of_the_embedded_azure_is_met(embedded_azure: EmbeddedAzure) -> None:
+    async with ArmSession(retry=None) as arm:
+        for _ in range(2):
+            await asyncio.gather(*(arm.get(GROUP, api_version=VERSION) for _ in range(20)))
+            embedded_azure.challenge_tokens()
+    assert (embedded_azure.counts.imds_requests, embedded_azure.counts.arm_unauthorized) == (2, 20)
+
+
+# Ids
+
+
+async def test_every_call_has_an_id_of_its_own_and_the_sessions_in_common() -> None:
+    async with canned(*[Says()] * 4) as arm, session(arm) as own, session(arm, correlation_id="mine") as named:
+        for _ in range(2):
+            await send(own, "GET")
+        await send(named, "GET")
+        named.correlation_id = "other"
+        assert named.correlation_id == "other"
+        await send(named, "GET", headers={"X-MS-Correlation-Request-Id": "once"})
+    calls = [one.headers["x-ms-client-request-id"] for one in arm.asked]
+    common = [one.headers["x-ms-correlation-request-id"] for one in arm.asked]
+    assert len({UUID(one) for one in calls}) == 4
+    assert common[0] == common[1] == str(UUID(common[0]))
+    assert common[2:] == ["mine", "once"]
+
+
+# Time-outs
+
+
+async def test_the_time_out_is_for_all_requests_of_a_call_together() -> None:
+    held = asyncio.Event()
+
+    async def hold(_: Asked) -> Says:
+        await held.wait()
+        return Says()
+
+    answer: Callable[[Asked], Awaitable[Says]] = hold
+    async with canned(BUSY, answer) as arm, session(arm, retry=lambda _: 0.0) as own:
+        with pytest.raises(ArmConnectionError, match=r"no answer within 0\.2 s") as raised:
+            await send(own, "GET", timeout=0.2)
+        held.set()
+    assert (raised.value.attempts, raised.value.arrived) == (2, True)
+
+
+async def test_a_time_out_of_the_callers_own_is_left_alone() -> None:
+    async def rule_out(_: Asked) -> Says:
+        await asyncio.sleep(0)
+        return BUSY
+
+    def rule(_: ArmAttempt) -> float | None:
+        msg = "the rule's own"
+        raise TimeoutError(msg)
+
+    async with canned(rule_out) as arm, session(arm, retry=rule) as own:
+        with pytest.raises(TimeoutError, match="the rule's own"):
+            await send(own, "GET", timeout=30)
+
+
+# The end
+
+
+async def test_a_session_that_is_closed_while_a_call_waits_tells_it() -> None:
+    manual = ManualClock()
+    async with canned(BUSY) as arm:
+        own = session(arm, clock=manual.clock)
+        call = asyncio.ensure_future(send(own, "GET"))
+        await manual.sleeping()
+        await own.close()
+        manual.advance(60)
+        with pytest.raises(UsageError, match="this ArmSession is closed"):
+            await call
+
+
+async def test_a_close_that_is_cancelled_closes_all_the_same() -> None:
+    async with canned(Says()) as arm:
+        own = session(arm)
+        await send(own, "GET")
+        http = own._wire.http
+        assert http is not None
+        stubborn = asyncio.Event()
+
+        async def works() -> None:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                await stubborn.wait()
+                raise
+
+        task = own._wire.start(works(), "work")
+        await asyncio.sleep(0)
+        closing = asyncio.ensure_future(own.close())
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        closing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await closing
+        assert http.closed
+        stubborn.set()
+        await asyncio.wait([task])
