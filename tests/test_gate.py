@@ -612,4 +612,3 @@ def test_many_processes_without_it_are(directory: Path) -> None:
         crowd(azure, 60)
         counts = azure.counts
     assert counts.imds_throttled > 0
-    assert counts.imds_requests >= 60 + counts.imds_throttled

@@ -29,7 +29,8 @@ future that it alone owns. So a `CancelledError` that a caller sees is always it
 time-out or context reaches nobody else. The slot owns the task, and holds it until its last step.
 
 **What may be touched by which thread.** `Slot._lock` guards all of a slot's state. It is held for a few statements at a time,
-never across an `await` and never while a task is created (an eager task would run right there, and want the lock). A
+never across an `await` and never while a task is created (an eager task would run right there, and want the lock). It is
+reentrant: a signal handler, or the collector ending what a closed loop has left, may run in the midst of those statements. A
 future, a task and a timer are touched in their own loop's thread only; everyone else goes through `call_soon_threadsafe`.
 Reading `Slot.token` needs no lock: it is one reference to an immutable value.
 
@@ -56,7 +57,9 @@ ended has no waiters; no error while a usable token is held; failed fetches are 
 **Deliberately not handled.** A fetch that blocks its loop's thread can't be stopped, only abandoned. A loop that is closed under
 a running fetch leaves asyncio's own warning. Counts that are kept without the lock may miss one now and then. A fetch that asks
 for the very token that it is to bring is found out, however many other fetches lie between; two that were begun by different
-callers and then wait for each other crosswise are not: their deadlines end them.
+callers and then wait for each other crosswise are not: their deadlines end them. Who asks for a token from within a signal
+handler or a finalizer may, once in a very long while, come in the midst of a decision and be told an error too many; the other
+choice is a deadlock. A `KeyboardInterrupt` between deciding on a flight and launching it leaves one that its last deadline ends.
 """
 
 from __future__ import annotations

@@ -71,13 +71,7 @@ class Policy:
     gone: float = 70.0
     deadline_gone: float = 90.0
 
-    longest: float = attrs.field(init=False, repr=False)
-
-    @longest.default
-    def _longest_fetch(self) -> float:
-        numbers = (self.deadline, self.deadline_gone, self.ping)
-        # What is no number is refused below, by its name.
-        return max(numbers[:2]) + self.ping if all(isinstance(number, int | float) for number in numbers) else 0.0
+    longest: float = attrs.field(init=False, default=0.0, repr=False)
 
     def __attrs_post_init__(self) -> None:
         for name, value in attrs.asdict(self).items():
@@ -89,6 +83,7 @@ class Policy:
             if getattr(self, name) >= 1:
                 msg = f"Policy({name}={getattr(self, name)!r}): it is a share, and less than 1"
                 raise ConfigurationError(msg)
+        object.__setattr__(self, "longest", max(self.deadline, self.deadline_gone) + self.ping)
 
 
 DEFAULT_POLICY = Policy()

@@ -346,8 +346,8 @@ class Slot:
     def _land(self, flight: Flight, result: Grant | Failure | Lost) -> None:
         """Publish what the flight brought, then wake its waiters; nothing at all if it has left the slot already."""
         if self._flight is not flight:
-            # Not even the lock is asked for: what is left of a closed loop is collected in any thread, even in one that is
-            # holding it, and a fetch may answer its coroutine's end with an exception.
+            # Not even the lock is waited for: what is left of a closed loop is collected in any thread, in the midst of whatever
+            # that is doing, and a fetch may answer its coroutine's end with an exception.
             return
         now = self._now()
         outcome: Outcome | None

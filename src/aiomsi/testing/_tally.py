@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from functools import partial
 
-PATIENCE = 10.0
+PATIENCE = 30.0
 """Seconds of real time after which a wait for something that should happen gives up."""
 
 
