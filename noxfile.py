@@ -16,6 +16,8 @@ OLDEST = PYTHONS[0]
 MEASURED = (PYTHONS[0], PYTHONS[-1])
 PROJECT = nox.project.load_toml("pyproject.toml")
 CONSTRAINTS = ("--constraint", "constraints.txt")
+# One worker a core. A file stays with one worker, for what its tests share.
+PYTEST = ("-m", "pytest", "--numprocesses=auto", "--dist=loadfile")
 
 built: list[Path] = []
 
@@ -39,13 +41,13 @@ def install(session: nox.Session, extras: str, *groups: str) -> None:
     session.install(f"{wheel(session)}[{extras}]", *names, *CONSTRAINTS)
 
 
-def measured(session: nox.Session, *arguments: str) -> None:
+def measured(session: nox.Session) -> None:
     """Run pytest under coverage, on the installed wheel. It takes half as long again, so not every Python is measured."""
     folder = Path(session.create_tmp()).resolve() / "coverage"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     env = {"COVERAGE_FILE": str(folder / ".coverage")}
-    session.run("python", "-m", "coverage", "run", "-m", "pytest", *arguments, env=env)
+    session.run("python", "-m", "coverage", "run", *PYTEST, *session.posargs, env=env)
 
 
 @nox.session(python=PYTHONS)
@@ -53,9 +55,9 @@ def tests(session: nox.Session) -> None:
     """Run the tests against the built wheel."""
     install(session, "cli,speed,gate", "test")
     if session.python in MEASURED:
-        measured(session, *session.posargs)
+        measured(session)
     else:
-        session.run("python", "-m", "pytest", *session.posargs)
+        session.run("python", *PYTEST, *session.posargs)
 
 
 @nox.session(python=OLDEST)
@@ -66,7 +68,7 @@ def minimums(session: nox.Session) -> None:
     required = [*project["dependencies"], *extras["testing"], *extras["cli"], *extras["gate"], *group("test")]
     lowest = [name.replace(">=", "==") for name in required if not name.startswith("aiomsi")]
     session.install(*lowest, str(wheel(session)))
-    session.run("python", "-m", "pytest", *session.posargs)
+    session.run("python", *PYTEST, *session.posargs)
 
 
 @nox.session(python=OLDEST)

@@ -19,6 +19,10 @@ if getattr(sys.modules.get("sitecustomize"), "BlockedSocketError", None) is None
     sys.modules.pop("sitecustomize", None)
     import sitecustomize  # noqa: F401
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # The workers are measured, the programs that tests run are not: some of them run a changed copy of the package.
+    os.environ.pop("COVERAGE_PROCESS_CONFIG", None)
+
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy")
 
 

@@ -20,8 +20,9 @@ from aiomsi import (
     Policy,
     TokenRefusedError,
     TokenUnavailableError,
+    _inner,
 )
-from aiomsi._flight import call
+from aiomsi._flight import Ping, call
 from aiomsi._inner import InnerFactory, InnerFetch, InnerFunction, InnerInstance, _Errand, inner_of, read_token
 from aiomsi._ledger import Failure, Order
 from aiomsi._policy import DEFAULT_POLICY
@@ -380,6 +381,24 @@ def test_an_instance_whose_loop_is_closed_under_the_question_is_a_failure(home: 
     ender.join()
     home.close()
     assert inner.ends == ["left"]
+
+
+def test_an_instance_that_takes_long_is_waited_for_while_its_loop_answers(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    inner, pings = Inner(), list[Ping]()
+    bound = home.adopt(inner)
+    inner.answer = go_on = asyncio.Event()
+
+    class Counted(Ping):
+        def answer(self) -> None:
+            super().answer()
+            pings.append(self)
+            if len(pings) == 2:
+                inner.answer = "text", 4_600
+                go_on.set()
+
+    monkeypatch.setattr(_inner, "Ping", Counted)
+    assert isinstance(ask(bound, Policy(ping=0.5)), Grant)
+    assert len(pings) == 2
 
 
 def test_a_question_that_is_wanted_no_more_is_cancelled_where_it_runs(home: Home) -> None:
