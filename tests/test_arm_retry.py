@@ -154,6 +154,9 @@ def test_a_lost_request_is_described() -> None:
     assert lost("PUT", PATH, number=2, elapsed=3.0).doubtful
     assert not lost("PUT", PATH, number=2, elapsed=3.0, arrived=False).doubtful
     assert not lost("GET", PATH, number=2, elapsed=3.0, repeats=2).doubtful
+    unsure = lost("GET", PATH, number=1, elapsed=0.0, arrived=False)
+    assert after(unsure, RULE) is not None
+    assert after(attrs.evolve(unsure, untrusted=True), RULE) is None
 
 
 def error(status: int, code: str, text: str = "x", method: str = "PUT", query: str = "api-version=2018-05-01") -> ArmError:

@@ -1060,9 +1060,12 @@ def test_a_private_ca_is_trusted_where_it_is_given() -> None:
         credential = SdkCredential([azure.issue_token()])
         async with ArmSession(credential, cloud=azure.cloud, ssl=azure.ssl_context(), retry=None) as arm:
             assert await get(arm) == group()
-        async with ArmSession(credential, cloud=azure.cloud, retry=None) as arm:
-            with pytest.raises(ArmConnectionError, match="CERTIFICATE_VERIFY_FAILED"):
+        async with ArmSession(credential, cloud=azure.cloud) as arm:
+            with pytest.raises(ArmConnectionError, match="CERTIFICATE_VERIFY_FAILED") as raised:
                 await get(arm)
+            # It would not be accepted the next time either.
+            assert raised.value.attempts == 1
+            assert "ssl=" in raised.value.help
 
     with EmbeddedAzure(tls=True) as azure:
         with pytest.MonkeyPatch.context() as patch:

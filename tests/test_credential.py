@@ -23,6 +23,7 @@ from aiomsi import (
     TokenRefusedError,
     TokenUnavailableError,
 )
+from aiomsi._clock import SYSTEM_CLOCK
 from aiomsi.testing import EmbeddedAzure, Fault, ManualClock
 
 pytestmark = pytest.mark.usefixtures("azure_environment")
@@ -298,6 +299,10 @@ def test_a_forked_child_has_the_token_and_a_spawned_one_asks_for_its_own(
     child.join(30)
     assert (results.get() == token.token) is (method == "fork")
     assert embedded_azure.counts.imds_requests == requests
+
+
+def test_the_systems_clock_is_the_same_whether_it_is_named_or_not() -> None:
+    assert ManagedIdentityCredential(clock=SYSTEM_CLOCK)._slots is ManagedIdentityCredential()._slots
 
 
 def test_a_pickle_holds_the_configuration_and_no_token() -> None:

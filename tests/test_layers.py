@@ -11,7 +11,7 @@ import aiomsi
 
 HOME = Path(aiomsi.__file__).parent
 
-VALUES = {"_clock", "_clouds", "_compat", "_errors", "_json", "_policy", "_secret", "_token"}
+VALUES = {"_clock", "_clouds", "_compat", "_errors", "_json", "_policy", "_secret", "_token", "_version"}
 ARM_SAYS = {"_answers", "_codes", "_failures", "_help", "_limits", "_links", "_paging", "_polling", "_records", "_waits"}
 ARM_WANTS = {"_call", "_ids", "_look", "_progress", "_requests", "_retry", "_versions"}
 ARM = {"arm"} | {f"arm.{name}" for name in ARM_SAYS | ARM_WANTS}

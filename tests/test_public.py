@@ -1,6 +1,7 @@
 """What is public: sorted, importable, complete and described."""
 
 import importlib
+import importlib.metadata
 import inspect
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 
 import aiomsi
 from aiomsi import testing
+from aiomsi._version import VERSION
 
 PACKAGES = [aiomsi, testing]
 CLASSES = sorted(
@@ -36,9 +38,22 @@ def test_every_name_can_be_imported(package: types.ModuleType, name: str) -> Non
 
 
 def test_nothing_public_is_missing_from_the_list() -> None:
-    code = "import aiomsi; print(*(name for name in dir(aiomsi) if not name.startswith('_')))"
+    code = "import aiomsi; print(*(name for name in {*vars(aiomsi), *aiomsi._HOMES} if not name.startswith('_')))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30)
-    assert set(done.stdout.split()) - SUBMODULES == set(aiomsi.__all__)
+    assert set(done.stdout.split()) - SUBMODULES - {"TYPE_CHECKING"} == set(aiomsi.__all__) == set(dir(aiomsi))
+
+
+def test_what_a_get_does_not_need_is_not_imported_and_what_does_not_exist_is_said_to_be_missing() -> None:
+    code = "import sys, aiomsi; print(*sys.modules); aiomsi.SharedCredential; aiomsi.Missing"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=30)
+    modules = set(done.stdout.split())
+    assert {"aiomsi._credential", "aiomsi.arm._session"} <= modules
+    assert not {"aiomsi._gate", "aiomsi._shared", "aiomsi.arm._ids", "importlib.metadata", "aiomsi.testing", "filelock"} & modules
+    assert done.stderr.splitlines()[-1] == "AttributeError: module 'aiomsi' has no attribute 'Missing'"
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    assert importlib.metadata.version("aiomsi") == VERSION
 
 
 def test_every_error_is_exported() -> None:

@@ -1,5 +1,7 @@
 """Async managed-identity credential and Azure Resource Manager session: many concurrent calls, one token fetch."""
 
+from typing import TYPE_CHECKING
+
 from aiomsi._clock import Clock
 from aiomsi._clouds import CHINA, PUBLIC, US_GOVERNMENT, Cloud
 from aiomsi._credential import ManagedIdentityCredential
@@ -29,17 +31,36 @@ from aiomsi._errors import (
     UsageError,
     WrongTenantError,
 )
-from aiomsi._gate import HostGate
 from aiomsi._ledger import SlotStats
 from aiomsi._policy import Policy
-from aiomsi._shared import SharedCredential
 from aiomsi._token import AccessToken
 from aiomsi.arm._answers import ArmResponse
 from aiomsi.arm._failures import AdditionalInfo, ErrorDetail
-from aiomsi.arm._ids import ResourceId
 from aiomsi.arm._operations import Operation
 from aiomsi.arm._retry import ArmAttempt, ArmRetry
 from aiomsi.arm._session import ArmSession
+
+if TYPE_CHECKING:
+    from aiomsi._gate import HostGate
+    from aiomsi._shared import SharedCredential
+    from aiomsi.arm._ids import ResourceId
+else:
+    # What a GET does not need is imported when it is first used: a short-lived job should not wait for it.
+    _HOMES = {"HostGate": "_gate", "ResourceId": "arm._ids", "SharedCredential": "_shared"}
+
+    def __getattr__(name):
+        """Import a public name from its module."""
+        from importlib import import_module
+
+        if name not in _HOMES:
+            msg = f"module {__name__!r} has no attribute {name!r}"
+            raise AttributeError(msg)
+        value = globals()[name] = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+        return value
+
+    def __dir__():
+        return list(__all__)
+
 
 __all__ = [
     "CHINA",

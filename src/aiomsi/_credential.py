@@ -8,19 +8,21 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping
 from types import TracebackType
-from typing import Any, NoReturn, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from aiomsi._clock import SYSTEM_CLOCK, Clock
 from aiomsi._clouds import PUBLIC, resource_of
 from aiomsi._errors import ConfigurationError
 from aiomsi._fetch import TokenFetch
 from aiomsi._flight import Fetch, ended
-from aiomsi._gate import HostGate, gate_from
 from aiomsi._ledger import SlotStats
 from aiomsi._policy import DEFAULT_POLICY, Policy
 from aiomsi._slot import QUIET, SHARED, Quiet, Slot
 from aiomsi._token import AccessToken
 from aiomsi.hosts import Identity, host_from
+
+if TYPE_CHECKING:
+    from aiomsi._gate import HostGate
 
 
 class SlotCredential(ABC):
@@ -144,8 +146,9 @@ class ManagedIdentityCredential(SlotCredential):
     ) -> None:
         self._identity = Identity.of(client_id, object_id, resource_id)
         self._host = host_from(os.environ, self._identity)
-        self._gate = gate_from(gate)
+        self._gate = None if gate is None else _gate_from(gate)
         self._share = share
+        clock = SYSTEM_CLOCK if clock is None else clock
         shared = SHARED.setdefault((self._host.key, policy, clock), {}) if share else {}
         super().__init__(shared, policy, clock)
         self._quiet = QUIET.setdefault((self._host.place, clock), Quiet()) if share else Quiet()
@@ -208,6 +211,13 @@ class ManagedIdentityCredential(SlotCredential):
     def _described(self) -> str:
         identity = "system-assigned" if self._identity.kind is None else f"{self._identity.kind}={self._identity.value}"
         return f"{self._host.kind}, {identity}"
+
+
+def _gate_from(gate: HostGate | str | os.PathLike[str] | bool) -> HostGate | None:
+    # Most have none, and need not wait until it is imported.
+    from aiomsi._gate import gate_from
+
+    return gate_from(gate)
 
 
 def _not_one_scope(scopes: tuple[object, ...]) -> NoReturn:

@@ -1,7 +1,10 @@
 """One fetch of a token over HTTP: asks a host, again where its answer may pass, and brings a value, never an exception."""
 
+from __future__ import annotations
+
 import asyncio
 import random
+from typing import TYPE_CHECKING
 
 import aiohttp
 import attrs
@@ -9,13 +12,15 @@ from yarl import URL
 
 from aiomsi._clock import Clock
 from aiomsi._errors import CredentialError, HostUnreachableError, TokenRefusedError, TokenUnavailableError
-from aiomsi._gate import HostGate
 from aiomsi._ledger import Failure, Order
 from aiomsi._policy import Policy
 from aiomsi._retry import Attempt, deadline, next_try
 from aiomsi._secret import SecretBytes
 from aiomsi._token import Draw, Grant, Now
 from aiomsi.hosts._protocol import Host, Problem, TokenAnswer, TokenRequest, retry_after
+
+if TYPE_CHECKING:
+    from aiomsi._gate import HostGate
 
 
 @attrs.frozen

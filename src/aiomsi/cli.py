@@ -21,7 +21,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -36,6 +35,7 @@ from aiomsi._clouds import CHINA, PUBLIC, US_GOVERNMENT, Cloud
 from aiomsi._credential import ManagedIdentityCredential
 from aiomsi._errors import AiomsiError, ArmError, ConfigurationError, ForeignHostError
 from aiomsi._token import AccessToken
+from aiomsi._version import VERSION
 from aiomsi.arm._answers import ArmResponse
 from aiomsi.arm._session import ArmSession
 from aiomsi.hosts import Identity, host_from
@@ -75,7 +75,7 @@ def _identity_options(callback: _Callback) -> _Callback:
 
 
 @click.group(invoke_without_command=True, epilog=_epilog("aiomsi demo", "aiomsi get --help"))
-@click.version_option(version("aiomsi"), message="%(prog)s %(version)s")
+@click.version_option(VERSION, message="%(prog)s %(version)s")
 @click.pass_context
 def commands(context: click.Context) -> None:
     """Managed-identity tokens and Azure Resource Manager, from the command line."""

@@ -61,6 +61,11 @@ def has_arrived(error: Exception) -> bool:
     return not isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError | aiohttp.ClientHttpProxyError)
 
 
+def is_untrusted(error: BaseException | None) -> bool:
+    """Tell whether the other side's certificate was not accepted, which the next one would not be either."""
+    return isinstance(error, aiohttp.ClientConnectorCertificateError)
+
+
 def described(error: Exception, http: aiohttp.ClientSession | None = None) -> str:
     """Give an error of aiohttp's as a text; its session may have been closed meanwhile."""
     if http is not None and http.closed:

@@ -45,6 +45,7 @@ class ArmAttempt:
         code: the answer's error code, None without one.
         retry_after: the seconds that the answer asks for, None if it does not say.
         arrived: whether the request may have reached ARM: False where not even a connection was made.
+        untrusted: whether that was because the certificate of the other side was not accepted.
         reads: whether the call changes nothing, whatever its verb.
         locked: whether a 429 means another operation that holds the resource, and not a rate.
         listed: whether the answer refuses an api-version that it lists as supported.
@@ -59,6 +60,7 @@ class ArmAttempt:
     code: str | None = None
     retry_after: float | None = None
     arrived: bool = True
+    untrusted: bool = False
     reads: bool = False
     locked: bool = False
     listed: bool = False
@@ -120,7 +122,7 @@ class ArmRetry:
         """Tell whether the same call may do better the next time, and may be sent again."""
         if attempt.status == 429:
             return attempt.number < self.tries_throttled
-        if attempt.number >= self.tries or attempt.code in _NEVER_PASSING_CODES:
+        if attempt.number >= self.tries or attempt.untrusted or attempt.code in _NEVER_PASSING_CODES:
             return False
         if attempt.status == 400 and attempt.code == "PrincipalNotFound":
             return attempt.elapsed < self.replication
@@ -156,9 +158,12 @@ def reads(method: str, path: str) -> bool:
     return method in _READING or (method == "POST" and _READING_BY_POST.fullmatch(path.partition("?")[0]) is not None)
 
 
-def lost(method: str, path: str, *, number: int, elapsed: float, arrived: bool = True, repeats: int = 1) -> ArmAttempt:
+def lost(
+    method: str, path: str, *, number: int, elapsed: float, arrived: bool = True, untrusted: bool = False, repeats: int = 1
+) -> ArmAttempt:
     """Describe a request without an answer."""
-    return ArmAttempt(method, number, elapsed, arrived=arrived, reads=reads(method, path), repeats=repeats)
+    read = reads(method, path)
+    return ArmAttempt(method, number, elapsed, arrived=arrived, untrusted=untrusted, reads=read, repeats=repeats)
 
 
 def answered(error: ArmError, *, number: int, elapsed: float, repeats: int = 1) -> ArmAttempt:

@@ -15,7 +15,6 @@ import platform
 import ssl as ssl_module
 import uuid
 from collections.abc import Callable, Coroutine, MutableMapping
-from importlib.metadata import version
 from typing import Any, TypeVar
 
 import aiohttp
@@ -29,9 +28,10 @@ from aiomsi._errors import AiomsiError, ArmConnectionError, ArmError, Configurat
 from aiomsi._json import dumps
 from aiomsi._secret import Secret
 from aiomsi._token import AccessToken
+from aiomsi._version import VERSION
 from aiomsi.arm._answers import ArmResponse, error_of, refusal_of
 from aiomsi.arm._call import AsyncCredential, Call, Mender, OwnCredential
-from aiomsi.arm._http import TIMEOUT, described, has_arrived, middlewares_for, open_http, proxy_for
+from aiomsi.arm._http import TIMEOUT, described, has_arrived, is_untrusted, middlewares_for, open_http, proxy_for
 from aiomsi.arm._look import Seen, seen
 from aiomsi.arm._records import decoded
 from aiomsi.arm._requests import NO_OPTIONS, Options, check_headers
@@ -40,6 +40,10 @@ from aiomsi.arm._retry import Again, ArmAttempt, RetryRule, after, answered, is_
 _MOST_MENDINGS = 3
 _AUXILIARY = "x-ms-authorization-auxiliary"
 """Tokens of further tenants; https://learn.microsoft.com/azure/azure-resource-manager/management/authenticate-multi-tenant"""
+
+_MAYBE = "Whether ARM has carried it out is unknown; a GET may simply be repeated"
+_UNSENT = "Nothing was sent"
+_UNTRUSTED = "Nothing was sent. Where a proxy ends TLS with a certificate of its own, pass ssl= with its authority"
 
 T = TypeVar("T")
 
@@ -179,7 +183,8 @@ class Wire:
                 )
                 body = await answer.read()
             except (aiohttp.ClientError, OSError) as error:
-                raise self.no_answer(call, described(error, http), arrived=has_arrived(error)) from error
+                untrusted = is_untrusted(error)
+                raise self.no_answer(call, described(error, http), arrived=has_arrived(error), untrusted=untrusted) from error
             response = ArmResponse(call.method, str(call.url), answer.status, answer.headers, body)
             if response.status != 401 or renewed or (new := await self._renewed([token, *others], response)) is None:
                 return response
@@ -244,8 +249,15 @@ class Wire:
         call.fault = fault
         if isinstance(error, ArmError):
             return answered(error, number=call.attempts, elapsed=elapsed, repeats=call.repeats)
-        path, arrived = call.url.raw_path, error.arrived
-        return lost(call.method, path, number=call.attempts, elapsed=elapsed, arrived=arrived, repeats=call.repeats)
+        return lost(
+            call.method,
+            call.url.raw_path,
+            number=call.attempts,
+            elapsed=elapsed,
+            arrived=error.arrived,
+            untrusted=is_untrusted(error.__cause__),
+            repeats=call.repeats,
+        )
 
     async def _look(self, call: Call, again: Again, error: ArmError | ArmConnectionError) -> ArmResponse | None:
         """See whether a write that may have been carried out has been; None: it is to be sent (once more)."""
@@ -287,11 +299,11 @@ class Wire:
             elapsed=self.clock.monotonic() - call.began,
         )
 
-    def no_answer(self, call: Call, why: str, *, arrived: bool = True) -> ArmConnectionError:
+    def no_answer(self, call: Call, why: str, *, arrived: bool = True, untrusted: bool = False) -> ArmConnectionError:
         """Make the exception for a call without an answer."""
         return ArmConnectionError(
             f"{call.method} {call.url.raw_path} got no answer from {call.url.host}: {why}",
-            help="Whether ARM has carried it out is unknown; a GET may simply be repeated" if arrived else "Nothing was sent",
+            help=_MAYBE if arrived else _UNTRUSTED if untrusted else _UNSENT,
             method=call.method,
             url=str(call.url.with_query(None)),
             client_request_id=call.headers["x-ms-client-request-id"],
@@ -324,7 +336,7 @@ class Wire:
 @functools.cache
 def own_agent() -> str:
     """Give this package's part of the User-Agent."""
-    return f"aiomsi/{version('aiomsi')} Python/{platform.python_version()} ({platform.system()})"
+    return f"aiomsi/{VERSION} Python/{platform.python_version()} ({platform.system()})"
 
 
 def closed(*, ours: bool) -> UsageError:
