@@ -3,6 +3,7 @@
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import nox
 
@@ -144,6 +145,26 @@ def vm(session: nox.Session) -> None:
     session.run("python", "tests/vm/enter.py", *session.posargs)
 
 
+def npm_install(session: nox.Session, folder: Path, **options: Any) -> None:
+    """Install what the folder's package.json names, in the folder, without running any of its scripts."""
+    flags = ("--no-package-lock", "--ignore-scripts", "--no-audit", "--no-fund", "--prefix", str(folder))
+    session.run("npm", "install", *flags, external=True, silent=True, **options)
+
+
+@nox.session(python=OLDEST)
+def conformance(session: nox.Session) -> None:
+    """Drive the operations and lists of Microsoft's test server for SDKs, which runs on Node and comes from npm."""
+    if shutil.which("npm") is None or shutil.which("node") is None:
+        session.skip("there is no Node, or no npm, and the server needs both")
+    install(session, "testing")
+    folder = Path(session.create_tmp()).resolve() / "server"
+    folder.mkdir(exist_ok=True)
+    shutil.copy(ROOT / "tests" / "conformance" / "package.json", folder)
+    npm_install(session, folder)
+    server = folder / "node_modules" / "@microsoft.azure" / "autorest.testserver"
+    session.run("python", "tests/conformance/run.py", f"--server={server}", *session.posargs)
+
+
 def node_clients(session: nox.Session) -> Path:
     """Install Microsoft's clients for Node beside a copy of the one that uses them; without npm they are reported missing."""
     folder = Path(session.create_tmp()).resolve() / "node"
@@ -151,8 +172,7 @@ def node_clients(session: nox.Session) -> Path:
     if shutil.which("npm") is None:
         session.warn("there is no npm, so no comparison with Node")
     else:
-        options = ("--no-package-lock", "--ignore-scripts", "--no-audit", "--no-fund", "--prefix", str(folder))
-        session.run("npm", "install", *options, external=True, silent=True, success_codes=range(256))
+        npm_install(session, folder, success_codes=range(256))
     return folder
 
 

@@ -108,6 +108,13 @@ async def test_the_service_tells_how_long_to_wait() -> None:
     assert len({one.headers["x-ms-client-request-id"] for one in arm.asked}) == 4
 
 
+async def test_a_request_id_of_the_callers_goes_with_every_poll() -> None:
+    mine = {"X-MS-Client-Request-Id": "9C4D50EE-2D56-4CD3-8152-34347DC9F2B0"}
+    async with canned(BEGUN, RUNNING, Says(body={"status": "Succeeded"}), Says(body=DONE)) as arm, session(arm) as own:
+        assert await own.put(VAULT, api_version=VERSION, json=BODY, headers=mine) == DONE
+    assert [one.headers["x-ms-client-request-id"] for one in arm.asked] == list(mine.values()) * 4
+
+
 async def test_what_is_over_at_once_is_not_asked_for_again() -> None:
     async with canned(Says(200, DONE), Says(204), Says(200, [1]), Says(202)) as arm, session(arm) as own:
         assert await own.put(VAULT, api_version=VERSION, json=BODY) == DONE

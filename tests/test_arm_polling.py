@@ -258,7 +258,7 @@ def test_one_link_for_record_and_result_is_read_once() -> None:
     progress = started("POST", 202, A=RECORD, L=RECORD)
     assert then(progress, 202).next_url == RECORD
     assert body_of(then(progress, 200, DONE)) == DONE
-    assert then(progress, 200).outcome == "succeeded"
+    assert then(progress, 204).outcome == "succeeded"
 
 
 def test_a_record_that_moves_is_not_followed() -> None:
@@ -397,10 +397,15 @@ def test_throttling_is_no_reason_to_give_up() -> None:
     assert not progress.gave_up
 
 
-@pytest.mark.parametrize("body", [None, b"<html>", b"{}", b"[]", b"null"])
-def test_a_record_that_can_not_be_read_is_asked_for_again(body: object) -> None:
-    progress = then(started("PUT", 201, A=RECORD), 200, body)
-    assert (progress.strikes, progress.next_url, progress.step) == (1, RECORD, 1)
+@pytest.mark.parametrize("start", [{"A": RECORD}, {"A": RECORD, "L": RECORD}, {"A": RECORD, "L": LOCATION}])
+@pytest.mark.parametrize("method", ["PUT", "DELETE", "POST"])
+@pytest.mark.parametrize("body", [None, b"<html>", b"{}", b"[]", b"null", b'{"status": "Accepted"'])
+def test_a_record_that_can_not_be_read_is_asked_for_again(body: object, method: str, start: dict[str, str]) -> None:
+    progress = then(started(method, 202, **start), 200, body)
+    assert (progress.outcome, progress.strikes, progress.next_url, progress.step) == (None, 1, RECORD, 1)
+
+
+def test_a_resource_that_can_not_be_read_is_asked_for_again() -> None:
     assert then(started("PUT", 201, RUNNING), 200, b"<html>").strikes == 1
 
 

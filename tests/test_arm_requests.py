@@ -5,7 +5,7 @@ import datetime as dt
 import pytest
 
 from aiomsi import CHINA, PUBLIC, Cloud, ConfigurationError, ForeignHostError
-from aiomsi.arm._requests import Options, build_url, check_headers, has_version
+from aiomsi.arm._requests import Options, build_url, check_headers, has_version, options_of_polls
 
 ARM = "https://management.azure.com"
 VERSION = "2021-04-01"
@@ -274,3 +274,9 @@ def test_options_do_not_show_headers() -> None:
 )
 def test_a_version_may_be_in_the_path_or_among_the_parameters(path: object, params: dict[str, str] | None, has: bool) -> None:
     assert has_version(path, Options(params=params)) is has
+
+
+def test_polls_take_over_the_time_out_and_a_request_id_of_the_callers() -> None:
+    call = Options(VERSION, {"a": 1}, {}, headers={"X-Ms-Client-Request-Id": "mine", "x": "y"}, timeout=5.0, if_match="*")
+    assert options_of_polls(call) == Options(headers={"X-Ms-Client-Request-Id": "mine"}, timeout=5.0)
+    assert options_of_polls(Options(VERSION, headers={"x": "y"})) == Options()

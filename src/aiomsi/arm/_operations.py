@@ -11,6 +11,7 @@ from yarl import URL
 from aiomsi._errors import ArmConnectionError, OperationUnfinishedError, TokenUnavailableError
 from aiomsi.arm._polling import advance, failure_of, missed, unreadable, wait_before
 from aiomsi.arm._progress import Progress
+from aiomsi.arm._requests import NO_OPTIONS, Options
 from aiomsi.arm._waits import asked_wait
 from aiomsi.arm._wire import Wire
 
@@ -24,10 +25,10 @@ class Operation:
     Source: https://learn.microsoft.com/azure/azure-resource-manager/management/async-operations
     """
 
-    def __init__(self, wire: Wire, progress: Progress, asked: float | None = None, timeout: float | None = None) -> None:
+    def __init__(self, wire: Wire, progress: Progress, asked: float | None = None, options: Options = NO_OPTIONS) -> None:
         self._wire = wire
         self._progress = progress
-        self._timeout = timeout
+        self._options = options
         # What the last answer asked to be waited, and how many there were.
         self._asked = asked
         self._looks = 0
@@ -117,16 +118,16 @@ class Operation:
     async def _poll(self, url: str) -> None:
         """Ask once how it stands."""
         wire = self._wire
-        call = wire.prepare("GET", URL(url, encoded=True))
+        call, timeout = wire.prepare("GET", URL(url, encoded=True), self._options), self._options.timeout
         try:
-            async with asyncio.timeout(self._timeout):
+            async with asyncio.timeout(timeout):
                 response = await wire.exchange(call)
         except (ArmConnectionError, TokenUnavailableError, TimeoutError) as error:
             self._progress, self._asked = missed(self._progress), None
             if not self._progress.gave_up:
                 return
             if isinstance(error, TimeoutError):
-                raise wire.no_answer(call, f"no answer within {self._timeout} s") from error
+                raise wire.no_answer(call, f"no answer within {timeout} s") from error
             raise
         self._asked = asked_wait(response.status, response.headers, None, wire.clock.wall())
         self._progress = advance(wire.cloud, self._progress, response)

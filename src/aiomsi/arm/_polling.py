@@ -184,14 +184,17 @@ def _told(cloud: Cloud, progress: Progress, response: ArmResponse, document: obj
 
 
 def _stateless(cloud: Cloud, progress: Progress, response: ArmResponse, document: object) -> Progress | None:
-    """Read what came in place of a record: some services answer with the resource, or as a `Location` would."""
+    """Read what came in place of a record: some services answer with the resource, or without content as a `Location` would.
+
+    With 200 the contract wants a state, even where `Location` names the same URL: a body that was cut off is no success.
+    """
     if response.status == 202:
         return progress
     if has_error(document):
         return _finished(attrs.evolve(progress, status="Failed"), "failed", response)
     if isinstance(document, dict) and document:
         return _resource(progress, response, document)
-    if response.status == 204 or progress.location == progress.next_url:
+    if response.status == 204:
         return _succeeded(cloud, attrs.evolve(progress, status="Succeeded"), response, document)
     return None
 

@@ -53,6 +53,15 @@ class Options:
 NO_OPTIONS = Options()
 
 
+def options_of_polls(options: Options) -> Options:
+    """Give what the polls of an operation take over from the call that began it.
+
+    A request id that the caller has chosen is to find all of them in Azure's logs; others are made anew for each request.
+    """
+    chosen = {name: value for name, value in (options.headers or {}).items() if name.lower() == "x-ms-client-request-id"}
+    return Options(headers=chosen or None, timeout=options.timeout)
+
+
 def has_version(path: object, options: Options) -> bool:
     """Tell whether the caller names an api-version without the argument for it: in the path or among the parameters."""
     if any(str(name).lower() == "api-version" for name in options.params or ()):

@@ -13,7 +13,7 @@ from aiomsi.arm._call import Call
 from aiomsi.arm._operations import Operation
 from aiomsi.arm._polling import begin
 from aiomsi.arm._progress import FinalStateVia, Progress, checked_via
-from aiomsi.arm._requests import Options, build_url, has_version
+from aiomsi.arm._requests import Options, build_url, has_version, options_of_polls
 from aiomsi.arm._versions import resource_type_of
 from aiomsi.arm._waits import asked_wait
 from aiomsi.arm._wire import Wire
@@ -100,7 +100,7 @@ class Verbs:
             params: as for `get`.
             json: a body to be sent as JSON.
             content: a body to be sent as it is; name its type in `headers`.
-            headers: as for `get`.
+            headers: as for `get`; an ``x-ms-client-request-id`` among them goes with each question how it stands, too.
             timeout: as for `get`; for the call itself, and for each question how it stands.
             if_match: an entity tag, sent as it is; ``*`` is any.
             if_none_match: the same; ``*`` makes sure that nothing is replaced.
@@ -240,7 +240,7 @@ class Verbs:
     async def _begin(self, method: str, path: str, options: Options, via: FinalStateVia | None = None) -> Operation:
         response = await self._wire.send(self._call(method, path, options), options.timeout)
         asked = asked_wait(response.status, response.headers, None, self._wire.clock.wall())
-        return Operation(self._wire, begin(self._wire.cloud, response, via), asked, options.timeout)
+        return Operation(self._wire, begin(self._wire.cloud, response, via), asked, options_of_polls(options))
 
     async def _done(
         self, method: str, path: str, options: Options, deadline: float | None, on_progress: OnProgress | None

@@ -1,0 +1,142 @@
+"""Drives the long-running operations and lists of Microsoft's test server for SDKs through an `ArmSession`.
+
+``nox -s conformance`` installs the server and runs this. It prints each scenario of the server's report that has to do with them,
+and exits with 1 if one ends otherwise than it has to, if one of the listed exceptions passes, or if one was never driven.
+"""
+
+import argparse
+import asyncio
+import re
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import aiohttp
+from canned import AUDIENCE, Tokens
+from conformance.scenarios import LISTED, SCENARIOS, Scenario, rule
+from conformance.verdicts import Ended, Verdict, never_driven, verdict_of
+from yarl import URL
+
+from aiomsi import AiomsiError, ArmSession, Cloud
+from aiomsi.testing import ManualClock
+
+HERE = Path(__file__).resolve().parent
+STARTED = re.compile(r"Started server on port (\d+)")
+START_UP = 60.0
+PATIENCE = 30.0
+"""Seconds for one scenario, whose waits take none."""
+
+
+@asynccontextmanager
+async def serve(package: Path) -> AsyncIterator[URL]:
+    """Run the server on a free port of loopback."""
+    with tempfile.TemporaryDirectory() as coverage:
+        # fmt: off
+        command = ["node", "--require", str(HERE / "loopback.cjs"), str(package / "dist" / "cli" / "cli.js"), "run",
+                   "--port", "0", "--coverageDirectory", coverage]
+        # fmt: on
+        process = await asyncio.create_subprocess_exec(
+            *command, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+        )
+        assert process.stdout is not None
+        try:
+            async with asyncio.timeout(START_UP):
+                port = await port_of(process.stdout)
+            # It tells of every request, and would stop where nobody listens.
+            listening = asyncio.create_task(drain(process.stdout), name="listen to the server")
+            try:
+                yield URL(f"http://127.0.0.1:{port}")
+            finally:
+                listening.cancel()
+        finally:
+            if process.returncode is None:
+                process.terminate()
+            await process.wait()
+
+
+async def port_of(output: asyncio.StreamReader) -> int:
+    """Wait until the server says where it listens."""
+    said = []
+    async for line in output:
+        said.append(line.decode(errors="replace"))
+        if found := STARTED.search(said[-1]):
+            return int(found[1])
+    msg = f"the server has not started:\n{''.join(said[-20:])}"
+    raise RuntimeError(msg)
+
+
+async def drain(output: asyncio.StreamReader) -> None:
+    while await output.read(65_536):
+        pass
+
+
+async def counted(http: aiohttp.ClientSession, url: URL) -> Counter[str]:
+    """Ask the server what it has counted so far."""
+    counts: Counter[str] = Counter()
+    for part in ("azure", "optional"):
+        async with http.get(url / "report" / part) as answer:
+            counts.update(await answer.json())
+    return counts
+
+
+async def end_of(scenario: Scenario, url: URL) -> Ended:
+    """Drive a scenario to its end."""
+    jar = aiohttp.CookieJar(unsafe=True)
+    if scenario.cookie is not None:
+        jar.update_cookies({"scenario": scenario.cookie}, url)
+    given = []
+    error: Exception | None = None
+    async with aiohttp.ClientSession(cookie_jar=jar) as http:
+        cloud = Cloud("AutoRest", str(url).rstrip("/"), AUDIENCE)
+        clock = ManualClock(autoadvance=True).clock
+        async with ArmSession(Tokens(), cloud=cloud, http=http, clock=clock, retry=rule) as arm:
+            try:
+                async with asyncio.timeout(PATIENCE):
+                    async for value in scenario.drive(arm):
+                        given.append(value)  # noqa: PERF401 (what came before an error counts)
+            except (AiomsiError, TimeoutError) as raised:
+                error = raised
+    return Ended(tuple(given), error)
+
+
+async def run_all(url: URL) -> list[Verdict]:
+    """Run one scenario after the other: so it can be told what the server has counted for each."""
+    verdicts = []
+    async with aiohttp.ClientSession() as http:
+        before = await counted(http, url)
+        report = set(before)
+        for scenario in SCENARIOS:
+            ended = await end_of(scenario, url)
+            after = await counted(http, url)
+            verdicts.append(verdict_of(scenario, ended, after - before, LISTED.get(scenario.name)))
+            before = after
+    return verdicts + never_driven(SCENARIOS, report)
+
+
+def tell(verdicts: Sequence[Verdict]) -> None:
+    """Print what came of each scenario, and of all of them."""
+    width = max(len(verdict.name) for verdict in verdicts)
+    for verdict in verdicts:
+        print(f"{verdict.word:<9} {verdict.name:<{width}}  {verdict.why}".rstrip())
+    words = Counter(verdict.word for verdict in verdicts)
+    print(f"{len(verdicts)} scenarios: {', '.join(f'{number} {word}' for word, number in words.most_common())}")
+
+
+async def main(arguments: Sequence[str]) -> int:
+    """Do what the command line says."""
+    parser = argparse.ArgumentParser(description="Drive Microsoft's test server for SDKs.")
+    parser.add_argument("--server", type=Path, required=True, help="the folder of @microsoft.azure/autorest.testserver")
+    options = parser.parse_args(arguments)
+    async with serve(options.server.resolve()) as url:
+        verdicts = await run_all(url)
+    tell(verdicts)
+    return int(any(verdict.bad for verdict in verdicts))
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(main(sys.argv[1:])))

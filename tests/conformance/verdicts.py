@@ -1,0 +1,60 @@
+"""How a scenario has ended, and whether that is as it has to be. No I/O."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
+
+import attrs
+from conformance.scenarios import Scenario
+
+PREFIXES = ("LRO", "CustomHeaderPut", "CustomHeaderPost", "Paging")
+"""What the server calls operations and lists. The rest of its report is about code that is generated from definitions."""
+
+
+@attrs.frozen
+class Ended:
+    """What came of a scenario's calls: all that they gave, and the error that ended them."""
+
+    given: tuple[Any, ...]
+    error: Exception | None = None
+
+
+@attrs.frozen
+class Verdict:
+    """A line of the table."""
+
+    name: str
+    word: Literal["passed", "FAILED", "listed", "STALE", "MISSING"]
+    why: str = ""
+
+    @property
+    def bad(self) -> bool:
+        """Whether the run has failed."""
+        return self.word not in ("passed", "listed")
+
+
+def verdict_of(scenario: Scenario, ended: Ended, counts: Mapping[str, int], reason: str | None) -> Verdict:
+    """Judge a scenario; `counts` is what the server has counted meanwhile, and `reason` that of a listed exception."""
+    wrong = _wrong(scenario, ended, counts)
+    if reason is not None:
+        return Verdict(scenario.name, "listed" if wrong else "STALE", reason)
+    return Verdict(scenario.name, "FAILED" if wrong else "passed", wrong)
+
+
+def never_driven(scenarios: Iterable[Scenario], report: Iterable[str]) -> list[Verdict]:
+    """Find what the server's report has and no scenario drives."""
+    driven = {name for scenario in scenarios for name in (scenario.name, *scenario.also)}
+    missing = sorted(name for name in report if name.startswith(PREFIXES) and name not in driven)
+    return [Verdict(name, "MISSING", "no scenario drives it") for name in missing]
+
+
+def _wrong(scenario: Scenario, ended: Ended, counts: Mapping[str, int]) -> str:
+    """Say what is otherwise than it has to be; empty: nothing."""
+    error = ended.error
+    if type(error) is not (scenario.raises or type(None)):
+        return f"raised {error!r}" if error is not None else f"raised nothing, and gave {ended.given!r}"
+    if (status := getattr(error, "status", None)) != scenario.status:
+        return f"raised an error of status {status}"
+    if ended.given != scenario.gives:
+        return f"gave {ended.given!r}"
+    uncounted = [name for name in (scenario.name, *scenario.also) if not counts.get(name)]
+    return f"not counted: {', '.join(uncounted)}" if uncounted else ""
