@@ -1,6 +1,7 @@
 """Fixtures for all tests: nothing leaves loopback, and nothing is inherited from the machine or from another test."""
 
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,10 @@ if getattr(sys.modules.get("sitecustomize"), "BlockedSocketError", None) is None
 if "PYTEST_XDIST_WORKER" in os.environ:
     # The workers are measured, the programs that tests run are not: some of them run a changed copy of the package.
     os.environ.pop("COVERAGE_PROCESS_CONFIG", None)
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # So it is in a shell's background job, and its children's; some tests are about what Ctrl-C does.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy")
 
