@@ -261,6 +261,24 @@ def test_one_link_for_record_and_result_is_read_once() -> None:
     assert then(progress, 200).outcome == "succeeded"
 
 
+@pytest.mark.parametrize(
+    ("link", "again"),
+    [
+        (RECORD.replace("signed", "other"), False),
+        (RECORD.replace("t=1", "t=2&c=MII&h=x"), False),
+        (f"{RECORD}&monitor=true", True),
+        (RECORD.replace("t=1", "type=location"), True),
+        (RECORD.replace("locations/l/", "locations/m/"), True),
+    ],
+)
+def test_a_location_that_is_the_record_signed_anew_brings_nothing_new(link: str, again: bool) -> None:
+    progress = then(started("POST", 202, A=RECORD, L=link), 200, DONE)
+    assert progress.next_url == (link if again else None)
+    assert progress.outcome == (None if again else "succeeded")
+    # Who was told that the result is there, looks there.
+    assert then(started("POST", 202, A=RECORD, L=link, via="location"), 200, DONE).next_url == link
+
+
 def test_a_record_that_moves_is_not_followed() -> None:
     progress = then(
         started("POST", 202, A=RECORD, L=LOCATION), 202, {"status": "Accepted"}, Azure_AsyncOperation=NEWER, Location=NEWER

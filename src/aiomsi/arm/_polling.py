@@ -27,7 +27,7 @@ from aiomsi import _errors
 from aiomsi._clouds import Cloud
 from aiomsi._errors import ForeignHostError
 from aiomsi.arm._answers import ArmResponse, error_of
-from aiomsi.arm._links import names_operation, path_of, pinned, same_path
+from aiomsi.arm._links import names_operation, path_of, pinned, same_but_signed_anew, same_path
 from aiomsi.arm._progress import MOST_STRIKES, FinalStateVia, Outcome, Progress, checked_via
 from aiomsi.arm._records import (
     FINAL,
@@ -246,7 +246,14 @@ def _result_url(cloud: Cloud, progress: Progress, response: ArmResponse, documen
         return None
     if (link := text_of(document, "resourceLocation")) is not None and (url := _pinned(cloud, link, response.url)) is not None:
         return url
-    return progress.url if of_resource else progress.location
+    if of_resource:
+        return progress.url
+    return None if _names_record(progress) else progress.location
+
+
+def _names_record(progress: Progress) -> bool:
+    """Tell whether `Location` names the record that was just read: it would be given a second time, and nothing more."""
+    return same_but_signed_anew(progress.location or "", progress.next_url or "")
 
 
 def _unread(progress: Progress, response: ArmResponse) -> Progress:
