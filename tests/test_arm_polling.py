@@ -442,6 +442,26 @@ def test_a_record_that_stays_missing_is_given_up() -> None:
         assert 1 < polls < 10
 
 
+@pytest.mark.parametrize(("status", "polls"), [(404, 5), (410, 5), (403, 1)])
+def test_where_the_record_is_not_to_be_had_the_location_tells(status: int, polls: int) -> None:
+    progress = started("PUT", 202, A=RECORD, L=LOCATION)
+    for _ in range(polls):
+        assert progress.next_url == RECORD
+        progress = then(progress, status, {"error": {"code": "X"}})
+    assert (progress.reads, progress.next_url, progress.gave_up) == ("location", LOCATION, False)
+    assert then(progress, 202, Location=NEWER).next_url == NEWER
+    assert body_of(then(progress, 200, READY)) == READY
+    while not progress.gave_up:
+        progress = then(progress, status)
+    assert progress.outcome is None
+
+
+@pytest.mark.parametrize("location", [None, RECORD, f"{URL}&x=y", f"{ARM}/subscriptions/s/resourceGroups/g/things/other"])
+def test_a_location_that_names_no_operation_does_not_tell_of_it(location: str | None) -> None:
+    progress = started("PUT", 201, RUNNING, A=RECORD, **({"L": location} if location else {}))
+    assert then(progress, 403).gave_up
+
+
 @pytest.mark.parametrize(("start", "status"), [(A, 403), (A, 409), (A, 400), (A, 302), (L, 403), (L, 304)])
 def test_what_waiting_does_not_cure_is_given_up_at_once(start: str, status: int) -> None:
     progress = then(started("PUT", 202, **{start[0]: RECORD}), status, {"error": {"code": "X", "message": "No"}})
