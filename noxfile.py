@@ -1,5 +1,6 @@
 """What is checked, and how. `nox` runs the default sessions; `nox -s NAME` runs one; `nox -l` lists them all."""
 
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -129,6 +130,17 @@ def mutants(session: nox.Session) -> None:
     """Put known faults into the core, one at a time, and see that the simulation finds each of them."""
     install(session, "gate")
     session.run("python", "tests/simulation/mutants.py", *session.posargs)
+
+
+@nox.session(python=OLDEST)
+def recorded(session: nox.Session) -> None:
+    """Run the nine checks on recorded ARM traffic, which lies in the folder that AIOMSI_RECORDED names, and sum them up."""
+    folder = os.environ.get("AIOMSI_RECORDED", "")
+    if not Path(folder).is_dir() or not folder:
+        session.skip("AIOMSI_RECORDED does not name a folder with recorded traffic")
+    install(session, "cli,speed,gate", "test")
+    env = {"AIOMSI_RECORDED": str(Path(folder).resolve())}
+    session.run("python", "-m", "pytest", "tests/recorded", *session.posargs, env=env)
 
 
 @nox.session(python=OLDEST)

@@ -261,6 +261,24 @@ def test_one_link_for_record_and_result_is_read_once() -> None:
     assert then(progress, 204).outcome == "succeeded"
 
 
+@pytest.mark.parametrize(
+    ("link", "again"),
+    [
+        (RECORD.replace("signed", "other"), False),
+        (RECORD.replace("t=1", "t=2&c=MII&h=x"), False),
+        (f"{RECORD}&monitor=true", True),
+        (RECORD.replace("t=1", "type=location"), True),
+        (RECORD.replace("locations/l/", "locations/m/"), True),
+    ],
+)
+def test_a_location_that_is_the_record_signed_anew_brings_nothing_new(link: str, again: bool) -> None:
+    progress = then(started("POST", 202, A=RECORD, L=link), 200, DONE)
+    assert progress.next_url == (link if again else None)
+    assert progress.outcome == (None if again else "succeeded")
+    # Who was told that the result is there, looks there.
+    assert then(started("POST", 202, A=RECORD, L=link, via="location"), 200, DONE).next_url == link
+
+
 def test_a_record_that_moves_is_not_followed() -> None:
     progress = then(
         started("POST", 202, A=RECORD, L=LOCATION), 202, {"status": "Accepted"}, Azure_AsyncOperation=NEWER, Location=NEWER
@@ -427,6 +445,26 @@ def test_a_record_that_stays_missing_is_given_up() -> None:
             progress, polls = then(progress, 404, {"error": {"code": "OperationIdNotFound"}}), polls + 1
         assert progress.outcome is None
         assert 1 < polls < 10
+
+
+@pytest.mark.parametrize(("status", "polls"), [(404, 5), (410, 5), (403, 1)])
+def test_where_the_record_is_not_to_be_had_the_location_tells(status: int, polls: int) -> None:
+    progress = started("PUT", 202, A=RECORD, L=LOCATION)
+    for _ in range(polls):
+        assert progress.next_url == RECORD
+        progress = then(progress, status, {"error": {"code": "X"}})
+    assert (progress.reads, progress.next_url, progress.gave_up) == ("location", LOCATION, False)
+    assert then(progress, 202, Location=NEWER).next_url == NEWER
+    assert body_of(then(progress, 200, READY)) == READY
+    while not progress.gave_up:
+        progress = then(progress, status)
+    assert progress.outcome is None
+
+
+@pytest.mark.parametrize("location", [None, RECORD, f"{URL}&x=y", f"{ARM}/subscriptions/s/resourceGroups/g/things/other"])
+def test_a_location_that_names_no_operation_does_not_tell_of_it(location: str | None) -> None:
+    progress = started("PUT", 201, RUNNING, A=RECORD, **({"L": location} if location else {}))
+    assert then(progress, 403).gave_up
 
 
 @pytest.mark.parametrize(("start", "status"), [(A, 403), (A, 409), (A, 400), (A, 302), (L, 403), (L, 304)])

@@ -33,7 +33,8 @@ def replay(steps: tuple[Step, ...], via: FinalStateVia | None) -> Replay:
     found = Replay(begin(cloud, steps[0].response, via))
     while left and not found.progress.gave_up and (url := found.progress.next_url) is not None:
         found.asked.append(url)
-        step = _answer(found, left, url)
+        step, older = find(left, url)
+        found.older += older
         if step is None:
             found.unrecorded = url
             return found
@@ -45,18 +46,18 @@ def replay(steps: tuple[Step, ...], via: FinalStateVia | None) -> Replay:
     return found
 
 
-def _answer(found: Replay, left: list[Step], url: str) -> Step | None:
-    for step in left:
-        if step.response.method == "GET" and plain(step.response.url) == plain(url):
-            return step
-    for step in left:
-        if step.response.method == "GET" and plain(step.response.url, signed=False) == plain(url, signed=False):
-            found.older += 1
-            return step
+def find(left: list[Step], url: str) -> tuple[Step | None, bool]:
+    """Find the recorded answer to a GET, and tell whether it is one to an older link of the same."""
+    gets = [step for step in left if step.response.method == "GET"]
+    for signed in (True, False):
+        wanted = plain(url, signed=signed)
+        for step in gets:
+            if plain(step.response.url, signed=signed) == wanted:
+                return step, not signed
     # The polls between were left out of the recording, with the links that led from each to the next.
-    step = left[0]
-    same = plain(step.response.url, signed=False)[:2] == plain(url)[:2]
-    return step if step.line.get("elided_before") and same else None
+    if left and left[0].line.get("elided_before") and plain(left[0].response.url, signed=False)[:2] == plain(url)[:2]:
+        return left[0], False
+    return None, False
 
 
 def read_elsewhere(steps: tuple[Step, ...]) -> bool:

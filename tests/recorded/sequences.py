@@ -44,6 +44,12 @@ def sequences(name: str) -> Iterator[tuple[Step, ...]]:
             yield tuple(group)
 
 
+def every_sequence() -> Iterator[tuple[Step, ...]]:
+    """Give the sequences of all files."""
+    for path in sorted(Path(FOLDER or "").glob("*.jsonl")):
+        yield from sequences(path.stem)
+
+
 def _step(where: str, line: dict[str, Any]) -> Step:
     body = (line["response_body"] or "").encode("utf-8", "surrogatepass")
     response = ArmResponse(line["method"], line["url"], line["status"], CIMultiDict(line["response_headers"]), body)

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from recorded.checks import case
 from recorded.traffic import document, exchanges, needs_recordings, values
 
 from aiomsi import PUBLIC, ResourceId, ServiceError
@@ -26,12 +27,13 @@ def test_every_id_round_trips_unchanged_and_compares_without_case() -> None:
     ids = recorded_ids()
     assert ids
     for text in ids:
-        parsed = ResourceId.parse(text)
-        assert str(parsed) == text
-        for other in (text.upper(), text.lower(), text.swapcase()):
-            assert ResourceId(other) == parsed
-            assert hash(ResourceId(other)) == hash(parsed)
-        assert "/" + "/".join(parsed.segments) == text.rstrip("/")
+        with case(8, text):
+            parsed = ResourceId.parse(text)
+            assert str(parsed) == text
+            for other in (text.upper(), text.lower(), text.swapcase()):
+                assert ResourceId(other) == parsed
+                assert hash(ResourceId(other)) == hash(parsed)
+            assert "/" + "/".join(parsed.segments) == text.rstrip("/")
 
 
 def test_the_parents_of_every_id_end() -> None:

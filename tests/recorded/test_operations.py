@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 
+from recorded.checks import case
 from recorded.replay import read_elsewhere, recorded_via, replay
 from recorded.sequences import Step, cloud_of, needs_recordings, sequences
 
@@ -24,18 +25,17 @@ def operations() -> list[tuple[Step, ...]]:
 
 def test_every_operation_with_a_known_end_reaches_it_with_the_recorded_requests() -> None:
     ends: Counter[str] = Counter()
-    wrong, elsewhere = [], []
+    elsewhere = []
     for steps in operations():
         if (end := end_of(steps)) == "open":
             continue
-        found = replay(steps, recorded_via(steps))
-        if found.progress.outcome == end and found.unrecorded is None:
-            ends[end] += 1
-        elif read_elsewhere(steps):
+        if read_elsewhere(steps):
             elsewhere.append(steps[0].sequence)
-        else:
-            wrong.append(f"{steps[0].sequence} {steps[0].line['pattern']}: {found.progress.outcome} {found.progress.reads}")
-    assert not wrong
+            continue
+        ends[end] += 1
+        with case(1, steps[0].sequence):
+            found = replay(steps, recorded_via(steps))
+            assert (found.progress.outcome, found.unrecorded) == (end, None), (steps[0].line["pattern"], found.progress.reads)
     assert set(ends) == {"succeeded", "failed", "canceled"}
     assert len(elsewhere) < sum(ends.values()) / 20, elsewhere
 
@@ -64,8 +64,9 @@ def test_an_operation_without_a_recorded_end_goes_on() -> None:
 def test_no_request_leaves_the_cloud() -> None:
     for steps in operations():
         cloud = cloud_of(steps)
-        assert all(cloud.is_resource_manager(url) for url in replay(steps, "location").asked)
-        assert all(cloud.is_resource_manager(url) for url in replay(steps, "original-uri").asked)
+        asked = {*replay(steps, None).asked, *replay(steps, "location").asked, *replay(steps, "original-uri").asked}
+        with case(2, f"operation {steps[0].sequence}"):
+            assert all(cloud.is_resource_manager(url) for url in asked)
 
 
 def test_every_failure_has_the_services_reasons() -> None:
@@ -109,13 +110,17 @@ def test_every_recorded_link_is_on_arm_or_refused() -> None:
             for step in steps:
                 for header in ("Location", "Azure-AsyncOperation", "Operation-Location"):
                     link = step.response.headers.get(header)
-                    try:
-                        url = pinned(cloud, link or "/none", step.response.url)
-                    except ForeignHostError:
-                        refused += 1
+                    if link is None:
                         continue
-                    taken += 1
-                    assert cloud.is_resource_manager(url)
-                    assert link is None or not link.startswith("https:") or " " in link or url == link
+                    with case(2, f"{header} at {step.where}"):
+                        try:
+                            url = pinned(cloud, link, step.response.url)
+                        except ForeignHostError:
+                            refused += 1
+                            assert not cloud.is_resource_manager(link)
+                        else:
+                            taken += 1
+                            assert cloud.is_resource_manager(url)
+                            assert not link.startswith("https:") or " " in link or url == link
     assert taken > 100
     assert refused

@@ -4,6 +4,7 @@ import re
 from datetime import datetime
 
 import pytest
+from recorded.checks import case
 from recorded.traffic import exchanges, needs_recordings
 
 from aiomsi.arm._failures import read_detail
@@ -22,7 +23,8 @@ def test_every_positive_retry_after_is_read() -> None:
         headers = exchange.response.headers
         said = [number for name in ("Retry-After", "RetryAfter") if (number := seconds(headers.get(name))) is not None]
         if said and said[0] > 0:
-            assert asked_wait(exchange.response.status, headers, None, 0.0) == said[0], exchange.where
+            with case(6, f"header at {exchange.where}"):
+                assert asked_wait(exchange.response.status, headers, None, 0.0) == said[0]
 
 
 def test_seconds_in_a_text_are_read() -> None:
@@ -30,7 +32,8 @@ def test_seconds_in_a_text_are_read() -> None:
         response = exchange.response
         said = IN_TEXT.search(response.body.decode("utf-8", "replace")) if response.status == 429 else None
         if said is not None and asked_wait(429, response.headers, None, 0.0) in (None, 0):
-            assert asked_wait(429, response.headers, read_detail(response.body), 0.0) == float(said[1]), exchange.where
+            with case(6, f"seconds in a text at {exchange.where}"):
+                assert asked_wait(429, response.headers, read_detail(response.body), 0.0) == float(said[1])
 
 
 @pytest.mark.parametrize("pattern", [INSTANT, END])
@@ -40,8 +43,8 @@ def test_instants_in_a_text_are_read(pattern: re.Pattern[str]) -> None:
         said = pattern.search(response.body.decode("utf-8", "replace")) if response.status == 429 else None
         if said is not None and asked_wait(429, response.headers, None, 0.0) in (None, 0):
             wall = datetime.fromisoformat(f"{said[1]}+00:00").timestamp() - 10
-            wait = asked_wait(429, response.headers, read_detail(response.body), wall)
-            assert wait == pytest.approx(10, abs=1), exchange.where
+            with case(6, f"instant at {exchange.where}"):
+                assert asked_wait(429, response.headers, read_detail(response.body), wall) == pytest.approx(10, abs=1)
 
 
 def test_what_succeeded_asks_for_nothing_in_its_text() -> None:

@@ -25,6 +25,8 @@ _LOCAL_FILE = re.compile(r"file:/+", re.IGNORECASE)
 # All of ASCII that an HTTP request can carry in its target.
 _SENDABLE = "".join(map(chr, range(0x21, 0x7F))).translate({ord(char): None for char in "#\\"})
 _MOST_TEXT = 200
+# When, by which certificate, and what over which hash: a link is signed each time that it is given out.
+_SIGNATURE = frozenset({"t=", "c=", "s=", "h="})
 
 
 def pinned(cloud: Cloud, link: str, base: str) -> str:
@@ -65,6 +67,15 @@ def path_of(url: str | None) -> str:
 def same_path(one: str, other: str) -> bool:
     """Tell whether two URLs name the same resource: ARM ignores case, and services encode as they like."""
     return _folded(one) == _folded(other)
+
+
+def same_but_signed_anew(one: str, other: str) -> bool:
+    """Tell whether two links name the same thing, with the same parameters or with the signature as their only difference."""
+    return one.partition("?")[0] == other.partition("?")[0] and _unsigned(one) == _unsigned(other)
+
+
+def _unsigned(url: str) -> list[str]:
+    return [part for part in url.partition("?")[2].split("&") if part[:2] not in _SIGNATURE]
 
 
 def _folded(url: str) -> str:

@@ -13,7 +13,8 @@ succeeded, the result is read where `_result_url` says. An ``Azure-AsyncOperatio
 ``Location`` is: so all clients do that were recorded. A link that leads off the cloud's ARM is as good as none.
 
 Reading may fail while the operation goes on; so failures are counted in a row, as strikes, and only too many of them, or one that
-waiting doesn't cure, end the polling (`Progress.gave_up`).
+waiting doesn't cure, end the polling (`Progress.gave_up`). A record that stays missing, or is forbidden, does not yet end it if
+there is a `Location` as well.
 
 Source: https://github.com/Azure/azure-resource-manager-rpc/blob/master/v1.0/async-api-reference.md,
 https://learn.microsoft.com/azure/azure-resource-manager/management/async-operations
@@ -27,7 +28,7 @@ from aiomsi import _errors
 from aiomsi._clouds import Cloud
 from aiomsi._errors import ForeignHostError
 from aiomsi.arm._answers import ArmResponse, error_of
-from aiomsi.arm._links import names_operation, path_of, pinned, same_path
+from aiomsi.arm._links import names_operation, path_of, pinned, same_but_signed_anew, same_path
 from aiomsi.arm._progress import MOST_STRIKES, FinalStateVia, Outcome, Progress, checked_via
 from aiomsi.arm._records import (
     FINAL,
@@ -51,6 +52,8 @@ _MISSING = MOST_STRIKES // 5
 """A record may take some seconds to be seen everywhere."""
 
 _PASSING = frozenset({401, 408, 425, 429})
+_NOT_TO_BE_HAD = frozenset({403, 404, 410})
+"""What says something about the place that was asked, and nothing about the operation."""
 
 
 def begin(cloud: Cloud, response: ArmResponse, via: FinalStateVia | None = None) -> Progress:
@@ -94,7 +97,8 @@ def advance(cloud: Cloud, progress: Progress, response: ArmResponse) -> Progress
     if progress.next_url is None:
         return progress
     if response.status >= 300:
-        return _unread(progress, response)
+        unread = _unread(progress, response)
+        return _by_location(unread) if unread.gave_up and response.status in _NOT_TO_BE_HAD else unread
     read = attrs.evolve(progress, step=progress.step + 1, strikes=0)
     return _read(cloud, read, response, decoded(response)) or missed(progress)
 
@@ -249,7 +253,14 @@ def _result_url(cloud: Cloud, progress: Progress, response: ArmResponse, documen
         return None
     if (link := text_of(document, "resourceLocation")) is not None and (url := _pinned(cloud, link, response.url)) is not None:
         return url
-    return progress.url if of_resource else progress.location
+    if of_resource:
+        return progress.url
+    return None if _names_record(progress) else progress.location
+
+
+def _names_record(progress: Progress) -> bool:
+    """Tell whether `Location` names the record that was just read: it would be given a second time, and nothing more."""
+    return same_but_signed_anew(progress.location or "", progress.next_url or "")
 
 
 def _unread(progress: Progress, response: ArmResponse) -> Progress:
@@ -265,6 +276,14 @@ def _unread(progress: Progress, response: ArmResponse) -> Progress:
     if progress.reads == "location" and status >= 400 and status != 403:
         return _finished(attrs.evolve(progress, status="Failed"), "failed", response)
     return missed(progress, MOST_STRIKES)
+
+
+def _by_location(progress: Progress) -> Progress:
+    """Go on by `Location`, if there is one that names the operation: where its record is not to be had, that tells of it too."""
+    link = progress.location
+    if progress.reads != "operation" or link in (None, progress.next_url) or not names_operation(link, progress.url):
+        return progress
+    return attrs.evolve(progress, reads="location", next_url=link, step=0, strikes=0)
 
 
 def _finished(progress: Progress, outcome: Outcome, response: ArmResponse) -> Progress:

@@ -1,0 +1,65 @@
+"""The nine checks that a client of ARM should pass on recorded traffic, and how many of their cases did.
+
+A case is one thing that was recorded: an operation, a chain of pages, a header. Several tests may look at the same one, and it
+has passed if all of them say so. A case that fails does not end its test, so that the numbers are whole; the test fails when it
+is over.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+CHECKS = {
+    1: "operations with a known end reach it with the recorded requests",
+    2: "links are on the cloud's ARM, or are refused",
+    3: "chains of pages are walked by their links to the letter, and give all items",
+    4: "error answers are exceptions with status, code and message",
+    5: "headers with remaining counts are put down to buckets",
+    6: "answers that ask to be left alone for a while are understood",
+    7: "missing registrations name their namespace",
+    8: "resource ids round-trip, and compare without case",
+    9: "walks over 2.4 MB pages of 5,155 items hold one page in memory",
+}
+_MOST_TEXT = 300
+
+_cases: dict[int, dict[str, bool]] = {check: {} for check in CHECKS}
+_notes: dict[int, list[str]] = {check: [] for check in CHECKS}
+_failures: list[str] = []
+
+
+@contextmanager
+def case(check: int, where: str) -> Iterator[None]:
+    """Count what is done within as one case of a check; `where` names it."""
+    before = _cases[check].setdefault(where, True)
+    _cases[check][where] = False
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 (told when the test is over)
+        # The whole of it may show signed URLs.
+        _failures.append(f"{where}: {type(error).__name__}: {str(error)[:_MOST_TEXT]}")
+    else:
+        _cases[check][where] = before
+
+
+def set_aside(check: int, where: str, why: str) -> None:
+    """Count a case as one that has not passed, for a reason that is no fault."""
+    _cases[check][where] = False
+    _notes[check].append(f"{where}: {why}")
+
+
+def failures() -> list[str]:
+    """Give what has failed since this was asked last."""
+    told = list(_failures)
+    _failures.clear()
+    return told
+
+
+def table() -> list[str]:
+    """Give the checks, and how many of their cases passed; nothing if none was tried."""
+    if not any(_cases.values()):
+        return []
+    lines = []
+    for check, what in CHECKS.items():
+        tried = _cases[check]
+        lines.append(f"{check}  {sum(tried.values()):>6,} of {len(tried):>6,}  {what}")
+        lines += [f"{'':19}  not {note}" for note in _notes[check]]
+    return lines

@@ -1,0 +1,34 @@
+"""Counts the cases of the nine checks: those that failed fail their test, and at the end all are summed up."""
+
+from collections.abc import Generator
+
+import pytest
+from recorded.checks import failures, table
+from recorded.sequences import FOLDER
+
+_MOST_SHOWN = 20
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """Run in one kind of loop: what is recorded knows nothing of loops."""
+    return "asyncio"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    try:
+        result = yield
+    finally:
+        failed = failures()
+    if failed:
+        pytest.fail("\n".join([f"{len(failed)} cases failed in {item.name}", *failed[:_MOST_SHOWN]]), pytrace=False)
+    return result
+
+
+# In quotes, since the lowest version that is tested with does not have the name.
+def pytest_terminal_summary(terminalreporter: "pytest.TerminalReporter") -> None:
+    if FOLDER and (lines := table()):
+        terminalreporter.section("recorded traffic")
+        for line in lines:
+            terminalreporter.line(line)

@@ -1,0 +1,111 @@
+"""A long list over HTTP, measured: however many pages it has, one is in memory. Synthetic, as large as recorded ones get."""
+
+import gc
+import json
+import tracemalloc
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
+
+import attrs
+import pytest
+from canned import Asked, Canned, Says, canned, session
+from recorded.checks import case
+
+from aiomsi import ArmResponse, ArmSession
+
+pytestmark = pytest.mark.anyio
+
+SKUS = 5_155
+BYTES = 2_400_000
+PAGES = 6
+PATH = "/subscriptions/98f51385-2edc-4b79-bed9-7718de4cb861/providers/Microsoft.Compute/skus"
+FIRST = f"{PATH}?api-version=2021-07-01&page=0"
+
+
+def page(number: int, pages: int) -> bytes:
+    """Make a page of SKUs, each of which tells its page."""
+    names = ("vCPUs", "MemoryGB", "MaxDataDiskCount", "PremiumIO")
+    more = [{"name": name, "value": str(each)} for each, name in enumerate(names)]
+    filling = "x" * (BYTES // SKUS - 278)
+    sku = {"page": number, "resourceType": "virtualMachines", "tier": filling, "locations": ["westus"], "capabilities": more}
+    document: dict[str, Any] = {"value": [sku | {"name": f"Standard_D{each}"} for each in range(SKUS)]}
+    if number + 1 < pages:
+        document["nextLink"] = FIRST.replace("page=0", f"page={number + 1}")
+    return json.dumps(document).encode()
+
+
+@attrs.define
+class Held:
+    """What there was of pages at the worst moment: decoded, and as answers that nobody has read yet."""
+
+    decoded: int = 0
+    unread: int = 0
+
+    def look(self, only: frozenset[int] = frozenset()) -> None:
+        """Look through everything that lives; a single item may be in the caller's hands."""
+        found: dict[int, int] = {}
+        unread = 0
+        for one in gc.get_objects():
+            if type(one) is dict and isinstance(one.get("page"), int) and "capabilities" in one:
+                found[one["page"]] = found.get(one["page"], 0) + 1
+            elif type(one) is ArmResponse and len(one.body) > BYTES // 2:
+                unread += 1
+        self.decoded = max(self.decoded, sum(count > 1 for count in found.values()))
+        self.unread = max(self.unread, unread)
+
+
+@asynccontextmanager
+async def listed(pages: int, asked: Callable[[], object]) -> AsyncIterator[tuple[Canned, ArmSession]]:
+    """Give a server with so many pages, which calls `asked` at every request, and a session for it."""
+
+    def give(body: str, _: Asked) -> Says:
+        asked()
+        return Says(200, body)
+
+    bodies = [page(number, pages).decode() for number in range(pages)]
+    async with canned(*(partial(give, body) for body in bodies)) as server, session(server) as arm:
+        yield server, arm
+
+
+def nothing() -> None: ...
+
+
+@pytest.mark.parametrize(("prefetch", "most_unread"), [(False, 0), (True, 1)], ids=["one-by-one", "prefetched"])
+@pytest.mark.parametrize("by", ["items", "pages"])
+async def test_however_many_pages_there_are_one_is_held(by: str, prefetch: bool, most_unread: int) -> None:
+    with case(9, f"{by}, prefetch={prefetch}"):
+        held, items = Held(), 0
+        async with listed(PAGES, held.look) as (server, arm):
+            if by == "items":
+                async for _ in arm.list(FIRST, prefetch=prefetch):
+                    items += 1
+                    if items % SKUS == 1:
+                        held.look()
+            else:
+                async for found in arm.pages(FIRST, prefetch=prefetch):
+                    items += len(found)
+                    held.look()
+                    del found
+        assert (items, len(server.asked)) == (SKUS * PAGES, PAGES)
+        assert held.decoded == 1
+        assert held.unread <= most_unread
+
+
+@pytest.mark.parametrize(("prefetch", "further"), [(False, 0), (True, BYTES)], ids=["one-by-one", "prefetched"])
+async def test_six_pages_take_as_much_memory_as_one(prefetch: bool, further: int) -> None:
+    """At any moment, that is: also while a page is decoded, which takes more than the page."""
+    with case(9, f"allocated, prefetch={prefetch}"):
+        peaks = []
+        for pages in (1, PAGES):
+            async with listed(pages, nothing) as (_, arm):
+                gc.collect()
+                tracemalloc.start()
+                try:
+                    async for _sku in arm.list(FIRST, prefetch=prefetch):
+                        pass
+                    peaks.append(tracemalloc.get_traced_memory()[1])
+                finally:
+                    tracemalloc.stop()
+        assert peaks[1] - peaks[0] < further + BYTES // 2, peaks

@@ -1,0 +1,151 @@
+"""What was recorded, served on loopback and asked for by a session: its requests and results are the recorded ones."""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from canned import Tokens
+from recorded.checks import case, set_aside
+from recorded.replay import read_elsewhere, recorded_via, replay
+from recorded.sequences import Step, every_sequence, needs_recordings, sequences
+from recorded.server import LINKS, Replayed, replayed
+from recorded.test_operations import end_of, operations
+
+from aiomsi import ArmError, ArmSession, NotFoundError, OperationCanceledError, OperationFailedError, ServiceError
+from aiomsi.arm._answers import error_of
+from aiomsi.arm._links import names_operation
+from aiomsi.arm._records import decoded, provisioning_state, text_of
+from aiomsi.testing import ManualClock
+
+pytestmark = [needs_recordings, pytest.mark.anyio]
+
+ENDS: dict[type[Exception], str] = {OperationFailedError: "failed", OperationCanceledError: "canceled"}
+
+
+@asynccontextmanager
+async def serving() -> AsyncIterator[tuple[Replayed, ArmSession]]:
+    """Give a server, and a session for it whose time takes no time."""
+    clock = ManualClock(autoadvance=True).clock
+    async with replayed() as server, ArmSession(Tokens(("one", "two")), cloud=server.cloud, retry=None, clock=clock) as arm:
+        yield server, arm
+
+
+def sent(step: Step) -> dict[str, Any]:
+    """Give a recorded request's body, as `begin` and `request` take it."""
+    if not step.request_body:
+        return {}
+    return {"content": step.request_body.encode(), "headers": {"Content-Type": "application/json"}}
+
+
+def target(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path
+
+
+def links(steps: tuple[Step, ...]) -> set[str]:
+    """Give the targets of all links in headers; a space is all that can't go out as it is."""
+    headers = [step.response.headers for step in steps]
+    return {target(one[name].replace(" ", "%20")) for one in headers for name in LINKS if name in one}
+
+
+async def outcome(arm: ArmSession, steps: tuple[Step, ...]) -> tuple[str, Any]:
+    """Follow an operation, and give how it ended and its result."""
+    start = steps[0]
+    operation = await arm.begin(start.response.method, start.response.url, **sent(start), final_state_via=recorded_via(steps))
+    try:
+        return "succeeded", await operation.result()
+    except (OperationFailedError, OperationCanceledError) as error:
+        return ENDS[type(error)], error.code
+    except (ServiceError, NotFoundError):
+        # A recorder has struck out a part of the result, which is no JSON any more; or the recorded client did not ask for it.
+        return operation.status.lower(), None
+
+
+async def test_every_operation_with_a_known_end_reaches_it_with_the_recorded_requests() -> None:
+    async with serving() as (server, arm):
+        for recorded in operations():
+            if (end := end_of(recorded)) == "open" or read_elsewhere(recorded):
+                continue
+            with case(1, recorded[0].sequence):
+                steps = server.load(recorded)
+                ended, result = await outcome(arm, steps)
+                expected = replay(steps, recorded_via(steps))
+                assert (ended, server.unrecorded) == (end, [])
+                assert server.asked[1:] == [target(url) for url in expected.asked]
+                assert set(server.asked[1:]) - links(steps) <= {server.asked[0]}, "a link did not go out to the letter"
+                answer = expected.progress.answer
+                if end == "succeeded" and result is not None:
+                    assert answer is not None
+                    assert result == json.loads(answer.body)
+
+
+def shape(steps: tuple[Step, ...]) -> tuple[object, ...]:
+    """Give all that a client sees when an operation begins."""
+    begun = steps[0].response
+    document = decoded(begun)
+    said = bool(document), provisioning_state(document), text_of(document, "status")
+    return begun.method, begun.status, *(names_operation(begun.headers.get(name, ""), begun.url) for name in LINKS), *said
+
+
+async def test_who_reads_the_location_although_a_record_is_named_does_so_by_a_rule_of_its_own() -> None:
+    """Others read the record after an answer of the same shape, as we do. Where it can't be had, `Location` leads to the end."""
+    own_rules = [steps for steps in operations() if read_elsewhere(steps)]
+    by_record = [steps for steps in operations() if len(steps) > 1 and steps[1].line["role"] == "poll_aao"]
+    async with serving() as (server, arm):
+        for recorded in own_rules:
+            alike = [steps for steps in by_record if shape(steps) == shape(recorded)]
+            assert alike, recorded
+            ended, _ = await outcome(arm, server.load(recorded, otherwise=404))
+            assert ended == end_of(recorded), recorded
+            record = target(recorded[0].response.headers["Azure-AsyncOperation"])
+            assert set(server.unrecorded) <= {record, server.asked[0]}, recorded
+            why = f"its client read Location first; {len(alike)} others began just so, and their clients read the record"
+            set_aside(1, recorded[0].sequence, why)
+
+
+@pytest.mark.parametrize("prefetch", [False, True])
+async def test_every_chain_is_walked_to_its_end_and_gives_all_items(prefetch: bool) -> None:
+    async with serving() as (server, arm):
+        for recorded in sequences("paging"):
+            steps = server.load(recorded)
+            documents = [json.loads(step.response.body) for step in steps]
+            whole = not documents[-1].get("nextLink")
+            if prefetch and not whole:
+                continue
+            first = steps[0].response
+            body = None if first.method == "GET" else json.loads(steps[0].request_body or "{}")
+            with case(3, recorded[0].sequence):
+                items: list[Any] = []
+                pages = 0
+                async with aclosing(arm.pages(first.url, json=body, prefetch=prefetch)) as found:
+                    async for page in found:
+                        items += page
+                        pages += 1
+                        if not whole and pages == len(steps):
+                            break
+                assert items == [item for document in documents for item in document["value"]]
+                assert (pages, server.unrecorded) == (len(steps), [])
+                assert server.asked[1:] == [target(document["nextLink"].replace(" ", "%20")) for document in documents[:-1]]
+
+
+async def test_every_error_answer_is_an_exception() -> None:
+    async with serving() as (server, arm):
+        for recorded in every_sequence():
+            for step in recorded:
+                if step.response.status < 400:
+                    continue
+                with case(4, step.where):
+                    (server.always,) = server.load((step,))
+                    begun = server.always.response
+                    version = None if "api-version=" in begun.url.lower() else "2021-04-01"
+                    with pytest.raises(ArmError) as raised:
+                        await arm.request(begun.method, begun.url, api_version=version, **sent(step))
+                    expected = error_of(begun, wall=0.0)
+                    told = raised.value
+                    assert (type(told), told.status) == (type(expected), begun.status)
+                    if begun.method != "HEAD":
+                        assert (told.code, told.message) == (expected.code, expected.message)
+                    assert told.message.strip()
