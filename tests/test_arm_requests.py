@@ -14,7 +14,7 @@ LOCAL = Cloud("Local", "http://127.0.0.1:8080", "https://management.azure.com/")
 
 
 def built(path: str, options: Options | None = None, cloud: Cloud = PUBLIC) -> str:
-    return str(build_url(cloud, "GET", path, Options(VERSION) if options is None else options))
+    return build_url(cloud, "GET", path, Options(VERSION) if options is None else options)
 
 
 def test_a_plain_path_gets_the_endpoint_and_the_version() -> None:
@@ -73,7 +73,7 @@ def test_a_full_url_of_this_arm_goes_out_byte_for_byte(url: str) -> None:
 
 
 def test_a_full_url_may_lack_its_version_and_name_the_usual_port() -> None:
-    assert built(f"{ARM}:443/x") == f"{ARM}/x?api-version=2021-04-01"
+    assert built(f"{ARM}:443/x") == f"{ARM}:443/x?api-version=2021-04-01"
     assert built(f"{ARM}/x?a=1", Options(VERSION, {"b": 2})) == f"{ARM}/x?a=1&api-version=2021-04-01&b=2"
     assert built("HTTPS://Management.Azure.COM/x", Options(VERSION)).lower() == f"{ARM}/x?api-version=2021-04-01"
     assert built("http://127.0.0.1:8080/x", cloud=LOCAL) == "http://127.0.0.1:8080/x?api-version=2021-04-01"

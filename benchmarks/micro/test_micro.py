@@ -108,9 +108,9 @@ def test_building_a_url(benchmark: Benchmark) -> None:
     numbers = iter(range(10**9))
 
     def build() -> str:
-        return build_url(aiomsi.PUBLIC, "GET", f"{GROUP_ID}-{next(numbers)}", options).raw_path
+        return build_url(aiomsi.PUBLIC, "GET", f"{GROUP_ID}-{next(numbers)}", options)
 
-    assert build() == f"{GROUP_ID}-0"
+    assert build() == f"https://management.azure.com{GROUP_ID}-0?api-version=2025-04-01"
     benchmark(build)
 
 

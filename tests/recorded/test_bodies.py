@@ -71,5 +71,5 @@ def test_every_link_on_this_clouds_arm_goes_out_byte_for_byte() -> None:
     whole = [link for link in links if PUBLIC.is_resource_manager(link) and "api-version=" in link.lower() and " " not in link]
     assert whole
     for link in whole:
-        url = str(build_url(PUBLIC, "GET", link, Options()))
+        url = build_url(PUBLIC, "GET", link, Options())
         assert url.replace(":443", "") == link.replace(":443", "")

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import uuid
+import os
 from collections.abc import MutableMapping
 from typing import Any, Protocol
 
 import attrs
-from yarl import URL
 
 from aiomsi._errors import ArmError
 from aiomsi._token import AccessToken
@@ -46,11 +45,18 @@ class OwnCredential(Protocol):
         """Give up the interest in its tokens."""
 
 
+def new_request_id() -> str:
+    """Give a random GUID (version 4, variant a), in a third of the time that `uuid.uuid4` takes to be a text."""
+    digits = os.urandom(16).hex()
+    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-{digits[20:]}"
+
+
 @attrs.define(eq=False)
 class Call:
     """One call, with what has become of it so far.
 
     Attributes:
+        url: encoded; it goes out byte for byte.
         sent: the body before it was encoded: what a look at the resource is compared with. None: it is no JSON.
         kind: the resource type whose api-version is looked up; None: the caller has named one.
         lacks_version: whether that is still to be done.
@@ -63,7 +69,7 @@ class Call:
     """
 
     method: str
-    url: URL
+    url: str
     headers: MutableMapping[str, str] = attrs.field(repr=False)
     data: bytes | None = attrs.field(repr=False)
     sent: Any = attrs.field(repr=False)
@@ -79,7 +85,7 @@ class Call:
 
     def renew_id(self) -> None:
         """Take a request id that was not used yet: ARM may answer a known one from memory."""
-        self.headers["x-ms-client-request-id"] = str(uuid.uuid4())
+        self.headers["x-ms-client-request-id"] = new_request_id()
 
 
 class Mender(Protocol):

@@ -20,7 +20,8 @@ TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT, sock_read=_RE
 
 def open_http(ssl: ssl_module.SSLContext | None) -> aiohttp.ClientSession:
     """Open a session in the running loop: without cookies, and without `trust_env`, which reads .netrc with every request."""
-    connector = aiohttp.TCPConnector(limit=0, limit_per_host=_CONNECTIONS, ssl=True if ssl is None else ssl)
+    # Not by host, of which ARM has one or a few: that would cost some percent of every call.
+    connector = aiohttp.TCPConnector(limit=_CONNECTIONS, ssl=True if ssl is None else ssl)
     return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
 
 

@@ -6,8 +6,6 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from yarl import URL
-
 from aiomsi._errors import ArmConnectionError, OperationUnfinishedError, TokenUnavailableError
 from aiomsi.arm._polling import advance, failure_of, missed, unreadable, wait_before
 from aiomsi.arm._progress import Progress
@@ -118,7 +116,7 @@ class Operation:
     async def _poll(self, url: str) -> None:
         """Ask once how it stands."""
         wire = self._wire
-        call, timeout = wire.prepare("GET", URL(url, encoded=True), self._options), self._options.timeout
+        call, timeout = wire.prepare("GET", url, self._options), self._options.timeout
         try:
             async with asyncio.timeout(timeout):
                 response = await wire.exchange(call)

@@ -13,7 +13,6 @@ from contextlib import aclosing
 from typing import Any, TypeAlias
 
 import attrs
-from yarl import URL
 
 from aiomsi._errors import AiomsiError
 from aiomsi.arm._answers import ArmResponse
@@ -102,7 +101,7 @@ async def pages_of(wire: Wire, make: Callable[[], Call], reading: Reading) -> As
     """Give the items of a list that begins with the call that `make` makes; see `ArmSession.pages`."""
     call = make()
     # A list that is asked for with POST goes on with GET, so its first URL may come again.
-    chain = Chain(wire.cloud, str(call.url) if call.method == "GET" and not call.lacks_version else None)
+    chain = Chain(wire.cloud, call.url if call.method == "GET" and not call.lacks_version else None)
 
     def read(response: ArmResponse) -> Step:
         page = read_page(response, item_name=reading.item_name, next_link_name=reading.next_link_name)
@@ -112,7 +111,7 @@ async def pages_of(wire: Wire, make: Callable[[], Call], reading: Reading) -> As
             return Step(page.items, error=error)
         if url is None:
             return Step(page.items)
-        return Step(page.items, lambda: wire.send(wire.prepare("GET", URL(url, encoded=True)), reading.timeout))
+        return Step(page.items, lambda: wire.send(wire.prepare("GET", url), reading.timeout))
 
     async with aclosing(walk(wire, lambda: wire.send(call, reading.timeout), read, prefetch=reading.prefetch)) as found:
         async for page in found:

@@ -8,11 +8,10 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from yarl import URL
-
 from aiomsi._errors import ApiVersionError, ArmError, ConfigurationError, RegistrationRequiredError
 from aiomsi.arm._call import Call
 from aiomsi.arm._joined import Joined
+from aiomsi.arm._links import path_of
 from aiomsi.arm._requests import Options, build_url
 from aiomsi.arm._versions import ResourceType, choose_version, versions_for
 from aiomsi.arm._wire import Wire
@@ -67,13 +66,13 @@ class Providers:
 
     async def _versions(self, call: Call, kind: ResourceType) -> tuple[str, ...]:
         """Give all versions of a type, best first, as the provider tells the call's subscription."""
-        found = _SUBSCRIPTION.match(call.url.raw_path)
+        found = _SUBSCRIPTION.match(path_of(call.url))
         path = f"{found[0] if found else ''}/providers/{kind.namespace}"
         document = await self._documents.get(kind.namespace.casefold(), lambda: self._ask("GET", path))
         return versions_for(document, kind)
 
     async def _other_version(self, call: Call, kind: ResourceType, error: ApiVersionError) -> bool:
-        asked = call.url.query["api-version"]
+        (asked,) = _VERSION.findall(call.url)
         if asked in error.supported:
             # So services answer now and then, while they are changed; the same call does better later.
             return False
@@ -86,7 +85,7 @@ class Providers:
         return True
 
     async def _registered(self, call: Call, error: RegistrationRequiredError) -> bool:
-        found = _SUBSCRIPTION.match(call.url.raw_path)
+        found = _SUBSCRIPTION.match(path_of(call.url))
         if found is None or error.namespace is None:
             return False
         path = f"{found[0]}/providers/{error.namespace}"
@@ -113,8 +112,8 @@ class Providers:
         return (await self._wire.send(self._wire.prepare(method, url))).json()
 
 
-def _with_version(url: URL, version: str) -> URL:
-    return URL(_VERSION.sub(f"api-version={version}", str(url)), encoded=True)
+def _with_version(url: str, version: str) -> str:
+    return _VERSION.sub(f"api-version={version}", url)
 
 
 def _state(document: object) -> str:

@@ -8,7 +8,6 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 import attrs
-from yarl import URL
 
 from aiomsi._clouds import Cloud
 from aiomsi._errors import ConfigurationError, ForeignHostError
@@ -69,8 +68,8 @@ def has_version(path: object, options: Options) -> bool:
     return isinstance(path, str) and _API_VERSION.search(path.partition("?")[2]) is not None
 
 
-def build_url(cloud: Cloud, method: str, path: str, options: Options = NO_OPTIONS) -> URL:
-    """Give the URL of a call, or say what is wrong with it.
+def build_url(cloud: Cloud, method: str, path: str, options: Options = NO_OPTIONS) -> str:
+    """Give the URL of a call, encoded, or say what is wrong with it.
 
     `path` begins with a slash; a full URL of the cloud's own ARM is taken too, and goes out byte for byte.
 
@@ -93,11 +92,11 @@ def build_url(cloud: Cloud, method: str, path: str, options: Options = NO_OPTION
         and _PLAIN_VERSION.fullmatch(version)
         and _METHOD.fullmatch(method)
     ):
-        return URL(f"{cloud.resource_manager}{path}?api-version={version}", encoded=True)
+        return f"{cloud.resource_manager}{path}?api-version={version}"
     return _build_slowly(cloud, method, path, options)
 
 
-def _build_slowly(cloud: Cloud, method: object, path: str, options: Options) -> URL:
+def _build_slowly(cloud: Cloud, method: object, path: str, options: Options) -> str:
     if not isinstance(method, str) or not _METHOD.fullmatch(method):
         msg = f"the method must be an HTTP verb in capitals and is {method!r}"
         raise ConfigurationError(msg)
@@ -112,8 +111,8 @@ def _build_slowly(cloud: Cloud, method: object, path: str, options: Options) -> 
     additions = _additions(query, options)
     joined = "&".join(part for part in (query, additions) if part)
     if full:
-        return URL(f"{_quoted(address, _ASCII)}?{_quoted(joined, _ASCII)}", encoded=True)
-    return URL(f"{cloud.resource_manager}{_quoted(address, _SAFE_IN_PATH)}?{_quoted(joined, _ASCII)}", encoded=True)
+        return f"{_quoted(address, _ASCII)}?{_quoted(joined, _ASCII)}"
+    return f"{cloud.resource_manager}{_quoted(address, _SAFE_IN_PATH)}?{_quoted(joined, _ASCII)}"
 
 
 def _quoted(text: str, safe: str) -> str:

@@ -229,7 +229,7 @@ class Verbs:
         if options.api_version is not None or has_version(path, options):
             return self._wire.prepare(method, build_url(self._wire.cloud, method, path, options), options)
         url = build_url(self._wire.cloud, method, path, attrs.evolve(options, api_version=_UNKNOWN_VERSION))
-        kind = resource_type_of(url.raw_path)
+        kind = resource_type_of(url)
         if kind is None:
             msg = f"no resource type can be read from {path!r}, so its api-version can't be looked up"
             raise ConfigurationError(msg, help="Pass api_version=")

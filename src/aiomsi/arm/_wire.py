@@ -13,9 +13,9 @@ import contextvars
 import functools
 import platform
 import ssl as ssl_module
-import uuid
 from collections.abc import Callable, Coroutine, MutableMapping
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import aiohttp
 import attrs
@@ -30,8 +30,9 @@ from aiomsi._secret import Secret
 from aiomsi._token import AccessToken
 from aiomsi._version import VERSION
 from aiomsi.arm._answers import ArmResponse, error_of, refusal_of
-from aiomsi.arm._call import AsyncCredential, Call, Mender, OwnCredential
+from aiomsi.arm._call import AsyncCredential, Call, Mender, OwnCredential, new_request_id
 from aiomsi.arm._http import TIMEOUT, described, has_arrived, is_untrusted, middlewares_for, open_http, proxy_for
+from aiomsi.arm._links import path_of
 from aiomsi.arm._look import Seen, seen
 from aiomsi.arm._records import decoded
 from aiomsi.arm._requests import NO_OPTIONS, Options, check_headers
@@ -83,7 +84,7 @@ class Wire:
     def _scope_of_cloud(self) -> str:
         return f"{self.cloud.audience}/.default"
 
-    def prepare(self, method: str, url: URL, options: Options = NO_OPTIONS) -> Call:
+    def prepare(self, method: str, url: str, options: Options = NO_OPTIONS) -> Call:
         """Make a call of what is to be sent.
 
         Raises:
@@ -94,7 +95,7 @@ class Wire:
         headers: MutableMapping[str, str] = {
             "Accept": "application/json",
             "User-Agent": self.agent,
-            "x-ms-client-request-id": str(uuid.uuid4()),
+            "x-ms-client-request-id": new_request_id(),
             "x-ms-correlation-request-id": self.correlation_id,
         }
         data: bytes | None = options.content
@@ -118,7 +119,7 @@ class Wire:
             self._open()
         return Call(method, url, headers, data, sent, self.clock.monotonic())
 
-    async def send(self, call: Call, timeout: float | None = None) -> ArmResponse:
+    def send(self, call: Call, timeout: float | None = None) -> Coroutine[Any, Any, ArmResponse]:
         """Send a call, again where the rule says so, and give an answer that is no error.
 
         Raises:
@@ -127,23 +128,29 @@ class Wire:
             ArmError: ARM answered with an error.
 
         """
+        return self._send(call) if timeout is None else self._send_within(call, timeout)
+
+    async def _send(self, call: Call) -> ArmResponse:
+        if call.lacks_version and call.kind is not None:
+            await self.mender.complete(call, call.kind)
+        while True:
+            try:
+                response = await self.exchange(call)
+            except ArmConnectionError as error:
+                done = await self._after(call, error)
+            else:
+                if response.status < 300 or response.status == 304:
+                    return response
+                done = await self._after(call, self._error(call, response))
+            if done is not None:
+                return done
+
+    async def _send_within(self, call: Call, timeout: float) -> ArmResponse:
         scope = asyncio.timeout(timeout)
         try:
             async with scope:
                 call.until = scope.when()
-                if call.lacks_version and call.kind is not None:
-                    await self.mender.complete(call, call.kind)
-                while True:
-                    try:
-                        response = await self.exchange(call)
-                    except ArmConnectionError as error:
-                        done = await self._after(call, error)
-                    else:
-                        if response.status < 300 or response.status == 304:
-                            return response
-                        done = await self._after(call, self._error(call, response))
-                    if done is not None:
-                        return done
+                return await self._send(call)
         except TimeoutError as error:
             if not scope.expired():
                 raise
@@ -159,7 +166,7 @@ class Wire:
 
         """
         token = await self._credentials[0].get_token(self._scope)
-        others = [await other.get_token(self._scope) for other in self._credentials[1:]]
+        others = [await other.get_token(self._scope) for other in self._credentials[1:]] if len(self._credentials) > 1 else []
         renewed = False
         while True:
             http = self.http
@@ -172,7 +179,7 @@ class Wire:
             try:
                 answer = await http.request(
                     call.method,
-                    call.url,
+                    URL(call.url, encoded=True),
                     headers=call.headers,
                     data=call.data,
                     allow_redirects=False,
@@ -185,7 +192,7 @@ class Wire:
             except (aiohttp.ClientError, OSError) as error:
                 untrusted = is_untrusted(error)
                 raise self.no_answer(call, described(error, http), arrived=has_arrived(error), untrusted=untrusted) from error
-            response = ArmResponse(call.method, str(call.url), answer.status, answer.headers, body)
+            response = ArmResponse(call.method, call.url, answer.status, answer.headers, body)
             if response.status != 401 or renewed or (new := await self._renewed([token, *others], response)) is None:
                 return response
             token, *others = new
@@ -251,7 +258,7 @@ class Wire:
             return answered(error, number=call.attempts, elapsed=elapsed, repeats=call.repeats)
         return lost(
             call.method,
-            call.url.raw_path,
+            path_of(call.url),
             number=call.attempts,
             elapsed=elapsed,
             arrived=error.arrived,
@@ -302,10 +309,10 @@ class Wire:
     def no_answer(self, call: Call, why: str, *, arrived: bool = True, untrusted: bool = False) -> ArmConnectionError:
         """Make the exception for a call without an answer."""
         return ArmConnectionError(
-            f"{call.method} {call.url.raw_path} got no answer from {call.url.host}: {why}",
+            f"{call.method} {path_of(call.url)} got no answer from {urlsplit(call.url).hostname}: {why}",
             help=_MAYBE if arrived else _UNTRUSTED if untrusted else _UNSENT,
             method=call.method,
-            url=str(call.url.with_query(None)),
+            url=call.url.partition("?")[0],
             client_request_id=call.headers["x-ms-client-request-id"],
             attempts=call.attempts,
             elapsed=self.clock.monotonic() - call.began,
