@@ -1,7 +1,6 @@
 """JSON: by orjson where it is installed, else by the standard library, and the same either way."""
 
 import importlib.util
-import json
 import sys
 from types import ModuleType
 from typing import Any
