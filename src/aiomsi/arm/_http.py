@@ -35,14 +35,15 @@ def proxy_for(url: str) -> str | None:
     return f"http://{proxy}" if proxy and "://" not in proxy else proxy or None
 
 
-def middlewares_for(http: aiohttp.ClientSession, method: str) -> tuple[aiohttp.ClientMiddlewareType, ...] | None:
-    """Give the middlewares of a request; None: those of the session.
+REPEATED = frozenset({"PUT", "DELETE"})
+"""What aiohttp by itself sends again when the connection was lost, though it may have been carried out: that is ours to decide.
 
-    aiohttp by itself sends a PUT or a DELETE again whose connection was lost. Whether that is right, this package decides: the
-    first one may have been carried out.
-    """
-    if method not in ("PUT", "DELETE"):
-        return None
+It does the same with what only reads, and there it may.
+"""
+
+
+def sent_once(http: aiohttp.ClientSession) -> tuple[aiohttp.ClientMiddlewareType, ...]:
+    """Give the middlewares with which aiohttp does not repeat a request."""
     # Those that are given with a request replace the session's, which may be the user's; there is no other way to ask for them.
     return _only_once, *getattr(http, "_middlewares", ())
 

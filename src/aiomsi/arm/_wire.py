@@ -31,7 +31,7 @@ from aiomsi._token import AccessToken
 from aiomsi._version import VERSION
 from aiomsi.arm._answers import ArmResponse, error_of, refusal_of
 from aiomsi.arm._call import AsyncCredential, Call, Mender, OwnCredential, new_request_id
-from aiomsi.arm._http import TIMEOUT, described, has_arrived, is_untrusted, middlewares_for, open_http, proxy_for
+from aiomsi.arm._http import REPEATED, TIMEOUT, described, has_arrived, is_untrusted, open_http, proxy_for, sent_once
 from aiomsi.arm._links import path_of
 from aiomsi.arm._look import Seen, seen
 from aiomsi.arm._records import decoded
@@ -186,7 +186,7 @@ class Wire:
                     raise_for_status=False,
                     timeout=TIMEOUT,
                     proxy=self._proxy,
-                    middlewares=middlewares_for(http, call.method),
+                    middlewares=sent_once(http) if call.method in REPEATED else None,
                 )
                 body = await answer.read()
             except (aiohttp.ClientError, OSError) as error:
