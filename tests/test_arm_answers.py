@@ -27,7 +27,7 @@ from aiomsi import (
     WrongTenantError,
     _json,
 )
-from aiomsi.arm import _answers
+from aiomsi.arm import _response
 from aiomsi.arm._answers import Refusal, error_of, refusal_of
 
 URL = "https://management.azure.com/subscriptions/s/resourceGroups/DevTest?api-version=2021-04-01&s=signed"
@@ -55,7 +55,7 @@ def test_an_answer_is_decoded_whatever_its_type() -> None:
 def test_a_body_that_is_no_json_is_an_error_that_says_so(
     body: bytes, decode: Callable[[bytes], object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_answers, "loads", decode)
+    monkeypatch.setattr(_response, "loads", decode)
     with pytest.raises(
         ServiceError, match=r"^GET /subscriptions/s/resourceGroups/DevTest answered 200 with a body that"
     ) as raised:

@@ -8,7 +8,8 @@ from multidict import CIMultiDict
 
 from aiomsi import ArmAttempt, ArmError, ArmResponse, ArmRetry
 from aiomsi.arm._answers import error_of
-from aiomsi.arm._retry import Again, after, answered, is_gone, lost, reads
+from aiomsi.arm._attempts import answered, lost, reads
+from aiomsi.arm._retry import Again, after, is_gone
 
 VERBS = ["GET", "HEAD", "PUT", "PATCH", "POST", "DELETE"]
 PATH = "/subscriptions/s/resourceGroups/g"

@@ -34,19 +34,26 @@ from aiomsi._errors import (
 from aiomsi._ledger import SlotStats
 from aiomsi._policy import Policy
 from aiomsi._token import AccessToken
-from aiomsi.arm._answers import ArmResponse
-from aiomsi.arm._failures import AdditionalInfo, ErrorDetail
-from aiomsi.arm._operations import Operation
+from aiomsi.arm._response import ArmResponse
 from aiomsi.arm._retry import ArmAttempt, ArmRetry
 from aiomsi.arm._session import ArmSession
 
 if TYPE_CHECKING:
     from aiomsi._gate import HostGate
     from aiomsi._shared import SharedCredential
+    from aiomsi.arm._failures import AdditionalInfo, ErrorDetail
     from aiomsi.arm._ids import ResourceId
+    from aiomsi.arm._operations import Operation
 else:
     # What a GET does not need is imported when it is first used: a short-lived job should not wait for it.
-    _HOMES = {"HostGate": "_gate", "ResourceId": "arm._ids", "SharedCredential": "_shared"}
+    _HOMES = {
+        "AdditionalInfo": "arm._failures",
+        "ErrorDetail": "arm._failures",
+        "HostGate": "_gate",
+        "Operation": "arm._operations",
+        "ResourceId": "arm._ids",
+        "SharedCredential": "_shared",
+    }
 
     def __getattr__(name):
         """Import a public name from its module."""

@@ -33,8 +33,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from aiomsi.arm._answers import ArmResponse
     from aiomsi.arm._failures import AdditionalInfo, ErrorDetail
+    from aiomsi.arm._response import ArmResponse
 
 
 class AiomsiError(Exception):

@@ -36,7 +36,7 @@ from aiomsi._credential import ManagedIdentityCredential
 from aiomsi._errors import AiomsiError, ArmError, ConfigurationError, ForeignHostError
 from aiomsi._token import AccessToken
 from aiomsi._version import VERSION
-from aiomsi.arm._answers import ArmResponse
+from aiomsi.arm._response import ArmResponse
 from aiomsi.arm._session import ArmSession
 from aiomsi.hosts import Identity, host_from
 from aiomsi.testing import DEFAULT_SUBSCRIPTION_ID, Counts, EmbeddedAzure, ImdsLimits

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import MutableMapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 
 from aiomsi._errors import ArmError
 from aiomsi._token import AccessToken
-from aiomsi.arm._versions import ResourceType
+
+if TYPE_CHECKING:
+    from aiomsi.arm._versions import ResourceType
 
 
 class TokenLike(Protocol):

@@ -17,8 +17,9 @@ import aiohttp
 
 from aiomsi._clouds import Cloud, split_endpoint
 from aiomsi._errors import ArmConnectionError, ConfigurationError, ForeignHostError, ServiceError
-from aiomsi.arm._answers import ArmResponse, error_of
+from aiomsi.arm._answers import error_of
 from aiomsi.arm._http import TIMEOUT, described, has_arrived, open_http, proxy_for
+from aiomsi.arm._response import ArmResponse
 
 _QUERY = "/metadata/endpoints?api-version=2022-09-01"
 _TIMEOUT = 30.0

@@ -11,10 +11,10 @@ from functools import partial
 from typing import Any
 
 from aiomsi._errors import ConfigurationError, ServiceError
-from aiomsi.arm._answers import ArmResponse
 from aiomsi.arm._pages import Items, More, Step, walk
 from aiomsi.arm._paging import Chain, next_query, read_rows
 from aiomsi.arm._requests import Options, build_url
+from aiomsi.arm._response import ArmResponse
 from aiomsi.arm._waits import quota_wait
 from aiomsi.arm._wire import Wire
 

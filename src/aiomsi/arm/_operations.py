@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from aiomsi._errors import ArmConnectionError, OperationUnfinishedError, TokenUnavailableError
-from aiomsi.arm._polling import advance, failure_of, missed, unreadable, wait_before
-from aiomsi.arm._progress import Progress
-from aiomsi.arm._requests import NO_OPTIONS, Options
+from aiomsi.arm._call import Call
+from aiomsi.arm._polling import advance, begin, failure_of, missed, unreadable, wait_before
+from aiomsi.arm._progress import FinalStateVia, Progress, checked_via
+from aiomsi.arm._requests import NO_OPTIONS, Options, options_of_polls
 from aiomsi.arm._waits import asked_wait
 from aiomsi.arm._wire import Wire
 
@@ -138,3 +139,16 @@ class Operation:
 
     def __repr__(self) -> str:
         return f"<Operation {self._progress!r}>"
+
+
+async def begun(wire: Wire, call: Call, options: Options, via: FinalStateVia | None) -> Operation:
+    """Send a call, and give the operation that it has begun; errors as for `ArmSession.begin`."""
+    checked_via(via)
+    response = await wire.send(call, options.timeout)
+    asked = asked_wait(response.status, response.headers, None, wire.clock.wall())
+    return Operation(wire, begin(wire.cloud, response, via), asked, options_of_polls(options))
+
+
+def resumed(wire: Wire, state: Mapping[str, Any]) -> Operation:
+    """Go on with an operation that was saved; errors as for `ArmSession.resume`."""
+    return Operation(wire, Progress.from_dict(wire.cloud, state))

@@ -15,9 +15,9 @@ from typing import Any, TypeAlias
 import attrs
 
 from aiomsi._errors import AiomsiError
-from aiomsi.arm._answers import ArmResponse
 from aiomsi.arm._call import Call
 from aiomsi.arm._paging import Chain, read_page
+from aiomsi.arm._response import ArmResponse
 from aiomsi.arm._wire import Wire, closed
 
 Items: TypeAlias = list[Any]

@@ -17,10 +17,10 @@ import attrs
 
 from aiomsi import _errors
 from aiomsi._clouds import Cloud
-from aiomsi.arm._answers import ArmResponse
 from aiomsi.arm._failures import ErrorDetail
 from aiomsi.arm._links import pinned
 from aiomsi.arm._records import has_error, reasons
+from aiomsi.arm._response import ArmResponse
 
 _LINKS = ("nextlink", "@nextlink", "@odata.nextlink", "odata.nextlink", "nextpagelink")
 

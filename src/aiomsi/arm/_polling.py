@@ -27,7 +27,7 @@ import attrs
 from aiomsi import _errors
 from aiomsi._clouds import Cloud
 from aiomsi._errors import ForeignHostError
-from aiomsi.arm._answers import ArmResponse, error_of
+from aiomsi.arm._answers import error_of
 from aiomsi.arm._links import names_operation, path_of, pinned, same_but_signed_anew, same_path
 from aiomsi.arm._progress import MOST_STRIKES, FinalStateVia, Outcome, Progress, checked_via
 from aiomsi.arm._records import (
@@ -41,6 +41,7 @@ from aiomsi.arm._records import (
     reasons,
     text_of,
 )
+from aiomsi.arm._response import ArmResponse
 
 _FIRST_WAIT = 1.0
 _GROWTH = 1.5

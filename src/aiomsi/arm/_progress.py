@@ -10,8 +10,8 @@ from multidict import CIMultiDict
 
 from aiomsi._clouds import Cloud
 from aiomsi._errors import ConfigurationError
-from aiomsi.arm._answers import ArmResponse
 from aiomsi.arm._links import path_of, pinned
+from aiomsi.arm._response import ArmResponse
 
 Reads = Literal["operation", "location", "resource", "result"]
 Outcome = Literal["succeeded", "failed", "canceled"]

@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import Any
 
 from aiomsi._json import loads
-from aiomsi.arm._answers import ArmResponse
 from aiomsi.arm._failures import ErrorDetail, detail_of, read_detail
 from aiomsi.arm._progress import Outcome
+from aiomsi.arm._response import ArmResponse
 
 _MOST_PERCENT = 1e6
 """Services count to 1 or to 100; not a number is no such number."""

@@ -12,25 +12,17 @@ https://learn.microsoft.com/azure/role-based-access-control/troubleshooting#symp
 from __future__ import annotations
 
 import random
-import re
 from collections.abc import Callable
 from typing import TypeAlias
 
 import attrs
 
-from aiomsi._errors import ApiVersionError, ArmError
 from aiomsi._token import Draw
-from aiomsi.arm._codes import is_locked
-from aiomsi.arm._failures import ErrorDetail
 
 _MOST_DOUBLINGS = 16
-_READING = frozenset({"GET", "HEAD", "OPTIONS"})
 _LOOKED_AT = frozenset({"PUT", "PATCH"})
 _PASSING = frozenset({408, 499, 500, 502, 503, 504})
 _NEVER_PASSING_CODES = frozenset({"ResponseTooLarge"})
-_VERSION = re.compile(r"[?&]api-version=([^&#]*)", re.IGNORECASE)
-# Reads that go by POST: Resource Graph's queries, and the actions that ARM names "list...".
-_READING_BY_POST = re.compile(r"/providers/Microsoft\.ResourceGraph/resources|.*/list[^/]*", re.IGNORECASE)
 
 
 @attrs.frozen
@@ -151,38 +143,6 @@ def after(attempt: ArmAttempt, rule: RetryRule) -> Again | None:
     """Decide what follows a request that went wrong; None: its error is raised."""
     delay = rule(attempt)
     return None if delay is None else Again(max(0.0, delay), look=attempt.doubtful and attempt.method in _LOOKED_AT)
-
-
-def reads(method: str, path: str) -> bool:
-    """Tell whether a call changes nothing."""
-    return method in _READING or (method == "POST" and _READING_BY_POST.fullmatch(path.partition("?")[0]) is not None)
-
-
-def lost(
-    method: str, path: str, *, number: int, elapsed: float, arrived: bool = True, untrusted: bool = False, repeats: int = 1
-) -> ArmAttempt:
-    """Describe a request without an answer."""
-    read = reads(method, path)
-    return ArmAttempt(method, number, elapsed, arrived=arrived, untrusted=untrusted, reads=read, repeats=repeats)
-
-
-def answered(error: ArmError, *, number: int, elapsed: float, repeats: int = 1) -> ArmAttempt:
-    """Describe a request that was answered with an error."""
-    response = error.response
-    whole = ErrorDetail(error.code, error.message, details=error.details, inner=error.inner)
-    asked = _VERSION.search(response.url)
-    return ArmAttempt(
-        response.method,
-        number,
-        elapsed,
-        status=error.status,
-        code=error.code,
-        retry_after=error.retry_after,
-        reads=reads(response.method, response.path),
-        locked=error.status == 429 and is_locked(whole),
-        listed=isinstance(error, ApiVersionError) and asked is not None and asked[1] in error.supported,
-        repeats=repeats,
-    )
 
 
 def is_gone(method: str, status: int, *, doubtful: bool) -> bool:

@@ -8,21 +8,21 @@ import uuid
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from functools import partial
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import aiohttp
 
 from aiomsi._clock import SYSTEM_CLOCK, Clock
 from aiomsi._clouds import PUBLIC, Cloud, cloud_from
 from aiomsi._errors import ConfigurationError
-from aiomsi.arm._call import AsyncCredential, OwnCredential
-from aiomsi.arm._graph import queries, rows_of
-from aiomsi.arm._pages import Items, Reading, items_of, pages_of
-from aiomsi.arm._providers import Providers
+from aiomsi.arm._call import AsyncCredential, Mender, OwnCredential
 from aiomsi.arm._requests import Options, check_headers
 from aiomsi.arm._retry import ArmAttempt, ArmRetry, RetryRule
 from aiomsi.arm._verbs import Params, Verbs
 from aiomsi.arm._wire import Wire, own_agent
+
+if TYPE_CHECKING:
+    from aiomsi.arm._pages import Items
 
 _MOST_AUXILIARY = 3
 
@@ -82,12 +82,12 @@ class ArmSession(Verbs):
             rule=_never if retry is None else retry,
             clock=time,
             agent=f"{user_agent} {own_agent()}" if user_agent else own_agent(),
+            make_mender=partial(_providers, auto_register=auto_register),
             borrowed=http,
             ssl=ssl,
         )
         self.correlation_id = str(uuid.uuid4()) if correlation_id is None else correlation_id
         check_headers({"User-Agent": self._wire.agent})
-        self._wire.mender = Providers(self._wire, auto_register=auto_register)
 
     @property
     def cloud(self) -> Cloud:
@@ -121,7 +121,9 @@ class ArmSession(Verbs):
     ) -> AsyncGenerator[Any, None]:
         """Give every item of a list, of every page; arguments and errors as for `pages`."""
         options = Options(api_version, params, json, headers=headers, timeout=timeout)
-        return items_of(self._pages(path, options, Reading(item_name, next_link_name, timeout, prefetch)))
+        from aiomsi.arm._pages import items_of
+
+        return items_of(self._pages(path, options, item_name, next_link_name, prefetch=prefetch))
 
     def pages(
         self,
@@ -157,7 +159,7 @@ class ArmSession(Verbs):
 
         """
         options = Options(api_version, params, json, headers=headers, timeout=timeout)
-        return self._pages(path, options, Reading(item_name, next_link_name, timeout, prefetch))
+        return self._pages(path, options, item_name, next_link_name, prefetch=prefetch)
 
     def query(
         self,
@@ -186,11 +188,19 @@ class ArmSession(Verbs):
         Source: https://learn.microsoft.com/rest/api/azureresourcegraph/resourcegraph/resources/resources
 
         """
+        from aiomsi.arm._graph import queries, rows_of
+        from aiomsi.arm._pages import items_of
+
         bodies = queries(kql, subscriptions, management_groups, options)
         return items_of(rows_of(self._wire, bodies, timeout, prefetch=prefetch))
 
-    def _pages(self, path: str, options: Options, reading: Reading) -> AsyncGenerator[Items, None]:
+    def _pages(
+        self, path: str, options: Options, item_name: str, next_link_name: str | None, *, prefetch: bool
+    ) -> AsyncGenerator[Items, None]:
+        from aiomsi.arm._pages import Reading, pages_of
+
         method = "GET" if options.json is None else "POST"
+        reading = Reading(item_name, next_link_name, options.timeout, prefetch)
         return pages_of(self._wire, lambda: self._call(method, path, options), reading)
 
     # Opening and closing
@@ -215,6 +225,12 @@ class ArmSession(Verbs):
 
 def _never(attempt: ArmAttempt) -> None:
     """Repeat no call."""
+
+
+def _providers(wire: Wire, *, auto_register: bool) -> Mender:
+    from aiomsi.arm._providers import Providers
+
+    return Providers(wire, auto_register=auto_register)
 
 
 def _default_credential(clock: Clock | None) -> OwnCredential:

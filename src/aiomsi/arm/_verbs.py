@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import attrs
 
 from aiomsi._errors import ConfigurationError
-from aiomsi.arm._answers import ArmResponse
 from aiomsi.arm._call import Call
-from aiomsi.arm._operations import Operation
-from aiomsi.arm._polling import begin
-from aiomsi.arm._progress import FinalStateVia, Progress, checked_via
-from aiomsi.arm._requests import Options, build_url, has_version, options_of_polls
-from aiomsi.arm._versions import resource_type_of
-from aiomsi.arm._waits import asked_wait
+from aiomsi.arm._requests import Options, build_url, has_version
+from aiomsi.arm._response import ArmResponse
 from aiomsi.arm._wire import Wire
+
+if TYPE_CHECKING:
+    from aiomsi.arm._operations import Operation
+    from aiomsi.arm._progress import FinalStateVia
 
 _UNKNOWN_VERSION = "0000-00-00"
 
 Params: TypeAlias = Mapping[str, str | int | bool]
-OnProgress: TypeAlias = Callable[[Operation], object]
+OnProgress: TypeAlias = "Callable[[Operation], object]"
 
 
 class Verbs:
@@ -208,7 +207,6 @@ class Verbs:
         `final_state_via` is what Azure's API definitions call ``x-ms-long-running-operation-options``: where the result is, for
         services whose answers don't tell. The other arguments, and the errors, are those of `put`.
         """
-        checked_via(final_state_via)
         options = Options(api_version, params, json, content, headers, timeout, if_match, if_none_match)
         return await self._begin(method, path, options, final_state_via)
 
@@ -220,15 +218,19 @@ class Verbs:
             ForeignHostError: it is one of another cloud.
 
         """
-        return Operation(self._wire, Progress.from_dict(self._wire.cloud, state))
+        from aiomsi.arm._operations import resumed
 
-    # How a call is made
+        return resumed(self._wire, state)
+
+    # How a call is made. What a GET does not need is imported when it is needed.
 
     def _call(self, method: str, path: str, options: Options) -> Call:
         """Make a call. One that names no api-version goes with a placeholder, until it is sent."""
         if options.api_version is not None or has_version(path, options):
             return self._wire.prepare(method, build_url(self._wire.cloud, method, path, options), options)
         url = build_url(self._wire.cloud, method, path, attrs.evolve(options, api_version=_UNKNOWN_VERSION))
+        from aiomsi.arm._versions import resource_type_of
+
         kind = resource_type_of(url)
         if kind is None:
             msg = f"no resource type can be read from {path!r}, so its api-version can't be looked up"
@@ -238,9 +240,9 @@ class Verbs:
         return call
 
     async def _begin(self, method: str, path: str, options: Options, via: FinalStateVia | None = None) -> Operation:
-        response = await self._wire.send(self._call(method, path, options), options.timeout)
-        asked = asked_wait(response.status, response.headers, None, self._wire.clock.wall())
-        return Operation(self._wire, begin(self._wire.cloud, response, via), asked, options_of_polls(options))
+        from aiomsi.arm._operations import begun
+
+        return await begun(self._wire, self._call(method, path, options), options, via)
 
     async def _done(
         self, method: str, path: str, options: Options, deadline: float | None, on_progress: OnProgress | None

@@ -1,9 +1,8 @@
 """The one request path to ARM: token, request, a second try with a new token, repetitions.
 
 A call is sent by `Wire.send`: requests, each by `exchange`, until there is an answer that is no error or the rule gives up. A 401
-belongs to `exchange`, since another token makes it another request and no repetition. Everything else that goes wrong comes to
-`_after`, which asks in this order: is the answer what was wanted all the same (`is_gone`); can its cause be taken away
-(`Mender`); does the rule repeat it; and has it been carried out already, as a GET of the resource may show (`_look`).
+belongs to `exchange`, since another token makes it another request and no repetition. What is done after a request that went
+wrong is `_recovery`'s, which is imported when the first one does: most sessions never need it.
 """
 
 from __future__ import annotations
@@ -24,21 +23,18 @@ from yarl import URL
 
 from aiomsi._clock import Clock
 from aiomsi._clouds import Cloud
-from aiomsi._errors import AiomsiError, ArmConnectionError, ArmError, ConfigurationError, UsageError
+from aiomsi._errors import ArmConnectionError, ConfigurationError, UsageError
 from aiomsi._json import dumps
 from aiomsi._secret import Secret
 from aiomsi._token import AccessToken
 from aiomsi._version import VERSION
-from aiomsi.arm._answers import ArmResponse, error_of, refusal_of
 from aiomsi.arm._call import AsyncCredential, Call, Mender, OwnCredential, new_request_id
 from aiomsi.arm._http import REPEATED, TIMEOUT, described, has_arrived, is_untrusted, open_http, proxy_for, sent_once
 from aiomsi.arm._links import path_of
-from aiomsi.arm._look import Seen, seen
-from aiomsi.arm._records import decoded
 from aiomsi.arm._requests import NO_OPTIONS, Options, check_headers
-from aiomsi.arm._retry import Again, ArmAttempt, RetryRule, after, answered, is_gone, lost
+from aiomsi.arm._response import ArmResponse
+from aiomsi.arm._retry import RetryRule
 
-_MOST_MENDINGS = 3
 _AUXILIARY = "x-ms-authorization-auxiliary"
 """Tokens of further tenants; https://learn.microsoft.com/azure/azure-resource-manager/management/authenticate-multi-tenant"""
 
@@ -57,7 +53,9 @@ class Wire:
         given: the user's credential, and those of further tenants.
         adopt: makes each of them one of this package's own, where it isn't.
         owns_first: whether the first one was made for this session, and is closed with it.
-        mender: looks up api-versions and registers subscriptions.
+        make_mender: makes what looks up api-versions and registers subscriptions, when it is first needed.
+        scope: what the tokens are for.
+        credentials: as adopted in the loop; before that there are none.
 
     """
 
@@ -68,21 +66,29 @@ class Wire:
     rule: RetryRule
     clock: Clock
     agent: str
+    make_mender: Callable[[Wire], Mender]
     borrowed: aiohttp.ClientSession | None
     ssl: ssl_module.SSLContext | None
+    scope: str = attrs.field(init=False)
     correlation_id: str = attrs.field(init=False)
-    mender: Mender = attrs.field(init=False)
     http: aiohttp.ClientSession | None = attrs.field(default=None, init=False)
     closed: bool = attrs.field(default=False, init=False)
-    _scope: str = attrs.field(init=False)
-    _credentials: list[OwnCredential] = attrs.field(factory=list, init=False)
+    credentials: list[OwnCredential] = attrs.field(factory=list, init=False)
     _loop: asyncio.AbstractEventLoop | None = attrs.field(default=None, init=False)
     _proxy: str | None = attrs.field(default=None, init=False)
     _tasks: set[asyncio.Task[Any]] = attrs.field(factory=set, init=False)
+    _mender: Mender | None = attrs.field(default=None, init=False)
 
-    @_scope.default
+    @scope.default
     def _scope_of_cloud(self) -> str:
         return f"{self.cloud.audience}/.default"
+
+    @property
+    def mender(self) -> Mender:
+        """What takes the causes of errors away; the session's one and only."""
+        if self._mender is None:
+            self._mender = self.make_mender(self)
+        return self._mender
 
     def prepare(self, method: str, url: str, options: Options = NO_OPTIONS) -> Call:
         """Make a call of what is to be sent.
@@ -137,11 +143,11 @@ class Wire:
             try:
                 response = await self.exchange(call)
             except ArmConnectionError as error:
-                done = await self._after(call, error)
+                done = await self._recovered(call, error)
             else:
                 if response.status < 300 or response.status == 304:
                     return response
-                done = await self._after(call, self._error(call, response))
+                done = await self._recovered(call, response)
             if done is not None:
                 return done
 
@@ -165,8 +171,8 @@ class Wire:
             ArmConnectionError: ARM gave no answer.
 
         """
-        token = await self._credentials[0].get_token(self._scope)
-        others = [await other.get_token(self._scope) for other in self._credentials[1:]] if len(self._credentials) > 1 else []
+        token = await self.credentials[0].get_token(self.scope)
+        others = [await other.get_token(self.scope) for other in self.credentials[1:]] if len(self.credentials) > 1 else []
         renewed = False
         while True:
             http = self.http
@@ -193,7 +199,10 @@ class Wire:
                 untrusted = is_untrusted(error)
                 raise self.no_answer(call, described(error, http), arrived=has_arrived(error), untrusted=untrusted) from error
             response = ArmResponse(call.method, call.url, answer.status, answer.headers, body)
-            if response.status != 401 or renewed or (new := await self._renewed([token, *others], response)) is None:
+            if response.status != 401 or renewed:
+                return response
+            new = await self._renewed([token, *others], response)
+            if new is None:
                 return response
             token, *others = new
             renewed = True
@@ -209,7 +218,7 @@ class Wire:
         """End what was started and close what was opened."""
         self.closed = True
         http, self.http = self.http, None
-        tasks, credentials = set(self._tasks), self._credentials
+        tasks, credentials = set(self._tasks), self.credentials
         for task in tasks:
             task.cancel()
         try:
@@ -225,86 +234,15 @@ class Wire:
                     if own is not given or (self.owns_first and given is self.given[0]):
                         await own.close()
 
-    # After a request that went wrong
+    async def _recovered(self, call: Call, wrong: ArmResponse | ArmConnectionError) -> ArmResponse | None:
+        from aiomsi.arm._recovery import recover
 
-    async def _after(self, call: Call, error: ArmError | ArmConnectionError) -> ArmResponse | None:
-        """Wait until the call may be sent again, if it may; give an answer if there is no need to any more."""
-        attempt = self._attempt(call, error)
-        if isinstance(error, ArmError):
-            if is_gone(call.method, error.status, doubtful=call.doubted):
-                return attrs.evolve(error.response, status=204, body=b"")
-            if call.mended < _MOST_MENDINGS and await self._mended(call, error):
-                call.mended += 1
-                return None
-        call.doubted |= attempt.doubtful
-        again = after(attempt, self.rule)
-        if again is None or (call.until is not None and asyncio.get_running_loop().time() + again.delay >= call.until):
-            raise error
-        await self.clock.sleep(again.delay)
-        return await self._look(call, again, error)
-
-    async def _mended(self, call: Call, error: ArmError) -> bool:
-        try:
-            return await self.mender.mend(call, error)
-        except AiomsiError as failure:
-            raise failure from error
-
-    def _attempt(self, call: Call, error: ArmError | ArmConnectionError) -> ArmAttempt:
-        elapsed = self.clock.monotonic() - call.began
-        fault = (error.status, error.code) if isinstance(error, ArmError) else (None, None)
-        call.repeats = call.repeats + 1 if fault == call.fault else 1
-        call.fault = fault
-        if isinstance(error, ArmError):
-            return answered(error, number=call.attempts, elapsed=elapsed, repeats=call.repeats)
-        return lost(
-            call.method,
-            path_of(call.url),
-            number=call.attempts,
-            elapsed=elapsed,
-            arrived=error.arrived,
-            untrusted=is_untrusted(error.__cause__),
-            repeats=call.repeats,
-        )
-
-    async def _look(self, call: Call, again: Again, error: ArmError | ArmConnectionError) -> ArmResponse | None:
-        """See whether a write that may have been carried out has been; None: it is to be sent (once more)."""
-        if not again.look:
-            return None
-        try:
-            look = await self.exchange(self.prepare("GET", call.url))
-        except ArmConnectionError:
-            raise error from None
-        match seen(call.method, call.sent, look.status, decoded(look)):
-            case Seen.DONE | Seen.RUNNING:
-                return attrs.evolve(look, method=call.method)
-            case Seen.REPEAT:
-                return None
-        raise error
+        return await recover(self, call, wrong)
 
     async def _renewed(self, tokens: list[AccessToken], response: ArmResponse) -> list[AccessToken] | None:
-        """Give other tokens than those that ARM refused, or None if there are none that would help.
+        from aiomsi.arm._recovery import renewed
 
-        A refusal does not tell which of several tenants' tokens it is about; a challenge is about the first.
-        """
-        refusal = refusal_of(response)
-        if refusal is None:
-            return None
-        if refusal.claims is not None:
-            first = await self._credentials[0].get_token(self._scope, claims=refusal.claims)
-            return None if first.token == tokens[0].token else [first, *tokens[1:]]
-        for credential, token in zip(self._credentials, tokens, strict=True):
-            credential.reject(token.token)
-        new = [await credential.get_token(self._scope) for credential in self._credentials]
-        return None if [one.token for one in new] == [one.token for one in tokens] else new
-
-    def _error(self, call: Call, response: ArmResponse) -> ArmError:
-        return error_of(
-            response,
-            wall=self.clock.wall(),
-            client_request_id=call.headers["x-ms-client-request-id"],
-            attempts=call.attempts,
-            elapsed=self.clock.monotonic() - call.began,
-        )
+        return await renewed(self, tokens, response)
 
     def no_answer(self, call: Call, why: str, *, arrived: bool = True, untrusted: bool = False) -> ArmConnectionError:
         """Make the exception for a call without an answer."""
@@ -328,7 +266,7 @@ class Wire:
         if self._loop is not None:
             msg = "this ArmSession belongs to another event loop"
             raise UsageError(msg, help="Make one per loop: they share one token all the same")
-        self._credentials = [self.adopt(credential) for credential in self.given]
+        self.credentials = [self.adopt(credential) for credential in self.given]
         self.http = open_http(self.ssl) if self.borrowed is None else self.borrowed
         self._loop = asyncio.get_running_loop()
         self._proxy = proxy_for(self.cloud.resource_manager)

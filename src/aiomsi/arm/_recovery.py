@@ -1,0 +1,122 @@
+"""What a session does after a request that went wrong: another token, another try, a look, or an error.
+
+Asked in this order: is the answer what was wanted all the same (`is_gone`); can its cause be taken away (`Mender`); does the rule
+repeat the call; and has it been carried out already, as a GET of the resource may show (`look`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import attrs
+
+from aiomsi._errors import AiomsiError, ArmConnectionError, ArmError
+from aiomsi.arm._answers import error_of, refusal_of
+from aiomsi.arm._attempts import answered, lost
+from aiomsi.arm._http import is_untrusted
+from aiomsi.arm._links import path_of
+from aiomsi.arm._look import Seen, seen
+from aiomsi.arm._records import decoded
+from aiomsi.arm._retry import Again, ArmAttempt, after, is_gone
+
+if TYPE_CHECKING:
+    from aiomsi._token import AccessToken
+    from aiomsi.arm._call import Call
+    from aiomsi.arm._response import ArmResponse
+    from aiomsi.arm._wire import Wire
+
+_MOST_MENDINGS = 3
+
+
+async def recover(wire: Wire, call: Call, wrong: ArmResponse | ArmConnectionError) -> ArmResponse | None:
+    """Wait until the call may be sent again, if it may; give an answer if there is no need to any more.
+
+    Raises:
+        ArmConnectionError: there was no answer, and the call is not repeated.
+        ArmError: the same, and the answer is an error.
+
+    """
+    error = wrong if isinstance(wrong, ArmConnectionError) else _error(wire, call, wrong)
+    attempt = _attempt(wire, call, error)
+    if isinstance(error, ArmError):
+        if is_gone(call.method, error.status, doubtful=call.doubted):
+            return attrs.evolve(error.response, status=204, body=b"")
+        if call.mended < _MOST_MENDINGS and await _mended(wire, call, error):
+            call.mended += 1
+            return None
+    call.doubted |= attempt.doubtful
+    again = after(attempt, wire.rule)
+    if again is None or (call.until is not None and asyncio.get_running_loop().time() + again.delay >= call.until):
+        raise error
+    await wire.clock.sleep(again.delay)
+    return await _look(wire, call, again, error)
+
+
+async def renewed(wire: Wire, tokens: list[AccessToken], response: ArmResponse) -> list[AccessToken] | None:
+    """Give other tokens than those that ARM refused, or None if there are none that would help.
+
+    A refusal does not tell which of several tenants' tokens it is about; a challenge is about the first.
+    """
+    refusal = refusal_of(response)
+    if refusal is None:
+        return None
+    credentials, scope = wire.credentials, wire.scope
+    if refusal.claims is not None:
+        first = await credentials[0].get_token(scope, claims=refusal.claims)
+        return None if first.token == tokens[0].token else [first, *tokens[1:]]
+    for credential, token in zip(credentials, tokens, strict=True):
+        credential.reject(token.token)
+    new = [await credential.get_token(scope) for credential in credentials]
+    return None if [one.token for one in new] == [one.token for one in tokens] else new
+
+
+def _error(wire: Wire, call: Call, response: ArmResponse) -> ArmError:
+    return error_of(
+        response,
+        wall=wire.clock.wall(),
+        client_request_id=call.headers["x-ms-client-request-id"],
+        attempts=call.attempts,
+        elapsed=wire.clock.monotonic() - call.began,
+    )
+
+
+async def _mended(wire: Wire, call: Call, error: ArmError) -> bool:
+    try:
+        return await wire.mender.mend(call, error)
+    except AiomsiError as failure:
+        raise failure from error
+
+
+def _attempt(wire: Wire, call: Call, error: ArmError | ArmConnectionError) -> ArmAttempt:
+    elapsed = wire.clock.monotonic() - call.began
+    fault = (error.status, error.code) if isinstance(error, ArmError) else (None, None)
+    call.repeats = call.repeats + 1 if fault == call.fault else 1
+    call.fault = fault
+    if isinstance(error, ArmError):
+        return answered(error, number=call.attempts, elapsed=elapsed, repeats=call.repeats)
+    return lost(
+        call.method,
+        path_of(call.url),
+        number=call.attempts,
+        elapsed=elapsed,
+        arrived=error.arrived,
+        untrusted=is_untrusted(error.__cause__),
+        repeats=call.repeats,
+    )
+
+
+async def _look(wire: Wire, call: Call, again: Again, error: ArmError | ArmConnectionError) -> ArmResponse | None:
+    """See whether a write that may have been carried out has been; None: it is to be sent (once more)."""
+    if not again.look:
+        return None
+    try:
+        look = await wire.exchange(wire.prepare("GET", call.url))
+    except ArmConnectionError:
+        raise error from None
+    match seen(call.method, call.sent, look.status, decoded(look)):
+        case Seen.DONE | Seen.RUNNING:
+            return attrs.evolve(look, method=call.method)
+        case Seen.REPEAT:
+            return None
+    raise error

@@ -1,0 +1,89 @@
+"""A whole answer of ARM's, as a value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+from multidict import CIMultiDict
+
+from aiomsi._errors import ServiceError
+from aiomsi._json import loads
+
+_IDENTITY_HEADERS = ("x-ms-operation-identifier",)
+
+
+@attrs.frozen(eq=False)
+class ArmResponse:
+    """A whole answer.
+
+    Attributes:
+        method, url: the request; the URL as it was sent.
+        status: the HTTP status.
+        headers: a mapping that ignores case.
+        body: the bytes, unpacked if they came compressed.
+
+    """
+
+    method: str
+    url: str = attrs.field(repr=False)
+    status: int
+    headers: Mapping[str, str] = attrs.field(repr=False)
+    body: bytes = attrs.field(repr=False)
+
+    def json(self) -> Any:
+        """Decode the body, whatever its Content-Type says; None for an empty one.
+
+        Raises:
+            ServiceError: the body is not JSON.
+
+        """
+        if not self.body:
+            return None
+        try:
+            return loads(self.body)
+        except (ValueError, RecursionError) as error:
+            from aiomsi.arm._failures import plain_text
+
+            msg = f"{self.method} {self.path} answered {self.status} with a body that is not JSON"
+            raise ServiceError(
+                msg,
+                help="Use request() to get it as bytes",
+                status=self.status,
+                code=None,
+                message=plain_text(self.body),
+                response=self.portable(),
+            ) from error
+
+    @property
+    def path(self) -> str:
+        """The URL's path, without the query: ARM signs some, and those are not for logs."""
+        return "/" + self.url.partition("?")[0].partition("://")[2].partition("/")[2]
+
+    @property
+    def request_id(self) -> str | None:
+        """``x-ms-request-id``: what Microsoft's support asks for first."""
+        return self.headers.get("x-ms-request-id")
+
+    @property
+    def correlation_id(self) -> str | None:
+        """``x-ms-correlation-request-id``: the same for calls that belong together."""
+        return self.headers.get("x-ms-correlation-request-id")
+
+    @property
+    def client_request_id(self) -> str | None:
+        """``x-ms-client-request-id``, where the service was asked to echo it."""
+        return self.headers.get("x-ms-client-request-id")
+
+    @property
+    def failure_cause(self) -> str | None:
+        """``x-ms-failure-cause``: ``"gateway"`` if ARM itself answered an error, ``"service"`` if the resource provider did."""
+        return self.headers.get("x-ms-failure-cause", "").strip().lower() or None
+
+    def portable(self) -> ArmResponse:
+        """Give the same answer with headers that can be pickled, and without the one that tells who called."""
+        headers = CIMultiDict(self.headers)
+        for name in _IDENTITY_HEADERS:
+            headers.popall(name, None)
+        return attrs.evolve(self, headers=headers)
