@@ -10,11 +10,11 @@ from aiomsi.arm._paging import Chain, next_query, read_page, read_rows
 pytestmark = needs_recordings
 
 
-def walk(steps: tuple[Step, ...]) -> int:
-    """Walk one chain, and give how many of its pages are empty although it goes on."""
+def walk(steps: tuple[Step, ...]) -> None:
+    """Walk one chain; a page may be empty although it goes on."""
     first = steps[0].response
     chain = Chain(cloud_of(steps), first.url if first.method == "GET" else None)
-    following, items, expected, empty = None, 0, 0, 0
+    following, items, expected = None, 0, 0
     for number, step in enumerate(steps):
         assert number == 0 or (following is not None and plain(following) == plain(step.response.url)), step
         document = json.loads(step.response.body)
@@ -24,19 +24,16 @@ def walk(steps: tuple[Step, ...]) -> int:
         following = chain.next_url(page, step.response)
         # Only a space can't go into a request.
         assert (following or "") == (document.get("nextLink") or "").replace(" ", "%20"), step
-        empty += following is not None and not page.items
     assert items == expected
-    return empty
 
 
 def test_every_chain_is_walked_by_its_links_to_the_letter_and_gives_all_items() -> None:
-    walked = empty = 0
+    walked = 0
     for steps in sequences("paging"):
         with case(3, steps[0].sequence):
-            empty += walk(steps)
+            walk(steps)
         walked += 1
-    assert walked > 10
-    assert empty
+    assert walked
 
 
 def test_every_answer_of_a_query_is_read() -> None:
