@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from aiomsi._gate import HostGate
 
 
-@attrs.frozen
+@attrs.frozen(eq=False)
 class _Miss:
     """A request that brought no token."""
 

@@ -9,7 +9,7 @@ _MOST_DOUBLINGS = 16
 _GONE_DELAY = 8.0
 
 
-@attrs.frozen
+@attrs.frozen(eq=False)
 class Attempt:
     """How one request for a token went wrong, and what came before it.
 

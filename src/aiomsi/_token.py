@@ -13,7 +13,7 @@ Draw = Callable[[float, float], float]
 """Draws a number evenly between two others, as `random.uniform`."""
 
 
-@attrs.frozen
+@attrs.frozen(eq=False)
 class Now:
     """One reading of both clocks, in seconds."""
 

@@ -76,7 +76,7 @@ def _check_id(kind: str, value: object) -> None:
         raise ConfigurationError(msg)
 
 
-@attrs.frozen
+@attrs.frozen(eq=False)
 class TokenRequest:
     """A request for a token, ready to be sent: the URL is encoded already."""
 
@@ -85,7 +85,7 @@ class TokenRequest:
     headers: Mapping[str, str]
 
 
-@attrs.frozen
+@attrs.frozen(eq=False)
 class TokenAnswer:
     """A token endpoint's answer: when it had come in, and how many seconds after its request went out."""
 
@@ -96,7 +96,7 @@ class TokenAnswer:
     took: float
 
 
-@attrs.frozen
+@attrs.frozen(eq=False)
 class Problem:
     """What an answer without a usable token means.
 
