@@ -4,7 +4,6 @@ import asyncio
 import gc
 import sys
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from types import FrameType
@@ -12,9 +11,10 @@ from typing import Any, Self
 
 import attrs
 import pytest
+from collecting import Collecting
 from loops import KINDS, LoopThread, until, when
 
-from aiomsi import AccessToken, Clock, CredentialClosedError, ManagedIdentityCredential, Policy
+from aiomsi import AccessToken, CredentialClosedError, ManagedIdentityCredential, Policy
 from aiomsi.testing import EmbeddedAzure
 
 pytestmark = pytest.mark.usefixtures("azure_environment")
@@ -238,18 +238,11 @@ def test_a_credential_that_is_closed_after_each_run_serves_the_next_one(embedded
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")  # asyncio's own
 def test_a_credential_may_be_closed_by_the_collector_at_any_moment(embedded_azure: EmbeddedAzure) -> None:
-    collecting = False
-
-    def wall() -> float:
-        if collecting:
-            gc.collect()
-        return time.time()
-
-    clock = Clock(wall=wall)
-    other = ManagedIdentityCredential(clock=clock)
+    collecting = Collecting()
+    other = ManagedIdentityCredential(clock=collecting.clock)
 
     async def use() -> None:
-        async with ManagedIdentityCredential(clock=clock) as credential:
+        async with ManagedIdentityCredential(clock=collecting.clock) as credential:
             await credential.get_token(SCOPE)
             arrived.append(credential)
             await asyncio.Event().wait()
@@ -265,15 +258,7 @@ def test_a_credential_may_be_closed_by_the_collector_at_any_moment(embedded_azur
         loop.close()
 
     arrived: list[ManagedIdentityCredential] = []
-    gc.disable()
-    try:
+    with collecting:
         leave_behind()
-        collecting = True
         # Reads the clock under the slot's lock.
-        done = threading.Thread(target=other.reject, args=("another token",), daemon=True)
-        done.start()
-        done.join(10)
-    finally:
-        collecting = False
-        gc.enable()
-    assert not done.is_alive()
+        assert collecting.ends(other.reject, "another token")

@@ -6,7 +6,6 @@ import hashlib
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
@@ -14,9 +13,10 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
+from collecting import Collecting
 from loops import KINDS, LoopThread, until, when
 
-from aiomsi import AccessToken, Clock, ManagedIdentityCredential, Policy
+from aiomsi import AccessToken, ManagedIdentityCredential, Policy
 from aiomsi.testing import EmbeddedAzure, Hold
 
 pytestmark = pytest.mark.usefixtures("azure_environment")
@@ -227,12 +227,7 @@ async def _is_fetching() -> bool:
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")  # asyncio's own
 def test_the_remains_of_a_closed_loop_may_be_collected_at_any_moment(embedded_azure: EmbeddedAzure) -> None:
-    collecting = False
-
-    def wall() -> float:
-        if collecting:
-            gc.collect()
-        return time.time()
+    collecting = Collecting()
 
     def close_under_a_fetch() -> None:
         owner = LoopThread()
@@ -241,22 +236,13 @@ def test_the_remains_of_a_closed_loop_may_be_collected_at_any_moment(embedded_az
         owner.stop()
         owner.loop.close()
 
-    credential = ManagedIdentityCredential(clock=Clock(wall=wall))
-    with embedded_azure.hold("imds") as hold:
-        gc.disable()
-        try:
-            close_under_a_fetch()
-            hold.release()
-            asyncio.run(credential.get_token(SCOPE))
-            collecting = True
-            # Reads the clock wherever the credential does, under its locks too.
-            done = threading.Thread(target=credential.reject, args=("another token",), daemon=True)
-            done.start()
-            done.join(10)
-        finally:
-            collecting = False
-            gc.enable()
-    assert not done.is_alive()
+    credential = ManagedIdentityCredential(clock=collecting.clock)
+    with embedded_azure.hold("imds") as hold, collecting:
+        close_under_a_fetch()
+        hold.release()
+        asyncio.run(credential.get_token(SCOPE))
+        # Reads the clock wherever the credential does, under its locks too.
+        assert collecting.ends(credential.reject, "another token")
 
 
 # One run after the other, and a server
