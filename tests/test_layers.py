@@ -11,7 +11,7 @@ import aiomsi
 
 HOME = Path(aiomsi.__file__).parent
 
-VALUES = {"_clock", "_clouds", "_compat", "_errors", "_json", "_policy", "_secret", "_token", "_version"}
+VALUES = {"_clock", "_clouds", "_compat", "_errors", "_json", "_late", "_policy", "_secret", "_stats", "_token", "_version"}
 ARM_SAYS = {"_answers", "_attempts", "_codes", "_failures", "_help", "_limits", "_links"}
 ARM_SAYS |= {"_paging", "_polling", "_records", "_response", "_waits"}
 ARM_WANTS = {"_call", "_ids", "_look", "_progress", "_requests", "_retry", "_versions"}
@@ -32,7 +32,7 @@ MAY_IMPORT = {
     "shells": VALUES | KNOWLEDGE | MECHANISM | SHELLS,
 }
 LAYERS = {"values": VALUES, "knowledge": KNOWLEDGE, "mechanism": MECHANISM, "shells": SHELLS, "top": TOP}
-TESTING_USES = {"_clock", "_clouds"}
+TESTING_USES = {"_clock", "_clouds", "_late"}
 LATE = {("_clouds", "arm._discovery")}
 """The one import against the arrows: `Cloud.discover` is where users look for it, and it has to ask somebody."""
 WAITS_AND_SENDS = {"asyncio", "aiohttp", "anyio", "socket", "http", "ssl", "threading"}

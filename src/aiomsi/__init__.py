@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from aiomsi import _late
 from aiomsi._clock import Clock
 from aiomsi._clouds import CHINA, PUBLIC, US_GOVERNMENT, Cloud
 from aiomsi._credential import ManagedIdentityCredential
@@ -31,16 +32,17 @@ from aiomsi._errors import (
     UsageError,
     WrongTenantError,
 )
-from aiomsi._ledger import SlotStats
 from aiomsi._policy import Policy
 from aiomsi._token import AccessToken
 from aiomsi.arm._response import ArmResponse
-from aiomsi.arm._retry import ArmAttempt, ArmRetry
+from aiomsi.arm._retry import ArmRetry
 from aiomsi.arm._session import ArmSession
 
 if TYPE_CHECKING:
     from aiomsi._gate import HostGate
     from aiomsi._shared import SharedCredential
+    from aiomsi._stats import SlotStats
+    from aiomsi.arm._attempts import ArmAttempt
     from aiomsi.arm._failures import AdditionalInfo, ErrorDetail
     from aiomsi.arm._ids import ResourceId
     from aiomsi.arm._operations import Operation
@@ -48,22 +50,16 @@ else:
     # What a GET does not need is imported when it is first used: a short-lived job should not wait for it.
     _HOMES = {
         "AdditionalInfo": "arm._failures",
+        "ArmAttempt": "arm._attempts",
         "ErrorDetail": "arm._failures",
         "HostGate": "_gate",
         "Operation": "arm._operations",
         "ResourceId": "arm._ids",
         "SharedCredential": "_shared",
+        "SlotStats": "_stats",
     }
 
-    def __getattr__(name):
-        """Import a public name from its module."""
-        from importlib import import_module
-
-        if name not in _HOMES:
-            msg = f"module {__name__!r} has no attribute {name!r}"
-            raise AttributeError(msg)
-        value = globals()[name] = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-        return value
+    __getattr__ = _late.late(__name__, _HOMES)
 
     def __dir__():
         return list(__all__)

@@ -15,7 +15,6 @@ from aiomsi._clouds import PUBLIC, resource_of
 from aiomsi._errors import ConfigurationError
 from aiomsi._fetch import TokenFetch
 from aiomsi._flight import Fetch, ended
-from aiomsi._ledger import SlotStats
 from aiomsi._policy import DEFAULT_POLICY, Policy
 from aiomsi._slot import QUIET, SHARED, Quiet, Slot
 from aiomsi._token import AccessToken
@@ -23,6 +22,7 @@ from aiomsi.hosts import Identity, host_from
 
 if TYPE_CHECKING:
     from aiomsi._gate import HostGate
+    from aiomsi._stats import SlotStats
 
 
 class SlotCredential(ABC):

@@ -12,8 +12,7 @@ from recorded.traffic import Exchange, document, exchanges, needs_recordings
 
 from aiomsi import ArmError, ArmRetry, PreconditionFailedError, RegistrationRequiredError
 from aiomsi.arm._answers import error_of, refusal_of
-from aiomsi.arm._attempts import answered
-from aiomsi.arm._retry import after
+from aiomsi.arm._attempts import after, answered
 
 pytestmark = needs_recordings
 

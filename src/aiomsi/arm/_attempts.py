@@ -1,18 +1,61 @@
-"""How a request went wrong, told as an `ArmAttempt`. No I/O."""
+"""How a request went wrong, told as an `ArmAttempt`, and what follows from that by a rule. No I/O."""
 
 from __future__ import annotations
 
 import re
 
+import attrs
+
 from aiomsi._errors import ApiVersionError, ArmError
 from aiomsi.arm._codes import is_locked
 from aiomsi.arm._failures import ErrorDetail
-from aiomsi.arm._retry import ArmAttempt
+from aiomsi.arm._retry import LOOKED_AT, PASSING, RetryRule
 
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 _VERSION = re.compile(r"[?&]api-version=([^&#]*)", re.IGNORECASE)
 # Reads that go by POST: Resource Graph's queries, and the actions that ARM names "list...".
 _READING_BY_POST = re.compile(r"/providers/Microsoft\.ResourceGraph/resources|.*/list[^/]*", re.IGNORECASE)
+
+
+@attrs.frozen
+class ArmAttempt:
+    """How one request of a call went wrong, and what came before it.
+
+    Attributes:
+        method: the HTTP verb.
+        number: 1 for the first request of the call.
+        elapsed: seconds since the call began.
+        status: the HTTP status, None if there was no answer.
+        code: the answer's error code, None without one.
+        retry_after: the seconds that the answer asks for, None if it does not say.
+        arrived: whether the request may have reached ARM: False where not even a connection was made.
+        untrusted: whether that was because the certificate of the other side was not accepted.
+        reads: whether the call changes nothing, whatever its verb.
+        locked: whether a 429 means another operation that holds the resource, and not a rate.
+        listed: whether the answer refuses an api-version that it lists as supported.
+        repeats: how many requests in a row, this one included, ended with this status and code.
+
+    """
+
+    method: str
+    number: int
+    elapsed: float
+    status: int | None = None
+    code: str | None = None
+    retry_after: float | None = None
+    arrived: bool = True
+    untrusted: bool = False
+    reads: bool = False
+    locked: bool = False
+    listed: bool = False
+    repeats: int = 1
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether the call may have been carried out, and so have changed something."""
+        if self.reads:
+            return False
+        return self.arrived if self.status is None else self.status in PASSING
 
 
 def reads(method: str, path: str) -> bool:
@@ -45,3 +88,28 @@ def answered(error: ArmError, *, number: int, elapsed: float, repeats: int = 1) 
         listed=isinstance(error, ApiVersionError) and asked is not None and asked[1] in error.supported,
         repeats=repeats,
     )
+
+
+@attrs.frozen
+class Again:
+    """Repeat the call.
+
+    Attributes:
+        delay: after this many seconds.
+        look: but GET the resource first, and go by `aiomsi.arm._look.seen`.
+
+    """
+
+    delay: float
+    look: bool = False
+
+
+def after(attempt: ArmAttempt, rule: RetryRule) -> Again | None:
+    """Decide what follows a request that went wrong; None: its error is raised."""
+    delay = rule(attempt)
+    return None if delay is None else Again(max(0.0, delay), look=attempt.doubtful and attempt.method in LOOKED_AT)
+
+
+def is_gone(method: str, status: int, *, doubtful: bool) -> bool:
+    """Tell a 404 that means success: for a DELETE of which an earlier request may have been carried out."""
+    return doubtful and method == "DELETE" and status == 404

@@ -13,12 +13,11 @@ import attrs
 
 from aiomsi._errors import AiomsiError, ArmConnectionError, ArmError
 from aiomsi.arm._answers import error_of, refusal_of
-from aiomsi.arm._attempts import answered, lost
+from aiomsi.arm._attempts import Again, ArmAttempt, after, answered, is_gone, lost
 from aiomsi.arm._http import is_untrusted
 from aiomsi.arm._links import path_of
 from aiomsi.arm._look import Seen, seen
 from aiomsi.arm._records import decoded
-from aiomsi.arm._retry import Again, ArmAttempt, after, is_gone
 
 if TYPE_CHECKING:
     from aiomsi._token import AccessToken

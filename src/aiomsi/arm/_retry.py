@@ -13,60 +13,22 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import attrs
 
 from aiomsi._token import Draw
 
+if TYPE_CHECKING:
+    from aiomsi.arm._attempts import ArmAttempt
+
 _MOST_DOUBLINGS = 16
-_LOOKED_AT = frozenset({"PUT", "PATCH"})
-_PASSING = frozenset({408, 499, 500, 502, 503, 504})
+LOOKED_AT = frozenset({"PUT", "PATCH"})
+PASSING = frozenset({408, 499, 500, 502, 503, 504})
 _NEVER_PASSING_CODES = frozenset({"ResponseTooLarge"})
 
 
-@attrs.frozen
-class ArmAttempt:
-    """How one request of a call went wrong, and what came before it.
-
-    Attributes:
-        method: the HTTP verb.
-        number: 1 for the first request of the call.
-        elapsed: seconds since the call began.
-        status: the HTTP status, None if there was no answer.
-        code: the answer's error code, None without one.
-        retry_after: the seconds that the answer asks for, None if it does not say.
-        arrived: whether the request may have reached ARM: False where not even a connection was made.
-        untrusted: whether that was because the certificate of the other side was not accepted.
-        reads: whether the call changes nothing, whatever its verb.
-        locked: whether a 429 means another operation that holds the resource, and not a rate.
-        listed: whether the answer refuses an api-version that it lists as supported.
-        repeats: how many requests in a row, this one included, ended with this status and code.
-
-    """
-
-    method: str
-    number: int
-    elapsed: float
-    status: int | None = None
-    code: str | None = None
-    retry_after: float | None = None
-    arrived: bool = True
-    untrusted: bool = False
-    reads: bool = False
-    locked: bool = False
-    listed: bool = False
-    repeats: int = 1
-
-    @property
-    def doubtful(self) -> bool:
-        """Whether the call may have been carried out, and so have changed something."""
-        if self.reads:
-            return False
-        return self.arrived if self.status is None else self.status in _PASSING
-
-
-RetryRule: TypeAlias = Callable[[ArmAttempt], float | None]
+RetryRule: TypeAlias = "Callable[[ArmAttempt], float | None]"
 """Decides after how many seconds a call is repeated; None: it is not."""
 
 
@@ -120,31 +82,6 @@ class ArmRetry:
             return attempt.elapsed < self.replication
         if attempt.listed:
             return attempt.repeats == 1
-        if attempt.status is not None and attempt.status not in _PASSING:
+        if attempt.status is not None and attempt.status not in PASSING:
             return False
-        return not attempt.doubtful or attempt.method == "DELETE" or attempt.method in _LOOKED_AT
-
-
-@attrs.frozen
-class Again:
-    """Repeat the call.
-
-    Attributes:
-        delay: after this many seconds.
-        look: but GET the resource first, and go by `aiomsi.arm._look.seen`.
-
-    """
-
-    delay: float
-    look: bool = False
-
-
-def after(attempt: ArmAttempt, rule: RetryRule) -> Again | None:
-    """Decide what follows a request that went wrong; None: its error is raised."""
-    delay = rule(attempt)
-    return None if delay is None else Again(max(0.0, delay), look=attempt.doubtful and attempt.method in _LOOKED_AT)
-
-
-def is_gone(method: str, status: int, *, doubtful: bool) -> bool:
-    """Tell a 404 that means success: for a DELETE of which an earlier request may have been carried out."""
-    return doubtful and method == "DELETE" and status == 404
+        return not attempt.doubtful or attempt.method == "DELETE" or attempt.method in LOOKED_AT

@@ -17,11 +17,12 @@ from aiomsi._clouds import PUBLIC, Cloud, cloud_from
 from aiomsi._errors import ConfigurationError
 from aiomsi.arm._call import AsyncCredential, Mender, OwnCredential
 from aiomsi.arm._requests import Options, check_headers
-from aiomsi.arm._retry import ArmAttempt, ArmRetry, RetryRule
+from aiomsi.arm._retry import ArmRetry, RetryRule
 from aiomsi.arm._verbs import Params, Verbs
 from aiomsi.arm._wire import Wire, own_agent
 
 if TYPE_CHECKING:
+    from aiomsi.arm._attempts import ArmAttempt
     from aiomsi.arm._pages import Items
 
 _MOST_AUXILIARY = 3

@@ -5,6 +5,8 @@ Its pytest plugin is loaded in every pytest run of a user, so the names below ar
 
 from typing import TYPE_CHECKING
 
+from aiomsi import _late
+
 if TYPE_CHECKING:
     from aiomsi.testing._clock import ManualClock
     from aiomsi.testing._faults import Fault, Hold
@@ -15,8 +17,6 @@ if TYPE_CHECKING:
     from aiomsi.testing._state import DEFAULT_SUBSCRIPTION_ID, Identity, ResourceGroup, Subscription
     from aiomsi.testing._tokens import MissingExtraError
 else:
-    from importlib import import_module
-
     _HOMES = {
         "ArmBucket": "_limits",
         "ArmBuckets": "_limits",
@@ -36,13 +36,7 @@ else:
         "Subscription": "_state",
     }
 
-    def __getattr__(name):
-        """Import a public name from its module."""
-        if name not in _HOMES:
-            msg = f"module {__name__!r} has no attribute {name!r}"
-            raise AttributeError(msg)
-        value = globals()[name] = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-        return value
+    __getattr__ = _late.late(__name__, _HOMES)
 
 
 __all__ = [
