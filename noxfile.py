@@ -15,7 +15,7 @@ nox.options.sessions = ["lint", "typing", "tests", "minimums", "coverage", "simu
 ROOT = Path(__file__).parent
 PYTHONS = ["3.11", "3.12", "3.13"]
 OLDEST = PYTHONS[0]
-MEASURED = (PYTHONS[0], PYTHONS[-1])
+MEASURED = PYTHONS[-1]
 PROJECT = nox.project.load_toml("pyproject.toml")
 CONSTRAINTS = ("--constraint", "constraints.txt")
 # One worker a core. A file stays with one worker, for what its tests share.
@@ -44,7 +44,11 @@ def install(session: nox.Session, extras: str, *groups: str) -> None:
 
 
 def measured(session: nox.Session) -> None:
-    """Run pytest under coverage, on the installed wheel. It takes half as long again, so not every Python is measured."""
+    """Run pytest under coverage, on the installed wheel.
+
+    It takes half as long again, so only one Python is measured; and that can't be 3.11, which lets a thread die that begins to be
+    traced while another one does, if an audit hook in Python (`tests/guard`) lets the two meet.
+    """
     folder = Path(session.create_tmp()).resolve() / "coverage"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
@@ -56,7 +60,7 @@ def measured(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run the tests against the built wheel."""
     install(session, "cli,speed,gate", "test")
-    if session.python in MEASURED:
+    if session.python == MEASURED:
         measured(session)
     else:
         session.run("python", *PYTEST, *session.posargs)
@@ -91,14 +95,14 @@ def lint(session: nox.Session) -> None:
 
 @nox.session(python=OLDEST)
 def coverage(session: nox.Session) -> None:
-    """Combine what the test sessions measured; every branch must have been taken."""
+    """Combine what the workers of the measured test session wrote; every branch must have been taken."""
     session.install(*(name for name in group("test") if name.startswith("coverage")), *CONSTRAINTS)
-    found = sorted(path.parent for path in ROOT.glob(".nox/tests-*/tmp/coverage/.coverage.*"))
-    if not found:
-        session.error("nothing was measured: run 'nox -s tests coverage'")
+    folder = ROOT / ".nox" / f"tests-{MEASURED.replace('.', '-')}" / "tmp" / "coverage"
+    if not folder.is_dir():
+        session.error(f"nothing was measured: run 'nox -s tests-{MEASURED} coverage'")
     env = {"COVERAGE_FILE": str(Path(session.create_tmp()).resolve() / ".coverage")}
     session.run("coverage", "erase", env=env)
-    session.run("coverage", "combine", "--quiet", "--keep", *map(str, sorted(set(found))), env=env)
+    session.run("coverage", "combine", "--quiet", "--keep", str(folder), env=env)
     session.run("coverage", "report", env=env)
 
 

@@ -418,7 +418,13 @@ def test_a_question_that_is_cancelled_where_it_runs_is_lost_unless_that_loop_end
     inner.answer = asyncio.Event()
 
     async def main() -> None:
-        question = asyncio.ensure_future(InnerFetch(bound, SCOPES, {}, QUICK, CLOCK)(Order()))
+        seen = asyncio.Event()
+
+        async def sleep(_: float) -> None:
+            await seen.wait()
+
+        clock = attrs.evolve(CLOCK, sleep=sleep)
+        question = asyncio.ensure_future(InnerFetch(bound, SCOPES, {}, Policy(ping=30), clock)(Order()))
         await asyncio.to_thread(inner.begun.wait, 30)
 
         async def saboteur() -> None:
@@ -427,9 +433,11 @@ def test_a_question_that_is_cancelled_where_it_runs_is_lost_unless_that_loop_end
 
         if ends:
             await asyncio.to_thread(home.close)
+            seen.set()
             assert failed(await question).kind == "loop gone"
         else:
             await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(saboteur(), home.loop))
+            seen.set()
             with pytest.raises(asyncio.CancelledError):
                 await question
 

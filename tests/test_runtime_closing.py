@@ -124,7 +124,7 @@ def test_closing_in_another_loop_ends_the_fetch_where_it_runs_and_tells_callers_
 
 @pytest.mark.parametrize("how", ["is blocked", "has stopped", "was closed"])
 def test_closing_does_not_wait_for_ever_for_a_loop_that_is_gone(embedded_azure: EmbeddedAzure, how: str) -> None:
-    credential, unblock = ManagedIdentityCredential(policy=Policy(ping=0.2)), threading.Event()
+    credential, unblock = ManagedIdentityCredential(policy=Policy(ping=0.5)), threading.Event()
     owner = LoopThread()
     with embedded_azure.hold("imds") as hold:
         call = owner.start(herd(credential, 10))

@@ -28,6 +28,7 @@ STRESS = Path(__file__).parent / "stress"
 PYTHON = [sys.executable, "-W", "error", "-W", "ignore:This process:DeprecationWarning"]
 WORKERS = 4
 LISTENING = re.compile(r"Listening at: http://127\.0\.0\.1:(\d+)")
+READY = "Worker is ready"
 
 
 @contextmanager
@@ -115,6 +116,9 @@ def gunicorn(folder: Path, threads: int) -> Iterator[int]:
 preload_app, workers, threads, bind = True, {WORKERS}, {threads}, "127.0.0.1:0"
 errorlog, chdir = {str(log)!r}, {str(STRESS)!r}
 control_socket_disable = True  # in those versions that have one
+
+def post_worker_init(worker):
+    worker.log.info({READY!r})
 """)
     # gunicorn's workers leave their listener to the garbage collector.
     command = [
@@ -129,7 +133,8 @@ control_socket_disable = True  # in those versions that have one
     ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         try:
-            when(lambda: process.poll() is not None or (log.exists() and LISTENING.search(log.read_text()) is not None))
+            # A worker that is told to end before it is ready does not hear it.
+            when(lambda: process.poll() is not None or (log.exists() and log.read_text().count(READY) == WORKERS))
             listening = LISTENING.search(log.read_text())
             assert listening is not None
             yield int(listening[1])

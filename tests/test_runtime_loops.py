@@ -23,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("azure_environment")
 
 SCOPE = "https://management.azure.com/.default"
 ARM = "https://management.azure.com/"
-QUICK = Policy(ping=0.2)
+QUICK = Policy(ping=0.5)
 HERD = Path(__file__).parent / "stress" / "herd.py"
 
 every_kind = pytest.mark.parametrize("make", KINDS.values(), ids=KINDS)
@@ -139,7 +139,7 @@ def test_when_the_fetching_loop_ends_or_hangs_all_callers_elsewhere_get_a_token(
         lost = owner.start(herd(credential, 25))
         hold.wait_arrived(1)
         saved = [other.start(herd(credential, 25)) for other in others]
-        when(lambda: joined(credential) == 99)
+        when(lambda: joined(credential) >= 99)
         if how == "closes":
             owner.close()
             assert lost.cancelled()
@@ -187,7 +187,7 @@ def test_when_the_fetching_loop_is_closed_under_its_tasks_all_callers_elsewhere_
         owner.start(herd(credential, 25))
         hold.wait_arrived(1)
         saved = [other.start(herd(credential, 25)) for other in others]
-        when(lambda: joined(credential) == 99)
+        when(lambda: joined(credential) >= 99)
         owner.stop()
         owner.loop.close()
         hold.wait_arrived(2)
@@ -316,7 +316,7 @@ def test_a_web_app_with_a_credential_of_its_module_makes_one_request_and_none_wh
         async with app.client:
             calls = [asyncio.ensure_future(app.ask()) for _ in range(100)]
             if hold is not None:
-                await until(lambda: joined(credential) == 99)
+                await until(lambda: joined(credential) >= 99)
                 hold.release()
             return await asyncio.gather(*calls)
 

@@ -19,7 +19,7 @@ from aiomsi._secret import Secret
 from aiomsi._slot import Slot
 from aiomsi._token import Grant
 
-QUICK = Policy(ping=0.05)
+QUICK = Policy(ping=0.5)
 
 
 @attrs.define(eq=False)

@@ -33,7 +33,7 @@ class Inner(Protocol):
     def name(self) -> str:
         """What messages call it: the name of its class or function."""
 
-    async def ask(self, scopes: tuple[str, ...], options: Mapping[str, Any], patience: float) -> object:
+    async def ask(self, scopes: tuple[str, ...], options: Mapping[str, Any], patience: float, clock: Clock) -> object:
         """Ask for a token; raises whatever the inner credential does."""
 
     def reject(self, token: str) -> None:
@@ -85,7 +85,7 @@ class InnerInstance:
         """The name of its class."""
         return type(self.credential).__name__
 
-    async def ask(self, scopes: tuple[str, ...], options: Mapping[str, Any], patience: float) -> object:
+    async def ask(self, scopes: tuple[str, ...], options: Mapping[str, Any], patience: float, clock: Clock) -> object:
         """Ask it in its own loop."""
         here = asyncio.get_running_loop()
         home, process = self._home.setdefault(None, (here, os.getpid()))
@@ -93,7 +93,8 @@ class InnerInstance:
             raise _LoopGoneError
         if home is here:
             return await _ask(self.credential, scopes, options)
-        return await _elsewhere(home, f"aiomsi {self.name}", lambda: _ask(self.credential, scopes, options), patience)
+        errand = _Errand(lambda: _ask(self.credential, scopes, options), f"aiomsi {self.name}", here, home)
+        return await _elsewhere(errand, patience, clock)
 
     def reject(self, token: str) -> None:
         """Tell one that has such a method, as those of this package do: it may be somebody's wrapper around one of them."""
@@ -113,7 +114,13 @@ class InnerFactory:
         """The name of the factory, mostly a class."""
         return _name_of(self.make)
 
-    async def ask(self, scopes: tuple[str, ...], options: Mapping[str, Any], patience: float) -> object:  # noqa: ARG002 (one signature)
+    async def ask(
+        self,
+        scopes: tuple[str, ...],
+        options: Mapping[str, Any],
+        patience: float,  # noqa: ARG002 (one signature)
+        clock: Clock,  # noqa: ARG002 (one signature)
+    ) -> object:
         """Make one, ask it, close it."""
         credential = self.make()
         if not hasattr(credential, "get_token"):
@@ -143,7 +150,13 @@ class InnerFunction:
         """The name of the function."""
         return _name_of(self.function)
 
-    async def ask(self, scopes: tuple[str, ...], options: Mapping[str, Any], patience: float) -> object:  # noqa: ARG002 (one signature)
+    async def ask(
+        self,
+        scopes: tuple[str, ...],
+        options: Mapping[str, Any],
+        patience: float,  # noqa: ARG002 (one signature)
+        clock: Clock,  # noqa: ARG002 (one signature)
+    ) -> object:
         """Call it."""
         return await self.function(*scopes, **options)
 
@@ -201,7 +214,7 @@ class _Errand:
             settle()
 
 
-async def _elsewhere(loop: asyncio.AbstractEventLoop, name: str, ask: Callable[[], Awaitable[object]], patience: float) -> object:
+async def _elsewhere(errand: _Errand, patience: float, clock: Clock) -> object:
     """Ask in another loop, for as long as that loop answers pings.
 
     Raises:
@@ -209,7 +222,7 @@ async def _elsewhere(loop: asyncio.AbstractEventLoop, name: str, ask: Callable[[
         asyncio.CancelledError: the call was cancelled there, and that loop goes on.
 
     """
-    errand = _Errand(ask, name, asyncio.get_running_loop(), loop)
+    loop = errand.there
     call(loop, errand.begin)
     try:
         while True:
@@ -219,7 +232,7 @@ async def _elsewhere(loop: asyncio.AbstractEventLoop, name: str, ask: Callable[[
             if (await asyncio.wait([errand.outcome], timeout=patience))[0]:
                 if errand.outcome.cancelled():
                     # Mostly that loop is about to end: who asked there again at once would leave it a task that never ends.
-                    await asyncio.sleep(patience)
+                    await clock.sleep(patience)
                     if loop.is_closed():
                         raise _LoopGoneError
                 return errand.outcome.result()
@@ -253,7 +266,7 @@ class InnerFetch:
         scope = asyncio.timeout(self.policy.deadline)
         try:
             async with scope:
-                answer = await self.inner.ask(self.scopes, options, self.policy.ping)
+                answer = await self.inner.ask(self.scopes, options, self.policy.ping, self.clock)
         except _LoopGoneError:
             return self._loop_gone()
         except Exception as error:  # noqa: BLE001 (whatever an inner credential raises must end as a value)
