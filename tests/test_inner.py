@@ -187,6 +187,28 @@ async def test_a_factory_may_make_what_has_nothing_to_close() -> None:
     assert isinstance(await fetch(Bare)(Order()), Grant)
 
 
+class Stuck(Inner):
+    """One that can't be closed."""
+
+    async def close(self) -> None:
+        msg = "not now"
+        raise OSError(msg)
+
+
+@pytest.mark.anyio
+async def test_a_token_is_not_lost_because_what_brought_it_could_not_be_closed(caplog: pytest.LogCaptureFixture) -> None:
+    assert isinstance(await fetch(lambda: Stuck())(Order()), Grant)  # noqa: PLW0108 (a factory that is no class)
+    assert "could not be closed: OSError: not now" in caplog.text
+    stuck = Stuck()
+    stuck.answer = ValueError("said so")
+    assert "ValueError: said so" in failed(await fetch(lambda: stuck)(Order())).summary
+
+
+@pytest.mark.anyio
+async def test_a_factory_that_makes_a_synchronous_credential_is_a_failure_that_says_so() -> None:
+    assert "Synchronous is a synchronous credential" in failed(await fetch(lambda: Synchronous())(Order())).summary  # noqa: PLW0108
+
+
 @pytest.mark.anyio
 @pytest.mark.parametrize("make", [lambda: None, lambda: function("scope")])
 async def test_a_factory_that_makes_no_credential_is_a_failure_that_says_so(make: Any) -> None:

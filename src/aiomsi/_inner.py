@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
 import os
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack, suppress
+from contextlib import suppress
 from functools import partial
 from typing import Any, Protocol
 
@@ -20,6 +21,8 @@ from aiomsi._policy import Policy
 from aiomsi._secret import Secret
 from aiomsi._token import BEARER, Grant, Now
 from aiomsi.hosts._protocol import retry_after, seconds
+
+logger = logging.getLogger("aiomsi")
 
 _PASSING = frozenset({404, 408, 410, 429})
 _MOST_TEXT = 2_000
@@ -47,11 +50,8 @@ def inner_of(inner: object) -> Inner:
         ConfigurationError: it is none of the three, or a synchronous credential.
 
     """
-    if (ask := getattr(inner, "get_token", None)) is not None:
-        if not inspect.iscoroutinefunction(ask) and not hasattr(inner, "__aexit__"):
-            name = inner.__name__ if isinstance(inner, type) else type(inner).__name__
-            msg = f"{name} is a synchronous credential: it would block the event loop"
-            raise ConfigurationError(msg, help="Take the class of the same name from the package's .aio module")
+    if hasattr(inner, "get_token"):
+        _refuse_synchronous(inner)
         if not isinstance(inner, type):
             return InnerInstance(inner)
     if callable(inner):
@@ -59,6 +59,13 @@ def inner_of(inner: object) -> Inner:
         return InnerFunction(inner) if asynchronous else InnerFactory(inner)
     msg = f"neither a credential, nor a function that makes one, nor an async function: {type(inner).__name__}"
     raise ConfigurationError(msg)
+
+
+def _refuse_synchronous(credential: Any) -> None:
+    if not inspect.iscoroutinefunction(credential.get_token) and not hasattr(credential, "__aexit__"):
+        name = credential.__name__ if isinstance(credential, type) else type(credential).__name__
+        msg = f"{name} is a synchronous credential: it would block the event loop"
+        raise ConfigurationError(msg, help="Take the class of the same name from the package's .aio module")
 
 
 class _LoopGoneError(Exception):
@@ -128,12 +135,22 @@ class InnerFactory:
                 credential.close()
             msg = f"it made no credential but a {type(credential).__name__}"
             raise TypeError(msg)
-        async with AsyncExitStack() as stack:
-            if hasattr(credential, "__aexit__"):
-                await stack.enter_async_context(credential)
-            elif hasattr(credential, "close"):
-                stack.push_async_callback(credential.close)
+        _refuse_synchronous(credential)
+        leave: Callable[[], Awaitable[object]] | None = getattr(credential, "close", None)
+        if hasattr(credential, "__aexit__"):
+            await credential.__aenter__()
+            leave = partial(credential.__aexit__, None, None, None)
+        try:
             return await _ask(credential, scopes, options)
+        finally:
+            if leave is not None:
+                await self._close(leave)
+
+    async def _close(self, leave: Callable[[], Awaitable[object]]) -> None:
+        try:
+            await leave()
+        except Exception as error:  # noqa: BLE001 (it is no reason to lose the token that it has brought)
+            logger.warning("%s: the credential that it made could not be closed: %s: %s", self.name, type(error).__name__, error)
 
     def reject(self, token: str) -> None:
         """Do nothing: the next fetch makes a credential that does not know it."""
