@@ -1,5 +1,6 @@
 """What is repeated, when, and after a look: the table of the contract, row by row."""
 
+import pickle
 from typing import Any
 
 import attrs
@@ -190,11 +191,29 @@ def test_a_refused_version_may_be_among_the_supported_ones(query: str, listed: b
 
 
 @pytest.mark.parametrize(
-    ("method", "status", "doubtful", "gone"),
-    [("DELETE", 404, True, True), ("DELETE", 404, False, False), ("DELETE", 409, True, False), ("GET", 404, True, False)],
+    ("method", "status", "code", "doubtful", "gone"),
+    [
+        ("DELETE", 404, "ResourceNotFound", True, True),
+        ("DELETE", 404, None, True, True),
+        ("DELETE", 404, "SecretNotFound", True, True),
+        ("DELETE", 404, "ResourceNotFound", False, False),
+        ("DELETE", 404, "SubscriptionNotFound", True, False),
+        ("DELETE", 404, "InvalidResourceType", True, False),
+        ("DELETE", 404, "InvalidResourceNamespace", True, False),
+        ("DELETE", 409, "Conflict", True, False),
+        ("GET", 404, "ResourceNotFound", True, False),
+    ],
 )
-def test_a_resource_that_a_lost_delete_has_deleted_is_gone(method: str, status: int, doubtful: bool, gone: bool) -> None:
-    assert is_gone(method, status, doubtful=doubtful) is gone
+def test_a_resource_that_a_lost_delete_has_deleted_is_gone(
+    method: str, status: int, code: str | None, doubtful: bool, gone: bool
+) -> None:
+    assert is_gone(method, status, code, doubtful=doubtful) is gone
+
+
+def test_a_pickled_rule_draws_for_itself() -> None:
+    twins = [pickle.loads(pickle.dumps(ArmRetry())) for _ in range(2)]  # noqa: S301 (our own)
+    assert twins[0] == twins[1] == ArmRetry()
+    assert len({twin.draw(0.0, 1.0) for twin in twins}) == 2
 
 
 def test_the_rule_hides_where_its_numbers_are_drawn_from() -> None:

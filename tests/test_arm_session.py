@@ -3,13 +3,13 @@
 import asyncio
 import base64
 import gc
+import io
 import json
 import pickle
 import re
 import traceback
 import warnings
-from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterable
 from types import FrameType, TracebackType
 from typing import Any, NamedTuple, NoReturn
 from urllib.parse import urlsplit
@@ -19,6 +19,7 @@ import aiohttp
 import anyio
 import attrs
 import pytest
+from canned import listener
 
 import aiomsi
 from aiomsi import (
@@ -960,25 +961,6 @@ def test_what_every_call_would_send_is_checked_at_once(embedded_azure: EmbeddedA
     assert untouched(embedded_azure)
 
 
-@asynccontextmanager
-async def listener(answer: bytes) -> AsyncIterator[tuple[str, list[bytes]]]:
-    """Serve one answer to everyone on loopback, and keep the bytes that came."""
-    seen: list[bytes] = []
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        head = await reader.readuntil(b"\r\n\r\n")
-        found = re.search(rb"content-length: (\d+)", head, re.IGNORECASE)
-        seen.append(head + await reader.readexactly(int(found[1]) if found else 0))
-        writer.write(answer)
-        await writer.drain()
-        writer.close()
-        await writer.wait_closed()
-
-    server = await asyncio.start_server(serve, "127.0.0.1")
-    async with server:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", seen
-
-
 @pytest.mark.anyio
 async def test_the_bytes_of_a_call_are_what_they_should_be() -> None:
     async with listener(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}") as (url, seen):
@@ -1028,7 +1010,7 @@ def test_the_proxy_is_the_environments_and_none_for_loopback(
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    assert _http.proxy_for(url) == proxy
+    assert _http.proxy_for(url) == (proxy, None)
 
 
 @pytest.mark.anyio
@@ -1053,6 +1035,64 @@ async def test_a_proxy_sees_a_tunnel_and_no_token(monkeypatch: pytest.MonkeyPatc
     assert len(seen) == 1
     assert seen[0].startswith(b"CONNECT management.azure.com:443 ")
     assert b"very-secret" not in seen[0]
+
+
+@pytest.mark.anyio
+async def test_a_proxys_password_goes_to_the_proxy_and_nowhere_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AIOMSI_RESOURCE_MANAGER")
+    monkeypatch.delenv("no_proxy", raising=False)
+    async with listener(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n") as (url, seen):
+        monkeypatch.setenv("HTTPS_PROXY", url.replace("http://", "http://user:p%40ss@"))
+        async with ArmSession(SdkCredential(["very-secret"]), retry=None) as arm:
+            with pytest.raises(ArmConnectionError, match="407") as raised:
+                await get(arm)
+            assert "p@ss" not in repr(arm._wire)
+            assert "p%40ss" not in repr(arm._wire)
+    assert f"Proxy-Authorization: Basic {base64.b64encode(b'user:p@ss').decode()}".encode() in seen[0]
+    shown = "".join(traceback.format_exception(raised.value))
+    assert "p@ss" not in shown
+    assert "p%40ss" not in shown
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "proxy", ["http://user:pa#ss@h:1", "http://user:pa/ss@h:1", "socks5://user:pass@h:1", "http://:1", "http://u:p@h:x"]
+)
+async def test_a_proxy_that_is_none_is_told_before_anything_is_sent(monkeypatch: pytest.MonkeyPatch, proxy: str) -> None:
+    monkeypatch.delenv("AIOMSI_RESOURCE_MANAGER")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.setenv("HTTPS_PROXY", proxy)
+    async with ArmSession(SdkCredential(["very-secret"])) as arm:
+        with pytest.raises(ConfigurationError, match="no URL of an HTTP proxy") as raised:
+            await get(arm)
+    assert proxy.partition("://")[2] not in "".join(traceback.format_exception(raised.value))
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("content", ["text", io.BytesIO(b"{}"), iter([b"{}"]), [b"{}"]])
+async def test_a_body_that_can_be_sent_only_once_is_refused(embedded_azure: EmbeddedAzure, content: Any) -> None:
+    async with ArmSession() as arm:
+        with pytest.raises(ConfigurationError, match="content= takes bytes, not"):
+            await arm.put(DEVTEST, api_version=VERSION, content=content)
+    assert embedded_azure.counts.arm_requests == 0
+
+
+@pytest.mark.anyio
+async def test_a_body_may_be_any_kind_of_bytes(embedded_azure: EmbeddedAzure) -> None:
+    body = b'{"location":"westus"}'
+    kinds: list[Any] = [body, bytearray(body), memoryview(body)]
+    async with ArmSession() as arm:
+        for content in kinds:
+            made = await arm.put(DEVTEST, api_version=VERSION, content=content, headers={"Content-Type": "application/json"})
+            assert made["location"] == "westus"
+
+
+@pytest.mark.anyio
+async def test_what_is_no_json_is_refused_before_anything_is_sent(embedded_azure: EmbeddedAzure) -> None:
+    async with ArmSession() as arm:
+        with pytest.raises(ConfigurationError, match="json= can't be written as JSON"):
+            await arm.put(DEVTEST, api_version=VERSION, json={"a": object()})
+    assert embedded_azure.counts.arm_requests == 0
 
 
 def test_a_private_ca_is_trusted_where_it_is_given() -> None:

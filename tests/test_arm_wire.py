@@ -2,13 +2,18 @@
 
 import asyncio
 import base64
+import sys
+import traceback
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import aiohttp
+import attrs
 import pytest
-from canned import GROUP, VAULT, VERSION, Asked, Says, Slept, Tokens, canned, error, no_jitter, session
+from canned import GROUP, VAULT, VERSION, Asked, Says, Slept, Token, Tokens, canned, error, listener, no_jitter, session
+from loops import until
 
 from aiomsi import (
     ArmAttempt,
@@ -23,6 +28,7 @@ from aiomsi import (
     ThrottledError,
     UsageError,
 )
+from aiomsi.arm import _http
 from aiomsi.testing import DEFAULT_SUBSCRIPTION_ID, EmbeddedAzure, Fault, ManualClock
 
 pytestmark = pytest.mark.anyio
@@ -34,6 +40,16 @@ LOST = Says(None)
 BUSY = Says(503, error("ServerTimeout"))
 GONE = Says(504, error("GatewayTimeout"))
 TOO_MANY = Says(429, error("TooManyRequests"))
+
+
+class OneToken(Tokens):
+    """A credential that has no second token to give."""
+
+    async def get_token(self, *scopes: str, claims: str | None = None, **options: Any) -> Token:
+        if self.asked:
+            msg = "no more tokens"
+            raise OSError(msg)
+        return await super().get_token(*scopes, claims=claims, **options)
 
 
 async def send(arm: ArmSession, method: str, **options: Any) -> Any:
@@ -236,6 +252,32 @@ async def test_a_write_that_goes_on_is_followed() -> None:
     assert [one.method for one in arm.asked] == ["PUT", "GET", "GET", "GET"]
 
 
+OTHER = {"id": VAULT, "location": "westus", "properties": {"a": 0}}
+
+
+@pytest.mark.parametrize(("method", "answer"), [("PUT", BUSY), ("PATCH", GONE), ("PUT", LOST)])
+async def test_a_change_by_somebody_else_is_not_taken_for_the_lost_write(method: str, answer: Says) -> None:
+    running = {**OTHER, "properties": {"a": 0, "provisioningState": "Updating"}}
+    theirs = {**OTHER, "properties": {"a": 0, "provisioningState": "Succeeded"}}
+    async with canned(answer, Says(body=running), Says(body=theirs)) as arm, session(arm) as own:
+        operation = await own.begin(method, VAULT, api_version=VERSION, json=BODY)
+        with pytest.raises((ServiceError, ArmConnectionError)) as raised:
+            await operation.result()
+        with pytest.raises(type(raised.value)):
+            await operation.result()
+    assert operation.done
+    assert "carried" in raised.value.help
+    assert [one.method for one in arm.asked] == [method, "GET", "GET"]
+
+
+async def test_a_single_request_does_not_wait_to_see_whose_change_it_is() -> None:
+    running = {**DONE, "properties": {"a": 1, "provisioningState": "Updating"}}
+    async with canned(GONE, Says(body=running)) as arm, session(arm) as own:
+        with pytest.raises(ServiceError, match="GatewayTimeout"):
+            await send(own, "PUT")
+    assert [one.method for one in arm.asked] == ["PUT", "GET"]
+
+
 @pytest.mark.parametrize("look", [LOST, Says(403, error("AuthorizationFailed")), BUSY, Says(200, "no json")])
 async def test_a_look_that_tells_nothing_leaves_the_calls_own_error(look: Says) -> None:
     async with canned(GONE, look, *[LOST] * (look is LOST)) as arm, session(arm) as own:
@@ -243,6 +285,53 @@ async def test_a_look_that_tells_nothing_leaves_the_calls_own_error(look: Says) 
             await send(own, "PUT")
     assert raised.value.attempts == 1
     assert "may have been carried out" in raised.value.help
+    assert raised.value.__context__ is None
+    assert len(getattr(raised.value, "__notes__", [])) == (look is LOST)
+
+
+async def test_a_doubt_is_told_when_there_is_no_token_to_look_with() -> None:
+    async with canned(GONE, EXPIRED) as arm, session(arm, OneToken()) as own:
+        with pytest.raises(ServiceError, match="GatewayTimeout") as raised:
+            await send(own, "PUT")
+    assert "could not be looked up" in raised.value.__notes__[0]
+
+
+async def test_a_doubt_is_told_when_there_is_no_token_to_repeat_with() -> None:
+    async with canned(LOST, EXPIRED) as arm, session(arm, OneToken()) as own:
+        with pytest.raises(ArmConnectionError, match="ServerDisconnected") as raised:
+            await send(own, "DELETE")
+    assert raised.value.arrived
+    assert isinstance(raised.value.__cause__, aiohttp.ClientError)
+    assert "could not be sent again" in raised.value.__notes__[0]
+
+
+async def test_a_lost_look_leaves_the_causes_of_both_errors() -> None:
+    async with canned(LOST, LOST, LOST) as arm, session(arm) as own:
+        with pytest.raises(ArmConnectionError) as raised:
+            await send(own, "PUT")
+    assert isinstance(raised.value.__cause__, aiohttp.ClientError)
+    assert [one.method for one in arm.asked] == ["PUT", "GET", "GET"]
+
+
+async def test_what_was_in_doubt_is_not_called_unsent_because_a_later_request_was() -> None:
+    gate = asyncio.Event()
+
+    async def sleep(_: float) -> None:
+        gate.set()
+        await closed.wait()
+
+    closed = asyncio.Event()
+    clock = attrs.evolve(ManualClock().clock, sleep=sleep)
+    async with AsyncExitStack() as stack:
+        async with canned(Says(504, error("GatewayTimeout"), {"Connection": "close"})) as arm:
+            own = await stack.enter_async_context(session(arm, clock=clock, retry=ArmRetry(tries=2)))
+            call = asyncio.ensure_future(send(own, "DELETE"))
+            await gate.wait()
+        closed.set()
+        with pytest.raises(ArmConnectionError, match="ClientConnectorError") as raised:
+            await call
+    assert (raised.value.attempts, raised.value.arrived) == (2, True)
+    assert "unknown" in raised.value.help
 
 
 async def test_bytes_cant_be_compared_so_they_are_not_sent_again() -> None:
@@ -422,6 +511,78 @@ async def test_a_session_that_is_closed_while_a_call_waits_tells_it() -> None:
         manual.advance(60)
         with pytest.raises(UsageError, match="this ArmSession is closed"):
             await call
+
+
+@pytest.mark.parametrize("borrowed", [False, True])
+async def test_a_close_tells_those_who_still_wait_for_a_connection(borrowed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Aiohttp cancels them, and to a task group or a gather that would be nothing at all."""
+    monkeypatch.setattr(_http, "_CONNECTIONS", 1)
+    held = asyncio.Event()
+
+    async def hold(_: Asked) -> Says:
+        await held.wait()
+        return Says()
+
+    answer: Callable[[Asked], Awaitable[Says]] = hold
+    async with canned(answer) as arm, aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=1)) as http:
+        own = session(arm, http=http if borrowed else None)
+        calls = [asyncio.ensure_future(send(own, "GET")) for _ in range(3)]
+        cancelled = calls.pop()
+        await until(lambda: bool(arm.asked))
+        cancelled.cancel()
+        await (http.close() if borrowed else own.close())
+        ends: list[Any] = await asyncio.gather(*calls, cancelled, return_exceptions=True)
+        held.set()
+    assert [type(end) for end in ends] == [ArmConnectionError, ArmConnectionError, asyncio.CancelledError]
+    assert {str(end).partition(": ")[2].partition(".")[0] for end in ends[:2]} == {"the session was closed"}
+    assert [end.arrived for end in ends[:2]] == [True, False]
+
+
+async def test_a_write_on_its_way_when_the_session_is_closed_is_in_doubt() -> None:
+    held, arrived = asyncio.Event(), asyncio.Event()
+
+    async def hold(_: Asked) -> Says:
+        arrived.set()
+        await held.wait()
+        return Says()
+
+    answer: Callable[[Asked], Awaitable[Says]] = hold
+    async with canned(answer) as arm:
+        own = session(arm)
+        call = asyncio.ensure_future(send(own, "DELETE"))
+        await arrived.wait()
+        await own.close()
+        with pytest.raises(ArmConnectionError, match="Whether ARM has carried it out is unknown"):
+            await call
+        held.set()
+
+
+# What can't be loaded
+
+
+@pytest.mark.parametrize("answer", [LOST, BUSY])
+async def test_what_went_wrong_is_told_even_where_no_module_can_be_loaded(answer: Says, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when the process has no file descriptors left."""
+    monkeypatch.setitem(sys.modules, "aiomsi.arm._recovery", None)
+    why = "ServerDisconnectedError" if answer is LOST else "status 503, and what follows from that can't be loaded"
+    async with canned(answer) as arm, session(arm) as own:
+        with pytest.raises(ArmConnectionError, match=why) as raised:
+            await send(own, "PUT")
+    assert raised.value.__cause__ is not None
+
+
+# Secrets
+
+
+async def test_a_signed_url_is_in_no_error() -> None:
+    answer, signature = b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n", uuid4().hex
+    async with canned() as arm, listener(answer) as (url, seen):
+        cloud = attrs.evolve(arm.cloud, resource_manager=url)
+        async with ArmSession(Tokens(), cloud=cloud, retry=None) as own:
+            with pytest.raises(ArmConnectionError, match="ClientResponseError: 400") as raised:
+                await own.get(f"{VAULT}?api-version={VERSION}&s={signature}")
+    assert signature.encode() in seen[0]
+    assert signature not in "".join(traceback.format_exception(raised.value))
 
 
 async def test_a_close_that_is_cancelled_closes_all_the_same() -> None:

@@ -11,6 +11,8 @@ from aiomsi.arm._codes import is_locked
 from aiomsi.arm._failures import ErrorDetail
 from aiomsi.arm._retry import LOOKED_AT, PASSING, RetryRule
 
+# What a 404 says that is about the path, and not about the resource at its end.
+_NEVER_THERE = frozenset({"InvalidResourceNamespace", "InvalidResourceType", "SubscriptionNotFound"})
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 _VERSION = re.compile(r"[?&]api-version=([^&#]*)", re.IGNORECASE)
 # Reads that go by POST: Resource Graph's queries, and the actions that ARM names "list...".
@@ -110,6 +112,6 @@ def after(attempt: ArmAttempt, rule: RetryRule) -> Again | None:
     return None if delay is None else Again(max(0.0, delay), look=attempt.doubtful and attempt.method in LOOKED_AT)
 
 
-def is_gone(method: str, status: int, *, doubtful: bool) -> bool:
+def is_gone(method: str, status: int, code: str | None, *, doubtful: bool) -> bool:
     """Tell a 404 that means success: for a DELETE of which an earlier request may have been carried out."""
-    return doubtful and method == "DELETE" and status == 404
+    return doubtful and method == "DELETE" and status == 404 and code not in _NEVER_THERE

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 
-from aiomsi._errors import ArmError
+from aiomsi._errors import ArmConnectionError, ArmError
 from aiomsi._token import AccessToken
 
 if TYPE_CHECKING:
@@ -64,7 +64,8 @@ class Call:
         lacks_version: whether that is still to be done.
         until: when it has to be over, in the loop's time.
         attempts: requests sent.
-        doubted: whether one of them may have been carried out although it brought no answer to go by.
+        doubt: what the last of them met that may have been carried out although it brought no answer to go by.
+        unsettled: whether its answer is a look at a resource that is being changed, so that the doubt remains.
         mended: how often the cause of an error was taken away.
         fault, repeats: the last error's status and code, and how often in a row it came.
 
@@ -80,7 +81,8 @@ class Call:
     lacks_version: bool = False
     until: float | None = None
     attempts: int = 0
-    doubted: bool = False
+    doubt: ArmError | ArmConnectionError | None = None
+    unsettled: bool = False
     mended: int = 0
     fault: tuple[int | None, str | None] | None = None
     repeats: int = 0

@@ -50,9 +50,10 @@ async def discover(url: str, ssl: ssl_module.SSLContext | None = None) -> Cloud:
 async def _ask(endpoint: str, ssl: ssl_module.SSLContext | None) -> ArmResponse:
     url, request_id, began = f"{endpoint}{_QUERY}", str(uuid.uuid4()), time.monotonic()
     headers = {"Accept": "application/json", "x-ms-client-request-id": request_id}
+    proxy, more = proxy_for(endpoint)
     try:
         async with asyncio.timeout(_TIMEOUT), open_http(ssl) as http:
-            answer = await http.get(url, headers=headers, allow_redirects=False, timeout=TIMEOUT, proxy=proxy_for(endpoint))
+            answer = await http.get(url, headers=headers, allow_redirects=False, timeout=TIMEOUT, proxy=proxy, proxy_headers=more)
             return ArmResponse("GET", url, answer.status, answer.headers, await answer.read())
     except (aiohttp.ClientError, OSError) as error:
         raise ArmConnectionError(

@@ -12,6 +12,7 @@ from typing import Any
 
 from aiomsi.arm._codes import asks_for_registration, is_about_version, is_locked, is_wrong_tenant
 from aiomsi.arm._failures import ErrorDetail
+from aiomsi.arm._retry import PASSING
 
 _SUBSCRIPTION = re.compile(r"/subscriptions/([^/]+)", re.IGNORECASE)
 _DENIED = re.compile(
@@ -37,7 +38,7 @@ def help_for(method: str, path: str, status: int, detail: ErrorDetail, found: Ma
         return "Read the resource again, and repeat the call with its new etag"
     if status == 429 and is_locked(detail):
         return "Another operation holds the resource: repeat the call after some seconds"
-    if status in (408, 504) and method not in ("GET", "HEAD"):
+    if status in PASSING and method not in ("GET", "HEAD"):
         return "It may have been carried out all the same: look at the resource before the call is repeated"
     return ""
 

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import ssl as ssl_module
 import urllib.request
+from base64 import b64encode
+from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 import aiohttp
+from yarl import URL
 
 from aiomsi._clouds import is_loopback
+from aiomsi._errors import ConfigurationError
+from aiomsi._secret import Secret
 
 _CONNECT = 10.0
 _READ = 60.0
 """ARM's own limit on a resource provider."""
 _CONNECTIONS = 128
 """More only slow a client down; further calls queue."""
+CLOSED = "the session was closed"
 TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT, sock_read=_READ)
 
 
@@ -25,14 +31,32 @@ def open_http(ssl: ssl_module.SSLContext | None) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
 
 
-def proxy_for(url: str) -> str | None:
-    """Find the proxy that the environment names for this URL; none for loopback."""
+def proxy_for(url: str) -> tuple[str | None, Mapping[str, str] | None]:
+    """Find the proxy that the environment names for this URL, and the headers that it is to have; none for loopback.
+
+    Raises:
+        ConfigurationError: it is no URL of a proxy that aiohttp can use. It is not repeated in the error: it may hold a password.
+
+    """
     parts = urlsplit(url)
     host = parts.hostname or ""
     if is_loopback(host) or urllib.request.proxy_bypass(host):
-        return None
-    proxy = urllib.request.getproxies().get(parts.scheme)
-    return f"http://{proxy}" if proxy and "://" not in proxy else proxy or None
+        return None, None
+    named = urllib.request.getproxies().get(parts.scheme)
+    if not named:
+        return None, None
+    try:
+        proxy = URL(named if "://" in named else f"http://{named}")
+    except ValueError:
+        proxy = URL()
+    if proxy.scheme not in ("http", "https") or not proxy.host:
+        msg = f"what the environment names as the proxy for {parts.scheme} is no URL of an HTTP proxy"
+        raise ConfigurationError(msg, help="Write http://host:port, or http://user:password@host:port, percent-encoded")
+    if proxy.user is None:
+        return str(proxy), None
+    # Apart from the URL, which aiohttp puts into its errors.
+    user = b64encode(f"{proxy.user}:{proxy.password or ''}".encode()).decode()
+    return str(proxy.with_user(None)), {"Proxy-Authorization": Secret(f"Basic {user}")}
 
 
 REPEATED = frozenset({"PUT", "DELETE"})
@@ -71,5 +95,11 @@ def is_untrusted(error: BaseException | None) -> bool:
 def described(error: Exception, http: aiohttp.ClientSession | None = None) -> str:
     """Give an error of aiohttp's as a text; its session may have been closed meanwhile."""
     if http is not None and http.closed:
-        return "the session was closed"
-    return str(error) if type(error) is aiohttp.ClientConnectionError else f"{type(error).__name__}: {error}"
+        return CLOSED
+    said = f"{error.status}, {error.message}" if isinstance(error, aiohttp.ClientResponseError) else str(error)
+    return said if type(error) is aiohttp.ClientConnectionError else f"{type(error).__name__}: {said}"
+
+
+def shown(error: Exception) -> Exception | None:
+    """Give the error to be chained; none of those whose text has the whole URL, with what ARM has signed in it."""
+    return None if isinstance(error, aiohttp.ClientResponseError) else error

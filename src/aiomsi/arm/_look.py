@@ -1,7 +1,8 @@
 """After a PUT or PATCH that may have been carried out: what a GET of the resource tells about it. No I/O.
 
 The shell GETs the URL of the call itself, and `seen` says how to go on. ARM gives up on a resource provider after 60 s with 504,
-while the provider goes on: so a resource that is still being changed is looked at again later, and only then compared.
+while the provider goes on: so a resource that is still being changed is followed to the end of that, and only then compared, as
+somebody else may be changing it.
 
 Source: https://github.com/Azure/azure-resource-manager-rpc/blob/master/v1.0/async-api-reference.md
 """

@@ -8,9 +8,12 @@ from typing import Any
 
 from aiomsi._errors import ArmConnectionError, OperationUnfinishedError, TokenUnavailableError
 from aiomsi.arm._call import Call
+from aiomsi.arm._look import Seen, seen
 from aiomsi.arm._polling import advance, begin, failure_of, missed, unreadable, wait_before
 from aiomsi.arm._progress import FinalStateVia, Progress, checked_via
+from aiomsi.arm._records import decoded
 from aiomsi.arm._requests import NO_OPTIONS, Options, options_of_polls
+from aiomsi.arm._response import ArmResponse
 from aiomsi.arm._waits import asked_wait
 from aiomsi.arm._wire import Wire
 
@@ -24,13 +27,22 @@ class Operation:
     Source: https://learn.microsoft.com/azure/azure-resource-manager/management/async-operations
     """
 
-    def __init__(self, wire: Wire, progress: Progress, asked: float | None = None, options: Options = NO_OPTIONS) -> None:
+    def __init__(
+        self,
+        wire: Wire,
+        progress: Progress,
+        asked: float | None = None,
+        options: Options = NO_OPTIONS,
+        unsettled: Call | None = None,
+    ) -> None:
         self._wire = wire
         self._progress = progress
         self._options = options
         # What the last answer asked to be waited, and how many there were.
         self._asked = asked
         self._looks = 0
+        # A call that may not have begun this: somebody else may have. It is no part of the state that is saved.
+        self._unsettled = unsettled
         self._polling = asyncio.Lock()
 
     @property
@@ -70,6 +82,8 @@ class Operation:
             ArmError: its state can't be read; it may well go on.
             ArmConnectionError: the same, for want of an answer.
 
+        Where the call itself ended in doubt and its resource was found being changed, the call's own error is raised after all if
+        the resource does not become what it was to be.
         """
         until = None if deadline is None else self._wire.clock.monotonic() + deadline
         # Answers, and the turns of others who wait, take real time, whatever the session's clock is.
@@ -87,7 +101,15 @@ class Operation:
         if answer is None or (self._progress.method == "DELETE" and self._progress.reads == "operation"):
             # A deletion's record tells that it is over, and nothing that it brought.
             return None
+        self._settle(answer)
         return answer.json()
+
+    def _settle(self, answer: ArmResponse) -> None:
+        call = self._unsettled
+        if call is None or call.doubt is None:
+            return
+        if seen(call.method, call.sent, answer.status, decoded(answer)) is not Seen.DONE:
+            raise call.doubt
 
     async def _follow(self, until: float | None, on_progress: Callable[[Operation], object] | None) -> None:
         """Poll until it is over, in turns with others who wait."""
@@ -146,7 +168,8 @@ async def begun(wire: Wire, call: Call, options: Options, via: FinalStateVia | N
     checked_via(via)
     response = await wire.send(call, options.timeout)
     asked = asked_wait(response.status, response.headers, None, wire.clock.wall())
-    return Operation(wire, begin(wire.cloud, response, via), asked, options_of_polls(options))
+    unsettled = call if call.unsettled else None
+    return Operation(wire, begin(wire.cloud, response, via), asked, options_of_polls(options), unsettled)
 
 
 def resumed(wire: Wire, state: Mapping[str, Any]) -> Operation:

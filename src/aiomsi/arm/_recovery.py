@@ -13,7 +13,7 @@ import attrs
 
 from aiomsi._errors import AiomsiError, ArmConnectionError, ArmError
 from aiomsi.arm._answers import error_of, refusal_of
-from aiomsi.arm._attempts import Again, ArmAttempt, after, answered, is_gone, lost
+from aiomsi.arm._attempts import ArmAttempt, after, answered, is_gone, lost
 from aiomsi.arm._http import is_untrusted
 from aiomsi.arm._links import path_of
 from aiomsi.arm._look import Seen, seen
@@ -39,17 +39,22 @@ async def recover(wire: Wire, call: Call, wrong: ArmResponse | ArmConnectionErro
     error = wrong if isinstance(wrong, ArmConnectionError) else _error(wire, call, wrong)
     attempt = _attempt(wire, call, error)
     if isinstance(error, ArmError):
-        if is_gone(call.method, error.status, doubtful=call.doubted):
+        if is_gone(call.method, error.status, error.code, doubtful=call.doubt is not None):
             return attrs.evolve(error.response, status=204, body=b"")
         if call.mended < _MOST_MENDINGS and await _mended(wire, call, error):
             call.mended += 1
             return None
-    call.doubted |= attempt.doubtful
+    if attempt.doubtful:
+        call.doubt = error
     again = after(attempt, wire.rule)
-    if again is None or (call.until is not None and asyncio.get_running_loop().time() + again.delay >= call.until):
+    if again is None or wire.is_closed or (call.until is not None and _now() + again.delay >= call.until):
         raise error
     await wire.clock.sleep(again.delay)
-    return await _look(wire, call, again, error)
+    return await _look(wire, call, error) if again.look else None
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
 
 
 async def renewed(wire: Wire, tokens: list[AccessToken], response: ArmResponse) -> list[AccessToken] | None:
@@ -105,17 +110,17 @@ def _attempt(wire: Wire, call: Call, error: ArmError | ArmConnectionError) -> Ar
     )
 
 
-async def _look(wire: Wire, call: Call, again: Again, error: ArmError | ArmConnectionError) -> ArmResponse | None:
+async def _look(wire: Wire, call: Call, error: ArmError | ArmConnectionError) -> ArmResponse | None:
     """See whether a write that may have been carried out has been; None: it is to be sent (once more)."""
-    if not again.look:
-        return None
     try:
         look = await wire.exchange(wire.prepare("GET", call.url))
-    except ArmConnectionError:
-        raise error from None
-    match seen(call.method, call.sent, look.status, decoded(look)):
-        case Seen.DONE | Seen.RUNNING:
-            return attrs.evolve(look, method=call.method)
-        case Seen.REPEAT:
+    except AiomsiError as failure:
+        error.add_note(f"Whether it was carried out could not be looked up: {failure}")
+    else:
+        found = seen(call.method, call.sent, look.status, decoded(look))
+        if found is Seen.REPEAT:
             return None
+        if found is not Seen.UNKNOWN:
+            call.unsettled = found is Seen.RUNNING
+            return attrs.evolve(look, method=call.method)
     raise error

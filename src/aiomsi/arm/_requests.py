@@ -11,6 +11,7 @@ import attrs
 
 from aiomsi._clouds import Cloud
 from aiomsi._errors import ConfigurationError, ForeignHostError
+from aiomsi._json import dumps
 
 # A path of these needs no encoding, so yarl need not look at it.
 _PLAIN_PATH = re.compile(r"[A-Za-z0-9/_.()~-]+", re.ASCII)
@@ -59,6 +60,36 @@ def options_of_polls(options: Options) -> Options:
     """
     chosen = {name: value for name, value in (options.headers or {}).items() if name.lower() == "x-ms-client-request-id"}
     return Options(headers=chosen or None, timeout=options.timeout)
+
+
+def checked_content(options: Options) -> bytes:
+    """Give the body that is to be sent as it is.
+
+    Raises:
+        ConfigurationError: it is none of bytes, which alone can be sent more than once; or there is another one in `json`.
+
+    """
+    if options.json is not None:
+        msg = "json= and content= were both given"
+        raise ConfigurationError(msg)
+    if not isinstance(options.content, bytes | bytearray | memoryview):
+        msg = f"content= takes bytes, not {type(options.content).__name__}"
+        raise ConfigurationError(msg, help="Read a file or a stream first: a call may have to be sent more than once")
+    return bytes(options.content)
+
+
+def encoded(value: Any) -> bytes:
+    """Give the body for `json`.
+
+    Raises:
+        ConfigurationError: it can't be written as JSON.
+
+    """
+    try:
+        return dumps(value)
+    except (TypeError, ValueError, RecursionError) as error:
+        msg = f"json= can't be written as JSON: {error}"
+        raise ConfigurationError(msg) from error
 
 
 def has_version(path: object, options: Options) -> bool:

@@ -22,14 +22,21 @@ from aiomsi._token import Draw
 if TYPE_CHECKING:
     from aiomsi.arm._attempts import ArmAttempt
 
+    RetryRule: TypeAlias = Callable[[ArmAttempt], float | None]
+    """Decides after how many seconds a call is repeated; None: it is not."""
+else:
+    # Who reads annotations at run time does not get to know a class that is imported late.
+    RetryRule = Callable[..., float | None]
+
 _MOST_DOUBLINGS = 16
 LOOKED_AT = frozenset({"PUT", "PATCH"})
 PASSING = frozenset({408, 499, 500, 502, 503, 504})
 _NEVER_PASSING_CODES = frozenset({"ResponseTooLarge"})
 
 
-RetryRule: TypeAlias = "Callable[[ArmAttempt], float | None]"
-"""Decides after how many seconds a call is repeated; None: it is not."""
+def evenly(low: float, high: float) -> float:
+    """Draw as `random.uniform`, which takes the state of its generator along when it is pickled."""
+    return random.uniform(low, high)
 
 
 @attrs.frozen
@@ -48,7 +55,7 @@ class ArmRetry:
         lock: the same as `first_delay` for a resource that another operation holds.
         replication: for how long a principal that was made just now is asked for again.
         budget: no request begins later than this many seconds after the call did.
-        draw: draws a number evenly between two others, as `random.uniform`.
+        draw: draws a number evenly between two others.
 
     """
 
@@ -60,7 +67,7 @@ class ArmRetry:
     lock: float = 5.0
     replication: float = 60.0
     budget: float = 180.0
-    draw: Draw = attrs.field(default=random.uniform, repr=False)
+    draw: Draw = attrs.field(default=evenly, repr=False)
 
     def __call__(self, attempt: ArmAttempt) -> float | None:
         """Decide after how many seconds the call is repeated; None: it has failed."""

@@ -17,10 +17,14 @@ if TYPE_CHECKING:
     from aiomsi.arm._operations import Operation
     from aiomsi.arm._progress import FinalStateVia
 
+    OnProgress: TypeAlias = Callable[[Operation], object]
+else:
+    # Who reads annotations at run time does not get to know a class that is imported late.
+    OnProgress = Callable[..., object]
+
 _UNKNOWN_VERSION = "0000-00-00"
 
 Params: TypeAlias = Mapping[str, str | int | bool]
-OnProgress: TypeAlias = "Callable[[Operation], object]"
 
 
 class Verbs:
@@ -185,7 +189,12 @@ class Verbs:
         `method` is an HTTP verb in capitals; the other arguments, and the errors, are those of `put`.
         """
         options = Options(api_version, params, json, content, headers, timeout, if_match, if_none_match)
-        return await self._wire.send(self._call(method, path, options), timeout)
+        call = self._call(method, path, options)
+        response = await self._wire.send(call, timeout)
+        if call.unsettled and call.doubt is not None:
+            # Whose change this is can't be told before its end, and that is not waited for here.
+            raise call.doubt
+        return response
 
     async def begin(
         self,

@@ -12,7 +12,7 @@ import contextvars
 import functools
 import platform
 import ssl as ssl_module
-from collections.abc import Callable, Coroutine, MutableMapping
+from collections.abc import Callable, Coroutine, Mapping, MutableMapping
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -23,15 +23,25 @@ from yarl import URL
 
 from aiomsi._clock import Clock
 from aiomsi._clouds import Cloud
-from aiomsi._errors import ArmConnectionError, ConfigurationError, UsageError
-from aiomsi._json import dumps
+from aiomsi._errors import AiomsiError, ArmConnectionError, UsageError
 from aiomsi._secret import Secret
 from aiomsi._token import AccessToken
 from aiomsi._version import VERSION
 from aiomsi.arm._call import AsyncCredential, Call, Mender, OwnCredential, new_request_id
-from aiomsi.arm._http import REPEATED, TIMEOUT, described, has_arrived, is_untrusted, open_http, proxy_for, sent_once
+from aiomsi.arm._http import (
+    CLOSED,
+    REPEATED,
+    TIMEOUT,
+    described,
+    has_arrived,
+    is_untrusted,
+    open_http,
+    proxy_for,
+    sent_once,
+    shown,
+)
 from aiomsi.arm._links import path_of
-from aiomsi.arm._requests import NO_OPTIONS, Options, check_headers
+from aiomsi.arm._requests import NO_OPTIONS, Options, check_headers, checked_content, encoded
 from aiomsi.arm._response import ArmResponse
 from aiomsi.arm._retry import RetryRule
 
@@ -76,6 +86,7 @@ class Wire:
     credentials: list[OwnCredential] = attrs.field(factory=list, init=False)
     _loop: asyncio.AbstractEventLoop | None = attrs.field(default=None, init=False)
     _proxy: str | None = attrs.field(default=None, init=False)
+    _proxy_headers: Mapping[str, str] | None = attrs.field(default=None, init=False)
     _tasks: set[asyncio.Task[Any]] = attrs.field(factory=set, init=False)
     _mender: Mender | None = attrs.field(default=None, init=False)
 
@@ -104,13 +115,12 @@ class Wire:
             "x-ms-client-request-id": new_request_id(),
             "x-ms-correlation-request-id": self.correlation_id,
         }
-        data: bytes | None = options.content
-        sent: Any = None if data else {}
-        if options.json is not None:
-            if data is not None:
-                msg = "json= and content= were both given"
-                raise ConfigurationError(msg)
-            data, sent, headers["Content-Type"] = dumps(options.json), options.json, "application/json"
+        data: bytes | None = None
+        sent: Any = {}
+        if options.content is not None:
+            data, sent = checked_content(options), None if options.content else {}
+        elif options.json is not None:
+            data, sent, headers["Content-Type"] = encoded(options.json), options.json, "application/json"
         if options.if_match is not None:
             headers["If-Match"] = options.if_match
         if options.if_none_match is not None:
@@ -144,6 +154,11 @@ class Wire:
                 response = await self.exchange(call)
             except ArmConnectionError as error:
                 done = await self._recovered(call, error)
+            except AiomsiError as error:
+                if call.doubt is None:
+                    raise
+                call.doubt.add_note(f"It could not be sent again: {error}")
+                raise call.doubt from call.doubt.__cause__
             else:
                 if response.status < 300 or response.status == 304:
                     return response
@@ -192,12 +207,19 @@ class Wire:
                     raise_for_status=False,
                     timeout=TIMEOUT,
                     proxy=self._proxy,
+                    proxy_headers=self._proxy_headers,
                     middlewares=sent_once(http) if call.method in REPEATED else None,
                 )
                 body = await answer.read()
             except (aiohttp.ClientError, OSError) as error:
-                untrusted = is_untrusted(error)
-                raise self.no_answer(call, described(error, http), arrived=has_arrived(error), untrusted=untrusted) from error
+                why, arrived, untrusted = described(error, http), has_arrived(error), is_untrusted(error)
+                raise self.no_answer(call, why, arrived=arrived, untrusted=untrusted) from shown(error)
+            except asyncio.CancelledError:
+                task = asyncio.current_task()
+                if task is None or task.cancelling() or not http.closed:
+                    raise
+                # Nobody has cancelled it: so aiohttp ends, when it is closed, what still waits for a connection.
+                raise self.no_answer(call, CLOSED, arrived=False) from None
             response = ArmResponse(call.method, call.url, answer.status, answer.headers, body)
             if response.status != 401 or renewed:
                 return response
@@ -235,8 +257,14 @@ class Wire:
                         await own.close()
 
     async def _recovered(self, call: Call, wrong: ArmResponse | ArmConnectionError) -> ArmResponse | None:
-        from aiomsi.arm._recovery import recover
-
+        try:
+            from aiomsi.arm._recovery import recover
+        except (ImportError, OSError) as failure:
+            # Not even a file can be opened, for example for want of descriptors: what is wrong is told all the same.
+            if isinstance(wrong, ArmConnectionError):
+                raise wrong from wrong.__cause__
+            why = f"status {wrong.status}, and what follows from that can't be loaded: {failure}"
+            raise self.no_answer(call, why) from failure
         return await recover(self, call, wrong)
 
     async def _renewed(self, tokens: list[AccessToken], response: ArmResponse) -> list[AccessToken] | None:
@@ -244,8 +272,14 @@ class Wire:
 
         return await renewed(self, tokens, response)
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether nothing can be sent any more."""
+        return self.http is None or self.http.closed
+
     def no_answer(self, call: Call, why: str, *, arrived: bool = True, untrusted: bool = False) -> ArmConnectionError:
         """Make the exception for a call without an answer."""
+        arrived |= call.doubt is not None
         return ArmConnectionError(
             f"{call.method} {path_of(call.url)} got no answer from {urlsplit(call.url).hostname}: {why}",
             help=_MAYBE if arrived else _UNTRUSTED if untrusted else _UNSENT,
@@ -269,7 +303,7 @@ class Wire:
         self.credentials = [self.adopt(credential) for credential in self.given]
         self.http = open_http(self.ssl) if self.borrowed is None else self.borrowed
         self._loop = asyncio.get_running_loop()
-        self._proxy = proxy_for(self.cloud.resource_manager)
+        self._proxy, self._proxy_headers = proxy_for(self.cloud.resource_manager)
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
