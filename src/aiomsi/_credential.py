@@ -23,6 +23,9 @@ from aiomsi.hosts import Identity, host_from
 if TYPE_CHECKING:
     from aiomsi._gate import HostGate
     from aiomsi._stats import SlotStats
+else:
+    # Who reads annotations at run time does not get to know a class that is imported late.
+    HostGate = object
 
 
 class SlotCredential(ABC):

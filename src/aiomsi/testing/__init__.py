@@ -38,6 +38,9 @@ else:
 
     __getattr__ = _late.late(__name__, _HOMES)
 
+    def __dir__():
+        return list(__all__)
+
 
 __all__ = [
     "DEFAULT_SUBSCRIPTION_ID",
