@@ -1056,7 +1056,16 @@ async def test_a_proxys_password_goes_to_the_proxy_and_nowhere_else(monkeypatch:
 
 @pytest.mark.anyio
 @pytest.mark.parametrize(
-    "proxy", ["http://user:pa#ss@h:1", "http://user:pa/ss@h:1", "socks5://user:pass@h:1", "http://:1", "http://u:p@h:x"]
+    "proxy",
+    [
+        "http://user:pa#ss@h:1",
+        "http://user:pa/ss@h:1",
+        "http://user:12/secret@h:1",
+        "http://user:12#secret@h:1",
+        "http://u:p@h:x",
+        "http://:1",
+        "socks5://user:pass@h:1",
+    ],
 )
 async def test_a_proxy_that_is_none_is_told_before_anything_is_sent(monkeypatch: pytest.MonkeyPatch, proxy: str) -> None:
     monkeypatch.delenv("AIOMSI_RESOURCE_MANAGER")
@@ -1064,6 +1073,9 @@ async def test_a_proxy_that_is_none_is_told_before_anything_is_sent(monkeypatch:
     monkeypatch.setenv("HTTPS_PROXY", proxy)
     async with ArmSession(SdkCredential(["very-secret"])) as arm:
         with pytest.raises(ConfigurationError, match="no URL of an HTTP proxy") as raised:
+            await get(arm)
+        # Nor does it go without one the next time.
+        with pytest.raises(ConfigurationError, match="no URL of an HTTP proxy"):
             await get(arm)
     assert proxy.partition("://")[2] not in "".join(traceback.format_exception(raised.value))
 

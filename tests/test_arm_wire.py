@@ -23,6 +23,8 @@ from aiomsi import (
     ArmSession,
     AuthenticationError,
     NotFoundError,
+    OperationCanceledError,
+    OperationFailedError,
     PreconditionFailedError,
     ServiceError,
     ThrottledError,
@@ -268,6 +270,24 @@ async def test_a_change_by_somebody_else_is_not_taken_for_the_lost_write(method:
     assert operation.done
     assert "carried" in raised.value.help
     assert [one.method for one in arm.asked] == [method, "GET", "GET"]
+
+
+@pytest.mark.parametrize("state", ["Failed", "Canceled"])
+async def test_somebody_elses_failure_is_not_the_lost_writes(state: str) -> None:
+    running = {**OTHER, "properties": {"a": 0, "provisioningState": "Updating"}}
+    theirs = {**OTHER, "properties": {"a": 0, "provisioningState": state}}
+    async with canned(GONE, Says(body=running), Says(body=theirs)) as arm, session(arm) as own:
+        with pytest.raises(ServiceError, match="GatewayTimeout") as raised:
+            await own.put(VAULT, api_version=VERSION, json=BODY)
+    assert isinstance(raised.value.__cause__, OperationFailedError | OperationCanceledError)
+
+
+@pytest.mark.parametrize("state", ["Succeeded", "Completed", "SucceededWithErrors"])
+async def test_a_lost_write_may_end_well_in_any_word_for_it(state: str) -> None:
+    running = {**DONE, "properties": {"a": 1, "provisioningState": "Updating"}}
+    done = {**DONE, "properties": {"a": 1, "provisioningState": state}}
+    async with canned(GONE, Says(body=running), Says(body=done)) as arm, session(arm) as own:
+        assert await own.put(VAULT, api_version=VERSION, json=BODY) == done
 
 
 async def test_a_single_request_does_not_wait_to_see_whose_change_it_is() -> None:
@@ -583,6 +603,13 @@ async def test_a_signed_url_is_in_no_error() -> None:
                 await own.get(f"{VAULT}?api-version={VERSION}&s={signature}")
     assert signature.encode() in seen[0]
     assert signature not in "".join(traceback.format_exception(raised.value))
+
+
+def test_no_kind_of_error_of_aiohttps_tells_a_url() -> None:
+    signed = "https://management.azure.com/x?s=signature"
+    late = aiohttp.ConnectionTimeoutError(f"Connection timeout to host {signed}")
+    assert _http.described(late) == "ConnectionTimeoutError: no connection in time"
+    assert _http.shown(late) is None
 
 
 async def test_a_close_that_is_cancelled_closes_all_the_same() -> None:

@@ -55,6 +55,8 @@ NEVER_SUSPENDS = {
     "_fetch TokenFetch.__call__: async with aiohttp.ClientSession(...): enter": "returns itself",
     "_fetch TokenFetch._ask_in_turn: async with gate.admission(...): exit": "releases the place",
     "_fetch TokenFetch._ask: async with http.request(...): exit": "a GET has no body that could still be on its way",
+    "_inner InnerFactory._close: async with asyncio.timeout(...): enter": "sets a timer",
+    "_inner InnerFactory._close: async with asyncio.timeout(...): exit": "cancels it",
     "_inner InnerFetch.__call__: async with scope: enter": "sets a timer",
     "_inner InnerFetch.__call__: async with scope: exit": "cancels it",
 }

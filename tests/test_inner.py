@@ -205,6 +205,20 @@ async def test_a_token_is_not_lost_because_what_brought_it_could_not_be_closed(c
 
 
 @pytest.mark.anyio
+async def test_a_token_does_not_wait_for_ever_until_what_brought_it_is_closed(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_inner, "_CLOSING", 0.05)
+
+    class Hanging(Inner):
+        async def close(self) -> None:
+            await asyncio.Event().wait()
+
+    assert isinstance(await fetch(lambda: Hanging())(Order()), Grant)  # noqa: PLW0108 (a factory that is no class)
+    assert "could not be closed: TimeoutError" in caplog.text
+
+
+@pytest.mark.anyio
 async def test_a_factory_that_makes_a_synchronous_credential_is_a_failure_that_says_so() -> None:
     assert "Synchronous is a synchronous credential" in failed(await fetch(lambda: Synchronous())(Order())).summary  # noqa: PLW0108
 

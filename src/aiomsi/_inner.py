@@ -26,6 +26,8 @@ logger = logging.getLogger("aiomsi")
 
 _PASSING = frozenset({404, 408, 410, 429})
 _MOST_TEXT = 2_000
+_CLOSING = 5.0
+"""For how many seconds at the most a token waits until the credential that has brought it is closed."""
 _KEPT = (HostUnreachableError, TokenRefusedError, TokenUnavailableError)
 
 
@@ -148,7 +150,8 @@ class InnerFactory:
 
     async def _close(self, leave: Callable[[], Awaitable[object]]) -> None:
         try:
-            await leave()
+            async with asyncio.timeout(_CLOSING):
+                await leave()
         except Exception as error:  # noqa: BLE001 (it is no reason to lose the token that it has brought)
             logger.warning("%s: the credential that it made could not be closed: %s: %s", self.name, type(error).__name__, error)
 

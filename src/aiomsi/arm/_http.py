@@ -21,6 +21,7 @@ _READ = 60.0
 _CONNECTIONS = 128
 """More only slow a client down; further calls queue."""
 CLOSED = "the session was closed"
+MAYBE = "Whether ARM has carried it out is unknown; a GET may simply be repeated"
 TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT, sock_read=_READ)
 
 
@@ -49,14 +50,14 @@ def proxy_for(url: str) -> tuple[str | None, Mapping[str, str] | None]:
         proxy = URL(named if "://" in named else f"http://{named}")
     except ValueError:
         proxy = URL()
-    if proxy.scheme not in ("http", "https") or not proxy.host:
+    if proxy.scheme not in ("http", "https") or not proxy.host or proxy.raw_path_qs not in ("", "/") or proxy.raw_fragment:
         msg = f"what the environment names as the proxy for {parts.scheme} is no URL of an HTTP proxy"
         raise ConfigurationError(msg, help="Write http://host:port, or http://user:password@host:port, percent-encoded")
-    if proxy.user is None:
+    if proxy.user is None and proxy.password is None:
         return str(proxy), None
     # Apart from the URL, which aiohttp puts into its errors.
-    user = b64encode(f"{proxy.user}:{proxy.password or ''}".encode()).decode()
-    return str(proxy.with_user(None)), {"Proxy-Authorization": Secret(f"Basic {user}")}
+    user = b64encode(f"{proxy.user or ''}:{proxy.password or ''}".encode()).decode()
+    return str(proxy.with_password(None).with_user(None)), {"Proxy-Authorization": Secret(f"Basic {user}")}
 
 
 REPEATED = frozenset({"PUT", "DELETE"})
@@ -96,10 +97,13 @@ def described(error: Exception, http: aiohttp.ClientSession | None = None) -> st
     """Give an error of aiohttp's as a text; its session may have been closed meanwhile."""
     if http is not None and http.closed:
         return CLOSED
-    said = f"{error.status}, {error.message}" if isinstance(error, aiohttp.ClientResponseError) else str(error)
+    if isinstance(error, aiohttp.ConnectionTimeoutError):
+        said = "no connection in time"
+    else:
+        said = f"{error.status}, {error.message}" if isinstance(error, aiohttp.ClientResponseError) else str(error)
     return said if type(error) is aiohttp.ClientConnectionError else f"{type(error).__name__}: {said}"
 
 
 def shown(error: Exception) -> Exception | None:
     """Give the error to be chained; none of those whose text has the whole URL, with what ARM has signed in it."""
-    return None if isinstance(error, aiohttp.ClientResponseError) else error
+    return None if isinstance(error, aiohttp.ClientResponseError | aiohttp.ConnectionTimeoutError) else error

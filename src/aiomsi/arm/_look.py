@@ -12,7 +12,8 @@ from __future__ import annotations
 import enum
 from typing import Any
 
-_TERMINAL = frozenset({"succeeded", "failed", "canceled", "cancelled"})
+from aiomsi.arm._records import FINAL
+
 _DEEPEST = 64
 
 
@@ -44,11 +45,12 @@ def seen(method: str, sent: Any, status: int, found: Any) -> Seen:
     if status != 200 or not isinstance(found, dict):
         return Seen.UNKNOWN
     state = _state(found)
-    if state is not None and state not in _TERMINAL:
+    if state is not None and state not in FINAL:
         return Seen.RUNNING
     if sent is None:
         return Seen.UNKNOWN
-    return Seen.DONE if state in (None, "succeeded") and holds(found, sent) else Seen.REPEAT
+    well = state is None or FINAL[state] == "succeeded"
+    return Seen.DONE if well and holds(found, sent) else Seen.REPEAT
 
 
 def _state(found: dict[Any, Any]) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -63,7 +64,8 @@ class Operation:
     def state(self) -> dict[str, Any]:
         """Give what `ArmSession.resume` needs to go on, in another process too: plain JSON values.
 
-        Keep it as you keep a secret: it may have signed URLs, and has the result once the operation is over.
+        Keep it as you keep a secret: it may have signed URLs, and has the result once the operation is over. The doubt of which
+        `result` speaks is not in it.
         """
         return self._progress.to_dict()
 
@@ -96,20 +98,20 @@ class Operation:
                 raise
             raise self._unfinished() from error
         failure, answer = failure_of(self._progress), self._progress.answer
+        self._settle(failure, answer)
         if failure is not None:
             raise failure
         if answer is None or (self._progress.method == "DELETE" and self._progress.reads == "operation"):
             # A deletion's record tells that it is over, and nothing that it brought.
             return None
-        self._settle(answer)
         return answer.json()
 
-    def _settle(self, answer: ArmResponse) -> None:
+    def _settle(self, failure: Exception | None, answer: ArmResponse | None) -> None:
         call = self._unsettled
         if call is None or call.doubt is None:
             return
-        if seen(call.method, call.sent, answer.status, decoded(answer)) is not Seen.DONE:
-            raise call.doubt
+        if answer is None or seen(call.method, call.sent, answer.status, decoded(answer)) is not Seen.DONE:
+            raise copy.copy(call.doubt) from failure or call.doubt.__cause__
 
     async def _follow(self, until: float | None, on_progress: Callable[[Operation], object] | None) -> None:
         """Poll until it is over, in turns with others who wait."""

@@ -14,7 +14,7 @@ import attrs
 from aiomsi._errors import AiomsiError, ArmConnectionError, ArmError
 from aiomsi.arm._answers import error_of, refusal_of
 from aiomsi.arm._attempts import ArmAttempt, after, answered, is_gone, lost
-from aiomsi.arm._http import is_untrusted
+from aiomsi.arm._http import MAYBE, is_untrusted
 from aiomsi.arm._links import path_of
 from aiomsi.arm._look import Seen, seen
 from aiomsi.arm._records import decoded
@@ -48,6 +48,9 @@ async def recover(wire: Wire, call: Call, wrong: ArmResponse | ArmConnectionErro
         call.doubt = error
     again = after(attempt, wire.rule)
     if again is None or wire.is_closed or (call.until is not None and _now() + again.delay >= call.until):
+        if call.doubt is not None and isinstance(error, ArmConnectionError) and not error.arrived:
+            # This request was not sent, but an earlier one was.
+            error.arrived, error.help = True, MAYBE
         raise error
     await wire.clock.sleep(again.delay)
     return await _look(wire, call, error) if again.look else None

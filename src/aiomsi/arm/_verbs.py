@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -193,7 +194,7 @@ class Verbs:
         response = await self._wire.send(call, timeout)
         if call.unsettled and call.doubt is not None:
             # Whose change this is can't be told before its end, and that is not waited for here.
-            raise call.doubt
+            raise copy.copy(call.doubt) from call.doubt.__cause__
         return response
 
     async def begin(

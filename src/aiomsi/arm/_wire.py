@@ -30,6 +30,7 @@ from aiomsi._version import VERSION
 from aiomsi.arm._call import AsyncCredential, Call, Mender, OwnCredential, new_request_id
 from aiomsi.arm._http import (
     CLOSED,
+    MAYBE,
     REPEATED,
     TIMEOUT,
     described,
@@ -48,7 +49,6 @@ from aiomsi.arm._retry import RetryRule
 _AUXILIARY = "x-ms-authorization-auxiliary"
 """Tokens of further tenants; https://learn.microsoft.com/azure/azure-resource-manager/management/authenticate-multi-tenant"""
 
-_MAYBE = "Whether ARM has carried it out is unknown; a GET may simply be repeated"
 _UNSENT = "Nothing was sent"
 _UNTRUSTED = "Nothing was sent. Where a proxy ends TLS with a certificate of its own, pass ssl= with its authority"
 
@@ -279,10 +279,9 @@ class Wire:
 
     def no_answer(self, call: Call, why: str, *, arrived: bool = True, untrusted: bool = False) -> ArmConnectionError:
         """Make the exception for a call without an answer."""
-        arrived |= call.doubt is not None
         return ArmConnectionError(
             f"{call.method} {path_of(call.url)} got no answer from {urlsplit(call.url).hostname}: {why}",
-            help=_MAYBE if arrived else _UNTRUSTED if untrusted else _UNSENT,
+            help=MAYBE if arrived else _UNTRUSTED if untrusted else _UNSENT,
             method=call.method,
             url=call.url.partition("?")[0],
             client_request_id=call.headers["x-ms-client-request-id"],
@@ -300,10 +299,11 @@ class Wire:
         if self._loop is not None:
             msg = "this ArmSession belongs to another event loop"
             raise UsageError(msg, help="Make one per loop: they share one token all the same")
+        # First what may raise: nothing is open until all of it is.
+        self._proxy, self._proxy_headers = proxy_for(self.cloud.resource_manager)
         self.credentials = [self.adopt(credential) for credential in self.given]
         self.http = open_http(self.ssl) if self.borrowed is None else self.borrowed
         self._loop = asyncio.get_running_loop()
-        self._proxy, self._proxy_headers = proxy_for(self.cloud.resource_manager)
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
