@@ -31,6 +31,20 @@ _CLOSING = 5.0
 _KEPT = (HostUnreachableError, TokenRefusedError, TokenUnavailableError)
 
 
+@attrs.frozen(eq=False)
+class Patience:
+    """How to wait for another event loop.
+
+    Attributes:
+        ping: for how many seconds, until it has to have answered.
+        sleep: by which clock, where it is only to be left alone for that long.
+
+    """
+
+    ping: float
+    sleep: Callable[[float], Awaitable[None]]
+
+
 class Inner(Protocol):
     """A credential, a maker of credentials or a function, asked in one and the same way."""
 
@@ -38,7 +52,7 @@ class Inner(Protocol):
     def name(self) -> str:
         """What messages call it: the name of its class or function."""
 
-    async def ask(self, scopes: tuple[str, ...], options: Mapping[str, Any], patience: float, clock: Clock) -> object:
+    async def ask(self, scopes: tuple[str, ...], options: Mapping[str, Any], patience: Patience) -> object:
         """Ask for a token; raises whatever the inner credential does."""
 
     def reject(self, token: str) -> None:
@@ -94,7 +108,7 @@ class InnerInstance:
         """The name of its class."""
         return type(self.credential).__name__
 
-    async def ask(self, scopes: tuple[str, ...], options: Mapping[str, Any], patience: float, clock: Clock) -> object:
+    async def ask(self, scopes: tuple[str, ...], options: Mapping[str, Any], patience: Patience) -> object:
         """Ask it in its own loop."""
         here = asyncio.get_running_loop()
         home, process = self._home.setdefault(None, (here, os.getpid()))
@@ -103,7 +117,7 @@ class InnerInstance:
         if home is here:
             return await _ask(self.credential, scopes, options)
         errand = _Errand(lambda: _ask(self.credential, scopes, options), f"aiomsi {self.name}", here, home)
-        return await _elsewhere(errand, patience, clock)
+        return await _elsewhere(errand, patience)
 
     def reject(self, token: str) -> None:
         """Tell one that has such a method, as those of this package do: it may be somebody's wrapper around one of them."""
@@ -123,13 +137,7 @@ class InnerFactory:
         """The name of the factory, mostly a class."""
         return _name_of(self.make)
 
-    async def ask(
-        self,
-        scopes: tuple[str, ...],
-        options: Mapping[str, Any],
-        patience: float,  # noqa: ARG002 (one signature)
-        clock: Clock,  # noqa: ARG002 (one signature)
-    ) -> object:
+    async def ask(self, scopes: tuple[str, ...], options: Mapping[str, Any], patience: Patience) -> object:  # noqa: ARG002 (one signature)
         """Make one, ask it, close it."""
         credential = self.make()
         if not hasattr(credential, "get_token"):
@@ -170,13 +178,7 @@ class InnerFunction:
         """The name of the function."""
         return _name_of(self.function)
 
-    async def ask(
-        self,
-        scopes: tuple[str, ...],
-        options: Mapping[str, Any],
-        patience: float,  # noqa: ARG002 (one signature)
-        clock: Clock,  # noqa: ARG002 (one signature)
-    ) -> object:
+    async def ask(self, scopes: tuple[str, ...], options: Mapping[str, Any], patience: Patience) -> object:  # noqa: ARG002 (one signature)
         """Call it."""
         return await self.function(*scopes, **options)
 
@@ -234,7 +236,7 @@ class _Errand:
             settle()
 
 
-async def _elsewhere(errand: _Errand, patience: float, clock: Clock) -> object:
+async def _elsewhere(errand: _Errand, patience: Patience) -> object:
     """Ask in another loop, for as long as that loop answers pings.
 
     Raises:
@@ -249,10 +251,10 @@ async def _elsewhere(errand: _Errand, patience: float, clock: Clock) -> object:
             ping = Ping()
             if not call(loop, ping.answer):
                 raise _LoopGoneError
-            if (await asyncio.wait([errand.outcome], timeout=patience))[0]:
+            if (await asyncio.wait([errand.outcome], timeout=patience.ping))[0]:
                 if errand.outcome.cancelled():
                     # Mostly that loop is about to end: who asked there again at once would leave it a task that never ends.
-                    await clock.sleep(patience)
+                    await patience.sleep(patience.ping)
                     if loop.is_closed():
                         raise _LoopGoneError
                 return errand.outcome.result()
@@ -286,7 +288,7 @@ class InnerFetch:
         scope = asyncio.timeout(self.policy.deadline)
         try:
             async with scope:
-                answer = await self.inner.ask(self.scopes, options, self.policy.ping, self.clock)
+                answer = await self.inner.ask(self.scopes, options, Patience(self.policy.ping, self.clock.sleep))
         except _LoopGoneError:
             return self._loop_gone()
         except Exception as error:  # noqa: BLE001 (whatever an inner credential raises must end as a value)

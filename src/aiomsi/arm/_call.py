@@ -65,7 +65,7 @@ class Call:
         until: when it has to be over, in the loop's time.
         attempts: requests sent.
         doubt: what the last of them met that may have been carried out although it brought no answer to go by.
-        unsettled: whether its answer is a look at a resource that is being changed, so that the doubt remains.
+        unsettled: the same, where the answer is a look at a resource that is being changed, so that the doubt remains.
         mended: how often the cause of an error was taken away.
         fault, repeats: the last error's status and code, and how often in a row it came.
 
@@ -82,7 +82,7 @@ class Call:
     until: float | None = None
     attempts: int = 0
     doubt: ArmError | ArmConnectionError | None = None
-    unsettled: bool = False
+    unsettled: ArmError | ArmConnectionError | None = None
     mended: int = 0
     fault: tuple[int | None, str | None] | None = None
     repeats: int = 0

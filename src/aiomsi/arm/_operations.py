@@ -108,10 +108,10 @@ class Operation:
 
     def _settle(self, failure: Exception | None, answer: ArmResponse | None) -> None:
         call = self._unsettled
-        if call is None or call.doubt is None:
+        if call is None or call.unsettled is None:
             return
         if answer is None or seen(call.method, call.sent, answer.status, decoded(answer)) is not Seen.DONE:
-            raise copy.copy(call.doubt) from failure or call.doubt.__cause__
+            raise copy.copy(call.unsettled) from failure or call.unsettled.__cause__
 
     async def _follow(self, until: float | None, on_progress: Callable[[Operation], object] | None) -> None:
         """Poll until it is over, in turns with others who wait."""
@@ -170,7 +170,7 @@ async def begun(wire: Wire, call: Call, options: Options, via: FinalStateVia | N
     checked_via(via)
     response = await wire.send(call, options.timeout)
     asked = asked_wait(response.status, response.headers, None, wire.clock.wall())
-    unsettled = call if call.unsettled else None
+    unsettled = None if call.unsettled is None else call
     return Operation(wire, begin(wire.cloud, response, via), asked, options_of_polls(options), unsettled)
 
 

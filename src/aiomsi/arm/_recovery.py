@@ -124,6 +124,6 @@ async def _look(wire: Wire, call: Call, error: ArmError | ArmConnectionError) ->
         if found is Seen.REPEAT:
             return None
         if found is not Seen.UNKNOWN:
-            call.unsettled = found is Seen.RUNNING
+            call.unsettled = error if found is Seen.RUNNING else None
             return attrs.evolve(look, method=call.method)
     raise error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -192,9 +191,9 @@ class Verbs:
         options = Options(api_version, params, json, content, headers, timeout, if_match, if_none_match)
         call = self._call(method, path, options)
         response = await self._wire.send(call, timeout)
-        if call.unsettled and call.doubt is not None:
+        if call.unsettled is not None:
             # Whose change this is can't be told before its end, and that is not waited for here.
-            raise copy.copy(call.doubt) from call.doubt.__cause__
+            raise call.unsettled
         return response
 
     async def begin(
