@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 
 import aiomsi
+from aiomsi._turns import SEND_SPACING, Turns, turn_to_send, turns_in
 from aiomsi.arm._answers import error_of
+from aiomsi.arm._attempts import after
 from aiomsi.arm._requests import Options, build_url
 
 SCOPE = "https://management.azure.com/.default"
@@ -112,6 +114,27 @@ def test_building_a_url(benchmark: Benchmark) -> None:
 
     assert build() == f"https://management.azure.com{GROUP_ID}-0?api-version=2025-04-01"
     benchmark(build)
+
+
+def test_deciding_on_a_turn(benchmark: Benchmark) -> None:
+    """What the gate decides while it holds its lock: from the text that is stored to the one that will be."""
+    stored = Turns(queue=1_000.0, send=1_000.0).stored()
+
+    def decide() -> tuple[float | None, bytes]:
+        wait, turns = turn_to_send(turns_in(stored), 999.0, 60.0)
+        return wait, turns.stored()
+
+    assert decide() == (1.0, Turns(1_000.0, 1_000.0 + SEND_SPACING).stored())
+    benchmark(decide)
+
+
+def test_deciding_on_a_repetition(benchmark: Benchmark) -> None:
+    attempt = aiomsi.ArmAttempt("GET", 1, 0.5, status=429, retry_after=7.0)
+    rule = aiomsi.ArmRetry()
+    decided = after(attempt, rule)
+    assert decided is not None
+    assert 7.0 <= decided.delay <= 8.0
+    benchmark(lambda: after(attempt, rule))
 
 
 def test_parsing_an_id(benchmark: Benchmark) -> None:
