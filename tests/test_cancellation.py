@@ -34,6 +34,7 @@ from aiomsi import (
     Policy,
     SharedCredential,
     _gate,
+    _host_backoff,
     _slot,
 )
 from aiomsi._clock import SYSTEM_CLOCK
@@ -517,7 +518,7 @@ SCENARIOS: dict[Scenario, set[str]] = {
 def play(scenario: Scenario, stage: Stage) -> None:
     """Play a scenario to its end, and hold what everybody was promised."""
     _slot.SHARED.clear()
-    _slot.QUIET.clear()
+    _host_backoff.BACKOFFS.clear()
     stage.azure.clear_faults()
     stage.calls.clear()
     with asyncio.Runner(loop_factory=lambda: make_loop(stage.kind)) as runner:

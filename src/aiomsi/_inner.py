@@ -15,9 +15,11 @@ import attrs
 
 from aiomsi._clock import Clock
 from aiomsi._errors import ConfigurationError, CredentialError, HostUnreachableError, TokenRefusedError, TokenUnavailableError
-from aiomsi._flight import Ping, call
-from aiomsi._ledger import Failure, Order
+from aiomsi._flight import Ping, add_timeout, call
+from aiomsi._host_backoff import HeldOffError, HostBackoff, Ticket
+from aiomsi._ledger import Failure, Order, held_off
 from aiomsi._policy import Policy
+from aiomsi._running_time import RunningTimeout
 from aiomsi._secret import Secret
 from aiomsi._token import BEARER, Grant, Now
 from aiomsi.hosts._protocol import retry_after, seconds
@@ -279,22 +281,32 @@ class InnerFetch:
     options: Mapping[str, Any]
     policy: Policy
     clock: Clock
+    backoff: HostBackoff = attrs.field(factory=HostBackoff)
 
     async def __call__(self, order: Order) -> Grant | Failure:
         """Bring a token, or say why there is none."""
         options = dict(self.options)
         if order.claims is not None:
             options["claims"] = order.claims
-        scope = asyncio.timeout(self.policy.deadline)
+        loop, scope, ticket = asyncio.get_running_loop(), asyncio.timeout(None), Ticket()
+        timeout = RunningTimeout(self.policy.deadline, lambda: scope.reschedule(loop.time()))
+        add_timeout(timeout)
         try:
             async with scope:
+                if self.backoff.take(ticket, self.clock.monotonic()):
+                    await self.backoff.wait(ticket, self.clock, self.policy.deadline)
                 answer = await self.inner.ask(self.scopes, options, Patience(self.policy.ping, self.clock.sleep))
+        except HeldOffError:
+            return held_off(f"{self.inner.name} {' '.join(self.scopes)}")
         except _LoopGoneError:
             return self._loop_gone()
         except Exception as error:  # noqa: BLE001 (whatever an inner credential raises must end as a value)
             late = isinstance(error, TimeoutError) and scope.expired()
             said = f"it did not answer within {self.policy.deadline:g} s" if late else f"{type(error).__name__}: {error}"
             return self._failure(error, said)
+        finally:
+            timeout.stop()
+            self.backoff.give_back(ticket, self.clock.monotonic())
         now = Now(self.clock.wall(), self.clock.monotonic())
         grant = read_token(answer, now)
         return grant if isinstance(grant, Grant) else self._failure(None, grant)
@@ -318,6 +330,8 @@ class InnerFetch:
             },
             permanent=refused,
             retry_after=_asked(error, headers, self.clock.wall()),
+            # An error of this package names the rest of a slot's own back-off.
+            from_host=not isinstance(error, CredentialError),
         )
 
     def _loop_gone(self) -> Failure:
