@@ -23,10 +23,11 @@ from aiomsi import (
     UsageError,
 )
 from aiomsi._flight import Flight, Lost, Outcome, Roster, Waiter
+from aiomsi._host_backoff import HostBackoff
 from aiomsi._ledger import Failure, Order
 from aiomsi._policy import DEFAULT_POLICY
 from aiomsi._secret import Secret
-from aiomsi._slot import Quiet, Slot
+from aiomsi._slot import Slot
 from aiomsi._token import Grant
 
 
@@ -539,27 +540,56 @@ def test_forgetting_under_a_flight_with_claims_loses_no_claims(loop: VirtualLoop
     assert [order.claims for order in host.orders] == [claims, claims]
 
 
-def test_retry_after_holds_for_every_token_of_the_host(loop: VirtualLoop) -> None:
-    quiet = Quiet()
-    slots = [Slot(name, loop.clock, DEFAULT_POLICY, middle, quiet) for name in ("first", "second", "stale")]
-    host, good = FakeHost([attrs.evolve(DOWN, retry_after=40.0)], latency=0), FakeHost(latency=0)
+def test_retry_after_of_a_host_holds_for_all_its_slots(loop: VirtualLoop) -> None:
+    backoff = HostBackoff()
+    first, second, stale = (Slot(name, loop.clock, DEFAULT_POLICY, middle, backoff) for name in ("first", "second", "stale"))
+    busy = attrs.evolve(DOWN, retry_after=40.0, from_host=True)
+    host, good = FakeHost([busy], latency=0), FakeHost(latency=0)
 
     async def main() -> None:
-        token = await slots[2].obtain(Caller(), good)
+        token = await stale.obtain(Caller(), good)
         await asyncio.sleep(DAY / 2 + 1)
-        for slot in slots[:2]:
-            with pytest.raises(TokenUnavailableError) as raised:
-                await slot.obtain(Caller(), host)
-            assert raised.value.retry_after == pytest.approx(40)
-            assert slot.stats().next_attempt == pytest.approx(40)
-        assert await slots[2].obtain(Caller(), good) is token
+        with pytest.raises(TokenUnavailableError, match="the host is down"):
+            await first.obtain(Caller(), host)
+        with pytest.raises(TokenUnavailableError, match="no request was sent for second") as raised:
+            await second.obtain(Caller(), good)
+        assert raised.value.retry_after == second.stats().next_attempt == pytest.approx(40)
+        assert await stale.obtain(Caller(), good) is token
         await asyncio.sleep(40)
-        await slots[1].obtain(Caller(), good)
-        await slots[2].obtain(Caller(), good)
+        await second.obtain(Caller(), good)
+        await stale.obtain(Caller(), good)
 
     run(main(), loop)
     assert len(host.orders) == 1
     assert len(good.orders) == 3
+
+
+@pytest.mark.parametrize("retry_after", [1.0, 29.0])
+def test_retry_after_that_fits_the_deadline_starts_a_flight(loop: VirtualLoop, retry_after: float) -> None:
+    backoff = HostBackoff()
+    first, second = (Slot(name, loop.clock, DEFAULT_POLICY, middle, backoff) for name in "ab")
+    busy = attrs.evolve(DOWN, retry_after=retry_after, from_host=True)
+
+    async def main() -> None:
+        with pytest.raises(TokenUnavailableError):
+            await first.obtain(Caller(), FakeHost([busy], latency=0))
+        await second.obtain(Caller(), FakeHost())
+
+    run(main(), loop)
+
+
+def test_own_backoff_of_an_inner_credential_holds_for_its_slot_only(loop: VirtualLoop) -> None:
+    backoff = HostBackoff()
+    first, second = (Slot(name, loop.clock, DEFAULT_POLICY, middle, backoff) for name in "ab")
+
+    async def main() -> None:
+        with pytest.raises(TokenUnavailableError):
+            await first.obtain(Caller(), FakeHost([attrs.evolve(DOWN, retry_after=40.0)]))
+        await second.obtain(Caller(), FakeHost())
+        assert first.stats().next_attempt > 39
+        assert second.stats().next_attempt == 0
+
+    run(main(), loop)
 
 
 def test_a_token_that_is_nearly_expired_on_receipt_is_never_delivered_nor_asked_for_without_pause(loop: VirtualLoop) -> None:
@@ -910,11 +940,11 @@ def test_a_failure_is_one_value_and_many_exceptions() -> None:
     assert (first.host, first.attempts, first.retry_after, str(first)) == ("IMDS", 3, 1.5, "down. Wait")
 
 
-def test_a_refusal_is_not_told_again_while_the_host_wants_to_be_left_alone_for_another_token(loop: VirtualLoop) -> None:
-    quiet = Quiet()
+def test_slot_held_off_by_another_shows_no_text_of_its_response(loop: VirtualLoop) -> None:
+    backoff = HostBackoff()
     refused, throttled = make_slot(loop), make_slot(loop)
-    refused.quiet = throttled.quiet = quiet
-    busy = Failure(TokenUnavailableError, "throttled", "too many requests", retry_after=40.0)
+    refused.backoff = throttled.backoff = backoff
+    busy = Failure(TokenUnavailableError, "throttled", "too many requests", retry_after=40.0, from_host=True)
 
     async def main() -> None:
         with pytest.raises(TokenRefusedError):
@@ -922,11 +952,10 @@ def test_a_refusal_is_not_told_again_while_the_host_wants_to_be_left_alone_for_a
         await asyncio.sleep(1)
         with pytest.raises(TokenUnavailableError):
             await throttled.obtain(Caller(), FakeHost([busy], latency=0))
-        with pytest.raises(
-            TokenUnavailableError, match="test was not asked for, because its host wants to be left alone: too"
-        ) as told:
+        with pytest.raises(TokenUnavailableError, match="^no request was sent for test, because its host") as raised:
             await refused.obtain(Caller(), FakeHost())
-        assert told.value.retry_after == pytest.approx(40)
+        assert "too many" not in str(raised.value)
+        assert raised.value.retry_after == pytest.approx(40)
 
     run(main(), loop)
 

@@ -12,7 +12,7 @@ from yarl import URL
 
 from aiomsi._clock import Clock
 from aiomsi._errors import CredentialError, HostUnreachableError, TokenRefusedError, TokenUnavailableError
-from aiomsi._flight import add_timeout
+from aiomsi._flight import inside
 from aiomsi._host_backoff import HeldOffError, HostBackoff, Ticket
 from aiomsi._ledger import Failure, Order, held_off
 from aiomsi._policy import Policy
@@ -46,28 +46,17 @@ _MOST_BLOCKED = 10
 """How many requests of one fetch are repeated, without counting as a try, because the loop was blocked."""
 
 
-@attrs.define(eq=False)
-class _Times:
-    """Where the time of one fetch goes.
+class _Deadline(RunningTimeout):
+    """The deadline of one fetch, and the time that its requests waited before they were sent.
 
     Attributes:
-        began: when it began, on the clock.
-        timeout: its deadline.
-        queued: seconds that its requests waited for a turn among the slots of the host,
+        queued: seconds that they waited for a turn among the slots of the host,
         held: and how many of those the host's `Retry-After` asked for.
         gated: seconds that they waited at a host-wide gate.
 
     """
 
-    began: float
-    timeout: RunningTimeout
-    queued: float = 0.0
-    held: float = 0.0
-    gated: float = 0.0
-
-    def elapsed(self, now: float) -> float:
-        """Return the seconds that count in the fetch's deadline."""
-        return max(0.0, now - self.began - self.queued - self.timeout.blocked)
+    queued = held = gated = 0.0
 
 
 class _DroppedError(Exception):
@@ -98,10 +87,11 @@ class TokenFetch:
         """Bring a token, or say why there is none."""
         request, loop = self.host.request(self.resource, order), asyncio.get_running_loop()
         aiohttps = aiohttp.ClientTimeout(total=None, connect=self.policy.connect, sock_read=self.policy.read)
-        scope = asyncio.timeout(None)
-        timeout = RunningTimeout(self.policy.deadline, lambda: scope.reschedule(loop.time()))
-        add_timeout(timeout)
-        times, number, miss = _Times(self.clock.monotonic(), timeout), 0, _SILENCE
+        scope, began = asyncio.timeout(None), self.clock.monotonic()
+        limit = _Deadline(self.policy.deadline, lambda: scope.reschedule(loop.time()))
+        for flight in inside.get()[-1:]:
+            flight.timeouts.append(limit)
+        number, miss = 0, _SILENCE
         try:
             async with (
                 scope,
@@ -110,69 +100,73 @@ class TokenFetch:
             ):
                 connected, gone, blocked = False, False, 0
                 while True:
-                    number += 1
-                    result = await self._ask_in_turn(http, request, times)
+                    number, ticket = number + 1, Ticket()
+                    try:
+                        if self.backoff.take(ticket, self.clock.monotonic()):
+                            await self._wait_for_turn(ticket, limit)
+                        result = await (self._ask if self.gate is None else self._ask_at_gate)(http, request, limit)
+                    finally:
+                        ticket.ended = self.clock.monotonic()
                     if isinstance(result, Grant):
                         return result
                     miss = result
                     if miss.loop_blocked and blocked < _MOST_BLOCKED:
                         number, blocked = number - 1, blocked + 1
                         continue
+                    self._hold_off(miss)
                     connected, gone = connected or miss.connected, gone or miss.status == 410
                     attempt = Attempt(
                         number,
-                        times.elapsed(self.clock.monotonic()),
+                        self._elapsed(began, limit),
                         miss.status,
                         miss.problem.passing,
                         miss.retry_after,
                         connected,
                         gone,
-                        times.gated,
+                        limit.gated,
                     )
                     delay = next_try(attempt, self.policy, self.draw)
                     if delay is None:
                         break
-                    timeout.reschedule(deadline(attempt, self.policy) - attempt.elapsed)
+                    limit.reschedule(deadline(attempt, self.policy) - attempt.elapsed)
                     await self.clock.sleep(delay)
         except HeldOffError:
             return held_off(f"{self.host.kind} {self.resource}")
         except TimeoutError:
             pass
         finally:
-            timeout.stop()
-        return self._failure(miss, number, times.elapsed(self.clock.monotonic()))
+            limit.timer.cancel()
+        return self._failure(miss, number, self._elapsed(began, limit))
 
-    async def _ask_in_turn(self, http: aiohttp.ClientSession, request: TokenRequest, times: _Times) -> Grant | _Miss:
-        """Ask when it is this slot's turn among those of its host, and then this process's at the gate, if there is one."""
-        clock, ticket = self.clock, Ticket()
-        try:
-            if self.backoff.take(ticket, clock.monotonic()):
-                queued, held = await self.backoff.wait(ticket, clock, self.policy.deadline - times.held)
-                times.queued += queued
-                times.held += held
-            if self.gate is None:
-                result = await self._ask(http, request, times.timeout)
-            else:
-                result = await self._ask_at_gate(self.gate, http, request, times)
-        finally:
-            self.backoff.give_back(ticket, clock.monotonic())
-        if isinstance(result, _Miss) and result.retry_after and result.problem.passing:
-            self.backoff.hold_off(clock.monotonic() + min(result.retry_after, self.policy.retry_after))
-        return result
+    def _elapsed(self, began: float, limit: _Deadline) -> float:
+        """Return the seconds that count in the fetch's deadline."""
+        limit.count()
+        return max(0.0, self.clock.monotonic() - began - limit.queued - limit.blocked)
 
-    async def _ask_at_gate(
-        self, gate: HostGate, http: aiohttp.ClientSession, request: TokenRequest, times: _Times
-    ) -> Grant | _Miss:
+    async def _wait_for_turn(self, ticket: Ticket, limit: _Deadline) -> None:
+        queued, held = await self.backoff.wait(ticket, self.clock, self.policy.deadline - limit.held)
+        limit.queued += queued
+        limit.held += held
+
+    def _hold_off(self, miss: _Miss) -> None:
+        """Have the host's other slots wait too if the response has a `Retry-After`."""
+        if miss.retry_after is not None and miss.problem.passing:
+            self.backoff.hold_off(self.clock.monotonic() + min(miss.retry_after, self.policy.retry_after))
+
+    async def _ask_at_gate(self, http: aiohttp.ClientSession, request: TokenRequest, limit: _Deadline) -> Grant | _Miss:
+        """Ask when it is this process's turn, and count the time that it waited for that."""
+        assert self.gate is not None  # noqa: S101 (narrows the type)
         came = self.clock.monotonic()
-        async with gate.admission(self.clock, self.policy.gate * self.policy.deadline - times.gated, self.draw):
-            times.gated += self.clock.monotonic() - came
-            result = await self._ask(http, request, times.timeout)
+        patience = self.policy.gate * self.policy.deadline - limit.gated
+        async with self.gate.admission(self.clock, patience, self.draw):
+            limit.gated += self.clock.monotonic() - came
+            result = await self._ask(http, request, limit)
             if isinstance(result, _Miss) and result.status == 429 and result.retry_after:
-                await gate.hold_off(min(result.retry_after, self.policy.retry_after), self.clock, self.draw)
+                await self.gate.hold_off(min(result.retry_after, self.policy.retry_after), self.clock, self.draw)
         return result
 
-    async def _ask(self, http: aiohttp.ClientSession, request: TokenRequest, timeout: RunningTimeout) -> Grant | _Miss:
-        sent, left = self.clock.monotonic(), timeout.seconds
+    async def _ask(self, http: aiohttp.ClientSession, request: TokenRequest, limit: RunningTimeout) -> Grant | _Miss:
+        sent, left = self.clock.monotonic(), limit.seconds
         try:
             async with http.request(
                 request.method, URL(request.url, encoded=True), headers=request.headers, allow_redirects=False
@@ -181,9 +175,9 @@ class TokenFetch:
         except (_DroppedError, aiohttp.ClientError, OSError) as error:
             miss = _no_answer(error)
             if isinstance(error, aiohttp.ServerTimeoutError):
-                timeout.count()
-                limit = self.policy.read if miss.connected else self.policy.connect
-                return attrs.evolve(miss, loop_blocked=left - timeout.seconds < limit / 2)
+                limit.count()
+                longest = self.policy.read if miss.connected else self.policy.connect
+                return attrs.evolve(miss, loop_blocked=left - limit.seconds < longest / 2)
             return miss
         received = Now(self.clock.wall(), self.clock.monotonic())
         answer = TokenAnswer(response.status, response.headers, body, received, took=received.monotonic - sent)

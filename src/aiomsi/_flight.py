@@ -189,18 +189,12 @@ class Flight:
 inside: contextvars.ContextVar[tuple[Flight, ...]] = contextvars.ContextVar("aiomsi_inside", default=())
 
 
-def add_timeout(timeout: RunningTimeout) -> None:
-    """Add a fetch's time-out to the flight that the fetch is part of, if any."""
-    flights = inside.get()
-    if flights:
-        flights[-1].timeouts.append(timeout)
-
-
 @attrs.define(eq=False)
 class Ping:
-    """A question that is put to another loop, to see whether it is there."""
+    """A question that is put to another loop, to see whether it is there; `due` is when the answer is looked for."""
 
     answered: bool = False
+    due: float = 0.0
 
     def answer(self) -> None:
         """Answer it; called in the loop that was asked."""

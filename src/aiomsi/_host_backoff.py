@@ -26,23 +26,21 @@ class Ticket:
     Attributes:
         due: when it is decided on again, while it waits.
         sent: when its turn came.
-        ended: when its response was received or given up.
+        ended: when its response was received or given up; the fetch sets it.
 
     """
 
-    __slots__ = ("due", "ended", "sent")
-
     due: float
     sent: float
-    ended: float | None
+    ended: float | None = None
 
 
 @attrs.define(eq=False)
 class HostBackoff:
     """The state of a host as all slots see it that share its limits, in whatever event loop or thread they are.
 
-    The lock is held for the decision only. Giving a ticket back takes no lock, because the garbage
-    collector may end a fetch of a closed loop on the thread that holds it.
+    The lock is held for the decision only. A ticket is given back without the lock, because the
+    garbage collector may end a fetch of a closed loop on the thread that holds it.
 
     Attributes:
         limits: None for a host whose requests are not limited; then only `retry_at` counts.
@@ -81,7 +79,7 @@ class HostBackoff:
                 return delay
             self._waiting.pop(ticket, None)
             if limits is not None:
-                ticket.sent, ticket.ended = now, None
+                ticket.sent = now
                 self._sent[ticket] = None
             return 0.0
 
@@ -102,20 +100,18 @@ class HostBackoff:
         """
         came = now = clock.monotonic()
         held = 0.0
-        with _not_counted():
-            while delay := self.take(ticket, now):
-                pause = max(0.0, self.retry_at - now)
-                if held + pause > patience:
-                    raise HeldOffError
-                await clock.sleep(delay)
-                now = clock.monotonic()
-                held += pause
+        try:
+            with _not_counted():
+                while delay := self.take(ticket, now):
+                    pause = max(0.0, self.retry_at - now)
+                    if held + pause > patience:
+                        raise HeldOffError
+                    await clock.sleep(delay)
+                    now = clock.monotonic()
+                    held += pause
+        finally:
+            self._waiting.pop(ticket, None)
         return now - came, held
-
-    def give_back(self, ticket: Ticket, now: float) -> None:
-        """Give up the ticket's place in the queue, or enter that its request has ended."""
-        self._waiting.pop(ticket, None)
-        ticket.ended = now
 
     def _load(self, ticket: Ticket, now: float) -> Load:
         ahead = under_way = 0

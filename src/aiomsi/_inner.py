@@ -15,11 +15,11 @@ import attrs
 
 from aiomsi._clock import Clock
 from aiomsi._errors import ConfigurationError, CredentialError, HostUnreachableError, TokenRefusedError, TokenUnavailableError
-from aiomsi._flight import Ping, add_timeout, call
+from aiomsi._flight import Ping, call, inside
 from aiomsi._host_backoff import HeldOffError, HostBackoff, Ticket
 from aiomsi._ledger import Failure, Order, held_off
 from aiomsi._policy import Policy
-from aiomsi._running_time import RunningTimeout
+from aiomsi._running_time import TOLERANCE, RunningTimeout
 from aiomsi._secret import Secret
 from aiomsi._token import BEARER, Grant, Now
 from aiomsi.hosts._protocol import retry_after, seconds
@@ -250,7 +250,7 @@ async def _elsewhere(errand: _Errand, patience: Patience) -> object:
     call(loop, errand.begin)
     try:
         while True:
-            ping = Ping()
+            ping, due = Ping(), errand.here.time() + patience.ping
             if not call(loop, ping.answer):
                 raise _LoopGoneError
             if (await asyncio.wait([errand.outcome], timeout=patience.ping))[0]:
@@ -260,7 +260,8 @@ async def _elsewhere(errand: _Errand, patience: Patience) -> object:
                     if loop.is_closed():
                         raise _LoopGoneError
                 return errand.outcome.result()
-            if not ping.answered:
+            # If this loop was blocked too, the whole process may have been, and the other one gets another chance.
+            if not ping.answered and errand.here.time() <= due + TOLERANCE:
                 raise _LoopGoneError
     finally:
         errand.outcome.cancel()
@@ -290,7 +291,8 @@ class InnerFetch:
             options["claims"] = order.claims
         loop, scope, ticket = asyncio.get_running_loop(), asyncio.timeout(None), Ticket()
         timeout = RunningTimeout(self.policy.deadline, lambda: scope.reschedule(loop.time()))
-        add_timeout(timeout)
+        for flight in inside.get()[-1:]:
+            flight.timeouts.append(timeout)
         try:
             async with scope:
                 if self.backoff.take(ticket, self.clock.monotonic()):
@@ -305,8 +307,7 @@ class InnerFetch:
             said = f"it did not answer within {self.policy.deadline:g} s" if late else f"{type(error).__name__}: {error}"
             return self._failure(error, said)
         finally:
-            timeout.stop()
-            self.backoff.give_back(ticket, self.clock.monotonic())
+            timeout.timer.cancel()
         now = Now(self.clock.wall(), self.clock.monotonic())
         grant = read_token(answer, now)
         return grant if isinstance(grant, Grant) else self._failure(None, grant)

@@ -20,6 +20,7 @@ class RunningTimeout:
 
     Attributes:
         loop: the event loop in which it was created.
+        timer: to be cancelled at the end.
         seconds: the seconds that are left.
         blocked: for how long the loop was blocked since then,
         paused: and for how long this time-out was paused.
@@ -31,18 +32,13 @@ class RunningTimeout:
         self.seconds, self.blocked, self.paused = seconds, 0.0, 0.0
         self._expire, self._pauses = expire, 0
         self._counted_until = loop.time()
-        self._due = self._counted_until + (_INTERVAL if seconds > _INTERVAL else seconds)
-        self._timer = loop.call_at(self._due, self._check)
-
-    def stop(self) -> None:
-        """Stop the timer."""
-        self._timer.cancel()
-        self._due = math.inf
+        self._due = self._counted_until + (min(seconds, _INTERVAL))
+        self.timer = loop.call_at(self._due, self._check)
 
     def reschedule(self, seconds: float) -> None:
         """Expire after the event loop has run for so many more seconds."""
         self.count()
-        self._timer.cancel()
+        self.timer.cancel()
         self.seconds = seconds
         self._wait()
 
@@ -79,4 +75,4 @@ class RunningTimeout:
 
     def _wait(self) -> None:
         self._due = self._counted_until + min(max(self.seconds, 0.0), _INTERVAL)
-        self._timer = self.loop.call_at(self._due, self._check)
+        self.timer = self.loop.call_at(self._due, self._check)

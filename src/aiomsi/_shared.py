@@ -14,9 +14,9 @@ from aiomsi._clock import SYSTEM_CLOCK, Clock
 from aiomsi._credential import SlotCredential
 from aiomsi._errors import ConfigurationError
 from aiomsi._flight import Fetch
+from aiomsi._host_backoff import HostBackoff
 from aiomsi._inner import Inner, InnerFetch, InnerInstance, inner_of
 from aiomsi._policy import DEFAULT_POLICY, Policy
-from aiomsi._host_backoff import HostBackoff
 from aiomsi._slot import Slot
 from aiomsi._token import AccessToken
 

@@ -21,6 +21,7 @@ from aiomsi._flight import Fetch, Flight, Lost, Outcome, Ping, Roster, Waiter, c
 from aiomsi._host_backoff import HostBackoff
 from aiomsi._ledger import BLANK, LOST, OVERDUE, UNTOLD, Failure, Ledger, Verdict, unexpected
 from aiomsi._policy import DEFAULT_POLICY, Policy
+from aiomsi._running_time import TOLERANCE
 from aiomsi._token import AccessToken, Draw, Grant, Now, State, state_of
 
 if TYPE_CHECKING:
@@ -198,7 +199,7 @@ class Slot:
             self._land(flight, Lost.LOST)
             self._drop(flight)
         with self._lock:
-            now, ledger = self._now(), self._ledger
+            now, ledger = Now(self.clock.wall(), self.clock.monotonic()), self._ledger
             flying, held_off = self._flight is not None, self.backoff.retry_at - now.monotonic
             verdict, bound = _ledger.decide(ledger, now, policy, flying=flying, patient=patient, held_off=held_off)
             if verdict in (Verdict.START, Verdict.SERVE_AND_START):
@@ -283,8 +284,10 @@ class Slot:
         roster.watch = None
         if self._flight is not flight or not roster.waiters:
             return
-        following = Ping()
-        if (ping is None or ping.answered) and call(flight.loop, following.answer):
+        # If this loop was blocked too, the whole process may have been, and the other one gets another chance.
+        following, now = Ping(), roster.loop.time()
+        following.due = now + self.policy.ping
+        if (ping is None or ping.answered or now > ping.due + TOLERANCE) and call(flight.loop, following.answer):
             roster.watch = roster.loop.call_later(self.policy.ping, self._watch, flight, roster, following)
             return
         self._land(flight, Lost.LOST)
@@ -341,7 +344,7 @@ class Slot:
             # Not even the lock is waited for: what is left of a closed loop is collected in any thread, in the midst of whatever
             # that is doing, and a fetch may answer its coroutine's end with an exception.
             return
-        now = self._now()
+        now = Now(self.clock.wall(), self.clock.monotonic())
         outcome: Outcome | None
         with self._lock:
             if self._flight is not flight:
