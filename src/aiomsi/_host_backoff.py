@@ -114,8 +114,7 @@ class HostBackoff:
         return now - came, held
 
     def _load(self, ticket: Ticket, now: float) -> Load:
-        ahead = under_way = 0
-        responses = []
+        ahead, sent, responses = 0, [], []
         # Copies: a ticket may be given back meanwhile.
         for other in list(self._waiting):
             if other is ticket:
@@ -126,12 +125,12 @@ class HostBackoff:
         for other in list(self._sent):
             ended = other.ended
             if ended is None and now < other.sent + LEASE:
-                under_way += 1
+                sent.append(other.sent)
             elif ended is not None and now < ended + WINDOW:
                 responses.append(ended)
             else:
                 self._sent.pop(other, None)
-        return Load(ahead, under_way, tuple(sorted(responses)))
+        return Load(ahead, len(sent), now - max(sent, default=now), tuple(sorted(responses)))
 
     def _after_fork(self) -> None:
         """Begin anew in a forked child: the tickets are the parent's."""

@@ -18,8 +18,9 @@ Source: https://learn.microsoft.com/entra/identity/managed-identities-azure-reso
 import attrs
 
 WINDOW = 1.0
-POLL = 0.02
-"""Seconds until the first waiting ticket checks again whether a request under way has ended."""
+POLL, PATIENCE = 0.02, 0.25
+"""The first waiting ticket checks again after `POLL` whether a request under way has ended, and later the longer
+none has: after `PATIENCE` times the age of the youngest."""
 GRACE = 0.5
 LEASE = 15.0
 
@@ -45,12 +46,14 @@ class Load:
     Attributes:
         ahead: tickets that wait and came earlier.
         under_way: requests that were sent and have no response yet.
+        youngest: seconds since the last of those was sent.
         responses: when the last responses were received, on the monotonic clock, in order.
 
     """
 
     ahead: int = 0
     under_way: int = 0
+    youngest: float = 0.0
     responses: tuple[float, ...] = ()
 
 
@@ -61,7 +64,7 @@ def delay_before_request(load: Load, limits: RequestLimits, now: float) -> float
     room_at_once = limits.at_once - load.under_way
     if load.ahead < min(room_in_window, room_at_once):
         return 0.0
-    until_room = POLL * (load.ahead - room_at_once + 1)
+    until_room = max(POLL, load.youngest * PATIENCE) * (load.ahead - room_at_once + 1)
     missing = load.ahead - room_in_window
     if missing < 0:
         return until_room
