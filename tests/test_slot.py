@@ -952,7 +952,7 @@ def test_slot_held_off_by_another_shows_no_text_of_its_response(loop: VirtualLoo
         await asyncio.sleep(1)
         with pytest.raises(TokenUnavailableError):
             await throttled.obtain(Caller(), FakeHost([busy], latency=0))
-        with pytest.raises(TokenUnavailableError, match="^no request was sent for test, because its host") as raised:
+        with pytest.raises(TokenUnavailableError, match=r"^no request was sent for test, because its host") as raised:
             await refused.obtain(Caller(), FakeHost())
         assert "too many" not in str(raised.value)
         assert raised.value.retry_after == pytest.approx(40)

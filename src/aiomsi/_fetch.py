@@ -156,10 +156,12 @@ class TokenFetch:
     async def _ask_at_gate(self, http: aiohttp.ClientSession, request: TokenRequest, limit: _Deadline) -> Grant | _Miss:
         """Ask when it is this process's turn, and count the time that it waited for that."""
         assert self.gate is not None  # noqa: S101 (narrows the type)
-        came = self.clock.monotonic()
+        limit.count()
+        came, blocked = self.clock.monotonic(), limit.blocked
         patience = self.policy.gate * self.policy.deadline - limit.gated
         async with self.gate.admission(self.clock, patience, self.draw):
-            limit.gated += self.clock.monotonic() - came
+            limit.count()
+            limit.gated += max(0.0, self.clock.monotonic() - came - (limit.blocked - blocked))
             result = await self._ask(http, request, limit)
             if isinstance(result, _Miss) and result.status == 429 and result.retry_after:
                 await self.gate.hold_off(min(result.retry_after, self.policy.retry_after), self.clock, self.draw)
