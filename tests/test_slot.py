@@ -22,10 +22,11 @@ from aiomsi import (
     TokenUnavailableError,
     UsageError,
 )
-from aiomsi._flight import Flight, Lost, Outcome, Roster, Waiter
+from aiomsi._flight import Flight, Lost, Outcome, Roster, Waiter, inside
 from aiomsi._host_backoff import HostBackoff
 from aiomsi._ledger import Failure, Order
 from aiomsi._policy import DEFAULT_POLICY
+from aiomsi._running_time import RunningTimeout
 from aiomsi._secret import Secret
 from aiomsi._slot import Slot
 from aiomsi._token import Grant
@@ -404,6 +405,74 @@ def test_a_fetch_that_never_ends_is_given_up(loop: VirtualLoop) -> None:
     assert isinstance(error, TokenUnavailableError)
     assert "did not end in time" in str(error)
     assert loop.now == pytest.approx(92)
+
+
+@pytest.mark.parametrize("block", [100.0, 5_000.0])
+def test_fetch_during_which_its_loop_was_blocked_is_not_given_up(loop: VirtualLoop, block: float) -> None:
+    slot = make_slot(loop)
+
+    async def fetch(order: Order) -> Grant:
+        timeout = RunningTimeout(30.0, pytest.fail)
+        inside.get()[-1].timeouts.append(timeout)
+        await asyncio.sleep(1)
+        loop.now += block
+        await asyncio.sleep(1)
+        timeout.timer.cancel()
+        return Grant(Secret("late"), DAY)
+
+    async def main() -> None:
+        call = asyncio.create_task(slot.obtain(Caller(), fetch))
+        await asyncio.sleep(0.5)
+        other = asyncio.create_task(slot.obtain(Caller(), fetch))
+        assert [(await each).token for each in (call, other)] == ["late", "late"]
+        assert slot.stats().fetches == 1
+
+    run(main(), loop)
+
+
+def test_fetch_that_hangs_after_its_loop_was_blocked_is_given_up(loop: VirtualLoop) -> None:
+    slot = make_slot(loop)
+
+    async def fetch(order: Order) -> Grant:
+        inside.get()[-1].timeouts.append(RunningTimeout(1_000.0, pytest.fail))
+        await asyncio.sleep(1)
+        loop.now += 50.0
+        try:
+            await asyncio.sleep(1e9)
+        finally:
+            inside.get()[-1].timeouts[0].timer.cancel()
+        raise AssertionError
+
+    async def main() -> None:
+        with pytest.raises(TokenUnavailableError, match="did not end in time"):
+            await slot.obtain(Caller(), fetch)
+        assert loop.now == pytest.approx(92 + 50, abs=0.3)
+
+    run(main(), loop)
+
+
+def test_loop_that_was_blocked_itself_gives_the_flights_loop_another_ping(loop: VirtualLoop) -> None:
+    slot, host, silent = make_slot(loop), FakeHost(latency=1), VirtualLoop()
+
+    async def begin() -> None:
+        task = asyncio.ensure_future(slot.obtain(Caller(), host))
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        await asyncio.sleep(0.5)
+        silent.stop()
+
+    begun = silent.create_task(begin())
+    silent.run_forever()
+
+    async def main() -> None:
+        loop.call_later(1.0, lambda: setattr(loop, "now", loop.now + 10.0))
+        await slot.obtain(Caller(), host)
+
+    run(main(), loop)
+    # Its first ping was due after 2 s, and looked for when the loop ran again.
+    assert host.begun == [0.0, 13.0]
+    begun.cancel()
+    silent.run_until_complete(asyncio.gather(*asyncio.all_tasks(silent), return_exceptions=True))
+    silent.close()
 
 
 def test_a_call_from_inside_the_fetch_is_an_error_and_no_deadlock(loop: VirtualLoop) -> None:

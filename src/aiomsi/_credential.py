@@ -123,7 +123,7 @@ class ManagedIdentityCredential(SlotCredential):
 
     Args:
         client_id, object_id, resource_id: which user-assigned identity; at most one. Without any, the system-assigned one.
-        share: False gives this credential tokens and fetches of its own.
+        share: False gives this credential tokens and fetches of its own; IMDS's limits hold for them all the same.
         gate: True, a directory or a `HostGate` has the processes of this machine that do the same take turns to ask for
             tokens, so that all of them together stay under IMDS's limits; needs ``aiomsi[gate]``. By default there is none.
             It counts for the fetches that begin through this credential: give it to all that share a token.

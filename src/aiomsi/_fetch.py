@@ -104,7 +104,10 @@ class TokenFetch:
                     try:
                         if self.backoff.take(ticket, self.clock.monotonic()):
                             await self._wait_for_turn(ticket, limit)
-                        result = await (self._ask if self.gate is None else self._ask_at_gate)(http, request, limit)
+                        if self.gate is None:
+                            result = await self._ask(http, request, limit)
+                        else:
+                            result = await self._ask_at_gate(self.gate, http, request, limit)
                     finally:
                         ticket.ended = self.clock.monotonic()
                     if isinstance(result, Grant):
@@ -144,7 +147,12 @@ class TokenFetch:
         return max(0.0, self.clock.monotonic() - began - limit.queued - limit.blocked)
 
     async def _wait_for_turn(self, ticket: Ticket, limit: _Deadline) -> None:
-        queued, held = await self.backoff.wait(ticket, self.clock, self.policy.deadline - limit.held)
+        # Its flight's time-outs are paused by `wait`, and so is this one if there is a flight.
+        limit.pause()
+        try:
+            queued, held = await self.backoff.wait(ticket, self.clock, self.policy.deadline - limit.held)
+        finally:
+            limit.resume()
         limit.queued += queued
         limit.held += held
 
@@ -153,18 +161,19 @@ class TokenFetch:
         if miss.retry_after is not None and miss.problem.passing:
             self.backoff.hold_off(self.clock.monotonic() + min(miss.retry_after, self.policy.retry_after))
 
-    async def _ask_at_gate(self, http: aiohttp.ClientSession, request: TokenRequest, limit: _Deadline) -> Grant | _Miss:
+    async def _ask_at_gate(
+        self, gate: HostGate, http: aiohttp.ClientSession, request: TokenRequest, limit: _Deadline
+    ) -> Grant | _Miss:
         """Ask when it is this process's turn, and count the time that it waited for that."""
-        assert self.gate is not None  # noqa: S101 (narrows the type)
         limit.count()
         came, blocked = self.clock.monotonic(), limit.blocked
         patience = self.policy.gate * self.policy.deadline - limit.gated
-        async with self.gate.admission(self.clock, patience, self.draw):
+        async with gate.admission(self.clock, patience, self.draw):
             limit.count()
             limit.gated += max(0.0, self.clock.monotonic() - came - (limit.blocked - blocked))
             result = await self._ask(http, request, limit)
             if isinstance(result, _Miss) and result.status == 429 and result.retry_after:
-                await self.gate.hold_off(min(result.retry_after, self.policy.retry_after), self.clock, self.draw)
+                await gate.hold_off(min(result.retry_after, self.policy.retry_after), self.clock, self.draw)
         return result
 
     async def _ask(self, http: aiohttp.ClientSession, request: TokenRequest, limit: RunningTimeout) -> Grant | _Miss:

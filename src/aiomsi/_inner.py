@@ -14,7 +14,14 @@ from typing import Any, Protocol
 import attrs
 
 from aiomsi._clock import Clock
-from aiomsi._errors import ConfigurationError, CredentialError, HostUnreachableError, TokenRefusedError, TokenUnavailableError
+from aiomsi._errors import (
+    AiomsiError,
+    ConfigurationError,
+    CredentialError,
+    HostUnreachableError,
+    TokenRefusedError,
+    TokenUnavailableError,
+)
 from aiomsi._flight import Ping, call, inside
 from aiomsi._host_backoff import HeldOffError, HostBackoff, Ticket
 from aiomsi._ledger import Failure, Order, held_off
@@ -332,7 +339,7 @@ class InnerFetch:
             permanent=refused,
             retry_after=_asked(error, headers, self.clock.wall()),
             # An error of this package names the rest of a slot's own back-off.
-            from_host=not isinstance(error, CredentialError),
+            from_host=not isinstance(error, AiomsiError),
         )
 
     def _loop_gone(self) -> Failure:
