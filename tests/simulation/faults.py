@@ -166,7 +166,10 @@ MUTANTS = (
 """,
         ),
     ),
-    Mutant("take a silent loop for a living one", Change("_slot", "(ping is None or ping.answered)", "True")),
+    Mutant(
+        "take a silent loop for a living one",
+        Change("_slot", "(ping is None or ping.answered or now > ping.due + TOLERANCE)", "True"),
+    ),
     Mutant(
         "don't look whether anyone in another loop still waits",
         Change("_slot", "and outcome.roster.watch is None:", "and False:"),
