@@ -239,6 +239,21 @@ def test_a_late_caller_waits_no_longer_than_the_old_token_allows(loop: VirtualLo
     assert len(host.orders) == 2
 
 
+@pytest.mark.parametrize("block", [5.0, 16.0])
+def test_late_caller_whose_loop_was_blocked_gets_a_token(loop: VirtualLoop, block: float) -> None:
+    slot, host = make_slot(loop), FakeHost(["old", "new"], latency=6.0)
+
+    async def main() -> None:
+        await slot.obtain(Caller(), host)
+        await asyncio.sleep(DAY - 25.0)
+        loop.call_later(1.0, lambda: setattr(loop, "now", loop.now + block))
+        token = await slot.obtain(Caller(), host)
+        # After the longer block the old one has expired.
+        assert token.token == ("old" if block < 10 else "new")
+
+    run(main(), loop)
+
+
 def test_a_late_caller_gets_the_old_token_at_once_when_the_renewal_fails(loop: VirtualLoop) -> None:
     slot, host = make_slot(loop), FakeHost([None, DOWN], latency=1)
 

@@ -101,7 +101,7 @@ class Slot:
             elif outcome is Lost.SUPERSEDED:
                 self._challenge(claims)
                 continue
-            elif outcome is Lost.CLOSED or not self._is_usable():
+            elif outcome is Lost.CLOSED or (outcome is not Lost.WAITED and not self._is_usable()):
                 failure = LOST if outcome is Lost.LOST else outcome
                 break
             patient = False

@@ -116,8 +116,8 @@ MUTANTS = (
         "error beats a valid token",
         Change(
             "_slot",
-            "elif outcome is Lost.CLOSED or not self._is_usable():",
-            "elif outcome is Lost.CLOSED or isinstance(outcome, Failure) or not self._is_usable():",
+            "elif outcome is Lost.CLOSED or (outcome is not Lost.WAITED and not self._is_usable()):",
+            "elif outcome is Lost.CLOSED or isinstance(outcome, Failure):",
         ),
     ),
     Mutant(
