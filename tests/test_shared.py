@@ -459,6 +459,19 @@ def test_retry_after_of_an_inner_credential_holds_for_its_scope_and_tenant() -> 
     asyncio.run(main())
 
 
+def test_backoff_of_a_scope_lives_no_longer_than_its_slots() -> None:
+    async def fetch(scope: str) -> tuple[str, float]:
+        return "token", time.time() + DAY
+
+    credential = SharedCredential(fetch)
+    asyncio.run(credential.get_token(SCOPE))
+    assert len(credential._common.backoffs) == 1
+    asyncio.run(credential.close())
+    credential._slots.clear()
+    gc.collect()
+    assert len(credential._common.backoffs) == 0
+
+
 def test_long_retry_after_fails_its_scopes_other_slot_without_its_text() -> None:
     manual = ManualClock(autoadvance=True)
 

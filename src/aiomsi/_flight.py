@@ -52,8 +52,9 @@ later looks whether that loop is closed or the last deadline is over. Waiters in
 loop keep a `Roster` per loop, which pings the flight's loop for as long as anyone waits: a closed loop is noticed at
 once, a silent one after `Policy.ping`. After a fork the child has no flight at all.
 
-**What does not count.** Time in which the flight's loop was blocked, and time that the fetch waits for a turn at its host, postpone
-the last deadline (`RunningTimeout`, which the fetch adds to `Flight.timeouts`). A loop that was blocked itself judges no ping.
+**What does not count.** Time in which the flight's loop was blocked, and time that the fetch waits
+for a turn at its host, postpone the last deadline (`RunningTimeout`, which the fetch adds to
+`Flight.timeouts`). A loop that was blocked itself judges no ping.
 
 **Invariants.** At most one fetch per slot and generation; a flight that has left the slot publishes nothing; a flight that has
 ended has no waiters; no error while a usable token is held; failed fetches are at least the back-off apart.

@@ -29,8 +29,8 @@ class _Common:
 
     inner: Inner
     slots: dict[Hashable, Slot] = attrs.field(factory=dict)
-    backoffs: dict[Hashable, HostBackoff] = attrs.field(factory=dict)
-    """By scopes and tenant: a `Retry-After` of one of them does not hold for another."""
+    backoffs: WeakValueDictionary[Hashable, HostBackoff] = attrs.field(factory=WeakValueDictionary)
+    """By scopes and tenant: a `Retry-After` of one of them does not hold for another. Their slots keep them."""
 
 
 class SharedCredential(SlotCredential):
