@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from loops import LOOPS
 
-from aiomsi import _slot
+from aiomsi import _host_backoff, _slot
 from aiomsi.testing._variables import IDENTITY_VARIABLES
 
 HERE = Path(__file__).parent
@@ -36,10 +36,10 @@ def _own_world(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name in (*IDENTITY_VARIABLES, *PROXIES):
         monkeypatch.delenv(name, raising=False)
     _slot.SHARED.clear()
-    _slot.QUIET.clear()
+    _host_backoff.BACKOFFS.clear()
     yield
     _slot.SHARED.clear()
-    _slot.QUIET.clear()
+    _host_backoff.BACKOFFS.clear()
 
 
 @pytest.fixture(params=list(LOOPS.values()), ids=list(LOOPS))

@@ -45,6 +45,18 @@ if "eager" in KINDS:
     LOOPS["eager"] = ("asyncio", {"loop_factory": eager_loop})
 
 
+class BlockedLoop(asyncio.SelectorEventLoop):
+    """A loop that can be taken to have been blocked, or its machine suspended, for some seconds."""
+
+    skew = 0.0
+
+    def time(self) -> float:
+        return super().time() + self.skew
+
+    def block(self, seconds: float) -> None:
+        self.skew += seconds
+
+
 def when(condition: Callable[[], bool]) -> None:
     """Wait for another thread or process; the bound only ends a test that has failed."""
     deadline = time.monotonic() + PATIENCE

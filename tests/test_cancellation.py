@@ -34,12 +34,14 @@ from aiomsi import (
     Policy,
     SharedCredential,
     _gate,
+    _host_backoff,
     _slot,
 )
 from aiomsi._clock import SYSTEM_CLOCK
 from aiomsi._credential import SlotCredential
 from aiomsi._fetch import TokenFetch
 from aiomsi._flight import Ping, Waiter
+from aiomsi._host_backoff import HostBackoff
 from aiomsi._slot import Slot
 from aiomsi._turns import FAR, Turns
 from aiomsi.testing import EmbeddedAzure, Fault, ManualClock
@@ -50,15 +52,15 @@ TOP = {"cli", "_demo"}
 AWAITS = read(*sorted(path for path in SOURCE.glob("*.py") if path.stem not in TOP), package="aiomsi")
 
 NEVER_SUSPENDS = {
-    "_fetch TokenFetch.__call__: async with asyncio.timeout(...): enter": "sets a timer",
-    "_fetch TokenFetch.__call__: async with asyncio.timeout(...): exit": "cancels it",
+    "_fetch TokenFetch.__call__: async with scope: enter": "has no timer of its own",
+    "_fetch TokenFetch.__call__: async with scope: exit": "has no timer of its own",
     "_fetch TokenFetch.__call__: async with aiohttp.ClientSession(...): enter": "returns itself",
-    "_fetch TokenFetch._ask_in_turn: async with gate.admission(...): exit": "releases the place",
+    "_fetch TokenFetch._ask_at_gate: async with gate.admission(...): exit": "releases the place",
     "_fetch TokenFetch._ask: async with http.request(...): exit": "a GET has no body that could still be on its way",
     "_inner InnerFactory._close: async with asyncio.timeout(...): enter": "sets a timer",
     "_inner InnerFactory._close: async with asyncio.timeout(...): exit": "cancels it",
-    "_inner InnerFetch.__call__: async with scope: enter": "sets a timer",
-    "_inner InnerFetch.__call__: async with scope: exit": "cancels it",
+    "_inner InnerFetch.__call__: async with scope: enter": "has no timer of its own",
+    "_inner InnerFetch.__call__: async with scope: exit": "has no timer of its own",
 }
 """Points at which there is nothing to wait for, and so no moment at which a task could be cancelled; and why."""
 
@@ -483,6 +485,29 @@ async def asked_to_hold_off(stage: Stage) -> SlotCredential:
     return credential
 
 
+def hold_off(stage: Stage, backoff: HostBackoff) -> None:
+    """Have the requests wait for a moment, and see that all tickets are given back."""
+    backoff.hold_off(SYSTEM_CLOCK.monotonic() + 20 * SOON)
+    stage.checks.append(lambda: [*backoff._waiting])
+    stage.checks.append(lambda: [ticket for ticket in backoff._sent if ticket.ended is None])
+
+
+async def held_off_by_the_host(stage: Stage) -> SlotCredential:
+    credential = ManagedIdentityCredential(policy=PATIENT)
+    hold_off(stage, credential._backoff)
+    stage.call(credential.get_token(SCOPE))
+    stage.call(ManagedIdentityCredential(policy=PATIENT).get_token(SCOPE))
+    return credential
+
+
+async def held_off_by_the_host_of_an_inner_credential(stage: Stage) -> SlotCredential:
+    credential = SharedCredential(Inner())
+    hold_off(stage, credential._common.backoffs.setdefault(((SCOPE,), None), HostBackoff()))
+    stage.call(credential.get_token(SCOPE))
+    stage.call(credential.get_token(SCOPE))
+    return credential
+
+
 SCENARIOS: dict[Scenario, set[str]] = {
     cold: set(),
     an_answer_that_is_cut_off: set(),
@@ -501,6 +526,8 @@ SCENARIOS: dict[Scenario, set[str]] = {
     a_factory: set(),
     a_factory_of_the_newer_kind: set(),
     a_function: set(),
+    held_off_by_the_host: {"_host_backoff"},
+    held_off_by_the_host_of_an_inner_credential: {"_host_backoff"},
     nobody_else_at_the_gate: set(),
     others_at_the_gate: {"_gate"},
     turns_in_anothers_hands: {"_gate"},
@@ -517,7 +544,7 @@ SCENARIOS: dict[Scenario, set[str]] = {
 def play(scenario: Scenario, stage: Stage) -> None:
     """Play a scenario to its end, and hold what everybody was promised."""
     _slot.SHARED.clear()
-    _slot.QUIET.clear()
+    _host_backoff.BACKOFFS.clear()
     stage.azure.clear_faults()
     stage.calls.clear()
     with asyncio.Runner(loop_factory=lambda: make_loop(stage.kind)) as runner:

@@ -4,16 +4,20 @@ import asyncio
 import logging
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
+from loops import BlockedLoop
 
 from aiomsi import HostGate, HostUnreachableError, Policy, TokenRefusedError, TokenUnavailableError
 from aiomsi._clock import Clock
 from aiomsi._fetch import TokenFetch, _no_answer
+from aiomsi._host_backoff import HostBackoff, Ticket
 from aiomsi._ledger import Failure, Order
+from aiomsi._pacing import LEASE
 from aiomsi._token import Grant
 from aiomsi._turns import Turns, turns_in
 from aiomsi.hosts._protocol import SYSTEM_ASSIGNED, Identity
@@ -21,6 +25,7 @@ from aiomsi.hosts.imds import Imds
 from aiomsi.testing import EmbeddedAzure, Fault, ManualClock
 
 ARM = "https://management.azure.com/"
+IMDS = Imds.limits
 GUID = "00000000-0000-0000-0000-000000000007"
 
 
@@ -222,6 +227,119 @@ def test_after_410_the_service_may_be_away_for_a_while(azure: EmbeddedAzure, man
     azure.inject("imds", Fault(503), times=3)
     assert isinstance(fetch(azure.imds_url, manual.clock), Grant)
     assert azure.counts.imds_requests == 8
+
+
+# While the event loop is blocked
+
+
+def fetch_while_blocked(wanted: TokenFetch, blocks: Callable[[BlockedLoop], Coroutine[Any, Any, None]]) -> Grant | Failure:
+    loop = BlockedLoop()
+
+    async def main() -> Grant | Failure:
+        fetching = asyncio.create_task(wanted(Order()))
+        await blocks(loop)
+        return await fetching
+
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:
+        return runner.run(main())
+
+
+@pytest.mark.parametrize("seconds", [8.5, 100.0])
+@pytest.mark.parametrize("steps", range(1, 9))
+def test_loop_blocked_at_any_step_of_the_first_request_costs_no_try(azure: EmbeddedAzure, steps: int, seconds: float) -> None:
+    async def blocks(loop: BlockedLoop) -> None:
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        loop.block(seconds)
+
+    wanted = TokenFetch(Imds(azure.imds_url), ARM, Policy(tries=1, tries_unreachable=1), Clock())
+    assert isinstance(fetch_while_blocked(wanted, blocks), Grant)
+
+
+@pytest.mark.parametrize("seconds", [10.5, 100.0])
+def test_loop_blocked_while_it_waits_for_a_response_costs_no_try(azure: EmbeddedAzure, seconds: float) -> None:
+    async def blocks(loop: BlockedLoop) -> None:
+        await hold.arrived(1)
+        loop.block(seconds)
+        await hold.arrived(2)
+        hold.release()
+
+    with azure.hold("imds") as hold:
+        wanted = TokenFetch(Imds(azure.imds_url), ARM, Policy(tries=1), Clock())
+        assert isinstance(fetch_while_blocked(wanted, blocks), Grant)
+
+
+def test_response_that_arrives_while_the_loop_is_blocked_is_read(azure: EmbeddedAzure) -> None:
+    async def blocks(loop: BlockedLoop) -> None:
+        await hold.arrived(1)
+        loop.block(50.0)
+        hold.release()
+
+    with azure.hold("imds") as hold:
+        wanted = TokenFetch(Imds(azure.imds_url), ARM, Policy(tries=1, read=1_000.0), Clock())
+        assert isinstance(fetch_while_blocked(wanted, blocks), Grant)
+    assert azure.counts.imds_requests == 1
+
+
+def test_loop_that_is_blocked_again_and_again_ends_the_fetch(azure: EmbeddedAzure) -> None:
+    async def blocks(loop: BlockedLoop) -> None:
+        for number in range(11):
+            await hold.arrived(number + 1)
+            loop.block(50.0)
+
+    with azure.hold("imds") as hold:
+        wanted = TokenFetch(Imds(azure.imds_url), ARM, Policy(tries=1), Clock())
+        failure = fetch_while_blocked(wanted, blocks)
+    assert isinstance(failure, Failure)
+    assert failure.details["attempts"] == 1
+    assert azure.counts.imds_requests == 11
+
+
+# With other slots of the host
+
+
+def test_throttled_request_holds_off_the_hosts_other_slots(azure: EmbeddedAzure, manual: ManualClock) -> None:
+    azure.inject("imds", Fault(429, headers={"Retry-After": "7"}), times=1)
+    backoff = HostBackoff(IMDS)
+    began = manual.clock.monotonic()
+    for resource, at in ((ARM, began + 7), ("https://vault.azure.net", began + 7)):
+        wanted = TokenFetch(Imds(azure.imds_url), resource, Policy(), manual.clock, backoff=backoff)
+        assert isinstance(asyncio.run(wanted(Order())), Grant)
+        assert manual.clock.monotonic() == at
+        assert backoff.retry_at == began + 7
+
+
+def test_refused_request_holds_off_no_other_slot(azure: EmbeddedAzure, manual: ManualClock) -> None:
+    azure.inject("imds", Fault(400, headers={"Retry-After": "7"}), times=1)
+    backoff = HostBackoff(IMDS)
+    wanted = TokenFetch(Imds(azure.imds_url), ARM, Policy(), manual.clock, backoff=backoff)
+    assert isinstance(asyncio.run(wanted(Order())), Failure)
+    assert backoff.retry_at < manual.clock.monotonic()
+
+
+def test_waiting_for_a_turn_counts_neither_as_a_try_nor_in_the_deadline(azure: EmbeddedAzure, manual: ManualClock) -> None:
+    azure.inject("imds", Fault(500), times=3)
+    backoff = HostBackoff(IMDS)
+    for _ in range(4):
+        # Four requests that get no response: their places are free again after a lease.
+        backoff.take(Ticket(), manual.clock.monotonic())
+    began = manual.clock.monotonic()
+    policy = Policy(deadline=10.0)
+    wanted = TokenFetch(Imds(azure.imds_url), ARM, policy, manual.clock, lambda _, high: high, backoff=backoff)
+    assert isinstance(asyncio.run(wanted(Order())), Grant)
+    queued = manual.clock.monotonic() - began - (1 + 2 + 4)
+    assert LEASE <= queued < 1.5 * LEASE
+
+
+def test_request_held_off_for_too_long_shows_no_text_of_another(azure: EmbeddedAzure, manual: ManualClock) -> None:
+    backoff = HostBackoff(IMDS)
+    backoff.hold_off(manual.clock.monotonic() + 31)
+    wanted = TokenFetch(Imds(azure.imds_url), ARM, Policy(), manual.clock, backoff=backoff)
+    failure = asyncio.run(wanted(Order()))
+    assert isinstance(failure, Failure)
+    assert failure.kind == "held off"
+    assert failure.summary == f"no request was sent for IMDS {ARM}, because its host asked clients to retry later"
+    assert azure.counts.imds_requests == 0
 
 
 # With a host-wide gate

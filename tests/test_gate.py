@@ -391,6 +391,68 @@ def spoil_place(directory: Path) -> None:
     (directory / "place-0.lock").mkdir()
 
 
+NAMES = ("turns", "turns.lock", "place-0.lock")
+needs_links = pytest.mark.skipif(sys.platform == "win32", reason="links and modes are another matter there")
+
+
+@needs_links
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("name", NAMES)
+def test_file_with_another_hard_link_is_never_changed(
+    gate: HostGate, directory: Path, loop: VirtualLoop, name: str, shared: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    directory.mkdir()
+    directory.chmod(0o2770 if shared else 0o700)
+    victim = directory.parent / "victim"
+    victim.write_text("precious " * 20)
+    victim.chmod(0o600)
+    os.link(victim, directory / name)
+    before = victim.stat()
+
+    async def main() -> None:
+        await gate.hold_off(5, loop.clock, middle)
+        await passes(gate, loop)
+
+    run(main(), loop)
+    after = victim.stat()
+    assert victim.read_text() == "precious " * 20
+    assert (after.st_mode, after.st_mtime_ns) == (before.st_mode, before.st_mtime_ns)
+    assert warnings(caplog)[0].startswith(f"the gate in {directory} is passed by: {name}: it has other hard links. ")
+
+
+@needs_links
+@pytest.mark.parametrize("name", NAMES)
+def test_file_that_is_a_pipe_is_not_used(
+    gate: HostGate, directory: Path, loop: VirtualLoop, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    directory.mkdir(0o700)
+    os.mkfifo(directory / name, 0o600)
+    run(passes(gate, loop), loop)
+    assert warnings(caplog)[0].startswith(f"the gate in {directory} is passed by: {name}: it is not a regular file. ")
+
+
+def test_giant_file_is_read_in_part_and_replaced(gate: HostGate, directory: Path, loop: VirtualLoop) -> None:
+    directory.mkdir(0o700)
+    with (directory / "turns").open("wb") as file:
+        file.truncate(1 << 40)
+    assert run(passes(gate, loop), loop) == 0
+    assert (directory / "turns").stat().st_size == len(Turns().stored())
+
+
+@pytest.mark.parametrize("block", [15.0, 1_000.0])
+def test_blocked_loop_uses_up_no_patience(
+    gate: HostGate, directory: Path, loop: VirtualLoop, block: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    store(directory, Turns(queue=EPOCH + 15, send=EPOCH + 15))
+
+    async def main() -> float:
+        loop.call_later(1.0, lambda: setattr(loop, "now", loop.now + block))
+        return await passes(gate, loop)
+
+    assert run(main(), loop) == pytest.approx(max(15.0, 1.0 + block), abs=0.1)
+    assert warnings(caplog) == []
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="links, and who may write, are another matter there")
 @pytest.mark.parametrize(
     ("spoil", "reason"),

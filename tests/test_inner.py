@@ -11,6 +11,7 @@ from typing import Any, Self
 
 import attrs
 import pytest
+from loops import BlockedLoop, until
 
 from aiomsi import (
     Clock,
@@ -434,6 +435,32 @@ def test_an_instance_that_takes_long_is_waited_for_while_its_loop_answers(home: 
 
     monkeypatch.setattr(_inner, "Ping", Counted)
     assert isinstance(ask(bound, Policy(ping=0.5)), Grant)
+    assert len(pings) == 2
+
+
+def test_loop_that_was_blocked_itself_gives_the_credentials_loop_another_ping(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bound, here, answers, pings = home.adopt(Inner()), BlockedLoop(), threading.Event(), list[Ping]()
+
+    class Counted(Ping):
+        def __init__(self) -> None:
+            super().__init__()
+            pings.append(self)
+            if len(pings) == 2:
+                answers.set()
+
+    async def main() -> Grant | Failure:
+        home.loop.call_soon_threadsafe(answers.wait, 30)
+        fetch = asyncio.ensure_future(InnerFetch(bound, SCOPES, {}, Policy(ping=5), CLOCK)(Order()))
+        await until(lambda: bool(pings))
+        await asyncio.sleep(0)
+        here.block(60.0)
+        return await fetch
+
+    monkeypatch.setattr(_inner, "Ping", Counted)
+    with asyncio.Runner(loop_factory=lambda: here) as runner:
+        assert isinstance(runner.run(main()), Grant)
     assert len(pings) == 2
 
 

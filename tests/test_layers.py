@@ -16,19 +16,19 @@ ARM_SAYS = {"_answers", "_attempts", "_codes", "_failures", "_help", "_limits", 
 ARM_SAYS |= {"_paging", "_polling", "_records", "_response", "_waits"}
 ARM_WANTS = {"_call", "_ids", "_look", "_progress", "_requests", "_retry", "_versions"}
 ARM = {"arm"} | {f"arm.{name}" for name in ARM_SAYS | ARM_WANTS}
-KNOWLEDGE = {"_ledger", "_retry", "_turns", "hosts", "hosts._protocol", "hosts.imds"} | ARM
+KNOWLEDGE = {"_ledger", "_pacing", "_retry", "_turns", "hosts", "hosts._protocol", "hosts.imds"} | ARM
 ARM_SENDS = {"_discovery", "_http", "_recovery", "_wire"}
 ARM_OFFERS = {"_graph", "_joined", "_operations", "_pages", "_providers", "_session", "_verbs"}
 ARM_SHELLS = ARM_SENDS | ARM_OFFERS
-MECHANISM = {"_flight", "_slot"}
+MECHANISM = {"_flight", "_host_backoff", "_running_time", "_slot"}
 SHELLS = {"_credential", "_fetch", "_gate", "_inner", "_shared"} | {f"arm.{name}" for name in ARM_SHELLS}
 TOP = {"", "__main__", "_demo", "cli"}
 
 MAY_IMPORT = {
     "values": VALUES,
     "knowledge": VALUES | KNOWLEDGE,
-    # Of knowledge, only what is known of a token.
-    "mechanism": VALUES | MECHANISM | {"_ledger"},
+    # Of knowledge, only what is known of a token, and of a host's limits.
+    "mechanism": VALUES | MECHANISM | {"_ledger", "_pacing"},
     "shells": VALUES | KNOWLEDGE | MECHANISM | SHELLS,
 }
 LAYERS = {"values": VALUES, "knowledge": KNOWLEDGE, "mechanism": MECHANISM, "shells": SHELLS, "top": TOP}

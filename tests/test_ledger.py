@@ -107,9 +107,19 @@ def test_a_host_that_gives_the_same_token_for_any_claims_is_not_asked_with_other
     assert challenged(ledger, "two", None, at(60)) is not None
 
 
-def test_a_barred_host_is_not_asked() -> None:
-    assert decide(Ledger(), NOW, POLICY, flying=False, patient=True, barred=True)[0] is Verdict.FAIL
-    assert decide(held(), at(DAY / 2), POLICY, flying=False, patient=True, barred=True)[0] is Verdict.SERVE
+@pytest.mark.parametrize(
+    ("held_off", "verdict"),
+    [(0.0, Verdict.START), (30.0, Verdict.START), (30.1, Verdict.FAIL)],
+)
+def test_held_off_slot_without_a_token_starts_if_that_fits_its_deadline(held_off: float, verdict: Verdict) -> None:
+    decided = decide(Ledger(), NOW, POLICY, flying=False, patient=True, held_off=held_off)
+    assert decided == (verdict, None)
+
+
+@pytest.mark.parametrize("left", [DAY / 2, 100.0])
+def test_held_off_slot_with_a_token_serves_it_and_starts_nothing(left: float) -> None:
+    decided = decide(held(), at(DAY - left), POLICY, flying=False, patient=True, held_off=1.0)
+    assert decided == (Verdict.SERVE, None)
 
 
 def test_rejecting_another_token_changes_nothing() -> None:

@@ -6,11 +6,14 @@ import gc
 import multiprocessing
 import pickle
 import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from loops import BlockedLoop
 
 from aiomsi import (
     AccessToken,
@@ -419,3 +422,123 @@ async def test_challenges_with_other_times_share_a_fetch_and_with_other_claims_e
     assert {token.token for token in tokens[:41]} == {"token-1"}
     for group, claims in ((tokens[41:51], '{"access_token": {"acrs": {"value": "c2"}}}'), (tokens[51:61], "c3")):
         assert {token.token for token in group} == {f"token-{asked.index(claims) + 1}"}
+
+
+# What slots of one inner credential have to do with each other
+
+
+class BusyError(Exception):
+    """An error of another SDK, with the response that it was made of."""
+
+    status_code = 429
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__("tenant one is busy")
+        self.response = SimpleNamespace(headers={"Retry-After": f"{seconds}"})
+
+
+def test_retry_after_of_an_inner_credential_holds_for_its_scope_and_tenant() -> None:
+    manual, asked = ManualClock(autoadvance=True), []
+
+    async def fetch(*scopes: str, **options: Any) -> tuple[str, float]:
+        asked.append((scopes, options))
+        if len(asked) == 1:
+            raise BusyError(20)
+        return "token", manual.clock.wall() + DAY
+
+    async def main() -> None:
+        credential = SharedCredential(fetch, clock=manual.clock)
+        with pytest.raises(TokenUnavailableError, match="tenant one is busy"):
+            await credential.get_token(SCOPE, tenant_id="one")
+        for scope, tenant in ((SCOPE, "two"), ("https://vault.azure.net/.default", "one"), (SCOPE, None)):
+            await credential.get_token(scope, tenant_id=tenant)
+        assert manual.clock.monotonic() == 0
+        await credential.get_token(SCOPE, tenant_id="one", enable_cae=True)
+        assert manual.clock.monotonic() == 20
+
+    asyncio.run(main())
+
+
+def test_backoff_of_a_scope_lives_no_longer_than_its_slots() -> None:
+    async def fetch(scope: str) -> tuple[str, float]:
+        return "token", time.time() + DAY
+
+    credential = SharedCredential(fetch)
+    asyncio.run(credential.get_token(SCOPE))
+    assert len(credential._common.backoffs) == 1
+    asyncio.run(credential.close())
+    credential._slots.clear()
+    gc.collect()
+    assert len(credential._common.backoffs) == 0
+
+
+def test_long_retry_after_fails_its_scopes_other_slot_without_its_text() -> None:
+    manual = ManualClock(autoadvance=True)
+
+    async def fetch(*scopes: str, **options: Any) -> tuple[str, float]:
+        raise BusyError(40)
+
+    async def main() -> None:
+        credential = SharedCredential(fetch, clock=manual.clock)
+        for enable_cae, text in ((False, "tenant one is busy"), (True, "no request was sent")):
+            with pytest.raises(TokenUnavailableError, match=text) as raised:
+                await credential.get_token(SCOPE, enable_cae=enable_cae)
+            assert raised.value.retry_after == pytest.approx(40)
+            assert ("busy" in str(raised.value)) is not enable_cae
+
+    asyncio.run(main())
+
+
+def test_own_backoff_of_a_wrapped_credential_bars_no_other_slot() -> None:
+    manual = ManualClock(autoadvance=True)
+
+    async def fetch(*scopes: str, **options: Any) -> tuple[str, float]:
+        if not options:
+            raise TokenUnavailableError("in its own back-off", retry_after=40)
+        return "token", manual.clock.wall() + DAY
+
+    async def main() -> None:
+        credential = SharedCredential(fetch, clock=manual.clock)
+        with pytest.raises(TokenUnavailableError) as raised:
+            await credential.get_token(SCOPE)
+        assert raised.value.retry_after == pytest.approx(40)
+        await credential.get_token(SCOPE, enable_cae=True)
+        assert manual.clock.monotonic() == 0
+
+    asyncio.run(main())
+
+
+def test_retry_after_that_grows_while_it_is_waited_for_ends_the_fetch() -> None:
+    manual = ManualClock()
+
+    async def fetch(*scopes: str, **options: Any) -> tuple[str, float]:
+        raise BusyError(20)
+
+    async def main() -> None:
+        credential = SharedCredential(fetch, clock=manual.clock)
+        with pytest.raises(TokenUnavailableError):
+            await credential.get_token(SCOPE)
+        call = asyncio.ensure_future(credential.get_token(SCOPE, enable_cae=True))
+        await manual.sleeping(1)
+        credential._common.backoffs[(SCOPE,), None].hold_off(manual.clock.monotonic() + 31)
+        manual.advance(20)
+        with pytest.raises(TokenUnavailableError, match="no request was sent for test_retry"):
+            await call
+
+    asyncio.run(main())
+
+
+def test_inner_credential_may_take_its_time_while_the_loop_is_blocked() -> None:
+    loop = BlockedLoop()
+
+    async def fetch(*scopes: str) -> tuple[str, float]:
+        await asyncio.sleep(0)
+        loop.block(1_000.0)
+        await asyncio.sleep(0)
+        return "token", time.time() + DAY
+
+    async def main() -> None:
+        await SharedCredential(fetch).get_token(SCOPE)
+
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:
+        runner.run(main())

@@ -22,11 +22,13 @@ from aiomsi import (
     TokenUnavailableError,
     UsageError,
 )
-from aiomsi._flight import Flight, Lost, Outcome, Roster, Waiter
+from aiomsi._flight import Flight, Lost, Outcome, Roster, Waiter, inside
+from aiomsi._host_backoff import HostBackoff
 from aiomsi._ledger import Failure, Order
 from aiomsi._policy import DEFAULT_POLICY
+from aiomsi._running_time import RunningTimeout
 from aiomsi._secret import Secret
-from aiomsi._slot import Quiet, Slot
+from aiomsi._slot import Slot
 from aiomsi._token import Grant
 
 
@@ -237,6 +239,21 @@ def test_a_late_caller_waits_no_longer_than_the_old_token_allows(loop: VirtualLo
     assert len(host.orders) == 2
 
 
+@pytest.mark.parametrize("block", [5.0, 16.0])
+def test_late_caller_whose_loop_was_blocked_gets_a_token(loop: VirtualLoop, block: float) -> None:
+    slot, host = make_slot(loop), FakeHost(["old", "new"], latency=6.0)
+
+    async def main() -> None:
+        await slot.obtain(Caller(), host)
+        await asyncio.sleep(DAY - 25.0)
+        loop.call_later(1.0, lambda: setattr(loop, "now", loop.now + block))
+        token = await slot.obtain(Caller(), host)
+        # After the longer block the old one has expired.
+        assert token.token == ("old" if block < 10 else "new")
+
+    run(main(), loop)
+
+
 def test_a_late_caller_gets_the_old_token_at_once_when_the_renewal_fails(loop: VirtualLoop) -> None:
     slot, host = make_slot(loop), FakeHost([None, DOWN], latency=1)
 
@@ -405,6 +422,74 @@ def test_a_fetch_that_never_ends_is_given_up(loop: VirtualLoop) -> None:
     assert loop.now == pytest.approx(92)
 
 
+@pytest.mark.parametrize("block", [100.0, 5_000.0])
+def test_fetch_during_which_its_loop_was_blocked_is_not_given_up(loop: VirtualLoop, block: float) -> None:
+    slot = make_slot(loop)
+
+    async def fetch(order: Order) -> Grant:
+        timeout = RunningTimeout(30.0, pytest.fail)
+        inside.get()[-1].timeouts.append(timeout)
+        await asyncio.sleep(1)
+        loop.now += block
+        await asyncio.sleep(1)
+        timeout.timer.cancel()
+        return Grant(Secret("late"), DAY)
+
+    async def main() -> None:
+        call = asyncio.create_task(slot.obtain(Caller(), fetch))
+        await asyncio.sleep(0.5)
+        other = asyncio.create_task(slot.obtain(Caller(), fetch))
+        assert [(await each).token for each in (call, other)] == ["late", "late"]
+        assert slot.stats().fetches == 1
+
+    run(main(), loop)
+
+
+def test_fetch_that_hangs_after_its_loop_was_blocked_is_given_up(loop: VirtualLoop) -> None:
+    slot = make_slot(loop)
+
+    async def fetch(order: Order) -> Grant:
+        inside.get()[-1].timeouts.append(RunningTimeout(1_000.0, pytest.fail))
+        await asyncio.sleep(1)
+        loop.now += 50.0
+        try:
+            await asyncio.sleep(1e9)
+        finally:
+            inside.get()[-1].timeouts[0].timer.cancel()
+        raise AssertionError
+
+    async def main() -> None:
+        with pytest.raises(TokenUnavailableError, match="did not end in time"):
+            await slot.obtain(Caller(), fetch)
+        assert loop.now == pytest.approx(92 + 50, abs=0.3)
+
+    run(main(), loop)
+
+
+def test_loop_that_was_blocked_itself_gives_the_flights_loop_another_ping(loop: VirtualLoop) -> None:
+    slot, host, silent = make_slot(loop), FakeHost(latency=1), VirtualLoop()
+
+    async def begin() -> None:
+        task = asyncio.ensure_future(slot.obtain(Caller(), host))
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        await asyncio.sleep(0.5)
+        silent.stop()
+
+    begun = silent.create_task(begin())
+    silent.run_forever()
+
+    async def main() -> None:
+        loop.call_later(1.0, lambda: setattr(loop, "now", loop.now + 10.0))
+        await slot.obtain(Caller(), host)
+
+    run(main(), loop)
+    # Its first ping was due after 2 s, and looked for when the loop ran again.
+    assert host.begun == [0.0, 13.0]
+    begun.cancel()
+    silent.run_until_complete(asyncio.gather(*asyncio.all_tasks(silent), return_exceptions=True))
+    silent.close()
+
+
 def test_a_call_from_inside_the_fetch_is_an_error_and_no_deadlock(loop: VirtualLoop) -> None:
     slot = make_slot(loop)
 
@@ -539,27 +624,56 @@ def test_forgetting_under_a_flight_with_claims_loses_no_claims(loop: VirtualLoop
     assert [order.claims for order in host.orders] == [claims, claims]
 
 
-def test_retry_after_holds_for_every_token_of_the_host(loop: VirtualLoop) -> None:
-    quiet = Quiet()
-    slots = [Slot(name, loop.clock, DEFAULT_POLICY, middle, quiet) for name in ("first", "second", "stale")]
-    host, good = FakeHost([attrs.evolve(DOWN, retry_after=40.0)], latency=0), FakeHost(latency=0)
+def test_retry_after_of_a_host_holds_for_all_its_slots(loop: VirtualLoop) -> None:
+    backoff = HostBackoff()
+    first, second, stale = (Slot(name, loop.clock, DEFAULT_POLICY, middle, backoff) for name in ("first", "second", "stale"))
+    busy = attrs.evolve(DOWN, retry_after=40.0, from_host=True)
+    host, good = FakeHost([busy], latency=0), FakeHost(latency=0)
 
     async def main() -> None:
-        token = await slots[2].obtain(Caller(), good)
+        token = await stale.obtain(Caller(), good)
         await asyncio.sleep(DAY / 2 + 1)
-        for slot in slots[:2]:
-            with pytest.raises(TokenUnavailableError) as raised:
-                await slot.obtain(Caller(), host)
-            assert raised.value.retry_after == pytest.approx(40)
-            assert slot.stats().next_attempt == pytest.approx(40)
-        assert await slots[2].obtain(Caller(), good) is token
+        with pytest.raises(TokenUnavailableError, match="the host is down"):
+            await first.obtain(Caller(), host)
+        with pytest.raises(TokenUnavailableError, match="no request was sent for second") as raised:
+            await second.obtain(Caller(), good)
+        assert raised.value.retry_after == second.stats().next_attempt == pytest.approx(40)
+        assert await stale.obtain(Caller(), good) is token
         await asyncio.sleep(40)
-        await slots[1].obtain(Caller(), good)
-        await slots[2].obtain(Caller(), good)
+        await second.obtain(Caller(), good)
+        await stale.obtain(Caller(), good)
 
     run(main(), loop)
     assert len(host.orders) == 1
     assert len(good.orders) == 3
+
+
+@pytest.mark.parametrize("retry_after", [1.0, 29.0])
+def test_retry_after_that_fits_the_deadline_starts_a_flight(loop: VirtualLoop, retry_after: float) -> None:
+    backoff = HostBackoff()
+    first, second = (Slot(name, loop.clock, DEFAULT_POLICY, middle, backoff) for name in "ab")
+    busy = attrs.evolve(DOWN, retry_after=retry_after, from_host=True)
+
+    async def main() -> None:
+        with pytest.raises(TokenUnavailableError):
+            await first.obtain(Caller(), FakeHost([busy], latency=0))
+        await second.obtain(Caller(), FakeHost())
+
+    run(main(), loop)
+
+
+def test_own_backoff_of_an_inner_credential_holds_for_its_slot_only(loop: VirtualLoop) -> None:
+    backoff = HostBackoff()
+    first, second = (Slot(name, loop.clock, DEFAULT_POLICY, middle, backoff) for name in "ab")
+
+    async def main() -> None:
+        with pytest.raises(TokenUnavailableError):
+            await first.obtain(Caller(), FakeHost([attrs.evolve(DOWN, retry_after=40.0)]))
+        await second.obtain(Caller(), FakeHost())
+        assert first.stats().next_attempt > 39
+        assert second.stats().next_attempt == 0
+
+    run(main(), loop)
 
 
 def test_a_token_that_is_nearly_expired_on_receipt_is_never_delivered_nor_asked_for_without_pause(loop: VirtualLoop) -> None:
@@ -910,11 +1024,11 @@ def test_a_failure_is_one_value_and_many_exceptions() -> None:
     assert (first.host, first.attempts, first.retry_after, str(first)) == ("IMDS", 3, 1.5, "down. Wait")
 
 
-def test_a_refusal_is_not_told_again_while_the_host_wants_to_be_left_alone_for_another_token(loop: VirtualLoop) -> None:
-    quiet = Quiet()
+def test_slot_held_off_by_another_shows_no_text_of_its_response(loop: VirtualLoop) -> None:
+    backoff = HostBackoff()
     refused, throttled = make_slot(loop), make_slot(loop)
-    refused.quiet = throttled.quiet = quiet
-    busy = Failure(TokenUnavailableError, "throttled", "too many requests", retry_after=40.0)
+    refused.backoff = throttled.backoff = backoff
+    busy = Failure(TokenUnavailableError, "throttled", "too many requests", retry_after=40.0, from_host=True)
 
     async def main() -> None:
         with pytest.raises(TokenRefusedError):
@@ -922,11 +1036,10 @@ def test_a_refusal_is_not_told_again_while_the_host_wants_to_be_left_alone_for_a
         await asyncio.sleep(1)
         with pytest.raises(TokenUnavailableError):
             await throttled.obtain(Caller(), FakeHost([busy], latency=0))
-        with pytest.raises(
-            TokenUnavailableError, match="test was not asked for, because its host wants to be left alone: too"
-        ) as told:
+        with pytest.raises(TokenUnavailableError, match=r"^no request was sent for test, because its host") as raised:
             await refused.obtain(Caller(), FakeHost())
-        assert told.value.retry_after == pytest.approx(40)
+        assert "too many" not in str(raised.value)
+        assert raised.value.retry_after == pytest.approx(40)
 
     run(main(), loop)
 

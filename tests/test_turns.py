@@ -17,6 +17,7 @@ from aiomsi._turns import (
     file_mode,
     held_off,
     objection,
+    objection_to_file,
     turn_of_queue,
     turn_to_send,
     turns_in,
@@ -27,8 +28,8 @@ NOW = 1_700_000_000.0
 ME = 1000
 
 
-def status(mode: int, owner: int = ME) -> os.stat_result:
-    return os.stat_result((mode, 0, 0, 1, owner, 0, 0, 0, 0, 0))
+def status(mode: int, owner: int = ME, links: int = 1, group: int = 0) -> os.stat_result:
+    return os.stat_result((mode, 0, 0, links, owner, group, 0, 0, 0, 0))
 
 
 def test_the_first_turn_is_now_and_the_next_comes_after_it() -> None:
@@ -173,3 +174,33 @@ def test_files_are_for_the_same_people_as_the_directory() -> None:
     assert file_mode(status(stat.S_IFDIR | 0o755), platform="linux") == 0o600
     assert file_mode(status(stat.S_IFDIR | 0o2770), platform="linux") == 0o660
     assert file_mode(status(stat.S_IFDIR | 0o777), platform="win32") == -1
+
+
+OTHERS = "it belongs to user 1001, who is neither this one nor root"
+
+
+@pytest.mark.parametrize(
+    ("file", "directory", "reason"),
+    [
+        (status(stat.S_IFREG | 0o600), status(stat.S_IFDIR | 0o700), None),
+        (status(stat.S_IFREG | 0o600, 0), status(stat.S_IFDIR | 0o700), None),
+        (status(stat.S_IFREG | 0o600, 1001), status(stat.S_IFDIR | 0o700), OTHERS),
+        (status(stat.S_IFREG | 0o660, 1001, group=5), status(stat.S_IFDIR | 0o2770, group=5), None),
+        (status(stat.S_IFREG | 0o660, 1001, group=6), status(stat.S_IFDIR | 0o2770, group=5), OTHERS),
+        (status(stat.S_IFREG | 0o600, links=2), status(stat.S_IFDIR | 0o700), "it has other hard links"),
+        (status(stat.S_IFIFO | 0o600), status(stat.S_IFDIR | 0o700), "it is not a regular file"),
+        (status(stat.S_IFCHR | 0o600), status(stat.S_IFDIR | 0o700), "it is not a regular file"),
+        (status(stat.S_IFDIR | 0o700), status(stat.S_IFDIR | 0o700), "it is not a regular file"),
+    ],
+)
+def test_file_that_is_not_the_gates_own_is_objected_to(
+    file: os.stat_result, directory: os.stat_result, reason: str | None
+) -> None:
+    assert objection_to_file(file, directory, platform="linux", user=ME) == reason
+
+
+def test_file_on_windows_is_objected_to_only_for_its_kind_and_links() -> None:
+    directory = status(stat.S_IFDIR | 0o777, 0)
+    assert objection_to_file(status(stat.S_IFREG | 0o666), directory, platform="win32", user=None) is None
+    linked = status(stat.S_IFREG | 0o666, links=2)
+    assert objection_to_file(linked, directory, platform="win32", user=None) == "it has other hard links"

@@ -15,8 +15,9 @@ from aiomsi._clouds import PUBLIC, resource_of
 from aiomsi._errors import ConfigurationError
 from aiomsi._fetch import TokenFetch
 from aiomsi._flight import Fetch, ended
+from aiomsi._host_backoff import BACKOFFS, HostBackoff
 from aiomsi._policy import DEFAULT_POLICY, Policy
-from aiomsi._slot import QUIET, SHARED, Quiet, Slot
+from aiomsi._slot import SHARED, Slot
 from aiomsi._token import AccessToken
 from aiomsi.hosts import Identity, host_from
 
@@ -122,7 +123,7 @@ class ManagedIdentityCredential(SlotCredential):
 
     Args:
         client_id, object_id, resource_id: which user-assigned identity; at most one. Without any, the system-assigned one.
-        share: False gives this credential tokens and fetches of its own.
+        share: False gives this credential tokens and fetches of its own; IMDS's limits hold for them all the same.
         gate: True, a directory or a `HostGate` has the processes of this machine that do the same take turns to ask for
             tokens, so that all of them together stay under IMDS's limits; needs ``aiomsi[gate]``. By default there is none.
             It counts for the fetches that begin through this credential: give it to all that share a token.
@@ -154,7 +155,8 @@ class ManagedIdentityCredential(SlotCredential):
         clock = SYSTEM_CLOCK if clock is None else clock
         shared = SHARED.setdefault((self._host.key, policy, clock), {}) if share else {}
         super().__init__(shared, policy, clock)
-        self._quiet = QUIET.setdefault((self._host.place, clock), Quiet()) if share else Quiet()
+        # The host's limits hold for a credential with tokens of its own, too.
+        self._backoff = BACKOFFS.setdefault((self._host.place, clock), HostBackoff(self._host.limits))
 
     async def get_token(
         self,
@@ -203,9 +205,10 @@ class ManagedIdentityCredential(SlotCredential):
         if slot is None:
             # Two threads may get here at once: one of the two new slots wins, and the other was never used.
             name = f"{self._host.kind} {resource}"
-            slot = self._slots.setdefault(resource, Slot(name, self._clock, self._policy, quiet=self._quiet))
+            slot = self._slots.setdefault(resource, Slot(name, self._clock, self._policy, backoff=self._backoff))
         slot.use(self)
-        held = self._held[scopes[0]] = slot, TokenFetch(self._host, resource, self._policy, self._clock, gate=self._gate)
+        fetch = TokenFetch(self._host, resource, self._policy, self._clock, gate=self._gate, backoff=self._backoff)
+        held = self._held[scopes[0]] = slot, fetch
         return held
 
     def _label(self, key: str) -> str:

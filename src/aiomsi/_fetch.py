@@ -12,9 +12,12 @@ from yarl import URL
 
 from aiomsi._clock import Clock
 from aiomsi._errors import CredentialError, HostUnreachableError, TokenRefusedError, TokenUnavailableError
-from aiomsi._ledger import Failure, Order
+from aiomsi._flight import inside
+from aiomsi._host_backoff import HeldOffError, HostBackoff, Ticket
+from aiomsi._ledger import Failure, Order, held_off
 from aiomsi._policy import Policy
 from aiomsi._retry import Attempt, deadline, next_try
+from aiomsi._running_time import RunningTimeout
 from aiomsi._secret import SecretBytes
 from aiomsi._token import Draw, Grant, Now
 from aiomsi.hosts._protocol import Host, Problem, TokenAnswer, TokenRequest, retry_after
@@ -32,9 +35,28 @@ class _Miss:
     retry_after: float | None = None
     connected: bool = True
     request_id: str | None = None
+    loop_blocked: bool = False
+    """Whether it timed out while the event loop was blocked, so that it says nothing of the host."""
 
 
 _SILENCE = _Miss(Problem("no answer came in time", passing=True))
+
+
+_MOST_BLOCKED = 10
+"""How many requests of one fetch are repeated, without counting as a try, because the loop was blocked."""
+
+
+class _Deadline(RunningTimeout):
+    """The deadline of one fetch, and the time that its requests waited before they were sent.
+
+    Attributes:
+        queued: seconds that they waited for a turn among the slots of the host,
+        held: and how many of those the host's `Retry-After` asked for.
+        gated: seconds that they waited at a host-wide gate.
+
+    """
+
+    queued = held = gated = 0.0
 
 
 class _DroppedError(Exception):
@@ -59,71 +81,115 @@ class TokenFetch:
     clock: Clock
     draw: Draw = random.uniform
     gate: HostGate | None = None
+    backoff: HostBackoff = attrs.field(factory=HostBackoff)
 
     async def __call__(self, order: Order) -> Grant | Failure:
         """Bring a token, or say why there is none."""
-        request = self.host.request(self.resource, order)
-        timeout = aiohttp.ClientTimeout(total=None, connect=self.policy.connect, sock_read=self.policy.read)
-        began, number, miss, gated = self.clock.monotonic(), 0, _SILENCE, 0.0
+        request, loop = self.host.request(self.resource, order), asyncio.get_running_loop()
+        aiohttps = aiohttp.ClientTimeout(total=None, connect=self.policy.connect, sock_read=self.policy.read)
+        scope, began = asyncio.timeout(None), self.clock.monotonic()
+        limit = _Deadline(self.policy.deadline, lambda: scope.reschedule(loop.time()))
+        for flight in inside.get()[-1:]:
+            flight.timeouts.append(limit)
+        number, miss = 0, _SILENCE
         try:
             async with (
-                asyncio.timeout(self.policy.deadline) as scope,
+                scope,
                 # No proxy, no cookies, no .netrc: a token endpoint is on this machine's own link.
-                aiohttp.ClientSession(timeout=timeout, cookie_jar=aiohttp.DummyCookieJar(), middlewares=(_only_once,)) as http,
+                aiohttp.ClientSession(timeout=aiohttps, cookie_jar=aiohttp.DummyCookieJar(), middlewares=(_only_once,)) as http,
             ):
-                connected = gone = False
+                connected, gone, blocked = False, False, 0
                 while True:
-                    number += 1
-                    if self.gate is None:
-                        result = await self._ask(http, request)
-                    else:
-                        patience = self.policy.gate * self.policy.deadline - gated
-                        result, waited = await self._ask_in_turn(self.gate, http, request, patience)
-                        gated += waited
+                    number, ticket = number + 1, Ticket()
+                    try:
+                        if self.backoff.take(ticket, self.clock.monotonic()):
+                            await self._wait_for_turn(ticket, limit)
+                        if self.gate is None:
+                            result = await self._ask(http, request, limit)
+                        else:
+                            result = await self._ask_at_gate(self.gate, http, request, limit)
+                    finally:
+                        ticket.ended = self.clock.monotonic()
                     if isinstance(result, Grant):
                         return result
-                    miss, connected, gone = result, connected or result.connected, gone or result.status == 410
+                    miss = result
+                    if miss.loop_blocked and blocked < _MOST_BLOCKED:
+                        number, blocked = number - 1, blocked + 1
+                        continue
+                    self._hold_off(miss)
+                    connected, gone = connected or miss.connected, gone or miss.status == 410
                     attempt = Attempt(
                         number,
-                        self.clock.monotonic() - began,
+                        self._elapsed(began, limit),
                         miss.status,
                         miss.problem.passing,
                         miss.retry_after,
                         connected,
                         gone,
-                        gated,
+                        limit.gated,
                     )
                     delay = next_try(attempt, self.policy, self.draw)
                     if delay is None:
                         break
-                    left = deadline(attempt, self.policy) - attempt.elapsed
-                    scope.reschedule(asyncio.get_running_loop().time() + left)
+                    limit.reschedule(deadline(attempt, self.policy) - attempt.elapsed)
                     await self.clock.sleep(delay)
+        except HeldOffError:
+            return held_off(f"{self.host.kind} {self.resource}")
         except TimeoutError:
             pass
-        return self._failure(miss, number, self.clock.monotonic() - began)
+        finally:
+            limit.timer.cancel()
+        return self._failure(miss, number, self._elapsed(began, limit))
 
-    async def _ask_in_turn(
-        self, gate: HostGate, http: aiohttp.ClientSession, request: TokenRequest, patience: float
-    ) -> tuple[Grant | _Miss, float]:
-        """Ask when the gate says so; give for how long that was waited as well."""
-        came = self.clock.monotonic()
+    def _elapsed(self, began: float, limit: _Deadline) -> float:
+        """Return the seconds that count in the fetch's deadline."""
+        limit.count()
+        return max(0.0, self.clock.monotonic() - began - limit.queued - limit.blocked)
+
+    async def _wait_for_turn(self, ticket: Ticket, limit: _Deadline) -> None:
+        # Its flight's time-outs are paused by `wait`, and so is this one if there is a flight.
+        limit.pause()
+        try:
+            queued, held = await self.backoff.wait(ticket, self.clock, self.policy.deadline - limit.held)
+        finally:
+            limit.resume()
+        limit.queued += queued
+        limit.held += held
+
+    def _hold_off(self, miss: _Miss) -> None:
+        """Have the host's other slots wait too if the response has a `Retry-After`."""
+        if miss.retry_after is not None and miss.problem.passing:
+            self.backoff.hold_off(self.clock.monotonic() + min(miss.retry_after, self.policy.retry_after))
+
+    async def _ask_at_gate(
+        self, gate: HostGate, http: aiohttp.ClientSession, request: TokenRequest, limit: _Deadline
+    ) -> Grant | _Miss:
+        """Ask when it is this process's turn, and count the time that it waited for that."""
+        limit.count()
+        came, blocked = self.clock.monotonic(), limit.blocked
+        patience = self.policy.gate * self.policy.deadline - limit.gated
         async with gate.admission(self.clock, patience, self.draw):
-            waited = self.clock.monotonic() - came
-            result = await self._ask(http, request)
+            limit.count()
+            limit.gated += max(0.0, self.clock.monotonic() - came - (limit.blocked - blocked))
+            result = await self._ask(http, request, limit)
             if isinstance(result, _Miss) and result.status == 429 and result.retry_after:
                 await gate.hold_off(min(result.retry_after, self.policy.retry_after), self.clock, self.draw)
-        return result, waited
+        return result
 
-    async def _ask(self, http: aiohttp.ClientSession, request: TokenRequest) -> Grant | _Miss:
-        sent = self.clock.monotonic()
+    async def _ask(self, http: aiohttp.ClientSession, request: TokenRequest, limit: RunningTimeout) -> Grant | _Miss:
+        sent, left = self.clock.monotonic(), limit.seconds
         try:
             async with http.request(
                 request.method, URL(request.url, encoded=True), headers=request.headers, allow_redirects=False
             ) as response:
                 body = SecretBytes(await response.read())
         except (_DroppedError, aiohttp.ClientError, OSError) as error:
-            return _no_answer(error)
+            miss = _no_answer(error)
+            if isinstance(error, aiohttp.ServerTimeoutError):
+                limit.count()
+                longest = self.policy.read if miss.connected else self.policy.connect
+                return attrs.evolve(miss, loop_blocked=left - limit.seconds < longest / 2)
+            return miss
         received = Now(self.clock.wall(), self.clock.monotonic())
         answer = TokenAnswer(response.status, response.headers, body, received, took=received.monotonic - sent)
         result = self.host.understand(answer)
@@ -164,6 +230,7 @@ class TokenFetch:
             details,
             permanent=not problem.passing,
             retry_after=miss.retry_after,
+            from_host=True,
         )
 
 

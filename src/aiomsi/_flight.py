@@ -20,7 +20,8 @@ EXPIRED or NONE    start one and wait, or be told of    wait
                    the last failure if it is recent
 =================  ===================================  =====================================================
 
-"If allowed" is: not before the back-off after a failure is over, nor before a `Retry-After` of the host is (`Quiet`).
+"If allowed" is: not before the back-off after a failure is over, nor before a `Retry-After` of the host is (`HostBackoff`;
+a caller without a usable token starts a flight all the same if that `Retry-After` fits the flight's deadline: the fetch waits).
 A flight is new (in the slot, without a task), flying (its task runs), or out (no longer in the slot: it can neither publish nor
 wake anybody, whatever its task still does). It never comes back.
 
@@ -51,6 +52,10 @@ later looks whether that loop is closed or the last deadline is over. Waiters in
 loop keep a `Roster` per loop, which pings the flight's loop for as long as anyone waits: a closed loop is noticed at
 once, a silent one after `Policy.ping`. After a fork the child has no flight at all.
 
+**What does not count.** Time in which the flight's loop was blocked, and time that the fetch waits
+for a turn at its host, postpone the last deadline (`RunningTimeout`, which the fetch adds to
+`Flight.timeouts`). A loop that was blocked itself judges no ping.
+
 **Invariants.** At most one fetch per slot and generation; a flight that has left the slot publishes nothing; a flight that has
 ended has no waiters; no error while a usable token is held; failed fetches are at least the back-off apart.
 
@@ -65,6 +70,7 @@ choice is a deadlock. A `KeyboardInterrupt` between deciding on a flight and lau
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import enum
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeAlias
@@ -72,6 +78,7 @@ from typing import TypeAlias
 import attrs
 
 from aiomsi._ledger import Failure, Order
+from aiomsi._running_time import RunningTimeout
 from aiomsi._token import AccessToken, Grant
 
 
@@ -136,7 +143,13 @@ class Roster:
 
 @attrs.define(eq=False, repr=False)
 class Flight:
-    """One fetch: the loop it runs in, its task, and who waits for it."""
+    """One fetch: the loop it runs in, its task, and who waits for it.
+
+    Attributes:
+        timeouts: those of the fetch; the time that one of them does not count, `overdue` does not count either.
+        timer: fires at `overdue`; None until the task runs.
+
+    """
 
     generation: int
     loop: asyncio.AbstractEventLoop
@@ -145,21 +158,47 @@ class Flight:
     """On the slot's monotonic clock: whatever the host answers, no fetch takes longer."""
     rosters: dict[asyncio.AbstractEventLoop, Roster] = attrs.field(factory=dict)
     task: asyncio.Task[None] | None = None
+    timeouts: list[RunningTimeout] = attrs.field(factory=list)
+    timer: asyncio.TimerHandle | None = None
+    _extended: float = 0.0
+
+    def extend(self) -> float:
+        """Postpone `overdue` by the time that did not count since the last call; return those seconds."""
+        for timeout in self.timeouts_here():
+            timeout.count()
+        more = self._not_counted() - self._extended
+        self._extended += more
+        self.overdue += more
+        return more
+
+    def timeouts_here(self) -> list[RunningTimeout]:
+        """Return the time-outs that belong to the running event loop."""
+        here = asyncio.get_running_loop()
+        return [timeout for timeout in self.timeouts if timeout.loop is here]
+
+    def _not_counted(self) -> float:
+        return max((timeout.blocked + timeout.paused for timeout in self.timeouts), default=0.0)
 
     def is_gone(self, monotonic: float) -> bool:
         """Tell whether nothing will come of this flight any more; seen from outside of its loop."""
-        return monotonic >= self.overdue or self.loop.is_closed()
+        overdue = self.overdue + self._not_counted() - self._extended
+        return monotonic >= overdue or self.loop.is_closed()
 
     def is_waited_for(self) -> bool:
         """Tell whether anyone waits."""
         return any(roster.waiters for roster in self.rosters.values())
 
 
+# The flights that this code is part of, outermost first: their contexts hold nothing else.
+inside: contextvars.ContextVar[tuple[Flight, ...]] = contextvars.ContextVar("aiomsi_inside", default=())
+
+
 @attrs.define(eq=False)
 class Ping:
-    """A question that is put to another loop, to see whether it is there."""
+    """A question that is put to another loop, to see whether it is there; `due` is when the answer is looked for."""
 
     answered: bool = False
+    due: float = 0.0
 
     def answer(self) -> None:
         """Answer it; called in the loop that was asked."""

@@ -14,7 +14,6 @@ import os
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,15 +22,18 @@ import attrs
 from aiomsi._clock import Clock
 from aiomsi._compat import OPEN_FLAGS, user_id
 from aiomsi._errors import ConfigurationError
+from aiomsi._running_time import TOLERANCE
 from aiomsi._token import Draw
 from aiomsi._turns import (
     GROUP,
+    INHERITED,
     PLACES,
     Turns,
     default_directory,
     file_mode,
     held_off,
     objection,
+    objection_to_file,
     turn_of_queue,
     turn_to_send,
     turns_in,
@@ -43,7 +45,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger("aiomsi")
 
 _Rule = Callable[[Turns, float, float], tuple[float | None, Turns]]
-_Left = Callable[[], float]
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 0.5
 """How long to wait at the most for the lock of the turns, which is held for a moment: at first, and doubling up to this."""
@@ -64,6 +65,35 @@ class _TooLateError(_NoGateError):
 
     def __init__(self) -> None:
         super().__init__("no turn could be had in time")
+
+
+@attrs.define(eq=False)
+class _Patience:
+    """The time that is left to wait for a turn.
+
+    A sleep that takes longer than it should, because the event loop was blocked or the machine
+    suspended, uses up no more than it should have taken.
+    """
+
+    clock: Clock
+    until: float
+
+    @classmethod
+    def of(cls, clock: Clock, seconds: float) -> _Patience:
+        """Return a patience of so many seconds from now on."""
+        return cls(clock, clock.monotonic() + seconds)
+
+    def left(self) -> float:
+        """Return the seconds that are left."""
+        return self.until - self.clock.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        """Sleep by the clock."""
+        due = self.clock.monotonic() + seconds
+        await self.clock.sleep(seconds)
+        overslept = self.clock.monotonic() - due
+        if overslept > TOLERANCE:
+            self.until += overslept
 
 
 def _directory(given: str | os.PathLike[str] | None) -> Path:
@@ -134,12 +164,12 @@ class HostGate:
         """
         patience = max(0.0, patience)
         with ExitStack() as held:
-            left = partial(_left, clock, clock.monotonic() + patience)
+            waiting = _Patience.of(clock, patience)
             try:
-                await self._enter(held, clock, left, draw)
+                await self._enter(held, waiting, draw)
             except _TooLateError as error:
                 held.close()
-                await clock.sleep(max(0.0, left()) + draw(0, patience * _SPREAD))
+                await clock.sleep(max(0.0, waiting.left()) + draw(0, patience * _SPREAD))
                 self._warn(error)
             except _NoGateError as error:
                 self._warn(error)
@@ -147,39 +177,39 @@ class HostGate:
 
     async def hold_off(self, seconds: float, clock: Clock, draw: Draw) -> None:
         """Have all processes wait for so many seconds, or until their patience ends, because the endpoint asked for it."""
-        left = partial(_left, clock, clock.monotonic() + _LONGEST_PAUSE)
+        waiting = _Patience.of(clock, _LONGEST_PAUSE)
         with contextlib.suppress(_NoGateError):
-            await self._take(lambda turns, now, _: held_off(turns, now, seconds), self._mode(), clock, left, draw)
+            await self._take(lambda turns, now, _: held_off(turns, now, seconds), self._status(), waiting, draw)
 
-    async def _enter(self, held: ExitStack, clock: Clock, left: _Left, draw: Draw) -> None:
-        mode, place = self._mode(), None
+    async def _enter(self, held: ExitStack, waiting: _Patience, draw: Draw) -> None:
+        status, place = self._status(), None
         while place is None:
-            await self._take(turn_of_queue, mode, clock, left, draw)
-            place = self._free_place(mode)
+            await self._take(turn_of_queue, status, waiting, draw)
+            place = self._free_place(status)
         held.callback(_release, place)
-        await self._take(turn_to_send, mode, clock, left, draw)
+        await self._take(turn_to_send, status, waiting, draw)
 
-    async def _take(self, rule: _Rule, mode: int, clock: Clock, left: _Left, draw: Draw) -> None:
+    async def _take(self, rule: _Rule, status: os.stat_result, waiting: _Patience, draw: Draw) -> None:
         """Take a turn, and wait for it."""
         longest = _FIRST_PAUSE
-        while (lock := self._try(self.directory / "turns.lock", mode)) is None:
+        while (lock := self._try("turns.lock", status)) is None:
             pause, longest = draw(0, longest), min(longest * 2, _LONGEST_PAUSE)
-            if pause > left():
+            if pause > waiting.left():
                 raise _TooLateError
-            await clock.sleep(pause)
+            await waiting.sleep(pause)
         try:
-            wait = self._change(rule, mode, clock.wall(), left())
+            wait = self._change(rule, status, waiting.clock.wall(), waiting.left())
         finally:
             _release(lock)
         if wait is None:
             raise _TooLateError
         if wait:
-            await clock.sleep(wait)
+            await waiting.sleep(wait)
 
     # Everything below is done at once
 
-    def _mode(self) -> int:
-        """See that the directory is there and can be trusted; give the mode of files in it."""
+    def _status(self) -> os.stat_result:
+        """Create the directory if it is missing, check that it can be trusted, and return its status."""
         try:
             with contextlib.suppress(FileExistsError):
                 self.directory.mkdir(0o700)
@@ -189,19 +219,23 @@ class HostGate:
         reason = objection(status, platform=sys.platform, user=user_id())
         if reason is not None:
             raise _NoGateError(reason)
-        return file_mode(status, platform=sys.platform)
+        return status
 
-    def _free_place(self, mode: int) -> BaseFileLock | None:
+    def _free_place(self, status: os.stat_result) -> BaseFileLock | None:
         for number in range(PLACES):
-            lock = self._try(self.directory / f"place-{number}.lock", mode)
+            lock = self._try(f"place-{number}.lock", status)
             if lock is not None:
                 return lock
         return None
 
-    def _try(self, path: Path, mode: int) -> BaseFileLock | None:
-        # Tried once; the kernel's lock or none at all.
-        lock = _lock_class()(path, mode=mode, blocking=False, thread_local=False, fallback_to_soft=False)
+    def _try(self, name: str, status: os.stat_result) -> BaseFileLock | None:
         try:
+            # Checked before filelock opens it, because some versions truncate what they have locked.
+            os.close(self._open(name, status))
+            # Tried once; the kernel's lock or none at all. The file has its mode already.
+            lock = _lock_class()(
+                self.directory / name, mode=INHERITED, blocking=False, thread_local=False, fallback_to_soft=False
+            )
             lock.acquire()
         except TimeoutError:
             return None
@@ -209,14 +243,27 @@ class HostGate:
             raise _NoGateError(_words(error)) from error
         return lock
 
-    def _change(self, rule: _Rule, mode: int, now: float, most: float) -> float | None:
+    def _open(self, name: str, status: os.stat_result) -> int:
+        """Open a file of the directory, create it if it is missing, and check it before it is changed in any way."""
+        mode = file_mode(status, platform=sys.platform)
+        file = os.open(self.directory / name, os.O_RDWR | os.O_CREAT | OPEN_FLAGS, mode & 0o777)
+        try:
+            reason = objection_to_file(os.fstat(file), status, platform=sys.platform, user=user_id())
+            if reason is not None:
+                raise _NoGateError(f"{name}: {reason}")
+            if mode == GROUP:
+                with contextlib.suppress(PermissionError):
+                    os.fchmod(file, mode)
+        except BaseException:
+            os.close(file)
+            raise
+        return file
+
+    def _change(self, rule: _Rule, status: os.stat_result, now: float, most: float) -> float | None:
         """Apply a rule to what is stored; the lock of the turns is held."""
         try:
-            file = os.open(self.directory / "turns", os.O_RDWR | os.O_CREAT | OPEN_FLAGS, mode & 0o777)
+            file = self._open("turns", status)
             try:
-                if mode == GROUP:
-                    with contextlib.suppress(PermissionError):
-                        os.fchmod(file, mode)
                 wait, turns = rule(turns_in(os.read(file, _LONGEST_TEXT)), now, most)
                 text = turns.stored()
                 os.lseek(file, 0, os.SEEK_SET)
@@ -251,10 +298,6 @@ def gate_from(gate: HostGate | str | os.PathLike[str] | bool | None) -> HostGate
     if isinstance(gate, HostGate):
         return gate
     return HostGate(None if gate is True else gate)
-
-
-def _left(clock: Clock, until: float) -> float:
-    return until - clock.monotonic()
 
 
 def _release(lock: BaseFileLock) -> None:

@@ -14,10 +14,19 @@ from typing import Any, Protocol
 import attrs
 
 from aiomsi._clock import Clock
-from aiomsi._errors import ConfigurationError, CredentialError, HostUnreachableError, TokenRefusedError, TokenUnavailableError
-from aiomsi._flight import Ping, call
-from aiomsi._ledger import Failure, Order
+from aiomsi._errors import (
+    AiomsiError,
+    ConfigurationError,
+    CredentialError,
+    HostUnreachableError,
+    TokenRefusedError,
+    TokenUnavailableError,
+)
+from aiomsi._flight import Ping, call, inside
+from aiomsi._host_backoff import HeldOffError, HostBackoff, Ticket
+from aiomsi._ledger import Failure, Order, held_off
 from aiomsi._policy import Policy
+from aiomsi._running_time import TOLERANCE, RunningTimeout
 from aiomsi._secret import Secret
 from aiomsi._token import BEARER, Grant, Now
 from aiomsi.hosts._protocol import retry_after, seconds
@@ -248,7 +257,7 @@ async def _elsewhere(errand: _Errand, patience: Patience) -> object:
     call(loop, errand.begin)
     try:
         while True:
-            ping = Ping()
+            ping, due = Ping(), errand.here.time() + patience.ping
             if not call(loop, ping.answer):
                 raise _LoopGoneError
             if (await asyncio.wait([errand.outcome], timeout=patience.ping))[0]:
@@ -258,7 +267,8 @@ async def _elsewhere(errand: _Errand, patience: Patience) -> object:
                     if loop.is_closed():
                         raise _LoopGoneError
                 return errand.outcome.result()
-            if not ping.answered:
+            # If this loop was blocked too, the whole process may have been, and the other one gets another chance.
+            if not ping.answered and errand.here.time() <= due + TOLERANCE:
                 raise _LoopGoneError
     finally:
         errand.outcome.cancel()
@@ -279,22 +289,32 @@ class InnerFetch:
     options: Mapping[str, Any]
     policy: Policy
     clock: Clock
+    backoff: HostBackoff = attrs.field(factory=HostBackoff)
 
     async def __call__(self, order: Order) -> Grant | Failure:
         """Bring a token, or say why there is none."""
         options = dict(self.options)
         if order.claims is not None:
             options["claims"] = order.claims
-        scope = asyncio.timeout(self.policy.deadline)
+        loop, scope, ticket = asyncio.get_running_loop(), asyncio.timeout(None), Ticket()
+        timeout = RunningTimeout(self.policy.deadline, lambda: scope.reschedule(loop.time()))
+        for flight in inside.get()[-1:]:
+            flight.timeouts.append(timeout)
         try:
             async with scope:
+                if self.backoff.take(ticket, self.clock.monotonic()):
+                    await self.backoff.wait(ticket, self.clock, self.policy.deadline)
                 answer = await self.inner.ask(self.scopes, options, Patience(self.policy.ping, self.clock.sleep))
+        except HeldOffError:
+            return held_off(f"{self.inner.name} {' '.join(self.scopes)}")
         except _LoopGoneError:
             return self._loop_gone()
         except Exception as error:  # noqa: BLE001 (whatever an inner credential raises must end as a value)
             late = isinstance(error, TimeoutError) and scope.expired()
             said = f"it did not answer within {self.policy.deadline:g} s" if late else f"{type(error).__name__}: {error}"
             return self._failure(error, said)
+        finally:
+            timeout.timer.cancel()
         now = Now(self.clock.wall(), self.clock.monotonic())
         grant = read_token(answer, now)
         return grant if isinstance(grant, Grant) else self._failure(None, grant)
@@ -318,6 +338,8 @@ class InnerFetch:
             },
             permanent=refused,
             retry_after=_asked(error, headers, self.clock.wall()),
+            # An error of this package names the rest of a slot's own back-off.
+            from_host=not isinstance(error, AiomsiError),
         )
 
     def _loop_gone(self) -> Failure:

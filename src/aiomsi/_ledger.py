@@ -22,7 +22,8 @@ class Failure:
         summary, help: what happened, and what to do about it.
         details: further keyword arguments of the exception.
         permanent: whether asking again is known to change nothing.
-        retry_after: seconds that the host asked to be left alone for.
+        retry_after: seconds until the next request, as the response or the inner credential asks for.
+        from_host: whether that is the host's own `Retry-After`, and so holds for other slots of that host too.
 
     """
 
@@ -33,6 +34,7 @@ class Failure:
     details: dict[str, Any] = attrs.field(factory=dict)
     permanent: bool = False
     retry_after: float | None = None
+    from_host: bool = False
 
     def exception(self, retry_after: float | None = None) -> CredentialError:
         """Make an exception that nobody else has; `retry_after` is the time until the host will be asked again."""
@@ -110,12 +112,12 @@ class Verdict(enum.Enum):
 
 
 def decide(
-    ledger: Ledger, now: Now, policy: Policy, *, flying: bool, patient: bool, barred: bool = False
+    ledger: Ledger, now: Now, policy: Policy, *, flying: bool, patient: bool, held_off: float = 0.0
 ) -> tuple[Verdict, float | None]:
     """Decide what a caller does and, if it waits while a usable token is held, for how many seconds at the most.
 
-    `flying`: a flight is under way. `patient`: the caller has not yet waited for one in vain. `barred`: the host has asked to be
-    left alone, whoever asked it.
+    `flying`: a flight is under way. `patient`: the caller has not yet waited for one in vain. `held_off`: the
+    seconds until the host's `Retry-After` is over, whichever slot received it. A fetch that begins before that waits for it.
     """
     state = state_of(ledger.token, now, policy)
     if state is State.FRESH:
@@ -124,8 +126,8 @@ def decide(
         if flying:
             return Verdict.JOIN, None
         told = ledger.failure is not None and now.monotonic < ledger.quiet_unserved
-        return (Verdict.FAIL if told or barred else Verdict.START), None
-    may_start = not flying and not barred and now.monotonic >= ledger.quiet_served
+        return (Verdict.FAIL if told or held_off > policy.deadline else Verdict.START), None
+    may_start = not flying and held_off <= 0 and now.monotonic >= ledger.quiet_served
     bound = min(policy.late_wait, ledger.token.left(now) - policy.late_reserve)
     if state is State.LATE and patient and bound > 0 and (flying or may_start):
         return (Verdict.JOIN if flying else Verdict.START), bound
@@ -256,10 +258,16 @@ def unexpected(error: Exception) -> Failure:
     )
 
 
-def unasked(name: str, failure: Failure | None) -> Failure:
-    """Say that the host was not even asked for this token, since it has asked to be left alone when it was asked for another."""
-    why = UNTOLD if failure is None else failure
-    return attrs.evolve(why, summary=f"{name} was not asked for, because its host wants to be left alone: {why.summary}")
+def held_off(name: str) -> Failure:
+    """Return the failure of a slot whose host sent another slot a `Retry-After` that is too long to wait for.
+
+    It holds no text of that response, which belongs to the other slot.
+    """
+    return Failure(
+        TokenUnavailableError,
+        "held off",
+        f"no request was sent for {name}, because its host asked clients to retry later",
+    )
 
 
 OVERDUE = Failure(TokenUnavailableError, "overdue", "the token request did not end in time")

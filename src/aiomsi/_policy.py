@@ -31,7 +31,7 @@ class Policy:
         tries: how many requests one fetch sends at the most,
         first_delay: and the upper end of the random wait before the second one; it doubles with each further one.
         connect, read: the time-outs of one request.
-        deadline: how long one fetch may take,
+        deadline: how long one fetch may take, without the time in which its event loop was blocked or it waited for a turn,
         gate: and which share of that it may spend waiting at a host-wide gate before it goes on without it.
         tries_unreachable, deadline_unreachable: the same two while no connection was ever made.
         gone: an answer of 410 is asked again for at least this long; `deadline_gone` is the deadline then.

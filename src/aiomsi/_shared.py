@@ -14,9 +14,10 @@ from aiomsi._clock import SYSTEM_CLOCK, Clock
 from aiomsi._credential import SlotCredential
 from aiomsi._errors import ConfigurationError
 from aiomsi._flight import Fetch
+from aiomsi._host_backoff import HostBackoff
 from aiomsi._inner import Inner, InnerFetch, InnerInstance, inner_of
 from aiomsi._policy import DEFAULT_POLICY, Policy
-from aiomsi._slot import Quiet, Slot
+from aiomsi._slot import Slot
 from aiomsi._token import AccessToken
 
 _Key: TypeAlias = tuple[tuple[str, ...], str | None, bool]
@@ -28,7 +29,8 @@ class _Common:
 
     inner: Inner
     slots: dict[Hashable, Slot] = attrs.field(factory=dict)
-    quiet: Quiet = attrs.field(factory=Quiet)
+    backoffs: WeakValueDictionary[Hashable, HostBackoff] = attrs.field(factory=WeakValueDictionary)
+    """By scopes and tenant: a `Retry-After` of one of them does not hold for another. Their slots keep them."""
 
 
 class SharedCredential(SlotCredential):
@@ -122,11 +124,12 @@ class SharedCredential(SlotCredential):
         if slot is None:
             # Two threads may get here at once: one of the two new slots wins, and the other was never used.
             name = f"{self._common.inner.name} {self._label(key)}"
-            slot = self._slots.setdefault(key, Slot(name, self._clock, self._policy, quiet=self._common.quiet))
+            backoff = self._common.backoffs.setdefault((scopes, tenant_id), HostBackoff())
+            slot = self._slots.setdefault(key, Slot(name, self._clock, self._policy, backoff=backoff))
         slot.use(self)
         options = {"tenant_id": tenant_id, "enable_cae": enable_cae}
         asked = {name: value for name, value in options.items() if value}
-        held = self._held[key] = slot, InnerFetch(self._common.inner, scopes, asked, self._policy, self._clock)
+        held = self._held[key] = slot, InnerFetch(self._common.inner, scopes, asked, self._policy, self._clock, slot.backoff)
         return held
 
     def _label(self, key: _Key) -> str:

@@ -17,9 +17,11 @@ from aiomsi import _ledger
 from aiomsi._clock import SYSTEM_CLOCK, Clock
 from aiomsi._compat import after_fork_in_child
 from aiomsi._errors import CredentialClosedError, UsageError
-from aiomsi._flight import Fetch, Flight, Lost, Outcome, Ping, Roster, Waiter, call, wake
+from aiomsi._flight import Fetch, Flight, Lost, Outcome, Ping, Roster, Waiter, call, inside, wake
+from aiomsi._host_backoff import HostBackoff
 from aiomsi._ledger import BLANK, LOST, OVERDUE, UNTOLD, Failure, Ledger, Verdict, unexpected
 from aiomsi._policy import DEFAULT_POLICY, Policy
+from aiomsi._running_time import TOLERANCE
 from aiomsi._token import AccessToken, Draw, Grant, Now, State, state_of
 
 if TYPE_CHECKING:
@@ -31,31 +33,13 @@ _MOST_ROUNDS = 12
 """A caller decides again after a loss, after a rejection by others, or when the clocks jump: never this often."""
 
 
-# The flights that this code is part of: their context holds nothing else, so a call from inside one is found out.
-_inside: contextvars.ContextVar[frozenset[Flight]] = contextvars.ContextVar("aiomsi_inside", default=frozenset())
-
-
-@attrs.define(eq=False)
-class Quiet:
-    """When a host that said `Retry-After` may be asked again, for whichever token. Shared by all slots of that host.
-
-    Attributes:
-        until: on the monotonic clock.
-        failure: what the host said.
-
-    """
-
-    until: float = float("-inf")
-    failure: Failure | None = None
-
-
 @attrs.define(eq=False)
 class Slot:
     """One token and the single flight that renews it; see the theory of operation above.
 
     Attributes:
         name: for task names and log lines; holds no secret.
-        quiet: shared with the other slots of the same host.
+        backoff: shared with the other slots that the same `Retry-After` holds for.
         token: the current token, or None. Read it freely; only the slot sets it.
 
     """
@@ -64,7 +48,7 @@ class Slot:
     clock: Clock = SYSTEM_CLOCK
     policy: Policy = DEFAULT_POLICY
     draw: Draw = random.uniform
-    quiet: Quiet = attrs.field(factory=Quiet)
+    backoff: HostBackoff = attrs.field(factory=HostBackoff)
     token: AccessToken | None = attrs.field(default=None, init=False)
     _ledger: Ledger = attrs.field(default=BLANK, init=False)
     # Reentrant: a signal handler, or the collector of somebody's `async with credential`, may come in the midst of things.
@@ -97,7 +81,7 @@ class Slot:
         """
         if claims is None and self.token is not None and (token := self._at_hand(self.token)) is not None:
             return token
-        if self._flight in _inside.get():
+        if self._flight in inside.get():
             msg = f"the fetch for {self.name} asked for the very token that it is to bring"
             raise UsageError(msg, help="Give the inner credential a session and a credential of its own")
         if claims is not None:
@@ -117,7 +101,7 @@ class Slot:
             elif outcome is Lost.SUPERSEDED:
                 self._challenge(claims)
                 continue
-            elif outcome is Lost.CLOSED or not self._is_usable():
+            elif outcome is Lost.CLOSED or (outcome is not Lost.WAITED and not self._is_usable()):
                 failure = LOST if outcome is Lost.LOST else outcome
                 break
             patient = False
@@ -139,7 +123,7 @@ class Slot:
         """Drop the token, the last failure and what was learned from rejections; waiters get the next fetch's token."""
         with self._lock:
             superseded = self._enter_and_supersede(BLANK)
-            self.quiet.until = float("-inf")
+            self.backoff.forget()
         self._supersede(superseded)
 
     def release(self, who: object) -> Flight | None:
@@ -173,7 +157,7 @@ class Slot:
             ledger = self._ledger
             state = state_of(ledger.token, now, self.policy)
             own = ledger.quiet_served if state.usable else ledger.quiet_unserved if ledger.failure else 0.0
-            quiet = max(own, self.quiet.until)
+            quiet = max(own, self.backoff.retry_at)
             return SlotStats(
                 state=state.value,
                 expires_in=None if ledger.token is None else max(0.0, ledger.token.left(now)),
@@ -201,7 +185,7 @@ class Slot:
         if state is State.FRESH:
             return token
         if state is State.STALE:
-            flight, quiet = self._flight, max(self._ledger.quiet_served, self.quiet.until)
+            flight, quiet = self._flight, max(self._ledger.quiet_served, self.backoff.retry_at)
             if now.monotonic < quiet if flight is None else not flight.is_gone(now.monotonic):
                 self._served_stale += 1
                 return token
@@ -215,16 +199,16 @@ class Slot:
             self._land(flight, Lost.LOST)
             self._drop(flight)
         with self._lock:
-            now, ledger = self._now(), self._ledger
-            flying, barred = self._flight is not None, now.monotonic < self.quiet.until
-            verdict, bound = _ledger.decide(ledger, now, policy, flying=flying, patient=patient, barred=barred)
+            now, ledger = Now(self.clock.wall(), self.clock.monotonic()), self._ledger
+            flying, held_off = self._flight is not None, self.backoff.retry_at - now.monotonic
+            verdict, bound = _ledger.decide(ledger, now, policy, flying=flying, patient=patient, held_off=held_off)
             if verdict in (Verdict.START, Verdict.SERVE_AND_START):
                 self._fetches += 1
                 overdue = now.monotonic + policy.longest
                 self._flight = started = Flight(self._fetches, loop, ledger.order, overdue)
             outcome: AccessToken | Failure | Waiter | None = ledger.failure
             if verdict is Verdict.FAIL and not (ledger.failure and now.monotonic < ledger.quiet_unserved):
-                outcome = _ledger.unasked(self.name, self.quiet.failure)
+                outcome = _ledger.held_off(self.name)
             elif verdict in (Verdict.SERVE, Verdict.SERVE_AND_START):
                 self._served_stale += state_of(ledger.token, now, self.policy) is not State.FRESH
                 outcome = ledger.token
@@ -300,8 +284,10 @@ class Slot:
         roster.watch = None
         if self._flight is not flight or not roster.waiters:
             return
-        following = Ping()
-        if (ping is None or ping.answered) and call(flight.loop, following.answer):
+        # If this loop was blocked too, the whole process may have been, and the other one gets another chance.
+        following, now = Ping(), roster.loop.time()
+        following.due = now + self.policy.ping
+        if (ping is None or ping.answered or now > ping.due + TOLERANCE) and call(flight.loop, following.answer):
             roster.watch = roster.loop.call_later(self.policy.ping, self._watch, flight, roster, following)
             return
         self._land(flight, Lost.LOST)
@@ -311,7 +297,7 @@ class Slot:
 
     def _launch(self, flight: Flight, fetch: Fetch) -> None:
         context = contextvars.Context()
-        context.run(_inside.set, _inside.get() | {flight})
+        context.run(inside.set, (*inside.get(), flight))
         coroutine = self._fly(flight, fetch)
         try:
             task = flight.loop.create_task(coroutine, name=f"aiomsi {self.name} #{flight.generation}", context=context)
@@ -329,7 +315,7 @@ class Slot:
     async def _fly(self, flight: Flight, fetch: Fetch) -> None:
         if self._flight is not flight:
             return
-        timer = flight.loop.call_later(self.policy.longest, self._overdue, flight)
+        flight.timer = flight.loop.call_later(self.policy.longest, self._overdue, flight)
         result: Grant | Failure
         try:
             result = await fetch(flight.order)
@@ -337,7 +323,7 @@ class Slot:
             result = unexpected(error)
         finally:
             # No more than that: see `_land`.
-            timer.cancel()
+            flight.timer.cancel()
         self._land(flight, result)
 
     def _landed(self, flight: Flight, task: asyncio.Task[None]) -> None:
@@ -346,6 +332,9 @@ class Slot:
         self._land(flight, Lost.LOST)
 
     def _overdue(self, flight: Flight) -> None:
+        if (more := flight.extend()) > 0:
+            flight.timer = flight.loop.call_later(more, self._overdue, flight)
+            return
         self._land(flight, OVERDUE)
         self._drop(flight)
 
@@ -355,7 +344,7 @@ class Slot:
             # Not even the lock is waited for: what is left of a closed loop is collected in any thread, in the midst of whatever
             # that is doing, and a fetch may answer its coroutine's end with an exception.
             return
-        now = self._now()
+        now = Now(self.clock.wall(), self.clock.monotonic())
         outcome: Outcome | None
         with self._lock:
             if self._flight is not flight:
@@ -365,9 +354,8 @@ class Slot:
                 ledger, outcome = _ledger.granted(self._ledger, result, flight.order, now, self.policy, self.draw)
             elif isinstance(result, Failure):
                 ledger, outcome = _ledger.failed(self._ledger, result, now, self.policy, self.draw)
-                if result.retry_after is not None and not result.permanent:
-                    asked = now.monotonic + min(result.retry_after, self.policy.retry_after)
-                    self.quiet.until, self.quiet.failure = max(self.quiet.until, asked), result
+                if result.retry_after is not None and result.from_host and not result.permanent:
+                    self.backoff.hold_off(now.monotonic + min(result.retry_after, self.policy.retry_after))
             else:
                 waited_for = flight.is_waited_for()
                 ledger, outcome = _ledger.lost(self._ledger, now, self.policy, self.draw, waited_for=waited_for)
@@ -414,7 +402,7 @@ class Slot:
         if outcome is Lost.CLOSED:
             return CredentialClosedError(f"the credential was closed while this call waited for {self.name}")
         failure = outcome if isinstance(outcome, Failure) else UNTOLD
-        quiet = max(self._ledger.quiet_unserved, self.quiet.until)
+        quiet = max(self._ledger.quiet_unserved, self.backoff.retry_at)
         return failure.exception(max(0.0, quiet - self.clock.monotonic()))
 
     def _after_fork(self) -> None:
@@ -439,8 +427,6 @@ _of_the_parent: list[object] = []
 
 SHARED: dict[Hashable, dict[Hashable, Slot]] = {}
 """The slots that all of this process shares, by resource: a table for each identity at each host."""
-QUIET: dict[Hashable, Quiet] = {}
-"""What all of this process knows of hosts that asked to be left alone."""
 
 
 def _after_fork() -> None:

@@ -117,6 +117,22 @@ def objection(status: os.stat_result, *, platform: str, user: int | None) -> str
     return "others may write there" if status.st_mode & stat.S_IWOTH else None
 
 
+def objection_to_file(status: os.stat_result, directory: os.stat_result, *, platform: str, user: int | None) -> str | None:
+    """Return why an open file of that directory, as `os.fstat` reports it, must not be written; None if it may be.
+
+    In a directory that is shared with a group each member can put a hard link, a pipe or a device in
+    the file's place.
+    """
+    if not stat.S_ISREG(status.st_mode):
+        return "it is not a regular file"
+    if status.st_nlink > 1:
+        return "it has other hard links"
+    if platform == "win32" or status.st_uid in (0, user):
+        return None
+    shared = directory.st_mode & stat.S_IWGRP and status.st_gid == directory.st_gid
+    return None if shared else f"it belongs to user {status.st_uid}, who is neither this one nor root"
+
+
 def file_mode(status: os.stat_result, *, platform: str) -> int:
     """Decide who may use files in that directory: this user, the group that it is shared with, or as the system does."""
     if platform == "win32":

@@ -208,7 +208,7 @@ class Actors:
         return latest is not None and latest.ended is None
 
     def _forget(self, slot: SimSlot) -> None:
-        pauses, quiet = self.flights.pauses[slot], self.flights.quiet
+        pauses, quiet = self.flights.pauses[slot], self.flights.turns[slot].quiet
         first = self.world.moment().number
         slot.disturbing += 1
         quiet.forgetting += 1

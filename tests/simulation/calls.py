@@ -6,6 +6,7 @@ from functools import partial
 
 from simulation.flights import FlightChecks
 from simulation.records import EXPIRED, LATE, LONGEST, PING, SLACK, Call, Flight, SimSlot, Token
+from simulation.turns import DEADLINE
 from simulation.world import Moment, World
 
 from aiomsi import AccessToken, CredentialClosedError, CredentialError, UsageError
@@ -196,14 +197,29 @@ class CallChecks:
         seen = world.seen
         seen["error: lost too often"] += text.startswith("the token request was cancelled")
         seen["error: overdue"] += text.startswith("the token request did not end")
-        throttled = text.startswith("too many requests") and not any(flight.retry_after for flight in slot.flights)
-        seen["told to leave the host alone because of another token"] += throttled
+        if text.startswith("no request was sent"):
+            self._judge_held_off(call)
         seen["error: replaced too often"] += text.startswith("the token was rejected or replaced")
         if call.flights == len(slot.flights) + slot.broken and here.now == began.now:
             seen["error: replayed"] += 1
             if not self.flights.pauses[slot].may_fail(step.now):
                 world.violate("I8", f"call {call.number} was told of a failure that is over: {text:.60}")
         self._judge_wait(call, here)
+
+    def _judge_held_off(self, call: Call) -> None:
+        """See that the host's `Retry-After` was too long to wait for, and that no other slot's text is shown."""
+        quiet, began = self.flights.turns[call.slot].quiet, call.began
+        assert began is not None
+        self.world.seen["told to leave the host alone because of another token"] += 1
+        # A fetch that waited for a shorter one may have been held off by another one since then.
+        unasked = call.flights == len(call.slot.flights) + call.slot.broken and self.world.now == began.now
+        if unasked and quiet.at_most - self.world.now <= DEADLINE and not self._may_repeat(call):
+            self.world.violate("I8", f"call {call.number} failed unasked, and could have waited for the host")
+
+    def _may_repeat(self, call: Call) -> bool:
+        """Tell whether the failure may be that of the slot's last fetch, which was held off for too long."""
+        latest = call.slot.latest()
+        return latest is not None and latest.held_off
 
     def _judge_object(self, call: Call, error: BaseException) -> None:
         """I6: an exception of its own for every caller, which carries nobody else's traces."""

@@ -110,19 +110,19 @@ MUTANTS = (
     ),
     Mutant(
         "no second check when starting",
-        Change("_slot", "flying, barred = self._flight is not None, now", "flying, barred = flight is not None, now"),
+        Change("_slot", "flying, held_off = self._flight is not None,", "flying, held_off = flight is not None,"),
     ),
     Mutant(
         "error beats a valid token",
         Change(
             "_slot",
-            "elif outcome is Lost.CLOSED or not self._is_usable():",
-            "elif outcome is Lost.CLOSED or isinstance(outcome, Failure) or not self._is_usable():",
+            "elif outcome is Lost.CLOSED or (outcome is not Lost.WAITED and not self._is_usable()):",
+            "elif outcome is Lost.CLOSED or isinstance(outcome, Failure):",
         ),
     ),
     Mutant(
         "ignore the back-off",
-        Change("_ledger", "not flying and not barred and now.monotonic >= ledger.quiet_served", "not flying and not barred"),
+        Change("_ledger", "held_off <= 0 and now.monotonic >= ledger.quiet_served", "held_off <= 0"),
         Change("_ledger", "told = ledger.failure is not None and now.monotonic < ledger.quiet_unserved", "told = False"),
     ),
     Mutant(
@@ -144,7 +144,11 @@ MUTANTS = (
         Change("_slot", "roster = self._flight.rosters.get(loop)", "roster = flown.rosters.get(loop)"),
         Change("_slot", "roster = self._flight.rosters[loop] =", "roster = flown.rosters[loop] ="),
         Change("_slot", "who, self._flight, roster, bound", "who, flown, roster, bound"),
-        Change("_slot", "        if self._flight is not flight:\n            return\n        timer = ", "        timer = "),
+        Change(
+            "_slot",
+            "        if self._flight is not flight:\n            return\n        flight.timer = ",
+            "        flight.timer = ",
+        ),
         Change("_slot", "        flight.task = task\n", "        flight.task = task\n        self._flight = flight\n"),
     ),
     Mutant(
@@ -153,16 +157,19 @@ MUTANTS = (
         Change(
             "_slot",
             """
-            timer.cancel()
+            flight.timer.cancel()
         self._land(flight, result)
 """,
             """
-            timer.cancel()
+            flight.timer.cancel()
             self._land(flight, result if "result" in locals() else Lost.LOST)
 """,
         ),
     ),
-    Mutant("take a silent loop for a living one", Change("_slot", "(ping is None or ping.answered)", "True")),
+    Mutant(
+        "take a silent loop for a living one",
+        Change("_slot", "(ping is None or ping.answered or now > ping.due + TOLERANCE)", "True"),
+    ),
     Mutant(
         "don't look whether anyone in another loop still waits",
         Change("_slot", "and outcome.roster.watch is None:", "and False:"),
@@ -191,8 +198,38 @@ MUTANTS = (
     ),
     Mutant(
         "forget Retry-After for the host's other tokens",
+        Change("_slot", "if result.retry_after is not None and result.from_host", "if False"),
+    ),
+    Mutant(
+        "hold all slots off for an inner credential's own back-off",
+        Change("_slot", "result.retry_after is not None and result.from_host", "result.retry_after is not None"),
+    ),
+    Mutant(
+        "fail unasked although the Retry-After fits the deadline",
+        Change("_ledger", "told or held_off > policy.deadline", "told or held_off > 0"),
+    ),
+    Mutant(
+        "send the request before the Retry-After is over",
+        Change("_host_backoff", "delay = self.retry_at - now", "delay = 0.0"),
+    ),
+    Mutant(
+        "send requests without taking turns",
+        Change("_host_backoff", "idle = limits is None or (", "idle = True or ("),
+    ),
+    Mutant(
+        "forget the requests of the last second",
+        Change("_pacing", "limits.per_second - load.under_way - len(recent)", "limits.per_second"),
+    ),
+    Mutant(
+        "take a request without a response for one that has ended",
+        Change("_host_backoff", "if ended is None and now < other.sent + LEASE:", "if ended is None and now < other.sent:"),
+    ),
+    Mutant(
+        "keep a cancelled ticket in the queue",
         Change(
-            "_slot", "self.quiet.until, self.quiet.failure = max(self.quiet.until, asked), result", "self.quiet.failure = result"
+            "_host_backoff",
+            "        finally:\n            self._waiting.pop(ticket, None)",
+            "        finally:\n            pass",
         ),
     ),
     Mutant(
@@ -252,7 +289,7 @@ MUTANTS = (
         "leave a flight's own timer behind",
         Change(
             "_slot",
-            "            timer.cancel()\n        self._land(flight, result)",
+            "            flight.timer.cancel()\n        self._land(flight, result)",
             "            pass\n        self._land(flight, result)",
         ),
     ),

@@ -10,9 +10,10 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from simulation.loops import SimLoop
-from simulation.pauses import MOST_OBEYED, Pauses, Quiet
+from simulation.pauses import MOST_OBEYED, Pauses
 from simulation.records import DELIVERY, EXPIRED, SLACK, Call, Flight, Handle, SimSlot, Token
 from simulation.refreshes import Refreshes
+from simulation.turns import Turns
 from simulation.world import World
 
 from aiomsi._ledger import Order
@@ -24,7 +25,7 @@ class FlightChecks:
     def __init__(self, world: World, *, calm: bool) -> None:
         self.world, self.calm = world, calm
         self.slots: dict[str, SimSlot] = {}
-        self.quiet = Quiet()
+        self.turns: dict[SimSlot, Turns] = {}
         self.closed = float("-inf")
         """When a credential was last closed."""
         self.pauses: dict[SimSlot, Pauses] = {}
@@ -32,10 +33,11 @@ class FlightChecks:
         self.call_inside: Callable[[Call], Awaitable[object]]
         self._by_task: WeakKeyDictionary[asyncio.Task[Any], Flight] = WeakKeyDictionary()
 
-    def add(self, slot: SimSlot) -> None:
+    def add(self, slot: SimSlot, turns: Turns) -> None:
         """Watch this slot too."""
+        self.turns[slot] = turns
         self.slots[slot.slot.name] = slot
-        self.pauses[slot] = Pauses(self.world, slot, self.quiet)
+        self.pauses[slot] = Pauses(self.world, slot, turns.quiet)
         self.refreshes[slot] = Refreshes(self.world, slot)
 
     # A flight's life
@@ -96,8 +98,9 @@ class FlightChecks:
         self._may_be_quiet(flight)
 
     def _may_be_quiet(self, flight: Flight) -> None:
-        if flight.retry_after and flight.answer != "refused":
-            self.quiet.at_most = max(self.quiet.at_most, self.world.now + min(flight.retry_after, MOST_OBEYED))
+        if flight.from_host and flight.answer != "refused":
+            quiet = self.turns[flight.slot].quiet
+            quiet.at_most = max(quiet.at_most, self.world.now + min(flight.retry_after, MOST_OBEYED))
 
     def cancelled(self, flight: Flight) -> None:
         """Enter that a fetch was cancelled, and see that there was a reason."""
@@ -123,6 +126,10 @@ class FlightChecks:
                 self._token_changed(slot)
             if slot.ended:
                 self._settle(slot)
+        if not self.world.depth and not any(slot.ended for slot in self.slots.values()):
+            # Nothing is on its way that the core knows of already.
+            for turns in self.turns.values():
+                turns.observe()
 
     def _settle(self, slot: SimSlot) -> None:
         for flight in [each for each in slot.ended if not each.loop.is_busy]:
@@ -206,6 +213,8 @@ class FlightChecks:
 
     def check_rest(self) -> None:
         """Nothing is under way any more."""
+        for turns in self.turns.values():
+            turns.check_rest()
         for slot in self.slots.values():
             core = slot.slot
             flight = core._flight

@@ -7,10 +7,12 @@ from simulation.flights import FlightChecks
 from simulation.loops import SimLoop
 from simulation.profile import Profile
 from simulation.records import Call, Flight, SimSlot
+from simulation.turns import DEADLINE
 from simulation.world import World
 
 from aiomsi._errors import TokenRefusedError, TokenUnavailableError
-from aiomsi._ledger import Failure, Order
+from aiomsi._host_backoff import HeldOffError, Ticket
+from aiomsi._ledger import Failure, Order, held_off
 from aiomsi._secret import Secret
 from aiomsi._token import Grant
 
@@ -33,7 +35,7 @@ class SimHost:
         """Be the fetch of one flight."""
         flight = self.checks.begin(slot, order)
         try:
-            answer = await self._answer(flight)
+            answer = await self._answer_in_turn(flight)
         except asyncio.CancelledError:
             self.checks.cancelled(flight)
             raise
@@ -44,9 +46,26 @@ class SimHost:
             flight.secret, flight.life, flight.refresh_in = str(answer.secret), answer.life, answer.refresh_in
             self.checks.end(flight, "granted")
         else:
-            flight.retry_after = answer.retry_after or 0.0
+            flight.retry_after, flight.from_host = answer.retry_after or 0.0, answer.from_host
             self.checks.end(flight, "refused" if answer.permanent else "failed")
         return answer
+
+    async def _answer_in_turn(self, flight: Flight) -> Grant | Failure:
+        """Wait for the slot's turn among those of its host, as a fetch does."""
+        turns, clock, ticket = self.checks.turns[flight.slot], flight.slot.slot.clock, Ticket()
+        came, flight.asked = self.world.now, self.world.moment().number
+        try:
+            if turns.backoff.take(ticket, clock.monotonic()):
+                await turns.backoff.wait(ticket, clock, DEADLINE)
+                flight.asked = flight.loop.began.number
+            turns.send(flight, came, ticket.sent if turns.backoff.limits else came)
+            return await self._answer(flight)
+        except HeldOffError:
+            flight.held_off = True
+            return held_off(flight.slot.slot.name)
+        finally:
+            ticket.ended = clock.monotonic()
+            turns.end(flight)
 
     async def _answer(self, flight: Flight) -> Grant | Failure:
         profile, chance, seen = self.profile, self.world.chance, self.world.seen
@@ -63,7 +82,7 @@ class SimHost:
             await asyncio.sleep(latency)
         if kind == "inside":
             await self._ask_inside(flight)
-        if kind in ("failed", "throttled", "refused"):
+        if kind in ("failed", "throttled", "own back-off", "refused"):
             return self._failure(kind)
         if kind == "raised":
             error = chance.choice(RAISED)
@@ -74,11 +93,12 @@ class SimHost:
         return self._grant(flight, kind)
 
     def _failure(self, kind: str) -> Failure:
-        if kind != "throttled":
+        if kind not in ("throttled", "own back-off"):
             return DOWN if kind == "failed" else REFUSED
         asked = self.world.chance.choice((0.0, 1.0, 10.0, 100.0)) * (0.5 + self.world.chance.random())
         self.world.seen["host: asked to be left alone for longer than is obeyed"] += asked > 60
-        return Failure(TokenUnavailableError, "throttled", "too many requests", retry_after=asked)
+        from_host = kind == "throttled"
+        return Failure(TokenUnavailableError, kind, "too many requests", retry_after=asked, from_host=from_host)
 
     def _grant(self, flight: Flight, kind: str) -> Grant:
         chance, slot, world = self.world.chance, flight.slot, self.world

@@ -46,12 +46,12 @@ class Pauses:
         """See that this flight was not begun too soon."""
         world, slot, made = self.world, self.slot, flight.made
         now = world.now
-        if self.quiet.known < made.number and not self.quiet.forgetting and now < self.quiet.until - SLACK:
-            world.violate("I8", f"the host asked to be left alone for another {self.quiet.until - now:.3f} s")
         if slot.disturbing or self.known > made.number:
             return
         held = slot.held
         if held is not None and held.published.number < made.number and held.is_usable(made, world.moment()):
+            if self.quiet.known < made.number and not self.quiet.forgetting and now < self.quiet.until - SLACK:
+                world.violate("I8", "a refresh was begun although the host asked to be left alone")
             if now < self.served - SLACK:
                 world.violate("I8", f"the back-off has another {self.served - now:.3f} s to go while a usable token is served")
         elif now < self.unserved - SLACK:
@@ -84,7 +84,7 @@ class Pauses:
             self.unserved = at + SHORTEST
             return
         self.unserved = at + max(asked, SHORTEST, LEAST_SHARE * min(doubled, LONGEST_UNSERVED))
-        if asked:
+        if asked and flight.from_host:
             self.quiet.until = max(self.quiet.until, at + asked)
             self.quiet.known = self.known
 

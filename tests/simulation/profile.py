@@ -5,6 +5,8 @@ from typing import Self
 
 import attrs
 
+from aiomsi._pacing import RequestLimits
+
 EVENTS = {
     "reject": 2.0,
     "reject old": 1.0,
@@ -23,6 +25,7 @@ EVENTS = {
 ANSWERS = {
     "failed": 2.0,
     "throttled": 1.0,
+    "own back-off": 0.5,
     "refused": 1.0,
     "nearly expired": 0.5,
     "raised": 0.7,
@@ -33,6 +36,9 @@ ANSWERS = {
     "inside": 0.3,
 }
 """How the host answers when it gives no new token, or not at once."""
+
+LIMITS = (None, None, RequestLimits(20, 4), RequestLimits(4, 2), RequestLimits(1, 1))
+"""How many requests the host takes: any number, as many as IMDS, or so few that its slots always wait."""
 
 LIVES = ((12.0, 20.0), (20.0, 60.0), (60.0, 400.0), (3_000.0, 8_000.0), (86_400.0, 86_400.0), (12.0, 86_400.0))
 
@@ -45,6 +51,8 @@ class Profile:
         calm: nothing goes wrong, and the number of fetches is known exactly.
         shuffled, preempt, lag, collect: as the world takes them.
         loops, slots, credentials: how many of each there are at first; credentials per slot.
+        limits: how many requests the host takes.
+        apart: each slot stands for a host of its own, as the scopes of somebody else's credential do.
         eager, debug, anyio: whether tasks start at once, asyncio's debug mode is on, and some callers use cancel scopes.
         rounds: how often something happens.
         burst: the most calls at once.
@@ -66,6 +74,8 @@ class Profile:
     loops: int
     slots: int
     credentials: int
+    limits: RequestLimits | None
+    apart: bool
     eager: float
     debug: bool
     anyio: bool
@@ -94,8 +104,10 @@ class Profile:
             lag=0.0 if calm else chance.choice((0.0, 0.0, 0.0, 0.02, 0.1)),
             collect=0.1 if leaves_tasks and chance.random() < 0.1 else 0.0,
             loops=chance.choice((1, 2, 2, 3, 4)),
-            slots=chance.choice((1, 1, 2)),
+            slots=chance.choice((1, 1, 1, 2, 2, 2, 6)),
             credentials=chance.randint(1, 3),
+            limits=chance.choice(LIMITS),
+            apart=chance.random() < 0.2,
             eager=chance.choice((0.0, 0.0, 0.5, 1.0)),
             debug=chance.random() < 0.02,
             # A scope that is left when its coroutine is garbage complains of the wrong task: that is anyio's own.

@@ -58,6 +58,12 @@ class Flight:
     refresh_in: float | None = None
     life: float = 0.0
     retry_after: float = 0.0
+    from_host: bool = False
+    """Whether that was the host's own, and so holds for all of its slots."""
+    held_off: bool = False
+    """Whether it failed because the host's `Retry-After` was too long to wait for."""
+    asked: int = 0
+    """The number of the moment before its turn to send a request was taken."""
     sabotaged: bool = False
     given_up: bool = False
     """Whether closing a credential cancelled it."""

@@ -1,5 +1,6 @@
 """One seed, from its character to its rest."""
 
+import asyncio
 import gc
 import logging
 import sys
@@ -13,10 +14,12 @@ from simulation.flights import FlightChecks
 from simulation.host import SimHost
 from simulation.profile import Profile
 from simulation.records import PING, SLACK, Credential, SimSlot
+from simulation.turns import Turns
 from simulation.world import SimLock, Violation, World
 
 from aiomsi import Clock
-from aiomsi._slot import Quiet, Slot
+from aiomsi._host_backoff import HostBackoff
+from aiomsi._slot import Slot
 
 COLLECT_EVERY = 10
 
@@ -31,12 +34,6 @@ class Report:
     digest: str
     story: list[tuple[object, ...]] = attrs.field(repr=False)
     profile: Profile = attrs.field(repr=False)
-
-
-async def _no_sleep(_: float) -> None:
-    """Stand in for a wait that the core never asks for."""
-    msg = "the core waits on futures, not on its clock"
-    raise NotImplementedError(msg)
 
 
 class Simulation:
@@ -54,10 +51,12 @@ class Simulation:
         world.after_step = self.flights.observe
         world.before_time_passes = self._before_time_passes
         world.flight_made, world.flight_broken = self.flights.made, self.flights.broken
-        quiet = Quiet()
-        slots = [self._slot(f"slot-{number}", quiet) for number in range(profile.slots)]
-        for slot in slots:
-            self.flights.add(slot)
+        slots, turns = [], self._turns()
+        for number in range(profile.slots):
+            slots.append(self._slot(f"slot-{number}", turns.backoff))
+            self.flights.add(slots[-1], turns)
+            if profile.apart:
+                turns = self._turns()
         self.actors = Actors(world, profile, self.host, self.flights, self.calls, slots)
 
     def run(self) -> Report:
@@ -111,7 +110,12 @@ class Simulation:
                 "I7", f"something was raised while it was collected: {unraisable.exc_value!r}", unraisable.exc_value
             )
 
-    def _slot(self, name: str, quiet: Quiet) -> SimSlot:
+    def _turns(self) -> Turns:
+        backoff = HostBackoff(self.profile.limits)
+        setattr(backoff, "_lock", SimLock(self.world))  # noqa: B010 (no lock that the type would accept)
+        return Turns(self.world, backoff)
+
+    def _slot(self, name: str, backoff: HostBackoff) -> SimSlot:
         world = self.world
 
         def draw(low: float, high: float) -> float:
@@ -127,7 +131,7 @@ class Simulation:
             world.preempt()
             return world.now
 
-        core = Slot(name, Clock(wall, monotonic, _no_sleep), draw=draw, quiet=quiet)
+        core = Slot(name, Clock(wall, monotonic, asyncio.sleep), draw=draw, backoff=backoff)
         setattr(core, "_lock", SimLock(world))  # noqa: B010 (no lock that the type would accept)
         credentials = [Credential(f"{name}/{number}") for number in range(self.profile.credentials)]
         slot = SimSlot(core, credentials)

@@ -10,6 +10,7 @@ import attrs
 
 from aiomsi._errors import ConfigurationError
 from aiomsi._ledger import Order
+from aiomsi._pacing import RequestLimits
 from aiomsi._secret import Secret, SecretBytes
 from aiomsi._token import Grant, Now
 
@@ -128,6 +129,10 @@ class Host(Protocol):
     @property
     def place(self) -> tuple[str, str]:
         """Equal for two hosts that are the same service, whatever the identity: what its limits go by."""
+
+    @property
+    def limits(self) -> RequestLimits | None:
+        """How many requests all slots of this process send the service; None for any number."""
 
     @property
     def key(self) -> tuple[object, ...]:

@@ -8,6 +8,7 @@ from urllib.parse import quote
 import attrs
 
 from aiomsi._ledger import Order
+from aiomsi._pacing import RequestLimits
 from aiomsi._token import Grant
 from aiomsi.hosts._protocol import (
     SYSTEM_ASSIGNED,
@@ -41,6 +42,8 @@ class Imds:
     identity: Identity = SYSTEM_ASSIGNED
 
     kind = "IMDS"
+    # IMDS allows a VM 5 requests at once: one is left for a request that was given up but is still served.
+    limits = RequestLimits(per_second=20, at_once=4)
     unreachable = (
         "This does not look like an Azure VM, or a firewall blocks 169.254.169.254. "
         "To try things out elsewhere run 'aiomsi emulator' and set the variables that it prints"
