@@ -516,8 +516,7 @@ SCENARIOS: dict[Scenario, set[str]] = {
 
 def play(scenario: Scenario, stage: Stage) -> None:
     """Play a scenario to its end, and hold what everybody was promised."""
-    _slot.SHARED.clear()
-    _slot.QUIET.clear()
+    SYSTEM_CLOCK.shared.clear()
     stage.azure.clear_faults()
     stage.calls.clear()
     with asyncio.Runner(loop_factory=lambda: make_loop(stage.kind)) as runner:

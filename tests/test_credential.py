@@ -302,7 +302,7 @@ def test_a_forked_child_has_the_token_and_a_spawned_one_asks_for_its_own(
 
 
 def test_the_systems_clock_is_the_same_whether_it_is_named_or_not() -> None:
-    assert ManagedIdentityCredential(clock=SYSTEM_CLOCK)._slots is ManagedIdentityCredential()._slots
+    assert ManagedIdentityCredential(clock=SYSTEM_CLOCK)._table is ManagedIdentityCredential()._table
 
 
 def test_a_pickle_holds_the_configuration_and_no_token() -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
@@ -16,7 +16,8 @@ from aiomsi._errors import ConfigurationError
 from aiomsi._fetch import TokenFetch
 from aiomsi._flight import Fetch, ended
 from aiomsi._policy import DEFAULT_POLICY, Policy
-from aiomsi._slot import QUIET, SHARED, Quiet, Slot
+from aiomsi._slot import Quiet, Slot
+from aiomsi._table import Pace, SlotTable, shared_quiet, shared_slots
 from aiomsi._token import AccessToken
 from aiomsi.hosts import Identity, host_from
 
@@ -31,13 +32,16 @@ else:
 class SlotCredential(ABC):
     """What credentials have in common whose tokens come from slots: all but how a slot is found, and what fetches for it."""
 
-    def __init__(self, slots: dict[Hashable, Slot], policy: Policy, clock: Clock | None) -> None:
-        self._slots = slots
+    def __init__(self, table: SlotTable, owner: Hashable, policy: Policy, clock: Clock) -> None:
+        self._table = table
+        # Of all slots in the table, those under this key are this credential's.
+        self._owner = owner
         self._policy = policy
-        self._clock = SYSTEM_CLOCK if clock is None else clock
+        self._clock = clock
         self._wall, self._monotonic = self._clock.wall, self._clock.monotonic
         # What this credential was asked for, and has an interest in until it is closed.
         self._held: dict[Hashable, tuple[Slot, Fetch]] = {}
+        self._pace = Pace()
 
     @abstractmethod
     async def get_token(
@@ -67,19 +71,27 @@ class SlotCredential(ABC):
         A token that has been replaced already is left alone, and so is one that was handed out again after a rejection.
         """
         secret = token.token if isinstance(token, AccessToken) else token
-        return sum(slot.reject(secret) for slot in list(self._slots.values())) > 0
+        return sum(slot.reject(secret) for slot in self._table.of(self._owner)) > 0
 
     def forget(self) -> None:
         """Drop every token and failure held for this identity, also for other credentials that share them."""
-        for slot in list(self._slots.values()):
+        for slot in self._table.of(self._owner):
             slot.forget()
+        self._table.sweep()
 
     def stats(self) -> dict[str, SlotStats]:
-        """Give counts and state for each resource that this credential was asked for."""
+        """Return counts and state for each resource that this credential was asked for.
+
+        A resource whose token has expired, and that no caller asks for any more, is left out after a while.
+        """
         return {self._label(key): slot.stats() for key, (slot, _) in list(self._held.items())}
 
     async def close(self) -> None:
-        """Give up this credential's interest. Its waiting callers are told; the token stays for others and for later."""
+        """Give up this credential's interest: its waiting callers raise `CredentialClosedError`.
+
+        A token stays for other credentials and for later, and a refresh under way goes on for them. Only the
+        fetch of a token that no other credential can reach (`share=False`) is cancelled.
+        """
         slots = set()
         # Another thread may be closing too, and take what is left.
         with contextlib.suppress(KeyError):
@@ -99,6 +111,15 @@ class SlotCredential(ABC):
     def __repr__(self) -> str:
         states = "".join(f", {resource}: {stats.state}" for resource, stats in self.stats().items())
         return f"<{type(self).__name__} {self._described()}{states}>"
+
+    def _attach(self, scope: Hashable, make: Callable[[], Slot]) -> Slot:
+        """Return the slot of a scope that is asked for the first time, and let go of those that are idle."""
+        if self._pace.is_due(self._monotonic(), len(self._held)):
+            for key, (slot, _) in list(self._held.items()):
+                if slot.is_idle():
+                    self._held.pop(key, None)
+                    slot.release(self)
+        return self._table.attach(self._owner, scope, self, make)
 
     @abstractmethod
     def _label(self, key: Any) -> str:
@@ -152,9 +173,9 @@ class ManagedIdentityCredential(SlotCredential):
         self._gate = None if gate is None else _gate_from(gate)
         self._share = share
         clock = SYSTEM_CLOCK if clock is None else clock
-        shared = SHARED.setdefault((self._host.key, policy, clock), {}) if share else {}
-        super().__init__(shared, policy, clock)
-        self._quiet = QUIET.setdefault((self._host.place, clock), Quiet()) if share else Quiet()
+        table = shared_slots(clock) if share else SlotTable(clock)
+        super().__init__(table, (self._host.key, policy), policy, clock)
+        self._quiet = shared_quiet(clock, self._host.place) if share else Quiet()
 
     async def get_token(
         self,
@@ -193,18 +214,15 @@ class ManagedIdentityCredential(SlotCredential):
             arguments["gate"] = self._gate
         if self._clock is not SYSTEM_CLOCK:
             arguments["clock"] = self._clock
-        return functools.partial(type(self), **arguments), ()
+        return partial(type(self), **arguments), ()
 
     def _hold(self, scopes: tuple[str, ...]) -> tuple[Slot, Fetch]:
         if len(scopes) != 1 or not isinstance(scopes[0], str):
             _not_one_scope(scopes)
         resource = resource_of(scopes[0])
-        slot = self._slots.get(resource)
-        if slot is None:
-            # Two threads may get here at once: one of the two new slots wins, and the other was never used.
-            name = f"{self._host.kind} {resource}"
-            slot = self._slots.setdefault(resource, Slot(name, self._clock, self._policy, quiet=self._quiet))
-        slot.use(self)
+        name = f"{self._host.kind} {resource}"
+        make = partial(Slot, name, self._clock, self._policy, quiet=self._quiet, private=not self._share)
+        slot = self._attach(resource, make)
         held = self._held[scopes[0]] = slot, TokenFetch(self._host, resource, self._policy, self._clock, gate=self._gate)
         return held
 

@@ -65,9 +65,10 @@ choice is a deadlock. A `KeyboardInterrupt` between deciding on a flight and lau
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import enum
 from collections.abc import Awaitable, Callable, Iterable
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import attrs
 
@@ -143,16 +144,43 @@ class Flight:
     order: Order
     overdue: float
     """On the slot's monotonic clock: whatever the host answers, no fetch takes longer."""
+    delay: float = 0.0
+    """Seconds that the flight waits before its fetch; 0 once that has begun."""
     rosters: dict[asyncio.AbstractEventLoop, Roster] = attrs.field(factory=dict)
     task: asyncio.Task[None] | None = None
+    own: set[asyncio.Task[Any] | None] = attrs.field(factory=set)
+    """The tasks that the fetch consists of: the flight's own, and those that it awaits in other loops."""
 
     def is_gone(self, monotonic: float) -> bool:
         """Tell whether nothing will come of this flight any more; seen from outside of its loop."""
         return monotonic >= self.overdue or self.loop.is_closed()
 
     def is_waited_for(self) -> bool:
-        """Tell whether anyone waits."""
-        return any(roster.waiters for roster in self.rosters.values())
+        """Return whether a caller waits that has not been cancelled."""
+        return any(not waiter.future.done() for roster in self.rosters.values() for waiter in list(roster.waiters))
+
+
+_inside: contextvars.ContextVar[tuple[Flight, ...]] = contextvars.ContextVar("aiomsi_inside", default=())
+
+
+def enter(context: contextvars.Context, flight: Flight) -> None:
+    """Mark a context as the one of a flight's fetch."""
+    context.run(_inside.set, (*awaiting(), flight))
+
+
+def awaiting() -> tuple[Flight, ...]:
+    """Return the flights that can't end before the current task does.
+
+    A task that a fetch has started inherits its context, but the fetch need not wait for it.
+    """
+    flights = _inside.get()
+    return flights if flights and asyncio.current_task() in flights[-1].own else ()
+
+
+def join_fetch(task: asyncio.Task[Any]) -> None:
+    """Count a task among those that the fetch in whose context this is called consists of."""
+    for flight in _inside.get()[-1:]:
+        flight.own.add(task)
 
 
 @attrs.define(eq=False)

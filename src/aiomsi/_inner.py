@@ -15,10 +15,11 @@ import attrs
 
 from aiomsi._clock import Clock
 from aiomsi._errors import ConfigurationError, CredentialError, HostUnreachableError, TokenRefusedError, TokenUnavailableError
-from aiomsi._flight import Ping, call
+from aiomsi._flight import Ping, call, join_fetch
 from aiomsi._ledger import Failure, Order
 from aiomsi._policy import Policy
 from aiomsi._secret import Secret
+from aiomsi._tasks import create_task, retrieve
 from aiomsi._token import BEARER, Grant, Now
 from aiomsi.hosts._protocol import retry_after, seconds
 
@@ -215,7 +216,9 @@ class _Errand:
 
     def begin(self) -> None:
         """Make the call; there."""
-        self.task = self.there.create_task(self._run(), name=self.name)
+        self.task = create_task(self.there, self._run(), self.name)
+        self.task.add_done_callback(retrieve)
+        join_fetch(self.task)
 
     def drop(self) -> None:
         """Want it no more; there, and never before `begin`."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import functools
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, NoReturn, TypeAlias
 from weakref import WeakValueDictionary
 
@@ -17,6 +17,7 @@ from aiomsi._flight import Fetch
 from aiomsi._inner import Inner, InnerFetch, InnerInstance, inner_of
 from aiomsi._policy import DEFAULT_POLICY, Policy
 from aiomsi._slot import Quiet, Slot
+from aiomsi._table import SlotTable
 from aiomsi._token import AccessToken
 
 _Key: TypeAlias = tuple[tuple[str, ...], str | None, bool]
@@ -27,7 +28,7 @@ class _Common:
     """What credentials over the same inner one share."""
 
     inner: Inner
-    slots: dict[Hashable, Slot] = attrs.field(factory=dict)
+    table: SlotTable
     quiet: Quiet = attrs.field(factory=Quiet)
 
 
@@ -55,6 +56,8 @@ class SharedCredential(SlotCredential):
 
     """
 
+    _is_private = False
+
     def __init__(
         self,
         inner: Callable[[], Any] | Callable[..., Awaitable[Any]] | Any,
@@ -62,8 +65,9 @@ class SharedCredential(SlotCredential):
         policy: Policy = DEFAULT_POLICY,
         clock: Clock | None = None,
     ) -> None:
-        self._common = _Common(inner_of(inner))
-        super().__init__(self._common.slots, policy, clock)
+        clock = SYSTEM_CLOCK if clock is None else clock
+        self._common = _Common(inner_of(inner), SlotTable(clock))
+        super().__init__(self._common.table, None, policy, clock)
         self._given = inner
 
     async def get_token(
@@ -104,26 +108,23 @@ class SharedCredential(SlotCredential):
         return is_news
 
     def __reduce__(self) -> tuple[Any, ...]:
-        partial = isinstance(self._given, functools.partial) and (self._given.args or self._given.keywords)
-        if isinstance(self._common.inner, InnerInstance) or partial:
+        is_partial = isinstance(self._given, partial) and (self._given.args or self._given.keywords)
+        if isinstance(self._common.inner, InnerInstance) or is_partial:
             name = self._common.inner.name
             msg = f"a SharedCredential over a {name} is not pickled: it may hold secrets, and belongs to one loop"
             raise TypeError(f"{msg}. Give it a class, or a function of a module, that makes a credential")
         arguments: dict[str, Any] = {"policy": self._policy}
         if self._clock is not SYSTEM_CLOCK:
             arguments["clock"] = self._clock
-        return functools.partial(type(self), self._given, **arguments), ()
+        return partial(type(self), self._given, **arguments), ()
 
     def _hold(self, key: _Key) -> tuple[Slot, Fetch]:
         scopes, tenant_id, enable_cae = key
         if not scopes or not all(map(_is_scope, scopes)):
             _no_scopes(scopes)
-        slot = self._slots.get(key)
-        if slot is None:
-            # Two threads may get here at once: one of the two new slots wins, and the other was never used.
-            name = f"{self._common.inner.name} {self._label(key)}"
-            slot = self._slots.setdefault(key, Slot(name, self._clock, self._policy, quiet=self._common.quiet))
-        slot.use(self)
+        name = f"{self._common.inner.name} {self._label(key)}"
+        make = partial(Slot, name, self._clock, self._policy, quiet=self._common.quiet, private=self._is_private)
+        slot = self._attach(key, make)
         options = {"tenant_id": tenant_id, "enable_cae": enable_cae}
         asked = {name: value for name, value in options.items() if value}
         held = self._held[key] = slot, InnerFetch(self._common.inner, scopes, asked, self._policy, self._clock)
@@ -144,11 +145,13 @@ class SessionCredential(SharedCredential):
     disturb the others.
     """
 
+    _is_private = True
+
     def __init__(self, inner: object, clock: Clock) -> None:
         super().__init__(inner, clock=clock)
         # What is shared holds the inner credential, so its id is nobody else's until the entry is gone.
         self._common = _IN_USE.setdefault((id(inner), asyncio.get_running_loop(), clock), self._common)
-        self._slots = self._common.slots
+        self._table = self._common.table
 
 
 _IN_USE: WeakValueDictionary[tuple[int, asyncio.AbstractEventLoop, Clock], _Common] = WeakValueDictionary()

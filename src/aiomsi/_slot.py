@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import logging
 import random
 import threading
 import weakref
-from collections.abc import Hashable
 from typing import TYPE_CHECKING
 
 import attrs
@@ -17,9 +15,10 @@ from aiomsi import _ledger
 from aiomsi._clock import SYSTEM_CLOCK, Clock
 from aiomsi._compat import after_fork_in_child
 from aiomsi._errors import CredentialClosedError, UsageError
-from aiomsi._flight import Fetch, Flight, Lost, Outcome, Ping, Roster, Waiter, call, wake
+from aiomsi._flight import Fetch, Flight, Lost, Outcome, Ping, Roster, Waiter, awaiting, call, enter, wake
 from aiomsi._ledger import BLANK, LOST, OVERDUE, UNTOLD, Failure, Ledger, Verdict, unexpected
 from aiomsi._policy import DEFAULT_POLICY, Policy
+from aiomsi._tasks import create_task, empty_context, retrieve
 from aiomsi._token import AccessToken, Draw, Grant, Now, State, state_of
 
 if TYPE_CHECKING:
@@ -29,10 +28,6 @@ logger = logging.getLogger("aiomsi")
 
 _MOST_ROUNDS = 12
 """A caller decides again after a loss, after a rejection by others, or when the clocks jump: never this often."""
-
-
-# The flights that this code is part of: their context holds nothing else, so a call from inside one is found out.
-_inside: contextvars.ContextVar[frozenset[Flight]] = contextvars.ContextVar("aiomsi_inside", default=frozenset())
 
 
 @attrs.define(eq=False)
@@ -56,6 +51,8 @@ class Slot:
     Attributes:
         name: for task names and log lines; holds no secret.
         quiet: shared with the other slots of the same host.
+        private: whether only the credentials that use the slot can reach it, so that closing the
+            last of them ends the flight under way.
         token: the current token, or None. Read it freely; only the slot sets it.
 
     """
@@ -65,6 +62,7 @@ class Slot:
     policy: Policy = DEFAULT_POLICY
     draw: Draw = random.uniform
     quiet: Quiet = attrs.field(factory=Quiet)
+    private: bool = False
     token: AccessToken | None = attrs.field(default=None, init=False)
     _ledger: Ledger = attrs.field(default=BLANK, init=False)
     # Reentrant: a signal handler, or the collector of somebody's `async with credential`, may come in the midst of things.
@@ -83,7 +81,7 @@ class Slot:
     # What credentials call
 
     def use(self, who: object) -> None:
-        """Count `who`, an open credential, among those for whose sake a flight goes on."""
+        """Register an open credential, so that the slot is kept; a private slot's flight then goes on."""
         with self._lock:
             self._users.add(who)
 
@@ -92,12 +90,12 @@ class Slot:
 
         Raises:
             CredentialError: there is no usable token; a new object for every caller.
-            UsageError: called from inside the slot's own fetch.
+            UsageError: called by the slot's own fetch.
 
         """
         if claims is None and self.token is not None and (token := self._at_hand(self.token)) is not None:
             return token
-        if self._flight in _inside.get():
+        if self._flight in awaiting():
             msg = f"the fetch for {self.name} asked for the very token that it is to bring"
             raise UsageError(msg, help="Give the inner credential a session and a credential of its own")
         if claims is not None:
@@ -143,7 +141,10 @@ class Slot:
         self._supersede(superseded)
 
     def release(self, who: object) -> Flight | None:
-        """Give up one credential's interest and tell its callers; give the flight if it was cancelled for want of any other."""
+        """Unregister a closed credential and wake its callers; return a private slot's flight if that was cancelled.
+
+        Any other flight goes on, and publishes its token for credentials that are opened later.
+        """
         with self._lock:
             self._users.discard(who)
             flight = self._flight
@@ -155,14 +156,29 @@ class Slot:
                 told.append(Roster(roster.loop, dict.fromkeys(leaving)))
                 for waiter in leaving:
                     del roster.waiters[waiter]
-            wanted = bool(self._users) or flight.is_waited_for()
-            if not wanted:
-                self._flight = None
+            wanted = not self.private or bool(self._users) or flight.is_waited_for()
         wake(told, Lost.CLOSED)
         if wanted:
             return None
+        self._land(flight, Lost.LOST)
         self._drop(flight)
         return flight
+
+    def is_idle(self) -> bool:
+        """Return whether the slot can be dropped without a loss: no token, back-off, flight or task."""
+        now, flight = self._now(), self._flight
+        if flight is not None and flight.is_gone(now.monotonic):
+            self._land(flight, Lost.LOST)
+            self._drop(flight)
+        for task in list(self._tasks):
+            if task.get_loop().is_closed():
+                self._tasks.discard(task)
+        with self._lock:
+            return self._flight is None and not self._tasks and _ledger.is_idle(self._ledger, now, self.policy)
+
+    def is_used(self) -> bool:
+        """Return whether an open credential is registered."""
+        return bool(self._users)
 
     def stats(self) -> SlotStats:
         """Give a snapshot of the counts and of where the slot stands."""
@@ -201,8 +217,12 @@ class Slot:
         if state is State.FRESH:
             return token
         if state is State.STALE:
-            flight, quiet = self._flight, max(self._ledger.quiet_served, self.quiet.until)
-            if now.monotonic < quiet if flight is None else not flight.is_gone(now.monotonic):
+            flight, ledger = self._flight, self._ledger
+            if flight is not None:
+                is_served = not flight.is_gone(now.monotonic) and not _ledger.is_starved(ledger, self.policy)
+            else:
+                is_served = now.monotonic < max(ledger.quiet_served, self.quiet.until)
+            if is_served:
                 self._served_stale += 1
                 return token
         return None
@@ -221,7 +241,8 @@ class Slot:
             if verdict in (Verdict.START, Verdict.SERVE_AND_START):
                 self._fetches += 1
                 overdue = now.monotonic + policy.longest
-                self._flight = started = Flight(self._fetches, loop, ledger.order, overdue)
+                delay = 0.0 if state_of(ledger.token, now, policy).usable else _ledger.delay_of(ledger, now, policy)
+                self._flight = started = Flight(self._fetches, loop, ledger.order, overdue, delay)
             outcome: AccessToken | Failure | Waiter | None = ledger.failure
             if verdict is Verdict.FAIL and not (ledger.failure and now.monotonic < ledger.quiet_unserved):
                 outcome = _ledger.unasked(self.name, self.quiet.failure)
@@ -310,13 +331,12 @@ class Slot:
     # Flying
 
     def _launch(self, flight: Flight, fetch: Fetch) -> None:
-        context = contextvars.Context()
-        context.run(_inside.set, _inside.get() | {flight})
-        coroutine = self._fly(flight, fetch)
+        context = empty_context()
+        enter(context, flight)
+        name = f"aiomsi {self.name} #{flight.generation}"
         try:
-            task = flight.loop.create_task(coroutine, name=f"aiomsi {self.name} #{flight.generation}", context=context)
+            task = create_task(flight.loop, self._fly(flight, fetch), name, context)
         except Exception as error:  # noqa: BLE001 (a task factory of the user's: a usable token is to be served all the same)
-            coroutine.close()
             self._land(flight, unexpected(error))
             return
         flight.task = task
@@ -327,11 +347,15 @@ class Slot:
             task.cancel()
 
     async def _fly(self, flight: Flight, fetch: Fetch) -> None:
+        flight.own.add(asyncio.current_task())
         if self._flight is not flight:
             return
         timer = flight.loop.call_later(self.policy.longest, self._overdue, flight)
         result: Grant | Failure
         try:
+            if flight.delay:
+                await asyncio.sleep(flight.delay)
+                flight.delay = 0.0
             result = await fetch(flight.order)
         except Exception as error:  # noqa: BLE001 (whatever a fetch raises must end as a value that its waiters are told)
             result = unexpected(error)
@@ -342,7 +366,10 @@ class Slot:
 
     def _landed(self, flight: Flight, task: asyncio.Task[None]) -> None:
         """Make sure of the end: a task that is cancelled runs no more of `_fly`, or nothing at all."""
+        # `_fly` lets only `KeyboardInterrupt` and `SystemExit` through, which the loop itself has raised.
+        retrieve(task)
         self._tasks.discard(task)
+        flight.own.clear()
         self._land(flight, Lost.LOST)
 
     def _overdue(self, flight: Flight) -> None:
@@ -368,6 +395,9 @@ class Slot:
                 if result.retry_after is not None and not result.permanent:
                     asked = now.monotonic + min(result.retry_after, self.policy.retry_after)
                     self.quiet.until, self.quiet.failure = max(self.quiet.until, asked), result
+            elif flight.delay:
+                # No request was sent, so the back-off before the next one stays as it is.
+                ledger, outcome = self._ledger, None
             else:
                 waited_for = flight.is_waited_for()
                 ledger, outcome = _ledger.lost(self._ledger, now, self.policy, self.draw, waited_for=waited_for)
@@ -393,7 +423,7 @@ class Slot:
         elif (
             isinstance(outcome, AccessToken)
             and confirmed is not None
-            and confirmed.rejected is not None
+            and confirmed.same
             and confirmed.span == self.policy.confirmed
         ):
             logger.warning("%s: the token endpoint handed out again the token that a service had rejected", self.name)
@@ -435,12 +465,6 @@ class Slot:
 _slots: weakref.WeakSet[Slot] = weakref.WeakSet()
 _of_the_parent: list[object] = []
 """Kept in a forked child so that it does not report the parent's tasks as destroyed."""
-
-
-SHARED: dict[Hashable, dict[Hashable, Slot]] = {}
-"""The slots that all of this process shares, by resource: a table for each identity at each host."""
-QUIET: dict[Hashable, Quiet] = {}
-"""What all of this process knows of hosts that asked to be left alone."""
 
 
 def _after_fork() -> None:
