@@ -224,7 +224,7 @@ def test_an_instance_that_asks_the_outer_one_from_its_own_loop_is_an_error_as_we
 
 
 @pytest.mark.anyio
-async def test_closing_tells_its_callers_ends_the_fetch_and_leaves_an_instance_alone() -> None:
+async def test_closing_tells_its_callers_and_leaves_fetch_and_instance_alone() -> None:
     inner = Inner(held=True)
     credential = SharedCredential(inner, clock=inner.clock.clock)
     waiting = asyncio.ensure_future(credential.get_token(SCOPE))
@@ -233,9 +233,10 @@ async def test_closing_tells_its_callers_ends_the_fetch_and_leaves_an_instance_a
     with pytest.raises(CredentialClosedError):
         await waiting
     assert not inner.closed
-    inner.go_on = None
+    assert inner.go_on is not None
+    inner.go_on.set()
     async with credential:
-        assert (await credential.get_token(SCOPE)).token == "token-2"
+        assert (await credential.get_token(SCOPE)).token == "token-1"
 
 
 def test_a_factory_can_be_pickled_and_an_instance_cannot() -> None:

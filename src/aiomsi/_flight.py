@@ -174,7 +174,23 @@ def awaiting() -> tuple[Flight, ...]:
     A task that a fetch has started inherits its context, but the fetch need not wait for it.
     """
     flights = _inside.get()
-    return flights if flights and asyncio.current_task() in flights[-1].own else ()
+    if not flights:
+        return ()
+    task = asyncio.current_task()
+    return flights if any(own is task or _awaits(own, task) for own in list(flights[-1].own)) else ()
+
+
+def _awaits(waiting: object, task: object) -> bool:
+    """Return whether one task awaits another, directly, by way of further tasks, or in a `gather`.
+
+    asyncio has no public function for that. Where its tasks keep that otherwise, a fetch that asks
+    for its own token is found out by its deadline only.
+    """
+    chain = [waiting]
+    for each in chain:
+        awaited = getattr(each, "_fut_waiter", None)
+        chain += [one for one in (awaited, *getattr(awaited, "_children", ())) if one is not None]
+    return task in chain
 
 
 def join_fetch(task: asyncio.Task[Any]) -> None:

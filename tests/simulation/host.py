@@ -6,7 +6,7 @@ import attrs
 from simulation.flights import FlightChecks
 from simulation.loops import SimLoop
 from simulation.profile import Profile
-from simulation.records import Call, Flight, SimSlot
+from simulation.records import Call, Flight, Handle, SimSlot
 from simulation.world import World
 
 from aiomsi._errors import TokenRefusedError, TokenUnavailableError
@@ -63,6 +63,8 @@ class SimHost:
             await asyncio.sleep(latency)
         if kind == "inside":
             await self._ask_inside(flight)
+        if kind == "side":
+            self._ask_beside(flight)
         if kind in ("failed", "throttled", "refused"):
             return self._failure(kind)
         if kind == "raised":
@@ -103,6 +105,16 @@ class SimHost:
             flight.stubborn = True
             self.world.seen["host: swallowed a cancellation"] += 1
             await asyncio.sleep(self.world.chance.choice((0.0, 0.5, 5.0)))
+
+    def _ask_beside(self, flight: Flight) -> None:
+        """Start a task that asks for the token that is being fetched, and do not wait for it."""
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, SimLoop)
+        call = Call(0, flight.slot, self.world.chance.choice(flight.slot.credentials), loop)
+        call.task = Handle.of(loop.create_task(self._beside(call), name="side task"))
+
+    async def _beside(self, call: Call) -> None:
+        await self.checks.call_inside(call)
 
     async def _ask_inside(self, flight: Flight) -> None:
         """Ask for the very token that is being fetched."""

@@ -10,6 +10,7 @@ import attrs
 from simulation.actors import Actors
 from simulation.calls import CallChecks
 from simulation.flights import FlightChecks
+from simulation.handlers import Handlers
 from simulation.host import SimHost
 from simulation.profile import Profile
 from simulation.records import PING, SLACK, Credential, SimSlot
@@ -58,7 +59,8 @@ class Simulation:
         slots = [self._slot(f"slot-{number}", quiet) for number in range(profile.slots)]
         for slot in slots:
             self.flights.add(slot)
-        self.actors = Actors(world, profile, self.host, self.flights, self.calls, slots)
+        handlers = Handlers(world, profile, self.flights, self.calls)
+        self.actors = Actors(world, profile, self.host, self.flights, self.calls, slots, handlers)
 
     def run(self) -> Report:
         """Tell the story, bring everything to rest, and look at what is left."""
@@ -127,7 +129,8 @@ class Simulation:
             world.preempt()
             return world.now
 
-        core = Slot(name, Clock(wall, monotonic, _no_sleep), draw=draw, quiet=quiet)
+        private = world.chance.random() < self.profile.private
+        core = Slot(name, Clock(wall, monotonic, _no_sleep), draw=draw, quiet=quiet, private=private)
         setattr(core, "_lock", SimLock(world))  # noqa: B010 (no lock that the type would accept)
         credentials = [Credential(f"{name}/{number}") for number in range(self.profile.credentials)]
         slot = SimSlot(core, credentials)
