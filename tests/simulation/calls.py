@@ -44,6 +44,7 @@ class CallChecks:
         except BaseException as caught:  # noqa: BLE001 (whatever comes is what is to be judged)
             error = caught
         self._leave(call)
+        self._judge_place(call)
         if error is None:
             self._judge_token(call, token)
         else:
@@ -51,6 +52,14 @@ class CallChecks:
             if not isinstance(error, Exception):
                 raise error
         return token
+
+    def _judge_place(self, call: Call) -> None:
+        """Rule 12: the fetch itself does not wait for the token that it is to bring."""
+        inside, loop, began = call.inside, call.loop, call.began
+        assert began is not None
+        waited = self.world.now > began.now + SLACK and not loop.silence(began.now)
+        if inside is not None and inside is call.slot.latest() and waited:
+            self.world.violate("rule 12", f"fetch #{inside.number} waited for the token that it is to bring")
 
     def _arrive(self, call: Call) -> None:
         world, slot = self.world, call.slot

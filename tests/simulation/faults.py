@@ -210,19 +210,6 @@ MUTANTS = (
         Change("_ledger", "return ledger.unattended >= policy.losses_stale", "return ledger.unattended > 0"),
     ),
     Mutant(
-        "serve a starved token while its flight is under way",
-        Change(
-            "_slot",
-            "not flight.is_gone(now.monotonic) and not _ledger.is_starved(ledger, self.policy)",
-            "not flight.is_gone(now.monotonic)",
-        ),
-        Change(
-            "_ledger",
-            "awaits and patient and bound > 0 and (flying or may_start)",
-            "awaits and patient and bound > 0 and (may_start or (flying and state is State.LATE))",
-        ),
-    ),
-    Mutant(
         "fetch another token for every new one that is refused",
         Change(
             "_ledger",

@@ -81,9 +81,10 @@ class Handlers:
     def work_off(self, slot: SimSlot) -> None:
         """Start a series of jobs, each in an event loop that ends with it."""
         chance = self.world.chance
-        gap = chance.choice((0.0, 1.0, BACKOFF + PING))
+        gaps = (1.0, BACKOFF + PING, BACKOFF + PING) if self.profile.jobs_alone else (0.0, 1.0, BACKOFF + PING)
+        gap = chance.choice(gaps)
         work = chance.choice((0.0, 0.05, 0.3))
-        number = chance.choice((4, 12))
+        number = 12 if self.profile.jobs_alone else chance.choice((4, 12))
         series = Series(self, slot, number, gap, work)
         series.begin()
 

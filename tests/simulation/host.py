@@ -55,6 +55,8 @@ class SimHost:
             kind = chance.choices(list(profile.answers), list(profile.answers.values()))[0]
         seen[f"host: {kind}"] += 1
         latency = profile.latency * chance.random() * chance.choice((0.0, 1.0, 1.0))
+        if profile.jobs_alone:
+            latency = profile.latency
         if kind == "hung":
             await asyncio.sleep(chance.choice((12.0, 80.0, 1e6)) * (1 + chance.random()))
         elif kind == "swallowed":

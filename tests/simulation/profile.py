@@ -54,7 +54,7 @@ class Profile:
         rounds: how often something happens.
         burst: the most calls at once.
         lives: the range that the lives of tokens are drawn from.
-        latency: the longest time that a fetch takes which neither fails nor hangs.
+        latency: the longest time that a fetch takes which neither fails nor hangs; if `jobs_alone`, the exact time.
         failing: the share of fetches that bring no new token.
         answers: what they bring, by weight.
         events: what else happens, by weight; `eventful` is their share among all rounds.
@@ -114,7 +114,7 @@ class Profile:
             rounds=chance.randint(6, 30),
             burst=chance.choice((1, 3, 6, 12)),
             lives=(7_300.0, 90_000.0) if jobs_alone else chance.choice(LIVES),
-            latency=chance.choice((0.0, 0.2, 3.0)),
+            latency=chance.choice((1.0, 3.0)) if jobs_alone else chance.choice((0.0, 0.2, 3.0)),
             failing=chance.choice((0.1, 0.4, 0.8, 1.0)) if answers else 0.0,
             answers=answers,
             events=events,
