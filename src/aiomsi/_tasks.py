@@ -38,8 +38,7 @@ def create_task(
     except BaseException:
         coroutine.close()
         raise
-    with suppress(AttributeError):
-        task.set_name(name)
+    task.set_name(name)
     return task
 
 
