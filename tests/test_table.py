@@ -45,11 +45,13 @@ def is_kept(slot: weakref.ref[Slot]) -> bool:
 def test_a_sweep_is_due_each_second_and_when_the_table_has_doubled() -> None:
     pace = Pace()
     assert pace.is_due(0.0, 0)
+    pace.swept(0.0, 3)
     assert not pace.is_due(0.9, 15)
     assert pace.is_due(0.9, 16)
-    assert not pace.is_due(0.9, 31)
-    assert pace.is_due(0.9, 32)
-    assert pace.is_due(2.0, 1)
+    pace.swept(0.9, 10)
+    assert not pace.is_due(1.8, 19)
+    assert pace.is_due(1.8, 20)
+    assert pace.is_due(1.9, 1)
 
 
 def test_a_slot_with_a_usable_token_outlives_its_credentials(loop: VirtualLoop) -> None:

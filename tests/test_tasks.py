@@ -109,5 +109,3 @@ def test_the_empty_context_holds_suppression_alone() -> None:
 def test_a_broken_tracing_library_costs_no_context(monkeypatch: pytest.MonkeyPatch, module: object) -> None:
     monkeypatch.setitem(sys.modules, "opentelemetry.context", module)
     assert list(empty_context()) == []
-
-

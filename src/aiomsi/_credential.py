@@ -119,6 +119,7 @@ class SlotCredential(ABC):
                 if slot.is_idle():
                     self._held.pop(key, None)
                     slot.release(self)
+            self._pace.swept(self._monotonic(), len(self._held))
         return self._table.attach(self._owner, scope, self, make)
 
     @abstractmethod

@@ -171,7 +171,7 @@ class Slot:
             self._land(flight, Lost.LOST)
             self._drop(flight)
         for task in list(self._tasks):
-            if task.get_loop().is_closed():
+            if task.done() or task.get_loop().is_closed():
                 self._tasks.discard(task)
         with self._lock:
             return self._flight is None and not self._tasks and _ledger.is_idle(self._ledger, now, self.policy)

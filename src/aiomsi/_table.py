@@ -27,11 +27,12 @@ class Pace:
     _most: int = attrs.field(default=16, init=False)
 
     def is_due(self, monotonic: float, size: int) -> bool:
-        """Return whether to sweep now, and count on that being done."""
-        if monotonic < self._next and size < self._most:
-            return False
+        """Return whether to sweep now."""
+        return monotonic >= self._next or size >= self._most
+
+    def swept(self, monotonic: float, size: int) -> None:
+        """Note a sweep, and how many entries it has left."""
         self._next, self._most = monotonic + self.interval, max(16, 2 * size)
-        return True
 
 
 @attrs.define(eq=False)
@@ -71,6 +72,7 @@ class SlotTable:
                 if not slot.is_used() and slot.is_idle():
                     # A finalizer that ran meanwhile may have swept, too.
                     self._slots.pop(key, None)
+            self._pace.swept(self.clock.monotonic(), len(self._slots))
 
 
 @attrs.define(eq=False)

@@ -70,7 +70,8 @@ class Handlers:
                 await asyncio.sleep(work * self.world.chance.random())
         finally:
             slot.credentials.remove(who)
-            await close(self.flights, slot, who, loop)
+            if loop.lives:
+                await close(self.flights, slot, who, loop)
 
     def _is_stale(self, slot: SimSlot) -> bool:
         """Return whether the token of a calm slot is due for its refresh, and none is under way."""
