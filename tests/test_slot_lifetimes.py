@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import itertools
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
@@ -169,7 +170,7 @@ def test_jobs_without_a_pause_begin_one_flight_for_each_backoff() -> None:
             flights = slot.stats().fetches
             begun.append(jobs.now)
         jobs.now += 0.01
-    gaps = [after - before for before, after in zip(begun, begun[1:], strict=False)]
+    gaps = [after - before for before, after in itertools.pairwise(begun)]
     assert gaps == pytest.approx([0.75, 1.5, 3.1], abs=0.02)
 
 
@@ -338,7 +339,7 @@ def test_a_task_factory_of_the_older_form_brings_a_token(loop: VirtualLoop) -> N
     slot, host = make_slot(loop), FakeHost()
 
     async def main() -> None:
-        loop.set_task_factory(lambda loop, coroutine: asyncio.Task(coroutine, loop=loop))  # type: ignore[arg-type]  # the older form
+        loop.set_task_factory(lambda loop, coroutine: asyncio.Task(coroutine, loop=loop))
         assert isinstance(await slot.obtain(Caller(), host), AccessToken)
         loop.set_task_factory(None)
 

@@ -15,18 +15,32 @@ token              no flight                            a flight is under way
 =================  ===================================  =====================================================
 FRESH              take it                              take it
 STALE              take it, start one if allowed        take it
+STALE and starved  as LATE                              as LATE
 LATE               start one if allowed, wait a little  wait a little, then take the old one
 EXPIRED or NONE    start one and wait, or be told of    wait
                    the last failure if it is recent
 =================  ===================================  =====================================================
 
+A slot is *starved* after `Policy.losses_stale` flights in a row were lost with no caller waiting: each event loop
+ended before the host responded, as with one `asyncio.run` per job. The caller that then waits keeps its loop alive
+until the token is there. If that flight is lost as well, for example because of the caller's own time-out, waiting
+did not help, and counting begins anew. Without a usable token a starved slot's flight first waits for the back-off,
+so that callers with short time-outs do not cause one request each.
+
 "If allowed" is: not before the back-off after a failure is over, nor before a `Retry-After` of the host is (`Quiet`).
 A flight is new (in the slot, without a task), flying (its task runs), or out (no longer in the slot: it can neither publish nor
 wake anybody, whatever its task still does). It never comes back.
 
-**Who owns what.** The fetch runs in a task of its own, in an empty context, and no caller awaits that task: each waits on a
-future that it alone owns. So a `CancelledError` that a caller sees is always its own, and a caller's cancellation,
-time-out or context reaches nobody else. The slot owns the task, and holds it until its last step.
+**Who owns what.** The fetch runs in a task of its own, in a context that is empty but for the suppression of tracing, and
+no caller awaits that task: each waits on a future that it alone owns. So a `CancelledError` that a caller sees is always
+its own, and a caller's cancellation, time-out or context reaches nobody else. The slot owns the task, and holds it until
+its last step.
+
+**What a flight outlives.** It belongs to the slot: callers may be cancelled and credentials be closed, and it goes on and
+publishes as long as its event loop runs. Closing a credential wakes the callers that came through it. Only a private
+slot, which no credential that is opened later can reach, gives its flight up when the last credential is closed; that,
+like the end of the loop, is a loss, with a back-off. A slot itself is dropped, by its `SlotTable`, when no open
+credential uses it and it is idle: no usable token, flight, task or recent back-off.
 
 **What may be touched by which thread.** `Slot._lock` guards all of a slot's state. It is held for a few statements at a time,
 never across an `await` and never while a task is created (an eager task would run right there, and want the lock). It is
@@ -57,7 +71,10 @@ ended has no waiters; no error while a usable token is held; failed fetches are 
 **Deliberately not handled.** A fetch that blocks its loop's thread can't be stopped, only abandoned. A loop that is closed under
 a running fetch leaves asyncio's own warning. Counts that are kept without the lock may miss one now and then. A fetch that asks
 for the very token that it is to bring is found out, however many other fetches lie between; two that were begun by different
-callers and then wait for each other crosswise are not: their deadlines end them. Who asks for a token from within a signal
+callers and then wait for each other crosswise are not: their deadlines end them. A task that a fetch starts may ask for that
+token, and waits for it; if the fetch waits for the task in turn, by other means than awaiting it or a `gather`, its deadline
+ends both. A slot that is dropped just as another thread asks for it serves that one call. An event loop that is closed without
+its tasks being cancelled leaves asyncio's warning about the flight's. Who asks for a token from within a signal
 handler or a finalizer may, once in a very long while, come in the midst of a decision and be told an error too many; the other
 choice is a deadlock. A `KeyboardInterrupt` between deciding on a flight and launching it leaves one that its last deadline ends.
 """

@@ -95,11 +95,8 @@ def shared_quiet(clock: Clock, place: Hashable) -> Quiet:
 def _shared(clock: Clock) -> _Shared:
     # Kept by the clock itself: a dictionary of clocks, even one with weak keys, would keep every
     # clock for ever, because slots refer to it.
-    shared = clock.shared.get(_SHARED)
-    if shared is None:
-        shared = clock.shared.setdefault(_SHARED, _Shared(SlotTable(clock)))
-    assert isinstance(shared, _Shared)
-    return shared
+    shared: _Shared | None = clock.shared.get(_SHARED)
+    return clock.shared.setdefault(_SHARED, _Shared(SlotTable(clock))) if shared is None else shared
 
 
 # Reentrant: a signal handler, or a finalizer that closes a credential, may run while it is held.

@@ -8,12 +8,12 @@ import attrs
 from simulation.calls import CallChecks
 from simulation.closings import close
 from simulation.flights import FlightChecks
+from simulation.handlers import Handlers
 from simulation.host import SimHost
 from simulation.loops import SimLoop
-from simulation.handlers import Handlers
 from simulation.profile import Profile
-from simulation.refusals import Refused
 from simulation.records import EXPIRED, LATE, Call, Handle, SimSlot
+from simulation.refusals import Refused
 from simulation.world import World
 
 CLAIMS = ('{"nbf":1}', '{"nbf":2}')
