@@ -6,6 +6,7 @@ import gc
 import multiprocessing
 import pickle
 import threading
+import weakref
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -383,6 +384,61 @@ async def test_nothing_is_kept_of_a_credential_that_no_session_uses() -> None:
     await asyncio.sleep(0)
     gc.collect()
     assert id(inner) not in {key[0] for key in _shared._IN_USE}
+
+
+@pytest.mark.anyio
+async def test_sessions_of_one_loop_one_after_another_share_tokens() -> None:
+    inner = Inner()
+    tokens = set()
+    for _ in range(20):
+        async with sessions_credential(inner, inner.clock) as credential:
+            tokens.add(await credential.get_token(SCOPE))
+    assert len(tokens) == len(inner.asked) == 1
+
+
+@pytest.mark.anyio
+async def test_the_slots_of_an_inner_credential_end_with_it() -> None:
+    inner = Inner()
+    async with sessions_credential(inner, inner.clock) as credential:
+        await credential.get_token(SCOPE)
+    tables, reference, key = _shared._KEPT[asyncio.get_running_loop()], weakref.ref(inner), (id(inner), inner.clock.clock)
+    assert key in tables
+    del credential, inner
+    await asyncio.sleep(0)
+    gc.collect()
+    assert reference() is None
+    assert key not in tables
+    # As if another credential with that id had come first.
+    _shared._drop(tables, key, reference)
+
+
+@pytest.mark.anyio
+async def test_another_credential_with_the_same_id_has_slots_of_its_own() -> None:
+    inner, other = Inner(), Inner()
+    loop, clock = asyncio.get_running_loop(), inner.clock.clock
+    kept = _shared._kept(inner, loop, clock)
+    assert _shared._kept(inner, loop, clock) == kept
+    tables = _shared._KEPT[loop]
+    tables[id(other), clock] = tables[id(inner), clock]
+    assert _shared._kept(other, loop, clock) != kept
+
+
+@pytest.mark.anyio
+async def test_a_credential_without_weak_references_is_shared_while_in_use() -> None:
+    class Slotted:
+        __slots__ = ("asked",)
+
+        def __init__(self) -> None:
+            self.asked = 0
+
+        async def get_token(self, *scopes: str) -> tuple[str, float]:
+            self.asked += 1
+            return "token", clock.clock.wall() + DAY
+
+    inner, clock = Slotted(), ManualClock()
+    one, two = sessions_credential(inner, clock), sessions_credential(inner, clock)
+    assert await one.get_token(SCOPE) is await two.get_token(SCOPE)
+    assert inner.asked == 1
 
 
 @pytest.mark.anyio

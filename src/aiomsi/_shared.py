@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any, NoReturn, TypeAlias
-from weakref import WeakValueDictionary
+from weakref import WeakKeyDictionary, WeakValueDictionary, ref
 
 import attrs
 
@@ -139,22 +140,48 @@ class SharedCredential(SlotCredential):
 
 
 class SessionCredential(SharedCredential):
-    """What a session makes of somebody else's credential, in its own loop.
+    """A session's wrapper of another library's credential, for the session's event loop.
 
-    All sessions of one loop share the tokens of one credential, for as long as there is such a session; closing one does not
-    disturb the others.
+    All sessions of one loop share the tokens of one credential, also one after another: a web server may open a
+    session for each request. Closing one does not disturb the others. Closing the last one cancels a fetch under way,
+    because the inner credential is often closed right after it.
     """
 
     _is_private = True
 
     def __init__(self, inner: object, clock: Clock) -> None:
         super().__init__(inner, clock=clock)
+        loop = asyncio.get_running_loop()
+        self._common.table, self._common.quiet = _kept(inner, loop, clock)
         # What is shared holds the inner credential, so its id is nobody else's until the entry is gone.
-        self._common = _IN_USE.setdefault((id(inner), asyncio.get_running_loop(), clock), self._common)
+        self._common = _IN_USE.setdefault((id(inner), loop, clock), self._common)
         self._table = self._common.table
 
 
 _IN_USE: WeakValueDictionary[tuple[int, asyncio.AbstractEventLoop, Clock], _Common] = WeakValueDictionary()
+
+_Tables: TypeAlias = dict[tuple[int, Clock], tuple[ref[object], SlotTable, Quiet]]
+_KEPT: WeakKeyDictionary[asyncio.AbstractEventLoop, _Tables] = WeakKeyDictionary()
+"""Slots of inner credentials for later sessions of a loop. They hold neither the credential nor, at rest, the loop."""
+
+
+def _kept(inner: object, loop: asyncio.AbstractEventLoop, clock: Clock) -> tuple[SlotTable, Quiet]:
+    """Return the slots of an inner credential, kept for as long as both that and the loop exist."""
+    tables, key = _KEPT.setdefault(loop, {}), (id(inner), clock)
+    found = tables.get(key)
+    if found is not None and found[0]() is inner:
+        return found[1:]
+    made = SlotTable(clock), Quiet()
+    # An instance of a class with `__slots__` may not support weak references: its slots end with its sessions.
+    with suppress(TypeError):
+        tables[key] = ref(inner, lambda gone: _drop(tables, key, gone)), *made
+    return made
+
+
+def _drop(tables: _Tables, key: tuple[int, Clock], gone: ref[object]) -> None:
+    # Another object may have the same id by now.
+    if key in tables and tables[key][0] is gone:
+        del tables[key]
 
 
 def _is_scope(scope: object) -> bool:
