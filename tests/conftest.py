@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from loops import LOOPS
 
-from aiomsi import _host_backoff, _slot
+from aiomsi._clock import SYSTEM_CLOCK
 from aiomsi.testing._variables import IDENTITY_VARIABLES
 
 HERE = Path(__file__).parent
@@ -35,11 +35,9 @@ PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy"
 def _own_world(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name in (*IDENTITY_VARIABLES, *PROXIES):
         monkeypatch.delenv(name, raising=False)
-    _slot.SHARED.clear()
-    _host_backoff.BACKOFFS.clear()
+    SYSTEM_CLOCK.shared.clear()
     yield
-    _slot.SHARED.clear()
-    _host_backoff.BACKOFFS.clear()
+    SYSTEM_CLOCK.shared.clear()
 
 
 @pytest.fixture(params=list(LOOPS.values()), ids=list(LOOPS))

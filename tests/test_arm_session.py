@@ -338,6 +338,48 @@ async def test_a_revoked_token_is_replaced_and_the_call_repeated_once(embedded_a
     assert (counts.imds_requests, counts.arm_requests, counts.arm_unauthorized) == (2, 3, 1)
 
 
+def test_a_thousand_sessions_in_a_row_renew_the_token_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    manual = ManualClock()
+
+    async def handle() -> None:
+        async with ArmSession(clock=manual.clock) as arm:
+            assert await get(arm) == group()
+
+    async def main() -> None:
+        await handle()
+        manual.advance(50_000)
+        with azure.hold("imds") as hold:
+            for _ in range(10):
+                await handle()
+            await hold.arrived(1)
+        for _ in range(990):
+            await handle()
+        credential = ManagedIdentityCredential(clock=manual.clock)
+        await credential.warm_up()
+        (stats,) = credential.stats().values()
+        assert stats.state == "fresh"
+
+    with EmbeddedAzure(clock=manual.clock) as azure:
+        for name, value in azure.environment.items():
+            monkeypatch.setenv(name, value)
+        asyncio.run(main())
+        assert azure.counts.imds_requests == 2
+
+
+@pytest.mark.anyio
+async def test_a_service_that_refuses_every_token_costs_few_tokens(embedded_azure: EmbeddedAzure) -> None:
+    credential = SdkCredential([embedded_azure.issue_token() for _ in range(30)])
+    async with ArmSession(credential) as arm:
+        await get(arm)
+        embedded_azure.inject("arm", Fault(401, body={"error": {"code": "InvalidAuthenticationToken", "message": "No."}}), None)
+        for _ in range(20):
+            with pytest.raises(AuthenticationError):
+                await get(arm)
+        embedded_azure.clear_faults()
+        await get(arm)
+    assert len(credential.asked) == 3
+
+
 @pytest.mark.anyio
 @pytest.mark.parametrize("count", [2, 100])
 async def test_concurrent_401s_make_one_token_request(embedded_azure: EmbeddedAzure, count: int) -> None:

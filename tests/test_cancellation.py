@@ -34,7 +34,6 @@ from aiomsi import (
     Policy,
     SharedCredential,
     _gate,
-    _host_backoff,
     _slot,
 )
 from aiomsi._clock import SYSTEM_CLOCK
@@ -284,6 +283,15 @@ async def a_late_token(stage: Stage) -> SlotCredential:
     return credential
 
 
+async def loops_that_took_their_flights_along(stage: Stage) -> SlotCredential:
+    credential = ManagedIdentityCredential()
+    slot, _ = credential._hold((SCOPE,))
+    slot._ledger = attrs.evolve(slot._ledger, unattended=3, quiet_unserved=slot.clock.monotonic() + 20 * SOON)
+    stage.call(credential.get_token(SCOPE))
+    stage.call(credential.get_token(SCOPE))
+    return credential
+
+
 async def a_flight_in_another_loop(stage: Stage) -> SlotCredential:
     credential = ManagedIdentityCredential()
     async with stage.elsewhere() as there:
@@ -298,7 +306,7 @@ async def a_flight_in_another_loop(stage: Stage) -> SlotCredential:
 
 
 async def closing_in_mid_flight(stage: Stage) -> SlotCredential:
-    credential, other = ManagedIdentityCredential(), ManagedIdentityCredential(share=False)
+    credential, other = ManagedIdentityCredential(share=False), ManagedIdentityCredential()
     with stage.azure.hold("imds") as hold:
         stage.call(credential.get_token(SCOPE), *TOLD)
         stage.call(other.get_token(SCOPE))
@@ -308,7 +316,7 @@ async def closing_in_mid_flight(stage: Stage) -> SlotCredential:
 
 
 async def leaving_in_mid_flight(stage: Stage) -> SlotCredential:
-    credential, other = ManagedIdentityCredential(), ManagedIdentityCredential(share=False)
+    credential, other = ManagedIdentityCredential(share=False), ManagedIdentityCredential()
 
     async def within() -> None:
         async with credential:
@@ -322,7 +330,7 @@ async def leaving_in_mid_flight(stage: Stage) -> SlotCredential:
 
 
 async def closing_from_another_loop(stage: Stage) -> SlotCredential:
-    credential, other = ManagedIdentityCredential(), ManagedIdentityCredential(share=False)
+    credential, other = ManagedIdentityCredential(share=False), ManagedIdentityCredential()
     async with stage.elsewhere() as there:
         with stage.azure.hold("imds") as hold:
             await there.call(stage, credential.get_token(SCOPE), *TOLD)
@@ -515,6 +523,7 @@ SCENARIOS: dict[Scenario, set[str]] = {
     warming_up: {"_credential"},
     claims: {"_credential"},
     a_late_token: set(),
+    loops_that_took_their_flights_along: set(),
     a_flight_in_another_loop: set(),
     closing_in_mid_flight: set(),
     leaving_in_mid_flight: set(),
@@ -543,8 +552,7 @@ SCENARIOS: dict[Scenario, set[str]] = {
 
 def play(scenario: Scenario, stage: Stage) -> None:
     """Play a scenario to its end, and hold what everybody was promised."""
-    _slot.SHARED.clear()
-    _host_backoff.BACKOFFS.clear()
+    SYSTEM_CLOCK.shared.clear()
     stage.azure.clear_faults()
     stage.calls.clear()
     with asyncio.Runner(loop_factory=lambda: make_loop(stage.kind)) as runner:

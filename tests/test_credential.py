@@ -302,7 +302,7 @@ def test_a_forked_child_has_the_token_and_a_spawned_one_asks_for_its_own(
 
 
 def test_the_systems_clock_is_the_same_whether_it_is_named_or_not() -> None:
-    assert ManagedIdentityCredential(clock=SYSTEM_CLOCK)._slots is ManagedIdentityCredential()._slots
+    assert ManagedIdentityCredential(clock=SYSTEM_CLOCK)._table is ManagedIdentityCredential()._table
 
 
 def test_a_pickle_holds_the_configuration_and_no_token() -> None:
@@ -433,3 +433,68 @@ async def test_retry_after_holds_for_every_credential_of_the_host(
     assert embedded_azure.counts.imds_requests == 1
     ManagedIdentityCredential().forget()
     await ManagedIdentityCredential().get_token(SCOPE)
+
+
+# How long slots are kept
+
+
+@pytest.mark.anyio
+@pytest.mark.usefixtures("embedded_azure")
+async def test_a_thousand_scopes_are_forgotten() -> None:
+    clock = ManualClock().clock
+    for number in range(1_000):
+        async with ManagedIdentityCredential(clock=clock) as credential:
+            if number == 500:
+                await credential.get_token(SCOPE)
+            credential._hold((f"https://customer{number}.example/.default",))
+    kept = ManagedIdentityCredential(clock=clock)
+    # The one that has a token, and those that were added since the last sweep.
+    assert 1 <= len(kept._table.of(kept._owner)) <= 16
+    assert "fresh" in {slot.stats().state for slot in kept._table.of(kept._owner)}
+    kept.forget()
+    assert kept._table.of(kept._owner) == []
+
+
+@pytest.mark.anyio
+async def test_an_open_credential_lets_go_of_expired_tokens(embedded_azure: EmbeddedAzure) -> None:
+    manual = ManualClock()
+    credential = ManagedIdentityCredential(clock=manual.clock)
+    embedded_azure.set_token_lifetime(3600)
+    await credential.get_token(SCOPE)
+    await credential.get_token("https://vault.azure.net/.default")
+    manual.advance(3600)
+    await credential.get_token("https://storage.azure.com/.default")
+    assert list(credential.stats()) == ["https://storage.azure.com"]
+    assert len(credential._table.of(credential._owner)) == 1
+    await credential.get_token(SCOPE)
+    assert len(credential.stats()) == 2
+
+
+@pytest.mark.anyio
+async def test_closing_leaves_the_refresh_to_those_who_come_later(embedded_azure: EmbeddedAzure) -> None:
+    manual = ManualClock()
+    async with ManagedIdentityCredential(clock=manual.clock) as credential:
+        old = await credential.get_token(SCOPE)
+    manual.advance(50_000)
+    with embedded_azure.hold("imds") as hold:
+        for _ in range(20):
+            async with ManagedIdentityCredential(clock=manual.clock) as credential:
+                assert await credential.get_token(SCOPE) is old
+        await hold.arrived(1)
+    credential = ManagedIdentityCredential(clock=manual.clock)
+    credential._hold((SCOPE,))
+    await _landed(credential)
+    assert await credential.get_token(SCOPE) is not old
+    assert embedded_azure.counts.imds_requests == 2
+
+
+@pytest.mark.anyio
+async def test_closing_an_unshared_credential_ends_its_fetch(embedded_azure: EmbeddedAzure) -> None:
+    credential = ManagedIdentityCredential(share=False)
+    with embedded_azure.hold("imds") as hold:
+        call = asyncio.ensure_future(credential.get_token(SCOPE))
+        await hold.arrived(1)
+        await credential.close()
+        assert not [task for task in asyncio.all_tasks() if task.get_name().startswith("aiomsi ")]
+        with pytest.raises(CredentialClosedError):
+            await call

@@ -12,7 +12,7 @@ from virtual import VirtualLoop, run
 
 from aiomsi import Clock, ManagedIdentityCredential
 from aiomsi._flight import Flight, inside
-from aiomsi._host_backoff import BACKOFFS, HeldOffError, HostBackoff, Ticket
+from aiomsi._host_backoff import HeldOffError, HostBackoff, Ticket
 from aiomsi._ledger import Order
 from aiomsi._pacing import GRACE, LEASE, RequestLimits
 from aiomsi._running_time import RunningTimeout
@@ -315,4 +315,3 @@ def test_200_identities_at_once_get_200_tokens_and_no_429() -> None:
 def test_credentials_of_one_host_share_its_state() -> None:
     first, second = ManagedIdentityCredential(), ManagedIdentityCredential(share=False)
     assert first._backoff is second._backoff
-    assert list(BACKOFFS.values()) == [first._backoff]

@@ -20,7 +20,7 @@ KNOWLEDGE = {"_ledger", "_pacing", "_retry", "_turns", "hosts", "hosts._protocol
 ARM_SENDS = {"_discovery", "_http", "_recovery", "_wire"}
 ARM_OFFERS = {"_graph", "_joined", "_operations", "_pages", "_providers", "_session", "_verbs"}
 ARM_SHELLS = ARM_SENDS | ARM_OFFERS
-MECHANISM = {"_flight", "_host_backoff", "_running_time", "_slot"}
+MECHANISM = {"_flight", "_host_backoff", "_running_time", "_slot", "_table", "_tasks"}
 SHELLS = {"_credential", "_fetch", "_gate", "_inner", "_shared"} | {f"arm.{name}" for name in ARM_SHELLS}
 TOP = {"", "__main__", "_demo", "cli"}
 

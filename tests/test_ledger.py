@@ -5,7 +5,21 @@ import pytest
 from fetches import DAY, DOWN, middle
 
 from aiomsi import Policy
-from aiomsi._ledger import Failure, Ledger, Order, Verdict, answers, challenged, decide, failed, granted, lost, rejected
+from aiomsi._ledger import (
+    Failure,
+    Ledger,
+    Order,
+    Verdict,
+    answers,
+    challenged,
+    decide,
+    delay_of,
+    failed,
+    granted,
+    is_idle,
+    lost,
+    rejected,
+)
 from aiomsi._secret import Secret
 from aiomsi._token import AccessToken, Grant, Now
 
@@ -97,6 +111,112 @@ def test_losses_that_nobody_waited_for_or_that_lie_apart_are_not_told() -> None:
     for number in range(20):
         ledger, failure = lost(ledger, at(number * 6), POLICY, middle, waited_for=True)
         assert failure is None
+
+
+def lose(ledger: Ledger, times: int, *, waited_for: bool = False) -> Ledger:
+    for _ in range(times):
+        ledger, _ = lost(ledger, NOW, POLICY, middle, waited_for=waited_for)
+    return ledger
+
+
+@pytest.mark.parametrize(
+    ("losses", "flying", "patient", "verdict", "bound"),
+    [
+        (2, False, True, Verdict.SERVE_AND_START, None),
+        (3, False, True, Verdict.START, 5.0),
+        (3, True, True, Verdict.JOIN, 5.0),
+        (3, True, False, Verdict.SERVE, None),
+    ],
+)
+def test_a_stale_caller_waits_after_three_unattended_losses(
+    *, losses: int, flying: bool, patient: bool, verdict: Verdict, bound: float | None
+) -> None:
+    ledger = lose(held(), losses)
+    assert decide(ledger, at(DAY / 2), POLICY, flying=flying, patient=patient) == (verdict, bound)
+    assert decide(ledger, at(0), POLICY, flying=flying, patient=patient)[0] is Verdict.SERVE
+
+
+def test_unattended_losses_count_until_a_flight_ends_otherwise() -> None:
+    ledger = lose(held(), 3)
+    assert ledger.unattended == 3
+    assert lose(lose(held(), 2), 5, waited_for=True).unattended == 2
+    assert failed(ledger, DOWN, NOW, POLICY, middle)[0].unattended == 0
+    assert granted(ledger, Grant(Secret("new"), DAY), Order(), NOW, POLICY, middle)[0].unattended == 0
+    # The caller that waited for the fourth one, and was lost with it, is not followed by others.
+    assert [lose(held(), times).unattended for times in (4, 5, 7)] == [0, 1, 3]
+
+
+def test_a_loss_has_a_backoff_whether_it_was_waited_for_or_not() -> None:
+    for waited_for in (False, True):
+        ledger = lose(held(), 1, waited_for=waited_for)
+        assert ledger.quiet_served == pytest.approx(0.75)
+        assert lose(ledger, 9, waited_for=waited_for).quiet_served == pytest.approx(45)
+
+
+def test_without_a_token_the_flight_after_three_losses_is_delayed() -> None:
+    assert delay_of(lose(Ledger(), 2), NOW, POLICY) == 0
+    ledger = lose(Ledger(), 3)
+    assert delay_of(ledger, NOW, POLICY) == pytest.approx(3)
+    assert delay_of(ledger, at(10), POLICY) == 0
+
+
+def test_a_ledger_is_idle_without_token_and_recent_backoff() -> None:
+    assert is_idle(Ledger(), NOW, POLICY)
+    assert not is_idle(held(), at(DAY - 11), POLICY)
+    assert is_idle(held(), at(DAY - 10), POLICY)
+    after, _ = failed(Ledger(), DOWN, NOW, POLICY, middle)
+    assert not is_idle(after, at(60.7), POLICY)
+    assert is_idle(after, at(60.8), POLICY)
+
+
+def test_a_ledger_is_not_idle_while_a_rejection_is_remembered() -> None:
+    order = rejected(held("same"), "same", NOW)
+    assert order is not None
+    ledger, _ = granted(order, Grant(Secret("same"), 30.0), order.order, NOW, POLICY, middle)
+    assert not is_idle(ledger, at(119), POLICY)
+    assert is_idle(ledger, at(120), POLICY)
+
+
+def refuse(ledger: Ledger, new: str, now: Now) -> Ledger:
+    """Reject the token at hand, and enter the new one that the fetch brings."""
+    assert ledger.token is not None
+    order = rejected(ledger, ledger.token.token, now)
+    assert order is not None, "the rejection was ignored"
+    return granted(order, Grant(Secret(new), DAY), order.order, now, POLICY, middle)[0]
+
+
+def test_a_service_that_refuses_every_new_token_is_given_fewer_and_fewer() -> None:
+    ledger = refuse(refuse(held("0"), "1", at(5)), "2", at(6))
+    seconds = 6.0
+    for number, pause in enumerate((60, 120, 240), 3):
+        assert ledger.token is not None
+        assert rejected(ledger, ledger.token.token, at(seconds + pause - 1)) is None
+        seconds += pause
+        ledger = refuse(ledger, str(number), at(seconds))
+
+
+def test_a_new_token_that_served_for_a_while_is_replaced_at_once() -> None:
+    ledger = refuse(held("0"), "1", at(5))
+    for number in range(2, 6):
+        ledger = refuse(ledger, str(number), at(5 + 61 * number))
+    ledger = refuse(refuse(ledger, "6", at(400)), "7", at(521))
+    refuse(ledger, "8", at(522))
+
+
+def test_a_token_that_answers_claims_may_be_rejected_at_once() -> None:
+    ledger = refuse(held("0"), "1", at(5))
+    after = challenged(ledger, "claims", None, at(6))
+    assert after is not None
+    ledger, _ = granted(after, Grant(Secret("2"), DAY), after.order, at(6), POLICY, middle)
+    assert rejected(ledger, "2", at(7)) is not None
+
+
+def test_a_challenge_is_met_although_new_tokens_are_refused() -> None:
+    ledger = refuse(refuse(held("0"), "1", at(5)), "2", at(6))
+    assert rejected(ledger, "2", at(7)) is None
+    after = challenged(ledger, "claims", None, at(7))
+    assert after is not None
+    assert after.order == Order("claims", "2")
 
 
 def test_a_host_that_gives_the_same_token_for_any_claims_is_not_asked_with_others() -> None:

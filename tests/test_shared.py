@@ -7,6 +7,7 @@ import multiprocessing
 import pickle
 import threading
 import time
+import weakref
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
@@ -227,7 +228,7 @@ def test_an_instance_that_asks_the_outer_one_from_its_own_loop_is_an_error_as_we
 
 
 @pytest.mark.anyio
-async def test_closing_tells_its_callers_ends_the_fetch_and_leaves_an_instance_alone() -> None:
+async def test_closing_tells_its_callers_and_leaves_fetch_and_instance_alone() -> None:
     inner = Inner(held=True)
     credential = SharedCredential(inner, clock=inner.clock.clock)
     waiting = asyncio.ensure_future(credential.get_token(SCOPE))
@@ -236,9 +237,10 @@ async def test_closing_tells_its_callers_ends_the_fetch_and_leaves_an_instance_a
     with pytest.raises(CredentialClosedError):
         await waiting
     assert not inner.closed
-    inner.go_on = None
+    assert inner.go_on is not None
+    inner.go_on.set()
     async with credential:
-        assert (await credential.get_token(SCOPE)).token == "token-2"
+        assert (await credential.get_token(SCOPE)).token == "token-1"
 
 
 def test_a_factory_can_be_pickled_and_an_instance_cannot() -> None:
@@ -388,6 +390,62 @@ async def test_nothing_is_kept_of_a_credential_that_no_session_uses() -> None:
 
 
 @pytest.mark.anyio
+async def test_sessions_of_one_loop_one_after_another_share_tokens() -> None:
+    inner = Inner()
+    tokens = set()
+    for _ in range(20):
+        async with sessions_credential(inner, inner.clock) as credential:
+            tokens.add(await credential.get_token(SCOPE))
+    assert len(tokens) == len(inner.asked) == 1
+
+
+@pytest.mark.anyio
+async def test_the_slots_of_an_inner_credential_end_with_it() -> None:
+    inner = Inner()
+    async with sessions_credential(inner, inner.clock) as credential:
+        await credential.get_token(SCOPE)
+    tables, key = _shared._KEPT[asyncio.get_running_loop()], (id(inner), inner.clock.clock)
+    reference: weakref.ref[object] = weakref.ref(inner)
+    assert key in tables
+    del credential, inner
+    await asyncio.sleep(0)
+    gc.collect()
+    assert reference() is None
+    assert key not in tables
+    # As if another credential with that id had come first.
+    _shared._drop(tables, key, reference)
+
+
+@pytest.mark.anyio
+async def test_another_credential_with_the_same_id_has_slots_of_its_own() -> None:
+    inner, other = Inner(), Inner()
+    loop, clock = asyncio.get_running_loop(), inner.clock.clock
+    kept = _shared._kept(inner, loop, clock)
+    assert _shared._kept(inner, loop, clock) == kept
+    tables = _shared._KEPT[loop]
+    tables[id(other), clock] = tables[id(inner), clock]
+    assert _shared._kept(other, loop, clock) != kept
+
+
+@pytest.mark.anyio
+async def test_a_credential_without_weak_references_is_shared_while_in_use() -> None:
+    class Slotted:
+        __slots__ = ("asked",)
+
+        def __init__(self) -> None:
+            self.asked = 0
+
+        async def get_token(self, *scopes: str) -> tuple[str, float]:
+            self.asked += 1
+            return "token", clock.clock.wall() + DAY
+
+    inner, clock = Slotted(), ManualClock()
+    one, two = sessions_credential(inner, clock), sessions_credential(inner, clock)
+    assert await one.get_token(SCOPE) is await two.get_token(SCOPE)
+    assert inner.asked == 1
+
+
+@pytest.mark.anyio
 @pytest.mark.usefixtures("azure_environment")
 async def test_azures_own_credential_is_asked_once(embedded_azure: EmbeddedAzure) -> None:
     azure = pytest.importorskip("azure.identity.aio")
@@ -467,7 +525,8 @@ def test_backoff_of_a_scope_lives_no_longer_than_its_slots() -> None:
     asyncio.run(credential.get_token(SCOPE))
     assert len(credential._common.backoffs) == 1
     asyncio.run(credential.close())
-    credential._slots.clear()
+    credential._table.of(credential._owner)[0].forget()
+    credential._table.sweep()
     gc.collect()
     assert len(credential._common.backoffs) == 0
 

@@ -923,8 +923,8 @@ def test_closing_tells_the_closed_credentials_callers_and_nobody_else(loop: Virt
     assert len(host.orders) == 1
 
 
-def test_closing_the_last_credential_cancels_the_flight_and_waits_for_its_end(loop: VirtualLoop) -> None:
-    slot, host = make_slot(loop), FakeHost(latency=1)
+def test_closing_a_private_slot_cancels_the_flight_and_waits_for_its_end(loop: VirtualLoop) -> None:
+    slot, host = Slot("test", loop.clock, private=True), FakeHost(latency=1)
     who = Caller()
 
     async def main() -> None:
@@ -942,7 +942,7 @@ def test_closing_the_last_credential_cancels_the_flight_and_waits_for_its_end(lo
 
 
 def test_closing_waits_a_bounded_time_for_a_fetch_that_does_not_let_itself_be_cancelled(loop: VirtualLoop) -> None:
-    slot = make_slot(loop)
+    slot = Slot("test", loop.clock, private=True)
     who = Caller()
 
     async def stubborn(order: object) -> Grant:
@@ -968,7 +968,7 @@ def test_closing_waits_a_bounded_time_for_a_fetch_that_does_not_let_itself_be_ca
 
 
 def test_a_credential_that_is_gone_has_no_interest(loop: VirtualLoop) -> None:
-    slot, host = make_slot(loop), FakeHost(latency=1)
+    slot, host = Slot("test", loop.clock, private=True), FakeHost(latency=1)
     gone, who = Caller(), Caller()
     slot.use(gone)
     slot.use(who)

@@ -297,7 +297,7 @@ def test_two_runs_in_a_row_share_the_token_and_a_background_fetch_that_is_cut_of
 
 
 def test_closing_from_another_loop_cancels_the_flight_where_it_runs() -> None:
-    slot, gate = Slot("test"), Gate()
+    slot, gate = Slot("test", private=True), Gate()
     owner = LoopThread()
     who = Caller()
     slot.use(who)
@@ -311,7 +311,7 @@ def test_closing_from_another_loop_cancels_the_flight_where_it_runs() -> None:
 
 
 def test_closing_after_the_flights_loop_is_gone_waits_for_nothing() -> None:
-    slot = Slot("test")
+    slot = Slot("test", private=True)
     loop = asyncio.new_event_loop()
     loop.close()
     who = Caller()

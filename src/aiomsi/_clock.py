@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import anyio
 import attrs
@@ -17,12 +18,17 @@ class Clock:
         wall: seconds since the epoch, as `time.time`; may jump.
         monotonic: seconds from an arbitrary start, as `time.monotonic`; never goes back, may stop while the machine sleeps.
         sleep: waits that many seconds, as `anyio.sleep`.
+        shared: for this package: tokens that credentials with this very clock share.
 
     """
 
     wall: Callable[[], float] = time.time
     monotonic: Callable[[], float] = time.monotonic
     sleep: Callable[[float], Awaitable[None]] = anyio.sleep
+    shared: dict[str, Any] = attrs.field(factory=dict, init=False, repr=False)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.wall, self.monotonic, self.sleep)
 
 
 SYSTEM_CLOCK = Clock()

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
@@ -15,9 +15,9 @@ from aiomsi._clouds import PUBLIC, resource_of
 from aiomsi._errors import ConfigurationError
 from aiomsi._fetch import TokenFetch
 from aiomsi._flight import Fetch, ended
-from aiomsi._host_backoff import BACKOFFS, HostBackoff
 from aiomsi._policy import DEFAULT_POLICY, Policy
-from aiomsi._slot import SHARED, Slot
+from aiomsi._slot import Slot
+from aiomsi._table import Pace, SlotTable, shared_backoff, shared_slots
 from aiomsi._token import AccessToken
 from aiomsi.hosts import Identity, host_from
 
@@ -32,13 +32,16 @@ else:
 class SlotCredential(ABC):
     """What credentials have in common whose tokens come from slots: all but how a slot is found, and what fetches for it."""
 
-    def __init__(self, slots: dict[Hashable, Slot], policy: Policy, clock: Clock | None) -> None:
-        self._slots = slots
+    def __init__(self, table: SlotTable, owner: Hashable, policy: Policy, clock: Clock) -> None:
+        self._table = table
+        # Of all slots in the table, those under this key are this credential's.
+        self._owner = owner
         self._policy = policy
-        self._clock = SYSTEM_CLOCK if clock is None else clock
+        self._clock = clock
         self._wall, self._monotonic = self._clock.wall, self._clock.monotonic
         # What this credential was asked for, and has an interest in until it is closed.
         self._held: dict[Hashable, tuple[Slot, Fetch]] = {}
+        self._pace = Pace()
 
     @abstractmethod
     async def get_token(
@@ -68,19 +71,27 @@ class SlotCredential(ABC):
         A token that has been replaced already is left alone, and so is one that was handed out again after a rejection.
         """
         secret = token.token if isinstance(token, AccessToken) else token
-        return sum(slot.reject(secret) for slot in list(self._slots.values())) > 0
+        return sum(slot.reject(secret) for slot in self._table.of(self._owner)) > 0
 
     def forget(self) -> None:
         """Drop every token and failure held for this identity, also for other credentials that share them."""
-        for slot in list(self._slots.values()):
+        for slot in self._table.of(self._owner):
             slot.forget()
+        self._table.sweep()
 
     def stats(self) -> dict[str, SlotStats]:
-        """Give counts and state for each resource that this credential was asked for."""
+        """Return counts and state for each resource that this credential was asked for.
+
+        A resource whose token has expired, and that no caller asks for any more, is left out after a while.
+        """
         return {self._label(key): slot.stats() for key, (slot, _) in list(self._held.items())}
 
     async def close(self) -> None:
-        """Give up this credential's interest. Its waiting callers are told; the token stays for others and for later."""
+        """Give up this credential's interest: its waiting callers raise `CredentialClosedError`.
+
+        A token stays for other credentials and for later, and a refresh under way goes on for them. Only the
+        fetch of a token that no other credential can reach (`share=False`) is cancelled.
+        """
         slots = set()
         # Another thread may be closing too, and take what is left.
         with contextlib.suppress(KeyError):
@@ -100,6 +111,16 @@ class SlotCredential(ABC):
     def __repr__(self) -> str:
         states = "".join(f", {resource}: {stats.state}" for resource, stats in self.stats().items())
         return f"<{type(self).__name__} {self._described()}{states}>"
+
+    def _attach(self, scope: Hashable, make: Callable[[], Slot]) -> Slot:
+        """Return the slot of a scope that is asked for the first time, and let go of those that are idle."""
+        if self._pace.is_due(self._monotonic(), len(self._held)):
+            for key, (slot, _) in list(self._held.items()):
+                if slot.is_idle():
+                    self._held.pop(key, None)
+                    slot.release(self)
+            self._pace.swept(self._monotonic(), len(self._held))
+        return self._table.attach(self._owner, scope, self, make)
 
     @abstractmethod
     def _label(self, key: Any) -> str:
@@ -153,10 +174,10 @@ class ManagedIdentityCredential(SlotCredential):
         self._gate = None if gate is None else _gate_from(gate)
         self._share = share
         clock = SYSTEM_CLOCK if clock is None else clock
-        shared = SHARED.setdefault((self._host.key, policy, clock), {}) if share else {}
-        super().__init__(shared, policy, clock)
+        table = shared_slots(clock) if share else SlotTable(clock)
+        super().__init__(table, (self._host.key, policy), policy, clock)
         # The host's limits hold for a credential with tokens of its own, too.
-        self._backoff = BACKOFFS.setdefault((self._host.place, clock), HostBackoff(self._host.limits))
+        self._backoff = shared_backoff(clock, self._host.place, self._host.limits)
 
     async def get_token(
         self,
@@ -195,18 +216,15 @@ class ManagedIdentityCredential(SlotCredential):
             arguments["gate"] = self._gate
         if self._clock is not SYSTEM_CLOCK:
             arguments["clock"] = self._clock
-        return functools.partial(type(self), **arguments), ()
+        return partial(type(self), **arguments), ()
 
     def _hold(self, scopes: tuple[str, ...]) -> tuple[Slot, Fetch]:
         if len(scopes) != 1 or not isinstance(scopes[0], str):
             _not_one_scope(scopes)
         resource = resource_of(scopes[0])
-        slot = self._slots.get(resource)
-        if slot is None:
-            # Two threads may get here at once: one of the two new slots wins, and the other was never used.
-            name = f"{self._host.kind} {resource}"
-            slot = self._slots.setdefault(resource, Slot(name, self._clock, self._policy, backoff=self._backoff))
-        slot.use(self)
+        name = f"{self._host.kind} {resource}"
+        make = partial(Slot, name, self._clock, self._policy, backoff=self._backoff, private=not self._share)
+        slot = self._attach(resource, make)
         fetch = TokenFetch(self._host, resource, self._policy, self._clock, gate=self._gate, backoff=self._backoff)
         held = self._held[scopes[0]] = slot, fetch
         return held

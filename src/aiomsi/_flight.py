@@ -15,19 +15,33 @@ token              no flight                            a flight is under way
 =================  ===================================  =====================================================
 FRESH              take it                              take it
 STALE              take it, start one if allowed        take it
+STALE and starved  as LATE                              as LATE
 LATE               start one if allowed, wait a little  wait a little, then take the old one
 EXPIRED or NONE    start one and wait, or be told of    wait
                    the last failure if it is recent
 =================  ===================================  =====================================================
+
+A slot is *starved* after `Policy.losses_stale` flights in a row were lost with no caller waiting: each event loop
+ended before the host responded, as with one `asyncio.run` per job. The caller that then waits keeps its loop alive
+until the token is there. If that flight is lost as well, for example because of the caller's own time-out, waiting
+did not help, and counting begins anew. Without a usable token a starved slot's flight first waits for the back-off,
+so that callers with short time-outs do not cause one request each.
 
 "If allowed" is: not before the back-off after a failure is over, nor before a `Retry-After` of the host is (`HostBackoff`;
 a caller without a usable token starts a flight all the same if that `Retry-After` fits the flight's deadline: the fetch waits).
 A flight is new (in the slot, without a task), flying (its task runs), or out (no longer in the slot: it can neither publish nor
 wake anybody, whatever its task still does). It never comes back.
 
-**Who owns what.** The fetch runs in a task of its own, in an empty context, and no caller awaits that task: each waits on a
-future that it alone owns. So a `CancelledError` that a caller sees is always its own, and a caller's cancellation,
-time-out or context reaches nobody else. The slot owns the task, and holds it until its last step.
+**Who owns what.** The fetch runs in a task of its own, in a context that is empty but for the suppression of tracing, and
+no caller awaits that task: each waits on a future that it alone owns. So a `CancelledError` that a caller sees is always
+its own, and a caller's cancellation, time-out or context reaches nobody else. The slot owns the task, and holds it until
+its last step.
+
+**What a flight outlives.** It belongs to the slot: callers may be cancelled and credentials be closed, and it goes on and
+publishes as long as its event loop runs. Closing a credential wakes the callers that came through it. Only a private
+slot, which no credential that is opened later can reach, gives its flight up when the last credential is closed; that,
+like the end of the loop, is a loss, with a back-off. A slot itself is dropped, by its `SlotTable`, when no open
+credential uses it and it is idle: no usable token, flight, task or recent back-off.
 
 **What may be touched by which thread.** `Slot._lock` guards all of a slot's state. It is held for a few statements at a time,
 never across an `await` and never while a task is created (an eager task would run right there, and want the lock). It is
@@ -62,7 +76,10 @@ ended has no waiters; no error while a usable token is held; failed fetches are 
 **Deliberately not handled.** A fetch that blocks its loop's thread can't be stopped, only abandoned. A loop that is closed under
 a running fetch leaves asyncio's own warning. Counts that are kept without the lock may miss one now and then. A fetch that asks
 for the very token that it is to bring is found out, however many other fetches lie between; two that were begun by different
-callers and then wait for each other crosswise are not: their deadlines end them. Who asks for a token from within a signal
+callers and then wait for each other crosswise are not: their deadlines end them. A task that a fetch starts may ask for that
+token, and waits for it; if the fetch waits for the task in turn, by other means than awaiting it or a `gather`, its deadline
+ends both. A slot that is dropped just as another thread asks for it serves that one call. An event loop that is closed without
+its tasks being cancelled leaves asyncio's warning about the flight's. Who asks for a token from within a signal
 handler or a finalizer may, once in a very long while, come in the midst of a decision and be told an error too many; the other
 choice is a deadlock. A `KeyboardInterrupt` between deciding on a flight and launching it leaves one that its last deadline ends.
 """
@@ -73,7 +90,7 @@ import asyncio
 import contextvars
 import enum
 from collections.abc import Awaitable, Callable, Iterable
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import attrs
 
@@ -156,10 +173,14 @@ class Flight:
     order: Order
     overdue: float
     """On the slot's monotonic clock: whatever the host answers, no fetch takes longer."""
+    delay: float = 0.0
+    """Seconds that the flight waits before its fetch; 0 once that has begun."""
     rosters: dict[asyncio.AbstractEventLoop, Roster] = attrs.field(factory=dict)
     task: asyncio.Task[None] | None = None
     timeouts: list[RunningTimeout] = attrs.field(factory=list)
     timer: asyncio.TimerHandle | None = None
+    own: set[asyncio.Task[Any] | None] = attrs.field(factory=set)
+    """The tasks that the fetch consists of: the flight's own, and those that it awaits in other loops."""
     _extended: float = 0.0
 
     def extend(self) -> float:
@@ -185,12 +206,48 @@ class Flight:
         return monotonic >= overdue or self.loop.is_closed()
 
     def is_waited_for(self) -> bool:
-        """Tell whether anyone waits."""
-        return any(roster.waiters for roster in self.rosters.values())
+        """Return whether a caller waits that has not been cancelled."""
+        return any(not waiter.future.done() for roster in self.rosters.values() for waiter in list(roster.waiters))
 
 
-# The flights that this code is part of, outermost first: their contexts hold nothing else.
-inside: contextvars.ContextVar[tuple[Flight, ...]] = contextvars.ContextVar("aiomsi_inside", default=())
+inside: contextvars.ContextVar[tuple[Flight, ...]] = contextvars.ContextVar("aiomsiinside", default=())
+"""The flights that this code is part of, outermost first."""
+
+
+def enter(context: contextvars.Context, flight: Flight) -> None:
+    """Mark a context as the one of a flight's fetch."""
+    context.run(inside.set, (*awaiting(), flight))
+
+
+def awaiting() -> tuple[Flight, ...]:
+    """Return the flights that can't end before the current task does.
+
+    A task that a fetch has started inherits its context, but the fetch need not wait for it.
+    """
+    flights = inside.get()
+    if not flights:
+        return ()
+    task = asyncio.current_task()
+    return flights if any(own is task or _awaits(own, task) for own in list(flights[-1].own)) else ()
+
+
+def _awaits(waiting: object, task: object) -> bool:
+    """Return whether one task awaits another, directly, by way of further tasks, or in a `gather`.
+
+    asyncio has no public function for that. Where its tasks keep that otherwise, a fetch that asks
+    for its own token is found out by its deadline only.
+    """
+    chain = [waiting]
+    for each in chain:
+        awaited = getattr(each, "_fut_waiter", None)
+        chain += [one for one in (awaited, *getattr(awaited, "_children", ())) if one is not None]
+    return task in chain
+
+
+def join_fetch(task: asyncio.Task[Any]) -> None:
+    """Count a task among those that the fetch in whose context this is called consists of."""
+    for flight in inside.get()[-1:]:
+        flight.own.add(task)
 
 
 @attrs.define(eq=False)

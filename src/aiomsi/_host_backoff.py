@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import weakref
-from collections.abc import Hashable, Iterator
+from collections.abc import Iterator
 
 import attrs
 
@@ -150,8 +150,6 @@ def _not_counted() -> Iterator[None]:
             timeout.resume()
 
 
-BACKOFFS: dict[Hashable, HostBackoff] = {}
-"""The state of every host of which the slots of this process share the limits."""
 _all: weakref.WeakSet[HostBackoff] = weakref.WeakSet()
 
 

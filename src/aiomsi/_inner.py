@@ -22,12 +22,13 @@ from aiomsi._errors import (
     TokenRefusedError,
     TokenUnavailableError,
 )
-from aiomsi._flight import Ping, call, inside
+from aiomsi._flight import Ping, call, inside, join_fetch
 from aiomsi._host_backoff import HeldOffError, HostBackoff, Ticket
 from aiomsi._ledger import Failure, Order, held_off
 from aiomsi._policy import Policy
 from aiomsi._running_time import TOLERANCE, RunningTimeout
 from aiomsi._secret import Secret
+from aiomsi._tasks import create_task, retrieve
 from aiomsi._token import BEARER, Grant, Now
 from aiomsi.hosts._protocol import retry_after, seconds
 
@@ -224,7 +225,9 @@ class _Errand:
 
     def begin(self) -> None:
         """Make the call; there."""
-        self.task = self.there.create_task(self._run(), name=self.name)
+        self.task = create_task(self.there, self._run(), self.name)
+        self.task.add_done_callback(retrieve)
+        join_fetch(self.task)
 
     def drop(self) -> None:
         """Want it no more; there, and never before `begin`."""

@@ -57,12 +57,14 @@ class Order:
 
 @attrs.frozen
 class Confirmed:
-    """The host was asked because of a rejection, and this is its answer: no use in asking again before `until`.
+    """The host's response to a rejection. Until `until`, a further rejection starts no fetch.
 
     Attributes:
-        rejected: the token that it handed out again, or None if it gave another one.
-        claims: the claims that it was asked with, or None.
-        until: on the monotonic clock; `span` is the time from the answer until then, in seconds.
+        rejected: the token of that response; None if it may be rejected at any time, because the
+            fetch carried claims and brought a new token.
+        claims: the claims that the fetch carried, or None.
+        until: on the monotonic clock; `span` is the time from the response until then, in seconds.
+        same: whether the response brought the rejected token again.
 
     """
 
@@ -70,6 +72,7 @@ class Confirmed:
     claims: str | None
     until: float
     span: float
+    same: bool
 
 
 @attrs.frozen
@@ -82,6 +85,7 @@ class Ledger:
         failure: what callers are told who come before `quiet_unserved`; None if the last fetch did not fail.
         failing: failed and lost fetches since the last good one.
         losses: lost ones in close succession, each of which somebody waited for.
+        unattended: lost flights in a row that no caller waited for.
         quiet_served: before this, on the monotonic clock, no fetch is begun while a usable token is served;
         quiet_unserved: and before this none is begun without one.
         confirmed: the host's answer to the last rejection.
@@ -93,6 +97,7 @@ class Ledger:
     failure: Failure | None = None
     failing: int = 0
     losses: int = 0
+    unattended: int = 0
     quiet_served: float = float("-inf")
     quiet_unserved: float = float("-inf")
     confirmed: Confirmed | None = None
@@ -129,9 +134,38 @@ def decide(
         return (Verdict.FAIL if told or held_off > policy.deadline else Verdict.START), None
     may_start = not flying and held_off <= 0 and now.monotonic >= ledger.quiet_served
     bound = min(policy.late_wait, ledger.token.left(now) - policy.late_reserve)
-    if state is State.LATE and patient and bound > 0 and (flying or may_start):
+    awaits = state is State.LATE or is_starved(ledger, policy)
+    if awaits and patient and bound > 0 and (flying or may_start):
         return (Verdict.JOIN if flying else Verdict.START), bound
     return (Verdict.SERVE_AND_START if may_start else Verdict.SERVE), None
+
+
+def is_starved(ledger: Ledger, policy: Policy) -> bool:
+    """Return whether so many flights were lost unattended that a caller has to wait for the next.
+
+    Event loops that end before the host responds, as with one `asyncio.run` per job, take every
+    flight along that no caller waits for.
+    """
+    return ledger.unattended >= policy.losses_stale
+
+
+def delay_of(ledger: Ledger, now: Now, policy: Policy) -> float:
+    """Return the seconds that a flight waits before its fetch, as no usable token is held.
+
+    A caller without a token starts a flight at once after a lost one. If time-outs of the callers
+    end each event loop before the host responds, that would be one request for every call.
+    """
+    return max(0.0, ledger.quiet_unserved - now.monotonic) if is_starved(ledger, policy) else 0.0
+
+
+def is_idle(ledger: Ledger, now: Now, policy: Policy) -> bool:
+    """Return whether the ledger holds neither a usable token nor a back-off that is recent."""
+    if state_of(ledger.token, now, policy).usable:
+        return False
+    until = max(ledger.quiet_served, ledger.quiet_unserved)
+    if ledger.confirmed is not None:
+        until = max(until, ledger.confirmed.until)
+    return now.monotonic >= until + policy.backoff_served
 
 
 def granted(
@@ -144,14 +178,28 @@ def granted(
     same_again = again or (ledger.token is not None and grant.secret == ledger.token.token)
     token = date_token(grant, now, same_again=same_again, policy=policy, draw=draw)
     confirmed = None
-    if again or order.claims is not None:
+    if order.rejected is not None or order.claims is not None:
+        # The first new token may be rejected at once: its predecessor's rejection need not be about the service.
+        span = policy.confirmed if again or order.claims is not None else 0.0
         before = ledger.confirmed
-        repeated = before is not None and (
-            (again and before.rejected == grant.secret) or (order.claims is not None and before.claims == order.claims)
-        )
-        span = before.span * 2 if before is not None and repeated else policy.confirmed
-        confirmed = Confirmed(grant.secret if again else None, order.claims, now.monotonic + span, span)
+        if before is not None and _is_repeated(before, order, now, policy, again=again):
+            span = max(policy.confirmed, before.span * 2)
+        # A new token that answers claims may be rejected at any time, by the next challenge.
+        secret = grant.secret if again or order.claims is None else None
+        confirmed = Confirmed(secret, order.claims, now.monotonic + span, span, again)
     return Ledger(token, confirmed=confirmed), token
+
+
+def _is_repeated(before: Confirmed, order: Order, now: Now, policy: Policy, *, again: bool) -> bool:
+    """Return whether this rejection continues the one that `before` is about.
+
+    A new token that is rejected as soon as its rejection starts a fetch shows that the service
+    refuses every token. One that served for longer was revoked.
+    """
+    if order.claims is not None:
+        return before.claims == order.claims or (again and before.rejected == order.rejected)
+    window = max(policy.confirmed, before.span)
+    return before.rejected == order.rejected and (again or now.monotonic <= before.until + window)
 
 
 def failed(ledger: Ledger, failure: Failure, now: Now, policy: Policy, draw: Draw) -> tuple[Ledger, Failure]:
@@ -163,6 +211,7 @@ def failed(ledger: Ledger, failure: Failure, now: Now, policy: Policy, draw: Dra
         failure=failure,
         failing=failing,
         losses=0,
+        unattended=0,
         quiet_served=now.monotonic + pause.served,
         quiet_unserved=now.monotonic + pause.unserved,
     ), failure
@@ -173,12 +222,15 @@ def lost(ledger: Ledger, now: Now, policy: Policy, draw: Draw, *, waited_for: bo
 
     It counts as a failure wherever a usable token can be served meanwhile. Callers without one elect a successor at once,
     because nothing speaks against the host; only after `Policy.elections` in close succession is it a failure for them too.
+    The flight after `Policy.losses_stale` unattended losses was waited for: if it is lost as well, waiting
+    did not help, and counting begins anew.
     """
     losses = (ledger.losses if now.monotonic < ledger.quiet_unserved else 0) + waited_for
     after, failure = failed(ledger, LOST, now, policy, draw)
+    unattended = 0 if is_starved(ledger, policy) else ledger.unattended + (not waited_for)
     if losses > policy.elections:
-        return attrs.evolve(after, losses=losses), failure
-    return attrs.evolve(after, losses=losses, failure=None), None
+        return attrs.evolve(after, losses=losses, unattended=unattended), failure
+    return attrs.evolve(after, losses=losses, unattended=unattended, failure=None), None
 
 
 def rejected(ledger: Ledger, secret: str, now: Now) -> Ledger | None:
@@ -201,7 +253,7 @@ def challenged(ledger: Ledger, claims: str, under_way: Order | None, now: Now) -
         return None
     if confirmed is not None and now.monotonic < confirmed.until:
         # A host that has just given the same token for other claims does not understand claims.
-        deaf = token is not None and confirmed.rejected == token.token
+        deaf = token is not None and confirmed.same and confirmed.rejected == token.token
         if confirmed.claims == claims or deaf:
             return None
     held = ledger.order.rejected if ledger.token is None else ledger.token.token

@@ -26,6 +26,8 @@ class Policy:
         backoff_unserved: and without one.
         retry_after: the longest `Retry-After` that is obeyed.
         confirmed: for how long no rejection of a token that the host has confirmed starts a fetch; doubles each time.
+        losses_stale: after this many flights in a row that were lost with no caller waiting, because
+            their event loops ended, a caller with a STALE token waits for the next one as if it were LATE.
         ping: a loop that has not answered for this long has lost its fetch.
         elections: how often in a row a lost fetch is begun again at once, for one caller and for all of them.
         tries: how many requests one fetch sends at the most,
@@ -58,6 +60,7 @@ class Policy:
     backoff_unserved: float = 5.0
     retry_after: float = 60.0
     confirmed: float = 60.0
+    losses_stale: int = 3
     ping: float = 2.0
     elections: int = 4
     tries: int = 5

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import functools
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from functools import partial
 from typing import Any, NoReturn, TypeAlias
-from weakref import WeakValueDictionary
+from weakref import WeakKeyDictionary, WeakValueDictionary, ref
 
 import attrs
 
@@ -18,9 +19,11 @@ from aiomsi._host_backoff import HostBackoff
 from aiomsi._inner import Inner, InnerFetch, InnerInstance, inner_of
 from aiomsi._policy import DEFAULT_POLICY, Policy
 from aiomsi._slot import Slot
+from aiomsi._table import SlotTable
 from aiomsi._token import AccessToken
 
 _Key: TypeAlias = tuple[tuple[str, ...], str | None, bool]
+_Backoffs: TypeAlias = WeakValueDictionary[tuple[tuple[str, ...], str | None], HostBackoff]
 
 
 @attrs.define(eq=False)
@@ -28,8 +31,8 @@ class _Common:
     """What credentials over the same inner one share."""
 
     inner: Inner
-    slots: dict[Hashable, Slot] = attrs.field(factory=dict)
-    backoffs: WeakValueDictionary[Hashable, HostBackoff] = attrs.field(factory=WeakValueDictionary)
+    table: SlotTable
+    backoffs: _Backoffs = attrs.field(factory=WeakValueDictionary)
     """By scopes and tenant: a `Retry-After` of one of them does not hold for another. Their slots keep them."""
 
 
@@ -57,6 +60,8 @@ class SharedCredential(SlotCredential):
 
     """
 
+    _is_private = False
+
     def __init__(
         self,
         inner: Callable[[], Any] | Callable[..., Awaitable[Any]] | Any,
@@ -64,8 +69,9 @@ class SharedCredential(SlotCredential):
         policy: Policy = DEFAULT_POLICY,
         clock: Clock | None = None,
     ) -> None:
-        self._common = _Common(inner_of(inner))
-        super().__init__(self._common.slots, policy, clock)
+        clock = SYSTEM_CLOCK if clock is None else clock
+        self._common = _Common(inner_of(inner), SlotTable(clock))
+        super().__init__(self._common.table, None, policy, clock)
         self._given = inner
 
     async def get_token(
@@ -106,27 +112,24 @@ class SharedCredential(SlotCredential):
         return is_news
 
     def __reduce__(self) -> tuple[Any, ...]:
-        partial = isinstance(self._given, functools.partial) and (self._given.args or self._given.keywords)
-        if isinstance(self._common.inner, InnerInstance) or partial:
+        is_partial = isinstance(self._given, partial) and (self._given.args or self._given.keywords)
+        if isinstance(self._common.inner, InnerInstance) or is_partial:
             name = self._common.inner.name
             msg = f"a SharedCredential over a {name} is not pickled: it may hold secrets, and belongs to one loop"
             raise TypeError(f"{msg}. Give it a class, or a function of a module, that makes a credential")
         arguments: dict[str, Any] = {"policy": self._policy}
         if self._clock is not SYSTEM_CLOCK:
             arguments["clock"] = self._clock
-        return functools.partial(type(self), self._given, **arguments), ()
+        return partial(type(self), self._given, **arguments), ()
 
     def _hold(self, key: _Key) -> tuple[Slot, Fetch]:
         scopes, tenant_id, enable_cae = key
         if not scopes or not all(map(_is_scope, scopes)):
             _no_scopes(scopes)
-        slot = self._slots.get(key)
-        if slot is None:
-            # Two threads may get here at once: one of the two new slots wins, and the other was never used.
-            name = f"{self._common.inner.name} {self._label(key)}"
-            backoff = self._common.backoffs.setdefault((scopes, tenant_id), HostBackoff())
-            slot = self._slots.setdefault(key, Slot(name, self._clock, self._policy, backoff=backoff))
-        slot.use(self)
+        name = f"{self._common.inner.name} {self._label(key)}"
+        backoff = self._common.backoffs.setdefault((scopes, tenant_id), HostBackoff())
+        make = partial(Slot, name, self._clock, self._policy, backoff=backoff, private=self._is_private)
+        slot = self._attach(key, make)
         options = {"tenant_id": tenant_id, "enable_cae": enable_cae}
         asked = {name: value for name, value in options.items() if value}
         held = self._held[key] = slot, InnerFetch(self._common.inner, scopes, asked, self._policy, self._clock, slot.backoff)
@@ -141,20 +144,48 @@ class SharedCredential(SlotCredential):
 
 
 class SessionCredential(SharedCredential):
-    """What a session makes of somebody else's credential, in its own loop.
+    """A session's wrapper of another library's credential, for the session's event loop.
 
-    All sessions of one loop share the tokens of one credential, for as long as there is such a session; closing one does not
-    disturb the others.
+    All sessions of one loop share the tokens of one credential, also one after another: a web server may open a
+    session for each request. Closing one does not disturb the others. Closing the last one cancels a fetch under way,
+    because the inner credential is often closed right after it.
     """
+
+    _is_private = True
 
     def __init__(self, inner: object, clock: Clock) -> None:
         super().__init__(inner, clock=clock)
+        loop = asyncio.get_running_loop()
+        self._common.table, self._common.backoffs = _kept(inner, loop, clock)
         # What is shared holds the inner credential, so its id is nobody else's until the entry is gone.
-        self._common = _IN_USE.setdefault((id(inner), asyncio.get_running_loop(), clock), self._common)
-        self._slots = self._common.slots
+        self._common = _IN_USE.setdefault((id(inner), loop, clock), self._common)
+        self._table = self._common.table
 
 
 _IN_USE: WeakValueDictionary[tuple[int, asyncio.AbstractEventLoop, Clock], _Common] = WeakValueDictionary()
+
+_Tables: TypeAlias = dict[tuple[int, Clock], tuple[ref[object], SlotTable, _Backoffs]]
+_KEPT: WeakKeyDictionary[asyncio.AbstractEventLoop, _Tables] = WeakKeyDictionary()
+"""Slots of inner credentials for later sessions of a loop. They hold neither the credential nor, at rest, the loop."""
+
+
+def _kept(inner: object, loop: asyncio.AbstractEventLoop, clock: Clock) -> tuple[SlotTable, _Backoffs]:
+    """Return the slots of an inner credential, kept for as long as both that and the loop exist."""
+    tables, key = _KEPT.setdefault(loop, {}), (id(inner), clock)
+    found = tables.get(key)
+    if found is not None and found[0]() is inner:
+        return found[1:]
+    made: tuple[SlotTable, _Backoffs] = SlotTable(clock), WeakValueDictionary()
+    # An instance of a class with `__slots__` may not support weak references: its slots end with its sessions.
+    with suppress(TypeError):
+        tables[key] = ref(inner, lambda gone: _drop(tables, key, gone)), *made
+    return made
+
+
+def _drop(tables: _Tables, key: tuple[int, Clock], gone: ref[object]) -> None:
+    # Another object may have the same id by now.
+    if key in tables and tables[key][0] is gone:
+        del tables[key]
 
 
 def _is_scope(scope: object) -> bool:

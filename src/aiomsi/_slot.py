@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import logging
 import random
 import threading
 import weakref
-from collections.abc import Hashable
 from typing import TYPE_CHECKING
 
 import attrs
@@ -17,11 +15,12 @@ from aiomsi import _ledger
 from aiomsi._clock import SYSTEM_CLOCK, Clock
 from aiomsi._compat import after_fork_in_child
 from aiomsi._errors import CredentialClosedError, UsageError
-from aiomsi._flight import Fetch, Flight, Lost, Outcome, Ping, Roster, Waiter, call, inside, wake
+from aiomsi._flight import Fetch, Flight, Lost, Outcome, Ping, Roster, Waiter, awaiting, call, enter, wake
 from aiomsi._host_backoff import HostBackoff
 from aiomsi._ledger import BLANK, LOST, OVERDUE, UNTOLD, Failure, Ledger, Verdict, unexpected
 from aiomsi._policy import DEFAULT_POLICY, Policy
 from aiomsi._running_time import TOLERANCE
+from aiomsi._tasks import create_task, empty_context, retrieve
 from aiomsi._token import AccessToken, Draw, Grant, Now, State, state_of
 
 if TYPE_CHECKING:
@@ -40,6 +39,8 @@ class Slot:
     Attributes:
         name: for task names and log lines; holds no secret.
         backoff: shared with the other slots that the same `Retry-After` holds for.
+        private: whether only the credentials that use the slot can reach it, so that closing the
+            last of them ends the flight under way.
         token: the current token, or None. Read it freely; only the slot sets it.
 
     """
@@ -49,6 +50,7 @@ class Slot:
     policy: Policy = DEFAULT_POLICY
     draw: Draw = random.uniform
     backoff: HostBackoff = attrs.field(factory=HostBackoff)
+    private: bool = False
     token: AccessToken | None = attrs.field(default=None, init=False)
     _ledger: Ledger = attrs.field(default=BLANK, init=False)
     # Reentrant: a signal handler, or the collector of somebody's `async with credential`, may come in the midst of things.
@@ -67,7 +69,7 @@ class Slot:
     # What credentials call
 
     def use(self, who: object) -> None:
-        """Count `who`, an open credential, among those for whose sake a flight goes on."""
+        """Register an open credential, so that the slot is kept; a private slot's flight then goes on."""
         with self._lock:
             self._users.add(who)
 
@@ -76,12 +78,12 @@ class Slot:
 
         Raises:
             CredentialError: there is no usable token; a new object for every caller.
-            UsageError: called from inside the slot's own fetch.
+            UsageError: called by the slot's own fetch.
 
         """
         if claims is None and self.token is not None and (token := self._at_hand(self.token)) is not None:
             return token
-        if self._flight in inside.get():
+        if self._flight in awaiting():
             msg = f"the fetch for {self.name} asked for the very token that it is to bring"
             raise UsageError(msg, help="Give the inner credential a session and a credential of its own")
         if claims is not None:
@@ -127,7 +129,10 @@ class Slot:
         self._supersede(superseded)
 
     def release(self, who: object) -> Flight | None:
-        """Give up one credential's interest and tell its callers; give the flight if it was cancelled for want of any other."""
+        """Unregister a closed credential and wake its callers; return a private slot's flight if that was cancelled.
+
+        Any other flight goes on, and publishes its token for credentials that are opened later.
+        """
         with self._lock:
             self._users.discard(who)
             flight = self._flight
@@ -139,14 +144,29 @@ class Slot:
                 told.append(Roster(roster.loop, dict.fromkeys(leaving)))
                 for waiter in leaving:
                     del roster.waiters[waiter]
-            wanted = bool(self._users) or flight.is_waited_for()
-            if not wanted:
-                self._flight = None
+            wanted = not self.private or bool(self._users) or flight.is_waited_for()
         wake(told, Lost.CLOSED)
         if wanted:
             return None
+        self._land(flight, Lost.LOST)
         self._drop(flight)
         return flight
+
+    def is_idle(self) -> bool:
+        """Return whether the slot can be dropped without a loss: no token, back-off, flight or task."""
+        now, flight = self._now(), self._flight
+        if flight is not None and flight.is_gone(now.monotonic):
+            self._land(flight, Lost.LOST)
+            self._drop(flight)
+        for task in list(self._tasks):
+            if task.done() or task.get_loop().is_closed():
+                self._tasks.discard(task)
+        with self._lock:
+            return self._flight is None and not self._tasks and _ledger.is_idle(self._ledger, now, self.policy)
+
+    def is_used(self) -> bool:
+        """Return whether an open credential is registered."""
+        return bool(self._users)
 
     def stats(self) -> SlotStats:
         """Give a snapshot of the counts and of where the slot stands."""
@@ -185,8 +205,12 @@ class Slot:
         if state is State.FRESH:
             return token
         if state is State.STALE:
-            flight, quiet = self._flight, max(self._ledger.quiet_served, self.backoff.retry_at)
-            if now.monotonic < quiet if flight is None else not flight.is_gone(now.monotonic):
+            flight, ledger = self._flight, self._ledger
+            if flight is not None:
+                is_served = not flight.is_gone(now.monotonic) and not _ledger.is_starved(ledger, self.policy)
+            else:
+                is_served = now.monotonic < max(ledger.quiet_served, self.backoff.retry_at)
+            if is_served:
                 self._served_stale += 1
                 return token
         return None
@@ -205,7 +229,8 @@ class Slot:
             if verdict in (Verdict.START, Verdict.SERVE_AND_START):
                 self._fetches += 1
                 overdue = now.monotonic + policy.longest
-                self._flight = started = Flight(self._fetches, loop, ledger.order, overdue)
+                delay = 0.0 if state_of(ledger.token, now, policy).usable else _ledger.delay_of(ledger, now, policy)
+                self._flight = started = Flight(self._fetches, loop, ledger.order, overdue, delay)
             outcome: AccessToken | Failure | Waiter | None = ledger.failure
             if verdict is Verdict.FAIL and not (ledger.failure and now.monotonic < ledger.quiet_unserved):
                 outcome = _ledger.held_off(self.name)
@@ -296,13 +321,12 @@ class Slot:
     # Flying
 
     def _launch(self, flight: Flight, fetch: Fetch) -> None:
-        context = contextvars.Context()
-        context.run(inside.set, (*inside.get(), flight))
-        coroutine = self._fly(flight, fetch)
+        context = empty_context()
+        enter(context, flight)
+        name = f"aiomsi {self.name} #{flight.generation}"
         try:
-            task = flight.loop.create_task(coroutine, name=f"aiomsi {self.name} #{flight.generation}", context=context)
+            task = create_task(flight.loop, self._fly(flight, fetch), name, context)
         except Exception as error:  # noqa: BLE001 (a task factory of the user's: a usable token is to be served all the same)
-            coroutine.close()
             self._land(flight, unexpected(error))
             return
         flight.task = task
@@ -313,11 +337,15 @@ class Slot:
             task.cancel()
 
     async def _fly(self, flight: Flight, fetch: Fetch) -> None:
+        flight.own.add(asyncio.current_task())
         if self._flight is not flight:
             return
         flight.timer = flight.loop.call_later(self.policy.longest, self._overdue, flight)
         result: Grant | Failure
         try:
+            if flight.delay:
+                await self.clock.sleep(flight.delay)
+                flight.delay = 0.0
             result = await fetch(flight.order)
         except Exception as error:  # noqa: BLE001 (whatever a fetch raises must end as a value that its waiters are told)
             result = unexpected(error)
@@ -328,7 +356,10 @@ class Slot:
 
     def _landed(self, flight: Flight, task: asyncio.Task[None]) -> None:
         """Make sure of the end: a task that is cancelled runs no more of `_fly`, or nothing at all."""
+        # `_fly` lets only `KeyboardInterrupt` and `SystemExit` through, which the loop itself has raised.
+        retrieve(task)
         self._tasks.discard(task)
+        flight.own.clear()
         self._land(flight, Lost.LOST)
 
     def _overdue(self, flight: Flight) -> None:
@@ -356,6 +387,9 @@ class Slot:
                 ledger, outcome = _ledger.failed(self._ledger, result, now, self.policy, self.draw)
                 if result.retry_after is not None and result.from_host and not result.permanent:
                     self.backoff.hold_off(now.monotonic + min(result.retry_after, self.policy.retry_after))
+            elif flight.delay:
+                # No request was sent, so the back-off before the next one stays as it is.
+                ledger, outcome = self._ledger, None
             else:
                 waited_for = flight.is_waited_for()
                 ledger, outcome = _ledger.lost(self._ledger, now, self.policy, self.draw, waited_for=waited_for)
@@ -381,7 +415,7 @@ class Slot:
         elif (
             isinstance(outcome, AccessToken)
             and confirmed is not None
-            and confirmed.rejected is not None
+            and confirmed.same
             and confirmed.span == self.policy.confirmed
         ):
             logger.warning("%s: the token endpoint handed out again the token that a service had rejected", self.name)
@@ -423,10 +457,6 @@ class Slot:
 _slots: weakref.WeakSet[Slot] = weakref.WeakSet()
 _of_the_parent: list[object] = []
 """Kept in a forked child so that it does not report the parent's tasks as destroyed."""
-
-
-SHARED: dict[Hashable, dict[Hashable, Slot]] = {}
-"""The slots that all of this process shares, by resource: a table for each identity at each host."""
 
 
 def _after_fork() -> None:

@@ -8,10 +8,12 @@ import attrs
 from simulation.calls import CallChecks
 from simulation.closings import close
 from simulation.flights import FlightChecks
+from simulation.handlers import Handlers
 from simulation.host import SimHost
 from simulation.loops import SimLoop
 from simulation.profile import Profile
 from simulation.records import EXPIRED, LATE, Call, Handle, SimSlot
+from simulation.refusals import Refused
 from simulation.world import World
 
 CLAIMS = ('{"nbf":1}', '{"nbf":2}')
@@ -27,6 +29,7 @@ class Actors:
     flights: FlightChecks
     calls: CallChecks
     slots: list[SimSlot]
+    handlers: Handlers
     made: int = 0
     loops_made: int = 0
     rounds: int = 0
@@ -161,6 +164,8 @@ class Actors:
             "close": self._close,
             "sabotage": self._sabotage,
             "break": self._break,
+            "handlers": self._serve,
+            "jobs": self._work_off,
         }
         events[name]()
 
@@ -199,7 +204,18 @@ class Actors:
         if done and not newly:
             world.violate("rule 7", f"{secret} was taken out of service, but the slot held another token")
         asked_for_it = any(token.flight.order is not None and token.flight.order.rejected == secret for token in brought)
-        if not done and held is not None and held is slot.held and held.token.token == secret and not asked_for_it:
+        refused = Refused.of(slot, secret, last)
+        if done and refused.surely and not world.preempts and held is not None and held is slot.tokens[-1]:
+            world.violate("rule 7", f"the new token {secret} was refused at once like the one before, and was fetched again")
+        world.seen["rejected like the token before, and kept"] += not done and refused.perhaps
+        if (
+            not done
+            and held is not None
+            and held is slot.held
+            and held.token.token == secret
+            and not asked_for_it
+            and not refused.perhaps
+        ):
             world.violate("rule 7", f"the rejection of {secret} was ignored")
         world.seen["rejected, but confirmed"] += not done and asked_for_it and held is slot.held
 
@@ -271,6 +287,14 @@ class Actors:
             who = self.world.chance.choice(slot.credentials)
             for _ in range(self.world.chance.choice((1, 1, 2))):
                 loop.put(lambda: loop.create_task(close(self.flights, slot, who, loop), name="close"))
+
+    def _serve(self) -> None:
+        loop = self._free_loop()
+        if loop is not None:
+            self.handlers.serve(self._slot(), loop)
+
+    def _work_off(self) -> None:
+        self.handlers.work_off(self._slot())
 
     def _slot(self) -> SimSlot:
         return self.world.chance.choice(self.slots)

@@ -45,6 +45,7 @@ class CallChecks:
         except BaseException as caught:  # noqa: BLE001 (whatever comes is what is to be judged)
             error = caught
         self._leave(call)
+        self._judge_place(call)
         if error is None:
             self._judge_token(call, token)
         else:
@@ -53,6 +54,14 @@ class CallChecks:
                 raise error
         return token
 
+    def _judge_place(self, call: Call) -> None:
+        """Rule 12: the fetch itself does not wait for the token that it is to bring."""
+        inside, loop, began = call.inside, call.loop, call.began
+        assert began is not None
+        waited = self.world.now > began.now + SLACK and not loop.silence(began.now)
+        if inside is not None and inside is call.slot.latest() and waited:
+            self.world.violate("rule 12", f"fetch #{inside.number} waited for the token that it is to bring")
+
     def _arrive(self, call: Call) -> None:
         world, slot = self.world, call.slot
         self.flights.observe()
@@ -60,6 +69,7 @@ class CallChecks:
         call.flights = len(slot.flights) + slot.broken
         call.left = slot.held.left(call.began) if slot.held is not None else 0.0
         call.left_at_most = slot.held.left_at_most(call.began, call.began) if slot.held is not None else 0.0
+        call.may_be_starved = slot.may_be_starved()
         slot.waiting[call] = None
         world.seen["calls"] += 1
         world.tell(call.loop.name, "call", call.number, slot.slot.name, call.who.name, call.claims)
@@ -131,10 +141,11 @@ class CallChecks:
         undisturbed = call.disturbances == slot.disturbances and not slot.disturbing and self.jumped < call.step
         if not undisturbed or call.left <= EXPIRED or loop.silence(began.now) > 0 or call.inside is not None:
             return
-        bound = max(0.0, min(LATE_WAIT, call.left_at_most - LATE_RESERVE)) if call.left <= LATE else 0.0
+        may_wait = call.left <= LATE or call.may_be_starved or slot.may_be_starved()
+        bound = max(0.0, min(LATE_WAIT, call.left_at_most - LATE_RESERVE)) if may_wait else 0.0
         if here.now - began.now > bound + SLACK:
             self.world.violate("I2", f"call {call.number} waited {here.now - began.now:.3f} s with {call.left:.3f} s left")
-        if call.left > LATE and loop.began.number != call.step:
+        if not may_wait and loop.began.number != call.step:
             self.world.violate("rule 2", f"call {call.number} was suspended although a token was at hand")
 
     def _count(self, call: Call, token: Token, here: Moment) -> None:
@@ -142,7 +153,8 @@ class CallChecks:
         assert began is not None
         waited = here.now > began.now
         if token.published.number > began.number:
-            kind = "given after a wait" if call.left <= EXPIRED else "renewed while it was late"
+            state = "stale" if call.left > LATE else "late"
+            kind = "given after a wait" if call.left <= EXPIRED else f"renewed while it was {state}"
         elif waited and EXPIRED < call.left <= LATE:
             kind = "served after waiting in vain"
         else:

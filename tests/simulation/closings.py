@@ -1,4 +1,4 @@
-"""Rule 13: closing a credential gives up that credential's interest, and nobody else's."""
+"""Rule 13: closing a credential gives up its interest. A flight is cancelled only if no other credential can reach its slot."""
 
 from simulation.flights import FlightChecks
 from simulation.loops import SimLoop
@@ -8,7 +8,7 @@ from aiomsi._flight import ended
 
 
 async def close(flights: FlightChecks, slot: SimSlot, who: Credential, loop: SimLoop) -> None:
-    """Close as a credential does, and see that a flight goes on if and only if somebody else wants it."""
+    """Close as a credential does; a flight goes on unless its slot is private and no other credential or call wants it."""
     world, core = flights.world, slot.slot
     latest, (surely, perhaps) = slot.latest(), _wanted(slot, who)
     flights.observe()
@@ -22,10 +22,13 @@ async def close(flights: FlightChecks, slot: SimSlot, who: Credential, loop: Sim
     flights.closed = world.now
     world.seen["credentials closed"] += 1
     if given_up is not None:
+        if not core.private:
+            world.violate("rule 13", f"closing {who.name} cancelled a flight that credentials opened later can use")
         flights.taken_out(slot)
         for flight in slot.flights:
             if flight.number == given_up.generation:
                 flight.given_up = True
+                flights.given_up(flight, first)
                 world.seen["closing cancelled a flight" if flight.loop is loop else "closing cancelled a flight elsewhere"] += 1
         if surely and _wanted(slot, who)[0]:
             world.violate("rule 13", f"closing {who.name} cancelled a flight that others want")
@@ -33,7 +36,7 @@ async def close(flights: FlightChecks, slot: SimSlot, who: Credential, loop: Sim
         waited = world.now - first.now - loop.silence(first.now)
         if waited > PING + SLACK:
             world.violate("I2", f"closing took {waited:.3f} s")
-    elif latest is not None and latest.began is not None and latest.ended is None and not perhaps:
+    elif core.private and latest is not None and latest.began is not None and latest.ended is None and not perhaps:
         still = core._flight is not None and core._flight.generation == latest.number
         if still and not _wanted(slot, who)[1]:
             world.violate("rule 13", f"closing {who.name} left a flight that nobody wants")

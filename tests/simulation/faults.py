@@ -182,11 +182,63 @@ MUTANTS = (
     Mutant("tell everybody of one credential's closing", Change("_slot", "if waiter.who is who]", "]")),
     Mutant(
         "cancel a flight that other credentials want",
-        Change("_slot", "wanted = bool(self._users) or flight.is_waited_for()", "wanted = False"),
+        Change("_slot", "or bool(self._users) or flight.is_waited_for()", ""),
     ),
     Mutant(
-        "leave a flight that nobody wants",
-        Change("_slot", "wanted = bool(self._users) or flight.is_waited_for()", "wanted = True"),
+        "leave a private slot's flight that nobody wants",
+        Change("_slot", "wanted = not self.private or bool(self._users) or flight.is_waited_for()", "wanted = True"),
+    ),
+    Mutant(
+        "cancel a shared slot's flight on closing",
+        Change("_slot", "wanted = not self.private or bool(self._users)", "wanted = bool(self._users)"),
+    ),
+    Mutant(
+        "give a private slot's flight up without a back-off",
+        Change(
+            "_slot",
+            "        self._land(flight, Lost.LOST)\n        self._drop(flight)\n        return flight\n",
+            "        self._enter_and_supersede(self._ledger)\n        self._drop(flight)\n        return flight\n",
+        ),
+    ),
+    Mutant(
+        "lose a flight without a back-off",
+        Change(
+            "_ledger",
+            "return attrs.evolve(after, losses=losses, unattended=unattended, failure=None), None",
+            'return attrs.evolve(after, losses=losses, unattended=unattended, failure=None, quiet_served=float("-inf")), None',
+        ),
+    ),
+    Mutant(
+        "never wait for a refresh, however many flights were lost",
+        Change("_ledger", "awaits = state is State.LATE or is_starved(ledger, policy)", "awaits = state is State.LATE"),
+    ),
+    Mutant(
+        "wait for a refresh after the first loss",
+        Change("_ledger", "return ledger.unattended >= policy.losses_stale", "return ledger.unattended > 0"),
+    ),
+    Mutant(
+        "fetch another token for every new one that is refused",
+        Change(
+            "_ledger",
+            "            span = max(policy.confirmed, before.span * 2)\n",
+            "            span = span and max(policy.confirmed, before.span * 2)\n",
+        ),
+    ),
+    Mutant(
+        "ignore the rejection of a new token",
+        Change("_ledger", "span = policy.confirmed if again or order.claims is not None else 0.0", "span = policy.confirmed"),
+    ),
+    Mutant(
+        "take a task that a fetch has started for the fetch itself",
+        Change(
+            "_flight",
+            "return flights if any(own is task or _awaits(own, task) for own in list(flights[-1].own)) else ()",
+            "return flights",
+        ),
+    ),
+    Mutant(
+        "let a fetch wait for itself",
+        Change("_slot", "        flight.own.add(asyncio.current_task())\n", ""),
     ),
     Mutant(
         "ask again for a token that the host has confirmed",

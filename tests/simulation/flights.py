@@ -14,7 +14,7 @@ from simulation.pauses import MOST_OBEYED, Pauses
 from simulation.records import DELIVERY, EXPIRED, SLACK, Call, Flight, Handle, SimSlot, Token
 from simulation.refreshes import Refreshes
 from simulation.turns import Turns
-from simulation.world import World
+from simulation.world import Moment, World
 
 from aiomsi._ledger import Order
 
@@ -106,10 +106,17 @@ class FlightChecks:
         """Enter that a fetch was cancelled, and see that there was a reason."""
         why = "sabotage" if flight.sabotaged else flight.why_gone(self.world)
         flight.waited_for = any(call.outlives(flight) for call in flight.slot.waiting)
+        ended_in_order = flight.loop.is_closing and flight.loop.lives and not self.world.preempts
+        flight.wound_up = why == "loop closed" and ended_in_order and flight.slot.latest() is flight
         if not why:
             self.world.violate("I3", f"fetch #{flight.number} was cancelled, and nobody had any reason to")
         self.world.seen[f"a fetch was cancelled: {why}"] += 1
         self.end(flight, "overdue" if why == "overdue" else "lost")
+
+    def given_up(self, flight: Flight, at: Moment) -> None:
+        """Enter that closing a private slot cancelled its flight: a loss, if nothing else can have taken it out before."""
+        if not self.world.preempts and flight.ended is None:
+            self.pauses[flight.slot].give_up(at.now)
 
     def taken_out(self, slot: SimSlot) -> None:
         """Enter that somebody took out what was under way; a loss at this very moment may not have been entered before that."""
@@ -139,7 +146,7 @@ class FlightChecks:
             # Whether an answer counted is only sure if nothing can have taken its flight out before.
             why = flight.why_gone(self.world)
             sure = slot.latest() is flight and why in ("", "overdue" if flight.answer == "overdue" else "")
-            if sure and flight.answer != "granted":
+            if (sure or (flight.wound_up and why == "loop closed")) and flight.answer != "granted":
                 self.pauses[slot].end(flight)
 
     def _token_changed(self, slot: SimSlot) -> None:

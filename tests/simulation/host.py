@@ -6,7 +6,7 @@ import attrs
 from simulation.flights import FlightChecks
 from simulation.loops import SimLoop
 from simulation.profile import Profile
-from simulation.records import Call, Flight, SimSlot
+from simulation.records import Call, Flight, Handle, SimSlot
 from simulation.turns import DEADLINE
 from simulation.world import World
 
@@ -74,14 +74,14 @@ class SimHost:
             kind = chance.choices(list(profile.answers), list(profile.answers.values()))[0]
         seen[f"host: {kind}"] += 1
         latency = profile.latency * chance.random() * chance.choice((0.0, 1.0, 1.0))
+        latency = profile.latency if profile.jobs_alone else latency
         if kind == "hung":
             await asyncio.sleep(chance.choice((12.0, 80.0, 1e6)) * (1 + chance.random()))
         elif kind == "swallowed":
             await self._go_on(flight, latency)
         elif latency:
             await asyncio.sleep(latency)
-        if kind == "inside":
-            await self._ask_inside(flight)
+        await self._ask_back(flight, kind)
         if kind in ("failed", "throttled", "own back-off", "refused"):
             return self._failure(kind)
         if kind == "raised":
@@ -123,6 +123,22 @@ class SimHost:
             flight.stubborn = True
             self.world.seen["host: swallowed a cancellation"] += 1
             await asyncio.sleep(self.world.chance.choice((0.0, 0.5, 5.0)))
+
+    async def _ask_back(self, flight: Flight, kind: str) -> None:
+        if kind == "inside":
+            await self._ask_inside(flight)
+        elif kind == "side":
+            self._ask_beside(flight)
+
+    def _ask_beside(self, flight: Flight) -> None:
+        """Start a task that asks for the token that is being fetched, and do not wait for it."""
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, SimLoop)
+        call = Call(0, flight.slot, self.world.chance.choice(flight.slot.credentials), loop)
+        call.task = Handle.of(loop.create_task(self._beside(call), name="side task"))
+
+    async def _beside(self, call: Call) -> None:
+        await self.checks.call_inside(call)
 
     async def _ask_inside(self, flight: Flight) -> None:
         """Ask for the very token that is being fetched."""

@@ -168,6 +168,9 @@ class SimLoop(_Base):  # type: ignore[misc]
         self.world.preempt()
         return timer
 
+    def get_task_factory(self) -> None:
+        return None
+
     def create_future(self) -> asyncio.Future[Any]:
         return asyncio.Future(loop=self)
 

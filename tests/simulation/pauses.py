@@ -88,6 +88,13 @@ class Pauses:
             self.quiet.until = max(self.quiet.until, at + asked)
             self.quiet.known = self.known
 
+    def give_up(self, at: float) -> None:
+        """Enter a flight that was cancelled because its private slot was closed."""
+        self.failing += 1
+        self.known = self.world.moment().number
+        self.served = at + max(SHORTEST, LEAST_SHARE * min(2.0 ** (self.failing - 1), LONGEST_SERVED))
+        self.unserved = float("-inf")
+
     def succeed(self) -> None:
         """Begin anew: a token was brought, or everything was forgotten."""
         self.failing = self.losses = 0

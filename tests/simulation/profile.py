@@ -19,6 +19,8 @@ EVENTS = {
     "close": 1.5,
     "sabotage": 1.5,
     "break": 0.5,
+    "handlers": 0.7,
+    "jobs": 0.5,
 }
 """What happens beside calls, and how often if at all in this seed."""
 
@@ -34,6 +36,7 @@ ANSWERS = {
     "same": 1.0,
     "swallowed": 0.5,
     "inside": 0.3,
+    "side": 0.3,
 }
 """How the host answers when it gives no new token, or not at once."""
 
@@ -49,6 +52,8 @@ class Profile:
 
     Attributes:
         calm: nothing goes wrong, and the number of fetches is known exactly.
+        jobs_alone: nothing goes wrong either, but event loops end with the jobs that run in them.
+        private: the share of slots that only their own credentials can reach.
         shuffled, preempt, lag, collect: as the world takes them.
         loops, slots, credentials: how many of each there are at first; credentials per slot.
         limits: how many requests the host takes.
@@ -57,7 +62,7 @@ class Profile:
         rounds: how often something happens.
         burst: the most calls at once.
         lives: the range that the lives of tokens are drawn from.
-        latency: the longest time that a fetch takes which neither fails nor hangs.
+        latency: the longest time that a fetch takes which neither fails nor hangs; if `jobs_alone`, the exact time.
         failing: the share of fetches that bring no new token.
         answers: what they bring, by weight.
         events: what else happens, by weight; `eventful` is their share among all rounds.
@@ -67,6 +72,8 @@ class Profile:
     """
 
     calm: bool
+    jobs_alone: bool
+    private: float
     shuffled: bool
     preempt: float
     lag: float
@@ -94,14 +101,18 @@ class Profile:
     def draw(cls, chance: random.Random) -> Self:
         """Draw a character: every fault is there or not, so that each is also seen alone and each pair together."""
         calm = chance.random() < 0.12
-        answers = {} if calm else _some(chance, ANSWERS)
-        events = {} if calm else _some(chance, EVENTS)
+        jobs_alone = not calm and chance.random() < 0.06
+        faultless = calm or jobs_alone
+        answers = {} if faultless else _some(chance, ANSWERS)
+        events = {"handlers": 1.0, "close": 0.3} if calm else {"jobs": 1.0} if jobs_alone else _some(chance, EVENTS)
         leaves_tasks = bool(events.keys() & {"cut off", "die"})
         return cls(
             calm=calm,
+            jobs_alone=jobs_alone,
+            private=0.0 if calm else chance.choice((0.0, 0.0, 0.3, 1.0)),
             shuffled=chance.random() < 0.5,
             preempt=chance.choice((0.0, 0.0, 0.02, 0.1, 0.3)),
-            lag=0.0 if calm else chance.choice((0.0, 0.0, 0.0, 0.02, 0.1)),
+            lag=0.0 if faultless else chance.choice((0.0, 0.0, 0.0, 0.02, 0.1)),
             collect=0.1 if leaves_tasks and chance.random() < 0.1 else 0.0,
             loops=chance.choice((1, 2, 2, 3, 4)),
             slots=chance.choice((1, 1, 1, 2, 2, 2, 6)),
@@ -114,14 +125,14 @@ class Profile:
             anyio=not leaves_tasks and chance.random() < 0.5,
             rounds=chance.randint(6, 30),
             burst=chance.choice((1, 3, 6, 12)),
-            lives=chance.choice(LIVES),
-            latency=chance.choice((0.0, 0.2, 3.0)),
+            lives=(7_300.0, 90_000.0) if jobs_alone else chance.choice(LIVES),
+            latency=chance.choice((1.0, 3.0)) if jobs_alone else chance.choice((0.0, 0.2, 3.0)),
             failing=chance.choice((0.1, 0.4, 0.8, 1.0)) if answers else 0.0,
             answers=answers,
             events=events,
-            eventful=chance.choice((0.1, 0.3, 0.5)) if events else 0.0,
-            cancelling=chance.choice((0.0, 0.2, 0.7)),
-            claims=0.0 if calm else chance.choice((0.0, 0.0, 0.0, 0.05, 0.3)),
+            eventful=0.8 if jobs_alone else chance.choice((0.1, 0.3, 0.5)) if events else 0.0,
+            cancelling=0.0 if jobs_alone else chance.choice((0.0, 0.2, 0.7)),
+            claims=0.0 if faultless else chance.choice((0.0, 0.0, 0.0, 0.05, 0.3)),
         )
 
 

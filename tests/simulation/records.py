@@ -19,6 +19,8 @@ LATE = 120.0
 PING = 2.0
 LONGEST = 92.0
 """A flight's deadline: 90 s of rule 10, and one ping."""
+STARVED = 3
+"""Lost flights that no caller waited for, after which a STALE caller waits."""
 SLACK = 1e-6
 
 
@@ -72,12 +74,14 @@ class Flight:
     """Whether it goes on in spite of a cancellation."""
     waited_for: bool = False
     """When it was lost: whether somebody waited for it who went on waiting."""
+    wound_up: bool = False
+    """Whether the orderly end of its loop cancelled it, and nothing else can have taken it out before."""
 
     def why_gone(self, world: World) -> str:
         """Give the reason why this flight may have left its slot by now; empty if there is none."""
         if self.slot.disturbing or self.slot.disturbed > self.made.number:
             return "superseded"
-        if self.given_up or self.slot.releasing:
+        if self.given_up or (self.slot.releasing and self.slot.slot.private):
             return "given up"
         if not self.loop.lives or self.loop.is_closing:
             return "loop closed"
@@ -132,6 +136,7 @@ class Call:
     flights: int = 0
     left: float = 0.0
     left_at_most: float = 0.0
+    may_be_starved: bool = False
     deadline: float = float("inf")
     cancelling: bool = False
     """Whether somebody is about to cancel it, and whether that was done."""
@@ -208,6 +213,10 @@ class SimSlot:
     def latest(self) -> Flight | None:
         """Give the flight that was begun last."""
         return self.flights[-1] if self.flights else None
+
+    def may_be_starved(self) -> bool:
+        """Return whether three flights may have been lost since the token was published."""
+        return self.held is not None and bool(self.flights) and self.flights[-1].number - self.held.flight.number >= STARVED
 
     def disturb(self, moment: Moment) -> None:
         """Note that whatever is under way may be worthless from here on."""

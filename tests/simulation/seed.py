@@ -11,6 +11,7 @@ import attrs
 from simulation.actors import Actors
 from simulation.calls import CallChecks
 from simulation.flights import FlightChecks
+from simulation.handlers import Handlers
 from simulation.host import SimHost
 from simulation.profile import Profile
 from simulation.records import PING, SLACK, Credential, SimSlot
@@ -57,7 +58,8 @@ class Simulation:
             self.flights.add(slots[-1], turns)
             if profile.apart:
                 turns = self._turns()
-        self.actors = Actors(world, profile, self.host, self.flights, self.calls, slots)
+        handlers = Handlers(world, profile, self.flights, self.calls)
+        self.actors = Actors(world, profile, self.host, self.flights, self.calls, slots, handlers)
 
     def run(self) -> Report:
         """Tell the story, bring everything to rest, and look at what is left."""
@@ -131,7 +133,8 @@ class Simulation:
             world.preempt()
             return world.now
 
-        core = Slot(name, Clock(wall, monotonic, asyncio.sleep), draw=draw, backoff=backoff)
+        private = world.chance.random() < self.profile.private
+        core = Slot(name, Clock(wall, monotonic, asyncio.sleep), draw=draw, backoff=backoff, private=private)
         setattr(core, "_lock", SimLock(world))  # noqa: B010 (no lock that the type would accept)
         credentials = [Credential(f"{name}/{number}") for number in range(self.profile.credentials)]
         slot = SimSlot(core, credentials)

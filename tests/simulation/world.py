@@ -94,6 +94,11 @@ class World:
         self.shuffled, self.lag, self.collect, self._preempt = shuffled, lag, collect, preempt
         self._until_preempted = self._next_preemption()
 
+    @property
+    def preempts(self) -> bool:
+        """Whether threads are switched anywhere but between two callbacks."""
+        return self._preempt > 0
+
     # What everybody uses
 
     def wall(self) -> float:

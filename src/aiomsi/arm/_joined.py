@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import copy
 from collections.abc import Callable, Coroutine, Hashable
 from functools import partial
 from typing import Any, Generic, TypeVar
 
+from aiomsi._tasks import empty_context
 from aiomsi.arm._wire import Wire, closed
 
 T = TypeVar("T")
@@ -39,8 +39,8 @@ class Joined(Generic[T]):
         """
         task = self._tasks.get(key)
         if task is None:
-            # In a context of its own: what the first caller has set is none of the others' business.
-            task = self._wire.start(work(), f"{self._name} {key}", contextvars.Context())
+            # The first caller's context variables do not apply to the other callers.
+            task = self._wire.start(work(), f"{self._name} {key}", empty_context())
             self._tasks[key] = task
             task.add_done_callback(partial(self._done, key))
         await asyncio.wait([task])

@@ -25,6 +25,7 @@ from aiomsi._clock import Clock
 from aiomsi._clouds import Cloud
 from aiomsi._errors import AiomsiError, ArmConnectionError, UsageError
 from aiomsi._secret import Secret
+from aiomsi._tasks import create_task, retrieve
 from aiomsi._token import AccessToken
 from aiomsi._version import VERSION
 from aiomsi.arm._call import AsyncCredential, Call, Mender, OwnCredential, new_request_id
@@ -231,7 +232,7 @@ class Wire:
 
     def start(self, work: Coroutine[Any, Any, T], name: str, context: contextvars.Context | None = None) -> asyncio.Task[T]:
         """Begin work that belongs to the session: it ends at the latest when that is closed."""
-        task = asyncio.get_running_loop().create_task(work, name=f"aiomsi {name}", context=context)
+        task = create_task(asyncio.get_running_loop(), work, f"aiomsi {name}", context)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
         return task
@@ -307,9 +308,8 @@ class Wire:
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
-        if not task.cancelled():
-            # Whoever waited has been told; if nobody did, nobody wants to know.
-            task.exception()
+        # Every waiter has received it already.
+        retrieve(task)
 
 
 @functools.cache
