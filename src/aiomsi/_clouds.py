@@ -31,6 +31,13 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def masked_url(url: str) -> str:
+    """Return a URL for a message, without the user and password that it may have."""
+    scheme, separator, rest = url.partition("://")
+    _, at, host = (rest if separator else scheme).rpartition("@")
+    return f"{scheme}{separator}***@{host}" if at and separator else f"***@{host}" if at else url
+
+
 def _split(url: str) -> SplitResult | None:
     """Take a URL apart; None if it has no host, or no port that could be one."""
     try:
@@ -49,11 +56,11 @@ def split_endpoint(url: str, what: str) -> SplitResult:
     """
     parts = _split(url)
     if parts is None or parts.username is not None or parts.path.strip("/") or _NOT_IN_ENDPOINT.search(url):
-        msg = f"{what} must look like 'https://host' and is {url!r}"
+        msg = f"{what} must look like 'https://host' and is {masked_url(url)!r}"
         raise ConfigurationError(msg)
     if parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.hostname or "")):
         return parts
-    msg = f"{what} must be https (plain http is for loopback only) and is {url!r}"
+    msg = f"{what} must be https (plain http is for loopback only) and is {masked_url(url)!r}"
     raise ConfigurationError(msg)
 
 

@@ -20,7 +20,8 @@ from aiomsi._ledger import Failure, Order
 from aiomsi._policy import Policy
 from aiomsi._secret import Secret
 from aiomsi._token import BEARER, Grant, Now
-from aiomsi.hosts._protocol import retry_after, seconds
+from aiomsi.hosts._protocol import retry_after
+from aiomsi.hosts._times import seconds
 
 logger = logging.getLogger("aiomsi")
 

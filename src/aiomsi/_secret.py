@@ -1,6 +1,9 @@
 """Text that must not be shown: the value is there, its representation is not."""
 
+import re
 from typing import Any, NoReturn, Self
+
+_NOT_IN_TOKEN = re.compile(r"[^!-~]")
 
 
 class Secret(str):
@@ -32,3 +35,20 @@ class SecretBytes(bytes):
 
     def __repr__(self) -> str:
         return "<secret bytes>"
+
+
+def read_secret(text: str) -> Secret | str:
+    """Return a token without the white space around it, or what is wrong with it; that does not quote it.
+
+    A token ends up in a header, so all of it must be visible ASCII. A file's or a command's
+    output often ends with a newline.
+    """
+    token = Secret(text.strip())
+    if not token:
+        return "is empty"
+    if token[:7].lower() == "bearer ":
+        return "begins with 'Bearer ', which is the header's: return the token alone"
+    found = _NOT_IN_TOKEN.search(token)
+    if found is not None:
+        return f"has a character that no token has: U+{ord(found[0]):04X}, at position {found.start()} of {len(token)}"
+    return token
