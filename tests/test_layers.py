@@ -11,7 +11,7 @@ import aiomsi
 
 HOME = Path(aiomsi.__file__).parent
 
-VALUES = {"_clock", "_clouds", "_compat", "_errors", "_foreign", "_json", "_late", "_policy", "_secret", "_stats"}
+VALUES = {"_awaitable", "_clock", "_clouds", "_compat", "_errors", "_foreign", "_json", "_late", "_policy", "_secret", "_stats"}
 VALUES |= {"_token", "_version"}
 ARM_SAYS = {"_answers", "_attempts", "_codes", "_failures", "_help", "_limits", "_links"}
 ARM_SAYS |= {"_paging", "_polling", "_records", "_response", "_waits"}
@@ -23,7 +23,7 @@ ARM_SENDS = {"_discovery", "_http", "_recovery", "_wire"}
 ARM_OFFERS = {"_graph", "_joined", "_operations", "_pages", "_providers", "_session", "_verbs"}
 ARM_SHELLS = ARM_SENDS | ARM_OFFERS
 MECHANISM = {"_flight", "_slot"}
-SHELLS = {"_credential", "_fetch", "_gate", "_inner", "_shared"} | {f"arm.{name}" for name in ARM_SHELLS}
+SHELLS = {"_asking", "_credential", "_fetch", "_gate", "_inner", "_shared"} | {f"arm.{name}" for name in ARM_SHELLS}
 TOP = {"", "__main__", "_demo", "cli"}
 
 MAY_IMPORT = {

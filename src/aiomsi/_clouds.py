@@ -177,6 +177,16 @@ def resource_of(scope: object) -> str:
     return _ARM_AUDIENCES.get(resource.removesuffix("/"), resource)
 
 
+def same_audience(scope: str) -> str:
+    """Return one spelling for all scopes that mean the same ARM audience, and any other scope as it is.
+
+    Entra treats ARM's audiences alike with and without the slash. Other services may not: they compare the token's audience to
+    the letter.
+    """
+    audience = _ARM_AUDIENCES.get(scope.removesuffix("/.default").removesuffix("/"))
+    return scope if audience is None else f"{audience}/.default"
+
+
 def cloud_from(cloud: Cloud, environment: Mapping[str, str]) -> Cloud:
     """Put the endpoint that the environment names, if it names one, in place of the cloud's own.
 

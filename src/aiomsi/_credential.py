@@ -17,7 +17,7 @@ from aiomsi._fetch import TokenFetch
 from aiomsi._flight import Fetch, ended
 from aiomsi._policy import DEFAULT_POLICY, Policy
 from aiomsi._slot import QUIET, SHARED, Quiet, Slot
-from aiomsi._token import AccessToken
+from aiomsi._token import AccessToken, TokenIdentity
 from aiomsi.hosts import Identity, host_from
 
 if TYPE_CHECKING:
@@ -44,6 +44,11 @@ class SlotCredential(ABC):
         self, *scopes: str, claims: str | None = None, tenant_id: str | None = None, enable_cae: bool = False, **options: Any
     ) -> AccessToken:
         """Give a token."""
+
+    @property
+    def is_overridden(self) -> bool:
+        """Whether a subclass or an attribute of the user's replaces `get_token`."""
+        return "get_token" in vars(self) or type(self).get_token.__module__.partition(".")[0] != __name__.partition(".")[0]
 
     async def get_token_info(self, *scopes: str, options: Mapping[str, Any] | None = None) -> AccessToken:
         """Give the same as `get_token`, whose keyword arguments `options` may hold."""
@@ -85,8 +90,9 @@ class SlotCredential(ABC):
         with contextlib.suppress(KeyError):
             while True:
                 slots.add(self._held.popitem()[1][0])
-        flights = [slot.release(self) for slot in slots]
-        await ended([flight for flight in flights if flight is not None], self._policy.ping)
+        flights = [flight for slot in slots if (flight := slot.release(self)) is not None]
+        if flights:
+            await ended(flights, self._policy.ping)
 
     async def __aenter__(self) -> Self:
         return self
@@ -97,16 +103,20 @@ class SlotCredential(ABC):
         await self.close()
 
     def __repr__(self) -> str:
-        states = "".join(f", {resource}: {stats.state}" for resource, stats in self.stats().items())
-        return f"<{type(self).__name__} {self._described()}{states}>"
+        states, identities = "", list[TokenIdentity]()
+        for resource, stats in self.stats().items():
+            states += f", {resource}: {stats.state}"
+            if stats.identity is not None:
+                identities.append(stats.identity)
+        return f"<{type(self).__name__} {self._described(identities)}{states}>"
 
     @abstractmethod
     def _label(self, key: Any) -> str:
         """Name what is held under a key, for `stats`."""
 
     @abstractmethod
-    def _described(self) -> str:
-        """Say which credential this is, without a secret."""
+    def _described(self, identities: list[TokenIdentity]) -> str:
+        """Say which credential this is, without a secret; its tokens are of these identities."""
 
 
 class ManagedIdentityCredential(SlotCredential):
@@ -121,7 +131,9 @@ class ManagedIdentityCredential(SlotCredential):
     used again afterwards.
 
     Args:
-        client_id, object_id, resource_id: which user-assigned identity; at most one. Without any, the system-assigned one.
+        client_id, object_id, resource_id: which user-assigned identity; at most one. Without any it is the host's default: the
+            system-assigned identity, or where there is none, IMDS gives the only user-assigned one. `stats` and the token's
+            `identity` tell which one that is.
         share: False gives this credential tokens and fetches of its own.
         gate: True, a directory or a `HostGate` has the processes of this machine that do the same take turns to ask for
             tokens, so that all of them together stay under IMDS's limits; needs ``aiomsi[gate]``. By default there is none.
@@ -211,9 +223,14 @@ class ManagedIdentityCredential(SlotCredential):
     def _label(self, key: str) -> str:
         return resource_of(key)
 
-    def _described(self) -> str:
-        identity = "system-assigned" if self._identity.kind is None else f"{self._identity.kind}={self._identity.value}"
-        return f"{self._host.kind}, {identity}"
+    def _described(self, identities: list[TokenIdentity]) -> str:
+        if self._identity.kind is not None:
+            return f"{self._host.kind}, {self._identity.kind}={self._identity.value}"
+        if not identities:
+            # IMDS gives the token of a single user-assigned identity where there is no system-assigned one.
+            return f"{self._host.kind}, default identity"
+        kind = {True: "system-assigned ", False: "user-assigned ", None: ""}[identities[-1].is_system_assigned]
+        return f"{self._host.kind}, default identity: {kind}{identities[-1]}"
 
 
 def _gate_from(gate: HostGate | str | os.PathLike[str] | bool) -> HostGate | None:

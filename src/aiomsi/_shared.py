@@ -11,13 +11,14 @@ from weakref import WeakValueDictionary
 import attrs
 
 from aiomsi._clock import SYSTEM_CLOCK, Clock
+from aiomsi._clouds import same_audience
 from aiomsi._credential import SlotCredential
 from aiomsi._errors import ConfigurationError
 from aiomsi._flight import Fetch
 from aiomsi._inner import Inner, InnerFetch, InnerInstance, inner_of
 from aiomsi._policy import DEFAULT_POLICY, Policy
 from aiomsi._slot import Quiet, Slot
-from aiomsi._token import AccessToken
+from aiomsi._token import AccessToken, TokenIdentity
 
 _Key: TypeAlias = tuple[tuple[str, ...], str | None, bool]
 
@@ -35,21 +36,23 @@ class SharedCredential(SlotCredential):
     """Single flight and background refresh for any async credential: `ManagedIdentityCredential`'s core over somebody else's.
 
     However many callers, loops and threads ask this credential, the inner one is asked once. Each set of scopes, tenant and
-    `enable_cae` has a token of its own. Everything that callers are promised of `ManagedIdentityCredential` holds here too.
+    `enable_cae` has a token of its own; the spellings of ARM's scope (with or without a slash or ``/.default``) share one, and
+    the inner credential gets the one of the call that starts the fetch. Everything that callers are promised of `ManagedIdentityCredential` holds here too.
 
     Args:
         inner: one of three.
             Something that makes a credential, best of all its class: ``SharedCredential(DefaultAzureCredential)``. Every
             fetch makes one in its own loop and closes it; so this works from any loop, and across `asyncio.run`.
-            A credential: its connections belong to one event loop, so its fetches run in that loop, wherever the callers are;
+            A credential, one whose methods return something to await, by whatever means: its connections belong to one event loop, so its fetches run in that loop, wherever the callers are;
             once that loop is closed there is an error that says so. It is the caller's, and never closed from here.
-            An async function that takes scopes, with `claims`, `tenant_id` and `enable_cae` by keyword where they are asked
-            for, and returns a token: an object with `token` and `expires_on` (seconds since the epoch), or that pair.
+            A function that takes scopes, with `claims`, `tenant_id` and `enable_cae` by keyword where they are asked
+            for, and returns, to be awaited, a token: an object with `token` and `expires_on` (seconds since the epoch), or that pair.
         policy: when tokens are refreshed, and how long anything may take. `deadline` bounds one fetch.
         clock: where time comes from; for tests.
 
     Raises:
-        ConfigurationError: none of the three, or a synchronous credential.
+        ConfigurationError: none of the three, or a synchronous credential. One that is not recognised as such is called in a
+            thread, and its `get_token` raises the same.
 
     Source: https://learn.microsoft.com/python/api/azure-core/azure.core.credentials_async.asynctokencredential
 
@@ -118,11 +121,12 @@ class SharedCredential(SlotCredential):
         scopes, tenant_id, enable_cae = key
         if not scopes or not all(map(_is_scope, scopes)):
             _no_scopes(scopes)
-        slot = self._slots.get(key)
+        shared = (tuple(map(same_audience, scopes)), tenant_id, enable_cae)
+        slot = self._slots.get(shared)
         if slot is None:
             # Two threads may get here at once: one of the two new slots wins, and the other was never used.
             name = f"{self._common.inner.name} {self._label(key)}"
-            slot = self._slots.setdefault(key, Slot(name, self._clock, self._policy, quiet=self._common.quiet))
+            slot = self._slots.setdefault(shared, Slot(name, self._clock, self._policy, quiet=self._common.quiet))
         slot.use(self)
         options = {"tenant_id": tenant_id, "enable_cae": enable_cae}
         asked = {name: value for name, value in options.items() if value}
@@ -133,8 +137,9 @@ class SharedCredential(SlotCredential):
         scopes, tenant_id, enable_cae = key
         return " ".join([*scopes, *([f"tenant={tenant_id}"] if tenant_id else []), *(["cae"] if enable_cae else [])])
 
-    def _described(self) -> str:
-        return f"over {self._common.inner.name}"
+    def _described(self, identities: list[TokenIdentity]) -> str:
+        names = ", ".join(dict.fromkeys(str(identity) for identity in identities if identity.client_id or identity.object_id))
+        return f"over {self._common.inner.name}" + (f", {names}" if names else "")
 
 
 class SessionCredential(SharedCredential):

@@ -245,4 +245,6 @@ def _adopted(clock: Clock, credential: AsyncCredential) -> OwnCredential:
     from aiomsi._credential import SlotCredential
     from aiomsi._shared import SessionCredential
 
-    return credential if isinstance(credential, SlotCredential) else SessionCredential(credential, clock)
+    if isinstance(credential, SlotCredential) and not credential.is_overridden:
+        return credential
+    return SessionCredential(credential, clock)

@@ -1,0 +1,150 @@
+"""Whether a callable returns something to await, as far as that can be found out without calling it.
+
+A credential may be asynchronous without `async def`: a wrapper returns its inner credential's coroutine, a decorator hides the
+coroutine function, a mock stands in its place. A synchronous one must not be called in an event loop, which it would block.
+"""
+
+from __future__ import annotations
+
+import enum
+import inspect
+from collections.abc import Iterator
+from functools import partial
+from types import FunctionType, MethodType
+from typing import Any
+
+METHODS = ("get_token", "get_token_info")
+"""The two methods of the Azure SDK's protocols; each credential has one of them or both."""
+
+_MAX_DEPTH = 4
+_AWAITABLE_WORDS = ("Awaitable", "Coroutine", "Future", "Task")
+_MAKES_FUTURES = frozenset({"create_future", "create_task", "ensure_future", "run_in_executor", "to_thread", "wrap_future"})
+
+
+class Returns(enum.Enum):
+    """What a callable returns."""
+
+    AWAITABLE = "something to await, for certain"
+    UNKNOWN = "perhaps something to await"
+    VALUE = "nothing to await"
+
+
+def returns(function: object, depth: int = _MAX_DEPTH) -> Returns:
+    """Find out what a callable returns."""
+    layers = list(_layers(function))
+    if any(inspect.iscoroutinefunction(layer) for layer in layers):
+        return Returns.AWAITABLE
+    plain = next((layer for layer in layers if isinstance(layer, FunctionType)), None)
+    if plain is None:
+        return Returns.UNKNOWN
+    if _is_synchronous_azure(plain):
+        return Returns.VALUE
+    owner = next((layer.__self__ for layer in layers if isinstance(layer, MethodType)), None)
+    if depth and _refers_to_awaitables(plain, owner, depth - 1):
+        return Returns.UNKNOWN
+    return _by_annotation(plain)
+
+
+def credential_returns(credential: Any, depth: int = _MAX_DEPTH) -> Returns:
+    """Find out what the token methods of a credential, or of a class of credentials, return."""
+    methods = [method for name in METHODS if (method := getattr(credential, name, None)) is not None]
+    found = [returns(method, depth) for method in methods]
+    if Returns.AWAITABLE in found:
+        return Returns.AWAITABLE
+    if hasattr(credential, "__aexit__"):
+        return Returns.UNKNOWN
+    if hasattr(credential, "__exit__") or Returns.UNKNOWN not in found:
+        return Returns.VALUE
+    return Returns.UNKNOWN
+
+
+def takes_positional(function: Any) -> bool:
+    """Return whether a callable requires or collects positional arguments, as one does that takes scopes."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return False
+    return any(
+        parameter.kind is parameter.VAR_POSITIONAL
+        or (
+            parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+            and parameter.default is parameter.empty
+        )
+        for parameter in parameters
+    )
+
+
+def is_class(function: object) -> bool:
+    """Return whether this is a class, perhaps with some of its arguments."""
+    while isinstance(function, partial):
+        function = function.func
+    return isinstance(function, type)
+
+
+def _layers(function: object) -> Iterator[Any]:
+    """Yield a callable and those that it stands for: of a partial, a method, a decorated function, an object with `__call__`."""
+    for _ in range(20):
+        yield function
+        following: Any
+        if isinstance(function, partial):
+            following = function.func
+        elif isinstance(function, MethodType):
+            following = function.__func__
+        elif "__wrapped__" in getattr(function, "__dict__", {}):
+            following = function.__dict__["__wrapped__"]
+        elif isinstance(function, FunctionType | type) or not isinstance(call := getattr(function, "__call__", None), MethodType):  # noqa: B004 (the method itself)
+            return
+        else:
+            following = call
+        function = following
+
+
+def _is_synchronous_azure(function: FunctionType) -> bool:
+    """Return whether a plain function is of an Azure package outside of its `aio` modules."""
+    parts = function.__module__.split(".") if isinstance(function.__module__, str) else [""]
+    return parts[0] == "azure" and "aio" not in parts and function.__name__ in METHODS
+
+
+def _by_annotation(function: FunctionType) -> Returns:
+    try:
+        annotation = function.__annotations__.get("return", "")
+    except Exception:  # noqa: BLE001 (annotations that are evaluated late may raise anything)
+        return Returns.VALUE
+    words = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", "") + str(annotation)
+    return Returns.UNKNOWN if any(word in words for word in _AWAITABLE_WORDS) else Returns.VALUE
+
+
+def _refers_to_awaitables(function: FunctionType, owner: object, depth: int) -> bool:
+    """Return whether a plain function has to do with coroutine functions or asynchronous credentials, so may return their awaitables."""
+    try:
+        variables = inspect.getclosurevars(function)
+    except (TypeError, ValueError):
+        return True
+    if variables.unbound & _MAKES_FUTURES:
+        return True
+    values = [*variables.nonlocals.values(), *variables.globals.values()]
+    values += [value for name in variables.unbound if (value := _attribute(owner, name)) is not None]
+    if "__class__" in variables.nonlocals:
+        # It calls `super()`.
+        values += [vars(cls)[name] for cls in type(owner).__mro__ for name in METHODS if name in vars(cls)]
+    found = [_value_returns(value, depth) for value in values if value is not function]
+    delegates = bool(variables.unbound.intersection(METHODS)) and Returns.VALUE not in found
+    return delegates or Returns.AWAITABLE in found or Returns.UNKNOWN in found
+
+
+def _value_returns(value: Any, depth: int) -> Returns | None:
+    """Find out what a value returns that a function refers to; None if it is neither a credential nor a function of Python's."""
+    if any(inspect.getattr_static(value, name, None) is not None for name in METHODS):
+        return credential_returns(value, depth)
+    if isinstance(value, FunctionType | MethodType | partial) and not is_class(value):
+        found = returns(value, depth)
+        return found if found is Returns.AWAITABLE or depth else None
+    return None
+
+
+def _attribute(owner: object, name: str) -> object:
+    """Return an attribute without running code of a property."""
+    found = inspect.getattr_static(owner, name, None)
+    if inspect.ismemberdescriptor(found):
+        return getattr(owner, name, None)
+    return MethodType(found, owner) if isinstance(found, FunctionType) else found
