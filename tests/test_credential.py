@@ -418,7 +418,7 @@ def test_call_without_asyncio_says_that_it_needs_it() -> None:
         Cloud.discover("https://management.azure.com"),
     ):
         with pytest.raises(UsageError, match="asyncio only"):
-            drive(call)  # type: ignore[arg-type]  # anext gives an awaitable
+            drive(call)
 
 
 def test_closing_without_asyncio_does_nothing_more() -> None:

@@ -55,21 +55,17 @@ async def ask(credential: Any, scopes: tuple[str, ...], options: Mapping[str, An
         SynchronousCredentialError: the method returned something else.
 
     """
-    name = _method_name(credential)
-    answer = await _by(credential, name, scopes, options, proven)
-    if name == _NEWER and not _is_token(answer) and hasattr(credential, _OLDER):
-        # A mock has every method, and returns a token from the one that it was given.
-        return await _by(credential, _OLDER, scopes, options, proven)
-    return answer
-
-
-async def _by(credential: Any, name: str, scopes: tuple[str, ...], options: Mapping[str, Any], proven: set[str]) -> object:
-    method = getattr(credential, name)
-    call = partial(method, *scopes, options=dict(options)) if name == _NEWER else partial(method, *scopes, **options)
-    answer, is_value = await outcome_of(call, certain=name in proven or returns(method) is Returns.AWAITABLE)
-    if is_value:
-        raise synchronous(type(credential).__name__)
-    proven.add(name)
+    answer: object = None
+    for name in _method_names(credential):
+        method = getattr(credential, name)
+        call = partial(method, *scopes, options=dict(options)) if name == _NEWER else partial(method, *scopes, **options)
+        certain = name in proven or returns(method) is Returns.AWAITABLE
+        answer, is_value = await outcome_of(call, certain=certain)
+        if is_value:
+            raise synchronous(type(credential).__name__)
+        proven.add(name)
+        if _is_token(answer):
+            break
     return answer
 
 
@@ -120,16 +116,18 @@ async def _in_thread(call: Callable[[], object]) -> object:
     return call()
 
 
-def _method_name(credential: Any) -> str:
-    if not hasattr(credential, _NEWER):
-        return _OLDER
-    older = getattr(credential, _OLDER, None)
-    if older is None:
-        return _NEWER
-    if returns(older) is Returns.AWAITABLE and returns(getattr(credential, _NEWER)) is not Returns.AWAITABLE:
-        return _OLDER
+def _method_names(credential: Any) -> tuple[str, ...]:
+    """Return the method to call, and the one to call if that returns no token."""
+    newer, older = getattr(credential, _NEWER, None), getattr(credential, _OLDER, None)
+    if newer is None or older is None:
+        return (_OLDER if newer is None else _NEWER,)
+    if returns(older) is Returns.AWAITABLE and returns(newer) is not Returns.AWAITABLE:
+        return (_OLDER,)
     # A subclass that overrides only one of them means that one.
-    return _OLDER if _depth(credential, _OLDER) < _depth(credential, _NEWER) else _NEWER
+    if _depth(credential, _OLDER) < _depth(credential, _NEWER):
+        return (_OLDER,)
+    # A mock has every method, and returns a token only from the one that it was given.
+    return _NEWER, _OLDER
 
 
 def _depth(credential: Any, name: str) -> int:

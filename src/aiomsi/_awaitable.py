@@ -18,13 +18,14 @@ METHODS = ("get_token", "get_token_info")
 
 _MAX_DEPTH = 4
 _AWAITABLE_WORDS = ("Awaitable", "Coroutine", "Future", "Task")
-_MAKES_FUTURES = frozenset({"create_future", "create_task", "ensure_future", "run_in_executor", "to_thread", "wrap_future"})
+_NEEDS_LOOP = frozenset({"create_future", "create_task", "ensure_future", "run_in_executor", "to_thread", "wrap_future"})
+"""Functions of asyncio's that make something to await, and most of them only where a loop runs."""
 
 
 class Returns(enum.Enum):
     """What a callable returns."""
 
-    AWAITABLE = "something to await, for certain"
+    AWAITABLE = "something to await"
     UNKNOWN = "perhaps something to await"
     VALUE = "nothing to await"
 
@@ -37,8 +38,10 @@ def returns(function: object, depth: int = _MAX_DEPTH) -> Returns:
     plain = next((layer for layer in layers if isinstance(layer, FunctionType)), None)
     if plain is None:
         return Returns.UNKNOWN
-    if _is_synchronous_azure(plain):
+    if _is_azure(plain):
         return Returns.VALUE
+    if _NEEDS_LOOP.intersection(plain.__code__.co_names):
+        return Returns.AWAITABLE
     owner = next((layer.__self__ for layer in layers if isinstance(layer, MethodType)), None)
     if depth and _refers_to_awaitables(plain, owner, depth - 1):
         return Returns.UNKNOWN
@@ -99,10 +102,16 @@ def _layers(function: object) -> Iterator[Any]:
         function = following
 
 
-def _is_synchronous_azure(function: FunctionType) -> bool:
-    """Return whether a plain function is of an Azure package outside of its `aio` modules."""
-    parts = function.__module__.split(".") if isinstance(function.__module__, str) else [""]
-    return parts[0] == "azure" and "aio" not in parts and function.__name__ in METHODS
+def is_synchronous_azure(function: object) -> bool:
+    """Return whether a callable is a synchronous function of an Azure package, such as a token provider of azure-identity's."""
+    layers = list(_layers(function))
+    is_azure = any(isinstance(layer, FunctionType) and _is_azure(layer) for layer in layers)
+    return is_azure and not any(inspect.iscoroutinefunction(layer) for layer in layers)
+
+
+def _is_azure(function: FunctionType) -> bool:
+    parts = (function.__module__ or "").split(".")
+    return parts[0] == "azure" and "aio" not in parts
 
 
 def _by_annotation(function: FunctionType) -> Returns:
@@ -115,12 +124,10 @@ def _by_annotation(function: FunctionType) -> Returns:
 
 
 def _refers_to_awaitables(function: FunctionType, owner: object, depth: int) -> bool:
-    """Return whether a plain function has to do with coroutine functions or asynchronous credentials, so may return their awaitables."""
+    """Return whether a plain function refers to what returns awaitables, so that it may return one."""
     try:
         variables = inspect.getclosurevars(function)
     except (TypeError, ValueError):
-        return True
-    if variables.unbound & _MAKES_FUTURES:
         return True
     values = [*variables.nonlocals.values(), *variables.globals.values()]
     values += [value for name in variables.unbound if (value := _attribute(owner, name)) is not None]
@@ -128,7 +135,7 @@ def _refers_to_awaitables(function: FunctionType, owner: object, depth: int) -> 
         # It calls `super()`.
         values += [vars(cls)[name] for cls in type(owner).__mro__ for name in METHODS if name in vars(cls)]
     found = [_value_returns(value, depth) for value in values if value is not function]
-    delegates = bool(variables.unbound.intersection(METHODS)) and Returns.VALUE not in found
+    delegates = any(name in variables.unbound for name in METHODS) and Returns.VALUE not in found
     return delegates or Returns.AWAITABLE in found or Returns.UNKNOWN in found
 
 

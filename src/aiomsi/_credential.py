@@ -16,6 +16,7 @@ from aiomsi._errors import ConfigurationError
 from aiomsi._fetch import TokenFetch
 from aiomsi._flight import Fetch, ended
 from aiomsi._policy import DEFAULT_POLICY, Policy
+from aiomsi._secret import Secret
 from aiomsi._slot import QUIET, SHARED, Quiet, Slot
 from aiomsi._token import AccessToken, TokenIdentity
 from aiomsi.hosts import Identity, host_from
@@ -71,7 +72,7 @@ class SlotCredential(ABC):
 
         A token that has been replaced already is left alone, and so is one that was handed out again after a rejection.
         """
-        secret = token.token if isinstance(token, AccessToken) else token
+        secret = Secret(token.token if isinstance(token, AccessToken) else token)
         return sum(slot.reject(secret) for slot in list(self._slots.values())) > 0
 
     def forget(self) -> None:

@@ -21,7 +21,7 @@ from aiomsi._asking import (
     refuse_synchronous,
     synchronous,
 )
-from aiomsi._awaitable import Returns, is_class, returns, takes_positional
+from aiomsi._awaitable import Returns, is_class, is_synchronous_azure, returns, takes_positional
 from aiomsi._clock import Clock
 from aiomsi._errors import ConfigurationError, CredentialError, HostUnreachableError, TokenRefusedError, TokenUnavailableError
 from aiomsi._flight import Ping, call
@@ -83,11 +83,10 @@ def inner_of(inner: object) -> Inner:
         refuse_synchronous(inner)
         return InnerFactory(inner) if isinstance(inner, type) else InnerInstance(inner)
     if callable(inner):
-        if is_class(inner) or not takes_positional(inner):
-            return InnerFactory(inner)
-        if returns(inner) is Returns.VALUE:
+        is_factory = is_class(inner) or not takes_positional(inner)
+        if is_synchronous_azure(inner) if is_factory else returns(inner) is Returns.VALUE:
             raise synchronous(_name_of(inner), "function")
-        return InnerFunction(inner)
+        return InnerFactory(inner) if is_factory else InnerFunction(inner)
     msg = f"neither a credential, nor a function that makes one, nor an async function: {type(inner).__name__}"
     raise ConfigurationError(msg)
 
@@ -131,8 +130,14 @@ class InnerInstance:
     def reject(self, token: str) -> None:
         """Tell one that has such a method, as those of this package do: it may be somebody's wrapper around one of them."""
         reject = getattr(self.credential, "reject", None)
-        if callable(reject):
-            reject(token)
+        if not callable(reject):
+            return
+        secret = Secret(token)
+        del token
+        try:
+            reject(str(secret))
+        except Exception as error:  # noqa: BLE001 (it is no reason to fail the call that brings another token)
+            logger.warning("%s: its reject() failed with %s", self.name, type(error).__name__)
 
 
 @attrs.frozen(eq=False)

@@ -35,24 +35,29 @@ class _Common:
 class SharedCredential(SlotCredential):
     """Single flight and background refresh for any async credential: `ManagedIdentityCredential`'s core over somebody else's.
 
-    However many callers, loops and threads ask this credential, the inner one is asked once. Each set of scopes, tenant and
-    `enable_cae` has a token of its own; the spellings of ARM's scope (with or without a slash or ``/.default``) share one, and
-    the inner credential gets the one of the call that starts the fetch. Everything that callers are promised of `ManagedIdentityCredential` holds here too.
+    However many callers, loops and threads ask this credential, the inner one is asked once. Each set
+    of scopes, tenant and `enable_cae` has a token of its own. The spellings of ARM's scope (with or
+    without a slash or ``/.default``) share a token, and the inner credential receives that of the call
+    which starts the fetch. Everything that callers are promised of `ManagedIdentityCredential` holds
+    here too.
 
     Args:
-        inner: one of three.
-            Something that makes a credential, best of all its class: ``SharedCredential(DefaultAzureCredential)``. Every
-            fetch makes one in its own loop and closes it; so this works from any loop, and across `asyncio.run`.
-            A credential, one whose methods return something to await, by whatever means: its connections belong to one event loop, so its fetches run in that loop, wherever the callers are;
-            once that loop is closed there is an error that says so. It is the caller's, and never closed from here.
-            A function that takes scopes, with `claims`, `tenant_id` and `enable_cae` by keyword where they are asked
-            for, and returns, to be awaited, a token: an object with `token` and `expires_on` (seconds since the epoch), or that pair.
+        inner: one of three. Its methods may be coroutine functions, or return awaitables in any way.
+            Something that makes a credential, best of all its class:
+            ``SharedCredential(DefaultAzureCredential)``. Every fetch makes one in its own loop and closes
+            it, so this works from any loop, and across `asyncio.run`.
+            A credential: its connections belong to one event loop, so its fetches run in that loop,
+            wherever the callers are; once that loop is closed there is an error that says so. It is the
+            caller's, and never closed from here.
+            A function that takes scopes, with `claims`, `tenant_id` and `enable_cae` by keyword where
+            they are asked for, and whose awaited result is a token: an object with `token` and
+            `expires_on` (seconds since the epoch), or that pair.
         policy: when tokens are refreshed, and how long anything may take. `deadline` bounds one fetch.
         clock: where time comes from; for tests.
 
     Raises:
-        ConfigurationError: none of the three, or a synchronous credential. One that is not recognised as such is called in a
-            thread, and its `get_token` raises the same.
+        ConfigurationError: none of the three, or a synchronous credential. One that is not recognised
+            here is first called in a thread, and `get_token` raises the error.
 
     Source: https://learn.microsoft.com/python/api/azure-core/azure.core.credentials_async.asynctokencredential
 
