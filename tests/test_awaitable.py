@@ -251,7 +251,8 @@ def test_function_with_an_empty_cell_is_unknown() -> None:
         return inner
 
     inner = Async()
-    del inner
+    (cell,) = function.__closure__ or ()
+    del cell.cell_contents
     assert returns(function) is Returns.UNKNOWN
 
 

@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import re
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 _MAX_TEXT = 2_000
 
-_SECRETS = re.compile(
-    r"""
+_SECRETS = r"""
     (?P<jwt> \beyJ[\w-]{8,}\.[\w-]*\.?[\w-]* )
     | (?P<before> \b(?:bearer|basic)\s+ ) (?P<header> [\w.~+/-]{12,}=* )
     | (?P<name> \b(?:access_token|refresh_token|id_token|client_secret|client_assertion|assertion|password|sig)
         ["']? \s* [=:] \s* ["']? ) (?P<value> [^"'\s&,;}]+ )
     | (?P<user> :// [^\s/:@]* : ) (?P<password> [^\s/@]+ ) (?=@)
-    """,
-    re.IGNORECASE | re.VERBOSE | re.ASCII,
-)
+"""
+
+
+@cache
+def _secrets() -> re.Pattern[str]:
+    # Compiled when it is first used, which most processes never do.
+    return re.compile(_SECRETS, re.IGNORECASE | re.VERBOSE | re.ASCII)
 
 
 def without_secrets(text: str) -> str:
     """Return foreign text on one line, shortened, with everything masked that looks like a secret."""
     # Shortened first, so that the time is bounded; with room for a secret across the cut.
-    return _SECRETS.sub(_mask, " ".join(text[: 2 * _MAX_TEXT].split()))[:_MAX_TEXT]
+    return _secrets().sub(_mask, " ".join(text[: 2 * _MAX_TEXT].split()))[:_MAX_TEXT]
 
 
 def _mask(match: re.Match[str]) -> str:

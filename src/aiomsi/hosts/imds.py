@@ -9,7 +9,6 @@ import attrs
 
 from aiomsi._ledger import Order
 from aiomsi._token import Grant
-from aiomsi.hosts._not_imds import impostor
 from aiomsi.hosts._protocol import (
     SYSTEM_ASSIGNED,
     Identity,
@@ -100,6 +99,9 @@ class Imds:
             if self.identity.kind == "client_id":
                 return self._of_wanted_client(result, document.get("client_id"))
             return result
+        # Late: a good response does not need it.
+        from aiomsi.hosts._not_imds import impostor
+
         if (other := impostor(answer, document)) is not None:
             return self.answered_by(other)
         if answer.status == 200:
