@@ -281,6 +281,27 @@ async def test_overridden_method_without_a_token_is_an_error_of_ours(embedded_az
             await arm.get(DEVTEST, api_version=VERSION)
 
 
+def test_session_shows_no_foreign_credential() -> None:
+    class Talkative(Inner):
+        def __repr__(self) -> str:
+            return "client_secret=hush"
+
+    for credential, name in ((Talkative(), "Talkative"), ("eyJ-a-token", "str")):
+        shown = repr(ArmSession(credential))  # type: ignore[arg-type]  # refused when it is first used
+        assert "hush" not in shown
+        assert "eyJ" not in shown
+        assert name in shown
+
+
+@pytest.mark.anyio
+@pytest.mark.usefixtures("azure_environment")
+@pytest.mark.parametrize("claims", [{"access_token": {}}, b"e30=", 7])
+async def test_claims_that_are_no_string_are_refused(claims: Any) -> None:
+    for credential in (ManagedIdentityCredential(), SharedCredential(Inner())):
+        with pytest.raises(ConfigurationError, match="claims are a string"):
+            await credential.get_token(SCOPE, claims=claims)
+
+
 @pytest.mark.anyio
 @pytest.mark.parametrize(
     ("answer", "said"),

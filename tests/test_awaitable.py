@@ -4,7 +4,7 @@ import asyncio
 import functools
 from collections.abc import Awaitable, Callable
 from typing import Any, Self
-from unittest.mock import AsyncMock, MagicMock
+from unittest.mock import AsyncMock, MagicMock, Mock
 
 import pytest
 
@@ -195,6 +195,7 @@ def test_coroutine_function_is_certain(credential: object) -> None:
         Quoted(),
         AsyncManaged(),
         MagicMock(),
+        Mock(get_token=Mock(side_effect=Async().get_token)),
         Delegating(Delegating(Async())),
     ],
     ids=lambda one: type(one).__name__,

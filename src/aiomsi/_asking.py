@@ -86,8 +86,8 @@ async def outcome_of(call: Callable[[], object], *, certain: bool) -> tuple[obje
 class _ThreadCall:
     """A call in a thread, whose coroutine is closed if the caller is gone when it comes."""
 
-    call: Callable[[], object]
-    made: object = None
+    call: Callable[[], object] = attrs.field(repr=False)
+    made: object = attrs.field(default=None, repr=False)
     dropped: bool = False
 
     def run(self) -> object:

@@ -185,7 +185,8 @@ class ManagedIdentityCredential(SlotCredential):
             tenant_id, enable_cae: accepted and without effect.
 
         Raises:
-            ConfigurationError: not exactly one scope.
+            ConfigurationError: not exactly one scope, or claims that are no string.
+        UsageError: no asyncio event loop is running.
             CredentialError: there is no usable token. Every caller gets an exception of its own.
 
         """
@@ -196,6 +197,8 @@ class ManagedIdentityCredential(SlotCredential):
         token = slot.token
         if token is not None and not claims and token.is_fresh(self._wall(), self._monotonic()):
             return token
+        if claims and not isinstance(claims, str):
+            not_claims(claims)
         return await slot.obtain(self, fetch, claims or None)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -244,3 +247,14 @@ def _gate_from(gate: HostGate | str | os.PathLike[str] | bool) -> HostGate | Non
 def _not_one_scope(scopes: tuple[object, ...]) -> NoReturn:
     msg = f"get_token takes exactly one scope, as a string, and got {scopes!r}"
     raise ConfigurationError(msg, help="For ARM it is 'https://management.azure.com/.default'")
+
+
+def not_claims(claims: object) -> NoReturn:
+    """Refuse what is given for a challenge's claims.
+
+    Raises:
+        ConfigurationError: always.
+
+    """
+    msg = f"claims are a string, as the challenge has them, not {type(claims).__name__}"
+    raise ConfigurationError(msg, help="Decode the 'claims' of WWW-Authenticate, and pass the JSON as text")

@@ -12,7 +12,7 @@ import attrs
 
 from aiomsi._clock import SYSTEM_CLOCK, Clock
 from aiomsi._clouds import same_audience
-from aiomsi._credential import SlotCredential
+from aiomsi._credential import SlotCredential, not_claims
 from aiomsi._errors import ConfigurationError
 from aiomsi._flight import Fetch
 from aiomsi._inner import Inner, InnerFetch, InnerInstance, inner_of
@@ -102,6 +102,8 @@ class SharedCredential(SlotCredential):
         token = slot.token
         if token is not None and not claims and token.is_fresh(self._wall(), self._monotonic()):
             return token
+        if claims and not isinstance(claims, str):
+            not_claims(claims)
         return await slot.obtain(self, fetch, claims or None)
 
     def reject(self, token: str | AccessToken) -> bool:

@@ -221,7 +221,14 @@ class ArmSession(Verbs):
     def __repr__(self) -> str:
         wire = self._wire
         state = "closed" if wire.closed else "open" if wire.http is not None else "not yet used"
-        return f"<ArmSession {wire.cloud.resource_manager}, {state}, credential={wire.given[0]!r}>"
+        return f"<ArmSession {wire.cloud.resource_manager}, {state}, credential={_shown(wire.given[0])}>"
+
+
+def _shown(credential: object) -> str:
+    from aiomsi._credential import SlotCredential
+
+    # The repr of a foreign credential may show its secret, and a string may be a token.
+    return repr(credential) if isinstance(credential, SlotCredential) else type(credential).__qualname__
 
 
 def _never(attempt: ArmAttempt) -> None:

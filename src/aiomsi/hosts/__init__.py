@@ -117,7 +117,7 @@ def _surroundings(environment: Mapping[str, str]) -> str:
 def _check_authority(authority: str) -> None:
     scheme, _, rest = authority.partition("://")
     try:
-        if scheme not in ("http", "https"):
+        if scheme.lower() not in ("http", "https"):
             raise ConfigurationError(scheme)
         # The metadata service is plain http on a link-local address, so the form is checked, not the scheme.
         split_endpoint(f"https://{rest}", IMDS_VARIABLE)
