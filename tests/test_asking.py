@@ -83,7 +83,7 @@ class InfoOnly:
 
 
 class SyncOnly:
-    """Found out to be synchronous only by calling it, since it delegates to who knows what."""
+    """A synchronous credential that is recognised only by calling it, since it delegates."""
 
     def __init__(self) -> None:
         self.all = [self]
@@ -247,7 +247,7 @@ def test_coroutine_that_comes_too_late_is_closed() -> None:
 
 
 class Overridden(ManagedIdentityCredential):
-    """A subclass of the user's, which returns a token of its own."""
+    """A user's subclass, which returns another kind of token."""
 
     answer: Any = None
 

@@ -78,7 +78,7 @@ class Slotted(Delegating):
 
 
 class Hidden:
-    """One that delegates to what is found out only by calling."""
+    """Delegates to a value that only a call finds."""
 
     def __init__(self, inner: object) -> None:
         self.all = [inner]

@@ -157,7 +157,7 @@ def test_endpoint_without_http_is_another_service(manual: ManualClock) -> None:
     failure = asyncio.run(main())
     assert isinstance(failure, Failure)
     assert failure.permanent
-    assert "something else answers there, other than Azure's IMDS: what it sends is no HTTP" in failure.summary
+    assert "something else answers there, other than Azure's IMDS: its response is no HTTP" in failure.summary
 
 
 KEY = ConnectionKey("h", 80, is_ssl=False, ssl=True, proxy=None, proxy_auth=None, proxy_headers_hash=None)

@@ -18,7 +18,7 @@ _USE_AIO = "Take the class of the same name from the package's .aio module"
 
 
 class SynchronousCredentialError(ConfigurationError, TokenRefusedError):
-    """A credential or function returned its token instead of something to await, so it would block the event loop."""
+    """A credential or function returned a token, not an awaitable: it would block the event loop."""
 
 
 def is_credential(value: object) -> bool:
@@ -47,7 +47,7 @@ async def ask(credential: Any, scopes: tuple[str, ...], options: Mapping[str, An
 
     Args:
         credential: has one of the two methods or both.
-        scopes: what the token is for.
+        scopes: the audience of the token.
         options: by keyword.
         proven: the methods that are known to return awaitables; more are added.
 
@@ -70,9 +70,9 @@ async def ask(credential: Any, scopes: tuple[str, ...], options: Mapping[str, An
 
 
 async def outcome_of(call: Callable[[], object], *, certain: bool) -> tuple[object, bool]:
-    """Call, and await what that returns; return that and whether there was nothing to await.
+    """Return the awaited result of a call, and whether the call returned a plain value instead.
 
-    If it is not certain that there is something to await, the call is made in a thread: it may block.
+    Unless the call is certain to return an awaitable, it runs in a thread, because it may block.
     """
     made = call() if certain else await _in_thread(call)
     if not inspect.isawaitable(made):

@@ -1,7 +1,8 @@
-"""Whether a callable returns something to await, as far as that can be found out without calling it.
+"""Classify callables by whether they return awaitables, without calling them.
 
-A credential may be asynchronous without `async def`: a wrapper returns its inner credential's coroutine, a decorator hides the
-coroutine function, a mock stands in its place. A synchronous one must not be called in an event loop, which it would block.
+A credential may be asynchronous without `async def`: a wrapper returns its inner credential's
+coroutine, a decorator hides the coroutine function, a mock stands in its place. A synchronous
+credential must not be called in an event loop, which it would block.
 """
 
 from __future__ import annotations
@@ -23,15 +24,15 @@ _NEEDS_LOOP = frozenset({"create_future", "create_task", "ensure_future", "run_i
 
 
 class Returns(enum.Enum):
-    """What a callable returns."""
+    """Results of the classification."""
 
-    AWAITABLE = "something to await"
-    UNKNOWN = "perhaps something to await"
-    VALUE = "nothing to await"
+    AWAITABLE = "an awaitable"
+    UNKNOWN = "perhaps an awaitable"
+    VALUE = "a plain value"
 
 
 def returns(function: object, depth: int = _MAX_DEPTH) -> Returns:
-    """Find out what a callable returns."""
+    """Classify a callable."""
     layers = list(_layers(function))
     if any(inspect.iscoroutinefunction(layer) for layer in layers):
         return Returns.AWAITABLE
@@ -49,7 +50,7 @@ def returns(function: object, depth: int = _MAX_DEPTH) -> Returns:
 
 
 def credential_returns(credential: Any, depth: int = _MAX_DEPTH) -> Returns:
-    """Find out what the token methods of a credential, or of a class of credentials, return."""
+    """Classify the token methods of a credential, or of a class of credentials."""
     methods = [method for name in METHODS if (method := getattr(credential, name, None)) is not None]
     found = [returns(method, depth) for method in methods]
     if Returns.AWAITABLE in found:
@@ -62,7 +63,7 @@ def credential_returns(credential: Any, depth: int = _MAX_DEPTH) -> Returns:
 
 
 def takes_positional(function: Any) -> bool:
-    """Return whether a callable requires or collects positional arguments, as one does that takes scopes."""
+    """Return whether a callable requires or collects positional arguments, such as scopes."""
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):
@@ -85,11 +86,14 @@ def is_class(function: object) -> bool:
 
 
 def _layers(function: object) -> Iterator[Any]:
-    """Yield a callable and those that it stands for: of a partial, a method, a decorated function, an object with `__call__`."""
+    """Yield a callable and the callables behind it.
+
+    These are the function of a partial or method, a decorated function, and an object's `__call__`.
+    """
     for _ in range(20):
         yield function
         if type(function).__module__ == "unittest.mock":
-            # It returns what it was told to.
+            # A mock returns whatever its test configured.
             return
         following: Any
         if isinstance(function, partial):
@@ -106,7 +110,10 @@ def _layers(function: object) -> Iterator[Any]:
 
 
 def is_synchronous_azure(function: object) -> bool:
-    """Return whether a callable is a synchronous function of an Azure package, such as a token provider of azure-identity's."""
+    """Return whether a callable is a synchronous function of an Azure package.
+
+    One is azure-identity's token provider.
+    """
     layers = list(_layers(function))
     is_azure = any(isinstance(layer, FunctionType) and _is_azure(layer) for layer in layers)
     return is_azure and not any(inspect.iscoroutinefunction(layer) for layer in layers)
@@ -143,7 +150,10 @@ def _refers_to_awaitables(function: FunctionType, owner: object, depth: int) -> 
 
 
 def _value_returns(value: Any, depth: int) -> Returns | None:
-    """Find out what a value returns that a function refers to; None if it is neither a credential nor a function of Python's."""
+    """Classify a value that a function refers to.
+
+    Return None if it is neither a credential nor a Python function.
+    """
     if any(inspect.getattr_static(value, name, None) is not None for name in METHODS):
         return credential_returns(value, depth)
     if isinstance(value, FunctionType | MethodType | partial) and not is_class(value):

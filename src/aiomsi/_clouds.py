@@ -178,10 +178,10 @@ def resource_of(scope: object) -> str:
 
 
 def same_audience(scope: str) -> str:
-    """Return one spelling for all scopes that mean the same ARM audience, and any other scope as it is.
+    """Return one spelling for all scopes of the same ARM audience, and any other scope as it is.
 
-    Entra treats ARM's audiences alike with and without the slash. Other services may not: they compare the token's audience to
-    the letter.
+    Entra treats ARM's audiences alike with and without the slash. Other services may compare the
+    token's audience to the letter.
     """
     audience = _ARM_AUDIENCES.get(scope.removesuffix("/.default").removesuffix("/"))
     return scope if audience is None else f"{audience}/.default"

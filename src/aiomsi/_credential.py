@@ -250,7 +250,7 @@ def _not_one_scope(scopes: tuple[object, ...]) -> NoReturn:
 
 
 def not_claims(claims: object) -> NoReturn:
-    """Refuse what is given for a challenge's claims.
+    """Refuse claims that are not a string.
 
     Raises:
         ConfigurationError: always.

@@ -144,7 +144,7 @@ class TokenFetch:
                     size += len(piece)
         except aiohttp.ClientResponseError:
             # Its text quotes what could not be parsed, and that may be a piece of a token.
-            return _Miss(self.host.answered_by("what it sends is no HTTP response that can be read"))
+            return _Miss(self.host.answered_by("its response is no HTTP that can be read"))
         except (_DroppedError, aiohttp.ClientError, OSError) as error:
             return _no_answer(error)
         if size > MAX_BODY:

@@ -1,4 +1,4 @@
-"""Errors of other libraries: their type and text are kept, their frames and the secrets in them are not."""
+"""Errors of other libraries, reduced to type and text, without frames and secrets."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _secrets() -> re.Pattern[str]:
 
 
 def without_secrets(text: str) -> str:
-    """Return foreign text on one line, shortened, with everything masked that looks like a secret."""
+    """Return foreign text on one line, shortened, with whatever looks like a secret masked."""
     # Shortened first, so that the time is bounded; with room for a secret across the cut.
     return _secrets().sub(_mask, " ".join(text[: 2 * _MAX_TEXT].split()))[:_MAX_TEXT]
 

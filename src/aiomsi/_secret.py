@@ -38,7 +38,9 @@ class SecretBytes(bytes):
 
 
 def read_secret(text: str) -> Secret | str:
-    """Return a token without the white space around it, or what is wrong with it; that does not quote it.
+    """Return a token without surrounding white space, or a description of its fault.
+
+    The description does not quote the token.
 
     A token ends up in a header, so all of it must be visible ASCII. A file's or a command's
     output often ends with a newline.

@@ -63,14 +63,16 @@ class Grant:
 
 @attrs.frozen
 class TokenIdentity:
-    """The identity that a token was issued to, as far as it is known; the token's claims are not verified.
+    """The identity that a token was issued to, as far as it is known.
+
+    The token's claims are not verified.
 
     Attributes:
         client_id: the application's id, also called app id.
         object_id: the id of the service principal, also called principal id.
         tenant_id: the tenant.
-        resource_id: of the resource that has the identity: a user-assigned identity itself, or for a system-assigned one the
-            VM.
+        resource_id: the Azure resource that has the identity: a user-assigned identity itself, or
+            the VM of a system-assigned one.
 
     """
 
@@ -93,7 +95,9 @@ class TokenIdentity:
 
 
 def identity_of(token: str, client_id: str | None = None) -> TokenIdentity:
-    """Return the identity of a token by its claims, which are not verified, and by the client id that its endpoint named.
+    """Return the identity of a token by its claims and by the client id that its endpoint named.
+
+    The claims are not verified.
 
     Source: https://learn.microsoft.com/entra/identity-platform/access-token-claims-reference
     """

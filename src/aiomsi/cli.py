@@ -263,7 +263,7 @@ def _local(moment: int) -> str:
 
 
 def _default_kind(given: AccessToken) -> str:
-    """Say of which kind the identity is whose token the host gave unasked, as far as the token tells."""
+    """Return the kind of the identity that the host chose."""
     return {True: "system-assigned", False: "user-assigned", None: "the host's default"}[given.identity.is_system_assigned]
 
 

@@ -12,7 +12,7 @@ TOO_LARGE = f"a response of more than {MAX_BODY} bytes, which no token's is"
 
 
 def plain_body(body: SecretBytes, headers: Mapping[str, str]) -> SecretBytes | Problem:
-    """Decompress a body that was compressed although no coding was accepted, and no more of it than `MAX_BODY`."""
+    """Return a body decompressed, if the server compressed it unasked, but at most `MAX_BODY` bytes."""
     coding = headers.get("Content-Encoding", "").strip().lower()
     if coding in ("", "identity"):
         return body

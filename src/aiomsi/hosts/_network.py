@@ -1,4 +1,4 @@
-"""Why no connection was made, by the operating system's error number: what is wrong on this machine, and what to do."""
+"""Causes of failed connections on this machine's side, by `errno`, each with a remedy."""
 
 import errno
 
@@ -13,8 +13,8 @@ class LocalCause:
 
     Attributes:
         kind: `EXHAUSTED`, `DENIED` or `NO_ROUTE`. Only the latter two say anything about the way to the host.
-        message: what is wrong.
-        help: what to do about it.
+        message: the cause.
+        help: the remedy.
 
     """
 
@@ -26,7 +26,7 @@ class LocalCause:
 _FILES = LocalCause(
     EXHAUSTED,
     "this process has no file descriptor left for a connection",
-    "Raise its limit of open files ('ulimit -n'), or close what is left open: for example one ArmSession or "
+    "Raise its limit of open files ('ulimit -n'), or close unused connections: for example one ArmSession or "
     "aiohttp.ClientSession per call that is never closed",
 )
 _ALL_FILES = LocalCause(

@@ -235,7 +235,7 @@ def _read_expiry(document: Mapping[str, Any], answer: TokenAnswer) -> tuple[floa
 
 
 def _quoted(value: object) -> str:
-    """Quote what a response says in a field that holds no secret, briefly."""
+    """Quote a field of a response that holds no secret, shortened."""
     text = without_secrets(str(value) if isinstance(value, int | float | str) else type(value).__name__)
     return repr(text if len(text) <= _MAX_QUOTED else f"{text[:_MAX_QUOTED]}…")
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 _US_DATE = r"(?ai)(\d{1,2})/(\d{1,2})/(\d{4}) (\d{1,2}):(\d\d):(\d\d)(?:\.\d+)? ?(AM|PM)? ?(Z|[+-]\d\d:?\d\d)"
-"""What the 2017-09-01 protocol sends, on Linux in 24 hours and on Windows in 12."""
+"""The 2017-09-01 protocol's dates: with 24 hours on Linux, with AM and PM on Windows."""
 
 
 def seconds(value: object) -> float | None:

@@ -52,7 +52,7 @@ class Imds:
     """IMDS at an authority such as ``http://169.254.169.254``, asked for one identity.
 
     Attributes:
-        surroundings: what else the environment says that may explain a failure.
+        surroundings: sentences about the environment that may explain a failure.
 
     """
 
