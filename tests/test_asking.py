@@ -326,6 +326,8 @@ async def test_claims_that_are_no_string_are_refused(claims: Any) -> None:
         (lambda: (TOKEN, LATER, 1), "returned a tuple that is no token"),
         (lambda: TOKEN, "returned a str that is no token"),
         (lambda: None, "returned a NoneType that is no token"),
+        (lambda: {"error": "invalid_client", "error_description": "AADSTS7000215"}, "the error invalid_client: AADSTS7000215"),
+        (lambda: {"access_token": TOKEN}, "returned a dict that is no token"),
         (lambda: 7, "returned a int that is no token"),
         (lambda: SimpleNamespace(expires_on=LATER), "its 'token' is of the type NoneType"),
         (lambda: SimpleNamespace(token=TOKEN, expires_on=LATER, token_type=7), "its 'token_type' is of the type int"),

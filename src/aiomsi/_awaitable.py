@@ -135,17 +135,19 @@ def _by_annotation(function: FunctionType) -> Returns:
 
 def _refers_to_awaitables(function: FunctionType, owner: object, depth: int) -> bool:
     """Return whether a plain function refers to what returns awaitables, so that it may return one."""
+    names, variables = function.__code__.co_names, function.__globals__
+    values = [variables[name] for name in names if name in variables]
+    values += [value for name in names if (value := _attribute(owner, name)) is not None]
     try:
-        variables = inspect.getclosurevars(function)
-    except (TypeError, ValueError):
+        values += [cell.cell_contents for cell in function.__closure__ or ()]
+    except ValueError:
+        # A variable that is not assigned yet.
         return True
-    values = [*variables.nonlocals.values(), *variables.globals.values()]
-    values += [value for name in variables.unbound if (value := _attribute(owner, name)) is not None]
-    if "__class__" in variables.nonlocals:
+    if "__class__" in function.__code__.co_freevars:
         # It calls `super()`.
         values += [vars(cls)[name] for cls in type(owner).__mro__ for name in METHODS if name in vars(cls)]
     found = [_value_returns(value, depth) for value in values if value is not function]
-    delegates = any(name in variables.unbound for name in METHODS) and Returns.VALUE not in found
+    delegates = any(name in names for name in METHODS) and Returns.VALUE not in found
     return delegates or Returns.AWAITABLE in found or Returns.UNKNOWN in found
 
 

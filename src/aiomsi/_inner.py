@@ -377,6 +377,9 @@ def read_token(answer: object, now: Now) -> Grant | str:
         given, expires_on = answer
     elif hasattr(answer, "token") or hasattr(answer, "expires_on"):
         given, expires_on = getattr(answer, "token", None), getattr(answer, "expires_on", None)
+    elif isinstance(answer, Mapping) and isinstance(answer.get("error"), str):
+        # As MSAL returns an error.
+        return f"it returned the error {answer['error']}: {answer.get('error_description', '')}"
     else:
         return f"it returned a {type(answer).__name__} that is no token: that has 'token' and 'expires_on', or is that pair"
     returned = f"it returned a {type(answer).__name__} that is no token"

@@ -35,9 +35,10 @@ class ArmSession(Verbs):
     the loop in which it is first used. Every call may raise the errors that `get` names.
 
     Args:
-        credential: any credential with the Azure SDK's async protocol; by default this host's system-assigned managed
-            identity. One that is given is not closed. One of another library's is asked as `SharedCredential` asks it: once for
-            all calls, and its errors become `CredentialError`.
+        credential: any credential with the Azure SDK's async protocol; by default this host's default
+            managed identity, mostly the system-assigned one. One that is given is not closed. One of
+            another library's is asked as `SharedCredential` asks it: once for all calls, and its errors
+            become `CredentialError`.
         cloud: which ARM; `AIOMSI_RESOURCE_MANAGER` names another endpoint, on loopback only.
         http: an aiohttp session to use; it is not closed, its own connector, limits and cookies count, and it must belong to
             the loop in which the ArmSession is used.
