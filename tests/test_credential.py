@@ -382,8 +382,10 @@ async def test_several_identities_and_none_named_says_how_to_name_one(embedded_a
         embedded_azure.remove_identity(identity)
     embedded_azure.assign_identity()
     embedded_azure.assign_identity()
+    credential = ManagedIdentityCredential()
     with pytest.raises(TokenRefusedError, match="Multiple user assigned identities") as raised:
-        await ManagedIdentityCredential().get_token(SCOPE)
+        await credential.get_token(SCOPE)
+    assert repr(credential) == f"<ManagedIdentityCredential IMDS, default identity, {ARM}: none>"
     assert "client_id=, object_id= or resource_id=" in raised.value.help
 
 

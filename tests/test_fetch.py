@@ -8,7 +8,8 @@ import logging
 import os
 import socket
 import sys
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
@@ -135,9 +136,12 @@ def test_response_of_another_service_is_refused_at_once(
     assert azure.counts.imds_requests == 1
 
 
-def test_response_compressed_unasked_is_read_within_the_limit(azure: EmbeddedAzure, manual: ManualClock) -> None:
-    body = gzip.compress(json.dumps({"access_token": "eyJ", "expires_in": 3600}).encode())
-    azure.inject("imds", Fault(200, {"Content-Encoding": "gzip"}, body))
+@pytest.mark.parametrize(("coding", "compress"), [("gzip", gzip.compress), ("deflate", zlib.compress), ("Identity", bytes)])
+def test_response_compressed_unasked_is_read_within_the_limit(
+    azure: EmbeddedAzure, manual: ManualClock, coding: str, compress: Callable[[bytes], bytes]
+) -> None:
+    body = compress(json.dumps({"access_token": "eyJ", "expires_in": 3600}).encode())
+    azure.inject("imds", Fault(200, {"Content-Encoding": coding}, body))
     assert isinstance(fetch(azure.imds_url, manual.clock), Grant)
     (request,) = azure.requests
     assert request.headers["Accept-Encoding"] == "identity"

@@ -91,7 +91,8 @@ def test_class_without_stand_in_becomes_plain_exception(error: BaseException, te
     ("text", "masked"),
     [
         (f"rejected {TOKEN} today", "rejected *** today"),
-        ("Authorization: Bearer abcdefghijklmnop==", "Authorization: Bearer ***"),
+        ("Authorization: Bearer abcdefghijklmno1==", "Authorization: Bearer ***"),
+        ("Basic authentication is required", "Basic authentication is required"),
         ('{"access_token": "abc", "x": 1}', '{"access_token": "***", "x": 1}'),
         ("client_secret=hush&x=1", "client_secret=***&x=1"),
         ("https://h/?sv=1&sig=a%3D&x=1", "https://h/?sv=1&sig=***&x=1"),

@@ -134,6 +134,7 @@ def test_the_authority_can_be_replaced(authority: str, endpoint: str) -> None:
         ("http://user:pa55/@word@x", "http://***@x"),
         ("user:pa55@x", "***@x"),
         ("http://x/path/", "http://x/path"),
+        ("http://x?token=pa55", "http://x?***"),
         ("http://[x", "http://[x"),
         (" http://x", " http://x"),
     ],
@@ -287,6 +288,7 @@ def test_a_200_that_is_no_object_is_not_imds(body: bytes) -> None:
         ("1970-01-01T00:20:00Z", 200),
         ("Thu, 01 Jan 1970 00:20:00 GMT", 200),
         (" 1200 ", 200),
+        ("Thu, 01 Jan 1970 00:20:00", 200),
         (1200.5, 200.5),
     ],
 )

@@ -32,10 +32,13 @@ def is_loopback(host: str) -> bool:
 
 
 def masked_url(url: str) -> str:
-    """Return a URL for a message, without the user and password that it may have."""
+    """Return a URL for a message, without user, password and query."""
     scheme, separator, rest = url.partition("://")
-    _, at, host = (rest if separator else scheme).rpartition("@")
-    return f"{scheme}{separator}***@{host}" if at and separator else f"***@{host}" if at else url
+    if not separator:
+        scheme, rest = "", url
+    _, at, host = rest.rpartition("@")
+    host, query, _ = host.partition("?")
+    return f"{scheme}{separator}{'***@' if at else ''}{host}{'?***' if query else ''}"
 
 
 def _split(url: str) -> SplitResult | None:

@@ -10,7 +10,7 @@ _MAX_TEXT = 2_000
 
 _SECRETS = r"""
     (?P<jwt> \beyJ[\w-]{8,}\.[\w-]*\.?[\w-]* )
-    | (?P<before> \b(?:bearer|basic)\s+ ) (?P<header> [\w.~+/-]{12,}=* )
+    | (?P<before> \b(?:bearer|basic)\s+ ) (?P<header> (?=\S*\d) [\w.~+/-]{12,}=* )
     | (?P<name> \b(?:access_token|refresh_token|id_token|client_secret|client_assertion|assertion|password|sig)
         ["']? \s* [=:] \s* ["']? ) (?P<value> [^"'\s&,;}]+ )
     | (?P<user> :// [^\s/:@]* : ) (?P<password> [^\s/@]+ ) (?=@)

@@ -30,15 +30,12 @@ def http_date(value: str | None) -> float | None:
         return None
 
 
-def moment(value: object) -> float | None:
-    """Read a moment as seconds since the epoch: a number, ISO 8601, or a date with a zone in words of the US or of HTTP.
+def moment(text: str) -> float | None:
+    """Read a date as seconds since the epoch: ISO 8601, the 2017-09-01 protocol's, or HTTP's.
 
-    A text without a zone is none: it may be local time or UTC, hours apart.
+    An ISO date without a zone is refused, because it may be local time or UTC.
     """
-    number = seconds(value)
-    if number is not None or not isinstance(value, str):
-        return number
-    text = value.strip()
+    text = text.strip()
     try:
         date = _us_date(text) or datetime.fromisoformat(text)
         return date.timestamp() if date.tzinfo else None
