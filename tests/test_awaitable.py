@@ -2,7 +2,8 @@
 
 import asyncio
 import functools
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from types import ModuleType
 from typing import Any, Self
 from unittest.mock import AsyncMock, MagicMock, Mock
 
@@ -139,6 +140,63 @@ class Counting:
         return self.helper
 
 
+class Awaitable_:  # noqa: N801 (not the one of typing)
+    def __await__(self) -> Iterator[None]:
+        yield
+
+
+class Waiting:
+    def get_token(self, *_scopes: str) -> Any:
+        return Awaitable_()
+
+
+class Nesting:
+    def get_token(self, *_scopes: str) -> Any:
+        async def nested() -> str:
+            return str(forbidden())
+
+        return nested()
+
+
+class Client:
+    async def acquire(self) -> str:
+        return str(forbidden(self))
+
+    @staticmethod
+    async def fetch() -> str:
+        return str(forbidden())
+
+    async def __call__(self) -> str:
+        return str(forbidden(self))
+
+
+class UsesClient:
+    def __init__(self) -> None:
+        self.client = Client()
+
+    def get_token(self, *_scopes: str) -> Any:
+        return self.client.acquire()
+
+
+class UsesStatic(UsesClient):
+    def get_token(self, *_scopes: str) -> Any:
+        return self.client.fetch()
+
+
+class CallsClient(UsesClient):
+    def get_token(self, *_scopes: str) -> Any:
+        return Client()()
+
+
+class UsesModule:
+    def get_token(self, *_scopes: str) -> Any:
+        return loops_module.returning_soon()
+
+
+loops_module = ModuleType("loops_module")
+loops_module.returning_soon = Client.fetch  # type: ignore[attr-defined]  # made here
+
+
 class Decorated:
     get_token = wrapped(Async.get_token)
 
@@ -191,6 +249,12 @@ def test_coroutine_function_is_certain(credential: object) -> None:
         Helped(),
         Super(),
         Twice(),
+        Waiting(),
+        Nesting(),
+        UsesClient(),
+        UsesStatic(),
+        CallsClient(),
+        UsesModule(),
         Promising(),
         Quoted(),
         AsyncManaged(),
@@ -255,6 +319,11 @@ def test_function_with_an_empty_cell_is_unknown() -> None:
     (cell,) = function.__closure__ or ()
     del cell.cell_contents
     assert returns(function) is Returns.UNKNOWN
+
+
+def test_object_that_is_called_is_classified_by_its_method() -> None:
+    assert returns(Client()) is Returns.AWAITABLE
+    assert returns(Callable_()) is Returns.UNKNOWN
 
 
 def test_recursion_ends() -> None:

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import enum
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
-from types import FunctionType, MethodType
+from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 METHODS = ("get_token", "get_token_info")
 """The two methods of the Azure SDK's protocols; each credential has one of them or both."""
 
-_MAX_DEPTH = 4
+_MAX_DEPTH = 3
 _AWAITABLE_WORDS = ("Awaitable", "Coroutine", "Future", "Task")
 _NEEDS_LOOP = frozenset({"create_future", "create_task", "ensure_future", "run_in_executor", "to_thread", "wrap_future"})
 """Functions of asyncio's that make something to await, and most of them only where a loop runs."""
@@ -134,39 +134,60 @@ def _by_annotation(function: FunctionType) -> Returns:
 
 
 def _refers_to_awaitables(function: FunctionType, owner: object, depth: int) -> bool:
-    """Return whether a plain function refers to what returns awaitables, so that it may return one."""
-    names, variables = function.__code__.co_names, function.__globals__
-    values = [variables[name] for name in names if name in variables]
-    values += [value for name in names if (value := _attribute(owner, name)) is not None]
+    """Return whether a plain function refers to code that returns awaitables, so that it may return one."""
+    code = function.__code__
+    if any(isinstance(constant, CodeType) and constant.co_flags & inspect.CO_COROUTINE for constant in code.co_consts):
+        # It defines a coroutine function.
+        return True
+    values = [function.__globals__[name] for name in code.co_names if name in function.__globals__]
+    values += _attributes(owner, code.co_names)
     try:
         values += [cell.cell_contents for cell in function.__closure__ or ()]
     except ValueError:
         # A variable that is not assigned yet.
         return True
-    if "__class__" in function.__code__.co_freevars:
+    if "__class__" in code.co_freevars:
         # It calls `super()`.
         values += [vars(cls)[name] for cls in type(owner).__mro__ for name in METHODS if name in vars(cls)]
-    found = [_value_returns(value, depth) for value in values if value is not function]
-    delegates = any(name in names for name in METHODS) and Returns.VALUE not in found
-    return delegates or Returns.AWAITABLE in found or Returns.UNKNOWN in found
+    # Methods of the objects that it uses, and functions of modules.
+    values += [
+        found
+        for value in values
+        if not isinstance(value, FunctionType | MethodType)
+        for found in _attributes(value, code.co_names)
+    ]
+    kinds = [_value_returns(value, depth) for value in values if value is not function]
+    delegates = any(name in code.co_names for name in METHODS) and Returns.VALUE not in kinds
+    return delegates or Returns.AWAITABLE in kinds or Returns.UNKNOWN in kinds
 
 
 def _value_returns(value: Any, depth: int) -> Returns | None:
     """Classify a value that a function refers to.
 
-    Return None if it is neither a credential nor a Python function.
+    Return None if it is none of a credential, an awaitable, a class of these, and a Python function.
     """
     if any(inspect.getattr_static(value, name, None) is not None for name in METHODS):
         return credential_returns(value, depth)
-    if isinstance(value, FunctionType | MethodType | partial) and not is_class(value):
-        found = returns(value, depth)
+    if inspect.getattr_static(value, "__await__", None) is not None:
+        return Returns.AWAITABLE
+    call = value if isinstance(value, FunctionType | MethodType | partial) else inspect.getattr_static(value, "__call__", None)
+    if isinstance(call, FunctionType | MethodType | partial) and not is_class(call):
+        found = returns(call, depth)
         return found if found is Returns.AWAITABLE or depth else None
     return None
 
 
-def _attribute(owner: object, name: str) -> object:
-    """Return an attribute without running code of a property."""
-    found = inspect.getattr_static(owner, name, None)
-    if inspect.ismemberdescriptor(found):
-        return getattr(owner, name, None)
-    return MethodType(found, owner) if isinstance(found, FunctionType) else found
+def _attributes(owner: object, names: Iterable[str]) -> list[Any]:
+    """Return the attributes of these names, without running code of properties."""
+    found = []
+    for name in names:
+        value = inspect.getattr_static(owner, name, None)
+        if inspect.ismemberdescriptor(value):
+            value = getattr(owner, name, None)
+        elif isinstance(value, FunctionType) and not isinstance(owner, type | ModuleType):
+            value = MethodType(value, owner)
+        elif isinstance(value, staticmethod | classmethod):
+            value = value.__func__
+        if value is not None:
+            found.append(value)
+    return found
