@@ -41,6 +41,7 @@ _CLOSING = 5.0
 _EPOCH_LEAST = 1e8
 """Seconds since the epoch of a day in 1973: less is a life, not a moment."""
 _MAX_SHOWN = 1e20
+_CLOCK = "if the token is a new one, this machine's clock is ahead"
 _KEPT = (HostUnreachableError, TokenRefusedError, TokenUnavailableError)
 
 
@@ -392,8 +393,9 @@ def read_token(answer: object, now: Now) -> Grant | str:
     if ends is None:
         return f"{returned}: its 'expires_on' {_not_seconds(expires_on)}"
     if ends <= now.wall:
-        hint = ": it must be a moment in seconds since the epoch, not a number of seconds from now" if ends < _EPOCH_LEAST else ""
-        return f"it returned a token that has expired, by an 'expires_on' of {ends:.0f}{hint}"
+        is_life = ends < _EPOCH_LEAST
+        hint = "it must be in seconds since the epoch, not a number of seconds from now" if is_life else _CLOCK
+        return f"it returned a token that has expired, by an 'expires_on' of {ends:.0f}: {hint}"
     token_type = getattr(answer, "token_type", None) or BEARER
     if not isinstance(token_type, str) or not token_type.isascii() or not token_type.isalnum():
         return f"{returned}: its 'token_type' is of the type {type(token_type).__name__}, or no word"
