@@ -134,7 +134,7 @@ async def test_whatever_returns_an_awaitable_gives_a_token(inner: Any) -> None:
 
 
 @pytest.mark.anyio
-async def test_method_that_has_returned_an_awaitable_is_called_in_the_loop() -> None:
+async def test_method_proven_to_be_async_is_called_in_the_loop() -> None:
     wrapper = Wrapper(Inner())
     credential = SharedCredential(wrapper)
     for _ in range(3):
@@ -145,7 +145,7 @@ async def test_method_that_has_returned_an_awaitable_is_called_in_the_loop() -> 
 
 
 @pytest.mark.anyio
-async def test_function_that_has_returned_an_awaitable_is_called_in_the_loop() -> None:
+async def test_function_proven_to_be_async_is_called_in_the_loop() -> None:
     threads: list[threading.Thread] = []
 
     def function(*scopes: str) -> Any:
