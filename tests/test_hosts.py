@@ -341,8 +341,8 @@ def test_date_without_a_plausible_life_is_not_believed(date: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"access_token": "very-secret\x00"}, "the access_token in the answer has a character that no token has: U+0000"),
-        ({"access_token": "very secret"}, "U+0020, at position 4 of 11"),
+        ({"access_token": "very-secret\x00"}, "the access_token in the answer has a character that no header takes: U+0000"),
+        ({"access_token": "very\nsecret"}, "U+000A, at position 4 of 11"),
         ({"access_token": "  "}, "is empty"),
         ({"token_type": "pop"}, "of the type 'pop', not Bearer"),
         ({"token_type": 7}, "of the type '7', not Bearer"),

