@@ -763,7 +763,7 @@ def quick_credential(clock: aiomsi.Clock | None) -> ManagedIdentityCredential:
 def test_a_session_is_made_outside_a_loop(embedded_azure: EmbeddedAzure) -> None:
     arm = ArmSession()
     assert repr(arm) == (
-        f"<ArmSession {embedded_azure.arm_url}, not yet used, credential=<ManagedIdentityCredential IMDS, system-assigned>>"
+        f"<ArmSession {embedded_azure.arm_url}, not yet used, credential=<ManagedIdentityCredential IMDS, default identity>>"
     )
     assert arm.cloud == attrs.evolve(aiomsi.PUBLIC, resource_manager=embedded_azure.arm_url)
     assert untouched(embedded_azure)

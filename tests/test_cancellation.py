@@ -12,7 +12,7 @@ import gc
 import math
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import NoneType
@@ -56,8 +56,8 @@ NEVER_SUSPENDS = {
     "_fetch TokenFetch.__call__: async with aiohttp.ClientSession(...): enter": "returns itself",
     "_fetch TokenFetch._ask_at_gate: async with gate.admission(...): exit": "releases the place",
     "_fetch TokenFetch._ask: async with http.request(...): exit": "a GET has no body that could still be on its way",
-    "_inner InnerFactory._close: async with asyncio.timeout(...): enter": "sets a timer",
-    "_inner InnerFactory._close: async with asyncio.timeout(...): exit": "cancels it",
+    "_inner _close: async with asyncio.timeout(...): enter": "sets a timer",
+    "_inner _close: async with asyncio.timeout(...): exit": "cancels it",
     "_inner InnerFetch.__call__: async with scope: enter": "has no timer of its own",
     "_inner InnerFetch.__call__: async with scope: exit": "has no timer of its own",
 }
@@ -408,6 +408,48 @@ async def a_factory_of_the_newer_kind(stage: Stage) -> SlotCredential:
     return credential
 
 
+class Wrapper:
+    """A credential that is asynchronous without a coroutine function."""
+
+    def __init__(self) -> None:
+        self.inner = Inner()
+
+    def get_token(self, *scopes: str, **options: Any) -> Awaitable[tuple[str, float]]:
+        return self.inner.get_token(*scopes, **options)
+
+
+async def a_wrapper(stage: Stage) -> SlotCredential:
+    credential = SharedCredential(Wrapper())
+    stage.call(credential.get_token(SCOPE))
+    stage.call(credential.get_token(SCOPE))
+    return credential
+
+
+async def an_asynchronous_factory(stage: Stage) -> SlotCredential:
+    made: list[Inner] = []
+
+    async def make() -> Inner:
+        await asyncio.sleep(SOON)
+        made.append(Inner())
+        return made[-1]
+
+    stage.checks.append(lambda: [inner for inner in made if not inner.closing])
+    credential = SharedCredential(make)
+    stage.call(credential.get_token(SCOPE))
+    stage.call(credential.get_token(SCOPE))
+    return credential
+
+
+async def a_function_that_makes_a_credential(stage: Stage) -> SlotCredential:
+    def make(*_scopes: str, **_options: Any) -> Newer:
+        return Newer()
+
+    credential = SharedCredential(make)
+    stage.call(credential.get_token(SCOPE))
+    stage.call(credential.get_token(SCOPE))
+    return credential
+
+
 async def a_function(stage: Stage) -> SlotCredential:
     async def fetch(*scopes: str) -> tuple[str, float]:
         return await Inner().get_token(*scopes)
@@ -534,6 +576,9 @@ SCENARIOS: dict[Scenario, set[str]] = {
     an_instance_whose_question_is_cancelled: set(),
     a_factory: set(),
     a_factory_of_the_newer_kind: set(),
+    a_wrapper: set(),
+    an_asynchronous_factory: set(),
+    a_function_that_makes_a_credential: set(),
     a_function: set(),
     held_off_by_the_host: {"_host_backoff"},
     held_off_by_the_host_of_an_inner_credential: {"_host_backoff"},

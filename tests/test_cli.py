@@ -228,6 +228,16 @@ def test_token_for_a_user_assigned_identity(run: Callable[..., Said], embedded_a
     assert facts["claims_not_verified"]["object_id"] == identity.object_id
 
 
+def test_token_of_the_only_identity_says_which_one_that_is(run: Callable[..., Said], embedded_azure: EmbeddedAzure) -> None:
+    for identity in embedded_azure.identities:
+        embedded_azure.remove_identity(identity)
+    only = embedded_azure.assign_identity()
+
+    facts = json.loads(run("token", "--json").out)
+
+    assert (facts["identity"], facts["client_id"]) == ("user-assigned", only.client_id)
+
+
 def test_token_for_another_resource(run: Callable[..., Said]) -> None:
     said = run("token", "--json", "--resource", "https://vault.azure.net")
 

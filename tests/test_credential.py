@@ -6,22 +6,28 @@ import pickle
 import subprocess
 import sys
 import traceback
+from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
 
 from aiomsi import (
     AccessToken,
+    ArmSession,
+    Cloud,
     ConfigurationError,
     CredentialClosedError,
     HostGate,
     HostUnreachableError,
     ManagedIdentityCredential,
     Policy,
+    SharedCredential,
     TokenRefusedError,
     TokenUnavailableError,
+    UsageError,
 )
 from aiomsi._clock import SYSTEM_CLOCK
 from aiomsi.testing import EmbeddedAzure, Fault, ManualClock
@@ -349,11 +355,78 @@ def test_what_is_no_gate_is_an_error_in_the_constructor() -> None:
 @pytest.mark.anyio
 async def test_the_repr_tells_host_identity_and_state_and_no_secret() -> None:
     credential = ManagedIdentityCredential()
-    assert repr(credential) == "<ManagedIdentityCredential IMDS, system-assigned>"
+    assert repr(credential) == "<ManagedIdentityCredential IMDS, default identity>"
     token = await credential.get_token(SCOPE)
-    assert repr(credential) == f"<ManagedIdentityCredential IMDS, system-assigned, {ARM}: fresh>"
+    identity = f"default identity: system-assigned client_id={token.identity.client_id}"
+    assert repr(credential) == f"<ManagedIdentityCredential IMDS, {identity}, {ARM}: fresh>"
     assert token.token not in repr(vars(credential))
     assert repr(ManagedIdentityCredential(client_id=GUID)).endswith(f"client_id={GUID}>")
+
+
+@pytest.mark.anyio
+async def test_default_identity_is_told_by_stats_repr_and_token(embedded_azure: EmbeddedAzure) -> None:
+    for identity in embedded_azure.identities:
+        embedded_azure.remove_identity(identity)
+    only = embedded_azure.assign_identity()
+    credential = ManagedIdentityCredential()
+    token = await credential.get_token(SCOPE)
+    assert (token.identity.client_id, token.identity.object_id) == (only.client_id, only.object_id)
+    assert token.identity.is_system_assigned is False
+    assert credential.stats()[ARM].identity == token.identity
+    assert f"default identity: user-assigned client_id={only.client_id}" in repr(credential)
+
+
+@pytest.mark.anyio
+async def test_several_identities_and_none_named_says_how_to_name_one(embedded_azure: EmbeddedAzure) -> None:
+    for identity in embedded_azure.identities:
+        embedded_azure.remove_identity(identity)
+    embedded_azure.assign_identity()
+    embedded_azure.assign_identity()
+    credential = ManagedIdentityCredential()
+    with pytest.raises(TokenRefusedError, match="Multiple user assigned identities") as raised:
+        await credential.get_token(SCOPE)
+    assert repr(credential) == f"<ManagedIdentityCredential IMDS, default identity, {ARM}: none>"
+    assert "client_id=, object_id= or resource_id=" in raised.value.help
+
+
+@pytest.mark.anyio
+async def test_opaque_token_has_the_identity_that_its_endpoint_names(embedded_azure: EmbeddedAzure) -> None:
+    body = {"access_token": "opaque", "expires_in": "86400", "client_id": GUID}
+    embedded_azure.inject("imds", Fault(200, body=body))
+    credential = ManagedIdentityCredential()
+    assert str((await credential.get_token(SCOPE)).identity) == f"client_id={GUID}"
+    assert repr(credential) == f"<ManagedIdentityCredential IMDS, default identity: client_id={GUID}, {ARM}: fresh>"
+
+
+def drive(coroutine: Coroutine[Any, Any, object]) -> None:
+    """Run a coroutine until it suspends, without any event loop, as far as asyncio knows."""
+    try:
+        coroutine.send(None)
+    finally:
+        coroutine.close()
+
+
+def test_call_without_asyncio_says_that_it_needs_it() -> None:
+    async def function(*scopes: str) -> tuple[str, float]:
+        return "token", 4e9
+
+    arm = ArmSession(ManagedIdentityCredential(share=False))
+    for call in (
+        ManagedIdentityCredential(share=False).get_token(SCOPE),
+        ManagedIdentityCredential(share=False).warm_up(),
+        SharedCredential(function).get_token(SCOPE),
+        arm.get("/subscriptions", api_version="2022-12-01"),
+        anext(arm.list("/subscriptions", api_version="2022-12-01")),
+        Cloud.discover("https://management.azure.com"),
+    ):
+        with pytest.raises(UsageError, match="asyncio only"):
+            drive(call)
+
+
+def test_closing_without_asyncio_does_nothing_more() -> None:
+    for call in (ManagedIdentityCredential(share=False).close(), ArmSession().close()):
+        with pytest.raises(StopIteration):
+            drive(call)
 
 
 @pytest.mark.anyio

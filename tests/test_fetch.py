@@ -1,15 +1,22 @@
 """One fetch over HTTP, against the embedded IMDS and its faults."""
 
 import asyncio
+import errno
+import gzip
+import json
 import logging
+import os
 import socket
 import sys
+import zlib
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
+from aiohttp.client_reqrep import ConnectionKey
 from loops import BlockedLoop
 
 from aiomsi import HostGate, HostUnreachableError, Policy, TokenRefusedError, TokenUnavailableError
@@ -20,6 +27,7 @@ from aiomsi._ledger import Failure, Order
 from aiomsi._pacing import LEASE
 from aiomsi._token import Grant
 from aiomsi._turns import Turns, turns_in
+from aiomsi.hosts._body import MAX_BODY
 from aiomsi.hosts._protocol import SYSTEM_ASSIGNED, Identity
 from aiomsi.hosts.imds import Imds
 from aiomsi.testing import EmbeddedAzure, Fault, ManualClock
@@ -82,7 +90,20 @@ def test_three_500s_and_then_a_token(azure: EmbeddedAzure, manual: ManualClock) 
 
 
 @pytest.mark.parametrize(
-    "fault", [Fault(500), Fault(404), Fault(408), Fault.garbage(), Fault(200, body=""), Fault.reset(), Fault.truncate()]
+    "fault",
+    [
+        Fault(500),
+        Fault(404),
+        Fault(404, body=""),
+        Fault(408),
+        Fault(503, body="upstream connect error"),
+        Fault(503, {"Server": "Microsoft-HTTPAPI/2.0", "Content-Type": "text/html"}, "<h2>Service Unavailable</h2>"),
+        Fault(200, body="{"),
+        Fault(200, body={}),
+        Fault(200, {"Content-Encoding": "gzip"}, "{}"),
+        Fault.reset(),
+        Fault.truncate(),
+    ],
 )
 def test_what_may_pass_is_asked_five_times(azure: EmbeddedAzure, manual: ManualClock, fault: Fault) -> None:
     azure.inject("imds", fault, times=None)
@@ -93,6 +114,111 @@ def test_what_may_pass_is_asked_five_times(azure: EmbeddedAzure, manual: ManualC
     assert failure.details["attempts"] == 5
     assert failure.details["elapsed"] == 15
     assert "(5 requests in 15.0 s)" in failure.summary
+
+
+@pytest.mark.parametrize(
+    ("fault", "shown"),
+    [
+        (Fault.garbage(), "Please sign in to the network"),
+        (Fault(200, body=""), "no text at all"),
+        (Fault(404, {"Server": "EC2ws", "Content-Type": "text/html"}, "<title>404</title>"), "AWS's metadata service"),
+        (Fault(503, {"Server": "squid/5.7", "Content-Type": "text/html"}, "<title>ERROR</title>"), "a Squid proxy"),
+        (Fault(302, {"Location": "https://login.example/?id=7"}, ""), "redirects to https://login.example/"),
+        (Fault(200, {"Content-Encoding": "br"}, "{}"), "compressed with 'br'"),
+        (Fault(200, body=b" " * (MAX_BODY + 1)), "a response of more than 1048576 bytes"),
+        (Fault(500, body=b" " * (MAX_BODY + 1)), "a response of more than 1048576 bytes"),
+        (Fault(200, {"Content-Encoding": "gzip"}, gzip.compress(b" " * (MAX_BODY + 1))), "a response of more than 1048576 bytes"),
+    ],
+)
+def test_response_of_another_service_is_refused_at_once(
+    azure: EmbeddedAzure, manual: ManualClock, fault: Fault, shown: str
+) -> None:
+    azure.inject("imds", fault, times=None)
+    failure = fetch(azure.imds_url, manual.clock)
+    assert isinstance(failure, Failure)
+    assert (failure.error, failure.permanent) == (TokenRefusedError, True)
+    assert shown in failure.summary
+    assert azure.counts.imds_requests == 1
+
+
+@pytest.mark.parametrize(("coding", "compress"), [("gzip", gzip.compress), ("deflate", zlib.compress), ("Identity", bytes)])
+def test_response_compressed_unasked_is_read_within_the_limit(
+    azure: EmbeddedAzure, manual: ManualClock, coding: str, compress: Callable[[bytes], bytes]
+) -> None:
+    body = compress(json.dumps({"access_token": "eyJ", "expires_in": 3600}).encode())
+    azure.inject("imds", Fault(200, {"Content-Encoding": coding}, body))
+    assert isinstance(fetch(azure.imds_url, manual.clock), Grant)
+    (request,) = azure.requests
+    assert request.headers["Accept-Encoding"] == "identity"
+
+
+def test_endpoint_without_http_is_another_service(manual: ManualClock) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"SSH-2.0-OpenSSH_9.9\r\n")
+        await reader.readuntil(b"\r\n\r\n")
+        writer.close()
+
+    async def main() -> Grant | Failure:
+        async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+            authority = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+            return await TokenFetch(Imds(authority), ARM, Policy(), manual.clock)(Order())
+
+    failure = asyncio.run(main())
+    assert isinstance(failure, Failure)
+    assert failure.permanent
+    assert "something else answers there, other than Azure's IMDS: its response is no HTTP" in failure.summary
+
+
+KEY = ConnectionKey("h", 80, is_ssl=False, ssl=True, proxy=None, proxy_auth=None, proxy_headers_hash=None)
+
+
+@pytest.mark.parametrize(
+    ("number", "exhausted", "said", "help_"),
+    [
+        (errno.EMFILE, True, "this process has no file descriptor left", "ulimit -n"),
+        (errno.ENFILE, True, "this machine has no file descriptor left", "lsof"),
+        (errno.EADDRNOTAVAIL, True, "no local port or address", "ss -s"),
+        (errno.EPERM, False, "does not permit the connection", "firewall"),
+        (errno.EACCES, False, "does not permit the connection", "sandbox"),
+        (errno.ENETUNREACH, False, "no route to that address", "network namespace"),
+        (errno.ECONNREFUSED, False, "ClientConnectorError: ", ""),
+    ],
+)
+def test_local_cause_of_no_connection_is_named(number: int, exhausted: bool, said: str, help_: str) -> None:
+    miss = _no_answer(aiohttp.ClientConnectorError(KEY, OSError(number, "text")))
+    assert (miss.exhausted, miss.connected, miss.problem.passing) == (exhausted, False, True)
+    assert said in miss.problem.message
+    assert help_ in miss.problem.help
+
+
+def test_unknown_name_is_named_as_such() -> None:
+    miss = _no_answer(aiohttp.ClientConnectorDNSError(KEY, OSError(-2, "Name or service not known")))
+    assert "can't be resolved" in miss.problem.help
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit of descriptors to lower")
+def test_exhausted_descriptors_are_no_missing_azure(manual: ManualClock, nowhere: str) -> None:
+    import resource
+
+    async def main() -> Grant | Failure:
+        wanted = TokenFetch(Imds(nowhere), ARM, Policy(), manual.clock)
+        limits, taken = resource.getrlimit(resource.RLIMIT_NOFILE), list[int]()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(256, limits[1]), limits[1]))
+        try:
+            with suppress(OSError):
+                while True:
+                    taken.append(os.open(os.devnull, os.O_RDONLY))
+            return await wanted(Order())
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+            for descriptor in taken:
+                os.close(descriptor)
+
+    failure = asyncio.run(main())
+    assert isinstance(failure, Failure)
+    assert (failure.error, failure.kind) == (TokenUnavailableError, "exhausted")
+    assert failure.summary.startswith("this process has no file descriptor left for a connection")
+    assert "Azure" not in f"{failure.help}"
 
 
 def test_throttling_is_told_with_its_retry_after(azure: EmbeddedAzure, manual: ManualClock) -> None:
@@ -144,7 +270,8 @@ def test_nothing_there_fails_after_three_tries_and_says_what_to_do(nowhere: str,
     assert (failure.error, failure.kind) == (HostUnreachableError, "unreachable")
     assert failure.details["attempts"] == 3
     assert failure.details["elapsed"] == 3
-    assert "does not look like an Azure VM" in failure.help
+    assert f"AZURE_POD_IDENTITY_AUTHORITY_HOST names {nowhere}" in failure.help
+    assert "firewall" not in failure.help
     assert "aiomsi emulator" in failure.help
 
 

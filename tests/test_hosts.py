@@ -16,11 +16,10 @@ from aiomsi.hosts._protocol import (
     Problem,
     TokenAnswer,
     error_text,
-    http_date,
     read_object,
     retry_after,
-    seconds,
 )
+from aiomsi.hosts._times import http_date, seconds
 from aiomsi.hosts.imds import Imds
 
 GUID = "98F51385-2edc-4b79-bed9-7718de4cb861"
@@ -70,6 +69,43 @@ def test_an_identity_endpoint_alone_is_an_error() -> None:
         detect({"IDENTITY_ENDPOINT": "x"}, platform="linux", exists=never)
 
 
+@pytest.mark.parametrize(
+    ("environment", "why", "hint"),
+    [
+        ({"MSI_ENDPOINT": "x"}, "Cloud Shell, which aiomsi does not serve yet: MSI_ENDPOINT is set", "unset the variables"),
+        ({"IDENTITY_ENDPOINT": "x", "IMDS_ENDPOINT": "x"}, "IDENTITY_ENDPOINT and IMDS_ENDPOINT are set", "unset the variables"),
+        (
+            {},
+            "Azure Arc, which aiomsi does not serve yet: the file /opt/azcmagent/bin/himds exists",
+            "set AZURE_POD_IDENTITY_AUTHORITY_HOST=http://169.254.169.254",
+        ),
+    ],
+)
+def test_host_that_is_not_served_says_why_it_was_chosen(environment: dict[str, str], why: str, hint: str) -> None:
+    with pytest.raises(ConfigurationError) as raised:
+        host_from(environment, SYSTEM_ASSIGNED, platform="linux", exists=lambda _: True)
+    assert why in str(raised.value)
+    assert hint in raised.value.help
+
+
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [
+        ({"IDENTITY_HEADER": "x"}, ". IDENTITY_HEADER is set without IDENTITY_ENDPOINT, so it has no effect"),
+        ({"MSI_SECRET": "x"}, ". MSI_SECRET is set without MSI_ENDPOINT, so it has no effect"),
+        ({"HTTP_PROXY": "http://p"}, ". HTTP_PROXY is set, but a token endpoint is never reached through a proxy"),
+        ({"HTTPS_PROXY": "http://p"}, ""),
+        ({}, ""),
+    ],
+)
+def test_unreachable_host_says_what_had_no_effect(environment: dict[str, str], said: str) -> None:
+    host = host_from(environment, SYSTEM_ASSIGNED, exists=never)
+    plain = host_from({}, SYSTEM_ASSIGNED, exists=never)
+    assert host == plain
+    assert "does not look like an Azure VM" in plain.unreachable
+    assert host.unreachable == plain.unreachable + said
+
+
 def test_a_host_that_is_not_served_is_an_error_and_no_silent_fall_to_imds() -> None:
     with pytest.raises(ConfigurationError, match=r"Cloud Shell, which aiomsi does not serve yet"):
         host_from({"MSI_ENDPOINT": "x"}, SYSTEM_ASSIGNED)
@@ -88,10 +124,26 @@ def test_the_authority_can_be_replaced(authority: str, endpoint: str) -> None:
     assert host.endpoint == endpoint
 
 
-@pytest.mark.parametrize("authority", ["169.254.169.254", "ftp://x", "http://", "http://user@x", "http://x/path", "http://[x"])
-def test_a_malformed_authority_is_an_error(authority: str) -> None:
-    with pytest.raises(ConfigurationError, match="AZURE_POD_IDENTITY_AUTHORITY_HOST"):
+@pytest.mark.parametrize(
+    ("authority", "shown"),
+    [
+        ("169.254.169.254", "169.254.169.254"),
+        ("ftp://x", "ftp://x"),
+        ("http://", "http:"),
+        ("http://user@x", "http://***@x"),
+        ("http://user:pa55/@word@x", "http://***@x"),
+        ("user:pa55@x", "***@x"),
+        ("http://x/path/", "http://x/path"),
+        ("http://x?token=pa55", "http://x?***"),
+        ("http://[x", "http://[x"),
+        (" http://x", " http://x"),
+    ],
+)
+def test_a_malformed_authority_is_an_error(authority: str, shown: str) -> None:
+    with pytest.raises(ConfigurationError, match="AZURE_POD_IDENTITY_AUTHORITY_HOST") as raised:
         host_from({"AZURE_POD_IDENTITY_AUTHORITY_HOST": authority}, SYSTEM_ASSIGNED, exists=never)
+    assert f"and is '{shown}'." in str(raised.value)
+    assert "pa55" not in str(raised.value)
 
 
 @pytest.mark.parametrize(
@@ -203,20 +255,163 @@ def test_refresh_in_is_read_as_a_string_too() -> None:
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        (b"<html>", "not a JSON object"),
-        (b"[1]", "not a JSON object"),
-        (b"[" * 100_000, "not a JSON object"),
+        (b"{", "not a JSON object"),
         ({}, "no access_token"),
         ({**GOOD, "access_token": ""}, "no access_token"),
         ({**GOOD, "access_token": 7}, "no access_token"),
         ({"access_token": "secret"}, "neither expires_in nor expires_on"),
-        ({"access_token": "secret", "expires_in": "soon", "expires_on": True}, "neither expires_in nor expires_on"),
     ],
 )
 def test_a_200_without_a_usable_token_says_so_and_may_pass(body: object, said: str) -> None:
     problem = understood(body)
     assert isinstance(problem, Problem)
     assert said in problem.message
+    assert problem.passing
+
+
+@pytest.mark.parametrize("body", [b"<html>", b"[1]", b"[" * 100_000, b"", b"OK"])
+def test_a_200_that_is_no_object_is_not_imds(body: bytes) -> None:
+    problem = understood(body)
+    assert isinstance(problem, Problem)
+    assert "other than Azure's IMDS" in problem.message
+    assert "not a JSON object" in problem.message
+    assert not problem.passing
+
+
+@pytest.mark.parametrize(
+    ("expires_on", "seconds_left"),
+    [
+        ("1/1/1970 12:20:00 AM +00:00", 200),
+        ("01/01/1970 00:20:00 +00:00", 200),
+        ("1/1/1970 2:20:00 AM +02:00", 200),
+        ("1970-01-01T00:20:00.0000000+00:00", 200),
+        ("1970-01-01T00:20:00Z", 200),
+        ("Thu, 01 Jan 1970 00:20:00 GMT", 200),
+        (" 1200 ", 200),
+        ("Thu, 01 Jan 1970 00:20:00", 200),
+        (1200.5, 200.5),
+    ],
+)
+def test_expires_on_may_be_a_date_text(expires_on: object, seconds_left: float) -> None:
+    grant = understood({"access_token": "secret", "expires_on": expires_on})
+    assert isinstance(grant, Grant)
+    assert grant.life == seconds_left
+
+
+@pytest.mark.parametrize(
+    ("fields", "quoted"),
+    [
+        ({"expires_on": "1970-01-01 00:20:00"}, "expires_on '1970-01-01 00:20:00'"),
+        ({"expires_on": "13/45/1970 01:00:00 +00:00"}, "expires_on '13/45/1970 01:00:00 +00:00'"),
+        ({"expires_on": "1/1/1970 13:00:00 PM +00:00"}, "expires_on '1/1/1970 13:00:00 PM +00:00'"),
+        ({"expires_on": 1_700_000_000_000}, "expires_on '1700000000000'"),
+        ({"expires_on": "tomorrow", "expires_in": ""}, "expires_on 'tomorrow'"),
+        ({"expires_on": ["x"], "expires_in": None}, "expires_on 'list'"),
+        ({"expires_in": "soon", "expires_on": True}, "expires_in 'soon' and expires_on 'True'"),
+        ({"expires_in": 10**400}, f"expires_in '1{'0' * 59}…'"),
+        ({"expires_in": "NaN"}, "expires_in 'NaN'"),
+    ],
+)
+def test_expiry_that_cannot_be_read_is_quoted(fields: dict[str, object], quoted: str) -> None:
+    problem = understood({"access_token": "very-secret", **fields})
+    assert isinstance(problem, Problem)
+    assert f"the answer's {quoted} can't be read" in problem.message
+    assert not problem.passing
+    assert "very-secret" not in problem.message
+
+
+def test_expiry_that_cannot_be_read_beside_a_good_one_is_ignored() -> None:
+    assert understood({**GOOD, "expires_in": "soon"}) == Grant(Secret("secret"), 100.0, 1100)
+
+
+@pytest.mark.parametrize("left", [-3_000, 5, 500])
+def test_clock_ahead_by_nearly_a_life_is_corrected(left: int) -> None:
+    body = {"access_token": "secret", "expires_on": 90_000}
+    grant = understood(body, wall=90_000.0 - left, Date="Thu, 01 Jan 1970 01:00:00 GMT")
+    assert grant == Grant(Secret("secret"), 86_400.0, None)
+
+
+@pytest.mark.parametrize("date", ["Thu, 01 Jan 1970 00:00:01 GMT", "nonsense"])
+def test_date_without_a_plausible_life_is_not_believed(date: str) -> None:
+    grant = understood({"access_token": "secret", "expires_on": 190_000}, wall=189_995.0, Date=date)
+    assert isinstance(grant, Grant)
+    assert grant.life == 5
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"access_token": "very-secret\x00"}, "the access_token in the answer has a character that no header takes: U+0000"),
+        ({"access_token": "very\nsecret"}, "U+000A, at position 4 of 11"),
+        ({"access_token": "  "}, "is empty"),
+        ({"token_type": "pop"}, "of the type 'pop', not Bearer"),
+        ({"token_type": 7}, "of the type '7', not Bearer"),
+    ],
+)
+def test_token_that_no_header_takes_is_refused(changes: dict[str, object], said: str) -> None:
+    problem = understood({**GOOD, **changes})
+    assert isinstance(problem, Problem)
+    assert said in problem.message
+    assert "very" not in problem.message
+
+
+@pytest.mark.parametrize("changes", [{"access_token": "secret\r\n"}, {"token_type": "bearer"}, {"token_type": None}])
+def test_white_space_and_spelling_of_the_type_do_not_matter(changes: dict[str, object]) -> None:
+    assert understood({**GOOD, **changes}) == Grant(Secret("secret"), 100.0, 1100)
+
+
+def test_byte_order_mark_does_not_matter() -> None:
+    assert understood(b"\xef\xbb\xbf" + json.dumps(GOOD).encode()) == Grant(Secret("secret"), 100.0, 1100)
+    assert understood(json.dumps(GOOD).encode("utf-16")) == Grant(Secret("secret"), 100.0, 1100)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "headers", "shown"),
+    [
+        (404, b"<html><head><title>404 - Not Found</title></head></html>", {"Server": "EC2ws"}, "AWS's metadata service"),
+        (403, b"Missing Metadata-Flavor:Google header.", {"Metadata-Flavor": "Google"}, "Google Cloud's metadata service"),
+        (404, b"x", {"Server": "Metadata Server for VM"}, "Google Cloud's metadata service"),
+        (503, b"<h1>x", {"X-Squid-Error": "ERR_CONNECT_FAIL 111"}, "a Squid proxy"),
+        (404, b"404 page not found\n", {}, "the text '404 page not found'"),
+        (401, b"", {}, "no text at all"),
+        (405, b"", {"Server": "nginx"}, "no text at all (server 'nginx')"),
+        (502, b"<html><style>p { x }</style><h1>Bad\0Gateway</h1>", {}, "the text 'Bad Gateway'"),
+        (403, b"<h1>No</h1>", {"Server": "Microsoft-IIS/10.0"}, "the text 'No' (server 'Microsoft-IIS/10.0')"),
+        (200, b'<p>{"access_token": "very-secret"}', {}, "a text with a token in it"),
+        (204, b"", {}, "no text at all"),
+        (206, b'{"access_token": 1}', {}, "a text with a token in it"),
+        (200, b'{"status": "sign in first"}', {}, 'the text \'{"status": "sign in first"}\''),
+        (404, b'{"message": "no Route matched"}', {}, "no Route matched"),
+        (404, b'"not found"', {}, "not found"),
+        (307, b"", {"Location": "http://u:pa55@portal/?token=very-secret"}, "redirects to http://u:***@portal/"),
+        (302, b"", {}, "it redirects"),
+    ],
+)
+def test_response_of_another_service_is_shown(status: int, body: bytes, headers: dict[str, str], shown: str) -> None:
+    problem = Imds().understand(answer(status, body, **headers))  # type: ignore[arg-type]  # passed through
+    assert isinstance(problem, Problem)
+    assert "something else answers there, other than Azure's IMDS" in problem.message
+    assert shown in problem.message
+    assert "very-secret" not in problem.message
+    assert not problem.passing
+    assert problem.help.startswith("This machine is not an Azure VM")
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "headers"),
+    [
+        (404, b"", {}),
+        (500, b"", {}),
+        (429, b"too many", {}),
+        (410, b"<h1>Gone", {"Server": "IMDS/150.870.65.1854"}),
+        (503, b"<h2>Service Unavailable</h2>", {"Server": "Microsoft-HTTPAPI/2.0"}),
+        (503, b'{"message": "starting"}', {}),
+        (500, b'{"cut', {}),
+    ],
+)
+def test_response_that_may_be_imds_is_retried(status: int, body: bytes, headers: dict[str, str]) -> None:
+    problem = Imds().understand(answer(status, body, **headers))  # type: ignore[arg-type]  # passed through
+    assert isinstance(problem, Problem)
     assert problem.passing
 
 
@@ -248,6 +443,10 @@ def test_which_answers_may_pass(status: int, passing: bool) -> None:
         ({"error": "invalid_request", "error_description": "Identity not found"}, "Assign the identity"),
         ({"error": "invalid_resource", "error_description": "x"}, "Check the audience"),
         ({"error": "x", "error_description": "AADSTS500011: no such"}, "Check the audience"),
+        (
+            {"error": "invalid_request", "error_description": "Multiple user assigned identities exist, …"},
+            "Several user-assigned",
+        ),
         ({"error": "invalid_request", "error_description": "x"}, ""),
     ],
 )

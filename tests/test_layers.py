@@ -11,17 +11,19 @@ import aiomsi
 
 HOME = Path(aiomsi.__file__).parent
 
-VALUES = {"_clock", "_clouds", "_compat", "_errors", "_json", "_late", "_policy", "_secret", "_stats", "_token", "_version"}
+VALUES = {"_awaitable", "_clock", "_clouds", "_compat", "_errors", "_foreign", "_json", "_late", "_policy", "_secret", "_stats"}
+VALUES |= {"_token", "_version"}
 ARM_SAYS = {"_answers", "_attempts", "_codes", "_failures", "_help", "_limits", "_links"}
 ARM_SAYS |= {"_paging", "_polling", "_records", "_response", "_waits"}
 ARM_WANTS = {"_call", "_ids", "_look", "_progress", "_requests", "_retry", "_versions"}
 ARM = {"arm"} | {f"arm.{name}" for name in ARM_SAYS | ARM_WANTS}
-KNOWLEDGE = {"_ledger", "_pacing", "_retry", "_turns", "hosts", "hosts._protocol", "hosts.imds"} | ARM
+KNOWLEDGE = {"_ledger", "_pacing", "_retry", "_turns", "hosts", "hosts._protocol", "hosts.imds"}
+KNOWLEDGE |= {"hosts._body", "hosts._network", "hosts._not_imds", "hosts._times"} | ARM
 ARM_SENDS = {"_discovery", "_http", "_recovery", "_wire"}
 ARM_OFFERS = {"_graph", "_joined", "_operations", "_pages", "_providers", "_session", "_verbs"}
 ARM_SHELLS = ARM_SENDS | ARM_OFFERS
 MECHANISM = {"_flight", "_host_backoff", "_running_time", "_slot", "_table", "_tasks"}
-SHELLS = {"_credential", "_fetch", "_gate", "_inner", "_shared"} | {f"arm.{name}" for name in ARM_SHELLS}
+SHELLS = {"_asking", "_credential", "_fetch", "_gate", "_inner", "_shared"} | {f"arm.{name}" for name in ARM_SHELLS}
 TOP = {"", "__main__", "_demo", "cli"}
 
 MAY_IMPORT = {

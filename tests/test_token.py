@@ -1,13 +1,16 @@
 """The token and its states."""
 
+import base64
 import copy
+import json
 import pickle
+import traceback
 
 import pytest
 
-from aiomsi import AccessToken, Policy
-from aiomsi._secret import Secret
-from aiomsi._token import Grant, Now, State, date_token, refresh_after, state_of
+from aiomsi import AccessToken, Policy, TokenIdentity
+from aiomsi._secret import Secret, read_secret
+from aiomsi._token import Grant, Now, State, date_token, identity_of, read_claims, refresh_after, state_of
 
 POLICY = Policy()
 START = Now(1_000_000.0, 50.0)
@@ -136,3 +139,75 @@ def test_what_the_host_names_leaves_room_before_and_after(named: float, after: f
 def test_a_life_too_short_for_what_the_host_names_goes_by_its_own_rule() -> None:
     grant = Grant(Secret("t"), 150.0, refresh_in=20.0)
     assert refresh_after(grant, same_again=False, policy=POLICY, draw=middle) == pytest.approx(120)
+
+
+def test_token_is_an_exact_str_and_still_not_shown() -> None:
+    made = token()
+    assert type(made.token) is str
+    assert type(made.authorization) is Secret
+    assert copy.copy(made) is made
+    try:
+        raise ValueError(made)
+    except ValueError as error:
+        shown = "".join(traceback.TracebackException.from_exception(error, capture_locals=True).format())
+    assert "a-token" not in shown
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        ("a-token", Secret("a-token")),
+        ("\n a-token\r\n", Secret("a-token")),
+        ("", "is empty"),
+        ("bearer a-token", "begins with 'Bearer ', which is the header's: return the token alone"),
+        ("a\ttoken", "has a character that no header takes: U+0009, at position 1 of 7"),
+    ],
+)
+def test_token_is_stripped_and_checked(text: str, read: str) -> None:
+    assert read_secret(text) == read
+    assert isinstance(read_secret(text), Secret) == isinstance(read, Secret)
+
+
+def jwt(claims: object) -> str:
+    payload = base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip("=")
+    return f"eyJhbGciOiJub25lIn0.{payload}.signature"
+
+
+VM = "/subscriptions/s/resourcegroups/g/providers/Microsoft.Compute/virtualMachines/vm"
+USERS = "/subscriptions/s/resourcegroups/g/providers/Microsoft.ManagedIdentity/userAssignedIdentities/me"
+
+
+@pytest.mark.parametrize(
+    ("secret", "named", "identity", "is_system_assigned", "text"),
+    [
+        (
+            jwt({"appid": "a", "oid": "o", "tid": "t", "xms_mirid": VM}),
+            None,
+            TokenIdentity("a", "o", "t", VM),
+            True,
+            "client_id=a",
+        ),
+        (jwt({"azp": "a", "xms_mirid": USERS}), None, TokenIdentity("a", None, None, USERS), False, "client_id=a"),
+        (jwt({"oid": "o"}), None, TokenIdentity(None, "o"), None, "object_id=o"),
+        (jwt({"appid": "a"}), "n", TokenIdentity("n"), None, "client_id=n"),
+        (jwt({"appid": 7, "oid": ""}), None, TokenIdentity(), None, "unknown"),
+        (jwt([1]), None, TokenIdentity(), None, "unknown"),
+        ("opaque", "n", TokenIdentity("n"), None, "client_id=n"),
+        ("a.b.c", None, TokenIdentity(), None, "unknown"),
+        ("a.\u00e4.c", None, TokenIdentity(), None, "unknown"),
+        (f"a.{base64.b64encode(b'[' * 100_000).decode()}.c", None, TokenIdentity(), None, "unknown"),
+    ],
+)
+def test_identity_is_read_from_claims_and_answer(
+    secret: str, named: str | None, identity: TokenIdentity, is_system_assigned: bool | None, text: str
+) -> None:
+    found = identity_of(secret, named)
+    assert found == identity
+    assert found.is_system_assigned is is_system_assigned
+    assert str(found) == text
+    made = date_token(Grant(Secret(secret), 100.0, client_id=named), START, same_again=False, policy=POLICY, draw=middle)
+    assert made.identity == identity
+
+
+def test_claims_of_an_encrypted_token_are_unknown() -> None:
+    assert read_claims("a.b.c.d.e") == {}

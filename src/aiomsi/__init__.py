@@ -33,7 +33,7 @@ from aiomsi._errors import (
     WrongTenantError,
 )
 from aiomsi._policy import Policy
-from aiomsi._token import AccessToken
+from aiomsi._token import AccessToken, TokenIdentity
 from aiomsi.arm._response import ArmResponse
 from aiomsi.arm._retry import ArmRetry
 from aiomsi.arm._session import ArmSession
@@ -105,6 +105,7 @@ __all__ = [
     "SharedCredential",
     "SlotStats",
     "ThrottledError",
+    "TokenIdentity",
     "TokenRefusedError",
     "TokenUnavailableError",
     "UsageError",

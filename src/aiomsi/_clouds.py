@@ -31,6 +31,16 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def masked_url(url: str) -> str:
+    """Return a URL for a message, without user, password and query."""
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        scheme, rest = "", url
+    _, at, host = rest.rpartition("@")
+    host, query, _ = host.partition("?")
+    return f"{scheme}{separator}{'***@' if at else ''}{host}{'?***' if query else ''}"
+
+
 def _split(url: str) -> SplitResult | None:
     """Take a URL apart; None if it has no host, or no port that could be one."""
     try:
@@ -49,11 +59,11 @@ def split_endpoint(url: str, what: str) -> SplitResult:
     """
     parts = _split(url)
     if parts is None or parts.username is not None or parts.path.strip("/") or _NOT_IN_ENDPOINT.search(url):
-        msg = f"{what} must look like 'https://host' and is {url!r}"
+        msg = f"{what} must look like 'https://host' and is {masked_url(url)!r}"
         raise ConfigurationError(msg)
     if parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.hostname or "")):
         return parts
-    msg = f"{what} must be https (plain http is for loopback only) and is {url!r}"
+    msg = f"{what} must be https (plain http is for loopback only) and is {masked_url(url)!r}"
     raise ConfigurationError(msg)
 
 
@@ -168,6 +178,16 @@ def resource_of(scope: object) -> str:
         msg = f"the scope {scope!r} names no resource; for ARM it is 'https://management.azure.com/.default'"
         raise ConfigurationError(msg)
     return _ARM_AUDIENCES.get(resource.removesuffix("/"), resource)
+
+
+def same_audience(scope: str) -> str:
+    """Return one spelling for all scopes of the same ARM audience, and any other scope as it is.
+
+    Entra treats ARM's audiences alike with and without the slash. Other services may compare the
+    token's audience to the letter.
+    """
+    audience = _ARM_AUDIENCES.get(scope.removesuffix("/.default").removesuffix("/"))
+    return scope if audience is None else f"{audience}/.default"
 
 
 def cloud_from(cloud: Cloud, environment: Mapping[str, str]) -> Cloud:

@@ -16,9 +16,10 @@ from aiomsi._errors import ConfigurationError
 from aiomsi._fetch import TokenFetch
 from aiomsi._flight import Fetch, ended
 from aiomsi._policy import DEFAULT_POLICY, Policy
+from aiomsi._secret import Secret
 from aiomsi._slot import Slot
 from aiomsi._table import Pace, SlotTable, shared_backoff, shared_slots
-from aiomsi._token import AccessToken
+from aiomsi._token import AccessToken, TokenIdentity
 from aiomsi.hosts import Identity, host_from
 
 if TYPE_CHECKING:
@@ -49,6 +50,11 @@ class SlotCredential(ABC):
     ) -> AccessToken:
         """Give a token."""
 
+    @property
+    def is_overridden(self) -> bool:
+        """Whether a subclass or an attribute of the user's replaces `get_token`."""
+        return "get_token" in vars(self) or type(self).get_token.__module__.partition(".")[0] != __name__.partition(".")[0]
+
     async def get_token_info(self, *scopes: str, options: Mapping[str, Any] | None = None) -> AccessToken:
         """Give the same as `get_token`, whose keyword arguments `options` may hold."""
         return await self.get_token(*scopes, **(options or {}))
@@ -70,7 +76,7 @@ class SlotCredential(ABC):
 
         A token that has been replaced already is left alone, and so is one that was handed out again after a rejection.
         """
-        secret = token.token if isinstance(token, AccessToken) else token
+        secret = Secret(token.token if isinstance(token, AccessToken) else token)
         return sum(slot.reject(secret) for slot in self._table.of(self._owner)) > 0
 
     def forget(self) -> None:
@@ -97,8 +103,9 @@ class SlotCredential(ABC):
         with contextlib.suppress(KeyError):
             while True:
                 slots.add(self._held.popitem()[1][0])
-        flights = [slot.release(self) for slot in slots]
-        await ended([flight for flight in flights if flight is not None], self._policy.ping)
+        flights = [flight for slot in slots if (flight := slot.release(self)) is not None]
+        if flights:
+            await ended(flights, self._policy.ping)
 
     async def __aenter__(self) -> Self:
         return self
@@ -109,8 +116,12 @@ class SlotCredential(ABC):
         await self.close()
 
     def __repr__(self) -> str:
-        states = "".join(f", {resource}: {stats.state}" for resource, stats in self.stats().items())
-        return f"<{type(self).__name__} {self._described()}{states}>"
+        states, identities = "", list[TokenIdentity]()
+        for resource, stats in self.stats().items():
+            states += f", {resource}: {stats.state}"
+            if stats.identity is not None:
+                identities.append(stats.identity)
+        return f"<{type(self).__name__} {self._described(identities)}{states}>"
 
     def _attach(self, scope: Hashable, make: Callable[[], Slot]) -> Slot:
         """Return the slot of a scope that is asked for the first time, and let go of those that are idle."""
@@ -127,8 +138,8 @@ class SlotCredential(ABC):
         """Name what is held under a key, for `stats`."""
 
     @abstractmethod
-    def _described(self) -> str:
-        """Say which credential this is, without a secret."""
+    def _described(self, identities: list[TokenIdentity]) -> str:
+        """Say which credential this is, without a secret; its tokens are of these identities."""
 
 
 class ManagedIdentityCredential(SlotCredential):
@@ -143,7 +154,9 @@ class ManagedIdentityCredential(SlotCredential):
     used again afterwards.
 
     Args:
-        client_id, object_id, resource_id: which user-assigned identity; at most one. Without any, the system-assigned one.
+        client_id, object_id, resource_id: which user-assigned identity; at most one. Without any it is the host's default: the
+            system-assigned identity, or where there is none, IMDS gives the only user-assigned one. `stats` and the token's
+            `identity` tell which one that is.
         share: False gives this credential tokens and fetches of its own; IMDS's limits hold for them all the same.
         gate: True, a directory or a `HostGate` has the processes of this machine that do the same take turns to ask for
             tokens, so that all of them together stay under IMDS's limits; needs ``aiomsi[gate]``. By default there is none.
@@ -195,7 +208,8 @@ class ManagedIdentityCredential(SlotCredential):
             tenant_id, enable_cae: accepted and without effect.
 
         Raises:
-            ConfigurationError: not exactly one scope.
+            ConfigurationError: not exactly one scope, or claims that are no string.
+        UsageError: no asyncio event loop is running.
             CredentialError: there is no usable token. Every caller gets an exception of its own.
 
         """
@@ -206,6 +220,8 @@ class ManagedIdentityCredential(SlotCredential):
         token = slot.token
         if token is not None and not claims and token.is_fresh(self._wall(), self._monotonic()):
             return token
+        if claims and not isinstance(claims, str):
+            not_claims(claims)
         return await slot.obtain(self, fetch, claims or None)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -232,9 +248,14 @@ class ManagedIdentityCredential(SlotCredential):
     def _label(self, key: str) -> str:
         return resource_of(key)
 
-    def _described(self) -> str:
-        identity = "system-assigned" if self._identity.kind is None else f"{self._identity.kind}={self._identity.value}"
-        return f"{self._host.kind}, {identity}"
+    def _described(self, identities: list[TokenIdentity]) -> str:
+        if self._identity.kind is not None:
+            return f"{self._host.kind}, {self._identity.kind}={self._identity.value}"
+        if not identities:
+            # IMDS gives the token of a single user-assigned identity where there is no system-assigned one.
+            return f"{self._host.kind}, default identity"
+        kind = {True: "system-assigned ", False: "user-assigned ", None: ""}[identities[-1].is_system_assigned]
+        return f"{self._host.kind}, default identity: {kind}{identities[-1]}"
 
 
 def _gate_from(gate: HostGate | str | os.PathLike[str] | bool) -> HostGate | None:
@@ -247,3 +268,14 @@ def _gate_from(gate: HostGate | str | os.PathLike[str] | bool) -> HostGate | Non
 def _not_one_scope(scopes: tuple[object, ...]) -> NoReturn:
     msg = f"get_token takes exactly one scope, as a string, and got {scopes!r}"
     raise ConfigurationError(msg, help="For ARM it is 'https://management.azure.com/.default'")
+
+
+def not_claims(claims: object) -> NoReturn:
+    """Refuse claims that are not a string.
+
+    Raises:
+        ConfigurationError: always.
+
+    """
+    msg = f"claims are a string, as the challenge has them, not {type(claims).__name__}"
+    raise ConfigurationError(msg, help="Decode the 'claims' of WWW-Authenticate, and pass the JSON as text")

@@ -77,6 +77,14 @@ class UsageError(AiomsiError, RuntimeError):
     """The object can't be used here and now: from another event loop, after closing, or from inside its own call."""
 
 
+def without_loop() -> UsageError:
+    """Make the error for a call outside of asyncio: under trio or curio, or by `send` from synchronous code."""
+    return UsageError(
+        "no asyncio event loop is running here, and aiomsi works with asyncio only",
+        help="Call it from a coroutine that asyncio runs: asyncio.run(...), or anyio with backend='asyncio', not 'trio'",
+    )
+
+
 class CredentialError(AiomsiError):
     """No token could be had.
 

@@ -13,6 +13,7 @@ from yarl import URL
 from aiomsi._clock import Clock
 from aiomsi._errors import CredentialError, HostUnreachableError, TokenRefusedError, TokenUnavailableError
 from aiomsi._flight import inside
+from aiomsi._foreign import without_secrets
 from aiomsi._host_backoff import HeldOffError, HostBackoff, Ticket
 from aiomsi._ledger import Failure, Order, held_off
 from aiomsi._policy import Policy
@@ -20,6 +21,8 @@ from aiomsi._retry import Attempt, deadline, next_try
 from aiomsi._running_time import RunningTimeout
 from aiomsi._secret import SecretBytes
 from aiomsi._token import Draw, Grant, Now
+from aiomsi.hosts._body import MAX_BODY, TOO_LARGE, plain_body
+from aiomsi.hosts._network import EXHAUSTED, local_cause
 from aiomsi.hosts._protocol import Host, Problem, TokenAnswer, TokenRequest, retry_after
 
 if TYPE_CHECKING:
@@ -35,6 +38,7 @@ class _Miss:
     retry_after: float | None = None
     connected: bool = True
     request_id: str | None = None
+    exhausted: bool = False
     loop_blocked: bool = False
     """Whether it timed out while the event loop was blocked, so that it says nothing of the host."""
 
@@ -44,6 +48,10 @@ _SILENCE = _Miss(Problem("no answer came in time", passing=True))
 
 _MOST_BLOCKED = 10
 """How many requests of one fetch are repeated, without counting as a try, because the loop was blocked."""
+_HEADERS = {"Accept-Encoding": "identity"}
+_UNKNOWN_NAME = (
+    "The name of the host can't be resolved: correct AZURE_POD_IDENTITY_AUTHORITY_HOST, or look at this machine's name service"
+)
 
 
 class _Deadline(RunningTimeout):
@@ -96,7 +104,14 @@ class TokenFetch:
             async with (
                 scope,
                 # No proxy, no cookies, no .netrc: a token endpoint is on this machine's own link.
-                aiohttp.ClientSession(timeout=aiohttps, cookie_jar=aiohttp.DummyCookieJar(), middlewares=(_only_once,)) as http,
+                aiohttp.ClientSession(
+                    timeout=aiohttps,
+                    cookie_jar=aiohttp.DummyCookieJar(),
+                    middlewares=(_only_once,),
+                    headers=_HEADERS,
+                    # Not by aiohttp, which knows no limit: 400 KB of gzip may be 400 MB.
+                    auto_decompress=False,
+                ) as http,
             ):
                 connected, gone, blocked = False, False, 0
                 while True:
@@ -182,7 +197,13 @@ class TokenFetch:
             async with http.request(
                 request.method, URL(request.url, encoded=True), headers=request.headers, allow_redirects=False
             ) as response:
-                body = SecretBytes(await response.read())
+                pieces, size = [], 0
+                while size <= MAX_BODY and (piece := SecretBytes(await response.content.read(MAX_BODY))):
+                    pieces.append(piece)
+                    size += len(piece)
+        except aiohttp.ClientResponseError:
+            # Its text quotes what could not be parsed, and that may be a piece of a token.
+            return _Miss(self.host.answered_by("its response is no HTTP that can be read"))
         except (_DroppedError, aiohttp.ClientError, OSError) as error:
             miss = _no_answer(error)
             if isinstance(error, aiohttp.ServerTimeoutError):
@@ -190,6 +211,14 @@ class TokenFetch:
                 longest = self.policy.read if miss.connected else self.policy.connect
                 return attrs.evolve(miss, loop_blocked=left - limit.seconds < longest / 2)
             return miss
+        if size > MAX_BODY:
+            return _Miss(self.host.answered_by(TOO_LARGE), response.status)
+        body = SecretBytes(b"".join(pieces))
+        if "Content-Encoding" in response.headers:
+            plain = plain_body(body, response.headers)
+            if isinstance(plain, Problem):
+                return _Miss(plain, response.status)
+            body = plain
         received = Now(self.clock.wall(), self.clock.monotonic())
         answer = TokenAnswer(response.status, response.headers, body, received, took=received.monotonic - sent)
         result = self.host.understand(answer)
@@ -206,7 +235,9 @@ class TokenFetch:
         host, problem = self.host, miss.problem
         kind, error = _classified(miss)
         tried = f"{number} {'request' if number == 1 else 'requests'} in {elapsed:.1f} s"
-        if error is HostUnreachableError:
+        if miss.exhausted:
+            summary = f"{problem.message}, so {host.kind} at {host.endpoint} could not be asked ({tried})"
+        elif error is HostUnreachableError:
             summary = f"no connection to {host.kind} at {host.endpoint} ({tried}): {problem.message}"
         else:
             said = " ".join(str(part) for part in (miss.status, problem.code) if part is not None)
@@ -226,7 +257,7 @@ class TokenFetch:
             error,
             kind,
             summary.rstrip("."),
-            host.unreachable if error is HostUnreachableError else problem.help,
+            problem.help or (host.unreachable if error is HostUnreachableError else ""),
             details,
             permanent=not problem.passing,
             retry_after=miss.retry_after,
@@ -235,6 +266,8 @@ class TokenFetch:
 
 
 def _classified(miss: _Miss) -> tuple[str, type[CredentialError]]:
+    if miss.exhausted:
+        return EXHAUSTED, TokenUnavailableError
     if not miss.connected:
         return "unreachable", HostUnreachableError
     if not miss.problem.passing:
@@ -249,5 +282,10 @@ def _no_answer(error: BaseException) -> _Miss:
     words = type(error).__name__
     # Other errors quote what could not be parsed, and that may be a piece of a token.
     if isinstance(error, OSError | aiohttp.ServerTimeoutError) and str(error):
-        words = f"{words}: {error}"
-    return _Miss(Problem(words, passing=True), connected=connected)
+        words = f"{words}: {without_secrets(str(error))}"
+    cause = None if connected else local_cause(getattr(error, "errno", None))
+    if cause is not None:
+        problem = Problem(f"{cause.message} ({words})", passing=True, help=cause.help)
+        return _Miss(problem, connected=False, exhausted=cause.kind == EXHAUSTED)
+    hint = _UNKNOWN_NAME if isinstance(error, aiohttp.ClientConnectorDNSError) else ""
+    return _Miss(Problem(words, passing=True, help=hint), connected=connected)

@@ -13,6 +13,15 @@ from typing import Any, Protocol
 
 import attrs
 
+from aiomsi._asking import (
+    SynchronousCredentialError,
+    ask,
+    is_credential,
+    outcome_of,
+    refuse_synchronous,
+    synchronous,
+)
+from aiomsi._awaitable import Returns, is_class, is_synchronous_azure, returns, takes_positional
 from aiomsi._clock import Clock
 from aiomsi._errors import (
     AiomsiError,
@@ -23,21 +32,26 @@ from aiomsi._errors import (
     TokenUnavailableError,
 )
 from aiomsi._flight import Ping, call, inside, join_fetch
+from aiomsi._foreign import without_secrets
 from aiomsi._host_backoff import HeldOffError, HostBackoff, Ticket
 from aiomsi._ledger import Failure, Order, held_off
 from aiomsi._policy import Policy
 from aiomsi._running_time import TOLERANCE, RunningTimeout
-from aiomsi._secret import Secret
+from aiomsi._secret import Secret, read_secret
 from aiomsi._tasks import create_task, retrieve
 from aiomsi._token import BEARER, Grant, Now
-from aiomsi.hosts._protocol import retry_after, seconds
+from aiomsi.hosts._protocol import retry_after
+from aiomsi.hosts._times import seconds
 
 logger = logging.getLogger("aiomsi")
 
 _PASSING = frozenset({404, 408, 410, 429})
-_MOST_TEXT = 2_000
 _CLOSING = 5.0
 """For how many seconds at the most a token waits until the credential that has brought it is closed."""
+_EPOCH_LEAST = 1e8
+"""Seconds since the epoch of a day in 1973: less is a life, not a moment."""
+_MAX_SHOWN = 1e20
+_CLOCK = "if the token is a new one, this machine's clock is ahead"
 _KEPT = (HostUnreachableError, TokenRefusedError, TokenUnavailableError)
 
 
@@ -76,22 +90,16 @@ def inner_of(inner: object) -> Inner:
         ConfigurationError: it is none of the three, or a synchronous credential.
 
     """
-    if hasattr(inner, "get_token"):
-        _refuse_synchronous(inner)
-        if not isinstance(inner, type):
-            return InnerInstance(inner)
+    if is_credential(inner):
+        refuse_synchronous(inner)
+        return InnerFactory(inner) if isinstance(inner, type) else InnerInstance(inner)
     if callable(inner):
-        asynchronous = inspect.iscoroutinefunction(inner) or inspect.iscoroutinefunction(type(inner).__call__)
-        return InnerFunction(inner) if asynchronous else InnerFactory(inner)
+        is_factory = is_class(inner) or not takes_positional(inner)
+        if is_synchronous_azure(inner) if is_factory else returns(inner) is Returns.VALUE:
+            raise synchronous(_name_of(inner), "function")
+        return InnerFactory(inner) if is_factory else InnerFunction(inner)
     msg = f"neither a credential, nor a function that makes one, nor an async function: {type(inner).__name__}"
     raise ConfigurationError(msg)
-
-
-def _refuse_synchronous(credential: Any) -> None:
-    if not inspect.iscoroutinefunction(credential.get_token) and not hasattr(credential, "__aexit__"):
-        name = credential.__name__ if isinstance(credential, type) else type(credential).__name__
-        msg = f"{name} is a synchronous credential: it would block the event loop"
-        raise ConfigurationError(msg, help="Take the class of the same name from the package's .aio module")
 
 
 class _LoopGoneError(Exception):
@@ -108,6 +116,7 @@ class InnerInstance:
     credential: Any = attrs.field(repr=False)
     # The loop, with its process. One entry at the most; a dictionary, because two threads may come first.
     _home: dict[None, tuple[asyncio.AbstractEventLoop, int]] = attrs.field(factory=dict, init=False)
+    _proven: set[str] = attrs.field(factory=set, init=False)
 
     def __attrs_post_init__(self) -> None:
         with suppress(RuntimeError):
@@ -125,15 +134,21 @@ class InnerInstance:
         if process != os.getpid():
             raise _LoopGoneError
         if home is here:
-            return await _ask(self.credential, scopes, options)
-        errand = _Errand(lambda: _ask(self.credential, scopes, options), f"aiomsi {self.name}", here, home)
+            return await ask(self.credential, scopes, options, self._proven)
+        errand = _Errand(lambda: ask(self.credential, scopes, options, self._proven), f"aiomsi {self.name}", here, home)
         return await _elsewhere(errand, patience)
 
     def reject(self, token: str) -> None:
         """Tell one that has such a method, as those of this package do: it may be somebody's wrapper around one of them."""
         reject = getattr(self.credential, "reject", None)
-        if callable(reject):
-            reject(token)
+        if not callable(reject):
+            return
+        secret = Secret(token)
+        del token
+        try:
+            reject(str(secret))
+        except Exception as error:  # noqa: BLE001 (it is no reason to fail the call that brings another token)
+            logger.warning("%s: its reject() failed with %s", self.name, type(error).__name__)
 
 
 @attrs.frozen(eq=False)
@@ -150,28 +165,12 @@ class InnerFactory:
     async def ask(self, scopes: tuple[str, ...], options: Mapping[str, Any], patience: Patience) -> object:  # noqa: ARG002 (one signature)
         """Make one, ask it, close it."""
         credential = self.make()
-        if not hasattr(credential, "get_token"):
-            if inspect.iscoroutine(credential):
-                credential.close()
+        if inspect.isawaitable(credential):
+            credential = await credential
+        if not is_credential(credential):
             msg = f"it made no credential but a {type(credential).__name__}"
             raise TypeError(msg)
-        _refuse_synchronous(credential)
-        leave: Callable[[], Awaitable[object]] | None = getattr(credential, "close", None)
-        if hasattr(credential, "__aexit__"):
-            await credential.__aenter__()
-            leave = partial(credential.__aexit__, None, None, None)
-        try:
-            return await _ask(credential, scopes, options)
-        finally:
-            if leave is not None:
-                await self._close(leave)
-
-    async def _close(self, leave: Callable[[], Awaitable[object]]) -> None:
-        try:
-            async with asyncio.timeout(_CLOSING):
-                await leave()
-        except Exception as error:  # noqa: BLE001 (it is no reason to lose the token that it has brought)
-            logger.warning("%s: the credential that it made could not be closed: %s: %s", self.name, type(error).__name__, error)
+        return await _ask_once(credential, self.name, scopes, options)
 
     def reject(self, token: str) -> None:
         """Do nothing: the next fetch makes a credential that does not know it."""
@@ -181,7 +180,8 @@ class InnerFactory:
 class InnerFunction:
     """An async function that takes scopes, and by keyword what else is asked for, and returns a token."""
 
-    function: Callable[..., Awaitable[object]] = attrs.field(repr=False)
+    function: Callable[..., object] = attrs.field(repr=False)
+    _proven: set[str] = attrs.field(factory=set, init=False, repr=False)
 
     @property
     def name(self) -> str:
@@ -189,8 +189,15 @@ class InnerFunction:
         return _name_of(self.function)
 
     async def ask(self, scopes: tuple[str, ...], options: Mapping[str, Any], patience: Patience) -> object:  # noqa: ARG002 (one signature)
-        """Call it."""
-        return await self.function(*scopes, **options)
+        """Call it; it may return a token, or a credential that is asked for one."""
+        certain = bool(self._proven) or returns(self.function) is Returns.AWAITABLE
+        answer, is_value = await outcome_of(partial(self.function, *scopes, **options), certain=certain)
+        if is_credential(answer):
+            return await _ask_once(answer, self.name, scopes, options)
+        if is_value:
+            raise synchronous(self.name, "function")
+        self._proven.add(self.name)
+        return answer
 
     def reject(self, token: str) -> None:
         """Do nothing: a function has no memory."""
@@ -201,11 +208,27 @@ def _name_of(function: object) -> str:
     return getattr(function, "__qualname__", type(function).__name__)
 
 
-async def _ask(credential: Any, scopes: tuple[str, ...], options: Mapping[str, Any]) -> object:
-    # The newer of the SDK's two methods is the one that tells when to refresh.
-    if hasattr(credential, "get_token_info"):
-        return await credential.get_token_info(*scopes, options=dict(options))
-    return await credential.get_token(*scopes, **options)
+async def _ask_once(credential: Any, name: str, scopes: tuple[str, ...], options: Mapping[str, Any]) -> object:
+    """Ask a credential that was made for this, and close it."""
+    refuse_synchronous(credential)
+    leave: Callable[[], Awaitable[object]] | None = getattr(credential, "close", None)
+    if hasattr(credential, "__aexit__"):
+        await credential.__aenter__()
+        leave = partial(credential.__aexit__, None, None, None)
+    try:
+        return await ask(credential, scopes, options, set())
+    finally:
+        if leave is not None:
+            await _close(leave, name)
+
+
+async def _close(leave: Callable[[], Awaitable[object]], name: str) -> None:
+    try:
+        async with asyncio.timeout(_CLOSING):
+            await leave()
+    except Exception as error:  # noqa: BLE001 (it is no reason to lose the token that it has brought)
+        said = without_secrets(f"{type(error).__name__}: {error}")
+        logger.warning("%s: the credential that it made could not be closed: %s", name, said)
 
 
 @attrs.define(eq=False)
@@ -312,6 +335,8 @@ class InnerFetch:
             return held_off(f"{self.inner.name} {' '.join(self.scopes)}")
         except _LoopGoneError:
             return self._loop_gone()
+        except SynchronousCredentialError as error:
+            return Failure(type(error), "synchronous", error.args[0], error.help, {"host": error.host}, permanent=True)
         except Exception as error:  # noqa: BLE001 (whatever an inner credential raises must end as a value)
             late = isinstance(error, TimeoutError) and scope.expired()
             said = f"it did not answer within {self.policy.deadline:g} s" if late else f"{type(error).__name__}: {error}"
@@ -327,7 +352,7 @@ class InnerFetch:
         headers = getattr(getattr(error, "response", None), "headers", None)
         refused = isinstance(status, int) and 400 <= status < 500 and status not in _PASSING
         kind, cls = ("refused", TokenRefusedError) if refused else ("unavailable", TokenUnavailableError)
-        message = " ".join(said.split())[:_MOST_TEXT]
+        message = without_secrets(said)
         return Failure(
             type(error) if isinstance(error, CredentialError) and type(error) in _KEPT else cls,
             "throttled" if status == 429 else kind,
@@ -375,16 +400,44 @@ def read_token(answer: object, now: Now) -> Grant | str:
     `AccessToken` and `AccessTokenInfo` do; a pair of the two will do.
     """
     if isinstance(answer, tuple) and len(answer) == 2 and not hasattr(answer, "token"):
-        secret, expires_on = answer
+        given, expires_on = answer
+    elif hasattr(answer, "token") or hasattr(answer, "expires_on"):
+        given, expires_on = getattr(answer, "token", None), getattr(answer, "expires_on", None)
+    elif isinstance(answer, Mapping) and isinstance(answer.get("error"), str):
+        # As MSAL returns an error.
+        return f"it returned the error {answer['error']}: {answer.get('error_description', '')}"
     else:
-        secret, expires_on = getattr(answer, "token", None), getattr(answer, "expires_on", None)
-    ends, refresh_on = seconds(expires_on), seconds(getattr(answer, "refresh_on", None))
-    if not isinstance(secret, str) or not secret or ends is None:
-        return f"it returned a {type(answer).__name__} that is no token: that has 'token' and 'expires_on'"
+        return f"it returned a {type(answer).__name__} that is no token: that has 'token' and 'expires_on', or is that pair"
+    returned = f"it returned a {type(answer).__name__} that is no token"
+    if not isinstance(given, str):
+        return f"{returned}: its 'token' is of the type {type(given).__name__}, not str"
+    secret = read_secret(given)
+    if not isinstance(secret, Secret):
+        return f"{returned}: its 'token' {secret}"
+    ends = seconds(expires_on)
+    if ends is None:
+        return f"{returned}: its 'expires_on' {_not_seconds(expires_on)}"
+    if ends <= now.wall:
+        is_life = ends < _EPOCH_LEAST
+        hint = "it must be in seconds since the epoch, not a number of seconds from now" if is_life else _CLOCK
+        return f"it returned a token that has expired, by an 'expires_on' of {ends:.0f}: {hint}"
+    token_type = getattr(answer, "token_type", None) or BEARER
+    if not isinstance(token_type, str) or not token_type.isascii() or not token_type.isalnum():
+        return f"{returned}: its 'token_type' is of the type {type(token_type).__name__}, or no word"
+    refresh_on = seconds(getattr(answer, "refresh_on", None))
     return Grant(
-        Secret(secret),
+        secret,
         life=ends - now.wall,
         expires_on=int(ends),
         refresh_in=None if refresh_on is None else refresh_on - now.wall,
-        token_type=getattr(answer, "token_type", BEARER),
+        token_type=BEARER if token_type.lower() == BEARER.lower() else token_type,
     )
+
+
+def _not_seconds(expires_on: object) -> str:
+    # A text may be the token, if the two were mixed up.
+    if isinstance(expires_on, int | float) and not isinstance(expires_on, bool):
+        shown = "a huge number" if isinstance(expires_on, int) and abs(expires_on) >= _MAX_SHOWN else repr(expires_on)
+        return f"is {shown}, not a number of seconds since the epoch (are these milliseconds?)"
+    hint = "; use its timestamp()" if hasattr(expires_on, "timestamp") else ""
+    return f"is of the type {type(expires_on).__name__} and not a number of seconds since the epoch{hint}"

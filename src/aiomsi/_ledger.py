@@ -7,6 +7,7 @@ from typing import Any
 import attrs
 
 from aiomsi._errors import CredentialError, TokenUnavailableError
+from aiomsi._foreign import without_secrets
 from aiomsi._policy import Policy
 from aiomsi._retry import pause_after
 from aiomsi._token import AccessToken, Draw, Grant, Now, State, date_token, state_of
@@ -306,7 +307,7 @@ def unexpected(error: Exception) -> Failure:
     return Failure(
         TokenUnavailableError,
         "unexpected",
-        f"the fetch of a token failed with {type(error).__name__}: {error}",
+        f"the fetch of a token failed with {type(error).__name__}: {without_secrets(str(error))}",
     )
 
 

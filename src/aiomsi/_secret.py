@@ -1,6 +1,10 @@
 """Text that must not be shown: the value is there, its representation is not."""
 
+import re
 from typing import Any, NoReturn, Self
+
+_NOT_IN_TOKEN = re.compile(r"[^ -~]")
+"""HTTP permits a space within a header's value, so a test's made-up token may have one."""
 
 
 class Secret(str):
@@ -32,3 +36,22 @@ class SecretBytes(bytes):
 
     def __repr__(self) -> str:
         return "<secret bytes>"
+
+
+def read_secret(text: str) -> Secret | str:
+    """Return a token without surrounding white space, or a description of its fault.
+
+    The description does not quote the token.
+
+    A token ends up in a header, so all of it must be printable ASCII. A file's or a command's
+    output often ends with a newline.
+    """
+    token = Secret(text.strip())
+    if not token:
+        return "is empty"
+    if token[:7].lower() == "bearer ":
+        return "begins with 'Bearer ', which is the header's: return the token alone"
+    found = _NOT_IN_TOKEN.search(token)
+    if found is not None:
+        return f"has a character that no header takes: U+{ord(found[0]):04X}, at position {found.start()} of {len(token)}"
+    return token

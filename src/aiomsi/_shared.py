@@ -12,7 +12,8 @@ from weakref import WeakKeyDictionary, WeakValueDictionary, ref
 import attrs
 
 from aiomsi._clock import SYSTEM_CLOCK, Clock
-from aiomsi._credential import SlotCredential
+from aiomsi._clouds import same_audience
+from aiomsi._credential import SlotCredential, not_claims
 from aiomsi._errors import ConfigurationError
 from aiomsi._flight import Fetch
 from aiomsi._host_backoff import HostBackoff
@@ -20,7 +21,7 @@ from aiomsi._inner import Inner, InnerFetch, InnerInstance, inner_of
 from aiomsi._policy import DEFAULT_POLICY, Policy
 from aiomsi._slot import Slot
 from aiomsi._table import SlotTable
-from aiomsi._token import AccessToken
+from aiomsi._token import AccessToken, TokenIdentity
 
 _Key: TypeAlias = tuple[tuple[str, ...], str | None, bool]
 _Backoffs: TypeAlias = WeakValueDictionary[tuple[tuple[str, ...], str | None], HostBackoff]
@@ -39,22 +40,29 @@ class _Common:
 class SharedCredential(SlotCredential):
     """Single flight and background refresh for any async credential: `ManagedIdentityCredential`'s core over somebody else's.
 
-    However many callers, loops and threads ask this credential, the inner one is asked once. Each set of scopes, tenant and
-    `enable_cae` has a token of its own. Everything that callers are promised of `ManagedIdentityCredential` holds here too.
+    However many callers, loops and threads ask this credential, the inner one is asked once. Each set
+    of scopes, tenant and `enable_cae` has a token of its own. The spellings of ARM's scope (with or
+    without a slash or ``/.default``) share a token, and the inner credential receives that of the call
+    which starts the fetch. Everything that callers are promised of `ManagedIdentityCredential` holds
+    here too.
 
     Args:
-        inner: one of three.
-            Something that makes a credential, best of all its class: ``SharedCredential(DefaultAzureCredential)``. Every
-            fetch makes one in its own loop and closes it; so this works from any loop, and across `asyncio.run`.
-            A credential: its connections belong to one event loop, so its fetches run in that loop, wherever the callers are;
-            once that loop is closed there is an error that says so. It is the caller's, and never closed from here.
-            An async function that takes scopes, with `claims`, `tenant_id` and `enable_cae` by keyword where they are asked
-            for, and returns a token: an object with `token` and `expires_on` (seconds since the epoch), or that pair.
+        inner: one of three. Its methods may be coroutine functions, or return awaitables in any way.
+            Something that makes a credential, best of all its class:
+            ``SharedCredential(DefaultAzureCredential)``. Every fetch makes one in its own loop and closes
+            it, so this works from any loop, and across `asyncio.run`.
+            A credential: its connections belong to one event loop, so its fetches run in that loop,
+            wherever the callers are; once that loop is closed there is an error that says so. It is the
+            caller's, and never closed from here.
+            A function that takes scopes, with `claims`, `tenant_id` and `enable_cae` by keyword where
+            they are asked for, and whose awaited result is a token: an object with `token` and
+            `expires_on` (seconds since the epoch), or that pair.
         policy: when tokens are refreshed, and how long anything may take. `deadline` bounds one fetch.
         clock: where time comes from; for tests.
 
     Raises:
-        ConfigurationError: none of the three, or a synchronous credential.
+        ConfigurationError: none of the three, or a synchronous credential. One that is not recognised
+            here is first called in a thread, and `get_token` raises the error.
 
     Source: https://learn.microsoft.com/python/api/azure-core/azure.core.credentials_async.asynctokencredential
 
@@ -102,6 +110,8 @@ class SharedCredential(SlotCredential):
         token = slot.token
         if token is not None and not claims and token.is_fresh(self._wall(), self._monotonic()):
             return token
+        if claims and not isinstance(claims, str):
+            not_claims(claims)
         return await slot.obtain(self, fetch, claims or None)
 
     def reject(self, token: str | AccessToken) -> bool:
@@ -127,9 +137,10 @@ class SharedCredential(SlotCredential):
         if not scopes or not all(map(_is_scope, scopes)):
             _no_scopes(scopes)
         name = f"{self._common.inner.name} {self._label(key)}"
-        backoff = self._common.backoffs.setdefault((scopes, tenant_id), HostBackoff())
+        audiences = tuple(map(same_audience, scopes))
+        backoff = self._common.backoffs.setdefault((audiences, tenant_id), HostBackoff())
         make = partial(Slot, name, self._clock, self._policy, backoff=backoff, private=self._is_private)
-        slot = self._attach(key, make)
+        slot = self._attach((audiences, tenant_id, enable_cae), make)
         options = {"tenant_id": tenant_id, "enable_cae": enable_cae}
         asked = {name: value for name, value in options.items() if value}
         held = self._held[key] = slot, InnerFetch(self._common.inner, scopes, asked, self._policy, self._clock, slot.backoff)
@@ -139,8 +150,9 @@ class SharedCredential(SlotCredential):
         scopes, tenant_id, enable_cae = key
         return " ".join([*scopes, *([f"tenant={tenant_id}"] if tenant_id else []), *(["cae"] if enable_cae else [])])
 
-    def _described(self) -> str:
-        return f"over {self._common.inner.name}"
+    def _described(self, identities: list[TokenIdentity]) -> str:
+        names = ", ".join(dict.fromkeys(str(identity) for identity in identities if identity.client_id or identity.object_id))
+        return f"over {self._common.inner.name}" + (f", {names}" if names else "")
 
 
 class SessionCredential(SharedCredential):

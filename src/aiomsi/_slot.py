@@ -14,7 +14,7 @@ import attrs
 from aiomsi import _ledger
 from aiomsi._clock import SYSTEM_CLOCK, Clock
 from aiomsi._compat import after_fork_in_child
-from aiomsi._errors import CredentialClosedError, UsageError
+from aiomsi._errors import CredentialClosedError, UsageError, without_loop
 from aiomsi._flight import Fetch, Flight, Lost, Outcome, Ping, Roster, Waiter, awaiting, call, enter, wake
 from aiomsi._host_backoff import HostBackoff
 from aiomsi._ledger import BLANK, LOST, OVERDUE, UNTOLD, Failure, Ledger, Verdict, unexpected
@@ -188,6 +188,7 @@ class Slot:
                 failing=ledger.failing,
                 next_attempt=max(0.0, quiet - now.monotonic),
                 under_way=self._flight is not None,
+                identity=None if ledger.token is None else ledger.token.identity,
             )
 
     # Deciding is synchronous
@@ -217,7 +218,10 @@ class Slot:
 
     def _step(self, who: object, fetch: Fetch, *, patient: bool) -> AccessToken | Failure | Waiter:
         """Decide, and do at once what was decided; only waiting is left to the caller."""
-        loop, policy = asyncio.get_running_loop(), self.policy
+        try:
+            loop, policy = asyncio.get_running_loop(), self.policy
+        except RuntimeError:
+            raise without_loop() from None
         started: Flight | None = None
         if (flight := self._flight) is not None and flight.is_gone(self.clock.monotonic()):
             self._land(flight, Lost.LOST)

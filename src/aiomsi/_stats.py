@@ -2,6 +2,8 @@
 
 import attrs
 
+from aiomsi._token import TokenIdentity
+
 
 @attrs.frozen
 class SlotStats:
@@ -17,6 +19,7 @@ class SlotStats:
         failing: failed fetches since the last good one.
         next_attempt: time until the host may be asked again; 0 if it may be asked now.
         under_way: whether a fetch is under way.
+        identity: the identity that the token was issued to, None without a token.
 
     """
 
@@ -29,3 +32,4 @@ class SlotStats:
     failing: int
     next_attempt: float
     under_way: bool
+    identity: TokenIdentity | None = None

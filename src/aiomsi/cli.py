@@ -9,7 +9,6 @@ Importing this module is running the command, so a missing extra ends the proces
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
 import os
 import re
@@ -34,7 +33,7 @@ except ImportError as missing:
 from aiomsi._clouds import CHINA, PUBLIC, US_GOVERNMENT, Cloud
 from aiomsi._credential import ManagedIdentityCredential
 from aiomsi._errors import AiomsiError, ArmError, ConfigurationError, ForeignHostError
-from aiomsi._token import AccessToken
+from aiomsi._token import AccessToken, read_claims
 from aiomsi._version import VERSION
 from aiomsi.arm._response import ArmResponse
 from aiomsi.arm._session import ArmSession
@@ -246,7 +245,8 @@ def _facts(given: AccessToken, resource: str, ids: Mapping[str, str | None], *, 
     host = host_from(os.environ, identity)
     facts: dict[str, object] = {
         "resource": resource,
-        "identity": "system-assigned" if identity.kind is None else f"{identity.kind} {identity.value}",
+        "identity": _default_kind(given) if identity.kind is None else f"{identity.kind} {identity.value}",
+        **({} if given.identity.client_id is None else {"client_id": given.identity.client_id}),
         "host": host.kind,
         "endpoint": host.endpoint,
         "token_type": given.token_type,
@@ -262,15 +262,16 @@ def _local(moment: int) -> str:
     return datetime.fromtimestamp(moment).astimezone().isoformat()
 
 
+def _default_kind(given: AccessToken) -> str:
+    """Return the kind of the identity that the host chose."""
+    return {True: "system-assigned", False: "user-assigned", None: "the host's default"}[given.identity.is_system_assigned]
+
+
 def _claims(secret: str) -> dict[str, str] | None:
     """Read the claims that say for whom and for what a token is; None if it is not a JWT. Its signature is not checked."""
-    try:
-        payload = secret.split(".")[1]
-        claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
-        found = {name: [claims[key] for key in keys if key in claims] for name, keys in _CLAIMS.items()}
-    except (ValueError, IndexError, TypeError):
-        return None
-    return {name: str(values[0]) for name, values in found.items() if values}
+    claims = read_claims(secret)
+    found = {name: [claims[key] for key in keys if key in claims] for name, keys in _CLAIMS.items()}
+    return {name: str(values[0]) for name, values in found.items() if values} if claims else None
 
 
 def _listed(facts: Mapping[str, object]) -> str:

@@ -9,7 +9,7 @@ from recorded.traffic import exchanges, needs_recordings
 
 from aiomsi.arm._failures import read_detail
 from aiomsi.arm._waits import asked_wait
-from aiomsi.hosts._protocol import seconds
+from aiomsi.hosts._times import seconds
 
 pytestmark = needs_recordings
 

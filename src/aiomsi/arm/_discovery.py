@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from aiomsi._clouds import Cloud, split_endpoint
-from aiomsi._errors import ArmConnectionError, ConfigurationError, ForeignHostError, ServiceError
+from aiomsi._errors import ArmConnectionError, ConfigurationError, ForeignHostError, ServiceError, without_loop
 from aiomsi.arm._answers import error_of
 from aiomsi.arm._http import TIMEOUT, described, has_arrived, open_http, proxy_for
 from aiomsi.arm._response import ArmResponse
@@ -28,6 +28,10 @@ _TIMEOUT = 30.0
 async def discover(url: str, ssl: ssl_module.SSLContext | None = None) -> Cloud:
     """Ask an ARM which cloud it is, without a token; see `Cloud.discover`."""
     split_endpoint(url, "ARM's endpoint")
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        raise without_loop() from None
     endpoint = url.rstrip("/")
     response = await _ask(endpoint, ssl)
     if response.status >= 300:

@@ -35,9 +35,10 @@ class ArmSession(Verbs):
     the loop in which it is first used. Every call may raise the errors that `get` names.
 
     Args:
-        credential: any credential with the Azure SDK's async protocol; by default this host's system-assigned managed
-            identity. One that is given is not closed. One of another library's is asked as `SharedCredential` asks it: once for
-            all calls, and its errors become `CredentialError`.
+        credential: any credential with the Azure SDK's async protocol; by default this host's default
+            managed identity, mostly the system-assigned one. One that is given is not closed. One of
+            another library's is asked as `SharedCredential` asks it: once for all calls, and its errors
+            become `CredentialError`.
         cloud: which ARM; `AIOMSI_RESOURCE_MANAGER` names another endpoint, on loopback only.
         http: an aiohttp session to use; it is not closed, its own connector, limits and cookies count, and it must belong to
             the loop in which the ArmSession is used.
@@ -221,7 +222,14 @@ class ArmSession(Verbs):
     def __repr__(self) -> str:
         wire = self._wire
         state = "closed" if wire.closed else "open" if wire.http is not None else "not yet used"
-        return f"<ArmSession {wire.cloud.resource_manager}, {state}, credential={wire.given[0]!r}>"
+        return f"<ArmSession {wire.cloud.resource_manager}, {state}, credential={_shown(wire.given[0])}>"
+
+
+def _shown(credential: object) -> str:
+    from aiomsi._credential import SlotCredential
+
+    # The repr of a foreign credential may show its secret, and a string may be a token.
+    return repr(credential) if isinstance(credential, SlotCredential) else type(credential).__qualname__
 
 
 def _never(attempt: ArmAttempt) -> None:
@@ -245,4 +253,6 @@ def _adopted(clock: Clock, credential: AsyncCredential) -> OwnCredential:
     from aiomsi._credential import SlotCredential
     from aiomsi._shared import SessionCredential
 
-    return credential if isinstance(credential, SlotCredential) else SessionCredential(credential, clock)
+    if isinstance(credential, SlotCredential) and not credential.is_overridden:
+        return credential
+    return SessionCredential(credential, clock)

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 
 from aiomsi.arm._failures import ErrorDetail, quoted_objects
-from aiomsi.hosts._protocol import http_date, seconds
+from aiomsi.hosts._times import http_date, seconds
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 _LASTING = r"\s*['\"]?(\d{1,7}(?:\.\d+)?)['\"]?\s*(s|m|h)(?:ec(?:ond)?s?|in(?:ute)?s?|(?:ou)?rs?)?\b"

@@ -23,7 +23,7 @@ from yarl import URL
 
 from aiomsi._clock import Clock
 from aiomsi._clouds import Cloud
-from aiomsi._errors import AiomsiError, ArmConnectionError, UsageError
+from aiomsi._errors import AiomsiError, ArmConnectionError, UsageError, without_loop
 from aiomsi._secret import Secret
 from aiomsi._tasks import create_task, retrieve
 from aiomsi._token import AccessToken
@@ -132,7 +132,11 @@ class Wire:
             headers.update(options.headers)
         if options.if_match is not None or options.if_none_match is not None:
             check_headers({name: headers[name] for name in ("If-Match", "If-None-Match") if name in headers})
-        if self._loop is not asyncio.get_running_loop() or self.http is None:
+        try:
+            is_home = self._loop is asyncio.get_running_loop()
+        except RuntimeError:
+            raise without_loop() from None
+        if not is_home or self.http is None:
             self._open()
         return Call(method, url, headers, data, sent, self.clock.monotonic())
 

@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 
-from aiomsi._clouds import split_endpoint
+from aiomsi._clouds import masked_url, split_endpoint
 from aiomsi._errors import ConfigurationError
 from aiomsi.hosts._protocol import Host, Identity
 from aiomsi.hosts.imds import DEFAULT_AUTHORITY, Imds
@@ -18,6 +18,29 @@ MACHINE_LEARNING = "Azure Machine Learning"
 CLOUD_SHELL = "Cloud Shell"
 WORKLOAD_IDENTITY = "workload identity"
 IMDS = "IMDS"
+
+_WHY = {
+    SERVICE_FABRIC: "IDENTITY_ENDPOINT, IDENTITY_HEADER and IDENTITY_SERVER_THUMBPRINT are set",
+    APP_SERVICE: "IDENTITY_ENDPOINT and IDENTITY_HEADER are set",
+    AZURE_ARC: "IDENTITY_ENDPOINT and IMDS_ENDPOINT are set",
+    MACHINE_LEARNING: "MSI_ENDPOINT and MSI_SECRET are set",
+    CLOUD_SHELL: "MSI_ENDPOINT is set",
+    WORKLOAD_IDENTITY: "AZURE_AUTHORITY_HOST, AZURE_TENANT_ID and AZURE_FEDERATED_TOKEN_FILE are set",
+}
+_UNSET = "On a VM unset the variables that say so (IDENTITY_*, MSI_*, AZURE_FEDERATED_*)"
+_ARC_LEFT_OVER = (
+    f"On an Azure VM, where the Arc agent may have been left behind, set {IMDS_VARIABLE}={DEFAULT_AUTHORITY}, "
+    "or uninstall the agent"
+)
+_TOGETHER = (
+    ("IDENTITY_HEADER", "IDENTITY_ENDPOINT"),
+    ("IMDS_ENDPOINT", "IDENTITY_ENDPOINT"),
+    ("MSI_SECRET", "MSI_ENDPOINT"),
+    ("AZURE_FEDERATED_TOKEN_FILE", "AZURE_TENANT_ID"),
+    ("AZURE_FEDERATED_TOKEN_FILE", "AZURE_AUTHORITY_HOST"),
+)
+"""Variables that name another host only together with a second one."""
+_PROXIES = ("ALL_PROXY", "HTTP_PROXY", "all_proxy", "http_proxy")
 
 
 def detect(environment: Mapping[str, str], *, platform: str, exists: Callable[[str], bool]) -> str:
@@ -69,21 +92,38 @@ def host_from(
     """
     kind = detect(environment, platform=platform, exists=exists)
     if kind != IMDS:
-        msg = f"this looks like a host of the kind {kind}, which aiomsi does not serve yet"
-        raise ConfigurationError(msg, help="On a VM unset the variables that say so (IDENTITY_*, MSI_*, AZURE_FEDERATED_*)")
+        why, hint = _WHY[kind], _UNSET
+        if kind == AZURE_ARC and not environment.get("IDENTITY_ENDPOINT"):
+            why, hint = f"the file {_arc_agent(environment, platform)} exists", _ARC_LEFT_OVER
+        msg = f"this looks like a host of the kind {kind}, which aiomsi does not serve yet: {why}"
+        raise ConfigurationError(msg, help=hint)
     authority = (environment.get(IMDS_VARIABLE) or DEFAULT_AUTHORITY).rstrip("/")
     if authority != DEFAULT_AUTHORITY:
         _check_authority(authority)
-    return Imds(authority, identity)
+    return Imds(authority, identity, surroundings=_surroundings(environment))
+
+
+def _surroundings(environment: Mapping[str, str]) -> str:
+    """Return sentences about variables that may explain that IMDS does not respond."""
+    has = {name for name, value in environment.items() if value}
+    sentences = [
+        f". {name} is set without {other}, so it has no effect" for name, other in _TOGETHER if name in has and other not in has
+    ]
+    if proxies := sorted(has.intersection(_PROXIES)):
+        sentences.append(f". {proxies[0]} is set, but a token endpoint is never reached through a proxy")
+    return "".join(sentences)
 
 
 def _check_authority(authority: str) -> None:
-    scheme, separator, rest = authority.partition("://")
-    if not separator or scheme not in ("http", "https") or not rest:
-        msg = f"{IMDS_VARIABLE} must look like 'http://host' and is {authority!r}"
-        raise ConfigurationError(msg)
-    # The metadata service is plain http on a link-local address, so only the form is checked, not the scheme.
-    split_endpoint(f"https://{rest}", IMDS_VARIABLE)
+    scheme, _, rest = authority.partition("://")
+    try:
+        if scheme.lower() not in ("http", "https"):
+            raise ConfigurationError(scheme)
+        # The metadata service is plain http on a link-local address, so the form is checked, not the scheme.
+        split_endpoint(f"https://{rest}", IMDS_VARIABLE)
+    except ConfigurationError:
+        msg = f"{IMDS_VARIABLE} must be 'http://host' or 'http://host:port', without a path, and is {masked_url(authority)!r}"
+        raise ConfigurationError(msg, help=f"On an Azure VM unset it, which means '{DEFAULT_AUTHORITY}'") from None
 
 
 __all__ = ["Host", "Identity", "detect", "host_from"]

@@ -2,19 +2,27 @@
 
 import json
 from collections.abc import Mapping
-from email.utils import parsedate_to_datetime
 from typing import Any, Protocol
 from uuid import UUID
 
 import attrs
 
 from aiomsi._errors import ConfigurationError
+from aiomsi._foreign import without_secrets
 from aiomsi._ledger import Order
 from aiomsi._pacing import RequestLimits
-from aiomsi._secret import Secret, SecretBytes
-from aiomsi._token import Grant, Now
+from aiomsi._secret import Secret, SecretBytes, read_secret
+from aiomsi._token import BEARER, Grant, Now
+from aiomsi.hosts._times import http_date, moment, seconds
 
 _MOST_TEXT = 300
+_MAX_QUOTED = 60
+_DOUBTFUL_LIFE = 600.0
+"""With so little left by this machine's clock, the `Date` of the response is compared."""
+_SKEW = 1.0
+"""An HTTP date is cut to whole seconds."""
+_LONGEST_LIFE = 172_800.0
+"""Managed identities' tokens live up to 24 hours; a `Date` by which it would be more than 48 is wrong."""
 
 
 @attrs.frozen
@@ -148,40 +156,23 @@ class Host(Protocol):
     def understand(self, answer: TokenAnswer) -> Grant | Problem:
         """Read the answer."""
 
-
-def _masked(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    return {name: Secret(value) if name == "access_token" and isinstance(value, str) else value for name, value in pairs}
+    def answered_by(self, other: str) -> Problem:
+        """Return the problem that something else responds at the host's address: `other` describes it."""
 
 
 def read_object(body: bytes) -> dict[str, Any] | None:
-    """Decode a JSON object, with the token in it masked from the start; None for anything else."""
+    """Decode a JSON object, with the token in it masked; None for anything else."""
     try:
-        document = json.loads(body, object_pairs_hook=_masked)
+        document = json.loads(body)
     except (ValueError, RecursionError):
-        # The decoder's exception holds the whole document: it must not become anyone's context.
+        # The decoder's exception holds the whole document, so it must not become a context.
         return None
-    return document if isinstance(document, dict) else None
-
-
-def seconds(value: object) -> float | None:
-    """Read a number that may have come as a string; None if it is none."""
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
+    if not isinstance(document, dict):
         return None
-    try:
-        number = float(value)
-    except ValueError:
-        return None
-    return number if abs(number) < 1e11 else None
-
-
-def http_date(value: str | None) -> float | None:
-    """Read an HTTP date as seconds since the epoch; None if it is none."""
-    if not value:
-        return None
-    try:
-        return parsedate_to_datetime(value).timestamp()
-    except (ValueError, OverflowError):
-        return None
+    token = document.get("access_token")
+    if isinstance(token, str):
+        document["access_token"] = Secret(token)
+    return document
 
 
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:
@@ -196,31 +187,62 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
 def read_grant(document: Mapping[str, Any] | None, answer: TokenAnswer) -> Grant | Problem:
     """Read the token out of a 200, whose body is the document.
 
-    Life left at receipt is the smaller of what `expires_in`, counted from sending, and `expires_on` say. Where `expires_on`
-    looks past already this machine's clock may run ahead: then the answer's `Date` is believed.
+    The life left at receipt is the smaller of `expires_in`, counted from sending, and `expires_on`.
+    If `expires_on` leaves little or nothing, this machine's clock may be ahead, so the `Date` of
+    the response is used instead.
     """
     if document is None:
         return Problem("the answer is not a JSON object", passing=True)
-    secret = document.get("access_token")
-    if not isinstance(secret, Secret) or not secret:
+    given = document.get("access_token")
+    if not isinstance(given, Secret) or not given:
         return Problem("the answer has no access_token", passing=True)
-    expires_in, expires_on = seconds(document.get("expires_in")), seconds(document.get("expires_on"))
+    secret = read_secret(given)
+    if not isinstance(secret, Secret):
+        return Problem(f"the access_token in the answer {secret}")
+    token_type = document.get("token_type") or BEARER
+    if not isinstance(token_type, str) or token_type.lower() != BEARER.lower():
+        return Problem(f"the token is of the type {_quoted(token_type)}, not {BEARER}")
+    expiry = _read_expiry(document, answer)
+    if isinstance(expiry, Problem):
+        return expiry
+    life, expires_on = expiry
+    client_id, refresh_in = document.get("client_id"), document.get("refresh_in")
+    return Grant(
+        secret,
+        life=life,
+        expires_on=None if expires_on is None else int(expires_on),
+        refresh_in=None if refresh_in is None else seconds(refresh_in),
+        client_id=client_id if isinstance(client_id, str) and client_id else None,
+    )
+
+
+def _read_expiry(document: Mapping[str, Any], answer: TokenAnswer) -> tuple[float, float | None] | Problem:
+    """Read the life left in seconds, and `expires_on` where this machine's clock agrees with it."""
+    given = {name: document.get(name) for name in ("expires_in", "expires_on")}
+    expires_in, expires_on = seconds(given["expires_in"]), seconds(given["expires_on"])
+    if expires_on is None and isinstance(given["expires_on"], str):
+        expires_on = moment(given["expires_on"])
     if expires_in is None and expires_on is None:
+        unread = [f"{name} {_quoted(value)}" for name, value in given.items() if value not in (None, "")]
+        if unread:
+            return Problem(f"the answer's {' and '.join(unread)} can't be read as a time in seconds or a date with a zone")
         return Problem("the answer says neither expires_in nor expires_on", passing=True)
     lives = []
     if expires_in is not None:
         lives.append(expires_in - answer.took)
     if expires_on is not None:
         life = expires_on - answer.received.wall
-        if life <= 0 and (date := http_date(answer.headers.get("Date"))) is not None and date < answer.received.wall:
+        date = http_date(answer.headers.get("Date")) if life <= _DOUBTFUL_LIFE else None
+        if date is not None and life + _SKEW < expires_on - date <= _LONGEST_LIFE:
             life, expires_on = expires_on - date, None
         lives.append(life)
-    return Grant(
-        secret,
-        life=min(lives),
-        expires_on=None if expires_on is None else int(expires_on),
-        refresh_in=seconds(document.get("refresh_in")),
-    )
+    return min(lives), expires_on
+
+
+def _quoted(value: object) -> str:
+    """Quote a field of a response that holds no secret, shortened."""
+    text = without_secrets(str(value) if isinstance(value, int | float | str) else type(value).__name__)
+    return repr(text if len(text) <= _MAX_QUOTED else f"{text[:_MAX_QUOTED]}…")
 
 
 def error_text(document: Mapping[str, Any] | None, body: bytes) -> tuple[str | None, str]:
@@ -228,11 +250,12 @@ def error_text(document: Mapping[str, Any] | None, body: bytes) -> tuple[str | N
     if document is None and b"access_token" in body:
         return None, "the answer is broken JSON with a token in it, and is not shown"
     if document is None:
-        text = " ".join(body[: 4 * _MOST_TEXT].decode("utf-8", "replace").split())
+        text = without_secrets(body[: 4 * _MOST_TEXT].decode("utf-8", "replace"))
         return None, text[:_MOST_TEXT] or "the answer has no body"
     inner = document.get("error")
     if isinstance(inner, dict):
         document, inner = inner, None
     code = inner or document.get("code") or document.get("ErrorCode") or document.get("statusCode")
     said = document.get("error_description") or document.get("message") or document.get("Message")
-    return (None if code is None else str(code)), (str(said) if said else "the answer has no error text")
+    text = without_secrets(str(said)) if said else "the answer has no error text"
+    return (None if code is None else without_secrets(str(code))), text

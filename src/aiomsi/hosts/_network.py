@@ -1,0 +1,70 @@
+"""Causes of failed connections on this machine's side, by `errno`, each with a remedy."""
+
+import errno
+
+import attrs
+
+EXHAUSTED, DENIED, NO_ROUTE = "exhausted", "denied", "no route"
+
+
+@attrs.frozen
+class LocalCause:
+    """A cause on this machine's side of a connection.
+
+    Attributes:
+        kind: `EXHAUSTED`, `DENIED` or `NO_ROUTE`. Only the latter two say anything about the way to the host.
+        message: the cause.
+        help: the remedy.
+
+    """
+
+    kind: str
+    message: str
+    help: str
+
+
+_FILES = LocalCause(
+    EXHAUSTED,
+    "this process has no file descriptor left for a connection",
+    "Raise its limit of open files ('ulimit -n'), or close unused connections: for example one ArmSession or "
+    "aiohttp.ClientSession per call that is never closed",
+)
+_ALL_FILES = LocalCause(
+    EXHAUSTED, "this machine has no file descriptor left", "Look for the process that has them, for example with 'lsof'"
+)
+_BUFFERS = LocalCause(EXHAUSTED, "this machine has no memory left for a connection", "Free memory, or raise the limits")
+_PORTS = LocalCause(
+    EXHAUSTED,
+    "this machine has no local port or address for a connection",
+    "Look for very many connections with 'ss -s', and for an interface that is up",
+)
+_DENIED = LocalCause(
+    DENIED,
+    "this machine does not permit the connection",
+    "A firewall's rule for outgoing connections, a sandbox (seccomp, SELinux, systemd) or a network policy forbids it: permit it",
+)
+_NO_ROUTE = LocalCause(
+    NO_ROUTE,
+    "this machine has no route to that address",
+    "In a container or network namespace let the address be reached, for example with the host's network; "
+    "on a VM look at 'ip route'",
+)
+
+_CAUSES = {
+    errno.EMFILE: _FILES,
+    errno.ENFILE: _ALL_FILES,
+    errno.ENOBUFS: _BUFFERS,
+    errno.ENOMEM: _BUFFERS,
+    errno.EADDRNOTAVAIL: _PORTS,
+    errno.EACCES: _DENIED,
+    errno.EPERM: _DENIED,
+    errno.EAFNOSUPPORT: _DENIED,
+    errno.ENETUNREACH: _NO_ROUTE,
+    errno.EHOSTUNREACH: _NO_ROUTE,
+    errno.ENETDOWN: _NO_ROUTE,
+}
+
+
+def local_cause(number: object) -> LocalCause | None:
+    """Return the local cause of a connection error, by its `errno`; None if the cause is not local."""
+    return _CAUSES.get(number) if isinstance(number, int) else None

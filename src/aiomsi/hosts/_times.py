@@ -1,0 +1,56 @@
+"""Times in the responses of token endpoints: numbers, HTTP dates, and the date texts of older endpoints."""
+
+import re
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+_US_DATE = r"(?ai)(\d{1,2})/(\d{1,2})/(\d{4}) (\d{1,2}):(\d\d):(\d\d)(?:\.\d+)? ?(AM|PM)? ?(Z|[+-]\d\d:?\d\d)"
+"""The 2017-09-01 protocol's dates: with 24 hours on Linux, with AM and PM on Windows."""
+
+
+def seconds(value: object) -> float | None:
+    """Read a number that may have come as a string; None if it is none."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if abs(number) < 1e11 else None
+
+
+def http_date(value: str | None) -> float | None:
+    """Read an HTTP date as seconds since the epoch; None if it is none. Without a zone it is UTC."""
+    if not value:
+        return None
+    try:
+        date = parsedate_to_datetime(value)
+        return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        return None
+
+
+def moment(text: str) -> float | None:
+    """Read a date as seconds since the epoch: ISO 8601, the 2017-09-01 protocol's, or HTTP's.
+
+    An ISO date without a zone is refused, because it may be local time or UTC.
+    """
+    text = text.strip()
+    try:
+        date = _us_date(text) or datetime.fromisoformat(text)
+        return date.timestamp() if date.tzinfo else None
+    except (ValueError, OverflowError):
+        return http_date(text)
+
+
+def _us_date(text: str) -> datetime | None:
+    found = re.fullmatch(_US_DATE, text)
+    if found is None:
+        return None
+    month, day, year, hour, minute, second = (int(part) for part in found.groups()[:6])
+    half = (found[7] or "").upper()
+    if half:
+        if not 1 <= hour <= 12:
+            return None
+        hour = hour % 12 + (12 if half == "PM" else 0)
+    return datetime.fromisoformat(f"{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}{found[8].upper()}")
