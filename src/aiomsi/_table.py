@@ -72,6 +72,8 @@ class SlotTable:
                 if not slot.is_used() and slot.is_idle():
                     # A finalizer that ran meanwhile may have swept, too.
                     self._slots.pop(key, None)
+            # A dictionary does not shrink when entries are deleted.
+            self._slots = dict(self._slots)
             self._pace.swept(self.clock.monotonic(), len(self._slots))
 
 
