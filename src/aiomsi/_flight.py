@@ -177,12 +177,8 @@ class Flight:
         return any(not waiter.future.done() for roster in self.rosters.values() for waiter in list(roster.waiters))
 
 
-_inside: contextvars.ContextVar[tuple[Flight, ...]] = contextvars.ContextVar("aiomsi_inside", default=())
-
-
-def enter(context: contextvars.Context, flight: Flight) -> None:
-    """Mark a context as the one of a flight's fetch."""
-    context.run(_inside.set, (*awaiting(), flight))
+inside: contextvars.ContextVar[tuple[Flight, ...]] = contextvars.ContextVar("aiomsi_inside", default=())
+"""The flight whose fetch this context belongs to, after those that wait for it."""
 
 
 def awaiting() -> tuple[Flight, ...]:
@@ -190,7 +186,7 @@ def awaiting() -> tuple[Flight, ...]:
 
     A task that a fetch has started inherits its context, but the fetch need not wait for it.
     """
-    flights = _inside.get()
+    flights = inside.get()
     if not flights:
         return ()
     task = asyncio.current_task()
@@ -212,7 +208,7 @@ def _awaits(waiting: object, task: object) -> bool:
 
 def join_fetch(task: asyncio.Task[Any]) -> None:
     """Count a task among those that the fetch in whose context this is called consists of."""
-    for flight in _inside.get()[-1:]:
+    for flight in inside.get()[-1:]:
         flight.own.add(task)
 
 

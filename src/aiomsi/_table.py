@@ -49,15 +49,16 @@ class SlotTable:
     _pace: Pace = attrs.field(factory=Pace, init=False)
 
     def attach(self, owner: Hashable, scope: Hashable, credential: object, make: Callable[[], Slot]) -> Slot:
-        """Return the slot of an owner's scope, with the credential registered."""
+        """Return the slot of an owner's scope, with the credential registered; `make` registers it in a new one."""
         key = owner, scope
         with _locks[0]:
             slot = self._slots.get(key)
             if slot is None:
-                if self._pace.is_due(self.clock.monotonic(), len(self._slots)):
+                if self._slots and self._pace.is_due(self.clock.monotonic(), len(self._slots)):
                     self.sweep()
                 slot = self._slots[key] = make()
-            slot.use(credential)
+            else:
+                slot.use(credential)
             return slot
 
     def of(self, owner: Hashable) -> list[Slot]:
