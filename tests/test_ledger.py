@@ -158,6 +158,7 @@ def test_without_a_token_the_flight_after_three_losses_is_delayed() -> None:
     ledger = lose(Ledger(), 3)
     assert delay_of(ledger, NOW, POLICY) == pytest.approx(3)
     assert delay_of(ledger, at(10), POLICY) == 0
+    assert delay_of(lose(held(), 3), NOW, POLICY) == 0
 
 
 def test_a_ledger_is_idle_without_token_and_recent_backoff() -> None:

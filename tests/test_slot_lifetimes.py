@@ -3,13 +3,14 @@
 import asyncio
 import gc
 import itertools
+import sys
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import attrs
 import pytest
 from fetches import DAY, DOWN, Caller, FakeHost, make_slot, middle, release
-from opentelemetry.instrumentation.utils import is_instrumentation_enabled, suppress_instrumentation
+from tracing import FakeTracing
 from virtual import EPOCH, VirtualLoop, run
 
 from aiomsi import AccessToken, Clock, CredentialClosedError, TokenUnavailableError, UsageError
@@ -320,19 +321,21 @@ def test_an_interrupt_in_a_fetch_is_logged_by_nobody(loop: VirtualLoop, error: t
     assert loop.failures == []
 
 
-def test_suppressed_tracing_is_suppressed_in_the_fetch(loop: VirtualLoop) -> None:
-    slot = make_slot(loop)
-    traced: list[bool] = []
-    host = FakeHost(inside=lambda: traced.append(is_instrumentation_enabled()))
+def test_suppressed_tracing_is_suppressed_in_the_fetch(loop: VirtualLoop, monkeypatch: pytest.MonkeyPatch) -> None:
+    slot, tracing = make_slot(loop), FakeTracing()
+    monkeypatch.setitem(sys.modules, "opentelemetry.context", tracing)
+    seen: list[object] = []
+    host = FakeHost(inside=lambda: seen.append(tracing.get_current()))
 
     async def main() -> None:
-        with suppress_instrumentation():
-            await slot.obtain(Caller(), host)
+        tracing.attach({"suppress_instrumentation": True, "baggage": "x"})
+        await slot.obtain(Caller(), host)
+        tracing.attach({"baggage": "x"})
         slot.forget()
         await slot.obtain(Caller(), host)
 
     run(main(), loop)
-    assert traced == [False, True]
+    assert seen == [{"suppress_instrumentation": True}, {}]
 
 
 def test_a_task_factory_of_the_older_form_brings_a_token(loop: VirtualLoop) -> None:
@@ -359,6 +362,11 @@ def test_a_slot_is_idle_only_between_flights(loop: VirtualLoop) -> None:
             await call
         assert not slot.is_idle()
         await asyncio.sleep(61)
+        assert slot.is_idle()
+        await slot.obtain(Caller(), FakeHost())
+        assert not slot.is_idle()
+        slot.forget()
+        # Its task is done, although the callback that lets go of it has yet to run.
         assert slot.is_idle()
 
     run(main(), loop)

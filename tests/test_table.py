@@ -25,7 +25,7 @@ def loop() -> Iterator[VirtualLoop]:
 
 
 def attach(table: SlotTable, scope: str, who: object, owner: str = "identity") -> Slot:
-    return table.attach(owner, scope, who, lambda: Slot(scope, table.clock))
+    return table.attach(owner, scope, who, lambda: Slot(scope, table.clock, users=weakref.WeakSet((who,))))
 
 
 async def use(table: SlotTable, scope: str, host: FakeHost) -> weakref.ref[Slot]:

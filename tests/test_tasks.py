@@ -8,9 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from opentelemetry import baggage
-from opentelemetry import context as tracing
-from opentelemetry.instrumentation.utils import is_instrumentation_enabled, suppress_instrumentation
+from tracing import FakeTracing
 from virtual import VirtualLoop, run
 
 from aiomsi._tasks import create_task, empty_context, retrieve
@@ -92,17 +90,30 @@ def test_retrieve_takes_a_cancelled_task(loop: VirtualLoop) -> None:
 
 def test_the_empty_context_is_empty() -> None:
     VALUE.set("caller's")
-    tracing.attach(baggage.set_baggage("tenant", "x"))
     assert list(empty_context()) == []
 
 
-def test_the_empty_context_holds_suppression_alone() -> None:
-    tracing.attach(baggage.set_baggage("tenant", "x"))
-    with suppress_instrumentation():
-        context = empty_context()
-    assert is_instrumentation_enabled()
-    assert not context.run(is_instrumentation_enabled)
-    assert context.run(baggage.get_all) == {}
+@pytest.mark.parametrize("key", ["suppress_instrumentation", "suppress_instrumentation-1f", "suppress_http_instrumentation-2e"])
+def test_the_empty_context_holds_suppression_alone(monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+    tracing = FakeTracing()
+    monkeypatch.setitem(sys.modules, "opentelemetry.context", tracing)
+    tracing.attach({"baggage": "x", "current-span": "y"})
+    assert list(empty_context()) == []
+    tracing.attach({"baggage": "x", "current-span": "y", key: True})
+    context = empty_context()
+    assert context.run(tracing.get_current) == {key: True}
+    assert len(context) == 1
+
+
+def test_opentelemetrys_own_suppression_is_carried_over() -> None:
+    context = pytest.importorskip("opentelemetry.context")
+    utils = pytest.importorskip("opentelemetry.instrumentation.utils")
+    context.attach(context.set_value("tenant", "x"))
+    with utils.suppress_instrumentation():
+        empty = empty_context()
+    assert utils.is_instrumentation_enabled()
+    assert not empty.run(utils.is_instrumentation_enabled)
+    assert empty.run(context.get_value, "tenant") is None
 
 
 @pytest.mark.parametrize("module", [None, SimpleNamespace(), SimpleNamespace(get_current=lambda: {1: True})])

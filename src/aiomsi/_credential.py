@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Hashable, Mapping
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Self
+from weakref import WeakSet
 
 from aiomsi._clock import SYSTEM_CLOCK, Clock
 from aiomsi._clouds import PUBLIC, resource_of
@@ -123,15 +124,14 @@ class SlotCredential(ABC):
                 identities.append(stats.identity)
         return f"<{type(self).__name__} {self._described(identities)}{states}>"
 
-    def _attach(self, scope: Hashable, make: Callable[[], Slot]) -> Slot:
-        """Return the slot of a scope that is asked for the first time, and let go of those that are idle."""
+    def _let_go(self) -> None:
+        """Let go of slots that are idle: their tokens expired, and no caller asked for them since."""
         if self._pace.is_due(self._monotonic(), len(self._held)):
             for key, (slot, _) in list(self._held.items()):
                 if slot.is_idle():
                     self._held.pop(key, None)
                     slot.release(self)
             self._pace.swept(self._monotonic(), len(self._held))
-        return self._table.attach(self._owner, scope, self, make)
 
     @abstractmethod
     def _label(self, key: Any) -> str:
@@ -188,7 +188,7 @@ class ManagedIdentityCredential(SlotCredential):
         self._share = share
         clock = SYSTEM_CLOCK if clock is None else clock
         table = shared_slots(clock) if share else SlotTable(clock)
-        super().__init__(table, (self._host.key, policy), policy, clock)
+        super().__init__(table, (self._host.key, policy.key), policy, clock)
         # The host's limits hold for a credential with tokens of its own, too.
         self._backoff = shared_backoff(clock, self._host.place, self._host.limits)
 
@@ -239,8 +239,11 @@ class ManagedIdentityCredential(SlotCredential):
             _not_one_scope(scopes)
         resource = resource_of(scopes[0])
         name = f"{self._host.kind} {resource}"
-        make = partial(Slot, name, self._clock, self._policy, backoff=self._backoff, private=not self._share)
-        slot = self._attach(resource, make)
+        users: WeakSet[object] = WeakSet((self,))
+        make = partial(Slot, name, self._clock, self._policy, backoff=self._backoff, private=not self._share, users=users)
+        if self._held:
+            self._let_go()
+        slot = self._table.attach(self._owner, resource, self, make)
         fetch = TokenFetch(self._host, resource, self._policy, self._clock, gate=self._gate, backoff=self._backoff)
         held = self._held[scopes[0]] = slot, fetch
         return held

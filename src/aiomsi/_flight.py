@@ -210,13 +210,8 @@ class Flight:
         return any(not waiter.future.done() for roster in self.rosters.values() for waiter in list(roster.waiters))
 
 
-inside: contextvars.ContextVar[tuple[Flight, ...]] = contextvars.ContextVar("aiomsiinside", default=())
-"""The flights that this code is part of, outermost first."""
-
-
-def enter(context: contextvars.Context, flight: Flight) -> None:
-    """Mark a context as the one of a flight's fetch."""
-    context.run(inside.set, (*awaiting(), flight))
+inside: contextvars.ContextVar[tuple[Flight, ...]] = contextvars.ContextVar("aiomsi_inside", default=())
+"""The flight whose fetch this context belongs to, after those that wait for it."""
 
 
 def awaiting() -> tuple[Flight, ...]:

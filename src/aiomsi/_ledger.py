@@ -151,12 +151,14 @@ def is_starved(ledger: Ledger, policy: Policy) -> bool:
 
 
 def delay_of(ledger: Ledger, now: Now, policy: Policy) -> float:
-    """Return the seconds that a flight waits before its fetch, as no usable token is held.
+    """Return the seconds that a flight waits before its fetch, if no usable token is held.
 
     A caller without a token starts a flight at once after a lost one. If time-outs of the callers
     end each event loop before the host responds, that would be one request for every call.
     """
-    return max(0.0, ledger.quiet_unserved - now.monotonic) if is_starved(ledger, policy) else 0.0
+    if state_of(ledger.token, now, policy).usable or not is_starved(ledger, policy):
+        return 0.0
+    return max(0.0, ledger.quiet_unserved - now.monotonic)
 
 
 def is_idle(ledger: Ledger, now: Now, policy: Policy) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
 from typing import Any, NoReturn, TypeAlias
-from weakref import WeakKeyDictionary, WeakValueDictionary, ref
+from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary, ref
 
 import attrs
 
@@ -137,10 +137,12 @@ class SharedCredential(SlotCredential):
         if not scopes or not all(map(_is_scope, scopes)):
             _no_scopes(scopes)
         name = f"{self._common.inner.name} {self._label(key)}"
-        audiences = tuple(map(same_audience, scopes))
+        audiences, users = tuple(map(same_audience, scopes)), WeakSet[object]((self,))
         backoff = self._common.backoffs.setdefault((audiences, tenant_id), HostBackoff())
-        make = partial(Slot, name, self._clock, self._policy, backoff=backoff, private=self._is_private)
-        slot = self._attach((audiences, tenant_id, enable_cae), make)
+        make = partial(Slot, name, self._clock, self._policy, backoff=backoff, private=self._is_private, users=users)
+        if self._held:
+            self._let_go()
+        slot = self._table.attach(self._owner, (audiences, tenant_id, enable_cae), self, make)
         options = {"tenant_id": tenant_id, "enable_cae": enable_cae}
         asked = {name: value for name, value in options.items() if value}
         held = self._held[key] = slot, InnerFetch(self._common.inner, scopes, asked, self._policy, self._clock, slot.backoff)

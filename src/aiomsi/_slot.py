@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 import random
+import sys
 import threading
 import weakref
 from typing import TYPE_CHECKING
@@ -15,12 +17,12 @@ from aiomsi import _ledger
 from aiomsi._clock import SYSTEM_CLOCK, Clock
 from aiomsi._compat import after_fork_in_child
 from aiomsi._errors import CredentialClosedError, UsageError, without_loop
-from aiomsi._flight import Fetch, Flight, Lost, Outcome, Ping, Roster, Waiter, awaiting, call, enter, wake
+from aiomsi._flight import Fetch, Flight, Lost, Outcome, Ping, Roster, Waiter, awaiting, call, inside, wake
 from aiomsi._host_backoff import HostBackoff
 from aiomsi._ledger import BLANK, LOST, OVERDUE, UNTOLD, Failure, Ledger, Verdict, unexpected
 from aiomsi._policy import DEFAULT_POLICY, Policy
 from aiomsi._running_time import TOLERANCE
-from aiomsi._tasks import create_task, empty_context, retrieve
+from aiomsi._tasks import TRACING, create_task, suppress_tracing
 from aiomsi._token import AccessToken, Draw, Grant, Now, State, state_of
 
 if TYPE_CHECKING:
@@ -30,6 +32,9 @@ logger = logging.getLogger("aiomsi")
 
 _MOST_ROUNDS = 12
 """A caller decides again after a loss, after a rejection by others, or when the clocks jump: never this often."""
+
+
+_slots: weakref.WeakSet[Slot] = weakref.WeakSet()
 
 
 @attrs.define(eq=False)
@@ -57,14 +62,13 @@ class Slot:
     _lock: threading.RLock = attrs.field(factory=threading.RLock, init=False, repr=False)
     _flight: Flight | None = attrs.field(default=None, init=False)
     _tasks: set[asyncio.Task[None]] = attrs.field(factory=set, init=False, repr=False)
-    _users: weakref.WeakSet[object] = attrs.field(factory=weakref.WeakSet, init=False, repr=False)
+    _users: weakref.WeakSet[object] = attrs.field(factory=weakref.WeakSet, kw_only=True, repr=False)
     _fetches: int = attrs.field(default=0, init=False)
     _joined: int = attrs.field(default=0, init=False)
     _served_stale: int = attrs.field(default=0, init=False)
     _failures: dict[str, int] = attrs.field(factory=dict, init=False)
-
-    def __attrs_post_init__(self) -> None:
-        _slots.add(self)
+    # Registered as it is made, for `_after_fork`.
+    _registered: None = attrs.field(default=attrs.Factory(_slots.add, takes_self=True), init=False, repr=False)
 
     # What credentials call
 
@@ -83,7 +87,7 @@ class Slot:
         """
         if claims is None and self.token is not None and (token := self._at_hand(self.token)) is not None:
             return token
-        if self._flight in awaiting():
+        if self._flight is not None and self._flight in awaiting():
             msg = f"the fetch for {self.name} asked for the very token that it is to bring"
             raise UsageError(msg, help="Give the inner credential a session and a credential of its own")
         if claims is not None:
@@ -233,7 +237,7 @@ class Slot:
             if verdict in (Verdict.START, Verdict.SERVE_AND_START):
                 self._fetches += 1
                 overdue = now.monotonic + policy.longest
-                delay = 0.0 if state_of(ledger.token, now, policy).usable else _ledger.delay_of(ledger, now, policy)
+                delay = _ledger.delay_of(ledger, now, policy) if ledger.unattended else 0.0
                 self._flight = started = Flight(self._fetches, loop, ledger.order, overdue, delay)
             outcome: AccessToken | Failure | Waiter | None = ledger.failure
             if verdict is Verdict.FAIL and not (ledger.failure and now.monotonic < ledger.quiet_unserved):
@@ -325,8 +329,10 @@ class Slot:
     # Flying
 
     def _launch(self, flight: Flight, fetch: Fetch) -> None:
-        context = empty_context()
-        enter(context, flight)
+        context = contextvars.Context()
+        context.run(inside.set, (*awaiting(), flight) if inside.get() else (flight,))
+        if TRACING in sys.modules:
+            suppress_tracing(context)
         name = f"aiomsi {self.name} #{flight.generation}"
         try:
             task = create_task(flight.loop, self._fly(flight, fetch), name, context)
@@ -361,7 +367,8 @@ class Slot:
     def _landed(self, flight: Flight, task: asyncio.Task[None]) -> None:
         """Make sure of the end: a task that is cancelled runs no more of `_fly`, or nothing at all."""
         # `_fly` lets only `KeyboardInterrupt` and `SystemExit` through, which the loop itself has raised.
-        retrieve(task)
+        if not task.cancelled():
+            task.exception()
         self._tasks.discard(task)
         flight.own.clear()
         self._land(flight, Lost.LOST)
@@ -458,7 +465,6 @@ class Slot:
             self._ledger = attrs.evolve(self._ledger, token=self.token)
 
 
-_slots: weakref.WeakSet[Slot] = weakref.WeakSet()
 _of_the_parent: list[object] = []
 """Kept in a forked child so that it does not report the parent's tasks as destroyed."""
 

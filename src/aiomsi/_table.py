@@ -51,15 +51,16 @@ class SlotTable:
     _pace: Pace = attrs.field(factory=Pace, init=False)
 
     def attach(self, owner: Hashable, scope: Hashable, credential: object, make: Callable[[], Slot]) -> Slot:
-        """Return the slot of an owner's scope, with the credential registered."""
+        """Return the slot of an owner's scope, with the credential registered; `make` registers it in a new one."""
         key = owner, scope
         with _locks[0]:
             slot = self._slots.get(key)
             if slot is None:
-                if self._pace.is_due(self.clock.monotonic(), len(self._slots)):
+                if self._slots and self._pace.is_due(self.clock.monotonic(), len(self._slots)):
                     self.sweep()
                 slot = self._slots[key] = make()
-            slot.use(credential)
+            else:
+                slot.use(credential)
             return slot
 
     def of(self, owner: Hashable) -> list[Slot]:
@@ -74,6 +75,8 @@ class SlotTable:
                 if not slot.is_used() and slot.is_idle():
                     # A finalizer that ran meanwhile may have swept, too.
                     self._slots.pop(key, None)
+            # A dictionary does not shrink when entries are deleted.
+            self._slots = dict(self._slots)
             self._pace.swept(self.clock.monotonic(), len(self._slots))
 
 

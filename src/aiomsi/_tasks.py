@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
+TRACING = "opentelemetry.context"
+"""The module of OpenTelemetry's current context; it is used only if the application has imported it."""
 _SUPPRESSION = ("suppress_instrumentation", "suppress_http_instrumentation")
 """Prefixes of OpenTelemetry's two suppression keys; a key may end in a random part."""
 
@@ -49,19 +51,24 @@ def retrieve(task: asyncio.Task[Any]) -> None:
 
 
 def empty_context() -> contextvars.Context:
-    """Return a context that holds nothing but the caller's suppression of tracing.
+    """Return a context that holds nothing but the caller's suppression of tracing."""
+    context = contextvars.Context()
+    if TRACING in sys.modules:
+        suppress_tracing(context)
+    return context
+
+
+def suppress_tracing(context: contextvars.Context) -> None:
+    """Suppress tracing in a context if it is suppressed in the current one.
 
     A token request that an exporter causes must not become a span: that span would be exported,
     and would need a token in turn.
 
     Source: https://opentelemetry.io/docs/specs/otel/context/
     """
-    context = contextvars.Context()
-    tracing: Any = sys.modules.get("opentelemetry.context")
-    if tracing is not None:
-        # A broken or half-imported tracing library costs no token.
-        with suppress(Exception):
-            flags = {key: value for key, value in tracing.get_current().items() if key.startswith(_SUPPRESSION)}
-            if flags:
-                context.run(tracing.attach, tracing.Context(flags))
-    return context
+    tracing: Any = sys.modules[TRACING]
+    # A broken or half-imported tracing library costs no token.
+    with suppress(Exception):
+        flags = {key: value for key, value in tracing.get_current().items() if key.startswith(_SUPPRESSION)}
+        if flags:
+            context.run(tracing.attach, tracing.Context(flags))
