@@ -38,6 +38,7 @@ class Policy:
         tries_unreachable, deadline_unreachable: the same two while no connection was ever made.
         gone: an answer of 410 is asked again for at least this long; `deadline_gone` is the deadline then.
         longest: follows from these; whatever the host answers, a fetch is over by then.
+        key: all numbers that were passed. Equal policies have equal keys, and a tuple is hashed faster.
 
     Raises:
         ConfigurationError: a number that is none, or makes no sense.
@@ -76,7 +77,6 @@ class Policy:
 
     longest: float = attrs.field(init=False, default=0.0, repr=False)
     key: tuple[float, ...] = attrs.field(init=False, default=(), repr=False, eq=False)
-    """All of the above: equal policies have equal keys, and a tuple is hashed faster."""
 
     def __attrs_post_init__(self) -> None:
         given = {field.name: getattr(self, field.name) for field in attrs.fields(type(self)) if field.init}
