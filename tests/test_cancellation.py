@@ -37,6 +37,7 @@ from aiomsi import (
     _slot,
 )
 from aiomsi._clock import SYSTEM_CLOCK
+from aiomsi._clouds import same_audience
 from aiomsi._credential import SlotCredential
 from aiomsi._fetch import TokenFetch
 from aiomsi._flight import Ping, Waiter
@@ -552,7 +553,7 @@ async def held_off_by_the_host(stage: Stage) -> SlotCredential:
 
 async def held_off_by_the_host_of_an_inner_credential(stage: Stage) -> SlotCredential:
     credential = SharedCredential(Inner())
-    hold_off(stage, credential._common.backoffs.setdefault(((SCOPE,), None), HostBackoff()))
+    hold_off(stage, credential._common.backoffs.setdefault(((same_audience(SCOPE),), None), HostBackoff()))
     stage.call(credential.get_token(SCOPE))
     stage.call(credential.get_token(SCOPE))
     return credential

@@ -579,7 +579,7 @@ def test_retry_after_that_grows_while_it_is_waited_for_ends_the_fetch() -> None:
             await credential.get_token(SCOPE)
         call = asyncio.ensure_future(credential.get_token(SCOPE, enable_cae=True))
         await manual.sleeping(1)
-        credential._common.backoffs[(SCOPE,), None].hold_off(manual.clock.monotonic() + 31)
+        next(iter(credential._common.backoffs.values())).hold_off(manual.clock.monotonic() + 31)
         manual.advance(20)
         with pytest.raises(TokenUnavailableError, match="no request was sent for test_retry"):
             await call
