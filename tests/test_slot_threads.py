@@ -96,7 +96,7 @@ def test_when_the_flights_loop_is_gone_a_waiter_elsewhere_begins_again(end: str)
     if end == "block":
         owner.close()
     elif end == "stop":
-        owner.loop.run_until_complete(owner.cancel_all())
+        owner.cancel_all()
         owner.loop.close()
     other.close()
 
@@ -171,7 +171,7 @@ def test_a_background_flight_in_a_loop_that_is_gone_does_not_keep_others_from_re
             # asyncio would report a task that its closed loop has left pending.
             task._log_destroy_pending = False  # type: ignore[attr-defined]  # asyncio's own
     else:
-        owner.loop.run_until_complete(owner.cancel_all())
+        owner.cancel_all()
         owner.loop.close()
 
 
