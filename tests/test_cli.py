@@ -22,7 +22,7 @@ from types import ModuleType
 import attrs
 import pytest
 
-from aiomsi import cli
+from aiomsi import Policy, cli
 from aiomsi.testing import DEFAULT_SUBSCRIPTION_ID, EmbeddedAzure, Fault
 
 SUBSCRIPTION = f"/subscriptions/{DEFAULT_SUBSCRIPTION_ID}"
@@ -265,13 +265,11 @@ def test_token_where_there_is_no_imds_fails_soon_and_names_the_emulator(
     run: Callable[..., Said], monkeypatch: pytest.MonkeyPatch, closed_port: str
 ) -> None:
     monkeypatch.setenv("AZURE_POD_IDENTITY_AUTHORITY_HOST", closed_port)
-    began = time.monotonic()
-
     said = run("token")
 
-    assert time.monotonic() - began < 10
     assert said.code == 1
     assert "no connection to IMDS" in said.complaint[0]
+    assert f"({Policy().tries_unreachable} requests in" in said.complaint[0]
     assert "aiomsi emulator" in said.complaint[1]
 
 
