@@ -2,6 +2,7 @@
 
 import asyncio
 import multiprocessing
+import os
 import pickle
 import subprocess
 import sys
@@ -28,6 +29,7 @@ from aiomsi.testing import EmbeddedAzure, Fault, ManualClock
 
 pytestmark = pytest.mark.usefixtures("azure_environment")
 
+forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 SCOPE = "https://management.azure.com/.default"
 ARM = "https://management.azure.com/"
 GUID = "00000000-0000-0000-0000-000000000007"
@@ -285,7 +287,7 @@ def _use_in_child(credential: ManagedIdentityCredential, results: "multiprocessi
     results.put(str(asyncio.run(credential.get_token(SCOPE)).token))
 
 
-@pytest.mark.parametrize(("method", "requests"), [("fork", 1), ("spawn", 2)])
+@pytest.mark.parametrize(("method", "requests"), [pytest.param("fork", 1, marks=forks), ("spawn", 2)])
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")  # the embedded Azure has a thread
 def test_a_forked_child_has_the_token_and_a_spawned_one_asks_for_its_own(
     embedded_azure: EmbeddedAzure, method: str, requests: int

@@ -342,6 +342,7 @@ def test_waking_a_closed_loop_is_no_error() -> None:
     wake([Roster(loop)], Failure(Exception, "", ""))  # type: ignore[arg-type]  # nobody is left to raise it
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")  # it is
 def test_a_forked_child_keeps_the_token_drops_the_flight_and_draws_its_own_refresh_point() -> None:
     slot, gate = Slot("test"), Gate(opened=True)
