@@ -9,6 +9,7 @@ from aiomsi._compat import OPEN_FLAGS, after_fork_in_child, user_id
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")  # other tests' threads
 def test_a_function_is_called_in_a_forked_child() -> None:
     read, write = os.pipe()
 

@@ -4,6 +4,7 @@ import asyncio
 import functools
 import gc
 import multiprocessing
+import os
 import pickle
 import threading
 from collections.abc import Sequence
@@ -251,6 +252,8 @@ def test_a_factory_can_be_pickled_and_an_instance_cannot() -> None:
     assert reduced[0].keywords["clock"] is manual.clock
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")  # other tests' threads
 def test_a_forked_child_keeps_the_token() -> None:
     inner = Inner()
     credential = SharedCredential(inner, clock=inner.clock.clock)
