@@ -601,7 +601,7 @@ class Played:
 
 
 @pytest.fixture(scope="module", params=LOOPS)
-def played(request: pytest.FixtureRequest, azure: EmbeddedAzure, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Played]:
+def played(request: pytest.FixtureRequest, azure: EmbeddedAzure, tmp_path_factory: pytest.TempPathFactory) -> Played:
     kind, stands, folder = str(request.param), [], tmp_path_factory.mktemp("gate")
     with pytest.MonkeyPatch.context() as patch:
         for name, value in azure.environment.items():
@@ -614,8 +614,7 @@ def played(request: pytest.FixtureRequest, azure: EmbeddedAzure, tmp_path_factor
     # What there is by now is none of the garbage that each test looks through.
     gc.collect()
     gc.freeze()
-    yield Played(azure, folder, kind, stands)
-    gc.unfreeze()
+    return Played(azure, folder, kind, stands)
 
 
 def cancel_at(scenario: Scenario, stage: Stage) -> None:

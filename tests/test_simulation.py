@@ -3,7 +3,6 @@
 import gc
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,13 +17,11 @@ SEEDS = 320
 HERE = Path(__file__).parent
 
 
-@pytest.fixture(autouse=True)
-def _freeze() -> Iterator[None]:
+@pytest.fixture(autouse=True, scope="module")
+def _freeze() -> None:
     """Keep the collector of the seeds from looking through all that other tests have left."""
     gc.collect()
     gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 @pytest.mark.parametrize("share", range(8))
