@@ -18,8 +18,10 @@ OLDEST = PYTHONS[0]
 MEASURED = "3.13"
 PROJECT = nox.project.load_toml("pyproject.toml")
 CONSTRAINTS = ("--constraint", "constraints.txt")
+# All tests but the crowd's: `pytest` alone leaves out the slow ones as well.
+ALL = ("-m", "not crowd")
 # One worker a core. A file stays with one worker, for what its tests share.
-PYTEST = ("-m", "pytest", "--numprocesses=auto", "--dist=loadfile")
+PYTEST = ("-m", "pytest", "--numprocesses=auto", "--dist=loadfile", *ALL)
 
 built: list[Path] = []
 
@@ -145,7 +147,7 @@ def recorded(session: nox.Session) -> None:
         session.skip("AIOMSI_RECORDED does not name a folder with recorded traffic")
     install(session, "cli,speed,gate", "test")
     env = {"AIOMSI_RECORDED": str(Path(folder).resolve())}
-    session.run("python", "-m", "pytest", "tests/recorded", *session.posargs, env=env)
+    session.run("python", "-m", "pytest", *ALL, "tests/recorded", *session.posargs, env=env)
 
 
 @nox.session(python=OLDEST)

@@ -629,6 +629,7 @@ def cancel_at(scenario: Scenario, stage: Stage) -> None:
     pytest.fail(f"nobody was cancelled at {target}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", Way, ids=lambda way: way.name.lower())
 @pytest.mark.parametrize("point", SUSPENDS, ids=str)
 def test_whoever_is_cancelled_here_harms_nobody_and_the_next_call_works(played: Played, point: Point, way: Way) -> None:

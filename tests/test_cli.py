@@ -202,6 +202,7 @@ def test_token_prints_what_is_known_and_hides_the_secret(run: Callable[..., Said
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d\d:\d\d", known["refresh on"])
 
 
+@pytest.mark.slow
 def test_token_in_a_process_of_its_own_shows_the_secret_on_request_only(embedded_azure: EmbeddedAzure) -> None:
     embedded_azure.repeat_tokens()
 
@@ -588,6 +589,7 @@ def test_what_the_embedded_azure_lacks_is_named(run: Callable[..., Said], monkey
     assert said.complaint == ["aiomsi: The embedded Azure needs trustme: pip install 'aiomsi[testing]'"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows sends Ctrl-C to a whole console only")
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
 def test_the_emulator_in_a_process_of_its_own_ends_cleanly(end: signal.Signals) -> None:

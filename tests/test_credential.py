@@ -41,7 +41,7 @@ async def herd(credential: ManagedIdentityCredential, count: int) -> list[Access
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("count", [1_000, 10_000])
+@pytest.mark.parametrize("count", [1_000, pytest.param(10_000, marks=pytest.mark.slow)])
 async def test_cold_callers_make_one_request_with_the_limits_on(embedded_azure: EmbeddedAzure, count: int) -> None:
     tokens = await herd(ManagedIdentityCredential(), count)
     assert all(isinstance(token, AccessToken) for token in tokens)

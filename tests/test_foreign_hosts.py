@@ -239,6 +239,7 @@ PLACES: dict[str, Place] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", PLACES)
 async def test_a_foreign_host_sees_nothing(place: str) -> None:
     async with world() as made:

@@ -154,6 +154,7 @@ async def get(count: int, credential: ManagedIdentityCredential | None = None) -
         return [*await asyncio.gather(*calls, return_exceptions=True)]
 
 
+@pytest.mark.slow
 def test_concurrent_401s_in_eight_loops_make_one_token_request(embedded_azure: EmbeddedAzure) -> None:
     asyncio.run(ManagedIdentityCredential().warm_up())
     embedded_azure.reset_counts()
@@ -172,6 +173,7 @@ def test_concurrent_401s_in_eight_loops_make_one_token_request(embedded_azure: E
         assert owner.reports == []
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 async def test_concurrent_401s_while_no_token_can_be_had_are_one_fetch_and_many_errors(embedded_azure: EmbeddedAzure) -> None:
     credential = ManagedIdentityCredential(clock=ManualClock(autoadvance=True).clock)

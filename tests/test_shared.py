@@ -63,6 +63,7 @@ async def herd(credential: SharedCredential, count: int) -> Sequence[AccessToken
     return await asyncio.gather(*(credential.get_token(SCOPE) for _ in range(count)), return_exceptions=True)
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 async def test_a_thousand_cold_callers_ask_the_inner_credential_once() -> None:
     inner = Inner()
@@ -273,6 +274,7 @@ def test_a_forked_child_keeps_the_token() -> None:
     assert receive.recv() == 1
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 @pytest.mark.usefixtures("azure_environment")
 async def test_an_arm_session_works_with_it_and_rejects_through_it(embedded_azure: EmbeddedAzure) -> None:
@@ -387,6 +389,7 @@ async def test_nothing_is_kept_of_a_credential_that_no_session_uses() -> None:
     assert id(inner) not in {key[0] for key in _shared._IN_USE}
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 @pytest.mark.usefixtures("azure_environment")
 async def test_azures_own_credential_is_asked_once(embedded_azure: EmbeddedAzure) -> None:

@@ -181,6 +181,7 @@ def test_stopping_is_prompt_with_requests_held_and_connections_open() -> None:
     assert all(isinstance(outcome, aiohttp.ClientConnectionError) for outcome in outcomes)
 
 
+@pytest.mark.slow
 def test_a_thousand_connections_are_served() -> None:
     async def main() -> tuple[bool, int]:
         with EmbeddedAzure() as azure:
