@@ -338,6 +338,7 @@ async def test_a_revoked_token_is_replaced_and_the_call_repeated_once(embedded_a
     assert (counts.imds_requests, counts.arm_requests, counts.arm_unauthorized) == (2, 3, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 @pytest.mark.parametrize("count", [2, 100])
 async def test_concurrent_401s_make_one_token_request(embedded_azure: EmbeddedAzure, count: int) -> None:

@@ -431,6 +431,7 @@ def test_include_shows_the_headers_of_an_error_too(run: Callable[..., Said]) -> 
     assert "x-ms-failure-cause: gateway\n" in said.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("encoding", "expected"), [("utf-8", '"Jürgen"'), ("ascii", '"J\\u00fcrgen"')])
 def test_get_prints_json_that_stdout_can_take(embedded_azure: EmbeddedAzure, encoding: str, expected: str) -> None:
     embedded_azure.add_resource_groups(DEFAULT_SUBSCRIPTION_ID, ["tagged"], tags={"owner": "Jürgen"})
@@ -505,6 +506,7 @@ def run_emulator(
     return Said(code, out.getvalue(), err.getvalue()), results
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
 def test_the_emulator_serves_a_client_until_it_is_interrupted_and_prints_its_counts(
     monkeypatch: pytest.MonkeyPatch, end: signal.Signals

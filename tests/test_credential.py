@@ -116,6 +116,7 @@ async def test_three_500s_cost_one_fetchs_worth_of_requests(embedded_azure: Embe
     assert credential.stats()[ARM].fetches == 1
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 async def test_all_callers_of_a_failing_endpoint_are_told_by_exceptions_of_their_own(embedded_azure: EmbeddedAzure) -> None:
     embedded_azure.inject("imds", Fault(500), times=None)

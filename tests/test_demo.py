@@ -112,6 +112,7 @@ def test_a_limit_is_obeyed() -> None:
     assert shared.counts.arm_requests == 30
 
 
+@pytest.mark.slow
 def test_the_output_has_no_control_characters_in_a_file_even_where_colours_are_forced() -> None:
     done = demo_process("--calls", "8", FORCE_COLOR="1", TTY_INTERACTIVE="1", TTY_COMPATIBLE="1", PYTHONIOENCODING="utf-8")
 
@@ -122,6 +123,7 @@ def test_the_output_has_no_control_characters_in_a_file_even_where_colours_are_f
     ]
 
 
+@pytest.mark.slow
 def test_the_output_can_be_written_in_ascii() -> None:
     done = demo_process("--calls", "2", "--compare", PYTHONIOENCODING="ascii")
 

@@ -53,6 +53,7 @@ def check_errors(errors: Sequence[CredentialError], expected: type[CredentialErr
     assert len({(error.args, str(error), error.attempts, error.status) for error in errors}) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loops", [1, 8])
 @pytest.mark.parametrize(
     ("fault", "kind", "error", "requests", "wait"),
