@@ -1,5 +1,6 @@
 """Fixtures for all tests: nothing leaves loopback, and nothing is inherited from the machine or from another test."""
 
+import gc
 import os
 import signal
 import sys
@@ -27,6 +28,13 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # So it is in a shell's background job, and its children's; some tests are about what Ctrl-C does.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_finish() -> None:
+    """Take the thousands of tests, and all modules, out of what the garbage collector looks through."""
+    gc.collect()
+    gc.freeze()
+
 
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy")
 

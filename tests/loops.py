@@ -105,12 +105,18 @@ class LoopThread:
         """End as `asyncio.run` does: what is still running is cancelled first."""
         if self.thread.is_alive():
             self.stop()
-        self.loop.run_until_complete(self.cancel_all())
+        self.cancel_all()
         self.loop.close()
 
-    async def cancel_all(self) -> None:
-        """Cancel and await every other task of this loop."""
-        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    def cancel_all(self) -> None:
+        """Cancel every task of this stopped loop, and run the loop until they are done."""
+        # Read before the loop runs: from Python 3.14 on, `all_tasks` of a running loop returns the
+        # tasks that were created in the calling thread, and these were created in the loop's own.
+        tasks = asyncio.all_tasks(self.loop)
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        self.loop.run_until_complete(_ended(tasks))
+
+
+async def _ended(tasks: set[asyncio.Task[Any]]) -> None:
+    await asyncio.gather(*tasks, return_exceptions=True)

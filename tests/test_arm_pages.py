@@ -248,6 +248,7 @@ def marked() -> int:
     return sum(1 for one in gc.get_objects() if type(one) is dict and one.get("mark") == [MARK])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["list", "pages", "query"])
 @pytest.mark.parametrize("prefetch", [True, False])
 async def test_one_page_is_in_memory_beside_the_bytes_of_the_next(kind: str, prefetch: bool) -> None:

@@ -185,7 +185,7 @@ async def test_many_cold_callers_make_one_token_request(embedded_azure: Embedded
     assert (embedded_azure.counts.imds_requests, embedded_azure.counts.arm_requests) == (1, 100)
 
 
-@pytest.mark.parametrize("count", [1_000, 10_000])
+@pytest.mark.parametrize("count", [1_000, pytest.param(10_000, marks=pytest.mark.slow)])
 def test_thousands_of_cold_callers_make_one_token_request_with_the_limits_on(embedded_azure: EmbeddedAzure, count: int) -> None:
     async def main() -> list[Any]:
         async with ArmSession() as arm:
@@ -380,6 +380,7 @@ async def test_a_service_that_refuses_every_token_costs_few_tokens(embedded_azur
     assert len(credential.asked) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 @pytest.mark.parametrize("count", [2, 100])
 async def test_concurrent_401s_make_one_token_request(embedded_azure: EmbeddedAzure, count: int) -> None:
@@ -491,6 +492,7 @@ async def test_a_claims_challenge_that_imds_cant_meet_is_not_repeated(embedded_a
     assert (embedded_azure.counts.imds_requests, embedded_azure.counts.arm_requests) == (2, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1_000])
 def test_thousands_of_callers_of_a_foreign_credential_ask_it_once(embedded_azure: EmbeddedAzure, count: int) -> None:
     credential = SdkCredential([embedded_azure.issue_token()])
@@ -505,6 +507,7 @@ def test_thousands_of_callers_of_a_foreign_credential_ask_it_once(embedded_azure
     assert not credential.closed
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 @pytest.mark.parametrize("sharing", [True, False])
 async def test_microsofts_credential_is_asked_once_too(embedded_azure: EmbeddedAzure, sharing: bool) -> None:

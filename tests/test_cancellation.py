@@ -682,7 +682,7 @@ class Played:
 
 
 @pytest.fixture(scope="module", params=LOOPS)
-def played(request: pytest.FixtureRequest, azure: EmbeddedAzure, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Played]:
+def played(request: pytest.FixtureRequest, azure: EmbeddedAzure, tmp_path_factory: pytest.TempPathFactory) -> Played:
     kind, stands, folder = str(request.param), [], tmp_path_factory.mktemp("gate")
     with pytest.MonkeyPatch.context() as patch:
         for name, value in azure.environment.items():
@@ -695,8 +695,7 @@ def played(request: pytest.FixtureRequest, azure: EmbeddedAzure, tmp_path_factor
     # What there is by now is none of the garbage that each test looks through.
     gc.collect()
     gc.freeze()
-    yield Played(azure, folder, kind, stands)
-    gc.unfreeze()
+    return Played(azure, folder, kind, stands)
 
 
 def cancel_at(scenario: Scenario, stage: Stage) -> None:
@@ -711,6 +710,7 @@ def cancel_at(scenario: Scenario, stage: Stage) -> None:
     pytest.fail(f"nobody was cancelled at {target}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", Way, ids=lambda way: way.name.lower())
 @pytest.mark.parametrize("point", SUSPENDS, ids=str)
 def test_whoever_is_cancelled_here_harms_nobody_and_the_next_call_works(played: Played, point: Point, way: Way) -> None:

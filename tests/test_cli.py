@@ -22,7 +22,7 @@ from types import ModuleType
 import attrs
 import pytest
 
-from aiomsi import cli
+from aiomsi import Policy, cli
 from aiomsi.testing import DEFAULT_SUBSCRIPTION_ID, EmbeddedAzure, Fault
 
 SUBSCRIPTION = f"/subscriptions/{DEFAULT_SUBSCRIPTION_ID}"
@@ -202,6 +202,7 @@ def test_token_prints_what_is_known_and_hides_the_secret(run: Callable[..., Said
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d\d:\d\d", known["refresh on"])
 
 
+@pytest.mark.slow
 def test_token_in_a_process_of_its_own_shows_the_secret_on_request_only(embedded_azure: EmbeddedAzure) -> None:
     embedded_azure.repeat_tokens()
 
@@ -275,13 +276,11 @@ def test_token_where_there_is_no_imds_fails_soon_and_names_the_emulator(
     run: Callable[..., Said], monkeypatch: pytest.MonkeyPatch, closed_port: str
 ) -> None:
     monkeypatch.setenv("AZURE_POD_IDENTITY_AUTHORITY_HOST", closed_port)
-    began = time.monotonic()
-
     said = run("token")
 
-    assert time.monotonic() - began < 10
     assert said.code == 1
     assert "no connection to IMDS" in said.complaint[0]
+    assert f"({Policy().tries_unreachable} requests in" in said.complaint[0]
     assert "aiomsi emulator" in said.complaint[1]
 
 
@@ -442,6 +441,7 @@ def test_include_shows_the_headers_of_an_error_too(run: Callable[..., Said]) -> 
     assert "x-ms-failure-cause: gateway\n" in said.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("encoding", "expected"), [("utf-8", '"Jürgen"'), ("ascii", '"J\\u00fcrgen"')])
 def test_get_prints_json_that_stdout_can_take(embedded_azure: EmbeddedAzure, encoding: str, expected: str) -> None:
     embedded_azure.add_resource_groups(DEFAULT_SUBSCRIPTION_ID, ["tagged"], tags={"owner": "Jürgen"})
@@ -516,6 +516,7 @@ def run_emulator(
     return Said(code, out.getvalue(), err.getvalue()), results
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
 def test_the_emulator_serves_a_client_until_it_is_interrupted_and_prints_its_counts(
     monkeypatch: pytest.MonkeyPatch, end: signal.Signals
@@ -600,6 +601,7 @@ def test_what_the_embedded_azure_lacks_is_named(run: Callable[..., Said], monkey
     assert said.complaint == ["aiomsi: The embedded Azure needs trustme: pip install 'aiomsi[testing]'"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows sends Ctrl-C to a whole console only")
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
 def test_the_emulator_in_a_process_of_its_own_ends_cleanly(end: signal.Signals) -> None:

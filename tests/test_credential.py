@@ -2,6 +2,7 @@
 
 import asyncio
 import multiprocessing
+import os
 import pickle
 import subprocess
 import sys
@@ -34,6 +35,7 @@ from aiomsi.testing import EmbeddedAzure, Fault, ManualClock
 
 pytestmark = pytest.mark.usefixtures("azure_environment")
 
+forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 SCOPE = "https://management.azure.com/.default"
 ARM = "https://management.azure.com/"
 GUID = "00000000-0000-0000-0000-000000000007"
@@ -45,7 +47,7 @@ async def herd(credential: ManagedIdentityCredential, count: int) -> list[Access
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("count", [1_000, 10_000])
+@pytest.mark.parametrize("count", [1_000, pytest.param(10_000, marks=pytest.mark.slow)])
 async def test_cold_callers_make_one_request_with_the_limits_on(embedded_azure: EmbeddedAzure, count: int) -> None:
     tokens = await herd(ManagedIdentityCredential(), count)
     assert all(isinstance(token, AccessToken) for token in tokens)
@@ -120,6 +122,7 @@ async def test_three_500s_cost_one_fetchs_worth_of_requests(embedded_azure: Embe
     assert credential.stats()[ARM].fetches == 1
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 async def test_all_callers_of_a_failing_endpoint_are_told_by_exceptions_of_their_own(embedded_azure: EmbeddedAzure) -> None:
     embedded_azure.inject("imds", Fault(500), times=None)
@@ -291,7 +294,7 @@ def _use_in_child(credential: ManagedIdentityCredential, results: "multiprocessi
     results.put(str(asyncio.run(credential.get_token(SCOPE)).token))
 
 
-@pytest.mark.parametrize(("method", "requests"), [("fork", 1), ("spawn", 2)])
+@pytest.mark.parametrize(("method", "requests"), [pytest.param("fork", 1, marks=forks), ("spawn", 2)])
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")  # the embedded Azure has a thread
 def test_a_forked_child_has_the_token_and_a_spawned_one_asks_for_its_own(
     embedded_azure: EmbeddedAzure, method: str, requests: int

@@ -58,6 +58,7 @@ def demo_process(*arguments: str, **variables: str) -> subprocess.CompletedProce
 # As a user runs it
 
 
+@pytest.mark.slow
 def test_a_thousand_calls_cost_one_request_to_imds() -> None:
     done = demo_process()
 
@@ -111,6 +112,7 @@ def test_a_limit_is_obeyed() -> None:
     assert shared.counts.arm_requests == 30
 
 
+@pytest.mark.slow
 def test_the_output_has_no_control_characters_in_a_file_even_where_colours_are_forced() -> None:
     done = demo_process("--calls", "8", FORCE_COLOR="1", TTY_INTERACTIVE="1", TTY_COMPATIBLE="1", PYTHONIOENCODING="utf-8")
 
@@ -121,6 +123,7 @@ def test_the_output_has_no_control_characters_in_a_file_even_where_colours_are_f
     ]
 
 
+@pytest.mark.slow
 def test_the_output_can_be_written_in_ascii() -> None:
     done = demo_process("--calls", "2", "--compare", PYTHONIOENCODING="ascii")
 
@@ -128,6 +131,7 @@ def test_the_output_can_be_written_in_ascii() -> None:
     assert "| off     |" in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
 def test_on_a_terminal_there_is_a_progress_bar() -> None:
     import pty
@@ -281,6 +285,7 @@ def test_where_few_files_may_be_open_fewer_calls_are_under_way_at_once(
     assert "  at most 9 at once, since this process may open 100 files only\n" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_hard_limit_on_open_files_makes_nothing_fail() -> None:
     pytest.importorskip("resource")
     script = (

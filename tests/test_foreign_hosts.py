@@ -239,6 +239,7 @@ PLACES: dict[str, Place] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", PLACES)
 async def test_a_foreign_host_sees_nothing(place: str) -> None:
     async with world() as made:
@@ -251,6 +252,7 @@ async def test_a_foreign_host_sees_nothing(place: str) -> None:
         assert all(one.headers["Authorization"] == f"Bearer {SECRET}" for one in made.arm.asked)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [kind for kind in FOREIGN if kind != "a file elsewhere"])
 async def test_a_foreign_link_is_an_error_and_no_end(kind: str) -> None:
     async with world() as made:

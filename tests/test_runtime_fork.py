@@ -19,6 +19,7 @@ from loops import PATIENCE, when
 from aiomsi.testing import EmbeddedAzure
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.usefixtures("azure_environment"),
     pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork"),
 ]

@@ -19,7 +19,7 @@ from loops import KINDS, LoopThread, until, when
 from aiomsi import AccessToken, ManagedIdentityCredential, Policy
 from aiomsi.testing import EmbeddedAzure, Hold
 
-pytestmark = pytest.mark.usefixtures("azure_environment")
+pytestmark = [pytest.mark.usefixtures("azure_environment"), pytest.mark.slow]
 
 SCOPE = "https://management.azure.com/.default"
 ARM = "https://management.azure.com/"

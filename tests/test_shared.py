@@ -4,6 +4,7 @@ import asyncio
 import functools
 import gc
 import multiprocessing
+import os
 import pickle
 import threading
 import time
@@ -66,6 +67,7 @@ async def herd(credential: SharedCredential, count: int) -> Sequence[AccessToken
     return await asyncio.gather(*(credential.get_token(SCOPE) for _ in range(count)), return_exceptions=True)
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 async def test_a_thousand_cold_callers_ask_the_inner_credential_once() -> None:
     inner = Inner()
@@ -256,6 +258,8 @@ def test_a_factory_can_be_pickled_and_an_instance_cannot() -> None:
     assert reduced[0].keywords["clock"] is manual.clock
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")  # other tests' threads
 def test_a_forked_child_keeps_the_token() -> None:
     inner = Inner()
     credential = SharedCredential(inner, clock=inner.clock.clock)
@@ -275,6 +279,7 @@ def test_a_forked_child_keeps_the_token() -> None:
     assert receive.recv() == 1
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 @pytest.mark.usefixtures("azure_environment")
 async def test_an_arm_session_works_with_it_and_rejects_through_it(embedded_azure: EmbeddedAzure) -> None:
@@ -389,6 +394,7 @@ async def test_nothing_is_kept_of_a_credential_that_no_session_uses() -> None:
     assert id(inner) not in {key[0] for key in _shared._IN_USE}
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 async def test_sessions_of_one_loop_one_after_another_share_tokens() -> None:
     inner = Inner()

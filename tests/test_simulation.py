@@ -1,5 +1,6 @@
 """The simulation of the single flight: it finds nothing here, is the same every time, and its checks bite."""
 
+import gc
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,13 @@ from simulation.world import SimLock, World
 
 SEEDS = 320
 HERE = Path(__file__).parent
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _freeze() -> None:
+    """Keep the collector of the seeds from looking through all that other tests have left."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.mark.parametrize("share", range(8))
@@ -31,6 +39,7 @@ def test_a_seed_tells_the_same_story_every_time(seed: int) -> None:
     assert first.digest != run_seed(seed + 1).digest
 
 
+@pytest.mark.slow
 def test_a_story_is_the_same_in_another_process() -> None:
     command = [sys.executable, str(HERE / "simulation" / "run.py"), "--seed", "10"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=50)
@@ -48,18 +57,21 @@ def test_a_run_prints_what_it_has_seen(capsys: pytest.CaptureFixture[str]) -> No
     assert "20 seeds in" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mutant", MUTANTS[:3], ids=lambda mutant: mutant.name)
 def test_a_fault_in_the_core_is_found(mutant: Mutant) -> None:
     killed, how = mutants.run(mutant, 200)
     assert killed, how
 
 
+@pytest.mark.slow
 def test_a_mutant_that_changes_nothing_survives() -> None:
     killed, how = mutants.run(Mutant("nothing", Change("_slot", "_MOST_ROUNDS = 12", "_MOST_ROUNDS = 13 - 1")), 20)
     assert not killed
     assert how == "survived 20 seeds"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("new", ["_MOST_ROUNDS = nothing", "_MOST_ROUNDS = (", "_MOST_ROUNDS = None"])
 def test_a_mutant_that_does_not_run_is_not_killed(new: str) -> None:
     killed, how = mutants.run(Mutant("broken", Change("_slot", "_MOST_ROUNDS = 12", new)), 20)

@@ -96,7 +96,7 @@ def test_when_the_flights_loop_is_gone_a_waiter_elsewhere_begins_again(end: str)
     if end == "block":
         owner.close()
     elif end == "stop":
-        owner.loop.run_until_complete(owner.cancel_all())
+        owner.cancel_all()
         owner.loop.close()
     other.close()
 
@@ -171,7 +171,7 @@ def test_a_background_flight_in_a_loop_that_is_gone_does_not_keep_others_from_re
             # asyncio would report a task that its closed loop has left pending.
             task._log_destroy_pending = False  # type: ignore[attr-defined]  # asyncio's own
     else:
-        owner.loop.run_until_complete(owner.cancel_all())
+        owner.cancel_all()
         owner.loop.close()
 
 
@@ -342,6 +342,8 @@ def test_waking_a_closed_loop_is_no_error() -> None:
     wake([Roster(loop)], Failure(Exception, "", ""))  # type: ignore[arg-type]  # nobody is left to raise it
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")  # it is
 def test_a_forked_child_keeps_the_token_drops_the_flight_and_draws_its_own_refresh_point() -> None:
     slot, gate = Slot("test"), Gate(opened=True)
     parent = asyncio.run(slot.obtain(Caller(), gate))

@@ -10,6 +10,7 @@ from results import read
 from run import main
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("scenario", "size"), [("herd", "10"), ("warm", "1"), ("fanout", "1")])
 def test_a_run_of_one_round(scenario: str, size: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A run leaves its lines, and the report can be made of them again. In `fanout` the worker has turns."""

@@ -15,7 +15,7 @@ from recorded.checks import case
 
 from aiomsi import ArmResponse, ArmSession
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 SKUS = 5_155
 BYTES = 2_400_000

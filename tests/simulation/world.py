@@ -18,7 +18,7 @@ import hashlib
 import heapq
 import random
 import sys
-from asyncio import events
+from asyncio import events, tasks
 from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -202,6 +202,10 @@ class World:
             return
         self._until_preempted = self._next_preemption()
         loop = events._get_running_loop()
+        task = None if loop is None else tasks.current_task(loop)
+        if loop is not None and task is not None:
+            # From Python 3.14 on, a thread has one current task, and not one for each loop.
+            tasks._leave_task(loop, task)
         events._set_running_loop(None)
         self.depth += 1
         self.handling.append(sys.exc_info()[1])
@@ -216,6 +220,8 @@ class World:
         self.handling.pop()
         self.depth -= 1
         events._set_running_loop(loop)
+        if loop is not None and task is not None:
+            tasks._enter_task(loop, task)
 
     def _lag(self, until: float) -> None:
         self.seen["preempted for a while"] += 1

@@ -1,19 +1,21 @@
 import asyncio
 import socket
 import ssl
-import time
 import urllib.request
 from contextlib import AbstractAsyncContextManager
 
 import aiohttp
 import pytest
 from aiohttp import web
+from loops import PATIENCE
 from testing.embedded_client import GROUP, SUBSCRIPTION, Concurrently, ask, ask_arm, ask_imds
 
 import aiomsi.testing
 from aiomsi.testing import EmbeddedAzure
 from aiomsi.testing import _ledger as ledger
 from aiomsi.testing._thread import Port
+
+A_DAY = 86_400.0
 
 
 def test_the_public_names_are_those_listed() -> None:
@@ -160,8 +162,8 @@ def test_counts_can_start_anew_while_requests_are_under_way(concurrently: Concur
 
 
 def test_stopping_is_prompt_with_requests_held_and_connections_open() -> None:
-    async def main() -> tuple[float, list[aiohttp.ClientResponse | BaseException]]:
-        azure = EmbeddedAzure(arm_latency=60).start()
+    async def main() -> list[aiohttp.ClientResponse | BaseException]:
+        azure = EmbeddedAzure(arm_latency=A_DAY).start()
         headers = {"Authorization": f"Bearer {azure.issue_token()}"}
         async with aiohttp.ClientSession() as client:
             async with client.get(azure.imds_url) as idle:
@@ -170,16 +172,16 @@ def test_stopping_is_prompt_with_requests_held_and_connections_open() -> None:
                 asked = [asyncio.ensure_future(azure_get(client, azure, headers).__aenter__()) for _ in range(50)]
                 await hold.arrived(50)
                 hold.release()
-                started = time.monotonic()
-                await asyncio.to_thread(azure.stop)
-                took = time.monotonic() - started
-            return took, await asyncio.gather(*asked, return_exceptions=True)
+                # A stop that waits for the requests, or as long as aiohttp does by default, hits this bound.
+                async with asyncio.timeout(PATIENCE):
+                    await asyncio.to_thread(azure.stop)
+            return await asyncio.gather(*asked, return_exceptions=True)
 
-    took, outcomes = asyncio.run(main())
-    assert took < 1
+    outcomes = asyncio.run(main())
     assert all(isinstance(outcome, aiohttp.ClientConnectionError) for outcome in outcomes)
 
 
+@pytest.mark.slow
 def test_a_thousand_connections_are_served() -> None:
     async def main() -> tuple[bool, int]:
         with EmbeddedAzure() as azure:

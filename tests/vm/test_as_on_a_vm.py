@@ -5,6 +5,7 @@ Source: https://learn.microsoft.com/entra/identity/managed-identities-azure-reso
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -20,6 +21,7 @@ import pytest
 from vm import enter
 from vm.client import API_VERSION, CALLS, GROUP
 
+from aiomsi import Policy
 from aiomsi.testing import Counts, EmbeddedAzure
 
 TOKEN_REQUEST = "/metadata/identity/oauth2/token?api-version=2018-02-01&resource=https%3A%2F%2Fmanagement.azure.com%2F"
@@ -191,7 +193,7 @@ def silence() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("nobody", ["refused", "silence"])
-def test_without_an_imds_it_is_said_within_seconds_and_what_to_do(
+def test_without_an_imds_it_is_said_after_few_tries_and_what_to_do(
     arm_alone: EmbeddedAzure, home: Path, nobody: str, request: pytest.FixtureRequest
 ) -> None:
     if nobody == "silence":
@@ -202,7 +204,10 @@ def test_without_an_imds_it_is_said_within_seconds_and_what_to_do(
     assert report["error"] == "HostUnreachableError"
     assert "http://169.254.169.254/metadata/identity/oauth2/token" in report["text"]
     assert "'aiomsi emulator'" in report["text"]
-    assert report["seconds"] < 10
+    # In silence the deadline may end the fetch before its last try.
+    tried = re.search(r"\((\d+) requests in", report["text"])
+    assert tried is not None
+    assert 2 <= int(tried[1]) <= Policy().tries_unreachable
     assert arm_alone.counts == Counts()
 
 
