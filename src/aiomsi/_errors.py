@@ -42,10 +42,14 @@ class AiomsiError(Exception):
 
     Attributes:
         help: what to do about it, in a sentence or two; empty where nothing useful can be said.
+        uncertain: whether ARM may have carried out the call although it ended in this error. False for calls that only read.
+        earlier: the error of an earlier request of the same call that ARM may have carried out; None without one.
 
     """
 
     help: str = ""
+    uncertain: bool = False
+    earlier: ArmError | ArmConnectionError | None = None
 
     def __init__(self, summary: str, *, help: str = "") -> None:  # noqa: A002 (the attribute's name is the field's term)
         super().__init__(summary)
