@@ -189,6 +189,15 @@ async def test_versions_refused_elsewhere_are_tried_here() -> None:
     assert arm.targets[-1].endswith(NEWEST)
 
 
+async def test_call_tries_four_versions_at_the_most() -> None:
+    versions = [f"202{number}-01-01" for number in range(9)]
+    document = {"resourceTypes": [{"resourceType": "widgets", "apiVersions": versions}]}
+    no = refused(code="NoRegisteredProviderFound")
+    async with canned(Says(body=document), *[no] * 4) as arm, session(arm) as own:
+        with pytest.raises(ApiVersionError):
+            await own.get(WIDGET)
+
+
 async def test_versions_all_refused_are_the_services_error() -> None:
     no = refused(code="NoRegisteredProviderFound")
     async with canned(KNOWN, *[no] * 4) as arm, session(arm) as own:

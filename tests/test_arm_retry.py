@@ -9,7 +9,8 @@ from multidict import CIMultiDict
 
 from aiomsi import ArmAttempt, ArmError, ArmResponse, ArmRetry
 from aiomsi.arm._answers import error_of
-from aiomsi.arm._attempts import Again, after, answered, is_gone, lost, reads
+from aiomsi.arm._attempts import Again, after, answered, is_gone, lost
+from aiomsi.arm._retry import reads
 
 VERBS = ["GET", "HEAD", "PUT", "PATCH", "POST", "DELETE"]
 PATH = "/subscriptions/s/resourceGroups/g"

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from canned import GROUP, VAULT, VERSION, Says, Tokens, canned, error, session
 
-import aiomsi
 from aiomsi import AiomsiError, ArmSession, Cloud, ConfigurationError, HostGate, ManagedIdentityCredential
 from aiomsi._late import late_import
+from aiomsi.arm._requests import NO_OPTIONS
 
 pytestmark = pytest.mark.anyio
 
@@ -94,7 +94,7 @@ async def test_response_without_its_module_is_an_aiomsi_error(answer: Says, exha
 
 async def test_lookup_without_its_module_raises_an_aiomsi_error(exhausted: Callable[[], None]) -> None:
     async with canned() as arm, session(arm) as own:
-        call = own._call("GET", VAULT, aiomsi.arm._requests.NO_OPTIONS)
+        call = own._call("GET", VAULT, NO_OPTIONS)
         exhausted()
         with pytest.raises(AiomsiError, match="Too many open files"):
             await own._wire.send(call)

@@ -37,6 +37,9 @@ if TYPE_CHECKING:
     from aiomsi.arm._response import ArmResponse
 
 
+_READING = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
 class AiomsiError(Exception):
     """The root of all errors of this package.
 
@@ -171,6 +174,8 @@ class ArmConnectionError(AiomsiError):
         self.attempts = attempts
         self.elapsed = elapsed
         self.arrived = arrived
+        # A POST may only read, too: that is known where the call is recovered.
+        self.uncertain = arrived and method not in _READING
 
 
 class OperationUnfinishedError(AiomsiError, TimeoutError):

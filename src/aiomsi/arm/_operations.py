@@ -120,18 +120,17 @@ class Operation:
 
     async def _look(self, known: int, until: float | None) -> None:
         """Look how it stands, unless somebody else did so while this one waited for its turn."""
-        url, unsettled = self._progress.next_url, self._unsettled
+        unsettled = self._unsettled
         if self._looks != known:
             return
         if unsettled is not None and unsettled.is_to_be_repeated(self._progress):
             response, self._unsettled = await unsettled.repeat()
             self._asked = asked_wait(response.status, response.headers, None, self._wire.clock.wall())
             self._progress = begin(self._wire.cloud, response, self._progress.via)
-            self._looks += 1
-        elif url is not None:
+        else:
             await self._pause(until)
-            await self._poll(url)
-            self._looks += 1
+            await self._poll(self._progress.next_url or "")
+        self._looks += 1
 
     async def _pause(self, until: float | None) -> None:
         clock = self._wire.clock

@@ -45,7 +45,7 @@ from aiomsi.arm._http import (
 from aiomsi.arm._links import path_of
 from aiomsi.arm._requests import NO_OPTIONS, Options, check_headers, checked_content, encoded
 from aiomsi.arm._response import ArmResponse
-from aiomsi.arm._retry import PASSING, RetryRule, reads
+from aiomsi.arm._retry import PASSING, RetryRule
 
 _AUXILIARY = "x-ms-authorization-auxiliary"
 """Tokens of further tenants; https://learn.microsoft.com/azure/azure-resource-manager/management/authenticate-multi-tenant"""
@@ -283,9 +283,8 @@ class Wire:
 
     def no_answer(self, call: Call, why: str, *, arrived: bool = True, untrusted: bool = False) -> ArmConnectionError:
         """Make the exception for a call without an answer."""
-        path = path_of(call.url)
-        error = ArmConnectionError(
-            f"{call.method} {path} got no answer from {urlsplit(call.url).hostname}: {why}",
+        return ArmConnectionError(
+            f"{call.method} {path_of(call.url)} got no answer from {urlsplit(call.url).hostname}: {why}",
             help=MAYBE if arrived else _UNTRUSTED if untrusted else _UNSENT,
             method=call.method,
             url=call.url.partition("?")[0],
@@ -294,8 +293,6 @@ class Wire:
             elapsed=self.clock.monotonic() - call.began,
             arrived=arrived,
         )
-        error.uncertain = arrived and not reads(call.method, path)
-        return error
 
     # What belongs to the loop
 
