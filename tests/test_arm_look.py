@@ -22,7 +22,13 @@ def test_resource_as_it_was_sent_is_done(state: object) -> None:
     assert seen("PATCH", SENT, 200, resource(state)) is Seen.DONE
 
 
-@pytest.mark.parametrize("state", ["Creating", "Updating", "Accepted", "SomethingNew"])
+@pytest.mark.parametrize("state", ["Active", "Ready", "Online"])
+def test_resource_at_rest_on_a_word_of_its_own_is_compared(state: str) -> None:
+    assert seen("PUT", SENT, 200, resource(state)) is Seen.DONE
+    assert seen("PUT", SENT, 200, resource(state, size=4)) is Seen.REPEAT
+
+
+@pytest.mark.parametrize("state", ["Creating", "Updating", "Accepted", "InProgress", "RegisteringDns", "WaitingForVm"])
 def test_resource_being_changed_is_running(state: str) -> None:
     assert seen("PUT", SENT, 200, resource(state)) is Seen.RUNNING
     assert seen("PUT", SENT, 200, resource(state, size=4)) is Seen.RUNNING
@@ -134,7 +140,11 @@ def test_members_of_the_service_are_left_aside() -> None:
         ({}, {"a": None}, True),
         ({"a": None}, {}, True),
         ({"a": []}, {"a": None}, True),
-        ({"a": {}}, {}, True),
+        ({"a": {}}, {}, False),
+        ({"a": []}, {}, False),
+        ({"tags": {}, "properties": {}}, {}, True),
+        ({}, {"tags": {}, "properties": {"provisioningState": "x"}}, True),
+        ({"properties": {"tags": {}}}, {}, False),
         ({"a": 1}, {"a": None}, False),
         ({"a": None}, {"a": 1}, False),
         ({}, {"a": ""}, False),
@@ -167,6 +177,8 @@ def test_put_is_compared_both_ways(found: object, sent: object, equal: bool) -> 
         ({"tags": {"a": "b", "c": "d"}}, {"tags": {"a": "b"}}, False),
         ({"tags": {"c": "d"}}, {"tags": {"a": None}}, False),
         ({"tags": {}}, {"tags": {"a": None}}, True),
+        ({"tags": None}, {"tags": {}}, True),
+        ({}, {"tags": None}, True),
         ({"tags": {"a": "b"}, "x": 1}, {"x": 1}, True),
         ({"a": 1}, {}, True),
         ([], {}, False),

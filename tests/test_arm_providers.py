@@ -19,6 +19,7 @@ from aiomsi import (
     ServiceError,
     UsageError,
 )
+from aiomsi.arm import _providers
 from aiomsi.arm._joined import Joined
 from aiomsi.testing import DEFAULT_SUBSCRIPTION_ID, EmbeddedAzure, ManualClock
 
@@ -161,6 +162,23 @@ async def test_failed_lookup_is_asked_again_in_each_subscription() -> None:
         assert await follower == 1
         assert isinstance((await asyncio.gather(leader, return_exceptions=True))[0], AuthorizationError)
         assert await own.get(of_subscription(2)) == 2
+
+
+async def test_slow_lookup_holds_up_its_own_subscription_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_providers, "_PATIENCE", 0.0)
+    held = asyncio.Event()
+
+    async def hold(_: Asked) -> Says:
+        await held.wait()
+        return KNOWN
+
+    async with canned(hold, KNOWN, Says(body=1), Says(body=2)) as arm, session(arm) as own:
+        leader = asyncio.ensure_future(own.get(of_subscription(0)))
+        await until(lambda: bool(arm.asked))
+        assert await own.get(of_subscription(1)) == 1
+        assert not leader.done()
+        held.set()
+        assert await leader == 2
 
 
 async def test_success_in_another_subscription_is_shared() -> None:
@@ -316,6 +334,15 @@ async def test_registration_denied_for_a_minute_is_an_error() -> None:
     assert slept.sleeps[-1] <= max(slept.sleeps) == 10
     assert [one.method for one in arm.asked].count("POST") == 1
     assert raised.value.__notes__ == ["The subscription is registered, but ARM did not see that within 60 s"]
+
+
+@pytest.mark.parametrize("lost", [Says(None), Says(503, error("ServerTimeout"))])
+async def test_lost_registration_is_sent_again(lost: Says) -> None:
+    async with canned(MISSING, lost, REGISTERED, Says(body=1)) as arm, session(arm, auto_register=True) as own:
+        assert await own.get(WIDGET, api_version=NEWEST) == 1
+    async with canned(MISSING, *[lost] * 3) as arm, session(arm, auto_register=True) as own:
+        with pytest.raises((ArmConnectionError, ServiceError)):
+            await own.get(WIDGET, api_version=NEWEST)
 
 
 async def test_other_calls_wait_for_a_fresh_registration_too() -> None:

@@ -181,6 +181,8 @@ class ArmConnectionError(AiomsiError):
 class OperationUnfinishedError(AiomsiError, TimeoutError):
     """A long-running operation was not over by the deadline. It goes on."""
 
+    uncertain = True
+
 
 class ArmError(AiomsiError):
     """ARM, or a resource provider behind it, answered with an error.

@@ -19,13 +19,15 @@ from typing import Any
 
 from aiomsi.arm._attempts import is_gone
 from aiomsi.arm._failures import detail_of
-from aiomsi.arm._records import FINAL, provisioning_state
+from aiomsi.arm._records import FINAL, GOING_ON, provisioning_state
 
 _DEEPEST = 64
 _OF_THE_SERVICE = frozenset({"id", "name", "type", "etag", "systemdata", "provisioningstate"})
 """Members of a resource that only the service writes. Further inside, users write an ``id``, ``name`` or ``type`` as well."""
 _OF_THE_SERVICE_IN_PROPERTIES = frozenset({"provisioningstate"})
 _DELETING = frozenset({"deleting", "deprovisioning"})
+_PARTICIPLE = re.compile(r"[A-Za-z]ing(?![a-z])")
+_ABSENT = object()
 _ID = re.compile(r"/(?:subscriptions|providers|tenants)/", re.IGNORECASE)
 
 
@@ -58,10 +60,11 @@ def seen(method: str, sent: Any, status: int, found: Any) -> Seen:
         return Seen.REPEAT
     if status != 200 or not isinstance(found, dict):
         return Seen.UNKNOWN
-    state = _state(found)
-    if state is not None and state not in FINAL:
+    state = provisioning_state(found)
+    if state is not None and _is_running(state):
         return Seen.RUNNING
-    well = state is None or FINAL[state] == "succeeded"
+    # The state of some types rests on a word of their own, such as "Active".
+    well = state is None or FINAL.get(state.lower(), "succeeded") == "succeeded"
     equal = holds if method == "PATCH" else equals
     return Seen.DONE if well and sent is not None and equal(found, sent) else Seen.REPEAT
 
@@ -71,12 +74,12 @@ def _deleted(status: int, found: Any) -> Seen:
         return Seen.DONE
     if status != 200 or not isinstance(found, dict):
         return Seen.UNKNOWN
-    return Seen.RUNNING if _state(found) in _DELETING else Seen.REPEAT
+    return Seen.RUNNING if (provisioning_state(found) or "").lower() in _DELETING else Seen.REPEAT
 
 
-def _state(found: dict[Any, Any]) -> str | None:
-    state = provisioning_state(found)
-    return None if state is None else state.lower()
+def _is_running(state: str) -> bool:
+    """Return whether a state says that the resource is being changed: ``Creating``, ``RegisteringDns``, ``Accepted``."""
+    return state.lower() in GOING_ON or _PARTICIPLE.search(state) is not None
 
 
 def equals(found: Any, sent: Any) -> bool:
@@ -92,23 +95,25 @@ def holds(found: Any, sent: Any) -> bool:
 
     Arrays are replaced as a whole, and so are the tags by many services.
     """
-    sent = _without_service(sent)
     if not isinstance(found, dict) or not isinstance(sent, dict):
         return _equal(found, sent, "", _DEEPEST)
     tags = next((key for key in sent if key.casefold() == "tags"), None)
-    if tags is not None and not _equal(_member(found, "tags"), sent[tags], "tags", _DEEPEST):
+    if tags is not None and not _equal(_member(found, "tags") or {}, sent[tags] or {}, "tags", _DEEPEST):
         return False
-    return _merged(found, {key: value for key, value in sent.items() if key != tags}, _DEEPEST)
+    return _merged(found, _without_service({key: value for key, value in sent.items() if key != tags}), _DEEPEST)
 
 
 def _without_service(document: Any) -> Any:
-    """Leave out the members that only the service writes."""
+    """Leave out the members that only the service writes, and tags and properties without any member."""
     if not isinstance(document, dict):
         return document
-    kept = {key: value for key, value in document.items() if key.casefold() not in _OF_THE_SERVICE}
-    for key, value in kept.items():
-        if key.casefold() == "properties" and isinstance(value, dict):
-            kept[key] = {k: v for k, v in value.items() if k.casefold() not in _OF_THE_SERVICE_IN_PROPERTIES}
+    kept = {}
+    for key, value in document.items():
+        name = key.casefold()
+        if name == "properties" and isinstance(value, dict):
+            value = {k: v for k, v in value.items() if k.casefold() not in _OF_THE_SERVICE_IN_PROPERTIES}  # noqa: PLW2901
+        if name not in _OF_THE_SERVICE and not (name in ("properties", "tags") and value == {}):
+            kept[key] = value
     return kept
 
 
@@ -125,14 +130,16 @@ def _folded_keys(document: dict[str, Any]) -> dict[str, Any] | None:
 def _equal(found: Any, sent: Any, name: str, depth: int) -> bool:
     if depth <= 0:
         return False
-    if found is None or sent is None:
-        # A service writes nothing at all, or something empty, where null was sent; and where nothing was.
-        return (found if sent is None else sent) is None or (sent is None and found in ("", [], {}))
+    if sent is None:
+        # A service may write something empty where null was sent.
+        return found in (None, "", [], {})
+    if found is None or sent is _ABSENT:
+        return found is None and sent is _ABSENT
     if isinstance(found, dict) and isinstance(sent, dict):
         ones, others = _folded_keys(found), _folded_keys(sent)
         if ones is None or others is None:
             ones, others = found, sent
-        return all(_equal(ones.get(key), others.get(key), key.casefold(), depth - 1) for key in {**ones, **others})
+        return all(_equal(ones.get(key), others.get(key, _ABSENT), key.casefold(), depth - 1) for key in {**ones, **others})
     return _same(found, sent, name, depth)
 
 

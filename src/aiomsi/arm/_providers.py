@@ -5,11 +5,19 @@ Source: https://learn.microsoft.com/azure/azure-resource-manager/management/reso
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import re
 from typing import Any
 
-from aiomsi._errors import AiomsiError, ApiVersionError, ArmError, ConfigurationError, RegistrationRequiredError
+from aiomsi._errors import (
+    AiomsiError,
+    ApiVersionError,
+    ArmConnectionError,
+    ArmError,
+    ConfigurationError,
+    RegistrationRequiredError,
+)
 from aiomsi.arm._call import Call
 from aiomsi.arm._joined import Joined
 from aiomsi.arm._links import path_of
@@ -26,6 +34,9 @@ _REGISTRATION = 600.0
 _LAG = 60.0
 """Seconds for which ARM may deny a registration that its provider has confirmed."""
 _MOST_FIXES = 3
+_PATIENCE = 2.0
+"""Seconds of real time for which a call waits for the lookup of another subscription, which may be throttled or down."""
+_MOST_REGISTERING = 3
 
 
 class Providers:
@@ -95,12 +106,14 @@ class Providers:
     async def _read_any(self, key: str, path: str) -> None:
         """Read a provider's document once for the calls of all subscriptions.
 
-        If another subscription's lookup fails, the document is read in the call's own: the cause may be that subscription.
+        If another subscription's lookup fails or takes long, the document is read in the call's own, because the cause may be
+        that subscription.
         """
         leader = self._leading.setdefault(key, path)
         if leader.casefold() != path.casefold():
-            with contextlib.suppress(AiomsiError):
-                await self._read(key, leader)
+            with contextlib.suppress(AiomsiError, TimeoutError):
+                async with asyncio.timeout(_PATIENCE):
+                    await self._read(key, leader)
         if not self._documents[key]:
             await self._read(key, path)
 
@@ -159,7 +172,7 @@ class Providers:
         """Register, and wait until that has been done; False if it takes too long."""
         clock, pause = self._wire.clock, _PAUSE
         until = clock.monotonic() + _REGISTRATION
-        document = await self._ask("POST", f"{path}/register")
+        document = await self._begin_registration(f"{path}/register")
         while _state(document) != "registered":
             if clock.monotonic() + pause > until:
                 return False
@@ -168,6 +181,17 @@ class Providers:
             document = await self._ask("GET", path)
         self._lagging[path.casefold()] = clock.monotonic() + _LAG
         return True
+
+    async def _begin_registration(self, path: str) -> Any:
+        for _ in range(_MOST_REGISTERING - 1):
+            try:
+                return await self._ask("POST", path)
+            except (ArmConnectionError, ArmError) as error:
+                # Unlike other POSTs, this one does no harm if it is carried out twice.
+                if not error.uncertain:
+                    raise
+            await self._wire.clock.sleep(_PAUSE)
+        return await self._ask("POST", path)
 
     async def _ask(self, method: str, path: str) -> Any:
         url = build_url(self._wire.cloud, method, path, Options(api_version=_API_VERSION))
