@@ -2,6 +2,7 @@
 
 import asyncio
 import pickle
+import random
 from typing import Any
 
 import attrs
@@ -416,3 +417,71 @@ async def test_lost_put_waits_for_another_operation_and_keeps_its_doubt() -> Non
         with pytest.raises(ArmError, match=EARLIER):
             await own.put(f"{GROUP}/x", api_version=VERSION, json=BODY)
     assert verbs(arm) == ["PUT", "GET", "PUT", "GET", "PUT"]
+
+
+# All of it together
+
+
+class Service:
+    """A service that loses requests and responses at random, and keeps the last body that it was sent."""
+
+    def __init__(self, chance: random.Random) -> None:
+        self.chance = chance
+        self.stored: dict[str, Any] | None = {"location": "westus", "tags": {"owner": "ann", "a": "0"}}
+        self.carried_out = False
+
+    def answer(self, asked: Asked) -> Says:
+        fate = self.chance.choice(["good"] * 4 + ["refused", "throttled", "in progress", "lost", "504", "503"])
+        if fate == "refused" and asked.method != "GET":
+            return self.chance.choice([CONFLICT, Says(400, error("No")), Says(412, error("PreconditionFailed"))])
+        if fate == "throttled":
+            return Says(429, error("TooManyRequests"))
+        if fate == "in progress" and asked.method != "GET":
+            return IN_PROGRESS
+        failure = {"lost": LOST, "504": GONE, "503": BUSY}.get(fate)
+        if failure is not None and self.chance.random() < 0.5:
+            return failure
+        found = self._carry_out(asked)
+        return found if failure is None else failure
+
+    def _carry_out(self, asked: Asked) -> Says:
+        if asked.method == "DELETE":
+            self.stored, self.carried_out = None, True
+            return Says(204)
+        if asked.method == "PUT":
+            self.stored, self.carried_out = asked.json(), True
+        elif asked.method == "PATCH":
+            if self.stored is None:
+                return MISSING
+            tags = {**self.stored.get("tags", {}), **asked.json()["tags"]}
+            self.stored = {**self.stored, "tags": {name: tag for name, tag in tags.items() if tag is not None}}
+            self.carried_out = True
+        if self.stored is None:
+            return MISSING
+        return Says(body={"id": VAULT, "etag": str(self.chance.random()), **self.stored})
+
+
+BODIES: dict[str, Any] = {
+    "PUT": [{"location": "westus", "tags": {"owner": "ann"}}, {"location": "westus"}, {"tags": {}}],
+    "PATCH": [{"tags": {"owner": None}}, {"tags": {"a": "1"}}],
+    "DELETE": [None],
+}
+
+
+@pytest.mark.parametrize("method", BODIES)
+async def test_success_is_true_and_an_error_tells_of_the_doubt(method: str) -> None:
+    for seed in range(60):
+        chance = random.Random(f"{method} {seed}")
+        service, body = Service(chance), chance.choice(BODIES[method])
+        condition: dict[str, Any] = {"if_match": "1"} if chance.random() < 0.3 else {}
+        async with canned(*[service.answer] * 100) as arm:
+            async with session(arm) as own:
+                call = own.request(method, VAULT, api_version=VERSION, json=body, **condition)
+                (ended,) = await asyncio.gather(call, return_exceptions=True)
+            arm.answers.clear()
+        if isinstance(ended, AiomsiError):
+            assert ended.uncertain or not service.carried_out, (seed, ended)
+        else:
+            assert service.carried_out, (seed, ended)
+            assert method != "PUT" or service.stored == body, (seed, ended)
+        assert len({one.body for one in arm.asked if one.method == method}) == 1, seed
