@@ -45,8 +45,10 @@ class AiomsiError(Exception):
 
     Attributes:
         help: what to do about it, in a sentence or two; empty where nothing useful can be said.
-        uncertain: whether ARM may have carried out the call although it ended in this error. False for calls that only read.
-        earlier: the error of an earlier request of the same call that ARM may have carried out; None without one.
+        uncertain: whether ARM may have carried out the call although it ended in this error. False
+            for calls that only read.
+        earlier: the error of an earlier request of the same call that ARM may have carried out;
+            None without one.
 
     """
 
@@ -174,7 +176,7 @@ class ArmConnectionError(AiomsiError):
         self.attempts = attempts
         self.elapsed = elapsed
         self.arrived = arrived
-        # A POST may only read, too: that is known where the call is recovered.
+        # A POST that only reads is known to `recover`, which corrects this.
         self.uncertain = arrived and method not in _READING
 
 

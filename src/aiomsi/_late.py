@@ -1,4 +1,4 @@
-"""Modules that are imported when they are first used: public names, and imports inside of functions."""
+"""Modules that are imported when they are first used: public names, and inside of functions."""
 
 import sys
 from collections.abc import Callable, Mapping
@@ -9,7 +9,10 @@ from aiomsi._errors import AiomsiError
 
 
 class _LateImport:
-    """Raise an `AiomsiError` if a module can't be imported in the block, for example for want of file descriptors."""
+    """Raise an `AiomsiError` if a module can't be imported in the block.
+
+    A process without a free file descriptor, for example, can import nothing.
+    """
 
     def __enter__(self) -> None:
         pass

@@ -64,7 +64,7 @@ class Call:
 
     Attributes:
         url: encoded; it goes out byte for byte.
-        data: the body as it is sent. It is kept encoded, because the caller may change its own objects meanwhile.
+        data: the body as it is sent; encoded, because the caller may change its own objects meanwhile.
         kind: the resource type whose api-version is looked up; None: the caller has named one.
         lacks_version: whether that is still to be done.
         until: when it has to be over, in the loop's time.
@@ -109,13 +109,14 @@ class Call:
     def is_repeatable(self) -> bool:
         """Return whether a PUT or PATCH has the same effect if it is carried out twice.
 
-        A conditional write does not: its own first request makes the condition false. A JSON Patch may append twice.
+        A conditional write has not: its own first request makes the condition false. A JSON Patch
+        may append twice.
         """
         conditional = any(name.lower() in _CONDITIONS for name in self.headers)
         return not conditional and not (self.method == "PATCH" and isinstance(self.sent, list))
 
     def in_doubt(self, error: E) -> E:
-        """Record in the error that ends the call that ARM may have carried out an earlier request; return the error."""
+        """Mark the error that ends the call if ARM may have carried out an earlier request."""
         doubt = self.doubt
         if doubt is None:
             return error
@@ -124,7 +125,7 @@ class Call:
             return error
         # Without its frames, which would keep the whole call alive.
         error.earlier = doubt.with_traceback(None)
-        # The help of a 412 presumes another client's change, and that of a request that was not sent presumes none.
+        # The help of a 412 presumes another client's change; that of an unsent request, no change.
         kept = "" if isinstance(error, PreconditionFailedError) else error.help
         if isinstance(error, ArmConnectionError) and not error.arrived:
             error.arrived, kept = True, ""

@@ -70,6 +70,7 @@ _IN_PROGRESS_TEXT = re.compile(
     r"|\bconcurrent\s+(?:operation|update|modification|write|request)"
     r"|\b(?:operation|update|upgrade|deployment|provisioning|request)\b[^.]{0,80}\b(?:in\s+progress|under\s*way)\b"
     r"|\bstate\s+is\s+not\s+terminal\b"
+    r"|\bin\s+['\"]?(?:creating|updating|provisioning)['\"]?\s+(?:provisioning\s+)?state\b"
     r"|\bbusy\b"
     r"|\b(?:re)?try\b[^.]{0,60}\b(?:later|after\s+some\s*time)\b",
     re.IGNORECASE,
@@ -154,10 +155,11 @@ def is_locked(detail: ErrorDetail) -> bool:
 
 
 def is_in_progress(status: int, detail: ErrorDetail, retry_after: float | None = None) -> bool:
-    """Return whether the call was refused because of another operation in progress: repeated later, it succeeds.
+    """Return whether the call was refused because of another operation, so that it may succeed later.
 
-    A 409 mostly means a state that stays: a name that is taken, a lock, a vault that is only soft-deleted. Those that pass have
-    one of many codes, a plain ``Conflict`` with a text, or `retry_after`. Cosmos DB uses 412.
+    A 409 mostly means a state that stays: a name that is taken, a lock, a vault that is only
+    soft-deleted. A 409 that passes has one of many codes, a plain ``Conflict`` with a text, or
+    `retry_after`. Cosmos DB uses 412.
 
     Source: https://learn.microsoft.com/azure/azure-resource-manager/troubleshooting/error-another-operation-in-progress,
     https://learn.microsoft.com/rest/api/storagerp/srp_error_codes

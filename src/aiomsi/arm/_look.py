@@ -1,11 +1,13 @@
-"""The response to a GET of the resource, sent after a write that ARM may have carried out: whether it was. No I/O.
+"""Whether a write without a response was carried out, by a GET of the resource. No I/O.
 
-ARM gives up on a resource provider after 60 s with 504, while the provider goes on. So a resource that is being changed is polled
-to the end of that change, and only then compared, because the change may be another client's.
+ARM gives up on a resource provider after 60 s with 504, while the provider goes on. So a resource that
+is being changed is polled to the end of that change, and only then compared, because the change may be
+another client's.
 
-A write counts as carried out only if the resource equals the body of the request. A PUT replaces: what its body leaves out must
-be gone. A PATCH changes the members that its body has, by the rules of JSON merge patch. A wrong "different" costs a repetition,
-which an unconditional PUT or PATCH can bear; a wrong "equal" loses a write. So in doubt values differ.
+A write counts as carried out only if the resource equals the body of the request. A PUT replaces: what
+its body leaves out must be gone. A PATCH changes the members that its body has, by the rules of JSON
+merge patch. A wrong "different" costs a repetition, which an unconditional PUT or PATCH can bear; a
+wrong "equal" loses a write. So values that can't be told to be equal differ.
 
 Source: https://github.com/Azure/azure-resource-manager-rpc/blob/master/v1.0/async-api-reference.md,
 https://www.rfc-editor.org/rfc/rfc7396
@@ -23,7 +25,7 @@ from aiomsi.arm._records import FINAL, GOING_ON, provisioning_state
 
 _DEEPEST = 64
 _OF_THE_SERVICE = frozenset({"id", "name", "type", "etag", "systemdata", "provisioningstate"})
-"""Members of a resource that only the service writes. Further inside, users write an ``id``, ``name`` or ``type`` as well."""
+"""Members of a resource that only the service writes; further inside, users write some of them, too."""
 _OF_THE_SERVICE_IN_PROPERTIES = frozenset({"provisioningstate"})
 _DELETING = frozenset({"deleting", "deprovisioning"})
 _PARTICIPLE = re.compile(r"[A-Za-z]ing(?![a-z])")
@@ -78,20 +80,21 @@ def _deleted(status: int, found: Any) -> Seen:
 
 
 def _is_running(state: str) -> bool:
-    """Return whether a state says that the resource is being changed: ``Creating``, ``RegisteringDns``, ``Accepted``."""
+    """Return whether a state says that the resource is being changed, as ``RegisteringDns`` does."""
     return state.lower() in GOING_ON or _PARTICIPLE.search(state) is not None
 
 
 def equals(found: Any, sent: Any) -> bool:
     """Return whether a resource equals the body of a PUT, but for what the service alone writes.
 
-    Names of members and resource ids compare without case, locations without spaces too, and null is the same as nothing.
+    Names of members and resource ids compare without case, locations without case and spaces. Null
+    equals a missing member.
     """
     return _equal(_without_service(found), _without_service(sent), "", _DEEPEST)
 
 
 def holds(found: Any, sent: Any) -> bool:
-    """Return whether a resource equals the body of a PATCH in the members that the body has; compares as `equals`.
+    """Return whether a resource equals the body of a PATCH in the members that the body has.
 
     Arrays are replaced as a whole, and so are the tags by many services.
     """
@@ -104,7 +107,7 @@ def holds(found: Any, sent: Any) -> bool:
 
 
 def _without_service(document: Any) -> Any:
-    """Leave out the members that only the service writes, and tags and properties without any member."""
+    """Leave out the members that only the service writes, and empty tags and properties."""
     if not isinstance(document, dict):
         return document
     kept = {}
@@ -122,7 +125,7 @@ def _member(document: dict[str, Any], folded: str) -> Any:
 
 
 def _folded_keys(document: dict[str, Any]) -> dict[str, Any] | None:
-    """Return the members by their names without case; None where two of them differ in nothing but case."""
+    """Return the members by their names without case; None if two names differ only in case."""
     folded = {key.casefold(): value for key, value in document.items()}
     return folded if len(folded) == len(document) else None
 

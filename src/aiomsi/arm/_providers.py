@@ -35,7 +35,7 @@ _LAG = 60.0
 """Seconds for which ARM may deny a registration that its provider has confirmed."""
 _MOST_FIXES = 3
 _PATIENCE = 2.0
-"""Seconds of real time for which a call waits for the lookup of another subscription, which may be throttled or down."""
+"""Seconds of real time for which a call waits for another subscription's lookup, which may be throttled."""
 _MOST_REGISTERING = 3
 
 
@@ -51,7 +51,7 @@ class Providers:
     def __init__(self, wire: Wire, *, auto_register: bool) -> None:
         self._wire = wire
         self._auto_register = auto_register
-        # By namespace and path: a type has the same versions in all subscriptions, but not every subscription can be read.
+        # By namespace and path: all subscriptions list the same versions, but not all can be read.
         self._documents: dict[str, dict[str, Any]] = {}
         self._lookups: Joined[Any] = Joined(wire, "provider", keeps=False)
         # By namespace: the path of the lookup that is under way for all subscriptions.
@@ -92,7 +92,7 @@ class Providers:
         return False
 
     async def _versions(self, call: Call, kind: ResourceType) -> tuple[str, ...]:
-        """Return all versions of a type, best first, as its provider lists them in any subscription that can be read."""
+        """Return all versions of a type, best first, as any subscription that can be read lists them."""
         key, path = kind.namespace.casefold(), f"{_subscription_of(call)}/providers/{kind.namespace}"
         known = self._documents.setdefault(key, {})
         if not known:
@@ -106,8 +106,8 @@ class Providers:
     async def _read_any(self, key: str, path: str) -> None:
         """Read a provider's document once for the calls of all subscriptions.
 
-        If another subscription's lookup fails or takes long, the document is read in the call's own, because the cause may be
-        that subscription.
+        If another subscription's lookup fails or takes long, the document is read in the call's own,
+        because the cause may be that subscription.
         """
         leader = self._leading.setdefault(key, path)
         if leader.casefold() != path.casefold():
@@ -145,7 +145,7 @@ class Providers:
         return True
 
     async def _registered(self, call: Call, error: RegistrationRequiredError) -> bool:
-        """Register the subscription, or wait until ARM sees its registration; return whether to send the call again."""
+        """Register the subscription, or wait until ARM sees that; return whether to repeat the call."""
         subscription = _subscription_of(call)
         if not subscription or error.namespace is None:
             return False
@@ -154,7 +154,7 @@ class Providers:
         until = call.registered.get(key) or self._lagging.get(key, now)
         if now < until:
             call.registered[key] = until
-            # As long as the registration is old: so the waits double.
+            # Each wait is as long as the registration is old, so the waits double.
             await self._wire.clock.sleep(min(max(_PAUSE, now - (until - _LAG)), _LONGEST_PAUSE, until - now))
         elif key in call.registered:
             error.add_note(f"The subscription is registered, but ARM did not see that within {_LAG:.0f} s")

@@ -1,8 +1,12 @@
 """Recovery after a failed request: another token, another request, a GET of the resource, or an error.
 
-In this order: a 404 for a repeated DELETE is success (`is_gone`); the cause is taken away (`Mender`); a write that is refused may
-have met its own earlier request, which a GET of the resource shows; the rule decides whether the call is repeated; and a write
-that ARM may have carried out is compared with the resource first (`_look`).
+In this order:
+
+1. a 404 for a repeated DELETE is success (`is_gone`);
+2. `Mender` takes the cause away: an api-version, a registration;
+3. a write that is refused after a lost request may have met that request: a GET of the resource shows it;
+4. the rule decides whether the call is repeated;
+5. a write that ARM may have carried out is compared with the resource before it is repeated (`_look`).
 """
 
 from __future__ import annotations
@@ -114,7 +118,7 @@ def _attempt(wire: Wire, call: Call, error: ArmError | ArmConnectionError) -> Ar
 
 
 def _described(wire: Wire, call: Call, error: ArmError | ArmConnectionError, method: str, repeats: int = 1) -> ArmAttempt:
-    """Describe a failed request of a call: one of its own, or a GET of its resource, which counts as much."""
+    """Describe a failed request of a call: one of its own, or a GET of its resource."""
     number, elapsed = call.attempts + call.failed_looks, wire.clock.monotonic() - call.began
     if isinstance(error, ArmError):
         return answered(error, number=number, elapsed=elapsed, repeats=repeats)
@@ -130,7 +134,7 @@ def _described(wire: Wire, call: Call, error: ArmError | ArmConnectionError, met
 
 
 async def _compared(wire: Wire, call: Call, error: ArmError | ArmConnectionError) -> ArmResponse | None:
-    """Return the resource if it is as the call was to make it; None if the call is to be sent again."""
+    """Return the resource if it is as the call was to make it; None if the call is to be repeated."""
     found, look = await _look(wire, call, error)
     if look is not None and found in (Seen.DONE, Seen.RUNNING):
         return _taken(call, found, look, error)
@@ -163,7 +167,7 @@ def _taken(call: Call, found: Seen, look: ArmResponse, error: ArmError | ArmConn
 
 
 async def _look(wire: Wire, call: Call, error: ArmError | ArmConnectionError) -> tuple[Seen, ArmResponse] | tuple[None, None]:
-    """GET the resource, again where the rule says so; None if it could not be read before the call was over."""
+    """GET the resource, again where the rule says so; None if it could not be read in time."""
     while True:
         failure: ArmError | ArmConnectionError
         try:

@@ -1,8 +1,9 @@
 """Pure decisions about repeating a call to ARM: whether, after how long, and whether to look first.
 
-What may be repeated depends on what may have happened. ARM does nothing on a 429, nor on a 409 because of another operation in
-progress, so every verb is repeated. After a lost connection, 408 or 5xx the call may have been carried out: reads and DELETE are
-repeated; PUT and PATCH after a GET of the resource (`aiomsi.arm._look`); POST is not. A 401 is left to `refusal_of`.
+ARM does nothing on a 429, nor on a 409 because of another operation in progress, so every verb is repeated
+after them. After a lost connection, 408 or 5xx the call may have been carried out: reads and DELETE are
+repeated; PUT and PATCH after a GET of the resource (`aiomsi.arm._look`); POST is not. A 401 is left to
+`refusal_of`.
 
 Source: https://learn.microsoft.com/azure/azure-resource-manager/management/request-limits-and-throttling,
 https://github.com/Azure/azure-resource-manager-rpc/blob/master/v1.0/common-api-details.md,

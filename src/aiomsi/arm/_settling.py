@@ -1,7 +1,7 @@
-"""A write whose response was lost, and whose resource was then being changed: settled at the end of that change.
+"""Writes whose response was lost while their resource was being changed: settled at the end of that change.
 
-The change may be that of the write, or another client's. If the resource is not as it was sent at the end, an unconditional write
-is repeated, and the error of any other one is raised after all.
+The change may be that of the write, or another client's. If the resource is not as it was sent at the
+end, an unconditional write is repeated, and the error of any other one is raised.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Unsettled:
         return self._repeats and progress.outcome is not None and not self._is_settled(progress)
 
     def error(self, progress: Progress) -> ArmError | ArmConnectionError | None:
-        """Return the call's error, as an object of its own, if the resource did not become as it was to be."""
+        """Return a copy of the call's error if the resource did not become as the call was to make it."""
         return None if self._error is None or self._is_settled(progress) else copy.copy(self._error)
 
     async def repeat(self) -> tuple[ArmResponse, Unsettled | None]:
