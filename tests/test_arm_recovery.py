@@ -222,6 +222,7 @@ async def test_certain_error_carries_no_doubt() -> None:
             await put(own)
         with pytest.raises(ArmConnectionError) as lost:
             await own.get(VAULT, api_version=VERSION)
+        arm.answers.clear()
     assert (raised.value.uncertain, raised.value.earlier) == (False, None)
     assert not lost.value.uncertain
 
