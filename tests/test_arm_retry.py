@@ -9,7 +9,8 @@ from multidict import CIMultiDict
 
 from aiomsi import ArmAttempt, ArmError, ArmResponse, ArmRetry
 from aiomsi.arm._answers import error_of
-from aiomsi.arm._attempts import Again, after, answered, is_gone, lost, reads
+from aiomsi.arm._attempts import Again, after, answered, is_gone, lost
+from aiomsi.arm._retry import reads
 
 VERBS = ["GET", "HEAD", "PUT", "PATCH", "POST", "DELETE"]
 PATH = "/subscriptions/s/resourceGroups/g"
@@ -100,6 +101,9 @@ def test_a_call_has_a_budget() -> None:
 def test_a_locked_resource_is_left_alone_for_longer() -> None:
     assert RULE(attempt("PUT", locked=True)) == 5.0
     assert RULE(attempt("PUT", locked=True, number=2)) == 10.0
+    assert RULE(attempt("POST", 409, locked=True, retry_after=7.0)) == 12.0
+    assert RULE(attempt("PUT", 409, locked=True, number=19)) == 30.0
+    assert RULE(attempt("PUT", 409, locked=True, number=20)) is None
 
 
 def test_a_principal_that_was_made_just_now_is_asked_for_again_for_a_while() -> None:
@@ -174,7 +178,9 @@ def test_an_error_is_described() -> None:
     assert answered(error(500, "X"), number=3, elapsed=0.0, repeats=3).repeats == 3
 
 
-def test_a_lock_is_seen_in_a_429_alone() -> None:
+def test_a_lock_is_seen_in_a_429_or_409_alone() -> None:
+    assert answered(error(409, "AnotherOperationInProgress"), number=1, elapsed=0.0).locked
+    assert not answered(error(409, "ScopeLocked"), number=1, elapsed=0.0).locked
     assert answered(error(429, "RetryableError"), number=1, elapsed=0.0).locked
     assert not answered(error(503, "RetryableError"), number=1, elapsed=0.0).locked
     assert not answered(error(429, "TooManyRequests"), number=1, elapsed=0.0).locked

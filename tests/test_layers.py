@@ -18,7 +18,7 @@ ARM_WANTS = {"_call", "_ids", "_look", "_progress", "_requests", "_retry", "_ver
 ARM = {"arm"} | {f"arm.{name}" for name in ARM_SAYS | ARM_WANTS}
 KNOWLEDGE = {"_ledger", "_retry", "_turns", "hosts", "hosts._protocol", "hosts.imds"} | ARM
 ARM_SENDS = {"_discovery", "_http", "_recovery", "_wire"}
-ARM_OFFERS = {"_graph", "_joined", "_operations", "_pages", "_providers", "_session", "_verbs"}
+ARM_OFFERS = {"_graph", "_joined", "_operations", "_pages", "_providers", "_session", "_settling", "_verbs"}
 ARM_SHELLS = ARM_SENDS | ARM_OFFERS
 MECHANISM = {"_flight", "_slot"}
 SHELLS = {"_credential", "_fetch", "_gate", "_inner", "_shared"} | {f"arm.{name}" for name in ARM_SHELLS}
@@ -148,7 +148,7 @@ def test_testing_is_imported_by_the_command_line_only_and_uses_next_to_nothing()
     used = {name for module in modules() if in_testing(module) for name in own_imports(module) if not in_testing(name)}
     assert used == TESTING_USES
     assert own_imports("_clock") == set()
-    assert own_imports("_clouds") == {"_errors", "arm._discovery"}
+    assert own_imports("_clouds") == {"_errors", "_late", "arm._discovery"}
     assert own_imports("_errors") == set()
 
 

@@ -11,6 +11,7 @@ from urllib.parse import SplitResult, urlsplit
 import attrs
 
 from aiomsi._errors import ConfigurationError
+from aiomsi._late import late_import
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -109,7 +110,8 @@ class Cloud:
 
         """
         # Late: values do no I/O.
-        from aiomsi.arm._discovery import discover
+        with late_import:
+            from aiomsi.arm._discovery import discover
 
         return discover(url, ssl)
 

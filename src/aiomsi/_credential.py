@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from aiomsi._clock import SYSTEM_CLOCK, Clock
 from aiomsi._clouds import PUBLIC, resource_of
-from aiomsi._errors import ConfigurationError
+from aiomsi._errors import AiomsiError, ConfigurationError
 from aiomsi._fetch import TokenFetch
 from aiomsi._flight import Fetch, ended
+from aiomsi._late import late_import
 from aiomsi._policy import DEFAULT_POLICY, Policy
 from aiomsi._slot import QUIET, SHARED, Quiet, Slot
 from aiomsi._token import AccessToken
@@ -97,7 +98,10 @@ class SlotCredential(ABC):
         await self.close()
 
     def __repr__(self) -> str:
-        states = "".join(f", {resource}: {stats.state}" for resource, stats in self.stats().items())
+        states = ""
+        # `stats` may need to import a module first, for which there may be no file descriptor.
+        with contextlib.suppress(AiomsiError):
+            states = "".join(f", {resource}: {stats.state}" for resource, stats in self.stats().items())
         return f"<{type(self).__name__} {self._described()}{states}>"
 
     @abstractmethod
@@ -218,7 +222,8 @@ class ManagedIdentityCredential(SlotCredential):
 
 def _gate_from(gate: HostGate | str | os.PathLike[str] | bool) -> HostGate | None:
     # Most have none, and need not wait until it is imported.
-    from aiomsi._gate import gate_from
+    with late_import:
+        from aiomsi._gate import gate_from
 
     return gate_from(gate)
 

@@ -37,15 +37,24 @@ if TYPE_CHECKING:
     from aiomsi.arm._response import ArmResponse
 
 
+_READING = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
 class AiomsiError(Exception):
     """The root of all errors of this package.
 
     Attributes:
         help: what to do about it, in a sentence or two; empty where nothing useful can be said.
+        uncertain: whether ARM may have carried out the call although it ended in this error. False
+            for calls that only read.
+        earlier: the error of an earlier request of the same call that ARM may have carried out;
+            None without one.
 
     """
 
     help: str = ""
+    uncertain: bool = False
+    earlier: ArmError | ArmConnectionError | None = None
 
     def __init__(self, summary: str, *, help: str = "") -> None:  # noqa: A002 (the attribute's name is the field's term)
         super().__init__(summary)
@@ -167,10 +176,14 @@ class ArmConnectionError(AiomsiError):
         self.attempts = attempts
         self.elapsed = elapsed
         self.arrived = arrived
+        # A POST that only reads is known to `recover`, which corrects this.
+        self.uncertain = arrived and method not in _READING
 
 
 class OperationUnfinishedError(AiomsiError, TimeoutError):
     """A long-running operation was not over by the deadline. It goes on."""
+
+    uncertain = True
 
 
 class ArmError(AiomsiError):

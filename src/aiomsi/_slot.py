@@ -18,6 +18,7 @@ from aiomsi._clock import SYSTEM_CLOCK, Clock
 from aiomsi._compat import after_fork_in_child
 from aiomsi._errors import CredentialClosedError, UsageError
 from aiomsi._flight import Fetch, Flight, Lost, Outcome, Ping, Roster, Waiter, call, wake
+from aiomsi._late import late_import
 from aiomsi._ledger import BLANK, LOST, OVERDUE, UNTOLD, Failure, Ledger, Verdict, unexpected
 from aiomsi._policy import DEFAULT_POLICY, Policy
 from aiomsi._token import AccessToken, Draw, Grant, Now, State, state_of
@@ -166,7 +167,8 @@ class Slot:
 
     def stats(self) -> SlotStats:
         """Give a snapshot of the counts and of where the slot stands."""
-        from aiomsi._stats import SlotStats
+        with late_import:
+            from aiomsi._stats import SlotStats
 
         now = self._now()
         with self._lock:

@@ -7,16 +7,13 @@ import re
 import attrs
 
 from aiomsi._errors import ApiVersionError, ArmError
-from aiomsi.arm._codes import is_locked
+from aiomsi.arm._codes import is_in_progress, is_locked
 from aiomsi.arm._failures import ErrorDetail
-from aiomsi.arm._retry import LOOKED_AT, PASSING, RetryRule
+from aiomsi.arm._retry import LOOKED_AT, PASSING, RetryRule, reads
 
 # What a 404 says that is about the path, and not about the resource at its end.
 _NEVER_THERE = frozenset({"InvalidResourceNamespace", "InvalidResourceType", "SubscriptionNotFound"})
-_READING = frozenset({"GET", "HEAD", "OPTIONS"})
 _VERSION = re.compile(r"[?&]api-version=([^&#]*)", re.IGNORECASE)
-# Reads that go by POST: Resource Graph's queries, and the actions that ARM names "list...".
-_READING_BY_POST = re.compile(r"/providers/Microsoft\.ResourceGraph/resources|.*/list[^/]*", re.IGNORECASE)
 
 
 @attrs.frozen
@@ -33,7 +30,7 @@ class ArmAttempt:
         arrived: whether the request may have reached ARM: False where not even a connection was made.
         untrusted: whether that was because the certificate of the other side was not accepted.
         reads: whether the call changes nothing, whatever its verb.
-        locked: whether a 429 means another operation that holds the resource, and not a rate.
+        locked: whether another operation holds the resource: a 409 that passes, or a 429 that has nothing to do with rates.
         listed: whether the answer refuses an api-version that it lists as supported.
         repeats: how many requests in a row, this one included, ended with this status and code.
 
@@ -60,11 +57,6 @@ class ArmAttempt:
         return self.arrived if self.status is None else self.status in PASSING
 
 
-def reads(method: str, path: str) -> bool:
-    """Tell whether a call changes nothing."""
-    return method in _READING or (method == "POST" and _READING_BY_POST.fullmatch(path.partition("?")[0]) is not None)
-
-
 def lost(
     method: str, path: str, *, number: int, elapsed: float, arrived: bool = True, untrusted: bool = False, repeats: int = 1
 ) -> ArmAttempt:
@@ -86,7 +78,7 @@ def answered(error: ArmError, *, number: int, elapsed: float, repeats: int = 1) 
         code=error.code,
         retry_after=error.retry_after,
         reads=reads(response.method, response.path),
-        locked=error.status == 429 and is_locked(whole),
+        locked=is_locked(whole) if error.status == 429 else is_in_progress(error.status, whole, error.retry_after),
         listed=isinstance(error, ApiVersionError) and asked is not None and asked[1] in error.supported,
         repeats=repeats,
     )

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import MutableMapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import attrs
 
-from aiomsi._errors import ArmConnectionError, ArmError
+from aiomsi._errors import AiomsiError, ArmConnectionError, ArmError, PreconditionFailedError
+from aiomsi._json import loads
 from aiomsi._token import AccessToken
 
 if TYPE_CHECKING:
     from aiomsi.arm._versions import ResourceType
+
+_CONDITIONS = frozenset({"if-match", "if-none-match", "if-modified-since", "if-unmodified-since"})
+
+E = TypeVar("E", bound=AiomsiError)
 
 
 class TokenLike(Protocol):
@@ -59,14 +64,16 @@ class Call:
 
     Attributes:
         url: encoded; it goes out byte for byte.
-        sent: the body before it was encoded: what a look at the resource is compared with. None: it is no JSON.
+        data: the body as it is sent; encoded, because the caller may change its own objects meanwhile.
         kind: the resource type whose api-version is looked up; None: the caller has named one.
         lacks_version: whether that is still to be done.
         until: when it has to be over, in the loop's time.
         attempts: requests sent.
         doubt: what the last of them met that may have been carried out although it brought no answer to go by.
         unsettled: the same, where the answer is a look at a resource that is being changed, so that the doubt remains.
-        mended: how often the cause of an error was taken away.
+        failed_looks: how many requests failed that were to show whether the call was carried out.
+        fixes: how often an api-version was replaced, or a subscription registered, for this call.
+        registered: for each registration that this call needed, until when ARM may still deny it.
         fault, repeats: the last error's status and code, and how often in a row it came.
 
     """
@@ -75,7 +82,6 @@ class Call:
     url: str
     headers: MutableMapping[str, str] = attrs.field(repr=False)
     data: bytes | None = attrs.field(repr=False)
-    sent: Any = attrs.field(repr=False)
     began: float
     kind: ResourceType | None = None
     lacks_version: bool = False
@@ -83,9 +89,49 @@ class Call:
     attempts: int = 0
     doubt: ArmError | ArmConnectionError | None = None
     unsettled: ArmError | ArmConnectionError | None = None
-    mended: int = 0
+    failed_looks: int = 0
+    fixes: int = 0
+    registered: dict[str, float] = attrs.field(factory=dict, repr=False)
     fault: tuple[int | None, str | None] | None = None
     repeats: int = 0
+
+    @property
+    def sent(self) -> Any:
+        """Decode the body: an empty object without a body, None if the body is not JSON."""
+        if not self.data:
+            return {}
+        try:
+            return loads(self.data)
+        except (ValueError, RecursionError):
+            return None
+
+    @property
+    def is_repeatable(self) -> bool:
+        """Return whether a PUT or PATCH has the same effect if it is carried out twice.
+
+        A conditional write has not: its own first request makes the condition false. A JSON Patch
+        may append twice.
+        """
+        conditional = any(name.lower() in _CONDITIONS for name in self.headers)
+        return not conditional and not (self.method == "PATCH" and isinstance(self.sent, list))
+
+    def in_doubt(self, error: E) -> E:
+        """Mark the error that ends the call if ARM may have carried out an earlier request."""
+        doubt = self.doubt
+        if doubt is None:
+            return error
+        error.uncertain = True
+        if error is doubt:
+            return error
+        # Without its frames, which would keep the whole call alive.
+        error.earlier = doubt.with_traceback(None)
+        # The help of a 412 presumes another client's change; that of an unsent request, no change.
+        kept = "" if isinstance(error, PreconditionFailedError) else error.help
+        if isinstance(error, ArmConnectionError) and not error.arrived:
+            error.arrived, kept = True, ""
+        said = f"An earlier attempt of this call may have done it: {doubt.args[0]}. Look at the resource before you repeat it"
+        error.help = f"{said}. {kept}" if kept else said
+        return error
 
     def renew_id(self) -> None:
         """Take a request id that was not used yet: ARM may answer a known one from memory."""
@@ -99,4 +145,4 @@ class Mender(Protocol):
         """Look up the api-version that the call lacks."""
 
     async def mend(self, call: Call, error: ArmError) -> bool:
-        """Take away the cause of an error, if that can be done; tell whether the call is to be sent again."""
+        """Take away the cause of an error, if that can be done; return whether the call is to be sent again."""

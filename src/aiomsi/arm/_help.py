@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from aiomsi.arm._codes import asks_for_registration, is_about_version, is_locked, is_wrong_tenant
+from aiomsi.arm._codes import asks_for_registration, is_about_version, is_in_progress, is_locked, is_wrong_tenant
 from aiomsi.arm._failures import ErrorDetail
 from aiomsi.arm._retry import PASSING
 
@@ -34,10 +34,10 @@ def help_for(method: str, path: str, status: int, detail: ErrorDetail, found: Ma
         return _look_again(path, detail.code)
     if status == 403 and detail.code == "AuthorizationFailed":
         return _grant(detail.message)
+    if is_in_progress(status, detail) or (status == 429 and is_locked(detail)):
+        return "Another operation holds the resource: repeat the call after some seconds"
     if status == 412:
         return "Read the resource again, and repeat the call with its new etag"
-    if status == 429 and is_locked(detail):
-        return "Another operation holds the resource: repeat the call after some seconds"
     if status in PASSING and method not in ("GET", "HEAD"):
         return "It may have been carried out all the same: look at the resource before the call is repeated"
     return ""

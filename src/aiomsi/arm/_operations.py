@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import copy
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from aiomsi._errors import ArmConnectionError, OperationUnfinishedError, TokenUnavailableError
 from aiomsi.arm._call import Call
-from aiomsi.arm._look import Seen, seen
 from aiomsi.arm._polling import advance, begin, failure_of, missed, unreadable, wait_before
 from aiomsi.arm._progress import FinalStateVia, Progress, checked_via
-from aiomsi.arm._records import decoded
 from aiomsi.arm._requests import NO_OPTIONS, Options, options_of_polls
-from aiomsi.arm._response import ArmResponse
+from aiomsi.arm._settling import Unsettled
 from aiomsi.arm._waits import asked_wait
 from aiomsi.arm._wire import Wire
 
@@ -34,7 +31,7 @@ class Operation:
         progress: Progress,
         asked: float | None = None,
         options: Options = NO_OPTIONS,
-        unsettled: Call | None = None,
+        unsettled: Unsettled | None = None,
     ) -> None:
         self._wire = wire
         self._progress = progress
@@ -42,13 +39,15 @@ class Operation:
         # What the last answer asked to be waited, and how many there were.
         self._asked = asked
         self._looks = 0
-        # A call that may not have begun this: somebody else may have. It is no part of the state that is saved.
+        # A call that may not have begun this operation. It is no part of the state that is saved.
         self._unsettled = unsettled
         self._polling = asyncio.Lock()
 
     @property
     def done(self) -> bool:
         """Whether it is over, well or not."""
+        if self._unsettled is not None and self._unsettled.is_to_be_repeated(self._progress):
+            return False
         return self._progress.outcome is not None
 
     @property
@@ -84,8 +83,9 @@ class Operation:
             ArmError: its state can't be read; it may well go on.
             ArmConnectionError: the same, for want of an answer.
 
-        Where the call itself ended in doubt and its resource was found being changed, the call's own error is raised after all if
-        the resource does not become what it was to be.
+        If the response to the call was lost and its resource was then being changed, the resource is compared with
+        the call at the end of that change. If they differ, an unconditional call is sent again; the error of any
+        other call is raised after all.
         """
         until = None if deadline is None else self._wire.clock.monotonic() + deadline
         # Answers, and the turns of others who wait, take real time, whatever the session's clock is.
@@ -98,20 +98,15 @@ class Operation:
                 raise
             raise self._unfinished() from error
         failure, answer = failure_of(self._progress), self._progress.answer
-        self._settle(failure, answer)
+        doubt = None if self._unsettled is None else self._unsettled.error(self._progress)
+        if doubt is not None:
+            raise doubt from failure
         if failure is not None:
             raise failure
         if answer is None or (self._progress.method == "DELETE" and self._progress.reads == "operation"):
             # A deletion's record tells that it is over, and nothing that it brought.
             return None
         return answer.json()
-
-    def _settle(self, failure: Exception | None, answer: ArmResponse | None) -> None:
-        call = self._unsettled
-        if call is None or call.unsettled is None:
-            return
-        if answer is None or seen(call.method, call.sent, answer.status, decoded(answer)) is not Seen.DONE:
-            raise copy.copy(call.unsettled) from failure or call.unsettled.__cause__
 
     async def _follow(self, until: float | None, on_progress: Callable[[Operation], object] | None) -> None:
         """Poll until it is over, in turns with others who wait."""
@@ -125,11 +120,17 @@ class Operation:
 
     async def _look(self, known: int, until: float | None) -> None:
         """Look how it stands, unless somebody else did so while this one waited for its turn."""
-        url = self._progress.next_url
-        if self._looks == known and url is not None:
+        unsettled = self._unsettled
+        if self._looks != known:
+            return
+        if unsettled is not None and unsettled.is_to_be_repeated(self._progress):
+            response, self._unsettled = await unsettled.repeat()
+            self._asked = asked_wait(response.status, response.headers, None, self._wire.clock.wall())
+            self._progress = begin(self._wire.cloud, response, self._progress.via)
+        else:
             await self._pause(until)
-            await self._poll(url)
-            self._looks += 1
+            await self._poll(self._progress.next_url or "")
+        self._looks += 1
 
     async def _pause(self, until: float | None) -> None:
         clock = self._wire.clock
@@ -170,7 +171,7 @@ async def begun(wire: Wire, call: Call, options: Options, via: FinalStateVia | N
     checked_via(via)
     response = await wire.send(call, options.timeout)
     asked = asked_wait(response.status, response.headers, None, wire.clock.wall())
-    unsettled = None if call.unsettled is None else call
+    unsettled = None if call.unsettled is None else Unsettled(wire, call, options.timeout)
     return Operation(wire, begin(wire.cloud, response, via), asked, options_of_polls(options), unsettled)
 
 

@@ -88,8 +88,10 @@ def begin(cloud: Cloud, response: ArmResponse, via: FinalStateVia | None = None)
 
 
 def _goes_on(response: ArmResponse, resource_state: str | None) -> bool:
-    """Tell whether only the resource itself shows how its PUT or PATCH goes on."""
+    """Return whether only the resource itself shows the progress of its PUT, PATCH or DELETE."""
     running = resource_state is not None and resource_state.lower() not in FINAL
+    if response.method == "DELETE":
+        return response.status == 202 and running
     return response.method in ("PUT", "PATCH") and (response.status == 202 or running)
 
 

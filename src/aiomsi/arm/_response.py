@@ -10,6 +10,7 @@ from multidict import CIMultiDict
 
 from aiomsi._errors import ServiceError
 from aiomsi._json import loads
+from aiomsi._late import late_import
 
 _IDENTITY_HEADERS = ("x-ms-operation-identifier",)
 
@@ -44,7 +45,8 @@ class ArmResponse:
         try:
             return loads(self.body)
         except (ValueError, RecursionError) as error:
-            from aiomsi.arm._failures import plain_text
+            with late_import:
+                from aiomsi.arm._failures import plain_text
 
             msg = f"{self.method} {self.path} answered {self.status} with a body that is not JSON"
             raise ServiceError(

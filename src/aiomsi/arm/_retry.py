@@ -1,8 +1,9 @@
 """Pure decisions about repeating a call to ARM: whether, after how long, and whether to look first.
 
-What may be repeated depends on what may have happened. ARM does nothing on a 429, so every verb is repeated. After a lost
-connection, 408 or 5xx the call may have been carried out: what only reads, and DELETE, is repeated all the same; PUT and PATCH
-after a look at the resource (`aiomsi.arm._look`); POST is not. The token's 401 is no business of this module (`refusal_of`).
+ARM does nothing on a 429, nor on a 409 because of another operation in progress, so every verb is repeated
+after them. After a lost connection, 408 or 5xx the call may have been carried out: reads and DELETE are
+repeated; PUT and PATCH after a GET of the resource (`aiomsi.arm._look`); POST is not. A 401 is left to
+`refusal_of`.
 
 Source: https://learn.microsoft.com/azure/azure-resource-manager/management/request-limits-and-throttling,
 https://github.com/Azure/azure-resource-manager-rpc/blob/master/v1.0/common-api-details.md,
@@ -12,6 +13,7 @@ https://learn.microsoft.com/azure/role-based-access-control/troubleshooting#symp
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -32,6 +34,14 @@ _MOST_DOUBLINGS = 16
 LOOKED_AT = frozenset({"PUT", "PATCH"})
 PASSING = frozenset({408, 499, 500, 502, 503, 504})
 _NEVER_PASSING_CODES = frozenset({"ResponseTooLarge"})
+_READING = frozenset({"GET", "HEAD", "OPTIONS"})
+# Reads that go by POST: Resource Graph's queries, and the actions that ARM names "list...".
+_READING_BY_POST = re.compile(r"/providers/Microsoft\.ResourceGraph/resources|.*/list[^/]*", re.IGNORECASE)
+
+
+def reads(method: str, path: str) -> bool:
+    """Return whether a call changes nothing."""
+    return method in _READING or (method == "POST" and _READING_BY_POST.fullmatch(path.partition("?")[0]) is not None)
 
 
 def evenly(low: float, high: float) -> float:
@@ -48,7 +58,7 @@ class ArmRetry:
 
     Attributes:
         tries: how many requests a call sends at the most, where it is not ARM that puts it off:
-        tries_throttled: and how many where it does, with 429.
+        tries_throttled: and how many where it does, with 429 or with a 409 that passes.
         first_delay: the upper end of the random wait before the second request; it doubles with each further one,
         longest_delay: up to this.
         longest_wait: the longest wait that is obeyed; what a service asks for beyond it is cut to this.
@@ -81,7 +91,7 @@ class ArmRetry:
 
     def _may_pass(self, attempt: ArmAttempt) -> bool:
         """Tell whether the same call may do better the next time, and may be sent again."""
-        if attempt.status == 429:
+        if attempt.status == 429 or attempt.locked:
             return attempt.number < self.tries_throttled
         if attempt.number >= self.tries or attempt.untrusted or attempt.code in _NEVER_PASSING_CODES:
             return False

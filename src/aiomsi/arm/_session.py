@@ -15,6 +15,7 @@ import aiohttp
 from aiomsi._clock import SYSTEM_CLOCK, Clock
 from aiomsi._clouds import PUBLIC, Cloud, cloud_from
 from aiomsi._errors import ConfigurationError
+from aiomsi._late import late_import
 from aiomsi.arm._call import AsyncCredential, Mender, OwnCredential
 from aiomsi.arm._requests import Options, check_headers
 from aiomsi.arm._retry import ArmRetry, RetryRule
@@ -122,8 +123,8 @@ class ArmSession(Verbs):
     ) -> AsyncGenerator[Any, None]:
         """Give every item of a list, of every page; arguments and errors as for `pages`."""
         options = Options(api_version, params, json, headers=headers, timeout=timeout)
-        from aiomsi.arm._pages import items_of
-
+        with late_import:
+            from aiomsi.arm._pages import items_of
         return items_of(self._pages(path, options, item_name, next_link_name, prefetch=prefetch))
 
     def pages(
@@ -189,8 +190,9 @@ class ArmSession(Verbs):
         Source: https://learn.microsoft.com/rest/api/azureresourcegraph/resourcegraph/resources/resources
 
         """
-        from aiomsi.arm._graph import queries, rows_of
-        from aiomsi.arm._pages import items_of
+        with late_import:
+            from aiomsi.arm._graph import queries, rows_of
+            from aiomsi.arm._pages import items_of
 
         bodies = queries(kql, subscriptions, management_groups, options)
         return items_of(rows_of(self._wire, bodies, timeout, prefetch=prefetch))
@@ -198,7 +200,8 @@ class ArmSession(Verbs):
     def _pages(
         self, path: str, options: Options, item_name: str, next_link_name: str | None, *, prefetch: bool
     ) -> AsyncGenerator[Items, None]:
-        from aiomsi.arm._pages import Reading, pages_of
+        with late_import:
+            from aiomsi.arm._pages import Reading, pages_of
 
         method = "GET" if options.json is None else "POST"
         reading = Reading(item_name, next_link_name, options.timeout, prefetch)
@@ -229,20 +232,23 @@ def _never(attempt: ArmAttempt) -> None:
 
 
 def _providers(wire: Wire, *, auto_register: bool) -> Mender:
-    from aiomsi.arm._providers import Providers
+    with late_import:
+        from aiomsi.arm._providers import Providers
 
     return Providers(wire, auto_register=auto_register)
 
 
 def _default_credential(clock: Clock | None) -> OwnCredential:
-    from aiomsi._credential import ManagedIdentityCredential
+    with late_import:
+        from aiomsi._credential import ManagedIdentityCredential
 
     return ManagedIdentityCredential(clock=clock)
 
 
 def _adopted(clock: Clock, credential: AsyncCredential) -> OwnCredential:
     """Let all callers of somebody else's credential share its tokens."""
-    from aiomsi._credential import SlotCredential
-    from aiomsi._shared import SessionCredential
+    with late_import:
+        from aiomsi._credential import SlotCredential
+        from aiomsi._shared import SessionCredential
 
     return credential if isinstance(credential, SlotCredential) else SessionCredential(credential, clock)

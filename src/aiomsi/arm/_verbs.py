@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import attrs
 
 from aiomsi._errors import ConfigurationError
+from aiomsi._late import late_import
 from aiomsi.arm._call import Call
 from aiomsi.arm._requests import Options, build_url, has_version
 from aiomsi.arm._response import ArmResponse
@@ -227,7 +228,8 @@ class Verbs:
             ForeignHostError: it is one of another cloud.
 
         """
-        from aiomsi.arm._operations import resumed
+        with late_import:
+            from aiomsi.arm._operations import resumed
 
         return resumed(self._wire, state)
 
@@ -238,7 +240,8 @@ class Verbs:
         if options.api_version is not None or has_version(path, options):
             return self._wire.prepare(method, build_url(self._wire.cloud, method, path, options), options)
         url = build_url(self._wire.cloud, method, path, attrs.evolve(options, api_version=_UNKNOWN_VERSION))
-        from aiomsi.arm._versions import resource_type_of
+        with late_import:
+            from aiomsi.arm._versions import resource_type_of
 
         kind = resource_type_of(url)
         if kind is None:
@@ -249,7 +252,8 @@ class Verbs:
         return call
 
     async def _begin(self, method: str, path: str, options: Options, via: FinalStateVia | None = None) -> Operation:
-        from aiomsi.arm._operations import begun
+        with late_import:
+            from aiomsi.arm._operations import begun
 
         return await begun(self._wire, self._call(method, path, options), options, via)
 

@@ -24,6 +24,7 @@ from yarl import URL
 from aiomsi._clock import Clock
 from aiomsi._clouds import Cloud
 from aiomsi._errors import AiomsiError, ArmConnectionError, UsageError
+from aiomsi._late import late_import
 from aiomsi._secret import Secret
 from aiomsi._token import AccessToken
 from aiomsi._version import VERSION
@@ -44,7 +45,7 @@ from aiomsi.arm._http import (
 from aiomsi.arm._links import path_of
 from aiomsi.arm._requests import NO_OPTIONS, Options, check_headers, checked_content, encoded
 from aiomsi.arm._response import ArmResponse
-from aiomsi.arm._retry import RetryRule
+from aiomsi.arm._retry import PASSING, RetryRule
 
 _AUXILIARY = "x-ms-authorization-auxiliary"
 """Tokens of further tenants; https://learn.microsoft.com/azure/azure-resource-manager/management/authenticate-multi-tenant"""
@@ -116,11 +117,10 @@ class Wire:
             "x-ms-correlation-request-id": self.correlation_id,
         }
         data: bytes | None = None
-        sent: Any = {}
         if options.content is not None:
-            data, sent = checked_content(options), None if options.content else {}
+            data = checked_content(options)
         elif options.json is not None:
-            data, sent, headers["Content-Type"] = encoded(options.json), options.json, "application/json"
+            data, headers["Content-Type"] = encoded(options.json), "application/json"
         if options.if_match is not None:
             headers["If-Match"] = options.if_match
         if options.if_none_match is not None:
@@ -133,7 +133,7 @@ class Wire:
             check_headers({name: headers[name] for name in ("If-Match", "If-None-Match") if name in headers})
         if self._loop is not asyncio.get_running_loop() or self.http is None:
             self._open()
-        return Call(method, url, headers, data, sent, self.clock.monotonic())
+        return Call(method, url, headers, data, self.clock.monotonic())
 
     def send(self, call: Call, timeout: float | None = None) -> Coroutine[Any, Any, ArmResponse]:
         """Send a call, again where the rule says so, and give an answer that is no error.
@@ -158,7 +158,7 @@ class Wire:
                 if call.doubt is None:
                     raise
                 call.doubt.add_note(f"It could not be sent again: {error}")
-                raise call.doubt from call.doubt.__cause__
+                raise call.in_doubt(call.doubt) from call.doubt.__cause__
             else:
                 if response.status < 300 or response.status == 304:
                     return response
@@ -176,7 +176,8 @@ class Wire:
             if not scope.expired():
                 raise
             missing = "api-version" if call.lacks_version else "answer" if call.attempts else "token"
-            raise self.no_answer(call, f"no {missing} within {timeout} s", arrived=call.attempts > 0) from error
+            late = self.no_answer(call, f"no {missing} within {timeout} s", arrived=call.attempts > 0)
+            raise call.in_doubt(late) from error
 
     async def exchange(self, call: Call) -> ArmResponse:
         """Send one request, and a second one if the token was not accepted and there is another; give whatever is answered.
@@ -262,13 +263,16 @@ class Wire:
         except (ImportError, OSError) as failure:
             # Not even a file can be opened, for example for want of descriptors: what is wrong is told all the same.
             if isinstance(wrong, ArmConnectionError):
-                raise wrong from wrong.__cause__
+                raise call.in_doubt(wrong) from wrong.__cause__
             why = f"status {wrong.status}, and what follows from that can't be loaded: {failure}"
-            raise self.no_answer(call, why) from failure
+            error = self.no_answer(call, why)
+            error.uncertain = error.uncertain and wrong.status in PASSING
+            raise call.in_doubt(error) from None
         return await recover(self, call, wrong)
 
     async def _renewed(self, tokens: list[AccessToken], response: ArmResponse) -> list[AccessToken] | None:
-        from aiomsi.arm._recovery import renewed
+        with late_import:
+            from aiomsi.arm._recovery import renewed
 
         return await renewed(self, tokens, response)
 
