@@ -9,7 +9,8 @@ import pytest
 from multidict import CIMultiDict
 
 from aiomsi import PUBLIC, ArmResponse, ForeignHostError, ServiceError
-from aiomsi.arm._paging import Chain, Page, next_query, read_page, read_rows
+from aiomsi.arm._paging import Chain, Page, read_page
+from aiomsi.arm._queries import next_query, read_rows
 
 ARM = "https://management.azure.com"
 URL = f"{ARM}/subscriptions/s/resources?api-version=2021-04-01"

@@ -42,8 +42,8 @@ class ArmResponse:
         if not self.body:
             return None
         try:
-            return loads(self.body)
-        except (ValueError, RecursionError) as error:
+            return loads(self.body, self.headers.get("Content-Type"))
+        except ValueError as error:
             from aiomsi.arm._failures import plain_text
 
             msg = f"{self.method} {self.path} answered {self.status} with a body that is not JSON"
