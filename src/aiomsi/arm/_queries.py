@@ -54,7 +54,9 @@ def read_rows(response: ArmResponse) -> Page:
     if _is_number(count) and count > len(data):
         raise no_page(response, f"{len(data)} rows and counts {count}", kind="rows")
     cut = str(document.get("resultTruncated")).lower() == "true" or _beyond(response)
-    return Page(data, token=token if isinstance(token, str) and token else None, cut=cut, total=total if _is_number(total) else None)
+    return Page(
+        data, token=token if isinstance(token, str) and token else None, cut=cut, total=total if _is_number(total) else None
+    )
 
 
 def _is_number(value: Any) -> bool:
@@ -214,5 +216,3 @@ class RowCount:
             hint = f"{self._repeated} rows came twice. {hint}"
         of = f" ({self._given} of {self._total})" if short else ""
         raise broken(response, f"gave only a part of the rows{of}, and no token for the rest", hint)
-
-

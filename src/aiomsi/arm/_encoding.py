@@ -1,0 +1,83 @@
+"""The body of a response, unpacked, or the error that it was cut. No I/O.
+
+aiohttp unpacks gzip without a look at its end, so it takes a stream that a proxy cut, and ended properly, for a shorter body, or
+for an empty one. So a session unpacks by itself.
+
+Source: https://www.rfc-editor.org/rfc/rfc1952 (gzip), https://www.rfc-editor.org/rfc/rfc9110#section-8.4 (content codings)
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+
+ACCEPTED = "gzip, deflate"
+_GZIP, _ZLIB, _RAW = 31, 15, -15
+_GZIP_MAGIC = b"\x1f\x8b"
+_ZLIB_METHOD = 8
+_MOST = 256 * 1024 * 1024
+"""ARM's own limit on a resource provider's response is 8 MB, Resource Graph's 16 MiB."""
+
+
+class CutBodyError(Exception):
+    """A body ended too early, or is not in the encoding that its headers name."""
+
+
+def whole_body(method: str, status: int, headers: Mapping[str, str], body: bytes) -> bytes:
+    """Return a body without its content encodings.
+
+    Raises:
+        CutBodyError: it is not whole.
+
+    """
+    if not body:
+        if _may_be_empty(method, status, headers):
+            return body
+        msg = "the body is empty, and its length was not announced"
+        raise CutBodyError(msg)
+    # Applied in this order, so taken off in the reverse.
+    for encoding in reversed(headers.get("Content-Encoding", "").lower().split(",")):
+        body = _unpacked(body, encoding.strip())
+    return body
+
+
+def _may_be_empty(method: str, status: int, headers: Mapping[str, str]) -> bool:
+    """Return whether an empty body is whole; a packed one, or a resource that was read, has at least some bytes."""
+    if method == "HEAD" or status not in (200, 201) or "Content-Length" in headers:
+        return True
+    return method != "GET" and "Content-Encoding" not in headers
+
+
+def _unpacked(body: bytes, encoding: str) -> bytes:
+    match encoding if body else "":
+        case "gzip" | "x-gzip":
+            return _inflated(body, _GZIP)
+        case "deflate":
+            # Some servers leave out zlib's header.
+            packed = body[0] & 0x0F == _ZLIB_METHOD and int.from_bytes(body[:2]) % 31 == 0
+            return _inflated(body, _ZLIB if packed else _RAW)
+        case "br" | "zstd" | "compress" | "x-compress":
+            msg = f"the body has the encoding {encoding!r}, which was not accepted"
+            raise CutBodyError(msg)
+    # None at all, or a charset in the wrong place.
+    return body
+
+
+def _inflated(body: bytes, window: int) -> bytes:
+    parts, room = list[bytes](), _MOST
+    while True:
+        inflater = zlib.decompressobj(window)
+        try:
+            part = inflater.decompress(body, room)
+        except zlib.error as error:
+            msg = f"the body can't be unpacked: {error}"
+            raise CutBodyError(msg) from None
+        if not inflater.eof:
+            msg = f"the body has more than {_MOST} bytes" if len(part) == room else "the packed body was cut"
+            raise CutBodyError(msg)
+        parts.append(part)
+        room -= len(part)
+        # A gzip file may have several members; what follows otherwise is padding.
+        body = inflater.unused_data if window == _GZIP else b""
+        if not body.startswith(_GZIP_MAGIC) or room <= 0:
+            return parts[0] if len(parts) == 1 else b"".join(parts)
