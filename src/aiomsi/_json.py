@@ -24,11 +24,11 @@ def _decode_utf8(data: bytes) -> Any:
     return _decode_text(data.decode())
 
 
-_decode_fast: _Decode = _decode_utf8
+_decode_fast: _Decode
 try:
     from orjson import loads as _decode_fast
 except ImportError:
-    pass
+    _decode_fast = _decode_utf8
 
 
 def loads(data: bytes, content_type: str | None = None) -> Any:

@@ -46,16 +46,18 @@ def queries(
         ConfigurationError: both kinds of scope are given, or one name instead of several, or an argument is of a wrong type.
 
     """
-    if not isinstance(kql, str) or not kql.strip():
-        msg = f"a query is text, and not {kql!r}"
+    text: object = kql
+    if not isinstance(text, str) or not text.strip():
+        msg = f"a query is text, and not {text!r}"
         raise ConfigurationError(msg)
-    if options is not None and not isinstance(options, Mapping):
-        msg = f"options= is a mapping, and not of type {type(options).__name__}"
+    more: object = {} if options is None else options
+    if not isinstance(more, Mapping):
+        msg = f"options= is a mapping, and not of type {type(more).__name__}"
         raise ConfigurationError(msg, help="Pass for example options={'$top': 100}")
     if subscriptions is not None and management_groups is not None:
         msg = "a query has subscriptions= or management_groups=, not both"
         raise ConfigurationError(msg, help="The rows of what lies in both would come twice")
-    query = {"query": kql, "options": {"resultFormat": "objectArray", "$top": _ROWS, **(options or {})}}
+    query = {"query": kql, "options": {"resultFormat": "objectArray", "$top": _ROWS, **more}}
     if subscriptions is not None:
         return [{**query, "subscriptions": batch} for batch in _batches(subscriptions, _SUBSCRIPTIONS)]
     if management_groups is not None:

@@ -50,17 +50,16 @@ def read_rows(response: ArmResponse) -> Page:
             data = [dict(zip(map(_column, columns), row, strict=False)) for row in rows]
     if not isinstance(document, dict) or not isinstance(data, list):
         raise no_page(response, "no rows", kind="rows")
-    count, total, token = document.get("count"), document.get("totalRecords"), document.get("$skipToken")
-    if _is_number(count) and count > len(data):
+    count, token = _number(document.get("count")), document.get("$skipToken")
+    if count is not None and count > len(data):
         raise no_page(response, f"{len(data)} rows and counts {count}", kind="rows")
     cut = str(document.get("resultTruncated")).lower() == "true" or _beyond(response)
-    return Page(
-        data, token=token if isinstance(token, str) and token else None, cut=cut, total=total if _is_number(total) else None
-    )
+    given = token if isinstance(token, str) and token else None
+    return Page(data, token=given, cut=cut, total=_number(document.get("totalRecords")))
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+def _number(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def _beyond(response: ArmResponse) -> bool:
@@ -148,8 +147,8 @@ def smaller_page(body: Mapping[str, Any], error: ArmError) -> dict[str, Any] | N
     if not any((one.code or "").lower() in _TOO_LARGE for one in whole.walk()):
         return None
     options = body.get("options") or {}
-    top = options.get("$top", _TOP)
-    if not _is_number(top) or top <= 1:
+    top = _number(options.get("$top", _TOP))
+    if top is None or top <= 1:
         return None
     return {**body, "options": {**options, "$top": top // 2}}
 
@@ -162,8 +161,7 @@ class RowCount:
 
     def __init__(self, body: Mapping[str, Any]) -> None:
         self._shape = shape_of(body["query"])
-        skip = (body.get("options") or {}).get("$skip")
-        self._given = skip if _is_number(skip) else 0
+        self._given = _number((body.get("options") or {}).get("$skip")) or 0
         # A page in the middle says nothing of the rows before it.
         self._counts = not (body.get("options") or {}).get("$skipToken")
         self._repeated = 0
@@ -199,7 +197,8 @@ class RowCount:
             ServiceError: rows are missing.
 
         """
-        shape, short = self._shape, self._counts and self._total is not None and self._given < self._total
+        shape, total = self._shape, self._total if self._counts else None
+        short = total is not None and self._given < total
         if shape.most is not None and self._given >= shape.most:
             return
         if not page.cut and not short:
@@ -214,5 +213,5 @@ class RowCount:
             hint = "Resource Graph pages a query only if its rows have the column 'id': project it"
         if self._repeated:
             hint = f"{self._repeated} rows came twice. {hint}"
-        of = f" ({self._given} of {self._total})" if short else ""
+        of = f" ({self._given} of {total})" if short else ""
         raise broken(response, f"gave only a part of the rows{of}, and no token for the rest", hint)

@@ -109,7 +109,7 @@ def encoded(value: Any) -> bytes:
 
 def has_version(path: object, options: Options) -> bool:
     """Tell whether the caller names an api-version without the argument for it: in the path or among the parameters."""
-    if any(isinstance(name, str) and name.lower() == "api-version" for name in options.params or ()):
+    if any(str(name).lower() == "api-version" for name in options.params or ()):
         return True
     return isinstance(path, str) and _API_VERSION.search(path.partition("?")[2]) is not None
 

@@ -154,8 +154,8 @@ class ArmSession(Verbs):
             timeout: as for `get`; for each page.
             item_name: what the service calls the items.
             next_link_name: what it calls the link to the next page, if the usual names don't do.
-            next_method: ``"POST"`` requests further pages by POST as well, with the same body, as some services want it. Most take
-                a GET for them, whatever the first page took.
+            next_method: ``"POST"`` requests further pages by POST as well, with the same body.
+                Most services take a GET for them, whatever the first page took.
             prefetch: False fetches a page only when it is asked for.
 
         Raises:
@@ -179,9 +179,10 @@ class ArmSession(Verbs):
         """Give every row that Azure Resource Graph finds, of every page.
 
         Args:
-            kql: the query, for example ``"Resources | project id, name, location"``. Pages of an unsorted query may repeat rows
-                and miss others: one that has only ``where``, ``extend`` and ``project``, and whose rows have the ``id``, is sorted
-                by that. ``limit`` and the like keep Resource Graph from paging: stop reading instead.
+            kql: the query, for example ``"Resources | project id, name, location"``. Pages of
+                an unsorted query may repeat rows and miss others: one that has only ``where``,
+                ``extend`` and ``project``, and whose rows have the ``id``, is sorted by that.
+                ``limit`` and the like keep Resource Graph from paging: stop reading instead.
             subscriptions: ids to search in, as many as you like; without any scope, all that the identity can read.
             management_groups: names to search in.
             options: further members of the request's ``options``, such as ``authorizationScopeFilter``.
