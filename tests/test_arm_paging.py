@@ -61,7 +61,7 @@ def test_services_have_names_of_their_own() -> None:
     nested = read_page(answer(document), item_name="properties.rows", next_link_name="properties.nextLink")
     assert nested == Page([2], next_link=f"{ARM}/z")
     assert read_page(answer({"id": "/x", "properties": {"rows": None}}), item_name="properties.rows") == Page([])
-    with pytest.raises(ServiceError, match="no 'value.items'"):
+    with pytest.raises(ServiceError, match=r"no 'value\.items'"):
         read_page(answer({"value": 1, "a": None}), item_name="value.items")
 
 

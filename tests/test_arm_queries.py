@@ -50,8 +50,14 @@ def test_a_page_with_fewer_rows_than_it_counts_is_an_error() -> None:
     assert read_rows(answer({"data": [{}, {}], "count": 1})).items == [{}, {}]
 
 
-@pytest.mark.parametrize("document", [[], {}, {"data": None}, {"data": {"columns": []}}, {"data": {"columns": [], "rows": 1}}, {"data": {"columns": [], "rows": [1]}}])
-def test_what_has_no_rows_is_an_error(document: object) -> None:
+@pytest.mark.parametrize("data", [..., None, {"columns": []}, {"columns": [], "rows": 1}, {"columns": [], "rows": [1]}, "text"])
+def test_what_has_no_rows_is_an_error(data: object) -> None:
+    with pytest.raises(ServiceError, match="no rows"):
+        read_rows(answer({} if data is ... else {"data": data}))
+
+
+@pytest.mark.parametrize("document", [[], None, "text", 7])
+def test_what_is_no_object_has_no_rows(document: object) -> None:
     with pytest.raises(ServiceError, match="no rows"):
         read_rows(answer(document))
 
@@ -150,8 +156,8 @@ def page(*ids: object, token: str | None = None, total: int | None = None, cut: 
     return Page(rows(*ids), token=token, total=total, cut=cut)
 
 
-def check(count: RowCount, last: Page, **headers: str) -> None:
-    count.check_complete(last, answer({}, **headers))
+def check(count: RowCount, last: Page) -> None:
+    count.check_complete(last, answer({}))
 
 
 def test_rows_that_come_again_are_dropped() -> None:

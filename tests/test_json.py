@@ -128,7 +128,9 @@ def test_not_a_number_is_read(module: ModuleType) -> None:
     assert math.isnan(module.loads(b'{"a": NaN}')["a"])
 
 
-@pytest.mark.parametrize("body", [b"", b" ", b"{", b"<html>", b"\xff", b"nul", b"[1,]", b"01", b'["\x01"]', b"[1] x", b"9" * 5_000])
+@pytest.mark.parametrize(
+    "body", [b"", b" ", b"{", b"<html>", b"\xff", b"nul", b"[1,]", b"01", b'["\x01"]', b"[1] x", b"9" * 5_000]
+)
 def test_what_is_no_json_is_a_value_error(module: ModuleType, body: bytes) -> None:
     with pytest.raises(ValueError, match=r".+"):
         module.loads(body)

@@ -119,4 +119,6 @@ def _kind(response: ArmResponse, detail: ErrorDetail) -> tuple[type[_errors.ArmE
 
 
 def _shortened(text: str) -> str:
+    # Half of a surrogate pair can't be printed.
+    text = text.encode("utf-8", "backslashreplace").decode()
     return text if len(text) <= _MOST_SUMMARY else f"{text[:_MOST_SUMMARY]}…"

@@ -64,20 +64,23 @@ def _unpacked(body: bytes, encoding: str) -> bytes:
 
 
 def _inflated(body: bytes, window: int) -> bytes:
-    parts, room = list[bytes](), _MOST
+    parts, size = list[bytes](), 0
     while True:
         inflater = zlib.decompressobj(window)
         try:
-            part = inflater.decompress(body, room)
+            # One byte beyond the limit is enough to tell.
+            parts.append(inflater.decompress(body, _MOST + 1 - size))
         except zlib.error as error:
             msg = f"the body can't be unpacked: {error}"
             raise CutBodyError(msg) from None
-        if not inflater.eof:
-            msg = f"the body has more than {_MOST} bytes" if len(part) == room else "the packed body was cut"
+        size += len(parts[-1])
+        if size > _MOST:
+            msg = f"the body has more than {_MOST} bytes"
             raise CutBodyError(msg)
-        parts.append(part)
-        room -= len(part)
-        # A gzip file may have several members; what follows otherwise is padding.
+        if not inflater.eof:
+            msg = "the packed body was cut"
+            raise CutBodyError(msg)
+        # A gzip file may have several members; anything else that follows is padding.
         body = inflater.unused_data if window == _GZIP else b""
-        if not body.startswith(_GZIP_MAGIC) or room <= 0:
+        if not body.startswith(_GZIP_MAGIC):
             return parts[0] if len(parts) == 1 else b"".join(parts)

@@ -126,9 +126,10 @@ def _page(call: ArmCall, table: Table, options: Mapping[str, Any], query: str) -
     trouble = call.state.graph_trouble
     words = stages(query)
     there = table.rows[: max(0, len(table.rows) - trouble.held_back)]
-    # The row before the page comes again, in place of the page's last one.
-    shift = 1 if trouble.unstable and skip and not words & {"order", "sort"} else 0
-    rows = list(there[skip - shift : skip - shift + top])
+    rows = list(there[skip : skip + top])
+    if trouble.unstable and skip and rows and not words & {"order", "sort"}:
+        # The row before the page comes again, in place of the page's first one.
+        rows[0] = there[skip - 1]
     rest = skip + top < len(there)
     # Without the id in the result, the service can't go on from where it was; and with these stages it does not.
     goes_on = rest and "id" in table.columns and not words & {"limit", "take"}
