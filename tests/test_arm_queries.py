@@ -44,6 +44,21 @@ def test_a_page_knows_how_many_rows_there_are() -> None:
         assert read_rows(answer({"data": [], "totalRecords": total})).total == known
 
 
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"error": {"code": "Broken", "message": "Why"}},
+        {"code": "Broken", "message": "Why"},
+        {"data": [{}], "error": {"code": "Broken", "message": "Why"}},
+        {"data": [], "code": "Broken", "message": "Why"},
+    ],
+)
+def test_an_error_in_place_of_rows_keeps_its_code(document: object) -> None:
+    with pytest.raises(ServiceError) as raised:
+        read_rows(answer(document))
+    assert (raised.value.code, raised.value.message) == ("Broken", "Why")
+
+
 def test_a_page_with_fewer_rows_than_it_counts_is_an_error() -> None:
     with pytest.raises(ServiceError, match="1 rows and counts 2"):
         read_rows(answer({"data": [{}], "count": 2}))
@@ -220,6 +235,7 @@ def test_rows_that_were_skipped_are_not_missing(options: dict[str, Any] | None, 
         ("Resources | project id", page("/a", total=5000), "Sort the query by 'id'"),
         ("Resources | project id", page("/a", cut=True), "Sort the query by 'id'"),
         ("Resources | project name", Page([{"name": "a"}], cut=True), "column 'id': project it"),
+        ("Resources | project name", page(total=3), "Sort the query by 'id'"),
         ("Resources | project id | limit 5000", page("/a", total=5000, cut=True), "has 'limit': take that off"),
         ("Resources | take 9 | sample 5", page("/a", total=5), "has 'take' and 'sample'"),
     ],

@@ -68,8 +68,7 @@ def read_page(response: ArmResponse, *, item_name: str = _ITEMS, next_link_name:
     found, items = _member(document, item_name)
     if items is not None and not isinstance(items, list):
         raise no_page(response, f"an {item_name!r} that is no list")
-    if has_error(document) or (not items and _is_bare_error(document)):
-        raise _told(response)
+    check_no_error(response, document, empty=not items)
     if items is None and link is None and not _is_empty_page(document, item_name, found=found):
         raise _without_items(response, document, item_name)
     return Page(items or [], next_link=link)
@@ -177,6 +176,17 @@ def _without_items(response: ArmResponse, document: Mapping[str, Any], item_name
     if "id" in document or "properties" in document:
         hint = "It looks like a single resource: read that with get()"
     return no_page(response, f"no {item_name!r}", hint)
+
+
+def check_no_error(response: ArmResponse, document: Mapping[str, Any], *, empty: bool) -> None:
+    """Make sure that an object is no error; one with items may have a code and a text of other meaning.
+
+    Raises:
+        ServiceError: it is an error.
+
+    """
+    if has_error(document) or (empty and _is_bare_error(document)):
+        raise _told(response)
 
 
 def _told(response: ArmResponse) -> _errors.ServiceError:

@@ -18,7 +18,7 @@ import attrs
 
 from aiomsi._errors import ArmError
 from aiomsi.arm._failures import ErrorDetail
-from aiomsi.arm._paging import Page, broken, no_page
+from aiomsi.arm._paging import Page, broken, check_no_error, no_page
 from aiomsi.arm._response import ArmResponse
 
 _QUOTED = re.compile(r"@'[^'\n]*'|@\"[^\"\n]*\"|'(?:[^'\\\n]|\\.)*'|\"(?:[^\"\\\n]|\\.)*\"|//[^\n]*")
@@ -48,6 +48,8 @@ def read_rows(response: ArmResponse) -> Page:
         columns, rows = data.get("columns"), data.get("rows")
         if isinstance(columns, list) and isinstance(rows, list) and all(isinstance(row, list) for row in rows):
             data = [dict(zip(map(_column, columns), row, strict=False)) for row in rows]
+    if isinstance(document, dict):
+        check_no_error(response, document, empty=not data)
     if not isinstance(document, dict) or not isinstance(data, list):
         raise no_page(response, "no rows", kind="rows")
     count, token = _number(document.get("count")), document.get("$skipToken")
@@ -167,7 +169,7 @@ class RowCount:
         self._repeated = 0
         self._total: int | None = None
         self._ids = set[int]()
-        self._has_id = False
+        self._lacks_id = False
 
     def new_rows(self, page: Page) -> list[Any]:
         """Count a page, and return its rows without those that came with an earlier page."""
@@ -176,7 +178,7 @@ class RowCount:
             self._total = page.total if self._total is None else min(self._total, page.total)
         rows = page.items
         ids = [row.get("id") if isinstance(row, dict) else None for row in rows]
-        self._has_id = self._has_id or any(one is not None for one in ids)
+        self._lacks_id = self._lacks_id or any(one is None for one in ids)
         if self._shape.unique and (page.token is not None or self._ids):
             keys = [hash(one.lower()) if isinstance(one, str) and one else None for one in ids]
             known = {key for key in keys if key is not None}
@@ -209,7 +211,7 @@ class RowCount:
         elif shape.limits:
             named = " and ".join(repr(word) for word in shape.limits)
             hint = f"Resource Graph does not page a query that has {named}: take that off, and stop reading after so many rows"
-        elif not self._has_id:
+        elif self._lacks_id:
             hint = "Resource Graph pages a query only if its rows have the column 'id': project it"
         if self._repeated:
             hint = f"{self._repeated} rows came twice. {hint}"
