@@ -44,8 +44,19 @@ def test_a_whole_body_is_unpacked(encoding: str, body: bytes) -> None:
 @pytest.mark.parametrize(("encoding", "body"), PACKED)
 def test_a_body_cut_anywhere_is_an_error(encoding: str, body: bytes) -> None:
     for keep in range(len(body)):
-        with pytest.raises(CutBodyError):
+        with pytest.raises(CutBodyError) as raised:
             unpacked(body[:keep], encoding)
+        assert raised.value.rest == b""
+
+
+@pytest.mark.parametrize("status", [202, 400, 404, 429, 503])
+def test_an_error_or_an_accepted_operation_counts_without_its_body(status: int) -> None:
+    packed = gzip.compress(TEXT)
+    for keep in range(len(packed)):
+        assert TEXT.startswith(unpacked(packed[:keep], "gzip", status=status))
+    assert unpacked(packed[:-8], "gzip", status=status) == TEXT
+    assert unpacked(b"no gzip", "gzip", status=status) == b""
+    assert unpacked(b"no brotli", "br", status=status) == b""
 
 
 @pytest.mark.parametrize("encoding", [None, "", "identity", "utf-8", "aws-chunked"])

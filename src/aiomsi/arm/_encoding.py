@@ -15,16 +15,28 @@ ACCEPTED = "gzip, deflate"
 _GZIP, _ZLIB, _RAW = 31, 15, -15
 _GZIP_MAGIC = b"\x1f\x8b"
 _ZLIB_METHOD = 8
+_WITH_DATA = frozenset({200, 201})
 _MOST = 256 * 1024 * 1024
 """ARM's own limit on a resource provider's response is 8 MB, Resource Graph's 16 MiB."""
 
 
 class CutBodyError(Exception):
-    """A body ended too early, or is not in the encoding that its headers name."""
+    """A body ended too early, or is not in the encoding that its headers name.
+
+    Attributes:
+        rest: as much of it as could be unpacked.
+
+    """
+
+    def __init__(self, text: str, rest: bytes = b"") -> None:
+        super().__init__(text)
+        self.rest = rest
 
 
 def whole_body(method: str, status: int, headers: Mapping[str, str], body: bytes) -> bytes:
     """Return a body without its content encodings.
+
+    An error, or an operation that was accepted, counts without its body too: so of that, whatever is left will do.
 
     Raises:
         CutBodyError: it is not whole.
@@ -37,13 +49,20 @@ def whole_body(method: str, status: int, headers: Mapping[str, str], body: bytes
         raise CutBodyError(msg)
     # Applied in this order, so taken off in the reverse.
     for encoding in reversed(headers.get("Content-Encoding", "").lower().split(",")):
-        body = _unpacked(body, encoding.strip())
+        try:
+            body = _unpacked(body, encoding.strip())
+        except CutBodyError as error:
+            if status in _WITH_DATA:
+                # The error is chained, and the body may hold secrets.
+                error.rest = b""
+                raise
+            return error.rest
     return body
 
 
 def _may_be_empty(method: str, status: int, headers: Mapping[str, str]) -> bool:
     """Return whether an empty body is whole; a packed one, or a resource that was read, has at least some bytes."""
-    if method == "HEAD" or status not in (200, 201) or "Content-Length" in headers:
+    if method == "HEAD" or status not in _WITH_DATA or "Content-Length" in headers:
         return True
     return method != "GET" and "Content-Encoding" not in headers
 
@@ -79,7 +98,7 @@ def _inflated(body: bytes, window: int) -> bytes:
             raise CutBodyError(msg)
         if not inflater.eof:
             msg = "the packed body was cut"
-            raise CutBodyError(msg)
+            raise CutBodyError(msg, b"".join(parts))
         # A gzip file may have several members; anything else that follows is padding.
         body = inflater.unused_data if window == _GZIP else b""
         if not body.startswith(_GZIP_MAGIC):
