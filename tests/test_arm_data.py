@@ -9,6 +9,7 @@ from canned import GROUP, VAULT, VERSION, Asked, Says, Slept, canned, error, ses
 
 from aiomsi import (
     ArmConnectionError,
+    ArmError,
     ArmSession,
     Cloud,
     ConfigurationError,
@@ -95,11 +96,20 @@ async def test_a_read_that_stays_cut_is_a_lost_answer(azure: EmbeddedAzure) -> N
 
 
 async def test_a_write_whose_answer_was_cut_is_in_doubt(azure: EmbeddedAzure) -> None:
+    vault = azure.add_resource(f"{DEVTEST}/providers/Microsoft.KeyVault/vaults/kv")
+    azure.set_action("Microsoft.KeyVault/vaults", "work", {"done": True})
     azure.inject("arm", Fault.cut_gzip())
     async with at(azure) as arm:
         with pytest.raises(ArmConnectionError, match="cut") as raised:
-            await arm.post(f"{DEVTEST}/providers/Microsoft.KeyVault/vaults/kv/x", api_version="2023-07-01", json={})
+            await arm.post(f"{vault}/work", api_version="2023-07-01", json={})
     assert raised.value.arrived
+
+
+async def test_an_error_whose_body_was_cut_keeps_its_status(azure: EmbeddedAzure) -> None:
+    azure.inject("arm", Fault.cut_gzip())
+    async with at(azure) as arm:
+        with pytest.raises(NotFoundError):
+            await arm.post(f"{DEVTEST}/providers/Microsoft.KeyVault/vaults/kv/work", api_version="2023-07-01", json={})
 
 
 async def test_a_poll_that_was_cut_is_repeated(azure: EmbeddedAzure) -> None:
@@ -244,6 +254,22 @@ async def test_an_unsorted_query_is_sorted_where_that_changes_nothing(azure: Emb
         assert [row["name"] async for row in rows] == names
         rows = arm.query(f"{GROUPS} | extend n = name | order by name asc", options={"$top": 2})
         assert [row["n"] async for row in rows] == names
+
+
+async def test_a_query_that_cant_be_sorted_is_sent_as_it_is() -> None:
+    refused = Says(400, error("BadRequest", details=[{"code": "InvalidQuery", "message": "no 'id'"}]))
+    good = Says(body={"data": [{"a": 1}]})
+    async with canned(refused, good, refused, refused) as arm, session(arm) as own:
+        assert [row async for row in own.query("Strange")] == [{"a": 1}]
+        with pytest.raises(ArmError, match="400 BadRequest"):
+            assert [row async for row in own.query("Strange")] == []
+    assert [one.json()["query"] for one in arm.asked] == ["Strange\n| order by id asc", "Strange"] * 2
+
+
+async def test_a_page_in_the_middle_that_is_refused_is_an_error() -> None:
+    async with canned(Says(body=PAGE), Says(400, error("BadRequest"))) as arm, session(arm) as own:
+        found, _ = await until_error(own.query("Resources"), ArmError)
+    assert found == PAGE["data"]
 
 
 async def test_rows_that_an_unsorted_query_missed_are_an_error() -> None:

@@ -125,6 +125,7 @@ def test_a_plain_query_is_sorted_by_id(kql: str) -> None:
         ("Resources | top 7 by name", ("top",), 7, True),
         ("Resources | limit n", ("limit",), None, True),
         ("Resources |", (), None, False),
+        ("Resources | parse name with * 'x' id", (), None, False),
     ],
 )
 def test_any_other_query_is_left_alone(kql: str, limits: tuple[str, ...], most: int | None, unique: bool) -> None:

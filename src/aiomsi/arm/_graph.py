@@ -28,6 +28,7 @@ _SUBSCRIPTIONS = 300
 """Microsoft's advice for queries over many subscriptions; the service takes 1,000."""
 _MANAGEMENT_GROUPS = 10
 _ROWS = 1_000
+_BAD_QUERY = 400
 _PATIENCE = 180.0
 """The longest wait for a quota under a rule of the user's own: `ArmRetry`'s budget."""
 
@@ -94,6 +95,7 @@ class _Rows:
         self._body: Mapping[str, Any] = {}
         self._chain = Chain(wire.cloud)
         self._count: RowCount | None = None
+        self._unsorted: Mapping[str, Any] | None = None
 
     def next_query(self, wait: float = 0.0) -> More | None:
         """Begin the next query; None after the last one."""
@@ -102,11 +104,13 @@ class _Rows:
             return None
         # A token is one of its query's own.
         self._body, self._chain, self._count = in_order(body), Chain(self._wire.cloud), RowCount(body)
+        self._unsorted = body if self._body != body else None
         return partial(self._ask, wait)
 
     def read(self, response: ArmResponse) -> Step:
         """Read a page."""
         page = read_rows(response)
+        self._unsorted = None
         rows = page.items if self._count is None else self._count.new_rows(page)
         try:
             token = self._chain.next_token(page, response)
@@ -147,11 +151,20 @@ class _Rows:
                     error.help = f"Resource Graph's quota is used up until {end}: send the query again then"
                 raise
             except ArmError as error:
-                smaller = smaller_page(self._body, error)
-                if smaller is None:
-                    raise
-            self._body = smaller
-            logger.info("Resource Graph's response was too large: pages have %d rows from now on", smaller["options"]["$top"])
+                self._body = self._other_body(error)
+
+    def _other_body(self, error: ArmError) -> Mapping[str, Any]:
+        """Return the body that may do better: with fewer rows, or in the caller's own words; or raise the error."""
+        smaller = smaller_page(self._body, error)
+        if smaller is not None:
+            top = smaller["options"]["$top"]
+            logger.info("Resource Graph's response was too large: pages have %d rows from now on", top)
+            return smaller
+        if error.status == _BAD_QUERY and self._unsorted is not None:
+            # Either way: a table without the column, or a query whose error is better told in its own words.
+            body, self._unsorted = self._unsorted, None
+            return body
+        raise error
 
 
 def _instant(moment: float) -> str:

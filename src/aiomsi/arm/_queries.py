@@ -21,14 +21,19 @@ from aiomsi.arm._failures import ErrorDetail
 from aiomsi.arm._paging import Page, broken, check_no_error, no_page
 from aiomsi.arm._response import ArmResponse
 
-_QUOTED = re.compile(r"@'[^'\n]*'|@\"[^\"\n]*\"|'(?:[^'\\\n]|\\.)*'|\"(?:[^\"\\\n]|\\.)*\"|//[^\n]*")
+# A quote without its other half takes the rest of the line, so that no text is read twice.
+_QUOTED = re.compile(
+    r"@'[^'\n]*'?|@\"[^\"\n]*\"?"
+    r"|'(?:[^'\\\n]|\\.)*'?|\"(?:[^\"\\\n]|\\.)*\"?"
+    r"|//[^\n]*"
+)
 _WORD = re.compile(r"[\w-]+")
 _TABLE = re.compile(r"\s*\w+\s*", re.ASCII)
 _NEW_ID = re.compile(r"\bid\s*=(?![=~])", re.IGNORECASE)
 _AMOUNT = re.compile(r"\s*[\w-]+\s+(\d{1,9})\b")
 _LIMITS = frozenset({"limit", "take", "sample", "top"})
 _SORTS = frozenset({"sort", "order", "top"})
-_KEEP_ROWS = frozenset({"where", "extend", "project", "project-away", "project-keep", "project-reorder", "parse"})
+_KEEP_ROWS = frozenset({"where", "extend", "project", "project-away", "project-keep", "project-reorder"})
 _KEEP_ID = frozenset({"where", "extend", "project"})
 _ORDER = "\n| order by id asc"
 _TOO_LARGE = frozenset({"responsepayloadtoolarge", "responsetoolarge"})
