@@ -208,6 +208,21 @@ async def test_a_method_for_further_pages_is_checked(azure: EmbeddedAzure, metho
     assert azure.counts.arm_requests == 0
 
 
+@pytest.mark.parametrize("names", [{"item_name": ""}, {"item_name": None}, {"item_name": 1}, {"next_link_name": 1}])
+async def test_names_of_members_are_checked(azure: EmbeddedAzure, names: dict[str, Any]) -> None:
+    async with at(azure) as arm:
+        for read in (arm.list, arm.pages):
+            with pytest.raises(ConfigurationError, match="name of a member"):
+                read(LIST, api_version=VERSION, **names)
+    assert azure.counts.arm_requests == 0
+
+
+async def test_scopes_of_a_query_may_be_any_iterable() -> None:
+    async with canned(Says(body={"data": [1]})) as arm, session(arm) as own:
+        assert [row async for row in own.query("Resources", subscriptions=(one for one in "ab"))] == [1]
+    assert arm.asked[0].json()["subscriptions"] == ["a", "b"]
+
+
 async def test_further_pages_by_post_need_a_body(azure: EmbeddedAzure) -> None:
     async with at(azure) as arm:
         with pytest.raises(ConfigurationError, match="there is none") as raised:
@@ -389,6 +404,9 @@ async def test_the_embedded_azure_uses_up_a_quota() -> None:
         {"kql": "Resources", "options": "$top=1"},
         {"kql": "Resources", "options": [1]},
         {"kql": "Resources", "subscriptions": [1]},
+        {"kql": "Resources", "subscriptions": 7},
+        {"kql": "Resources", "subscriptions": b"s"},
+        {"kql": "Resources", "subscriptions": "s"},
         {"kql": "Resources", "management_groups": [None]},
     ],
 )

@@ -7,7 +7,7 @@ https://learn.microsoft.com/azure/governance/resource-graph/concepts/guidance-fo
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -37,8 +37,8 @@ logger = logging.getLogger("aiomsi")
 
 def queries(
     kql: str,
-    subscriptions: Sequence[str] | None = None,
-    management_groups: Sequence[str] | None = None,
+    subscriptions: Iterable[str] | None = None,
+    management_groups: Iterable[str] | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> list[dict[str, Any]]:
     """Return the bodies of the queries that cover everything: one query takes so many scopes and no more.
@@ -66,14 +66,15 @@ def queries(
     return [query]
 
 
-def _batches(names: Sequence[str], size: int) -> list[list[str]]:
-    if isinstance(names, str):
-        msg = f"the scopes of a query are a list, and not {names!r}"
-        raise ConfigurationError(msg, help=f"Pass [{names!r}]")
+def _batches(scopes: object, size: int) -> list[list[str]]:
+    if isinstance(scopes, str | bytes) or not isinstance(scopes, Iterable):
+        msg = f"the scopes of a query are a list, and not {scopes!r}"
+        raise ConfigurationError(msg, help=f"Pass [{scopes!r}]")
+    names = list(scopes)
     if not all(isinstance(name, str) for name in names):
         msg = "the scopes of a query are texts"
         raise ConfigurationError(msg)
-    return [list(names[start : start + size]) for start in range(0, len(names), size)]
+    return [names[start : start + size] for start in range(0, len(names), size)]
 
 
 def rows_of(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import ssl as ssl_module
 import uuid
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -170,8 +170,8 @@ class ArmSession(Verbs):
         self,
         kql: str,
         *,
-        subscriptions: Sequence[str] | None = None,
-        management_groups: Sequence[str] | None = None,
+        subscriptions: Iterable[str] | None = None,
+        management_groups: Iterable[str] | None = None,
         options: Mapping[str, Any] | None = None,
         timeout: float | None = None,
         prefetch: bool = True,
@@ -209,6 +209,11 @@ class ArmSession(Verbs):
         from aiomsi.arm._pages import Reading, pages_of
 
         method = "GET" if options.json is None else "POST"
+        names: dict[str, object] = {"item_name": item_name, "next_link_name": next_link_name or "nextLink"}
+        for argument, name in names.items():
+            if not isinstance(name, str) or not name:
+                msg = f"{argument}= is the name of a member, and not {name!r}"
+                raise ConfigurationError(msg)
         if next_method not in ("GET", "POST"):
             msg = f"next_method= is 'GET' or 'POST', and not {next_method!r}"
             raise ConfigurationError(msg)
