@@ -1,9 +1,9 @@
-"""JSON as it comes and as it is sent: one rule, whether orjson is installed (`aiomsi[speed]`) or not.
+"""JSON, decoded and encoded by one rule, with and without orjson (`aiomsi[speed]`).
 
-orjson decodes UTF-8 several times as fast as the standard library, but refuses a byte order mark, UTF-16 and UTF-32,
-``NaN`` and half surrogates, and turns integers beyond 64 bits into floats. So its result counts only where the two agree;
-everything else is decoded by the standard library. Encoding is the standard library's alone: orjson would also encode
-dates, data classes and ``NaN`` (as null), and a body must not depend on which libraries are installed.
+orjson decodes UTF-8 several times as fast as the standard library, but it refuses a byte order
+mark, UTF-16, UTF-32, ``NaN`` and half surrogates, and turns integers beyond 64 bits into floats.
+The standard library decodes all of these. It alone encodes, because orjson also accepts dates and
+data classes, and writes ``NaN`` as null: a body must not depend on the libraries installed.
 """
 
 import json
@@ -12,7 +12,8 @@ from typing import Any
 
 _Decode = Callable[[bytes], Any]
 
-# Every digit becomes a zero, so that a long run of digits is found by a search for bytes: ten times as fast as a pattern.
+# Every digit becomes a zero, so that a search for bytes finds a long run of digits: it takes a
+# tenth of a regular expression's time.
 _DIGITS_ALIKE = bytes(ord("0") if 0x30 <= code <= 0x39 else code for code in range(256))
 _BEYOND_64_BITS = b"0" * 19
 _decode_text = json.JSONDecoder().decode
@@ -34,10 +35,10 @@ except ImportError:
 def loads(data: bytes, content_type: str | None = None) -> Any:
     """Decode JSON in UTF-8, UTF-16 or UTF-32, with or without a byte order mark.
 
-    `content_type` counts only for bytes that are none of these: they are read in its ``charset``.
+    Bytes in none of these encodings are decoded by the ``charset`` of `content_type`.
 
     Raises:
-        ValueError: this is no JSON, or its nesting is too deep.
+        ValueError: the bytes are no JSON, or nested too deeply.
 
     """
     if _BEYOND_64_BITS not in data.translate(_DIGITS_ALIKE):
@@ -67,12 +68,13 @@ def _text(data: bytes, content_type: str | None) -> str:
 
 
 def dumps(value: Any) -> bytes:
-    """Encode a value as JSON in UTF-8: None, booleans, integers, finite floats, text, lists, tuples, and dicts keyed by text.
+    """Encode a value as JSON in UTF-8.
 
-    Subclasses of these count as what they derive from, for example a `StrEnum` as text.
+    It may hold None, booleans, integers, finite floats, text, lists, tuples, and dicts keyed by
+    text. A subclass of these counts as its base, for example a `StrEnum` as text.
 
     Raises:
-        ValueError: the value holds a number that is not finite, or itself, or its nesting is too deep.
+        ValueError: the value holds a number that is not finite, or itself, or is nested too deeply.
         TypeError: it holds a value of another type, or a key that is not text.
 
     """
@@ -81,7 +83,7 @@ def dumps(value: Any) -> bytes:
         _check_keys(value)
         return text.encode()
     except UnicodeEncodeError:
-        # Half of a surrogate pair, as services cut it: UTF-8 has none, but JSON has an escape for it.
+        # A surrogate without its other half: UTF-8 can't encode it, a JSON escape can.
         return _encode_ascii(value).encode()
     except RecursionError:
         msg = "the value is nested too deeply"
@@ -89,7 +91,7 @@ def dumps(value: Any) -> bytes:
 
 
 def _check_keys(value: object) -> None:
-    """Raise TypeError for a key that is not text: the encoder would write 1 and "1" as the same key."""
+    """Raise TypeError for a key that is not text: the encoder would write 1 and "1" alike."""
     containers = [value]
     while containers:
         container = containers.pop()

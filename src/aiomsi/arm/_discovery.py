@@ -36,7 +36,7 @@ _OF_MICROSOFT = re.compile(
     r"|office(?:365)?\.(?:com|us)|sharepoint\.com|dynamics\.com|visualstudio\.com|powerbi\.com)\.?$",
     re.IGNORECASE,
 )
-"""Hosts of Microsoft's own services. An Azure Stack Hub's audience is below ``onmicrosoft.com``, where its tenant is."""
+"""Hosts of Microsoft's services. An Azure Stack Hub's audience is below ``onmicrosoft.com``."""
 _OWN_APPLICATIONS = frozenset({"797f4846-ba00-4fd7-ba43-dac1f8f63013", "00000003-0000-0000-c000-000000000000"})
 """The application ids of Azure Resource Manager and Microsoft Graph, which are audiences too."""
 

@@ -1,9 +1,10 @@
-"""The body of a response, unpacked, or the error that it was cut. No I/O.
+"""Content encodings of a response's body: decoded, or the error that the body was cut. No I/O.
 
-aiohttp unpacks gzip without a look at its end, so it takes a stream that a proxy cut, and ended properly, for a shorter body, or
-for an empty one. So a session unpacks by itself.
+aiohttp does not check the end of a gzip stream. If a proxy cuts the stream and ends the response
+properly, aiohttp returns a shorter or an empty body. So a session decodes the body itself.
 
-Source: https://www.rfc-editor.org/rfc/rfc1952 (gzip), https://www.rfc-editor.org/rfc/rfc9110#section-8.4 (content codings)
+Source: https://www.rfc-editor.org/rfc/rfc1952 (gzip),
+https://www.rfc-editor.org/rfc/rfc9110#section-8.4 (content codings)
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ _GZIP_MAGIC = b"\x1f\x8b"
 _ZLIB_METHOD = 8
 _WITH_DATA = frozenset({200, 201})
 _MOST = 256 * 1024 * 1024
-"""ARM's own limit on a resource provider's response is 8 MB, Resource Graph's 16 MiB."""
+"""ARM limits a resource provider's response to 8 MB, Resource Graph a page to 16 MiB."""
 
 
 class CutBodyError(Exception):
@@ -36,7 +37,8 @@ class CutBodyError(Exception):
 def whole_body(method: str, status: int, headers: Mapping[str, str], body: bytes) -> bytes:
     """Return a body without its content encodings.
 
-    An error, or an operation that was accepted, counts without its body too: so of that, whatever is left will do.
+    The status and headers of an error, or of an accepted operation, count without a whole body:
+    for these, a cut body is returned as far as it could be decoded.
 
     Raises:
         CutBodyError: it is not whole.
@@ -47,7 +49,7 @@ def whole_body(method: str, status: int, headers: Mapping[str, str], body: bytes
             return body
         msg = "the body is empty, and its length was not announced"
         raise CutBodyError(msg)
-    # Applied in this order, so taken off in the reverse.
+    # The header lists the encodings in the order in which they were applied.
     for encoding in reversed(headers.get("Content-Encoding", "").lower().split(",")):
         try:
             body = _unpacked(body, encoding.strip())
@@ -61,7 +63,7 @@ def whole_body(method: str, status: int, headers: Mapping[str, str], body: bytes
 
 
 def _may_be_empty(method: str, status: int, headers: Mapping[str, str]) -> bool:
-    """Return whether an empty body is whole; a packed one, or a resource that was read, has at least some bytes."""
+    """Return whether an empty body is whole: a packed body, and a resource, have some bytes."""
     if method == "HEAD" or status not in _WITH_DATA or "Content-Length" in headers:
         return True
     return method != "GET" and "Content-Encoding" not in headers
@@ -78,7 +80,7 @@ def _unpacked(body: bytes, encoding: str) -> bytes:
         case "br" | "zstd" | "compress" | "x-compress":
             msg = f"the body has the encoding {encoding!r}, which was not accepted"
             raise CutBodyError(msg)
-    # None at all, or a charset in the wrong place.
+    # "identity", or a charset in the wrong header.
     return body
 
 

@@ -41,10 +41,11 @@ def queries(
     management_groups: Iterable[str] | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> list[dict[str, Any]]:
-    """Return the bodies of the queries that cover everything: one query takes so many scopes and no more.
+    """Return the bodies of the queries that cover all scopes: one query takes a limited number.
 
     Raises:
-        ConfigurationError: both kinds of scope are given, or one name instead of several, or an argument is of a wrong type.
+        ConfigurationError: both kinds of scope are given, or one name instead of several, or an
+            argument is of a wrong type.
 
     """
     text: object = kql
@@ -125,21 +126,21 @@ class _Rows:
         return Step(rows, self.next_query(wait) if token is None else partial(self._ask, wait))
 
     def _longest_wait(self) -> float:
-        """Return for how long a quota may keep a page waiting: as long as the caller, or else the rule, lets a call last."""
+        """Return the bound on a wait for the quota: the caller's time-out, or the rule's budget."""
         if self._timeout is not None:
             return self._timeout
         rule = self._wire.rule
         return rule.budget if isinstance(rule, ArmRetry) else _PATIENCE
 
     async def _ask(self, wait: float) -> ArmResponse:
-        """Send the query for a page, again with smaller pages if the response would be too large."""
+        """Send the query for a page, with fewer rows if the response would be too large."""
         clock, timeout = self._wire.clock, self._timeout
         if 0 < wait < self._longest_wait():
             logger.info("Resource Graph's quota is used up: the next page waits for %.0f s", wait)
             await clock.sleep(wait)
             timeout = None if timeout is None else timeout - wait
         elif wait > 0:
-            # The service decides: if the quota is really used up for so long, the response is a 429.
+            # The response decides: it is a 429 if the quota is really used up for so long.
             logger.warning("Resource Graph's quota is used up for %.0f s: the next page is requested without a wait", wait)
         began = clock.monotonic()
         while True:
@@ -155,14 +156,19 @@ class _Rows:
                 self._body = self._other_body(error)
 
     def _other_body(self, error: ArmError) -> Mapping[str, Any]:
-        """Return the body that may do better: with fewer rows, or in the caller's own words; or raise the error."""
+        """Return the body to send instead: with fewer rows, or without the added order.
+
+        Raises:
+            ArmError: the given one, if neither applies.
+
+        """
         smaller = smaller_page(self._body, error)
         if smaller is not None:
             top = smaller["options"]["$top"]
             logger.info("Resource Graph's response was too large: pages have %d rows from now on", top)
             return smaller
         if error.status == _BAD_QUERY and self._unsorted is not None:
-            # Either way: a table without the column, or a query whose error is better told in its own words.
+            # The table lacks the column, or the query is wrong: its error should quote the caller's text.
             body, self._unsorted = self._unsorted, None
             return body
         raise error

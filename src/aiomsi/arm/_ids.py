@@ -15,7 +15,7 @@ import attrs
 
 from aiomsi._errors import ConfigurationError
 
-# ARM's own ids hold '#', '&', '%' and percent-encodings, and name nothing between two slashes.
+# ARM's own ids hold '#', '&', '%', percent-encodings and empty segments.
 _NEVER = re.compile(r"[\\?\x00-\x1f\x7f]")
 _NEVER_IN_NAME = re.compile(r"[/\\?\x00-\x1f\x7f]|%[0-9A-Fa-f]{2}")
 
@@ -24,8 +24,9 @@ _NEVER_IN_NAME = re.compile(r"[/\\?\x00-\x1f\x7f]|%[0-9A-Fa-f]{2}")
 class ResourceId:
     """The id of a subscription, resource group, resource, extension or collection.
 
-    Parsing keeps every letter, percent-encodings and empty segments included, as ARM's own ids have them; comparing ignores case,
-    as ARM does. Builders write ``resourceGroups``, and take names as they are, without percent-encodings.
+    Parsing keeps every letter, also the percent-encodings and empty segments in ARM's own ids.
+    Comparison ignores case, as ARM does. Builders write ``resourceGroups``, and take names as they
+    are, without percent-encodings.
 
     Attributes:
         text: the id exactly as it was given; also what `str` gives.

@@ -104,7 +104,7 @@ async def pages_of(wire: Wire, make: Callable[[], Call], reading: Reading) -> As
     """Give the items of a list that begins with the call that `make` makes; see `ArmSession.pages`."""
     call = make()
     method, options = ("GET", NO_OPTIONS) if reading.body is None else ("POST", Options(json=reading.body))
-    # A list that begins with POST and goes on with GET may link to its first URL: that is another request.
+    # A list that begins with POST and goes on with GET may link to its first URL.
     chain = Chain(wire.cloud, call.url if call.method == method and not call.lacks_version else None)
 
     def read(response: ArmResponse) -> Step:

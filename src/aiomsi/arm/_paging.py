@@ -146,7 +146,10 @@ def _link(response: ArmResponse, document: Mapping[str, Any], names: tuple[str, 
 
 
 def _is_bare_error(document: Mapping[str, Any]) -> bool:
-    """Return whether an object is an error without the envelope: a code beside a text, or a final state that is no success."""
+    """Return whether an object is an error without the envelope.
+
+    It has a code beside a text, or a final state other than success.
+    """
     codes = [str(code).lower() for name in _CODES if isinstance(code := member(document, name), str | int)]
     if text_of(document, "message") is not None and any(code[:1] != "2" and code not in _NO_ERROR for code in codes):
         return True
@@ -154,9 +157,10 @@ def _is_bare_error(document: Mapping[str, Any]) -> bool:
 
 
 def _is_empty_page(document: Mapping[str, Any], item_name: str, *, found: bool) -> bool:
-    """Return whether an object without items is a page, and no resource, error, or response to another request.
+    """Return whether an object without items is a page, and no resource or error.
 
-    A page has nothing else, as far as is known. Under a name that the caller gave, null is as good as an empty list.
+    A page has only links and counts beside its items. Under a name that the caller gave, null
+    counts as an empty list.
     """
     if found and item_name != _ITEMS:
         return True
@@ -179,7 +183,7 @@ def _without_items(response: ArmResponse, document: Mapping[str, Any], item_name
 
 
 def check_no_error(response: ArmResponse, document: Mapping[str, Any], *, empty: bool) -> None:
-    """Make sure that an object is no error; one with items may have a code and a text of other meaning.
+    """Make sure that an object is no error. Beside items, a code and a text mean something else.
 
     Raises:
         ServiceError: it is an error.
@@ -195,12 +199,12 @@ def _told(response: ArmResponse) -> _errors.ServiceError:
 
 
 def no_page(response: ArmResponse, what: str, hint: str = "", *, kind: str = "a list") -> _errors.ServiceError:
-    """Make the error of an answer that is no page; `what` it has instead."""
+    """Make the error of a response that is no page; `what` it has instead."""
     return broken(response, f"is no page of {kind}: it has {what}", hint)
 
 
 def broken(response: ArmResponse, what: str, hint: str, why: ErrorDetail | None = None) -> _errors.ServiceError:
-    """Make the error of an answer by which a list can't go on: `what` it does, and why as far as it says."""
+    """Make the error of a response that ends a list: `what` it does, and why, if it says so."""
     return _errors.ServiceError(
         f"the answer to {response.method} {response.path} {what}",
         help=hint,

@@ -1,8 +1,9 @@
-"""Resource Graph queries as values: what a page holds, how a query is made to page well, and whether rows are missing. No I/O.
+"""Resource Graph queries as values: their pages, their order, and their missing rows. No I/O.
 
-Resource Graph pages a query by a token, and gives none if the rows lack the column ``id`` or the query has ``limit``, ``take``,
-``sample`` or ``top``. Pages of a query without an order may repeat rows and miss others. So a query that can be sorted by ``id``
-without another result is; rows that come again are dropped; and a count below ``totalRecords`` at the end is an error.
+Resource Graph pages a query by a token. It gives no token if the rows lack the column ``id``, or
+if the query has ``limit``, ``take``, ``sample`` or ``top``. Pages of a query without an order may
+repeat rows and miss others. Therefore a plain query is sorted by ``id``, repeated rows are dropped,
+and a final count below ``totalRecords`` is an error.
 
 Source: https://learn.microsoft.com/azure/governance/resource-graph/concepts/work-with-data,
 https://learn.microsoft.com/azure/governance/resource-graph/troubleshoot/general
@@ -41,10 +42,10 @@ _TOP = 1_000
 
 
 def read_rows(response: ArmResponse) -> Page:
-    """Read a page of a Resource Graph query; rows of a table become objects, as the other format has them.
+    """Read a page of a Resource Graph query; rows of a table become objects.
 
     Raises:
-        ServiceError: this is no such page, or holds fewer rows than it counts.
+        ServiceError: the response is no such page, or has fewer rows than its count.
 
     """
     document = response.json()
@@ -80,13 +81,13 @@ def _column(column: object) -> str:
 
 @attrs.frozen
 class Shape:
-    """How a query pages, as far as its text tells.
+    """How a query pages, as far as its text shows.
 
     Attributes:
-        limits: those of ``limit``, ``take``, ``sample`` and ``top`` that it has.
-        most: how many rows it gives at most; None without such a limit at its end.
-        sortable: whether it may be sorted by ``id`` without another result.
-        unique: whether no two of its rows have the same ``id``.
+        limits: the stages ``limit``, ``take``, ``sample`` and ``top`` in it.
+        most: the number of its last stage, if that is one of these; otherwise None.
+        sortable: whether sorting by ``id`` changes nothing but the order.
+        unique: whether each row has another ``id``.
 
     """
 
@@ -97,7 +98,7 @@ class Shape:
 
 
 def shape_of(kql: str) -> Shape:
-    """Read the stages of a query; what is not understood counts as neither sortable nor unique."""
+    """Read the stages of a query; one with an unknown stage is neither sortable nor unique."""
     text = _QUOTED.sub(lambda found: "" if found[0].startswith("//") else "''", kql)
     first, *stages = _split(text, "|")
     words = [found[0].lower() if (found := _WORD.search(stage)) is not None else "" for stage in stages]
@@ -132,7 +133,10 @@ def _split(text: str, separator: str) -> list[str]:
 
 
 def in_order(body: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a query's body, sorted by ``id`` if that changes nothing else; not if it goes on by a token of the unsorted one."""
+    """Return a query's body, sorted by ``id`` if that changes nothing but the order.
+
+    A body with a token stays as it is, because the token belongs to the unsorted query.
+    """
     options = body.get("options") or {}
     if options.get("$skipToken") or not shape_of(body["query"]).sortable:
         return dict(body)
@@ -149,7 +153,7 @@ def next_query(body: Mapping[str, Any], token: str) -> dict[str, Any]:
 
 
 def smaller_page(body: Mapping[str, Any], error: ArmError) -> dict[str, Any] | None:
-    """Return the body for half as many rows, if the page was too large for one response; None for any other error."""
+    """Return the body for half as many rows if the page was too large, None for other errors."""
     whole = ErrorDetail(error.code, error.message, details=error.details, inner=error.inner)
     if not any((one.code or "").lower() in _TOO_LARGE for one in whole.walk()):
         return None
@@ -161,15 +165,15 @@ def smaller_page(body: Mapping[str, Any], error: ArmError) -> dict[str, Any] | N
 
 
 class RowCount:
-    """The rows of one query so far, to tell whether any came twice, and whether any is missing at the end.
+    """The rows of one query so far: which came twice, and whether any is missing at the end.
 
-    It keeps a number for each row of a query that has several pages, no row.
+    It keeps one number for each row of a query with several pages, and no row.
     """
 
     def __init__(self, body: Mapping[str, Any]) -> None:
         self._shape = shape_of(body["query"])
         self._given = _number((body.get("options") or {}).get("$skip")) or 0
-        # A page in the middle says nothing of the rows before it.
+        # With the caller's own token, the rows before it are not counted.
         self._counts = not (body.get("options") or {}).get("$skipToken")
         self._repeated = 0
         self._total: int | None = None
@@ -179,7 +183,7 @@ class RowCount:
     def new_rows(self, page: Page) -> list[Any]:
         """Count a page, and return its rows without those that came with an earlier page."""
         if page.total is not None:
-            # Resources come and go meanwhile, so the lowest number is the one to reach.
+            # Resources come and go between pages, so the lowest total counts.
             self._total = page.total if self._total is None else min(self._total, page.total)
         rows = page.items
         ids = [row.get("id") if isinstance(row, dict) else None for row in rows]
@@ -188,7 +192,7 @@ class RowCount:
             keys = [hash(one.lower()) if isinstance(one, str) and one else None for one in ids]
             known = {key for key in keys if key is not None}
             if len(known) < len(keys):
-                # These ids tell rows apart no better than others do.
+                # Ids that repeat within a page do not identify rows.
                 self._shape = attrs.evolve(self._shape, unique=False)
             else:
                 rows = [row for row, key in zip(rows, keys, strict=True) if key not in self._ids]

@@ -26,7 +26,7 @@ _SAFE_IN_PATH = "/%_.()~-:@!$&'*+,;="
 _SAFE_IN_VALUE = "$,:/()'*!~@"
 _ASCII = "".join(map(chr, range(0x21, 0x7F)))
 _SAFE_IN_QUERY = _ASCII.replace("#", "")
-# A path that lost a name reads a collection, at worst; but a DELETE of f"{group}/{name}" would delete the group.
+# With an empty name, a GET of f"{group}/{name}" reads the group; a DELETE would delete it.
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 _WRITABLE = (
     "JSON has None, booleans, finite numbers, text, lists, and dicts keyed by text: "
@@ -232,7 +232,8 @@ def _texts(query: str, params: object) -> dict[str, str]:
     """Return the parameters as text.
 
     Raises:
-        ConfigurationError: a name or a value is no text and has no form that all services read alike, or a name comes twice.
+        ConfigurationError: a name is no text or comes twice, or a value has no form that all
+            services read alike.
 
     """
     if params is None:
@@ -255,7 +256,7 @@ def _texts(query: str, params: object) -> dict[str, str]:
 
 
 def _text(name: str, value: object) -> str:
-    """Return a parameter's value as text; an enumeration's member counts as the text or integer that it derives from."""
+    """Return a parameter's value as text; a subclass counts as the text or integer that it is."""
     if isinstance(value, str):
         return str.__str__(value)
     if isinstance(value, bool):

@@ -46,7 +46,8 @@ def resource_type_of(path: str) -> ResourceType | None:
     segments = [unquote(segment) for segment in address.strip("/").split("/")]
     keywords = _keywords(segments)
     if not keywords:
-        # An empty segment is an empty name, in ids such as ".../resourceGroups//providers/..."; else a slash too many.
+        # With its empty segments the path has no provider: so they are slashes too many, and no
+        # empty names, as in ".../resourceGroups//providers/...".
         segments = [segment for segment in segments if segment]
         keywords = _keywords(segments)
     namespace, *pairs = (segments[keywords[-1] + 1 :] if keywords else []) or [""]
@@ -58,7 +59,7 @@ def resource_type_of(path: str) -> ResourceType | None:
 
 
 def _keywords(segments: list[str]) -> list[int]:
-    """Return where ``providers`` parts begin: at an odd place the word is a name, of a resource group for example."""
+    """Return where ``providers`` parts begin; at an odd place the word is a group's name."""
     return [at for at, word in enumerate(segments) if word.lower() == "providers" and at % 2 == 0]
 
 
