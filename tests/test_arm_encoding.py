@@ -50,7 +50,7 @@ def test_a_body_cut_anywhere_is_an_error(encoding: str, body: bytes) -> None:
 
 
 @pytest.mark.parametrize("status", [202, 400, 404, 429, 503])
-def test_an_error_or_an_accepted_operation_counts_without_its_body(status: int) -> None:
+def test_an_error_counts_without_its_whole_body(status: int) -> None:
     packed = gzip.compress(TEXT)
     for keep in range(len(packed)):
         assert TEXT.startswith(unpacked(packed[:keep], "gzip", status=status))

@@ -256,7 +256,7 @@ def test_a_limit_that_was_reached_is_the_end(last: Page) -> None:
     check(count, last)
 
 
-def test_rows_of_subscriptions_that_a_query_did_not_cover_are_missing_too() -> None:
+def test_subscriptions_that_were_not_covered_are_missing_rows() -> None:
     response = answer({"data": [1]}, x_ms_tenant_subscription_limit_hit="True")
     count, last = RowCount({"query": "Resources"}), read_rows(response)
     assert last == Page([1], cut=True)

@@ -280,7 +280,7 @@ class Top(enum.IntEnum):
     TEN = 10
 
 
-def test_parameters_count_as_the_text_or_integer_that_they_derive_from() -> None:
+def test_parameters_count_as_what_they_derive_from() -> None:
     options = Options(VERSION, MappingProxyType({Kind.LINUX: Kind.LINUX, "$top": Top.TEN, "empty": "", "n": -(2**70)}))
     assert built("/x", options) == f"{ARM}/x?api-version={VERSION}&linux=linux&$top=10&empty=&n={-(2**70)}"
 
