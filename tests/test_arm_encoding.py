@@ -7,7 +7,7 @@ import pytest
 from multidict import CIMultiDict
 
 from aiomsi.arm import _encoding
-from aiomsi.arm._encoding import CutBodyError, whole_body
+from aiomsi.arm._encoding import CutBodyError, LongBodyError, whole_body
 
 TEXT = b'{"name": "DevTest"}' * 50
 
@@ -91,7 +91,7 @@ def test_a_body_that_unpacks_to_too_much_is_an_error(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(_encoding, "_MOST", len(TEXT))
     assert unpacked(gzip.compress(TEXT), "gzip") == TEXT
     for body in (gzip.compress(TEXT + b"x"), gzip.compress(TEXT) + gzip.compress(b"x")):
-        with pytest.raises(CutBodyError, match="more than"):
+        with pytest.raises(LongBodyError, match="more than"):
             unpacked(body, "gzip")
 
 

@@ -17,7 +17,7 @@ _GZIP, _ZLIB, _RAW = 31, 15, -15
 _GZIP_MAGIC = b"\x1f\x8b"
 _ZLIB_METHOD = 8
 _WITH_DATA = frozenset({200, 201})
-_MOST = 256 * 1024 * 1024
+_MOST = 128 * 1024 * 1024
 """ARM limits a resource provider's response to 8 MB, Resource Graph a page to 16 MiB."""
 
 
@@ -34,6 +34,10 @@ class CutBodyError(Exception):
         self.rest = rest
 
 
+class LongBodyError(CutBodyError):
+    """A body is longer, decoded, than a session reads."""
+
+
 def whole_body(method: str, status: int, headers: Mapping[str, str], body: bytes) -> bytes:
     """Return a body without its content encodings.
 
@@ -42,6 +46,7 @@ def whole_body(method: str, status: int, headers: Mapping[str, str], body: bytes
 
     Raises:
         CutBodyError: it is not whole.
+        LongBodyError: it is too long.
 
     """
     if not body:
@@ -97,7 +102,7 @@ def _inflated(body: bytes, window: int) -> bytes:
         size += len(parts[-1])
         if size > _MOST:
             msg = f"the body has more than {_MOST} bytes"
-            raise CutBodyError(msg)
+            raise LongBodyError(msg)
         if not inflater.eof:
             msg = "the packed body was cut"
             raise CutBodyError(msg, b"".join(parts))
