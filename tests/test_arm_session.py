@@ -10,6 +10,7 @@ import re
 import traceback
 import warnings
 from collections.abc import Callable, Iterable
+from datetime import date
 from types import FrameType, TracebackType
 from typing import Any, NamedTuple, NoReturn
 from urllib.parse import urlsplit
@@ -44,6 +45,7 @@ from aiomsi import (
     UsageError,
 )
 from aiomsi.arm import _http, _session
+from aiomsi.arm._encoding import CutBodyError
 from aiomsi.testing import DEFAULT_SUBSCRIPTION_ID, EmbeddedAzure, Fault, ManualClock
 
 pytestmark = pytest.mark.usefixtures("azure_environment")
@@ -284,7 +286,12 @@ BAD_CALLS: dict[str, tuple[type[ConfigurationError], Call]] = {
     "backslash host": (ForeignHostError, lambda arm, url: get(arm, f"{url}\\@evil.example{DEVTEST}")),
     "backslash": (ConfigurationError, lambda arm, _: get(arm, "/\\evil.example")),
     "control": (ConfigurationError, lambda arm, _: get(arm, f"{DEVTEST}\r\nX: y")),
-    "fragment": (ConfigurationError, lambda arm, _: get(arm, f"{DEVTEST}#x")),
+    "fragment": (ConfigurationError, lambda arm, url: get(arm, f"{url}{DEVTEST}#x")),
+    "empty segment": (ConfigurationError, lambda arm, _: arm.delete(f"{DEVTEST}/", api_version=VERSION)),
+    "parameter": (ConfigurationError, lambda arm, _: get(arm, params={"$select": ["name"]})),
+    "no parameters": (ConfigurationError, lambda arm, _: get(arm, params="a=1")),
+    "date in a body": (ConfigurationError, lambda arm, _: arm.put(DEVTEST, api_version=VERSION, json={"at": date(2026, 1, 1)})),
+    "key in a body": (ConfigurationError, lambda arm, _: arm.put(DEVTEST, api_version=VERSION, json={"tags": {1: "a"}})),
     "dots": (ConfigurationError, lambda arm, _: get(arm, f"{DEVTEST}/../Other")),
     "encoded dots": (ConfigurationError, lambda arm, _: get(arm, f"{DEVTEST}/%2e%2e/Other")),
     "no version and no type": (ConfigurationError, lambda arm, _: arm.get("/")),
@@ -619,7 +626,7 @@ async def test_an_answer_that_breaks_off_is_a_connection_error(embedded_azure: E
         with pytest.raises(ArmConnectionError) as raised:
             await get(arm)
         check_no_answer(raised.value, embedded_azure)
-        assert isinstance(raised.value.__cause__, aiohttp.ClientError)
+        assert isinstance(raised.value.__cause__, aiohttp.ClientError | CutBodyError)
         assert "may simply be repeated" in raised.value.help
         assert await get(arm) == group()
     assert embedded_azure.counts.faults == sends(fault)

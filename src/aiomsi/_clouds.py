@@ -104,7 +104,8 @@ class Cloud:
 
         Raises:
             ConfigurationError: the URL is not https and not on loopback, or it has a path.
-            ForeignHostError: the answer names another host as ARM: it would be sent this cloud's tokens.
+            ForeignHostError: the answer names another host as ARM, or the audience of another cloud or of one of Microsoft's
+                own services: tokens would be sent to a host that they are not meant for.
             ArmConnectionError: there is no answer.
             ArmError: the answer is an error, or no description of a cloud.
 

@@ -289,7 +289,13 @@ def _listed(facts: Mapping[str, object]) -> str:
 def _pretty(document: object) -> str:
     """Write JSON for people, in the order in which it came; escaped where stdout can't take every letter."""
     every = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
-    return json.dumps(document, indent=2, ensure_ascii=not every)
+    text = json.dumps(document, indent=2, ensure_ascii=not every)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        # Half of a surrogate pair, as a service cut it: no encoding has that.
+        return json.dumps(document, indent=2)
+    return text
 
 
 def _pairs(params: Sequence[str]) -> dict[str, str]:

@@ -17,6 +17,8 @@ from typing import Any
 
 import attrs
 
+from aiomsi._json import loads
+
 _MOST_TEXT = 500
 _ENVELOPES = 3
 _INSIDE = ("error", "ErrorResponse", "odata.error", "ErrorEntity")
@@ -72,11 +74,11 @@ class ErrorDetail:
             yield from self.inner.walk()
 
 
-def read_detail(body: bytes) -> ErrorDetail:
+def read_detail(body: bytes, content_type: str | None = None) -> ErrorDetail:
     """Read the body of an error answer. It never fails, and the message is never empty."""
     try:
-        document = json.loads(body)
-    except (ValueError, RecursionError):
+        document = loads(body, content_type)
+    except ValueError:
         return ErrorDetail(None, plain_text(body))
     return _told(document, lambda: plain_text(body))
 

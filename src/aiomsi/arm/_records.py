@@ -31,8 +31,8 @@ _OF_A_RECORD = frozenset(
 
 def decoded(response: ArmResponse) -> Any:
     try:
-        return loads(response.body) if response.body else None
-    except (ValueError, RecursionError):
+        return loads(response.body, response.headers.get("Content-Type")) if response.body else None
+    except ValueError:
         return None
 
 
@@ -89,4 +89,4 @@ def reasons(answer: ArmResponse, state: str | None = None) -> ErrorDetail:
             return detail_of(member(properties, "error"))
         if not has_error(document) and state is not None:
             return ErrorDetail(None, f"the service says {state} and gives no reason")
-    return read_detail(answer.body)
+    return read_detail(answer.body, answer.headers.get("Content-Type"))

@@ -43,8 +43,8 @@ class ArmResponse:
         if not self.body:
             return None
         try:
-            return loads(self.body)
-        except (ValueError, RecursionError) as error:
+            return loads(self.body, self.headers.get("Content-Type"))
+        except ValueError as error:
             with late_import:
                 from aiomsi.arm._failures import plain_text
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import ssl as ssl_module
 import uuid
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -119,13 +119,14 @@ class ArmSession(Verbs):
         timeout: float | None = None,
         item_name: str = "value",
         next_link_name: str | None = None,
+        next_method: str = "GET",
         prefetch: bool = True,
     ) -> AsyncGenerator[Any, None]:
         """Give every item of a list, of every page; arguments and errors as for `pages`."""
         options = Options(api_version, params, json, headers=headers, timeout=timeout)
         with late_import:
             from aiomsi.arm._pages import items_of
-        return items_of(self._pages(path, options, item_name, next_link_name, prefetch=prefetch))
+        return items_of(self._pages(path, options, item_name, next_link_name, next_method, prefetch=prefetch))
 
     def pages(
         self,
@@ -138,6 +139,7 @@ class ArmSession(Verbs):
         timeout: float | None = None,
         item_name: str = "value",
         next_link_name: str | None = None,
+        next_method: str = "GET",
         prefetch: bool = True,
     ) -> AsyncGenerator[Items, None]:
         """Give the items of a list, a page at a time; a page may be empty.
@@ -148,27 +150,29 @@ class ArmSession(Verbs):
             path: as for `get`.
             api_version: as for `get`.
             params: as for `get`.
-            json: a body; the list is then asked for with POST.
+            json: a body; the first page is then requested by POST.
             headers: as for `get`; for the first page.
             timeout: as for `get`; for each page.
             item_name: what the service calls the items.
             next_link_name: what it calls the link to the next page, if the usual names don't do.
+            next_method: ``"POST"`` requests further pages by POST as well, with the same body.
+                Most services take a GET for them, whatever the first page took.
             prefetch: False fetches a page only when it is asked for.
 
         Raises:
             ForeignHostError: after the items of a page, if the next one is not on the cloud's ARM.
-            ServiceError: an answer is no page, or links back to one that was read before.
+            ServiceError: an answer is no page, which is no empty list, or links back to one that was read before.
 
         """
         options = Options(api_version, params, json, headers=headers, timeout=timeout)
-        return self._pages(path, options, item_name, next_link_name, prefetch=prefetch)
+        return self._pages(path, options, item_name, next_link_name, next_method, prefetch=prefetch)
 
     def query(
         self,
         kql: str,
         *,
-        subscriptions: Sequence[str] | None = None,
-        management_groups: Sequence[str] | None = None,
+        subscriptions: Iterable[str] | None = None,
+        management_groups: Iterable[str] | None = None,
         options: Mapping[str, Any] | None = None,
         timeout: float | None = None,
         prefetch: bool = True,
@@ -176,15 +180,19 @@ class ArmSession(Verbs):
         """Give every row that Azure Resource Graph finds, of every page.
 
         Args:
-            kql: the query, for example ``"Resources | project id, name, location"``.
+            kql: the query, for example ``"Resources | project id, name, location"``. Pages of
+                an unsorted query may repeat rows and miss others: one that has only ``where``,
+                ``extend`` and ``project``, and whose rows have the ``id``, is sorted by that.
+                ``limit`` and the like keep Resource Graph from paging: stop reading instead.
             subscriptions: ids to search in, as many as you like; without any scope, all that the identity can read.
             management_groups: names to search in.
             options: further members of the request's ``options``, such as ``authorizationScopeFilter``.
-            timeout: as for `get`; for each page.
+            timeout: as for `get`; for each page, with the wait for a quota before it.
             prefetch: as for `pages`.
 
         Raises:
-            ConfigurationError: both kinds of scope are given, or one name instead of several.
+            ConfigurationError: both kinds of scope are given, or one name instead of several, or an argument is of a wrong type.
+            ThrottledError: the quota is used up for longer than a call may last; after the rows that came.
             ServiceError: the service kept rows back and did not say how to get them; after those that it gave.
 
         Source: https://learn.microsoft.com/rest/api/azureresourcegraph/resourcegraph/resources/resources
@@ -198,13 +206,25 @@ class ArmSession(Verbs):
         return items_of(rows_of(self._wire, bodies, timeout, prefetch=prefetch))
 
     def _pages(
-        self, path: str, options: Options, item_name: str, next_link_name: str | None, *, prefetch: bool
+        self, path: str, options: Options, item_name: str, next_link_name: str | None, next_method: str, *, prefetch: bool
     ) -> AsyncGenerator[Items, None]:
         with late_import:
             from aiomsi.arm._pages import Reading, pages_of
 
         method = "GET" if options.json is None else "POST"
-        reading = Reading(item_name, next_link_name, options.timeout, prefetch)
+        names: dict[str, object] = {"item_name": item_name, "next_link_name": next_link_name or "nextLink"}
+        for argument, name in names.items():
+            if not isinstance(name, str) or not name:
+                msg = f"{argument}= is the name of a member, and not {name!r}"
+                raise ConfigurationError(msg)
+        if next_method not in ("GET", "POST"):
+            msg = f"next_method= is 'GET' or 'POST', and not {next_method!r}"
+            raise ConfigurationError(msg)
+        if next_method == "POST" and options.json is None:
+            msg = "next_method='POST' repeats the first request's body, and there is none"
+            raise ConfigurationError(msg, help="Pass json={} for a service that takes no parameters")
+        body = options.json if next_method == "POST" else None
+        reading = Reading(item_name, next_link_name, options.timeout, prefetch, body)
         return pages_of(self._wire, lambda: self._call(method, path, options), reading)
 
     # Opening and closing

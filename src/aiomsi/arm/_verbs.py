@@ -49,7 +49,8 @@ class Verbs:
             path: begins with a slash and may have a query; or a full URL of this cloud's ARM.
             api_version: ``YYYY-MM-DD`` or ``YYYY-MM-DD-preview``. Without it, and without one in the path, the newest stable one
                 of the resource type is looked up, once.
-            params: further query parameters, not yet encoded.
+            params: further query parameters, not yet encoded: text, integers or booleans. A list, a date or the like is to be
+                written in the service's own form first.
             headers: further headers.
             timeout: seconds for the whole call, repetitions included; without it 10 s to connect and 60 s between bytes.
             if_none_match: an entity tag, sent as it is.

@@ -29,6 +29,7 @@ from aiomsi._secret import Secret
 from aiomsi._token import AccessToken
 from aiomsi._version import VERSION
 from aiomsi.arm._call import AsyncCredential, Call, Mender, OwnCredential, new_request_id
+from aiomsi.arm._encoding import ACCEPTED, CutBodyError, whole_body
 from aiomsi.arm._http import (
     CLOSED,
     MAYBE,
@@ -112,6 +113,7 @@ class Wire:
         """
         headers: MutableMapping[str, str] = {
             "Accept": "application/json",
+            "Accept-Encoding": ACCEPTED,
             "User-Agent": self.agent,
             "x-ms-client-request-id": new_request_id(),
             "x-ms-correlation-request-id": self.correlation_id,
@@ -206,13 +208,16 @@ class Wire:
                     data=call.data,
                     allow_redirects=False,
                     raise_for_status=False,
+                    auto_decompress=False,
                     timeout=TIMEOUT,
                     proxy=self._proxy,
                     proxy_headers=self._proxy_headers,
                     middlewares=sent_once(http) if call.method in REPEATED else None,
                 )
                 body = await answer.read()
-            except (aiohttp.ClientError, OSError) as error:
+                if not body or "Content-Encoding" in answer.headers:
+                    body = whole_body(call.method, answer.status, answer.headers, body)
+            except (aiohttp.ClientError, OSError, CutBodyError) as error:
                 why, arrived, untrusted = described(error, http), has_arrived(error), is_untrusted(error)
                 raise self.no_answer(call, why, arrived=arrived, untrusted=untrusted) from shown(error)
             except asyncio.CancelledError:

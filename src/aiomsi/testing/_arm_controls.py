@@ -10,7 +10,7 @@ from typing import Any, get_args
 from aiomsi.testing._arm_call import Action, ArmState, EmptyPages
 from aiomsi.testing._catalog import Provider, ProviderType
 from aiomsi.testing._operations import Kind, LongRunning, OperationView, Outcome
-from aiomsi.testing._paths import ResourcePath
+from aiomsi.testing._paths import ResourcePath, folded
 from aiomsi.testing._published import LOCATIONS
 from aiomsi.testing._resources import EtagStyle, Resource
 from aiomsi.testing._state import ResourceGroup
@@ -156,6 +156,49 @@ class ArmControls:
         ``start``, ``restart``, ``stop``, ``powerOff``, ``deallocate``, ``listKeys`` and ``regenerateKey`` answer anyway.
         """
         self._arm.actions[resource_type.lower(), action.lower()] = Action(status, result)
+
+    def set_list_action(self, resource_type: str, action: str, items: Iterable[object], *, next_method: str = "GET") -> None:
+        """Let an action of a resource type, or of a namespace, answer a POST with a list, in pages.
+
+        Arguments:
+            resource_type: for example ``"PaloAltoNetworks.Cloudngfw/localRulestacks"``.
+            action: for example ``"listAppIds"``.
+            items: all of them.
+            next_method: what further pages take, ``"GET"`` or ``"POST"``; the other one is answered 405.
+
+        Raises:
+            ValueError: `next_method` is neither.
+
+        """
+        if next_method not in ("GET", "POST"):
+            msg = f"next_method is 'GET' or 'POST', and not {next_method!r}"
+            raise ValueError(msg)
+        made = Action(200, items=tuple(items), next_method=next_method)
+        self._arm.actions[resource_type.lower(), action.lower()] = made
+
+    def add_document(self, path: str, document: Mapping[str, Any]) -> None:
+        """Answer a GET of exactly this path with a JSON object, for example at an id with an empty segment."""
+        self._arm.documents[folded(path)] = dict(document)
+
+    def limit_graph_payload(self, most_bytes: int) -> None:
+        """Let Resource Graph refuse a page whose rows have more bytes, as ``ResponsePayloadTooLarge``; at first 16 MiB."""
+        self._arm.graph_trouble.most_bytes = most_bytes
+
+    def make_graph_pages_unstable(self, unstable: bool = True) -> None:  # reads as intended
+        """Let each further page of an unsorted query repeat a row of the page before, and so miss another one."""
+        self._arm.graph_trouble.unstable = unstable
+
+    def hold_back_graph_rows(self, number: int) -> None:
+        """Let so many of a query's last rows never come, although ``totalRecords`` counts them and no token is given."""
+        self._arm.graph_trouble.held_back = number
+
+    def use_up_graph_quota(self, seconds: float) -> None:
+        """Let the next query of each principal be the last one that its quota allows for so many seconds.
+
+        Further ones are answered 429 where limits are enforced.
+        """
+        self._arm.graph_trouble.quota_ends = self._arm.monotonic() + seconds
+        self._arm.graph_quotas.clear()
 
     def add_empty_pages(self, number: int = 1, path: str | None = None) -> None:
         """Put so many empty pages, with a link to the next, before each page of lists; the latest rule that fits counts.

@@ -22,6 +22,7 @@ from aiomsi.testing._arm_checks import (
 )
 from aiomsi.testing._arm_lists import collection
 from aiomsi.testing._arm_operations import begin
+from aiomsi.testing._arm_pages import page
 from aiomsi.testing._catalog import ProviderType
 from aiomsi.testing._operations import Operation
 from aiomsi.testing._paths import ResourcePath
@@ -59,8 +60,10 @@ def _answer(call: ArmCall, resource: Resource, status: int = 200) -> Answer:
 
 
 def get_resource(call: ArmCall) -> Answer:
-    """GET or HEAD of a resource; GET of a collection."""
+    """GET or HEAD of a resource; GET of a collection, or of a further page of an action's list."""
     path = _path(call)
+    if not path.is_resource and (listed := _listed(call, path)) is not None:
+        return _items(call, listed)
     check_type(call, path)
     check_scope(call, path, "read")
     if not path.is_resource:
@@ -175,6 +178,23 @@ def post_action(call: ArmCall) -> Answer:
     return _acted(call, resource.type, action, resource)
 
 
+def _listed(call: ArmCall, path: ResourcePath) -> Action | None:
+    """Return the action of a path that is a list, None if there is no such action."""
+    *types, word = path.types
+    kind = "/".join((path.namespace, *types)).lower()
+    action = call.state.actions.get((kind, word.lower()))
+    return None if action is None or action.items is None else action
+
+
+def _items(call: ArmCall, action: Action) -> Answer:
+    """Make a page of a list that begins with a POST; its further pages take the method that they take."""
+    wanted = "POST" if call.asked.parameter("$skiptoken") is None else action.next_method
+    if call.asked.method != wanted:
+        text = f"The requested resource does not support http method '{call.asked.method}'."
+        raise call.refuse(405, "MethodNotAllowed", text)
+    return page(call, action.items or ())
+
+
 def _acted(call: ArmCall, kind: str, word: str, resource: Resource | None) -> Answer:
     action = call.state.actions.get((kind.lower(), word.lower()))
     if action is None and resource is not None:
@@ -185,6 +205,8 @@ def _acted(call: ArmCall, kind: str, word: str, resource: Resource | None) -> An
     if action is None:
         text = f"The action '{word}' could not be found for '{kind}' and api version '{call.version}'."
         raise call.refuse(404, "InvalidResourceType", text)
+    if action.items is not None:
+        return _items(call, action)
     rule = call.state.operations.rule_for(kind, "POST") if resource is not None and word.lower() not in _LISTS else None
     if rule is not None and resource is not None:
         return begin(call, rule, resource.id, lambda _: None, action.result, location=resource.location)
