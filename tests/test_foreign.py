@@ -63,7 +63,7 @@ def test_stand_in_keeps_class_and_text_without_frames(error: Exception, text: st
         assert isinstance(copy, type(error))
         assert type(copy).__qualname__ == type(error).__qualname__
         assert str(copy) == text
-        assert copy.__traceback__ is copy.__cause__ is copy.__context__ is None
+        assert (copy.__traceback__, copy.__cause__, copy.__context__) == (None, None, None)
         assert repr(copy) == f"{type(copy).__name__}({text!r})"
         lines = traceback.TracebackException.from_exception(copy, capture_locals=True).format()
         assert TOKEN not in "".join(lines)

@@ -53,7 +53,8 @@ def _numbers(error: BaseException) -> dict[str, int]:
 def _rebuild(cls: type[BaseException], text: str, numbers: dict[str, int]) -> Exception:
     if issubclass(cls, Exception):
         try:
-            stand_in: Exception = _stand_in_class(cls).__new__(_stand_in_class(cls))
+            key: Any = cls
+            stand_in: Exception = _stand_in_class(key).__new__(_stand_in_class(key))
             stand_in.args = (text,)
             for name, number in numbers.items():
                 setattr(stand_in, name, number)
