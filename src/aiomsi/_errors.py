@@ -145,6 +145,9 @@ class ArmConnectionError(AiomsiError):
         attempts: how many requests were sent.
         elapsed: for how many seconds it was tried.
         arrived: whether the last request may have reached ARM; False where no connection was made.
+        untrusted: whether that was because the certificate of the other side was not accepted.
+        permanent: whether the same request would fail again in the same way, as with a wrong password of the proxy.
+        unreadable: whether a response came that could not be read, so that ARM has seen the request.
 
     """
 
@@ -159,6 +162,9 @@ class ArmConnectionError(AiomsiError):
         attempts: int,
         elapsed: float,
         arrived: bool = True,
+        untrusted: bool = False,
+        permanent: bool = False,
+        unreadable: bool = False,
     ) -> None:
         super().__init__(summary, help=help)
         self.method = method
@@ -167,6 +173,9 @@ class ArmConnectionError(AiomsiError):
         self.attempts = attempts
         self.elapsed = elapsed
         self.arrived = arrived
+        self.untrusted = untrusted
+        self.permanent = permanent
+        self.unreadable = unreadable
 
 
 class OperationUnfinishedError(AiomsiError, TimeoutError):

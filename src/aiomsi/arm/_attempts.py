@@ -36,6 +36,9 @@ class ArmAttempt:
         locked: whether a 429 means another operation that holds the resource, and not a rate.
         listed: whether the answer refuses an api-version that it lists as supported.
         repeats: how many requests in a row, this one included, ended with this status and code.
+        permanent: whether the same request would fail again in the same way, as with a wrong password of the proxy.
+        unreadable: whether a response came that could not be read, so that ARM has seen the request.
+        left: seconds until the call's `timeout` ends it, None without one.
 
     """
 
@@ -51,6 +54,9 @@ class ArmAttempt:
     locked: bool = False
     listed: bool = False
     repeats: int = 1
+    permanent: bool = False
+    unreadable: bool = False
+    left: float | None = None
 
     @property
     def doubtful(self) -> bool:
@@ -66,14 +72,34 @@ def reads(method: str, path: str) -> bool:
 
 
 def lost(
-    method: str, path: str, *, number: int, elapsed: float, arrived: bool = True, untrusted: bool = False, repeats: int = 1
+    method: str,
+    path: str,
+    *,
+    number: int,
+    elapsed: float,
+    arrived: bool = True,
+    untrusted: bool = False,
+    repeats: int = 1,
+    permanent: bool = False,
+    unreadable: bool = False,
+    left: float | None = None,
 ) -> ArmAttempt:
     """Describe a request without an answer."""
-    read = reads(method, path)
-    return ArmAttempt(method, number, elapsed, arrived=arrived, untrusted=untrusted, reads=read, repeats=repeats)
+    return ArmAttempt(
+        method,
+        number,
+        elapsed,
+        arrived=arrived,
+        untrusted=untrusted,
+        reads=reads(method, path),
+        repeats=repeats,
+        permanent=permanent,
+        unreadable=unreadable,
+        left=left,
+    )
 
 
-def answered(error: ArmError, *, number: int, elapsed: float, repeats: int = 1) -> ArmAttempt:
+def answered(error: ArmError, *, number: int, elapsed: float, repeats: int = 1, left: float | None = None) -> ArmAttempt:
     """Describe a request that was answered with an error."""
     response = error.response
     whole = ErrorDetail(error.code, error.message, details=error.details, inner=error.inner)
@@ -89,6 +115,7 @@ def answered(error: ArmError, *, number: int, elapsed: float, repeats: int = 1) 
         locked=error.status == 429 and is_locked(whole),
         listed=isinstance(error, ApiVersionError) and asked is not None and asked[1] in error.supported,
         repeats=repeats,
+        left=left,
     )
 
 
@@ -108,6 +135,9 @@ class Again:
 
 def after(attempt: ArmAttempt, rule: RetryRule) -> Again | None:
     """Decide what follows a request that went wrong; None: its error is raised."""
+    if attempt.unreadable and not attempt.reads and attempt.method not in LOOKED_AT:
+        # ARM has responded to the write: whatever the rule says, it is not sent a second time without a look.
+        return None
     delay = rule(attempt)
     return None if delay is None else Again(max(0.0, delay), look=attempt.doubtful and attempt.method in LOOKED_AT)
 

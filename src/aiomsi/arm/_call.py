@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import MutableMapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import attrs
 
-from aiomsi._errors import ArmConnectionError, ArmError
+from aiomsi._errors import AiomsiError, ArmConnectionError, ArmError
 from aiomsi._token import AccessToken
 
 if TYPE_CHECKING:
     from aiomsi.arm._versions import ResourceType
+
+E = TypeVar("E", bound=AiomsiError)
 
 
 class TokenLike(Protocol):
@@ -47,6 +49,32 @@ class OwnCredential(Protocol):
         """Give up the interest in its tokens."""
 
 
+@attrs.frozen
+class NoResponse:
+    """Why a request got no response that can be read.
+
+    Attributes:
+        why: what happened.
+        arrived: whether the request may have reached the server.
+        untrusted: whether the certificate of the other side was not accepted.
+        permanent: whether the same request would fail again in the same way.
+        unreadable: whether a response came that could not be parsed, or only a part of one.
+        help: what to do about it; empty for the usual advice.
+
+    """
+
+    why: str
+    arrived: bool = True
+    untrusted: bool = False
+    permanent: bool = False
+    unreadable: bool = False
+    help: str = ""
+
+
+def _path_alone(url: str) -> str:
+    return repr(url.partition("?")[0])
+
+
 def new_request_id() -> str:
     """Give a random GUID (version 4, variant a), in a third of the time that `uuid.uuid4` takes to be a text."""
     digits = os.urandom(16).hex()
@@ -58,7 +86,7 @@ class Call:
     """One call, with what has become of it so far.
 
     Attributes:
-        url: encoded; it goes out byte for byte.
+        url: encoded; it goes out byte for byte. Its query may be signed.
         sent: the body before it was encoded: what a look at the resource is compared with. None: it is no JSON.
         kind: the resource type whose api-version is looked up; None: the caller has named one.
         lacks_version: whether that is still to be done.
@@ -68,11 +96,13 @@ class Call:
         unsettled: the same, where the answer is a look at a resource that is being changed, so that the doubt remains.
         mended: how often the cause of an error was taken away.
         fault, repeats: the last error's status and code, and how often in a row it came.
+        unreadable: whether a response to a request of this call came that could not be read.
+        excused: seconds that registrations took: the rule's budget does not count them.
 
     """
 
     method: str
-    url: str
+    url: str = attrs.field(repr=_path_alone)
     headers: MutableMapping[str, str] = attrs.field(repr=False)
     data: bytes | None = attrs.field(repr=False)
     sent: Any = attrs.field(repr=False)
@@ -86,6 +116,15 @@ class Call:
     mended: int = 0
     fault: tuple[int | None, str | None] | None = None
     repeats: int = 0
+    unreadable: bool = False
+    excused: float = 0.0
+
+    def in_doubt(self, error: E) -> E:
+        """Record in the error that ends the call that ARM may have carried out an earlier request; return the error."""
+        if self.doubt is not None and error is not self.doubt:
+            said = f"An earlier attempt of this call may have done it: {self.doubt.args[0]}"
+            error.help = f"{said}. {error.help}" if error.help else said
+        return error
 
     def renew_id(self) -> None:
         """Take a request id that was not used yet: ARM may answer a known one from memory."""

@@ -96,5 +96,5 @@ class _Rows:
 
     async def _ask(self, body: Mapping[str, Any], wait: float) -> ArmResponse:
         if wait > 0:
-            await self._wire.clock.sleep(wait)
+            await self._wire.pause(wait)
         return await self._wire.send(self._wire.prepare("POST", self._url, Options(json=body)), self._timeout)

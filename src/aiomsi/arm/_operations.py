@@ -136,14 +136,15 @@ class Operation:
         wait = wait_before(self._progress, self._asked)
         if until is not None and clock.monotonic() + wait > until:
             raise self._unfinished()
-        await clock.sleep(wait)
+        await self._wire.pause(wait)
 
     async def _poll(self, url: str) -> None:
         """Ask once how it stands."""
         wire = self._wire
         call, timeout = wire.prepare("GET", url, self._options), self._options.timeout
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(timeout) as scope:
+                call.until = scope.when()
                 response = await wire.exchange(call)
         except (ArmConnectionError, TokenUnavailableError, TimeoutError) as error:
             self._progress, self._asked = missed(self._progress), None

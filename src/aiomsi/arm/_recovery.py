@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from aiomsi._errors import AiomsiError, ArmConnectionError, ArmError
+from aiomsi._errors import AiomsiError, ArmConnectionError, ArmError, UsageError
 from aiomsi.arm._answers import error_of, refusal_of
 from aiomsi.arm._attempts import ArmAttempt, after, answered, is_gone, lost
-from aiomsi.arm._http import MAYBE, is_untrusted
+from aiomsi.arm._http import MAYBE
 from aiomsi.arm._links import path_of
 from aiomsi.arm._look import Seen, seen
 from aiomsi.arm._records import decoded
@@ -41,8 +41,10 @@ async def recover(wire: Wire, call: Call, wrong: ArmResponse | ArmConnectionErro
     if isinstance(error, ArmError):
         if is_gone(call.method, error.status, error.code, doubtful=call.doubt is not None):
             return attrs.evolve(error.response, status=204, body=b"")
+        began = wire.clock.monotonic()
         if call.mended < _MOST_MENDINGS and await _mended(wire, call, error):
             call.mended += 1
+            call.excused += wire.clock.monotonic() - began
             return None
     if attempt.doubtful:
         call.doubt = error
@@ -51,9 +53,21 @@ async def recover(wire: Wire, call: Call, wrong: ArmResponse | ArmConnectionErro
         if call.doubt is not None and isinstance(error, ArmConnectionError) and not error.arrived:
             # This request was not sent, but an earlier one was.
             error.arrived, error.help = True, MAYBE
+        if isinstance(error, ArmError) and error.retry_after and not error.help:
+            error.help = (
+                f"The service accepts the call again after {error.retry_after:g} s; "
+                "a larger ArmRetry(budget=...) or timeout= lets the call wait for that"
+            )
         raise error
-    await wire.clock.sleep(again.delay)
+    await _pause(wire, call, again.delay)
     return await _look(wire, call, error) if again.look else None
+
+
+async def _pause(wire: Wire, call: Call, seconds: float) -> None:
+    try:
+        await wire.pause(seconds)
+    except UsageError as error:
+        raise call.in_doubt(error) from None
 
 
 def _now() -> float:
@@ -100,16 +114,20 @@ def _attempt(wire: Wire, call: Call, error: ArmError | ArmConnectionError) -> Ar
     fault = (error.status, error.code) if isinstance(error, ArmError) else (None, None)
     call.repeats = call.repeats + 1 if fault == call.fault else 1
     call.fault = fault
+    left = None if call.until is None else call.until - _now()
     if isinstance(error, ArmError):
-        return answered(error, number=call.attempts, elapsed=elapsed, repeats=call.repeats)
+        return answered(error, number=call.attempts, elapsed=elapsed, repeats=call.repeats, left=left)
     return lost(
         call.method,
         path_of(call.url),
         number=call.attempts,
         elapsed=elapsed,
         arrived=error.arrived,
-        untrusted=is_untrusted(error.__cause__),
+        untrusted=error.untrusted,
         repeats=call.repeats,
+        permanent=error.permanent,
+        unreadable=error.unreadable,
+        left=left,
     )
 
 
@@ -121,9 +139,9 @@ async def _look(wire: Wire, call: Call, error: ArmError | ArmConnectionError) ->
         error.add_note(f"Whether it was carried out could not be looked up: {failure}")
     else:
         found = seen(call.method, call.sent, look.status, decoded(look))
-        if found is Seen.REPEAT:
+        if found is Seen.REPEAT and not call.unreadable:
             return None
-        if found is not Seen.UNKNOWN:
+        if found not in (Seen.REPEAT, Seen.UNKNOWN):
             call.unsettled = error if found is Seen.RUNNING else None
             return attrs.evolve(look, method=call.method)
     raise error
