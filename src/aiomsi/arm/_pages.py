@@ -48,7 +48,13 @@ async def walk(
     fetch: asyncio.Task[ArmResponse] | None = None
     try:
         while more is not None:
-            step = read(await (more() if fetch is None else _outcome(fetch)))
+            response = await (more() if fetch is None else _outcome(fetch))
+            try:
+                step = read(response)
+            except AiomsiError as failure:
+                # Without the frames that hold the page: error reporters show their locals.
+                raise failure.with_traceback(None) from failure.__cause__
+            del response
             items, more, error, fetch = step.items, step.more, step.error, None
             del step
             if more is not None and prefetch:
@@ -77,6 +83,7 @@ async def items_of(pages: AsyncGenerator[Items, None]) -> AsyncGenerator[Any, No
         async for page in pages:
             for item in page:
                 yield item
+                del item
             del page
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +13,15 @@ from aiomsi._errors import ServiceError
 from aiomsi._json import loads
 
 _IDENTITY_HEADERS = ("x-ms-operation-identifier",)
+_LINKS = frozenset({"azure-asyncoperation", "location", "operation-location"})
+_VERSION = re.compile(r"[?&](api-version=[^&#]*)", re.IGNORECASE)
+
+
+def _unsigned(url: str) -> str:
+    """Return a URL without its query, but for the api-version."""
+    path, mark, query = url.partition("?")
+    version = _VERSION.search(mark + query)
+    return path if version is None else f"{path}?{version[1]}"
 
 
 @attrs.frozen(eq=False)
@@ -44,17 +54,19 @@ class ArmResponse:
         try:
             return loads(self.body)
         except (ValueError, RecursionError) as error:
+            from aiomsi._foreign import without_frames
             from aiomsi.arm._failures import plain_text
 
-            msg = f"{self.method} {self.path} answered {self.status} with a body that is not JSON"
-            raise ServiceError(
-                msg,
-                help="Use request() to get it as bytes",
-                status=self.status,
-                code=None,
-                message=plain_text(self.body),
-                response=self.portable(),
-            ) from error
+            cause, text = without_frames(error), plain_text(self.body)
+        msg = f"{self.method} {self.path} answered {self.status} with a body that is not JSON"
+        raise ServiceError(
+            msg,
+            help="Use request() to get it as bytes",
+            status=self.status,
+            code=None,
+            message=text,
+            response=self.portable(),
+        ) from cause
 
     @property
     def path(self) -> str:
@@ -80,6 +92,13 @@ class ArmResponse:
     def failure_cause(self) -> str | None:
         """``x-ms-failure-cause``: ``"gateway"`` if ARM itself answered an error, ``"service"`` if the resource provider did."""
         return self.headers.get("x-ms-failure-cause", "").strip().lower() or None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle it without the queries of signed links; the body is pickled as it is."""
+        headers = CIMultiDict[str]()
+        for name, value in self.portable().headers.items():
+            headers.add(name, _unsigned(value) if name.lower() in _LINKS or "://" in value else value)
+        return ArmResponse, (self.method, _unsigned(self.url), self.status, headers, self.body)
 
     def portable(self) -> ArmResponse:
         """Give the same answer with headers that can be pickled, and without the one that tells who called."""

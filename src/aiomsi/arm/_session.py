@@ -221,7 +221,11 @@ class ArmSession(Verbs):
     def __repr__(self) -> str:
         wire = self._wire
         state = "closed" if wire.closed else "open" if wire.http is not None else "not yet used"
-        return f"<ArmSession {wire.cloud.resource_manager}, {state}, credential={wire.given[0]!r}>"
+        credential = wire.given[0]
+        own = type(credential).__module__.partition(".")[0] == "aiomsi"
+        # The repr of another library's may show its secret.
+        named = repr(credential) if own else f"<{type(credential).__name__}>"
+        return f"<ArmSession {wire.cloud.resource_manager}, {state}, credential={named}>"
 
 
 def _never(attempt: ArmAttempt) -> None:

@@ -66,7 +66,7 @@ _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 T = TypeVar("T")
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Wire:
     """What a session sends with: its cloud, credentials, HTTP session and rule for repetitions. Belongs to one event loop.
 
@@ -273,7 +273,8 @@ class Wire:
                 token, *others = new
                 renewed = True
         except asyncio.CancelledError as error:
-            raise self._ended_by_closing(call, task, sending=sending) or without_trace(error) from None
+            cancelled = without_trace(error)
+            raise self._ended_by_closing(call, task, sending=sending) or cancelled from None
         finally:
             waiting.discard(task)
 
@@ -403,6 +404,10 @@ class Wire:
             return False
         self._woken.discard(task)
         return task.uncancel() == 0
+
+    def __repr__(self) -> str:
+        # A credential of another library's may show its secret.
+        return f"<Wire {self.cloud.resource_manager}>"
 
     # What belongs to the loop
 
