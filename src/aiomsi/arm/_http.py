@@ -205,7 +205,7 @@ def has_arrived(error: Exception, *, borrowed: bool = False) -> bool:
 
 def _is_lasting_tls(error: BaseException) -> bool:
     """Return whether TLS failed in a way in which it fails again."""
-    causes = (error, getattr(error, "os_error", None), error.__cause__)
+    causes = (error.os_error,) if isinstance(error, aiohttp.ClientConnectorError) else (error, error.__cause__)
     return any(isinstance(one, ssl_module.SSLError) and not isinstance(one, _BROKEN_HANDSHAKES) for one in causes)
 
 
