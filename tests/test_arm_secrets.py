@@ -1,6 +1,7 @@
 """What an error reporter records of a failed call: no token, no body, no signed link, in any frame or pickle."""
 
 import asyncio
+import contextlib
 import json
 import pickle
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -73,8 +74,9 @@ async def raw(answer: bytes | None) -> AsyncIterator[tuple[Cloud, asyncio.Event]
     arrived, over = asyncio.Event(), asyncio.Event()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        arrived.set()
+        with contextlib.suppress(asyncio.IncompleteReadError):
+            await reader.readuntil(b"\r\n\r\n")
+            arrived.set()
         if answer is None:
             await over.wait()
         else:

@@ -94,15 +94,17 @@ class ArmResponse:
         return self.headers.get("x-ms-failure-cause", "").strip().lower() or None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle it without the queries of signed links; the body is pickled as it is."""
-        headers = CIMultiDict[str]()
-        for name, value in self.portable().headers.items():
-            headers.add(name, _unsigned(value) if name.lower() in _LINKS or "://" in value else value)
-        return ArmResponse, (self.method, _unsigned(self.url), self.status, headers, self.body)
+        own = self.portable()
+        return ArmResponse, (own.method, own.url, own.status, own.headers, own.body)
 
     def portable(self) -> ArmResponse:
-        """Give the same answer with headers that can be pickled, and without the one that tells who called."""
-        headers = CIMultiDict(self.headers)
-        for name in _IDENTITY_HEADERS:
-            headers.popall(name, None)
-        return attrs.evolve(self, headers=headers)
+        """Return the same answer with headers that can be pickled, fit to be stored and logged.
+
+        The header that tells who called is left out, and so are the queries of links, which ARM signs, but for their api-version.
+        """
+        headers = CIMultiDict[str]()
+        for name, value in self.headers.items():
+            folded = name.lower()
+            if folded not in _IDENTITY_HEADERS:
+                headers.add(name, _unsigned(value) if folded in _LINKS or "://" in value else value)
+        return attrs.evolve(self, url=_unsigned(self.url), headers=headers)
