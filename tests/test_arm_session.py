@@ -951,6 +951,10 @@ def test_what_every_call_would_send_is_checked_at_once(embedded_azure: EmbeddedA
     with pytest.raises(ConfigurationError, match="header"):
         arm.correlation_id = 1  # type: ignore[assignment]
     assert arm.correlation_id == "mine"
+    wrong: list[dict[str, Any]] = [{"ssl": False}, {"http": "http"}]
+    for kinds in wrong:
+        with pytest.raises(ConfigurationError, match="= takes a "):
+            ArmSession(**kinds)
     with pytest.raises(ConfigurationError, match="3 further tenants"):
         ArmSession(auxiliary=[SdkCredential(["token"])] * 4)
     assert untouched(embedded_azure)

@@ -35,7 +35,7 @@ class Step:
 
     """
 
-    items: Items
+    items: Items = attrs.field(repr=False)
     more: More | None = None
     error: AiomsiError | None = None
 

@@ -134,7 +134,10 @@ def _attempt(wire: Wire, call: Call, error: ArmError | ArmConnectionError) -> Ar
 async def _look(wire: Wire, call: Call, error: ArmError | ArmConnectionError) -> ArmResponse | None:
     """See whether a write that may have been carried out has been; None: it is to be sent (once more)."""
     try:
-        look = await wire.exchange(wire.prepare("GET", call.url))
+        get = wire.prepare("GET", call.url)
+        # It is a request of this call: its limits count from the same beginning.
+        get.began, get.until, get.excused = call.began, call.until, call.excused
+        look = await wire.exchange(get)
     except AiomsiError as failure:
         error.add_note(f"Whether it was carried out could not be looked up: {failure}")
     else:

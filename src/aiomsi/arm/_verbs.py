@@ -50,7 +50,8 @@ class Verbs:
                 of the resource type is looked up, once.
             params: further query parameters, not yet encoded.
             headers: further headers.
-            timeout: seconds for the whole call, repetitions included; without it 10 s to connect and 60 s between bytes.
+            timeout: seconds for the whole call, repetitions included. Without it a request may take 10 s to connect and be silent
+                for 150 s; with it, it may be silent for as long as the call lasts.
             if_none_match: an entity tag, sent as it is.
 
         Raises:
