@@ -158,6 +158,7 @@ async def test_a_body_without_an_end_is_not_read_to_the_end(monkeypatch: pytest.
             with pytest.raises(ArmConnectionError, match="longer than 100 bytes") as raised:
                 await arm.request(method, VAULT, api_version=VERSION)
             assert (raised.value.attempts, raised.value.unreadable, raised.value.permanent) == (1, True, True)
+            assert "$top" in raised.value.help
         assert len((await arm.request("GET", VAULT, api_version=VERSION)).body) == 98
     assert [one.method for one in server.asked] == ["GET", "PUT", "GET"]
 

@@ -91,6 +91,7 @@ class Call:
         kind: the resource type whose api-version is looked up; None: the caller has named one.
         lacks_version: whether that is still to be done.
         until: when it has to be over, in the loop's time.
+        timed: whether its caller limits its time in any case, so that its requests may be silent for as long as that.
         attempts: requests sent.
         doubt: what the last of them met that may have been carried out although it brought no answer to go by.
         unsettled: the same, where the answer is a look at a resource that is being changed, so that the doubt remains.
@@ -110,6 +111,7 @@ class Call:
     kind: ResourceType | None = None
     lacks_version: bool = False
     until: float | None = None
+    timed: bool = False
     attempts: int = 0
     doubt: ArmError | ArmConnectionError | None = None
     unsettled: ArmError | ArmConnectionError | None = None

@@ -38,6 +38,7 @@ UNSENT = "Nothing was sent"
 _UNTRUSTED = "Nothing was sent. Where a proxy ends TLS with a certificate of its own, pass ssl= with its authority"
 _TLS = "Check which TLS versions and client certificates the other side wants, and whether it is an HTTPS endpoint at all"
 _REFUSED_BY_PROXY = "Nothing was sent. Check the user and password in the proxy's URL, and that the proxy lets this host through"
+_TOO_LONG = "ARM has responded to the request; if it only reads, request less at once, for example with a smaller $top"
 _QUEUED = "Nothing was sent. If many calls are under way at once, they wait for a free connection: begin fewer at a time"
 _FOREIGN_BYTES = re.compile(r"\bb['\"]")
 """Where an error's text goes on with a piece of the response."""
@@ -166,7 +167,7 @@ def authorized_late(
     return others, (authorized, *middlewares)
 
 
-_PERMANENT = (ValueError, TypeError, AssertionError, aiohttp.ServerFingerprintMismatch, BodyTooLongError)
+_PERMANENT = (ValueError, TypeError, AssertionError, aiohttp.ServerFingerprintMismatch)
 
 
 def no_response(error: Exception, *, closed: bool = False, borrowed: bool = False) -> NoResponse:
@@ -184,6 +185,8 @@ def no_response(error: Exception, *, closed: bool = False, borrowed: bool = Fals
         return NoResponse(why, arrived, permanent=permanent, help=_REFUSED_BY_PROXY if permanent else UNSENT)
     if isinstance(error, aiohttp.ConnectionTimeoutError):
         return NoResponse(why, arrived, help=_QUEUED)
+    if isinstance(error, BodyTooLongError):
+        return NoResponse(why, permanent=True, unreadable=True, help=_TOO_LONG)
     unreadable = isinstance(error, aiohttp.ClientResponseError | aiohttp.ClientPayloadError) or _is_cut_short(error)
     permanent = isinstance(error, _PERMANENT)
     return NoResponse(why, arrived, permanent=permanent, unreadable=unreadable, help="" if arrived else UNSENT)

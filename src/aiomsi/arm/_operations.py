@@ -143,8 +143,7 @@ class Operation:
         wire = self._wire
         call, timeout = wire.prepare("GET", url, self._options), self._options.timeout
         try:
-            async with asyncio.timeout(timeout) as scope:
-                call.until = scope.when()
+            async with asyncio.timeout(timeout):
                 response = await wire.exchange(call)
         except (ArmConnectionError, TokenUnavailableError, TimeoutError) as error:
             self._progress, self._asked = missed(self._progress), None

@@ -136,7 +136,7 @@ async def _look(wire: Wire, call: Call, error: ArmError | ArmConnectionError) ->
     try:
         get = wire.prepare("GET", call.url)
         # It is a request of this call: its limits count from the same beginning.
-        get.began, get.until, get.excused = call.began, call.until, call.excused
+        get.began, get.until, get.timed, get.excused = call.began, call.until, call.timed, call.excused
         look = await wire.exchange(get)
     except AiomsiError as failure:
         error.add_note(f"Whether it was carried out could not be looked up: {failure}")

@@ -158,7 +158,7 @@ class Wire:
             headers.update(options.headers)
         if self._loop is not asyncio.get_running_loop() or self.http is None:
             self._open()
-        return Call(method, url, headers, data, sent, self.clock.monotonic())
+        return Call(method, url, headers, data, sent, self.clock.monotonic(), timed=options.timeout is not None)
 
     def send(self, call: Call, timeout: float | None = None) -> Coroutine[Any, Any, ArmResponse]:
         """Send a call, again where the rule says so, and give an answer that is no error.
@@ -198,7 +198,7 @@ class Wire:
         scope = asyncio.timeout(timeout)
         try:
             async with scope:
-                call.until = scope.when()
+                call.until, call.timed = scope.when(), True
                 return await self._send(call)
         except TimeoutError:
             if not scope.expired():
@@ -230,7 +230,7 @@ class Wire:
                 if others:
                     call.headers[_AUXILIARY] = Secret(", ".join(f"Bearer {other.token}" for other in others))
                 spent = self.clock.monotonic() - call.began - call.excused
-                limits = self._limits if spent < _AT_ONCE and call.until is None else self._limits_of(call, spent)
+                limits = self._limits if spent < _AT_ONCE and not call.timed else self._limits_of(call, spent)
                 headers: Mapping[str, str] = call.headers
                 options = self._options
                 if self.borrowed is None:
@@ -385,7 +385,7 @@ class Wire:
         left = self.budget - spent
         if left <= -_TARDINESS:
             raise self.no_answer(call, f"its request could not begin within {self.budget:g} s", arrived=False)
-        return time_limits(left, timed=call.until is not None)
+        return time_limits(left, timed=call.timed)
 
     def _ended_by_closing(self, call: Call, task: asyncio.Task[Any] | None, *, sending: bool) -> AiomsiError | None:
         """Return the error of a request that the end of the session has cancelled; None if its caller has."""
