@@ -198,7 +198,7 @@ async def test_too_many_polls_without_an_answer_end_the_wait(hang: bool) -> None
         await asyncio.Event().wait()
         return RUNNING
 
-    answers = [never] * 20 if hang else [Says(None)] * 40
+    answers = [never] * 20 if hang else [Says(None)] * 20
     async with canned(BEGUN, *answers) as arm, session(arm) as own:
         operation = await begin(own)
         if hang:

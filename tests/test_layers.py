@@ -11,7 +11,8 @@ import aiomsi
 
 HOME = Path(aiomsi.__file__).parent
 
-VALUES = {"_clock", "_clouds", "_compat", "_errors", "_json", "_late", "_policy", "_secret", "_stats", "_token", "_version"}
+VALUES = {"_clock", "_clouds", "_compat", "_errors", "_foreign", "_json", "_late", "_policy", "_secret", "_stats"}
+VALUES |= {"_token", "_version"}
 ARM_SAYS = {"_answers", "_attempts", "_codes", "_encoding", "_failures", "_help", "_limits", "_links"}
 ARM_SAYS |= {"_paging", "_polling", "_queries", "_records", "_response", "_waits"}
 ARM_WANTS = {"_call", "_ids", "_look", "_progress", "_requests", "_retry", "_versions"}

@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from aiomsi.arm._response import ArmResponse
 
 
-_READING = frozenset({"GET", "HEAD", "OPTIONS"})
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+"""HTTP methods that change nothing."""
 
 
 class AiomsiError(Exception):
@@ -154,6 +155,9 @@ class ArmConnectionError(AiomsiError):
         attempts: how many requests were sent.
         elapsed: for how many seconds it was tried.
         arrived: whether the last request may have reached ARM; False where no connection was made.
+        untrusted: whether that was because the certificate of the other side was not accepted.
+        permanent: whether the same request would fail again in the same way, as with a wrong password of the proxy.
+        unreadable: whether a response came that could not be read, so that ARM has seen the request.
 
     """
 
@@ -168,6 +172,9 @@ class ArmConnectionError(AiomsiError):
         attempts: int,
         elapsed: float,
         arrived: bool = True,
+        untrusted: bool = False,
+        permanent: bool = False,
+        unreadable: bool = False,
     ) -> None:
         super().__init__(summary, help=help)
         self.method = method
@@ -176,8 +183,11 @@ class ArmConnectionError(AiomsiError):
         self.attempts = attempts
         self.elapsed = elapsed
         self.arrived = arrived
-        # A POST that only reads is known to `recover`, which corrects this.
-        self.uncertain = arrived and method not in _READING
+        # A POST may read: a session, which knows that, corrects this.
+        self.uncertain = arrived and method not in SAFE_METHODS
+        self.untrusted = untrusted
+        self.permanent = permanent
+        self.unreadable = unreadable
 
 
 class OperationUnfinishedError(AiomsiError, TimeoutError):

@@ -23,7 +23,7 @@ class ArmAttempt:
     Attributes:
         method: the HTTP verb.
         number: 1 for the first request of the call.
-        elapsed: seconds since the call began.
+        elapsed: seconds since the call began, without those that registrations took.
         status: the HTTP status, None if there was no answer.
         code: the answer's error code, None without one.
         retry_after: the seconds that the answer asks for, None if it does not say.
@@ -33,6 +33,9 @@ class ArmAttempt:
         locked: whether another operation holds the resource: a 409 that passes, or a 429 that has nothing to do with rates.
         listed: whether the answer refuses an api-version that it lists as supported.
         repeats: how many requests in a row, this one included, ended with this status and code.
+        permanent: whether the same request would fail again in the same way, as with a wrong password of the proxy.
+        unreadable: whether a response came that could not be read, so that ARM has seen the request.
+        left: seconds until the call's `timeout` ends it, None without one.
 
     """
 
@@ -48,6 +51,9 @@ class ArmAttempt:
     locked: bool = False
     listed: bool = False
     repeats: int = 1
+    permanent: bool = False
+    unreadable: bool = False
+    left: float | None = None
 
     @property
     def doubtful(self) -> bool:
@@ -58,15 +64,44 @@ class ArmAttempt:
 
 
 def lost(
-    method: str, path: str, *, number: int, elapsed: float, arrived: bool = True, untrusted: bool = False, repeats: int = 1
+    method: str,
+    path: str,
+    *,
+    number: int,
+    elapsed: float,
+    arrived: bool = True,
+    untrusted: bool = False,
+    repeats: int = 1,
+    permanent: bool = False,
+    unreadable: bool = False,
+    left: float | None = None,
+    lists: bool = False,
 ) -> ArmAttempt:
-    """Describe a request without an answer."""
-    read = reads(method, path)
-    return ArmAttempt(method, number, elapsed, arrived=arrived, untrusted=untrusted, reads=read, repeats=repeats)
+    """Describe a request without an answer; `lists` as in `Call`."""
+    return ArmAttempt(
+        method,
+        number,
+        elapsed,
+        arrived=arrived,
+        untrusted=untrusted,
+        reads=lists or reads(method, path),
+        repeats=repeats,
+        permanent=permanent,
+        unreadable=unreadable,
+        left=left,
+    )
 
 
-def answered(error: ArmError, *, number: int, elapsed: float, repeats: int = 1) -> ArmAttempt:
-    """Describe a request that was answered with an error."""
+def answered(
+    error: ArmError,
+    *,
+    number: int,
+    elapsed: float,
+    repeats: int = 1,
+    left: float | None = None,
+    lists: bool = False,
+) -> ArmAttempt:
+    """Describe a request that was answered with an error; `lists` as in `Call`."""
     response = error.response
     whole = ErrorDetail(error.code, error.message, details=error.details, inner=error.inner)
     asked = _VERSION.search(response.url)
@@ -77,10 +112,11 @@ def answered(error: ArmError, *, number: int, elapsed: float, repeats: int = 1) 
         status=error.status,
         code=error.code,
         retry_after=error.retry_after,
-        reads=reads(response.method, response.path),
+        reads=lists or reads(response.method, response.path),
         locked=is_locked(whole) if error.status == 429 else is_in_progress(error.status, whole, error.retry_after),
         listed=isinstance(error, ApiVersionError) and asked is not None and asked[1] in error.supported,
         repeats=repeats,
+        left=left,
     )
 
 
@@ -100,6 +136,9 @@ class Again:
 
 def after(attempt: ArmAttempt, rule: RetryRule) -> Again | None:
     """Decide what follows a request that went wrong; None: its error is raised."""
+    if attempt.unreadable and not attempt.reads and attempt.method not in LOOKED_AT:
+        # ARM has responded to the write: whatever the rule says, it is not sent a second time without a look.
+        return None
     delay = rule(attempt)
     return None if delay is None else Again(max(0.0, delay), look=attempt.doubtful and attempt.method in LOOKED_AT)
 

@@ -11,6 +11,8 @@ import attrs
 from aiomsi._errors import AiomsiError, ArmConnectionError, ArmError, PreconditionFailedError
 from aiomsi._json import loads
 from aiomsi._token import AccessToken
+from aiomsi.arm._links import path_of
+from aiomsi.arm._retry import reads
 
 if TYPE_CHECKING:
     from aiomsi.arm._versions import ResourceType
@@ -52,6 +54,32 @@ class OwnCredential(Protocol):
         """Give up the interest in its tokens."""
 
 
+@attrs.frozen
+class NoResponse:
+    """Why a request got no response that can be read.
+
+    Attributes:
+        why: what happened.
+        arrived: whether the request may have reached the server.
+        untrusted: whether the certificate of the other side was not accepted.
+        permanent: whether the same request would fail again in the same way.
+        unreadable: whether a response came that could not be parsed, or only a part of one.
+        help: what to do about it; empty for the usual advice.
+
+    """
+
+    why: str
+    arrived: bool = True
+    untrusted: bool = False
+    permanent: bool = False
+    unreadable: bool = False
+    help: str = ""
+
+
+def _path_alone(url: str) -> str:
+    return repr(url.partition("?")[0])
+
+
 def new_request_id() -> str:
     """Give a random GUID (version 4, variant a), in a third of the time that `uuid.uuid4` takes to be a text."""
     digits = os.urandom(16).hex()
@@ -63,11 +91,13 @@ class Call:
     """One call, with what has become of it so far.
 
     Attributes:
-        url: encoded; it goes out byte for byte.
+        url: encoded; it goes out byte for byte. Its query may be signed.
         data: the body as it is sent; encoded, because the caller may change its own objects meanwhile.
         kind: the resource type whose api-version is looked up; None: the caller has named one.
         lacks_version: whether that is still to be done.
         until: when it has to be over, in the loop's time.
+        lists: whether it requests a page of a list, which changes nothing, whatever the verb.
+        timed: whether its caller limits its time in any case, so that its requests may be silent for as long as that.
         attempts: requests sent.
         doubt: what the last of them met that may have been carried out although it brought no answer to go by.
         unsettled: the same, where the answer is a look at a resource that is being changed, so that the doubt remains.
@@ -75,17 +105,21 @@ class Call:
         fixes: how often an api-version was replaced, or a subscription registered, for this call.
         registered: for each registration that this call needed, until when ARM may still deny it.
         fault, repeats: the last error's status and code, and how often in a row it came.
+        unreadable: whether a response to a request of this call came that could not be read.
+        excused: seconds that registrations took: the rule's budget does not count them.
 
     """
 
     method: str
-    url: str
+    url: str = attrs.field(repr=_path_alone)
     headers: MutableMapping[str, str] = attrs.field(repr=False)
     data: bytes | None = attrs.field(repr=False)
     began: float
     kind: ResourceType | None = None
     lacks_version: bool = False
     until: float | None = None
+    timed: bool = False
+    lists: bool = False
     attempts: int = 0
     doubt: ArmError | ArmConnectionError | None = None
     unsettled: ArmError | ArmConnectionError | None = None
@@ -94,6 +128,8 @@ class Call:
     registered: dict[str, float] = attrs.field(factory=dict, repr=False)
     fault: tuple[int | None, str | None] | None = None
     repeats: int = 0
+    unreadable: bool = False
+    excused: float = 0.0
 
     @property
     def sent(self) -> Any:
@@ -102,18 +138,24 @@ class Call:
             return {}
         try:
             return loads(self.data)
-        except (ValueError, RecursionError):
+        except ValueError:
             return None
 
     @property
-    def is_repeatable(self) -> bool:
-        """Return whether a PUT or PATCH has the same effect if it is carried out twice.
+    def reads(self) -> bool:
+        """Return whether the call changes nothing."""
+        return self.lists or reads(self.method, path_of(self.url))
 
-        A conditional write has not: its own first request makes the condition false. A JSON Patch
-        may append twice.
+    @property
+    def is_repeatable(self) -> bool:
+        """Return whether a PUT or PATCH may be sent again although it may have been carried out.
+
+        A conditional write may not: its own first request makes the condition false. A JSON Patch
+        may append twice. A write with an unreadable response has reached ARM, and a second
+        response would be as unreadable.
         """
         conditional = any(name.lower() in _CONDITIONS for name in self.headers)
-        return not conditional and not (self.method == "PATCH" and isinstance(self.sent, list))
+        return not self.unreadable and not conditional and not (self.method == "PATCH" and isinstance(self.sent, list))
 
     def in_doubt(self, error: E) -> E:
         """Mark the error that ends the call if ARM may have carried out an earlier request."""

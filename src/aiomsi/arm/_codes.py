@@ -98,8 +98,8 @@ def namespace_to_register(detail: ErrorDetail, path: str) -> str | None:
     for one in detail.walk():
         if one.target is not None and _NAMESPACE.fullmatch(one.target):
             return one.target
-    for one in detail.walk():
-        if (named := _NAMED_NAMESPACE.search(one.message)) is not None:
+    for text in detail.texts():
+        if (named := _NAMED_NAMESPACE.search(text)) is not None:
             return named[1]
     segments = path.partition("?")[0].split("/")
     called = [after for word, after in pairwise(segments) if word.lower() == "providers"]
@@ -118,8 +118,8 @@ def supported_versions(detail: ErrorDetail, headers: Mapping[str, str]) -> tuple
 
 
 def _listed_versions(detail: ErrorDetail) -> tuple[str, ...]:
-    for one in detail.walk():
-        if (listed := _VERSIONS.search(one.message)) is not None and (versions := _versions_in(listed[1])):
+    for text in detail.texts():
+        if (listed := _VERSIONS.search(text)) is not None and (versions := _versions_in(listed[1])):
             return versions
     return ()
 
@@ -130,7 +130,7 @@ def _versions_in(text: str) -> tuple[str, ...]:
 
 def supported_locations(detail: ErrorDetail) -> tuple[str, ...]:
     """Give the locations that the resource type is served in, as far as the service lists them."""
-    listed = _LOCATIONS.search(detail.message)
+    listed = _LOCATIONS.search(next(detail.texts()))
     return () if listed is None else tuple(name for part in listed[1].split(",") if (name := part.strip()))
 
 
@@ -144,14 +144,15 @@ def right_tenant(detail: ErrorDetail, headers: Mapping[str, str]) -> str | None:
     authority = _AUTHORITY.search(headers.get("WWW-Authenticate", ""))
     if authority is not None and (named := _GUID.search(authority[1])) is not None:
         return named[0]
-    text = _RIGHT_TENANT.search(detail.message)
+    text = _RIGHT_TENANT.search(next(detail.texts()))
     tenants = {tenant.lower() for tenant in _GUID.findall(text[1])} if text is not None else set()
     return tenants.pop() if len(tenants) == 1 else None
 
 
 def is_locked(detail: ErrorDetail) -> bool:
     """Tell a 429 that has nothing to do with rates: another operation holds the resource, for some seconds."""
-    return any(_folded(one.code) in _LOCKS or _LOCKED_TEXT.search(one.message) for one in detail.walk())
+    named = any(_folded(one.code) in _LOCKS for one in detail.walk())
+    return named or any(_LOCKED_TEXT.search(text) for text in detail.texts())
 
 
 def is_in_progress(status: int, detail: ErrorDetail, retry_after: float | None = None) -> bool:

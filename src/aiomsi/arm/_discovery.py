@@ -14,13 +14,11 @@ import uuid
 from typing import Any
 from urllib.parse import urlsplit
 
-import aiohttp
-
 from aiomsi._clouds import CHINA, PUBLIC, US_GOVERNMENT, Cloud, is_loopback, split_endpoint
 from aiomsi._errors import ArmConnectionError, ConfigurationError, ForeignHostError, ServiceError
 from aiomsi.arm._answers import error_of
-from aiomsi.arm._encoding import ACCEPTED, CutBodyError, whole_body
-from aiomsi.arm._http import TIMEOUT, described, has_arrived, open_http, proxy_for
+from aiomsi.arm._encoding import ACCEPTED, whole_body
+from aiomsi.arm._http import no_response, open_http, proxy_for, request_options, shown, time_limits
 from aiomsi.arm._response import ArmResponse
 
 _QUERY = "/metadata/endpoints?api-version=2022-09-01"
@@ -72,27 +70,25 @@ async def _ask(endpoint: str, ssl: ssl_module.SSLContext | None) -> ArmResponse:
     proxy, more = proxy_for(endpoint)
     try:
         async with asyncio.timeout(_TIMEOUT), open_http(ssl) as http:
-            answer = await http.get(
-                url,
-                headers=headers,
-                allow_redirects=False,
-                auto_decompress=False,
-                timeout=TIMEOUT,
-                proxy=proxy,
-                proxy_headers=more,
-            )
+            options = request_options(http, proxy, more, borrowed=False)
+            answer = await http.get(url, headers=headers, timeout=time_limits(_TIMEOUT), **options)
             body = whole_body("GET", answer.status, answer.headers, await answer.read())
             return ArmResponse("GET", url, answer.status, answer.headers, body)
-    except (aiohttp.ClientError, OSError, CutBodyError) as error:
-        raise ArmConnectionError(
-            f"{endpoint} gave no description of its cloud: {described(error)}",
-            method="GET",
-            url=url.partition("?")[0],
-            client_request_id=request_id,
-            attempts=1,
-            elapsed=time.monotonic() - began,
-            arrived=has_arrived(error),
-        ) from error
+    except Exception as error:  # noqa: BLE001 (aiohttp raises all sorts)
+        why, cause = no_response(error), shown(error)
+    raise ArmConnectionError(
+        f"{endpoint} gave no description of its cloud: {why.why}",
+        help=why.help,
+        method="GET",
+        url=url.partition("?")[0],
+        client_request_id=request_id,
+        attempts=1,
+        elapsed=time.monotonic() - began,
+        arrived=why.arrived,
+        untrusted=why.untrusted,
+        permanent=why.permanent,
+        unreadable=why.unreadable,
+    ) from cause
 
 
 def _cloud(document: dict[str, Any], endpoint: str) -> Cloud | None:

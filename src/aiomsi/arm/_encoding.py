@@ -17,8 +17,11 @@ _GZIP, _ZLIB, _RAW = 31, 15, -15
 _GZIP_MAGIC = b"\x1f\x8b"
 _ZLIB_METHOD = 8
 _WITH_DATA = frozenset({200, 201})
-_MOST = 128 * 1024 * 1024
-"""ARM limits a resource provider's response to 8 MB, Resource Graph a page to 16 MiB."""
+MAX_BODY = 128 * 1024 * 1024
+"""The longest body that is read, packed or unpacked.
+
+ARM limits a resource provider's response to 8 MB, Resource Graph a page to 16 MiB.
+"""
 
 
 class CutBodyError(Exception):
@@ -35,7 +38,10 @@ class CutBodyError(Exception):
 
 
 class LongBodyError(CutBodyError):
-    """A body is longer, decoded, than a session reads."""
+    """A body is longer, packed or unpacked, than a session reads."""
+
+    def __init__(self) -> None:
+        super().__init__(f"the body has more than {MAX_BODY} bytes")
 
 
 def whole_body(method: str, status: int, headers: Mapping[str, str], body: bytes) -> bytes:
@@ -95,14 +101,13 @@ def _inflated(body: bytes, window: int) -> bytes:
         inflater = zlib.decompressobj(window)
         try:
             # One byte beyond the limit is enough to tell.
-            parts.append(inflater.decompress(body, _MOST + 1 - size))
+            parts.append(inflater.decompress(body, MAX_BODY + 1 - size))
         except zlib.error as error:
             msg = f"the body can't be unpacked: {error}"
             raise CutBodyError(msg) from None
         size += len(parts[-1])
-        if size > _MOST:
-            msg = f"the body has more than {_MOST} bytes"
-            raise LongBodyError(msg)
+        if size > MAX_BODY:
+            raise LongBodyError
         if not inflater.eof:
             msg = "the packed body was cut"
             raise CutBodyError(msg, b"".join(parts))

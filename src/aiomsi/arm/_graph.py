@@ -18,7 +18,6 @@ from aiomsi.arm._paging import Chain
 from aiomsi.arm._queries import RowCount, in_order, next_query, read_rows, smaller_page
 from aiomsi.arm._requests import Options, build_url
 from aiomsi.arm._response import ArmResponse
-from aiomsi.arm._retry import ArmRetry
 from aiomsi.arm._waits import quota_wait
 from aiomsi.arm._wire import Wire
 
@@ -29,8 +28,6 @@ _SUBSCRIPTIONS = 300
 _MANAGEMENT_GROUPS = 10
 _ROWS = 1_000
 _BAD_QUERY = 400
-_PATIENCE = 180.0
-"""The longest wait for a quota under a rule of the user's own: `ArmRetry`'s budget."""
 
 logger = logging.getLogger("aiomsi")
 
@@ -127,24 +124,21 @@ class _Rows:
 
     def _longest_wait(self) -> float:
         """Return the bound on a wait for the quota: the caller's time-out, or the rule's budget."""
-        if self._timeout is not None:
-            return self._timeout
-        rule = self._wire.rule
-        return rule.budget if isinstance(rule, ArmRetry) else _PATIENCE
+        return self._wire.budget if self._timeout is None else self._timeout
 
     async def _ask(self, wait: float) -> ArmResponse:
         """Send the query for a page, with fewer rows if the response would be too large."""
         clock, timeout = self._wire.clock, self._timeout
         if 0 < wait < self._longest_wait():
             logger.info("Resource Graph's quota is used up: the next page waits for %.0f s", wait)
-            await clock.sleep(wait)
+            await self._wire.pause(wait)
             timeout = None if timeout is None else timeout - wait
         elif wait > 0:
             # The response decides: it is a 429 if the quota is really used up for so long.
             logger.warning("Resource Graph's quota is used up for %.0f s: the next page is requested without a wait", wait)
         began = clock.monotonic()
         while True:
-            call = self._wire.prepare("POST", self._url, Options(json=self._body))
+            call = self._wire.prepare("POST", self._url, Options(json=self._body, lists=True))
             try:
                 return await self._wire.send(call, None if timeout is None else timeout - (clock.monotonic() - began))
             except ThrottledError as error:

@@ -137,7 +137,7 @@ class Operation:
         wait = wait_before(self._progress, self._asked)
         if until is not None and clock.monotonic() + wait > until:
             raise self._unfinished()
-        await clock.sleep(wait)
+        await self._wire.pause(wait)
 
     async def _poll(self, url: str) -> None:
         """Ask once how it stands."""

@@ -36,7 +36,7 @@ class Step:
 
     """
 
-    items: Items
+    items: Items = attrs.field(repr=False)
     more: More | None = None
     error: AiomsiError | None = None
 
@@ -49,7 +49,13 @@ async def walk(
     fetch: asyncio.Task[ArmResponse] | None = None
     try:
         while more is not None:
-            step = read(await (more() if fetch is None else _outcome(fetch)))
+            response = await (more() if fetch is None else _outcome(fetch))
+            try:
+                step = read(response)
+            except AiomsiError as failure:
+                # Without the frames that hold the page: error reporters show their locals.
+                raise failure.with_traceback(None) from failure.__cause__
+            del response
             items, more, error, fetch = step.items, step.more, step.error, None
             del step
             if more is not None and prefetch:
@@ -78,6 +84,7 @@ async def items_of(pages: AsyncGenerator[Items, None]) -> AsyncGenerator[Any, No
         async for page in pages:
             for item in page:
                 yield item
+                del item
             del page
 
 
@@ -103,7 +110,7 @@ class Reading:
 async def pages_of(wire: Wire, make: Callable[[], Call], reading: Reading) -> AsyncGenerator[Items, None]:
     """Give the items of a list that begins with the call that `make` makes; see `ArmSession.pages`."""
     call = make()
-    method, options = ("GET", NO_OPTIONS) if reading.body is None else ("POST", Options(json=reading.body))
+    method, options = ("GET", NO_OPTIONS) if reading.body is None else ("POST", Options(json=reading.body, lists=True))
     # A list that begins with POST and goes on with GET may link to its first URL.
     chain = Chain(wire.cloud, call.url if call.method == method and not call.lacks_version else None)
 

@@ -79,7 +79,8 @@ def begin(cloud: Cloud, response: ArmResponse, via: FinalStateVia | None = None)
     if _goes_on(response, resource_state):
         return attrs.evolve(progress, reads="resource", next_url=response.url)
     if response.status == 202 and (link := _header(response, "Location")):
-        msg = f"the service has accepted {response.method} {response.path}, but tells of it at {link.partition('?')[0]!r}"
+        link = link.partition("?")[0]
+        msg = f"the service has accepted {response.method} {response.path}, but tells of it at {link!r}"
         raise ForeignHostError(msg, help="That is not the cloud's ARM, so it was not asked; read the resource to see how it ends")
     # Who patches a resource that failed earlier, has not failed.
     outcome = FINAL.get(resource_state.lower()) if response.method == "PUT" and resource_state is not None else None

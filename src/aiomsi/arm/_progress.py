@@ -71,10 +71,10 @@ class Progress:
         return {
             "version": _VERSION,
             "method": self.method,
-            "url": self.url,
+            "url": str(self.url),
             "reads": self.reads,
-            "next_url": self.next_url,
-            "location": self.location,
+            "next_url": None if self.next_url is None else str(self.next_url),
+            "location": None if self.location is None else str(self.location),
             "final_state_via": self.via,
             "status": self.status,
             "percent": self.percent,
@@ -82,7 +82,7 @@ class Progress:
             "answer": None
             if answer is None
             else {
-                "url": answer.url,
+                "url": str(answer.url),
                 "status": answer.status,
                 "headers": {name: answer.headers[name] for name in _KEPT if name in answer.headers},
                 # Every byte has its letter there and back, which UTF-8 can't promise of a body that may be anything.

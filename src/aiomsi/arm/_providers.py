@@ -155,7 +155,7 @@ class Providers:
         if now < until:
             call.registered[key] = until
             # Each wait is as long as the registration is old, so the waits double.
-            await self._wire.clock.sleep(min(max(_PAUSE, now - (until - _LAG)), _LONGEST_PAUSE, until - now))
+            await self._wire.pause(min(max(_PAUSE, now - (until - _LAG)), _LONGEST_PAUSE, until - now))
         elif key in call.registered:
             error.add_note(f"The subscription is registered, but ARM did not see that within {_LAG:.0f} s")
             return False
@@ -176,7 +176,7 @@ class Providers:
         while _state(document) != "registered":
             if clock.monotonic() + pause > until:
                 return False
-            await clock.sleep(pause)
+            await self._wire.pause(pause)
             pause = min(pause * 2, _LONGEST_PAUSE)
             document = await self._ask("GET", path)
         self._lagging[path.casefold()] = clock.monotonic() + _LAG
@@ -190,7 +190,7 @@ class Providers:
                 # Unlike other POSTs, this one does no harm if it is carried out twice.
                 if not error.uncertain:
                     raise
-            await self._wire.clock.sleep(_PAUSE)
+            await self._wire.pause(_PAUSE)
         return await self._ask("POST", path)
 
     async def _ask(self, method: str, path: str) -> Any:

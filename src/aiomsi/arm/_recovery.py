@@ -16,10 +16,9 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from aiomsi._errors import AiomsiError, ArmConnectionError, ArmError
+from aiomsi._errors import AiomsiError, ArmConnectionError, ArmError, UsageError
 from aiomsi.arm._answers import error_of, refusal_of
 from aiomsi.arm._attempts import Again, ArmAttempt, after, answered, is_gone, lost
-from aiomsi.arm._http import is_untrusted
 from aiomsi.arm._links import path_of
 from aiomsi.arm._look import Seen, seen
 from aiomsi.arm._records import decoded
@@ -48,7 +47,9 @@ async def recover(wire: Wire, call: Call, wrong: ArmResponse | ArmConnectionErro
     if isinstance(error, ArmError):
         if is_gone(call.method, error.status, error.code, doubtful=call.doubt is not None):
             return attrs.evolve(error.response, status=204, body=b"")
+        began = wire.clock.monotonic()
         if await _mended(wire, call, error):
+            call.excused += wire.clock.monotonic() - began
             return None
     error.uncertain = attempt.doubtful
     if attempt.doubtful:
@@ -59,6 +60,11 @@ async def recover(wire: Wire, call: Call, wrong: ArmResponse | ArmConnectionErro
             return found
     again = after(attempt, wire.rule)
     if again is None or not await _paused(wire, call, again):
+        if isinstance(error, ArmError) and error.retry_after and not error.help:
+            error.help = (
+                f"The service accepts the call again after {error.retry_after:g} s; "
+                "a larger ArmRetry(budget=...) or timeout= lets the call wait for that"
+            )
         raise call.in_doubt(error)
     return await _compared(wire, call, error) if again.look else None
 
@@ -67,7 +73,10 @@ async def _paused(wire: Wire, call: Call, again: Again) -> bool:
     """Wait before the next request; return False if the call would be over by then."""
     if wire.is_closed or (call.until is not None and _now() + again.delay >= call.until):
         return False
-    await wire.clock.sleep(again.delay)
+    try:
+        await wire.pause(again.delay)
+    except UsageError as error:
+        raise call.in_doubt(error) from None
     return True
 
 
@@ -119,17 +128,22 @@ def _attempt(wire: Wire, call: Call, error: ArmError | ArmConnectionError) -> Ar
 
 def _described(wire: Wire, call: Call, error: ArmError | ArmConnectionError, method: str, repeats: int = 1) -> ArmAttempt:
     """Describe a failed request of a call: one of its own, or a GET of its resource."""
-    number, elapsed = call.attempts + call.failed_looks, wire.clock.monotonic() - call.began
+    number, elapsed = call.attempts + call.failed_looks, wire.clock.monotonic() - call.began - call.excused
+    left = None if call.until is None else call.until - _now()
     if isinstance(error, ArmError):
-        return answered(error, number=number, elapsed=elapsed, repeats=repeats)
+        return answered(error, number=number, elapsed=elapsed, repeats=repeats, left=left, lists=call.lists)
     return lost(
         method,
         path_of(call.url),
         number=number,
         elapsed=elapsed,
         arrived=error.arrived,
-        untrusted=is_untrusted(error.__cause__),
+        untrusted=error.untrusted,
         repeats=repeats,
+        permanent=error.permanent,
+        unreadable=error.unreadable,
+        left=left,
+        lists=call.lists,
     )
 
 
@@ -172,6 +186,8 @@ async def _look(wire: Wire, call: Call, error: ArmError | ArmConnectionError) ->
         failure: ArmError | ArmConnectionError
         try:
             look = wire.prepare("GET", call.url)
+            # It is a request of this call: its limits count from the same beginning.
+            look.began, look.until, look.timed, look.excused = call.began, call.until, call.timed, call.excused
             response = await wire.exchange(look)
         except ArmConnectionError as no_answer:
             failure = no_answer

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import date, datetime
 from typing import Any
 from urllib.parse import quote, unquote
@@ -11,7 +11,7 @@ from urllib.parse import quote, unquote
 import attrs
 
 from aiomsi._clouds import Cloud
-from aiomsi._errors import ConfigurationError, ForeignHostError
+from aiomsi._errors import SAFE_METHODS, ConfigurationError, ForeignHostError
 from aiomsi._json import dumps
 
 # A path of these needs no encoding, so yarl need not look at it.
@@ -27,7 +27,6 @@ _SAFE_IN_VALUE = "$,:/()'*!~@"
 _ASCII = "".join(map(chr, range(0x21, 0x7F)))
 _SAFE_IN_QUERY = _ASCII.replace("#", "")
 # With an empty name, a GET of f"{group}/{name}" reads the group; a DELETE would delete it.
-_READING = frozenset({"GET", "HEAD", "OPTIONS"})
 _WRITABLE = (
     "JSON has None, booleans, finite numbers, text, lists, and dicts keyed by text: "
     "convert other values first, for example dates with isoformat()"
@@ -36,7 +35,25 @@ _AS_TEXT = (
     "Pass text, an integer or a boolean, in the service's own form: "
     "','.join(names) for a list, moment.isoformat() for a date, member.value for an enumeration"
 )
-_NOT_IN_HEADER = re.compile(r"[\r\n\x00]")
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
+# Control characters other than the tab, and halves of surrogate pairs, which have no bytes.
+_NOT_IN_HEADER = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")
+_OWN_HEADERS = frozenset({"authorization", "x-ms-authorization-auxiliary"})
+# https://www.rfc-editor.org/rfc/rfc9110#section-7.6.1 and what frames a message or names its host
+_CONNECTION_HEADERS = frozenset(
+    {
+        "connection",
+        "content-length",
+        "expect",
+        "host",
+        "http2-settings",
+        "keep-alive",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
 
 
 @attrs.frozen
@@ -51,17 +68,19 @@ class Options:
         headers: further headers; never `Authorization`.
         timeout: seconds for the whole call, repetitions included.
         if_match, if_none_match: entity tags, sent as they are.
+        lists: whether a page of a list is requested, which changes nothing, whatever the verb.
 
     """
 
     api_version: str | None = None
-    params: Mapping[str, str | int | bool] | None = None
-    json: Any = None
-    content: bytes | None = None
+    params: Mapping[str, str | int | bool] | None = attrs.field(default=None, repr=False)
+    json: Any = attrs.field(default=None, repr=False)
+    content: bytes | None = attrs.field(default=None, repr=False)
     headers: Mapping[str, str] | None = attrs.field(default=None, repr=False)
     timeout: float | None = None
     if_match: str | None = None
     if_none_match: str | None = None
+    lists: bool = False
 
 
 NO_OPTIONS = Options()
@@ -102,8 +121,10 @@ def encoded(value: Any) -> bytes:
     try:
         return dumps(value)
     except (TypeError, ValueError) as error:
+        # Not chained: the frames of the encoder hold the body.
         msg = f"json= can't be written as JSON: {error}"
-    # Not chained: the frames of the encoder hold the body.
+    # Error reporters show the locals of this frame.
+    del value
     raise ConfigurationError(msg, help=_WRITABLE)
 
 
@@ -156,7 +177,7 @@ def _build_slowly(cloud: Cloud, method: object, path: str, options: Options) -> 
     if any(part in (".", "..") for part in segments):
         msg = f"the path has a '.' or '..' segment, which would lead elsewhere: {path!r}"
         raise ConfigurationError(msg)
-    if method not in _READING and not all(part.strip() for part in segments):
+    if method not in SAFE_METHODS and not all(part.strip() for part in segments):
         msg = f"the path of a {method} has an empty segment: {path!r}"
         raise ConfigurationError(msg, help="A name in it is missing, or a slash too many: the call could change another resource")
     additions = _additions(query, options)
@@ -270,18 +291,59 @@ def _text(name: str, value: object) -> str:
     raise ConfigurationError(msg, help=_AS_TEXT)
 
 
-def check_headers(headers: Mapping[Any, Any]) -> None:
-    """Make sure that the caller's headers leave the token to the session, and can be sent.
+def check_headers(headers: object) -> None:
+    """Make sure that the caller's headers can be sent, and override nothing that the session or HTTP itself decides.
 
     Raises:
-        ConfigurationError: `Authorization` is among them, or one has a line break or is no string.
+        ConfigurationError: they are no mapping; a name is no token of RFC 9110; a value has a control character or is no string;
+            or a header is the session's own (`Authorization`), or belongs to the connection (`Host`, `Content-Length`, ...).
 
     """
+    if not isinstance(headers, Mapping):
+        msg = f"headers= takes a mapping, not {type(headers).__name__}"
+        raise ConfigurationError(msg)
     for name, value in headers.items():
-        if not isinstance(name, str) or not isinstance(value, str) or not name or _NOT_IN_HEADER.search(name + value):
+        folded = name.strip(" \t:").lower() if isinstance(name, str) else ""
+        if folded in _OWN_HEADERS:
+            msg = f"the header {name!r} is the session's own"
+            raise ConfigurationError(msg, help="Pass ArmSession(credential=..., auxiliary=...) to use other identities")
+        sendable = isinstance(value, str) and not _NOT_IN_HEADER.search(value)
+        if not sendable or not isinstance(name, str) or not _TOKEN.fullmatch(name):
             # The value may be secret.
-            msg = f"the header {name!r} is empty or no string, or has a line break"
+            msg = f"the header {name!r} has a malformed name, or its value is no string, or has a line break or control character"
             raise ConfigurationError(msg)
-        if name.strip().lower() == "authorization":
-            msg = "the Authorization header is the session's own"
-            raise ConfigurationError(msg, help="Pass ArmSession(credential=...) to use another identity")
+        if _is_of_connection(folded):
+            msg = f"the header {name!r} belongs to the connection and is not sent on behalf of a caller"
+            raise ConfigurationError(msg, help="Leave it out; of another request's headers pass on only those that ARM needs")
+
+
+def _is_of_connection(folded: str) -> bool:
+    return folded in _CONNECTION_HEADERS or folded.startswith("proxy-")
+
+
+def check_session_headers(names: Iterable[str]) -> None:
+    """Make sure that the default headers of an aiohttp session that was given do not frame or route requests to ARM.
+
+    `Authorization` may be among them: that of the token takes its place.
+
+    Raises:
+        ConfigurationError: there is such a header.
+
+    """
+    for name in names:
+        folded = name.lower()
+        if _is_of_connection(folded) or folded == "x-ms-authorization-auxiliary":
+            msg = f"the aiohttp session that is given with http= sends the header {name!r} with every request"
+            raise ConfigurationError(msg, help="Give it with the requests that need it, or use another session for ARM")
+
+
+def check_timeout(timeout: object) -> None:
+    """Make sure that a time-out is a number of seconds.
+
+    Raises:
+        ConfigurationError: it is none.
+
+    """
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or timeout != timeout:  # noqa: PLR0124 (not a number)
+        msg = f"timeout= takes seconds, not {timeout!r}"
+        raise ConfigurationError(msg)

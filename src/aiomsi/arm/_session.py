@@ -41,10 +41,11 @@ class ArmSession(Verbs):
             all calls, and its errors become `CredentialError`.
         cloud: which ARM; `AIOMSI_RESOURCE_MANAGER` names another endpoint, on loopback only.
         http: an aiohttp session to use; it is not closed, its own connector, limits and cookies count, and it must belong to
-            the loop in which the ArmSession is used.
+            the loop in which the ArmSession is used. Its default headers must not frame or route a request (`Host` and the like).
         ssl: a TLS context for ARM; without it aiohttp's defaults, which verify.
         user_agent: your application's own part of the `User-Agent` header; it comes first.
-        retry: decides whether and when a call is sent again; any function of an `ArmAttempt`. None: never.
+        retry: decides whether and when a call is sent again; any function of an `ArmAttempt`. None: never. Calls wait for a free
+            connection as long as its `budget` lasts, or for 180 s if it has none.
         auto_register: register a subscription for a provider's namespace where ARM asks for that, wait, and repeat the call.
         auxiliary: credentials of up to three further tenants, for calls that span tenants.
         correlation_id: groups this session's calls in Azure's logs; by default a new GUID.
@@ -72,6 +73,8 @@ class ArmSession(Verbs):
         if http is not None and ssl is not None:
             msg = "ssl= has no effect on a session that is given with http="
             raise ConfigurationError(msg, help="Give the aiohttp session a connector with that TLS context")
+        _check_type("http", http, aiohttp.ClientSession)
+        _check_type("ssl", ssl, ssl_module.SSLContext)
         if len(auxiliary) > _MOST_AUXILIARY:
             msg = f"ARM takes tokens of at most {_MOST_AUXILIARY} further tenants"
             raise ConfigurationError(msg)
@@ -123,7 +126,7 @@ class ArmSession(Verbs):
         prefetch: bool = True,
     ) -> AsyncGenerator[Any, None]:
         """Give every item of a list, of every page; arguments and errors as for `pages`."""
-        options = Options(api_version, params, json, headers=headers, timeout=timeout)
+        options = Options(api_version, params, json, headers=headers, timeout=timeout, lists=True)
         with late_import:
             from aiomsi.arm._pages import items_of
         return items_of(self._pages(path, options, item_name, next_link_name, next_method, prefetch=prefetch))
@@ -164,7 +167,7 @@ class ArmSession(Verbs):
             ServiceError: an answer is no page, which is no empty list, or links back to one that was read before.
 
         """
-        options = Options(api_version, params, json, headers=headers, timeout=timeout)
+        options = Options(api_version, params, json, headers=headers, timeout=timeout, lists=True)
         return self._pages(path, options, item_name, next_link_name, next_method, prefetch=prefetch)
 
     def query(
@@ -230,7 +233,11 @@ class ArmSession(Verbs):
     # Opening and closing
 
     async def close(self) -> None:
-        """Close what this session opened. It can't be used afterwards; closing twice does nothing."""
+        """Close what this session opened. It can't be used afterwards; closing twice does nothing.
+
+        Calls that wait for a token, a connection, a repetition or a poll end at once with a `UsageError`. A write that may have
+        been sent ends with an `ArmConnectionError`, because ARM may carry it out.
+        """
         await self._wire.close()
 
     async def __aenter__(self) -> Self:
@@ -244,7 +251,17 @@ class ArmSession(Verbs):
     def __repr__(self) -> str:
         wire = self._wire
         state = "closed" if wire.closed else "open" if wire.http is not None else "not yet used"
-        return f"<ArmSession {wire.cloud.resource_manager}, {state}, credential={wire.given[0]!r}>"
+        credential = wire.given[0]
+        own = type(credential).__module__.partition(".")[0] == "aiomsi"
+        # The repr of another library's may show its secret.
+        named = repr(credential) if own else f"<{type(credential).__name__}>"
+        return f"<ArmSession {wire.cloud.resource_manager}, {state}, credential={named}>"
+
+
+def _check_type(name: str, value: object, kind: type) -> None:
+    if value is not None and not isinstance(value, kind):
+        msg = f"{name}= takes a {kind.__name__}, not {type(value).__name__}"
+        raise ConfigurationError(msg)
 
 
 def _never(attempt: ArmAttempt) -> None:

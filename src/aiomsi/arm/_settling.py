@@ -52,7 +52,7 @@ class Unsettled:
         call, wire = self._call, self._wire
         if self._repetition is None:
             # The change took its time; the repetition has a budget of its own.
-            call.began, call.until, call.unsettled = wire.clock.monotonic(), None, None
+            call.began, call.excused, call.until, call.unsettled = wire.clock.monotonic(), 0.0, None, None
             self._repetition = wire.start(wire.send(call, self._timeout), "repetition")
         await asyncio.wait([self._repetition])
         self._repeats = False

@@ -52,7 +52,8 @@ class Verbs:
             params: further query parameters, not yet encoded: text, integers or booleans. A list, a date or the like is to be
                 written in the service's own form first.
             headers: further headers.
-            timeout: seconds for the whole call, repetitions included; without it 10 s to connect and 60 s between bytes.
+            timeout: seconds for the whole call, repetitions included. Without it a request may take 10 s to connect and be silent
+                for 150 s; with it, it may be silent for as long as the call lasts.
             if_none_match: an entity tag, sent as it is.
 
         Raises:
@@ -63,7 +64,10 @@ class Verbs:
 
         """
         options = Options(api_version, params, headers=headers, timeout=timeout, if_none_match=if_none_match)
-        return (await self._wire.send(self._call("GET", path, options), timeout)).json()
+        call = self._call("GET", path, options)
+        # Error reporters show the locals of a frame, and a link that is read may be signed.
+        del path, params
+        return (await self._wire.send(call, timeout)).json()
 
     async def head(
         self,
@@ -119,6 +123,7 @@ class Verbs:
 
         """
         options = Options(api_version, params, json, content, headers, timeout, if_match, if_none_match)
+        del json, content
         return await self._done("PUT", path, options, deadline, on_progress)
 
     async def patch(
@@ -137,6 +142,7 @@ class Verbs:
     ) -> Any:
         """Change a resource, wait until that has been done, and give the resource; arguments and errors as for `put`."""
         options = Options(api_version, params, json, content, headers, timeout, if_match)
+        del json, content
         return await self._done("PATCH", path, options, deadline, on_progress)
 
     async def post(
@@ -154,6 +160,7 @@ class Verbs:
     ) -> Any:
         """Run an action, wait until that has been done, and give its result; arguments and errors as for `put`."""
         options = Options(api_version, params, json, content, headers, timeout)
+        del json, content
         return await self._done("POST", path, options, deadline, on_progress)
 
     async def delete(
@@ -191,7 +198,9 @@ class Verbs:
         `method` is an HTTP verb in capitals; the other arguments, and the errors, are those of `put`.
         """
         options = Options(api_version, params, json, content, headers, timeout, if_match, if_none_match)
+        del json, content
         call = self._call(method, path, options)
+        del path, params
         response = await self._wire.send(call, timeout)
         if call.unsettled is not None:
             # Whose change this is can't be told before its end, and that is not waited for here.
@@ -219,6 +228,7 @@ class Verbs:
         services whose answers don't tell. The other arguments, and the errors, are those of `put`.
         """
         options = Options(api_version, params, json, content, headers, timeout, if_match, if_none_match)
+        del json, content
         return await self._begin(method, path, options, final_state_via)
 
     async def resume(self, state: Mapping[str, Any]) -> Operation:
