@@ -114,6 +114,9 @@ class Verbs:
             OperationFailedError: ARM accepted the call, and the operation failed later.
             OperationCanceledError: the same, and it was canceled.
             OperationUnfinishedError: it was not over by the deadline.
+            OperationUnreadableError: its state can't be read; it may well go on.
+
+        An error after ARM has accepted the call has the operation as its `operation`, to wait for it again or to save its state.
 
         """
         options = Options(api_version, params, json, content, headers, timeout, if_match, if_none_match)
@@ -256,5 +259,8 @@ class Verbs:
     async def _done(
         self, method: str, path: str, options: Options, deadline: float | None, on_progress: OnProgress | None
     ) -> Any:
+        from aiomsi.arm._operations import check_deadline
+
+        check_deadline(deadline)
         operation = await self._begin(method, path, options)
         return await operation.result(deadline=deadline, on_progress=on_progress)
