@@ -8,9 +8,10 @@
    error included. With 200 or 201 the header mostly names the resource, so there it counts only if it names an operation;
 3. the resource itself: ``properties.provisioningState`` after a PUT or PATCH, 404 after a DELETE.
 
-`advance` reads each further response, as `_turn` says. A state that is not known to be final goes on. Once the record says that the operation has
-succeeded, the result is read where `_result_url` says. An ``Azure-AsyncOperation`` that changes on the way is not followed, a
-``Location`` is: so did all recorded clients. A link that leads off the cloud's ARM is ignored.
+`advance` reads each further response, as `_turn` says. A state that is not known to be final goes on.
+Once the record says that the operation has succeeded, the result is read where `Turn._result_url`
+says. An ``Azure-AsyncOperation`` that changes on the way is not followed, a ``Location`` is: so did
+all recorded clients. A link that leads off the cloud's ARM is ignored.
 
 A failed poll does not mean a failed operation. Failures in a row are counted, as strikes; polling stops after `MOST_STRIKES` of
 them, or at once if the failure is permanent (`Progress.gave_up`). Where a record is missing, forbidden or has no state, the
@@ -33,7 +34,7 @@ from aiomsi.arm._answers import error_of
 from aiomsi.arm._failures import ErrorDetail
 from aiomsi.arm._links import names_operation, path_of
 from aiomsi.arm._progress import FinalStateVia, Progress, checked_via
-from aiomsi.arm._records import Poll, is_running, reason_in, reasons
+from aiomsi.arm._records import FINAL, Poll, is_running, reason_in, reasons
 from aiomsi.arm._response import ArmResponse
 from aiomsi.arm._turn import READERS, WRITES, Holds, Turn, finished, header, is_deleted, linked, missed
 from aiomsi.arm._waits import asked_wait
@@ -212,9 +213,12 @@ def unfinished(progress: Progress) -> _errors.OperationUnfinishedError:
         msg = f"the operation was not over in time: {progress.status}"
         return _errors.OperationUnfinishedError(msg, help="It goes on; wait for it again, or save its state and resume it later")
     if progress.method == "DELETE":
-        msg = f"{_accepted(progress)}, but the resource is still there, and nothing says that it is being deleted: {progress.status}"
+        why = f"is still there, and its state is {progress.status!r}"
+    elif progress.status.lower() in FINAL:
+        why = f"is in the state {progress.status!r} and does not hold what was sent"
     else:
-        msg = f"{_accepted(progress)}, but nothing says that it is over: the resource stays in the state {progress.status!r}"
+        why = f"stays in the state {progress.status!r}, which says neither success nor failure"
+    msg = f"{_accepted(progress)}, but the resource {why}"
     advice = "Read the resource: this may be its normal state. request() sends such a call without waiting for its end"
     return _errors.OperationUnfinishedError(msg, help=advice)
 

@@ -1,7 +1,8 @@
 """The meaning of one response to a poll of a long-running operation. Pure.
 
-`READERS` has a method for each kind of source (`Progress.reads`); `Turn.unread` is for error responses, and `Turn.in_place` for the
-resource that is read in place of a source. Each returns the progress after the response, or None if that has no meaning.
+`READERS` has a method for each kind of source (`Progress.reads`); `Turn.unread` is for error
+responses, and `Turn.in_place` for the resource that is read in place of a source. Each returns the
+progress after the response, or None if that has no meaning.
 
 Source: https://github.com/Azure/azure-resource-manager-rpc/blob/master/v1.0/async-api-reference.md
 """
@@ -19,7 +20,7 @@ from aiomsi.arm._attempts import is_gone
 from aiomsi.arm._failures import read_detail
 from aiomsi.arm._links import names_operation, pinned, same_but_signed_anew, same_path
 from aiomsi.arm._progress import MOST_STRIKES, Outcome, Progress
-from aiomsi.arm._records import GOING_ON, Poll, has_error, is_running, percent_of, text_of
+from aiomsi.arm._records import GOING_ON, Poll, has_error, is_record, is_running, percent_of, text_of
 from aiomsi.arm._response import ArmResponse
 
 Holds: TypeAlias = Callable[[object], bool | None]
@@ -29,6 +30,8 @@ WRITES = frozenset({"PUT", "PATCH"})
 _MISSING = MOST_STRIKES // 10
 """Strikes of a missing record: at the own pace it may be missing for longer than a minute, the contract's default pause."""
 _MISSING_BESIDE_LOCATION = MOST_STRIKES // 5
+_MOST_LOOKS = 3
+"""GETs of the resource, if they fail too, before the polling is given up."""
 _PASSING = frozenset({401, 408, 425, 429})
 
 
@@ -38,7 +41,7 @@ def missed(progress: Progress, strikes: int = 1, *, look: bool = False) -> Progr
     With `look` the resource is read next, in place of the source; and so it is before the polling is given up.
     """
     if progress.fallback:
-        again = progress.strikes >= MOST_STRIKES and progress.fallback < MOST_STRIKES
+        again = progress.strikes >= MOST_STRIKES and progress.fallback < _MOST_LOOKS
         return attrs.evolve(progress, fallback=progress.fallback + 1 if again else 0)
     total = progress.strikes + strikes
     tells = progress.reads in ("operation", "location") and (progress.method in WRITES or progress.method == "DELETE")
@@ -63,7 +66,7 @@ class Turn:
 
     def with_state(self) -> Progress:
         poll = self.poll
-        progress = attrs.evolve(self.progress, status=poll.word, percent=percent_of(poll.document, self.progress.percent))
+        progress = attrs.evolve(self.progress, status=poll.word or "", percent=percent_of(poll.document, self.progress.percent))
         if poll.outcome is None:
             return progress
         return self._succeeded(progress) if poll.outcome == "succeeded" else finished(progress, poll.outcome, poll.response)
@@ -85,8 +88,8 @@ class Turn:
         return None
 
     def _deleting(self) -> Progress | None:
-        poll = self.poll
-        return attrs.evolve(self.progress, status=poll.state, changing=True) if is_running(poll.state) else None
+        state = self.poll.state
+        return attrs.evolve(self.progress, status=state, changing=True) if state and is_running(state) else None
 
     # Location
 
@@ -96,25 +99,29 @@ class Turn:
         if poll.status == 202:
             newest = linked(self.cloud, poll.response, "Location") or progress.source
             return attrs.evolve(progress, status=poll.word or progress.status, source=newest, location=newest)
-        if progress.method in WRITES and same_path(progress.source or "", progress.url):
+        own_path = same_path(progress.source or "", progress.url)
+        if (ended := self._record_of_location(progress)) is not None:
+            return ended
+        if own_path and progress.method in WRITES:
             return self._by_state()
-        if poll.word is not None and (poll.is_record or has_error(poll.document)):
-            if poll.outcome in ("failed", "canceled"):
-                return finished(attrs.evolve(progress, status=poll.word), poll.outcome, poll.response)
-            if poll.is_record and (poll.word.lower() in GOING_ON or is_running(poll.word)):
-                return attrs.evolve(progress, status=poll.word)
-        there = progress.method == "DELETE" and same_path(progress.source or "", progress.url) and poll.shows(progress.url)
+        there = own_path and progress.method == "DELETE" and poll.shows(progress.url)
         if there or (is_running(poll.state) and progress.method != "POST"):
             # The response is a resource that is being changed still, or is not gone yet.
-            return attrs.evolve(
-                progress,
-                reads="resource",
-                source=progress.url,
-                status=poll.state or "Accepted",
-                changing=is_running(poll.state),
-                step=0,
-            )
+            progress = attrs.evolve(progress, status=poll.state or "Accepted", changing=is_running(poll.state))
+            return attrs.evolve(progress, reads="resource", source=progress.url, step=0)
         return self._succeeded(attrs.evolve(progress, status="Succeeded"))
+
+    def _record_of_location(self, progress: Progress) -> Progress | None:
+        """Read a record that a `Location` led to; None if the response is no record, or one that says success."""
+        poll = self.poll
+        if has_error(poll.document) and is_record(poll.document) and poll.word is None and progress.method != "POST":
+            return finished(attrs.evolve(progress, status="Failed"), "failed", poll.response)
+        if poll.word is None or not (poll.is_record or has_error(poll.document)):
+            return None
+        if poll.outcome in ("failed", "canceled"):
+            return finished(attrs.evolve(progress, status=poll.word), poll.outcome, poll.response)
+        goes_on = poll.is_record and (poll.word.lower() in GOING_ON or is_running(poll.word))
+        return attrs.evolve(progress, status=poll.word) if goes_on else None
 
     # The resource
 
@@ -160,7 +167,8 @@ class Turn:
         return None if self.holds is None else self.holds(self.poll.document)
 
     def _ended(self, outcome: Outcome) -> Progress:
-        return finished(attrs.evolve(self.progress, status=self.poll.state or "Succeeded"), outcome, self.poll.response)
+        ended = attrs.evolve(self.progress, status=self.poll.state or "Succeeded", fallback=0)
+        return finished(ended, outcome, self.poll.response)
 
     # The result
 
@@ -231,7 +239,7 @@ class Turn:
         if poll.status != 200 or not isinstance(poll.document, dict):
             return back
         if is_running(poll.state):
-            return attrs.evolve(back, status=poll.state, changing=True, strikes=0)
+            return attrs.evolve(back, status=poll.state or back.status, changing=True, strikes=0)
         outcome = poll.resource_outcome
         if poll.state is None and progress.strikes >= MOST_STRIKES:
             # A type without a state: there is no better source left.
@@ -240,7 +248,7 @@ class Turn:
             own = progress.created or progress.changing or (progress.method == "PUT" and self._held() is True)
         else:
             own = progress.method in WRITES and (progress.created or self._held() is True)
-        return back if outcome is None or not own else attrs.evolve(self, progress=back)._ended(outcome)
+        return back if outcome is None or not own else self._ended(outcome)
 
 
 READERS: dict[str, Callable[[Turn], Progress | None]] = {
