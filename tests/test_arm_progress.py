@@ -13,7 +13,7 @@ from aiomsi.arm._progress import MOST_STRIKES, Progress, checked_via
 ARM = "https://management.azure.com"
 URL = f"{ARM}/subscriptions/s/resourceGroups/g?api-version=2021-04-01"
 POLL = f"{ARM}:443/subscriptions/s/operations/1?t=1&c=MII&s=signature&h=x%3d"
-RUNNING = Progress("PUT", URL, next_url=POLL, location=POLL, via="location", percent=0.5, step=7, strikes=3)
+RUNNING = Progress("PUT", URL, source=POLL, location=POLL, via="location", percent=0.5, step=7, strikes=3)
 ANSWER = ArmResponse("GET", POLL, 200, CIMultiDict({"X-Ms-Request-Id": "r", "Set-Cookie": "c"}), b'{"name": "\xff\xc3\xa4"}')
 OVER = Progress("POST", URL, reads="result", status="Succeeded", outcome="succeeded", answer=ANSWER)
 
@@ -36,8 +36,8 @@ def test_a_state_shows_no_signature_and_no_result() -> None:
     for progress in (RUNNING, OVER):
         assert "signature" not in repr(progress)
         assert "name" not in repr(progress)
-    assert "url='/subscriptions/s/resourceGroups/g', reads='operation', next_url='/subscriptions/s/operations/1'" in repr(RUNNING)
-    assert "next_url=None" in repr(OVER)
+    assert "url='/subscriptions/s/resourceGroups/g', reads='operation', source='/subscriptions/s/operations/1'" in repr(RUNNING)
+    assert "source=None" in repr(OVER)
 
 
 def test_too_many_failures_to_read_end_the_polling_but_no_operation() -> None:

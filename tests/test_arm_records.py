@@ -102,7 +102,7 @@ def test_a_place_for_an_error_is_no_error(document: object, expected: bool) -> N
         ({"status": "Failed", "error": " Why "}, 200, (None, "Why")),
         ({"properties": {"provisioningState": "Failed", "error": {"code": "X", "message": "Why"}}}, 200, ("X", "Why")),
         ({"properties": {"provisioningState": "Failed", "error": "Why"}}, 200, (None, "Why")),
-        ({"properties": {"provisioningState": "Failed"}}, 200, (None, "the service says Failed and gives no reason")),
+        ({"properties": {"provisioningState": "Failed"}}, 200, (None, "the service says Failed, and its response gives no reason")),
         ({"Error": {"Code": "X", "Message": "Why"}}, 409, ("X", "Why")),
         (b"<p>Why</p>", 409, (None, "Why")),
         (b"<p>Why</p>", 200, (None, "Why")),

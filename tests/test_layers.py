@@ -13,7 +13,7 @@ HOME = Path(aiomsi.__file__).parent
 
 VALUES = {"_clock", "_clouds", "_compat", "_errors", "_json", "_late", "_policy", "_secret", "_stats", "_token", "_version"}
 ARM_SAYS = {"_answers", "_attempts", "_codes", "_failures", "_help", "_limits", "_links"}
-ARM_SAYS |= {"_paging", "_polling", "_records", "_response", "_waits"}
+ARM_SAYS |= {"_paging", "_polling", "_records", "_response", "_turn", "_waits"}
 ARM_WANTS = {"_call", "_ids", "_look", "_progress", "_requests", "_retry", "_versions"}
 ARM = {"arm"} | {f"arm.{name}" for name in ARM_SAYS | ARM_WANTS}
 KNOWLEDGE = {"_ledger", "_retry", "_turns", "hosts", "hosts._protocol", "hosts.imds"} | ARM
