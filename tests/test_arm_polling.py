@@ -172,7 +172,12 @@ def test_accepted_post_with_nothing_to_follow_is_over() -> None:
 
 @pytest.mark.parametrize(
     ("status", "body", "state"),
-    [(202, None, "Accepted"), (202, DELETING, "Deleting"), (200, DELETING, "Deleting"), (200, {"status": "InProgress"}, "InProgress")],
+    [
+        (202, None, "Accepted"),
+        (202, DELETING, "Deleting"),
+        (200, DELETING, "Deleting"),
+        (200, {"status": "InProgress"}, "InProgress"),
+    ],
 )
 def test_delete_without_a_link_reads_the_resource(status: int, body: object, state: str) -> None:
     progress = started("DELETE", status, body)
@@ -222,7 +227,18 @@ def test_an_unknown_place_of_the_result_is_an_error() -> None:
 
 
 @pytest.mark.parametrize(
-    "state", ["InProgress", "Running", "Created", "Deleted", "Dequeued", "Preparing System", 'InProgress:{"a":1}', "Unknown", "SucceededWithErrors"],
+    "state",
+    [
+        "InProgress",
+        "Running",
+        "Created",
+        "Deleted",
+        "Dequeued",
+        "Preparing System",
+        'InProgress:{"a":1}',
+        "Unknown",
+        "SucceededWithErrors",
+    ],
 )
 @pytest.mark.parametrize("status", [200, 201, 202])
 def test_an_unknown_state_goes_on(state: str, status: int) -> None:
@@ -605,7 +621,13 @@ def test_first_delete_poll_404_asks_the_resource(status: int, start: dict[str, s
     assert (progress.outcome, progress.next_url, wait_before(progress)) == (None, URL, 0.0)
     for gone, body in ((404, {"error": {"code": "ResourceNotFound"}}), (410, None), (204, None), (200, DELETED)):
         assert then(progress, gone, body).outcome == "succeeded"
-    for there, body in ((200, READY), (200, DELETING), (404, {"error": {"code": "SubscriptionNotFound"}}), (403, None), (201, READY)):
+    for there, body in (
+        (200, READY),
+        (200, DELETING),
+        (404, {"error": {"code": "SubscriptionNotFound"}}),
+        (403, None),
+        (201, READY),
+    ):
         after = then(progress, there, body)
         assert (after.outcome, after.next_url) == (None, (start.get("A") or start.get("L")))
 
@@ -728,7 +750,8 @@ def test_change_that_the_resource_shows_is_never_given_up() -> None:
 
 
 def test_record_without_a_state_twice_asks_the_resource() -> None:
-    for body in ({"id": RECORD, "name": "1", "status": None}, {"status": 1}, {"value": []}, {"startTime": "x"}):
+    bodies: list[object] = [{"id": RECORD, "name": "1", "status": None}, {"status": 1}, {"value": []}, {"startTime": "x"}]
+    for body in bodies:
         progress = then(started("PUT", 202, RUNNING, A=RECORD), 200, body)
         assert (progress.outcome, progress.next_url) == (None, RECORD)
         progress = then(progress, 200, body)
@@ -739,7 +762,8 @@ def test_record_without_a_state_twice_asks_the_resource() -> None:
 
 def test_outcome_of_a_post_is_not_in_the_resource() -> None:
     progress = started("POST", 202, A=RECORD)
-    for body in (None, {"value": []}, {"id": PATH + "/x", "startTime": "now"}) * 7:
+    bodies: list[object] = [None, {"value": []}, {"id": PATH + "/x", "startTime": "now"}]
+    for body in bodies * 7:
         assert (progress.outcome, progress.next_url) == (None, RECORD)
         progress = then(progress, 200, body)
     assert progress.gave_up
@@ -760,7 +784,13 @@ def test_resource_that_is_down_too_is_asked_three_times() -> None:
 
 def test_resource_without_sense_in_place_of_the_record_proves_nothing() -> None:
     progress = then(started("PUT", 201, A=RECORD), 404)
-    for status, body in ((200, b"<html>"), (200, []), (201, READY), (404, None), (200, {"properties": {"provisioningState": "X"}})):
+    for status, body in (
+        (200, b"<html>"),
+        (200, []),
+        (201, READY),
+        (404, None),
+        (200, {"properties": {"provisioningState": "X"}}),
+    ):
         after = looked(progress, body, status=status)
         assert (after.outcome, after.next_url, after.strikes) == (None, RECORD, progress.strikes)
 
@@ -820,7 +850,10 @@ def test_reason_of_a_failure_is_looked_for_in_the_resource() -> None:
     error = failure_of(explained(progress, resource))
     assert error is not None
     assert error.message == "No capacity"
-    for body in ({"properties": {"provisioningState": "Failed"}}, {"properties": {"provisioningState": "Succeeded", "errors": "x"}}):
+    for body in (
+        {"properties": {"provisioningState": "Failed"}},
+        {"properties": {"provisioningState": "Succeeded", "errors": "x"}},
+    ):
         assert explained(progress, answer(200, body)) is progress
     assert not lacks_reason(then(started("PUT", 202, A=RECORD), 200, FAILED))
     assert not lacks_reason(then(started("POST", 202, A=RECORD), 200, {"status": "Failed"}))

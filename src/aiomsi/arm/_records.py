@@ -107,6 +107,7 @@ _NAMES_OF_REASONS = (
 )
 _NO_REASON = frozenset({"none", "noerror", "ok", "n/a", "null", "unknown", *FINAL})
 _MOST_SEARCHED = 100
+_LONGEST_NAME = 100
 
 
 def reasons(answer: ArmResponse, state: str | None = None) -> ErrorDetail:
@@ -150,7 +151,7 @@ def reason_in(answer: ArmResponse) -> ErrorDetail | None:
 
 def _words(name: object) -> str:
     """Split a member's name: ``lastErrorMessage`` is ``last error message``."""
-    return " ".join(_WORDS.findall(str(name))).lower()
+    return " ".join(_WORDS.findall(str(name)[:_LONGEST_NAME])).lower()
 
 
 def _members(container: object) -> Iterator[tuple[object, Any, dict[Any, Any]]]:
