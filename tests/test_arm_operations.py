@@ -155,6 +155,158 @@ async def test_an_operation_that_is_told_of_elsewhere_is_an_error() -> None:
             await own.delete(VAULT, api_version=VERSION)
 
 
+# What services do that the contract does not know, as the embedded Azure plays it
+
+
+FAULTS = ["missing", "forbidden", "unavailable", "stateless", "null-state", "resource", "list", "empty", "html", "cut"]
+UPDATE = {"location": "westus", "properties": {"a": 2}}
+
+
+@pytest.mark.usefixtures("azure_environment")
+@pytest.mark.parametrize("kind", ["azure-async-operation", "location"])
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_polls_that_go_wrong_end_no_operation(embedded_azure: EmbeddedAzure, fault: Any, kind: Any) -> None:
+    methods = ["PUT", "PATCH", "DELETE"]
+    if kind == "location" and fault not in ("missing", "unavailable"):
+        # Behind a Location any other 200 is the end. One that may not be read is given up while the resource is not there.
+        return
+    embedded_azure.long_running(TYPE, kind, methods=methods, polls=4, poll_fault=fault, poll_faults=2)
+    async with ArmSession(clock=quick()) as arm:
+        assert (await arm.put(VAULT, json=BODY))["properties"] == {"a": 1, "provisioningState": "Succeeded"}
+        assert (await arm.patch(VAULT, json={"tags": {"a": "b"}}))["tags"] == {"a": "b"}
+        await arm.delete(VAULT)
+        with pytest.raises(NotFoundError):
+            await arm.head(VAULT)
+    assert {one.status for one in embedded_azure.operations} == {"Succeeded"}
+
+
+@pytest.mark.usefixtures("azure_environment")
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_operation_ends_by_its_resource_where_no_poll_goes_well(embedded_azure: EmbeddedAzure, fault: Any) -> None:
+    embedded_azure.long_running(
+        TYPE, "azure-async-operation", methods=["PUT", "DELETE"], polls=3, poll_fault=fault, poll_faults=None
+    )
+    async with ArmSession(clock=quick()) as arm:
+        assert (await arm.put(VAULT, json=BODY))["properties"] == {"a": 1, "provisioningState": "Succeeded"}
+        assert (await arm.put(VAULT, json=UPDATE))["properties"] == {"a": 2, "provisioningState": "Succeeded"}
+        await arm.delete(VAULT)
+        with pytest.raises(NotFoundError):
+            await arm.head(VAULT)
+
+
+@pytest.mark.usefixtures("azure_environment")
+@pytest.mark.parametrize("fault", ["missing", "stateless", "forbidden"])
+async def test_update_that_the_resource_does_not_show_is_no_success(embedded_azure: EmbeddedAzure, fault: Any) -> None:
+    embedded_azure.add_resource(VAULT, {"location": "westus", "properties": {"a": 1}})
+    never: dict[str, Any] = {"polls": None, "poll_fault": fault, "poll_faults": None, "delayed": True}
+    embedded_azure.long_running(TYPE, "azure-async-operation", methods=["PUT", "PATCH", "DELETE"], **never)
+    async with ArmSession(clock=quick()) as arm:
+        for number, call in enumerate((arm.put, arm.patch, arm.delete)):
+            sent = {} if call == arm.delete else {"json": {**BODY, "properties": {"a": 2 + number}}}
+            with pytest.raises(OperationUnreadableError, match="was accepted") as raised:
+                await call(VAULT, **sent)  # type: ignore[arg-type]
+            operation = raised.value.operation
+            assert operation is not None
+            embedded_azure.finish_operations()
+            await operation.result()
+
+
+@pytest.mark.usefixtures("azure_environment")
+async def test_deletion_that_fails_after_a_missing_record_has_failed(embedded_azure: EmbeddedAzure) -> None:
+    fails: dict[str, Any] = {"outcome": "Failed", "error": {"code": "HasDependents", "message": "in use"}, "delayed": True}
+    for kind in ("azure-async-operation", "location"):
+        for fault in ("missing", "subscription-missing"):
+            embedded_azure.add_resource(VAULT)
+            embedded_azure.long_running(TYPE, kind, methods=["DELETE"], polls=5, poll_fault=fault, **fails)
+            async with ArmSession(clock=quick()) as arm:
+                with pytest.raises(OperationFailedError, match="in use"):
+                    await arm.delete(VAULT)
+
+
+@pytest.mark.usefixtures("azure_environment")
+@pytest.mark.parametrize("kind", ["accepted", "provisioning-state", "own-path"])
+@pytest.mark.parametrize("delayed", [True, False])
+async def test_deletion_is_over_when_the_resource_is_gone(embedded_azure: EmbeddedAzure, kind: Any, delayed: bool) -> None:
+    embedded_azure.add_resource(VAULT)
+    embedded_azure.long_running(TYPE, methods=["DELETE"], polls=4, delayed=delayed, with_resource=True, kind=kind)
+    async with ArmSession(clock=quick()) as arm:
+        operation = await arm.begin("DELETE", VAULT)
+        # With a state that says nothing of a deletion, the contract has it that the resource is gone.
+        assert operation.done is (delayed and kind == "provisioning-state")
+        if not operation.done:
+            await operation.result()
+            with pytest.raises(NotFoundError):
+                await arm.head(VAULT)
+
+
+@pytest.mark.usefixtures("azure_environment")
+@pytest.mark.parametrize("kind", ["own-path", "accepted"])
+async def test_writes_that_only_the_resource_ends(embedded_azure: EmbeddedAzure, kind: Any) -> None:
+    embedded_azure.long_running(TYPE, kind, methods=["PUT", "PATCH"], polls=3, delayed=kind == "accepted")
+    async with ArmSession(clock=quick()) as arm:
+        assert (await arm.put(VAULT, json=BODY))["properties"]["a"] == 1
+        assert (await arm.put(VAULT, json=UPDATE))["properties"]["a"] == 2
+        assert (await arm.patch(VAULT, json={"tags": {"a": "b"}}))["tags"] == {"a": "b"}
+    assert {one.status for one in embedded_azure.operations} == {"Succeeded"}
+
+
+@pytest.mark.usefixtures("azure_environment")
+async def test_record_behind_a_location_that_runs_is_no_success(embedded_azure: EmbeddedAzure) -> None:
+    embedded_azure.set_action(TYPE, "check", {"good": True})
+    methods = ["PUT", "PATCH", "POST", "DELETE"]
+    embedded_azure.long_running(TYPE, "location", methods=methods, polls=1, poll_fault="running", poll_faults=3)
+    async with ArmSession(clock=quick()) as arm:
+        assert (await arm.put(VAULT, json=BODY))["properties"]["provisioningState"] == "Succeeded"
+        assert (await arm.patch(VAULT, json=UPDATE))["properties"]["a"] == 2
+        assert await arm.post(f"{VAULT}/check") == {"good": True}
+        assert await arm.delete(VAULT) is None
+    assert {one.status for one in embedded_azure.operations} == {"Succeeded"}
+
+
+@pytest.mark.usefixtures("azure_environment")
+async def test_outcome_of_a_post_without_a_readable_poll_is_unknown(embedded_azure: EmbeddedAzure) -> None:
+    embedded_azure.add_resource(VAULT)
+    embedded_azure.long_running(TYPE, "azure-async-operation", methods=["POST"], poll_fault="missing", poll_faults=None)
+    async with ArmSession(clock=quick()) as arm:
+        with pytest.raises(OperationUnreadableError, match="404"):
+            await arm.post(f"{VAULT}/restart")
+        embedded_azure.long_running(TYPE, "azure-async-operation", methods=["POST"], poll_fault="missing", poll_faults=5)
+        assert (await arm.post(f"{VAULT}/restart"))["status"] == "Succeeded"
+
+
+@pytest.mark.usefixtures("azure_environment")
+async def test_succeeded_with_errors_is_on_the_way(embedded_azure: EmbeddedAzure) -> None:
+    why = {"code": "X", "message": "half of it"}
+    for kind in ("azure-async-operation", "both"):
+        embedded_azure.long_running(TYPE, kind, polls=2, running_as="SucceededWithErrors", outcome="Failed", error=why)
+        async with ArmSession(clock=quick()) as arm:
+            with pytest.raises(OperationFailedError, match="half of it"):
+                await arm.put(VAULT, json=BODY)
+
+
+@pytest.mark.usefixtures("azure_environment")
+@pytest.mark.parametrize("word", ["AutoContinue", "Created", "Accepted"])
+async def test_type_with_a_word_of_its_own_ends_the_wait(embedded_azure: EmbeddedAzure, word: str) -> None:
+    embedded_azure.long_running(TYPE, "provisioning-state", polls=1, succeeded_as=word)
+    async with ArmSession(clock=quick()) as arm:
+        with pytest.raises(OperationUnfinishedError, match=word) as raised:
+            await arm.put(VAULT, json=BODY)
+        assert raised.value.operation is not None
+        embedded_azure.long_running(TYPE, "azure-async-operation", polls=1, succeeded_as=word)
+        assert (await arm.put(VAULT, json=BODY))["properties"]["provisioningState"] == word
+
+
+@pytest.mark.usefixtures("azure_environment")
+@pytest.mark.parametrize("kind", ["azure-async-operation", "both", "provisioning-state"])
+async def test_reason_in_the_resource_is_told(embedded_azure: EmbeddedAzure, kind: Any) -> None:
+    reason = {"provisioningErrors": [{"code": "X", "message": "no quota"}]}
+    embedded_azure.long_running(TYPE, kind, outcome="Failed", reason=reason)
+    async with ArmSession(clock=quick()) as arm:
+        with pytest.raises(OperationFailedError, match="no quota") as raised:
+            await arm.put(VAULT, json=BODY)
+    assert raised.value.code == "X"
+
+
 # When it can't be read
 
 

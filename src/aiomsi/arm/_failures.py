@@ -90,6 +90,8 @@ def detail_in(document: object) -> ErrorDetail | None:
     """Read an error in a document that is decoded already; return None where it holds neither a code nor a text."""
     if isinstance(document, str):
         document = _decoded(document) or document
+    if isinstance(document, list) and len(document) == 1:
+        document = document[0]
     return None if _part(document, _DEEPEST) is None else _told(document, str)
 
 
