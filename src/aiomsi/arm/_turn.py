@@ -99,15 +99,13 @@ class Turn:
         if poll.status == 202:
             newest = linked(self.cloud, poll.response, "Location") or progress.source
             return attrs.evolve(progress, status=poll.word or progress.status, source=newest, location=newest)
-        own_path = same_path(progress.source or "", progress.url)
         if (ended := self._record_of_location(progress)) is not None:
             return ended
-        if own_path and progress.method in WRITES:
+        if progress.method in WRITES and same_path(progress.source or "", progress.url):
             return self._by_state()
-        there = own_path and progress.method == "DELETE" and poll.shows(progress.url)
-        if there or (is_running(poll.state) and progress.method != "POST"):
-            # The response is a resource that is being changed still, or is not gone yet.
-            progress = attrs.evolve(progress, status=poll.state or "Accepted", changing=is_running(poll.state))
+        if is_running(poll.state) and progress.method != "POST":
+            # The response is a resource that is being changed still.
+            progress = attrs.evolve(progress, status=poll.state or progress.status, changing=True)
             return attrs.evolve(progress, reads="resource", source=progress.url, step=0)
         return self._succeeded(attrs.evolve(progress, status="Succeeded"))
 
