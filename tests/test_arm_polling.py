@@ -658,8 +658,8 @@ def test_record_may_be_missing_for_longer_than_a_minute(method: str) -> None:
         progress, waited = started(method, 202, **start), 0.0
         while not progress.gave_up:
             waited += wait_before(progress)
-            present = method == "DELETE" and progress.fallback
-            progress = then(progress, 200, READY) if present else then(progress, 404, {"error": {"code": "OperationIdNotFound"}})
+            refused = 403 if method == "DELETE" and progress.fallback else 404
+            progress = then(progress, refused, {"error": {"code": "OperationIdNotFound"}})
         assert progress.outcome is None
         assert 60 < waited < 600
 
@@ -740,6 +740,31 @@ def test_update_fails_by_its_resource_if_that_was_changing() -> None:
         assert looked(then(started(method, 202, A=RECORD), 404), failed).outcome is None
     assert looked(then(started("PUT", 202, A=RECORD), 404), failed, True).outcome == "failed"
     assert looked(then(started("PATCH", 202, A=RECORD), 404), failed, True).outcome is None
+
+
+@pytest.mark.parametrize("begun", [("DELETE", 202, None), ("PUT", 201, RUNNING)])
+def test_resource_takes_the_place_of_a_record_that_is_given_up(begun: tuple[str, int, object]) -> None:
+    method, status, body = begun
+    unknown = {"id": PATH, "properties": {"provisioningState": "Accepted"}}
+    for refused in (403, 404):
+        progress = started(method, status, body, A=RECORD)
+        while progress.reads == "operation":
+            progress = looked(progress, unknown) if progress.fallback else then(progress, refused)
+            assert not progress.gave_up
+        assert (progress.reads, progress.next_url, progress.status) == ("resource", URL, "Accepted")
+        assert then(progress, 404).outcome == ("succeeded" if method == "DELETE" else None)
+        assert then(progress, 200, READY).outcome == ("succeeded" if method == "PUT" else None)
+        while not progress.is_at_rest:
+            progress = then(progress, 200, unknown)
+
+
+@pytest.mark.parametrize("body", [b"<html>", {"id": "x", "startTime": "now"}, {"status": None, "name": "1"}, {"status": 1}])
+def test_location_without_sense_is_asked_again(body: object) -> None:
+    for method in ("PUT", "PATCH", "DELETE"):
+        progress = then(started(method, 202, L=LOCATION), 200, body)
+        assert (progress.outcome, progress.next_url, progress.strikes) == (None, LOCATION, 1)
+    # The result of an action may be anything.
+    assert then(started("POST", 202, L=LOCATION), 200, body).outcome == "succeeded"
 
 
 def test_change_that_the_resource_shows_is_never_given_up() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -129,7 +130,8 @@ class Operation:
     # Polling
 
     async def _wait(self, deadline: float | None, on_progress: Callable[[Operation], object] | None) -> None:
-        seconds = None if deadline is None else max(deadline, _SHORTEST_WAIT)
+        # Not every event loop can wait for ever by a timer.
+        seconds = None if deadline is None or deadline == math.inf else max(deadline, _SHORTEST_WAIT)
         until = None if seconds is None else self._wire.clock.monotonic() + seconds
         # Responses take real time, whatever the session's clock is.
         scope = asyncio.timeout(seconds)

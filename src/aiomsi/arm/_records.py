@@ -221,6 +221,17 @@ class Poll:
         """How the change of the resource ended by the resource's own state; None while it goes on, and without a state."""
         return None if self.state is None else FINAL.get(self.state.lower())
 
+    @property
+    def lacks_state(self) -> bool:
+        """Whether the body is an operation's record without its state."""
+        names = {str(name).lower() for name in self.document} if isinstance(self.document, dict) else set()
+        return self.word is None and not names.isdisjoint(_OF_A_RECORD_ALONE) and names <= _OF_A_RECORD - {"error"}
+
+    @property
+    def is_page(self) -> bool:
+        """Whether the body is a page of HTML, such as a gateway sends."""
+        return self.response.body.lstrip()[:1] == b"<"
+
     def shows(self, url: str) -> bool:
         """Return whether the body is the resource at `url`, and not a record that lacks its state."""
         if not isinstance(self.document, dict) or any(name.lower() in _OF_A_RECORD_ALONE for name in self.document):

@@ -99,6 +99,8 @@ class Turn:
         if poll.status == 202:
             newest = linked(self.cloud, poll.response, "Location") or progress.source
             return attrs.evolve(progress, status=poll.word or progress.status, source=newest, location=newest)
+        if progress.method != "POST" and (poll.is_page or poll.lacks_state):
+            return None
         if (ended := self._record_of_location(progress)) is not None:
             return ended
         if progress.method in WRITES and same_path(progress.source or "", progress.url):
@@ -246,7 +248,13 @@ class Turn:
             own = progress.created or progress.changing or (progress.method == "PUT" and self._held() is True)
         else:
             own = progress.method in WRITES and (progress.created or self._held() is True)
-        return back if outcome is None or not own else self._ended(outcome)
+        if outcome is not None and own:
+            return self._ended(outcome)
+        if progress.strikes >= MOST_STRIKES and (progress.method == "DELETE" or progress.created):
+            # There is no other source left, and this one will tell.
+            status = poll.state or back.status
+            return attrs.evolve(back, reads="resource", source=back.url, status=status, strikes=0, step=0)
+        return back
 
 
 READERS: dict[str, Callable[[Turn], Progress | None]] = {
