@@ -1,6 +1,10 @@
 """Long-running operations as values: each answer's meaning, and what is asked next."""
 
 import json
+from collections import Counter
+from functools import partial
+from itertools import pairwise
+from random import Random
 from typing import Any
 
 import attrs
@@ -399,6 +403,7 @@ def test_location_on_the_resources_own_path_ends_with_201_and_no_state() -> None
         assert body_of(then(progress, 201, {"id": PATH, "properties": {}})) == {"id": PATH, "properties": {}}
         assert then(progress, 201, RUNNING).outcome is None
         assert then(progress, 200, b"<html>").outcome is None
+        assert then(progress, 200, []).outcome is None
         assert then(progress, 200, {"status": "InProgress"}).outcome is None
         assert then(progress, 200, {"properties": {"provisioningState": "Failed"}}).outcome == "failed"
 
@@ -928,3 +933,61 @@ def test_a_result_that_can_not_be_read_is_no_failure() -> None:
     error = unreadable(progress, answer(403, {"error": {"code": "AuthorizationFailed", "message": "No"}}), wall=0.0)
     assert error.help.startswith("The operation has succeeded")
     assert "Access control" in error.help
+
+
+# Any sequence of responses
+
+BODIES: tuple[object, ...] = (
+    *(None, b"<html>", b'{"status"', [], {}, {"value": []}, {"id": RECORD, "startTime": "x"}, {"status": None}),
+    *({"status": "InProgress"}, {"status": "SucceededWithErrors"}, {"status": "Odd"}, DONE, FAILED, {"status": "Canceled"}),
+    *({"id": PATH}, READY, RUNNING, DELETING, DELETED, {"properties": {"provisioningState": "Odd"}}),
+    *({"properties": {"provisioningState": "Failed"}}, {"error": {"code": "SubscriptionNotFound"}}, {"error": {"code": "X"}}),
+)
+STATUSES = (200, 200, 200, 200, 201, 202, 202, 204, 302, 400, 401, 403, 404, 404, 410, 429, 500, 503)
+
+
+def told_so(holds: bool | None, _: object) -> bool | None:
+    return holds
+
+
+def is_proof(before: Progress, status: int, body: object, holds: bool | None) -> bool:
+    """Return whether a response proves that the operation which it ended has succeeded."""
+    record = isinstance(body, dict) and str(body.get("status", "")).lower() == "succeeded"
+    if before.fallback or before.reads == "resource":
+        if before.method == "DELETE":
+            return status in (204, 404, 410) or body == DELETED
+        trusted = before.created or holds is True or (before.reads == "resource" and (before.changing or holds is None))
+        final = status in (200, 204) or (status == 201 and body == READY)
+        return final and trusted and body not in (RUNNING, DELETING)
+    if status in (404, 410):
+        return before.method == "DELETE" and before.answered
+    if before.reads == "operation":
+        resource = body in (READY, {"id": PATH}) and before.method != "DELETE"
+        return record or resource or (status == 204 and before.method == "POST")
+    return 200 <= status < 300
+
+
+@pytest.mark.parametrize("method", ["PUT", "PATCH", "POST", "DELETE"])
+def test_no_sequence_of_responses_gives_success_without_proof_or_spins(method: str) -> None:
+    ends: Counter[str | None] = Counter()
+    for seed in range(1_500):
+        random = Random(seed)
+        links = random.choice(({"A": RECORD}, {"L": LOCATION}, {"A": RECORD, "L": LOCATION}, {"L": f"{URL}&asyncId=1"}, {}))
+        progress = started(method, random.choice((200, 201, 202, 202)), random.choice((None, RUNNING, READY)), **links)
+        holds = random.choice((None, True, False))
+        # Services mostly keep to one kind of fault.
+        bodies, statuses = random.sample(BODIES, 4), random.sample(STATUSES, 4)
+        waits = []
+        for _ in range(80):
+            if progress.next_url is None or progress.gave_up:
+                break
+            before, status, body = progress, random.choice(statuses), random.choice(bodies)
+            waits.append(wait_before(progress))
+            response = answer(status, body, url=progress.next_url or "")
+            progress = advance(PUBLIC, progress, response, holds=partial(told_so, holds))
+            assert not (progress.outcome is not None and progress.next_url), seed
+            if progress.outcome == "succeeded":
+                assert is_proof(before, status, body, holds), (seed, before, status, body)
+        assert all(one or other for one, other in pairwise(waits)), seed
+        ends["gave up" if progress.gave_up else progress.outcome] += 1
+    assert set(ends) == {"succeeded", "failed", "canceled", "gave up", None}

@@ -151,7 +151,7 @@ class Turn:
         poll = self.poll
         if poll.status == 200 and not isinstance(poll.document, dict):
             return None
-        if poll.state is not None and (poll.resource_outcome is None or poll.status == 202):
+        if poll.state is not None and poll.resource_outcome is None:
             return attrs.evolve(self.progress, status=poll.state, changing=True)
         return self._ended(poll.resource_outcome or "succeeded")
 
