@@ -408,6 +408,13 @@ def test_location_on_the_resources_own_path_ends_with_201_and_no_state() -> None
         assert then(progress, 200, {"properties": {"provisioningState": "Failed"}}).outcome == "failed"
 
 
+def test_location_with_an_async_id_names_an_operation_with_any_status() -> None:
+    link = f"{URL}&asyncId=1&asyncCode=201"
+    for status in (200, 201, 202):
+        assert started("PUT", status, {"id": PATH}, L=link).next_url == link
+    assert started("DELETE", 204, L=link).outcome == "succeeded"
+
+
 def test_deletion_whose_location_says_deleting_goes_on_with_the_resource() -> None:
     for link in (f"{URL}&asyncCode=204", LOCATION):
         progress = started("DELETE", 202, L=link)

@@ -139,7 +139,9 @@ def wait_before(progress: Progress) -> float:
 
 
 def _leads_to_operation(response: ArmResponse, location: str) -> bool:
-    return response.status == 202 or (response.status != 204 and names_operation(location, response.url))
+    # API Management's links have the path of the resource.
+    named = "asyncid=" in location.partition("?")[2].lower() or names_operation(location, response.url)
+    return response.status == 202 or (response.status != 204 and named)
 
 
 # Errors
