@@ -551,7 +551,7 @@ def test_update_that_is_only_accepted_is_over_when_the_resource_holds_it(method:
     assert advance(PUBLIC, progress, answer(200, READY), holds=lambda _: None).outcome == "succeeded"
     while not progress.is_at_rest:
         progress = advance(PUBLIC, progress, answer(200, READY), holds=lambda _: False)
-    assert "does not hold what was sent" in str(unfinished(progress))
+    assert "does not hold the members that were sent" in str(unfinished(progress))
     changed = advance(PUBLIC, started(method, 202, RUNNING), answer(200, READY), holds=lambda _: False)
     assert changed.outcome == "succeeded"
 
@@ -922,7 +922,7 @@ def test_error_of_a_poll_says_that_the_request_was_accepted() -> None:
     assert str(error).startswith(f"PUT {PATH} was accepted, but the state of its operation could not be read: GET ")
     assert "may well go on" in error.help
     unclear = unreadable(progress, answer(200, b"<b>Down</b>", url=RECORD), wall=0.0)
-    assert "tells no state: Down" in str(unclear)
+    assert "has no state: Down" in str(unclear)
     assert "signed" not in str(unclear)
 
 

@@ -54,7 +54,7 @@ class Operation:
         self._answered = wire.clock.monotonic() - (0.0 if polled is None else max(0.0, wire.clock.wall() - polled))
         self._answers = 0
         self._polling: asyncio.Task[None] | None = None
-        # What came last from the operation's own source.
+        # The last response, or error, of the operation's own source.
         self._trouble: ArmResponse | AiomsiError | None = None
 
     @property
@@ -200,7 +200,7 @@ class Operation:
             self._answers += 1
 
     def _note(self, before: Progress, after: Progress, came: ArmResponse | AiomsiError) -> None:
-        """Take over the progress after a poll; raise what came if the polling can't go on."""
+        """Keep the progress after a poll; raise its error if the polling can't go on."""
         self._progress = after
         if not before.fallback:
             self._trouble = came
@@ -232,7 +232,7 @@ class Operation:
         raise self._wire.no_answer(call, f"no answer within {timeout} s")
 
     def _holds(self, found: object) -> bool | None:
-        """Return whether a resource has the members that were sent; None where there is nothing to compare."""
+        """Return whether a resource has the members that were sent; None if it sent no members."""
         sent = None if self._call is None else self._call.sent
         return holds(found, sent) if _has_values(sent) else None
 

@@ -1,4 +1,4 @@
-"""Long-running operations: the meaning of each response, and the next GET. Pure; sends nothing and does not wait.
+"""Long-running operations: the meaning of each response, and the next GET. Pure; no I/O.
 
 `begin` reads the response to the request itself. Its state may then be found in three places, in this order:
 
@@ -112,7 +112,7 @@ def advance(
         return progress
     poll = Poll.of(response)
     asked = asked_wait(response.status, response.headers, None, wall)
-    # What the service asked for earlier still holds where a poll goes wrong.
+    # The pause that the service asked for earlier holds after a failed poll.
     noted = attrs.evolve(progress, asked=asked or progress.asked, polled=wall)
     turn = Turn(cloud, noted, poll, holds, waited=wait_before(progress))
     if progress.fallback:
@@ -189,7 +189,7 @@ def unreadable(progress: Progress, response: ArmResponse, *, wall: float) -> _er
     else:
         why, advice, retry_after = reasons(response), "", None
         text = why.message.rstrip(".")
-        summary = f"GET {response.path} answered {response.status} with a body that tells no state: {text}"
+        summary = f"GET {response.path} answered {response.status} with a body that has no state: {text}"
     return _errors.OperationUnreadableError(
         f"{_accepted(progress)}, but {_unread(progress)} could not be read: {summary}",
         help=f"{_goes_on_help(progress)}. {advice}".rstrip(". "),
@@ -201,9 +201,9 @@ def unreadable(progress: Progress, response: ArmResponse, *, wall: float) -> _er
 
 
 def unreached(progress: Progress, error: AiomsiError) -> AiomsiError:
-    """Make an error that a poll met one that tells so; return it."""
+    """Add to an error of a poll that the request was accepted; return the error."""
     error.args = (f"{_accepted(progress)}, but a poll of {_unread(progress)} failed: {error.args[0]}",)
-    # A GET that was lost, or not sent, has changed nothing: the help for a request without a response is not for polls.
+    # A GET that was lost, or not sent, changes no resource, so the help for a lost request does not apply.
     own = "" if isinstance(error, _errors.ArmConnectionError) else error.help
     error.help = f"{_goes_on_help(progress)}. {own}".rstrip(". ")
     return error
@@ -217,7 +217,7 @@ def unfinished(progress: Progress) -> _errors.OperationUnfinishedError:
     if progress.method == "DELETE":
         why = f"is still there, and its state is {progress.status!r}"
     elif progress.status.lower() in FINAL:
-        why = f"is in the state {progress.status!r} and does not hold what was sent"
+        why = f"is in the state {progress.status!r} and does not hold the members that were sent"
     else:
         why = f"stays in the state {progress.status!r}, which says neither success nor failure"
     msg = f"{_accepted(progress)}, but the resource {why}"
@@ -234,5 +234,5 @@ def _unread(progress: Progress) -> str:
 
 
 def _goes_on_help(progress: Progress) -> str:
-    told = "has succeeded" if progress.reads == "result" else "may well go on"
-    return f"The operation {told}; wait for it again, or save the state of the error's operation and resume it later"
+    state = "has succeeded" if progress.reads == "result" else "may well go on"
+    return f"The operation {state}; wait for it again, or save the state of the error's operation and resume it later"

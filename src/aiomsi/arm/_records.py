@@ -1,4 +1,4 @@
-"""Responses that tell of a long-running operation, parsed once; and the words for its state. No I/O.
+"""Responses about a long-running operation, parsed once, and the words for its state. No I/O.
 
 Source: https://github.com/Azure/azure-resource-manager-rpc/blob/master/v1.0/async-api-reference.md
 """
@@ -111,9 +111,9 @@ _LONGEST_NAME = 100
 
 
 def reasons(answer: ArmResponse, state: str | None = None) -> ErrorDetail:
-    """Return what went wrong: from an error response, a record, or a resource.
+    """Return the reason of a failure, from an error response, a record, or a resource.
 
-    `state` is the state that is told where the response gives no reason.
+    `state` stands in the text if the response gives no reason.
     """
     if (found := reason_in(answer)) is not None:
         return found
@@ -164,7 +164,7 @@ def _members(container: object) -> Iterator[tuple[object, Any, dict[Any, Any]]]:
             yield from ((name, value, inside) for name, value in inside.items())
             pending += inside.values()
         elif isinstance(inside, list):
-            # What a resource says of its parts, with a level for each; https://learn.microsoft.com/rest/api/compute
+            # Compute lists the statuses of a resource's parts, with a level for each; https://learn.microsoft.com/rest/api/compute
             bad = [one for one in inside if (text_of(one, "level") or "").lower() == "error"]
             yield from (("error", one, one) for one in bad)
 

@@ -44,14 +44,17 @@ def missed(progress: Progress, strikes: int = 1, *, look: bool = False) -> Progr
         again = progress.strikes >= MOST_STRIKES and progress.fallback < _MOST_LOOKS
         return attrs.evolve(progress, fallback=progress.fallback + 1 if again else 0)
     total = progress.strikes + strikes
-    tells = progress.reads in ("operation", "location") and (progress.method in WRITES or progress.method == "DELETE")
-    fallback = int(tells and (look or total >= MOST_STRIKES))
+    shown = progress.reads in ("operation", "location") and (progress.method in WRITES or progress.method == "DELETE")
+    fallback = int(shown and (look or total >= MOST_STRIKES))
     return attrs.evolve(progress, step=progress.step + 1, strikes=total, fallback=fallback)
 
 
 @attrs.frozen
 class Turn:
-    """One response to a poll, and what its meaning depends on; the methods return the progress after it."""
+    """One response to a poll, with the values that its meaning depends on.
+
+    The methods return the progress after it.
+    """
 
     cloud: Cloud
     progress: Progress
@@ -72,7 +75,7 @@ class Turn:
         return self._succeeded(progress) if poll.outcome == "succeeded" else finished(progress, poll.outcome, poll.response)
 
     def _without_state(self) -> Progress | None:
-        """Read the response in place of a record: some services send the resource, or nothing as a `Location` would.
+        """Read the response in place of a record: some services send the resource, or no content as a `Location` would.
 
         With 200 the contract requires a state, even where `Location` names the same URL.
         """
@@ -301,7 +304,7 @@ def _pinned(cloud: Cloud, link: str, base: str) -> str | None:
 
 
 def _names_record(progress: Progress) -> bool:
-    """Return whether `Location` names the record: a GET of it would bring the record a second time, and nothing more."""
+    """Return whether `Location` names the record: a GET of it would only bring the record a second time."""
     return same_but_signed_anew(progress.location or "", progress.source or "")
 
 

@@ -135,7 +135,7 @@ class ArmControls:
             poll_faults: how many polls do; None for all. They do not count in `polls`.
             running_as: the record's state while it runs, for example ``"SucceededWithErrors"``.
             succeeded_as: the resource's state after success, for types that have a word of their own; empty for none.
-            reason: what the resource's properties say after a failure, for example ``{"errorMessage": "..."}``; the record
+            reason: members of the resource's properties after a failure, for example ``{"errorMessage": "..."}``; the record
                 then has no ``error``.
             delayed: show the resource as it was until the end: an update is not seen, a deletion is not ``Deleting``.
             with_resource: answer a DELETE 200 with the resource where no ``Location`` tells of it.

@@ -57,8 +57,8 @@ class LongRunning:
         poll_fault, poll_faults: how the first polls of the record or result go wrong, and how many do; None for all.
         running_as: the state in the record while it runs.
         succeeded_as: the resource's state after success; empty for none.
-        reason: what the resource's properties say after a failure; the record then has no error of its own.
-        delayed: whether the resource shows nothing of the change before the end.
+        reason: members of the resource's properties after a failure; the record then has no error.
+        delayed: whether the resource shows the change only at the end.
         with_resource: whether a DELETE is answered 200 with the resource.
 
     """

@@ -30,7 +30,7 @@ class Resource:
         type: with its namespace.
         document: what was written, but for what ARM writes itself.
         state: its ``provisioningState``; empty for a type without one.
-        reason: what its properties say besides of a failure.
+        reason: further members of its properties after a failure.
         hidden: whether it is not seen yet, since its making was only accepted.
         etag: changes with every write.
         created, changed: seconds since the epoch.
