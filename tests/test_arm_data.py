@@ -181,9 +181,9 @@ async def test_a_list_goes_on_by_the_method_that_it_takes(azure: EmbeddedAzure, 
 
 
 async def test_each_page_by_post_has_the_body() -> None:
-    async with canned(Says(body={"value": [1], "nextLink": "/x?a=1"}), Says(503), Says(body={"value": [2]})) as arm:
-        async with session(arm) as own:
-            found = [one async for one in own.list(VAULT, api_version=VERSION, json={"filter": "x"}, next_method="POST")]
+    pages = Says(body={"value": [1], "nextLink": "/x?a=1"}), Says(503), Says(body={"value": [2]})
+    async with canned(*pages) as arm, session(arm) as own:
+        found = [one async for one in own.list(VAULT, api_version=VERSION, json={"filter": "x"}, next_method="POST")]
     assert found == [1, 2]
     assert [(one.method, one.json()) for one in arm.asked] == [("POST", {"filter": "x"})] * 3
 

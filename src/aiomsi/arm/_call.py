@@ -175,6 +175,10 @@ class Call:
         error.help = f"{said}. {kept}" if kept else said
         return error
 
+    def renew_budget(self, now: float) -> None:
+        """Count the limits of the call from now on, as after a change of the resource that took its time."""
+        self.began, self.excused, self.until, self.unsettled = now, 0.0, None, None
+
     def renew_id(self) -> None:
         """Take a request id that was not used yet: ARM may answer a known one from memory."""
         self.headers["x-ms-client-request-id"] = new_request_id()

@@ -101,6 +101,15 @@ def detail_of(document: object) -> ErrorDetail:
     return _told(document, lambda: "the service gave neither code nor text")
 
 
+def detail_in(document: object) -> ErrorDetail | None:
+    """Read an error in a document that is decoded already; return None where it holds neither a code nor a text."""
+    if isinstance(document, str):
+        document = _decoded(document) or document
+    if isinstance(document, list) and len(document) == 1:
+        document = document[0]
+    return None if _part(document, _DEEPEST) is None else _told(document, str)
+
+
 def _told(document: object, otherwise: Callable[[], str]) -> ErrorDetail:
     """Read a whole document, and see to it that there is a message."""
     if isinstance(document, str):

@@ -21,14 +21,13 @@ from typing import Any
 
 from aiomsi.arm._attempts import is_gone
 from aiomsi.arm._failures import detail_of
-from aiomsi.arm._records import FINAL, GOING_ON, provisioning_state
+from aiomsi.arm._records import FINAL, is_running, provisioning_state
 
 _DEEPEST = 64
 _OF_THE_SERVICE = frozenset({"id", "name", "type", "etag", "systemdata", "provisioningstate"})
 """Members of a resource that only the service writes; further inside, users write some of them, too."""
 _OF_THE_SERVICE_IN_PROPERTIES = frozenset({"provisioningstate"})
 _DELETING = frozenset({"deleting", "deprovisioning"})
-_PARTICIPLE = re.compile(r"[A-Za-z]ing(?![a-z])")
 _ABSENT = object()
 _ID = re.compile(r"/(?:subscriptions|providers|tenants)/", re.IGNORECASE)
 
@@ -63,7 +62,7 @@ def seen(method: str, sent: Any, status: int, found: Any) -> Seen:
     if status != 200 or not isinstance(found, dict):
         return Seen.UNKNOWN
     state = provisioning_state(found)
-    if state is not None and _is_running(state):
+    if is_running(state):
         return Seen.RUNNING
     # The state of some types rests on a word of their own, such as "Active".
     well = state is None or FINAL.get(state.lower(), "succeeded") == "succeeded"
@@ -77,11 +76,6 @@ def _deleted(status: int, found: Any) -> Seen:
     if status != 200 or not isinstance(found, dict):
         return Seen.UNKNOWN
     return Seen.RUNNING if (provisioning_state(found) or "").lower() in _DELETING else Seen.REPEAT
-
-
-def _is_running(state: str) -> bool:
-    """Return whether a state says that the resource is being changed, as ``RegisteringDns`` does."""
-    return state.lower() in GOING_ON or _PARTICIPLE.search(state) is not None
 
 
 def equals(found: Any, sent: Any) -> bool:

@@ -16,9 +16,9 @@ import attrs
 
 from aiomsi import _errors
 from aiomsi._clouds import Cloud
-from aiomsi.arm._failures import ErrorDetail
+from aiomsi.arm._failures import ErrorDetail, read_detail
 from aiomsi.arm._links import pinned
-from aiomsi.arm._records import FINAL, has_error, member, reasons, text_of
+from aiomsi.arm._records import FINAL, has_error, member, text_of
 from aiomsi.arm._response import ArmResponse
 
 _LINKS = ("nextlink", "@nextlink", "@odata.nextlink", "odata.nextlink", "nextpagelink")
@@ -194,7 +194,7 @@ def check_no_error(response: ArmResponse, document: Mapping[str, Any], *, empty:
 
 
 def _told(response: ArmResponse) -> _errors.ServiceError:
-    why = reasons(response)
+    why = read_detail(response.body, response.headers.get("Content-Type"))
     return broken(response, f"tells of an error: {why.code or 'no code'}: {why.message.rstrip('.')}", "", why)
 
 

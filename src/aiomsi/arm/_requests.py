@@ -337,13 +337,15 @@ def check_session_headers(names: Iterable[str]) -> None:
             raise ConfigurationError(msg, help="Give it with the requests that need it, or use another session for ARM")
 
 
-def check_timeout(timeout: object) -> None:
-    """Make sure that a time-out is a number of seconds.
+def check_seconds(name: str, seconds: object) -> None:
+    """Make sure that the argument of that name is a number of seconds, or None.
 
     Raises:
-        ConfigurationError: it is none.
+        ConfigurationError: it is neither.
 
     """
-    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or timeout != timeout:  # noqa: PLR0124 (not a number)
-        msg = f"timeout= takes seconds, not {timeout!r}"
+    if seconds is None:
+        return
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or seconds != seconds:  # noqa: PLR0124 (not a number)
+        msg = f"{name}= takes seconds, not {seconds!r}"
         raise ConfigurationError(msg)

@@ -6,7 +6,6 @@ end, an unconditional write is repeated, and the error of any other one is raise
 
 from __future__ import annotations
 
-import asyncio
 import copy
 
 from aiomsi._errors import ArmConnectionError, ArmError
@@ -15,7 +14,7 @@ from aiomsi.arm._look import Seen, seen
 from aiomsi.arm._progress import Progress
 from aiomsi.arm._records import decoded
 from aiomsi.arm._response import ArmResponse
-from aiomsi.arm._wire import Wire, closed
+from aiomsi.arm._wire import Wire
 
 
 class Unsettled:
@@ -33,7 +32,6 @@ class Unsettled:
         self._call = call
         self._timeout = timeout
         self._error = call.unsettled
-        self._repetition: asyncio.Task[ArmResponse] | None = None
         self._repeats = call.method != "DELETE" and call.is_repeatable
 
     def is_to_be_repeated(self, progress: Progress) -> bool:
@@ -45,20 +43,13 @@ class Unsettled:
         return None if self._error is None or self._is_settled(progress) else copy.copy(self._error)
 
     async def repeat(self) -> tuple[ArmResponse, Unsettled | None]:
-        """Send the call again; return the response, and the doubt that it leaves.
-
-        Cancelling the caller cancels no request: with a short deadline in a loop each turn would send one.
-        """
+        """Send the call again, once; return the response, and the doubt that it leaves."""
         call, wire = self._call, self._wire
-        if self._repetition is None:
-            # The change took its time; the repetition has a budget of its own.
-            call.began, call.excused, call.until, call.unsettled = wire.clock.monotonic(), 0.0, None, None
-            self._repetition = wire.start(wire.send(call, self._timeout), "repetition")
-        await asyncio.wait([self._repetition])
-        self._repeats = False
-        if self._repetition.cancelled():
-            raise closed(ours=True)
-        response = self._repetition.result()
+        call.renew_budget(wire.clock.monotonic())
+        try:
+            response = await wire.send(call, self._timeout)
+        finally:
+            self._repeats = False
         return response, None if call.unsettled is None else Unsettled(wire, call, self._timeout)
 
     def _is_settled(self, progress: Progress) -> bool:

@@ -10,7 +10,7 @@ import attrs
 from aiomsi._errors import ConfigurationError
 from aiomsi._late import late_import
 from aiomsi.arm._call import Call
-from aiomsi.arm._requests import Options, build_url, has_version
+from aiomsi.arm._requests import Options, build_url, check_seconds, has_version
 from aiomsi.arm._response import ArmResponse
 from aiomsi.arm._wire import Wire
 
@@ -120,6 +120,9 @@ class Verbs:
             OperationFailedError: ARM accepted the call, and the operation failed later.
             OperationCanceledError: the same, and it was canceled.
             OperationUnfinishedError: it was not over by the deadline.
+            OperationUnreadableError: its state can't be read; it may well go on.
+
+        An error after ARM has accepted the call has the operation as its `operation`, to wait for it again or to save its state.
 
         """
         options = Options(api_version, params, json, content, headers, timeout, if_match, if_none_match)
@@ -271,5 +274,6 @@ class Verbs:
     async def _done(
         self, method: str, path: str, options: Options, deadline: float | None, on_progress: OnProgress | None
     ) -> Any:
+        check_seconds("deadline", deadline)
         operation = await self._begin(method, path, options)
         return await operation.result(deadline=deadline, on_progress=on_progress)

@@ -47,8 +47,8 @@ from aiomsi.arm._requests import (
     NO_OPTIONS,
     Options,
     check_headers,
+    check_seconds,
     check_session_headers,
-    check_timeout,
     checked_content,
     encoded,
 )
@@ -193,7 +193,7 @@ class Wire:
                 return done
 
     async def _send_within(self, call: Call, timeout: float) -> ArmResponse:
-        check_timeout(timeout)
+        check_seconds("timeout", timeout)
         scope = asyncio.timeout(timeout)
         try:
             async with scope:

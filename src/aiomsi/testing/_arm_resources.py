@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import attrs
+
 from aiomsi.testing._answers import Answer, json_answer
 from aiomsi.testing._arm_call import Action, ArmCall
 from aiomsi.testing._arm_checks import (
@@ -21,7 +23,7 @@ from aiomsi.testing._arm_checks import (
     not_found,
 )
 from aiomsi.testing._arm_lists import collection
-from aiomsi.testing._arm_operations import begin
+from aiomsi.testing._arm_operations import begin, own_path_result
 from aiomsi.testing._arm_pages import page
 from aiomsi.testing._catalog import ProviderType
 from aiomsi.testing._operations import Operation
@@ -68,6 +70,8 @@ def get_resource(call: ArmCall) -> Answer:
     check_scope(call, path, "read")
     if not path.is_resource:
         return collection(call, path)
+    if (operation := call.asked.parameter("asyncid")) is not None:
+        return own_path_result(call, operation)
     call.state.operations.look_at(path.id)
     resource = call.state.resources.get(path.id)
     if resource is None:
@@ -90,7 +94,8 @@ def put_resource(call: ArmCall) -> Answer:
     check_conditions(call, old, _etag(call, old))
     check_location(call, path, kind, old, location)
     check_linked(call, path, document.get("properties"))
-    resource = old or Resource(_own_id(call, path, kind), full_type(call, path), {}, call.state.wall(), 0)
+    # A change that is shown later leaves the old one as it is.
+    resource = attrs.evolve(old) if old else Resource(_own_id(call, path, kind), full_type(call, path), {}, call.state.wall(), 0)
     resource.write(document, call.state.wall())
     return _written(call, resource, made=old is None)
 
@@ -106,6 +111,7 @@ def patch_resource(call: ArmCall) -> Answer:
     check_conditions(call, resource, _etag(call, resource))
     check_location(call, path, kind, resource, change.get("location", resource.location))
     check_linked(call, path, change.get("properties"))
+    resource = attrs.evolve(resource)
     resource.patch(change, call.state.wall())
     return _written(call, resource, made=False)
 
@@ -120,11 +126,16 @@ def _written(call: ArmCall, resource: Resource, *, made: bool) -> Answer:
         call.state.resources.put(resource)
         return _answer(call, resource, status)
     resource.state = "Creating" if made else "Updating"
-    resource.hidden = made and rule.kind == "location"
-    call.state.resources.put(resource)
+    resource.hidden = made and (rule.kind in ("location", "own-path") or rule.delayed)
+    if made or not rule.delayed:
+        call.state.resources.put(resource)
 
     def at_end(operation: Operation) -> None:
-        resource.state = operation.status
+        resource.state = operation.resource_state
+        if operation.status == "Succeeded":
+            call.state.resources.put(resource)
+        else:
+            resource.reason = dict(operation.rule.reason or {})
         if resource.hidden and operation.status != "Succeeded":
             call.state.resources.remove(resource.id)
         resource.hidden = False
@@ -151,14 +162,17 @@ def delete_resource(call: ArmCall) -> Answer:
         call.state.operations.supersede(resource.id)
         call.state.resources.remove(resource.id)
         return Answer(200)
-    resource.state = "Deleting"
+    if not rule.delayed:
+        resource.state = "Deleting"
 
     def at_end(operation: Operation) -> None:
-        resource.state = operation.status
         if operation.status == "Succeeded":
             call.state.resources.remove(resource.id)
+        else:
+            resource.state, resource.reason = operation.status, dict(operation.rule.reason or {})
 
-    return begin(call, rule, resource.id, at_end, location=resource.location)
+    document = _shown(call, resource) if rule.with_resource else None
+    return begin(call, rule, resource.id, at_end, status=200, document=document, location=resource.location)
 
 
 def post_action(call: ArmCall) -> Answer:
