@@ -27,7 +27,6 @@ from aiomsi import (
     WrongTenantError,
     _json,
 )
-from aiomsi.arm import _response
 from aiomsi.arm._answers import Refusal, error_of, refusal_of
 
 URL = "https://management.azure.com/subscriptions/s/resourceGroups/DevTest?api-version=2021-04-01&s=signed"
@@ -50,12 +49,12 @@ def test_an_answer_is_decoded_whatever_its_type() -> None:
     assert answer(200, b"null").json() is None
 
 
-@pytest.mark.parametrize("decode", [_json.loads, json.loads])
+@pytest.mark.parametrize("decode", [_json._decode_fast, _json._decode_utf8])
 @pytest.mark.parametrize("body", [b"<html><body>Sign <b>in</b></body></html>", b"{", b"\xff\xfe{", b"[" * 1_000_000])
 def test_a_body_that_is_no_json_is_an_error_that_says_so(
     body: bytes, decode: Callable[[bytes], object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_response, "loads", decode)
+    monkeypatch.setattr(_json, "_decode_fast", decode)
     with pytest.raises(
         ServiceError, match=r"^GET /subscriptions/s/resourceGroups/DevTest answered 200 with a body that"
     ) as raised:

@@ -6,6 +6,7 @@ from aiomsi import ErrorDetail
 from aiomsi.arm._codes import (
     asks_for_registration,
     is_about_version,
+    is_in_progress,
     is_locked,
     is_out_of_reach,
     is_wrong_tenant,
@@ -163,3 +164,87 @@ def test_a_lock_is_told_from_a_rate(detail: ErrorDetail, locked: bool) -> None:
 )
 def test_which_errors_are_of_the_whole_scope(code: str | None, out: bool) -> None:
     assert is_out_of_reach(code) is out
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "AnotherOperationInProgress",
+        "anotheroperationinprogress",
+        "ConcurrentUpdateNotAllowed",
+        "ConflictingConcurrentWriteNotAllowed",
+        "ConflictingServerOperation",
+        "ContainerAppOperationInProgress",
+        "DeploymentActive",
+        "OperationInProgress",
+        "PessimisticConcurrencyConflict",
+        "ReferencedResourceNotProvisioned",
+        "RequestConflict",
+        "RetryableError",
+        "ServerIsBusy",
+        "StorageAccountOperationInProgress",
+    ],
+)
+def test_code_of_an_operation_in_progress_passes(code: str) -> None:
+    assert is_in_progress(409, ErrorDetail(code, "x"))
+    assert is_in_progress(423, ErrorDetail("Conflict", "x", details=(ErrorDetail(code, "x"),)))
+    assert not is_in_progress(400, ErrorDetail(code, "x"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Cannot modify this site because another operation is in progress. Details: Id: 1",
+        "Another conflicting operation on the namespace. Please wait.",
+        "The request failed due to conflict with a concurrent request.",
+        "There is an active provisioning operation in progress for this app.",
+        "An operation is currently in progress for the server.",
+        "A conflicting operation is under way; a repeated deletion has to wait for the clean-up",
+        "The resource entity provisioning state is not terminal.",
+        "Resource x is not in Succeeded state. Resource is in Updating state.",
+        "The parent is in 'Creating' provisioning state.",
+        "The resource is busy processing a previous update request.",
+        "The disk is being detached. Please retry the operation later.",
+        "Please try again after some time.",
+    ],
+)
+def test_text_of_an_operation_in_progress_passes(text: str) -> None:
+    assert is_in_progress(409, ErrorDetail("Conflict", text))
+    assert is_in_progress(409, ErrorDetail("Conflict", "x", inner=ErrorDetail(None, text)))
+
+
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [
+        ("Conflict", "Website with given name web already exists."),
+        ("Conflict", "The name is already taken; try another one later."),
+        ("ConflictError", "A vault with the same name already exists in deleted state. Recover or purge it, then retry later."),
+        ("FlagMustBeSetForRestore", "An existing resource has been soft-deleted. To restore it, set 'restore'; or retry later."),
+        ("NoOperationInProgress", "x"),
+        ("NotSupported", "Virtual machine scale set does not support disk encryption."),
+        ("OperationNotAllowed", "The VM is in 'Running' state."),
+        ("OperationNotAllowed", "There is no ongoing Rolling Upgrade to cancel."),
+        ("OperationNotAllowed", "Max price change is not allowed when the VM is allocated. Please deallocate and try again."),
+        ("ResourceGroupBeingDeleted", "The group is in deprovisioning state; another operation is in progress."),
+        ("RoleAssignmentExists", "The role assignment already exists."),
+        ("ScopeLocked", "The scope cannot perform the delete operation because following scope(s) are locked."),
+        ("StorageAccountAlreadyTaken", "The storage account is already taken."),
+        ("ResourceConflicted", "Resource Name belongs to another resource."),
+        ("MissingSubscriptionRegistration", "The subscription is not registered."),
+    ],
+)
+def test_conflict_by_a_state_that_stays_does_not_pass(code: str, text: str) -> None:
+    assert not is_in_progress(409, ErrorDetail(code, text))
+
+
+def test_conflict_with_a_wait_passes() -> None:
+    assert is_in_progress(409, ErrorDetail("Conflict", "x"), 5.0)
+    assert not is_in_progress(409, ErrorDetail("Conflict", "x"), 0.0)
+    assert not is_in_progress(409, ErrorDetail("RoleAssignmentExists", "x"), 5.0)
+    assert not is_in_progress(404, ErrorDetail("Conflict", "x"), 5.0)
+
+
+def test_failed_condition_passes_only_if_it_is_a_lock() -> None:
+    text = "There is already an operation in progress which requires exclusive lock on this service."
+    assert is_in_progress(412, ErrorDetail("PreconditionFailed", text))
+    assert not is_in_progress(412, ErrorDetail("PreconditionFailed", "The etag differs; retry later."), 5.0)

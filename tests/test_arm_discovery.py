@@ -112,7 +112,7 @@ async def test_what_describes_no_cloud_is_an_error(document: Any) -> None:
 
 
 async def test_an_answer_that_is_an_error_or_no_json_is_an_error() -> None:
-    async with canned(Says(404, error("NotFound")), Says(200, "<html>"), Says(204), Says(None), Says(None)) as arm:
+    async with canned(Says(404, error("NotFound")), Says(200, "<html>"), Says(204), Says(None)) as arm:
         with pytest.raises(NotFoundError):
             await Cloud.discover(arm.url)
         with pytest.raises(ServiceError, match="not JSON"):
@@ -135,3 +135,48 @@ async def test_an_arm_that_does_not_answer_is_given_up(monkeypatch: pytest.Monke
 async def test_plain_http_is_for_loopback_only(url: str) -> None:
     with pytest.raises(ConfigurationError, match="ARM's endpoint"):
         await Cloud.discover(url)
+
+
+@pytest.mark.parametrize(
+    ("audience", "manager", "foreign"),
+    [
+        ("https://management.azure.com/", "https://arm.contoso.example", True),
+        ("https://management.core.windows.net", "https://management.local.azurestack.external", True),
+        ("https://MANAGEMENT.azure.com.:443/", "https://arm.contoso.example", True),
+        ("https://management.azure.com/", "https://evil.cloudapp.azure.com", True),
+        ("https://management.azure.com/", "https://evilmanagement.azure.com", True),
+        ("https://management.usgovcloudapi.net/", "https://management.azure.com", True),
+        ("https://vault.azure.net", "https://arm.contoso.example", True),
+        ("https://vault.azure.net", "https://management.azure.com", True),
+        ("https://graph.microsoft.com/", "https://arm.contoso.example", True),
+        ("management.azure.com", "https://arm.contoso.example", True),
+        ("797F4846-ba00-4fd7-ba43-dac1f8f63013", "https://arm.contoso.example", True),
+        ("api://00000003-0000-0000-c000-000000000000", "https://arm.contoso.example", True),
+        ("spn:797f4846-ba00-4fd7-ba43-dac1f8f63013/", "https://arm.contoso.example", True),
+        ("https://management.azure.com", "https://westus.management.azure.com", False),
+        ("https://management.core.windows.net/", "https://management.azure.com", False),
+        ("https://management.core.chinacloudapi.cn/", "https://management.chinacloudapi.cn", False),
+        ("https://management.contoso.onmicrosoft.com/1", "https://management.local.azurestack.external", False),
+        ("https://management.new.azure.example/", "https://management.new.azure.example", False),
+        ("https://notazure.com", "https://arm.contoso.example", False),
+        ("https://[broken", "https://arm.contoso.example", False),
+        ("https://management.azure.com/", "http://127.0.0.1:8", False),
+        ("https://management.azure.com/", "https://localhost:8", False),
+    ],
+)
+def test_an_audience_of_another_cloud_is_told(audience: str, manager: str, foreign: bool) -> None:
+    assert _discovery._is_of_another_cloud(audience, manager) is foreign
+
+
+async def test_a_cloud_with_another_clouds_audience_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ["https://management.azure.com/", "https://management.core.windows.net/"]
+    monkeypatch.setattr(_discovery, "is_loopback", lambda _: False)
+    async with canned() as arm:
+        arm.answers += [
+            says(authentication={"audiences": names}),
+            says(authentication={"audiences": [*names, AUDIENCE]}),
+        ]
+        with pytest.raises(ForeignHostError, match=r"audience 'https://management\.azure\.com/'") as raised:
+            await Cloud.discover(arm.url)
+        assert (await Cloud.discover(arm.url)).audience == AUDIENCE
+    assert "make a Cloud" in raised.value.help

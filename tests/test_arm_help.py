@@ -60,6 +60,7 @@ def test_a_403_without_an_object_id_names_the_client() -> None:
         (404, "NotFound", LOWER, "capital G"),
         (404, None, LOWER, "capital G"),
         (412, "PreconditionFailed", PATH, "etag"),
+        (409, "AnotherOperationInProgress", PATH, "Another operation"),
         (429, "RetryableError", PATH, "Another operation"),
     ],
 )

@@ -81,6 +81,38 @@ def test_parsing_keeps_every_letter_and_comparing_ignores_case(text: str) -> Non
     assert (shouted.namespace is None) == (ResourceId(text).namespace is None)
 
 
+CERTIFICATE = f"{GROUP}/providers/Microsoft.Web/certificates/B1F5##North Europe#webspace"
+HUB = f"{GROUP}/providers/Microsoft.Devices/IotHubs/h/eventHubEndpoints/events/ConsumerGroups/%24Default"
+SSL = f"{SUB}/resourceGroups//providers/Microsoft.Network/ApplicationGatewayAvailableSslOptions/default"
+MACHINE = f"{SUB}/resourceGroups//providers/Microsoft.HybridCompute/machines//extensions/customScript"
+
+
+@pytest.mark.parametrize(
+    ("text", "group", "kind", "names"),
+    [
+        (CERTIFICATE, "DevTest", "Microsoft.Web/certificates", ("B1F5##North Europe#webspace",)),
+        (HUB, "DevTest", "Microsoft.Devices/IotHubs/eventHubEndpoints/ConsumerGroups", ("h", "events", "%24Default")),
+        (SSL, None, "Microsoft.Network/ApplicationGatewayAvailableSslOptions", ("default",)),
+        (MACHINE, None, "Microsoft.HybridCompute/machines/extensions", ("", "customScript")),
+        (f"{GROUP}/providers/M.Sql/servers/CPU % > 80", "DevTest", "M.Sql/servers", ("CPU % > 80",)),
+        (f"{GROUP}/providers/M.X/y/<a>&b:c,ü", "DevTest", "M.X/y", ("<a>&b:c,ü",)),
+        (f"{GROUP}/providers/M.X/y/a%2fb//", "DevTest", "M.X/y", ("a%2fb",)),
+        (f"{SUB}/providers/M.X/locations/West%20US/y/z/", None, "M.X/locations/y", ("West%20US", "z")),
+        (f"{SUB}/tagNames/a/tagValues/", None, None, ()),
+    ],
+)
+def test_ids_of_arms_own_are_parsed(text: str, group: str | None, kind: str | None, names: tuple[str, ...]) -> None:
+    parsed = ResourceId.parse(text)
+    assert str(parsed) == text
+    assert (parsed.subscription_id, parsed.resource_group) == (SUB[15:], group)
+    assert (parsed.type, parsed.names) == (kind, names)
+    assert ResourceId(text.swapcase()) == parsed
+    above: ResourceId | None = parsed
+    for _ in range(10):
+        above = above and above.parent
+    assert above is None
+
+
 def test_a_slash_at_the_end_is_kept_and_ignored() -> None:
     assert str(ResourceId(f"{GROUP}/")) == f"{GROUP}/"
     assert ResourceId(f"{GROUP}/") == ResourceId(GROUP)
@@ -103,19 +135,21 @@ def test_ids_are_built() -> None:
     assert str(vnet.resource("Microsoft.Authorization/locks", "keep")) == LOCK
     nested = ResourceId(GROUP).resource("Microsoft.Network/virtualNetworks/subnets", "vnet1", "a")
     assert str(nested) == f"{VNET}/subnets/a"
+    assert str(ResourceId(GROUP).resource("Microsoft.Web/certificates", "B1F5##North Europe#webspace")) == CERTIFICATE
+    assert ResourceId(GROUP).child("x", "CPU % > 80").name == "CPU % > 80"
 
 
 @pytest.mark.parametrize(
     "text",
-    ["", "/", "//", "subscriptions/s", "/a//b", "/a/b//", "/a?b", "/a#b", "/a\\b", "/a%2fb", "/a/<b>", "/a&b", "/a\nb", "/a\x7f",
-     "/a/../b", "/a/.", f"{SUB}/providers", "/providers", f"{GROUP}/Providers/", None, b"/a", 7],
+    ["", "/", "//", "//a/b", "subscriptions/s", "/a?b", "/a\\b", "/a\nb", "/a\x7f", "/a/../b", "/a/.", "/a/%2e%2E/b",
+     f"{SUB}/providers", "/providers", f"{GROUP}/Providers/", f"{GROUP}/providers//", None, b"/a", 7],
 )  # fmt: skip
 def test_what_is_no_id_is_refused(text: object) -> None:
     with pytest.raises(ConfigurationError, match="is no resource id"):
         ResourceId.parse(text)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "a?b", "a#b", "a%62", "a\r\n", None])
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "a?b", "a\\b", "a%62", "a%2Fb", "%2e%2e", "a\r\n", None])
 def test_a_name_that_would_lead_elsewhere_is_refused(name: str) -> None:
     with pytest.raises(ConfigurationError, match="can't be part of a resource id"):
         ResourceId.group(SUB[15:], name)

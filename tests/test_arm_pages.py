@@ -352,7 +352,7 @@ async def test_many_scopes_are_several_queries_one_after_the_other() -> None:
         (300, "t"),
         (1, None),
     ]
-    assert {one["query"] for one in asked} == {"Resources"}
+    assert {one["query"] for one in asked} == {"Resources\n| order by id asc"}
     assert asked[0]["options"] == {"resultFormat": "objectArray", "$top": 1000}
     assert arm.targets[0] == "POST /providers/Microsoft.ResourceGraph/resources?api-version=2022-10-01"
 

@@ -1,6 +1,10 @@
 """Long-running operations as values: each answer's meaning, and what is asked next."""
 
 import json
+from collections import Counter
+from functools import partial
+from itertools import pairwise
+from random import Random
 from typing import Any
 
 import attrs
@@ -9,16 +13,29 @@ from multidict import CIMultiDict
 
 from aiomsi import (
     PUBLIC,
+    ArmConnectionError,
     ArmResponse,
+    AuthorizationError,
     ConfigurationError,
-    ConflictError,
     ForeignHostError,
     OperationCanceledError,
     OperationFailedError,
-    ServiceError,
+    OperationUnreadableError,
+    TokenRefusedError,
 )
-from aiomsi.arm._polling import advance, begin, failure_of, missed, unreadable, wait_before
-from aiomsi.arm._progress import MOST_STRIKES, FinalStateVia, Progress
+from aiomsi.arm._polling import (
+    advance,
+    begin,
+    explained,
+    failure_of,
+    lacks_reason,
+    unfinished,
+    unreached,
+    unreadable,
+    wait_before,
+)
+from aiomsi.arm._progress import LONGEST_REST, MOST_STRIKES, FinalStateVia, Progress
+from aiomsi.arm._turn import missed
 
 ARM = "https://management.azure.com"
 PATH = "/subscriptions/s/resourceGroups/g/providers/Microsoft.X/things/t"
@@ -29,6 +46,8 @@ NEWER = LOCATION.replace("t=1", "t=2")
 A, O, L = "Azure-AsyncOperation", "Operation-Location", "Location"  # noqa: E741 (as in the recordings' own patterns)
 
 RUNNING = {"properties": {"provisioningState": "Creating"}}
+DELETING = {"id": PATH, "properties": {"provisioningState": "Deleting"}}
+DELETED = {"id": PATH, "properties": {"provisioningState": "Deleted"}}
 READY = {"id": PATH, "properties": {"provisioningState": "Succeeded"}}
 DONE = {"status": "Succeeded"}
 FAILED = {"status": "Failed", "error": {"code": "X", "message": "Why."}}
@@ -138,7 +157,8 @@ def test_a_put_that_is_only_accepted_is_looked_for(body: object) -> None:
         ("PUT", 204, None),
         ("PATCH", 200, READY),
         ("POST", 200, RUNNING),
-        ("DELETE", 200, RUNNING),
+        ("DELETE", 200, READY),
+        ("DELETE", 200, {"properties": {"provisioningState": "Deleted"}}),
         ("DELETE", 204, None),
     ],
 )
@@ -149,10 +169,29 @@ def test_most_answers_begin_no_operation(method: str, status: int, body: object)
     assert progress.answer.status == status
 
 
-def test_accepted_with_nothing_to_follow_is_all_there_is() -> None:
-    for method in ("DELETE", "POST"):
-        progress = started(method, 202)
-        assert (progress.outcome, progress.status) == ("succeeded", "Accepted")
+def test_accepted_post_with_nothing_to_follow_is_over() -> None:
+    progress = started("POST", 202)
+    assert (progress.outcome, progress.status) == ("succeeded", "Accepted")
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "state"),
+    [
+        (202, None, "Accepted"),
+        (202, DELETING, "Deleting"),
+        (200, DELETING, "Deleting"),
+        (200, {"status": "InProgress"}, "InProgress"),
+    ],
+)
+def test_delete_without_a_link_reads_the_resource(status: int, body: object, state: str) -> None:
+    progress = started("DELETE", status, body)
+    assert (progress.reads, progress.next_url, progress.status) == ("resource", URL, state)
+
+
+def test_delete_with_a_final_record_and_no_link_is_over() -> None:
+    for status in (200, 202):
+        assert started("DELETE", status, DONE).outcome == "succeeded"
+        assert started("DELETE", status, FAILED).outcome == "failed"
 
 
 def test_a_resource_that_is_put_and_has_failed_at_once_has_failed() -> None:
@@ -192,7 +231,18 @@ def test_an_unknown_place_of_the_result_is_an_error() -> None:
 
 
 @pytest.mark.parametrize(
-    "state", ["InProgress", "Running", "Created", "Deleted", "Dequeued", "Preparing System", 'InProgress:{"a":1}', "Unknown"]
+    "state",
+    [
+        "InProgress",
+        "Running",
+        "Created",
+        "Deleted",
+        "Dequeued",
+        "Preparing System",
+        'InProgress:{"a":1}',
+        "Unknown",
+        "SucceededWithErrors",
+    ],
 )
 @pytest.mark.parametrize("status", [200, 201, 202])
 def test_an_unknown_state_goes_on(state: str, status: int) -> None:
@@ -200,7 +250,7 @@ def test_an_unknown_state_goes_on(state: str, status: int) -> None:
     assert (progress.outcome, progress.status, progress.next_url) == (None, state, RECORD)
 
 
-@pytest.mark.parametrize("state", ["Succeeded", "succeeded", "SucceededWithErrors", "Completed", " Succeeded "])
+@pytest.mark.parametrize("state", ["Succeeded", "succeeded", "Completed", " Succeeded "])
 def test_after_success_a_put_resource_is_read(state: str) -> None:
     for method in ("PUT", "PATCH"):
         progress = then(started(method, 202, A=RECORD, L=LOCATION), 200, {"status": state, "error": None})
@@ -286,6 +336,13 @@ def test_a_record_that_moves_is_not_followed() -> None:
     assert (progress.next_url, progress.location) == (RECORD, LOCATION)
 
 
+def test_resource_that_is_deleted_in_place_of_a_record_is_no_success() -> None:
+    progress = started("DELETE", 202, A=RECORD)
+    assert then(progress, 200, DELETING).status == "Deleting"
+    after = then(progress, 200, READY)
+    assert (after.outcome, after.strikes, after.next_url) == (None, 1, RECORD)
+
+
 def test_a_resource_in_place_of_a_record_tells_by_its_own_state() -> None:
     progress = started("PUT", 201, RUNNING, A=RECORD)
     assert then(progress, 200, RUNNING).outcome is None
@@ -296,9 +353,12 @@ def test_a_resource_in_place_of_a_record_tells_by_its_own_state() -> None:
     assert then(progress, 200, {"error": {"code": "X", "message": "Why"}}).outcome == "failed"
 
 
-def test_a_record_without_content_is_success() -> None:
-    assert then(started("DELETE", 202, A=RECORD), 204).outcome == "succeeded"
-    assert then(started("PUT", 201, A=RECORD), 204).next_url == URL
+def test_record_without_content_ends_a_post_alone() -> None:
+    assert then(started("POST", 202, A=RECORD), 204).outcome == "succeeded"
+    assert then(started("DELETE", 202, A=RECORD, L=RECORD), 204).outcome == "succeeded"
+    for method in ("PUT", "PATCH", "DELETE"):
+        progress = then(started(method, 202, A=RECORD), 204)
+        assert (progress.outcome, progress.next_url, wait_before(progress)) == (None, URL, 0.0)
 
 
 def test_progress_is_told() -> None:
@@ -333,6 +393,59 @@ def test_a_location_that_leads_back_to_the_resource_tells_by_its_state() -> None
     assert then(progress, 200, RUNNING).outcome is None
     assert then(progress, 200, {"id": PATH}).outcome == "succeeded"
     assert then(progress, 200, READY).outcome == "succeeded"
+
+
+def test_location_on_the_resources_own_path_ends_with_201_and_no_state() -> None:
+    link = f"{URL}&asyncId=1&asyncCode=201"
+    for method in ("PUT", "PATCH"):
+        progress = then(started(method, 202, L=link), 202, Location=link)
+        assert progress.next_url == link
+        assert body_of(then(progress, 201, {"id": PATH, "properties": {}})) == {"id": PATH, "properties": {}}
+        assert then(progress, 201, RUNNING).outcome is None
+        assert then(progress, 200, b"<html>").outcome is None
+        assert then(progress, 200, []).outcome is None
+        assert then(progress, 200, {"status": "InProgress"}).outcome is None
+        assert then(progress, 200, {"properties": {"provisioningState": "Failed"}}).outcome == "failed"
+
+
+def test_location_with_an_async_id_names_an_operation_with_any_status() -> None:
+    link = f"{URL}&asyncId=1&asyncCode=201"
+    for status in (200, 201, 202):
+        assert started("PUT", status, {"id": PATH}, L=link).next_url == link
+    assert started("DELETE", 204, L=link).outcome == "succeeded"
+
+
+def test_deletion_whose_location_says_deleting_goes_on_with_the_resource() -> None:
+    for link in (f"{URL}&asyncCode=204", LOCATION):
+        progress = started("DELETE", 202, L=link)
+        after = then(progress, 200, DELETING)
+        assert (after.outcome, after.reads, after.next_url) == (None, "resource", URL)
+        # What else a Location brings with 200 is the response that the deletion itself would have had.
+        assert then(progress, 200).outcome == then(progress, 200, READY).outcome == "succeeded"
+
+
+@pytest.mark.parametrize("method", ["PUT", "PATCH"])
+def test_resource_that_changes_behind_a_location_is_followed(method: str) -> None:
+    progress = then(started(method, 202, L=LOCATION), 200, RUNNING)
+    assert (progress.reads, progress.next_url, progress.status) == ("resource", URL, "Creating")
+    assert then(progress, 200, READY).outcome == "succeeded"
+    assert then(started("POST", 202, L=LOCATION), 200, RUNNING).outcome == "succeeded"
+
+
+@pytest.mark.parametrize("state", ["InProgress", "Accepted", "Creating", "Running", "Updating"])
+@pytest.mark.parametrize("method", ["PUT", "PATCH", "POST", "DELETE"])
+def test_running_record_behind_a_location_is_no_success(method: str, state: str) -> None:
+    for more in ({}, {"startTime": "x"}, {"created": "x", "timeSpan": "y"}):
+        progress = then(started(method, 202, L=LOCATION), 200, {"status": state, **more})
+        assert (progress.outcome, progress.next_url, progress.status) == (None, LOCATION, state)
+
+
+def test_error_body_with_200_behind_a_location_is_a_failure() -> None:
+    body = {"error": {"code": "X", "message": "Why"}}
+    for method in ("PUT", "PATCH", "DELETE"):
+        assert then(started(method, 202, L=LOCATION), 200, body).outcome == "failed"
+    # Some actions have an error as their result.
+    assert then(started("POST", 202, L=LOCATION), 200, body).outcome == "succeeded"
 
 
 def test_the_resource_is_read_after_a_location_if_the_api_says_so() -> None:
@@ -384,6 +497,72 @@ def test_a_resource_is_read_until_its_state_is_final() -> None:
     assert isinstance(failure_of(canceled), OperationCanceledError)
 
 
+def test_resource_that_is_deleted_is_read_until_it_is_gone() -> None:
+    progress = started("DELETE", 202)
+    for status, body in ((200, READY), (200, DELETING), (202, None), (200, {"id": PATH})):
+        progress = then(progress, status, body)
+        assert (progress.outcome, progress.next_url) == (None, URL)
+    assert progress.status == "Deleting"
+    for status, body in ((404, None), (410, None), (204, None), (200, DELETED)):
+        over = then(progress, status, body)
+        assert (over.outcome, over.answer, over.status) == ("succeeded", None, "Succeeded")
+    assert then(progress, 404, {"error": {"code": "SubscriptionNotFound"}}).strikes == 1
+    assert then(progress, 200, b"<html>").strikes == 1
+    failed = {"properties": {"provisioningState": "Failed"}}
+    assert then(progress, 200, failed).outcome == "failed"
+    assert then(started("DELETE", 202), 200, failed).outcome is None
+
+
+@pytest.mark.parametrize("word", ["AutoContinue", "Created", "Accepted", "SucceededWithErrors"])
+def test_resource_at_rest_in_a_word_of_its_own_is_not_polled_for_ever(word: str) -> None:
+    resting = {"properties": {"provisioningState": word}}
+    for asked in (None, 1.0, 60.0, 500.0):
+        progress, waited = started("PUT", 200, resting), 0.0
+        while not progress.is_at_rest:
+            progress = attrs.evolve(progress, asked=asked)
+            waited += wait_before(progress)
+            progress = then(progress, 200, resting)
+        assert LONGEST_REST <= waited < LONGEST_REST + 1_000
+        assert (progress.outcome, progress.gave_up, progress.next_url) == (None, False, URL)
+        assert repr(word) in str(unfinished(progress))
+        assert "request()" in unfinished(progress).help
+        assert not then(progress, 200, RUNNING).is_at_rest
+
+
+@pytest.mark.parametrize("word", ["Creating", "Updating", "WaitingForVmToStart", "InProgress", "Running", "Pending", "Queued"])
+def test_resource_that_is_changing_is_polled_without_end(word: str) -> None:
+    progress = started("PUT", 201, {"properties": {"provisioningState": word}})
+    for _ in range(500):
+        progress = then(progress, 200, {"properties": {"provisioningState": word}})
+    assert (progress.rested, progress.outcome) == (0.0, None)
+
+
+def test_deletion_that_leaves_the_resource_there_is_not_polled_for_ever() -> None:
+    progress = started("DELETE", 202)
+    while not progress.is_at_rest:
+        progress = then(progress, 200, READY)
+    assert "still there" in str(unfinished(progress))
+
+
+@pytest.mark.parametrize("method", ["PUT", "PATCH"])
+def test_update_that_is_only_accepted_is_over_when_the_resource_holds_it(method: str) -> None:
+    progress = started(method, 202)
+    assert advance(PUBLIC, progress, answer(200, READY), holds=lambda _: True).outcome == "succeeded"
+    assert advance(PUBLIC, progress, answer(200, READY), holds=lambda _: None).outcome == "succeeded"
+    while not progress.is_at_rest:
+        progress = advance(PUBLIC, progress, answer(200, READY), holds=lambda _: False)
+    assert "does not hold the members that were sent" in str(unfinished(progress))
+    changed = advance(PUBLIC, started(method, 202, RUNNING), answer(200, READY), holds=lambda _: False)
+    assert changed.outcome == "succeeded"
+
+
+def test_patch_of_a_resource_that_failed_earlier_has_not_failed() -> None:
+    failed = {"properties": {"provisioningState": "Failed"}}
+    assert then(started("PATCH", 202), 200, failed).outcome is None
+    assert then(started("PUT", 202), 200, failed).outcome == "failed"
+    assert then(started("PATCH", 202, RUNNING), 200, failed).outcome == "failed"
+
+
 # What goes wrong while reading
 
 
@@ -404,8 +583,9 @@ def test_an_error_that_does_not_pass_ends_the_polling() -> None:
     for _ in range(MOST_STRIKES):
         assert not progress.gave_up
         progress = then(progress, 503)
-    assert progress.gave_up
-    assert progress.next_url == RECORD
+    assert (progress.gave_up, progress.next_url) == (False, URL)
+    progress = then(progress, 404)
+    assert (progress.gave_up, progress.next_url) == (True, RECORD)
 
 
 def test_throttling_is_no_reason_to_give_up() -> None:
@@ -431,20 +611,80 @@ def test_a_get_without_an_answer_is_a_strike() -> None:
     assert missed(started("PUT", 201, A=RECORD)).strikes == 1
 
 
+def without_the_resource(progress: Progress, status: int = 404) -> Progress:
+    """Have the GET of the resource, if that is next, answered so that it proves nothing."""
+    return then(progress, status, {"error": {"code": "X"}}) if progress.fallback else progress
+
+
+STARTS = [{"A": RECORD}, {"L": LOCATION}]
+
+
+@pytest.mark.parametrize("start", STARTS)
 @pytest.mark.parametrize("status", [404, 410])
-def test_what_is_deleted_may_be_gone_with_its_operation(status: int) -> None:
-    for start in ({"A": RECORD}, {"L": LOCATION}):
-        progress = then(started("DELETE", 202, **start), status, {"error": {"code": "NotFound"}})
-        assert (progress.outcome, progress.next_url, progress.answer) == ("succeeded", None, None)
+def test_delete_poll_404_after_a_readable_poll_is_success(status: int, start: dict[str, str]) -> None:
+    progress = then(then(started("DELETE", 202, **start), 202, {"status": "Running"}), status, {"error": {"code": "NotFound"}})
+    assert (progress.outcome, progress.next_url, progress.answer) == ("succeeded", None, None)
 
 
-def test_a_record_that_stays_missing_is_given_up() -> None:
-    for start in ({"A": RECORD}, {"L": LOCATION}):
-        progress, polls = started("PATCH", 202, **start), 0
+@pytest.mark.parametrize("start", STARTS)
+@pytest.mark.parametrize("status", [404, 410])
+def test_first_delete_poll_404_asks_the_resource(status: int, start: dict[str, str]) -> None:
+    progress = then(started("DELETE", 202, **start), status, {"error": {"code": "NotFound"}})
+    assert (progress.outcome, progress.next_url, wait_before(progress)) == (None, URL, 0.0)
+    for gone, body in ((404, {"error": {"code": "ResourceNotFound"}}), (410, None), (204, None), (200, DELETED)):
+        assert then(progress, gone, body).outcome == "succeeded"
+    for there, body in (
+        (200, READY),
+        (200, DELETING),
+        (404, {"error": {"code": "SubscriptionNotFound"}}),
+        (403, None),
+        (201, READY),
+    ):
+        after = then(progress, there, body)
+        assert (after.outcome, after.next_url) == (None, (start.get("A") or start.get("L")))
+
+
+def test_delete_poll_404_of_the_subscription_is_no_proof() -> None:
+    unknown = {"error": {"code": "SubscriptionNotFound"}}
+    progress = then(then(started("DELETE", 202, A=RECORD), 200, {"status": "Running"}), 404, unknown)
+    assert (progress.outcome, progress.next_url) == (None, URL)
+    polls = 0
+    while not progress.gave_up:
+        progress, polls = then(progress, 404, unknown), polls + 1
+    assert progress.outcome is None
+    assert polls < 30
+
+
+def test_deletion_that_the_resource_shows_goes_on_without_its_record() -> None:
+    progress = started("DELETE", 202, A=RECORD)
+    for _ in range(200):
+        progress = then(then(progress, 404), 200, DELETING)
+        assert (progress.outcome, progress.gave_up, progress.status, progress.next_url) == (None, False, "Deleting", RECORD)
+    assert then(then(progress, 404), 200, {"properties": {"provisioningState": "Failed"}}).outcome == "failed"
+    assert then(then(progress, 404), 404).outcome == "succeeded"
+
+
+@pytest.mark.parametrize("method", ["PUT", "PATCH", "POST", "DELETE"])
+def test_record_may_be_missing_for_longer_than_a_minute(method: str) -> None:
+    for start in STARTS:
+        progress, waited = started(method, 202, **start), 0.0
         while not progress.gave_up:
-            progress, polls = then(progress, 404, {"error": {"code": "OperationIdNotFound"}}), polls + 1
+            waited += wait_before(progress)
+            refused = 403 if method == "DELETE" and progress.fallback else 404
+            progress = then(progress, refused, {"error": {"code": "OperationIdNotFound"}})
         assert progress.outcome is None
-        assert 1 < polls < 10
+        assert 60 < waited < 600
+
+
+def test_record_may_be_missing_for_the_pause_that_was_asked_for() -> None:
+    begun = answer(202, method="POST", Azure_AsyncOperation=RECORD, Retry_After="60")
+    progress = begin(PUBLIC, begun)
+    for _ in range(5):
+        assert wait_before(progress) == 60
+        progress = then(progress, 404)
+        assert not progress.gave_up
+    assert wait_before(then(progress, 200, {"status": "Running"})) < 60
+    assert wait_before(then(progress, 404, Retry_After="90")) == 90
 
 
 @pytest.mark.parametrize(("status", "polls"), [(404, 5), (410, 5), (403, 1)])
@@ -452,26 +692,144 @@ def test_where_the_record_is_not_to_be_had_the_location_tells(status: int, polls
     progress = started("PUT", 202, A=RECORD, L=LOCATION)
     for _ in range(polls):
         assert progress.next_url == RECORD
-        progress = then(progress, status, {"error": {"code": "X"}})
+        progress = without_the_resource(then(progress, status, {"error": {"code": "X"}}))
     assert (progress.reads, progress.next_url, progress.gave_up) == ("location", LOCATION, False)
     assert then(progress, 202, Location=NEWER).next_url == NEWER
     assert body_of(then(progress, 200, READY)) == READY
     while not progress.gave_up:
-        progress = then(progress, status)
+        progress = without_the_resource(then(progress, status))
     assert progress.outcome is None
 
 
 @pytest.mark.parametrize("location", [None, RECORD, f"{URL}&x=y", f"{ARM}/subscriptions/s/resourceGroups/g/things/other"])
 def test_a_location_that_names_no_operation_does_not_tell_of_it(location: str | None) -> None:
-    progress = started("PUT", 201, RUNNING, A=RECORD, **({"L": location} if location else {}))
+    progress = started("POST", 202, A=RECORD, **({"L": location} if location else {}))
     assert then(progress, 403).gave_up
 
 
 @pytest.mark.parametrize(("start", "status"), [(A, 403), (A, 409), (A, 400), (A, 302), (L, 403), (L, 304)])
-def test_what_waiting_does_not_cure_is_given_up_at_once(start: str, status: int) -> None:
-    progress = then(started("PUT", 202, **{start[0]: RECORD}), status, {"error": {"code": "X", "message": "No"}})
+@pytest.mark.parametrize("method", ["PUT", "POST"])
+def test_what_waiting_does_not_cure_is_given_up_at_once(start: str, status: int, method: str) -> None:
+    refused = {"error": {"code": "X", "message": "No"}}
+    progress = without_the_resource(then(started(method, 202, **{start[0]: RECORD}), status, refused))
     assert progress.gave_up
     assert progress.outcome is None
+
+
+# The resource in place of a source that can't be read
+
+
+def looked(progress: Progress, body: object, holds: bool | None = None, status: int = 200) -> Progress:
+    assert progress.fallback
+    return advance(PUBLIC, progress, answer(status, body), holds=lambda _: holds)
+
+
+def test_creation_ends_by_its_resource() -> None:
+    progress = then(started("PUT", 201, A=RECORD), 403)
+    assert (progress.next_url, progress.gave_up) == (URL, False)
+    assert body_of(looked(progress, READY)) == READY
+    assert looked(progress, {"properties": {"provisioningState": "Failed"}}).outcome == "failed"
+    # A type without a state is ready as soon as it is there; but the record may only be late.
+    assert looked(progress, {"id": PATH}).outcome == "succeeded"
+    assert looked(then(started("PUT", 201, A=RECORD), 404), {"id": PATH}).outcome is None
+
+
+@pytest.mark.parametrize("method", ["PUT", "PATCH"])
+@pytest.mark.parametrize("begun", [None, {"properties": {"provisioningState": "Updating"}}])
+def test_update_ends_by_its_resource_if_that_holds_what_was_sent(method: str, begun: object) -> None:
+    progress = then(started(method, 202, begun, A=RECORD), 404)
+    assert looked(progress, READY, True).outcome == "succeeded"
+    for holds in (False, None):
+        after = looked(progress, READY, holds)
+        assert (after.outcome, after.next_url) == (None, RECORD)
+    assert advance(PUBLIC, progress, answer(200, READY)).outcome is None
+
+
+def test_update_fails_by_its_resource_if_that_was_changing() -> None:
+    failed = {"properties": {"provisioningState": "Failed"}}
+    for method in ("PUT", "PATCH"):
+        assert looked(then(started(method, 202, RUNNING, A=RECORD), 404), failed).outcome == "failed"
+        assert looked(then(started(method, 202, A=RECORD), 404), failed).outcome is None
+    assert looked(then(started("PUT", 202, A=RECORD), 404), failed, True).outcome == "failed"
+    assert looked(then(started("PATCH", 202, A=RECORD), 404), failed, True).outcome is None
+
+
+@pytest.mark.parametrize("begun", [("DELETE", 202, None), ("PUT", 201, RUNNING)])
+def test_resource_takes_the_place_of_a_record_that_is_given_up(begun: tuple[str, int, object]) -> None:
+    method, status, body = begun
+    unknown = {"id": PATH, "properties": {"provisioningState": "Accepted"}}
+    for refused in (403, 404):
+        progress = started(method, status, body, A=RECORD)
+        while progress.reads == "operation":
+            progress = looked(progress, unknown) if progress.fallback else then(progress, refused)
+            assert not progress.gave_up
+        assert (progress.reads, progress.next_url, progress.status) == ("resource", URL, "Accepted")
+        assert then(progress, 404).outcome == ("succeeded" if method == "DELETE" else None)
+        assert then(progress, 200, READY).outcome == ("succeeded" if method == "PUT" else None)
+        while not progress.is_at_rest:
+            progress = then(progress, 200, unknown)
+
+
+@pytest.mark.parametrize("body", [b"<html>", {"id": "x", "startTime": "now"}, {"status": None, "name": "1"}, {"status": 1}])
+def test_location_without_sense_is_asked_again(body: object) -> None:
+    for method in ("PUT", "PATCH", "DELETE"):
+        progress = then(started(method, 202, L=LOCATION), 200, body)
+        assert (progress.outcome, progress.next_url, progress.strikes) == (None, LOCATION, 1)
+    # The result of an action may be anything.
+    assert then(started("POST", 202, L=LOCATION), 200, body).outcome == "succeeded"
+
+
+def test_change_that_the_resource_shows_is_never_given_up() -> None:
+    progress = started("PUT", 201, A=RECORD)
+    for _ in range(50):
+        progress = looked(then(progress, 403), RUNNING)
+        assert (progress.gave_up, progress.next_url, progress.status) == (False, RECORD, "Creating")
+
+
+def test_record_without_a_state_twice_asks_the_resource() -> None:
+    bodies: list[object] = [{"id": RECORD, "name": "1", "status": None}, {"status": 1}, {"value": []}, {"startTime": "x"}]
+    for body in bodies:
+        progress = then(started("PUT", 202, RUNNING, A=RECORD), 200, body)
+        assert (progress.outcome, progress.next_url) == (None, RECORD)
+        progress = then(progress, 200, body)
+        assert (progress.outcome, progress.next_url) == (None, URL)
+        progress = looked(progress, READY)
+        assert then(progress, 200, FAILED).outcome == "failed"
+
+
+def test_outcome_of_a_post_is_not_in_the_resource() -> None:
+    progress = started("POST", 202, A=RECORD)
+    bodies: list[object] = [None, {"value": []}, {"id": PATH + "/x", "startTime": "now"}]
+    for body in bodies * 7:
+        assert (progress.outcome, progress.next_url) == (None, RECORD)
+        progress = then(progress, 200, body)
+    assert progress.gave_up
+
+
+def test_resource_that_is_down_too_is_asked_three_times() -> None:
+    progress = then(started("PUT", 201, A=RECORD), 403)
+    waits = []
+    for _ in range(3):
+        assert (progress.gave_up, progress.next_url) == (False, URL)
+        waits.append(wait_before(progress))
+        progress = then(progress, 503)
+    assert progress.gave_up
+    assert waits[0] == 0.0 < waits[1]
+    early = then(then(started("PUT", 201, A=RECORD), 404), 503)
+    assert (early.gave_up, early.next_url) == (False, RECORD)
+
+
+def test_resource_without_sense_in_place_of_the_record_proves_nothing() -> None:
+    progress = then(started("PUT", 201, A=RECORD), 404)
+    for status, body in (
+        (200, b"<html>"),
+        (200, []),
+        (201, READY),
+        (404, None),
+        (200, {"properties": {"provisioningState": "X"}}),
+    ):
+        after = looked(progress, body, status=status)
+        assert (after.outcome, after.next_url, after.strikes) == (None, RECORD, progress.strikes)
 
 
 def test_a_result_that_is_not_there_yet_is_waited_for() -> None:
@@ -493,7 +851,7 @@ def test_what_is_over_stays_so() -> None:
 
 def test_the_pace_slows_down_from_a_second_to_half_a_minute() -> None:
     progress = started("PUT", 201, A=RECORD)
-    waits = [wait_before(attrs.evolve(progress, step=step), None) for step in range(10_000)]
+    waits = [wait_before(attrs.evolve(progress, step=step)) for step in range(10_000)]
     assert waits[0] == 1.0
     assert waits == sorted(waits)
     assert waits[3] < 5
@@ -502,13 +860,13 @@ def test_the_pace_slows_down_from_a_second_to_half_a_minute() -> None:
 
 @pytest.mark.parametrize(("asked", "wait"), [(17.0, 17.0), (0.5, 0.5), (1_235.0, 600.0), (0.0, 1.0), (None, 1.0)])
 def test_the_service_says_when_to_ask_again(asked: float | None, wait: float) -> None:
-    assert wait_before(started("PUT", 201, A=RECORD), asked) == wait
+    assert wait_before(attrs.evolve(started("PUT", 201, A=RECORD), asked=asked)) == wait
 
 
 def test_a_result_is_read_at_once() -> None:
     progress = then(started("PUT", 201, A=RECORD), 200, DONE)
-    assert wait_before(progress, 10.0) == 0.0
-    assert wait_before(then(progress, 503), 10.0) == 10.0
+    assert wait_before(attrs.evolve(progress, asked=10.0)) == 0.0
+    assert wait_before(attrs.evolve(then(progress, 503), asked=10.0)) == 10.0
 
 
 # Exceptions
@@ -522,10 +880,29 @@ def test_a_failure_has_the_services_reasons() -> None:
     assert str(error) == f"PUT {PATH} was accepted and ended as Failed, X: Why (request id r-1)"
 
 
+def test_reason_of_a_failure_is_looked_for_in_the_resource() -> None:
+    progress = then(started("PUT", 202, A=RECORD), 200, {"status": "Failed"})
+    assert lacks_reason(progress)
+    resource = answer(200, {"id": PATH, "properties": {"provisioningState": "Failed", "statusDetails": "No capacity"}})
+    error = failure_of(explained(progress, resource))
+    assert error is not None
+    assert error.message == "No capacity"
+    for body in (
+        {"properties": {"provisioningState": "Failed"}},
+        {"properties": {"provisioningState": "Succeeded", "errors": "x"}},
+    ):
+        assert explained(progress, answer(200, body)) is progress
+    assert not lacks_reason(then(started("PUT", 202, A=RECORD), 200, FAILED))
+    assert not lacks_reason(then(started("POST", 202, A=RECORD), 200, {"status": "Failed"}))
+    assert not lacks_reason(then(started("PUT", 202, L=LOCATION), 409, {}))
+    assert not lacks_reason(then(started("PUT", 201, RUNNING), 200, {"properties": {"provisioningState": "Failed"}}))
+    assert not lacks_reason(started("PUT", 202, A=RECORD))
+
+
 def test_a_canceled_operation_may_have_been_replaced() -> None:
     error = failure_of(then(started("PUT", 202, A=RECORD), 200, {"status": "Canceled"}))
     assert isinstance(error, OperationCanceledError)
-    assert (error.code, error.message) == (None, "the service says Canceled and gives no reason")
+    assert (error.code, error.message) == (None, "the service says Canceled, and its response gives no reason")
     assert "place" in error.help
 
 
@@ -535,16 +912,27 @@ def test_only_failures_are_exceptions() -> None:
     assert failure_of(Progress("PUT", URL, outcome="failed")) is None
 
 
-def test_a_state_that_can_not_be_read_is_told_as_such() -> None:
+def test_error_of_a_poll_says_that_the_request_was_accepted() -> None:
     progress = started("PUT", 202, A=RECORD)
-    conflict = answer(409, {"error": {"code": "X", "message": "Why"}}, url=RECORD)
-    error = unreadable(then(progress, 409), conflict, wall=0.0)
-    assert isinstance(error, ConflictError)
+    refused = answer(403, {"error": {"code": "AuthorizationFailed", "message": "No"}}, url=RECORD)
+    error = unreadable(then(progress, 403), refused, wall=0.0)
+    assert type(error) is OperationUnreadableError
+    assert not isinstance(error, AuthorizationError)
+    assert (error.status, error.code, error.message) == (403, "AuthorizationFailed", "No")
+    assert str(error).startswith(f"PUT {PATH} was accepted, but the state of its operation could not be read: GET ")
     assert "may well go on" in error.help
     unclear = unreadable(progress, answer(200, b"<b>Down</b>", url=RECORD), wall=0.0)
-    assert type(unclear) is ServiceError
-    assert "tells no state: Down" in str(unclear)
+    assert "has no state: Down" in str(unclear)
     assert "signed" not in str(unclear)
+
+
+def test_error_of_a_poll_that_was_lost_does_not_speak_of_a_repetition() -> None:
+    progress = started("PUT", 202, A=RECORD)
+    lost = ArmConnectionError("lost", help="Twice?", method="GET", url="u", client_request_id="i", attempts=1, elapsed=1)
+    error = unreached(progress, lost)
+    assert str(error.args[0]) == f"PUT {PATH} was accepted, but a poll of the state of its operation failed: lost"
+    assert "Twice" not in error.help
+    assert unreached(progress, TokenRefusedError("no token", help="Role?")).help.endswith("Role?")
 
 
 def test_a_result_that_can_not_be_read_is_no_failure() -> None:
@@ -552,3 +940,61 @@ def test_a_result_that_can_not_be_read_is_no_failure() -> None:
     error = unreadable(progress, answer(403, {"error": {"code": "AuthorizationFailed", "message": "No"}}), wall=0.0)
     assert error.help.startswith("The operation has succeeded")
     assert "Access control" in error.help
+
+
+# Any sequence of responses
+
+BODIES: tuple[object, ...] = (
+    *(None, b"<html>", b'{"status"', [], {}, {"value": []}, {"id": RECORD, "startTime": "x"}, {"status": None}),
+    *({"status": "InProgress"}, {"status": "SucceededWithErrors"}, {"status": "Odd"}, DONE, FAILED, {"status": "Canceled"}),
+    *({"id": PATH}, READY, RUNNING, DELETING, DELETED, {"properties": {"provisioningState": "Odd"}}),
+    *({"properties": {"provisioningState": "Failed"}}, {"error": {"code": "SubscriptionNotFound"}}, {"error": {"code": "X"}}),
+)
+STATUSES = (200, 200, 200, 200, 201, 202, 202, 204, 302, 400, 401, 403, 404, 404, 410, 429, 500, 503)
+
+
+def told_so(holds: bool | None, _: object) -> bool | None:
+    return holds
+
+
+def is_proof(before: Progress, status: int, body: object, holds: bool | None) -> bool:
+    """Return whether a response proves that the operation which it ended has succeeded."""
+    record = isinstance(body, dict) and str(body.get("status", "")).lower() == "succeeded"
+    if before.fallback or before.reads == "resource":
+        if before.method == "DELETE":
+            return status in (204, 404, 410) or body == DELETED
+        trusted = before.created or holds is True or (before.reads == "resource" and (before.changing or holds is None))
+        final = status in (200, 204) or (status == 201 and body == READY)
+        return final and trusted and body not in (RUNNING, DELETING)
+    if status in (404, 410):
+        return before.method == "DELETE" and before.answered
+    if before.reads == "operation":
+        resource = body in (READY, {"id": PATH}) and before.method != "DELETE"
+        return record or resource or (status == 204 and before.method == "POST")
+    return 200 <= status < 300
+
+
+@pytest.mark.parametrize("method", ["PUT", "PATCH", "POST", "DELETE"])
+def test_no_sequence_of_responses_gives_success_without_proof_or_spins(method: str) -> None:
+    ends: Counter[str | None] = Counter()
+    for seed in range(1_500):
+        random = Random(seed)
+        links = random.choice(({"A": RECORD}, {"L": LOCATION}, {"A": RECORD, "L": LOCATION}, {"L": f"{URL}&asyncId=1"}, {}))
+        progress = started(method, random.choice((200, 201, 202, 202)), random.choice((None, RUNNING, READY)), **links)
+        holds = random.choice((None, True, False))
+        # Services mostly keep to one kind of fault.
+        bodies, statuses = random.sample(BODIES, 4), random.sample(STATUSES, 4)
+        waits = []
+        for _ in range(80):
+            if progress.next_url is None or progress.gave_up:
+                break
+            before, status, body = progress, random.choice(statuses), random.choice(bodies)
+            waits.append(wait_before(progress))
+            response = answer(status, body, url=progress.next_url or "")
+            progress = advance(PUBLIC, progress, response, holds=partial(told_so, holds))
+            assert not (progress.outcome is not None and progress.next_url), seed
+            if progress.outcome == "succeeded":
+                assert is_proof(before, status, body, holds), (seed, before, status, body)
+        assert all(one or other for one, other in pairwise(waits)), seed
+        ends["gave up" if progress.gave_up else progress.outcome] += 1
+    assert set(ends) == {"succeeded", "failed", "canceled", "gave up", None}

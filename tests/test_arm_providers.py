@@ -19,6 +19,7 @@ from aiomsi import (
     ServiceError,
     UsageError,
 )
+from aiomsi.arm import _providers
 from aiomsi.arm._joined import Joined
 from aiomsi.testing import DEFAULT_SUBSCRIPTION_ID, EmbeddedAzure, ManualClock
 
@@ -118,6 +119,112 @@ async def test_a_document_that_cant_be_read_is_everyones_error_and_is_asked_for_
         assert await own.get(WIDGET) == 1
 
 
+def of_subscription(number: int) -> str:
+    return WIDGET.replace(DEFAULT_SUBSCRIPTION_ID, f"00000000-0000-0000-0000-{number:012d}")
+
+
+@pytest.mark.parametrize("bad", [Says(403, error("AuthorizationFailed")), Says(404, error("SubscriptionNotFound"))])
+async def test_lookup_fails_for_its_own_subscription_only(bad: Says) -> None:
+    first = asyncio.Event()
+
+    async def answer(asked: Asked) -> Says:
+        # All callers wait before the first response.
+        await first.wait()
+        if not asked.target.endswith(VERSION):
+            return Says(body=1)
+        return bad if f"{0:012d}" in asked.target else KNOWN
+
+    async with canned(*[answer] * 50) as arm, session(arm) as own:
+        calls = [asyncio.ensure_future(own.get(of_subscription(number))) for number in (0, 0, *range(1, 10))]
+        await until(lambda: bool(arm.asked))
+        first.set()
+        found = await asyncio.gather(*calls, return_exceptions=True)
+        assert await own.get(of_subscription(0)) == 1
+        arm.answers.clear()
+    assert [type(one) for one in found[:2]] in ([AuthorizationError] * 2, [NotFoundError] * 2)
+    assert found[2:] == [1] * 9
+    assert len([one for one in arm.asked if one.target.endswith(VERSION)]) <= 10
+
+
+async def test_failed_lookup_is_asked_again_in_each_subscription() -> None:
+    held = asyncio.Event()
+
+    async def fail(_: Asked) -> Says:
+        await held.wait()
+        return Says(403, error("AuthorizationFailed"))
+
+    async with canned(fail, KNOWN, Says(body=1), Says(body=2)) as arm, session(arm) as own:
+        leader = asyncio.ensure_future(own.get(of_subscription(0)))
+        await until(lambda: bool(arm.asked))
+        follower = asyncio.ensure_future(own.get(of_subscription(1)))
+        await asyncio.sleep(0)
+        held.set()
+        assert await follower == 1
+        assert isinstance((await asyncio.gather(leader, return_exceptions=True))[0], AuthorizationError)
+        assert await own.get(of_subscription(2)) == 2
+
+
+async def test_slow_lookup_holds_up_its_own_subscription_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_providers, "_PATIENCE", 0.0)
+    held = asyncio.Event()
+
+    async def hold(_: Asked) -> Says:
+        await held.wait()
+        return KNOWN
+
+    async with canned(hold, KNOWN, Says(body=1), Says(body=2)) as arm, session(arm) as own:
+        leader = asyncio.ensure_future(own.get(of_subscription(0)))
+        await until(lambda: bool(arm.asked))
+        assert await own.get(of_subscription(1)) == 1
+        assert not leader.done()
+        held.set()
+        assert await leader == 2
+
+
+async def test_success_in_another_subscription_is_shared() -> None:
+    async with canned(KNOWN, *[Says(body=1)] * 10) as arm, session(arm) as own:
+        assert await asyncio.gather(*(own.get(of_subscription(number)) for number in range(10))) == [1] * 10
+    assert len(arm.asked) == 11
+
+
+async def test_type_that_only_one_subscription_lists_is_found() -> None:
+    without = Says(body={"resourceTypes": [{"resourceType": "gadgets", "apiVersions": [NEWEST]}]})
+    async with canned(without, KNOWN, Says(body=1), Says(body=2)) as arm, session(arm) as own:
+        for _ in range(2):
+            with pytest.raises(ConfigurationError, match="no api-version"):
+                await own.get(of_subscription(0))
+        assert await own.get(of_subscription(1)) == 1
+        assert await own.get(of_subscription(0)) == 2
+    assert len(arm.asked) == 4
+
+
+async def test_versions_refused_elsewhere_are_tried_here() -> None:
+    answers = [KNOWN, *[refused(code="NoRegisteredProviderFound")] * 3, Says(body=1)]
+    async with canned(*answers) as arm, session(arm) as own:
+        with pytest.raises(ApiVersionError):
+            await own.get(of_subscription(0))
+        assert await own.get(of_subscription(1)) == 1
+    assert arm.targets[-1].endswith(NEWEST)
+
+
+async def test_call_tries_four_versions_at_the_most() -> None:
+    versions = [f"202{number}-01-01" for number in range(9)]
+    document = {"resourceTypes": [{"resourceType": "widgets", "apiVersions": versions}]}
+    no = refused(code="NoRegisteredProviderFound")
+    async with canned(Says(body=document), *[no] * 4) as arm, session(arm) as own:
+        with pytest.raises(ApiVersionError):
+            await own.get(WIDGET)
+
+
+async def test_versions_all_refused_are_the_services_error() -> None:
+    no = refused(code="NoRegisteredProviderFound")
+    async with canned(KNOWN, *[no] * 4) as arm, session(arm) as own:
+        for _ in range(2):
+            with pytest.raises(ApiVersionError):
+                await own.get(WIDGET)
+    assert len(arm.asked) == 5
+
+
 async def test_the_time_out_is_for_the_look_up_too() -> None:
     held = asyncio.Event()
 
@@ -202,12 +309,68 @@ async def test_a_registration_that_is_not_allowed_is_told() -> None:
     assert isinstance(raised.value.__cause__, RegistrationRequiredError)
 
 
-async def test_a_registration_that_does_not_help_is_not_done_for_ever() -> None:
-    registered = Says(body={"registrationState": "Registered"})
-    async with canned(*[MISSING, registered] * 3, MISSING) as arm, session(arm, auto_register=True) as own:
+REGISTERED = Says(body={"registrationState": "Registered"})
+
+
+async def test_denied_registration_is_waited_for_and_sent_once() -> None:
+    slept = Slept()
+    answers = [MISSING, REGISTERED, *[MISSING] * 4, Says(body=1)]
+    async with canned(*answers) as arm, session(arm, auto_register=True, clock=slept.clock) as own:
+        assert await own.put(WIDGET, api_version=NEWEST, json={}) == 1
+    assert slept.sleeps == [1, 1, 2, 4]
+    assert [one.method for one in arm.asked] == ["PUT", "POST", *["PUT"] * 5]
+    puts = [one.headers["x-ms-client-request-id"] for one in arm.asked if one.method == "PUT"]
+    assert len(set(puts)) == len(puts)
+
+
+async def test_registration_denied_for_a_minute_is_an_error() -> None:
+    slept = Slept()
+    async with canned(MISSING, REGISTERED, *[MISSING] * 20) as arm:
+        async with session(arm, auto_register=True, clock=slept.clock) as own:
+            with pytest.raises(RegistrationRequiredError) as raised:
+                await own.get(WIDGET, api_version=NEWEST)
+        arm.answers.clear()
+    assert sum(slept.sleeps) == 60
+    assert slept.sleeps[-1] <= max(slept.sleeps) == 10
+    assert [one.method for one in arm.asked].count("POST") == 1
+    assert raised.value.__notes__ == ["The subscription is registered, but ARM did not see that within 60 s"]
+
+
+@pytest.mark.parametrize("lost", [Says(None), Says(503, error("ServerTimeout"))])
+async def test_lost_registration_is_sent_again(lost: Says) -> None:
+    async with canned(MISSING, lost, REGISTERED, Says(body=1)) as arm, session(arm, auto_register=True) as own:
+        assert await own.get(WIDGET, api_version=NEWEST) == 1
+    async with canned(MISSING, *[lost] * 3) as arm, session(arm, auto_register=True) as own:
+        with pytest.raises((ArmConnectionError, ServiceError)):
+            await own.get(WIDGET, api_version=NEWEST)
+
+
+async def test_other_calls_wait_for_a_fresh_registration_too() -> None:
+    slept = Slept()
+    answers = [MISSING, REGISTERED, Says(body=1), MISSING, Says(body=2)]
+    async with canned(*answers) as arm, session(arm, auto_register=True, clock=slept.clock) as own:
+        assert await own.get(WIDGET, api_version=NEWEST) == 1
+        assert await own.get(f"{WIDGET}2", api_version=NEWEST) == 2
+    assert slept.sleeps == [1]
+
+
+async def test_subscription_unregistered_later_is_registered_anew() -> None:
+    slept = Slept()
+    answers = [MISSING, REGISTERED, Says(body=1)] * 2
+    async with canned(*answers) as arm, session(arm, auto_register=True, clock=slept.clock) as own:
+        assert await own.get(WIDGET, api_version=NEWEST) == 1
+        await slept.clock.sleep(3600)
+        assert await own.get(WIDGET, api_version=NEWEST) == 1
+
+
+async def test_call_registers_three_namespaces_at_the_most() -> None:
+    def missing(name: str) -> Says:
+        return Says(409, error("MissingSubscriptionRegistration", "x", target=f"Contoso.{name}"))
+
+    answers = [one for name in "ABC" for one in (missing(name), REGISTERED)]
+    async with canned(*answers, missing("D")) as arm, session(arm, auto_register=True) as own:
         with pytest.raises(RegistrationRequiredError):
             await own.get(WIDGET, api_version=NEWEST)
-    assert len(arm.asked) == 7
 
 
 async def test_other_errors_before_it_do_not_keep_a_call_from_a_registration() -> None:

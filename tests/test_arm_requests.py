@@ -1,11 +1,17 @@
 """Requests to ARM as values: what may be sent, how it is encoded, and what is refused before anything is."""
 
 import datetime as dt
+import decimal
+import enum
+import math
+import re
+import uuid
+from types import MappingProxyType
 
 import pytest
 
 from aiomsi import CHINA, PUBLIC, Cloud, ConfigurationError, ForeignHostError
-from aiomsi.arm._requests import Options, build_url, check_headers, has_version, options_of_polls
+from aiomsi.arm._requests import Options, build_url, check_headers, encoded, has_version, options_of_polls
 
 ARM = "https://management.azure.com"
 VERSION = "2021-04-01"
@@ -36,6 +42,14 @@ def test_a_plain_path_gets_the_endpoint_and_the_version() -> None:
         ("/x?Api-Version=2021-04-01&$top=5", "/x?Api-Version=2021-04-01&$top=5"),
         ("/x?$top=5&api-version=2021-04-01", "/x?$top=5&api-version=2021-04-01"),
         ("/x?not-api-version=1", "/x?not-api-version=1&api-version=2021-04-01"),
+        ("/x#y", "/x%23y?api-version=2021-04-01"),
+        ("/x?a='y#z'", "/x?a='y%23z'&api-version=2021-04-01"),
+        ("/B1F5##North Europe#webspace", "/B1F5%23%23North%20Europe%23webspace?api-version=2021-04-01"),
+        ("/CPU % > 80", "/CPU%20%25%20%3E%2080?api-version=2021-04-01"),
+        ("/100%/50%25/5%f", "/100%25/50%25/5%25f?api-version=2021-04-01"),
+        ("/%24Default/West%20US/%c3%BC", "/%24Default/West%20US/%c3%BC?api-version=2021-04-01"),
+        ("/x?a=5%&b=%25", "/x?a=5%25&b=%25&api-version=2021-04-01"),
+        ("/a//b/", "/a//b/?api-version=2021-04-01"),
     ],
 )
 def test_a_path_is_encoded_once_and_its_own_version_counts(path: str, sent: str) -> None:
@@ -47,9 +61,31 @@ def test_a_version_in_the_path_is_enough() -> None:
     assert built("/x", Options(params={"Api-Version": "2020-06-01"})) == f"{ARM}/x?api-version=2020-06-01"
 
 
-def test_a_version_may_be_anything_that_reads_as_one() -> None:
+def test_a_version_may_be_a_date() -> None:
     given = Options(dt.date(2021, 4, 1))  # type: ignore[arg-type]
     assert built("/x", given) == f"{ARM}/x?api-version=2021-04-01"
+
+
+class Plain(enum.Enum):
+    ONE = 1
+
+
+class Version(enum.StrEnum):
+    V1 = VERSION
+
+
+def test_a_version_may_be_a_subclass_of_text() -> None:
+    assert built("/x", Options(Version.V1)) == f"{ARM}/x?api-version=2021-04-01"
+    assert built("/x", Options(params={"api-version": Version.V1})) == f"{ARM}/x?api-version=2021-04-01"
+
+
+@pytest.mark.parametrize(
+    "version",
+    [20210401, 2021.5, b"2021-04-01", ["2021-04-01"], dt.datetime(2021, 4, 1), Plain.ONE],
+)
+def test_a_version_of_another_type_is_refused(version: object) -> None:
+    with pytest.raises(ConfigurationError, match="api-version is of type"):
+        built("/x", Options(version))  # type: ignore[arg-type]
 
 
 def test_parameters_are_encoded_after_the_version() -> None:
@@ -145,17 +181,16 @@ def test_a_path_is_a_string(path: object) -> None:
         "/x\x00",
         "/x\x7f",
         "/x\\y",
-        "/x#y",
-        "/x?a=1#y",
         "/x?a=\n",
         "/x?a=\\",
         f"{ARM}/x#y",
+        f"{ARM}/x?a=1#y",
         f"{ARM}/x y",
         f"{ARM}/x?a=b c",
         f"{ARM}/x\n",
     ],
 )
-def test_control_characters_backslashes_and_fragments_are_refused(path: str) -> None:
+def test_what_no_url_may_have_is_refused(path: str) -> None:
     with pytest.raises(ConfigurationError, match="control character"):
         built(path)
 
@@ -231,9 +266,89 @@ def test_a_method_is_a_verb_in_capitals(method: object) -> None:
         build_url(PUBLIC, method, "/x", Options(VERSION))  # type: ignore[arg-type]
 
 
-def test_a_parameter_that_is_none_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match=r"'\$filter' is None"):
-        built("/x", Options(VERSION, {"$filter": None}))  # type: ignore[dict-item]
+@pytest.mark.parametrize("name", ["$filter", "api-version", "API-Version"])
+def test_a_parameter_that_is_none_is_refused(name: str) -> None:
+    with pytest.raises(ConfigurationError, match=rf"'{re.escape(name)}' is None"):
+        built("/x", Options(None if "pi" in name.lower() else VERSION, {name: None}))  # type: ignore[dict-item]
+
+
+class Kind(str, enum.Enum):  # noqa: UP042 (its str() is another text)
+    LINUX = "linux"
+
+
+class Top(enum.IntEnum):
+    TEN = 10
+
+
+def test_parameters_count_as_what_they_derive_from() -> None:
+    options = Options(VERSION, MappingProxyType({Kind.LINUX: Kind.LINUX, "$top": Top.TEN, "empty": "", "n": -(2**70)}))
+    assert built("/x", options) == f"{ARM}/x?api-version={VERSION}&linux=linux&$top=10&empty=&n={-(2**70)}"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        ["name", "id"],
+        ("a",),
+        {"a"},
+        {"b": 1},
+        b"x",
+        bytearray(b"x"),
+        1.5,
+        math.nan,
+        decimal.Decimal(1),
+        uuid.UUID(int=1),
+        dt.datetime(2026, 1, 1, tzinfo=dt.UTC),
+        dt.date(2026, 1, 1),
+        Plain.ONE,
+        object(),
+    ],
+)
+@pytest.mark.parametrize("name", ["$select", "api-version"])
+def test_a_parameter_of_another_type_is_refused(name: str, value: object) -> None:
+    with pytest.raises(ConfigurationError, match=f"is of type {type(value).__name__}") as raised:
+        built("/x", Options(None if name == "api-version" else VERSION, {name: value}))  # type: ignore[dict-item]
+    assert "isoformat" in raised.value.help
+
+
+@pytest.mark.parametrize("params", ["a=1", b"a=1", [("a", 1)], 7, {1: "a"}, {"": "a"}, {b"a": "b"}, {None: "a"}])
+def test_parameters_are_a_mapping_of_names(params: object) -> None:
+    with pytest.raises(ConfigurationError, match=r"params=|name is text"):
+        built("/x", Options(VERSION, params))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("path", "params"),
+    [
+        ("/x?$top=1", {"$top": 1}),
+        ("/x?%24Top=1", {"$top": 2}),
+        ("/x?a", {"A": "b"}),
+        ("/x", {"$top": 1, "$TOP": 2}),
+        (f"{ARM}/x?a=1", {"a": "2"}),
+    ],
+)
+def test_a_parameter_that_is_named_twice_is_refused(path: str, params: dict[str, str | int]) -> None:
+    with pytest.raises(ConfigurationError, match="named twice"):
+        built(path, Options(VERSION, params))
+
+
+EMPTY = ["/a//b", "/a/", "/a//", "/a/%20/b", "/a/ ", "/a/b/?x=1", f"{ARM}/a//b", f"{ARM}/a/", "/"]
+
+
+@pytest.mark.parametrize("method", ["PUT", "PATCH", "POST", "DELETE", "MERGE"])
+@pytest.mark.parametrize("path", EMPTY)
+def test_a_write_to_a_path_with_an_empty_segment_is_refused(path: str, method: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"path of a {method} has an empty segment") as raised:
+        build_url(PUBLIC, method, path, Options(VERSION))
+    assert "missing" in raised.value.help
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
+@pytest.mark.parametrize("path", EMPTY)
+def test_a_path_with_an_empty_segment_is_read(path: str, method: str) -> None:
+    sent = build_url(PUBLIC, method, path, Options(VERSION))
+    assert sent.startswith(f"{ARM}/")
+    assert sent.count("//") == 1 + path.replace("://", "").count("//")
 
 
 @pytest.mark.parametrize("name", ["Authorization", "authorization", "AUTHORIZATION", " Authorization", "authorization\t"])
@@ -280,3 +395,11 @@ def test_polls_take_over_the_time_out_and_a_request_id_of_the_callers() -> None:
     call = Options(VERSION, {"a": 1}, {}, headers={"X-Ms-Client-Request-Id": "mine", "x": "y"}, timeout=5.0, if_match="*")
     assert options_of_polls(call) == Options(headers={"X-Ms-Client-Request-Id": "mine"}, timeout=5.0)
     assert options_of_polls(Options(VERSION, headers={"x": "y"})) == Options()
+
+
+@pytest.mark.parametrize("value", [dt.date(2026, 1, 1), {1: "a"}, math.nan, b"secret", [Plain.ONE]])
+def test_a_body_that_is_no_json_is_refused_without_its_frames(value: object) -> None:
+    with pytest.raises(ConfigurationError, match="can't be written as JSON") as raised:
+        encoded({"properties": value})
+    assert "isoformat" in raised.value.help
+    assert raised.value.__cause__ is raised.value.__context__ is None

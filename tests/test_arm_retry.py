@@ -1,5 +1,6 @@
 """What is repeated, when, and after a look: the table of the contract, row by row."""
 
+import math
 import pickle
 from typing import Any
 
@@ -9,7 +10,8 @@ from multidict import CIMultiDict
 
 from aiomsi import ArmAttempt, ArmError, ArmResponse, ArmRetry
 from aiomsi.arm._answers import error_of
-from aiomsi.arm._attempts import Again, after, answered, is_gone, lost, reads
+from aiomsi.arm._attempts import Again, after, answered, is_gone, lost
+from aiomsi.arm._retry import budget_of, reads
 
 VERBS = ["GET", "HEAD", "PUT", "PATCH", "POST", "DELETE"]
 PATH = "/subscriptions/s/resourceGroups/g"
@@ -75,11 +77,52 @@ def test_waits_double_up_to_a_cap_and_are_drawn_from_nothing_up() -> None:
     assert all(one is not None and 0 <= one <= 4 for one in drawn)
 
 
-def test_a_wait_is_never_shorter_than_asked_for_nor_longer_than_the_cap() -> None:
+def test_a_wait_is_never_shorter_than_asked_for() -> None:
     assert ArmRetry(draw=least)(attempt(retry_after=17.0)) == 17.0
     assert RULE(attempt(retry_after=17.0)) == 18.0
-    assert ArmRetry(draw=least)(attempt(retry_after=1_235.0)) == 60.0
+    assert RULE(attempt(retry_after=100.0)) == 101.0
     assert RULE(attempt("GET", 503, retry_after=0.0)) == 1.0
+
+
+def test_a_wait_that_does_not_fit_fails_at_once() -> None:
+    assert RULE(attempt(retry_after=1_235.0)) is None
+    assert RULE(attempt(retry_after=100.0, elapsed=80.0)) is None
+    assert RULE(attempt(retry_after=100.0, left=100.0)) is None
+    assert ArmRetry(longest_wait=60)(attempt(retry_after=61.0)) is None
+    assert ArmRetry(longest_wait=60, draw=least)(attempt(retry_after=60.0)) == 60.0
+
+
+def test_jitter_does_not_make_a_fitting_wait_fail() -> None:
+    slow = ArmRetry(draw=most, first_delay=30.0)
+    assert slow(attempt(retry_after=100.0, elapsed=79.0)) == 100.5
+    assert slow(attempt(retry_after=100.0, left=101.0)) == 100.5
+    assert slow(attempt(left=30.0)) is None
+
+
+def test_a_permanent_failure_is_not_repeated() -> None:
+    assert RULE(attempt("GET", None, permanent=True)) is None
+
+
+@pytest.mark.parametrize(("method", "again"), [("GET", True), ("PUT", True), ("PATCH", True), ("DELETE", False), ("POST", False)])
+def test_an_unreadable_response_to_a_write_is_looked_at(method: str, again: bool) -> None:
+    """Whatever the rule: ARM has seen the request."""
+    found = after(lost(method, "/x", number=1, elapsed=0, unreadable=True), lambda _: 1.0)
+    assert (found is not None) is again
+    assert found is None or found.look == (method in ("PUT", "PATCH"))
+
+
+@pytest.mark.parametrize(
+    ("rule", "budget"),
+    [
+        (ArmRetry(budget=5), 5),
+        (ArmRetry(), 180),
+        (lambda _: None, 180),
+        (ArmRetry(budget=0), 180),
+        (ArmRetry(budget=math.inf), math.inf),
+    ],
+)
+def test_a_rule_without_a_budget_has_the_usual_one(rule: Any, budget: float) -> None:
+    assert budget_of(rule) == budget
 
 
 def test_the_number_of_requests_is_limited_and_higher_where_arm_puts_the_call_off() -> None:
@@ -100,6 +143,9 @@ def test_a_call_has_a_budget() -> None:
 def test_a_locked_resource_is_left_alone_for_longer() -> None:
     assert RULE(attempt("PUT", locked=True)) == 5.0
     assert RULE(attempt("PUT", locked=True, number=2)) == 10.0
+    assert RULE(attempt("POST", 409, locked=True, retry_after=7.0)) == 12.0
+    assert RULE(attempt("PUT", 409, locked=True, number=19)) == 30.0
+    assert RULE(attempt("PUT", 409, locked=True, number=20)) is None
 
 
 def test_a_principal_that_was_made_just_now_is_asked_for_again_for_a_while() -> None:
@@ -174,7 +220,9 @@ def test_an_error_is_described() -> None:
     assert answered(error(500, "X"), number=3, elapsed=0.0, repeats=3).repeats == 3
 
 
-def test_a_lock_is_seen_in_a_429_alone() -> None:
+def test_a_lock_is_seen_in_a_429_or_409_alone() -> None:
+    assert answered(error(409, "AnotherOperationInProgress"), number=1, elapsed=0.0).locked
+    assert not answered(error(409, "ScopeLocked"), number=1, elapsed=0.0).locked
     assert answered(error(429, "RetryableError"), number=1, elapsed=0.0).locked
     assert not answered(error(503, "RetryableError"), number=1, elapsed=0.0).locked
     assert not answered(error(429, "TooManyRequests"), number=1, elapsed=0.0).locked

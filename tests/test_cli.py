@@ -441,6 +441,20 @@ def test_include_shows_the_headers_of_an_error_too(run: Callable[..., Said]) -> 
     assert "x-ms-failure-cause: gateway\n" in said.err
 
 
+def test_get_prints_half_a_surrogate_as_an_escape(embedded_azure: EmbeddedAzure) -> None:
+    embedded_azure.inject("arm", Fault(200, body='{"text": "cut \\ud83d", "name": "Jürgen"}'))
+
+    done = subprocess.run(
+        [sys.executable, "-m", "aiomsi", "get", SUBSCRIPTION, *VERSION],
+        env={**os.environ, "PYTHONIOENCODING": "utf-8"},
+        check=False,
+        capture_output=True,
+        timeout=50,
+    )
+
+    assert json.loads(done.stdout) == {"text": "cut \ud83d", "name": "Jürgen"}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("encoding", "expected"), [("utf-8", '"Jürgen"'), ("ascii", '"J\\u00fcrgen"')])
 def test_get_prints_json_that_stdout_can_take(embedded_azure: EmbeddedAzure, encoding: str, expected: str) -> None:

@@ -13,14 +13,14 @@ HOME = Path(aiomsi.__file__).parent
 
 VALUES = {"_awaitable", "_clock", "_clouds", "_compat", "_errors", "_foreign", "_json", "_late", "_policy", "_secret", "_stats"}
 VALUES |= {"_token", "_version"}
-ARM_SAYS = {"_answers", "_attempts", "_codes", "_failures", "_help", "_limits", "_links"}
-ARM_SAYS |= {"_paging", "_polling", "_records", "_response", "_waits"}
+ARM_SAYS = {"_answers", "_attempts", "_codes", "_encoding", "_failures", "_help", "_limits", "_links"}
+ARM_SAYS |= {"_paging", "_polling", "_queries", "_records", "_response", "_turn", "_waits"}
 ARM_WANTS = {"_call", "_ids", "_look", "_progress", "_requests", "_retry", "_versions"}
 ARM = {"arm"} | {f"arm.{name}" for name in ARM_SAYS | ARM_WANTS}
 KNOWLEDGE = {"_ledger", "_pacing", "_retry", "_turns", "hosts", "hosts._protocol", "hosts.imds"}
 KNOWLEDGE |= {"hosts._body", "hosts._network", "hosts._not_imds", "hosts._times"} | ARM
 ARM_SENDS = {"_discovery", "_http", "_recovery", "_wire"}
-ARM_OFFERS = {"_graph", "_joined", "_operations", "_pages", "_providers", "_session", "_verbs"}
+ARM_OFFERS = {"_graph", "_joined", "_operations", "_pages", "_providers", "_session", "_settling", "_verbs"}
 ARM_SHELLS = ARM_SENDS | ARM_OFFERS
 MECHANISM = {"_flight", "_host_backoff", "_running_time", "_slot", "_table", "_tasks"}
 SHELLS = {"_asking", "_credential", "_fetch", "_gate", "_inner", "_shared"} | {f"arm.{name}" for name in ARM_SHELLS}
@@ -150,7 +150,7 @@ def test_testing_is_imported_by_the_command_line_only_and_uses_next_to_nothing()
     used = {name for module in modules() if in_testing(module) for name in own_imports(module) if not in_testing(name)}
     assert used == TESTING_USES
     assert own_imports("_clock") == set()
-    assert own_imports("_clouds") == {"_errors", "arm._discovery"}
+    assert own_imports("_clouds") == {"_errors", "_late", "arm._discovery"}
     assert own_imports("_errors") == set()
 
 

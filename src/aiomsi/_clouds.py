@@ -11,6 +11,7 @@ from urllib.parse import SplitResult, urlsplit
 import attrs
 
 from aiomsi._errors import ConfigurationError
+from aiomsi._late import late_import
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -113,13 +114,15 @@ class Cloud:
 
         Raises:
             ConfigurationError: the URL is not https and not on loopback, or it has a path.
-            ForeignHostError: the answer names another host as ARM: it would be sent this cloud's tokens.
+            ForeignHostError: the answer names another host as ARM, or the audience of another cloud or of one of Microsoft's
+                own services: tokens would be sent to a host that they are not meant for.
             ArmConnectionError: there is no answer.
             ArmError: the answer is an error, or no description of a cloud.
 
         """
         # Late: values do no I/O.
-        from aiomsi.arm._discovery import discover
+        with late_import:
+            from aiomsi.arm._discovery import discover
 
         return discover(url, ssl)
 

@@ -13,9 +13,10 @@ from weakref import WeakSet
 
 from aiomsi._clock import SYSTEM_CLOCK, Clock
 from aiomsi._clouds import PUBLIC, resource_of
-from aiomsi._errors import ConfigurationError
+from aiomsi._errors import AiomsiError, ConfigurationError
 from aiomsi._fetch import TokenFetch
 from aiomsi._flight import Fetch, ended
+from aiomsi._late import late_import
 from aiomsi._policy import DEFAULT_POLICY, Policy
 from aiomsi._secret import Secret
 from aiomsi._slot import Slot
@@ -118,10 +119,12 @@ class SlotCredential(ABC):
 
     def __repr__(self) -> str:
         states, identities = "", list[TokenIdentity]()
-        for resource, stats in self.stats().items():
-            states += f", {resource}: {stats.state}"
-            if stats.identity is not None:
-                identities.append(stats.identity)
+        # `stats` may need to import a module first, for which there may be no file descriptor.
+        with contextlib.suppress(AiomsiError):
+            for resource, stats in self.stats().items():
+                states += f", {resource}: {stats.state}"
+                if stats.identity is not None:
+                    identities.append(stats.identity)
         return f"<{type(self).__name__} {self._described(identities)}{states}>"
 
     def _let_go(self) -> None:
@@ -263,7 +266,8 @@ class ManagedIdentityCredential(SlotCredential):
 
 def _gate_from(gate: HostGate | str | os.PathLike[str] | bool) -> HostGate | None:
     # Most have none, and need not wait until it is imported.
-    from aiomsi._gate import gate_from
+    with late_import:
+        from aiomsi._gate import gate_from
 
     return gate_from(gate)
 

@@ -24,6 +24,7 @@
         ├── PreconditionFailedError         412: the resource changed, read it again
         ├── ThrottledError                  429: wait `retry_after` seconds
         ├── ServiceError                    5xx: not your fault
+        │   └── OperationUnreadableError    a poll of a long-running operation failed; the operation may go on
         ├── OperationFailedError            a long-running operation was accepted, and failed later
         └── OperationCanceledError          a long-running operation was canceled, perhaps because another replaced it
 """
@@ -34,7 +35,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from aiomsi.arm._failures import AdditionalInfo, ErrorDetail
+    from aiomsi.arm._operations import Operation
     from aiomsi.arm._response import ArmResponse
+
+
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+"""HTTP methods that change nothing."""
 
 
 class AiomsiError(Exception):
@@ -42,10 +48,19 @@ class AiomsiError(Exception):
 
     Attributes:
         help: what to do about it, in a sentence or two; empty where nothing useful can be said.
+        uncertain: whether ARM may have carried out the call although it ended in this error. False
+            for calls that only read.
+        earlier: the error of an earlier request of the same call that ARM may have carried out;
+            None without one.
+        operation: the long-running operation that the call began, to wait for it again or to save its `state`; None where ARM
+            has accepted none. It does not go along where the error is pickled.
 
     """
 
     help: str = ""
+    uncertain: bool = False
+    earlier: ArmError | ArmConnectionError | None = None
+    operation: Operation | None = None
 
     def __init__(self, summary: str, *, help: str = "") -> None:  # noqa: A002 (the attribute's name is the field's term)
         super().__init__(summary)
@@ -55,7 +70,10 @@ class AiomsiError(Exception):
         return f"{self.args[0]}. {self.help}" if self.help else str(self.args[0])
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (type(self), self.args, self.__dict__.copy())
+        attributes = self.__dict__.copy()
+        # It holds the session, and signed URLs.
+        attributes.pop("operation", None)
+        return _rebuild, (type(self), self.args, attributes)
 
 
 def _rebuild(cls: type[AiomsiError], args: tuple[Any, ...], attributes: dict[str, Any]) -> AiomsiError:
@@ -153,6 +171,9 @@ class ArmConnectionError(AiomsiError):
         attempts: how many requests were sent.
         elapsed: for how many seconds it was tried.
         arrived: whether the last request may have reached ARM; False where no connection was made.
+        untrusted: whether that was because the certificate of the other side was not accepted.
+        permanent: whether the same request would fail again in the same way, as with a wrong password of the proxy.
+        unreadable: whether a response came that could not be read, so that ARM has seen the request.
 
     """
 
@@ -167,6 +188,9 @@ class ArmConnectionError(AiomsiError):
         attempts: int,
         elapsed: float,
         arrived: bool = True,
+        untrusted: bool = False,
+        permanent: bool = False,
+        unreadable: bool = False,
     ) -> None:
         super().__init__(summary, help=help)
         self.method = method
@@ -175,10 +199,17 @@ class ArmConnectionError(AiomsiError):
         self.attempts = attempts
         self.elapsed = elapsed
         self.arrived = arrived
+        # A POST may read: a session, which knows that, corrects this.
+        self.uncertain = arrived and method not in SAFE_METHODS
+        self.untrusted = untrusted
+        self.permanent = permanent
+        self.unreadable = unreadable
 
 
 class OperationUnfinishedError(AiomsiError, TimeoutError):
     """A long-running operation was not over by the deadline. It goes on."""
+
+    uncertain = True
 
 
 class ArmError(AiomsiError):
@@ -315,6 +346,13 @@ class ThrottledError(ArmError):
 
 class ServiceError(ArmError):
     """5xx: ARM or the resource provider failed."""
+
+
+class OperationUnreadableError(ServiceError):
+    """A long-running operation was accepted, and a poll of its state, or of its result, was refused or brought no state.
+
+    `status` is that of the poll: a 403 says that the identity may not read the operation, not that the call was refused.
+    """
 
 
 class OperationFailedError(ArmError):

@@ -22,6 +22,7 @@ import attrs
 from aiomsi._clock import Clock
 from aiomsi._compat import OPEN_FLAGS, user_id
 from aiomsi._errors import ConfigurationError
+from aiomsi._late import not_imported
 from aiomsi._running_time import TOLERANCE
 from aiomsi._token import Draw
 from aiomsi._turns import (
@@ -113,6 +114,8 @@ def _path(given: object) -> Path:
 def _lock_class() -> type[BaseFileLock]:
     try:
         from filelock import FileLock
+    except OSError as error:
+        raise not_imported(error) from None
     except ImportError as error:
         msg = "the host-wide gate needs filelock"
         raise ConfigurationError(msg, help="Install it with: pip install 'aiomsi[gate]'") from error

@@ -1,8 +1,34 @@
-"""Public names whose modules are imported when they are first used."""
+"""Modules that are imported when they are first used: public names, and inside of functions."""
 
 import sys
 from collections.abc import Callable, Mapping
 from importlib import import_module
+from types import TracebackType
+
+from aiomsi._errors import AiomsiError
+
+
+class _LateImport:
+    """Raise an `AiomsiError` if a module can't be imported in the block.
+
+    A process without a free file descriptor, for example, can import nothing.
+    """
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        if isinstance(error, ImportError | OSError):
+            raise not_imported(error) from None
+
+
+late_import = _LateImport()
+
+
+def not_imported(error: ImportError | OSError) -> AiomsiError:
+    """Create the error for a module of this package that can't be imported."""
+    msg = f"a module that this call needs can't be imported: {type(error).__name__}: {error}"
+    return AiomsiError(msg, help="If the process has too many open files, close some, or raise its limit")
 
 
 def late(package: str, homes: Mapping[str, str]) -> Callable[[str], object]:

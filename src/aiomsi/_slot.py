@@ -19,6 +19,7 @@ from aiomsi._compat import after_fork_in_child
 from aiomsi._errors import CredentialClosedError, UsageError, without_loop
 from aiomsi._flight import Fetch, Flight, Lost, Outcome, Ping, Roster, Waiter, awaiting, call, inside, wake
 from aiomsi._host_backoff import HostBackoff
+from aiomsi._late import late_import
 from aiomsi._ledger import BLANK, LOST, OVERDUE, UNTOLD, Failure, Ledger, Verdict, unexpected
 from aiomsi._policy import DEFAULT_POLICY, Policy
 from aiomsi._running_time import TOLERANCE
@@ -174,7 +175,8 @@ class Slot:
 
     def stats(self) -> SlotStats:
         """Give a snapshot of the counts and of where the slot stands."""
-        from aiomsi._stats import SlotStats
+        with late_import:
+            from aiomsi._stats import SlotStats
 
         now = self._now()
         with self._lock:

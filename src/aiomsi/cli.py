@@ -46,7 +46,7 @@ _Callback = TypeVar("_Callback", bound=Callable[..., Any])
 _CLOUDS = {"public": PUBLIC, "usgov": US_GOVERNMENT, "china": CHINA}
 _CLAIMS = {"audience": ("aud",), "tenant_id": ("tid",), "object_id": ("oid",), "app_id": ("appid", "azp")}
 _SECRET_HEADERS = frozenset({"set-cookie", "authorization", "proxy-authorization", "authentication-info"})
-_SIGNED = re.compile(r"(://[^?\s]*)\?\S*")
+_WORD = re.compile(r"\S+")
 _DEVTEST = f"/subscriptions/{DEFAULT_SUBSCRIPTION_ID}/resourceGroups/DevTest"
 _SHELLS: dict[str, Callable[[str, str], str]] = {
     "sh": lambda name, value: f"export {name}={shlex.quote(value)}",
@@ -290,7 +290,13 @@ def _listed(facts: Mapping[str, object]) -> str:
 def _pretty(document: object) -> str:
     """Write JSON for people, in the order in which it came; escaped where stdout can't take every letter."""
     every = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
-    return json.dumps(document, indent=2, ensure_ascii=not every)
+    text = json.dumps(document, indent=2, ensure_ascii=not every)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        # Half of a surrogate pair, as a service cut it: no encoding has that.
+        return json.dumps(document, indent=2)
+    return text
 
 
 def _pairs(params: Sequence[str]) -> dict[str, str]:
@@ -314,8 +320,19 @@ def _show_head(response: ArmResponse) -> None:
     """Print status and headers to stderr; the signed part of URLs and what may hold a secret are masked."""
     click.echo(f"HTTP {response.status}", err=True)
     for name, value in response.headers.items():
-        shown = "***" if name.lower() in _SECRET_HEADERS else _SIGNED.sub(r"\1?***", value)
+        shown = "***" if name.lower() in _SECRET_HEADERS else _masked(value)
         click.echo(f"{name}: {_one_line(shown)}", err=True)
+
+
+def _masked(value: str) -> str:
+    """Mask the queries of the URLs in a header: ARM signs some."""
+    return _WORD.sub(lambda word: _without_query(word[0]), value)
+
+
+def _without_query(word: str) -> str:
+    scheme = word.find("://")
+    query = word.find("?", scheme)
+    return word if scheme < 0 or query < 0 else f"{word[:query]}?***"
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Recorded traffic: every body is read, every id round-trips, every link goes out as it is."""
 
 import json
+from urllib.parse import unquote
 
 import pytest
 from recorded.checks import case
@@ -34,6 +35,14 @@ def test_every_id_round_trips_unchanged_and_compares_without_case() -> None:
                 assert ResourceId(other) == parsed
                 assert hash(ResourceId(other)) == hash(parsed)
             assert "/" + "/".join(parsed.segments) == text.rstrip("/")
+
+
+def test_every_id_is_a_path_that_can_be_read() -> None:
+    for text in recorded_ids():
+        url = build_url(PUBLIC, "GET", text, Options("2021-04-01"))
+        path = url.removeprefix(PUBLIC.resource_manager).removesuffix("?api-version=2021-04-01")
+        assert unquote(path) == unquote(text)
+        assert not set(path) & set('?#<> "')
 
 
 def test_the_parents_of_every_id_end() -> None:

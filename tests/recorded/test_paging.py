@@ -5,7 +5,8 @@ import json
 from recorded.checks import case
 from recorded.sequences import Step, cloud_of, needs_recordings, plain, sequences
 
-from aiomsi.arm._paging import Chain, next_query, read_page, read_rows
+from aiomsi.arm._paging import Chain, read_page
+from aiomsi.arm._queries import next_query, read_rows
 
 pytestmark = needs_recordings
 

@@ -294,3 +294,143 @@ def test_polls_need_a_token(azure: EmbeddedAzure) -> None:
     link = group(azure, "DELETE").headers["Location"]
 
     assert ask(azure.arm_url, link.removeprefix(azure.arm_url)).status == 401
+
+
+# What services do that the contract does not know
+
+
+@pytest.mark.parametrize(
+    ("fault", "status", "body"),
+    [
+        ("missing", 404, "ResourceNotFound"),
+        ("subscription-missing", 404, "SubscriptionNotFound"),
+        ("forbidden", 403, "AuthorizationFailed"),
+        ("unavailable", 503, "ServerTimeout"),
+        ("stateless", 200, {"id", "name", "startTime"}),
+        ("null-state", 200, {"id", "name", "resourceId", "status", "startTime", "percentComplete"}),
+        ("list", 200, {"value"}),
+        ("empty", 200, b""),
+        ("html", 200, b"<html>"),
+        ("cut", 200, b'{"id"'),
+    ],
+)
+@pytest.mark.parametrize("link", LINKS)
+def test_first_polls_go_wrong_as_asked(azure: EmbeddedAzure, link: str, fault: Any, status: int, body: object) -> None:
+    azure.long_running(TYPE, "both", polls=0, poll_fault=fault, poll_faults=2)
+    begun = send(azure).headers[link]
+    for reply in polled(azure, begun, 2):
+        assert reply.status == status
+        if isinstance(body, bytes):
+            assert reply.body[: len(body)] == body
+        else:
+            assert (reply.code == body) if isinstance(body, str) else (set(reply.json) == body)
+    assert state(azure) == "Succeeded"
+    assert follow(azure, begun).status == 200
+    assert azure.operations[0].status == "Succeeded"
+
+
+def test_faulty_polls_may_bring_the_resource_or_a_running_record(azure: EmbeddedAzure) -> None:
+    azure.long_running(TYPE, "both", polls=2, poll_fault="resource", poll_faults=None)
+    begun = send(azure).headers
+    assert [follow(azure, begun[name]).json["properties"]["provisioningState"] for name in LINKS] == ["Creating"] * 2
+    azure.long_running(TYPE, "location", polls=0, poll_fault="running")
+    link = send(azure).headers["Location"]
+    assert follow(azure, link).json["status"] == "InProgress"
+    assert follow(azure, link).json == azure.resource(VAULT)
+    azure.long_running(TYPE, "location", polls=0, poll_fault="resource", methods=["DELETE"])
+    gone = send(azure, "DELETE").headers["Location"]
+    assert azure.finish_operations() == 1
+    assert follow(azure, gone).json is None
+
+
+@pytest.mark.parametrize(
+    ("method", "code", "status"), [("PUT", "201", 201), ("PATCH", "200", 200), ("DELETE", "204", 200), ("POST", "200", 204)]
+)
+def test_operation_at_the_resources_own_path(azure: EmbeddedAzure, method: str, code: str, status: int) -> None:
+    if method != "PUT":
+        azure.add_resource(VAULT)
+    azure.long_running(TYPE, "own-path", methods=[method], polls=1, retry_after=5)
+    reply = send(azure, method, f"{VAULT}/restart" if method == "POST" else VAULT)
+    assert (reply.status, reply.body) == (202, b"")
+    link = reply.headers["Location"]
+    assert link.startswith(f"{azure.arm_url}{VAULT}?api-version={VERSION}&asyncId=")
+    assert link.endswith(f"&asyncCode={code}")
+    running, done = polled(azure, link, 2)
+    assert (running.status, running.headers["Location"], running.headers["Retry-After"]) == (202, link, "5")
+    assert done.status == status
+    if method in ("PUT", "PATCH"):
+        assert "provisioningState" not in done.json["properties"]
+    assert follow(azure, link.replace(azure.operations[0].id, "none")).code == "OperationIdNotFound"
+
+
+def test_operation_at_the_resources_own_path_may_fail(azure: EmbeddedAzure) -> None:
+    azure.long_running(TYPE, "own-path", polls=0, outcome="Failed", poll_fault="unavailable")
+    link = send(azure).headers["Location"]
+    assert [reply.status for reply in polled(azure, link, 2)] == [503, 409]
+
+
+@pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE", "POST"])
+def test_accepted_request_tells_nothing(azure: EmbeddedAzure, method: str) -> None:
+    azure.add_resource(VAULT)
+    azure.long_running(TYPE, "accepted", methods=[method], polls=0)
+    reply = send(azure, method, f"{VAULT}/restart" if method == "POST" else VAULT)
+    assert (reply.status, reply.body) == (202, b"")
+    assert not set(LINKS) & set(reply.headers)
+
+
+def test_deletion_may_answer_with_the_resource(azure: EmbeddedAzure) -> None:
+    azure.add_resource(VAULT)
+    azure.long_running(TYPE, "provisioning-state", methods=["DELETE"], polls=1, with_resource=True)
+    reply = send(azure, "DELETE")
+    assert (reply.status, reply.json["properties"]["provisioningState"]) == (200, "Deleting")
+    assert [ask_arm(azure, VAULT, VERSION).status for _ in range(2)] == [200, 404]
+
+
+def test_states_may_be_words_of_a_service(azure: EmbeddedAzure) -> None:
+    azure.long_running(TYPE, "azure-async-operation", polls=1, running_as="SucceededWithErrors", succeeded_as="AutoContinue")
+    link = send(azure).headers["Azure-AsyncOperation"]
+    assert [reply.json["status"] for reply in polled(azure, link, 2)] == ["SucceededWithErrors", "Succeeded"]
+    assert state(azure) == "AutoContinue"
+    azure.long_running(TYPE, "provisioning-state", polls=0, succeeded_as="")
+    send(azure)
+    assert ask_arm(azure, VAULT, VERSION).json["properties"] == {"a": 1}
+
+
+def test_reason_may_stand_in_the_resource(azure: EmbeddedAzure) -> None:
+    azure.long_running(TYPE, "azure-async-operation", polls=0, outcome="Failed", reason={"errorMessage": "Why"}, times=1)
+    link = send(azure).headers["Azure-AsyncOperation"]
+    assert "error" not in follow(azure, link).json
+    assert ask_arm(azure, VAULT, VERSION).json["properties"] == {"a": 1, "provisioningState": "Failed", "errorMessage": "Why"}
+    send(azure)
+    assert ask_arm(azure, VAULT, VERSION).json["properties"] == {"a": 1, "provisioningState": "Succeeded"}
+
+
+@pytest.mark.parametrize("outcome", ["Succeeded", "Failed"])
+def test_delayed_change_shows_at_the_end(azure: EmbeddedAzure, outcome: Any) -> None:
+    azure.add_resource(VAULT, {"properties": {"a": 0}})
+    old = azure.resource(VAULT)
+    azure.long_running(TYPE, "both", methods=["PUT", "PATCH"], polls=None, delayed=True, outcome=outcome)
+    for method in ("PUT", "PATCH"):
+        send(azure, method)
+        assert azure.resource(VAULT) == old
+    azure.finish_operations()
+    changed = azure.resource(VAULT)
+    assert changed is not None
+    assert (changed["properties"]["a"], changed == old) == ((1, False) if outcome == "Succeeded" else (0, True))
+
+
+def test_delayed_creation_and_deletion_show_at_the_end(azure: EmbeddedAzure) -> None:
+    azure.long_running(TYPE, "both", methods=["PUT", "DELETE"], polls=None, delayed=True)
+    send(azure)
+    assert azure.resource(VAULT) is None
+    azure.finish_operations()
+    send(azure, "DELETE")
+    assert state(azure) == "Succeeded"
+    azure.finish_operations()
+    assert azure.resource(VAULT) is None
+
+
+@pytest.mark.parametrize("more", [{"poll_fault": "no"}, {"poll_faults": -1}, {"polls": -1}, {"kind": "no"}])
+def test_unknown_ways_of_an_operation_are_refused(azure: EmbeddedAzure, more: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"is one of|at least"):
+        azure.long_running(TYPE, **{"kind": "both", **more})

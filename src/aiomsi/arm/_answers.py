@@ -53,7 +53,7 @@ def refusal_of(response: ArmResponse) -> Refusal | None:
     challenge = ", ".join(value for name, value in response.headers.items() if name.lower() == "www-authenticate")
     if (claims := _CLAIMS.search(challenge)) is not None and (decoded := _decoded_claims(claims[1])) is not None:
         return Refusal(decoded)
-    code = read_detail(response.body).code
+    code = read_detail(response.body, response.headers.get("Content-Type")).code
     if code in _REJECTING:
         return Refusal()
     said = _CHALLENGE_ERROR.search(challenge)
@@ -85,7 +85,7 @@ def error_of(
     response: ArmResponse, *, wall: float, client_request_id: str | None = None, attempts: int = 1, elapsed: float = 0.0
 ) -> _errors.ArmError:
     """Make the exception that an error answer is; `wall` is now, for a wait that is asked for as an instant."""
-    detail = read_detail(response.body)
+    detail = read_detail(response.body, response.headers.get("Content-Type"))
     if response.status < 400:
         target = response.headers.get("Location", "nowhere").partition("?")[0]
         detail = ErrorDetail(None, f"a redirect to {target}, which is not followed because the token belongs to this host alone")
@@ -119,4 +119,6 @@ def _kind(response: ArmResponse, detail: ErrorDetail) -> tuple[type[_errors.ArmE
 
 
 def _shortened(text: str) -> str:
+    # Half of a surrogate pair can't be printed.
+    text = text.encode("utf-8", "backslashreplace").decode()
     return text if len(text) <= _MOST_SUMMARY else f"{text[:_MOST_SUMMARY]}…"

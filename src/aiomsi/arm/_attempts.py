@@ -7,16 +7,13 @@ import re
 import attrs
 
 from aiomsi._errors import ApiVersionError, ArmError
-from aiomsi.arm._codes import is_locked
+from aiomsi.arm._codes import is_in_progress, is_locked
 from aiomsi.arm._failures import ErrorDetail
-from aiomsi.arm._retry import LOOKED_AT, PASSING, RetryRule
+from aiomsi.arm._retry import LOOKED_AT, PASSING, RetryRule, reads
 
 # What a 404 says that is about the path, and not about the resource at its end.
 _NEVER_THERE = frozenset({"InvalidResourceNamespace", "InvalidResourceType", "SubscriptionNotFound"})
-_READING = frozenset({"GET", "HEAD", "OPTIONS"})
 _VERSION = re.compile(r"[?&]api-version=([^&#]*)", re.IGNORECASE)
-# Reads that go by POST: Resource Graph's queries, and the actions that ARM names "list...".
-_READING_BY_POST = re.compile(r"/providers/Microsoft\.ResourceGraph/resources|.*/list[^/]*", re.IGNORECASE)
 
 
 @attrs.frozen
@@ -26,16 +23,19 @@ class ArmAttempt:
     Attributes:
         method: the HTTP verb.
         number: 1 for the first request of the call.
-        elapsed: seconds since the call began.
+        elapsed: seconds since the call began, without those that registrations took.
         status: the HTTP status, None if there was no answer.
         code: the answer's error code, None without one.
         retry_after: the seconds that the answer asks for, None if it does not say.
         arrived: whether the request may have reached ARM: False where not even a connection was made.
         untrusted: whether that was because the certificate of the other side was not accepted.
         reads: whether the call changes nothing, whatever its verb.
-        locked: whether a 429 means another operation that holds the resource, and not a rate.
+        locked: whether another operation holds the resource: a 409 that passes, or a 429 that has nothing to do with rates.
         listed: whether the answer refuses an api-version that it lists as supported.
         repeats: how many requests in a row, this one included, ended with this status and code.
+        permanent: whether the same request would fail again in the same way, as with a wrong password of the proxy.
+        unreadable: whether a response came that could not be read, so that ARM has seen the request.
+        left: seconds until the call's `timeout` ends it, None without one.
 
     """
 
@@ -51,6 +51,9 @@ class ArmAttempt:
     locked: bool = False
     listed: bool = False
     repeats: int = 1
+    permanent: bool = False
+    unreadable: bool = False
+    left: float | None = None
 
     @property
     def doubtful(self) -> bool:
@@ -60,21 +63,45 @@ class ArmAttempt:
         return self.arrived if self.status is None else self.status in PASSING
 
 
-def reads(method: str, path: str) -> bool:
-    """Tell whether a call changes nothing."""
-    return method in _READING or (method == "POST" and _READING_BY_POST.fullmatch(path.partition("?")[0]) is not None)
-
-
 def lost(
-    method: str, path: str, *, number: int, elapsed: float, arrived: bool = True, untrusted: bool = False, repeats: int = 1
+    method: str,
+    path: str,
+    *,
+    number: int,
+    elapsed: float,
+    arrived: bool = True,
+    untrusted: bool = False,
+    repeats: int = 1,
+    permanent: bool = False,
+    unreadable: bool = False,
+    left: float | None = None,
+    lists: bool = False,
 ) -> ArmAttempt:
-    """Describe a request without an answer."""
-    read = reads(method, path)
-    return ArmAttempt(method, number, elapsed, arrived=arrived, untrusted=untrusted, reads=read, repeats=repeats)
+    """Describe a request without an answer; `lists` as in `Call`."""
+    return ArmAttempt(
+        method,
+        number,
+        elapsed,
+        arrived=arrived,
+        untrusted=untrusted,
+        reads=lists or reads(method, path),
+        repeats=repeats,
+        permanent=permanent,
+        unreadable=unreadable,
+        left=left,
+    )
 
 
-def answered(error: ArmError, *, number: int, elapsed: float, repeats: int = 1) -> ArmAttempt:
-    """Describe a request that was answered with an error."""
+def answered(
+    error: ArmError,
+    *,
+    number: int,
+    elapsed: float,
+    repeats: int = 1,
+    left: float | None = None,
+    lists: bool = False,
+) -> ArmAttempt:
+    """Describe a request that was answered with an error; `lists` as in `Call`."""
     response = error.response
     whole = ErrorDetail(error.code, error.message, details=error.details, inner=error.inner)
     asked = _VERSION.search(response.url)
@@ -85,10 +112,11 @@ def answered(error: ArmError, *, number: int, elapsed: float, repeats: int = 1) 
         status=error.status,
         code=error.code,
         retry_after=error.retry_after,
-        reads=reads(response.method, response.path),
-        locked=error.status == 429 and is_locked(whole),
+        reads=lists or reads(response.method, response.path),
+        locked=is_locked(whole) if error.status == 429 else is_in_progress(error.status, whole, error.retry_after),
         listed=isinstance(error, ApiVersionError) and asked is not None and asked[1] in error.supported,
         repeats=repeats,
+        left=left,
     )
 
 
@@ -108,6 +136,9 @@ class Again:
 
 def after(attempt: ArmAttempt, rule: RetryRule) -> Again | None:
     """Decide what follows a request that went wrong; None: its error is raised."""
+    if attempt.unreadable and not attempt.reads and attempt.method not in LOOKED_AT:
+        # ARM has responded to the write: whatever the rule says, it is not sent a second time without a look.
+        return None
     delay = rule(attempt)
     return None if delay is None else Again(max(0.0, delay), look=attempt.doubtful and attempt.method in LOOKED_AT)
 

@@ -38,6 +38,21 @@ _OTHER_SCOPES = frozenset(
     }
 )
 _LOCKS = frozenset({"retryableerror", "retryableerrorduetoanotheroperation", "referencedresourcenotprovisioned"})
+_IN_PROGRESS = _LOCKS | {
+    "attachdiskwhilebeingdetached",
+    "concurrencyconflict",
+    "deploymentactive",
+    "pessimisticconcurrencyconflict",
+    "requestconflict",
+    "resourcebusy",
+    "serverbusy",
+    "serverisbusy",
+}
+_IN_PROGRESS_CODE = re.compile(
+    r"(?!no).*inprogress.*|(?:another|conflicting|concurrent).*(?:operation|update|write|modification|request).*"
+)
+_STAYING = frozenset({"resourcegroupbeingdeleted", "scopelocked", *_REGISTRATION})
+_STAYING_CODE = re.compile(r".*(?:exists|taken|inuse|deleted).*")
 
 _NAMESPACE = re.compile(r"[A-Za-z0-9]+(?:\.[A-Za-z0-9]+)+", re.ASCII)
 _NAMED_NAMESPACE = re.compile(rf"\b(?:namespace|provider)s?:?\s+['\"]?({_NAMESPACE.pattern})", re.IGNORECASE)
@@ -48,6 +63,25 @@ _GUID = re.compile(r"(?<![\w-])[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}(?![\w
 _AUTHORITY = re.compile(r'\bauthorization(?:_uri)?="([^"]*)"', re.IGNORECASE)
 _RIGHT_TENANT = re.compile(r"must match(.*)", re.IGNORECASE | re.DOTALL)
 _LOCKED_TEXT = re.compile(r"\b(?:exclusive\s+lock|another\s+operation)\b", re.IGNORECASE)
+_MOST_SEARCHED = 2_000
+_IN_PROGRESS_TEXT = re.compile(
+    r"\bexclusive\s+lock\b"
+    r"|\banother\s+(?:\w{1,40}\s+)?(?:operation|deployment|update|request)\b"
+    r"|\bconcurrent\s+(?:operation|update|modification|write|request)"
+    r"|\b(?:operation|update|upgrade|deployment|provisioning|request)\b[^.]{0,80}\b(?:in\s+progress|under\s*way)\b"
+    r"|\bstate\s+is\s+not\s+terminal\b"
+    r"|\bin\s+['\"]?(?:creating|updating|provisioning)['\"]?\s+(?:provisioning\s+)?state\b"
+    r"|\bbusy\b"
+    r"|\b(?:re)?try\b[^.]{0,60}\b(?:later|after\s+some\s*time)\b",
+    re.IGNORECASE,
+)
+_STAYING_TEXT = re.compile(
+    r"\balready\s+(?:exists?|in\s+use|(?:been\s+)?taken)\b"
+    r"|\b(?:exists|taken)\s+already\b"
+    r"|\bsoft[- ]deleted\b"
+    r"|\bdeleted\s+state\b",
+    re.IGNORECASE,
+)
 
 
 def _folded(code: str | None) -> str:
@@ -64,8 +98,8 @@ def namespace_to_register(detail: ErrorDetail, path: str) -> str | None:
     for one in detail.walk():
         if one.target is not None and _NAMESPACE.fullmatch(one.target):
             return one.target
-    for one in detail.walk():
-        if (named := _NAMED_NAMESPACE.search(one.message)) is not None:
+    for text in detail.texts():
+        if (named := _NAMED_NAMESPACE.search(text)) is not None:
             return named[1]
     segments = path.partition("?")[0].split("/")
     called = [after for word, after in pairwise(segments) if word.lower() == "providers"]
@@ -84,8 +118,8 @@ def supported_versions(detail: ErrorDetail, headers: Mapping[str, str]) -> tuple
 
 
 def _listed_versions(detail: ErrorDetail) -> tuple[str, ...]:
-    for one in detail.walk():
-        if (listed := _VERSIONS.search(one.message)) is not None and (versions := _versions_in(listed[1])):
+    for text in detail.texts():
+        if (listed := _VERSIONS.search(text)) is not None and (versions := _versions_in(listed[1])):
             return versions
     return ()
 
@@ -96,7 +130,7 @@ def _versions_in(text: str) -> tuple[str, ...]:
 
 def supported_locations(detail: ErrorDetail) -> tuple[str, ...]:
     """Give the locations that the resource type is served in, as far as the service lists them."""
-    listed = _LOCATIONS.search(detail.message)
+    listed = _LOCATIONS.search(next(detail.texts()))
     return () if listed is None else tuple(name for part in listed[1].split(",") if (name := part.strip()))
 
 
@@ -110,14 +144,41 @@ def right_tenant(detail: ErrorDetail, headers: Mapping[str, str]) -> str | None:
     authority = _AUTHORITY.search(headers.get("WWW-Authenticate", ""))
     if authority is not None and (named := _GUID.search(authority[1])) is not None:
         return named[0]
-    text = _RIGHT_TENANT.search(detail.message)
+    text = _RIGHT_TENANT.search(next(detail.texts()))
     tenants = {tenant.lower() for tenant in _GUID.findall(text[1])} if text is not None else set()
     return tenants.pop() if len(tenants) == 1 else None
 
 
 def is_locked(detail: ErrorDetail) -> bool:
     """Tell a 429 that has nothing to do with rates: another operation holds the resource, for some seconds."""
-    return any(_folded(one.code) in _LOCKS or _LOCKED_TEXT.search(one.message) for one in detail.walk())
+    named = any(_folded(one.code) in _LOCKS for one in detail.walk())
+    return named or any(_LOCKED_TEXT.search(text) for text in detail.texts())
+
+
+def is_in_progress(status: int, detail: ErrorDetail, retry_after: float | None = None) -> bool:
+    """Return whether the call was refused because of another operation, so that it may succeed later.
+
+    A 409 mostly means a state that stays: a name that is taken, a lock, a vault that is only
+    soft-deleted. A 409 that passes has one of many codes, a plain ``Conflict`` with a text, or
+    `retry_after`. Cosmos DB uses 412.
+
+    Source: https://learn.microsoft.com/azure/azure-resource-manager/troubleshooting/error-another-operation-in-progress,
+    https://learn.microsoft.com/rest/api/storagerp/srp_error_codes
+    """
+    parts = list(detail.walk())
+    if status == 412:
+        return any(_LOCKED_TEXT.search(one.message[:_MOST_SEARCHED]) for one in parts)
+    if status not in (409, 423):
+        return False
+    codes = [_folded(one.code) for one in parts]
+    if any(code in _STAYING or _STAYING_CODE.fullmatch(code) for code in codes):
+        return False
+    if any(code in _IN_PROGRESS or _IN_PROGRESS_CODE.fullmatch(code) for code in codes):
+        return True
+    texts = [one.message[:_MOST_SEARCHED] for one in parts]
+    if any(_STAYING_TEXT.search(text) for text in texts):
+        return False
+    return bool(retry_after) or any(_IN_PROGRESS_TEXT.search(text) for text in texts)
 
 
 def is_out_of_reach(code: str | None) -> bool:

@@ -7,22 +7,36 @@ https://learn.microsoft.com/azure-stack/operator/azure-stack-overview-cli
 from __future__ import annotations
 
 import asyncio
+import re
 import ssl as ssl_module
 import time
 import uuid
 from typing import Any
 from urllib.parse import urlsplit
 
-import aiohttp
-
-from aiomsi._clouds import Cloud, split_endpoint
+from aiomsi._clouds import CHINA, PUBLIC, US_GOVERNMENT, Cloud, is_loopback, split_endpoint
 from aiomsi._errors import ArmConnectionError, ConfigurationError, ForeignHostError, ServiceError, without_loop
 from aiomsi.arm._answers import error_of
-from aiomsi.arm._http import TIMEOUT, described, has_arrived, open_http, proxy_for
+from aiomsi.arm._encoding import ACCEPTED, whole_body
+from aiomsi.arm._http import no_response, open_http, proxy_for, request_options, shown, time_limits
 from aiomsi.arm._response import ArmResponse
 
 _QUERY = "/metadata/endpoints?api-version=2022-09-01"
 _TIMEOUT = 30.0
+_ARM_HOSTS = (
+    (PUBLIC, {"management.azure.com", "management.core.windows.net"}),
+    (US_GOVERNMENT, {"management.usgovcloudapi.net", "management.core.usgovcloudapi.net"}),
+    (CHINA, {"management.chinacloudapi.cn", "management.core.chinacloudapi.cn"}),
+)
+_OF_MICROSOFT = re.compile(
+    r"(?:^|\.)(?:azure\.(?:com|net|us|cn)|windows\.net|microsoft\.(?:com|us)|microsoftonline\.(?:com|us|de|cn)"
+    r"|(?:usgov|china)cloudapi\.(?:net|cn)|cloudapi\.(?:net|de)|microsoftazure\.(?:de|us)"
+    r"|office(?:365)?\.(?:com|us)|sharepoint\.com|dynamics\.com|visualstudio\.com|powerbi\.com)\.?$",
+    re.IGNORECASE,
+)
+"""Hosts of Microsoft's services. An Azure Stack Hub's audience is below ``onmicrosoft.com``."""
+_OWN_APPLICATIONS = frozenset({"797f4846-ba00-4fd7-ba43-dac1f8f63013", "00000003-0000-0000-c000-000000000000"})
+"""The application ids of Azure Resource Manager and Microsoft Graph, which are audiences too."""
 
 
 async def discover(url: str, ssl: ssl_module.SSLContext | None = None) -> Cloud:
@@ -42,6 +56,9 @@ async def discover(url: str, ssl: ssl_module.SSLContext | None = None) -> Cloud:
     clouds = [cloud for one in documents if isinstance(one, dict) and (cloud := _cloud(one, endpoint)) is not None]
     for cloud in clouds:
         if cloud.is_resource_manager(endpoint):
+            if _is_of_another_cloud(cloud.audience, cloud.resource_manager):
+                msg = f"{endpoint} names the audience {cloud.audience!r}: it would be sent tokens that another cloud accepts"
+                raise ForeignHostError(msg, help="If you trust it with those tokens, make a Cloud of it yourself")
             return cloud
     if clouds:
         msg = f"{endpoint} says that its cloud's ARM is {clouds[0].resource_manager}, which is another host"
@@ -53,22 +70,29 @@ async def discover(url: str, ssl: ssl_module.SSLContext | None = None) -> Cloud:
 
 async def _ask(endpoint: str, ssl: ssl_module.SSLContext | None) -> ArmResponse:
     url, request_id, began = f"{endpoint}{_QUERY}", str(uuid.uuid4()), time.monotonic()
-    headers = {"Accept": "application/json", "x-ms-client-request-id": request_id}
+    headers = {"Accept": "application/json", "Accept-Encoding": ACCEPTED, "x-ms-client-request-id": request_id}
     proxy, more = proxy_for(endpoint)
     try:
         async with asyncio.timeout(_TIMEOUT), open_http(ssl) as http:
-            answer = await http.get(url, headers=headers, allow_redirects=False, timeout=TIMEOUT, proxy=proxy, proxy_headers=more)
-            return ArmResponse("GET", url, answer.status, answer.headers, await answer.read())
-    except (aiohttp.ClientError, OSError) as error:
-        raise ArmConnectionError(
-            f"{endpoint} gave no description of its cloud: {described(error)}",
-            method="GET",
-            url=url.partition("?")[0],
-            client_request_id=request_id,
-            attempts=1,
-            elapsed=time.monotonic() - began,
-            arrived=has_arrived(error),
-        ) from error
+            options = request_options(http, proxy, more, borrowed=False)
+            answer = await http.get(url, headers=headers, timeout=time_limits(_TIMEOUT), **options)
+            body = whole_body("GET", answer.status, answer.headers, await answer.read())
+            return ArmResponse("GET", url, answer.status, answer.headers, body)
+    except Exception as error:  # noqa: BLE001 (aiohttp raises all sorts)
+        why, cause = no_response(error), shown(error)
+    raise ArmConnectionError(
+        f"{endpoint} gave no description of its cloud: {why.why}",
+        help=why.help,
+        method="GET",
+        url=url.partition("?")[0],
+        client_request_id=request_id,
+        attempts=1,
+        elapsed=time.monotonic() - began,
+        arrived=why.arrived,
+        untrusted=why.untrusted,
+        permanent=why.permanent,
+        unreadable=why.unreadable,
+    ) from cause
 
 
 def _cloud(document: dict[str, Any], endpoint: str) -> Cloud | None:
@@ -81,9 +105,30 @@ def _cloud(document: dict[str, Any], endpoint: str) -> Cloud | None:
         return None
     host = urlsplit(manager.rstrip("/")).netloc
     # ARM's own name is the one that Microsoft's documents use; before it the list mostly has that of the classic API.
-    audience = next((one for one in known if urlsplit(one).netloc == host), known[0])
+    fitting = [one for one in known if not _is_of_another_cloud(one, manager)]
+    audience = next((one for one in fitting if urlsplit(one).netloc == host), (fitting or known)[0])
     name = document.get("name")
     try:
         return Cloud(name if isinstance(name, str) and name else host, manager, audience)
     except ConfigurationError:
         return None
+
+
+def _is_of_another_cloud(audience: str, resource_manager: str) -> bool:
+    """Return whether tokens for this audience are good at a service that is not behind this ARM.
+
+    This machine's loopback is no other host: an embedded ARM may have any audience.
+    """
+    host, own = _host(audience), _host(resource_manager)
+    if is_loopback(own) or host == own or (host not in _OWN_APPLICATIONS and not _OF_MICROSOFT.search(host)):
+        return False
+    return not any(cloud.is_resource_manager(resource_manager) and host in hosts for cloud, hosts in _ARM_HOSTS)
+
+
+def _host(name: str) -> str:
+    """Return the host of a URL, or what an audience of another form names: an id, or a host."""
+    try:
+        host = urlsplit(name).hostname
+    except ValueError:
+        host = None
+    return (host or name.rpartition(":")[2].strip("/").partition("/")[0]).lower()

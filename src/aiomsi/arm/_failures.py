@@ -17,7 +17,10 @@ from typing import Any
 
 import attrs
 
+from aiomsi._json import loads
+
 _MOST_TEXT = 500
+_MOST_SEARCHED = 20_000
 _ENVELOPES = 3
 _INSIDE = ("error", "ErrorResponse", "odata.error", "ErrorEntity")
 _DEEPEST = 8
@@ -71,12 +74,24 @@ class ErrorDetail:
         if self.inner is not None:
             yield from self.inner.walk()
 
+    def texts(self) -> Iterator[str]:
+        """Yield the beginnings of all messages, outermost first: what is searched for something they say.
 
-def read_detail(body: bytes) -> ErrorDetail:
+        Together they are bounded, because an error may quote documents of any size.
+        """
+        left = _MOST_SEARCHED
+        for one in self.walk():
+            yield one.message[:left]
+            left -= len(one.message) + 1
+            if left <= 0:
+                return
+
+
+def read_detail(body: bytes, content_type: str | None = None) -> ErrorDetail:
     """Read the body of an error answer. It never fails, and the message is never empty."""
     try:
-        document = json.loads(body)
-    except (ValueError, RecursionError):
+        document = loads(body, content_type)
+    except ValueError:
         return ErrorDetail(None, plain_text(body))
     return _told(document, lambda: plain_text(body))
 
@@ -84,6 +99,15 @@ def read_detail(body: bytes) -> ErrorDetail:
 def detail_of(document: object) -> ErrorDetail:
     """Read an error in a document that is decoded already, such as the status of an operation; as `read_detail`."""
     return _told(document, lambda: "the service gave neither code nor text")
+
+
+def detail_in(document: object) -> ErrorDetail | None:
+    """Read an error in a document that is decoded already; return None where it holds neither a code nor a text."""
+    if isinstance(document, str):
+        document = _decoded(document) or document
+    if isinstance(document, list) and len(document) == 1:
+        document = document[0]
+    return None if _part(document, _DEEPEST) is None else _told(document, str)
 
 
 def _told(document: object, otherwise: Callable[[], str]) -> ErrorDetail:
@@ -227,10 +251,38 @@ def _any(document: object, *names: str) -> Any:
     return next((folded[name.lower()] for name in names if name.lower() in folded), None)
 
 
-_TAGS = re.compile(r"<(script|style)\b.*?</\1\s*>|<[^>]*>", re.IGNORECASE | re.DOTALL)
+_OPAQUE = re.compile(r"<(script|style)\b", re.IGNORECASE)
+_CLOSING = {name: re.compile(rf"</{name}\s*>", re.IGNORECASE) for name in ("script", "style")}
 
 
 def plain_text(body: bytes) -> str:
     """Give the beginning of a body as text, without the tags of a page; never empty."""
-    text = " ".join(_TAGS.sub(" ", body[:20_000].decode("utf-8", "replace")).split())
+    text = " ".join(_without_tags(body[:20_000].decode("utf-8", "replace")).split())
     return text[:_MOST_TEXT] or "the answer has no text"
+
+
+def _without_tags(text: str) -> str:
+    """Replace tags by spaces, scripts and style sheets with all that is in them.
+
+    Not by one pattern: at each "<" that is never closed it would search to the end.
+    """
+    kept, done, unclosed = list[str](), 0, set[str]()
+    while (start := text.find("<", done)) >= 0:
+        kept.append(text[done:start])
+        done = _end_of_opaque(text, start, unclosed) or text.find(">", start) + 1
+        if done == 0:
+            return "".join((*kept, text[start:]))
+        kept.append(" ")
+    return "".join((*kept, text[done:]))
+
+
+def _end_of_opaque(text: str, start: int, unclosed: set[str]) -> int:
+    """Return where a script or style sheet ends that begins here; 0 if none does, or if it is never closed."""
+    opened = _OPAQUE.match(text, start)
+    if opened is None or (name := opened[1].lower()) in unclosed:
+        return 0
+    closed = _CLOSING[name].search(text, opened.end())
+    if closed is None:
+        unclosed.add(name)
+        return 0
+    return closed.end()

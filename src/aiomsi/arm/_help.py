@@ -10,16 +10,14 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from aiomsi.arm._codes import asks_for_registration, is_about_version, is_locked, is_wrong_tenant
+from aiomsi.arm._codes import asks_for_registration, is_about_version, is_in_progress, is_locked, is_wrong_tenant
 from aiomsi.arm._failures import ErrorDetail
 from aiomsi.arm._retry import PASSING
 
 _SUBSCRIPTION = re.compile(r"/subscriptions/([^/]+)", re.IGNORECASE)
-_DENIED = re.compile(
-    r"client '(?P<client>[^']*)'(?: with object id '(?P<object>[^']*)')?.*?"
-    r"action '(?P<action>[^']*)' over scope '(?P<scope>[^']*)'",
-    re.DOTALL,
-)
+# Two patterns: one with anything in between would search to the end at each mention of a client.
+_DENIED_CLIENT = re.compile(r"client '(?P<client>[^']*)'(?: with object id '(?P<object>[^']*)')?")
+_DENIED_ACTION = re.compile(r"action '(?P<action>[^']*)' over scope '(?P<scope>[^']*)'")
 
 
 def help_for(method: str, path: str, status: int, detail: ErrorDetail, found: Mapping[str, Any]) -> str:
@@ -33,11 +31,11 @@ def help_for(method: str, path: str, status: int, detail: ErrorDetail, found: Ma
     if status == 404:
         return _look_again(path, detail.code)
     if status == 403 and detail.code == "AuthorizationFailed":
-        return _grant(detail.message)
+        return _grant(detail)
+    if is_in_progress(status, detail) or (status == 429 and is_locked(detail)):
+        return "Another operation holds the resource: repeat the call after some seconds"
     if status == 412:
         return "Read the resource again, and repeat the call with its new etag"
-    if status == 429 and is_locked(detail):
-        return "Another operation holds the resource: repeat the call after some seconds"
     if status in PASSING and method not in ("GET", "HEAD"):
         return "It may have been carried out all the same: look at the resource before the call is repeated"
     return ""
@@ -74,11 +72,13 @@ def _look_again(path: str, code: str | None) -> str:
     return "Check the group's name and the subscription's id" if code == "ResourceGroupNotFound" else ""
 
 
-def _grant(message: str) -> str:
-    denied = _DENIED.search(message)
-    if denied is None:
+def _grant(detail: ErrorDetail) -> str:
+    message = next(detail.texts())
+    client = _DENIED_CLIENT.search(message)
+    denied = None if client is None else _DENIED_ACTION.search(message, client.end())
+    if client is None or denied is None:
         return "Grant the identity a role under Access control (IAM)"
-    who = denied["object"] or denied["client"]
+    who = client["object"] or client["client"]
     role = "Reader" if denied["action"].lower().endswith("/read") else "a role that allows it, such as Contributor,"
     return (
         f"To allow '{denied['action']}', grant {role} to the identity with object id {who} on the scope '{denied['scope']}' "

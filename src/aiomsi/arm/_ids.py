@@ -9,23 +9,28 @@ from __future__ import annotations
 import re
 from functools import cached_property
 from typing import NoReturn
+from urllib.parse import unquote
 
 import attrs
 
 from aiomsi._errors import ConfigurationError
 
-_FORBIDDEN = re.compile(r"[<>%&\\?/#\x00-\x1f\x7f]")
+# ARM's own ids hold '#', '&', '%', percent-encodings and empty segments.
+_NEVER = re.compile(r"[\\?\x00-\x1f\x7f]")
+_NEVER_IN_NAME = re.compile(r"[/\\?\x00-\x1f\x7f]|%[0-9A-Fa-f]{2}")
 
 
 @attrs.frozen(eq=False, slots=False)
 class ResourceId:
     """The id of a subscription, resource group, resource, extension or collection.
 
-    Parsing keeps every letter; comparing ignores case, as ARM does; builders write ``resourceGroups``.
+    Parsing keeps every letter, also the percent-encodings and empty segments in ARM's own ids.
+    Comparison ignores case, as ARM does. Builders write ``resourceGroups``, and take names as they
+    are, without percent-encodings.
 
     Attributes:
         text: the id exactly as it was given; also what `str` gives.
-        subscription_id, resource_group: as written in the id, None where it has none.
+        subscription_id, resource_group: as written in the id, None where it has none or an empty one.
         namespace, types, names: of the last ``providers`` part, for example ``"Microsoft.Network"``,
             ``("virtualNetworks", "subnets")`` and ``("vnet1", "default")``; a collection has one more type than names.
 
@@ -40,10 +45,10 @@ class ResourceId:
         text: object = self.text
         if not isinstance(text, str) or not text.startswith("/") or len(text) < 2:
             _malformed(text, "it must begin with a slash and name something")
-        segments = text[1:].removesuffix("/").split("/")
-        if "" in segments:
-            _malformed(text, "it has an empty segment")
-        if any(_FORBIDDEN.search(segment) or segment in (".", "..") for segment in segments):
+        segments = text[1:].rstrip("/").split("/")
+        if not segments[0]:
+            _malformed(text, "it begins with two slashes, or names nothing")
+        if _NEVER.search(text) or any(unquote(segment) in (".", "..") for segment in segments):
             _malformed(text, "it has a character or a segment that no name may have")
         # At an odd place it is a name: of a resource group, for example.
         if segments[-1].lower() == "providers" and len(segments) % 2 == 1:
@@ -97,7 +102,7 @@ class ResourceId:
     @cached_property
     def segments(self) -> tuple[str, ...]:
         """The parts between the slashes."""
-        return tuple(self.text.strip("/").split("/"))
+        return tuple(self.text[1:].rstrip("/").split("/"))
 
     @cached_property
     def _folded(self) -> tuple[str, ...]:
@@ -115,7 +120,7 @@ class ResourceId:
 
     def _after(self, word: str, at: int) -> str | None:
         if len(self._folded) > at + 1 and self._folded[at] == word:
-            return self.segments[at + 1]
+            return self.segments[at + 1] or None
         return None
 
     @cached_property
@@ -171,7 +176,7 @@ class ResourceId:
 
 
 def _name(text: object) -> str:
-    if not isinstance(text, str) or not text or text in (".", "..") or _FORBIDDEN.search(text):
+    if not isinstance(text, str) or not text or text in (".", "..") or _NEVER_IN_NAME.search(text):
         msg = f"{text!r} can't be part of a resource id"
         raise ConfigurationError(msg)
     return text

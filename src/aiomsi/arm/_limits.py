@@ -111,7 +111,12 @@ def _bucket(name: str) -> Bucket | None:
 
 def _policies(value: str) -> Iterator[Remaining]:
     """Read Compute's list, ``policy;left`` by commas. Policies are counted by subscription and region, or by resource."""
-    for policy, count in _POLICY.findall(value):
+    for part in value.split(","):
+        # Matched, not searched: a search would begin anew at each character.
+        named = _POLICY.match(part.strip())
+        if named is None:
+            continue
+        policy, count = named[1], named[2]
         counted = _POLICY_WINDOW.search(policy)
         window = None if counted is None else float(counted[1]) * _SECONDS[counted[2][0].lower()]
         yield from _counts(Bucket("resource" if policy.endswith("Resource") else "subscription", policy, window), count)

@@ -17,6 +17,16 @@ from urllib.parse import quote, unquote, urlsplit
 from aiomsi._clouds import Cloud
 from aiomsi._errors import ForeignHostError
 
+
+class Link(str):
+    """A link as a service wrote it, or the URL that it means. ARM signs the query, so the repr shows the path alone."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str.__repr__(self.partition("?")[0])
+
+
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 # No user, no percent-encoding, no backslash, no letter beyond ASCII: nothing that two parsers could read in two ways.
@@ -36,11 +46,13 @@ def pinned(cloud: Cloud, link: str, base: str) -> str:
         ForeignHostError: it leads elsewhere, or it can't be told where it leads.
 
     """
+    link = Link(link)
     url = None if _CONTROL.search(link.strip(" ")) else _absolute(link.strip(" "), base)
     if url is None or (found := _ABSOLUTE.match(url)) is None or not cloud.is_resource_manager(url):
+        del url
         msg = f"the service's answer links to {link.partition('?')[0][:_MOST_TEXT]!r}, which is not on {cloud.resource_manager}"
         raise ForeignHostError(msg, help="The link was not followed, so what lies behind it is missing")
-    return url[: found.end()] + quote(url[found.end() :], safe=_SENDABLE, errors="surrogatepass")
+    return Link(url[: found.end()] + quote(url[found.end() :], safe=_SENDABLE, errors="surrogatepass"))
 
 
 def _absolute(link: str, base: str) -> str | None:

@@ -4,51 +4,66 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from aiomsi._errors import ArmConnectionError, OperationUnfinishedError, TokenUnavailableError
+from aiomsi._errors import AiomsiError, ArmConnectionError, TokenUnavailableError, UsageError
 from aiomsi.arm._call import Call
-from aiomsi.arm._look import Seen, seen
-from aiomsi.arm._polling import advance, begin, failure_of, missed, unreadable, wait_before
+from aiomsi.arm._look import holds
+from aiomsi.arm._polling import (
+    advance,
+    begin,
+    explained,
+    failure_of,
+    lacks_reason,
+    unfinished,
+    unreached,
+    unreadable,
+    wait_before,
+)
 from aiomsi.arm._progress import FinalStateVia, Progress, checked_via
-from aiomsi.arm._records import decoded
-from aiomsi.arm._requests import NO_OPTIONS, Options, options_of_polls
+from aiomsi.arm._requests import NO_OPTIONS, Options, check_seconds, options_of_polls
 from aiomsi.arm._response import ArmResponse
-from aiomsi.arm._waits import asked_wait
-from aiomsi.arm._wire import Wire
+from aiomsi.arm._settling import Unsettled
+from aiomsi.arm._turn import missed
+from aiomsi.arm._wire import Wire, closed
+
+_SHORTEST_WAIT = 0.05
+"""Seconds that `result` waits at least, so that a loop around it leaves the event loop to others."""
 
 
 class Operation:
-    """What ARM has accepted and goes on with by itself, whether it is watched or not.
+    """A long-running operation that ARM has accepted. It continues whether or not it is polled.
 
-    Made by `ArmSession.begin` and `ArmSession.resume`. Whoever waits for its result polls it; of several who wait, one at a time.
-    Cancelling the wait, or dropping this object, stops the polling and not the operation.
+    Made by `ArmSession.begin` and `ArmSession.resume`, and held by every error that ends a call after ARM has accepted it.
+    Awaiting `result` polls it, at the pace that the service asks for. Several waiting tasks share each poll. A cancelled wait
+    leaves a poll under way to the next one; it stops the polling and not the operation.
 
     Source: https://learn.microsoft.com/azure/azure-resource-manager/management/async-operations
     """
 
-    def __init__(
-        self,
-        wire: Wire,
-        progress: Progress,
-        asked: float | None = None,
-        options: Options = NO_OPTIONS,
-        unsettled: Call | None = None,
-    ) -> None:
+    def __init__(self, wire: Wire, progress: Progress, options: Options = NO_OPTIONS, call: Call | None = None) -> None:
         self._wire = wire
         self._progress = progress
         self._options = options
-        # What the last answer asked to be waited, and how many there were.
-        self._asked = asked
-        self._looks = 0
-        # A call that may not have begun this: somebody else may have. It is no part of the state that is saved.
-        self._unsettled = unsettled
-        self._polling = asyncio.Lock()
+        # The request that began it; None where it was saved in between, because the state has no body.
+        self._call = call
+        # The same, if another request may have begun it. It is no part of the state that is saved.
+        self._unsettled = None if call is None or call.unsettled is None else Unsettled(wire, call, options.timeout)
+        # When the last response came, by the monotonic clock, and how many did.
+        polled = progress.polled
+        self._answered = wire.clock.monotonic() - (0.0 if polled is None else max(0.0, wire.clock.wall() - polled))
+        self._answers = 0
+        self._polling: asyncio.Task[None] | None = None
+        # The last response, or error, of the operation's own source.
+        self._trouble: ArmResponse | AiomsiError | None = None
 
     @property
     def done(self) -> bool:
         """Whether it is over, well or not."""
+        if self._unsettled is not None and self._unsettled.is_to_be_repeated(self._progress):
+            return False
         return self._progress.outcome is not None
 
     @property
@@ -73,32 +88,41 @@ class Operation:
         """Wait for the end and give the result: decoded JSON, or None where there is none.
 
         Args:
-            deadline: seconds after which to stop waiting; the operation goes on. It ends the wait at once where the service asks
-                to be left alone for longer.
-            on_progress: called with this operation after every answer.
+            deadline: seconds after which to stop waiting, at least 0.05; the operation goes on, and the next call polls it when
+                the service's pause since the last response is over.
+            on_progress: called with this operation after every response.
 
         Raises:
             OperationFailedError: it has failed; with the service's reasons.
             OperationCanceledError: it was canceled.
-            OperationUnfinishedError: it was not over by the deadline.
-            ArmError: its state can't be read; it may well go on.
-            ArmConnectionError: the same, for want of an answer.
+            OperationUnfinishedError: it was not over by the deadline; or only its resource shows its state, and that has
+                stayed for half an hour in a state which says neither that it is being changed nor that it is ready.
+            OperationUnreadableError: its state can't be read; it may well go on.
+            ArmConnectionError: the same, for want of a response.
 
-        Where the call itself ended in doubt and its resource was found being changed, the call's own error is raised after all if
-        the resource does not become what it was to be.
+        If the response to the call was lost and its resource was then being changed, the resource is compared with
+        the call at the end of that change. If they differ, an unconditional call is sent again; the error of any
+        other call is raised after all. Each of these errors has this operation as its `operation`; so has the
+        `asyncio.CancelledError` of a wait that is cancelled.
         """
-        until = None if deadline is None else self._wire.clock.monotonic() + deadline
-        # Answers, and the turns of others who wait, take real time, whatever the session's clock is.
-        scope = asyncio.timeout(deadline)
+        check_seconds("deadline", deadline)
         try:
-            async with scope:
-                await self._follow(until, on_progress)
-        except TimeoutError as error:
-            if not scope.expired():
-                raise
-            raise self._unfinished() from error
+            await self._wait(deadline, on_progress)
+            return self._ended()
+        except (AiomsiError, asyncio.CancelledError) as error:
+            if getattr(error, "operation", None) is None:
+                vars(error)["operation"] = self
+            if isinstance(error, AiomsiError) and self._progress.outcome is None:
+                # The operation goes on, whatever the error of a poll says about that poll.
+                error.uncertain = True
+            raise
+
+    def _ended(self) -> Any:
+        """Return the result, or raise the operation's error."""
         failure, answer = failure_of(self._progress), self._progress.answer
-        self._settle(failure, answer)
+        doubt = None if self._unsettled is None else self._unsettled.error(self._progress)
+        if doubt is not None:
+            raise doubt from failure
         if failure is not None:
             raise failure
         if answer is None or (self._progress.method == "DELETE" and self._progress.reads == "operation"):
@@ -106,72 +130,150 @@ class Operation:
             return None
         return answer.json()
 
-    def _settle(self, failure: Exception | None, answer: ArmResponse | None) -> None:
-        call = self._unsettled
-        if call is None or call.unsettled is None:
-            return
-        if answer is None or seen(call.method, call.sent, answer.status, decoded(answer)) is not Seen.DONE:
-            raise copy.copy(call.unsettled) from failure or call.unsettled.__cause__
+    # Polling
 
-    async def _follow(self, until: float | None, on_progress: Callable[[Operation], object] | None) -> None:
-        """Poll until it is over, in turns with others who wait."""
-        known = self._looks
-        while not self.done:
-            async with self._polling:
-                await self._look(known, until)
-            if on_progress is not None and self._looks != known:
-                on_progress(self)
-            known = self._looks
+    async def _wait(self, deadline: float | None, on_progress: Callable[[Operation], object] | None) -> None:
+        # Not every event loop can wait for ever by a timer.
+        seconds = None if deadline is None or deadline == math.inf else max(deadline, _SHORTEST_WAIT)
+        until = None if seconds is None else self._wire.clock.monotonic() + seconds
+        # Responses take real time, whatever the session's clock is.
+        scope = asyncio.timeout(seconds)
+        try:
+            async with scope:
+                while not self.done:
+                    answers = self._answers
+                    await self._step(until)
+                    if on_progress is not None and self._answers != answers:
+                        on_progress(self)
+        except TimeoutError as error:
+            if not scope.expired():
+                raise
+            raise unfinished(self._progress) from error
 
-    async def _look(self, known: int, until: float | None) -> None:
-        """Look how it stands, unless somebody else did so while this one waited for its turn."""
-        url = self._progress.next_url
-        if self._looks == known and url is not None:
+    async def _step(self, until: float | None) -> None:
+        """Wait until one more response has come: to a poll that is due, or to one that another waiting task has begun."""
+        loop = asyncio.get_running_loop()
+        task, answers = self._polling, self._answers
+        if task is None or task.done() or task.get_loop() is not loop:
             await self._pause(until)
-            await self._poll(url)
-            self._looks += 1
+            if self._answers != answers:
+                return
+            task = self._polling
+            if task is None or task.done() or task.get_loop() is not loop:
+                task = self._begin_poll()
+        # The poll goes on where this wait is cancelled: otherwise one that takes longer than the wait would never end.
+        await asyncio.wait([task])
+        if task.cancelled():
+            raise closed(ours=True)
+        if (error := task.exception()) is not None:
+            # Each waiting task raises an exception of its own.
+            raise (copy.copy(error) if isinstance(error, AiomsiError) else error) from error.__cause__
 
     async def _pause(self, until: float | None) -> None:
+        """Sleep until the next poll is due: the service's pause counts from its last response."""
         clock = self._wire.clock
-        wait = wait_before(self._progress, self._asked)
-        if until is not None and clock.monotonic() + wait > until:
-            raise self._unfinished()
-        await clock.sleep(wait)
+        due = self._answered + wait_before(self._progress)
+        if until is not None and due > until:
+            await self._wire.pause(max(0.0, until - clock.monotonic()))
+            raise unfinished(self._progress)
+        await self._wire.pause(max(0.0, due - clock.monotonic()))
 
-    async def _poll(self, url: str) -> None:
-        """Ask once how it stands."""
+    def _begin_poll(self) -> asyncio.Task[None]:
+        unsettled = self._unsettled
+        if unsettled is not None and unsettled.is_to_be_repeated(self._progress):
+            self._polling = self._wire.start(self._repeat(unsettled), "repetition")
+        else:
+            call = self._wire.prepare("GET", self._progress.next_url or "", self._options)
+            self._polling = self._wire.start(self._poll(call), "poll")
+        return self._polling
+
+    async def _repeat(self, unsettled: Unsettled) -> None:
+        """Send the call again: the change that was polled was not the call's own, or not the whole of it."""
         wire = self._wire
-        call, timeout = wire.prepare("GET", url, self._options), self._options.timeout
+        try:
+            response, self._unsettled = await unsettled.repeat()
+            self._progress = begin(wire.cloud, response, self._progress.via, wall=wire.clock.wall())
+        finally:
+            self._answered = wire.clock.monotonic()
+            self._answers += 1
+
+    async def _poll(self, call: Call) -> None:
+        """Send one poll and read its response."""
+        before = self._progress
+        try:
+            response = await self._exchange(call)
+        except (ArmConnectionError, TokenUnavailableError) as error:
+            self._note(before, missed(before), error.with_traceback(None))
+        except UsageError:
+            raise
+        except AiomsiError as error:
+            raise unreached(before, error) from error.__cause__
+        else:
+            wire = self._wire
+            after = advance(wire.cloud, before, response, holds=self._holds, wall=wire.clock.wall())
+            self._note(before, await self._explained(after) if lacks_reason(after) else after, response)
+        finally:
+            self._answered = self._wire.clock.monotonic()
+            self._answers += 1
+
+    def _note(self, before: Progress, after: Progress, came: ArmResponse | AiomsiError) -> None:
+        """Keep the progress after a poll; raise its error if the polling can't go on."""
+        self._progress = after
+        if not before.fallback:
+            self._trouble = came
+        if after.is_at_rest:
+            raise unfinished(after)
+        if after.gave_up:
+            # Where the resource was read in vain in place of a source, the error is that of the source.
+            trouble, self._trouble = self._trouble or came, None
+            if isinstance(trouble, AiomsiError):
+                raise unreached(after, trouble) from trouble.__cause__
+            raise unreadable(after, trouble, wall=self._wire.clock.wall())
+
+    async def _explained(self, progress: Progress) -> Progress:
+        """GET the resource of an operation that failed, because its own response gives no reason."""
+        try:
+            response = await self._exchange(self._wire.prepare("GET", progress.url, self._options))
+        except AiomsiError:
+            return progress
+        return explained(progress, response) if response.status < 300 else progress
+
+    async def _exchange(self, call: Call) -> ArmResponse:
+        timeout = self._options.timeout
         try:
             async with asyncio.timeout(timeout):
-                response = await wire.exchange(call)
-        except (ArmConnectionError, TokenUnavailableError, TimeoutError) as error:
-            self._progress, self._asked = missed(self._progress), None
-            if not self._progress.gave_up:
-                return
-            if isinstance(error, TimeoutError):
-                raise wire.no_answer(call, f"no answer within {timeout} s") from error
-            raise
-        self._asked = asked_wait(response.status, response.headers, None, wire.clock.wall())
-        self._progress = advance(wire.cloud, self._progress, response)
-        if self._progress.gave_up:
-            raise unreadable(self._progress, response, wall=wire.clock.wall())
+                return await self._wire.exchange(call)
+        except TimeoutError:
+            # Raised below, so that the frames of the request do not stay with the error.
+            pass
+        raise self._wire.no_answer(call, f"no answer within {timeout} s")
 
-    def _unfinished(self) -> OperationUnfinishedError:
-        msg = f"the operation was not over in time: {self._progress.status}"
-        return OperationUnfinishedError(msg, help="It goes on; wait for it again, or save its state and resume it later")
+    def _holds(self, found: object) -> bool | None:
+        """Return whether a resource has the members that were sent; None if it sent no members."""
+        sent = None if self._call is None else self._call.sent
+        return holds(found, sent) if _has_values(sent) else None
 
     def __repr__(self) -> str:
         return f"<Operation {self._progress!r}>"
+
+
+def _has_values(sent: object) -> bool:
+    pending = [sent]
+    while pending:
+        one = pending.pop()
+        if isinstance(one, dict):
+            pending += one.values()
+        elif one is not None:
+            return True
+    return False
 
 
 async def begun(wire: Wire, call: Call, options: Options, via: FinalStateVia | None) -> Operation:
     """Send a call, and give the operation that it has begun; errors as for `ArmSession.begin`."""
     checked_via(via)
     response = await wire.send(call, options.timeout)
-    asked = asked_wait(response.status, response.headers, None, wire.clock.wall())
-    unsettled = None if call.unsettled is None else call
-    return Operation(wire, begin(wire.cloud, response, via), asked, options_of_polls(options), unsettled)
+    progress = begin(wire.cloud, response, via, wall=wire.clock.wall())
+    return Operation(wire, progress, options_of_polls(options), call)
 
 
 def resumed(wire: Wire, state: Mapping[str, Any]) -> Operation:

@@ -17,6 +17,7 @@ import attrs
 from aiomsi._errors import AiomsiError
 from aiomsi.arm._call import Call
 from aiomsi.arm._paging import Chain, read_page
+from aiomsi.arm._requests import NO_OPTIONS, Options
 from aiomsi.arm._response import ArmResponse
 from aiomsi.arm._wire import Wire, closed
 
@@ -35,7 +36,7 @@ class Step:
 
     """
 
-    items: Items
+    items: Items = attrs.field(repr=False)
     more: More | None = None
     error: AiomsiError | None = None
 
@@ -48,7 +49,13 @@ async def walk(
     fetch: asyncio.Task[ArmResponse] | None = None
     try:
         while more is not None:
-            step = read(await (more() if fetch is None else _outcome(fetch)))
+            response = await (more() if fetch is None else _outcome(fetch))
+            try:
+                step = read(response)
+            except AiomsiError as failure:
+                # Without the frames that hold the page: error reporters show their locals.
+                raise failure.with_traceback(None) from failure.__cause__
+            del response
             items, more, error, fetch = step.items, step.more, step.error, None
             del step
             if more is not None and prefetch:
@@ -77,6 +84,7 @@ async def items_of(pages: AsyncGenerator[Items, None]) -> AsyncGenerator[Any, No
         async for page in pages:
             for item in page:
                 yield item
+                del item
             del page
 
 
@@ -88,6 +96,7 @@ class Reading:
         item_name, next_link_name: what the service calls its items and the link to the next page.
         timeout: seconds for each page.
         prefetch: whether a page is fetched before it is asked for.
+        body: what each further page is requested with, by POST; None: by GET.
 
     """
 
@@ -95,13 +104,15 @@ class Reading:
     next_link_name: str | None = None
     timeout: float | None = None
     prefetch: bool = True
+    body: Any = attrs.field(default=None, repr=False)
 
 
 async def pages_of(wire: Wire, make: Callable[[], Call], reading: Reading) -> AsyncGenerator[Items, None]:
     """Give the items of a list that begins with the call that `make` makes; see `ArmSession.pages`."""
     call = make()
-    # A list that is asked for with POST goes on with GET, so its first URL may come again.
-    chain = Chain(wire.cloud, call.url if call.method == "GET" and not call.lacks_version else None)
+    method, options = ("GET", NO_OPTIONS) if reading.body is None else ("POST", Options(json=reading.body, lists=True))
+    # A list that begins with POST and goes on with GET may link to its first URL.
+    chain = Chain(wire.cloud, call.url if call.method == method and not call.lacks_version else None)
 
     def read(response: ArmResponse) -> Step:
         page = read_page(response, item_name=reading.item_name, next_link_name=reading.next_link_name)
@@ -111,7 +122,7 @@ async def pages_of(wire: Wire, make: Callable[[], Call], reading: Reading) -> As
             return Step(page.items, error=error)
         if url is None:
             return Step(page.items)
-        return Step(page.items, lambda: wire.send(wire.prepare("GET", url), reading.timeout))
+        return Step(page.items, lambda: wire.send(wire.prepare(method, url, options), reading.timeout))
 
     async with aclosing(walk(wire, lambda: wire.send(call, reading.timeout), read, prefetch=reading.prefetch)) as found:
         async for page in found:

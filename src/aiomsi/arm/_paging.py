@@ -3,8 +3,7 @@
 A page without items may have a link, and the list goes on behind it. A list that can't be gone on with is an error after its last
 item, never a short list.
 
-Source: https://github.com/Azure/azure-resource-manager-rpc/blob/master/v1.0/resource-api-reference.md#get-resource,
-https://learn.microsoft.com/azure/governance/resource-graph/concepts/work-with-data
+Source: https://github.com/Azure/azure-resource-manager-rpc/blob/master/v1.0/resource-api-reference.md#get-resource
 """
 
 from __future__ import annotations
@@ -17,12 +16,16 @@ import attrs
 
 from aiomsi import _errors
 from aiomsi._clouds import Cloud
-from aiomsi.arm._failures import ErrorDetail
+from aiomsi.arm._failures import ErrorDetail, read_detail
 from aiomsi.arm._links import pinned
-from aiomsi.arm._records import has_error, reasons
+from aiomsi.arm._records import FINAL, has_error, member, text_of
 from aiomsi.arm._response import ArmResponse
 
 _LINKS = ("nextlink", "@nextlink", "@odata.nextlink", "odata.nextlink", "nextpagelink")
+_ITEMS = "value"
+_CODES = ("code", "errorCode", "statusCode")
+_NO_ERROR = frozenset({"", "none", "ok", "success", "succeeded"})
+_COUNTS = frozenset({"count", "totalcount", "total", "totalrecords", "totalrecordcount"})
 
 
 @attrs.frozen
@@ -34,6 +37,7 @@ class Page:
         next_link: where the next page is, as the service wrote it; None at the end.
         token: what brings the next page of a Resource Graph query; None at the end.
         cut: whether the service says that there are more rows, and not how to get them.
+        total: how many rows a Resource Graph query has on all pages; None if the service does not say.
 
     """
 
@@ -41,9 +45,10 @@ class Page:
     next_link: str | None = attrs.field(default=None, repr=False)
     token: str | None = attrs.field(default=None, repr=False)
     cut: bool = False
+    total: int | None = attrs.field(default=None, repr=False)
 
 
-def read_page(response: ArmResponse, *, item_name: str = "value", next_link_name: str | None = None) -> Page:
+def read_page(response: ArmResponse, *, item_name: str = _ITEMS, next_link_name: str | None = None) -> Page:
     """Read a page of a list.
 
     `item_name` and `next_link_name` are for services that call them otherwise; a dot leads into an object.
@@ -58,55 +63,15 @@ def read_page(response: ArmResponse, *, item_name: str = "value", next_link_name
     if isinstance(document, list):
         return Page(document)
     if not isinstance(document, dict):
-        raise _no_page(response, "neither an object nor a list")
+        raise no_page(response, "neither an object nor a list")
     link = _link(response, document, (next_link_name,) if next_link_name else _LINKS)
     found, items = _member(document, item_name)
-    if items is None:
-        if not found and link is None:
-            _check_empty(response, document, item_name)
-        items = []
-    if not isinstance(items, list):
-        raise _no_page(response, f"an {item_name!r} that is no list")
-    if has_error(document):
-        raise _told(response)
-    return Page(items, next_link=link)
-
-
-def read_rows(response: ArmResponse) -> Page:
-    """Read a page of a Resource Graph query; rows of a table become objects, as the other format has them.
-
-    Raises:
-        ServiceError: this is no such page.
-
-    """
-    document = response.json()
-    data = document.get("data") if isinstance(document, dict) else None
-    if isinstance(data, dict):
-        columns, rows = data.get("columns"), data.get("rows")
-        if isinstance(columns, list) and isinstance(rows, list):
-            data = [dict(zip(map(_column, columns), row, strict=False)) for row in rows]
-    if not isinstance(document, dict) or not isinstance(data, list):
-        raise _no_page(response, "no rows")
-    token = document.get("$skipToken")
-    cut = str(document.get("resultTruncated")).lower() == "true" or _beyond(response)
-    return Page(data, token=token, cut=cut) if isinstance(token, str) and token else Page(data, cut=cut)
-
-
-def _beyond(response: ArmResponse) -> bool:
-    """Tell whether the identity sees more subscriptions than one query looks into."""
-    return (response.headers.get("x-ms-tenant-subscription-limit-hit") or "").strip().lower() == "true"
-
-
-def _column(column: object) -> str:
-    return str(column.get("name")) if isinstance(column, dict) else str(column)
-
-
-def next_query(body: Mapping[str, Any], token: str) -> dict[str, Any]:
-    """Give a Resource Graph query's body for the page that the token brings."""
-    options = dict(body.get("options") or {})
-    # It would be counted from the token's page on.
-    options.pop("$skip", None)
-    return {**body, "options": {**options, "$skipToken": token}}
+    if items is not None and not isinstance(items, list):
+        raise no_page(response, f"an {item_name!r} that is no list")
+    check_no_error(response, document, empty=not items)
+    if items is None and link is None and not _is_empty_page(document, item_name, found=found):
+        raise _without_items(response, document, item_name)
+    return Page(items or [], next_link=link)
 
 
 class Chain:
@@ -125,9 +90,7 @@ class Chain:
         self._seen = set[bytes]() if first_url is None else {_digest(first_url)}
 
     def next_url(self, page: Page, response: ArmResponse) -> str | None:
-        """Give the URL to GET for the page after this one, to be sent as it is; None at the end.
-
-        The next page is always a GET, even after a POST.
+        """Return the URL of the page after this one, to be sent as it is; None at the end.
 
         Raises:
             ForeignHostError: the link leads off the cloud's ARM.
@@ -141,26 +104,20 @@ class Chain:
         return url
 
     def next_token(self, page: Page, response: ArmResponse) -> str | None:
-        """Give the token for the page of a Resource Graph query after this one; None at the end.
+        """Return the token for the page of a Resource Graph query after this one; None at the end.
 
         Raises:
-            ServiceError: there are more rows but no token, or the token was used before.
+            ServiceError: the token was used before.
 
         """
-        if page.token is None:
-            if page.cut:
-                hint = "Resource Graph pages a query only if its rows have the column 'id': project it"
-                if _beyond(response):
-                    hint = "The identity sees more subscriptions than one query looks into: name them"
-                raise _broken(response, "gave only a part of the rows, and no token for the rest", hint)
-            return None
-        self._check_new(page.token, response)
+        if page.token is not None:
+            self._check_new(page.token, response)
         return page.token
 
     def _check_new(self, link: str, response: ArmResponse) -> None:
         digest = _digest(link)
         if digest in self._seen:
-            raise _broken(response, "links to a page that was read before", "What was read so far is not known to be all")
+            raise broken(response, "links to a page that was read before", "What was read so far is not known to be all")
         self._seen.add(digest)
 
 
@@ -184,31 +141,70 @@ def _link(response: ArmResponse, document: Mapping[str, Any], names: tuple[str, 
         if isinstance(link, str) and link.strip():
             return link
         if link is not None and not isinstance(link, str):
-            raise _no_page(response, f"a {name!r} that is no link")
+            raise no_page(response, f"a {name!r} that is no link")
     return None
 
 
-def _check_empty(response: ArmResponse, document: Mapping[str, Any], item_name: str) -> None:
-    """Make sure that an object without items is an empty page, and not a resource or a list under another name."""
-    if has_error(document):
-        raise _told(response)
+def _is_bare_error(document: Mapping[str, Any]) -> bool:
+    """Return whether an object is an error without the envelope.
+
+    It has a code beside a text, or a final state other than success.
+    """
+    codes = [str(code).lower() for name in _CODES if isinstance(code := member(document, name), str | int)]
+    if text_of(document, "message") is not None and any(code[:1] != "2" and code not in _NO_ERROR for code in codes):
+        return True
+    return FINAL.get((text_of(document, "status") or "").lower(), "succeeded") != "succeeded"
+
+
+def _is_empty_page(document: Mapping[str, Any], item_name: str, *, found: bool) -> bool:
+    """Return whether an object without items is a page, and no resource or error.
+
+    A page has only links and counts beside its items. Under a name that the caller gave, null
+    counts as an empty list.
+    """
+    if found and item_name != _ITEMS:
+        return True
+    return all(
+        name.lower() in (_ITEMS, *_LINKS)
+        or name.lower().startswith(("@odata.", "odata."))
+        or (name.lower() in _COUNTS and not value)
+        for name, value in document.items()
+    )
+
+
+def _without_items(response: ArmResponse, document: Mapping[str, Any], item_name: str) -> _errors.ServiceError:
     lists = [key for key, value in document.items() if isinstance(value, list)]
-    if lists:
-        raise _no_page(response, f"no {item_name!r}", f"If its items are under another name, pass item_name={lists[0]!r}")
-    if "id" in document:
-        raise _no_page(response, f"no {item_name!r}", "It looks like a single resource: read that with get()")
+    for key, value in document.items():
+        lists += [f"{key}.{inner}" for inner, one in value.items() if isinstance(one, list)] if isinstance(value, dict) else []
+    hint = f"If its items are under another name, pass item_name={lists[0]!r}" if lists else "Make sure that the path is a list's"
+    if "id" in document or "properties" in document:
+        hint = "It looks like a single resource: read that with get()"
+    return no_page(response, f"no {item_name!r}", hint)
+
+
+def check_no_error(response: ArmResponse, document: Mapping[str, Any], *, empty: bool) -> None:
+    """Make sure that an object is no error. Beside items, a code and a text mean something else.
+
+    Raises:
+        ServiceError: it is an error.
+
+    """
+    if has_error(document) or (empty and _is_bare_error(document)):
+        raise _told(response)
 
 
 def _told(response: ArmResponse) -> _errors.ServiceError:
-    why = reasons(response)
-    return _broken(response, f"tells of an error: {why.code or 'no code'}: {why.message.rstrip('.')}", "", why)
+    why = read_detail(response.body, response.headers.get("Content-Type"))
+    return broken(response, f"tells of an error: {why.code or 'no code'}: {why.message.rstrip('.')}", "", why)
 
 
-def _no_page(response: ArmResponse, what: str, hint: str = "") -> _errors.ServiceError:
-    return _broken(response, f"is no page of a list: it has {what}", hint)
+def no_page(response: ArmResponse, what: str, hint: str = "", *, kind: str = "a list") -> _errors.ServiceError:
+    """Make the error of a response that is no page; `what` it has instead."""
+    return broken(response, f"is no page of {kind}: it has {what}", hint)
 
 
-def _broken(response: ArmResponse, what: str, hint: str, why: ErrorDetail | None = None) -> _errors.ServiceError:
+def broken(response: ArmResponse, what: str, hint: str, why: ErrorDetail | None = None) -> _errors.ServiceError:
+    """Make the error of a response that ends a list: `what` it does, and why, if it says so."""
     return _errors.ServiceError(
         f"the answer to {response.method} {response.path} {what}",
         help=hint,

@@ -1,20 +1,23 @@
-"""Long-running operations: what an answer says about one, and what to ask next. Pure; nothing here waits or sends.
+"""Long-running operations: the meaning of each response, and the next GET. Pure; no I/O.
 
-`begin` reads the answer to the request itself. There are three places where the state may then be found, in this order:
+`begin` reads the response to the request itself. Its state may then be found in three places, in this order:
 
 1. the operation's own record, named by ``Azure-AsyncOperation`` or ``Operation-Location``: always 200, the state is its
-   ``status``, and an error answer is a failure to read it, not one of the operation;
-2. what ``Location`` names: 202 while it goes on, then what the request would have answered at once, an error included. With 200
-   or 201 the header mostly names the resource, so there it counts only if it names an operation;
-3. the resource that was put or patched: ``properties.provisioningState``.
+   ``status``, and an error response is a failure to read it, not one of the operation;
+2. the ``Location``: 202 while the operation goes on, then the response that the request would have had without an operation, an
+   error included. With 200 or 201 the header mostly names the resource, so there it counts only if it names an operation;
+3. the resource itself: ``properties.provisioningState`` after a PUT or PATCH, 404 after a DELETE.
 
-`advance` reads each further answer. A state that is not known to be final goes on. Once the record says that the operation has
-succeeded, the result is read where `_result_url` says. An ``Azure-AsyncOperation`` that changes on the way is not followed, a
-``Location`` is: so all clients do that were recorded. A link that leads off the cloud's ARM is as good as none.
+`advance` reads each further response, as `_turn` says. A state that is not known to be final goes on.
+Once the record says that the operation has succeeded, the result is read where `Turn._result_url`
+says. An ``Azure-AsyncOperation`` that changes on the way is not followed, a ``Location`` is: so did
+all recorded clients. A link that leads off the cloud's ARM is ignored.
 
-Reading may fail while the operation goes on; so failures are counted in a row, as strikes, and only too many of them, or one that
-waiting doesn't cure, end the polling (`Progress.gave_up`). A record that stays missing, or is forbidden, does not yet end it if
-there is a `Location` as well.
+A failed poll does not mean a failed operation. Failures in a row are counted, as strikes; polling stops after `MOST_STRIKES` of
+them, or at once if the failure is permanent (`Progress.gave_up`). Where a record is missing, forbidden or has no state, the
+resource is read in its place (`Progress.fallback`): its state ends a creation; an update only if the resource also holds the
+members that were sent, because the state may be from before; and only its 404 ends a DELETE of which no poll could be read. The
+outcome of a POST is not in the resource. A record that stays missing, or is forbidden, gives way to a `Location` if there is one.
 
 Source: https://github.com/Azure/azure-resource-manager-rpc/blob/master/v1.0/async-api-reference.md,
 https://learn.microsoft.com/azure/azure-resource-manager/management/async-operations
@@ -26,22 +29,15 @@ import attrs
 
 from aiomsi import _errors
 from aiomsi._clouds import Cloud
-from aiomsi._errors import ForeignHostError
+from aiomsi._errors import AiomsiError, ForeignHostError
 from aiomsi.arm._answers import error_of
-from aiomsi.arm._links import names_operation, path_of, pinned, same_but_signed_anew, same_path
-from aiomsi.arm._progress import MOST_STRIKES, FinalStateVia, Outcome, Progress, checked_via
-from aiomsi.arm._records import (
-    FINAL,
-    GOING_ON,
-    decoded,
-    has_error,
-    is_record,
-    percent_of,
-    provisioning_state,
-    reasons,
-    text_of,
-)
+from aiomsi.arm._failures import ErrorDetail
+from aiomsi.arm._links import names_operation, path_of
+from aiomsi.arm._progress import FinalStateVia, Progress, checked_via
+from aiomsi.arm._records import FINAL, Poll, is_running, reason_in, reasons
 from aiomsi.arm._response import ArmResponse
+from aiomsi.arm._turn import READERS, WRITES, Holds, Turn, finished, header, is_deleted, linked, missed
+from aiomsi.arm._waits import asked_wait
 
 _FIRST_WAIT = 1.0
 _GROWTH = 1.5
@@ -49,81 +45,111 @@ _LONGEST_WAIT = 30.0
 _LONGEST_ASKED = 600.0
 """The contract's own limit for `Retry-After`."""
 _MOST_STEPS = 64
-_MISSING = MOST_STRIKES // 5
-"""A record may take some seconds to be seen everywhere."""
-
-_PASSING = frozenset({401, 408, 425, 429})
-_NOT_TO_BE_HAD = frozenset({403, 404, 410})
-"""What says something about the place that was asked, and nothing about the operation."""
 
 
-def begin(cloud: Cloud, response: ArmResponse, via: FinalStateVia | None = None) -> Progress:
-    """Read the answer to a request that may have begun an operation; it is one without an error.
+def begin(cloud: Cloud, response: ArmResponse, via: FinalStateVia | None = None, *, wall: float = 0.0) -> Progress:
+    """Read the response to a request that may have begun an operation; it is one without an error.
+
+    `wall` is now, for a `Retry-After` that is a date.
 
     Raises:
         ForeignHostError: the operation goes on where no token may be sent.
         ConfigurationError: `via` is unknown.
 
     """
-    document = decoded(response)
-    said, resource_state = text_of(document, "status"), provisioning_state(document)
-    progress = Progress(response.method, response.url, via=checked_via(via), status=resource_state or said or "InProgress")
-    record = _linked(cloud, response, "Azure-AsyncOperation") or _linked(cloud, response, "Operation-Location")
-    location = _linked(cloud, response, "Location")
+    poll = Poll.of(response)
+    progress = Progress(
+        response.method,
+        response.url,
+        via=checked_via(via),
+        status=poll.state or poll.word or "InProgress",
+        asked=asked_wait(response.status, response.headers, None, wall),
+        polled=wall,
+        created=response.method == "PUT" and response.status == 201,
+        changing=poll.state is not None and poll.resource_outcome is None,
+    )
+    record = linked(cloud, response, "Azure-AsyncOperation") or linked(cloud, response, "Operation-Location")
+    location = linked(cloud, response, "Location")
     if record is not None:
-        progress = attrs.evolve(progress, reads="operation", next_url=record, location=location)
-        over = said is not None and said.lower() in FINAL and is_record(document)
-        return _told(cloud, progress, response, document) if over else progress
+        progress = attrs.evolve(progress, reads="operation", source=record, location=location)
+        over = poll.is_record and poll.outcome is not None
+        return Turn(cloud, progress, poll).with_state() if over else progress
     if location is not None and _leads_to_operation(response, location):
-        return attrs.evolve(progress, reads="location", next_url=location, location=location)
-    if _goes_on(response, resource_state):
-        return attrs.evolve(progress, reads="resource", next_url=response.url)
-    if response.status == 202 and (link := _header(response, "Location")):
-        msg = f"the service has accepted {response.method} {response.path}, but tells of it at {link.partition('?')[0]!r}"
+        return attrs.evolve(progress, reads="location", source=location, location=location)
+    if response.status == 202 and (link := header(response, "Location")) and response.method not in WRITES:
+        link = link.partition("?")[0]
+        msg = f"the service has accepted {response.method} {response.path}, but tells of it at {link!r}"
         raise ForeignHostError(msg, help="That is not the cloud's ARM, so it was not asked; read the resource to see how it ends")
-    # Who patches a resource that failed earlier, has not failed.
-    outcome = FINAL.get(resource_state.lower()) if response.method == "PUT" and resource_state is not None else None
-    state = resource_state or said or ("Accepted" if response.status == 202 else "Succeeded")
-    return _finished(attrs.evolve(progress, status=state), outcome or "succeeded", response)
+    if _goes_on(poll):
+        status = poll.state or poll.word or ("InProgress" if response.method in WRITES else "Accepted")
+        return attrs.evolve(progress, reads="resource", source=response.url, status=status)
+    # A PATCH of a resource that failed earlier has not failed.
+    outcome = poll.resource_outcome if response.method == "PUT" else None
+    if response.method == "DELETE" and poll.is_record:
+        outcome = poll.outcome
+    state = poll.state or poll.word or ("Accepted" if response.status == 202 else "Succeeded")
+    return finished(attrs.evolve(progress, status=state), outcome or "succeeded", response)
 
 
-def _goes_on(response: ArmResponse, resource_state: str | None) -> bool:
-    """Tell whether only the resource itself shows how its PUT or PATCH goes on."""
-    running = resource_state is not None and resource_state.lower() not in FINAL
-    return response.method in ("PUT", "PATCH") and (response.status == 202 or running)
+def _goes_on(poll: Poll) -> bool:
+    """Return whether only the resource itself shows how its PUT, PATCH or DELETE goes on."""
+    method, accepted = poll.response.method, poll.status == 202
+    running = poll.state is not None and poll.resource_outcome is None
+    if method == "DELETE":
+        over = poll.is_record and poll.outcome is not None
+        running = running and not is_deleted(poll)
+        return (accepted and not over) or running or (poll.is_record and is_running(poll.word))
+    return method in WRITES and (accepted or running)
 
 
-def advance(cloud: Cloud, progress: Progress, response: ArmResponse) -> Progress:
-    """Read the answer to the GET that was asked for, whatever its status."""
+def advance(
+    cloud: Cloud, progress: Progress, response: ArmResponse, *, holds: Holds | None = None, wall: float = 0.0
+) -> Progress:
+    """Read the response to the GET of `next_url`, whatever its status.
+
+    `holds` compares the resource with the request's body; None where that is unknown. `wall` is as for `begin`.
+    """
     if progress.next_url is None:
         return progress
+    poll = Poll.of(response)
+    asked = asked_wait(response.status, response.headers, None, wall)
+    # The pause that the service asked for earlier holds after a failed poll.
+    noted = attrs.evolve(progress, asked=asked or progress.asked, polled=wall)
+    turn = Turn(cloud, noted, poll, holds, waited=wait_before(progress))
+    if progress.fallback:
+        return turn.in_place()
     if response.status >= 300:
-        unread = _unread(progress, response)
-        return _by_location(unread) if unread.gave_up and response.status in _NOT_TO_BE_HAD else unread
-    read = attrs.evolve(progress, step=progress.step + 1, strikes=0)
-    return _read(cloud, read, response, decoded(response)) or missed(progress)
+        return turn.unread()
+    read = attrs.evolve(noted, asked=asked, step=progress.step + 1, strikes=0, answered=True)
+    after = READERS[progress.reads](attrs.evolve(turn, progress=read))
+    # One that is cut short may be whole the next time.
+    return missed(turn.progress, look=progress.strikes > 0 or poll.status == 204) if after is None else after
 
 
-def missed(progress: Progress, strikes: int = 1) -> Progress:
-    """Note that the state could not be read; without `strikes` for a GET that got no answer at all."""
-    return attrs.evolve(progress, step=progress.step + 1, strikes=progress.strikes + strikes)
+def wait_before(progress: Progress) -> float:
+    """Return the seconds from the last response to the next GET.
 
-
-def wait_before(progress: Progress, asked: float | None) -> float:
-    """Give the seconds to wait before the next GET; `asked` is what the last answer asked for with `Retry-After`, if it did.
-
-    Without it the pace begins short, since most operations are, and slows down to two polls a minute, since polls count against
-    the subscription's limit of reads.
+    Without a `Retry-After` the pace begins short, since most operations are, and slows down to two polls a minute, since polls
+    count against the subscription's limit of reads.
     """
-    if progress.reads == "result" and progress.step == 0:
+    if progress.fallback == 1 or (progress.reads == "result" and progress.step == 0):
         return 0.0
-    if asked is not None and asked > 0:
-        return min(asked, _LONGEST_ASKED)
+    if progress.asked:
+        return min(progress.asked, _LONGEST_ASKED)
     return min(_FIRST_WAIT * _GROWTH ** min(progress.step, _MOST_STEPS), _LONGEST_WAIT)
 
 
+def _leads_to_operation(response: ArmResponse, location: str) -> bool:
+    # API Management's links have the path of the resource.
+    named = "asyncid=" in location.partition("?")[2].lower() or names_operation(location, response.url)
+    return response.status == 202 or (response.status != 204 and named)
+
+
+# Errors
+
+
 def failure_of(progress: Progress) -> _errors.ArmError | None:
-    """Make the exception that a failed or canceled operation is; None for any other."""
+    """Return the exception of a failed or canceled operation; None for any other."""
     if progress.outcome not in ("failed", "canceled") or progress.answer is None:
         return None
     answer = progress.answer
@@ -133,7 +159,7 @@ def failure_of(progress: Progress) -> _errors.ArmError | None:
     named = f"{progress.status}, {why.code}" if why.code else progress.status
     ids = f" (request id {answer.request_id})" if answer.request_id else ""
     return kind(
-        f"{progress.method} {path_of(progress.url)} was accepted and ended as {named}: {why.message.rstrip('.')}{ids}",
+        f"{_accepted(progress)} and ended as {named}: {why.message.rstrip('.')}{ids}",
         help="Another operation may have taken this one's place: read the resource before you repeat it" if canceled else "",
         status=answer.status,
         response=answer.portable(),
@@ -141,174 +167,73 @@ def failure_of(progress: Progress) -> _errors.ArmError | None:
     )
 
 
-def unreadable(progress: Progress, response: ArmResponse, *, wall: float) -> _errors.ArmError:
-    """Make the exception for an operation whose state, or result, can't be read any more; `response` is the last answer."""
-    told = "has succeeded, but its result" if progress.reads == "result" else "may well go on, but its state"
-    hint = f"The operation {told} could not be read; save its state and resume it later"
+def lacks_reason(progress: Progress) -> bool:
+    """Return whether an operation has failed with no reason in its own response, so that its resource may hold one."""
+    answer = progress.answer
+    if progress.outcome not in ("failed", "canceled") or progress.method == "POST" or answer is None or answer.status >= 300:
+        return False
+    return not Poll.of(answer).shows(progress.url) and reason_in(answer) is None
+
+
+def explained(progress: Progress, response: ArmResponse) -> Progress:
+    """Take the reason of a failure over from the resource, if that has failed too and gives one."""
+    failed = Poll.of(response).resource_outcome in ("failed", "canceled")
+    return attrs.evolve(progress, answer=response) if failed and reason_in(response) is not None else progress
+
+
+def unreadable(progress: Progress, response: ArmResponse, *, wall: float) -> _errors.OperationUnreadableError:
+    """Return the exception for an operation whose state, or result, can't be read; `response` is that of the poll."""
     if response.status >= 300:
         error = error_of(response, wall=wall)
-        error.help = f"{hint}. {error.help}".rstrip(". ")
-        return error
-    why = reasons(response)
-    return _errors.ServiceError(
-        f"GET {response.path} answered {response.status} with a body that tells no state: {why.message.rstrip('.')}",
-        help=hint,
+        why = ErrorDetail(error.code, error.message, error.target, error.details, error.inner, error.additional_info)
+        summary, advice, retry_after = str(error.args[0]), error.help, error.retry_after
+    else:
+        why, advice, retry_after = reasons(response), "", None
+        text = why.message.rstrip(".")
+        summary = f"GET {response.path} answered {response.status} with a body that has no state: {text}"
+    return _errors.OperationUnreadableError(
+        f"{_accepted(progress)}, but {_unread(progress)} could not be read: {summary}",
+        help=f"{_goes_on_help(progress)}. {advice}".rstrip(". "),
         status=response.status,
         response=response.portable(),
+        retry_after=retry_after,
         **why.arguments(),
     )
 
 
-# What the answers say; None: nothing that can be made sense of
+def unreached(progress: Progress, error: AiomsiError) -> AiomsiError:
+    """Add to an error of a poll that the request was accepted; return the error."""
+    error.args = (f"{_accepted(progress)}, but a poll of {_unread(progress)} failed: {error.args[0]}",)
+    # A GET that was lost, or not sent, changes no resource, so the help for a lost request does not apply.
+    own = "" if isinstance(error, _errors.ArmConnectionError) else error.help
+    error.help = f"{_goes_on_help(progress)}. {own}".rstrip(". ")
+    return error
 
 
-def _read(cloud: Cloud, progress: Progress, response: ArmResponse, document: object) -> Progress | None:
-    if progress.reads == "operation":
-        return _record(cloud, progress, response, document)
-    if progress.reads == "location":
-        return _location(cloud, progress, response, document)
-    if progress.reads == "resource":
-        return _resource(progress, response, document)
-    return progress if response.status == 202 else _finished(progress, "succeeded", response)
+def unfinished(progress: Progress) -> _errors.OperationUnfinishedError:
+    """Return the exception for an operation that is not over, in time or at all."""
+    if not progress.is_at_rest:
+        msg = f"the operation was not over in time: {progress.status}"
+        return _errors.OperationUnfinishedError(msg, help="It goes on; wait for it again, or save its state and resume it later")
+    if progress.method == "DELETE":
+        why = f"is still there, and its state is {progress.status!r}"
+    elif progress.status.lower() in FINAL:
+        why = f"is in the state {progress.status!r} and does not hold the members that were sent"
+    else:
+        why = f"stays in the state {progress.status!r}, which says neither success nor failure"
+    msg = f"{_accepted(progress)}, but the resource {why}"
+    advice = "Read the resource: this may be its normal state. request() sends such a call without waiting for its end"
+    return _errors.OperationUnfinishedError(msg, help=advice)
 
 
-def _record(cloud: Cloud, progress: Progress, response: ArmResponse, document: object) -> Progress | None:
-    if text_of(document, "status") is None:
-        return _stateless(cloud, progress, response, document)
-    return _told(cloud, progress, response, document)
+def _accepted(progress: Progress) -> str:
+    return f"{progress.method} {path_of(progress.url)} was accepted"
 
 
-def _told(cloud: Cloud, progress: Progress, response: ArmResponse, document: object) -> Progress:
-    """Read an operation's own record, which has a state."""
-    state = text_of(document, "status") or ""
-    progress = attrs.evolve(progress, status=state, percent=percent_of(document, progress.percent))
-    outcome = FINAL.get(state.lower())
-    if outcome is None:
-        return progress
-    return _succeeded(cloud, progress, response, document) if outcome == "succeeded" else _finished(progress, outcome, response)
+def _unread(progress: Progress) -> str:
+    return "its result" if progress.reads == "result" else "the state of its operation"
 
 
-def _stateless(cloud: Cloud, progress: Progress, response: ArmResponse, document: object) -> Progress | None:
-    """Read what came in place of a record: some services answer with the resource, or without content as a `Location` would.
-
-    With 200 the contract wants a state, even where `Location` names the same URL: a body that was cut off is no success.
-    """
-    if response.status == 202:
-        return progress
-    if has_error(document):
-        return _finished(attrs.evolve(progress, status="Failed"), "failed", response)
-    if isinstance(document, dict) and document:
-        return _resource(progress, response, document)
-    if response.status == 204:
-        return _succeeded(cloud, attrs.evolve(progress, status="Succeeded"), response, document)
-    return None
-
-
-def _location(cloud: Cloud, progress: Progress, response: ArmResponse, document: object) -> Progress | None:
-    state = text_of(document, "status")
-    progress = attrs.evolve(progress, percent=percent_of(document, progress.percent))
-    if response.status == 202:
-        newest = _linked(cloud, response, "Location") or progress.next_url
-        return attrs.evolve(progress, status=state or progress.status, next_url=newest, location=newest)
-    if progress.method in ("PUT", "PATCH") and same_path(progress.next_url or "", progress.url):
-        return _resource(progress, response, document)
-    if state is not None and (is_record(document) or has_error(document)):
-        outcome = FINAL.get(state.lower())
-        if outcome in ("failed", "canceled"):
-            return _finished(attrs.evolve(progress, status=state), outcome, response)
-        if is_record(document) and state.lower() in GOING_ON:
-            return attrs.evolve(progress, status=state)
-    return _succeeded(cloud, attrs.evolve(progress, status="Succeeded"), response, document)
-
-
-def _resource(progress: Progress, response: ArmResponse, document: object) -> Progress | None:
-    state = provisioning_state(document)
-    if state is not None:
-        progress = attrs.evolve(progress, status=state)
-        outcome = None if response.status == 202 else FINAL.get(state.lower())
-        return progress if outcome is None else _finished(progress, outcome, response)
-    if response.status in (201, 202):
-        return progress
-    if response.status == 200 and not isinstance(document, dict):
-        return None
-    return _finished(attrs.evolve(progress, status="Succeeded"), "succeeded", response)
-
-
-def _succeeded(cloud: Cloud, progress: Progress, response: ArmResponse, document: object) -> Progress:
-    url = _result_url(cloud, progress, response, document)
-    if url is None or url == progress.next_url:
-        return _finished(progress, "succeeded", response)
-    return attrs.evolve(progress, reads="result", next_url=url, step=0)
-
-
-def _result_url(cloud: Cloud, progress: Progress, response: ArmResponse, document: object) -> str | None:
-    """Tell where the result of an operation is that has succeeded; None: what was just read is all."""
-    of_resource = progress.method in ("PUT", "PATCH")
-    if progress.via == "original-uri" and of_resource:
-        return progress.url
-    if progress.reads == "location":
-        return None
-    if progress.via == "location" and progress.location is not None:
-        return progress.location
-    if progress.method == "DELETE" or (progress.method == "POST" and progress.via is not None and progress.via != "location"):
-        return None
-    if (link := text_of(document, "resourceLocation")) is not None and (url := _pinned(cloud, link, response.url)) is not None:
-        return url
-    if of_resource:
-        return progress.url
-    return None if _names_record(progress) else progress.location
-
-
-def _names_record(progress: Progress) -> bool:
-    """Tell whether `Location` names the record that was just read: it would be given a second time, and nothing more."""
-    return same_but_signed_anew(progress.location or "", progress.next_url or "")
-
-
-def _unread(progress: Progress, response: ArmResponse) -> Progress:
-    """Read an answer with an error, or a redirect."""
-    status = response.status
-    if status in (404, 410):
-        if progress.method == "DELETE":
-            return attrs.evolve(progress, outcome="succeeded", next_url=None, status="Succeeded")
-        # A resource that is being made may be invisible until it is there.
-        return missed(progress, 1 if progress.reads == "resource" else _MISSING)
-    if status in _PASSING or status >= 500:
-        return missed(progress, 0 if status == 429 else 1)
-    if progress.reads == "location" and status >= 400 and status != 403:
-        return _finished(attrs.evolve(progress, status="Failed"), "failed", response)
-    return missed(progress, MOST_STRIKES)
-
-
-def _by_location(progress: Progress) -> Progress:
-    """Go on by `Location`, if there is one that names the operation: where its record is not to be had, that tells of it too."""
-    link = progress.location
-    if progress.reads != "operation" or link in (None, progress.next_url) or not names_operation(link, progress.url):
-        return progress
-    return attrs.evolve(progress, reads="location", next_url=link, step=0, strikes=0)
-
-
-def _finished(progress: Progress, outcome: Outcome, response: ArmResponse) -> Progress:
-    return attrs.evolve(progress, outcome=outcome, next_url=None, answer=response)
-
-
-# Links
-
-
-def _header(response: ArmResponse, name: str) -> str:
-    return (response.headers.get(name) or "").strip()
-
-
-def _linked(cloud: Cloud, response: ArmResponse, name: str) -> str | None:
-    link = _header(response, name)
-    return _pinned(cloud, link, response.url) if link else None
-
-
-def _pinned(cloud: Cloud, link: str, base: str) -> str | None:
-    try:
-        return pinned(cloud, link, base)
-    except ForeignHostError:
-        return None
-
-
-def _leads_to_operation(response: ArmResponse, location: str) -> bool:
-    return response.status == 202 or (response.status != 204 and names_operation(location, response.url))
+def _goes_on_help(progress: Progress) -> str:
+    state = "has succeeded" if progress.reads == "result" else "may well go on"
+    return f"The operation {state}; wait for it again, or save the state of the error's operation and resume it later"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,8 +11,18 @@ from multidict import CIMultiDict
 
 from aiomsi._errors import ServiceError
 from aiomsi._json import loads
+from aiomsi._late import late_import
 
 _IDENTITY_HEADERS = ("x-ms-operation-identifier",)
+_LINKS = frozenset({"azure-asyncoperation", "location", "operation-location"})
+_VERSION = re.compile(r"[?&](api-version=[^&#]*)", re.IGNORECASE)
+
+
+def _unsigned(url: str) -> str:
+    """Return a URL without its query, but for the api-version."""
+    path, mark, query = url.partition("?")
+    version = _VERSION.search(mark + query)
+    return path if version is None else f"{path}?{version[1]}"
 
 
 @attrs.frozen(eq=False)
@@ -42,19 +53,22 @@ class ArmResponse:
         if not self.body:
             return None
         try:
-            return loads(self.body)
-        except (ValueError, RecursionError) as error:
-            from aiomsi.arm._failures import plain_text
+            return loads(self.body, self.headers.get("Content-Type"))
+        except ValueError as error:
+            with late_import:
+                from aiomsi._foreign import without_frames
+                from aiomsi.arm._failures import plain_text
 
-            msg = f"{self.method} {self.path} answered {self.status} with a body that is not JSON"
-            raise ServiceError(
-                msg,
-                help="Use request() to get it as bytes",
-                status=self.status,
-                code=None,
-                message=plain_text(self.body),
-                response=self.portable(),
-            ) from error
+            cause, text = without_frames(error), plain_text(self.body)
+        msg = f"{self.method} {self.path} answered {self.status} with a body that is not JSON"
+        raise ServiceError(
+            msg,
+            help="Use request() to get it as bytes",
+            status=self.status,
+            code=None,
+            message=text,
+            response=self.portable(),
+        ) from cause
 
     @property
     def path(self) -> str:
@@ -81,9 +95,18 @@ class ArmResponse:
         """``x-ms-failure-cause``: ``"gateway"`` if ARM itself answered an error, ``"service"`` if the resource provider did."""
         return self.headers.get("x-ms-failure-cause", "").strip().lower() or None
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        own = self.portable()
+        return ArmResponse, (own.method, own.url, own.status, own.headers, own.body)
+
     def portable(self) -> ArmResponse:
-        """Give the same answer with headers that can be pickled, and without the one that tells who called."""
-        headers = CIMultiDict(self.headers)
-        for name in _IDENTITY_HEADERS:
-            headers.popall(name, None)
-        return attrs.evolve(self, headers=headers)
+        """Return the same answer with headers that can be pickled, fit to be stored and logged.
+
+        The header that tells who called is left out, and so are the queries of links, which ARM signs, but for their api-version.
+        """
+        headers = CIMultiDict[str]()
+        for name, value in self.headers.items():
+            folded = name.lower()
+            if folded not in _IDENTITY_HEADERS:
+                headers.add(name, _unsigned(value) if folded in _LINKS or "://" in value else value)
+        return attrs.evolve(self, url=_unsigned(self.url), headers=headers)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import ssl as ssl_module
 import uuid
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -15,6 +15,7 @@ import aiohttp
 from aiomsi._clock import SYSTEM_CLOCK, Clock
 from aiomsi._clouds import PUBLIC, Cloud, cloud_from
 from aiomsi._errors import ConfigurationError
+from aiomsi._late import late_import
 from aiomsi.arm._call import AsyncCredential, Mender, OwnCredential
 from aiomsi.arm._requests import Options, check_headers
 from aiomsi.arm._retry import ArmRetry, RetryRule
@@ -41,10 +42,11 @@ class ArmSession(Verbs):
             become `CredentialError`.
         cloud: which ARM; `AIOMSI_RESOURCE_MANAGER` names another endpoint, on loopback only.
         http: an aiohttp session to use; it is not closed, its own connector, limits and cookies count, and it must belong to
-            the loop in which the ArmSession is used.
+            the loop in which the ArmSession is used. Its default headers must not frame or route a request (`Host` and the like).
         ssl: a TLS context for ARM; without it aiohttp's defaults, which verify.
         user_agent: your application's own part of the `User-Agent` header; it comes first.
-        retry: decides whether and when a call is sent again; any function of an `ArmAttempt`. None: never.
+        retry: decides whether and when a call is sent again; any function of an `ArmAttempt`. None: never. Calls wait for a free
+            connection as long as its `budget` lasts, or for 180 s if it has none.
         auto_register: register a subscription for a provider's namespace where ARM asks for that, wait, and repeat the call.
         auxiliary: credentials of up to three further tenants, for calls that span tenants.
         correlation_id: groups this session's calls in Azure's logs; by default a new GUID.
@@ -72,6 +74,8 @@ class ArmSession(Verbs):
         if http is not None and ssl is not None:
             msg = "ssl= has no effect on a session that is given with http="
             raise ConfigurationError(msg, help="Give the aiohttp session a connector with that TLS context")
+        _check_type("http", http, aiohttp.ClientSession)
+        _check_type("ssl", ssl, ssl_module.SSLContext)
         if len(auxiliary) > _MOST_AUXILIARY:
             msg = f"ARM takes tokens of at most {_MOST_AUXILIARY} further tenants"
             raise ConfigurationError(msg)
@@ -119,13 +123,14 @@ class ArmSession(Verbs):
         timeout: float | None = None,
         item_name: str = "value",
         next_link_name: str | None = None,
+        next_method: str = "GET",
         prefetch: bool = True,
     ) -> AsyncGenerator[Any, None]:
         """Give every item of a list, of every page; arguments and errors as for `pages`."""
-        options = Options(api_version, params, json, headers=headers, timeout=timeout)
-        from aiomsi.arm._pages import items_of
-
-        return items_of(self._pages(path, options, item_name, next_link_name, prefetch=prefetch))
+        options = Options(api_version, params, json, headers=headers, timeout=timeout, lists=True)
+        with late_import:
+            from aiomsi.arm._pages import items_of
+        return items_of(self._pages(path, options, item_name, next_link_name, next_method, prefetch=prefetch))
 
     def pages(
         self,
@@ -138,6 +143,7 @@ class ArmSession(Verbs):
         timeout: float | None = None,
         item_name: str = "value",
         next_link_name: str | None = None,
+        next_method: str = "GET",
         prefetch: bool = True,
     ) -> AsyncGenerator[Items, None]:
         """Give the items of a list, a page at a time; a page may be empty.
@@ -148,27 +154,29 @@ class ArmSession(Verbs):
             path: as for `get`.
             api_version: as for `get`.
             params: as for `get`.
-            json: a body; the list is then asked for with POST.
+            json: a body; the first page is then requested by POST.
             headers: as for `get`; for the first page.
             timeout: as for `get`; for each page.
             item_name: what the service calls the items.
             next_link_name: what it calls the link to the next page, if the usual names don't do.
+            next_method: ``"POST"`` requests further pages by POST as well, with the same body.
+                Most services take a GET for them, whatever the first page took.
             prefetch: False fetches a page only when it is asked for.
 
         Raises:
             ForeignHostError: after the items of a page, if the next one is not on the cloud's ARM.
-            ServiceError: an answer is no page, or links back to one that was read before.
+            ServiceError: an answer is no page, which is no empty list, or links back to one that was read before.
 
         """
-        options = Options(api_version, params, json, headers=headers, timeout=timeout)
-        return self._pages(path, options, item_name, next_link_name, prefetch=prefetch)
+        options = Options(api_version, params, json, headers=headers, timeout=timeout, lists=True)
+        return self._pages(path, options, item_name, next_link_name, next_method, prefetch=prefetch)
 
     def query(
         self,
         kql: str,
         *,
-        subscriptions: Sequence[str] | None = None,
-        management_groups: Sequence[str] | None = None,
+        subscriptions: Iterable[str] | None = None,
+        management_groups: Iterable[str] | None = None,
         options: Mapping[str, Any] | None = None,
         timeout: float | None = None,
         prefetch: bool = True,
@@ -176,39 +184,61 @@ class ArmSession(Verbs):
         """Give every row that Azure Resource Graph finds, of every page.
 
         Args:
-            kql: the query, for example ``"Resources | project id, name, location"``.
+            kql: the query, for example ``"Resources | project id, name, location"``. Pages of
+                an unsorted query may repeat rows and miss others: one that has only ``where``,
+                ``extend`` and ``project``, and whose rows have the ``id``, is sorted by that.
+                ``limit`` and the like keep Resource Graph from paging: stop reading instead.
             subscriptions: ids to search in, as many as you like; without any scope, all that the identity can read.
             management_groups: names to search in.
             options: further members of the request's ``options``, such as ``authorizationScopeFilter``.
-            timeout: as for `get`; for each page.
+            timeout: as for `get`; for each page, with the wait for a quota before it.
             prefetch: as for `pages`.
 
         Raises:
-            ConfigurationError: both kinds of scope are given, or one name instead of several.
+            ConfigurationError: both kinds of scope are given, or one name instead of several, or an argument is of a wrong type.
+            ThrottledError: the quota is used up for longer than a call may last; after the rows that came.
             ServiceError: the service kept rows back and did not say how to get them; after those that it gave.
 
         Source: https://learn.microsoft.com/rest/api/azureresourcegraph/resourcegraph/resources/resources
 
         """
-        from aiomsi.arm._graph import queries, rows_of
-        from aiomsi.arm._pages import items_of
+        with late_import:
+            from aiomsi.arm._graph import queries, rows_of
+            from aiomsi.arm._pages import items_of
 
         bodies = queries(kql, subscriptions, management_groups, options)
         return items_of(rows_of(self._wire, bodies, timeout, prefetch=prefetch))
 
     def _pages(
-        self, path: str, options: Options, item_name: str, next_link_name: str | None, *, prefetch: bool
+        self, path: str, options: Options, item_name: str, next_link_name: str | None, next_method: str, *, prefetch: bool
     ) -> AsyncGenerator[Items, None]:
-        from aiomsi.arm._pages import Reading, pages_of
+        with late_import:
+            from aiomsi.arm._pages import Reading, pages_of
 
         method = "GET" if options.json is None else "POST"
-        reading = Reading(item_name, next_link_name, options.timeout, prefetch)
+        names: dict[str, object] = {"item_name": item_name, "next_link_name": next_link_name or "nextLink"}
+        for argument, name in names.items():
+            if not isinstance(name, str) or not name:
+                msg = f"{argument}= is the name of a member, and not {name!r}"
+                raise ConfigurationError(msg)
+        if next_method not in ("GET", "POST"):
+            msg = f"next_method= is 'GET' or 'POST', and not {next_method!r}"
+            raise ConfigurationError(msg)
+        if next_method == "POST" and options.json is None:
+            msg = "next_method='POST' repeats the first request's body, and there is none"
+            raise ConfigurationError(msg, help="Pass json={} for a service that takes no parameters")
+        body = options.json if next_method == "POST" else None
+        reading = Reading(item_name, next_link_name, options.timeout, prefetch, body)
         return pages_of(self._wire, lambda: self._call(method, path, options), reading)
 
     # Opening and closing
 
     async def close(self) -> None:
-        """Close what this session opened. It can't be used afterwards; closing twice does nothing."""
+        """Close what this session opened. It can't be used afterwards; closing twice does nothing.
+
+        Calls that wait for a token, a connection, a repetition or a poll end at once with a `UsageError`. A write that may have
+        been sent ends with an `ArmConnectionError`, because ARM may carry it out.
+        """
         await self._wire.close()
 
     async def __aenter__(self) -> Self:
@@ -226,10 +256,15 @@ class ArmSession(Verbs):
 
 
 def _shown(credential: object) -> str:
-    from aiomsi._credential import SlotCredential
+    # The repr of another library's credential may show its secret, and a string may be a token.
+    own = type(credential).__module__.partition(".")[0] == "aiomsi"
+    return repr(credential) if own else type(credential).__qualname__
 
-    # The repr of a foreign credential may show its secret, and a string may be a token.
-    return repr(credential) if isinstance(credential, SlotCredential) else type(credential).__qualname__
+
+def _check_type(name: str, value: object, kind: type) -> None:
+    if value is not None and not isinstance(value, kind):
+        msg = f"{name}= takes a {kind.__name__}, not {type(value).__name__}"
+        raise ConfigurationError(msg)
 
 
 def _never(attempt: ArmAttempt) -> None:
@@ -237,21 +272,24 @@ def _never(attempt: ArmAttempt) -> None:
 
 
 def _providers(wire: Wire, *, auto_register: bool) -> Mender:
-    from aiomsi.arm._providers import Providers
+    with late_import:
+        from aiomsi.arm._providers import Providers
 
     return Providers(wire, auto_register=auto_register)
 
 
 def _default_credential(clock: Clock | None) -> OwnCredential:
-    from aiomsi._credential import ManagedIdentityCredential
+    with late_import:
+        from aiomsi._credential import ManagedIdentityCredential
 
     return ManagedIdentityCredential(clock=clock)
 
 
 def _adopted(clock: Clock, credential: AsyncCredential) -> OwnCredential:
     """Let all callers of somebody else's credential share its tokens."""
-    from aiomsi._credential import SlotCredential
-    from aiomsi._shared import SessionCredential
+    with late_import:
+        from aiomsi._credential import SlotCredential
+        from aiomsi._shared import SessionCredential
 
     if isinstance(credential, SlotCredential) and not credential.is_overridden:
         return credential

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import attrs
 
 from aiomsi._errors import ConfigurationError
+from aiomsi._late import late_import
 from aiomsi.arm._call import Call
-from aiomsi.arm._requests import Options, build_url, has_version
+from aiomsi.arm._requests import Options, build_url, check_seconds, has_version
 from aiomsi.arm._response import ArmResponse
 from aiomsi.arm._wire import Wire
 
@@ -48,9 +49,11 @@ class Verbs:
             path: begins with a slash and may have a query; or a full URL of this cloud's ARM.
             api_version: ``YYYY-MM-DD`` or ``YYYY-MM-DD-preview``. Without it, and without one in the path, the newest stable one
                 of the resource type is looked up, once.
-            params: further query parameters, not yet encoded.
+            params: further query parameters, not yet encoded: text, integers or booleans. A list, a date or the like is to be
+                written in the service's own form first.
             headers: further headers.
-            timeout: seconds for the whole call, repetitions included; without it 10 s to connect and 60 s between bytes.
+            timeout: seconds for the whole call, repetitions included. Without it a request may take 10 s to connect and be silent
+                for 150 s; with it, it may be silent for as long as the call lasts.
             if_none_match: an entity tag, sent as it is.
 
         Raises:
@@ -61,7 +64,10 @@ class Verbs:
 
         """
         options = Options(api_version, params, headers=headers, timeout=timeout, if_none_match=if_none_match)
-        return (await self._wire.send(self._call("GET", path, options), timeout)).json()
+        call = self._call("GET", path, options)
+        # Error reporters show the locals of a frame, and a link that is read may be signed.
+        del path, params
+        return (await self._wire.send(call, timeout)).json()
 
     async def head(
         self,
@@ -114,9 +120,13 @@ class Verbs:
             OperationFailedError: ARM accepted the call, and the operation failed later.
             OperationCanceledError: the same, and it was canceled.
             OperationUnfinishedError: it was not over by the deadline.
+            OperationUnreadableError: its state can't be read; it may well go on.
+
+        An error after ARM has accepted the call has the operation as its `operation`, to wait for it again or to save its state.
 
         """
         options = Options(api_version, params, json, content, headers, timeout, if_match, if_none_match)
+        del json, content
         return await self._done("PUT", path, options, deadline, on_progress)
 
     async def patch(
@@ -135,6 +145,7 @@ class Verbs:
     ) -> Any:
         """Change a resource, wait until that has been done, and give the resource; arguments and errors as for `put`."""
         options = Options(api_version, params, json, content, headers, timeout, if_match)
+        del json, content
         return await self._done("PATCH", path, options, deadline, on_progress)
 
     async def post(
@@ -152,6 +163,7 @@ class Verbs:
     ) -> Any:
         """Run an action, wait until that has been done, and give its result; arguments and errors as for `put`."""
         options = Options(api_version, params, json, content, headers, timeout)
+        del json, content
         return await self._done("POST", path, options, deadline, on_progress)
 
     async def delete(
@@ -189,7 +201,9 @@ class Verbs:
         `method` is an HTTP verb in capitals; the other arguments, and the errors, are those of `put`.
         """
         options = Options(api_version, params, json, content, headers, timeout, if_match, if_none_match)
+        del json, content
         call = self._call(method, path, options)
+        del path, params
         response = await self._wire.send(call, timeout)
         if call.unsettled is not None:
             # Whose change this is can't be told before its end, and that is not waited for here.
@@ -217,6 +231,7 @@ class Verbs:
         services whose answers don't tell. The other arguments, and the errors, are those of `put`.
         """
         options = Options(api_version, params, json, content, headers, timeout, if_match, if_none_match)
+        del json, content
         return await self._begin(method, path, options, final_state_via)
 
     async def resume(self, state: Mapping[str, Any]) -> Operation:
@@ -227,7 +242,8 @@ class Verbs:
             ForeignHostError: it is one of another cloud.
 
         """
-        from aiomsi.arm._operations import resumed
+        with late_import:
+            from aiomsi.arm._operations import resumed
 
         return resumed(self._wire, state)
 
@@ -238,7 +254,8 @@ class Verbs:
         if options.api_version is not None or has_version(path, options):
             return self._wire.prepare(method, build_url(self._wire.cloud, method, path, options), options)
         url = build_url(self._wire.cloud, method, path, attrs.evolve(options, api_version=_UNKNOWN_VERSION))
-        from aiomsi.arm._versions import resource_type_of
+        with late_import:
+            from aiomsi.arm._versions import resource_type_of
 
         kind = resource_type_of(url)
         if kind is None:
@@ -249,12 +266,14 @@ class Verbs:
         return call
 
     async def _begin(self, method: str, path: str, options: Options, via: FinalStateVia | None = None) -> Operation:
-        from aiomsi.arm._operations import begun
+        with late_import:
+            from aiomsi.arm._operations import begun
 
         return await begun(self._wire, self._call(method, path, options), options, via)
 
     async def _done(
         self, method: str, path: str, options: Options, deadline: float | None, on_progress: OnProgress | None
     ) -> Any:
+        check_seconds("deadline", deadline)
         operation = await self._begin(method, path, options)
         return await operation.result(deadline=deadline, on_progress=on_progress)

@@ -43,15 +43,24 @@ def resource_type_of(path: str) -> ResourceType | None:
     address = path.partition("#")[0].partition("?")[0]
     if "://" in address:
         address = "/" + address.partition("://")[2].partition("/")[2]
-    segments = [unquote(segment) for segment in address.split("/") if segment]
-    # At an odd place the word is a name: of a resource group, for example.
-    keywords = [at for at, word in enumerate(segments) if word.lower() == "providers" and at % 2 == 0]
+    segments = [unquote(segment) for segment in address.strip("/").split("/")]
+    keywords = _keywords(segments)
+    if not keywords:
+        # With its empty segments the path has no provider: so they are slashes too many, and no
+        # empty names, as in ".../resourceGroups//providers/...".
+        segments = [segment for segment in segments if segment]
+        keywords = _keywords(segments)
     namespace, *pairs = (segments[keywords[-1] + 1 :] if keywords else []) or [""]
     if pairs and pairs[0].lower() not in _REGISTRATIONS:
         return ResourceType(namespace, "/".join(pairs[::2]))
     # ARM serves the path itself, and its keywords are the type. What lies in a resource is nothing of ARM's.
     words = segments[: len(segments) - len(pairs)][::2]
     return ResourceType(_RESOURCES, "/".join(words)) if words and len(keywords) < 2 else None
+
+
+def _keywords(segments: list[str]) -> list[int]:
+    """Return where ``providers`` parts begin; at an odd place the word is a group's name."""
+    return [at for at, word in enumerate(segments) if word.lower() == "providers" and at % 2 == 0]
 
 
 def versions_for(document: object, resource_type: ResourceType) -> tuple[str, ...]:

@@ -76,7 +76,7 @@ def _in_quotas(headers: Mapping[str, str], wall: float) -> Iterator[float | None
 
 
 def _in_texts(status: int, detail: ErrorDetail, wall: float) -> Iterator[float | None]:
-    texts = [one.message for one in detail.walk()]
+    texts = list(detail.texts())
     # In other errors "after 60 seconds" tells how long something has taken.
     for pattern in (_RETRY, _AFTER) if status == 429 else (_RETRY,):
         yield from (float(found[1]) * _UNITS[found[2].lower()] for text in texts if (found := pattern.search(text)) is not None)

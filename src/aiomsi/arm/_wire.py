@@ -24,39 +24,49 @@ from yarl import URL
 from aiomsi._clock import Clock
 from aiomsi._clouds import Cloud
 from aiomsi._errors import AiomsiError, ArmConnectionError, UsageError, without_loop
+from aiomsi._late import late_import
 from aiomsi._secret import Secret
 from aiomsi._tasks import create_task, retrieve
 from aiomsi._token import AccessToken
 from aiomsi._version import VERSION
-from aiomsi.arm._call import AsyncCredential, Call, Mender, OwnCredential, new_request_id
+from aiomsi.arm._call import AsyncCredential, Call, Mender, NoResponse, OwnCredential, new_request_id
+from aiomsi.arm._encoding import ACCEPTED, MAX_BODY, LongBodyError, whole_body
 from aiomsi.arm._http import (
     CLOSED,
     MAYBE,
-    REPEATED,
-    TIMEOUT,
-    described,
-    has_arrived,
-    is_untrusted,
+    UNSENT,
+    authorized_late,
+    no_response,
     open_http,
     proxy_for,
-    sent_once,
+    request_options,
     shown,
+    time_limits,
 )
 from aiomsi.arm._links import path_of
-from aiomsi.arm._requests import NO_OPTIONS, Options, check_headers, checked_content, encoded
+from aiomsi.arm._requests import (
+    NO_OPTIONS,
+    Options,
+    check_headers,
+    check_seconds,
+    check_session_headers,
+    checked_content,
+    encoded,
+)
 from aiomsi.arm._response import ArmResponse
-from aiomsi.arm._retry import RetryRule
+from aiomsi.arm._retry import PASSING, RetryRule, budget_of
 
 _AUXILIARY = "x-ms-authorization-auxiliary"
 """Tokens of further tenants; https://learn.microsoft.com/azure/azure-resource-manager/management/authenticate-multi-tenant"""
-
-_UNSENT = "Nothing was sent"
-_UNTRUSTED = "Nothing was sent. Where a proxy ends TLS with a certificate of its own, pass ssl= with its authority"
+_AT_ONCE = 0.05
+"""A request that begins this many seconds after its call uses time-outs that are made once."""
+_TARDINESS = 1.0
+"""By so many seconds an event loop may be late when it wakes a call for its last request."""
 
 T = TypeVar("T")
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Wire:
     """What a session sends with: its cloud, credentials, HTTP session and rule for repetitions. Belongs to one event loop.
 
@@ -66,6 +76,7 @@ class Wire:
         owns_first: whether the first one was made for this session, and is closed with it.
         make_mender: makes what looks up api-versions and registers subscriptions, when it is first needed.
         scope: what the tokens are for.
+        budget: seconds after the begin of a call within which its requests have to begin, the queue for connections included.
         credentials: as adopted in the loop; before that there are none.
 
     """
@@ -81,19 +92,31 @@ class Wire:
     borrowed: aiohttp.ClientSession | None
     ssl: ssl_module.SSLContext | None
     scope: str = attrs.field(init=False)
+    budget: float = attrs.field(init=False)
     correlation_id: str = attrs.field(init=False)
     http: aiohttp.ClientSession | None = attrs.field(default=None, init=False)
     closed: bool = attrs.field(default=False, init=False)
     credentials: list[OwnCredential] = attrs.field(factory=list, init=False)
     _loop: asyncio.AbstractEventLoop | None = attrs.field(default=None, init=False)
-    _proxy: str | None = attrs.field(default=None, init=False)
-    _proxy_headers: Mapping[str, str] | None = attrs.field(default=None, init=False)
+    _options: dict[str, Any] = attrs.field(factory=dict, init=False)
+    _limits: aiohttp.ClientTimeout = attrs.field(init=False, repr=False)
+    # Tasks that wait for something which the end of the HTTP session does not end, and those of them that `close` has woken.
+    _waiting: set[asyncio.Task[Any] | None] = attrs.field(factory=set, init=False, repr=False)
+    _woken: set[asyncio.Task[Any]] = attrs.field(factory=set, init=False, repr=False)
     _tasks: set[asyncio.Task[Any]] = attrs.field(factory=set, init=False)
     _mender: Mender | None = attrs.field(default=None, init=False)
 
     @scope.default
     def _scope_of_cloud(self) -> str:
         return f"{self.cloud.audience}/.default"
+
+    @budget.default
+    def _budget_of_rule(self) -> float:
+        return budget_of(self.rule)
+
+    @_limits.default
+    def _usual_limits(self) -> aiohttp.ClientTimeout:
+        return time_limits(self.budget)
 
     @property
     def mender(self) -> Mender:
@@ -112,33 +135,34 @@ class Wire:
         """
         headers: MutableMapping[str, str] = {
             "Accept": "application/json",
+            "Accept-Encoding": ACCEPTED,
             "User-Agent": self.agent,
             "x-ms-client-request-id": new_request_id(),
             "x-ms-correlation-request-id": self.correlation_id,
         }
-        data: bytes | None = None
-        sent: Any = {}
-        if options.content is not None:
-            data, sent = checked_content(options), None if options.content else {}
-        elif options.json is not None:
-            data, sent, headers["Content-Type"] = encoded(options.json), options.json, "application/json"
+        if options.headers is not None:
+            check_headers(options.headers)
+            headers = CIMultiDict(headers)
         if options.if_match is not None:
             headers["If-Match"] = options.if_match
         if options.if_none_match is not None:
             headers["If-None-Match"] = options.if_none_match
-        if options.headers is not None:
-            check_headers(options.headers)
-            headers = CIMultiDict(headers)
-            headers.update(options.headers)
         if options.if_match is not None or options.if_none_match is not None:
             check_headers({name: headers[name] for name in ("If-Match", "If-None-Match") if name in headers})
+        data: bytes | None = None
+        if options.content is not None:
+            data = checked_content(options)
+        elif options.json is not None:
+            data, headers["Content-Type"] = encoded(options.json), "application/json"
+        if options.headers is not None:
+            headers.update(options.headers)
         try:
             is_home = self._loop is asyncio.get_running_loop()
         except RuntimeError:
             raise without_loop() from None
         if not is_home or self.http is None:
             self._open()
-        return Call(method, url, headers, data, sent, self.clock.monotonic())
+        return Call(method, url, headers, data, self.clock.monotonic(), timed=options.timeout is not None, lists=options.lists)
 
     def send(self, call: Call, timeout: float | None = None) -> Coroutine[Any, Any, ArmResponse]:
         """Send a call, again where the rule says so, and give an answer that is no error.
@@ -162,8 +186,10 @@ class Wire:
             except AiomsiError as error:
                 if call.doubt is None:
                     raise
+                if isinstance(error, UsageError):
+                    raise call.in_doubt(error) from None
                 call.doubt.add_note(f"It could not be sent again: {error}")
-                raise call.doubt from call.doubt.__cause__
+                raise call.in_doubt(call.doubt) from call.doubt.__cause__
             else:
                 if response.status < 300 or response.status == 304:
                     return response
@@ -172,67 +198,116 @@ class Wire:
                 return done
 
     async def _send_within(self, call: Call, timeout: float) -> ArmResponse:
+        check_seconds("timeout", timeout)
         scope = asyncio.timeout(timeout)
         try:
             async with scope:
-                call.until = scope.when()
+                call.until, call.timed = scope.when(), True
                 return await self._send(call)
-        except TimeoutError as error:
+        except TimeoutError:
             if not scope.expired():
                 raise
-            missing = "api-version" if call.lacks_version else "answer" if call.attempts else "token"
-            raise self.no_answer(call, f"no {missing} within {timeout} s", arrived=call.attempts > 0) from error
+        missing = "api-version" if call.lacks_version else "answer" if call.attempts else "token"
+        late = self.no_answer(call, f"no {missing} within {timeout} s", arrived=call.attempts > 0)
+        raise call.in_doubt(late) from TimeoutError()
 
-    async def exchange(self, call: Call) -> ArmResponse:
+    async def exchange(self, call: Call) -> ArmResponse:  # noqa: C901, PLR0912, PLR0915 (inline, for the sake of warm calls)
         """Send one request, and a second one if the token was not accepted and there is another; give whatever is answered.
 
         Raises:
             CredentialError: there is no token.
             ArmConnectionError: ARM gave no answer.
+            UsageError: the session was closed before the request was sent.
 
         """
-        token = await self.credentials[0].get_token(self.scope)
-        others = [await other.get_token(self.scope) for other in self.credentials[1:]] if len(self.credentials) > 1 else []
-        renewed = False
-        while True:
-            http = self.http
-            if http is None or http.closed:
-                raise closed(ours=self.closed)
-            call.headers["Authorization"] = token.authorization
-            if others:
-                call.headers[_AUXILIARY] = Secret(", ".join(f"Bearer {other.token}" for other in others))
-            call.attempts += 1
-            try:
-                answer = await http.request(
-                    call.method,
-                    URL(call.url, encoded=True),
-                    headers=call.headers,
-                    data=call.data,
-                    allow_redirects=False,
-                    raise_for_status=False,
-                    timeout=TIMEOUT,
-                    proxy=self._proxy,
-                    proxy_headers=self._proxy_headers,
-                    middlewares=sent_once(http) if call.method in REPEATED else None,
-                )
-                body = await answer.read()
-            except (aiohttp.ClientError, OSError) as error:
-                why, arrived, untrusted = described(error, http), has_arrived(error), is_untrusted(error)
-                raise self.no_answer(call, why, arrived=arrived, untrusted=untrusted) from shown(error)
-            except asyncio.CancelledError:
-                task = asyncio.current_task()
-                if task is None or task.cancelling() or not http.closed:
-                    raise
-                # Nobody has cancelled it: so aiohttp ends, when it is closed, what still waits for a connection.
-                raise self.no_answer(call, CLOSED, arrived=False) from None
-            response = ArmResponse(call.method, call.url, answer.status, answer.headers, body)
-            if response.status != 401 or renewed:
-                return response
-            new = await self._renewed([token, *others], response)
-            if new is None:
-                return response
-            token, *others = new
-            renewed = True
+        task, waiting = asyncio.current_task(), self._waiting
+        renewed = sending = False
+        part: bytes | None = None
+        body: bytes | None = None
+        waiting.add(task)
+        try:
+            token = await self.credentials[0].get_token(self.scope)
+            others = [await other.get_token(self.scope) for other in self.credentials[1:]] if len(self.credentials) > 1 else []
+            while True:
+                http = self.http
+                if http is None or http.closed:
+                    raise closed(ours=self.closed)
+                call.headers["Authorization"] = token.authorization
+                if others:
+                    call.headers[_AUXILIARY] = Secret(", ".join(f"Bearer {other.token}" for other in others))
+                spent = self.clock.monotonic() - call.began - call.excused
+                limits = self._limits if spent < _AT_ONCE and not call.timed else self._limits_of(call, spent)
+                headers: Mapping[str, str] = call.headers
+                options = self._options
+                if self.borrowed is None:
+                    # The end of its own HTTP session ends the request, in a way that shows whether it was sent.
+                    waiting.discard(task)
+                else:
+                    headers, middlewares = authorized_late(headers, options["middlewares"])
+                    options = {**options, "middlewares": middlewares}
+                call.attempts += 1
+                sending, answer, response, failure = True, None, None, None
+                parts, size = list[bytes](), 0
+                try:
+                    answer = await http.request(
+                        call.method, URL(call.url, encoded=True), headers=headers, data=call.data, timeout=limits, **options
+                    )
+                    while part := await answer.content.readany():
+                        parts.append(part)
+                        size += len(part)
+                        if size > MAX_BODY:
+                            raise LongBodyError
+                    answer.release()
+                    body = b"".join(parts)
+                    if not body or "Content-Encoding" in answer.headers:
+                        body = whole_body(call.method, answer.status, answer.headers, body)
+                    response = ArmResponse(call.method, call.url, answer.status, answer.headers, body)
+                except Exception as error:  # noqa: BLE001 (aiohttp, and the hooks of a borrowed session, raise all sorts)
+                    failure = self._failed(call, error, http)
+                finally:
+                    if response is None and answer is not None:
+                        answer.close()
+                    # Error reporters show the locals of this frame.
+                    answer = part = body = None
+                    del parts
+                if response is None:
+                    raise failure or closed(ours=self.closed)
+                sending = False
+                waiting.add(task)
+                if response.status != 401 or renewed:
+                    return response
+                new = await self._renewed([token, *others], response)
+                if new is None:
+                    return response
+                token, *others = new
+                renewed = True
+        except asyncio.CancelledError as error:
+            cancelled = without_trace(error)
+            raise self._ended_by_closing(call, task, sending=sending) or cancelled from None
+        finally:
+            waiting.discard(task)
+
+    async def pause(self, seconds: float) -> None:
+        """Sleep on the session's clock.
+
+        Raises:
+            UsageError: the session was closed.
+
+        """
+        if self.closed:
+            raise closed(ours=True)
+        task = asyncio.current_task()
+        self._waiting.add(task)
+        try:
+            await self.clock.sleep(seconds)
+        except asyncio.CancelledError:
+            if not self._was_woken(task):
+                raise
+        else:
+            return
+        finally:
+            self._waiting.discard(task)
+        raise closed(ours=True)
 
     def start(self, work: Coroutine[Any, Any, T], name: str, context: contextvars.Context | None = None) -> asyncio.Task[T]:
         """Begin work that belongs to the session: it ends at the latest when that is closed."""
@@ -246,6 +321,11 @@ class Wire:
         self.closed = True
         http, self.http = self.http, None
         tasks, credentials = set(self._tasks), self.credentials
+        for waiting in self._waiting - {asyncio.current_task(), None}:
+            # One that is being cancelled already wakes by that.
+            if waiting is not None and not waiting.cancelling():
+                self._woken.add(waiting)
+                waiting.cancel()
         for task in tasks:
             task.cancel()
         try:
@@ -267,13 +347,16 @@ class Wire:
         except (ImportError, OSError) as failure:
             # Not even a file can be opened, for example for want of descriptors: what is wrong is told all the same.
             if isinstance(wrong, ArmConnectionError):
-                raise wrong from wrong.__cause__
+                raise call.in_doubt(wrong) from wrong.__cause__
             why = f"status {wrong.status}, and what follows from that can't be loaded: {failure}"
-            raise self.no_answer(call, why) from failure
+            error = self.no_answer(call, why)
+            error.uncertain = error.uncertain and wrong.status in PASSING
+            raise call.in_doubt(error) from None
         return await recover(self, call, wrong)
 
     async def _renewed(self, tokens: list[AccessToken], response: ArmResponse) -> list[AccessToken] | None:
-        from aiomsi.arm._recovery import renewed
+        with late_import:
+            from aiomsi.arm._recovery import renewed
 
         return await renewed(self, tokens, response)
 
@@ -282,18 +365,63 @@ class Wire:
         """Whether nothing can be sent any more."""
         return self.http is None or self.http.closed
 
-    def no_answer(self, call: Call, why: str, *, arrived: bool = True, untrusted: bool = False) -> ArmConnectionError:
+    def no_answer(self, call: Call, why: str, *, arrived: bool = True) -> ArmConnectionError:
         """Make the exception for a call without an answer."""
-        return ArmConnectionError(
-            f"{call.method} {path_of(call.url)} got no answer from {urlsplit(call.url).hostname}: {why}",
-            help=MAYBE if arrived else _UNTRUSTED if untrusted else _UNSENT,
+        return self._without_answer(call, NoResponse(why, arrived, help=MAYBE if arrived else UNSENT))
+
+    def _without_answer(self, call: Call, why: NoResponse) -> ArmConnectionError:
+        error = ArmConnectionError(
+            f"{call.method} {path_of(call.url)} got no answer from {urlsplit(call.url).hostname}: {why.why}",
+            help=why.help or MAYBE,
             method=call.method,
             url=call.url.partition("?")[0],
             client_request_id=call.headers["x-ms-client-request-id"],
             attempts=call.attempts,
             elapsed=self.clock.monotonic() - call.began,
-            arrived=arrived,
+            arrived=why.arrived,
+            untrusted=why.untrusted,
+            permanent=why.permanent,
+            unreadable=why.unreadable,
         )
+        error.uncertain = why.arrived and not call.reads
+        return error
+
+    def _failed(self, call: Call, error: Exception, http: aiohttp.ClientSession) -> ArmConnectionError:
+        """Make the exception for a request that failed; aiohttp's own is its cause, without frames."""
+        why = no_response(error, closed=http.closed, borrowed=self.borrowed is not None)
+        call.unreadable |= why.unreadable
+        failure = self._without_answer(call, why)
+        failure.__cause__ = shown(error)
+        return failure
+
+    def _limits_of(self, call: Call, spent: float) -> aiohttp.ClientTimeout:
+        """Return the time-outs of a request that begins `spent` seconds after its call."""
+        left = self.budget - spent
+        if left <= -_TARDINESS:
+            raise self.no_answer(call, f"its request could not begin within {self.budget:g} s", arrived=False)
+        return time_limits(left, timed=call.timed)
+
+    def _ended_by_closing(self, call: Call, task: asyncio.Task[Any] | None, *, sending: bool) -> AiomsiError | None:
+        """Return the error of a request that the end of the session has cancelled; None if its caller has."""
+        if self._was_woken(task):
+            if sending and not call.reads:
+                return self.no_answer(call, CLOSED)
+            return closed(ours=True)
+        # aiohttp itself cancels the requests that wait for a connection.
+        if sending and task is not None and not task.cancelling() and self.is_closed:
+            return closed(ours=self.closed)
+        return None
+
+    def _was_woken(self, task: asyncio.Task[Any] | None) -> bool:
+        """Return whether `close` has cancelled a task, and nothing else has; that cancellation is taken back."""
+        if task is None or task not in self._woken:
+            return False
+        self._woken.discard(task)
+        return task.uncancel() == 0
+
+    def __repr__(self) -> str:
+        # A credential of another library's may show its secret.
+        return f"<Wire {self.cloud.resource_manager}>"
 
     # What belongs to the loop
 
@@ -305,9 +433,13 @@ class Wire:
             msg = "this ArmSession belongs to another event loop"
             raise UsageError(msg, help="Make one per loop: they share one token all the same")
         # First what may raise: nothing is open until all of it is.
-        self._proxy, self._proxy_headers = proxy_for(self.cloud.resource_manager)
-        self.credentials = [self.adopt(credential) for credential in self.given]
-        self.http = open_http(self.ssl) if self.borrowed is None else self.borrowed
+        credentials = [self.adopt(credential) for credential in self.given]
+        proxy, proxy_headers = proxy_for(self.cloud.resource_manager)
+        if self.borrowed is not None:
+            check_session_headers(self.borrowed.headers)
+        http = open_http(self.ssl) if self.borrowed is None else self.borrowed
+        self._options = request_options(http, proxy, proxy_headers, borrowed=self.borrowed is not None)
+        self.credentials, self.http = credentials, http
         self._loop = asyncio.get_running_loop()
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
@@ -320,6 +452,12 @@ class Wire:
 def own_agent() -> str:
     """Give this package's part of the User-Agent."""
     return f"aiomsi/{VERSION} Python/{platform.python_version()} ({platform.system()})"
+
+
+def without_trace(error: asyncio.CancelledError) -> asyncio.CancelledError:
+    """Return a cancellation without the frames of aiohttp, which hold headers and bodies."""
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None)
 
 
 def closed(*, ours: bool) -> UsageError:

@@ -11,12 +11,12 @@ import time
 import uuid
 from collections.abc import Mapping
 
-from aiomsi.testing._answers import Answer, Asked
+from aiomsi.testing._answers import Answer, Asked, json_answer
 from aiomsi.testing._arm_call import ArmCall, ArmState, RefusedError, Route
 from aiomsi.testing._arm_errors import error_answer, forbidden, unauthorized, wrong_tenant
 from aiomsi.testing._arm_routes import ROUTES
 from aiomsi.testing._limits import ArmBucket, ArmBuckets, TokenBucket
-from aiomsi.testing._paths import ResourcePath, subscription_of
+from aiomsi.testing._paths import ResourcePath, folded, subscription_of
 from aiomsi.testing._state import TENANT_ID
 from aiomsi.testing._tokens import Caller, RejectedTokenError, TokenAuthority
 from aiomsi.testing._versions import ARM_VERSIONS
@@ -72,6 +72,9 @@ class Arm:
         wrong = _wrong_version(version, own_type=not matching or matching[0][0].own_type)
         if wrong is not None:
             return wrong
+        document = self._state.documents.get(folded(asked.raw_path)) if asked.method == "GET" else None
+        if document is not None:
+            return json_answer(200, document)
         if not matching:
             return error_answer(404, "NotFound", f"There is nothing at '{path}'.")
         route, match = matching[0]

@@ -29,10 +29,38 @@ class EmptyPages:
 
 @attrs.frozen
 class Action:
-    """What a POST of an action answers."""
+    """What a POST of an action answers.
+
+    Attributes:
+        status: the HTTP status.
+        result: the body.
+        items: those of an action that is a list, which comes in pages; None for any other action.
+        next_method: how further pages are requested.
+
+    """
 
     status: int
-    result: Any
+    result: Any = None
+    items: tuple[object, ...] | None = None
+    next_method: str = "GET"
+
+
+@attrs.define
+class GraphTrouble:
+    """What tests have set to go wrong with Resource Graph's pages.
+
+    Attributes:
+        most_bytes: of a response's rows; a page with more is refused.
+        unstable: whether pages of an unsorted query repeat a row and miss another.
+        held_back: how many of a query's last rows never come, although they are counted.
+        quota_ends: until when a quota that is used up stays so, by the clock of limits; None without such a quota.
+
+    """
+
+    most_bytes: int = 16 * 1024 * 1024
+    unstable: bool = False
+    held_back: int = 0
+    quota_ends: float | None = None
 
 
 @attrs.define(eq=False)
@@ -50,9 +78,11 @@ class ArmState:
         enforce: whether limits are enforced.
         graph_limits: Resource Graph's.
         graph_quotas: what is left of them, by principal.
+        graph_trouble: what goes wrong with its pages.
         etag_styles: how resource types write their etags, by folded type.
         actions: what actions answer, by folded type and action.
         empty_pages: which lists have empty pages.
+        documents: what a GET of a path is answered, by folded path.
         refused: earlier 409s by request, repeated for the same ``x-ms-client-request-id``.
 
     """
@@ -67,9 +97,11 @@ class ArmState:
     enforce: bool
     graph_limits: GraphLimits
     graph_quotas: dict[str, QuotaWindow] = attrs.field(factory=dict)
+    graph_trouble: GraphTrouble = attrs.field(factory=GraphTrouble)
     etag_styles: dict[str, EtagStyle] = attrs.field(factory=dict)
     actions: dict[tuple[str, str], Action] = attrs.field(factory=dict)
     empty_pages: tuple[EmptyPages, ...] = ()
+    documents: dict[str, Any] = attrs.field(factory=dict)
     refused: dict[tuple[str, str, str], Answer] = attrs.field(factory=dict)
 
     def etag_style(self, resource_type: str) -> EtagStyle:

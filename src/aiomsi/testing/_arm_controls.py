@@ -9,8 +9,8 @@ from typing import Any, get_args
 
 from aiomsi.testing._arm_call import Action, ArmState, EmptyPages
 from aiomsi.testing._catalog import Provider, ProviderType
-from aiomsi.testing._operations import Kind, LongRunning, OperationView, Outcome
-from aiomsi.testing._paths import ResourcePath
+from aiomsi.testing._operations import RUNNING, Kind, LongRunning, OperationView, Outcome, PollFault
+from aiomsi.testing._paths import ResourcePath, folded
 from aiomsi.testing._published import LOCATIONS
 from aiomsi.testing._resources import EtagStyle, Resource
 from aiomsi.testing._state import ResourceGroup
@@ -103,6 +103,13 @@ class ArmControls:
         outcome: Outcome = "Succeeded",
         error: Mapping[str, Any] | None = None,
         times: int | None = None,
+        poll_fault: PollFault | None = None,
+        poll_faults: int | None = 1,
+        running_as: str = RUNNING,
+        succeeded_as: str = "Succeeded",
+        reason: Mapping[str, Any] | None = None,
+        delayed: bool = False,
+        with_resource: bool = False,
     ) -> None:
         """Let requests of a resource type become long-running operations, or be answered at once.
 
@@ -110,8 +117,9 @@ class ArmControls:
             resource_type: for example ``"Microsoft.Compute/virtualMachines"``; that of groups is
                 ``"Microsoft.Resources/resourceGroups"``.
             kind: where the operation is told of. ``"azure-async-operation"``: PUT answers 201 or 200 with that header,
-                others 202; ``"location"``: 202 with that header; ``"both"``; ``"provisioning-state"``: only the resource
-                tells. None answers at once.
+                others 202; ``"location"``: 202 with that header; ``"both"``; ``"own-path"``: 202 and ``Location`` is the
+                resource's own path with ``asyncId`` and ``asyncCode``, as with API Management; ``"provisioning-state"``:
+                only the resource tells; ``"accepted"``: the same, and the answer is 202 without a body. None answers at once.
             methods: of the requests: PUT, PATCH, DELETE, POST (actions).
             polls: how many looks, at the operation or at the resource, find it running; None for all until
                 `finish_operations`.
@@ -120,9 +128,20 @@ class ArmControls:
             outcome: how it ends.
             error: the error of one that does not succeed: ``code``, ``message`` and what else there is to tell.
             times: for so many requests of each method; None for all.
+            poll_fault: how the first polls of the record or the result go wrong, while the operation goes on: ``"missing"``
+                (404), ``"subscription-missing"`` (404), ``"forbidden"`` (403), ``"unavailable"`` (503), ``"stateless"`` (a
+                record without ``status``), ``"null-state"``, ``"running"`` (200 with a running record, also where `Location`
+                leads), ``"resource"`` (the resource in place of the record), ``"list"``, ``"empty"``, ``"html"``, ``"cut"``.
+            poll_faults: how many polls do; None for all. They do not count in `polls`.
+            running_as: the record's state while it runs, for example ``"SucceededWithErrors"``.
+            succeeded_as: the resource's state after success, for types that have a word of their own; empty for none.
+            reason: members of the resource's properties after a failure, for example ``{"errorMessage": "..."}``; the record
+                then has no ``error``.
+            delayed: show the resource as it was until the end: an update is not seen, a deletion is not ``Deleting``.
+            with_resource: answer a DELETE 200 with the resource where no ``Location`` tells of it.
 
         Raises:
-            ValueError: `kind` or `outcome` is unknown, or `polls` is less than 0.
+            ValueError: `kind`, `outcome` or `poll_fault` is unknown, or `polls` or `poll_faults` is less than 0.
 
         Source: https://learn.microsoft.com/azure/azure-resource-manager/management/async-operations
 
@@ -130,10 +149,30 @@ class ArmControls:
         if (kind is not None and kind not in get_args(Kind)) or outcome not in get_args(Outcome):
             msg = f"kind is one of {', '.join(get_args(Kind))}, and outcome one of {', '.join(get_args(Outcome))}"
             raise ValueError(msg)
-        if polls is not None and polls < 0:
-            msg = f"polls is 0 at least, or None, and is {polls!r}"
+        if poll_fault is not None and poll_fault not in get_args(PollFault):
+            msg = f"poll_fault is one of {', '.join(get_args(PollFault))}"
             raise ValueError(msg)
-        rule = None if kind is None else LongRunning(kind, polls, seconds, retry_after, outcome, error)
+        for name, number in (("polls", polls), ("poll_faults", poll_faults)):
+            if number is not None and number < 0:
+                msg = f"{name} is 0 at least, or None, and is {number!r}"
+                raise ValueError(msg)
+        rule = None
+        if kind is not None:
+            rule = LongRunning(
+                kind,
+                polls,
+                seconds,
+                retry_after,
+                outcome,
+                error,
+                poll_fault=poll_fault,
+                poll_faults=poll_faults,
+                running_as=running_as,
+                succeeded_as=succeeded_as,
+                reason=reason,
+                delayed=delayed,
+                with_resource=with_resource,
+            )
         for method in methods:
             self._arm.operations.set_rule(resource_type, method.upper(), rule, times)
 
@@ -156,6 +195,49 @@ class ArmControls:
         ``start``, ``restart``, ``stop``, ``powerOff``, ``deallocate``, ``listKeys`` and ``regenerateKey`` answer anyway.
         """
         self._arm.actions[resource_type.lower(), action.lower()] = Action(status, result)
+
+    def set_list_action(self, resource_type: str, action: str, items: Iterable[object], *, next_method: str = "GET") -> None:
+        """Let an action of a resource type, or of a namespace, answer a POST with a list, in pages.
+
+        Arguments:
+            resource_type: for example ``"PaloAltoNetworks.Cloudngfw/localRulestacks"``.
+            action: for example ``"listAppIds"``.
+            items: all of them.
+            next_method: what further pages take, ``"GET"`` or ``"POST"``; the other one is answered 405.
+
+        Raises:
+            ValueError: `next_method` is neither.
+
+        """
+        if next_method not in ("GET", "POST"):
+            msg = f"next_method is 'GET' or 'POST', and not {next_method!r}"
+            raise ValueError(msg)
+        made = Action(200, items=tuple(items), next_method=next_method)
+        self._arm.actions[resource_type.lower(), action.lower()] = made
+
+    def add_document(self, path: str, document: Mapping[str, Any]) -> None:
+        """Answer a GET of exactly this path with a JSON object, for example at an id with an empty segment."""
+        self._arm.documents[folded(path)] = dict(document)
+
+    def limit_graph_payload(self, most_bytes: int) -> None:
+        """Let Resource Graph refuse a page whose rows have more bytes, as ``ResponsePayloadTooLarge``; at first 16 MiB."""
+        self._arm.graph_trouble.most_bytes = most_bytes
+
+    def make_graph_pages_unstable(self, unstable: bool = True) -> None:  # reads as intended
+        """Let each further page of an unsorted query repeat a row of the page before, and so miss another one."""
+        self._arm.graph_trouble.unstable = unstable
+
+    def hold_back_graph_rows(self, number: int) -> None:
+        """Let so many of a query's last rows never come, although ``totalRecords`` counts them and no token is given."""
+        self._arm.graph_trouble.held_back = number
+
+    def use_up_graph_quota(self, seconds: float) -> None:
+        """Let the next query of each principal be the last one that its quota allows for so many seconds.
+
+        Further ones are answered 429 where limits are enforced.
+        """
+        self._arm.graph_trouble.quota_ends = self._arm.monotonic() + seconds
+        self._arm.graph_quotas.clear()
 
     def add_empty_pages(self, number: int = 1, path: str | None = None) -> None:
         """Put so many empty pages, with a link to the next, before each page of lists; the latest rule that fits counts.

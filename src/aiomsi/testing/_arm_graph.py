@@ -18,7 +18,7 @@ from aiomsi.testing._arm_call import ArmCall, RefusedError
 from aiomsi.testing._arm_checks import check_type
 from aiomsi.testing._arm_errors import error_answer
 from aiomsi.testing._arm_subscriptions import readable_subscriptions
-from aiomsi.testing._kql import QueryError, Row, Table, run_query
+from aiomsi.testing._kql import QueryError, Row, Table, run_query, stages
 from aiomsi.testing._limits import QuotaWindow
 from aiomsi.testing._paths import ResourcePath
 from aiomsi.testing._state import Holding
@@ -47,7 +47,12 @@ def query_resources(call: ArmCall) -> Answer:
 def _take_quota(call: ArmCall) -> dict[str, str]:
     state, who = call.state, call.caller.object_id
     now = state.monotonic()
-    quota = state.graph_quotas.setdefault(who, QuotaWindow(state.graph_limits, now))
+    quota = state.graph_quotas.get(who)
+    if quota is None:
+        quota = state.graph_quotas[who] = QuotaWindow(state.graph_limits, now)
+        ends = state.graph_trouble.quota_ends
+        if ends is not None and ends > now:
+            quota.use_up(ends)
     admitted = quota.take(now)
     minutes, seconds = divmod(quota.resets_after(now), 60)
     headers = {
@@ -118,14 +123,26 @@ def _page(call: ArmCall, table: Table, options: Mapping[str, Any], query: str) -
     token = options.get("$skipToken")
     if token:
         skip = _position(call, str(token), digest)
-    rows = list(table.rows[skip : skip + top])
-    rest = skip + top < len(table.rows)
-    # Without the id in the result, the service can't go on from where it was.
-    goes_on = rest and "id" in table.columns
+    trouble = call.state.graph_trouble
+    words = stages(query)
+    there = table.rows[: max(0, len(table.rows) - trouble.held_back)]
+    rows = list(there[skip : skip + top])
+    if trouble.unstable and skip and rows and not words & {"order", "sort"}:
+        # The row before the page comes again, in place of the page's first one.
+        rows[0] = there[skip - 1]
+    rest = skip + top < len(there)
+    # Without the id in the result, the service can't go on from where it was; and with these stages it does not.
+    goes_on = rest and "id" in table.columns and not words & {"limit", "take"}
+    data = _columnar(table, rows) if options.get("resultFormat") == "table" else rows
+    size = len(json.dumps(data))
+    if size > trouble.most_bytes:
+        text = f"Response payload size is {size}, and has exceeded the limit of {trouble.most_bytes}. Please consider "
+        text += "querying less data at a time and make paginated call if needed."
+        raise _bad(call, "ResponsePayloadTooLarge", text)
     page: dict[str, Any] = {
         "totalRecords": len(table.rows),
         "count": len(rows),
-        "data": _columnar(table, rows) if options.get("resultFormat") == "table" else rows,
+        "data": data,
         "facets": [],
         "resultTruncated": "true" if rest and not goes_on else "false",
     }

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import attrs
+
 from aiomsi.testing._answers import Answer, json_answer
 from aiomsi.testing._arm_call import Action, ArmCall
 from aiomsi.testing._arm_checks import (
@@ -21,7 +23,8 @@ from aiomsi.testing._arm_checks import (
     not_found,
 )
 from aiomsi.testing._arm_lists import collection
-from aiomsi.testing._arm_operations import begin
+from aiomsi.testing._arm_operations import begin, own_path_result
+from aiomsi.testing._arm_pages import page
 from aiomsi.testing._catalog import ProviderType
 from aiomsi.testing._operations import Operation
 from aiomsi.testing._paths import ResourcePath
@@ -59,12 +62,16 @@ def _answer(call: ArmCall, resource: Resource, status: int = 200) -> Answer:
 
 
 def get_resource(call: ArmCall) -> Answer:
-    """GET or HEAD of a resource; GET of a collection."""
+    """GET or HEAD of a resource; GET of a collection, or of a further page of an action's list."""
     path = _path(call)
+    if not path.is_resource and (listed := _listed(call, path)) is not None:
+        return _items(call, listed)
     check_type(call, path)
     check_scope(call, path, "read")
     if not path.is_resource:
         return collection(call, path)
+    if (operation := call.asked.parameter("asyncid")) is not None:
+        return own_path_result(call, operation)
     call.state.operations.look_at(path.id)
     resource = call.state.resources.get(path.id)
     if resource is None:
@@ -87,7 +94,8 @@ def put_resource(call: ArmCall) -> Answer:
     check_conditions(call, old, _etag(call, old))
     check_location(call, path, kind, old, location)
     check_linked(call, path, document.get("properties"))
-    resource = old or Resource(_own_id(call, path, kind), full_type(call, path), {}, call.state.wall(), 0)
+    # A change that is shown later leaves the old one as it is.
+    resource = attrs.evolve(old) if old else Resource(_own_id(call, path, kind), full_type(call, path), {}, call.state.wall(), 0)
     resource.write(document, call.state.wall())
     return _written(call, resource, made=old is None)
 
@@ -103,6 +111,7 @@ def patch_resource(call: ArmCall) -> Answer:
     check_conditions(call, resource, _etag(call, resource))
     check_location(call, path, kind, resource, change.get("location", resource.location))
     check_linked(call, path, change.get("properties"))
+    resource = attrs.evolve(resource)
     resource.patch(change, call.state.wall())
     return _written(call, resource, made=False)
 
@@ -117,11 +126,16 @@ def _written(call: ArmCall, resource: Resource, *, made: bool) -> Answer:
         call.state.resources.put(resource)
         return _answer(call, resource, status)
     resource.state = "Creating" if made else "Updating"
-    resource.hidden = made and rule.kind == "location"
-    call.state.resources.put(resource)
+    resource.hidden = made and (rule.kind in ("location", "own-path") or rule.delayed)
+    if made or not rule.delayed:
+        call.state.resources.put(resource)
 
     def at_end(operation: Operation) -> None:
-        resource.state = operation.status
+        resource.state = operation.resource_state
+        if operation.status == "Succeeded":
+            call.state.resources.put(resource)
+        else:
+            resource.reason = dict(operation.rule.reason or {})
         if resource.hidden and operation.status != "Succeeded":
             call.state.resources.remove(resource.id)
         resource.hidden = False
@@ -148,14 +162,17 @@ def delete_resource(call: ArmCall) -> Answer:
         call.state.operations.supersede(resource.id)
         call.state.resources.remove(resource.id)
         return Answer(200)
-    resource.state = "Deleting"
+    if not rule.delayed:
+        resource.state = "Deleting"
 
     def at_end(operation: Operation) -> None:
-        resource.state = operation.status
         if operation.status == "Succeeded":
             call.state.resources.remove(resource.id)
+        else:
+            resource.state, resource.reason = operation.status, dict(operation.rule.reason or {})
 
-    return begin(call, rule, resource.id, at_end, location=resource.location)
+    document = _shown(call, resource) if rule.with_resource else None
+    return begin(call, rule, resource.id, at_end, status=200, document=document, location=resource.location)
 
 
 def post_action(call: ArmCall) -> Answer:
@@ -175,6 +192,23 @@ def post_action(call: ArmCall) -> Answer:
     return _acted(call, resource.type, action, resource)
 
 
+def _listed(call: ArmCall, path: ResourcePath) -> Action | None:
+    """Return the action of a path that is a list, None if there is no such action."""
+    *types, word = path.types
+    kind = "/".join((path.namespace, *types)).lower()
+    action = call.state.actions.get((kind, word.lower()))
+    return None if action is None or action.items is None else action
+
+
+def _items(call: ArmCall, action: Action) -> Answer:
+    """Make a page of a list that begins with a POST; its further pages take the method that they take."""
+    wanted = "POST" if call.asked.parameter("$skiptoken") is None else action.next_method
+    if call.asked.method != wanted:
+        text = f"The requested resource does not support http method '{call.asked.method}'."
+        raise call.refuse(405, "MethodNotAllowed", text)
+    return page(call, action.items or ())
+
+
 def _acted(call: ArmCall, kind: str, word: str, resource: Resource | None) -> Answer:
     action = call.state.actions.get((kind.lower(), word.lower()))
     if action is None and resource is not None:
@@ -185,6 +219,8 @@ def _acted(call: ArmCall, kind: str, word: str, resource: Resource | None) -> An
     if action is None:
         text = f"The action '{word}' could not be found for '{kind}' and api version '{call.version}'."
         raise call.refuse(404, "InvalidResourceType", text)
+    if action.items is not None:
+        return _items(call, action)
     rule = call.state.operations.rule_for(kind, "POST") if resource is not None and word.lower() not in _LISTS else None
     if rule is not None and resource is not None:
         return begin(call, rule, resource.id, lambda _: None, action.result, location=resource.location)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
 import re
 import threading
 from collections.abc import Mapping
@@ -14,7 +15,7 @@ import attrs
 from aiomsi.testing._ledger import Service, check_service
 from aiomsi.testing._tally import PATIENCE, Tally, call_in_loop
 
-Kind = Literal["answer", "delay", "reset", "truncate", "hang"]
+Kind = Literal["answer", "delay", "reset", "truncate", "hang", "encode", "gzip"]
 
 
 def _frozen_headers(headers: Mapping[str, str]) -> Mapping[str, str]:
@@ -33,6 +34,8 @@ class Fault:
         body: its body: text or bytes as they are, a mapping or list as JSON, None for an error in the service's shape.
         kind: what happens.
         seconds: for a delay, how long, in real time.
+        encoding: the encoding of the usual answer's text.
+        keep: the share of the packed body that is sent.
         carried_out: whether the request has its effect although its answer is lost, as when a gateway gives up (504).
 
     """
@@ -42,6 +45,8 @@ class Fault:
     body: str | bytes | Mapping[str, object] | list[object] | None = None
     kind: Kind = attrs.field(default="answer", kw_only=True)
     seconds: float = attrs.field(default=0.0, kw_only=True)
+    encoding: str = attrs.field(default="utf-8", kw_only=True)
+    keep: float = attrs.field(default=1.0, kw_only=True)
     carried_out: bool = attrs.field(default=False, kw_only=True)
 
     @classmethod
@@ -66,6 +71,38 @@ class Fault:
     def truncate(cls) -> Fault:
         """Send the usual answer with half of its body missing, and close the connection."""
         return cls(kind="truncate")
+
+    @classmethod
+    def encode(cls, encoding: str) -> Fault:
+        """Answer as usual, in another encoding: ``"utf-8-sig"`` (with a byte order mark), ``"utf-16"``, ``"latin-1"``.
+
+        The Content-Type names an encoding that is none of Unicode's.
+
+        Raises:
+            ValueError: there is no such encoding.
+
+        """
+        try:
+            name = codecs.lookup(encoding).name
+        except LookupError as error:
+            msg = f"There is no encoding {encoding!r}"
+            raise ValueError(msg) from error
+        return cls(kind="encode", encoding=name)
+
+    @classmethod
+    def cut_gzip(cls, keep: float = 0.5) -> Fault:
+        """Answer as usual, packed with gzip, of which only this share is sent; the response itself ends as it should.
+
+        So does a proxy whose connection to the service broke off. `keep=1` sends all of it.
+
+        Raises:
+            ValueError: `keep` is not between 0 and 1.
+
+        """
+        if not 0 <= keep <= 1:
+            msg = f"keep is between 0 and 1, and is {keep!r}"
+            raise ValueError(msg)
+        return cls(kind="gzip", keep=keep)
 
     @classmethod
     def hang(cls) -> Fault:

@@ -264,3 +264,9 @@ def run_query(query: str, tables: Mapping[str, Table]) -> Table:
 
     """
     return _Reader(query, tables).result()
+
+
+def stages(query: str) -> frozenset[str]:
+    """Return the names of a query's stages."""
+    found = re.findall(r"\|\s*(\w+)", re.sub(r"'[^']*'|\"[^\"]*\"", "''", query))
+    return frozenset(word.lower() for word in found)

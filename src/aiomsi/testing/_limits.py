@@ -90,6 +90,10 @@ class QuotaWindow:
         self._used = 0
         self._ends = now + limits.seconds
 
+    def use_up(self, until: float) -> None:
+        """Leave one place, and none after it until then."""
+        self._used, self._ends = self._limits.queries - 1, until
+
     def take(self, now: float) -> bool:
         """Take one of the window's places; False when there is none."""
         if now >= self._ends:

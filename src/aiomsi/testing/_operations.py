@@ -18,7 +18,21 @@ from urllib.parse import urlencode
 
 import attrs
 
-Kind = Literal["azure-async-operation", "location", "both", "provisioning-state"]
+Kind = Literal["azure-async-operation", "location", "both", "own-path", "provisioning-state", "accepted"]
+PollFault = Literal[
+    "missing",
+    "subscription-missing",
+    "forbidden",
+    "unavailable",
+    "stateless",
+    "null-state",
+    "running",
+    "resource",
+    "list",
+    "empty",
+    "html",
+    "cut",
+]
 Outcome = Literal["Succeeded", "Failed", "Canceled"]
 RUNNING = "InProgress"
 _TICKS_BEFORE_1970 = 621_355_968_000_000_000
@@ -40,6 +54,12 @@ class LongRunning:
         retry_after: what ``Retry-After`` asks for while it runs; None leaves the header out.
         outcome: how it ends.
         error: the error of one that does not succeed, with ``code`` and ``message``.
+        poll_fault, poll_faults: how the first polls of the record or result go wrong, and how many do; None for all.
+        running_as: the state in the record while it runs.
+        succeeded_as: the resource's state after success; empty for none.
+        reason: members of the resource's properties after a failure; the record then has no error.
+        delayed: whether the resource shows the change only at the end.
+        with_resource: whether a DELETE is answered 200 with the resource.
 
     """
 
@@ -49,6 +69,13 @@ class LongRunning:
     retry_after: float | None = None
     outcome: Outcome = "Succeeded"
     error: Mapping[str, Any] | None = attrs.field(default=None, converter=_frozen)
+    poll_fault: PollFault | None = None
+    poll_faults: int | None = 1
+    running_as: str = RUNNING
+    succeeded_as: str = "Succeeded"
+    reason: Mapping[str, Any] | None = attrs.field(default=None, converter=_frozen)
+    delayed: bool = False
+    with_resource: bool = False
 
 
 @attrs.define(eq=False)
@@ -74,6 +101,7 @@ class Operation:
     result: Any = None
     status: str = RUNNING
     looks: int = 0
+    faults: int = 0
     ended: float | None = None
     links: set[tuple[tuple[str, str], ...]] = attrs.field(factory=set)
 
@@ -88,6 +116,16 @@ class Operation:
         if not self.is_running:
             return 100
         return 50 if self.rule.polls is None else 100 * self.looks // (self.rule.polls + 1)
+
+    @property
+    def shown_status(self) -> str:
+        """The state as its record has it."""
+        return self.rule.running_as if self.is_running else self.status
+
+    @property
+    def resource_state(self) -> str:
+        """The state that the resource has after the end."""
+        return self.rule.succeeded_as if self.status == "Succeeded" else self.status
 
     @property
     def error(self) -> Mapping[str, Any]:
@@ -211,6 +249,15 @@ class OperationStore:
                 operation.looks += 1
                 return
             self._end(operation)
+
+    def fault(self, operation: Operation) -> PollFault | None:
+        """Return how this poll of an operation goes wrong, and use that up; None if it does not."""
+        with self._lock:
+            rule = operation.rule
+            if rule.poll_fault is None or (rule.poll_faults is not None and operation.faults >= rule.poll_faults):
+                return None
+            operation.faults += 1
+            return rule.poll_fault
 
     def look_at(self, resource_id: str) -> None:
         """Look at what runs on a resource."""

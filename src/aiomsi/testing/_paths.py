@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from itertools import zip_longest
+from urllib.parse import unquote
 
 import attrs
 
@@ -15,8 +16,8 @@ _GROUP = re.compile(r"/subscriptions/[^/]+/resourcegroups/([^/]+)", re.IGNORECAS
 
 
 def folded(text: str) -> str:
-    """Return a path or id in the form that is compared: ARM ignores case and the slash at the end."""
-    return text.rstrip("/").lower()
+    """Return a path or id in the form that is compared: ARM ignores case, the slash at the end, and percent-encoding."""
+    return unquote(text).rstrip("/").lower()
 
 
 @attrs.frozen

@@ -29,7 +29,8 @@ class Resource:
         id: with the letters of whoever made it.
         type: with its namespace.
         document: what was written, but for what ARM writes itself.
-        state: its ``provisioningState``.
+        state: its ``provisioningState``; empty for a type without one.
+        reason: further members of its properties after a failure.
         hidden: whether it is not seen yet, since its making was only accepted.
         etag: changes with every write.
         created, changed: seconds since the epoch.
@@ -43,6 +44,7 @@ class Resource:
     changed: float
     state: str = "Succeeded"
     hidden: bool = False
+    reason: dict[str, Any] = attrs.field(factory=dict)
     etag: str = attrs.field(factory=lambda: str(uuid.uuid4()))
 
     @property
@@ -57,7 +59,7 @@ class Resource:
 
     def write(self, document: dict[str, Any], now: float) -> None:
         """Put another document in place."""
-        self.document = _own(document)
+        self.document, self.reason = _own(document), {}
         self.etag, self.changed = str(uuid.uuid4()), now
 
     def patch(self, change: dict[str, Any], now: float) -> None:
@@ -74,7 +76,8 @@ class Resource:
     def as_json(self, style: EtagStyle = "quoted") -> dict[str, Any]:
         """Return it as a GET does."""
         properties = self.document.get("properties")
-        shown = {**(properties if isinstance(properties, dict) else {}), "provisioningState": self.state}
+        state = {"provisioningState": self.state} if self.state else {}
+        shown = {**(properties if isinstance(properties, dict) else {}), **state, **self.reason}
         own = {"id": self.id, "name": self.name, "type": self.type, "etag": self.written_etag(style)}
         return {**own, **copy.deepcopy(self.document), "properties": copy.deepcopy(shown)}
 

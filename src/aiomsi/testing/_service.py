@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import socket
 import struct
 import sys
@@ -130,7 +131,11 @@ class HttpService:
             await context.unhang.wait()
         await asyncio.sleep(fault.seconds)
         answer = await self._answered(asked, refusal)
-        return await self._truncated(request, answer) if fault.kind == "truncate" else self._response(answer)
+        if fault.kind == "truncate":
+            return await self._truncated(request, answer)
+        if fault.kind == "gzip":
+            return await self._cut_gzip(request, answer, fault.keep)
+        return self._response(_encoded(answer, fault.encoding) if fault.kind == "encode" else answer)
 
     async def _answered(self, asked: Asked, refusal: Answer | None) -> Answer:
         if refusal is None and self._latency:
@@ -165,6 +170,17 @@ class HttpService:
     def _response(self, answer: Answer) -> web.Response:
         return web.Response(status=answer.status, body=answer.body, headers=self._headers(answer))
 
+    async def _cut_gzip(self, request: web.BaseRequest, answer: Answer, keep: float) -> web.StreamResponse:
+        packed = gzip.compress(answer.body, mtime=0)
+        headers = {**self._headers(answer), "Content-Encoding": "gzip"}
+        response = web.StreamResponse(status=answer.status, headers=headers)
+        # In chunks, so that nothing tells how long it was to be.
+        response.enable_chunked_encoding()
+        await response.prepare(request)
+        await response.write(packed[: int(len(packed) * keep)])
+        await response.write_eof()
+        return response
+
     async def _truncated(self, request: web.BaseRequest, answer: Answer) -> web.StreamResponse:
         response = web.StreamResponse(status=answer.status, headers=self._headers(answer))
         response.content_length = len(answer.body) + 2
@@ -172,6 +188,13 @@ class HttpService:
         await response.write(answer.body[: len(answer.body) // 2])
         cast(asyncio.Transport, request.transport).close()
         return response
+
+
+def _encoded(answer: Answer, encoding: str) -> Answer:
+    """Return the answer in another encoding."""
+    charset = "utf-8" if encoding.startswith("utf") else encoding
+    headers = {**answer.headers, "Content-Type": f"application/json; charset={charset}"}
+    return attrs.evolve(answer, body=answer.body.decode().encode(encoding), headers=headers)
 
 
 def imds_limiter(limits: ImdsLimits | None, monotonic: Callable[[], float]) -> Callable[[int], Answer | None]:

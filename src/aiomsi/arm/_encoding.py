@@ -1,0 +1,117 @@
+"""Content encodings of a response's body: decoded, or the error that the body was cut. No I/O.
+
+aiohttp does not check the end of a gzip stream. If a proxy cuts the stream and ends the response
+properly, aiohttp returns a shorter or an empty body. So a session decodes the body itself.
+
+Source: https://www.rfc-editor.org/rfc/rfc1952 (gzip),
+https://www.rfc-editor.org/rfc/rfc9110#section-8.4 (content codings)
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+
+ACCEPTED = "gzip, deflate"
+_GZIP, _ZLIB, _RAW = 31, 15, -15
+_GZIP_MAGIC = b"\x1f\x8b"
+_ZLIB_METHOD = 8
+_WITH_DATA = frozenset({200, 201})
+MAX_BODY = 128 * 1024 * 1024
+"""The longest body that is read, packed or unpacked.
+
+ARM limits a resource provider's response to 8 MB, Resource Graph a page to 16 MiB.
+"""
+
+
+class CutBodyError(Exception):
+    """A body ended too early, or is not in the encoding that its headers name.
+
+    Attributes:
+        rest: as much of it as could be unpacked.
+
+    """
+
+    def __init__(self, text: str, rest: bytes = b"") -> None:
+        super().__init__(text)
+        self.rest = rest
+
+
+class LongBodyError(CutBodyError):
+    """A body is longer, packed or unpacked, than a session reads."""
+
+    def __init__(self) -> None:
+        super().__init__(f"the body has more than {MAX_BODY} bytes")
+
+
+def whole_body(method: str, status: int, headers: Mapping[str, str], body: bytes) -> bytes:
+    """Return a body without its content encodings.
+
+    The status and headers of an error, or of an accepted operation, count without a whole body:
+    for these, a cut body is returned as far as it could be decoded.
+
+    Raises:
+        CutBodyError: it is not whole.
+        LongBodyError: it is too long.
+
+    """
+    if not body:
+        if _may_be_empty(method, status, headers):
+            return body
+        msg = "the body is empty, and its length was not announced"
+        raise CutBodyError(msg)
+    # The header lists the encodings in the order in which they were applied.
+    for encoding in reversed(headers.get("Content-Encoding", "").lower().split(",")):
+        try:
+            body = _unpacked(body, encoding.strip())
+        except CutBodyError as error:
+            if status in _WITH_DATA:
+                # The error is chained, and the body may hold secrets.
+                error.rest = b""
+                raise
+            return error.rest
+    return body
+
+
+def _may_be_empty(method: str, status: int, headers: Mapping[str, str]) -> bool:
+    """Return whether an empty body is whole: a packed body, and a resource, have some bytes."""
+    if method == "HEAD" or status not in _WITH_DATA or "Content-Length" in headers:
+        return True
+    return method != "GET" and "Content-Encoding" not in headers
+
+
+def _unpacked(body: bytes, encoding: str) -> bytes:
+    match encoding if body else "":
+        case "gzip" | "x-gzip":
+            return _inflated(body, _GZIP)
+        case "deflate":
+            # Some servers leave out zlib's header.
+            packed = body[0] & 0x0F == _ZLIB_METHOD and int.from_bytes(body[:2]) % 31 == 0
+            return _inflated(body, _ZLIB if packed else _RAW)
+        case "br" | "zstd" | "compress" | "x-compress":
+            msg = f"the body has the encoding {encoding!r}, which was not accepted"
+            raise CutBodyError(msg)
+    # "identity", or a charset in the wrong header.
+    return body
+
+
+def _inflated(body: bytes, window: int) -> bytes:
+    parts, size = list[bytes](), 0
+    while True:
+        inflater = zlib.decompressobj(window)
+        try:
+            # One byte beyond the limit is enough to tell.
+            parts.append(inflater.decompress(body, MAX_BODY + 1 - size))
+        except zlib.error as error:
+            msg = f"the body can't be unpacked: {error}"
+            raise CutBodyError(msg) from None
+        size += len(parts[-1])
+        if size > MAX_BODY:
+            raise LongBodyError
+        if not inflater.eof:
+            msg = "the packed body was cut"
+            raise CutBodyError(msg, b"".join(parts))
+        # A gzip file may have several members; anything else that follows is padding.
+        body = inflater.unused_data if window == _GZIP else b""
+        if not body.startswith(_GZIP_MAGIC):
+            return parts[0] if len(parts) == 1 else b"".join(parts)
