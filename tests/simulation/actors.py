@@ -128,6 +128,9 @@ class Actors:
             call.slot.slot.use(call.who)
             call.who.opening -= 1
             call.who.is_open, call.who.opened = True, opened
+            if call.who not in call.slot.credentials:
+                # A handler's, which was closed between the choice and this call.
+                call.slot.credentials.append(call.who)
         token = await self.calls.perform(call)
         if token is not None and "reject" in self.profile.events and self.world.chance.random() < 0.1:
             self._reject(call.slot, str(token.token))
