@@ -53,7 +53,7 @@ async def recover(wire: Wire, call: Call, wrong: ArmResponse | ArmConnectionErro
         if call.doubt is not None and isinstance(error, ArmConnectionError) and not error.arrived:
             # This request was not sent, but an earlier one was.
             error.arrived, error.help = True, MAYBE
-        if isinstance(error, ArmError) and error.retry_after and not error.help:
+        if isinstance(error, ArmError) and error.status in (429, 503) and error.retry_after and not error.help:
             error.help = (
                 f"The service accepts the call again after {error.retry_after:g} s; "
                 "a larger ArmRetry(budget=...) or timeout= lets the call wait for that"
