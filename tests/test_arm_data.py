@@ -1,5 +1,6 @@
 """Data that is cut, recoded, held back or named strangely: a session loses none of it, or says so."""
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -195,6 +196,19 @@ async def test_a_lost_page_by_post_is_repeated(lost: int) -> None:
     async with canned(*pages) as arm, session(arm) as own:
         found = [one async for one in own.list(VAULT, api_version=VERSION, json={}, next_method="POST")]
     assert found == [1, 2]
+
+
+@pytest.mark.parametrize(("listed", "uncertain"), [(True, False), (False, True)])
+async def test_a_list_by_post_that_takes_too_long_is_in_no_doubt(listed: bool, uncertain: bool) -> None:
+    async def hang(_: Asked) -> Says:
+        await asyncio.Event().wait()
+        return Says()
+
+    async with canned(hang) as arm, session(arm) as own:
+        more: dict[str, Any] = {"api_version": VERSION, "json": {}, "timeout": 0.05}
+        with pytest.raises(ArmConnectionError, match="within") as raised:
+            await (anext(own.list(VAULT, **more)) if listed else own.post(VAULT, **more))
+    assert raised.value.uncertain is uncertain
 
 
 async def test_a_list_by_post_that_goes_round_in_circles_ends() -> None:

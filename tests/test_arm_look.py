@@ -68,6 +68,7 @@ def test_response_without_the_resource_shows_nothing(method: str, status: int, f
         (404, {"error": {"code": "SubscriptionNotFound", "message": "x"}}, Seen.UNKNOWN),
         (200, resource("Deleting"), Seen.RUNNING),
         (200, resource("Deprovisioning"), Seen.RUNNING),
+        (200, resource("Deleted"), Seen.DONE),
         (200, resource("Updating"), Seen.REPEAT),
         (200, resource(), Seen.REPEAT),
     ],

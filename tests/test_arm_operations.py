@@ -621,6 +621,7 @@ async def test_error_after_the_acceptance_has_the_operation(polls: list[Says], k
             await own.put(VAULT, api_version=VERSION, json=BODY)
         told = raised.value
         assert told.operation is not None
+        assert told.uncertain is not told.operation.done
         assert f"PUT {VAULT} was accepted" in str(told)
         state = json.loads(json.dumps(told.operation.state()))
         assert (await own.resume(state)).done is (kind in (OperationFailedError, OperationCanceledError))

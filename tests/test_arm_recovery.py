@@ -348,6 +348,15 @@ async def test_write_after_another_change_may_fail() -> None:
     assert raised.value.uncertain
 
 
+async def test_unreadable_write_is_not_sent_after_another_change() -> None:
+    unreadable = Says(200, DONE, {"Content-Encoding": "br"})
+    async with canned(unreadable, RUNNING, THEIRS) as arm, session(arm) as own:
+        with pytest.raises(ArmConnectionError, match="not accepted") as raised:
+            await put(own)
+    assert (raised.value.uncertain, raised.value.unreadable) == (True, True)
+    assert verbs(arm) == ["PUT", "GET", "GET"]
+
+
 async def test_write_after_another_change_is_sent_once() -> None:
     held = asyncio.Event()
 
@@ -381,8 +390,9 @@ async def test_write_after_another_change_ends_with_the_session() -> None:
         result = asyncio.ensure_future(operation.result())
         await until(lambda: len(arm.asked) == 4)
         await own.close()
-        with pytest.raises((UsageError, ArmConnectionError)):
+        with pytest.raises((UsageError, ArmConnectionError)) as raised:
             await result
+        assert raised.value.uncertain
         held.set()
 
 

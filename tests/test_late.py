@@ -18,6 +18,7 @@ pytestmark = pytest.mark.anyio
 
 LATE = [
     "aiomsi._credential",
+    "aiomsi._foreign",
     "aiomsi._gate",
     "aiomsi._shared",
     "aiomsi._stats",
@@ -83,7 +84,7 @@ async def test_verb_without_its_module_raises_an_aiomsi_error(name: str, exhaust
     assert len(arm.asked) == 1
 
 
-@pytest.mark.parametrize("answer", [Says(401, error("ExpiredAuthenticationToken")), Says(503), Says(body="no json")])
+@pytest.mark.parametrize("answer", [Says(401, error("ExpiredAuthenticationToken")), Says(503), Says(None), Says(body="no json")])
 async def test_response_without_its_module_is_an_aiomsi_error(answer: Says, exhausted: Callable[[], None]) -> None:
     async with canned(Says(body=1), answer) as arm, session(arm) as own:
         await own.get(VAULT, api_version=VERSION)

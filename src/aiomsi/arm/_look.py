@@ -21,7 +21,7 @@ from typing import Any
 
 from aiomsi.arm._attempts import is_gone
 from aiomsi.arm._failures import detail_of
-from aiomsi.arm._records import FINAL, is_running, provisioning_state
+from aiomsi.arm._records import FINAL, is_deleted, is_running, provisioning_state
 
 _DEEPEST = 64
 _OF_THE_SERVICE = frozenset({"id", "name", "type", "etag", "systemdata", "provisioningstate"})
@@ -75,7 +75,10 @@ def _deleted(status: int, found: Any) -> Seen:
         return Seen.DONE
     if status != 200 or not isinstance(found, dict):
         return Seen.UNKNOWN
-    return Seen.RUNNING if (provisioning_state(found) or "").lower() in _DELETING else Seen.REPEAT
+    state = provisioning_state(found) or ""
+    if is_deleted(state):
+        return Seen.DONE
+    return Seen.RUNNING if state.lower() in _DELETING else Seen.REPEAT
 
 
 def equals(found: Any, sent: Any) -> bool:

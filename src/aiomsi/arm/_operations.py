@@ -112,7 +112,7 @@ class Operation:
         except (AiomsiError, asyncio.CancelledError) as error:
             if getattr(error, "operation", None) is None:
                 vars(error)["operation"] = self
-            if isinstance(error, AiomsiError) and self._progress.outcome is None:
+            if isinstance(error, AiomsiError) and (self._progress.outcome is None or self._unsettled is not None):
                 # The operation goes on, whatever the error of a poll says about that poll.
                 error.uncertain = True
             raise
@@ -191,8 +191,9 @@ class Operation:
         """Send the call again: the change that was polled was not the call's own, or not the whole of it."""
         wire = self._wire
         try:
-            response, self._unsettled = await unsettled.repeat()
+            response, doubt = await unsettled.repeat()
             self._progress = begin(wire.cloud, response, self._progress.via, wall=wire.clock.wall())
+            self._unsettled = doubt
         finally:
             self._answered = wire.clock.monotonic()
             self._answers += 1

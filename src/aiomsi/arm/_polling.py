@@ -34,9 +34,9 @@ from aiomsi.arm._answers import error_of
 from aiomsi.arm._failures import ErrorDetail
 from aiomsi.arm._links import names_operation, path_of
 from aiomsi.arm._progress import FinalStateVia, Progress, checked_via
-from aiomsi.arm._records import FINAL, Poll, is_running, reason_in, reasons
+from aiomsi.arm._records import FINAL, Poll, is_deleted, is_running, reason_in, reasons
 from aiomsi.arm._response import ArmResponse
-from aiomsi.arm._turn import READERS, WRITES, Holds, Turn, finished, header, is_deleted, linked, missed
+from aiomsi.arm._turn import READERS, WRITES, Holds, Turn, finished, header, linked, missed
 from aiomsi.arm._waits import asked_wait
 
 _FIRST_WAIT = 1.0
@@ -97,7 +97,7 @@ def _goes_on(poll: Poll) -> bool:
     running = poll.state is not None and poll.resource_outcome is None
     if method == "DELETE":
         over = poll.is_record and poll.outcome is not None
-        running = running and not is_deleted(poll)
+        running = running and not is_deleted(poll.state)
         return (accepted and not over) or running or (poll.is_record and is_running(poll.word))
     return method in WRITES and (accepted or running)
 

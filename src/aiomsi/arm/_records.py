@@ -50,6 +50,11 @@ def is_running(word: str | None) -> bool:
     return word.lower() in GOING_ON - _MAY_REST or _PARTICIPLE.search(word) is not None
 
 
+def is_deleted(word: str | None) -> bool:
+    """Return whether a word says that a resource is gone, as of those that can be recovered."""
+    return word is not None and word.lower() == "deleted"
+
+
 def decoded(response: ArmResponse) -> Any:
     try:
         return loads(response.body, response.headers.get("Content-Type")) if response.body else None

@@ -60,7 +60,7 @@ async def recover(wire: Wire, call: Call, wrong: ArmResponse | ArmConnectionErro
             return found
     again = after(attempt, wire.rule)
     if again is None or not await _paused(wire, call, again):
-        if isinstance(error, ArmError) and error.retry_after and not error.help:
+        if isinstance(error, ArmError) and error.status in (429, 503) and error.retry_after and not error.help:
             error.help = (
                 f"The service accepts the call again after {error.retry_after:g} s; "
                 "a larger ArmRetry(budget=...) or timeout= lets the call wait for that"

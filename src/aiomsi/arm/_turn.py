@@ -20,7 +20,7 @@ from aiomsi.arm._attempts import is_gone
 from aiomsi.arm._failures import detail_of
 from aiomsi.arm._links import names_operation, pinned, same_but_signed_anew, same_path
 from aiomsi.arm._progress import MOST_STRIKES, Outcome, Progress
-from aiomsi.arm._records import GOING_ON, Poll, has_error, is_record, is_running, percent_of, text_of
+from aiomsi.arm._records import GOING_ON, Poll, has_error, is_deleted, is_record, is_running, percent_of, text_of
 from aiomsi.arm._response import ArmResponse
 
 Holds: TypeAlias = Callable[[object], bool | None]
@@ -133,7 +133,7 @@ class Turn:
         if poll.status == 200 and not isinstance(poll.document, dict):
             return None
         if progress.method == "DELETE":
-            if poll.status == 204 or is_deleted(poll):
+            if poll.status == 204 or is_deleted(poll.state):
                 return _gone(progress)
             outcome = poll.resource_outcome if progress.changing else None
             return self._ended(outcome) if outcome in ("failed", "canceled") else self._unchanged()
@@ -237,7 +237,7 @@ class Turn:
         if poll.status in _PASSING or poll.status >= 500:
             return missed(progress)
         back = attrs.evolve(progress, fallback=0)
-        if progress.method == "DELETE" and (is_deleted(poll) or (poll.status in (204, 404, 410) and self._is_gone())):
+        if progress.method == "DELETE" and (is_deleted(poll.state) or (poll.status in (204, 404, 410) and self._is_gone())):
             return _gone(progress)
         if poll.status != 200 or not isinstance(poll.document, dict):
             return back
@@ -266,11 +266,6 @@ READERS: dict[str, Callable[[Turn], Progress | None]] = {
     "resource": Turn.resource,
     "result": Turn.result,
 }
-
-
-def is_deleted(poll: Poll) -> bool:
-    """Return whether a resource says that it is gone, as those do that can be recovered."""
-    return (poll.state or "").lower() == "deleted"
 
 
 def _gone(progress: Progress) -> Progress:
