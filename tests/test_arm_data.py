@@ -205,7 +205,7 @@ async def test_a_list_by_post_that_takes_too_long_is_in_no_doubt(listed: bool, u
         return Says()
 
     async with canned(hang) as arm, session(arm) as own:
-        more: dict[str, Any] = {"api_version": VERSION, "json": {}, "timeout": 0.05}
+        more: dict[str, Any] = {"api_version": VERSION, "json": {}, "timeout": 0.5}
         with pytest.raises(ArmConnectionError, match="within") as raised:
             await (anext(own.list(VAULT, **more)) if listed else own.post(VAULT, **more))
     assert raised.value.uncertain is uncertain

@@ -270,7 +270,7 @@ async def test_a_body_that_is_no_json_is_in_no_frame_of_the_decoder(monkeypatch:
 async def test_a_session_does_not_show_a_foreign_credential() -> None:
     async with canned(Says()) as server, session(server, Tokens((TOKEN,))) as arm:
         await arm.get(VAULT, api_version=VERSION)
-        assert "<Tokens>" in repr(arm)
+        assert "credential=Tokens>" in repr(arm)
         assert TOKEN not in f"{arm!r} {arm._wire!r}"
 
 

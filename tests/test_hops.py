@@ -5,6 +5,7 @@ comprehension, which newer Pythons don't call at all. Time is compared in `bench
 """
 
 import asyncio
+import gc
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -50,11 +51,15 @@ class Hops:
         self.depth = 0
 
     def __enter__(self) -> Self:
+        # The finalizers of what earlier tests left are no part of the call.
+        gc.collect()
+        gc.disable()
         sys.setprofile(self._profile)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         sys.setprofile(None)
+        gc.enable()
 
     def _profile(self, frame: FrameType, event: str, _: object) -> None:
         code = frame.f_code

@@ -119,7 +119,7 @@ async def test_credential_without_its_modules_can_be_shown(exhausted: Callable[[
     exhausted()
     with pytest.raises(AiomsiError, match="Too many open files"):
         credential.stats()
-    assert repr(credential) == "<ManagedIdentityCredential IMDS, system-assigned>"
+    assert repr(credential) == "<ManagedIdentityCredential IMDS, default identity>"
     with pytest.raises(AiomsiError, match="Too many open files"):
         ManagedIdentityCredential(gate=True)
 

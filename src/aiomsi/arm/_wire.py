@@ -321,9 +321,11 @@ class Wire:
         self.closed = True
         http, self.http = self.http, None
         tasks, credentials = set(self._tasks), self.credentials
-        for waiting in self._waiting - {asyncio.current_task(), None}:
+        # Without a call that waits, a session may be closed without an event loop.
+        here = asyncio.current_task() if self._waiting else None
+        for waiting in list(self._waiting):
             # One that is being cancelled already wakes by that.
-            if waiting is not None and not waiting.cancelling():
+            if waiting is not None and waiting is not here and not waiting.cancelling():
                 self._woken.add(waiting)
                 waiting.cancel()
         for task in tasks:
