@@ -441,6 +441,10 @@ def test_include_shows_the_headers_of_an_error_too(run: Callable[..., Said]) -> 
     assert "x-ms-failure-cause: gateway\n" in said.err
 
 
+def test_half_a_surrogate_is_written_as_an_escape() -> None:
+    assert cli._pretty({"cut": "\ud83d"}) == '{\n  "cut": "\\ud83d"\n}'
+
+
 def test_get_prints_half_a_surrogate_as_an_escape(embedded_azure: EmbeddedAzure) -> None:
     embedded_azure.inject("arm", Fault(200, body='{"text": "cut \\ud83d", "name": "Jürgen"}'))
 

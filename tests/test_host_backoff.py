@@ -10,7 +10,7 @@ import pytest
 from loops import LoopThread
 from virtual import VirtualLoop, run
 
-from aiomsi import Clock, ManagedIdentityCredential
+from aiomsi import Clock, ManagedIdentityCredential, _host_backoff
 from aiomsi._flight import Flight, inside
 from aiomsi._host_backoff import HeldOffError, HostBackoff, Ticket
 from aiomsi._ledger import Order
@@ -243,7 +243,7 @@ def test_forked_child_begins_with_an_empty_queue(loop: VirtualLoop) -> None:
     backoff._lock.acquire()
     backoff.take(Ticket(), 0.0)
     backoff.take(Ticket(), 0.0)
-    backoff._after_fork()
+    _host_backoff._after_fork()
     assert backoff.take(Ticket(), 0.0) == 0.0
     assert not backoff._waiting
 

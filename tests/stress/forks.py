@@ -171,6 +171,8 @@ def hammered() -> Told:
     """Fork again and again while other threads do all sorts of things with the same credential."""
     credential = ManagedIdentityCredential()
     asyncio.run(credential.warm_up())
+    # Imports what is imported late: a child that is forked in the middle of an import waits for it for ever.
+    credential.stats()
     done = threading.Event()
 
     def hammer() -> None:
