@@ -49,7 +49,7 @@ def measured(session: nox.Session) -> None:
     """Run pytest under coverage, on the installed wheel.
 
     It takes half as long again, so only one Python is measured; and that can't be 3.11, which lets a thread die that begins to be
-    traced while another one does, if an audit hook in Python (`tests/guard`) lets the two meet.
+    traced while another one does, if an audit hook in Python (`tests/support/socket_guard`) lets the two meet.
     """
     folder = Path(session.create_tmp()).resolve() / "coverage"
     shutil.rmtree(folder, ignore_errors=True)

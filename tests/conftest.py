@@ -11,11 +11,11 @@ import pytest
 from loops import LOOPS
 
 from aiomsi._clock import SYSTEM_CLOCK
-from aiomsi.testing._variables import IDENTITY_VARIABLES
+from aiomsi.testing._hosts.variables import IDENTITY_VARIABLES
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE / "guard"))
-os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(HERE / "guard"), os.environ.get("PYTHONPATH")]))
+sys.path.insert(0, str(HERE / "support" / "socket_guard"))
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(HERE / "support" / "socket_guard"), os.environ.get("PYTHONPATH")]))
 # The interpreter may have one of its own, or may have had no way to find ours at its start.
 if getattr(sys.modules.get("sitecustomize"), "BlockedSocketError", None) is None:
     sys.modules.pop("sitecustomize", None)

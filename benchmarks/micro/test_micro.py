@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 import aiomsi
-from aiomsi._turns import SEND_SPACING, Turns, turn_to_send, turns_in
-from aiomsi.arm._answers import error_of
-from aiomsi.arm._attempts import after
-from aiomsi.arm._requests import Options, build_url
+from aiomsi._arm.protocol.attempts import after
+from aiomsi._arm.protocol.errors.classify import error_of
+from aiomsi._arm.protocol.request import Options, build_url
+from aiomsi._credentials.gate_schedule import SEND_SPACING, Turns, turn_to_send, turns_in
 
 SCOPE = "https://management.azure.com/.default"
 GROUP_ID = "/subscriptions/00000000-0000-4000-8000-00000000beef/resourceGroups/group-000001"

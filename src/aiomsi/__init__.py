@@ -2,10 +2,12 @@
 
 from typing import TYPE_CHECKING
 
-from aiomsi import _late
+from aiomsi._arm.protocol.response import ArmResponse
+from aiomsi._arm.protocol.retry import ArmRetry
+from aiomsi._arm.session import ArmSession
 from aiomsi._clock import Clock
 from aiomsi._clouds import CHINA, PUBLIC, US_GOVERNMENT, Cloud
-from aiomsi._credential import ManagedIdentityCredential
+from aiomsi._credentials.managed_identity import ManagedIdentityCredential
 from aiomsi._errors import (
     AiomsiError,
     ApiVersionError,
@@ -33,31 +35,29 @@ from aiomsi._errors import (
     UsageError,
     WrongTenantError,
 )
-from aiomsi._policy import Policy
-from aiomsi._token import AccessToken, TokenIdentity
-from aiomsi.arm._response import ArmResponse
-from aiomsi.arm._retry import ArmRetry
-from aiomsi.arm._session import ArmSession
+from aiomsi._tokens.policy import Policy
+from aiomsi._tokens.token import AccessToken, TokenIdentity
+from aiomsi._util import lazy as _late
 
 if TYPE_CHECKING:
-    from aiomsi._gate import HostGate
-    from aiomsi._shared import SharedCredential
-    from aiomsi._stats import SlotStats
-    from aiomsi.arm._attempts import ArmAttempt
-    from aiomsi.arm._failures import AdditionalInfo, ErrorDetail
-    from aiomsi.arm._ids import ResourceId
-    from aiomsi.arm._operations import Operation
+    from aiomsi._arm.operation import Operation
+    from aiomsi._arm.protocol.attempts import ArmAttempt
+    from aiomsi._arm.protocol.errors.body import AdditionalInfo, ErrorDetail
+    from aiomsi._arm.protocol.resource_ids import ResourceId
+    from aiomsi._credentials.gate import HostGate
+    from aiomsi._credentials.shared import SharedCredential
+    from aiomsi._tokens.stats import SlotStats
 else:
     # What a GET does not need is imported when it is first used: a short-lived job should not wait for it.
     _HOMES = {
-        "AdditionalInfo": "arm._failures",
-        "ArmAttempt": "arm._attempts",
-        "ErrorDetail": "arm._failures",
-        "HostGate": "_gate",
-        "Operation": "arm._operations",
-        "ResourceId": "arm._ids",
-        "SharedCredential": "_shared",
-        "SlotStats": "_stats",
+        "AdditionalInfo": "_arm.protocol.errors.body",
+        "ArmAttempt": "_arm.protocol.attempts",
+        "ErrorDetail": "_arm.protocol.errors.body",
+        "HostGate": "_credentials.gate",
+        "Operation": "_arm.operation",
+        "ResourceId": "_arm.protocol.resource_ids",
+        "SharedCredential": "_credentials.shared",
+        "SlotStats": "_tokens.stats",
     }
 
     __getattr__ = _late.late(__name__, _HOMES)

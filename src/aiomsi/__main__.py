@@ -2,7 +2,7 @@
 
 import sys
 
-from aiomsi.cli import main
+from aiomsi._cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -11,7 +11,7 @@ from urllib.parse import SplitResult, urlsplit
 import attrs
 
 from aiomsi._errors import ConfigurationError
-from aiomsi._late import late_import
+from aiomsi._util.lazy import late_import
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -122,7 +122,7 @@ class Cloud:
         """
         # Late: values do no I/O.
         with late_import:
-            from aiomsi.arm._discovery import discover
+            from aiomsi._arm.discovery import discover
 
         return discover(url, ssl)
 

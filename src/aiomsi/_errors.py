@@ -34,9 +34,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from aiomsi.arm._failures import AdditionalInfo, ErrorDetail
-    from aiomsi.arm._operations import Operation
-    from aiomsi.arm._response import ArmResponse
+    from aiomsi._arm.operation import Operation
+    from aiomsi._arm.protocol.errors.body import AdditionalInfo, ErrorDetail
+    from aiomsi._arm.protocol.response import ArmResponse
 
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})

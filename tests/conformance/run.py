@@ -15,9 +15,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
 
 import aiohttp
-from canned import AUDIENCE, Tokens
+from arm_server import AUDIENCE, Tokens
 from conformance.scenarios import LISTED, SCENARIOS, Scenario, rule
 from conformance.verdicts import Ended, Verdict, never_driven, verdict_of
 from yarl import URL

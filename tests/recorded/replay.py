@@ -3,8 +3,8 @@
 import attrs
 from recorded.sequences import Step, cloud_of, plain
 
-from aiomsi.arm._polling import advance, begin
-from aiomsi.arm._progress import FinalStateVia, Progress
+from aiomsi._arm.protocol.operations.polling import advance, begin
+from aiomsi._arm.protocol.operations.state import FinalStateVia, Progress
 
 
 @attrs.define

@@ -8,7 +8,7 @@ from recorded.checks import case
 from recorded.traffic import document, exchanges, needs_recordings, values
 
 from aiomsi import PUBLIC, ResourceId, ServiceError
-from aiomsi.arm._requests import Options, build_url
+from aiomsi._arm.protocol.request import Options, build_url
 
 pytestmark = needs_recordings
 

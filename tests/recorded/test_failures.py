@@ -11,8 +11,8 @@ from recorded.checks import case
 from recorded.traffic import Exchange, document, exchanges, needs_recordings
 
 from aiomsi import ArmError, ArmRetry, PreconditionFailedError, RegistrationRequiredError
-from aiomsi.arm._answers import error_of, refusal_of
-from aiomsi.arm._attempts import after, answered
+from aiomsi._arm.protocol.attempts import after, answered
+from aiomsi._arm.protocol.errors.classify import error_of, refusal_of
 
 pytestmark = needs_recordings
 

@@ -5,7 +5,7 @@ import re
 from recorded.checks import case
 from recorded.traffic import exchanges, needs_recordings
 
-from aiomsi.arm._limits import Bucket, Remaining, Scope, remaining_counts
+from aiomsi._arm.protocol.limits import Bucket, Remaining, Scope, remaining_counts
 
 pytestmark = needs_recordings
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import attrs
 import pytest
-from canned import Asked, Canned, Says, canned, session
+from arm_server import Asked, Canned, Says, canned, session
 from recorded.checks import case
 
 from aiomsi import ArmResponse, ArmSession

@@ -8,9 +8,9 @@ from recorded.replay import read_elsewhere, recorded_via, replay
 from recorded.sequences import Step, cloud_of, needs_recordings, sequences
 
 from aiomsi import ForeignHostError
-from aiomsi.arm._links import pinned
-from aiomsi.arm._polling import begin, failure_of
-from aiomsi.arm._progress import Progress
+from aiomsi._arm.protocol.links import pinned
+from aiomsi._arm.protocol.operations.polling import begin, failure_of
+from aiomsi._arm.protocol.operations.state import Progress
 
 pytestmark = needs_recordings
 

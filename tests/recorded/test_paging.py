@@ -5,8 +5,8 @@ import json
 from recorded.checks import case
 from recorded.sequences import Step, cloud_of, needs_recordings, plain, sequences
 
-from aiomsi.arm._paging import Chain, read_page
-from aiomsi.arm._queries import next_query, read_rows
+from aiomsi._arm.protocol.paging import Chain, read_page
+from aiomsi._arm.protocol.queries import next_query, read_rows
 
 pytestmark = needs_recordings
 

@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from canned import Tokens
+from arm_server import Tokens
 from recorded.checks import case, set_aside
 from recorded.replay import read_elsewhere, recorded_via, replay
 from recorded.sequences import Step, every_sequence, needs_recordings, sequences
@@ -15,9 +15,9 @@ from recorded.server import LINKS, Replayed, replayed
 from recorded.test_operations import end_of, operations
 
 from aiomsi import ArmError, ArmSession, NotFoundError, OperationCanceledError, OperationFailedError, ServiceError
-from aiomsi.arm._answers import error_of
-from aiomsi.arm._links import names_operation
-from aiomsi.arm._records import decoded, provisioning_state, text_of
+from aiomsi._arm.protocol.body import decoded, provisioning_state, text_of
+from aiomsi._arm.protocol.errors.classify import error_of
+from aiomsi._arm.protocol.links import names_operation
 from aiomsi.testing import ManualClock
 
 pytestmark = [needs_recordings, pytest.mark.anyio]

@@ -5,7 +5,7 @@ import re
 from recorded.traffic import document, exchanges, needs_recordings
 
 from aiomsi import PUBLIC
-from aiomsi.arm._versions import ResourceType, choose_version, is_stable, resource_type_of, versions_for
+from aiomsi._arm.protocol.api_versions import ResourceType, choose_version, is_stable, resource_type_of, versions_for
 
 pytestmark = needs_recordings
 

@@ -7,9 +7,9 @@ import pytest
 from recorded.checks import case
 from recorded.traffic import exchanges, needs_recordings
 
-from aiomsi.arm._failures import read_detail
-from aiomsi.arm._waits import asked_wait
-from aiomsi.hosts._times import seconds
+from aiomsi._arm.protocol.errors.body import read_detail
+from aiomsi._arm.protocol.throttling import asked_wait
+from aiomsi._hosts.times import seconds
 
 pytestmark = needs_recordings
 

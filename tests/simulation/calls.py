@@ -10,9 +10,9 @@ from simulation.turns import DEADLINE
 from simulation.world import Moment, World
 
 from aiomsi import AccessToken, CredentialClosedError, CredentialError, UsageError
-from aiomsi._flight import Fetch
-from aiomsi._ledger import Failure, Order
-from aiomsi._token import Grant, Now
+from aiomsi._tokens.flight import Fetch
+from aiomsi._tokens.state import Failure, Order
+from aiomsi._tokens.token import Grant, Now
 
 LATE_WAIT = 5.0
 LATE_RESERVE = 15.0

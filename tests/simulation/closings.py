@@ -4,7 +4,7 @@ from simulation.flights import FlightChecks
 from simulation.loops import SimLoop
 from simulation.records import PING, SLACK, Credential, SimSlot
 
-from aiomsi._flight import ended
+from aiomsi._tokens.flight import ended
 
 
 async def close(flights: FlightChecks, slot: SimSlot, who: Credential, loop: SimLoop) -> None:

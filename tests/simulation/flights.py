@@ -16,7 +16,7 @@ from simulation.refreshes import Refreshes
 from simulation.turns import Turns
 from simulation.world import Moment, World
 
-from aiomsi._ledger import Order
+from aiomsi._tokens.state import Order
 
 
 class FlightChecks:

@@ -11,10 +11,10 @@ from simulation.turns import DEADLINE
 from simulation.world import World
 
 from aiomsi._errors import TokenRefusedError, TokenUnavailableError
-from aiomsi._host_backoff import HeldOffError, Ticket
-from aiomsi._ledger import Failure, Order, held_off
-from aiomsi._secret import Secret
-from aiomsi._token import Grant
+from aiomsi._tokens.host_backoff import HeldOffError, Ticket
+from aiomsi._tokens.state import Failure, Order, held_off
+from aiomsi._tokens.token import Grant
+from aiomsi._util.secret import Secret
 
 DOWN = Failure(TokenUnavailableError, "unavailable", "the host is down")
 REFUSED = Failure(TokenRefusedError, "refused", "identity not found", permanent=True)

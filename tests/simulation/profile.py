@@ -5,7 +5,7 @@ from typing import Self
 
 import attrs
 
-from aiomsi._pacing import RequestLimits
+from aiomsi._tokens.host_limits import RequestLimits
 
 EVENTS = {
     "reject": 2.0,

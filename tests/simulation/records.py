@@ -9,8 +9,8 @@ from simulation.loops import SimLoop
 from simulation.world import Moment, World
 
 from aiomsi import AccessToken
-from aiomsi._ledger import Order
-from aiomsi._slot import Slot
+from aiomsi._tokens.slot import Slot
+from aiomsi._tokens.state import Order
 
 # Restated from the rules, so that a number that is changed by accident is found out.
 EXPIRED = 10.0

@@ -19,8 +19,8 @@ from simulation.turns import Turns
 from simulation.world import SimLock, Violation, World
 
 from aiomsi import Clock
-from aiomsi._host_backoff import HostBackoff
-from aiomsi._slot import Slot
+from aiomsi._tokens.host_backoff import HostBackoff
+from aiomsi._tokens.slot import Slot
 
 COLLECT_EVERY = 10
 

@@ -5,7 +5,7 @@ from simulation.pauses import Quiet
 from simulation.records import SLACK, Flight
 from simulation.world import World
 
-from aiomsi._host_backoff import HostBackoff
+from aiomsi._tokens.host_backoff import HostBackoff
 
 WINDOW = 1.0
 LEASE = 15.0

@@ -18,7 +18,7 @@ import attrs
 
 from aiomsi import AccessToken, Clock, ManagedIdentityCredential
 from aiomsi.testing import EmbeddedAzure
-from aiomsi.testing._variables import IDENTITY_VARIABLES
+from aiomsi.testing._hosts.variables import IDENTITY_VARIABLES
 
 SCOPE = "https://management.azure.com/.default"
 

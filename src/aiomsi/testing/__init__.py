@@ -5,35 +5,35 @@ Its pytest plugin is loaded in every pytest run of a user, so the names below ar
 
 from typing import TYPE_CHECKING
 
-from aiomsi import _late
+from aiomsi._util import lazy as _late
 
 if TYPE_CHECKING:
+    from aiomsi.testing._azure import EmbeddedAzure
     from aiomsi.testing._clock import ManualClock
-    from aiomsi.testing._faults import Fault, Hold
-    from aiomsi.testing._ledger import Counts, RecordedRequest
-    from aiomsi.testing._limits import ArmBucket, ArmBuckets, GraphLimits, ImdsLimits
-    from aiomsi.testing._operations import OperationView
-    from aiomsi.testing._server import EmbeddedAzure
-    from aiomsi.testing._state import DEFAULT_SUBSCRIPTION_ID, Identity, ResourceGroup, Subscription
-    from aiomsi.testing._tokens import MissingExtraError
+    from aiomsi.testing._server.faults import Fault, Hold
+    from aiomsi.testing._server.limits import ArmBucket, ArmBuckets, GraphLimits, ImdsLimits
+    from aiomsi.testing._server.request_log import Counts, RecordedRequest
+    from aiomsi.testing._state.operations import OperationView
+    from aiomsi.testing._state.tokens import MissingExtraError
+    from aiomsi.testing._state.world import DEFAULT_SUBSCRIPTION_ID, Identity, ResourceGroup, Subscription
 else:
     _HOMES = {
-        "ArmBucket": "_limits",
-        "ArmBuckets": "_limits",
-        "Counts": "_ledger",
-        "DEFAULT_SUBSCRIPTION_ID": "_state",
-        "EmbeddedAzure": "_server",
-        "Fault": "_faults",
-        "GraphLimits": "_limits",
-        "Hold": "_faults",
-        "Identity": "_state",
-        "ImdsLimits": "_limits",
+        "ArmBucket": "_server.limits",
+        "ArmBuckets": "_server.limits",
+        "Counts": "_server.request_log",
+        "DEFAULT_SUBSCRIPTION_ID": "_state.world",
+        "EmbeddedAzure": "_azure",
+        "Fault": "_server.faults",
+        "GraphLimits": "_server.limits",
+        "Hold": "_server.faults",
+        "Identity": "_state.world",
+        "ImdsLimits": "_server.limits",
         "ManualClock": "_clock",
-        "MissingExtraError": "_tokens",
-        "OperationView": "_operations",
-        "RecordedRequest": "_ledger",
-        "ResourceGroup": "_state",
-        "Subscription": "_state",
+        "MissingExtraError": "_state.tokens",
+        "OperationView": "_state.operations",
+        "RecordedRequest": "_server.request_log",
+        "ResourceGroup": "_state.world",
+        "Subscription": "_state.world",
     }
 
     __getattr__ = _late.late(__name__, _HOMES)

@@ -7,7 +7,7 @@ import threading
 from functools import partial
 
 from aiomsi._clock import Clock
-from aiomsi.testing._tally import PATIENCE, Tally, call_in_loop, settle
+from aiomsi.testing._server.counter import PATIENCE, Tally, call_in_loop, settle
 
 _Sleeper = tuple[float, int, asyncio.AbstractEventLoop, asyncio.Future[None]]
 

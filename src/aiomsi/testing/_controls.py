@@ -9,15 +9,23 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
-from aiomsi.testing._arm_call import ArmState
-from aiomsi.testing._arm_controls import ArmControls
-from aiomsi.testing._faults import Fault, Hold
-from aiomsi.testing._imds import Imds
-from aiomsi.testing._ledger import Counts, RecordedRequest, check_service
-from aiomsi.testing._service import ServiceContext
-from aiomsi.testing._state import DEFAULT_SUBSCRIPTION_ID, SYSTEM_ASSIGNED, TENANT_ID, Identity, ResourceGroup, Role, Subscription
-from aiomsi.testing._tally import call_in_loop
-from aiomsi.testing._tokens import TokenAuthority
+from aiomsi.testing._arm.call import ArmState
+from aiomsi.testing._arm.controls import ArmControls
+from aiomsi.testing._hosts.imds import Imds
+from aiomsi.testing._server.counter import call_in_loop
+from aiomsi.testing._server.faults import Fault, Hold
+from aiomsi.testing._server.request_log import Counts, RecordedRequest, check_service
+from aiomsi.testing._server.service import ServiceContext
+from aiomsi.testing._state.tokens import TokenAuthority
+from aiomsi.testing._state.world import (
+    DEFAULT_SUBSCRIPTION_ID,
+    SYSTEM_ASSIGNED,
+    TENANT_ID,
+    Identity,
+    ResourceGroup,
+    Role,
+    Subscription,
+)
 
 _ARM = "https://management.azure.com/"
 

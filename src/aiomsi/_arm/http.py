@@ -1,0 +1,248 @@
+"""The aiohttp session under an `ArmSession`: its connections, its time-outs, the proxy, and the meaning of its errors."""
+
+from __future__ import annotations
+
+import math
+import re
+import ssl as ssl_module
+import urllib.request
+from base64 import b64encode
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+import aiohttp
+from multidict import CIMultiDict
+from yarl import URL
+
+from aiomsi._arm.call import NoResponse
+from aiomsi._arm.protocol.encoding import CutBodyError, LongBodyError
+from aiomsi._clouds import is_loopback
+from aiomsi._errors import ConfigurationError
+from aiomsi._util.secret import Secret
+
+_CONNECT = 10.0
+_READ = 150.0
+"""A resource provider may take two minutes to respond: https://github.com/Azure/azure-resource-manager-rpc/issues/35"""
+_SHORTEST_WAIT = 0.1
+"""In seconds; aiohttp takes 0 for no limit."""
+_CONNECTIONS = 128
+"""More only slow a client down; further calls queue."""
+_MAX_HEADER = 65_536
+"""For a line of a response's head. aiohttp's default of 8,190 bytes is less than some services' links have."""
+_MAX_BUFFER = 1_048_576
+CLOSED = "the session was closed"
+MAYBE = "Whether ARM has carried it out is unknown; a GET may simply be repeated"
+UNSENT = "Nothing was sent"
+_UNTRUSTED = "Nothing was sent. Where a proxy ends TLS with a certificate of its own, pass ssl= with its authority"
+_TLS = "Check which TLS versions and client certificates the other side wants, and whether it is an HTTPS endpoint at all"
+_REFUSED_BY_PROXY = "Nothing was sent. Check the user and password in the proxy's URL, and that the proxy lets this host through"
+_TOO_LONG = "ARM has responded to the request; if it only reads, request less at once, for example with a smaller $top"
+_QUEUED = "Nothing was sent. If many calls are under way at once, they wait for a free connection: begin fewer at a time"
+_FOREIGN_BYTES = re.compile(r"\bb['\"]")
+"""Where an error's text goes on with a piece of the response."""
+_PASSING_BY_PROXY = frozenset({408, 429})
+_BROKEN_HANDSHAKES = (ssl_module.SSLEOFError, ssl_module.SSLSyscallError, ssl_module.SSLZeroReturnError)
+"""Connections that were lost within TLS; of other TLS errors the next connection has the same."""
+
+
+def open_http(ssl: ssl_module.SSLContext | None) -> aiohttp.ClientSession:
+    """Open a session in the running loop: without cookies, and without `trust_env`, which reads .netrc with every request."""
+    # Not by host, of which ARM has one or a few: that would cost some percent of every call.
+    connector = aiohttp.TCPConnector(limit=_CONNECTIONS, ssl=True if ssl is None else ssl)
+    return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+
+
+def request_options(
+    http: aiohttp.ClientSession, proxy: str | None, proxy_headers: Mapping[str, str] | None, *, borrowed: bool
+) -> dict[str, Any]:
+    """Return the arguments that all requests of a session have in common."""
+    return {
+        "allow_redirects": False,
+        "raise_for_status": False,
+        "auto_decompress": False,
+        "proxy": proxy,
+        "proxy_headers": proxy_headers,
+        "read_bufsize": _MAX_BUFFER,
+        "max_line_size": max(_MAX_HEADER, getattr(http, "_max_line_size", 0)),
+        "max_field_size": max(_MAX_HEADER, getattr(http, "_max_field_size", 0)),
+        "middlewares": None if not borrowed and _sends_once(http) else sent_once(http),
+    }
+
+
+def time_limits(left: float, *, timed: bool = False) -> aiohttp.ClientTimeout:
+    """Return the time-outs of a request.
+
+    Args:
+        left: for how many seconds it may wait for a connection, the queue for one included.
+        timed: whether the caller has set a limit for the whole call, which then alone limits the wait for the response.
+
+    """
+    connect = None if left == math.inf else max(left, _SHORTEST_WAIT)
+    # ceil_threshold: aiohttp would round longer limits up to whole seconds.
+    return aiohttp.ClientTimeout(
+        total=None, connect=connect, sock_connect=_CONNECT, sock_read=None if timed else _READ, ceil_threshold=math.inf
+    )
+
+
+def proxy_for(url: str) -> tuple[str | None, Mapping[str, str] | None]:
+    """Find the proxy that the environment names for this URL, and the headers that it is to have; none for loopback.
+
+    Raises:
+        ConfigurationError: it is no URL of a proxy that aiohttp can use. It is not repeated in the error: it may hold a password.
+
+    """
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if is_loopback(host) or urllib.request.proxy_bypass(host):
+        return None, None
+    named = urllib.request.getproxies().get(parts.scheme)
+    if not named:
+        return None, None
+    try:
+        proxy = URL(named if "://" in named else f"http://{named}")
+    except ValueError:
+        proxy = URL()
+    if proxy.scheme not in ("http", "https") or not proxy.host or proxy.raw_path_qs not in ("", "/") or proxy.raw_fragment:
+        msg = f"what the environment names as the proxy for {parts.scheme} is no URL of an HTTP proxy"
+        raise ConfigurationError(msg, help="Write http://host:port, or http://user:password@host:port, percent-encoded")
+    if proxy.user is None and proxy.password is None:
+        return str(proxy), None
+    # Apart from the URL, which aiohttp puts into its errors.
+    user = b64encode(f"{proxy.user or ''}:{proxy.password or ''}".encode()).decode()
+    return str(proxy.with_password(None).with_user(None)), {"Proxy-Authorization": Secret(f"Basic {user}")}
+
+
+def _sends_once(http: aiohttp.ClientSession) -> bool:
+    """Keep a session of this package's own from repeating requests by itself; return whether that is possible.
+
+    aiohttp sends a GET, HEAD, PUT or DELETE whose connection was lost a second time. The retry rule decides about that.
+    """
+    # No public setting does that. A middleware does, but costs every request a call.
+    if not hasattr(http, "_retry_connection"):
+        return False
+    http._retry_connection = False  # noqa: SLF001
+    return True
+
+
+def sent_once(http: aiohttp.ClientSession) -> tuple[aiohttp.ClientMiddlewareType, ...]:
+    """Return the middlewares with which aiohttp does not repeat a request, the session's own included."""
+    # Those that are given with a request replace the session's, which may be the user's; there is no other way to ask for them.
+    return _only_once, *getattr(http, "_middlewares", ())
+
+
+async def _only_once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    try:
+        return await handler(request)
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        if has_arrived(error):
+            # Of this class aiohttp repeats none.
+            raise aiohttp.ClientConnectionError(described(error)) from error
+        raise
+
+
+def authorized_late(
+    headers: Mapping[str, str], middlewares: tuple[aiohttp.ClientMiddlewareType, ...]
+) -> tuple[Mapping[str, str], tuple[aiohttp.ClientMiddlewareType, ...]]:
+    """Return a request's headers without `Authorization`, and the middlewares with one that adds it.
+
+    aiohttp refuses that header if .netrc or the session's `auth` has credentials for the host as well. The middleware
+    replaces those, so that they are not sent.
+    """
+    token = headers["Authorization"]
+
+    async def authorized(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+        request.headers["Authorization"] = token
+        return await handler(request)
+
+    others = CIMultiDict(headers)
+    del others["Authorization"]
+    return others, (authorized, *middlewares)
+
+
+_UNREADABLE = (aiohttp.ClientResponseError, aiohttp.ClientPayloadError, CutBodyError)
+_PERMANENT = (ValueError, TypeError, AssertionError, aiohttp.ServerFingerprintMismatch)
+
+
+def no_response(error: Exception, *, closed: bool = False, borrowed: bool = False) -> NoResponse:
+    """Return what an error of aiohttp's means, whose session may have been closed meanwhile, and may be the user's."""
+    arrived = has_arrived(error, borrowed=borrowed)
+    if closed:
+        return NoResponse(CLOSED, arrived, help="" if arrived else UNSENT)
+    why, untrusted = described(error), isinstance(error, aiohttp.ClientConnectorCertificateError)
+    if untrusted:
+        return NoResponse(why, arrived, untrusted=True, permanent=True, help=_UNTRUSTED)
+    if _is_lasting_tls(error):
+        return NoResponse(why, arrived, permanent=True, help=f"{MAYBE if arrived else UNSENT}. {_TLS}")
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        permanent = 400 <= error.status < 500 and error.status not in _PASSING_BY_PROXY
+        return NoResponse(why, arrived, permanent=permanent, help=_REFUSED_BY_PROXY if permanent else UNSENT)
+    if isinstance(error, aiohttp.ConnectionTimeoutError):
+        return NoResponse(why, arrived, help=_QUEUED)
+    if isinstance(error, LongBodyError):
+        return NoResponse(why, permanent=True, unreadable=True, help=_TOO_LONG)
+    unreadable = isinstance(error, _UNREADABLE) or _is_cut_short(error)
+    permanent = isinstance(error, _PERMANENT)
+    return NoResponse(why, arrived, permanent=permanent, unreadable=unreadable, help="" if arrived else UNSENT)
+
+
+def has_arrived(error: Exception, *, borrowed: bool = False) -> bool:
+    """Return whether a request that got no response may have reached the server."""
+    if isinstance(error, ValueError | TypeError) and not isinstance(error, aiohttp.ClientPayloadError | ssl_module.SSLError):
+        # aiohttp checks URL and headers before it sends; but a session of the user's may have hooks that raise later.
+        return borrowed
+    return not isinstance(
+        error,
+        aiohttp.ClientConnectorError
+        | aiohttp.ConnectionTimeoutError
+        | aiohttp.ClientHttpProxyError
+        | aiohttp.ServerFingerprintMismatch,
+    )
+
+
+def _is_lasting_tls(error: BaseException) -> bool:
+    """Return whether TLS failed in a way in which it fails again."""
+    causes = (error.os_error,) if isinstance(error, aiohttp.ClientConnectorError) else (error, error.__cause__)
+    return any(isinstance(one, ssl_module.SSLError) and not isinstance(one, _BROKEN_HANDSHAKES) for one in causes)
+
+
+def _is_cut_short(error: BaseException | None) -> bool:
+    """Return whether the connection was lost in the middle of a response's head."""
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        return not isinstance(error.message, str)
+    return type(error) is aiohttp.ClientConnectionError and _is_cut_short(error.__cause__)
+
+
+def described(error: Exception) -> str:
+    """Return an error of aiohttp's as text, without the URL and the bytes that could not be parsed."""
+    said = _text_of(error)
+    return said if type(error) is aiohttp.ClientConnectionError else f"{type(error).__name__}: {said}".removesuffix(": ")
+
+
+def _text_of(error: Exception) -> str:
+    if isinstance(error, aiohttp.ConnectionTimeoutError):
+        return "no connection in time"
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        # Its own text has the headers that were received.
+        return "Server disconnected"
+    if isinstance(error, aiohttp.InvalidURL):
+        return "the URL is malformed"
+    said = f"{error.status}, {error.message}" if isinstance(error, aiohttp.ClientResponseError) else str(error)
+    return _FOREIGN_BYTES.split(said, maxsplit=1)[0].rstrip(" :\n")
+
+
+def shown(error: Exception) -> Exception | None:
+    """Return the error to be chained, without frames; None for those whose text has the whole URL, which may be signed."""
+    if isinstance(error, aiohttp.ClientResponseError | aiohttp.ConnectionTimeoutError | aiohttp.InvalidURL):
+        return None
+    try:
+        # Imported when a request fails for the first time.
+        from aiomsi._util.foreign import without_frames
+    except (ImportError, OSError):
+        # As without a free file descriptor; the text is in the error that is raised.
+        return None
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        error = aiohttp.ServerDisconnectedError(_text_of(error))
+    elif isinstance(error, aiohttp.ClientPayloadError):
+        error = aiohttp.ClientPayloadError(_text_of(error))
+    return without_frames(error)

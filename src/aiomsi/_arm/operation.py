@@ -1,0 +1,282 @@
+"""A long-running operation: polled as `protocol/operations` says, until it is over."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from aiomsi._arm.call import Call
+from aiomsi._arm.connection import Wire, closed
+from aiomsi._arm.protocol.operations.polling import (
+    advance,
+    begin,
+    explained,
+    failure_of,
+    lacks_reason,
+    unfinished,
+    unreached,
+    unreadable,
+    wait_before,
+)
+from aiomsi._arm.protocol.operations.sources import missed
+from aiomsi._arm.protocol.operations.state import FinalStateVia, Progress, checked_via
+from aiomsi._arm.protocol.request import NO_OPTIONS, Options, check_seconds, options_of_polls
+from aiomsi._arm.protocol.response import ArmResponse
+from aiomsi._arm.protocol.write_check import holds
+from aiomsi._arm.settling import Unsettled
+from aiomsi._errors import AiomsiError, ArmConnectionError, TokenUnavailableError, UsageError
+
+_SHORTEST_WAIT = 0.05
+"""Seconds that `result` waits at least, so that a loop around it leaves the event loop to others."""
+
+
+class Operation:
+    """A long-running operation that ARM has accepted. It continues whether or not it is polled.
+
+    Made by `ArmSession.begin` and `ArmSession.resume`, and held by every error that ends a call after ARM has accepted it.
+    Awaiting `result` polls it, at the pace that the service asks for. Several waiting tasks share each poll. A cancelled wait
+    leaves a poll under way to the next one; it stops the polling and not the operation.
+
+    Source: https://learn.microsoft.com/azure/azure-resource-manager/management/async-operations
+    """
+
+    def __init__(self, wire: Wire, progress: Progress, options: Options = NO_OPTIONS, call: Call | None = None) -> None:
+        self._wire = wire
+        self._progress = progress
+        self._options = options
+        # The request that began it; None where it was saved in between, because the state has no body.
+        self._call = call
+        # The same, if another request may have begun it. It is no part of the state that is saved.
+        self._unsettled = None if call is None or call.unsettled is None else Unsettled(wire, call, options.timeout)
+        # When the last response came, by the monotonic clock, and how many did.
+        polled = progress.polled
+        self._answered = wire.clock.monotonic() - (0.0 if polled is None else max(0.0, wire.clock.wall() - polled))
+        self._answers = 0
+        self._polling: asyncio.Task[None] | None = None
+        # The last response, or error, of the operation's own source.
+        self._trouble: ArmResponse | AiomsiError | None = None
+
+    @property
+    def done(self) -> bool:
+        """Whether it is over, well or not."""
+        if self._unsettled is not None and self._unsettled.is_to_be_repeated(self._progress):
+            return False
+        return self._progress.outcome is not None
+
+    @property
+    def status(self) -> str:
+        """The service's last word for its state, for example ``"Running"``."""
+        return self._progress.status
+
+    @property
+    def percent_complete(self) -> float | None:
+        """How far it is, as far as the service says."""
+        return self._progress.percent
+
+    def state(self) -> dict[str, Any]:
+        """Give what `ArmSession.resume` needs to go on, in another process too: plain JSON values.
+
+        Keep it as you keep a secret: it may have signed URLs, and has the result once the operation is over. The doubt of which
+        `result` speaks is not in it.
+        """
+        return self._progress.to_dict()
+
+    async def result(self, *, deadline: float | None = None, on_progress: Callable[[Operation], object] | None = None) -> Any:
+        """Wait for the end and give the result: decoded JSON, or None where there is none.
+
+        Args:
+            deadline: seconds after which to stop waiting, at least 0.05; the operation goes on, and the next call polls it when
+                the service's pause since the last response is over.
+            on_progress: called with this operation after every response.
+
+        Raises:
+            OperationFailedError: it has failed; with the service's reasons.
+            OperationCanceledError: it was canceled.
+            OperationUnfinishedError: it was not over by the deadline; or only its resource shows its state, and that has
+                stayed for half an hour in a state which says neither that it is being changed nor that it is ready.
+            OperationUnreadableError: its state can't be read; it may well go on.
+            ArmConnectionError: the same, for want of a response.
+
+        If the response to the call was lost and its resource was then being changed, the resource is compared with
+        the call at the end of that change. If they differ, an unconditional call is sent again; the error of any
+        other call is raised after all. Each of these errors has this operation as its `operation`; so has the
+        `asyncio.CancelledError` of a wait that is cancelled.
+        """
+        check_seconds("deadline", deadline)
+        try:
+            await self._wait(deadline, on_progress)
+            return self._ended()
+        except (AiomsiError, asyncio.CancelledError) as error:
+            if getattr(error, "operation", None) is None:
+                vars(error)["operation"] = self
+            if isinstance(error, AiomsiError) and (self._progress.outcome is None or self._unsettled is not None):
+                # The operation goes on, whatever the error of a poll says about that poll.
+                error.uncertain = True
+            raise
+
+    def _ended(self) -> Any:
+        """Return the result, or raise the operation's error."""
+        failure, answer = failure_of(self._progress), self._progress.answer
+        doubt = None if self._unsettled is None else self._unsettled.error(self._progress)
+        if doubt is not None:
+            raise doubt from failure
+        if failure is not None:
+            raise failure
+        if answer is None or (self._progress.method == "DELETE" and self._progress.reads == "operation"):
+            # A deletion's record tells that it is over, and nothing that it brought.
+            return None
+        return answer.json()
+
+    # Polling
+
+    async def _wait(self, deadline: float | None, on_progress: Callable[[Operation], object] | None) -> None:
+        # Not every event loop can wait for ever by a timer.
+        seconds = None if deadline is None or deadline == math.inf else max(deadline, _SHORTEST_WAIT)
+        until = None if seconds is None else self._wire.clock.monotonic() + seconds
+        # Responses take real time, whatever the session's clock is.
+        scope = asyncio.timeout(seconds)
+        try:
+            async with scope:
+                while not self.done:
+                    answers = self._answers
+                    await self._step(until)
+                    if on_progress is not None and self._answers != answers:
+                        on_progress(self)
+        except TimeoutError as error:
+            if not scope.expired():
+                raise
+            raise unfinished(self._progress) from error
+
+    async def _step(self, until: float | None) -> None:
+        """Wait until one more response has come: to a poll that is due, or to one that another waiting task has begun."""
+        loop = asyncio.get_running_loop()
+        task, answers = self._polling, self._answers
+        if task is None or task.done() or task.get_loop() is not loop:
+            await self._pause(until)
+            if self._answers != answers:
+                return
+            task = self._polling
+            if task is None or task.done() or task.get_loop() is not loop:
+                task = self._begin_poll()
+        # The poll goes on where this wait is cancelled: otherwise one that takes longer than the wait would never end.
+        await asyncio.wait([task])
+        if task.cancelled():
+            raise closed(ours=True)
+        if (error := task.exception()) is not None:
+            # Each waiting task raises an exception of its own.
+            raise (copy.copy(error) if isinstance(error, AiomsiError) else error) from error.__cause__
+
+    async def _pause(self, until: float | None) -> None:
+        """Sleep until the next poll is due: the service's pause counts from its last response."""
+        clock = self._wire.clock
+        due = self._answered + wait_before(self._progress)
+        if until is not None and due > until:
+            await self._wire.pause(max(0.0, until - clock.monotonic()))
+            raise unfinished(self._progress)
+        await self._wire.pause(max(0.0, due - clock.monotonic()))
+
+    def _begin_poll(self) -> asyncio.Task[None]:
+        unsettled = self._unsettled
+        if unsettled is not None and unsettled.is_to_be_repeated(self._progress):
+            self._polling = self._wire.start(self._repeat(unsettled), "repetition")
+        else:
+            call = self._wire.prepare("GET", self._progress.next_url or "", self._options)
+            self._polling = self._wire.start(self._poll(call), "poll")
+        return self._polling
+
+    async def _repeat(self, unsettled: Unsettled) -> None:
+        """Send the call again: the change that was polled was not the call's own, or not the whole of it."""
+        wire = self._wire
+        try:
+            response, doubt = await unsettled.repeat()
+            self._progress = begin(wire.cloud, response, self._progress.via, wall=wire.clock.wall())
+            self._unsettled = doubt
+        finally:
+            self._answered = wire.clock.monotonic()
+            self._answers += 1
+
+    async def _poll(self, call: Call) -> None:
+        """Send one poll and read its response."""
+        before = self._progress
+        try:
+            response = await self._exchange(call)
+        except (ArmConnectionError, TokenUnavailableError) as error:
+            self._note(before, missed(before), error.with_traceback(None))
+        except UsageError:
+            raise
+        except AiomsiError as error:
+            raise unreached(before, error) from error.__cause__
+        else:
+            wire = self._wire
+            after = advance(wire.cloud, before, response, holds=self._holds, wall=wire.clock.wall())
+            self._note(before, await self._explained(after) if lacks_reason(after) else after, response)
+        finally:
+            self._answered = self._wire.clock.monotonic()
+            self._answers += 1
+
+    def _note(self, before: Progress, after: Progress, came: ArmResponse | AiomsiError) -> None:
+        """Keep the progress after a poll; raise its error if the polling can't go on."""
+        self._progress = after
+        if not before.fallback:
+            self._trouble = came
+        if after.is_at_rest:
+            raise unfinished(after)
+        if after.gave_up:
+            # Where the resource was read in vain in place of a source, the error is that of the source.
+            trouble, self._trouble = self._trouble or came, None
+            if isinstance(trouble, AiomsiError):
+                raise unreached(after, trouble) from trouble.__cause__
+            raise unreadable(after, trouble, wall=self._wire.clock.wall())
+
+    async def _explained(self, progress: Progress) -> Progress:
+        """GET the resource of an operation that failed, because its own response gives no reason."""
+        try:
+            response = await self._exchange(self._wire.prepare("GET", progress.url, self._options))
+        except AiomsiError:
+            return progress
+        return explained(progress, response) if response.status < 300 else progress
+
+    async def _exchange(self, call: Call) -> ArmResponse:
+        timeout = self._options.timeout
+        try:
+            async with asyncio.timeout(timeout):
+                return await self._wire.exchange(call)
+        except TimeoutError:
+            # Raised below, so that the frames of the request do not stay with the error.
+            pass
+        raise self._wire.no_answer(call, f"no answer within {timeout} s")
+
+    def _holds(self, found: object) -> bool | None:
+        """Return whether a resource has the members that were sent; None if it sent no members."""
+        sent = None if self._call is None else self._call.sent
+        return holds(found, sent) if _has_values(sent) else None
+
+    def __repr__(self) -> str:
+        return f"<Operation {self._progress!r}>"
+
+
+def _has_values(sent: object) -> bool:
+    pending = [sent]
+    while pending:
+        one = pending.pop()
+        if isinstance(one, dict):
+            pending += one.values()
+        elif one is not None:
+            return True
+    return False
+
+
+async def begun(wire: Wire, call: Call, options: Options, via: FinalStateVia | None) -> Operation:
+    """Send a call, and give the operation that it has begun; errors as for `ArmSession.begin`."""
+    checked_via(via)
+    response = await wire.send(call, options.timeout)
+    progress = begin(wire.cloud, response, via, wall=wire.clock.wall())
+    return Operation(wire, progress, options_of_polls(options), call)
+
+
+def resumed(wire: Wire, state: Mapping[str, Any]) -> Operation:
+    """Go on with an operation that was saved; errors as for `ArmSession.resume`."""
+    return Operation(wire, Progress.from_dict(wire.cloud, state))

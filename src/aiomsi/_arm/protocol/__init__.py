@@ -1,0 +1,1 @@
+"""The ARM protocol as values and pure functions; no I/O."""

@@ -1,0 +1,246 @@
+"""Responses about a long-running operation, parsed once, and the words for its state. No I/O.
+
+Source: https://github.com/Azure/azure-resource-manager-rpc/blob/master/v1.0/async-api-reference.md
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any, Self
+
+import attrs
+
+from aiomsi._arm.protocol.errors.body import ErrorDetail, detail_in, detail_of, read_detail
+from aiomsi._arm.protocol.links import same_path
+from aiomsi._arm.protocol.operations.state import Outcome
+from aiomsi._arm.protocol.response import ArmResponse
+from aiomsi._util.json import loads
+
+_MOST_PERCENT = 1e6
+"""Services count to 1 or to 100; not a number is no such number."""
+
+FINAL: dict[str, Outcome] = {
+    "succeeded": "succeeded",
+    "completed": "succeeded",
+    "failed": "failed",
+    "canceled": "canceled",
+    "cancelled": "canceled",
+}
+GOING_ON = frozenset({"accepted", "dequeued", "enqueued", "inprogress", "notstarted", "pending", "queued", "running", "started"})
+# Resource types exist whose state rests on these, so that a resource that has them need not be changing.
+_MAY_REST = frozenset({"accepted", "started"})
+_PARTICIPLE = re.compile(r"[A-Za-z]ing(?![a-z])")
+_OF_A_RECORD = frozenset(
+    {
+        *("id", "name", "status", "starttime", "endtime", "percentcomplete", "error", "properties", "resourceid"),
+        *("resourcelocation", "operationid", "created", "createdtime", "lastmodified", "lastmodifiedtime", "timespan", "result"),
+    }
+)
+_OF_A_RECORD_ALONE = frozenset({"status", "starttime", "endtime", "percentcomplete", "resourceid", "operationid"})
+
+
+def is_running(word: str | None) -> bool:
+    """Return whether a word says that a resource is being changed: ``Creating``, ``WaitingForVmToStart``, ``InProgress``.
+
+    It does not if the word is unknown, or is one on which the state of some types rests.
+    """
+    if word is None:
+        return False
+    return word.lower() in GOING_ON - _MAY_REST or _PARTICIPLE.search(word) is not None
+
+
+def is_deleted(word: str | None) -> bool:
+    """Return whether a word says that a resource is gone, as of those that can be recovered."""
+    return word is not None and word.lower() == "deleted"
+
+
+def decoded(response: ArmResponse) -> Any:
+    try:
+        return loads(response.body, response.headers.get("Content-Type")) if response.body else None
+    except ValueError:
+        return None
+
+
+def member(document: object, name: str) -> Any:
+    """Give a member whatever its case, or None."""
+    if not isinstance(document, dict):
+        return None
+    if name in document:
+        return document[name]
+    return next((value for key, value in document.items() if key.lower() == name.lower()), None)
+
+
+def text_of(document: object, name: str) -> str | None:
+    value = member(document, name)
+    return value.strip() or None if isinstance(value, str) else None
+
+
+def provisioning_state(document: object) -> str | None:
+    return text_of(member(document, "properties"), "provisioningState")
+
+
+def percent_of(document: object, before: float | None) -> float | None:
+    value = member(document, "percentComplete")
+    told = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= _MOST_PERCENT
+    return float(value) if told else before
+
+
+def is_record(document: object) -> bool:
+    """Tell an operation's record from a resource or a result, which may have a ``status`` of its own."""
+    return isinstance(document, dict) and all(name.lower() in _OF_A_RECORD for name in document)
+
+
+def has_error(document: object) -> bool:
+    """Tell whether there is an error and not only a place for one, such as ``{"code": "None", "message": null}``."""
+    error = member(document, "error")
+    if isinstance(error, str):
+        return bool(error.strip())
+    code = text_of(error, "code")
+    return (code is not None and code.lower() != "none") or text_of(error, "message") is not None
+
+
+# Reasons
+
+
+_WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
+_TEXTS = "message|messages|detail|details|info|description"
+_NAMES_OF_REASONS = (
+    re.compile(rf"(?:.* )?(?:error|errors|failure|failures|reason|reasons)(?: (?:{_TEXTS}))?"),
+    re.compile(rf"(?:.* )?(?:provisioning|status|state|deployment|operation) (?:.* )?(?:{_TEXTS})|messages?"),
+    re.compile(r"(?:.* )?(?:error|failure) code"),
+)
+_NO_REASON = frozenset({"none", "noerror", "ok", "n/a", "null", "unknown", *FINAL})
+_MOST_SEARCHED = 100
+_LONGEST_NAME = 100
+
+
+def reasons(answer: ArmResponse, state: str | None = None) -> ErrorDetail:
+    """Return the reason of a failure, from an error response, a record, or a resource.
+
+    `state` stands in the text if the response gives no reason.
+    """
+    if (found := reason_in(answer)) is not None:
+        return found
+    if answer.status < 300 and state is not None and isinstance(decoded(answer), dict):
+        return ErrorDetail(None, f"the service says {state}, and its response gives no reason")
+    return read_detail(answer.body, answer.headers.get("Content-Type"))
+
+
+def reason_in(answer: ArmResponse) -> ErrorDetail | None:
+    """Return the reason of a failure that a record or a resource gives; None where it gives none.
+
+    A record has an ``error``. Resources have members of many names, for example ``errorMessage`` or ``provisioningDetails``.
+    """
+    document = decoded(answer)
+    if answer.status >= 300 or not isinstance(document, dict):
+        return None
+    if isinstance(text := member(document, "error"), str) and has_error(document):
+        # In a record that is the reason; in an error response it would be a code.
+        return ErrorDetail(None, text.strip())
+    if has_error(document):
+        return read_detail(answer.body, answer.headers.get("Content-Type"))
+    properties = member(document, "properties")
+    if has_error(properties):
+        return detail_of(member(properties, "error"))
+    named = [(_words(name), value, beside) for name, value, beside in _members(properties)]
+    named += [(_words(name), value, document) for name, value in document.items()]
+    found = (
+        _reason(value, beside)
+        for names in _NAMES_OF_REASONS
+        for name, value, beside in named
+        if names.fullmatch(name) is not None
+    )
+    return next((one for one in found if one is not None), None)
+
+
+def _words(name: object) -> str:
+    """Split a member's name: ``lastErrorMessage`` is ``last error message``."""
+    return " ".join(_WORDS.findall(str(name)[:_LONGEST_NAME])).lower()
+
+
+def _members(container: object) -> Iterator[tuple[object, Any, dict[Any, Any]]]:
+    """Give the members of an object and of those within, the outer ones first: name, value, and the object that has them."""
+    pending, left = [container], _MOST_SEARCHED
+    while pending and left > 0:
+        inside = pending.pop(0)
+        left -= 1
+        if isinstance(inside, dict):
+            yield from ((name, value, inside) for name, value in inside.items())
+            pending += inside.values()
+        elif isinstance(inside, list):
+            # Compute lists the statuses of a resource's parts, with a level for each; https://learn.microsoft.com/rest/api/compute
+            bad = [one for one in inside if (text_of(one, "level") or "").lower() == "error"]
+            yield from (("error", one, one) for one in bad)
+
+
+def _reason(value: object, beside: dict[Any, Any]) -> ErrorDetail | None:
+    if not isinstance(value, str | dict | list):
+        return None
+    found = detail_in(value)
+    if found is None or found.message.lower() in _NO_REASON:
+        return None
+    if found.code or not isinstance(value, str):
+        return found
+    return attrs.evolve(found, code=text_of(beside, "errorCode") or text_of(beside, "code"))
+
+
+@attrs.frozen
+class Poll:
+    """One response, parsed once.
+
+    Attributes:
+        response: the whole response.
+        document: its body, decoded; None for one that is empty or not JSON.
+        word: the ``status`` that an operation's record has; None without one.
+        state: the ``properties.provisioningState`` that a resource has; None without one.
+
+    """
+
+    response: ArmResponse
+    document: Any = attrs.field(repr=False)
+    word: str | None
+    state: str | None
+
+    @classmethod
+    def of(cls, response: ArmResponse) -> Self:
+        """Parse a response, whatever its status."""
+        document = decoded(response)
+        return cls(response, document, text_of(document, "status"), provisioning_state(document))
+
+    @property
+    def status(self) -> int:
+        """The HTTP status."""
+        return self.response.status
+
+    @property
+    def is_record(self) -> bool:
+        """Whether the body is an operation's record that has a state."""
+        return self.word is not None and is_record(self.document)
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """How the operation ended by its record's state; None while it goes on."""
+        return None if self.word is None else FINAL.get(self.word.lower())
+
+    @property
+    def resource_outcome(self) -> Outcome | None:
+        """How the change of the resource ended by the resource's own state; None while it goes on, and without a state."""
+        return None if self.state is None else FINAL.get(self.state.lower())
+
+    @property
+    def lacks_state(self) -> bool:
+        """Whether the body is an operation's record without its state."""
+        names = {str(name).lower() for name in self.document} if isinstance(self.document, dict) else set()
+        return self.word is None and not names.isdisjoint(_OF_A_RECORD_ALONE) and names <= _OF_A_RECORD - {"error"}
+
+    @property
+    def is_page(self) -> bool:
+        """Whether the body is a page of HTML, such as a gateway sends."""
+        return self.response.body.lstrip()[:1] == b"<"
+
+    def shows(self, url: str) -> bool:
+        """Return whether the body is the resource at `url`, and not a record that lacks its state."""
+        if not isinstance(self.document, dict) or any(name.lower() in _OF_A_RECORD_ALONE for name in self.document):
+            return False
+        return self.state is not None or same_path(text_of(self.document, "id") or "", url)

@@ -1,0 +1,124 @@
+"""ARM's answers as values: what they say, which error they are, and what to do about it. No I/O.
+
+Source: https://learn.microsoft.com/azure/azure-resource-manager/management/common-deployment-errors,
+https://github.com/Azure/azure-resource-manager-rpc/blob/master/v1.0/common-api-details.md
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from typing import Any
+from urllib.parse import unquote
+
+import attrs
+
+from aiomsi import _errors
+from aiomsi._arm.protocol.errors.body import ErrorDetail, read_detail
+from aiomsi._arm.protocol.errors.codes import (
+    asks_for_registration,
+    is_about_version,
+    is_wrong_tenant,
+    namespace_to_register,
+    right_tenant,
+    supported_locations,
+    supported_versions,
+)
+from aiomsi._arm.protocol.errors.hints import help_for
+from aiomsi._arm.protocol.response import ArmResponse
+from aiomsi._arm.protocol.throttling import asked_wait
+
+_MOST_SUMMARY = 2_000
+
+
+@attrs.frozen
+class Refusal:
+    """A 401 that speaks against the token itself; `claims` is what a challenge asks for, as JSON text."""
+
+    claims: str | None = None
+
+
+_REJECTING = frozenset({"ExpiredAuthenticationToken", "InvalidAuthenticationToken", "AuthenticationTokenExpired", "TokenExpired"})
+_NOT_REJECTING = frozenset({"AuthenticationFailed", "InvalidAuthenticationTokenTenant", "InvalidAuthenticationTokenAudience"})
+_CLAIMS = re.compile(r'claims="([^"]+)"', re.IGNORECASE)
+_CHALLENGE_ERROR = re.compile(r'\berror="([^"]+)"', re.IGNORECASE)
+
+
+def refusal_of(response: ArmResponse) -> Refusal | None:
+    """Tell whether a 401 means that the token is invalid, expired or lacks claims; None: another token would not help.
+
+    A token of the wrong tenant or audience is a good one in the wrong place, and a missing header is no fault of the token.
+    """
+    # There may be a header for each scheme.
+    challenge = ", ".join(value for name, value in response.headers.items() if name.lower() == "www-authenticate")
+    if (claims := _CLAIMS.search(challenge)) is not None and (decoded := _decoded_claims(claims[1])) is not None:
+        return Refusal(decoded)
+    code = read_detail(response.body, response.headers.get("Content-Type")).code
+    if code in _REJECTING:
+        return Refusal()
+    said = _CHALLENGE_ERROR.search(challenge)
+    invalid = said is not None and said[1].lower() == "invalid_token"
+    return Refusal() if invalid and code not in _NOT_REJECTING else None
+
+
+def _decoded_claims(text: str) -> str | None:
+    """Decode base64url, with or without its padding, or percent-encoded JSON; None if it is neither."""
+    if "%7b" in text.lower():
+        return unquote(text)
+    try:
+        return base64.urlsafe_b64decode(text.rstrip("=") + "=" * (-len(text.rstrip("=")) % 4)).decode() or None
+    except ValueError:
+        return None
+
+
+_BY_STATUS: dict[int, type[_errors.ArmError]] = {
+    401: _errors.AuthenticationError,
+    403: _errors.AuthorizationError,
+    404: _errors.NotFoundError,
+    409: _errors.ConflictError,
+    412: _errors.PreconditionFailedError,
+    429: _errors.ThrottledError,
+}
+
+
+def error_of(
+    response: ArmResponse, *, wall: float, client_request_id: str | None = None, attempts: int = 1, elapsed: float = 0.0
+) -> _errors.ArmError:
+    """Make the exception that an error answer is; `wall` is now, for a wait that is asked for as an instant."""
+    detail = read_detail(response.body, response.headers.get("Content-Type"))
+    if response.status < 400:
+        target = response.headers.get("Location", "nowhere").partition("?")[0]
+        detail = ErrorDetail(None, f"a redirect to {target}, which is not followed because the token belongs to this host alone")
+    kind, more = _kind(response, detail)
+    named = f"{response.status} {detail.code}" if detail.code else str(response.status)
+    ids = f" (request id {response.request_id})" if response.request_id else ""
+    return kind(
+        f"{response.method} {response.path} answered {named}: {_shortened(detail.message).rstrip('.')}{ids}",
+        help=help_for(response.method, response.path, response.status, detail, more),
+        status=response.status,
+        response=response.portable(),
+        client_request_id=client_request_id,
+        attempts=attempts,
+        elapsed=elapsed,
+        retry_after=asked_wait(response.status, response.headers, detail, wall),
+        **detail.arguments(),
+        **more,
+    )
+
+
+def _kind(response: ArmResponse, detail: ErrorDetail) -> tuple[type[_errors.ArmError], dict[str, Any]]:
+    """Choose the class, and find what it has beyond the others."""
+    if asks_for_registration(detail):
+        return _errors.RegistrationRequiredError, {"namespace": namespace_to_register(detail, response.path)}
+    if is_about_version(detail):
+        supported = supported_versions(detail, response.headers)
+        return _errors.ApiVersionError, {"supported": supported, "locations": supported_locations(detail)}
+    if response.status == 401 and is_wrong_tenant(detail):
+        return _errors.WrongTenantError, {"tenant_id": right_tenant(detail, response.headers)}
+    return _BY_STATUS.get(response.status, _errors.ServiceError if response.status >= 500 else _errors.ArmError), {}
+
+
+def _shortened(text: str) -> str:
+    # Half of a surrogate pair can't be printed.
+    text = text.encode("utf-8", "backslashreplace").decode()
+    return text if len(text) <= _MOST_SUMMARY else f"{text[:_MOST_SUMMARY]}…"

@@ -1,0 +1,189 @@
+"""What ARM's error codes mean for the caller, and what their texts hold. No I/O.
+
+Source: https://learn.microsoft.com/azure/azure-resource-manager/troubleshooting/common-deployment-errors,
+https://learn.microsoft.com/azure/azure-resource-manager/troubleshooting/error-register-resource-provider
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from itertools import pairwise
+
+from aiomsi._arm.protocol.errors.body import ErrorDetail
+
+_REGISTRATION = frozenset({"missingsubscriptionregistration", "missingregistrationforlocation"})
+_VERSION = frozenset(
+    {
+        "missingapiversionparameter",
+        "invalidapiversionparameter",
+        "noregisteredproviderfound",
+        "unsupportedapiversion",
+        "invalidapiversion",
+        "apiversionunspecified",
+    }
+)
+_TENANT = "invalidauthenticationtokentenant"
+_OTHER_SCOPES = frozenset(
+    {
+        "subscriptionnotfound",
+        "subscriptionnotregistered",
+        "subscriptioncostdisabled",
+        "disallowedprovider",
+        "disallowedoperation",
+        "resourcenotonboarded",
+        "tenantnotonboarded",
+        _TENANT,
+        *_REGISTRATION,
+    }
+)
+_LOCKS = frozenset({"retryableerror", "retryableerrorduetoanotheroperation", "referencedresourcenotprovisioned"})
+_IN_PROGRESS = _LOCKS | {
+    "attachdiskwhilebeingdetached",
+    "concurrencyconflict",
+    "deploymentactive",
+    "pessimisticconcurrencyconflict",
+    "requestconflict",
+    "resourcebusy",
+    "serverbusy",
+    "serverisbusy",
+}
+_IN_PROGRESS_CODE = re.compile(
+    r"(?!no).*inprogress.*|(?:another|conflicting|concurrent).*(?:operation|update|write|modification|request).*"
+)
+_STAYING = frozenset({"resourcegroupbeingdeleted", "scopelocked", *_REGISTRATION})
+_STAYING_CODE = re.compile(r".*(?:exists|taken|inuse|deleted).*")
+
+_NAMESPACE = re.compile(r"[A-Za-z0-9]+(?:\.[A-Za-z0-9]+)+", re.ASCII)
+_NAMED_NAMESPACE = re.compile(rf"\b(?:namespace|provider)s?:?\s+['\"]?({_NAMESPACE.pattern})", re.IGNORECASE)
+_VERSIONS = re.compile(r"\b(?:supported|valid|available)\s+(?:api[- ]?)?versions?\s+(?:are|is):?\s*'?([^'\"]*)", re.IGNORECASE)
+_ONE_VERSION = re.compile(r"\b\d{4}-\d{2}-\d{2}(?:-[A-Za-z][A-Za-z0-9.]*)?(?![\w-])", re.ASCII)
+_LOCATIONS = re.compile(r"\bsupported\s+locations\s+are:?\s*'([^']*)'", re.IGNORECASE)
+_GUID = re.compile(r"(?<![\w-])[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}(?![\w-])", re.IGNORECASE)
+_AUTHORITY = re.compile(r'\bauthorization(?:_uri)?="([^"]*)"', re.IGNORECASE)
+_RIGHT_TENANT = re.compile(r"must match(.*)", re.IGNORECASE | re.DOTALL)
+_LOCKED_TEXT = re.compile(r"\b(?:exclusive\s+lock|another\s+operation)\b", re.IGNORECASE)
+_MOST_SEARCHED = 2_000
+_IN_PROGRESS_TEXT = re.compile(
+    r"\bexclusive\s+lock\b"
+    r"|\banother\s+(?:\w{1,40}\s+)?(?:operation|deployment|update|request)\b"
+    r"|\bconcurrent\s+(?:operation|update|modification|write|request)"
+    r"|\b(?:operation|update|upgrade|deployment|provisioning|request)\b[^.]{0,80}\b(?:in\s+progress|under\s*way)\b"
+    r"|\bstate\s+is\s+not\s+terminal\b"
+    r"|\bin\s+['\"]?(?:creating|updating|provisioning)['\"]?\s+(?:provisioning\s+)?state\b"
+    r"|\bbusy\b"
+    r"|\b(?:re)?try\b[^.]{0,60}\b(?:later|after\s+some\s*time)\b",
+    re.IGNORECASE,
+)
+_STAYING_TEXT = re.compile(
+    r"\balready\s+(?:exists?|in\s+use|(?:been\s+)?taken)\b"
+    r"|\b(?:exists|taken)\s+already\b"
+    r"|\bsoft[- ]deleted\b"
+    r"|\bdeleted\s+state\b",
+    re.IGNORECASE,
+)
+
+
+def _folded(code: str | None) -> str:
+    return "".join((code or "").split()).casefold()
+
+
+def asks_for_registration(detail: ErrorDetail) -> bool:
+    """Tell whether the subscription must be registered for a resource provider's namespace first."""
+    return _folded(detail.code) in _REGISTRATION
+
+
+def namespace_to_register(detail: ErrorDetail, path: str) -> str | None:
+    """Find the namespace: in a target, in a text, or in the path of the call; None if it is nowhere."""
+    for one in detail.walk():
+        if one.target is not None and _NAMESPACE.fullmatch(one.target):
+            return one.target
+    for text in detail.texts():
+        if (named := _NAMED_NAMESPACE.search(text)) is not None:
+            return named[1]
+    segments = path.partition("?")[0].split("/")
+    called = [after for word, after in pairwise(segments) if word.lower() == "providers"]
+    return next((name for name in reversed(called) if _NAMESPACE.fullmatch(name)), None)
+
+
+def is_about_version(detail: ErrorDetail) -> bool:
+    """Tell whether the call's api-version is missing, or is none of the resource type's."""
+    code = _folded(detail.code)
+    return code in _VERSION or (code == "invalidresourcetype" and bool(_listed_versions(detail)))
+
+
+def supported_versions(detail: ErrorDetail, headers: Mapping[str, str]) -> tuple[str, ...]:
+    """Give the api-versions that would do, as the service lists them; of those that write them in a header, that list."""
+    return _listed_versions(detail) or _versions_in(headers.get("api-supported-versions", ""))
+
+
+def _listed_versions(detail: ErrorDetail) -> tuple[str, ...]:
+    for text in detail.texts():
+        if (listed := _VERSIONS.search(text)) is not None and (versions := _versions_in(listed[1])):
+            return versions
+    return ()
+
+
+def _versions_in(text: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(_ONE_VERSION.findall(text)))
+
+
+def supported_locations(detail: ErrorDetail) -> tuple[str, ...]:
+    """Give the locations that the resource type is served in, as far as the service lists them."""
+    listed = _LOCATIONS.search(next(detail.texts()))
+    return () if listed is None else tuple(name for part in listed[1].split(",") if (name := part.strip()))
+
+
+def is_wrong_tenant(detail: ErrorDetail) -> bool:
+    """Tell whether the token is a good one, but of another tenant than the subscription."""
+    return _folded(detail.code) == _TENANT
+
+
+def right_tenant(detail: ErrorDetail, headers: Mapping[str, str]) -> str | None:
+    """Find the tenant that a 401 asks for, in its challenge or in its text; None if it names none, or more than one."""
+    authority = _AUTHORITY.search(headers.get("WWW-Authenticate", ""))
+    if authority is not None and (named := _GUID.search(authority[1])) is not None:
+        return named[0]
+    text = _RIGHT_TENANT.search(next(detail.texts()))
+    tenants = {tenant.lower() for tenant in _GUID.findall(text[1])} if text is not None else set()
+    return tenants.pop() if len(tenants) == 1 else None
+
+
+def is_locked(detail: ErrorDetail) -> bool:
+    """Tell a 429 that has nothing to do with rates: another operation holds the resource, for some seconds."""
+    named = any(_folded(one.code) in _LOCKS for one in detail.walk())
+    return named or any(_LOCKED_TEXT.search(text) for text in detail.texts())
+
+
+def is_in_progress(status: int, detail: ErrorDetail, retry_after: float | None = None) -> bool:
+    """Return whether the call was refused because of another operation, so that it may succeed later.
+
+    A 409 mostly means a state that stays: a name that is taken, a lock, a vault that is only
+    soft-deleted. A 409 that passes has one of many codes, a plain ``Conflict`` with a text, or
+    `retry_after`. Cosmos DB uses 412.
+
+    Source: https://learn.microsoft.com/azure/azure-resource-manager/troubleshooting/error-another-operation-in-progress,
+    https://learn.microsoft.com/rest/api/storagerp/srp_error_codes
+    """
+    parts = list(detail.walk())
+    if status == 412:
+        return any(_LOCKED_TEXT.search(one.message[:_MOST_SEARCHED]) for one in parts)
+    if status not in (409, 423):
+        return False
+    codes = [_folded(one.code) for one in parts]
+    if any(code in _STAYING or _STAYING_CODE.fullmatch(code) for code in codes):
+        return False
+    if any(code in _IN_PROGRESS or _IN_PROGRESS_CODE.fullmatch(code) for code in codes):
+        return True
+    texts = [one.message[:_MOST_SEARCHED] for one in parts]
+    if any(_STAYING_TEXT.search(text) for text in texts):
+        return False
+    return bool(retry_after) or any(_IN_PROGRESS_TEXT.search(text) for text in texts)
+
+
+def is_out_of_reach(code: str | None) -> bool:
+    """Tell whether a call failed because of its whole scope: whoever asks many subscriptions leaves this one out, and goes on.
+
+    The subscription is unknown to this identity, of another tenant, or does not have what was asked for.
+    """
+    return _folded(code) in _OTHER_SCOPES

@@ -1,0 +1,86 @@
+"""What to do about an error of ARM's, in a sentence or two. No I/O.
+
+Source: https://learn.microsoft.com/azure/azure-resource-manager/troubleshooting/common-deployment-errors,
+https://learn.microsoft.com/azure/role-based-access-control/troubleshooting
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from aiomsi._arm.protocol.errors.body import ErrorDetail
+from aiomsi._arm.protocol.errors.codes import asks_for_registration, is_about_version, is_in_progress, is_locked, is_wrong_tenant
+from aiomsi._arm.protocol.retry import PASSING
+
+_SUBSCRIPTION = re.compile(r"/subscriptions/([^/]+)", re.IGNORECASE)
+# Two patterns: one with anything in between would search to the end at each mention of a client.
+_DENIED_CLIENT = re.compile(r"client '(?P<client>[^']*)'(?: with object id '(?P<object>[^']*)')?")
+_DENIED_ACTION = re.compile(r"action '(?P<action>[^']*)' over scope '(?P<scope>[^']*)'")
+
+
+def help_for(method: str, path: str, status: int, detail: ErrorDetail, found: Mapping[str, Any]) -> str:
+    """Say what to do, with what was `found` in the answer; empty where nothing useful can be said."""
+    if asks_for_registration(detail):
+        return _register(path, found["namespace"])
+    if is_about_version(detail):
+        return _versions(found["supported"], found["locations"])
+    if status == 401:
+        return _authenticate(detail, found.get("tenant_id"))
+    if status == 404:
+        return _look_again(path, detail.code)
+    if status == 403 and detail.code == "AuthorizationFailed":
+        return _grant(detail)
+    if is_in_progress(status, detail) or (status == 429 and is_locked(detail)):
+        return "Another operation holds the resource: repeat the call after some seconds"
+    if status == 412:
+        return "Read the resource again, and repeat the call with its new etag"
+    if status in PASSING and method not in ("GET", "HEAD"):
+        return "It may have been carried out all the same: look at the resource before the call is repeated"
+    return ""
+
+
+def _register(path: str, namespace: str | None) -> str:
+    subscription = _SUBSCRIPTION.match(path)
+    named = namespace or "<namespace>"
+    where = f"/subscriptions/{'<subscription>' if subscription is None else subscription[1]}/providers/{named}/register"
+    return f"Register the subscription with POST {where}, wait for the registration, and send the call anew"
+
+
+def _versions(supported: tuple[str, ...], locations: tuple[str, ...]) -> str:
+    if not supported:
+        return "Pass an api_version that the resource type has: the provider's document lists them"
+    said = f"Use one of these api-versions: {', '.join(supported)}"
+    return f"{said}; in one of these locations: {', '.join(locations)}" if locations else said
+
+
+def _authenticate(detail: ErrorDetail, tenant_id: str | None) -> str:
+    if is_wrong_tenant(detail):
+        whose = f"to the tenant {tenant_id} and not to the identity's" if tenant_id else "to another tenant than the identity"
+        return f"The subscription belongs {whose}: use an identity of that tenant"
+    if detail.code == "InvalidAuthenticationTokenAudience":
+        return "Ask for the audience 'https://management.azure.com/', or pass the ArmSession a Cloud with the right one"
+    return "If this goes on with a fresh token, check this machine's clock and that the session's cloud is the right one"
+
+
+def _look_again(path: str, code: str | None) -> str:
+    if code == "SubscriptionNotFound":
+        return "Check the subscription's id, and that the identity has a role in it: without one ARM may deny that it exists"
+    if "/resourcegroups" in path:
+        return "The path says 'resourcegroups': write 'resourceGroups', with a capital G"
+    return "Check the group's name and the subscription's id" if code == "ResourceGroupNotFound" else ""
+
+
+def _grant(detail: ErrorDetail) -> str:
+    message = next(detail.texts())
+    client = _DENIED_CLIENT.search(message)
+    denied = None if client is None else _DENIED_ACTION.search(message, client.end())
+    if client is None or denied is None:
+        return "Grant the identity a role under Access control (IAM)"
+    who = client["object"] or client["client"]
+    role = "Reader" if denied["action"].lower().endswith("/read") else "a role that allows it, such as Contributor,"
+    return (
+        f"To allow '{denied['action']}', grant {role} to the identity with object id {who} on the scope '{denied['scope']}' "
+        "under Access control (IAM), Add role assignment; a new assignment takes some minutes to be seen"
+    )

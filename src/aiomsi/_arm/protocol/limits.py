@@ -1,0 +1,136 @@
+"""What an answer's headers say is left of ARM's and the resource providers' limits, as values. No I/O.
+
+ARM keeps one bucket by subscription (or tenant), principal and class of operation, and one by subscription alone ("global").
+A resource provider may have its own limits in place of these or beside them.
+
+Source: https://learn.microsoft.com/azure/azure-resource-manager/management/request-limits-and-throttling,
+https://learn.microsoft.com/azure/virtual-machines/compute-throttling-limits,
+https://learn.microsoft.com/azure/governance/resource-graph/concepts/guidance-for-throttled-requests
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
+from typing import Literal, TypeAlias
+
+import attrs
+
+from aiomsi._arm.protocol.throttling import duration, instant
+
+Scope: TypeAlias = Literal["subscription", "global", "tenant", "provider", "resource", "user"]
+
+
+@attrs.frozen
+class Bucket:
+    """What a remaining count is counted down from, as far as a header tells; which subscription, the request's path does.
+
+    Attributes:
+        scope: ``"subscription"`` and ``"tenant"``: this principal's calls there; ``"global"``: all principals' calls in the
+            subscription; ``"provider"``: a resource provider's own limit; ``"resource"``: calls to this one resource;
+            ``"user"``: this principal's calls anywhere.
+        operations: the class of operation, for example ``"reads"``, ``"resource-requests"``, or the name of a policy such as
+            ``"Microsoft.Compute/LowCostGet3Min"``.
+        window: for how many seconds the limit counts, None where the service does not say.
+
+    """
+
+    scope: Scope
+    operations: str
+    window: float | None = None
+
+
+@attrs.frozen
+class Remaining:
+    """What is left in a bucket.
+
+    Attributes:
+        bucket: the bucket.
+        count: how many calls, or of what else the bucket counts, are left.
+        resets_after: seconds until it is full again, None where the service does not say.
+
+    """
+
+    bucket: Bucket
+    count: int
+    resets_after: float | None = None
+
+
+_SCOPES: dict[str, Scope] = {
+    "": "provider",
+    "subscription-": "subscription",
+    "subscription-global-": "global",
+    "tenant-": "tenant",
+}
+_NAME = re.compile(
+    r"x-ms-ratelimit-(?P<burst>burst-)?remaining-(?P<scope>subscription-global-|subscription-|tenant-|)"
+    r"(?P<operations>.+?)(?:-pt(?P<number>\d{1,5})(?P<unit>[smh]))?"
+)
+_OPERATIONS = re.compile(r"reads|writes|deletes|(?:[a-z][a-z.-]*-)?(?:requests|entities-read|calls-per-second)|scheduler-[a-z-]+")
+_WINDOW = re.compile(r"(\d{1,5})([smhd])", re.IGNORECASE)
+_POLICY = re.compile(r"([A-Za-z0-9.]+/[^;,\s]+)\s*;\s*(-?\d{1,19})", re.ASCII)
+_POLICY_WINDOW = re.compile(r"(?<!\d)(\d{1,3})(Sec|Min|Hour)", re.IGNORECASE)
+_COUNT = re.compile(r"-?\d{1,19}", re.ASCII)
+_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
+_UNLIMITED = 2**31
+
+
+def remaining_counts(headers: Mapping[str, str], wall: float) -> tuple[Remaining, ...]:
+    """Read every remaining count, one for each bucket; what is unknown or unreadable is left out. `wall` is now."""
+    found: dict[Bucket, Remaining] = {}
+    for one in _all(headers, wall):
+        known = found.get(one.bucket)
+        if known is None or one.count < known.count:
+            found[one.bucket] = one
+    return tuple(found.values())
+
+
+def _all(headers: Mapping[str, str], wall: float) -> Iterator[Remaining]:
+    for name, value in headers.items():
+        folded = name.lower()
+        if folded == "x-ms-ratelimit-remaining-resource":
+            yield from _policies(value)
+        elif folded == "x-ms-user-quota-remaining":
+            yield from _counts(Bucket("user", "quota"), value, duration(headers.get("x-ms-user-quota-resets-after", "")))
+        elif folded == "x-rate-limit-remaining":
+            yield from _rate_limit(headers, value, wall)
+        elif folded.startswith("x-ms-ratelimit-") and (bucket := _bucket(folded)) is not None:
+            yield from _counts(bucket, value)
+
+
+@lru_cache(maxsize=256)
+def _bucket(name: str) -> Bucket | None:
+    """Put a header down to a bucket by its name; None for one that is no remaining count."""
+    known = _NAME.fullmatch(name)
+    if known is None or not _OPERATIONS.fullmatch(known["operations"]):
+        return None
+    window = None if known["number"] is None else float(known["number"]) * _SECONDS[known["unit"]]
+    return Bucket(_SCOPES[known["scope"]], (known["burst"] or "") + known["operations"], window)
+
+
+def _policies(value: str) -> Iterator[Remaining]:
+    """Read Compute's list, ``policy;left`` by commas. Policies are counted by subscription and region, or by resource."""
+    for part in value.split(","):
+        # Matched, not searched: a search would begin anew at each character.
+        named = _POLICY.match(part.strip())
+        if named is None:
+            continue
+        policy, count = named[1], named[2]
+        counted = _POLICY_WINDOW.search(policy)
+        window = None if counted is None else float(counted[1]) * _SECONDS[counted[2][0].lower()]
+        yield from _counts(Bucket("resource" if policy.endswith("Resource") else "subscription", policy, window), count)
+
+
+def _rate_limit(headers: Mapping[str, str], value: str, wall: float) -> Iterator[Remaining]:
+    """Read the triple in which ``limit`` is a window, and ``reset`` an instant."""
+    window = _WINDOW.fullmatch(headers.get("x-rate-limit-limit", "").strip())
+    reset = instant(headers.get("x-rate-limit-reset"))
+    bucket = Bucket("provider", "rate-limit", None if window is None else float(window[1]) * _SECONDS[window[2].lower()])
+    yield from _counts(bucket, value, None if reset is None else max(0.0, reset - wall))
+
+
+def _counts(bucket: Bucket, value: str, resets_after: float | None = None) -> Iterable[Remaining]:
+    """Read a count, or several that a proxy has put into one header; what is practically no limit is left out."""
+    numbers = [int(text) for part in value.split(",") if _COUNT.fullmatch(text := part.strip())]
+    return [Remaining(bucket, max(0, number), resets_after) for number in numbers if number < _UNLIMITED]

@@ -1,0 +1,214 @@
+"""Lists that come in pages: what a page holds, and which request brings the next one. No I/O.
+
+A page without items may have a link, and the list goes on behind it. A list that can't be gone on with is an error after its last
+item, never a short list.
+
+Source: https://github.com/Azure/azure-resource-manager-rpc/blob/master/v1.0/resource-api-reference.md#get-resource
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from hashlib import blake2b
+from typing import Any
+
+import attrs
+
+from aiomsi import _errors
+from aiomsi._arm.protocol.body import FINAL, has_error, member, text_of
+from aiomsi._arm.protocol.errors.body import ErrorDetail, read_detail
+from aiomsi._arm.protocol.links import pinned
+from aiomsi._arm.protocol.response import ArmResponse
+from aiomsi._clouds import Cloud
+
+_LINKS = ("nextlink", "@nextlink", "@odata.nextlink", "odata.nextlink", "nextpagelink")
+_ITEMS = "value"
+_CODES = ("code", "errorCode", "statusCode")
+_NO_ERROR = frozenset({"", "none", "ok", "success", "succeeded"})
+_COUNTS = frozenset({"count", "totalcount", "total", "totalrecords", "totalrecordcount"})
+
+
+@attrs.frozen
+class Page:
+    """One page of a list.
+
+    Attributes:
+        items: as the service sent them; there may be none although the list goes on.
+        next_link: where the next page is, as the service wrote it; None at the end.
+        token: what brings the next page of a Resource Graph query; None at the end.
+        cut: whether the service says that there are more rows, and not how to get them.
+        total: how many rows a Resource Graph query has on all pages; None if the service does not say.
+
+    """
+
+    items: list[Any] = attrs.field(repr=lambda items: f"<{len(items)}>")
+    next_link: str | None = attrs.field(default=None, repr=False)
+    token: str | None = attrs.field(default=None, repr=False)
+    cut: bool = False
+    total: int | None = attrs.field(default=None, repr=False)
+
+
+def read_page(response: ArmResponse, *, item_name: str = _ITEMS, next_link_name: str | None = None) -> Page:
+    """Read a page of a list.
+
+    `item_name` and `next_link_name` are for services that call them otherwise; a dot leads into an object.
+
+    Raises:
+        ServiceError: this is no page: not JSON, an error, or something else than a list.
+
+    """
+    document = response.json()
+    if document is None and response.status == 204:
+        return Page([])
+    if isinstance(document, list):
+        return Page(document)
+    if not isinstance(document, dict):
+        raise no_page(response, "neither an object nor a list")
+    link = _link(response, document, (next_link_name,) if next_link_name else _LINKS)
+    found, items = _member(document, item_name)
+    if items is not None and not isinstance(items, list):
+        raise no_page(response, f"an {item_name!r} that is no list")
+    check_no_error(response, document, empty=not items)
+    if items is None and link is None and not _is_empty_page(document, item_name, found=found):
+        raise _without_items(response, document, item_name)
+    return Page(items or [], next_link=link)
+
+
+class Chain:
+    """The way from page to page: it ends, and never leaves the cloud's ARM.
+
+    It keeps a few bytes for each page that was seen, no page.
+
+    Args:
+        cloud: whose ARM the links must be on.
+        first_url: that of a list which begins with a GET; a link back to it goes round in circles.
+
+    """
+
+    def __init__(self, cloud: Cloud, first_url: str | None = None) -> None:
+        self._cloud = cloud
+        self._seen = set[bytes]() if first_url is None else {_digest(first_url)}
+
+    def next_url(self, page: Page, response: ArmResponse) -> str | None:
+        """Return the URL of the page after this one, to be sent as it is; None at the end.
+
+        Raises:
+            ForeignHostError: the link leads off the cloud's ARM.
+            ServiceError: the link was followed before.
+
+        """
+        if page.next_link is None:
+            return None
+        url = pinned(self._cloud, page.next_link, response.url)
+        self._check_new(url, response)
+        return url
+
+    def next_token(self, page: Page, response: ArmResponse) -> str | None:
+        """Return the token for the page of a Resource Graph query after this one; None at the end.
+
+        Raises:
+            ServiceError: the token was used before.
+
+        """
+        if page.token is not None:
+            self._check_new(page.token, response)
+        return page.token
+
+    def _check_new(self, link: str, response: ArmResponse) -> None:
+        digest = _digest(link)
+        if digest in self._seen:
+            raise broken(response, "links to a page that was read before", "What was read so far is not known to be all")
+        self._seen.add(digest)
+
+
+def _digest(link: str) -> bytes:
+    return blake2b(link.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+def _member(document: Mapping[str, Any], name: str) -> tuple[bool, Any]:
+    """Find a member whatever its case, and tell whether it is there at all; a dot leads into an object."""
+    for key, value in document.items():
+        if key.lower() == name.lower():
+            return True, value
+    outer, dot, inner = name.partition(".")
+    within = _member(document, outer)[1] if dot and outer else None
+    return _member(within, inner) if isinstance(within, dict) else (False, None)
+
+
+def _link(response: ArmResponse, document: Mapping[str, Any], names: tuple[str, ...]) -> str | None:
+    for name in names:
+        link = _member(document, name)[1]
+        if isinstance(link, str) and link.strip():
+            return link
+        if link is not None and not isinstance(link, str):
+            raise no_page(response, f"a {name!r} that is no link")
+    return None
+
+
+def _is_bare_error(document: Mapping[str, Any]) -> bool:
+    """Return whether an object is an error without the envelope.
+
+    It has a code beside a text, or a final state other than success.
+    """
+    codes = [str(code).lower() for name in _CODES if isinstance(code := member(document, name), str | int)]
+    if text_of(document, "message") is not None and any(code[:1] != "2" and code not in _NO_ERROR for code in codes):
+        return True
+    return FINAL.get((text_of(document, "status") or "").lower(), "succeeded") != "succeeded"
+
+
+def _is_empty_page(document: Mapping[str, Any], item_name: str, *, found: bool) -> bool:
+    """Return whether an object without items is a page, and no resource or error.
+
+    A page has only links and counts beside its items. Under a name that the caller gave, null
+    counts as an empty list.
+    """
+    if found and item_name != _ITEMS:
+        return True
+    return all(
+        name.lower() in (_ITEMS, *_LINKS)
+        or name.lower().startswith(("@odata.", "odata."))
+        or (name.lower() in _COUNTS and not value)
+        for name, value in document.items()
+    )
+
+
+def _without_items(response: ArmResponse, document: Mapping[str, Any], item_name: str) -> _errors.ServiceError:
+    lists = [key for key, value in document.items() if isinstance(value, list)]
+    for key, value in document.items():
+        lists += [f"{key}.{inner}" for inner, one in value.items() if isinstance(one, list)] if isinstance(value, dict) else []
+    hint = f"If its items are under another name, pass item_name={lists[0]!r}" if lists else "Make sure that the path is a list's"
+    if "id" in document or "properties" in document:
+        hint = "It looks like a single resource: read that with get()"
+    return no_page(response, f"no {item_name!r}", hint)
+
+
+def check_no_error(response: ArmResponse, document: Mapping[str, Any], *, empty: bool) -> None:
+    """Make sure that an object is no error. Beside items, a code and a text mean something else.
+
+    Raises:
+        ServiceError: it is an error.
+
+    """
+    if has_error(document) or (empty and _is_bare_error(document)):
+        raise _told(response)
+
+
+def _told(response: ArmResponse) -> _errors.ServiceError:
+    why = read_detail(response.body, response.headers.get("Content-Type"))
+    return broken(response, f"tells of an error: {why.code or 'no code'}: {why.message.rstrip('.')}", "", why)
+
+
+def no_page(response: ArmResponse, what: str, hint: str = "", *, kind: str = "a list") -> _errors.ServiceError:
+    """Make the error of a response that is no page; `what` it has instead."""
+    return broken(response, f"is no page of {kind}: it has {what}", hint)
+
+
+def broken(response: ArmResponse, what: str, hint: str, why: ErrorDetail | None = None) -> _errors.ServiceError:
+    """Make the error of a response that ends a list: `what` it does, and why, if it says so."""
+    return _errors.ServiceError(
+        f"the answer to {response.method} {response.path} {what}",
+        help=hint,
+        status=response.status,
+        response=response.portable(),
+        **(why or ErrorDetail(None, what)).arguments(),
+    )

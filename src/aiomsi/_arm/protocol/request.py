@@ -1,0 +1,351 @@
+"""Requests to ARM as values: what the caller wrote in, one checked and encoded URL out. No I/O."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from datetime import date, datetime
+from typing import Any
+from urllib.parse import quote, unquote
+
+import attrs
+
+from aiomsi._clouds import Cloud
+from aiomsi._errors import SAFE_METHODS, ConfigurationError, ForeignHostError
+from aiomsi._util.json import dumps
+
+# A path of these needs no encoding, so yarl need not look at it.
+_PLAIN_PATH = re.compile(r"[A-Za-z0-9/_.()~-]+", re.ASCII)
+_PLAIN_VERSION = re.compile(r"[A-Za-z0-9.-]+", re.ASCII)
+_NEVER = re.compile(r"[\x00-\x1f\x7f\\]")
+_NOT_IN_FULL_URL = re.compile(r"[ #]")
+_BARE_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_METHOD = re.compile(r"[A-Z]+")
+_API_VERSION = re.compile(r"(?:^|&)api-version=([^&]*)", re.IGNORECASE)
+_SAFE_IN_PATH = "/%_.()~-:@!$&'*+,;="
+_SAFE_IN_VALUE = "$,:/()'*!~@"
+_ASCII = "".join(map(chr, range(0x21, 0x7F)))
+_SAFE_IN_QUERY = _ASCII.replace("#", "")
+# With an empty name, a GET of f"{group}/{name}" reads the group; a DELETE would delete it.
+_WRITABLE = (
+    "JSON has None, booleans, finite numbers, text, lists, and dicts keyed by text: "
+    "convert other values first, for example dates with isoformat()"
+)
+_AS_TEXT = (
+    "Pass text, an integer or a boolean, in the service's own form: "
+    "','.join(names) for a list, moment.isoformat() for a date, member.value for an enumeration"
+)
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
+# Control characters other than the tab, and halves of surrogate pairs, which have no bytes.
+_NOT_IN_HEADER = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")
+_OWN_HEADERS = frozenset({"authorization", "x-ms-authorization-auxiliary"})
+# https://www.rfc-editor.org/rfc/rfc9110#section-7.6.1 and what frames a message or names its host
+_CONNECTION_HEADERS = frozenset(
+    {
+        "connection",
+        "content-length",
+        "expect",
+        "host",
+        "http2-settings",
+        "keep-alive",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+
+
+@attrs.frozen
+class Options:
+    """What a verb's caller may add to method and path; None means the default.
+
+    Attributes:
+        api_version: ``YYYY-MM-DD`` or ``YYYY-MM-DD-preview``; not needed where the path has one.
+        params: further query parameters, not yet encoded: text, integers or booleans.
+        json: a body to be sent as JSON.
+        content: a body to be sent as it is.
+        headers: further headers; never `Authorization`.
+        timeout: seconds for the whole call, repetitions included.
+        if_match, if_none_match: entity tags, sent as they are.
+        lists: whether a page of a list is requested, which changes nothing, whatever the verb.
+
+    """
+
+    api_version: str | None = None
+    params: Mapping[str, str | int | bool] | None = attrs.field(default=None, repr=False)
+    json: Any = attrs.field(default=None, repr=False)
+    content: bytes | None = attrs.field(default=None, repr=False)
+    headers: Mapping[str, str] | None = attrs.field(default=None, repr=False)
+    timeout: float | None = None
+    if_match: str | None = None
+    if_none_match: str | None = None
+    lists: bool = False
+
+
+NO_OPTIONS = Options()
+
+
+def options_of_polls(options: Options) -> Options:
+    """Give what the polls of an operation take over from the call that began it.
+
+    A request id that the caller has chosen is to find all of them in Azure's logs; others are made anew for each request.
+    """
+    chosen = {name: value for name, value in (options.headers or {}).items() if name.lower() == "x-ms-client-request-id"}
+    return Options(headers=chosen or None, timeout=options.timeout)
+
+
+def checked_content(options: Options) -> bytes:
+    """Give the body that is to be sent as it is.
+
+    Raises:
+        ConfigurationError: it is none of bytes, which alone can be sent more than once; or there is another one in `json`.
+
+    """
+    if options.json is not None:
+        msg = "json= and content= were both given"
+        raise ConfigurationError(msg)
+    if not isinstance(options.content, bytes | bytearray | memoryview):
+        msg = f"content= takes bytes, not {type(options.content).__name__}"
+        raise ConfigurationError(msg, help="Read a file or a stream first: a call may have to be sent more than once")
+    return bytes(options.content)
+
+
+def encoded(value: Any) -> bytes:
+    """Give the body for `json`.
+
+    Raises:
+        ConfigurationError: it can't be written as JSON.
+
+    """
+    try:
+        return dumps(value)
+    except (TypeError, ValueError) as error:
+        # Not chained: the frames of the encoder hold the body.
+        msg = f"json= can't be written as JSON: {error}"
+    # Error reporters show the locals of this frame.
+    del value
+    raise ConfigurationError(msg, help=_WRITABLE)
+
+
+def has_version(path: object, options: Options) -> bool:
+    """Tell whether the caller names an api-version without the argument for it: in the path or among the parameters."""
+    if any(str(name).lower() == "api-version" for name in options.params or ()):
+        return True
+    return isinstance(path, str) and _API_VERSION.search(path.partition("?")[2]) is not None
+
+
+def build_url(cloud: Cloud, method: str, path: str, options: Options = NO_OPTIONS) -> str:
+    """Give the URL of a call, encoded, or say what is wrong with it.
+
+    `path` begins with a slash; a full URL of the cloud's own ARM is taken too, and goes out byte for byte.
+
+    Raises:
+        ForeignHostError: a full URL of a host that must not see this cloud's token.
+        ConfigurationError: anything else that can't be sent.
+
+    """
+    version = options.api_version
+    if (
+        version is not None
+        and version.__class__ is str
+        and options.params is None
+        and path.__class__ is str
+        and method.__class__ is str
+        and path[:1] == "/"
+        and path[:2] != "//"
+        and _PLAIN_PATH.fullmatch(path)
+        and "/." not in path
+        and (method == "GET" or not ("//" in path or path[-1] == "/"))
+        and _PLAIN_VERSION.fullmatch(version)
+        and _METHOD.fullmatch(method)
+    ):
+        return f"{cloud.resource_manager}{path}?api-version={version}"
+    return _build_slowly(cloud, method, path, options)
+
+
+def _build_slowly(cloud: Cloud, method: object, path: str, options: Options) -> str:
+    if not isinstance(method, str) or not _METHOD.fullmatch(method):
+        msg = f"the method must be an HTTP verb in capitals and is {method!r}"
+        raise ConfigurationError(msg)
+    full = _is_full_url(cloud, path)
+    address, _, query = path.partition("?")
+    if _NEVER.search(path) or (full and _NOT_IN_FULL_URL.search(path)):
+        msg = f"the path has a control character, a backslash, or a space or '#' in a full URL: {path!r}"
+        raise ConfigurationError(msg)
+    segments = [unquote(part) for part in (address.partition("://")[2] if full else address).split("/")[1:]]
+    if any(part in (".", "..") for part in segments):
+        msg = f"the path has a '.' or '..' segment, which would lead elsewhere: {path!r}"
+        raise ConfigurationError(msg)
+    if method not in SAFE_METHODS and not all(part.strip() for part in segments):
+        msg = f"the path of a {method} has an empty segment: {path!r}"
+        raise ConfigurationError(msg, help="A name in it is missing, or a slash too many: the call could change another resource")
+    additions = _additions(query, options)
+    if full:
+        return f"{_quoted(address, _ASCII)}?{_quoted(_joined(query, additions), _ASCII)}"
+    query = _BARE_PERCENT.sub("%25", query)
+    whole = _quoted(_BARE_PERCENT.sub("%25", address), _SAFE_IN_PATH)
+    return f"{cloud.resource_manager}{whole}?{_quoted(_joined(query, additions), _SAFE_IN_QUERY)}"
+
+
+def _joined(query: str, additions: str) -> str:
+    return "&".join(part for part in (query, additions) if part)
+
+
+def _quoted(text: str, safe: str) -> str:
+    try:
+        return quote(text, safe=safe)
+    except UnicodeEncodeError as error:
+        msg = f"this can't be encoded in a URL: {text!r}"
+        raise ConfigurationError(msg) from error
+
+
+def _is_full_url(cloud: Cloud, path: object) -> bool:
+    if not isinstance(path, str) or not path:
+        msg = f"the path must be a string that begins with a slash and is {path!r}"
+        raise ConfigurationError(msg)
+    if path.startswith("//"):
+        msg = f"{path.partition('?')[0]!r} begins with two slashes, so it names a host"
+        raise ForeignHostError(msg, help="A path begins with one slash; for another cloud pass ArmSession(cloud=...)")
+    if path.startswith("/"):
+        return False
+    if "://" not in path.partition("?")[0]:
+        msg = f"the path must begin with a slash: {path!r}"
+        raise ConfigurationError(msg, help=f"Write '/{path}'")
+    if not cloud.is_resource_manager(path):
+        msg = f"{path.partition('?')[0]!r} is not on {cloud.resource_manager}, so it gets no token and is not asked"
+        raise ForeignHostError(msg, help="For another cloud pass ArmSession(cloud=...)")
+    return True
+
+
+def _additions(query: str, options: Options) -> str:
+    """Give what is to be added to the query that the path has: the api-version, if it lacks one, and the parameters."""
+    params = _texts(query, options.params)
+    written: list[str] = _API_VERSION.findall(query)
+    versions = written + [params.pop(name) for name in list(params) if name.lower() == "api-version"]
+    if options.api_version is not None:
+        versions.append(_version(options.api_version))
+    if len(set(versions)) > 1 or len(written) > 1:
+        msg = f"the call names more than one api-version: {', '.join(map(repr, versions))}"
+        raise ConfigurationError(msg)
+    if not versions or not versions[0]:
+        msg = "the call has no api-version, and ARM requires one"
+        raise ConfigurationError(msg, help="Pass api_version='2021-04-01', or the version of the resource type's API")
+    if not _PLAIN_VERSION.fullmatch(versions[0]):
+        msg = f"the api-version is malformed: {versions[0]!r}"
+        raise ConfigurationError(msg)
+    added = [] if written else [f"api-version={versions[0]}"]
+    added += [f"{_quoted(name, '$')}={_quoted(value, _SAFE_IN_VALUE)}" for name, value in params.items()]
+    return "&".join(added)
+
+
+def _version(value: object) -> str:
+    """Return an api-version as text."""
+    if isinstance(value, date) and not isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, str):
+        return str.__str__(value)
+    msg = f"the api-version is of type {type(value).__name__}"
+    raise ConfigurationError(msg, help="Pass text, for example api_version='2021-04-01'")
+
+
+def _texts(query: str, params: object) -> dict[str, str]:
+    """Return the parameters as text.
+
+    Raises:
+        ConfigurationError: a name is no text or comes twice, or a value has no form that all
+            services read alike.
+
+    """
+    if params is None:
+        return {}
+    if not isinstance(params, Mapping):
+        msg = f"params= is a mapping of names to values, and not of type {type(params).__name__}"
+        raise ConfigurationError(msg)
+    written = {unquote(part.partition("=")[0]).lower() for part in query.split("&")} - {"", "api-version"}
+    texts: dict[str, str] = {}
+    for name, value in params.items():
+        if not isinstance(name, str) or not name:
+            msg = f"a query parameter's name is text, and not {name!r}"
+            raise ConfigurationError(msg)
+        if name.lower() in written:
+            msg = f"the query parameter {name!r} is named twice"
+            raise ConfigurationError(msg, help="ARM ignores case in names; a path's own query counts, too")
+        written.add(name.lower())
+        texts[str.__str__(name)] = _text(name, value)
+    return texts
+
+
+def _text(name: str, value: object) -> str:
+    """Return a parameter's value as text; a subclass counts as the text or integer that it is."""
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return int.__repr__(value)
+    if value is None:
+        msg = f"the query parameter {name!r} is None"
+        raise ConfigurationError(msg, help="Leave it out")
+    msg = f"the query parameter {name!r} is of type {type(value).__name__}"
+    raise ConfigurationError(msg, help=_AS_TEXT)
+
+
+def check_headers(headers: object) -> None:
+    """Make sure that the caller's headers can be sent, and override nothing that the session or HTTP itself decides.
+
+    Raises:
+        ConfigurationError: they are no mapping; a name is no token of RFC 9110; a value has a control character or is no string;
+            or a header is the session's own (`Authorization`), or belongs to the connection (`Host`, `Content-Length`, ...).
+
+    """
+    if not isinstance(headers, Mapping):
+        msg = f"headers= takes a mapping, not {type(headers).__name__}"
+        raise ConfigurationError(msg)
+    for name, value in headers.items():
+        folded = name.strip(" \t:").lower() if isinstance(name, str) else ""
+        if folded in _OWN_HEADERS:
+            msg = f"the header {name!r} is the session's own"
+            raise ConfigurationError(msg, help="Pass ArmSession(credential=..., auxiliary=...) to use other identities")
+        sendable = isinstance(value, str) and not _NOT_IN_HEADER.search(value)
+        if not sendable or not isinstance(name, str) or not _TOKEN.fullmatch(name):
+            # The value may be secret.
+            msg = f"the header {name!r} has a malformed name, or its value is no string, or has a line break or control character"
+            raise ConfigurationError(msg)
+        if _is_of_connection(folded):
+            msg = f"the header {name!r} belongs to the connection and is not sent on behalf of a caller"
+            raise ConfigurationError(msg, help="Leave it out; of another request's headers pass on only those that ARM needs")
+
+
+def _is_of_connection(folded: str) -> bool:
+    return folded in _CONNECTION_HEADERS or folded.startswith("proxy-")
+
+
+def check_session_headers(names: Iterable[str]) -> None:
+    """Make sure that the default headers of an aiohttp session that was given do not frame or route requests to ARM.
+
+    `Authorization` may be among them: that of the token takes its place.
+
+    Raises:
+        ConfigurationError: there is such a header.
+
+    """
+    for name in names:
+        folded = name.lower()
+        if _is_of_connection(folded) or folded == "x-ms-authorization-auxiliary":
+            msg = f"the aiohttp session that is given with http= sends the header {name!r} with every request"
+            raise ConfigurationError(msg, help="Give it with the requests that need it, or use another session for ARM")
+
+
+def check_seconds(name: str, seconds: object) -> None:
+    """Make sure that the argument of that name is a number of seconds, or None.
+
+    Raises:
+        ConfigurationError: it is neither.
+
+    """
+    if seconds is None:
+        return
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or seconds != seconds:  # noqa: PLR0124 (not a number)
+        msg = f"{name}= takes seconds, not {seconds!r}"
+        raise ConfigurationError(msg)

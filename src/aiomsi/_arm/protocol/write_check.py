@@ -1,0 +1,175 @@
+"""Whether a write without a response was carried out, by a GET of the resource. No I/O.
+
+ARM gives up on a resource provider after 60 s with 504, while the provider goes on. So a resource that
+is being changed is polled to the end of that change, and only then compared, because the change may be
+another client's.
+
+A write counts as carried out only if the resource equals the body of the request. A PUT replaces: what
+its body leaves out must be gone. A PATCH changes the members that its body has, by the rules of JSON
+merge patch. A wrong "different" costs a repetition, which an unconditional PUT or PATCH can bear; a
+wrong "equal" loses a write. So values that can't be told to be equal differ.
+
+Source: https://github.com/Azure/azure-resource-manager-rpc/blob/master/v1.0/async-api-reference.md,
+https://www.rfc-editor.org/rfc/rfc7396
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from typing import Any
+
+from aiomsi._arm.protocol.attempts import is_gone
+from aiomsi._arm.protocol.body import FINAL, is_deleted, is_running, provisioning_state
+from aiomsi._arm.protocol.errors.body import detail_of
+
+_DEEPEST = 64
+_OF_THE_SERVICE = frozenset({"id", "name", "type", "etag", "systemdata", "provisioningstate"})
+"""Members of a resource that only the service writes; further inside, users write some of them, too."""
+_OF_THE_SERVICE_IN_PROPERTIES = frozenset({"provisioningstate"})
+_DELETING = frozenset({"deleting", "deprovisioning"})
+_ABSENT = object()
+_ID = re.compile(r"/(?:subscriptions|providers|tenants)/", re.IGNORECASE)
+
+
+class Seen(enum.Enum):
+    """How to go on after a GET of the resource."""
+
+    DONE = "done"
+    """The resource is as the call was to make it."""
+    RUNNING = "running"
+    """The resource is being changed: poll it as a long-running operation."""
+    REPEAT = "repeat"
+    """The resource is missing or different: the call may be repeated."""
+    UNKNOWN = "unknown"
+    """The response does not show the resource."""
+
+
+def seen(method: str, sent: Any, status: int, found: Any) -> Seen:
+    """Judge the response to a GET of the resource.
+
+    Args:
+        method: the call's verb: PUT, PATCH or DELETE.
+        sent: the call's body, decoded; None for one that is not JSON, and an empty object for none.
+        status: the response's HTTP status.
+        found: the response's body, decoded.
+
+    """
+    if method == "DELETE":
+        return _deleted(status, found)
+    if status == 404:
+        return Seen.REPEAT
+    if status != 200 or not isinstance(found, dict):
+        return Seen.UNKNOWN
+    state = provisioning_state(found)
+    if is_running(state):
+        return Seen.RUNNING
+    # The state of some types rests on a word of their own, such as "Active".
+    well = state is None or FINAL.get(state.lower(), "succeeded") == "succeeded"
+    equal = holds if method == "PATCH" else equals
+    return Seen.DONE if well and sent is not None and equal(found, sent) else Seen.REPEAT
+
+
+def _deleted(status: int, found: Any) -> Seen:
+    if is_gone("DELETE", status, detail_of(found).code, doubtful=True):
+        return Seen.DONE
+    if status != 200 or not isinstance(found, dict):
+        return Seen.UNKNOWN
+    state = provisioning_state(found) or ""
+    if is_deleted(state):
+        return Seen.DONE
+    return Seen.RUNNING if state.lower() in _DELETING else Seen.REPEAT
+
+
+def equals(found: Any, sent: Any) -> bool:
+    """Return whether a resource equals the body of a PUT, but for what the service alone writes.
+
+    Names of members and resource ids compare without case, locations without case and spaces. Null
+    equals a missing member.
+    """
+    return _equal(_without_service(found), _without_service(sent), "", _DEEPEST)
+
+
+def holds(found: Any, sent: Any) -> bool:
+    """Return whether a resource equals the body of a PATCH in the members that the body has.
+
+    Arrays are replaced as a whole, and so are the tags by many services.
+    """
+    if not isinstance(found, dict) or not isinstance(sent, dict):
+        return _equal(found, sent, "", _DEEPEST)
+    tags = next((key for key in sent if key.casefold() == "tags"), None)
+    if tags is not None and not _equal(_member(found, "tags") or {}, sent[tags] or {}, "tags", _DEEPEST):
+        return False
+    return _merged(found, _without_service({key: value for key, value in sent.items() if key != tags}), _DEEPEST)
+
+
+def _without_service(document: Any) -> Any:
+    """Leave out the members that only the service writes, and empty tags and properties."""
+    if not isinstance(document, dict):
+        return document
+    kept = {}
+    for key, value in document.items():
+        name = key.casefold()
+        if name == "properties" and isinstance(value, dict):
+            value = {k: v for k, v in value.items() if k.casefold() not in _OF_THE_SERVICE_IN_PROPERTIES}  # noqa: PLW2901
+        if name not in _OF_THE_SERVICE and not (name in ("properties", "tags") and value == {}):
+            kept[key] = value
+    return kept
+
+
+def _member(document: dict[str, Any], folded: str) -> Any:
+    return next((value for key, value in document.items() if key.casefold() == folded), None)
+
+
+def _folded_keys(document: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the members by their names without case; None if two names differ only in case."""
+    folded = {key.casefold(): value for key, value in document.items()}
+    return folded if len(folded) == len(document) else None
+
+
+def _equal(found: Any, sent: Any, name: str, depth: int) -> bool:
+    if depth <= 0:
+        return False
+    if sent is None:
+        # A service may write something empty where null was sent.
+        return found in (None, "", [], {})
+    if found is None or sent is _ABSENT:
+        return found is None and sent is _ABSENT
+    if isinstance(found, dict) and isinstance(sent, dict):
+        ones, others = _folded_keys(found), _folded_keys(sent)
+        if ones is None or others is None:
+            ones, others = found, sent
+        return all(_equal(ones.get(key), others.get(key, _ABSENT), key.casefold(), depth - 1) for key in {**ones, **others})
+    return _same(found, sent, name, depth)
+
+
+def _merged(found: Any, sent: dict[str, Any], depth: int) -> bool:
+    """Return whether a merge patch would change nothing."""
+    if depth <= 0 or not isinstance(found, dict):
+        return False
+    ones, others = _folded_keys(found), _folded_keys(sent)
+    if ones is None or others is None:
+        ones, others = found, sent
+    return all(
+        _merged(ones.get(key), value, depth - 1)
+        if isinstance(value, dict)
+        else _equal(ones.get(key), value, key.casefold(), depth - 1)
+        for key, value in others.items()
+    )
+
+
+def _same(found: Any, sent: Any, name: str, depth: int) -> bool:
+    """Compare what is neither null nor a pair of objects."""
+    if isinstance(found, list) and isinstance(sent, list):
+        return len(found) == len(sent) and all(
+            _equal(one, other, name, depth - 1) for one, other in zip(found, sent, strict=True)
+        )
+    if isinstance(found, str) and isinstance(sent, str):
+        return _folded(found, name) == _folded(sent, name)
+    return isinstance(found, bool) == isinstance(sent, bool) and bool(found == sent)
+
+
+def _folded(text: str, name: str) -> str:
+    if name == "location":
+        text = text.replace(" ", "")
+    return text.casefold() if name == "location" or _ID.match(text) else text

@@ -1,0 +1,217 @@
+"""Resource providers: which api-version a type has, and registering a subscription for a namespace. Once, for all callers.
+
+Source: https://learn.microsoft.com/azure/azure-resource-manager/management/resource-providers-and-types
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+from typing import Any
+
+from aiomsi._arm.call import Call
+from aiomsi._arm.connection import Wire
+from aiomsi._arm.joined import Joined
+from aiomsi._arm.protocol.api_versions import ResourceType, choose_version, versions_for
+from aiomsi._arm.protocol.links import path_of
+from aiomsi._arm.protocol.request import Options, build_url
+from aiomsi._errors import (
+    AiomsiError,
+    ApiVersionError,
+    ArmConnectionError,
+    ArmError,
+    ConfigurationError,
+    RegistrationRequiredError,
+)
+
+_API_VERSION = "2021-04-01"
+_SUBSCRIPTION = re.compile(r"/subscriptions/([^/]+)", re.IGNORECASE)
+_VERSION = re.compile(r"(?<=[?&])api-version=([^&]*)", re.IGNORECASE)
+_PAUSE, _LONGEST_PAUSE = 1.0, 10.0
+_REGISTRATION = 600.0
+"""Seconds to wait for a registration; it mostly takes one minute or two."""
+_LAG = 60.0
+"""Seconds for which ARM may deny a registration that its provider has confirmed."""
+_MOST_FIXES = 3
+_PATIENCE = 2.0
+"""Seconds of real time for which a call waits for another subscription's lookup, which may be throttled."""
+_MOST_REGISTERING = 3
+
+
+class Providers:
+    """What a session knows of resource providers, and does about them.
+
+    Args:
+        wire: the session's.
+        auto_register: whether subscriptions are registered where ARM asks for it.
+
+    """
+
+    def __init__(self, wire: Wire, *, auto_register: bool) -> None:
+        self._wire = wire
+        self._auto_register = auto_register
+        # By namespace and path: all subscriptions list the same versions, but not all can be read.
+        self._documents: dict[str, dict[str, Any]] = {}
+        self._lookups: Joined[Any] = Joined(wire, "provider", keeps=False)
+        # By namespace: the path of the lookup that is under way for all subscriptions.
+        self._leading: dict[str, str] = {}
+        self._registrations: Joined[bool] = Joined(wire, "registration", keeps=False)
+        # By path: until when a registration of this session may not be seen everywhere yet.
+        self._lagging: dict[str, float] = {}
+        # By subscription and type; documents list versions that are not served everywhere yet.
+        self._refused: dict[tuple[str, ResourceType], set[str]] = {}
+
+    async def complete(self, call: Call, kind: ResourceType) -> None:
+        """Look up the api-version that a call lacks: the newest stable one of its type that was not refused yet.
+
+        One that was refused in another subscription only is taken if there is no other.
+
+        Raises:
+            ConfigurationError: the type's provider does not know it.
+            ArmError: the provider's document can't be read.
+
+        """
+        versions = await self._versions(call, kind)
+        refused = {one for (_, other), some in self._refused.items() if other == kind for one in some}
+        version = choose_version(versions, failed=refused)
+        if version is None:
+            own = self._refused.get(_scope_of(call, kind), set())
+            version = choose_version(versions, failed=own) or choose_version(versions)
+        if version is None:
+            msg = f"the provider {kind.namespace} has no api-version for the type {kind.type!r}"
+            raise ConfigurationError(msg, help="Check the type's spelling, or pass api_version=")
+        call.url, call.lacks_version = _with_version(call.url, version), False
+
+    async def mend(self, call: Call, error: ArmError) -> bool:
+        """Register the subscription, or take another version than the one that was looked up; tell whether that was done."""
+        if isinstance(error, RegistrationRequiredError) and self._auto_register:
+            return await self._registered(call, error)
+        if isinstance(error, ApiVersionError) and call.kind is not None:
+            return await self._other_version(call, call.kind, error)
+        return False
+
+    async def _versions(self, call: Call, kind: ResourceType) -> tuple[str, ...]:
+        """Return all versions of a type, best first, as any subscription that can be read lists them."""
+        key, path = kind.namespace.casefold(), f"{_subscription_of(call)}/providers/{kind.namespace}"
+        known = self._documents.setdefault(key, {})
+        if not known:
+            await self._read_any(key, path)
+        for document in known.values():
+            if versions := versions_for(document, kind):
+                return versions
+        # Types in preview are listed in some subscriptions only.
+        return () if path.casefold() in known else versions_for(await self._read(key, path), kind)
+
+    async def _read_any(self, key: str, path: str) -> None:
+        """Read a provider's document once for the calls of all subscriptions.
+
+        If another subscription's lookup fails or takes long, the document is read in the call's own,
+        because the cause may be that subscription.
+        """
+        leader = self._leading.setdefault(key, path)
+        if leader.casefold() != path.casefold():
+            with contextlib.suppress(AiomsiError, TimeoutError):
+                async with asyncio.timeout(_PATIENCE):
+                    await self._read(key, leader)
+        if not self._documents[key]:
+            await self._read(key, path)
+
+    async def _read(self, key: str, path: str) -> Any:
+        return await self._lookups.get(path.casefold(), lambda: self._look_up(key, path))
+
+    async def _look_up(self, key: str, path: str) -> Any:
+        try:
+            document = await self._ask("GET", path)
+        finally:
+            if self._leading.get(key) == path:
+                del self._leading[key]
+        self._documents[key][path.casefold()] = document
+        return document
+
+    async def _other_version(self, call: Call, kind: ResourceType, error: ApiVersionError) -> bool:
+        (asked,) = _VERSION.findall(call.url)
+        if asked in error.supported:
+            # So services answer now and then, while they are changed; the same call does better later.
+            return False
+        refused = self._refused.setdefault(_scope_of(call, kind), set())
+        refused.add(asked)
+        if call.fixes >= _MOST_FIXES:
+            return False
+        version = choose_version(error.supported or await self._versions(call, kind), failed=refused)
+        if version is None:
+            return False
+        call.url, call.fixes = _with_version(call.url, version), call.fixes + 1
+        return True
+
+    async def _registered(self, call: Call, error: RegistrationRequiredError) -> bool:
+        """Register the subscription, or wait until ARM sees that; return whether to repeat the call."""
+        subscription = _subscription_of(call)
+        if not subscription or error.namespace is None:
+            return False
+        path = f"{subscription}/providers/{error.namespace}"
+        key, now = path.casefold(), self._wire.clock.monotonic()
+        until = call.registered.get(key) or self._lagging.get(key, now)
+        if now < until:
+            call.registered[key] = until
+            # Each wait is as long as the registration is old, so the waits double.
+            await self._wire.pause(min(max(_PAUSE, now - (until - _LAG)), _LONGEST_PAUSE, until - now))
+        elif key in call.registered:
+            error.add_note(f"The subscription is registered, but ARM did not see that within {_LAG:.0f} s")
+            return False
+        elif call.fixes >= _MOST_FIXES or not await self._registrations.get(key, lambda: self._register(path)):
+            return False
+        else:
+            call.fixes += 1
+            call.registered[key] = self._lagging[key]
+        # ARM answers a request id that it knows with the old error.
+        call.renew_id()
+        return True
+
+    async def _register(self, path: str) -> bool:
+        """Register, and wait until that has been done; False if it takes too long."""
+        clock, pause = self._wire.clock, _PAUSE
+        until = clock.monotonic() + _REGISTRATION
+        document = await self._begin_registration(f"{path}/register")
+        while _state(document) != "registered":
+            if clock.monotonic() + pause > until:
+                return False
+            await self._wire.pause(pause)
+            pause = min(pause * 2, _LONGEST_PAUSE)
+            document = await self._ask("GET", path)
+        self._lagging[path.casefold()] = clock.monotonic() + _LAG
+        return True
+
+    async def _begin_registration(self, path: str) -> Any:
+        for _ in range(_MOST_REGISTERING - 1):
+            try:
+                return await self._ask("POST", path)
+            except (ArmConnectionError, ArmError) as error:
+                # Unlike other POSTs, this one does no harm if it is carried out twice.
+                if not error.uncertain:
+                    raise
+            await self._wire.pause(_PAUSE)
+        return await self._ask("POST", path)
+
+    async def _ask(self, method: str, path: str) -> Any:
+        url = build_url(self._wire.cloud, method, path, Options(api_version=_API_VERSION))
+        return (await self._wire.send(self._wire.prepare(method, url))).json()
+
+
+def _subscription_of(call: Call) -> str:
+    """Return the subscription's part of the call's path, empty outside of subscriptions."""
+    found = _SUBSCRIPTION.match(path_of(call.url))
+    return found[0] if found else ""
+
+
+def _scope_of(call: Call, kind: ResourceType) -> tuple[str, ResourceType]:
+    return _subscription_of(call).casefold(), kind
+
+
+def _with_version(url: str, version: str) -> str:
+    return _VERSION.sub(f"api-version={version}", url)
+
+
+def _state(document: object) -> str:
+    state = document.get("registrationState") if isinstance(document, dict) else None
+    return state.lower() if isinstance(state, str) else ""

@@ -1,0 +1,296 @@
+"""The session: what a user calls, on top of the one request path."""
+
+from __future__ import annotations
+
+import os
+import ssl as ssl_module
+import uuid
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from functools import partial
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import aiohttp
+
+from aiomsi._arm.call import AsyncCredential, Mender, OwnCredential
+from aiomsi._arm.connection import Wire, own_agent
+from aiomsi._arm.protocol.request import Options, check_headers
+from aiomsi._arm.protocol.retry import ArmRetry, RetryRule
+from aiomsi._arm.verbs import Params, Verbs
+from aiomsi._clock import SYSTEM_CLOCK, Clock
+from aiomsi._clouds import PUBLIC, Cloud, cloud_from
+from aiomsi._errors import ConfigurationError
+from aiomsi._util.lazy import late_import
+
+if TYPE_CHECKING:
+    from aiomsi._arm.pager import Items
+    from aiomsi._arm.protocol.attempts import ArmAttempt
+
+_MOST_AUXILIARY = 3
+
+
+class ArmSession(Verbs):
+    """Calls to Azure Resource Manager: any number at once, with one token that is fetched once.
+
+    Use it as an asynchronous context manager, or call `close`. It may be made outside of a running event loop, and belongs to
+    the loop in which it is first used. Every call may raise the errors that `get` names.
+
+    Args:
+        credential: any credential with the Azure SDK's async protocol; by default this host's default
+            managed identity, mostly the system-assigned one. One that is given is not closed. One of
+            another library's is asked as `SharedCredential` asks it: once for all calls, and its errors
+            become `CredentialError`.
+        cloud: which ARM; `AIOMSI_RESOURCE_MANAGER` names another endpoint, on loopback only.
+        http: an aiohttp session to use; it is not closed, its own connector, limits and cookies count, and it must belong to
+            the loop in which the ArmSession is used. Its default headers must not frame or route a request (`Host` and the like).
+        ssl: a TLS context for ARM; without it aiohttp's defaults, which verify.
+        user_agent: your application's own part of the `User-Agent` header; it comes first.
+        retry: decides whether and when a call is sent again; any function of an `ArmAttempt`. None: never. Calls wait for a free
+            connection as long as its `budget` lasts, or for 180 s if it has none.
+        auto_register: register a subscription for a provider's namespace where ARM asks for that, wait, and repeat the call.
+        auxiliary: credentials of up to three further tenants, for calls that span tenants.
+        correlation_id: groups this session's calls in Azure's logs; by default a new GUID.
+        clock: where time comes from; for tests.
+
+    Raises:
+        ConfigurationError: the arguments contradict each other, or the environment names a foreign endpoint.
+
+    """
+
+    def __init__(
+        self,
+        credential: AsyncCredential | None = None,
+        *,
+        cloud: Cloud = PUBLIC,
+        http: aiohttp.ClientSession | None = None,
+        ssl: ssl_module.SSLContext | None = None,
+        user_agent: str | None = None,
+        retry: RetryRule | None = ArmRetry(),  # noqa: B008 (a frozen value)
+        auto_register: bool = False,
+        auxiliary: Sequence[AsyncCredential] = (),
+        correlation_id: str | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        if http is not None and ssl is not None:
+            msg = "ssl= has no effect on a session that is given with http="
+            raise ConfigurationError(msg, help="Give the aiohttp session a connector with that TLS context")
+        _check_type("http", http, aiohttp.ClientSession)
+        _check_type("ssl", ssl, ssl_module.SSLContext)
+        if len(auxiliary) > _MOST_AUXILIARY:
+            msg = f"ARM takes tokens of at most {_MOST_AUXILIARY} further tenants"
+            raise ConfigurationError(msg)
+        time = SYSTEM_CLOCK if clock is None else clock
+        self._wire = Wire(
+            cloud=cloud_from(cloud, os.environ),
+            given=(_default_credential(clock) if credential is None else credential, *auxiliary),
+            adopt=partial(_adopted, time),
+            owns_first=credential is None,
+            rule=_never if retry is None else retry,
+            clock=time,
+            agent=f"{user_agent} {own_agent()}" if user_agent else own_agent(),
+            make_mender=partial(_providers, auto_register=auto_register),
+            borrowed=http,
+            ssl=ssl,
+        )
+        self.correlation_id = str(uuid.uuid4()) if correlation_id is None else correlation_id
+        check_headers({"User-Agent": self._wire.agent})
+
+    @property
+    def cloud(self) -> Cloud:
+        """The cloud, with the endpoint that is really used."""
+        return self._wire.cloud
+
+    @property
+    def correlation_id(self) -> str:
+        """What `x-ms-correlation-request-id` says of every call; may be set between calls."""
+        return self._wire.correlation_id
+
+    @correlation_id.setter
+    def correlation_id(self, value: str) -> None:
+        check_headers({"x-ms-correlation-request-id": value})
+        self._wire.correlation_id = value
+
+    # Lists
+
+    def list(
+        self,
+        path: str,
+        *,
+        api_version: str | None = None,
+        params: Params | None = None,
+        json: Any = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+        item_name: str = "value",
+        next_link_name: str | None = None,
+        next_method: str = "GET",
+        prefetch: bool = True,
+    ) -> AsyncGenerator[Any, None]:
+        """Give every item of a list, of every page; arguments and errors as for `pages`."""
+        options = Options(api_version, params, json, headers=headers, timeout=timeout, lists=True)
+        with late_import:
+            from aiomsi._arm.pager import items_of
+        return items_of(self._pages(path, options, item_name, next_link_name, next_method, prefetch=prefetch))
+
+    def pages(
+        self,
+        path: str,
+        *,
+        api_version: str | None = None,
+        params: Params | None = None,
+        json: Any = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+        item_name: str = "value",
+        next_link_name: str | None = None,
+        next_method: str = "GET",
+        prefetch: bool = True,
+    ) -> AsyncGenerator[Items, None]:
+        """Give the items of a list, a page at a time; a page may be empty.
+
+        In memory there are the page that is given and the next one, unread, which is fetched meanwhile.
+
+        Args:
+            path: as for `get`.
+            api_version: as for `get`.
+            params: as for `get`.
+            json: a body; the first page is then requested by POST.
+            headers: as for `get`; for the first page.
+            timeout: as for `get`; for each page.
+            item_name: what the service calls the items.
+            next_link_name: what it calls the link to the next page, if the usual names don't do.
+            next_method: ``"POST"`` requests further pages by POST as well, with the same body.
+                Most services take a GET for them, whatever the first page took.
+            prefetch: False fetches a page only when it is asked for.
+
+        Raises:
+            ForeignHostError: after the items of a page, if the next one is not on the cloud's ARM.
+            ServiceError: an answer is no page, which is no empty list, or links back to one that was read before.
+
+        """
+        options = Options(api_version, params, json, headers=headers, timeout=timeout, lists=True)
+        return self._pages(path, options, item_name, next_link_name, next_method, prefetch=prefetch)
+
+    def query(
+        self,
+        kql: str,
+        *,
+        subscriptions: Iterable[str] | None = None,
+        management_groups: Iterable[str] | None = None,
+        options: Mapping[str, Any] | None = None,
+        timeout: float | None = None,
+        prefetch: bool = True,
+    ) -> AsyncGenerator[Any, None]:
+        """Give every row that Azure Resource Graph finds, of every page.
+
+        Args:
+            kql: the query, for example ``"Resources | project id, name, location"``. Pages of
+                an unsorted query may repeat rows and miss others: one that has only ``where``,
+                ``extend`` and ``project``, and whose rows have the ``id``, is sorted by that.
+                ``limit`` and the like keep Resource Graph from paging: stop reading instead.
+            subscriptions: ids to search in, as many as you like; without any scope, all that the identity can read.
+            management_groups: names to search in.
+            options: further members of the request's ``options``, such as ``authorizationScopeFilter``.
+            timeout: as for `get`; for each page, with the wait for a quota before it.
+            prefetch: as for `pages`.
+
+        Raises:
+            ConfigurationError: both kinds of scope are given, or one name instead of several, or an argument is of a wrong type.
+            ThrottledError: the quota is used up for longer than a call may last; after the rows that came.
+            ServiceError: the service kept rows back and did not say how to get them; after those that it gave.
+
+        Source: https://learn.microsoft.com/rest/api/azureresourcegraph/resourcegraph/resources/resources
+
+        """
+        with late_import:
+            from aiomsi._arm.pager import items_of
+            from aiomsi._arm.resource_graph import queries, rows_of
+
+        bodies = queries(kql, subscriptions, management_groups, options)
+        return items_of(rows_of(self._wire, bodies, timeout, prefetch=prefetch))
+
+    def _pages(
+        self, path: str, options: Options, item_name: str, next_link_name: str | None, next_method: str, *, prefetch: bool
+    ) -> AsyncGenerator[Items, None]:
+        with late_import:
+            from aiomsi._arm.pager import Reading, pages_of
+
+        method = "GET" if options.json is None else "POST"
+        names: dict[str, object] = {"item_name": item_name, "next_link_name": next_link_name or "nextLink"}
+        for argument, name in names.items():
+            if not isinstance(name, str) or not name:
+                msg = f"{argument}= is the name of a member, and not {name!r}"
+                raise ConfigurationError(msg)
+        if next_method not in ("GET", "POST"):
+            msg = f"next_method= is 'GET' or 'POST', and not {next_method!r}"
+            raise ConfigurationError(msg)
+        if next_method == "POST" and options.json is None:
+            msg = "next_method='POST' repeats the first request's body, and there is none"
+            raise ConfigurationError(msg, help="Pass json={} for a service that takes no parameters")
+        body = options.json if next_method == "POST" else None
+        reading = Reading(item_name, next_link_name, options.timeout, prefetch, body)
+        return pages_of(self._wire, lambda: self._call(method, path, options), reading)
+
+    # Opening and closing
+
+    async def close(self) -> None:
+        """Close what this session opened. It can't be used afterwards; closing twice does nothing.
+
+        Calls that wait for a token, a connection, a repetition or a poll end at once with a `UsageError`. A write that may have
+        been sent ends with an `ArmConnectionError`, because ARM may carry it out.
+        """
+        await self._wire.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def __repr__(self) -> str:
+        wire = self._wire
+        state = "closed" if wire.closed else "open" if wire.http is not None else "not yet used"
+        return f"<ArmSession {wire.cloud.resource_manager}, {state}, credential={_shown(wire.given[0])}>"
+
+
+def _shown(credential: object) -> str:
+    # The repr of another library's credential may show its secret, and a string may be a token.
+    own = type(credential).__module__.partition(".")[0] == "aiomsi"
+    return repr(credential) if own else type(credential).__qualname__
+
+
+def _check_type(name: str, value: object, kind: type) -> None:
+    if value is not None and not isinstance(value, kind):
+        msg = f"{name}= takes a {kind.__name__}, not {type(value).__name__}"
+        raise ConfigurationError(msg)
+
+
+def _never(attempt: ArmAttempt) -> None:
+    """Repeat no call."""
+
+
+def _providers(wire: Wire, *, auto_register: bool) -> Mender:
+    with late_import:
+        from aiomsi._arm.providers import Providers
+
+    return Providers(wire, auto_register=auto_register)
+
+
+def _default_credential(clock: Clock | None) -> OwnCredential:
+    with late_import:
+        from aiomsi._credentials.managed_identity import ManagedIdentityCredential
+
+    return ManagedIdentityCredential(clock=clock)
+
+
+def _adopted(clock: Clock, credential: AsyncCredential) -> OwnCredential:
+    """Let all callers of somebody else's credential share its tokens."""
+    with late_import:
+        from aiomsi._credentials.managed_identity import SlotCredential
+        from aiomsi._credentials.shared import SessionCredential
+
+    if isinstance(credential, SlotCredential) and not credential.is_overridden:
+        return credential
+    return SessionCredential(credential, clock)

@@ -1,0 +1,59 @@
+"""Writes whose response was lost while their resource was being changed: settled at the end of that change.
+
+The change may be that of the write, or another client's. If the resource is not as it was sent at the
+end, an unconditional write is repeated, and the error of any other one is raised.
+"""
+
+from __future__ import annotations
+
+import copy
+
+from aiomsi._arm.call import Call
+from aiomsi._arm.connection import Wire
+from aiomsi._arm.protocol.body import decoded
+from aiomsi._arm.protocol.operations.state import Progress
+from aiomsi._arm.protocol.response import ArmResponse
+from aiomsi._arm.protocol.write_check import Seen, seen
+from aiomsi._errors import ArmConnectionError, ArmError
+
+
+class Unsettled:
+    """A call in doubt, while its resource is polled.
+
+    Args:
+        wire: the session's; a repetition ends with it.
+        call: the call, with the error in `Call.unsettled`.
+        timeout: seconds for a repetition.
+
+    """
+
+    def __init__(self, wire: Wire, call: Call, timeout: float | None) -> None:
+        self._wire = wire
+        self._call = call
+        self._timeout = timeout
+        self._error = call.unsettled
+        self._repeats = call.method != "DELETE" and call.is_repeatable
+
+    def is_to_be_repeated(self, progress: Progress) -> bool:
+        """Return whether the polling has ended, and the call is to be sent again."""
+        return self._repeats and progress.outcome is not None and not self._is_settled(progress)
+
+    def error(self, progress: Progress) -> ArmError | ArmConnectionError | None:
+        """Return a copy of the call's error if the resource did not become as the call was to make it."""
+        return None if self._error is None or self._is_settled(progress) else copy.copy(self._error)
+
+    async def repeat(self) -> tuple[ArmResponse, Unsettled | None]:
+        """Send the call again, once; return the response, and the doubt that it leaves."""
+        call, wire = self._call, self._wire
+        call.renew_budget(wire.clock.monotonic())
+        try:
+            response = await wire.send(call, self._timeout)
+        finally:
+            self._repeats = False
+        return response, None if call.unsettled is None else Unsettled(wire, call, self._timeout)
+
+    def _is_settled(self, progress: Progress) -> bool:
+        call, answer = self._call, progress.answer
+        if call.method == "DELETE":
+            return progress.outcome == "succeeded"
+        return answer is not None and seen(call.method, call.sent, answer.status, decoded(answer)) is Seen.DONE

@@ -1,0 +1,1 @@
+"""The credentials, and the fetches under them."""

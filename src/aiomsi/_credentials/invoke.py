@@ -1,0 +1,142 @@
+"""Calling foreign code for a token: in the event loop only if that can't block it."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import attrs
+
+from aiomsi._credentials.awaitable import METHODS, Returns, credential_returns, returns
+from aiomsi._errors import ConfigurationError, TokenRefusedError
+
+_OLDER, _NEWER = METHODS
+_USE_AIO = "Take the class of the same name from the package's .aio module"
+
+
+class SynchronousCredentialError(ConfigurationError, TokenRefusedError):
+    """A credential or function returned a token, not an awaitable: it would block the event loop."""
+
+
+def is_credential(value: object) -> bool:
+    """Return whether this has one of the SDK's token methods."""
+    return any(hasattr(value, name) for name in METHODS)
+
+
+def refuse_synchronous(credential: Any) -> None:
+    """Refuse a credential, or a class of credentials, whose methods are known to be synchronous.
+
+    Raises:
+        SynchronousCredentialError: it is one.
+
+    """
+    if credential_returns(credential) is Returns.VALUE:
+        raise synchronous(credential.__name__ if isinstance(credential, type) else type(credential).__name__)
+
+
+def synchronous(name: str, what: str = "credential") -> SynchronousCredentialError:
+    """Make the error for something synchronous."""
+    return SynchronousCredentialError(f"{name} is a synchronous {what}: it would block the event loop", help=_USE_AIO, host=name)
+
+
+async def ask(credential: Any, scopes: tuple[str, ...], options: Mapping[str, Any], proven: set[str]) -> object:
+    """Ask a credential for a token, by the newer of the SDK's two methods if it has both.
+
+    Args:
+        credential: has one of the two methods or both.
+        scopes: the audience of the token.
+        options: by keyword.
+        proven: the methods that are known to return awaitables; more are added.
+
+    Raises:
+        SynchronousCredentialError: the method returned something else.
+
+    """
+    answer: object = None
+    for name in _method_names(credential):
+        method = getattr(credential, name)
+        call = partial(method, *scopes, options=dict(options)) if name == _NEWER else partial(method, *scopes, **options)
+        certain = name in proven or returns(method) is Returns.AWAITABLE
+        answer, is_value = await outcome_of(call, certain=certain)
+        if is_value:
+            raise synchronous(type(credential).__name__)
+        proven.add(name)
+        if _is_token(answer):
+            break
+    return answer
+
+
+async def outcome_of(call: Callable[[], object], *, certain: bool) -> tuple[object, bool]:
+    """Return the awaited result of a call, and whether the call returned a plain value instead.
+
+    Unless the call is certain to return an awaitable, it runs in a thread, because it may block.
+    """
+    made = call() if certain else await _in_thread(call)
+    if not inspect.isawaitable(made):
+        return made, True
+    while inspect.isawaitable(made):
+        made = await made
+    return made, False
+
+
+@attrs.define(eq=False)
+class _ThreadCall:
+    """A call in a thread, whose coroutine is closed if the caller is gone when it comes."""
+
+    call: Callable[[], object] = attrs.field(repr=False)
+    made: object = attrs.field(default=None, repr=False)
+    dropped: bool = False
+
+    def run(self) -> object:
+        self.made = self.call()
+        if self.dropped:
+            self.drop()
+        return self.made
+
+    def drop(self) -> None:
+        self.dropped = True
+        if inspect.iscoroutine(self.made):
+            self.made.close()
+
+
+async def _in_thread(call: Callable[[], object]) -> object:
+    thread_call = _ThreadCall(call)
+    try:
+        return await asyncio.to_thread(thread_call.run)
+    except asyncio.CancelledError:
+        thread_call.drop()
+        raise
+    except RuntimeError as error:
+        # It needs the running loop, for example to create a task: so it is written for asyncio.
+        if "event loop" not in str(error):
+            raise
+    return call()
+
+
+def _method_names(credential: Any) -> tuple[str, ...]:
+    """Return the method to call, and the one to call if that returns no token."""
+    newer, older = getattr(credential, _NEWER, None), getattr(credential, _OLDER, None)
+    if newer is None or older is None:
+        return (_OLDER if newer is None else _NEWER,)
+    if returns(older) is Returns.AWAITABLE and returns(newer) is not Returns.AWAITABLE:
+        return (_OLDER,)
+    # A subclass that overrides only one of them means that one.
+    if _depth(credential, _OLDER) < _depth(credential, _NEWER):
+        return (_OLDER,)
+    # A mock has every method, and returns a token only from the one that it was given.
+    return _NEWER, _OLDER
+
+
+def _depth(credential: Any, name: str) -> int:
+    """Return how far up from the instance a method is defined."""
+    if name in getattr(credential, "__dict__", {}):
+        return -1
+    classes = type(credential).__mro__
+    return next((number for number, cls in enumerate(classes) if name in vars(cls)), len(classes))
+
+
+def _is_token(answer: object) -> bool:
+    return isinstance(answer, tuple) or isinstance(getattr(answer, "token", None), str)

@@ -1,0 +1,134 @@
+"""The instance metadata service (IMDS) of a VM or scale set.
+
+Source: https://learn.microsoft.com/entra/identity/managed-identities-azure-resources/how-to-use-vm-token
+"""
+
+from urllib.parse import quote
+
+import attrs
+
+from aiomsi._hosts.base import (
+    SYSTEM_ASSIGNED,
+    Identity,
+    Problem,
+    TokenAnswer,
+    TokenRequest,
+    error_text,
+    read_grant,
+    read_object,
+)
+from aiomsi._tokens.host_limits import RequestLimits
+from aiomsi._tokens.state import Order
+from aiomsi._tokens.token import Grant
+
+DEFAULT_AUTHORITY = "http://169.254.169.254"
+_PATH = "/metadata/identity/oauth2/token"
+_API_VERSION = "2018-02-01"
+_PARAMETERS = {"client_id": "client_id", "object_id": "object_id", "resource_id": "msi_res_id"}
+_PASSING = frozenset({404, 408, 410, 429})
+
+_ASSIGN = (
+    "Assign the identity to this VM (Azure portal: the VM's Identity page; or 'az vm identity assign'), "
+    "then wait a minute; for a user-assigned identity check the id"
+)
+_NAME_ONE = (
+    "Several user-assigned identities are assigned to this VM: name one of them with client_id=, object_id= or resource_id= "
+    "('az vm identity show' lists them; the command line has --client-id)"
+)
+_NOT_AZURE = "This does not look like an Azure VM, or a firewall blocks 169.254.169.254"
+_OTHER_PLACE = (
+    "This machine is not an Azure VM, or a proxy, portal or firewall responds in place of its metadata service: "
+    "169.254.169.254 must be reached directly"
+)
+_WRONG_AUTHORITY = (
+    "AZURE_POD_IDENTITY_AUTHORITY_HOST names {} as IMDS, and that does not look like an Azure VM's: "
+    "correct the variable, or unset it"
+)
+_EMULATOR = "To try things out elsewhere run 'aiomsi emulator' and set the variables that it prints"
+_RESOURCE = "Check the audience: for ARM it is 'https://management.azure.com/', with its trailing slash"
+
+
+@attrs.frozen
+class Imds:
+    """IMDS at an authority such as ``http://169.254.169.254``, asked for one identity.
+
+    Attributes:
+        surroundings: sentences about the environment that may explain a failure.
+
+    """
+
+    authority: str = DEFAULT_AUTHORITY
+    identity: Identity = SYSTEM_ASSIGNED
+    surroundings: str = attrs.field(default="", eq=False, kw_only=True)
+
+    kind = "IMDS"
+    # IMDS allows a VM 5 requests at once: one is left for a request that was given up but is still served.
+    limits = RequestLimits(per_second=20, at_once=4)
+
+    @property
+    def unreachable(self) -> str:
+        """What to do where nothing answers at all."""
+        where = _NOT_AZURE if self.authority == DEFAULT_AUTHORITY else _WRONG_AUTHORITY.format(self.authority)
+        return f"{where}. {_EMULATOR}{self.surroundings}"
+
+    @property
+    def endpoint(self) -> str:
+        """The address that is asked."""
+        return f"{self.authority}{_PATH}"
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """Equal for two hosts that are the same service, whatever the identity: what its limits go by."""
+        return self.kind, self.authority.lower()
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """Equal for two hosts that give the same tokens."""
+        return *self.place, self.identity.key
+
+    def request(self, resource: str, order: Order) -> TokenRequest:  # noqa: ARG002 (IMDS has no parameter for claims)
+        """Make the request. A challenge's claims stay out: IMDS knows no such parameter."""
+        url = f"{self.authority}{_PATH}?api-version={_API_VERSION}&resource={quote(resource, safe='')}"
+        if self.identity.kind is not None:
+            url += f"&{_PARAMETERS[self.identity.kind]}={quote(self.identity.value, safe='')}"
+        return TokenRequest("GET", url, {"Metadata": "true"})
+
+    def understand(self, answer: TokenAnswer) -> Grant | Problem:
+        """Read the answer; 404, 408, 410, 429 and 5xx may pass."""
+        document = read_object(answer.body)
+        if answer.status == 200 and document is not None and "access_token" in document:
+            result = read_grant(document, answer)
+            # An endpoint that ignores the parameter would hand out the system-assigned identity's token.
+            if self.identity.kind == "client_id":
+                return self._of_wanted_client(result, document.get("client_id"))
+            return result
+        # Late: a good response does not need it.
+        from aiomsi._hosts.not_imds import impostor
+
+        if (other := impostor(answer, document)) is not None:
+            return self.answered_by(other)
+        if answer.status == 200:
+            return read_grant(document, answer)
+        code, text = error_text(document, answer.body)
+        passing = answer.status in _PASSING or answer.status >= 500
+        return Problem(text, code, passing, "" if passing else self._help(code, text))
+
+    def answered_by(self, other: str) -> Problem:
+        """Return the problem that something else responds at this address: `other` describes it."""
+        where = _OTHER_PLACE if self.authority == DEFAULT_AUTHORITY else _WRONG_AUTHORITY.format(self.authority)
+        return Problem(f"something else answers there, other than Azure's IMDS: {other}", help=f"{where}{self.surroundings}")
+
+    def _of_wanted_client(self, result: Grant | Problem, echoed: object) -> Grant | Problem:
+        wanted = self.identity.value
+        if isinstance(echoed, str) and echoed and echoed.lower() != wanted.lower():
+            return Problem(f"the token is for client_id {echoed}, not for {wanted}", help=_ASSIGN)
+        return result
+
+    def _help(self, code: str | None, text: str) -> str:
+        if "identity not found" in text.lower():
+            return _ASSIGN
+        if "multiple user assigned identities" in text.lower():
+            return _NAME_ONE
+        if code == "invalid_resource" or "AADSTS500011" in text or "AADSTS50001" in text:
+            return _RESOURCE
+        return ""

@@ -1,0 +1,89 @@
+"""Responses from IMDS's address that are not IMDS's: other clouds' metadata services, proxies, portals and firewalls.
+
+IMDS responds in JSON, errors included. Only a failing Windows HTTP stack in front of it sends HTML.
+
+Source: https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service#errors-and-debugging
+"""
+
+import html
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from aiomsi._hosts.base import TokenAnswer
+from aiomsi._util.foreign import without_secrets
+from aiomsi._util.secret import SecretBytes
+
+_MAX_SHOWN = 160
+_MAX_READ = 4_096
+_OWN_SERVERS = ("imds", "microsoft-iis", "microsoft-httpapi")
+_TOKEN_FIELDS = frozenset({"access_token", "client_id", "error", "expires_in", "expires_on", "resource", "token_type"})
+_OTHERS = (
+    ("Metadata-Flavor", re.compile("google", re.IGNORECASE), "Google Cloud's metadata service"),
+    ("Server", re.compile(r"metadata server for vm|\bgse\b|\besf\b", re.IGNORECASE), "Google Cloud's metadata service"),
+    ("Server", re.compile("ec2ws|amazon|aws", re.IGNORECASE), "AWS's metadata service"),
+    ("X-Squid-Error", re.compile(""), "a Squid proxy"),
+    ("Server", re.compile(r"squid", re.IGNORECASE), "a Squid proxy"),
+)
+_TITLE = re.compile(rb"<title[^>]{0,100}>([^<]{1,300})", re.IGNORECASE)
+_TAG = re.compile(r"<(?:style|script)\b[^<]*(?:<(?!/style|/script)[^<]*)*|<[^>]*>?", re.IGNORECASE)
+
+
+def impostor(answer: TokenAnswer, document: Mapping[str, Any] | None) -> str | None:
+    """Describe what responded in place of IMDS; None if it may be IMDS."""
+    for header, pattern, name in _OTHERS:
+        if (value := answer.headers.get(header)) is not None and pattern.search(value):
+            return f"{name}, {_shown(answer)}"
+    if 300 <= answer.status < 400:
+        target = answer.headers.get("Location", "").partition("?")[0]
+        return f"it redirects to {without_secrets(target)[:_MAX_SHOWN]}" if target else "it redirects, which IMDS never does"
+    if document is not None:
+        return _shown(answer) if _is_foreign_object(answer, document) else None
+    if not _is_foreign_body(answer):
+        return None
+    return f"{_shown(answer)}, which is not a JSON object" if answer.status == 200 else _shown(answer)
+
+
+def _is_foreign_object(answer: TokenAnswer, document: Mapping[str, Any]) -> bool:
+    names = {name.lower() for name in document}
+    if answer.status < 300:
+        return answer.status != 200 or (bool(names) and not names & _TOKEN_FIELDS)
+    return answer.status < 500 and not any("error" in name for name in names)
+
+
+def _is_foreign_body(answer: TokenAnswer) -> bool:
+    body = answer.body[:_MAX_READ].lstrip(b"\xef\xbb\xbf \t\r\n")
+    if answer.status < 300:
+        # What begins like an object may be cut short.
+        return answer.status != 200 or body[:1] != b"{"
+    if not body:
+        return answer.status in (401, 403, 405)
+    passing = answer.status >= 500 or answer.status in (404, 408, 410, 429)
+    if _is_html(answer, body):
+        return not (passing and answer.headers.get("Server", "").lower().startswith(_OWN_SERVERS))
+    return body[:1] != b"{" and (not passing or answer.status == 404)
+
+
+def _is_html(answer: TokenAnswer, body: bytes) -> bool:
+    return body[:1] == b"<" or "html" in answer.headers.get("Content-Type", "").lower()
+
+
+def _shown(answer: TokenAnswer) -> str:
+    """Return a piece of the body as text, with the name of its server."""
+    body = SecretBytes(answer.body[:_MAX_READ])
+    title = _TITLE.search(body) if _is_html(answer, body.lstrip()) else None
+    if body.find(b"access_token") >= 0:
+        said = "a text with a token in it, which is not shown"
+    elif title is not None:
+        said = f"an HTML page, {_line(title[1].decode('utf-8', 'replace'))!r}"
+    else:
+        text = body.decode("utf-8", "replace")
+        said = _line(_TAG.sub(" ", text) if _is_html(answer, body.lstrip()) else text)
+        said = f"the text {said!r}" if said else "no text at all"
+    server = answer.headers.get("Server")
+    return said if not server else f"{said} (server {_line(server)!r})"
+
+
+def _line(text: str) -> str:
+    printable = "".join(char if char.isprintable() else " " for char in html.unescape(text))
+    return without_secrets(printable)[:_MAX_SHOWN]

@@ -1,0 +1,161 @@
+"""What the slots of one host have in common: its `Retry-After`, and their turns to send requests."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import weakref
+from collections.abc import Iterator
+
+import attrs
+
+from aiomsi._clock import Clock
+from aiomsi._tokens.flight import inside
+from aiomsi._tokens.host_limits import GRACE, LEASE, WINDOW, Load, RequestLimits, delay_before_request
+from aiomsi._util.compat import after_fork_in_child
+from aiomsi._util.running_time import RunningTimeout
+
+
+class HeldOffError(Exception):
+    """The host's `Retry-After` lasts for longer than the fetch may wait."""
+
+
+class Ticket:
+    """One request's place in the queue, owned by the fetch that sends it.
+
+    Attributes:
+        due: when it is decided on again, while it waits.
+        sent: when its turn came.
+        ended: when its response was received or given up; the fetch sets it.
+
+    """
+
+    due: float
+    sent: float
+    ended: float | None = None
+
+
+@attrs.define(eq=False)
+class HostBackoff:
+    """The state of a host as all slots see it that share its limits, in whatever event loop or thread they are.
+
+    The lock is held for the decision only. A ticket is given back without the lock, because the
+    garbage collector may end a fetch of a closed loop on the thread that holds it.
+
+    Attributes:
+        limits: None for a host whose requests are not limited; then only `retry_at` counts.
+        retry_at: on the monotonic clock; before it the host is sent no request.
+
+    """
+
+    limits: RequestLimits | None = None
+    retry_at: float = float("-inf")
+    _lock: threading.RLock = attrs.field(factory=threading.RLock, init=False, repr=False)
+    _waiting: dict[Ticket, None] = attrs.field(factory=dict, init=False, repr=False)
+    _sent: dict[Ticket, None] = attrs.field(factory=dict, init=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        _all.add(self)
+
+    def hold_off(self, until: float) -> None:
+        """Send no request before that time."""
+        self.retry_at = max(self.retry_at, until)
+
+    def forget(self) -> None:
+        """Forget the host's `Retry-After`."""
+        self.retry_at = float("-inf")
+
+    def take(self, ticket: Ticket, now: float) -> float:
+        """Take the ticket's turn if it has come; return 0.0 then, else the seconds until the next look."""
+        limits = self.limits
+        with self._lock:
+            delay = self.retry_at - now
+            if delay <= 0.0:
+                idle = limits is None or (not self._waiting and len(self._sent) < limits.at_once)
+                delay = 0.0 if limits is None or idle else delay_before_request(self._load(ticket, now), limits, now)
+            if delay:
+                ticket.due = now + delay
+                self._waiting[ticket] = None
+                return delay
+            self._waiting.pop(ticket, None)
+            if limits is not None:
+                ticket.sent = now
+                self._sent[ticket] = None
+            return 0.0
+
+    async def wait(self, ticket: Ticket, clock: Clock, patience: float) -> tuple[float, float]:
+        """Wait for the ticket's turn, and take it.
+
+        The fetches and flights that this task belongs to do not count the time.
+
+        Args:
+            patience: for how many seconds it may be held off by a `Retry-After`.
+
+        Returns:
+            The seconds that it has waited, and how many of those the host had asked for.
+
+        Raises:
+            HeldOffError: the host's `Retry-After` lasts for longer.
+
+        """
+        came = now = clock.monotonic()
+        held = 0.0
+        try:
+            with _not_counted():
+                while delay := self.take(ticket, now):
+                    pause = max(0.0, self.retry_at - now)
+                    if held + pause > patience:
+                        raise HeldOffError
+                    await clock.sleep(delay)
+                    now = clock.monotonic()
+                    held += pause
+        finally:
+            self._waiting.pop(ticket, None)
+        return now - came, held
+
+    def _load(self, ticket: Ticket, now: float) -> Load:
+        ahead, sent, responses = 0, [], []
+        # Copies: a ticket may be given back meanwhile.
+        for other in list(self._waiting):
+            if other is ticket:
+                break
+            ahead += now < other.due + GRACE
+            if now >= other.due + LEASE:
+                self._waiting.pop(other, None)
+        for other in list(self._sent):
+            ended = other.ended
+            if ended is None and now < other.sent + LEASE:
+                sent.append(other.sent)
+            elif ended is not None and now < ended + WINDOW:
+                responses.append(ended)
+            else:
+                self._sent.pop(other, None)
+        return Load(ahead, len(sent), now - max(sent, default=now), tuple(sorted(responses)))
+
+    def _after_fork(self) -> None:
+        """Begin anew in a forked child: the tickets are the parent's."""
+        self._lock = threading.RLock()
+        self._waiting, self._sent = {}, {}
+
+
+@contextlib.contextmanager
+def _not_counted() -> Iterator[None]:
+    timeouts: list[RunningTimeout] = [each for flight in inside.get() for each in flight.timeouts_here()]
+    for timeout in timeouts:
+        timeout.pause()
+    try:
+        yield
+    finally:
+        for timeout in timeouts:
+            timeout.resume()
+
+
+_all: weakref.WeakSet[HostBackoff] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for each in list(_all):
+        each._after_fork()  # noqa: SLF001 (one module)
+
+
+after_fork_in_child(_after_fork)

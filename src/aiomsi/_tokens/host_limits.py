@@ -1,0 +1,74 @@
+"""Pure decision of when one process may send its next request to a host that limits its clients.
+
+IMDS responds 429 to more than 20 token requests in any second, and to more than 5 at once, from one
+VM. One process that uses many identities therefore sends its requests in turn. In contrast to the
+processes at a host-wide gate (`gate_schedule`) the slots of one process see all of its responses, so the
+decision is exact and does not need a fixed spacing: a request arrives at the host after it was sent
+and before its response is received. If fewer than `per_second` requests are under way or had their
+response received less than `WINDOW` ago, one more arrives in a window that has room for it.
+
+A ticket that has to wait is decided on again after the returned delay. Tickets ahead of it count, so
+they are served in order; a ticket that is overdue by more than `GRACE` belongs to an event loop that
+is blocked or gone, and no longer counts. A request without a response no longer counts after `LEASE`.
+No ticket has to be woken by another one, so nothing is lost if its event loop never runs again.
+
+Source: https://learn.microsoft.com/entra/identity/managed-identities-azure-resources/how-to-use-vm-token#rate-limits
+"""
+
+import attrs
+
+WINDOW = 1.0
+POLL, PATIENCE = 0.02, 0.25
+"""The first waiting ticket checks again after `POLL` whether a request under way has ended, and later the longer
+none has: after `PATIENCE` times the age of the youngest."""
+GRACE = 0.5
+LEASE = 15.0
+
+
+@attrs.frozen
+class RequestLimits:
+    """How many requests of this process a host is sent.
+
+    Attributes:
+        per_second: requests in any second.
+        at_once: requests under way at the same time.
+
+    """
+
+    per_second: int
+    at_once: int
+
+
+@attrs.frozen
+class Load:
+    """What a host has to do for this process, as far as the next ticket is concerned.
+
+    Attributes:
+        ahead: tickets that wait and came earlier.
+        under_way: requests that were sent and have no response yet.
+        youngest: seconds since the last of those was sent.
+        responses: when the last responses were received, on the monotonic clock, in order.
+
+    """
+
+    ahead: int = 0
+    under_way: int = 0
+    youngest: float = 0.0
+    responses: tuple[float, ...] = ()
+
+
+def delay_before_request(load: Load, limits: RequestLimits, now: float) -> float:
+    """Return the seconds until the ticket is decided on again; 0 if its request may be sent now."""
+    recent = [at for at in load.responses if at > now - WINDOW]
+    room_in_window = limits.per_second - load.under_way - len(recent)
+    room_at_once = limits.at_once - load.under_way
+    if load.ahead < min(room_in_window, room_at_once):
+        return 0.0
+    until_room = max(POLL, load.youngest * PATIENCE) * (load.ahead - room_at_once + 1)
+    missing = load.ahead - room_in_window
+    if missing < 0:
+        return until_room
+    if missing < len(recent):
+        return max(recent[missing] + WINDOW - now, POLL)
+    last = recent[-1] + WINDOW - now if recent else 0.0
+    return max(last + (missing - len(recent)) * WINDOW / limits.per_second, POLL)

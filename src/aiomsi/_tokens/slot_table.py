@@ -1,0 +1,115 @@
+"""The slots of a process: found by key, shared by credentials, and dropped once nothing in them is of use."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Hashable
+from weakref import WeakValueDictionary
+
+import attrs
+
+from aiomsi._clock import Clock
+from aiomsi._tokens.host_backoff import HostBackoff
+from aiomsi._tokens.host_limits import RequestLimits
+from aiomsi._tokens.slot import Slot
+from aiomsi._util.compat import after_fork_in_child
+
+_SHARED = "aiomsi"
+
+
+@attrs.define
+class Pace:
+    """Decides when a growing table is swept: a second after the last time, or once it has doubled.
+
+    A sweep reads the whole table, and a service may add thousands of scopes in a row.
+    """
+
+    interval: float = 1.0
+    _next: float = attrs.field(default=float("-inf"), init=False)
+    _most: int = attrs.field(default=16, init=False)
+
+    def is_due(self, monotonic: float, size: int) -> bool:
+        """Return whether to sweep now."""
+        return monotonic >= self._next or size >= self._most
+
+    def swept(self, monotonic: float, size: int) -> None:
+        """Note a sweep, and how many entries it has left."""
+        self._next, self._most = monotonic + self.interval, max(16, 2 * size)
+
+
+@attrs.define(eq=False)
+class SlotTable:
+    """Slots by identity and scope.
+
+    A slot outlives the credentials that use it, because the next credential is often opened after
+    the last one was closed: one `ArmSession` for each request of a web server, say. It is dropped
+    when no open credential uses it and it is idle: no usable token, no flight, no recent back-off.
+    """
+
+    clock: Clock
+    _slots: dict[tuple[Hashable, Hashable], Slot] = attrs.field(factory=dict, init=False)
+    _pace: Pace = attrs.field(factory=Pace, init=False)
+
+    def attach(self, owner: Hashable, scope: Hashable, credential: object, make: Callable[[], Slot]) -> Slot:
+        """Return the slot of an owner's scope, with the credential registered; `make` registers it in a new one."""
+        key = owner, scope
+        with _locks[0]:
+            slot = self._slots.get(key)
+            if slot is None:
+                if self._slots and self._pace.is_due(self.clock.monotonic(), len(self._slots)):
+                    self.sweep()
+                slot = self._slots[key] = make()
+            else:
+                slot.use(credential)
+            return slot
+
+    def of(self, owner: Hashable) -> list[Slot]:
+        """Return all slots of an owner."""
+        with _locks[0]:
+            return [slot for (each, _), slot in list(self._slots.items()) if each == owner]
+
+    def sweep(self) -> None:
+        """Drop the slots that are idle and unused."""
+        with _locks[0]:
+            for key, slot in list(self._slots.items()):
+                if not slot.is_used() and slot.is_idle():
+                    # A finalizer that ran meanwhile may have swept, too.
+                    self._slots.pop(key, None)
+            # A dictionary does not shrink when entries are deleted.
+            self._slots = dict(self._slots)
+            self._pace.swept(self.clock.monotonic(), len(self._slots))
+
+
+@attrs.define(eq=False)
+class _Shared:
+    slots: SlotTable
+    backoffs: WeakValueDictionary[Hashable, HostBackoff] = attrs.field(factory=WeakValueDictionary)
+
+
+def shared_slots(clock: Clock) -> SlotTable:
+    """Return the slots that all credentials with this clock share."""
+    return _shared(clock).slots
+
+
+def shared_backoff(clock: Clock, place: Hashable, limits: RequestLimits | None) -> HostBackoff:
+    """Return the state of a host, which all its slots share; it lives as long as one of them."""
+    with _locks[0]:
+        return _shared(clock).backoffs.setdefault(place, HostBackoff(limits))
+
+
+def _shared(clock: Clock) -> _Shared:
+    # Kept by the clock itself: a dictionary of clocks, even one with weak keys, would keep every
+    # clock for ever, because slots refer to it.
+    shared: _Shared | None = clock.shared.get(_SHARED)
+    return clock.shared.setdefault(_SHARED, _Shared(SlotTable(clock))) if shared is None else shared
+
+
+# Reentrant: a signal handler, or a finalizer that closes a credential, may run while it is held.
+_locks = [threading.RLock()]
+
+
+def _after_fork() -> None:
+    _locks[0] = threading.RLock()
+
+
+after_fork_in_child(_after_fork)

@@ -1,0 +1,225 @@
+"""The token: what is known of it on receipt, and its states as pure functions of (token, now)."""
+
+import binascii
+import enum
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn, Self
+
+import attrs
+
+from aiomsi._tokens.policy import Policy
+from aiomsi._util.secret import Secret
+
+BEARER = "Bearer"
+Draw = Callable[[float, float], float]
+"""Draws a number evenly between two others, as `random.uniform`."""
+
+
+@attrs.frozen(eq=False)
+class Now:
+    """One reading of both clocks, in seconds."""
+
+    wall: float
+    monotonic: float
+
+
+class State(enum.Enum):
+    """What a slot's token is good for."""
+
+    NONE = "none"
+    FRESH = "fresh"
+    STALE = "stale"
+    LATE = "late"
+    EXPIRED = "expired"
+
+    @property
+    def usable(self) -> bool:
+        """Whether the token may be handed out."""
+        return self in (State.FRESH, State.STALE, State.LATE)
+
+
+@attrs.frozen
+class Grant:
+    """What a token endpoint gave, before it is dated.
+
+    Attributes:
+        secret: the token.
+        life: seconds left at receipt.
+        expires_on: the endpoint's own word for the expiry in epoch seconds; None where this machine's clock disagrees with it.
+        refresh_in: seconds after which the endpoint wants to be asked again, None where it does not say.
+        token_type: ``"Bearer"``.
+        client_id: the identity's client id in the endpoint's own words, None where it does not say.
+
+    """
+
+    secret: Secret
+    life: float
+    expires_on: int | None = None
+    refresh_in: float | None = None
+    token_type: str = BEARER
+    client_id: str | None = None
+
+
+@attrs.frozen
+class TokenIdentity:
+    """The identity that a token was issued to, as far as it is known.
+
+    The token's claims are not verified.
+
+    Attributes:
+        client_id: the application's id, also called app id.
+        object_id: the id of the service principal, also called principal id.
+        tenant_id: the tenant.
+        resource_id: the Azure resource that has the identity: a user-assigned identity itself, or
+            the VM of a system-assigned one.
+
+    """
+
+    client_id: str | None = None
+    object_id: str | None = None
+    tenant_id: str | None = None
+    resource_id: str | None = None
+
+    @property
+    def is_system_assigned(self) -> bool | None:
+        """Whether this is a system-assigned identity; None if that is not known."""
+        if self.resource_id is None:
+            return None
+        return "/microsoft.managedidentity/userassignedidentities/" not in self.resource_id.lower()
+
+    def __str__(self) -> str:
+        if self.client_id is not None:
+            return f"client_id={self.client_id}"
+        return "unknown" if self.object_id is None else f"object_id={self.object_id}"
+
+
+def identity_of(token: str, client_id: str | None = None) -> TokenIdentity:
+    """Return the identity of a token by its claims and by the client id that its endpoint named.
+
+    The claims are not verified.
+
+    Source: https://learn.microsoft.com/entra/identity-platform/access-token-claims-reference
+    """
+    claims = read_claims(token)
+
+    def claim(*names: str) -> str | None:
+        return next((value for name in names if isinstance(value := claims.get(name), str) and value), None)
+
+    return TokenIdentity(client_id or claim("appid", "azp"), claim("oid"), claim("tid"), claim("xms_mirid"))
+
+
+def read_claims(token: str) -> Mapping[str, Any]:
+    """Read the claims of a JWT, whose signature is not checked; empty if the token is no JWT."""
+    parts = token.split(".")
+    if len(parts) not in (3, 5):
+        return {}
+    payload = parts[1].replace("-", "+").replace("_", "/")
+    try:
+        claims = json.loads(binascii.a2b_base64(payload + "=" * (-len(payload) % 4)))
+    except (ValueError, RecursionError):
+        return {}
+    return claims if isinstance(claims, dict) else {}
+
+
+@attrs.frozen(eq=False)
+class AccessToken:
+    """An access token, as Azure SDK clients expect it of `get_token` and of `get_token_info`.
+
+    It can't be unpacked (azure-core's own is a tuple), and its repr does not show the token. It is not pickled.
+
+    Attributes:
+        token: the token itself, an exact `str`, as C extensions require.
+        expires_on: when it expires, in whole seconds since the epoch.
+        refresh_on: when to ask for it again, in whole seconds since the epoch: a little after this package's own refresh
+            point, so that whoever asks then gets the same token at once and sets off the refresh in the background.
+        token_type: ``"Bearer"``.
+        authorization: the value of the `Authorization` header.
+
+    """
+
+    token: str = attrs.field(repr=False)
+    expires_on: int
+    refresh_on: int
+    token_type: str = BEARER
+    authorization: Secret = attrs.field(repr=False, kw_only=True)
+    _ends_wall: float = attrs.field(repr=False, kw_only=True)
+    _ends_monotonic: float = attrs.field(repr=False, kw_only=True)
+    # Due for a refresh with this many seconds left. Not a moment: time left is what both clocks can be asked for.
+    _refresh_left: float = attrs.field(repr=False, kw_only=True)
+    _client_id: str | None = attrs.field(repr=False, kw_only=True, default=None)
+
+    @property
+    def identity(self) -> TokenIdentity:
+        """The identity that the token was issued to."""
+        return identity_of(self.token, self._client_id)
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        self.authorization.__reduce_ex__(protocol)
+
+    def left(self, now: Now) -> float:
+        """Give the seconds left by whichever clock says fewer."""
+        return min(self._ends_wall - now.wall, self._ends_monotonic - now.monotonic)
+
+    def is_fresh(self, wall: float, monotonic: float) -> bool:
+        """Tell whether there is nothing to do but to hand the token out."""
+        return self._ends_wall - wall > self._refresh_left < self._ends_monotonic - monotonic
+
+    def redrawn(self, policy: Policy, draw: Draw) -> "AccessToken":
+        """Give the same token a later refresh point of its own: after a fork all children would else refresh at one moment."""
+        left = self._refresh_left * draw(1 - policy.jitter, 1)
+        return attrs.evolve(self, refresh_left=max(left, policy.expired))
+
+
+def state_of(token: AccessToken | None, now: Now, policy: Policy) -> State:
+    """Give the state of what a slot holds.
+
+    A token that is not yet due for a refresh is FRESH however short its life: there would be no refresh to wait for.
+    """
+    if token is None:
+        return State.NONE
+    left = token.left(now)
+    if left <= policy.expired:
+        return State.EXPIRED
+    if token.is_fresh(now.wall, now.monotonic):
+        return State.FRESH
+    return State.LATE if left <= policy.late else State.STALE
+
+
+def refresh_after(grant: Grant, *, same_again: bool, policy: Policy, draw: Draw) -> float:
+    """Decide, once, after how many seconds the token is due for a refresh.
+
+    A time that the host names moves only later, since every client of that host was told the same one.
+    """
+    if same_again:
+        return max(policy.same_again, grant.life * policy.half)
+    latest = grant.life - policy.late
+    if grant.refresh_in is not None and 0 < grant.refresh_in <= latest and policy.same_again <= latest:
+        return min(max(grant.refresh_in * draw(1, 1 + policy.jitter), policy.same_again), latest)
+    share = policy.half if grant.life >= policy.long_life else policy.most
+    return grant.life * share * draw(1 - policy.jitter, 1 + policy.jitter)
+
+
+def date_token(grant: Grant, now: Now, *, same_again: bool, policy: Policy, draw: Draw) -> AccessToken:
+    """Make the token of a grant that was received at `now`."""
+    after = refresh_after(grant, same_again=same_again, policy=policy, draw=draw)
+    ends = now.wall + grant.life
+    # 36 s for an hour's token and a minute for a day's: by then this package's own refresh is due on both clocks.
+    grace = min(60.0, grant.life * 0.01)
+    return AccessToken(
+        token=str(grant.secret),
+        expires_on=int(ends) if grant.expires_on is None else grant.expires_on,
+        refresh_on=int(min(now.wall + after + grace, ends)),
+        token_type=grant.token_type,
+        authorization=Secret(f"{grant.token_type} {grant.secret}"),
+        ends_wall=ends,
+        ends_monotonic=now.monotonic + grant.life,
+        refresh_left=max(grant.life - after, policy.expired),
+        client_id=grant.client_id,
+    )

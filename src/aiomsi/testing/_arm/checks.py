@@ -1,0 +1,189 @@
+"""What ARM checks before a resource provider is asked: type, version, registration, place, and conditions.
+
+Source: https://learn.microsoft.com/azure/azure-resource-manager/troubleshooting/common-deployment-errors,
+https://github.com/Azure/azure-resource-manager-rpc/blob/master/v1.0/resource-api-reference.md (etags),
+https://learn.microsoft.com/azure/azure-resource-manager/management/authenticate-multi-tenant
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from aiomsi.testing._arm.call import ArmCall, RefusedError
+from aiomsi.testing._arm.errors import error_answer
+from aiomsi.testing._state.catalog import ProviderType, location_name
+from aiomsi.testing._state.paths import ResourcePath, group_of, subscription_of
+from aiomsi.testing._state.resources import Resource
+from aiomsi.testing._state.world import ResourceGroup
+
+_READ_MORE = "For more details please go to https://aka.ms/ARMResourceNotFoundFix"
+_MOST_REFUSED = 1_000
+
+
+def full_type(call: ArmCall, path: ResourcePath) -> str:
+    """Return the type with its namespace, as the provider writes it."""
+    provider, kind = call.state.registry.provider(path.namespace), call.state.registry.type_of(path)
+    return f"{provider.namespace if provider else path.namespace}/{kind.name if kind else path.type}"
+
+
+def check_type(call: ArmCall, path: ResourcePath, location: str | None = None) -> ProviderType:
+    """Check namespace, type, api-version and registration; `location` is where a resource is to be made.
+
+    Raises:
+        RefusedError: one of them is wrong.
+
+    """
+    provider, kind = call.state.registry.provider(path.namespace), call.state.registry.type_of(path)
+    if provider is None:
+        raise call.refuse(404, "InvalidResourceNamespace", f"The resource namespace '{path.namespace}' is invalid.")
+    missing = f"could not be found in the namespace '{provider.namespace}' for api version '{call.version}'."
+    if kind is None:
+        raise call.refuse(404, "InvalidResourceType", f"The resource type '{path.type}' {missing}")
+    if call.version not in kind.versions:
+        supported = f"The supported api-versions are '{', '.join(kind.versions)}'."
+        if location is None:
+            raise call.refuse(404, "InvalidResourceType", f"The resource type '{kind.name}' {missing} {supported}")
+        places = ", ".join(map(location_name, kind.locations))
+        text = f"No registered resource provider found for location '{location}' and API version '{call.version}' for type "
+        text += f"'{kind.name}'. {supported} The supported locations are '{places}'."
+        raise call.refuse(400, "NoRegisteredProviderFound", text)
+    _check_registration(call, path, provider.namespace)
+    return kind
+
+
+def _check_registration(call: ArmCall, path: ResourcePath, namespace: str) -> None:
+    """Refuse a namespace that isn't registered; and again for a request id that was refused once, whatever has changed."""
+    asked, subscription = call.asked, path.subscription
+    if subscription is None:
+        return
+    key = (asked.headers.get("x-ms-client-request-id", ""), asked.method, path.id.lower())
+    if key in call.state.refused:
+        raise RefusedError(call.state.refused[key])
+    if call.state.registry.state(subscription, namespace) == "Registered":
+        return
+    text = f"The subscription is not registered to use namespace '{namespace}'. See https://aka.ms/rps-not-found for how to "
+    text += "register subscriptions."
+    code = "MissingSubscriptionRegistration"
+    details = [{"code": code, "target": namespace, "message": text}]
+    answer = error_answer(409, code, text, details=details)
+    if key[0]:
+        if len(call.state.refused) >= _MOST_REFUSED:
+            call.state.refused.clear()
+        call.state.refused[key] = answer
+    raise RefusedError(answer)
+
+
+def check_scope(call: ArmCall, path: ResourcePath, doing: str) -> None:
+    """Check that what a resource lies in is there: its group, the resource that it extends, and its parent.
+
+    Raises:
+        RefusedError: one of them is missing, or goes away.
+
+    """
+    if path.group is not None:
+        group = existing_group(call, path.scope)
+        if doing != "read" and group_is_going(call, path.scope):
+            text = f"The resource group '{group.name}' is in deprovisioning state and cannot perform this operation."
+            raise call.refuse(409, "ResourceGroupBeingDeleted", text)
+    for outer in (path.scope if "/providers/" in path.scope.lower() else None, path.parent):
+        known = outer is None or (outer is path.scope and outer.lower().startswith("/providers/microsoft.management/"))
+        if outer is not None and not known and call.state.resources.get(outer) is None:
+            text = f"Failed to perform '{doing}' on resource(s) of type '{path.type}', because the parent resource '{outer}' "
+            text += "could not be found."
+            raise call.refuse(404, "ParentResourceNotFound", text)
+
+
+def existing_group(call: ArmCall, scope: str) -> ResourceGroup:
+    """Return the group of a scope.
+
+    Raises:
+        RefusedError: there is none.
+
+    """
+    name = group_of(scope) or ""
+    group = call.world.group(subscription_of(scope) or "", name)
+    if group is None:
+        raise call.refuse(404, "ResourceGroupNotFound", f"Resource group '{name}' could not be found.")
+    return group
+
+
+def group_is_going(call: ArmCall, scope: str) -> bool:
+    """Tell whether the group of a scope is being deleted."""
+    running = call.state.operations.running_on("/".join(scope.split("/")[:5]))
+    return running is not None and running.method == "DELETE"
+
+
+def not_found(call: ArmCall, path: ResourcePath) -> RefusedError:
+    """Make the 404 for a resource."""
+    pairs = "/".join(f"{kind}/{name}" for kind, name in zip(path.types, path.names, strict=False))
+    inside = f" under resource group '{path.group}'" if path.group else ""
+    text = f"The Resource '{path.namespace}/{pairs}'{inside} was not found. {_READ_MORE}"
+    return call.refuse(404, "ResourceNotFound", text)
+
+
+def check_location(call: ArmCall, path: ResourcePath, kind: ProviderType, old: Resource | None, wanted: object) -> None:
+    """Check where a resource is to be made.
+
+    Raises:
+        RefusedError: it says no location and needs one, its type isn't served there, or it is elsewhere already.
+
+    """
+    if not kind.locations:
+        return
+    if not isinstance(wanted, str) or not wanted:
+        raise call.refuse(400, "LocationRequired", "The location property is required for this definition.")
+    if not kind.served_in(wanted):
+        places = ",".join(map(location_name, kind.locations))
+        text = f"The provided location '{wanted}' is not available for resource type '{full_type(call, path)}'. List of "
+        text += f"available regions for the resource type is '{places}'."
+        raise call.refuse(400, "LocationNotAvailableForResourceType", text)
+    if old is not None and location_name(old.location or wanted) != location_name(wanted):
+        text = f"The resource '{old.name}' already exists in location '{old.location}' in resource group '{path.group}'. A "
+        text += f"resource with the same name cannot be created in location '{wanted}'."
+        raise call.refuse(409, "InvalidResourceLocation", text)
+
+
+def check_conditions(call: ArmCall, resource: Resource | None, etag: str) -> None:
+    """Check ``If-Match`` and ``If-None-Match`` of a write.
+
+    Raises:
+        RefusedError: they don't hold.
+
+    """
+    match, none = call.asked.headers.get("If-Match"), call.asked.headers.get("If-None-Match")
+    if match is not None and (resource is None or not names_etag(match, etag)):
+        raise call.refuse(412, "PreconditionFailed", "The condition of If-Match is not met: the resource is another, or none.")
+    if none is not None and resource is not None and names_etag(none, etag):
+        raise call.refuse(412, "PreconditionFailed", "The condition of If-None-Match is not met: there is such a resource.")
+
+
+def names_etag(header: str, etag: str) -> bool:
+    """Tell whether a header names an etag, to the letter, or any."""
+    return header.strip() == "*" or etag in (one.strip() for one in header.split(","))
+
+
+def check_linked(call: ArmCall, path: ResourcePath, document: object) -> None:
+    """Check that the caller has brought a token of each tenant whose subscriptions a body refers to.
+
+    Raises:
+        RefusedError: a token is missing in ``x-ms-authorization-auxiliary``.
+
+    """
+    for linked in _texts(document):
+        subscription = subscription_of(linked)
+        tenant = call.world.tenant_of(subscription)
+        if tenant is not None and tenant not in call.tenants:
+            text = f"The client has permission to write scope '{path.id}', however the current tenant '{call.caller.tenant_id}' "
+            text += f"is not authorized to access linked subscription '{subscription}'."
+            raise call.refuse(403, "LinkedAuthorizationFailed", text)
+
+
+def _texts(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for inner in value.values():
+            yield from _texts(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _texts(inner)

@@ -1,0 +1,53 @@
+"""ARM's errors, in ARM's words: clients match on them.
+
+Source: https://learn.microsoft.com/azure/azure-resource-manager/troubleshooting/common-deployment-errors
+"""
+
+import base64
+from collections.abc import Mapping
+
+from aiomsi.testing._server.messages import Answer, json_answer
+from aiomsi.testing._state.tokens import Caller, RejectedTokenError
+from aiomsi.testing._state.world import TENANT_ID
+
+
+def error_answer(status: int, code: str, message: str, headers: Mapping[str, str] | None = None, **more: object) -> Answer:
+    """Make an error that ARM itself reports, not a resource provider; `more` is what the error has beside code and message."""
+    error = {"error": {"code": code, "message": message, **more}}
+    return json_answer(status, error, {"x-ms-failure-cause": "gateway", **(headers or {})})
+
+
+def unauthorized(rejection: RejectedTokenError, tenant_id: str = TENANT_ID) -> Answer:
+    """Make the 401 for a token that ARM does not take, with its challenge, which names the tenant to get another from."""
+    authority = f'Bearer authorization_uri="https://login.windows.net/{tenant_id}"'
+    if rejection.claims is None:
+        challenge = f'{authority}, error="invalid_token", error_description="{rejection.description}"'
+    else:
+        claims = base64.urlsafe_b64encode(rejection.claims.encode()).decode()
+        challenge = f'{authority}, error="insufficient_claims", error_description="{rejection.description}", claims="{claims}"'
+    return error_answer(401, rejection.code, rejection.message, {"WWW-Authenticate": challenge})
+
+
+def wrong_tenant(caller: Caller, tenant_id: str) -> Answer:
+    """Make the 401 for a good token of another tenant than the subscription's."""
+    authority = f"https://login.windows.net/{tenant_id}"
+    text = (
+        f"The access token is from the wrong issuer 'https://sts.windows.net/{caller.tenant_id}/'. It must match the tenant "
+        f"'https://sts.windows.net/{tenant_id}/' associated with this subscription. Please use the authority (URL) "
+        f"'{authority}' to get the token."
+    )
+    challenge = (
+        f'Bearer authorization_uri="{authority}", error="invalid_token", error_description="The access token is from the wrong '
+        'issuer. It must match the tenant associated with this subscription."'
+    )
+    return error_answer(401, "InvalidAuthenticationTokenTenant", text, {"WWW-Authenticate": challenge})
+
+
+def forbidden(caller: Caller, action: str, scope: str) -> Answer:
+    """Make the 403 for a caller without a role."""
+    text = (
+        f"The client '{caller.client_id}' with object id '{caller.object_id}' does not have authorization to perform "
+        f"action '{action}' over scope '{scope}' or the scope is invalid. If access was recently granted, please "
+        "refresh your credentials."
+    )
+    return error_answer(403, "AuthorizationFailed", text)

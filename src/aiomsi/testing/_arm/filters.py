@@ -1,0 +1,111 @@
+"""The `$filter` of lists: the part of OData that ARM takes.
+
+Terms are ``NAME eq 'text'``, ``NAME ne 'text'``, ``substringof('text', NAME)``, ``startswith(tagName, 'text')``, and the pair
+``tagName eq 'name' and tagValue eq 'text'``; they are joined by ``and`` and ``or``, of which ``and`` binds closer.
+
+Source: https://learn.microsoft.com/rest/api/resources/resources/list#uri-parameters
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import attrs
+
+from aiomsi.testing._arm.call import ArmCall
+
+Facts = Mapping[str, object]
+_TEXT = r"'((?:[^']|'')*)'"
+_COMPARED = re.compile(rf"([A-Za-z/]+)\s+(eq|ne)\s+{_TEXT}", re.IGNORECASE)
+_SUBSTRING = re.compile(rf"substringof\(\s*{_TEXT}\s*,\s*([A-Za-z]+)\s*\)", re.IGNORECASE)
+_STARTS = re.compile(rf"startswith\(\s*tagName\s*,\s*{_TEXT}\s*\)", re.IGNORECASE)
+_JOINT = re.compile(r"\s+(and|or)\s+(?=(?:[^']*'[^']*')*[^']*$)", re.IGNORECASE)
+_NAMES = {name.lower(): name for name in ("name", "resourceType", "resourceGroup", "location", "kind", "managedBy")}
+
+
+@attrs.frozen
+class Filter:
+    """A filter: what fits, and whether it asks for tags."""
+
+    fits: Callable[[Facts], bool]
+    about_tags: bool = False
+
+
+def parse_filter(call: ArmCall) -> Filter:
+    """Read the `$filter` of a call; without one everything fits.
+
+    Raises:
+        RefusedError: it is none of those above.
+
+    """
+    text = call.asked.parameter("$filter")
+    if not text or not text.strip():
+        return Filter(lambda _: True)
+    words = _JOINT.split(text.strip())
+    alternatives: list[list[str]] = [[words[0]]]
+    for joint, term in zip(words[1::2], words[2::2], strict=True):
+        if joint.lower() == "or":
+            alternatives.append([term])
+        else:
+            alternatives[-1].append(term)
+    built = [_all(call, text, terms) for terms in alternatives]
+    about_tags = re.search(r"\btag(name|value)\b", text, re.IGNORECASE) is not None
+    return Filter(lambda facts: any(one(facts) for one in built), about_tags)
+
+
+def _all(call: ArmCall, text: str, terms: list[str]) -> Callable[[Facts], bool]:
+    tests: list[Callable[[Facts], bool]] = []
+    tag: dict[str, str] = {}
+    for term in terms:
+        if (found := _COMPARED.fullmatch(term)) is not None and found[1].lower() in ("tagname", "tagvalue"):
+            tag[found[1].lower()] = _unquoted(found[3])
+        elif found is not None and found[1].lower() in _NAMES:
+            tests.append(_equals(_NAMES[found[1].lower()], _unquoted(found[3]), same=found[2].lower() == "eq"))
+        elif (found := _SUBSTRING.fullmatch(term)) is not None and found[2].lower() in _NAMES:
+            tests.append(_contains(_NAMES[found[2].lower()], _unquoted(found[1])))
+        elif (found := _STARTS.fullmatch(term)) is not None:
+            tests.append(_starts(_unquoted(found[1])))
+        else:
+            raise call.refuse(400, "InvalidFilterInQueryString", f"Invalid $filter '{text}' specified in the query string.")
+    if tag:
+        tests.append(_tagged(tag.get("tagname"), tag.get("tagvalue")))
+    return lambda facts: all(test(facts) for test in tests)
+
+
+def _unquoted(text: str) -> str:
+    return text.replace("''", "'")
+
+
+def _folded(value: object) -> str:
+    return str(value or "").lower()
+
+
+def _equals(name: str, text: str, *, same: bool) -> Callable[[Facts], bool]:
+    if name == "location":
+        text = "".join(text.split())
+        return lambda facts: ("".join(_folded(facts.get(name)).split()) == text.lower()) is same
+    return lambda facts: (_folded(facts.get(name)) == text.lower()) is same
+
+
+def _contains(name: str, text: str) -> Callable[[Facts], bool]:
+    return lambda facts: text.lower() in _folded(facts.get(name))
+
+
+def _tags(facts: Facts) -> dict[str, str]:
+    tags: Any = facts.get("tags")
+    return {name.lower(): str(value) for name, value in tags.items()} if isinstance(tags, Mapping) else {}
+
+
+def _starts(text: str) -> Callable[[Facts], bool]:
+    return lambda facts: any(name.startswith(text.lower()) for name in _tags(facts))
+
+
+def _tagged(name: str | None, value: str | None) -> Callable[[Facts], bool]:
+    def fits(facts: Facts) -> bool:
+        tags = _tags(facts)
+        values = list(tags.values()) if name is None else [tags[key] for key in (name.lower(),) if key in tags]
+        return bool(values) if value is None else value in values
+
+    return fits

@@ -1,0 +1,63 @@
+"""Lists in pages.
+
+Source: https://github.com/Azure/azure-resource-manager-rpc/blob/master/v1.0/resource-api-reference.md ("get resource collection")
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+from urllib.parse import quote, urlencode
+
+from aiomsi.testing._arm.call import ArmCall
+from aiomsi.testing._server.messages import Answer, json_answer
+
+_Item = TypeVar("_Item")
+
+
+def page(
+    call: ArmCall,
+    items: Sequence[_Item],
+    as_json: Callable[[_Item], object] = lambda item: item,
+    **extra: object,
+) -> Answer:
+    """Make a page of a list: from `$skiptoken` on, `$top` items at most, and a link to the next page.
+
+    Before each page come as many empty ones as a test has asked for.
+    """
+    wanted, token = call.asked.parameter("$top"), call.asked.parameter("$skiptoken")
+    top = call.state.page_size
+    if wanted is not None:
+        if not wanted.isascii() or not wanted.isdecimal() or not int(wanted):
+            text = f"The value '{wanted}' of the query parameter '$top' is invalid."
+            raise call.refuse(400, "InvalidTopQueryParameter", text)
+        top = min(top, int(wanted))
+    start, blank = (0, 0) if token is None else _read(call, token)
+    if blank < _blank_pages(call):
+        return json_answer(200, {"value": [], "nextLink": _link(call, start, blank + 1)} | extra)
+    made: dict[str, object] = {"value": [as_json(item) for item in items[start : start + top]]}
+    if start + top < len(items):
+        made["nextLink"] = _link(call, start + top, 0)
+    return json_answer(200, made | extra)
+
+
+def _blank_pages(call: ArmCall) -> int:
+    asked = f"{call.path}?{call.asked.raw_query}"
+    fitting = (rule.number for rule in call.state.empty_pages if rule.path is None or rule.path.search(asked))
+    return next(fitting, 0)
+
+
+def _read(call: ArmCall, token: str) -> tuple[int, int]:
+    try:
+        start, blank = base64.urlsafe_b64decode(token).split(b".")
+        return int(start), int(blank)
+    except ValueError:
+        raise call.refuse(400, "InvalidSkipToken", "The provided skip token is invalid.") from None
+
+
+def _link(call: ArmCall, start: int, blank: int) -> str:
+    kept = [(name, value) for name, value in call.asked.query if name.lower() != "$skiptoken"]
+    token = base64.urlsafe_b64encode(f"{start}.{blank}".encode()).decode()
+    query = urlencode([*kept, ("$skiptoken", token)])
+    return f"{call.asked.base_url}{quote(call.path)}?{query}"

@@ -1,0 +1,62 @@
+"""Resource providers: what they offer, and their registration.
+
+Source: https://learn.microsoft.com/rest/api/resources/providers
+"""
+
+from __future__ import annotations
+
+from aiomsi.testing._arm.call import ArmCall
+from aiomsi.testing._arm.pages import page
+from aiomsi.testing._server.messages import Answer, json_answer
+from aiomsi.testing._state.catalog import Provider
+from aiomsi.testing._state.providers import ALWAYS, type_document
+
+
+def list_providers(call: ArmCall) -> Answer:
+    """List all, as a subscription or the tenant sees them."""
+    return page(call, call.state.registry.providers(), lambda provider: _shown(call, provider))
+
+
+def get_provider(call: ArmCall) -> Answer:
+    """GET of one; brings a registration nearer to its end."""
+    return json_answer(200, _shown(call, _provider(call)))
+
+
+def list_types(call: ArmCall) -> Answer:
+    """List the types of one."""
+    return json_answer(200, {"value": [type_document(one) for one in _provider(call).types.values()]})
+
+
+def register(call: ArmCall) -> Answer:
+    """Begin to register, or to unregister, a provider in a subscription."""
+    provider, subscription = _provider(call), call.names["subscription"]
+    unregister = call.names["verb"].lower() == "unregister"
+    if unregister and provider.namespace.lower() in ALWAYS:
+        text = f"The resource provider '{provider.namespace}' cannot be unregistered."
+        raise call.refuse(400, "CannotUnregisterResourceProvider", text)
+    call.state.registry.change(subscription, provider.namespace, register=not unregister)
+    return json_answer(200, _shown(call, provider, look=False))
+
+
+def _provider(call: ArmCall) -> Provider:
+    provider = call.state.registry.provider(call.names["namespace"])
+    if provider is None:
+        text = f"The resource namespace '{call.names['namespace']}' is invalid."
+        raise call.refuse(404, "InvalidResourceNamespace", text)
+    return provider
+
+
+def _shown(call: ArmCall, provider: Provider, *, look: bool = True) -> dict[str, object]:
+    subscription, namespace = call.names.get("subscription"), provider.namespace
+    types = [type_document(one) for one in provider.types.values()]
+    if subscription is None:
+        return {"id": f"/providers/{namespace}", "namespace": namespace, "resourceTypes": types}
+    registry, held = call.state.registry, call.world.subscription(subscription)
+    state = registry.look(subscription, namespace) if look else registry.state(subscription, namespace)
+    return {
+        "id": f"/subscriptions/{held.subscription_id}/providers/{namespace}",
+        "namespace": namespace,
+        "resourceTypes": types,
+        "registrationState": state,
+        "registrationPolicy": "RegistrationFree" if namespace.lower() in ALWAYS else "RegistrationRequired",
+    }

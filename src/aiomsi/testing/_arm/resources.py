@@ -1,0 +1,243 @@
+"""Resources of any type: made, read, changed, deleted, and asked to do something.
+
+Source: https://learn.microsoft.com/rest/api/resources/resources,
+https://github.com/Azure/azure-resource-manager-rpc/blob/master/v1.0/resource-api-reference.md
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+
+from aiomsi.testing._arm.call import Action, ArmCall
+from aiomsi.testing._arm.checks import (
+    check_conditions,
+    check_linked,
+    check_location,
+    check_scope,
+    check_type,
+    full_type,
+    names_etag,
+    not_found,
+)
+from aiomsi.testing._arm.lists import collection
+from aiomsi.testing._arm.operations import begin, own_path_result
+from aiomsi.testing._arm.pages import page
+from aiomsi.testing._server.messages import Answer, json_answer
+from aiomsi.testing._state.catalog import ProviderType
+from aiomsi.testing._state.operations import Operation
+from aiomsi.testing._state.paths import ResourcePath
+from aiomsi.testing._state.resources import Resource
+
+_PLAIN_ACTIONS = frozenset({"start", "restart", "stop", "poweroff", "deallocate", "redeploy", "reapply"})
+_KEYS = [{"keyName": f"key{number}", "value": f"embedded-key-{number}", "permissions": "FULL"} for number in (1, 2)]
+_LISTS = {"listkeys": {"keys": _KEYS}, "regeneratekey": {"keys": _KEYS}}
+
+
+def _path(call: ArmCall) -> ResourcePath:
+    path = ResourcePath.parse(call.path)
+    if path is None:
+        raise call.refuse(404, "NotFound", f"There is nothing at '{call.path}'.")
+    return path
+
+
+def _resource_path(call: ArmCall) -> ResourcePath:
+    path = _path(call)
+    if not path.is_resource:
+        raise call.refuse(405, "MethodNotAllowed", f"A collection does not support http method '{call.asked.method}'.")
+    return path
+
+
+def _etag(call: ArmCall, resource: Resource | None) -> str:
+    return "" if resource is None else resource.written_etag(call.state.etag_style(resource.type))
+
+
+def _shown(call: ArmCall, resource: Resource) -> dict[str, Any]:
+    return resource.as_json(call.state.etag_style(resource.type))
+
+
+def _answer(call: ArmCall, resource: Resource, status: int = 200) -> Answer:
+    return json_answer(status, _shown(call, resource), {"ETag": _etag(call, resource)})
+
+
+def get_resource(call: ArmCall) -> Answer:
+    """GET or HEAD of a resource; GET of a collection, or of a further page of an action's list."""
+    path = _path(call)
+    if not path.is_resource and (listed := _listed(call, path)) is not None:
+        return _items(call, listed)
+    check_type(call, path)
+    check_scope(call, path, "read")
+    if not path.is_resource:
+        return collection(call, path)
+    if (operation := call.asked.parameter("asyncid")) is not None:
+        return own_path_result(call, operation)
+    call.state.operations.look_at(path.id)
+    resource = call.state.resources.get(path.id)
+    if resource is None:
+        raise not_found(call, path)
+    if call.asked.method == "HEAD":
+        return Answer(204)
+    known = call.asked.headers.get("If-None-Match")
+    if known is not None and names_etag(known, _etag(call, resource)):
+        return Answer(304, b"", {"ETag": _etag(call, resource)})
+    return _answer(call, resource)
+
+
+def put_resource(call: ArmCall) -> Answer:
+    """Make a resource, or put another document in its place."""
+    path, document = _resource_path(call), call.document()
+    location = document.get("location")
+    kind = check_type(call, path, str(location or "global"))
+    check_scope(call, path, "write")
+    old = call.state.resources.get(path.id)
+    check_conditions(call, old, _etag(call, old))
+    check_location(call, path, kind, old, location)
+    check_linked(call, path, document.get("properties"))
+    # A change that is shown later leaves the old one as it is.
+    resource = attrs.evolve(old) if old else Resource(_own_id(call, path, kind), full_type(call, path), {}, call.state.wall(), 0)
+    resource.write(document, call.state.wall())
+    return _written(call, resource, made=old is None)
+
+
+def patch_resource(call: ArmCall) -> Answer:
+    """Change a resource."""
+    path, change = _resource_path(call), call.document()
+    kind = check_type(call, path)
+    check_scope(call, path, "write")
+    resource = call.state.resources.get(path.id)
+    if resource is None:
+        raise not_found(call, path)
+    check_conditions(call, resource, _etag(call, resource))
+    check_location(call, path, kind, resource, change.get("location", resource.location))
+    check_linked(call, path, change.get("properties"))
+    resource = attrs.evolve(resource)
+    resource.patch(change, call.state.wall())
+    return _written(call, resource, made=False)
+
+
+def _written(call: ArmCall, resource: Resource, *, made: bool) -> Answer:
+    """Keep what was written, at once or by an operation."""
+    rule = call.state.operations.rule_for(resource.type, call.asked.method)
+    status = 201 if made else 200
+    if rule is None:
+        call.state.operations.supersede(resource.id)
+        resource.state = "Succeeded"
+        call.state.resources.put(resource)
+        return _answer(call, resource, status)
+    resource.state = "Creating" if made else "Updating"
+    resource.hidden = made and (rule.kind in ("location", "own-path") or rule.delayed)
+    if made or not rule.delayed:
+        call.state.resources.put(resource)
+
+    def at_end(operation: Operation) -> None:
+        resource.state = operation.resource_state
+        if operation.status == "Succeeded":
+            call.state.resources.put(resource)
+        else:
+            resource.reason = dict(operation.rule.reason or {})
+        if resource.hidden and operation.status != "Succeeded":
+            call.state.resources.remove(resource.id)
+        resource.hidden = False
+
+    if call.asked.method == "PATCH" and rule.kind != "provisioning-state":
+        status = 202
+    document = _shown(call, resource)
+    return begin(call, rule, resource.id, at_end, status=status, document=document, location=resource.location)
+
+
+def delete_resource(call: ArmCall) -> Answer:
+    """Delete a resource and what is inside it; one that isn't there is deleted already."""
+    path = _resource_path(call)
+    check_type(call, path)
+    check_scope(call, ResourcePath(path.scope, path.namespace, path.types[-1:], path.names[-1:]), "delete")
+    resource = call.state.resources.get(path.id)
+    if resource is None:
+        call.state.operations.supersede(path.id)
+        call.state.resources.remove(path.id)
+        return Answer(204)
+    check_conditions(call, resource, _etag(call, resource))
+    rule = call.state.operations.rule_for(resource.type, "DELETE")
+    if rule is None:
+        call.state.operations.supersede(resource.id)
+        call.state.resources.remove(resource.id)
+        return Answer(200)
+    if not rule.delayed:
+        resource.state = "Deleting"
+
+    def at_end(operation: Operation) -> None:
+        if operation.status == "Succeeded":
+            call.state.resources.remove(resource.id)
+        else:
+            resource.state, resource.reason = operation.status, dict(operation.rule.reason or {})
+
+    document = _shown(call, resource) if rule.with_resource else None
+    return begin(call, rule, resource.id, at_end, status=200, document=document, location=resource.location)
+
+
+def post_action(call: ArmCall) -> Answer:
+    """Let a resource, or a provider, do something."""
+    path = _path(call)
+    if path.is_resource:
+        raise call.refuse(405, "MethodNotAllowed", "The requested resource does not support http method 'POST'.")
+    *types, action = path.types
+    if not types:
+        return _acted(call, path.namespace, action, None)
+    target = ResourcePath(path.scope, path.namespace, tuple(types), path.names)
+    check_type(call, target)
+    check_scope(call, target, "action")
+    resource = call.state.resources.get(target.id)
+    if resource is None:
+        raise not_found(call, target)
+    return _acted(call, resource.type, action, resource)
+
+
+def _listed(call: ArmCall, path: ResourcePath) -> Action | None:
+    """Return the action of a path that is a list, None if there is no such action."""
+    *types, word = path.types
+    kind = "/".join((path.namespace, *types)).lower()
+    action = call.state.actions.get((kind, word.lower()))
+    return None if action is None or action.items is None else action
+
+
+def _items(call: ArmCall, action: Action) -> Answer:
+    """Make a page of a list that begins with a POST; its further pages take the method that they take."""
+    wanted = "POST" if call.asked.parameter("$skiptoken") is None else action.next_method
+    if call.asked.method != wanted:
+        text = f"The requested resource does not support http method '{call.asked.method}'."
+        raise call.refuse(405, "MethodNotAllowed", text)
+    return page(call, action.items or ())
+
+
+def _acted(call: ArmCall, kind: str, word: str, resource: Resource | None) -> Answer:
+    action = call.state.actions.get((kind.lower(), word.lower()))
+    if action is None and resource is not None:
+        if word.lower() in _PLAIN_ACTIONS:
+            action = Action(200, None)
+        elif word.lower() in _LISTS:
+            action = Action(200, _LISTS[word.lower()])
+    if action is None:
+        text = f"The action '{word}' could not be found for '{kind}' and api version '{call.version}'."
+        raise call.refuse(404, "InvalidResourceType", text)
+    if action.items is not None:
+        return _items(call, action)
+    rule = call.state.operations.rule_for(kind, "POST") if resource is not None and word.lower() not in _LISTS else None
+    if rule is not None and resource is not None:
+        return begin(call, rule, resource.id, lambda _: None, action.result, location=resource.location)
+    return Answer(action.status) if action.result is None else json_answer(action.status, action.result)
+
+
+def _own_id(call: ArmCall, path: ResourcePath, kind: ProviderType) -> str:
+    """Return a new resource's id: the outer parts as they were first written, the type as the provider writes it."""
+    provider = call.state.registry.provider(path.namespace)
+    namespace, name = provider.namespace if provider else path.namespace, path.names[-1]
+    outer = call.state.resources.get(path.parent) if path.parent is not None else None
+    if outer is not None:
+        return f"{outer.id}/{kind.name.rpartition('/')[2]}/{name}"
+    extended = call.state.resources.get(path.scope)
+    scope = path.scope if extended is None else extended.id
+    if extended is None and path.subscription is not None:
+        held = call.world.subscription(path.subscription)
+        group = call.world.group(path.subscription, path.group or "")
+        scope = f"/subscriptions/{held.subscription_id}" + (f"/resourceGroups/{group.name}" if group else "")
+    return f"{scope}/providers/{namespace}/{kind.name}/{name}"

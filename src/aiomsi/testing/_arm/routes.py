@@ -1,0 +1,76 @@
+"""ARM's routes: which handler serves which kind of URL. The first that fits counts.
+
+Source: https://learn.microsoft.com/rest/api/resources
+"""
+
+from aiomsi.testing._arm.call import Route
+from aiomsi.testing._arm.groups import delete_group, get_group, list_groups, patch_group, put_group
+from aiomsi.testing._arm.lists import list_resources
+from aiomsi.testing._arm.operations import operation_result, operation_status
+from aiomsi.testing._arm.providers import get_provider, list_providers, list_types, register
+from aiomsi.testing._arm.resource_graph import query_resources
+from aiomsi.testing._arm.resources import delete_resource, get_resource, patch_resource, post_action, put_resource
+from aiomsi.testing._arm.subscriptions import endpoints, get_subscription, list_locations, list_subscriptions, list_tenants
+from aiomsi.testing._arm.tags import delete_tags, get_tags, patch_tags, put_tags
+
+_SUBSCRIPTION = r"/subscriptions/(?P<subscription>[^/]+)"
+_GROUP = rf"{_SUBSCRIPTION}/resourcegroups/(?P<group>[^/]+)"
+_PROVIDER = "/providers/(?P<namespace>[^/]+)"
+_OPERATION = "(?P<operation>[^/]+)"
+_ROLE = "Microsoft.Resources/subscriptions"
+
+ROUTES = (
+    Route("/metadata/endpoints", {"GET": endpoints}, own_type=False, needs_token=False),
+    Route("/tenants", {"GET": list_tenants}),
+    Route("/subscriptions", {"GET": list_subscriptions}),
+    Route(f"(?P<scope>{_SUBSCRIPTION})", {"GET": get_subscription}, _ROLE, filters=True),
+    Route(f"(?P<scope>{_SUBSCRIPTION})/locations", {"GET": list_locations}, f"{_ROLE}/locations", filters=True),
+    Route(f"(?P<scope>{_SUBSCRIPTION})/resourcegroups", {"GET": list_groups}, f"{_ROLE}/resourcegroups", filters=True),
+    Route(
+        f"(?P<scope>{_GROUP})",
+        {"GET": get_group, "HEAD": get_group, "PUT": put_group, "PATCH": patch_group, "DELETE": delete_group},
+        f"{_ROLE}/resourcegroups",
+        filters=True,
+    ),
+    Route(f"(?P<scope>{_SUBSCRIPTION})/resources", {"GET": list_resources}, f"{_ROLE}/resources", filters=True),
+    Route(f"(?P<scope>{_GROUP})/resources", {"GET": list_resources}, f"{_ROLE}/resources", filters=True),
+    Route("/providers", {"GET": list_providers}),
+    Route(_PROVIDER, {"GET": get_provider}),
+    Route(f"(?P<scope>{_SUBSCRIPTION})/providers", {"GET": list_providers}, f"{_ROLE}/providers", filters=True),
+    Route(f"(?P<scope>{_SUBSCRIPTION}){_PROVIDER}", {"GET": get_provider}, f"{_ROLE}/providers", filters=True),
+    Route(f"(?P<scope>{_SUBSCRIPTION}){_PROVIDER}/resourceTypes", {"GET": list_types}, f"{_ROLE}/providers", filters=True),
+    Route(f"(?P<scope>{_SUBSCRIPTION}){_PROVIDER}/(?P<verb>register|unregister)", {"POST": register}, f"{_ROLE}/providers"),
+    Route("/providers/Microsoft.ResourceGraph/resources", {"POST": query_resources}, own_type=False),
+    Route(f"{_SUBSCRIPTION}/operationresults/{_OPERATION}", {"GET": operation_result}),
+    Route(f"{_SUBSCRIPTION}/operationstatuses/{_OPERATION}", {"GET": operation_status}),
+    Route(
+        f"({_SUBSCRIPTION})?{_PROVIDER}/locations/[^/]+/operationresults/{_OPERATION}",
+        {"GET": operation_result},
+        own_type=False,
+    ),
+    Route(
+        f"({_SUBSCRIPTION})?{_PROVIDER}/locations/[^/]+/operationstatuses/{_OPERATION}",
+        {"GET": operation_status},
+        own_type=False,
+    ),
+    Route(
+        rf"(?P<scope>(?P<tagged>{_SUBSCRIPTION}(/.+)?)/providers/Microsoft\.Resources/tags/default)",
+        {"GET": get_tags, "PUT": put_tags, "PATCH": patch_tags, "DELETE": delete_tags},
+        "Microsoft.Resources/tags",
+    ),
+    Route(
+        rf"(?P<scope>({_SUBSCRIPTION}(/.+)?)?(/providers/.+)?/providers/[^/]+/.+)",
+        {
+            "GET": get_resource,
+            "HEAD": get_resource,
+            "PUT": put_resource,
+            "PATCH": patch_resource,
+            "DELETE": delete_resource,
+            "POST": post_action,
+        },
+        "*",
+        own_type=False,
+        filters=True,
+    ),
+)
+"""For the last one, whose kind is ``*``, the type is read from the path."""

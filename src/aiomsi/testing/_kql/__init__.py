@@ -1,0 +1,1 @@
+"""The subset of KQL that the embedded Resource Graph reads."""

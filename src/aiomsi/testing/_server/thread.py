@@ -1,0 +1,83 @@
+"""A thread that runs an event loop with HTTP servers on it."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import threading
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import Future
+
+import attrs
+from aiohttp import web
+
+from aiomsi.testing._server.counter import call_in_loop
+
+_GRACE = 0.05
+"""Seconds that requests under way get when the servers stop."""
+_BACKLOG = 8_192
+
+
+@attrs.frozen(eq=False)
+class Port:
+    """A port to listen on and what serves it.
+
+    Attributes:
+        handler: answers one request.
+        host: the address to listen on.
+        number: the port, 0 for a free one.
+        tls: how to speak TLS, None for plain http.
+
+    """
+
+    handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+    host: str
+    number: int
+    tls: ssl.SSLContext | None = None
+
+
+class ServerThread:
+    """Servers on ports, from `start` to `stop`, which are called by other threads and block until done."""
+
+    def __init__(self, ports: Sequence[Port]) -> None:
+        self._ports = ports
+        self._started: Future[tuple[asyncio.AbstractEventLoop, list[int]]] = Future()
+        self._stop = asyncio.Event()
+        self._thread = threading.Thread(target=self._run, name="aiomsi-embedded-azure")
+
+    def start(self) -> tuple[asyncio.AbstractEventLoop, list[int]]:
+        """Start serving; return the servers' loop and the numbers of the ports."""
+        self._thread.start()
+        try:
+            return self._started.result()
+        except OSError:
+            self._thread.join()
+            raise
+
+    def stop(self) -> None:
+        """Drop all connections and end the thread."""
+        loop, _ = self._started.result()
+        call_in_loop(loop, self._stop.set)
+        self._thread.join()
+
+    def _run(self) -> None:
+        asyncio.run(self._serve())
+
+    async def _serve(self) -> None:
+        runners = [web.ServerRunner(web.Server(port.handler, access_log=None), shutdown_timeout=_GRACE) for port in self._ports]
+        try:
+            numbers = [await _listen(runner, port) for runner, port in zip(runners, self._ports, strict=True)]
+        except OSError as error:
+            self._started.set_exception(error)
+        else:
+            self._started.set_result((asyncio.get_running_loop(), numbers))
+            await self._stop.wait()
+        finally:
+            await asyncio.gather(*(runner.cleanup() for runner in runners))
+
+
+async def _listen(runner: web.ServerRunner, port: Port) -> int:
+    await runner.setup()
+    await web.TCPSite(runner, port.host, port.number, ssl_context=port.tls, backlog=_BACKLOG).start()
+    number: int = runner.addresses[0][1]
+    return number

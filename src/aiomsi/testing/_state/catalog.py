@@ -1,0 +1,63 @@
+"""Resource providers: their types, with api-versions and locations. `EmbeddedAzure.add_provider` adds others.
+
+Source: https://learn.microsoft.com/rest/api/resources/providers/get
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+import attrs
+
+from aiomsi.testing._state.published import LOCATIONS, ROWS
+
+
+def location_name(text: str) -> str:
+    """Return a region's name, for example ``"westus"``, of what people write, for example ``"West US"``."""
+    return "".join(text.split()).lower()
+
+
+@attrs.frozen
+class ProviderType:
+    """A resource type of a provider.
+
+    Attributes:
+        name: within the namespace, for example ``"virtualNetworks/subnets"``.
+        versions: its api-versions.
+        locations: where it is served, as display names; empty if it has no location of its own.
+
+    """
+
+    name: str
+    versions: tuple[str, ...]
+    locations: tuple[str, ...] = LOCATIONS
+
+    def served_in(self, location: str) -> bool:
+        """Tell whether there are resources of this type in a location."""
+        return location_name(location) in {"global", *map(location_name, self.locations)}
+
+
+@attrs.frozen
+class Provider:
+    """A resource provider: its namespace, and its types by folded name."""
+
+    namespace: str
+    types: Mapping[str, ProviderType]
+
+    @classmethod
+    def of(cls, namespace: str, types: Iterable[ProviderType]) -> Provider:
+        """Make one of a list of types."""
+        return cls(namespace, {one.name.lower(): one for one in types})
+
+
+def _published() -> Iterator[Provider]:
+    types: dict[str, list[ProviderType]] = {}
+    for namespace, versions, located, unlocated in ROWS:
+        known = types.setdefault(namespace, [])
+        known += [ProviderType(name, tuple(versions.split())) for name in located.split()]
+        known += [ProviderType(name, tuple(versions.split()), ()) for name in unlocated.split()]
+    return (Provider.of(namespace, known) for namespace, known in types.items())
+
+
+CATALOG = tuple(_published())
+"""The providers that are there from the start."""

@@ -1,0 +1,112 @@
+"""Which providers there are, and in which subscriptions they are registered.
+
+Source: https://learn.microsoft.com/azure/azure-resource-manager/management/resource-providers-and-types
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+
+import attrs
+
+from aiomsi.testing._state.catalog import CATALOG, Provider, ProviderType
+from aiomsi.testing._state.paths import ResourcePath
+
+ALWAYS = frozenset({"microsoft.authorization", "microsoft.management", "microsoft.resourcegraph", "microsoft.resources"})
+"""ARM's own namespaces, which nobody registers."""
+
+
+@attrs.define
+class _Changing:
+    """A registration that goes on: its state, what it will be, and how many looks that takes."""
+
+    state: str
+    then: str
+    looks: int
+
+
+class Registry:
+    """Providers and registrations; safe to use from any thread. Names ignore case."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._providers: dict[str, Provider] = {one.namespace.lower(): one for one in CATALOG}
+        self._missing: set[str] = set()
+        self._changing: dict[tuple[str, str], _Changing] = {}
+        self.looks = 1
+
+    def add(self, provider: Provider, *, registered: bool) -> None:
+        """Add a provider, or types to one."""
+        with self._lock:
+            key = provider.namespace.lower()
+            known = self._providers.get(key)
+            types = {**(known.types if known else {}), **provider.types}
+            self._providers[key] = Provider(known.namespace if known else provider.namespace, types)
+            if not registered:
+                self._missing.add(key)
+
+    def provider(self, namespace: str) -> Provider | None:
+        """Return a provider."""
+        with self._lock:
+            return self._providers.get(namespace.lower())
+
+    def providers(self) -> tuple[Provider, ...]:
+        """Return all, by namespace."""
+        with self._lock:
+            return tuple(self._providers[key] for key in sorted(self._providers))
+
+    def type_of(self, path: ResourcePath) -> ProviderType | None:
+        """Return the type of a path; None if there is none."""
+        provider = self.provider(path.namespace)
+        return provider.types.get(path.type.lower()) if provider else None
+
+    def forget(self, namespace: str, subscription_id: str | None) -> None:
+        """Take the registration away, in one subscription or everywhere."""
+        with self._lock:
+            if subscription_id is not None:
+                self._changing[subscription_id.lower(), namespace.lower()] = _Changing("NotRegistered", "NotRegistered", 0)
+                return
+            self._missing.add(namespace.lower())
+            for key in [key for key in self._changing if key[1] == namespace.lower()]:
+                del self._changing[key]
+
+    def change(self, subscription_id: str, namespace: str, *, register: bool) -> None:
+        """Begin to register or unregister a provider; what is so already stays."""
+        doing, then = ("Registering", "Registered") if register else ("Unregistering", "Unregistered")
+        with self._lock:
+            if self._state(subscription_id, namespace) not in (doing, then):
+                self._changing[subscription_id.lower(), namespace.lower()] = _Changing(doing, then, self.looks)
+
+    def look(self, subscription_id: str, namespace: str) -> str:
+        """Return the state, as a GET of the provider does; each look brings a change nearer to its end."""
+        with self._lock:
+            changing = self._changing.get((subscription_id.lower(), namespace.lower()))
+            if changing is not None:
+                if changing.looks <= 0:
+                    changing.state = changing.then
+                changing.looks -= 1
+            return self._state(subscription_id, namespace)
+
+    def state(self, subscription_id: str, namespace: str) -> str:
+        """Return the state without a look."""
+        with self._lock:
+            return self._state(subscription_id, namespace)
+
+    def _state(self, subscription_id: str, namespace: str) -> str:
+        key = namespace.lower()
+        changing = self._changing.get((subscription_id.lower(), key))
+        if key in ALWAYS or (changing is None and key not in self._missing):
+            return "Registered"
+        return changing.state if changing else "NotRegistered"
+
+
+def type_document(one: ProviderType) -> Mapping[str, object]:
+    """Describe a type as a provider's document does."""
+    traits = "CrossResourceGroupResourceMove, CrossSubscriptionResourceMove, SupportsTags, SupportsLocation"
+    return {
+        "resourceType": one.name,
+        "locations": list(one.locations),
+        "apiVersions": list(one.versions),
+        "capabilities": traits if one.locations else "None",
+    }

@@ -1,0 +1,154 @@
+"""The resources that the embedded Azure keeps.
+
+Source: https://github.com/Azure/azure-resource-manager-rpc/blob/master/v1.0/resource-api-reference.md
+"""
+
+from __future__ import annotations
+
+import copy
+import threading
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import attrs
+
+from aiomsi.testing._state.paths import folded
+
+EtagStyle = Literal["quoted", "weak", "unquoted"]
+_WRITTEN_BY_ARM = ("id", "name", "type", "etag", "systemData")
+_SHOWN_IN_LISTS = ("kind", "location", "tags", "sku", "plan", "identity", "managedBy", "zones", "extendedLocation")
+
+
+@attrs.define(eq=False)
+class Resource:
+    """A resource.
+
+    Attributes:
+        id: with the letters of whoever made it.
+        type: with its namespace.
+        document: what was written, but for what ARM writes itself.
+        state: its ``provisioningState``; empty for a type without one.
+        reason: further members of its properties after a failure.
+        hidden: whether it is not seen yet, since its making was only accepted.
+        etag: changes with every write.
+        created, changed: seconds since the epoch.
+
+    """
+
+    id: str
+    type: str
+    document: dict[str, Any]
+    created: float
+    changed: float
+    state: str = "Succeeded"
+    hidden: bool = False
+    reason: dict[str, Any] = attrs.field(factory=dict)
+    etag: str = attrs.field(factory=lambda: str(uuid.uuid4()))
+
+    @property
+    def name(self) -> str:
+        """The last part of the id."""
+        return self.id.rpartition("/")[2]
+
+    @property
+    def location(self) -> str | None:
+        """Where it is; None for a type without a place of its own."""
+        return self.document.get("location")
+
+    def write(self, document: dict[str, Any], now: float) -> None:
+        """Put another document in place."""
+        self.document, self.reason = _own(document), {}
+        self.etag, self.changed = str(uuid.uuid4()), now
+
+    def patch(self, change: dict[str, Any], now: float) -> None:
+        """Change the document as RFC 7396 says, but put tags in place as a whole."""
+        merged = _merged(self.document, _own(change))
+        if isinstance(change.get("tags"), dict):
+            merged["tags"] = change["tags"]
+        self.write(merged, now)
+
+    def written_etag(self, style: EtagStyle) -> str:
+        """Return the etag as headers have it."""
+        return {"quoted": f'"{self.etag}"', "weak": f'W/"{self.etag}"', "unquoted": self.etag}[style]
+
+    def as_json(self, style: EtagStyle = "quoted") -> dict[str, Any]:
+        """Return it as a GET does."""
+        properties = self.document.get("properties")
+        state = {"provisioningState": self.state} if self.state else {}
+        shown = {**(properties if isinstance(properties, dict) else {}), **state, **self.reason}
+        own = {"id": self.id, "name": self.name, "type": self.type, "etag": self.written_etag(style)}
+        return {**own, **copy.deepcopy(self.document), "properties": copy.deepcopy(shown)}
+
+    def as_item(self, expand: str) -> dict[str, Any]:
+        """Return it as ``/resources`` lists it: without properties, but with times and state where `$expand` names them."""
+        shown = {name: self.document[name] for name in _SHOWN_IN_LISTS if name in self.document}
+        more = {"createdTime": iso(self.created), "changedTime": iso(self.changed), "provisioningState": self.state}
+        wanted = expand.lower()
+        expanded = {name: value for name, value in more.items() if name.lower() in wanted}
+        return {"id": self.id, "name": self.name, "type": self.type, **copy.deepcopy(shown), **expanded}
+
+
+def iso(moment: float) -> str:
+    """Write a time as ARM does."""
+    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def _own(document: dict[str, Any]) -> dict[str, Any]:
+    kept = {name: value for name, value in document.items() if name not in _WRITTEN_BY_ARM}
+    if isinstance(kept.get("properties"), dict):
+        kept["properties"] = {name: value for name, value in kept["properties"].items() if name != "provisioningState"}
+    return copy.deepcopy(kept)
+
+
+def _merged(old: Any, change: Any) -> Any:
+    if not isinstance(change, dict):
+        return change
+    merged = dict(old) if isinstance(old, dict) else {}
+    for name, value in change.items():
+        if value is None:
+            merged.pop(name, None)
+        else:
+            merged[name] = _merged(merged.get(name), value)
+    return merged
+
+
+class ResourceStore:
+    """All resources by id; safe to use from any thread. Ids ignore case."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._kept: dict[str, Resource] = {}
+
+    def get(self, resource_id: str) -> Resource | None:
+        """Return one that can be seen."""
+        resource = self.find(resource_id)
+        return None if resource is None or resource.hidden else resource
+
+    def find(self, resource_id: str) -> Resource | None:
+        """Return one, whether it can be seen or not."""
+        with self._lock:
+            return self._kept.get(folded(resource_id))
+
+    def put(self, resource: Resource) -> None:
+        """Keep one."""
+        with self._lock:
+            self._kept[folded(resource.id)] = resource
+
+    def below(self, scope: str, wanted: Callable[[Resource], bool] = lambda _: True) -> list[Resource]:
+        """Return those inside a scope that can be seen, in the order in which they were made."""
+        prefix = folded(scope) + "/"
+        with self._lock:
+            return [
+                resource
+                for key, resource in self._kept.items()
+                if key.startswith(prefix) and not resource.hidden and wanted(resource)
+            ]
+
+    def remove(self, resource_id: str) -> None:
+        """Remove one, and what is inside it."""
+        key = folded(resource_id)
+        with self._lock:
+            for other in [other for other in self._kept if other == key or other.startswith(f"{key}/")]:
+                del self._kept[other]

@@ -1,0 +1,252 @@
+"""ARM's answers as values: which error they are, what they say, and what to do about it."""
+
+import base64
+import json
+import pickle
+from collections.abc import Callable
+from urllib.parse import quote
+
+import attrs
+import pytest
+from multidict import CIMultiDict, CIMultiDictProxy
+
+from aiomsi import (
+    AdditionalInfo,
+    ApiVersionError,
+    ArmError,
+    ArmResponse,
+    AuthenticationError,
+    AuthorizationError,
+    ConflictError,
+    ErrorDetail,
+    NotFoundError,
+    PreconditionFailedError,
+    RegistrationRequiredError,
+    ServiceError,
+    ThrottledError,
+    WrongTenantError,
+)
+from aiomsi._arm.protocol.errors.classify import Refusal, error_of, refusal_of
+from aiomsi._util import json as _json
+
+URL = "https://management.azure.com/subscriptions/s/resourceGroups/DevTest?api-version=2021-04-01&s=signed"
+PATH = "/subscriptions/s/resourceGroups/DevTest"
+
+
+def answer(status: int = 200, body: bytes | object = b"", url: str = URL, **headers: str) -> ArmResponse:
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return ArmResponse("GET", url, status, CIMultiDictProxy(CIMultiDict(named)), content)
+
+
+def error(code: str | None, message: str) -> dict[str, object]:
+    return {"error": {"code": code, "message": message}}
+
+
+def test_an_answer_is_decoded_whatever_its_type() -> None:
+    assert answer(200, {"a": [1, None, "ü"]}, Content_Type="text/plain").json() == {"a": [1, None, "ü"]}
+    assert answer(204).json() is None
+    assert answer(200, b"null").json() is None
+
+
+@pytest.mark.parametrize("decode", [_json._decode_fast, _json._decode_utf8])
+@pytest.mark.parametrize("body", [b"<html><body>Sign <b>in</b></body></html>", b"{", b"\xff\xfe{", b"[" * 1_000_000])
+def test_a_body_that_is_no_json_is_an_error_that_says_so(
+    body: bytes, decode: Callable[[bytes], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_json, "_decode_fast", decode)
+    with pytest.raises(
+        ServiceError, match=r"^GET /subscriptions/s/resourceGroups/DevTest answered 200 with a body that"
+    ) as raised:
+        answer(200, body).json()
+    assert raised.value.status == 200
+    assert raised.value.code is None
+    assert raised.value.message
+    assert raised.value.response.body == body
+    assert "request()" in raised.value.help
+
+
+def test_an_answer_tells_its_ids_and_hides_the_rest() -> None:
+    got = answer(200, {"secret": 1}, X_MS_Request_Id="r", x_ms_correlation_request_id="c", x_ms_client_request_id="i")
+    assert (got.request_id, got.correlation_id, got.client_request_id) == ("r", "c", "i")
+    assert answer().request_id is None
+    assert repr(got) == "ArmResponse(method='GET', status=200)"
+    assert got.path == PATH
+    assert answer(url="https://management.azure.com").path == "/"
+
+
+def test_the_portable_form_of_an_answer_can_be_pickled() -> None:
+    got = answer(404, error("a", "b"), x_ms_request_id="r").portable()
+    twin = pickle.loads(pickle.dumps(got))  # noqa: S301 (our own)
+    assert attrs.asdict(twin) == attrs.asdict(got)
+    assert twin.headers["X-MS-REQUEST-ID"] == "r"
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (302, ArmError),
+        (400, ArmError),
+        (401, AuthenticationError),
+        (403, AuthorizationError),
+        (404, NotFoundError),
+        (405, ArmError),
+        (409, ConflictError),
+        (412, PreconditionFailedError),
+        (429, ThrottledError),
+        (431, ArmError),
+        (500, ServiceError),
+        (503, ServiceError),
+        (599, ServiceError),
+    ],
+)
+def test_the_status_chooses_the_class(status: int, kind: type[ArmError]) -> None:
+    assert type(error_of(answer(status), wall=0.0)) is kind
+
+
+def test_an_error_says_what_was_asked_what_was_answered_and_which_request_it_was() -> None:
+    response = answer(409, error("Locked", "It is locked."), x_ms_request_id="r-1")
+    raised = error_of(response, wall=0.0, attempts=2, elapsed=1.5)
+    assert str(raised) == f"GET {PATH} answered 409 Locked: It is locked (request id r-1)"
+    assert (raised.attempts, raised.elapsed, raised.retry_after, raised.help) == (2, 1.5, None, "")
+    assert raised.response.body == response.body
+    assert str(error_of(answer(500, b"oops"), wall=0.0)) == f"GET {PATH} answered 500: oops"
+
+
+@pytest.mark.parametrize(("said", "seconds"), [("17", 17.0), ("Thu, 01 Jan 1970 00:01:40 GMT", 60.0), ("soon", None), ("", None)])
+def test_the_wait_that_was_asked_for(said: str, seconds: float | None) -> None:
+    assert error_of(answer(429, Retry_After=said), wall=40.0).retry_after == seconds
+
+
+def test_a_redirect_is_an_error_that_tells_its_target_without_the_query() -> None:
+    raised = error_of(answer(307, Location="https://elsewhere.example/x?sig=secret"), wall=0.0)
+    assert "a redirect to https://elsewhere.example/x, which is not followed" in str(raised)
+    assert "secret" not in str(raised)
+    assert "a redirect to nowhere" in str(error_of(answer(307), wall=0.0))
+
+
+def test_an_error_keeps_everything_that_its_body_says() -> None:
+    part, behind = {"code": "B", "message": "b", "target": "u"}, {"code": "C", "message": "c"}
+    info = {"type": "PolicyViolation", "info": {"policy": "p"}}
+    body = {"code": "A", "message": "a.", "target": "t", "details": [part], "innererror": behind, "additionalInfo": [info]}
+    raised = error_of(answer(403, {"error": body}), wall=0.0)
+    assert (raised.code, raised.message, raised.target) == ("A", "a.", "t")
+    assert raised.details == (ErrorDetail("B", "b", "u"),)
+    assert raised.inner == ErrorDetail("C", "c")
+    assert raised.additional_info == (AdditionalInfo("PolicyViolation", {"policy": "p"}),)
+
+
+@pytest.mark.parametrize(("said", "cause"), [("gateway", "gateway"), (" Service", "service"), ("", None)])
+def test_an_error_tells_who_says_so_and_the_ids(said: str, cause: str | None) -> None:
+    headers = {"x_ms_failure_cause": said, "x_ms_request_id": "r", "x_ms_correlation_request_id": "c"}
+    raised = error_of(answer(404, **headers), wall=0.0)
+    assert raised.failure_cause == cause
+    assert (raised.request_id, raised.correlation_id, raised.client_request_id) == ("r", "c", None)
+    assert error_of(answer(404), wall=0.0).failure_cause is None
+    assert error_of(answer(404), wall=0.0, client_request_id="i").client_request_id == "i"
+    assert error_of(answer(404, x_ms_client_request_id="e"), wall=0.0).client_request_id == "e"
+
+
+def test_an_error_does_not_carry_who_called_nor_show_signed_links() -> None:
+    link = "https://management.azure.com/subscriptions/s/operations/o?t=1&s=signature"
+    response = answer(404, x_ms_operation_identifier="tenantId=identity", Location=link, Azure_AsyncOperation=link)
+    raised = error_of(response, wall=0.0)
+    assert b"identity" not in pickle.dumps(raised)
+    for text in (str(raised), repr(raised), repr(raised.response)):
+        assert "sign" not in text
+    assert response.headers["x-ms-operation-identifier"] == "tenantId=identity"
+
+
+def test_a_text_without_end_is_shortened_in_the_summary_and_kept_in_the_error() -> None:
+    raised = error_of(answer(400, error("A", "x" * 10_000)), wall=0.0)
+    assert len(str(raised)) < 2_200
+    assert raised.message == "x" * 10_000
+
+
+def test_a_missing_registration_is_an_error_of_its_own_that_names_the_namespace() -> None:
+    body = {"error": {"code": "MissingSubscriptionRegistration", "message": "m", "details": [{"target": "Microsoft.Web"}]}}
+    raised = error_of(answer(409, body), wall=0.0)
+    assert type(raised) is RegistrationRequiredError
+    assert raised.namespace == "Microsoft.Web"
+    assert "/subscriptions/s/providers/Microsoft.Web/register" in raised.help
+
+
+@pytest.mark.parametrize(("status", "code"), [(400, "InvalidApiVersionParameter"), (404, "InvalidResourceType")])
+def test_the_error_for_a_bad_version_lists_the_good_ones(status: int, code: str) -> None:
+    text = "It is invalid. The supported api-versions are '2020-01-01,2021-01-01'. The supported locations are 'westus'."
+    raised = error_of(answer(status, error(code, text)), wall=0.0)
+    assert type(raised) is ApiVersionError
+    assert (raised.supported, raised.locations) == (("2020-01-01", "2021-01-01"), ("westus",))
+    assert "2020-01-01, 2021-01-01" in raised.help
+
+
+def test_the_error_for_a_wrong_tenant_names_the_right_one() -> None:
+    tenant = "22222222-2222-2222-2222-222222222222"
+    there = f'Bearer authorization_uri="https://login.windows.net/{tenant}", error="invalid_token"'
+    raised = error_of(answer(401, error("InvalidAuthenticationTokenTenant", "m"), WWW_Authenticate=there), wall=0.0)
+    assert isinstance(raised, WrongTenantError)
+    assert raised.tenant_id == tenant
+    assert tenant in raised.help
+    assert type(error_of(answer(403, error("InvalidAuthenticationTokenTenant", "m")), wall=0.0)) is AuthorizationError
+
+
+CLAIMS = '{"access_token":{"nbf":{"essential":true,"value":"1604106651"}}}'
+ENCODED = base64.urlsafe_b64encode(CLAIMS.encode()).decode()
+
+
+def challenge(rest: str, scheme: str = "Bearer") -> str:
+    return f'{scheme} authorization_uri="https://login.windows.net/t", {rest}'
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        challenge(f'error="insufficient_claims", claims="{ENCODED}"'),
+        challenge(f'error="insufficient_claims", claims="{ENCODED.rstrip("=")}"'),
+        challenge(f'error="insufficient_claims", claims="{ENCODED.rstrip("=")}==="'),
+        challenge(f'CLAIMS="{ENCODED}", error="insufficient_claims"'),
+        f'PoP realm="", error="invalid_token", {challenge(f"""error="insufficient_claims", claims="{ENCODED}" """)}',
+        challenge(f'error="insufficient_claims", claims="{quote(CLAIMS)}"'),
+    ],
+)  # fmt: skip
+def test_a_claims_challenge_is_decoded(said: str) -> None:
+    assert refusal_of(answer(401, WWW_Authenticate=said)) == Refusal(CLAIMS)
+
+
+def test_a_claims_challenge_is_found_in_the_second_header_too() -> None:
+    headers = CIMultiDict(
+        [
+            ("WWW-Authenticate", 'PoP realm=""'),
+            ("www-authenticate", challenge(f'error="insufficient_claims", claims="{ENCODED}"')),
+        ]
+    )
+    assert refusal_of(attrs.evolve(answer(401), headers=headers)) == Refusal(CLAIMS)
+
+
+@pytest.mark.parametrize("claims", ["", "=", "A", "!!!!", "gICA", "%%%"])
+def test_claims_that_say_nothing_are_a_plain_401(claims: str) -> None:
+    said = challenge(f'error="insufficient_claims", claims="{claims}"')
+    assert refusal_of(answer(401, error("AuthenticationFailed", "x"), WWW_Authenticate=said)) is None
+    assert refusal_of(answer(401, error("InvalidAuthenticationToken", "x"), WWW_Authenticate=said)) == Refusal()
+
+
+@pytest.mark.parametrize(
+    ("code", "said", "refused"),
+    [
+        ("ExpiredAuthenticationToken", "", True),
+        ("InvalidAuthenticationToken", "", True),
+        ("TokenExpired", "", True),
+        (None, challenge('error="invalid_token", error_description="The access token has expired."'), True),
+        (None, challenge('error="INVALID_TOKEN"'), True),
+        ("SomethingNew", challenge('error="invalid_token"'), True),
+        ("InvalidAuthenticationTokenTenant", challenge('error="invalid_token"'), False),
+        ("InvalidAuthenticationTokenAudience", challenge('error="invalid_token"'), False),
+        ("AuthenticationFailed", challenge('error="invalid_token"'), False),
+        ("SomethingNew", challenge('error="something"'), False),
+        ("SomethingNew", "", False),
+        (None, "", False),
+    ],
+)
+def test_which_401_speaks_against_the_token(code: str | None, said: str, refused: bool) -> None:
+    response = answer(401, error(code, "x"), WWW_Authenticate=said)
+    assert refusal_of(response) == (Refusal() if refused else None)

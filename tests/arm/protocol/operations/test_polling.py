@@ -1,0 +1,1000 @@
+"""Long-running operations as values: each answer's meaning, and what is asked next."""
+
+import json
+from collections import Counter
+from functools import partial
+from itertools import pairwise
+from random import Random
+from typing import Any
+
+import attrs
+import pytest
+from multidict import CIMultiDict
+
+from aiomsi import (
+    PUBLIC,
+    ArmConnectionError,
+    ArmResponse,
+    AuthorizationError,
+    ConfigurationError,
+    ForeignHostError,
+    OperationCanceledError,
+    OperationFailedError,
+    OperationUnreadableError,
+    TokenRefusedError,
+)
+from aiomsi._arm.protocol.operations.polling import (
+    advance,
+    begin,
+    explained,
+    failure_of,
+    lacks_reason,
+    unfinished,
+    unreached,
+    unreadable,
+    wait_before,
+)
+from aiomsi._arm.protocol.operations.sources import missed
+from aiomsi._arm.protocol.operations.state import LONGEST_REST, MOST_STRIKES, FinalStateVia, Progress
+
+ARM = "https://management.azure.com"
+PATH = "/subscriptions/s/resourceGroups/g/providers/Microsoft.X/things/t"
+URL = f"{ARM}{PATH}?api-version=2024-01-01"
+RECORD = f"{ARM}/subscriptions/s/providers/Microsoft.X/locations/l/operationStatuses/1?t=1&s=signed"
+LOCATION = f"{ARM}/subscriptions/s/providers/Microsoft.X/locations/l/operationResults/1?t=1&s=signed"
+NEWER = LOCATION.replace("t=1", "t=2")
+A, O, L = "Azure-AsyncOperation", "Operation-Location", "Location"  # noqa: E741 (as in the recordings' own patterns)
+
+RUNNING = {"properties": {"provisioningState": "Creating"}}
+DELETING = {"id": PATH, "properties": {"provisioningState": "Deleting"}}
+DELETED = {"id": PATH, "properties": {"provisioningState": "Deleted"}}
+READY = {"id": PATH, "properties": {"provisioningState": "Succeeded"}}
+DONE = {"status": "Succeeded"}
+FAILED = {"status": "Failed", "error": {"code": "X", "message": "Why."}}
+
+
+def answer(status: int, body: object = None, *, method: str = "GET", url: str = URL, **headers: str) -> ArmResponse:
+    content = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
+    return ArmResponse(
+        method, url, status, CIMultiDict({name.replace("_", "-"): value for name, value in headers.items()}), content
+    )
+
+
+def started(method: str, status: int, body: object = None, *, via: Any = None, **headers: str) -> Progress:
+    """Begin with an answer whose headers are A, O and L."""
+    long = {"A": A, "O": O, "L": L}
+    return begin(PUBLIC, answer(status, body, method=method, **{long[name]: value for name, value in headers.items()}), via)
+
+
+def then(progress: Progress, status: int, body: object = None, **headers: str) -> Progress:
+    return advance(PUBLIC, progress, answer(status, body, url=progress.next_url or "", **headers))
+
+
+def body_of(progress: Progress) -> object:
+    assert progress.answer is not None
+    return json.loads(progress.answer.body or b"null")
+
+
+# How it begins
+
+
+def test_an_operations_record_comes_before_everything_else() -> None:
+    for method, status in (
+        ("PUT", 200),
+        ("PUT", 201),
+        ("PATCH", 202),
+        ("POST", 202),
+        ("DELETE", 202),
+        ("DELETE", 200),
+        ("POST", 204),
+    ):
+        for body in (None, RUNNING, READY, b"<html>"):
+            progress = started(method, status, body, A=RECORD, L=LOCATION)
+            assert (progress.reads, progress.next_url, progress.location) == ("operation", RECORD, LOCATION)
+            assert progress.outcome is None
+
+
+def test_operation_location_is_a_record_too() -> None:
+    assert started("PUT", 202, O=RECORD, L=LOCATION).next_url == RECORD
+    assert started("PUT", 202, A=RECORD, O=LOCATION).next_url == RECORD
+
+
+@pytest.mark.parametrize(
+    ("link", "url"),
+    [
+        (RECORD.replace(".com", ".com:443"), RECORD.replace(".com", ".com:443")),
+        (RECORD.removeprefix(ARM), RECORD),
+        (RECORD.removeprefix(ARM).lstrip("/"), RECORD),
+        ("file://" + RECORD.removeprefix(ARM), RECORD),
+        (RECORD.replace("//man", "//eastus2euap.man"), RECORD.replace("//man", "//eastus2euap.man")),
+        (f"{ARM}/West US/operations/1?s=%2f", f"{ARM}/West%20US/operations/1?s=%2f"),
+    ],
+)
+def test_links_are_taken_as_services_write_them(link: str, url: str) -> None:
+    assert started("PUT", 201, RUNNING, A=link).next_url == url
+    assert started("PUT", 202, L=link).next_url == url
+
+
+@pytest.mark.parametrize("method", ["PUT", "PATCH", "POST", "DELETE"])
+def test_with_202_any_location_on_arm_tells_how_it_goes_on(method: str) -> None:
+    for link in (LOCATION, URL + "&asyncId=1"):
+        progress = started(method, 202, L=link)
+        assert (progress.reads, progress.next_url) == ("location", link)
+
+
+@pytest.mark.parametrize("method", ["PUT", "PATCH", "POST"])
+@pytest.mark.parametrize("status", [200, 201])
+def test_with_200_and_201_a_location_counts_if_it_names_an_operation(method: str, status: int) -> None:
+    assert started(method, status, READY, L=LOCATION).reads == "location"
+    for link in (URL, PATH, f"file://{PATH}", f"{ARM}{PATH.upper()}", f"{ARM}{PATH}/children/c", "https://t.attest.azure.net/"):
+        progress = started(method, status, READY, L=link)
+        assert (progress.outcome, progress.next_url, body_of(progress)) == ("succeeded", None, READY)
+
+
+def test_no_content_is_over_whatever_its_location() -> None:
+    assert started("DELETE", 204, L=LOCATION).outcome == "succeeded"
+
+
+def test_a_put_or_patched_resource_tells_itself_how_it_goes_on() -> None:
+    for method, status in (("PUT", 200), ("PUT", 201), ("PATCH", 200)):
+        for link in ({}, {"L": URL}, {"L": "https://consumption.azure.com/x"}):
+            progress = started(method, status, RUNNING, **link)
+            assert (progress.reads, progress.next_url, progress.status) == ("resource", URL, "Creating")
+
+
+@pytest.mark.parametrize("body", [None, READY, {"id": PATH}])
+def test_a_put_that_is_only_accepted_is_looked_for(body: object) -> None:
+    assert started("PUT", 202, body).reads == "resource"
+    assert started("PATCH", 202, body, L="https://evil.example/x").reads == "resource"
+
+
+@pytest.mark.parametrize(
+    ("method", "status", "body"),
+    [
+        ("PUT", 200, READY),
+        ("PUT", 201, {"id": PATH}),
+        ("PUT", 200, b"<html>"),
+        ("PUT", 204, None),
+        ("PATCH", 200, READY),
+        ("POST", 200, RUNNING),
+        ("DELETE", 200, READY),
+        ("DELETE", 200, {"properties": {"provisioningState": "Deleted"}}),
+        ("DELETE", 204, None),
+    ],
+)
+def test_most_answers_begin_no_operation(method: str, status: int, body: object) -> None:
+    progress = started(method, status, body)
+    assert (progress.outcome, progress.next_url) == ("succeeded", None)
+    assert progress.answer is not None
+    assert progress.answer.status == status
+
+
+def test_accepted_post_with_nothing_to_follow_is_over() -> None:
+    progress = started("POST", 202)
+    assert (progress.outcome, progress.status) == ("succeeded", "Accepted")
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "state"),
+    [
+        (202, None, "Accepted"),
+        (202, DELETING, "Deleting"),
+        (200, DELETING, "Deleting"),
+        (200, {"status": "InProgress"}, "InProgress"),
+    ],
+)
+def test_delete_without_a_link_reads_the_resource(status: int, body: object, state: str) -> None:
+    progress = started("DELETE", status, body)
+    assert (progress.reads, progress.next_url, progress.status) == ("resource", URL, state)
+
+
+def test_delete_with_a_final_record_and_no_link_is_over() -> None:
+    for status in (200, 202):
+        assert started("DELETE", status, DONE).outcome == "succeeded"
+        assert started("DELETE", status, FAILED).outcome == "failed"
+
+
+def test_a_resource_that_is_put_and_has_failed_at_once_has_failed() -> None:
+    failed = {"properties": {"provisioningState": "Failed"}}
+    assert started("PUT", 200, failed).outcome == "failed"
+    assert started("PATCH", 200, failed).outcome == "succeeded"
+
+
+def test_a_record_in_the_first_answer_counts() -> None:
+    assert started("DELETE", 202, {"status": "Enqueued"}, A=RECORD).status == "Enqueued"
+    assert started("POST", 202, FAILED, A=RECORD).outcome == "failed"
+    assert started("DELETE", 202, DONE, A=RECORD).outcome == "succeeded"
+    # That is a resource with a status of its own.
+    assert started("PUT", 201, {**DONE, "type": "Microsoft.X/things"}, A=RECORD).outcome is None
+
+
+def test_a_link_off_arm_is_as_good_as_none() -> None:
+    assert started("DELETE", 202, A="https://evil.example/x", L=LOCATION).next_url == LOCATION
+    progress = started("POST", 202, A=RECORD, L="https://evil.example/x")
+    assert (progress.next_url, progress.location) == (RECORD, None)
+    assert then(progress, 200, DONE).outcome == "succeeded"
+
+
+def test_an_operation_that_only_goes_on_elsewhere_is_an_error() -> None:
+    for link in ("https://evil.example/x?s=signature", "https://[evil"):
+        with pytest.raises(ForeignHostError, match="accepted DELETE") as raised:
+            started("DELETE", 202, L=link)
+        assert "signature" not in str(raised.value)
+
+
+def test_an_unknown_place_of_the_result_is_an_error() -> None:
+    with pytest.raises(ConfigurationError):
+        begin(PUBLIC, answer(200), "somewhere")  # type: ignore[arg-type]
+
+
+# The operation's own record
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        "InProgress",
+        "Running",
+        "Created",
+        "Deleted",
+        "Dequeued",
+        "Preparing System",
+        'InProgress:{"a":1}',
+        "Unknown",
+        "SucceededWithErrors",
+    ],
+)
+@pytest.mark.parametrize("status", [200, 201, 202])
+def test_an_unknown_state_goes_on(state: str, status: int) -> None:
+    progress = then(started("PUT", 201, RUNNING, A=RECORD), status, {"status": state, "error": {"code": "None"}})
+    assert (progress.outcome, progress.status, progress.next_url) == (None, state, RECORD)
+
+
+@pytest.mark.parametrize("state", ["Succeeded", "succeeded", "Completed", " Succeeded "])
+def test_after_success_a_put_resource_is_read(state: str) -> None:
+    for method in ("PUT", "PATCH"):
+        progress = then(started(method, 202, A=RECORD, L=LOCATION), 200, {"status": state, "error": None})
+        assert (progress.reads, progress.next_url, progress.outcome) == ("result", URL, None)
+        progress = then(progress, 200, RUNNING)
+        assert (progress.outcome, progress.next_url, body_of(progress)) == ("succeeded", None, RUNNING)
+
+
+@pytest.mark.parametrize(("state", "outcome"), [("Failed", "failed"), ("Canceled", "canceled"), ("cancelled", "canceled")])
+def test_failed_and_canceled_end_it(state: str, outcome: str) -> None:
+    progress = then(started("PUT", 202, A=RECORD), 200, {**FAILED, "status": state})
+    assert (progress.outcome, progress.next_url, progress.status) == (outcome, None, state)
+
+
+@pytest.mark.parametrize(
+    ("method", "via", "url"),
+    [
+        ("POST", None, LOCATION),
+        ("POST", "location", LOCATION),
+        ("POST", "azure-async-operation", None),
+        ("POST", "operation-location", None),
+        ("POST", "original-uri", None),
+        ("PUT", None, URL),
+        ("PUT", "azure-async-operation", URL),
+        ("PUT", "location", LOCATION),
+        ("PATCH", "original-uri", URL),
+        ("DELETE", None, None),
+        ("DELETE", "original-uri", None),
+        ("DELETE", "location", LOCATION),
+    ],
+)
+def test_where_the_result_is(method: str, via: FinalStateVia | None, url: str | None) -> None:
+    progress = then(started(method, 202, via=via, A=RECORD, L=LOCATION), 200, DONE)
+    assert progress.next_url == url
+    assert (progress.outcome == "succeeded") is (url is None)
+    if url is None:
+        assert body_of(progress) == DONE
+
+
+def test_without_a_location_the_record_is_the_result() -> None:
+    for via in (None, "location"):
+        assert body_of(then(started("POST", 202, via=via, A=RECORD), 200, DONE)) == DONE
+
+
+def test_a_record_may_say_where_the_result_is() -> None:
+    for method in ("PUT", "POST"):
+        progress = started(method, 202, A=RECORD, L=LOCATION)
+        assert then(progress, 200, {**DONE, "resourceLocation": "/subscriptions/s/x?y"}).next_url == f"{ARM}/subscriptions/s/x?y"
+    progress = then(started("PUT", 202, A=RECORD), 200, {**DONE, "resourceLocation": "https://evil.example/x"})
+    assert progress.next_url == URL
+    assert then(started("DELETE", 202, A=RECORD), 200, {**DONE, "resourceLocation": PATH}).outcome == "succeeded"
+
+
+def test_one_link_for_record_and_result_is_read_once() -> None:
+    progress = started("POST", 202, A=RECORD, L=RECORD)
+    assert then(progress, 202).next_url == RECORD
+    assert body_of(then(progress, 200, DONE)) == DONE
+    assert then(progress, 204).outcome == "succeeded"
+
+
+@pytest.mark.parametrize(
+    ("link", "again"),
+    [
+        (RECORD.replace("signed", "other"), False),
+        (RECORD.replace("t=1", "t=2&c=MII&h=x"), False),
+        (f"{RECORD}&monitor=true", True),
+        (RECORD.replace("t=1", "type=location"), True),
+        (RECORD.replace("locations/l/", "locations/m/"), True),
+    ],
+)
+def test_a_location_that_is_the_record_signed_anew_brings_nothing_new(link: str, again: bool) -> None:
+    progress = then(started("POST", 202, A=RECORD, L=link), 200, DONE)
+    assert progress.next_url == (link if again else None)
+    assert progress.outcome == (None if again else "succeeded")
+    # Who was told that the result is there, looks there.
+    assert then(started("POST", 202, A=RECORD, L=link, via="location"), 200, DONE).next_url == link
+
+
+def test_a_record_that_moves_is_not_followed() -> None:
+    progress = then(
+        started("POST", 202, A=RECORD, L=LOCATION), 202, {"status": "Accepted"}, Azure_AsyncOperation=NEWER, Location=NEWER
+    )
+    assert (progress.next_url, progress.location) == (RECORD, LOCATION)
+
+
+def test_resource_that_is_deleted_in_place_of_a_record_is_no_success() -> None:
+    progress = started("DELETE", 202, A=RECORD)
+    assert then(progress, 200, DELETING).status == "Deleting"
+    after = then(progress, 200, READY)
+    assert (after.outcome, after.strikes, after.next_url) == (None, 1, RECORD)
+
+
+def test_a_resource_in_place_of_a_record_tells_by_its_own_state() -> None:
+    progress = started("PUT", 201, RUNNING, A=RECORD)
+    assert then(progress, 200, RUNNING).outcome is None
+    assert then(progress, 202, READY).outcome is None
+    assert body_of(then(progress, 200, READY)) == READY
+    assert then(progress, 200, {"id": PATH}).outcome == "succeeded"
+    assert then(progress, 200, {"properties": {"provisioningState": "Failed"}}).outcome == "failed"
+    assert then(progress, 200, {"error": {"code": "X", "message": "Why"}}).outcome == "failed"
+
+
+def test_record_without_content_ends_a_post_alone() -> None:
+    assert then(started("POST", 202, A=RECORD), 204).outcome == "succeeded"
+    assert then(started("DELETE", 202, A=RECORD, L=RECORD), 204).outcome == "succeeded"
+    for method in ("PUT", "PATCH", "DELETE"):
+        progress = then(started(method, 202, A=RECORD), 204)
+        assert (progress.outcome, progress.next_url, wait_before(progress)) == (None, URL, 0.0)
+
+
+def test_progress_is_told() -> None:
+    progress = then(started("PUT", 201, A=RECORD), 200, {"status": "Running", "percentComplete": 40})
+    assert progress.percent == 40.0
+    assert then(progress, 200, {"status": "Running"}).percent == 40.0
+
+
+# Location
+
+
+def test_a_location_goes_on_with_202_and_ends_with_anything_else() -> None:
+    progress = started("POST", 202, L=LOCATION)
+    progress = then(progress, 202, {"status": "Running"})
+    assert (progress.next_url, progress.status) == (LOCATION, "Running")
+    for status in (200, 201, 204):
+        over = then(progress, status, {"value": 1}, Location=NEWER)
+        assert (over.outcome, over.status, body_of(over)) == ("succeeded", "Succeeded", {"value": 1})
+
+
+def test_a_location_that_moves_is_followed() -> None:
+    progress = then(started("DELETE", 202, L=LOCATION), 202, Location=NEWER)
+    assert progress.next_url == NEWER
+    assert then(progress, 202, Location=NEWER.removeprefix(ARM)).next_url == NEWER
+    assert then(progress, 202, Location="https://evil.example/x").next_url == NEWER
+    assert then(progress, 202).next_url == NEWER
+
+
+def test_a_location_that_leads_back_to_the_resource_tells_by_its_state() -> None:
+    progress = then(started("PUT", 202, L=LOCATION), 202, Location=URL)
+    assert progress.next_url == URL
+    assert then(progress, 200, RUNNING).outcome is None
+    assert then(progress, 200, {"id": PATH}).outcome == "succeeded"
+    assert then(progress, 200, READY).outcome == "succeeded"
+
+
+def test_location_on_the_resources_own_path_ends_with_201_and_no_state() -> None:
+    link = f"{URL}&asyncId=1&asyncCode=201"
+    for method in ("PUT", "PATCH"):
+        progress = then(started(method, 202, L=link), 202, Location=link)
+        assert progress.next_url == link
+        assert body_of(then(progress, 201, {"id": PATH, "properties": {}})) == {"id": PATH, "properties": {}}
+        assert then(progress, 201, RUNNING).outcome is None
+        assert then(progress, 200, b"<html>").outcome is None
+        assert then(progress, 200, []).outcome is None
+        assert then(progress, 200, {"status": "InProgress"}).outcome is None
+        assert then(progress, 200, {"properties": {"provisioningState": "Failed"}}).outcome == "failed"
+
+
+def test_location_with_an_async_id_names_an_operation_with_any_status() -> None:
+    link = f"{URL}&asyncId=1&asyncCode=201"
+    for status in (200, 201, 202):
+        assert started("PUT", status, {"id": PATH}, L=link).next_url == link
+    assert started("DELETE", 204, L=link).outcome == "succeeded"
+
+
+def test_deletion_whose_location_says_deleting_goes_on_with_the_resource() -> None:
+    for link in (f"{URL}&asyncCode=204", LOCATION):
+        progress = started("DELETE", 202, L=link)
+        after = then(progress, 200, DELETING)
+        assert (after.outcome, after.reads, after.next_url) == (None, "resource", URL)
+        # What else a Location brings with 200 is the response that the deletion itself would have had.
+        assert then(progress, 200).outcome == then(progress, 200, READY).outcome == "succeeded"
+
+
+@pytest.mark.parametrize("method", ["PUT", "PATCH"])
+def test_resource_that_changes_behind_a_location_is_followed(method: str) -> None:
+    progress = then(started(method, 202, L=LOCATION), 200, RUNNING)
+    assert (progress.reads, progress.next_url, progress.status) == ("resource", URL, "Creating")
+    assert then(progress, 200, READY).outcome == "succeeded"
+    assert then(started("POST", 202, L=LOCATION), 200, RUNNING).outcome == "succeeded"
+
+
+@pytest.mark.parametrize("state", ["InProgress", "Accepted", "Creating", "Running", "Updating"])
+@pytest.mark.parametrize("method", ["PUT", "PATCH", "POST", "DELETE"])
+def test_running_record_behind_a_location_is_no_success(method: str, state: str) -> None:
+    for more in ({}, {"startTime": "x"}, {"created": "x", "timeSpan": "y"}):
+        progress = then(started(method, 202, L=LOCATION), 200, {"status": state, **more})
+        assert (progress.outcome, progress.next_url, progress.status) == (None, LOCATION, state)
+
+
+def test_error_body_with_200_behind_a_location_is_a_failure() -> None:
+    body = {"error": {"code": "X", "message": "Why"}}
+    for method in ("PUT", "PATCH", "DELETE"):
+        assert then(started(method, 202, L=LOCATION), 200, body).outcome == "failed"
+    # Some actions have an error as their result.
+    assert then(started("POST", 202, L=LOCATION), 200, body).outcome == "succeeded"
+
+
+def test_the_resource_is_read_after_a_location_if_the_api_says_so() -> None:
+    progress = then(started("PUT", 202, via="original-uri", L=LOCATION), 200)
+    assert (progress.reads, progress.next_url) == ("result", URL)
+    assert then(started("PUT", 202, L=LOCATION), 200).outcome == "succeeded"
+    assert then(started("POST", 202, via="location", L=LOCATION), 200).outcome == "succeeded"
+
+
+def test_a_record_behind_a_location_counts_and_a_result_with_a_status_does_not() -> None:
+    progress = started("POST", 202, L=LOCATION)
+    assert then(progress, 200, FAILED).outcome == "failed"
+    assert then(progress, 200, {"status": "Canceled", "startTime": "x"}).outcome == "canceled"
+    assert then(progress, 200, {"status": "InProgress", "startTime": "x"}).outcome is None
+    assert then(progress, 200, {**DONE, "startTime": "x"}).outcome == "succeeded"
+    assert then(progress, 200, {"status": "Deleted", "startTime": "x"}).outcome == "succeeded"
+    assert then(progress, 200, {"status": "Failed", "patches": 3}).outcome == "succeeded"
+    assert then(progress, 200, {"status": "InProgress", "patches": 3, "error": {"code": "X"}}).outcome == "succeeded"
+    assert then(progress, 200, {**FAILED, "patches": 3}).outcome == "failed"
+
+
+@pytest.mark.parametrize("status", [400, 409, 412, 422])
+def test_an_error_at_a_location_is_the_operations(status: int) -> None:
+    progress = then(started("PUT", 202, L=LOCATION), status, {"Error": {"Code": "X", "Message": "Why."}})
+    assert (progress.outcome, progress.next_url) == ("failed", None)
+    error = failure_of(progress)
+    assert isinstance(error, OperationFailedError)
+    assert (error.status, error.code, error.message) == (status, "X", "Why.")
+
+
+# The resource
+
+
+def test_a_resource_is_read_until_its_state_is_final() -> None:
+    progress = started("PUT", 201, RUNNING)
+    for status, body in (
+        (200, RUNNING),
+        (201, {"id": PATH}),
+        (202, READY),
+        (202, None),
+        (404, {"error": {"code": "ResourceNotFound"}}),
+    ):
+        progress = then(progress, status, body)
+        assert (progress.outcome, progress.next_url) == (None, URL)
+    assert body_of(then(progress, 200, READY)) == READY
+    assert then(progress, 200, {"id": PATH}).status == "Succeeded"
+    assert then(progress, 204).outcome == "succeeded"
+    canceled = then(progress, 200, {"properties": {"provisioningState": "Canceled"}})
+    assert isinstance(failure_of(canceled), OperationCanceledError)
+
+
+def test_resource_that_is_deleted_is_read_until_it_is_gone() -> None:
+    progress = started("DELETE", 202)
+    for status, body in ((200, READY), (200, DELETING), (202, None), (200, {"id": PATH})):
+        progress = then(progress, status, body)
+        assert (progress.outcome, progress.next_url) == (None, URL)
+    assert progress.status == "Deleting"
+    for status, body in ((404, None), (410, None), (204, None), (200, DELETED)):
+        over = then(progress, status, body)
+        assert (over.outcome, over.answer, over.status) == ("succeeded", None, "Succeeded")
+    assert then(progress, 404, {"error": {"code": "SubscriptionNotFound"}}).strikes == 1
+    assert then(progress, 200, b"<html>").strikes == 1
+    failed = {"properties": {"provisioningState": "Failed"}}
+    assert then(progress, 200, failed).outcome == "failed"
+    assert then(started("DELETE", 202), 200, failed).outcome is None
+
+
+@pytest.mark.parametrize("word", ["AutoContinue", "Created", "Accepted", "SucceededWithErrors"])
+def test_resource_at_rest_in_a_word_of_its_own_is_not_polled_for_ever(word: str) -> None:
+    resting = {"properties": {"provisioningState": word}}
+    for asked in (None, 1.0, 60.0, 500.0):
+        progress, waited = started("PUT", 200, resting), 0.0
+        while not progress.is_at_rest:
+            progress = attrs.evolve(progress, asked=asked)
+            waited += wait_before(progress)
+            progress = then(progress, 200, resting)
+        assert LONGEST_REST <= waited < LONGEST_REST + 1_000
+        assert (progress.outcome, progress.gave_up, progress.next_url) == (None, False, URL)
+        assert repr(word) in str(unfinished(progress))
+        assert "request()" in unfinished(progress).help
+        assert not then(progress, 200, RUNNING).is_at_rest
+
+
+@pytest.mark.parametrize("word", ["Creating", "Updating", "WaitingForVmToStart", "InProgress", "Running", "Pending", "Queued"])
+def test_resource_that_is_changing_is_polled_without_end(word: str) -> None:
+    progress = started("PUT", 201, {"properties": {"provisioningState": word}})
+    for _ in range(500):
+        progress = then(progress, 200, {"properties": {"provisioningState": word}})
+    assert (progress.rested, progress.outcome) == (0.0, None)
+
+
+def test_deletion_that_leaves_the_resource_there_is_not_polled_for_ever() -> None:
+    progress = started("DELETE", 202)
+    while not progress.is_at_rest:
+        progress = then(progress, 200, READY)
+    assert "still there" in str(unfinished(progress))
+
+
+@pytest.mark.parametrize("method", ["PUT", "PATCH"])
+def test_update_that_is_only_accepted_is_over_when_the_resource_holds_it(method: str) -> None:
+    progress = started(method, 202)
+    assert advance(PUBLIC, progress, answer(200, READY), holds=lambda _: True).outcome == "succeeded"
+    assert advance(PUBLIC, progress, answer(200, READY), holds=lambda _: None).outcome == "succeeded"
+    while not progress.is_at_rest:
+        progress = advance(PUBLIC, progress, answer(200, READY), holds=lambda _: False)
+    assert "does not hold the members that were sent" in str(unfinished(progress))
+    changed = advance(PUBLIC, started(method, 202, RUNNING), answer(200, READY), holds=lambda _: False)
+    assert changed.outcome == "succeeded"
+
+
+def test_patch_of_a_resource_that_failed_earlier_has_not_failed() -> None:
+    failed = {"properties": {"provisioningState": "Failed"}}
+    assert then(started("PATCH", 202), 200, failed).outcome is None
+    assert then(started("PUT", 202), 200, failed).outcome == "failed"
+    assert then(started("PATCH", 202, RUNNING), 200, failed).outcome == "failed"
+
+
+# What goes wrong while reading
+
+
+@pytest.mark.parametrize("start", [{"A": RECORD}, {"L": LOCATION}, {}])
+@pytest.mark.parametrize("status", [401, 408, 429, 500, 502, 503, 504])
+def test_an_error_that_may_pass_ends_nothing(start: dict[str, str], status: int) -> None:
+    progress = started("PUT", 202, **start)
+    after = progress
+    for _ in range(3):
+        after = then(after, status, b"<html>down</html>")
+        assert (after.outcome, after.next_url, after.gave_up) == (None, progress.next_url, False)
+    assert after.strikes == (0 if status == 429 else 3)
+    assert then(after, 202, {"status": "Running"}).strikes == 0
+
+
+def test_an_error_that_does_not_pass_ends_the_polling() -> None:
+    progress = started("PUT", 202, A=RECORD)
+    for _ in range(MOST_STRIKES):
+        assert not progress.gave_up
+        progress = then(progress, 503)
+    assert (progress.gave_up, progress.next_url) == (False, URL)
+    progress = then(progress, 404)
+    assert (progress.gave_up, progress.next_url) == (True, RECORD)
+
+
+def test_throttling_is_no_reason_to_give_up() -> None:
+    progress = started("PUT", 202, A=RECORD)
+    for _ in range(3 * MOST_STRIKES):
+        progress = then(progress, 429)
+    assert not progress.gave_up
+
+
+@pytest.mark.parametrize("start", [{"A": RECORD}, {"A": RECORD, "L": RECORD}, {"A": RECORD, "L": LOCATION}])
+@pytest.mark.parametrize("method", ["PUT", "DELETE", "POST"])
+@pytest.mark.parametrize("body", [None, b"<html>", b"{}", b"[]", b"null", b'{"status": "Accepted"'])
+def test_a_record_that_can_not_be_read_is_asked_for_again(body: object, method: str, start: dict[str, str]) -> None:
+    progress = then(started(method, 202, **start), 200, body)
+    assert (progress.outcome, progress.strikes, progress.next_url, progress.step) == (None, 1, RECORD, 1)
+
+
+def test_a_resource_that_can_not_be_read_is_asked_for_again() -> None:
+    assert then(started("PUT", 201, RUNNING), 200, b"<html>").strikes == 1
+
+
+def test_a_get_without_an_answer_is_a_strike() -> None:
+    assert missed(started("PUT", 201, A=RECORD)).strikes == 1
+
+
+def without_the_resource(progress: Progress, status: int = 404) -> Progress:
+    """Have the GET of the resource, if that is next, answered so that it proves nothing."""
+    return then(progress, status, {"error": {"code": "X"}}) if progress.fallback else progress
+
+
+STARTS = [{"A": RECORD}, {"L": LOCATION}]
+
+
+@pytest.mark.parametrize("start", STARTS)
+@pytest.mark.parametrize("status", [404, 410])
+def test_delete_poll_404_after_a_readable_poll_is_success(status: int, start: dict[str, str]) -> None:
+    progress = then(then(started("DELETE", 202, **start), 202, {"status": "Running"}), status, {"error": {"code": "NotFound"}})
+    assert (progress.outcome, progress.next_url, progress.answer) == ("succeeded", None, None)
+
+
+@pytest.mark.parametrize("start", STARTS)
+@pytest.mark.parametrize("status", [404, 410])
+def test_first_delete_poll_404_asks_the_resource(status: int, start: dict[str, str]) -> None:
+    progress = then(started("DELETE", 202, **start), status, {"error": {"code": "NotFound"}})
+    assert (progress.outcome, progress.next_url, wait_before(progress)) == (None, URL, 0.0)
+    for gone, body in ((404, {"error": {"code": "ResourceNotFound"}}), (410, None), (204, None), (200, DELETED)):
+        assert then(progress, gone, body).outcome == "succeeded"
+    for there, body in (
+        (200, READY),
+        (200, DELETING),
+        (404, {"error": {"code": "SubscriptionNotFound"}}),
+        (403, None),
+        (201, READY),
+    ):
+        after = then(progress, there, body)
+        assert (after.outcome, after.next_url) == (None, (start.get("A") or start.get("L")))
+
+
+def test_delete_poll_404_of_the_subscription_is_no_proof() -> None:
+    unknown = {"error": {"code": "SubscriptionNotFound"}}
+    progress = then(then(started("DELETE", 202, A=RECORD), 200, {"status": "Running"}), 404, unknown)
+    assert (progress.outcome, progress.next_url) == (None, URL)
+    polls = 0
+    while not progress.gave_up:
+        progress, polls = then(progress, 404, unknown), polls + 1
+    assert progress.outcome is None
+    assert polls < 30
+
+
+def test_deletion_that_the_resource_shows_goes_on_without_its_record() -> None:
+    progress = started("DELETE", 202, A=RECORD)
+    for _ in range(200):
+        progress = then(then(progress, 404), 200, DELETING)
+        assert (progress.outcome, progress.gave_up, progress.status, progress.next_url) == (None, False, "Deleting", RECORD)
+    assert then(then(progress, 404), 200, {"properties": {"provisioningState": "Failed"}}).outcome == "failed"
+    assert then(then(progress, 404), 404).outcome == "succeeded"
+
+
+@pytest.mark.parametrize("method", ["PUT", "PATCH", "POST", "DELETE"])
+def test_record_may_be_missing_for_longer_than_a_minute(method: str) -> None:
+    for start in STARTS:
+        progress, waited = started(method, 202, **start), 0.0
+        while not progress.gave_up:
+            waited += wait_before(progress)
+            refused = 403 if method == "DELETE" and progress.fallback else 404
+            progress = then(progress, refused, {"error": {"code": "OperationIdNotFound"}})
+        assert progress.outcome is None
+        assert 60 < waited < 600
+
+
+def test_record_may_be_missing_for_the_pause_that_was_asked_for() -> None:
+    begun = answer(202, method="POST", Azure_AsyncOperation=RECORD, Retry_After="60")
+    progress = begin(PUBLIC, begun)
+    for _ in range(5):
+        assert wait_before(progress) == 60
+        progress = then(progress, 404)
+        assert not progress.gave_up
+    assert wait_before(then(progress, 200, {"status": "Running"})) < 60
+    assert wait_before(then(progress, 404, Retry_After="90")) == 90
+
+
+@pytest.mark.parametrize(("status", "polls"), [(404, 5), (410, 5), (403, 1)])
+def test_where_the_record_is_not_to_be_had_the_location_tells(status: int, polls: int) -> None:
+    progress = started("PUT", 202, A=RECORD, L=LOCATION)
+    for _ in range(polls):
+        assert progress.next_url == RECORD
+        progress = without_the_resource(then(progress, status, {"error": {"code": "X"}}))
+    assert (progress.reads, progress.next_url, progress.gave_up) == ("location", LOCATION, False)
+    assert then(progress, 202, Location=NEWER).next_url == NEWER
+    assert body_of(then(progress, 200, READY)) == READY
+    while not progress.gave_up:
+        progress = without_the_resource(then(progress, status))
+    assert progress.outcome is None
+
+
+@pytest.mark.parametrize("location", [None, RECORD, f"{URL}&x=y", f"{ARM}/subscriptions/s/resourceGroups/g/things/other"])
+def test_a_location_that_names_no_operation_does_not_tell_of_it(location: str | None) -> None:
+    progress = started("POST", 202, A=RECORD, **({"L": location} if location else {}))
+    assert then(progress, 403).gave_up
+
+
+@pytest.mark.parametrize(("start", "status"), [(A, 403), (A, 409), (A, 400), (A, 302), (L, 403), (L, 304)])
+@pytest.mark.parametrize("method", ["PUT", "POST"])
+def test_what_waiting_does_not_cure_is_given_up_at_once(start: str, status: int, method: str) -> None:
+    refused = {"error": {"code": "X", "message": "No"}}
+    progress = without_the_resource(then(started(method, 202, **{start[0]: RECORD}), status, refused))
+    assert progress.gave_up
+    assert progress.outcome is None
+
+
+# The resource in place of a source that can't be read
+
+
+def looked(progress: Progress, body: object, holds: bool | None = None, status: int = 200) -> Progress:
+    assert progress.fallback
+    return advance(PUBLIC, progress, answer(status, body), holds=lambda _: holds)
+
+
+def test_creation_ends_by_its_resource() -> None:
+    progress = then(started("PUT", 201, A=RECORD), 403)
+    assert (progress.next_url, progress.gave_up) == (URL, False)
+    assert body_of(looked(progress, READY)) == READY
+    assert looked(progress, {"properties": {"provisioningState": "Failed"}}).outcome == "failed"
+    # A type without a state is ready as soon as it is there; but the record may only be late.
+    assert looked(progress, {"id": PATH}).outcome == "succeeded"
+    assert looked(then(started("PUT", 201, A=RECORD), 404), {"id": PATH}).outcome is None
+
+
+@pytest.mark.parametrize("method", ["PUT", "PATCH"])
+@pytest.mark.parametrize("begun", [None, {"properties": {"provisioningState": "Updating"}}])
+def test_update_ends_by_its_resource_if_that_holds_what_was_sent(method: str, begun: object) -> None:
+    progress = then(started(method, 202, begun, A=RECORD), 404)
+    assert looked(progress, READY, True).outcome == "succeeded"
+    for holds in (False, None):
+        after = looked(progress, READY, holds)
+        assert (after.outcome, after.next_url) == (None, RECORD)
+    assert advance(PUBLIC, progress, answer(200, READY)).outcome is None
+
+
+def test_update_fails_by_its_resource_if_that_was_changing() -> None:
+    failed = {"properties": {"provisioningState": "Failed"}}
+    for method in ("PUT", "PATCH"):
+        assert looked(then(started(method, 202, RUNNING, A=RECORD), 404), failed).outcome == "failed"
+        assert looked(then(started(method, 202, A=RECORD), 404), failed).outcome is None
+    assert looked(then(started("PUT", 202, A=RECORD), 404), failed, True).outcome == "failed"
+    assert looked(then(started("PATCH", 202, A=RECORD), 404), failed, True).outcome is None
+
+
+@pytest.mark.parametrize("begun", [("DELETE", 202, None), ("PUT", 201, RUNNING)])
+def test_resource_takes_the_place_of_a_record_that_is_given_up(begun: tuple[str, int, object]) -> None:
+    method, status, body = begun
+    unknown = {"id": PATH, "properties": {"provisioningState": "Accepted"}}
+    for refused in (403, 404):
+        progress = started(method, status, body, A=RECORD)
+        while progress.reads == "operation":
+            progress = looked(progress, unknown) if progress.fallback else then(progress, refused)
+            assert not progress.gave_up
+        assert (progress.reads, progress.next_url, progress.status) == ("resource", URL, "Accepted")
+        assert then(progress, 404).outcome == ("succeeded" if method == "DELETE" else None)
+        assert then(progress, 200, READY).outcome == ("succeeded" if method == "PUT" else None)
+        while not progress.is_at_rest:
+            progress = then(progress, 200, unknown)
+
+
+@pytest.mark.parametrize("body", [b"<html>", {"id": "x", "startTime": "now"}, {"status": None, "name": "1"}, {"status": 1}])
+def test_location_without_sense_is_asked_again(body: object) -> None:
+    for method in ("PUT", "PATCH", "DELETE"):
+        progress = then(started(method, 202, L=LOCATION), 200, body)
+        assert (progress.outcome, progress.next_url, progress.strikes) == (None, LOCATION, 1)
+    # The result of an action may be anything.
+    assert then(started("POST", 202, L=LOCATION), 200, body).outcome == "succeeded"
+
+
+def test_change_that_the_resource_shows_is_never_given_up() -> None:
+    progress = started("PUT", 201, A=RECORD)
+    for _ in range(50):
+        progress = looked(then(progress, 403), RUNNING)
+        assert (progress.gave_up, progress.next_url, progress.status) == (False, RECORD, "Creating")
+
+
+def test_record_without_a_state_twice_asks_the_resource() -> None:
+    bodies: list[object] = [{"id": RECORD, "name": "1", "status": None}, {"status": 1}, {"value": []}, {"startTime": "x"}]
+    for body in bodies:
+        progress = then(started("PUT", 202, RUNNING, A=RECORD), 200, body)
+        assert (progress.outcome, progress.next_url) == (None, RECORD)
+        progress = then(progress, 200, body)
+        assert (progress.outcome, progress.next_url) == (None, URL)
+        progress = looked(progress, READY)
+        assert then(progress, 200, FAILED).outcome == "failed"
+
+
+def test_outcome_of_a_post_is_not_in_the_resource() -> None:
+    progress = started("POST", 202, A=RECORD)
+    bodies: list[object] = [None, {"value": []}, {"id": PATH + "/x", "startTime": "now"}]
+    for body in bodies * 7:
+        assert (progress.outcome, progress.next_url) == (None, RECORD)
+        progress = then(progress, 200, body)
+    assert progress.gave_up
+
+
+def test_resource_that_is_down_too_is_asked_three_times() -> None:
+    progress = then(started("PUT", 201, A=RECORD), 403)
+    waits = []
+    for _ in range(3):
+        assert (progress.gave_up, progress.next_url) == (False, URL)
+        waits.append(wait_before(progress))
+        progress = then(progress, 503)
+    assert progress.gave_up
+    assert waits[0] == 0.0 < waits[1]
+    early = then(then(started("PUT", 201, A=RECORD), 404), 503)
+    assert (early.gave_up, early.next_url) == (False, RECORD)
+
+
+def test_resource_without_sense_in_place_of_the_record_proves_nothing() -> None:
+    progress = then(started("PUT", 201, A=RECORD), 404)
+    for status, body in (
+        (200, b"<html>"),
+        (200, []),
+        (201, READY),
+        (404, None),
+        (200, {"properties": {"provisioningState": "X"}}),
+    ):
+        after = looked(progress, body, status=status)
+        assert (after.outcome, after.next_url, after.strikes) == (None, RECORD, progress.strikes)
+
+
+def test_a_result_that_is_not_there_yet_is_waited_for() -> None:
+    progress = then(started("POST", 202, A=RECORD, L=LOCATION), 200, DONE)
+    progress = then(progress, 202)
+    assert (progress.reads, progress.next_url, progress.step) == ("result", LOCATION, 1)
+    assert then(progress, 500).strikes == 1
+    assert then(progress, 204).outcome == "succeeded"
+    assert then(then(started("PUT", 201, A=RECORD), 200, DONE), 404).strikes > 1
+
+
+def test_what_is_over_stays_so() -> None:
+    progress = then(started("DELETE", 202, A=RECORD), 200, DONE)
+    assert then(progress, 200, FAILED) is progress
+
+
+# The pace
+
+
+def test_the_pace_slows_down_from_a_second_to_half_a_minute() -> None:
+    progress = started("PUT", 201, A=RECORD)
+    waits = [wait_before(attrs.evolve(progress, step=step)) for step in range(10_000)]
+    assert waits[0] == 1.0
+    assert waits == sorted(waits)
+    assert waits[3] < 5
+    assert waits[-1] == 30.0
+
+
+@pytest.mark.parametrize(("asked", "wait"), [(17.0, 17.0), (0.5, 0.5), (1_235.0, 600.0), (0.0, 1.0), (None, 1.0)])
+def test_the_service_says_when_to_ask_again(asked: float | None, wait: float) -> None:
+    assert wait_before(attrs.evolve(started("PUT", 201, A=RECORD), asked=asked)) == wait
+
+
+def test_a_result_is_read_at_once() -> None:
+    progress = then(started("PUT", 201, A=RECORD), 200, DONE)
+    assert wait_before(attrs.evolve(progress, asked=10.0)) == 0.0
+    assert wait_before(attrs.evolve(then(progress, 503), asked=10.0)) == 10.0
+
+
+# Exceptions
+
+
+def test_a_failure_has_the_services_reasons() -> None:
+    progress = then(started("PUT", 202, A=RECORD), 200, FAILED, x_ms_request_id="r-1")
+    error = failure_of(progress)
+    assert isinstance(error, OperationFailedError)
+    assert (error.status, error.code, error.message, error.response.body) == (200, "X", "Why.", json.dumps(FAILED).encode())
+    assert str(error) == f"PUT {PATH} was accepted and ended as Failed, X: Why (request id r-1)"
+
+
+def test_reason_of_a_failure_is_looked_for_in_the_resource() -> None:
+    progress = then(started("PUT", 202, A=RECORD), 200, {"status": "Failed"})
+    assert lacks_reason(progress)
+    resource = answer(200, {"id": PATH, "properties": {"provisioningState": "Failed", "statusDetails": "No capacity"}})
+    error = failure_of(explained(progress, resource))
+    assert error is not None
+    assert error.message == "No capacity"
+    for body in (
+        {"properties": {"provisioningState": "Failed"}},
+        {"properties": {"provisioningState": "Succeeded", "errors": "x"}},
+    ):
+        assert explained(progress, answer(200, body)) is progress
+    assert not lacks_reason(then(started("PUT", 202, A=RECORD), 200, FAILED))
+    assert not lacks_reason(then(started("POST", 202, A=RECORD), 200, {"status": "Failed"}))
+    assert not lacks_reason(then(started("PUT", 202, L=LOCATION), 409, {}))
+    assert not lacks_reason(then(started("PUT", 201, RUNNING), 200, {"properties": {"provisioningState": "Failed"}}))
+    assert not lacks_reason(started("PUT", 202, A=RECORD))
+
+
+def test_a_canceled_operation_may_have_been_replaced() -> None:
+    error = failure_of(then(started("PUT", 202, A=RECORD), 200, {"status": "Canceled"}))
+    assert isinstance(error, OperationCanceledError)
+    assert (error.code, error.message) == (None, "the service says Canceled, and its response gives no reason")
+    assert "place" in error.help
+
+
+def test_only_failures_are_exceptions() -> None:
+    assert failure_of(started("PUT", 201, A=RECORD)) is None
+    assert failure_of(started("PUT", 200, READY)) is None
+    assert failure_of(Progress("PUT", URL, outcome="failed")) is None
+
+
+def test_error_of_a_poll_says_that_the_request_was_accepted() -> None:
+    progress = started("PUT", 202, A=RECORD)
+    refused = answer(403, {"error": {"code": "AuthorizationFailed", "message": "No"}}, url=RECORD)
+    error = unreadable(then(progress, 403), refused, wall=0.0)
+    assert type(error) is OperationUnreadableError
+    assert not isinstance(error, AuthorizationError)
+    assert (error.status, error.code, error.message) == (403, "AuthorizationFailed", "No")
+    assert str(error).startswith(f"PUT {PATH} was accepted, but the state of its operation could not be read: GET ")
+    assert "may well go on" in error.help
+    unclear = unreadable(progress, answer(200, b"<b>Down</b>", url=RECORD), wall=0.0)
+    assert "has no state: Down" in str(unclear)
+    assert "signed" not in str(unclear)
+
+
+def test_error_of_a_poll_that_was_lost_does_not_speak_of_a_repetition() -> None:
+    progress = started("PUT", 202, A=RECORD)
+    lost = ArmConnectionError("lost", help="Twice?", method="GET", url="u", client_request_id="i", attempts=1, elapsed=1)
+    error = unreached(progress, lost)
+    assert str(error.args[0]) == f"PUT {PATH} was accepted, but a poll of the state of its operation failed: lost"
+    assert "Twice" not in error.help
+    assert unreached(progress, TokenRefusedError("no token", help="Role?")).help.endswith("Role?")
+
+
+def test_a_result_that_can_not_be_read_is_no_failure() -> None:
+    progress = then(started("PUT", 201, A=RECORD), 200, DONE)
+    error = unreadable(progress, answer(403, {"error": {"code": "AuthorizationFailed", "message": "No"}}), wall=0.0)
+    assert error.help.startswith("The operation has succeeded")
+    assert "Access control" in error.help
+
+
+# Any sequence of responses
+
+BODIES: tuple[object, ...] = (
+    *(None, b"<html>", b'{"status"', [], {}, {"value": []}, {"id": RECORD, "startTime": "x"}, {"status": None}),
+    *({"status": "InProgress"}, {"status": "SucceededWithErrors"}, {"status": "Odd"}, DONE, FAILED, {"status": "Canceled"}),
+    *({"id": PATH}, READY, RUNNING, DELETING, DELETED, {"properties": {"provisioningState": "Odd"}}),
+    *({"properties": {"provisioningState": "Failed"}}, {"error": {"code": "SubscriptionNotFound"}}, {"error": {"code": "X"}}),
+)
+STATUSES = (200, 200, 200, 200, 201, 202, 202, 204, 302, 400, 401, 403, 404, 404, 410, 429, 500, 503)
+
+
+def told_so(holds: bool | None, _: object) -> bool | None:
+    return holds
+
+
+def is_proof(before: Progress, status: int, body: object, holds: bool | None) -> bool:
+    """Return whether a response proves that the operation which it ended has succeeded."""
+    record = isinstance(body, dict) and str(body.get("status", "")).lower() == "succeeded"
+    if before.fallback or before.reads == "resource":
+        if before.method == "DELETE":
+            return status in (204, 404, 410) or body == DELETED
+        trusted = before.created or holds is True or (before.reads == "resource" and (before.changing or holds is None))
+        final = status in (200, 204) or (status == 201 and body == READY)
+        return final and trusted and body not in (RUNNING, DELETING)
+    if status in (404, 410):
+        return before.method == "DELETE" and before.answered
+    if before.reads == "operation":
+        resource = body in (READY, {"id": PATH}) and before.method != "DELETE"
+        return record or resource or (status == 204 and before.method == "POST")
+    return 200 <= status < 300
+
+
+@pytest.mark.parametrize("method", ["PUT", "PATCH", "POST", "DELETE"])
+def test_no_sequence_of_responses_gives_success_without_proof_or_spins(method: str) -> None:
+    ends: Counter[str | None] = Counter()
+    for seed in range(1_500):
+        random = Random(seed)
+        links = random.choice(({"A": RECORD}, {"L": LOCATION}, {"A": RECORD, "L": LOCATION}, {"L": f"{URL}&asyncId=1"}, {}))
+        progress = started(method, random.choice((200, 201, 202, 202)), random.choice((None, RUNNING, READY)), **links)
+        holds = random.choice((None, True, False))
+        # Services mostly keep to one kind of fault.
+        bodies, statuses = random.sample(BODIES, 4), random.sample(STATUSES, 4)
+        waits = []
+        for _ in range(80):
+            if progress.next_url is None or progress.gave_up:
+                break
+            before, status, body = progress, random.choice(statuses), random.choice(bodies)
+            waits.append(wait_before(progress))
+            response = answer(status, body, url=progress.next_url or "")
+            progress = advance(PUBLIC, progress, response, holds=partial(told_so, holds))
+            assert not (progress.outcome is not None and progress.next_url), seed
+            if progress.outcome == "succeeded":
+                assert is_proof(before, status, body, holds), (seed, before, status, body)
+        assert all(one or other for one, other in pairwise(waits)), seed
+        ends["gave up" if progress.gave_up else progress.outcome] += 1
+    assert set(ends) == {"succeeded", "failed", "canceled", "gave up", None}

@@ -1,0 +1,171 @@
+"""An operation's state as a value: saved, read again, and checked."""
+
+import json
+from random import Random
+from typing import Any
+
+import attrs
+import pytest
+from multidict import CIMultiDict
+
+from aiomsi import PUBLIC, ArmResponse, ConfigurationError, ForeignHostError
+from aiomsi._arm.protocol.operations.state import MOST_STRIKES, Progress, checked_via
+
+ARM = "https://management.azure.com"
+URL = f"{ARM}/subscriptions/s/resourceGroups/g?api-version=2021-04-01"
+POLL = f"{ARM}:443/subscriptions/s/operations/1?t=1&c=MII&s=signature&h=x%3d"
+RUNNING = Progress("PUT", URL, source=POLL, location=POLL, via="location", percent=0.5, step=7, strikes=3)
+ANSWER = ArmResponse("GET", POLL, 200, CIMultiDict({"X-Ms-Request-Id": "r", "Set-Cookie": "c"}), b'{"name": "\xff\xc3\xa4"}')
+OVER = Progress("POST", URL, reads="result", status="Succeeded", outcome="succeeded", answer=ANSWER)
+
+
+def test_a_state_goes_through_json_and_begins_its_pace_anew() -> None:
+    saved = json.loads(json.dumps(RUNNING.to_dict()))
+    assert Progress.from_dict(PUBLIC, saved) == attrs.evolve(RUNNING, step=0, strikes=0)
+
+
+def test_the_answer_at_the_end_is_saved_to_the_byte_without_most_headers() -> None:
+    found = Progress.from_dict(PUBLIC, json.loads(json.dumps(OVER.to_dict())))
+    answer = found.answer
+    assert answer is not None
+    assert (answer.method, answer.url, answer.status, answer.body) == ("GET", POLL, 200, ANSWER.body)
+    assert dict(answer.headers) == {"x-ms-request-id": "r"}
+    assert attrs.evolve(found, answer=ANSWER) == OVER
+
+
+def test_a_state_shows_no_signature_and_no_result() -> None:
+    for progress in (RUNNING, OVER):
+        assert "signature" not in repr(progress)
+        assert "name" not in repr(progress)
+    assert "url='/subscriptions/s/resourceGroups/g', reads='operation', source='/subscriptions/s/operations/1'" in repr(RUNNING)
+    assert "source=None" in repr(OVER)
+
+
+def test_too_many_failures_to_read_end_the_polling_but_no_operation() -> None:
+    assert not RUNNING.gave_up
+    assert attrs.evolve(RUNNING, strikes=MOST_STRIKES).gave_up
+    assert not attrs.evolve(OVER, strikes=MOST_STRIKES).gave_up
+
+
+@pytest.mark.parametrize("name", ["url", "next_url", "location"])
+@pytest.mark.parametrize("url", ["https://evil.example/x", f"{ARM}@evil.example/", "/subscriptions/s", f"{ARM}:8443/"])
+def test_a_state_that_leads_off_arm_is_refused(name: str, url: str) -> None:
+    with pytest.raises(ForeignHostError):
+        Progress.from_dict(PUBLIC, {**RUNNING.to_dict(), name: url})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"version": 2},
+        {"method": None},
+        {"method": ""},
+        {"url": None},
+        {"url": "https://[x"},
+        {"reads": "mind"},
+        {"outcome": "succeeded"},
+        {"outcome": None, "next_url": None},
+        {"outcome": "maybe", "next_url": None},
+        {"final_state_via": "elsewhere"},
+        {"percent": "half"},
+        {"percent": []},
+        {"percent": 10**400},
+        {"asked": "soon"},
+        {"answer": "text"},
+        {"answer": {}},
+        {"answer": {"url": URL, "status": "x", "headers": {}, "body": ""}},
+        {"answer": {"url": URL, "status": 200, "headers": [], "body": ""}},
+        {"answer": {"url": URL, "status": 200, "headers": {}, "body": "\u20ac"}},
+    ],
+)
+def test_what_is_no_state_is_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError):
+        Progress.from_dict(PUBLIC, {**RUNNING.to_dict(), **change})
+
+
+@pytest.mark.parametrize("saved", [{}, {"version": 1}])
+def test_half_a_state_is_refused(saved: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError):
+        Progress.from_dict(PUBLIC, saved)
+
+
+def test_something_else_than_an_object_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="not the state"):
+        Progress.from_dict(PUBLIC, None)  # type: ignore[arg-type]
+
+
+def test_where_the_result_is_is_said_in_azures_words() -> None:
+    for via in (None, "azure-async-operation", "operation-location", "location", "original-uri"):
+        assert checked_via(via) == via
+    with pytest.raises(ConfigurationError, match="'original-uri', or None"):
+        checked_via("original")
+
+
+TEXTS = ("Running", "Préparation", "\u4f5c\u6210", "a\ud800b", "InProgress:{}", " ", "\x00")
+URLS = (URL, POLL, f"{ARM}/West%20US/%c3%a9?x=%2f&y=a+b", f"{ARM}/subscriptions/s?a='(){{}}|", f"{ARM}/[x]/a;b?c=d?e")
+
+
+def drawn(random: Random) -> Progress:
+    """Draw an operation's state: running, finished, failed, gone; with whatever services send."""
+    answer = ArmResponse(
+        random.choice(("GET", "PUT", "POST")),
+        random.choice(URLS),
+        random.choice((200, 201, 204, 409)),
+        CIMultiDict(
+            {name: random.choice(("", "r", "é", "\udcff")) for name in ("X-Ms-Request-Id", "x-ms-correlation-request-id", "ETag")}
+        ),
+        random.randbytes(random.choice((0, 1, 50))),
+    )
+    outcome: Any = random.choice((None, "succeeded", "failed", "canceled"))
+    return Progress(
+        random.choice(("PUT", "PATCH", "POST", "DELETE")),
+        random.choice(URLS),
+        reads=random.choice(("operation", "location", "resource", "result")),
+        source=random.choice(URLS),
+        location=random.choice((None, *URLS)),
+        via=random.choice((None, "location", "original-uri")),
+        status=random.choice(TEXTS),
+        percent=random.choice((None, 0.0, 33.3)),
+        asked=random.choice((None, 0.0, 17.0)),
+        polled=random.choice((None, 0.0, 1_700_000_000.5)),
+        created=random.choice((True, False)),
+        changing=random.choice((True, False)),
+        answered=random.choice((True, False)),
+        step=random.randrange(9),
+        strikes=random.randrange(30),
+        fallback=random.randrange(4),
+        rested=random.random() * 3_000,
+        outcome=outcome,
+        answer=answer if outcome is not None and random.random() < 0.8 else None,
+    )
+
+
+def test_every_state_round_trips_through_json() -> None:
+    for seed in range(3_000):
+        progress = drawn(Random(seed))
+        saved = json.loads(json.dumps(progress.to_dict()))
+        found = Progress.from_dict(PUBLIC, saved)
+        assert found.to_dict() == saved == progress.to_dict(), seed
+        assert (found.outcome, found.gave_up, found.is_at_rest) == (progress.outcome, False, False)
+        assert found.next_url == (None if progress.outcome is not None else progress.source)
+        if progress.answer is not None:
+            assert found.answer is not None
+            assert (found.answer.method, found.answer.body) == (progress.answer.method, progress.answer.body)
+            assert found.answer.request_id == progress.answer.request_id
+
+
+def test_state_of_an_older_release_is_read() -> None:
+    saved = RUNNING.to_dict()
+    for name in ("asked", "polled", "created", "changing", "answered"):
+        del saved[name]
+    found = Progress.from_dict(PUBLIC, saved)
+    assert (found.asked, found.polled, found.created, found.changing, found.answered) == (None, None, False, False, False)
+    old = OVER.to_dict()
+    del old["answer"]["method"]
+    assert Progress.from_dict(PUBLIC, old).to_dict() == OVER.to_dict()
+
+
+def test_resource_is_read_in_place_of_a_source_without_forgetting_it() -> None:
+    looking = attrs.evolve(RUNNING, fallback=1, strikes=MOST_STRIKES)
+    assert (looking.next_url, looking.gave_up) == (URL, False)
+    assert looking.to_dict()["next_url"] == POLL

@@ -1,0 +1,269 @@
+"""What is repeated, when, and after a look: the table of the contract, row by row."""
+
+import math
+import pickle
+from typing import Any
+
+import attrs
+import pytest
+from multidict import CIMultiDict
+
+from aiomsi import ArmAttempt, ArmError, ArmResponse, ArmRetry
+from aiomsi._arm.protocol.attempts import Again, after, answered, is_gone, lost
+from aiomsi._arm.protocol.errors.classify import error_of
+from aiomsi._arm.protocol.retry import budget_of, reads
+
+VERBS = ["GET", "HEAD", "PUT", "PATCH", "POST", "DELETE"]
+PATH = "/subscriptions/s/resourceGroups/g"
+
+
+def most(low: float, high: float) -> float:
+    assert low <= high
+    return high
+
+
+def least(low: float, high: float) -> float:
+    assert low <= high
+    return low
+
+
+RULE = ArmRetry(draw=most)
+
+
+def attempt(method: str = "GET", status: int | None = 429, **more: Any) -> ArmAttempt:
+    one = ArmAttempt(method, 1, 0.0, status=status, reads=reads(method, PATH))
+    return attrs.evolve(one, **more)
+
+
+@pytest.mark.parametrize("method", VERBS)
+def test_a_429_is_repeated_whatever_the_verb(method: str) -> None:
+    assert RULE(attempt(method)) == 1.0
+    assert after(attempt(method), RULE) == Again(1.0)
+
+
+@pytest.mark.parametrize("method", VERBS)
+@pytest.mark.parametrize("status", [408, 499, 500, 502, 503, 504, None])
+def test_what_may_have_happened_is_repeated_but_for_post_and_writes_are_looked_at_first(status: int | None, method: str) -> None:
+    decided = after(attempt(method, status), RULE)
+    assert decided == (None if method == "POST" else Again(1.0, look=method in ("PUT", "PATCH")))
+
+
+@pytest.mark.parametrize("method", VERBS)
+def test_what_was_never_sent_is_repeated_without_a_look(method: str) -> None:
+    assert after(attempt(method, None, arrived=False), RULE) == Again(1.0)
+
+
+@pytest.mark.parametrize("status", [200, 304, 400, 401, 403, 404, 405, 409, 410, 412, 413, 501, 505, 507])
+@pytest.mark.parametrize("method", VERBS)
+def test_nothing_else_is_repeated(method: str, status: int) -> None:
+    assert RULE(attempt(method, status)) is None
+    assert after(attempt(method, status), RULE) is None
+
+
+@pytest.mark.parametrize("status", [503, None])
+def test_a_post_that_only_reads_is_repeated(status: int | None) -> None:
+    assert after(attempt("POST", status, reads=True), RULE) == Again(1.0)
+
+
+def test_an_answer_that_is_too_large_is_too_large_the_next_time() -> None:
+    assert RULE(attempt("GET", 500, code="ResponseTooLarge")) is None
+
+
+def test_waits_double_up_to_a_cap_and_are_drawn_from_nothing_up() -> None:
+    assert [RULE(attempt(number=number)) for number in (1, 2, 3, 4, 5, 6, 19)] == [1, 2, 4, 8, 16, 30, 30]
+    assert ArmRetry(draw=least)(attempt(number=4)) == 0.0
+    drawn = {ArmRetry()(attempt(number=3)) for _ in range(20)}
+    assert len(drawn) > 1
+    assert all(one is not None and 0 <= one <= 4 for one in drawn)
+
+
+def test_a_wait_is_never_shorter_than_asked_for() -> None:
+    assert ArmRetry(draw=least)(attempt(retry_after=17.0)) == 17.0
+    assert RULE(attempt(retry_after=17.0)) == 18.0
+    assert RULE(attempt(retry_after=100.0)) == 101.0
+    assert RULE(attempt("GET", 503, retry_after=0.0)) == 1.0
+
+
+def test_a_wait_that_does_not_fit_fails_at_once() -> None:
+    assert RULE(attempt(retry_after=1_235.0)) is None
+    assert RULE(attempt(retry_after=100.0, elapsed=80.0)) is None
+    assert RULE(attempt(retry_after=100.0, left=100.0)) is None
+    assert ArmRetry(longest_wait=60)(attempt(retry_after=61.0)) is None
+    assert ArmRetry(longest_wait=60, draw=least)(attempt(retry_after=60.0)) == 60.0
+
+
+def test_jitter_does_not_make_a_fitting_wait_fail() -> None:
+    slow = ArmRetry(draw=most, first_delay=30.0)
+    assert slow(attempt(retry_after=100.0, elapsed=79.0)) == 100.5
+    assert slow(attempt(retry_after=100.0, left=101.0)) == 100.5
+    assert slow(attempt(left=30.0)) is None
+
+
+def test_a_permanent_failure_is_not_repeated() -> None:
+    assert RULE(attempt("GET", None, permanent=True)) is None
+
+
+@pytest.mark.parametrize(("method", "again"), [("GET", True), ("PUT", True), ("PATCH", True), ("DELETE", False), ("POST", False)])
+def test_an_unreadable_response_to_a_write_is_looked_at(method: str, again: bool) -> None:
+    """Whatever the rule: ARM has seen the request."""
+    found = after(lost(method, "/x", number=1, elapsed=0, unreadable=True), lambda _: 1.0)
+    assert (found is not None) is again
+    assert found is None or found.look == (method in ("PUT", "PATCH"))
+
+
+@pytest.mark.parametrize(
+    ("rule", "budget"),
+    [
+        (ArmRetry(budget=5), 5),
+        (ArmRetry(), 180),
+        (lambda _: None, 180),
+        (ArmRetry(budget=0), 180),
+        (ArmRetry(budget=math.inf), math.inf),
+    ],
+)
+def test_a_rule_without_a_budget_has_the_usual_one(rule: Any, budget: float) -> None:
+    assert budget_of(rule) == budget
+
+
+def test_the_number_of_requests_is_limited_and_higher_where_arm_puts_the_call_off() -> None:
+    assert RULE(attempt("GET", 503, number=4)) is not None
+    assert RULE(attempt("GET", 503, number=5)) is None
+    assert RULE(attempt(number=19)) is not None
+    assert RULE(attempt(number=20)) is None
+    assert ArmRetry(tries=1, tries_throttled=1)(attempt("GET", 503)) is None
+    assert ArmRetry(tries=1, tries_throttled=1)(attempt()) is None
+
+
+def test_a_call_has_a_budget() -> None:
+    assert RULE(attempt(elapsed=178.9)) == 1.0
+    assert RULE(attempt(elapsed=179.0)) is None
+    assert RULE(attempt(elapsed=120.0, retry_after=80.0)) is None
+
+
+def test_a_locked_resource_is_left_alone_for_longer() -> None:
+    assert RULE(attempt("PUT", locked=True)) == 5.0
+    assert RULE(attempt("PUT", locked=True, number=2)) == 10.0
+    assert RULE(attempt("POST", 409, locked=True, retry_after=7.0)) == 12.0
+    assert RULE(attempt("PUT", 409, locked=True, number=19)) == 30.0
+    assert RULE(attempt("PUT", 409, locked=True, number=20)) is None
+
+
+def test_a_principal_that_was_made_just_now_is_asked_for_again_for_a_while() -> None:
+    new = attempt("PUT", 400, code="PrincipalNotFound")
+    assert after(new, RULE) == Again(5.0)
+    assert RULE(attrs.evolve(new, elapsed=59.0)) == 5.0
+    assert RULE(attrs.evolve(new, elapsed=60.0)) is None
+    assert RULE(attrs.evolve(new, number=5)) is None
+    assert RULE(attempt("PUT", 404, code="PrincipalNotFound")) is None
+
+
+@pytest.mark.parametrize("status", [400, 404])
+def test_a_version_that_is_refused_and_listed_is_asked_for_once_more(status: int) -> None:
+    strange = attempt("PUT", status, code="NoRegisteredProviderFound", listed=True)
+    assert after(strange, RULE) == Again(1.0)
+    assert RULE(attrs.evolve(strange, number=2)) == 2.0
+    assert RULE(attrs.evolve(strange, number=2, repeats=2)) is None
+
+
+def test_the_rule_may_be_any_function() -> None:
+    seen: list[ArmAttempt] = []
+
+    def rule(one: ArmAttempt) -> float | None:
+        seen.append(one)
+        return -1.0 if one.number < 2 else None
+
+    assert after(attempt("PUT", 504), rule) == Again(0.0, look=True)
+    assert after(attempt("POST", 504), rule) == Again(0.0)
+    assert after(attempt("PUT", 504, number=2), rule) is None
+    assert len(seen) == 3
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "only"),
+    [
+        ("GET", PATH, True),
+        ("OPTIONS", PATH, True),
+        ("PUT", f"{PATH}/list", False),
+        ("POST", PATH, False),
+        ("POST", "/providers/Microsoft.ResourceGraph/resources?api-version=2021-03-01", True),
+        ("POST", "/providers/microsoft.resourcegraph/Resources", True),
+        ("POST", f"{PATH}/providers/Microsoft.Storage/storageAccounts/a/listKeys?x=/start", True),
+        ("POST", f"{PATH}/providers/Microsoft.Storage/storageAccounts/a/regenerateKey", False),
+        ("POST", f"{PATH}/providers/Microsoft.Compute/virtualMachines/v/start?x=/list", False),
+    ],
+)
+def test_which_calls_only_read(method: str, path: str, only: bool) -> None:
+    assert reads(method, path) is only
+
+
+def test_a_lost_request_is_described() -> None:
+    assert lost("PUT", PATH, number=2, elapsed=3.0) == ArmAttempt("PUT", 2, 3.0)
+    assert lost("PUT", PATH, number=2, elapsed=3.0).doubtful
+    assert not lost("PUT", PATH, number=2, elapsed=3.0, arrived=False).doubtful
+    assert not lost("GET", PATH, number=2, elapsed=3.0, repeats=2).doubtful
+    unsure = lost("GET", PATH, number=1, elapsed=0.0, arrived=False)
+    assert after(unsure, RULE) is not None
+    assert after(attrs.evolve(unsure, untrusted=True), RULE) is None
+
+
+def error(status: int, code: str, text: str = "x", method: str = "PUT", query: str = "api-version=2018-05-01") -> ArmError:
+    body = f'{{"error":{{"code":"{code}","message":"{text}"}}}}'.encode()
+    url = f"https://management.azure.com{PATH}?{query}"
+    return error_of(ArmResponse(method, url, status, CIMultiDict({"Retry-After": "7"}), body), wall=0.0)
+
+
+def test_an_error_is_described() -> None:
+    found = answered(error(504, "GatewayTimeout"), number=2, elapsed=3.0)
+    assert found == ArmAttempt("PUT", 2, 3.0, status=504, code="GatewayTimeout", retry_after=7.0)
+    assert found.doubtful
+    assert answered(error(504, "GatewayTimeout", method="GET"), number=1, elapsed=0.0).reads
+    assert answered(error(500, "X"), number=3, elapsed=0.0, repeats=3).repeats == 3
+
+
+def test_a_lock_is_seen_in_a_429_or_409_alone() -> None:
+    assert answered(error(409, "AnotherOperationInProgress"), number=1, elapsed=0.0).locked
+    assert not answered(error(409, "ScopeLocked"), number=1, elapsed=0.0).locked
+    assert answered(error(429, "RetryableError"), number=1, elapsed=0.0).locked
+    assert not answered(error(503, "RetryableError"), number=1, elapsed=0.0).locked
+    assert not answered(error(429, "TooManyRequests"), number=1, elapsed=0.0).locked
+
+
+@pytest.mark.parametrize(
+    ("query", "listed"),
+    [("api-version=2018-05-01", True), ("x=1&API-VERSION=2018-05-01&y", True), ("api-version=2020-01-01", False), ("x=1", False)],
+)
+def test_a_refused_version_may_be_among_the_supported_ones(query: str, listed: bool) -> None:
+    text = "The supported api-versions are '2017-09-01-preview, 2018-05-01'."
+    assert answered(error(400, "NoRegisteredProviderFound", text, query=query), number=1, elapsed=0.0).listed is listed
+    assert not answered(error(400, "SomethingElse", text, query=query), number=1, elapsed=0.0).listed
+
+
+@pytest.mark.parametrize(
+    ("method", "status", "code", "doubtful", "gone"),
+    [
+        ("DELETE", 404, "ResourceNotFound", True, True),
+        ("DELETE", 404, None, True, True),
+        ("DELETE", 404, "SecretNotFound", True, True),
+        ("DELETE", 404, "ResourceNotFound", False, False),
+        ("DELETE", 404, "SubscriptionNotFound", True, False),
+        ("DELETE", 404, "InvalidResourceType", True, False),
+        ("DELETE", 404, "InvalidResourceNamespace", True, False),
+        ("DELETE", 409, "Conflict", True, False),
+        ("GET", 404, "ResourceNotFound", True, False),
+    ],
+)
+def test_a_resource_that_a_lost_delete_has_deleted_is_gone(
+    method: str, status: int, code: str | None, doubtful: bool, gone: bool
+) -> None:
+    assert is_gone(method, status, code, doubtful=doubtful) is gone
+
+
+def test_a_pickled_rule_draws_for_itself() -> None:
+    twins = [pickle.loads(pickle.dumps(ArmRetry())) for _ in range(2)]  # noqa: S301 (our own)
+    assert twins[0] == twins[1] == ArmRetry()
+    assert len({twin.draw(0.0, 1.0) for twin in twins}) == 2
+
+
+def test_the_rule_hides_where_its_numbers_are_drawn_from() -> None:
+    assert repr(ArmRetry(tries=2)).startswith("ArmRetry(tries=2, ")
+    assert "draw" not in repr(ArmRetry())

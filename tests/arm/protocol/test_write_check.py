@@ -1,0 +1,200 @@
+"""What a GET of the resource shows after a write that may have been carried out."""
+
+from typing import Any
+
+import pytest
+
+from aiomsi._arm.protocol.write_check import Seen, equals, holds, seen
+
+GROUP = "/subscriptions/S/resourceGroups/G"
+SENT = {"location": "West Europe", "tags": {"a": "b"}, "properties": {"size": 3, "open": False, "rules": [{"id": GROUP}]}}
+
+
+def resource(state: object = "Succeeded", **more: Any) -> dict[str, Any]:
+    properties = {"provisioningState": state, "size": 3, "open": False, "rules": [{"id": GROUP.lower()}], **more}
+    written = {"id": GROUP, "name": "g", "type": "t", "etag": "1", "systemData": {"createdBy": "x"}}
+    return {**written, "Location": "westeurope", "tags": {"a": "b"}, "properties": properties}
+
+
+@pytest.mark.parametrize("state", ["Succeeded", "succeeded", "Completed", "Accepted", "Started", None, "", 17])
+def test_resource_as_it_was_sent_is_done(state: object) -> None:
+    assert seen("PUT", SENT, 200, resource(state)) is Seen.DONE
+    assert seen("PATCH", SENT, 200, resource(state)) is Seen.DONE
+
+
+@pytest.mark.parametrize("state", ["Active", "Ready", "Online"])
+def test_resource_at_rest_on_a_word_of_its_own_is_compared(state: str) -> None:
+    assert seen("PUT", SENT, 200, resource(state)) is Seen.DONE
+    assert seen("PUT", SENT, 200, resource(state, size=4)) is Seen.REPEAT
+
+
+@pytest.mark.parametrize("state", ["Creating", "Updating", "InProgress", "RegisteringDns", "WaitingForVm"])
+def test_resource_being_changed_is_running(state: str) -> None:
+    assert seen("PUT", SENT, 200, resource(state)) is Seen.RUNNING
+    assert seen("PUT", SENT, 200, resource(state, size=4)) is Seen.RUNNING
+    assert seen("PUT", None, 200, resource(state)) is Seen.RUNNING
+
+
+@pytest.mark.parametrize("method", ["PUT", "PATCH"])
+@pytest.mark.parametrize(
+    ("sent", "status", "found"),
+    [
+        (SENT, 200, resource(size=4)),
+        (SENT, 200, resource("Failed")),
+        (SENT, 200, resource("Canceled")),
+        (SENT, 200, {}),
+        (SENT, 404, None),
+        (None, 200, resource()),
+    ],
+)
+def test_resource_that_differs_is_written_again(method: str, sent: object, status: int, found: object) -> None:
+    assert seen(method, sent, status, found) is Seen.REPEAT
+
+
+@pytest.mark.parametrize(
+    ("status", "found"),
+    [(403, {}), (405, None), (500, resource()), (204, None), (200, None), (200, [resource()])],
+)
+@pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE"])
+def test_response_without_the_resource_shows_nothing(method: str, status: int, found: object) -> None:
+    assert seen(method, SENT, status, found) is Seen.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("status", "found", "expected"),
+    [
+        (404, None, Seen.DONE),
+        (404, {"error": {"code": "ResourceNotFound", "message": "x"}}, Seen.DONE),
+        (404, {"error": {"code": "SubscriptionNotFound", "message": "x"}}, Seen.UNKNOWN),
+        (200, resource("Deleting"), Seen.RUNNING),
+        (200, resource("Deprovisioning"), Seen.RUNNING),
+        (200, resource("Deleted"), Seen.DONE),
+        (200, resource("Updating"), Seen.REPEAT),
+        (200, resource(), Seen.REPEAT),
+    ],
+)
+def test_deletion_is_seen_in_the_resource(status: int, found: object, expected: Seen) -> None:
+    assert seen("DELETE", {}, status, found) is expected
+
+
+@pytest.mark.parametrize(
+    "removed",
+    [
+        {"tags": {"owner": "ann"}},
+        {"tags": {}},
+        {"tags": None},
+        {},
+        {"properties": {"rules": []}},
+        {"properties": {"rules": [{"name": "a"}]}},
+        {"properties": {"rules": [{"name": "a", "id": "1"}, {"name": "b"}], "group": {}}},
+    ],
+)
+def test_put_that_leaves_something_out_is_not_done(removed: dict[str, Any]) -> None:
+    old = {
+        "location": "westus",
+        "tags": {"owner": "ann", "name": "x", "type": "y", "etag": "z", "id": "1"},
+        "properties": {
+            "rules": [{"name": "a", "id": "1"}, {"name": "b"}],
+            "group": {"id": GROUP},
+            "provisioningState": "Succeeded",
+        },
+    }
+    sent = {"location": "westus", "tags": old["tags"], "properties": old["properties"], **removed}
+    if not removed:
+        del sent["tags"]
+    assert equals(old, old)
+    assert seen("PUT", sent, 200, old) is Seen.REPEAT
+
+
+@pytest.mark.parametrize("tag", ["id", "name", "type", "etag", "systemData", "provisioningState"])
+def test_tag_named_as_a_service_member_counts(tag: str) -> None:
+    assert not equals({"tags": {tag: "x"}}, {"tags": {}})
+    assert not holds({"tags": {tag: "x"}}, {"tags": {}})
+    assert not holds({"tags": {tag: "x"}}, {"tags": {tag: "y"}})
+
+
+def test_members_of_the_service_are_left_aside() -> None:
+    written = {"id": GROUP, "name": "g", "type": "t", "etag": "2", "systemData": {}, "provisioningState": "Succeeded"}
+    assert equals(written, {})
+    assert equals({}, written)
+    assert equals({"eTag": "2", "Properties": {"ProvisioningState": "x"}}, {"properties": {"provisioningState": "y"}})
+    assert holds({"a": 1, **written}, {"a": 1, "etag": "1", "name": "other"})
+
+
+@pytest.mark.parametrize(
+    ("found", "sent", "equal"),
+    [
+        ({"A": 1}, {"a": 1}, True),
+        ({"A": 1, "b": 2}, {"a": 1}, False),
+        ({"a": 1, "A": 2}, {"a": 1, "A": 2}, True),
+        ({"a": 1, "A": 2}, {"a": 2, "A": 1}, False),
+        ({"a": 1}, {"a": 1.0}, True),
+        ({"a": 1}, {"a": True}, False),
+        ({"a": False}, {"a": 0}, False),
+        ({"a": True}, {"a": True}, True),
+        ({"a": "1"}, {"a": 1}, False),
+        ({"a": "x"}, {"a": "X"}, False),
+        ({"a": "/subscriptions/x"}, {"a": "/Subscriptions/X"}, True),
+        ({"a": "/mnt/x"}, {"a": "/mnt/X"}, False),
+        ({"location": "westus"}, {"location": "West US"}, True),
+        ({"locations": "westus"}, {"locations": "West US"}, False),
+        ({}, {"a": None}, True),
+        ({"a": None}, {}, True),
+        ({"a": []}, {"a": None}, True),
+        ({"a": {}}, {}, False),
+        ({"a": []}, {}, False),
+        ({"tags": {}, "properties": {}}, {}, True),
+        ({}, {"tags": {}, "properties": {"provisioningState": "x"}}, True),
+        ({"properties": {"tags": {}}}, {}, False),
+        ({"a": 1}, {"a": None}, False),
+        ({"a": None}, {"a": 1}, False),
+        ({}, {"a": ""}, False),
+        ({"a": [1, 2]}, {"a": [1, 2]}, True),
+        ({"a": [1, 2]}, {"a": [2, 1]}, False),
+        ({"a": [1, 2]}, {"a": [1]}, False),
+        ({"a": {}}, {"a": []}, False),
+        ({"a": []}, {"a": {}}, False),
+        ({"a": {"b": [{"c": 1, "d": 2}]}}, {"a": {"b": [{"c": 1}]}}, False),
+        ([], {}, False),
+        ([1], [1], True),
+    ],
+)
+def test_put_is_compared_both_ways(found: object, sent: object, equal: bool) -> None:
+    assert equals(found, sent) is equal
+
+
+@pytest.mark.parametrize(
+    ("found", "sent", "held"),
+    [
+        ({"A": 1, "b": 2}, {"a": 1}, True),
+        ({"a": {"b": 1, "c": 2}}, {"a": {"b": 1}}, True),
+        ({"a": {"b": 1}}, {"a": {"b": None}}, False),
+        ({"a": {"c": 2}}, {"a": {"b": None}}, True),
+        ({"a": {"b": 1, "B": 2}}, {"a": {"B": 2}}, True),
+        ({"a": [{"b": 1, "c": 2}]}, {"a": [{"b": 1}]}, False),
+        ({"a": 1}, {"a": {}}, False),
+        ({}, {"a": {"b": 1}}, False),
+        ({"Tags": {"a": "b"}, "x": 1}, {"tags": {"a": "b"}, "x": 1}, True),
+        ({"tags": {"a": "b", "c": "d"}}, {"tags": {"a": "b"}}, False),
+        ({"tags": {"c": "d"}}, {"tags": {"a": None}}, False),
+        ({"tags": {}}, {"tags": {"a": None}}, True),
+        ({"tags": None}, {"tags": {}}, True),
+        ({}, {"tags": None}, True),
+        ({"tags": {"a": "b"}, "x": 1}, {"x": 1}, True),
+        ({"a": 1}, {}, True),
+        ([], {}, False),
+        ([1], [1], True),
+    ],
+)
+def test_patch_is_compared_in_what_it_sends(found: object, sent: object, held: bool) -> None:
+    assert holds(found, sent) is held
+
+
+def test_depth_of_a_comparison_is_bounded() -> None:
+    deep: object = 1
+    deeper: object = 1
+    for _ in range(10_000):
+        deep, deeper = [deep], {"a": deeper}
+    assert not equals(deep, deep)
+    assert not holds(deep, deep)
+    assert not holds(deeper, deeper)

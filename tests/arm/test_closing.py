@@ -1,0 +1,176 @@
+"""The end of a session: each call that waits for something ends at once, and says so."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import aiohttp
+import pytest
+from arm_server import GROUP, VAULT, VERSION, Asked, Says, Token, Tokens, canned, error, session
+from loops import until
+
+from aiomsi import ArmConnectionError, ArmSession, UsageError
+from aiomsi.testing import ManualClock
+
+pytestmark = pytest.mark.anyio
+
+BUSY = Says(503, error("ServerTimeout"))
+
+
+class Waiting(Tokens):
+    """A credential that has its token only when it is released."""
+
+    def __init__(self, after: int = 0) -> None:
+        super().__init__(("token", "other"))
+        self.after = after
+        self.released = asyncio.Event()
+
+    async def get_token(self, *scopes: str, claims: str | None = None, **more: Any) -> Token:
+        token = await super().get_token(*scopes, claims=claims, **more)
+        if len(self.asked) > self.after:
+            await self.released.wait()
+        return token
+
+
+async def send(arm: ArmSession, method: str = "GET") -> Any:
+    return await arm.request(method, VAULT, api_version=VERSION, json={} if method == "PUT" else None)
+
+
+def close_and_cancel(arm: ArmSession, call: asyncio.Future[Any]) -> asyncio.Future[None]:
+    """Close a session, and cancel a call that it has woken before that call goes on."""
+    closing = asyncio.ensure_future(arm.close())
+    if arm._wire.closed:
+        # An eager loop has begun with it.
+        call.cancel()
+    else:
+        asyncio.get_running_loop().call_soon(call.cancel)
+    return closing
+
+
+async def ended(call: asyncio.Future[Any]) -> UsageError:
+    with pytest.raises(UsageError, match="this ArmSession is closed") as raised:
+        await asyncio.wait_for(call, 10)
+    assert raised.value.__cause__ is None
+    return raised.value
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT"])
+async def test_a_call_that_waits_to_be_repeated_is_woken(method: str) -> None:
+    manual = ManualClock()
+    async with canned(BUSY) as server:
+        arm = session(server, clock=manual.clock)
+        call = asyncio.ensure_future(send(arm, method))
+        await manual.sleeping()
+        await arm.close()
+        closed = await ended(call)
+    # What may have been done is told.
+    assert ("An earlier attempt of this call may have done it" in closed.help) is (method == "PUT")
+
+
+async def test_a_call_that_waits_for_a_token_is_woken() -> None:
+    async with canned() as server:
+        arm = session(server, Waiting())
+        call = asyncio.ensure_future(send(arm))
+        await until(lambda: bool(arm._wire._waiting))
+        await arm.close()
+        await ended(call)
+    assert server.asked == []
+
+
+async def test_a_repetition_that_waits_for_a_token_is_woken_in_doubt() -> None:
+    expired = Says(401, error("ExpiredAuthenticationToken"))
+    async with canned(BUSY, expired) as server:
+        arm = session(server, credential := Waiting(after=1))
+        call = asyncio.ensure_future(send(arm, "DELETE"))
+        await until(lambda: len(credential.asked) == 2)
+        await arm.close()
+        assert "may have done it" in (await ended(call)).help
+
+
+async def test_an_operation_that_waits_for_its_poll_is_woken() -> None:
+    manual = ManualClock()
+
+    def begun(asked: Asked) -> Says:
+        return Says(
+            202, None, {"Azure-AsyncOperation": f"http://{asked.headers['Host']}{GROUP}/operationStatuses/1?api-version=1"}
+        )
+
+    answer: Callable[[Asked], Says] = begun
+    async with canned(answer) as server:
+        arm = session(server, clock=manual.clock)
+        operation = await arm.begin("POST", VAULT, api_version=VERSION)
+        calls = [asyncio.ensure_future(operation.result()) for _ in range(2)]
+        await manual.sleeping()
+        await arm.close()
+        for call in calls:
+            await ended(call)
+
+
+async def test_a_query_that_waits_for_its_quota_is_woken() -> None:
+    manual = ManualClock()
+    quota = {"x-ms-user-quota-remaining": "0", "x-ms-user-quota-resets-after": "00:00:30"}
+    page = Says(body={"data": [{"id": "1"}], "$skipToken": "next"}, headers=quota)
+    async with canned(page) as server:
+        arm = session(server, clock=manual.clock)
+        rows = arm.query("Resources | project id", prefetch=False)
+        assert await anext(rows) == {"id": "1"}
+        call = asyncio.ensure_future(anext(rows))
+        await manual.sleeping()
+        await arm.close()
+        await ended(call)
+
+
+async def test_a_wait_that_begins_after_the_end_ends_at_once() -> None:
+    async with canned() as server:
+        arm = session(server)
+        await arm.close()
+        with pytest.raises(UsageError, match="closed"):
+            await arm._wire.pause(1)
+
+
+@pytest.mark.parametrize(("method", "kind"), [("GET", UsageError), ("PUT", ArmConnectionError)])
+async def test_a_request_through_a_borrowed_session_is_woken(method: str, kind: type[Exception]) -> None:
+    held = asyncio.Event()
+
+    async def hold(_: Asked) -> Says:
+        await held.wait()
+        return Says()
+
+    answer: Callable[[Asked], Awaitable[Says]] = hold
+    async with canned(answer) as server, aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=1)) as http:
+        arm = session(server, http=http)
+        calls = [asyncio.ensure_future(send(arm, method)) for _ in range(2)]
+        await until(lambda: bool(server.asked))
+        await arm.close()
+        ends = await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), 10)
+        held.set()
+        assert not http.closed
+    assert [type(end) for end in ends] == [kind] * 2
+    assert all("closed" in str(end) for end in ends)
+
+
+async def test_a_call_that_its_caller_cancels_is_cancelled_all_the_same() -> None:
+    manual = ManualClock()
+    async with canned(BUSY, BUSY, BUSY) as server:
+        arm = session(server, clock=manual.clock)
+        calls = [asyncio.ensure_future(send(arm)) for _ in range(3)]
+        await manual.sleeping(3)
+        before, after, within = calls
+        before.cancel()
+        closing = close_and_cancel(arm, after)
+        ends = await asyncio.gather(*calls, return_exceptions=True)
+        await closing
+    assert [type(end) for end in ends] == [asyncio.CancelledError, asyncio.CancelledError, UsageError]
+    assert within.done()
+
+
+async def test_a_request_that_its_caller_cancels_is_cancelled_all_the_same() -> None:
+    async with canned() as server:
+        arm = session(server, Waiting())
+        call = asyncio.ensure_future(send(arm))
+        await until(lambda: bool(arm._wire._waiting))
+        closing = close_and_cancel(arm, call)
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        await closing
+        assert arm._wire._woken == set()

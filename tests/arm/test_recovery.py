@@ -1,0 +1,498 @@
+"""Writes whose response was lost: compared, repeated, or raised with the doubt."""
+
+import asyncio
+import pickle
+import random
+from typing import Any
+
+import attrs
+import pytest
+from arm_server import GROUP, VAULT, VERSION, Asked, Canned, Says, Slept, canned, error, session
+from loops import until
+
+from aiomsi import (
+    AiomsiError,
+    ArmConnectionError,
+    ArmError,
+    ArmRetry,
+    ArmSession,
+    AuthorizationError,
+    ConflictError,
+    NotFoundError,
+    OperationUnfinishedError,
+    PreconditionFailedError,
+    RegistrationRequiredError,
+    ServiceError,
+    UsageError,
+)
+
+pytestmark = pytest.mark.anyio
+
+BODY = {"location": "westus", "properties": {"a": 1}}
+DONE = {"id": VAULT, **BODY}
+OLD = {"id": VAULT, "location": "westus", "tags": {"owner": "ann"}, "properties": {"a": 0}}
+LOST = Says(None)
+BUSY = Says(503, error("ServerTimeout"))
+GONE = Says(504, error("GatewayTimeout"))
+MISSING = Says(404, error("ResourceNotFound"))
+CONFLICT = Says(409, error("Conflict", "No"))
+EARLIER = "An earlier attempt of this call may have done it"
+
+
+def in_state(state: str, **more: Any) -> Says:
+    return Says(body={**OLD, "properties": {"a": 0, "provisioningState": state}, **more})
+
+
+async def put(own: ArmSession, **more: Any) -> Any:
+    return await own.put(VAULT, **{"api_version": VERSION, "json": BODY, **more})
+
+
+def verbs(arm: Canned) -> list[str]:
+    return [one.method for one in arm.asked]
+
+
+# What counts as carried out
+
+
+@pytest.mark.parametrize("lost", [LOST, GONE, BUSY], ids=["lost", "504", "503"])
+@pytest.mark.parametrize("sent", [{"location": "westus", "tags": {}}, {"location": "westus"}])
+async def test_lost_put_that_removes_a_tag_is_repeated(sent: dict[str, Any], lost: Says) -> None:
+    stored = {"location": "westus", "tags": {"owner": "ann"}, "etag": "changed"}
+    async with canned(lost, Says(body=stored), Says(body=sent)) as arm, session(arm) as own:
+        assert await put(own, json=sent) == sent
+    assert verbs(arm) == ["PUT", "GET", "PUT"]
+    assert arm.asked[0].body == arm.asked[2].body
+
+
+async def test_lost_patch_that_removes_a_tag_is_repeated() -> None:
+    sent = {"tags": {"owner": None}}
+    async with canned(LOST, Says(body=OLD), Says(body={})) as arm, session(arm) as own:
+        await own.patch(VAULT, api_version=VERSION, json=sent)
+    assert verbs(arm) == ["PATCH", "GET", "PATCH"]
+
+
+async def test_patch_of_a_resource_not_seen_is_repeated() -> None:
+    async with canned(LOST, MISSING, MISSING) as arm, session(arm) as own:
+        with pytest.raises(NotFoundError, match=EARLIER):
+            await own.patch(VAULT, api_version=VERSION, json=BODY)
+    assert verbs(arm) == ["PATCH", "GET", "PATCH"]
+
+
+@pytest.mark.parametrize(("content", "verbs_sent"), [(b'{"a": 1}', ["PUT", "GET"]), (b"<a/>", ["PUT", "GET", "PUT"])])
+async def test_bytes_are_compared_where_they_are_json(content: bytes, verbs_sent: list[str]) -> None:
+    buffer = bytearray(content)
+
+    def lose(_: Asked) -> Says:
+        buffer[:] = b"changed"
+        return LOST
+
+    repeated = [Says(body={"a": 1})] * (len(verbs_sent) - 2)
+    async with canned(lose, Says(body={"a": 1}), *repeated) as arm, session(arm) as own:
+        assert await put(own, json=None, content=buffer) == {"a": 1}
+    assert verbs(arm) == verbs_sent
+    assert {one.body for one in arm.asked if one.method == "PUT"} == {content}
+
+
+async def test_body_is_compared_as_it_was_sent() -> None:
+    body: dict[str, Any] = {"tags": {"number": "1"}}
+    running = Says(body={**body, "properties": {"provisioningState": "Updating"}})
+    done = {"tags": {"number": "1"}, "properties": {"provisioningState": "Succeeded"}}
+    async with canned(GONE, running, Says(body=done)) as arm, session(arm) as own:
+        operation = await own.begin("PUT", VAULT, api_version=VERSION, json=body)
+        body["tags"]["number"] = "2"
+        assert await operation.result() == done
+    assert verbs(arm) == ["PUT", "GET", "GET"]
+
+
+# What is not repeated
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [{"if_match": "1"}, {"if_none_match": "*"}, {"headers": {"if-match": "1"}}, {"headers": {"If-Unmodified-Since": "x"}}],
+)
+@pytest.mark.parametrize("found", [Says(body={**OLD, "etag": "2"}), MISSING, Says(403, error("AuthorizationFailed"))])
+async def test_conditional_write_raises_the_doubt(condition: dict[str, Any], found: Says) -> None:
+    async with canned(LOST, found) as arm, session(arm) as own:
+        with pytest.raises(ArmConnectionError) as raised:
+            await put(own, **condition)
+    assert verbs(arm) == ["PUT", "GET"]
+    assert raised.value.uncertain
+    assert raised.value.__notes__[0].startswith(EARLIER)
+
+
+async def test_json_patch_is_not_repeated() -> None:
+    content = b'[{"op": "add", "path": "/a/-", "value": 1}]'
+    async with canned(GONE, Says(body=OLD)) as arm, session(arm) as own:
+        with pytest.raises(ServiceError) as raised:
+            await own.patch(VAULT, api_version=VERSION, content=content)
+    assert raised.value.uncertain
+    assert verbs(arm) == ["PATCH", "GET"]
+
+
+# The look
+
+
+@pytest.mark.parametrize("method", ["GET", "DELETE", "PUT", "PATCH"])
+@pytest.mark.parametrize("failure", [BUSY, Says(429, error("TooManyRequests"), {"Retry-After": "1"})], ids=["503", "429"])
+async def test_every_verb_survives_four_failures_in_a_row(method: str, failure: Says) -> None:
+    async with canned(BUSY, failure, failure, BUSY, Says(body=DONE)) as arm, session(arm) as own:
+        found = await own.request(method, VAULT, api_version=VERSION, json=BODY if method in ("PUT", "PATCH") else None)
+    assert found.json() == DONE
+    assert len(arm.asked) == 5
+
+
+@pytest.mark.parametrize("look", [LOST, BUSY], ids=["lost", "503"])
+async def test_write_that_can_never_be_looked_up_is_in_doubt(look: Says) -> None:
+    # aiohttp sends a lost GET twice.
+    looks = [look] * (8 if look is LOST else 4)
+    async with canned(GONE, *looks) as arm, session(arm) as own:
+        with pytest.raises(ServiceError, match="GatewayTimeout") as raised:
+            await put(own)
+        arm.answers.clear()
+    assert verbs(arm)[:3] == ["PUT", "GET", "GET"]
+    assert "PUT" not in verbs(arm)[1:]
+    assert (raised.value.attempts, raised.value.uncertain, raised.value.earlier) == (1, True, None)
+    assert "could not be looked up" in raised.value.__notes__[0]
+    assert raised.value.__context__ is None
+
+
+async def test_look_has_the_pauses_and_the_budget_of_the_rule() -> None:
+    slept = Slept()
+    rule = ArmRetry(draw=lambda _, most: most, budget=15.0)
+    wait = Says(429, error("TooManyRequests"), {"Retry-After": "7"})
+    async with canned(GONE, wait, wait) as arm, session(arm, clock=slept.clock, retry=rule) as own:
+        with pytest.raises(ServiceError, match="GatewayTimeout"):
+            await put(own)
+    assert slept.sleeps == [1, 9]
+
+
+@pytest.mark.parametrize("look", [Says(403, error("AuthorizationFailed")), Says(405), Says(200, "no json")])
+async def test_write_that_may_not_be_looked_up_is_repeated(look: Says) -> None:
+    async with canned(GONE, look, Says(body=DONE)) as arm, session(arm) as own:
+        assert await put(own) == DONE
+    assert verbs(arm) == ["PUT", "GET", "PUT"]
+
+
+async def test_session_closed_before_the_look_leaves_the_doubt() -> None:
+    slept = Slept()
+
+    async def close(_: float) -> None:
+        await own.close()
+
+    async with canned(GONE) as arm:
+        own = session(arm, clock=attrs.evolve(slept.clock, sleep=close))
+        with pytest.raises(AiomsiError, match="GatewayTimeout") as raised:
+            await put(own)
+    assert raised.value.uncertain
+
+
+# The error that ends the call
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"), [(400, ArmError), (404, NotFoundError), (409, ConflictError), (412, PreconditionFailedError)]
+)
+async def test_later_error_carries_the_doubt(status: int, kind: type[ArmError]) -> None:
+    looks = [Says(body=OLD)] * (1 + (status in (409, 412)))
+    async with canned(GONE, looks[0], Says(status, error("No")), *looks[1:]) as arm, session(arm) as own:
+        with pytest.raises(kind, match=f"{status} No.*{EARLIER}.*504 GatewayTimeout") as raised:
+            await put(own)
+    found = raised.value
+    assert found.uncertain
+    assert isinstance(found.earlier, ServiceError)
+    assert found.earlier.__traceback__ is None
+    assert "etag" not in found.help
+    again = pickle.loads(pickle.dumps(found))  # noqa: S301 (our own)
+    assert (again.uncertain, str(again.earlier)) == (True, str(found.earlier))
+    assert len(arm.asked) == 3 + len(looks[1:])
+
+
+async def test_later_error_keeps_its_own_help_too() -> None:
+    answers = [GONE, Says(body=OLD), Says(401, error("InvalidAuthenticationTokenAudience"))]
+    async with canned(*answers) as arm, session(arm) as own:
+        with pytest.raises(ArmError, match="Ask for the audience") as raised:
+            await put(own)
+    assert raised.value.help.startswith(EARLIER)
+
+
+async def test_certain_error_carries_no_doubt() -> None:
+    async with canned(CONFLICT, LOST, LOST) as arm, session(arm, retry=None) as own:
+        with pytest.raises(ConflictError) as raised:
+            await put(own)
+        with pytest.raises(ArmConnectionError) as lost:
+            await own.get(VAULT, api_version=VERSION)
+        arm.answers.clear()
+    assert (raised.value.uncertain, raised.value.earlier) == (False, None)
+    assert not lost.value.uncertain
+
+
+@pytest.mark.parametrize(("path", "uncertain"), [(f"{VAULT}/listKeys", False), (f"{VAULT}/start", True)])
+async def test_post_without_response_is_uncertain_if_it_writes(path: str, uncertain: bool) -> None:
+    async with canned(LOST) as arm, session(arm, retry=None) as own:
+        with pytest.raises(ArmConnectionError) as raised:
+            await own.post(path, api_version=VERSION)
+    assert raised.value.uncertain is uncertain
+
+
+async def test_timeout_carries_the_doubt() -> None:
+    held = asyncio.Event()
+
+    async def hold(_: Asked) -> Says:
+        await held.wait()
+        return Says()
+
+    async with canned(GONE, hold) as arm, session(arm, retry=ArmRetry(first_delay=0.0)) as own:
+        with pytest.raises(ArmConnectionError, match=r"no answer within 0\.2 s.*GatewayTimeout") as raised:
+            await put(own, timeout=0.2)
+        held.set()
+    assert isinstance(raised.value.earlier, ServiceError)
+
+
+async def test_failed_registration_carries_the_doubt() -> None:
+    asks = Says(409, error("MissingSubscriptionRegistration", "x", target="Contoso.Widgets"))
+    answers = [GONE, Says(body=OLD), asks, Says(403, error("AuthorizationFailed"))]
+    async with canned(*answers) as arm, session(arm, auto_register=True) as own:
+        with pytest.raises(AuthorizationError, match=EARLIER) as raised:
+            await put(own)
+    assert isinstance(raised.value.__cause__, RegistrationRequiredError)
+
+
+# A repetition that meets its own first request
+
+
+@pytest.mark.parametrize("refusal", [CONFLICT, Says(412, error("PreconditionFailed"))], ids=["409", "412"])
+async def test_repeated_delete_waits_for_its_own_deletion(refusal: Says) -> None:
+    deleting = in_state("Deleting")
+    async with canned(GONE, refusal, deleting, deleting, MISSING) as arm, session(arm) as own:
+        assert await own.delete(VAULT, api_version=VERSION) is None
+    assert verbs(arm) == ["DELETE", "DELETE", "GET", "GET", "GET"]
+
+
+async def test_repeated_delete_refused_after_the_end_is_done() -> None:
+    async with canned(GONE, CONFLICT, MISSING) as arm, session(arm) as own:
+        found = await own.request("DELETE", VAULT, api_version=VERSION)
+    assert (found.status, found.method, found.body) == (204, "DELETE", b"")
+
+
+async def test_refused_delete_of_a_resource_that_stays_is_in_doubt() -> None:
+    async with canned(GONE, CONFLICT, Says(body=OLD)) as arm, session(arm) as own:
+        with pytest.raises(ConflictError, match=f"{EARLIER}: DELETE .*504"):
+            await own.delete(VAULT, api_version=VERSION)
+    async with canned(GONE, CONFLICT, in_state("Deleting")) as arm, session(arm) as own:
+        with pytest.raises(ConflictError, match=EARLIER):
+            await own.request("DELETE", VAULT, api_version=VERSION)
+
+
+async def test_first_delete_that_is_refused_is_not_looked_up() -> None:
+    async with canned(CONFLICT) as arm, session(arm) as own:
+        with pytest.raises(ConflictError):
+            await own.delete(VAULT, api_version=VERSION)
+
+
+async def test_repeated_put_meets_its_own_creation() -> None:
+    running = Says(body={**DONE, "properties": {"a": 1, "provisioningState": "Creating"}})
+    async with canned(GONE, MISSING, CONFLICT, running, Says(body=DONE)) as arm, session(arm) as own:
+        assert await put(own) == DONE
+    async with canned(GONE, MISSING, CONFLICT, Says(body=DONE)) as arm, session(arm) as own:
+        assert await put(own) == DONE
+    assert verbs(arm) == ["PUT", "GET", "PUT", "GET"]
+
+
+async def test_refused_delete_without_a_look_is_in_doubt() -> None:
+    async with canned(GONE, CONFLICT, *[BUSY] * 9) as arm, session(arm) as own:
+        with pytest.raises(ConflictError, match=EARLIER) as raised:
+            await own.delete(VAULT, api_version=VERSION)
+        arm.answers.clear()
+    assert "could not be looked up" in raised.value.__notes__[0]
+
+
+# A change that is under way at the look
+
+RUNNING = in_state("Updating")
+THEIRS = in_state("Succeeded")
+
+
+@pytest.mark.parametrize("theirs", [THEIRS, in_state("Failed"), in_state("Canceled")])
+@pytest.mark.parametrize("method", ["PUT", "PATCH"])
+async def test_change_of_another_client_is_followed_by_the_write(method: str, theirs: Says) -> None:
+    async with canned(GONE, RUNNING, RUNNING, theirs, Says(body=DONE)) as arm, session(arm) as own:
+        operation = await own.begin(method, VAULT, api_version=VERSION, json=BODY)
+        seen: list[bool] = []
+        assert await operation.result(on_progress=lambda one: seen.append(one.done)) == DONE
+        assert operation.done
+    assert seen == [False, False, True]
+    assert verbs(arm) == [method, "GET", "GET", "GET", method]
+
+
+async def test_write_after_another_change_may_take_long_itself() -> None:
+    accepted = Says(201, {**DONE, "properties": {"a": 1, "provisioningState": "Creating"}})
+    async with canned(GONE, RUNNING, THEIRS, accepted, Says(body=DONE)) as arm, session(arm) as own:
+        assert await put(own) == DONE
+
+
+async def test_write_after_another_change_may_be_lost_again() -> None:
+    async with canned(GONE, RUNNING, THEIRS, GONE, RUNNING, Says(body=DONE)) as arm, session(arm) as own:
+        assert await put(own) == DONE
+    assert verbs(arm) == ["PUT", "GET", "GET", "PUT", "GET", "GET"]
+
+
+async def test_write_after_another_change_may_fail() -> None:
+    async with canned(GONE, RUNNING, THEIRS, Says(400, error("No"))) as arm, session(arm) as own:
+        operation = await own.begin("PUT", VAULT, api_version=VERSION, json=BODY)
+        with pytest.raises(ArmError, match=f"400 No.*{EARLIER}"):
+            await operation.result()
+        assert operation.done
+        with pytest.raises(ServiceError, match="GatewayTimeout") as raised:
+            await operation.result()
+    assert raised.value.uncertain
+
+
+async def test_unreadable_write_is_not_sent_after_another_change() -> None:
+    unreadable = Says(200, DONE, {"Content-Encoding": "br"})
+    async with canned(unreadable, RUNNING, THEIRS) as arm, session(arm) as own:
+        with pytest.raises(ArmConnectionError, match="not accepted") as raised:
+            await put(own)
+    assert (raised.value.uncertain, raised.value.unreadable) == (True, True)
+    assert verbs(arm) == ["PUT", "GET", "GET"]
+
+
+async def test_write_after_another_change_is_sent_once() -> None:
+    held = asyncio.Event()
+
+    async def hold(_: Asked) -> Says:
+        await held.wait()
+        return Says(body=DONE)
+
+    async with canned(GONE, RUNNING, THEIRS, hold) as arm, session(arm) as own:
+        operation = await own.begin("PUT", VAULT, api_version=VERSION, json=BODY)
+        first, second = (asyncio.ensure_future(operation.result()) for _ in range(2))
+        await until(lambda: len(arm.asked) == 4)
+        first.cancel()
+        with pytest.raises(OperationUnfinishedError):
+            await operation.result(deadline=0.01)
+        held.set()
+        assert await second == DONE
+        assert await operation.result() == DONE
+    assert verbs(arm) == ["PUT", "GET", "GET", "PUT"]
+
+
+async def test_write_after_another_change_ends_with_the_session() -> None:
+    held = asyncio.Event()
+
+    async def hold(_: Asked) -> Says:
+        await held.wait()
+        return Says()
+
+    async with canned(GONE, RUNNING, THEIRS, hold) as arm:
+        own = session(arm)
+        operation = await own.begin("PUT", VAULT, api_version=VERSION, json=BODY)
+        result = asyncio.ensure_future(operation.result())
+        await until(lambda: len(arm.asked) == 4)
+        await own.close()
+        with pytest.raises((UsageError, ArmConnectionError)) as raised:
+            await result
+        assert raised.value.uncertain
+        held.set()
+
+
+# Another operation in progress
+
+IN_PROGRESS = Says(409, error("AnotherOperationInProgress", "x"), {"Retry-After": "5"})
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "PATCH", "POST", "DELETE"])
+async def test_call_refused_for_another_operation_is_repeated(method: str) -> None:
+    slept = Slept()
+    rule = ArmRetry(draw=lambda low, _: low)
+    async with canned(IN_PROGRESS, IN_PROGRESS, Says(body=DONE)) as arm, session(arm, clock=slept.clock, retry=rule) as own:
+        await own.request(method, VAULT, api_version=VERSION)
+    assert slept.sleeps == [5, 5]
+    assert verbs(arm) == [method] * 3
+
+
+async def test_operation_that_stays_in_progress_is_told() -> None:
+    slept = Slept()
+    async with canned(*[IN_PROGRESS] * 40) as arm:
+        async with session(arm, clock=slept.clock) as own:
+            with pytest.raises(ConflictError, match="Another operation holds the resource") as raised:
+                await put(own)
+        arm.answers.clear()
+    assert sum(slept.sleeps) < 180
+    assert not raised.value.uncertain
+
+
+async def test_lost_put_waits_for_another_operation_and_keeps_its_doubt() -> None:
+    answers = [GONE, Says(body=OLD), IN_PROGRESS, Says(body=OLD), Says(400, error("No"))]
+    async with canned(*answers) as arm, session(arm) as own:
+        with pytest.raises(ArmError, match=EARLIER):
+            await own.put(f"{GROUP}/x", api_version=VERSION, json=BODY)
+    assert verbs(arm) == ["PUT", "GET", "PUT", "GET", "PUT"]
+
+
+# All of it together
+
+
+class Service:
+    """A service that loses requests and responses at random, and keeps the last body that it was sent."""
+
+    def __init__(self, chance: random.Random) -> None:
+        self.chance = chance
+        self.stored: dict[str, Any] | None = {"location": "westus", "tags": {"owner": "ann", "a": "0"}}
+        self.carried_out = False
+
+    def answer(self, asked: Asked) -> Says:
+        fate = self.chance.choice(["good"] * 4 + ["refused", "throttled", "in progress", "lost", "504", "503"])
+        if fate == "refused" and asked.method != "GET":
+            return self.chance.choice([CONFLICT, Says(400, error("No")), Says(412, error("PreconditionFailed"))])
+        if fate == "throttled":
+            return Says(429, error("TooManyRequests"))
+        if fate == "in progress" and asked.method != "GET":
+            return IN_PROGRESS
+        failure = {"lost": LOST, "504": GONE, "503": BUSY}.get(fate)
+        if failure is not None and self.chance.random() < 0.5:
+            return failure
+        found = self._carry_out(asked)
+        return found if failure is None else failure
+
+    def _carry_out(self, asked: Asked) -> Says:
+        if asked.method == "DELETE":
+            self.stored, self.carried_out = None, True
+            return Says(204)
+        if asked.method == "PUT":
+            self.stored, self.carried_out = asked.json(), True
+        elif asked.method == "PATCH":
+            if self.stored is None:
+                return MISSING
+            tags = {**self.stored.get("tags", {}), **asked.json()["tags"]}
+            self.stored = {**self.stored, "tags": {name: tag for name, tag in tags.items() if tag is not None}}
+            self.carried_out = True
+        if self.stored is None:
+            return MISSING
+        return Says(body={"id": VAULT, "etag": str(self.chance.random()), **self.stored})
+
+
+BODIES: dict[str, Any] = {
+    "PUT": [{"location": "westus", "tags": {"owner": "ann"}}, {"location": "westus"}, {"tags": {}}],
+    "PATCH": [{"tags": {"owner": None}}, {"tags": {"a": "1"}}],
+    "DELETE": [None],
+}
+
+
+@pytest.mark.parametrize("method", BODIES)
+async def test_success_is_true_and_an_error_tells_of_the_doubt(method: str) -> None:
+    for seed in range(60):
+        chance = random.Random(f"{method} {seed}")
+        service, body = Service(chance), chance.choice(BODIES[method])
+        condition: dict[str, Any] = {"if_match": "1"} if chance.random() < 0.3 else {}
+        async with canned(*[service.answer] * 100) as arm:
+            async with session(arm) as own:
+                call = own.request(method, VAULT, api_version=VERSION, json=body, **condition)
+                (ended,) = await asyncio.gather(call, return_exceptions=True)
+            arm.answers.clear()
+        if isinstance(ended, AiomsiError):
+            assert ended.uncertain or not service.carried_out, (seed, ended)
+        else:
+            assert service.carried_out, (seed, ended)
+            assert method != "PUT" or service.stored == body, (seed, ended)
+        assert len({one.body for one in arm.asked if one.method == method}) == 1, seed

@@ -1,0 +1,299 @@
+"""What an error reporter records of a failed call: no token, no body, no signed link, in any frame or pickle."""
+
+import asyncio
+import contextlib
+import json
+import pickle
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import aiohttp
+import pytest
+from arm_server import AUDIENCE, GROUP, VAULT, VERSION, Asked, Says, Tokens, canned, error, session
+from multidict import CIMultiDict
+
+from aiomsi import (
+    AiomsiError,
+    ArmResponse,
+    ArmSession,
+    Cloud,
+    ConfigurationError,
+    ForeignHostError,
+    OperationFailedError,
+    ServiceError,
+    UsageError,
+)
+from aiomsi._arm.protocol import response as _response
+from aiomsi._arm.protocol.links import Link, pinned
+
+pytestmark = pytest.mark.anyio
+
+TOKEN, SIGNATURE, BODY, ROW = "eyJ0-very-secret", "SIGNATURE", "hunter2", "row-of-a-page"
+SECRETS = (TOKEN, SIGNATURE, BODY, ROW)
+SIGNED = f"{VAULT}?api-version={VERSION}&t=1&c=CERT&s={SIGNATURE}&h=2"
+TESTS = str(Path(__file__).parent)
+
+
+def chained(error: BaseException | None) -> Iterator[BaseException]:
+    """Give an error and all that it was raised from, or during."""
+    met, pending = set[int](), [error]
+    while pending:
+        one = pending.pop()
+        if one is not None and id(one) not in met:
+            met.add(id(one))
+            yield one
+            pending += [one.__cause__, one.__context__]
+
+
+def shown(error: BaseException) -> Iterator[tuple[str, str, str]]:
+    """Give what is shown of an error: its texts, and the locals of all frames but the tests' own."""
+    for one in chained(error):
+        yield type(one).__name__, "text", f"{one} {one!r} {getattr(one, '__notes__', '')}"
+        trace: TracebackType | None = one.__traceback__
+        while trace is not None:
+            frame, trace = trace.tb_frame, trace.tb_next
+            if not frame.f_code.co_filename.startswith(TESTS):
+                for name, value in frame.f_locals.items():
+                    yield frame.f_code.co_qualname, name, repr(value)
+
+
+def check_hidden(error: BaseException, *secrets: str) -> None:
+    places = [(where, name, secret) for where, name, text in shown(error) for secret in secrets or SECRETS if secret in text]
+    assert places == []
+    if not isinstance(error, asyncio.CancelledError):
+        pickled = pickle.dumps(error)
+        assert not [secret for secret in (TOKEN, SIGNATURE, BODY) if secret.encode() in pickled]
+
+
+@asynccontextmanager
+async def raw(answer: bytes | None) -> AsyncIterator[tuple[Cloud, asyncio.Event]]:
+    """Serve some bytes and close; without bytes, say that a request has arrived and respond to it never."""
+    arrived, over = asyncio.Event(), asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError):
+            await reader.readuntil(b"\r\n\r\n")
+            arrived.set()
+        if answer is None:
+            await over.wait()
+        else:
+            writer.write(answer)
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1")
+    async with server:
+        yield Cloud("Raw", f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", AUDIENCE), arrived
+        over.set()
+
+
+async def send(arm: ArmSession, method: str, **options: Any) -> Any:
+    """Send a call with a secret body to a signed URL, from a frame that is the tests' own."""
+    if method == "GET":
+        return await arm.get(SIGNED, **options)
+    body: dict[str, Any] = {"content": BODY.encode()} if method == "POST" else {"json": {"password": BODY}}
+    return await arm.request(method, SIGNED, **body, **options)
+
+
+HEAD = b"HTTP/1.1 200 OK\r\n"
+LOCATION = f"Location: https://management.azure.com/x?s={SIGNATURE}".encode()
+ROWS = ROW.encode()
+ANSWERS = {
+    "reset": b"",
+    "half a head": HEAD + LOCATION + b"\r\n",
+    "bad length": HEAD + LOCATION + b"\r\nContent-Length: x\r\n\r\n",
+    "long header": HEAD + LOCATION + b"x" * 70_000 + b"\r\n\r\n",
+    "bad name": HEAD + b"Bad " + LOCATION + b"\r\n\r\n",
+    "cut": HEAD + b"Content-Length: 100\r\n\r\n" + ROWS,
+    "bad chunk": HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + ROWS + b"\r\n",
+    "bad gzip": HEAD + b"Content-Encoding: gzip\r\nContent-Length: 13\r\n\r\n" + ROWS,
+    "redirect": b"HTTP/1.1 307 Elsewhere\r\n" + LOCATION + b"\r\nContent-Length: 0\r\n\r\n",
+    "denied": b"HTTP/1.1 403 Forbidden\r\n" + LOCATION + b"\r\nContent-Length: 2\r\n\r\n{}",
+    "refused": b'HTTP/1.1 401 No\r\nWWW-Authenticate: Bearer error="invalid_token"\r\nContent-Length: 2\r\n\r\n{}',
+}
+
+
+@pytest.mark.parametrize("borrowed", [False, True])
+@pytest.mark.parametrize("method", ["GET", "PUT", "POST", "DELETE"])
+@pytest.mark.parametrize("name", ANSWERS)
+async def test_a_failed_request_shows_no_secret(name: str, method: str, borrowed: bool) -> None:
+    tokens = Tokens((TOKEN, f"{TOKEN}-2"))
+    async with (
+        raw(ANSWERS[name]) as (cloud, _),
+        aiohttp.ClientSession() as http,
+        ArmSession(tokens, cloud=cloud, retry=None, http=http if borrowed else None) as arm,
+    ):
+        with pytest.raises(AiomsiError) as raised:
+            await send(arm, method)
+    check_hidden(raised.value)
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "POST"])
+async def test_a_request_without_a_response_shows_no_secret(method: str) -> None:
+    async with raw(None) as (cloud, arrived), aiohttp.ClientSession() as http:
+        async with ArmSession(Tokens((TOKEN,)), cloud=cloud, retry=None) as arm:
+            with pytest.raises(AiomsiError, match="within") as late:
+                await send(arm, method, timeout=0.05)
+            arrived.clear()
+            cancelled = asyncio.ensure_future(send(arm, method))
+            await arrived.wait()
+            cancelled.cancel()
+            with pytest.raises(asyncio.CancelledError) as stopped:
+                await cancelled
+            arrived.clear()
+            ended = asyncio.ensure_future(send(arm, method))
+            await arrived.wait()
+        with pytest.raises(AiomsiError, match="closed") as closed:
+            await ended
+        arrived.clear()
+        arm = ArmSession(Tokens((TOKEN,)), cloud=cloud, retry=None, http=http)
+        woken = asyncio.ensure_future(send(arm, method))
+        await arrived.wait()
+        await arm.close()
+        with pytest.raises(AiomsiError, match="closed") as borrowed:
+            await woken
+    for raised in (late, stopped, closed, borrowed):
+        check_hidden(raised.value)
+
+
+async def test_an_endpoint_without_tls_shows_no_secret() -> None:
+    async def serve(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1") as server:
+        cloud = Cloud("Raw", f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}", AUDIENCE)
+        async with ArmSession(Tokens((TOKEN,)), cloud=cloud) as arm:
+            with pytest.raises(AiomsiError, match="SSL") as raised:
+                await send(arm, "PUT")
+    check_hidden(raised.value)
+    # TLS would fail in the same way the next time.
+    assert vars(raised.value)["attempts"] == 1
+    assert vars(raised.value)["permanent"]
+
+
+PAGES: dict[str, dict[str, Any]] = {
+    "no list": {"value": 5, "nextLink": SIGNED, "other": ROW},
+    "no link": {"value": [ROW], "nextLink": 5},
+    "an error": {"value": [ROW], "nextLink": SIGNED, "error": {"code": "x", "message": "y"}},
+    "a resource": {"id": "/x", "properties": ROW},
+    "elsewhere": {"value": [], "nextLink": f"https://evil.example/x?s={SIGNATURE}"},
+}
+
+
+@pytest.mark.parametrize("name", PAGES)
+async def test_a_page_that_is_none_shows_neither_rows_nor_links(name: str) -> None:
+    async with canned(Says(body=PAGES[name])) as server, session(server, Tokens((TOKEN,))) as arm:
+        with pytest.raises((ServiceError, ForeignHostError)) as raised:
+            [item async for item in arm.list(VAULT, api_version=VERSION)]
+    places = [(where, local) for where, local, text in shown(raised.value) for secret in SECRETS if secret in text]
+    assert places == []
+
+
+@pytest.mark.parametrize(
+    "answer", [Says(403, error("AuthorizationFailed")), Says(None), Says(body={"value": [], "nextLink": SIGNED})]
+)
+async def test_the_link_of_a_page_is_not_shown(answer: Says) -> None:
+    first = Says(body={"value": [], "nextLink": SIGNED})
+    async with canned(first, answer) as server, session(server, Tokens((TOKEN,)), retry=None) as arm:
+        with pytest.raises(AiomsiError) as raised:
+            [item async for item in arm.list(VAULT, api_version=VERSION)]
+    assert [place for *place, text in shown(raised.value) if SIGNATURE in text] == []
+
+
+async def test_the_link_of_a_page_is_not_shown_by_a_closed_session() -> None:
+    first = Says(body={"value": [1], "nextLink": SIGNED})
+    async with canned(first) as server, session(server, Tokens((TOKEN,))) as arm:
+        items = arm.list(VAULT, api_version=VERSION, prefetch=False)
+        await anext(items)
+        await arm.close()
+        with pytest.raises(UsageError) as raised:
+            await anext(items)
+    check_hidden(raised.value)
+
+
+@pytest.mark.parametrize(
+    "poll", [Says(403, error("AuthorizationFailed")), Says(body={"status": "Failed", "error": {"code": "x"}})]
+)
+async def test_the_link_of_an_operation_is_not_shown(poll: Says) -> None:
+    def begun(asked: Asked) -> Says:
+        link = f"http://{asked.headers['Host']}{GROUP}/operationStatuses/1?api-version=1&s={SIGNATURE}"
+        return Says(201, {"name": "kv"}, {"Azure-AsyncOperation": link})
+
+    answer: Callable[[Asked], Says | Awaitable[Says]] = begun
+    async with canned(answer, poll) as server, session(server, Tokens((TOKEN,)), retry=None) as arm:
+        with pytest.raises(AiomsiError) as raised:
+            await arm.put(VAULT, api_version=VERSION, json={"password": BODY})
+    check_hidden(raised.value)
+    assert poll.status == 403 or isinstance(raised.value, OperationFailedError)
+
+
+async def test_a_location_elsewhere_is_not_shown_with_its_query() -> None:
+    elsewhere = {"Location": f"https://evil.example/x?s={SIGNATURE}"}
+    async with canned(Says(202, None, elsewhere)) as server, session(server, Tokens((TOKEN,))) as arm:
+        with pytest.raises(ForeignHostError) as raised:
+            await arm.post(VAULT, api_version=VERSION, json={"password": BODY})
+    check_hidden(raised.value)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"json": {"password": BODY, "x": object()}},
+        {"json": {"password": BODY}, "content": BODY.encode()},
+        {"json": {"password": BODY}, "headers": {"Host": "x"}},
+        {"json": {"password": BODY}, "timeout": "soon"},
+        {"content": BODY},
+    ],
+)
+@pytest.mark.parametrize("verb", ["put", "patch", "post"])
+async def test_a_bad_argument_does_not_show_the_body(options: dict[str, Any], verb: str) -> None:
+    async with canned() as server, session(server, Tokens((TOKEN,))) as arm:
+        with pytest.raises(ConfigurationError) as raised:
+            await getattr(arm, verb)(VAULT, api_version=VERSION, **options)
+    check_hidden(raised.value)
+
+
+async def test_a_body_that_is_no_json_is_in_no_frame_of_the_decoder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The standard library's keeps it in its locals, and in its exception."""
+    monkeypatch.setattr(_response, "loads", lambda data, _: json.loads(data))
+    text = " " * 600 + f"[{ROW}"
+    with pytest.raises(ServiceError) as raised:
+        ArmResponse("GET", SIGNED, 200, CIMultiDict(), f"x{text}".encode()).json()
+    assert isinstance(raised.value.__cause__, ValueError)
+    assert not hasattr(raised.value.__cause__, "doc")
+    check_hidden(raised.value, SIGNATURE)
+
+
+async def test_a_session_does_not_show_a_foreign_credential() -> None:
+    async with canned(Says()) as server, session(server, Tokens((TOKEN,))) as arm:
+        await arm.get(VAULT, api_version=VERSION)
+        assert "credential=Tokens>" in repr(arm)
+        assert TOKEN not in f"{arm!r} {arm._wire!r}"
+
+
+def test_a_pickled_response_has_no_signed_links() -> None:
+    headers = CIMultiDict(
+        {"Location": f"/x?s={SIGNATURE}&api-version=1", "X-Other": f"see https://h/x?s={SIGNATURE}", "ETag": "a?b"}
+    )
+    headers.add("Azure-AsyncOperation", f"https://h/x?s={SIGNATURE}")
+    twin = pickle.loads(pickle.dumps(ArmResponse("GET", SIGNED, 200, headers, b"{}")))  # noqa: S301 (our own)
+    assert dict(twin.headers) == {
+        "Location": "/x?api-version=1",
+        "X-Other": "see https://h/x",
+        "ETag": "a?b",
+        "Azure-AsyncOperation": "https://h/x",
+    }
+    assert (twin.method, twin.url, twin.status, twin.body) == ("GET", f"{VAULT}?api-version={VERSION}", 200, b"{}")
+
+
+def test_a_link_is_text_whose_repr_has_no_query() -> None:
+    cloud = Cloud("Test", "https://management.example", AUDIENCE)
+    link = pinned(cloud, f"{VAULT}?s={SIGNATURE}", "https://management.example/x")
+    assert link == f"https://management.example{VAULT}?s={SIGNATURE}"
+    assert repr(link) == repr(f"https://management.example{VAULT}")
+    assert f"{link}".endswith(SIGNATURE)
+    assert type(str(link)) is str
+    assert repr(Link("x")) == "'x'"

@@ -1,0 +1,889 @@
+"""Cancellation at every `await` of credential and core: exactly there, in every way, and then the next call works.
+
+The await points are read from the sources' syntax trees (`awaits`). Each scenario below is first played undisturbed, to see where
+the library's tasks come to stand; every point must be among those places. Then it is played once more for each of them, and the
+task that stands there is cancelled: the caller's own, the flight's, or an errand's in another loop. Whoever adds an `await` adds
+a scenario that comes by.
+"""
+
+import asyncio
+import contextlib
+import gc
+import math
+import threading
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import NoneType
+from typing import Any, Self, TypeAlias
+
+import attrs
+import gates
+import pytest
+from await_points import Awaits, Point, Stand, Watch, Way, read
+from filelock import BaseFileLock
+from loops import LOOPS
+
+import aiomsi
+from aiomsi import AccessToken, Clock, CredentialClosedError, ManagedIdentityCredential, Policy, SharedCredential
+from aiomsi._clock import SYSTEM_CLOCK
+from aiomsi._clouds import same_audience
+from aiomsi._credentials import gate as _gate
+from aiomsi._credentials.fetch import TokenFetch
+from aiomsi._credentials.gate_schedule import FAR, Turns
+from aiomsi._credentials.managed_identity import SlotCredential
+from aiomsi._tokens import slot as _slot
+from aiomsi._tokens.flight import Ping, Waiter
+from aiomsi._tokens.host_backoff import HostBackoff
+from aiomsi._tokens.slot import Slot
+from aiomsi.testing import EmbeddedAzure, Fault, ManualClock
+
+SOURCE = Path(aiomsi.__file__).parent
+FOLDERS = ("_util", "_tokens", "_hosts", "_credentials")
+"""The credentials and the core; `_arm` has tests of its own."""
+FILES = sorted(path for folder in FOLDERS for path in SOURCE.glob(f"{folder}/*.py"))
+AWAITS = read(*FILES, package="aiomsi", home=SOURCE)
+
+NEVER_SUSPENDS = {
+    "fetch TokenFetch.__call__: async with scope: enter": "has no timer of its own",
+    "fetch TokenFetch.__call__: async with scope: exit": "has no timer of its own",
+    "fetch TokenFetch.__call__: async with aiohttp.ClientSession(...): enter": "returns itself",
+    "fetch TokenFetch._ask_at_gate: async with gate.admission(...): exit": "releases the place",
+    "fetch TokenFetch._ask: async with http.request(...): exit": "a GET has no body that could still be on its way",
+    "wrapped _close: async with asyncio.timeout(...): enter": "sets a timer",
+    "wrapped _close: async with asyncio.timeout(...): exit": "cancels it",
+    "wrapped InnerFetch.__call__: async with scope: enter": "has no timer of its own",
+    "wrapped InnerFetch.__call__: async with scope: exit": "has no timer of its own",
+}
+"""Points at which there is nothing to wait for, and so no moment at which a task could be cancelled; and why."""
+
+SUSPENDS = [point for point in AWAITS.points if str(point) not in NEVER_SUSPENDS]
+SCOPE = "https://management.azure.com/.default"
+DAY = 86_400.0
+SOON = 0.001
+"""As good as at once; but a task that sleeps for so long is suspended."""
+TOLD = CredentialClosedError, AccessToken
+"""How a call ends whose credential is closed; with a token only if its flight is lost at that moment, and it begins another."""
+PATIENT = Policy(first_delay=SOON)
+
+
+@attrs.define(eq=False)
+class Stage:
+    """What a scenario is given, and what is known of its callers.
+
+    Attributes:
+        folder: for a gate; the same one for all plays, so what one of them holds for ever is in the way of all others.
+
+    """
+
+    azure: EmbeddedAzure
+    folder: Path
+    watch: Watch
+    kind: str
+    calls: list[tuple[asyncio.Task[Any], tuple[type, ...]]] = attrs.field(factory=list)
+    complaints: list[object] = attrs.field(factory=list)
+    checks: list[Callable[[], list[object]]] = attrs.field(factory=list)
+    # What other tests have left is none of this one's business.
+    _others: frozenset[Slot] = attrs.field(init=False, factory=lambda: frozenset(_slot._slots))
+
+    @property
+    def slots(self) -> list[Slot]:
+        """The slots that this play has made."""
+        return [slot for slot in list(_slot._slots) if slot not in self._others]
+
+    def __attrs_post_init__(self) -> None:
+        self.watch.when_ended = self._look_for_ghosts
+
+    def _look_for_ghosts(self) -> None:
+        """Whoever was cancelled waits no longer, and so must be on no list of those who do."""
+        for slot in self.slots:
+            with slot._lock:
+                rosters = () if slot._flight is None else slot._flight.rosters.values()
+                self.complaints += [waiter for roster in rosters for waiter in roster.waiters if waiter.future.done()]
+
+    def left_over(self) -> list[object]:
+        """Give what its calls should have closed or released by now."""
+        return [each for check in self.checks for each in check()]
+
+    def call(self, call: Coroutine[Any, Any, object], *may_end: type) -> asyncio.Task[Any]:
+        """Begin a call, which ends in a token or as `may_end` says, unless it is the one that is cancelled."""
+        task = asyncio.ensure_future(call)
+        self.calls.append((task, may_end or (AccessToken,)))
+        return task
+
+    def prepare(self, loop: asyncio.AbstractEventLoop) -> None:
+        loop.set_exception_handler(lambda _, context: self.complaints.append(context))
+        self.watch.install(loop, eager=self.kind == "eager")
+
+    @contextlib.asynccontextmanager
+    async def elsewhere(self) -> AsyncIterator["Elsewhere"]:
+        """Run another loop in another thread."""
+        other = Elsewhere(make_loop(self.kind))
+        self.prepare(other.loop)
+        other.thread.start()
+        try:
+            yield other
+            # Not cancelled with this loop's callers: they end by themselves, or the test fails.
+            await other.run(settled())
+        finally:
+            other.loop.call_soon_threadsafe(other.loop.stop)
+            await asyncio.to_thread(other.thread.join)
+            other.loop.close()
+
+
+@attrs.define(eq=False)
+class Elsewhere:
+    """Another event loop, in a thread of its own."""
+
+    loop: asyncio.AbstractEventLoop
+    thread: threading.Thread = attrs.field(init=False)
+
+    @thread.default
+    def _runs_the_loop(self) -> threading.Thread:
+        return threading.Thread(target=self.loop.run_forever)
+
+    async def run(self, coroutine: Coroutine[Any, Any, object]) -> None:
+        await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, self.loop))
+
+    async def call(self, stage: Stage, call: Coroutine[Any, Any, object], *may_end: type) -> None:
+        """Begin a call there."""
+
+        async def begin() -> None:
+            stage.call(call, *may_end)
+
+        await self.run(begin())
+
+
+async def settled() -> None:
+    """Wait until this loop has no other task; then there is no timer of ours left either."""
+    while tasks := asyncio.all_tasks() - {asyncio.current_task()}:
+        await asyncio.wait(tasks)
+    # What is done when a task ends is done one step later.
+    await asyncio.sleep(0)
+    timers: list[asyncio.TimerHandle] = getattr(asyncio.get_running_loop(), "_scheduled", [])  # uvloop tells nobody
+    assert not [timer for timer in timers if not timer.cancelled() and is_ours(timer)]
+
+
+def is_ours(timer: asyncio.Handle) -> bool:
+    return str(getattr(timer._callback, "__module__", "")).startswith("aiomsi.")  # type: ignore[attr-defined]  # asyncio's own
+
+
+def make_loop(kind: str) -> asyncio.AbstractEventLoop:
+    if kind == "uvloop":
+        uvloop = pytest.importorskip("uvloop")
+        loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+        return loop
+    loop = asyncio.new_event_loop()
+    loop.set_debug(kind == "debug")
+    return loop
+
+
+class Inner:
+    """Somebody's credential, which takes a moment for whatever it does."""
+
+    def __init__(self, *, held: bool = False) -> None:
+        self.go_on = asyncio.Event()
+        self.begun = asyncio.Event()
+        self.closing = False
+        if not held:
+            self.go_on.set()
+
+    async def get_token(self, *scopes: str, **options: Any) -> tuple[str, float]:
+        await asyncio.sleep(SOON)
+        self.begun.set()
+        await self.go_on.wait()
+        return "token", SYSTEM_CLOCK.wall() + DAY
+
+    async def close(self) -> None:
+        self.closing = True
+        await asyncio.sleep(SOON)
+
+
+class Newer(Inner):
+    """One with the newer of the two methods, and to be entered."""
+
+    async def get_token_info(self, *scopes: str, options: dict[str, Any]) -> tuple[str, float]:
+        return await self.get_token(*scopes, **options)
+
+    async def __aenter__(self) -> Self:
+        await asyncio.sleep(SOON)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+
+# The scenarios. Each gives the credential that the next call is made to.
+
+Scenario: TypeAlias = Callable[[Stage], Coroutine[Any, Any, SlotCredential]]
+
+
+async def cold(stage: Stage) -> SlotCredential:
+    stage.azure.inject("imds", Fault(500), times=1)
+    credential = ManagedIdentityCredential(policy=PATIENT)
+    stage.call(credential.get_token(SCOPE))
+    stage.call(ManagedIdentityCredential(policy=PATIENT).get_token(SCOPE))
+    return credential
+
+
+async def an_answer_that_is_cut_off(stage: Stage) -> SlotCredential:
+    stage.azure.inject("imds", Fault.truncate(), times=1)
+    credential = ManagedIdentityCredential(policy=PATIENT)
+    stage.call(credential.get_token(SCOPE))
+    stage.call(credential.get_token(SCOPE))
+    return credential
+
+
+async def get_token_info(stage: Stage) -> SlotCredential:
+    credential = ManagedIdentityCredential()
+    stage.call(credential.get_token_info(SCOPE, options={"enable_cae": True}))
+    stage.call(credential.get_token(SCOPE))
+    return credential
+
+
+async def warming_up(stage: Stage) -> SlotCredential:
+    credential = ManagedIdentityCredential()
+    stage.call(credential.warm_up(), NoneType)
+    stage.call(credential.get_token(SCOPE))
+    return credential
+
+
+async def claims(stage: Stage) -> SlotCredential:
+    credential = ManagedIdentityCredential()
+    await credential.get_token(SCOPE)
+    stage.call(credential.get_token(SCOPE, claims="c1"))
+    stage.call(credential.get_token(SCOPE, claims="c1"))
+    return credential
+
+
+async def a_late_token(stage: Stage) -> SlotCredential:
+    manual, begun, go_on = ManualClock(), asyncio.Event(), asyncio.Event()
+    go_on.set()
+
+    async def fetch(scope: str) -> tuple[str, float]:
+        begun.set()
+        await go_on.wait()
+        return "token", manual.clock.wall() + DAY
+
+    credential = SharedCredential(fetch, clock=manual.clock)
+    await credential.get_token(SCOPE)
+    manual.advance(DAY - 100)
+    begun.clear()
+    go_on.clear()
+    for _ in range(2):
+        stage.call(credential.get_token(SCOPE))
+    await begun.wait()
+    go_on.set()
+    return credential
+
+
+async def loops_that_took_their_flights_along(stage: Stage) -> SlotCredential:
+    credential = ManagedIdentityCredential()
+    slot, _ = credential._hold((SCOPE,))
+    slot._ledger = attrs.evolve(slot._ledger, unattended=3, quiet_unserved=slot.clock.monotonic() + 20 * SOON)
+    stage.call(credential.get_token(SCOPE))
+    stage.call(credential.get_token(SCOPE))
+    return credential
+
+
+async def a_flight_in_another_loop(stage: Stage) -> SlotCredential:
+    credential = ManagedIdentityCredential()
+    async with stage.elsewhere() as there:
+        with stage.azure.hold("imds") as hold:
+            await there.call(stage, credential.get_token(SCOPE))
+            await hold.arrived(1)
+            calls = [stage.call(credential.get_token(SCOPE)) for _ in range(2)]
+            # They join that flight.
+            await asyncio.sleep(0)
+        await asyncio.wait(calls)
+    return credential
+
+
+async def closing_in_mid_flight(stage: Stage) -> SlotCredential:
+    credential, other = ManagedIdentityCredential(share=False), ManagedIdentityCredential()
+    with stage.azure.hold("imds") as hold:
+        stage.call(credential.get_token(SCOPE), *TOLD)
+        stage.call(other.get_token(SCOPE))
+        await hold.arrived(2)
+        await asyncio.wait([stage.call(credential.close(), NoneType)])
+    return credential
+
+
+async def leaving_in_mid_flight(stage: Stage) -> SlotCredential:
+    credential, other = ManagedIdentityCredential(share=False), ManagedIdentityCredential()
+
+    async def within() -> None:
+        async with credential:
+            stage.call(credential.get_token(SCOPE), *TOLD)
+            await hold.arrived(2)
+
+    with stage.azure.hold("imds") as hold:
+        stage.call(other.get_token(SCOPE))
+        await asyncio.wait([stage.call(within(), NoneType)])
+    return credential
+
+
+async def closing_from_another_loop(stage: Stage) -> SlotCredential:
+    credential, other = ManagedIdentityCredential(share=False), ManagedIdentityCredential()
+    async with stage.elsewhere() as there:
+        with stage.azure.hold("imds") as hold:
+            await there.call(stage, credential.get_token(SCOPE), *TOLD)
+            stage.call(other.get_token(SCOPE))
+            await hold.arrived(2)
+            await asyncio.wait([stage.call(credential.close(), NoneType)])
+    return credential
+
+
+async def an_instance(stage: Stage) -> SlotCredential:
+    credential = SharedCredential(Inner())
+    stage.call(credential.get_token(SCOPE))
+    stage.call(credential.get_token(SCOPE))
+    return credential
+
+
+async def an_instance_of_the_newer_kind(stage: Stage) -> SlotCredential:
+    credential = SharedCredential(Newer())
+    stage.call(credential.get_token(SCOPE))
+    stage.call(credential.get_token_info(SCOPE))
+    return credential
+
+
+def held_instance() -> tuple[Inner, SharedCredential]:
+    """Give an instance that belongs to this loop and answers when it is told to, and a credential around it.
+
+    Every ping will be answered, however busy the machine is; but what is lost is asked for again after a moment.
+    """
+    inner, clock = Inner(held=True), attrs.evolve(SYSTEM_CLOCK, sleep=lambda _: asyncio.sleep(SOON))
+    return inner, SharedCredential(inner, policy=Policy(ping=10), clock=clock)
+
+
+async def an_instance_asked_from_another_loop(stage: Stage) -> SlotCredential:
+    inner, credential = held_instance()
+    async with stage.elsewhere() as there:
+        await there.call(stage, credential.get_token(SCOPE))
+        await inner.begun.wait()
+        calls = [stage.call(credential.get_token(SCOPE)) for _ in range(2)]
+        await asyncio.sleep(0)
+        inner.go_on.set()
+        await asyncio.wait(calls)
+    return credential
+
+
+async def an_instance_whose_question_is_cancelled(stage: Stage) -> SlotCredential:
+    inner, credential = held_instance()
+    async with stage.elsewhere() as there:
+        await there.call(stage, credential.get_token(SCOPE))
+        await inner.begun.wait()
+        # There is none if the play has cancelled it already.
+        for question in (task for task in asyncio.all_tasks() if task.get_name() == "aiomsi Inner"):
+            question.cancel()
+        inner.go_on.set()
+    return credential
+
+
+async def a_factory(stage: Stage) -> SlotCredential:
+    made: list[Inner] = []
+
+    def make() -> Inner:
+        made.append(Inner())
+        return made[-1]
+
+    stage.checks.append(lambda: [inner for inner in made if not inner.closing])
+    credential = SharedCredential(make)
+    stage.call(credential.get_token(SCOPE))
+    stage.call(credential.get_token(SCOPE))
+    return credential
+
+
+async def a_factory_of_the_newer_kind(stage: Stage) -> SlotCredential:
+    credential = SharedCredential(Newer)
+    stage.call(credential.get_token(SCOPE))
+    stage.call(credential.get_token(SCOPE))
+    return credential
+
+
+class Wrapper:
+    """A credential that is asynchronous without a coroutine function."""
+
+    def __init__(self) -> None:
+        self.inner = Inner()
+
+    def get_token(self, *scopes: str, **options: Any) -> Awaitable[tuple[str, float]]:
+        return self.inner.get_token(*scopes, **options)
+
+
+async def a_wrapper(stage: Stage) -> SlotCredential:
+    credential = SharedCredential(Wrapper())
+    stage.call(credential.get_token(SCOPE))
+    stage.call(credential.get_token(SCOPE))
+    return credential
+
+
+async def an_asynchronous_factory(stage: Stage) -> SlotCredential:
+    made: list[Inner] = []
+
+    async def make() -> Inner:
+        await asyncio.sleep(SOON)
+        made.append(Inner())
+        return made[-1]
+
+    stage.checks.append(lambda: [inner for inner in made if not inner.closing])
+    credential = SharedCredential(make)
+    stage.call(credential.get_token(SCOPE))
+    stage.call(credential.get_token(SCOPE))
+    return credential
+
+
+async def a_function_that_makes_a_credential(stage: Stage) -> SlotCredential:
+    def make(*_scopes: str, **_options: Any) -> Newer:
+        return Newer()
+
+    credential = SharedCredential(make)
+    stage.call(credential.get_token(SCOPE))
+    stage.call(credential.get_token(SCOPE))
+    return credential
+
+
+async def a_function(stage: Stage) -> SlotCredential:
+    async def fetch(*scopes: str) -> tuple[str, float]:
+        return await Inner().get_token(*scopes)
+
+    credential = SharedCredential(fetch)
+    stage.call(credential.get_token(SCOPE))
+    stage.call(credential.get_token(SCOPE))
+    return credential
+
+
+def gated(stage: Stage, turns: Turns, *events: Callable[[], object]) -> tuple[ManagedIdentityCredential, Clock]:
+    """Give a credential behind a gate at which turns are taken already, so many seconds ahead; and its clock.
+
+    On that clock every sleep takes a moment, however long it is, and at the end of each the next of the events happens. It goes
+    by whole seconds: so who comes to wait does not depend on what is drawn, nor on how it is rounded.
+    """
+    manual, following = ManualClock(int(time.time())), iter(events)
+
+    async def sleep(seconds: float) -> None:
+        try:
+            await asyncio.sleep(SOON)
+        finally:
+            manual.advance(math.ceil(seconds))
+            next(following, bool)()
+
+    clock = attrs.evolve(manual.clock, sleep=sleep)
+    gates.store(stage.folder, Turns(turns.queue + clock.wall(), turns.send + clock.wall()))
+    stage.checks.append(lambda: [*gates.held(stage.folder)])
+    return ManagedIdentityCredential(gate=stage.folder, policy=PATIENT, clock=clock), clock
+
+
+async def nobody_else_at_the_gate(stage: Stage) -> SlotCredential:
+    credential, _ = gated(stage, Turns())
+    stage.call(credential.get_token(SCOPE))
+    stage.call(credential.get_token(SCOPE))
+    return credential
+
+
+async def others_at_the_gate(stage: Stage) -> SlotCredential:
+    credential, clock = gated(stage, Turns(queue=5, send=10))
+    stage.call(credential.get_token(SCOPE))
+    stage.call(credential.get_token(SCOPE))
+    stage.call(ManagedIdentityCredential(gate=stage.folder, share=False, clock=clock).get_token(SCOPE))
+    return credential
+
+
+async def turns_in_anothers_hands(stage: Stage) -> SlotCredential:
+    """At first, and once more when the turn of the queue has come."""
+    turns = gates.hold(stage.folder / "turns.lock")
+    credential, _ = gated(stage, Turns(queue=5), turns.release, turns.acquire, turns.release)
+    await asyncio.wait([stage.call(credential.get_token(SCOPE)) for _ in range(2)])
+    turns.release()
+    return credential
+
+
+async def no_free_place(stage: Stage) -> SlotCredential:
+    places = gates.hold_all(stage.folder)
+    credential, _ = gated(stage, Turns(), lambda: None, lambda: gates.release_all(places))
+    await asyncio.wait([stage.call(credential.get_token(SCOPE)) for _ in range(2)])
+    gates.release_all(places)
+    return credential
+
+
+async def no_turn_in_time(stage: Stage) -> SlotCredential:
+    credential, _ = gated(stage, Turns(send=FAR))
+    stage.call(credential.get_token(SCOPE))
+    stage.call(credential.get_token(SCOPE))
+    return credential
+
+
+async def asked_to_hold_off(stage: Stage) -> SlotCredential:
+    """While the turns are in another's hands, until the first one waits for them."""
+    turns = gates.hold(stage.folder / "turns.lock")
+    credential, _ = gated(stage, Turns(), *[turns.release] * 100)
+    turns.release()
+    stage.azure.inject("imds", Fault(429, {"Retry-After": "5"}), times=1)
+    with stage.azure.hold("imds") as answer:
+        calls = [stage.call(credential.get_token(SCOPE)) for _ in range(2)]
+        await answer.arrived(1)
+        turns.acquire()
+    await asyncio.wait(calls)
+    turns.release()
+    return credential
+
+
+def hold_off(stage: Stage, backoff: HostBackoff) -> None:
+    """Have the requests wait for a moment, and see that all tickets are given back."""
+    backoff.hold_off(SYSTEM_CLOCK.monotonic() + 20 * SOON)
+    stage.checks.append(lambda: [*backoff._waiting])
+    stage.checks.append(lambda: [ticket for ticket in backoff._sent if ticket.ended is None])
+
+
+async def held_off_by_the_host(stage: Stage) -> SlotCredential:
+    credential = ManagedIdentityCredential(policy=PATIENT)
+    hold_off(stage, credential._backoff)
+    stage.call(credential.get_token(SCOPE))
+    stage.call(ManagedIdentityCredential(policy=PATIENT).get_token(SCOPE))
+    return credential
+
+
+async def held_off_by_the_host_of_an_inner_credential(stage: Stage) -> SlotCredential:
+    credential = SharedCredential(Inner())
+    hold_off(stage, credential._common.backoffs.setdefault(((same_audience(SCOPE),), None), HostBackoff()))
+    stage.call(credential.get_token(SCOPE))
+    stage.call(credential.get_token(SCOPE))
+    return credential
+
+
+SCENARIOS: dict[Scenario, set[str]] = {
+    cold: set(),
+    an_answer_that_is_cut_off: set(),
+    get_token_info: {"managed_identity"},
+    warming_up: {"managed_identity"},
+    claims: {"managed_identity"},
+    a_late_token: set(),
+    loops_that_took_their_flights_along: set(),
+    a_flight_in_another_loop: set(),
+    closing_in_mid_flight: set(),
+    leaving_in_mid_flight: set(),
+    closing_from_another_loop: set(),
+    an_instance: set(),
+    an_instance_of_the_newer_kind: set(),
+    an_instance_asked_from_another_loop: set(),
+    an_instance_whose_question_is_cancelled: set(),
+    a_factory: set(),
+    a_factory_of_the_newer_kind: set(),
+    a_wrapper: set(),
+    an_asynchronous_factory: set(),
+    a_function_that_makes_a_credential: set(),
+    a_function: set(),
+    held_off_by_the_host: {"host_backoff"},
+    held_off_by_the_host_of_an_inner_credential: {"host_backoff"},
+    nobody_else_at_the_gate: set(),
+    others_at_the_gate: {"gate"},
+    turns_in_anothers_hands: {"gate"},
+    no_free_place: {"gate"},
+    no_turn_in_time: {"gate"},
+    asked_to_hold_off: {"gate"},
+}
+"""Each with the module that must be on the stack if the rest is as in others."""
+
+
+# Playing them
+
+
+def play(scenario: Scenario, stage: Stage) -> None:
+    """Play a scenario to its end, and hold what everybody was promised."""
+    SYSTEM_CLOCK.shared.clear()
+    stage.azure.clear_faults()
+    stage.calls.clear()
+    with asyncio.Runner(loop_factory=lambda: make_loop(stage.kind)) as runner:
+        runner.run(_play(scenario, stage))
+
+
+async def _play(scenario: Scenario, stage: Stage) -> None:
+    stage.prepare(asyncio.get_running_loop())
+    async with asyncio.timeout(20):
+        credential = await scenario(stage)
+        await settled()
+        for task, may_end in stage.calls:
+            assert task.done()
+            if task is not stage.watch.victim:
+                ends_well(task, may_end)
+        if stage.watch.victim is not None:
+            assert stage.watch.victim.done()
+            assert stage.watch.was_cancelled()
+        stage.watch.target = None
+        assert stage.left_over() == []
+        usable(await credential.get_token(SCOPE), credential)
+        await settled()
+    assert stage.left_over() == []
+    for slot in stage.slots:
+        assert slot._flight is None
+        assert not slot._tasks
+        with ThreadPoolExecutor(1) as pool:
+            # Tried in another thread: for the one that holds it, it would be free.
+            assert pool.submit(is_free, slot._lock).result()
+
+
+def ends_well(task: asyncio.Task[Any], may_end: tuple[type, ...]) -> None:
+    assert not task.cancelled(), "cancelled, and it was another's cancellation"
+    outcome = task.exception() or task.result()
+    assert isinstance(outcome, may_end), outcome
+
+
+def is_free(lock: threading.RLock) -> bool:
+    free = lock.acquire(blocking=False)
+    if free:
+        lock.release()
+    return free
+
+
+def usable(token: AccessToken, credential: SlotCredential) -> None:
+    assert token.token
+    assert token.expires_on > credential._clock.wall()
+
+
+@pytest.fixture(scope="module")
+def azure() -> Iterator[EmbeddedAzure]:
+    # Without limits: hundreds of fetches a second are wanted here. And the garbage collector releases nobody's lock.
+    with EmbeddedAzure(imds_limits=None) as azure, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(BaseFileLock, "__del__", lambda _: None)
+        yield azure
+
+
+@pytest.fixture(autouse=True)
+def _at_this_azure(azure: EmbeddedAzure, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in azure.environment.items():
+        monkeypatch.setenv(name, value)
+
+
+@attrs.frozen
+class Played:
+    """What is seen when every scenario is played undisturbed, on one kind of loop."""
+
+    azure: EmbeddedAzure
+    folder: Path
+    kind: str
+    stands: list[tuple[Scenario, Stand]]
+
+    def stage(self, target: Stand, way: Way = Way.TASK) -> Stage:
+        """Prepare a play in which somebody is cancelled."""
+        return Stage(self.azure, self.folder, Watch(AWAITS, target, way), self.kind)
+
+    def of(self, point: Point) -> list[tuple[Scenario, Stand]]:
+        """Choose where to cancel for one point: wherever it is the innermost; one place will do if it never is."""
+        innermost = [(scenario, stand) for scenario, stand in self.stands if stand.points[-1] == point]
+        return innermost or [(scenario, stand) for scenario, stand in self.stands if point in stand.points][:1]
+
+
+@pytest.fixture(scope="module", params=LOOPS)
+def played(request: pytest.FixtureRequest, azure: EmbeddedAzure, tmp_path_factory: pytest.TempPathFactory) -> Played:
+    kind, stands, folder = str(request.param), [], tmp_path_factory.mktemp("gate")
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in azure.environment.items():
+            patch.setenv(name, value)
+        for scenario, needed in SCENARIOS.items():
+            stage = Stage(azure, folder, Watch(AWAITS), kind)
+            play(scenario, stage)
+            assert stage.complaints == []
+            stands += [(scenario, stand) for stand in stage.watch.seen if needed <= {point.module for point in stand.points}]
+    # What there is by now is none of the garbage that each test looks through.
+    gc.collect()
+    gc.freeze()
+    return Played(azure, folder, kind, stands)
+
+
+def cancel_at(scenario: Scenario, stage: Stage) -> None:
+    """Play a scenario in which somebody comes to stand at the target, and is cancelled there."""
+    target = stage.watch.target
+    for _ in range(3):
+        # Where the operating system decides in which order things happen, nobody may come by.
+        stage.watch.target = target
+        play(scenario, stage)
+        if stage.watch.delivered:
+            return
+    pytest.fail(f"nobody was cancelled at {target}")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", Way, ids=lambda way: way.name.lower())
+@pytest.mark.parametrize("point", SUSPENDS, ids=str)
+def test_whoever_is_cancelled_here_harms_nobody_and_the_next_call_works(played: Played, point: Point, way: Way) -> None:
+    stages = []
+    for scenario, stand in played.of(point):
+        if stand.by_future or way is not Way.WOKEN:
+            stages.append(played.stage(stand, way))
+            cancel_at(scenario, stages[-1])
+    # What only lets others go first is woken by nobody.
+    assert stages or way is Way.WOKEN
+    gc.collect()
+    assert [complaint for stage in stages for complaint in stage.complaints] == []
+
+
+def test_every_await_of_credential_and_core_is_come_by_or_known_to_suspend_nowhere(played: Played) -> None:
+    reached = {point for _, stand in played.stands for point in stand.points}
+    assert {str(point) for point in AWAITS.points if point not in reached} == set(NEVER_SUSPENDS)
+    assert NEVER_SUSPENDS.keys() <= set(map(str, AWAITS.points))
+
+
+# What this file goes by can itself fail
+
+
+def in_the_cold(played: Played, function: str) -> Stand:
+    """Give the last place where one stands with that function innermost."""
+    return [stand for scenario, stand in played.stands if scenario is cold and stand.points[-1].function == function][-1]
+
+
+def test_a_caller_that_does_not_leave_its_roster_is_noticed(played: Played, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Slot, "_leave", lambda *_: None)
+    stage = played.stage(in_the_cold(played, "Slot._wait"))
+    cancel_at(cold, stage)
+    assert [type(complaint) for complaint in stage.complaints] == [Waiter]
+
+
+def test_callers_that_await_the_flights_task_are_noticed(played: Played, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def wait(slot: Slot, waiter: Waiter) -> AccessToken | None:
+        assert waiter.flight.task is not None
+        await waiter.flight.task
+        return slot.token
+
+    monkeypatch.setattr(Slot, "_wait", wait)
+    points = in_the_cold(played, "Slot._wait").points[:-1]
+    stage = played.stage(Stand(points, wait.__qualname__, by_future=True))
+    with pytest.raises(AssertionError, match="another's cancellation"):
+        cancel_at(cold, stage)
+    assert stage.watch.delivered
+
+
+def test_a_fetch_that_swallows_its_cancellation_is_noticed(played: Played, monkeypatch: pytest.MonkeyPatch) -> None:
+    ask = TokenFetch._ask
+
+    async def swallowing(fetch: TokenFetch, *arguments: Any) -> object:
+        try:
+            return await ask(fetch, *arguments)
+        except asyncio.CancelledError:
+            return await ask(fetch, *arguments)
+
+    monkeypatch.setattr(TokenFetch, "_ask", swallowing)
+    stage = played.stage(in_the_cold(played, "_only_once"))
+    with pytest.raises(AssertionError, match="was_cancelled"):
+        cancel_at(cold, stage)
+    assert stage.watch.delivered
+
+
+def test_a_place_that_is_kept_is_noticed(played: Played, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept, release = list[BaseFileLock](), _gate._release
+
+    def release_others(lock: BaseFileLock) -> None:
+        if "place" in lock.lock_file:
+            kept.append(lock)
+        else:
+            release(lock)
+
+    monkeypatch.setattr(_gate, "_release", release_others)
+    (target,) = {stand for scenario, stand in played.stands if scenario is no_turn_in_time}
+    stage = played.stage(target)
+    try:
+        with pytest.raises(AssertionError, match=r"'place-0\.lock'"):
+            cancel_at(no_turn_in_time, stage)
+        assert stage.watch.delivered
+    finally:
+        gates.release_all(kept)
+
+
+def test_a_timer_that_is_left_over_is_noticed() -> None:
+    async def main() -> None:
+        timer = asyncio.get_running_loop().call_later(60, Ping().answer)
+        with pytest.raises(AssertionError):
+            await settled()
+        timer.cancel()
+        await settled()
+
+    asyncio.run(main())
+
+
+EXAMPLE = """
+async def outer(manager, rows):
+    async with manager(), \\
+            manager() as second:
+        await second.step()
+        await second.step()
+    with manager():
+        found = [row async for row in rows]
+        async for row in rows:
+            async def nested(): return await (await row)(1)
+            await nested()
+"""
+GENERATOR = """
+import contextlib
+@contextlib.asynccontextmanager
+async def manager(step):
+    await step()
+    try:
+        yield
+    finally:
+        await step()
+async def user(step, error):
+    async with manager(step):
+        if error: raise error
+"""
+
+
+def test_the_reader_names_every_kind_of_await_point() -> None:
+    assert [f"{point.function} | {point.text}" for point in Awaits([("package.example", EXAMPLE)]).points] == [
+        "outer | async with manager(): enter",
+        "outer | async with manager(): exit",
+        "outer | async with manager(): enter #2",
+        "outer | async with manager(): exit #2",
+        "outer | await second.step()",
+        "outer | await second.step() #2",
+        "outer | async for rows",
+        "outer | async for rows #2",
+        "outer.<locals>.nested | await (await row)(...)",
+        "outer.<locals>.nested | await row",
+        "outer | await nested()",
+    ]
+
+
+def test_a_task_is_seen_at_each_point_in_turn() -> None:
+    class Manager:
+        async def step(self, *_: object) -> Self:
+            await asyncio.sleep(0)
+            return self
+
+        __aenter__ = __aexit__ = step
+
+    awaits = Awaits([("package.example", EXAMPLE)])
+    watch, module = Watch(awaits), {"__name__": "package.example"}
+    exec(EXAMPLE, module)  # noqa: S102 (the text above)
+
+    async def main() -> None:
+        watch.install(asyncio.get_running_loop(), eager=False)
+        with pytest.raises(TypeError, match="context manager"):
+            await asyncio.create_task(module["outer"](Manager, ()))  # type: ignore[operator]  # a function
+
+    asyncio.run(main())
+    assert [point.text for stand in watch.seen for point in stand.points] == [
+        "async with manager(): enter",
+        "async with manager(): enter #2",
+        "await second.step()",
+        "await second.step() #2",
+        "async with manager(): exit #2",
+        "async with manager(): exit",
+    ]
+
+
+@pytest.mark.parametrize("error", [None, LookupError()])
+def test_a_task_is_seen_within_an_asynchronous_generator(error: LookupError | None) -> None:
+    watch, module = Watch(Awaits([("package.example", GENERATOR)])), {"__name__": "package.example"}
+    exec(GENERATOR, module)  # noqa: S102 (the text above)
+
+    async def main() -> None:
+        watch.install(asyncio.get_running_loop(), eager=False)
+        with contextlib.nullcontext() if error is None else pytest.raises(LookupError):
+            await asyncio.create_task(module["user"](lambda: asyncio.sleep(0), error))  # type: ignore[operator]  # a function
+
+    asyncio.run(main())
+    assert [[point.text for point in stand.points] for stand in watch.seen] == [
+        ["async with manager(...): enter", "await step()"],
+        ["async with manager(...): exit", "await step() #2"],
+    ]

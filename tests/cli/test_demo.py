@@ -1,0 +1,309 @@
+"""What `aiomsi demo` shows, and what it leaves alone."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from contextlib import nullcontext
+
+import pytest
+from rich.console import Console
+
+from aiomsi import TokenRefusedError
+from aiomsi._cli import demo as _demo
+from aiomsi._cli import main as cli
+from aiomsi.testing import DEFAULT_SUBSCRIPTION_ID, EmbeddedAzure, Fault
+
+HOSTS: dict[str, dict[str, str]] = {
+    "App Service": {"IDENTITY_ENDPOINT": "http://127.0.0.1:1/", "IDENTITY_HEADER": "x"},
+    "Service Fabric": {"IDENTITY_ENDPOINT": "http://127.0.0.1:1/", "IDENTITY_HEADER": "x", "IDENTITY_SERVER_THUMBPRINT": "y"},
+    "Azure Arc": {"IDENTITY_ENDPOINT": "http://127.0.0.1:1/", "IMDS_ENDPOINT": "http://127.0.0.1:1/"},
+    "Machine Learning": {"MSI_ENDPOINT": "http://127.0.0.1:1/", "MSI_SECRET": "x"},
+    "Cloud Shell": {"MSI_ENDPOINT": "http://127.0.0.1:1/"},
+    "workload identity": {"AZURE_AUTHORITY_HOST": "x", "AZURE_TENANT_ID": "y", "AZURE_FEDERATED_TOKEN_FILE": "z"},
+    "another emulator": {
+        "AZURE_POD_IDENTITY_AUTHORITY_HOST": "http://127.0.0.1:1",
+        "AIOMSI_RESOURCE_MANAGER": "http://127.0.0.1:1",
+    },
+}
+
+
+def paper(*, terminal: bool = False) -> Console:
+    """Make a console whose output can be read."""
+    return Console(file=io.StringIO(), force_terminal=terminal, width=80)
+
+
+def written(console: Console) -> str:
+    """Return what has been printed to it."""
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def demo_process(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run the demo in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "aiomsi", "demo", *arguments],
+        env={**os.environ, **variables},
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=55,
+    )
+
+
+# As a user runs it
+
+
+@pytest.mark.slow
+def test_a_thousand_calls_cost_one_request_to_imds() -> None:
+    done = demo_process()
+
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert {"Calls: 1000", "Failures: 0", "IMDS requests: 1"} <= set(lines)
+    assert re.search(r"^Seconds: \d+\.\d\d$", done.stdout, re.MULTILINE)
+    assert re.search(r"^Calls/s: \d+$", done.stdout, re.MULTILINE)
+
+
+def test_the_tutorials_requests_and_answers_are_shown_as_they_were(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["demo", "--calls", "50"]) == 0
+
+    out = capsys.readouterr().out
+    step_1, step_2, step_3 = out.split("\n\n")
+    assert (
+        "> GET /metadata/identity/oauth2/token?api-version=2018-02-01&resource=https%3A%2F%2Fmanagement.azure.com%2F\n" in step_1
+    )
+    assert "> Metadata: true\n" in step_1
+    assert '<   "token_type": "Bearer"\n' in step_1
+    assert re.search(r'^<   "access_token": "\*\*\* \(\d+ characters\)",$', step_1, re.MULTILINE)
+    path = f"/subscriptions/{DEFAULT_SUBSCRIPTION_ID}/resourceGroups/DevTest?api-version=2016-06-01"
+    assert f"> GET {path}\n" in step_2
+    assert "> Authorization: Bearer ***\n" in step_2
+    assert '<   "name": "DevTest",\n<   "location": "westus",\n' in step_2
+    assert "< 200\n" in step_1
+    assert "< 200\n" in step_2
+    assert "IMDS requests: 1\n" in step_3
+    assert "eyJ" not in out
+
+
+def test_without_sharing_the_servers_count_moves(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["demo", "--calls", "24", "--compare"]) == 0
+
+    out = capsys.readouterr().out
+    assert "IMDS requests: 1\n" in out
+    rows = {name: cells.split("│") for name, cells in re.findall(r"│ (on|off) +│(.*)│", out)}
+    assert [int(rows["on"][index]) for index in (0, 1, 3, 4)] == [24, 0, 1, 0]
+    calls, failures, requests, throttled = (int(rows["off"][index]) for index in (0, 1, 3, 4))
+    assert calls == 24
+    assert requests >= 24
+    assert requests - throttled == calls - failures
+
+
+def test_a_limit_is_obeyed() -> None:
+    with EmbeddedAzure() as azure, _demo.environment(azure.environment):
+        names = azure.add_resource_groups(DEFAULT_SUBSCRIPTION_ID, 30)
+        shared = asyncio.run(_demo.shared_run(paper(), azure, names, 3))
+
+    assert shared.counts.arm_most_at_once <= 3
+    assert shared.counts.arm_requests == 30
+
+
+@pytest.mark.slow
+def test_the_output_has_no_control_characters_in_a_file_even_where_colours_are_forced() -> None:
+    done = demo_process("--calls", "8", FORCE_COLOR="1", TTY_INTERACTIVE="1", TTY_COMPATIBLE="1", PYTHONIOENCODING="utf-8")
+
+    assert done.returncode == 0
+    assert done.stdout.replace("\n", "").isprintable()
+    assert [line for line in done.stdout.splitlines() if line.endswith("calls done")] == [
+        f"  {number} of 8 calls done" for number in (2, 4, 6, 8)
+    ]
+
+
+@pytest.mark.slow
+def test_the_output_can_be_written_in_ascii() -> None:
+    done = demo_process("--calls", "2", "--compare", PYTHONIOENCODING="ascii")
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "| off     |" in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
+def test_on_a_terminal_there_is_a_progress_bar() -> None:
+    import pty
+
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "aiomsi", "demo", "--calls", "20"]
+    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "100"}
+    with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment) as process:
+        os.close(theirs)
+        out = b""
+        try:
+            while part := os.read(ours, 65_536):
+                out += part
+        except OSError:  # how Linux says that the other end has been closed
+            pass
+        os.close(ours)
+
+    assert process.returncode == 0
+    assert b"20/20" in out
+    assert b"\x1b[" in out
+    assert b"IMDS requests: 1" in out
+
+
+def test_an_interrupt_ends_it_cleanly_and_puts_the_environment_back(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    class Interrupting(io.StringIO):
+        def write(self, text: str, /) -> int:
+            if "10 of 40 calls done" in text:
+                signal.raise_signal(signal.SIGINT)
+            return super().write(text)
+
+    monkeypatch.setenv("IDENTITY_ENDPOINT", "mine")
+    out = Interrupting()
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", out)
+        code = cli.main(["demo", "--calls", "40", "--limit", "1"])
+
+    assert code == 130
+    assert "IMDS requests" not in out.getvalue()
+    assert capfd.readouterr().err.strip() == "aiomsi: interrupted"
+    assert os.environ["IDENTITY_ENDPOINT"] == "mine"
+    assert "AIOMSI_RESOURCE_MANAGER" not in os.environ
+
+
+# The environment
+
+
+@pytest.mark.parametrize("variables", HOSTS.values(), ids=HOSTS)
+def test_the_users_own_host_does_not_disturb_it_and_is_put_back(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], variables: Mapping[str, str]
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    before = dict(os.environ)
+
+    assert cli.main(["demo", "--calls", "2"]) == 0
+
+    assert dict(os.environ) == before
+    assert "IMDS requests: 1\n" in capsys.readouterr().out
+
+
+# When it goes wrong
+
+
+def test_a_failed_call_is_a_failed_demo() -> None:
+    with EmbeddedAzure() as azure, _demo.environment(azure.environment):
+        names = azure.add_resource_groups(DEFAULT_SUBSCRIPTION_ID, 4)
+        azure.inject("arm", Fault(403))
+        azure.inject("arm", Fault(200, body={"name": "another"}))
+        shared = asyncio.run(_demo.shared_run(paper(), azure, names, 1))
+
+    assert len(shared.failures) == 2
+    assert shared.failures[1] == f"asked for {names[1]} and got another"
+    with pytest.raises(_demo.DemoFailedError, match=r"2 of 4 calls failed, the first so: .* answered 403") as caught:
+        _demo.judge(shared)
+    assert caught.value.help
+
+
+def test_a_second_request_to_imds_is_a_failed_demo() -> None:
+    with EmbeddedAzure() as azure, _demo.environment(azure.environment):
+        names = azure.add_resource_groups(DEFAULT_SUBSCRIPTION_ID, 4)
+        azure.inject("imds", Fault(503))
+        shared = asyncio.run(_demo.shared_run(paper(), azure, names, 4))
+
+    assert shared.failures == ()
+    with pytest.raises(_demo.DemoFailedError, match="4 calls took 2 requests to IMDS and should take 1"):
+        _demo.judge(shared)
+
+
+def test_a_refused_token_ends_the_tutorial() -> None:
+    console = paper()
+    with EmbeddedAzure() as azure, _demo.environment(azure.environment):
+        azure.inject("imds", Fault(400, body={"error": "invalid_request", "error_description": "Identity not found"}))
+        with pytest.raises(TokenRefusedError, match="Identity not found"):
+            asyncio.run(_demo.tutorial(console, azure))
+
+    assert written(console) == ""
+
+
+def test_a_failed_demo_is_exit_code_1_and_two_lines(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    class Failing(EmbeddedAzure):
+        def reset_counts(self) -> None:
+            super().reset_counts()
+            self.inject("arm", Fault(403))
+
+    monkeypatch.setattr(_demo, "EmbeddedAzure", Failing)
+
+    assert cli.main(["demo", "--calls", "3"]) == 1
+
+    out, err = capsys.readouterr()
+    assert "Failures: 1\n" in out
+    assert len(err.splitlines()) == 2
+    assert err.startswith("aiomsi: 1 of 3 calls failed")
+
+
+# Its parts
+
+
+def test_a_bar_is_drawn_on_a_terminal_only() -> None:
+    for terminal in (True, False):
+        console = paper(terminal=terminal)
+        with EmbeddedAzure() as azure, _demo.environment(azure.environment):
+            names = azure.add_resource_groups(DEFAULT_SUBSCRIPTION_ID, 4)
+            asyncio.run(_demo.shared_run(console, azure, names, 4))
+        assert ("4/4" in written(console), "4 of 4 calls done" in written(console)) == (terminal, not terminal)
+
+
+def test_more_files_may_be_open_for_the_demo_only() -> None:
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    few = 256
+    resource.setrlimit(resource.RLIMIT_NOFILE, (few, before[1]))
+    try:
+        for wanted in (few - 1, few + 1):
+            with _demo.open_files(wanted) as files:
+                assert files == wanted
+                assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == max(few, wanted)
+            assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == few
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_where_few_files_may_be_open_fewer_calls_are_under_way_at_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(_demo, "open_files", lambda _: nullcontext(100))
+
+    assert cli.main(["demo", "--calls", "50"]) == 0
+
+    assert "  at most 9 at once, since this process may open 100 files only\n" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_hard_limit_on_open_files_makes_nothing_fail() -> None:
+    pytest.importorskip("resource")
+    script = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))\n"
+        "from aiomsi._cli.main import main; sys.exit(main(['demo', '--calls', '300']))"
+    )
+
+    done = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True, text=True, timeout=50)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "may open 256 files only\n" in done.stdout
+    assert "Failures: 0\nSeconds" in done.stdout
+
+
+def test_where_no_such_limit_is_known_the_demo_goes_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "resource", None)
+
+    with _demo.open_files(10**9) as files:
+        assert files == 10**9

@@ -1,0 +1,368 @@
+"""Whether a callable returns something to await, found out without calling it."""
+
+import asyncio
+import functools
+from collections.abc import Awaitable, Callable, Iterator
+from types import ModuleType
+from typing import Any, Self
+from unittest.mock import AsyncMock, MagicMock, Mock
+
+import pytest
+
+from aiomsi._credentials.awaitable import Returns, credential_returns, is_class, returns, takes_positional
+
+
+def forbidden(*_args: object, **_options: object) -> Any:
+    raise AssertionError("it was called")
+
+
+def plain(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorate without `functools.wraps`."""
+
+    def inner(*args: Any, **options: Any) -> Any:
+        return function(*args, **options)
+
+    return inner
+
+
+def wrapped(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorate with `functools.wraps`."""
+    return functools.wraps(function)(plain(function))
+
+
+class Async:
+    async def get_token(self, *scopes: str) -> str:
+        return str(forbidden(self, scopes))
+
+
+class Newer:
+    async def get_token_info(self, *scopes: str, options: Any = None) -> str:
+        return str(forbidden(self, scopes, options))
+
+
+class Sync:
+    def get_token(self, *scopes: str, **_options: Any) -> Any:
+        return forbidden(scopes)
+
+
+class Annotated:
+    """A synchronous one whose method calls other functions."""
+
+    def get_token(self, *scopes: str) -> str:
+        return self._fetch(scopes)
+
+    def _fetch(self, scopes: tuple[str, ...]) -> str:
+        return str(forbidden(scopes))
+
+
+class Managed(Sync):
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+class AsyncManaged(Sync):
+    async def __aexit__(self, *_: object) -> None: ...
+
+
+class Delegating:
+    def __init__(self, inner: object) -> None:
+        self._inner: Any = inner
+
+    def get_token(self, *scopes: str, **options: Any) -> Any:
+        return self._inner.get_token(*scopes, **options)
+
+
+class Slotted(Delegating):
+    __slots__ = ("_inner",)
+
+
+class Hidden:
+    """Delegates to a value that only a call finds."""
+
+    def __init__(self, inner: object) -> None:
+        self.all = [inner]
+
+    def get_token(self, *scopes: str) -> Any:
+        return self.all[0].get_token(*scopes)  # type: ignore[attr-defined]  # any credential
+
+
+class Proxy:
+    def __init__(self, inner: object) -> None:
+        self.inner = inner
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+
+class Helped:
+    async def _fetch(self) -> str:
+        return str(forbidden())
+
+    def get_token(self, *_scopes: str) -> Any:
+        return self._fetch()
+
+
+class Super(Async):
+    def get_token(self, *scopes: str) -> Any:
+        return super().get_token(*scopes)
+
+
+class SuperSync(Sync):
+    def get_token(self, *scopes: str, **options: Any) -> Any:
+        return super().get_token(*scopes, **options)
+
+
+class Promising:
+    def get_token(self, *scopes: str) -> Awaitable[str]:
+        return forbidden(scopes)  # type: ignore[no-any-return]  # it raises
+
+
+class Quoted:
+    def get_token(self, *scopes: str) -> "asyncio.Future[str]":
+        return forbidden(scopes)  # type: ignore[no-any-return]  # it raises
+
+
+class Tasks:
+    def get_token(self, *scopes: str) -> Any:
+        return asyncio.ensure_future(forbidden(scopes))
+
+
+class Counting:
+    """A property is not run."""
+
+    @property
+    def helper(self) -> Any:
+        return forbidden(self)
+
+    def get_token(self, *_scopes: str) -> Any:
+        return self.helper
+
+
+class Awaitable_:  # noqa: N801 (not the one of typing)
+    def __await__(self) -> Iterator[None]:
+        yield
+
+
+class Waiting:
+    def get_token(self, *_scopes: str) -> Any:
+        return Awaitable_()
+
+
+class Nesting:
+    def get_token(self, *_scopes: str) -> Any:
+        async def nested() -> str:
+            return str(forbidden())
+
+        return nested()
+
+
+class Client:
+    async def acquire(self) -> str:
+        return str(forbidden(self))
+
+    @staticmethod
+    async def fetch() -> str:
+        return str(forbidden())
+
+    async def __call__(self) -> str:
+        return str(forbidden(self))
+
+
+class UsesClient:
+    def __init__(self) -> None:
+        self.client = Client()
+
+    def get_token(self, *_scopes: str) -> Any:
+        return self.client.acquire()
+
+
+class UsesStatic(UsesClient):
+    def get_token(self, *_scopes: str) -> Any:
+        return self.client.fetch()
+
+
+class CallsClient(UsesClient):
+    def get_token(self, *_scopes: str) -> Any:
+        return Client()()
+
+
+class UsesModule:
+    def get_token(self, *_scopes: str) -> Any:
+        return loops_module.returning_soon()
+
+
+loops_module = ModuleType("loops_module")
+loops_module.returning_soon = Client.fetch  # type: ignore[attr-defined]  # made here
+
+
+class Decorated:
+    get_token = wrapped(Async.get_token)
+
+
+class Twice:
+    get_token = plain(plain(Async.get_token))
+
+
+class DecoratedSync:
+    get_token = plain(Sync.get_token)
+
+
+class Partial:
+    get_token = functools.partialmethod(Async.get_token)
+
+
+class Callable_:  # noqa: N801 (not the one of typing)
+    def __call__(self, *scopes: str) -> Any:
+        return Async().get_token(*scopes)
+
+
+def slotted() -> object:
+    class Bare:
+        __slots__ = ("inner",)
+
+        def get_token(self, *scopes: str) -> Any:
+            return self.inner.get_token(*scopes)  # type: ignore[attr-defined]  # set below
+
+    bare: Any = Bare()
+    bare.inner = Async()
+    return bare
+
+
+@pytest.mark.parametrize(
+    "credential",
+    [Async(), Async, Newer(), Tasks(), Proxy(Async()), Decorated(), Partial(), AsyncMock(), MagicMock(get_token=AsyncMock())],
+    ids=lambda one: getattr(one, "__name__", type(one).__name__),
+)
+def test_coroutine_function_is_certain(credential: object) -> None:
+    assert credential_returns(credential) is Returns.AWAITABLE
+
+
+@pytest.mark.parametrize(
+    "credential",
+    [
+        Delegating(Async()),
+        Slotted(Async()),
+        slotted(),
+        Hidden(Async()),
+        Helped(),
+        Super(),
+        Twice(),
+        Waiting(),
+        Nesting(),
+        UsesClient(),
+        UsesStatic(),
+        CallsClient(),
+        UsesModule(),
+        Promising(),
+        Quoted(),
+        AsyncManaged(),
+        MagicMock(),
+        Mock(get_token=Mock(side_effect=Async().get_token)),
+        Delegating(Delegating(Async())),
+    ],
+    ids=lambda one: type(one).__name__,
+)
+def test_function_that_refers_to_awaitables_is_unknown(credential: object) -> None:
+    assert credential_returns(credential) is Returns.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    "credential",
+    [
+        Sync(),
+        Sync,
+        Annotated(),
+        Managed(),
+        Delegating(Sync()),
+        Delegating(Delegating(Sync())),
+        Proxy(Sync()),
+        SuperSync(),
+        DecoratedSync(),
+        Counting(),
+    ],
+    ids=lambda one: getattr(one, "__name__", type(one).__name__),
+)
+def test_function_without_awaitables_returns_a_value(credential: object) -> None:
+    assert credential_returns(credential) is Returns.VALUE
+
+
+def test_azures_own_classes_are_told_apart() -> None:
+    synchronous = pytest.importorskip("azure.identity")
+    asynchronous = pytest.importorskip("azure.identity.aio")
+    for name in ("DefaultAzureCredential", "ManagedIdentityCredential", "ClientSecretCredential", "ChainedTokenCredential"):
+        assert credential_returns(getattr(asynchronous, name)) is Returns.AWAITABLE
+        assert credential_returns(getattr(synchronous, name)) is Returns.VALUE
+    inner = synchronous.ClientSecretCredential("tenant", "client", "secret")
+    for wrapper in (inner, Delegating(inner), Proxy(inner)):
+        assert credential_returns(wrapper) is Returns.VALUE
+
+
+def test_annotation_that_cannot_be_evaluated_decides_nothing() -> None:
+    class Annotations(dict[str, Any]):
+        def get(self, *_: object) -> Any:
+            raise NameError("later")
+
+    def function(*_scopes: str) -> Any:
+        return None
+
+    function.__annotations__ = Annotations()
+    assert returns(function) is Returns.VALUE
+
+
+def test_function_with_an_empty_cell_is_unknown() -> None:
+    def function(*_scopes: str) -> Any:
+        return inner
+
+    inner = Async()
+    (cell,) = function.__closure__ or ()
+    del cell.cell_contents
+    assert returns(function) is Returns.UNKNOWN
+
+
+def test_object_that_is_called_is_classified_by_its_method() -> None:
+    assert returns(Client()) is Returns.AWAITABLE
+    assert returns(Callable_()) is Returns.UNKNOWN
+
+
+def test_recursion_ends() -> None:
+    def function(*scopes: str) -> Any:
+        return function(*scopes)
+
+    def other(*scopes: str) -> Any:
+        return third(*scopes)
+
+    def third(*scopes: str) -> Any:
+        return other(*scopes)
+
+    endless: Any = functools.partial(forbidden)
+    for _ in range(30):
+        endless = wrapped(endless)
+    assert {returns(function), returns(other)} == {Returns.VALUE}
+    assert returns(endless) is not Returns.AWAITABLE
+    assert returns(len) is Returns.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("function", "takes"),
+    [
+        (lambda: 1, False),
+        (lambda *scopes: scopes, True),
+        (lambda scope: scope, True),
+        (lambda scope="x": scope, False),
+        (lambda **options: options, False),
+        (functools.partial(lambda scope: scope, "x"), False),
+        (Callable_(), True),
+        (dict, False),
+        (7, False),
+    ],
+)
+def test_callable_that_takes_scopes_is_known(function: Any, *, takes: bool) -> None:
+    assert takes_positional(function) is takes
+
+
+def test_partial_of_a_class_is_a_class() -> None:
+    assert is_class(Sync)
+    assert is_class(functools.partial(functools.partial(Delegating), 7))
+    assert not is_class(functools.partial(plain))

@@ -1,0 +1,609 @@
+"""`SharedCredential`: one fetch over any async credential, from any loop, by any kind of inner credential."""
+
+import asyncio
+import functools
+import gc
+import multiprocessing
+import os
+import pickle
+import threading
+import time
+import weakref
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from loops import BlockedLoop
+
+from aiomsi import (
+    AccessToken,
+    ArmSession,
+    ConfigurationError,
+    CredentialClosedError,
+    ManagedIdentityCredential,
+    SharedCredential,
+    TokenUnavailableError,
+    UsageError,
+)
+from aiomsi._credentials import shared as _shared
+from aiomsi._credentials.shared import SessionCredential
+from aiomsi.testing import EmbeddedAzure, ManualClock
+
+SCOPE = "https://management.azure.com/.default"
+DAY = 86_400
+
+
+class Inner:
+    """Somebody's credential: counts what it is asked, waits to be let go, and belongs to the first loop that it is used in."""
+
+    def __init__(self, clock: ManualClock | None = None, *, held: bool = False) -> None:
+        self.asked: list[dict[str, Any]] = []
+        self.clock = clock or ManualClock()
+        self.go_on = None if not held else asyncio.Event()
+        self.begun = threading.Event()
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self.closed = False
+
+    async def get_token(self, *scopes: str, **options: Any) -> tuple[str, float]:
+        loop = asyncio.get_running_loop()
+        assert self.loop in (None, loop), "attached to a different loop"
+        self.loop = loop
+        self.asked.append(options)
+        number = len(self.asked)
+        self.begun.set()
+        if self.go_on is not None:
+            await self.go_on.wait()
+        # Every real one waits for its network, so eager tasks find it under way.
+        await asyncio.sleep(0)
+        return f"token-{number}", self.clock.clock.wall() + DAY
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+async def herd(credential: SharedCredential, count: int) -> Sequence[AccessToken | BaseException]:
+    return await asyncio.gather(*(credential.get_token(SCOPE) for _ in range(count)), return_exceptions=True)
+
+
+@pytest.mark.slow
+@pytest.mark.anyio
+async def test_a_thousand_cold_callers_ask_the_inner_credential_once() -> None:
+    inner = Inner()
+    credential = SharedCredential(inner, clock=inner.clock.clock)
+    tokens = await herd(credential, 1_000)
+    assert len(set(map(id, tokens))) == 1
+    assert len(inner.asked) == 1
+    assert credential.stats()[SCOPE].joined == 999
+
+
+@pytest.mark.anyio
+async def test_a_warm_token_suspends_nowhere() -> None:
+    inner = Inner()
+    credential = SharedCredential(inner, clock=inner.clock.clock)
+    token = await credential.get_token(SCOPE)
+    with pytest.raises(StopIteration) as stopped:
+        credential.get_token(SCOPE).send(None)
+    assert stopped.value.value is token
+    assert await credential.get_token_info(SCOPE, options={"enable_cae": False}) is token
+
+
+@pytest.mark.anyio
+async def test_scopes_tenant_and_cae_each_have_a_token_of_their_own() -> None:
+    inner = Inner()
+    credential = SharedCredential(inner, clock=inner.clock.clock)
+    for _ in range(2):
+        await credential.get_token(SCOPE)
+        await credential.get_token(SCOPE, "offline_access")
+        await credential.get_token(SCOPE, tenant_id="t")
+        await credential.get_token(SCOPE, enable_cae=True)
+    assert inner.asked == [{}, {}, {"tenant_id": "t"}, {"enable_cae": True}]
+    assert list(credential.stats()) == [SCOPE, f"{SCOPE} offline_access", f"{SCOPE} tenant=t", f"{SCOPE} cae"]
+    assert repr(credential).startswith(f"<SharedCredential over Inner, {SCOPE}: fresh, ")
+
+
+@pytest.mark.anyio
+async def test_a_claims_challenge_reaches_the_inner_credential_once() -> None:
+    inner = Inner()
+    credential = SharedCredential(inner, clock=inner.clock.clock)
+    await credential.get_token(SCOPE)
+    tokens = await asyncio.gather(*(credential.get_token(SCOPE, claims="e30=") for _ in range(20)))
+    assert {token.token for token in tokens} == {"token-2"}
+    assert inner.asked == [{}, {"claims": "e30="}]
+
+
+@pytest.mark.anyio
+async def test_a_rejected_token_is_replaced_once() -> None:
+    inner = Inner()
+    credential = SharedCredential(inner, clock=inner.clock.clock)
+    token = await credential.get_token(SCOPE)
+    assert [credential.reject(token) for _ in range(5)] == [True, False, False, False, False]
+    assert (await credential.get_token(SCOPE)).token == "token-2"
+    credential.forget()
+    assert (await credential.get_token(SCOPE)).token == "token-3"
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("scopes", [(), ("",), (None,), (["scope"],)])
+async def test_scopes_that_are_none_are_refused(scopes: Any) -> None:
+    with pytest.raises(ConfigurationError, match="one scope or several"):
+        await SharedCredential(Inner()).get_token(*scopes)
+
+
+@pytest.mark.anyio
+async def test_an_option_that_cannot_be_shared_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="option pop"):
+        await SharedCredential(Inner()).get_token(SCOPE, pop={})
+
+
+def test_callers_in_other_loops_are_served_from_the_loop_of_the_instance() -> None:
+    inner = Inner()
+
+    async def callers(credential: SharedCredential) -> set[str]:
+        return {token.token for token in await herd(credential, 50) if isinstance(token, AccessToken)}
+
+    async def main() -> None:
+        inner.go_on = asyncio.Event()
+        credential = SharedCredential(inner, clock=inner.clock.clock)
+        with ThreadPoolExecutor(4) as pool:
+            here = asyncio.get_running_loop()
+            futures = [here.run_in_executor(pool, asyncio.run, callers(credential)) for _ in range(4)]
+            await asyncio.to_thread(inner.begun.wait, 30)
+            inner.go_on.set()
+            assert await asyncio.gather(*futures) == [{"token-1"}] * 4
+        assert inner.loop is here
+        assert len(inner.asked) == 1
+
+    asyncio.run(main())
+
+
+def test_an_instance_whose_loop_is_gone_is_an_error_that_says_so_and_costs_no_usable_token() -> None:
+    inner = Inner()
+    credential = SharedCredential(inner, clock=inner.clock.clock)
+    token = asyncio.run(credential.get_token(SCOPE))
+    inner.clock.advance(DAY * 0.6)
+    for _ in range(2):
+        assert asyncio.run(credential.get_token(SCOPE)) is token
+    credential.reject(token)
+    with pytest.raises(TokenUnavailableError, match="closed or does not run") as raised:
+        asyncio.run(credential.get_token(SCOPE))
+    assert "SharedCredential(Inner)" in raised.value.help
+    assert len(inner.asked) == 1
+
+
+def test_a_factory_works_from_run_to_run() -> None:
+    made: list[Inner] = []
+    manual = ManualClock()
+
+    def make() -> Inner:
+        made.append(Inner(manual))
+        return made[-1]
+
+    credential = SharedCredential(make, clock=manual.clock)
+    token = asyncio.run(credential.get_token(SCOPE))
+    credential.reject(token)
+    assert asyncio.run(credential.get_token(SCOPE)) is not token
+    assert [inner.closed for inner in made] == [True, True]
+
+
+@pytest.mark.anyio
+async def test_a_function_is_shared_as_well() -> None:
+    calls: list[str] = []
+    manual = ManualClock()
+
+    async def fetch(scope: str) -> tuple[str, float]:
+        calls.append(scope)
+        await asyncio.sleep(0)
+        return "token", manual.clock.wall() + DAY
+
+    credential = SharedCredential(fetch, clock=manual.clock)
+    assert len(set(map(id, await herd(credential, 100)))) == 1
+    assert calls == [SCOPE]
+
+
+@pytest.mark.anyio
+async def test_an_inner_credential_that_asks_the_outer_one_is_an_error_and_no_deadlock() -> None:
+    async def fetch(scope: str) -> Any:
+        return await credential.get_token(scope)
+
+    credential = SharedCredential(fetch)
+    with pytest.raises(TokenUnavailableError, match="the very token that it is to bring"):
+        await credential.get_token(SCOPE)
+
+
+def test_an_instance_that_asks_the_outer_one_from_its_own_loop_is_an_error_as_well() -> None:
+    class Circular(Inner):
+        async def get_token(self, *scopes: str, **options: Any) -> Any:
+            return await credential.get_token(*scopes)
+
+    credential = SharedCredential(Circular())
+
+    async def main() -> None:
+        # The first fetch is what binds the instance to this loop.
+        for ask in (credential.get_token, lambda scope: asyncio.to_thread(asyncio.run, credential.get_token(scope))):
+            credential.forget()
+            with pytest.raises(TokenUnavailableError, match=UsageError.__name__):
+                await ask(SCOPE)
+
+    asyncio.run(main())
+
+
+@pytest.mark.anyio
+async def test_closing_tells_its_callers_and_leaves_fetch_and_instance_alone() -> None:
+    inner = Inner(held=True)
+    credential = SharedCredential(inner, clock=inner.clock.clock)
+    waiting = asyncio.ensure_future(credential.get_token(SCOPE))
+    await asyncio.to_thread(inner.begun.wait, 30)
+    await credential.close()
+    with pytest.raises(CredentialClosedError):
+        await waiting
+    assert not inner.closed
+    assert inner.go_on is not None
+    inner.go_on.set()
+    async with credential:
+        assert (await credential.get_token(SCOPE)).token == "token-1"
+
+
+def test_a_factory_can_be_pickled_and_an_instance_cannot() -> None:
+    manual = ManualClock()
+    for inner in (Inner, functools.partial(Inner)):
+        copy = pickle.loads(pickle.dumps(SharedCredential(inner)))  # noqa: S301 (our own bytes)
+        assert isinstance(copy, SharedCredential)
+        assert copy.stats() == {}
+    for holder in (Inner(), functools.partial(Inner, held=False), functools.partial(Inner, None)):
+        with pytest.raises(TypeError, match="not pickled"):
+            pickle.dumps(SharedCredential(holder))
+    reduced = SharedCredential(Inner, clock=manual.clock).__reduce__()
+    assert reduced[0].keywords["clock"] is manual.clock
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")  # other tests' threads
+def test_a_forked_child_keeps_the_token() -> None:
+    inner = Inner()
+    credential = SharedCredential(inner, clock=inner.clock.clock)
+    asyncio.run(credential.warm_up())
+    scope = next(iter(credential.stats()))
+    context = multiprocessing.get_context("fork")
+    receive, send = context.Pipe(duplex=False)
+
+    def child() -> None:
+        asyncio.run(credential.get_token(scope))
+        send.send(len(inner.asked))
+
+    process = context.Process(target=child)
+    process.start()
+    process.join(30)
+    assert receive.poll()
+    assert receive.recv() == 1
+
+
+@pytest.mark.slow
+@pytest.mark.anyio
+@pytest.mark.usefixtures("azure_environment")
+async def test_an_arm_session_works_with_it_and_rejects_through_it(embedded_azure: EmbeddedAzure) -> None:
+    credential = SharedCredential(functools.partial(ManagedIdentityCredential, share=False))
+    async with ArmSession(credential) as arm:
+        path = f"/subscriptions/{embedded_azure.subscription_ids[0]}/resourceGroups/DevTest"
+        answers = await asyncio.gather(*(arm.get(path, api_version="2021-04-01") for _ in range(100)))
+    assert len(answers) == 100
+    assert embedded_azure.counts.imds_requests == 1
+
+
+class Rejecting(Inner):
+    """A credential that wants to know which tokens were not accepted: somebody's wrapper around one of ours."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rejected: list[str] = []
+
+    def reject(self, token: str) -> None:
+        self.rejected.append(token)
+
+
+@pytest.mark.anyio
+async def test_a_rejection_is_handed_on_once_to_an_inner_credential_that_wants_to_know() -> None:
+    inner = Rejecting()
+    credential = SharedCredential(inner, clock=inner.clock.clock)
+    token = await credential.get_token(SCOPE)
+    assert credential.reject(token)
+    assert not credential.reject(token)
+    assert credential.reject(str((await credential.get_token(SCOPE)).token))
+    assert inner.rejected == ["token-1", "token-2"]
+    assert {type(one) for one in inner.rejected} == {str}
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("kind", ["instance", "factory", "function"])
+async def test_a_rejection_is_for_nobody_else(kind: str) -> None:
+    inner = Inner()
+
+    async def function(*scopes: str) -> tuple[str, float]:
+        return await inner.get_token(*scopes)
+
+    given: Any = {"instance": inner, "factory": lambda: inner, "function": function}[kind]
+    credential = SharedCredential(given, clock=inner.clock.clock)
+    assert credential.reject(await credential.get_token(SCOPE))
+    assert (await credential.get_token(SCOPE)).token == "token-2"
+
+
+# Under sessions
+
+
+def sessions_credential(inner: object, clock: ManualClock) -> SessionCredential:
+    return SessionCredential(inner, clock.clock)
+
+
+@pytest.mark.anyio
+async def test_sessions_of_one_loop_share_the_tokens_of_one_credential() -> None:
+    clock = ManualClock()
+    inner, other = Inner(clock), Inner(clock)
+    one, two, third = (sessions_credential(given, clock) for given in (inner, inner, other))
+    assert await one.get_token(SCOPE) is await two.get_token(SCOPE)
+    assert await third.get_token(SCOPE) is not await one.get_token(SCOPE)
+    await one.close()
+    assert await two.get_token(SCOPE) is await sessions_credential(inner, clock).get_token(SCOPE)
+    assert (len(inner.asked), len(other.asked)) == (1, 1)
+
+
+@pytest.mark.anyio
+async def test_closing_one_session_does_not_disturb_the_other() -> None:
+    clock = ManualClock()
+    inner = Inner(clock, held=True)
+    one, two = sessions_credential(inner, clock), sessions_credential(inner, clock)
+    calls = [asyncio.ensure_future(credential.get_token(SCOPE)) for credential in (one, two)]
+    await asyncio.to_thread(inner.begun.wait, 10)
+    await one.close()
+    assert inner.go_on is not None
+    inner.go_on.set()
+    results = await asyncio.gather(*calls, return_exceptions=True)
+    assert [type(result) for result in results] == [CredentialClosedError, AccessToken]
+    assert not inner.closed
+
+
+def test_in_another_loop_a_credential_is_asked_anew() -> None:
+    clock = ManualClock()
+    asked: list[int] = []
+
+    class Anywhere:
+        async def get_token(self, *scopes: str) -> tuple[str, float]:
+            asked.append(1)
+            return "token", clock.clock.wall() + DAY
+
+    inner = Anywhere()
+
+    async def ask() -> AccessToken:
+        return await sessions_credential(inner, clock).get_token(SCOPE)
+
+    assert asyncio.run(ask()).token == asyncio.run(ask()).token == "token"
+    assert len(asked) == 2
+
+
+@pytest.mark.anyio
+async def test_nothing_is_kept_of_a_credential_that_no_session_uses() -> None:
+    inner = Inner()
+    credential = sessions_credential(inner, inner.clock)
+    await credential.get_token(SCOPE)
+    assert id(inner) in {key[0] for key in _shared._IN_USE}
+    await credential.close()
+    del credential
+    # What is still to be called by the loop may know of it.
+    await asyncio.sleep(0)
+    gc.collect()
+    assert id(inner) not in {key[0] for key in _shared._IN_USE}
+
+
+@pytest.mark.slow
+@pytest.mark.anyio
+async def test_sessions_of_one_loop_one_after_another_share_tokens() -> None:
+    inner = Inner()
+    tokens = set()
+    for _ in range(20):
+        async with sessions_credential(inner, inner.clock) as credential:
+            tokens.add(await credential.get_token(SCOPE))
+    assert len(tokens) == len(inner.asked) == 1
+
+
+@pytest.mark.anyio
+async def test_the_slots_of_an_inner_credential_end_with_it() -> None:
+    inner = Inner()
+    async with sessions_credential(inner, inner.clock) as credential:
+        await credential.get_token(SCOPE)
+    tables, key = _shared._KEPT[asyncio.get_running_loop()], (id(inner), inner.clock.clock)
+    reference: weakref.ref[object] = weakref.ref(inner)
+    assert key in tables
+    del credential, inner
+    await asyncio.sleep(0)
+    gc.collect()
+    assert reference() is None
+    assert key not in tables
+    # As if another credential with that id had come first.
+    _shared._drop(tables, key, reference)
+
+
+@pytest.mark.anyio
+async def test_another_credential_with_the_same_id_has_slots_of_its_own() -> None:
+    inner, other = Inner(), Inner()
+    loop, clock = asyncio.get_running_loop(), inner.clock.clock
+    kept = _shared._kept(inner, loop, clock)
+    assert _shared._kept(inner, loop, clock) == kept
+    tables = _shared._KEPT[loop]
+    tables[id(other), clock] = tables[id(inner), clock]
+    assert _shared._kept(other, loop, clock) != kept
+
+
+@pytest.mark.anyio
+async def test_a_credential_without_weak_references_is_shared_while_in_use() -> None:
+    class Slotted:
+        __slots__ = ("asked",)
+
+        def __init__(self) -> None:
+            self.asked = 0
+
+        async def get_token(self, *scopes: str) -> tuple[str, float]:
+            self.asked += 1
+            return "token", clock.clock.wall() + DAY
+
+    inner, clock = Slotted(), ManualClock()
+    one, two = sessions_credential(inner, clock), sessions_credential(inner, clock)
+    assert await one.get_token(SCOPE) is await two.get_token(SCOPE)
+    assert inner.asked == 1
+
+
+@pytest.mark.anyio
+@pytest.mark.usefixtures("azure_environment")
+async def test_azures_own_credential_is_asked_once(embedded_azure: EmbeddedAzure) -> None:
+    azure = pytest.importorskip("azure.identity.aio")
+    credential = SharedCredential(azure.ManagedIdentityCredential)
+    tokens = await herd(credential, 1_000)
+    assert len(set(map(id, tokens))) == 1
+    assert embedded_azure.counts.imds_requests == 1
+
+
+@pytest.mark.anyio
+async def test_challenges_with_other_times_share_a_fetch_and_with_other_claims_each_get_their_own() -> None:
+    inner = Inner(held=True)
+    credential = SharedCredential(inner, clock=inner.clock.clock)
+
+    def challenge(claims: str) -> asyncio.Task[AccessToken]:
+        return asyncio.ensure_future(credential.get_token(SCOPE, claims=claims))
+
+    first = challenge('{"access_token": {"acrs": {"value": "c1"}, "nbf": {"value": "1"}}}')
+    await asyncio.to_thread(inner.begun.wait, 30)
+    timed = '{"access_token": {"nbf": {"value": "TIME"}, "acrs": {"value": "c1"}}}'
+    later = [challenge(timed.replace("TIME", str(number))) for number in range(40)]
+    others = [challenge('{"access_token": {"acrs": {"value": "c2"}}}') for _ in range(10)]
+    broken = [challenge("c3") for _ in range(10)]
+    plain = asyncio.ensure_future(credential.get_token(SCOPE))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert inner.go_on is not None
+    inner.go_on.set()
+    tokens = await asyncio.gather(first, *later, *others, *broken, plain)
+    asked = [options["claims"] for options in inner.asked]
+    assert len(asked) == 3
+    assert {token.token for token in tokens[:41]} == {"token-1"}
+    for group, claims in ((tokens[41:51], '{"access_token": {"acrs": {"value": "c2"}}}'), (tokens[51:61], "c3")):
+        assert {token.token for token in group} == {f"token-{asked.index(claims) + 1}"}
+
+
+# What slots of one inner credential have to do with each other
+
+
+class BusyError(Exception):
+    """An error of another SDK, with the response that it was made of."""
+
+    status_code = 429
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__("tenant one is busy")
+        self.response = SimpleNamespace(headers={"Retry-After": f"{seconds}"})
+
+
+def test_retry_after_of_an_inner_credential_holds_for_its_scope_and_tenant() -> None:
+    manual, asked = ManualClock(autoadvance=True), []
+
+    async def fetch(*scopes: str, **options: Any) -> tuple[str, float]:
+        asked.append((scopes, options))
+        if len(asked) == 1:
+            raise BusyError(20)
+        return "token", manual.clock.wall() + DAY
+
+    async def main() -> None:
+        credential = SharedCredential(fetch, clock=manual.clock)
+        with pytest.raises(TokenUnavailableError, match="tenant one is busy"):
+            await credential.get_token(SCOPE, tenant_id="one")
+        for scope, tenant in ((SCOPE, "two"), ("https://vault.azure.net/.default", "one"), (SCOPE, None)):
+            await credential.get_token(scope, tenant_id=tenant)
+        assert manual.clock.monotonic() == 0
+        await credential.get_token(SCOPE, tenant_id="one", enable_cae=True)
+        assert manual.clock.monotonic() == 20
+
+    asyncio.run(main())
+
+
+def test_backoff_of_a_scope_lives_no_longer_than_its_slots() -> None:
+    async def fetch(scope: str) -> tuple[str, float]:
+        return "token", time.time() + DAY
+
+    credential = SharedCredential(fetch)
+    asyncio.run(credential.get_token(SCOPE))
+    assert len(credential._common.backoffs) == 1
+    asyncio.run(credential.close())
+    credential._table.of(credential._owner)[0].forget()
+    credential._table.sweep()
+    gc.collect()
+    assert len(credential._common.backoffs) == 0
+
+
+def test_long_retry_after_fails_its_scopes_other_slot_without_its_text() -> None:
+    manual = ManualClock(autoadvance=True)
+
+    async def fetch(*scopes: str, **options: Any) -> tuple[str, float]:
+        raise BusyError(40)
+
+    async def main() -> None:
+        credential = SharedCredential(fetch, clock=manual.clock)
+        for enable_cae, text in ((False, "tenant one is busy"), (True, "no request was sent")):
+            with pytest.raises(TokenUnavailableError, match=text) as raised:
+                await credential.get_token(SCOPE, enable_cae=enable_cae)
+            assert raised.value.retry_after == pytest.approx(40)
+            assert ("busy" in str(raised.value)) is not enable_cae
+
+    asyncio.run(main())
+
+
+def test_own_backoff_of_a_wrapped_credential_bars_no_other_slot() -> None:
+    manual = ManualClock(autoadvance=True)
+
+    async def fetch(*scopes: str, **options: Any) -> tuple[str, float]:
+        if not options:
+            raise TokenUnavailableError("in its own back-off", retry_after=40)
+        return "token", manual.clock.wall() + DAY
+
+    async def main() -> None:
+        credential = SharedCredential(fetch, clock=manual.clock)
+        with pytest.raises(TokenUnavailableError) as raised:
+            await credential.get_token(SCOPE)
+        assert raised.value.retry_after == pytest.approx(40)
+        await credential.get_token(SCOPE, enable_cae=True)
+        assert manual.clock.monotonic() == 0
+
+    asyncio.run(main())
+
+
+def test_retry_after_that_grows_while_it_is_waited_for_ends_the_fetch() -> None:
+    manual = ManualClock()
+
+    async def fetch(*scopes: str, **options: Any) -> tuple[str, float]:
+        raise BusyError(20)
+
+    async def main() -> None:
+        credential = SharedCredential(fetch, clock=manual.clock)
+        with pytest.raises(TokenUnavailableError):
+            await credential.get_token(SCOPE)
+        call = asyncio.ensure_future(credential.get_token(SCOPE, enable_cae=True))
+        await manual.sleeping(1)
+        next(iter(credential._common.backoffs.values())).hold_off(manual.clock.monotonic() + 31)
+        manual.advance(20)
+        with pytest.raises(TokenUnavailableError, match="no request was sent for test_retry"):
+            await call
+
+    asyncio.run(main())
+
+
+def test_inner_credential_may_take_its_time_while_the_loop_is_blocked() -> None:
+    loop = BlockedLoop()
+
+    async def fetch(*scopes: str) -> tuple[str, float]:
+        await asyncio.sleep(0)
+        loop.block(1_000.0)
+        await asyncio.sleep(0)
+        return "token", time.time() + DAY
+
+    async def main() -> None:
+        await SharedCredential(fetch).get_token(SCOPE)
+
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:
+        runner.run(main())

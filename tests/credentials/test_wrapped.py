@@ -1,0 +1,572 @@
+"""Asking somebody else's credential: what it may be, where it is asked, and what its answers and errors become."""
+
+import asyncio
+import functools
+import logging
+import os
+import threading
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any, Self
+
+import attrs
+import pytest
+from loops import BlockedLoop, until
+
+from aiomsi import (
+    Clock,
+    ConfigurationError,
+    CredentialClosedError,
+    CredentialError,
+    Policy,
+    TokenRefusedError,
+    TokenUnavailableError,
+)
+from aiomsi._credentials import wrapped as _inner
+from aiomsi._credentials.wrapped import InnerFactory, InnerFetch, InnerFunction, InnerInstance, _Errand, inner_of, read_token
+from aiomsi._tokens.flight import Ping, call
+from aiomsi._tokens.policy import DEFAULT_POLICY
+from aiomsi._tokens.state import Failure, Order
+from aiomsi._tokens.token import Grant, Now
+from aiomsi._util.secret import Secret
+
+NOW = Now(1_000.0, 5.0)
+CLOCK = Clock(wall=lambda: 1_000.0, monotonic=lambda: 5.0)
+SCOPES = ("https://vault.azure.net/.default",)
+QUICK = Policy(ping=0.05)
+HASTY = Policy(deadline=0.05)
+
+
+class Inner:
+    """A credential by the older of the SDK's two protocols, which tells where and with what it was asked."""
+
+    def __init__(self) -> None:
+        self.begun = threading.Event()
+        self.asked: list[tuple[tuple[str, ...], dict[str, Any]]] = []
+        self.loops: list[asyncio.AbstractEventLoop] = []
+        self.ends: list[str] = []
+        self.answer: Any = ("text", 4_600)
+
+    async def get_token(self, *scopes: str, **options: Any) -> Any:
+        self.asked.append((scopes, options))
+        self.loops.append(asyncio.get_running_loop())
+        self.begun.set()
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        if isinstance(self.answer, asyncio.Event):
+            try:
+                await self.answer.wait()
+            finally:
+                self.ends.append("left")
+        return self.answer
+
+    async def close(self) -> None:
+        self.ends.append("closed")
+
+
+class Managed(Inner):
+    """One that is also a context manager."""
+
+    async def __aenter__(self) -> Self:
+        self.ends.append("entered")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.ends.append("exited")
+
+
+class Newer(Inner):
+    """One by the newer protocol."""
+
+    async def get_token_info(self, *scopes: str, options: dict[str, Any] | None = None) -> Any:
+        return await self.get_token(*scopes, newer=options)
+
+
+class Synchronous:
+    """One of the SDK's synchronous credentials."""
+
+    def get_token(self, *scopes: str) -> None: ...
+
+
+class Forwarding:
+    """One whose method is no coroutine function, and yet gives something to await."""
+
+    def __init__(self) -> None:
+        self.inner = Inner()
+
+    def get_token(self, *scopes: str) -> Any:
+        return self.inner.get_token(*scopes)
+
+    async def __aexit__(self, *_: object) -> None: ...
+
+
+async def function(*scopes: str, **options: Any) -> Any:
+    return f"{scopes} {options}", 4_600
+
+
+class Callable:
+    """An object that is called like an async function."""
+
+    async def __call__(self, *scopes: str) -> Any:
+        return await function(*scopes)
+
+
+def fetch(inner: object, policy: Policy = DEFAULT_POLICY, **options: Any) -> InnerFetch:
+    return InnerFetch(inner_of(inner), SCOPES, options, policy, CLOCK)
+
+
+def failed(result: Grant | Failure) -> Failure:
+    assert isinstance(result, Failure)
+    return result
+
+
+@pytest.mark.parametrize(
+    ("inner", "kind", "name"),
+    [
+        (Inner(), InnerInstance, "Inner"),
+        (Forwarding(), InnerInstance, "Forwarding"),
+        (Inner, InnerFactory, "Inner"),
+        (functools.partial(Inner), InnerFactory, "Inner"),
+        (function, InnerFunction, "function"),
+        (functools.partial(function, claims="x"), InnerFunction, "function"),
+        (Callable(), InnerFunction, "Callable"),
+    ],
+)
+def test_what_is_handed_in_is_told_apart(inner: object, kind: type, name: str) -> None:
+    found = inner_of(inner)
+    assert type(found) is kind
+    assert found.name == name
+
+
+@pytest.mark.parametrize(
+    ("inner", "message"),
+    [(Synchronous(), "synchronous"), (Synchronous, "Synchronous is a synchronous"), ("text", "neither"), (None, "neither")],
+)
+def test_what_is_no_async_credential_is_refused_before_anything_is_asked(inner: object, message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        inner_of(inner)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("claims", [None, "e30="])
+async def test_options_and_claims_reach_the_credential_by_either_protocol(claims: str | None) -> None:
+    older, newer = Inner(), Newer()
+    for inner in (older, newer):
+        assert isinstance(await fetch(inner, tenant_id="t")(Order(claims)), Grant)
+    expected = {"tenant_id": "t"} | ({"claims": claims} if claims else {})
+    assert older.asked == [(SCOPES, expected)]
+    assert newer.asked == [(SCOPES, {"newer": expected})]
+
+
+@pytest.mark.anyio
+async def test_a_function_is_asked_with_scopes_and_what_was_given() -> None:
+    result = await fetch(function, tenant_id="t")(Order())
+    assert isinstance(result, Grant)
+    assert str(result.secret) == f"{SCOPES} {{'tenant_id': 't'}}"
+
+
+@pytest.mark.anyio
+async def test_a_factory_makes_one_for_every_fetch_and_closes_it() -> None:
+    made: list[Inner] = []
+
+    def make(kind: type[Inner], answer: object) -> Inner:
+        made.append(kind())
+        made[-1].answer = answer
+        return made[-1]
+
+    for kind, answer in ((Inner, ("text", 4_600)), (Managed, ("text", 4_600)), (Managed, ValueError("no"))):
+        await fetch(lambda: make(kind, answer))(Order())  # noqa: B023 (called at once)
+    assert [inner.ends for inner in made] == [["closed"], ["entered", "exited"], ["entered", "exited"]]
+
+
+@pytest.mark.anyio
+async def test_a_factory_may_make_what_has_nothing_to_close() -> None:
+    class Bare:
+        async def get_token(self, *scopes: str) -> Any:
+            return "text", 4_600
+
+    assert isinstance(await fetch(Bare)(Order()), Grant)
+
+
+class Stuck(Inner):
+    """One that can't be closed."""
+
+    async def close(self) -> None:
+        msg = "not now"
+        raise OSError(msg)
+
+
+@pytest.mark.anyio
+async def test_a_token_is_not_lost_because_what_brought_it_could_not_be_closed(caplog: pytest.LogCaptureFixture) -> None:
+    assert isinstance(await fetch(lambda: Stuck())(Order()), Grant)  # noqa: PLW0108 (a factory that is no class)
+    assert "could not be closed: OSError: not now" in caplog.text
+    stuck = Stuck()
+    stuck.answer = ValueError("said so")
+    assert "ValueError: said so" in failed(await fetch(lambda: stuck)(Order())).summary
+
+
+@pytest.mark.anyio
+async def test_a_token_does_not_wait_for_ever_until_what_brought_it_is_closed(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_inner, "_CLOSING", 0.05)
+
+    class Hanging(Inner):
+        async def close(self) -> None:
+            await asyncio.Event().wait()
+
+    assert isinstance(await fetch(lambda: Hanging())(Order()), Grant)  # noqa: PLW0108 (a factory that is no class)
+    assert "could not be closed: TimeoutError" in caplog.text
+
+
+@pytest.mark.anyio
+async def test_a_factory_that_makes_a_synchronous_credential_is_a_failure_that_says_so() -> None:
+    assert "Synchronous is a synchronous credential" in failed(await fetch(lambda: Synchronous())(Order())).summary  # noqa: PLW0108
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("make", [lambda: None, lambda: function("scope")])
+async def test_a_factory_that_makes_no_credential_is_a_failure_that_says_so(make: Any) -> None:
+    assert "it made no credential but a" in failed(await fetch(make)(Order())).summary
+
+
+@attrs.define
+class Token:
+    """A token as azure-core's `AccessTokenInfo`."""
+
+    token: Any = "text"
+    expires_on: Any = 4_600
+    refresh_on: Any = None
+    token_type: str = "pop"
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (("text", 4_600), Grant(Secret("text"), 3_600.0, 4_600)),
+        (["text", 4_600], None),
+        (Token(), Grant(Secret("text"), 3_600.0, 4_600, token_type="pop")),
+        (Token(refresh_on=2_000), Grant(Secret("text"), 3_600.0, 4_600, 1_000.0, "pop")),
+        (Token(expires_on="4600"), Grant(Secret("text"), 3_600.0, 4_600, token_type="pop")),
+        (Token(token=""), None),
+        (Token(token=b"text"), None),
+        (Token(expires_on=None), None),
+        ("text", None),
+        (None, None),
+    ],
+)
+def test_a_token_is_read_whatever_class_it_is_of(answer: object, expected: Grant | None) -> None:
+    result = read_token(answer, NOW)
+    if expected is None:
+        assert isinstance(result, str)
+        assert "text" not in result
+        assert "no token" in result
+    else:
+        assert result == expected
+        assert "text" not in repr(result)
+
+
+@pytest.mark.anyio
+async def test_what_is_no_token_is_a_failure() -> None:
+    inner = Inner()
+    inner.answer = "text"
+    assert "returned a str" in failed(await fetch(inner)(Order())).summary
+
+
+class ServiceError(Exception):
+    """As azure-core's `HttpResponseError`."""
+
+    def __init__(self, status: int | None, code: str | None = None, headers: dict[str, str] | None = None) -> None:
+        super().__init__("said\n\n so")
+        self.status_code = status
+        self.error = SimpleNamespace(code=code)
+        self.response = SimpleNamespace(headers=headers)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("error", "cls", "kind", "permanent", "retry_after"),
+    [
+        (ValueError("said so"), TokenUnavailableError, "unavailable", False, None),
+        (ServiceError(None), TokenUnavailableError, "unavailable", False, None),
+        (ServiceError(401, "invalid_client"), TokenRefusedError, "refused", True, None),
+        (ServiceError(404), TokenUnavailableError, "unavailable", False, None),
+        (ServiceError(429, headers={"Retry-After": "7"}), TokenUnavailableError, "throttled", False, 7.0),
+        (ServiceError(503), TokenUnavailableError, "unavailable", False, None),
+        (TimeoutError("said so"), TokenUnavailableError, "unavailable", False, None),
+        (TokenRefusedError("said so", status=400, code="x"), TokenRefusedError, "refused", True, None),
+    ],
+)
+async def test_an_error_becomes_a_value_that_keeps_what_it_says(
+    error: Exception, cls: type, kind: str, *, permanent: bool, retry_after: float | None
+) -> None:
+    inner = Inner()
+    inner.answer = error
+    failure = failed(await fetch(inner)(Order()))
+    assert (failure.error, failure.kind, failure.permanent, failure.retry_after) == (cls, kind, permanent, retry_after)
+    assert f"Inner gave no token for {SCOPES[0]}: {type(error).__name__}: said so" in failure.summary
+    raised = failure.exception()
+    assert type(raised) is cls
+    assert raised.status == getattr(error, "status_code", getattr(error, "status", None))
+
+
+@pytest.mark.anyio
+async def test_an_error_keeps_its_code() -> None:
+    inner = Inner()
+    inner.answer = ServiceError(401, "invalid_client")
+    assert failed(await fetch(inner)(Order())).exception().code == "invalid_client"
+
+
+@pytest.mark.anyio
+async def test_a_credential_that_never_answers_is_given_up() -> None:
+    inner = Inner()
+    inner.answer = asyncio.Event()
+    assert "did not answer within 0.05 s" in failed(await fetch(inner, HASTY)(Order())).summary
+    assert inner.ends == ["left"]
+
+
+class Home:
+    """The loop of an inner credential, in a thread of its own."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
+        self.thread.start()
+
+    def adopt(self, inner: Inner) -> InnerInstance:
+        async def hand_over() -> InnerInstance:
+            return InnerInstance(inner)
+
+        return asyncio.run_coroutine_threadsafe(hand_over(), self.loop).result(30)
+
+    def stop(self) -> None:
+        call(self.loop, self.loop.stop)
+        self.thread.join(30)
+
+    def close(self) -> None:
+        """End as `asyncio.run` does."""
+        if self.loop.is_running():
+            self.stop()
+        with asyncio.Runner(loop_factory=lambda: self.loop):
+            pass
+
+
+@pytest.fixture
+def home() -> Iterator[Home]:
+    home = Home()
+    yield home
+    if not home.loop.is_closed():
+        home.close()
+
+
+def ask(inner: InnerInstance, policy: Policy = DEFAULT_POLICY) -> Grant | Failure:
+    async def main() -> Grant | Failure:
+        return await InnerFetch(inner, SCOPES, {}, policy, CLOCK)(Order())
+
+    return asyncio.run(main())
+
+
+def test_an_instance_is_asked_in_the_loop_that_it_was_handed_over_in(home: Home) -> None:
+    inner = Inner()
+    bound = home.adopt(inner)
+    assert isinstance(ask(bound), Grant)
+    inner.answer = ValueError("said so")
+    assert "ValueError: said so" in failed(ask(bound)).summary
+    assert inner.loops == [home.loop] * 2
+
+
+def test_an_instance_that_was_handed_over_outside_of_any_loop_belongs_to_that_of_its_first_fetch() -> None:
+    inner = Inner()
+    bound = InnerInstance(inner)
+    assert isinstance(ask(bound), Grant)
+    failure = failed(ask(bound))
+    assert failure.kind == "loop gone"
+    assert "closed" in failure.summary
+    assert "SharedCredential(Inner)" in failure.help
+    assert len(inner.asked) == 1
+
+
+def test_an_instance_that_was_used_before_a_fork_is_not_used_in_the_child(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    inner = Inner()
+    bound = home.adopt(inner)
+    monkeypatch.setattr(os, "getpid", lambda: -1)
+    assert failed(ask(bound)).kind == "loop gone"
+    assert inner.asked == []
+
+
+def test_an_instance_whose_loop_does_not_run_is_a_failure_that_says_so(home: Home) -> None:
+    inner = Inner()
+    bound = home.adopt(inner)
+    home.stop()
+    assert failed(ask(bound, QUICK)).kind == "loop gone"
+    home.close()
+    assert inner.asked == []
+
+
+def test_an_instance_whose_loop_is_closed_under_the_question_is_a_failure(home: Home) -> None:
+    inner = Inner()
+    bound = home.adopt(inner)
+    inner.answer = asyncio.Event()
+
+    def end() -> None:
+        inner.begun.wait(30)
+        home.stop()
+
+    ender = threading.Thread(target=end)
+    ender.start()
+    assert failed(ask(bound, QUICK)).kind == "loop gone"
+    ender.join()
+    home.close()
+    assert inner.ends == ["left"]
+
+
+def test_an_instance_that_takes_long_is_waited_for_while_its_loop_answers(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    inner, pings = Inner(), list[Ping]()
+    bound = home.adopt(inner)
+    inner.answer = go_on = asyncio.Event()
+
+    class Counted(Ping):
+        def answer(self) -> None:
+            super().answer()
+            pings.append(self)
+            if len(pings) == 2:
+                inner.answer = "text", 4_600
+                go_on.set()
+
+    monkeypatch.setattr(_inner, "Ping", Counted)
+    assert isinstance(ask(bound, Policy(ping=0.5)), Grant)
+    assert len(pings) == 2
+
+
+def test_loop_that_was_blocked_itself_gives_the_credentials_loop_another_ping(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bound, here, answers, pings = home.adopt(Inner()), BlockedLoop(), threading.Event(), list[Ping]()
+
+    class Counted(Ping):
+        def __init__(self) -> None:
+            super().__init__()
+            pings.append(self)
+            if len(pings) == 2:
+                answers.set()
+
+    async def main() -> Grant | Failure:
+        home.loop.call_soon_threadsafe(answers.wait, 30)
+        fetch = asyncio.ensure_future(InnerFetch(bound, SCOPES, {}, Policy(ping=5), CLOCK)(Order()))
+        await until(lambda: bool(pings))
+        await asyncio.sleep(0)
+        here.block(60.0)
+        return await fetch
+
+    monkeypatch.setattr(_inner, "Ping", Counted)
+    with asyncio.Runner(loop_factory=lambda: here) as runner:
+        assert isinstance(runner.run(main()), Grant)
+    assert len(pings) == 2
+
+
+def test_a_question_that_is_wanted_no_more_is_cancelled_where_it_runs(home: Home) -> None:
+    inner = Inner()
+    bound = home.adopt(inner)
+    inner.answer = asyncio.Event()
+    assert "did not answer" in failed(ask(bound, HASTY)).summary
+
+    home.close()
+    assert inner.ends == ["left"]
+
+
+@pytest.mark.parametrize("ends", [False, True])
+def test_a_question_that_is_cancelled_where_it_runs_is_lost_unless_that_loop_ends(home: Home, ends: bool) -> None:
+    inner = Inner()
+    bound = home.adopt(inner)
+    inner.answer = asyncio.Event()
+
+    async def main() -> None:
+        seen = asyncio.Event()
+
+        async def sleep(_: float) -> None:
+            await seen.wait()
+
+        clock = attrs.evolve(CLOCK, sleep=sleep)
+        question = asyncio.ensure_future(InnerFetch(bound, SCOPES, {}, Policy(ping=30), clock)(Order()))
+        await asyncio.to_thread(inner.begun.wait, 30)
+
+        async def saboteur() -> None:
+            for task in asyncio.all_tasks() - {asyncio.current_task()}:
+                task.cancel()
+
+        if ends:
+            await asyncio.to_thread(home.close)
+            seen.set()
+            assert failed(await question).kind == "loop gone"
+        else:
+            await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(saboteur(), home.loop))
+            seen.set()
+            with pytest.raises(asyncio.CancelledError):
+                await question
+
+    asyncio.run(main())
+    assert inner.ends == ["left"]
+
+
+def test_an_answer_that_comes_after_its_question_was_given_up_is_dropped(home: Home, caplog: pytest.LogCaptureFixture) -> None:
+    inner = Inner()
+    bound = home.adopt(inner)
+    inner.answer = ValueError("too late")
+    asked, go_on = threading.Event(), threading.Event()
+
+    async def main() -> Grant | Failure:
+        def block() -> None:
+            asked.set()
+            go_on.wait(30)
+
+        call(home.loop, block)
+        await asyncio.to_thread(asked.wait, 30)
+        # The question is queued behind the block, and so is the news that it is not wanted any more.
+        result = await InnerFetch(bound, SCOPES, {}, QUICK, CLOCK)(Order())
+        go_on.set()
+        await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(asyncio.sleep(0), home.loop))
+        return result
+
+    with caplog.at_level(logging.ERROR):
+        assert "loop" in failed(asyncio.run(main())).kind
+    assert caplog.records == []
+
+
+@pytest.mark.anyio
+async def test_an_errand_whose_task_could_not_be_made_is_dropped_all_the_same() -> None:
+    loop = asyncio.get_running_loop()
+    errand = _Errand(Inner().get_token, "test", loop, loop)
+    errand.drop()
+    errand.outcome.cancel()
+    errand._settle(lambda: errand.outcome.set_result(None))
+    assert errand.outcome.cancelled()
+
+
+class OwnError(CredentialError):
+    """Somebody's error that can't be made as ours are."""
+
+    def __init__(self) -> None:
+        super().__init__("said so", retry_after=3.0)
+
+
+@pytest.mark.anyio
+async def test_an_error_of_ours_keeps_its_class_and_somebodys_subclass_does_not() -> None:
+    inner = Inner()
+    for error, kept in ((OwnError(), TokenUnavailableError), (CredentialClosedError("said so"), TokenUnavailableError)):
+        inner.answer = error
+        failure = failed(await fetch(inner)(Order()))
+        assert type(failure.exception()) is kept
+        assert failure.retry_after == error.retry_after
+
+
+class Holder(Inner):
+    """One that is made with a secret."""
+
+    def __init__(self, secret: str) -> None:
+        super().__init__()
+
+
+def test_no_repr_shows_what_a_credential_is_made_with() -> None:
+    secret: Any = functools.partial(Holder, "S3CRET")
+    for inner in (secret, functools.partial(function, "S3CRET"), lambda: "S3CRET"):
+        assert "S3CRET" not in repr(fetch(inner))

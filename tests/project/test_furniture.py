@@ -1,0 +1,73 @@
+"""What stands in several files of the project's root agrees: Pythons, sessions and pages."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+NOXFILE = (ROOT / "noxfile.py").read_text()
+
+
+def pythons() -> list[str]:
+    """Return the Pythons that the sessions run on."""
+    (listed,) = re.findall(r"^PYTHONS = \[(.*)\]$", NOXFILE, re.MULTILINE)
+    return re.findall(r'"([\d.]+)"', listed)
+
+
+def sessions() -> set[str]:
+    """Return the names of the sessions, those on several Pythons with each of them."""
+    found = re.findall(r"^@nox\.session\(python=(.*)\)\ndef (\w+)\(", NOXFILE, re.MULTILINE)
+    assert len(found) > 10
+    several = {name for python, name in found if python != "OLDEST"}
+    return {name for _, name in found} | {f"{name}-{each}" for name in several for each in pythons()}
+
+
+def test_classifiers_name_the_pythons_of_the_sessions() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    prefix = "Programming Language :: Python :: "
+    named = [each.removeprefix(prefix) for each in project["classifiers"] if each.startswith(prefix)]
+    assert named == pythons()
+    assert project["requires-python"] == f">={pythons()[0]}"
+
+
+def test_ci_runs_the_tests_on_every_python() -> None:
+    (matrix,) = re.findall(r"python: \[(.*)\]", (ROOT / ".github" / "workflows" / "ci.yml").read_text())
+    assert re.findall(r'"([\d.]+)"', matrix) == pythons()
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
+def test_workflow_runs_sessions_that_exist(workflow: Path) -> None:
+    text = workflow.read_text()
+    run = re.findall(r"python -m nox -s ([\w.-]+(?:\$\{\{ matrix\.python \}\})?|\$\{\{ matrix\.session \}\})", text)
+    assert run
+    names = set()
+    for each in run:
+        if each.endswith("matrix.session }}"):
+            (listed,) = re.findall(r"session:\s*\[(.*?)\]", text, re.DOTALL)
+            names |= {name.strip() for name in listed.split(",")}
+        else:
+            names |= {re.sub(r"\$\{\{ matrix\.python \}\}", python, each) for python in pythons()}
+    assert names <= sessions()
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
+def test_workflow_pins_actions_and_reads_no_secret(workflow: Path) -> None:
+    text = workflow.read_text()
+    used = re.findall(r"uses: (.*)", text)
+    assert used
+    assert all(re.fullmatch(r"[\w/-]+@[0-9a-f]{40} # v[\d.]+", each) for each in used)
+    assert "secrets." not in text
+    assert "permissions:\n  contents: read\n" in text
+
+
+def test_every_decision_is_in_the_index() -> None:
+    folder = ROOT / "docs" / "decisions"
+    linked = re.findall(r"\]\((.*?\.md)\)", (folder / "README.md").read_text())
+    assert sorted(linked) == sorted({path.name for path in folder.glob("*.md")} - {"README.md"})
+    for name in linked:
+        tests = re.findall(r"`(tests/[\w/.]+)`", (folder / name).read_text())
+        assert tests
+        assert all((ROOT / test).exists() for test in tests)

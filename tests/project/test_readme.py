@@ -1,0 +1,77 @@
+"""What the README says is true."""
+
+import ast
+import asyncio
+import os
+import re
+import subprocess
+import sys
+from contextlib import redirect_stdout
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import aiomsi
+from aiomsi.testing import DEFAULT_SUBSCRIPTION_ID, EmbeddedAzure, ManualClock
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+COMMANDS = [line for block in re.findall(r"```console\n(.*?)```", README, re.DOTALL) for line in block.splitlines()]
+
+
+def test_the_example_runs_as_it_stands(embedded_azure: EmbeddedAzure) -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", PYTHON[0]],
+        env={**os.environ, **embedded_azure.environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+    assert done.stderr == ""
+    (group,) = ast.literal_eval(done.stdout)
+    assert group["name"] == "DevTest"
+
+
+def test_the_example_is_complete_and_about_ten_lines_long() -> None:
+    assert len([line for line in PYTHON[0].splitlines() if line.strip()]) <= 10
+
+
+def test_the_tour_of_a_session_works(embedded_azure: EmbeddedAzure, azure_environment: object) -> None:
+    (tour,) = (block for block in PYTHON if "async def tour" in block)
+    names: dict[str, Any] = {"aiomsi": aiomsi}
+    exec(tour, names)  # noqa: S102 (our own)
+    group = f"/subscriptions/{DEFAULT_SUBSCRIPTION_ID}/resourceGroups/DevTest"
+    embedded_azure.add_resource(f"{group}/providers/Microsoft.KeyVault/vaults/kv")
+
+    async def main() -> None:
+        async with aiomsi.ArmSession(clock=ManualClock(autoadvance=True).clock) as arm:
+            await names["tour"](arm, group)
+
+    with redirect_stdout(StringIO()) as printed:
+        asyncio.run(main())
+    first, *progress, last = printed.getvalue().splitlines()
+    assert first == "kv"
+    assert any(line.startswith("<Operation ") for line in progress)
+    assert last.endswith("/vaults/kv")
+
+
+def test_ci_runs_the_readmes_test_command() -> None:
+    assert "pip install nox && nox" in COMMANDS
+    assert (ROOT / ".ci" / "run").read_text(encoding="utf-8").rstrip().endswith("\npip install nox && nox")
+
+
+@pytest.mark.parametrize("name", re.findall(r"\]\(([^)]+)\)", README))
+def test_links_lead_somewhere(name: str) -> None:
+    assert (ROOT / name).is_file()
+
+
+def test_architecture_names_every_folder() -> None:
+    said = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    source = ROOT / "src" / "aiomsi"
+    folders = {path.parent for path in source.rglob("*.py")} - {source}
+    for folder in folders:
+        assert f"{folder.name}/" in said, folder

@@ -1,0 +1,55 @@
+import asyncio
+import os
+import subprocess
+import sys
+import unittest
+
+import pytest
+from testing.embedded_client import Reply, ask_arm, ask_imds
+
+from aiomsi.testing import EmbeddedAzure
+from aiomsi.testing._hosts.variables import IDENTITY_VARIABLES
+
+
+@pytest.fixture
+def foreign_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in IDENTITY_VARIABLES:
+        monkeypatch.setenv(name, "somewhere else")
+
+
+def test_the_fixture_serves_a_fresh_azure(embedded_azure: EmbeddedAzure) -> None:
+    assert embedded_azure.counts.imds_requests == 0
+    assert ask_imds(embedded_azure).status == ask_arm(embedded_azure).status == 200
+
+
+def test_the_environment_leads_to_it_and_nowhere_else(
+    foreign_environment: None, azure_environment: dict[str, str], embedded_azure: EmbeddedAzure
+) -> None:
+    assert azure_environment == embedded_azure.environment
+    assert {name: value for name, value in os.environ.items() if name in IDENTITY_VARIABLES} == azure_environment
+
+
+def test_it_serves_code_that_runs_a_loop(embedded_azure: EmbeddedAzure) -> None:
+    async def main() -> Reply:
+        return await asyncio.to_thread(ask_imds, embedded_azure)
+
+    assert asyncio.run(main()).status == 200
+
+
+class TestUnittest(unittest.TestCase):
+    @pytest.fixture(autouse=True)
+    def take(self, embedded_azure: EmbeddedAzure) -> None:
+        self.azure = embedded_azure
+
+    def test_it_serves_unittest_as_well(self) -> None:
+        assert ask_imds(self.azure).status == 200
+
+
+def test_the_plugin_loads_neither_the_server_nor_an_extra() -> None:
+    probe = (
+        "import sys, aiomsi.testing.pytest_plugin; "
+        "print({'jwt', 'cryptography', 'trustme', 'aiomsi.testing._azure'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
+
+    assert done.stdout.strip() == "set()"

@@ -1,0 +1,246 @@
+import asyncio
+import socket
+import ssl
+import urllib.request
+from contextlib import AbstractAsyncContextManager
+
+import aiohttp
+import pytest
+from aiohttp import web
+from loops import PATIENCE
+from testing.embedded_client import GROUP, SUBSCRIPTION, Concurrently, ask, ask_arm, ask_imds
+
+import aiomsi.testing
+from aiomsi.testing import EmbeddedAzure
+from aiomsi.testing._server import request_log as ledger
+from aiomsi.testing._server.thread import Port
+
+A_DAY = 86_400.0
+
+
+def test_the_public_names_are_those_listed() -> None:
+    assert sorted(vars(aiomsi.testing)["_HOMES"]) == sorted(aiomsi.testing.__all__)
+    for name in aiomsi.testing.__all__:
+        assert getattr(aiomsi.testing, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
+        getattr(aiomsi.testing, "Nothing")  # noqa: B009  # mypy knows that it is not there
+
+
+def test_environment_and_cloud_lead_to_the_servers() -> None:
+    with EmbeddedAzure() as azure:
+        assert azure.environment == {
+            "AZURE_POD_IDENTITY_AUTHORITY_HOST": azure.imds_url,
+            "AIOMSI_RESOURCE_MANAGER": azure.arm_url,
+        }
+        assert azure.cloud.resource_manager == azure.arm_url
+        assert azure.cloud.audience == "https://management.azure.com/"
+        assert repr(azure) == f"<EmbeddedAzure imds={azure.imds_url} arm={azure.arm_url}>"
+
+
+def test_what_needs_a_running_server_says_so() -> None:
+    azure = EmbeddedAzure()
+
+    assert repr(azure) == "<EmbeddedAzure, stopped>"
+    for use in (lambda: azure.imds_url, azure.clear_faults, azure.hold("imds").__enter__):
+        with pytest.raises(RuntimeError, match="isn't running"):
+            use()
+
+
+def test_starting_twice_is_refused_and_stopping_twice_is_not() -> None:
+    azure = EmbeddedAzure()
+    azure.start()
+    with pytest.raises(RuntimeError, match="already"):
+        azure.start()
+    azure.stop()
+    azure.stop()
+
+
+def test_it_can_be_started_again_and_keeps_its_counts() -> None:
+    azure = EmbeddedAzure()
+    for _ in range(2):
+        with azure:
+            assert ask_imds(azure).status == 200
+
+    assert azure.counts.imds_tokens == 2
+
+
+def test_a_port_in_use_is_an_error_and_leaves_nothing_behind() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        azure = EmbeddedAzure(arm_port=taken.getsockname()[1])
+        with pytest.raises(OSError, match=r"address already in use|10048"):
+            azure.start()
+    with azure:
+        assert ask_arm(azure).status == 200
+
+
+def test_hosts_can_differ() -> None:
+    with EmbeddedAzure(imds_host="127.0.0.2", arm_host="localhost") as azure:
+        assert azure.imds_url.startswith("http://127.0.0.2:")
+        assert azure.arm_url.startswith("http://localhost:")
+        assert ask_imds(azure).status == 200
+
+
+def test_an_ipv6_address_has_brackets_in_urls() -> None:
+    azure = EmbeddedAzure(host="::1")
+    loop = asyncio.new_event_loop()
+    loop.close()
+    azure._running = (loop, [1, 2])
+
+    assert azure.imds_url == "http://[::1]:1"
+
+
+def test_async_with_serves_the_loop_it_is_used_in() -> None:
+    async def main() -> int:
+        async with EmbeddedAzure() as azure, aiohttp.ClientSession() as client:
+            headers = {"Authorization": f"Bearer {azure.issue_token()}"}
+            async with azure_get(client, azure, headers) as reply:
+                return reply.status
+
+    assert asyncio.run(main()) == 200
+
+
+def azure_get(
+    client: aiohttp.ClientSession, azure: EmbeddedAzure, headers: dict[str, str]
+) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
+    return client.get(f"{azure.arm_url}{GROUP}?api-version=2021-04-01", headers=headers)
+
+
+def test_arrivals_can_be_awaited_in_any_loop() -> None:
+    async def main() -> list[int]:
+        with EmbeddedAzure() as azure:
+            headers = {"Authorization": f"Bearer {azure.issue_token()}"}
+            async with aiohttp.ClientSession() as client:
+                with azure.hold("arm") as hold:
+                    asked = [asyncio.ensure_future(azure_get(client, azure, headers).__aenter__()) for _ in range(2)]
+                    await hold.arrived(2)
+                    assert not any(task.done() for task in asked)
+                    hold.release()
+                    replies = await asyncio.gather(*asked)
+                for reply in replies:
+                    reply.release()
+                return [reply.status for reply in replies]
+
+    assert asyncio.run(main()) == [200, 200]
+
+
+def test_requests_are_recorded_as_received_without_their_token() -> None:
+    with EmbeddedAzure() as azure:
+        ask_imds(azure, "api-version=2018-02-01&resource=https%3A%2F%2Fmanagement.azure.com%2F")
+        ask_arm(azure, f"{GROUP}/%41?x=a+b", "2021-04-01", "secret")
+        imds, arm = azure.requests
+
+    assert (imds.service, imds.method) == ("imds", "GET")
+    assert imds.path_qs.endswith("?api-version=2018-02-01&resource=https%3A%2F%2Fmanagement.azure.com%2F")
+    assert imds.headers["metadata"] == "true"
+    assert arm.path_qs == f"{GROUP}/%41?x=a+b&api-version=2021-04-01"
+    assert arm.headers["authorization"] == "Bearer ***"
+    assert "secret" not in repr(arm)
+
+
+def test_the_oldest_recorded_requests_make_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger, "RECORDED", 2)
+    with EmbeddedAzure() as azure:
+        for number in range(3):
+            ask(azure.imds_url, f"/{number}")
+
+        assert [request.path_qs for request in azure.requests] == ["/1", "/2"]
+
+
+def test_counts_can_start_anew_while_requests_are_under_way(concurrently: Concurrently) -> None:
+    with EmbeddedAzure() as azure:
+        before = azure.counts
+        with azure.hold("imds") as hold:
+            replies = concurrently(1, lambda: ask_imds(azure))
+            hold.wait_arrived()
+            azure.reset_counts()
+        replies()
+        counts = azure.counts
+
+    assert before.imds_requests == 0
+    assert (counts.imds_requests, counts.imds_tokens, counts.imds_most_at_once) == (0, 1, 1)
+    assert azure.requests == ()
+
+
+def test_stopping_is_prompt_with_requests_held_and_connections_open() -> None:
+    async def main() -> list[aiohttp.ClientResponse | BaseException]:
+        azure = EmbeddedAzure(arm_latency=A_DAY).start()
+        headers = {"Authorization": f"Bearer {azure.issue_token()}"}
+        async with aiohttp.ClientSession() as client:
+            async with client.get(azure.imds_url) as idle:
+                await idle.read()
+            with azure.hold("arm") as hold:
+                asked = [asyncio.ensure_future(azure_get(client, azure, headers).__aenter__()) for _ in range(50)]
+                await hold.arrived(50)
+                hold.release()
+                # A stop that waits for the requests, or as long as aiohttp does by default, hits this bound.
+                async with asyncio.timeout(PATIENCE):
+                    await asyncio.to_thread(azure.stop)
+            return await asyncio.gather(*asked, return_exceptions=True)
+
+    outcomes = asyncio.run(main())
+    assert all(isinstance(outcome, aiohttp.ClientConnectionError) for outcome in outcomes)
+
+
+@pytest.mark.slow
+def test_a_thousand_connections_are_served() -> None:
+    async def main() -> tuple[bool, int]:
+        with EmbeddedAzure() as azure:
+            names = azure.add_resource_groups(SUBSCRIPTION, 1_000)
+            headers = {"Authorization": f"Bearer {azure.issue_token()}"}
+
+            async def get(name: str) -> str:
+                url = f"{azure.arm_url}/subscriptions/{SUBSCRIPTION}/resourceGroups/{name}?api-version=2021-04-01"
+                async with client.get(url, headers=headers) as reply:
+                    return str((await reply.json())["name"])
+
+            async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as client:
+                with azure.hold("arm") as hold:
+                    asked = [asyncio.ensure_future(get(name)) for name in names]
+                    await hold.arrived(1_000, timeout=30)
+                got = await asyncio.gather(*asked)
+            return list(names) == got, azure.counts.arm_most_at_once
+
+    assert asyncio.run(main()) == (True, 1_000)
+
+
+def test_tls_serves_arm_with_a_certificate_of_its_own_authority() -> None:
+    with EmbeddedAzure(tls=True) as azure:
+        opener = urllib.request.build_opener(
+            urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=azure.ssl_context())
+        )
+        with opener.open(f"{azure.arm_url}/metadata/endpoints?api-version=2022-09-01") as reply:
+            assert f'"resourceManager":"{azure.arm_url}/"'.encode() in reply.read()
+        assert azure.arm_url.startswith("https://127.0.0.1:")
+        assert azure.ca_pem.startswith(b"-----BEGIN CERTIFICATE-----")
+
+
+def test_tls_names_are_on_the_certificate() -> None:
+    with EmbeddedAzure(tls=("management.azure.com",)) as azure:
+        host, port = azure.arm_url.removeprefix("https://").split(":")
+        with (
+            socket.create_connection((host, int(port))) as plain,
+            azure.ssl_context().wrap_socket(plain, server_hostname="management.azure.com") as secure,
+        ):
+            certificate = secure.getpeercert()
+
+    assert certificate is not None
+    assert ("DNS", "management.azure.com") in certificate["subjectAltName"]
+
+
+def test_an_untrusting_client_refuses_the_certificate() -> None:
+    with EmbeddedAzure(tls=True) as azure:
+        host, port = azure.arm_url.removeprefix("https://").split(":")
+        with socket.create_connection((host, int(port))) as plain, pytest.raises(ssl.SSLCertVerificationError):
+            ssl.create_default_context().wrap_socket(plain, server_hostname="127.0.0.1")
+
+
+def test_without_tls_there_is_no_certificate() -> None:
+    with pytest.raises(RuntimeError, match="tls=True"):
+        EmbeddedAzure().ssl_context()
+
+
+def test_ports_are_compared_by_identity() -> None:
+    async def handler(request: web.BaseRequest) -> web.StreamResponse:
+        raise NotImplementedError
+
+    assert Port(handler, "", 0) != Port(handler, "", 0)

@@ -1,0 +1,213 @@
+"""The token and its states."""
+
+import base64
+import copy
+import json
+import pickle
+import traceback
+
+import pytest
+
+from aiomsi import AccessToken, Policy, TokenIdentity
+from aiomsi._tokens.token import Grant, Now, State, date_token, identity_of, read_claims, refresh_after, state_of
+from aiomsi._util.secret import Secret, read_secret
+
+POLICY = Policy()
+START = Now(1_000_000.0, 50.0)
+
+
+def middle(low: float, high: float) -> float:
+    return (low + high) / 2
+
+
+def token(life: float = 86_400.0, **fields: object) -> AccessToken:
+    grant = Grant(Secret("a-token"), life, **fields)  # type: ignore[arg-type]  # each test names fields that exist
+    return date_token(grant, START, same_again=False, policy=POLICY, draw=middle)
+
+
+def at(seconds: float, *, skew: float = 0.0) -> Now:
+    return Now(START.wall + seconds + skew, START.monotonic + seconds)
+
+
+@pytest.mark.parametrize(
+    ("after", "state"),
+    [
+        (0, State.FRESH),
+        (43_199, State.FRESH),
+        (43_200, State.STALE),
+        (86_279, State.STALE),
+        (86_280, State.LATE),
+        (86_389, State.LATE),
+        (86_390, State.EXPIRED),
+        (100_000, State.EXPIRED),
+    ],
+)
+def test_states_of_a_days_token(after: float, state: State) -> None:
+    assert state_of(token(), at(after), POLICY) is state
+
+
+def test_no_token_is_a_state_too() -> None:
+    assert state_of(None, START, POLICY) is State.NONE
+    assert [state for state in State if state.usable] == [State.FRESH, State.STALE, State.LATE]
+
+
+@pytest.mark.parametrize(("wall", "monotonic"), [(90_000, 0), (0, 90_000)])
+def test_either_clock_can_end_a_token(wall: float, monotonic: float) -> None:
+    now = Now(START.wall + wall, START.monotonic + monotonic)
+    assert state_of(token(), now, POLICY) is State.EXPIRED
+
+
+def test_a_token_shorter_than_the_late_window_is_fresh_until_its_refresh_is_due() -> None:
+    assert state_of(token(100.0), at(79), POLICY) is State.FRESH
+    assert state_of(token(100.0), at(81), POLICY) is State.LATE
+
+
+@pytest.mark.parametrize(
+    ("life", "fields", "after"),
+    [
+        (86_400.0, {}, 43_200.0),
+        (7_200.0, {}, 3_600.0),
+        (7_199.0, {}, 5_759.2),
+        (86_400.0, {"refresh_in": 1_000.0}, 1_050.0),
+        (86_400.0, {"refresh_in": 90_000.0}, 43_200.0),
+    ],
+)
+def test_when_a_refresh_is_due(life: float, fields: dict[str, float], after: float) -> None:
+    grant = Grant(Secret("a-token"), life, **fields)  # type: ignore[arg-type]  # refresh_in
+    assert refresh_after(grant, same_again=False, policy=POLICY, draw=middle) == pytest.approx(after)
+
+
+def test_jitter_goes_both_ways_but_never_before_what_the_host_named() -> None:
+    plain, named = Grant(Secret("t"), 86_400.0), Grant(Secret("t"), 86_400.0, refresh_in=1_000.0)
+
+    def ends(grant: Grant) -> tuple[float, float]:
+        low = refresh_after(grant, same_again=False, policy=POLICY, draw=lambda low, _: low)
+        return low, refresh_after(grant, same_again=False, policy=POLICY, draw=lambda _, high: high)
+
+    assert ends(plain) == pytest.approx((38_880, 47_520))
+    assert ends(named) == pytest.approx((1_000, 1_100))
+
+
+@pytest.mark.parametrize(("life", "after"), [(40_000.0, 20_000.0), (100.0, 60.0)])
+def test_the_same_token_again_is_tried_at_half_of_what_is_left_and_a_minute_on_at_the_earliest(life: float, after: float) -> None:
+    assert refresh_after(Grant(Secret("t"), life), same_again=True, policy=POLICY, draw=middle) == after
+
+
+def test_refresh_on_is_a_little_after_the_own_refresh_point() -> None:
+    made = token()
+    due = made.refresh_on - int(START.wall)
+    assert state_of(made, at(due), POLICY) is State.STALE
+    assert due == 43_260
+
+
+def test_expires_on_is_the_hosts_own_word_where_it_can_be() -> None:
+    assert token(86_400.0, expires_on=1_086_401).expires_on == 1_086_401
+    assert token(86_400.0).expires_on == 1_086_400
+
+
+def test_a_token_has_what_azure_sdk_clients_read_and_is_not_unpacked() -> None:
+    made = token()
+    assert (made.token, made.token_type, made.authorization) == ("a-token", "Bearer", "Bearer a-token")
+    with pytest.raises(TypeError):
+        _, _ = made  # type: ignore[misc]  # azure-core's own is a tuple
+
+
+def test_a_token_is_never_shown_or_pickled() -> None:
+    made = token()
+    assert "a-token" not in repr(made)
+    assert "a-token" not in f"{made}{made!s}"
+    with pytest.raises(TypeError, match="not pickled"):
+        pickle.dumps(made)
+    assert copy.deepcopy(made).token == "a-token"
+
+
+def test_a_redrawn_token_differs_in_its_refresh_point_alone() -> None:
+    made = token()
+    again = made.redrawn(POLICY, lambda low, _: low)
+    assert again.token is made.token
+    assert state_of(made, at(43_200), POLICY) is State.STALE
+    assert state_of(again, at(43_200), POLICY) is State.FRESH
+    assert state_of(again, at(48_000), POLICY) is State.STALE
+
+
+@pytest.mark.parametrize(("named", "after"), [(0.0, 43_200), (-5.0, 43_200), (1.0, 60), (86_280.0, 86_280), (86_281.0, 43_200)])
+def test_what_the_host_names_leaves_room_before_and_after(named: float, after: float) -> None:
+    grant = Grant(Secret("t"), 86_400.0, refresh_in=named)
+    assert refresh_after(grant, same_again=False, policy=POLICY, draw=middle) == after
+
+
+def test_a_life_too_short_for_what_the_host_names_goes_by_its_own_rule() -> None:
+    grant = Grant(Secret("t"), 150.0, refresh_in=20.0)
+    assert refresh_after(grant, same_again=False, policy=POLICY, draw=middle) == pytest.approx(120)
+
+
+def test_token_is_an_exact_str_and_still_not_shown() -> None:
+    made = token()
+    assert type(made.token) is str
+    assert type(made.authorization) is Secret
+    assert copy.copy(made) is made
+    try:
+        raise ValueError(made)
+    except ValueError as error:
+        shown = "".join(traceback.TracebackException.from_exception(error, capture_locals=True).format())
+    assert "a-token" not in shown
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        ("a-token", Secret("a-token")),
+        ("\n a-token\r\n", Secret("a-token")),
+        ("", "is empty"),
+        ("bearer a-token", "begins with 'Bearer ', which is the header's: return the token alone"),
+        ("a\ttoken", "has a character that no header takes: U+0009, at position 1 of 7"),
+    ],
+)
+def test_token_is_stripped_and_checked(text: str, read: str) -> None:
+    assert read_secret(text) == read
+    assert isinstance(read_secret(text), Secret) == isinstance(read, Secret)
+
+
+def jwt(claims: object) -> str:
+    payload = base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip("=")
+    return f"eyJhbGciOiJub25lIn0.{payload}.signature"
+
+
+VM = "/subscriptions/s/resourcegroups/g/providers/Microsoft.Compute/virtualMachines/vm"
+USERS = "/subscriptions/s/resourcegroups/g/providers/Microsoft.ManagedIdentity/userAssignedIdentities/me"
+
+
+@pytest.mark.parametrize(
+    ("secret", "named", "identity", "is_system_assigned", "text"),
+    [
+        (
+            jwt({"appid": "a", "oid": "o", "tid": "t", "xms_mirid": VM}),
+            None,
+            TokenIdentity("a", "o", "t", VM),
+            True,
+            "client_id=a",
+        ),
+        (jwt({"azp": "a", "xms_mirid": USERS}), None, TokenIdentity("a", None, None, USERS), False, "client_id=a"),
+        (jwt({"oid": "o"}), None, TokenIdentity(None, "o"), None, "object_id=o"),
+        (jwt({"appid": "a"}), "n", TokenIdentity("n"), None, "client_id=n"),
+        (jwt({"appid": 7, "oid": ""}), None, TokenIdentity(), None, "unknown"),
+        (jwt([1]), None, TokenIdentity(), None, "unknown"),
+        ("opaque", "n", TokenIdentity("n"), None, "client_id=n"),
+        ("a.b.c", None, TokenIdentity(), None, "unknown"),
+        ("a.\u00e4.c", None, TokenIdentity(), None, "unknown"),
+        (f"a.{base64.b64encode(b'[' * 100_000).decode()}.c", None, TokenIdentity(), None, "unknown"),
+    ],
+)
+def test_identity_is_read_from_claims_and_answer(
+    secret: str, named: str | None, identity: TokenIdentity, is_system_assigned: bool | None, text: str
+) -> None:
+    found = identity_of(secret, named)
+    assert found == identity
+    assert found.is_system_assigned is is_system_assigned
+    assert str(found) == text
+    made = date_token(Grant(Secret(secret), 100.0, client_id=named), START, same_again=False, policy=POLICY, draw=middle)
+    assert made.identity == identity
+
+
+def test_claims_of_an_encrypted_token_are_unknown() -> None:
+    assert read_claims("a.b.c.d.e") == {}
