@@ -1,0 +1,232 @@
+"""The rules of the layers. The modules' imports are read from their sources, not run."""
+
+import ast
+import sys
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+import aiomsi
+
+HOME = Path(aiomsi.__file__).parent
+
+ORDER = ("_cli", "", "_arm", "_credentials", "_hosts", "_tokens", "_clouds", "_util", "_errors", "_clock")
+"""The folders and the modules beside them. Each imports only from those that stand further right."""
+AT_THE_TOP = {"__main__": "_cli", "_version": "_util"}
+"""Modules that count as part of a folder."""
+PURE = (
+    "_arm.protocol",
+    "_hosts",
+    "_tokens.token",
+    "_tokens.policy",
+    "_tokens.state",
+    "_tokens.backoff",
+    "_tokens.host_limits",
+)
+"""Values and functions: no I/O, and no waiting."""
+DISCOVER = ("_clouds", "_arm.discovery")
+"""The one import to the left: `Cloud.discover` sends a request when it is called."""
+TESTING_USES = {"_clock", "_clouds", "_util.lazy"}
+IO = {"asyncio", "aiohttp", "anyio", "socket", "ssl", "threading"}
+HTTP = {"aiohttp", "http", "urllib", "yarl", "multidict", "socket", "ssl"}
+MOST_MODULES = 16
+
+
+def module_of(path: Path) -> str:
+    """Return the name of a file's module within the package; the root is the empty name."""
+    parts = path.relative_to(HOME).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+@cache
+def modules() -> dict[str, Path]:
+    return {module_of(path): path for path in sorted(HOME.rglob("*.py"))}
+
+
+def at_run_time(node: ast.AST) -> Iterator[ast.AST]:
+    """Yield the nodes of a tree, except those that only a type checker sees."""
+    for child in ast.iter_child_nodes(node):
+        test = child.test if isinstance(child, ast.If) else None
+        if isinstance(child, ast.If) and isinstance(test, ast.Name) and test.id == "TYPE_CHECKING":
+            for other in child.orelse:
+                yield other
+                yield from at_run_time(other)
+            continue
+        yield child
+        yield from at_run_time(child)
+
+
+def tree_of(module: str) -> ast.Module:
+    return ast.parse(modules()[module].read_text(encoding="utf-8"))
+
+
+def imported(nodes: Iterator[ast.AST]) -> Iterator[str]:
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, ast.unparse(node)
+            base = node.module or ""
+            for alias in node.names:
+                inner = f"{base}.{alias.name}".removeprefix("aiomsi.")
+                yield f"{base}.{alias.name}" if inner in modules() else base
+
+
+@cache
+def imports_of(module: str, *, typing: bool = False) -> frozenset[str]:
+    """Return the full names of the modules that a module imports, at its top or later."""
+    tree = tree_of(module)
+    return frozenset(imported(ast.walk(tree) if typing else at_run_time(tree)))
+
+
+def own_imports(module: str, *, typing: bool = False) -> set[str]:
+    names = (name for name in imports_of(module, typing=typing) if name.split(".")[0] == "aiomsi")
+    return {name.removeprefix("aiomsi").removeprefix(".") for name in names}
+
+
+def foreign_imports(module: str) -> set[str]:
+    return {name.split(".")[0] for name in imports_of(module)} - {"aiomsi"}
+
+
+def folder_of(module: str) -> str:
+    first = module.partition(".")[0]
+    return AT_THE_TOP.get(first, first)
+
+
+def is_below(module: str, folder: str) -> bool:
+    return module == folder or module.startswith(f"{folder}.")
+
+
+def library() -> list[str]:
+    return [module for module in modules() if folder_of(module) != "testing"]
+
+
+def test_every_module_belongs_to_a_folder_of_the_order() -> None:
+    assert {folder_of(module) for module in library()} == set(ORDER)
+
+
+@pytest.mark.parametrize("folder", ORDER)
+def test_folder_imports_only_itself_and_folders_below(folder: str) -> None:
+    allowed = ORDER[ORDER.index(folder) :] + (("testing",) if folder == "_cli" else ())
+    for module in (each for each in library() if folder_of(each) == folder):
+        beyond = {name for name in own_imports(module) if folder_of(name) not in allowed}
+        assert beyond <= ({DISCOVER[1]} if module == DISCOVER[0] else set()), module
+
+
+def test_pure_modules_import_no_io() -> None:
+    pure = [module for module in modules() if any(is_below(module, each) for each in PURE)]
+    assert len(pure) > len(PURE)
+    for module in pure:
+        assert not foreign_imports(module) & IO, module
+        assert all(
+            name in pure or folder_of(name) in {"_clouds", "_errors", "_clock", "_util"} for name in own_imports(module)
+        ), module
+
+
+def test_tokens_import_no_http() -> None:
+    for module in (each for each in modules() if is_below(each, "_tokens")):
+        assert not foreign_imports(module) & HTTP, module
+
+
+def test_import_to_the_left_is_late() -> None:
+    module, other = DISCOVER
+    assert other in own_imports(module)
+    top = {node.module for node in tree_of(module).body if isinstance(node, ast.ImportFrom)}
+    assert f"aiomsi.{other}" not in top
+
+
+def test_testing_is_imported_only_by_the_command_line() -> None:
+    users = {each for each in library() if any(is_below(name, "testing") for name in own_imports(each))}
+    assert {folder_of(module) for module in users} <= {"_cli"}
+    inner = (module for module in modules() if folder_of(module) == "testing")
+    used = {name for module in inner for name in own_imports(module) if folder_of(name) != "testing"}
+    assert used == TESTING_USES
+
+
+def test_core_needs_three_packages_and_optional_extras() -> None:
+    needed = {name for each in library() if folder_of(each) != "_cli" for name in foreign_imports(each)}
+    third = needed - set(sys.stdlib_module_names)
+    assert third == {"aiohttp", "anyio", "attrs", "filelock", "multidict", "orjson", "yarl"}
+
+
+def circles(graph: Mapping[str, set[str]]) -> set[frozenset[str]]:
+    """Return the sets of modules that import one another, directly or not."""
+    reach: dict[str, set[str]] = {}
+    for module in graph:
+        seen: set[str] = set()
+        todo = [module]
+        while todo:
+            for other in graph[todo.pop()] - seen:
+                seen.add(other)
+                todo.append(other)
+        reach[module] = seen
+    return {
+        frozenset({module, *(other for other in reach[module] if module in reach[other])})
+        for module in graph
+        if module in reach[module]
+    }
+
+
+def graph_of(*, typing: bool) -> dict[str, set[str]]:
+    graph = {module: own_imports(module, typing=typing) & set(modules()) for module in modules()}
+    graph[DISCOVER[0]] -= {DISCOVER[1]}
+    return graph
+
+
+def test_modules_import_each_other_in_no_circle() -> None:
+    assert not circles(graph_of(typing=False))
+
+
+def test_at_most_one_circle_exists_for_type_checkers_only() -> None:
+    assert len(circles(graph_of(typing=True))) <= 1
+
+
+def test_circle_is_found() -> None:
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"a", "d"}, "d": set()}) == {frozenset("abc")}
+
+
+def test_folder_has_at_most_sixteen_modules() -> None:
+    folders = {path.parent for path in modules().values()}
+    for folder in folders:
+        names = [path.stem for path in folder.glob("*.py") if path.stem != "__init__"]
+        assert len(names) <= MOST_MODULES, f"{folder}: {len(names)}"
+
+
+def test_private_folder_is_named_by_one_docstring() -> None:
+    inits = {
+        module: tree_of(module)
+        for module, path in modules().items()
+        if path.stem == "__init__" and module.rpartition(".")[2].startswith("_") | ("protocol" in module)
+    }
+    assert inits
+    for module, tree in inits.items():
+        assert len(tree.body) == 1, module
+        assert ast.get_docstring(tree), module
+
+
+def test_every_kind_of_import_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = """
+from typing import TYPE_CHECKING
+import aiomsi
+import aiomsi._arm.protocol.links as links
+from aiomsi import _clock, ArmSession
+from aiomsi._hosts import imds, detect
+if TYPE_CHECKING:
+    from aiomsi import _clouds
+else:
+    import json
+    if True:
+        import socket
+def f():
+    import asyncio.events
+"""
+    path = tmp_path / "made_up.py"
+    path.write_text(text)
+    monkeypatch.setitem(modules(), "made_up", path)
+    seen = {"", "_arm.protocol.links", "_clock", "_hosts.imds", "_hosts.detect"}
+    assert own_imports("made_up") == seen
+    assert own_imports("made_up", typing=True) == seen | {"_clouds"}
+    assert foreign_imports("made_up") == {"typing", "json", "socket", "asyncio"}
+    imports_of.cache_clear()
