@@ -16,7 +16,7 @@ import aiomsi
 from aiomsi._arm.protocol.attempts import after
 from aiomsi._arm.protocol.errors.classify import error_of
 from aiomsi._arm.protocol.request import Options, build_url
-from aiomsi._credentials.gate_schedule import SEND_SPACING, Turns, turn_to_send, turns_in
+from aiomsi._credentials.gate_schedule import SEND_SPACING, GateState, turn_to_send, turns_in
 
 SCOPE = "https://management.azure.com/.default"
 GROUP_ID = "/subscriptions/00000000-0000-4000-8000-00000000beef/resourceGroups/group-000001"
@@ -118,13 +118,13 @@ def test_building_a_url(benchmark: Benchmark) -> None:
 
 def test_deciding_on_a_turn(benchmark: Benchmark) -> None:
     """What the gate decides while it holds its lock: from the text that is stored to the one that will be."""
-    stored = Turns(queue=1_000.0, send=1_000.0).stored()
+    stored = GateState(queue=1_000.0, send=1_000.0).stored()
 
     def decide() -> tuple[float | None, bytes]:
         wait, turns = turn_to_send(turns_in(stored), 999.0, 60.0)
         return wait, turns.stored()
 
-    assert decide() == (1.0, Turns(1_000.0, 1_000.0 + SEND_SPACING).stored())
+    assert decide() == (1.0, GateState(1_000.0, 1_000.0 + SEND_SPACING).stored())
     benchmark(decide)
 
 

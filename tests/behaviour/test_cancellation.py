@@ -31,7 +31,7 @@ from aiomsi._clock import SYSTEM_CLOCK
 from aiomsi._clouds import same_audience
 from aiomsi._credentials import gate as _gate
 from aiomsi._credentials.fetch import TokenFetch
-from aiomsi._credentials.gate_schedule import FAR, Turns
+from aiomsi._credentials.gate_schedule import FAR, GateState
 from aiomsi._credentials.managed_identity import SlotCredential
 from aiomsi._tokens import slot as _slot
 from aiomsi._tokens.flight import Ping, Waiter
@@ -455,7 +455,7 @@ async def a_function(stage: Stage) -> SlotCredential:
     return credential
 
 
-def gated(stage: Stage, turns: Turns, *events: Callable[[], object]) -> tuple[ManagedIdentityCredential, Clock]:
+def gated(stage: Stage, turns: GateState, *events: Callable[[], object]) -> tuple[ManagedIdentityCredential, Clock]:
     """Give a credential behind a gate at which turns are taken already, so many seconds ahead; and its clock.
 
     On that clock every sleep takes a moment, however long it is, and at the end of each the next of the events happens. It goes
@@ -471,20 +471,20 @@ def gated(stage: Stage, turns: Turns, *events: Callable[[], object]) -> tuple[Ma
             next(following, bool)()
 
     clock = attrs.evolve(manual.clock, sleep=sleep)
-    gates.store(stage.folder, Turns(turns.queue + clock.wall(), turns.send + clock.wall()))
+    gates.store(stage.folder, GateState(turns.queue + clock.wall(), turns.send + clock.wall()))
     stage.checks.append(lambda: [*gates.held(stage.folder)])
     return ManagedIdentityCredential(gate=stage.folder, policy=PATIENT, clock=clock), clock
 
 
 async def nobody_else_at_the_gate(stage: Stage) -> SlotCredential:
-    credential, _ = gated(stage, Turns())
+    credential, _ = gated(stage, GateState())
     stage.call(credential.get_token(SCOPE))
     stage.call(credential.get_token(SCOPE))
     return credential
 
 
 async def others_at_the_gate(stage: Stage) -> SlotCredential:
-    credential, clock = gated(stage, Turns(queue=5, send=10))
+    credential, clock = gated(stage, GateState(queue=5, send=10))
     stage.call(credential.get_token(SCOPE))
     stage.call(credential.get_token(SCOPE))
     stage.call(ManagedIdentityCredential(gate=stage.folder, share=False, clock=clock).get_token(SCOPE))
@@ -494,7 +494,7 @@ async def others_at_the_gate(stage: Stage) -> SlotCredential:
 async def turns_in_anothers_hands(stage: Stage) -> SlotCredential:
     """At first, and once more when the turn of the queue has come."""
     turns = gates.hold(stage.folder / "turns.lock")
-    credential, _ = gated(stage, Turns(queue=5), turns.release, turns.acquire, turns.release)
+    credential, _ = gated(stage, GateState(queue=5), turns.release, turns.acquire, turns.release)
     await asyncio.wait([stage.call(credential.get_token(SCOPE)) for _ in range(2)])
     turns.release()
     return credential
@@ -502,14 +502,14 @@ async def turns_in_anothers_hands(stage: Stage) -> SlotCredential:
 
 async def no_free_place(stage: Stage) -> SlotCredential:
     places = gates.hold_all(stage.folder)
-    credential, _ = gated(stage, Turns(), lambda: None, lambda: gates.release_all(places))
+    credential, _ = gated(stage, GateState(), lambda: None, lambda: gates.release_all(places))
     await asyncio.wait([stage.call(credential.get_token(SCOPE)) for _ in range(2)])
     gates.release_all(places)
     return credential
 
 
 async def no_turn_in_time(stage: Stage) -> SlotCredential:
-    credential, _ = gated(stage, Turns(send=FAR))
+    credential, _ = gated(stage, GateState(send=FAR))
     stage.call(credential.get_token(SCOPE))
     stage.call(credential.get_token(SCOPE))
     return credential
@@ -518,7 +518,7 @@ async def no_turn_in_time(stage: Stage) -> SlotCredential:
 async def asked_to_hold_off(stage: Stage) -> SlotCredential:
     """While the turns are in another's hands, until the first one waits for them."""
     turns = gates.hold(stage.folder / "turns.lock")
-    credential, _ = gated(stage, Turns(), *[turns.release] * 100)
+    credential, _ = gated(stage, GateState(), *[turns.release] * 100)
     turns.release()
     stage.azure.inject("imds", Fault(429, {"Retry-After": "5"}), times=1)
     with stage.azure.hold("imds") as answer:

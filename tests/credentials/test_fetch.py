@@ -22,14 +22,14 @@ from loops import BlockedLoop
 from aiomsi import HostGate, HostUnreachableError, Policy, TokenRefusedError, TokenUnavailableError
 from aiomsi._clock import Clock
 from aiomsi._credentials.fetch import TokenFetch, _no_answer
-from aiomsi._credentials.gate_schedule import Turns, turns_in
+from aiomsi._credentials.gate_schedule import GateState, turns_in
 from aiomsi._hosts.base import SYSTEM_ASSIGNED, Identity
 from aiomsi._hosts.body import MAX_BODY
 from aiomsi._hosts.imds import Imds
 from aiomsi._tokens.host_backoff import HostBackoff, Ticket
 from aiomsi._tokens.host_limits import LEASE
-from aiomsi._tokens.state import Failure, Order
-from aiomsi._tokens.token import Grant
+from aiomsi._tokens.state import Failure, FetchRequest
+from aiomsi._tokens.token import TokenResponse
 from aiomsi.testing import EmbeddedAzure, Fault, ManualClock
 
 ARM = "https://management.azure.com/"
@@ -45,9 +45,9 @@ def fetch(
     policy: Policy | None = None,
     identity: Identity = SYSTEM_ASSIGNED,
     gate: HostGate | None = None,
-) -> Grant | Failure:
+) -> TokenResponse | Failure:
     wanted = TokenFetch(Imds(authority, identity), resource, policy or Policy(), clock, lambda _, high: high, gate)
-    return asyncio.run(wanted(Order()))
+    return asyncio.run(wanted(FetchRequest()))
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def nowhere() -> Iterator[str]:
 
 def test_a_good_answer_is_a_grant(azure: EmbeddedAzure, manual: ManualClock) -> None:
     grant = fetch(azure.imds_url, manual.clock)
-    assert isinstance(grant, Grant)
+    assert isinstance(grant, TokenResponse)
     assert grant.life == pytest.approx(86_400, abs=2)
     assert str(grant.secret) not in repr(grant)
     (request,) = azure.requests
@@ -84,7 +84,7 @@ def test_a_good_answer_is_a_grant(azure: EmbeddedAzure, manual: ManualClock) -> 
 def test_three_500s_and_then_a_token(azure: EmbeddedAzure, manual: ManualClock) -> None:
     azure.inject("imds", Fault(500), times=3)
     began = manual.clock.monotonic()
-    assert isinstance(fetch(azure.imds_url, manual.clock), Grant)
+    assert isinstance(fetch(azure.imds_url, manual.clock), TokenResponse)
     assert azure.counts.imds_requests == 4
     assert manual.clock.monotonic() - began == 1 + 2 + 4
 
@@ -147,7 +147,7 @@ def test_response_compressed_unasked_is_read_within_the_limit(
 ) -> None:
     body = compress(json.dumps({"access_token": "eyJ", "expires_in": 3600}).encode())
     azure.inject("imds", Fault(200, {"Content-Encoding": coding}, body))
-    assert isinstance(fetch(azure.imds_url, manual.clock), Grant)
+    assert isinstance(fetch(azure.imds_url, manual.clock), TokenResponse)
     (request,) = azure.requests
     assert request.headers["Accept-Encoding"] == "identity"
 
@@ -158,10 +158,10 @@ def test_endpoint_without_http_is_another_service(manual: ManualClock) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.close()
 
-    async def main() -> Grant | Failure:
+    async def main() -> TokenResponse | Failure:
         async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
             authority = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-            return await TokenFetch(Imds(authority), ARM, Policy(), manual.clock)(Order())
+            return await TokenFetch(Imds(authority), ARM, Policy(), manual.clock)(FetchRequest())
 
     failure = asyncio.run(main())
     assert isinstance(failure, Failure)
@@ -200,7 +200,7 @@ def test_unknown_name_is_named_as_such() -> None:
 def test_exhausted_descriptors_are_no_missing_azure(manual: ManualClock, nowhere: str) -> None:
     import resource
 
-    async def main() -> Grant | Failure:
+    async def main() -> TokenResponse | Failure:
         wanted = TokenFetch(Imds(nowhere), ARM, Policy(), manual.clock)
         limits, taken = resource.getrlimit(resource.RLIMIT_NOFILE), list[int]()
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(256, limits[1]), limits[1]))
@@ -208,7 +208,7 @@ def test_exhausted_descriptors_are_no_missing_azure(manual: ManualClock, nowhere
             with suppress(OSError):
                 while True:
                     taken.append(os.open(os.devnull, os.O_RDONLY))
-            return await wanted(Order())
+            return await wanted(FetchRequest())
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, limits)
             for descriptor in taken:
@@ -236,7 +236,7 @@ def test_410_is_asked_for_seventy_seconds(azure: EmbeddedAzure, manual: ManualCl
     assert 70 <= manual.clock.monotonic() - began <= 90
     azure.clear_faults()
     azure.inject("imds", Fault(410), times=9)
-    assert isinstance(fetch(azure.imds_url, manual.clock), Grant)
+    assert isinstance(fetch(azure.imds_url, manual.clock), TokenResponse)
 
 
 def test_an_identity_that_is_not_assigned_is_refused_with_help(azure: EmbeddedAzure, manual: ManualClock) -> None:
@@ -278,7 +278,7 @@ def test_nothing_there_fails_after_three_tries_and_says_what_to_do(nowhere: str,
 def test_no_proxy_is_ever_used(azure: EmbeddedAzure, manual: ManualClock, nowhere: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.setenv(name, nowhere)
-    assert isinstance(fetch(azure.imds_url, manual.clock), Grant)
+    assert isinstance(fetch(azure.imds_url, manual.clock), TokenResponse)
 
 
 def test_an_endpoint_that_never_answers_is_given_up(azure: EmbeddedAzure) -> None:
@@ -313,7 +313,7 @@ def test_an_error_without_words_is_told_by_its_name() -> None:
 def test_nothing_secret_is_logged(azure: EmbeddedAzure, manual: ManualClock, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG):
         grant = fetch(azure.imds_url, manual.clock)
-    assert isinstance(grant, Grant)
+    assert isinstance(grant, TokenResponse)
     assert str(grant.secret) not in caplog.text
 
 
@@ -337,10 +337,10 @@ def test_a_broken_answer_never_shows_the_token_in_it(manual: ManualClock, broken
         writer.write(raw)
         writer.close()
 
-    async def main() -> Grant | Failure:
+    async def main() -> TokenResponse | Failure:
         async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
             authority = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-            return await TokenFetch(Imds(authority), ARM, Policy(), manual.clock)(Order())
+            return await TokenFetch(Imds(authority), ARM, Policy(), manual.clock)(FetchRequest())
 
     with caplog.at_level(logging.DEBUG):
         failure = asyncio.run(main())
@@ -352,18 +352,20 @@ def test_a_broken_answer_never_shows_the_token_in_it(manual: ManualClock, broken
 def test_after_410_the_service_may_be_away_for_a_while(azure: EmbeddedAzure, manual: ManualClock) -> None:
     azure.inject("imds", Fault(410), times=4)
     azure.inject("imds", Fault(503), times=3)
-    assert isinstance(fetch(azure.imds_url, manual.clock), Grant)
+    assert isinstance(fetch(azure.imds_url, manual.clock), TokenResponse)
     assert azure.counts.imds_requests == 8
 
 
 # While the event loop is blocked
 
 
-def fetch_while_blocked(wanted: TokenFetch, blocks: Callable[[BlockedLoop], Coroutine[Any, Any, None]]) -> Grant | Failure:
+def fetch_while_blocked(
+    wanted: TokenFetch, blocks: Callable[[BlockedLoop], Coroutine[Any, Any, None]]
+) -> TokenResponse | Failure:
     loop = BlockedLoop()
 
-    async def main() -> Grant | Failure:
-        fetching = asyncio.create_task(wanted(Order()))
+    async def main() -> TokenResponse | Failure:
+        fetching = asyncio.create_task(wanted(FetchRequest()))
         await blocks(loop)
         return await fetching
 
@@ -380,7 +382,7 @@ def test_loop_blocked_at_any_step_of_the_first_request_costs_no_try(azure: Embed
         loop.block(seconds)
 
     wanted = TokenFetch(Imds(azure.imds_url), ARM, Policy(tries=1, tries_unreachable=1), Clock())
-    assert isinstance(fetch_while_blocked(wanted, blocks), Grant)
+    assert isinstance(fetch_while_blocked(wanted, blocks), TokenResponse)
 
 
 @pytest.mark.parametrize("seconds", [10.5, 100.0])
@@ -393,7 +395,7 @@ def test_loop_blocked_while_it_waits_for_a_response_costs_no_try(azure: Embedded
 
     with azure.hold("imds") as hold:
         wanted = TokenFetch(Imds(azure.imds_url), ARM, Policy(tries=1), Clock())
-        assert isinstance(fetch_while_blocked(wanted, blocks), Grant)
+        assert isinstance(fetch_while_blocked(wanted, blocks), TokenResponse)
 
 
 def test_response_that_arrives_while_the_loop_is_blocked_is_read(azure: EmbeddedAzure) -> None:
@@ -404,7 +406,7 @@ def test_response_that_arrives_while_the_loop_is_blocked_is_read(azure: Embedded
 
     with azure.hold("imds") as hold:
         wanted = TokenFetch(Imds(azure.imds_url), ARM, Policy(tries=1, read=1_000.0), Clock())
-        assert isinstance(fetch_while_blocked(wanted, blocks), Grant)
+        assert isinstance(fetch_while_blocked(wanted, blocks), TokenResponse)
     assert azure.counts.imds_requests == 1
 
 
@@ -431,7 +433,7 @@ def test_throttled_request_holds_off_the_hosts_other_slots(azure: EmbeddedAzure,
     began = manual.clock.monotonic()
     for resource, at in ((ARM, began + 7), ("https://vault.azure.net", began + 7)):
         wanted = TokenFetch(Imds(azure.imds_url), resource, Policy(), manual.clock, backoff=backoff)
-        assert isinstance(asyncio.run(wanted(Order())), Grant)
+        assert isinstance(asyncio.run(wanted(FetchRequest())), TokenResponse)
         assert manual.clock.monotonic() == at
         assert backoff.retry_at == began + 7
 
@@ -440,7 +442,7 @@ def test_refused_request_holds_off_no_other_slot(azure: EmbeddedAzure, manual: M
     azure.inject("imds", Fault(400, headers={"Retry-After": "7"}), times=1)
     backoff = HostBackoff(IMDS)
     wanted = TokenFetch(Imds(azure.imds_url), ARM, Policy(), manual.clock, backoff=backoff)
-    assert isinstance(asyncio.run(wanted(Order())), Failure)
+    assert isinstance(asyncio.run(wanted(FetchRequest())), Failure)
     assert backoff.retry_at < manual.clock.monotonic()
 
 
@@ -453,7 +455,7 @@ def test_waiting_for_a_turn_counts_neither_as_a_try_nor_in_the_deadline(azure: E
     began = manual.clock.monotonic()
     policy = Policy(deadline=10.0)
     wanted = TokenFetch(Imds(azure.imds_url), ARM, policy, manual.clock, lambda _, high: high, backoff=backoff)
-    assert isinstance(asyncio.run(wanted(Order())), Grant)
+    assert isinstance(asyncio.run(wanted(FetchRequest())), TokenResponse)
     queued = manual.clock.monotonic() - began - (1 + 2 + 4)
     assert LEASE <= queued < 1.5 * LEASE
 
@@ -462,7 +464,7 @@ def test_request_held_off_for_too_long_shows_no_text_of_another(azure: EmbeddedA
     backoff = HostBackoff(IMDS)
     backoff.hold_off(manual.clock.monotonic() + 31)
     wanted = TokenFetch(Imds(azure.imds_url), ARM, Policy(), manual.clock, backoff=backoff)
-    failure = asyncio.run(wanted(Order()))
+    failure = asyncio.run(wanted(FetchRequest()))
     assert isinstance(failure, Failure)
     assert failure.kind == "held off"
     assert failure.summary == f"no request was sent for IMDS {ARM}, because its host asked clients to retry later"
@@ -476,7 +478,7 @@ def ahead(manual: ManualClock, directory: Path, seconds: float) -> HostGate:
     """Make a gate at which the next turns come so many seconds from now."""
     directory.mkdir(0o700, exist_ok=True)
     at = manual.clock.wall() + seconds
-    (directory / "turns").write_bytes(Turns(at, at).stored())
+    (directory / "turns").write_bytes(GateState(at, at).stored())
     return HostGate(directory)
 
 
@@ -486,7 +488,7 @@ def test_every_request_waits_for_its_turn_and_tries_are_not_used_up(
     azure.inject("imds", Fault(500), times=3)
     gate = ahead(manual, tmp_path / "gate", 5)
     began = manual.clock.monotonic()
-    assert isinstance(fetch(azure.imds_url, manual.clock, gate=gate), Grant)
+    assert isinstance(fetch(azure.imds_url, manual.clock, gate=gate), TokenResponse)
     assert azure.counts.imds_requests == 4
     assert manual.clock.monotonic() - began == pytest.approx(5 + 1 + 2 + 4, abs=0.1)
 
@@ -495,7 +497,7 @@ def test_the_life_of_a_token_is_counted_from_sending_and_not_from_waiting(
     azure: EmbeddedAzure, manual: ManualClock, tmp_path: Path
 ) -> None:
     grant = fetch(azure.imds_url, manual.clock, gate=ahead(manual, tmp_path / "gate", 15))
-    assert isinstance(grant, Grant)
+    assert isinstance(grant, TokenResponse)
     assert grant.life == pytest.approx(86_400, abs=2)
 
 
@@ -513,7 +515,7 @@ def test_no_process_is_held_off_for_longer_than_the_policy_obeys(
     azure.inject("imds", Fault(429, headers={"Retry-After": "40"}))
     began = manual.clock.monotonic()
     policy = Policy(retry_after=10)
-    assert isinstance(fetch(azure.imds_url, manual.clock, policy=policy, gate=HostGate(tmp_path / "gate")), Grant)
+    assert isinstance(fetch(azure.imds_url, manual.clock, policy=policy, gate=HostGate(tmp_path / "gate")), TokenResponse)
     assert manual.clock.monotonic() - began == pytest.approx(10, abs=0.1)
 
 
@@ -532,7 +534,7 @@ def test_a_gate_that_gives_no_turn_costs_a_share_of_the_deadline_once(
     azure.inject("imds", Fault(500))
     gate = ahead(manual, tmp_path / "gate", 59)
     began = manual.clock.monotonic()
-    assert isinstance(fetch(azure.imds_url, manual.clock, gate=gate), Grant)
+    assert isinstance(fetch(azure.imds_url, manual.clock, gate=gate), TokenResponse)
     assert azure.counts.imds_requests == 2
     assert manual.clock.monotonic() - began == pytest.approx(20 + 5 + 1)
 
@@ -540,7 +542,9 @@ def test_a_gate_that_gives_no_turn_costs_a_share_of_the_deadline_once(
 def test_the_gate_is_given_its_share_of_a_short_deadline_too(azure: EmbeddedAzure, manual: ManualClock, tmp_path: Path) -> None:
     began = manual.clock.monotonic()
     policy = Policy(deadline=3, gate=1 / 3)
-    assert isinstance(fetch(azure.imds_url, manual.clock, policy=policy, gate=ahead(manual, tmp_path / "gate", 59)), Grant)
+    assert isinstance(
+        fetch(azure.imds_url, manual.clock, policy=policy, gate=ahead(manual, tmp_path / "gate", 59)), TokenResponse
+    )
     assert manual.clock.monotonic() - began == pytest.approx(1 + 1 / 4)
 
 

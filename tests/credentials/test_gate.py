@@ -25,7 +25,7 @@ from virtual_loop import EPOCH, VirtualLoop, run
 from aiomsi import Clock, ConfigurationError, HostGate
 from aiomsi._credentials import gate as _gate
 from aiomsi._credentials.gate import gate_from
-from aiomsi._credentials.gate_schedule import FAR, PLACES, QUEUE_SPACING, SEND_SPACING, Turns, turns_in
+from aiomsi._credentials.gate_schedule import FAR, PLACES, QUEUE_SPACING, SEND_SPACING, GateState, turns_in
 from aiomsi.testing import EmbeddedAzure, ImdsLimits
 from aiomsi.testing._server.limits import SlidingWindow
 
@@ -149,7 +149,7 @@ def test_a_gate_can_be_pickled(gate: HostGate) -> None:
 
 def test_one_request_alone_does_not_wait_and_leaves_two_times_behind(gate: HostGate, directory: Path, loop: VirtualLoop) -> None:
     assert run(passes(gate, loop), loop) == 0
-    assert stored(directory) == turns_in(Turns(EPOCH + QUEUE_SPACING, EPOCH + SEND_SPACING).stored())
+    assert stored(directory) == turns_in(GateState(EPOCH + QUEUE_SPACING, EPOCH + SEND_SPACING).stored())
     assert sorted(path.name for path in directory.iterdir()) == ["place-0.lock", "turns", "turns.lock"]
     assert [path.name for path in directory.iterdir() if path.stat().st_size] == ["turns"]
     assert directory.stat().st_mode & 0o777 == 0o700
@@ -261,7 +261,7 @@ def test_holding_off_is_given_up_when_it_can_not_be_stored(gate: HostGate, direc
     assert not (directory / "turns").exists()
 
 
-@pytest.mark.parametrize("text", [b"", b"nonsense", b"x" * 1000, Turns(EPOCH + 86_400, EPOCH + 86_400).stored()])
+@pytest.mark.parametrize("text", [b"", b"nonsense", b"x" * 1000, GateState(EPOCH + 86_400, EPOCH + 86_400).stored()])
 def test_nonsense_that_is_stored_is_replaced(gate: HostGate, directory: Path, loop: VirtualLoop, text: bytes) -> None:
     directory.mkdir(0o700)
     (directory / "turns").write_bytes(text)
@@ -282,8 +282,8 @@ def test_a_wall_clock_that_is_put_back_costs_no_more_than_the_jump(gate: HostGat
 # Cancellation and errors
 
 
-@pytest.mark.parametrize("turns", [Turns(queue=EPOCH + 5), Turns(send=EPOCH + 5), Turns()])
-def test_a_cancelled_request_leaves_nothing_held(gate: HostGate, directory: Path, loop: VirtualLoop, turns: Turns) -> None:
+@pytest.mark.parametrize("turns", [GateState(queue=EPOCH + 5), GateState(send=EPOCH + 5), GateState()])
+def test_a_cancelled_request_leaves_nothing_held(gate: HostGate, directory: Path, loop: VirtualLoop, turns: GateState) -> None:
     """While it waits for its turn of the queue, with a place for its turn to send, and while it is under way."""
     store(directory, turns)
 
@@ -437,14 +437,14 @@ def test_giant_file_is_read_in_part_and_replaced(gate: HostGate, directory: Path
     with (directory / "turns").open("wb") as file:
         file.truncate(1 << 40)
     assert run(passes(gate, loop), loop) == 0
-    assert (directory / "turns").stat().st_size == len(Turns().stored())
+    assert (directory / "turns").stat().st_size == len(GateState().stored())
 
 
 @pytest.mark.parametrize("block", [15.0, 1_000.0])
 def test_blocked_loop_uses_up_no_patience(
     gate: HostGate, directory: Path, loop: VirtualLoop, block: float, caplog: pytest.LogCaptureFixture
 ) -> None:
-    store(directory, Turns(queue=EPOCH + 15, send=EPOCH + 15))
+    store(directory, GateState(queue=EPOCH + 15, send=EPOCH + 15))
 
     async def main() -> float:
         loop.call_later(1.0, lambda: setattr(loop, "now", loop.now + block))
@@ -545,11 +545,11 @@ def test_a_turn_that_can_not_be_had_in_time_is_not_waited_for(
     elif what == "places":
         held = hold_all(directory)
     elif what == "queue":
-        store(directory, Turns(queue=EPOCH + FAR))
+        store(directory, GateState(queue=EPOCH + FAR))
     elif what == "send":
-        store(directory, Turns(send=EPOCH + FAR))
+        store(directory, GateState(send=EPOCH + FAR))
     else:
-        store(directory, Turns(queue=EPOCH + 20.01, send=EPOCH))
+        store(directory, GateState(queue=EPOCH + 20.01, send=EPOCH))
 
     async def main() -> list[float]:
         both = asyncio.gather(passes(gate, loop), passes(gate, loop))
@@ -593,7 +593,7 @@ def test_a_system_without_kernel_locks_has_no_gate(
 
 
 def test_without_patience_left_there_is_no_wait(gate: HostGate, directory: Path, loop: VirtualLoop) -> None:
-    store(directory, Turns(queue=EPOCH + 5))
+    store(directory, GateState(queue=EPOCH + 5))
     assert run(passes(gate, loop, patience=0.0), loop) == 0
     assert run(passes(gate, loop, patience=-3.0), VirtualLoop()) == 0
 

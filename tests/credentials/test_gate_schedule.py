@@ -12,7 +12,7 @@ from aiomsi._credentials.gate_schedule import (
     PLACES,
     QUEUE_SPACING,
     SEND_SPACING,
-    Turns,
+    GateState,
     default_directory,
     file_mode,
     held_off,
@@ -33,8 +33,8 @@ def status(mode: int, owner: int = ME, links: int = 1, group: int = 0) -> os.sta
 
 
 def test_the_first_turn_is_now_and_the_next_comes_after_it() -> None:
-    wait, turns = turn_of_queue(Turns(), NOW, 20)
-    assert (wait, turns) == (0, Turns(queue=NOW + QUEUE_SPACING))
+    wait, turns = turn_of_queue(GateState(), NOW, 20)
+    assert (wait, turns) == (0, GateState(queue=NOW + QUEUE_SPACING))
     wait, turns = turn_of_queue(turns, NOW, 20)
     assert wait == pytest.approx(QUEUE_SPACING)
     assert turns.queue == pytest.approx(NOW + 2 * QUEUE_SPACING)
@@ -44,42 +44,42 @@ def test_the_first_turn_is_now_and_the_next_comes_after_it() -> None:
 
 
 def test_turns_that_nobody_took_are_gone() -> None:
-    assert turn_of_queue(Turns(queue=NOW - 100), NOW, 20) == (0, Turns(queue=NOW + QUEUE_SPACING))
+    assert turn_of_queue(GateState(queue=NOW - 100), NOW, 20) == (0, GateState(queue=NOW + QUEUE_SPACING))
 
 
 def test_a_turn_that_comes_too_late_is_not_taken() -> None:
-    turns = Turns(queue=NOW + 20, send=NOW + 21)
-    assert turn_of_queue(turns, NOW, 20) == (20, Turns(queue=NOW + 20 + QUEUE_SPACING, send=NOW + 21))
+    turns = GateState(queue=NOW + 20, send=NOW + 21)
+    assert turn_of_queue(turns, NOW, 20) == (20, GateState(queue=NOW + 20 + QUEUE_SPACING, send=NOW + 21))
     assert turn_to_send(turns, NOW, 20) == (None, turns)
-    far = Turns(queue=NOW + FAR + 0.01)
+    far = GateState(queue=NOW + FAR + 0.01)
     assert turn_of_queue(far, NOW, 1_000) == (None, far)
 
 
 def test_a_time_that_nobody_can_have_stored_is_not_believed() -> None:
-    last = turn_of_queue(Turns(queue=NOW + FAR), NOW, 1_000)[1]
+    last = turn_of_queue(GateState(queue=NOW + FAR), NOW, 1_000)[1]
     assert turn_of_queue(last, NOW, 1_000) == (None, last)
     for ahead in (FAR + 1, 86_400, 10.0**9):
-        wait, turns = turn_of_queue(Turns(queue=NOW + ahead), NOW, 20)
+        wait, turns = turn_of_queue(GateState(queue=NOW + ahead), NOW, 20)
         assert (wait, turns.queue) == (0, NOW + QUEUE_SPACING)
 
 
 def test_holding_off_moves_all_turns_and_only_on() -> None:
-    assert held_off(Turns(), NOW, 5) == (0, Turns(NOW + 5, NOW + 5))
-    assert held_off(Turns(NOW + 9, NOW + 1), NOW, 5) == (0, Turns(NOW + 9, NOW + 5))
-    assert held_off(Turns(NOW + 86_400), NOW, 5) == (0, Turns(NOW + 5, NOW + 5))
+    assert held_off(GateState(), NOW, 5) == (0, GateState(NOW + 5, NOW + 5))
+    assert held_off(GateState(NOW + 9, NOW + 1), NOW, 5) == (0, GateState(NOW + 9, NOW + 5))
+    assert held_off(GateState(NOW + 86_400), NOW, 5) == (0, GateState(NOW + 5, NOW + 5))
     # However long: what is stored must be believed by the next reader.
-    turns = held_off(Turns(), NOW, 10_000)[1]
-    assert turns == Turns(NOW + FAR, NOW + FAR)
+    turns = held_off(GateState(), NOW, 10_000)[1]
+    assert turns == GateState(NOW + FAR, NOW + FAR)
     assert turn_of_queue(turns, NOW, 20) == (None, turns)
 
 
 def test_what_is_stored_is_two_numbers_and_is_read_back() -> None:
-    turns = Turns(NOW + 0.25, NOW + 1 / 3)
+    turns = GateState(NOW + 0.25, NOW + 1 / 3)
     assert turns.stored() == b"1700000000.250000 1700000000.333333\n"
     read = turns_in(turns.stored())
     assert (read.queue, read.send) == pytest.approx((turns.queue, turns.send), abs=1e-6)
-    assert len(Turns().stored()) == len(turns.stored())
-    assert turns_in(Turns().stored()) == Turns()
+    assert len(GateState().stored()) == len(turns.stored())
+    assert turns_in(GateState().stored()) == GateState()
 
 
 @pytest.mark.parametrize(
@@ -94,13 +94,13 @@ def test_what_is_stored_is_two_numbers_and_is_read_back() -> None:
         b"-700000000.250000 1700000000.333333\n",
         b"\x00" * 36,
         b"\xff\xfe" * 18,
-        Turns(10.0**12, 0.0).stored(),
-        Turns(-1.0, 0.0).stored(),
-        Turns(float("inf"), 0.0).stored(),
+        GateState(10.0**12, 0.0).stored(),
+        GateState(-1.0, 0.0).stored(),
+        GateState(float("inf"), 0.0).stored(),
     ],
 )
 def test_anything_else_counts_as_nothing_stored(text: bytes) -> None:
-    assert turns_in(text) == Turns()
+    assert turns_in(text) == GateState()
 
 
 def test_the_numbers_keep_to_the_limits_of_imds() -> None:
@@ -113,7 +113,7 @@ def test_the_numbers_keep_to_the_limits_of_imds() -> None:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_in_any_second_there_are_no_more_than_sixteen_turns_to_send(seed: int) -> None:
-    rng, now, turns, given = random.Random(seed), NOW, Turns(), []
+    rng, now, turns, given = random.Random(seed), NOW, GateState(), []
     for _ in range(300):
         now += rng.choice([0.0, 0.0, 0.0, 0.01, 0.1, 2.0]) * rng.random()
         wait, turns = turn_to_send(turns_in(turns.stored()), now, FAR)

@@ -23,11 +23,19 @@ from aiomsi import (
     TokenUnavailableError,
 )
 from aiomsi._credentials import wrapped as _inner
-from aiomsi._credentials.wrapped import InnerFactory, InnerFetch, InnerFunction, InnerInstance, _Errand, inner_of, read_token
+from aiomsi._credentials.wrapped import (
+    WrappedFactory,
+    WrappedFetch,
+    WrappedFunction,
+    WrappedInstance,
+    _Errand,
+    wrap,
+    read_token,
+)
 from aiomsi._tokens.flight import Ping, call
 from aiomsi._tokens.policy import DEFAULT_POLICY
-from aiomsi._tokens.state import Failure, Order
-from aiomsi._tokens.token import Grant, Now
+from aiomsi._tokens.state import Failure, FetchRequest
+from aiomsi._tokens.token import Now, TokenResponse
 from aiomsi._util.secret import Secret
 
 NOW = Now(1_000.0, 5.0)
@@ -111,11 +119,11 @@ class Callable:
         return await function(*scopes)
 
 
-def fetch(inner: object, policy: Policy = DEFAULT_POLICY, **options: Any) -> InnerFetch:
-    return InnerFetch(inner_of(inner), SCOPES, options, policy, CLOCK)
+def fetch(inner: object, policy: Policy = DEFAULT_POLICY, **options: Any) -> WrappedFetch:
+    return WrappedFetch(wrap(inner), SCOPES, options, policy, CLOCK)
 
 
-def failed(result: Grant | Failure) -> Failure:
+def failed(result: TokenResponse | Failure) -> Failure:
     assert isinstance(result, Failure)
     return result
 
@@ -123,17 +131,17 @@ def failed(result: Grant | Failure) -> Failure:
 @pytest.mark.parametrize(
     ("inner", "kind", "name"),
     [
-        (Inner(), InnerInstance, "Inner"),
-        (Forwarding(), InnerInstance, "Forwarding"),
-        (Inner, InnerFactory, "Inner"),
-        (functools.partial(Inner), InnerFactory, "Inner"),
-        (function, InnerFunction, "function"),
-        (functools.partial(function, claims="x"), InnerFunction, "function"),
-        (Callable(), InnerFunction, "Callable"),
+        (Inner(), WrappedInstance, "Inner"),
+        (Forwarding(), WrappedInstance, "Forwarding"),
+        (Inner, WrappedFactory, "Inner"),
+        (functools.partial(Inner), WrappedFactory, "Inner"),
+        (function, WrappedFunction, "function"),
+        (functools.partial(function, claims="x"), WrappedFunction, "function"),
+        (Callable(), WrappedFunction, "Callable"),
     ],
 )
 def test_what_is_handed_in_is_told_apart(inner: object, kind: type, name: str) -> None:
-    found = inner_of(inner)
+    found = wrap(inner)
     assert type(found) is kind
     assert found.name == name
 
@@ -144,7 +152,7 @@ def test_what_is_handed_in_is_told_apart(inner: object, kind: type, name: str) -
 )
 def test_what_is_no_async_credential_is_refused_before_anything_is_asked(inner: object, message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
-        inner_of(inner)
+        wrap(inner)
 
 
 @pytest.mark.anyio
@@ -152,7 +160,7 @@ def test_what_is_no_async_credential_is_refused_before_anything_is_asked(inner: 
 async def test_options_and_claims_reach_the_credential_by_either_protocol(claims: str | None) -> None:
     older, newer = Inner(), Newer()
     for inner in (older, newer):
-        assert isinstance(await fetch(inner, tenant_id="t")(Order(claims)), Grant)
+        assert isinstance(await fetch(inner, tenant_id="t")(FetchRequest(claims)), TokenResponse)
     expected = {"tenant_id": "t"} | ({"claims": claims} if claims else {})
     assert older.asked == [(SCOPES, expected)]
     assert newer.asked == [(SCOPES, {"newer": expected})]
@@ -160,8 +168,8 @@ async def test_options_and_claims_reach_the_credential_by_either_protocol(claims
 
 @pytest.mark.anyio
 async def test_a_function_is_asked_with_scopes_and_what_was_given() -> None:
-    result = await fetch(function, tenant_id="t")(Order())
-    assert isinstance(result, Grant)
+    result = await fetch(function, tenant_id="t")(FetchRequest())
+    assert isinstance(result, TokenResponse)
     assert str(result.secret) == f"{SCOPES} {{'tenant_id': 't'}}"
 
 
@@ -175,7 +183,7 @@ async def test_a_factory_makes_one_for_every_fetch_and_closes_it() -> None:
         return made[-1]
 
     for kind, answer in ((Inner, ("text", 4_600)), (Managed, ("text", 4_600)), (Managed, ValueError("no"))):
-        await fetch(lambda: make(kind, answer))(Order())  # noqa: B023 (called at once)
+        await fetch(lambda: make(kind, answer))(FetchRequest())  # noqa: B023 (called at once)
     assert [inner.ends for inner in made] == [["closed"], ["entered", "exited"], ["entered", "exited"]]
 
 
@@ -185,7 +193,7 @@ async def test_a_factory_may_make_what_has_nothing_to_close() -> None:
         async def get_token(self, *scopes: str) -> Any:
             return "text", 4_600
 
-    assert isinstance(await fetch(Bare)(Order()), Grant)
+    assert isinstance(await fetch(Bare)(FetchRequest()), TokenResponse)
 
 
 class Stuck(Inner):
@@ -198,11 +206,11 @@ class Stuck(Inner):
 
 @pytest.mark.anyio
 async def test_a_token_is_not_lost_because_what_brought_it_could_not_be_closed(caplog: pytest.LogCaptureFixture) -> None:
-    assert isinstance(await fetch(lambda: Stuck())(Order()), Grant)  # noqa: PLW0108 (a factory that is no class)
+    assert isinstance(await fetch(lambda: Stuck())(FetchRequest()), TokenResponse)  # noqa: PLW0108 (a factory that is no class)
     assert "could not be closed: OSError: not now" in caplog.text
     stuck = Stuck()
     stuck.answer = ValueError("said so")
-    assert "ValueError: said so" in failed(await fetch(lambda: stuck)(Order())).summary
+    assert "ValueError: said so" in failed(await fetch(lambda: stuck)(FetchRequest())).summary
 
 
 @pytest.mark.anyio
@@ -215,19 +223,19 @@ async def test_a_token_does_not_wait_for_ever_until_what_brought_it_is_closed(
         async def close(self) -> None:
             await asyncio.Event().wait()
 
-    assert isinstance(await fetch(lambda: Hanging())(Order()), Grant)  # noqa: PLW0108 (a factory that is no class)
+    assert isinstance(await fetch(lambda: Hanging())(FetchRequest()), TokenResponse)  # noqa: PLW0108 (a factory that is no class)
     assert "could not be closed: TimeoutError" in caplog.text
 
 
 @pytest.mark.anyio
 async def test_a_factory_that_makes_a_synchronous_credential_is_a_failure_that_says_so() -> None:
-    assert "Synchronous is a synchronous credential" in failed(await fetch(lambda: Synchronous())(Order())).summary  # noqa: PLW0108
+    assert "Synchronous is a synchronous credential" in failed(await fetch(lambda: Synchronous())(FetchRequest())).summary  # noqa: PLW0108
 
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("make", [lambda: None, lambda: function("scope")])
 async def test_a_factory_that_makes_no_credential_is_a_failure_that_says_so(make: Any) -> None:
-    assert "it made no credential but a" in failed(await fetch(make)(Order())).summary
+    assert "it made no credential but a" in failed(await fetch(make)(FetchRequest())).summary
 
 
 @attrs.define
@@ -243,11 +251,11 @@ class Token:
 @pytest.mark.parametrize(
     ("answer", "expected"),
     [
-        (("text", 4_600), Grant(Secret("text"), 3_600.0, 4_600)),
+        (("text", 4_600), TokenResponse(Secret("text"), 3_600.0, 4_600)),
         (["text", 4_600], None),
-        (Token(), Grant(Secret("text"), 3_600.0, 4_600, token_type="pop")),
-        (Token(refresh_on=2_000), Grant(Secret("text"), 3_600.0, 4_600, 1_000.0, "pop")),
-        (Token(expires_on="4600"), Grant(Secret("text"), 3_600.0, 4_600, token_type="pop")),
+        (Token(), TokenResponse(Secret("text"), 3_600.0, 4_600, token_type="pop")),
+        (Token(refresh_on=2_000), TokenResponse(Secret("text"), 3_600.0, 4_600, 1_000.0, "pop")),
+        (Token(expires_on="4600"), TokenResponse(Secret("text"), 3_600.0, 4_600, token_type="pop")),
         (Token(token=""), None),
         (Token(token=b"text"), None),
         (Token(expires_on=None), None),
@@ -255,7 +263,7 @@ class Token:
         (None, None),
     ],
 )
-def test_a_token_is_read_whatever_class_it_is_of(answer: object, expected: Grant | None) -> None:
+def test_a_token_is_read_whatever_class_it_is_of(answer: object, expected: TokenResponse | None) -> None:
     result = read_token(answer, NOW)
     if expected is None:
         assert isinstance(result, str)
@@ -270,7 +278,7 @@ def test_a_token_is_read_whatever_class_it_is_of(answer: object, expected: Grant
 async def test_what_is_no_token_is_a_failure() -> None:
     inner = Inner()
     inner.answer = "text"
-    assert "returned a str" in failed(await fetch(inner)(Order())).summary
+    assert "returned a str" in failed(await fetch(inner)(FetchRequest())).summary
 
 
 class ServiceError(Exception):
@@ -302,7 +310,7 @@ async def test_an_error_becomes_a_value_that_keeps_what_it_says(
 ) -> None:
     inner = Inner()
     inner.answer = error
-    failure = failed(await fetch(inner)(Order()))
+    failure = failed(await fetch(inner)(FetchRequest()))
     assert (failure.error, failure.kind, failure.permanent, failure.retry_after) == (cls, kind, permanent, retry_after)
     assert f"Inner gave no token for {SCOPES[0]}: {type(error).__name__}: said so" in failure.summary
     raised = failure.exception()
@@ -314,14 +322,14 @@ async def test_an_error_becomes_a_value_that_keeps_what_it_says(
 async def test_an_error_keeps_its_code() -> None:
     inner = Inner()
     inner.answer = ServiceError(401, "invalid_client")
-    assert failed(await fetch(inner)(Order())).exception().code == "invalid_client"
+    assert failed(await fetch(inner)(FetchRequest())).exception().code == "invalid_client"
 
 
 @pytest.mark.anyio
 async def test_a_credential_that_never_answers_is_given_up() -> None:
     inner = Inner()
     inner.answer = asyncio.Event()
-    assert "did not answer within 0.05 s" in failed(await fetch(inner, HASTY)(Order())).summary
+    assert "did not answer within 0.05 s" in failed(await fetch(inner, HASTY)(FetchRequest())).summary
     assert inner.ends == ["left"]
 
 
@@ -333,9 +341,9 @@ class Home:
         self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
         self.thread.start()
 
-    def adopt(self, inner: Inner) -> InnerInstance:
-        async def hand_over() -> InnerInstance:
-            return InnerInstance(inner)
+    def adopt(self, inner: Inner) -> WrappedInstance:
+        async def hand_over() -> WrappedInstance:
+            return WrappedInstance(inner)
 
         return asyncio.run_coroutine_threadsafe(hand_over(), self.loop).result(30)
 
@@ -359,9 +367,9 @@ def home() -> Iterator[Home]:
         home.close()
 
 
-def ask(inner: InnerInstance, policy: Policy = DEFAULT_POLICY) -> Grant | Failure:
-    async def main() -> Grant | Failure:
-        return await InnerFetch(inner, SCOPES, {}, policy, CLOCK)(Order())
+def ask(inner: WrappedInstance, policy: Policy = DEFAULT_POLICY) -> TokenResponse | Failure:
+    async def main() -> TokenResponse | Failure:
+        return await WrappedFetch(inner, SCOPES, {}, policy, CLOCK)(FetchRequest())
 
     return asyncio.run(main())
 
@@ -369,7 +377,7 @@ def ask(inner: InnerInstance, policy: Policy = DEFAULT_POLICY) -> Grant | Failur
 def test_an_instance_is_asked_in_the_loop_that_it_was_handed_over_in(home: Home) -> None:
     inner = Inner()
     bound = home.adopt(inner)
-    assert isinstance(ask(bound), Grant)
+    assert isinstance(ask(bound), TokenResponse)
     inner.answer = ValueError("said so")
     assert "ValueError: said so" in failed(ask(bound)).summary
     assert inner.loops == [home.loop] * 2
@@ -377,8 +385,8 @@ def test_an_instance_is_asked_in_the_loop_that_it_was_handed_over_in(home: Home)
 
 def test_an_instance_that_was_handed_over_outside_of_any_loop_belongs_to_that_of_its_first_fetch() -> None:
     inner = Inner()
-    bound = InnerInstance(inner)
-    assert isinstance(ask(bound), Grant)
+    bound = WrappedInstance(inner)
+    assert isinstance(ask(bound), TokenResponse)
     failure = failed(ask(bound))
     assert failure.kind == "loop gone"
     assert "closed" in failure.summary
@@ -434,7 +442,7 @@ def test_an_instance_that_takes_long_is_waited_for_while_its_loop_answers(home: 
                 go_on.set()
 
     monkeypatch.setattr(_inner, "Ping", Counted)
-    assert isinstance(ask(bound, Policy(ping=0.5)), Grant)
+    assert isinstance(ask(bound, Policy(ping=0.5)), TokenResponse)
     assert len(pings) == 2
 
 
@@ -450,9 +458,9 @@ def test_loop_that_was_blocked_itself_gives_the_credentials_loop_another_ping(
             if len(pings) == 2:
                 answers.set()
 
-    async def main() -> Grant | Failure:
+    async def main() -> TokenResponse | Failure:
         home.loop.call_soon_threadsafe(answers.wait, 30)
-        fetch = asyncio.ensure_future(InnerFetch(bound, SCOPES, {}, Policy(ping=5), CLOCK)(Order()))
+        fetch = asyncio.ensure_future(WrappedFetch(bound, SCOPES, {}, Policy(ping=5), CLOCK)(FetchRequest()))
         await until(lambda: bool(pings))
         await asyncio.sleep(0)
         here.block(60.0)
@@ -460,7 +468,7 @@ def test_loop_that_was_blocked_itself_gives_the_credentials_loop_another_ping(
 
     monkeypatch.setattr(_inner, "Ping", Counted)
     with asyncio.Runner(loop_factory=lambda: here) as runner:
-        assert isinstance(runner.run(main()), Grant)
+        assert isinstance(runner.run(main()), TokenResponse)
     assert len(pings) == 2
 
 
@@ -487,7 +495,7 @@ def test_a_question_that_is_cancelled_where_it_runs_is_lost_unless_that_loop_end
             await seen.wait()
 
         clock = attrs.evolve(CLOCK, sleep=sleep)
-        question = asyncio.ensure_future(InnerFetch(bound, SCOPES, {}, Policy(ping=30), clock)(Order()))
+        question = asyncio.ensure_future(WrappedFetch(bound, SCOPES, {}, Policy(ping=30), clock)(FetchRequest()))
         await asyncio.to_thread(inner.begun.wait, 30)
 
         async def saboteur() -> None:
@@ -514,7 +522,7 @@ def test_an_answer_that_comes_after_its_question_was_given_up_is_dropped(home: H
     inner.answer = ValueError("too late")
     asked, go_on = threading.Event(), threading.Event()
 
-    async def main() -> Grant | Failure:
+    async def main() -> TokenResponse | Failure:
         def block() -> None:
             asked.set()
             go_on.wait(30)
@@ -522,7 +530,7 @@ def test_an_answer_that_comes_after_its_question_was_given_up_is_dropped(home: H
         call(home.loop, block)
         await asyncio.to_thread(asked.wait, 30)
         # The question is queued behind the block, and so is the news that it is not wanted any more.
-        result = await InnerFetch(bound, SCOPES, {}, QUICK, CLOCK)(Order())
+        result = await WrappedFetch(bound, SCOPES, {}, QUICK, CLOCK)(FetchRequest())
         go_on.set()
         await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(asyncio.sleep(0), home.loop))
         return result
@@ -554,7 +562,7 @@ async def test_an_error_of_ours_keeps_its_class_and_somebodys_subclass_does_not(
     inner = Inner()
     for error, kept in ((OwnError(), TokenUnavailableError), (CredentialClosedError("said so"), TokenUnavailableError)):
         inner.answer = error
-        failure = failed(await fetch(inner)(Order()))
+        failure = failed(await fetch(inner)(FetchRequest()))
         assert type(failure.exception()) is kept
         assert failure.retry_after == error.retry_after
 

@@ -9,8 +9,8 @@ from aiomsi import ConfigurationError
 from aiomsi._hosts.base import (
     SYSTEM_ASSIGNED,
     Identity,
-    Problem,
-    TokenAnswer,
+    TokenError,
+    TokenHttpResponse,
     error_text,
     read_object,
     retry_after,
@@ -18,8 +18,8 @@ from aiomsi._hosts.base import (
 from aiomsi._hosts.detect import detect, host_from
 from aiomsi._hosts.imds import Imds
 from aiomsi._hosts.times import http_date, seconds
-from aiomsi._tokens.state import Order
-from aiomsi._tokens.token import Grant, Now
+from aiomsi._tokens.state import FetchRequest
+from aiomsi._tokens.token import Now, TokenResponse
 from aiomsi._util.secret import Secret, SecretBytes
 
 GUID = "98F51385-2edc-4b79-bed9-7718de4cb861"
@@ -194,7 +194,7 @@ def test_ids_compare_without_case() -> None:
     ],
 )
 def test_the_request_is_the_tutorials_to_the_letter(identity: Identity, addition: str) -> None:
-    request = Imds(identity=identity).request(ARM, Order("claims", "rejected"))
+    request = Imds(identity=identity).request(ARM, FetchRequest("claims", "rejected"))
     assert request.method == "GET"
     assert request.headers == {"Metadata": "true"}
     assert request.url == (
@@ -203,14 +203,14 @@ def test_the_request_is_the_tutorials_to_the_letter(identity: Identity, addition
     )
 
 
-def answer(status: int, body: object, *, took: float = 0.0, wall: float = 1_000.0, **headers: str) -> TokenAnswer:
+def answer(status: int, body: object, *, took: float = 0.0, wall: float = 1_000.0, **headers: str) -> TokenHttpResponse:
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     named = CIMultiDict({name.replace("_", "-"): value for name, value in headers.items()})
-    return TokenAnswer(status, named, SecretBytes(raw), Now(wall, 10.0 + took), took)
+    return TokenHttpResponse(status, named, SecretBytes(raw), Now(wall, 10.0 + took), took)
 
 
-def understood(body: object, **options: object) -> Grant | Problem:
-    return Imds().understand(answer(200, body, **options))  # type: ignore[arg-type]  # passed through
+def understood(body: object, **options: object) -> TokenResponse | TokenError:
+    return Imds().parse(answer(200, body, **options))  # type: ignore[arg-type]  # passed through
 
 
 GOOD = {"access_token": "secret", "expires_in": "100", "expires_on": "1100", "resource": ARM, "token_type": "Bearer"}
@@ -221,34 +221,34 @@ GOOD = {"access_token": "secret", "expires_in": "100", "expires_on": "1100", "re
 )
 def test_numbers_may_be_strings_and_most_fields_may_be_missing(changes: dict[str, object]) -> None:
     grant = understood({name: value for name, value in {**GOOD, **changes}.items() if value is not None})
-    assert isinstance(grant, Grant)
+    assert isinstance(grant, TokenResponse)
     assert grant.life == 100
     assert grant.secret == "secret"
 
 
 def test_life_is_counted_from_sending() -> None:
-    assert understood(GOOD, took=5.0) == Grant(Secret("secret"), 95.0, 1100)
+    assert understood(GOOD, took=5.0) == TokenResponse(Secret("secret"), 95.0, 1100)
 
 
 def test_the_smaller_of_both_lives_counts() -> None:
-    assert understood({**GOOD, "expires_on": "1050"}) == Grant(Secret("secret"), 50.0, 1050)
+    assert understood({**GOOD, "expires_on": "1050"}) == TokenResponse(Secret("secret"), 50.0, 1050)
 
 
 def test_a_clock_that_runs_ahead_is_corrected_by_the_answers_date() -> None:
     date = "Thu, 01 Jan 1970 00:16:40 GMT"
     ahead = understood(GOOD, wall=9_000.0, Date=date)
-    assert ahead == Grant(Secret("secret"), 100.0, None)
+    assert ahead == TokenResponse(Secret("secret"), 100.0, None)
     without = understood(GOOD, wall=9_000.0)
-    assert isinstance(without, Grant)
+    assert isinstance(without, TokenResponse)
     assert without.life < 0
     behind = understood(GOOD, wall=1_200.0, Date="Thu, 01 Jan 1970 01:00:00 GMT")
-    assert isinstance(behind, Grant)
+    assert isinstance(behind, TokenResponse)
     assert behind.life == -100
 
 
 def test_refresh_in_is_read_as_a_string_too() -> None:
     grant = understood({**GOOD, "refresh_in": "50"})
-    assert isinstance(grant, Grant)
+    assert isinstance(grant, TokenResponse)
     assert grant.refresh_in == 50
 
 
@@ -264,7 +264,7 @@ def test_refresh_in_is_read_as_a_string_too() -> None:
 )
 def test_a_200_without_a_usable_token_says_so_and_may_pass(body: object, said: str) -> None:
     problem = understood(body)
-    assert isinstance(problem, Problem)
+    assert isinstance(problem, TokenError)
     assert said in problem.message
     assert problem.passing
 
@@ -272,7 +272,7 @@ def test_a_200_without_a_usable_token_says_so_and_may_pass(body: object, said: s
 @pytest.mark.parametrize("body", [b"<html>", b"[1]", b"[" * 100_000, b"", b"OK"])
 def test_a_200_that_is_no_object_is_not_imds(body: bytes) -> None:
     problem = understood(body)
-    assert isinstance(problem, Problem)
+    assert isinstance(problem, TokenError)
     assert "other than Azure's IMDS" in problem.message
     assert "not a JSON object" in problem.message
     assert not problem.passing
@@ -294,7 +294,7 @@ def test_a_200_that_is_no_object_is_not_imds(body: bytes) -> None:
 )
 def test_expires_on_may_be_a_date_text(expires_on: object, seconds_left: float) -> None:
     grant = understood({"access_token": "secret", "expires_on": expires_on})
-    assert isinstance(grant, Grant)
+    assert isinstance(grant, TokenResponse)
     assert grant.life == seconds_left
 
 
@@ -314,27 +314,27 @@ def test_expires_on_may_be_a_date_text(expires_on: object, seconds_left: float) 
 )
 def test_expiry_that_cannot_be_read_is_quoted(fields: dict[str, object], quoted: str) -> None:
     problem = understood({"access_token": "very-secret", **fields})
-    assert isinstance(problem, Problem)
+    assert isinstance(problem, TokenError)
     assert f"the answer's {quoted} can't be read" in problem.message
     assert not problem.passing
     assert "very-secret" not in problem.message
 
 
 def test_expiry_that_cannot_be_read_beside_a_good_one_is_ignored() -> None:
-    assert understood({**GOOD, "expires_in": "soon"}) == Grant(Secret("secret"), 100.0, 1100)
+    assert understood({**GOOD, "expires_in": "soon"}) == TokenResponse(Secret("secret"), 100.0, 1100)
 
 
 @pytest.mark.parametrize("left", [-3_000, 5, 500])
 def test_clock_ahead_by_nearly_a_life_is_corrected(left: int) -> None:
     body = {"access_token": "secret", "expires_on": 90_000}
     grant = understood(body, wall=90_000.0 - left, Date="Thu, 01 Jan 1970 01:00:00 GMT")
-    assert grant == Grant(Secret("secret"), 86_400.0, None)
+    assert grant == TokenResponse(Secret("secret"), 86_400.0, None)
 
 
 @pytest.mark.parametrize("date", ["Thu, 01 Jan 1970 00:00:01 GMT", "nonsense"])
 def test_date_without_a_plausible_life_is_not_believed(date: str) -> None:
     grant = understood({"access_token": "secret", "expires_on": 190_000}, wall=189_995.0, Date=date)
-    assert isinstance(grant, Grant)
+    assert isinstance(grant, TokenResponse)
     assert grant.life == 5
 
 
@@ -350,19 +350,19 @@ def test_date_without_a_plausible_life_is_not_believed(date: str) -> None:
 )
 def test_token_that_no_header_takes_is_refused(changes: dict[str, object], said: str) -> None:
     problem = understood({**GOOD, **changes})
-    assert isinstance(problem, Problem)
+    assert isinstance(problem, TokenError)
     assert said in problem.message
     assert "very" not in problem.message
 
 
 @pytest.mark.parametrize("changes", [{"access_token": "secret\r\n"}, {"token_type": "bearer"}, {"token_type": None}])
 def test_white_space_and_spelling_of_the_type_do_not_matter(changes: dict[str, object]) -> None:
-    assert understood({**GOOD, **changes}) == Grant(Secret("secret"), 100.0, 1100)
+    assert understood({**GOOD, **changes}) == TokenResponse(Secret("secret"), 100.0, 1100)
 
 
 def test_byte_order_mark_does_not_matter() -> None:
-    assert understood(b"\xef\xbb\xbf" + json.dumps(GOOD).encode()) == Grant(Secret("secret"), 100.0, 1100)
-    assert understood(json.dumps(GOOD).encode("utf-16")) == Grant(Secret("secret"), 100.0, 1100)
+    assert understood(b"\xef\xbb\xbf" + json.dumps(GOOD).encode()) == TokenResponse(Secret("secret"), 100.0, 1100)
+    assert understood(json.dumps(GOOD).encode("utf-16")) == TokenResponse(Secret("secret"), 100.0, 1100)
 
 
 @pytest.mark.parametrize(
@@ -388,8 +388,8 @@ def test_byte_order_mark_does_not_matter() -> None:
     ],
 )
 def test_response_of_another_service_is_shown(status: int, body: bytes, headers: dict[str, str], shown: str) -> None:
-    problem = Imds().understand(answer(status, body, **headers))  # type: ignore[arg-type]  # passed through
-    assert isinstance(problem, Problem)
+    problem = Imds().parse(answer(status, body, **headers))  # type: ignore[arg-type]  # passed through
+    assert isinstance(problem, TokenError)
     assert "something else answers there, other than Azure's IMDS" in problem.message
     assert shown in problem.message
     assert "very-secret" not in problem.message
@@ -410,21 +410,21 @@ def test_response_of_another_service_is_shown(status: int, body: bytes, headers:
     ],
 )
 def test_response_that_may_be_imds_is_retried(status: int, body: bytes, headers: dict[str, str]) -> None:
-    problem = Imds().understand(answer(status, body, **headers))  # type: ignore[arg-type]  # passed through
-    assert isinstance(problem, Problem)
+    problem = Imds().parse(answer(status, body, **headers))  # type: ignore[arg-type]  # passed through
+    assert isinstance(problem, TokenError)
     assert problem.passing
 
 
 def test_another_identitys_token_is_refused() -> None:
     host = Imds(identity=Identity("client_id", GUID))
-    mine = host.understand(answer(200, {**GOOD, "client_id": GUID.lower()}))
-    other = host.understand(answer(200, {**GOOD, "client_id": GUID.replace("9", "8")}))
-    assert isinstance(mine, Grant)
-    assert isinstance(other, Problem)
+    mine = host.parse(answer(200, {**GOOD, "client_id": GUID.lower()}))
+    other = host.parse(answer(200, {**GOOD, "client_id": GUID.replace("9", "8")}))
+    assert isinstance(mine, TokenResponse)
+    assert isinstance(other, TokenError)
     assert "not for 98F51385" in other.message
     assert not other.passing
-    assert isinstance(host.understand(answer(200, GOOD)), Grant)
-    assert isinstance(host.understand(answer(200, b"x")), Problem)
+    assert isinstance(host.parse(answer(200, GOOD)), TokenResponse)
+    assert isinstance(host.parse(answer(200, b"x")), TokenError)
 
 
 @pytest.mark.parametrize(
@@ -432,8 +432,8 @@ def test_another_identitys_token_is_refused() -> None:
     [(400, False), (401, False), (403, False), (404, True), (408, True), (410, True), (429, True), (500, True), (599, True)],
 )
 def test_which_answers_may_pass(status: int, passing: bool) -> None:
-    problem = Imds().understand(answer(status, {"error": "e", "error_description": "d"}))
-    assert isinstance(problem, Problem)
+    problem = Imds().parse(answer(status, {"error": "e", "error_description": "d"}))
+    assert isinstance(problem, TokenError)
     assert (problem.passing, problem.code, problem.message) == (passing, "e", "d")
 
 
@@ -451,15 +451,15 @@ def test_which_answers_may_pass(status: int, passing: bool) -> None:
     ],
 )
 def test_a_400_is_explained_by_what_its_body_says(body: object, help_: str) -> None:
-    problem = Imds().understand(answer(400, body))
-    assert isinstance(problem, Problem)
+    problem = Imds().parse(answer(400, body))
+    assert isinstance(problem, TokenError)
     assert problem.help.startswith(help_)
     assert bool(problem.help) == bool(help_)
 
 
 def test_a_redirect_is_no_answer_of_imds() -> None:
-    problem = Imds().understand(answer(302, b"", Location="http://elsewhere"))
-    assert isinstance(problem, Problem)
+    problem = Imds().parse(answer(302, b"", Location="http://elsewhere"))
+    assert isinstance(problem, TokenError)
     assert "something else answers" in problem.message
     assert not problem.passing
 

@@ -11,8 +11,8 @@ from simulation.world import Moment, World
 
 from aiomsi import AccessToken, CredentialClosedError, CredentialError, UsageError
 from aiomsi._tokens.flight import Fetch
-from aiomsi._tokens.state import Failure, Order
-from aiomsi._tokens.token import Grant, Now
+from aiomsi._tokens.state import Failure, FetchRequest
+from aiomsi._tokens.token import Now, TokenResponse
 
 LATE_WAIT = 5.0
 LATE_RESERVE = 15.0
@@ -25,7 +25,12 @@ class CallChecks:
     """Makes calls and judges what comes of them."""
 
     def __init__(
-        self, world: World, flights: FlightChecks, fetch: Callable[[SimSlot, Order], Awaitable[Grant | Failure]], *, calm: bool
+        self,
+        world: World,
+        flights: FlightChecks,
+        fetch: Callable[[SimSlot, FetchRequest], Awaitable[TokenResponse | Failure]],
+        *,
+        calm: bool,
     ) -> None:
         self.world, self.flights, self.calm = world, flights, calm
         self.jumped = 0

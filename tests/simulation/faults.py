@@ -80,7 +80,7 @@ MUTANTS = (
             """
             if self._flight is flight:
                 self._flight = None
-            elif not isinstance(result, Grant):
+            elif not isinstance(result, TokenResponse):
                 return
 """,
         ),
@@ -89,8 +89,8 @@ MUTANTS = (
         'lose the "lost" outcome',
         Change(
             "_tokens/slot",
-            "wake(flight.rosters.values(), outcome or Lost.LOST)",
-            "wake(flight.rosters.values() if outcome else (), outcome or Lost.LOST)",
+            "wake(flight.rosters.values(), outcome or NoResult.LOST)",
+            "wake(flight.rosters.values() if outcome else (), outcome or NoResult.LOST)",
         ),
     ),
     Mutant(
@@ -98,12 +98,12 @@ MUTANTS = (
         Change(
             "_tokens/slot",
             """
-            elif outcome is Lost.LOST and elections:
+            elif outcome is NoResult.LOST and elections:
                 elections -= 1
                 continue
 """,
             """
-            elif outcome is Lost.LOST and elections:
+            elif outcome is NoResult.LOST and elections:
                 return outcome
 """,
         ),
@@ -116,8 +116,8 @@ MUTANTS = (
         "error beats a valid token",
         Change(
             "_tokens/slot",
-            "elif outcome is Lost.CLOSED or (outcome is not Lost.WAITED and not self._is_usable()):",
-            "elif outcome is Lost.CLOSED or isinstance(outcome, Failure):",
+            "elif outcome is NoResult.CLOSED or (outcome is not NoResult.TIMED_OUT and not self._is_usable()):",
+            "elif outcome is NoResult.CLOSED or isinstance(outcome, Failure):",
         ),
     ),
     Mutant(
@@ -162,7 +162,7 @@ MUTANTS = (
 """,
             """
             flight.timer.cancel()
-            self._land(flight, result if "result" in locals() else Lost.LOST)
+            self._land(flight, result if "result" in locals() else NoResult.LOST)
 """,
         ),
     ),
@@ -198,7 +198,7 @@ MUTANTS = (
         "give a private slot's flight up without a back-off",
         Change(
             "_tokens/slot",
-            "        self._land(flight, Lost.LOST)\n        self._drop(flight)\n        return flight\n",
+            "        self._land(flight, NoResult.LOST)\n        self._drop(flight)\n        return flight\n",
             "        self._enter_and_supersede(self._ledger)\n        self._drop(flight)\n        return flight\n",
         ),
     ),
@@ -212,7 +212,9 @@ MUTANTS = (
     ),
     Mutant(
         "never wait for a refresh, however many flights were lost",
-        Change("_tokens/state", "awaits = state is State.LATE or is_starved(ledger, policy)", "awaits = state is State.LATE"),
+        Change(
+            "_tokens/state", "awaits = state is Freshness.LATE or is_starved(ledger, policy)", "awaits = state is Freshness.LATE"
+        ),
     ),
     Mutant(
         "wait for a refresh after the first loss",
@@ -305,7 +307,7 @@ MUTANTS = (
     ),
     Mutant(
         "throw a token away that is due for a refresh",
-        Change("_tokens/token", "return State.LATE if left <= policy.late else State.STALE", "return State.EXPIRED"),
+        Change("_tokens/token", "return Freshness.LATE if left <= policy.late else Freshness.STALE", "return Freshness.EXPIRED"),
     ),
     Mutant(
         "let a failure be told for ever",
@@ -331,8 +333,8 @@ MUTANTS = (
         "leave a superseded fetch running",
         Change(
             "_tokens/slot",
-            "            wake(flight.rosters.values(), Lost.SUPERSEDED)\n            self._drop(flight)\n",
-            "            wake(flight.rosters.values(), Lost.SUPERSEDED)\n",
+            "            wake(flight.rosters.values(), NoResult.SUPERSEDED)\n            self._drop(flight)\n",
+            "            wake(flight.rosters.values(), NoResult.SUPERSEDED)\n",
         ),
     ),
     Mutant(

@@ -16,7 +16,7 @@ from simulation.refreshes import Refreshes
 from simulation.turns import Turns
 from simulation.world import Moment, World
 
-from aiomsi._tokens.state import Order
+from aiomsi._tokens.state import FetchRequest
 
 
 class FlightChecks:
@@ -67,7 +67,7 @@ class FlightChecks:
         self.world.tell(loop.name, "no task", name)
         self.world.seen["no task could be made"] += 1
 
-    def begin(self, slot: SimSlot, order: Order) -> Flight:
+    def begin(self, slot: SimSlot, order: FetchRequest) -> Flight:
         """Enter that the host is being asked."""
         task = asyncio.current_task()
         assert task is not None

@@ -12,8 +12,8 @@ from simulation.world import World
 
 from aiomsi._errors import TokenRefusedError, TokenUnavailableError
 from aiomsi._tokens.host_backoff import HeldOffError, Ticket
-from aiomsi._tokens.state import Failure, Order, held_off
-from aiomsi._tokens.token import Grant
+from aiomsi._tokens.state import Failure, FetchRequest, held_off
+from aiomsi._tokens.token import TokenResponse
 from aiomsi._util.secret import Secret
 
 DOWN = Failure(TokenUnavailableError, "unavailable", "the host is down")
@@ -31,7 +31,7 @@ class SimHost:
     mended: bool = False
     given: int = 0
 
-    async def fetch(self, slot: SimSlot, order: Order) -> Grant | Failure:
+    async def fetch(self, slot: SimSlot, order: FetchRequest) -> TokenResponse | Failure:
         """Be the fetch of one flight."""
         flight = self.checks.begin(slot, order)
         try:
@@ -42,7 +42,7 @@ class SimHost:
         except Exception:
             self.checks.end(flight, "raised")
             raise
-        if isinstance(answer, Grant):
+        if isinstance(answer, TokenResponse):
             flight.secret, flight.life, flight.refresh_in = str(answer.secret), answer.life, answer.refresh_in
             self.checks.end(flight, "granted")
         else:
@@ -50,7 +50,7 @@ class SimHost:
             self.checks.end(flight, "refused" if answer.permanent else "failed")
         return answer
 
-    async def _answer_in_turn(self, flight: Flight) -> Grant | Failure:
+    async def _answer_in_turn(self, flight: Flight) -> TokenResponse | Failure:
         """Wait for the slot's turn among those of its host, as a fetch does."""
         turns, clock, ticket = self.checks.turns[flight.slot], flight.slot.slot.clock, Ticket()
         came, flight.asked = self.world.now, self.world.moment().number
@@ -67,7 +67,7 @@ class SimHost:
             ticket.ended = clock.monotonic()
             turns.end(flight)
 
-    async def _answer(self, flight: Flight) -> Grant | Failure:
+    async def _answer(self, flight: Flight) -> TokenResponse | Failure:
         profile, chance, seen = self.profile, self.world.chance, self.world.seen
         kind = "granted"
         if profile.answers and not self.mended and chance.random() < profile.failing:
@@ -100,20 +100,20 @@ class SimHost:
         from_host = kind == "throttled"
         return Failure(TokenUnavailableError, kind, "too many requests", retry_after=asked, from_host=from_host)
 
-    def _grant(self, flight: Flight, kind: str) -> Grant:
+    def _grant(self, flight: Flight, kind: str) -> TokenResponse:
         chance, slot, world = self.world.chance, flight.slot, self.world
         if kind == "nearly expired":
             return self._new(slot, chance.uniform(-5.0, 11.0))
         if kind == "same" and slot.tokens:
             last = slot.tokens[-1]
             world.seen["host: the rejected token again"] += flight.order is not None and flight.order.rejected == last.token.token
-            return Grant(Secret(last.token.token), last.received.now + last.life - world.now)
+            return TokenResponse(Secret(last.token.token), last.received.now + last.life - world.now)
         return self._new(slot, chance.uniform(*self.profile.lives))
 
-    def _new(self, slot: SimSlot, life: float) -> Grant:
+    def _new(self, slot: SimSlot, life: float) -> TokenResponse:
         self.given += 1
         refresh_in = self.world.chance.choice((None, None, None, life * 0.5, life * 0.9, 30.0))
-        return Grant(Secret(f"token-{self.given}"), life, refresh_in=refresh_in)
+        return TokenResponse(Secret(f"token-{self.given}"), life, refresh_in=refresh_in)
 
     async def _go_on(self, flight: Flight, latency: float) -> None:
         """Go on for a while in spite of being cancelled."""

@@ -10,7 +10,7 @@ from simulation.world import Moment, World
 
 from aiomsi import AccessToken
 from aiomsi._tokens.slot import Slot
-from aiomsi._tokens.state import Order
+from aiomsi._tokens.state import FetchRequest
 
 # Restated from the rules, so that a number that is changed by accident is found out.
 EXPIRED = 10.0
@@ -51,7 +51,7 @@ class Flight:
     task: Handle
     made: Moment
     began: Moment | None = None
-    order: Order | None = None
+    order: FetchRequest | None = None
     ended: Moment | None = None
     settled: float | None = None
     """When its answer had been dealt with."""

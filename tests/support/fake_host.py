@@ -10,8 +10,8 @@ from aiomsi._errors import TokenRefusedError, TokenUnavailableError
 from aiomsi._tokens.flight import ended
 from aiomsi._tokens.policy import DEFAULT_POLICY, Policy
 from aiomsi._tokens.slot import Slot
-from aiomsi._tokens.state import Failure, Order
-from aiomsi._tokens.token import Grant
+from aiomsi._tokens.state import Failure, FetchRequest
+from aiomsi._tokens.token import TokenResponse
 from aiomsi._util.secret import Secret
 
 DAY = 86_400.0
@@ -26,14 +26,14 @@ class FakeHost:
     A string is a token of that text with `life` seconds; None is a new token; an exception is raised.
     """
 
-    answers: Sequence[str | Grant | Failure | BaseException | None] = (None,)
+    answers: Sequence[str | TokenResponse | Failure | BaseException | None] = (None,)
     latency: float = 0.1
     life: float = DAY
-    orders: list[Order] = attrs.field(factory=list)
+    orders: list[FetchRequest] = attrs.field(factory=list)
     begun: list[float] = attrs.field(factory=list)
     inside: Callable[[], object] | None = None
 
-    async def __call__(self, order: Order) -> Grant | Failure:
+    async def __call__(self, order: FetchRequest) -> TokenResponse | Failure:
         number = len(self.orders)
         self.orders.append(order)
         self.begun.append(asyncio.get_running_loop().time())
@@ -44,9 +44,9 @@ class FakeHost:
         answer = self.answers[min(number, len(self.answers) - 1)]
         if isinstance(answer, BaseException):
             raise answer
-        if isinstance(answer, Grant | Failure):
+        if isinstance(answer, TokenResponse | Failure):
             return answer
-        return Grant(Secret(f"token-{number}" if answer is None else answer), life=self.life)
+        return TokenResponse(Secret(f"token-{number}" if answer is None else answer), life=self.life)
 
 
 class Caller:

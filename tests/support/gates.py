@@ -4,7 +4,7 @@ from pathlib import Path
 
 from filelock import BaseFileLock, FileLock
 
-from aiomsi._credentials.gate_schedule import PLACES, Turns, turns_in
+from aiomsi._credentials.gate_schedule import PLACES, GateState, turns_in
 
 
 def hold(path: Path) -> BaseFileLock:
@@ -41,10 +41,10 @@ def free(directory: Path) -> int:
     return PLACES - sum(name.startswith("place-") for name in held(directory))
 
 
-def stored(directory: Path) -> Turns:
+def stored(directory: Path) -> GateState:
     return turns_in((directory / "turns").read_bytes())
 
 
-def store(directory: Path, turns: Turns) -> None:
+def store(directory: Path, turns: GateState) -> None:
     directory.mkdir(0o700, exist_ok=True)
     (directory / "turns").write_bytes(turns.stored())

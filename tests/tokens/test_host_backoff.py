@@ -15,7 +15,7 @@ from aiomsi._tokens import host_backoff as _host_backoff
 from aiomsi._tokens.flight import Flight, inside
 from aiomsi._tokens.host_backoff import HeldOffError, HostBackoff, Ticket
 from aiomsi._tokens.host_limits import GRACE, LEASE, RequestLimits
-from aiomsi._tokens.state import Order
+from aiomsi._tokens.state import FetchRequest
 from aiomsi._util.running_time import RunningTimeout
 from aiomsi.testing import EmbeddedAzure
 from aiomsi.testing._server.limits import SlidingWindow
@@ -256,7 +256,7 @@ def test_waiting_for_a_turn_counts_in_no_deadline_of_its_flights(loop: VirtualLo
     backoff = HostBackoff(ONE)
 
     async def main() -> None:
-        flights = [Flight(number, loop, Order(), 92.0) for number in range(2)]
+        flights = [Flight(number, loop, FetchRequest(), 92.0) for number in range(2)]
         timeouts = [RunningTimeout(1.0, pytest.fail) for _ in flights]
         for flight, timeout in zip(flights, timeouts, strict=True):
             flight.timeouts.append(timeout)

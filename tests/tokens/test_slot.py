@@ -22,12 +22,12 @@ from aiomsi import (
     TokenUnavailableError,
     UsageError,
 )
-from aiomsi._tokens.flight import Flight, Lost, Outcome, Roster, Waiter, inside
+from aiomsi._tokens.flight import Flight, LoopWaiters, NoResult, Outcome, Waiter, inside
 from aiomsi._tokens.host_backoff import HostBackoff
 from aiomsi._tokens.policy import DEFAULT_POLICY
 from aiomsi._tokens.slot import Slot
-from aiomsi._tokens.state import Failure, Order
-from aiomsi._tokens.token import Grant
+from aiomsi._tokens.state import Failure, FetchRequest
+from aiomsi._tokens.token import TokenResponse
 from aiomsi._util.running_time import RunningTimeout
 from aiomsi._util.secret import Secret
 
@@ -286,9 +286,9 @@ def test_a_late_caller_that_is_cancelled_leaves_nothing_behind(loop: VirtualLoop
 def test_the_same_token_once_more_makes_no_loop(loop: VirtualLoop) -> None:
     slot, host = make_slot(loop), FakeHost()
 
-    async def same(order: object) -> Grant:
+    async def same(order: object) -> TokenResponse:
         host.begun.append(loop.now)
-        return Grant(Secret("same"), life=DAY - loop.now)
+        return TokenResponse(Secret("same"), life=DAY - loop.now)
 
     async def main() -> None:
         while loop.now < DAY - 11:
@@ -426,14 +426,14 @@ def test_a_fetch_that_never_ends_is_given_up(loop: VirtualLoop) -> None:
 def test_fetch_during_which_its_loop_was_blocked_is_not_given_up(loop: VirtualLoop, block: float) -> None:
     slot = make_slot(loop)
 
-    async def fetch(order: Order) -> Grant:
+    async def fetch(order: FetchRequest) -> TokenResponse:
         timeout = RunningTimeout(30.0, pytest.fail)
         inside.get()[-1].timeouts.append(timeout)
         await asyncio.sleep(1)
         loop.now += block
         await asyncio.sleep(1)
         timeout.timer.cancel()
-        return Grant(Secret("late"), DAY)
+        return TokenResponse(Secret("late"), DAY)
 
     async def main() -> None:
         call = asyncio.create_task(slot.obtain(Caller(), fetch))
@@ -448,7 +448,7 @@ def test_fetch_during_which_its_loop_was_blocked_is_not_given_up(loop: VirtualLo
 def test_fetch_that_hangs_after_its_loop_was_blocked_is_given_up(loop: VirtualLoop) -> None:
     slot = make_slot(loop)
 
-    async def fetch(order: Order) -> Grant:
+    async def fetch(order: FetchRequest) -> TokenResponse:
         inside.get()[-1].timeouts.append(RunningTimeout(1_000.0, pytest.fail))
         await asyncio.sleep(1)
         loop.now += 50.0
@@ -493,10 +493,10 @@ def test_loop_that_was_blocked_itself_gives_the_flights_loop_another_ping(loop: 
 def test_a_call_from_inside_the_fetch_is_an_error_and_no_deadlock(loop: VirtualLoop) -> None:
     slot = make_slot(loop)
 
-    async def fetch(order: object) -> Grant:
+    async def fetch(order: object) -> TokenResponse:
         with pytest.raises(UsageError, match="the very token"):
             await asyncio.create_task(_inner())
-        return Grant(Secret("outer"), DAY)
+        return TokenResponse(Secret("outer"), DAY)
 
     async def _inner() -> None:
         await slot.obtain(Caller(), fetch)
@@ -861,18 +861,18 @@ def test_a_flight_that_is_superseded_at_the_moment_it_lands_publishes_nothing(lo
 def test_a_caller_that_is_being_cancelled_is_not_woken_as_well(loop: VirtualLoop) -> None:
     future: asyncio.Future[Outcome] = loop.create_future()
     future.cancel()
-    flight, roster = Flight(1, loop, Order(), 0.0), Roster(loop)
+    flight, roster = Flight(1, loop, FetchRequest(), 0.0), LoopWaiters(loop)
     roster.waiters[Waiter(future, Caller(), flight, roster)] = None
-    roster.wake(Lost.LOST)
+    roster.wake(NoResult.LOST)
     assert future.cancelled()
 
 
 def test_a_wait_that_ends_together_with_its_flight_changes_nothing(loop: VirtualLoop) -> None:
     slot = make_slot(loop)
-    waiter = Waiter(loop.create_future(), Caller(), Flight(1, loop, Order(), 0.0), Roster(loop), 1.0)
-    waiter.future.set_result(Lost.LOST)
+    waiter = Waiter(loop.create_future(), Caller(), Flight(1, loop, FetchRequest(), 0.0), LoopWaiters(loop), 1.0)
+    waiter.future.set_result(NoResult.LOST)
     slot._give_up_waiting(waiter)
-    assert waiter.future.result() is Lost.LOST
+    assert waiter.future.result() is NoResult.LOST
 
 
 def test_forgetting_empties_the_slot_and_hurts_nobody_who_waits(loop: VirtualLoop) -> None:
@@ -945,13 +945,13 @@ def test_closing_waits_a_bounded_time_for_a_fetch_that_does_not_let_itself_be_ca
     slot = Slot("test", loop.clock, private=True)
     who = Caller()
 
-    async def stubborn(order: object) -> Grant:
+    async def stubborn(order: object) -> TokenResponse:
         for _ in range(10):
             try:
                 await asyncio.sleep(1)
             except asyncio.CancelledError:
                 continue
-        return Grant(Secret("late"), DAY)
+        return TokenResponse(Secret("late"), DAY)
 
     async def main() -> None:
         slot.use(who)

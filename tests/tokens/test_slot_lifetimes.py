@@ -16,8 +16,8 @@ from virtual_loop import EPOCH, VirtualLoop, run
 from aiomsi import AccessToken, Clock, CredentialClosedError, TokenUnavailableError, UsageError
 from aiomsi._tokens.policy import DEFAULT_POLICY
 from aiomsi._tokens.slot import Slot
-from aiomsi._tokens.state import Order
-from aiomsi._tokens.token import Grant
+from aiomsi._tokens.state import FetchRequest
+from aiomsi._tokens.token import TokenResponse
 from aiomsi._util.secret import Secret
 
 
@@ -243,10 +243,10 @@ def test_a_task_on_the_side_of_a_fetch_waits_for_its_token(loop: VirtualLoop) ->
     slot = make_slot(loop)
     side: list[asyncio.Task[AccessToken]] = []
 
-    async def fetch(order: Order) -> Grant:
+    async def fetch(order: FetchRequest) -> TokenResponse:
         side.append(asyncio.create_task(slot.obtain(Caller(), fetch)))
         await asyncio.sleep(1)
-        return Grant(Secret("token"), DAY)
+        return TokenResponse(Secret("token"), DAY)
 
     async def main() -> None:
         token = await slot.obtain(Caller(), fetch)
@@ -260,13 +260,13 @@ def test_a_fetch_that_a_side_task_begins_may_wait_for_the_first(loop: VirtualLoo
     first, second = make_slot(loop), make_slot(loop)
     side: list[asyncio.Task[AccessToken]] = []
 
-    async def one(order: Order) -> Grant:
+    async def one(order: FetchRequest) -> TokenResponse:
         side.append(asyncio.create_task(second.obtain(Caller(), other)))
         await asyncio.sleep(1)
-        return Grant(Secret("one"), DAY)
+        return TokenResponse(Secret("one"), DAY)
 
-    async def other(order: Order) -> Grant:
-        return Grant(Secret(f"{(await first.obtain(Caller(), one)).token} and another"), DAY)
+    async def other(order: FetchRequest) -> TokenResponse:
+        return TokenResponse(Secret(f"{(await first.obtain(Caller(), one)).token} and another"), DAY)
 
     async def main() -> None:
         await first.obtain(Caller(), one)
@@ -278,14 +278,14 @@ def test_a_fetch_that_a_side_task_begins_may_wait_for_the_first(loop: VirtualLoo
 def test_a_fetch_that_another_fetch_begins_may_not_wait_for_it(loop: VirtualLoop) -> None:
     first, second = make_slot(loop), make_slot(loop)
 
-    async def one(order: Order) -> Grant:
+    async def one(order: FetchRequest) -> TokenResponse:
         await second.obtain(Caller(), other)
-        return Grant(Secret("one"), DAY)
+        return TokenResponse(Secret("one"), DAY)
 
-    async def other(order: Order) -> Grant:
+    async def other(order: FetchRequest) -> TokenResponse:
         with pytest.raises(UsageError, match="the very token"):
             await first.obtain(Caller(), one)
-        return Grant(Secret("other"), DAY)
+        return TokenResponse(Secret("other"), DAY)
 
     async def main() -> None:
         assert (await first.obtain(Caller(), one)).token == "one"
@@ -297,10 +297,10 @@ def test_a_fetch_that_another_fetch_begins_may_not_wait_for_it(loop: VirtualLoop
 def test_a_fetch_that_gathers_its_own_token_is_an_error(loop: VirtualLoop) -> None:
     slot = make_slot(loop)
 
-    async def fetch(order: Order) -> Grant:
+    async def fetch(order: FetchRequest) -> TokenResponse:
         with pytest.raises(UsageError, match="the very token"):
             await asyncio.gather(asyncio.sleep(0), slot.obtain(Caller(), fetch))
-        return Grant(Secret("token"), DAY)
+        return TokenResponse(Secret("token"), DAY)
 
     async def main() -> None:
         assert (await slot.obtain(Caller(), fetch)).token == "token"

@@ -13,10 +13,10 @@ from fake_host import DAY, Caller, release
 from loops import LoopThread, when
 
 from aiomsi import AccessToken, Clock, Policy
-from aiomsi._tokens.flight import Flight, Ping, Roster, call, wake
+from aiomsi._tokens.flight import Flight, LoopWaiters, Ping, call, wake
 from aiomsi._tokens.slot import Slot
-from aiomsi._tokens.state import Failure, Order
-from aiomsi._tokens.token import Grant
+from aiomsi._tokens.state import Failure, FetchRequest
+from aiomsi._tokens.token import TokenResponse
 from aiomsi._util.secret import Secret
 
 QUICK = Policy(ping=0.5)
@@ -31,7 +31,7 @@ class Gate:
     opened: bool = False
     parked: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = attrs.field(factory=list)
 
-    async def __call__(self, order: Order) -> Grant | Failure:
+    async def __call__(self, order: FetchRequest) -> TokenResponse | Failure:
         self.count += 1
         number = self.count
         if not self.opened:
@@ -39,7 +39,7 @@ class Gate:
             self.parked.append((asyncio.get_running_loop(), event))
             self.begun.release()
             await event.wait()
-        return Grant(Secret(f"token-{number}"), DAY)
+        return TokenResponse(Secret(f"token-{number}"), DAY)
 
     def open(self) -> None:
         self.opened = True
@@ -185,7 +185,7 @@ def test_a_task_whose_loop_is_closed_is_let_go() -> None:
     loop = asyncio.new_event_loop()
     future: asyncio.Future[None] = loop.create_future()
     loop.close()
-    slot._flight = Flight(1, loop, Order(), 1e12, task=future)  # type: ignore[arg-type]  # never runs, its loop is closed
+    slot._flight = Flight(1, loop, FetchRequest(), 1e12, task=future)  # type: ignore[arg-type]  # never runs, its loop is closed
     slot._tasks.add(future)  # type: ignore[arg-type]  # the same
     assert asyncio.run(slot.obtain(Caller(), Gate(opened=True))).token == "token-1"
     assert future not in slot._tasks
@@ -196,7 +196,7 @@ def test_an_eager_flight_that_is_taken_out_during_its_first_step_is_cancelled() 
     slot = Slot("test")
     ends: list[str] = []
 
-    async def fetch(order: Order) -> Grant:
+    async def fetch(order: FetchRequest) -> TokenResponse:
         if not ends:
             ends.append("begun")
             thread = threading.Thread(target=slot.forget)
@@ -206,7 +206,7 @@ def test_an_eager_flight_that_is_taken_out_during_its_first_step_is_cancelled() 
                 await asyncio.Event().wait()
             finally:
                 ends.append("cancelled")
-        return Grant(Secret("second"), DAY)
+        return TokenResponse(Secret("second"), DAY)
 
     async def main() -> None:
         asyncio.get_running_loop().set_task_factory(getattr(asyncio, "eager_task_factory"))  # noqa: B009 (3.12)
@@ -316,10 +316,10 @@ def test_closing_after_the_flights_loop_is_gone_waits_for_nothing() -> None:
     loop.close()
     who = Caller()
     slot.use(who)
-    slot._flight = Flight(1, loop, Order(), 0.0)
+    slot._flight = Flight(1, loop, FetchRequest(), 0.0)
     asyncio.run(release(slot, who))
     future = loop.create_future()
-    slot._flight = Flight(2, loop, Order(), 0.0, task=future)  # type: ignore[arg-type]  # never runs, its loop is closed
+    slot._flight = Flight(2, loop, FetchRequest(), 0.0, task=future)  # type: ignore[arg-type]  # never runs, its loop is closed
     asyncio.run(release(slot, who))
     assert slot._flight is None
 
@@ -339,7 +339,7 @@ def test_rejecting_without_a_running_loop_wakes_waiters_in_theirs() -> None:
 def test_waking_a_closed_loop_is_no_error() -> None:
     loop = asyncio.new_event_loop()
     loop.close()
-    wake([Roster(loop)], Failure(Exception, "", ""))  # type: ignore[arg-type]  # nobody is left to raise it
+    wake([LoopWaiters(loop)], Failure(Exception, "", ""))  # type: ignore[arg-type]  # nobody is left to raise it
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")

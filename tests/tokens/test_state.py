@@ -6,10 +6,10 @@ from fake_host import DAY, DOWN, middle
 
 from aiomsi import Policy
 from aiomsi._tokens.state import (
+    Decision,
     Failure,
-    Ledger,
-    Order,
-    Verdict,
+    FetchRequest,
+    SlotState,
     answers,
     challenged,
     decide,
@@ -20,7 +20,7 @@ from aiomsi._tokens.state import (
     lost,
     rejected,
 )
-from aiomsi._tokens.token import AccessToken, Grant, Now
+from aiomsi._tokens.token import AccessToken, Now, TokenResponse
 from aiomsi._util.secret import Secret
 
 POLICY = Policy()
@@ -31,49 +31,49 @@ def at(seconds: float) -> Now:
     return Now(NOW.wall + seconds, NOW.monotonic + seconds)
 
 
-def held(text: str = "old", **fields: object) -> Ledger:
-    ledger, _ = granted(Ledger(), Grant(Secret(text), DAY), Order(), NOW, POLICY, middle)
+def held(text: str = "old", **fields: object) -> SlotState:
+    ledger, _ = granted(SlotState(), TokenResponse(Secret(text), DAY), FetchRequest(), NOW, POLICY, middle)
     return attrs.evolve(ledger, **fields)  # type: ignore[arg-type]  # each test names fields that exist
 
 
 @pytest.mark.parametrize(
     ("after", "flying", "patient", "quiet", "verdict", "bound"),
     [
-        (0, False, True, False, Verdict.SERVE, None),
-        (DAY / 2, False, True, False, Verdict.SERVE_AND_START, None),
-        (DAY / 2, True, True, False, Verdict.SERVE, None),
-        (DAY / 2, False, True, True, Verdict.SERVE, None),
-        (DAY - 100, False, True, False, Verdict.START, 5.0),
-        (DAY - 100, True, True, False, Verdict.JOIN, 5.0),
-        (DAY - 100, True, True, True, Verdict.JOIN, 5.0),
-        (DAY - 100, False, True, True, Verdict.SERVE, None),
-        (DAY - 100, False, False, False, Verdict.SERVE_AND_START, None),
-        (DAY - 18, True, True, False, Verdict.JOIN, 3.0),
-        (DAY - 15, True, True, False, Verdict.SERVE, None),
-        (DAY - 15, False, True, False, Verdict.SERVE_AND_START, None),
-        (DAY - 10, False, True, False, Verdict.START, None),
-        (DAY - 10, True, True, False, Verdict.JOIN, None),
+        (0, False, True, False, Decision.SERVE, None),
+        (DAY / 2, False, True, False, Decision.SERVE_AND_START, None),
+        (DAY / 2, True, True, False, Decision.SERVE, None),
+        (DAY / 2, False, True, True, Decision.SERVE, None),
+        (DAY - 100, False, True, False, Decision.START, 5.0),
+        (DAY - 100, True, True, False, Decision.JOIN, 5.0),
+        (DAY - 100, True, True, True, Decision.JOIN, 5.0),
+        (DAY - 100, False, True, True, Decision.SERVE, None),
+        (DAY - 100, False, False, False, Decision.SERVE_AND_START, None),
+        (DAY - 18, True, True, False, Decision.JOIN, 3.0),
+        (DAY - 15, True, True, False, Decision.SERVE, None),
+        (DAY - 15, False, True, False, Decision.SERVE_AND_START, None),
+        (DAY - 10, False, True, False, Decision.START, None),
+        (DAY - 10, True, True, False, Decision.JOIN, None),
     ],
 )
 def test_what_a_caller_does_with_a_token_of_that_age(
-    *, after: float, flying: bool, patient: bool, quiet: bool, verdict: Verdict, bound: float | None
+    *, after: float, flying: bool, patient: bool, quiet: bool, verdict: Decision, bound: float | None
 ) -> None:
     ledger = held(quiet_served=2 * DAY if quiet else 0.0)
     assert decide(ledger, at(after), POLICY, flying=flying, patient=patient) == (verdict, bound)
 
 
 def test_without_a_token_the_last_failure_is_told_until_the_host_may_be_asked() -> None:
-    ledger, _ = failed(Ledger(), DOWN, NOW, POLICY, middle)
-    assert decide(ledger, at(0.7), POLICY, flying=False, patient=True)[0] is Verdict.FAIL
-    assert decide(ledger, at(0.7), POLICY, flying=True, patient=True)[0] is Verdict.JOIN
-    assert decide(ledger, at(0.8), POLICY, flying=False, patient=True)[0] is Verdict.START
+    ledger, _ = failed(SlotState(), DOWN, NOW, POLICY, middle)
+    assert decide(ledger, at(0.7), POLICY, flying=False, patient=True)[0] is Decision.FAIL
+    assert decide(ledger, at(0.7), POLICY, flying=True, patient=True)[0] is Decision.JOIN
+    assert decide(ledger, at(0.8), POLICY, flying=False, patient=True)[0] is Decision.START
 
 
 def test_a_good_fetch_clears_what_was_known_of_failures() -> None:
     ledger, _ = failed(held(), DOWN, NOW, POLICY, middle)
-    ledger, token = granted(ledger, Grant(Secret("new"), DAY), Order(), at(1), POLICY, middle)
+    ledger, token = granted(ledger, TokenResponse(Secret("new"), DAY), FetchRequest(), at(1), POLICY, middle)
     assert isinstance(token, AccessToken)
-    assert ledger == Ledger(token)
+    assert ledger == SlotState(token)
 
 
 def test_a_failure_keeps_the_token() -> None:
@@ -86,14 +86,14 @@ def test_a_failure_keeps_the_token() -> None:
 
 @pytest.mark.parametrize("life", [11.0, 10.0, 0.0, -5.0])
 def test_a_token_as_good_as_expired_is_a_failure(life: float) -> None:
-    ledger, outcome = granted(Ledger(), Grant(Secret("t"), life), Order(), NOW, POLICY, middle)
+    ledger, outcome = granted(SlotState(), TokenResponse(Secret("t"), life), FetchRequest(), NOW, POLICY, middle)
     assert isinstance(outcome, Failure)
     assert "-" not in outcome.summary
     assert ledger.token is None
 
 
 def test_losses_in_close_succession_are_told_after_the_fourth() -> None:
-    ledger = Ledger()
+    ledger = SlotState()
     for number in range(1, 5):
         ledger, failure = lost(ledger, NOW, POLICY, middle, waited_for=True)
         assert failure is None
@@ -104,7 +104,7 @@ def test_losses_in_close_succession_are_told_after_the_fourth() -> None:
 
 
 def test_losses_that_nobody_waited_for_or_that_lie_apart_are_not_told() -> None:
-    ledger = Ledger()
+    ledger = SlotState()
     for _ in range(20):
         ledger, failure = lost(ledger, NOW, POLICY, middle, waited_for=False)
         assert failure is None
@@ -113,7 +113,7 @@ def test_losses_that_nobody_waited_for_or_that_lie_apart_are_not_told() -> None:
         assert failure is None
 
 
-def lose(ledger: Ledger, times: int, *, waited_for: bool = False) -> Ledger:
+def lose(ledger: SlotState, times: int, *, waited_for: bool = False) -> SlotState:
     for _ in range(times):
         ledger, _ = lost(ledger, NOW, POLICY, middle, waited_for=waited_for)
     return ledger
@@ -122,18 +122,18 @@ def lose(ledger: Ledger, times: int, *, waited_for: bool = False) -> Ledger:
 @pytest.mark.parametrize(
     ("losses", "flying", "patient", "verdict", "bound"),
     [
-        (2, False, True, Verdict.SERVE_AND_START, None),
-        (3, False, True, Verdict.START, 5.0),
-        (3, True, True, Verdict.JOIN, 5.0),
-        (3, True, False, Verdict.SERVE, None),
+        (2, False, True, Decision.SERVE_AND_START, None),
+        (3, False, True, Decision.START, 5.0),
+        (3, True, True, Decision.JOIN, 5.0),
+        (3, True, False, Decision.SERVE, None),
     ],
 )
 def test_a_stale_caller_waits_after_three_unattended_losses(
-    *, losses: int, flying: bool, patient: bool, verdict: Verdict, bound: float | None
+    *, losses: int, flying: bool, patient: bool, verdict: Decision, bound: float | None
 ) -> None:
     ledger = lose(held(), losses)
     assert decide(ledger, at(DAY / 2), POLICY, flying=flying, patient=patient) == (verdict, bound)
-    assert decide(ledger, at(0), POLICY, flying=flying, patient=patient)[0] is Verdict.SERVE
+    assert decide(ledger, at(0), POLICY, flying=flying, patient=patient)[0] is Decision.SERVE
 
 
 def test_unattended_losses_count_until_a_flight_ends_otherwise() -> None:
@@ -141,7 +141,7 @@ def test_unattended_losses_count_until_a_flight_ends_otherwise() -> None:
     assert ledger.unattended == 3
     assert lose(lose(held(), 2), 5, waited_for=True).unattended == 2
     assert failed(ledger, DOWN, NOW, POLICY, middle)[0].unattended == 0
-    assert granted(ledger, Grant(Secret("new"), DAY), Order(), NOW, POLICY, middle)[0].unattended == 0
+    assert granted(ledger, TokenResponse(Secret("new"), DAY), FetchRequest(), NOW, POLICY, middle)[0].unattended == 0
     # The caller that waited for the fourth one, and was lost with it, is not followed by others.
     assert [lose(held(), times).unattended for times in (4, 5, 7)] == [0, 1, 3]
 
@@ -154,18 +154,18 @@ def test_a_loss_has_a_backoff_whether_it_was_waited_for_or_not() -> None:
 
 
 def test_without_a_token_the_flight_after_three_losses_is_delayed() -> None:
-    assert delay_of(lose(Ledger(), 2), NOW, POLICY) == 0
-    ledger = lose(Ledger(), 3)
+    assert delay_of(lose(SlotState(), 2), NOW, POLICY) == 0
+    ledger = lose(SlotState(), 3)
     assert delay_of(ledger, NOW, POLICY) == pytest.approx(3)
     assert delay_of(ledger, at(10), POLICY) == 0
     assert delay_of(lose(held(), 3), NOW, POLICY) == 0
 
 
 def test_a_ledger_is_idle_without_token_and_recent_backoff() -> None:
-    assert is_idle(Ledger(), NOW, POLICY)
+    assert is_idle(SlotState(), NOW, POLICY)
     assert not is_idle(held(), at(DAY - 11), POLICY)
     assert is_idle(held(), at(DAY - 10), POLICY)
-    after, _ = failed(Ledger(), DOWN, NOW, POLICY, middle)
+    after, _ = failed(SlotState(), DOWN, NOW, POLICY, middle)
     assert not is_idle(after, at(60.7), POLICY)
     assert is_idle(after, at(60.8), POLICY)
 
@@ -173,17 +173,17 @@ def test_a_ledger_is_idle_without_token_and_recent_backoff() -> None:
 def test_a_ledger_is_not_idle_while_a_rejection_is_remembered() -> None:
     order = rejected(held("same"), "same", NOW)
     assert order is not None
-    ledger, _ = granted(order, Grant(Secret("same"), 30.0), order.order, NOW, POLICY, middle)
+    ledger, _ = granted(order, TokenResponse(Secret("same"), 30.0), order.order, NOW, POLICY, middle)
     assert not is_idle(ledger, at(119), POLICY)
     assert is_idle(ledger, at(120), POLICY)
 
 
-def refuse(ledger: Ledger, new: str, now: Now) -> Ledger:
+def refuse(ledger: SlotState, new: str, now: Now) -> SlotState:
     """Reject the token at hand, and enter the new one that the fetch brings."""
     assert ledger.token is not None
     order = rejected(ledger, ledger.token.token, now)
     assert order is not None, "the rejection was ignored"
-    return granted(order, Grant(Secret(new), DAY), order.order, now, POLICY, middle)[0]
+    return granted(order, TokenResponse(Secret(new), DAY), order.order, now, POLICY, middle)[0]
 
 
 def test_a_service_that_refuses_every_new_token_is_given_fewer_and_fewer() -> None:
@@ -208,7 +208,7 @@ def test_a_token_that_answers_claims_may_be_rejected_at_once() -> None:
     ledger = refuse(held("0"), "1", at(5))
     after = challenged(ledger, "claims", None, at(6))
     assert after is not None
-    ledger, _ = granted(after, Grant(Secret("2"), DAY), after.order, at(6), POLICY, middle)
+    ledger, _ = granted(after, TokenResponse(Secret("2"), DAY), after.order, at(6), POLICY, middle)
     assert rejected(ledger, "2", at(7)) is not None
 
 
@@ -217,41 +217,41 @@ def test_a_challenge_is_met_although_new_tokens_are_refused() -> None:
     assert rejected(ledger, "2", at(7)) is None
     after = challenged(ledger, "claims", None, at(7))
     assert after is not None
-    assert after.order == Order("claims", "2")
+    assert after.order == FetchRequest("claims", "2")
 
 
 def test_a_host_that_gives_the_same_token_for_any_claims_is_not_asked_with_others() -> None:
     first = challenged(held("same"), "one", None, NOW)
     assert first is not None
-    ledger, _ = granted(first, Grant(Secret("same"), DAY), first.order, NOW, POLICY, middle)
+    ledger, _ = granted(first, TokenResponse(Secret("same"), DAY), first.order, NOW, POLICY, middle)
     assert challenged(ledger, "two", None, at(59)) is None
     assert challenged(ledger, "two", None, at(60)) is not None
 
 
 @pytest.mark.parametrize(
     ("held_off", "verdict"),
-    [(0.0, Verdict.START), (30.0, Verdict.START), (30.1, Verdict.FAIL)],
+    [(0.0, Decision.START), (30.0, Decision.START), (30.1, Decision.FAIL)],
 )
-def test_held_off_slot_without_a_token_starts_if_that_fits_its_deadline(held_off: float, verdict: Verdict) -> None:
-    decided = decide(Ledger(), NOW, POLICY, flying=False, patient=True, held_off=held_off)
+def test_held_off_slot_without_a_token_starts_if_that_fits_its_deadline(held_off: float, verdict: Decision) -> None:
+    decided = decide(SlotState(), NOW, POLICY, flying=False, patient=True, held_off=held_off)
     assert decided == (verdict, None)
 
 
 @pytest.mark.parametrize("left", [DAY / 2, 100.0])
 def test_held_off_slot_with_a_token_serves_it_and_starts_nothing(left: float) -> None:
     decided = decide(held(), at(DAY - left), POLICY, flying=False, patient=True, held_off=1.0)
-    assert decided == (Verdict.SERVE, None)
+    assert decided == (Decision.SERVE, None)
 
 
 def test_rejecting_another_token_changes_nothing() -> None:
     assert rejected(held(), "other", NOW) is None
-    assert rejected(Ledger(), "other", NOW) is None
+    assert rejected(SlotState(), "other", NOW) is None
 
 
 def test_a_rejected_token_is_gone_and_named_in_the_next_order() -> None:
     ledger = rejected(held(), "old", NOW)
     assert ledger is not None
-    assert (ledger.token, ledger.order) == (None, Order(rejected="old"))
+    assert (ledger.token, ledger.order) == (None, FetchRequest(rejected="old"))
 
 
 def test_confirmation_lasts_a_minute_and_twice_as_long_each_time() -> None:
@@ -259,7 +259,7 @@ def test_confirmation_lasts_a_minute_and_twice_as_long_each_time() -> None:
     for span in (60.0, 120.0, 240.0):
         order = rejected(ledger, "same", now)
         assert order is not None
-        ledger, _ = granted(order, Grant(Secret("same"), DAY), order.order, now, POLICY, middle)
+        ledger, _ = granted(order, TokenResponse(Secret("same"), DAY), order.order, now, POLICY, middle)
         assert rejected(ledger, "same", Now(now.wall, now.monotonic + span - 1)) is None
         now = Now(now.wall, now.monotonic + span)
 
@@ -267,8 +267,8 @@ def test_confirmation_lasts_a_minute_and_twice_as_long_each_time() -> None:
 def test_another_token_ends_the_confirmation() -> None:
     order = rejected(held("same"), "same", NOW)
     assert order is not None
-    ledger, _ = granted(order, Grant(Secret("same"), DAY), order.order, NOW, POLICY, middle)
-    ledger, _ = granted(ledger, Grant(Secret("new"), DAY), Order(), NOW, POLICY, middle)
+    ledger, _ = granted(order, TokenResponse(Secret("same"), DAY), order.order, NOW, POLICY, middle)
+    ledger, _ = granted(ledger, TokenResponse(Secret("new"), DAY), FetchRequest(), NOW, POLICY, middle)
     assert ledger.confirmed is None
 
 
@@ -277,17 +277,17 @@ def test_a_challenge_without_a_token_still_names_the_one_that_was_rejected_befor
     assert order is not None
     after = challenged(order, "claims", None, NOW)
     assert after is not None
-    assert after.order == Order("claims", "old")
+    assert after.order == FetchRequest("claims", "old")
 
 
 def test_a_challenge_that_is_being_answered_changes_nothing() -> None:
-    assert challenged(held(), "claims", Order("claims"), NOW) is None
+    assert challenged(held(), "claims", FetchRequest("claims"), NOW) is None
 
 
 def test_an_order_and_a_confirmation_hide_their_token() -> None:
     order = rejected(held(), "old", NOW)
     assert order is not None
-    ledger, _ = granted(order, Grant(Secret("old"), DAY), order.order, NOW, POLICY, middle)
+    ledger, _ = granted(order, TokenResponse(Secret("old"), DAY), order.order, NOW, POLICY, middle)
     assert "'old'" not in repr(order)
     assert "'old'" not in repr(ledger)
 
@@ -305,4 +305,4 @@ def test_an_order_and_a_confirmation_hide_their_token() -> None:
     ],
 )
 def test_claims_are_the_same_but_for_times(one: str | None, other: str, *, same: bool) -> None:
-    assert answers(Order(one), other) is same
+    assert answers(FetchRequest(one), other) is same

@@ -9,7 +9,7 @@ import traceback
 import pytest
 
 from aiomsi import AccessToken, Policy, TokenIdentity
-from aiomsi._tokens.token import Grant, Now, State, date_token, identity_of, read_claims, refresh_after, state_of
+from aiomsi._tokens.token import Freshness, Now, TokenResponse, date_token, freshness_of, identity_of, read_claims, refresh_after
 from aiomsi._util.secret import Secret, read_secret
 
 POLICY = Policy()
@@ -21,7 +21,7 @@ def middle(low: float, high: float) -> float:
 
 
 def token(life: float = 86_400.0, **fields: object) -> AccessToken:
-    grant = Grant(Secret("a-token"), life, **fields)  # type: ignore[arg-type]  # each test names fields that exist
+    grant = TokenResponse(Secret("a-token"), life, **fields)  # type: ignore[arg-type]  # each test names fields that exist
     return date_token(grant, START, same_again=False, policy=POLICY, draw=middle)
 
 
@@ -32,34 +32,34 @@ def at(seconds: float, *, skew: float = 0.0) -> Now:
 @pytest.mark.parametrize(
     ("after", "state"),
     [
-        (0, State.FRESH),
-        (43_199, State.FRESH),
-        (43_200, State.STALE),
-        (86_279, State.STALE),
-        (86_280, State.LATE),
-        (86_389, State.LATE),
-        (86_390, State.EXPIRED),
-        (100_000, State.EXPIRED),
+        (0, Freshness.FRESH),
+        (43_199, Freshness.FRESH),
+        (43_200, Freshness.STALE),
+        (86_279, Freshness.STALE),
+        (86_280, Freshness.LATE),
+        (86_389, Freshness.LATE),
+        (86_390, Freshness.EXPIRED),
+        (100_000, Freshness.EXPIRED),
     ],
 )
-def test_states_of_a_days_token(after: float, state: State) -> None:
-    assert state_of(token(), at(after), POLICY) is state
+def test_states_of_a_days_token(after: float, state: Freshness) -> None:
+    assert freshness_of(token(), at(after), POLICY) is state
 
 
 def test_no_token_is_a_state_too() -> None:
-    assert state_of(None, START, POLICY) is State.NONE
-    assert [state for state in State if state.usable] == [State.FRESH, State.STALE, State.LATE]
+    assert freshness_of(None, START, POLICY) is Freshness.NONE
+    assert [state for state in Freshness if state.usable] == [Freshness.FRESH, Freshness.STALE, Freshness.LATE]
 
 
 @pytest.mark.parametrize(("wall", "monotonic"), [(90_000, 0), (0, 90_000)])
 def test_either_clock_can_end_a_token(wall: float, monotonic: float) -> None:
     now = Now(START.wall + wall, START.monotonic + monotonic)
-    assert state_of(token(), now, POLICY) is State.EXPIRED
+    assert freshness_of(token(), now, POLICY) is Freshness.EXPIRED
 
 
 def test_a_token_shorter_than_the_late_window_is_fresh_until_its_refresh_is_due() -> None:
-    assert state_of(token(100.0), at(79), POLICY) is State.FRESH
-    assert state_of(token(100.0), at(81), POLICY) is State.LATE
+    assert freshness_of(token(100.0), at(79), POLICY) is Freshness.FRESH
+    assert freshness_of(token(100.0), at(81), POLICY) is Freshness.LATE
 
 
 @pytest.mark.parametrize(
@@ -73,14 +73,14 @@ def test_a_token_shorter_than_the_late_window_is_fresh_until_its_refresh_is_due(
     ],
 )
 def test_when_a_refresh_is_due(life: float, fields: dict[str, float], after: float) -> None:
-    grant = Grant(Secret("a-token"), life, **fields)  # type: ignore[arg-type]  # refresh_in
+    grant = TokenResponse(Secret("a-token"), life, **fields)  # type: ignore[arg-type]  # refresh_in
     assert refresh_after(grant, same_again=False, policy=POLICY, draw=middle) == pytest.approx(after)
 
 
 def test_jitter_goes_both_ways_but_never_before_what_the_host_named() -> None:
-    plain, named = Grant(Secret("t"), 86_400.0), Grant(Secret("t"), 86_400.0, refresh_in=1_000.0)
+    plain, named = TokenResponse(Secret("t"), 86_400.0), TokenResponse(Secret("t"), 86_400.0, refresh_in=1_000.0)
 
-    def ends(grant: Grant) -> tuple[float, float]:
+    def ends(grant: TokenResponse) -> tuple[float, float]:
         low = refresh_after(grant, same_again=False, policy=POLICY, draw=lambda low, _: low)
         return low, refresh_after(grant, same_again=False, policy=POLICY, draw=lambda _, high: high)
 
@@ -90,13 +90,13 @@ def test_jitter_goes_both_ways_but_never_before_what_the_host_named() -> None:
 
 @pytest.mark.parametrize(("life", "after"), [(40_000.0, 20_000.0), (100.0, 60.0)])
 def test_the_same_token_again_is_tried_at_half_of_what_is_left_and_a_minute_on_at_the_earliest(life: float, after: float) -> None:
-    assert refresh_after(Grant(Secret("t"), life), same_again=True, policy=POLICY, draw=middle) == after
+    assert refresh_after(TokenResponse(Secret("t"), life), same_again=True, policy=POLICY, draw=middle) == after
 
 
 def test_refresh_on_is_a_little_after_the_own_refresh_point() -> None:
     made = token()
     due = made.refresh_on - int(START.wall)
-    assert state_of(made, at(due), POLICY) is State.STALE
+    assert freshness_of(made, at(due), POLICY) is Freshness.STALE
     assert due == 43_260
 
 
@@ -125,19 +125,19 @@ def test_a_redrawn_token_differs_in_its_refresh_point_alone() -> None:
     made = token()
     again = made.redrawn(POLICY, lambda low, _: low)
     assert again.token is made.token
-    assert state_of(made, at(43_200), POLICY) is State.STALE
-    assert state_of(again, at(43_200), POLICY) is State.FRESH
-    assert state_of(again, at(48_000), POLICY) is State.STALE
+    assert freshness_of(made, at(43_200), POLICY) is Freshness.STALE
+    assert freshness_of(again, at(43_200), POLICY) is Freshness.FRESH
+    assert freshness_of(again, at(48_000), POLICY) is Freshness.STALE
 
 
 @pytest.mark.parametrize(("named", "after"), [(0.0, 43_200), (-5.0, 43_200), (1.0, 60), (86_280.0, 86_280), (86_281.0, 43_200)])
 def test_what_the_host_names_leaves_room_before_and_after(named: float, after: float) -> None:
-    grant = Grant(Secret("t"), 86_400.0, refresh_in=named)
+    grant = TokenResponse(Secret("t"), 86_400.0, refresh_in=named)
     assert refresh_after(grant, same_again=False, policy=POLICY, draw=middle) == after
 
 
 def test_a_life_too_short_for_what_the_host_names_goes_by_its_own_rule() -> None:
-    grant = Grant(Secret("t"), 150.0, refresh_in=20.0)
+    grant = TokenResponse(Secret("t"), 150.0, refresh_in=20.0)
     assert refresh_after(grant, same_again=False, policy=POLICY, draw=middle) == pytest.approx(120)
 
 
@@ -205,7 +205,7 @@ def test_identity_is_read_from_claims_and_answer(
     assert found == identity
     assert found.is_system_assigned is is_system_assigned
     assert str(found) == text
-    made = date_token(Grant(Secret(secret), 100.0, client_id=named), START, same_again=False, policy=POLICY, draw=middle)
+    made = date_token(TokenResponse(Secret(secret), 100.0, client_id=named), START, same_again=False, policy=POLICY, draw=middle)
     assert made.identity == identity
 
 

@@ -29,11 +29,11 @@ from aiomsi._clouds import PUBLIC
 from aiomsi._credentials.fetch import TokenFetch
 from aiomsi._credentials.managed_identity import ManagedIdentityCredential
 from aiomsi._errors import AiomsiError
-from aiomsi._hosts.base import Problem, TokenAnswer
+from aiomsi._hosts.base import TokenError, TokenHttpResponse
 from aiomsi._hosts.imds import Imds
 from aiomsi._tokens.policy import DEFAULT_POLICY
-from aiomsi._tokens.state import Failure, Order
-from aiomsi._tokens.token import Grant
+from aiomsi._tokens.state import Failure, FetchRequest
+from aiomsi._tokens.token import TokenResponse
 from aiomsi._util.secret import Secret
 from aiomsi.testing import DEFAULT_SUBSCRIPTION_ID, Counts, EmbeddedAzure, RecordedRequest
 from aiomsi.testing._hosts.variables import IDENTITY_VARIABLES
@@ -143,12 +143,12 @@ def open_files(wanted: int) -> Iterator[int]:
 class _WatchedImds(Imds):
     """IMDS whose answers are kept, to be shown."""
 
-    answers: list[TokenAnswer] = attrs.field(factory=list, repr=False)
+    answers: list[TokenHttpResponse] = attrs.field(factory=list, repr=False)
 
-    def understand(self, answer: TokenAnswer) -> Grant | Problem:
+    def parse(self, answer: TokenHttpResponse) -> TokenResponse | TokenError:
         """Keep the answer and read it."""
         self.answers.append(answer)
-        return Imds.understand(self, answer)
+        return Imds.parse(self, answer)
 
 
 @attrs.frozen
@@ -166,7 +166,7 @@ class _Held:
 async def tutorial(console: Console, azure: EmbeddedAzure) -> None:
     """Do the two steps of the tutorial, and print each request and its answer."""
     host = _WatchedImds(azure.imds_url)
-    outcome = await TokenFetch(host, PUBLIC.audience, DEFAULT_POLICY, SYSTEM_CLOCK)(Order())
+    outcome = await TokenFetch(host, PUBLIC.audience, DEFAULT_POLICY, SYSTEM_CLOCK)(FetchRequest())
     if isinstance(outcome, Failure):
         raise outcome.exception()
     _say(console, "Step 1: ask the VM's metadata service (IMDS) for a token for Azure Resource Manager", "bold")

@@ -12,15 +12,15 @@ from yarl import URL
 
 from aiomsi._clock import Clock
 from aiomsi._errors import CredentialError, HostUnreachableError, TokenRefusedError, TokenUnavailableError
-from aiomsi._hosts.base import Host, Problem, TokenAnswer, TokenRequest, retry_after
+from aiomsi._hosts.base import Host, TokenError, TokenHttpResponse, TokenRequest, retry_after
 from aiomsi._hosts.body import MAX_BODY, TOO_LARGE, plain_body
 from aiomsi._hosts.network import EXHAUSTED, local_cause
 from aiomsi._tokens.backoff import Attempt, deadline, next_try
 from aiomsi._tokens.flight import inside
 from aiomsi._tokens.host_backoff import HeldOffError, HostBackoff, Ticket
 from aiomsi._tokens.policy import Policy
-from aiomsi._tokens.state import Failure, Order, held_off
-from aiomsi._tokens.token import Draw, Grant, Now
+from aiomsi._tokens.state import Failure, FetchRequest, held_off
+from aiomsi._tokens.token import Now, TokenResponse, Uniform
 from aiomsi._util.foreign import without_secrets
 from aiomsi._util.running_time import RunningTimeout
 from aiomsi._util.secret import SecretBytes
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 class _Miss:
     """A request that brought no token."""
 
-    problem: Problem
+    problem: TokenError
     status: int | None = None
     retry_after: float | None = None
     connected: bool = True
@@ -43,7 +43,7 @@ class _Miss:
     """Whether it timed out while the event loop was blocked, so that it says nothing of the host."""
 
 
-_SILENCE = _Miss(Problem("no answer came in time", passing=True))
+_SILENCE = _Miss(TokenError("no answer came in time", passing=True))
 
 
 _MOST_BLOCKED = 10
@@ -87,11 +87,11 @@ class TokenFetch:
     resource: str
     policy: Policy
     clock: Clock
-    draw: Draw = random.uniform
+    draw: Uniform = random.uniform
     gate: HostGate | None = None
     backoff: HostBackoff = attrs.field(factory=HostBackoff)
 
-    async def __call__(self, order: Order) -> Grant | Failure:
+    async def __call__(self, order: FetchRequest) -> TokenResponse | Failure:
         """Bring a token, or say why there is none."""
         request, loop = self.host.request(self.resource, order), asyncio.get_running_loop()
         aiohttps = aiohttp.ClientTimeout(total=None, connect=self.policy.connect, sock_read=self.policy.read)
@@ -125,7 +125,7 @@ class TokenFetch:
                             result = await self._ask_at_gate(self.gate, http, request, limit)
                     finally:
                         ticket.ended = self.clock.monotonic()
-                    if isinstance(result, Grant):
+                    if isinstance(result, TokenResponse):
                         return result
                     miss = result
                     if miss.loop_blocked and blocked < _MOST_BLOCKED:
@@ -178,7 +178,7 @@ class TokenFetch:
 
     async def _ask_at_gate(
         self, gate: HostGate, http: aiohttp.ClientSession, request: TokenRequest, limit: _Deadline
-    ) -> Grant | _Miss:
+    ) -> TokenResponse | _Miss:
         """Ask when it is this process's turn, and count the time that it waited for that."""
         limit.count()
         came, blocked = self.clock.monotonic(), limit.blocked
@@ -191,7 +191,7 @@ class TokenFetch:
                 await gate.hold_off(min(result.retry_after, self.policy.retry_after), self.clock, self.draw)
         return result
 
-    async def _ask(self, http: aiohttp.ClientSession, request: TokenRequest, limit: RunningTimeout) -> Grant | _Miss:
+    async def _ask(self, http: aiohttp.ClientSession, request: TokenRequest, limit: RunningTimeout) -> TokenResponse | _Miss:
         sent, left = self.clock.monotonic(), limit.seconds
         try:
             async with http.request(
@@ -216,13 +216,13 @@ class TokenFetch:
         body = SecretBytes(b"".join(pieces))
         if "Content-Encoding" in response.headers:
             plain = plain_body(body, response.headers)
-            if isinstance(plain, Problem):
+            if isinstance(plain, TokenError):
                 return _Miss(plain, response.status)
             body = plain
         received = Now(self.clock.wall(), self.clock.monotonic())
-        answer = TokenAnswer(response.status, response.headers, body, received, took=received.monotonic - sent)
-        result = self.host.understand(answer)
-        if isinstance(result, Grant):
+        answer = TokenHttpResponse(response.status, response.headers, body, received, took=received.monotonic - sent)
+        result = self.host.parse(answer)
+        if isinstance(result, TokenResponse):
             return result
         return _Miss(
             result,
@@ -285,7 +285,7 @@ def _no_answer(error: BaseException) -> _Miss:
         words = f"{words}: {without_secrets(str(error))}"
     cause = None if connected else local_cause(getattr(error, "errno", None))
     if cause is not None:
-        problem = Problem(f"{cause.message} ({words})", passing=True, help=cause.help)
+        problem = TokenError(f"{cause.message} ({words})", passing=True, help=cause.help)
         return _Miss(problem, connected=False, exhausted=cause.kind == EXHAUSTED)
     hint = _UNKNOWN_NAME if isinstance(error, aiohttp.ClientConnectorDNSError) else ""
-    return _Miss(Problem(words, passing=True, help=hint), connected=connected)
+    return _Miss(TokenError(words, passing=True, help=hint), connected=connected)

@@ -24,7 +24,7 @@ from aiomsi._credentials.gate_schedule import (
     GROUP,
     INHERITED,
     PLACES,
-    Turns,
+    GateState,
     default_directory,
     file_mode,
     held_off,
@@ -35,7 +35,7 @@ from aiomsi._credentials.gate_schedule import (
     turns_in,
 )
 from aiomsi._errors import ConfigurationError
-from aiomsi._tokens.token import Draw
+from aiomsi._tokens.token import Uniform
 from aiomsi._util.compat import OPEN_FLAGS, user_id
 from aiomsi._util.lazy import not_imported
 from aiomsi._util.running_time import TOLERANCE
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("aiomsi")
 
-_Rule = Callable[[Turns, float, float], tuple[float | None, Turns]]
+_Rule = Callable[[GateState, float, float], tuple[float | None, GateState]]
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 0.5
 """How long to wait at the most for the lock of the turns, which is held for a moment: at first, and doubling up to this."""
@@ -156,7 +156,7 @@ class HostGate:
         return type(self), (self.directory,)
 
     @asynccontextmanager
-    async def admission(self, clock: Clock, patience: float, draw: Draw) -> AsyncIterator[None]:
+    async def admission(self, clock: Clock, patience: float, draw: Uniform) -> AsyncIterator[None]:
         """Wait until one request may be sent, and count it as under way until the end of the block.
 
         Args:
@@ -178,13 +178,13 @@ class HostGate:
                 self._warn(error)
             yield
 
-    async def hold_off(self, seconds: float, clock: Clock, draw: Draw) -> None:
+    async def hold_off(self, seconds: float, clock: Clock, draw: Uniform) -> None:
         """Have all processes wait for so many seconds, or until their patience ends, because the endpoint asked for it."""
         waiting = _Patience.of(clock, _LONGEST_PAUSE)
         with contextlib.suppress(_NoGateError):
             await self._take(lambda turns, now, _: held_off(turns, now, seconds), self._status(), waiting, draw)
 
-    async def _enter(self, held: ExitStack, waiting: _Patience, draw: Draw) -> None:
+    async def _enter(self, held: ExitStack, waiting: _Patience, draw: Uniform) -> None:
         status, place = self._status(), None
         while place is None:
             await self._take(turn_of_queue, status, waiting, draw)
@@ -192,7 +192,7 @@ class HostGate:
         held.callback(_release, place)
         await self._take(turn_to_send, status, waiting, draw)
 
-    async def _take(self, rule: _Rule, status: os.stat_result, waiting: _Patience, draw: Draw) -> None:
+    async def _take(self, rule: _Rule, status: os.stat_result, waiting: _Patience, draw: Uniform) -> None:
         """Take a turn, and wait for it."""
         longest = _FIRST_PAUSE
         while (lock := self._try("turns.lock", status)) is None:

@@ -39,7 +39,7 @@ OWN, GROUP, INHERITED = 0o600, 0o660, -1
 
 
 @attrs.frozen
-class Turns:
+class GateState:
     """The next turns that are free, in seconds since the epoch.
 
     Attributes:
@@ -56,28 +56,28 @@ class Turns:
         return b"%017.6f %017.6f\n" % (self.queue, self.send)
 
 
-def turns_in(text: bytes) -> Turns:
+def turns_in(text: bytes) -> GateState:
     """Read what is stored; what is no such text, or a piece of one, counts as nothing stored."""
     match = _STORED.fullmatch(text)
-    return Turns() if match is None else Turns(*map(float, match.groups()))
+    return GateState() if match is None else GateState(*map(float, match.groups()))
 
 
-def turn_of_queue(turns: Turns, now: float, most: float) -> tuple[float | None, Turns]:
+def turn_of_queue(turns: GateState, now: float, most: float) -> tuple[float | None, GateState]:
     """Give the seconds until the next turn of the queue, and what is stored then; None if it is more than `most` away."""
     wait, queue = _next(turns.queue, now, most, QUEUE_SPACING)
     return wait, attrs.evolve(turns, queue=queue)
 
 
-def turn_to_send(turns: Turns, now: float, most: float) -> tuple[float | None, Turns]:
+def turn_to_send(turns: GateState, now: float, most: float) -> tuple[float | None, GateState]:
     """Give the same for a turn to send."""
     wait, send = _next(turns.send, now, most, SEND_SPACING)
     return wait, attrs.evolve(turns, send=send)
 
 
-def held_off(turns: Turns, now: float, seconds: float) -> tuple[float | None, Turns]:
+def held_off(turns: GateState, now: float, seconds: float) -> tuple[float | None, GateState]:
     """Give no more turns for so many seconds, as the endpoint asked."""
     until = now + min(seconds, FAR)
-    return 0.0, Turns(max(_believed(turns.queue, now), until), max(_believed(turns.send, now), until))
+    return 0.0, GateState(max(_believed(turns.queue, now), until), max(_believed(turns.send, now), until))
 
 
 def _next(stored: float, now: float, most: float, spacing: float) -> tuple[float | None, float]:

@@ -14,7 +14,7 @@ import attrs
 from aiomsi._clock import SYSTEM_CLOCK, Clock
 from aiomsi._clouds import same_audience
 from aiomsi._credentials.managed_identity import SlotCredential, not_claims
-from aiomsi._credentials.wrapped import Inner, InnerFetch, InnerInstance, inner_of
+from aiomsi._credentials.wrapped import Inner, WrappedFetch, WrappedInstance, wrap
 from aiomsi._errors import ConfigurationError
 from aiomsi._tokens.flight import Fetch
 from aiomsi._tokens.host_backoff import HostBackoff
@@ -78,7 +78,7 @@ class SharedCredential(SlotCredential):
         clock: Clock | None = None,
     ) -> None:
         clock = SYSTEM_CLOCK if clock is None else clock
-        self._common = _Common(inner_of(inner), SlotTable(clock))
+        self._common = _Common(wrap(inner), SlotTable(clock))
         super().__init__(self._common.table, None, policy, clock)
         self._given = inner
 
@@ -123,7 +123,7 @@ class SharedCredential(SlotCredential):
 
     def __reduce__(self) -> tuple[Any, ...]:
         is_partial = isinstance(self._given, partial) and (self._given.args or self._given.keywords)
-        if isinstance(self._common.inner, InnerInstance) or is_partial:
+        if isinstance(self._common.inner, WrappedInstance) or is_partial:
             name = self._common.inner.name
             msg = f"a SharedCredential over a {name} is not pickled: it may hold secrets, and belongs to one loop"
             raise TypeError(f"{msg}. Give it a class, or a function of a module, that makes a credential")
@@ -145,7 +145,7 @@ class SharedCredential(SlotCredential):
         slot = self._table.attach(self._owner, (audiences, tenant_id, enable_cae), self, make)
         options = {"tenant_id": tenant_id, "enable_cae": enable_cae}
         asked = {name: value for name, value in options.items() if value}
-        held = self._held[key] = slot, InnerFetch(self._common.inner, scopes, asked, self._policy, self._clock, slot.backoff)
+        held = self._held[key] = slot, WrappedFetch(self._common.inner, scopes, asked, self._policy, self._clock, slot.backoff)
         return held
 
     def _label(self, key: _Key) -> str:

@@ -36,8 +36,8 @@ from aiomsi._hosts.times import seconds
 from aiomsi._tokens.flight import Ping, call, inside, join_fetch
 from aiomsi._tokens.host_backoff import HeldOffError, HostBackoff, Ticket
 from aiomsi._tokens.policy import Policy
-from aiomsi._tokens.state import Failure, Order, held_off
-from aiomsi._tokens.token import BEARER, Grant, Now
+from aiomsi._tokens.state import Failure, FetchRequest, held_off
+from aiomsi._tokens.token import BEARER, Now, TokenResponse
 from aiomsi._util.foreign import without_secrets
 from aiomsi._util.running_time import TOLERANCE, RunningTimeout
 from aiomsi._util.secret import Secret, read_secret
@@ -56,7 +56,7 @@ _KEPT = (HostUnreachableError, TokenRefusedError, TokenUnavailableError)
 
 
 @attrs.frozen(eq=False)
-class Patience:
+class LoopTimeouts:
     """How to wait for another event loop.
 
     Attributes:
@@ -76,14 +76,14 @@ class Inner(Protocol):
     def name(self) -> str:
         """What messages call it: the name of its class or function."""
 
-    async def ask(self, scopes: tuple[str, ...], options: Mapping[str, Any], patience: Patience) -> object:
+    async def ask(self, scopes: tuple[str, ...], options: Mapping[str, Any], patience: LoopTimeouts) -> object:
         """Ask for a token; raises whatever the inner credential does."""
 
     def reject(self, token: str) -> None:
         """Say that this token was not accepted."""
 
 
-def inner_of(inner: object) -> Inner:
+def wrap(inner: object) -> Inner:
     """Tell what a user has handed in.
 
     Raises:
@@ -92,12 +92,12 @@ def inner_of(inner: object) -> Inner:
     """
     if is_credential(inner):
         refuse_synchronous(inner)
-        return InnerFactory(inner) if isinstance(inner, type) else InnerInstance(inner)
+        return WrappedFactory(inner) if isinstance(inner, type) else WrappedInstance(inner)
     if callable(inner):
         is_factory = is_class(inner) or not takes_positional(inner)
         if is_synchronous_azure(inner) if is_factory else returns(inner) is Returns.VALUE:
             raise synchronous(_name_of(inner), "function")
-        return InnerFactory(inner) if is_factory else InnerFunction(inner)
+        return WrappedFactory(inner) if is_factory else WrappedFunction(inner)
     msg = f"neither a credential, nor a function that makes one, nor an async function: {type(inner).__name__}"
     raise ConfigurationError(msg)
 
@@ -107,7 +107,7 @@ class _LoopGoneError(Exception):
 
 
 @attrs.define(eq=False)
-class InnerInstance:
+class WrappedInstance:
     """A credential that exists already. Its connections belong to one event loop, so it is always asked there.
 
     That loop is the one in which it was handed over, or else the one of its first fetch. A forked child has no part in it.
@@ -127,7 +127,7 @@ class InnerInstance:
         """The name of its class."""
         return type(self.credential).__name__
 
-    async def ask(self, scopes: tuple[str, ...], options: Mapping[str, Any], patience: Patience) -> object:
+    async def ask(self, scopes: tuple[str, ...], options: Mapping[str, Any], patience: LoopTimeouts) -> object:
         """Ask it in its own loop."""
         here = asyncio.get_running_loop()
         home, process = self._home.setdefault(None, (here, os.getpid()))
@@ -152,7 +152,7 @@ class InnerInstance:
 
 
 @attrs.frozen(eq=False)
-class InnerFactory:
+class WrappedFactory:
     """Makes a credential for every fetch, in that fetch's loop, and closes it afterwards."""
 
     make: Callable[[], Any] = attrs.field(repr=False)
@@ -162,7 +162,7 @@ class InnerFactory:
         """The name of the factory, mostly a class."""
         return _name_of(self.make)
 
-    async def ask(self, scopes: tuple[str, ...], options: Mapping[str, Any], patience: Patience) -> object:  # noqa: ARG002 (one signature)
+    async def ask(self, scopes: tuple[str, ...], options: Mapping[str, Any], patience: LoopTimeouts) -> object:  # noqa: ARG002 (one signature)
         """Make one, ask it, close it."""
         credential = self.make()
         if inspect.isawaitable(credential):
@@ -177,7 +177,7 @@ class InnerFactory:
 
 
 @attrs.frozen(eq=False)
-class InnerFunction:
+class WrappedFunction:
     """An async function that takes scopes, and by keyword what else is asked for, and returns a token."""
 
     function: Callable[..., object] = attrs.field(repr=False)
@@ -188,7 +188,7 @@ class InnerFunction:
         """The name of the function."""
         return _name_of(self.function)
 
-    async def ask(self, scopes: tuple[str, ...], options: Mapping[str, Any], patience: Patience) -> object:  # noqa: ARG002 (one signature)
+    async def ask(self, scopes: tuple[str, ...], options: Mapping[str, Any], patience: LoopTimeouts) -> object:  # noqa: ARG002 (one signature)
         """Call it; it may return a token, or a credential that is asked for one."""
         certain = bool(self._proven) or returns(self.function) is Returns.AWAITABLE
         answer, is_value = await outcome_of(partial(self.function, *scopes, **options), certain=certain)
@@ -271,7 +271,7 @@ class _Errand:
             settle()
 
 
-async def _elsewhere(errand: _Errand, patience: Patience) -> object:
+async def _elsewhere(errand: _Errand, patience: LoopTimeouts) -> object:
     """Ask in another loop, for as long as that loop answers pings.
 
     Raises:
@@ -302,7 +302,7 @@ async def _elsewhere(errand: _Errand, patience: Patience) -> object:
 
 
 @attrs.frozen(eq=False)
-class InnerFetch:
+class WrappedFetch:
     """Fetches tokens of some scopes through an inner credential.
 
     Attributes:
@@ -317,7 +317,7 @@ class InnerFetch:
     clock: Clock
     backoff: HostBackoff = attrs.field(factory=HostBackoff)
 
-    async def __call__(self, order: Order) -> Grant | Failure:
+    async def __call__(self, order: FetchRequest) -> TokenResponse | Failure:
         """Bring a token, or say why there is none."""
         options = dict(self.options)
         if order.claims is not None:
@@ -330,7 +330,7 @@ class InnerFetch:
             async with scope:
                 if self.backoff.take(ticket, self.clock.monotonic()):
                     await self.backoff.wait(ticket, self.clock, self.policy.deadline)
-                answer = await self.inner.ask(self.scopes, options, Patience(self.policy.ping, self.clock.sleep))
+                answer = await self.inner.ask(self.scopes, options, LoopTimeouts(self.policy.ping, self.clock.sleep))
         except HeldOffError:
             return held_off(f"{self.inner.name} {' '.join(self.scopes)}")
         except _LoopGoneError:
@@ -345,7 +345,7 @@ class InnerFetch:
             timeout.timer.cancel()
         now = Now(self.clock.wall(), self.clock.monotonic())
         grant = read_token(answer, now)
-        return grant if isinstance(grant, Grant) else self._failure(None, grant)
+        return grant if isinstance(grant, TokenResponse) else self._failure(None, grant)
 
     def _failure(self, error: Exception | None, said: str) -> Failure:
         status = getattr(error, "status_code", None) or getattr(error, "status", None)
@@ -393,7 +393,7 @@ def _code_of(error: Exception | None) -> str | None:
     return code if isinstance(code, str) else None
 
 
-def read_token(answer: object, now: Now) -> Grant | str:
+def read_token(answer: object, now: Now) -> TokenResponse | str:
     """Make a grant of what an inner credential returned, or say what is wrong with it.
 
     A token has `token` and `expires_on` (seconds since the epoch), and may have `refresh_on` and `token_type`, as azure-core's
@@ -425,7 +425,7 @@ def read_token(answer: object, now: Now) -> Grant | str:
     if not isinstance(token_type, str) or not token_type.isascii() or not token_type.isalnum():
         return f"{returned}: its 'token_type' is of the type {type(token_type).__name__}, or no word"
     refresh_on = seconds(getattr(answer, "refresh_on", None))
-    return Grant(
+    return TokenResponse(
         secret,
         life=ends - now.wall,
         expires_on=int(ends),

@@ -10,8 +10,8 @@ import attrs
 from aiomsi._errors import ConfigurationError
 from aiomsi._hosts.times import http_date, moment, seconds
 from aiomsi._tokens.host_limits import RequestLimits
-from aiomsi._tokens.state import Order
-from aiomsi._tokens.token import BEARER, Grant, Now
+from aiomsi._tokens.state import FetchRequest
+from aiomsi._tokens.token import BEARER, Now, TokenResponse
 from aiomsi._util.foreign import without_secrets
 from aiomsi._util.secret import Secret, SecretBytes, read_secret
 
@@ -95,7 +95,7 @@ class TokenRequest:
 
 
 @attrs.frozen(eq=False)
-class TokenAnswer:
+class TokenHttpResponse:
     """A token endpoint's answer: when it had come in, and how many seconds after its request went out."""
 
     status: int
@@ -106,7 +106,7 @@ class TokenAnswer:
 
 
 @attrs.frozen(eq=False)
-class Problem:
+class TokenError:
     """What an answer without a usable token means.
 
     Attributes:
@@ -150,13 +150,13 @@ class Host(Protocol):
     def unreachable(self) -> str:
         """What to do where nothing answers at all."""
 
-    def request(self, resource: str, order: Order) -> TokenRequest:
+    def request(self, resource: str, order: FetchRequest) -> TokenRequest:
         """Make the request for a token of that resource."""
 
-    def understand(self, answer: TokenAnswer) -> Grant | Problem:
+    def parse(self, answer: TokenHttpResponse) -> TokenResponse | TokenError:
         """Read the answer."""
 
-    def answered_by(self, other: str) -> Problem:
+    def answered_by(self, other: str) -> TokenError:
         """Return the problem that something else responds at the host's address: `other` describes it."""
 
 
@@ -184,7 +184,7 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
     return None if number is None else max(0.0, number)
 
 
-def read_grant(document: Mapping[str, Any] | None, answer: TokenAnswer) -> Grant | Problem:
+def read_grant(document: Mapping[str, Any] | None, answer: TokenHttpResponse) -> TokenResponse | TokenError:
     """Read the token out of a 200, whose body is the document.
 
     The life left at receipt is the smaller of `expires_in`, counted from sending, and `expires_on`.
@@ -192,22 +192,22 @@ def read_grant(document: Mapping[str, Any] | None, answer: TokenAnswer) -> Grant
     the response is used instead.
     """
     if document is None:
-        return Problem("the answer is not a JSON object", passing=True)
+        return TokenError("the answer is not a JSON object", passing=True)
     given = document.get("access_token")
     if not isinstance(given, Secret) or not given:
-        return Problem("the answer has no access_token", passing=True)
+        return TokenError("the answer has no access_token", passing=True)
     secret = read_secret(given)
     if not isinstance(secret, Secret):
-        return Problem(f"the access_token in the answer {secret}")
+        return TokenError(f"the access_token in the answer {secret}")
     token_type = document.get("token_type") or BEARER
     if not isinstance(token_type, str) or token_type.lower() != BEARER.lower():
-        return Problem(f"the token is of the type {_quoted(token_type)}, not {BEARER}")
+        return TokenError(f"the token is of the type {_quoted(token_type)}, not {BEARER}")
     expiry = _read_expiry(document, answer)
-    if isinstance(expiry, Problem):
+    if isinstance(expiry, TokenError):
         return expiry
     life, expires_on = expiry
     client_id, refresh_in = document.get("client_id"), document.get("refresh_in")
-    return Grant(
+    return TokenResponse(
         secret,
         life=life,
         expires_on=None if expires_on is None else int(expires_on),
@@ -216,7 +216,7 @@ def read_grant(document: Mapping[str, Any] | None, answer: TokenAnswer) -> Grant
     )
 
 
-def _read_expiry(document: Mapping[str, Any], answer: TokenAnswer) -> tuple[float, float | None] | Problem:
+def _read_expiry(document: Mapping[str, Any], answer: TokenHttpResponse) -> tuple[float, float | None] | TokenError:
     """Read the life left in seconds, and `expires_on` where this machine's clock agrees with it."""
     given = {name: document.get(name) for name in ("expires_in", "expires_on")}
     expires_in, expires_on = seconds(given["expires_in"]), seconds(given["expires_on"])
@@ -225,8 +225,8 @@ def _read_expiry(document: Mapping[str, Any], answer: TokenAnswer) -> tuple[floa
     if expires_in is None and expires_on is None:
         unread = [f"{name} {_quoted(value)}" for name, value in given.items() if value not in (None, "")]
         if unread:
-            return Problem(f"the answer's {' and '.join(unread)} can't be read as a time in seconds or a date with a zone")
-        return Problem("the answer says neither expires_in nor expires_on", passing=True)
+            return TokenError(f"the answer's {' and '.join(unread)} can't be read as a time in seconds or a date with a zone")
+        return TokenError("the answer says neither expires_in nor expires_on", passing=True)
     lives = []
     if expires_in is not None:
         lives.append(expires_in - answer.took)

@@ -10,16 +10,16 @@ import attrs
 from aiomsi._hosts.base import (
     SYSTEM_ASSIGNED,
     Identity,
-    Problem,
-    TokenAnswer,
+    TokenError,
+    TokenHttpResponse,
     TokenRequest,
     error_text,
     read_grant,
     read_object,
 )
 from aiomsi._tokens.host_limits import RequestLimits
-from aiomsi._tokens.state import Order
-from aiomsi._tokens.token import Grant
+from aiomsi._tokens.state import FetchRequest
+from aiomsi._tokens.token import TokenResponse
 
 DEFAULT_AUTHORITY = "http://169.254.169.254"
 _PATH = "/metadata/identity/oauth2/token"
@@ -86,14 +86,14 @@ class Imds:
         """Equal for two hosts that give the same tokens."""
         return *self.place, self.identity.key
 
-    def request(self, resource: str, order: Order) -> TokenRequest:  # noqa: ARG002 (IMDS has no parameter for claims)
+    def request(self, resource: str, order: FetchRequest) -> TokenRequest:  # noqa: ARG002 (IMDS has no parameter for claims)
         """Make the request. A challenge's claims stay out: IMDS knows no such parameter."""
         url = f"{self.authority}{_PATH}?api-version={_API_VERSION}&resource={quote(resource, safe='')}"
         if self.identity.kind is not None:
             url += f"&{_PARAMETERS[self.identity.kind]}={quote(self.identity.value, safe='')}"
         return TokenRequest("GET", url, {"Metadata": "true"})
 
-    def understand(self, answer: TokenAnswer) -> Grant | Problem:
+    def parse(self, answer: TokenHttpResponse) -> TokenResponse | TokenError:
         """Read the answer; 404, 408, 410, 429 and 5xx may pass."""
         document = read_object(answer.body)
         if answer.status == 200 and document is not None and "access_token" in document:
@@ -111,17 +111,17 @@ class Imds:
             return read_grant(document, answer)
         code, text = error_text(document, answer.body)
         passing = answer.status in _PASSING or answer.status >= 500
-        return Problem(text, code, passing, "" if passing else self._help(code, text))
+        return TokenError(text, code, passing, "" if passing else self._help(code, text))
 
-    def answered_by(self, other: str) -> Problem:
+    def answered_by(self, other: str) -> TokenError:
         """Return the problem that something else responds at this address: `other` describes it."""
         where = _OTHER_PLACE if self.authority == DEFAULT_AUTHORITY else _WRONG_AUTHORITY.format(self.authority)
-        return Problem(f"something else answers there, other than Azure's IMDS: {other}", help=f"{where}{self.surroundings}")
+        return TokenError(f"something else answers there, other than Azure's IMDS: {other}", help=f"{where}{self.surroundings}")
 
-    def _of_wanted_client(self, result: Grant | Problem, echoed: object) -> Grant | Problem:
+    def _of_wanted_client(self, result: TokenResponse | TokenError, echoed: object) -> TokenResponse | TokenError:
         wanted = self.identity.value
         if isinstance(echoed, str) and echoed and echoed.lower() != wanted.lower():
-            return Problem(f"the token is for client_id {echoed}, not for {wanted}", help=_ASSIGN)
+            return TokenError(f"the token is for client_id {echoed}, not for {wanted}", help=_ASSIGN)
         return result
 
     def _help(self, code: str | None, text: str) -> str:

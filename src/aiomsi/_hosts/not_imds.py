@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from aiomsi._hosts.base import TokenAnswer
+from aiomsi._hosts.base import TokenHttpResponse
 from aiomsi._util.foreign import without_secrets
 from aiomsi._util.secret import SecretBytes
 
@@ -29,7 +29,7 @@ _TITLE = re.compile(rb"<title[^>]{0,100}>([^<]{1,300})", re.IGNORECASE)
 _TAG = re.compile(r"<(?:style|script)\b[^<]*(?:<(?!/style|/script)[^<]*)*|<[^>]*>?", re.IGNORECASE)
 
 
-def impostor(answer: TokenAnswer, document: Mapping[str, Any] | None) -> str | None:
+def impostor(answer: TokenHttpResponse, document: Mapping[str, Any] | None) -> str | None:
     """Describe what responded in place of IMDS; None if it may be IMDS."""
     for header, pattern, name in _OTHERS:
         if (value := answer.headers.get(header)) is not None and pattern.search(value):
@@ -44,14 +44,14 @@ def impostor(answer: TokenAnswer, document: Mapping[str, Any] | None) -> str | N
     return f"{_shown(answer)}, which is not a JSON object" if answer.status == 200 else _shown(answer)
 
 
-def _is_foreign_object(answer: TokenAnswer, document: Mapping[str, Any]) -> bool:
+def _is_foreign_object(answer: TokenHttpResponse, document: Mapping[str, Any]) -> bool:
     names = {name.lower() for name in document}
     if answer.status < 300:
         return answer.status != 200 or (bool(names) and not names & _TOKEN_FIELDS)
     return answer.status < 500 and not any("error" in name for name in names)
 
 
-def _is_foreign_body(answer: TokenAnswer) -> bool:
+def _is_foreign_body(answer: TokenHttpResponse) -> bool:
     body = answer.body[:_MAX_READ].lstrip(b"\xef\xbb\xbf \t\r\n")
     if answer.status < 300:
         # What begins like an object may be cut short.
@@ -64,11 +64,11 @@ def _is_foreign_body(answer: TokenAnswer) -> bool:
     return body[:1] != b"{" and (not passing or answer.status == 404)
 
 
-def _is_html(answer: TokenAnswer, body: bytes) -> bool:
+def _is_html(answer: TokenHttpResponse, body: bytes) -> bool:
     return body[:1] == b"<" or "html" in answer.headers.get("Content-Type", "").lower()
 
 
-def _shown(answer: TokenAnswer) -> str:
+def _shown(answer: TokenHttpResponse) -> str:
     """Return a piece of the body as text, with the name of its server."""
     body = SecretBytes(answer.body[:_MAX_READ])
     title = _TITLE.search(body) if _is_html(answer, body.lstrip()) else None

@@ -3,7 +3,7 @@
 import attrs
 
 from aiomsi._tokens.policy import Policy
-from aiomsi._tokens.token import Draw
+from aiomsi._tokens.token import Uniform
 
 _MOST_DOUBLINGS = 16
 _GONE_DELAY = 8.0
@@ -45,7 +45,7 @@ def deadline(attempt: Attempt, policy: Policy) -> float:
     return min(policy.deadline, policy.deadline_unreachable + attempt.gated)
 
 
-def next_try(attempt: Attempt, policy: Policy, draw: Draw) -> float | None:
+def next_try(attempt: Attempt, policy: Policy, draw: Uniform) -> float | None:
     """Decide after how many seconds the fetch sends its next request; None: it has failed.
 
     Waits have full jitter, so that processes which know nothing of each other spread out, and are never shorter than
@@ -84,7 +84,7 @@ class Pause:
     unserved: float = 0.0
 
 
-def pause_after(failures: int, *, retry_after: float | None, permanent: bool, policy: Policy, draw: Draw) -> Pause:
+def pause_after(failures: int, *, retry_after: float | None, permanent: bool, policy: Policy, draw: Uniform) -> Pause:
     """Decide how long to leave the host alone after that many failed fetches in a row.
 
     A permanent refusal is told for the shortest time only: somebody may be repairing its cause right now.

@@ -3,12 +3,12 @@
 Theory of operation
 ===================
 
-A `Slot` stands for one token: it holds the `Ledger` (what is known of the token: values and pure functions, in `state`), the
+A `Slot` stands for one token: it holds the `SlotState` (what is known of the token: values and pure functions, in `state`), the
 `Flight` that is fetching the next one, and counts. A flight is one fetch. A `Waiter` is one caller that waits for a flight,
 in whatever event loop that caller runs.
 
 **States.** A slot has a flight or has none; that is all of its state that is about concurrency. What a caller does follows from
-that and from the token's state (`token.state_of`), and is decided in one place (`state.decide`):
+that and from the token's state (`token.freshness_of`), and is decided in one place (`state.decide`):
 
 =================  ===================================  =====================================================
 token              no flight                            a flight is under way
@@ -54,16 +54,16 @@ waiters; whoever comes later finds another flight there, or none, and does nothi
 
 - an `AccessToken`, published in the slot before anyone wakes;
 - a `Failure`, the record from which every caller makes an exception of its own;
-- `Lost.LOST`: the task was cancelled, or its loop is closed or does not answer. Whoever decides first begins a new
+- `NoResult.LOST`: the task was cancelled, or its loop is closed or does not answer. Whoever decides first begins a new
   generation; after `Policy.elections` losses, of one caller or in close succession, the loss is a `Failure`;
-- `Lost.SUPERSEDED`: the token was rejected, or the slot emptied, while the flight was under way, so what it would have
+- `NoResult.SUPERSEDED`: the token was rejected, or the slot emptied, while the flight was under way, so what it would have
   brought is not wanted any more;
-- `Lost.CLOSED`: the credential that this waiter came through was closed;
-- `Lost.WAITED`: nothing has happened, and the old token is good enough to wait no longer.
+- `NoResult.CLOSED`: the credential that this waiter came through was closed;
+- `NoResult.TIMED_OUT`: nothing has happened, and the old token is good enough to wait no longer.
 
 **How a loss is noticed.** In the flight's own loop by the task itself (cancelled, or past its last deadline). Whoever comes
 later looks whether that loop is closed or the last deadline is over. Waiters in another
-loop keep a `Roster` per loop, which pings the flight's loop for as long as anyone waits: a closed loop is noticed at
+loop keep a `LoopWaiters` per loop, which pings the flight's loop for as long as anyone waits: a closed loop is noticed at
 once, a silent one after `Policy.ping`. After a fork the child has no flight at all.
 
 **What does not count.** Time in which the flight's loop was blocked, and time that the fetch waits
@@ -94,22 +94,22 @@ from typing import Any, TypeAlias
 
 import attrs
 
-from aiomsi._tokens.state import Failure, Order
-from aiomsi._tokens.token import AccessToken, Grant
+from aiomsi._tokens.state import Failure, FetchRequest
+from aiomsi._tokens.token import AccessToken, TokenResponse
 from aiomsi._util.running_time import RunningTimeout
 
 
-class Lost(enum.Enum):
+class NoResult(enum.Enum):
     """Why a waiter was woken with neither a token nor a failure."""
 
     LOST = "lost"
     SUPERSEDED = "superseded"
     CLOSED = "closed"
-    WAITED = "waited"
+    TIMED_OUT = "waited"
 
 
-Outcome: TypeAlias = AccessToken | Failure | Lost
-Fetch: TypeAlias = Callable[[Order], Awaitable[Grant | Failure]]
+Outcome: TypeAlias = AccessToken | Failure | NoResult
+Fetch: TypeAlias = Callable[[FetchRequest], Awaitable[TokenResponse | Failure]]
 
 
 # The three below have no repr of their own: asyncio's debug mode asks for one whenever a timer is cancelled, in whatever thread
@@ -131,12 +131,12 @@ class Waiter:
     future: asyncio.Future[Outcome]
     who: object
     flight: Flight
-    roster: Roster
+    roster: LoopWaiters
     bound: float | None = None
 
 
 @attrs.define(eq=False, repr=False)
-class Roster:
+class LoopWaiters:
     """The waiters of a flight in one event loop, in the order in which they came."""
 
     loop: asyncio.AbstractEventLoop
@@ -170,12 +170,12 @@ class Flight:
 
     generation: int
     loop: asyncio.AbstractEventLoop
-    order: Order
+    order: FetchRequest
     overdue: float
     """On the slot's monotonic clock: whatever the host answers, no fetch takes longer."""
     delay: float = 0.0
     """Seconds that the flight waits before its fetch; 0 once that has begun."""
-    rosters: dict[asyncio.AbstractEventLoop, Roster] = attrs.field(factory=dict)
+    rosters: dict[asyncio.AbstractEventLoop, LoopWaiters] = attrs.field(factory=dict)
     task: asyncio.Task[None] | None = None
     timeouts: list[RunningTimeout] = attrs.field(factory=list)
     timer: asyncio.TimerHandle | None = None
@@ -266,7 +266,7 @@ def call(loop: asyncio.AbstractEventLoop, function: Callable[..., object], *args
     return True
 
 
-def wake(rosters: Iterable[Roster], outcome: Outcome) -> None:
+def wake(rosters: Iterable[LoopWaiters], outcome: Outcome) -> None:
     """Give the outcome to everyone on these rosters, in whatever loops they wait."""
     try:
         here = asyncio.get_running_loop()

@@ -16,11 +16,11 @@ import attrs
 from aiomsi._clock import SYSTEM_CLOCK, Clock
 from aiomsi._errors import CredentialClosedError, UsageError, without_loop
 from aiomsi._tokens import state as _ledger
-from aiomsi._tokens.flight import Fetch, Flight, Lost, Outcome, Ping, Roster, Waiter, awaiting, call, inside, wake
+from aiomsi._tokens.flight import Fetch, Flight, LoopWaiters, NoResult, Outcome, Ping, Waiter, awaiting, call, inside, wake
 from aiomsi._tokens.host_backoff import HostBackoff
 from aiomsi._tokens.policy import DEFAULT_POLICY, Policy
-from aiomsi._tokens.state import BLANK, LOST, OVERDUE, UNTOLD, Failure, Ledger, Verdict, unexpected
-from aiomsi._tokens.token import AccessToken, Draw, Grant, Now, State, state_of
+from aiomsi._tokens.state import BLANK, LOST, OVERDUE, UNTOLD, Decision, Failure, SlotState, unexpected
+from aiomsi._tokens.token import AccessToken, Freshness, Now, TokenResponse, Uniform, freshness_of
 from aiomsi._util.compat import after_fork_in_child
 from aiomsi._util.lazy import late_import
 from aiomsi._util.running_time import TOLERANCE
@@ -54,11 +54,11 @@ class Slot:
     name: str
     clock: Clock = SYSTEM_CLOCK
     policy: Policy = DEFAULT_POLICY
-    draw: Draw = random.uniform
+    draw: Uniform = random.uniform
     backoff: HostBackoff = attrs.field(factory=HostBackoff)
     private: bool = False
     token: AccessToken | None = attrs.field(default=None, init=False)
-    _ledger: Ledger = attrs.field(default=BLANK, init=False)
+    _ledger: SlotState = attrs.field(default=BLANK, init=False)
     # Reentrant: a signal handler, or the collector of somebody's `async with credential`, may come in the midst of things.
     _lock: threading.RLock = attrs.field(factory=threading.RLock, init=False, repr=False)
     _flight: Flight | None = attrs.field(default=None, init=False)
@@ -102,14 +102,14 @@ class Slot:
                 if self._suits(outcome, step, claims):
                     return outcome
                 self._challenge(claims)
-            elif outcome is Lost.LOST and elections:
+            elif outcome is NoResult.LOST and elections:
                 elections -= 1
                 continue
-            elif outcome is Lost.SUPERSEDED:
+            elif outcome is NoResult.SUPERSEDED:
                 self._challenge(claims)
                 continue
-            elif outcome is Lost.CLOSED or (outcome is not Lost.WAITED and not self._is_usable()):
-                failure = LOST if outcome is Lost.LOST else outcome
+            elif outcome is NoResult.CLOSED or (outcome is not NoResult.TIMED_OUT and not self._is_usable()):
+                failure = LOST if outcome is NoResult.LOST else outcome
                 break
             patient = False
         raise self._exception(failure)
@@ -146,14 +146,14 @@ class Slot:
             told = []
             for roster in flight.rosters.values():
                 leaving = [waiter for waiter in roster.waiters if waiter.who is who]
-                told.append(Roster(roster.loop, dict.fromkeys(leaving)))
+                told.append(LoopWaiters(roster.loop, dict.fromkeys(leaving)))
                 for waiter in leaving:
                     del roster.waiters[waiter]
             wanted = not self.private or bool(self._users) or flight.is_waited_for()
-        wake(told, Lost.CLOSED)
+        wake(told, NoResult.CLOSED)
         if wanted:
             return None
-        self._land(flight, Lost.LOST)
+        self._land(flight, NoResult.LOST)
         self._drop(flight)
         return flight
 
@@ -161,7 +161,7 @@ class Slot:
         """Return whether the slot can be dropped without a loss: no token, back-off, flight or task."""
         now, flight = self._now(), self._flight
         if flight is not None and flight.is_gone(now.monotonic):
-            self._land(flight, Lost.LOST)
+            self._land(flight, NoResult.LOST)
             self._drop(flight)
         for task in list(self._tasks):
             if task.done() or task.get_loop().is_closed():
@@ -181,7 +181,7 @@ class Slot:
         now = self._now()
         with self._lock:
             ledger = self._ledger
-            state = state_of(ledger.token, now, self.policy)
+            state = freshness_of(ledger.token, now, self.policy)
             own = ledger.quiet_served if state.usable else ledger.quiet_unserved if ledger.failure else 0.0
             quiet = max(own, self.backoff.retry_at)
             return SlotStats(
@@ -203,15 +203,15 @@ class Slot:
         return Now(self.clock.wall(), self.clock.monotonic())
 
     def _is_usable(self) -> bool:
-        return state_of(self.token, self._now(), self.policy).usable
+        return freshness_of(self.token, self._now(), self.policy).usable
 
     def _at_hand(self, token: AccessToken) -> AccessToken | None:
         """Give the token back if there is nothing else to do; takes no lock."""
         now = self._now()
-        state = state_of(token, now, self.policy)
-        if state is State.FRESH:
+        state = freshness_of(token, now, self.policy)
+        if state is Freshness.FRESH:
             return token
-        if state is State.STALE:
+        if state is Freshness.STALE:
             flight, ledger = self._flight, self._ledger
             if flight is not None:
                 is_served = not flight.is_gone(now.monotonic) and not _ledger.is_starved(ledger, self.policy)
@@ -230,28 +230,28 @@ class Slot:
             raise without_loop() from None
         started: Flight | None = None
         if (flight := self._flight) is not None and flight.is_gone(self.clock.monotonic()):
-            self._land(flight, Lost.LOST)
+            self._land(flight, NoResult.LOST)
             self._drop(flight)
         with self._lock:
             now, ledger = Now(self.clock.wall(), self.clock.monotonic()), self._ledger
             flying, held_off = self._flight is not None, self.backoff.retry_at - now.monotonic
             verdict, bound = _ledger.decide(ledger, now, policy, flying=flying, patient=patient, held_off=held_off)
-            if verdict in (Verdict.START, Verdict.SERVE_AND_START):
+            if verdict in (Decision.START, Decision.SERVE_AND_START):
                 self._fetches += 1
                 overdue = now.monotonic + policy.longest
                 delay = _ledger.delay_of(ledger, now, policy) if ledger.unattended else 0.0
                 self._flight = started = Flight(self._fetches, loop, ledger.order, overdue, delay)
             outcome: AccessToken | Failure | Waiter | None = ledger.failure
-            if verdict is Verdict.FAIL and not (ledger.failure and now.monotonic < ledger.quiet_unserved):
+            if verdict is Decision.FAIL and not (ledger.failure and now.monotonic < ledger.quiet_unserved):
                 outcome = _ledger.held_off(self.name)
-            elif verdict in (Verdict.SERVE, Verdict.SERVE_AND_START):
-                self._served_stale += state_of(ledger.token, now, self.policy) is not State.FRESH
+            elif verdict in (Decision.SERVE, Decision.SERVE_AND_START):
+                self._served_stale += freshness_of(ledger.token, now, self.policy) is not Freshness.FRESH
                 outcome = ledger.token
             elif self._flight is not None:
                 self._joined += started is None
                 roster = self._flight.rosters.get(loop)
                 if roster is None:
-                    roster = self._flight.rosters[loop] = Roster(loop)
+                    roster = self._flight.rosters[loop] = LoopWaiters(loop)
                 outcome = Waiter(loop.create_future(), who, self._flight, roster, bound)
                 roster.waiters[outcome] = None
         if started is not None:
@@ -278,7 +278,7 @@ class Slot:
             superseded = self._enter_and_supersede(_ledger.challenged(self._ledger, claims, under_way, self._now()))
         self._supersede(superseded)
 
-    def _enter_and_supersede(self, ledger: Ledger | None) -> Flight | None:
+    def _enter_and_supersede(self, ledger: SlotState | None) -> Flight | None:
         """Take over a ledger that makes the flight under way worthless, and take that out. Under the lock."""
         if ledger is None:
             return None
@@ -304,7 +304,7 @@ class Slot:
     def _give_up_waiting(self, waiter: Waiter) -> None:
         self._leave(waiter)
         if not waiter.future.done():
-            waiter.future.set_result(Lost.WAITED)
+            waiter.future.set_result(NoResult.TIMED_OUT)
 
     def _leave(self, waiter: Waiter) -> None:
         with self._lock:
@@ -314,7 +314,7 @@ class Slot:
                 if not waiter.roster.waiters:
                     waiter.roster.rest()
 
-    def _watch(self, flight: Flight, roster: Roster, ping: Ping | None = None) -> None:
+    def _watch(self, flight: Flight, roster: LoopWaiters, ping: Ping | None = None) -> None:
         """Ping the flight's loop for as long as anyone here waits. Runs in the roster's loop."""
         roster.watch = None
         if self._flight is not flight or not roster.waiters:
@@ -325,7 +325,7 @@ class Slot:
         if (ping is None or ping.answered or now > ping.due + TOLERANCE) and call(flight.loop, following.answer):
             roster.watch = roster.loop.call_later(self.policy.ping, self._watch, flight, roster, following)
             return
-        self._land(flight, Lost.LOST)
+        self._land(flight, NoResult.LOST)
         self._drop(flight)
 
     # Flying
@@ -353,7 +353,7 @@ class Slot:
         if self._flight is not flight:
             return
         flight.timer = flight.loop.call_later(self.policy.longest, self._overdue, flight)
-        result: Grant | Failure
+        result: TokenResponse | Failure
         try:
             if flight.delay:
                 await self.clock.sleep(flight.delay)
@@ -373,7 +373,7 @@ class Slot:
             task.exception()
         self._tasks.discard(task)
         flight.own.clear()
-        self._land(flight, Lost.LOST)
+        self._land(flight, NoResult.LOST)
 
     def _overdue(self, flight: Flight) -> None:
         if (more := flight.extend()) > 0:
@@ -382,7 +382,7 @@ class Slot:
         self._land(flight, OVERDUE)
         self._drop(flight)
 
-    def _land(self, flight: Flight, result: Grant | Failure | Lost) -> None:
+    def _land(self, flight: Flight, result: TokenResponse | Failure | NoResult) -> None:
         """Publish what the flight brought, then wake its waiters; nothing at all if it has left the slot already."""
         if self._flight is not flight:
             # Not even the lock is waited for: what is left of a closed loop is collected in any thread, in the midst of whatever
@@ -394,7 +394,7 @@ class Slot:
             if self._flight is not flight:
                 return
             self._flight = None
-            if isinstance(result, Grant):
+            if isinstance(result, TokenResponse):
                 ledger, outcome = _ledger.granted(self._ledger, result, flight.order, now, self.policy, self.draw)
             elif isinstance(result, Failure):
                 ledger, outcome = _ledger.failed(self._ledger, result, now, self.policy, self.draw)
@@ -410,11 +410,11 @@ class Slot:
             if not isinstance(outcome, AccessToken):
                 kind = "lost" if outcome is None else outcome.kind
                 self._failures[kind] = self._failures.get(kind, 0) + 1
-        wake(flight.rosters.values(), outcome or Lost.LOST)
+        wake(flight.rosters.values(), outcome or NoResult.LOST)
         if ledger.failure is not None or ledger.confirmed is not None:
             self._log(ledger, outcome, now)
 
-    def _log(self, ledger: Ledger, outcome: Outcome | None, now: Now) -> None:
+    def _log(self, ledger: SlotState, outcome: Outcome | None, now: Now) -> None:
         confirmed = ledger.confirmed
         if isinstance(outcome, Failure) and ledger.token is not None and ledger.token.left(now) > self.policy.expired:
             left, pause = ledger.token.left(now), ledger.quiet_served - now.monotonic
@@ -435,7 +435,7 @@ class Slot:
 
     def _supersede(self, flight: Flight | None) -> None:
         if flight is not None:
-            wake(flight.rosters.values(), Lost.SUPERSEDED)
+            wake(flight.rosters.values(), NoResult.SUPERSEDED)
             self._drop(flight)
 
     def _drop(self, flight: Flight) -> None:
@@ -446,7 +446,7 @@ class Slot:
             flight.task = None
 
     def _exception(self, outcome: object) -> Exception:
-        if outcome is Lost.CLOSED:
+        if outcome is NoResult.CLOSED:
             return CredentialClosedError(f"the credential was closed while this call waited for {self.name}")
         failure = outcome if isinstance(outcome, Failure) else UNTOLD
         quiet = max(self._ledger.quiet_unserved, self.backoff.retry_at)

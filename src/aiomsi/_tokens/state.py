@@ -9,7 +9,7 @@ import attrs
 from aiomsi._errors import CredentialError, TokenUnavailableError
 from aiomsi._tokens.backoff import pause_after
 from aiomsi._tokens.policy import Policy
-from aiomsi._tokens.token import AccessToken, Draw, Grant, Now, State, date_token, state_of
+from aiomsi._tokens.token import AccessToken, Freshness, Now, TokenResponse, Uniform, date_token, freshness_of
 from aiomsi._util.foreign import without_secrets
 
 
@@ -43,7 +43,7 @@ class Failure:
 
 
 @attrs.frozen
-class Order:
+class FetchRequest:
     """What the next fetch must know beyond the resource.
 
     Attributes:
@@ -57,7 +57,7 @@ class Order:
 
 
 @attrs.frozen
-class Confirmed:
+class ReissuedToken:
     """The host's response to a rejection. Until `until`, a further rejection starts no fetch.
 
     Attributes:
@@ -77,7 +77,7 @@ class Confirmed:
 
 
 @attrs.frozen
-class Ledger:
+class SlotState:
     """What is known of one token.
 
     Attributes:
@@ -94,20 +94,20 @@ class Ledger:
     """
 
     token: AccessToken | None = None
-    order: Order = Order()
+    order: FetchRequest = FetchRequest()
     failure: Failure | None = None
     failing: int = 0
     losses: int = 0
     unattended: int = 0
     quiet_served: float = float("-inf")
     quiet_unserved: float = float("-inf")
-    confirmed: Confirmed | None = None
+    confirmed: ReissuedToken | None = None
 
 
-BLANK = Ledger()
+BLANK = SlotState()
 
 
-class Verdict(enum.Enum):
+class Decision(enum.Enum):
     """What a caller does."""
 
     SERVE = "take the token"
@@ -118,30 +118,30 @@ class Verdict(enum.Enum):
 
 
 def decide(
-    ledger: Ledger, now: Now, policy: Policy, *, flying: bool, patient: bool, held_off: float = 0.0
-) -> tuple[Verdict, float | None]:
+    ledger: SlotState, now: Now, policy: Policy, *, flying: bool, patient: bool, held_off: float = 0.0
+) -> tuple[Decision, float | None]:
     """Decide what a caller does and, if it waits while a usable token is held, for how many seconds at the most.
 
     `flying`: a flight is under way. `patient`: the caller has not yet waited for one in vain. `held_off`: the
     seconds until the host's `Retry-After` is over, whichever slot received it. A fetch that begins before that waits for it.
     """
-    state = state_of(ledger.token, now, policy)
-    if state is State.FRESH:
-        return Verdict.SERVE, None
-    if ledger.token is None or state is State.EXPIRED:
+    state = freshness_of(ledger.token, now, policy)
+    if state is Freshness.FRESH:
+        return Decision.SERVE, None
+    if ledger.token is None or state is Freshness.EXPIRED:
         if flying:
-            return Verdict.JOIN, None
+            return Decision.JOIN, None
         told = ledger.failure is not None and now.monotonic < ledger.quiet_unserved
-        return (Verdict.FAIL if told or held_off > policy.deadline else Verdict.START), None
+        return (Decision.FAIL if told or held_off > policy.deadline else Decision.START), None
     may_start = not flying and held_off <= 0 and now.monotonic >= ledger.quiet_served
     bound = min(policy.late_wait, ledger.token.left(now) - policy.late_reserve)
-    awaits = state is State.LATE or is_starved(ledger, policy)
+    awaits = state is Freshness.LATE or is_starved(ledger, policy)
     if awaits and patient and bound > 0 and (flying or may_start):
-        return (Verdict.JOIN if flying else Verdict.START), bound
-    return (Verdict.SERVE_AND_START if may_start else Verdict.SERVE), None
+        return (Decision.JOIN if flying else Decision.START), bound
+    return (Decision.SERVE_AND_START if may_start else Decision.SERVE), None
 
 
-def is_starved(ledger: Ledger, policy: Policy) -> bool:
+def is_starved(ledger: SlotState, policy: Policy) -> bool:
     """Return whether so many flights were lost unattended that a caller has to wait for the next.
 
     Event loops that end before the host responds, as with one `asyncio.run` per job, take every
@@ -150,20 +150,20 @@ def is_starved(ledger: Ledger, policy: Policy) -> bool:
     return ledger.unattended >= policy.losses_stale
 
 
-def delay_of(ledger: Ledger, now: Now, policy: Policy) -> float:
+def delay_of(ledger: SlotState, now: Now, policy: Policy) -> float:
     """Return the seconds that a flight waits before its fetch, if no usable token is held.
 
     A caller without a token starts a flight at once after a lost one. If time-outs of the callers
     end each event loop before the host responds, that would be one request for every call.
     """
-    if state_of(ledger.token, now, policy).usable or not is_starved(ledger, policy):
+    if freshness_of(ledger.token, now, policy).usable or not is_starved(ledger, policy):
         return 0.0
     return max(0.0, ledger.quiet_unserved - now.monotonic)
 
 
-def is_idle(ledger: Ledger, now: Now, policy: Policy) -> bool:
+def is_idle(ledger: SlotState, now: Now, policy: Policy) -> bool:
     """Return whether the ledger holds neither a usable token nor a back-off that is recent."""
-    if state_of(ledger.token, now, policy).usable:
+    if freshness_of(ledger.token, now, policy).usable:
         return False
     until = max(ledger.quiet_served, ledger.quiet_unserved)
     if ledger.confirmed is not None:
@@ -172,8 +172,8 @@ def is_idle(ledger: Ledger, now: Now, policy: Policy) -> bool:
 
 
 def granted(
-    ledger: Ledger, grant: Grant, order: Order, now: Now, policy: Policy, draw: Draw
-) -> tuple[Ledger, AccessToken | Failure]:
+    ledger: SlotState, grant: TokenResponse, order: FetchRequest, now: Now, policy: Policy, draw: Uniform
+) -> tuple[SlotState, AccessToken | Failure]:
     """Enter what a fetch brought. A token that is as good as expired is a failure."""
     if grant.life <= policy.expired + policy.delivery:
         return failed(ledger, _nearly_expired(grant), now, policy, draw)
@@ -189,11 +189,11 @@ def granted(
             span = max(policy.confirmed, before.span * 2)
         # A new token that answers claims may be rejected at any time, by the next challenge.
         secret = grant.secret if again or order.claims is None else None
-        confirmed = Confirmed(secret, order.claims, now.monotonic + span, span, again)
-    return Ledger(token, confirmed=confirmed), token
+        confirmed = ReissuedToken(secret, order.claims, now.monotonic + span, span, again)
+    return SlotState(token, confirmed=confirmed), token
 
 
-def _is_repeated(before: Confirmed, order: Order, now: Now, policy: Policy, *, again: bool) -> bool:
+def _is_repeated(before: ReissuedToken, order: FetchRequest, now: Now, policy: Policy, *, again: bool) -> bool:
     """Return whether this rejection continues the one that `before` is about.
 
     A new token that is rejected as soon as its rejection starts a fetch shows that the service
@@ -205,7 +205,7 @@ def _is_repeated(before: Confirmed, order: Order, now: Now, policy: Policy, *, a
     return before.rejected == order.rejected and (again or now.monotonic <= before.until + window)
 
 
-def failed(ledger: Ledger, failure: Failure, now: Now, policy: Policy, draw: Draw) -> tuple[Ledger, Failure]:
+def failed(ledger: SlotState, failure: Failure, now: Now, policy: Policy, draw: Uniform) -> tuple[SlotState, Failure]:
     """Enter a failed fetch. The token, if one is held, stays."""
     failing = ledger.failing + 1
     pause = pause_after(failing, retry_after=failure.retry_after, permanent=failure.permanent, policy=policy, draw=draw)
@@ -220,7 +220,7 @@ def failed(ledger: Ledger, failure: Failure, now: Now, policy: Policy, draw: Dra
     ), failure
 
 
-def lost(ledger: Ledger, now: Now, policy: Policy, draw: Draw, *, waited_for: bool) -> tuple[Ledger, Failure | None]:
+def lost(ledger: SlotState, now: Now, policy: Policy, draw: Uniform, *, waited_for: bool) -> tuple[SlotState, Failure | None]:
     """Enter a fetch that was cancelled or whose loop is gone; `waited_for` tells whether anyone was left who waited for it.
 
     It counts as a failure wherever a usable token can be served meanwhile. Callers without one elect a successor at once,
@@ -236,17 +236,17 @@ def lost(ledger: Ledger, now: Now, policy: Policy, draw: Draw, *, waited_for: bo
     return attrs.evolve(after, losses=losses, unattended=unattended, failure=None), None
 
 
-def rejected(ledger: Ledger, secret: str, now: Now) -> Ledger | None:
+def rejected(ledger: SlotState, secret: str, now: Now) -> SlotState | None:
     """Enter a service's rejection of a token; None if it changes nothing."""
     confirmed = ledger.confirmed
     if ledger.token is None or ledger.token.token != secret:
         return None
     if confirmed is not None and confirmed.rejected == secret and now.monotonic < confirmed.until:
         return None
-    return attrs.evolve(ledger, token=None, order=Order(rejected=ledger.token.token))
+    return attrs.evolve(ledger, token=None, order=FetchRequest(rejected=ledger.token.token))
 
 
-def challenged(ledger: Ledger, claims: str, under_way: Order | None, now: Now) -> Ledger | None:
+def challenged(ledger: SlotState, claims: str, under_way: FetchRequest | None, now: Now) -> SlotState | None:
     """Enter a challenge for claims; None if it changes nothing because the host is being or was just asked with some.
 
     A fetch with other claims is not superseded: its callers have been challenged too, and who comes last would win for ever.
@@ -260,10 +260,10 @@ def challenged(ledger: Ledger, claims: str, under_way: Order | None, now: Now) -
         if confirmed.claims == claims or deaf:
             return None
     held = ledger.order.rejected if ledger.token is None else ledger.token.token
-    return attrs.evolve(ledger, token=None, order=Order(claims, held))
+    return attrs.evolve(ledger, token=None, order=FetchRequest(claims, held))
 
 
-def answers(order: Order, claims: str) -> bool:
+def answers(order: FetchRequest, claims: str) -> bool:
     """Tell whether a fetch with this order was one for these claims.
 
     Continuous access evaluation challenges with the time of what has happened (`nbf`), which is another for every caller; a token
@@ -287,7 +287,7 @@ def _without_times(value: object) -> object:
     return value
 
 
-def _nearly_expired(grant: Grant) -> Failure:
+def _nearly_expired(grant: TokenResponse) -> Failure:
     return Failure(
         TokenUnavailableError,
         "expired",

@@ -12,7 +12,7 @@ from aiomsi._tokens.policy import Policy
 from aiomsi._util.secret import Secret
 
 BEARER = "Bearer"
-Draw = Callable[[float, float], float]
+Uniform = Callable[[float, float], float]
 """Draws a number evenly between two others, as `random.uniform`."""
 
 
@@ -24,7 +24,7 @@ class Now:
     monotonic: float
 
 
-class State(enum.Enum):
+class Freshness(enum.Enum):
     """What a slot's token is good for."""
 
     NONE = "none"
@@ -36,11 +36,11 @@ class State(enum.Enum):
     @property
     def usable(self) -> bool:
         """Whether the token may be handed out."""
-        return self in (State.FRESH, State.STALE, State.LATE)
+        return self in (Freshness.FRESH, Freshness.STALE, Freshness.LATE)
 
 
 @attrs.frozen
-class Grant:
+class TokenResponse:
     """What a token endpoint gave, before it is dated.
 
     Attributes:
@@ -171,28 +171,28 @@ class AccessToken:
         """Tell whether there is nothing to do but to hand the token out."""
         return self._ends_wall - wall > self._refresh_left < self._ends_monotonic - monotonic
 
-    def redrawn(self, policy: Policy, draw: Draw) -> "AccessToken":
+    def redrawn(self, policy: Policy, draw: Uniform) -> "AccessToken":
         """Give the same token a later refresh point of its own: after a fork all children would else refresh at one moment."""
         left = self._refresh_left * draw(1 - policy.jitter, 1)
         return attrs.evolve(self, refresh_left=max(left, policy.expired))
 
 
-def state_of(token: AccessToken | None, now: Now, policy: Policy) -> State:
+def freshness_of(token: AccessToken | None, now: Now, policy: Policy) -> Freshness:
     """Give the state of what a slot holds.
 
     A token that is not yet due for a refresh is FRESH however short its life: there would be no refresh to wait for.
     """
     if token is None:
-        return State.NONE
+        return Freshness.NONE
     left = token.left(now)
     if left <= policy.expired:
-        return State.EXPIRED
+        return Freshness.EXPIRED
     if token.is_fresh(now.wall, now.monotonic):
-        return State.FRESH
-    return State.LATE if left <= policy.late else State.STALE
+        return Freshness.FRESH
+    return Freshness.LATE if left <= policy.late else Freshness.STALE
 
 
-def refresh_after(grant: Grant, *, same_again: bool, policy: Policy, draw: Draw) -> float:
+def refresh_after(grant: TokenResponse, *, same_again: bool, policy: Policy, draw: Uniform) -> float:
     """Decide, once, after how many seconds the token is due for a refresh.
 
     A time that the host names moves only later, since every client of that host was told the same one.
@@ -206,7 +206,7 @@ def refresh_after(grant: Grant, *, same_again: bool, policy: Policy, draw: Draw)
     return grant.life * share * draw(1 - policy.jitter, 1 + policy.jitter)
 
 
-def date_token(grant: Grant, now: Now, *, same_again: bool, policy: Policy, draw: Draw) -> AccessToken:
+def date_token(grant: TokenResponse, now: Now, *, same_again: bool, policy: Policy, draw: Uniform) -> AccessToken:
     """Make the token of a grant that was received at `now`."""
     after = refresh_after(grant, same_again=same_again, policy=policy, draw=draw)
     ends = now.wall + grant.life

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import attrs
 
 from aiomsi._errors import SAFE_METHODS
-from aiomsi._tokens.token import Draw
+from aiomsi._tokens.token import Uniform
 
 if TYPE_CHECKING:
     from aiomsi._arm.protocol.attempts import ArmAttempt
@@ -86,7 +86,7 @@ class ArmRetry:
     lock: float = 5.0
     replication: float = 60.0
     budget: float = DEFAULT_BUDGET
-    draw: Draw = attrs.field(default=evenly, repr=False)
+    draw: Uniform = attrs.field(default=evenly, repr=False)
 
     def __call__(self, attempt: ArmAttempt) -> float | None:
         """Decide after how many seconds the call is repeated; None: it has failed."""
