@@ -10,7 +10,18 @@ import nox
 
 nox.needs_version = ">=2025.2"
 nox.options.default_venv_backend = "virtualenv"
-nox.options.sessions = ["lint", "typing", "tests", "minimums", "coverage", "simulate", "mutants", "build", "crowd", "vm"]
+nox.options.sessions = [
+    "lint",
+    "typing",
+    "tests",
+    "minimums",
+    "coverage",
+    "simulate",
+    "mutants",
+    "build",
+    "crowd",
+    "vm",
+]
 
 ROOT = Path(__file__).parent
 PYTHONS = ["3.11", "3.12", "3.13", "3.14", "3.15"]
@@ -35,7 +46,17 @@ def wheel(session: nox.Session) -> Path:
     if not built:
         folder = Path(session.create_tmp()).resolve() / "wheel"
         shutil.rmtree(folder, ignore_errors=True)
-        session.run("python", "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), str(ROOT))
+        session.run(
+            "python",
+            "-m",
+            "pip",
+            "wheel",
+            "--quiet",
+            "--no-deps",
+            "--wheel-dir",
+            str(folder),
+            str(ROOT),
+        )
         built.extend(folder.glob("aiomsi-*.whl"))
     return built[0]
 
@@ -48,8 +69,9 @@ def install(session: nox.Session, extras: str, *groups: str) -> None:
 def measured(session: nox.Session) -> None:
     """Run pytest under coverage, on the installed wheel.
 
-    It takes half as long again, so only one Python is measured; and that can't be 3.11, which lets a thread die that begins to be
-    traced while another one does, if an audit hook in Python (`tests/support/socket_guard`) lets the two meet.
+    It takes half as long again, so only one Python is measured; and that can't be 3.11, which lets
+    a thread die that begins to be traced while another one does, if an audit hook in Python
+    (`tests/support/socket_guard`) lets the two meet.
     """
     folder = Path(session.create_tmp()).resolve() / "coverage"
     shutil.rmtree(folder, ignore_errors=True)
@@ -73,7 +95,13 @@ def minimums(session: nox.Session) -> None:
     """Run the tests with the lowest versions that pyproject.toml allows."""
     project = PROJECT["project"]
     extras = project["optional-dependencies"]
-    required = [*project["dependencies"], *extras["testing"], *extras["cli"], *extras["gate"], *group("test")]
+    required = [
+        *project["dependencies"],
+        *extras["testing"],
+        *extras["cli"],
+        *extras["gate"],
+        *group("test"),
+    ]
     lowest = [name.replace(">=", "==") for name in required if not name.startswith("aiomsi")]
     session.install(*lowest, str(wheel(session)))
     session.run("python", *PYTEST, *session.posargs)
@@ -117,7 +145,9 @@ def build(session: nox.Session) -> None:
     session.run("python", "-m", "build", "--outdir", str(folder), str(ROOT), silent=True)
     files = sorted(str(path) for path in folder.iterdir())
     session.run("twine", "check", "--strict", *files)
-    session.install("--force-reinstall", next(name for name in files if name.endswith(".whl")), *CONSTRAINTS)
+    session.install(
+        "--force-reinstall", next(name for name in files if name.endswith(".whl")), *CONSTRAINTS
+    )
     session.run("python", "-W", "error", str(ROOT / "tests" / "bare_install.py"))
 
 
@@ -125,8 +155,8 @@ def build(session: nox.Session) -> None:
 def simulate(session: nox.Session) -> None:
     """Run the single flight under thousands of schedules and faults: `nox -s simulate -- --seeds N`, `-- --seed S`.
 
-    On the oldest and the newest Python, because asyncio's tasks differ: eager tasks came with 3.12, and
-    from 3.14 on the current task is the thread's and not the loop's.
+    On the oldest and the newest Python, because asyncio's tasks differ: eager tasks came with 3.12,
+    and from 3.14 on the current task is the thread's and not the loop's.
     """
     install(session, "gate")
     session.run("python", "tests/simulation/run.py", *(session.posargs or ["--seeds", "5000"]))
@@ -166,7 +196,14 @@ def vm(session: nox.Session) -> None:
 
 def npm_install(session: nox.Session, folder: Path, **options: Any) -> None:
     """Install what the folder's package.json names, in the folder, without running any of its scripts."""
-    flags = ("--no-package-lock", "--ignore-scripts", "--no-audit", "--no-fund", "--prefix", str(folder))
+    flags = (
+        "--no-package-lock",
+        "--ignore-scripts",
+        "--no-audit",
+        "--no-fund",
+        "--prefix",
+        str(folder),
+    )
     session.run("npm", "install", *flags, external=True, silent=True, **options)
 
 

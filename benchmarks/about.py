@@ -15,7 +15,9 @@ from clients import CLIENTS
 _ALSO = ("azure-core", "msal", "yarl", "anyio", "attrs", "uvloop")
 
 
-def describe(asked: str, seed: int, rounds: int, *, quick: bool, partial: bool, node: Path) -> dict[str, Any]:
+def describe(
+    asked: str, seed: int, rounds: int, *, quick: bool, partial: bool, node: Path
+) -> dict[str, Any]:
     """Describe a run; `run` is its name, which every measurement carries, and `asked` says which scenarios it made."""
     at = datetime.now(UTC).isoformat(timespec="seconds")
     return {
@@ -50,7 +52,11 @@ def _node_versions(folder: Path) -> dict[str, str]:
     node = shutil.which("node")
     if node is None:
         return {"node": "missing"}
-    versions = {"node": subprocess.run([node, "--version"], capture_output=True, text=True, check=True).stdout.strip()}
+    versions = {
+        "node": subprocess.run(
+            [node, "--version"], capture_output=True, text=True, check=True
+        ).stdout.strip()
+    }
     for package in ("@azure/identity", "@azure/arm-resources"):
         described = folder / "node_modules" / package / "package.json"
         if described.exists():

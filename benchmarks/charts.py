@@ -44,11 +44,18 @@ def draw(charts: Iterable[Chart], folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with mpl.rc_context(_STYLE):
         for chart in charts:
-            figure = Figure(figsize=(8, 4 if chart.kind == "lines" else 0.9 + 0.42 * len(chart.series)), layout="constrained")
+            figure = Figure(
+                figsize=(8, 4 if chart.kind == "lines" else 0.9 + 0.42 * len(chart.series)),
+                layout="constrained",
+            )
             axes = figure.add_subplot()
             (_lines if chart.kind == "lines" else _bars)(axes, chart)
             axes.set_title(chart.title, loc="left")
-            figure.savefig(folder / f"{chart.name}.svg", transparent=True, metadata={"Date": None, "Creator": None})
+            figure.savefig(
+                folder / f"{chart.name}.svg",
+                transparent=True,
+                metadata={"Date": None, "Creator": None},
+            )
 
 
 def _colour(series: Series) -> str:
@@ -76,7 +83,9 @@ def _lines(axes: Axes, chart: Chart) -> None:
     for start, end in chart.shaded:
         axes.axvspan(start, end, color=_GREY, alpha=0.2, linewidth=0)
     if chart.log_x:
-        axes.set_xscale("log", base=2 if max(x for s in chart.series for x, _ in s.points) < 10_000 else 10)
+        axes.set_xscale(
+            "log", base=2 if max(x for s in chart.series for x, _ in s.points) < 10_000 else 10
+        )
         axes.set_xticks(sorted({x for series in chart.series for x, _ in series.points}))
         axes.set_xticks([], minor=True)
         axes.xaxis.set_major_formatter(FuncFormatter(_plain))
@@ -99,7 +108,10 @@ def _plain(value: float, _: int) -> str:
 def _bars(axes: Axes, chart: Chart) -> None:
     names = [series.name for series in chart.series]
     values = [series.points[0][1] for series in chart.series]
-    reach = [series.reach[0] if series.reach else (value, value) for series, value in zip(chart.series, values, strict=True)]
+    reach = [
+        series.reach[0] if series.reach else (value, value)
+        for series, value in zip(chart.series, values, strict=True)
+    ]
     errors = [[value - low for value, (low, _) in zip(values, reach, strict=True)]]
     errors.append([high - value for value, (_, high) in zip(values, reach, strict=True)])
     colours = [_colour(series) for series in chart.series]

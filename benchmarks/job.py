@@ -108,11 +108,16 @@ def read_counts(url: str) -> Counts:
 def peak_rss() -> dict[str, float]:
     """Give this process's peak memory in MB, as a metric; nothing where the system does not tell.
 
-    Linux's `ru_maxrss` survives exec, so it may be that of whoever started this process: /proc tells our own.
+    Linux's `ru_maxrss` survives exec, so it may be that of whoever started this process: /proc
+    tells our own.
     """
     status = Path("/proc/self/status")
     if status.exists():
-        found = [line.split()[1] for line in status.read_text(encoding="ascii").splitlines() if line.startswith("VmHWM:")]
+        found = [
+            line.split()[1]
+            for line in status.read_text(encoding="ascii").splitlines()
+            if line.startswith("VmHWM:")
+        ]
         return {"rss": int(found[0]) / 1024} if found else {}
     try:
         import resource

@@ -12,7 +12,19 @@ from tempfile import TemporaryDirectory
 from typing import Self
 
 _SERVER = Path(__file__).parent / "server.py"
-_KEPT = ("PATH", "HOME", "USERPROFILE", "SYSTEMROOT", "TEMP", "TMP", "TMPDIR", "LANG", "LC_ALL", "VIRTUAL_ENV", "LD_LIBRARY_PATH")
+_KEPT = (
+    "PATH",
+    "HOME",
+    "USERPROFILE",
+    "SYSTEMROOT",
+    "TEMP",
+    "TMP",
+    "TMPDIR",
+    "LANG",
+    "LC_ALL",
+    "VIRTUAL_ENV",
+    "LD_LIBRARY_PATH",
+)
 """Nothing else of the environment reaches a worker: no proxy, no other Azure host, no debug mode."""
 
 
@@ -50,7 +62,9 @@ class Origins:
         if tls:
             ca, pem = self._certificate = self._certificate or self._issue()
             command.append(f"--tls={pem}")
-        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment()) as process:
+        with subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment()
+        ) as process:
             assert process.stdin is not None
             assert process.stdout is not None
             try:

@@ -27,7 +27,8 @@ class Metric:
 class Variant:
     """Circumstances: options of the origin, the event loop, TLS on the way to ARM, and fields of aiomsi's `Policy`.
 
-    Policy fields only scale times down so that a run sees what takes hours in life; the scenario says which and why.
+    Policy fields only scale times down so that a run sees what takes hours in life; the scenario
+    says which and why.
     """
 
     origin: tuple[str, ...] = ()
@@ -50,8 +51,9 @@ class Cell:
 class Block:
     """Cells that are planned alike: `work` calls each (where a scenario has such a number), in at most `rounds` rounds.
 
-    With `turns`, clients at one size run side by side and take turns, each doing a part of its work at a time. A machine's speed
-    changes from one second to the next, by more than such clients differ; within a fraction of a second it is the same for both.
+    With `turns`, clients at one size run side by side and take turns, each doing a part of its work
+    at a time. A machine's speed changes from one second to the next, by more than such clients
+    differ; within a fraction of a second it is the same for both.
     """
 
     variant: str
@@ -94,8 +96,9 @@ def _nothing(_: "Results") -> Iterable[Any]:
 class Scenario:
     """A scenario: what is measured, of whom, with what to compare it, what must hold, and what to draw.
 
-    `measure` is what the worker does; `checks` and `charts` read results. `reference` is whom the others are compared with;
-    without one there are no ratios. A scenario that waits more than it works takes few `rounds`.
+    `measure` is what the worker does; `checks` and `charts` read results. `reference` is whom the
+    others are compared with; without one there are no ratios. A scenario that waits more than it
+    works takes few `rounds`.
     """
 
     name: str
@@ -117,12 +120,18 @@ class Scenario:
 
     def block_of(self, cell: Cell, *, quick: bool) -> Block:
         """Give the block that a cell is planned in."""
-        return next(block for block in self.blocks(quick=quick) if cell in cells_of(self.name, block))
+        return next(
+            block for block in self.blocks(quick=quick) if cell in cells_of(self.name, block)
+        )
 
 
 def cells_of(scenario: str, block: Block) -> list[Cell]:
     """Give the cells of a block, size by size."""
-    return [Cell(scenario, block.variant, size, client) for size in block.sizes for client in block.clients]
+    return [
+        Cell(scenario, block.variant, size, client)
+        for size in block.sizes
+        for client in block.clients
+    ]
 
 
 def takes_part(number: int, rounds: int, most: int | None) -> bool:
@@ -136,10 +145,13 @@ Team = list[Cell]
 """Cells that take turns; or a single one."""
 
 
-def schedule(scenarios: Iterable[Scenario], rounds: int, seed: int, *, quick: bool) -> Iterator[tuple[int, Team]]:
+def schedule(
+    scenarios: Iterable[Scenario], rounds: int, seed: int, *, quick: bool
+) -> Iterator[tuple[int, Team]]:
     """Give every team with its round; round 0 is the warm-up, with each block's least size only.
 
-    What is compared with each other, the same variant at the same size, runs back to back. Every round has an order of its own.
+    What is compared with each other, the same variant at the same size, runs back to back. Every
+    round has an order of its own.
     """
     shuffle = Random(seed).shuffle
     everything = list(scenarios)
@@ -147,10 +159,14 @@ def schedule(scenarios: Iterable[Scenario], rounds: int, seed: int, *, quick: bo
         groups: dict[tuple[str, str, int], list[Team]] = {}
         for scenario in everything:
             for block in scenario.blocks(quick=quick):
-                if (number == 0 and block.rounds is not None) or not takes_part(number, rounds, block.rounds):
+                if (number == 0 and block.rounds is not None) or not takes_part(
+                    number, rounds, block.rounds
+                ):
                     continue
                 for size in block.sizes if number else [min(block.sizes)]:
-                    cells = [Cell(scenario.name, block.variant, size, client) for client in block.clients]
+                    cells = [
+                        Cell(scenario.name, block.variant, size, client) for client in block.clients
+                    ]
                     teams = [cells] if block.turns else [[cell] for cell in cells]
                     groups.setdefault((scenario.name, block.variant, size), []).extend(teams)
         order = list(groups.values())

@@ -11,18 +11,28 @@ from results import UNMEASURED, Check, Results
 _NOTHING = "–"  # noqa: RUF001
 
 
-def checks(scenarios: Iterable[Scenario], results: Results, *, partial: bool = False) -> Iterator[Check]:
+def checks(
+    scenarios: Iterable[Scenario], results: Results, *, partial: bool = False
+) -> Iterator[Check]:
     """Give what must hold in the scenarios in which the subject ran, and who broke.
 
-    What could not be found out does not hold, unless a run was partial: made of single clients or sizes.
+    What could not be found out does not hold, unless a run was partial: made of single clients or
+    sizes.
     """
     for scenario in scenarios:
         if any(cell.client == SUBJECT for cell in results.cells(scenario.name)):
             for check in scenario.checks(results):
-                yield Check("open", check.what) if partial and check.what.endswith(UNMEASURED) else check
+                yield (
+                    Check("open", check.what)
+                    if partial and check.what.endswith(UNMEASURED)
+                    else check
+                )
     for m in results.all:
         if m.outcome == "broken":
-            yield Check("FAILS", f"{m.cell.client} broke in {m.cell.scenario} ({m.cell.variant}, {m.cell.size}): {m.said}")
+            yield Check(
+                "FAILS",
+                f"{m.cell.client} broke in {m.cell.scenario} ({m.cell.variant}, {m.cell.size}): {m.said}",
+            )
 
 
 def report(
@@ -62,7 +72,9 @@ def _described(abouts: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """Say once what ran where, as long as it was the same; and when and how each run was made."""
     places: dict[str, list[Mapping[str, Any]]] = {}
     for about in abouts:
-        versions = ", ".join(f"{package} {version}" for package, version in about["versions"].items())
+        versions = ", ".join(
+            f"{package} {version}" for package, version in about["versions"].items()
+        )
         place = f"{about['interpreter']} on {about['system']}, {about['cpus']} x {about['cpu']}. {versions}."
         places.setdefault(place, []).append(about)
     for place, own in places.items():
@@ -75,10 +87,20 @@ def _described(abouts: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 def _section(scenario: Scenario, results: Results) -> Iterator[str]:
     cells = _ranked(scenario, results)
-    metrics = [metric for metric in scenario.metrics if any(results.of(cell, metric.key) for cell in cells)]
-    compared = [metric for metric in metrics if metric.better is not None and scenario.reference is not None]
+    metrics = [
+        metric for metric in scenario.metrics if any(results.of(cell, metric.key) for cell in cells)
+    ]
+    compared = [
+        metric for metric in metrics if metric.better is not None and scenario.reference is not None
+    ]
     several = len({cell.variant for cell in cells}) > 1
-    heads = [*(["variant"] if several else []), scenario.size_is, "client", "rounds", *(metric.heading for metric in metrics)]
+    heads = [
+        *(["variant"] if several else []),
+        scenario.size_is,
+        "client",
+        "rounds",
+        *(metric.heading for metric in metrics),
+    ]
     heads += [f"{metric.heading}: times better than {scenario.reference}" for metric in compared]
     yield f"## {scenario.name}: {scenario.title}"
     yield ""
@@ -104,7 +126,10 @@ def _ranked(scenario: Scenario, results: Results) -> list[Cell]:
     metric = next((metric for metric in scenario.metrics if metric.better is not None), None)
     if metric is None:
         return cells
-    places = {at: place for place, at in enumerate(dict.fromkeys((cell.variant, cell.size) for cell in cells))}
+    places = {
+        at: place
+        for place, at in enumerate(dict.fromkeys((cell.variant, cell.size) for cell in cells))
+    }
 
     def rank(cell: Cell) -> tuple[int, bool, float]:
         values = results.of(cell, metric.key)
@@ -120,7 +145,11 @@ def _row(fields: Iterable[str]) -> str:
 
 
 def _fields(
-    cell: Cell, scenario: Scenario, metrics: Sequence[Metric], compared: Sequence[Metric], results: Results
+    cell: Cell,
+    scenario: Scenario,
+    metrics: Sequence[Metric],
+    compared: Sequence[Metric],
+    results: Results,
 ) -> Iterator[str]:
     rounds = len(results.measured(cell))
     if not rounds:
@@ -134,7 +163,9 @@ def _fields(
         yield metric.form.format(median(values)) if values else _NOTHING
     for metric in compared:
         ratio = results.better(cell, str(scenario.reference), metric)
-        yield "1" if cell.client == scenario.reference else _NOTHING if ratio is None else str(ratio)
+        yield (
+            "1" if cell.client == scenario.reference else _NOTHING if ratio is None else str(ratio)
+        )
 
 
 def _notes(cell: Cell, scenario: Scenario, results: Results) -> Iterator[str]:

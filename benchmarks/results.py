@@ -64,7 +64,9 @@ class Results:
 
     def __init__(self, measurements: Iterable[Measurement]) -> None:
         self.all = list(measurements)
-        self._counted = {(m.cell, m.run, m.round): m for m in self.all if m.round > 0 and m.outcome == "measured"}
+        self._counted = {
+            (m.cell, m.run, m.round): m for m in self.all if m.round > 0 and m.outcome == "measured"
+        }
         self._rounds = list(dict.fromkeys((run, number) for _, run, number in self._counted))
 
     def cells(self, scenario: str) -> list[Cell]:
@@ -85,11 +87,17 @@ class Results:
 
     def quotients(self, cell: Cell, other: Cell, key: str) -> list[float]:
         """Divide one cell's values by another's, round by round. A round in which the first failed a caller does not count."""
-        pairs = [(self._counted.get((cell, *at)), self._counted.get((other, *at))) for at in self._rounds]
+        pairs = [
+            (self._counted.get((cell, *at)), self._counted.get((other, *at))) for at in self._rounds
+        ]
         return [
             mine.values[key] / theirs.values[key]
             for mine, theirs in pairs
-            if mine is not None and theirs is not None and not mine.failed and key in mine.values and theirs.values.get(key)
+            if mine is not None
+            and theirs is not None
+            and not mine.failed
+            and key in mine.values
+            and theirs.values.get(key)
         ]
 
     def better(self, cell: Cell, reference: str, metric: Metric) -> Spread | None:
@@ -98,7 +106,9 @@ class Results:
         return Spread.of([1 / each for each in found if each] if metric.better == "less" else found)
 
 
-def bounded(what: str, numbers: Sequence[float], *, most: float | None = None, least: float | None = None) -> Check:
+def bounded(
+    what: str, numbers: Sequence[float], *, most: float | None = None, least: float | None = None
+) -> Check:
     """Check the median of one number per round. With fewer than ENOUGH rounds nothing is decided, and that is said."""
     spread = Spread.of(numbers)
     if spread is None:
@@ -106,13 +116,18 @@ def bounded(what: str, numbers: Sequence[float], *, most: float | None = None, l
     holds = (most is None or spread.median <= most) and (least is None or spread.median >= least)
     told = f"{what}: {spread}, {len(numbers)} rounds"
     if len(numbers) < ENOUGH:
-        return Check("open", f"{told} of at least {ENOUGH}; so far it would {'hold' if holds else 'fail'}")
+        return Check(
+            "open", f"{told} of at least {ENOUGH}; so far it would {'hold' if holds else 'fail'}"
+        )
     return Check("holds" if holds else "FAILS", told)
 
 
 def always(what: str, outcomes: Sequence[bool]) -> Check:
     """Check something that must hold in every round."""
-    return Check("holds" if outcomes and all(outcomes) else "FAILS", f"{what} ({sum(outcomes)} of {len(outcomes)} times)")
+    return Check(
+        "holds" if outcomes and all(outcomes) else "FAILS",
+        f"{what} ({sum(outcomes)} of {len(outcomes)} times)",
+    )
 
 
 def written(about: dict[str, Any], measurements: Iterable[Measurement]) -> Iterator[str]:

@@ -1,7 +1,8 @@
 """Runs the benchmark: every client in every scenario, each in a fresh process with an origin of its own, in rounds.
 
-`python benchmarks/run.py` prints a report in Markdown on standard output and its progress on standard error. It ends with 1
-if something that must hold does not. How to read the numbers is in benchmarks/README.md.
+`python benchmarks/run.py` prints a report in Markdown on standard output and its progress on
+standard error. It ends with 1 if something that must hold does not. How to read the numbers is in
+benchmarks/README.md.
 """
 
 import argparse
@@ -47,16 +48,23 @@ class Settings:
 
     def wants(self, cell: Cell) -> bool:
         """Tell whether a cell was asked for; without a word on it, all are."""
-        return (not self.clients or cell.client in self.clients) and (not self.sizes or cell.size in self.sizes)
+        return (not self.clients or cell.client in self.clients) and (
+            not self.sizes or cell.size in self.sizes
+        )
 
 
-def measure(run: str, number: int, team: Sequence[Cell], settings: Settings, origins: Origins) -> list[Measurement]:
+def measure(
+    run: str, number: int, team: Sequence[Cell], settings: Settings, origins: Origins
+) -> list[Measurement]:
     """Give every cell of a team an origin of its own, and measure them."""
     with ExitStack() as stack:
         jobs = []
         for cell in team:
             scenario = settings.scenarios[cell.scenario]
-            variant, block = scenario.variants[cell.variant], scenario.block_of(cell, quick=settings.quick)
+            variant, block = (
+                scenario.variants[cell.variant],
+                scenario.block_of(cell, quick=settings.quick),
+            )
             origin = stack.enter_context(origins.start(variant.origin, tls=variant.tls))
             job = Job(
                 cell.scenario,
@@ -79,7 +87,9 @@ def run(name: str, settings: Settings) -> Iterator[Measurement]:
     """Make all measurements, telling of each on standard error."""
     began = time.monotonic()
     with Origins() as origins:
-        for number, everybody in schedule(settings.scenarios.values(), settings.rounds, settings.seed, quick=settings.quick):
+        for number, everybody in schedule(
+            settings.scenarios.values(), settings.rounds, settings.seed, quick=settings.quick
+        ):
             team = [cell for cell in everybody if settings.wants(cell)]
             for done in measure(name, number, team, settings, origins):
                 cell = done.cell
@@ -93,7 +103,9 @@ def run(name: str, settings: Settings) -> Iterator[Measurement]:
 def conclude(lines: Sequence[str], folder: Path | None) -> int:
     """Print the report on these JSON lines, and keep it with its charts where there is a folder for them."""
     abouts, results = read(lines)
-    held = list(checks(SCENARIOS.values(), results, partial=all(about["partial"] for about in abouts)))
+    held = list(
+        checks(SCENARIOS.values(), results, partial=all(about["partial"] for about in abouts))
+    )
     charts = [chart for scenario in SCENARIOS.values() for chart in scenario.charts(results)]
     drawn = _drawn(charts, folder)
     text = "\n".join(report(SCENARIOS, abouts, results, held, drawn)) + "\n"
@@ -116,19 +128,54 @@ def _drawn(charts: Sequence[Chart], folder: Path | None) -> Sequence[Chart]:
 
 
 def _arguments() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description="Compare aiomsi with what users would otherwise pick, on loopback.")
-    parser.add_argument("scenarios", nargs="*", metavar="scenario", help=f"of {', '.join(SCENARIOS)}; all by default")
-    parser.add_argument("--quick", action="store_true", help="fewer and smaller rounds: less than 3 minutes")
-    parser.add_argument("--rounds", type=int, help="rounds after the warm-up (15; quick: 2)")
-    parser.add_argument("--seed", type=int, default=1, help="for the order of the measurements (%(default)s)")
-    parser.add_argument("--limit", type=float, default=90, help="seconds that a worker may take (%(default)s)")
-    parser.add_argument("--client", action="append", default=[], choices=sorted(CLIENTS), help="only this one; may be repeated")
-    parser.add_argument("--size", action="append", default=[], type=int, help="only this one; may be repeated")
-    parser.add_argument("--node", type=Path, default=_HERE / "clients" / "node", help="folder with client.mjs and node_modules")
-    parser.add_argument(
-        "--results", type=Path, metavar="FOLDER", help=f"add the measurements to {_KEPT} there, and report on all of it"
+    parser = argparse.ArgumentParser(
+        description="Compare aiomsi with what users would otherwise pick, on loopback."
     )
-    parser.add_argument("--report", type=Path, nargs="+", metavar="JSONL", help="measure nothing: report on these files")
+    parser.add_argument(
+        "scenarios",
+        nargs="*",
+        metavar="scenario",
+        help=f"of {', '.join(SCENARIOS)}; all by default",
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="fewer and smaller rounds: less than 3 minutes"
+    )
+    parser.add_argument("--rounds", type=int, help="rounds after the warm-up (15; quick: 2)")
+    parser.add_argument(
+        "--seed", type=int, default=1, help="for the order of the measurements (%(default)s)"
+    )
+    parser.add_argument(
+        "--limit", type=float, default=90, help="seconds that a worker may take (%(default)s)"
+    )
+    parser.add_argument(
+        "--client",
+        action="append",
+        default=[],
+        choices=sorted(CLIENTS),
+        help="only this one; may be repeated",
+    )
+    parser.add_argument(
+        "--size", action="append", default=[], type=int, help="only this one; may be repeated"
+    )
+    parser.add_argument(
+        "--node",
+        type=Path,
+        default=_HERE / "clients" / "node",
+        help="folder with client.mjs and node_modules",
+    )
+    parser.add_argument(
+        "--results",
+        type=Path,
+        metavar="FOLDER",
+        help=f"add the measurements to {_KEPT} there, and report on all of it",
+    )
+    parser.add_argument(
+        "--report",
+        type=Path,
+        nargs="+",
+        metavar="JSONL",
+        help="measure nothing: report on these files",
+    )
     return parser
 
 
@@ -139,7 +186,11 @@ def _settings(parser: argparse.ArgumentParser, asked: argparse.Namespace) -> Set
     if rounds < 1:
         parser.error("at least one round")
     return Settings(
-        scenarios={name: SCENARIOS[name] for name in SCENARIOS if not asked.scenarios or name in asked.scenarios},
+        scenarios={
+            name: SCENARIOS[name]
+            for name in SCENARIOS
+            if not asked.scenarios or name in asked.scenarios
+        },
         rounds=rounds,
         seed=asked.seed,
         quick=asked.quick,
@@ -156,7 +207,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if asked.results is not None:
         asked.results.mkdir(parents=True, exist_ok=True)
     if asked.report:
-        lines = [line for path in asked.report for line in path.read_text(encoding="utf-8").splitlines()]
+        lines = [
+            line for path in asked.report for line in path.read_text(encoding="utf-8").splitlines()
+        ]
         return conclude(lines, asked.results)
     settings = _settings(parser, asked)
     about = describe(
@@ -173,7 +226,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _kept(about: Mapping[str, Any], settings: Settings, path: Path | None) -> list[str]:
     """Measure, writing every line as soon as it is known; give all lines, with those of earlier runs in the same file."""
-    lines = path.read_text(encoding="utf-8").splitlines() if path is not None and path.exists() else []
+    lines = (
+        path.read_text(encoding="utf-8").splitlines() if path is not None and path.exists() else []
+    )
 
     def keep(line: str) -> None:
         lines.append(line)

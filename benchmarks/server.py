@@ -1,11 +1,13 @@
 """The origin: IMDS and ARM on loopback, with canned answers, in a process of its own.
 
-It is a bare asyncio protocol, on uvloop where that is installed, so that it costs a fraction of what any client costs. It still
-looks at every request: one without a token that it gave out and that has not expired, without a request id of its own, or
-without IMDS's `Metadata` header is refused and counted.
+It is a bare asyncio protocol, on uvloop where that is installed, so that it costs a fraction of
+what any client costs. It still looks at every request: one without a token that it gave out and
+that has not expired, without a request id of its own, or without IMDS's `Metadata` header is
+refused and counted.
 
-`python server.py` prints where IMDS and ARM are as a JSON line, and serves until its standard input is closed, so it never
-outlives who started it. IMDS is plain http, as in Azure; ARM has a port of its own, which may speak TLS.
+`python server.py` prints where IMDS and ARM are as a JSON line, and serves until its standard input
+is closed, so it never outlives who started it. IMDS is plain http, as in Azure; ARM has a port of
+its own, which may speak TLS.
 """
 
 import argparse
@@ -37,8 +39,8 @@ _METADATA = b"\r\nmetadata: true\r\n"
 class Behaviour:
     """How IMDS and ARM behave; times in seconds.
 
-    `later` is IMDS's latency from the second request on; with `down` it answers 503 from then on. `refresh_in` is in the answer
-    where it is not None.
+    `later` is IMDS's latency from the second request on; with `down` it answers 503 from then on.
+    `refresh_in` is in the answer where it is not None.
     """
 
     latency: float = 0.1
@@ -76,17 +78,24 @@ _BODY_SIZE = len(_BODY_1) + len(_BODY_2) + len(_BODY_3)
 
 def _answer(status: str, document: object) -> bytes:
     body = json.dumps(document).encode()
-    return f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
+    return (
+        f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+        + body
+    )
 
 
 def _error(status: str, code: str) -> bytes:
-    return _answer(status, {"error": code, "error_description": f"the benchmark's origin says {code}"})
+    return _answer(
+        status, {"error": code, "error_description": f"the benchmark's origin says {code}"}
+    )
 
 
 _THROTTLED = _error("429 Too Many Requests", "too_many_requests")
 _BAD = _error("400 Bad Request", "invalid_request")
 _DOWN = _error("503 Service Unavailable", "service_unavailable")
-_UNAUTHORIZED = _answer("401 Unauthorized", {"error": {"code": "AuthenticationFailed", "message": "no such token"}})
+_UNAUTHORIZED = _answer(
+    "401 Unauthorized", {"error": {"code": "AuthenticationFailed", "message": "no such token"}}
+)
 _NOT_FOUND = _error("404 Not Found", "not_found")
 
 
@@ -143,7 +152,15 @@ class Origin:
         self._ids.add(lowered[start : lowered.index(b"\r\n", start)])
         address = path.partition(b"?")[0]
         name = address[address.rindex(b"/") + 1 :]
-        return b"%b%d\r\n\r\n%b%b%b%b%b" % (_ARM_HEAD, _BODY_SIZE + 2 * len(name), _BODY_1, name, _BODY_2, name, _BODY_3)
+        return b"%b%d\r\n\r\n%b%b%b%b%b" % (
+            _ARM_HEAD,
+            _BODY_SIZE + 2 * len(name),
+            _BODY_1,
+            name,
+            _BODY_2,
+            name,
+            _BODY_3,
+        )
 
     def imds(self, path: bytes, request: bytes, reply: Callable[[bytes], None]) -> None:
         """Answer a request for a token: after IMDS's latency, or with 429 at once."""
@@ -189,7 +206,8 @@ class Origin:
             "token_type": "Bearer",
         }
         if self._behaviour.refresh_in is not None:
-            # IMDS does not say it, so there is no form to copy; Microsoft's client fails over a string.
+            # IMDS does not say it, so there is no form to copy; Microsoft's client fails over a
+            # string.
             token["refresh_in"] = self._behaviour.refresh_in
         reply(_answer("200 OK", token))
         self._spans.append([began, time.monotonic()])
@@ -242,10 +260,17 @@ async def serve(behaviour: Behaviour, tls: ssl.SSLContext | None) -> None:
     loop = asyncio.get_running_loop()
     origin = Origin(behaviour)
     imds = await loop.create_server(lambda: Connection(origin), "127.0.0.1", 0, backlog=_BACKLOG)
-    arm = await loop.create_server(lambda: Connection(origin), "127.0.0.1", 0, backlog=_BACKLOG, ssl=tls)
+    arm = await loop.create_server(
+        lambda: Connection(origin), "127.0.0.1", 0, backlog=_BACKLOG, ssl=tls
+    )
     ports = [server.sockets[0].getsockname()[1] for server in (imds, arm)]
     scheme = "http" if tls is None else "https"
-    print(json.dumps({"imds": f"http://127.0.0.1:{ports[0]}", "arm": f"{scheme}://127.0.0.1:{ports[1]}"}), flush=True)
+    print(
+        json.dumps(
+            {"imds": f"http://127.0.0.1:{ports[0]}", "arm": f"{scheme}://127.0.0.1:{ports[1]}"}
+        ),
+        flush=True,
+    )
     closed = asyncio.Event()
 
     def watch() -> None:
@@ -269,14 +294,35 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 def parser() -> argparse.ArgumentParser:
     """Make the command line: what the scenarios' variants are written in."""
     options = argparse.ArgumentParser(description="IMDS and ARM with canned answers, on loopback.")
-    options.add_argument("--latency", type=float, default=0.1, help="seconds that IMDS takes for a token (%(default)s)")
+    options.add_argument(
+        "--latency",
+        type=float,
+        default=0.1,
+        help="seconds that IMDS takes for a token (%(default)s)",
+    )
     options.add_argument("--later", type=float, help="the same from its second request on")
-    options.add_argument("--limited", action="store_true", help=f"IMDS: {PER_SECOND} a second, {AT_ONCE} at once, else 429")
-    options.add_argument("--down", action="store_true", help="IMDS: one token, and 503 from then on")
-    options.add_argument("--life", type=int, default=86_400, help="seconds that a token lives (%(default)s)")
-    options.add_argument("--refresh-in", type=int, help="seconds after which a token is to be refreshed; IMDS does not say")
-    options.add_argument("--arm-latency", type=float, default=0.0, help="seconds that ARM takes (%(default)s)")
-    options.add_argument("--tls", metavar="PEM", help="ARM over TLS, with the key and certificate in this file")
+    options.add_argument(
+        "--limited",
+        action="store_true",
+        help=f"IMDS: {PER_SECOND} a second, {AT_ONCE} at once, else 429",
+    )
+    options.add_argument(
+        "--down", action="store_true", help="IMDS: one token, and 503 from then on"
+    )
+    options.add_argument(
+        "--life", type=int, default=86_400, help="seconds that a token lives (%(default)s)"
+    )
+    options.add_argument(
+        "--refresh-in",
+        type=int,
+        help="seconds after which a token is to be refreshed; IMDS does not say",
+    )
+    options.add_argument(
+        "--arm-latency", type=float, default=0.0, help="seconds that ARM takes (%(default)s)"
+    )
+    options.add_argument(
+        "--tls", metavar="PEM", help="ARM over TLS, with the key and certificate in this file"
+    )
     return options
 
 

@@ -20,10 +20,13 @@ class Call:
         return self.due + self.took
 
 
-async def steady(get_group: GetGroup, *, rate: float, seconds: float, deadline: float) -> list[Call]:
+async def steady(
+    get_group: GetGroup, *, rate: float, seconds: float, deadline: float
+) -> list[Call]:
     """Make `rate` calls a second for so long; a call that has no answer within its deadline has failed.
 
-    A call's time counts from when it was due, so that a client that stalls can't hide it by beginning late.
+    A call's time counts from when it was due, so that a client that stalls can't hide it by
+    beginning late.
     """
     calls = list[Call]()
 

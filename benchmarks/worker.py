@@ -1,7 +1,8 @@
 """Runs one client in one scenario, in a process of its own, and prints one JSON line.
 
-Answers are checked after the clock has stopped: a client that was fast because it was wrong ends the run. The
-arguments are the client's name and a `Job` as JSON. Where a job has turns, workers say when they are ready and wait for them.
+Answers are checked after the clock has stopped: a client that was fast because it was wrong ends
+the run. The arguments are the client's name and a `Job` as JSON. Where a job has turns, workers say
+when they are ready and wait for them.
 """
 
 import dataclasses

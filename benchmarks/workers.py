@@ -75,7 +75,9 @@ def _started(cell: Cell, job: Job, side_by_side: int) -> Iterator[Worker]:
     pipe = subprocess.PIPE
     with (
         TemporaryFile("w+", encoding="utf-8") as complaints,
-        subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=complaints, text=True, env=environment()) as process,
+        subprocess.Popen(
+            command, stdin=pipe, stdout=pipe, stderr=complaints, text=True, env=environment()
+        ) as process,
     ):
         worker = Worker(cell, job, process, complaints)
         timer = threading.Timer(seconds, worker.give_up, (seconds,))
@@ -97,8 +99,16 @@ def _outcome(run: str, number: int, worker: Worker) -> Measurement:
         worker.complaints.seek(0)
         complaint = worker.complaints.read().strip()
         print(complaint[-4000:], file=sys.stderr)
-        return Measurement(run, number, worker.cell, "broken", said=complaint.rpartition("\n")[2] or f"exit code {code}")
+        return Measurement(
+            run,
+            number,
+            worker.cell,
+            "broken",
+            said=complaint.rpartition("\n")[2] or f"exit code {code}",
+        )
     answer = json.loads(said.splitlines()[-1])
     if "missing" in answer:
         return Measurement(run, number, worker.cell, "missing", said=answer["missing"])
-    return Measurement(run, number, worker.cell, "measured", answer["values"], answer["errors"], answer["series"])
+    return Measurement(
+        run, number, worker.cell, "measured", answer["values"], answer["errors"], answer["series"]
+    )

@@ -15,18 +15,22 @@ from aiomsi.testing._hosts.variables import IDENTITY_VARIABLES
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE / "support" / "socket_guard"))
-os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(HERE / "support" / "socket_guard"), os.environ.get("PYTHONPATH")]))
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    filter(None, [str(HERE / "support" / "socket_guard"), os.environ.get("PYTHONPATH")])
+)
 # The interpreter may have one of its own, or may have had no way to find ours at its start.
 if getattr(sys.modules.get("sitecustomize"), "BlockedSocketError", None) is None:
     sys.modules.pop("sitecustomize", None)
     import sitecustomize  # noqa: F401
 
 if "PYTEST_XDIST_WORKER" in os.environ:
-    # The workers are measured, the programs that tests run are not: some of them run a changed copy of the package.
+    # The workers are measured, the programs that tests run are not: some of them run a changed copy
+    # of the package.
     os.environ.pop("COVERAGE_PROCESS_CONFIG", None)
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    # So it is in a shell's background job, and its children's; some tests are about what Ctrl-C does.
+    # So it is in a shell's background job, and its children's; some tests are about what Ctrl-C
+    # does.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 

@@ -25,9 +25,16 @@ def test_a_known_cloud_sends_tokens_to_its_own_arm_and_to_no_other(cloud: Cloud)
 def test_an_arm_on_loopback_has_no_regional_hosts() -> None:
     local = Cloud("Local", "http://localhost:8080", AUDIENCE)
     assert local.is_resource_manager("http://localhost:8080/x")
-    for url in ("http://westus.localhost:8080/x", "https://localhost:8080/x", "http://localhost/x", "http://127.0.0.1:8080/x"):
+    for url in (
+        "http://westus.localhost:8080/x",
+        "https://localhost:8080/x",
+        "http://localhost/x",
+        "http://127.0.0.1:8080/x",
+    ):
         assert not local.is_resource_manager(url)
-    assert not Cloud("Local", "http://127.0.0.1", AUDIENCE).is_resource_manager("http://0.127.0.0.1/x")
+    assert not Cloud("Local", "http://127.0.0.1", AUDIENCE).is_resource_manager(
+        "http://0.127.0.0.1/x"
+    )
     assert Cloud("Local", "http://127.0.0.1", AUDIENCE).is_resource_manager("http://127.0.0.1:80/x")
 
 
@@ -76,7 +83,14 @@ def test_what_is_no_endpoint_is_refused(url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["http://arm.example", "http://10.0.0.1", "http://localhost.example", "http://0.0.0.0", "ftp://localhost"]
+    "url",
+    [
+        "http://arm.example",
+        "http://10.0.0.1",
+        "http://localhost.example",
+        "http://0.0.0.0",
+        "ftp://localhost",
+    ],
 )
 def test_plain_http_is_for_loopback_only(url: str) -> None:
     with pytest.raises(ConfigurationError, match="must be https"):
@@ -146,7 +160,9 @@ def test_a_scope_that_names_nothing_is_refused(scope: str) -> None:
         resource_of(scope)
 
 
-@pytest.mark.parametrize("scope", [None, b"https://management.azure.com/", 7, ["https://management.azure.com/"]])
+@pytest.mark.parametrize(
+    "scope", [None, b"https://management.azure.com/", 7, ["https://management.azure.com/"]]
+)
 def test_a_scope_is_a_string(scope: object) -> None:
     with pytest.raises(ConfigurationError, match=f"not {type(scope).__name__}"):
         resource_of(scope)
@@ -161,7 +177,10 @@ def test_the_environment_may_name_an_arm_on_loopback() -> None:
     assert not local.is_resource_manager(CHINA.resource_manager)
 
 
-@pytest.mark.parametrize("url", ["https://management.azure.com", "https://evil.example", "https://localhost.evil.example"])
+@pytest.mark.parametrize(
+    "url",
+    ["https://management.azure.com", "https://evil.example", "https://localhost.evil.example"],
+)
 def test_the_environment_may_not_name_another_host(url: str) -> None:
     with pytest.raises(ConfigurationError, match="is for an embedded ARM on loopback") as raised:
         cloud_from(PUBLIC, {RESOURCE_MANAGER_VARIABLE: url})

@@ -20,7 +20,11 @@ from aiomsi import (
     _errors,
 )
 
-CLASSES = [value for value in vars(_errors).values() if isinstance(value, type) and issubclass(value, _errors.AiomsiError)]
+CLASSES = [
+    value
+    for value in vars(_errors).values()
+    if isinstance(value, type) and issubclass(value, _errors.AiomsiError)
+]
 
 
 def make(kind: type[_errors.AiomsiError]) -> _errors.AiomsiError:
@@ -45,7 +49,15 @@ def make(kind: type[_errors.AiomsiError]) -> _errors.AiomsiError:
             retry_after=4.0,
         )
     if issubclass(kind, ArmConnectionError):
-        return kind("it failed", help="do this", method="GET", url="u", client_request_id="i", attempts=2, elapsed=3.0)
+        return kind(
+            "it failed",
+            help="do this",
+            method="GET",
+            url="u",
+            client_request_id="i",
+            attempts=2,
+            elapsed=3.0,
+        )
     if issubclass(kind, CredentialError):
         return kind(
             "it failed",
@@ -67,12 +79,16 @@ def test_the_docstring_draws_the_tree() -> None:
     drawn: dict[str, str] = {}
     line_of_descent: list[str] = []
     for line in (_errors.__doc__ or "").split("::")[1].splitlines():
-        found = re.match(r"    (?P<indent>[│├└─ ]*)(?P<name>[A-Za-z]+)(?: \((?P<mixin>[A-Za-z]+)\))?", line)
+        found = re.match(
+            r"    (?P<indent>[│├└─ ]*)(?P<name>[A-Za-z]+)(?: \((?P<mixin>[A-Za-z]+)\))?", line
+        )
         if found is None:
             continue
         level = len(found["indent"]) // 4
         line_of_descent = [*line_of_descent[:level], found["name"]]
-        drawn[found["name"]] = line_of_descent[level - 1] if level else (found["mixin"] or "Exception")
+        drawn[found["name"]] = (
+            line_of_descent[level - 1] if level else (found["mixin"] or "Exception")
+        )
         mixins = [base.__name__ for base in vars(_errors)[found["name"]].__bases__[1:]]
         assert mixins == ([found["mixin"]] if found["mixin"] else [])
     assert drawn == {kind.__name__: kind.__bases__[0].__name__ for kind in CLASSES}
@@ -93,7 +109,9 @@ def test_an_error_reads_as_a_sentence_and_what_to_do(kind: type[_errors.AiomsiEr
 
 @pytest.mark.parametrize("kind", CLASSES)
 @pytest.mark.parametrize("protocol", range(2, pickle.HIGHEST_PROTOCOL + 1))
-def test_an_error_survives_a_pickle_with_all_its_attributes(kind: type[_errors.AiomsiError], protocol: int) -> None:
+def test_an_error_survives_a_pickle_with_all_its_attributes(
+    kind: type[_errors.AiomsiError], protocol: int
+) -> None:
     error = make(kind)
     error.add_note("seen by a test")
     twin = pickle.loads(pickle.dumps(error, protocol))  # noqa: S301 (our own)
@@ -121,13 +139,23 @@ def test_an_error_can_be_copied(kind: type[_errors.AiomsiError]) -> None:
 def test_an_error_of_arm_s_tells_the_ids_and_who_says_so() -> None:
     error = make(ArmError)
     assert isinstance(error, ArmError)
-    assert (error.request_id, error.correlation_id, error.client_request_id, error.failure_cause) == ("r", None, "i", None)
+    assert (
+        error.request_id,
+        error.correlation_id,
+        error.client_request_id,
+        error.failure_cause,
+    ) == ("r", None, "i", None)
 
 
 def test_some_errors_have_more_than_others() -> None:
     common = {name: value for name, value in vars(make(ArmError)).items() if name != "help"}
-    assert _errors.ApiVersionError("x", supported=("2020-01-01",), **common).supported == ("2020-01-01",)
-    assert _errors.RegistrationRequiredError("x", namespace="Microsoft.Web", **common).namespace == "Microsoft.Web"
+    assert _errors.ApiVersionError("x", supported=("2020-01-01",), **common).supported == (
+        "2020-01-01",
+    )
+    assert (
+        _errors.RegistrationRequiredError("x", namespace="Microsoft.Web", **common).namespace
+        == "Microsoft.Web"
+    )
     assert _errors.WrongTenantError("x", tenant_id="t", **common).tenant_id == "t"
 
 

@@ -4,12 +4,15 @@ A client's module begins with literals, which are read without importing what th
 
 - `ABOUT`: what it stands for, for the report;
 - `NEEDS`: the packages that must be installed;
-- `READY`: the body of an `async def` that makes it ready for a GET without any I/O (scenario `import`), or nothing.
+- `READY`: the body of an `async def` that makes it ready for a GET without any I/O (scenario
+`import`), or nothing.
 
-It has `tokens`, `groups`, or both: asynchronous context managers that are given the job and give a function. `tokens` gives one
-that brings a token for a scope (`herd`, `warm`, `processes`), `groups` one that GETs a resource group by its name and gives back
-the name that the decoded answer has (`fanout`, `rollover`, `outage`). A client that is no Python has `elsewhere(job)` instead: it
-does a whole scenario and gives the same numbers. `lacking(job)` may say what else is missing on this machine.
+It has `tokens`, `groups`, or both: asynchronous context managers that are given the job and give a
+function. `tokens` gives one that brings a token for a scope (`herd`, `warm`, `processes`), `groups`
+one that GETs a resource group by its name and gives back the name that the decoded answer has
+(`fanout`, `rollover`, `outage`). A client that is no Python has `elsewhere(job)` instead: it does a
+whole scenario and gives the same numbers. `lacking(job)` may say what else is missing on this
+machine.
 """
 
 import ast
@@ -58,7 +61,17 @@ def _read(path: Path) -> Client | None:
                 literals[name] = ast.literal_eval(statement.value)
     if "ABOUT" not in literals:
         return None
-    return Client(path.stem.rstrip("_"), f"clients.{path.stem}", literals["ABOUT"], literals["NEEDS"], literals.get("READY", ""))
+    return Client(
+        path.stem.rstrip("_"),
+        f"clients.{path.stem}",
+        literals["ABOUT"],
+        literals["NEEDS"],
+        literals.get("READY", ""),
+    )
 
 
-CLIENTS = {client.name: client for path in sorted(Path(__file__).parent.glob("*.py")) if (client := _read(path)) is not None}
+CLIENTS = {
+    client.name: client
+    for path in sorted(Path(__file__).parent.glob("*.py"))
+    if (client := _read(path)) is not None
+}

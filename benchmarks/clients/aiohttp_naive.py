@@ -36,7 +36,10 @@ class _Azure:
         if self._token is None or self._token.expires_on - time.time() < 300:
             async with self._http.get(
                 f"{self._job.imds}{IMDS_PATH}",
-                params={"api-version": IMDS_API_VERSION, "resource": RESOURCE if scope == SCOPE else scope},
+                params={
+                    "api-version": IMDS_API_VERSION,
+                    "resource": RESOURCE if scope == SCOPE else scope,
+                },
                 headers={"Metadata": "true"},
             ) as response:
                 response.raise_for_status()
@@ -49,7 +52,10 @@ class _Azure:
         async with self._http.get(
             f"{self._job.arm}{group_path(name)}",
             params={"api-version": API_VERSION},
-            headers={"Authorization": f"Bearer {token.token}", "x-ms-client-request-id": str(uuid.uuid4())},
+            headers={
+                "Authorization": f"Bearer {token.token}",
+                "x-ms-client-request-id": str(uuid.uuid4()),
+            },
         ) as response:
             response.raise_for_status()
             group = await response.json()
@@ -58,7 +64,9 @@ class _Azure:
 
 @asynccontextmanager
 async def _azure(job: Job) -> AsyncIterator[_Azure]:
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=CONNECTIONS, ssl=job.tls() or True)) as http:
+    async with aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=CONNECTIONS, ssl=job.tls() or True)
+    ) as http:
         yield _Azure(http, job)
 
 

@@ -1,8 +1,8 @@
 """aiohttp by hand, by somebody who has measured: one shared fetch, a header made once, nothing done twice. The yardstick.
 
-It does what an ARM GET has to do: a fresh request id, `Accept`, a `User-Agent` of its own, time-outs for connecting and reading,
-no redirects, no cookies, the whole body, the status, the JSON. And no more than that: no retries, no refresh in the background,
-no errors worth reading.
+It does what an ARM GET has to do: a fresh request id, `Accept`, a `User-Agent` of its own,
+time-outs for connecting and reading, no redirects, no cookies, the whole body, the status, the
+JSON. And no more than that: no retries, no refresh in the background, no errors worth reading.
 """
 
 import asyncio
@@ -52,7 +52,9 @@ class _Azure:
         if token is not None and time.time() < token.renew_at:
             return token
         if self._fetch is None:
-            self._fetch = asyncio.create_task(self._fetch_token(RESOURCE if scope == SCOPE else scope))
+            self._fetch = asyncio.create_task(
+                self._fetch_token(RESOURCE if scope == SCOPE else scope)
+            )
         return await asyncio.shield(self._fetch)
 
     async def get_group(self, name: str) -> str:
@@ -76,7 +78,9 @@ class _Azure:
     async def _fetch_token(self, resource: str) -> _Token:
         query = {"api-version": IMDS_API_VERSION, "resource": resource}
         try:
-            async with self._http.get(f"{self._job.imds}{IMDS_PATH}", params=query, headers={"Metadata": "true"}) as response:
+            async with self._http.get(
+                f"{self._job.imds}{IMDS_PATH}", params=query, headers={"Metadata": "true"}
+            ) as response:
                 response.raise_for_status()
                 answer = json.loads(await response.read())
             secret = answer["access_token"]
@@ -94,7 +98,9 @@ def _use(answer: dict[str, str]) -> float:
 @asynccontextmanager
 async def _azure(job: Job) -> AsyncIterator[_Azure]:
     connector = aiohttp.TCPConnector(limit=CONNECTIONS, ssl=job.tls() or True)
-    async with aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as http:
+    async with aiohttp.ClientSession(
+        connector=connector, cookie_jar=aiohttp.DummyCookieJar()
+    ) as http:
         yield _Azure(http, job)
 
 

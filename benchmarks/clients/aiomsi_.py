@@ -33,7 +33,10 @@ async def tokens(job: Job) -> AsyncIterator[GetToken]:
 @asynccontextmanager
 async def groups(job: Job) -> AsyncIterator[GetGroup]:
     cloud = aiomsi.Cloud("Benchmark", job.arm, aiomsi.PUBLIC.audience)
-    async with credential(job) as found, aiomsi.ArmSession(found, cloud=cloud, ssl=job.tls()) as arm:
+    async with (
+        credential(job) as found,
+        aiomsi.ArmSession(found, cloud=cloud, ssl=job.tls()) as arm,
+    ):
 
         async def get(name: str) -> str:
             group = await arm.get(group_path(name), api_version=API_VERSION)

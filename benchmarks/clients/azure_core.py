@@ -70,13 +70,20 @@ async def groups(job: Job) -> AsyncIterator[GetGroup]:
             policies.SensitiveHeaderCleanupPolicy(),
             ARMHttpLoggingPolicy(),
         ]
-        pipeline: Any = AsyncARMPipelineClient(base_url=job.arm, policies=chain, transport=transport(job))
+        pipeline: Any = AsyncARMPipelineClient(
+            base_url=job.arm, policies=chain, transport=transport(job)
+        )
         async with pipeline as client:
             enforce = {"enforce_https": False} if job.ca is None else {}
 
             async def get(name: str) -> str:
                 url = f"{job.arm}{group_path(name)}"
-                request = HttpRequest("GET", url, params={"api-version": API_VERSION}, headers={"Accept": "application/json"})
+                request = HttpRequest(
+                    "GET",
+                    url,
+                    params={"api-version": API_VERSION},
+                    headers={"Accept": "application/json"},
+                )
                 response = await client.send_request(request, **enforce)
                 response.raise_for_status()
                 return str(response.json()["name"])

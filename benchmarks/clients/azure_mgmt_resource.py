@@ -25,7 +25,11 @@ async def groups(job: Job) -> AsyncIterator[GetGroup]:
     async with (
         ManagedIdentityCredential() as credential,
         ResourceManagementClient(
-            credential, SUBSCRIPTION, base_url=job.arm, credential_scopes=[SCOPE], transport=transport(job)
+            credential,
+            SUBSCRIPTION,
+            base_url=job.arm,
+            credential_scopes=[SCOPE],
+            transport=transport(job),
         ) as client,
     ):
         enforce = {"enforce_https": False} if job.ca is None else {}

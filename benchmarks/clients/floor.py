@@ -86,7 +86,9 @@ class _Pool:
 @asynccontextmanager
 async def groups(job: Job) -> AsyncIterator[GetGroup]:
     url = f"{job.imds}{IMDS_PATH}?api-version={IMDS_API_VERSION}&resource={RESOURCE}"
-    with urllib.request.urlopen(urllib.request.Request(url, headers={"Metadata": "true"})) as response:  # noqa: ASYNC210, S310
+    with urllib.request.urlopen(
+        urllib.request.Request(url, headers={"Metadata": "true"})
+    ) as response:  # noqa: ASYNC210, S310
         token = json.loads(response.read())["access_token"]
     parts = urlsplit(job.arm)
     pool = _Pool(parts.hostname or "", parts.port or 0)

@@ -25,7 +25,9 @@ class _Auth(httpx.Auth):
     def __init__(self, credential: ManagedIdentityCredential) -> None:
         self._credential = credential
 
-    async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
+    async def async_auth_flow(
+        self, request: httpx.Request
+    ) -> AsyncGenerator[httpx.Request, httpx.Response]:
         token = await self._credential.get_token(SCOPE)
         request.headers["Authorization"] = f"Bearer {token.token}"
         yield request
@@ -48,7 +50,9 @@ async def groups(job: Job) -> AsyncIterator[GetGroup]:
 
         async def get(name: str) -> str:
             headers = {"x-ms-client-request-id": str(uuid.uuid4())}
-            response = await client.get(group_path(name), params={"api-version": API_VERSION}, headers=headers)
+            response = await client.get(
+                group_path(name), params={"api-version": API_VERSION}, headers=headers
+            )
             response.raise_for_status()
             return str(response.json()["name"])
 

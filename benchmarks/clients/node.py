@@ -34,9 +34,19 @@ def elsewhere(job: Job) -> Measured:
     environment = dict(os.environ)
     if job.ca is not None:
         environment["NODE_EXTRA_CA_CERTS"] = job.ca
-    told = {"scenario": job.scenario, "imds": job.imds, "arm": job.arm, "size": job.size, "work": job.work, "limit": job.limit}
+    told = {
+        "scenario": job.scenario,
+        "imds": job.imds,
+        "arm": job.arm,
+        "size": job.size,
+        "work": job.work,
+        "limit": job.limit,
+    }
     done = subprocess.run(
-        [node, str(folder(job) / "client.mjs"), json.dumps(told)], stdout=subprocess.PIPE, check=True, env=environment
+        [node, str(folder(job) / "client.mjs"), json.dumps(told)],
+        stdout=subprocess.PIPE,
+        check=True,
+        env=environment,
     )
     answer = json.loads(done.stdout.splitlines()[-1])
     return Measured(answer["values"], answer.get("errors", {}))

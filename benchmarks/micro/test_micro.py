@@ -1,6 +1,7 @@
 """Small pieces by themselves: what regressed when a number of `run.py` did. Each asserts first, then measures.
 
-`nox -s micro`. The numbers are this machine's; compare two states of the code on one machine, by turns.
+`nox -s micro`. The numbers are this machine's; compare two states of the code on one machine, by
+turns.
 """
 
 import asyncio
@@ -29,7 +30,10 @@ GROUP = {
     "tags": {"environment": "test", "owner": "platform", "cost-center": "4711"},
     "properties": {"provisioningState": "Succeeded"},
 }
-HEADERS = {"Content-Type": "application/json; charset=utf-8", "x-ms-request-id": "6f1c0e0a-4c64-4b8e-9d1e-0d6b3a1f5e11"}
+HEADERS = {
+    "Content-Type": "application/json; charset=utf-8",
+    "x-ms-request-id": "6f1c0e0a-4c64-4b8e-9d1e-0d6b3a1f5e11",
+}
 JOINERS = 1_000
 
 Benchmark = Callable[..., Any]
@@ -46,7 +50,9 @@ def loop() -> Iterator[asyncio.AbstractEventLoop]:
 
 
 @contextmanager
-def stepped(call: Callable[[], Coroutine[Any, Any, aiomsi.AccessToken]]) -> Iterator[Callable[[], str]]:
+def stepped(
+    call: Callable[[], Coroutine[Any, Any, aiomsi.AccessToken]],
+) -> Iterator[Callable[[], str]]:
     """Drive a coroutine that must not suspend, without a loop's own cost."""
 
     def step() -> str:
@@ -98,7 +104,14 @@ def test_reading_an_answer(benchmark: Benchmark) -> None:
 
 
 def test_reading_an_error(benchmark: Benchmark) -> None:
-    body = json.dumps({"error": {"code": "ResourceGroupNotFound", "message": "Resource group 'x' could not be found."}}).encode()
+    body = json.dumps(
+        {
+            "error": {
+                "code": "ResourceGroupNotFound",
+                "message": "Resource group 'x' could not be found.",
+            }
+        }
+    ).encode()
     response = aiomsi.ArmResponse("GET", GROUP_ID, 404, HEADERS, body)
     assert isinstance(error_of(response, wall=0.0), aiomsi.NotFoundError)
     benchmark(lambda: error_of(response, wall=0.0))

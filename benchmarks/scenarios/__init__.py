@@ -11,7 +11,9 @@ from plan import Scenario
 
 def _found() -> dict[str, Scenario]:
     names = sorted(module.name for module in pkgutil.iter_modules(__path__))
-    scenarios: list[Scenario] = [importlib.import_module(f"{__name__}.{name}").SCENARIO for name in names]
+    scenarios: list[Scenario] = [
+        importlib.import_module(f"{__name__}.{name}").SCENARIO for name in names
+    ]
     return {scenario.name: scenario for scenario in scenarios}
 
 

@@ -19,7 +19,9 @@ _WIDE = 4_096
 
 def measure(client: Any, job: Job) -> Measured:
     """GET `work` different groups, `size` at a time; then see that the origin was asked exactly for those."""
-    done: Measured = client.elsewhere(job) if hasattr(client, "elsewhere") else job.run(_drive(client, job))
+    done: Measured = (
+        client.elsewhere(job) if hasattr(client, "elsewhere") else job.run(_drive(client, job))
+    )
     _verify(job.counts(), job)
     return done
 
@@ -48,7 +50,9 @@ async def _drive(client: Any, job: Job) -> Measured:
     return Measured(values | peak_rss())
 
 
-async def _fan_out(get_group: GetGroup, names: list[str], size: int, answers: list[str], times: list[float]) -> None:
+async def _fan_out(
+    get_group: GetGroup, names: list[str], size: int, answers: list[str], times: list[float]
+) -> None:
     todo = iter(names)
 
     async def work() -> None:
@@ -72,11 +76,25 @@ def _verify(counts: Counts, job: Job) -> None:
 def checks(results: Results) -> Iterator[Check]:
     """Hold it against the yardstick, and its throughput at 4,096 callers against that at 64."""
     for size in _DECISIVE:
-        own, other = Cell("fanout", "plain", size, SUBJECT), Cell("fanout", "plain", size, YARDSTICK)
+        own, other = (
+            Cell("fanout", "plain", size, SUBJECT),
+            Cell("fanout", "plain", size, YARDSTICK),
+        )
         what = f"per GET at {size:,} at a time, {SUBJECT} / {YARDSTICK}"
-        yield bounded(f"CPU {what}, at most {MOST_CPU:.2f}", results.quotients(own, other, "cpu"), most=MOST_CPU)
-        yield bounded(f"requests/s {what}, at least {LEAST_RATE:.2f}", results.quotients(own, other, "rate"), least=LEAST_RATE)
-    narrow, wide = Cell("fanout", "plain", _DECISIVE[0], SUBJECT), Cell("fanout", "plain", _WIDE, SUBJECT)
+        yield bounded(
+            f"CPU {what}, at most {MOST_CPU:.2f}",
+            results.quotients(own, other, "cpu"),
+            most=MOST_CPU,
+        )
+        yield bounded(
+            f"requests/s {what}, at least {LEAST_RATE:.2f}",
+            results.quotients(own, other, "rate"),
+            least=LEAST_RATE,
+        )
+    narrow, wide = (
+        Cell("fanout", "plain", _DECISIVE[0], SUBJECT),
+        Cell("fanout", "plain", _WIDE, SUBJECT),
+    )
     what = f"requests/s kept from {_DECISIVE[0]} to {_WIDE:,} callers, at least {LEAST_KEPT:.2f}"
     yield bounded(what, results.quotients(wide, narrow, "rate"), least=LEAST_KEPT)
 
@@ -85,13 +103,23 @@ def charts(results: Results) -> Iterator[Chart]:
     """CPU per GET of everybody, and the throughput of the main contenders over the callers."""
     cells = [cell for cell in results.cells("fanout") if cell.variant == "plain"]
     for size in _DECISIVE:
-        bars = [(cell.client, spread) for cell in cells if cell.size == size and (spread := Spread.of(results.of(cell, "cpu")))]
+        bars = [
+            (cell.client, spread)
+            for cell in cells
+            if cell.size == size and (spread := Spread.of(results.of(cell, "cpu")))
+        ]
         if bars:
             series = tuple(
-                Series(name, ((0, s.median),), ((s.least, s.most),)) for name, s in sorted(bars, key=lambda b: b[1].median)
+                Series(name, ((0, s.median),), ((s.least, s.most),))
+                for name, s in sorted(bars, key=lambda b: b[1].median)
             )
             yield Chart(
-                f"fanout-cpu-{size}", f"CPU per GET, {size:,} at a time", "bars", "", "CPU µs per GET (less is better)", series
+                f"fanout-cpu-{size}",
+                f"CPU per GET, {size:,} at a time",
+                "bars",
+                "",
+                "CPU µs per GET (less is better)",
+                series,
             )
     for key, name, title in (
         ("rate", "fanout-rate", "GETs per second by callers at a time"),
@@ -99,12 +127,20 @@ def charts(results: Results) -> Iterator[Chart]:
     ):
         lines = []
         for client in dict.fromkeys(cell.client for cell in cells):
-            found = [(cell.size, s) for cell in cells if cell.client == client and (s := Spread.of(results.of(cell, key)))]
+            found = [
+                (cell.size, s)
+                for cell in cells
+                if cell.client == client and (s := Spread.of(results.of(cell, key)))
+            ]
             if len(found) > 1:
                 points = tuple((float(size), s.median) for size, s in found)
                 lines.append(Series(client, points, tuple((s.least, s.most) for _, s in found)))
         if lines:
-            y = "GETs per second (more is better)" if key == "rate" else "CPU µs per GET (less is better)"
+            y = (
+                "GETs per second (more is better)"
+                if key == "rate"
+                else "CPU µs per GET (less is better)"
+            )
             yield Chart(name, title, "lines", "at a time", y, tuple(lines), log_x=True)
 
 

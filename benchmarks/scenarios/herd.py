@@ -19,10 +19,14 @@ _REFERENCE = "azure_identity"
 
 def measure(client: Any, job: Job) -> Measured:
     """Let `size` callers ask, and count what IMDS was asked."""
-    done: Measured = client.elsewhere(job) if hasattr(client, "elsewhere") else job.run(_drive(client, job))
+    done: Measured = (
+        client.elsewhere(job) if hasattr(client, "elsewhere") else job.run(_drive(client, job))
+    )
     counts = job.counts()
     assert counts["refused"] == 0, f"the origin refused {counts['refused']} requests"
-    return Measured({"imds": counts["imds"], "throttled": counts["throttled"]} | done.values, done.errors)
+    return Measured(
+        {"imds": counts["imds"], "throttled": counts["throttled"]} | done.values, done.errors
+    )
 
 
 async def _drive(client: Any, job: Job) -> Measured:
@@ -34,9 +38,15 @@ async def _drive(client: Any, job: Job) -> Measured:
         for task in pending:
             task.cancel()
         await asyncio.gather(*pending, return_exceptions=True)
-    errors = Counter(type(error).__name__ for task in done if (error := task.exception()) is not None)
-    assert all(task.result().token.startswith(TOKEN) for task in done if task.exception() is None), "not the origin's token"
-    return Measured({"failures": errors.total(), "unanswered": len(pending), "seconds": seconds}, dict(errors))
+    errors = Counter(
+        type(error).__name__ for task in done if (error := task.exception()) is not None
+    )
+    assert all(
+        task.result().token.startswith(TOKEN) for task in done if task.exception() is None
+    ), "not the origin's token"
+    return Measured(
+        {"failures": errors.total(), "unanswered": len(pending), "seconds": seconds}, dict(errors)
+    )
 
 
 def checks(results: Results) -> Iterator[Check]:
@@ -48,10 +58,16 @@ def checks(results: Results) -> Iterator[Check]:
     for cell in cells:
         own = [m for m in results.all if m.cell == cell]
         right = [m.outcome == "measured" and m.values["imds"] == 1 and not m.failed for m in own]
-        yield always(f"{SUBJECT} serves a herd of {cell.size:,} ({cell.variant}) with one IMDS request and no failure", right)
+        yield always(
+            f"{SUBJECT} serves a herd of {cell.size:,} ({cell.variant}) with one IMDS request and no failure",
+            right,
+        )
     for cell in cells:
         if cell.size > 1:
-            alone = {(m.run, m.round): m.values["seconds"] for m in results.measured(Cell("herd", cell.variant, 1, SUBJECT))}
+            alone = {
+                (m.run, m.round): m.values["seconds"]
+                for m in results.measured(Cell("herd", cell.variant, 1, SUBJECT))
+            }
             each = [
                 (m.values["seconds"] - alone[m.run, m.round]) / cell.size * 1e6
                 for m in results.measured(cell)
@@ -69,15 +85,25 @@ def charts(results: Results) -> Iterator[Chart]:
         for key, y in (("imds", "requests to IMDS"), ("seconds", "seconds to the last answer")):
             lines = []
             for client in dict.fromkeys(cell.client for cell in cells):
-                found = [(cell.size, s) for cell in cells if cell.client == client and (s := Spread.of(results.of(cell, key)))]
+                found = [
+                    (cell.size, s)
+                    for cell in cells
+                    if cell.client == client and (s := Spread.of(results.of(cell, key)))
+                ]
                 lines.append(
-                    Series(client, tuple((float(n), s.median) for n, s in found), tuple((s.least, s.most) for _, s in found))
+                    Series(
+                        client,
+                        tuple((float(n), s.median) for n, s in found),
+                        tuple((s.least, s.most) for _, s in found),
+                    )
                 )
             drawn = tuple(line for line in lines if line.points)
             if drawn:
                 name = f"herd-{key}-{'limits' if variant == _LIMITS else 'free'}"
                 title = f"{y[0].upper()}{y[1:]}, {variant}"
-                yield Chart(name, title, "lines", "cold callers at once", y, drawn, log_x=True, log_y=True)
+                yield Chart(
+                    name, title, "lines", "cold callers at once", y, drawn, log_x=True, log_y=True
+                )
 
 
 _LIMITS, _NONE = "IMDS's limits", "no limits"
@@ -94,7 +120,9 @@ SCENARIO = Scenario(
         Block(_LIMITS, _SIZES, ("aiohttp_tuned", "aiohttp_naive"), rounds=2),
         Block(_LIMITS, (1, 10, 100, 1_000), (_REFERENCE,), rounds=2),
         Block(_LIMITS, (1, 100, 1_000), ("node",), rounds=1),
-        Block(_NONE, (1, 100, 1_000), (_REFERENCE, "aiohttp_tuned", "aiohttp_naive", "node"), rounds=2),
+        Block(
+            _NONE, (1, 100, 1_000), (_REFERENCE, "aiohttp_tuned", "aiohttp_naive", "node"), rounds=2
+        ),
         Block(_NONE, (10_000,), (_REFERENCE,), rounds=1),
     ),
     quick=(

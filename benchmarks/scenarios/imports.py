@@ -41,7 +41,8 @@ def script(ready: str) -> str:
 def measure(client: Any, _job: Job) -> Measured:
     """Start interpreters that do nothing else, and let them say what they have used; the least of a few is what it takes.
 
-    What aiomsi takes beyond the core packages is the difference of two such numbers, whose interpreters are started by turns.
+    What aiomsi takes beyond the core packages is the difference of two such numbers, whose
+    interpreters are started by turns.
     """
     name = client.__name__.rpartition(".")[2].rstrip("_")
     own, base = list[tuple[float, float]](), list[tuple[float, float]]()
@@ -57,7 +58,10 @@ def measure(client: Any, _job: Job) -> Measured:
 def _said(name: str) -> tuple[float, float]:
     """Give the CPU ms and the MB that one interpreter has used."""
     done = subprocess.run(
-        [sys.executable, "-c", script(CLIENTS[name].ready)], stdout=subprocess.PIPE, text=True, check=True
+        [sys.executable, "-c", script(CLIENTS[name].ready)],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
     ).stdout
     spent, rss = map(float, done.split())
     return spent * 1e3, rss
@@ -70,7 +74,16 @@ def checks(results: Results) -> Iterator[Check]:
     yield bounded(what, more, most=MOST_MORE)
 
 
-_ALL = (SUBJECT, _REFERENCE, "python", "aiohttp_tuned", "azure_core", "azure_identity", "azure_mgmt_resource", "httpx")
+_ALL = (
+    SUBJECT,
+    _REFERENCE,
+    "python",
+    "aiohttp_tuned",
+    "azure_core",
+    "azure_identity",
+    "azure_mgmt_resource",
+    "httpx",
+)
 
 SCENARIO = Scenario(
     name="import",

@@ -1,9 +1,10 @@
 """IMDS is down from refresh time on, and the token is still good: which calls fail all the same.
 
-Scaled down: in `long life` a token lives an hour and its refresh is due after 2 s; 8 s of the outage are watched, at the
-beginning of what are hours in life. In `to the end` a token lives 22 s and is watched until 10 s are left, which is when aiomsi
-stops using it. There aiomsi has its refresh at 3 s and its late window scaled to the token (`Policy`). Microsoft's libraries
-can't be scaled like that: their window is five minutes wide, and they would be in it from the start.
+Scaled down: in `long life` a token lives an hour and its refresh is due after 2 s; 8 s of the
+outage are watched, at the beginning of what are hours in life. In `to the end` a token lives 22 s
+and is watched until 10 s are left, which is when aiomsi stops using it. There aiomsi has its
+refresh at 3 s and its late window scaled to the token (`Policy`). Microsoft's libraries can't be
+scaled like that: their window is five minutes wide, and they would be in it from the start.
 """
 
 import time
@@ -41,7 +42,8 @@ def measure(client: Any, job: Job) -> Measured:
 async def _drive(client: Any, job: Job) -> list[Call]:
     async with client.groups(job) as get_group:
         assert await get_group("warm") == "warm", "the warm call brought another group"
-        # From when the token was asked for, since its life counts from there, and less what whole seconds cut off its end.
+        # From when the token was asked for, since its life counts from there, and less what whole
+        # seconds cut off its end.
         late = time.monotonic() - job.counts()["spans"][0][0] + 1.0
         return await steady(get_group, rate=RATE, seconds=job.work - late, deadline=_DEADLINE)
 
@@ -50,7 +52,10 @@ def checks(results: Results) -> Iterator[Check]:
     """No call fails until the token's last ten seconds."""
     for variant in (_LONG, _END):
         found = results.measured(Cell("outage", variant, 1, SUBJECT))
-        yield always(f"no call of {SUBJECT} fails in an outage of IMDS ({variant})", [m.values["share"] == 0 for m in found])
+        yield always(
+            f"no call of {SUBJECT} fails in an outage of IMDS ({variant})",
+            [m.values["share"] == 0 for m in found],
+        )
 
 
 _LONG, _END = "long life", "to the end"

@@ -70,7 +70,11 @@ def _live(client: Any, job: Job, go: int, told: int) -> None:
         except Exception as error:  # noqa: BLE001 (whatever it is, it is told)
             line = f"failed {type(error).__name__}\n"
         else:
-            line = f"{time.perf_counter() - began}\n" if token.startswith(TOKEN) else "failed WrongToken\n"
+            line = (
+                f"{time.perf_counter() - began}\n"
+                if token.startswith(TOKEN)
+                else "failed WrongToken\n"
+            )
         os.write(told, line.encode())
     finally:
         os._exit(0)
@@ -87,8 +91,14 @@ def checks(results: Results) -> Iterator[Check]:
     for cell in results.cells("processes"):
         found = results.measured(cell)
         if cell.client == GATED and found:
-            right = [m.values["imds"] == cell.size and not m.values["throttled"] and not m.failed for m in found]
-            yield always(f"{cell.size} cold processes with the gate: as many requests, no 429, no failure", right)
+            right = [
+                m.values["imds"] == cell.size and not m.values["throttled"] and not m.failed
+                for m in found
+            ]
+            yield always(
+                f"{cell.size} cold processes with the gate: as many requests, no 429, no failure",
+                right,
+            )
 
 
 _ALL = (SUBJECT, GATED, _REFERENCE)
@@ -110,5 +120,7 @@ SCENARIO = Scenario(
     measure=measure,
     reference=_REFERENCE,
     checks=checks,
-    remarks=("The processes are forked from one that has imported the client, so that start-up is not what is measured.",),
+    remarks=(
+        "The processes are forked from one that has imported the client, so that start-up is not what is measured.",
+    ),
 )

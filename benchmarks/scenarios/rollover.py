@@ -1,9 +1,10 @@
 """Steady ARM load while the token is refreshed again and again, by an IMDS that takes its time.
 
-Scaled down so that a run sees several refreshes: the origin asks for a refresh after 2 s (`refresh_in`) of a token that lives an
-hour. aiomsi takes no host's word for less than `Policy.same_again`, which is 60 s, so that is set to 1 s. azure-core moves a
-refresh by up to a minute, drawn at random, so its pipeline is measured with tokens that live 3 s: it waits for a new one at
-their end just as it does in life at its refresh point.
+Scaled down so that a run sees several refreshes: the origin asks for a refresh after 2 s
+(`refresh_in`) of a token that lives an hour. aiomsi takes no host's word for less than
+`Policy.same_again`, which is 60 s, so that is set to 1 s. azure-core moves a refresh by up to a
+minute, drawn at random, so its pipeline is measured with tokens that live 3 s: it waits for a new
+one at their end just as it does in life at its refresh point.
 """
 
 from collections.abc import Iterator
@@ -34,7 +35,9 @@ def measure(client: Any, job: Job) -> Measured:
     calm = sorted(call.took for call, hit in zip(kept, during, strict=True) if not hit)
     zero = calls[0].due
     values = {
-        "refreshes": float(sum(start >= zero + _CALM and end <= calls[-1].due for start, end in spans)),
+        "refreshes": float(
+            sum(start >= zero + _CALM and end <= calls[-1].due for start, end in spans)
+        ),
         "imds": float(job.counts()["imds"]),
         "calm": percentile(calm, 0.99) * 1e3 if calm else 0.0,
         "failures": float(sum(call.error is not None for call in calls)),
@@ -42,7 +45,10 @@ def measure(client: Any, job: Job) -> Measured:
         "longest": max(call.took for call in kept) * 1e3,
     }
     if calm and tense:
-        values |= {"tense": percentile(tense, 0.99) * 1e3, "stretch": percentile(tense, 0.99) / percentile(calm, 0.99)}
+        values |= {
+            "tense": percentile(tense, 0.99) * 1e3,
+            "stretch": percentile(tense, 0.99) / percentile(calm, 0.99),
+        }
     errors: dict[str, int] = {}
     for call in calls:
         if call.error is not None:
@@ -72,11 +78,21 @@ def checks(results: Results) -> Iterator[Check]:
     """No call waits for a refresh, none fails, and the slow ones are no slower than usual."""
     cell = Cell("rollover", _ASKED, 1, SUBJECT)
     found = results.measured(cell)
-    yield always(f"no call of {SUBJECT} fails or waits for a refresh", [not m.failed and not m.values["waited"] for m in found])
+    yield always(
+        f"no call of {SUBJECT} fails or waits for a refresh",
+        [not m.failed and not m.values["waited"] for m in found],
+    )
     stretch = results.of(cell, "stretch")
-    yield bounded(f"p99 of {SUBJECT} during refreshes / between them, at most {MOST_STRETCH}", stretch, most=MOST_STRETCH)
+    yield bounded(
+        f"p99 of {SUBJECT} during refreshes / between them, at most {MOST_STRETCH}",
+        stretch,
+        most=MOST_STRETCH,
+    )
     seen = sum(results.of(cell, "refreshes"))
-    yield Check("holds" if seen >= LEAST_REFRESHES else "open", f"at least {LEAST_REFRESHES} refreshes were seen: {seen:.0f}")
+    yield Check(
+        "holds" if seen >= LEAST_REFRESHES else "open",
+        f"at least {LEAST_REFRESHES} refreshes were seen: {seen:.0f}",
+    )
 
 
 def charts(results: Results) -> Iterator[Chart]:
@@ -84,13 +100,17 @@ def charts(results: Results) -> Iterator[Chart]:
     series, shaded = list[Series](), tuple[tuple[float, float], ...]()
     for cell in results.cells("rollover"):
         if found := results.measured(cell):
-            series.append(Series(cell.client, tuple((at, took) for at, took in found[-1].series["timeline"])))
+            series.append(
+                Series(cell.client, tuple((at, took) for at, took in found[-1].series["timeline"]))
+            )
             if cell.client == SUBJECT:
                 shaded = tuple((start, end) for start, end in found[-1].series["refreshes"])
     if series:
         title = "Latency while the token is refreshed (shaded: aiomsi's refreshes)"
         y = "slowest call of 50 ms, in ms"
-        yield Chart("rollover", title, "lines", "seconds", y, tuple(series), log_y=True, shaded=shaded)
+        yield Chart(
+            "rollover", title, "lines", "seconds", y, tuple(series), log_y=True, shaded=shaded
+        )
 
 
 _ASKED, _ENDS = "refresh_in 2 s", "tokens of 3 s"

@@ -19,7 +19,9 @@ _BATCH = 500
 
 def measure(client: Any, job: Job) -> Measured:
     """Ask `work` times for a token that is there."""
-    done: Measured = client.elsewhere(job) if hasattr(client, "elsewhere") else job.run(_drive(client, job))
+    done: Measured = (
+        client.elsewhere(job) if hasattr(client, "elsewhere") else job.run(_drive(client, job))
+    )
     assert job.counts()["imds"] == 1, "a warm call went to IMDS"
     return done
 

@@ -48,7 +48,8 @@ if TYPE_CHECKING:
     from aiomsi._credentials.shared import SharedCredential
     from aiomsi._tokens.stats import SlotStats
 else:
-    # What a GET does not need is imported when it is first used: a short-lived job should not wait for it.
+    # What a GET does not need is imported when it is first used: a short-lived job should not wait
+    # for it.
     _HOMES = {
         "AdditionalInfo": "_arm.protocol.errors.body",
         "ArmAttempt": "_arm.protocol.attempts",

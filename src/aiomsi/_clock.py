@@ -16,7 +16,8 @@ class Clock:
 
     Attributes:
         wall: seconds since the epoch, as `time.time`; may jump.
-        monotonic: seconds from an arbitrary start, as `time.monotonic`; never goes back, may stop while the machine sleeps.
+        monotonic: seconds from an arbitrary start, as `time.monotonic`; never goes back, may stop
+            while the machine sleeps.
         sleep: waits that many seconds, as `anyio.sleep`.
         shared: for this package: tokens that credentials with this very clock share.
 

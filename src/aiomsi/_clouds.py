@@ -59,7 +59,12 @@ def split_endpoint(url: str, what: str) -> SplitResult:
 
     """
     parts = _split(url)
-    if parts is None or parts.username is not None or parts.path.strip("/") or _NOT_IN_ENDPOINT.search(url):
+    if (
+        parts is None
+        or parts.username is not None
+        or parts.path.strip("/")
+        or _NOT_IN_ENDPOINT.search(url)
+    ):
         msg = f"{what} must look like 'https://host' and is {masked_url(url)!r}"
         raise ConfigurationError(msg)
     if parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.hostname or "")):
@@ -81,11 +86,13 @@ class Cloud:
         resource_manager: ARM's endpoint, ``https://host`` (or ``http://`` on loopback).
         audience: the resource that tokens for this ARM are asked for, with its trailing slash.
 
-    Source: https://learn.microsoft.com/azure/azure-government/compare-azure-government-global-azure,
+    Source:
+    https://learn.microsoft.com/azure/azure-government/compare-azure-government-global-azure,
     https://docs.azure.cn/articles/guidance/developerdifferences
 
     Raises:
-        ConfigurationError: the endpoint is not https and not on loopback, or it has a path; or the audience is empty.
+        ConfigurationError: the endpoint is not https and not on loopback, or it has a path; or the
+            audience is empty.
 
     """
 
@@ -105,8 +112,8 @@ class Cloud:
     def discover(cls, url: str, *, ssl: SSLContext | None = None) -> Coroutine[Any, Any, Cloud]:
         """Ask an ARM which cloud it is: Azure Stack Hub, for example. It is asked once, over https, without a token.
 
-        Await it: ``cloud = await Cloud.discover("https://management.local.azurestack.external")``. Later processes may as well
-        make that `Cloud` by its three values.
+        Await it: ``cloud = await Cloud.discover("https://management.local.azurestack.external")``.
+        Later processes may as well make that `Cloud` by its three values.
 
         Args:
             url: ARM's endpoint; that of a region gives the whole cloud.
@@ -114,7 +121,8 @@ class Cloud:
 
         Raises:
             ConfigurationError: the URL is not https and not on loopback, or it has a path.
-            ForeignHostError: the answer names another host as ARM, or the audience of another cloud or of one of Microsoft's
+            ForeignHostError: the answer names another host as ARM, or the audience of another cloud
+                or of one of Microsoft's
                 own services: tokens would be sent to a host that they are not meant for.
             ArmConnectionError: there is no answer.
             ArmError: the answer is an error, or no description of a cloud.
@@ -129,16 +137,24 @@ class Cloud:
     def is_resource_manager(self, url: str) -> bool:
         """Tell whether a token for this cloud may be sent to the URL.
 
-        That is ARM's own host and its regional ones (``<region>.management.azure.com``), over the same scheme and port.
+        That is ARM's own host and its regional ones (``<region>.management.azure.com``), over the
+        same scheme and port.
         An ARM on loopback has none: a name such as ``westus.localhost`` may lead anywhere.
         """
         parts, own = _split(url), self._endpoint
-        if parts is None or parts.username is not None or parts.scheme != own.scheme or _port(parts) != _port(own):
+        if (
+            parts is None
+            or parts.username is not None
+            or parts.scheme != own.scheme
+            or _port(parts) != _port(own)
+        ):
             return False
         if parts.hostname == own.hostname:
             return True
         region, _, rest = (parts.hostname or "").partition(".")
-        return rest == own.hostname and region.isascii() and region.isalnum() and not is_loopback(rest)
+        return (
+            rest == own.hostname and region.isascii() and region.isalnum() and not is_loopback(rest)
+        )
 
 
 def _port(parts: SplitResult) -> int:
@@ -146,8 +162,14 @@ def _port(parts: SplitResult) -> int:
 
 
 PUBLIC = Cloud("AzureCloud", "https://management.azure.com", "https://management.azure.com/")
-US_GOVERNMENT = Cloud("AzureUSGovernment", "https://management.usgovcloudapi.net", "https://management.usgovcloudapi.net/")
-CHINA = Cloud("AzureChinaCloud", "https://management.chinacloudapi.cn", "https://management.chinacloudapi.cn/")
+US_GOVERNMENT = Cloud(
+    "AzureUSGovernment",
+    "https://management.usgovcloudapi.net",
+    "https://management.usgovcloudapi.net/",
+)
+CHINA = Cloud(
+    "AzureChinaCloud", "https://management.chinacloudapi.cn", "https://management.chinacloudapi.cn/"
+)
 
 # Entra matches a v1 resource to the letter, and these are registered with the slash.
 _ARM_AUDIENCES = {
@@ -166,8 +188,8 @@ _ARM_AUDIENCES = {
 def resource_of(scope: object) -> str:
     """Turn a scope into the resource that goes on the wire.
 
-    A literal trailing ``/.default`` is taken off. ARM's audiences in the known clouds go out with their slash, however they
-    were written; every other resource stays byte for byte.
+    A literal trailing ``/.default`` is taken off. ARM's audiences in the known clouds go out with
+    their slash, however they were written; every other resource stays byte for byte.
 
     Raises:
         ConfigurationError: the scope names nothing.

@@ -2,31 +2,29 @@
 
 ::
 
-    AiomsiError
-    ├── ConfigurationError (ValueError)     the call or the environment is wrong: nothing was sent, fix it
-    │   └── ForeignHostError                a token would have gone to a host that is not the cloud's ARM
-    ├── UsageError (RuntimeError)           right call, wrong moment: another loop, a closed session, a call from inside itself
-    ├── CredentialError                     there is no token
-    │   ├── HostUnreachableError            nothing answered: probably no Azure host, or a blocked route
-    │   ├── TokenRefusedError               the token endpoint said no: fix the identity or the resource
-    │   ├── TokenUnavailableError           a passing failure: try again after `retry_after` seconds
-    │   └── CredentialClosedError           the credential was closed while this call waited
-    ├── ArmConnectionError                  ARM gave no answer: the request may or may not have arrived
-    ├── OperationUnfinishedError (TimeoutError)  a long-running operation goes on: wait again, or save its state
-    └── ArmError                            ARM or a resource provider answered with 4xx or 5xx
-        ├── ApiVersionError                 the api-version is missing, or none of the resource type's: use one of `supported`
-        ├── AuthenticationError             401: the token was not accepted
-        │   └── WrongTenantError            the subscription belongs to another tenant than the identity
-        ├── AuthorizationError              403: a role is missing
-        ├── NotFoundError                   404
-        ├── ConflictError                   409
-        │   └── RegistrationRequiredError   the subscription must be registered for a `namespace` first
-        ├── PreconditionFailedError         412: the resource changed, read it again
-        ├── ThrottledError                  429: wait `retry_after` seconds
-        ├── ServiceError                    5xx: not your fault
-        │   └── OperationUnreadableError    a poll of a long-running operation failed; the operation may go on
-        ├── OperationFailedError            a long-running operation was accepted, and failed later
-        └── OperationCanceledError          a long-running operation was canceled, perhaps because another replaced it
+    AiomsiError ├── ConfigurationError (ValueError)     the call or the environment is wrong:
+    nothing was sent, fix it │   └── ForeignHostError                a token would have gone to a
+    host that is not the cloud's ARM ├── UsageError (RuntimeError)           right call, wrong
+    moment: another loop, a closed session, a call from inside itself ├── CredentialError
+    there is no token │   ├── HostUnreachableError            nothing answered: probably no Azure
+    host, or a blocked route │   ├── TokenRefusedError               the token endpoint said no: fix
+    the identity or the resource │   ├── TokenUnavailableError           a passing failure: try
+    again after `retry_after` seconds │   └── CredentialClosedError           the credential was
+    closed while this call waited ├── ArmConnectionError                  ARM gave no answer: the
+    request may or may not have arrived ├── OperationUnfinishedError (TimeoutError)  a long-running
+    operation goes on: wait again, or save its state └── ArmError                            ARM or
+    a resource provider answered with 4xx or 5xx ├── ApiVersionError                 the api-version
+        is missing, or none of the resource type's: use one of `supported` ├── AuthenticationError
+        401: the token was not accepted │   └── WrongTenantError            the subscription belongs
+        to another tenant than the identity ├── AuthorizationError              403: a role is
+        missing ├── NotFoundError                   404 ├── ConflictError                   409 │
+        └── RegistrationRequiredError   the subscription must be registered for a `namespace` first
+        ├── PreconditionFailedError         412: the resource changed, read it again ├──
+        ThrottledError                  429: wait `retry_after` seconds ├── ServiceError
+        5xx: not your fault │   └── OperationUnreadableError    a poll of a long-running operation
+        failed; the operation may go on ├── OperationFailedError            a long-running operation
+        was accepted, and failed later └── OperationCanceledError          a long-running operation
+        was canceled, perhaps because another replaced it
 """
 
 from __future__ import annotations
@@ -52,8 +50,9 @@ class AiomsiError(Exception):
             for calls that only read.
         earlier: the error of an earlier request of the same call that ARM may have carried out;
             None without one.
-        operation: the long-running operation that the call began, to wait for it again or to save its `state`; None where ARM
-            has accepted none. It does not go along where the error is pickled.
+        operation: the long-running operation that the call began, to wait for it again or to save
+            its `state`; None where ARM has accepted none. It does not go along where the error is
+            pickled.
 
     """
 
@@ -76,7 +75,9 @@ class AiomsiError(Exception):
         return _rebuild, (type(self), self.args, attributes)
 
 
-def _rebuild(cls: type[AiomsiError], args: tuple[Any, ...], attributes: dict[str, Any]) -> AiomsiError:
+def _rebuild(
+    cls: type[AiomsiError], args: tuple[Any, ...], attributes: dict[str, Any]
+) -> AiomsiError:
     error = cls.__new__(cls, *args)
     error.args = args
     error.__dict__.update(attributes)
@@ -172,8 +173,10 @@ class ArmConnectionError(AiomsiError):
         elapsed: for how many seconds it was tried.
         arrived: whether the last request may have reached ARM; False where no connection was made.
         untrusted: whether that was because the certificate of the other side was not accepted.
-        permanent: whether the same request would fail again in the same way, as with a wrong password of the proxy.
-        unreadable: whether a response came that could not be read, so that ARM has seen the request.
+        permanent: whether the same request would fail again in the same way, as with a wrong
+            password of the proxy.
+        unreadable: whether a response came that could not be read, so that ARM has seen the
+            request.
 
     """
 
@@ -219,7 +222,8 @@ class ArmError(AiomsiError):
         status: the HTTP status.
         code: the service's error code, None where the body has none.
         message: the service's text, never empty.
-        target: what the error is about, for example the name of a property; None where the service does not say.
+        target: what the error is about, for example the name of a property; None where the service
+            does not say.
         details: the parts that make up the error, each with code, message and so on.
         inner: the more exact error behind this one, or None.
         additional_info: what else the service says, for example which policy forbids the call.
@@ -227,7 +231,8 @@ class ArmError(AiomsiError):
         client_request_id: what was sent as ``x-ms-client-request-id``, None where it is not known.
         attempts: how many requests were sent.
         elapsed: for how many seconds it was tried.
-        retry_after: seconds to wait as the service asked for, wherever it said so; None if it did not say.
+        retry_after: seconds to wait as the service asked for, wherever it said so; None if it did
+            not say.
 
     """
 
@@ -288,7 +293,14 @@ class ApiVersionError(ArmError):
 
     """
 
-    def __init__(self, summary: str, *, supported: tuple[str, ...] = (), locations: tuple[str, ...] = (), **more: Any) -> None:
+    def __init__(
+        self,
+        summary: str,
+        *,
+        supported: tuple[str, ...] = (),
+        locations: tuple[str, ...] = (),
+        **more: Any,
+    ) -> None:
         super().__init__(summary, **more)
         self.supported = supported
         self.locations = locations
@@ -302,7 +314,8 @@ class WrongTenantError(AuthenticationError):
     """401: the token is a good one, but the subscription belongs to another tenant. No other token of this identity would do.
 
     Attributes:
-        tenant_id: the tenant that the subscription belongs to; None where ARM names none, or several.
+        tenant_id: the tenant that the subscription belongs to; None where ARM names none, or
+            several.
 
     """
 
@@ -327,7 +340,8 @@ class RegistrationRequiredError(ConflictError):
     """409: the subscription is not registered for the resource provider's namespace, or not for this location.
 
     Attributes:
-        namespace: for example ``"Microsoft.Devices"``; None where neither the answer nor the path names it.
+        namespace: for example ``"Microsoft.Devices"``; None where neither the answer nor the path
+            names it.
 
     """
 
@@ -351,7 +365,8 @@ class ServiceError(ArmError):
 class OperationUnreadableError(ServiceError):
     """A long-running operation was accepted, and a poll of its state, or of its result, was refused or brought no state.
 
-    `status` is that of the poll: a 403 says that the identity may not read the operation, not that the call was refused.
+    `status` is that of the poll: a 403 says that the identity may not read the operation, not that
+    the call was refused.
     """
 
 

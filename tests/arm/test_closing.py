@@ -33,7 +33,9 @@ class Waiting(Tokens):
 
 
 async def send(arm: ArmSession, method: str = "GET") -> Any:
-    return await arm.request(method, VAULT, api_version=VERSION, json={} if method == "PUT" else None)
+    return await arm.request(
+        method, VAULT, api_version=VERSION, json={} if method == "PUT" else None
+    )
 
 
 def close_and_cancel(arm: ArmSession, call: asyncio.Future[Any]) -> asyncio.Future[None]:
@@ -92,7 +94,11 @@ async def test_an_operation_that_waits_for_its_poll_is_woken() -> None:
 
     def begun(asked: Asked) -> Says:
         return Says(
-            202, None, {"Azure-AsyncOperation": f"http://{asked.headers['Host']}{GROUP}/operationStatuses/1?api-version=1"}
+            202,
+            None,
+            {
+                "Azure-AsyncOperation": f"http://{asked.headers['Host']}{GROUP}/operationStatuses/1?api-version=1"
+            },
         )
 
     answer: Callable[[Asked], Says] = begun
@@ -129,7 +135,9 @@ async def test_a_wait_that_begins_after_the_end_ends_at_once() -> None:
 
 
 @pytest.mark.parametrize(("method", "kind"), [("GET", UsageError), ("PUT", ArmConnectionError)])
-async def test_a_request_through_a_borrowed_session_is_woken(method: str, kind: type[Exception]) -> None:
+async def test_a_request_through_a_borrowed_session_is_woken(
+    method: str, kind: type[Exception]
+) -> None:
     held = asyncio.Event()
 
     async def hold(_: Asked) -> Says:
@@ -137,7 +145,10 @@ async def test_a_request_through_a_borrowed_session_is_woken(method: str, kind: 
         return Says()
 
     answer: Callable[[Asked], Awaitable[Says]] = hold
-    async with canned(answer) as server, aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=1)) as http:
+    async with (
+        canned(answer) as server,
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=1)) as http,
+    ):
         arm = session(server, http=http)
         calls = [asyncio.ensure_future(send(arm, method)) for _ in range(2)]
         await until(lambda: bool(server.asked))
@@ -160,7 +171,11 @@ async def test_a_call_that_its_caller_cancels_is_cancelled_all_the_same() -> Non
         closing = close_and_cancel(arm, after)
         ends = await asyncio.gather(*calls, return_exceptions=True)
         await closing
-    assert [type(end) for end in ends] == [asyncio.CancelledError, asyncio.CancelledError, UsageError]
+    assert [type(end) for end in ends] == [
+        asyncio.CancelledError,
+        asyncio.CancelledError,
+        UsageError,
+    ]
     assert within.done()
 
 

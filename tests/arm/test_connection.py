@@ -12,7 +12,21 @@ from uuid import UUID, uuid4
 import aiohttp
 import attrs
 import pytest
-from arm_server import GROUP, VAULT, VERSION, Asked, Says, Slept, Token, Tokens, canned, error, listener, no_jitter, session
+from arm_server import (
+    GROUP,
+    VAULT,
+    VERSION,
+    Asked,
+    Says,
+    Slept,
+    Token,
+    Tokens,
+    canned,
+    error,
+    listener,
+    no_jitter,
+    session,
+)
 from loops import until
 
 from aiomsi import (
@@ -72,13 +86,18 @@ async def test_every_verb_is_repeated_after_a_429(method: str) -> None:
         answer = await send(own, method)
     assert answer.status == 200
     assert [one.method for one in arm.asked] == [method] * 3
-    assert len({(one.target, one.body, one.headers["x-ms-client-request-id"]) for one in arm.asked}) == 1
+    assert (
+        len({(one.target, one.body, one.headers["x-ms-client-request-id"]) for one in arm.asked})
+        == 1
+    )
     assert slept.sleeps == [1, 7 + 2]
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "DELETE"])
 @pytest.mark.parametrize("status", [408, 500, 502, 503, 504])
-async def test_what_may_be_done_twice_is_repeated_after_a_passing_error(method: str, status: int) -> None:
+async def test_what_may_be_done_twice_is_repeated_after_a_passing_error(
+    method: str, status: int
+) -> None:
     async with canned(Says(status), Says(status), Says()) as arm, session(arm) as own:
         assert (await send(own, method)).status == 200
     assert len(arm.asked) == 3
@@ -113,7 +132,10 @@ async def test_a_post_that_only_reads_is_repeated() -> None:
 async def test_what_did_not_arrive_is_repeated_whatever_it_is(method: str) -> None:
     async with canned(Says()) as arm:
         slept = Slept()
-        async with aiohttp.ClientSession(connector=Unreachable(2)) as http, session(arm, http=http, clock=slept.clock) as own:
+        async with (
+            aiohttp.ClientSession(connector=Unreachable(2)) as http,
+            session(arm, http=http, clock=slept.clock) as own,
+        ):
             assert (await send(own, method)).status == 200
     assert arm.targets == [f"{method} {URL}"]
     assert len(slept.sleeps) == 2
@@ -129,7 +151,9 @@ class Unreachable(aiohttp.TCPConnector):
     async def connect(self, req: Any, traces: Any, timeout: Any) -> Any:
         if self.failures:
             self.failures -= 1
-            raise aiohttp.ClientConnectorError(req.connection_key, ConnectionRefusedError(111, "refused"))
+            raise aiohttp.ClientConnectorError(
+                req.connection_key, ConnectionRefusedError(111, "refused")
+            )
         return await super().connect(req, traces, timeout)
 
 
@@ -150,7 +174,10 @@ async def test_a_412_has_a_type_of_its_own() -> None:
 
 async def test_the_rule_gives_up_after_its_tries_and_the_last_error_is_raised() -> None:
     slept = Slept()
-    async with canned(*[BUSY] * 3) as arm, session(arm, clock=slept.clock, retry=no_jitter(tries=3)) as own:
+    async with (
+        canned(*[BUSY] * 3) as arm,
+        session(arm, clock=slept.clock, retry=no_jitter(tries=3)) as own,
+    ):
         with pytest.raises(ServiceError) as raised:
             await send(own, "GET")
     assert (raised.value.attempts, raised.value.elapsed) == (3, 1 + 2)
@@ -161,7 +188,10 @@ async def test_the_rule_gives_up_after_its_tries_and_the_last_error_is_raised() 
 async def test_no_request_begins_after_the_budget() -> None:
     slept = Slept()
     waiting = Says(429, headers={"Retry-After": "50"})
-    async with canned(*[waiting] * 4) as arm, session(arm, clock=slept.clock, retry=no_jitter(budget=180)) as own:
+    async with (
+        canned(*[waiting] * 4) as arm,
+        session(arm, clock=slept.clock, retry=no_jitter(budget=180)) as own,
+    ):
         with pytest.raises(ThrottledError) as raised:
             await send(own, "GET")
     assert (raised.value.attempts, raised.value.elapsed) == (4, 51 + 52 + 54)
@@ -170,7 +200,10 @@ async def test_no_request_begins_after_the_budget() -> None:
 
 async def test_a_wait_that_would_outlast_the_time_out_is_not_begun() -> None:
     slept = Slept()
-    async with canned(Says(429, headers={"Retry-After": "50"})) as arm, session(arm, clock=slept.clock) as own:
+    async with (
+        canned(Says(429, headers={"Retry-After": "50"})) as arm,
+        session(arm, clock=slept.clock) as own,
+    ):
         with pytest.raises(ThrottledError) as raised:
             await send(own, "GET", timeout=40)
     assert (raised.value.attempts, slept.sleeps, len(arm.asked)) == (1, [], 1)
@@ -203,7 +236,9 @@ async def test_the_rule_can_be_replaced() -> None:
         with pytest.raises(ServiceError):
             await send(own, "GET")
     assert slept.sleeps == [3, 3]
-    assert [(one.method, one.number, one.elapsed, one.status, one.code, one.repeats) for one in met] == [
+    assert [
+        (one.method, one.number, one.elapsed, one.status, one.code, one.repeats) for one in met
+    ] == [
         ("GET", 1, 0, 404, "NotFound", 1),
         ("GET", 2, 3, 404, "Other", 1),
         ("GET", 3, 6, 500, None, 1),
@@ -218,7 +253,10 @@ async def test_without_a_rule_nothing_is_repeated() -> None:
 
 
 async def test_a_version_that_is_listed_and_refused_is_tried_once_more() -> None:
-    refused = Says(400, error("InvalidApiVersionParameter", f"The supported versions are '{VERSION},2020-01-01'."))
+    refused = Says(
+        400,
+        error("InvalidApiVersionParameter", f"The supported versions are '{VERSION},2020-01-01'."),
+    )
     async with canned(refused, Says(body={})) as arm, session(arm) as own:
         assert await own.get(VAULT, api_version=VERSION) == {}
     assert arm.targets == [f"GET {URL}"] * 2
@@ -229,7 +267,9 @@ async def test_a_version_that_is_listed_and_refused_is_tried_once_more() -> None
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH"])
 @pytest.mark.parametrize("answer", [GONE, LOST, Says(408), BUSY], ids=["504", "lost", "408", "503"])
-async def test_a_write_that_was_carried_out_is_seen_and_not_repeated(method: str, answer: Says) -> None:
+async def test_a_write_that_was_carried_out_is_seen_and_not_repeated(
+    method: str, answer: Says
+) -> None:
     async with canned(answer, Says(body={**DONE, "etag": "2"})) as arm, session(arm) as own:
         found = await send(own, method, if_match="*")
     assert (found.status, found.method, found.json()) == (200, method, {**DONE, "etag": "2"})
@@ -237,7 +277,9 @@ async def test_a_write_that_was_carried_out_is_seen_and_not_repeated(method: str
     assert "If-Match" not in arm.asked[1].headers
 
 
-@pytest.mark.parametrize("found", [Says(404, error("ResourceNotFound")), Says(body={"location": "eastus"})])
+@pytest.mark.parametrize(
+    "found", [Says(404, error("ResourceNotFound")), Says(body={"location": "eastus"})]
+)
 async def test_a_write_that_was_not_carried_out_is_repeated(found: Says) -> None:
     async with canned(GONE, found, Says(201, DONE)) as arm, session(arm) as own:
         assert (await send(own, "PUT")).status == 201
@@ -247,7 +289,10 @@ async def test_a_write_that_was_not_carried_out_is_repeated(found: Says) -> None
 async def test_a_write_that_goes_on_is_followed() -> None:
     running = {"id": VAULT, "properties": {"provisioningState": "Updating"}}
     done = {**DONE, "properties": {"a": 1, "provisioningState": "Succeeded"}}
-    async with canned(GONE, Says(body=running), Says(body=running), Says(body=done)) as arm, session(arm) as own:
+    async with (
+        canned(GONE, Says(body=running), Says(body=running), Says(body=done)) as arm,
+        session(arm) as own,
+    ):
         assert await own.put(VAULT, api_version=VERSION, json=BODY) == done
     assert [one.method for one in arm.asked] == ["PUT", "GET", "GET", "GET"]
 
@@ -256,7 +301,9 @@ OTHER = {"id": VAULT, "location": "westus", "properties": {"a": 0}}
 
 
 @pytest.mark.parametrize(("method", "answer"), [("PUT", BUSY), ("PATCH", GONE), ("PUT", LOST)])
-async def test_a_change_by_somebody_else_is_not_taken_for_the_lost_write(method: str, answer: Says) -> None:
+async def test_a_change_by_somebody_else_is_not_taken_for_the_lost_write(
+    method: str, answer: Says
+) -> None:
     running = {**OTHER, "properties": {"a": 0, "provisioningState": "Updating"}}
     theirs = {**OTHER, "properties": {"a": 0, "provisioningState": "Succeeded"}}
     async with canned(answer, Says(body=running), Says(body=theirs)) as arm, session(arm) as own:
@@ -324,7 +371,9 @@ async def test_what_was_in_doubt_is_not_called_unsent_because_a_later_request_wa
     clock = attrs.evolve(ManualClock().clock, sleep=sleep)
     async with AsyncExitStack() as stack:
         async with canned(Says(504, error("GatewayTimeout"), {"Connection": "close"})) as arm:
-            own = await stack.enter_async_context(session(arm, clock=clock, retry=ArmRetry(tries=2)))
+            own = await stack.enter_async_context(
+                session(arm, clock=clock, retry=ArmRetry(tries=2))
+            )
             call = asyncio.ensure_future(send(own, "DELETE"))
             await gate.wait()
         closed.set()
@@ -345,13 +394,17 @@ async def test_a_deletion_that_finds_nothing_after_a_doubt_has_succeeded() -> No
 
 @pytest.mark.parametrize("borrowed", [False, True])
 @pytest.mark.parametrize("old", [False, True], ids=["", "without the attribute"])
-async def test_a_lost_request_is_sent_once(borrowed: bool, old: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_lost_request_is_sent_once(
+    borrowed: bool, old: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Aiohttp by itself would send a GET, HEAD, PUT or DELETE a second time."""
     passed: list[str] = []
     if old:
         monkeypatch.setattr(_http, "_sends_once", lambda _: False)
 
-    async def theirs(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    async def theirs(
+        request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
         passed.append(request.method)
         return await handler(request)
 
@@ -379,11 +432,15 @@ def test_a_session_that_cant_be_kept_from_repeating_is_known() -> None:
 
 @pytest.mark.usefixtures("azure_environment")
 @pytest.mark.parametrize("fault", [Fault(504, carried_out=True), Fault.reset(carried_out=True)])
-async def test_a_group_is_made_once_although_the_answer_is_lost(embedded_azure: EmbeddedAzure, fault: Fault) -> None:
+async def test_a_group_is_made_once_although_the_answer_is_lost(
+    embedded_azure: EmbeddedAzure, fault: Fault
+) -> None:
     path = f"/subscriptions/{DEFAULT_SUBSCRIPTION_ID}/resourceGroups/New"
     embedded_azure.inject("arm", fault)
     async with ArmSession(retry=ArmRetry(first_delay=0.0)) as arm:
-        made = await arm.put(path, api_version=VERSION, json={"location": "West US", "tags": {"a": "b"}})
+        made = await arm.put(
+            path, api_version=VERSION, json={"location": "West US", "tags": {"a": "b"}}
+        )
     assert (made["name"], made["location"], made["tags"]) == ("New", "westus", {"a": "b"})
     assert [one.method for one in embedded_azure.requests if one.service == "arm"] == ["PUT", "GET"]
 
@@ -414,7 +471,11 @@ async def test_a_second_challenge_is_the_callers() -> None:
 async def test_a_repeated_call_asks_for_its_token_anew() -> None:
     async with canned(BUSY, EXPIRED, Says()) as arm, session(arm, Tokens(("old", "new"))) as own:
         await send(own, "GET")
-    assert [one.headers["Authorization"] for one in arm.asked] == ["Bearer old", "Bearer old", "Bearer new"]
+    assert [one.headers["Authorization"] for one in arm.asked] == [
+        "Bearer old",
+        "Bearer old",
+        "Bearer new",
+    ]
 
 
 async def test_tokens_of_further_tenants_go_along() -> None:
@@ -423,7 +484,9 @@ async def test_tokens_of_further_tenants_go_along() -> None:
         for _ in range(2):
             await send(own, "GET")
         assert "Bearer a" not in repr(own._wire)
-    assert [one.headers["x-ms-authorization-auxiliary"] for one in arm.asked] == ["Bearer a, Bearer b, Bearer c"] * 2
+    assert [one.headers["x-ms-authorization-auxiliary"] for one in arm.asked] == [
+        "Bearer a, Bearer b, Bearer c"
+    ] * 2
     assert [len(other.asked) for other in others] == [1, 1, 1]
 
 
@@ -457,7 +520,11 @@ async def test_a_challenge_of_the_embedded_azure_is_met(embedded_azure: Embedded
 
 
 async def test_every_call_has_an_id_of_its_own_and_the_sessions_in_common() -> None:
-    async with canned(*[Says()] * 4) as arm, session(arm) as own, session(arm, correlation_id="mine") as named:
+    async with (
+        canned(*[Says()] * 4) as arm,
+        session(arm) as own,
+        session(arm, correlation_id="mine") as named,
+    ):
         for _ in range(2):
             await send(own, "GET")
         await send(named, "GET")
@@ -519,7 +586,9 @@ async def test_a_session_that_is_closed_while_a_call_waits_tells_it() -> None:
 
 
 @pytest.mark.parametrize("borrowed", [False, True])
-async def test_a_close_tells_those_who_still_wait_for_a_connection(borrowed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_close_tells_those_who_still_wait_for_a_connection(
+    borrowed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Aiohttp cancels them, and to a task group or a gather that would be nothing at all."""
     monkeypatch.setattr(_http, "_CONNECTIONS", 1)
     held = asyncio.Event()
@@ -529,7 +598,10 @@ async def test_a_close_tells_those_who_still_wait_for_a_connection(borrowed: boo
         return Says()
 
     answer: Callable[[Asked], Awaitable[Says]] = hold
-    async with canned(answer) as arm, aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=1)) as http:
+    async with (
+        canned(answer) as arm,
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=1)) as http,
+    ):
         own = session(arm, http=http if borrowed else None)
         calls = [asyncio.ensure_future(send(own, "GET")) for _ in range(3)]
         cancelled = calls.pop()
@@ -567,10 +639,16 @@ async def test_a_write_on_its_way_when_the_session_is_closed_is_in_doubt() -> No
 
 
 @pytest.mark.parametrize("answer", [LOST, BUSY])
-async def test_what_went_wrong_is_told_even_where_no_module_can_be_loaded(answer: Says, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_went_wrong_is_told_even_where_no_module_can_be_loaded(
+    answer: Says, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As when the process has no file descriptors left."""
     monkeypatch.setitem(sys.modules, "aiomsi._arm.recovery", None)
-    why = "ServerDisconnectedError" if answer is LOST else "status 503, and what follows from that can't be loaded"
+    why = (
+        "ServerDisconnectedError"
+        if answer is LOST
+        else "status 503, and what follows from that can't be loaded"
+    )
     async with canned(answer) as arm, session(arm) as own:
         with pytest.raises(ArmConnectionError, match=why) as raised:
             await send(own, "PUT")

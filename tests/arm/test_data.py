@@ -70,7 +70,10 @@ async def test_a_body_in_any_encoding_is_read(azure: EmbeddedAzure, encoding: st
     async with at(azure) as arm:
         path = f"/subscriptions/{DEFAULT_SUBSCRIPTION_ID}/resourceGroups"
         assert (await arm.get(f"{path}/Ü", api_version=VERSION))["tags"] == {"größe": "ß"}
-        assert [one["name"] async for one in arm.list(path, api_version=VERSION)] == ["DevTest", "Ü"]
+        assert [one["name"] async for one in arm.list(path, api_version=VERSION)] == [
+            "DevTest",
+            "Ü",
+        ]
         with pytest.raises(NotFoundError) as raised:
             await arm.get(f"{path}/Nö", api_version=VERSION)
     assert raised.value.code == "ResourceGroupNotFound"
@@ -110,7 +113,11 @@ async def test_an_error_whose_body_was_cut_keeps_its_status(azure: EmbeddedAzure
     azure.inject("arm", Fault.cut_gzip())
     async with at(azure) as arm:
         with pytest.raises(NotFoundError):
-            await arm.post(f"{DEVTEST}/providers/Microsoft.KeyVault/vaults/kv/work", api_version="2023-07-01", json={})
+            await arm.post(
+                f"{DEVTEST}/providers/Microsoft.KeyVault/vaults/kv/work",
+                api_version="2023-07-01",
+                json={},
+            )
 
 
 async def test_a_poll_that_was_cut_is_repeated(azure: EmbeddedAzure) -> None:
@@ -140,7 +147,10 @@ async def test_half_a_surrogate_comes_and_goes() -> None:
 
 
 async def test_half_a_surrogate_in_an_error_can_be_printed() -> None:
-    async with canned(Says(400, '{"error": {"code": "X", "message": "cut \\ud83d"}}')) as arm, session(arm) as own:
+    async with (
+        canned(Says(400, '{"error": {"code": "X", "message": "cut \\ud83d"}}')) as arm,
+        session(arm) as own,
+    ):
         with pytest.raises(Exception, match="cut") as raised:
             await own.get(VAULT, api_version=VERSION)
     assert str(raised.value).encode()
@@ -165,17 +175,28 @@ NO_LISTS = [
 async def test_a_list_of_no_list_is_an_error(azure: EmbeddedAzure, body: Any) -> None:
     azure.inject("arm", Fault(200, body=body))
     async with at(azure) as arm:
-        assert (await until_error(arm.list(f"{DEVTEST}/resources", api_version=VERSION), ServiceError))[0] == []
+        assert (
+            await until_error(arm.list(f"{DEVTEST}/resources", api_version=VERSION), ServiceError)
+        )[0] == []
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
-async def test_a_list_goes_on_by_the_method_that_it_takes(azure: EmbeddedAzure, method: str) -> None:
+async def test_a_list_goes_on_by_the_method_that_it_takes(
+    azure: EmbeddedAzure, method: str
+) -> None:
     vault = azure.add_resource(f"{DEVTEST}/providers/Microsoft.KeyVault/vaults/kv")
     azure.set_list_action("Microsoft.KeyVault/vaults", "listThings", range(5), next_method=method)
     async with at(azure) as arm:
         path, version = f"{vault}/listThings", "2023-07-01"
-        found = [one async for one in arm.list(path, api_version=version, json={}, next_method=method)]
-        pages = [one async for one in arm.pages(path, api_version=version, json={}, next_method=method, prefetch=False)]
+        found = [
+            one async for one in arm.list(path, api_version=version, json={}, next_method=method)
+        ]
+        pages = [
+            one
+            async for one in arm.pages(
+                path, api_version=version, json={}, next_method=method, prefetch=False
+            )
+        ]
     assert found == [0, 1, 2, 3, 4]
     assert pages == [[0, 1], [2, 3], [4]]
     assert [one.method for one in azure.requests if "skiptoken" in one.path_qs] == [method] * 4
@@ -184,7 +205,12 @@ async def test_a_list_goes_on_by_the_method_that_it_takes(azure: EmbeddedAzure, 
 async def test_each_page_by_post_has_the_body() -> None:
     pages = Says(body={"value": [1], "nextLink": "/x?a=1"}), Says(503), Says(body={"value": [2]})
     async with canned(*pages) as arm, session(arm) as own:
-        found = [one async for one in own.list(VAULT, api_version=VERSION, json={"filter": "x"}, next_method="POST")]
+        found = [
+            one
+            async for one in own.list(
+                VAULT, api_version=VERSION, json={"filter": "x"}, next_method="POST"
+            )
+        ]
     assert found == [1, 2]
     assert [(one.method, one.json()) for one in arm.asked] == [("POST", {"filter": "x"})] * 3
 
@@ -194,7 +220,9 @@ async def test_a_lost_page_by_post_is_repeated(lost: int) -> None:
     pages = [Says(body={"value": [1], "nextLink": "/x?a=1"}), Says(body={"value": [2]})]
     pages.insert(lost, Says(None))
     async with canned(*pages) as arm, session(arm) as own:
-        found = [one async for one in own.list(VAULT, api_version=VERSION, json={}, next_method="POST")]
+        found = [
+            one async for one in own.list(VAULT, api_version=VERSION, json={}, next_method="POST")
+        ]
     assert found == [1, 2]
 
 
@@ -208,14 +236,23 @@ async def test_page_by_post_without_a_response_is_no_doubt(lists: bool, uncertai
 
 async def test_a_list_by_post_that_goes_round_in_circles_ends() -> None:
     async with canned() as arm, session(arm) as own:
-        arm.answers += [Says(body={"value": [1], "nextLink": f"{arm.url}{LIST}?api-version={VERSION}"})]
-        found, failure = await until_error(own.list(LIST, api_version=VERSION, json={}, next_method="POST"), ServiceError)
+        arm.answers += [
+            Says(body={"value": [1], "nextLink": f"{arm.url}{LIST}?api-version={VERSION}"})
+        ]
+        found, failure = await until_error(
+            own.list(LIST, api_version=VERSION, json={}, next_method="POST"), ServiceError
+        )
     assert found == [1]
     assert "read before" in str(failure)
 
 
-@pytest.mark.parametrize(("method", "text"), [("PUT", "'GET' or 'POST'"), ("post", "'GET' or 'POST'"), (None, "'GET' or")])
-async def test_a_method_for_further_pages_is_checked(azure: EmbeddedAzure, method: Any, text: str) -> None:
+@pytest.mark.parametrize(
+    ("method", "text"),
+    [("PUT", "'GET' or 'POST'"), ("post", "'GET' or 'POST'"), (None, "'GET' or")],
+)
+async def test_a_method_for_further_pages_is_checked(
+    azure: EmbeddedAzure, method: Any, text: str
+) -> None:
     async with at(azure) as arm:
         for read in (arm.list, arm.pages):
             with pytest.raises(ConfigurationError, match=text):
@@ -223,7 +260,9 @@ async def test_a_method_for_further_pages_is_checked(azure: EmbeddedAzure, metho
     assert azure.counts.arm_requests == 0
 
 
-@pytest.mark.parametrize("names", [{"item_name": ""}, {"item_name": None}, {"item_name": 1}, {"next_link_name": 1}])
+@pytest.mark.parametrize(
+    "names", [{"item_name": ""}, {"item_name": None}, {"item_name": 1}, {"next_link_name": 1}]
+)
 async def test_names_of_members_are_checked(azure: EmbeddedAzure, names: dict[str, Any]) -> None:
     async with at(azure) as arm:
         for read in (arm.list, arm.pages):
@@ -234,7 +273,9 @@ async def test_names_of_members_are_checked(azure: EmbeddedAzure, names: dict[st
 
 async def test_scopes_of_a_query_may_be_any_iterable() -> None:
     async with canned(Says(body={"data": [1]})) as arm, session(arm) as own:
-        assert [row async for row in own.query("Resources", subscriptions=(one for one in "ab"))] == [1]
+        assert [
+            row async for row in own.query("Resources", subscriptions=(one for one in "ab"))
+        ] == [1]
     assert arm.asked[0].json()["subscriptions"] == ["a", "b"]
 
 
@@ -249,11 +290,15 @@ async def test_further_pages_by_post_need_a_body(azure: EmbeddedAzure) -> None:
 # Names
 
 
-@pytest.mark.parametrize("name", ["B1F5##North Europe#webspace", "CPU % > 80", "%24Default", "West%20US", "a&b<c>:d"])
+@pytest.mark.parametrize(
+    "name", ["B1F5##North Europe#webspace", "CPU % > 80", "%24Default", "West%20US", "a&b<c>:d"]
+)
 async def test_what_a_list_gives_can_be_read(azure: EmbeddedAzure, name: str) -> None:
     made = azure.add_resource(f"{DEVTEST}/providers/Microsoft.KeyVault/vaults/{name}")
     async with at(azure) as arm:
-        (listed,) = [one async for one in arm.list(made.rpartition("/")[0], api_version="2023-07-01")]
+        (listed,) = [
+            one async for one in arm.list(made.rpartition("/")[0], api_version="2023-07-01")
+        ]
         got = await arm.get(listed["id"], api_version="2023-07-01")
         assert await arm.get(str(ResourceId.parse(listed["id"]))) == got
     assert got["id"] == made
@@ -265,7 +310,11 @@ async def test_a_path_with_an_empty_segment_is_read_and_not_written(azure: Embed
     async with at(azure) as arm:
         assert await arm.get(path, api_version=VERSION) == {"id": path}
         azure.reset_counts()
-        for write in (arm.put(path, api_version=VERSION, json={}), arm.patch(path, json={}), arm.delete(f"{DEVTEST}/")):
+        for write in (
+            arm.put(path, api_version=VERSION, json={}),
+            arm.patch(path, json={}),
+            arm.delete(f"{DEVTEST}/"),
+        ):
             with pytest.raises(ConfigurationError, match="empty segment"):
                 await write
         with pytest.raises(ConfigurationError, match="empty segment"):
@@ -287,13 +336,18 @@ async def test_an_unsorted_query_is_sorted_where_that_changes_nothing(azure: Emb
 
 
 async def test_a_query_that_cant_be_sorted_is_sent_as_it_is() -> None:
-    refused = Says(400, error("BadRequest", details=[{"code": "InvalidQuery", "message": "no 'id'"}]))
+    refused = Says(
+        400, error("BadRequest", details=[{"code": "InvalidQuery", "message": "no 'id'"}])
+    )
     good = Says(body={"data": [{"a": 1}]})
     async with canned(refused, good, refused, refused) as arm, session(arm) as own:
         assert [row async for row in own.query("Strange")] == [{"a": 1}]
         with pytest.raises(ArmError, match="400 BadRequest"):
             assert [row async for row in own.query("Strange")] == []
-    assert [one.json()["query"] for one in arm.asked] == ["Strange\n| order by id asc", "Strange"] * 2
+    assert [one.json()["query"] for one in arm.asked] == [
+        "Strange\n| order by id asc",
+        "Strange",
+    ] * 2
 
 
 async def test_a_page_in_the_middle_that_is_refused_is_an_error() -> None:
@@ -318,7 +372,9 @@ async def test_rows_that_never_come_are_an_error(azure: EmbeddedAzure) -> None:
     azure.add_resource_groups(DEFAULT_SUBSCRIPTION_ID, 4)
     azure.hold_back_graph_rows(1)
     async with at(azure) as arm:
-        found, failure = await until_error(arm.query(f"{GROUPS} | project id", options={"$top": 3}), ServiceError)
+        found, failure = await until_error(
+            arm.query(f"{GROUPS} | project id", options={"$top": 3}), ServiceError
+        )
     assert len(found) == 4
     assert "4 of 5" in str(failure)
 
@@ -334,12 +390,17 @@ async def test_a_limit_that_keeps_rows_back_is_named(azure: EmbeddedAzure, word:
     assert f"'{word}'" in failure.help
 
 
-async def test_a_page_that_is_too_large_is_requested_again(azure: EmbeddedAzure, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_page_that_is_too_large_is_requested_again(
+    azure: EmbeddedAzure, caplog: pytest.LogCaptureFixture
+) -> None:
     names = ["DevTest", *azure.add_resource_groups(DEFAULT_SUBSCRIPTION_ID, 20)]
     azure.limit_graph_payload(700)
     async with at(azure) as arm:
         with caplog.at_level(logging.INFO, "aiomsi"):
-            rows = [row["name"] async for row in arm.query(f"{GROUPS} | project id, name", options={"$top": 16})]
+            rows = [
+                row["name"]
+                async for row in arm.query(f"{GROUPS} | project id, name", options={"$top": 16})
+            ]
         assert rows == names
         azure.limit_graph_payload(10)
         found, failure = await until_error(arm.query(f"{GROUPS} | project id"), Exception)
@@ -361,7 +422,9 @@ async def test_a_quota_that_comes_back_too_late_is_not_waited_for(
         canned(Says(body=PAGE, headers=QUOTA), Says(429, error("RateLimiting"), QUOTA)) as arm,
         session(arm, clock=slept.clock, retry=None) as own,
     ):
-        found, failure = await until_error(own.query("Resources | project id", **options), ThrottledError)
+        found, failure = await until_error(
+            own.query("Resources | project id", **options), ThrottledError
+        )
     assert found == [{"id": "/a"}]
     assert (failure.retry_after, slept.sleeps) == (36_000, [])
     assert " UTC: send the query again then" in failure.help
@@ -380,9 +443,14 @@ async def test_a_quota_that_is_back_already_is_used() -> None:
 
 async def test_a_wait_for_a_quota_counts_in_the_time_out(caplog: pytest.LogCaptureFixture) -> None:
     slept, soon = Slept(), {**QUOTA, "x-ms-user-quota-resets-after": "00:00:29"}
-    async with canned(Says(body=PAGE, headers=soon), Says(body={"data": []})) as arm, session(arm, clock=slept.clock) as own:
+    async with (
+        canned(Says(body=PAGE, headers=soon), Says(body={"data": []})) as arm,
+        session(arm, clock=slept.clock) as own,
+    ):
         with caplog.at_level(logging.INFO, "aiomsi"):
-            assert [row["id"] async for row in own.query("Resources | project id", timeout=30)] == ["/a"]
+            assert [row["id"] async for row in own.query("Resources | project id", timeout=30)] == [
+                "/a"
+            ]
     assert slept.sleeps == [29]
     assert "waits for 29 s" in caplog.text
 
@@ -400,11 +468,15 @@ def test_an_end_that_no_calendar_has_is_not_named() -> None:
 
 async def test_the_embedded_azure_uses_up_a_quota() -> None:
     manual = ManualClock(autoadvance=True)
-    with EmbeddedAzure(clock=manual.clock, enforce_arm_limits=True, graph_limits=GraphLimits(15, 5.0)) as azure:
+    with EmbeddedAzure(
+        clock=manual.clock, enforce_arm_limits=True, graph_limits=GraphLimits(15, 5.0)
+    ) as azure:
         azure.add_resource_groups(DEFAULT_SUBSCRIPTION_ID, 4)
         azure.use_up_graph_quota(36_000)
         async with at(azure, clock=manual.clock, retry=None) as arm:
-            found, failure = await until_error(arm.query(f"{GROUPS} | project id", options={"$top": 2}), ThrottledError)
+            found, failure = await until_error(
+                arm.query(f"{GROUPS} | project id", options={"$top": 2}), ThrottledError
+            )
     assert len(found) == 2
     assert 35_000 < failure.retry_after <= 36_000
 
@@ -425,7 +497,9 @@ async def test_the_embedded_azure_uses_up_a_quota() -> None:
         {"kql": "Resources", "management_groups": [None]},
     ],
 )
-async def test_a_query_of_wrong_types_is_refused(azure: EmbeddedAzure, options: dict[str, Any]) -> None:
+async def test_a_query_of_wrong_types_is_refused(
+    azure: EmbeddedAzure, options: dict[str, Any]
+) -> None:
     async with at(azure) as arm:
         with pytest.raises(ConfigurationError):
             arm.query(**options)
@@ -436,8 +510,15 @@ async def test_a_rule_of_the_users_own_bounds_no_wait() -> None:
     slept, soon = Slept(), {**QUOTA, "x-ms-user-quota-resets-after": "00:02:59"}
     later = {**QUOTA, "x-ms-user-quota-resets-after": "00:03:01"}
     second = {"data": [{"id": "/b"}], "$skipToken": "u"}
-    answers = [Says(body=PAGE, headers=soon), Says(body=second, headers=later), Says(body={"data": []})]
-    async with canned(*answers) as arm, session(arm, clock=slept.clock, retry=lambda _: None) as own:
+    answers = [
+        Says(body=PAGE, headers=soon),
+        Says(body=second, headers=later),
+        Says(body={"data": []}),
+    ]
+    async with (
+        canned(*answers) as arm,
+        session(arm, clock=slept.clock, retry=lambda _: None) as own,
+    ):
         assert len([row async for row in own.query("Resources | project-away id")]) == 2
     assert slept.sleeps == [179]
 

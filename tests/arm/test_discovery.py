@@ -29,21 +29,30 @@ def says(**more: Any) -> Says:
 
 async def test_the_embedded_azure_describes_itself(embedded_azure: EmbeddedAzure) -> None:
     cloud = await Cloud.discover(f"{embedded_azure.arm_url}/")
-    assert cloud == Cloud("EmbeddedAzure", embedded_azure.arm_url, "https://management.core.windows.net/")
+    assert cloud == Cloud(
+        "EmbeddedAzure", embedded_azure.arm_url, "https://management.core.windows.net/"
+    )
     (asked,) = embedded_azure.requests
     assert asked.path_qs == "/metadata/endpoints?api-version=2022-09-01"
     assert "Authorization" not in asked.headers
-    async with ArmSession(Tokens((embedded_azure.issue_token(cloud.audience),)), cloud=cloud) as arm:
+    async with ArmSession(
+        Tokens((embedded_azure.issue_token(cloud.audience),)), cloud=cloud
+    ) as arm:
         assert (await arm.get(GROUP))["name"] == "DevTest"
 
 
 async def test_a_private_ca_is_trusted_where_it_is_given() -> None:
     with EmbeddedAzure(tls=True) as azure:
-        assert (await Cloud.discover(azure.arm_url, ssl=azure.ssl_context())).resource_manager == azure.arm_url
+        assert (
+            await Cloud.discover(azure.arm_url, ssl=azure.ssl_context())
+        ).resource_manager == azure.arm_url
         with pytest.raises(ArmConnectionError, match="CERTIFICATE_VERIFY_FAILED") as raised:
             await Cloud.discover(azure.arm_url)
     assert not raised.value.arrived
-    assert (raised.value.method, raised.value.url) == ("GET", f"{azure_url(raised.value)}/metadata/endpoints")
+    assert (raised.value.method, raised.value.url) == (
+        "GET",
+        f"{azure_url(raised.value)}/metadata/endpoints",
+    )
 
 
 def azure_url(error: ArmConnectionError) -> str:
@@ -59,7 +68,10 @@ async def test_what_an_answer_leaves_out_is_taken_from_the_question() -> None:
 async def test_of_several_audiences_arms_own_is_taken() -> None:
     async with canned() as arm:
         audiences = ["https://management.core.windows.net/", 1, "", f"{arm.url}/", AUDIENCE]
-        arm.answers = [says(authentication={"audiences": audiences}), says(authentication={"audiences": audiences[:1]})]
+        arm.answers = [
+            says(authentication={"audiences": audiences}),
+            says(authentication={"audiences": audiences[:1]}),
+        ]
         assert (await Cloud.discover(arm.url)).audience == f"{arm.url}/"
         assert (await Cloud.discover(arm.url)).audience == audiences[0]
 
@@ -67,11 +79,17 @@ async def test_of_several_audiences_arms_own_is_taken() -> None:
 async def test_of_a_list_of_clouds_the_one_that_was_asked_is_taken() -> None:
     async with canned() as arm:
         authentication = {"audiences": [AUDIENCE]}
-        other = {"name": "Other", "resourceManager": "https://management.azure.com/", "authentication": authentication}
+        other = {
+            "name": "Other",
+            "resourceManager": "https://management.azure.com/",
+            "authentication": authentication,
+        }
         own = {"name": "Own", "resourceManager": f"{arm.url}/", "authentication": authentication}
         arm.answers = [Says(body=[None, {}, other, own]), Says(body=[other])]
         assert (await Cloud.discover(arm.url)).name == "Own"
-        with pytest.raises(ForeignHostError, match=r"is https://management\.azure\.com, which is another host") as raised:
+        with pytest.raises(
+            ForeignHostError, match=r"is https://management\.azure\.com, which is another host"
+        ) as raised:
             await Cloud.discover(arm.url)
     assert "make a Cloud" in raised.value.help
 
@@ -85,7 +103,9 @@ async def test_of_a_list_of_clouds_the_one_that_was_asked_is_taken() -> None:
         ("http://management.azure.com/", "https://management.azure.com", False),
     ],
 )
-def test_a_region_belongs_to_its_cloud_and_not_the_other_way_round(named: str, asked: str, good: bool) -> None:
+def test_a_region_belongs_to_its_cloud_and_not_the_other_way_round(
+    named: str, asked: str, good: bool
+) -> None:
     document = {"resourceManager": named, "authentication": {"audiences": [AUDIENCE]}}
     cloud = _discovery._cloud(document, asked)
     assert (cloud is not None and cloud.is_resource_manager(asked)) is good
@@ -112,7 +132,9 @@ async def test_what_describes_no_cloud_is_an_error(document: Any) -> None:
 
 
 async def test_an_answer_that_is_an_error_or_no_json_is_an_error() -> None:
-    async with canned(Says(404, error("NotFound")), Says(200, "<html>"), Says(204), Says(None)) as arm:
+    async with canned(
+        Says(404, error("NotFound")), Says(200, "<html>"), Says(204), Says(None)
+    ) as arm:
         with pytest.raises(NotFoundError):
             await Cloud.discover(arm.url)
         with pytest.raises(ServiceError, match="not JSON"):
@@ -125,13 +147,18 @@ async def test_an_answer_that_is_an_error_or_no_json_is_an_error() -> None:
     assert raised.value.arrived
 
 
-async def test_an_arm_that_does_not_answer_is_given_up(monkeypatch: pytest.MonkeyPatch, embedded_azure: EmbeddedAzure) -> None:
+async def test_an_arm_that_does_not_answer_is_given_up(
+    monkeypatch: pytest.MonkeyPatch, embedded_azure: EmbeddedAzure
+) -> None:
     monkeypatch.setattr(_discovery, "_TIMEOUT", 0.05)
     with embedded_azure.hold("arm"), pytest.raises(ArmConnectionError, match="TimeoutError"):
         await Cloud.discover(embedded_azure.arm_url)
 
 
-@pytest.mark.parametrize("url", ["http://arm.example", "arm.example", "https://arm.example/path", "https://user@arm.example"])
+@pytest.mark.parametrize(
+    "url",
+    ["http://arm.example", "arm.example", "https://arm.example/path", "https://user@arm.example"],
+)
 async def test_plain_http_is_for_loopback_only(url: str) -> None:
     with pytest.raises(ConfigurationError, match="ARM's endpoint"):
         await Cloud.discover(url)
@@ -141,7 +168,11 @@ async def test_plain_http_is_for_loopback_only(url: str) -> None:
     ("audience", "manager", "foreign"),
     [
         ("https://management.azure.com/", "https://arm.contoso.example", True),
-        ("https://management.core.windows.net", "https://management.local.azurestack.external", True),
+        (
+            "https://management.core.windows.net",
+            "https://management.local.azurestack.external",
+            True,
+        ),
         ("https://MANAGEMENT.azure.com.:443/", "https://arm.contoso.example", True),
         ("https://management.azure.com/", "https://evil.cloudapp.azure.com", True),
         ("https://management.azure.com/", "https://evilmanagement.azure.com", True),
@@ -156,7 +187,11 @@ async def test_plain_http_is_for_loopback_only(url: str) -> None:
         ("https://management.azure.com", "https://westus.management.azure.com", False),
         ("https://management.core.windows.net/", "https://management.azure.com", False),
         ("https://management.core.chinacloudapi.cn/", "https://management.chinacloudapi.cn", False),
-        ("https://management.contoso.onmicrosoft.com/1", "https://management.local.azurestack.external", False),
+        (
+            "https://management.contoso.onmicrosoft.com/1",
+            "https://management.local.azurestack.external",
+            False,
+        ),
         ("https://management.new.azure.example/", "https://management.new.azure.example", False),
         ("https://notazure.com", "https://arm.contoso.example", False),
         ("https://[broken", "https://arm.contoso.example", False),
@@ -168,7 +203,9 @@ def test_an_audience_of_another_cloud_is_told(audience: str, manager: str, forei
     assert _discovery._is_of_another_cloud(audience, manager) is foreign
 
 
-async def test_a_cloud_with_another_clouds_audience_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_cloud_with_another_clouds_audience_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     names = ["https://management.azure.com/", "https://management.core.windows.net/"]
     monkeypatch.setattr(_discovery, "is_loopback", lambda _: False)
     async with canned() as arm:
@@ -176,7 +213,9 @@ async def test_a_cloud_with_another_clouds_audience_is_refused(monkeypatch: pyte
             says(authentication={"audiences": names}),
             says(authentication={"audiences": [*names, AUDIENCE]}),
         ]
-        with pytest.raises(ForeignHostError, match=r"audience 'https://management\.azure\.com/'") as raised:
+        with pytest.raises(
+            ForeignHostError, match=r"audience 'https://management\.azure\.com/'"
+        ) as raised:
             await Cloud.discover(arm.url)
         assert (await Cloud.discover(arm.url)).audience == AUDIENCE
     assert "make a Cloud" in raised.value.help

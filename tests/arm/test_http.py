@@ -27,23 +27,41 @@ INFO: Any = None
         (aiohttp.ClientOSError(errno.ECONNRESET, "reset"), {"arrived": True}),
         (aiohttp.SocketTimeoutError("silence"), {"arrived": True}),
         (aiohttp.ClientPayloadError("cut"), {"arrived": True, "unreadable": True}),
-        (aiohttp.ClientResponseError(INFO, (), status=400, message="bad"), {"arrived": True, "unreadable": True}),
+        (
+            aiohttp.ClientResponseError(INFO, (), status=400, message="bad"),
+            {"arrived": True, "unreadable": True},
+        ),
         (RuntimeError("Connection closed."), {"arrived": True}),
         (AssertionError(), {"arrived": True, "permanent": True}),
         (ValueError("header"), {"arrived": False, "permanent": True}),
         (TypeError("header"), {"arrived": False, "permanent": True}),
         (aiohttp.InvalidURL("http://"), {"arrived": False, "permanent": True}),
         (aiohttp.ConnectionTimeoutError(), {"arrived": False}),
-        (aiohttp.ClientConnectorError(KEY, ConnectionRefusedError(111, "refused")), {"arrived": False}),
-        (aiohttp.ClientConnectorSSLError(KEY, ssl.SSLError(1, "version")), {"arrived": False, "permanent": True}),
+        (
+            aiohttp.ClientConnectorError(KEY, ConnectionRefusedError(111, "refused")),
+            {"arrived": False},
+        ),
+        (
+            aiohttp.ClientConnectorSSLError(KEY, ssl.SSLError(1, "version")),
+            {"arrived": False, "permanent": True},
+        ),
         (aiohttp.ClientConnectorSSLError(KEY, ssl.SSLEOFError(8, "eof")), {"arrived": False}),
         (
             aiohttp.ClientConnectorCertificateError(KEY, ssl.SSLCertVerificationError(1, "bad")),
             {"arrived": False, "permanent": True, "untrusted": True},
         ),
-        (aiohttp.ServerFingerprintMismatch(b"a", b"b", "h", 443), {"arrived": False, "permanent": True}),
-        (aiohttp.ClientHttpProxyError(INFO, (), status=407, message="password"), {"arrived": False, "permanent": True}),
-        (aiohttp.ClientHttpProxyError(INFO, (), status=403, message="no"), {"arrived": False, "permanent": True}),
+        (
+            aiohttp.ServerFingerprintMismatch(b"a", b"b", "h", 443),
+            {"arrived": False, "permanent": True},
+        ),
+        (
+            aiohttp.ClientHttpProxyError(INFO, (), status=407, message="password"),
+            {"arrived": False, "permanent": True},
+        ),
+        (
+            aiohttp.ClientHttpProxyError(INFO, (), status=403, message="no"),
+            {"arrived": False, "permanent": True},
+        ),
         (aiohttp.ClientHttpProxyError(INFO, (), status=429, message="busy"), {"arrived": False}),
         (aiohttp.ClientHttpProxyError(INFO, (), status=502, message="gone"), {"arrived": False}),
     ],
@@ -71,9 +89,13 @@ def test_a_hook_of_a_borrowed_session_may_fail_after_the_request() -> None:
 
 
 def test_an_error_does_not_quote_what_could_not_be_parsed() -> None:
-    error = aiohttp.ClientResponseError(INFO, (), status=400, message="Invalid header value char:\n\n  b'secret'\n    ^")
+    error = aiohttp.ClientResponseError(
+        INFO, (), status=400, message="Invalid header value char:\n\n  b'secret'\n    ^"
+    )
     assert _http.described(error) == "ClientResponseError: 400, Invalid header value char"
-    cut = aiohttp.ClientPayloadError("Response payload is not completed: <TransferEncodingError: b'secret'>")
+    cut = aiohttp.ClientPayloadError(
+        "Response payload is not completed: <TransferEncodingError: b'secret'>"
+    )
     assert "secret" not in _http.described(cut)
     assert "secret" not in repr(_http.shown(cut))
     assert isinstance(_http.shown(cut), aiohttp.ClientPayloadError)
@@ -86,13 +108,20 @@ def test_an_error_does_not_quote_what_could_not_be_parsed() -> None:
 
 @pytest.mark.anyio
 @pytest.mark.parametrize(("status", "requests"), [(407, 1), (403, 1), (502, 3)])
-async def test_a_proxy_that_refuses_is_asked_once(status: int, requests: int, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_proxy_that_refuses_is_asked_once(
+    status: int, requests: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("no_proxy", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
-    async with listener(f"HTTP/1.1 {status} No\r\nContent-Length: 0\r\n\r\n".encode()) as (url, seen):
+    async with listener(f"HTTP/1.1 {status} No\r\nContent-Length: 0\r\n\r\n".encode()) as (
+        url,
+        seen,
+    ):
         monkeypatch.setenv("HTTPS_PROXY", url.replace("//", "//user:wrong@"))
         cloud = Cloud("Far", "https://management.example", AUDIENCE)
-        async with ArmSession(Tokens(), cloud=cloud, retry=ArmRetry(tries=3, first_delay=0.0)) as arm:
+        async with ArmSession(
+            Tokens(), cloud=cloud, retry=ArmRetry(tries=3, first_delay=0.0)
+        ) as arm:
             with pytest.raises(ArmConnectionError, match=str(status)) as raised:
                 await arm.put(VAULT, api_version=VERSION, json={})
     assert (len(seen), raised.value.attempts, raised.value.arrived) == (requests, requests, False)
@@ -125,7 +154,10 @@ def test_headers_that_others_decide_about_are_refused(name: str) -> None:
     assert "secret" not in str(raised.value)
 
 
-@pytest.mark.parametrize("name", ["a b", "a:", "a\tb", "ä", "a\u0131", "a,b", "a(b)", "[a]", "a\x7f", "{a}", "a/b", "a@b", 'a"'])
+@pytest.mark.parametrize(
+    "name",
+    ["a b", "a:", "a\tb", "ä", "a\u0131", "a,b", "a(b)", "[a]", "a\x7f", "{a}", "a/b", "a@b", 'a"'],
+)
 def test_a_name_is_a_token(name: str) -> None:
     with pytest.raises(ConfigurationError, match="malformed name"):
         check_headers({name: "1"})
@@ -144,7 +176,15 @@ def test_headers_are_a_mapping(headers: Any) -> None:
 
 
 def test_other_headers_may_be_sent() -> None:
-    check_headers({"x-ms-client-request-id": "1", "X-Tab": "a\tb", "X-Umlaut": "ä", "Accept": "*/*", "!#$%&'*+-.^_`|~": ""})
+    check_headers(
+        {
+            "x-ms-client-request-id": "1",
+            "X-Tab": "a\tb",
+            "X-Umlaut": "ä",
+            "Accept": "*/*",
+            "!#$%&'*+-.^_`|~": "",
+        }
+    )
     check_session_headers(CIMultiDict({"User-Agent": "mine", "Authorization": "Bearer other"}))
 
 
@@ -161,16 +201,24 @@ async def test_a_refused_header_is_refused_before_any_request() -> None:
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("name", ["Host", "Connection", "Proxy-Authorization", "x-ms-authorization-auxiliary"])
+@pytest.mark.parametrize(
+    "name", ["Host", "Connection", "Proxy-Authorization", "x-ms-authorization-auxiliary"]
+)
 async def test_a_session_whose_headers_frame_requests_is_refused(name: str) -> None:
-    async with aiohttp.ClientSession(headers={name: "x"}) as http, canned() as server, session(server, http=http) as arm:
+    async with (
+        aiohttp.ClientSession(headers={name: "x"}) as http,
+        canned() as server,
+        session(server, http=http) as arm,
+    ):
         for _ in range(2):
             with pytest.raises(ConfigurationError, match=name):
                 await arm.get(VAULT, api_version=VERSION)
 
 
 @pytest.mark.anyio
-async def test_credentials_of_a_netrc_give_way_to_the_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_credentials_of_a_netrc_give_way_to_the_token(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     netrc = tmp_path / "netrc"
     netrc.write_text("default login anonymous password me@example.com\n")
     monkeypatch.setenv("NETRC", str(netrc))
@@ -200,7 +248,9 @@ async def test_default_credentials_of_a_session_give_way_to_the_token() -> None:
 @pytest.mark.anyio
 @pytest.mark.parametrize("kind", [RuntimeError, ValueError, KeyError, AssertionError])
 async def test_what_a_hook_raises_becomes_an_error_of_ours(kind: type[Exception]) -> None:
-    async def broken(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    async def broken(
+        request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
         await handler(request)
         raise kind("theirs")
 

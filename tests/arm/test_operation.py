@@ -38,7 +38,11 @@ KINDS = ["azure-async-operation", "location", "both", "provisioning-state"]
 BODY = {"location": "westus", "properties": {"a": 1}}
 RECORD = "/subscriptions/s/providers/Microsoft.KeyVault/locations/westus/operationStatuses/1"
 RUNNING = Says(body={"status": "Running", "percentComplete": 25})
-BEGUN = Says(201, {"id": VAULT, "properties": {"provisioningState": "Creating"}}, {"Azure-AsyncOperation": RECORD})
+BEGUN = Says(
+    201,
+    {"id": VAULT, "properties": {"provisioningState": "Creating"}},
+    {"Azure-AsyncOperation": RECORD},
+)
 DONE = {"id": VAULT, "properties": {"provisioningState": "Succeeded"}}
 
 
@@ -55,7 +59,9 @@ async def begin(arm: ArmSession) -> Operation:
 
 @pytest.mark.usefixtures("azure_environment")
 @pytest.mark.parametrize("kind", KINDS)
-async def test_every_kind_of_operation_is_followed_to_its_end(embedded_azure: EmbeddedAzure, kind: Any) -> None:
+async def test_every_kind_of_operation_is_followed_to_its_end(
+    embedded_azure: EmbeddedAzure, kind: Any
+) -> None:
     embedded_azure.long_running(TYPE, kind, methods=["PUT", "PATCH", "DELETE", "POST"], polls=3)
     embedded_azure.set_action(TYPE, "check", {"good": True})
     async with ArmSession(clock=quick()) as arm:
@@ -66,7 +72,9 @@ async def test_every_kind_of_operation_is_followed_to_its_end(embedded_azure: Em
         if kind != "provisioning-state":
             result = await arm.post(f"{VAULT}/check")
             # Without a Location there is nothing but the operation's record.
-            assert (result["properties"] if kind == "azure-async-operation" else result) == {"good": True}
+            assert (result["properties"] if kind == "azure-async-operation" else result) == {
+                "good": True
+            }
         assert await arm.delete(VAULT) is None
         if kind != "provisioning-state":
             with pytest.raises(NotFoundError):
@@ -80,14 +88,24 @@ async def test_progress_is_told_after_every_answer(embedded_azure: EmbeddedAzure
     embedded_azure.long_running(TYPE, "azure-async-operation", polls=3)
     told: list[tuple[str, float | None, bool]] = []
     async with ArmSession(clock=quick()) as arm:
-        await arm.put(VAULT, json=BODY, on_progress=lambda one: told.append((one.status, one.percent_complete, one.done)))
-    assert told[:3] == [("InProgress", 25, False), ("InProgress", 50, False), ("InProgress", 75, False)]
+        await arm.put(
+            VAULT,
+            json=BODY,
+            on_progress=lambda one: told.append((one.status, one.percent_complete, one.done)),
+        )
+    assert told[:3] == [
+        ("InProgress", 25, False),
+        ("InProgress", 50, False),
+        ("InProgress", 75, False),
+    ]
     assert told[-1] == ("Succeeded", 100, True)
 
 
 @pytest.mark.usefixtures("azure_environment")
 @pytest.mark.parametrize(
-    ("outcome", "kind"), [("Failed", OperationFailedError), ("Canceled", OperationCanceledError)], ids=["failed", "canceled"]
+    ("outcome", "kind"),
+    [("Failed", OperationFailedError), ("Canceled", OperationCanceledError)],
+    ids=["failed", "canceled"],
 )
 @pytest.mark.parametrize("by", ["azure-async-operation", "provisioning-state"])
 async def test_an_operation_that_fails_tells_why(
@@ -99,7 +117,11 @@ async def test_an_operation_that_fails_tells_why(
         with pytest.raises(kind) as raised:
             await arm.put(VAULT, json=BODY)
     if by == "azure-async-operation":
-        assert (raised.value.code, raised.value.message, raised.value.status) == ("Busy", "Too much to do.", 200)
+        assert (raised.value.code, raised.value.message, raised.value.status) == (
+            "Busy",
+            "Too much to do.",
+            200,
+        )
 
 
 async def test_the_service_tells_how_long_to_wait() -> None:
@@ -116,17 +138,27 @@ async def test_the_service_tells_how_long_to_wait() -> None:
 
 async def test_a_request_id_of_the_callers_goes_with_every_poll() -> None:
     mine = {"X-MS-Client-Request-Id": "9C4D50EE-2D56-4CD3-8152-34347DC9F2B0"}
-    async with canned(BEGUN, RUNNING, Says(body={"status": "Succeeded"}), Says(body=DONE)) as arm, session(arm) as own:
+    async with (
+        canned(BEGUN, RUNNING, Says(body={"status": "Succeeded"}), Says(body=DONE)) as arm,
+        session(arm) as own,
+    ):
         assert await own.put(VAULT, api_version=VERSION, json=BODY, headers=mine) == DONE
     assert [one.headers["x-ms-client-request-id"] for one in arm.asked] == list(mine.values()) * 4
 
 
 async def test_what_is_over_at_once_is_not_asked_for_again() -> None:
-    async with canned(Says(200, DONE), Says(204), Says(200, [1]), Says(202)) as arm, session(arm) as own:
+    async with (
+        canned(Says(200, DONE), Says(204), Says(200, [1]), Says(202)) as arm,
+        session(arm) as own,
+    ):
         assert await own.put(VAULT, api_version=VERSION, json=BODY) == DONE
         assert await own.delete(VAULT, api_version=VERSION, if_match="*") is None
         operation = await own.begin("POST", f"{VAULT}/x", api_version=VERSION)
-        assert (operation.done, operation.status, operation.percent_complete) == (True, "Succeeded", None)
+        assert (operation.done, operation.status, operation.percent_complete) == (
+            True,
+            "Succeeded",
+            None,
+        )
         assert await operation.result() == await operation.result() == [1]
         assert await own.post(f"{VAULT}/x", api_version=VERSION) is None
     assert len(arm.asked) == 4
@@ -137,7 +169,9 @@ async def test_where_the_result_is_can_be_told() -> None:
     over = Says(body={"status": "Succeeded"})
     async with canned(begun, over, Says(body=1), begun, over) as arm, session(arm) as own:
         for via, result in (("location", 1), ("azure-async-operation", {"status": "Succeeded"})):
-            operation = await own.begin("POST", f"{VAULT}/x", api_version=VERSION, final_state_via=via)  # type: ignore[arg-type]
+            operation = await own.begin(
+                "POST", f"{VAULT}/x", api_version=VERSION, final_state_via=via
+            )  # type: ignore[arg-type]
             assert await operation.result() == result
         with pytest.raises(ConfigurationError, match="final_state_via"):
             await own.begin("POST", f"{VAULT}/x", api_version=VERSION, final_state_via="x")  # type: ignore[arg-type]
@@ -150,7 +184,10 @@ async def test_the_record_of_a_deletion_is_no_result() -> None:
 
 
 async def test_an_operation_that_is_told_of_elsewhere_is_an_error() -> None:
-    async with canned(Says(202, None, {"Location": "https://evil.example/x"})) as arm, session(arm) as own:
+    async with (
+        canned(Says(202, None, {"Location": "https://evil.example/x"})) as arm,
+        session(arm) as own,
+    ):
         with pytest.raises(ForeignHostError, match="accepted"):
             await own.delete(VAULT, api_version=VERSION)
 
@@ -158,21 +195,40 @@ async def test_an_operation_that_is_told_of_elsewhere_is_an_error() -> None:
 # What services do that the contract does not know, as the embedded Azure plays it
 
 
-FAULTS = ["missing", "forbidden", "unavailable", "stateless", "null-state", "resource", "list", "empty", "html", "cut"]
+FAULTS = [
+    "missing",
+    "forbidden",
+    "unavailable",
+    "stateless",
+    "null-state",
+    "resource",
+    "list",
+    "empty",
+    "html",
+    "cut",
+]
 UPDATE = {"location": "westus", "properties": {"a": 2}}
 
 
 @pytest.mark.usefixtures("azure_environment")
 @pytest.mark.parametrize("kind", ["azure-async-operation", "location"])
 @pytest.mark.parametrize("fault", FAULTS)
-async def test_polls_that_go_wrong_end_no_operation(embedded_azure: EmbeddedAzure, fault: Any, kind: Any) -> None:
+async def test_polls_that_go_wrong_end_no_operation(
+    embedded_azure: EmbeddedAzure, fault: Any, kind: Any
+) -> None:
     methods = ["PUT", "PATCH", "DELETE"]
     if kind == "location" and fault not in ("missing", "unavailable", "stateless", "html"):
-        # Behind a Location any other 200 is the end. One that may not be read is given up while the resource is not there.
+        # Behind a Location any other 200 is the end. One that may not be read is given up while the
+        # resource is not there.
         return
-    embedded_azure.long_running(TYPE, kind, methods=methods, polls=4, poll_fault=fault, poll_faults=2)
+    embedded_azure.long_running(
+        TYPE, kind, methods=methods, polls=4, poll_fault=fault, poll_faults=2
+    )
     async with ArmSession(clock=quick()) as arm:
-        assert (await arm.put(VAULT, json=BODY))["properties"] == {"a": 1, "provisioningState": "Succeeded"}
+        assert (await arm.put(VAULT, json=BODY))["properties"] == {
+            "a": 1,
+            "provisioningState": "Succeeded",
+        }
         assert (await arm.patch(VAULT, json={"tags": {"a": "b"}}))["tags"] == {"a": "b"}
         await arm.delete(VAULT)
         with pytest.raises(NotFoundError):
@@ -182,13 +238,26 @@ async def test_polls_that_go_wrong_end_no_operation(embedded_azure: EmbeddedAzur
 
 @pytest.mark.usefixtures("azure_environment")
 @pytest.mark.parametrize("fault", FAULTS)
-async def test_operation_ends_by_its_resource_where_no_poll_goes_well(embedded_azure: EmbeddedAzure, fault: Any) -> None:
+async def test_operation_ends_by_its_resource_where_no_poll_goes_well(
+    embedded_azure: EmbeddedAzure, fault: Any
+) -> None:
     embedded_azure.long_running(
-        TYPE, "azure-async-operation", methods=["PUT", "DELETE"], polls=3, poll_fault=fault, poll_faults=None
+        TYPE,
+        "azure-async-operation",
+        methods=["PUT", "DELETE"],
+        polls=3,
+        poll_fault=fault,
+        poll_faults=None,
     )
     async with ArmSession(clock=quick()) as arm:
-        assert (await arm.put(VAULT, json=BODY))["properties"] == {"a": 1, "provisioningState": "Succeeded"}
-        assert (await arm.put(VAULT, json=UPDATE))["properties"] == {"a": 2, "provisioningState": "Succeeded"}
+        assert (await arm.put(VAULT, json=BODY))["properties"] == {
+            "a": 1,
+            "provisioningState": "Succeeded",
+        }
+        assert (await arm.put(VAULT, json=UPDATE))["properties"] == {
+            "a": 2,
+            "provisioningState": "Succeeded",
+        }
         await arm.delete(VAULT)
         with pytest.raises(NotFoundError):
             await arm.head(VAULT)
@@ -196,10 +265,19 @@ async def test_operation_ends_by_its_resource_where_no_poll_goes_well(embedded_a
 
 @pytest.mark.usefixtures("azure_environment")
 @pytest.mark.parametrize("fault", ["missing", "stateless", "forbidden"])
-async def test_update_that_the_resource_does_not_show_is_no_success(embedded_azure: EmbeddedAzure, fault: Any) -> None:
+async def test_update_that_the_resource_does_not_show_is_no_success(
+    embedded_azure: EmbeddedAzure, fault: Any
+) -> None:
     embedded_azure.add_resource(VAULT, {"location": "westus", "properties": {"a": 1}})
-    never: dict[str, Any] = {"polls": None, "poll_fault": fault, "poll_faults": None, "delayed": True}
-    embedded_azure.long_running(TYPE, "azure-async-operation", methods=["PUT", "PATCH", "DELETE"], **never)
+    never: dict[str, Any] = {
+        "polls": None,
+        "poll_fault": fault,
+        "poll_faults": None,
+        "delayed": True,
+    }
+    embedded_azure.long_running(
+        TYPE, "azure-async-operation", methods=["PUT", "PATCH", "DELETE"], **never
+    )
     async with ArmSession(clock=quick()) as arm:
         for number, call in enumerate((arm.put, arm.patch, arm.delete)):
             sent = {} if call == arm.delete else {"json": {**BODY, "properties": {"a": 2 + number}}}
@@ -214,12 +292,20 @@ async def test_update_that_the_resource_does_not_show_is_no_success(embedded_azu
 
 
 @pytest.mark.usefixtures("azure_environment")
-async def test_deletion_that_fails_after_a_missing_record_has_failed(embedded_azure: EmbeddedAzure) -> None:
-    fails: dict[str, Any] = {"outcome": "Failed", "error": {"code": "HasDependents", "message": "in use"}, "delayed": True}
+async def test_deletion_that_fails_after_a_missing_record_has_failed(
+    embedded_azure: EmbeddedAzure,
+) -> None:
+    fails: dict[str, Any] = {
+        "outcome": "Failed",
+        "error": {"code": "HasDependents", "message": "in use"},
+        "delayed": True,
+    }
     for kind in ("azure-async-operation", "location"):
         for fault in ("missing", "subscription-missing"):
             embedded_azure.add_resource(VAULT)
-            embedded_azure.long_running(TYPE, kind, methods=["DELETE"], polls=5, poll_fault=fault, **fails)
+            embedded_azure.long_running(
+                TYPE, kind, methods=["DELETE"], polls=5, poll_fault=fault, **fails
+            )
             async with ArmSession(clock=quick()) as arm:
                 with pytest.raises(OperationFailedError, match="in use"):
                     await arm.delete(VAULT)
@@ -228,12 +314,17 @@ async def test_deletion_that_fails_after_a_missing_record_has_failed(embedded_az
 @pytest.mark.usefixtures("azure_environment")
 @pytest.mark.parametrize("kind", ["accepted", "provisioning-state", "own-path"])
 @pytest.mark.parametrize("delayed", [True, False])
-async def test_deletion_is_over_when_the_resource_is_gone(embedded_azure: EmbeddedAzure, kind: Any, delayed: bool) -> None:
+async def test_deletion_is_over_when_the_resource_is_gone(
+    embedded_azure: EmbeddedAzure, kind: Any, delayed: bool
+) -> None:
     embedded_azure.add_resource(VAULT)
-    embedded_azure.long_running(TYPE, methods=["DELETE"], polls=4, delayed=delayed, with_resource=True, kind=kind)
+    embedded_azure.long_running(
+        TYPE, methods=["DELETE"], polls=4, delayed=delayed, with_resource=True, kind=kind
+    )
     async with ArmSession(clock=quick()) as arm:
         operation = await arm.begin("DELETE", VAULT)
-        # With a state that says nothing of a deletion, the contract has it that the resource is gone.
+        # With a state that says nothing of a deletion, the contract has it that the resource is
+        # gone.
         assert operation.done is (delayed and kind == "provisioning-state")
         if not operation.done:
             await operation.result()
@@ -244,7 +335,9 @@ async def test_deletion_is_over_when_the_resource_is_gone(embedded_azure: Embedd
 @pytest.mark.usefixtures("azure_environment")
 @pytest.mark.parametrize("kind", ["own-path", "accepted"])
 async def test_writes_that_only_the_resource_ends(embedded_azure: EmbeddedAzure, kind: Any) -> None:
-    embedded_azure.long_running(TYPE, kind, methods=["PUT", "PATCH"], polls=3, delayed=kind == "accepted")
+    embedded_azure.long_running(
+        TYPE, kind, methods=["PUT", "PATCH"], polls=3, delayed=kind == "accepted"
+    )
     async with ArmSession(clock=quick()) as arm:
         assert (await arm.put(VAULT, json=BODY))["properties"]["a"] == 1
         assert (await arm.put(VAULT, json=UPDATE))["properties"]["a"] == 2
@@ -253,10 +346,14 @@ async def test_writes_that_only_the_resource_ends(embedded_azure: EmbeddedAzure,
 
 
 @pytest.mark.usefixtures("azure_environment")
-async def test_record_behind_a_location_that_runs_is_no_success(embedded_azure: EmbeddedAzure) -> None:
+async def test_record_behind_a_location_that_runs_is_no_success(
+    embedded_azure: EmbeddedAzure,
+) -> None:
     embedded_azure.set_action(TYPE, "check", {"good": True})
     methods = ["PUT", "PATCH", "POST", "DELETE"]
-    embedded_azure.long_running(TYPE, "location", methods=methods, polls=1, poll_fault="running", poll_faults=3)
+    embedded_azure.long_running(
+        TYPE, "location", methods=methods, polls=1, poll_fault="running", poll_faults=3
+    )
     async with ArmSession(clock=quick()) as arm:
         assert (await arm.put(VAULT, json=BODY))["properties"]["provisioningState"] == "Succeeded"
         assert (await arm.patch(VAULT, json=UPDATE))["properties"]["a"] == 2
@@ -266,13 +363,19 @@ async def test_record_behind_a_location_that_runs_is_no_success(embedded_azure: 
 
 
 @pytest.mark.usefixtures("azure_environment")
-async def test_outcome_of_a_post_without_a_readable_poll_is_unknown(embedded_azure: EmbeddedAzure) -> None:
+async def test_outcome_of_a_post_without_a_readable_poll_is_unknown(
+    embedded_azure: EmbeddedAzure,
+) -> None:
     embedded_azure.add_resource(VAULT)
-    embedded_azure.long_running(TYPE, "azure-async-operation", methods=["POST"], poll_fault="missing", poll_faults=None)
+    embedded_azure.long_running(
+        TYPE, "azure-async-operation", methods=["POST"], poll_fault="missing", poll_faults=None
+    )
     async with ArmSession(clock=quick()) as arm:
         with pytest.raises(OperationUnreadableError, match="404"):
             await arm.post(f"{VAULT}/restart")
-        embedded_azure.long_running(TYPE, "azure-async-operation", methods=["POST"], poll_fault="missing", poll_faults=5)
+        embedded_azure.long_running(
+            TYPE, "azure-async-operation", methods=["POST"], poll_fault="missing", poll_faults=5
+        )
         assert (await arm.post(f"{VAULT}/restart"))["status"] == "Succeeded"
 
 
@@ -280,7 +383,9 @@ async def test_outcome_of_a_post_without_a_readable_poll_is_unknown(embedded_azu
 async def test_succeeded_with_errors_is_on_the_way(embedded_azure: EmbeddedAzure) -> None:
     why = {"code": "X", "message": "half of it"}
     for kind in ("azure-async-operation", "both"):
-        embedded_azure.long_running(TYPE, kind, polls=2, running_as="SucceededWithErrors", outcome="Failed", error=why)
+        embedded_azure.long_running(
+            TYPE, kind, polls=2, running_as="SucceededWithErrors", outcome="Failed", error=why
+        )
         async with ArmSession(clock=quick()) as arm:
             with pytest.raises(OperationFailedError, match="half of it"):
                 await arm.put(VAULT, json=BODY)
@@ -288,7 +393,9 @@ async def test_succeeded_with_errors_is_on_the_way(embedded_azure: EmbeddedAzure
 
 @pytest.mark.usefixtures("azure_environment")
 @pytest.mark.parametrize("word", ["AutoContinue", "Created", "Accepted"])
-async def test_type_with_a_word_of_its_own_ends_the_wait(embedded_azure: EmbeddedAzure, word: str) -> None:
+async def test_type_with_a_word_of_its_own_ends_the_wait(
+    embedded_azure: EmbeddedAzure, word: str
+) -> None:
     embedded_azure.long_running(TYPE, "provisioning-state", polls=1, succeeded_as=word)
     async with ArmSession(clock=quick()) as arm:
         with pytest.raises(OperationUnfinishedError, match=word) as raised:
@@ -313,10 +420,19 @@ async def test_reason_in_the_resource_is_told(embedded_azure: EmbeddedAzure, kin
 
 
 async def test_polls_that_fail_are_forgiven() -> None:
-    passing = [Says(None), Says(503), Says(429), Says(404), Says(200, "<html>"), Says(401, error("AuthenticationFailed"))]
+    passing = [
+        Says(None),
+        Says(503),
+        Says(429),
+        Says(404),
+        Says(200, "<html>"),
+        Says(401, error("AuthenticationFailed")),
+    ]
     # aiohttp itself repeats a GET whose connection was lost.
     async with (
-        canned(BEGUN, Says(None), *passing, Says(body={"status": "Succeeded"}), Says(body=DONE)) as arm,
+        canned(
+            BEGUN, Says(None), *passing, Says(body={"status": "Succeeded"}), Says(body=DONE)
+        ) as arm,
         session(arm) as own,
     ):
         assert await own.put(VAULT, api_version=VERSION, json=BODY) == DONE
@@ -336,7 +452,9 @@ async def test_a_poll_has_the_time_out_and_a_new_token_where_needed() -> None:
     ):
         assert await own.put(VAULT, api_version=VERSION, json=BODY, timeout=0.2) == DONE
         held.set()
-    assert [one.headers["Authorization"] for one in arm.asked] == ["Bearer a"] * 3 + ["Bearer b"] * 2
+    assert [one.headers["Authorization"] for one in arm.asked] == ["Bearer a"] * 3 + [
+        "Bearer b"
+    ] * 2
 
 
 async def test_too_many_polls_that_fail_end_the_wait_and_not_the_operation() -> None:
@@ -367,7 +485,9 @@ async def test_too_many_polls_without_an_answer_end_the_wait(hang: bool) -> None
         if hang:
             # Of the polls alone: on a busy machine the call itself takes longer.
             operation._options = Options(timeout=0.05)
-        with pytest.raises(ArmConnectionError, match=r"no answer within 0\.05 s" if hang else "ServerDisconnected"):
+        with pytest.raises(
+            ArmConnectionError, match=r"no answer within 0\.05 s" if hang else "ServerDisconnected"
+        ):
             await operation.result()
         if hang:
             # And some polls may have been given up before they were even sent.
@@ -419,7 +539,10 @@ async def test_a_deadline_ends_a_poll_that_hangs_too() -> None:
 
 
 async def test_endless_deadline_is_none() -> None:
-    async with canned(BEGUN, Says(body={"status": "Succeeded"}), Says(body=DONE)) as arm, session(arm) as own:
+    async with (
+        canned(BEGUN, Says(body={"status": "Succeeded"}), Says(body=DONE)) as arm,
+        session(arm) as own,
+    ):
         assert await own.put(VAULT, api_version=VERSION, json=BODY, deadline=float("inf")) == DONE
 
 
@@ -446,7 +569,9 @@ POLLS = [Says(body={"status": "Running"}, headers={"Retry-After": "4"})] * 2 + [
 ]
 
 
-@pytest.mark.parametrize(("deadline", "turns"), [(1, 13), (0.5, 25), (0.0, 241), (-1, 241), (60, 1)])
+@pytest.mark.parametrize(
+    ("deadline", "turns"), [(1, 13), (0.5, 25), (0.0, 241), (-1, 241), (60, 1)]
+)
 async def test_slices_shorter_than_the_pace_poll_at_the_pace(deadline: float, turns: int) -> None:
     slept = Slept()
     begun = Says(201, BEGUN.body, {**BEGUN.headers, "Retry-After": "4"})
@@ -515,7 +640,9 @@ async def test_waiter_that_slept_while_another_polled_is_told_of_that() -> None:
     ):
         operation = await begin(own)
         told: list[str] = []
-        waiter = asyncio.ensure_future(operation.result(on_progress=lambda one: told.append(one.status)))
+        waiter = asyncio.ensure_future(
+            operation.result(on_progress=lambda one: told.append(one.status))
+        )
         await manual.sleeping()
         await operation._begin_poll()
         manual.advance(1)
@@ -554,10 +681,14 @@ async def test_error_of_a_callback_keeps_its_own_operation() -> None:
 
 
 async def test_every_waiter_gets_an_error_of_its_own() -> None:
-    async with canned(BEGUN, Says(403, error("AuthorizationFailed")), Says(403, error("AuthorizationFailed"))) as arm:
+    async with canned(
+        BEGUN, Says(403, error("AuthorizationFailed")), Says(403, error("AuthorizationFailed"))
+    ) as arm:
         async with session(arm) as own:
             operation = await begin(own)
-            errors = await asyncio.gather(*(operation.result() for _ in range(3)), return_exceptions=True)
+            errors = await asyncio.gather(
+                *(operation.result() for _ in range(3)), return_exceptions=True
+            )
         assert {type(one) for one in errors} == {OperationUnreadableError}
         assert len({id(one) for one in errors}) == 3
 
@@ -607,7 +738,10 @@ MISSING = Says(404, error("ResourceNotFound"))
 @pytest.mark.parametrize(
     ("polls", "kind"),
     [
-        ([Says(body={"status": "Failed", "error": {"code": "X", "message": "Why"}})], OperationFailedError),
+        (
+            [Says(body={"status": "Failed", "error": {"code": "X", "message": "Why"}})],
+            OperationFailedError,
+        ),
         ([Says(body={"status": "Canceled"}), Says(404)], OperationCanceledError),
         ([FORBIDDEN, MISSING], OperationUnreadableError),
         ([Says(401, error("ExpiredAuthenticationToken"))], TokenRefusedError),
@@ -615,7 +749,9 @@ MISSING = Says(404, error("ResourceNotFound"))
         ([Says(body={"status": "Succeeded"}), Says(400, error("X"))], OperationUnreadableError),
     ],
 )
-async def test_error_after_the_acceptance_has_the_operation(polls: list[Says], kind: type[AiomsiError]) -> None:
+async def test_error_after_the_acceptance_has_the_operation(
+    polls: list[Says], kind: type[AiomsiError]
+) -> None:
     async with canned(BEGUN, *polls) as arm, session(arm, TokenOnce()) as own:
         with pytest.raises(kind) as raised:
             await own.put(VAULT, api_version=VERSION, json=BODY)
@@ -624,7 +760,9 @@ async def test_error_after_the_acceptance_has_the_operation(polls: list[Says], k
         assert told.uncertain is not told.operation.done
         assert f"PUT {VAULT} was accepted" in str(told)
         state = json.loads(json.dumps(told.operation.state()))
-        assert (await own.resume(state)).done is (kind in (OperationFailedError, OperationCanceledError))
+        assert (await own.resume(state)).done is (
+            kind in (OperationFailedError, OperationCanceledError)
+        )
         # The operation holds the session, and signed URLs.
         assert pickle.loads(pickle.dumps(told)).operation is None  # noqa: S301 (our own)
 
@@ -659,7 +797,9 @@ async def test_creation_whose_record_can_not_be_read_ends_by_the_resource(forbid
         assert await own.put(VAULT, api_version=VERSION, json=BODY) == DONE
 
 
-@pytest.mark.parametrize("sent", [{"tags": {"a": "b"}}, {"tags": {"a": "c"}}, {}, None, {"properties": {"x": None}}])
+@pytest.mark.parametrize(
+    "sent", [{"tags": {"a": "b"}}, {"tags": {"a": "c"}}, {}, None, {"properties": {"x": None}}]
+)
 async def test_update_ends_by_the_resource_if_that_holds_what_was_sent(sent: Any) -> None:
     there = {**DONE, "tags": {"a": "b"}}
     begun = Says(202, None, {"Azure-AsyncOperation": RECORD})
@@ -692,10 +832,23 @@ async def test_resource_at_rest_in_an_unknown_state_ends_the_wait() -> None:
 
 @pytest.mark.parametrize("looked", [True, False])
 async def test_reason_that_the_record_lacks_is_read_from_the_resource(looked: bool) -> None:
-    resource = {"id": VAULT, "properties": {"provisioningState": "Failed", "provisioningErrors": [{"message": "not in cluster"}]}}
-    answers = [BEGUN, Says(body={"status": "Failed"}), Says(body=resource) if looked else Says(None)]
+    resource = {
+        "id": VAULT,
+        "properties": {
+            "provisioningState": "Failed",
+            "provisioningErrors": [{"message": "not in cluster"}],
+        },
+    }
+    answers = [
+        BEGUN,
+        Says(body={"status": "Failed"}),
+        Says(body=resource) if looked else Says(None),
+    ]
     async with canned(*answers) as arm, session(arm) as own:
-        with pytest.raises(OperationFailedError, match="not in cluster" if looked else "its response gives no reason"):
+        with pytest.raises(
+            OperationFailedError,
+            match="not in cluster" if looked else "its response gives no reason",
+        ):
             await own.put(VAULT, api_version=VERSION, json=BODY)
 
 
@@ -704,7 +857,9 @@ async def test_reason_that_the_record_lacks_is_read_from_the_resource(looked: bo
 
 @pytest.mark.usefixtures("azure_environment")
 @pytest.mark.parametrize("kind", KINDS)
-async def test_an_operation_is_saved_and_resumed_by_another_session(embedded_azure: EmbeddedAzure, kind: Any) -> None:
+async def test_an_operation_is_saved_and_resumed_by_another_session(
+    embedded_azure: EmbeddedAzure, kind: Any
+) -> None:
     embedded_azure.long_running(TYPE, kind, polls=4)
     async with ArmSession(clock=quick()) as arm:
         operation = await arm.begin("PUT", VAULT, json=BODY)
@@ -789,11 +944,19 @@ async def test_a_waiter_that_is_cancelled_stops_polling() -> None:
 
 async def test_two_waiters_take_turns_and_are_both_told() -> None:
     polls = [Says(body={"status": "Running", "percentComplete": number}) for number in range(5)]
-    async with canned(BEGUN, *polls, Says(body={"status": "Succeeded"}), Says(body=DONE)) as arm, session(arm) as own:
+    async with (
+        canned(BEGUN, *polls, Says(body={"status": "Succeeded"}), Says(body=DONE)) as arm,
+        session(arm) as own,
+    ):
         operation = await begin(own)
         told: list[list[float | None]] = [[], []]
         results = await asyncio.gather(
-            *(operation.result(on_progress=lambda one, mine=mine: mine.append(one.percent_complete)) for mine in told)  # type: ignore[misc]
+            *(
+                operation.result(
+                    on_progress=lambda one, mine=mine: mine.append(one.percent_complete)
+                )
+                for mine in told
+            )  # type: ignore[misc]
         )
     assert results == [DONE, DONE]
     assert len(arm.asked) == 1 + 5 + 2
@@ -803,7 +966,10 @@ async def test_two_waiters_take_turns_and_are_both_told() -> None:
 
 async def test_a_waiter_goes_on_where_another_was_cancelled() -> None:
     manual = ManualClock()
-    async with canned(BEGUN, Says(body={"status": "Succeeded"}), Says(body=DONE)) as arm, session(arm, clock=manual.clock) as own:
+    async with (
+        canned(BEGUN, Says(body={"status": "Succeeded"}), Says(body=DONE)) as arm,
+        session(arm, clock=manual.clock) as own,
+    ):
         operation = await begin(own)
         first, second = (asyncio.ensure_future(operation.result()) for _ in range(2))
         await manual.sleeping()
@@ -817,7 +983,10 @@ async def test_a_waiter_goes_on_where_another_was_cancelled() -> None:
 
 async def test_a_waiters_deadline_holds_while_another_polls() -> None:
     manual = ManualClock()
-    async with canned(BEGUN, Says(body={"status": "Succeeded"}), Says(body=DONE)) as arm, session(arm, clock=manual.clock) as own:
+    async with (
+        canned(BEGUN, Says(body={"status": "Succeeded"}), Says(body=DONE)) as arm,
+        session(arm, clock=manual.clock) as own,
+    ):
         operation = await begin(own)
         patient = asyncio.ensure_future(operation.result())
         await manual.sleeping()

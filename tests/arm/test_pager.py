@@ -11,7 +11,15 @@ import pytest
 from arm_server import GROUP, VERSION, Asked, Canned, Says, Slept, canned, error, session
 from loops import until
 
-from aiomsi import ArmConnectionError, ArmSession, ConfigurationError, ForeignHostError, NotFoundError, ServiceError, UsageError
+from aiomsi import (
+    ArmConnectionError,
+    ArmSession,
+    ConfigurationError,
+    ForeignHostError,
+    NotFoundError,
+    ServiceError,
+    UsageError,
+)
 from aiomsi._arm.resource_graph import queries
 from aiomsi.testing import DEFAULT_SUBSCRIPTION_ID, EmbeddedAzure, GraphLimits, ManualClock
 
@@ -31,7 +39,9 @@ async def all_of(own: ArmSession, path: str = VAULTS, **options: Any) -> list[An
     return [item async for item in own.list(path, api_version=VERSION, **options)]
 
 
-async def until_error(items: AsyncIterator[Any], kind: type[Exception], match: str | None = None) -> tuple[list[Any], Any]:
+async def until_error(
+    items: AsyncIterator[Any], kind: type[Exception], match: str | None = None
+) -> tuple[list[Any], Any]:
     """Give what came, and the error that came then."""
     found: list[Any] = []
 
@@ -49,12 +59,21 @@ async def until_error(items: AsyncIterator[Any], kind: type[Exception], match: s
 
 @pytest.mark.usefixtures("azure_environment")
 @pytest.mark.parametrize("prefetch", [True, False])
-async def test_every_item_comes_once_and_in_order(embedded_azure: EmbeddedAzure, prefetch: bool) -> None:
+async def test_every_item_comes_once_and_in_order(
+    embedded_azure: EmbeddedAzure, prefetch: bool
+) -> None:
     names = embedded_azure.add_resource_groups(DEFAULT_SUBSCRIPTION_ID, 25)
     embedded_azure.add_empty_pages(2)
     async with ArmSession() as arm:
-        found = [one["name"] async for one in arm.list(GROUPS, params={"$top": 4}, prefetch=prefetch)]
-        pages = [len(one) async for one in arm.pages(GROUPS, api_version=VERSION, params={"$top": 4}, prefetch=prefetch)]
+        found = [
+            one["name"] async for one in arm.list(GROUPS, params={"$top": 4}, prefetch=prefetch)
+        ]
+        pages = [
+            len(one)
+            async for one in arm.pages(
+                GROUPS, api_version=VERSION, params={"$top": 4}, prefetch=prefetch
+            )
+        ]
     assert found == ["DevTest", *names]
     assert [one for one in pages if one] == [4, 4, 4, 4, 4, 4, 2]
     assert pages.count(0) == 2 * 7
@@ -62,13 +81,30 @@ async def test_every_item_comes_once_and_in_order(embedded_azure: EmbeddedAzure,
 
 
 async def test_links_go_out_to_the_letter() -> None:
-    queries = ["%24skiptoken=a%2Bb%255B+c&t=%7b%7D", "$skiptoken='x'&api-version=2020-01-01", "a=b c"]
+    queries = [
+        "%24skiptoken=a%2Bb%255B+c&t=%7b%7D",
+        "$skiptoken='x'&api-version=2020-01-01",
+        "a=b c",
+    ]
     async with canned() as arm, session(arm) as own:
         port = arm.url.rpartition(":")[2]
-        links = [f"{arm.url}/next?{queries[0]}", f"/next?{queries[1]}", f"http://127.0.0.1:{port}/next?{queries[2]}"]
-        arm.answers += [page(1, to=links[0]), page(to=links[1]), page(2, 3, to=links[2]), page(4, to="")]
+        links = [
+            f"{arm.url}/next?{queries[0]}",
+            f"/next?{queries[1]}",
+            f"http://127.0.0.1:{port}/next?{queries[2]}",
+        ]
+        arm.answers += [
+            page(1, to=links[0]),
+            page(to=links[1]),
+            page(2, 3, to=links[2]),
+            page(4, to=""),
+        ]
         assert await all_of(own, params={"$filter": "a"}) == [1, 2, 3, 4]
-    assert arm.targets[1:] == [f"GET /next?{queries[0]}", f"GET /next?{queries[1]}", "GET /next?a=b%20c"]
+    assert arm.targets[1:] == [
+        f"GET /next?{queries[0]}",
+        f"GET /next?{queries[1]}",
+        "GET /next?a=b%20c",
+    ]
     assert len({one.headers["x-ms-client-request-id"] for one in arm.asked}) == 4
     assert len({one.headers["x-ms-correlation-request-id"] for one in arm.asked}) == 1
 
@@ -89,8 +125,13 @@ async def test_items_and_links_may_have_other_names() -> None:
 
 @pytest.mark.parametrize("prefetch", [True, False])
 async def test_a_link_that_repeats_is_an_error_after_the_items(prefetch: bool) -> None:
-    async with canned(page(1, to="/a"), page(2, to="/b"), page(3, to="/a")) as arm, session(arm) as own:
-        found, _ = await until_error(own.list(VAULTS, api_version=VERSION, prefetch=prefetch), ServiceError, "read before")
+    async with (
+        canned(page(1, to="/a"), page(2, to="/b"), page(3, to="/a")) as arm,
+        session(arm) as own,
+    ):
+        found, _ = await until_error(
+            own.list(VAULTS, api_version=VERSION, prefetch=prefetch), ServiceError, "read before"
+        )
     assert found == [1, 2, 3]
 
 
@@ -101,7 +142,10 @@ async def test_a_link_to_the_beginning_repeats() -> None:
 
 
 async def test_a_link_that_leads_elsewhere_is_an_error_after_the_items() -> None:
-    async with canned(page(1, 2, to="https://management.azure.com.evil.example/x")) as arm, session(arm) as own:
+    async with (
+        canned(page(1, 2, to="https://management.azure.com.evil.example/x")) as arm,
+        session(arm) as own,
+    ):
         found, _ = await until_error(own.list(VAULTS, api_version=VERSION), ForeignHostError)
     assert (found, len(arm.asked)) == ([1, 2], 1)
 
@@ -251,13 +295,21 @@ def marked() -> int:
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["list", "pages", "query"])
 @pytest.mark.parametrize("prefetch", [True, False])
-async def test_one_page_is_in_memory_beside_the_bytes_of_the_next(kind: str, prefetch: bool) -> None:
+async def test_one_page_is_in_memory_beside_the_bytes_of_the_next(
+    kind: str, prefetch: bool
+) -> None:
     size, count = 50, 12
     texts = [
         json.dumps(
             {
                 "value" if kind != "query" else "data": [{"mark": [MARK]} for _ in range(size)],
-                **({} if number == count - 1 else {"nextLink": f"/{number}"} if kind != "query" else {"$skipToken": str(number)}),
+                **(
+                    {}
+                    if number == count - 1
+                    else {"nextLink": f"/{number}"}
+                    if kind != "query"
+                    else {"$skipToken": str(number)}
+                ),
             }
         )
         for number in range(count)
@@ -280,7 +332,9 @@ async def test_one_page_is_in_memory_beside_the_bytes_of_the_next(kind: str, pre
                 most = max(most, marked())
         else:
             rows = (
-                own.list(VAULTS, api_version=VERSION, prefetch=prefetch) if kind == "list" else own.query("x", prefetch=prefetch)
+                own.list(VAULTS, api_version=VERSION, prefetch=prefetch)
+                if kind == "list"
+                else own.query("x", prefetch=prefetch)
             )
             async for _ in rows:
                 seen += 1
@@ -302,7 +356,9 @@ async def test_a_query_gives_every_row(embedded_azure: EmbeddedAzure, prefetch: 
     names = embedded_azure.add_resource_groups(DEFAULT_SUBSCRIPTION_ID, 30)
     kql = "ResourceContainers | where type =~ 'microsoft.resources/subscriptions/resourcegroups' | project id, name"
     async with ArmSession() as arm:
-        rows = arm.query(kql, subscriptions=[DEFAULT_SUBSCRIPTION_ID], options={"$top": 8}, prefetch=prefetch)
+        rows = arm.query(
+            kql, subscriptions=[DEFAULT_SUBSCRIPTION_ID], options={"$top": 8}, prefetch=prefetch
+        )
         assert [row["name"] async for row in rows] == ["DevTest", *names]
         table = arm.query(kql, options={"$top": 20, "resultFormat": "table"})
         assert [row["name"] async for row in table] == ["DevTest", *names]
@@ -310,7 +366,9 @@ async def test_a_query_gives_every_row(embedded_azure: EmbeddedAzure, prefetch: 
 
 
 @pytest.mark.usefixtures("azure_environment")
-async def test_rows_that_the_service_keeps_back_are_an_error_after_those_that_it_gives(embedded_azure: EmbeddedAzure) -> None:
+async def test_rows_that_the_service_keeps_back_are_an_error_after_those_that_it_gives(
+    embedded_azure: EmbeddedAzure,
+) -> None:
     embedded_azure.add_resource_groups(DEFAULT_SUBSCRIPTION_ID, 30)
     async with ArmSession() as arm:
         rows = arm.query("ResourceContainers | project name", options={"$top": 8})
@@ -328,7 +386,10 @@ async def test_a_query_that_does_not_reach_all_subscriptions_is_an_error() -> No
 
 
 async def test_a_token_that_repeats_is_an_error() -> None:
-    async with canned(*[Says(body={"data": [], "$skipToken": "t"})] * 2) as arm, session(arm) as own:
+    async with (
+        canned(*[Says(body={"data": [], "$skipToken": "t"})] * 2) as arm,
+        session(arm) as own,
+    ):
         with pytest.raises(ServiceError, match="read before"):
             assert [row async for row in own.query("x")] == []
 
@@ -354,7 +415,9 @@ async def test_many_scopes_are_several_queries_one_after_the_other() -> None:
     ]
     assert {one["query"] for one in asked} == {"Resources\n| order by id asc"}
     assert asked[0]["options"] == {"resultFormat": "objectArray", "$top": 1000}
-    assert arm.targets[0] == "POST /providers/Microsoft.ResourceGraph/resources?api-version=2022-10-01"
+    assert (
+        arm.targets[0] == "POST /providers/Microsoft.ResourceGraph/resources?api-version=2022-10-01"
+    )
 
 
 def test_scopes_are_put_into_batches() -> None:
@@ -391,12 +454,16 @@ async def test_a_quota_that_is_used_up_is_waited_for() -> None:
 
 async def test_the_quota_of_the_embedded_azure_is_kept() -> None:
     manual = ManualClock(autoadvance=True)
-    with EmbeddedAzure(clock=manual.clock, enforce_arm_limits=True, graph_limits=GraphLimits(3, 5.0)) as azure:
+    with EmbeddedAzure(
+        clock=manual.clock, enforce_arm_limits=True, graph_limits=GraphLimits(3, 5.0)
+    ) as azure:
         azure.add_resource_groups(DEFAULT_SUBSCRIPTION_ID, 20)
         with pytest.MonkeyPatch.context() as patch:
             for name, value in azure.environment.items():
                 patch.setenv(name, value)
             async with ArmSession(clock=manual.clock) as arm:
-                rows = arm.query("ResourceContainers | project id", options={"$top": 2}, prefetch=False)
+                rows = arm.query(
+                    "ResourceContainers | project id", options={"$top": 2}, prefetch=False
+                )
                 assert len([row async for row in rows]) == 22
         assert azure.counts.arm_throttled == 0

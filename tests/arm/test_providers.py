@@ -58,14 +58,18 @@ async def test_a_version_that_is_left_out_is_looked_up_once(embedded_azure: Embe
 
 
 @pytest.mark.usefixtures("azure_environment")
-@pytest.mark.parametrize("path", ["/subscriptions", SUBSCRIPTION, GROUP, f"{SUBSCRIPTION}/resourceGroups"])
+@pytest.mark.parametrize(
+    "path", ["/subscriptions", SUBSCRIPTION, GROUP, f"{SUBSCRIPTION}/resourceGroups"]
+)
 async def test_arms_own_types_have_versions_too(embedded_azure: EmbeddedAzure, path: str) -> None:
     async with ArmSession() as arm:
         assert await arm.get(path)
 
 
 @pytest.mark.usefixtures("azure_environment")
-async def test_a_bad_version_is_an_error_that_lists_the_good_ones(embedded_azure: EmbeddedAzure) -> None:
+async def test_a_bad_version_is_an_error_that_lists_the_good_ones(
+    embedded_azure: EmbeddedAzure,
+) -> None:
     embedded_azure.add_resource(VAULT)
     async with ArmSession() as arm:
         with pytest.raises(ApiVersionError, match="Use one of these") as raised:
@@ -81,7 +85,11 @@ async def test_a_version_that_was_looked_up_and_is_refused_gives_way_to_another(
     ):
         assert await own.get(WIDGET) == 1
         assert await own.get(WIDGET) == 2
-    assert arm.targets == [ASK, f"GET {WIDGET}?api-version={NEWEST}", *[f"GET {WIDGET}?api-version={OLDER}"] * 2]
+    assert arm.targets == [
+        ASK,
+        f"GET {WIDGET}?api-version={NEWEST}",
+        *[f"GET {WIDGET}?api-version={OLDER}"] * 2,
+    ]
 
 
 async def test_where_a_refusal_lists_no_versions_the_document_does() -> None:
@@ -101,7 +109,9 @@ async def test_a_version_that_is_listed_and_refused_stays() -> None:
 
 async def test_a_type_that_its_provider_does_not_know_is_an_error() -> None:
     async with canned(KNOWN) as arm, session(arm) as own:
-        with pytest.raises(ConfigurationError, match=r"Contoso\.Widgets has no api-version for the type 'gadgets'"):
+        with pytest.raises(
+            ConfigurationError, match=r"Contoso\.Widgets has no api-version for the type 'gadgets'"
+        ):
             await own.get(f"{GROUP}/providers/Contoso.Widgets/gadgets/g")
 
 
@@ -112,7 +122,10 @@ async def test_outside_of_subscriptions_the_tenants_provider_is_asked() -> None:
 
 
 async def test_a_document_that_cant_be_read_is_everyones_error_and_is_asked_for_again() -> None:
-    async with canned(Says(404, error("NotFound")), KNOWN, Says(body=1)) as arm, session(arm) as own:
+    async with (
+        canned(Says(404, error("NotFound")), KNOWN, Says(body=1)) as arm,
+        session(arm) as own,
+    ):
         errors = await asyncio.gather(*(own.get(WIDGET) for _ in range(3)), return_exceptions=True)
         assert [type(one) for one in errors] == [NotFoundError] * 3
         assert len({id(one) for one in errors}) == 3
@@ -123,7 +136,9 @@ def of_subscription(number: int) -> str:
     return WIDGET.replace(DEFAULT_SUBSCRIPTION_ID, f"00000000-0000-0000-0000-{number:012d}")
 
 
-@pytest.mark.parametrize("bad", [Says(403, error("AuthorizationFailed")), Says(404, error("SubscriptionNotFound"))])
+@pytest.mark.parametrize(
+    "bad", [Says(403, error("AuthorizationFailed")), Says(404, error("SubscriptionNotFound"))]
+)
 async def test_lookup_fails_for_its_own_subscription_only(bad: Says) -> None:
     first = asyncio.Event()
 
@@ -135,7 +150,10 @@ async def test_lookup_fails_for_its_own_subscription_only(bad: Says) -> None:
         return bad if f"{0:012d}" in asked.target else KNOWN
 
     async with canned(*[answer] * 50) as arm, session(arm) as own:
-        calls = [asyncio.ensure_future(own.get(of_subscription(number))) for number in (0, 0, *range(1, 10))]
+        calls = [
+            asyncio.ensure_future(own.get(of_subscription(number)))
+            for number in (0, 0, *range(1, 10))
+        ]
         await until(lambda: bool(arm.asked))
         first.set()
         found = await asyncio.gather(*calls, return_exceptions=True)
@@ -160,11 +178,15 @@ async def test_failed_lookup_is_asked_again_in_each_subscription() -> None:
         await asyncio.sleep(0)
         held.set()
         assert await follower == 1
-        assert isinstance((await asyncio.gather(leader, return_exceptions=True))[0], AuthorizationError)
+        assert isinstance(
+            (await asyncio.gather(leader, return_exceptions=True))[0], AuthorizationError
+        )
         assert await own.get(of_subscription(2)) == 2
 
 
-async def test_slow_lookup_holds_up_its_own_subscription_only(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_slow_lookup_holds_up_its_own_subscription_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(_providers, "_PATIENCE", 0.0)
     held = asyncio.Event()
 
@@ -183,7 +205,10 @@ async def test_slow_lookup_holds_up_its_own_subscription_only(monkeypatch: pytes
 
 async def test_success_in_another_subscription_is_shared() -> None:
     async with canned(KNOWN, *[Says(body=1)] * 10) as arm, session(arm) as own:
-        assert await asyncio.gather(*(own.get(of_subscription(number)) for number in range(10))) == [1] * 10
+        assert (
+            await asyncio.gather(*(own.get(of_subscription(number)) for number in range(10)))
+            == [1] * 10
+        )
     assert len(arm.asked) == 11
 
 
@@ -254,7 +279,14 @@ async def test_a_bad_call_is_refused_before_its_version_is_looked_up() -> None:
 
 # Registration
 
-MISSING = Says(409, error("MissingSubscriptionRegistration", "Not registered for 'Contoso.Widgets'.", target="Contoso.Widgets"))
+MISSING = Says(
+    409,
+    error(
+        "MissingSubscriptionRegistration",
+        "Not registered for 'Contoso.Widgets'.",
+        target="Contoso.Widgets",
+    ),
+)
 
 
 @pytest.mark.usefixtures("azure_environment")
@@ -262,7 +294,9 @@ async def test_a_subscription_is_registered_once_for_all(embedded_azure: Embedde
     embedded_azure.add_provider("Contoso.Widgets", {"widgets": [NEWEST]}, registered=False)
     body = {"location": "westus"}
     async with ArmSession(auto_register=True, clock=ManualClock(autoadvance=True).clock) as arm:
-        made = await asyncio.gather(*(arm.put(f"{WIDGET}{number}", json=body) for number in range(20)))
+        made = await asyncio.gather(
+            *(arm.put(f"{WIDGET}{number}", json=body) for number in range(20))
+        )
     assert {one["location"] for one in made} == {"westus"}
     sent = [one for one in embedded_azure.requests if one.service == "arm"]
     assert len([one for one in sent if one.method == "POST"]) == 1
@@ -282,12 +316,21 @@ async def test_nothing_is_registered_unless_asked_for(embedded_azure: EmbeddedAz
 
 async def test_a_registration_is_waited_for() -> None:
     slept = Slept()
-    states = [Says(body={"registrationState": state}) for state in ("Registering", "Registering", "Registered")]
-    async with canned(MISSING, *states, Says(body=1)) as arm, session(arm, auto_register=True, clock=slept.clock) as own:
+    states = [
+        Says(body={"registrationState": state})
+        for state in ("Registering", "Registering", "Registered")
+    ]
+    async with (
+        canned(MISSING, *states, Says(body=1)) as arm,
+        session(arm, auto_register=True, clock=slept.clock) as own,
+    ):
         assert await own.get(WIDGET, api_version=NEWEST) == 1
     assert slept.sleeps == [1, 2]
     path = PROVIDER.removeprefix("/")
-    assert arm.targets[1:4] == [f"POST /{path}/register?api-version={VERSION}", *[f"GET /{path}?api-version={VERSION}"] * 2]
+    assert arm.targets[1:4] == [
+        f"POST /{path}/register?api-version={VERSION}",
+        *[f"GET /{path}?api-version={VERSION}"] * 2,
+    ]
 
 
 async def test_a_registration_that_takes_too_long_leaves_the_calls_error() -> None:
@@ -303,7 +346,10 @@ async def test_a_registration_that_takes_too_long_leaves_the_calls_error() -> No
 
 
 async def test_a_registration_that_is_not_allowed_is_told() -> None:
-    async with canned(MISSING, Says(403, error("AuthorizationFailed"))) as arm, session(arm, auto_register=True) as own:
+    async with (
+        canned(MISSING, Says(403, error("AuthorizationFailed"))) as arm,
+        session(arm, auto_register=True) as own,
+    ):
         with pytest.raises(AuthorizationError) as raised:
             await own.get(WIDGET, api_version=NEWEST)
     assert isinstance(raised.value.__cause__, RegistrationRequiredError)
@@ -333,12 +379,17 @@ async def test_registration_denied_for_a_minute_is_an_error() -> None:
     assert sum(slept.sleeps) == 60
     assert slept.sleeps[-1] <= max(slept.sleeps) == 10
     assert [one.method for one in arm.asked].count("POST") == 1
-    assert raised.value.__notes__ == ["The subscription is registered, but ARM did not see that within 60 s"]
+    assert raised.value.__notes__ == [
+        "The subscription is registered, but ARM did not see that within 60 s"
+    ]
 
 
 @pytest.mark.parametrize("lost", [Says(None), Says(503, error("ServerTimeout"))])
 async def test_lost_registration_is_sent_again(lost: Says) -> None:
-    async with canned(MISSING, lost, REGISTERED, Says(body=1)) as arm, session(arm, auto_register=True) as own:
+    async with (
+        canned(MISSING, lost, REGISTERED, Says(body=1)) as arm,
+        session(arm, auto_register=True) as own,
+    ):
         assert await own.get(WIDGET, api_version=NEWEST) == 1
     async with canned(MISSING, *[lost] * 3) as arm, session(arm, auto_register=True) as own:
         with pytest.raises((ArmConnectionError, ServiceError)):
@@ -391,7 +442,12 @@ async def test_what_can_be_registered_nowhere_is_the_calls_error() -> None:
 @pytest.mark.parametrize("document", [[], {}, {"registrationState": 1}])
 async def test_a_provider_that_tells_no_state_is_not_registered(document: Any) -> None:
     async with (
-        canned(MISSING, Says(body=document), Says(body={"registrationState": "registered"}), Says(body=1)) as arm,
+        canned(
+            MISSING,
+            Says(body=document),
+            Says(body={"registrationState": "registered"}),
+            Says(body=1),
+        ) as arm,
         session(arm, auto_register=True) as own,
     ):
         assert await own.get(WIDGET, api_version=NEWEST) == 1
@@ -475,4 +531,8 @@ async def test_an_error_of_the_service_is_told_with_all_that_belongs_to_it() -> 
     async with canned(Says(500, error("Down"))) as arm, session(arm, retry=None) as own:
         with pytest.raises(ServiceError) as raised:
             await own.get(WIDGET)
-    assert (raised.value.code, raised.value.response.status, raised.value.attempts) == ("Down", 500, 1)
+    assert (raised.value.code, raised.value.response.status, raised.value.attempts) == (
+        "Down",
+        500,
+        1,
+    )

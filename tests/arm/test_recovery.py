@@ -78,8 +78,12 @@ async def test_patch_of_a_resource_not_seen_is_repeated() -> None:
     assert verbs(arm) == ["PATCH", "GET", "PATCH"]
 
 
-@pytest.mark.parametrize(("content", "verbs_sent"), [(b'{"a": 1}', ["PUT", "GET"]), (b"<a/>", ["PUT", "GET", "PUT"])])
-async def test_bytes_are_compared_where_they_are_json(content: bytes, verbs_sent: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("content", "verbs_sent"), [(b'{"a": 1}', ["PUT", "GET"]), (b"<a/>", ["PUT", "GET", "PUT"])]
+)
+async def test_bytes_are_compared_where_they_are_json(
+    content: bytes, verbs_sent: list[str]
+) -> None:
     buffer = bytearray(content)
 
     def lose(_: Asked) -> Says:
@@ -109,9 +113,16 @@ async def test_body_is_compared_as_it_was_sent() -> None:
 
 @pytest.mark.parametrize(
     "condition",
-    [{"if_match": "1"}, {"if_none_match": "*"}, {"headers": {"if-match": "1"}}, {"headers": {"If-Unmodified-Since": "x"}}],
+    [
+        {"if_match": "1"},
+        {"if_none_match": "*"},
+        {"headers": {"if-match": "1"}},
+        {"headers": {"If-Unmodified-Since": "x"}},
+    ],
 )
-@pytest.mark.parametrize("found", [Says(body={**OLD, "etag": "2"}), MISSING, Says(403, error("AuthorizationFailed"))])
+@pytest.mark.parametrize(
+    "found", [Says(body={**OLD, "etag": "2"}), MISSING, Says(403, error("AuthorizationFailed"))]
+)
 async def test_conditional_write_raises_the_doubt(condition: dict[str, Any], found: Says) -> None:
     async with canned(LOST, found) as arm, session(arm) as own:
         with pytest.raises(ArmConnectionError) as raised:
@@ -134,10 +145,14 @@ async def test_json_patch_is_not_repeated() -> None:
 
 
 @pytest.mark.parametrize("method", ["GET", "DELETE", "PUT", "PATCH"])
-@pytest.mark.parametrize("failure", [BUSY, Says(429, error("TooManyRequests"), {"Retry-After": "1"})], ids=["503", "429"])
+@pytest.mark.parametrize(
+    "failure", [BUSY, Says(429, error("TooManyRequests"), {"Retry-After": "1"})], ids=["503", "429"]
+)
 async def test_every_verb_survives_four_failures_in_a_row(method: str, failure: Says) -> None:
     async with canned(BUSY, failure, failure, BUSY, Says(body=DONE)) as arm, session(arm) as own:
-        found = await own.request(method, VAULT, api_version=VERSION, json=BODY if method in ("PUT", "PATCH") else None)
+        found = await own.request(
+            method, VAULT, api_version=VERSION, json=BODY if method in ("PUT", "PATCH") else None
+        )
     assert found.json() == DONE
     assert len(arm.asked) == 5
 
@@ -167,7 +182,9 @@ async def test_look_has_the_pauses_and_the_budget_of_the_rule() -> None:
     assert slept.sleeps == [1, 9]
 
 
-@pytest.mark.parametrize("look", [Says(403, error("AuthorizationFailed")), Says(405), Says(200, "no json")])
+@pytest.mark.parametrize(
+    "look", [Says(403, error("AuthorizationFailed")), Says(405), Says(200, "no json")]
+)
 async def test_write_that_may_not_be_looked_up_is_repeated(look: Says) -> None:
     async with canned(GONE, look, Says(body=DONE)) as arm, session(arm) as own:
         assert await put(own) == DONE
@@ -191,11 +208,15 @@ async def test_session_closed_before_the_look_leaves_the_doubt() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "kind"), [(400, ArmError), (404, NotFoundError), (409, ConflictError), (412, PreconditionFailedError)]
+    ("status", "kind"),
+    [(400, ArmError), (404, NotFoundError), (409, ConflictError), (412, PreconditionFailedError)],
 )
 async def test_later_error_carries_the_doubt(status: int, kind: type[ArmError]) -> None:
     looks = [Says(body=OLD)] * (1 + (status in (409, 412)))
-    async with canned(GONE, looks[0], Says(status, error("No")), *looks[1:]) as arm, session(arm) as own:
+    async with (
+        canned(GONE, looks[0], Says(status, error("No")), *looks[1:]) as arm,
+        session(arm) as own,
+    ):
         with pytest.raises(kind, match=f"{status} No.*{EARLIER}.*504 GatewayTimeout") as raised:
             await put(own)
     found = raised.value
@@ -227,7 +248,9 @@ async def test_certain_error_carries_no_doubt() -> None:
     assert not lost.value.uncertain
 
 
-@pytest.mark.parametrize(("path", "uncertain"), [(f"{VAULT}/listKeys", False), (f"{VAULT}/start", True)])
+@pytest.mark.parametrize(
+    ("path", "uncertain"), [(f"{VAULT}/listKeys", False), (f"{VAULT}/start", True)]
+)
 async def test_post_without_response_is_uncertain_if_it_writes(path: str, uncertain: bool) -> None:
     async with canned(LOST) as arm, session(arm, retry=None) as own:
         with pytest.raises(ArmConnectionError) as raised:
@@ -243,7 +266,9 @@ async def test_timeout_carries_the_doubt() -> None:
         return Says()
 
     async with canned(GONE, hold) as arm, session(arm, retry=ArmRetry(first_delay=0.0)) as own:
-        with pytest.raises(ArmConnectionError, match=r"no answer within 0\.2 s.*GatewayTimeout") as raised:
+        with pytest.raises(
+            ArmConnectionError, match=r"no answer within 0\.2 s.*GatewayTimeout"
+        ) as raised:
             await put(own, timeout=0.2)
         held.set()
     assert isinstance(raised.value.earlier, ServiceError)
@@ -261,7 +286,9 @@ async def test_failed_registration_carries_the_doubt() -> None:
 # A repetition that meets its own first request
 
 
-@pytest.mark.parametrize("refusal", [CONFLICT, Says(412, error("PreconditionFailed"))], ids=["409", "412"])
+@pytest.mark.parametrize(
+    "refusal", [CONFLICT, Says(412, error("PreconditionFailed"))], ids=["409", "412"]
+)
 async def test_repeated_delete_waits_for_its_own_deletion(refusal: Says) -> None:
     deleting = in_state("Deleting")
     async with canned(GONE, refusal, deleting, deleting, MISSING) as arm, session(arm) as own:
@@ -292,7 +319,10 @@ async def test_first_delete_that_is_refused_is_not_looked_up() -> None:
 
 async def test_repeated_put_meets_its_own_creation() -> None:
     running = Says(body={**DONE, "properties": {"a": 1, "provisioningState": "Creating"}})
-    async with canned(GONE, MISSING, CONFLICT, running, Says(body=DONE)) as arm, session(arm) as own:
+    async with (
+        canned(GONE, MISSING, CONFLICT, running, Says(body=DONE)) as arm,
+        session(arm) as own,
+    ):
         assert await put(own) == DONE
     async with canned(GONE, MISSING, CONFLICT, Says(body=DONE)) as arm, session(arm) as own:
         assert await put(own) == DONE
@@ -332,7 +362,10 @@ async def test_write_after_another_change_may_take_long_itself() -> None:
 
 
 async def test_write_after_another_change_may_be_lost_again() -> None:
-    async with canned(GONE, RUNNING, THEIRS, GONE, RUNNING, Says(body=DONE)) as arm, session(arm) as own:
+    async with (
+        canned(GONE, RUNNING, THEIRS, GONE, RUNNING, Says(body=DONE)) as arm,
+        session(arm) as own,
+    ):
         assert await put(own) == DONE
     assert verbs(arm) == ["PUT", "GET", "GET", "PUT", "GET", "GET"]
 
@@ -405,7 +438,10 @@ IN_PROGRESS = Says(409, error("AnotherOperationInProgress", "x"), {"Retry-After"
 async def test_call_refused_for_another_operation_is_repeated(method: str) -> None:
     slept = Slept()
     rule = ArmRetry(draw=lambda low, _: low)
-    async with canned(IN_PROGRESS, IN_PROGRESS, Says(body=DONE)) as arm, session(arm, clock=slept.clock, retry=rule) as own:
+    async with (
+        canned(IN_PROGRESS, IN_PROGRESS, Says(body=DONE)) as arm,
+        session(arm, clock=slept.clock, retry=rule) as own,
+    ):
         await own.request(method, VAULT, api_version=VERSION)
     assert slept.sleeps == [5, 5]
     assert verbs(arm) == [method] * 3
@@ -415,7 +451,9 @@ async def test_operation_that_stays_in_progress_is_told() -> None:
     slept = Slept()
     async with canned(*[IN_PROGRESS] * 40) as arm:
         async with session(arm, clock=slept.clock) as own:
-            with pytest.raises(ConflictError, match="Another operation holds the resource") as raised:
+            with pytest.raises(
+                ConflictError, match="Another operation holds the resource"
+            ) as raised:
                 await put(own)
         arm.answers.clear()
     assert sum(slept.sleeps) < 180
@@ -438,13 +476,20 @@ class Service:
 
     def __init__(self, chance: random.Random) -> None:
         self.chance = chance
-        self.stored: dict[str, Any] | None = {"location": "westus", "tags": {"owner": "ann", "a": "0"}}
+        self.stored: dict[str, Any] | None = {
+            "location": "westus",
+            "tags": {"owner": "ann", "a": "0"},
+        }
         self.carried_out = False
 
     def answer(self, asked: Asked) -> Says:
-        fate = self.chance.choice(["good"] * 4 + ["refused", "throttled", "in progress", "lost", "504", "503"])
+        fate = self.chance.choice(
+            ["good"] * 4 + ["refused", "throttled", "in progress", "lost", "504", "503"]
+        )
         if fate == "refused" and asked.method != "GET":
-            return self.chance.choice([CONFLICT, Says(400, error("No")), Says(412, error("PreconditionFailed"))])
+            return self.chance.choice(
+                [CONFLICT, Says(400, error("No")), Says(412, error("PreconditionFailed"))]
+            )
         if fate == "throttled":
             return Says(429, error("TooManyRequests"))
         if fate == "in progress" and asked.method != "GET":
@@ -465,7 +510,10 @@ class Service:
             if self.stored is None:
                 return MISSING
             tags = {**self.stored.get("tags", {}), **asked.json()["tags"]}
-            self.stored = {**self.stored, "tags": {name: tag for name, tag in tags.items() if tag is not None}}
+            self.stored = {
+                **self.stored,
+                "tags": {name: tag for name, tag in tags.items() if tag is not None},
+            }
             self.carried_out = True
         if self.stored is None:
             return MISSING

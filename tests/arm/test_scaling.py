@@ -80,7 +80,9 @@ def cost(work: Callable[[str], object], text: str) -> float:
 
 def check_scaling(work: Callable[[str], object], piece: str) -> None:
     took = cost(work, piece * (SMALL * FACTOR // len(piece)))
-    assert took <= SLOWER * NOISE or took <= SLOWER * cost(work, piece * (SMALL // len(piece))), piece
+    assert took <= SLOWER * NOISE or took <= SLOWER * cost(work, piece * (SMALL // len(piece))), (
+        piece
+    )
 
 
 def of_body(status: int, body: bytes) -> AiomsiError:
@@ -89,7 +91,13 @@ def of_body(status: int, body: bytes) -> AiomsiError:
 
 def of_text(status: int, code: str) -> Callable[[str], object]:
     def work(text: str) -> object:
-        document = {"error": {"code": code, "message": text, "details": [{"code": code, "message": text, "target": text}]}}
+        document = {
+            "error": {
+                "code": code,
+                "message": text,
+                "details": [{"code": code, "message": text, "target": text}],
+            }
+        }
         return of_body(status, json.dumps(document).encode())
 
     return work
@@ -120,12 +128,20 @@ def test_a_body_that_is_no_json_is_read_in_linear_time() -> None:
 
 HEADERS: dict[str, Callable[[dict[str, str]], object]] = {
     "Retry-After": lambda headers: asked_wait(429, headers, None, 0.0),
-    "x-ms-ratelimit-microsoft.costmanagement-entity-retry-after": lambda headers: asked_wait(429, headers, None, 0.0),
-    "x-ms-user-quota-resets-after": lambda headers: quota_wait({**headers, "x-ms-user-quota-remaining": "0"}, 0.0),
+    "x-ms-ratelimit-microsoft.costmanagement-entity-retry-after": lambda headers: asked_wait(
+        429, headers, None, 0.0
+    ),
+    "x-ms-user-quota-resets-after": lambda headers: quota_wait(
+        {**headers, "x-ms-user-quota-remaining": "0"}, 0.0
+    ),
     "x-ms-ratelimit-remaining-resource": lambda headers: remaining_counts(headers, 0.0),
     "x-ms-ratelimit-remaining-subscription-reads": lambda headers: remaining_counts(headers, 0.0),
-    "x-rate-limit-limit": lambda headers: remaining_counts({**headers, "x-rate-limit-remaining": "1"}, 0.0),
-    "WWW-Authenticate": lambda headers: refusal_of(ArmResponse("GET", URL, 401, CIMultiDict(headers), b"{}")),
+    "x-rate-limit-limit": lambda headers: remaining_counts(
+        {**headers, "x-rate-limit-remaining": "1"}, 0.0
+    ),
+    "WWW-Authenticate": lambda headers: refusal_of(
+        ArmResponse("GET", URL, 401, CIMultiDict(headers), b"{}")
+    ),
 }
 
 
@@ -137,12 +153,20 @@ def test_a_header_is_read_in_linear_time(name: str) -> None:
 
 def test_the_name_of_a_header_is_read_in_linear_time() -> None:
     for piece in ("a-", "a", "-", "requests-", "pt1"):
-        check_scaling(lambda text: remaining_counts({f"x-ms-ratelimit-remaining-{text}": "1"}, 0.0), piece)
+        check_scaling(
+            lambda text: remaining_counts({f"x-ms-ratelimit-remaining-{text}": "1"}, 0.0), piece
+        )
 
 
 def test_a_link_is_read_in_linear_time() -> None:
     def follow(text: str) -> Any:
-        for link in (text, f"https://management.azure.com/{text}", f"https://{text}", f"file:{text}", f"?{text}"):
+        for link in (
+            text,
+            f"https://management.azure.com/{text}",
+            f"https://{text}",
+            f"file:{text}",
+            f"?{text}",
+        ):
             with contextlib.suppress(AiomsiError):
                 pinned(PUBLIC, link, URL)
         return names_operation(text, URL), same_path(text, URL), same_but_signed_anew(text, text)

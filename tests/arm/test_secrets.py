@@ -61,7 +61,12 @@ def shown(error: BaseException) -> Iterator[tuple[str, str, str]]:
 
 
 def check_hidden(error: BaseException, *secrets: str) -> None:
-    places = [(where, name, secret) for where, name, text in shown(error) for secret in secrets or SECRETS if secret in text]
+    places = [
+        (where, name, secret)
+        for where, name, text in shown(error)
+        for secret in secrets or SECRETS
+        if secret in text
+    ]
     assert places == []
     if not isinstance(error, asyncio.CancelledError):
         pickled = pickle.dumps(error)
@@ -85,7 +90,10 @@ async def raw(answer: bytes | None) -> AsyncIterator[tuple[Cloud, asyncio.Event]
 
     server = await asyncio.start_server(serve, "127.0.0.1")
     async with server:
-        yield Cloud("Raw", f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", AUDIENCE), arrived
+        yield (
+            Cloud("Raw", f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", AUDIENCE),
+            arrived,
+        )
         over.set()
 
 
@@ -93,7 +101,9 @@ async def send(arm: ArmSession, method: str, **options: Any) -> Any:
     """Send a call with a secret body to a signed URL, from a frame that is the tests' own."""
     if method == "GET":
         return await arm.get(SIGNED, **options)
-    body: dict[str, Any] = {"content": BODY.encode()} if method == "POST" else {"json": {"password": BODY}}
+    body: dict[str, Any] = (
+        {"content": BODY.encode()} if method == "POST" else {"json": {"password": BODY}}
+    )
     return await arm.request(method, SIGNED, **body, **options)
 
 
@@ -188,16 +198,29 @@ async def test_a_page_that_is_none_shows_neither_rows_nor_links(name: str) -> No
     async with canned(Says(body=PAGES[name])) as server, session(server, Tokens((TOKEN,))) as arm:
         with pytest.raises((ServiceError, ForeignHostError)) as raised:
             [item async for item in arm.list(VAULT, api_version=VERSION)]
-    places = [(where, local) for where, local, text in shown(raised.value) for secret in SECRETS if secret in text]
+    places = [
+        (where, local)
+        for where, local, text in shown(raised.value)
+        for secret in SECRETS
+        if secret in text
+    ]
     assert places == []
 
 
 @pytest.mark.parametrize(
-    "answer", [Says(403, error("AuthorizationFailed")), Says(None), Says(body={"value": [], "nextLink": SIGNED})]
+    "answer",
+    [
+        Says(403, error("AuthorizationFailed")),
+        Says(None),
+        Says(body={"value": [], "nextLink": SIGNED}),
+    ],
 )
 async def test_the_link_of_a_page_is_not_shown(answer: Says) -> None:
     first = Says(body={"value": [], "nextLink": SIGNED})
-    async with canned(first, answer) as server, session(server, Tokens((TOKEN,)), retry=None) as arm:
+    async with (
+        canned(first, answer) as server,
+        session(server, Tokens((TOKEN,)), retry=None) as arm,
+    ):
         with pytest.raises(AiomsiError) as raised:
             [item async for item in arm.list(VAULT, api_version=VERSION)]
     assert [place for *place, text in shown(raised.value) if SIGNATURE in text] == []
@@ -215,11 +238,17 @@ async def test_the_link_of_a_page_is_not_shown_by_a_closed_session() -> None:
 
 
 @pytest.mark.parametrize(
-    "poll", [Says(403, error("AuthorizationFailed")), Says(body={"status": "Failed", "error": {"code": "x"}})]
+    "poll",
+    [
+        Says(403, error("AuthorizationFailed")),
+        Says(body={"status": "Failed", "error": {"code": "x"}}),
+    ],
 )
 async def test_the_link_of_an_operation_is_not_shown(poll: Says) -> None:
     def begun(asked: Asked) -> Says:
-        link = f"http://{asked.headers['Host']}{GROUP}/operationStatuses/1?api-version=1&s={SIGNATURE}"
+        link = (
+            f"http://{asked.headers['Host']}{GROUP}/operationStatuses/1?api-version=1&s={SIGNATURE}"
+        )
         return Says(201, {"name": "kv"}, {"Azure-AsyncOperation": link})
 
     answer: Callable[[Asked], Says | Awaitable[Says]] = begun
@@ -232,7 +261,10 @@ async def test_the_link_of_an_operation_is_not_shown(poll: Says) -> None:
 
 async def test_a_location_elsewhere_is_not_shown_with_its_query() -> None:
     elsewhere = {"Location": f"https://evil.example/x?s={SIGNATURE}"}
-    async with canned(Says(202, None, elsewhere)) as server, session(server, Tokens((TOKEN,))) as arm:
+    async with (
+        canned(Says(202, None, elsewhere)) as server,
+        session(server, Tokens((TOKEN,))) as arm,
+    ):
         with pytest.raises(ForeignHostError) as raised:
             await arm.post(VAULT, api_version=VERSION, json={"password": BODY})
     check_hidden(raised.value)
@@ -256,7 +288,9 @@ async def test_a_bad_argument_does_not_show_the_body(options: dict[str, Any], ve
     check_hidden(raised.value)
 
 
-async def test_a_body_that_is_no_json_is_in_no_frame_of_the_decoder(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_body_that_is_no_json_is_in_no_frame_of_the_decoder(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """The standard library's keeps it in its locals, and in its exception."""
     monkeypatch.setattr(_response, "loads", lambda data, _: json.loads(data))
     text = " " * 600 + f"[{ROW}"
@@ -276,7 +310,11 @@ async def test_a_session_does_not_show_a_foreign_credential() -> None:
 
 def test_a_pickled_response_has_no_signed_links() -> None:
     headers = CIMultiDict(
-        {"Location": f"/x?s={SIGNATURE}&api-version=1", "X-Other": f"see https://h/x?s={SIGNATURE}", "ETag": "a?b"}
+        {
+            "Location": f"/x?s={SIGNATURE}&api-version=1",
+            "X-Other": f"see https://h/x?s={SIGNATURE}",
+            "ETag": "a?b",
+        }
     )
     headers.add("Azure-AsyncOperation", f"https://h/x?s={SIGNATURE}")
     twin = pickle.loads(pickle.dumps(ArmResponse("GET", SIGNED, 200, headers, b"{}")))  # noqa: S301 (our own)
@@ -286,7 +324,12 @@ def test_a_pickled_response_has_no_signed_links() -> None:
         "ETag": "a?b",
         "Azure-AsyncOperation": "https://h/x",
     }
-    assert (twin.method, twin.url, twin.status, twin.body) == ("GET", f"{VAULT}?api-version={VERSION}", 200, b"{}")
+    assert (twin.method, twin.url, twin.status, twin.body) == (
+        "GET",
+        f"{VAULT}?api-version={VERSION}",
+        200,
+        b"{}",
+    )
 
 
 def test_a_link_is_text_whose_repr_has_no_query() -> None:

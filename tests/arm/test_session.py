@@ -143,7 +143,11 @@ async def test_the_tutorial_to_the_letter(embedded_azure: EmbeddedAzure, version
     )
     assert token.headers["Metadata"] == "true"
     assert "Authorization" not in token.headers
-    assert (call.service, call.method, call.path_qs) == ("arm", "GET", f"{DEVTEST}?api-version={version}")
+    assert (call.service, call.method, call.path_qs) == (
+        "arm",
+        "GET",
+        f"{DEVTEST}?api-version={version}",
+    )
     headers = dict(call.headers)
     UUID(headers.pop("x-ms-client-request-id"))
     UUID(headers.pop("x-ms-correlation-request-id"))
@@ -159,7 +163,9 @@ async def test_the_tutorial_to_the_letter(embedded_azure: EmbeddedAzure, version
 @pytest.mark.anyio
 async def test_request_gives_the_whole_answer(embedded_azure: EmbeddedAzure) -> None:
     async with ArmSession() as arm:
-        answer = await arm.request("GET", DEVTEST, api_version=VERSION, headers={"x-ms-return-client-request-id": "true"})
+        answer = await arm.request(
+            "GET", DEVTEST, api_version=VERSION, headers={"x-ms-return-client-request-id": "true"}
+        )
     assert isinstance(answer, ArmResponse)
     assert answer.json() == group()
     assert (answer.method, answer.status, answer.path) == ("GET", 200, DEVTEST)
@@ -170,11 +176,21 @@ async def test_request_gives_the_whole_answer(embedded_azure: EmbeddedAzure) -> 
 
 
 @pytest.mark.anyio
-async def test_a_full_url_and_parameters_arrive_as_they_were_meant(embedded_azure: EmbeddedAzure) -> None:
+async def test_a_full_url_and_parameters_arrive_as_they_were_meant(
+    embedded_azure: EmbeddedAzure,
+) -> None:
     async with ArmSession() as arm:
-        await arm.get(f"{embedded_azure.arm_url}{SUBSCRIPTION}/resourceGroups?%24top=5&api-version={VERSION}")
-        await get(arm, f"{SUBSCRIPTION}/resourceGroups", params={"$top": 1, "$filter": "tagName eq 'a&b'"})
-    paths = [request.path_qs.removeprefix(SUBSCRIPTION) for request in embedded_azure.requests if request.service == "arm"]
+        await arm.get(
+            f"{embedded_azure.arm_url}{SUBSCRIPTION}/resourceGroups?%24top=5&api-version={VERSION}"
+        )
+        await get(
+            arm, f"{SUBSCRIPTION}/resourceGroups", params={"$top": 1, "$filter": "tagName eq 'a&b'"}
+        )
+    paths = [
+        request.path_qs.removeprefix(SUBSCRIPTION)
+        for request in embedded_azure.requests
+        if request.service == "arm"
+    ]
     assert paths == [
         f"/resourceGroups?%24top=5&api-version={VERSION}",
         f"/resourceGroups?api-version={VERSION}&$top=1&$filter=tagName%20eq%20'a%26b'",
@@ -189,7 +205,9 @@ async def test_many_cold_callers_make_one_token_request(embedded_azure: Embedded
 
 
 @pytest.mark.parametrize("count", [1_000, pytest.param(10_000, marks=pytest.mark.slow)])
-def test_thousands_of_cold_callers_make_one_token_request_with_the_limits_on(embedded_azure: EmbeddedAzure, count: int) -> None:
+def test_thousands_of_cold_callers_make_one_token_request_with_the_limits_on(
+    embedded_azure: EmbeddedAzure, count: int
+) -> None:
     async def main() -> list[Any]:
         async with ArmSession() as arm:
             return await herd(arm, count)
@@ -198,7 +216,12 @@ def test_thousands_of_cold_callers_make_one_token_request_with_the_limits_on(emb
     assert [result for result in results if result != group()] == []
     assert len(results) == count
     counts = embedded_azure.counts
-    assert (counts.imds_requests, counts.imds_throttled, counts.arm_requests, counts.faults) == (1, 0, count, 0)
+    assert (counts.imds_requests, counts.imds_throttled, counts.arm_requests, counts.faults) == (
+        1,
+        0,
+        count,
+        0,
+    )
     assert counts.arm_most_at_once <= 128
 
 
@@ -233,14 +256,20 @@ async def test_every_form_of_the_audience_is_one_token(embedded_azure: EmbeddedA
         {"client_id": DEFAULT_SUBSCRIPTION_ID, "resource_id": ""},
     ],
 )
-def test_a_bad_identity_is_refused_when_the_credential_is_made(embedded_azure: EmbeddedAzure, ids: dict[str, str]) -> None:
+def test_a_bad_identity_is_refused_when_the_credential_is_made(
+    embedded_azure: EmbeddedAzure, ids: dict[str, str]
+) -> None:
     with pytest.raises(ConfigurationError, match="_id"):
         ManagedIdentityCredential(**ids)  # type: ignore[arg-type]
     assert untouched(embedded_azure)
 
 
-@pytest.mark.parametrize("url", ["http://arm.example", "http://10.0.0.1:80", "ftp://127.0.0.1", "arm.example"])
-def test_an_endpoint_that_is_neither_https_nor_loopback_is_refused(embedded_azure: EmbeddedAzure, url: str) -> None:
+@pytest.mark.parametrize(
+    "url", ["http://arm.example", "http://10.0.0.1:80", "ftp://127.0.0.1", "arm.example"]
+)
+def test_an_endpoint_that_is_neither_https_nor_loopback_is_refused(
+    embedded_azure: EmbeddedAzure, url: str
+) -> None:
     with pytest.raises(ConfigurationError, match="https"):
         Cloud("Mine", url, "https://management.azure.com/")
     assert untouched(embedded_azure)
@@ -256,7 +285,9 @@ def test_an_environment_that_names_another_host_is_refused(
 
 
 @pytest.mark.anyio
-async def test_a_tls_context_for_a_session_that_is_given_is_refused(embedded_azure: EmbeddedAzure) -> None:
+async def test_a_tls_context_for_a_session_that_is_given_is_refused(
+    embedded_azure: EmbeddedAzure,
+) -> None:
     async with aiohttp.ClientSession() as http:
         with pytest.raises(ConfigurationError, match="ssl="):
             ArmSession(http=http, ssl=ssl_context())
@@ -274,43 +305,90 @@ BAD_CALLS: dict[str, tuple[type[ConfigurationError], Call]] = {
     "no slash": (ConfigurationError, lambda arm, _: get(arm, DEVTEST[1:])),
     "no path": (ConfigurationError, lambda arm, _: get(arm, "")),
     "foreign": (ForeignHostError, lambda arm, _: get(arm, "https://evil.example/x")),
-    "suffix": (ForeignHostError, lambda arm, _: get(arm, "https://management.azure.com.evil.example/x")),
-    "real arm": (ForeignHostError, lambda arm, _: get(arm, f"https://management.azure.com{DEVTEST}")),
-    "userinfo": (ForeignHostError, lambda arm, url: get(arm, url.replace("//", "//user@") + DEVTEST)),
+    "suffix": (
+        ForeignHostError,
+        lambda arm, _: get(arm, "https://management.azure.com.evil.example/x"),
+    ),
+    "real arm": (
+        ForeignHostError,
+        lambda arm, _: get(arm, f"https://management.azure.com{DEVTEST}"),
+    ),
+    "userinfo": (
+        ForeignHostError,
+        lambda arm, url: get(arm, url.replace("//", "//user@") + DEVTEST),
+    ),
     "userinfo host": (ForeignHostError, lambda arm, url: get(arm, f"{url}@evil.example{DEVTEST}")),
     "port": (ForeignHostError, lambda arm, url: get(arm, f"{url.rpartition(':')[0]}:1{DEVTEST}")),
     "no port": (ForeignHostError, lambda arm, url: get(arm, url.rpartition(":")[0] + DEVTEST)),
-    "other scheme": (ForeignHostError, lambda arm, url: get(arm, url.replace("http:", "https:") + DEVTEST)),
-    "other loopback": (ForeignHostError, lambda arm, url: get(arm, url.replace("127.0.0.1", "localhost") + DEVTEST)),
+    "other scheme": (
+        ForeignHostError,
+        lambda arm, url: get(arm, url.replace("http:", "https:") + DEVTEST),
+    ),
+    "other loopback": (
+        ForeignHostError,
+        lambda arm, url: get(arm, url.replace("127.0.0.1", "localhost") + DEVTEST),
+    ),
     "host path": (ForeignHostError, lambda arm, _: get(arm, "//evil.example/x")),
     "own host path": (ForeignHostError, lambda arm, url: get(arm, url.partition(":")[2] + DEVTEST)),
-    "backslash host": (ForeignHostError, lambda arm, url: get(arm, f"{url}\\@evil.example{DEVTEST}")),
+    "backslash host": (
+        ForeignHostError,
+        lambda arm, url: get(arm, f"{url}\\@evil.example{DEVTEST}"),
+    ),
     "backslash": (ConfigurationError, lambda arm, _: get(arm, "/\\evil.example")),
     "control": (ConfigurationError, lambda arm, _: get(arm, f"{DEVTEST}\r\nX: y")),
     "fragment": (ConfigurationError, lambda arm, url: get(arm, f"{url}{DEVTEST}#x")),
-    "empty segment": (ConfigurationError, lambda arm, _: arm.delete(f"{DEVTEST}/", api_version=VERSION)),
+    "empty segment": (
+        ConfigurationError,
+        lambda arm, _: arm.delete(f"{DEVTEST}/", api_version=VERSION),
+    ),
     "parameter": (ConfigurationError, lambda arm, _: get(arm, params={"$select": ["name"]})),
     "no parameters": (ConfigurationError, lambda arm, _: get(arm, params="a=1")),
-    "date in a body": (ConfigurationError, lambda arm, _: arm.put(DEVTEST, api_version=VERSION, json={"at": date(2026, 1, 1)})),
-    "key in a body": (ConfigurationError, lambda arm, _: arm.put(DEVTEST, api_version=VERSION, json={"tags": {1: "a"}})),
+    "date in a body": (
+        ConfigurationError,
+        lambda arm, _: arm.put(DEVTEST, api_version=VERSION, json={"at": date(2026, 1, 1)}),
+    ),
+    "key in a body": (
+        ConfigurationError,
+        lambda arm, _: arm.put(DEVTEST, api_version=VERSION, json={"tags": {1: "a"}}),
+    ),
     "dots": (ConfigurationError, lambda arm, _: get(arm, f"{DEVTEST}/../Other")),
     "encoded dots": (ConfigurationError, lambda arm, _: get(arm, f"{DEVTEST}/%2e%2e/Other")),
     "no version and no type": (ConfigurationError, lambda arm, _: arm.get("/")),
     "empty version": (ConfigurationError, lambda arm, _: arm.get(DEVTEST, api_version="")),
-    "broken tag": (ConfigurationError, lambda arm, _: arm.put(DEVTEST, api_version=VERSION, if_match="a\r\nb: c")),
-    "empty tag": (ConfigurationError, lambda arm, _: arm.put(DEVTEST, api_version=VERSION, if_none_match="\n")),
-    "two versions": (ConfigurationError, lambda arm, _: get(arm, f"{DEVTEST}?api-version=2020-01-01")),
-    "the same version twice": (ConfigurationError, lambda arm, _: arm.get(f"{DEVTEST}?api-version=a&api-version=a")),
-    "authorization": (ConfigurationError, lambda arm, _: get(arm, headers={"authorization": "Bearer x"})),
+    "broken tag": (
+        ConfigurationError,
+        lambda arm, _: arm.put(DEVTEST, api_version=VERSION, if_match="a\r\nb: c"),
+    ),
+    "empty tag": (
+        ConfigurationError,
+        lambda arm, _: arm.put(DEVTEST, api_version=VERSION, if_none_match="\n"),
+    ),
+    "two versions": (
+        ConfigurationError,
+        lambda arm, _: get(arm, f"{DEVTEST}?api-version=2020-01-01"),
+    ),
+    "the same version twice": (
+        ConfigurationError,
+        lambda arm, _: arm.get(f"{DEVTEST}?api-version=a&api-version=a"),
+    ),
+    "authorization": (
+        ConfigurationError,
+        lambda arm, _: get(arm, headers={"authorization": "Bearer x"}),
+    ),
     "broken header": (ConfigurationError, lambda arm, _: get(arm, headers={"x": "a\r\nb: c"})),
     "method": (ConfigurationError, lambda arm, _: arm.request("get", DEVTEST, api_version=VERSION)),
-    "two bodies": (ConfigurationError, lambda arm, _: arm.request("PUT", DEVTEST, api_version=VERSION, json={}, content=b"")),
+    "two bodies": (
+        ConfigurationError,
+        lambda arm, _: arm.request("PUT", DEVTEST, api_version=VERSION, json={}, content=b""),
+    ),
 }
 
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("name", BAD_CALLS)
-async def test_a_bad_call_is_refused_before_anything_is_sent(embedded_azure: EmbeddedAzure, name: str) -> None:
+async def test_a_bad_call_is_refused_before_anything_is_sent(
+    embedded_azure: EmbeddedAzure, name: str
+) -> None:
     kind, call = BAD_CALLS[name]
     async with ArmSession() as arm:
         with pytest.raises(ConfigurationError) as raised:
@@ -324,7 +402,9 @@ async def test_a_bad_call_is_refused_before_anything_is_sent(embedded_azure: Emb
 
 
 @pytest.mark.anyio
-async def test_an_expired_token_is_replaced_and_the_call_repeated_once(embedded_azure: EmbeddedAzure) -> None:
+async def test_an_expired_token_is_replaced_and_the_call_repeated_once(
+    embedded_azure: EmbeddedAzure,
+) -> None:
     old, new = embedded_azure.issue_token(expires_in=-60), embedded_azure.issue_token()
     credential = RejectingCredential([old, new])
     async with ArmSession(credential) as arm:
@@ -337,7 +417,9 @@ async def test_an_expired_token_is_replaced_and_the_call_repeated_once(embedded_
 
 
 @pytest.mark.anyio
-async def test_a_revoked_token_is_replaced_and_the_call_repeated_once(embedded_azure: EmbeddedAzure) -> None:
+async def test_a_revoked_token_is_replaced_and_the_call_repeated_once(
+    embedded_azure: EmbeddedAzure,
+) -> None:
     async with ArmSession() as arm:
         await get(arm)
         embedded_azure.revoke_tokens()
@@ -375,11 +457,17 @@ def test_a_thousand_sessions_in_a_row_renew_the_token_once(monkeypatch: pytest.M
 
 
 @pytest.mark.anyio
-async def test_a_service_that_refuses_every_token_costs_few_tokens(embedded_azure: EmbeddedAzure) -> None:
+async def test_a_service_that_refuses_every_token_costs_few_tokens(
+    embedded_azure: EmbeddedAzure,
+) -> None:
     credential = SdkCredential([embedded_azure.issue_token() for _ in range(30)])
     async with ArmSession(credential) as arm:
         await get(arm)
-        embedded_azure.inject("arm", Fault(401, body={"error": {"code": "InvalidAuthenticationToken", "message": "No."}}), None)
+        embedded_azure.inject(
+            "arm",
+            Fault(401, body={"error": {"code": "InvalidAuthenticationToken", "message": "No."}}),
+            None,
+        )
         for _ in range(20):
             with pytest.raises(AuthenticationError):
                 await get(arm)
@@ -391,7 +479,9 @@ async def test_a_service_that_refuses_every_token_costs_few_tokens(embedded_azur
 @pytest.mark.slow
 @pytest.mark.anyio
 @pytest.mark.parametrize("count", [2, 100])
-async def test_concurrent_401s_make_one_token_request(embedded_azure: EmbeddedAzure, count: int) -> None:
+async def test_concurrent_401s_make_one_token_request(
+    embedded_azure: EmbeddedAzure, count: int
+) -> None:
     async with ArmSession() as arm:
         await get(arm)
         embedded_azure.reset_counts()
@@ -402,21 +492,33 @@ async def test_concurrent_401s_make_one_token_request(embedded_azure: EmbeddedAz
             hold.release()
             assert await calls == [group()] * count
     counts = embedded_azure.counts
-    assert (counts.imds_requests, counts.arm_requests, counts.arm_unauthorized) == (1, 2 * count, count)
+    assert (counts.imds_requests, counts.arm_requests, counts.arm_unauthorized) == (
+        1,
+        2 * count,
+        count,
+    )
 
 
 @pytest.mark.anyio
 async def test_a_second_401_is_the_callers(embedded_azure: EmbeddedAzure) -> None:
-    embedded_azure.inject("arm", Fault(401, body={"error": {"code": "InvalidAuthenticationToken", "message": "No."}}), None)
+    embedded_azure.inject(
+        "arm",
+        Fault(401, body={"error": {"code": "InvalidAuthenticationToken", "message": "No."}}),
+        None,
+    )
     async with ArmSession() as arm:
-        with pytest.raises(AuthenticationError, match=r"answered 401 InvalidAuthenticationToken: No \(request id") as raised:
+        with pytest.raises(
+            AuthenticationError, match=r"answered 401 InvalidAuthenticationToken: No \(request id"
+        ) as raised:
             await get(arm)
     assert (raised.value.attempts, raised.value.status) == (2, 401)
     assert (embedded_azure.counts.imds_requests, embedded_azure.counts.arm_requests) == (2, 2)
 
 
 @pytest.mark.anyio
-async def test_a_host_that_gives_the_same_token_again_is_asked_once(embedded_azure: EmbeddedAzure) -> None:
+async def test_a_host_that_gives_the_same_token_again_is_asked_once(
+    embedded_azure: EmbeddedAzure,
+) -> None:
     embedded_azure.repeat_tokens()
     async with ArmSession() as arm:
         await get(arm)
@@ -433,16 +535,29 @@ async def test_a_host_that_gives_the_same_token_again_is_asked_once(embedded_azu
 async def test_a_token_for_another_audience_is_not_rejected(embedded_azure: EmbeddedAzure) -> None:
     credential = RejectingCredential([embedded_azure.issue_token("https://graph.microsoft.com/")])
     async with ArmSession(credential) as arm:
-        with pytest.raises(AuthenticationError, match="InvalidAuthenticationTokenAudience") as raised:
+        with pytest.raises(
+            AuthenticationError, match="InvalidAuthenticationTokenAudience"
+        ) as raised:
             await get(arm)
     assert "https://management.azure.com/" in raised.value.help
-    assert (credential.rejected, len(credential.asked), embedded_azure.counts.arm_requests) == ([], 1, 1)
+    assert (credential.rejected, len(credential.asked), embedded_azure.counts.arm_requests) == (
+        [],
+        1,
+        1,
+    )
 
 
 @pytest.mark.anyio
 async def test_a_token_of_another_tenant_is_not_rejected(embedded_azure: EmbeddedAzure) -> None:
-    said = {"error": {"code": "InvalidAuthenticationTokenTenant", "message": "The access token is from the wrong issuer."}}
-    embedded_azure.inject("arm", Fault(401, {"WWW-Authenticate": 'Bearer error="invalid_token"'}, said))
+    said = {
+        "error": {
+            "code": "InvalidAuthenticationTokenTenant",
+            "message": "The access token is from the wrong issuer.",
+        }
+    }
+    embedded_azure.inject(
+        "arm", Fault(401, {"WWW-Authenticate": 'Bearer error="invalid_token"'}, said)
+    )
     async with ArmSession() as arm:
         with pytest.raises(AuthenticationError, match="wrong issuer") as raised:
             await get(arm)
@@ -452,8 +567,12 @@ async def test_a_token_of_another_tenant_is_not_rejected(embedded_azure: Embedde
 
 
 @pytest.mark.anyio
-async def test_a_foreign_credential_without_reject_is_asked_again(embedded_azure: EmbeddedAzure) -> None:
-    credential = SdkCredential([embedded_azure.issue_token(expires_in=-60), embedded_azure.issue_token()])
+async def test_a_foreign_credential_without_reject_is_asked_again(
+    embedded_azure: EmbeddedAzure,
+) -> None:
+    credential = SdkCredential(
+        [embedded_azure.issue_token(expires_in=-60), embedded_azure.issue_token()]
+    )
     async with ArmSession(credential) as arm:
         assert await get(arm) == group()
     assert len(credential.asked) == 2
@@ -461,7 +580,9 @@ async def test_a_foreign_credential_without_reject_is_asked_again(embedded_azure
 
 
 @pytest.mark.anyio
-async def test_a_foreign_credential_that_has_no_other_token_costs_no_second_call(embedded_azure: EmbeddedAzure) -> None:
+async def test_a_foreign_credential_that_has_no_other_token_costs_no_second_call(
+    embedded_azure: EmbeddedAzure,
+) -> None:
     credential = SdkCredential([embedded_azure.issue_token(foreign_key=True)])
     async with ArmSession(credential) as arm:
         with pytest.raises(AuthenticationError, match="InvalidAuthenticationToken"):
@@ -470,7 +591,9 @@ async def test_a_foreign_credential_that_has_no_other_token_costs_no_second_call
 
 
 @pytest.mark.anyio
-async def test_a_claims_challenge_is_passed_on_to_the_credential(embedded_azure: EmbeddedAzure) -> None:
+async def test_a_claims_challenge_is_passed_on_to_the_credential(
+    embedded_azure: EmbeddedAzure,
+) -> None:
     credential = RejectingCredential([embedded_azure.issue_token(), embedded_azure.issue_token()])
     embedded_azure.inject("arm", Fault(401, {"WWW-Authenticate": CHALLENGE}))
     async with ArmSession(credential) as arm:
@@ -481,7 +604,9 @@ async def test_a_claims_challenge_is_passed_on_to_the_credential(embedded_azure:
 
 
 @pytest.mark.anyio
-async def test_a_claims_challenge_gets_a_new_token_of_the_managed_identity(embedded_azure: EmbeddedAzure) -> None:
+async def test_a_claims_challenge_gets_a_new_token_of_the_managed_identity(
+    embedded_azure: EmbeddedAzure,
+) -> None:
     async with ArmSession() as arm:
         await get(arm)
         embedded_azure.inject("arm", Fault(401, {"WWW-Authenticate": CHALLENGE}))
@@ -490,7 +615,9 @@ async def test_a_claims_challenge_gets_a_new_token_of_the_managed_identity(embed
 
 
 @pytest.mark.anyio
-async def test_a_claims_challenge_that_imds_cant_meet_is_not_repeated(embedded_azure: EmbeddedAzure) -> None:
+async def test_a_claims_challenge_that_imds_cant_meet_is_not_repeated(
+    embedded_azure: EmbeddedAzure,
+) -> None:
     embedded_azure.repeat_tokens()
     embedded_azure.inject("arm", Fault(401, {"WWW-Authenticate": CHALLENGE}), None)
     async with ArmSession() as arm:
@@ -502,7 +629,9 @@ async def test_a_claims_challenge_that_imds_cant_meet_is_not_repeated(embedded_a
 
 @pytest.mark.slow
 @pytest.mark.parametrize("count", [1_000])
-def test_thousands_of_callers_of_a_foreign_credential_ask_it_once(embedded_azure: EmbeddedAzure, count: int) -> None:
+def test_thousands_of_callers_of_a_foreign_credential_ask_it_once(
+    embedded_azure: EmbeddedAzure, count: int
+) -> None:
     credential = SdkCredential([embedded_azure.issue_token()])
 
     async def main() -> list[Any]:
@@ -518,7 +647,9 @@ def test_thousands_of_callers_of_a_foreign_credential_ask_it_once(embedded_azure
 @pytest.mark.slow
 @pytest.mark.anyio
 @pytest.mark.parametrize("sharing", [True, False])
-async def test_microsofts_credential_is_asked_once_too(embedded_azure: EmbeddedAzure, sharing: bool) -> None:
+async def test_microsofts_credential_is_asked_once_too(
+    embedded_azure: EmbeddedAzure, sharing: bool
+) -> None:
     azure = pytest.importorskip("azure.identity.aio")
     async with (
         azure.ManagedIdentityCredential() as credential,
@@ -528,7 +659,9 @@ async def test_microsofts_credential_is_asked_once_too(embedded_azure: EmbeddedA
     assert embedded_azure.counts.imds_tokens == 1
 
 
-def test_a_foreign_credential_serves_sessions_of_one_loop_after_another(embedded_azure: EmbeddedAzure) -> None:
+def test_a_foreign_credential_serves_sessions_of_one_loop_after_another(
+    embedded_azure: EmbeddedAzure,
+) -> None:
     credential = SdkCredential([embedded_azure.issue_token()])
 
     async def main() -> Any:
@@ -540,7 +673,9 @@ def test_a_foreign_credential_serves_sessions_of_one_loop_after_another(embedded
 
 
 @pytest.mark.anyio
-async def test_a_synchronous_credential_is_refused_before_anything_is_sent(embedded_azure: EmbeddedAzure) -> None:
+async def test_a_synchronous_credential_is_refused_before_anything_is_sent(
+    embedded_azure: EmbeddedAzure,
+) -> None:
     class Synchronous:
         def get_token(self, *scopes: str, claims: str | None = None) -> SdkToken:
             raise AssertionError
@@ -555,7 +690,9 @@ async def test_a_synchronous_credential_is_refused_before_anything_is_sent(embed
 
 
 @pytest.mark.anyio
-async def test_a_403_says_what_is_missing_and_how_to_grant_it(embedded_azure: EmbeddedAzure) -> None:
+async def test_a_403_says_what_is_missing_and_how_to_grant_it(
+    embedded_azure: EmbeddedAzure,
+) -> None:
     identity = embedded_azure.identities[0]
     embedded_azure.revoke(identity.object_id)
     async with ArmSession() as arm:
@@ -573,7 +710,9 @@ async def test_a_403_says_what_is_missing_and_how_to_grant_it(embedded_azure: Em
 
 
 @pytest.mark.anyio
-async def test_a_404_for_a_lower_case_path_hints_at_the_capital_letter(embedded_azure: EmbeddedAzure) -> None:
+async def test_a_404_for_a_lower_case_path_hints_at_the_capital_letter(
+    embedded_azure: EmbeddedAzure,
+) -> None:
     async with ArmSession() as arm:
         with pytest.raises(NotFoundError) as raised:
             await get(arm, f"{SUBSCRIPTION}/resourcegroups/Missing")
@@ -587,7 +726,9 @@ async def test_a_404_for_a_lower_case_path_hints_at_the_capital_letter(embedded_
 
 @pytest.mark.anyio
 async def test_a_redirect_is_not_followed(embedded_azure: EmbeddedAzure) -> None:
-    embedded_azure.inject("arm", Fault(307, {"Location": f"{embedded_azure.arm_url}{SUBSCRIPTION}?sig=signed"}, b""))
+    embedded_azure.inject(
+        "arm", Fault(307, {"Location": f"{embedded_azure.arm_url}{SUBSCRIPTION}?sig=signed"}, b"")
+    )
     async with ArmSession() as arm:
         with pytest.raises(ArmError, match="a redirect to") as raised:
             await get(arm)
@@ -599,7 +740,9 @@ async def test_a_redirect_is_not_followed(embedded_azure: EmbeddedAzure) -> None
 async def test_a_304_is_an_answer(embedded_azure: EmbeddedAzure) -> None:
     embedded_azure.inject("arm", Fault(304, {"ETag": '"1"'}, b""), 2)
     async with ArmSession() as arm:
-        answer = await arm.request("GET", DEVTEST, api_version=VERSION, headers={"If-None-Match": '"1"'})
+        answer = await arm.request(
+            "GET", DEVTEST, api_version=VERSION, headers={"If-None-Match": '"1"'}
+        )
         assert (answer.status, answer.headers["ETag"], answer.json()) == (304, '"1"', None)
         assert await get(arm) is None
     assert embedded_azure.requests[-2].headers["If-None-Match"] == '"1"'
@@ -615,7 +758,9 @@ async def test_an_empty_body_is_none(embedded_azure: EmbeddedAzure) -> None:
 
 
 @pytest.mark.anyio
-async def test_a_200_that_is_no_json_is_an_error_and_its_bytes_can_be_had(embedded_azure: EmbeddedAzure) -> None:
+async def test_a_200_that_is_no_json_is_an_error_and_its_bytes_can_be_had(
+    embedded_azure: EmbeddedAzure,
+) -> None:
     embedded_azure.inject("arm", Fault.garbage(), 2)
     async with ArmSession() as arm:
         with pytest.raises(ServiceError, match="not JSON") as raised:
@@ -636,7 +781,9 @@ async def test_a_throttled_call_tells_for_how_long(embedded_azure: EmbeddedAzure
 
 
 @pytest.mark.anyio
-async def test_the_time_that_an_error_took_is_on_the_sessions_clock(embedded_azure: EmbeddedAzure) -> None:
+async def test_the_time_that_an_error_took_is_on_the_sessions_clock(
+    embedded_azure: EmbeddedAzure,
+) -> None:
     manual = ManualClock()
     embedded_azure.inject("arm", Fault(500))
     async with ArmSession(clock=manual.clock, retry=None) as arm:
@@ -652,7 +799,11 @@ async def test_the_time_that_an_error_took_is_on_the_sessions_clock(embedded_azu
 
 def check_no_answer(error: ArmConnectionError, azure: EmbeddedAzure, attempts: int = 1) -> None:
     sent = azure.requests[-1].headers["x-ms-client-request-id"]
-    assert (error.method, error.url, error.client_request_id) == ("GET", f"{azure.arm_url}{DEVTEST}", sent)
+    assert (error.method, error.url, error.client_request_id) == (
+        "GET",
+        f"{azure.arm_url}{DEVTEST}",
+        sent,
+    )
     assert error.attempts == attempts
     assert error.elapsed > 0
     assert "api-version" not in str(error)
@@ -660,8 +811,12 @@ def check_no_answer(error: ArmConnectionError, azure: EmbeddedAzure, attempts: i
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("fault", [Fault.reset(), Fault.truncate(), Fault(200, {"Content-Encoding": "gzip"}, b"no gzip")])
-async def test_an_answer_that_breaks_off_is_a_connection_error(embedded_azure: EmbeddedAzure, fault: Fault) -> None:
+@pytest.mark.parametrize(
+    "fault", [Fault.reset(), Fault.truncate(), Fault(200, {"Content-Encoding": "gzip"}, b"no gzip")]
+)
+async def test_an_answer_that_breaks_off_is_a_connection_error(
+    embedded_azure: EmbeddedAzure, fault: Fault
+) -> None:
     embedded_azure.inject("arm", fault)
     async with ArmSession(retry=None) as arm:
         with pytest.raises(ArmConnectionError) as raised:
@@ -674,7 +829,9 @@ async def test_an_answer_that_breaks_off_is_a_connection_error(embedded_azure: E
 
 
 @pytest.mark.anyio
-async def test_a_connection_that_breaks_off_in_the_repeated_call_was_the_second(embedded_azure: EmbeddedAzure) -> None:
+async def test_a_connection_that_breaks_off_in_the_repeated_call_was_the_second(
+    embedded_azure: EmbeddedAzure,
+) -> None:
     async with ArmSession(retry=None) as arm:
         embedded_azure.inject("arm", Fault(401, body={"code": "ExpiredAuthenticationToken"}))
         embedded_azure.inject("arm", Fault.reset())
@@ -684,7 +841,9 @@ async def test_a_connection_that_breaks_off_in_the_repeated_call_was_the_second(
 
 
 @pytest.mark.anyio
-async def test_an_error_has_the_request_id_that_was_really_sent(embedded_azure: EmbeddedAzure) -> None:
+async def test_an_error_has_the_request_id_that_was_really_sent(
+    embedded_azure: EmbeddedAzure,
+) -> None:
     embedded_azure.inject("arm", Fault.truncate())
     async with ArmSession(retry=None) as arm:
         with pytest.raises(ArmConnectionError) as raised:
@@ -694,10 +853,15 @@ async def test_an_error_has_the_request_id_that_was_really_sent(embedded_azure: 
 
 
 @pytest.mark.anyio
-async def test_a_call_that_takes_too_long_is_a_connection_error(embedded_azure: EmbeddedAzure) -> None:
+async def test_a_call_that_takes_too_long_is_a_connection_error(
+    embedded_azure: EmbeddedAzure,
+) -> None:
     async with ArmSession() as arm:
         await get(arm)
-        with embedded_azure.hold("arm"), pytest.raises(ArmConnectionError, match=f"no answer within {TIMEOUT} s") as raised:
+        with (
+            embedded_azure.hold("arm"),
+            pytest.raises(ArmConnectionError, match=f"no answer within {TIMEOUT} s") as raised,
+        ):
             await get(arm, timeout=TIMEOUT)
         check_no_answer(raised.value, embedded_azure)
         assert isinstance(raised.value.__cause__, TimeoutError)
@@ -728,8 +892,13 @@ async def test_a_refused_connection_is_a_connection_error(embedded_azure: Embedd
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("error", [TimeoutError("mine"), OSError("mine"), aiohttp.ClientError("mine"), RuntimeError("mine")])
-async def test_what_a_credential_raises_becomes_an_error_of_ours(embedded_azure: EmbeddedAzure, error: Exception) -> None:
+@pytest.mark.parametrize(
+    "error",
+    [TimeoutError("mine"), OSError("mine"), aiohttp.ClientError("mine"), RuntimeError("mine")],
+)
+async def test_what_a_credential_raises_becomes_an_error_of_ours(
+    embedded_azure: EmbeddedAzure, error: Exception
+) -> None:
     async with ArmSession(BrokenCredential(error)) as arm:
         errors = await herd(arm, 2)
     assert [type(one) for one in errors] == [TokenUnavailableError] * 2
@@ -739,7 +908,9 @@ async def test_what_a_credential_raises_becomes_an_error_of_ours(embedded_azure:
 
 
 @pytest.mark.anyio
-async def test_a_token_that_cant_be_had_is_the_credentials_error(embedded_azure: EmbeddedAzure) -> None:
+async def test_a_token_that_cant_be_had_is_the_credentials_error(
+    embedded_azure: EmbeddedAzure,
+) -> None:
     embedded_azure.remove_identity(embedded_azure.identities[0])
     async with ArmSession() as arm:
         with pytest.raises(TokenRefusedError, match="Identity not found"):
@@ -815,7 +986,9 @@ async def test_a_closed_session_says_so(embedded_azure: EmbeddedAzure) -> None:
 
 
 @pytest.mark.anyio
-async def test_a_call_under_way_is_told_that_the_session_was_closed(embedded_azure: EmbeddedAzure) -> None:
+async def test_a_call_under_way_is_told_that_the_session_was_closed(
+    embedded_azure: EmbeddedAzure,
+) -> None:
     for service, kind in (("imds", UsageError), ("arm", ArmConnectionError)):
         arm = ArmSession(ManagedIdentityCredential(share=False), retry=None)
         with embedded_azure.hold(service) as hold:
@@ -871,9 +1044,13 @@ def test_nothing_is_left_open(embedded_azure: EmbeddedAzure) -> None:
 
 
 @pytest.mark.anyio
-async def test_a_session_keeps_no_cookies(embedded_azure: EmbeddedAzure, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_session_keeps_no_cookies(
+    embedded_azure: EmbeddedAzure, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # aiohttp's own jar keeps none of an address, but those of a name.
-    monkeypatch.setenv("AIOMSI_RESOURCE_MANAGER", embedded_azure.arm_url.replace("127.0.0.1", "localhost"))
+    monkeypatch.setenv(
+        "AIOMSI_RESOURCE_MANAGER", embedded_azure.arm_url.replace("127.0.0.1", "localhost")
+    )
     embedded_azure.inject("arm", Fault(200, {"Set-Cookie": "a=b; Path=/"}, {}))
     async with ArmSession() as arm:
         await get(arm)
@@ -904,7 +1081,9 @@ async def test_a_cancelled_caller_hurts_nobody(embedded_azure: EmbeddedAzure, se
 
 
 @pytest.mark.anyio
-async def test_an_anyio_scope_around_a_call_is_the_callers_own(embedded_azure: EmbeddedAzure) -> None:
+async def test_an_anyio_scope_around_a_call_is_the_callers_own(
+    embedded_azure: EmbeddedAzure,
+) -> None:
     async with ArmSession() as arm:
         with embedded_azure.hold("arm") as hold:
             other = asyncio.ensure_future(get(arm))
@@ -923,21 +1102,55 @@ async def test_bodies_and_headers_are_sent(embedded_azure: EmbeddedAzure) -> Non
     embedded_azure.inject("arm", Fault(200, body={}), None)
     async with ArmSession(user_agent="mine/1") as arm:
         await arm.request("PUT", DEVTEST, api_version=VERSION, json={"location": "westus"})
-        await arm.request("PUT", DEVTEST, api_version=VERSION, json={}, headers={"content-type": "application/merge-patch+json"})
-        await arm.request("POST", DEVTEST, api_version=VERSION, content=b"12345", headers={"Content-Type": "text/plain"})
-        await arm.request("DELETE", DEVTEST, api_version=VERSION, headers={"if-match": '"1"', "X-MS-Client-Request-Id": "mine"})
+        await arm.request(
+            "PUT",
+            DEVTEST,
+            api_version=VERSION,
+            json={},
+            headers={"content-type": "application/merge-patch+json"},
+        )
+        await arm.request(
+            "POST",
+            DEVTEST,
+            api_version=VERSION,
+            content=b"12345",
+            headers={"Content-Type": "text/plain"},
+        )
+        await arm.request(
+            "DELETE",
+            DEVTEST,
+            api_version=VERSION,
+            headers={"if-match": '"1"', "X-MS-Client-Request-Id": "mine"},
+        )
         await get(arm, headers={"accept": "*/*"})
-    whole, patch, text, delete, read = (request for request in embedded_azure.requests if request.service == "arm")
-    assert (whole.method, whole.headers["Content-Type"], whole.headers["Content-Length"]) == ("PUT", "application/json", "21")
+    whole, patch, text, delete, read = (
+        request for request in embedded_azure.requests if request.service == "arm"
+    )
+    assert (whole.method, whole.headers["Content-Type"], whole.headers["Content-Length"]) == (
+        "PUT",
+        "application/json",
+        "21",
+    )
     assert patch.headers.getall("Content-Type") == ["application/merge-patch+json"]  # type: ignore[attr-defined]
     assert patch.headers["Content-Length"] == "2"
-    assert (text.method, text.headers["Content-Type"], text.headers["Content-Length"]) == ("POST", "text/plain", "5")
+    assert (text.method, text.headers["Content-Type"], text.headers["Content-Length"]) == (
+        "POST",
+        "text/plain",
+        "5",
+    )
     assert (delete.method, delete.headers["If-Match"]) == ("DELETE", '"1"')
     assert delete.headers.getall("x-ms-client-request-id") == ["mine"]  # type: ignore[attr-defined]
     assert read.headers.getall("Accept") == ["*/*"]  # type: ignore[attr-defined]
     assert whole.headers["User-Agent"].startswith("mine/1 aiomsi/")
     assert (
-        len({request.headers["x-ms-client-request-id"] for request in embedded_azure.requests if request.service == "arm"}) == 5
+        len(
+            {
+                request.headers["x-ms-client-request-id"]
+                for request in embedded_azure.requests
+                if request.service == "arm"
+            }
+        )
+        == 5
     )
 
 
@@ -971,7 +1184,9 @@ async def test_conditions_go_out_to_the_letter(embedded_azure: EmbeddedAzure, st
 
 
 @pytest.mark.anyio
-async def test_every_verb_takes_parameters_headers_and_a_body(embedded_azure: EmbeddedAzure) -> None:
+async def test_every_verb_takes_parameters_headers_and_a_body(
+    embedded_azure: EmbeddedAzure,
+) -> None:
     embedded_azure.inject("arm", Fault(200, body={"id": "x"}), None)
     more: dict[str, Any] = {
         "api_version": VERSION,
@@ -990,10 +1205,30 @@ async def test_every_verb_takes_parameters_headers_and_a_body(embedded_azure: Em
         await arm.delete(VAULT, **more)
         await arm.request("OPTIONS", VAULT, **more)
     sent = [one for one in embedded_azure.requests if one.service == "arm"]
-    assert [one.method for one in sent] == ["GET", "HEAD", "PUT", "PUT", "PATCH", "POST", "POST", "DELETE", "OPTIONS"]
+    assert [one.method for one in sent] == [
+        "GET",
+        "HEAD",
+        "PUT",
+        "PUT",
+        "PATCH",
+        "POST",
+        "POST",
+        "DELETE",
+        "OPTIONS",
+    ]
     assert {one.path_qs for one in sent} == {f"{VAULT}?api-version={VERSION}&a=b%20c&n=1&yes=true"}
     assert {one.headers["X-Mine"] for one in sent} == {"1"}
-    assert [one.headers.get("Content-Length", "0") for one in sent] == ["0", "0", "7", "4", "2", "6", "0", "0", "0"]
+    assert [one.headers.get("Content-Length", "0") for one in sent] == [
+        "0",
+        "0",
+        "7",
+        "4",
+        "2",
+        "6",
+        "0",
+        "0",
+        "0",
+    ]
 
 
 def test_what_every_call_would_send_is_checked_at_once(embedded_azure: EmbeddedAzure) -> None:
@@ -1015,13 +1250,20 @@ def test_what_every_call_would_send_is_checked_at_once(embedded_azure: EmbeddedA
 
 @pytest.mark.anyio
 async def test_the_bytes_of_a_call_are_what_they_should_be() -> None:
-    async with listener(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}") as (url, seen):
+    async with listener(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}") as (
+        url,
+        seen,
+    ):
         cloud = Cloud("Mine", url, "https://management.azure.com/")
         del os_environ()["AIOMSI_RESOURCE_MANAGER"]
         async with ArmSession(SdkCredential(["token"]), cloud=cloud) as arm:
-            await arm.request("PATCH", "/ü x?$filter=a b", api_version=VERSION, json={"tags": {"a": "b"}})
+            await arm.request(
+                "PATCH", "/ü x?$filter=a b", api_version=VERSION, json={"tags": {"a": "b"}}
+            )
             await arm.request("PUT", "/x", api_version=VERSION, content=bytes(range(256)))
-    assert seen[0].startswith(b"PATCH /%C3%BC%20x?$filter=a%20b&api-version=2021-04-01 HTTP/1.1\r\n")
+    assert seen[0].startswith(
+        b"PATCH /%C3%BC%20x?$filter=a%20b&api-version=2021-04-01 HTTP/1.1\r\n"
+    )
     assert b"\r\nAuthorization: Bearer token\r\n" in seen[0]
     assert seen[0].endswith(b'\r\n\r\n{"tags":{"a":"b"}}')
     assert seen[1].endswith(b"\r\n\r\n" + bytes(range(256)))
@@ -1048,7 +1290,11 @@ PROXY = "http://proxy.example:8080"
         ({"HTTPS_PROXY": ""}, "https://management.azure.com", None),
         ({"HTTP_PROXY": PROXY}, "https://management.azure.com", None),
         ({"HTTPS_PROXY": PROXY, "NO_PROXY": "azure.com"}, "https://management.azure.com", None),
-        ({"HTTPS_PROXY": PROXY, "NO_PROXY": "other.example"}, "https://management.azure.com", PROXY),
+        (
+            {"HTTPS_PROXY": PROXY, "NO_PROXY": "other.example"},
+            "https://management.azure.com",
+            PROXY,
+        ),
         ({"HTTPS_PROXY": PROXY, "NO_PROXY": "*"}, "https://management.azure.com", None),
         ({"HTTP_PROXY": PROXY, "HTTPS_PROXY": PROXY}, "http://127.0.0.1:8080", None),
         ({"HTTP_PROXY": PROXY, "HTTPS_PROXY": PROXY}, "https://localhost", None),
@@ -1066,7 +1312,9 @@ def test_the_proxy_is_the_environments_and_none_for_loopback(
 
 
 @pytest.mark.anyio
-async def test_no_proxy_stands_before_loopback(embedded_azure: EmbeddedAzure, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_no_proxy_stands_before_loopback(
+    embedded_azure: EmbeddedAzure, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
     monkeypatch.delenv("no_proxy", raising=False)
@@ -1078,7 +1326,9 @@ async def test_no_proxy_stands_before_loopback(embedded_azure: EmbeddedAzure, mo
 async def test_a_proxy_sees_a_tunnel_and_no_token(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AIOMSI_RESOURCE_MANAGER")
     monkeypatch.delenv("no_proxy", raising=False)
-    async with listener(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n") as (url, seen):
+    async with listener(
+        b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n"
+    ) as (url, seen):
         monkeypatch.setenv("HTTPS_PROXY", url)
         async with ArmSession(SdkCredential(["very-secret"]), retry=None) as arm:
             with pytest.raises(ArmConnectionError, match="407") as raised:
@@ -1090,17 +1340,23 @@ async def test_a_proxy_sees_a_tunnel_and_no_token(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.anyio
-async def test_a_proxys_password_goes_to_the_proxy_and_nowhere_else(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_proxys_password_goes_to_the_proxy_and_nowhere_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.delenv("AIOMSI_RESOURCE_MANAGER")
     monkeypatch.delenv("no_proxy", raising=False)
-    async with listener(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n") as (url, seen):
+    async with listener(
+        b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n"
+    ) as (url, seen):
         monkeypatch.setenv("HTTPS_PROXY", url.replace("http://", "http://user:p%40ss@"))
         async with ArmSession(SdkCredential(["very-secret"]), retry=None) as arm:
             with pytest.raises(ArmConnectionError, match="407") as raised:
                 await get(arm)
             assert "p@ss" not in repr(arm._wire)
             assert "p%40ss" not in repr(arm._wire)
-    assert f"Proxy-Authorization: Basic {base64.b64encode(b'user:p@ss').decode()}".encode() in seen[0]
+    assert (
+        f"Proxy-Authorization: Basic {base64.b64encode(b'user:p@ss').decode()}".encode() in seen[0]
+    )
     shown = "".join(traceback.format_exception(raised.value))
     assert "p@ss" not in shown
     assert "p%40ss" not in shown
@@ -1119,7 +1375,9 @@ async def test_a_proxys_password_goes_to_the_proxy_and_nowhere_else(monkeypatch:
         "socks5://user:pass@h:1",
     ],
 )
-async def test_a_proxy_that_is_none_is_told_before_anything_is_sent(monkeypatch: pytest.MonkeyPatch, proxy: str) -> None:
+async def test_a_proxy_that_is_none_is_told_before_anything_is_sent(
+    monkeypatch: pytest.MonkeyPatch, proxy: str
+) -> None:
     monkeypatch.delenv("AIOMSI_RESOURCE_MANAGER")
     monkeypatch.delenv("no_proxy", raising=False)
     monkeypatch.setenv("HTTPS_PROXY", proxy)
@@ -1134,7 +1392,9 @@ async def test_a_proxy_that_is_none_is_told_before_anything_is_sent(monkeypatch:
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("content", ["text", io.BytesIO(b"{}"), iter([b"{}"]), [b"{}"]])
-async def test_a_body_that_can_be_sent_only_once_is_refused(embedded_azure: EmbeddedAzure, content: Any) -> None:
+async def test_a_body_that_can_be_sent_only_once_is_refused(
+    embedded_azure: EmbeddedAzure, content: Any
+) -> None:
     async with ArmSession() as arm:
         with pytest.raises(ConfigurationError, match="content= takes bytes, not"):
             await arm.put(DEVTEST, api_version=VERSION, content=content)
@@ -1147,12 +1407,19 @@ async def test_a_body_may_be_any_kind_of_bytes(embedded_azure: EmbeddedAzure) ->
     kinds: list[Any] = [body, bytearray(body), memoryview(body)]
     async with ArmSession() as arm:
         for content in kinds:
-            made = await arm.put(DEVTEST, api_version=VERSION, content=content, headers={"Content-Type": "application/json"})
+            made = await arm.put(
+                DEVTEST,
+                api_version=VERSION,
+                content=content,
+                headers={"Content-Type": "application/json"},
+            )
             assert made["location"] == "westus"
 
 
 @pytest.mark.anyio
-async def test_what_is_no_json_is_refused_before_anything_is_sent(embedded_azure: EmbeddedAzure) -> None:
+async def test_what_is_no_json_is_refused_before_anything_is_sent(
+    embedded_azure: EmbeddedAzure,
+) -> None:
     async with ArmSession() as arm:
         with pytest.raises(ConfigurationError, match="json= can't be written as JSON"):
             await arm.put(DEVTEST, api_version=VERSION, json={"a": object()})
@@ -1162,7 +1429,9 @@ async def test_what_is_no_json_is_refused_before_anything_is_sent(embedded_azure
 def test_a_private_ca_is_trusted_where_it_is_given() -> None:
     async def main(azure: EmbeddedAzure) -> None:
         credential = SdkCredential([azure.issue_token()])
-        async with ArmSession(credential, cloud=azure.cloud, ssl=azure.ssl_context(), retry=None) as arm:
+        async with ArmSession(
+            credential, cloud=azure.cloud, ssl=azure.ssl_context(), retry=None
+        ) as arm:
             assert await get(arm) == group()
         async with ArmSession(credential, cloud=azure.cloud) as arm:
             with pytest.raises(ArmConnectionError, match="CERTIFICATE_VERIFY_FAILED") as raised:
@@ -1222,8 +1491,12 @@ SECRET_FAULTS = {
 @pytest.mark.anyio
 @pytest.mark.parametrize("name", SECRET_FAULTS)
 @pytest.mark.parametrize("own", [True, False])
-async def test_no_token_is_shown_by_an_error_or_in_its_tracebacks(embedded_azure: EmbeddedAzure, name: str, own: bool) -> None:
-    credential = ManagedIdentityCredential() if own else SdkCredential([embedded_azure.issue_token()])
+async def test_no_token_is_shown_by_an_error_or_in_its_tracebacks(
+    embedded_azure: EmbeddedAzure, name: str, own: bool
+) -> None:
+    credential = (
+        ManagedIdentityCredential() if own else SdkCredential([embedded_azure.issue_token()])
+    )
     text = str((await credential.get_token(SCOPE)).token)
     assert len(text) > 100
     async with ArmSession(credential, retry=None) as arm:
@@ -1253,7 +1526,9 @@ async def test_no_token_is_shown_by_an_error_or_in_its_tracebacks(embedded_azure
 
 
 @pytest.mark.anyio
-async def test_no_token_is_shown_or_pickled_by_a_session_or_an_answer(embedded_azure: EmbeddedAzure) -> None:
+async def test_no_token_is_shown_or_pickled_by_a_session_or_an_answer(
+    embedded_azure: EmbeddedAzure,
+) -> None:
     async with ArmSession() as arm:
         answer = await arm.request("GET", DEVTEST, api_version=VERSION)
         text = str((await ManagedIdentityCredential().get_token(SCOPE)).token)
@@ -1279,7 +1554,10 @@ async def test_the_error_of_a_call_survives_a_pickle(embedded_azure: EmbeddedAzu
         twin = pickle.loads(pickle.dumps(error))  # noqa: S301 (our own)
         assert type(twin) is type(error)
         assert str(twin) == str(error)
-        ours, its = ({name: value for name, value in vars(one).items() if name != "response"} for one in (error, twin))
+        ours, its = (
+            {name: value for name, value in vars(one).items() if name != "response"}
+            for one in (error, twin)
+        )
         assert ours == its
     twin = pickle.loads(pickle.dumps(missing.value))  # noqa: S301 (our own)
     assert twin.response.headers == missing.value.response.headers

@@ -66,7 +66,9 @@ async def get(arm: ArmSession, **options: Any) -> Any:
 
 
 @pytest.mark.parametrize("borrowed", [False, True])
-async def test_the_budget_limits_the_wait_for_a_connection(borrowed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_budget_limits_the_wait_for_a_connection(
+    borrowed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(_http, "_CONNECTIONS", 1)
     held = Held(Says(body={}))
     async with (
@@ -84,7 +86,9 @@ async def test_the_budget_limits_the_wait_for_a_connection(borrowed: bool, monke
     assert "begin fewer at a time" in raised.value.help
 
 
-async def test_the_time_out_limits_the_wait_for_a_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_time_out_limits_the_wait_for_a_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(_http, "_CONNECTIONS", 1)
     held = Held(Says(body={}))
     async with canned(held.answers) as server, session(server, retry=None) as arm:
@@ -107,21 +111,38 @@ async def test_a_request_does_not_begin_after_the_budget() -> None:
     async with canned() as server, session(server, Slow(), clock=slept.clock) as arm:
         with pytest.raises(ArmConnectionError, match="could not begin within 180 s") as raised:
             await get(arm)
-    assert (raised.value.attempts, raised.value.arrived, raised.value.help) == (0, False, "Nothing was sent")
+    assert (raised.value.attempts, raised.value.arrived, raised.value.help) == (
+        0,
+        False,
+        "Nothing was sent",
+    )
 
 
 async def test_a_late_loop_may_still_send_the_last_request() -> None:
     slept = Slept()
-    slept.clock = type(slept.clock)(slept.clock.wall, slept.clock.monotonic, lambda seconds: slept._sleep(seconds + 0.5))
-    async with canned(Says(503), Says(body={})) as server, session(server, clock=slept.clock, retry=no_jitter(budget=1.2)) as arm:
+    slept.clock = type(slept.clock)(
+        slept.clock.wall, slept.clock.monotonic, lambda seconds: slept._sleep(seconds + 0.5)
+    )
+    async with (
+        canned(Says(503), Says(body={})) as server,
+        session(server, clock=slept.clock, retry=no_jitter(budget=1.2)) as arm,
+    ):
         assert await get(arm) == {}
 
 
 async def test_the_budget_does_not_count_a_registration() -> None:
     slept = Slept()
-    refused = Says(409, error("MissingSubscriptionRegistration", details=[{"target": "Microsoft.KeyVault"}]))
-    states = [Says(body={"registrationState": state}) for state in ("Registering",) * 20 + ("Registered",)]
-    options: dict[str, Any] = {"clock": slept.clock, "auto_register": True, "retry": ArmRetry(budget=100)}
+    refused = Says(
+        409, error("MissingSubscriptionRegistration", details=[{"target": "Microsoft.KeyVault"}])
+    )
+    states = [
+        Says(body={"registrationState": state}) for state in ("Registering",) * 20 + ("Registered",)
+    ]
+    options: dict[str, Any] = {
+        "clock": slept.clock,
+        "auto_register": True,
+        "retry": ArmRetry(budget=100),
+    }
     async with canned(refused, *states, Says(body={})) as server, session(server, **options) as arm:
         assert await get(arm) == {}
     assert sum(slept.sleeps) > 100
@@ -142,7 +163,9 @@ def test_the_limits_of_a_request_follow_budget_and_time_out() -> None:
 
 
 @pytest.mark.parametrize("poll", [False, True])
-async def test_a_time_out_is_the_only_limit_of_silence(poll: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_time_out_is_the_only_limit_of_silence(
+    poll: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(_http, "_READ", 0.1)
     held = Held(Says(body={"status": "Succeeded"}))
 
@@ -151,7 +174,10 @@ async def test_a_time_out_is_the_only_limit_of_silence(poll: bool, monkeypatch: 
         return Says(202, None, {"Azure-AsyncOperation": link})
 
     answers: list[Any] = [held.answers, held.answers]
-    async with canned(*([begun] if poll else []), *answers) as server, session(server, retry=None) as arm:
+    async with (
+        canned(*([begun] if poll else []), *answers) as server,
+        session(server, retry=None) as arm,
+    ):
         call = arm.post(VAULT, api_version=VERSION, timeout=30) if poll else get(arm, timeout=30)
         patient = asyncio.ensure_future(call)
         await until(lambda: len(server.asked) == 1 + poll)
@@ -168,14 +194,23 @@ async def test_a_time_out_is_a_number_of_seconds(timeout: Any) -> None:
             await get(arm, timeout=timeout)
 
 
-async def test_a_body_without_an_end_is_not_read_to_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_body_without_an_end_is_not_read_to_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     for module in (_wire, _encoding):
         monkeypatch.setattr(module, "MAX_BODY", 100)
-    async with canned(*[Says(body="x" * 101)] * 2, Says(body="y" * 98)) as server, session(server) as arm:
+    async with (
+        canned(*[Says(body="x" * 101)] * 2, Says(body="y" * 98)) as server,
+        session(server) as arm,
+    ):
         for method in ("GET", "PUT"):
             with pytest.raises(ArmConnectionError, match="more than 100 bytes") as raised:
                 await arm.request(method, VAULT, api_version=VERSION)
-            assert (raised.value.attempts, raised.value.unreadable, raised.value.permanent) == (1, True, True)
+            assert (raised.value.attempts, raised.value.unreadable, raised.value.permanent) == (
+                1,
+                True,
+                True,
+            )
             assert "$top" in raised.value.help
         assert len((await arm.request("GET", VAULT, api_version=VERSION)).body) == 98
     assert [one.method for one in server.asked] == ["GET", "PUT", "GET"]
@@ -208,7 +243,10 @@ async def test_a_wait_that_does_not_fit_is_not_begun(options: dict[str, Any]) ->
 async def test_jitter_does_not_make_a_wait_outlast_the_time_out() -> None:
     slept = Slept()
     busy = Says(503, error("ServerTimeout"), {"Retry-After": "29"})
-    async with canned(busy, Says(body={})) as server, session(server, clock=slept.clock, retry=no_jitter(first_delay=30)) as arm:
+    async with (
+        canned(busy, Says(body={})) as server,
+        session(server, clock=slept.clock, retry=no_jitter(first_delay=30)) as arm,
+    ):
         assert await get(arm, timeout=30) == {}
     assert 29 <= slept.sleeps[0] < 30
 
@@ -230,7 +268,9 @@ def raw_session(url: str, **options: Any) -> ArmSession:
 
 UNREADABLE = {
     "length": b"HTTP/1.1 201 Created\r\nContent-Length: x\r\n\r\n",
-    "header": b"HTTP/1.1 201 Created\r\nX-Long: " + b"x" * 70_000 + b"\r\nContent-Length: 0\r\n\r\n",
+    "header": b"HTTP/1.1 201 Created\r\nX-Long: "
+    + b"x" * 70_000
+    + b"\r\nContent-Length: 0\r\n\r\n",
     "chunk": b"HTTP/1.1 201 Created\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
     "gzip": b"HTTP/1.1 201 Created\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\nzz",
     "cut": b"HTTP/1.1 201 Created\r\nContent-Length: 10\r\n\r\n{",
@@ -240,12 +280,23 @@ UNREADABLE = {
 
 @pytest.mark.parametrize("name", UNREADABLE)
 @pytest.mark.parametrize(
-    ("method", "sent"), [("PUT", ["PUT", "GET"]), ("PATCH", ["PATCH", "GET"]), ("POST", ["POST"]), ("DELETE", ["DELETE"])]
+    ("method", "sent"),
+    [
+        ("PUT", ["PUT", "GET"]),
+        ("PATCH", ["PATCH", "GET"]),
+        ("POST", ["POST"]),
+        ("DELETE", ["DELETE"]),
+    ],
 )
 @pytest.mark.parametrize("borrowed", [False, True])
-async def test_a_write_with_an_unreadable_response_is_sent_once(name: str, method: str, sent: list[str], borrowed: bool) -> None:
+async def test_a_write_with_an_unreadable_response_is_sent_once(
+    name: str, method: str, sent: list[str], borrowed: bool
+) -> None:
     body: dict[str, Any] = {"json": {"location": "westus"}} if len(sent) > 1 else {}
-    answers = {method: UNREADABLE[name], "GET": b'HTTP/1.1 200 OK\r\nContent-Length: 21\r\n\r\n{"location":"eastus"}'}
+    answers = {
+        method: UNREADABLE[name],
+        "GET": b'HTTP/1.1 200 OK\r\nContent-Length: 21\r\n\r\n{"location":"eastus"}',
+    }
     async with (
         listener(lambda head: answers[head.split()[0].decode()]) as (url, seen),
         aiohttp.ClientSession() as http,
@@ -258,7 +309,10 @@ async def test_a_write_with_an_unreadable_response_is_sent_once(name: str, metho
 
 
 async def test_a_read_with_an_unreadable_response_is_repeated() -> None:
-    async with listener(UNREADABLE["cut"]) as (url, seen), raw_session(url, retry=ArmRetry(tries=3, first_delay=0.0)) as arm:
+    async with (
+        listener(UNREADABLE["cut"]) as (url, seen),
+        raw_session(url, retry=ArmRetry(tries=3, first_delay=0.0)) as arm,
+    ):
         with pytest.raises(ArmConnectionError):
             await get(arm)
     assert len(seen) == 3

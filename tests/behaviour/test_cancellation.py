@@ -1,9 +1,10 @@
 """Cancellation at every `await` of credential and core: exactly there, in every way, and then the next call works.
 
-The await points are read from the sources' syntax trees (`awaits`). Each scenario below is first played undisturbed, to see where
-the library's tasks come to stand; every point must be among those places. Then it is played once more for each of them, and the
-task that stands there is cancelled: the caller's own, the flight's, or an errand's in another loop. Whoever adds an `await` adds
-a scenario that comes by.
+The await points are read from the sources' syntax trees (`awaits`). Each scenario below is first
+played undisturbed, to see where the library's tasks come to stand; every point must be among those
+places. Then it is played once more for each of them, and the task that stands there is cancelled:
+the caller's own, the flight's, or an errand's in another loop. Whoever adds an `await` adds a
+scenario that comes by.
 """
 
 import asyncio
@@ -26,7 +27,14 @@ from filelock import BaseFileLock
 from loops import LOOPS
 
 import aiomsi
-from aiomsi import AccessToken, Clock, CredentialClosedError, ManagedIdentityCredential, Policy, SharedCredential
+from aiomsi import (
+    AccessToken,
+    Clock,
+    CredentialClosedError,
+    ManagedIdentityCredential,
+    Policy,
+    SharedCredential,
+)
 from aiomsi._clock import SYSTEM_CLOCK
 from aiomsi._clouds import same_audience
 from aiomsi._credentials import gate as _gate
@@ -73,7 +81,8 @@ class Stage:
     """What a scenario is given, and what is known of its callers.
 
     Attributes:
-        folder: for a gate; the same one for all plays, so what one of them holds for ever is in the way of all others.
+        folder: for a gate; the same one for all plays, so what one of them holds for ever is in the
+            way of all others.
 
     """
 
@@ -100,7 +109,12 @@ class Stage:
         for slot in self.slots:
             with slot._lock:
                 rosters = () if slot._flight is None else slot._flight.rosters.values()
-                self.complaints += [waiter for roster in rosters for waiter in roster.waiters if waiter.future.done()]
+                self.complaints += [
+                    waiter
+                    for roster in rosters
+                    for waiter in roster.waiters
+                    if waiter.future.done()
+                ]
 
     def left_over(self) -> list[object]:
         """Give what its calls should have closed or released by now."""
@@ -161,7 +175,9 @@ async def settled() -> None:
         await asyncio.wait(tasks)
     # What is done when a task ends is done one step later.
     await asyncio.sleep(0)
-    timers: list[asyncio.TimerHandle] = getattr(asyncio.get_running_loop(), "_scheduled", [])  # uvloop tells nobody
+    timers: list[asyncio.TimerHandle] = getattr(
+        asyncio.get_running_loop(), "_scheduled", []
+    )  # uvloop tells nobody
     assert not [timer for timer in timers if not timer.cancelled() and is_ours(timer)]
 
 
@@ -281,7 +297,9 @@ async def a_late_token(stage: Stage) -> SlotCredential:
 async def loops_that_took_their_flights_along(stage: Stage) -> SlotCredential:
     credential = ManagedIdentityCredential()
     slot, _ = credential._hold((SCOPE,))
-    slot._ledger = attrs.evolve(slot._ledger, unattended=3, quiet_unserved=slot.clock.monotonic() + 20 * SOON)
+    slot._ledger = attrs.evolve(
+        slot._ledger, unattended=3, quiet_unserved=slot.clock.monotonic() + 20 * SOON
+    )
     stage.call(credential.get_token(SCOPE))
     stage.call(credential.get_token(SCOPE))
     return credential
@@ -352,7 +370,8 @@ async def an_instance_of_the_newer_kind(stage: Stage) -> SlotCredential:
 def held_instance() -> tuple[Inner, SharedCredential]:
     """Give an instance that belongs to this loop and answers when it is told to, and a credential around it.
 
-    Every ping will be answered, however busy the machine is; but what is lost is asked for again after a moment.
+    Every ping will be answered, however busy the machine is; but what is lost is asked for again
+    after a moment.
     """
     inner, clock = Inner(held=True), attrs.evolve(SYSTEM_CLOCK, sleep=lambda _: asyncio.sleep(SOON))
     return inner, SharedCredential(inner, policy=Policy(ping=10), clock=clock)
@@ -455,11 +474,14 @@ async def a_function(stage: Stage) -> SlotCredential:
     return credential
 
 
-def gated(stage: Stage, turns: GateState, *events: Callable[[], object]) -> tuple[ManagedIdentityCredential, Clock]:
+def gated(
+    stage: Stage, turns: GateState, *events: Callable[[], object]
+) -> tuple[ManagedIdentityCredential, Clock]:
     """Give a credential behind a gate at which turns are taken already, so many seconds ahead; and its clock.
 
-    On that clock every sleep takes a moment, however long it is, and at the end of each the next of the events happens. It goes
-    by whole seconds: so who comes to wait does not depend on what is drawn, nor on how it is rounded.
+    On that clock every sleep takes a moment, however long it is, and at the end of each the next of
+    the events happens. It goes by whole seconds: so who comes to wait does not depend on what is
+    drawn, nor on how it is rounded.
     """
     manual, following = ManualClock(int(time.time())), iter(events)
 
@@ -487,7 +509,9 @@ async def others_at_the_gate(stage: Stage) -> SlotCredential:
     credential, clock = gated(stage, GateState(queue=5, send=10))
     stage.call(credential.get_token(SCOPE))
     stage.call(credential.get_token(SCOPE))
-    stage.call(ManagedIdentityCredential(gate=stage.folder, share=False, clock=clock).get_token(SCOPE))
+    stage.call(
+        ManagedIdentityCredential(gate=stage.folder, share=False, clock=clock).get_token(SCOPE)
+    )
     return credential
 
 
@@ -547,7 +571,10 @@ async def held_off_by_the_host(stage: Stage) -> SlotCredential:
 
 async def held_off_by_the_host_of_an_inner_credential(stage: Stage) -> SlotCredential:
     credential = SharedCredential(Inner())
-    hold_off(stage, credential._common.backoffs.setdefault(((same_audience(SCOPE),), None), HostBackoff()))
+    hold_off(
+        stage,
+        credential._common.backoffs.setdefault(((same_audience(SCOPE),), None), HostBackoff()),
+    )
     stage.call(credential.get_token(SCOPE))
     stage.call(credential.get_token(SCOPE))
     return credential
@@ -644,7 +671,8 @@ def usable(token: AccessToken, credential: SlotCredential) -> None:
 
 @pytest.fixture(scope="module")
 def azure() -> Iterator[EmbeddedAzure]:
-    # Without limits: hundreds of fetches a second are wanted here. And the garbage collector releases nobody's lock.
+    # Without limits: hundreds of fetches a second are wanted here. And the garbage collector
+    # releases nobody's lock.
     with EmbeddedAzure(imds_limits=None) as azure, pytest.MonkeyPatch.context() as patch:
         patch.setattr(BaseFileLock, "__del__", lambda _: None)
         yield azure
@@ -671,12 +699,19 @@ class Played:
 
     def of(self, point: Point) -> list[tuple[Scenario, Stand]]:
         """Choose where to cancel for one point: wherever it is the innermost; one place will do if it never is."""
-        innermost = [(scenario, stand) for scenario, stand in self.stands if stand.points[-1] == point]
-        return innermost or [(scenario, stand) for scenario, stand in self.stands if point in stand.points][:1]
+        innermost = [
+            (scenario, stand) for scenario, stand in self.stands if stand.points[-1] == point
+        ]
+        return (
+            innermost
+            or [(scenario, stand) for scenario, stand in self.stands if point in stand.points][:1]
+        )
 
 
 @pytest.fixture(scope="module", params=LOOPS)
-def played(request: pytest.FixtureRequest, azure: EmbeddedAzure, tmp_path_factory: pytest.TempPathFactory) -> Played:
+def played(
+    request: pytest.FixtureRequest, azure: EmbeddedAzure, tmp_path_factory: pytest.TempPathFactory
+) -> Played:
     kind, stands, folder = str(request.param), [], tmp_path_factory.mktemp("gate")
     with pytest.MonkeyPatch.context() as patch:
         for name, value in azure.environment.items():
@@ -685,7 +720,11 @@ def played(request: pytest.FixtureRequest, azure: EmbeddedAzure, tmp_path_factor
             stage = Stage(azure, folder, Watch(AWAITS), kind)
             play(scenario, stage)
             assert stage.complaints == []
-            stands += [(scenario, stand) for stand in stage.watch.seen if needed <= {point.module for point in stand.points}]
+            stands += [
+                (scenario, stand)
+                for stand in stage.watch.seen
+                if needed <= {point.module for point in stand.points}
+            ]
     # What there is by now is none of the garbage that each test looks through.
     gc.collect()
     gc.freeze()
@@ -707,7 +746,9 @@ def cancel_at(scenario: Scenario, stage: Stage) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("way", Way, ids=lambda way: way.name.lower())
 @pytest.mark.parametrize("point", SUSPENDS, ids=str)
-def test_whoever_is_cancelled_here_harms_nobody_and_the_next_call_works(played: Played, point: Point, way: Way) -> None:
+def test_whoever_is_cancelled_here_harms_nobody_and_the_next_call_works(
+    played: Played, point: Point, way: Way
+) -> None:
     stages = []
     for scenario, stand in played.of(point):
         if stand.by_future or way is not Way.WOKEN:
@@ -719,7 +760,9 @@ def test_whoever_is_cancelled_here_harms_nobody_and_the_next_call_works(played: 
     assert [complaint for stage in stages for complaint in stage.complaints] == []
 
 
-def test_every_await_of_credential_and_core_is_come_by_or_known_to_suspend_nowhere(played: Played) -> None:
+def test_every_await_of_credential_and_core_is_come_by_or_known_to_suspend_nowhere(
+    played: Played,
+) -> None:
     reached = {point for _, stand in played.stands for point in stand.points}
     assert {str(point) for point in AWAITS.points if point not in reached} == set(NEVER_SUSPENDS)
     assert NEVER_SUSPENDS.keys() <= set(map(str, AWAITS.points))
@@ -730,17 +773,25 @@ def test_every_await_of_credential_and_core_is_come_by_or_known_to_suspend_nowhe
 
 def in_the_cold(played: Played, function: str) -> Stand:
     """Give the last place where one stands with that function innermost."""
-    return [stand for scenario, stand in played.stands if scenario is cold and stand.points[-1].function == function][-1]
+    return [
+        stand
+        for scenario, stand in played.stands
+        if scenario is cold and stand.points[-1].function == function
+    ][-1]
 
 
-def test_a_caller_that_does_not_leave_its_roster_is_noticed(played: Played, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_caller_that_does_not_leave_its_roster_is_noticed(
+    played: Played, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(Slot, "_leave", lambda *_: None)
     stage = played.stage(in_the_cold(played, "Slot._wait"))
     cancel_at(cold, stage)
     assert [type(complaint) for complaint in stage.complaints] == [Waiter]
 
 
-def test_callers_that_await_the_flights_task_are_noticed(played: Played, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_callers_that_await_the_flights_task_are_noticed(
+    played: Played, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def wait(slot: Slot, waiter: Waiter) -> AccessToken | None:
         assert waiter.flight.task is not None
         await waiter.flight.task
@@ -754,7 +805,9 @@ def test_callers_that_await_the_flights_task_are_noticed(played: Played, monkeyp
     assert stage.watch.delivered
 
 
-def test_a_fetch_that_swallows_its_cancellation_is_noticed(played: Played, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fetch_that_swallows_its_cancellation_is_noticed(
+    played: Played, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ask = TokenFetch._ask
 
     async def swallowing(fetch: TokenFetch, *arguments: Any) -> object:
@@ -829,7 +882,10 @@ async def user(step, error):
 
 
 def test_the_reader_names_every_kind_of_await_point() -> None:
-    assert [f"{point.function} | {point.text}" for point in Awaits([("package.example", EXAMPLE)]).points] == [
+    assert [
+        f"{point.function} | {point.text}"
+        for point in Awaits([("package.example", EXAMPLE)]).points
+    ] == [
         "outer | async with manager(): enter",
         "outer | async with manager(): exit",
         "outer | async with manager(): enter #2",

@@ -17,7 +17,9 @@ COUNTS = {"LROGood": 1, "LROToo": 2, "PagingBad": 1}
 
 
 @pytest.mark.parametrize(
-    ("scenario", "ended"), [(GOOD, Ended((1,))), (BAD, Ended((1,), ConfigurationError("x")))], ids=["given", "raised"]
+    ("scenario", "ended"),
+    [(GOOD, Ended((1,))), (BAD, Ended((1,), ConfigurationError("x")))],
+    ids=["given", "raised"],
 )
 def test_what_ends_as_it_has_to_passes(scenario: Scenario, ended: Ended) -> None:
     verdict = verdict_of(scenario, ended, COUNTS, None)
@@ -35,10 +37,17 @@ def test_what_ends_as_it_has_to_passes(scenario: Scenario, ended: Ended) -> None
         (BAD, Ended((1,)), COUNTS, "raised nothing, and gave (1,)"),
         (BAD, Ended((), ConfigurationError("x")), COUNTS, "gave ()"),
         (BAD, Ended((1,), ValueError("x")), COUNTS, "raised ValueError('x')"),
-        (Scenario("x", get("/x"), (1,), ConfigurationError, 400), Ended((1,), ConfigurationError("x")), {}, "status None"),
+        (
+            Scenario("x", get("/x"), (1,), ConfigurationError, 400),
+            Ended((1,), ConfigurationError("x")),
+            {},
+            "status None",
+        ),
     ],
 )
-def test_what_ends_otherwise_has_failed(scenario: Scenario, ended: Ended, counts: dict[str, int], why: str) -> None:
+def test_what_ends_otherwise_has_failed(
+    scenario: Scenario, ended: Ended, counts: dict[str, int], why: str
+) -> None:
     verdict = verdict_of(scenario, ended, counts, None)
     assert (verdict.word, verdict.bad) == ("FAILED", True)
     assert why in verdict.why
@@ -47,9 +56,14 @@ def test_what_ends_otherwise_has_failed(scenario: Scenario, ended: Ended, counts
 
 def test_what_nobody_drives_is_found(capsys: pytest.CaptureFixture[str]) -> None:
     missing = never_driven([GOOD], ["LROGood", "LROToo", "PagingNew", "AzureODataFilter"])
-    assert [(verdict.name, verdict.word, verdict.bad) for verdict in missing] == [("PagingNew", "MISSING", True)]
+    assert [(verdict.name, verdict.word, verdict.bad) for verdict in missing] == [
+        ("PagingNew", "MISSING", True)
+    ]
     tell(missing)
-    assert capsys.readouterr().out == "MISSING   PagingNew  no scenario drives it\n1 scenarios: 1 MISSING\n"
+    assert (
+        capsys.readouterr().out
+        == "MISSING   PagingNew  no scenario drives it\n1 scenarios: 1 MISSING\n"
+    )
 
 
 def test_every_exception_is_one_of_the_scenarios_and_there_are_few() -> None:
@@ -76,6 +90,14 @@ async def started(*lines: str) -> int:
 
 
 def test_the_server_says_where_it_listens() -> None:
-    assert asyncio.run(started("info: Registering route get /x\n", "\x1b[32minfo\x1b[39m: Started server on port 4711\n")) == 4711
+    assert (
+        asyncio.run(
+            started(
+                "info: Registering route get /x\n",
+                "\x1b[32minfo\x1b[39m: Started server on port 4711\n",
+            )
+        )
+        == 4711
+    )
     with pytest.raises(RuntimeError, match="Cannot find module"):
         asyncio.run(started("Error: Cannot find module 'express'\n"))

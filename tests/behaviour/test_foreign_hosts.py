@@ -1,7 +1,8 @@
 """A token never reaches a foreign host, wherever the URL comes from.
 
-ARM is `https://management.azure.com` here, with its certificate, served on loopback. Every other name, scheme and port that a
-client could be led to is a second server, which must see nothing: no token, no request, no connection.
+ARM is `https://management.azure.com` here, with its certificate, served on loopback. Every other
+name, scheme and port that a client could be led to is a second server, which must see nothing: no
+token, no request, no connection.
 """
 
 import asyncio
@@ -111,10 +112,16 @@ class Names(AbstractResolver):
     arm: int
     spy: int
 
-    async def resolve(self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET) -> list[ResolveResult]:
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
         is_arm = port == 443 and host.lower() in (ARM, f"westus.{ARM}")
         to = self.arm if is_arm else self.spy
-        return [ResolveResult(hostname=host, host="127.0.0.1", port=to, family=socket.AF_INET, proto=0, flags=0)]
+        return [
+            ResolveResult(
+                hostname=host, host="127.0.0.1", port=to, family=socket.AF_INET, proto=0, flags=0
+            )
+        ]
 
     async def close(self) -> None:
         pass
@@ -132,7 +139,9 @@ class World:
 async def world() -> AsyncIterator[World]:
     async with canned(ssl=CERTIFICATES.server_context) as arm, spying() as spy:
         resolver = Names(int(arm.url.rpartition(":")[2]), spy.port)
-        connector = aiohttp.TCPConnector(resolver=resolver, ssl=CERTIFICATES.client_context(), use_dns_cache=False)
+        connector = aiohttp.TCPConnector(
+            resolver=resolver, ssl=CERTIFICATES.client_context(), use_dns_cache=False
+        )
         async with aiohttp.ClientSession(connector=connector) as http:
             clock = ManualClock(autoadvance=True).clock
             async with ArmSession(Tokens((SECRET,)), http=http, clock=clock, retry=None) as own:
@@ -151,7 +160,9 @@ async def next_link(world: World, link: str) -> object:
 
 async def next_link_of_a_post(world: World, link: str) -> object:
     world.arm.answers = [Says(body={"value": [1], "@odata.nextLink": link})]
-    return [item async for item in world.own.list(VAULT, api_version=VERSION, json={}, prefetch=False)]
+    return [
+        item async for item in world.own.list(VAULT, api_version=VERSION, json={}, prefetch=False)
+    ]
 
 
 def header(name: str, status: int = 202, method: str = "PUT") -> Place:
@@ -163,7 +174,11 @@ def header(name: str, status: int = 202, method: str = "PUT") -> Place:
 
 
 async def rotated_location(world: World, link: str) -> object:
-    world.arm.answers = [Says(202, None, {"Location": RECORD}), Says(202, None, {"Location": link}), Says(204)]
+    world.arm.answers = [
+        Says(202, None, {"Location": RECORD}),
+        Says(202, None, {"Location": link}),
+        Says(204),
+    ]
     return await world.own.delete(VAULT, api_version=VERSION)
 
 
@@ -174,7 +189,10 @@ async def location_of_the_result(world: World, link: str) -> object:
 
 
 async def resource_location(world: World, link: str) -> object:
-    begun, over = Says(202, None, {"Azure-AsyncOperation": RECORD}), {"status": "Succeeded", "resourceLocation": link}
+    begun, over = (
+        Says(202, None, {"Azure-AsyncOperation": RECORD}),
+        {"status": "Succeeded", "resourceLocation": link},
+    )
     world.arm.answers = [begun, Says(body=over), Says(body=DONE)]
     return await world.own.put(VAULT, api_version=VERSION)
 
@@ -188,12 +206,18 @@ def redirect(status: int, method: str = "GET") -> Place:
 
 
 async def redirected_poll(world: World, link: str) -> object:
-    world.arm.answers = [Says(202, None, {"Azure-AsyncOperation": RECORD}), Says(307, None, {"Location": link})]
+    world.arm.answers = [
+        Says(202, None, {"Azure-AsyncOperation": RECORD}),
+        Says(307, None, {"Location": link}),
+    ]
     return await world.own.put(VAULT, api_version=VERSION)
 
 
 async def redirected_page(world: World, link: str) -> object:
-    world.arm.answers = [Says(body={"value": [], "nextLink": "/x"}), Says(308, None, {"Location": link})]
+    world.arm.answers = [
+        Says(body={"value": [], "nextLink": "/x"}),
+        Says(308, None, {"Location": link}),
+    ]
     return [item async for item in world.own.list(VAULT, api_version=VERSION)]
 
 
@@ -283,7 +307,10 @@ async def test_what_is_arms_own_is_followed(link: str, host: str) -> None:
     async with world() as made:
         made.arm.answers = [Says(body={"value": [1], "nextLink": link}), Says(body={"value": [2]})]
         assert [item async for item in made.own.list(VAULT, api_version=VERSION)] == [1, 2]
-        assert (made.arm.asked[1].target, made.arm.asked[1].headers["Host"].lower()) == ("/x?sig=a%2Fb", host)
+        assert (made.arm.asked[1].target, made.arm.asked[1].headers["Host"].lower()) == (
+            "/x?sig=a%2Fb",
+            host,
+        )
         assert made.spy.connections == 0
 
 
@@ -294,7 +321,14 @@ async def test_what_is_arms_own_is_followed(link: str, host: str) -> None:
 async def test_an_arm_that_says_it_is_another_gets_no_cloud(kind: str) -> None:
     authentication = {"audiences": ["https://management.azure.com/"]}
     async with spying() as spy, canned() as arm:
-        arm.answers = [Says(body={"resourceManager": FOREIGN[kind].format(port=spy.port), "authentication": authentication})]
+        arm.answers = [
+            Says(
+                body={
+                    "resourceManager": FOREIGN[kind].format(port=spy.port),
+                    "authentication": authentication,
+                }
+            )
+        ]
         with pytest.raises((ForeignHostError, ServiceError)):
             await Cloud.discover(arm.url)
         assert (spy.connections, len(arm.asked)) == (0, 1)
@@ -313,7 +347,13 @@ async def test_discovery_follows_no_redirect() -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["https://evil.example/x", f"http://{ARM}/x", f"https://{ARM}:8443/x", "http://127.0.0.1:{port}/"]
+    "url",
+    [
+        "https://evil.example/x",
+        f"http://{ARM}/x",
+        f"https://{ARM}:8443/x",
+        "http://127.0.0.1:{port}/",
+    ],
 )
 async def test_the_spy_would_see_it(url: str) -> None:
     async with world() as made:

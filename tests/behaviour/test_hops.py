@@ -1,7 +1,8 @@
 """The budget of calls: how many functions of ours are started on the ways that are gone often, and how deep they stand.
 
-A hop is a function of ours that is started, one that attrs has generated included. That a coroutine is resumed is none, nor is a
-comprehension, which newer Pythons don't call at all. Time is compared in `benchmarks/`; this does not depend on the machine.
+A hop is a function of ours that is started, one that attrs has generated included. That a coroutine
+is resumed is none, nor is a comprehension, which newer Pythons don't call at all. Time is compared
+in `benchmarks/`; this does not depend on the machine.
 """
 
 import asyncio
@@ -41,8 +42,10 @@ class Hops:
     """Counts, in this thread, from its entry to its exit.
 
     Attributes:
-        started: the functions of ours, by their frames, which are kept: so none is taken for another one.
-        depth: how many of ours stood on the stack at the most when a function of aiohttp was called.
+        started: the functions of ours, by their frames, which are kept: so none is taken for
+            another one.
+        depth: how many of ours stood on the stack at the most when a function of aiohttp was
+            called.
 
     """
 
@@ -57,7 +60,12 @@ class Hops:
         sys.setprofile(self._profile)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
         sys.setprofile(None)
         gc.enable()
 
@@ -89,7 +97,11 @@ def shared() -> SharedCredential:
     return SharedCredential(fetch)
 
 
-@pytest.mark.parametrize("make", [ManagedIdentityCredential, shared], ids=["ManagedIdentityCredential", "SharedCredential"])
+@pytest.mark.parametrize(
+    "make",
+    [ManagedIdentityCredential, shared],
+    ids=["ManagedIdentityCredential", "SharedCredential"],
+)
 def test_a_warm_token_suspends_nowhere_and_costs_at_most_three_calls_of_ours(
     make: Callable[[], ManagedIdentityCredential | SharedCredential],
 ) -> None:
@@ -112,16 +124,23 @@ def test_a_warm_get_starts_fifteen_functions_at_most_and_stands_three_deep() -> 
             return hops
 
     hops = asyncio.run(main())
-    assert {"Verbs.get", "Wire.send", "Wire.exchange", "ManagedIdentityCredential.get_token"} <= set(hops.names)
+    assert {
+        "Verbs.get",
+        "Wire.send",
+        "Wire.exchange",
+        "ManagedIdentityCredential.get_token",
+    } <= set(hops.names)
     assert len(hops.names) <= 15, hops.names
     assert 1 <= hops.depth <= 3
 
 
-def test_a_cold_token_costs_at_most_25_calls_of_ours_to_its_request_and_48_in_all(embedded_azure: EmbeddedAzure) -> None:
+def test_a_cold_token_costs_at_most_25_calls_of_ours_to_its_request_and_48_in_all(
+    embedded_azure: EmbeddedAzure,
+) -> None:
     """The budget of 25 is that of the way to the request; it is not kept to the end.
 
-    The way back is as long: the answer is understood, the token dated and published, and every waiter woken. Three more see to it
-    that the flight has ended, when its caller is served already.
+    The way back is as long: the answer is understood, the token dated and published, and every
+    waiter woken. Three more see to it that the flight has ended, when its caller is served already.
     """
     credential, ways = ManagedIdentityCredential(), list[list[str]]()
 
@@ -156,5 +175,7 @@ def test_a_function_counts_once_each_time_it_is_started_and_not_when_it_is_resum
         return hops
 
     hops = asyncio.run(main())
-    assert [hops.names.count(name) for name in ("Slot._wait", "SharedCredential.get_token", "Slot._fly")] == [3, 3, 1]
+    assert [
+        hops.names.count(name) for name in ("Slot._wait", "SharedCredential.get_token", "Slot._fly")
+    ] == [3, 3, 1]
     assert not [name for name in hops.names if "Clock" in name or name.endswith("comp>")]

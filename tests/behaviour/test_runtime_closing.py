@@ -25,8 +25,12 @@ VAULT = "https://vault.azure.net"
 GRAPH = "https://graph.microsoft.com"
 
 
-async def herd(credential: ManagedIdentityCredential, count: int) -> list[AccessToken | BaseException]:
-    return await asyncio.gather(*(credential.get_token(SCOPE) for _ in range(count)), return_exceptions=True)
+async def herd(
+    credential: ManagedIdentityCredential, count: int
+) -> list[AccessToken | BaseException]:
+    return await asyncio.gather(
+        *(credential.get_token(SCOPE) for _ in range(count)), return_exceptions=True
+    )
 
 
 def joined(credential: ManagedIdentityCredential) -> int:
@@ -36,11 +40,15 @@ def joined(credential: ManagedIdentityCredential) -> int:
 
 def fetching() -> list[str]:
     """Name the fetches that run in this loop."""
-    return [task.get_name() for task in asyncio.all_tasks() if task.get_name().startswith("aiomsi ")]
+    return [
+        task.get_name() for task in asyncio.all_tasks() if task.get_name().startswith("aiomsi ")
+    ]
 
 
 def all_closed(ends: list[AccessToken | BaseException]) -> bool:
-    return {type(end) for end in ends} == {CredentialClosedError} and len(set(map(id, ends))) == len(ends)
+    return {type(end) for end in ends} == {CredentialClosedError} and len(
+        set(map(id, ends))
+    ) == len(ends)
 
 
 @pytest.mark.anyio
@@ -64,7 +72,9 @@ async def test_one_of_three_that_is_closed_in_the_middle_of_a_fetch_tells_its_ow
 
 
 @pytest.mark.anyio
-async def test_the_last_one_that_is_closed_leaves_the_fetch_and_may_be_used_again(embedded_azure: EmbeddedAzure) -> None:
+async def test_the_last_one_that_is_closed_leaves_the_fetch_and_may_be_used_again(
+    embedded_azure: EmbeddedAzure,
+) -> None:
     credentials = [ManagedIdentityCredential() for _ in range(3)]
     with embedded_azure.hold("imds") as hold:
         herds = [asyncio.ensure_future(herd(credential, 10)) for credential in credentials]
@@ -86,7 +96,9 @@ async def test_the_last_one_that_is_closed_leaves_the_fetch_and_may_be_used_agai
 async def test_closing_twice_at_once_and_in_a_row_is_closing(embedded_azure: EmbeddedAzure) -> None:
     credential = ManagedIdentityCredential(share=False)
     with embedded_azure.hold("imds") as hold:
-        calls = [asyncio.ensure_future(credential.get_token(scope)) for scope in (SCOPE, VAULT, GRAPH)]
+        calls = [
+            asyncio.ensure_future(credential.get_token(scope)) for scope in (SCOPE, VAULT, GRAPH)
+        ]
         await hold.arrived(3)
         await asyncio.gather(*(credential.close() for _ in range(3)))
         await credential.close()
@@ -122,7 +134,9 @@ def test_closing_in_another_loop_ends_the_fetch_where_it_runs_and_tells_callers_
 
 
 @pytest.mark.parametrize("how", ["is blocked", "has stopped", "was closed"])
-def test_closing_does_not_wait_for_ever_for_a_loop_that_is_gone(embedded_azure: EmbeddedAzure, how: str) -> None:
+def test_closing_does_not_wait_for_ever_for_a_loop_that_is_gone(
+    embedded_azure: EmbeddedAzure, how: str
+) -> None:
     credential, unblock = ManagedIdentityCredential(policy=Policy(ping=0.5)), threading.Event()
     owner = LoopThread()
     with embedded_azure.hold("imds") as hold:
@@ -147,7 +161,9 @@ def test_closing_does_not_wait_for_ever_for_a_loop_that_is_gone(embedded_azure: 
     assert embedded_azure.counts.imds_requests == 2
 
 
-def test_a_close_in_another_thread_may_come_at_any_line_of_a_close(embedded_azure: EmbeddedAzure) -> None:
+def test_a_close_in_another_thread_may_come_at_any_line_of_a_close(
+    embedded_azure: EmbeddedAzure,
+) -> None:
     credential = ManagedIdentityCredential()
     scopes = (SCOPE, VAULT, GRAPH)
     asyncio.run(credential.warm_up(*scopes))
@@ -201,7 +217,9 @@ class Client:
 
 
 @pytest.mark.anyio
-async def test_clients_that_close_the_credential_after_each_call_cost_one_request(embedded_azure: EmbeddedAzure) -> None:
+async def test_clients_that_close_the_credential_after_each_call_cost_one_request(
+    embedded_azure: EmbeddedAzure,
+) -> None:
     credential = ManagedIdentityCredential()
 
     async def calls() -> list[AccessToken]:
@@ -213,13 +231,17 @@ async def test_clients_that_close_the_credential_after_each_call_cost_one_reques
 
     async with Client(credential) as client:
         first = await client.call()
-    tokens = [token for each in await asyncio.gather(*(calls() for _ in range(100))) for token in each]
+    tokens = [
+        token for each in await asyncio.gather(*(calls() for _ in range(100))) for token in each
+    ]
     assert len(tokens) == 500
     assert set(map(id, tokens)) == {id(first)}
     assert embedded_azure.counts.imds_requests == 1
 
 
-def test_a_credential_that_is_closed_after_each_run_serves_the_next_one(embedded_azure: EmbeddedAzure) -> None:
+def test_a_credential_that_is_closed_after_each_run_serves_the_next_one(
+    embedded_azure: EmbeddedAzure,
+) -> None:
     credential = ManagedIdentityCredential()
 
     async def run() -> AccessToken:
@@ -228,15 +250,21 @@ def test_a_credential_that_is_closed_after_each_run_serves_the_next_one(embedded
 
     with ThreadPoolExecutor(4) as pool:
         first = asyncio.run(run())
-        tokens = [future.result(30) for future in [pool.submit(asyncio.run, run()) for _ in range(40)]]
+        tokens = [
+            future.result(30) for future in [pool.submit(asyncio.run, run()) for _ in range(40)]
+        ]
     assert set(map(id, tokens)) == {id(first)}
     credential.forget()
     assert asyncio.run(run()) is not first
     assert embedded_azure.counts.imds_requests == 2
 
 
-@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")  # asyncio's own
-def test_a_credential_may_be_closed_by_the_collector_at_any_moment(embedded_azure: EmbeddedAzure) -> None:
+@pytest.mark.filterwarnings(
+    "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
+)  # asyncio's own
+def test_a_credential_may_be_closed_by_the_collector_at_any_moment(
+    embedded_azure: EmbeddedAzure,
+) -> None:
     collecting = Collecting()
     other = ManagedIdentityCredential(clock=collecting.clock)
 

@@ -28,7 +28,9 @@ DAY = 86_400.0
 CALLERS = 1_000
 
 
-async def told(credential: ManagedIdentityCredential, manual: ManualClock, count: int) -> list[tuple[CredentialError, float]]:
+async def told(
+    credential: ManagedIdentityCredential, manual: ManualClock, count: int
+) -> list[tuple[CredentialError, float]]:
     """Return the error of each of so many callers, and the time at which it was raised."""
 
     async def call() -> tuple[CredentialError, float]:
@@ -41,12 +43,18 @@ async def told(credential: ManagedIdentityCredential, manual: ManualClock, count
     return await asyncio.gather(*(call() for _ in range(count)))
 
 
-def check_errors(errors: Sequence[CredentialError], expected: type[CredentialError], retry_after: float) -> None:
+def check_errors(
+    errors: Sequence[CredentialError], expected: type[CredentialError], retry_after: float
+) -> None:
     """See that everybody was told the same, by an exception of their own."""
     assert len(set(map(id, errors))) == CALLERS
     for error in errors:
         assert type(error) is expected
-        assert (error.__context__, error.__cause__, error.__suppress_context__) == (None, None, False)
+        assert (error.__context__, error.__cause__, error.__suppress_context__) == (
+            None,
+            None,
+            False,
+        )
         assert not hasattr(error, "__notes__")
         assert len(traceback.extract_tb(error.__traceback__)) <= 5
         assert error.retry_after == pytest.approx(retry_after)
@@ -100,7 +108,11 @@ def test_a_fetch_that_fails_is_one_fetch_and_all_its_callers_are_told_at_the_sam
     assert max(times) == min(times)
 
     # Until the next attempt everybody is told the same, without a request.
-    again = [end for owner in owners for end, _ in owner.start(told(credential, manual, CALLERS // loops)).result(30)]
+    again = [
+        end
+        for owner in owners
+        for end, _ in owner.start(told(credential, manual, CALLERS // loops)).result(30)
+    ]
     check_errors(again, error, stats.next_attempt)
     assert not set(map(id, errors)) & set(map(id, again))
     assert credential.stats()[ARM].fetches == 1
@@ -112,7 +124,12 @@ def test_a_fetch_that_fails_is_one_fetch_and_all_its_callers_are_told_at_the_sam
         embedded_azure.clear_faults()
         assert owners[-1].start(credential.get_token(SCOPE)).result(30).token
         stats = credential.stats()[ARM]
-        assert (stats.state, stats.fetches, stats.failures, stats.failing) == ("fresh", 2, {kind: 1}, 0)
+        assert (stats.state, stats.fetches, stats.failures, stats.failing) == (
+            "fresh",
+            2,
+            {kind: 1},
+            0,
+        )
     for owner in owners:
         owner.close()
         assert owner.reports == []
@@ -130,7 +147,12 @@ async def test_stats_tell_at_once_that_a_renewal_fails_and_for_how_long_the_old_
     assert await credential.get_token(SCOPE) is token
     await until(lambda: not credential.stats()[ARM].under_way)
     stats = credential.stats()[ARM]
-    assert (stats.state, stats.fetches, stats.failures, stats.failing) == ("stale", 2, {"unavailable": 1}, 1)
+    assert (stats.state, stats.fetches, stats.failures, stats.failing) == (
+        "stale",
+        2,
+        {"unavailable": 1},
+        1,
+    )
     assert stats.expires_in == pytest.approx(DAY / 2 - 60, abs=60)
     assert 0 < stats.next_attempt <= 60
     assert await credential.get_token(SCOPE) is token
@@ -141,7 +163,12 @@ async def test_stats_tell_at_once_that_a_renewal_fails_and_for_how_long_the_old_
     assert await credential.get_token(SCOPE) is token
     await until(lambda: not credential.stats()[ARM].under_way)
     stats = credential.stats()[ARM]
-    assert (stats.state, stats.fetches, stats.failures, stats.failing) == ("fresh", 3, {"unavailable": 1}, 0)
+    assert (stats.state, stats.fetches, stats.failures, stats.failing) == (
+        "fresh",
+        3,
+        {"unavailable": 1},
+        0,
+    )
     assert stats.next_attempt == 0
 
 
@@ -156,7 +183,9 @@ async def get(count: int, credential: ManagedIdentityCredential | None = None) -
 
 
 @pytest.mark.slow
-def test_concurrent_401s_in_eight_loops_make_one_token_request(embedded_azure: EmbeddedAzure) -> None:
+def test_concurrent_401s_in_eight_loops_make_one_token_request(
+    embedded_azure: EmbeddedAzure,
+) -> None:
     asyncio.run(ManagedIdentityCredential().warm_up())
     embedded_azure.reset_counts()
     owners = [LoopThread() for _ in range(8)]
@@ -176,7 +205,9 @@ def test_concurrent_401s_in_eight_loops_make_one_token_request(embedded_azure: E
 
 @pytest.mark.slow
 @pytest.mark.anyio
-async def test_concurrent_401s_while_no_token_can_be_had_are_one_fetch_and_many_errors(embedded_azure: EmbeddedAzure) -> None:
+async def test_concurrent_401s_while_no_token_can_be_had_are_one_fetch_and_many_errors(
+    embedded_azure: EmbeddedAzure,
+) -> None:
     credential = ManagedIdentityCredential(clock=ManualClock(autoadvance=True).clock)
     await credential.warm_up()
     embedded_azure.inject("imds", Fault(500), times=None)
@@ -188,7 +219,10 @@ async def test_concurrent_401s_while_no_token_can_be_had_are_one_fetch_and_many_
         errors = await calls
     assert {type(error) for error in errors} == {TokenUnavailableError}
     assert len(set(map(id, errors))) == 100
-    assert all(isinstance(error, Exception) and error.__context__ is None and error.__cause__ is None for error in errors)
+    assert all(
+        isinstance(error, Exception) and error.__context__ is None and error.__cause__ is None
+        for error in errors
+    )
     stats = credential.stats()[ARM]
     assert (stats.state, stats.fetches, stats.failures) == ("none", 2, {"unavailable": 1})
     counts = embedded_azure.counts

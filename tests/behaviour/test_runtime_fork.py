@@ -35,7 +35,9 @@ READY = "Worker is ready"
 @contextmanager
 def job(name: str) -> Iterator["subprocess.Popen[str]"]:
     command = [*PYTHON, str(STRESS / "forks.py"), name]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
         try:
             yield process
         finally:
@@ -49,13 +51,16 @@ def result(process: "subprocess.Popen[str]") -> dict[str, Any]:
     return told
 
 
-def test_forked_children_keep_the_token_ask_for_none_and_refresh_it_at_times_of_their_own(embedded_azure: EmbeddedAzure) -> None:
+def test_forked_children_keep_the_token_ask_for_none_and_refresh_it_at_times_of_their_own(
+    embedded_azure: EmbeddedAzure,
+) -> None:
     with job("warm") as process:
         told = result(process)
     children = told["children"]
     assert len({child["pid"] for child in children}) == 8
     assert {child["token"] for child in children} == {told["parent"]["token"]}
-    # Drawn anew in each child, and never earlier than the parent's: 8 numbers out of more than an hour.
+    # Drawn anew in each child, and never earlier than the parent's: 8 numbers out of more than an
+    # hour.
     points = sorted(child["refresh"] for child in children)
     assert points[-1] - points[0] > 60
     assert told["refresh"] - 1 < points[0]
@@ -132,10 +137,17 @@ def post_worker_init(worker):
         str(config),
         "preload_app:app",
     ]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
         try:
             # A worker that is told to end before it is ready does not hear it.
-            when(lambda: process.poll() is not None or (log.exists() and log.read_text().count(READY) == WORKERS))
+            when(
+                lambda: (
+                    process.poll() is not None
+                    or (log.exists() and log.read_text().count(READY) == WORKERS)
+                )
+            )
             listening = LISTENING.search(log.read_text())
             assert listening is not None
             yield int(listening[1])

@@ -65,10 +65,15 @@ def test_eight_loops_with_125_cold_callers_each_make_one_request(
     embedded_azure: EmbeddedAzure, make: Callable[[], asyncio.AbstractEventLoop], share: str
 ) -> None:
     one = ManagedIdentityCredential()
-    credentials = [one if share == "one credential" else ManagedIdentityCredential() for _ in range(8)]
+    credentials = [
+        one if share == "one credential" else ManagedIdentityCredential() for _ in range(8)
+    ]
     owners = [LoopThread(make) for _ in credentials]
     with embedded_azure.hold("imds") as hold:
-        calls = [owner.start(herd(credential, 125)) for owner, credential in zip(owners, credentials, strict=True)]
+        calls = [
+            owner.start(herd(credential, 125))
+            for owner, credential in zip(owners, credentials, strict=True)
+        ]
         when(lambda: joined(credentials[0]) == 999)
         hold.wait_arrived(1)
     tokens = [token for call in calls for token in call.result(30)]
@@ -109,10 +114,19 @@ def test_the_only_caller_of_a_loop_may_give_up_while_others_wait_elsewhere(
     end(owner, other)
 
 
-@pytest.mark.parametrize(("arguments", "code"), [(["--repeat", "3"], 0), (["--repeat", "1", "--callers", "5", "--unshared"], 1)])
-def test_the_herd_makes_one_request_each_time_and_notices_if_it_does_not(arguments: list[str], code: int) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [(["--repeat", "3"], 0), (["--repeat", "1", "--callers", "5", "--unshared"], 1)],
+)
+def test_the_herd_makes_one_request_each_time_and_notices_if_it_does_not(
+    arguments: list[str], code: int
+) -> None:
     done = subprocess.run(
-        [sys.executable, "-W", "error", HERD, *arguments], capture_output=True, text=True, check=False, timeout=50
+        [sys.executable, "-W", "error", HERD, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=50,
     )
     lines = done.stdout.splitlines()
     assert (done.returncode, done.stderr, len(lines)) == (code, "", int(arguments[1]) + 1), done
@@ -122,7 +136,9 @@ def test_the_herd_makes_one_request_each_time_and_notices_if_it_does_not(argumen
         else "40 callers in 8 loops, "
     )
     assert all(wanted in line for line in lines[:-1])
-    assert lines[-1].startswith(f"{3 if code == 0 else 0} of {arguments[1]} repetitions made 1 request")
+    assert lines[-1].startswith(
+        f"{3 if code == 0 else 0} of {arguments[1]} repetitions made 1 request"
+    )
 
 
 # The loop that fetches comes to an end
@@ -155,7 +171,8 @@ def test_when_the_fetching_loop_ends_or_hangs_all_callers_elsewhere_get_a_token(
     unblock.set()
     if how != "closes":
         if how == "stops":
-            # Somebody runs the loop again, in whatever thread: those who waited there all the time are told at once.
+            # Somebody runs the loop again, in whatever thread: those who waited there all the time
+            # are told at once.
             owner.loop.run_until_complete(asyncio.wait_for(_done(lost), 30))
         assert {id(token) for token in lost.result(30)} == tokens
         owner.close()
@@ -177,7 +194,9 @@ async def _done(future: Future[list[AccessToken]]) -> None:
 
 
 @every_kind
-@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")  # asyncio's own
+@pytest.mark.filterwarnings(
+    "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
+)  # asyncio's own
 def test_when_the_fetching_loop_is_closed_under_its_tasks_all_callers_elsewhere_get_a_token(
     embedded_azure: EmbeddedAzure, make: Callable[[], asyncio.AbstractEventLoop]
 ) -> None:
@@ -199,7 +218,9 @@ def test_when_the_fetching_loop_is_closed_under_its_tasks_all_callers_elsewhere_
     end(*others)
 
 
-def test_when_one_fetching_loop_after_the_other_ends_the_last_one_gets_a_token(embedded_azure: EmbeddedAzure) -> None:
+def test_when_one_fetching_loop_after_the_other_ends_the_last_one_gets_a_token(
+    embedded_azure: EmbeddedAzure,
+) -> None:
     credential = ManagedIdentityCredential()
     running = {LoopThread(): None for _ in range(5)}
     calls = {}
@@ -225,8 +246,12 @@ async def _is_fetching() -> bool:
     return any(task.get_name().startswith("aiomsi ") for task in asyncio.all_tasks())
 
 
-@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")  # asyncio's own
-def test_the_remains_of_a_closed_loop_may_be_collected_at_any_moment(embedded_azure: EmbeddedAzure) -> None:
+@pytest.mark.filterwarnings(
+    "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
+)  # asyncio's own
+def test_the_remains_of_a_closed_loop_may_be_collected_at_any_moment(
+    embedded_azure: EmbeddedAzure,
+) -> None:
     collecting = Collecting()
 
     def close_under_a_fetch() -> None:
@@ -343,5 +368,8 @@ async def test_web_clients_that_hang_up_hurt_no_others(embedded_azure: EmbeddedA
                 call.cancel()
             await until(lambda: app.gone == 50)
         assert len(set(await asyncio.gather(*calls[1::2]))) == 1
-        assert all(isinstance(end, asyncio.CancelledError) for end in await asyncio.gather(*calls[::2], return_exceptions=True))
+        assert all(
+            isinstance(end, asyncio.CancelledError)
+            for end in await asyncio.gather(*calls[::2], return_exceptions=True)
+        )
     assert embedded_azure.counts.imds_requests == 1

@@ -66,15 +66,21 @@ def test_a_fault_in_the_core_is_found(mutant: Mutant) -> None:
 
 @pytest.mark.slow
 def test_a_mutant_that_changes_nothing_survives() -> None:
-    killed, how = mutants.run(Mutant("nothing", Change("_tokens/slot", "_MOST_ROUNDS = 12", "_MOST_ROUNDS = 13 - 1")), 20)
+    killed, how = mutants.run(
+        Mutant("nothing", Change("_tokens/slot", "_MOST_ROUNDS = 12", "_MOST_ROUNDS = 13 - 1")), 20
+    )
     assert not killed
     assert how == "survived 20 seeds"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("new", ["_MOST_ROUNDS = nothing", "_MOST_ROUNDS = (", "_MOST_ROUNDS = None"])
+@pytest.mark.parametrize(
+    "new", ["_MOST_ROUNDS = nothing", "_MOST_ROUNDS = (", "_MOST_ROUNDS = None"]
+)
 def test_a_mutant_that_does_not_run_is_not_killed(new: str) -> None:
-    killed, how = mutants.run(Mutant("broken", Change("_tokens/slot", "_MOST_ROUNDS = 12", new)), 20)
+    killed, how = mutants.run(
+        Mutant("broken", Change("_tokens/slot", "_MOST_ROUNDS = 12", new)), 20
+    )
     assert not killed
     assert how.startswith("crashed")
 

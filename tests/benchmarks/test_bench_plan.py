@@ -30,16 +30,26 @@ def test_what_has_fewer_rounds_is_spread_over_all_of_them() -> None:
 
 def test_every_round_has_every_cell_and_the_warm_up_the_least_size_only() -> None:
     block = Block("v", (1, 10), ("aiomsi", "other"))
-    planned = [(number, cell) for number, (cell,) in schedule([scenario(block)], 3, seed=1, quick=False)]
-    everything = {Cell("some", "v", size, client) for size in (1, 10) for client in ("aiomsi", "other")}
+    planned = [
+        (number, cell) for number, (cell,) in schedule([scenario(block)], 3, seed=1, quick=False)
+    ]
+    everything = {
+        Cell("some", "v", size, client) for size in (1, 10) for client in ("aiomsi", "other")
+    }
     for number in (1, 2, 3):
         assert {cell for at, cell in planned if at == number} == everything
-    assert {cell for at, cell in planned if at == 0} == {cell for cell in everything if cell.size == 1}
+    assert {cell for at, cell in planned if at == 0} == {
+        cell for cell in everything if cell.size == 1
+    }
 
 
 def test_what_is_compared_runs_back_to_back_even_from_two_blocks() -> None:
     blocks = Block("v", (1, 10), ("aiomsi", "other")), Block("v", (10,), ("third",))
-    planned = [cell for number, (cell,) in schedule([scenario(*blocks)], 1, seed=5, quick=False) if number == 1]
+    planned = [
+        cell
+        for number, (cell,) in schedule([scenario(*blocks)], 1, seed=5, quick=False)
+        if number == 1
+    ]
     changes = sum(one.size != other.size for one, other in itertools.pairwise(planned))
     assert changes == 1
 
@@ -62,9 +72,13 @@ def test_every_scenario_names_clients_and_variants_that_exist(name: str, quick: 
     for cell in cells:
         parser().parse_args(one.variants[cell.variant].origin)
         block = one.block_of(cell, quick=quick)
-        assert not block.turns or block.work // block.turns >= cell.size, "a turn is too short for all callers"
+        assert not block.turns or block.work // block.turns >= cell.size, (
+            "a turn is too short for all callers"
+        )
     blocks = one.blocks(quick=quick)
-    planned = [(b.variant, size, client) for b in blocks for size in b.sizes for client in b.clients]
+    planned = [
+        (b.variant, size, client) for b in blocks for size in b.sizes for client in b.clients
+    ]
     assert len(planned) == len(set(planned)), "a cell is in two blocks"
 
 
@@ -82,6 +96,9 @@ def test_the_readme_names_every_client_and_scenario() -> None:
 
 def test_who_takes_turns_is_one_team() -> None:
     blocks = Block("v", (1, 10), ("aiomsi", "other"), turns=2), Block("v", (1,), ("third",))
-    teams = [{cell.client for cell in team} for _, team in schedule([scenario(*blocks)], 1, seed=1, quick=False)]
+    teams = [
+        {cell.client for cell in team}
+        for _, team in schedule([scenario(*blocks)], 1, seed=1, quick=False)
+    ]
     assert teams.count({"aiomsi", "other"}) == 3
     assert teams.count({"third"}) == 2

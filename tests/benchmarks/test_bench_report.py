@@ -13,16 +13,23 @@ from steady import Call, timeline
 
 GOOD: dict[str, dict[str, dict[str, float]]] = {
     "fanout": {"aiomsi": {"rate": 1000, "cpu": 210}, "aiohttp_tuned": {"rate": 1010, "cpu": 200}},
-    "herd": {"aiomsi": {"imds": 1, "throttled": 0, "failures": 0, "unanswered": 0, "seconds": 0.11}},
+    "herd": {
+        "aiomsi": {"imds": 1, "throttled": 0, "failures": 0, "unanswered": 0, "seconds": 0.11}
+    },
     "warm": {"aiomsi": {"ns": 300}, "azure_identity": {"ns": 20_000}},
     "import": {"aiomsi": {"cpu": 250, "more": 20}, "core_packages": {"cpu": 230}},
     "rollover": {"aiomsi": {"refreshes": 2, "stretch": 1.1, "waited": 0, "failures": 0}},
     "outage": {"aiomsi": {"share": 0.0, "failures": 0}},
-    "processes": {"aiomsi_gate": {"imds": 60, "throttled": 0, "failures": 0}, "aiomsi": {"imds": 99, "throttled": 9}},
+    "processes": {
+        "aiomsi_gate": {"imds": 60, "throttled": 0, "failures": 0},
+        "aiomsi": {"imds": 99, "throttled": 9},
+    },
 }
 
 
-def measurements(name: str, values: dict[str, dict[str, float]], rounds: int = ENOUGH) -> Iterator[Measurement]:
+def measurements(
+    name: str, values: dict[str, dict[str, float]], rounds: int = ENOUGH
+) -> Iterator[Measurement]:
     for number in range(1, rounds + 1):
         for block in SCENARIOS[name].full:
             for size in block.sizes:
@@ -57,7 +64,9 @@ def test_every_scenarios_checks_hold_for_good_numbers(name: str) -> None:
         ("processes", "aiomsi_gate", {"throttled": 1}),
     ],
 )
-def test_every_check_fails_for_a_bad_number(name: str, client: str, worse: dict[str, float]) -> None:
+def test_every_check_fails_for_a_bad_number(
+    name: str, client: str, worse: dict[str, float]
+) -> None:
     values = {**GOOD[name], client: {**GOOD[name][client], **worse}}
     held = list(checks(SCENARIOS.values(), Results(measurements(name, values))))
     assert "FAILS" in {check.verdict for check in held}
@@ -65,7 +74,9 @@ def test_every_check_fails_for_a_bad_number(name: str, client: str, worse: dict[
 
 def test_a_herd_that_takes_too_long_for_its_size_fails() -> None:
     slow = [
-        Measurement("a", m.round, m.cell, "measured", {**m.values, "seconds": 0.1 + m.cell.size * 40e-6})
+        Measurement(
+            "a", m.round, m.cell, "measured", {**m.values, "seconds": 0.1 + m.cell.size * 40e-6}
+        )
         for m in measurements("herd", GOOD["herd"])
     ]
     assert "FAILS" in {check.verdict for check in checks([SCENARIOS["herd"]], Results(slow))}
@@ -73,29 +84,70 @@ def test_a_herd_that_takes_too_long_for_its_size_fails() -> None:
 
 def test_throughput_that_falls_with_the_callers_fails() -> None:
     made = [
-        Measurement("a", m.round, m.cell, "measured", {**m.values, "rate": 700.0 if m.cell.size == 4_096 else 1_000.0})
+        Measurement(
+            "a",
+            m.round,
+            m.cell,
+            "measured",
+            {**m.values, "rate": 700.0 if m.cell.size == 4_096 else 1_000.0},
+        )
         for m in measurements("fanout", GOOD["fanout"])
     ]
-    failed = [check.what for check in checks([SCENARIOS["fanout"]], Results(made)) if check.verdict == "FAILS"]
+    failed = [
+        check.what
+        for check in checks([SCENARIOS["fanout"]], Results(made))
+        if check.verdict == "FAILS"
+    ]
     assert len(failed) == 1
     assert "4,096" in failed[0]
 
 
 def test_what_was_not_measured_fails_unless_only_a_part_was_asked_for() -> None:
     alone = Results(measurements("warm", {"aiomsi": {"ns": 300}}))
-    (whole,), (part,) = checks([SCENARIOS["warm"]], alone), checks([SCENARIOS["warm"]], alone, partial=True)
+    (whole,), (part,) = (
+        checks([SCENARIOS["warm"]], alone),
+        checks([SCENARIOS["warm"]], alone, partial=True),
+    )
     assert (whole.verdict, part.verdict) == ("FAILS", "open")
-    assert list(checks([SCENARIOS["warm"]], Results(measurements("warm", {"azure_identity": {"ns": 300}})))) == []
+    assert (
+        list(
+            checks(
+                [SCENARIOS["warm"]], Results(measurements("warm", {"azure_identity": {"ns": 300}}))
+            )
+        )
+        == []
+    )
 
 
 def test_who_broke_fails_and_is_told_with_who_is_missing() -> None:
     cell = Cell("warm", "fresh", 1, "node")
-    made = [Measurement("a", 1, cell, "broken", said="boom"), Measurement("a", 2, cell, "missing", said="there is no node")]
+    made = [
+        Measurement("a", 1, cell, "broken", said="boom"),
+        Measurement("a", 2, cell, "missing", said="there is no node"),
+    ]
     results = Results([*measurements("warm", GOOD["warm"]), *made])
     held = list(checks(SCENARIOS.values(), results))
-    assert [check.what for check in held if check.verdict == "FAILS"] == ["node broke in warm (fresh, 1): boom"]
-    about = {"at": "now", "quick": False, "interpreter": "", "system": "", "cpus": 2, "cpu": "", "load_before": 0}
-    text = "\n".join(report(SCENARIOS, [about | {"rounds": 15, "seed": 1, "versions": {"x": "1"}}], results, held, []))
+    assert [check.what for check in held if check.verdict == "FAILS"] == [
+        "node broke in warm (fresh, 1): boom"
+    ]
+    about = {
+        "at": "now",
+        "quick": False,
+        "interpreter": "",
+        "system": "",
+        "cpus": 2,
+        "cpu": "",
+        "load_before": 0,
+    }
+    text = "\n".join(
+        report(
+            SCENARIOS,
+            [about | {"rounds": 15, "seed": 1, "versions": {"x": "1"}}],
+            results,
+            held,
+            [],
+        )
+    )
     assert "| 1 | node | broken, missing |" in text
     assert "missing in 1 of 2 rounds, warm-up included: there is no node." in text
     assert "| 1 | **aiomsi** | 15 | 300 | 66.67 (66.67 to 66.67) |" in text

@@ -28,7 +28,12 @@ def test_ratios_are_taken_within_a_round_and_the_warm_up_is_left_out() -> None:
 
 
 def test_rounds_of_different_runs_are_never_compared() -> None:
-    assert Results([measured(OWN, 1, "a", s=1.0), measured(OTHER, 1, "b", s=1.0)]).quotients(OWN, OTHER, "s") == []
+    assert (
+        Results([measured(OWN, 1, "a", s=1.0), measured(OTHER, 1, "b", s=1.0)]).quotients(
+            OWN, OTHER, "s"
+        )
+        == []
+    )
 
 
 def test_who_failed_a_caller_was_not_faster_but_the_references_failures_are_no_excuse() -> None:
@@ -46,7 +51,11 @@ def test_a_bound_holds_or_fails_with_enough_rounds_and_is_open_before() -> None:
 
 
 def test_what_must_always_hold_fails_once_or_unmeasured() -> None:
-    assert [always("x", outcomes).verdict for outcomes in ([True, True], [True, False], [])] == ["holds", "FAILS", "FAILS"]
+    assert [always("x", outcomes).verdict for outcomes in ([True, True], [True, False], [])] == [
+        "holds",
+        "FAILS",
+        "FAILS",
+    ]
 
 
 def test_json_lines_come_back_as_they_were() -> None:
@@ -55,6 +64,8 @@ def test_json_lines_come_back_as_they_were() -> None:
         Measurement("a", 1, OTHER, "missing", said="not installed"),
         Measurement("a", 2, OWN, "measured", {"s": 1.0}, {"KeyError": 2}, {"line": [[0.0, 1.5]]}),
     ]
-    abouts, results = read([*written({"run": "a", "seed": 1}, made), "", line_of(measured(OWN, 1, "b", s=2.0))])
+    abouts, results = read(
+        [*written({"run": "a", "seed": 1}, made), "", line_of(measured(OWN, 1, "b", s=2.0))]
+    )
     assert abouts == [{"run": "a", "seed": 1}]
     assert results.all == [*made, measured(OWN, 1, "b", s=2.0)]

@@ -12,7 +12,9 @@ from run import main
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("scenario", "size"), [("herd", "10"), ("warm", "1"), ("fanout", "1")])
-def test_a_run_of_one_round(scenario: str, size: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_of_one_round(
+    scenario: str, size: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """A run leaves its lines, and the report can be made of them again. In `fanout` the worker has turns."""
     options = ["--rounds=1", "--client=aiomsi", f"--size={size}", "--seed=3"]
     main([scenario, *options, f"--results={tmp_path}"])
@@ -24,8 +26,12 @@ def test_a_run_of_one_round(scenario: str, size: str, tmp_path: Path, capsys: py
 
 
 def test_a_worker_refuses_an_origin_that_is_not_on_loopback() -> None:
-    job = json.dumps({"scenario": "herd", "imds": "http://192.0.2.1:80", "arm": "http://127.0.0.1:1"})
+    job = json.dumps(
+        {"scenario": "herd", "imds": "http://192.0.2.1:80", "arm": "http://127.0.0.1:1"}
+    )
     worker = Path(__file__).parents[2] / "benchmarks" / "worker.py"
-    done = subprocess.run([sys.executable, str(worker), "aiomsi", job], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, str(worker), "aiomsi", job], capture_output=True, text=True, check=False
+    )
     assert done.returncode != 0
     assert "the origin is on loopback" in done.stderr

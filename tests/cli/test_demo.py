@@ -22,11 +22,22 @@ from aiomsi.testing import DEFAULT_SUBSCRIPTION_ID, EmbeddedAzure, Fault
 
 HOSTS: dict[str, dict[str, str]] = {
     "App Service": {"IDENTITY_ENDPOINT": "http://127.0.0.1:1/", "IDENTITY_HEADER": "x"},
-    "Service Fabric": {"IDENTITY_ENDPOINT": "http://127.0.0.1:1/", "IDENTITY_HEADER": "x", "IDENTITY_SERVER_THUMBPRINT": "y"},
-    "Azure Arc": {"IDENTITY_ENDPOINT": "http://127.0.0.1:1/", "IMDS_ENDPOINT": "http://127.0.0.1:1/"},
+    "Service Fabric": {
+        "IDENTITY_ENDPOINT": "http://127.0.0.1:1/",
+        "IDENTITY_HEADER": "x",
+        "IDENTITY_SERVER_THUMBPRINT": "y",
+    },
+    "Azure Arc": {
+        "IDENTITY_ENDPOINT": "http://127.0.0.1:1/",
+        "IMDS_ENDPOINT": "http://127.0.0.1:1/",
+    },
     "Machine Learning": {"MSI_ENDPOINT": "http://127.0.0.1:1/", "MSI_SECRET": "x"},
     "Cloud Shell": {"MSI_ENDPOINT": "http://127.0.0.1:1/"},
-    "workload identity": {"AZURE_AUTHORITY_HOST": "x", "AZURE_TENANT_ID": "y", "AZURE_FEDERATED_TOKEN_FILE": "z"},
+    "workload identity": {
+        "AZURE_AUTHORITY_HOST": "x",
+        "AZURE_TENANT_ID": "y",
+        "AZURE_FEDERATED_TOKEN_FILE": "z",
+    },
     "another emulator": {
         "AZURE_POD_IDENTITY_AUTHORITY_HOST": "http://127.0.0.1:1",
         "AIOMSI_RESOURCE_MANAGER": "http://127.0.0.1:1",
@@ -71,13 +82,16 @@ def test_a_thousand_calls_cost_one_request_to_imds() -> None:
     assert re.search(r"^Calls/s: \d+$", done.stdout, re.MULTILINE)
 
 
-def test_the_tutorials_requests_and_answers_are_shown_as_they_were(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_tutorials_requests_and_answers_are_shown_as_they_were(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     assert cli.main(["demo", "--calls", "50"]) == 0
 
     out = capsys.readouterr().out
     step_1, step_2, step_3 = out.split("\n\n")
     assert (
-        "> GET /metadata/identity/oauth2/token?api-version=2018-02-01&resource=https%3A%2F%2Fmanagement.azure.com%2F\n" in step_1
+        "> GET /metadata/identity/oauth2/token?api-version=2018-02-01&resource=https%3A%2F%2Fmanagement.azure.com%2F\n"
+        in step_1
     )
     assert "> Metadata: true\n" in step_1
     assert '<   "token_type": "Bearer"\n' in step_1
@@ -116,7 +130,14 @@ def test_a_limit_is_obeyed() -> None:
 
 @pytest.mark.slow
 def test_the_output_has_no_control_characters_in_a_file_even_where_colours_are_forced() -> None:
-    done = demo_process("--calls", "8", FORCE_COLOR="1", TTY_INTERACTIVE="1", TTY_COMPATIBLE="1", PYTHONIOENCODING="utf-8")
+    done = demo_process(
+        "--calls",
+        "8",
+        FORCE_COLOR="1",
+        TTY_INTERACTIVE="1",
+        TTY_COMPATIBLE="1",
+        PYTHONIOENCODING="utf-8",
+    )
 
     assert done.returncode == 0
     assert done.stdout.replace("\n", "").isprintable()
@@ -141,7 +162,9 @@ def test_on_a_terminal_there_is_a_progress_bar() -> None:
     ours, theirs = pty.openpty()
     command = [sys.executable, "-m", "aiomsi", "demo", "--calls", "20"]
     environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "100"}
-    with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment) as process:
+    with subprocess.Popen(
+        command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment
+    ) as process:
         os.close(theirs)
         out = b""
         try:
@@ -184,7 +207,9 @@ def test_an_interrupt_ends_it_cleanly_and_puts_the_environment_back(
 
 @pytest.mark.parametrize("variables", HOSTS.values(), ids=HOSTS)
 def test_the_users_own_host_does_not_disturb_it_and_is_put_back(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], variables: Mapping[str, str]
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    variables: Mapping[str, str],
 ) -> None:
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
@@ -208,7 +233,9 @@ def test_a_failed_call_is_a_failed_demo() -> None:
 
     assert len(shared.failures) == 2
     assert shared.failures[1] == f"asked for {names[1]} and got another"
-    with pytest.raises(_demo.DemoFailedError, match=r"2 of 4 calls failed, the first so: .* answered 403") as caught:
+    with pytest.raises(
+        _demo.DemoFailedError, match=r"2 of 4 calls failed, the first so: .* answered 403"
+    ) as caught:
         _demo.judge(shared)
     assert caught.value.help
 
@@ -220,21 +247,30 @@ def test_a_second_request_to_imds_is_a_failed_demo() -> None:
         shared = asyncio.run(_demo.shared_run(paper(), azure, names, 4))
 
     assert shared.failures == ()
-    with pytest.raises(_demo.DemoFailedError, match="4 calls took 2 requests to IMDS and should take 1"):
+    with pytest.raises(
+        _demo.DemoFailedError, match="4 calls took 2 requests to IMDS and should take 1"
+    ):
         _demo.judge(shared)
 
 
 def test_a_refused_token_ends_the_tutorial() -> None:
     console = paper()
     with EmbeddedAzure() as azure, _demo.environment(azure.environment):
-        azure.inject("imds", Fault(400, body={"error": "invalid_request", "error_description": "Identity not found"}))
+        azure.inject(
+            "imds",
+            Fault(
+                400, body={"error": "invalid_request", "error_description": "Identity not found"}
+            ),
+        )
         with pytest.raises(TokenRefusedError, match="Identity not found"):
             asyncio.run(_demo.tutorial(console, azure))
 
     assert written(console) == ""
 
 
-def test_a_failed_demo_is_exit_code_1_and_two_lines(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_failed_demo_is_exit_code_1_and_two_lines(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     class Failing(EmbeddedAzure):
         def reset_counts(self) -> None:
             super().reset_counts()
@@ -259,7 +295,10 @@ def test_a_bar_is_drawn_on_a_terminal_only() -> None:
         with EmbeddedAzure() as azure, _demo.environment(azure.environment):
             names = azure.add_resource_groups(DEFAULT_SUBSCRIPTION_ID, 4)
             asyncio.run(_demo.shared_run(console, azure, names, 4))
-        assert ("4/4" in written(console), "4 of 4 calls done" in written(console)) == (terminal, not terminal)
+        assert ("4/4" in written(console), "4 of 4 calls done" in written(console)) == (
+            terminal,
+            not terminal,
+        )
 
 
 def test_more_files_may_be_open_for_the_demo_only() -> None:
@@ -284,7 +323,10 @@ def test_where_few_files_may_be_open_fewer_calls_are_under_way_at_once(
 
     assert cli.main(["demo", "--calls", "50"]) == 0
 
-    assert "  at most 9 at once, since this process may open 100 files only\n" in capsys.readouterr().out
+    assert (
+        "  at most 9 at once, since this process may open 100 files only\n"
+        in capsys.readouterr().out
+    )
 
 
 @pytest.mark.slow
@@ -295,14 +337,18 @@ def test_a_hard_limit_on_open_files_makes_nothing_fail() -> None:
         "from aiomsi._cli.main import main; sys.exit(main(['demo', '--calls', '300']))"
     )
 
-    done = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True, text=True, timeout=50)
+    done = subprocess.run(
+        [sys.executable, "-c", script], check=False, capture_output=True, text=True, timeout=50
+    )
 
     assert (done.returncode, done.stderr) == (0, "")
     assert "may open 256 files only\n" in done.stdout
     assert "Failures: 0\nSeconds" in done.stdout
 
 
-def test_where_no_such_limit_is_known_the_demo_goes_without(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_no_such_limit_is_known_the_demo_goes_without(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setitem(sys.modules, "resource", None)
 
     with _demo.open_files(10**9) as files:

@@ -89,7 +89,9 @@ def closed_port() -> Iterator[str]:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_help_says_what_a_command_does_with_an_example_and_exit_codes(run: Callable[..., Said], command: str) -> None:
+def test_help_says_what_a_command_does_with_an_example_and_exit_codes(
+    run: Callable[..., Said], command: str
+) -> None:
     said = run(command, "--help")
 
     assert (said.code, said.err) == (0, "")
@@ -118,14 +120,18 @@ def test_the_version_is_the_packages_own(run: Callable[..., Said]) -> None:
         (("token", "--frobnicate"), "See 'aiomsi token --help'"),
     ],
 )
-def test_wrong_usage_is_two_lines_and_exit_code_2(run: Callable[..., Said], arguments: tuple[str, ...], pointer: str) -> None:
+def test_wrong_usage_is_two_lines_and_exit_code_2(
+    run: Callable[..., Said], arguments: tuple[str, ...], pointer: str
+) -> None:
     said = run(*arguments)
 
     assert said.code == 2
     assert said.complaint[1] == pointer
 
 
-def test_python_m_aiomsi_is_the_same_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_python_m_aiomsi_is_the_same_command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(sys, "argv", ["whatever", "--version"])
     path = str(Path(cli.__file__).with_name("__main__.py"))
     module = ModuleType("__main__")
@@ -163,7 +169,9 @@ def test_a_missing_extra_is_one_line_that_names_it(
 def test_a_missing_extra_is_no_traceback_for_the_console_script() -> None:
     script = "import sys; sys.modules['click'] = None\nfrom aiomsi._cli.main import main\nsys.exit(main())"
 
-    done = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True, text=True, timeout=50)
+    done = subprocess.run(
+        [sys.executable, "-c", script], check=False, capture_output=True, text=True, timeout=50
+    )
 
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.splitlines() == ["The aiomsi command needs click: pip install 'aiomsi[cli]'"]
@@ -171,7 +179,9 @@ def test_a_missing_extra_is_no_traceback_for_the_console_script() -> None:
 
 def test_a_reader_that_has_gone_is_no_traceback() -> None:
     command = [sys.executable, "-m", "aiomsi", "get", DEVTEST, *VERSION]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         process.stdout.close()
@@ -182,7 +192,9 @@ def test_a_reader_that_has_gone_is_no_traceback() -> None:
 # token
 
 
-def test_token_prints_what_is_known_and_hides_the_secret(run: Callable[..., Said], embedded_azure: EmbeddedAzure) -> None:
+def test_token_prints_what_is_known_and_hides_the_secret(
+    run: Callable[..., Said], embedded_azure: EmbeddedAzure
+) -> None:
     secret = json.loads(run("token", "--json", "--show-token").out)["access_token"]
 
     said = run("token")
@@ -196,7 +208,10 @@ def test_token_prints_what_is_known_and_hides_the_secret(run: Callable[..., Said
     assert known["identity"] == "system-assigned"
     assert known["token type"] == "Bearer"
     assert known["audience"].startswith("https://management.azure.com/ ")
-    assert known["object id"] == f"{embedded_azure.identities[0].object_id} (from the token, not verified)"
+    assert (
+        known["object id"]
+        == f"{embedded_azure.identities[0].object_id} (from the token, not verified)"
+    )
     assert known["app id"].startswith(embedded_azure.identities[0].client_id)
     assert 86_000 < int(known["seconds left"]) <= 86_400
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d\d:\d\d", known["expires on"])
@@ -204,7 +219,9 @@ def test_token_prints_what_is_known_and_hides_the_secret(run: Callable[..., Said
 
 
 @pytest.mark.slow
-def test_token_in_a_process_of_its_own_shows_the_secret_on_request_only(embedded_azure: EmbeddedAzure) -> None:
+def test_token_in_a_process_of_its_own_shows_the_secret_on_request_only(
+    embedded_azure: EmbeddedAzure,
+) -> None:
     embedded_azure.repeat_tokens()
 
     shown = run_process("token", "--show-token")
@@ -215,11 +232,16 @@ def test_token_in_a_process_of_its_own_shows_the_secret_on_request_only(embedded
     assert shown.code == hidden.code == as_json.code == 0
     for said in (hidden, as_json):
         assert secret[1].rpartition(".")[2] not in said.out + said.err
-    assert json.loads(as_json.out)["claims_not_verified"]["audience"] == "https://management.azure.com/"
+    assert (
+        json.loads(as_json.out)["claims_not_verified"]["audience"]
+        == "https://management.azure.com/"
+    )
 
 
 @pytest.mark.parametrize("kind", ["client_id", "object_id", "resource_id"])
-def test_token_for_a_user_assigned_identity(run: Callable[..., Said], embedded_azure: EmbeddedAzure, kind: str) -> None:
+def test_token_for_a_user_assigned_identity(
+    run: Callable[..., Said], embedded_azure: EmbeddedAzure, kind: str
+) -> None:
     identity = embedded_azure.assign_identity()
     value = getattr(identity, kind)
 
@@ -230,7 +252,9 @@ def test_token_for_a_user_assigned_identity(run: Callable[..., Said], embedded_a
     assert facts["claims_not_verified"]["object_id"] == identity.object_id
 
 
-def test_token_of_the_only_identity_says_which_one_that_is(run: Callable[..., Said], embedded_azure: EmbeddedAzure) -> None:
+def test_token_of_the_only_identity_says_which_one_that_is(
+    run: Callable[..., Said], embedded_azure: EmbeddedAzure
+) -> None:
     for identity in embedded_azure.identities:
         embedded_azure.remove_identity(identity)
     only = embedded_azure.assign_identity()
@@ -246,8 +270,12 @@ def test_token_for_another_resource(run: Callable[..., Said]) -> None:
     assert json.loads(said.out)["claims_not_verified"]["audience"] == "https://vault.azure.net"
 
 
-@pytest.mark.parametrize("secret", ["opaque", "a.b.c", "x.NDI.y"], ids=["no dots", "no JSON", "no object"])
-def test_token_that_is_no_jwt_has_no_claims(run: Callable[..., Said], embedded_azure: EmbeddedAzure, secret: str) -> None:
+@pytest.mark.parametrize(
+    "secret", ["opaque", "a.b.c", "x.NDI.y"], ids=["no dots", "no JSON", "no object"]
+)
+def test_token_that_is_no_jwt_has_no_claims(
+    run: Callable[..., Said], embedded_azure: EmbeddedAzure, secret: str
+) -> None:
     body = {"access_token": secret, "expires_in": "86400", "token_type": "Bearer"}
     embedded_azure.inject("imds", Fault(200, body=body), times=1)
 
@@ -255,7 +283,9 @@ def test_token_that_is_no_jwt_has_no_claims(run: Callable[..., Said], embedded_a
     assert json.loads(run("token", "--json").out)["claims_not_verified"] is None
 
 
-def test_token_of_two_identities_at_once_is_wrong_usage(run: Callable[..., Said], embedded_azure: EmbeddedAzure) -> None:
+def test_token_of_two_identities_at_once_is_wrong_usage(
+    run: Callable[..., Said], embedded_azure: EmbeddedAzure
+) -> None:
     guid = "00000000-0000-0000-0000-000000000000"
 
     said = run("token", "--client-id", guid, "--object-id", guid)
@@ -285,7 +315,9 @@ def test_token_where_there_is_no_imds_fails_soon_and_names_the_emulator(
     assert "aiomsi emulator" in said.complaint[1]
 
 
-def test_a_host_that_is_not_served_is_wrong_configuration(run: Callable[..., Said], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_host_that_is_not_served_is_wrong_configuration(
+    run: Callable[..., Said], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("MSI_ENDPOINT", "http://127.0.0.1:1/")
 
     said = run("token")
@@ -297,7 +329,9 @@ def test_a_host_that_is_not_served_is_wrong_configuration(run: Callable[..., Sai
 # get
 
 
-def test_get_prints_json_in_the_order_of_the_answer_and_nothing_else(run: Callable[..., Said]) -> None:
+def test_get_prints_json_in_the_order_of_the_answer_and_nothing_else(
+    run: Callable[..., Said],
+) -> None:
     said = run("get", DEVTEST, *VERSION)
 
     assert (said.code, said.err) == (0, "")
@@ -313,37 +347,59 @@ def test_get_prints_json_in_the_order_of_the_answer_and_nothing_else(run: Callab
         (f"{DEVTEST}?API-version=2021-04-01", *VERSION),
     ],
 )
-def test_get_takes_the_api_version_where_it_is(run: Callable[..., Said], arguments: tuple[str, ...]) -> None:
+def test_get_takes_the_api_version_where_it_is(
+    run: Callable[..., Said], arguments: tuple[str, ...]
+) -> None:
     assert json.loads(run("get", *arguments).out)["name"] == "DevTest"
 
 
 def test_get_passes_parameters_on(run: Callable[..., Said], embedded_azure: EmbeddedAzure) -> None:
     embedded_azure.add_resource_groups(DEFAULT_SUBSCRIPTION_ID, 3)
 
-    said = run("get", f"{SUBSCRIPTION}/resourceGroups", *VERSION, "--param", "$top=2", "--param", "$expand=a=b c")
+    said = run(
+        "get",
+        f"{SUBSCRIPTION}/resourceGroups",
+        *VERSION,
+        "--param",
+        "$top=2",
+        "--param",
+        "$expand=a=b c",
+    )
 
     assert len(json.loads(said.out)["value"]) == 2
-    assert "%24top=2" in embedded_azure.requests[-1].path_qs or "$top=2" in embedded_azure.requests[-1].path_qs
+    assert (
+        "%24top=2" in embedded_azure.requests[-1].path_qs
+        or "$top=2" in embedded_azure.requests[-1].path_qs
+    )
     assert embedded_azure.requests[-1].path_qs.endswith("a%3Db%20c")
 
 
 @pytest.mark.parametrize("params", [("x",), ("=x",), ("a=1", "a=2")])
-def test_get_with_a_malformed_parameter_is_wrong_usage(run: Callable[..., Said], params: tuple[str, ...]) -> None:
+def test_get_with_a_malformed_parameter_is_wrong_usage(
+    run: Callable[..., Said], params: tuple[str, ...]
+) -> None:
     said = run("get", DEVTEST, *VERSION, *(part for param in params for part in ("--param", param)))
 
     assert said.code == 2
     assert f"--param {params[-1]!r} is not NAME=VALUE" in said.complaint[0]
 
 
-def test_get_in_another_cloud_asks_for_that_clouds_audience(run: Callable[..., Said], embedded_azure: EmbeddedAzure) -> None:
+def test_get_in_another_cloud_asks_for_that_clouds_audience(
+    run: Callable[..., Said], embedded_azure: EmbeddedAzure
+) -> None:
     said = run("get", DEVTEST, *VERSION, "--cloud", "usgov")
 
     assert said.code == 1
     assert "https://management.usgovcloudapi.net/" in said.complaint[0]
-    assert "resource=https%3A%2F%2Fmanagement.usgovcloudapi.net%2F" in embedded_azure.requests[-1].path_qs
+    assert (
+        "resource=https%3A%2F%2Fmanagement.usgovcloudapi.net%2F"
+        in embedded_azure.requests[-1].path_qs
+    )
 
 
-def test_get_without_a_role_is_a_403_that_says_what_to_grant(run: Callable[..., Said], embedded_azure: EmbeddedAzure) -> None:
+def test_get_without_a_role_is_a_403_that_says_what_to_grant(
+    run: Callable[..., Said], embedded_azure: EmbeddedAzure
+) -> None:
     who = embedded_azure.identities[0].object_id
     embedded_azure.revoke(who)
 
@@ -375,7 +431,11 @@ def test_get_of_what_is_not_there_is_a_404(run: Callable[..., Said]) -> None:
     ],
 )
 def test_get_that_can_not_be_sent_is_wrong_usage_and_asks_nobody(
-    run: Callable[..., Said], embedded_azure: EmbeddedAzure, arguments: tuple[str, ...], summary: str, advice: str
+    run: Callable[..., Said],
+    embedded_azure: EmbeddedAzure,
+    arguments: tuple[str, ...],
+    summary: str,
+    advice: str,
 ) -> None:
     said = run("get", *arguments)
 
@@ -385,7 +445,9 @@ def test_get_that_can_not_be_sent_is_wrong_usage_and_asks_nobody(
     assert embedded_azure.requests == ()
 
 
-def test_get_where_arm_does_not_answer(run: Callable[..., Said], monkeypatch: pytest.MonkeyPatch, closed_port: str) -> None:
+def test_get_where_arm_does_not_answer(
+    run: Callable[..., Said], monkeypatch: pytest.MonkeyPatch, closed_port: str
+) -> None:
     monkeypatch.setenv("AIOMSI_RESOURCE_MANAGER", closed_port)
 
     said = run("get", DEVTEST, *VERSION)
@@ -394,7 +456,9 @@ def test_get_where_arm_does_not_answer(run: Callable[..., Said], monkeypatch: py
     assert "got no answer from 127.0.0.1" in said.complaint[0]
 
 
-def test_get_of_what_is_no_json_is_an_error(run: Callable[..., Said], embedded_azure: EmbeddedAzure) -> None:
+def test_get_of_what_is_no_json_is_an_error(
+    run: Callable[..., Said], embedded_azure: EmbeddedAzure
+) -> None:
     embedded_azure.inject("arm", Fault.garbage())
 
     said = run("get", DEVTEST, *VERSION)
@@ -403,13 +467,17 @@ def test_get_of_what_is_no_json_is_an_error(run: Callable[..., Said], embedded_a
     assert "a body that is not JSON" in said.complaint[0]
 
 
-def test_get_of_an_empty_answer_prints_nothing(run: Callable[..., Said], embedded_azure: EmbeddedAzure) -> None:
+def test_get_of_an_empty_answer_prints_nothing(
+    run: Callable[..., Said], embedded_azure: EmbeddedAzure
+) -> None:
     embedded_azure.inject("arm", Fault(204, body=""))
 
     assert run("get", DEVTEST, *VERSION) == Said(0, "", "")
 
 
-def test_an_error_is_one_line_whatever_the_service_wrote(run: Callable[..., Said], embedded_azure: EmbeddedAzure) -> None:
+def test_an_error_is_one_line_whatever_the_service_wrote(
+    run: Callable[..., Said], embedded_azure: EmbeddedAzure
+) -> None:
     message = "first\nsecond\r\n\x1b[31mthird\x07"
     embedded_azure.inject("arm", Fault(400, body={"error": {"code": "Bad", "message": message}}))
 
@@ -420,8 +488,14 @@ def test_an_error_is_one_line_whatever_the_service_wrote(run: Callable[..., Said
     assert said.err.replace("\n", "").isprintable()
 
 
-def test_include_adds_status_and_headers_without_secrets(run: Callable[..., Said], embedded_azure: EmbeddedAzure) -> None:
-    headers = {"Set-Cookie": "session=hush", "Location": "https://arm.example/operations/1?t=2&sig=hush", "x-plain": "plain"}
+def test_include_adds_status_and_headers_without_secrets(
+    run: Callable[..., Said], embedded_azure: EmbeddedAzure
+) -> None:
+    headers = {
+        "Set-Cookie": "session=hush",
+        "Location": "https://arm.example/operations/1?t=2&sig=hush",
+        "x-plain": "plain",
+    }
     embedded_azure.inject("arm", Fault(200, headers, {"name": "x"}))
 
     said = run("get", DEVTEST, *VERSION, "--include")
@@ -429,7 +503,11 @@ def test_include_adds_status_and_headers_without_secrets(run: Callable[..., Said
     assert json.loads(said.out) == {"name": "x"}
     lines = said.err.splitlines()
     assert lines[0] == "HTTP 200"
-    assert {"Set-Cookie: ***", "Location: https://arm.example/operations/1?***", "x-plain: plain"} <= set(lines)
+    assert {
+        "Set-Cookie: ***",
+        "Location: https://arm.example/operations/1?***",
+        "x-plain: plain",
+    } <= set(lines)
     assert "hush" not in said.out + said.err
     assert "Bearer" not in said.out + said.err
 
@@ -461,9 +539,15 @@ def test_get_prints_half_a_surrogate_as_an_escape(embedded_azure: EmbeddedAzure)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("encoding", "expected"), [("utf-8", '"Jürgen"'), ("ascii", '"J\\u00fcrgen"')])
-def test_get_prints_json_that_stdout_can_take(embedded_azure: EmbeddedAzure, encoding: str, expected: str) -> None:
-    embedded_azure.add_resource_groups(DEFAULT_SUBSCRIPTION_ID, ["tagged"], tags={"owner": "Jürgen"})
+@pytest.mark.parametrize(
+    ("encoding", "expected"), [("utf-8", '"Jürgen"'), ("ascii", '"J\\u00fcrgen"')]
+)
+def test_get_prints_json_that_stdout_can_take(
+    embedded_azure: EmbeddedAzure, encoding: str, expected: str
+) -> None:
+    embedded_azure.add_resource_groups(
+        DEFAULT_SUBSCRIPTION_ID, ["tagged"], tags={"owner": "Jürgen"}
+    )
 
     done = subprocess.run(
         [sys.executable, "-m", "aiomsi", "get", f"{SUBSCRIPTION}/resourceGroups/tagged", *VERSION],
@@ -550,14 +634,23 @@ def test_the_emulator_serves_a_client_until_it_is_interrupted_and_prints_its_cou
     assert isinstance(results, list)
     assert [len(json.loads(result.out)["value"]) for result in results] == [4]
     assert said.code == 0
-    assert set(variables_of(said.out)) == {"AZURE_POD_IDENTITY_AUTHORITY_HOST", "AIOMSI_RESOURCE_MANAGER"}
-    assert said.err.endswith("IMDS requests: 1 (1 tokens, 0 answers 429)\nARM requests: 1 (0 answers 401, 0 answers 403)\n")
+    assert set(variables_of(said.out)) == {
+        "AZURE_POD_IDENTITY_AUTHORITY_HOST",
+        "AIOMSI_RESOURCE_MANAGER",
+    }
+    assert said.err.endswith(
+        "IMDS requests: 1 (1 tokens, 0 answers 429)\nARM requests: 1 (0 answers 401, 0 answers 403)\n"
+    )
     assert signal.getsignal(signal.SIGTERM) == before
 
 
-def test_the_emulators_environment_makes_a_client_trust_its_certificate(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_emulators_environment_makes_a_client_trust_its_certificate(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def use(variables: Mapping[str, str]) -> Said:
-        assert Path(variables["SSL_CERT_FILE"]).read_bytes().startswith(b"-----BEGIN CERTIFICATE-----")
+        assert (
+            Path(variables["SSL_CERT_FILE"]).read_bytes().startswith(b"-----BEGIN CERTIFICATE-----")
+        )
         return run_process("get", DEVTEST, *VERSION, **variables)
 
     said, results = run_emulator(monkeypatch, "--tls", "--shell", "sh", use=use)
@@ -578,32 +671,44 @@ def test_the_emulators_environment_makes_a_client_trust_its_certificate(monkeypa
         ("cmd", r'set "AZURE_POD_IDENTITY_AUTHORITY_HOST=http://127\.0\.0\.1:\d+"'),
     ],
 )
-def test_the_emulator_speaks_the_language_of_the_shell(monkeypatch: pytest.MonkeyPatch, shell: str, pattern: str) -> None:
+def test_the_emulator_speaks_the_language_of_the_shell(
+    monkeypatch: pytest.MonkeyPatch, shell: str, pattern: str
+) -> None:
     said, _ = run_emulator(monkeypatch, "--shell", shell)
 
     assert re.fullmatch(pattern, said.out.splitlines()[0])
     assert len(said.out.splitlines()) == 2
 
 
-@pytest.mark.parametrize(("platform", "beginning"), [("win32", "$env:"), ("linux", "export "), ("darwin", "export ")])
-def test_the_shell_is_the_platforms_own_by_default(monkeypatch: pytest.MonkeyPatch, platform: str, beginning: str) -> None:
+@pytest.mark.parametrize(
+    ("platform", "beginning"), [("win32", "$env:"), ("linux", "export "), ("darwin", "export ")]
+)
+def test_the_shell_is_the_platforms_own_by_default(
+    monkeypatch: pytest.MonkeyPatch, platform: str, beginning: str
+) -> None:
     assert all(cli.line_for(None, platform)(name, "x").startswith(beginning) for name in ("A", "B"))
 
 
-def test_the_emulator_obeys_latency_and_drops_limits_on_request(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_emulator_obeys_latency_and_drops_limits_on_request(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def use(variables: Mapping[str, str]) -> float:
         began = time.monotonic()
         assert run_process("token", **variables).code == 0
         return time.monotonic() - began
 
-    said, results = run_emulator(monkeypatch, "--latency", "300", "--no-imds-limits", "--shell", "sh", use=use)
+    said, results = run_emulator(
+        monkeypatch, "--latency", "300", "--no-imds-limits", "--shell", "sh", use=use
+    )
 
     assert said.code == 0
     assert isinstance(results, list)
     assert results[0] >= 0.3
 
 
-def test_a_port_that_is_taken_is_wrong_configuration(run: Callable[..., Said], embedded_azure: EmbeddedAzure) -> None:
+def test_a_port_that_is_taken_is_wrong_configuration(
+    run: Callable[..., Said], embedded_azure: EmbeddedAzure
+) -> None:
     said = run("emulator", "--arm-port", embedded_azure.arm_url.rpartition(":")[2])
 
     assert said.code == 2
@@ -611,13 +716,17 @@ def test_a_port_that_is_taken_is_wrong_configuration(run: Callable[..., Said], e
     assert said.complaint[1].startswith("Choose another --imds-port or --arm-port")
 
 
-def test_what_the_embedded_azure_lacks_is_named(run: Callable[..., Said], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_the_embedded_azure_lacks_is_named(
+    run: Callable[..., Said], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "trustme", None)
 
     said = run("emulator", "--tls")
 
     assert said.code == 2
-    assert said.complaint == ["aiomsi: The embedded Azure needs trustme: pip install 'aiomsi[testing]'"]
+    assert said.complaint == [
+        "aiomsi: The embedded Azure needs trustme: pip install 'aiomsi[testing]'"
+    ]
 
 
 @pytest.mark.slow
@@ -625,7 +734,9 @@ def test_what_the_embedded_azure_lacks_is_named(run: Callable[..., Said], monkey
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
 def test_the_emulator_in_a_process_of_its_own_ends_cleanly(end: signal.Signals) -> None:
     command = [sys.executable, "-m", "aiomsi", "emulator"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         variables = variables_of(process.stdout.readline() + process.stdout.readline())
@@ -642,7 +753,9 @@ def test_the_emulator_in_a_process_of_its_own_ends_cleanly(end: signal.Signals) 
 # Ctrl-C elsewhere
 
 
-def test_an_interrupt_while_waiting_for_a_token_is_exit_code_130(run: Callable[..., Said], embedded_azure: EmbeddedAzure) -> None:
+def test_an_interrupt_while_waiting_for_a_token_is_exit_code_130(
+    run: Callable[..., Said], embedded_azure: EmbeddedAzure
+) -> None:
     with embedded_azure.hold("imds") as hold:
 
         def interrupt() -> None:

@@ -1,7 +1,8 @@
 """Drives the long-running operations and lists of Microsoft's test server for SDKs through an `ArmSession`.
 
-``nox -s conformance`` installs the server and runs this. It prints each scenario of the server's report that has to do with them,
-and exits with 1 if one ends otherwise than it has to, if one of the listed exceptions passes, or if one was never driven.
+``nox -s conformance`` installs the server and runs this. It prints each scenario of the server's
+report that has to do with them, and exits with 1 if one ends otherwise than it has to, if one of
+the listed exceptions passes, or if one was never driven.
 """
 
 import argparse
@@ -42,7 +43,10 @@ async def serve(package: Path) -> AsyncIterator[URL]:
                    "--port", "0", "--coverageDirectory", coverage]
         # fmt: on
         process = await asyncio.create_subprocess_exec(
-            *command, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+            *command,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
         )
         assert process.stdout is not None
         try:
@@ -125,13 +129,20 @@ def tell(verdicts: Sequence[Verdict]) -> None:
     for verdict in verdicts:
         print(f"{verdict.word:<9} {verdict.name:<{width}}  {verdict.why}".rstrip())
     words = Counter(verdict.word for verdict in verdicts)
-    print(f"{len(verdicts)} scenarios: {', '.join(f'{number} {word}' for word, number in words.most_common())}")
+    print(
+        f"{len(verdicts)} scenarios: {', '.join(f'{number} {word}' for word, number in words.most_common())}"
+    )
 
 
 async def main(arguments: Sequence[str]) -> int:
     """Do what the command line says."""
     parser = argparse.ArgumentParser(description="Drive Microsoft's test server for SDKs.")
-    parser.add_argument("--server", type=Path, required=True, help="the folder of @microsoft.azure/autorest.testserver")
+    parser.add_argument(
+        "--server",
+        type=Path,
+        required=True,
+        help="the folder of @microsoft.azure/autorest.testserver",
+    )
     options = parser.parse_args(arguments)
     async with serve(options.server.resolve()) as url:
         verdicts = await run_all(url)

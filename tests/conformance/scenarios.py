@@ -1,7 +1,8 @@
 """What Microsoft's test server for SDKs offers of operations and lists: each scenario, how it is driven, and how it has to end.
 
-The names are those of the server's own report. Ends follow the server's API definitions (``swagger/lro.json`` and
-``swagger/paging.json`` in its package) and, where these tell only what the service does, ARM's contract.
+The names are those of the server's own report. Ends follow the server's API definitions
+(``swagger/lro.json`` and ``swagger/paging.json`` in its package) and, where these tell only what
+the service does, ARM's contract.
 
 Source: https://github.com/Azure/autorest.testserver,
 https://github.com/Azure/azure-resource-manager-rpc/blob/master/v1.0/async-api-reference.md
@@ -77,14 +78,18 @@ def call(verb: str, path: str, **options: Any) -> Drive:
     return drive
 
 
-get, put, patch, post, delete = (partial(call, verb) for verb in ("get", "put", "patch", "post", "delete"))
+get, put, patch, post, delete = (
+    partial(call, verb) for verb in ("get", "put", "patch", "post", "delete")
+)
 
 
 def operation(via: Any, path: str) -> Drive:
     """POST and wait for the end, knowing where the API's definition says that the result is."""
 
     async def drive(arm: ArmSession) -> AsyncIterator[Any]:
-        yield await (await arm.begin("POST", path, api_version=VERSION, final_state_via=via)).result()
+        yield await (
+            await arm.begin("POST", path, api_version=VERSION, final_state_via=via)
+        ).result()
 
     return drive
 
@@ -101,7 +106,9 @@ def items(path: str, **options: Any) -> Drive:
 
 async def only_page(arm: ArmSession) -> AsyncIterator[Any]:
     """Read a list of which the definition says that it has one page, whatever that links to."""
-    async for page in arm.pages("/paging/nullnextlink", api_version=VERSION, item_name="values", prefetch=False):
+    async for page in arm.pages(
+        "/paging/nullnextlink", api_version=VERSION, item_name="values", prefetch=False
+    ):
         for item in page:
             yield item["properties"]["id"]
         break
@@ -109,7 +116,9 @@ async def only_page(arm: ArmSession) -> AsyncIterator[Any]:
 
 async def page_for_a_body(arm: ArmSession) -> AsyncIterator[Any]:
     """GET a list with a body, as no list of ARM's is asked for; so `list` has no way to do that, and `request` has."""
-    page = await arm.request("GET", "/paging/single/getWithBodyParams", api_version=VERSION, json={"name": "body"})
+    page = await arm.request(
+        "GET", "/paging/single/getWithBodyParams", api_version=VERSION, json={"name": "body"}
+    )
     for item in page.json()["values"]:
         yield item["properties"]["id"]
 
@@ -138,7 +147,8 @@ SKU = {"name": "sku", "id": "100"}
 SUBRESOURCE = {"properties": {"provisioningState": "Succeeded"}, "id": "100", "subresource": "sub1"}
 TEN = tuple(range(1, 11))
 NOTHING = (None,)
-# A body that every resource here has: a write whose first request brought a 500 is looked at before it is repeated.
+# A body that every resource here has: a write whose first request brought a 500 is looked at before
+# it is repeated.
 BODY = {"name": "foo"}
 TRACED = {"x-ms-client-request-id": "9C4D50EE-2D56-4CD3-8152-34347DC9F2B0"}
 
@@ -146,25 +156,66 @@ OPERATIONS = (
     # Over at once
     Scenario("LROPutInlineComplete", put("/lro/put/200/succeeded", json=BODY), (READY,)),
     Scenario("LROPutInlineComplete201", put("/lro/put/201/succeeded", json=BODY), (READY,)),
-    Scenario("LROPut200InlineCompleteNoState", put("/lro/put/200/succeeded/nostate", json=BODY), (FOO,)),
-    Scenario("LROPatchInlineCompleteIgnoreHeaders", patch("/lro/patch/200/succeeded/ignoreheaders", json=BODY), (READY,)),
+    Scenario(
+        "LROPut200InlineCompleteNoState", put("/lro/put/200/succeeded/nostate", json=BODY), (FOO,)
+    ),
+    Scenario(
+        "LROPatchInlineCompleteIgnoreHeaders",
+        patch("/lro/patch/200/succeeded/ignoreheaders", json=BODY),
+        (READY,),
+    ),
     Scenario("LRODeleteInlineComplete", delete("/lro/delete/204/succeeded"), NOTHING),
     # PUT and PATCH
-    Scenario("LROPutSucceededWithBody", put("/lro/put/201/creating/succeeded/200", json=BODY), (READY,)),
-    Scenario("LROPutSucceededNoBody", put("/lro/put/200/updating/succeeded/200", json=BODY), (READY,)),
-    failing("LROPutFailed", put("/lro/put/201/created/failed/200", json=BODY), OperationFailedError, 200),
-    failing("LROPutCanceled", put("/lro/put/200/accepted/canceled/200", json=BODY), OperationCanceledError, 200),
+    Scenario(
+        "LROPutSucceededWithBody", put("/lro/put/201/creating/succeeded/200", json=BODY), (READY,)
+    ),
+    Scenario(
+        "LROPutSucceededNoBody", put("/lro/put/200/updating/succeeded/200", json=BODY), (READY,)
+    ),
+    failing(
+        "LROPutFailed", put("/lro/put/201/created/failed/200", json=BODY), OperationFailedError, 200
+    ),
+    failing(
+        "LROPutCanceled",
+        put("/lro/put/200/accepted/canceled/200", json=BODY),
+        OperationCanceledError,
+        200,
+    ),
     Scenario("LROPut202Retry200", put("/lro/put/202/retry/200", json=BODY), (FOO,)),
     Scenario("LROPutNoHeaderInRetry", put("/lro/put/noheader/202/200", json=BODY), (READY,)),
-    Scenario("LROPutSubResourceInRetry", put("/lro/putsubresource/202/200", json=BODY), (SUBRESOURCE,)),
+    Scenario(
+        "LROPutSubResourceInRetry", put("/lro/putsubresource/202/200", json=BODY), (SUBRESOURCE,)
+    ),
     Scenario("LROPutNonResourceInRetry", put("/lro/putnonresource/202/200", json=BODY), (SKU,)),
-    Scenario("LROPutAsyncRetrySucceeded", put("/lro/putasync/retry/succeeded", json=BODY), (READY,)),
-    Scenario("LROPutAsyncNoRetrySucceeded", put("/lro/putasync/noretry/succeeded", json=BODY), (READY,)),
-    failing("LROPutAsyncRetryFailed", put("/lro/putasync/retry/failed", json=BODY), OperationFailedError, 200),
-    failing("LROPutAsyncNoRetryCanceled", put("/lro/putasync/noretry/canceled", json=BODY), OperationCanceledError, 200),
-    Scenario("LROPutAsyncNoHeaderInRetry", put("/lro/putasync/noheader/201/200", json=BODY), (READY,)),
-    Scenario("LROPutSubResourceAsyncInRetry", put("/lro/putsubresourceasync/202/200", json=BODY), (SUBRESOURCE,)),
-    Scenario("LROPutNonResourceAsyncInRetry", put("/lro/putnonresourceasync/202/200", json=BODY), (SKU,)),
+    Scenario(
+        "LROPutAsyncRetrySucceeded", put("/lro/putasync/retry/succeeded", json=BODY), (READY,)
+    ),
+    Scenario(
+        "LROPutAsyncNoRetrySucceeded", put("/lro/putasync/noretry/succeeded", json=BODY), (READY,)
+    ),
+    failing(
+        "LROPutAsyncRetryFailed",
+        put("/lro/putasync/retry/failed", json=BODY),
+        OperationFailedError,
+        200,
+    ),
+    failing(
+        "LROPutAsyncNoRetryCanceled",
+        put("/lro/putasync/noretry/canceled", json=BODY),
+        OperationCanceledError,
+        200,
+    ),
+    Scenario(
+        "LROPutAsyncNoHeaderInRetry", put("/lro/putasync/noheader/201/200", json=BODY), (READY,)
+    ),
+    Scenario(
+        "LROPutSubResourceAsyncInRetry",
+        put("/lro/putsubresourceasync/202/200", json=BODY),
+        (SUBRESOURCE,),
+    ),
+    Scenario(
+        "LROPutNonResourceAsyncInRetry", put("/lro/putnonresourceasync/202/200", json=BODY), (SKU,)
+    ),
     Scenario(
         "LROPatch201WithAsyncHeader",
         patch("/lro/patch/201/retry/onlyAsyncHeader", json=BODY),
@@ -175,11 +226,16 @@ OPERATIONS = (
         patch("/lro/patch/202/retry/asyncAndLocationHeader", json=BODY),
         ({**READY, "id": "/lro/patch/202/retry/asyncAndLocationHeader"},),
     ),
-    # DELETE. What a Location brings with 200 is what the deletion itself would have answered, whatever state that names.
+    # DELETE. What a Location brings with 200 is what the deletion itself would have answered,
+    # whatever state that names.
     Scenario("LRODelete200", delete("/lro/delete/202/retry/200"), NOTHING),
     Scenario("LRODelete204", delete("/lro/delete/202/noretry/204"), NOTHING),
     Scenario("LRODeleteNoHeaderInRetry", delete("/lro/delete/noheader"), NOTHING),
-    Scenario("LRODeleteProvisioningSucceededWithBody", delete("/lro/delete/provisioning/202/accepted/200/succeeded"), (READY,)),
+    Scenario(
+        "LRODeleteProvisioningSucceededWithBody",
+        delete("/lro/delete/provisioning/202/accepted/200/succeeded"),
+        (READY,),
+    ),
     Scenario(
         "LRODeleteProvisioningFailed",
         delete("/lro/delete/provisioning/202/deleting/200/failed"),
@@ -191,9 +247,21 @@ OPERATIONS = (
         ({**FOO, "properties": {"provisioningState": "Canceled"}},),
     ),
     Scenario("LRODeleteAsyncRetrySucceeded", delete("/lro/deleteasync/retry/succeeded"), NOTHING),
-    Scenario("LRODeleteAsyncNoRetrySucceeded", delete("/lro/deleteasync/noretry/succeeded"), NOTHING),
-    failing("LRODeleteAsyncRetryFailed", delete("/lro/deleteasync/retry/failed"), OperationFailedError, 200),
-    failing("LRODeleteAsyncRetryCanceled", delete("/lro/deleteasync/retry/canceled"), OperationCanceledError, 200),
+    Scenario(
+        "LRODeleteAsyncNoRetrySucceeded", delete("/lro/deleteasync/noretry/succeeded"), NOTHING
+    ),
+    failing(
+        "LRODeleteAsyncRetryFailed",
+        delete("/lro/deleteasync/retry/failed"),
+        OperationFailedError,
+        200,
+    ),
+    failing(
+        "LRODeleteAsyncRetryCanceled",
+        delete("/lro/deleteasync/retry/canceled"),
+        OperationCanceledError,
+        200,
+    ),
     Scenario("LRODeleteAsyncNoHeaderInRetry", delete("/lro/deleteasync/noheader/202/204"), NOTHING),
     # POST
     Scenario("LROPost200", post("/lro/post/payload/200"), ({"id": "1", "name": "product"},)),
@@ -202,8 +270,15 @@ OPERATIONS = (
     Scenario("LROPostAndGetList", post("/lro/list"), ([FOO],)),
     Scenario("LROPostAsyncRetrySucceeded", post("/lro/postasync/retry/succeeded"), (READY,)),
     Scenario("LROPostAsyncNoRetrySucceeded", post("/lro/postasync/noretry/succeeded"), (READY,)),
-    failing("LROPostAsyncRetryFailed", post("/lro/postasync/retry/failed"), OperationFailedError, 200),
-    failing("LROPostAsyncRetryCanceled", post("/lro/postasync/retry/canceled"), OperationCanceledError, 200),
+    failing(
+        "LROPostAsyncRetryFailed", post("/lro/postasync/retry/failed"), OperationFailedError, 200
+    ),
+    failing(
+        "LROPostAsyncRetryCanceled",
+        post("/lro/postasync/retry/canceled"),
+        OperationCanceledError,
+        200,
+    ),
     Scenario(
         "LROPostDoubleHeadersFinalLocationGet",
         operation("location", "/lro/LROPostDoubleHeadersFinalLocationGet"),
@@ -216,7 +291,9 @@ OPERATIONS = (
         ({"status": "succeeded", "id": "100"},),
     ),
     Scenario(
-        "LROPostDoubleHeadersFinalAzureHeaderGetDefault", post("/lro/LROPostDoubleHeadersFinalAzureHeaderGetDefault"), (FOO,)
+        "LROPostDoubleHeadersFinalAzureHeaderGetDefault",
+        post("/lro/LROPostDoubleHeadersFinalAzureHeaderGetDefault"),
+        (FOO,),
     ),
     Scenario("LROParameterizedEndpoint", post("/lroParameterizedEndpoints"), ("success",)),
     Scenario(
@@ -226,9 +303,21 @@ OPERATIONS = (
         also=("LROConstantParameterizedPost",),
     ),
     # With a request id of the caller's, which the server wants to see on every poll
-    Scenario("CustomHeaderPutSucceeded", put("/lro/customheader/put/201/creating/succeeded/200", headers=TRACED), (READY,)),
-    Scenario("CustomHeaderPutAsyncSucceded", put("/lro/customheader/putasync/retry/succeeded", headers=TRACED), (READY,)),
-    Scenario("CustomHeaderPostSucceeded", post("/lro/customheader/post/202/retry/200", headers=TRACED), NOTHING),
+    Scenario(
+        "CustomHeaderPutSucceeded",
+        put("/lro/customheader/put/201/creating/succeeded/200", headers=TRACED),
+        (READY,),
+    ),
+    Scenario(
+        "CustomHeaderPutAsyncSucceded",
+        put("/lro/customheader/putasync/retry/succeeded", headers=TRACED),
+        (READY,),
+    ),
+    Scenario(
+        "CustomHeaderPostSucceeded",
+        post("/lro/customheader/post/202/retry/200", headers=TRACED),
+        NOTHING,
+    ),
     Scenario(
         "CustomHeaderPostAsyncSucceded",
         post("/lro/customheader/postasync/retry/succeeded", headers=TRACED),
@@ -237,10 +326,18 @@ OPERATIONS = (
 )
 
 FAILURES_THAT_PASS = (
-    Scenario("LRORetryPutSucceededWithBody", put("/lro/retryerror/put/201/creating/succeeded/200", json=BODY), (READY,)),
-    Scenario("LRORetryErrorPutAsyncSucceeded", put("/lro/retryerror/putasync/retry/succeeded", json=BODY), (READY,)),
-    # The look at the resource takes the server's state away with it. So the polls of this operation are a scenario of their own,
-    # which begins where the first 500 was had already.
+    Scenario(
+        "LRORetryPutSucceededWithBody",
+        put("/lro/retryerror/put/201/creating/succeeded/200", json=BODY),
+        (READY,),
+    ),
+    Scenario(
+        "LRORetryErrorPutAsyncSucceeded",
+        put("/lro/retryerror/putasync/retry/succeeded", json=BODY),
+        (READY,),
+    ),
+    # The look at the resource takes the server's state away with it. So the polls of this operation
+    # are a scenario of their own, which begins where the first 500 was had already.
     Scenario(
         "LRORetryErrorPutAsyncSucceededPolling",
         put("/lro/retryerror/putasync/retry/succeeded", json=BODY),
@@ -252,44 +349,124 @@ FAILURES_THAT_PASS = (
         delete("/lro/retryerror/delete/provisioning/202/accepted/200/succeeded"),
         (READY,),
     ),
-    Scenario("LRORetryErrorDelete202Retry200Succeeded", delete("/lro/retryerror/delete/202/retry/200"), (READY,)),
-    Scenario("LRORetryErrorDeleteAsyncRetrySucceeded", delete("/lro/retryerror/deleteasync/retry/succeeded"), NOTHING),
-    Scenario("LRORetryErrorPost202Retry200Succeeded", post("/lro/retryerror/post/202/retry/200"), (READY,)),
-    Scenario("LRORetryErrorPostAsyncRetrySucceeded", post("/lro/retryerror/postasync/retry/succeeded"), (SKU,)),
+    Scenario(
+        "LRORetryErrorDelete202Retry200Succeeded",
+        delete("/lro/retryerror/delete/202/retry/200"),
+        (READY,),
+    ),
+    Scenario(
+        "LRORetryErrorDeleteAsyncRetrySucceeded",
+        delete("/lro/retryerror/deleteasync/retry/succeeded"),
+        NOTHING,
+    ),
+    Scenario(
+        "LRORetryErrorPost202Retry200Succeeded",
+        post("/lro/retryerror/post/202/retry/200"),
+        (READY,),
+    ),
+    Scenario(
+        "LRORetryErrorPostAsyncRetrySucceeded",
+        post("/lro/retryerror/postasync/retry/succeeded"),
+        (SKU,),
+    ),
 )
 
 FAILURES = (
     failing("LRONonRetryPut400", put("/lro/nonretryerror/put/400", json=BODY), ArmError, 400),
-    unreadable("LRONonRetryPut201Creating400", put("/lro/nonretryerror/put/201/creating/400", json=BODY), 400),
     unreadable(
-        "LRONonRetryPut201Creating400InvalidJson", put("/lro/nonretryerror/put/201/creating/400/invalidjson", json=BODY), 400
+        "LRONonRetryPut201Creating400",
+        put("/lro/nonretryerror/put/201/creating/400", json=BODY),
+        400,
     ),
-    unreadable("LRONonRetryPutAsyncRetry400", put("/lro/nonretryerror/putasync/retry/400", json=BODY), 400),
+    unreadable(
+        "LRONonRetryPut201Creating400InvalidJson",
+        put("/lro/nonretryerror/put/201/creating/400/invalidjson", json=BODY),
+        400,
+    ),
+    unreadable(
+        "LRONonRetryPutAsyncRetry400", put("/lro/nonretryerror/putasync/retry/400", json=BODY), 400
+    ),
     failing("LRONonRetryDelete400", delete("/lro/nonretryerror/delete/400"), ArmError, 400),
-    failing("LRONonRetryDelete202Retry400", delete("/lro/nonretryerror/delete/202/retry/400"), OperationFailedError, 400),
+    failing(
+        "LRONonRetryDelete202Retry400",
+        delete("/lro/nonretryerror/delete/202/retry/400"),
+        OperationFailedError,
+        400,
+    ),
     failing("LRONonRetryPost400", post("/lro/nonretryerror/post/400"), ArmError, 400),
-    failing("LRONonRetryPost202Retry400", post("/lro/nonretryerror/post/202/retry/400"), OperationFailedError, 400),
+    failing(
+        "LRONonRetryPost202Retry400",
+        post("/lro/nonretryerror/post/202/retry/400"),
+        OperationFailedError,
+        400,
+    ),
     unreadable("LRONonRetryPostAsyncRetry400", post("/lro/nonretryerror/postasync/retry/400"), 400),
-    # A service that does not keep to the contract. Without a provisioningState what was put is there; this one just isn't shown.
-    Scenario("LROErrorPut201NoProvisioningStatePayload", put("/lro/error/put/201/noprovisioningstatepayload"), NOTHING),
+    # A service that does not keep to the contract. Without a provisioningState what was put is
+    # there; this one just isn't shown.
+    Scenario(
+        "LROErrorPut201NoProvisioningStatePayload",
+        put("/lro/error/put/201/noprovisioningstatepayload"),
+        NOTHING,
+    ),
     failing("LROErrorPut200InvalidJson", put("/lro/error/put/200/invalidjson"), ServiceError, 200),
     unreadable("LROErrorPutAsyncNoPollingStatus", put("/lro/error/putasync/retry/nostatus"), 200),
-    unreadable("LROErrorPutAsyncNoPollingStatusPayload", put("/lro/error/putasync/retry/nostatuspayload"), 200),
-    unreadable("LROErrorPutAsyncInvalidHeader", put("/lro/error/putasync/retry/invalidheader"), 404),
-    unreadable("LROErrorPutAsyncInvalidJsonPolling", put("/lro/error/putasync/retry/invalidjsonpolling"), 200),
+    unreadable(
+        "LROErrorPutAsyncNoPollingStatusPayload",
+        put("/lro/error/putasync/retry/nostatuspayload"),
+        200,
+    ),
+    unreadable(
+        "LROErrorPutAsyncInvalidHeader", put("/lro/error/putasync/retry/invalidheader"), 404
+    ),
+    unreadable(
+        "LROErrorPutAsyncInvalidJsonPolling",
+        put("/lro/error/putasync/retry/invalidjsonpolling"),
+        200,
+    ),
     Scenario("LROErrorDeleteNoLocation", delete("/lro/error/delete/204/nolocation"), NOTHING),
     # The record can't be read, and a GET of the resource answers 404: it is gone.
-    Scenario("LRONonRetryDeleteAsyncRetry400", delete("/lro/nonretryerror/deleteasync/retry/400"), NOTHING),
-    Scenario("LROErrorDelete202RetryInvalidHeader", delete("/lro/error/delete/202/retry/invalidheader"), NOTHING),
-    Scenario("LROErrorDeleteAsyncNoPollingStatus", delete("/lro/error/deleteasync/retry/nostatus"), NOTHING),
-    Scenario("LROErrorDeleteAsyncInvalidJsonPolling", delete("/lro/error/deleteasync/retry/invalidjsonpolling"), NOTHING),
-    Scenario("LROErrorDeleteAsyncInvalidHeader", delete("/lro/error/deleteasync/retry/invalidheader"), NOTHING),
-    # Accepted, and nothing said of where to ask: the call itself went well, and more can't be known.
+    Scenario(
+        "LRONonRetryDeleteAsyncRetry400",
+        delete("/lro/nonretryerror/deleteasync/retry/400"),
+        NOTHING,
+    ),
+    Scenario(
+        "LROErrorDelete202RetryInvalidHeader",
+        delete("/lro/error/delete/202/retry/invalidheader"),
+        NOTHING,
+    ),
+    Scenario(
+        "LROErrorDeleteAsyncNoPollingStatus",
+        delete("/lro/error/deleteasync/retry/nostatus"),
+        NOTHING,
+    ),
+    Scenario(
+        "LROErrorDeleteAsyncInvalidJsonPolling",
+        delete("/lro/error/deleteasync/retry/invalidjsonpolling"),
+        NOTHING,
+    ),
+    Scenario(
+        "LROErrorDeleteAsyncInvalidHeader",
+        delete("/lro/error/deleteasync/retry/invalidheader"),
+        NOTHING,
+    ),
+    # Accepted, and nothing said of where to ask: the call itself went well, and more can't be
+    # known.
     Scenario("LROErrorPostNoLocation", post("/lro/error/post/202/nolocation"), NOTHING),
-    unreadable("LROErrorPost202RetryInvalidHeader", post("/lro/error/post/202/retry/invalidheader"), 404),
-    unreadable("LROErrorPostAsyncNoPollingPayload", post("/lro/error/postasync/retry/nopayload"), 200),
-    unreadable("LROErrorPostAsyncInvalidHeader", post("/lro/error/postasync/retry/invalidheader"), 404),
-    unreadable("LROErrorPostAsyncInvalidJsonPolling", post("/lro/error/postasync/retry/invalidjsonpolling"), 200),
+    unreadable(
+        "LROErrorPost202RetryInvalidHeader", post("/lro/error/post/202/retry/invalidheader"), 404
+    ),
+    unreadable(
+        "LROErrorPostAsyncNoPollingPayload", post("/lro/error/postasync/retry/nopayload"), 200
+    ),
+    unreadable(
+        "LROErrorPostAsyncInvalidHeader", post("/lro/error/postasync/retry/invalidheader"), 404
+    ),
+    unreadable(
+        "LROErrorPostAsyncInvalidJsonPolling",
+        post("/lro/error/postasync/retry/invalidjsonpolling"),
+        200,
+    ),
 )
 
 LISTS = (
@@ -298,29 +475,54 @@ LISTS = (
     Scenario("PagingEmptyNextLink", items("/paging/emptynextlink", item_name="value"), (1,)),
     Scenario("PagingSingle", items("/paging/single"), (1,)),
     Scenario("PagingSingleWithBodyParams", page_for_a_body, (1,)),
-    Scenario("PagingReturnModelWithXMSClientName", items("/paging/itemNameWithXMSClientName"), (1,)),
+    Scenario(
+        "PagingReturnModelWithXMSClientName", items("/paging/itemNameWithXMSClientName"), (1,)
+    ),
     Scenario("PagingDontSendMaxPageSize", items("/paging/maxPageSize"), ()),
-    Scenario("PagingFirstResponseEmpty", items("/paging/firstResponseEmpty/1", item_name="value"), (1,)),
-    Scenario("PagingMultiple", items("/paging/multiple", headers={"client-request-id": "client-id"}), TEN),
+    Scenario(
+        "PagingFirstResponseEmpty", items("/paging/firstResponseEmpty/1", item_name="value"), (1,)
+    ),
+    Scenario(
+        "PagingMultiple", items("/paging/multiple", headers={"client-request-id": "client-id"}), TEN
+    ),
     Scenario("PagingOdataMultiple", items("/paging/multiple/odata"), TEN),
     Scenario("PagingMultiplePath", items("/paging/multiple/withpath/100"), (1, *range(102, 111))),
-    Scenario("PagingDuplicateParameters", items("/paging/multiple/duplicateParams/1", params={"$filter": "foo"}), (1,)),
+    Scenario(
+        "PagingDuplicateParameters",
+        items("/paging/multiple/duplicateParams/1", params={"$filter": "foo"}),
+        (1,),
+    ),
     Scenario("PagingCustomUrlPartialNextLink", items("/paging/customurl/partialnextlink"), (1, 2)),
     Scenario("PagingMultipleLRO", operation_that_makes_a_list, TEN),
     Scenario("PagingMultipleRetryFirst", items("/paging/multiple/retryfirst"), TEN),
     # The second page, which comes after a 500, has the same item as the first.
-    Scenario("PagingMultipleRetrySecond", items("/paging/multiple/retrysecond"), (1, 1, *range(3, 11))),
+    Scenario(
+        "PagingMultipleRetrySecond", items("/paging/multiple/retrysecond"), (1, 1, *range(3, 11))
+    ),
     failing("PagingSingleFailure", items("/paging/single/failure"), ArmError, 400),
     failing("PagingMultipleFailure", items("/paging/multiple/failure"), ArmError, 400, 1),
-    failing("PagingMultipleFailureUri", items("/paging/multiple/failureuri"), NotFoundError, 404, 1),
+    failing(
+        "PagingMultipleFailureUri", items("/paging/multiple/failureuri"), NotFoundError, 404, 1
+    ),
     # Each of the following is listed below.
     Scenario(
         "PagingMultipleWithQueryParameters",
-        items("/paging/multiple/getWithQueryParams", params={"requiredQueryParameter": 100, "queryConstant": True}),
+        items(
+            "/paging/multiple/getWithQueryParams",
+            params={"requiredQueryParameter": 100, "queryConstant": True},
+        ),
         (1, 2),
     ),
-    Scenario("PagingFragment", items("/paging/multiple/fragment/test_user", params={"api_version": "1.6"}), TEN),
-    Scenario("PagingCustomUrlPartialOperationNextLink", items("/paging/customurl/partialnextlinkop"), (1, 2)),
+    Scenario(
+        "PagingFragment",
+        items("/paging/multiple/fragment/test_user", params={"api_version": "1.6"}),
+        TEN,
+    ),
+    Scenario(
+        "PagingCustomUrlPartialOperationNextLink",
+        items("/paging/customurl/partialnextlinkop"),
+        (1, 2),
+    ),
     Scenario("PagingWithApiVersionAppend", items("/paging/apiVersion/append/1"), (1,)),
     Scenario("PagingWithApiVersionReplace", items("/paging/apiVersion/replace/1"), (1,)),
 )

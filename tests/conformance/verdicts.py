@@ -32,7 +32,9 @@ class Verdict:
         return self.word not in ("passed", "listed")
 
 
-def verdict_of(scenario: Scenario, ended: Ended, counts: Mapping[str, int], reason: str | None) -> Verdict:
+def verdict_of(
+    scenario: Scenario, ended: Ended, counts: Mapping[str, int], reason: str | None
+) -> Verdict:
     """Judge a scenario; `counts` is what the server has counted meanwhile, and `reason` that of a listed exception."""
     wrong = _wrong(scenario, ended, counts)
     if reason is not None:
@@ -51,7 +53,11 @@ def _wrong(scenario: Scenario, ended: Ended, counts: Mapping[str, int]) -> str:
     """Say what is otherwise than it has to be; empty: nothing."""
     error = ended.error
     if type(error) is not (scenario.raises or type(None)):
-        return f"raised {error!r}" if error is not None else f"raised nothing, and gave {ended.given!r}"
+        return (
+            f"raised {error!r}"
+            if error is not None
+            else f"raised nothing, and gave {ended.given!r}"
+        )
     if (status := getattr(error, "status", None)) != scenario.status:
         return f"raised an error of status {status}"
     if ended.given != scenario.gives:

@@ -9,7 +9,13 @@ from unittest.mock import AsyncMock, MagicMock, Mock
 
 import pytest
 
-from aiomsi._credentials.awaitable import Returns, credential_returns, is_class, returns, takes_positional
+from aiomsi._credentials.awaitable import (
+    Returns,
+    credential_returns,
+    is_class,
+    returns,
+    takes_positional,
+)
 
 
 def forbidden(*_args: object, **_options: object) -> Any:
@@ -232,7 +238,17 @@ def slotted() -> object:
 
 @pytest.mark.parametrize(
     "credential",
-    [Async(), Async, Newer(), Tasks(), Proxy(Async()), Decorated(), Partial(), AsyncMock(), MagicMock(get_token=AsyncMock())],
+    [
+        Async(),
+        Async,
+        Newer(),
+        Tasks(),
+        Proxy(Async()),
+        Decorated(),
+        Partial(),
+        AsyncMock(),
+        MagicMock(get_token=AsyncMock()),
+    ],
     ids=lambda one: getattr(one, "__name__", type(one).__name__),
 )
 def test_coroutine_function_is_certain(credential: object) -> None:
@@ -291,7 +307,12 @@ def test_function_without_awaitables_returns_a_value(credential: object) -> None
 def test_azures_own_classes_are_told_apart() -> None:
     synchronous = pytest.importorskip("azure.identity")
     asynchronous = pytest.importorskip("azure.identity.aio")
-    for name in ("DefaultAzureCredential", "ManagedIdentityCredential", "ClientSecretCredential", "ChainedTokenCredential"):
+    for name in (
+        "DefaultAzureCredential",
+        "ManagedIdentityCredential",
+        "ClientSecretCredential",
+        "ChainedTokenCredential",
+    ):
         assert credential_returns(getattr(asynchronous, name)) is Returns.AWAITABLE
         assert credential_returns(getattr(synchronous, name)) is Returns.VALUE
     inner = synchronous.ClientSecretCredential("tenant", "client", "secret")

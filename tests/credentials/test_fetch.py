@@ -46,7 +46,9 @@ def fetch(
     identity: Identity = SYSTEM_ASSIGNED,
     gate: HostGate | None = None,
 ) -> TokenResponse | Failure:
-    wanted = TokenFetch(Imds(authority, identity), resource, policy or Policy(), clock, lambda _, high: high, gate)
+    wanted = TokenFetch(
+        Imds(authority, identity), resource, policy or Policy(), clock, lambda _, high: high, gate
+    )
     return asyncio.run(wanted(FetchRequest()))
 
 
@@ -97,7 +99,11 @@ def test_three_500s_and_then_a_token(azure: EmbeddedAzure, manual: ManualClock) 
         Fault(404, body=""),
         Fault(408),
         Fault(503, body="upstream connect error"),
-        Fault(503, {"Server": "Microsoft-HTTPAPI/2.0", "Content-Type": "text/html"}, "<h2>Service Unavailable</h2>"),
+        Fault(
+            503,
+            {"Server": "Microsoft-HTTPAPI/2.0", "Content-Type": "text/html"},
+            "<h2>Service Unavailable</h2>",
+        ),
         Fault(200, body="{"),
         Fault(200, body={}),
         Fault(200, {"Content-Encoding": "gzip"}, "{}"),
@@ -105,11 +111,17 @@ def test_three_500s_and_then_a_token(azure: EmbeddedAzure, manual: ManualClock) 
         Fault.truncate(),
     ],
 )
-def test_what_may_pass_is_asked_five_times(azure: EmbeddedAzure, manual: ManualClock, fault: Fault) -> None:
+def test_what_may_pass_is_asked_five_times(
+    azure: EmbeddedAzure, manual: ManualClock, fault: Fault
+) -> None:
     azure.inject("imds", fault, times=None)
     failure = fetch(azure.imds_url, manual.clock)
     assert isinstance(failure, Failure)
-    assert (failure.error, failure.kind, failure.permanent) == (TokenUnavailableError, "unavailable", False)
+    assert (failure.error, failure.kind, failure.permanent) == (
+        TokenUnavailableError,
+        "unavailable",
+        False,
+    )
     assert azure.counts.imds_requests == 5
     assert failure.details["attempts"] == 5
     assert failure.details["elapsed"] == 15
@@ -121,13 +133,27 @@ def test_what_may_pass_is_asked_five_times(azure: EmbeddedAzure, manual: ManualC
     [
         (Fault.garbage(), "Please sign in to the network"),
         (Fault(200, body=""), "no text at all"),
-        (Fault(404, {"Server": "EC2ws", "Content-Type": "text/html"}, "<title>404</title>"), "AWS's metadata service"),
-        (Fault(503, {"Server": "squid/5.7", "Content-Type": "text/html"}, "<title>ERROR</title>"), "a Squid proxy"),
-        (Fault(302, {"Location": "https://login.example/?id=7"}, ""), "redirects to https://login.example/"),
+        (
+            Fault(404, {"Server": "EC2ws", "Content-Type": "text/html"}, "<title>404</title>"),
+            "AWS's metadata service",
+        ),
+        (
+            Fault(
+                503, {"Server": "squid/5.7", "Content-Type": "text/html"}, "<title>ERROR</title>"
+            ),
+            "a Squid proxy",
+        ),
+        (
+            Fault(302, {"Location": "https://login.example/?id=7"}, ""),
+            "redirects to https://login.example/",
+        ),
         (Fault(200, {"Content-Encoding": "br"}, "{}"), "compressed with 'br'"),
         (Fault(200, body=b" " * (MAX_BODY + 1)), "a response of more than 1048576 bytes"),
         (Fault(500, body=b" " * (MAX_BODY + 1)), "a response of more than 1048576 bytes"),
-        (Fault(200, {"Content-Encoding": "gzip"}, gzip.compress(b" " * (MAX_BODY + 1))), "a response of more than 1048576 bytes"),
+        (
+            Fault(200, {"Content-Encoding": "gzip"}, gzip.compress(b" " * (MAX_BODY + 1))),
+            "a response of more than 1048576 bytes",
+        ),
     ],
 )
 def test_response_of_another_service_is_refused_at_once(
@@ -141,7 +167,10 @@ def test_response_of_another_service_is_refused_at_once(
     assert azure.counts.imds_requests == 1
 
 
-@pytest.mark.parametrize(("coding", "compress"), [("gzip", gzip.compress), ("deflate", zlib.compress), ("Identity", bytes)])
+@pytest.mark.parametrize(
+    ("coding", "compress"),
+    [("gzip", gzip.compress), ("deflate", zlib.compress), ("Identity", bytes)],
+)
 def test_response_compressed_unasked_is_read_within_the_limit(
     azure: EmbeddedAzure, manual: ManualClock, coding: str, compress: Callable[[bytes], bytes]
 ) -> None:
@@ -166,10 +195,15 @@ def test_endpoint_without_http_is_another_service(manual: ManualClock) -> None:
     failure = asyncio.run(main())
     assert isinstance(failure, Failure)
     assert failure.permanent
-    assert "something else answers there, other than Azure's IMDS: its response is no HTTP" in failure.summary
+    assert (
+        "something else answers there, other than Azure's IMDS: its response is no HTTP"
+        in failure.summary
+    )
 
 
-KEY = ConnectionKey("h", 80, is_ssl=False, ssl=True, proxy=None, proxy_auth=None, proxy_headers_hash=None)
+KEY = ConnectionKey(
+    "h", 80, is_ssl=False, ssl=True, proxy=None, proxy_auth=None, proxy_headers_hash=None
+)
 
 
 @pytest.mark.parametrize(
@@ -184,7 +218,9 @@ KEY = ConnectionKey("h", 80, is_ssl=False, ssl=True, proxy=None, proxy_auth=None
         (errno.ECONNREFUSED, False, "ClientConnectorError: ", ""),
     ],
 )
-def test_local_cause_of_no_connection_is_named(number: int, exhausted: bool, said: str, help_: str) -> None:
+def test_local_cause_of_no_connection_is_named(
+    number: int, exhausted: bool, said: str, help_: str
+) -> None:
     miss = _no_answer(aiohttp.ClientConnectorError(KEY, OSError(number, "text")))
     assert (miss.exhausted, miss.connected, miss.problem.passing) == (exhausted, False, True)
     assert said in miss.problem.message
@@ -192,7 +228,9 @@ def test_local_cause_of_no_connection_is_named(number: int, exhausted: bool, sai
 
 
 def test_unknown_name_is_named_as_such() -> None:
-    miss = _no_answer(aiohttp.ClientConnectorDNSError(KEY, OSError(-2, "Name or service not known")))
+    miss = _no_answer(
+        aiohttp.ClientConnectorDNSError(KEY, OSError(-2, "Name or service not known"))
+    )
     assert "can't be resolved" in miss.problem.help
 
 
@@ -239,7 +277,9 @@ def test_410_is_asked_for_seventy_seconds(azure: EmbeddedAzure, manual: ManualCl
     assert isinstance(fetch(azure.imds_url, manual.clock), TokenResponse)
 
 
-def test_an_identity_that_is_not_assigned_is_refused_with_help(azure: EmbeddedAzure, manual: ManualClock) -> None:
+def test_an_identity_that_is_not_assigned_is_refused_with_help(
+    azure: EmbeddedAzure, manual: ManualClock
+) -> None:
     failure = fetch(azure.imds_url, manual.clock, identity=Identity("client_id", GUID))
     assert isinstance(failure, Failure)
     assert (failure.error, failure.kind, failure.permanent) == (TokenRefusedError, "refused", True)
@@ -264,7 +304,9 @@ def test_a_redirect_is_not_followed(azure: EmbeddedAzure, manual: ManualClock) -
     assert azure.counts.imds_requests == 1
 
 
-def test_nothing_there_fails_after_three_tries_and_says_what_to_do(nowhere: str, manual: ManualClock) -> None:
+def test_nothing_there_fails_after_three_tries_and_says_what_to_do(
+    nowhere: str, manual: ManualClock
+) -> None:
     failure = fetch(nowhere, manual.clock)
     assert isinstance(failure, Failure)
     assert (failure.error, failure.kind) == (HostUnreachableError, "unreachable")
@@ -275,7 +317,9 @@ def test_nothing_there_fails_after_three_tries_and_says_what_to_do(nowhere: str,
     assert "aiomsi emulator" in failure.help
 
 
-def test_no_proxy_is_ever_used(azure: EmbeddedAzure, manual: ManualClock, nowhere: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_proxy_is_ever_used(
+    azure: EmbeddedAzure, manual: ManualClock, nowhere: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.setenv(name, nowhere)
     assert isinstance(fetch(azure.imds_url, manual.clock), TokenResponse)
@@ -292,7 +336,9 @@ def test_an_endpoint_that_never_answers_is_given_up(azure: EmbeddedAzure) -> Non
     assert "no answer came in time" in late.summary
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux is known to drop what a full backlog can't take")
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="only Linux is known to drop what a full backlog can't take"
+)
 def test_silence_counts_as_nothing_there() -> None:
     with socket.create_server(("127.0.0.1", 0), backlog=0) as server, ExitStack() as stack:
         for _ in range(3):
@@ -310,7 +356,9 @@ def test_an_error_without_words_is_told_by_its_name() -> None:
     assert _no_answer(TimeoutError()).problem.message == "TimeoutError"
 
 
-def test_nothing_secret_is_logged(azure: EmbeddedAzure, manual: ManualClock, caplog: pytest.LogCaptureFixture) -> None:
+def test_nothing_secret_is_logged(
+    azure: EmbeddedAzure, manual: ManualClock, caplog: pytest.LogCaptureFixture
+) -> None:
     with caplog.at_level(logging.DEBUG):
         grant = fetch(azure.imds_url, manual.clock)
     assert isinstance(grant, TokenResponse)
@@ -329,7 +377,9 @@ BROKEN = (
 
 
 @pytest.mark.parametrize("broken", BROKEN)
-def test_a_broken_answer_never_shows_the_token_in_it(manual: ManualClock, broken: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_broken_answer_never_shows_the_token_in_it(
+    manual: ManualClock, broken: str, caplog: pytest.LogCaptureFixture
+) -> None:
     raw = broken.replace("{TOKEN}", '{"access_token":"eyJ0-very-secret","expires_in":').encode()
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -349,7 +399,9 @@ def test_a_broken_answer_never_shows_the_token_in_it(manual: ManualClock, broken
     assert "very-secret" not in f"{failure!r}{error}{error!r}{vars(error)}{caplog.text}"
 
 
-def test_after_410_the_service_may_be_away_for_a_while(azure: EmbeddedAzure, manual: ManualClock) -> None:
+def test_after_410_the_service_may_be_away_for_a_while(
+    azure: EmbeddedAzure, manual: ManualClock
+) -> None:
     azure.inject("imds", Fault(410), times=4)
     azure.inject("imds", Fault(503), times=3)
     assert isinstance(fetch(azure.imds_url, manual.clock), TokenResponse)
@@ -375,7 +427,9 @@ def fetch_while_blocked(
 
 @pytest.mark.parametrize("seconds", [8.5, 100.0])
 @pytest.mark.parametrize("steps", range(1, 9))
-def test_loop_blocked_at_any_step_of_the_first_request_costs_no_try(azure: EmbeddedAzure, steps: int, seconds: float) -> None:
+def test_loop_blocked_at_any_step_of_the_first_request_costs_no_try(
+    azure: EmbeddedAzure, steps: int, seconds: float
+) -> None:
     async def blocks(loop: BlockedLoop) -> None:
         for _ in range(steps):
             await asyncio.sleep(0)
@@ -386,7 +440,9 @@ def test_loop_blocked_at_any_step_of_the_first_request_costs_no_try(azure: Embed
 
 
 @pytest.mark.parametrize("seconds", [10.5, 100.0])
-def test_loop_blocked_while_it_waits_for_a_response_costs_no_try(azure: EmbeddedAzure, seconds: float) -> None:
+def test_loop_blocked_while_it_waits_for_a_response_costs_no_try(
+    azure: EmbeddedAzure, seconds: float
+) -> None:
     async def blocks(loop: BlockedLoop) -> None:
         await hold.arrived(1)
         loop.block(seconds)
@@ -427,7 +483,9 @@ def test_loop_that_is_blocked_again_and_again_ends_the_fetch(azure: EmbeddedAzur
 # With other slots of the host
 
 
-def test_throttled_request_holds_off_the_hosts_other_slots(azure: EmbeddedAzure, manual: ManualClock) -> None:
+def test_throttled_request_holds_off_the_hosts_other_slots(
+    azure: EmbeddedAzure, manual: ManualClock
+) -> None:
     azure.inject("imds", Fault(429, headers={"Retry-After": "7"}), times=1)
     backoff = HostBackoff(IMDS)
     began = manual.clock.monotonic()
@@ -446,7 +504,9 @@ def test_refused_request_holds_off_no_other_slot(azure: EmbeddedAzure, manual: M
     assert backoff.retry_at < manual.clock.monotonic()
 
 
-def test_waiting_for_a_turn_counts_neither_as_a_try_nor_in_the_deadline(azure: EmbeddedAzure, manual: ManualClock) -> None:
+def test_waiting_for_a_turn_counts_neither_as_a_try_nor_in_the_deadline(
+    azure: EmbeddedAzure, manual: ManualClock
+) -> None:
     azure.inject("imds", Fault(500), times=3)
     backoff = HostBackoff(IMDS)
     for _ in range(4):
@@ -454,20 +514,27 @@ def test_waiting_for_a_turn_counts_neither_as_a_try_nor_in_the_deadline(azure: E
         backoff.take(Ticket(), manual.clock.monotonic())
     began = manual.clock.monotonic()
     policy = Policy(deadline=10.0)
-    wanted = TokenFetch(Imds(azure.imds_url), ARM, policy, manual.clock, lambda _, high: high, backoff=backoff)
+    wanted = TokenFetch(
+        Imds(azure.imds_url), ARM, policy, manual.clock, lambda _, high: high, backoff=backoff
+    )
     assert isinstance(asyncio.run(wanted(FetchRequest())), TokenResponse)
     queued = manual.clock.monotonic() - began - (1 + 2 + 4)
     assert LEASE <= queued < 1.5 * LEASE
 
 
-def test_request_held_off_for_too_long_shows_no_text_of_another(azure: EmbeddedAzure, manual: ManualClock) -> None:
+def test_request_held_off_for_too_long_shows_no_text_of_another(
+    azure: EmbeddedAzure, manual: ManualClock
+) -> None:
     backoff = HostBackoff(IMDS)
     backoff.hold_off(manual.clock.monotonic() + 31)
     wanted = TokenFetch(Imds(azure.imds_url), ARM, Policy(), manual.clock, backoff=backoff)
     failure = asyncio.run(wanted(FetchRequest()))
     assert isinstance(failure, Failure)
     assert failure.kind == "held off"
-    assert failure.summary == f"no request was sent for IMDS {ARM}, because its host asked clients to retry later"
+    assert (
+        failure.summary
+        == f"no request was sent for IMDS {ARM}, because its host asked clients to retry later"
+    )
     assert azure.counts.imds_requests == 0
 
 
@@ -501,7 +568,9 @@ def test_the_life_of_a_token_is_counted_from_sending_and_not_from_waiting(
     assert grant.life == pytest.approx(86_400, abs=2)
 
 
-def test_throttling_holds_every_process_off(azure: EmbeddedAzure, manual: ManualClock, tmp_path: Path) -> None:
+def test_throttling_holds_every_process_off(
+    azure: EmbeddedAzure, manual: ManualClock, tmp_path: Path
+) -> None:
     azure.inject("imds", Fault(429, headers={"Retry-After": "40"}), times=None)
     failure = fetch(azure.imds_url, manual.clock, gate=HostGate(tmp_path / "gate"))
     assert isinstance(failure, Failure)
@@ -515,14 +584,21 @@ def test_no_process_is_held_off_for_longer_than_the_policy_obeys(
     azure.inject("imds", Fault(429, headers={"Retry-After": "40"}))
     began = manual.clock.monotonic()
     policy = Policy(retry_after=10)
-    assert isinstance(fetch(azure.imds_url, manual.clock, policy=policy, gate=HostGate(tmp_path / "gate")), TokenResponse)
+    assert isinstance(
+        fetch(azure.imds_url, manual.clock, policy=policy, gate=HostGate(tmp_path / "gate")),
+        TokenResponse,
+    )
     assert manual.clock.monotonic() - began == pytest.approx(10, abs=0.1)
 
 
 @pytest.mark.parametrize("fault", [Fault(429), Fault(503, headers={"Retry-After": "40"})])
-def test_other_failures_hold_only_this_fetch_off(azure: EmbeddedAzure, manual: ManualClock, tmp_path: Path, fault: Fault) -> None:
+def test_other_failures_hold_only_this_fetch_off(
+    azure: EmbeddedAzure, manual: ManualClock, tmp_path: Path, fault: Fault
+) -> None:
     azure.inject("imds", fault, times=None)
-    assert isinstance(fetch(azure.imds_url, manual.clock, gate=HostGate(tmp_path / "gate")), Failure)
+    assert isinstance(
+        fetch(azure.imds_url, manual.clock, gate=HostGate(tmp_path / "gate")), Failure
+    )
     turns = turns_in((tmp_path / "gate" / "turns").read_bytes())
     assert turns.send < manual.clock.wall() + 1
 
@@ -539,16 +615,23 @@ def test_a_gate_that_gives_no_turn_costs_a_share_of_the_deadline_once(
     assert manual.clock.monotonic() - began == pytest.approx(20 + 5 + 1)
 
 
-def test_the_gate_is_given_its_share_of_a_short_deadline_too(azure: EmbeddedAzure, manual: ManualClock, tmp_path: Path) -> None:
+def test_the_gate_is_given_its_share_of_a_short_deadline_too(
+    azure: EmbeddedAzure, manual: ManualClock, tmp_path: Path
+) -> None:
     began = manual.clock.monotonic()
     policy = Policy(deadline=3, gate=1 / 3)
     assert isinstance(
-        fetch(azure.imds_url, manual.clock, policy=policy, gate=ahead(manual, tmp_path / "gate", 59)), TokenResponse
+        fetch(
+            azure.imds_url, manual.clock, policy=policy, gate=ahead(manual, tmp_path / "gate", 59)
+        ),
+        TokenResponse,
     )
     assert manual.clock.monotonic() - began == pytest.approx(1 + 1 / 4)
 
 
-def test_waiting_for_other_processes_does_not_make_a_host_unreachable(nowhere: str, manual: ManualClock, tmp_path: Path) -> None:
+def test_waiting_for_other_processes_does_not_make_a_host_unreachable(
+    nowhere: str, manual: ManualClock, tmp_path: Path
+) -> None:
     failure = fetch(nowhere, manual.clock, gate=ahead(manual, tmp_path / "gate", 12))
     assert isinstance(failure, Failure)
     assert failure.error is HostUnreachableError
@@ -556,7 +639,9 @@ def test_waiting_for_other_processes_does_not_make_a_host_unreachable(nowhere: s
     assert failure.details["elapsed"] == pytest.approx(15, abs=0.1)
 
 
-def test_a_deadline_that_passes_at_the_gate_leaves_nothing_held(azure: EmbeddedAzure, tmp_path: Path) -> None:
+def test_a_deadline_that_passes_at_the_gate_leaves_nothing_held(
+    azure: EmbeddedAzure, tmp_path: Path
+) -> None:
     from filelock import FileLock
 
     gate = ahead(ManualClock(start_wall=Clock().wall()), tmp_path / "gate", 30)

@@ -25,7 +25,14 @@ from virtual_loop import EPOCH, VirtualLoop, run
 from aiomsi import Clock, ConfigurationError, HostGate
 from aiomsi._credentials import gate as _gate
 from aiomsi._credentials.gate import gate_from
-from aiomsi._credentials.gate_schedule import FAR, PLACES, QUEUE_SPACING, SEND_SPACING, GateState, turns_in
+from aiomsi._credentials.gate_schedule import (
+    FAR,
+    PLACES,
+    QUEUE_SPACING,
+    SEND_SPACING,
+    GateState,
+    turns_in,
+)
 from aiomsi.testing import EmbeddedAzure, ImdsLimits
 from aiomsi.testing._server.limits import SlidingWindow
 
@@ -68,7 +75,11 @@ def strict(clock: Clock) -> Clock:
 
 
 async def passes(
-    gate: HostGate, loop: VirtualLoop, took: float = 0.0, patience: float = PATIENCE, clock: Clock | None = None
+    gate: HostGate,
+    loop: VirtualLoop,
+    took: float = 0.0,
+    patience: float = PATIENCE,
+    clock: Clock | None = None,
 ) -> float:
     """Send a request through the gate; give the time at which it was sent."""
     async with gate.admission(strict(clock or loop.clock), patience, middle):
@@ -78,7 +89,11 @@ async def passes(
 
 
 def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [record.getMessage() for record in caplog.records if record.name == "aiomsi" and record.levelno == logging.WARNING]
+    return [
+        record.getMessage()
+        for record in caplog.records
+        if record.name == "aiomsi" and record.levelno == logging.WARNING
+    ]
 
 
 # What a gate is made of
@@ -93,14 +108,18 @@ def test_making_a_gate_touches_nothing(directory: Path) -> None:
     assert str(directory) in repr(gate)
 
 
-def test_the_default_directory_is_the_users(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_default_directory_is_the_users(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     for name in ("TMPDIR", "LOCALAPPDATA"):
         monkeypatch.setenv(name, str(tmp_path))
     assert HostGate().directory.parent == tmp_path
     assert gate_from(True) == HostGate()
 
 
-def test_a_relative_directory_stays_where_it_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_relative_directory_stays_where_it_is(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.chdir(tmp_path)
     gate = HostGate("here")
     monkeypatch.chdir("/")
@@ -136,7 +155,9 @@ def test_without_filelock_there_is_an_error_that_says_what_to_install(
 
 def test_filelock_is_imported_only_for_a_gate() -> None:
     code = "import aiomsi, sys; print('filelock' in sys.modules); aiomsi.HostGate(); print('filelock' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30
+    )
     assert done.stdout.split() == ["False", "True"]
 
 
@@ -147,16 +168,26 @@ def test_a_gate_can_be_pickled(gate: HostGate) -> None:
 # Turns and places
 
 
-def test_one_request_alone_does_not_wait_and_leaves_two_times_behind(gate: HostGate, directory: Path, loop: VirtualLoop) -> None:
+def test_one_request_alone_does_not_wait_and_leaves_two_times_behind(
+    gate: HostGate, directory: Path, loop: VirtualLoop
+) -> None:
     assert run(passes(gate, loop), loop) == 0
-    assert stored(directory) == turns_in(GateState(EPOCH + QUEUE_SPACING, EPOCH + SEND_SPACING).stored())
-    assert sorted(path.name for path in directory.iterdir()) == ["place-0.lock", "turns", "turns.lock"]
+    assert stored(directory) == turns_in(
+        GateState(EPOCH + QUEUE_SPACING, EPOCH + SEND_SPACING).stored()
+    )
+    assert sorted(path.name for path in directory.iterdir()) == [
+        "place-0.lock",
+        "turns",
+        "turns.lock",
+    ]
     assert [path.name for path in directory.iterdir() if path.stat().st_size] == ["turns"]
     assert directory.stat().st_mode & 0o777 == 0o700
     assert {path.stat().st_mode & 0o777 for path in directory.iterdir()} == {0o600}
 
 
-def test_many_at_once_are_sent_one_after_another_in_order(gate: HostGate, loop: VirtualLoop) -> None:
+def test_many_at_once_are_sent_one_after_another_in_order(
+    gate: HostGate, loop: VirtualLoop
+) -> None:
     async def main() -> list[float]:
         return await asyncio.gather(*(passes(gate, loop) for _ in range(60)))
 
@@ -164,7 +195,9 @@ def test_many_at_once_are_sent_one_after_another_in_order(gate: HostGate, loop: 
     assert sent == pytest.approx([number * QUEUE_SPACING for number in range(60)], abs=1e-3)
 
 
-def test_a_place_is_kept_until_the_answer_is_there(gate: HostGate, directory: Path, loop: VirtualLoop) -> None:
+def test_a_place_is_kept_until_the_answer_is_there(
+    gate: HostGate, directory: Path, loop: VirtualLoop
+) -> None:
     async def main() -> list[float]:
         tasks = [asyncio.create_task(passes(gate, loop, 1.0)) for _ in range(6)]
         await asyncio.sleep(0.9)
@@ -178,7 +211,9 @@ def test_a_place_is_kept_until_the_answer_is_there(gate: HostGate, directory: Pa
     assert free(directory) == PLACES
 
 
-def test_who_finds_no_place_looks_again_at_the_next_turn_and_no_more_often(gate: HostGate, directory: Path) -> None:
+def test_who_finds_no_place_looks_again_at_the_next_turn_and_no_more_often(
+    gate: HostGate, directory: Path
+) -> None:
     sleeps = []
 
     async def sleep(seconds: float) -> None:
@@ -203,7 +238,11 @@ def test_imds_never_answers_429_however_late_everybody_wakes(gate: HostGate, see
     rng, limits = random.Random(seed), ImdsLimits()
     limiter = SlidingWindow(limits.per_second)
     under_way, most, sent, throttled = 0, 0, 0, 0
-    lag, way, took = rng.choice([0.0, 0.05, 0.5]), rng.choice([0.0, 0.3]), rng.choice([0.0, 0.02, 0.4])
+    lag, way, took = (
+        rng.choice([0.0, 0.05, 0.5]),
+        rng.choice([0.0, 0.3]),
+        rng.choice([0.0, 0.02, 0.4]),
+    )
     loop = VirtualLoop()
 
     async def sleep(seconds: float) -> None:
@@ -229,7 +268,9 @@ def test_imds_never_answers_429_however_late_everybody_wakes(gate: HostGate, see
     assert most <= limits.at_once
 
 
-def test_a_machine_that_stood_still_does_not_send_all_at_once(gate: HostGate, loop: VirtualLoop) -> None:
+def test_a_machine_that_stood_still_does_not_send_all_at_once(
+    gate: HostGate, loop: VirtualLoop
+) -> None:
     async def main() -> list[float]:
         tasks = [asyncio.create_task(passes(gate, loop, 0.01)) for _ in range(40)]
         await asyncio.sleep(0.01)
@@ -251,7 +292,9 @@ def test_holding_off_stops_everybody(gate: HostGate, loop: VirtualLoop) -> None:
     assert run(main(), loop) == pytest.approx([6, 0], abs=1e-3)
 
 
-def test_holding_off_is_given_up_when_it_can_not_be_stored(gate: HostGate, directory: Path, loop: VirtualLoop) -> None:
+def test_holding_off_is_given_up_when_it_can_not_be_stored(
+    gate: HostGate, directory: Path, loop: VirtualLoop
+) -> None:
     async def main() -> None:
         with hold(directory / "turns.lock"):
             await gate.hold_off(5, loop.clock, middle)
@@ -261,8 +304,12 @@ def test_holding_off_is_given_up_when_it_can_not_be_stored(gate: HostGate, direc
     assert not (directory / "turns").exists()
 
 
-@pytest.mark.parametrize("text", [b"", b"nonsense", b"x" * 1000, GateState(EPOCH + 86_400, EPOCH + 86_400).stored()])
-def test_nonsense_that_is_stored_is_replaced(gate: HostGate, directory: Path, loop: VirtualLoop, text: bytes) -> None:
+@pytest.mark.parametrize(
+    "text", [b"", b"nonsense", b"x" * 1000, GateState(EPOCH + 86_400, EPOCH + 86_400).stored()]
+)
+def test_nonsense_that_is_stored_is_replaced(
+    gate: HostGate, directory: Path, loop: VirtualLoop, text: bytes
+) -> None:
     directory.mkdir(0o700)
     (directory / "turns").write_bytes(text)
     assert run(passes(gate, loop), loop) == 0
@@ -270,7 +317,9 @@ def test_nonsense_that_is_stored_is_replaced(gate: HostGate, directory: Path, lo
     assert stored(directory).queue == pytest.approx(EPOCH + QUEUE_SPACING)
 
 
-def test_a_wall_clock_that_is_put_back_costs_no_more_than_the_jump(gate: HostGate, loop: VirtualLoop) -> None:
+def test_a_wall_clock_that_is_put_back_costs_no_more_than_the_jump(
+    gate: HostGate, loop: VirtualLoop
+) -> None:
     async def main() -> float:
         await passes(gate, loop)
         loop.skew -= 7
@@ -282,8 +331,12 @@ def test_a_wall_clock_that_is_put_back_costs_no_more_than_the_jump(gate: HostGat
 # Cancellation and errors
 
 
-@pytest.mark.parametrize("turns", [GateState(queue=EPOCH + 5), GateState(send=EPOCH + 5), GateState()])
-def test_a_cancelled_request_leaves_nothing_held(gate: HostGate, directory: Path, loop: VirtualLoop, turns: GateState) -> None:
+@pytest.mark.parametrize(
+    "turns", [GateState(queue=EPOCH + 5), GateState(send=EPOCH + 5), GateState()]
+)
+def test_a_cancelled_request_leaves_nothing_held(
+    gate: HostGate, directory: Path, loop: VirtualLoop, turns: GateState
+) -> None:
     """While it waits for its turn of the queue, with a place for its turn to send, and while it is under way."""
     store(directory, turns)
 
@@ -300,7 +353,9 @@ def test_a_cancelled_request_leaves_nothing_held(gate: HostGate, directory: Path
     hold(directory / "turns.lock").release()
 
 
-def test_cancelled_while_the_turns_are_another_processs(gate: HostGate, directory: Path, loop: VirtualLoop) -> None:
+def test_cancelled_while_the_turns_are_another_processs(
+    gate: HostGate, directory: Path, loop: VirtualLoop
+) -> None:
     async def main() -> None:
         with hold(directory / "turns.lock"), pytest.raises(TimeoutError):
             async with asyncio.timeout(0.1):
@@ -311,7 +366,9 @@ def test_cancelled_while_the_turns_are_another_processs(gate: HostGate, director
     assert free(directory) == PLACES
 
 
-def test_an_error_of_the_request_releases_its_place_and_is_raised(gate: HostGate, directory: Path, loop: VirtualLoop) -> None:
+def test_an_error_of_the_request_releases_its_place_and_is_raised(
+    gate: HostGate, directory: Path, loop: VirtualLoop
+) -> None:
     async def main() -> None:
         async with gate.admission(loop.clock, PATIENCE, middle):
             assert free(directory) == PLACES - 1
@@ -322,7 +379,9 @@ def test_an_error_of_the_request_releases_its_place_and_is_raised(gate: HostGate
     assert free(directory) == PLACES
 
 
-def test_a_request_that_is_abandoned_may_be_ended_by_any_thread(gate: HostGate, directory: Path) -> None:
+def test_a_request_that_is_abandoned_may_be_ended_by_any_thread(
+    gate: HostGate, directory: Path
+) -> None:
     """As when a loop is closed over it, and the garbage collector finds it."""
 
     @types.coroutine
@@ -393,14 +452,21 @@ def spoil_place(directory: Path) -> None:
 
 
 NAMES = ("turns", "turns.lock", "place-0.lock")
-needs_links = pytest.mark.skipif(sys.platform == "win32", reason="links and modes are another matter there")
+needs_links = pytest.mark.skipif(
+    sys.platform == "win32", reason="links and modes are another matter there"
+)
 
 
 @needs_links
 @pytest.mark.parametrize("shared", [False, True])
 @pytest.mark.parametrize("name", NAMES)
 def test_file_with_another_hard_link_is_never_changed(
-    gate: HostGate, directory: Path, loop: VirtualLoop, name: str, shared: bool, caplog: pytest.LogCaptureFixture
+    gate: HostGate,
+    directory: Path,
+    loop: VirtualLoop,
+    name: str,
+    shared: bool,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     directory.mkdir()
     directory.chmod(0o2770 if shared else 0o700)
@@ -418,7 +484,9 @@ def test_file_with_another_hard_link_is_never_changed(
     after = victim.stat()
     assert victim.read_text() == "precious " * 20
     assert (after.st_mode, after.st_mtime_ns) == (before.st_mode, before.st_mtime_ns)
-    assert warnings(caplog)[0].startswith(f"the gate in {directory} is passed by: {name}: it has other hard links. ")
+    assert warnings(caplog)[0].startswith(
+        f"the gate in {directory} is passed by: {name}: it has other hard links. "
+    )
 
 
 @needs_links
@@ -429,10 +497,14 @@ def test_file_that_is_a_pipe_is_not_used(
     directory.mkdir(0o700)
     os.mkfifo(directory / name, 0o600)
     run(passes(gate, loop), loop)
-    assert warnings(caplog)[0].startswith(f"the gate in {directory} is passed by: {name}: it is not a regular file. ")
+    assert warnings(caplog)[0].startswith(
+        f"the gate in {directory} is passed by: {name}: it is not a regular file. "
+    )
 
 
-def test_giant_file_is_read_in_part_and_replaced(gate: HostGate, directory: Path, loop: VirtualLoop) -> None:
+def test_giant_file_is_read_in_part_and_replaced(
+    gate: HostGate, directory: Path, loop: VirtualLoop
+) -> None:
     directory.mkdir(0o700)
     with (directory / "turns").open("wb") as file:
         file.truncate(1 << 40)
@@ -442,7 +514,11 @@ def test_giant_file_is_read_in_part_and_replaced(gate: HostGate, directory: Path
 
 @pytest.mark.parametrize("block", [15.0, 1_000.0])
 def test_blocked_loop_uses_up_no_patience(
-    gate: HostGate, directory: Path, loop: VirtualLoop, block: float, caplog: pytest.LogCaptureFixture
+    gate: HostGate,
+    directory: Path,
+    loop: VirtualLoop,
+    block: float,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     store(directory, GateState(queue=EPOCH + 15, send=EPOCH + 15))
 
@@ -454,7 +530,9 @@ def test_blocked_loop_uses_up_no_patience(
     assert warnings(caplog) == []
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="links, and who may write, are another matter there")
+@pytest.mark.skipif(
+    sys.platform == "win32", reason="links, and who may write, are another matter there"
+)
 @pytest.mark.parametrize(
     ("spoil", "reason"),
     [
@@ -495,7 +573,9 @@ def test_a_directory_whose_parent_is_missing_is_not_made_up(
     assert not (tmp_path / "no").exists()
 
 
-def test_each_reason_and_each_directory_is_warned_of(tmp_path: Path, loop: VirtualLoop, caplog: pytest.LogCaptureFixture) -> None:
+def test_each_reason_and_each_directory_is_warned_of(
+    tmp_path: Path, loop: VirtualLoop, caplog: pytest.LogCaptureFixture
+) -> None:
     async def main() -> None:
         for name in ("a", "b", "a"):
             await passes(HostGate(tmp_path / name), loop)
@@ -510,7 +590,9 @@ def test_each_reason_and_each_directory_is_warned_of(tmp_path: Path, loop: Virtu
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no groups there")
-def test_a_directory_shared_with_a_group_gets_files_for_the_group(gate: HostGate, directory: Path, loop: VirtualLoop) -> None:
+def test_a_directory_shared_with_a_group_gets_files_for_the_group(
+    gate: HostGate, directory: Path, loop: VirtualLoop
+) -> None:
     directory.mkdir()
     directory.chmod(0o2770)
     before = os.umask(0o077)
@@ -522,7 +604,11 @@ def test_a_directory_shared_with_a_group_gets_files_for_the_group(gate: HostGate
 
 
 def test_files_of_another_member_of_the_group_keep_their_mode(
-    gate: HostGate, directory: Path, loop: VirtualLoop, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    gate: HostGate,
+    directory: Path,
+    loop: VirtualLoop,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     def refuse(file: int, mode: int) -> None:
         raise PermissionError
@@ -564,7 +650,9 @@ def test_a_turn_that_can_not_be_had_in_time_is_not_waited_for(
     release_all(held)
 
 
-def test_a_lock_that_others_keep_is_tried_less_and_less_often(gate: HostGate, directory: Path) -> None:
+def test_a_lock_that_others_keep_is_tried_less_and_less_often(
+    gate: HostGate, directory: Path
+) -> None:
     pauses = []
 
     async def sleep(seconds: float) -> None:
@@ -573,13 +661,20 @@ def test_a_lock_that_others_keep_is_tried_less_and_less_often(gate: HostGate, di
 
     loop = VirtualLoop()
     with hold(directory / "turns.lock"):
-        run(passes(gate, loop, clock=Clock(wall=loop.clock.wall, monotonic=loop.time, sleep=sleep)), loop)
+        run(
+            passes(gate, loop, clock=Clock(wall=loop.clock.wall, monotonic=loop.time, sleep=sleep)),
+            loop,
+        )
     assert pauses[:6] == [0.01, 0.02, 0.04, 0.08, 0.16, 0.25]
     assert set(pauses[6:-1]) == {0.25}
 
 
 def test_a_system_without_kernel_locks_has_no_gate(
-    gate: HostGate, directory: Path, loop: VirtualLoop, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    gate: HostGate,
+    directory: Path,
+    loop: VirtualLoop,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """A lock that is a file's mere existence would outlive a process that dies."""
     fcntl = pytest.importorskip("fcntl")
@@ -592,7 +687,9 @@ def test_a_system_without_kernel_locks_has_no_gate(
     assert "OSError: Function not implemented" in warnings(caplog)[0]
 
 
-def test_without_patience_left_there_is_no_wait(gate: HostGate, directory: Path, loop: VirtualLoop) -> None:
+def test_without_patience_left_there_is_no_wait(
+    gate: HostGate, directory: Path, loop: VirtualLoop
+) -> None:
     store(directory, GateState(queue=EPOCH + 5))
     assert run(passes(gate, loop, patience=0.0), loop) == 0
     assert run(passes(gate, loop, patience=-3.0), VirtualLoop()) == 0
@@ -633,7 +730,9 @@ asyncio.run(main(sys.argv[1], sys.argv[2:] == ["fork"]))
 def test_the_kernel_releases_what_a_killed_process_held(directory: Path, fork: bool) -> None:
     """With `fork`, its child lives on with a copy of all its files, and has tried to release them before."""
     command = [sys.executable, "-c", HOLDER, str(directory), *(["fork"] if fork else [])]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         try:
@@ -653,7 +752,9 @@ def crowd(azure: EmbeddedAzure, number: int, *directory: str) -> list[float | No
     """Have so many processes ask for a token; give how long each of them waited, None where it got none."""
     command = [sys.executable, str(HERE / "crowd.py"), str(number), *directory]
     environment = {**os.environ, **azure.environment}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=55)
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, check=True, timeout=55
+    )
     waited: list[float | None] = json.loads(done.stdout)
     assert len(waited) == number
     return waited

@@ -44,12 +44,18 @@ def test_the_first_turn_is_now_and_the_next_comes_after_it() -> None:
 
 
 def test_turns_that_nobody_took_are_gone() -> None:
-    assert turn_of_queue(GateState(queue=NOW - 100), NOW, 20) == (0, GateState(queue=NOW + QUEUE_SPACING))
+    assert turn_of_queue(GateState(queue=NOW - 100), NOW, 20) == (
+        0,
+        GateState(queue=NOW + QUEUE_SPACING),
+    )
 
 
 def test_a_turn_that_comes_too_late_is_not_taken() -> None:
     turns = GateState(queue=NOW + 20, send=NOW + 21)
-    assert turn_of_queue(turns, NOW, 20) == (20, GateState(queue=NOW + 20 + QUEUE_SPACING, send=NOW + 21))
+    assert turn_of_queue(turns, NOW, 20) == (
+        20,
+        GateState(queue=NOW + 20 + QUEUE_SPACING, send=NOW + 21),
+    )
     assert turn_to_send(turns, NOW, 20) == (None, turns)
     far = GateState(queue=NOW + FAR + 0.01)
     assert turn_of_queue(far, NOW, 1_000) == (None, far)
@@ -129,20 +135,29 @@ def test_processes_of_one_user_meet_in_one_directory() -> None:
     usual = Path("/", "tmp", "aiomsi-1000")
     assert default_directory({}, platform="linux", user=ME) == usual
     assert default_directory({"TMPDIR": ""}, platform="linux", user=ME) == usual
-    assert default_directory({"TMPDIR": "/var/folders/x/T"}, platform="darwin", user=501) == Path("/var/folders/x/T/aiomsi-501")
+    assert default_directory({"TMPDIR": "/var/folders/x/T"}, platform="darwin", user=501) == Path(
+        "/var/folders/x/T/aiomsi-501"
+    )
     # A login session's own directory is not what a service of the same user sees.
-    assert default_directory({"XDG_RUNTIME_DIR": "/run/user/1000"}, platform="linux", user=ME) == usual
+    assert (
+        default_directory({"XDG_RUNTIME_DIR": "/run/user/1000"}, platform="linux", user=ME) == usual
+    )
 
 
 @pytest.mark.parametrize(
     ("environment", "parent"),
     [
-        ({"LOCALAPPDATA": r"C:\Users\a\AppData\Local", "TEMP": r"C:\T"}, r"C:\Users\a\AppData\Local"),
+        (
+            {"LOCALAPPDATA": r"C:\Users\a\AppData\Local", "TEMP": r"C:\T"},
+            r"C:\Users\a\AppData\Local",
+        ),
         ({"LOCALAPPDATA": "", "TEMP": r"C:\T"}, r"C:\T"),
         ({}, r"C:\Windows\Temp"),
     ],
 )
-def test_on_windows_they_meet_in_the_users_profile(environment: dict[str, str], parent: str) -> None:
+def test_on_windows_they_meet_in_the_users_profile(
+    environment: dict[str, str], parent: str
+) -> None:
     assert default_directory(environment, platform="win32", user=None) == Path(parent) / "aiomsi"
 
 
@@ -159,15 +174,23 @@ def test_on_windows_they_meet_in_the_users_profile(environment: dict[str, str], 
         (stat.S_IFREG | 0o600, ME, "it is not a directory"),
     ],
 )
-def test_a_directory_that_others_may_change_is_objected_to(mode: int, owner: int, reason: str | None) -> None:
+def test_a_directory_that_others_may_change_is_objected_to(
+    mode: int, owner: int, reason: str | None
+) -> None:
     assert objection(status(mode, owner), platform="linux", user=ME) == reason
 
 
 def test_on_windows_only_the_kind_of_thing_counts() -> None:
     # Python shows every directory there as owned by 0 and open to all.
     assert objection(status(stat.S_IFDIR | 0o777, 0), platform="win32", user=None) is None
-    assert objection(status(stat.S_IFLNK | 0o777, 0), platform="win32", user=None) == "it is a symbolic link"
-    assert objection(status(stat.S_IFREG | 0o666, 0), platform="win32", user=None) == "it is not a directory"
+    assert (
+        objection(status(stat.S_IFLNK | 0o777, 0), platform="win32", user=None)
+        == "it is a symbolic link"
+    )
+    assert (
+        objection(status(stat.S_IFREG | 0o666, 0), platform="win32", user=None)
+        == "it is not a directory"
+    )
 
 
 def test_files_are_for_the_same_people_as_the_directory() -> None:
@@ -186,8 +209,16 @@ OTHERS = "it belongs to user 1001, who is neither this one nor root"
         (status(stat.S_IFREG | 0o600, 0), status(stat.S_IFDIR | 0o700), None),
         (status(stat.S_IFREG | 0o600, 1001), status(stat.S_IFDIR | 0o700), OTHERS),
         (status(stat.S_IFREG | 0o660, 1001, group=5), status(stat.S_IFDIR | 0o2770, group=5), None),
-        (status(stat.S_IFREG | 0o660, 1001, group=6), status(stat.S_IFDIR | 0o2770, group=5), OTHERS),
-        (status(stat.S_IFREG | 0o600, links=2), status(stat.S_IFDIR | 0o700), "it has other hard links"),
+        (
+            status(stat.S_IFREG | 0o660, 1001, group=6),
+            status(stat.S_IFDIR | 0o2770, group=5),
+            OTHERS,
+        ),
+        (
+            status(stat.S_IFREG | 0o600, links=2),
+            status(stat.S_IFDIR | 0o700),
+            "it has other hard links",
+        ),
         (status(stat.S_IFIFO | 0o600), status(stat.S_IFDIR | 0o700), "it is not a regular file"),
         (status(stat.S_IFCHR | 0o600), status(stat.S_IFDIR | 0o700), "it is not a regular file"),
         (status(stat.S_IFDIR | 0o700), status(stat.S_IFDIR | 0o700), "it is not a regular file"),
@@ -201,6 +232,12 @@ def test_file_that_is_not_the_gates_own_is_objected_to(
 
 def test_file_on_windows_is_objected_to_only_for_its_kind_and_links() -> None:
     directory = status(stat.S_IFDIR | 0o777, 0)
-    assert objection_to_file(status(stat.S_IFREG | 0o666), directory, platform="win32", user=None) is None
+    assert (
+        objection_to_file(status(stat.S_IFREG | 0o666), directory, platform="win32", user=None)
+        is None
+    )
     linked = status(stat.S_IFREG | 0o666, links=2)
-    assert objection_to_file(linked, directory, platform="win32", user=None) == "it has other hard links"
+    assert (
+        objection_to_file(linked, directory, platform="win32", user=None)
+        == "it has other hard links"
+    )

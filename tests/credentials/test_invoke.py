@@ -11,7 +11,14 @@ from unittest.mock import AsyncMock, MagicMock
 
 import pytest
 
-from aiomsi import AiomsiError, ArmSession, ConfigurationError, CredentialError, ManagedIdentityCredential, SharedCredential
+from aiomsi import (
+    AiomsiError,
+    ArmSession,
+    ConfigurationError,
+    CredentialError,
+    ManagedIdentityCredential,
+    SharedCredential,
+)
 from aiomsi._credentials.invoke import SynchronousCredentialError, _ThreadCall
 from aiomsi.testing import DEFAULT_SUBSCRIPTION_ID, EmbeddedAzure, ManualClock
 
@@ -166,7 +173,9 @@ async def test_method_of_the_more_derived_class_is_called() -> None:
     newer = Newer()
     newer.get_token = Inner().get_token  # type: ignore[method-assign]  # as a test's patch does
     assert (await SharedCredential(newer).get_token(SCOPE)).token == TOKEN
-    assert (await SharedCredential(InfoOnly()).get_token(SCOPE, tenant_id="t")).token == "info{'tenant_id':'t'}"
+    assert (
+        await SharedCredential(InfoOnly()).get_token(SCOPE, tenant_id="t")
+    ).token == "info{'tenant_id':'t'}"
 
 
 @pytest.mark.anyio
@@ -204,10 +213,14 @@ def test_function_that_is_known_to_be_synchronous_is_refused_at_once() -> None:
 
 def test_synchronous_token_provider_of_azure_is_refused() -> None:
     identity = pytest.importorskip("azure.identity")
-    provider = identity.get_bearer_token_provider(identity.ClientSecretCredential("tenant", "client", "secret"), SCOPE)
+    provider = identity.get_bearer_token_provider(
+        identity.ClientSecretCredential("tenant", "client", "secret"), SCOPE
+    )
     with pytest.raises(ConfigurationError, match="synchronous function"):
         SharedCredential(provider)
-    assert "over DefaultAzure" in repr(SharedCredential(pytest.importorskip("azure.identity.aio").DefaultAzureCredential))
+    assert "over DefaultAzure" in repr(
+        SharedCredential(pytest.importorskip("azure.identity.aio").DefaultAzureCredential)
+    )
 
 
 @pytest.mark.anyio
@@ -263,7 +276,9 @@ def as_pair(token: Any) -> tuple[str, int]:
 @pytest.mark.anyio
 @pytest.mark.usefixtures("azure_environment")
 @pytest.mark.parametrize("answer", [None, as_pair])
-async def test_session_calls_an_overridden_method(embedded_azure: EmbeddedAzure, answer: Callable[[Any], Any] | None) -> None:
+async def test_session_calls_an_overridden_method(
+    embedded_azure: EmbeddedAzure, answer: Callable[[Any], Any] | None
+) -> None:
     credential = Overridden()
     credential.answer = answer
     async with ArmSession(credential) as arm:
@@ -273,7 +288,9 @@ async def test_session_calls_an_overridden_method(embedded_azure: EmbeddedAzure,
 
 @pytest.mark.anyio
 @pytest.mark.usefixtures("azure_environment")
-async def test_overridden_method_without_a_token_is_an_error_of_ours(embedded_azure: EmbeddedAzure) -> None:
+async def test_overridden_method_without_a_token_is_an_error_of_ours(
+    embedded_azure: EmbeddedAzure,
+) -> None:
     credential = Overridden(clock=ManualClock(autoadvance=True).clock)
     credential.answer = lambda token: {"token": token.token}
     async with ArmSession(credential) as arm:
@@ -317,24 +334,41 @@ async def test_claims_that_are_no_string_are_refused(claims: Any) -> None:
         (lambda: (TOKEN, None), "its 'expires_on' is of the type NoneType"),
         (lambda: (TOKEN, "2099-01-01"), "its 'expires_on' is of the type str"),
         (lambda: (TOKEN, float("nan")), "its 'expires_on' is nan"),
-        (lambda: (TOKEN, LATER * 1000), "its 'expires_on' is 4000000000000, not a number of seconds since the epoch"),
+        (
+            lambda: (TOKEN, LATER * 1000),
+            "its 'expires_on' is 4000000000000, not a number of seconds since the epoch",
+        ),
         (lambda: (TOKEN, 10**5000), "its 'expires_on' is a huge number"),
         (lambda: (TOKEN, True), "its 'expires_on' is of the type bool"),
         (lambda: (TOKEN, __import__("datetime").datetime(2099, 1, 1)), "use its timestamp()"),
         (lambda: (TOKEN, 3600), "not a number of seconds from now"),
-        (lambda: (TOKEN, 1_700_000_000), "by an 'expires_on' of 1700000000: if the token is a new one, this machine's clock"),
+        (
+            lambda: (TOKEN, 1_700_000_000),
+            "by an 'expires_on' of 1700000000: if the token is a new one, this machine's clock",
+        ),
         (lambda: (TOKEN, LATER, 1), "returned a tuple that is no token"),
         (lambda: TOKEN, "returned a str that is no token"),
         (lambda: None, "returned a NoneType that is no token"),
-        (lambda: {"error": "invalid_client", "error_description": "AADSTS7000215"}, "the error invalid_client: AADSTS7000215"),
+        (
+            lambda: {"error": "invalid_client", "error_description": "AADSTS7000215"},
+            "the error invalid_client: AADSTS7000215",
+        ),
         (lambda: {"access_token": TOKEN}, "returned a dict that is no token"),
         (lambda: 7, "returned a int that is no token"),
         (lambda: SimpleNamespace(expires_on=LATER), "its 'token' is of the type NoneType"),
-        (lambda: SimpleNamespace(token=TOKEN, expires_on=LATER, token_type=7), "its 'token_type' is of the type int"),
-        (lambda: SimpleNamespace(token=TOKEN, expires_on=LATER, token_type="a b"), "its 'token_type'"),
+        (
+            lambda: SimpleNamespace(token=TOKEN, expires_on=LATER, token_type=7),
+            "its 'token_type' is of the type int",
+        ),
+        (
+            lambda: SimpleNamespace(token=TOKEN, expires_on=LATER, token_type="a b"),
+            "its 'token_type'",
+        ),
     ],
 )
-async def test_answer_that_is_no_token_is_a_clear_error(answer: Callable[[], Any], said: str) -> None:
+async def test_answer_that_is_no_token_is_a_clear_error(
+    answer: Callable[[], Any], said: str
+) -> None:
     async def function(*_scopes: str, **_options: Any) -> Any:
         return answer()
 
@@ -345,7 +379,9 @@ async def test_answer_that_is_no_token_is_a_clear_error(answer: Callable[[], Any
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("answer", [(f" {TOKEN}\r\n", LATER), (TOKEN, str(LATER)), (TOKEN, float(LATER))])
+@pytest.mark.parametrize(
+    "answer", [(f" {TOKEN}\r\n", LATER), (TOKEN, str(LATER)), (TOKEN, float(LATER))]
+)
 async def test_white_space_around_a_token_does_not_matter(answer: Any) -> None:
     async def function(*_scopes: str, **_options: Any) -> Any:
         return answer
@@ -367,7 +403,11 @@ async def test_spellings_of_arms_scope_share_a_token_and_others_do_not() -> None
     for scope in (f"{arm}/.default", f"{arm}//.default", arm, f"{arm}/"):
         await credential.get_token(scope)
     assert asked == [f"{arm}/.default"]
-    others = ["https://vault.azure.net/.default", "https://vault.azure.net//.default", "https://vault.azure.net"]
+    others = [
+        "https://vault.azure.net/.default",
+        "https://vault.azure.net//.default",
+        "https://vault.azure.net",
+    ]
     others += [f"{arm}/user_impersonation", "https://management.core.windows.net/.default"]
     for scope in others:
         await credential.get_token(scope)

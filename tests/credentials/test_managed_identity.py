@@ -42,13 +42,19 @@ GUID = "00000000-0000-0000-0000-000000000007"
 DAY = 86_400.0
 
 
-async def herd(credential: ManagedIdentityCredential, count: int) -> list[AccessToken | BaseException]:
-    return await asyncio.gather(*(credential.get_token(SCOPE) for _ in range(count)), return_exceptions=True)
+async def herd(
+    credential: ManagedIdentityCredential, count: int
+) -> list[AccessToken | BaseException]:
+    return await asyncio.gather(
+        *(credential.get_token(SCOPE) for _ in range(count)), return_exceptions=True
+    )
 
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("count", [1_000, pytest.param(10_000, marks=pytest.mark.slow)])
-async def test_cold_callers_make_one_request_with_the_limits_on(embedded_azure: EmbeddedAzure, count: int) -> None:
+async def test_cold_callers_make_one_request_with_the_limits_on(
+    embedded_azure: EmbeddedAzure, count: int
+) -> None:
     tokens = await herd(ManagedIdentityCredential(), count)
     assert all(isinstance(token, AccessToken) for token in tokens)
     assert embedded_azure.counts.imds_requests == 1
@@ -65,7 +71,9 @@ async def test_every_form_of_arms_audience_is_one_token(embedded_azure: Embedded
 
 
 @pytest.mark.anyio
-async def test_credentials_for_the_same_identity_share_and_others_do_not(embedded_azure: EmbeddedAzure) -> None:
+async def test_credentials_for_the_same_identity_share_and_others_do_not(
+    embedded_azure: EmbeddedAzure,
+) -> None:
     identity = embedded_azure.assign_identity(client_id=GUID)
     tokens = [
         await ManagedIdentityCredential().get_token(SCOPE),
@@ -84,7 +92,9 @@ async def test_credentials_for_the_same_identity_share_and_others_do_not(embedde
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("victim", [0, 99])
-async def test_a_cancelled_caller_is_noticed_by_nobody_else(embedded_azure: EmbeddedAzure, victim: int) -> None:
+async def test_a_cancelled_caller_is_noticed_by_nobody_else(
+    embedded_azure: EmbeddedAzure, victim: int
+) -> None:
     credential = ManagedIdentityCredential()
     with embedded_azure.hold("imds") as hold:
         tasks = [asyncio.create_task(credential.get_token(SCOPE)) for _ in range(100)]
@@ -98,7 +108,9 @@ async def test_a_cancelled_caller_is_noticed_by_nobody_else(embedded_azure: Embe
 
 
 @pytest.mark.anyio
-async def test_an_anyio_scope_that_is_cancelled_hurts_nobody_outside(embedded_azure: EmbeddedAzure) -> None:
+async def test_an_anyio_scope_that_is_cancelled_hurts_nobody_outside(
+    embedded_azure: EmbeddedAzure,
+) -> None:
     credential = ManagedIdentityCredential()
     with embedded_azure.hold("imds") as hold:
         outside = asyncio.create_task(credential.get_token(SCOPE))
@@ -124,13 +136,26 @@ async def test_three_500s_cost_one_fetchs_worth_of_requests(embedded_azure: Embe
 
 @pytest.mark.slow
 @pytest.mark.anyio
-async def test_all_callers_of_a_failing_endpoint_are_told_by_exceptions_of_their_own(embedded_azure: EmbeddedAzure) -> None:
+async def test_all_callers_of_a_failing_endpoint_are_told_by_exceptions_of_their_own(
+    embedded_azure: EmbeddedAzure,
+) -> None:
     embedded_azure.inject("imds", Fault(500), times=None)
     errors = await herd(ManagedIdentityCredential(clock=ManualClock(autoadvance=True).clock), 1_000)
     assert {type(error) for error in errors} == {TokenUnavailableError}
     assert len(set(map(id, errors))) == 1_000
-    assert all(error.__context__ is None and error.__cause__ is None for error in errors if isinstance(error, Exception))
-    assert max(len(traceback.extract_tb(error.__traceback__)) for error in errors if isinstance(error, Exception)) <= 5
+    assert all(
+        error.__context__ is None and error.__cause__ is None
+        for error in errors
+        if isinstance(error, Exception)
+    )
+    assert (
+        max(
+            len(traceback.extract_tb(error.__traceback__))
+            for error in errors
+            if isinstance(error, Exception)
+        )
+        <= 5
+    )
     assert embedded_azure.counts.imds_requests == 5
 
 
@@ -169,12 +194,16 @@ async def test_the_same_token_at_half_life_makes_no_loop() -> None:
 
 async def _landed(credential: ManagedIdentityCredential) -> None:
     """Wait until the fetch under way has ended."""
-    await asyncio.gather(*(task for task in asyncio.all_tasks() if task.get_name().startswith("aiomsi ")))
+    await asyncio.gather(
+        *(task for task in asyncio.all_tasks() if task.get_name().startswith("aiomsi "))
+    )
     assert not credential.stats()[ARM].under_way
 
 
 @pytest.mark.anyio
-async def test_get_token_info_gives_the_same_token_and_takes_claims(embedded_azure: EmbeddedAzure) -> None:
+async def test_get_token_info_gives_the_same_token_and_takes_claims(
+    embedded_azure: EmbeddedAzure,
+) -> None:
     credential = ManagedIdentityCredential()
     token = await credential.get_token(SCOPE, tenant_id="any", enable_cae=True, unknown="option")
     assert await credential.get_token_info(SCOPE) is token
@@ -199,7 +228,13 @@ async def test_anything_but_one_scope_is_an_error_before_any_request(
 
 @pytest.mark.parametrize(
     "ids",
-    [{"client_id": ""}, {"client_id": "x"}, {"object_id": "x"}, {"resource_id": "x"}, {"client_id": GUID, "object_id": GUID}],
+    [
+        {"client_id": ""},
+        {"client_id": "x"},
+        {"object_id": "x"},
+        {"resource_id": "x"},
+        {"client_id": GUID, "object_id": GUID},
+    ],
 )
 def test_a_bad_identity_is_an_error_in_the_constructor(ids: dict[str, str]) -> None:
     with pytest.raises(ConfigurationError):
@@ -210,7 +245,11 @@ def test_a_bad_identity_is_an_error_in_the_constructor(ids: dict[str, str]) -> N
 async def test_an_identity_that_is_not_assigned_says_how_to_assign_it() -> None:
     with pytest.raises(TokenRefusedError, match="Assign the identity to this VM") as raised:
         await ManagedIdentityCredential(client_id=GUID).get_token(SCOPE)
-    assert (raised.value.host, raised.value.status, raised.value.code) == ("IMDS", 400, "invalid_request")
+    assert (raised.value.host, raised.value.status, raised.value.code) == (
+        "IMDS",
+        400,
+        "invalid_request",
+    )
     assert raised.value.attempts == 1
     assert raised.value.retry_after == pytest.approx(0.25, abs=0.25)
 
@@ -224,7 +263,9 @@ async def test_no_imds_at_all_fails_and_says_how_to_run_one(embedded_azure: Embe
 
 
 @pytest.mark.anyio
-async def test_rejecting_a_token_brings_another_and_only_once(embedded_azure: EmbeddedAzure) -> None:
+async def test_rejecting_a_token_brings_another_and_only_once(
+    embedded_azure: EmbeddedAzure,
+) -> None:
     credential = ManagedIdentityCredential()
     first = await credential.get_token(SCOPE)
     assert credential.reject(first)
@@ -236,9 +277,14 @@ async def test_rejecting_a_token_brings_another_and_only_once(embedded_azure: Em
 
 
 @pytest.mark.anyio
-async def test_forgetting_reaches_every_credential_of_the_identity_and_no_other(embedded_azure: EmbeddedAzure) -> None:
+async def test_forgetting_reaches_every_credential_of_the_identity_and_no_other(
+    embedded_azure: EmbeddedAzure,
+) -> None:
     identity = embedded_azure.assign_identity(client_id=GUID)
-    mine, other = ManagedIdentityCredential(), ManagedIdentityCredential(client_id=identity.client_id)
+    mine, other = (
+        ManagedIdentityCredential(),
+        ManagedIdentityCredential(client_id=identity.client_id),
+    )
     first, kept = await mine.get_token(SCOPE), await other.get_token(SCOPE)
     ManagedIdentityCredential().forget()
     assert await mine.get_token(SCOPE) is not first
@@ -246,7 +292,9 @@ async def test_forgetting_reaches_every_credential_of_the_identity_and_no_other(
 
 
 @pytest.mark.anyio
-async def test_closing_is_told_to_waiters_is_not_final_and_may_be_done_twice(embedded_azure: EmbeddedAzure) -> None:
+async def test_closing_is_told_to_waiters_is_not_final_and_may_be_done_twice(
+    embedded_azure: EmbeddedAzure,
+) -> None:
     credential = ManagedIdentityCredential()
     await credential.close()
     with embedded_azure.hold("imds") as hold:
@@ -290,18 +338,30 @@ def test_two_runs_in_a_row_share_a_module_level_credential(embedded_azure: Embed
     assert embedded_azure.counts.imds_requests == 1
 
 
-def _use_in_child(credential: ManagedIdentityCredential, results: "multiprocessing.SimpleQueue[str]") -> None:
+def _use_in_child(
+    credential: ManagedIdentityCredential, results: "multiprocessing.SimpleQueue[str]"
+) -> None:
     results.put(str(asyncio.run(credential.get_token(SCOPE)).token))
 
 
-@pytest.mark.parametrize(("method", "requests"), [pytest.param("fork", 1, marks=forks), ("spawn", 2)])
-@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")  # the embedded Azure has a thread
+@pytest.mark.parametrize(
+    ("method", "requests"), [pytest.param("fork", 1, marks=forks), ("spawn", 2)]
+)
+@pytest.mark.filterwarnings(
+    "ignore:.*multi-threaded, use of fork:DeprecationWarning"
+)  # the embedded Azure has a thread
 def test_a_forked_child_has_the_token_and_a_spawned_one_asks_for_its_own(
     embedded_azure: EmbeddedAzure, method: str, requests: int
 ) -> None:
-    credential = ManagedIdentityCredential(client_id=embedded_azure.assign_identity(client_id=GUID).client_id)
+    credential = ManagedIdentityCredential(
+        client_id=embedded_azure.assign_identity(client_id=GUID).client_id
+    )
     token = asyncio.run(credential.get_token(SCOPE))
-    context = multiprocessing.get_context("fork") if method == "fork" else multiprocessing.get_context("spawn")
+    context = (
+        multiprocessing.get_context("fork")
+        if method == "fork"
+        else multiprocessing.get_context("spawn")
+    )
     results = context.SimpleQueue()
     child = context.Process(target=_use_in_child, args=(credential, results))
     child.start()
@@ -311,7 +371,9 @@ def test_a_forked_child_has_the_token_and_a_spawned_one_asks_for_its_own(
 
 
 def test_the_systems_clock_is_the_same_whether_it_is_named_or_not() -> None:
-    assert ManagedIdentityCredential(clock=SYSTEM_CLOCK)._table is ManagedIdentityCredential()._table
+    assert (
+        ManagedIdentityCredential(clock=SYSTEM_CLOCK)._table is ManagedIdentityCredential()._table
+    )
 
 
 def test_a_pickle_holds_the_configuration_and_no_token() -> None:
@@ -320,10 +382,16 @@ def test_a_pickle_holds_the_configuration_and_no_token() -> None:
         ManagedIdentityCredential(),
         ManagedIdentityCredential(object_id=GUID, share=False, policy=Policy(late=60)),
     ):
-        token = asyncio.run(credential.get_token(SCOPE)) if credential._identity.kind is None else None
+        token = (
+            asyncio.run(credential.get_token(SCOPE)) if credential._identity.kind is None else None
+        )
         data = pickle.dumps(credential)
         again = pickle.loads(data)  # noqa: S301 (our own)
-        assert (again._identity, again._share, again._policy) == (credential._identity, credential._share, credential._policy)
+        assert (again._identity, again._share, again._policy) == (
+            credential._identity,
+            credential._share,
+            credential._policy,
+        )
         assert token is None or token.token.encode() not in data
     assert "clock" in ManagedIdentityCredential(clock=clock).__reduce__()[0].keywords
     gated = ManagedIdentityCredential(gate="/nowhere")
@@ -331,7 +399,9 @@ def test_a_pickle_holds_the_configuration_and_no_token() -> None:
 
 
 @pytest.mark.anyio
-async def test_a_gate_is_passed_by_its_fetches_and_stores_no_token(embedded_azure: EmbeddedAzure, tmp_path: Path) -> None:
+async def test_a_gate_is_passed_by_its_fetches_and_stores_no_token(
+    embedded_azure: EmbeddedAzure, tmp_path: Path
+) -> None:
     token = await ManagedIdentityCredential(gate=tmp_path / "gate").get_token(SCOPE)
     stored = b"".join(path.read_bytes() for path in (tmp_path / "gate").iterdir())
     assert stored
@@ -367,7 +437,9 @@ async def test_the_repr_tells_host_identity_and_state_and_no_secret() -> None:
 
 
 @pytest.mark.anyio
-async def test_default_identity_is_told_by_stats_repr_and_token(embedded_azure: EmbeddedAzure) -> None:
+async def test_default_identity_is_told_by_stats_repr_and_token(
+    embedded_azure: EmbeddedAzure,
+) -> None:
     for identity in embedded_azure.identities:
         embedded_azure.remove_identity(identity)
     only = embedded_azure.assign_identity()
@@ -380,7 +452,9 @@ async def test_default_identity_is_told_by_stats_repr_and_token(embedded_azure: 
 
 
 @pytest.mark.anyio
-async def test_several_identities_and_none_named_says_how_to_name_one(embedded_azure: EmbeddedAzure) -> None:
+async def test_several_identities_and_none_named_says_how_to_name_one(
+    embedded_azure: EmbeddedAzure,
+) -> None:
     for identity in embedded_azure.identities:
         embedded_azure.remove_identity(identity)
     embedded_azure.assign_identity()
@@ -393,12 +467,17 @@ async def test_several_identities_and_none_named_says_how_to_name_one(embedded_a
 
 
 @pytest.mark.anyio
-async def test_opaque_token_has_the_identity_that_its_endpoint_names(embedded_azure: EmbeddedAzure) -> None:
+async def test_opaque_token_has_the_identity_that_its_endpoint_names(
+    embedded_azure: EmbeddedAzure,
+) -> None:
     body = {"access_token": "opaque", "expires_in": "86400", "client_id": GUID}
     embedded_azure.inject("imds", Fault(200, body=body))
     credential = ManagedIdentityCredential()
     assert str((await credential.get_token(SCOPE)).identity) == f"client_id={GUID}"
-    assert repr(credential) == f"<ManagedIdentityCredential IMDS, default identity: client_id={GUID}, {ARM}: fresh>"
+    assert (
+        repr(credential)
+        == f"<ManagedIdentityCredential IMDS, default identity: client_id={GUID}, {ARM}: fresh>"
+    )
 
 
 def drive(coroutine: Coroutine[Any, Any, object]) -> None:
@@ -433,7 +512,9 @@ def test_closing_without_asyncio_does_nothing_more() -> None:
 
 
 @pytest.mark.anyio
-async def test_no_secret_is_in_the_locals_of_a_failures_traceback(embedded_azure: EmbeddedAzure) -> None:
+async def test_no_secret_is_in_the_locals_of_a_failures_traceback(
+    embedded_azure: EmbeddedAzure,
+) -> None:
     credential = ManagedIdentityCredential(clock=ManualClock(autoadvance=True).clock)
     leak = '{"access_token": "very-secret", "expires_in": "1"}'
     embedded_azure.inject("imds", Fault(200, body=leak + "garbage"), times=None)
@@ -442,10 +523,14 @@ async def test_no_secret_is_in_the_locals_of_a_failures_traceback(embedded_azure
     frames = [frame for frame, _ in traceback.walk_tb(raised.value.__traceback__)]
     seen = [repr(frame.f_locals) for frame in frames if frame.f_code.co_filename != __file__]
     assert len(seen) == 2
-    assert "very-secret" not in "".join([*seen, str(raised.value), repr(raised.value), repr(vars(raised.value))])
+    assert "very-secret" not in "".join(
+        [*seen, str(raised.value), repr(raised.value), repr(vars(raised.value))]
+    )
 
 
-def test_a_program_that_ends_in_the_middle_of_a_background_fetch_leaves_no_warning(embedded_azure: EmbeddedAzure) -> None:
+def test_a_program_that_ends_in_the_middle_of_a_background_fetch_leaves_no_warning(
+    embedded_azure: EmbeddedAzure,
+) -> None:
     code = (
         "import asyncio, aiomsi\n"
         "async def main():\n"
@@ -467,7 +552,9 @@ def test_a_program_that_ends_in_the_middle_of_a_background_fetch_leaves_no_warni
 
 
 @pytest.mark.anyio
-async def test_closing_under_a_cancelled_scope_still_tells_every_caller(embedded_azure: EmbeddedAzure) -> None:
+async def test_closing_under_a_cancelled_scope_still_tells_every_caller(
+    embedded_azure: EmbeddedAzure,
+) -> None:
     credential = ManagedIdentityCredential()
     resources = [ARM, "https://vault.azure.net", "https://graph.microsoft.com"]
     with embedded_azure.hold("imds") as hold:
@@ -487,7 +574,9 @@ async def test_empty_claims_are_none() -> None:
 
 
 @pytest.mark.anyio
-async def test_alternating_claims_at_a_host_that_knows_none_do_not_storm_it(embedded_azure: EmbeddedAzure) -> None:
+async def test_alternating_claims_at_a_host_that_knows_none_do_not_storm_it(
+    embedded_azure: EmbeddedAzure,
+) -> None:
     embedded_azure.repeat_tokens()
     credential = ManagedIdentityCredential()
     for number in range(100):
@@ -503,7 +592,9 @@ async def test_retry_after_holds_for_every_credential_of_the_host(
     with pytest.raises(TokenUnavailableError, match="429"):
         await ManagedIdentityCredential().get_token(SCOPE)
     for credential in (ManagedIdentityCredential(), ManagedIdentityCredential(share=False)):
-        with pytest.raises(TokenUnavailableError, match="no request was sent for IMDS https://vault") as raised:
+        with pytest.raises(
+            TokenUnavailableError, match="no request was sent for IMDS https://vault"
+        ) as raised:
             await credential.get_token("https://vault.azure.net")
         assert "429" not in str(raised.value)
     assert embedded_azure.counts.imds_requests == 1
@@ -547,7 +638,9 @@ async def test_an_open_credential_lets_go_of_expired_tokens(embedded_azure: Embe
 
 
 @pytest.mark.anyio
-async def test_closing_leaves_the_refresh_to_those_who_come_later(embedded_azure: EmbeddedAzure) -> None:
+async def test_closing_leaves_the_refresh_to_those_who_come_later(
+    embedded_azure: EmbeddedAzure,
+) -> None:
     manual = ManualClock()
     async with ManagedIdentityCredential(clock=manual.clock) as credential:
         old = await credential.get_token(SCOPE)

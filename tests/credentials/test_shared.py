@@ -64,7 +64,9 @@ class Inner:
 
 
 async def herd(credential: SharedCredential, count: int) -> Sequence[AccessToken | BaseException]:
-    return await asyncio.gather(*(credential.get_token(SCOPE) for _ in range(count)), return_exceptions=True)
+    return await asyncio.gather(
+        *(credential.get_token(SCOPE) for _ in range(count)), return_exceptions=True
+    )
 
 
 @pytest.mark.slow
@@ -99,7 +101,12 @@ async def test_scopes_tenant_and_cae_each_have_a_token_of_their_own() -> None:
         await credential.get_token(SCOPE, tenant_id="t")
         await credential.get_token(SCOPE, enable_cae=True)
     assert inner.asked == [{}, {}, {"tenant_id": "t"}, {"enable_cae": True}]
-    assert list(credential.stats()) == [SCOPE, f"{SCOPE} offline_access", f"{SCOPE} tenant=t", f"{SCOPE} cae"]
+    assert list(credential.stats()) == [
+        SCOPE,
+        f"{SCOPE} offline_access",
+        f"{SCOPE} tenant=t",
+        f"{SCOPE} cae",
+    ]
     assert repr(credential).startswith(f"<SharedCredential over Inner, {SCOPE}: fresh, ")
 
 
@@ -141,14 +148,18 @@ def test_callers_in_other_loops_are_served_from_the_loop_of_the_instance() -> No
     inner = Inner()
 
     async def callers(credential: SharedCredential) -> set[str]:
-        return {token.token for token in await herd(credential, 50) if isinstance(token, AccessToken)}
+        return {
+            token.token for token in await herd(credential, 50) if isinstance(token, AccessToken)
+        }
 
     async def main() -> None:
         inner.go_on = asyncio.Event()
         credential = SharedCredential(inner, clock=inner.clock.clock)
         with ThreadPoolExecutor(4) as pool:
             here = asyncio.get_running_loop()
-            futures = [here.run_in_executor(pool, asyncio.run, callers(credential)) for _ in range(4)]
+            futures = [
+                here.run_in_executor(pool, asyncio.run, callers(credential)) for _ in range(4)
+            ]
             await asyncio.to_thread(inner.begun.wait, 30)
             inner.go_on.set()
             assert await asyncio.gather(*futures) == [{"token-1"}] * 4
@@ -158,7 +169,9 @@ def test_callers_in_other_loops_are_served_from_the_loop_of_the_instance() -> No
     asyncio.run(main())
 
 
-def test_an_instance_whose_loop_is_gone_is_an_error_that_says_so_and_costs_no_usable_token() -> None:
+def test_an_instance_whose_loop_is_gone_is_an_error_that_says_so_and_costs_no_usable_token() -> (
+    None
+):
     inner = Inner()
     credential = SharedCredential(inner, clock=inner.clock.clock)
     token = asyncio.run(credential.get_token(SCOPE))
@@ -221,7 +234,10 @@ def test_an_instance_that_asks_the_outer_one_from_its_own_loop_is_an_error_as_we
 
     async def main() -> None:
         # The first fetch is what binds the instance to this loop.
-        for ask in (credential.get_token, lambda scope: asyncio.to_thread(asyncio.run, credential.get_token(scope))):
+        for ask in (
+            credential.get_token,
+            lambda scope: asyncio.to_thread(asyncio.run, credential.get_token(scope)),
+        ):
             credential.forget()
             with pytest.raises(TokenUnavailableError, match=UsageError.__name__):
                 await ask(SCOPE)
@@ -259,7 +275,9 @@ def test_a_factory_can_be_pickled_and_an_instance_cannot() -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")  # other tests' threads
+@pytest.mark.filterwarnings(
+    "ignore:.*multi-threaded, use of fork:DeprecationWarning"
+)  # other tests' threads
 def test_a_forked_child_keeps_the_token() -> None:
     inner = Inner()
     credential = SharedCredential(inner, clock=inner.clock.clock)
@@ -282,11 +300,15 @@ def test_a_forked_child_keeps_the_token() -> None:
 @pytest.mark.slow
 @pytest.mark.anyio
 @pytest.mark.usefixtures("azure_environment")
-async def test_an_arm_session_works_with_it_and_rejects_through_it(embedded_azure: EmbeddedAzure) -> None:
+async def test_an_arm_session_works_with_it_and_rejects_through_it(
+    embedded_azure: EmbeddedAzure,
+) -> None:
     credential = SharedCredential(functools.partial(ManagedIdentityCredential, share=False))
     async with ArmSession(credential) as arm:
         path = f"/subscriptions/{embedded_azure.subscription_ids[0]}/resourceGroups/DevTest"
-        answers = await asyncio.gather(*(arm.get(path, api_version="2021-04-01") for _ in range(100)))
+        answers = await asyncio.gather(
+            *(arm.get(path, api_version="2021-04-01") for _ in range(100))
+        )
     assert len(answers) == 100
     assert embedded_azure.counts.imds_requests == 1
 
@@ -462,7 +484,9 @@ async def test_azures_own_credential_is_asked_once(embedded_azure: EmbeddedAzure
 
 
 @pytest.mark.anyio
-async def test_challenges_with_other_times_share_a_fetch_and_with_other_claims_each_get_their_own() -> None:
+async def test_challenges_with_other_times_share_a_fetch_and_with_other_claims_each_get_their_own() -> (
+    None
+):
     inner = Inner(held=True)
     credential = SharedCredential(inner, clock=inner.clock.clock)
 
@@ -484,7 +508,10 @@ async def test_challenges_with_other_times_share_a_fetch_and_with_other_claims_e
     asked = [options["claims"] for options in inner.asked]
     assert len(asked) == 3
     assert {token.token for token in tokens[:41]} == {"token-1"}
-    for group, claims in ((tokens[41:51], '{"access_token": {"acrs": {"value": "c2"}}}'), (tokens[51:61], "c3")):
+    for group, claims in (
+        (tokens[41:51], '{"access_token": {"acrs": {"value": "c2"}}}'),
+        (tokens[51:61], "c3"),
+    ):
         assert {token.token for token in group} == {f"token-{asked.index(claims) + 1}"}
 
 
@@ -514,7 +541,11 @@ def test_retry_after_of_an_inner_credential_holds_for_its_scope_and_tenant() -> 
         credential = SharedCredential(fetch, clock=manual.clock)
         with pytest.raises(TokenUnavailableError, match="tenant one is busy"):
             await credential.get_token(SCOPE, tenant_id="one")
-        for scope, tenant in ((SCOPE, "two"), ("https://vault.azure.net/.default", "one"), (SCOPE, None)):
+        for scope, tenant in (
+            (SCOPE, "two"),
+            ("https://vault.azure.net/.default", "one"),
+            (SCOPE, None),
+        ):
             await credential.get_token(scope, tenant_id=tenant)
         assert manual.clock.monotonic() == 0
         await credential.get_token(SCOPE, tenant_id="one", enable_cae=True)

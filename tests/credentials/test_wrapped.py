@@ -148,16 +148,25 @@ def test_what_is_handed_in_is_told_apart(inner: object, kind: type, name: str) -
 
 @pytest.mark.parametrize(
     ("inner", "message"),
-    [(Synchronous(), "synchronous"), (Synchronous, "Synchronous is a synchronous"), ("text", "neither"), (None, "neither")],
+    [
+        (Synchronous(), "synchronous"),
+        (Synchronous, "Synchronous is a synchronous"),
+        ("text", "neither"),
+        (None, "neither"),
+    ],
 )
-def test_what_is_no_async_credential_is_refused_before_anything_is_asked(inner: object, message: str) -> None:
+def test_what_is_no_async_credential_is_refused_before_anything_is_asked(
+    inner: object, message: str
+) -> None:
     with pytest.raises(ConfigurationError, match=message):
         wrap(inner)
 
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("claims", [None, "e30="])
-async def test_options_and_claims_reach_the_credential_by_either_protocol(claims: str | None) -> None:
+async def test_options_and_claims_reach_the_credential_by_either_protocol(
+    claims: str | None,
+) -> None:
     older, newer = Inner(), Newer()
     for inner in (older, newer):
         assert isinstance(await fetch(inner, tenant_id="t")(FetchRequest(claims)), TokenResponse)
@@ -182,9 +191,17 @@ async def test_a_factory_makes_one_for_every_fetch_and_closes_it() -> None:
         made[-1].answer = answer
         return made[-1]
 
-    for kind, answer in ((Inner, ("text", 4_600)), (Managed, ("text", 4_600)), (Managed, ValueError("no"))):
+    for kind, answer in (
+        (Inner, ("text", 4_600)),
+        (Managed, ("text", 4_600)),
+        (Managed, ValueError("no")),
+    ):
         await fetch(lambda: make(kind, answer))(FetchRequest())  # noqa: B023 (called at once)
-    assert [inner.ends for inner in made] == [["closed"], ["entered", "exited"], ["entered", "exited"]]
+    assert [inner.ends for inner in made] == [
+        ["closed"],
+        ["entered", "exited"],
+        ["entered", "exited"],
+    ]
 
 
 @pytest.mark.anyio
@@ -205,7 +222,9 @@ class Stuck(Inner):
 
 
 @pytest.mark.anyio
-async def test_a_token_is_not_lost_because_what_brought_it_could_not_be_closed(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_token_is_not_lost_because_what_brought_it_could_not_be_closed(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     assert isinstance(await fetch(lambda: Stuck())(FetchRequest()), TokenResponse)  # noqa: PLW0108 (a factory that is no class)
     assert "could not be closed: OSError: not now" in caplog.text
     stuck = Stuck()
@@ -229,7 +248,10 @@ async def test_a_token_does_not_wait_for_ever_until_what_brought_it_is_closed(
 
 @pytest.mark.anyio
 async def test_a_factory_that_makes_a_synchronous_credential_is_a_failure_that_says_so() -> None:
-    assert "Synchronous is a synchronous credential" in failed(await fetch(lambda: Synchronous())(FetchRequest())).summary  # noqa: PLW0108
+    assert (
+        "Synchronous is a synchronous credential"
+        in failed(await fetch(lambda: Synchronous())(FetchRequest())).summary
+    )  # noqa: PLW0108
 
 
 @pytest.mark.anyio
@@ -263,7 +285,9 @@ class Token:
         (None, None),
     ],
 )
-def test_a_token_is_read_whatever_class_it_is_of(answer: object, expected: TokenResponse | None) -> None:
+def test_a_token_is_read_whatever_class_it_is_of(
+    answer: object, expected: TokenResponse | None
+) -> None:
     result = read_token(answer, NOW)
     if expected is None:
         assert isinstance(result, str)
@@ -284,7 +308,9 @@ async def test_what_is_no_token_is_a_failure() -> None:
 class ServiceError(Exception):
     """As azure-core's `HttpResponseError`."""
 
-    def __init__(self, status: int | None, code: str | None = None, headers: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, status: int | None, code: str | None = None, headers: dict[str, str] | None = None
+    ) -> None:
         super().__init__("said\n\n so")
         self.status_code = status
         self.error = SimpleNamespace(code=code)
@@ -299,10 +325,22 @@ class ServiceError(Exception):
         (ServiceError(None), TokenUnavailableError, "unavailable", False, None),
         (ServiceError(401, "invalid_client"), TokenRefusedError, "refused", True, None),
         (ServiceError(404), TokenUnavailableError, "unavailable", False, None),
-        (ServiceError(429, headers={"Retry-After": "7"}), TokenUnavailableError, "throttled", False, 7.0),
+        (
+            ServiceError(429, headers={"Retry-After": "7"}),
+            TokenUnavailableError,
+            "throttled",
+            False,
+            7.0,
+        ),
         (ServiceError(503), TokenUnavailableError, "unavailable", False, None),
         (TimeoutError("said so"), TokenUnavailableError, "unavailable", False, None),
-        (TokenRefusedError("said so", status=400, code="x"), TokenRefusedError, "refused", True, None),
+        (
+            TokenRefusedError("said so", status=400, code="x"),
+            TokenRefusedError,
+            "refused",
+            True,
+            None,
+        ),
     ],
 )
 async def test_an_error_becomes_a_value_that_keeps_what_it_says(
@@ -311,8 +349,15 @@ async def test_an_error_becomes_a_value_that_keeps_what_it_says(
     inner = Inner()
     inner.answer = error
     failure = failed(await fetch(inner)(FetchRequest()))
-    assert (failure.error, failure.kind, failure.permanent, failure.retry_after) == (cls, kind, permanent, retry_after)
-    assert f"Inner gave no token for {SCOPES[0]}: {type(error).__name__}: said so" in failure.summary
+    assert (failure.error, failure.kind, failure.permanent, failure.retry_after) == (
+        cls,
+        kind,
+        permanent,
+        retry_after,
+    )
+    assert (
+        f"Inner gave no token for {SCOPES[0]}: {type(error).__name__}: said so" in failure.summary
+    )
     raised = failure.exception()
     assert type(raised) is cls
     assert raised.status == getattr(error, "status_code", getattr(error, "status", None))
@@ -329,7 +374,9 @@ async def test_an_error_keeps_its_code() -> None:
 async def test_a_credential_that_never_answers_is_given_up() -> None:
     inner = Inner()
     inner.answer = asyncio.Event()
-    assert "did not answer within 0.05 s" in failed(await fetch(inner, HASTY)(FetchRequest())).summary
+    assert (
+        "did not answer within 0.05 s" in failed(await fetch(inner, HASTY)(FetchRequest())).summary
+    )
     assert inner.ends == ["left"]
 
 
@@ -383,7 +430,9 @@ def test_an_instance_is_asked_in_the_loop_that_it_was_handed_over_in(home: Home)
     assert inner.loops == [home.loop] * 2
 
 
-def test_an_instance_that_was_handed_over_outside_of_any_loop_belongs_to_that_of_its_first_fetch() -> None:
+def test_an_instance_that_was_handed_over_outside_of_any_loop_belongs_to_that_of_its_first_fetch() -> (
+    None
+):
     inner = Inner()
     bound = WrappedInstance(inner)
     assert isinstance(ask(bound), TokenResponse)
@@ -394,7 +443,9 @@ def test_an_instance_that_was_handed_over_outside_of_any_loop_belongs_to_that_of
     assert len(inner.asked) == 1
 
 
-def test_an_instance_that_was_used_before_a_fork_is_not_used_in_the_child(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_instance_that_was_used_before_a_fork_is_not_used_in_the_child(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
     inner = Inner()
     bound = home.adopt(inner)
     monkeypatch.setattr(os, "getpid", lambda: -1)
@@ -428,7 +479,9 @@ def test_an_instance_whose_loop_is_closed_under_the_question_is_a_failure(home: 
     assert inner.ends == ["left"]
 
 
-def test_an_instance_that_takes_long_is_waited_for_while_its_loop_answers(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_instance_that_takes_long_is_waited_for_while_its_loop_answers(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
     inner, pings = Inner(), list[Ping]()
     bound = home.adopt(inner)
     inner.answer = go_on = asyncio.Event()
@@ -449,7 +502,12 @@ def test_an_instance_that_takes_long_is_waited_for_while_its_loop_answers(home: 
 def test_loop_that_was_blocked_itself_gives_the_credentials_loop_another_ping(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bound, here, answers, pings = home.adopt(Inner()), BlockedLoop(), threading.Event(), list[Ping]()
+    bound, here, answers, pings = (
+        home.adopt(Inner()),
+        BlockedLoop(),
+        threading.Event(),
+        list[Ping](),
+    )
 
     class Counted(Ping):
         def __init__(self) -> None:
@@ -460,7 +518,9 @@ def test_loop_that_was_blocked_itself_gives_the_credentials_loop_another_ping(
 
     async def main() -> TokenResponse | Failure:
         home.loop.call_soon_threadsafe(answers.wait, 30)
-        fetch = asyncio.ensure_future(WrappedFetch(bound, SCOPES, {}, Policy(ping=5), CLOCK)(FetchRequest()))
+        fetch = asyncio.ensure_future(
+            WrappedFetch(bound, SCOPES, {}, Policy(ping=5), CLOCK)(FetchRequest())
+        )
         await until(lambda: bool(pings))
         await asyncio.sleep(0)
         here.block(60.0)
@@ -483,7 +543,9 @@ def test_a_question_that_is_wanted_no_more_is_cancelled_where_it_runs(home: Home
 
 
 @pytest.mark.parametrize("ends", [False, True])
-def test_a_question_that_is_cancelled_where_it_runs_is_lost_unless_that_loop_ends(home: Home, ends: bool) -> None:
+def test_a_question_that_is_cancelled_where_it_runs_is_lost_unless_that_loop_ends(
+    home: Home, ends: bool
+) -> None:
     inner = Inner()
     bound = home.adopt(inner)
     inner.answer = asyncio.Event()
@@ -495,7 +557,9 @@ def test_a_question_that_is_cancelled_where_it_runs_is_lost_unless_that_loop_end
             await seen.wait()
 
         clock = attrs.evolve(CLOCK, sleep=sleep)
-        question = asyncio.ensure_future(WrappedFetch(bound, SCOPES, {}, Policy(ping=30), clock)(FetchRequest()))
+        question = asyncio.ensure_future(
+            WrappedFetch(bound, SCOPES, {}, Policy(ping=30), clock)(FetchRequest())
+        )
         await asyncio.to_thread(inner.begun.wait, 30)
 
         async def saboteur() -> None:
@@ -516,7 +580,9 @@ def test_a_question_that_is_cancelled_where_it_runs_is_lost_unless_that_loop_end
     assert inner.ends == ["left"]
 
 
-def test_an_answer_that_comes_after_its_question_was_given_up_is_dropped(home: Home, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_answer_that_comes_after_its_question_was_given_up_is_dropped(
+    home: Home, caplog: pytest.LogCaptureFixture
+) -> None:
     inner = Inner()
     bound = home.adopt(inner)
     inner.answer = ValueError("too late")
@@ -529,7 +595,8 @@ def test_an_answer_that_comes_after_its_question_was_given_up_is_dropped(home: H
 
         call(home.loop, block)
         await asyncio.to_thread(asked.wait, 30)
-        # The question is queued behind the block, and so is the news that it is not wanted any more.
+        # The question is queued behind the block, and so is the news that it is not wanted any
+        # more.
         result = await WrappedFetch(bound, SCOPES, {}, QUICK, CLOCK)(FetchRequest())
         go_on.set()
         await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(asyncio.sleep(0), home.loop))
@@ -560,7 +627,10 @@ class OwnError(CredentialError):
 @pytest.mark.anyio
 async def test_an_error_of_ours_keeps_its_class_and_somebodys_subclass_does_not() -> None:
     inner = Inner()
-    for error, kept in ((OwnError(), TokenUnavailableError), (CredentialClosedError("said so"), TokenUnavailableError)):
+    for error, kept in (
+        (OwnError(), TokenUnavailableError),
+        (CredentialClosedError("said so"), TokenUnavailableError),
+    ):
         inner.answer = error
         failure = failed(await fetch(inner)(FetchRequest()))
         assert type(failure.exception()) is kept

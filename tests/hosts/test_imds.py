@@ -38,12 +38,30 @@ def never(path: str) -> bool:
         ({"AZURE_POD_IDENTITY_AUTHORITY_HOST": "http://x"}, "IMDS"),
         ({"IDENTITY_ENDPOINT": "", "MSI_ENDPOINT": "", "IDENTITY_HEADER": "x"}, "IMDS"),
         ({"AZURE_AUTHORITY_HOST": "x", "AZURE_TENANT_ID": "x"}, "IMDS"),
-        ({"IDENTITY_ENDPOINT": "x", "IDENTITY_HEADER": "x", "IDENTITY_SERVER_THUMBPRINT": "x"}, "Service Fabric"),
-        ({"IDENTITY_ENDPOINT": "x", "IDENTITY_HEADER": "x", "MSI_ENDPOINT": "x", "MSI_SECRET": "x"}, "App Service"),
+        (
+            {"IDENTITY_ENDPOINT": "x", "IDENTITY_HEADER": "x", "IDENTITY_SERVER_THUMBPRINT": "x"},
+            "Service Fabric",
+        ),
+        (
+            {
+                "IDENTITY_ENDPOINT": "x",
+                "IDENTITY_HEADER": "x",
+                "MSI_ENDPOINT": "x",
+                "MSI_SECRET": "x",
+            },
+            "App Service",
+        ),
         ({"IDENTITY_ENDPOINT": "x", "IMDS_ENDPOINT": "x"}, "Azure Arc"),
         ({"MSI_ENDPOINT": "x", "MSI_SECRET": "x"}, "Azure Machine Learning"),
         ({"MSI_ENDPOINT": "x"}, "Cloud Shell"),
-        ({"AZURE_AUTHORITY_HOST": "x", "AZURE_TENANT_ID": "x", "AZURE_FEDERATED_TOKEN_FILE": "x"}, "workload identity"),
+        (
+            {
+                "AZURE_AUTHORITY_HOST": "x",
+                "AZURE_TENANT_ID": "x",
+                "AZURE_FEDERATED_TOKEN_FILE": "x",
+            },
+            "workload identity",
+        ),
     ],
 )
 def test_the_environment_tells_the_kind_of_host(environment: dict[str, str], kind: str) -> None:
@@ -55,10 +73,16 @@ def test_the_environment_tells_the_kind_of_host(environment: dict[str, str], kin
     [
         ("linux", {}, "/opt/azcmagent/bin/himds"),
         ("win32", {}, r"C:\Program Files\AzureConnectedMachineAgent\himds.exe"),
-        ("win32", {"ProgramFiles": r"D:\Programs"}, r"D:\Programs\AzureConnectedMachineAgent\himds.exe"),
+        (
+            "win32",
+            {"ProgramFiles": r"D:\Programs"},
+            r"D:\Programs\AzureConnectedMachineAgent\himds.exe",
+        ),
     ],
 )
-def test_an_installed_agent_means_azure_arc(platform: str, environment: dict[str, str], agent: str) -> None:
+def test_an_installed_agent_means_azure_arc(
+    platform: str, environment: dict[str, str], agent: str
+) -> None:
     assert detect(environment, platform=platform, exists=lambda path: path == agent) == "Azure Arc"
     named = {**environment, "AZURE_POD_IDENTITY_AUTHORITY_HOST": "http://127.0.0.1:1"}
     assert detect(named, platform=platform, exists=lambda path: path == agent) == "IMDS"
@@ -72,8 +96,16 @@ def test_an_identity_endpoint_alone_is_an_error() -> None:
 @pytest.mark.parametrize(
     ("environment", "why", "hint"),
     [
-        ({"MSI_ENDPOINT": "x"}, "Cloud Shell, which aiomsi does not serve yet: MSI_ENDPOINT is set", "unset the variables"),
-        ({"IDENTITY_ENDPOINT": "x", "IMDS_ENDPOINT": "x"}, "IDENTITY_ENDPOINT and IMDS_ENDPOINT are set", "unset the variables"),
+        (
+            {"MSI_ENDPOINT": "x"},
+            "Cloud Shell, which aiomsi does not serve yet: MSI_ENDPOINT is set",
+            "unset the variables",
+        ),
+        (
+            {"IDENTITY_ENDPOINT": "x", "IMDS_ENDPOINT": "x"},
+            "IDENTITY_ENDPOINT and IMDS_ENDPOINT are set",
+            "unset the variables",
+        ),
         (
             {},
             "Azure Arc, which aiomsi does not serve yet: the file /opt/azcmagent/bin/himds exists",
@@ -81,7 +113,9 @@ def test_an_identity_endpoint_alone_is_an_error() -> None:
         ),
     ],
 )
-def test_host_that_is_not_served_says_why_it_was_chosen(environment: dict[str, str], why: str, hint: str) -> None:
+def test_host_that_is_not_served_says_why_it_was_chosen(
+    environment: dict[str, str], why: str, hint: str
+) -> None:
     with pytest.raises(ConfigurationError) as raised:
         host_from(environment, SYSTEM_ASSIGNED, platform="linux", exists=lambda _: True)
     assert why in str(raised.value)
@@ -91,9 +125,15 @@ def test_host_that_is_not_served_says_why_it_was_chosen(environment: dict[str, s
 @pytest.mark.parametrize(
     ("environment", "said"),
     [
-        ({"IDENTITY_HEADER": "x"}, ". IDENTITY_HEADER is set without IDENTITY_ENDPOINT, so it has no effect"),
+        (
+            {"IDENTITY_HEADER": "x"},
+            ". IDENTITY_HEADER is set without IDENTITY_ENDPOINT, so it has no effect",
+        ),
         ({"MSI_SECRET": "x"}, ". MSI_SECRET is set without MSI_ENDPOINT, so it has no effect"),
-        ({"HTTP_PROXY": "http://p"}, ". HTTP_PROXY is set, but a token endpoint is never reached through a proxy"),
+        (
+            {"HTTP_PROXY": "http://p"},
+            ". HTTP_PROXY is set, but a token endpoint is never reached through a proxy",
+        ),
         ({"HTTPS_PROXY": "http://p"}, ""),
         ({}, ""),
     ],
@@ -120,7 +160,9 @@ def test_a_host_that_is_not_served_is_an_error_and_no_silent_fall_to_imds() -> N
     ],
 )
 def test_the_authority_can_be_replaced(authority: str, endpoint: str) -> None:
-    host = host_from({"AZURE_POD_IDENTITY_AUTHORITY_HOST": authority}, SYSTEM_ASSIGNED, exists=never)
+    host = host_from(
+        {"AZURE_POD_IDENTITY_AUTHORITY_HOST": authority}, SYSTEM_ASSIGNED, exists=never
+    )
     assert host.endpoint == endpoint
 
 
@@ -155,7 +197,9 @@ def test_a_malformed_authority_is_an_error(authority: str, shown: str) -> None:
         ((None, None, RESOURCE_ID), "resource_id"),
     ],
 )
-def test_an_identity_is_named_by_at_most_one_id(ids: tuple[str | None, str | None, str | None], kind: str | None) -> None:
+def test_an_identity_is_named_by_at_most_one_id(
+    ids: tuple[str | None, str | None, str | None], kind: str | None
+) -> None:
     assert Identity.of(*ids).kind == kind
 
 
@@ -174,13 +218,18 @@ def test_an_identity_is_named_by_at_most_one_id(ids: tuple[str | None, str | Non
         ((None, None, RESOURCE_ID + "/"), "resource_id is not the resource id"),
     ],
 )
-def test_a_bad_id_is_a_clear_error(ids: tuple[str | None, str | None, str | None], said: str) -> None:
+def test_a_bad_id_is_a_clear_error(
+    ids: tuple[str | None, str | None, str | None], said: str
+) -> None:
     with pytest.raises(ConfigurationError, match=said):
         Identity.of(*ids)
 
 
 def test_ids_compare_without_case() -> None:
-    assert Imds(identity=Identity("client_id", GUID)).key == Imds(identity=Identity("client_id", GUID.lower())).key
+    assert (
+        Imds(identity=Identity("client_id", GUID)).key
+        == Imds(identity=Identity("client_id", GUID.lower())).key
+    )
     assert Imds().key != Imds(identity=Identity("client_id", GUID)).key
 
 
@@ -203,7 +252,9 @@ def test_the_request_is_the_tutorials_to_the_letter(identity: Identity, addition
     )
 
 
-def answer(status: int, body: object, *, took: float = 0.0, wall: float = 1_000.0, **headers: str) -> TokenHttpResponse:
+def answer(
+    status: int, body: object, *, took: float = 0.0, wall: float = 1_000.0, **headers: str
+) -> TokenHttpResponse:
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     named = CIMultiDict({name.replace("_", "-"): value for name, value in headers.items()})
     return TokenHttpResponse(status, named, SecretBytes(raw), Now(wall, 10.0 + took), took)
@@ -213,14 +264,30 @@ def understood(body: object, **options: object) -> TokenResponse | TokenError:
     return Imds().parse(answer(200, body, **options))  # type: ignore[arg-type]  # passed through
 
 
-GOOD = {"access_token": "secret", "expires_in": "100", "expires_on": "1100", "resource": ARM, "token_type": "Bearer"}
+GOOD = {
+    "access_token": "secret",
+    "expires_in": "100",
+    "expires_on": "1100",
+    "resource": ARM,
+    "token_type": "Bearer",
+}
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"expires_in": 100}, {"expires_on": 1100}, {"resource": None}, {"expires_on": None}, {"expires_in": None}]
+    "changes",
+    [
+        {},
+        {"expires_in": 100},
+        {"expires_on": 1100},
+        {"resource": None},
+        {"expires_on": None},
+        {"expires_in": None},
+    ],
 )
 def test_numbers_may_be_strings_and_most_fields_may_be_missing(changes: dict[str, object]) -> None:
-    grant = understood({name: value for name, value in {**GOOD, **changes}.items() if value is not None})
+    grant = understood(
+        {name: value for name, value in {**GOOD, **changes}.items() if value is not None}
+    )
     assert isinstance(grant, TokenResponse)
     assert grant.life == 100
     assert grant.secret == "secret"
@@ -321,7 +388,9 @@ def test_expiry_that_cannot_be_read_is_quoted(fields: dict[str, object], quoted:
 
 
 def test_expiry_that_cannot_be_read_beside_a_good_one_is_ignored() -> None:
-    assert understood({**GOOD, "expires_in": "soon"}) == TokenResponse(Secret("secret"), 100.0, 1100)
+    assert understood({**GOOD, "expires_in": "soon"}) == TokenResponse(
+        Secret("secret"), 100.0, 1100
+    )
 
 
 @pytest.mark.parametrize("left", [-3_000, 5, 500])
@@ -341,7 +410,10 @@ def test_date_without_a_plausible_life_is_not_believed(date: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"access_token": "very-secret\x00"}, "the access_token in the answer has a character that no header takes: U+0000"),
+        (
+            {"access_token": "very-secret\x00"},
+            "the access_token in the answer has a character that no header takes: U+0000",
+        ),
         ({"access_token": "very\nsecret"}, "U+000A, at position 4 of 11"),
         ({"access_token": "  "}, "is empty"),
         ({"token_type": "pop"}, "of the type 'pop', not Bearer"),
@@ -355,39 +427,67 @@ def test_token_that_no_header_takes_is_refused(changes: dict[str, object], said:
     assert "very" not in problem.message
 
 
-@pytest.mark.parametrize("changes", [{"access_token": "secret\r\n"}, {"token_type": "bearer"}, {"token_type": None}])
+@pytest.mark.parametrize(
+    "changes", [{"access_token": "secret\r\n"}, {"token_type": "bearer"}, {"token_type": None}]
+)
 def test_white_space_and_spelling_of_the_type_do_not_matter(changes: dict[str, object]) -> None:
     assert understood({**GOOD, **changes}) == TokenResponse(Secret("secret"), 100.0, 1100)
 
 
 def test_byte_order_mark_does_not_matter() -> None:
-    assert understood(b"\xef\xbb\xbf" + json.dumps(GOOD).encode()) == TokenResponse(Secret("secret"), 100.0, 1100)
-    assert understood(json.dumps(GOOD).encode("utf-16")) == TokenResponse(Secret("secret"), 100.0, 1100)
+    assert understood(b"\xef\xbb\xbf" + json.dumps(GOOD).encode()) == TokenResponse(
+        Secret("secret"), 100.0, 1100
+    )
+    assert understood(json.dumps(GOOD).encode("utf-16")) == TokenResponse(
+        Secret("secret"), 100.0, 1100
+    )
 
 
 @pytest.mark.parametrize(
     ("status", "body", "headers", "shown"),
     [
-        (404, b"<html><head><title>404 - Not Found</title></head></html>", {"Server": "EC2ws"}, "AWS's metadata service"),
-        (403, b"Missing Metadata-Flavor:Google header.", {"Metadata-Flavor": "Google"}, "Google Cloud's metadata service"),
+        (
+            404,
+            b"<html><head><title>404 - Not Found</title></head></html>",
+            {"Server": "EC2ws"},
+            "AWS's metadata service",
+        ),
+        (
+            403,
+            b"Missing Metadata-Flavor:Google header.",
+            {"Metadata-Flavor": "Google"},
+            "Google Cloud's metadata service",
+        ),
         (404, b"x", {"Server": "Metadata Server for VM"}, "Google Cloud's metadata service"),
         (503, b"<h1>x", {"X-Squid-Error": "ERR_CONNECT_FAIL 111"}, "a Squid proxy"),
         (404, b"404 page not found\n", {}, "the text '404 page not found'"),
         (401, b"", {}, "no text at all"),
         (405, b"", {"Server": "nginx"}, "no text at all (server 'nginx')"),
         (502, b"<html><style>p { x }</style><h1>Bad\0Gateway</h1>", {}, "the text 'Bad Gateway'"),
-        (403, b"<h1>No</h1>", {"Server": "Microsoft-IIS/10.0"}, "the text 'No' (server 'Microsoft-IIS/10.0')"),
+        (
+            403,
+            b"<h1>No</h1>",
+            {"Server": "Microsoft-IIS/10.0"},
+            "the text 'No' (server 'Microsoft-IIS/10.0')",
+        ),
         (200, b'<p>{"access_token": "very-secret"}', {}, "a text with a token in it"),
         (204, b"", {}, "no text at all"),
         (206, b'{"access_token": 1}', {}, "a text with a token in it"),
         (200, b'{"status": "sign in first"}', {}, 'the text \'{"status": "sign in first"}\''),
         (404, b'{"message": "no Route matched"}', {}, "no Route matched"),
         (404, b'"not found"', {}, "not found"),
-        (307, b"", {"Location": "http://u:pa55@portal/?token=very-secret"}, "redirects to http://u:***@portal/"),
+        (
+            307,
+            b"",
+            {"Location": "http://u:pa55@portal/?token=very-secret"},
+            "redirects to http://u:***@portal/",
+        ),
         (302, b"", {}, "it redirects"),
     ],
 )
-def test_response_of_another_service_is_shown(status: int, body: bytes, headers: dict[str, str], shown: str) -> None:
+def test_response_of_another_service_is_shown(
+    status: int, body: bytes, headers: dict[str, str], shown: str
+) -> None:
     problem = Imds().parse(answer(status, body, **headers))  # type: ignore[arg-type]  # passed through
     assert isinstance(problem, TokenError)
     assert "something else answers there, other than Azure's IMDS" in problem.message
@@ -409,7 +509,9 @@ def test_response_of_another_service_is_shown(status: int, body: bytes, headers:
         (500, b'{"cut', {}),
     ],
 )
-def test_response_that_may_be_imds_is_retried(status: int, body: bytes, headers: dict[str, str]) -> None:
+def test_response_that_may_be_imds_is_retried(
+    status: int, body: bytes, headers: dict[str, str]
+) -> None:
     problem = Imds().parse(answer(status, body, **headers))  # type: ignore[arg-type]  # passed through
     assert isinstance(problem, TokenError)
     assert problem.passing
@@ -429,7 +531,17 @@ def test_another_identitys_token_is_refused() -> None:
 
 @pytest.mark.parametrize(
     ("status", "passing"),
-    [(400, False), (401, False), (403, False), (404, True), (408, True), (410, True), (429, True), (500, True), (599, True)],
+    [
+        (400, False),
+        (401, False),
+        (403, False),
+        (404, True),
+        (408, True),
+        (410, True),
+        (429, True),
+        (500, True),
+        (599, True),
+    ],
 )
 def test_which_answers_may_pass(status: int, passing: bool) -> None:
     problem = Imds().parse(answer(status, {"error": "e", "error_description": "d"}))
@@ -440,11 +552,17 @@ def test_which_answers_may_pass(status: int, passing: bool) -> None:
 @pytest.mark.parametrize(
     ("body", "help_"),
     [
-        ({"error": "invalid_request", "error_description": "Identity not found"}, "Assign the identity"),
+        (
+            {"error": "invalid_request", "error_description": "Identity not found"},
+            "Assign the identity",
+        ),
         ({"error": "invalid_resource", "error_description": "x"}, "Check the audience"),
         ({"error": "x", "error_description": "AADSTS500011: no such"}, "Check the audience"),
         (
-            {"error": "invalid_request", "error_description": "Multiple user assigned identities exist, …"},
+            {
+                "error": "invalid_request",
+                "error_description": "Multiple user assigned identities exist, …",
+            },
             "Several user-assigned",
         ),
         ({"error": "invalid_request", "error_description": "x"}, ""),
@@ -474,7 +592,9 @@ def test_a_redirect_is_no_answer_of_imds() -> None:
         ({}, None, "the answer has no error text"),
     ],
 )
-def test_every_token_hosts_error_shape_is_read(body: dict[str, object], code: str | None, text: str) -> None:
+def test_every_token_hosts_error_shape_is_read(
+    body: dict[str, object], code: str | None, text: str
+) -> None:
     assert error_text(body, b"") == (code, text)
 
 
@@ -500,7 +620,16 @@ def test_a_token_is_masked_from_the_moment_it_is_read() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "number"), [("12", 12.0), (12, 12.0), (1.5, 1.5), ("x", None), (True, None), (None, None), ("1e300", None)]
+    ("value", "number"),
+    [
+        ("12", 12.0),
+        (12, 12.0),
+        (1.5, 1.5),
+        ("x", None),
+        (True, None),
+        (None, None),
+        ("1e300", None),
+    ],
 )
 def test_numbers_are_read_leniently(value: object, number: float | None) -> None:
     assert seconds(value) == number
@@ -513,7 +642,13 @@ def test_what_is_no_date_is_none(value: str | None) -> None:
 
 @pytest.mark.parametrize(
     ("value", "wait"),
-    [("7", 7.0), ("Thu, 01 Jan 1970 00:16:50 GMT", 10.0), ("-3", 0.0), ("Thu, 01 Jan 1970 00:00:00 GMT", 0.0), ("soon", None)],
+    [
+        ("7", 7.0),
+        ("Thu, 01 Jan 1970 00:16:50 GMT", 10.0),
+        ("-3", 0.0),
+        ("Thu, 01 Jan 1970 00:00:00 GMT", 0.0),
+        ("soon", None),
+    ],
 )
 def test_retry_after_is_a_number_or_a_date(value: str, wait: float | None) -> None:
     assert retry_after({"Retry-After": value}, 1_000.0) == wait

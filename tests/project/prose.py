@@ -1,10 +1,11 @@
 """Count habits of prose that make docstrings, comments, error texts and pages hard to read.
 
-Usage: ``python tests/project/prose.py [-v] PATH ...``, with files or folders. Print the rate of each
-habit per 1,000 words and its limit; exit with 1 if a rate exceeds its limit. ``-v`` prints every place.
+Usage: ``python tests/project/prose.py [-v] PATH ...``, with files or folders. Print the rate of
+each habit per 1,000 words and its limit; exit with 1 if a rate exceeds its limit. ``-v`` prints
+every place.
 
-Each limit is the highest rate in code bases that read well (aiohttp and anyio stay below all of them).
-CONTRIBUTING.md has the rule behind the habits.
+Each limit is the highest rate in code bases that read well (aiohttp and anyio stay below all of
+them). CONTRIBUTING.md has the rule behind the habits.
 """
 
 import argparse
@@ -43,7 +44,11 @@ HABITS = (
     Habit("pronoun as subject", re.compile(rf"\b({_PRONOUNS})\b", re.IGNORECASE), 1.0),
     Habit("tell, told", re.compile(r"\b(told|tells?)\b", re.IGNORECASE), 0.5),
     Habit("of its own", re.compile(r"\bof (its|their|his|our|my) own\b|\bof ours\b"), 0.6),
-    Habit("there is no", re.compile(r"\bthere (is|are|was|were) (no|none|nothing|nobody)\b", re.IGNORECASE), 0.7),
+    Habit(
+        "there is no",
+        re.compile(r"\bthere (is|are|was|were) (no|none|nothing|nobody)\b", re.IGNORECASE),
+        0.7,
+    ),
     Habit("is to + verb", re.compile(rf"\b(is|are|was|were) (not )?to ({_INFINITIVES})\b"), 0.3),
 )
 
@@ -61,7 +66,12 @@ def texts_of(path: Path) -> Iterator[tuple[int, str]]:
     """Yield the prose of a file with line numbers: all of a page but its code; of a module the rest."""
     source = path.read_text(encoding="utf-8")
     if path.suffix == ".md":
-        yield 1, re.sub(r"`[^`\n]*`", "", re.sub(r"^```.*?^```", "", source, flags=re.DOTALL | re.MULTILINE))
+        yield (
+            1,
+            re.sub(
+                r"`[^`\n]*`", "", re.sub(r"^```.*?^```", "", source, flags=re.DOTALL | re.MULTILINE)
+            ),
+        )
         return
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
@@ -75,7 +85,9 @@ def texts_of(path: Path) -> Iterator[tuple[int, str]]:
 
 def _is_message(node: ast.Raise | ast.Assign) -> bool:
     names = node.targets if isinstance(node, ast.Assign) else []
-    return isinstance(node, ast.Raise) or any(isinstance(name, ast.Name) and name.id == "msg" for name in names)
+    return isinstance(node, ast.Raise) or any(
+        isinstance(name, ast.Name) and name.id == "msg" for name in names
+    )
 
 
 def _strings(node: ast.AST) -> Iterator[str]:
@@ -120,7 +132,9 @@ def main(arguments: Sequence[str]) -> int:
         rate = 1000 * len(places) / max(words, 1)
         over |= rate > habit.limit
         verdict = "OVER " if rate > habit.limit else "holds"
-        print(f"{len(places):5d}  {rate:6.2f} per 1,000, limit {habit.limit}  {verdict}  {habit.name}")
+        print(
+            f"{len(places):5d}  {rate:6.2f} per 1,000, limit {habit.limit}  {verdict}  {habit.name}"
+        )
         if options.verbose:
             for place in places:
                 print(f"       {place.path}:{place.line}: {place.excerpt}")

@@ -22,26 +22,35 @@ def sessions() -> set[str]:
     found = re.findall(r"^@nox\.session\(python=(.*)\)\ndef (\w+)\(", NOXFILE, re.MULTILINE)
     assert len(found) > 10
     several = {name for python, name in found if python != "OLDEST"}
-    return {name for _, name in found} | {f"{name}-{each}" for name in several for each in pythons()}
+    return {name for _, name in found} | {
+        f"{name}-{each}" for name in several for each in pythons()
+    }
 
 
 def test_classifiers_name_the_pythons_of_the_sessions() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     prefix = "Programming Language :: Python :: "
-    named = [each.removeprefix(prefix) for each in project["classifiers"] if each.startswith(prefix)]
+    named = [
+        each.removeprefix(prefix) for each in project["classifiers"] if each.startswith(prefix)
+    ]
     assert named == pythons()
     assert project["requires-python"] == f">={pythons()[0]}"
 
 
 def test_ci_runs_the_tests_on_every_python() -> None:
-    (matrix,) = re.findall(r"python: \[(.*)\]", (ROOT / ".github" / "workflows" / "ci.yml").read_text())
+    (matrix,) = re.findall(
+        r"python: \[(.*)\]", (ROOT / ".github" / "workflows" / "ci.yml").read_text()
+    )
     assert re.findall(r'"([\d.]+)"', matrix) == pythons()
 
 
 @pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
 def test_workflow_runs_sessions_that_exist(workflow: Path) -> None:
     text = workflow.read_text()
-    run = re.findall(r"python -m nox -s ([\w.-]+(?:\$\{\{ matrix\.python \}\})?|\$\{\{ matrix\.session \}\})", text)
+    run = re.findall(
+        r"python -m nox -s ([\w.-]+(?:\$\{\{ matrix\.python \}\})?|\$\{\{ matrix\.session \}\})",
+        text,
+    )
     assert run
     names = set()
     for each in run:

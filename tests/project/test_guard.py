@@ -17,7 +17,10 @@ def test_a_connection_that_leaves_loopback_is_blocked(host: str) -> None:
 
 
 def test_a_datagram_that_leaves_loopback_is_blocked() -> None:
-    with socket.socket(type=socket.SOCK_DGRAM) as sock, pytest.raises(sitecustomize.BlockedSocketError):
+    with (
+        socket.socket(type=socket.SOCK_DGRAM) as sock,
+        pytest.raises(sitecustomize.BlockedSocketError),
+    ):
         sock.sendto(b"", ("203.0.113.7", 53))
 
 
@@ -28,7 +31,9 @@ def test_a_name_look_up_is_blocked() -> None:
 
 def test_a_child_process_is_guarded_too() -> None:
     code = "import socket; socket.create_connection(('169.254.169.254', 80), timeout=1)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=30)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=30
+    )
     assert done.returncode != 0
     assert "BlockedSocketError" in done.stderr
 

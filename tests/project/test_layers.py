@@ -12,7 +12,18 @@ import aiomsi
 
 HOME = Path(aiomsi.__file__).parent
 
-ORDER = ("_cli", "", "_arm", "_credentials", "_hosts", "_tokens", "_clouds", "_util", "_errors", "_clock")
+ORDER = (
+    "_cli",
+    "",
+    "_arm",
+    "_credentials",
+    "_hosts",
+    "_tokens",
+    "_clouds",
+    "_util",
+    "_errors",
+    "_clock",
+)
 """The folders and the modules beside them. Each imports only from those that stand further right."""
 AT_THE_TOP = {"__main__": "_cli", "_version": "_util"}
 """Modules that count as part of a folder."""
@@ -121,7 +132,8 @@ def test_pure_modules_import_no_io() -> None:
     for module in pure:
         assert not foreign_imports(module) & IO, module
         assert all(
-            name in pure or folder_of(name) in {"_clouds", "_errors", "_clock", "_util"} for name in own_imports(module)
+            name in pure or folder_of(name) in {"_clouds", "_errors", "_clock", "_util"}
+            for name in own_imports(module)
         ), module
 
 
@@ -138,15 +150,21 @@ def test_import_to_the_left_is_late() -> None:
 
 
 def test_testing_is_imported_only_by_the_command_line() -> None:
-    users = {each for each in library() if any(is_below(name, "testing") for name in own_imports(each))}
+    users = {
+        each for each in library() if any(is_below(name, "testing") for name in own_imports(each))
+    }
     assert {folder_of(module) for module in users} <= {"_cli"}
     inner = (module for module in modules() if folder_of(module) == "testing")
-    used = {name for module in inner for name in own_imports(module) if folder_of(name) != "testing"}
+    used = {
+        name for module in inner for name in own_imports(module) if folder_of(name) != "testing"
+    }
     assert used == TESTING_USES
 
 
 def test_core_needs_three_packages_and_optional_extras() -> None:
-    needed = {name for each in library() if folder_of(each) != "_cli" for name in foreign_imports(each)}
+    needed = {
+        name for each in library() if folder_of(each) != "_cli" for name in foreign_imports(each)
+    }
     third = needed - set(sys.stdlib_module_names)
     assert third == {"aiohttp", "anyio", "attrs", "filelock", "multidict", "orjson", "yarl"}
 
@@ -198,7 +216,8 @@ def test_private_folder_is_named_by_one_docstring() -> None:
     inits = {
         module: tree_of(module)
         for module, path in modules().items()
-        if path.stem == "__init__" and module.rpartition(".")[2].startswith("_") | ("protocol" in module)
+        if path.stem == "__init__"
+        and module.rpartition(".")[2].startswith("_") | ("protocol" in module)
     }
     assert inits
     for module, tree in inits.items():

@@ -52,7 +52,9 @@ def test_a_habit_in_a_page_fails_the_check(tmp_path: Path, habit: str) -> None:
 
 def test_code_and_other_strings_are_not_prose(tmp_path: Path) -> None:
     (tmp_path / "module.py").write_text('"""Return one."""\nx = "Nobody polls."\nnobody = 1\n')
-    (tmp_path / "page.md").write_text("Call `nobody`:\n\n```python\nnobody()  # Nobody polls.\n```\n")
+    (tmp_path / "page.md").write_text(
+        "Call `nobody`:\n\n```python\nnobody()  # Nobody polls.\n```\n"
+    )
     done = check(str(tmp_path))
     assert done.returncode == 0, done.stdout + done.stderr
 

@@ -18,7 +18,13 @@ from aiomsi._version import VERSION
 
 PACKAGES = [aiomsi, testing]
 CLASSES = sorted(
-    {value for package in PACKAGES for name in package.__all__ if isinstance(value := getattr(package, name), type)}, key=str
+    {
+        value
+        for package in PACKAGES
+        for name in package.__all__
+        if isinstance(value := getattr(package, name), type)
+    },
+    key=str,
 )
 SUBMODULES = {"arm", "cli", "hosts", "testing"}
 
@@ -33,20 +39,32 @@ def test_the_list_of_names_is_sorted_and_has_no_doubles(package: types.ModuleTyp
     assert package.__all__ == sorted(set(package.__all__), key=sort_key)
 
 
-@pytest.mark.parametrize(("package", "name"), [(package, name) for package in PACKAGES for name in package.__all__])
+@pytest.mark.parametrize(
+    ("package", "name"), [(package, name) for package in PACKAGES for name in package.__all__]
+)
 def test_every_name_can_be_imported(package: types.ModuleType, name: str) -> None:
     assert getattr(importlib.import_module(package.__name__), name) is not None
 
 
 def test_nothing_public_is_missing_from_the_list() -> None:
     code = "import aiomsi; print(*(name for name in {*vars(aiomsi), *aiomsi._HOMES} if not name.startswith('_')))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30)
-    assert set(done.stdout.split()) - SUBMODULES - {"TYPE_CHECKING"} == set(aiomsi.__all__) == set(dir(aiomsi))
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30
+    )
+    assert (
+        set(done.stdout.split()) - SUBMODULES - {"TYPE_CHECKING"}
+        == set(aiomsi.__all__)
+        == set(dir(aiomsi))
+    )
 
 
-def test_what_a_get_does_not_need_is_not_imported_and_what_does_not_exist_is_said_to_be_missing() -> None:
+def test_what_a_get_does_not_need_is_not_imported_and_what_does_not_exist_is_said_to_be_missing() -> (
+    None
+):
     code = "import sys, aiomsi; print(*sys.modules); aiomsi.SharedCredential; aiomsi.Missing"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=30)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=30
+    )
     modules = set(done.stdout.split())
     assert {"aiomsi._credentials.managed_identity", "aiomsi._arm.session"} <= modules
     assert (
@@ -60,7 +78,9 @@ def test_what_a_get_does_not_need_is_not_imported_and_what_does_not_exist_is_sai
         }
         & modules
     )
-    assert done.stderr.splitlines()[-1] == "AttributeError: module 'aiomsi' has no attribute 'Missing'"
+    assert (
+        done.stderr.splitlines()[-1] == "AttributeError: module 'aiomsi' has no attribute 'Missing'"
+    )
 
 
 def test_the_version_is_that_of_the_package() -> None:
@@ -75,14 +95,20 @@ def test_whoever_looks_around_sees_the_late_names_too(package: types.ModuleType)
 def test_every_error_is_exported() -> None:
     from aiomsi import _errors
 
-    errors = {name for name, value in vars(_errors).items() if isinstance(value, type) and issubclass(value, Exception)}
+    errors = {
+        name
+        for name, value in vars(_errors).items()
+        if isinstance(value, type) and issubclass(value, Exception)
+    }
     assert errors <= set(aiomsi.__all__)
 
 
 def test_every_exported_name_is_at_home_in_the_package() -> None:
     for name in aiomsi.__all__:
         value = getattr(aiomsi, name)
-        assert type(value).__module__.startswith("aiomsi.") or value.__module__.startswith("aiomsi."), name
+        assert type(value).__module__.startswith("aiomsi.") or value.__module__.startswith(
+            "aiomsi."
+        ), name
 
 
 def members(owner: type) -> Iterator[tuple[str, object]]:
@@ -125,7 +151,11 @@ def test_the_packages_are_documented() -> None:
 
 @pytest.mark.parametrize("owner", CLASSES)
 def test_every_attribute_of_a_public_value_is_documented(owner: type) -> None:
-    names = [attribute.name for attribute in getattr(owner, "__attrs_attrs__", ()) if not attribute.name.startswith("_")]
+    names = [
+        attribute.name
+        for attribute in getattr(owner, "__attrs_attrs__", ())
+        if not attribute.name.startswith("_")
+    ]
     text = owner.__doc__ or ""
     assert [name for name in names if name not in text] == []
 

@@ -19,7 +19,11 @@ from aiomsi.testing import DEFAULT_SUBSCRIPTION_ID, EmbeddedAzure, ManualClock
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-COMMANDS = [line for block in re.findall(r"```console\n(.*?)```", README, re.DOTALL) for line in block.splitlines()]
+COMMANDS = [
+    line
+    for block in re.findall(r"```console\n(.*?)```", README, re.DOTALL)
+    for line in block.splitlines()
+]
 
 
 def test_the_example_runs_as_it_stands(embedded_azure: EmbeddedAzure) -> None:
@@ -40,7 +44,9 @@ def test_the_example_is_complete_and_about_ten_lines_long() -> None:
     assert len([line for line in PYTHON[0].splitlines() if line.strip()]) <= 10
 
 
-def test_the_tour_of_a_session_works(embedded_azure: EmbeddedAzure, azure_environment: object) -> None:
+def test_the_tour_of_a_session_works(
+    embedded_azure: EmbeddedAzure, azure_environment: object
+) -> None:
     (tour,) = (block for block in PYTHON if "async def tour" in block)
     names: dict[str, Any] = {"aiomsi": aiomsi}
     exec(tour, names)  # noqa: S102 (our own)
@@ -61,7 +67,12 @@ def test_the_tour_of_a_session_works(embedded_azure: EmbeddedAzure, azure_enviro
 
 def test_ci_runs_the_readmes_test_command() -> None:
     assert "pip install nox && nox" in COMMANDS
-    assert (ROOT / ".ci" / "run").read_text(encoding="utf-8").rstrip().endswith("\npip install nox && nox")
+    assert (
+        (ROOT / ".ci" / "run")
+        .read_text(encoding="utf-8")
+        .rstrip()
+        .endswith("\npip install nox && nox")
+    )
 
 
 @pytest.mark.parametrize("name", re.findall(r"\]\(([^)]+)\)", README))

@@ -1,8 +1,8 @@
 """The nine checks that a client of ARM should pass on recorded traffic, and how many of their cases did.
 
-A case is one thing that was recorded: an operation, a chain of pages, a header. Several tests may look at the same one, and it
-has passed if all of them say so. A case that fails does not end its test, so that the numbers are whole; the test fails when it
-is over.
+A case is one thing that was recorded: an operation, a chain of pages, a header. Several tests may
+look at the same one, and it has passed if all of them say so. A case that fails does not end its
+test, so that the numbers are whole; the test fails when it is over.
 """
 
 from collections.abc import Iterator

@@ -22,7 +22,10 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     finally:
         failed = failures()
     if failed:
-        pytest.fail("\n".join([f"{len(failed)} cases failed in {item.name}", *failed[:_MOST_SHOWN]]), pytrace=False)
+        pytest.fail(
+            "\n".join([f"{len(failed)} cases failed in {item.name}", *failed[:_MOST_SHOWN]]),
+            pytrace=False,
+        )
     return result
 
 

@@ -13,7 +13,8 @@ class Replay:
 
     Attributes:
         progress: where the machine stood last.
-        unrecorded: the GET that nobody recorded, None if there was none. After it the replay is over.
+        unrecorded: the GET that nobody recorded, None if there was none. After it the replay is
+            over.
         asked: the URLs that were asked for, in order.
         strict: whether each request was the next one that was recorded.
         older: how often the recorded client kept to an older link of the same operation.
@@ -54,8 +55,13 @@ def find(left: list[Step], url: str) -> tuple[Step | None, bool]:
         for step in gets:
             if plain(step.response.url, signed=signed) == wanted:
                 return step, not signed
-    # The polls between were left out of the recording, with the links that led from each to the next.
-    if left and left[0].line.get("elided_before") and plain(left[0].response.url, signed=False)[:2] == plain(url)[:2]:
+    # The polls between were left out of the recording, with the links that led from each to the
+    # next.
+    if (
+        left
+        and left[0].line.get("elided_before")
+        and plain(left[0].response.url, signed=False)[:2] == plain(url)[:2]
+    ):
         return left[0], False
     return None, False
 
@@ -71,7 +77,10 @@ def read_elsewhere(steps: tuple[Step, ...]) -> bool:
 
 def recorded_via(steps: tuple[Step, ...]) -> FinalStateVia | None:
     """Tell what the recorded client knew of its API: where it read the result, after the record had told of success."""
-    done = next((number for number, step in enumerate(steps) if step.line.get("poll_state") == "Succeeded"), None)
+    done = next(
+        (number for number, step in enumerate(steps) if step.line.get("poll_state") == "Succeeded"),
+        None,
+    )
     method, location = steps[0].response.method, steps[0].response.headers.get("Location")
     if done is None or location is None or "Azure-AsyncOperation" not in steps[0].response.headers:
         return None

@@ -16,7 +16,9 @@ from multidict import CIMultiDict
 from aiomsi import PUBLIC, ArmResponse, Cloud
 
 FOLDER = os.environ.get("AIOMSI_RECORDED")
-needs_recordings = pytest.mark.skipif(not FOLDER, reason="AIOMSI_RECORDED does not name a folder with recorded traffic")
+needs_recordings = pytest.mark.skipif(
+    not FOLDER, reason="AIOMSI_RECORDED does not name a folder with recorded traffic"
+)
 
 _SIGNED = re.compile(r"[tcsh]")
 
@@ -39,7 +41,9 @@ def sequences(name: str) -> Iterator[tuple[Step, ...]]:
     """Give the sequences of one file, in order."""
     path = Path(FOLDER or "") / f"{name}.jsonl"
     with path.open(encoding="utf-8") as lines:
-        steps = (_step(f"{path.name}:{number}", json.loads(line)) for number, line in enumerate(lines, 1))
+        steps = (
+            _step(f"{path.name}:{number}", json.loads(line)) for number, line in enumerate(lines, 1)
+        )
         for _, group in groupby(steps, lambda step: step.sequence):
             yield tuple(group)
 
@@ -52,7 +56,9 @@ def every_sequence() -> Iterator[tuple[Step, ...]]:
 
 def _step(where: str, line: dict[str, Any]) -> Step:
     body = (line["response_body"] or "").encode("utf-8", "surrogatepass")
-    response = ArmResponse(line["method"], line["url"], line["status"], CIMultiDict(line["response_headers"]), body)
+    response = ArmResponse(
+        line["method"], line["url"], line["status"], CIMultiDict(line["response_headers"]), body
+    )
     return Step(where, line["seq"], response, line["request_body"], line)
 
 
@@ -70,5 +76,9 @@ def plain(url: str, *, signed: bool = True) -> tuple[object, ...]:
     """
     parts = urlsplit(urljoin("https://management.azure.com/", url.strip()))
     pairs = parse_qsl(parts.query, keep_blank_values=True)
-    kept = sorted((name.lower(), value.lower()) for name, value in pairs if signed or not _SIGNED.fullmatch(name))
+    kept = sorted(
+        (name.lower(), value.lower())
+        for name, value in pairs
+        if signed or not _SIGNED.fullmatch(name)
+    )
     return (parts.hostname or "", unquote(parts.path).lower().rstrip("/"), *kept)

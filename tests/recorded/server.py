@@ -16,7 +16,15 @@ from aiomsi import Cloud
 LINKS = ("Azure-AsyncOperation", "Operation-Location", "Location")
 _LINKS_OF_BODIES = rb'("(?:nextLink|resourceLocation)"\s*:\s*")'
 _LONGEST = 65_536
-_OF_THE_CONNECTION = {"connection", "content-encoding", "content-length", "date", "keep-alive", "server", "transfer-encoding"}
+_OF_THE_CONNECTION = {
+    "connection",
+    "content-encoding",
+    "content-length",
+    "date",
+    "keep-alive",
+    "server",
+    "transfer-encoding",
+}
 
 
 def moved(steps: tuple[Step, ...], origin: str) -> tuple[Step, ...]:
@@ -32,11 +40,25 @@ def moved(steps: tuple[Step, ...], origin: str) -> tuple[Step, ...]:
 
     def one(step: Step) -> Step:
         response = step.response
-        headers = CIMultiDict({name: value for name, value in response.headers.items() if name not in _OF_THE_CONNECTION})
-        headers.update({name: old.sub(origin, headers[name].strip(), count=1) for name in LINKS if name in headers})
+        headers = CIMultiDict(
+            {
+                name: value
+                for name, value in response.headers.items()
+                if name not in _OF_THE_CONNECTION
+            }
+        )
+        headers.update(
+            {
+                name: old.sub(origin, headers[name].strip(), count=1)
+                for name in LINKS
+                if name in headers
+            }
+        )
         content = in_body.sub(lambda found: found[1] + origin.encode(), response.body)
         url = old.sub(origin, urljoin(steps[0].response.url, response.url), count=1)
-        return attrs.evolve(step, response=attrs.evolve(response, url=url, headers=headers, body=content))
+        return attrs.evolve(
+            step, response=attrs.evolve(response, url=url, headers=headers, body=content)
+        )
 
     return tuple(map(one, steps))
 
@@ -69,7 +91,13 @@ class Replayed:
     def load(self, steps: tuple[Step, ...], *, otherwise: int = 418) -> tuple[Step, ...]:
         """Have a sequence to answer from, and nothing else; give it as it is on this server."""
         steps = moved(steps, self.origin)
-        self.left, self.always, self.otherwise, self.asked, self.unrecorded = list(steps), None, otherwise, [], []
+        self.left, self.always, self.otherwise, self.asked, self.unrecorded = (
+            list(steps),
+            None,
+            otherwise,
+            [],
+            [],
+        )
         return steps
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -79,7 +107,10 @@ class Replayed:
         step = self.always or self._found(request.method, target)
         if step is None:
             self.unrecorded.append(target)
-            return web.json_response({"error": {"code": "Unrecorded", "message": "Nobody asked this."}}, status=self.otherwise)
+            return web.json_response(
+                {"error": {"code": "Unrecorded", "message": "Nobody asked this."}},
+                status=self.otherwise,
+            )
         response = step.response
         return web.Response(status=response.status, body=response.body, headers=response.headers)
 
@@ -98,7 +129,10 @@ class Replayed:
 @asynccontextmanager
 async def replayed() -> AsyncIterator[Replayed]:
     made = Replayed()
-    runner = web.ServerRunner(web.Server(made.handle, max_line_size=_LONGEST, max_field_size=_LONGEST), shutdown_timeout=0.1)
+    runner = web.ServerRunner(
+        web.Server(made.handle, max_line_size=_LONGEST, max_field_size=_LONGEST),
+        shutdown_timeout=0.1,
+    )
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()

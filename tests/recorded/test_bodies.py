@@ -56,7 +56,9 @@ def test_the_parents_of_every_id_end() -> None:
 
 def test_different_ids_are_different() -> None:
     ids = recorded_ids()
-    assert len({ResourceId(text) for text in ids}) == len({text.rstrip("/").lower() for text in ids})
+    assert len({ResourceId(text) for text in ids}) == len(
+        {text.rstrip("/").lower() for text in ids}
+    )
 
 
 def test_every_answer_is_decoded_or_is_an_error_that_says_so() -> None:
@@ -77,7 +79,11 @@ def test_every_link_on_this_clouds_arm_goes_out_byte_for_byte() -> None:
     for exchange in exchanges():
         links.update(values(document(exchange), "nextLink"))
     # Some services put raw spaces into their links, or leave the version out.
-    whole = [link for link in links if PUBLIC.is_resource_manager(link) and "api-version=" in link.lower() and " " not in link]
+    whole = [
+        link
+        for link in links
+        if PUBLIC.is_resource_manager(link) and "api-version=" in link.lower() and " " not in link
+    ]
     assert whole
     for link in whole:
         url = build_url(PUBLIC, "GET", link, Options())

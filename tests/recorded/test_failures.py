@@ -18,7 +18,9 @@ pytestmark = needs_recordings
 
 
 def errors() -> list[tuple[Exchange, ArmError]]:
-    found = [(one, error_of(one.response, wall=0.0)) for one in exchanges() if one.response.status >= 400]
+    found = [
+        (one, error_of(one.response, wall=0.0)) for one in exchanges() if one.response.status >= 400
+    ]
     assert found
     return found
 
@@ -35,7 +37,11 @@ def usual(exchange: Exchange) -> dict[str, Any]:
 
 def parts(said: dict[str, Any]) -> Iterator[dict[str, Any]]:
     for part in said.get("details") or () if isinstance(said.get("details"), list) else ():
-        if isinstance(part, dict) and isinstance(part.get("code"), str) and isinstance(part.get("message"), str):
+        if (
+            isinstance(part, dict)
+            and isinstance(part.get("code"), str)
+            and isinstance(part.get("message"), str)
+        ):
             yield part
             yield from parts(part)
 
@@ -56,9 +62,13 @@ def test_every_code_that_stands_at_the_usual_place_is_found() -> None:
     found = [(exchange, error, said) for exchange, error in errors() if (said := usual(exchange))]
     assert found
     for exchange, error, said in found:
-        assert (error.code, error.message) == (said["code"].strip(), said["message"].strip()), exchange.where
+        assert (error.code, error.message) == (said["code"].strip(), said["message"].strip()), (
+            exchange.where
+        )
         target = said.get("target")
-        assert error.target == (target.strip() if isinstance(target, str) and target.strip() else None), exchange.where
+        assert error.target == (
+            target.strip() if isinstance(target, str) and target.strip() else None
+        ), exchange.where
 
 
 def test_every_part_of_an_error_is_kept() -> None:
@@ -72,15 +82,23 @@ def test_every_part_of_an_error_is_kept() -> None:
 def test_every_kind_of_additional_info_is_kept() -> None:
     for exchange, error in errors():
         infos = usual(exchange).get("additionalInfo")
-        if isinstance(infos, list) and all(isinstance(info, dict) and info.get("info") is not None for info in infos):
-            assert [info.info for info in error.additional_info] == [info["info"] for info in infos], exchange.where
-            assert [info.type for info in error.additional_info] == [info.get("type") or "" for info in infos], exchange.where
+        if isinstance(infos, list) and all(
+            isinstance(info, dict) and info.get("info") is not None for info in infos
+        ):
+            assert [info.info for info in error.additional_info] == [
+                info["info"] for info in infos
+            ], exchange.where
+            assert [info.type for info in error.additional_info] == [
+                info.get("type") or "" for info in infos
+            ], exchange.where
 
 
 def test_every_code_and_text_of_a_top_level_error_is_found() -> None:
     for exchange, error in errors():
         body = document(exchange)
-        if isinstance(body, dict) and not any(isinstance(one, dict | list) for one in body.values()):
+        if isinstance(body, dict) and not any(
+            isinstance(one, dict | list) for one in body.values()
+        ):
             folded = {name.lower(): value for name, value in body.items()}
             if isinstance(folded.get("message"), str) and folded["message"].strip():
                 assert error.message == folded["message"].strip(), exchange.where
@@ -91,7 +109,9 @@ def test_every_code_and_text_of_a_top_level_error_is_found() -> None:
 def test_who_says_so_and_the_ids_are_kept() -> None:
     for exchange, error in errors():
         headers = exchange.response.headers
-        assert error.failure_cause == (headers.get("x-ms-failure-cause", "").lower() or None), exchange.where
+        assert error.failure_cause == (headers.get("x-ms-failure-cause", "").lower() or None), (
+            exchange.where
+        )
         assert error.request_id == headers.get("x-ms-request-id")
         assert error.correlation_id == headers.get("x-ms-correlation-request-id")
 
@@ -100,11 +120,17 @@ def test_every_error_survives_a_pickle_and_shows_neither_who_called_nor_signed_l
     for exchange, error in errors():
         stored = pickle.dumps(error)
         twin = pickle.loads(stored)  # noqa: S301 (our own)
-        assert (str(twin), twin.details, twin.response.body) == (str(error), error.details, error.response.body)
+        assert (str(twin), twin.details, twin.response.body) == (
+            str(error),
+            error.details,
+            error.response.body,
+        )
         identity = exchange.response.headers.get("x-ms-operation-identifier")
         assert identity is None or identity.encode() not in stored, exchange.where
         shown = f"{error} {error!r} {error.response!r}"
-        assert not re.search(r"[?&](?:s|sig|h|c|t)=[^&\s]{20}", shown.replace(error.message, "")), exchange.where
+        assert not re.search(r"[?&](?:s|sig|h|c|t)=[^&\s]{20}", shown.replace(error.message, "")), (
+            exchange.where
+        )
 
 
 def test_every_precondition_failure_is_a_type_of_its_own() -> None:
@@ -115,7 +141,9 @@ def test_every_precondition_failure_is_a_type_of_its_own() -> None:
 def test_the_namespace_of_every_missing_registration_is_found() -> None:
     pattern = re.compile(rb'"code"\s*:\s*"MissingSubscriptionRegistration"')
     missing = [
-        (exchange, error) for exchange, error in errors() if error.status == 409 and pattern.search(exchange.response.body)
+        (exchange, error)
+        for exchange, error in errors()
+        if error.status == 409 and pattern.search(exchange.response.body)
     ]
     if not missing:
         pytest.skip("no subscription lacks a registration in this traffic")
@@ -124,7 +152,10 @@ def test_the_namespace_of_every_missing_registration_is_found() -> None:
             assert isinstance(error, RegistrationRequiredError)
             assert error.namespace
             quoted = re.findall(rb"namespace\s+'([^']+)'", exchange.response.body)
-            assert error.namespace in {name.decode() for name in quoted} or error.namespace in exchange.url
+            assert (
+                error.namespace in {name.decode() for name in quoted}
+                or error.namespace in exchange.url
+            )
             assert f"/providers/{error.namespace}/register" in error.help
 
 
@@ -136,10 +167,17 @@ def test_no_error_is_taken_for_a_missing_registration_that_does_not_say_so() -> 
 
 def test_which_401_rejects_the_token() -> None:
     for exchange, error in errors():
-        if error.status == 401 and error.code in ("ExpiredAuthenticationToken", "InvalidAuthenticationToken"):
+        if error.status == 401 and error.code in (
+            "ExpiredAuthenticationToken",
+            "InvalidAuthenticationToken",
+        ):
             assert refusal_of(exchange.response) is not None, exchange.where
         challenged = "claims=" in exchange.response.headers.get("WWW-Authenticate", "")
-        if error.status == 401 and not challenged and error.code in ("AuthenticationFailed", "InvalidAuthenticationTokenTenant"):
+        if (
+            error.status == 401
+            and not challenged
+            and error.code in ("AuthenticationFailed", "InvalidAuthenticationTokenTenant")
+        ):
             assert refusal_of(exchange.response) is None, exchange.where
 
 
@@ -152,8 +190,12 @@ def test_every_error_leads_to_a_decision() -> None:
         if error.status == 429:
             assert (decided is not None) == fits, exchange.where
         elif error.status >= 500 and exchange.method == "GET" and error.code != "ResponseTooLarge":
-            assert (decided is not None) == (fits and error.status in (500, 502, 503, 504)), exchange.where
-        assert decided is None or (error.retry_after or 0.0) <= decided.delay < rule.budget, exchange.where
+            assert (decided is not None) == (fits and error.status in (500, 502, 503, 504)), (
+                exchange.where
+            )
+        assert decided is None or (error.retry_after or 0.0) <= decided.delay < rule.budget, (
+            exchange.where
+        )
         if decided is not None and attempt.doubtful:
             assert decided.look or exchange.method == "DELETE", exchange.where
 

@@ -14,7 +14,11 @@ KNOWN = re.compile(
     r"(?P<operations>reads|writes|deletes|resource-requests|resource-entities-read)(?:-pt(?P<number>\d+)(?P<unit>[smh]))?"
 )
 UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
-SCOPES: dict[str, Scope] = {"subscription-global": "global", "subscription": "subscription", "tenant": "tenant"}
+SCOPES: dict[str, Scope] = {
+    "subscription-global": "global",
+    "subscription": "subscription",
+    "tenant": "tenant",
+}
 
 
 def numbers(value: str) -> list[int]:
@@ -26,7 +30,10 @@ def counts() -> list[tuple[str, str, str, tuple[Remaining, ...]]]:
     found = []
     for exchange in exchanges():
         read = remaining_counts(exchange.response.headers, 0.0)
-        found += [(exchange.where, name.lower(), value, read) for name, value in exchange.response.headers.items()]
+        found += [
+            (exchange.where, name.lower(), value, read)
+            for name, value in exchange.response.headers.items()
+        ]
     assert any(read for *_, read in found)
     return found
 

@@ -29,8 +29,16 @@ def page(number: int, pages: int) -> bytes:
     names = ("vCPUs", "MemoryGB", "MaxDataDiskCount", "PremiumIO")
     more = [{"name": name, "value": str(each)} for each, name in enumerate(names)]
     filling = "x" * (BYTES // SKUS - 278)
-    sku = {"page": number, "resourceType": "virtualMachines", "tier": filling, "locations": ["westus"], "capabilities": more}
-    document: dict[str, Any] = {"value": [sku | {"name": f"Standard_D{each}"} for each in range(SKUS)]}
+    sku = {
+        "page": number,
+        "resourceType": "virtualMachines",
+        "tier": filling,
+        "locations": ["westus"],
+        "capabilities": more,
+    }
+    document: dict[str, Any] = {
+        "value": [sku | {"name": f"Standard_D{each}"} for each in range(SKUS)]
+    }
     if number + 1 < pages:
         document["nextLink"] = FIRST.replace("page=0", f"page={number + 1}")
     return json.dumps(document).encode()
@@ -57,7 +65,9 @@ class Held:
 
 
 @asynccontextmanager
-async def listed(pages: int, asked: Callable[[], object]) -> AsyncIterator[tuple[Canned, ArmSession]]:
+async def listed(
+    pages: int, asked: Callable[[], object]
+) -> AsyncIterator[tuple[Canned, ArmSession]]:
     """Give a server with so many pages, which calls `asked` at every request, and a session for it."""
 
     def give(body: str, _: Asked) -> Says:
@@ -72,9 +82,13 @@ async def listed(pages: int, asked: Callable[[], object]) -> AsyncIterator[tuple
 def nothing() -> None: ...
 
 
-@pytest.mark.parametrize(("prefetch", "most_unread"), [(False, 0), (True, 1)], ids=["one-by-one", "prefetched"])
+@pytest.mark.parametrize(
+    ("prefetch", "most_unread"), [(False, 0), (True, 1)], ids=["one-by-one", "prefetched"]
+)
 @pytest.mark.parametrize("by", ["items", "pages"])
-async def test_however_many_pages_there_are_one_is_held(by: str, prefetch: bool, most_unread: int) -> None:
+async def test_however_many_pages_there_are_one_is_held(
+    by: str, prefetch: bool, most_unread: int
+) -> None:
     with case(9, f"{by}, prefetch={prefetch}"):
         held, items = Held(), 0
         async with listed(PAGES, held.look) as (server, arm):
@@ -93,7 +107,9 @@ async def test_however_many_pages_there_are_one_is_held(by: str, prefetch: bool,
         assert held.unread <= most_unread
 
 
-@pytest.mark.parametrize(("prefetch", "further"), [(False, 0), (True, BYTES)], ids=["one-by-one", "prefetched"])
+@pytest.mark.parametrize(
+    ("prefetch", "further"), [(False, 0), (True, BYTES)], ids=["one-by-one", "prefetched"]
+)
 async def test_six_pages_take_as_much_memory_as_one(prefetch: bool, further: int) -> None:
     """At any moment, that is: also while a page is decoded, which takes more than the page."""
     with case(9, f"allocated, prefetch={prefetch}"):

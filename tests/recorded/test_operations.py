@@ -35,7 +35,10 @@ def test_every_operation_with_a_known_end_reaches_it_with_the_recorded_requests(
         ends[end] += 1
         with case(1, steps[0].sequence):
             found = replay(steps, recorded_via(steps))
-            assert (found.progress.outcome, found.unrecorded) == (end, None), (steps[0].line["pattern"], found.progress.reads)
+            assert (found.progress.outcome, found.unrecorded) == (end, None), (
+                steps[0].line["pattern"],
+                found.progress.reads,
+            )
     assert ends["succeeded"]
     assert len(elsewhere) < sum(ends.values()) / 20, elsewhere
 
@@ -57,14 +60,21 @@ def test_an_operation_without_a_recorded_end_goes_on() -> None:
             continue
         progress = replay(steps, None).progress
         # What looks like an operation to its name may be a resource that was there at once.
-        created = steps[0].response.status == 201 and "Azure-AsyncOperation" not in steps[0].response.headers
+        created = (
+            steps[0].response.status == 201
+            and "Azure-AsyncOperation" not in steps[0].response.headers
+        )
         assert progress.next_url is not None or created, steps
 
 
 def test_no_request_leaves_the_cloud() -> None:
     for steps in operations():
         cloud = cloud_of(steps)
-        asked = {*replay(steps, None).asked, *replay(steps, "location").asked, *replay(steps, "original-uri").asked}
+        asked = {
+            *replay(steps, None).asked,
+            *replay(steps, "location").asked,
+            *replay(steps, "original-uri").asked,
+        }
         with case(2, f"operation {steps[0].sequence}"):
             assert all(cloud.is_resource_manager(url) for url in asked)
 

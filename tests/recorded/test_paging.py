@@ -17,7 +17,9 @@ def walk(steps: tuple[Step, ...]) -> None:
     chain = Chain(cloud_of(steps), first.url if first.method == "GET" else None)
     following, items, expected = None, 0, 0
     for number, step in enumerate(steps):
-        assert number == 0 or (following is not None and plain(following) == plain(step.response.url)), step
+        assert number == 0 or (
+            following is not None and plain(following) == plain(step.response.url)
+        ), step
         document = json.loads(step.response.body)
         page = read_page(step.response)
         items += len(page.items)

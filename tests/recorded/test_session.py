@@ -14,7 +14,14 @@ from recorded.sequences import Step, every_sequence, needs_recordings, sequences
 from recorded.server import LINKS, Replayed, replayed
 from recorded.test_operations import end_of, operations
 
-from aiomsi import ArmError, ArmSession, NotFoundError, OperationCanceledError, OperationFailedError, ServiceError
+from aiomsi import (
+    ArmError,
+    ArmSession,
+    NotFoundError,
+    OperationCanceledError,
+    OperationFailedError,
+    ServiceError,
+)
 from aiomsi._arm.protocol.body import decoded, provisioning_state, text_of
 from aiomsi._arm.protocol.errors.classify import error_of
 from aiomsi._arm.protocol.links import names_operation
@@ -22,14 +29,20 @@ from aiomsi.testing import ManualClock
 
 pytestmark = [needs_recordings, pytest.mark.anyio]
 
-ENDS: dict[type[Exception], str] = {OperationFailedError: "failed", OperationCanceledError: "canceled"}
+ENDS: dict[type[Exception], str] = {
+    OperationFailedError: "failed",
+    OperationCanceledError: "canceled",
+}
 
 
 @asynccontextmanager
 async def serving() -> AsyncIterator[tuple[Replayed, ArmSession]]:
     """Give a server, and a session for it whose time takes no time."""
     clock = ManualClock(autoadvance=True).clock
-    async with replayed() as server, ArmSession(Tokens(("one", "two")), cloud=server.cloud, retry=None, clock=clock) as arm:
+    async with (
+        replayed() as server,
+        ArmSession(Tokens(("one", "two")), cloud=server.cloud, retry=None, clock=clock) as arm,
+    ):
         yield server, arm
 
 
@@ -48,19 +61,27 @@ def target(url: str) -> str:
 def links(steps: tuple[Step, ...]) -> set[str]:
     """Give the targets of all links in headers; a space is all that can't go out as it is."""
     headers = [step.response.headers for step in steps]
-    return {target(one[name].replace(" ", "%20")) for one in headers for name in LINKS if name in one}
+    return {
+        target(one[name].replace(" ", "%20")) for one in headers for name in LINKS if name in one
+    }
 
 
 async def outcome(arm: ArmSession, steps: tuple[Step, ...]) -> tuple[str, Any]:
     """Follow an operation, and give how it ended and its result."""
     start = steps[0]
-    operation = await arm.begin(start.response.method, start.response.url, **sent(start), final_state_via=recorded_via(steps))
+    operation = await arm.begin(
+        start.response.method,
+        start.response.url,
+        **sent(start),
+        final_state_via=recorded_via(steps),
+    )
     try:
         return "succeeded", await operation.result()
     except (OperationFailedError, OperationCanceledError) as error:
         return ENDS[type(error)], error.code
     except (ServiceError, NotFoundError):
-        # A recorder has struck out a part of the result, which is no JSON any more; or the recorded client did not ask for it.
+        # A recorder has struck out a part of the result, which is no JSON any more; or the recorded
+        # client did not ask for it.
         return operation.status.lower(), None
 
 
@@ -75,7 +96,9 @@ async def test_every_operation_with_a_known_end_reaches_it_with_the_recorded_req
                 expected = replay(steps, recorded_via(steps))
                 assert (ended, server.unrecorded) == (end, [])
                 assert server.asked[1:] == [target(url) for url in expected.asked]
-                assert set(server.asked[1:]) - links(steps) <= {server.asked[0]}, "a link did not go out to the letter"
+                assert set(server.asked[1:]) - links(steps) <= {server.asked[0]}, (
+                    "a link did not go out to the letter"
+                )
                 answer = expected.progress.answer
                 if end == "succeeded" and result is not None:
                     assert answer is not None
@@ -87,13 +110,22 @@ def shape(steps: tuple[Step, ...]) -> tuple[object, ...]:
     begun = steps[0].response
     document = decoded(begun)
     said = bool(document), provisioning_state(document), text_of(document, "status")
-    return begun.method, begun.status, *(names_operation(begun.headers.get(name, ""), begun.url) for name in LINKS), *said
+    return (
+        begun.method,
+        begun.status,
+        *(names_operation(begun.headers.get(name, ""), begun.url) for name in LINKS),
+        *said,
+    )
 
 
-async def test_who_reads_the_location_although_a_record_is_named_does_so_by_a_rule_of_its_own() -> None:
+async def test_who_reads_the_location_although_a_record_is_named_does_so_by_a_rule_of_its_own() -> (
+    None
+):
     """Others read the record after an answer of the same shape, as we do. Where it can't be had, `Location` leads to the end."""
     own_rules = [steps for steps in operations() if read_elsewhere(steps)]
-    by_record = [steps for steps in operations() if len(steps) > 1 and steps[1].line["role"] == "poll_aao"]
+    by_record = [
+        steps for steps in operations() if len(steps) > 1 and steps[1].line["role"] == "poll_aao"
+    ]
     async with serving() as (server, arm):
         for recorded in own_rules:
             alike = [steps for steps in by_record if shape(steps) == shape(recorded)]
@@ -128,7 +160,9 @@ async def test_every_chain_is_walked_to_its_end_and_gives_all_items(prefetch: bo
                             break
                 assert items == [item for document in documents for item in document["value"]]
                 assert (pages, server.unrecorded) == (len(steps), [])
-                assert server.asked[1:] == [target(document["nextLink"].replace(" ", "%20")) for document in documents[:-1]]
+                assert server.asked[1:] == [
+                    target(document["nextLink"].replace(" ", "%20")) for document in documents[:-1]
+                ]
 
 
 async def test_every_error_answer_is_an_exception() -> None:
@@ -142,7 +176,9 @@ async def test_every_error_answer_is_an_exception() -> None:
                     begun = server.always.response
                     version = None if "api-version=" in begun.url.lower() else "2021-04-01"
                     with pytest.raises(ArmError) as raised:
-                        await arm.request(begun.method, begun.url, api_version=version, **sent(step))
+                        await arm.request(
+                            begun.method, begun.url, api_version=version, **sent(step)
+                        )
                     expected = error_of(begun, wall=0.0)
                     told = raised.value
                     assert (type(told), told.status) == (type(expected), begun.status)

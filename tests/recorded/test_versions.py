@@ -5,7 +5,13 @@ import re
 from recorded.traffic import document, exchanges, needs_recordings
 
 from aiomsi import PUBLIC
-from aiomsi._arm.protocol.api_versions import ResourceType, choose_version, is_stable, resource_type_of, versions_for
+from aiomsi._arm.protocol.api_versions import (
+    ResourceType,
+    choose_version,
+    is_stable,
+    resource_type_of,
+    versions_for,
+)
 
 pytestmark = needs_recordings
 
@@ -24,7 +30,11 @@ def test_a_version_is_found_for_every_type_that_has_one() -> None:
         if not isinstance(body, dict) or not isinstance(body.get("resourceTypes"), list):
             continue
         for one in body["resourceTypes"]:
-            known = [version for version in one.get("apiVersions") or [] if re.match(r"\d{4}-\d\d-\d\d", version)]
+            known = [
+                version
+                for version in one.get("apiVersions") or []
+                if re.match(r"\d{4}-\d\d-\d\d", version)
+            ]
             found = versions_for(body, ResourceType(body["namespace"], one["resourceType"].upper()))
             assert set(found) >= set(known) or not known, exchange.where
             stable = sorted(version for version in known if is_stable(version))

@@ -21,7 +21,11 @@ END = re.compile(r'\\"endTime\\"\s*:\s*\\"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)')
 def test_every_positive_retry_after_is_read() -> None:
     for exchange in exchanges():
         headers = exchange.response.headers
-        said = [number for name in ("Retry-After", "RetryAfter") if (number := seconds(headers.get(name))) is not None]
+        said = [
+            number
+            for name in ("Retry-After", "RetryAfter")
+            if (number := seconds(headers.get(name))) is not None
+        ]
         if said and said[0] > 0:
             with case(6, f"header at {exchange.where}"):
                 assert asked_wait(exchange.response.status, headers, None, 0.0) == said[0]
@@ -30,28 +34,43 @@ def test_every_positive_retry_after_is_read() -> None:
 def test_seconds_in_a_text_are_read() -> None:
     for exchange in exchanges():
         response = exchange.response
-        said = IN_TEXT.search(response.body.decode("utf-8", "replace")) if response.status == 429 else None
+        said = (
+            IN_TEXT.search(response.body.decode("utf-8", "replace"))
+            if response.status == 429
+            else None
+        )
         if said is not None and asked_wait(429, response.headers, None, 0.0) in (None, 0):
             with case(6, f"seconds in a text at {exchange.where}"):
-                assert asked_wait(429, response.headers, read_detail(response.body), 0.0) == float(said[1])
+                assert asked_wait(429, response.headers, read_detail(response.body), 0.0) == float(
+                    said[1]
+                )
 
 
 @pytest.mark.parametrize("pattern", [INSTANT, END])
 def test_instants_in_a_text_are_read(pattern: re.Pattern[str]) -> None:
     for exchange in exchanges():
         response = exchange.response
-        said = pattern.search(response.body.decode("utf-8", "replace")) if response.status == 429 else None
+        said = (
+            pattern.search(response.body.decode("utf-8", "replace"))
+            if response.status == 429
+            else None
+        )
         if said is not None and asked_wait(429, response.headers, None, 0.0) in (None, 0):
             wall = datetime.fromisoformat(f"{said[1]}+00:00").timestamp() - 10
             with case(6, f"instant at {exchange.where}"):
-                assert asked_wait(429, response.headers, read_detail(response.body), wall) == pytest.approx(10, abs=1)
+                assert asked_wait(
+                    429, response.headers, read_detail(response.body), wall
+                ) == pytest.approx(10, abs=1)
 
 
 def test_what_succeeded_asks_for_nothing_in_its_text() -> None:
     for exchange in exchanges():
         response = exchange.response
         if response.status < 400 and not any("retry" in name.lower() for name in response.headers):
-            assert asked_wait(response.status, response.headers, read_detail(response.body), 0.0) is None, exchange.where
+            assert (
+                asked_wait(response.status, response.headers, read_detail(response.body), 0.0)
+                is None
+            ), exchange.where
 
 
 def test_no_wait_is_negative() -> None:

@@ -15,7 +15,9 @@ from multidict import CIMultiDict
 from aiomsi import ArmResponse
 
 FOLDER = os.environ.get("AIOMSI_RECORDED")
-needs_recordings = pytest.mark.skipif(not FOLDER, reason="AIOMSI_RECORDED does not name a folder with recorded traffic")
+needs_recordings = pytest.mark.skipif(
+    not FOLDER, reason="AIOMSI_RECORDED does not name a folder with recorded traffic"
+)
 """For a module's `pytestmark`."""
 
 
@@ -25,7 +27,8 @@ class Exchange:
 
     Attributes:
         where: file and line.
-        sequence: the same for all exchanges that belong together; None where the recording names none.
+        sequence: the same for all exchanges that belong together; None where the recording names
+            none.
         method, url, request_headers, request_body: the request.
         response: the answer.
         more: everything else that the line holds, such as `role` and `pattern`.
@@ -52,21 +55,28 @@ def exchanges(name: str = "*") -> tuple[Exchange, ...]:
     found: list[Exchange] = []
     for path in sorted(Path(FOLDER or "").glob(f"{name}.jsonl")) if FOLDER else ():
         with path.open(encoding="utf-8") as lines:
-            found.extend(_exchange(f"{path.name}:{number}", json.loads(line)) for number, line in enumerate(lines, 1))
+            found.extend(
+                _exchange(f"{path.name}:{number}", json.loads(line))
+                for number, line in enumerate(lines, 1)
+            )
     return tuple(found)
 
 
 def _exchange(where: str, line: dict[str, Any]) -> Exchange:
     method, url, sequence = line.pop("method"), line.pop("url"), line.pop("seq")
     body = (line.pop("response_body") or "").encode("utf-8", "surrogatepass")
-    response = ArmResponse(method, url, line.pop("status"), CIMultiDict(line.pop("response_headers")), body)
+    response = ArmResponse(
+        method, url, line.pop("status"), CIMultiDict(line.pop("response_headers")), body
+    )
     asked = line.pop("request_headers") or {}
     return Exchange(where, sequence, method, url, asked, line.pop("request_body"), response, line)
 
 
 def sequences(name: str = "*") -> Iterator[tuple[Exchange, ...]]:
     """Give the exchanges of one file, or of all, by sequence and in order."""
-    for _, group in groupby(exchanges(name), lambda one: (one.where.partition(":")[0], one.sequence)):
+    for _, group in groupby(
+        exchanges(name), lambda one: (one.where.partition(":")[0], one.sequence)
+    ):
         yield tuple(group)
 
 

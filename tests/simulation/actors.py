@@ -38,7 +38,12 @@ class Actors:
         """Start another thread with an event loop."""
         chance = self.world.chance
         self.loops_made += 1
-        SimLoop(self.world, f"loop-{self.loops_made}", eager=chance.random() < self.profile.eager, debug=self.profile.debug)
+        SimLoop(
+            self.world,
+            f"loop-{self.loops_made}",
+            eager=chance.random() < self.profile.eager,
+            debug=self.profile.debug,
+        )
 
     def play(self) -> None:
         """Do the next thing, and put the one after it on the clock."""
@@ -69,7 +74,19 @@ class Actors:
         if slot.held is None:
             return chance.uniform(0.1, 3.0)
         here, life = self.world.moment(), slot.held.life
-        points = (0.56 * life, 0.44 * life, 0.3 * life, 0.1 * life, LATE + 1, 60.0, 18.0, 14.0, EXPIRED + 2, EXPIRED, -1.0)
+        points = (
+            0.56 * life,
+            0.44 * life,
+            0.3 * life,
+            0.1 * life,
+            LATE + 1,
+            60.0,
+            18.0,
+            14.0,
+            EXPIRED + 2,
+            EXPIRED,
+            -1.0,
+        )
         gap = slot.held.left(here) - chance.choice(points) - chance.random()
         return gap if gap > 0 else chance.uniform(0.0, 2.0)
 
@@ -98,11 +115,17 @@ class Actors:
                     world.at(world.now + self._moment(), lambda: self._cancel(call))
             else:
                 call.timeout = 0.0 if kind < 0.65 else self._moment()
-                coroutine = self._use_in_scope if self.profile.anyio and kind < 0.75 else self._use_with_timeout
+                coroutine = (
+                    self._use_in_scope
+                    if self.profile.anyio and kind < 0.75
+                    else self._use_with_timeout
+                )
 
         if "stall" in self.profile.events and chance.random() < 0.05:
             # While it waits, so that what it is given may have grown old on its way.
-            world.at(world.now + chance.uniform(0.0, self.profile.latency), lambda: self._hold_up(loop))
+            world.at(
+                world.now + chance.uniform(0.0, self.profile.latency), lambda: self._hold_up(loop)
+            )
 
         def start() -> None:
             call.task = Handle.of(loop.create_task(coroutine(call), name=f"call {call.number}"))
@@ -132,7 +155,11 @@ class Actors:
                 # A handler's, which was closed between the choice and this call.
                 call.slot.credentials.append(call.who)
         token = await self.calls.perform(call)
-        if token is not None and "reject" in self.profile.events and self.world.chance.random() < 0.1:
+        if (
+            token is not None
+            and "reject" in self.profile.events
+            and self.world.chance.random() < 0.1
+        ):
             self._reject(call.slot, str(token.token))
 
     async def _use_with_timeout(self, call: Call) -> None:
@@ -205,11 +232,25 @@ class Actors:
         brought = [token for token in slot.tokens if token.token.token == secret]
         newly = [token for token in brought if token is held or token.published.number > first]
         if done and not newly:
-            world.violate("rule 7", f"{secret} was taken out of service, but the slot held another token")
-        asked_for_it = any(token.flight.order is not None and token.flight.order.rejected == secret for token in brought)
+            world.violate(
+                "rule 7", f"{secret} was taken out of service, but the slot held another token"
+            )
+        asked_for_it = any(
+            token.flight.order is not None and token.flight.order.rejected == secret
+            for token in brought
+        )
         refused = Refused.of(slot, secret, last)
-        if done and refused.surely and not world.preempts and held is not None and held is slot.tokens[-1]:
-            world.violate("rule 7", f"the new token {secret} was refused at once like the one before, and was fetched again")
+        if (
+            done
+            and refused.surely
+            and not world.preempts
+            and held is not None
+            and held is slot.tokens[-1]
+        ):
+            world.violate(
+                "rule 7",
+                f"the new token {secret} was refused at once like the one before, and was fetched again",
+            )
         world.seen["rejected like the token before, and kept"] += not done and refused.perhaps
         if (
             not done
@@ -243,7 +284,9 @@ class Actors:
         quiet.forget()
 
     def _jump(self) -> None:
-        jump = self.world.chance.choice((3.0, 100.0, 4_000.0, 90_000.0)) * self.world.chance.uniform(-1.0, 1.0)
+        jump = self.world.chance.choice(
+            (3.0, 100.0, 4_000.0, 90_000.0)
+        ) * self.world.chance.uniform(-1.0, 1.0)
         self.world.skew += jump
         self.calls.jumped = self.world.moment().number
         self.world.seen["wall clock went forward" if jump > 0 else "wall clock went back"] += 1
@@ -257,7 +300,10 @@ class Actors:
         if loop.is_free:
             loop.fall_silent()
             self.world.seen["loops stalled"] += 1
-            until = self.world.now + self.world.chance.choice((1.0, 3.0, 10.0, 100.0)) * self.world.chance.random()
+            until = (
+                self.world.now
+                + self.world.chance.choice((1.0, 3.0, 10.0, 100.0)) * self.world.chance.random()
+            )
             self.world.at(until, lambda: loop.speak_again() if loop.lives else None)
 
     def _end_loop(self, how: Callable[[SimLoop], None], name: str) -> None:
@@ -282,14 +328,19 @@ class Actors:
         loop = self._free_loop()
         if loop is not None:
             loop.breaks_flights = True
-            self.world.at(self.world.now + 2 * self.world.chance.random(), lambda: setattr(loop, "breaks_flights", False))
+            self.world.at(
+                self.world.now + 2 * self.world.chance.random(),
+                lambda: setattr(loop, "breaks_flights", False),
+            )
 
     def _close(self) -> None:
         slot, loop = self._slot(), self._free_loop()
         if loop is not None:
             who = self.world.chance.choice(slot.credentials)
             for _ in range(self.world.chance.choice((1, 1, 2))):
-                loop.put(lambda: loop.create_task(close(self.flights, slot, who, loop), name="close"))
+                loop.put(
+                    lambda: loop.create_task(close(self.flights, slot, who, loop), name="close")
+                )
 
     def _serve(self) -> None:
         loop = self._free_loop()

@@ -65,7 +65,9 @@ class CallChecks:
         assert began is not None
         waited = self.world.now > began.now + SLACK and not loop.silence(began.now)
         if inside is not None and inside is call.slot.latest() and waited:
-            self.world.violate("rule 12", f"fetch #{inside.number} waited for the token that it is to bring")
+            self.world.violate(
+                "rule 12", f"fetch #{inside.number} waited for the token that it is to bring"
+            )
 
     def _arrive(self, call: Call) -> None:
         world, slot = self.world, call.slot
@@ -73,7 +75,9 @@ class CallChecks:
         call.began, call.step = world.moment(), call.loop.began.number
         call.flights = len(slot.flights) + slot.broken
         call.left = slot.held.left(call.began) if slot.held is not None else 0.0
-        call.left_at_most = slot.held.left_at_most(call.began, call.began) if slot.held is not None else 0.0
+        call.left_at_most = (
+            slot.held.left_at_most(call.began, call.began) if slot.held is not None else 0.0
+        )
         call.may_be_starved = slot.may_be_starved()
         slot.waiting[call] = None
         world.seen["calls"] += 1
@@ -105,11 +109,16 @@ class CallChecks:
         found = [each for each in slot.tokens if each.token is token]
         if isinstance(token, AccessToken) and not found:
             # Published and taken out of service within one step, so nobody has seen it come.
-            brought = any(each.answer == "granted" and each.secret == token.token for each in slot.flights)
+            brought = any(
+                each.answer == "granted" and each.secret == token.token for each in slot.flights
+            )
             if brought and token.left(Now(here.wall, here.now)) > EXPIRED:
                 return
         if not isinstance(token, AccessToken) or not found:
-            world.violate("I0", f"call {call.number} gave {type(token).__name__}, which is no token of this slot")
+            world.violate(
+                "I0",
+                f"call {call.number} gave {type(token).__name__}, which is no token of this slot",
+            )
             return
         known = found[-1]
         world.tell(loop.name, "token for call", call.number, str(token.token))
@@ -119,7 +128,9 @@ class CallChecks:
         first, last = slot.rejections.get(token.token, (0, 0))
         assert known.flight.began is not None
         if last and last < call.began.number and known.flight.began.number < first:
-            world.violate("I4", f"call {call.number} was given a token that had been rejected before")
+            world.violate(
+                "I4", f"call {call.number} was given a token that had been rejected before"
+            )
         if call.claims is not None and known.flight.order is not None:
             self._judge_claims(call, known)
         self._judge_wait(call, here)
@@ -134,24 +145,43 @@ class CallChecks:
         deaf = order.rejected == token.token.token
         self.world.seen["claims: a new token" if is_new else "claims: an earlier answer holds"] += 1
         if not is_new and order.claims is None and not deaf:
-            self.world.violate("I4", f"call {call.number} brought claims, and was given the token that they speak against")
+            self.world.violate(
+                "I4",
+                f"call {call.number} brought claims, and was given the token that they speak against",
+            )
 
     def _judge_wait(self, call: Call, here: Moment) -> None:
         """I2: a usable token is waited with for five seconds at the most, and only if it is about to expire."""
         began, loop, slot = call.began, call.loop, call.slot
         assert began is not None
-        begun = len(slot.flights) + slot.broken - call.flights - (slot.disturbances - call.disturbances)
+        begun = (
+            len(slot.flights) + slot.broken - call.flights - (slot.disturbances - call.disturbances)
+        )
         if begun > MOST_FLIGHTS and not loop.silence(began.now):
             self.world.violate("I2", f"{begun} flights were begun during call {call.number}")
-        undisturbed = call.disturbances == slot.disturbances and not slot.disturbing and self.jumped < call.step
-        if not undisturbed or call.left <= EXPIRED or loop.silence(began.now) > 0 or call.inside is not None:
+        undisturbed = (
+            call.disturbances == slot.disturbances
+            and not slot.disturbing
+            and self.jumped < call.step
+        )
+        if (
+            not undisturbed
+            or call.left <= EXPIRED
+            or loop.silence(began.now) > 0
+            or call.inside is not None
+        ):
             return
         may_wait = call.left <= LATE or call.may_be_starved or slot.may_be_starved()
         bound = max(0.0, min(LATE_WAIT, call.left_at_most - LATE_RESERVE)) if may_wait else 0.0
         if here.now - began.now > bound + SLACK:
-            self.world.violate("I2", f"call {call.number} waited {here.now - began.now:.3f} s with {call.left:.3f} s left")
+            self.world.violate(
+                "I2",
+                f"call {call.number} waited {here.now - began.now:.3f} s with {call.left:.3f} s left",
+            )
         if not may_wait and loop.began.number != call.step:
-            self.world.violate("rule 2", f"call {call.number} was suspended although a token was at hand")
+            self.world.violate(
+                "rule 2", f"call {call.number} was suspended although a token was at hand"
+            )
 
     def _count(self, call: Call, token: Token, here: Moment) -> None:
         began, seen = call.began, self.world.seen
@@ -166,7 +196,9 @@ class CallChecks:
             kind = "served at once"
         seen[f"token {kind}"] += 1
         brought = sum(each.published.number > began.number for each in call.slot.tokens)
-        seen["what was brought was spoiled on its way"] += brought > 1 and call.disturbances == call.slot.disturbances
+        seen["what was brought was spoiled on its way"] += (
+            brought > 1 and call.disturbances == call.slot.disturbances
+        )
         seen["two loops shared a flight"] += (
             waited and token.published.number > began.number and token.flight.loop is not call.loop
         )
@@ -187,8 +219,12 @@ class CallChecks:
             return
         if isinstance(error, asyncio.CancelledError):
             ours = call.is_called_off(world.now) or loop.is_closing
-            if not ours and not (call.inside is not None and (call.inside.sabotaged or call.inside.why_gone(world))):
-                world.violate("I3", f"call {call.number} was cancelled, and nobody had asked for that")
+            if not ours and not (
+                call.inside is not None and (call.inside.sabotaged or call.inside.why_gone(world))
+            ):
+                world.violate(
+                    "I3", f"call {call.number} was cancelled, and nobody had asked for that"
+                )
             return
         if not isinstance(error, CredentialError | UsageError):
             world.violate("I0", f"call {call.number} raised {error!r}", error)
@@ -197,7 +233,9 @@ class CallChecks:
         if isinstance(error, CredentialClosedError):
             assert call.began is not None
             if not call.who.was_closed_since(call.began):
-                world.violate("rule 13", f"call {call.number} was told of a closing that was not its own")
+                world.violate(
+                    "rule 13", f"call {call.number} was told of a closing that was not its own"
+                )
         elif isinstance(error, UsageError):
             if call.inside is None:
                 world.violate("I0", f"call {call.number} raised {error!r}")
@@ -208,8 +246,15 @@ class CallChecks:
         world, slot, began = self.world, call.slot, call.began
         here, step, held = world.moment(), call.loop.began, slot.held
         assert began is not None
-        if held is not None and held.published.number < step.number and self.jumped < step.number and held.is_usable(step, here):
-            world.violate("I10", f"call {call.number} raised {error!s:.60} with {held.left(here):.3f} s left")
+        if (
+            held is not None
+            and held.published.number < step.number
+            and self.jumped < step.number
+            and held.is_usable(step, here)
+        ):
+            world.violate(
+                "I10", f"call {call.number} raised {error!s:.60} with {held.left(here):.3f} s left"
+            )
         text = str(error)
         seen = world.seen
         seen["error: lost too often"] += text.startswith("the token request was cancelled")
@@ -220,7 +265,9 @@ class CallChecks:
         if call.flights == len(slot.flights) + slot.broken and here.now == began.now:
             seen["error: replayed"] += 1
             if not self.flights.pauses[slot].may_fail(step.now):
-                world.violate("I8", f"call {call.number} was told of a failure that is over: {text:.60}")
+                world.violate(
+                    "I8", f"call {call.number} was told of a failure that is over: {text:.60}"
+                )
         self._judge_wait(call, here)
 
     def _judge_held_off(self, call: Call) -> None:
@@ -229,9 +276,14 @@ class CallChecks:
         assert began is not None
         self.world.seen["told to leave the host alone because of another token"] += 1
         # A fetch that waited for a shorter one may have been held off by another one since then.
-        unasked = call.flights == len(call.slot.flights) + call.slot.broken and self.world.now == began.now
+        unasked = (
+            call.flights == len(call.slot.flights) + call.slot.broken
+            and self.world.now == began.now
+        )
         if unasked and quiet.at_most - self.world.now <= DEADLINE and not self._may_repeat(call):
-            self.world.violate("I8", f"call {call.number} failed unasked, and could have waited for the host")
+            self.world.violate(
+                "I8", f"call {call.number} failed unasked, and could have waited for the host"
+            )
 
     def _may_repeat(self, call: Call) -> bool:
         """Tell whether the failure may be that of the slot's last fetch, which was held off for too long."""
@@ -247,9 +299,13 @@ class CallChecks:
             self.world.violate("I6", f"call {call.number} shares its exception with another call")
         self._errors[id(error)] = error
         context, cause = error.__context__, error.__cause__
-        foreign = context is not None and not any(context is handled for handled in self.world.handling)
+        foreign = context is not None and not any(
+            context is handled for handled in self.world.handling
+        )
         if foreign or cause is not None or frames > MOST_FRAMES:
-            self.world.violate("I6", f"call {call.number}: context {context!r}, cause {cause!r}, {frames} frames")
+            self.world.violate(
+                "I6", f"call {call.number}: context {context!r}, cause {cause!r}, {frames} frames"
+            )
 
     # While time passes
 
@@ -263,7 +319,8 @@ class CallChecks:
                 if call.must_end(world.now) and call.loop.silence(call.began.now) == 0:
                     world.violate("I3", f"call {call.number} goes on although it was called off")
                 elif not world.depth and not self._is_hopeful(call, slot.latest()):
-                    # Unless somebody is preempted who may be just about to begin a flight, or to wake its waiters.
+                    # Unless somebody is preempted who may be just about to begin a flight, or to
+                    # wake its waiters.
                     world.violate("I2", f"call {call.number} waits for nothing")
 
     def _is_hopeful(self, call: Call, flight: Flight | None) -> bool:
@@ -282,4 +339,6 @@ class CallChecks:
         for slot in self.flights.slots.values():
             for call in slot.waiting:
                 if call.loop.lives:
-                    self.world.violate("I2", f"call {call.number} waits, and nothing is scheduled any more")
+                    self.world.violate(
+                        "I2", f"call {call.number} waits, and nothing is scheduled any more"
+                    )

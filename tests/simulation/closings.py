@@ -23,20 +23,33 @@ async def close(flights: FlightChecks, slot: SimSlot, who: Credential, loop: Sim
     world.seen["credentials closed"] += 1
     if given_up is not None:
         if not core.private:
-            world.violate("rule 13", f"closing {who.name} cancelled a flight that credentials opened later can use")
+            world.violate(
+                "rule 13",
+                f"closing {who.name} cancelled a flight that credentials opened later can use",
+            )
         flights.taken_out(slot)
         for flight in slot.flights:
             if flight.number == given_up.generation:
                 flight.given_up = True
                 flights.given_up(flight, first)
-                world.seen["closing cancelled a flight" if flight.loop is loop else "closing cancelled a flight elsewhere"] += 1
+                world.seen[
+                    "closing cancelled a flight"
+                    if flight.loop is loop
+                    else "closing cancelled a flight elsewhere"
+                ] += 1
         if surely and _wanted(slot, who)[0]:
             world.violate("rule 13", f"closing {who.name} cancelled a flight that others want")
         await ended([given_up], PING)
         waited = world.now - first.now - loop.silence(first.now)
         if waited > PING + SLACK:
             world.violate("I2", f"closing took {waited:.3f} s")
-    elif core.private and latest is not None and latest.began is not None and latest.ended is None and not perhaps:
+    elif (
+        core.private
+        and latest is not None
+        and latest.began is not None
+        and latest.ended is None
+        and not perhaps
+    ):
         still = core._flight is not None and core._flight.generation == latest.number
         if still and not _wanted(slot, who)[1]:
             world.violate("rule 13", f"closing {who.name} left a flight that nobody wants")
@@ -46,13 +59,16 @@ async def close(flights: FlightChecks, slot: SimSlot, who: Credential, loop: Sim
 def _wanted(slot: SimSlot, who: Credential) -> tuple[bool, bool]:
     """Tell whether somebody else surely wants what is under way, and whether somebody may.
 
-    Not sure are those who are just opening, who don't wait yet, who were told of a closing and have not gone yet, and whose loop
+    Not sure are those who are just opening, who don't wait yet, who were told of a closing and have
+    not gone yet, and whose loop
     has been silent: they may have been told of an earlier fetch.
     """
     others = [each for each in slot.credentials if each is not who]
     calls = [call for call in slot.waiting if call.who is not who and call.began is not None]
     surely = any(each.is_surely_open() for each in others) or any(
-        call.is_suspended() and not call.who.was_closed_since(call.began) and not call.loop.silence(call.began.now)
+        call.is_suspended()
+        and not call.who.was_closed_since(call.began)
+        and not call.loop.silence(call.began.now)
         for call in calls
         if call.began is not None
     )

@@ -60,7 +60,11 @@ MUTANTS = (
     ),
     Mutant(
         "share one exception",
-        Change("_tokens/slot", "\n_MOST_ROUNDS = 12\n", "\n_MOST_ROUNDS = 12\n_errors: dict[int, Exception] = {}\n"),
+        Change(
+            "_tokens/slot",
+            "\n_MOST_ROUNDS = 12\n",
+            "\n_MOST_ROUNDS = 12\n_errors: dict[int, Exception] = {}\n",
+        ),
         Change(
             "_tokens/slot",
             "return failure.exception(max(0.0, quiet - self.clock.monotonic()))",
@@ -110,7 +114,11 @@ MUTANTS = (
     ),
     Mutant(
         "no second check when starting",
-        Change("_tokens/slot", "flying, held_off = self._flight is not None,", "flying, held_off = flight is not None,"),
+        Change(
+            "_tokens/slot",
+            "flying, held_off = self._flight is not None,",
+            "flying, held_off = flight is not None,",
+        ),
     ),
     Mutant(
         "error beats a valid token",
@@ -122,12 +130,22 @@ MUTANTS = (
     ),
     Mutant(
         "ignore the back-off",
-        Change("_tokens/state", "held_off <= 0 and now.monotonic >= ledger.quiet_served", "held_off <= 0"),
-        Change("_tokens/state", "told = ledger.failure is not None and now.monotonic < ledger.quiet_unserved", "told = False"),
+        Change(
+            "_tokens/state",
+            "held_off <= 0 and now.monotonic >= ledger.quiet_served",
+            "held_off <= 0",
+        ),
+        Change(
+            "_tokens/state",
+            "told = ledger.failure is not None and now.monotonic < ledger.quiet_unserved",
+            "told = False",
+        ),
     ),
     Mutant(
         "no expiry check on delivery",
-        Change("_tokens/slot", "if token.left(self._now()) <= self.policy.expired:", "if not token:"),
+        Change(
+            "_tokens/slot", "if token.left(self._now()) <= self.policy.expired:", "if not token:"
+        ),
     ),
     Mutant(
         "wall clock only",
@@ -140,16 +158,32 @@ MUTANTS = (
     Mutant(
         "store the flight after starting it (eager)",
         Change("_tokens/slot", "self._flight = started = Flight(", "started = Flight("),
-        Change("_tokens/slot", "elif self._flight is not None:\n", "elif (flown := started or self._flight) is not None:\n"),
-        Change("_tokens/slot", "roster = self._flight.rosters.get(loop)", "roster = flown.rosters.get(loop)"),
-        Change("_tokens/slot", "roster = self._flight.rosters[loop] =", "roster = flown.rosters[loop] ="),
+        Change(
+            "_tokens/slot",
+            "elif self._flight is not None:\n",
+            "elif (flown := started or self._flight) is not None:\n",
+        ),
+        Change(
+            "_tokens/slot",
+            "roster = self._flight.rosters.get(loop)",
+            "roster = flown.rosters.get(loop)",
+        ),
+        Change(
+            "_tokens/slot",
+            "roster = self._flight.rosters[loop] =",
+            "roster = flown.rosters[loop] =",
+        ),
         Change("_tokens/slot", "who, self._flight, roster, bound", "who, flown, roster, bound"),
         Change(
             "_tokens/slot",
             "        if self._flight is not flight:\n            return\n        flight.timer = ",
             "        flight.timer = ",
         ),
-        Change("_tokens/slot", "        flight.task = task\n", "        flight.task = task\n        self._flight = flight\n"),
+        Change(
+            "_tokens/slot",
+            "        flight.task = task\n",
+            "        flight.task = task\n        self._flight = flight\n",
+        ),
     ),
     Mutant(
         "let a collected flight want the lock",
@@ -168,7 +202,9 @@ MUTANTS = (
     ),
     Mutant(
         "take a silent loop for a living one",
-        Change("_tokens/slot", "(ping is None or ping.answered or now > ping.due + TOLERANCE)", "True"),
+        Change(
+            "_tokens/slot", "(ping is None or ping.answered or now > ping.due + TOLERANCE)", "True"
+        ),
     ),
     Mutant(
         "don't look whether anyone in another loop still waits",
@@ -176,23 +212,39 @@ MUTANTS = (
     ),
     Mutant(
         "never give up a fetch that hangs",
-        Change("_tokens/slot", "self.policy.longest, self._overdue", "self.policy.longest * 9, self._overdue"),
+        Change(
+            "_tokens/slot",
+            "self.policy.longest, self._overdue",
+            "self.policy.longest * 9, self._overdue",
+        ),
     ),
     Mutant(
-        "wake a waiter in another thread's loop directly", Change("_tokens/flight", "if roster.loop is here:", "if roster.loop:")
+        "wake a waiter in another thread's loop directly",
+        Change("_tokens/flight", "if roster.loop is here:", "if roster.loop:"),
     ),
-    Mutant("tell everybody of one credential's closing", Change("_tokens/slot", "if waiter.who is who]", "]")),
+    Mutant(
+        "tell everybody of one credential's closing",
+        Change("_tokens/slot", "if waiter.who is who]", "]"),
+    ),
     Mutant(
         "cancel a flight that other credentials want",
         Change("_tokens/slot", "or bool(self._users) or flight.is_waited_for()", ""),
     ),
     Mutant(
         "leave a private slot's flight that nobody wants",
-        Change("_tokens/slot", "wanted = not self.private or bool(self._users) or flight.is_waited_for()", "wanted = True"),
+        Change(
+            "_tokens/slot",
+            "wanted = not self.private or bool(self._users) or flight.is_waited_for()",
+            "wanted = True",
+        ),
     ),
     Mutant(
         "cancel a shared slot's flight on closing",
-        Change("_tokens/slot", "wanted = not self.private or bool(self._users)", "wanted = bool(self._users)"),
+        Change(
+            "_tokens/slot",
+            "wanted = not self.private or bool(self._users)",
+            "wanted = bool(self._users)",
+        ),
     ),
     Mutant(
         "give a private slot's flight up without a back-off",
@@ -213,12 +265,18 @@ MUTANTS = (
     Mutant(
         "never wait for a refresh, however many flights were lost",
         Change(
-            "_tokens/state", "awaits = state is Freshness.LATE or is_starved(ledger, policy)", "awaits = state is Freshness.LATE"
+            "_tokens/state",
+            "awaits = state is Freshness.LATE or is_starved(ledger, policy)",
+            "awaits = state is Freshness.LATE",
         ),
     ),
     Mutant(
         "wait for a refresh after the first loss",
-        Change("_tokens/state", "return ledger.unattended >= policy.losses_stale", "return ledger.unattended > 0"),
+        Change(
+            "_tokens/state",
+            "return ledger.unattended >= policy.losses_stale",
+            "return ledger.unattended > 0",
+        ),
     ),
     Mutant(
         "fetch another token for every new one that is refused",
@@ -231,7 +289,9 @@ MUTANTS = (
     Mutant(
         "ignore the rejection of a new token",
         Change(
-            "_tokens/state", "span = policy.confirmed if again or order.claims is not None else 0.0", "span = policy.confirmed"
+            "_tokens/state",
+            "span = policy.confirmed if again or order.claims is not None else 0.0",
+            "span = policy.confirmed",
         ),
     ),
     Mutant(
@@ -252,15 +312,25 @@ MUTANTS = (
     ),
     Mutant(
         "let a late 401 throw the fresh token away",
-        Change("_tokens/state", "ledger.token is None or ledger.token.token != secret:", "ledger.token is None:"),
+        Change(
+            "_tokens/state",
+            "ledger.token is None or ledger.token.token != secret:",
+            "ledger.token is None:",
+        ),
     ),
     Mutant(
         "forget Retry-After for the host's other tokens",
-        Change("_tokens/slot", "if result.retry_after is not None and result.from_host", "if False"),
+        Change(
+            "_tokens/slot", "if result.retry_after is not None and result.from_host", "if False"
+        ),
     ),
     Mutant(
         "hold all slots off for an inner credential's own back-off",
-        Change("_tokens/slot", "result.retry_after is not None and result.from_host", "result.retry_after is not None"),
+        Change(
+            "_tokens/slot",
+            "result.retry_after is not None and result.from_host",
+            "result.retry_after is not None",
+        ),
     ),
     Mutant(
         "fail unasked although the Retry-After fits the deadline",
@@ -276,12 +346,18 @@ MUTANTS = (
     ),
     Mutant(
         "forget the requests of the last second",
-        Change("_tokens/host_limits", "limits.per_second - load.under_way - len(recent)", "limits.per_second"),
+        Change(
+            "_tokens/host_limits",
+            "limits.per_second - load.under_way - len(recent)",
+            "limits.per_second",
+        ),
     ),
     Mutant(
         "take a request without a response for one that has ended",
         Change(
-            "_tokens/host_backoff", "if ended is None and now < other.sent + LEASE:", "if ended is None and now < other.sent:"
+            "_tokens/host_backoff",
+            "if ended is None and now < other.sent + LEASE:",
+            "if ended is None and now < other.sent:",
         ),
     ),
     Mutant(
@@ -307,7 +383,11 @@ MUTANTS = (
     ),
     Mutant(
         "throw a token away that is due for a refresh",
-        Change("_tokens/token", "return Freshness.LATE if left <= policy.late else Freshness.STALE", "return Freshness.EXPIRED"),
+        Change(
+            "_tokens/token",
+            "return Freshness.LATE if left <= policy.late else Freshness.STALE",
+            "return Freshness.EXPIRED",
+        ),
     ),
     Mutant(
         "let a failure be told for ever",
@@ -327,7 +407,11 @@ MUTANTS = (
     ),
     Mutant(
         "ignore what a challenge asked for",
-        Change("_tokens/slot", "        if claims is not None:\n            self._challenge(claims)\n", ""),
+        Change(
+            "_tokens/slot",
+            "        if claims is not None:\n            self._challenge(claims)\n",
+            "",
+        ),
     ),
     Mutant(
         "leave a superseded fetch running",
@@ -339,11 +423,19 @@ MUTANTS = (
     ),
     Mutant(
         "leave a timer behind",
-        Change("_tokens/slot", "            if timer is not None:\n                timer.cancel()\n", "            pass\n"),
+        Change(
+            "_tokens/slot",
+            "            if timer is not None:\n                timer.cancel()\n",
+            "            pass\n",
+        ),
     ),
     Mutant(
         "ping on although the last waiter has left",
-        Change("_tokens/slot", "                if not waiter.roster.waiters:\n                    waiter.roster.rest()\n", ""),
+        Change(
+            "_tokens/slot",
+            "                if not waiter.roster.waiters:\n                    waiter.roster.rest()\n",
+            "",
+        ),
     ),
     Mutant(
         "leave a flight's own timer behind",

@@ -1,7 +1,8 @@
 """What must hold for flights and tokens: invariants I1, I5, I8 and I9, and the rules 7 and 13.
 
-Everything is worked out from the rules, not by asking the core's own functions. Where a race leaves open what the core had to
-think (a failure that arrived while a rejection was on its way), the check lets it pass.
+Everything is worked out from the rules, not by asking the core's own functions. Where a race leaves
+open what the core had to think (a failure that arrived while a rejection was on its way), the check
+lets it pass.
 """
 
 import asyncio
@@ -74,14 +75,21 @@ class FlightChecks:
         flight = self._by_task[task]
         flight.began, flight.order = self.world.moment(), order
         self.world.tell(
-            flight.loop.name, "fetch", slot.slot.name, flight.number, order.claims, order.rejected and str(order.rejected)
+            flight.loop.name,
+            "fetch",
+            slot.slot.name,
+            flight.number,
+            order.claims,
+            order.rejected and str(order.rejected),
         )
         for other in slot.flights:
             if other is flight or other.began is None or other.ended is not None:
                 continue
             why = min(flight, other, key=lambda each: each.number).why_gone(self.world)
             if not why:
-                self.world.violate("I1", f"fetch #{flight.number} began while #{other.number} was under way")
+                self.world.violate(
+                    "I1", f"fetch #{flight.number} began while #{other.number} was under way"
+                )
             self.world.seen[f"a second fetch because the first was: {why}"] += 1
         self._check_confirmed(flight)
         return flight
@@ -90,7 +98,13 @@ class FlightChecks:
         """Enter what a fetch brought."""
         flight.ended, flight.answer = self.world.moment(), answer
         self.world.tell(
-            flight.loop.name, "answer", flight.slot.slot.name, flight.number, answer, flight.secret, round(flight.life, 3)
+            flight.loop.name,
+            "answer",
+            flight.slot.slot.name,
+            flight.number,
+            answer,
+            flight.secret,
+            round(flight.life, 3),
         )
         if answer == "granted" and flight.life <= EXPIRED + DELIVERY:
             flight.answer = "failed"
@@ -100,7 +114,9 @@ class FlightChecks:
     def _may_be_quiet(self, flight: Flight) -> None:
         if flight.from_host and flight.answer != "refused":
             quiet = self.turns[flight.slot].quiet
-            quiet.at_most = max(quiet.at_most, self.world.now + min(flight.retry_after, MOST_OBEYED))
+            quiet.at_most = max(
+                quiet.at_most, self.world.now + min(flight.retry_after, MOST_OBEYED)
+            )
 
     def cancelled(self, flight: Flight) -> None:
         """Enter that a fetch was cancelled, and see that there was a reason."""
@@ -109,7 +125,9 @@ class FlightChecks:
         ended_in_order = flight.loop.is_closing and flight.loop.lives and not self.world.preempts
         flight.wound_up = why == "loop closed" and ended_in_order and flight.slot.latest() is flight
         if not why:
-            self.world.violate("I3", f"fetch #{flight.number} was cancelled, and nobody had any reason to")
+            self.world.violate(
+                "I3", f"fetch #{flight.number} was cancelled, and nobody had any reason to"
+            )
         self.world.seen[f"a fetch was cancelled: {why}"] += 1
         self.end(flight, "overdue" if why == "overdue" else "lost")
 
@@ -121,7 +139,12 @@ class FlightChecks:
     def taken_out(self, slot: SimSlot) -> None:
         """Enter that somebody took out what was under way; a loss at this very moment may not have been entered before that."""
         flight = slot.latest()
-        if flight is not None and flight.answer == "lost" and flight.ended is not None and flight.ended.now == self.world.now:
+        if (
+            flight is not None
+            and flight.answer == "lost"
+            and flight.ended is not None
+            and flight.ended.now == self.world.now
+        ):
             self.pauses[slot].succeed()
 
     # After every step
@@ -143,9 +166,13 @@ class FlightChecks:
             slot.ended.remove(flight)
             flight.settled = self.world.now
             self._may_be_quiet(flight)
-            # Whether an answer counted is only sure if nothing can have taken its flight out before.
+            # Whether an answer counted is only sure if nothing can have taken its flight out
+            # before.
             why = flight.why_gone(self.world)
-            sure = slot.latest() is flight and why in ("", "overdue" if flight.answer == "overdue" else "")
+            sure = slot.latest() is flight and why in (
+                "",
+                "overdue" if flight.answer == "overdue" else "",
+            )
             if (sure or (flight.wound_up and why == "loop closed")) and flight.answer != "granted":
                 self.pauses[slot].end(flight)
 
@@ -158,7 +185,9 @@ class FlightChecks:
             slot.held, slot.changed = None, world.moment().number
             return
         bringers = [
-            each for each in slot.flights if each.answer == "granted" and each.secret == token.token and not each.published
+            each
+            for each in slot.flights
+            if each.answer == "granted" and each.secret == token.token and not each.published
         ]
         if not bringers:
             world.violate("I9", f"{token.token!s} was published, and no fetch brought it")
@@ -168,11 +197,17 @@ class FlightChecks:
         assert flight.began is not None
         assert flight.ended is not None
         world.tell("token", slot.slot.name, str(token.token), flight.number)
-        late = [each for each in slot.flights if each.began is not None and each.number > flight.number]
+        late = [
+            each for each in slot.flights if each.began is not None and each.number > flight.number
+        ]
         if late:
-            world.violate("I9", f"flight #{flight.number} published after flight #{late[-1].number} had begun")
+            world.violate(
+                "I9", f"flight #{flight.number} published after flight #{late[-1].number} had begun"
+            )
         if slot.superseded > flight.began.number:
-            world.violate("I9", f"flight #{flight.number} published a token although it had been superseded")
+            world.violate(
+                "I9", f"flight #{flight.number} published a token although it had been superseded"
+            )
         published = Token(token, flight, flight.ended, world.moment(), flight.life)
         if self.calm:
             self.refreshes[slot].published(published)
@@ -188,10 +223,17 @@ class FlightChecks:
             return
         for slot in self.slots.values():
             for flight in slot.flights:
-                if flight.began is None or flight.ended is not None or flight.stubborn or not flight.loop.is_free:
+                if (
+                    flight.began is None
+                    or flight.ended is not None
+                    or flight.stubborn
+                    or not flight.loop.is_free
+                ):
                     continue
                 if slot.superseded > flight.began.number or flight.given_up:
-                    self.world.violate("I7", f"fetch #{flight.number} goes on although nobody wants it")
+                    self.world.violate(
+                        "I7", f"fetch #{flight.number} goes on although nobody wants it"
+                    )
 
     # Rule 7
 
@@ -203,7 +245,11 @@ class FlightChecks:
         confirmed = 0
         for token in reversed(slot.tokens):
             asked = token.flight.order
-            if asked is None or asked.rejected != order.rejected or token.token.token != order.rejected:
+            if (
+                asked is None
+                or asked.rejected != order.rejected
+                or token.token.token != order.rejected
+            ):
                 break
             confirmed += 1
         # Forgetting forgets this too.
@@ -213,7 +259,8 @@ class FlightChecks:
             self.world.seen["a confirmed token was rejected once more, later"] += 1
             if pause < 60 * 2 ** (confirmed - 1) - SLACK:
                 self.world.violate(
-                    "rule 7", f"asked {pause:.3f} s after the host had confirmed the rejected token {confirmed} times"
+                    "rule 7",
+                    f"asked {pause:.3f} s after the host had confirmed the rejected token {confirmed} times",
                 )
 
     # At rest
@@ -231,6 +278,8 @@ class FlightChecks:
                 self.world.violate("I7", f"{core.name} still holds a task")
             made = len(slot.flights) + slot.broken
             if core.stats().fetches != made:
-                self.world.violate("stats", f"{core.name} counted {core.stats().fetches} fetches of {made}")
+                self.world.violate(
+                    "stats", f"{core.name} counted {core.stats().fetches} fetches of {made}"
+                )
             if self.calm:
                 self.refreshes[slot].check(made)

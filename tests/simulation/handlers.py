@@ -1,7 +1,7 @@
 """I11: handlers that open and close a credential each, and jobs that each run an event loop of their own.
 
-Past the refresh point they cause one fetch per back-off at the most, and the token is renewed although
-no credential, or no event loop, lives as long as a fetch takes.
+Past the refresh point they cause one fetch per back-off at the most, and the token is renewed
+although no credential, or no event loop, lives as long as a fetch takes.
 """
 
 import asyncio
@@ -50,12 +50,21 @@ class Handlers:
         world.seen["series of handlers"] += 1
         lasted = world.now - first > self.profile.latency + self._longest_turn() + SLACK
         if self.profile.calm and stale and lasted and slot.held is token:
-            world.violate("I11", f"{number} handlers were served past the refresh point, and the token was not renewed")
+            world.violate(
+                "I11",
+                f"{number} handlers were served past the refresh point, and the token was not renewed",
+            )
         world.seen["handlers renewed a token"] += self.profile.calm and stale and lasted
 
-    async def _handle(self, slot: SimSlot, loop: SimLoop, work: float, patience: float | None) -> None:
+    async def _handle(
+        self, slot: SimSlot, loop: SimLoop, work: float, patience: float | None
+    ) -> None:
         self.opened += 1
-        who = Credential(f"{slot.slot.name}/handler-{self.opened}", is_open=True, opened=self.world.moment().number)
+        who = Credential(
+            f"{slot.slot.name}/handler-{self.opened}",
+            is_open=True,
+            opened=self.world.moment().number,
+        )
         slot.credentials.append(who)
         slot.slot.use(who)
         try:
@@ -77,18 +86,30 @@ class Handlers:
     def _longest_turn(self) -> float:
         """Return the longest time that a calm slot waits for its turn among the others of its host."""
         limits, profile = self.profile.limits, self.profile
-        return 0.0 if limits is None else profile.slots * (WINDOW / limits.per_second + profile.latency)
+        return (
+            0.0
+            if limits is None
+            else profile.slots * (WINDOW / limits.per_second + profile.latency)
+        )
 
     def _is_stale(self, slot: SimSlot) -> bool:
         """Return whether the token of a calm slot is due for its refresh, and none is under way."""
-        return self.profile.calm and slot.held is not None and self.world.now >= self.flights.refreshes[slot].due
+        return (
+            self.profile.calm
+            and slot.held is not None
+            and self.world.now >= self.flights.refreshes[slot].due
+        )
 
     # Jobs
 
     def work_off(self, slot: SimSlot) -> None:
         """Start a series of jobs, each in an event loop that ends with it."""
         chance = self.world.chance
-        gaps = (1.0, BACKOFF + PING, BACKOFF + PING) if self.profile.jobs_alone else (0.0, 1.0, BACKOFF + PING)
+        gaps = (
+            (1.0, BACKOFF + PING, BACKOFF + PING)
+            if self.profile.jobs_alone
+            else (0.0, 1.0, BACKOFF + PING)
+        )
         gap = chance.choice(gaps)
         work = chance.choice((0.0, 0.05, 0.3))
         number = 12 if self.profile.jobs_alone else chance.choice((4, 12))
@@ -149,4 +170,6 @@ class Series:
         self.stale = self.stale + 1 if due else 0
         world.seen["jobs found a token due for its refresh"] += due
         if self.stale > MOST_JOBS:
-            world.violate("I11", f"{self.stale} jobs in a row found the token past its refresh point")
+            world.violate(
+                "I11", f"{self.stale} jobs in a row found the token past its refresh point"
+            )

@@ -43,7 +43,11 @@ class SimHost:
             self.checks.end(flight, "raised")
             raise
         if isinstance(answer, TokenResponse):
-            flight.secret, flight.life, flight.refresh_in = str(answer.secret), answer.life, answer.refresh_in
+            flight.secret, flight.life, flight.refresh_in = (
+                str(answer.secret),
+                answer.life,
+                answer.refresh_in,
+            )
             self.checks.end(flight, "granted")
         else:
             flight.retry_after, flight.from_host = answer.retry_after or 0.0, answer.from_host
@@ -95,10 +99,14 @@ class SimHost:
     def _failure(self, kind: str) -> Failure:
         if kind not in ("throttled", "own back-off"):
             return DOWN if kind == "failed" else REFUSED
-        asked = self.world.chance.choice((0.0, 1.0, 10.0, 100.0)) * (0.5 + self.world.chance.random())
+        asked = self.world.chance.choice((0.0, 1.0, 10.0, 100.0)) * (
+            0.5 + self.world.chance.random()
+        )
         self.world.seen["host: asked to be left alone for longer than is obeyed"] += asked > 60
         from_host = kind == "throttled"
-        return Failure(TokenUnavailableError, kind, "too many requests", retry_after=asked, from_host=from_host)
+        return Failure(
+            TokenUnavailableError, kind, "too many requests", retry_after=asked, from_host=from_host
+        )
 
     def _grant(self, flight: Flight, kind: str) -> TokenResponse:
         chance, slot, world = self.world.chance, flight.slot, self.world
@@ -106,8 +114,12 @@ class SimHost:
             return self._new(slot, chance.uniform(-5.0, 11.0))
         if kind == "same" and slot.tokens:
             last = slot.tokens[-1]
-            world.seen["host: the rejected token again"] += flight.order is not None and flight.order.rejected == last.token.token
-            return TokenResponse(Secret(last.token.token), last.received.now + last.life - world.now)
+            world.seen["host: the rejected token again"] += (
+                flight.order is not None and flight.order.rejected == last.token.token
+            )
+            return TokenResponse(
+                Secret(last.token.token), last.received.now + last.life - world.now
+            )
         return self._new(slot, chance.uniform(*self.profile.lives))
 
     def _new(self, slot: SimSlot, life: float) -> TokenResponse:

@@ -11,18 +11,21 @@ from typing import Any
 
 from simulation.world import Moment, World
 
-# Of its fifty methods tasks, futures and time-outs call these here; to the type checker it would be abstract without the others.
+# Of its fifty methods tasks, futures and time-outs call these here; to the type checker it would be
+# abstract without the others.
 _Base: Any = asyncio.AbstractEventLoop
 
 
 class SimLoop(_Base):  # type: ignore[misc]
     """What a thread with an event loop is, as far as asyncio's tasks, futures and time-outs can tell.
 
-    It may be held up for a while, closed in an orderly way or abruptly, or never run again. It watches that whatever is not
-    meant to be called from other threads is not.
+    It may be held up for a while, closed in an orderly way or abruptly, or never run again. It
+    watches that whatever is not meant to be called from other threads is not.
     """
 
-    def __init__(self, world: World, name: str, *, eager: bool = False, debug: bool = False) -> None:
+    def __init__(
+        self, world: World, name: str, *, eager: bool = False, debug: bool = False
+    ) -> None:
         self.world, self.name, self.eager = world, name, eager
         self.ready: list[asyncio.Handle] = []
         self.tasks: list[asyncio.Task[Any]] = []
@@ -73,7 +76,8 @@ class SimLoop(_Base):  # type: ignore[misc]
             return
         self.silent_since = self.world.now
         if self.silences and self.silences[-1][1] == self.world.now:
-            # Preempted again before it got round to everything that was waiting: it may have answered nobody.
+            # Preempted again before it got round to everything that was waiting: it may have
+            # answered nobody.
             self.silent_since = self.silences.pop()[0]
 
     def speak_again(self) -> None:
@@ -85,12 +89,20 @@ class SimLoop(_Base):  # type: ignore[misc]
     def was_silent(self, since: float) -> float:
         """Give the length of the longest silence that lasted into the time since then."""
         longest = max((end - begin for begin, end in self.silences if end >= since), default=0.0)
-        return longest if self.silent_since is None else max(longest, self.world.now - self.silent_since)
+        return (
+            longest
+            if self.silent_since is None
+            else max(longest, self.world.now - self.silent_since)
+        )
 
     def silence(self, since: float) -> float:
         """Give for how long in all it has been silent since then."""
         total = sum(end - max(begin, since) for begin, end in self.silences if end > since)
-        return total if self.silent_since is None else total + self.world.now - max(self.silent_since, since)
+        return (
+            total
+            if self.silent_since is None
+            else total + self.world.now - max(self.silent_since, since)
+        )
 
     def die(self) -> None:
         """Never run again, without having been closed: its thread is stuck for ever, or nobody runs it any more."""
@@ -100,10 +112,14 @@ class SimLoop(_Base):  # type: ignore[misc]
     def cut_off(self) -> None:
         """Close at once, whatever is still under way: its tasks are left to the garbage collector."""
         for task in self.tasks:
-            # asyncio would report them, and rightly: that is the caller's doing, and not the core's.
+            # asyncio would report them, and rightly: that is the caller's doing, and not the
+            # core's.
             setattr(task, "_log_destroy_pending", False)  # noqa: B010 (no attribute of the type)
             coroutine = task.get_coro()
-            if isinstance(coroutine, types.CoroutineType) and inspect.getcoroutinestate(coroutine) == inspect.CORO_CREATED:
+            if (
+                isinstance(coroutine, types.CoroutineType)
+                and inspect.getcoroutinestate(coroutine) == inspect.CORO_CREATED
+            ):
                 coroutine.close()
         self.fall_silent()
         self.lives, self._closed = False, True
@@ -146,11 +162,15 @@ class SimLoop(_Base):  # type: ignore[misc]
     def is_closed(self) -> bool:
         return self._closed
 
-    def call_soon(self, callback: Any, *args: Any, context: contextvars.Context | None = None) -> asyncio.Handle:
+    def call_soon(
+        self, callback: Any, *args: Any, context: contextvars.Context | None = None
+    ) -> asyncio.Handle:
         self._check_thread(callback)
         return self._call_soon(callback, args, context)
 
-    def call_soon_threadsafe(self, callback: Any, *args: Any, context: contextvars.Context | None = None) -> asyncio.Handle:
+    def call_soon_threadsafe(
+        self, callback: Any, *args: Any, context: contextvars.Context | None = None
+    ) -> asyncio.Handle:
         self.world.preempt()
         handle = self._call_soon(callback, args, context)
         self.world.preempt()
@@ -161,7 +181,9 @@ class SimLoop(_Base):  # type: ignore[misc]
     ) -> asyncio.TimerHandle:
         return self.call_at(self.world.now + delay, callback, *args, context=context)
 
-    def call_at(self, when: float, callback: Any, *args: Any, context: contextvars.Context | None = None) -> asyncio.TimerHandle:
+    def call_at(
+        self, when: float, callback: Any, *args: Any, context: contextvars.Context | None = None
+    ) -> asyncio.TimerHandle:
         self._check_thread(callback)
         timer = asyncio.TimerHandle(when, callback, args, self, context)
         self.world.schedule(when, self, timer)
@@ -175,7 +197,12 @@ class SimLoop(_Base):  # type: ignore[misc]
         return asyncio.Future(loop=self)
 
     def create_task(
-        self, coro: Coroutine[Any, Any, Any], *, name: str | None = None, context: contextvars.Context | None = None, **_: Any
+        self,
+        coro: Coroutine[Any, Any, Any],
+        *,
+        name: str | None = None,
+        context: contextvars.Context | None = None,
+        **_: Any,
     ) -> asyncio.Task[Any]:
         self.world.preempt()
         of_flight = name is not None and name.startswith("aiomsi ")
@@ -194,12 +221,16 @@ class SimLoop(_Base):  # type: ignore[misc]
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         error = context.get("exception")
-        self.world.violate("I7", f"the exception handler was called: {context.get('message')}: {error!r}", error)
+        self.world.violate(
+            "I7", f"the exception handler was called: {context.get('message')}: {error!r}", error
+        )
 
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
         self._check_thread(handle)
 
-    def _call_soon(self, callback: Any, args: tuple[Any, ...], context: contextvars.Context | None) -> asyncio.Handle:
+    def _call_soon(
+        self, callback: Any, args: tuple[Any, ...], context: contextvars.Context | None
+    ) -> asyncio.Handle:
         if self._closed:
             msg = "Event loop is closed"
             raise RuntimeError(msg)
@@ -220,7 +251,8 @@ class SimLoop(_Base):  # type: ignore[misc]
     def _check_thread(self, thing: object) -> None:
         if self.lives and events._get_running_loop() is not self:
             self.world.violate(
-                "rule 5", f"{self.name} was touched from another thread: {getattr(thing, '__qualname__', type(thing).__name__)}"
+                "rule 5",
+                f"{self.name} was touched from another thread: {getattr(thing, '__qualname__', type(thing).__name__)}",
             )
 
 

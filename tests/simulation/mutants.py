@@ -1,8 +1,8 @@
 """Puts known faults into the core, one at a time, and sees that the simulation finds each of them.
 
-``python tests/simulation/mutants.py``. A mutant is a small change of the source; the changed package runs in a process of its
-own. It is killed if an invariant does not hold. One that crashes (an AttributeError, say) is not killed: any test would have
-found that, so it proves nothing.
+``python tests/simulation/mutants.py``. A mutant is a small change of the source; the changed
+package runs in a process of its own. It is killed if an invariant does not hold. One that crashes
+(an AttributeError, say) is not killed: any test would have found that, so it proves nothing.
 """
 
 import argparse
@@ -43,9 +43,19 @@ def run(mutant: Mutant, seeds: int) -> tuple[bool, str]:
     """Run the simulation on the changed package; tell whether the fault was found, and how."""
     with tempfile.TemporaryDirectory(prefix="aiomsi-mutant-") as name:
         package = Path(name) / "aiomsi"
-        shutil.copytree(Path(aiomsi.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(
+            Path(aiomsi.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__")
+        )
         change(package, mutant)
-        command = [sys.executable, str(HERE / "run.py"), "--seeds", str(seeds), "--jobs", "1", "--json"]
+        command = [
+            sys.executable,
+            str(HERE / "run.py"),
+            "--seeds",
+            str(seeds),
+            "--jobs",
+            "1",
+            "--json",
+        ]
         path = os.pathsep.join(filter(None, (name, os.environ.get("PYTHONPATH"))))
         environment = {**os.environ, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
@@ -63,20 +73,31 @@ def run(mutant: Mutant, seeds: int) -> tuple[bool, str]:
 def main(arguments: Sequence[str]) -> int:
     """Try all mutants and print what became of them."""
     parser = argparse.ArgumentParser(description="Test the simulation of the single flight.")
-    parser.add_argument("--seeds", type=int, default=SEEDS, help="after how many a mutant has survived")
+    parser.add_argument(
+        "--seeds", type=int, default=SEEDS, help="after how many a mutant has survived"
+    )
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("names", nargs="*", help="parts of the names of the mutants to try")
     options = parser.parse_args(arguments)
-    chosen = [mutant for mutant in MUTANTS if not options.names or any(name in mutant.name for name in options.names)]
+    chosen = [
+        mutant
+        for mutant in MUTANTS
+        if not options.names or any(name in mutant.name for name in options.names)
+    ]
     survived = 0
     with ThreadPoolExecutor(options.jobs) as pool:
-        for mutant, (killed, how) in zip(chosen, pool.map(lambda each: run(each, options.seeds), chosen), strict=True):
+        for mutant, (killed, how) in zip(
+            chosen, pool.map(lambda each: run(each, options.seeds), chosen), strict=True
+        ):
             survived += not killed
             print(f"{'killed' if killed else 'NOT KILLED':<12}{mutant.name:<60}{how}")
             for each in mutant.changes:
                 old, new = each.old.strip("\n").splitlines(), each.new.strip("\n").splitlines()
                 lines = difflib.ndiff(old, new)
-                print("".join(f"    {each.module}  {line}\n" for line in lines if line[0] in "+-"), end="")
+                print(
+                    "".join(f"    {each.module}  {line}\n" for line in lines if line[0] in "+-"),
+                    end="",
+                )
     print(f"{len(chosen) - survived} of {len(chosen)} killed")
     return int(survived > 0)
 

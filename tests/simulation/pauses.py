@@ -49,18 +49,33 @@ class Pauses:
         if slot.disturbing or self.known > made.number:
             return
         held = slot.held
-        if held is not None and held.published.number < made.number and held.is_usable(made, world.moment()):
-            if self.quiet.known < made.number and not self.quiet.forgetting and now < self.quiet.until - SLACK:
+        if (
+            held is not None
+            and held.published.number < made.number
+            and held.is_usable(made, world.moment())
+        ):
+            if (
+                self.quiet.known < made.number
+                and not self.quiet.forgetting
+                and now < self.quiet.until - SLACK
+            ):
                 world.violate("I8", "a refresh was begun although the host asked to be left alone")
             if now < self.served - SLACK:
-                world.violate("I8", f"the back-off has another {self.served - now:.3f} s to go while a usable token is served")
+                world.violate(
+                    "I8",
+                    f"the back-off has another {self.served - now:.3f} s to go while a usable token is served",
+                )
         elif now < self.unserved - SLACK:
             world.violate("I8", f"the back-off has another {self.unserved - now:.3f} s to go")
         elif self.losses:
             world.seen["elections after a loss"] += now == self.lost_at
-            # One of them may have been lost before anybody was seated who waited for it, and so does not count.
+            # One of them may have been lost before anybody was seated who waited for it, and so
+            # does not count.
             if self.losses > ELECTIONS + 1 and now < self.lost_at + SHORTEST - SLACK:
-                world.violate("I8", f"{self.losses} flights were lost in close succession, and yet another was begun")
+                world.violate(
+                    "I8",
+                    f"{self.losses} flights were lost in close succession, and yet another was begun",
+                )
 
     def end(self, flight: Flight) -> None:
         """Enter a flight that certainly failed or was lost, and certainly counted."""
@@ -92,7 +107,9 @@ class Pauses:
         """Enter a flight that was cancelled because its private slot was closed."""
         self.failing += 1
         self.known = self.world.moment().number
-        self.served = at + max(SHORTEST, LEAST_SHARE * min(2.0 ** (self.failing - 1), LONGEST_SERVED))
+        self.served = at + max(
+            SHORTEST, LEAST_SHARE * min(2.0 ** (self.failing - 1), LONGEST_SERVED)
+        )
         self.unserved = float("-inf")
 
     def succeed(self) -> None:
@@ -103,10 +120,18 @@ class Pauses:
     def may_fail(self, now: float) -> bool:
         """Tell whether a caller may be told now of an earlier failure without a new fetch."""
         flight = self.slot.latest()
-        if now <= max(self.quiet.at_most, self.slot.broken_at + LONGEST_LAG + LONGEST_UNSERVED) + SLACK:
+        if (
+            now
+            <= max(self.quiet.at_most, self.slot.broken_at + LONGEST_LAG + LONGEST_UNSERVED) + SLACK
+        ):
             return True
         if flight is None or flight.settled is None or flight.answer in ("lost", "granted"):
-            # Nobody outside knows when a loss was noticed, nor what became of an answer that came too late.
+            # Nobody outside knows when a loss was noticed, nor what became of an answer that came
+            # too late.
             return flight is not None
-        longest = SHORTEST if flight.answer == "refused" else max(LONGEST_UNSERVED, min(flight.retry_after, MOST_OBEYED))
+        longest = (
+            SHORTEST
+            if flight.answer == "refused"
+            else max(LONGEST_UNSERVED, min(flight.retry_after, MOST_OBEYED))
+        )
         return now <= flight.settled + longest + SLACK

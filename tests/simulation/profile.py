@@ -43,7 +43,14 @@ ANSWERS = {
 LIMITS = (None, None, RequestLimits(20, 4), RequestLimits(4, 2), RequestLimits(1, 1))
 """How many requests the host takes: any number, as many as IMDS, or so few that its slots always wait."""
 
-LIVES = ((12.0, 20.0), (20.0, 60.0), (60.0, 400.0), (3_000.0, 8_000.0), (86_400.0, 86_400.0), (12.0, 86_400.0))
+LIVES = (
+    (12.0, 20.0),
+    (20.0, 60.0),
+    (60.0, 400.0),
+    (3_000.0, 8_000.0),
+    (86_400.0, 86_400.0),
+    (12.0, 86_400.0),
+)
 
 
 @attrs.frozen
@@ -57,12 +64,15 @@ class Profile:
         shuffled, preempt, lag, collect: as the world takes them.
         loops, slots, credentials: how many of each there are at first; credentials per slot.
         limits: how many requests the host takes.
-        apart: each slot stands for a host of its own, as the scopes of somebody else's credential do.
-        eager, debug, anyio: whether tasks start at once, asyncio's debug mode is on, and some callers use cancel scopes.
+        apart: each slot stands for a host of its own, as the scopes of somebody else's credential
+            do.
+        eager, debug, anyio: whether tasks start at once, asyncio's debug mode is on, and some
+            callers use cancel scopes.
         rounds: how often something happens.
         burst: the most calls at once.
         lives: the range that the lives of tokens are drawn from.
-        latency: the longest time that a fetch takes which neither fails nor hangs; if `jobs_alone`, the exact time.
+        latency: the longest time that a fetch takes which neither fails nor hangs; if `jobs_alone`,
+            the exact time.
         failing: the share of fetches that bring no new token.
         answers: what they bring, by weight.
         events: what else happens, by weight; `eventful` is their share among all rounds.
@@ -104,7 +114,13 @@ class Profile:
         jobs_alone = not calm and chance.random() < 0.06
         faultless = calm or jobs_alone
         answers = {} if faultless else _some(chance, ANSWERS)
-        events = {"handlers": 1.0, "close": 0.3} if calm else {"jobs": 1.0} if jobs_alone else _some(chance, EVENTS)
+        events = (
+            {"handlers": 1.0, "close": 0.3}
+            if calm
+            else {"jobs": 1.0}
+            if jobs_alone
+            else _some(chance, EVENTS)
+        )
         leaves_tasks = bool(events.keys() & {"cut off", "die"})
         return cls(
             calm=calm,
@@ -121,7 +137,8 @@ class Profile:
             apart=chance.random() < 0.2,
             eager=chance.choice((0.0, 0.0, 0.5, 1.0)),
             debug=chance.random() < 0.02,
-            # A scope that is left when its coroutine is garbage complains of the wrong task: that is anyio's own.
+            # A scope that is left when its coroutine is garbage complains of the wrong task: that
+            # is anyio's own.
             anyio=not leaves_tasks and chance.random() < 0.5,
             rounds=chance.randint(6, 30),
             burst=chance.choice((1, 3, 6, 12)),

@@ -110,7 +110,9 @@ class Token:
     def left_at_most(self, first: Moment, last: Moment) -> float:
         """Give the most that may be left: dated between its receipt and its publication, asked between these moments."""
         dated_at = max(self.received.wall, self.published.wall)
-        return min(self.published.now - first.now, dated_at - min(first.wall, last.wall)) + self.life
+        return (
+            min(self.published.now - first.now, dated_at - min(first.wall, last.wall)) + self.life
+        )
 
     def is_usable(self, *moments: Moment) -> bool:
         """Tell whether it was usable at all of these moments."""
@@ -156,8 +158,17 @@ class Call:
 
     def outlives(self, flight: Flight) -> bool:
         """Tell whether this call goes on if that flight, which it waits for, is lost."""
-        waits = self.began is not None and flight.began is not None and self.began.number < flight.began.number
-        return waits and not self.is_called_off(self.loop.world.now) and self.loop.lives and not self.loop.is_closing
+        waits = (
+            self.began is not None
+            and flight.began is not None
+            and self.began.number < flight.began.number
+        )
+        return (
+            waits
+            and not self.is_called_off(self.loop.world.now)
+            and self.loop.lives
+            and not self.loop.is_closing
+        )
 
 
 @attrs.define(eq=False)
@@ -216,7 +227,11 @@ class SimSlot:
 
     def may_be_starved(self) -> bool:
         """Return whether three flights may have been lost since the token was published."""
-        return self.held is not None and bool(self.flights) and self.flights[-1].number - self.held.flight.number >= STARVED
+        return (
+            self.held is not None
+            and bool(self.flights)
+            and self.flights[-1].number - self.held.flight.number >= STARVED
+        )
 
     def disturb(self, moment: Moment) -> None:
         """Note that whatever is under way may be worthless from here on."""

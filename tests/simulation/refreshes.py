@@ -51,4 +51,6 @@ class Refreshes:
         self.world.seen["calm slots"] += 1
         self.world.seen["refresh points crossed in calm slots"] += max(0, self.expected - 1)
         if made != self.expected:
-            self.world.violate("I5", f"{made} fetches, and {self.expected} refresh points were crossed")
+            self.world.violate(
+                "I5", f"{made} fetches, and {self.expected} refresh points were crossed"
+            )

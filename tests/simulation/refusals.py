@@ -43,6 +43,8 @@ class Refused:
 def _are_two_of_a_rejection(chain: list[Token]) -> bool:
     """Return whether both the latest token and the one before it were fetched because of a rejection."""
     return len(chain) >= 2 and all(
-        token.flight.order is not None and token.flight.order.rejected is not None and token.flight.order.claims is None
+        token.flight.order is not None
+        and token.flight.order.rejected is not None
+        and token.flight.order.claims is None
         for token in chain[:2]
     )

@@ -1,9 +1,10 @@
 """Runs many seeds of the simulation of the single flight, or one of them with its story.
 
-``python tests/simulation/run.py --seeds 20000 --jobs 2``; ``python tests/simulation/run.py --seed 17``.
+``python tests/simulation/run.py --seeds 20000 --jobs 2``; ``python tests/simulation/run.py --seed
+17``.
 
-Exits with 1 if an invariant did not hold, and also if something that must be seen was not: a simulation that finds nothing may be
-blind.
+Exits with 1 if an invariant did not hold, and also if something that must be seen was not: a
+simulation that finds nothing may be blind.
 """
 
 import argparse
@@ -45,7 +46,10 @@ def run_chunk(seeds: range) -> tuple[int, Counter[str], list[Report]]:
 
 def run_all(first: int, number: int, jobs: int) -> Iterator[tuple[int, Counter[str], list[Report]]]:
     """Run seeds, in order or in several processes."""
-    chunks = [range(start, min(start + CHUNK, first + number)) for start in range(first, first + number, CHUNK)]
+    chunks = [
+        range(start, min(start + CHUNK, first + number))
+        for start in range(first, first + number, CHUNK)
+    ]
     if jobs == 1:
         yield from map(run_chunk, chunks)
         return
@@ -56,7 +60,9 @@ def run_all(first: int, number: int, jobs: int) -> Iterator[tuple[int, Counter[s
 def tell(report: Report) -> None:
     """Print the story of a seed up to its first violation, or to its end."""
     lines = [" ".join(str(part) for part in event) for event in report.story]
-    end = next((number for number, event in enumerate(report.story) if event[1] == "VIOLATION"), len(lines))
+    end = next(
+        (number for number, event in enumerate(report.story) if event[1] == "VIOLATION"), len(lines)
+    )
     print(report.profile)
     print("\n".join(lines[max(0, end - TAIL) : end + 1]))
     if report.violation is not None:
@@ -71,7 +77,9 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--first", type=int, default=0, help="the first of them")
     parser.add_argument("--seed", type=int, help="run just this one and tell its story")
     parser.add_argument("--jobs", type=int, default=multiprocessing.cpu_count())
-    parser.add_argument("--json", action="store_true", help="stop at the first violation and print it as one line")
+    parser.add_argument(
+        "--json", action="store_true", help="stop at the first violation and print it as one line"
+    )
     options = parser.parse_args(arguments)
     if options.seed is not None:
         report = run_seed(options.seed)
@@ -91,7 +99,12 @@ def main(arguments: Sequence[str]) -> int:
         fields = (
             None
             if found is None
-            else {"seed": failed[0].seed, "invariant": found.invariant, "text": found.text, "crash": found.crash}
+            else {
+                "seed": failed[0].seed,
+                "invariant": found.invariant,
+                "text": found.text,
+                "crash": found.crash,
+            }
         )
         print(json.dumps(fields))
         return int(found is not None)

@@ -44,7 +44,12 @@ class Simulation:
         self.seed = seed
         self.world = world = World(seed)
         self.profile = profile = Profile.draw(world.chance)
-        world.configure(shuffled=profile.shuffled, preempt=profile.preempt, lag=profile.lag, collect=profile.collect)
+        world.configure(
+            shuffled=profile.shuffled,
+            preempt=profile.preempt,
+            lag=profile.lag,
+            collect=profile.collect,
+        )
         self.flights = FlightChecks(world, calm=profile.calm)
         self.host = SimHost(world, profile, self.flights)
         self.calls = CallChecks(world, self.flights, self.host.fetch, calm=profile.calm)
@@ -77,7 +82,9 @@ class Simulation:
                 if loop.lives and any(not task.done() for task in loop.tasks):
                     world.violate("I7", f"{loop.name} still has tasks")
         self._tear_down()
-        return Report(self.seed, world.violation, world.seen, world.digest(), world.story, self.profile)
+        return Report(
+            self.seed, world.violation, world.seen, world.digest(), world.story, self.profile
+        )
 
     def _before_time_passes(self) -> None:
         self.calls.before_time_passes()
@@ -109,7 +116,9 @@ class Simulation:
     def _complain(self, unraisable: Any) -> None:
         if self.world.violation is None:
             self.world.violate(
-                "I7", f"something was raised while it was collected: {unraisable.exc_value!r}", unraisable.exc_value
+                "I7",
+                f"something was raised while it was collected: {unraisable.exc_value!r}",
+                unraisable.exc_value,
             )
 
     def _turns(self) -> Turns:
@@ -134,7 +143,9 @@ class Simulation:
             return world.now
 
         private = world.chance.random() < self.profile.private
-        core = Slot(name, Clock(wall, monotonic, asyncio.sleep), draw=draw, backoff=backoff, private=private)
+        core = Slot(
+            name, Clock(wall, monotonic, asyncio.sleep), draw=draw, backoff=backoff, private=private
+        )
         setattr(core, "_lock", SimLock(world))  # noqa: B010 (no lock that the type would accept)
         credentials = [Credential(f"{name}/{number}") for number in range(self.profile.credentials)]
         slot = SimSlot(core, credentials)

@@ -34,19 +34,30 @@ class Turns:
         world, limits, now = self.world, self.backoff.limits, self.world.now
         world.seen["a turn was waited for"] += now > came
         world.tell(flight.loop.name, "request", flight.slot.slot.name, flight.number)
-        if self.quiet.known < flight.asked and not self.quiet.forgetting and now < self.quiet.until - SLACK:
-            world.violate("I8", f"the host asked to be left alone for another {self.quiet.until - now:.3f} s")
+        if (
+            self.quiet.known < flight.asked
+            and not self.quiet.forgetting
+            and now < self.quiet.until - SLACK
+        ):
+            world.violate(
+                "I8", f"the host asked to be left alone for another {self.quiet.until - now:.3f} s"
+            )
         if limits is None or now >= taken + LEASE - SLACK:
-            # A thread that was preempted for so long between its turn and its request is taken for a dead one.
+            # A thread that was preempted for so long between its turn and its request is taken for
+            # a dead one.
             return
         self.requests = [at for at in self.requests if at > now - WINDOW + SLACK] + [now]
-        self.under_way = {each: at for each, at in self.under_way.items() if now < at + LEASE - SLACK}
+        self.under_way = {
+            each: at for each, at in self.under_way.items() if now < at + LEASE - SLACK
+        }
         self.under_way[flight] = taken
         if len(self.requests) > limits.per_second:
             world.violate("I8", f"the host was sent {len(self.requests)} requests within a second")
         if len(self.under_way) > limits.at_once:
             world.violate("I8", f"the host had {len(self.under_way)} requests at once")
-        world.seen["as many requests at once as the host allows"] += len(self.under_way) == limits.at_once
+        world.seen["as many requests at once as the host allows"] += (
+            len(self.under_way) == limits.at_once
+        )
 
     def end(self, flight: Flight) -> None:
         """Enter that a request has ended."""
@@ -56,7 +67,9 @@ class Turns:
         """See that the slots are held off only for as long as the host asked for."""
         if self.backoff.retry_at > self.quiet.at_most + SLACK:
             more = self.backoff.retry_at - self.world.now
-            self.world.violate("I8", f"all slots are held off for {more:.3f} s, and the host did not ask for that")
+            self.world.violate(
+                "I8", f"all slots are held off for {more:.3f} s, and the host did not ask for that"
+            )
 
     def check_rest(self) -> None:
         """See that every ticket was given back whose loop still runs."""

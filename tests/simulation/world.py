@@ -1,15 +1,17 @@
 """The world of a simulation: one clock, one source of chance, and event loops that take turns in one thread.
 
-Every loop stands for a thread. Which loop runs its next callback is drawn, and so is, where that is asked for, which one of its
-callbacks. asyncio promises the order of `call_soon` within a loop; shuffled runs do not keep to it, because nothing in the core
-is meant to rest on it, and tasks, futures and time-outs work without it.
+Every loop stands for a thread. Which loop runs its next callback is drawn, and so is, where that is
+asked for, which one of its callbacks. asyncio promises the order of `call_soon` within a loop;
+shuffled runs do not keep to it, because nothing in the core is meant to rest on it, and tasks,
+futures and time-outs work without it.
 
-Threads switch anywhere, but what they see of each other changes at few places: where a slot's lock is taken or given back,
-where a clock is read, and where a loop is spoken to. There the loop that runs may be *preempted*: callbacks of other loops run
-nested in it, sometimes until some time has passed. Nobody is preempted who holds a lock: whoever ran instead could only wait
-for it.
+Threads switch anywhere, but what they see of each other changes at few places: where a slot's lock
+is taken or given back, where a clock is read, and where a loop is spoken to. There the loop that
+runs may be *preempted*: callbacks of other loops run nested in it, sometimes until some time has
+passed. Nobody is preempted who holds a lock: whoever ran instead could only wait for it.
 
-Time moves when nothing is ready anywhere. Whatever happens is drawn from the seed, so a seed tells the same story every time.
+Time moves when nothing is ready anywhere. Whatever happens is drawn from the seed, so a seed tells
+the same story every time.
 """
 
 import asyncio
@@ -32,7 +34,15 @@ EPOCH = 1_700_000_000.0
 DEEPEST = 3
 MOST_STEPS = 20_000
 """Callbacks at one moment of the clock: more than that never happen but in a circle."""
-CRASHES = (AttributeError, NameError, TypeError, LookupError, ImportError, AssertionError, RecursionError)
+CRASHES = (
+    AttributeError,
+    NameError,
+    TypeError,
+    LookupError,
+    ImportError,
+    AssertionError,
+    RecursionError,
+)
 """What a program raises that does not run at all: no rule of the core finds these out, so no rule gets the credit."""
 
 
@@ -140,7 +150,13 @@ class World:
 
     def loops_with_timers(self) -> list["SimLoop"]:
         """Give the loops that are going to be woken by the clock."""
-        return list({loop.name: loop for _, _, loop, thing in self._heap if loop is not None and _counts(loop, thing)}.values())
+        return list(
+            {
+                loop.name: loop
+                for _, _, loop, thing in self._heap
+                if loop is not None and _counts(loop, thing)
+            }.values()
+        )
 
     def scheduled(self) -> int:
         """Count what is still on the clock, but for what was cancelled and for loops that will never run it."""
@@ -198,7 +214,12 @@ class World:
     def preempt(self) -> None:
         """Perhaps let others run at this point, as if the thread had been switched."""
         self._until_preempted -= 1
-        if self._until_preempted > 0 or self.locked or self.depth == DEEPEST or self.violation is not None:
+        if (
+            self._until_preempted > 0
+            or self.locked
+            or self.depth == DEEPEST
+            or self.violation is not None
+        ):
             return
         self._until_preempted = self._next_preemption()
         loop = events._get_running_loop()
@@ -258,7 +279,8 @@ class SimLock:
             raise RuntimeError(msg)
         self._held = world.locked = True
         if world.collect and world.chance.random() < world.collect:
-            # The collector may run wherever memory is allocated, and it closes the coroutines that closed loops left behind.
+            # The collector may run wherever memory is allocated, and it closes the coroutines that
+            # closed loops left behind.
             world.seen["garbage collected under the lock"] += 1
             gc.collect()
 

@@ -1,7 +1,8 @@
 """Forks while a credential is warm, in the middle of a fetch, or in the middle of anything: ``python tests/stress/forks.py JOB``.
 
-The tests run it in a process of its own, where whatever goes wrong in a child is seen on stderr. Each job prints one JSON object.
-Those that fork in the middle of a fetch wait for a line on stdin before they do. Tokens are told by their digests only.
+The tests run it in a process of its own, where whatever goes wrong in a child is seen on stderr.
+Each job prints one JSON object. Those that fork in the middle of a fetch wait for a line on stdin
+before they do. Tokens are told by their digests only.
 """
 
 import asyncio
@@ -35,7 +36,9 @@ class MovableClock:
 
     def __init__(self) -> None:
         self.ahead = 0.0
-        self.clock = Clock(wall=lambda: time.time() + self.ahead, monotonic=lambda: time.monotonic() + self.ahead)
+        self.clock = Clock(
+            wall=lambda: time.time() + self.ahead, monotonic=lambda: time.monotonic() + self.ahead
+        )
 
 
 async def use(credential: ManagedIdentityCredential) -> Told:
@@ -60,7 +63,9 @@ def refresh_point(credential: ManagedIdentityCredential, clock: MovableClock) ->
     return earliest
 
 
-def in_children(method: str, count: int, job: Callable[..., Told], *arguments: object) -> list[Told]:
+def in_children(
+    method: str, count: int, job: Callable[..., Told], *arguments: object
+) -> list[Told]:
     """Run a job in processes of their own, and gather what they tell; one that hangs is ended, and tells nothing."""
     context: Any = multiprocessing.get_context(method)
     told: SimpleQueue[Told] = context.SimpleQueue()
@@ -143,7 +148,10 @@ def bare() -> Told:
         sys.exit()
     _, status = os.waitpid(child, 0)
     fetching.join()
-    return {"children": [json.loads(os.read(read, 1_000))] if status == 0 else [], "parent": told[0]}
+    return {
+        "children": [json.loads(os.read(read, 1_000))] if status == 0 else [],
+        "parent": told[0],
+    }
 
 
 def held() -> Told:
@@ -171,7 +179,8 @@ def hammered() -> Told:
     """Fork again and again while other threads do all sorts of things with the same credential."""
     credential = ManagedIdentityCredential()
     asyncio.run(credential.warm_up())
-    # Imports what is imported late: a child that is forked in the middle of an import waits for it for ever.
+    # Imports what is imported late: a child that is forked in the middle of an import waits for it
+    # for ever.
     credential.stats()
     done = threading.Event()
 
@@ -196,11 +205,15 @@ def pickled() -> Told:
     credential = ManagedIdentityCredential()
     token = asyncio.run(credential.get_token(ARM)).token
     data = bytes(ForkingPickler.dumps(credential))
-    children = in_children("spawn", 1, run_pickled, credential) + in_children("forkserver", 1, run_pickled, credential)
+    children = in_children("spawn", 1, run_pickled, credential) + in_children(
+        "forkserver", 1, run_pickled, credential
+    )
     return {"children": children, "parent": run_use(credential), "leaks": token.encode() in data}
 
 
-JOBS: dict[str, Callable[[], Told]] = {job.__name__: job for job in (warm, thread, loop, bare, held, hammered, pickled)}
+JOBS: dict[str, Callable[[], Told]] = {
+    job.__name__: job for job in (warm, thread, loop, bare, held, hammered, pickled)
+}
 
 if __name__ == "__main__":
     print(json.dumps(JOBS[sys.argv[1]]()))

@@ -1,8 +1,9 @@
 """Ten thousand cold callers in eight event loops, each in a thread of its own, again and again: one request to IMDS each time.
 
-``python tests/stress/herd.py --repeat 100`` prints a line for each repetition and one for all of them, and exits with 1 if any
-repetition made another number of requests, or if a caller got no token. IMDS is the embedded one, with its limits on; each
-repetition has a new one, so nothing is warm. ``--unshared`` shows that this can fail.
+``python tests/stress/herd.py --repeat 100`` prints a line for each repetition and one for all of
+them, and exits with 1 if any repetition made another number of requests, or if a caller got no
+token. IMDS is the embedded one, with its limits on; each repetition has a new one, so nothing is
+warm. ``--unshared`` shows that this can fail.
 """
 
 import argparse
@@ -39,7 +40,13 @@ class Row:
     @property
     def good(self) -> bool:
         """Whether everybody got the one token of the one request."""
-        return (self.cold, self.requests, self.tokens, self.errors, self.different) == (self.callers, 1, self.callers, 0, 1)
+        return (self.cold, self.requests, self.tokens, self.errors, self.different) == (
+            self.callers,
+            1,
+            self.callers,
+            0,
+            1,
+        )
 
     def __str__(self) -> str:
         requests = f"{self.requests:,} {'request' if self.requests == 1 else 'requests'}"
@@ -49,9 +56,13 @@ class Row:
         )
 
 
-async def herd(credential: ManagedIdentityCredential, callers: int) -> list[AccessToken | BaseException]:
+async def herd(
+    credential: ManagedIdentityCredential, callers: int
+) -> list[AccessToken | BaseException]:
     """Ask for a token that often at once."""
-    return await asyncio.gather(*(credential.get_token(SCOPE) for _ in range(callers)), return_exceptions=True)
+    return await asyncio.gather(
+        *(credential.get_token(SCOPE) for _ in range(callers)), return_exceptions=True
+    )
 
 
 def repetition(loops: int, callers: int, *, share: bool) -> Row:
@@ -59,7 +70,8 @@ def repetition(loops: int, callers: int, *, share: bool) -> Row:
     together = threading.Barrier(loops)
     with EmbeddedAzure() as azure, ThreadPoolExecutor(loops) as pool:
         os.environ.update(azure.environment)
-        # They share by host and clock, and the port of an earlier repetition may be given out again.
+        # They share by host and clock, and the port of an earlier repetition may be given out
+        # again.
         clock = Clock()
         credentials = [ManagedIdentityCredential(share=share, clock=clock) for _ in range(loops)]
 
@@ -99,11 +111,29 @@ def wait_for_all(credentials: Sequence[ManagedIdentityCredential], callers: int)
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run it; the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeat", type=int, default=100, metavar="N", help="repetitions (default: %(default)s)")
-    parser.add_argument("--loops", type=int, default=8, metavar="N", help="event loops, each in a thread (default: %(default)s)")
-    parser.add_argument("--callers", type=int, default=1_250, metavar="N", help="callers in each loop (default: %(default)s)")
-    parser.add_argument("--unshared", action="store_true", help="give every loop a token of its own")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--repeat", type=int, default=100, metavar="N", help="repetitions (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--loops",
+        type=int,
+        default=8,
+        metavar="N",
+        help="event loops, each in a thread (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--callers",
+        type=int,
+        default=1_250,
+        metavar="N",
+        help="callers in each loop (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--unshared", action="store_true", help="give every loop a token of its own"
+    )
     options = parser.parse_args(arguments)
     for name in IDENTITY_VARIABLES:
         os.environ.pop(name, None)
@@ -113,7 +143,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{number}: {rows[-1]}", flush=True)
     good = sum(row.good for row in rows)
     callers, requests, errors = (
-        sum(each) for each in zip(*((row.callers, row.requests, row.errors) for row in rows), strict=True)
+        sum(each)
+        for each in zip(*((row.callers, row.requests, row.errors) for row in rows), strict=True)
     )
     slowest = max(row.seconds for row in rows)
     print(

@@ -47,8 +47,9 @@ def _place(kind: str, node: ast.stmt | ast.expr) -> _Place:
 class _Reader(ast.NodeTransformer):
     """Finds the points of a module, and makes its tree into one whose byte code says more clearly where it stems from.
 
-    Of `async with a, b:` Python 3.11 gives all four points one and the same place; so it is rewritten as two statements, each
-    with a place of its own. That changes nothing else (`Awaits` compares the byte code).
+    Of `async with a, b:` Python 3.11 gives all four points one and the same place; so it is
+    rewritten as two statements, each with a place of its own. That changes nothing else (`Awaits`
+    compares the byte code).
     """
 
     def __init__(self, module: str) -> None:
@@ -93,7 +94,11 @@ class _Reader(ast.NodeTransformer):
             part.col_offset, part.end_col_offset = 10_000 * (number + 1), 10_000 * (number + 1) + 1
             for kind in ("enter", "exit"):
                 # Which of the two it is depends on the Python.
-                self._add(f"async with {_short(item.context_expr)}: {kind}", _place(kind, part), _place(kind, item.context_expr))
+                self._add(
+                    f"async with {_short(item.context_expr)}: {kind}",
+                    _place(kind, part),
+                    _place(kind, item.context_expr),
+                )
             parts.append(part)
         self.generic_visit(node)
         body = node.body
@@ -102,8 +107,8 @@ class _Reader(ast.NodeTransformer):
             body = [part]
         return parts[0]
 
-    # These two are found, so that the first of them in the library is missed by every scenario; to see a coroutine stand there,
-    # `Awaits` would have to know their byte code.
+    # These two are found, so that the first of them in the library is missed by every scenario; to
+    # see a coroutine stand there, `Awaits` would have to know their byte code.
 
     def visit_AsyncFor(self, node: ast.AsyncFor) -> ast.AST:
         self._add(f"async for {_short(node.iter)}")
@@ -152,16 +157,25 @@ class Awaits:
         self._at: dict[tuple[str, str, int], dict[int, Point]] = {}
         for name, source in sources:
             reader = _Reader(name.rpartition(".")[2])
-            plain, telling = _compiled(ast.parse(source)), _compiled(reader.visit(ast.parse(source)))
+            plain, telling = (
+                _compiled(ast.parse(source)),
+                _compiled(reader.visit(ast.parse(source))),
+            )
             self.points += reader.points
             for code, twin in zip(plain, telling, strict=True):
-                assert code.co_code == twin.co_code, f"the rewritten {code.co_qualname} of {name} is another function"
-                self._at[name, code.co_qualname, code.co_firstlineno] = dict(_offsets(twin, reader.places))
+                assert code.co_code == twin.co_code, (
+                    f"the rewritten {code.co_qualname} of {name} is another function"
+                )
+                self._at[name, code.co_qualname, code.co_firstlineno] = dict(
+                    _offsets(twin, reader.places)
+                )
 
     def stand(self, awaitable: object, awaited: object) -> Stand:
         """Tell where a coroutine stands that is suspended until `awaited` is done."""
         points, below = [], ""
-        while isinstance(awaitable := _generator(awaitable), CoroutineType | GeneratorType | AsyncGeneratorType):
+        while isinstance(
+            awaitable := _generator(awaitable), CoroutineType | GeneratorType | AsyncGeneratorType
+        ):
             if isinstance(awaitable, CoroutineType):
                 frame, awaitable = awaitable.cr_frame, awaitable.cr_await
             elif isinstance(awaitable, GeneratorType):
@@ -177,7 +191,9 @@ class Awaits:
 
     def _point(self, frame: FrameType) -> Point | None:
         code = frame.f_code
-        offsets = self._at.get((frame.f_globals.get("__name__", ""), code.co_qualname, code.co_firstlineno))
+        offsets = self._at.get(
+            (frame.f_globals.get("__name__", ""), code.co_qualname, code.co_firstlineno)
+        )
         return None if offsets is None else offsets.get(frame.f_lasti)
 
 
@@ -185,7 +201,9 @@ def _generator(awaitable: object) -> object:
     """Of a step of an asynchronous generator, which itself says nothing, give the generator; anything else is given back."""
     if type(awaitable).__name__ not in {"async_generator_asend", "async_generator_athrow"}:
         return awaitable
-    return next(each for each in gc.get_referents(awaitable) if isinstance(each, AsyncGeneratorType))
+    return next(
+        each for each in gc.get_referents(awaitable) if isinstance(each, AsyncGeneratorType)
+    )
 
 
 def _offsets(code: CodeType, places: dict[_Place, Point]) -> Iterator[tuple[int, Point]]:
@@ -194,7 +212,8 @@ def _offsets(code: CodeType, places: dict[_Place, Point]) -> Iterator[tuple[int,
     for instruction in dis.get_instructions(code):
         if instruction.opname == "GET_AWAITABLE":
             assert instruction.positions is not None
-            # What is in none of these places is the await of an asynchronous comprehension, which nobody has written.
+            # What is in none of these places is the await of an asynchronous comprehension, which
+            # nobody has written.
             point = places.get((_KINDS[instruction.arg or 0], *instruction.positions))  # type: ignore[arg-type]  # full positions
         if point is not None:
             yield instruction.offset, point
@@ -232,11 +251,14 @@ class Watch:
     def install(self, loop: asyncio.AbstractEventLoop, *, eager: bool) -> None:
         """See every task that is made in this loop from now on."""
 
-        def factory(loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> asyncio.Task[Any]:
+        def factory(
+            loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any
+        ) -> asyncio.Task[Any]:
             if eager:
                 options["eager_start"] = True
             task: asyncio.Task[Any] = asyncio.Task(self._run(coroutine), loop=loop, **options)
-            # A task that is cancelled before its first step would else leave a coroutine that was never awaited.
+            # A task that is cancelled before its first step would else leave a coroutine that was
+            # never awaited.
             task.add_done_callback(lambda _: coroutine.close())
             return task
 
@@ -252,7 +274,9 @@ class Watch:
         return asyncio.CancelledError
 
     @types.coroutine
-    def _follow(self, coroutine: Coroutine[Any, Any, Any], cancel: Callable[[], object]) -> Generator[Any, None, Any]:
+    def _follow(
+        self, coroutine: Coroutine[Any, Any, Any], cancel: Callable[[], object]
+    ) -> Generator[Any, None, Any]:
         step: Callable[[], Any] = functools.partial(coroutine.send, None)
         while True:
             try:
@@ -291,12 +315,16 @@ class Watch:
     def was_cancelled(self) -> bool:
         """Tell whether the victim, which has ended, ended as cancelled."""
         assert self.victim is not None
-        # A scope takes its own cancellation back, but not that of somebody who had cancelled this task before.
-        return self.victim.cancelled() or (self.way is Way.SCOPE and self.victim.result() is asyncio.CancelledError)
+        # A scope takes its own cancellation back, but not that of somebody who had cancelled this
+        # task before.
+        return self.victim.cancelled() or (
+            self.way is Way.SCOPE and self.victim.result() is asyncio.CancelledError
+        )
 
 
 def _until_the_scope_cancels(awaited: Any) -> Generator[Any, None, None]:
-    # A scope cancels one step later: nothing else may wake the task before. Then the same happens as in `Task.cancel`.
+    # A scope cancels one step later: nothing else may wake the task before. Then the same happens
+    # as in `Task.cancel`.
     try:
         yield from asyncio.get_running_loop().create_future()
     except asyncio.CancelledError:
@@ -310,4 +338,6 @@ def _until_the_scope_cancels(awaited: Any) -> Generator[Any, None, None]:
 def read(*paths: Path, package: str, home: Path) -> Awaits:
     """Read the await points of these files below `home`, the folder of that package."""
     names = (".".join((package, *path.relative_to(home).with_suffix("").parts)) for path in paths)
-    return Awaits((name, path.read_text(encoding="utf-8")) for name, path in zip(names, paths, strict=True))
+    return Awaits(
+        (name, path.read_text(encoding="utf-8")) for name, path in zip(names, paths, strict=True)
+    )

@@ -1,7 +1,8 @@
 """Many processes of one machine that want a token at once: `python crowd.py NUMBER [DIRECTORY]`, with a gate there or without.
 
-They are forked from one process that has imported everything and fetched nothing, so that starting them costs little, and are
-let go together. Prints for each how many seconds it waited, or None where it got no token.
+They are forked from one process that has imported everything and fetched nothing, so that starting
+them costs little, and are let go together. Prints for each how many seconds it waited, or None
+where it got no token.
 """
 
 import asyncio

@@ -23,7 +23,8 @@ REFUSED = Failure(TokenRefusedError, "refused", "identity not found", permanent=
 class FakeHost:
     """Answers each fetch with the next of `answers` (the last one for ever), after `latency` seconds.
 
-    A string is a token of that text with `life` seconds; None is a new token; an exception is raised.
+    A string is a token of that text with `life` seconds; None is a new token; an exception is
+    raised.
     """
 
     answers: Sequence[str | TokenResponse | Failure | BaseException | None] = (None,)
@@ -46,7 +47,9 @@ class FakeHost:
             raise answer
         if isinstance(answer, TokenResponse | Failure):
             return answer
-        return TokenResponse(Secret(f"token-{number}" if answer is None else answer), life=self.life)
+        return TokenResponse(
+            Secret(f"token-{number}" if answer is None else answer), life=self.life
+        )
 
 
 class Caller:

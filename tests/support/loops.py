@@ -28,7 +28,10 @@ def eager_loop() -> asyncio.AbstractEventLoop:
     return loop
 
 
-KINDS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {"default": asyncio.new_event_loop, "debug": debug_loop}
+KINDS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
+    "default": asyncio.new_event_loop,
+    "debug": debug_loop,
+}
 if importlib.util.find_spec("uvloop") is not None:
     import uvloop
 
@@ -80,11 +83,15 @@ class LoopThread:
 
     """
 
-    def __init__(self, make: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop) -> None:
+    def __init__(
+        self, make: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
+    ) -> None:
         self.loop = make()
         self.reports: list[str] = []
         # Only the text: the context holds tasks, which would live on.
-        self.loop.set_exception_handler(lambda _, context: self.reports.append(str(context["message"])))
+        self.loop.set_exception_handler(
+            lambda _, context: self.reports.append(str(context["message"]))
+        )
         self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
         self.thread.start()
 

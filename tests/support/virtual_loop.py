@@ -47,7 +47,11 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     @property
     def clock(self) -> Clock:
         """This loop's time, for the library; `skew` is what the wall clock is off by."""
-        return Clock(wall=lambda: EPOCH + self.now + self.skew, monotonic=lambda: self.now, sleep=asyncio.sleep)
+        return Clock(
+            wall=lambda: EPOCH + self.now + self.skew,
+            monotonic=lambda: self.now,
+            sleep=asyncio.sleep,
+        )
 
 
 def run(main: Coroutine[Any, Any, T], loop: VirtualLoop) -> T:

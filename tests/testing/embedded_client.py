@@ -22,7 +22,9 @@ ARM_RESOURCE = "https://management.azure.com/"
 class Concurrently(Protocol):
     """Start a function so many times at once; what it returns waits for the results."""
 
-    def __call__(self, number: int, function: Callable[[], _Result], /) -> Callable[[], list[_Result]]: ...
+    def __call__(
+        self, number: int, function: Callable[[], _Result], /
+    ) -> Callable[[], list[_Result]]: ...
 
 
 @attrs.frozen
@@ -52,7 +54,11 @@ def ask(url: str, path: str, method: str = "GET", body: object = None, **headers
         connection.close()
 
 
-def ask_imds(azure: EmbeddedAzure, query: str = f"api-version=2018-02-01&resource={ARM_RESOURCE}", **headers: str) -> Reply:
+def ask_imds(
+    azure: EmbeddedAzure,
+    query: str = f"api-version=2018-02-01&resource={ARM_RESOURCE}",
+    **headers: str,
+) -> Reply:
     return ask(azure.imds_url, f"{TOKEN}?{query}", **({"Metadata": "true"} | headers))
 
 
@@ -67,10 +73,17 @@ def ask_arm(
 ) -> Reply:
     bearer = {"Authorization": f"Bearer {token or azure.issue_token()}"}
     joint = "&" if "?" in path else "?"
-    return ask(azure.arm_url, f"{path}{joint}api-version={version}", method, body, **(bearer | headers))
+    return ask(
+        azure.arm_url, f"{path}{joint}api-version={version}", method, body, **(bearer | headers)
+    )
 
 
 def follow(azure: EmbeddedAzure, link: str, method: str = "GET") -> Reply:
     """Ask for a link of an answer, as it is."""
     assert link.startswith(azure.arm_url)
-    return ask(azure.arm_url, link.removeprefix(azure.arm_url), method, Authorization=f"Bearer {azure.issue_token()}")
+    return ask(
+        azure.arm_url,
+        link.removeprefix(azure.arm_url),
+        method,
+        Authorization=f"Bearer {azure.issue_token()}",
+    )

@@ -37,7 +37,9 @@ def azure() -> Iterator[EmbeddedAzure]:
 
 
 @pytest.mark.parametrize("path", [GROUP, GROUP.lower(), GROUP.upper(), f"{GROUP}/"])
-def test_the_tutorials_group_is_answered_whatever_the_case_of_the_path(azure: EmbeddedAzure, path: str) -> None:
+def test_the_tutorials_group_is_answered_whatever_the_case_of_the_path(
+    azure: EmbeddedAzure, path: str
+) -> None:
     assert ask_arm(azure, path, "2016-06-01").body == TUTORIAL
 
 
@@ -67,17 +69,27 @@ def test_answers_carry_arms_headers() -> None:
 
     assert re.fullmatch(GUID, headers["x-ms-request-id"])
     assert headers["x-ms-correlation-request-id"] == headers["x-ms-request-id"]
-    assert headers["x-ms-routing-request-id"] == f"WESTUS:20270115T080000Z:{headers['x-ms-request-id']}"
+    assert (
+        headers["x-ms-routing-request-id"]
+        == f"WESTUS:20270115T080000Z:{headers['x-ms-request-id']}"
+    )
     assert headers["x-ms-ratelimit-remaining-subscription-reads"] == "1099"
     assert headers["x-ms-ratelimit-remaining-subscription-global-reads"] == "16499"
-    assert (headers["Cache-Control"], headers["Date"]) == ("no-cache", "Fri, 15 Jan 2027 08:00:00 GMT")
+    assert (headers["Cache-Control"], headers["Date"]) == (
+        "no-cache",
+        "Fri, 15 Jan 2027 08:00:00 GMT",
+    )
     assert "x-ms-client-request-id" not in headers
     assert "x-ms-failure-cause" not in headers
 
 
 def test_the_callers_ids_are_echoed_as_asked(azure: EmbeddedAzure) -> None:
-    quiet = ask_arm(azure, x_ms_client_request_id="mine", x_ms_correlation_request_id="group").headers
-    echoed = ask_arm(azure, x_ms_client_request_id="mine", x_ms_return_client_request_id="true").headers
+    quiet = ask_arm(
+        azure, x_ms_client_request_id="mine", x_ms_correlation_request_id="group"
+    ).headers
+    echoed = ask_arm(
+        azure, x_ms_client_request_id="mine", x_ms_return_client_request_id="true"
+    ).headers
 
     assert quiet["x-ms-correlation-request-id"] == "group"
     assert "x-ms-client-request-id" not in quiet
@@ -88,7 +100,10 @@ def test_the_api_version_is_needed(azure: EmbeddedAzure) -> None:
     reply = ask(azure.arm_url, GROUP)
 
     assert (reply.status, reply.code) == (400, "MissingApiVersionParameter")
-    assert reply.json["error"]["message"] == "The api-version query parameter (?api-version=) is required for all requests."
+    assert (
+        reply.json["error"]["message"]
+        == "The api-version query parameter (?api-version=) is required for all requests."
+    )
     assert reply.headers["x-ms-failure-cause"] == "gateway"
 
 
@@ -99,7 +114,9 @@ def test_the_name_of_the_api_version_ignores_case(azure: EmbeddedAzure) -> None:
 
 
 @pytest.mark.parametrize("version", ["2021-04-02", "latest"])
-def test_an_unknown_api_version_is_refused_with_the_list(azure: EmbeddedAzure, version: str) -> None:
+def test_an_unknown_api_version_is_refused_with_the_list(
+    azure: EmbeddedAzure, version: str
+) -> None:
     reply = ask_arm(azure, version=version)
 
     assert (reply.status, reply.code) == (400, "InvalidApiVersionParameter")
@@ -118,10 +135,16 @@ def test_an_unknown_api_version_is_refused_with_the_list(azure: EmbeddedAzure, v
             "InvalidAuthenticationTokenAudience",
             "The access token has been obtained from wrong audience.",
         ),
-        ({"claims": {"nbf": 4_000_000_000}}, "InvalidAuthenticationToken", "The access token is invalid."),
+        (
+            {"claims": {"nbf": 4_000_000_000}},
+            "InvalidAuthenticationToken",
+            "The access token is invalid.",
+        ),
     ],
 )
-def test_a_bad_token_is_refused_with_a_challenge(azure: EmbeddedAzure, token: TokenOptions, code: str, description: str) -> None:
+def test_a_bad_token_is_refused_with_a_challenge(
+    azure: EmbeddedAzure, token: TokenOptions, code: str, description: str
+) -> None:
     reply = ask_arm(azure, token=azure.issue_token(**token))
 
     assert (reply.status, reply.code) == (401, code)
@@ -175,13 +198,22 @@ def test_a_role_holds_for_its_scope_and_what_is_inside(azure: EmbeddedAzure) -> 
 
     azure.grant(who.object_id, f"{GROUP.upper()}/")
     assert [status(path) for path in (GROUP, f"{GROUPS}/other")] == [200, 403]
-    assert [item["name"] for item in ask_arm(azure, GROUPS, token=token).json["value"]] == ["DevTest"]
-    assert [item["subscriptionId"] for item in ask_arm(azure, "/subscriptions", token=token).json["value"]] == [SUBSCRIPTION]
+    assert [item["name"] for item in ask_arm(azure, GROUPS, token=token).json["value"]] == [
+        "DevTest"
+    ]
+    assert [
+        item["subscriptionId"]
+        for item in ask_arm(azure, "/subscriptions", token=token).json["value"]
+    ] == [SUBSCRIPTION]
     azure.grant(who.object_id, f"/subscriptions/{SUBSCRIPTION}")
     assert status(f"{GROUPS}/other") == 200
     azure.revoke(who.object_id, f"/subscriptions/{SUBSCRIPTION}")
     azure.revoke(who.object_id, GROUP)
-    assert [status(path) for path in (GROUP, GROUPS, f"/subscriptions/{SUBSCRIPTION}")] == [403, 403, 403]
+    assert [status(path) for path in (GROUP, GROUPS, f"/subscriptions/{SUBSCRIPTION}")] == [
+        403,
+        403,
+        403,
+    ]
     assert ask_arm(azure, "/subscriptions", token=token).json["value"] == []
     azure.grant(who.object_id)
     assert status(GROUP) == 200
@@ -200,14 +232,24 @@ def test_subscriptions_are_listed_and_read(azure: EmbeddedAzure) -> None:
 @pytest.mark.parametrize(
     ("path", "status", "code", "message"),
     [
-        (f"/subscriptions/{OTHER}", 404, "SubscriptionNotFound", f"The subscription '{OTHER}' could not be found."),
+        (
+            f"/subscriptions/{OTHER}",
+            404,
+            "SubscriptionNotFound",
+            f"The subscription '{OTHER}' could not be found.",
+        ),
         (
             "/subscriptions/mine/resourceGroups/a",
             400,
             "InvalidSubscriptionId",
             "The provided subscription identifier 'mine' is malformed or invalid.",
         ),
-        (f"{GROUPS}/a%20b", 404, "ResourceGroupNotFound", "Resource group 'a b' could not be found."),
+        (
+            f"{GROUPS}/a%20b",
+            404,
+            "ResourceGroupNotFound",
+            "Resource group 'a b' could not be found.",
+        ),
         (
             f"{GROUPS}/none/providers/Microsoft.Web/sites/a?api-version=2022-09-01",
             404,
@@ -232,7 +274,9 @@ def test_subscriptions_are_listed_and_read(azure: EmbeddedAzure) -> None:
         ("/nothing", 404, "NotFound", "There is nothing at '/nothing'."),
     ],
 )
-def test_what_is_not_there_is_told_in_arms_words(azure: EmbeddedAzure, path: str, status: int, code: str, message: str) -> None:
+def test_what_is_not_there_is_told_in_arms_words(
+    azure: EmbeddedAzure, path: str, status: int, code: str, message: str
+) -> None:
     reply = ask_arm(azure, path)
 
     assert (reply.status, reply.json["error"]) == (status, {"code": code, "message": message})
@@ -271,14 +315,22 @@ def followed(azure: EmbeddedAzure, path: str) -> list[list[str]]:
         if "nextLink" not in reply:
             return pages
         assert reply["nextLink"].startswith(azure.arm_url)
-        reply = ask(azure.arm_url, reply["nextLink"].removeprefix(azure.arm_url), Authorization=f"Bearer {token}").json
+        reply = ask(
+            azure.arm_url,
+            reply["nextLink"].removeprefix(azure.arm_url),
+            Authorization=f"Bearer {token}",
+        ).json
 
 
 def test_a_long_list_comes_in_pages() -> None:
     with EmbeddedAzure(page_size=2) as azure:
         azure.add_resource_groups(SUBSCRIPTION, 4)
 
-        assert followed(azure, GROUPS) == [["DevTest", "group-00001"], ["group-00002", "group-00003"], ["group-00004"]]
+        assert followed(azure, GROUPS) == [
+            ["DevTest", "group-00001"],
+            ["group-00002", "group-00003"],
+            ["group-00004"],
+        ]
         assert followed(azure, f"{GROUPS}?$top=1")[4] == ["group-00004"]
         assert followed(azure, f"{GROUPS}?$top=9")[0] == ["DevTest", "group-00001"]
 
@@ -329,13 +381,17 @@ def test_an_empty_bucket_is_answered_429_when_asked_for() -> None:
     assert replies[2].headers["Retry-After"] == "1"
     assert replies[2].headers[READS] == "0"
     assert replies[2].code == "SubscriptionRequestsThrottled"
-    assert f"requests for subscription '{SUBSCRIPTION}' actor" in replies[2].json["error"]["message"]
+    assert (
+        f"requests for subscription '{SUBSCRIPTION}' actor" in replies[2].json["error"]["message"]
+    )
     assert later.status == 200
     assert counts.arm_throttled == 1
 
 
 def test_principals_share_the_subscriptions_bucket() -> None:
-    with EmbeddedAzure(arm_buckets=SMALL, enforce_arm_limits=True, clock=ManualClock().clock) as azure:
+    with EmbeddedAzure(
+        arm_buckets=SMALL, enforce_arm_limits=True, clock=ManualClock().clock
+    ) as azure:
         second = azure.assign_identity()
         azure.grant(second.object_id)
         token = azure.issue_token(identity=second)
@@ -345,10 +401,16 @@ def test_principals_share_the_subscriptions_bucket() -> None:
 
 
 def test_requests_outside_subscriptions_have_the_tenants_bucket() -> None:
-    with EmbeddedAzure(arm_buckets=SMALL, enforce_arm_limits=True, clock=ManualClock().clock) as azure:
+    with EmbeddedAzure(
+        arm_buckets=SMALL, enforce_arm_limits=True, clock=ManualClock().clock
+    ) as azure:
         replies = [ask_arm(azure, "/subscriptions") for _ in range(3)]
 
-    assert [reply.headers["x-ms-ratelimit-remaining-tenant-reads"] for reply in replies] == ["1", "0", "0"]
+    assert [reply.headers["x-ms-ratelimit-remaining-tenant-reads"] for reply in replies] == [
+        "1",
+        "0",
+        "0",
+    ]
     assert replies[2].code == "TenantRequestsThrottled"
 
 
@@ -371,15 +433,23 @@ def test_groups_can_be_added_counted_and_removed() -> None:
     [
         (lambda azure: azure.add_subscription("mine"), "is a GUID, and 'mine' is none"),
         (lambda azure: azure.add_resource_groups(OTHER, 1), "no subscription"),
-        (lambda azure: azure.remove_resource_group(SUBSCRIPTION, "none"), "no resource group 'none'"),
+        (
+            lambda azure: azure.remove_resource_group(SUBSCRIPTION, "none"),
+            "no resource group 'none'",
+        ),
         (lambda azure: azure.assign_identity(system_assigned=True), "one system-assigned identity"),
         (lambda azure: azure.revoke("somebody"), "has no role at '/'"),
-        (lambda azure: [azure.remove_identity(azure.identities[0]) for _ in range(2)], "range|assigned"),
+        (
+            lambda azure: [azure.remove_identity(azure.identities[0]) for _ in range(2)],
+            "range|assigned",
+        ),
         (lambda azure: azure.set_token_lifetime(0), "a second at least"),
         (lambda _: EmbeddedAzure(page_size=0), "page_size"),
     ],
 )
-def test_impossible_changes_are_refused(azure: EmbeddedAzure, change: Callable[[EmbeddedAzure], object], message: str) -> None:
+def test_impossible_changes_are_refused(
+    azure: EmbeddedAzure, change: Callable[[EmbeddedAzure], object], message: str
+) -> None:
     with pytest.raises((ValueError, IndexError), match=message):
         change(azure)
 

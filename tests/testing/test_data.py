@@ -70,7 +70,9 @@ def test_faults_of_bodies_are_checked() -> None:
 @pytest.mark.parametrize(("method", "other"), [("GET", "POST"), ("POST", "GET")])
 def test_an_action_is_a_list_in_pages(azure: EmbeddedAzure, method: str, other: str) -> None:
     vault = azure.add_resource(f"{GROUP}/providers/Microsoft.KeyVault/vaults/kv")
-    azure.set_list_action("Microsoft.KeyVault/vaults", "listThings", ["a", "b", "c"], next_method=method)
+    azure.set_list_action(
+        "Microsoft.KeyVault/vaults", "listThings", ["a", "b", "c"], next_method=method
+    )
     first = ask_arm(azure, f"{vault}/listThings", KV, method="POST")
     assert first.json["value"] == ["a", "b"]
     assert ask_arm(azure, f"{vault}/listThings", KV).status == 405
@@ -83,7 +85,10 @@ def test_the_method_of_further_pages_is_checked(azure: EmbeddedAzure) -> None:
         azure.set_list_action("Microsoft.KeyVault/vaults", "listThings", [], next_method="PUT")
 
 
-@pytest.mark.parametrize(("name", "sent"), [("A##North Europe#b", None), ("CPU % > 80", None), ("%24Default", "%24Default")])
+@pytest.mark.parametrize(
+    ("name", "sent"),
+    [("A##North Europe#b", None), ("CPU % > 80", None), ("%24Default", "%24Default")],
+)
 def test_a_resource_has_a_strange_name(azure: EmbeddedAzure, name: str, sent: str | None) -> None:
     azure.add_provider("Microsoft.Web", {"certificates": ["2021-04-01"]})
     resource_id = azure.add_resource(f"{CERTIFICATES}/{name}", {"location": "westus"})
@@ -158,7 +163,9 @@ def test_a_page_that_is_too_large_is_refused(azure: EmbeddedAzure) -> None:
 
 def test_a_quota_that_is_used_up_comes_back_much_later() -> None:
     manual = ManualClock()
-    with EmbeddedAzure(clock=manual.clock, enforce_arm_limits=True, graph_limits=GraphLimits(15, 5.0)) as azure:
+    with EmbeddedAzure(
+        clock=manual.clock, enforce_arm_limits=True, graph_limits=GraphLimits(15, 5.0)
+    ) as azure:
         fill(azure, 2)
         query(azure, GROUPS)
         azure.use_up_graph_quota(36_000)
@@ -171,4 +178,7 @@ def test_a_quota_that_is_used_up_comes_back_much_later() -> None:
         assert query(azure, GROUPS).headers["x-ms-user-quota-remaining"] == "14"
         azure.reset_counts()
         other = azure.issue_token(claims={"oid": "someone"})
-        assert ask_arm(azure, GRAPH, "2022-10-01", other, "POST", {"query": GROUPS}).status in (200, 400)
+        assert ask_arm(azure, GRAPH, "2022-10-01", other, "POST", {"query": GROUPS}).status in (
+            200,
+            400,
+        )

@@ -55,7 +55,10 @@ def test_the_usual_body_is_an_error_in_the_services_shape(azure: EmbeddedAzure) 
     imds, arm = ask_imds(azure), ask_arm(azure)
 
     assert imds.json == {"error": "server_error", "error_description": "Injected fault: HTTP 500"}
-    assert arm.json["error"] == {"code": "InternalServerError", "message": "Injected fault: HTTP 500"}
+    assert arm.json["error"] == {
+        "code": "InternalServerError",
+        "message": "Injected fault: HTTP 500",
+    }
     assert arm.headers["x-ms-failure-cause"] == "service"
     assert "x-ms-request-id" in arm.headers
 
@@ -107,7 +110,9 @@ def test_a_delayed_answer_is_the_usual_one(azure: EmbeddedAzure) -> None:
     assert ask_imds(azure).status == 200
 
 
-def test_a_hanging_request_goes_on_when_faults_are_cleared(azure: EmbeddedAzure, concurrently: Concurrently) -> None:
+def test_a_hanging_request_goes_on_when_faults_are_cleared(
+    azure: EmbeddedAzure, concurrently: Concurrently
+) -> None:
     azure.inject("arm", Fault.hang(), times=2)
     with azure.hold("arm") as hold:
         replies = concurrently(2, lambda: ask_arm(azure))
@@ -125,7 +130,9 @@ def test_a_fault_comes_before_a_refusal() -> None:
         assert [ask_imds(azure).status for _ in range(3)] == [410, 410, 429]
 
 
-def test_held_requests_are_counted_and_wait(azure: EmbeddedAzure, concurrently: Concurrently) -> None:
+def test_held_requests_are_counted_and_wait(
+    azure: EmbeddedAzure, concurrently: Concurrently
+) -> None:
     with azure.hold("arm") as hold:
         replies = concurrently(3, lambda: ask_arm(azure))
         hold.wait_arrived(3)
@@ -154,14 +161,19 @@ def test_waiting_for_requests_that_do_not_come_gives_up(azure: EmbeddedAzure) ->
 @pytest.mark.parametrize(
     ("misuse", "message"),
     [
-        (lambda azure: azure.inject("entra", Fault()), "no service 'entra'; the embedded Azure has 'imds' and 'arm'"),
+        (
+            lambda azure: azure.inject("entra", Fault()),
+            "no service 'entra'; the embedded Azure has 'imds' and 'arm'",
+        ),
         (lambda azure: azure.inject("arm", Fault(), times=0), "times must be at least 1"),
         (lambda azure: azure.inject("arm", Fault(), path="("), "not a regular expression"),
         (lambda azure: azure.hold("entra").__enter__(), "no service 'entra'"),
         (lambda _: Fault.delay(-1), "in the past"),
     ],
 )
-def test_misuse_is_refused(azure: EmbeddedAzure, misuse: Callable[[EmbeddedAzure], object], message: str) -> None:
+def test_misuse_is_refused(
+    azure: EmbeddedAzure, misuse: Callable[[EmbeddedAzure], object], message: str
+) -> None:
     with pytest.raises(ValueError, match=message):
         misuse(azure)
 

@@ -26,7 +26,9 @@ def test_the_environment_leads_to_it_and_nowhere_else(
     foreign_environment: None, azure_environment: dict[str, str], embedded_azure: EmbeddedAzure
 ) -> None:
     assert azure_environment == embedded_azure.environment
-    assert {name: value for name, value in os.environ.items() if name in IDENTITY_VARIABLES} == azure_environment
+    assert {
+        name: value for name, value in os.environ.items() if name in IDENTITY_VARIABLES
+    } == azure_environment
 
 
 def test_it_serves_code_that_runs_a_loop(embedded_azure: EmbeddedAzure) -> None:

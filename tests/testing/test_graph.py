@@ -13,9 +13,18 @@ ELSEWHERE = "aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee"
 
 
 def fill(azure: EmbeddedAzure) -> None:
-    azure.add_resource(f"{GROUP}/{VAULTS}/alpha", {"kind": "A", "tags": {"env": "Test"}, "properties": {"n": 2, "on": True}})
-    azure.add_resource(f"{GROUP}/{VAULTS}/Beta", {"location": "eastus", "properties": {"n": 10, "on": False, "deep": {"a": "x"}}})
-    azure.add_resource(f"{SCOPE}/resourceGroups/Other/providers/Microsoft.Web/sites/gamma", {"tags": {"env": "prod"}})
+    azure.add_resource(
+        f"{GROUP}/{VAULTS}/alpha",
+        {"kind": "A", "tags": {"env": "Test"}, "properties": {"n": 2, "on": True}},
+    )
+    azure.add_resource(
+        f"{GROUP}/{VAULTS}/Beta",
+        {"location": "eastus", "properties": {"n": 10, "on": False, "deep": {"a": "x"}}},
+    )
+    azure.add_resource(
+        f"{SCOPE}/resourceGroups/Other/providers/Microsoft.Web/sites/gamma",
+        {"tags": {"env": "prod"}},
+    )
     azure.add_resource(f"{GROUP}/{VAULTS}/alpha/secrets/unlisted")
 
 
@@ -26,13 +35,23 @@ def azure() -> Iterator[EmbeddedAzure]:
         yield azure
 
 
-def query(azure: EmbeddedAzure, text: object, *, body: dict[str, object] | None = None, **options: object) -> Reply:
-    document = {"query": text, "options": {f"${name}" if name != "resultFormat" else name: options[name] for name in options}}
+def query(
+    azure: EmbeddedAzure, text: object, *, body: dict[str, object] | None = None, **options: object
+) -> Reply:
+    document = {
+        "query": text,
+        "options": {
+            f"${name}" if name != "resultFormat" else name: options[name] for name in options
+        },
+    }
     return ask_arm(azure, GRAPH, "2022-10-01", method="POST", body=document | (body or {}))
 
 
 def names(azure: EmbeddedAzure, condition: str) -> list[str]:
-    return [row["name"] for row in query(azure, f"Resources | where {condition} | project id, name").json["data"]]
+    return [
+        row["name"]
+        for row in query(azure, f"Resources | where {condition} | project id, name").json["data"]
+    ]
 
 
 @pytest.mark.parametrize(
@@ -74,18 +93,36 @@ def test_where_finds(azure: EmbeddedAzure, condition: str, expected: list[str]) 
     ("text", "rows"),
     [
         ("Resources | count", [{"Count": 3}]),
-        ("resources | project n = properties.n, name | order by n asc", [(2, "alpha"), (10, "Beta"), (None, "gamma")]),
+        (
+            "resources | project n = properties.n, name | order by n asc",
+            [(2, "alpha"), (10, "Beta"), (None, "gamma")],
+        ),
         ("Resources | sort by name | project name | take 2", [("gamma",), ("alpha",)]),
-        ("Resources | order by type desc, name asc | project name", [("gamma",), ("Beta",), ("alpha",)]),
-        ("Resources | extend up = toupper(name) | where up == 'BETA' | project up | limit 5", [("BETA",)]),
+        (
+            "Resources | order by type desc, name asc | project name",
+            [("gamma",), ("Beta",), ("alpha",)],
+        ),
+        (
+            "Resources | extend up = toupper(name) | where up == 'BETA' | project up | limit 5",
+            [("BETA",)],
+        ),
         ("Resources | project tags.env | where isnotempty(tags_env)", [("Test",), ("prod",)]),
-        ("Resources | summarize count() by type", [("microsoft.keyvault/vaults", 2), ("microsoft.web/sites", 1)]),
+        (
+            "Resources | summarize count() by type",
+            [("microsoft.keyvault/vaults", 2), ("microsoft.web/sites", 1)],
+        ),
         ("Resources | summarize many = count() by resourceGroup, location | order by many", 3),
         ("Resources | summarize count()", [(3,)]),
         ("Resources | where name == '' | summarize count()", [(0,)]),
         ("Resources | where name == '' | summarize count() by name", []),
-        ("ResourceContainers | where type == 'microsoft.resources/subscriptions' | project name", [("Embedded subscription",)]),
-        ("resourcecontainers | where type endswith '/resourcegroups' | project name, resourceGroup", 2),
+        (
+            "ResourceContainers | where type == 'microsoft.resources/subscriptions' | project name",
+            [("Embedded subscription",)],
+        ),
+        (
+            "resourcecontainers | where type endswith '/resourcegroups' | project name, resourceGroup",
+            2,
+        ),
     ],
 )
 def test_stages_follow_each_other(azure: EmbeddedAzure, text: str, rows: Any) -> None:
@@ -95,7 +132,8 @@ def test_stages_follow_each_other(azure: EmbeddedAzure, text: str, rows: Any) ->
         assert len(data) == rows
     else:
         assert [
-            row if isinstance(expected, dict) else tuple(row.values()) for row, expected in zip(data, rows, strict=True)
+            row if isinstance(expected, dict) else tuple(row.values())
+            for row, expected in zip(data, rows, strict=True)
         ] == rows
 
 
@@ -120,7 +158,9 @@ def test_stages_follow_each_other(azure: EmbeddedAzure, text: str, rows: Any) ->
         ("Resources | where name == 'open", "what begins with"),
     ],
 )
-def test_what_is_not_of_the_subset_is_refused(azure: EmbeddedAzure, text: str, message: str) -> None:
+def test_what_is_not_of_the_subset_is_refused(
+    azure: EmbeddedAzure, text: str, message: str
+) -> None:
     reply = query(azure, text)
 
     assert (reply.status, reply.code) == (400, "BadRequest")
@@ -133,7 +173,10 @@ def test_what_is_not_of_the_subset_is_refused(azure: EmbeddedAzure, text: str, m
     ("body", "code"),
     [
         ({"query": None}, "InvalidQuery"),
-        ({"subscriptions": ["11111111-2222-3333-4444-555555555555"]}, "NoValidSubscriptionsInQueryRequest"),
+        (
+            {"subscriptions": ["11111111-2222-3333-4444-555555555555"]},
+            "NoValidSubscriptionsInQueryRequest",
+        ),
         ({"options": {"$top": 1_001}}, "InvalidQueryOptions"),
         ({"options": {"$top": "many"}}, "InvalidQueryOptions"),
         ({"options": {"$skip": -1}}, "InvalidQueryOptions"),
@@ -154,11 +197,22 @@ def test_other_versions_are_refused(azure: EmbeddedAzure) -> None:
 
 def test_rows_have_the_documented_columns(azure: EmbeddedAzure) -> None:
     (row,) = query(
-        azure, "Resources | where name == 'alpha'", body={"subscriptions": [SUBSCRIPTION.upper()], "options": None}
+        azure,
+        "Resources | where name == 'alpha'",
+        body={"subscriptions": [SUBSCRIPTION.upper()], "options": None},
     ).json["data"]
 
-    assert (row["id"], row["type"], row["resourceGroup"]) == (f"{GROUP}/{VAULTS}/alpha", "microsoft.keyvault/vaults", "devtest")
-    assert (row["subscriptionId"], row["kind"], row["managedBy"], row["sku"]) == (SUBSCRIPTION, "A", "", None)
+    assert (row["id"], row["type"], row["resourceGroup"]) == (
+        f"{GROUP}/{VAULTS}/alpha",
+        "microsoft.keyvault/vaults",
+        "devtest",
+    )
+    assert (row["subscriptionId"], row["kind"], row["managedBy"], row["sku"]) == (
+        SUBSCRIPTION,
+        "A",
+        "",
+        None,
+    )
     assert row["properties"] == {"n": 2, "on": True, "provisioningState": "Succeeded"}
 
 
@@ -168,8 +222,17 @@ def test_results_come_in_pages_if_they_have_ids(azure: EmbeddedAzure) -> None:
     second = query(azure, text, top=2, skipToken=first["$skipToken"]).json
     cut = query(azure, "Resources | project name", top=2).json
 
-    assert (first["totalRecords"], first["count"], first["resultTruncated"], first["facets"]) == (3, 2, "false", [])
-    assert [row["name"] for page in (first, second) for row in page["data"]] == ["Beta", "alpha", "gamma"]
+    assert (first["totalRecords"], first["count"], first["resultTruncated"], first["facets"]) == (
+        3,
+        2,
+        "false",
+        [],
+    )
+    assert [row["name"] for page in (first, second) for row in page["data"]] == [
+        "Beta",
+        "alpha",
+        "gamma",
+    ]
     assert "$skipToken" not in second
     assert (cut["count"], cut["resultTruncated"], "$skipToken" in cut) == (2, "true", False)
     assert [row["name"] for row in query(azure, text, skip=2).json["data"]] == ["gamma"]
@@ -177,7 +240,9 @@ def test_results_come_in_pages_if_they_have_ids(azure: EmbeddedAzure) -> None:
 
 
 def test_tables_have_columns(azure: EmbeddedAzure) -> None:
-    data = query(azure, "Resources | project name, n = properties.n, tags | limit 2", resultFormat="table").json["data"]
+    data = query(
+        azure, "Resources | project name, n = properties.n, tags | limit 2", resultFormat="table"
+    ).json["data"]
 
     assert data["columns"] == [
         {"name": "name", "type": "string"},
@@ -191,12 +256,17 @@ def test_queries_see_what_the_caller_may_read() -> None:
     with EmbeddedAzure() as azure:
         fill(azure)
         other = azure.add_subscription(subscription=Subscription(tenant_id=ELSEWHERE))
-        azure.add_resource(f"/subscriptions/{other}/providers/Microsoft.Authorization/locks/x", {"location": "x"})
+        azure.add_resource(
+            f"/subscriptions/{other}/providers/Microsoft.Authorization/locks/x", {"location": "x"}
+        )
         who = azure.assign_identity(object_id="who")
         azure.grant("who", f"{SCOPE}/resourceGroups/Other")
         tokens = [azure.issue_token(identity=who), azure.issue_token(tenant_id=ELSEWHERE)]
         body = {"query": "Resources | project name"}
-        found = [ask_arm(azure, GRAPH, "2022-10-01", token, "POST", body).json["data"] for token in tokens]
+        found = [
+            ask_arm(azure, GRAPH, "2022-10-01", token, "POST", body).json["data"]
+            for token in tokens
+        ]
 
     assert found == [[{"name": "gamma"}], [{"name": "x"}]]
 
@@ -224,4 +294,6 @@ def test_without_enforcement_the_quota_is_only_told() -> None:
     with EmbeddedAzure(graph_limits=GraphLimits(queries=1, seconds=100)) as azure:
         replies = [query(azure, "Resources") for _ in range(2)]
 
-    assert [(reply.status, reply.headers["x-ms-user-quota-remaining"]) for reply in replies] == [(200, "0")] * 2
+    assert [(reply.status, reply.headers["x-ms-user-quota-remaining"]) for reply in replies] == [
+        (200, "0")
+    ] * 2

@@ -54,7 +54,9 @@ def test_known_resources_are_served(azure: EmbeddedAzure, resource: str) -> None
     reply = ask_imds(azure, f"{VERSION}&resource={resource}")
 
     assert reply.status == 200
-    assert reply.json["resource"].replace(":", "%3A").replace("/", "%2F") == resource.replace(":", "%3A").replace("/", "%2F")
+    assert reply.json["resource"].replace(":", "%3A").replace("/", "%2F") == resource.replace(
+        ":", "%3A"
+    ).replace("/", "%2F")
 
 
 def test_an_unknown_resource_is_refused_in_entras_words(azure: EmbeddedAzure) -> None:
@@ -85,8 +87,12 @@ def test_a_forwarded_request_is_refused(azure: EmbeddedAzure) -> None:
     assert ask_imds(azure, X_Forwarded_For="10.0.0.1").status == 400
 
 
-@pytest.mark.parametrize("query", [f"resource={ARM_RESOURCE}", f"api-version=2017-01-01&resource={ARM_RESOURCE}"])
-def test_a_missing_or_unknown_version_is_refused_with_the_newest_ones(azure: EmbeddedAzure, query: str) -> None:
+@pytest.mark.parametrize(
+    "query", [f"resource={ARM_RESOURCE}", f"api-version=2017-01-01&resource={ARM_RESOURCE}"]
+)
+def test_a_missing_or_unknown_version_is_refused_with_the_newest_ones(
+    azure: EmbeddedAzure, query: str
+) -> None:
     reply = ask_imds(azure, query)
 
     assert reply.status == 400
@@ -119,11 +125,15 @@ def test_an_unknown_identity_is_refused(azure: EmbeddedAzure) -> None:
 
 
 @pytest.mark.parametrize("name", ["client_id", "object_id", "msi_res_id"])
-def test_a_user_assigned_identity_is_found_by_each_of_its_ids(azure: EmbeddedAzure, name: str) -> None:
+def test_a_user_assigned_identity_is_found_by_each_of_its_ids(
+    azure: EmbeddedAzure, name: str
+) -> None:
     identity = azure.assign_identity()
     wanted = identity.resource_id if name == "msi_res_id" else getattr(identity, name)
 
-    assert ask_imds(azure, f"{QUERY}&{name}={wanted.upper()}").json["client_id"] == identity.client_id
+    assert (
+        ask_imds(azure, f"{QUERY}&{name}={wanted.upper()}").json["client_id"] == identity.client_id
+    )
     azure.remove_identity(identity)
     assert ask_imds(azure, f"{QUERY}&{name}={wanted}").status == 400
 
@@ -135,7 +145,11 @@ def test_without_an_own_identity_the_only_other_one_serves() -> None:
         only = azure.assign_identity(client_id="c", object_id="o", resource_id="/r")
         assert ask_imds(azure).json["client_id"] == "c"
         azure.assign_identity()
-        assert ask_imds(azure).json["error_description"].startswith("Multiple user assigned identities exist")
+        assert (
+            ask_imds(azure)
+            .json["error_description"]
+            .startswith("Multiple user assigned identities exist")
+        )
         own = azure.assign_identity(system_assigned=True)
         assert ask_imds(azure).json["client_id"] == own.client_id
         assert only in azure.identities
@@ -182,7 +196,11 @@ def test_the_21st_request_of_a_second_is_throttled() -> None:
         counts = azure.counts
 
     assert statuses == [200] * 20 + [429]
-    assert (late.status, late.headers["Retry-After"], late.json["error"]) == (429, "1", "Too many requests")
+    assert (late.status, late.headers["Retry-After"], late.json["error"]) == (
+        429,
+        "1",
+        "Too many requests",
+    )
     assert (counts.imds_requests, counts.imds_tokens, counts.imds_throttled) == (23, 21, 2)
 
 

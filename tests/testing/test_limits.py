@@ -9,7 +9,14 @@ from aiomsi.testing._server.limits import SlidingWindow, TokenBucket
 def test_a_window_admits_so_many_in_any_one_second() -> None:
     window = SlidingWindow(2)
 
-    assert [window.admit(now) for now in (0.0, 0.5, 0.9, 1.0, 1.4, 1.5)] == [True, True, False, True, False, True]
+    assert [window.admit(now) for now in (0.0, 0.5, 0.9, 1.0, 1.4, 1.5)] == [
+        True,
+        True,
+        False,
+        True,
+        False,
+        True,
+    ]
 
 
 def test_those_turned_away_do_not_count() -> None:

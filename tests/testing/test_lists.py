@@ -15,8 +15,13 @@ NETWORKS = "providers/Microsoft.Network/virtualNetworks"
 @pytest.fixture
 def azure() -> Iterator[EmbeddedAzure]:
     with EmbeddedAzure(clock=ManualClock(1_800_000_000.0).clock, page_size=3) as azure:
-        azure.add_resource(f"{GROUP}/{VAULTS}/one", {"tags": {"env": "test", "cost": "1"}, "kind": "A", "properties": {"x": 1}})
-        azure.add_resource(f"{GROUP}/{VAULTS}/two", {"tags": {"Env": "prod"}, "location": "East US"})
+        azure.add_resource(
+            f"{GROUP}/{VAULTS}/one",
+            {"tags": {"env": "test", "cost": "1"}, "kind": "A", "properties": {"x": 1}},
+        )
+        azure.add_resource(
+            f"{GROUP}/{VAULTS}/two", {"tags": {"Env": "prod"}, "location": "East US"}
+        )
         azure.add_resource(f"{SCOPE}/resourceGroups/Other/{VAULTS}/three", {"managedBy": "it's me"})
         azure.add_resource(f"{GROUP}/{NETWORKS}/net", {"location": "eastus"})
         azure.add_resource(f"{GROUP}/{NETWORKS}/net/subnets/front")
@@ -26,7 +31,9 @@ def azure() -> Iterator[EmbeddedAzure]:
         yield azure
 
 
-def names(azure: EmbeddedAzure, path: str, version: str = VERSION, token: str | None = None) -> list[str]:
+def names(
+    azure: EmbeddedAzure, path: str, version: str = VERSION, token: str | None = None
+) -> list[str]:
     found: list[str] = []
     page: dict[str, Any] = ask_arm(azure, path, version, token).json
     while True:
@@ -50,7 +57,9 @@ def names(azure: EmbeddedAzure, path: str, version: str = VERSION, token: str | 
         (f"{SCOPE}/resources?$top=1", VERSION, ["one", "two", "three", "net"]),
     ],
 )
-def test_lists_hold_what_is_inside(azure: EmbeddedAzure, path: str, version: str, expected: list[str]) -> None:
+def test_lists_hold_what_is_inside(
+    azure: EmbeddedAzure, path: str, version: str, expected: list[str]
+) -> None:
     assert names(azure, path, version) == expected
 
 
@@ -80,7 +89,9 @@ def test_lists_are_filtered(azure: EmbeddedAzure, wanted: str, expected: list[st
     assert names(azure, f"{SCOPE}/resources?$filter={query}") == expected
 
 
-@pytest.mark.parametrize("wanted", ["colour eq 'red'", "name gt 'a'", "name eq 'a' and", "substringof('a', colour)"])
+@pytest.mark.parametrize(
+    "wanted", ["colour eq 'red'", "name gt 'a'", "name eq 'a' and", "substringof('a', colour)"]
+)
 def test_other_filters_are_refused(azure: EmbeddedAzure, wanted: str) -> None:
     reply = ask_arm(azure, f"{SCOPE}/resources?$filter={wanted.replace(' ', '%20')}")
 
@@ -89,7 +100,9 @@ def test_other_filters_are_refused(azure: EmbeddedAzure, wanted: str) -> None:
 
 def test_items_have_no_properties_and_more_on_request(azure: EmbeddedAzure) -> None:
     plain = ask_arm(azure, f"{GROUP}/resources?$filter=name%20eq%20'one'").json["value"]
-    more = ask_arm(azure, f"{GROUP}/resources?$filter=name%20eq%20'one'&$expand=createdTime,provisioningState").json["value"]
+    more = ask_arm(
+        azure, f"{GROUP}/resources?$filter=name%20eq%20'one'&$expand=createdTime,provisioningState"
+    ).json["value"]
     tagged = ask_arm(azure, f"{GROUP}/resources?$filter=tagName%20eq%20'cost'").json["value"]
 
     assert plain == [
@@ -102,7 +115,9 @@ def test_items_have_no_properties_and_more_on_request(azure: EmbeddedAzure) -> N
             "tags": {"env": "test", "cost": "1"},
         }
     ]
-    assert more == [{**plain[0], "createdTime": "2027-01-15T08:00:00.000000Z", "provisioningState": "Succeeded"}]
+    assert more == [
+        {**plain[0], "createdTime": "2027-01-15T08:00:00.000000Z", "provisioningState": "Succeeded"}
+    ]
     assert tagged == [{name: value for name, value in plain[0].items() if name != "tags"}]
 
 
@@ -113,7 +128,9 @@ def test_a_missing_group_has_no_list(azure: EmbeddedAzure) -> None:
 def test_groups_are_filtered(azure: EmbeddedAzure) -> None:
     azure.add_resource_groups(SUBSCRIPTION, ["tagged"], tags={"a": "1"})
 
-    assert names(azure, f"{SCOPE}/resourcegroups?$filter=tagName%20eq%20'a'%20and%20tagValue%20eq%20'1'") == ["tagged"]
+    assert names(
+        azure, f"{SCOPE}/resourcegroups?$filter=tagName%20eq%20'a'%20and%20tagValue%20eq%20'1'"
+    ) == ["tagged"]
 
 
 def test_lists_leave_out_what_the_caller_may_not_read(azure: EmbeddedAzure) -> None:
@@ -146,7 +163,10 @@ def test_tags_are_a_service_of_their_own(azure: EmbeddedAzure, scope: str) -> No
     def tags(method: str = "GET", operation: str = "", **given: str) -> dict[str, str]:
         body = {"operation": operation, "properties": {"tags": given}} if method != "GET" else None
         reply = ask_arm(azure, path, method=method, body=body).json
-        assert (reply["id"], reply["name"]) == (f"{scope}/providers/Microsoft.Resources/tags/default", "default")
+        assert (reply["id"], reply["name"]) == (
+            f"{scope}/providers/Microsoft.Resources/tags/default",
+            "default",
+        )
         return dict(reply["properties"]["tags"])
 
     assert tags("PUT", a="1", b="2") == tags() == {"a": "1", "b": "2"}
@@ -170,4 +190,9 @@ def test_tags_are_a_service_of_their_own(azure: EmbeddedAzure, scope: str) -> No
     ],
 )
 def test_bad_tags_are_refused(azure: EmbeddedAzure, scope: str, body: object, code: str) -> None:
-    assert ask_arm(azure, f"{scope}/providers/Microsoft.Resources/tags/default", method="PATCH", body=body).code == code
+    assert (
+        ask_arm(
+            azure, f"{scope}/providers/Microsoft.Resources/tags/default", method="PATCH", body=body
+        ).code
+        == code
+    )

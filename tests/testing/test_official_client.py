@@ -14,13 +14,20 @@ from aiomsi.testing import EmbeddedAzure, Fault
 pytest.importorskip("azure.mgmt.resource")
 pytest.importorskip("azure.identity")
 
-from azure.core.exceptions import HttpResponseError, ResourceExistsError, ResourceModifiedError, ResourceNotFoundError
+from azure.core.exceptions import (
+    HttpResponseError,
+    ResourceExistsError,
+    ResourceModifiedError,
+    ResourceNotFoundError,
+)
 from azure.identity.aio import ManagedIdentityCredential
 from azure.mgmt.core.policies import _base_async
 from azure.mgmt.resource.resources.aio import ResourceManagementClient
 
 # Its transport may be collected before its connections are closed.
-pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
+)
 
 GROUP = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/DevTest"
 VAULT = f"{GROUP}/providers/Microsoft.KeyVault/vaults/kv"
@@ -28,7 +35,13 @@ MACHINE = f"{GROUP}/providers/Microsoft.Compute/virtualMachines/vm"
 ACCOUNT = f"{GROUP}/providers/Microsoft.Storage/storageAccounts/account"
 PLAN = f"{GROUP}/providers/Microsoft.Web/serverfarms/plan"
 SETTING = f"{VAULT}/providers/Microsoft.Insights/diagnosticSettings/all"
-VERSIONS = {VAULT: "2023-07-01", MACHINE: "2024-07-01", ACCOUNT: "2023-01-01", PLAN: "2022-09-01", SETTING: "2021-05-01-preview"}
+VERSIONS = {
+    VAULT: "2023-07-01",
+    MACHINE: "2024-07-01",
+    ACCOUNT: "2023-01-01",
+    PLAN: "2022-09-01",
+    SETTING: "2021-05-01-preview",
+}
 BODY = {"location": "West US", "tags": {"env": "test"}, "properties": {"a": 1}}
 
 Client = Any
@@ -42,7 +55,9 @@ def azure(monkeypatch: pytest.MonkeyPatch) -> Iterator[EmbeddedAzure]:
 
 
 @pytest.fixture
-def use(azure: EmbeddedAzure, tmp_path: Path) -> Callable[[Callable[[Client], Awaitable[Any]]], Any]:
+def use(
+    azure: EmbeddedAzure, tmp_path: Path
+) -> Callable[[Callable[[Client], Awaitable[Any]]], Any]:
     """Run a function with a client, in a loop of its own."""
     ca = tmp_path / "ca.pem"
     ca.write_bytes(azure.ca_pem)
@@ -78,7 +93,9 @@ Use = Callable[[Callable[[Client], Awaitable[Any]]], Any]
 
 
 def test_it_makes_changes_and_deletes_groups(azure: EmbeddedAzure, use: Use) -> None:
-    azure.long_running("Microsoft.Resources/resourceGroups", "location", methods=["DELETE"], polls=2)
+    azure.long_running(
+        "Microsoft.Resources/resourceGroups", "location", methods=["DELETE"], polls=2
+    )
 
     async def main(client: Client) -> None:
         groups = client.resource_groups
@@ -91,11 +108,21 @@ def test_it_makes_changes_and_deletes_groups(azure: EmbeddedAzure, use: Use) -> 
         )
         assert await groups.check_existence("fresh")
         assert (await groups.update("fresh", {"tags": {"b": "2"}})).tags == {"b": "2"}
-        assert (await groups.get("FRESH")).id == f"/subscriptions/{SUBSCRIPTION}/resourceGroups/Fresh"
+        assert (
+            await groups.get("FRESH")
+        ).id == f"/subscriptions/{SUBSCRIPTION}/resourceGroups/Fresh"
         for number in range(3):
             await groups.create_or_update(f"more-{number}", {"location": "eastus"})
-        assert [group.name async for group in groups.list()] == ["DevTest", "Fresh", "more-0", "more-1", "more-2"]
-        assert [group.name async for group in groups.list(filter="tagName eq 'b' and tagValue eq '2'")] == ["Fresh"]
+        assert [group.name async for group in groups.list()] == [
+            "DevTest",
+            "Fresh",
+            "more-0",
+            "more-1",
+            "more-2",
+        ]
+        assert [
+            group.name async for group in groups.list(filter="tagName eq 'b' and tagValue eq '2'")
+        ] == ["Fresh"]
         await (await groups.begin_delete("Fresh")).result()
         assert not await groups.check_existence("Fresh")
         with pytest.raises(ResourceNotFoundError, match="ResourceGroupNotFound"):
@@ -106,19 +133,33 @@ def test_it_makes_changes_and_deletes_groups(azure: EmbeddedAzure, use: Use) -> 
 
 
 @pytest.mark.parametrize("resource_id", [VAULT, MACHINE, ACCOUNT, PLAN])
-def test_it_makes_reads_changes_and_deletes_resources(azure: EmbeddedAzure, use: Use, resource_id: str) -> None:
+def test_it_makes_reads_changes_and_deletes_resources(
+    azure: EmbeddedAzure, use: Use, resource_id: str
+) -> None:
     version = VERSIONS[resource_id]
 
     async def main(client: Client) -> None:
         resources = client.resources
         assert not await resources.check_existence_by_id(resource_id, api_version=version)
-        made = await (await resources.begin_create_or_update_by_id(resource_id, BODY, api_version=version)).result()
-        assert (made.id, made.location, made.properties) == (resource_id, "West US", {"a": 1, "provisioningState": "Succeeded"})
+        made = await (
+            await resources.begin_create_or_update_by_id(resource_id, BODY, api_version=version)
+        ).result()
+        assert (made.id, made.location, made.properties) == (
+            resource_id,
+            "West US",
+            {"a": 1, "provisioningState": "Succeeded"},
+        )
         assert await resources.check_existence_by_id(resource_id.upper(), api_version=version)
-        changed = await (await resources.begin_update_by_id(resource_id, {"properties": {"b": 2}}, api_version=version)).result()
+        changed = await (
+            await resources.begin_update_by_id(
+                resource_id, {"properties": {"b": 2}}, api_version=version
+            )
+        ).result()
         assert changed.properties == {"a": 1, "b": 2, "provisioningState": "Succeeded"}
         assert (await resources.get_by_id(resource_id, api_version=version)).tags == {"env": "test"}
-        assert [item.id async for item in resources.list_by_resource_group("DevTest")] == [resource_id]
+        assert [item.id async for item in resources.list_by_resource_group("DevTest")] == [
+            resource_id
+        ]
         await (await resources.begin_delete_by_id(resource_id, api_version=version)).result()
         await (await resources.begin_delete_by_id(resource_id, api_version=version)).result()
         with pytest.raises(ResourceNotFoundError, match="ResourceNotFound"):
@@ -134,8 +175,14 @@ def test_it_names_resources_by_their_parts(azure: EmbeddedAzure, use: Use) -> No
         subnet = ("DevTest", "Microsoft.Network", "virtualNetworks/net", "subnets", "front")
         version = "2024-05-01"
         prefix = {"properties": {"addressPrefix": "10.0.0.0/24"}}
-        await (await resources.begin_create_or_update(*network, {"location": "westus"}, api_version=version)).result()
-        await (await resources.begin_create_or_update(*subnet, prefix, api_version=version)).result()
+        await (
+            await resources.begin_create_or_update(
+                *network, {"location": "westus"}, api_version=version
+            )
+        ).result()
+        await (
+            await resources.begin_create_or_update(*subnet, prefix, api_version=version)
+        ).result()
         found = await resources.get(*subnet, api_version=version)
         assert found.type == "Microsoft.Network/virtualNetworks/subnets"
         assert found.properties["addressPrefix"] == "10.0.0.0/24"
@@ -152,7 +199,9 @@ def test_it_extends_resources(azure: EmbeddedAzure, use: Use) -> None:
     async def main(client: Client) -> None:
         version = VERSIONS[SETTING]
         body: dict[str, dict[str, list[object]]] = {"properties": {"logs": []}}
-        made = await (await client.resources.begin_create_or_update_by_id(SETTING, body, api_version=version)).result()
+        made = await (
+            await client.resources.begin_create_or_update_by_id(SETTING, body, api_version=version)
+        ).result()
         assert (made.id, made.type) == (SETTING, "Microsoft.Insights/diagnosticSettings")
 
     use(main)
@@ -165,13 +214,18 @@ def test_it_lists_through_pages_and_empty_ones(azure: EmbeddedAzure, use: Use) -
 
     async def main(client: Client) -> tuple[list[str], list[str]]:
         every = [item.name async for item in client.resources.list(top=2, expand="createdTime")]
-        odd = [item.name async for item in client.resources.list(filter="tagName eq 'odd' and tagValue eq '1'")]
+        odd = [
+            item.name
+            async for item in client.resources.list(filter="tagName eq 'odd' and tagValue eq '1'")
+        ]
         return every, odd
 
     assert use(main) == ([f"kv{number}" for number in range(5)], ["kv1", "kv3"])
 
 
-@pytest.mark.parametrize("kind", ["azure-async-operation", "location", "both", "provisioning-state"])
+@pytest.mark.parametrize(
+    "kind", ["azure-async-operation", "location", "both", "provisioning-state"]
+)
 def test_it_follows_every_kind_of_operation(azure: EmbeddedAzure, use: Use, kind: Any) -> None:
     azure.long_running("Microsoft.KeyVault/vaults", kind, methods=["PUT", "PATCH"], polls=3)
     if kind != "provisioning-state":
@@ -179,9 +233,13 @@ def test_it_follows_every_kind_of_operation(azure: EmbeddedAzure, use: Use, kind
 
     async def main(client: Client) -> None:
         resources, version = client.resources, VERSIONS[VAULT]
-        made = await (await resources.begin_create_or_update_by_id(VAULT, BODY, api_version=version)).result()
+        made = await (
+            await resources.begin_create_or_update_by_id(VAULT, BODY, api_version=version)
+        ).result()
         assert made.properties == {"a": 1, "provisioningState": "Succeeded"}
-        changed = await (await resources.begin_update_by_id(VAULT, {"tags": {"new": "1"}}, api_version=version)).result()
+        changed = await (
+            await resources.begin_update_by_id(VAULT, {"tags": {"new": "1"}}, api_version=version)
+        ).result()
         assert changed.tags == {"new": "1"}
         await (await resources.begin_delete_by_id(VAULT, api_version=version)).result()
         assert not await resources.check_existence_by_id(VAULT, api_version=version)
@@ -191,15 +249,23 @@ def test_it_follows_every_kind_of_operation(azure: EmbeddedAzure, use: Use, kind
     assert all(view.polls == 3 for view in azure.operations)
 
 
-@pytest.mark.parametrize("kind", ["azure-async-operation", "location", "both", "provisioning-state"])
+@pytest.mark.parametrize(
+    "kind", ["azure-async-operation", "location", "both", "provisioning-state"]
+)
 @pytest.mark.parametrize("outcome", ["Failed", "Canceled"])
-def test_it_is_told_how_an_operation_failed(azure: EmbeddedAzure, use: Use, kind: Any, outcome: Any) -> None:
+def test_it_is_told_how_an_operation_failed(
+    azure: EmbeddedAzure, use: Use, kind: Any, outcome: Any
+) -> None:
     error = {"code": "SkuNotAvailable", "message": "There are none left."}
     azure.long_running("Microsoft.KeyVault/vaults", kind, polls=1, outcome=outcome, error=error)
 
     async def main(client: Client) -> str:
         with pytest.raises(HttpResponseError) as raised:
-            await (await client.resources.begin_create_or_update_by_id(VAULT, BODY, api_version=VERSIONS[VAULT])).result()
+            await (
+                await client.resources.begin_create_or_update_by_id(
+                    VAULT, BODY, api_version=VERSIONS[VAULT]
+                )
+            ).result()
         return str(raised.value)
 
     message = use(main)
@@ -211,7 +277,9 @@ def test_polls_that_fail_do_not_end_an_operation(azure: EmbeddedAzure, use: Use)
     azure.inject("arm", Fault(503), path="operationStatuses")
 
     async def main(client: Client) -> str:
-        poller = await client.resources.begin_create_or_update_by_id(VAULT, BODY, api_version=VERSIONS[VAULT])
+        poller = await client.resources.begin_create_or_update_by_id(
+            VAULT, BODY, api_version=VERSIONS[VAULT]
+        )
         return str((await poller.result()).properties["provisioningState"])
 
     assert use(main) == "Succeeded"
@@ -223,20 +291,34 @@ def test_it_reads_and_registers_providers(azure: EmbeddedAzure, use: Use) -> Non
     async def main(client: Client) -> None:
         providers = client.providers
         assert "Microsoft.Compute" in [one.namespace async for one in providers.list()]
-        assert "Microsoft.Compute" in [one.namespace async for one in providers.list_at_tenant_scope()]
-        assert (await providers.get_at_tenant_scope("Microsoft.KeyVault")).registration_state is None
+        assert "Microsoft.Compute" in [
+            one.namespace async for one in providers.list_at_tenant_scope()
+        ]
+        assert (
+            await providers.get_at_tenant_scope("Microsoft.KeyVault")
+        ).registration_state is None
         states = [(await providers.get("microsoft.keyvault")).registration_state]
         states.append((await providers.register("Microsoft.KeyVault")).registration_state)
         states += [(await providers.get("Microsoft.KeyVault")).registration_state for _ in range(2)]
         states.append((await providers.unregister("Microsoft.KeyVault")).registration_state)
-        assert states == ["NotRegistered", "Registering", "Registering", "Registered", "Unregistering"]
+        assert states == [
+            "NotRegistered",
+            "Registering",
+            "Registering",
+            "Registered",
+            "Unregistering",
+        ]
         types = (await client.provider_resource_types.list("Microsoft.Compute")).value
-        assert "2024-07-01" in next(one.api_versions for one in types if one.resource_type == "virtualMachines")
+        assert "2024-07-01" in next(
+            one.api_versions for one in types if one.resource_type == "virtualMachines"
+        )
 
     use(main)
 
 
-def test_it_registers_a_provider_on_its_own(azure: EmbeddedAzure, use: Use, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_registers_a_provider_on_its_own(
+    azure: EmbeddedAzure, use: Use, monkeypatch: pytest.MonkeyPatch
+) -> None:
     class Hasty:
         """What the policy uses of asyncio, without its ten seconds between two looks."""
 
@@ -249,11 +331,14 @@ def test_it_registers_a_provider_on_its_own(azure: EmbeddedAzure, use: Use, monk
     azure.unregister_provider("Microsoft.KeyVault")
 
     async def main(client: Client) -> str:
-        # Not with begin_create_or_update: its first answer is a stream, which the policy does not read.
+        # Not with begin_create_or_update: its first answer is a stream, which the policy does not
+        # read.
         return str((await client.resources.get_by_id(VAULT, api_version=VERSIONS[VAULT])).name)
 
     assert use(main) == "kv"
-    assert [request.path_qs.partition("?")[0].rpartition("/")[2] for request in azure.requests[1:]] == [
+    assert [
+        request.path_qs.partition("?")[0].rpartition("/")[2] for request in azure.requests[1:]
+    ] == [
         "kv",
         "register",
         "Microsoft.KeyVault",
@@ -267,10 +352,17 @@ def test_it_tags_what_is_there(azure: EmbeddedAzure, use: Use) -> None:
 
     async def main(client: Client) -> None:
         tags, version = client.tags, VERSIONS[VAULT]
-        await (await tags.begin_create_or_update_at_scope(VAULT, {"properties": {"tags": {"a": "1"}}})).result()
+        await (
+            await tags.begin_create_or_update_at_scope(VAULT, {"properties": {"tags": {"a": "1"}}})
+        ).result()
         merge = {"operation": "Merge", "properties": {"tags": {"b": "2"}}}
-        assert (await (await tags.begin_update_at_scope(VAULT, merge)).result()).properties.tags == {"a": "1", "b": "2"}
-        assert (await client.resources.get_by_id(VAULT, api_version=version)).tags == {"a": "1", "b": "2"}
+        assert (
+            await (await tags.begin_update_at_scope(VAULT, merge)).result()
+        ).properties.tags == {"a": "1", "b": "2"}
+        assert (await client.resources.get_by_id(VAULT, api_version=version)).tags == {
+            "a": "1",
+            "b": "2",
+        }
         await (await tags.begin_delete_at_scope(VAULT)).result()
         assert not (await tags.get_at_scope(VAULT)).properties.tags
 
@@ -281,13 +373,18 @@ def test_it_heeds_etags(azure: EmbeddedAzure, use: Use) -> None:
     async def main(client: Client) -> None:
         async def put(**headers: str) -> None:
             poller = await client.resources.begin_create_or_update_by_id(
-                VAULT, BODY, api_version=VERSIONS[VAULT], headers={key.replace("_", "-"): value for key, value in headers.items()}
+                VAULT,
+                BODY,
+                api_version=VERSIONS[VAULT],
+                headers={key.replace("_", "-"): value for key, value in headers.items()},
             )
             await poller.result()
 
         await put(If_None_Match="*")
         for headers in ({"If_None_Match": "*"}, {"If_Match": '"another"'}):
-            with pytest.raises((ResourceModifiedError, HttpResponseError), match="PreconditionFailed"):
+            with pytest.raises(
+                (ResourceModifiedError, HttpResponseError), match="PreconditionFailed"
+            ):
                 await put(**headers)
         await put(If_Match="*")
 
@@ -312,7 +409,9 @@ def test_it_maps_errors(azure: EmbeddedAzure, use: Use) -> None:
         with pytest.raises(ResourceNotFoundError, match="InvalidResourceType"):
             await resources.get_by_id(VAULT, api_version="1999-01-01")
         with pytest.raises(ResourceExistsError, match="InvalidResourceLocation"):
-            await resources.begin_create_or_update_by_id(VAULT, {"location": "eastus"}, api_version=VERSIONS[VAULT])
+            await resources.begin_create_or_update_by_id(
+                VAULT, {"location": "eastus"}, api_version=VERSIONS[VAULT]
+            )
         with pytest.raises(HttpResponseError, match="NoRegisteredProviderFound"):
             await resources.begin_create_or_update_by_id(VAULT, BODY, api_version="1999-01-01")
 

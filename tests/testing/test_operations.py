@@ -25,7 +25,9 @@ def azure(clock: ManualClock) -> Iterator[EmbeddedAzure]:
         yield azure
 
 
-def send(azure: EmbeddedAzure, method: str = "PUT", path: str = VAULT, body: object = None) -> Reply:
+def send(
+    azure: EmbeddedAzure, method: str = "PUT", path: str = VAULT, body: object = None
+) -> Reply:
     body = BODY if body is None and method in ("PUT", "PATCH") else body
     return ask_arm(azure, path, VERSION, method=method, body=body)
 
@@ -78,8 +80,14 @@ def test_the_record_tells_how_it_goes_on(azure: EmbeddedAzure, clock: ManualCloc
     clock.advance(5)
     others = polled(azure, link)
 
-    assert urlsplit(link).path.startswith(f"{SCOPE}/providers/Microsoft.KeyVault/locations/westus/operationStatuses/")
-    assert (first.status, first.headers["Retry-After"], first.json["percentComplete"]) == (200, "2.5", 25)
+    assert urlsplit(link).path.startswith(
+        f"{SCOPE}/providers/Microsoft.KeyVault/locations/westus/operationStatuses/"
+    )
+    assert (first.status, first.headers["Retry-After"], first.json["percentComplete"]) == (
+        200,
+        "2.5",
+        25,
+    )
     assert [reply.json["status"] for reply in others] == ["InProgress", "InProgress", "Succeeded"]
     last = others[-1]
     assert "Retry-After" not in last.headers
@@ -104,10 +112,18 @@ def test_the_result_is_what_the_call_would_have_answered(azure: EmbeddedAzure) -
 
     assert (running.status, running.body) == (202, b"")
     assert running.headers["Location"] != link
-    assert follow(azure, running.headers["Location"]).json == done.json == again.json == azure.resource(VAULT)
+    assert (
+        follow(azure, running.headers["Location"]).json
+        == done.json
+        == again.json
+        == azure.resource(VAULT)
+    )
     gone = send(azure, "DELETE").headers["Location"]
     assert state(azure) == "Deleting"
-    assert [(reply.status, reply.body) for reply in polled(azure, gone, 2)] == [(202, b""), (200, b"")]
+    assert [(reply.status, reply.body) for reply in polled(azure, gone, 2)] == [
+        (202, b""),
+        (200, b""),
+    ]
     assert ask_arm(azure, VAULT, VERSION).status == 404
     assert follow(azure, link).status == 204
 
@@ -127,7 +143,11 @@ def test_actions_have_results(azure: EmbeddedAzure) -> None:
 
 @pytest.mark.parametrize("outcome", ["Failed", "Canceled"])
 def test_a_failure_is_told(azure: EmbeddedAzure, outcome: Any) -> None:
-    error = {"code": "Broken", "message": "It broke.", "details": [{"code": "Inner", "message": "Why"}]}
+    error = {
+        "code": "Broken",
+        "message": "It broke.",
+        "details": [{"code": "Inner", "message": "Why"}],
+    }
     azure.long_running(TYPE, "both", polls=0, outcome=outcome, error=error, times=1)
     begun = send(azure).headers
     record, result = (follow(azure, begun[name]) for name in LINKS)
@@ -185,7 +205,9 @@ def test_another_write_takes_an_operations_place(azure: EmbeddedAzure) -> None:
     first = send(azure).headers["Azure-AsyncOperation"]
     second = send(azure).headers["Azure-AsyncOperation"]
 
-    assert follow(azure, first).json["error"]["code"] == "CanceledAndSupersededDueToAnotherOperation"
+    assert (
+        follow(azure, first).json["error"]["code"] == "CanceledAndSupersededDueToAnotherOperation"
+    )
     assert send(azure, "DELETE").status == 200
     assert follow(azure, second).json["status"] == "Canceled"
     azure.long_running(TYPE, "location", polls=None)
@@ -214,7 +236,8 @@ def test_links_are_taken_however_encoded_but_not_changed(azure: EmbeddedAzure) -
     link = send(azure).headers["Azure-AsyncOperation"]
     path, _, query = link.partition("?")
     encoded = "&".join(
-        f"{name}={quote(value, safe='%')}" for name, _, value in (pair.partition("=") for pair in query.split("&"))
+        f"{name}={quote(value, safe='%')}"
+        for name, _, value in (pair.partition("=") for pair in query.split("&"))
     )
 
     assert follow(azure, f"{path}?{encoded}").status == 200
@@ -227,11 +250,19 @@ def test_a_tenants_resource_has_its_operations_there(azure: EmbeddedAzure) -> No
     azure.long_running(kind, "both", polls=0)
     begun = ask_arm(azure, f"/providers/{kind}/root", "2021-04-01", method="PUT", body={}).headers
 
-    assert urlsplit(begun["Location"]).path.startswith("/providers/Microsoft.Management/locations/global/operationResults/")
+    assert urlsplit(begun["Location"]).path.startswith(
+        "/providers/Microsoft.Management/locations/global/operationResults/"
+    )
     assert follow(azure, begun["Azure-AsyncOperation"]).json["status"] == "Succeeded"
 
 
-def group(azure: EmbeddedAzure, method: str, name: str = "DevTest", body: object = None, version: str = "2021-04-01") -> Reply:
+def group(
+    azure: EmbeddedAzure,
+    method: str,
+    name: str = "DevTest",
+    body: object = None,
+    version: str = "2021-04-01",
+) -> Reply:
     return ask_arm(azure, f"{SCOPE}/resourcegroups/{name}", version, method=method, body=body)
 
 
@@ -256,7 +287,9 @@ def test_groups_are_made_and_changed(azure: EmbeddedAzure) -> None:
         ("DevTest", {"location": "eastus"}, 409, "InvalidResourceGroupLocation"),
     ],
 )
-def test_bad_groups_are_refused(azure: EmbeddedAzure, name: str, body: object, status: int, code: str) -> None:
+def test_bad_groups_are_refused(
+    azure: EmbeddedAzure, name: str, body: object, status: int, code: str
+) -> None:
     reply = group(azure, "PUT", name, body)
 
     assert (reply.status, reply.code) == (status, code)
@@ -264,7 +297,13 @@ def test_bad_groups_are_refused(azure: EmbeddedAzure, name: str, body: object, s
 
 def test_a_group_goes_with_all_that_is_in_it(azure: EmbeddedAzure) -> None:
     azure.add_resource(VAULT)
-    azure.long_running("Microsoft.Resources/resourceGroups", "location", methods=["DELETE"], polls=1, retry_after=15)
+    azure.long_running(
+        "Microsoft.Resources/resourceGroups",
+        "location",
+        methods=["DELETE"],
+        polls=1,
+        retry_after=15,
+    )
     begun = group(azure, "DELETE")
 
     assert (begun.status, begun.body, begun.headers["Retry-After"]) == (202, b"", "15")
@@ -272,14 +311,24 @@ def test_a_group_goes_with_all_that_is_in_it(azure: EmbeddedAzure) -> None:
     assert group(azure, "GET").json["properties"] == {"provisioningState": "Deleting"}
     assert send(azure).code == "ResourceGroupBeingDeleted"
     assert group(azure, "PUT", body={"location": "westus"}).code == "ResourceGroupBeingDeleted"
-    assert (follow(azure, begun.headers["Location"]).status, group(azure, "HEAD").status) == (200, 404)
+    assert (follow(azure, begun.headers["Location"]).status, group(azure, "HEAD").status) == (
+        200,
+        404,
+    )
     assert azure.resource(VAULT) is None
     assert group(azure, "DELETE").code == "ResourceGroupNotFound"
 
 
 def test_a_group_may_stay(azure: EmbeddedAzure) -> None:
     kind = "Microsoft.Resources/resourceGroups"
-    azure.long_running(kind, "both", methods=["DELETE"], polls=0, outcome="Failed", error={"code": "ScopeLocked", "message": "!"})
+    azure.long_running(
+        kind,
+        "both",
+        methods=["DELETE"],
+        polls=0,
+        outcome="Failed",
+        error={"code": "ScopeLocked", "message": "!"},
+    )
     begun = group(azure, "DELETE").headers
 
     assert follow(azure, begun["Location"]).code == "ScopeLocked"
@@ -315,7 +364,9 @@ def test_polls_need_a_token(azure: EmbeddedAzure) -> None:
     ],
 )
 @pytest.mark.parametrize("link", LINKS)
-def test_first_polls_go_wrong_as_asked(azure: EmbeddedAzure, link: str, fault: Any, status: int, body: object) -> None:
+def test_first_polls_go_wrong_as_asked(
+    azure: EmbeddedAzure, link: str, fault: Any, status: int, body: object
+) -> None:
     azure.long_running(TYPE, "both", polls=0, poll_fault=fault, poll_faults=2)
     begun = send(azure).headers[link]
     for reply in polled(azure, begun, 2):
@@ -332,7 +383,9 @@ def test_first_polls_go_wrong_as_asked(azure: EmbeddedAzure, link: str, fault: A
 def test_faulty_polls_may_bring_the_resource_or_a_running_record(azure: EmbeddedAzure) -> None:
     azure.long_running(TYPE, "both", polls=2, poll_fault="resource", poll_faults=None)
     begun = send(azure).headers
-    assert [follow(azure, begun[name]).json["properties"]["provisioningState"] for name in LINKS] == ["Creating"] * 2
+    assert [
+        follow(azure, begun[name]).json["properties"]["provisioningState"] for name in LINKS
+    ] == ["Creating"] * 2
     azure.long_running(TYPE, "location", polls=0, poll_fault="running")
     link = send(azure).headers["Location"]
     assert follow(azure, link).json["status"] == "InProgress"
@@ -344,9 +397,12 @@ def test_faulty_polls_may_bring_the_resource_or_a_running_record(azure: Embedded
 
 
 @pytest.mark.parametrize(
-    ("method", "code", "status"), [("PUT", "201", 201), ("PATCH", "200", 200), ("DELETE", "204", 200), ("POST", "200", 204)]
+    ("method", "code", "status"),
+    [("PUT", "201", 201), ("PATCH", "200", 200), ("DELETE", "204", 200), ("POST", "200", 204)],
 )
-def test_operation_at_the_resources_own_path(azure: EmbeddedAzure, method: str, code: str, status: int) -> None:
+def test_operation_at_the_resources_own_path(
+    azure: EmbeddedAzure, method: str, code: str, status: int
+) -> None:
     if method != "PUT":
         azure.add_resource(VAULT)
     azure.long_running(TYPE, "own-path", methods=[method], polls=1, retry_after=5)
@@ -356,7 +412,11 @@ def test_operation_at_the_resources_own_path(azure: EmbeddedAzure, method: str, 
     assert link.startswith(f"{azure.arm_url}{VAULT}?api-version={VERSION}&asyncId=")
     assert link.endswith(f"&asyncCode={code}")
     running, done = polled(azure, link, 2)
-    assert (running.status, running.headers["Location"], running.headers["Retry-After"]) == (202, link, "5")
+    assert (running.status, running.headers["Location"], running.headers["Retry-After"]) == (
+        202,
+        link,
+        "5",
+    )
     assert done.status == status
     if method in ("PUT", "PATCH"):
         assert "provisioningState" not in done.json["properties"]
@@ -387,9 +447,18 @@ def test_deletion_may_answer_with_the_resource(azure: EmbeddedAzure) -> None:
 
 
 def test_states_may_be_words_of_a_service(azure: EmbeddedAzure) -> None:
-    azure.long_running(TYPE, "azure-async-operation", polls=1, running_as="SucceededWithErrors", succeeded_as="AutoContinue")
+    azure.long_running(
+        TYPE,
+        "azure-async-operation",
+        polls=1,
+        running_as="SucceededWithErrors",
+        succeeded_as="AutoContinue",
+    )
     link = send(azure).headers["Azure-AsyncOperation"]
-    assert [reply.json["status"] for reply in polled(azure, link, 2)] == ["SucceededWithErrors", "Succeeded"]
+    assert [reply.json["status"] for reply in polled(azure, link, 2)] == [
+        "SucceededWithErrors",
+        "Succeeded",
+    ]
     assert state(azure) == "AutoContinue"
     azure.long_running(TYPE, "provisioning-state", polls=0, succeeded_as="")
     send(azure)
@@ -397,26 +466,44 @@ def test_states_may_be_words_of_a_service(azure: EmbeddedAzure) -> None:
 
 
 def test_reason_may_stand_in_the_resource(azure: EmbeddedAzure) -> None:
-    azure.long_running(TYPE, "azure-async-operation", polls=0, outcome="Failed", reason={"errorMessage": "Why"}, times=1)
+    azure.long_running(
+        TYPE,
+        "azure-async-operation",
+        polls=0,
+        outcome="Failed",
+        reason={"errorMessage": "Why"},
+        times=1,
+    )
     link = send(azure).headers["Azure-AsyncOperation"]
     assert "error" not in follow(azure, link).json
-    assert ask_arm(azure, VAULT, VERSION).json["properties"] == {"a": 1, "provisioningState": "Failed", "errorMessage": "Why"}
+    assert ask_arm(azure, VAULT, VERSION).json["properties"] == {
+        "a": 1,
+        "provisioningState": "Failed",
+        "errorMessage": "Why",
+    }
     send(azure)
-    assert ask_arm(azure, VAULT, VERSION).json["properties"] == {"a": 1, "provisioningState": "Succeeded"}
+    assert ask_arm(azure, VAULT, VERSION).json["properties"] == {
+        "a": 1,
+        "provisioningState": "Succeeded",
+    }
 
 
 @pytest.mark.parametrize("outcome", ["Succeeded", "Failed"])
 def test_delayed_change_shows_at_the_end(azure: EmbeddedAzure, outcome: Any) -> None:
     azure.add_resource(VAULT, {"properties": {"a": 0}})
     old = azure.resource(VAULT)
-    azure.long_running(TYPE, "both", methods=["PUT", "PATCH"], polls=None, delayed=True, outcome=outcome)
+    azure.long_running(
+        TYPE, "both", methods=["PUT", "PATCH"], polls=None, delayed=True, outcome=outcome
+    )
     for method in ("PUT", "PATCH"):
         send(azure, method)
         assert azure.resource(VAULT) == old
     azure.finish_operations()
     changed = azure.resource(VAULT)
     assert changed is not None
-    assert (changed["properties"]["a"], changed == old) == ((1, False) if outcome == "Succeeded" else (0, True))
+    assert (changed["properties"]["a"], changed == old) == (
+        (1, False) if outcome == "Succeeded" else (0, True)
+    )
 
 
 def test_delayed_creation_and_deletion_show_at_the_end(azure: EmbeddedAzure) -> None:
@@ -430,7 +517,11 @@ def test_delayed_creation_and_deletion_show_at_the_end(azure: EmbeddedAzure) -> 
     assert azure.resource(VAULT) is None
 
 
-@pytest.mark.parametrize("more", [{"poll_fault": "no"}, {"poll_faults": -1}, {"polls": -1}, {"kind": "no"}])
-def test_unknown_ways_of_an_operation_are_refused(azure: EmbeddedAzure, more: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    "more", [{"poll_fault": "no"}, {"poll_faults": -1}, {"polls": -1}, {"kind": "no"}]
+)
+def test_unknown_ways_of_an_operation_are_refused(
+    azure: EmbeddedAzure, more: dict[str, Any]
+) -> None:
     with pytest.raises(ValueError, match=r"is one of|at least"):
         azure.long_running(TYPE, **{"kind": "both", **more})

@@ -11,7 +11,11 @@ VAULT = f"{GROUP}/providers/Microsoft.KeyVault/vaults/Kv"
 SECRET = f"{VAULT}/secrets/one"
 LOCK = f"{VAULT}/providers/Microsoft.Authorization/locks/keep"
 KV, LOCKS = "2023-07-01", "2020-05-01"
-BODY = {"location": "West US", "tags": {"env": "test"}, "properties": {"a": {"b": 1, "c": 2}, "provisioningState": "Mine"}}
+BODY = {
+    "location": "West US",
+    "tags": {"env": "test"},
+    "properties": {"a": {"b": 1, "c": 2}, "provisioningState": "Mine"},
+}
 
 
 @pytest.fixture
@@ -20,11 +24,15 @@ def azure() -> Iterator[EmbeddedAzure]:
         yield azure
 
 
-def put(azure: EmbeddedAzure, path: str = VAULT, body: object = BODY, version: str = KV, **headers: str) -> Reply:
+def put(
+    azure: EmbeddedAzure, path: str = VAULT, body: object = BODY, version: str = KV, **headers: str
+) -> Reply:
     return ask_arm(azure, path, version, method="PUT", body=body, **headers)
 
 
-def patch(azure: EmbeddedAzure, path: str = VAULT, body: object = None, version: str = KV, **headers: str) -> Reply:
+def patch(
+    azure: EmbeddedAzure, path: str = VAULT, body: object = None, version: str = KV, **headers: str
+) -> Reply:
     return ask_arm(azure, path, version, method="PATCH", body=body, **headers)
 
 
@@ -56,15 +64,27 @@ def test_a_resource_is_made_read_and_put_again(azure: EmbeddedAzure) -> None:
 def test_an_id_is_written_as_its_parts_first_were(azure: EmbeddedAzure) -> None:
     lower = GROUP.lower()
     assert put(azure, f"{lower}/PROVIDERS/microsoft.keyvault/VAULTS/Kv").json["id"] == VAULT
-    assert put(azure, f"{lower}/providers/microsoft.keyvault/vaults/KV/SECRETS/One", {}).json["id"] == f"{VAULT}/secrets/One"
+    assert (
+        put(azure, f"{lower}/providers/microsoft.keyvault/vaults/KV/SECRETS/One", {}).json["id"]
+        == f"{VAULT}/secrets/One"
+    )
     extension = f"{lower}/providers/Microsoft.KeyVault/vaults/kv/providers/microsoft.authorization/LOCKS/Keep"
-    assert put(azure, extension, {}, LOCKS).json["id"] == f"{VAULT}/providers/Microsoft.Authorization/locks/Keep"
+    assert (
+        put(azure, extension, {}, LOCKS).json["id"]
+        == f"{VAULT}/providers/Microsoft.Authorization/locks/Keep"
+    )
     tenant = "/providers/microsoft.management/MANAGEMENTGROUPS/Root"
-    assert put(azure, tenant, {}, "2021-04-01").json["id"] == "/providers/Microsoft.Management/managementGroups/Root"
+    assert (
+        put(azure, tenant, {}, "2021-04-01").json["id"]
+        == "/providers/Microsoft.Management/managementGroups/Root"
+    )
     policy = f"{tenant}/providers/Microsoft.Authorization/policyAssignments/p"
     assert put(azure, policy, {}, "2023-04-01").status == 201
     role = f"{SCOPE.upper()}/providers/Microsoft.Authorization/roleAssignments/r"
-    assert put(azure, role, {}, "2022-04-01").json["id"] == f"{SCOPE}/providers/Microsoft.Authorization/roleAssignments/r"
+    assert (
+        put(azure, role, {}, "2022-04-01").json["id"]
+        == f"{SCOPE}/providers/Microsoft.Authorization/roleAssignments/r"
+    )
 
 
 def test_slashes_in_a_row_are_one(azure: EmbeddedAzure) -> None:
@@ -77,18 +97,35 @@ def test_a_document_may_be_large(azure: EmbeddedAzure) -> None:
 
 def test_patch_merges_but_puts_tags_in_place(azure: EmbeddedAzure) -> None:
     put(azure)
-    change = {"tags": {"new": "1"}, "properties": {"a": {"b": None, "d": 3}, "e": {"f": 1}}, "sku": {"name": "x"}}
+    change = {
+        "tags": {"new": "1"},
+        "properties": {"a": {"b": None, "d": 3}, "e": {"f": 1}},
+        "sku": {"name": "x"},
+    }
     reply = patch(azure, body=change)
 
-    assert (reply.status, reply.json["tags"], reply.json["sku"]) == (200, {"new": "1"}, {"name": "x"})
-    assert reply.json["properties"] == {"a": {"c": 2, "d": 3}, "e": {"f": 1}, "provisioningState": "Succeeded"}
-    assert patch(azure, body={"properties": "none"}).json["properties"] == {"provisioningState": "Succeeded"}
+    assert (reply.status, reply.json["tags"], reply.json["sku"]) == (
+        200,
+        {"new": "1"},
+        {"name": "x"},
+    )
+    assert reply.json["properties"] == {
+        "a": {"c": 2, "d": 3},
+        "e": {"f": 1},
+        "provisioningState": "Succeeded",
+    }
+    assert patch(azure, body={"properties": "none"}).json["properties"] == {
+        "provisioningState": "Succeeded"
+    }
 
 
 def test_head_tells_whether_there_is_one(azure: EmbeddedAzure) -> None:
     put(azure)
 
-    assert [ask_arm(azure, path, KV, method="HEAD").status for path in (VAULT, f"{VAULT}2")] == [204, 404]
+    assert [ask_arm(azure, path, KV, method="HEAD").status for path in (VAULT, f"{VAULT}2")] == [
+        204,
+        404,
+    ]
 
 
 def test_deleting_takes_what_is_inside_along(azure: EmbeddedAzure) -> None:
@@ -106,10 +143,42 @@ def test_deleting_takes_what_is_inside_along(azure: EmbeddedAzure) -> None:
 @pytest.mark.parametrize(
     ("method", "path", "version", "body", "status", "code", "message"),
     [
-        ("GET", VAULT, "2023-07-02", None, 404, "InvalidResourceType", "The supported api-versions are '2024-11-01, 2024-"),
-        ("GET", f"{GROUP}/providers/Microsoft.KeyVault/safes/x", KV, None, 404, "InvalidResourceType", "'safes' could not be"),
-        ("GET", f"{GROUP}/providers/None/safes/x", KV, None, 404, "InvalidResourceNamespace", "namespace 'None' is invalid"),
-        ("GET", f"{SCOPE}/resourceGroups/no/providers/Microsoft.KeyVault/vaults", KV, None, 404, "ResourceGroupNotFound", "'no'"),
+        (
+            "GET",
+            VAULT,
+            "2023-07-02",
+            None,
+            404,
+            "InvalidResourceType",
+            "The supported api-versions are '2024-11-01, 2024-",
+        ),
+        (
+            "GET",
+            f"{GROUP}/providers/Microsoft.KeyVault/safes/x",
+            KV,
+            None,
+            404,
+            "InvalidResourceType",
+            "'safes' could not be",
+        ),
+        (
+            "GET",
+            f"{GROUP}/providers/None/safes/x",
+            KV,
+            None,
+            404,
+            "InvalidResourceNamespace",
+            "namespace 'None' is invalid",
+        ),
+        (
+            "GET",
+            f"{SCOPE}/resourceGroups/no/providers/Microsoft.KeyVault/vaults",
+            KV,
+            None,
+            404,
+            "ResourceGroupNotFound",
+            "'no'",
+        ),
         (
             "GET",
             f"{GROUP}/providers/Microsoft.KeyVault/vaults/none/secrets",
@@ -122,23 +191,94 @@ def test_deleting_takes_what_is_inside_along(azure: EmbeddedAzure) -> None:
         ("PUT", SECRET, KV, {}, 404, "ParentResourceNotFound", "Failed to perform 'write'"),
         ("PUT", LOCK, LOCKS, {}, 404, "ParentResourceNotFound", f"'{VAULT}' could not be found."),
         ("DELETE", LOCK, LOCKS, None, 404, "ParentResourceNotFound", "Failed to perform 'delete'"),
-        ("PATCH", VAULT, KV, {}, 404, "ResourceNotFound", "'Microsoft.KeyVault/vaults/Kv' under resource group 'DevTest'"),
-        ("GET", f"{SCOPE}/providers/Microsoft.Authorization/locks/x", LOCKS, None, 404, "ResourceNotFound", "locks/x' was not"),
+        (
+            "PATCH",
+            VAULT,
+            KV,
+            {},
+            404,
+            "ResourceNotFound",
+            "'Microsoft.KeyVault/vaults/Kv' under resource group 'DevTest'",
+        ),
+        (
+            "GET",
+            f"{SCOPE}/providers/Microsoft.Authorization/locks/x",
+            LOCKS,
+            None,
+            404,
+            "ResourceNotFound",
+            "locks/x' was not",
+        ),
         ("POST", f"{VAULT}/start", KV, None, 404, "ResourceNotFound", "was not found"),
-        ("PUT", VAULT, KV, {"tags": {}}, 400, "LocationRequired", "The location property is required"),
-        ("PUT", VAULT, KV, {"location": 1}, 400, "LocationRequired", "The location property is required"),
-        ("PUT", VAULT, KV, {"location": "mars"}, 400, "LocationNotAvailableForResourceType", "The provided location 'mars'"),
-        ("PUT", VAULT, "2023-07-02", BODY, 400, "NoRegisteredProviderFound", "location 'West US' and API version '2023-07-02'"),
+        (
+            "PUT",
+            VAULT,
+            KV,
+            {"tags": {}},
+            400,
+            "LocationRequired",
+            "The location property is required",
+        ),
+        (
+            "PUT",
+            VAULT,
+            KV,
+            {"location": 1},
+            400,
+            "LocationRequired",
+            "The location property is required",
+        ),
+        (
+            "PUT",
+            VAULT,
+            KV,
+            {"location": "mars"},
+            400,
+            "LocationNotAvailableForResourceType",
+            "The provided location 'mars'",
+        ),
+        (
+            "PUT",
+            VAULT,
+            "2023-07-02",
+            BODY,
+            400,
+            "NoRegisteredProviderFound",
+            "location 'West US' and API version '2023-07-02'",
+        ),
         ("PUT", VAULT, KV, b"{", 400, "InvalidRequestContent", "JSON object"),
         ("PUT", VAULT, KV, [], 400, "InvalidRequestContent", "JSON object"),
-        ("PUT", f"{GROUP}/providers/Microsoft.KeyVault/vaults", KV, {}, 405, "MethodNotAllowed", "PUT"),
+        (
+            "PUT",
+            f"{GROUP}/providers/Microsoft.KeyVault/vaults",
+            KV,
+            {},
+            405,
+            "MethodNotAllowed",
+            "PUT",
+        ),
         ("POST", VAULT, KV, None, 405, "MethodNotAllowed", "POST"),
-        ("GET", f"{SCOPE}/resourceGroups/providers/Kv/x", KV, None, 404, "NotFound", "There is nothing at"),
+        (
+            "GET",
+            f"{SCOPE}/resourceGroups/providers/Kv/x",
+            KV,
+            None,
+            404,
+            "NotFound",
+            "There is nothing at",
+        ),
         ("PUT", f"/elsewhere{VAULT}", KV, BODY, 404, "NotFound", "There is nothing at"),
     ],
 )
 def test_what_does_not_fit_is_refused(
-    azure: EmbeddedAzure, method: str, path: str, version: str, body: object, status: int, code: str, message: str
+    azure: EmbeddedAzure,
+    method: str,
+    path: str,
+    version: str,
+    body: object,
+    status: int,
+    code: str,
+    message: str,
 ) -> None:
     reply = ask_arm(azure, path, version, method=method, body=body)
 
@@ -176,17 +316,23 @@ def test_a_resource_does_not_move(azure: EmbeddedAzure) -> None:
         ("GET", True, {"If_None_Match": '"other"'}, 200),
     ],
 )
-def test_conditions_are_heeded(azure: EmbeddedAzure, method: str, exists: bool, headers: dict[str, str], status: int) -> None:
+def test_conditions_are_heeded(
+    azure: EmbeddedAzure, method: str, exists: bool, headers: dict[str, str], status: int
+) -> None:
     etag = put(azure).headers["ETag"] if exists else ""
     sent = {name: value.replace("ETAG", etag) for name, value in headers.items()}
     body = BODY if method in ("PUT", "PATCH") else None
     reply = ask_arm(azure, VAULT, KV, method=method, body=body, **sent)
 
     assert reply.status == status
-    assert reply.body == b"" if status == 304 else status != 412 or reply.code == "PreconditionFailed"
+    assert (
+        reply.body == b"" if status == 304 else status != 412 or reply.code == "PreconditionFailed"
+    )
 
 
-@pytest.mark.parametrize(("style", "pattern"), [("quoted", '"{}"'), ("weak", 'W/"{}"'), ("unquoted", "{}")])
+@pytest.mark.parametrize(
+    ("style", "pattern"), [("quoted", '"{}"'), ("weak", 'W/"{}"'), ("unquoted", "{}")]
+)
 def test_etags_are_written_as_asked(azure: EmbeddedAzure, style: Any, pattern: str) -> None:
     azure.set_etag_style("microsoft.keyvault/VAULTS", style)
     first, second = (put(azure).headers["ETag"] for _ in range(2))
@@ -208,8 +354,13 @@ def test_actions_are_answered(azure: EmbeddedAzure) -> None:
     assert (post(f"{VAULT}/ping").status, post(f"{VAULT}/PING").json) == (202, {"pong": 1})
     assert post(f"{VAULT}/restart").status == 200
     assert [key["keyName"] for key in post(f"{VAULT}/listKeys").json["keys"]] == ["key1", "key2"]
-    assert post(f"{SCOPE}/providers/Microsoft.KeyVault/checkNameAvailability").json == {"nameAvailable": True}
-    assert (post(f"{VAULT}/explode").status, post(f"{VAULT}/explode").code) == (404, "InvalidResourceType")
+    assert post(f"{SCOPE}/providers/Microsoft.KeyVault/checkNameAvailability").json == {
+        "nameAvailable": True
+    }
+    assert (post(f"{VAULT}/explode").status, post(f"{VAULT}/explode").code) == (
+        404,
+        "InvalidResourceType",
+    )
     assert post(f"{SCOPE}/providers/Microsoft.KeyVault/start").code == "InvalidResourceType"
 
 
@@ -220,9 +371,17 @@ def test_readers_do_not_write(azure: EmbeddedAzure) -> None:
     token = azure.issue_token(identity=who)
 
     def status(method: str, path: str = VAULT) -> int:
-        return ask_arm(azure, path, KV, token, method, BODY if method in ("PUT", "PATCH") else None).status
+        return ask_arm(
+            azure, path, KV, token, method, BODY if method in ("PUT", "PATCH") else None
+        ).status
 
-    assert [status(method) for method in ("GET", "HEAD", "PUT", "PATCH", "DELETE")] == [200, 204, 403, 403, 403]
+    assert [status(method) for method in ("GET", "HEAD", "PUT", "PATCH", "DELETE")] == [
+        200,
+        204,
+        403,
+        403,
+        403,
+    ]
     refused = ask_arm(azure, f"{VAULT}/listKeys", KV, token, "POST")
     assert "'Microsoft.KeyVault/vaults/listKeys/action'" in refused.json["error"]["message"]
     azure.grant("who", VAULT, "Contributor")
@@ -232,16 +391,27 @@ def test_readers_do_not_write(azure: EmbeddedAzure) -> None:
 
 
 def test_resources_can_be_added_past_arm(azure: EmbeddedAzure) -> None:
-    azure.add_provider("Contoso.Widgets", {"Widgets": ["2024-01-01"], "widgets/parts": ["2024-01-01"]}, locations=["Moon Base"])
+    azure.add_provider(
+        "Contoso.Widgets",
+        {"Widgets": ["2024-01-01"], "widgets/parts": ["2024-01-01"]},
+        locations=["Moon Base"],
+    )
     azure.add_provider("contoso.widgets", {"labels": ["2024-01-01"]}, locations=[])
     widget = f"{SCOPE}/resourceGroups/fresh/providers/Contoso.Widgets/widgets/w"
 
     assert azure.add_resource(widget, {"kind": "x"}) == widget
     read = ask_arm(azure, widget, "2024-01-01").json
-    assert (read["type"], read["kind"], read["location"]) == ("Contoso.Widgets/Widgets", "x", "westus")
+    assert (read["type"], read["kind"], read["location"]) == (
+        "Contoso.Widgets/Widgets",
+        "x",
+        "westus",
+    )
     assert put(azure, f"{widget}/parts/p", {"location": "moonbase"}, "2024-01-01").status == 201
     assert azure.add_resource(f"{SCOPE}/providers/Contoso.Widgets/labels/l")
-    assert "location" not in ask_arm(azure, f"{SCOPE}/providers/Contoso.Widgets/labels/l", "2024-01-01").json
+    assert (
+        "location"
+        not in ask_arm(azure, f"{SCOPE}/providers/Contoso.Widgets/labels/l", "2024-01-01").json
+    )
     azure.remove_resource_group(SUBSCRIPTION, "fresh")
     assert azure.resource(widget) is None
 
@@ -259,7 +429,9 @@ def test_resources_can_be_added_past_arm(azure: EmbeddedAzure) -> None:
         lambda azure: azure.long_running("a/b", "both", polls=-1),
     ],
 )
-def test_impossible_changes_are_refused(azure: EmbeddedAzure, change: Callable[[EmbeddedAzure], object]) -> None:
+def test_impossible_changes_are_refused(
+    azure: EmbeddedAzure, change: Callable[[EmbeddedAzure], object]
+) -> None:
     with pytest.raises(ValueError, match=r"known type|no provider|kind is one of|polls is 0"):
         change(azure)
 

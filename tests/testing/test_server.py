@@ -111,7 +111,10 @@ def test_arrivals_can_be_awaited_in_any_loop() -> None:
             headers = {"Authorization": f"Bearer {azure.issue_token()}"}
             async with aiohttp.ClientSession() as client:
                 with azure.hold("arm") as hold:
-                    asked = [asyncio.ensure_future(azure_get(client, azure, headers).__aenter__()) for _ in range(2)]
+                    asked = [
+                        asyncio.ensure_future(azure_get(client, azure, headers).__aenter__())
+                        for _ in range(2)
+                    ]
                     await hold.arrived(2)
                     assert not any(task.done() for task in asked)
                     hold.release()
@@ -130,7 +133,9 @@ def test_requests_are_recorded_as_received_without_their_token() -> None:
         imds, arm = azure.requests
 
     assert (imds.service, imds.method) == ("imds", "GET")
-    assert imds.path_qs.endswith("?api-version=2018-02-01&resource=https%3A%2F%2Fmanagement.azure.com%2F")
+    assert imds.path_qs.endswith(
+        "?api-version=2018-02-01&resource=https%3A%2F%2Fmanagement.azure.com%2F"
+    )
     assert imds.headers["metadata"] == "true"
     assert arm.path_qs == f"{GROUP}/%41?x=a+b&api-version=2021-04-01"
     assert arm.headers["authorization"] == "Bearer ***"
@@ -169,10 +174,14 @@ def test_stopping_is_prompt_with_requests_held_and_connections_open() -> None:
             async with client.get(azure.imds_url) as idle:
                 await idle.read()
             with azure.hold("arm") as hold:
-                asked = [asyncio.ensure_future(azure_get(client, azure, headers).__aenter__()) for _ in range(50)]
+                asked = [
+                    asyncio.ensure_future(azure_get(client, azure, headers).__aenter__())
+                    for _ in range(50)
+                ]
                 await hold.arrived(50)
                 hold.release()
-                # A stop that waits for the requests, or as long as aiohttp does by default, hits this bound.
+                # A stop that waits for the requests, or as long as aiohttp does by default, hits
+                # this bound.
                 async with asyncio.timeout(PATIENCE):
                     await asyncio.to_thread(azure.stop)
             return await asyncio.gather(*asked, return_exceptions=True)
@@ -206,7 +215,8 @@ def test_a_thousand_connections_are_served() -> None:
 def test_tls_serves_arm_with_a_certificate_of_its_own_authority() -> None:
     with EmbeddedAzure(tls=True) as azure:
         opener = urllib.request.build_opener(
-            urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=azure.ssl_context())
+            urllib.request.ProxyHandler({}),
+            urllib.request.HTTPSHandler(context=azure.ssl_context()),
         )
         with opener.open(f"{azure.arm_url}/metadata/endpoints?api-version=2022-09-01") as reply:
             assert f'"resourceManager":"{azure.arm_url}/"'.encode() in reply.read()
@@ -219,7 +229,9 @@ def test_tls_names_are_on_the_certificate() -> None:
         host, port = azure.arm_url.removeprefix("https://").split(":")
         with (
             socket.create_connection((host, int(port))) as plain,
-            azure.ssl_context().wrap_socket(plain, server_hostname="management.azure.com") as secure,
+            azure.ssl_context().wrap_socket(
+                plain, server_hostname="management.azure.com"
+            ) as secure,
         ):
             certificate = secure.getpeercert()
 
@@ -230,7 +242,10 @@ def test_tls_names_are_on_the_certificate() -> None:
 def test_an_untrusting_client_refuses_the_certificate() -> None:
     with EmbeddedAzure(tls=True) as azure:
         host, port = azure.arm_url.removeprefix("https://").split(":")
-        with socket.create_connection((host, int(port))) as plain, pytest.raises(ssl.SSLCertVerificationError):
+        with (
+            socket.create_connection((host, int(port))) as plain,
+            pytest.raises(ssl.SSLCertVerificationError),
+        ):
             ssl.create_default_context().wrap_socket(plain, server_hostname="127.0.0.1")
 
 

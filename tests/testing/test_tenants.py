@@ -23,11 +23,15 @@ FOREIGN_GROUP = f"/subscriptions/{FOREIGN}/resourceGroups/Theirs"
 @pytest.fixture
 def azure() -> Iterator[EmbeddedAzure]:
     with EmbeddedAzure(clock=ManualClock(1_800_000_000.0).clock) as azure:
-        azure.add_subscription(FOREIGN, Subscription("Foreign", (ResourceGroup("Theirs"),), ELSEWHERE))
+        azure.add_subscription(
+            FOREIGN, Subscription("Foreign", (ResourceGroup("Theirs"),), ELSEWHERE)
+        )
         yield azure
 
 
-def provider(azure: EmbeddedAzure, verb: str = "", namespace: str = "Microsoft.KeyVault", scope: str = SCOPE) -> Reply:
+def provider(
+    azure: EmbeddedAzure, verb: str = "", namespace: str = "Microsoft.KeyVault", scope: str = SCOPE
+) -> Reply:
     return ask_arm(azure, f"{scope}/providers/{namespace}{verb}", method="POST" if verb else "GET")
 
 
@@ -36,19 +40,34 @@ def state(azure: EmbeddedAzure, verb: str = "", scope: str = SCOPE) -> str:
 
 
 def test_a_provider_describes_itself(azure: EmbeddedAzure) -> None:
-    known, tenant = provider(azure, namespace="microsoft.keyvault").json, provider(azure, scope="").json
+    known, tenant = (
+        provider(azure, namespace="microsoft.keyvault").json,
+        provider(azure, scope="").json,
+    )
 
-    assert (known["id"], known["namespace"]) == (f"{SCOPE}/providers/Microsoft.KeyVault", "Microsoft.KeyVault")
-    assert (known["registrationState"], known["registrationPolicy"]) == ("Registered", "RegistrationRequired")
+    assert (known["id"], known["namespace"]) == (
+        f"{SCOPE}/providers/Microsoft.KeyVault",
+        "Microsoft.KeyVault",
+    )
+    assert (known["registrationState"], known["registrationPolicy"]) == (
+        "Registered",
+        "RegistrationRequired",
+    )
     vaults, secrets, *_ = known["resourceTypes"]
-    assert (vaults["resourceType"], vaults["apiVersions"][0], "West US" in vaults["locations"]) == ("vaults", "2024-11-01", True)
+    assert (vaults["resourceType"], vaults["apiVersions"][0], "West US" in vaults["locations"]) == (
+        "vaults",
+        "2024-11-01",
+        True,
+    )
     assert (secrets["resourceType"], secrets["locations"]) == ("vaults/secrets", [])
     assert tenant == {
         "id": "/providers/Microsoft.KeyVault",
         "namespace": "Microsoft.KeyVault",
         "resourceTypes": known["resourceTypes"],
     }
-    assert ask_arm(azure, f"{SCOPE}/providers/Microsoft.KeyVault/resourceTypes").json == {"value": known["resourceTypes"]}
+    assert ask_arm(azure, f"{SCOPE}/providers/Microsoft.KeyVault/resourceTypes").json == {
+        "value": known["resourceTypes"]
+    }
     assert provider(azure, namespace="Microsoft.None").code == "InvalidResourceNamespace"
 
 
@@ -70,13 +89,18 @@ def test_registration_takes_its_time(azure: EmbeddedAzure) -> None:
     assert (before, begun) == ("NotRegistered", ["Registering"] * 2)
     assert after == ["Registering", "Registering", "Registered", "Registered"]
     assert state(azure, "/register") == "Registered"
-    assert [state(azure, "/unregister"), *(state(azure) for _ in range(3))] == ["Unregistering"] * 3 + ["Unregistered"]
+    assert [state(azure, "/unregister"), *(state(azure) for _ in range(3))] == [
+        "Unregistering"
+    ] * 3 + ["Unregistered"]
 
 
 def test_registration_is_a_subscriptions_own(azure: EmbeddedAzure) -> None:
     other = azure.add_subscription()
     azure.unregister_provider("Microsoft.KeyVault", other)
-    assert [state(azure), state(azure, scope=f"/subscriptions/{other}")] == ["Registered", "NotRegistered"]
+    assert [state(azure), state(azure, scope=f"/subscriptions/{other}")] == [
+        "Registered",
+        "NotRegistered",
+    ]
     state(azure, "/register", scope=f"/subscriptions/{other}")
     azure.unregister_provider("Microsoft.KeyVault")
     assert [state(azure), state(azure, scope=f"/subscriptions/{other}")] == ["NotRegistered"] * 2
@@ -86,8 +110,14 @@ def test_arms_own_namespaces_stay_registered(azure: EmbeddedAzure) -> None:
     azure.unregister_provider("Microsoft.Authorization")
     own = provider(azure, namespace="Microsoft.Authorization").json
 
-    assert (own["registrationState"], own["registrationPolicy"]) == ("Registered", "RegistrationFree")
-    assert provider(azure, "/unregister", "Microsoft.Authorization").code == "CannotUnregisterResourceProvider"
+    assert (own["registrationState"], own["registrationPolicy"]) == (
+        "Registered",
+        "RegistrationFree",
+    )
+    assert (
+        provider(azure, "/unregister", "Microsoft.Authorization").code
+        == "CannotUnregisterResourceProvider"
+    )
 
 
 def test_without_registration_there_is_a_409_which_is_told_again(azure: EmbeddedAzure) -> None:
@@ -101,7 +131,11 @@ def test_without_registration_there_is_a_409_which_is_told_again(azure: Embedded
     refused = put("one")
     text = "The subscription is not registered to use namespace 'Contoso.Widgets'. See https://aka.ms/rps-not-found for how to "
     text += "register subscriptions."
-    detail = {"code": "MissingSubscriptionRegistration", "target": "Contoso.Widgets", "message": text}
+    detail = {
+        "code": "MissingSubscriptionRegistration",
+        "target": "Contoso.Widgets",
+        "message": text,
+    }
     assert (refused.status, refused.json["error"]) == (
         409,
         {"code": "MissingSubscriptionRegistration", "message": text, "details": [detail]},
@@ -134,24 +168,41 @@ def test_a_token_of_another_tenant_is_refused(azure: EmbeddedAzure) -> None:
     assert reply.headers["WWW-Authenticate"].startswith(
         f'Bearer authorization_uri="https://login.windows.net/{ELSEWHERE}", error="invalid_token", '
     )
-    found = re.search(r"issuer '([^']*)'.* must match the tenant '([^']*)'", reply.json["error"]["message"])
+    found = re.search(
+        r"issuer '([^']*)'.* must match the tenant '([^']*)'", reply.json["error"]["message"]
+    )
     assert found is not None
-    assert found.groups() == (f"https://sts.windows.net/{HOME}/", f"https://sts.windows.net/{ELSEWHERE}/")
+    assert found.groups() == (
+        f"https://sts.windows.net/{HOME}/",
+        f"https://sts.windows.net/{ELSEWHERE}/",
+    )
     assert ask_arm(azure, FOREIGN_GROUP, token=theirs).status == 200
     assert ask_arm(azure, GROUP, token=theirs).code == "InvalidAuthenticationTokenTenant"
-    listed = [ask_arm(azure, "/subscriptions", token=token).json["value"] for token in (None, theirs)]
-    assert [[one["subscriptionId"] for one in page] for page in listed] == [[SUBSCRIPTION], [FOREIGN]]
+    listed = [
+        ask_arm(azure, "/subscriptions", token=token).json["value"] for token in (None, theirs)
+    ]
+    assert [[one["subscriptionId"] for one in page] for page in listed] == [
+        [SUBSCRIPTION],
+        [FOREIGN],
+    ]
     assert listed[1][0]["tenantId"] == ELSEWHERE
 
 
 def test_without_a_token_the_challenge_names_the_subscriptions_tenant(azure: EmbeddedAzure) -> None:
     reply = ask(azure.arm_url, f"{FOREIGN_GROUP}?api-version=2021-04-01")
 
-    assert f'authorization_uri="https://login.windows.net/{ELSEWHERE}"' in reply.headers["WWW-Authenticate"]
+    assert (
+        f'authorization_uri="https://login.windows.net/{ELSEWHERE}"'
+        in reply.headers["WWW-Authenticate"]
+    )
 
 
-@pytest.mark.parametrize("document", [{"properties": {"ids": [{"id": f"{FOREIGN_GROUP}/providers/a/b/c"}, 1, "x"]}}])
-def test_a_link_into_another_tenant_needs_a_token_of_it(azure: EmbeddedAzure, document: dict[str, object]) -> None:
+@pytest.mark.parametrize(
+    "document", [{"properties": {"ids": [{"id": f"{FOREIGN_GROUP}/providers/a/b/c"}, 1, "x"]}}]
+)
+def test_a_link_into_another_tenant_needs_a_token_of_it(
+    azure: EmbeddedAzure, document: dict[str, object]
+) -> None:
     def put(method: str = "PUT", **headers: str) -> Reply:
         return ask_arm(azure, VAULT, KV, method=method, body=BODY | document, **headers)
 
@@ -173,7 +224,9 @@ def test_challenged_tokens_are_refused_until_imds_gives_another(azure: EmbeddedA
     azure.challenge_tokens()
     reply = ask_arm(azure, token=old)
     challenge = reply.headers["WWW-Authenticate"]
-    found = re.search(r'error="insufficient_claims", error_description="[^"]+", claims="([^"]*)"', challenge)
+    found = re.search(
+        r'error="insufficient_claims", error_description="[^"]+", claims="([^"]*)"', challenge
+    )
 
     assert (reply.status, reply.code) == (401, "InvalidAuthenticationToken")
     assert found is not None
@@ -188,4 +241,6 @@ def test_a_challenge_asks_for_what_the_test_says(azure: EmbeddedAzure) -> None:
     azure.challenge_tokens({"access_token": {"acrs": {"value": "c1"}}})
     challenge = ask_arm(azure, token=old).headers["WWW-Authenticate"]
 
-    assert base64.urlsafe_b64encode(b'{"access_token":{"acrs":{"value":"c1"}}}').decode() in challenge
+    assert (
+        base64.urlsafe_b64encode(b'{"access_token":{"acrs":{"value":"c1"}}}').decode() in challenge
+    )

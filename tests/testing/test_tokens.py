@@ -5,7 +5,13 @@ import pytest
 
 from aiomsi.testing import EmbeddedAzure, ManualClock
 from aiomsi.testing._state import tokens
-from aiomsi.testing._state.tokens import Caller, MissingExtraError, RejectedTokenError, TokenAuthority, signing_key
+from aiomsi.testing._state.tokens import (
+    Caller,
+    MissingExtraError,
+    RejectedTokenError,
+    TokenAuthority,
+    signing_key,
+)
 from aiomsi.testing._state.world import SYSTEM_ASSIGNED
 
 
@@ -20,7 +26,11 @@ def authority(manual: ManualClock) -> TokenAuthority:
 
 
 def issue(
-    authority: TokenAuthority, audience: str = "https://management.azure.com/", lifetime: float = 3_600, *, foreign: bool = False
+    authority: TokenAuthority,
+    audience: str = "https://management.azure.com/",
+    lifetime: float = 3_600,
+    *,
+    foreign: bool = False,
 ) -> str:
     return authority.issue(SYSTEM_ASSIGNED, audience, lifetime, foreign=foreign).token
 
@@ -36,21 +46,34 @@ def test_a_token_names_its_identity_audience_and_times(authority: TokenAuthority
     claims = jwt.decode(issued.token, options={"verify_signature": False})
 
     assert (issued.not_before, issued.expires_on) == (1_799_999_700, 1_800_003_600)
-    assert (claims["nbf"], claims["exp"], claims["aud"]) == (1_799_999_700, 1_800_003_600, "https://vault.azure.net")
-    assert (claims["appid"], claims["oid"]) == (SYSTEM_ASSIGNED.client_id, SYSTEM_ASSIGNED.object_id)
+    assert (claims["nbf"], claims["exp"], claims["aud"]) == (
+        1_799_999_700,
+        1_800_003_600,
+        "https://vault.azure.net",
+    )
+    assert (claims["appid"], claims["oid"]) == (
+        SYSTEM_ASSIGNED.client_id,
+        SYSTEM_ASSIGNED.object_id,
+    )
     assert claims["roles"] == ["Reader"]
     assert issued.token not in repr(issued)
 
 
 @pytest.mark.parametrize("host", ["management.azure.com", "management.core.windows.net"])
 @pytest.mark.parametrize("slash", ["", "/"])
-def test_all_four_audiences_of_arm_are_taken(authority: TokenAuthority, host: str, slash: str) -> None:
+def test_all_four_audiences_of_arm_are_taken(
+    authority: TokenAuthority, host: str, slash: str
+) -> None:
     token = issue(authority, f"https://{host}{slash}")
 
-    assert authority.check(f"bearer {token}") == Caller(SYSTEM_ASSIGNED.client_id, SYSTEM_ASSIGNED.object_id)
+    assert authority.check(f"bearer {token}") == Caller(
+        SYSTEM_ASSIGNED.client_id, SYSTEM_ASSIGNED.object_id
+    )
 
 
-def test_a_token_ends_by_the_clock_although_it_was_checked_before(authority: TokenAuthority, manual: ManualClock) -> None:
+def test_a_token_ends_by_the_clock_although_it_was_checked_before(
+    authority: TokenAuthority, manual: ManualClock
+) -> None:
     header = f"Bearer {issue(authority, lifetime=60)}"
     authority.check(header)
     manual.advance(60)
@@ -81,7 +104,10 @@ def test_what_is_no_token_is_refused(authority: TokenAuthority, header: str | No
 
 
 def test_a_foreign_signature_is_refused(authority: TokenAuthority) -> None:
-    assert rejection(authority, f"Bearer {issue(authority, foreign=True)}").code == "InvalidAuthenticationToken"
+    assert (
+        rejection(authority, f"Bearer {issue(authority, foreign=True)}").code
+        == "InvalidAuthenticationToken"
+    )
 
 
 def test_a_token_of_the_future_is_refused(authority: TokenAuthority, manual: ManualClock) -> None:
@@ -109,11 +135,15 @@ def test_revoking_ends_the_tokens_issued_so_far(authority: TokenAuthority) -> No
         ("Bearer  ", "AuthenticationFailedInvalidHeader"),
     ],
 )
-def test_a_header_without_a_token_is_refused(authority: TokenAuthority, header: str | None, code: str) -> None:
+def test_a_header_without_a_token_is_refused(
+    authority: TokenAuthority, header: str | None, code: str
+) -> None:
     assert rejection(authority, header).code == code
 
 
-def test_checked_tokens_are_remembered_up_to_a_number(authority: TokenAuthority, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_checked_tokens_are_remembered_up_to_a_number(
+    authority: TokenAuthority, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(tokens, "REMEMBERED", 1)
     for _ in range(3):
         authority.check(f"Bearer {issue(authority)}")
@@ -122,9 +152,14 @@ def test_checked_tokens_are_remembered_up_to_a_number(authority: TokenAuthority,
 
 
 @pytest.mark.parametrize(("package", "tls"), [("jwt", False), ("trustme", True)])
-def test_a_missing_package_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch, package: str, tls: bool) -> None:
+def test_a_missing_package_is_named_with_its_extra(
+    monkeypatch: pytest.MonkeyPatch, package: str, tls: bool
+) -> None:
     signing_key.cache_clear()
     monkeypatch.setitem(sys.modules, package, None)
 
-    with pytest.raises(MissingExtraError, match=rf"needs {'pyjwt' if package == 'jwt' else package}.*'aiomsi\[testing\]'"):
+    with pytest.raises(
+        MissingExtraError,
+        match=rf"needs {'pyjwt' if package == 'jwt' else package}.*'aiomsi\[testing\]'",
+    ):
         EmbeddedAzure(tls=tls)

@@ -17,7 +17,9 @@ def shortest(low: float, high: float) -> float:
 
 
 @pytest.mark.parametrize(("number", "delay"), [(1, 1.0), (2, 2.0), (3, 4.0), (4, 8.0), (5, None)])
-def test_waits_double_from_one_second_and_end_after_five_tries(number: int, delay: float | None) -> None:
+def test_waits_double_from_one_second_and_end_after_five_tries(
+    number: int, delay: float | None
+) -> None:
     assert next_try(Attempt(number, 0.0, 500), POLICY, longest) == delay
 
 
@@ -47,7 +49,11 @@ def test_nothing_connected_is_given_up_after_three_tries_and_eight_seconds() -> 
 
 def test_410_is_asked_again_for_at_least_seventy_seconds_whatever_retry_after_says() -> None:
     elapsed, number = 0.0, 1
-    while (delay := next_try(Attempt(number, elapsed, 410, retry_after=1.0, gone=True), POLICY, longest)) is not None:
+    while (
+        delay := next_try(
+            Attempt(number, elapsed, 410, retry_after=1.0, gone=True), POLICY, longest
+        )
+    ) is not None:
         elapsed += delay
         number += 1
     assert 70 <= elapsed <= 90
@@ -65,7 +71,8 @@ def test_deadlines_depend_on_what_was_answered() -> None:
 
 
 @pytest.mark.parametrize(
-    ("failures", "served", "unserved"), [(1, 1.0, 1.0), (2, 2.0, 2.0), (4, 8.0, 5.0), (7, 60.0, 5.0), (10_000, 60.0, 5.0)]
+    ("failures", "served", "unserved"),
+    [(1, 1.0, 1.0), (2, 2.0, 2.0), (4, 8.0, 5.0), (7, 60.0, 5.0), (10_000, 60.0, 5.0)],
 )
 def test_pauses_double_up_to_a_minute_with_a_token_and_five_seconds_without(
     failures: int, served: float, unserved: float
@@ -76,13 +83,22 @@ def test_pauses_double_up_to_a_minute_with_a_token_and_five_seconds_without(
 
 def test_a_pause_is_never_shorter_than_the_replay_or_retry_after() -> None:
     none = Policy(backoff=0.0)
-    assert pause_after(1, retry_after=None, permanent=False, policy=none, draw=shortest) == Pause(0.25, 0.25)
-    assert pause_after(1, retry_after=20.0, permanent=False, policy=none, draw=shortest) == Pause(20.0, 20.0)
-    assert pause_after(1, retry_after=999.0, permanent=False, policy=none, draw=shortest) == Pause(60.0, 60.0)
+    assert pause_after(1, retry_after=None, permanent=False, policy=none, draw=shortest) == Pause(
+        0.25, 0.25
+    )
+    assert pause_after(1, retry_after=20.0, permanent=False, policy=none, draw=shortest) == Pause(
+        20.0, 20.0
+    )
+    assert pause_after(1, retry_after=999.0, permanent=False, policy=none, draw=shortest) == Pause(
+        60.0, 60.0
+    )
 
 
 def test_a_refusal_is_told_for_the_shortest_time_only() -> None:
-    assert pause_after(5, retry_after=30.0, permanent=True, policy=POLICY, draw=longest).unserved == 0.25
+    assert (
+        pause_after(5, retry_after=30.0, permanent=True, policy=POLICY, draw=longest).unserved
+        == 0.25
+    )
 
 
 def test_after_a_410_the_service_may_be_away_altogether() -> None:

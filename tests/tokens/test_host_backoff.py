@@ -279,7 +279,9 @@ def test_waiting_for_a_turn_counts_in_no_deadline_of_its_flights(loop: VirtualLo
 
 
 @pytest.mark.usefixtures("azure_environment")
-def test_many_identities_of_several_loops_get_tokens_and_no_429(embedded_azure: EmbeddedAzure) -> None:
+def test_many_identities_of_several_loops_get_tokens_and_no_429(
+    embedded_azure: EmbeddedAzure,
+) -> None:
     identities = [embedded_azure.assign_identity().client_id for _ in range(36)]
 
     async def tokens(ids: list[str]) -> list[str]:

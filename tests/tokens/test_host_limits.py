@@ -29,7 +29,10 @@ def test_request_is_sent_only_if_those_ahead_have_room_too(ahead: int, delay: fl
 
 def test_request_waits_until_the_oldest_response_leaves_the_window() -> None:
     responses = tuple(NOW - 0.9 + number / 100 for number in range(20))
-    waits = [delay_before_request(Load(ahead=ahead, responses=responses), LIMITS, NOW) for ahead in range(3)]
+    waits = [
+        delay_before_request(Load(ahead=ahead, responses=responses), LIMITS, NOW)
+        for ahead in range(3)
+    ]
     assert waits == pytest.approx([0.1, 0.11, 0.12])
 
 

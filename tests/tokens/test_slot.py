@@ -41,7 +41,9 @@ def loop() -> Iterator[VirtualLoop]:
 
 async def many(slot: Slot, host: FakeHost, count: int) -> list[AccessToken | BaseException]:
     who = Caller()
-    return await asyncio.gather(*(slot.obtain(who, host) for _ in range(count)), return_exceptions=True)
+    return await asyncio.gather(
+        *(slot.obtain(who, host) for _ in range(count)), return_exceptions=True
+    )
 
 
 @pytest.mark.parametrize("count", [1, 1_000, 10_000])
@@ -83,7 +85,9 @@ def test_a_cancelled_caller_hurts_nobody(loop: VirtualLoop, victim: int) -> None
     assert len(host.orders) == 1
 
 
-def test_when_all_callers_are_cancelled_the_fetch_still_ends_and_its_token_is_kept(loop: VirtualLoop) -> None:
+def test_when_all_callers_are_cancelled_the_fetch_still_ends_and_its_token_is_kept(
+    loop: VirtualLoop,
+) -> None:
     slot, host = make_slot(loop), FakeHost()
 
     async def main() -> None:
@@ -173,7 +177,9 @@ def test_a_stale_token_is_served_while_one_fetch_renews_it(loop: VirtualLoop) ->
     assert slot.stats().served_stale == 100
 
 
-def test_a_stale_token_is_served_to_everyone_while_the_host_is_down(loop: VirtualLoop, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_stale_token_is_served_to_everyone_while_the_host_is_down(
+    loop: VirtualLoop, caplog: pytest.LogCaptureFixture
+) -> None:
     slot, host = make_slot(loop), FakeHost([None, DOWN], latency=0)
 
     async def main() -> None:
@@ -191,7 +197,9 @@ def test_a_stale_token_is_served_to_everyone_while_the_host_is_down(loop: Virtua
     assert "refresh failed, token good for" in caplog.text
 
 
-def test_no_error_is_raised_while_a_token_is_usable_and_one_is_at_its_end(loop: VirtualLoop) -> None:
+def test_no_error_is_raised_while_a_token_is_usable_and_one_is_at_its_end(
+    loop: VirtualLoop,
+) -> None:
     slot, host = make_slot(loop), FakeHost([None, DOWN], latency=0)
 
     async def main() -> float:
@@ -223,7 +231,9 @@ def test_a_late_caller_waits_for_the_renewal(loop: VirtualLoop) -> None:
 
 
 @pytest.mark.parametrize(("left", "waited"), [(100, 5), (17, 2), (14, 0)])
-def test_a_late_caller_waits_no_longer_than_the_old_token_allows(loop: VirtualLoop, left: float, waited: float) -> None:
+def test_a_late_caller_waits_no_longer_than_the_old_token_allows(
+    loop: VirtualLoop, left: float, waited: float
+) -> None:
     slot, host = make_slot(loop), FakeHost(latency=7)
 
     async def main() -> None:
@@ -326,7 +336,9 @@ def test_a_nearly_expired_token_is_a_failure_with_back_off(loop: VirtualLoop) ->
 
 
 @pytest.mark.parametrize("jump", [DAY, -DAY])
-def test_a_jump_of_the_wall_clock_never_hands_out_an_expired_token(loop: VirtualLoop, jump: float) -> None:
+def test_a_jump_of_the_wall_clock_never_hands_out_an_expired_token(
+    loop: VirtualLoop, jump: float
+) -> None:
     slot, host = make_slot(loop), FakeHost()
 
     async def main() -> None:
@@ -378,7 +390,9 @@ def test_a_flight_that_is_cancelled_before_its_first_step_is_begun_again(loop: V
     async def main() -> None:
         call = asyncio.create_task(slot.obtain(Caller(), host))
         await asyncio.sleep(0)
-        (flight,) = (task for task in asyncio.all_tasks() if task.get_name().startswith("aiomsi test"))
+        (flight,) = (
+            task for task in asyncio.all_tasks() if task.get_name().startswith("aiomsi test")
+        )
         flight.cancel()
         assert isinstance(await call, AccessToken)
 
@@ -411,7 +425,9 @@ def test_a_loss_in_the_background_is_backed_off_like_any_failure(loop: VirtualLo
 def test_an_unexpected_exception_is_told_as_text(loop: VirtualLoop) -> None:
     slot, host = make_slot(loop), FakeHost([ZeroDivisionError("one by nought")])
     errors = run(many(slot, host, 3), loop)
-    assert {str(error) for error in errors} == {"the fetch of a token failed with ZeroDivisionError: one by nought"}
+    assert {str(error) for error in errors} == {
+        "the fetch of a token failed with ZeroDivisionError: one by nought"
+    }
 
 
 def test_a_fetch_that_never_ends_is_given_up(loop: VirtualLoop) -> None:
@@ -423,7 +439,9 @@ def test_a_fetch_that_never_ends_is_given_up(loop: VirtualLoop) -> None:
 
 
 @pytest.mark.parametrize("block", [100.0, 5_000.0])
-def test_fetch_during_which_its_loop_was_blocked_is_not_given_up(loop: VirtualLoop, block: float) -> None:
+def test_fetch_during_which_its_loop_was_blocked_is_not_given_up(
+    loop: VirtualLoop, block: float
+) -> None:
     slot = make_slot(loop)
 
     async def fetch(order: FetchRequest) -> TokenResponse:
@@ -466,7 +484,9 @@ def test_fetch_that_hangs_after_its_loop_was_blocked_is_given_up(loop: VirtualLo
     run(main(), loop)
 
 
-def test_loop_that_was_blocked_itself_gives_the_flights_loop_another_ping(loop: VirtualLoop) -> None:
+def test_loop_that_was_blocked_itself_gives_the_flights_loop_another_ping(
+    loop: VirtualLoop,
+) -> None:
     slot, host, silent = make_slot(loop), FakeHost(latency=1), VirtualLoop()
 
     async def begin() -> None:
@@ -585,7 +605,9 @@ def test_a_flight_that_is_taken_out_while_its_task_is_made_is_cancelled(loop: Vi
     assert len(host.orders) == 1
 
 
-def test_callers_that_come_and_go_with_their_loops_are_no_reason_for_an_error(loop: VirtualLoop) -> None:
+def test_callers_that_come_and_go_with_their_loops_are_no_reason_for_an_error(
+    loop: VirtualLoop,
+) -> None:
     slot, host = make_slot(loop), FakeHost(latency=1)
 
     async def main() -> None:
@@ -611,7 +633,9 @@ def test_one_caller_begins_again_four_times_at_the_most(loop: VirtualLoop) -> No
 
 
 @pytest.mark.parametrize("claims", [None, "c1"])
-def test_forgetting_under_a_flight_with_claims_loses_no_claims(loop: VirtualLoop, claims: str | None) -> None:
+def test_forgetting_under_a_flight_with_claims_loses_no_claims(
+    loop: VirtualLoop, claims: str | None
+) -> None:
     slot, host = make_slot(loop), FakeHost(latency=1)
 
     async def main() -> None:
@@ -626,7 +650,10 @@ def test_forgetting_under_a_flight_with_claims_loses_no_claims(loop: VirtualLoop
 
 def test_retry_after_of_a_host_holds_for_all_its_slots(loop: VirtualLoop) -> None:
     backoff = HostBackoff()
-    first, second, stale = (Slot(name, loop.clock, DEFAULT_POLICY, middle, backoff) for name in ("first", "second", "stale"))
+    first, second, stale = (
+        Slot(name, loop.clock, DEFAULT_POLICY, middle, backoff)
+        for name in ("first", "second", "stale")
+    )
     busy = attrs.evolve(DOWN, retry_after=40.0, from_host=True)
     host, good = FakeHost([busy], latency=0), FakeHost(latency=0)
 
@@ -649,7 +676,9 @@ def test_retry_after_of_a_host_holds_for_all_its_slots(loop: VirtualLoop) -> Non
 
 
 @pytest.mark.parametrize("retry_after", [1.0, 29.0])
-def test_retry_after_that_fits_the_deadline_starts_a_flight(loop: VirtualLoop, retry_after: float) -> None:
+def test_retry_after_that_fits_the_deadline_starts_a_flight(
+    loop: VirtualLoop, retry_after: float
+) -> None:
     backoff = HostBackoff()
     first, second = (Slot(name, loop.clock, DEFAULT_POLICY, middle, backoff) for name in "ab")
     busy = attrs.evolve(DOWN, retry_after=retry_after, from_host=True)
@@ -676,14 +705,18 @@ def test_own_backoff_of_an_inner_credential_holds_for_its_slot_only(loop: Virtua
     run(main(), loop)
 
 
-def test_a_token_that_is_nearly_expired_on_receipt_is_never_delivered_nor_asked_for_without_pause(loop: VirtualLoop) -> None:
+def test_a_token_that_is_nearly_expired_on_receipt_is_never_delivered_nor_asked_for_without_pause(
+    loop: VirtualLoop,
+) -> None:
     slot, host = make_slot(loop), FakeHost(life=10.05, latency=0)
     (error,) = run(many(slot, host, 1), loop)
     assert isinstance(error, TokenUnavailableError)
     assert len(host.orders) == 1
 
 
-def test_clocks_that_jump_after_every_fetch_end_in_an_error_and_no_expired_token(loop: VirtualLoop) -> None:
+def test_clocks_that_jump_after_every_fetch_end_in_an_error_and_no_expired_token(
+    loop: VirtualLoop,
+) -> None:
     slot = make_slot(loop)
 
     def jump() -> None:
@@ -694,7 +727,9 @@ def test_clocks_that_jump_after_every_fetch_end_in_an_error_and_no_expired_token
     assert "again and again" in str(error)
 
 
-def test_only_a_token_is_reported_as_handed_out_again(loop: VirtualLoop, caplog: pytest.LogCaptureFixture) -> None:
+def test_only_a_token_is_reported_as_handed_out_again(
+    loop: VirtualLoop, caplog: pytest.LogCaptureFixture
+) -> None:
     slot, host = make_slot(loop), FakeHost(["same", "same", DOWN], latency=0)
 
     async def main() -> None:
@@ -796,12 +831,16 @@ def test_a_token_that_the_host_hands_out_again_is_served_and_the_host_left_alone
     assert caplog.text.count("handed out again") == 1
 
 
-def test_a_challenge_never_gives_the_cached_token_back_and_the_same_claims_share_a_fetch(loop: VirtualLoop) -> None:
+def test_a_challenge_never_gives_the_cached_token_back_and_the_same_claims_share_a_fetch(
+    loop: VirtualLoop,
+) -> None:
     slot, host = make_slot(loop), FakeHost()
 
     async def main() -> None:
         first = await slot.obtain(Caller(), host)
-        renewed = await asyncio.gather(*(slot.obtain(Caller(), host, claims="c1") for _ in range(20)))
+        renewed = await asyncio.gather(
+            *(slot.obtain(Caller(), host, claims="c1") for _ in range(20))
+        )
         assert first not in renewed
         assert await slot.obtain(Caller(), host, claims="c1") is renewed[0]
         await asyncio.sleep(60)
@@ -837,11 +876,14 @@ def test_forgetting_before_the_flights_first_step_asks_the_host_once(loop: Virtu
     assert slot.stats().fetches == 2
 
 
-def test_a_flight_that_is_superseded_at_the_moment_it_lands_publishes_nothing(loop: VirtualLoop) -> None:
+def test_a_flight_that_is_superseded_at_the_moment_it_lands_publishes_nothing(
+    loop: VirtualLoop,
+) -> None:
     landing: list[bool] = []
 
     def wall() -> float:
-        # A flight that lands asks for the time, and then for the lock: another thread may come between.
+        # A flight that lands asks for the time, and then for the lock: another thread may come
+        # between.
         if landing == [True]:
             landing.append(False)
             slot.forget()
@@ -869,7 +911,9 @@ def test_a_caller_that_is_being_cancelled_is_not_woken_as_well(loop: VirtualLoop
 
 def test_a_wait_that_ends_together_with_its_flight_changes_nothing(loop: VirtualLoop) -> None:
     slot = make_slot(loop)
-    waiter = Waiter(loop.create_future(), Caller(), Flight(1, loop, FetchRequest(), 0.0), LoopWaiters(loop), 1.0)
+    waiter = Waiter(
+        loop.create_future(), Caller(), Flight(1, loop, FetchRequest(), 0.0), LoopWaiters(loop), 1.0
+    )
     waiter.future.set_result(NoResult.LOST)
     slot._give_up_waiting(waiter)
     assert waiter.future.result() is NoResult.LOST
@@ -892,7 +936,9 @@ def test_forgetting_empties_the_slot_and_hurts_nobody_who_waits(loop: VirtualLoo
     assert len(host.orders) == 2
 
 
-def test_a_caller_whose_token_is_rejected_under_it_again_and_again_is_told_so(loop: VirtualLoop) -> None:
+def test_a_caller_whose_token_is_rejected_under_it_again_and_again_is_told_so(
+    loop: VirtualLoop,
+) -> None:
     slot = make_slot(loop)
     host = FakeHost(latency=1, inside=slot.forget)
     (error,) = run(many(slot, host, 1), loop)
@@ -941,7 +987,9 @@ def test_closing_a_private_slot_cancels_the_flight_and_waits_for_its_end(loop: V
     assert loop.now == pytest.approx(1.5)
 
 
-def test_closing_waits_a_bounded_time_for_a_fetch_that_does_not_let_itself_be_cancelled(loop: VirtualLoop) -> None:
+def test_closing_waits_a_bounded_time_for_a_fetch_that_does_not_let_itself_be_cancelled(
+    loop: VirtualLoop,
+) -> None:
     slot = Slot("test", loop.clock, private=True)
     who = Caller()
 
@@ -955,7 +1003,9 @@ def test_closing_waits_a_bounded_time_for_a_fetch_that_does_not_let_itself_be_ca
 
     async def main() -> None:
         slot.use(who)
-        call = asyncio.ensure_future(asyncio.gather(slot.obtain(who, stubborn), return_exceptions=True))
+        call = asyncio.ensure_future(
+            asyncio.gather(slot.obtain(who, stubborn), return_exceptions=True)
+        )
         await asyncio.sleep(0.5)
         before = loop.now
         await release(slot, who)
@@ -1018,17 +1068,26 @@ def test_policy_is_what_the_slot_goes_by(loop: VirtualLoop) -> None:
 
 
 def test_a_failure_is_one_value_and_many_exceptions() -> None:
-    failure = Failure(TokenUnavailableError, "unavailable", "down", "Wait", {"host": "IMDS", "attempts": 3})
+    failure = Failure(
+        TokenUnavailableError, "unavailable", "down", "Wait", {"host": "IMDS", "attempts": 3}
+    )
     first, second = failure.exception(1.5), failure.exception()
     assert first is not second
-    assert (first.host, first.attempts, first.retry_after, str(first)) == ("IMDS", 3, 1.5, "down. Wait")
+    assert (first.host, first.attempts, first.retry_after, str(first)) == (
+        "IMDS",
+        3,
+        1.5,
+        "down. Wait",
+    )
 
 
 def test_slot_held_off_by_another_shows_no_text_of_its_response(loop: VirtualLoop) -> None:
     backoff = HostBackoff()
     refused, throttled = make_slot(loop), make_slot(loop)
     refused.backoff = throttled.backoff = backoff
-    busy = Failure(TokenUnavailableError, "throttled", "too many requests", retry_after=40.0, from_host=True)
+    busy = Failure(
+        TokenUnavailableError, "throttled", "too many requests", retry_after=40.0, from_host=True
+    )
 
     async def main() -> None:
         with pytest.raises(TokenRefusedError):
@@ -1036,7 +1095,9 @@ def test_slot_held_off_by_another_shows_no_text_of_its_response(loop: VirtualLoo
         await asyncio.sleep(1)
         with pytest.raises(TokenUnavailableError):
             await throttled.obtain(Caller(), FakeHost([busy], latency=0))
-        with pytest.raises(TokenUnavailableError, match=r"^no request was sent for test, because its host") as raised:
+        with pytest.raises(
+            TokenUnavailableError, match=r"^no request was sent for test, because its host"
+        ) as raised:
             await refused.obtain(Caller(), FakeHost())
         assert "too many" not in str(raised.value)
         assert raised.value.retry_after == pytest.approx(40)

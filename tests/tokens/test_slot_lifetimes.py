@@ -63,7 +63,9 @@ def run_in(loop: VirtualLoop, coroutine: Awaitable[Any]) -> Any:
 
 @pytest.mark.parametrize("patience", [None, 0.01])
 @pytest.mark.parametrize("age", [0.0, DAY * 0.6])
-def test_a_thousand_handlers_in_a_row_cause_one_fetch(loop: VirtualLoop, age: float, patience: float | None) -> None:
+def test_a_thousand_handlers_in_a_row_cause_one_fetch(
+    loop: VirtualLoop, age: float, patience: float | None
+) -> None:
     slot, host = make_slot(loop), FakeHost(latency=0.3)
     if age:
         run_in(loop, slot.obtain(Caller(), host))
@@ -88,7 +90,10 @@ def test_a_thousand_handlers_in_a_row_cause_one_fetch(loop: VirtualLoop, age: fl
 
 
 def test_a_private_slot_that_is_closed_again_and_again_is_renewed(loop: VirtualLoop) -> None:
-    slot, host = Slot("test", loop.clock, DEFAULT_POLICY, middle, private=True), FakeHost(latency=0.3)
+    slot, host = (
+        Slot("test", loop.clock, DEFAULT_POLICY, middle, private=True),
+        FakeHost(latency=0.3),
+    )
     run_in(loop, slot.obtain(Caller(), host))
     loop.now = DAY * 0.6
 
@@ -266,7 +271,9 @@ def test_a_fetch_that_a_side_task_begins_may_wait_for_the_first(loop: VirtualLoo
         return TokenResponse(Secret("one"), DAY)
 
     async def other(order: FetchRequest) -> TokenResponse:
-        return TokenResponse(Secret(f"{(await first.obtain(Caller(), one)).token} and another"), DAY)
+        return TokenResponse(
+            Secret(f"{(await first.obtain(Caller(), one)).token} and another"), DAY
+        )
 
     async def main() -> None:
         await first.obtain(Caller(), one)
@@ -310,7 +317,9 @@ def test_a_fetch_that_gathers_its_own_token_is_an_error(loop: VirtualLoop) -> No
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
-def test_an_interrupt_in_a_fetch_is_logged_by_nobody(loop: VirtualLoop, error: type[BaseException]) -> None:
+def test_an_interrupt_in_a_fetch_is_logged_by_nobody(
+    loop: VirtualLoop, error: type[BaseException]
+) -> None:
     slot, host = make_slot(loop), FakeHost([error(), None])
     call = loop.create_task(slot.obtain(Caller(), host))
     with pytest.raises(error):
@@ -321,7 +330,9 @@ def test_an_interrupt_in_a_fetch_is_logged_by_nobody(loop: VirtualLoop, error: t
     assert loop.failures == []
 
 
-def test_suppressed_tracing_is_suppressed_in_the_fetch(loop: VirtualLoop, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_suppressed_tracing_is_suppressed_in_the_fetch(
+    loop: VirtualLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
     slot, tracing = make_slot(loop), FakeTracing()
     monkeypatch.setitem(sys.modules, "opentelemetry.context", tracing)
     seen: list[object] = []

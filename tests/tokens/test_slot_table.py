@@ -26,7 +26,9 @@ def loop() -> Iterator[VirtualLoop]:
 
 
 def attach(table: SlotTable, scope: str, who: object, owner: str = "identity") -> Slot:
-    return table.attach(owner, scope, who, lambda: Slot(scope, table.clock, users=weakref.WeakSet((who,))))
+    return table.attach(
+        owner, scope, who, lambda: Slot(scope, table.clock, users=weakref.WeakSet((who,)))
+    )
 
 
 async def use(table: SlotTable, scope: str, host: FakeHost) -> weakref.ref[Slot]:
@@ -83,7 +85,9 @@ def test_a_slot_in_use_is_kept(loop: VirtualLoop) -> None:
 
 
 @pytest.mark.parametrize(("answer", "quiet"), [(DOWN, 1.0), (REFUSED, 1.0)])
-def test_a_slot_is_kept_for_a_minute_after_its_backoff(loop: VirtualLoop, answer: object, quiet: float) -> None:
+def test_a_slot_is_kept_for_a_minute_after_its_backoff(
+    loop: VirtualLoop, answer: object, quiet: float
+) -> None:
     async def main() -> None:
         table = SlotTable(loop.clock)
         slot = await use(table, "a", FakeHost([answer]))  # type: ignore[list-item]  # either of two failures
@@ -132,7 +136,8 @@ def test_a_flight_of_a_closed_loop_does_not_keep_its_slot() -> None:
     stopped.run_until_complete(asyncio.sleep(0))
     (task,) = slot._tasks
     for each in (call, task):
-        # Closing a loop without cancelling its tasks makes asyncio complain, and that is not the subject.
+        # Closing a loop without cancelling its tasks makes asyncio complain, and that is not the
+        # subject.
         setattr(each, "_log_destroy_pending", False)  # noqa: B010 (no attribute of the type)
     stopped.close()
     slot.release(who)

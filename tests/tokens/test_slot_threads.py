@@ -141,7 +141,9 @@ def test_a_caller_that_meets_a_flight_in_a_closed_loop_begins_again_at_once() ->
 
 
 @pytest.mark.parametrize("closed", [True, False])
-def test_a_background_flight_in_a_loop_that_is_gone_does_not_keep_others_from_renewing(*, closed: bool) -> None:
+def test_a_background_flight_in_a_loop_that_is_gone_does_not_keep_others_from_renewing(
+    *, closed: bool
+) -> None:
     now = [0.0]
     clock = Clock(wall=lambda: now[0], monotonic=lambda: now[0])
     slot, first = Slot("test", clock), Gate(opened=True)
@@ -177,7 +179,9 @@ def test_a_background_flight_in_a_loop_that_is_gone_does_not_keep_others_from_re
 
 async def _renewed(slot: Slot, fetch: Gate) -> None:
     await slot.obtain(Caller(), fetch)
-    await asyncio.gather(*(task for task in slot._tasks if task.get_loop() is asyncio.get_running_loop()))
+    await asyncio.gather(
+        *(task for task in slot._tasks if task.get_loop() is asyncio.get_running_loop())
+    )
 
 
 def test_a_task_whose_loop_is_closed_is_let_go() -> None:
@@ -280,7 +284,9 @@ def test_the_last_waiter_in_a_loop_that_leaves_stops_the_pings_there() -> None:
     owner.close()
 
 
-def test_two_runs_in_a_row_share_the_token_and_a_background_fetch_that_is_cut_off_leaves_no_trace() -> None:
+def test_two_runs_in_a_row_share_the_token_and_a_background_fetch_that_is_cut_off_leaves_no_trace() -> (
+    None
+):
     slot, gate = Slot("test"), Gate()
 
     async def cut_off() -> None:
@@ -370,7 +376,10 @@ def test_a_forked_child_keeps_the_token_drops_the_flight_and_draws_its_own_refre
         assert token is not None
         assert token is slot._ledger.token
         same, drawn = token.token == parent.token, token._refresh_left != parent._refresh_left
-        os.write(write, f"{same} {drawn} {slot._flight} {slot._lock.acquire(blocking=False)} {slot.stats().under_way}".encode())
+        os.write(
+            write,
+            f"{same} {drawn} {slot._flight} {slot._lock.acquire(blocking=False)} {slot.stats().under_way}".encode(),
+        )
         os._exit(0)
     go_on.set()
     holder.join()

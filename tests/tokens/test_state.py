@@ -32,7 +32,9 @@ def at(seconds: float) -> Now:
 
 
 def held(text: str = "old", **fields: object) -> SlotState:
-    ledger, _ = granted(SlotState(), TokenResponse(Secret(text), DAY), FetchRequest(), NOW, POLICY, middle)
+    ledger, _ = granted(
+        SlotState(), TokenResponse(Secret(text), DAY), FetchRequest(), NOW, POLICY, middle
+    )
     return attrs.evolve(ledger, **fields)  # type: ignore[arg-type]  # each test names fields that exist
 
 
@@ -56,7 +58,13 @@ def held(text: str = "old", **fields: object) -> SlotState:
     ],
 )
 def test_what_a_caller_does_with_a_token_of_that_age(
-    *, after: float, flying: bool, patient: bool, quiet: bool, verdict: Decision, bound: float | None
+    *,
+    after: float,
+    flying: bool,
+    patient: bool,
+    quiet: bool,
+    verdict: Decision,
+    bound: float | None,
 ) -> None:
     ledger = held(quiet_served=2 * DAY if quiet else 0.0)
     assert decide(ledger, at(after), POLICY, flying=flying, patient=patient) == (verdict, bound)
@@ -71,7 +79,9 @@ def test_without_a_token_the_last_failure_is_told_until_the_host_may_be_asked() 
 
 def test_a_good_fetch_clears_what_was_known_of_failures() -> None:
     ledger, _ = failed(held(), DOWN, NOW, POLICY, middle)
-    ledger, token = granted(ledger, TokenResponse(Secret("new"), DAY), FetchRequest(), at(1), POLICY, middle)
+    ledger, token = granted(
+        ledger, TokenResponse(Secret("new"), DAY), FetchRequest(), at(1), POLICY, middle
+    )
     assert isinstance(token, AccessToken)
     assert ledger == SlotState(token)
 
@@ -86,7 +96,9 @@ def test_a_failure_keeps_the_token() -> None:
 
 @pytest.mark.parametrize("life", [11.0, 10.0, 0.0, -5.0])
 def test_a_token_as_good_as_expired_is_a_failure(life: float) -> None:
-    ledger, outcome = granted(SlotState(), TokenResponse(Secret("t"), life), FetchRequest(), NOW, POLICY, middle)
+    ledger, outcome = granted(
+        SlotState(), TokenResponse(Secret("t"), life), FetchRequest(), NOW, POLICY, middle
+    )
     assert isinstance(outcome, Failure)
     assert "-" not in outcome.summary
     assert ledger.token is None
@@ -141,7 +153,12 @@ def test_unattended_losses_count_until_a_flight_ends_otherwise() -> None:
     assert ledger.unattended == 3
     assert lose(lose(held(), 2), 5, waited_for=True).unattended == 2
     assert failed(ledger, DOWN, NOW, POLICY, middle)[0].unattended == 0
-    assert granted(ledger, TokenResponse(Secret("new"), DAY), FetchRequest(), NOW, POLICY, middle)[0].unattended == 0
+    assert (
+        granted(ledger, TokenResponse(Secret("new"), DAY), FetchRequest(), NOW, POLICY, middle)[
+            0
+        ].unattended
+        == 0
+    )
     # The caller that waited for the fourth one, and was lost with it, is not followed by others.
     assert [lose(held(), times).unattended for times in (4, 5, 7)] == [0, 1, 3]
 
@@ -173,7 +190,9 @@ def test_a_ledger_is_idle_without_token_and_recent_backoff() -> None:
 def test_a_ledger_is_not_idle_while_a_rejection_is_remembered() -> None:
     order = rejected(held("same"), "same", NOW)
     assert order is not None
-    ledger, _ = granted(order, TokenResponse(Secret("same"), 30.0), order.order, NOW, POLICY, middle)
+    ledger, _ = granted(
+        order, TokenResponse(Secret("same"), 30.0), order.order, NOW, POLICY, middle
+    )
     assert not is_idle(ledger, at(119), POLICY)
     assert is_idle(ledger, at(120), POLICY)
 
@@ -232,7 +251,9 @@ def test_a_host_that_gives_the_same_token_for_any_claims_is_not_asked_with_other
     ("held_off", "verdict"),
     [(0.0, Decision.START), (30.0, Decision.START), (30.1, Decision.FAIL)],
 )
-def test_held_off_slot_without_a_token_starts_if_that_fits_its_deadline(held_off: float, verdict: Decision) -> None:
+def test_held_off_slot_without_a_token_starts_if_that_fits_its_deadline(
+    held_off: float, verdict: Decision
+) -> None:
     decided = decide(SlotState(), NOW, POLICY, flying=False, patient=True, held_off=held_off)
     assert decided == (verdict, None)
 
@@ -259,7 +280,9 @@ def test_confirmation_lasts_a_minute_and_twice_as_long_each_time() -> None:
     for span in (60.0, 120.0, 240.0):
         order = rejected(ledger, "same", now)
         assert order is not None
-        ledger, _ = granted(order, TokenResponse(Secret("same"), DAY), order.order, now, POLICY, middle)
+        ledger, _ = granted(
+            order, TokenResponse(Secret("same"), DAY), order.order, now, POLICY, middle
+        )
         assert rejected(ledger, "same", Now(now.wall, now.monotonic + span - 1)) is None
         now = Now(now.wall, now.monotonic + span)
 
@@ -268,7 +291,9 @@ def test_another_token_ends_the_confirmation() -> None:
     order = rejected(held("same"), "same", NOW)
     assert order is not None
     ledger, _ = granted(order, TokenResponse(Secret("same"), DAY), order.order, NOW, POLICY, middle)
-    ledger, _ = granted(ledger, TokenResponse(Secret("new"), DAY), FetchRequest(), NOW, POLICY, middle)
+    ledger, _ = granted(
+        ledger, TokenResponse(Secret("new"), DAY), FetchRequest(), NOW, POLICY, middle
+    )
     assert ledger.confirmed is None
 
 
@@ -295,8 +320,16 @@ def test_an_order_and_a_confirmation_hide_their_token() -> None:
 @pytest.mark.parametrize(
     ("one", "other", "same"),
     [
-        ('{"access_token": {"nbf": {"value": "1"}}}', '{"access_token": {"nbf": {"value": "2"}}}', True),
-        ('{"access_token": {"acrs": {"value": "c1"}}}', '{"access_token": {"acrs": {"value": "c2"}}}', False),
+        (
+            '{"access_token": {"nbf": {"value": "1"}}}',
+            '{"access_token": {"nbf": {"value": "2"}}}',
+            True,
+        ),
+        (
+            '{"access_token": {"acrs": {"value": "c1"}}}',
+            '{"access_token": {"acrs": {"value": "c2"}}}',
+            False,
+        ),
         ('{"a": 1}', '{ "a":1 }', True),
         ("no json", "no json", True),
         ("no json", "other", False),

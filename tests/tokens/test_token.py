@@ -9,7 +9,16 @@ import traceback
 import pytest
 
 from aiomsi import AccessToken, Policy, TokenIdentity
-from aiomsi._tokens.token import Freshness, Now, TokenResponse, date_token, freshness_of, identity_of, read_claims, refresh_after
+from aiomsi._tokens.token import (
+    Freshness,
+    Now,
+    TokenResponse,
+    date_token,
+    freshness_of,
+    identity_of,
+    read_claims,
+    refresh_after,
+)
 from aiomsi._util.secret import Secret, read_secret
 
 POLICY = Policy()
@@ -48,7 +57,11 @@ def test_states_of_a_days_token(after: float, state: Freshness) -> None:
 
 def test_no_token_is_a_state_too() -> None:
     assert freshness_of(None, START, POLICY) is Freshness.NONE
-    assert [state for state in Freshness if state.usable] == [Freshness.FRESH, Freshness.STALE, Freshness.LATE]
+    assert [state for state in Freshness if state.usable] == [
+        Freshness.FRESH,
+        Freshness.STALE,
+        Freshness.LATE,
+    ]
 
 
 @pytest.mark.parametrize(("wall", "monotonic"), [(90_000, 0), (0, 90_000)])
@@ -74,11 +87,16 @@ def test_a_token_shorter_than_the_late_window_is_fresh_until_its_refresh_is_due(
 )
 def test_when_a_refresh_is_due(life: float, fields: dict[str, float], after: float) -> None:
     grant = TokenResponse(Secret("a-token"), life, **fields)  # type: ignore[arg-type]  # refresh_in
-    assert refresh_after(grant, same_again=False, policy=POLICY, draw=middle) == pytest.approx(after)
+    assert refresh_after(grant, same_again=False, policy=POLICY, draw=middle) == pytest.approx(
+        after
+    )
 
 
 def test_jitter_goes_both_ways_but_never_before_what_the_host_named() -> None:
-    plain, named = TokenResponse(Secret("t"), 86_400.0), TokenResponse(Secret("t"), 86_400.0, refresh_in=1_000.0)
+    plain, named = (
+        TokenResponse(Secret("t"), 86_400.0),
+        TokenResponse(Secret("t"), 86_400.0, refresh_in=1_000.0),
+    )
 
     def ends(grant: TokenResponse) -> tuple[float, float]:
         low = refresh_after(grant, same_again=False, policy=POLICY, draw=lambda low, _: low)
@@ -89,8 +107,13 @@ def test_jitter_goes_both_ways_but_never_before_what_the_host_named() -> None:
 
 
 @pytest.mark.parametrize(("life", "after"), [(40_000.0, 20_000.0), (100.0, 60.0)])
-def test_the_same_token_again_is_tried_at_half_of_what_is_left_and_a_minute_on_at_the_earliest(life: float, after: float) -> None:
-    assert refresh_after(TokenResponse(Secret("t"), life), same_again=True, policy=POLICY, draw=middle) == after
+def test_the_same_token_again_is_tried_at_half_of_what_is_left_and_a_minute_on_at_the_earliest(
+    life: float, after: float
+) -> None:
+    assert (
+        refresh_after(TokenResponse(Secret("t"), life), same_again=True, policy=POLICY, draw=middle)
+        == after
+    )
 
 
 def test_refresh_on_is_a_little_after_the_own_refresh_point() -> None:
@@ -107,7 +130,11 @@ def test_expires_on_is_the_hosts_own_word_where_it_can_be() -> None:
 
 def test_a_token_has_what_azure_sdk_clients_read_and_is_not_unpacked() -> None:
     made = token()
-    assert (made.token, made.token_type, made.authorization) == ("a-token", "Bearer", "Bearer a-token")
+    assert (made.token, made.token_type, made.authorization) == (
+        "a-token",
+        "Bearer",
+        "Bearer a-token",
+    )
     with pytest.raises(TypeError):
         _, _ = made  # type: ignore[misc]  # azure-core's own is a tuple
 
@@ -130,7 +157,10 @@ def test_a_redrawn_token_differs_in_its_refresh_point_alone() -> None:
     assert freshness_of(again, at(48_000), POLICY) is Freshness.STALE
 
 
-@pytest.mark.parametrize(("named", "after"), [(0.0, 43_200), (-5.0, 43_200), (1.0, 60), (86_280.0, 86_280), (86_281.0, 43_200)])
+@pytest.mark.parametrize(
+    ("named", "after"),
+    [(0.0, 43_200), (-5.0, 43_200), (1.0, 60), (86_280.0, 86_280), (86_281.0, 43_200)],
+)
 def test_what_the_host_names_leaves_room_before_and_after(named: float, after: float) -> None:
     grant = TokenResponse(Secret("t"), 86_400.0, refresh_in=named)
     assert refresh_after(grant, same_again=False, policy=POLICY, draw=middle) == after
@@ -149,7 +179,9 @@ def test_token_is_an_exact_str_and_still_not_shown() -> None:
     try:
         raise ValueError(made)
     except ValueError as error:
-        shown = "".join(traceback.TracebackException.from_exception(error, capture_locals=True).format())
+        shown = "".join(
+            traceback.TracebackException.from_exception(error, capture_locals=True).format()
+        )
     assert "a-token" not in shown
 
 
@@ -187,7 +219,13 @@ USERS = "/subscriptions/s/resourcegroups/g/providers/Microsoft.ManagedIdentity/u
             True,
             "client_id=a",
         ),
-        (jwt({"azp": "a", "xms_mirid": USERS}), None, TokenIdentity("a", None, None, USERS), False, "client_id=a"),
+        (
+            jwt({"azp": "a", "xms_mirid": USERS}),
+            None,
+            TokenIdentity("a", None, None, USERS),
+            False,
+            "client_id=a",
+        ),
         (jwt({"oid": "o"}), None, TokenIdentity(None, "o"), None, "object_id=o"),
         (jwt({"appid": "a"}), "n", TokenIdentity("n"), None, "client_id=n"),
         (jwt({"appid": 7, "oid": ""}), None, TokenIdentity(), None, "unknown"),
@@ -195,17 +233,33 @@ USERS = "/subscriptions/s/resourcegroups/g/providers/Microsoft.ManagedIdentity/u
         ("opaque", "n", TokenIdentity("n"), None, "client_id=n"),
         ("a.b.c", None, TokenIdentity(), None, "unknown"),
         ("a.\u00e4.c", None, TokenIdentity(), None, "unknown"),
-        (f"a.{base64.b64encode(b'[' * 100_000).decode()}.c", None, TokenIdentity(), None, "unknown"),
+        (
+            f"a.{base64.b64encode(b'[' * 100_000).decode()}.c",
+            None,
+            TokenIdentity(),
+            None,
+            "unknown",
+        ),
     ],
 )
 def test_identity_is_read_from_claims_and_answer(
-    secret: str, named: str | None, identity: TokenIdentity, is_system_assigned: bool | None, text: str
+    secret: str,
+    named: str | None,
+    identity: TokenIdentity,
+    is_system_assigned: bool | None,
+    text: str,
 ) -> None:
     found = identity_of(secret, named)
     assert found == identity
     assert found.is_system_assigned is is_system_assigned
     assert str(found) == text
-    made = date_token(TokenResponse(Secret(secret), 100.0, client_id=named), START, same_again=False, policy=POLICY, draw=middle)
+    made = date_token(
+        TokenResponse(Secret(secret), 100.0, client_id=named),
+        START,
+        same_again=False,
+        policy=POLICY,
+        draw=middle,
+    )
     assert made.identity == identity
 
 

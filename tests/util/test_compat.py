@@ -9,7 +9,9 @@ from aiomsi._util.compat import OPEN_FLAGS, after_fork_in_child, user_id
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")  # other tests' threads
+@pytest.mark.filterwarnings(
+    "ignore:.*multi-threaded, use of fork:DeprecationWarning"
+)  # other tests' threads
 def test_a_function_is_called_in_a_forked_child() -> None:
     read, write = os.pipe()
 
@@ -35,7 +37,9 @@ def test_a_user_has_a_number_or_none(monkeypatch: pytest.MonkeyPatch) -> None:
     assert user_id() is None
 
 
-def test_a_file_of_our_own_is_not_opened_through_a_link_and_a_pipe_holds_nothing_up(tmp_path: Path) -> None:
+def test_a_file_of_our_own_is_not_opened_through_a_link_and_a_pipe_holds_nothing_up(
+    tmp_path: Path,
+) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(OSError, match="symbolic links"):
         os.open(tmp_path / "link", os.O_RDWR | os.O_CREAT | OPEN_FLAGS)

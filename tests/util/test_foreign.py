@@ -52,7 +52,10 @@ class HasNoTextError(Exception):
         (OSError(24, "Too many open files"), "[Errno 24] Too many open files"),
         (ReadsAttributesError("home", 7), "at home"),
         (aiohttp.InvalidURL("http://user:pa55@host"), "http://user:***@host"),
-        (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "no"), "'utf-8' codec can't decode byte 0xff in position 0: no"),
+        (
+            UnicodeDecodeError("utf-8", b"\xff", 0, 1, "no"),
+            "'utf-8' codec can't decode byte 0xff in position 0: no",
+        ),
         (HasNoTextError(), ""),
     ],
 )

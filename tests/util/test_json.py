@@ -67,7 +67,8 @@ def test_bodies_are_compact(module: ModuleType) -> None:
 
 
 @pytest.mark.parametrize(
-    "encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"]
+    "encoding",
+    ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"],
 )
 @pytest.mark.parametrize("text", ['{"a": "ü"}', ' ["\U0001f600"]', '"x"', "1"])
 def test_unicode_encodings_are_told_apart(module: ModuleType, encoding: str, text: str) -> None:
@@ -80,15 +81,25 @@ def test_two_marks_count_as_one(module: ModuleType) -> None:
 
 @pytest.mark.parametrize(
     "content_type",
-    ["application/json; charset=ISO-8859-1", 'text/json;Charset="latin1" ; x=y', "a;charset='iso-8859-15'"],
+    [
+        "application/json; charset=ISO-8859-1",
+        'text/json;Charset="latin1" ; x=y',
+        "a;charset='iso-8859-15'",
+    ],
 )
-def test_charset_counts_for_bytes_that_are_no_unicode(module: ModuleType, content_type: str) -> None:
+def test_charset_counts_for_bytes_that_are_no_unicode(
+    module: ModuleType, content_type: str
+) -> None:
     assert module.loads('{"a":"ü"}'.encode("latin-1"), content_type) == {"a": "ü"}
     assert module.loads('{"a":"ü"}'.encode(), content_type) == {"a": "ü"}
 
 
-@pytest.mark.parametrize("content_type", [None, "application/json", "a; charset=", "a; charset=nope", "a; charset=hex"])
-def test_bytes_of_no_encoding_are_a_value_error(module: ModuleType, content_type: str | None) -> None:
+@pytest.mark.parametrize(
+    "content_type", [None, "application/json", "a; charset=", "a; charset=nope", "a; charset=hex"]
+)
+def test_bytes_of_no_encoding_are_a_value_error(
+    module: ModuleType, content_type: str | None
+) -> None:
     with pytest.raises(ValueError, match="utf-8"):
         module.loads(b'{"a":"\xfc"}', content_type)
 
@@ -120,7 +131,9 @@ def test_long_integers_stay_integers(module: ModuleType, text: str) -> None:
         (b'"\xed\xa0\xbd"', "\ud83d"),
     ],
 )
-def test_what_services_write_beside_the_standard_is_read(module: ModuleType, body: bytes, value: object) -> None:
+def test_what_services_write_beside_the_standard_is_read(
+    module: ModuleType, body: bytes, value: object
+) -> None:
     assert module.loads(body) == value
 
 
@@ -129,7 +142,20 @@ def test_not_a_number_is_read(module: ModuleType) -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b" ", b"{", b"<html>", b"\xff", b"nul", b"[1,]", b"01", b'["\x01"]', b"[1] x", b"9" * 5_000]
+    "body",
+    [
+        b"",
+        b" ",
+        b"{",
+        b"<html>",
+        b"\xff",
+        b"nul",
+        b"[1,]",
+        b"01",
+        b'["\x01"]',
+        b"[1] x",
+        b"9" * 5_000,
+    ],
 )
 def test_what_is_no_json_is_a_value_error(module: ModuleType, body: bytes) -> None:
     with pytest.raises(ValueError, match=r".+"):
@@ -183,7 +209,9 @@ class Data:
         ({Word.ONE: True}, b'{"one":true}'),
     ],
 )
-def test_subclasses_count_as_what_they_derive_from(module: ModuleType, value: object, encoded: bytes) -> None:
+def test_subclasses_count_as_what_they_derive_from(
+    module: ModuleType, value: object, encoded: bytes
+) -> None:
     assert module.dumps(value) == encoded
 
 
@@ -222,8 +250,12 @@ def in_itself() -> list[Any]:
     return value
 
 
-@pytest.mark.parametrize("make", [lambda: math.nan, lambda: math.inf, lambda: {"a": [-math.inf]}, in_itself])
-def test_numbers_without_a_form_and_circles_are_refused(module: ModuleType, make: Callable[[], object]) -> None:
+@pytest.mark.parametrize(
+    "make", [lambda: math.nan, lambda: math.inf, lambda: {"a": [-math.inf]}, in_itself]
+)
+def test_numbers_without_a_form_and_circles_are_refused(
+    module: ModuleType, make: Callable[[], object]
+) -> None:
     with pytest.raises(ValueError, match=r".+"):
         module.dumps(make())
 

@@ -10,7 +10,14 @@ from typing import Any
 import pytest
 from arm_server import GROUP, VAULT, VERSION, Says, Tokens, canned, error, session
 
-from aiomsi import AiomsiError, ArmSession, Cloud, ConfigurationError, HostGate, ManagedIdentityCredential
+from aiomsi import (
+    AiomsiError,
+    ArmSession,
+    Cloud,
+    ConfigurationError,
+    HostGate,
+    ManagedIdentityCredential,
+)
 from aiomsi._arm.protocol.request import NO_OPTIONS
 from aiomsi._util.lazy import late_import
 
@@ -37,7 +44,9 @@ LATE = [
 class NoDescriptors(importlib.abc.MetaPathFinder):
     """Find no module, as the file system does in a process that has too many open files."""
 
-    def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> None:
+    def find_spec(
+        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> None:
         raise OSError(errno.EMFILE, "Too many open files", name)
 
 
@@ -73,7 +82,9 @@ CALLS: dict[str, Callable[[ArmSession], Any]] = {
 
 
 @pytest.mark.parametrize("name", CALLS)
-async def test_verb_without_its_module_raises_an_aiomsi_error(name: str, exhausted: Callable[[], None]) -> None:
+async def test_verb_without_its_module_raises_an_aiomsi_error(
+    name: str, exhausted: Callable[[], None]
+) -> None:
     async with canned(Says(body=1)) as arm, session(arm) as own:
         await own.get(VAULT, api_version=VERSION)
         exhausted()
@@ -84,8 +95,13 @@ async def test_verb_without_its_module_raises_an_aiomsi_error(name: str, exhaust
     assert len(arm.asked) == 1
 
 
-@pytest.mark.parametrize("answer", [Says(401, error("ExpiredAuthenticationToken")), Says(503), Says(None), Says(body="no json")])
-async def test_response_without_its_module_is_an_aiomsi_error(answer: Says, exhausted: Callable[[], None]) -> None:
+@pytest.mark.parametrize(
+    "answer",
+    [Says(401, error("ExpiredAuthenticationToken")), Says(503), Says(None), Says(body="no json")],
+)
+async def test_response_without_its_module_is_an_aiomsi_error(
+    answer: Says, exhausted: Callable[[], None]
+) -> None:
     async with canned(Says(body=1), answer) as arm, session(arm) as own:
         await own.get(VAULT, api_version=VERSION)
         exhausted()
@@ -93,7 +109,9 @@ async def test_response_without_its_module_is_an_aiomsi_error(answer: Says, exha
             await own.get(VAULT, api_version=VERSION)
 
 
-async def test_lookup_without_its_module_raises_an_aiomsi_error(exhausted: Callable[[], None]) -> None:
+async def test_lookup_without_its_module_raises_an_aiomsi_error(
+    exhausted: Callable[[], None],
+) -> None:
     async with canned() as arm, session(arm) as own:
         call = own._call("GET", VAULT, NO_OPTIONS)
         exhausted()
@@ -101,7 +119,9 @@ async def test_lookup_without_its_module_raises_an_aiomsi_error(exhausted: Calla
             await own._wire.send(call)
 
 
-async def test_session_without_its_modules_raises_an_aiomsi_error(exhausted: Callable[[], None]) -> None:
+async def test_session_without_its_modules_raises_an_aiomsi_error(
+    exhausted: Callable[[], None],
+) -> None:
     async with canned() as arm:
         own = session(arm, Tokens())
         exhausted()
@@ -124,7 +144,9 @@ async def test_credential_without_its_modules_can_be_shown(exhausted: Callable[[
         ManagedIdentityCredential(gate=True)
 
 
-def test_gate_without_filelock_tells_why(exhausted: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gate_without_filelock_tells_why(
+    exhausted: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
     exhausted()
     with pytest.raises(AiomsiError, match="Too many open files"):
         HostGate()

@@ -24,7 +24,14 @@ def test_a_secret_is_a_string_in_every_way_but_its_look() -> None:
 
 @pytest.mark.parametrize("secret", [Secret(TEXT), SecretBytes(TEXT.encode())])
 def test_a_secret_is_not_shown(secret: Secret | SecretBytes) -> None:
-    for shown in (repr(secret), f"{secret!r}", "%r" % secret, repr([secret]), repr({"token": secret}), pprint.pformat([secret])):  # noqa: UP031
+    for shown in (
+        repr(secret),
+        f"{secret!r}",
+        "%r" % secret,
+        repr([secret]),
+        repr({"token": secret}),
+        pprint.pformat([secret]),
+    ):  # noqa: UP031
         assert "secret" in shown
         assert TEXT not in shown
 
@@ -35,7 +42,9 @@ def test_a_traceback_with_locals_does_not_show_it() -> None:
 
     with pytest.raises(RuntimeError) as raised:
         fail(Secret(TEXT))
-    shown = "".join(traceback.TracebackException.from_exception(raised.value, capture_locals=True).format())
+    shown = "".join(
+        traceback.TracebackException.from_exception(raised.value, capture_locals=True).format()
+    )
     assert "<secret>" in shown
     assert TEXT not in shown
 

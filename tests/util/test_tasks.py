@@ -93,8 +93,13 @@ def test_the_empty_context_is_empty() -> None:
     assert list(empty_context()) == []
 
 
-@pytest.mark.parametrize("key", ["suppress_instrumentation", "suppress_instrumentation-1f", "suppress_http_instrumentation-2e"])
-def test_the_empty_context_holds_suppression_alone(monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+@pytest.mark.parametrize(
+    "key",
+    ["suppress_instrumentation", "suppress_instrumentation-1f", "suppress_http_instrumentation-2e"],
+)
+def test_the_empty_context_holds_suppression_alone(
+    monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
     tracing = FakeTracing()
     monkeypatch.setitem(sys.modules, "opentelemetry.context", tracing)
     tracing.attach({"baggage": "x", "current-span": "y"})
@@ -116,7 +121,11 @@ def test_opentelemetrys_own_suppression_is_carried_over() -> None:
     assert empty.run(context.get_value, "tenant") is None
 
 
-@pytest.mark.parametrize("module", [None, SimpleNamespace(), SimpleNamespace(get_current=lambda: {1: True})])
-def test_a_broken_tracing_library_costs_no_context(monkeypatch: pytest.MonkeyPatch, module: object) -> None:
+@pytest.mark.parametrize(
+    "module", [None, SimpleNamespace(), SimpleNamespace(get_current=lambda: {1: True})]
+)
+def test_a_broken_tracing_library_costs_no_context(
+    monkeypatch: pytest.MonkeyPatch, module: object
+) -> None:
     monkeypatch.setitem(sys.modules, "opentelemetry.context", module)
     assert list(empty_context()) == []

@@ -30,13 +30,20 @@ async def many() -> Any:
         outcomes = await asyncio.gather(*calls, return_exceptions=True)
     failures = [repr(outcome) for outcome in outcomes if isinstance(outcome, BaseException)]
     answers = [outcome for outcome in outcomes if not isinstance(outcome, BaseException)]
-    return {"answers": len(answers), "different": len({json.dumps(answer) for answer in answers}), "failures": failures}
+    return {
+        "answers": len(answers),
+        "different": len({json.dumps(answer) for answer in answers}),
+        "failures": failures,
+    }
 
 
 async def token() -> Any:
     """Ask for a token alone."""
     async with aiomsi.ManagedIdentityCredential() as credential:
-        return {"life": (await credential.get_token("https://management.azure.com/.default")).expires_on - time.time()}
+        return {
+            "life": (await credential.get_token("https://management.azure.com/.default")).expires_on
+            - time.time()
+        }
 
 
 JOBS: dict[str, Callable[[], Awaitable[Any]]] = {"get": get, "many": many, "token": token}

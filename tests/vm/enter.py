@@ -1,13 +1,16 @@
 """Runs the tests of this folder as on a VM: in a network and a mount namespace of their own.
 
-``python tests/vm/enter.py [pytest's arguments]``, as root or, where the kernel allows user namespaces, as anybody.
+``python tests/vm/enter.py [pytest's arguments]``, as root or, where the kernel allows user
+namespaces, as anybody.
 
-There 169.254.169.254 is an address of `lo`, and `management.azure.com` is a name of 127.0.0.1, so a client with nothing but
-its defaults talks to the tests' own servers; no other machine can be reached at all. The machine outside keeps its `lo` and
-its /etc/hosts. Where namespaces are not allowed this says why and exits with 0, but with 1 in CI, where it has to run.
+There 169.254.169.254 is an address of `lo`, and `management.azure.com` is a name of 127.0.0.1, so a
+client with nothing but its defaults talks to the tests' own servers; no other machine can be
+reached at all. The machine outside keeps its `lo` and its /etc/hosts. Where namespaces are not
+allowed this says why and exits with 0, but with 1 in CI, where it has to run.
 
-This script waits for one child: `unshare` makes the namespaces and becomes this script with ``--inside``, which furnishes
-them and becomes the command that it was given. That is tried with `true` first, to learn whether it is allowed.
+This script waits for one child: `unshare` makes the namespaces and becomes this script with
+``--inside``, which furnishes them and becomes the command that it was given. That is tried with
+`true` first, to learn whether it is allowed.
 """
 
 import os
@@ -46,9 +49,20 @@ def main(arguments: Sequence[str]) -> int:
             in_ci = bool(os.environ.get("CI"))
             print(f"tests/vm {'FAILED, since it must run in CI' if in_ci else 'skipped'}: {way}")
             return int(in_ci)
-        # The user outside may be another one inside, so neither pytest's shared temporary folder nor its cache will do.
-        pytest = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", f"--basetemp={folder / 'pytest'}", str(_HERE)]
-        return subprocess.run([*way, *pytest, *arguments], env=_environment(os.environ), check=False).returncode
+        # The user outside may be another one inside, so neither pytest's shared temporary folder
+        # nor its cache will do.
+        pytest = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-p",
+            "no:cacheprovider",
+            f"--basetemp={folder / 'pytest'}",
+            str(_HERE),
+        ]
+        return subprocess.run(
+            [*way, *pytest, *arguments], env=_environment(os.environ), check=False
+        ).returncode
 
 
 def outside(hosts: str = "/etc/hosts", address: str = IMDS) -> str | None:
@@ -64,7 +78,9 @@ def outside(hosts: str = "/etc/hosts", address: str = IMDS) -> str | None:
 
 
 def _environment(environment: Mapping[str, str]) -> dict[str, str]:
-    kept = {name: value for name, value in environment.items() if not name.lower().endswith("_proxy")}
+    kept = {
+        name: value for name, value in environment.items() if not name.lower().endswith("_proxy")
+    }
     return kept | {"AIOMSI_VM": "1"}
 
 
@@ -79,13 +95,17 @@ def _way_in(folder: Path, platform: str = sys.platform) -> list[str] | str:
     for user in (), _AS_ANYBODY:
         way = ["unshare", *user, *_UNSHARE, sys.executable, __file__, "--inside", str(folder)]
         try:
-            probe = subprocess.run([*way, "true"], capture_output=True, text=True, check=False, timeout=_PROBE_SECONDS)
+            probe = subprocess.run(
+                [*way, "true"], capture_output=True, text=True, check=False, timeout=_PROBE_SECONDS
+            )
         except subprocess.TimeoutExpired:
             reasons.append(f"unshare hung for {_PROBE_SECONDS} s")
             continue
         if probe.returncode == 0:
             return way
-        said = probe.stderr.strip().splitlines() or [f"unshare ended with {probe.returncode} and said nothing"]
+        said = probe.stderr.strip().splitlines() or [
+            f"unshare ended with {probe.returncode} and said nothing"
+        ]
         reasons.append(said[-1])
     return "; ".join(dict.fromkeys(reasons))
 

@@ -1,6 +1,7 @@
 """As on a VM: the package with its defaults, and the tutorial's two requests with curl, at Azure's own addresses.
 
-Source: https://learn.microsoft.com/entra/identity/managed-identities-azure-resources/tutorial-linux-managed-identities-vm-access
+Source:
+https://learn.microsoft.com/entra/identity/managed-identities-azure-resources/tutorial-linux-managed-identities-vm-access
 """
 
 import json
@@ -39,7 +40,8 @@ class Vm:
 
     Attributes:
         home: an empty folder.
-        ca: a file with the only certificate authority that is trusted; None leaves that to the machine's own.
+        ca: a file with the only certificate authority that is trusted; None leaves that to the
+            machine's own.
 
     """
 
@@ -48,10 +50,16 @@ class Vm:
 
     def environment(self, **more: str) -> dict[str, str]:
         kept = {name: os.environ[name] for name in INHERITED if name in os.environ}
-        trusted = {} if self.ca is None else {"SSL_CERT_FILE": str(self.ca), "SSL_CERT_DIR": str(self.home)}
+        trusted = (
+            {}
+            if self.ca is None
+            else {"SSL_CERT_FILE": str(self.ca), "SSL_CERT_DIR": str(self.home)}
+        )
         return kept | {"HOME": str(self.home)} | trusted | more
 
-    def run(self, *command: str, environment: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *command: str, environment: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             command,
             env=self.environment(**(environment or {})),
@@ -71,7 +79,9 @@ class Vm:
 
     def client(self, job: str, **environment: str) -> dict[str, Any]:
         """Run a job of `client.py`, with warnings as errors, and give what it reports."""
-        report = json.loads(self.output(sys.executable, "-W", "error", CLIENT, job, environment=environment))
+        report = json.loads(
+            self.output(sys.executable, "-W", "error", CLIENT, job, environment=environment)
+        )
         assert isinstance(report, dict)
         return report
 
@@ -81,7 +91,9 @@ class Vm:
 
 @pytest.fixture
 def azure() -> Iterator[EmbeddedAzure]:
-    with EmbeddedAzure(imds_host=enter.IMDS, imds_port=80, arm_host="127.0.0.1", arm_port=443, tls=[enter.ARM]) as azure:
+    with EmbeddedAzure(
+        imds_host=enter.IMDS, imds_port=80, arm_host="127.0.0.1", arm_port=443, tls=[enter.ARM]
+    ) as azure:
         yield azure
 
 
@@ -116,13 +128,21 @@ def curl() -> str:
 
 
 def requests(azure: EmbeddedAzure) -> list[tuple[str, str, str, str]]:
-    return [(asked.service, asked.method, asked.path_qs, asked.headers["Host"]) for asked in azure.requests]
+    return [
+        (asked.service, asked.method, asked.path_qs, asked.headers["Host"])
+        for asked in azure.requests
+    ]
 
 
-THE_TUTORIALS = [("imds", "GET", TOKEN_REQUEST, "169.254.169.254"), ("arm", "GET", ARM_REQUEST, "management.azure.com")]
+THE_TUTORIALS = [
+    ("imds", "GET", TOKEN_REQUEST, "169.254.169.254"),
+    ("arm", "GET", ARM_REQUEST, "management.azure.com"),
+]
 
 
-def test_the_defaults_send_the_tutorials_two_requests_and_give_its_answer(azure: EmbeddedAzure, vm: Vm) -> None:
+def test_the_defaults_send_the_tutorials_two_requests_and_give_its_answer(
+    azure: EmbeddedAzure, vm: Vm
+) -> None:
     report = vm.client("get")
 
     assert json.dumps(report["value"], separators=(",", ":")) == ANSWER
@@ -150,7 +170,9 @@ def test_the_tutorials_two_requests_with_curl(azure: EmbeddedAzure, vm: Vm, curl
 
     token = json.loads(vm.output(*quiet, token_url, "-H", "Metadata:true"))
     bearer = f"Authorization: Bearer {token['access_token']}"
-    answer = vm.output(*quiet, "--cacert", str(vm.ca), "https://management.azure.com" + ARM_REQUEST, "-H", bearer)
+    answer = vm.output(
+        *quiet, "--cacert", str(vm.ca), "https://management.azure.com" + ARM_REQUEST, "-H", bearer
+    )
 
     assert (token["resource"], token["token_type"]) == ("https://management.azure.com/", "Bearer")
     assert answer == ANSWER
@@ -162,7 +184,9 @@ def test_the_command_line_gets_the_group(azure: EmbeddedAzure, vm: Vm) -> None:
     assert requests(azure) == THE_TUTORIALS
 
 
-def test_the_command_line_tells_of_the_token_and_not_the_token(azure: EmbeddedAzure, vm: Vm) -> None:
+def test_the_command_line_tells_of_the_token_and_not_the_token(
+    azure: EmbeddedAzure, vm: Vm
+) -> None:
     azure.repeat_tokens()
     secret = json.loads(ask_imds())["access_token"]
 
@@ -212,13 +236,18 @@ def test_without_an_imds_it_is_said_after_few_tries_and_what_to_do(
 
 
 @pytest.mark.parametrize("name", [str.upper, str.lower])
-def test_a_token_is_never_asked_for_through_a_proxy(azure: EmbeddedAzure, vm: Vm, name: Any) -> None:
-    proxies = {name(variable): CLOSED_PORT for variable in ("http_proxy", "https_proxy", "all_proxy")}
+def test_a_token_is_never_asked_for_through_a_proxy(
+    azure: EmbeddedAzure, vm: Vm, name: Any
+) -> None:
+    proxies = {
+        name(variable): CLOSED_PORT for variable in ("http_proxy", "https_proxy", "all_proxy")
+    }
 
     assert vm.client("token", **proxies)["value"]["life"] > 3_600
     assert requests(azure) == THE_TUTORIALS[:1]
 
-    # The variables do work: ARM is asked through the proxy, which isn't there, unless it is excepted.
+    # The variables do work: ARM is asked through the proxy, which isn't there, unless it is
+    # excepted.
     assert vm.client("get", **proxies)["error"] == "ArmConnectionError"
     assert azure.counts.arm_requests == 0
     excepted = {name("no_proxy"): enter.ARM}
@@ -241,7 +270,10 @@ def run_enter(path: Path, **environment: str) -> subprocess.CompletedProcess[str
 def test_where_there_are_no_namespaces_the_reason_is_told_and_ci_fails(home: Path) -> None:
     at_home, in_ci = run_enter(home, CI=""), run_enter(home, CI="true")
 
-    assert (at_home.returncode, at_home.stdout) == (0, "tests/vm skipped: unshare (of util-linux) is not installed\n")
+    assert (at_home.returncode, at_home.stdout) == (
+        0,
+        "tests/vm skipped: unshare (of util-linux) is not installed\n",
+    )
     assert in_ci.returncode == 1
     assert "unshare (of util-linux) is not installed" in in_ci.stdout
     assert at_home.stderr == in_ci.stderr == ""

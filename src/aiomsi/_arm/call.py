@@ -92,15 +92,19 @@ class Call:
 
     Attributes:
         url: encoded; it goes out byte for byte. Its query may be signed.
-        data: the body as it is sent; encoded, because the caller may change its own objects meanwhile.
+        data: the body as it is sent; encoded, because the caller may change its own objects
+            meanwhile.
         kind: the resource type whose api-version is looked up; None: the caller has named one.
         lacks_version: whether that is still to be done.
         until: when it has to be over, in the loop's time.
         lists: whether it requests a page of a list, which changes nothing, whatever the verb.
-        timed: whether its caller limits its time in any case, so that its requests may be silent for as long as that.
+        timed: whether its caller limits its time in any case, so that its requests may be silent
+            for as long as that.
         attempts: requests sent.
-        doubt: what the last of them met that may have been carried out although it brought no answer to go by.
-        unsettled: the same, where the answer is a look at a resource that is being changed, so that the doubt remains.
+        doubt: what the last of them met that may have been carried out although it brought no
+            answer to go by.
+        unsettled: the same, where the answer is a look at a resource that is being changed, so that
+            the doubt remains.
         failed_looks: how many requests failed that were to show whether the call was carried out.
         fixes: how often an api-version was replaced, or a subscription registered, for this call.
         registered: for each registration that this call needed, until when ARM may still deny it.
@@ -155,7 +159,11 @@ class Call:
         response would be as unreadable.
         """
         conditional = any(name.lower() in _CONDITIONS for name in self.headers)
-        return not self.unreadable and not conditional and not (self.method == "PATCH" and isinstance(self.sent, list))
+        return (
+            not self.unreadable
+            and not conditional
+            and not (self.method == "PATCH" and isinstance(self.sent, list))
+        )
 
     def in_doubt(self, error: E) -> E:
         """Mark the error that ends the call if ARM may have carried out an earlier request."""

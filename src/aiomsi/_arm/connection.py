@@ -1,8 +1,9 @@
 """The one request path to ARM: token, request, a second try with a new token, repetitions.
 
-A call is sent by `Wire.send`: requests, each by `exchange`, until there is an answer that is no error or the rule gives up. A 401
-belongs to `exchange`, since another token makes it another request and no repetition. What is done after a request that went
-wrong is `recovery`'s, which is imported when the first one does: most sessions never need it.
+A call is sent by `Wire.send`: requests, each by `exchange`, until there is an answer that is no
+error or the rule gives up. A 401 belongs to `exchange`, since another token makes it another
+request and no repetition. What is done after a request that went wrong is `recovery`'s, which is
+imported when the first one does: most sessions never need it.
 """
 
 from __future__ import annotations
@@ -21,7 +22,14 @@ import attrs
 from multidict import CIMultiDict
 from yarl import URL
 
-from aiomsi._arm.call import AsyncCredential, Call, Mender, NoResponse, OwnCredential, new_request_id
+from aiomsi._arm.call import (
+    AsyncCredential,
+    Call,
+    Mender,
+    NoResponse,
+    OwnCredential,
+    new_request_id,
+)
 from aiomsi._arm.http import (
     CLOSED,
     MAYBE,
@@ -74,9 +82,11 @@ class Wire:
         given: the user's credential, and those of further tenants.
         adopt: makes each of them one of this package's own, where it isn't.
         owns_first: whether the first one was made for this session, and is closed with it.
-        make_mender: makes what looks up api-versions and registers subscriptions, when it is first needed.
+        make_mender: makes what looks up api-versions and registers subscriptions, when it is first
+            needed.
         scope: what the tokens are for.
-        budget: seconds after the begin of a call within which its requests have to begin, the queue for connections included.
+        budget: seconds after the begin of a call within which its requests have to begin, the queue
+            for connections included.
         credentials: as adopted in the loop; before that there are none.
 
     """
@@ -100,7 +110,8 @@ class Wire:
     _loop: asyncio.AbstractEventLoop | None = attrs.field(default=None, init=False)
     _options: dict[str, Any] = attrs.field(factory=dict, init=False)
     _limits: aiohttp.ClientTimeout = attrs.field(init=False, repr=False)
-    # Tasks that wait for something which the end of the HTTP session does not end, and those of them that `close` has woken.
+    # Tasks that wait for something which the end of the HTTP session does not end, and those of
+    # them that `close` has woken.
     _waiting: set[asyncio.Task[Any] | None] = attrs.field(factory=set, init=False, repr=False)
     _woken: set[asyncio.Task[Any]] = attrs.field(factory=set, init=False, repr=False)
     _tasks: set[asyncio.Task[Any]] = attrs.field(factory=set, init=False)
@@ -148,7 +159,9 @@ class Wire:
         if options.if_none_match is not None:
             headers["If-None-Match"] = options.if_none_match
         if options.if_match is not None or options.if_none_match is not None:
-            check_headers({name: headers[name] for name in ("If-Match", "If-None-Match") if name in headers})
+            check_headers(
+                {name: headers[name] for name in ("If-Match", "If-None-Match") if name in headers}
+            )
         data: bytes | None = None
         if options.content is not None:
             data = checked_content(options)
@@ -162,7 +175,15 @@ class Wire:
             raise without_loop() from None
         if not is_home or self.http is None:
             self._open()
-        return Call(method, url, headers, data, self.clock.monotonic(), timed=options.timeout is not None, lists=options.lists)
+        return Call(
+            method,
+            url,
+            headers,
+            data,
+            self.clock.monotonic(),
+            timed=options.timeout is not None,
+            lists=options.lists,
+        )
 
     def send(self, call: Call, timeout: float | None = None) -> Coroutine[Any, Any, ArmResponse]:
         """Send a call, again where the rule says so, and give an answer that is no error.
@@ -227,20 +248,31 @@ class Wire:
         waiting.add(task)
         try:
             token = await self.credentials[0].get_token(self.scope)
-            others = [await other.get_token(self.scope) for other in self.credentials[1:]] if len(self.credentials) > 1 else []
+            others = (
+                [await other.get_token(self.scope) for other in self.credentials[1:]]
+                if len(self.credentials) > 1
+                else []
+            )
             while True:
                 http = self.http
                 if http is None or http.closed:
                     raise closed(ours=self.closed)
                 call.headers["Authorization"] = token.authorization
                 if others:
-                    call.headers[_AUXILIARY] = Secret(", ".join(f"Bearer {other.token}" for other in others))
+                    call.headers[_AUXILIARY] = Secret(
+                        ", ".join(f"Bearer {other.token}" for other in others)
+                    )
                 spent = self.clock.monotonic() - call.began - call.excused
-                limits = self._limits if spent < _AT_ONCE and not call.timed else self._limits_of(call, spent)
+                limits = (
+                    self._limits
+                    if spent < _AT_ONCE and not call.timed
+                    else self._limits_of(call, spent)
+                )
                 headers: Mapping[str, str] = call.headers
                 options = self._options
                 if self.borrowed is None:
-                    # The end of its own HTTP session ends the request, in a way that shows whether it was sent.
+                    # The end of its own HTTP session ends the request, in a way that shows whether
+                    # it was sent.
                     waiting.discard(task)
                 else:
                     headers, middlewares = authorized_late(headers, options["middlewares"])
@@ -250,7 +282,12 @@ class Wire:
                 parts, size = list[bytes](), 0
                 try:
                     answer = await http.request(
-                        call.method, URL(call.url, encoded=True), headers=headers, data=call.data, timeout=limits, **options
+                        call.method,
+                        URL(call.url, encoded=True),
+                        headers=headers,
+                        data=call.data,
+                        timeout=limits,
+                        **options,
                     )
                     while part := await answer.content.readany():
                         parts.append(part)
@@ -261,7 +298,9 @@ class Wire:
                     body = b"".join(parts)
                     if not body or "Content-Encoding" in answer.headers:
                         body = whole_body(call.method, answer.status, answer.headers, body)
-                    response = ArmResponse(call.method, call.url, answer.status, answer.headers, body)
+                    response = ArmResponse(
+                        call.method, call.url, answer.status, answer.headers, body
+                    )
                 except Exception as error:  # noqa: BLE001 (aiohttp, and the hooks of a borrowed session, raise all sorts)
                     failure = self._failed(call, error, http)
                 finally:
@@ -309,7 +348,9 @@ class Wire:
             self._waiting.discard(task)
         raise closed(ours=True)
 
-    def start(self, work: Coroutine[Any, Any, T], name: str, context: contextvars.Context | None = None) -> asyncio.Task[T]:
+    def start(
+        self, work: Coroutine[Any, Any, T], name: str, context: contextvars.Context | None = None
+    ) -> asyncio.Task[T]:
         """Begin work that belongs to the session: it ends at the latest when that is closed."""
         task = create_task(asyncio.get_running_loop(), work, f"aiomsi {name}", context)
         self._tasks.add(task)
@@ -338,16 +379,20 @@ class Wire:
                 if http is not None and self.borrowed is None:
                     await http.close()
             finally:
-                # Those that were adopted are wrappers of this session's own; the others are the user's.
+                # Those that were adopted are wrappers of this session's own; the others are the
+                # user's.
                 for own, given in zip(credentials, self.given, strict=False):
                     if own is not given or (self.owns_first and given is self.given[0]):
                         await own.close()
 
-    async def _recovered(self, call: Call, wrong: ArmResponse | ArmConnectionError) -> ArmResponse | None:
+    async def _recovered(
+        self, call: Call, wrong: ArmResponse | ArmConnectionError
+    ) -> ArmResponse | None:
         try:
             from aiomsi._arm.recovery import recover
         except (ImportError, OSError) as failure:
-            # Not even a file can be opened, for example for want of descriptors: what is wrong is told all the same.
+            # Not even a file can be opened, for example for want of descriptors: what is wrong is
+            # told all the same.
             if isinstance(wrong, ArmConnectionError):
                 raise call.in_doubt(wrong) from wrong.__cause__
             why = f"status {wrong.status}, and what follows from that can't be loaded: {failure}"
@@ -356,7 +401,9 @@ class Wire:
             raise call.in_doubt(error) from None
         return await recover(self, call, wrong)
 
-    async def _renewed(self, tokens: list[AccessToken], response: ArmResponse) -> list[AccessToken] | None:
+    async def _renewed(
+        self, tokens: list[AccessToken], response: ArmResponse
+    ) -> list[AccessToken] | None:
         with late_import:
             from aiomsi._arm.recovery import renewed
 
@@ -369,7 +416,9 @@ class Wire:
 
     def no_answer(self, call: Call, why: str, *, arrived: bool = True) -> ArmConnectionError:
         """Make the exception for a call without an answer."""
-        return self._without_answer(call, NoResponse(why, arrived, help=MAYBE if arrived else UNSENT))
+        return self._without_answer(
+            call, NoResponse(why, arrived, help=MAYBE if arrived else UNSENT)
+        )
 
     def _without_answer(self, call: Call, why: NoResponse) -> ArmConnectionError:
         error = ArmConnectionError(
@@ -388,7 +437,9 @@ class Wire:
         error.uncertain = why.arrived and not call.reads
         return error
 
-    def _failed(self, call: Call, error: Exception, http: aiohttp.ClientSession) -> ArmConnectionError:
+    def _failed(
+        self, call: Call, error: Exception, http: aiohttp.ClientSession
+    ) -> ArmConnectionError:
         """Make the exception for a request that failed; aiohttp's own is its cause, without frames."""
         why = no_response(error, closed=http.closed, borrowed=self.borrowed is not None)
         call.unreadable |= why.unreadable
@@ -400,10 +451,14 @@ class Wire:
         """Return the time-outs of a request that begins `spent` seconds after its call."""
         left = self.budget - spent
         if left <= -_TARDINESS:
-            raise self.no_answer(call, f"its request could not begin within {self.budget:g} s", arrived=False)
+            raise self.no_answer(
+                call, f"its request could not begin within {self.budget:g} s", arrived=False
+            )
         return time_limits(left, timed=call.timed)
 
-    def _ended_by_closing(self, call: Call, task: asyncio.Task[Any] | None, *, sending: bool) -> AiomsiError | None:
+    def _ended_by_closing(
+        self, call: Call, task: asyncio.Task[Any] | None, *, sending: bool
+    ) -> AiomsiError | None:
         """Return the error of a request that the end of the session has cancelled; None if its caller has."""
         if self._was_woken(task):
             if sending and not call.reads:
@@ -440,7 +495,9 @@ class Wire:
         if self.borrowed is not None:
             check_session_headers(self.borrowed.headers)
         http = open_http(self.ssl) if self.borrowed is None else self.borrowed
-        self._options = request_options(http, proxy, proxy_headers, borrowed=self.borrowed is not None)
+        self._options = request_options(
+            http, proxy, proxy_headers, borrowed=self.borrowed is not None
+        )
         self.credentials, self.http = credentials, http
         self._loop = asyncio.get_running_loop()
 
@@ -465,5 +522,8 @@ def without_trace(error: asyncio.CancelledError) -> asyncio.CancelledError:
 def closed(*, ours: bool) -> UsageError:
     """Say that a session is closed: ours, or the one that we were given."""
     if ours:
-        return UsageError("this ArmSession is closed", help="Make a new one: tokens are shared, so it costs no new token")
+        return UsageError(
+            "this ArmSession is closed",
+            help="Make a new one: tokens are shared, so it costs no new token",
+        )
     return UsageError("the aiohttp session that this ArmSession was given is closed")

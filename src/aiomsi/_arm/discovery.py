@@ -19,7 +19,13 @@ from aiomsi._arm.protocol.encoding import ACCEPTED, whole_body
 from aiomsi._arm.protocol.errors.classify import error_of
 from aiomsi._arm.protocol.response import ArmResponse
 from aiomsi._clouds import CHINA, PUBLIC, US_GOVERNMENT, Cloud, is_loopback, split_endpoint
-from aiomsi._errors import ArmConnectionError, ConfigurationError, ForeignHostError, ServiceError, without_loop
+from aiomsi._errors import (
+    ArmConnectionError,
+    ConfigurationError,
+    ForeignHostError,
+    ServiceError,
+    without_loop,
+)
 
 _QUERY = "/metadata/endpoints?api-version=2022-09-01"
 _TIMEOUT = 30.0
@@ -35,7 +41,9 @@ _OF_MICROSOFT = re.compile(
     re.IGNORECASE,
 )
 """Hosts of Microsoft's services. An Azure Stack Hub's audience is below ``onmicrosoft.com``."""
-_OWN_APPLICATIONS = frozenset({"797f4846-ba00-4fd7-ba43-dac1f8f63013", "00000003-0000-0000-c000-000000000000"})
+_OWN_APPLICATIONS = frozenset(
+    {"797f4846-ba00-4fd7-ba43-dac1f8f63013", "00000003-0000-0000-c000-000000000000"}
+)
 """The application ids of Azure Resource Manager and Microsoft Graph, which are audiences too."""
 
 
@@ -53,24 +61,38 @@ async def discover(url: str, ssl: ssl_module.SSLContext | None = None) -> Cloud:
     document = response.json()
     # Some endpoints list every cloud that they know.
     documents = document if isinstance(document, list) else [document]
-    clouds = [cloud for one in documents if isinstance(one, dict) and (cloud := _cloud(one, endpoint)) is not None]
+    clouds = [
+        cloud
+        for one in documents
+        if isinstance(one, dict) and (cloud := _cloud(one, endpoint)) is not None
+    ]
     for cloud in clouds:
         if cloud.is_resource_manager(endpoint):
             if _is_of_another_cloud(cloud.audience, cloud.resource_manager):
                 msg = f"{endpoint} names the audience {cloud.audience!r}: it would be sent tokens that another cloud accepts"
-                raise ForeignHostError(msg, help="If you trust it with those tokens, make a Cloud of it yourself")
+                raise ForeignHostError(
+                    msg, help="If you trust it with those tokens, make a Cloud of it yourself"
+                )
             return cloud
     if clouds:
         msg = f"{endpoint} says that its cloud's ARM is {clouds[0].resource_manager}, which is another host"
-        raise ForeignHostError(msg, help="If you trust that one, discover it, or make a Cloud of it yourself")
+        raise ForeignHostError(
+            msg, help="If you trust that one, discover it, or make a Cloud of it yourself"
+        )
     msg = f"{endpoint} describes no cloud: there is no audience for tokens"
     hint = "If it is an ARM all the same, make a Cloud of it yourself"
-    raise ServiceError(msg, help=hint, status=response.status, code=None, message=msg, response=response.portable())
+    raise ServiceError(
+        msg, help=hint, status=response.status, code=None, message=msg, response=response.portable()
+    )
 
 
 async def _ask(endpoint: str, ssl: ssl_module.SSLContext | None) -> ArmResponse:
     url, request_id, began = f"{endpoint}{_QUERY}", str(uuid.uuid4()), time.monotonic()
-    headers = {"Accept": "application/json", "Accept-Encoding": ACCEPTED, "x-ms-client-request-id": request_id}
+    headers = {
+        "Accept": "application/json",
+        "Accept-Encoding": ACCEPTED,
+        "x-ms-client-request-id": request_id,
+    }
     proxy, more = proxy_for(endpoint)
     try:
         async with asyncio.timeout(_TIMEOUT), open_http(ssl) as http:
@@ -100,11 +122,16 @@ def _cloud(document: dict[str, Any], endpoint: str) -> Cloud | None:
     manager = document.get("resourceManager") or endpoint
     authentication = document.get("authentication")
     audiences = authentication.get("audiences") if isinstance(authentication, dict) else None
-    known = [one for one in audiences if isinstance(one, str) and one] if isinstance(audiences, list) else []
+    known = (
+        [one for one in audiences if isinstance(one, str) and one]
+        if isinstance(audiences, list)
+        else []
+    )
     if not isinstance(manager, str) or not known:
         return None
     host = urlsplit(manager.rstrip("/")).netloc
-    # ARM's own name is the one that Microsoft's documents use; before it the list mostly has that of the classic API.
+    # ARM's own name is the one that Microsoft's documents use; before it the list mostly has that
+    # of the classic API.
     fitting = [one for one in known if not _is_of_another_cloud(one, manager)]
     audience = next((one for one in fitting if urlsplit(one).netloc == host), (fitting or known)[0])
     name = document.get("name")
@@ -120,9 +147,15 @@ def _is_of_another_cloud(audience: str, resource_manager: str) -> bool:
     This machine's loopback is no other host: an embedded ARM may have any audience.
     """
     host, own = _host(audience), _host(resource_manager)
-    if is_loopback(own) or host == own or (host not in _OWN_APPLICATIONS and not _OF_MICROSOFT.search(host)):
+    if (
+        is_loopback(own)
+        or host == own
+        or (host not in _OWN_APPLICATIONS and not _OF_MICROSOFT.search(host))
+    ):
         return False
-    return not any(cloud.is_resource_manager(resource_manager) and host in hosts for cloud, hosts in _ARM_HOSTS)
+    return not any(
+        cloud.is_resource_manager(resource_manager) and host in hosts for cloud, hosts in _ARM_HOSTS
+    )
 
 
 def _host(name: str) -> str:

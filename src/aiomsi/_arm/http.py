@@ -42,7 +42,11 @@ _QUEUED = "Nothing was sent. If many calls are under way at once, they wait for 
 _FOREIGN_BYTES = re.compile(r"\bb['\"]")
 """Where an error's text goes on with a piece of the response."""
 _PASSING_BY_PROXY = frozenset({408, 429})
-_BROKEN_HANDSHAKES = (ssl_module.SSLEOFError, ssl_module.SSLSyscallError, ssl_module.SSLZeroReturnError)
+_BROKEN_HANDSHAKES = (
+    ssl_module.SSLEOFError,
+    ssl_module.SSLSyscallError,
+    ssl_module.SSLZeroReturnError,
+)
 """Connections that were lost within TLS; of other TLS errors the next connection has the same."""
 
 
@@ -54,7 +58,11 @@ def open_http(ssl: ssl_module.SSLContext | None) -> aiohttp.ClientSession:
 
 
 def request_options(
-    http: aiohttp.ClientSession, proxy: str | None, proxy_headers: Mapping[str, str] | None, *, borrowed: bool
+    http: aiohttp.ClientSession,
+    proxy: str | None,
+    proxy_headers: Mapping[str, str] | None,
+    *,
+    borrowed: bool,
 ) -> dict[str, Any]:
     """Return the arguments that all requests of a session have in common."""
     return {
@@ -75,13 +83,18 @@ def time_limits(left: float, *, timed: bool = False) -> aiohttp.ClientTimeout:
 
     Args:
         left: for how many seconds it may wait for a connection, the queue for one included.
-        timed: whether the caller has set a limit for the whole call, which then alone limits the wait for the response.
+        timed: whether the caller has set a limit for the whole call, which then alone limits the
+            wait for the response.
 
     """
     connect = None if left == math.inf else max(left, _SHORTEST_WAIT)
     # ceil_threshold: aiohttp would round longer limits up to whole seconds.
     return aiohttp.ClientTimeout(
-        total=None, connect=connect, sock_connect=_CONNECT, sock_read=None if timed else _READ, ceil_threshold=math.inf
+        total=None,
+        connect=connect,
+        sock_connect=_CONNECT,
+        sock_read=None if timed else _READ,
+        ceil_threshold=math.inf,
     )
 
 
@@ -89,7 +102,8 @@ def proxy_for(url: str) -> tuple[str | None, Mapping[str, str] | None]:
     """Find the proxy that the environment names for this URL, and the headers that it is to have; none for loopback.
 
     Raises:
-        ConfigurationError: it is no URL of a proxy that aiohttp can use. It is not repeated in the error: it may hold a password.
+        ConfigurationError: it is no URL of a proxy that aiohttp can use. It is not repeated in the
+            error: it may hold a password.
 
     """
     parts = urlsplit(url)
@@ -103,20 +117,32 @@ def proxy_for(url: str) -> tuple[str | None, Mapping[str, str] | None]:
         proxy = URL(named if "://" in named else f"http://{named}")
     except ValueError:
         proxy = URL()
-    if proxy.scheme not in ("http", "https") or not proxy.host or proxy.raw_path_qs not in ("", "/") or proxy.raw_fragment:
-        msg = f"what the environment names as the proxy for {parts.scheme} is no URL of an HTTP proxy"
-        raise ConfigurationError(msg, help="Write http://host:port, or http://user:password@host:port, percent-encoded")
+    if (
+        proxy.scheme not in ("http", "https")
+        or not proxy.host
+        or proxy.raw_path_qs not in ("", "/")
+        or proxy.raw_fragment
+    ):
+        msg = (
+            f"what the environment names as the proxy for {parts.scheme} is no URL of an HTTP proxy"
+        )
+        raise ConfigurationError(
+            msg, help="Write http://host:port, or http://user:password@host:port, percent-encoded"
+        )
     if proxy.user is None and proxy.password is None:
         return str(proxy), None
     # Apart from the URL, which aiohttp puts into its errors.
     user = b64encode(f"{proxy.user or ''}:{proxy.password or ''}".encode()).decode()
-    return str(proxy.with_password(None).with_user(None)), {"Proxy-Authorization": Secret(f"Basic {user}")}
+    return str(proxy.with_password(None).with_user(None)), {
+        "Proxy-Authorization": Secret(f"Basic {user}")
+    }
 
 
 def _sends_once(http: aiohttp.ClientSession) -> bool:
     """Keep a session of this package's own from repeating requests by itself; return whether that is possible.
 
-    aiohttp sends a GET, HEAD, PUT or DELETE whose connection was lost a second time. The retry rule decides about that.
+    aiohttp sends a GET, HEAD, PUT or DELETE whose connection was lost a second time. The retry rule
+    decides about that.
     """
     # No public setting does that. A middleware does, but costs every request a call.
     if not hasattr(http, "_retry_connection"):
@@ -127,11 +153,14 @@ def _sends_once(http: aiohttp.ClientSession) -> bool:
 
 def sent_once(http: aiohttp.ClientSession) -> tuple[aiohttp.ClientMiddlewareType, ...]:
     """Return the middlewares with which aiohttp does not repeat a request, the session's own included."""
-    # Those that are given with a request replace the session's, which may be the user's; there is no other way to ask for them.
+    # Those that are given with a request replace the session's, which may be the user's; there is
+    # no other way to ask for them.
     return _only_once, *getattr(http, "_middlewares", ())
 
 
-async def _only_once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+async def _only_once(
+    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
     try:
         return await handler(request)
     except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
@@ -146,12 +175,14 @@ def authorized_late(
 ) -> tuple[Mapping[str, str], tuple[aiohttp.ClientMiddlewareType, ...]]:
     """Return a request's headers without `Authorization`, and the middlewares with one that adds it.
 
-    aiohttp refuses that header if .netrc or the session's `auth` has credentials for the host as well. The middleware
-    replaces those, so that they are not sent.
+    aiohttp refuses that header if .netrc or the session's `auth` has credentials for the host as
+    well. The middleware replaces those, so that they are not sent.
     """
     token = headers["Authorization"]
 
-    async def authorized(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    async def authorized(
+        request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
         request.headers["Authorization"] = token
         return await handler(request)
 
@@ -173,23 +204,32 @@ def no_response(error: Exception, *, closed: bool = False, borrowed: bool = Fals
     if untrusted:
         return NoResponse(why, arrived, untrusted=True, permanent=True, help=_UNTRUSTED)
     if _is_lasting_tls(error):
-        return NoResponse(why, arrived, permanent=True, help=f"{MAYBE if arrived else UNSENT}. {_TLS}")
+        return NoResponse(
+            why, arrived, permanent=True, help=f"{MAYBE if arrived else UNSENT}. {_TLS}"
+        )
     if isinstance(error, aiohttp.ClientHttpProxyError):
         permanent = 400 <= error.status < 500 and error.status not in _PASSING_BY_PROXY
-        return NoResponse(why, arrived, permanent=permanent, help=_REFUSED_BY_PROXY if permanent else UNSENT)
+        return NoResponse(
+            why, arrived, permanent=permanent, help=_REFUSED_BY_PROXY if permanent else UNSENT
+        )
     if isinstance(error, aiohttp.ConnectionTimeoutError):
         return NoResponse(why, arrived, help=_QUEUED)
     if isinstance(error, LongBodyError):
         return NoResponse(why, permanent=True, unreadable=True, help=_TOO_LONG)
     unreadable = isinstance(error, _UNREADABLE) or _is_cut_short(error)
     permanent = isinstance(error, _PERMANENT)
-    return NoResponse(why, arrived, permanent=permanent, unreadable=unreadable, help="" if arrived else UNSENT)
+    return NoResponse(
+        why, arrived, permanent=permanent, unreadable=unreadable, help="" if arrived else UNSENT
+    )
 
 
 def has_arrived(error: Exception, *, borrowed: bool = False) -> bool:
     """Return whether a request that got no response may have reached the server."""
-    if isinstance(error, ValueError | TypeError) and not isinstance(error, aiohttp.ClientPayloadError | ssl_module.SSLError):
-        # aiohttp checks URL and headers before it sends; but a session of the user's may have hooks that raise later.
+    if isinstance(error, ValueError | TypeError) and not isinstance(
+        error, aiohttp.ClientPayloadError | ssl_module.SSLError
+    ):
+        # aiohttp checks URL and headers before it sends; but a session of the user's may have hooks
+        # that raise later.
         return borrowed
     return not isinstance(
         error,
@@ -202,8 +242,15 @@ def has_arrived(error: Exception, *, borrowed: bool = False) -> bool:
 
 def _is_lasting_tls(error: BaseException) -> bool:
     """Return whether TLS failed in a way in which it fails again."""
-    causes = (error.os_error,) if isinstance(error, aiohttp.ClientConnectorError) else (error, error.__cause__)
-    return any(isinstance(one, ssl_module.SSLError) and not isinstance(one, _BROKEN_HANDSHAKES) for one in causes)
+    causes = (
+        (error.os_error,)
+        if isinstance(error, aiohttp.ClientConnectorError)
+        else (error, error.__cause__)
+    )
+    return any(
+        isinstance(one, ssl_module.SSLError) and not isinstance(one, _BROKEN_HANDSHAKES)
+        for one in causes
+    )
 
 
 def _is_cut_short(error: BaseException | None) -> bool:
@@ -216,7 +263,11 @@ def _is_cut_short(error: BaseException | None) -> bool:
 def described(error: Exception) -> str:
     """Return an error of aiohttp's as text, without the URL and the bytes that could not be parsed."""
     said = _text_of(error)
-    return said if type(error) is aiohttp.ClientConnectionError else f"{type(error).__name__}: {said}".removesuffix(": ")
+    return (
+        said
+        if type(error) is aiohttp.ClientConnectionError
+        else f"{type(error).__name__}: {said}".removesuffix(": ")
+    )
 
 
 def _text_of(error: Exception) -> str:
@@ -227,13 +278,19 @@ def _text_of(error: Exception) -> str:
         return "Server disconnected"
     if isinstance(error, aiohttp.InvalidURL):
         return "the URL is malformed"
-    said = f"{error.status}, {error.message}" if isinstance(error, aiohttp.ClientResponseError) else str(error)
+    said = (
+        f"{error.status}, {error.message}"
+        if isinstance(error, aiohttp.ClientResponseError)
+        else str(error)
+    )
     return _FOREIGN_BYTES.split(said, maxsplit=1)[0].rstrip(" :\n")
 
 
 def shown(error: Exception) -> Exception | None:
     """Return the error to be chained, without frames; None for those whose text has the whole URL, which may be signed."""
-    if isinstance(error, aiohttp.ClientResponseError | aiohttp.ConnectionTimeoutError | aiohttp.InvalidURL):
+    if isinstance(
+        error, aiohttp.ClientResponseError | aiohttp.ConnectionTimeoutError | aiohttp.InvalidURL
+    ):
         return None
     try:
         # Imported when a request fails for the first time.

@@ -36,24 +36,38 @@ _SHORTEST_WAIT = 0.05
 class Operation:
     """A long-running operation that ARM has accepted. It continues whether or not it is polled.
 
-    Made by `ArmSession.begin` and `ArmSession.resume`, and held by every error that ends a call after ARM has accepted it.
-    Awaiting `result` polls it, at the pace that the service asks for. Several waiting tasks share each poll. A cancelled wait
-    leaves a poll under way to the next one; it stops the polling and not the operation.
+    Made by `ArmSession.begin` and `ArmSession.resume`, and held by every error that ends a call
+    after ARM has accepted it. Awaiting `result` polls it, at the pace that the service asks for.
+    Several waiting tasks share each poll. A cancelled wait leaves a poll under way to the next one;
+    it stops the polling and not the operation.
 
     Source: https://learn.microsoft.com/azure/azure-resource-manager/management/async-operations
     """
 
-    def __init__(self, wire: Wire, progress: Progress, options: Options = NO_OPTIONS, call: Call | None = None) -> None:
+    def __init__(
+        self,
+        wire: Wire,
+        progress: Progress,
+        options: Options = NO_OPTIONS,
+        call: Call | None = None,
+    ) -> None:
         self._wire = wire
         self._progress = progress
         self._options = options
-        # The request that began it; None where it was saved in between, because the state has no body.
+        # The request that began it; None where it was saved in between, because the state has no
+        # body.
         self._call = call
         # The same, if another request may have begun it. It is no part of the state that is saved.
-        self._unsettled = None if call is None or call.unsettled is None else Unsettled(wire, call, options.timeout)
+        self._unsettled = (
+            None
+            if call is None or call.unsettled is None
+            else Unsettled(wire, call, options.timeout)
+        )
         # When the last response came, by the monotonic clock, and how many did.
         polled = progress.polled
-        self._answered = wire.clock.monotonic() - (0.0 if polled is None else max(0.0, wire.clock.wall() - polled))
+        self._answered = wire.clock.monotonic() - (
+            0.0 if polled is None else max(0.0, wire.clock.wall() - polled)
+        )
         self._answers = 0
         self._polling: asyncio.Task[None] | None = None
         # The last response, or error, of the operation's own source.
@@ -79,31 +93,38 @@ class Operation:
     def state(self) -> dict[str, Any]:
         """Give what `ArmSession.resume` needs to go on, in another process too: plain JSON values.
 
-        Keep it as you keep a secret: it may have signed URLs, and has the result once the operation is over. The doubt of which
-        `result` speaks is not in it.
+        Keep it as you keep a secret: it may have signed URLs, and has the result once the operation
+        is over. The doubt of which `result` speaks is not in it.
         """
         return self._progress.to_dict()
 
-    async def result(self, *, deadline: float | None = None, on_progress: Callable[[Operation], object] | None = None) -> Any:
+    async def result(
+        self,
+        *,
+        deadline: float | None = None,
+        on_progress: Callable[[Operation], object] | None = None,
+    ) -> Any:
         """Wait for the end and give the result: decoded JSON, or None where there is none.
 
         Args:
-            deadline: seconds after which to stop waiting, at least 0.05; the operation goes on, and the next call polls it when
-                the service's pause since the last response is over.
+            deadline: seconds after which to stop waiting, at least 0.05; the operation goes on, and
+                the next call polls it when the service's pause since the last response is over.
             on_progress: called with this operation after every response.
 
         Raises:
             OperationFailedError: it has failed; with the service's reasons.
             OperationCanceledError: it was canceled.
-            OperationUnfinishedError: it was not over by the deadline; or only its resource shows its state, and that has
-                stayed for half an hour in a state which says neither that it is being changed nor that it is ready.
+            OperationUnfinishedError: it was not over by the deadline; or only its resource shows
+                its state, and that has stayed for half an hour in a state which says neither that
+                it is being changed nor that it is ready.
             OperationUnreadableError: its state can't be read; it may well go on.
             ArmConnectionError: the same, for want of a response.
 
-        If the response to the call was lost and its resource was then being changed, the resource is compared with
-        the call at the end of that change. If they differ, an unconditional call is sent again; the error of any
-        other call is raised after all. Each of these errors has this operation as its `operation`; so has the
-        `asyncio.CancelledError` of a wait that is cancelled.
+        If the response to the call was lost and its resource was then being changed, the resource
+        is compared with the call at the end of that change. If they differ, an unconditional call
+        is sent again; the error of any other call is raised after all. Each of these errors has
+        this operation as its `operation`; so has the `asyncio.CancelledError` of a wait that is
+        cancelled.
         """
         check_seconds("deadline", deadline)
         try:
@@ -112,7 +133,9 @@ class Operation:
         except (AiomsiError, asyncio.CancelledError) as error:
             if getattr(error, "operation", None) is None:
                 vars(error)["operation"] = self
-            if isinstance(error, AiomsiError) and (self._progress.outcome is None or self._unsettled is not None):
+            if isinstance(error, AiomsiError) and (
+                self._progress.outcome is None or self._unsettled is not None
+            ):
                 # The operation goes on, whatever the error of a poll says about that poll.
                 error.uncertain = True
             raise
@@ -125,16 +148,22 @@ class Operation:
             raise doubt from failure
         if failure is not None:
             raise failure
-        if answer is None or (self._progress.method == "DELETE" and self._progress.reads == "operation"):
+        if answer is None or (
+            self._progress.method == "DELETE" and self._progress.reads == "operation"
+        ):
             # A deletion's record tells that it is over, and nothing that it brought.
             return None
         return answer.json()
 
     # Polling
 
-    async def _wait(self, deadline: float | None, on_progress: Callable[[Operation], object] | None) -> None:
+    async def _wait(
+        self, deadline: float | None, on_progress: Callable[[Operation], object] | None
+    ) -> None:
         # Not every event loop can wait for ever by a timer.
-        seconds = None if deadline is None or deadline == math.inf else max(deadline, _SHORTEST_WAIT)
+        seconds = (
+            None if deadline is None or deadline == math.inf else max(deadline, _SHORTEST_WAIT)
+        )
         until = None if seconds is None else self._wire.clock.monotonic() + seconds
         # Responses take real time, whatever the session's clock is.
         scope = asyncio.timeout(seconds)
@@ -161,13 +190,16 @@ class Operation:
             task = self._polling
             if task is None or task.done() or task.get_loop() is not loop:
                 task = self._begin_poll()
-        # The poll goes on where this wait is cancelled: otherwise one that takes longer than the wait would never end.
+        # The poll goes on where this wait is cancelled: otherwise one that takes longer than the
+        # wait would never end.
         await asyncio.wait([task])
         if task.cancelled():
             raise closed(ours=True)
         if (error := task.exception()) is not None:
             # Each waiting task raises an exception of its own.
-            raise (copy.copy(error) if isinstance(error, AiomsiError) else error) from error.__cause__
+            raise (
+                copy.copy(error) if isinstance(error, AiomsiError) else error
+            ) from error.__cause__
 
     async def _pause(self, until: float | None) -> None:
         """Sleep until the next poll is due: the service's pause counts from its last response."""
@@ -212,7 +244,9 @@ class Operation:
         else:
             wire = self._wire
             after = advance(wire.cloud, before, response, holds=self._holds, wall=wire.clock.wall())
-            self._note(before, await self._explained(after) if lacks_reason(after) else after, response)
+            self._note(
+                before, await self._explained(after) if lacks_reason(after) else after, response
+            )
         finally:
             self._answered = self._wire.clock.monotonic()
             self._answers += 1
@@ -225,7 +259,8 @@ class Operation:
         if after.is_at_rest:
             raise unfinished(after)
         if after.gave_up:
-            # Where the resource was read in vain in place of a source, the error is that of the source.
+            # Where the resource was read in vain in place of a source, the error is that of the
+            # source.
             trouble, self._trouble = self._trouble or came, None
             if isinstance(trouble, AiomsiError):
                 raise unreached(after, trouble) from trouble.__cause__

@@ -1,8 +1,9 @@
 """Lists, page by page: the next page is on its way while the caller works on this one.
 
-`walk` goes from page to page, for every kind of list. The task that fetches a page ahead belongs to the session; it is cancelled
-as soon as nobody goes on, and with the session at the latest. In memory are the page that the caller has and, unread, the next
-one; so nothing here may hold on to a page while it waits for another.
+`walk` goes from page to page, for every kind of list. The task that fetches a page ahead belongs to
+the session; it is cancelled as soon as nobody goes on, and with the session at the latest. In
+memory are the page that the caller has and, unread, the next one; so nothing here may hold on to a
+page while it waits for another.
 """
 
 from __future__ import annotations
@@ -107,24 +108,38 @@ class Reading:
     body: Any = attrs.field(default=None, repr=False)
 
 
-async def pages_of(wire: Wire, make: Callable[[], Call], reading: Reading) -> AsyncGenerator[Items, None]:
+async def pages_of(
+    wire: Wire, make: Callable[[], Call], reading: Reading
+) -> AsyncGenerator[Items, None]:
     """Give the items of a list that begins with the call that `make` makes; see `ArmSession.pages`."""
     call = make()
-    method, options = ("GET", NO_OPTIONS) if reading.body is None else ("POST", Options(json=reading.body, lists=True))
+    method, options = (
+        ("GET", NO_OPTIONS)
+        if reading.body is None
+        else ("POST", Options(json=reading.body, lists=True))
+    )
     # A list that begins with POST and goes on with GET may link to its first URL.
-    chain = Chain(wire.cloud, call.url if call.method == method and not call.lacks_version else None)
+    chain = Chain(
+        wire.cloud, call.url if call.method == method and not call.lacks_version else None
+    )
 
     def read(response: ArmResponse) -> Step:
-        page = read_page(response, item_name=reading.item_name, next_link_name=reading.next_link_name)
+        page = read_page(
+            response, item_name=reading.item_name, next_link_name=reading.next_link_name
+        )
         try:
             url = chain.next_url(page, response)
         except AiomsiError as error:
             return Step(page.items, error=error)
         if url is None:
             return Step(page.items)
-        return Step(page.items, lambda: wire.send(wire.prepare(method, url, options), reading.timeout))
+        return Step(
+            page.items, lambda: wire.send(wire.prepare(method, url, options), reading.timeout)
+        )
 
-    async with aclosing(walk(wire, lambda: wire.send(call, reading.timeout), read, prefetch=reading.prefetch)) as found:
+    async with aclosing(
+        walk(wire, lambda: wire.send(call, reading.timeout), read, prefetch=reading.prefetch)
+    ) as found:
         async for page in found:
             yield page
             del page

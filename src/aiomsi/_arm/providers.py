@@ -1,6 +1,7 @@
 """Resource providers: which api-version a type has, and registering a subscription for a namespace. Once, for all callers.
 
-Source: https://learn.microsoft.com/azure/azure-resource-manager/management/resource-providers-and-types
+Source:
+https://learn.microsoft.com/azure/azure-resource-manager/management/resource-providers-and-types
 """
 
 from __future__ import annotations
@@ -73,7 +74,9 @@ class Providers:
 
         """
         versions = await self._versions(call, kind)
-        refused = {one for (_, other), some in self._refused.items() if other == kind for one in some}
+        refused = {
+            one for (_, other), some in self._refused.items() if other == kind for one in some
+        }
         version = choose_version(versions, failed=refused)
         if version is None:
             own = self._refused.get(_scope_of(call, kind), set())
@@ -93,7 +96,10 @@ class Providers:
 
     async def _versions(self, call: Call, kind: ResourceType) -> tuple[str, ...]:
         """Return all versions of a type, best first, as any subscription that can be read lists them."""
-        key, path = kind.namespace.casefold(), f"{_subscription_of(call)}/providers/{kind.namespace}"
+        key, path = (
+            kind.namespace.casefold(),
+            f"{_subscription_of(call)}/providers/{kind.namespace}",
+        )
         known = self._documents.setdefault(key, {})
         if not known:
             await self._read_any(key, path)
@@ -106,8 +112,8 @@ class Providers:
     async def _read_any(self, key: str, path: str) -> None:
         """Read a provider's document once for the calls of all subscriptions.
 
-        If another subscription's lookup fails or takes long, the document is read in the call's own,
-        because the cause may be that subscription.
+        If another subscription's lookup fails or takes long, the document is read in the call's
+        own, because the cause may be that subscription.
         """
         leader = self._leading.setdefault(key, path)
         if leader.casefold() != path.casefold():
@@ -132,13 +138,16 @@ class Providers:
     async def _other_version(self, call: Call, kind: ResourceType, error: ApiVersionError) -> bool:
         (asked,) = _VERSION.findall(call.url)
         if asked in error.supported:
-            # So services answer now and then, while they are changed; the same call does better later.
+            # So services answer now and then, while they are changed; the same call does better
+            # later.
             return False
         refused = self._refused.setdefault(_scope_of(call, kind), set())
         refused.add(asked)
         if call.fixes >= _MOST_FIXES:
             return False
-        version = choose_version(error.supported or await self._versions(call, kind), failed=refused)
+        version = choose_version(
+            error.supported or await self._versions(call, kind), failed=refused
+        )
         if version is None:
             return False
         call.url, call.fixes = _with_version(call.url, version), call.fixes + 1
@@ -155,11 +164,17 @@ class Providers:
         if now < until:
             call.registered[key] = until
             # Each wait is as long as the registration is old, so the waits double.
-            await self._wire.pause(min(max(_PAUSE, now - (until - _LAG)), _LONGEST_PAUSE, until - now))
+            await self._wire.pause(
+                min(max(_PAUSE, now - (until - _LAG)), _LONGEST_PAUSE, until - now)
+            )
         elif key in call.registered:
-            error.add_note(f"The subscription is registered, but ARM did not see that within {_LAG:.0f} s")
+            error.add_note(
+                f"The subscription is registered, but ARM did not see that within {_LAG:.0f} s"
+            )
             return False
-        elif call.fixes >= _MOST_FIXES or not await self._registrations.get(key, lambda: self._register(path)):
+        elif call.fixes >= _MOST_FIXES or not await self._registrations.get(
+            key, lambda: self._register(path)
+        ):
             return False
         else:
             call.fixes += 1

@@ -4,9 +4,11 @@ In this order:
 
 1. a 404 for a repeated DELETE is success (`is_gone`);
 2. `Mender` takes the cause away: an api-version, a registration;
-3. a write that is refused after a lost request may have met that request: a GET of the resource shows it;
+3. a write that is refused after a lost request may have met that request: a GET of the resource
+shows it;
 4. the rule decides whether the call is repeated;
-5. a write that ARM may have carried out is compared with the resource before it is repeated (`write_check`).
+5. a write that ARM may have carried out is compared with the resource before it is repeated
+(`write_check`).
 """
 
 from __future__ import annotations
@@ -34,7 +36,9 @@ _REFUSING = frozenset({409, 412})
 """How a service refuses a write that meets its own earlier request."""
 
 
-async def recover(wire: Wire, call: Call, wrong: ArmResponse | ArmConnectionError) -> ArmResponse | None:
+async def recover(
+    wire: Wire, call: Call, wrong: ArmResponse | ArmConnectionError
+) -> ArmResponse | None:
     """Wait until the call may be sent again, if it may; return a response if the call needs no repetition.
 
     Raises:
@@ -60,7 +64,12 @@ async def recover(wire: Wire, call: Call, wrong: ArmResponse | ArmConnectionErro
             return found
     again = after(attempt, wire.rule)
     if again is None or not await _paused(wire, call, again):
-        if isinstance(error, ArmError) and error.status in (429, 503) and error.retry_after and not error.help:
+        if (
+            isinstance(error, ArmError)
+            and error.status in (429, 503)
+            and error.retry_after
+            and not error.help
+        ):
             error.help = (
                 f"The service accepts the call again after {error.retry_after:g} s; "
                 "a larger ArmRetry(budget=...) or timeout= lets the call wait for that"
@@ -84,10 +93,13 @@ def _now() -> float:
     return asyncio.get_running_loop().time()
 
 
-async def renewed(wire: Wire, tokens: list[AccessToken], response: ArmResponse) -> list[AccessToken] | None:
+async def renewed(
+    wire: Wire, tokens: list[AccessToken], response: ArmResponse
+) -> list[AccessToken] | None:
     """Give other tokens than those that ARM refused, or None if there are none that would help.
 
-    A refusal does not tell which of several tenants' tokens it is about; a challenge is about the first.
+    A refusal does not tell which of several tenants' tokens it is about; a challenge is about the
+    first.
     """
     refusal = refusal_of(response)
     if refusal is None:
@@ -126,12 +138,19 @@ def _attempt(wire: Wire, call: Call, error: ArmError | ArmConnectionError) -> Ar
     return _described(wire, call, error, call.method, call.repeats)
 
 
-def _described(wire: Wire, call: Call, error: ArmError | ArmConnectionError, method: str, repeats: int = 1) -> ArmAttempt:
+def _described(
+    wire: Wire, call: Call, error: ArmError | ArmConnectionError, method: str, repeats: int = 1
+) -> ArmAttempt:
     """Describe a failed request of a call: one of its own, or a GET of its resource."""
-    number, elapsed = call.attempts + call.failed_looks, wire.clock.monotonic() - call.began - call.excused
+    number, elapsed = (
+        call.attempts + call.failed_looks,
+        wire.clock.monotonic() - call.began - call.excused,
+    )
     left = None if call.until is None else call.until - _now()
     if isinstance(error, ArmError):
-        return answered(error, number=number, elapsed=elapsed, repeats=repeats, left=left, lists=call.lists)
+        return answered(
+            error, number=number, elapsed=elapsed, repeats=repeats, left=left, lists=call.lists
+        )
     return lost(
         method,
         path_of(call.url),
@@ -147,7 +166,9 @@ def _described(wire: Wire, call: Call, error: ArmError | ArmConnectionError, met
     )
 
 
-async def _compared(wire: Wire, call: Call, error: ArmError | ArmConnectionError) -> ArmResponse | None:
+async def _compared(
+    wire: Wire, call: Call, error: ArmError | ArmConnectionError
+) -> ArmResponse | None:
     """Return the resource if it is as the call was to make it; None if the call is to be repeated."""
     found, look = await _look(wire, call, error)
     if look is not None and found in (Seen.DONE, Seen.RUNNING):
@@ -161,7 +182,9 @@ async def _compared(wire: Wire, call: Call, error: ArmError | ArmConnectionError
     return None
 
 
-async def _refused_by_itself(wire: Wire, call: Call, error: ArmError | ArmConnectionError) -> ArmResponse | None:
+async def _refused_by_itself(
+    wire: Wire, call: Call, error: ArmError | ArmConnectionError
+) -> ArmResponse | None:
     """Return the resource if an earlier request of the call has changed it, or is changing it."""
     found, look = await _look(wire, call, error)
     if look is None or found not in (Seen.DONE, Seen.RUNNING):
@@ -169,7 +192,9 @@ async def _refused_by_itself(wire: Wire, call: Call, error: ArmError | ArmConnec
     return _taken(call, found, look, call.in_doubt(error))
 
 
-def _taken(call: Call, found: Seen, look: ArmResponse, error: ArmError | ArmConnectionError) -> ArmResponse:
+def _taken(
+    call: Call, found: Seen, look: ArmResponse, error: ArmError | ArmConnectionError
+) -> ArmResponse:
     """Make the call's response of a GET of the resource."""
     call.unsettled = error if found is Seen.RUNNING else None
     if call.method != "DELETE":
@@ -180,14 +205,21 @@ def _taken(call: Call, found: Seen, look: ArmResponse, error: ArmError | ArmConn
     return attrs.evolve(look, method="DELETE", status=202)
 
 
-async def _look(wire: Wire, call: Call, error: ArmError | ArmConnectionError) -> tuple[Seen, ArmResponse] | tuple[None, None]:
+async def _look(
+    wire: Wire, call: Call, error: ArmError | ArmConnectionError
+) -> tuple[Seen, ArmResponse] | tuple[None, None]:
     """GET the resource, again where the rule says so; None if it could not be read in time."""
     while True:
         failure: ArmError | ArmConnectionError
         try:
             look = wire.prepare("GET", call.url)
             # It is a request of this call: its limits count from the same beginning.
-            look.began, look.until, look.timed, look.excused = call.began, call.until, call.timed, call.excused
+            look.began, look.until, look.timed, look.excused = (
+                call.began,
+                call.until,
+                call.timed,
+                call.excused,
+            )
             response = await wire.exchange(look)
         except ArmConnectionError as no_answer:
             failure = no_answer

@@ -58,9 +58,14 @@ def queries(
         raise ConfigurationError(msg, help="The rows of what lies in both would come twice")
     query = {"query": kql, "options": {"resultFormat": "objectArray", "$top": _ROWS, **more}}
     if subscriptions is not None:
-        return [{**query, "subscriptions": batch} for batch in _batches(subscriptions, _SUBSCRIPTIONS)]
+        return [
+            {**query, "subscriptions": batch} for batch in _batches(subscriptions, _SUBSCRIPTIONS)
+        ]
     if management_groups is not None:
-        return [{**query, "managementGroups": batch} for batch in _batches(management_groups, _MANAGEMENT_GROUPS)]
+        return [
+            {**query, "managementGroups": batch}
+            for batch in _batches(management_groups, _MANAGEMENT_GROUPS)
+        ]
     return [query]
 
 
@@ -86,7 +91,9 @@ def rows_of(
 class _Rows:
     """The way through the pages of all queries."""
 
-    def __init__(self, wire: Wire, bodies: Iterable[Mapping[str, Any]], timeout: float | None) -> None:
+    def __init__(
+        self, wire: Wire, bodies: Iterable[Mapping[str, Any]], timeout: float | None
+    ) -> None:
         self._wire = wire
         self._url = build_url(wire.cloud, "POST", _PATH, Options(_API_VERSION))
         self._timeout = timeout
@@ -102,7 +109,11 @@ class _Rows:
         if body is None:
             return None
         # A token is one of its query's own.
-        self._body, self._chain, self._count = in_order(body), Chain(self._wire.cloud), RowCount(body)
+        self._body, self._chain, self._count = (
+            in_order(body),
+            Chain(self._wire.cloud),
+            RowCount(body),
+        )
         self._unsorted = body if self._body != body else None
         return partial(self._ask, wait)
 
@@ -135,16 +146,23 @@ class _Rows:
             timeout = None if timeout is None else timeout - wait
         elif wait > 0:
             # The response decides: it is a 429 if the quota is really used up for so long.
-            logger.warning("Resource Graph's quota is used up for %.0f s: the next page is requested without a wait", wait)
+            logger.warning(
+                "Resource Graph's quota is used up for %.0f s: the next page is requested without a wait",
+                wait,
+            )
         began = clock.monotonic()
         while True:
             call = self._wire.prepare("POST", self._url, Options(json=self._body, lists=True))
             try:
-                return await self._wire.send(call, None if timeout is None else timeout - (clock.monotonic() - began))
+                return await self._wire.send(
+                    call, None if timeout is None else timeout - (clock.monotonic() - began)
+                )
             except ThrottledError as error:
                 if error.retry_after:
                     end = _instant(clock.wall() + error.retry_after)
-                    error.help = f"Resource Graph's quota is used up until {end}: send the query again then"
+                    error.help = (
+                        f"Resource Graph's quota is used up until {end}: send the query again then"
+                    )
                 raise
             except ArmError as error:
                 self._body = self._other_body(error)
@@ -159,10 +177,13 @@ class _Rows:
         smaller = smaller_page(self._body, error)
         if smaller is not None:
             top = smaller["options"]["$top"]
-            logger.info("Resource Graph's response was too large: pages have %d rows from now on", top)
+            logger.info(
+                "Resource Graph's response was too large: pages have %d rows from now on", top
+            )
             return smaller
         if error.status == _BAD_QUERY and self._unsorted is not None:
-            # The table lacks the column, or the query is wrong: its error should quote the caller's text.
+            # The table lacks the column, or the query is wrong: its error should quote the caller's
+            # text.
             body, self._unsorted = self._unsorted, None
             return body
         raise error

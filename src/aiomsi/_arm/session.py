@@ -32,28 +32,33 @@ _MOST_AUXILIARY = 3
 class ArmSession(Verbs):
     """Calls to Azure Resource Manager: any number at once, with one token that is fetched once.
 
-    Use it as an asynchronous context manager, or call `close`. It may be made outside of a running event loop, and belongs to
-    the loop in which it is first used. Every call may raise the errors that `get` names.
+    Use it as an asynchronous context manager, or call `close`. It may be made outside of a running
+    event loop, and belongs to the loop in which it is first used. Every call may raise the errors
+    that `get` names.
 
     Args:
-        credential: any credential with the Azure SDK's async protocol; by default this host's default
-            managed identity, mostly the system-assigned one. One that is given is not closed. One of
-            another library's is asked as `SharedCredential` asks it: once for all calls, and its errors
-            become `CredentialError`.
+        credential: any credential with the Azure SDK's async protocol; by default this host's
+            default managed identity, mostly the system-assigned one. One that is given is not
+            closed. One of another library's is asked as `SharedCredential` asks it: once for all
+            calls, and its errors become `CredentialError`.
         cloud: which ARM; `AIOMSI_RESOURCE_MANAGER` names another endpoint, on loopback only.
-        http: an aiohttp session to use; it is not closed, its own connector, limits and cookies count, and it must belong to
-            the loop in which the ArmSession is used. Its default headers must not frame or route a request (`Host` and the like).
+        http: an aiohttp session to use; it is not closed, its own connector, limits and cookies
+            count, and it must belong to the loop in which the ArmSession is used. Its default
+            headers must not frame or route a request (`Host` and the like).
         ssl: a TLS context for ARM; without it aiohttp's defaults, which verify.
         user_agent: your application's own part of the `User-Agent` header; it comes first.
-        retry: decides whether and when a call is sent again; any function of an `ArmAttempt`. None: never. Calls wait for a free
+        retry: decides whether and when a call is sent again; any function of an `ArmAttempt`. None:
+            never. Calls wait for a free
             connection as long as its `budget` lasts, or for 180 s if it has none.
-        auto_register: register a subscription for a provider's namespace where ARM asks for that, wait, and repeat the call.
+        auto_register: register a subscription for a provider's namespace where ARM asks for that,
+            wait, and repeat the call.
         auxiliary: credentials of up to three further tenants, for calls that span tenants.
         correlation_id: groups this session's calls in Azure's logs; by default a new GUID.
         clock: where time comes from; for tests.
 
     Raises:
-        ConfigurationError: the arguments contradict each other, or the environment names a foreign endpoint.
+        ConfigurationError: the arguments contradict each other, or the environment names a foreign
+            endpoint.
 
     """
 
@@ -73,7 +78,9 @@ class ArmSession(Verbs):
     ) -> None:
         if http is not None and ssl is not None:
             msg = "ssl= has no effect on a session that is given with http="
-            raise ConfigurationError(msg, help="Give the aiohttp session a connector with that TLS context")
+            raise ConfigurationError(
+                msg, help="Give the aiohttp session a connector with that TLS context"
+            )
         _check_type("http", http, aiohttp.ClientSession)
         _check_type("ssl", ssl, ssl_module.SSLContext)
         if len(auxiliary) > _MOST_AUXILIARY:
@@ -130,7 +137,9 @@ class ArmSession(Verbs):
         options = Options(api_version, params, json, headers=headers, timeout=timeout, lists=True)
         with late_import:
             from aiomsi._arm.pager import items_of
-        return items_of(self._pages(path, options, item_name, next_link_name, next_method, prefetch=prefetch))
+        return items_of(
+            self._pages(path, options, item_name, next_link_name, next_method, prefetch=prefetch)
+        )
 
     def pages(
         self,
@@ -148,7 +157,8 @@ class ArmSession(Verbs):
     ) -> AsyncGenerator[Items, None]:
         """Give the items of a list, a page at a time; a page may be empty.
 
-        In memory there are the page that is given and the next one, unread, which is fetched meanwhile.
+        In memory there are the page that is given and the next one, unread, which is fetched
+        meanwhile.
 
         Args:
             path: as for `get`.
@@ -165,7 +175,8 @@ class ArmSession(Verbs):
 
         Raises:
             ForeignHostError: after the items of a page, if the next one is not on the cloud's ARM.
-            ServiceError: an answer is no page, which is no empty list, or links back to one that was read before.
+            ServiceError: an answer is no page, which is no empty list, or links back to one that
+                was read before.
 
         """
         options = Options(api_version, params, json, headers=headers, timeout=timeout, lists=True)
@@ -188,18 +199,24 @@ class ArmSession(Verbs):
                 an unsorted query may repeat rows and miss others: one that has only ``where``,
                 ``extend`` and ``project``, and whose rows have the ``id``, is sorted by that.
                 ``limit`` and the like keep Resource Graph from paging: stop reading instead.
-            subscriptions: ids to search in, as many as you like; without any scope, all that the identity can read.
+            subscriptions: ids to search in, as many as you like; without any scope, all that the
+                identity can read.
             management_groups: names to search in.
-            options: further members of the request's ``options``, such as ``authorizationScopeFilter``.
+            options: further members of the request's ``options``, such as
+                ``authorizationScopeFilter``.
             timeout: as for `get`; for each page, with the wait for a quota before it.
             prefetch: as for `pages`.
 
         Raises:
-            ConfigurationError: both kinds of scope are given, or one name instead of several, or an argument is of a wrong type.
-            ThrottledError: the quota is used up for longer than a call may last; after the rows that came.
-            ServiceError: the service kept rows back and did not say how to get them; after those that it gave.
+            ConfigurationError: both kinds of scope are given, or one name instead of several, or an
+                argument is of a wrong type.
+            ThrottledError: the quota is used up for longer than a call may last; after the rows
+                that came.
+            ServiceError: the service kept rows back and did not say how to get them; after those
+                that it gave.
 
-        Source: https://learn.microsoft.com/rest/api/azureresourcegraph/resourcegraph/resources/resources
+        Source:
+            https://learn.microsoft.com/rest/api/azureresourcegraph/resourcegraph/resources/resources
 
         """
         with late_import:
@@ -210,13 +227,23 @@ class ArmSession(Verbs):
         return items_of(rows_of(self._wire, bodies, timeout, prefetch=prefetch))
 
     def _pages(
-        self, path: str, options: Options, item_name: str, next_link_name: str | None, next_method: str, *, prefetch: bool
+        self,
+        path: str,
+        options: Options,
+        item_name: str,
+        next_link_name: str | None,
+        next_method: str,
+        *,
+        prefetch: bool,
     ) -> AsyncGenerator[Items, None]:
         with late_import:
             from aiomsi._arm.pager import Reading, pages_of
 
         method = "GET" if options.json is None else "POST"
-        names: dict[str, object] = {"item_name": item_name, "next_link_name": next_link_name or "nextLink"}
+        names: dict[str, object] = {
+            "item_name": item_name,
+            "next_link_name": next_link_name or "nextLink",
+        }
         for argument, name in names.items():
             if not isinstance(name, str) or not name:
                 msg = f"{argument}= is the name of a member, and not {name!r}"
@@ -226,7 +253,9 @@ class ArmSession(Verbs):
             raise ConfigurationError(msg)
         if next_method == "POST" and options.json is None:
             msg = "next_method='POST' repeats the first request's body, and there is none"
-            raise ConfigurationError(msg, help="Pass json={} for a service that takes no parameters")
+            raise ConfigurationError(
+                msg, help="Pass json={} for a service that takes no parameters"
+            )
         body = options.json if next_method == "POST" else None
         reading = Reading(item_name, next_link_name, options.timeout, prefetch, body)
         return pages_of(self._wire, lambda: self._call(method, path, options), reading)
@@ -236,8 +265,9 @@ class ArmSession(Verbs):
     async def close(self) -> None:
         """Close what this session opened. It can't be used afterwards; closing twice does nothing.
 
-        Calls that wait for a token, a connection, a repetition or a poll end at once with a `UsageError`. A write that may have
-        been sent ends with an `ArmConnectionError`, because ARM may carry it out.
+        Calls that wait for a token, a connection, a repetition or a poll end at once with a
+        `UsageError`. A write that may have been sent ends with an `ArmConnectionError`, because ARM
+        may carry it out.
         """
         await self._wire.close()
 
@@ -245,7 +275,10 @@ class ArmSession(Verbs):
         return self
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
     ) -> None:
         await self.close()
 

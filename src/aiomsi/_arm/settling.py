@@ -1,7 +1,7 @@
 """Writes whose response was lost while their resource was being changed: settled at the end of that change.
 
-The change may be that of the write, or another client's. If the resource is not as it was sent at the
-end, an unconditional write is repeated, and the error of any other one is raised.
+The change may be that of the write, or another client's. If the resource is not as it was sent at
+the end, an unconditional write is repeated, and the error of any other one is raised.
 """
 
 from __future__ import annotations
@@ -56,4 +56,7 @@ class Unsettled:
         call, answer = self._call, progress.answer
         if call.method == "DELETE":
             return progress.outcome == "succeeded"
-        return answer is not None and seen(call.method, call.sent, answer.status, decoded(answer)) is Seen.DONE
+        return (
+            answer is not None
+            and seen(call.method, call.sent, answer.status, decoded(answer)) is Seen.DONE
+        )

@@ -47,12 +47,14 @@ class Verbs:
 
         Args:
             path: begins with a slash and may have a query; or a full URL of this cloud's ARM.
-            api_version: ``YYYY-MM-DD`` or ``YYYY-MM-DD-preview``. Without it, and without one in the path, the newest stable one
+            api_version: ``YYYY-MM-DD`` or ``YYYY-MM-DD-preview``. Without it, and without one in
+                the path, the newest stable one
                 of the resource type is looked up, once.
-            params: further query parameters, not yet encoded: text, integers or booleans. A list, a date or the like is to be
-                written in the service's own form first.
+            params: further query parameters, not yet encoded: text, integers or booleans. A list, a
+                date or the like is to be written in the service's own form first.
             headers: further headers.
-            timeout: seconds for the whole call, repetitions included. Without it a request may take 10 s to connect and be silent
+            timeout: seconds for the whole call, repetitions included. Without it a request may take
+                10 s to connect and be silent
                 for 150 s; with it, it may be silent for as long as the call lasts.
             if_none_match: an entity tag, sent as it is.
 
@@ -63,7 +65,9 @@ class Verbs:
             ArmError: ARM answered with an error; the subclass says which.
 
         """
-        options = Options(api_version, params, headers=headers, timeout=timeout, if_none_match=if_none_match)
+        options = Options(
+            api_version, params, headers=headers, timeout=timeout, if_none_match=if_none_match
+        )
         call = self._call("GET", path, options)
         # Error reporters show the locals of a frame, and a link that is read may be signed.
         del path, params
@@ -84,7 +88,9 @@ class Verbs:
             NotFoundError: it is not.
 
         """
-        await self.request("HEAD", path, api_version=api_version, params=params, headers=headers, timeout=timeout)
+        await self.request(
+            "HEAD", path, api_version=api_version, params=params, headers=headers, timeout=timeout
+        )
 
     async def put(
         self,
@@ -109,7 +115,8 @@ class Verbs:
             params: as for `get`.
             json: a body to be sent as JSON.
             content: a body to be sent as it is; name its type in `headers`.
-            headers: as for `get`; an ``x-ms-client-request-id`` among them goes with each question how it stands, too.
+            headers: as for `get`; an ``x-ms-client-request-id`` among them goes with each question
+                how it stands, too.
             timeout: as for `get`; for the call itself, and for each question how it stands.
             if_match: an entity tag, sent as it is; ``*`` is any.
             if_none_match: the same; ``*`` makes sure that nothing is replaced.
@@ -122,10 +129,13 @@ class Verbs:
             OperationUnfinishedError: it was not over by the deadline.
             OperationUnreadableError: its state can't be read; it may well go on.
 
-        An error after ARM has accepted the call has the operation as its `operation`, to wait for it again or to save its state.
+        An error after ARM has accepted the call has the operation as its `operation`, to wait for
+        it again or to save its state.
 
         """
-        options = Options(api_version, params, json, content, headers, timeout, if_match, if_none_match)
+        options = Options(
+            api_version, params, json, content, headers, timeout, if_match, if_none_match
+        )
         del json, content
         return await self._done("PUT", path, options, deadline, on_progress)
 
@@ -198,9 +208,12 @@ class Verbs:
     ) -> ArmResponse:
         """Send any request and give the whole answer; a long-running operation is not followed.
 
-        `method` is an HTTP verb in capitals; the other arguments, and the errors, are those of `put`.
+        `method` is an HTTP verb in capitals; the other arguments, and the errors, are those of
+        `put`.
         """
-        options = Options(api_version, params, json, content, headers, timeout, if_match, if_none_match)
+        options = Options(
+            api_version, params, json, content, headers, timeout, if_match, if_none_match
+        )
         del json, content
         call = self._call(method, path, options)
         del path, params
@@ -227,10 +240,13 @@ class Verbs:
     ) -> Operation:
         """Send a request that may take long, and give what it has begun; it may be over already.
 
-        `final_state_via` is what Azure's API definitions call ``x-ms-long-running-operation-options``: where the result is, for
-        services whose answers don't tell. The other arguments, and the errors, are those of `put`.
+        `final_state_via` is what Azure's API definitions call
+        ``x-ms-long-running-operation-options``: where the result is, for services whose answers
+        don't tell. The other arguments, and the errors, are those of `put`.
         """
-        options = Options(api_version, params, json, content, headers, timeout, if_match, if_none_match)
+        options = Options(
+            api_version, params, json, content, headers, timeout, if_match, if_none_match
+        )
         del json, content
         return await self._begin(method, path, options, final_state_via)
 
@@ -252,27 +268,40 @@ class Verbs:
     def _call(self, method: str, path: str, options: Options) -> Call:
         """Make a call. One that names no api-version goes with a placeholder, until it is sent."""
         if options.api_version is not None or has_version(path, options):
-            return self._wire.prepare(method, build_url(self._wire.cloud, method, path, options), options)
-        url = build_url(self._wire.cloud, method, path, attrs.evolve(options, api_version=_UNKNOWN_VERSION))
+            return self._wire.prepare(
+                method, build_url(self._wire.cloud, method, path, options), options
+            )
+        url = build_url(
+            self._wire.cloud, method, path, attrs.evolve(options, api_version=_UNKNOWN_VERSION)
+        )
         with late_import:
             from aiomsi._arm.protocol.api_versions import resource_type_of
 
         kind = resource_type_of(url)
         if kind is None:
-            msg = f"no resource type can be read from {path!r}, so its api-version can't be looked up"
+            msg = (
+                f"no resource type can be read from {path!r}, so its api-version can't be looked up"
+            )
             raise ConfigurationError(msg, help="Pass api_version=")
         call = self._wire.prepare(method, url, options)
         call.kind, call.lacks_version = kind, True
         return call
 
-    async def _begin(self, method: str, path: str, options: Options, via: FinalStateVia | None = None) -> Operation:
+    async def _begin(
+        self, method: str, path: str, options: Options, via: FinalStateVia | None = None
+    ) -> Operation:
         with late_import:
             from aiomsi._arm.operation import begun
 
         return await begun(self._wire, self._call(method, path, options), options, via)
 
     async def _done(
-        self, method: str, path: str, options: Options, deadline: float | None, on_progress: OnProgress | None
+        self,
+        method: str,
+        path: str,
+        options: Options,
+        deadline: float | None,
+        on_progress: OnProgress | None,
     ) -> Any:
         check_seconds("deadline", deadline)
         operation = await self._begin(method, path, options)

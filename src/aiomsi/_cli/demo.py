@@ -1,8 +1,10 @@
 """What `aiomsi demo` does: Microsoft's tutorial against the embedded Azure, then many calls at the price of one token.
 
-What is shown are the requests that the server recorded, the answers that came in, and the server's own counts.
+What is shown are the requests that the server recorded, the answers that came in, and the server's
+own counts.
 
-Source: https://learn.microsoft.com/entra/identity/managed-identities-azure-resources/tutorial-windows-vm-access
+Source:
+https://learn.microsoft.com/entra/identity/managed-identities-azure-resources/tutorial-windows-vm-access
 """
 
 from __future__ import annotations
@@ -91,14 +93,25 @@ def run(console: Console, *, calls: int, compare: bool, limit: int | None) -> No
     with EmbeddedAzure() as azure, environment(azure.environment), open_files(wanted) as files:
         names = azure.add_resource_groups(DEFAULT_SUBSCRIPTION_ID, calls)
         asyncio.run(tutorial(console, azure))
-        _say(console, f"\nStep 3: {calls} concurrent arm.get() over one ArmSession, with no token at hand", "bold")
+        _say(
+            console,
+            f"\nStep 3: {calls} concurrent arm.get() over one ArmSession, with no token at hand",
+            "bold",
+        )
         at_once = min(limit or calls, max(1, (files - _OTHER_FILES) // _FILES_PER_CALL))
         if files < wanted:
-            _say(console, f"  at most {at_once} at once, since this process may open {files} files only")
+            _say(
+                console,
+                f"  at most {at_once} at once, since this process may open {files} files only",
+            )
         runs = [asyncio.run(shared_run(console, azure, names, at_once))]
         _summarize(console, runs[0])
         if compare:
-            _say(console, f"\nThe same {calls} calls with nothing shared: each asks IMDS itself (some 30 s)", "bold")
+            _say(
+                console,
+                f"\nThe same {calls} calls with nothing shared: each asks IMDS itself (some 30 s)",
+                "bold",
+            )
             runs.append(asyncio.run(unshared_run(console, azure, names, at_once)))
             console.print(_table(runs))
         judge(runs[0])
@@ -132,7 +145,9 @@ def open_files(wanted: int) -> Iterator[int]:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     # A platform may have a lower limit than the one that it tells.
     with suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft if granted(soft) == wanted else granted(hard), hard))
+        resource.setrlimit(
+            resource.RLIMIT_NOFILE, (soft if granted(soft) == wanted else granted(hard), hard)
+        )
     try:
         yield granted(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
     finally:
@@ -169,8 +184,17 @@ async def tutorial(console: Console, azure: EmbeddedAzure) -> None:
     outcome = await TokenFetch(host, PUBLIC.audience, DEFAULT_POLICY, SYSTEM_CLOCK)(FetchRequest())
     if isinstance(outcome, Failure):
         raise outcome.exception()
-    _say(console, "Step 1: ask the VM's metadata service (IMDS) for a token for Azure Resource Manager", "bold")
-    _show(console, azure.requests[-1], host.answers[-1].status, _masked(json.loads(host.answers[-1].body)))
+    _say(
+        console,
+        "Step 1: ask the VM's metadata service (IMDS) for a token for Azure Resource Manager",
+        "bold",
+    )
+    _show(
+        console,
+        azure.requests[-1],
+        host.answers[-1].status,
+        _masked(json.loads(host.answers[-1].body)),
+    )
     async with ArmSession(_Held(outcome.secret, int(time.time() + outcome.life))) as arm:
         response = await arm.request("GET", f"{_GROUPS}/DevTest", api_version=_TUTORIAL_VERSION)
     _say(console, "\nStep 2: call Azure Resource Manager (ARM) with that token", "bold")
@@ -181,26 +205,46 @@ def _masked(document: dict[str, Any]) -> dict[str, Any]:
     return {**document, "access_token": f"*** ({len(document['access_token'])} characters)"}
 
 
-async def shared_run(console: Console, azure: EmbeddedAzure, names: tuple[str, ...], at_once: int) -> Run:
+async def shared_run(
+    console: Console, azure: EmbeddedAzure, names: tuple[str, ...], at_once: int
+) -> Run:
     """Get all groups over one session and one credential that has no token yet."""
     async with ManagedIdentityCredential() as credential, ArmSession(credential) as arm:
         credential.forget()
-        return await _fan_out(console, azure, names, at_once, lambda path: arm.get(path, api_version=_VERSION), sharing=True)
+        return await _fan_out(
+            console,
+            azure,
+            names,
+            at_once,
+            lambda path: arm.get(path, api_version=_VERSION),
+            sharing=True,
+        )
 
 
-async def unshared_run(console: Console, azure: EmbeddedAzure, names: tuple[str, ...], at_once: int) -> Run:
+async def unshared_run(
+    console: Console, azure: EmbeddedAzure, names: tuple[str, ...], at_once: int
+) -> Run:
     """Get all groups with a new credential for each call: nothing is shared but connections, and no token is kept."""
     async with aiohttp.ClientSession() as http:
 
         async def get(path: str) -> Any:
-            async with ManagedIdentityCredential(share=False) as credential, ArmSession(credential, http=http) as arm:
+            async with (
+                ManagedIdentityCredential(share=False) as credential,
+                ArmSession(credential, http=http) as arm,
+            ):
                 return await arm.get(path, api_version=_VERSION)
 
         return await _fan_out(console, azure, names, at_once, get, sharing=False)
 
 
 async def _fan_out(
-    console: Console, azure: EmbeddedAzure, names: tuple[str, ...], at_once: int, get: _Get, *, sharing: bool
+    console: Console,
+    azure: EmbeddedAzure,
+    names: tuple[str, ...],
+    at_once: int,
+    get: _Get,
+    *,
+    sharing: bool,
 ) -> Run:
     azure.reset_counts()
     limiter = anyio.CapacityLimiter(at_once)
@@ -215,7 +259,11 @@ async def _fan_out(
 
 
 async def _get_group(
-    get: _Get, name: str, limiter: anyio.CapacityLimiter, failures: list[str], advance: Callable[[], None]
+    get: _Get,
+    name: str,
+    limiter: anyio.CapacityLimiter,
+    failures: list[str],
+    advance: Callable[[], None],
 ) -> None:
     try:
         async with limiter:
@@ -262,7 +310,9 @@ def judge(shared: Run) -> None:
     """
     if shared.failures:
         msg = f"{len(shared.failures)} of {shared.calls} calls failed, the first so: {shared.failures[0]}"
-        raise DemoFailedError(msg, help="If this machine is short of files or memory, try fewer --calls or a --limit")
+        raise DemoFailedError(
+            msg, help="If this machine is short of files or memory, try fewer --calls or a --limit"
+        )
     if shared.counts.imds_requests != 1:
         msg = f"{shared.calls} calls took {shared.counts.imds_requests} requests to IMDS and should take 1"
         raise DemoFailedError(msg, help="Please report this with the output above")
@@ -291,7 +341,13 @@ def _table(runs: list[Run]) -> Table:
         table.add_column(heading, justify="left" if heading == "Sharing" else "right")
     for each in runs:
         counts = each.counts
-        numbers = each.calls, len(each.failures), f"{each.seconds:.2f}", counts.imds_requests, counts.imds_throttled
+        numbers = (
+            each.calls,
+            len(each.failures),
+            f"{each.seconds:.2f}",
+            counts.imds_requests,
+            counts.imds_throttled,
+        )
         table.add_row("on" if each.sharing else "off", *(str(number) for number in numbers))
     return table
 

@@ -1,7 +1,7 @@
 """The command `aiomsi`: a demo, a token, a call to ARM, and the embedded Azure.
 
-Exit codes: 0 done; 1 the service or the token endpoint said no or could not be reached; 2 wrong usage or configuration;
-130 interrupted. Results go to stdout, everything else to stderr.
+Exit codes: 0 done; 1 the service or the token endpoint said no or could not be reached; 2 wrong
+usage or configuration; 130 interrupted. Results go to stdout, everything else to stderr.
 
 Importing this module is running the command, so a missing extra ends the process here.
 """
@@ -44,8 +44,15 @@ from aiomsi.testing._state.tokens import MissingExtraError
 _Callback = TypeVar("_Callback", bound=Callable[..., Any])
 
 _CLOUDS = {"public": PUBLIC, "usgov": US_GOVERNMENT, "china": CHINA}
-_CLAIMS = {"audience": ("aud",), "tenant_id": ("tid",), "object_id": ("oid",), "app_id": ("appid", "azp")}
-_SECRET_HEADERS = frozenset({"set-cookie", "authorization", "proxy-authorization", "authentication-info"})
+_CLAIMS = {
+    "audience": ("aud",),
+    "tenant_id": ("tid",),
+    "object_id": ("oid",),
+    "app_id": ("appid", "azp"),
+}
+_SECRET_HEADERS = frozenset(
+    {"set-cookie", "authorization", "proxy-authorization", "authentication-info"}
+)
 _WORD = re.compile(r"\S+")
 _DEVTEST = f"/subscriptions/{DEFAULT_SUBSCRIPTION_ID}/resourceGroups/DevTest"
 _SHELLS: dict[str, Callable[[str, str], str]] = {
@@ -62,7 +69,9 @@ _EXIT_CODES = (
 
 
 def _epilog(*examples: str, exit_codes: str = _EXIT_CODES) -> str:
-    return "\b\nExamples:\n" + "\n".join(f"  {example}" for example in examples) + f"\n\n{exit_codes}"
+    return (
+        "\b\nExamples:\n" + "\n".join(f"  {example}" for example in examples) + f"\n\n{exit_codes}"
+    )
 
 
 def _identity_options(callback: _Callback) -> _Callback:
@@ -83,14 +92,27 @@ def commands(context: click.Context) -> None:
 
 
 @commands.command(epilog=_epilog("aiomsi demo", "aiomsi demo --calls 1000 --compare"))
-@click.option("--calls", type=click.IntRange(1), default=1000, show_default=True, help="How many concurrent calls.")
-@click.option("--compare", is_flag=True, help="Do them again with a credential each: up to 30 s more, longer with --limit.")
-@click.option("--limit", type=click.IntRange(1), help="Most calls under way at once; by default all.")
+@click.option(
+    "--calls",
+    type=click.IntRange(1),
+    default=1000,
+    show_default=True,
+    help="How many concurrent calls.",
+)
+@click.option(
+    "--compare",
+    is_flag=True,
+    help="Do them again with a credential each: up to 30 s more, longer with --limit.",
+)
+@click.option(
+    "--limit", type=click.IntRange(1), help="Most calls under way at once; by default all."
+)
 def demo(calls: int, compare: bool, limit: int | None) -> None:
     """Show many ARM calls at the price of one token request.
 
-    Starts an embedded Azure on loopback, does Microsoft's tutorial for a VM's managed identity against it, and then many
-    calls at once. Needs no Azure and no network. Fails unless all calls succeed with exactly one request to IMDS.
+    Starts an embedded Azure on loopback, does Microsoft's tutorial for a VM's managed identity
+    against it, and then many calls at once. Needs no Azure and no network. Fails unless all calls
+    succeed with exactly one request to IMDS.
     """
     from aiomsi._cli import demo as _demo
 
@@ -99,17 +121,28 @@ def demo(calls: int, compare: bool, limit: int | None) -> None:
     _demo.run(console, calls=calls, compare=compare, limit=limit)
 
 
-@commands.command(epilog=_epilog("aiomsi token", "aiomsi token --resource https://vault.azure.net --json"))
-@click.option("--resource", metavar="URL", default=PUBLIC.audience, show_default=True, help="What the token is for.")
+@commands.command(
+    epilog=_epilog("aiomsi token", "aiomsi token --resource https://vault.azure.net --json")
+)
+@click.option(
+    "--resource",
+    metavar="URL",
+    default=PUBLIC.audience,
+    show_default=True,
+    help="What the token is for.",
+)
 @_identity_options
 @click.option("--show-token", is_flag=True, help="Print the token itself too. It is a secret.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def token(resource: str, show_token: bool, as_json: bool, **ids: str | None) -> None:
     """Ask this host for a token, and print what is known of it.
 
-    Claims are read from the token without checking its signature. The token itself is printed on request only.
+    Claims are read from the token without checking its signature. The token itself is printed on
+    request only.
     """
-    facts = _facts(asyncio.run(_get_token(_credential(ids), resource)), resource, ids, show_token=show_token)
+    facts = _facts(
+        asyncio.run(_get_token(_credential(ids), resource)), resource, ids, show_token=show_token
+    )
     click.echo(_pretty(facts) if as_json else _listed(facts))
 
 
@@ -121,17 +154,46 @@ def token(resource: str, show_token: bool, as_json: bool, **ids: str | None) -> 
     )
 )
 @click.argument("path")
-@click.option("--api-version", metavar="VERSION", help="Of the resource type's API; needed unless PATH has one.")
-@click.option("--param", "params", multiple=True, metavar="NAME=VALUE", help="A query parameter; may be repeated.")
-@click.option("--cloud", type=click.Choice(list(_CLOUDS)), default="public", show_default=True, help="Which Azure.")
+@click.option(
+    "--api-version",
+    metavar="VERSION",
+    help="Of the resource type's API; needed unless PATH has one.",
+)
+@click.option(
+    "--param",
+    "params",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="A query parameter; may be repeated.",
+)
+@click.option(
+    "--cloud",
+    type=click.Choice(list(_CLOUDS)),
+    default="public",
+    show_default=True,
+    help="Which Azure.",
+)
 @_identity_options
 @click.option("--include", is_flag=True, help="Print status and headers to stderr.")
-def get(path: str, api_version: str | None, params: Sequence[str], cloud: str, include: bool, **ids: str | None) -> None:
+def get(
+    path: str,
+    api_version: str | None,
+    params: Sequence[str],
+    cloud: str,
+    include: bool,
+    **ids: str | None,
+) -> None:
     """GET a PATH of Azure Resource Manager, and print the answer as JSON."""
     given = _pairs(params)
-    if api_version is None and "api-version=" not in path.lower() and "api-version" not in map(str.lower, given):
+    if (
+        api_version is None
+        and "api-version=" not in path.lower()
+        and "api-version" not in map(str.lower, given)
+    ):
         msg = "the call has no api-version, and ARM requires one"
-        raise ConfigurationError(msg, help="Add --api-version 2021-04-01, or the version of the resource type's API")
+        raise ConfigurationError(
+            msg, help="Add --api-version 2021-04-01, or the version of the resource type's API"
+        )
     try:
         response = asyncio.run(_get(_credential(ids), _CLOUDS[cloud], path, api_version, given))
     except ArmError as error:
@@ -151,15 +213,52 @@ def get(path: str, api_version: str | None, params: Sequence[str], cloud: str, i
         exit_codes=f"{_EXIT_CODES} Ctrl-C, or SIGTERM, is how this command is ended, so that is 0 here.",
     )
 )
-@click.option("--imds-port", type=click.IntRange(0, 65535), default=0, help="IMDS's port; by default a free one.")
-@click.option("--arm-port", type=click.IntRange(0, 65535), default=0, help="ARM's port; by default a free one.")
-@click.option("--latency", type=click.FloatRange(0), default=0, metavar="MS", help="Milliseconds that each answer takes.")
-@click.option("--no-imds-limits", is_flag=True, help="Let IMDS answer any number of requests; else 20 a second, 5 at once.")
-@click.option("--groups", type=click.IntRange(0), default=0, help="How many resource groups there are besides DevTest.")
-@click.option("--tls", is_flag=True, help="Serve ARM over https, with the certificate of a new authority.")
-@click.option("--shell", type=click.Choice(list(_SHELLS)), help="For which shell to print; by default this platform's.")
+@click.option(
+    "--imds-port",
+    type=click.IntRange(0, 65535),
+    default=0,
+    help="IMDS's port; by default a free one.",
+)
+@click.option(
+    "--arm-port",
+    type=click.IntRange(0, 65535),
+    default=0,
+    help="ARM's port; by default a free one.",
+)
+@click.option(
+    "--latency",
+    type=click.FloatRange(0),
+    default=0,
+    metavar="MS",
+    help="Milliseconds that each answer takes.",
+)
+@click.option(
+    "--no-imds-limits",
+    is_flag=True,
+    help="Let IMDS answer any number of requests; else 20 a second, 5 at once.",
+)
+@click.option(
+    "--groups",
+    type=click.IntRange(0),
+    default=0,
+    help="How many resource groups there are besides DevTest.",
+)
+@click.option(
+    "--tls", is_flag=True, help="Serve ARM over https, with the certificate of a new authority."
+)
+@click.option(
+    "--shell",
+    type=click.Choice(list(_SHELLS)),
+    help="For which shell to print; by default this platform's.",
+)
 def emulator(
-    imds_port: int, arm_port: int, latency: float, no_imds_limits: bool, groups: int, tls: bool, shell: str | None
+    imds_port: int,
+    arm_port: int,
+    latency: float,
+    no_imds_limits: bool,
+    groups: int,
+    tls: bool,
+    shell: str | None,
 ) -> None:
     """Run an embedded Azure, IMDS and ARM on loopback, until Ctrl-C.
 
@@ -178,9 +277,17 @@ def emulator(
     trusted: AbstractContextManager[dict[str, str]] = _trusted(azure) if tls else nullcontext({})
     try:
         with _terminable(), _started(azure), trusted as trust:
-            click.echo("\n".join(line(*variable) for variable in {**azure.environment, **trust}.items()))
-            click.echo(f"The embedded Azure is running, with {groups + 1} resource groups. Ctrl-C ends it.", err=True)
-            click.echo(f"Set the variables in another shell and try: aiomsi get {_DEVTEST} --api-version 2021-04-01", err=True)
+            click.echo(
+                "\n".join(line(*variable) for variable in {**azure.environment, **trust}.items())
+            )
+            click.echo(
+                f"The embedded Azure is running, with {groups + 1} resource groups. Ctrl-C ends it.",
+                err=True,
+            )
+            click.echo(
+                f"Set the variables in another shell and try: aiomsi get {_DEVTEST} --api-version 2021-04-01",
+                err=True,
+            )
             while True:
                 time.sleep(3600)
     except KeyboardInterrupt:
@@ -190,15 +297,20 @@ def emulator(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line, by default this process's own, and give the exit code."""
     try:
-        # An exit code comes back for --help and --version only; a command that returns has done its work.
-        code = commands.main(arguments, prog_name="aiomsi", standalone_mode=False, windows_expand_args=False)
+        # An exit code comes back for --help and --version only; a command that returns has done its
+        # work.
+        code = commands.main(
+            arguments, prog_name="aiomsi", standalone_mode=False, windows_expand_args=False
+        )
     except (click.Abort, KeyboardInterrupt):
         return _fail(130, "interrupted")
     except click.UsageError as error:
         where = error.ctx.command_path if error.ctx else "aiomsi"
         return _fail(2, error.format_message(), f"See '{where} --help'")
     except AiomsiError as error:
-        return _fail(2 if isinstance(error, ConfigurationError) else 1, str(error.args[0]), _advice(error))
+        return _fail(
+            2 if isinstance(error, ConfigurationError) else 1, str(error.args[0]), _advice(error)
+        )
     except MissingExtraError as error:
         return _fail(2, str(error))
     return code or 0
@@ -219,12 +331,16 @@ def _one_line(text: str) -> str:
 
 def _advice(error: AiomsiError) -> str:
     if isinstance(error, ForeignHostError):
-        return "A token goes to the chosen cloud's ARM only: give the path alone, or another --cloud"
+        return (
+            "A token goes to the chosen cloud's ARM only: give the path alone, or another --cloud"
+        )
     return error.help
 
 
 def _credential(ids: Mapping[str, str | None]) -> ManagedIdentityCredential:
-    return ManagedIdentityCredential(client_id=ids["client_id"], object_id=ids["object_id"], resource_id=ids["resource_id"])
+    return ManagedIdentityCredential(
+        client_id=ids["client_id"], object_id=ids["object_id"], resource_id=ids["resource_id"]
+    )
 
 
 async def _get_token(credential: ManagedIdentityCredential, resource: str) -> AccessToken:
@@ -233,19 +349,27 @@ async def _get_token(credential: ManagedIdentityCredential, resource: str) -> Ac
 
 
 async def _get(
-    credential: ManagedIdentityCredential, cloud: Cloud, path: str, api_version: str | None, params: Mapping[str, str]
+    credential: ManagedIdentityCredential,
+    cloud: Cloud,
+    path: str,
+    api_version: str | None,
+    params: Mapping[str, str],
 ) -> ArmResponse:
     # Who types a command wants to see what ARM says, and at once.
     async with credential, ArmSession(credential, cloud=cloud, retry=None) as arm:
         return await arm.request("GET", path, api_version=api_version, params=params)
 
 
-def _facts(given: AccessToken, resource: str, ids: Mapping[str, str | None], *, show_token: bool) -> dict[str, object]:
+def _facts(
+    given: AccessToken, resource: str, ids: Mapping[str, str | None], *, show_token: bool
+) -> dict[str, object]:
     identity = Identity.of(ids["client_id"], ids["object_id"], ids["resource_id"])
     host = host_from(os.environ, identity)
     facts: dict[str, object] = {
         "resource": resource,
-        "identity": _default_kind(given) if identity.kind is None else f"{identity.kind} {identity.value}",
+        "identity": _default_kind(given)
+        if identity.kind is None
+        else f"{identity.kind} {identity.value}",
         **({} if given.identity.client_id is None else {"client_id": given.identity.client_id}),
         "host": host.kind,
         "endpoint": host.endpoint,
@@ -264,7 +388,9 @@ def _local(moment: int) -> str:
 
 def _default_kind(given: AccessToken) -> str:
     """Return the kind of the identity that the host chose."""
-    return {True: "system-assigned", False: "user-assigned", None: "the host's default"}[given.identity.is_system_assigned]
+    return {True: "system-assigned", False: "user-assigned", None: "the host's default"}[
+        given.identity.is_system_assigned
+    ]
 
 
 def _claims(secret: str) -> dict[str, str] | None:
@@ -281,7 +407,9 @@ def _listed(facts: Mapping[str, object]) -> str:
         if name != "claims_not_verified":
             lines.append((name, str(value)))
         elif isinstance(value, dict):
-            lines += [(key, f"{claim} (from the token, not verified)") for key, claim in value.items()]
+            lines += [
+                (key, f"{claim} (from the token, not verified)") for key, claim in value.items()
+            ]
         else:
             lines.append(("claims", "none: the token is not a JWT"))
     return "\n".join(f"{name.replace('_', ' ') + ':':14} {_one_line(text)}" for name, text in lines)
@@ -356,7 +484,9 @@ def _started(azure: EmbeddedAzure) -> Iterator[None]:
     try:
         azure.start()
     except OSError as error:
-        raise ConfigurationError(str(error), help="Choose another --imds-port or --arm-port, or leave them out") from error
+        raise ConfigurationError(
+            str(error), help="Choose another --imds-port or --arm-port, or leave them out"
+        ) from error
     try:
         yield
     finally:

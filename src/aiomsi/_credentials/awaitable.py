@@ -19,7 +19,9 @@ METHODS = ("get_token", "get_token_info")
 
 _MAX_DEPTH = 3
 _AWAITABLE_WORDS = ("Awaitable", "Coroutine", "Future", "Task")
-_NEEDS_LOOP = frozenset({"create_future", "create_task", "ensure_future", "run_in_executor", "to_thread", "wrap_future"})
+_NEEDS_LOOP = frozenset(
+    {"create_future", "create_task", "ensure_future", "run_in_executor", "to_thread", "wrap_future"}
+)
 """Functions of asyncio's that make something to await, and most of them only where a loop runs."""
 
 
@@ -51,7 +53,9 @@ def returns(function: object, depth: int = _MAX_DEPTH) -> Returns:
 
 def credential_returns(credential: Any, depth: int = _MAX_DEPTH) -> Returns:
     """Classify the token methods of a credential, or of a class of credentials."""
-    methods = [method for name in METHODS if (method := getattr(credential, name, None)) is not None]
+    methods = [
+        method for name in METHODS if (method := getattr(credential, name, None)) is not None
+    ]
     found = [returns(method, depth) for method in methods]
     if Returns.AWAITABLE in found:
         return Returns.AWAITABLE
@@ -102,7 +106,9 @@ def _layers(function: object) -> Iterator[Any]:
             following = function.__func__
         elif "__wrapped__" in getattr(function, "__dict__", {}):
             following = function.__dict__["__wrapped__"]
-        elif isinstance(function, FunctionType | type) or not isinstance(call := getattr(function, "__call__", None), MethodType):  # noqa: B004 (the method itself)
+        elif isinstance(function, FunctionType | type) or not isinstance(
+            call := getattr(function, "__call__", None), MethodType
+        ):  # noqa: B004 (the method itself)
             return
         else:
             following = call
@@ -129,14 +135,21 @@ def _by_annotation(function: FunctionType) -> Returns:
         annotation = function.__annotations__.get("return", "")
     except Exception:  # noqa: BLE001 (annotations that are evaluated late may raise anything)
         return Returns.VALUE
-    words = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", "") + str(annotation)
+    words = (
+        annotation
+        if isinstance(annotation, str)
+        else getattr(annotation, "__name__", "") + str(annotation)
+    )
     return Returns.UNKNOWN if any(word in words for word in _AWAITABLE_WORDS) else Returns.VALUE
 
 
 def _refers_to_awaitables(function: FunctionType, owner: object, depth: int) -> bool:
     """Return whether a plain function refers to code that returns awaitables, so that it may return one."""
     code = function.__code__
-    if any(isinstance(constant, CodeType) and constant.co_flags & inspect.CO_COROUTINE for constant in code.co_consts):
+    if any(
+        isinstance(constant, CodeType) and constant.co_flags & inspect.CO_COROUTINE
+        for constant in code.co_consts
+    ):
         # It defines a coroutine function.
         return True
     values = [function.__globals__[name] for name in code.co_names if name in function.__globals__]
@@ -148,7 +161,9 @@ def _refers_to_awaitables(function: FunctionType, owner: object, depth: int) -> 
         return True
     if "__class__" in code.co_freevars:
         # It calls `super()`.
-        values += [vars(cls)[name] for cls in type(owner).__mro__ for name in METHODS if name in vars(cls)]
+        values += [
+            vars(cls)[name] for cls in type(owner).__mro__ for name in METHODS if name in vars(cls)
+        ]
     # Methods of the objects that it uses, and functions of modules.
     values += [
         found
@@ -164,13 +179,18 @@ def _refers_to_awaitables(function: FunctionType, owner: object, depth: int) -> 
 def _value_returns(value: Any, depth: int) -> Returns | None:
     """Classify a value that a function refers to.
 
-    Return None if it is none of a credential, an awaitable, a class of these, and a Python function.
+    Return None if it is none of a credential, an awaitable, a class of these, and a Python
+    function.
     """
     if any(inspect.getattr_static(value, name, None) is not None for name in METHODS):
         return credential_returns(value, depth)
     if inspect.getattr_static(value, "__await__", None) is not None:
         return Returns.AWAITABLE
-    call = value if isinstance(value, FunctionType | MethodType | partial) else inspect.getattr_static(value, "__call__", None)
+    call = (
+        value
+        if isinstance(value, FunctionType | MethodType | partial)
+        else inspect.getattr_static(value, "__call__", None)
+    )
     if isinstance(call, FunctionType | MethodType | partial) and not is_class(call):
         found = returns(call, depth)
         return found if found is Returns.AWAITABLE or depth else None

@@ -11,7 +11,12 @@ import attrs
 from yarl import URL
 
 from aiomsi._clock import Clock
-from aiomsi._errors import CredentialError, HostUnreachableError, TokenRefusedError, TokenUnavailableError
+from aiomsi._errors import (
+    CredentialError,
+    HostUnreachableError,
+    TokenRefusedError,
+    TokenUnavailableError,
+)
 from aiomsi._hosts.base import Host, TokenError, TokenHttpResponse, TokenRequest, retry_after
 from aiomsi._hosts.body import MAX_BODY, TOO_LARGE, plain_body
 from aiomsi._hosts.network import EXHAUSTED, local_cause
@@ -49,9 +54,7 @@ _SILENCE = _Miss(TokenError("no answer came in time", passing=True))
 _MOST_BLOCKED = 10
 """How many requests of one fetch are repeated, without counting as a try, because the loop was blocked."""
 _HEADERS = {"Accept-Encoding": "identity"}
-_UNKNOWN_NAME = (
-    "The name of the host can't be resolved: correct AZURE_POD_IDENTITY_AUTHORITY_HOST, or look at this machine's name service"
-)
+_UNKNOWN_NAME = "The name of the host can't be resolved: correct AZURE_POD_IDENTITY_AUTHORITY_HOST, or look at this machine's name service"
 
 
 class _Deadline(RunningTimeout):
@@ -71,7 +74,9 @@ class _DroppedError(Exception):
     """A request whose connection was lost; the cause says how."""
 
 
-async def _only_once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+async def _only_once(
+    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
     """Send the request, once: aiohttp by itself sends a GET again whose connection was lost, and the policy counts requests."""
     try:
         return await handler(request)
@@ -94,7 +99,9 @@ class TokenFetch:
     async def __call__(self, order: FetchRequest) -> TokenResponse | Failure:
         """Bring a token, or say why there is none."""
         request, loop = self.host.request(self.resource, order), asyncio.get_running_loop()
-        aiohttps = aiohttp.ClientTimeout(total=None, connect=self.policy.connect, sock_read=self.policy.read)
+        aiohttps = aiohttp.ClientTimeout(
+            total=None, connect=self.policy.connect, sock_read=self.policy.read
+        )
         scope, began = asyncio.timeout(None), self.clock.monotonic()
         limit = _Deadline(self.policy.deadline, lambda: scope.reschedule(loop.time()))
         for flight in inside.get()[-1:]:
@@ -165,7 +172,9 @@ class TokenFetch:
         # Its flight's time-outs are paused by `wait`, and so is this one if there is a flight.
         limit.pause()
         try:
-            queued, held = await self.backoff.wait(ticket, self.clock, self.policy.deadline - limit.held)
+            queued, held = await self.backoff.wait(
+                ticket, self.clock, self.policy.deadline - limit.held
+            )
         finally:
             limit.resume()
         limit.queued += queued
@@ -174,7 +183,9 @@ class TokenFetch:
     def _hold_off(self, miss: _Miss) -> None:
         """Have the host's other slots wait too if the response has a `Retry-After`."""
         if miss.retry_after is not None and miss.problem.passing:
-            self.backoff.hold_off(self.clock.monotonic() + min(miss.retry_after, self.policy.retry_after))
+            self.backoff.hold_off(
+                self.clock.monotonic() + min(miss.retry_after, self.policy.retry_after)
+            )
 
     async def _ask_at_gate(
         self, gate: HostGate, http: aiohttp.ClientSession, request: TokenRequest, limit: _Deadline
@@ -188,17 +199,26 @@ class TokenFetch:
             limit.gated += max(0.0, self.clock.monotonic() - came - (limit.blocked - blocked))
             result = await self._ask(http, request, limit)
             if isinstance(result, _Miss) and result.status == 429 and result.retry_after:
-                await gate.hold_off(min(result.retry_after, self.policy.retry_after), self.clock, self.draw)
+                await gate.hold_off(
+                    min(result.retry_after, self.policy.retry_after), self.clock, self.draw
+                )
         return result
 
-    async def _ask(self, http: aiohttp.ClientSession, request: TokenRequest, limit: RunningTimeout) -> TokenResponse | _Miss:
+    async def _ask(
+        self, http: aiohttp.ClientSession, request: TokenRequest, limit: RunningTimeout
+    ) -> TokenResponse | _Miss:
         sent, left = self.clock.monotonic(), limit.seconds
         try:
             async with http.request(
-                request.method, URL(request.url, encoded=True), headers=request.headers, allow_redirects=False
+                request.method,
+                URL(request.url, encoded=True),
+                headers=request.headers,
+                allow_redirects=False,
             ) as response:
                 pieces, size = [], 0
-                while size <= MAX_BODY and (piece := SecretBytes(await response.content.read(MAX_BODY))):
+                while size <= MAX_BODY and (
+                    piece := SecretBytes(await response.content.read(MAX_BODY))
+                ):
                     pieces.append(piece)
                     size += len(piece)
         except aiohttp.ClientResponseError:
@@ -220,7 +240,9 @@ class TokenFetch:
                 return _Miss(plain, response.status)
             body = plain
         received = Now(self.clock.wall(), self.clock.monotonic())
-        answer = TokenHttpResponse(response.status, response.headers, body, received, took=received.monotonic - sent)
+        answer = TokenHttpResponse(
+            response.status, response.headers, body, received, took=received.monotonic - sent
+        )
         result = self.host.parse(answer)
         if isinstance(result, TokenResponse):
             return result
@@ -236,9 +258,13 @@ class TokenFetch:
         kind, error = _classified(miss)
         tried = f"{number} {'request' if number == 1 else 'requests'} in {elapsed:.1f} s"
         if miss.exhausted:
-            summary = f"{problem.message}, so {host.kind} at {host.endpoint} could not be asked ({tried})"
+            summary = (
+                f"{problem.message}, so {host.kind} at {host.endpoint} could not be asked ({tried})"
+            )
         elif error is HostUnreachableError:
-            summary = f"no connection to {host.kind} at {host.endpoint} ({tried}): {problem.message}"
+            summary = (
+                f"no connection to {host.kind} at {host.endpoint} ({tried}): {problem.message}"
+            )
         else:
             said = " ".join(str(part) for part in (miss.status, problem.code) if part is not None)
             said = f"{said}: {problem.message}" if said else problem.message

@@ -1,9 +1,10 @@
 """The host-wide gate: processes that know nothing of each other take turns to ask IMDS. The rules are in `gate_schedule`.
 
-What is done in the directory is done at once, on the loop's own thread, and takes about a tenth of a millisecond a time: it
-can't be cancelled half-way, so a lock is either not held or will be released. Nothing is awaited while the lock of the turns is
-held. Locks are the kernel's, on open files: it releases them when a process dies, and filelock closes them in a forked child,
-which would otherwise go on holding its parent's.
+What is done in the directory is done at once, on the loop's own thread, and takes about a tenth of
+a millisecond a time: it can't be cancelled half-way, so a lock is either not held or will be
+released. Nothing is awaited while the lock of the turns is held. Locks are the kernel's, on open
+files: it releases them when a process dies, and filelock closes them in a forked child, which would
+otherwise go on holding its parent's.
 """
 
 from __future__ import annotations
@@ -126,24 +127,27 @@ def _lock_class() -> type[BaseFileLock]:
 class HostGate:
     """Keeps all processes of a machine that use it under IMDS's limits: 20 token requests a second and 5 at once per VM.
 
-    Give the same one, or ``gate=True``, to the credentials of all processes. It needs the extra ``aiomsi[gate]``.
+    Give the same one, or ``gate=True``, to the credentials of all processes. It needs the extra
+    ``aiomsi[gate]``.
 
-    Stored are two points in time and a few empty lock files, never a token. When a process dies, the kernel releases its
-    locks. A directory that can't be trusted or used, and a turn that can't be had in time (`Policy.gate`), are logged once as a
-    warning; token requests then go on without the gate.
+    Stored are two points in time and a few empty lock files, never a token. When a process dies,
+    the kernel releases its locks. A directory that can't be trusted or used, and a turn that can't
+    be had in time (`Policy.gate`), are logged once as a warning; token requests then go on without
+    the gate.
 
     Making one does no I/O. It may be pickled, shared by threads and kept over a fork.
 
     Attributes:
-        directory: where the processes meet, on a local file system; by default one for each user, in the folder for
-            temporary files (on Windows in ``%LOCALAPPDATA%``). It must belong to this user or root, and nobody else may be able
-            to write there, other than the members of its group: ``install -d -g GROUP -m 2770 DIRECTORY`` makes
-            one for several users.
+        directory: where the processes meet, on a local file system; by default one for each user,
+            in the folder for temporary files (on Windows in ``%LOCALAPPDATA%``). It must belong to
+            this user or root, and nobody else may be able to write there, other than the members of
+            its group: ``install -d -g GROUP -m 2770 DIRECTORY`` makes one for several users.
 
     Raises:
         ConfigurationError: `directory` is no path, or filelock is not installed.
 
-    Source: https://learn.microsoft.com/entra/identity/managed-identities-azure-resources/how-to-use-vm-token#rate-limits
+    Source:
+        https://learn.microsoft.com/entra/identity/managed-identities-azure-resources/how-to-use-vm-token#rate-limits
 
     """
 
@@ -182,7 +186,9 @@ class HostGate:
         """Have all processes wait for so many seconds, or until their patience ends, because the endpoint asked for it."""
         waiting = _Patience.of(clock, _LONGEST_PAUSE)
         with contextlib.suppress(_NoGateError):
-            await self._take(lambda turns, now, _: held_off(turns, now, seconds), self._status(), waiting, draw)
+            await self._take(
+                lambda turns, now, _: held_off(turns, now, seconds), self._status(), waiting, draw
+            )
 
     async def _enter(self, held: ExitStack, waiting: _Patience, draw: Uniform) -> None:
         status, place = self._status(), None
@@ -192,7 +198,9 @@ class HostGate:
         held.callback(_release, place)
         await self._take(turn_to_send, status, waiting, draw)
 
-    async def _take(self, rule: _Rule, status: os.stat_result, waiting: _Patience, draw: Uniform) -> None:
+    async def _take(
+        self, rule: _Rule, status: os.stat_result, waiting: _Patience, draw: Uniform
+    ) -> None:
         """Take a turn, and wait for it."""
         longest = _FIRST_PAUSE
         while (lock := self._try("turns.lock", status)) is None:
@@ -233,11 +241,16 @@ class HostGate:
 
     def _try(self, name: str, status: os.stat_result) -> BaseFileLock | None:
         try:
-            # Checked before filelock opens it, because some versions truncate what they have locked.
+            # Checked before filelock opens it, because some versions truncate what they have
+            # locked.
             os.close(self._open(name, status))
             # Tried once; the kernel's lock or none at all. The file has its mode already.
             lock = _lock_class()(
-                self.directory / name, mode=INHERITED, blocking=False, thread_local=False, fallback_to_soft=False
+                self.directory / name,
+                mode=INHERITED,
+                blocking=False,
+                thread_local=False,
+                fallback_to_soft=False,
             )
             lock.acquire()
         except TimeoutError:
@@ -251,7 +264,9 @@ class HostGate:
         mode = file_mode(status, platform=sys.platform)
         file = os.open(self.directory / name, os.O_RDWR | os.O_CREAT | OPEN_FLAGS, mode & 0o777)
         try:
-            reason = objection_to_file(os.fstat(file), status, platform=sys.platform, user=user_id())
+            reason = objection_to_file(
+                os.fstat(file), status, platform=sys.platform, user=user_id()
+            )
             if reason is not None:
                 raise _NoGateError(f"{name}: {reason}")
             if mode == GROUP:
@@ -304,7 +319,8 @@ def gate_from(gate: HostGate | str | os.PathLike[str] | bool | None) -> HostGate
 
 
 def _release(lock: BaseFileLock) -> None:
-    # Should the system fail to release it: closing the file, at the latest when the process ends, does.
+    # Should the system fail to release it: closing the file, at the latest when the process ends,
+    # does.
     with contextlib.suppress(OSError):
         lock.release()
 

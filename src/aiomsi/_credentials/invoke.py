@@ -34,15 +34,21 @@ def refuse_synchronous(credential: Any) -> None:
 
     """
     if credential_returns(credential) is Returns.VALUE:
-        raise synchronous(credential.__name__ if isinstance(credential, type) else type(credential).__name__)
+        raise synchronous(
+            credential.__name__ if isinstance(credential, type) else type(credential).__name__
+        )
 
 
 def synchronous(name: str, what: str = "credential") -> SynchronousCredentialError:
     """Make the error for something synchronous."""
-    return SynchronousCredentialError(f"{name} is a synchronous {what}: it would block the event loop", help=_USE_AIO, host=name)
+    return SynchronousCredentialError(
+        f"{name} is a synchronous {what}: it would block the event loop", help=_USE_AIO, host=name
+    )
 
 
-async def ask(credential: Any, scopes: tuple[str, ...], options: Mapping[str, Any], proven: set[str]) -> object:
+async def ask(
+    credential: Any, scopes: tuple[str, ...], options: Mapping[str, Any], proven: set[str]
+) -> object:
     """Ask a credential for a token, by the newer of the SDK's two methods if it has both.
 
     Args:
@@ -58,7 +64,11 @@ async def ask(credential: Any, scopes: tuple[str, ...], options: Mapping[str, An
     answer: object = None
     for name in _method_names(credential):
         method = getattr(credential, name)
-        call = partial(method, *scopes, options=dict(options)) if name == _NEWER else partial(method, *scopes, **options)
+        call = (
+            partial(method, *scopes, options=dict(options))
+            if name == _NEWER
+            else partial(method, *scopes, **options)
+        )
         certain = name in proven or returns(method) is Returns.AWAITABLE
         answer, is_value = await outcome_of(call, certain=certain)
         if is_value:

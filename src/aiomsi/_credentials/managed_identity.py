@@ -48,16 +48,26 @@ class SlotCredential(ABC):
 
     @abstractmethod
     async def get_token(
-        self, *scopes: str, claims: str | None = None, tenant_id: str | None = None, enable_cae: bool = False, **options: Any
+        self,
+        *scopes: str,
+        claims: str | None = None,
+        tenant_id: str | None = None,
+        enable_cae: bool = False,
+        **options: Any,
     ) -> AccessToken:
         """Give a token."""
 
     @property
     def is_overridden(self) -> bool:
         """Whether a subclass or an attribute of the user's replaces `get_token`."""
-        return "get_token" in vars(self) or type(self).get_token.__module__.partition(".")[0] != __name__.partition(".")[0]
+        return (
+            "get_token" in vars(self)
+            or type(self).get_token.__module__.partition(".")[0] != __name__.partition(".")[0]
+        )
 
-    async def get_token_info(self, *scopes: str, options: Mapping[str, Any] | None = None) -> AccessToken:
+    async def get_token_info(
+        self, *scopes: str, options: Mapping[str, Any] | None = None
+    ) -> AccessToken:
         """Give the same as `get_token`, whose keyword arguments `options` may hold."""
         return await self.get_token(*scopes, **(options or {}))
 
@@ -76,7 +86,8 @@ class SlotCredential(ABC):
     def reject(self, token: str | AccessToken) -> bool:
         """Say that a service did not accept this token; the next caller gets another one. Tells whether that was news.
 
-        A token that has been replaced already is left alone, and so is one that was handed out again after a rejection.
+        A token that has been replaced already is left alone, and so is one that was handed out
+        again after a rejection.
         """
         secret = Secret(token.token if isinstance(token, AccessToken) else token)
         return sum(slot.reject(secret) for slot in self._table.of(self._owner)) > 0
@@ -90,15 +101,16 @@ class SlotCredential(ABC):
     def stats(self) -> dict[str, SlotStats]:
         """Return counts and state for each resource that this credential was asked for.
 
-        A resource whose token has expired, and that no caller asks for any more, is left out after a while.
+        A resource whose token has expired, and that no caller asks for any more, is left out after
+        a while.
         """
         return {self._label(key): slot.stats() for key, (slot, _) in list(self._held.items())}
 
     async def close(self) -> None:
         """Give up this credential's interest: its waiting callers raise `CredentialClosedError`.
 
-        A token stays for other credentials and for later, and a refresh under way goes on for them. Only the
-        fetch of a token that no other credential can reach (`share=False`) is cancelled.
+        A token stays for other credentials and for later, and a refresh under way goes on for them.
+        Only the fetch of a token that no other credential can reach (`share=False`) is cancelled.
         """
         slots = set()
         # Another thread may be closing too, and take what is left.
@@ -113,7 +125,10 @@ class SlotCredential(ABC):
         return self
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
     ) -> None:
         await self.close()
 
@@ -148,29 +163,34 @@ class SlotCredential(ABC):
 class ManagedIdentityCredential(SlotCredential):
     """Tokens of this Azure host's managed identity, for any number of concurrent callers at the price of one fetch.
 
-    Works as a credential for any async Azure SDK client. All credentials of one process that ask the same host for the same
-    identity, by the same policy, share one token and one fetch, in whatever event loop or thread they are used. A token past its
-    refresh point is served at once and renewed in the background; a token that is still good is never given up because its
-    renewal fails.
+    Works as a credential for any async Azure SDK client. All credentials of one process that ask
+    the same host for the same identity, by the same policy, share one token and one fetch, in
+    whatever event loop or thread they are used. A token past its refresh point is served at once
+    and renewed in the background; a token that is still good is never given up because its renewal
+    fails.
 
-    Making one does no network I/O and needs no event loop. Closing one gives up its interest in a fetch under way; it may be
-    used again afterwards.
+    Making one does no network I/O and needs no event loop. Closing one gives up its interest in a
+    fetch under way; it may be used again afterwards.
 
     Args:
-        client_id, object_id, resource_id: which user-assigned identity; at most one. Without any it is the host's default: the
-            system-assigned identity, or where there is none, IMDS gives the only user-assigned one. `stats` and the token's
-            `identity` tell which one that is.
-        share: False gives this credential tokens and fetches of its own; IMDS's limits hold for them all the same.
-        gate: True, a directory or a `HostGate` has the processes of this machine that do the same take turns to ask for
-            tokens, so that all of them together stay under IMDS's limits; needs ``aiomsi[gate]``. By default there is none.
-            It counts for the fetches that begin through this credential: give it to all that share a token.
+        client_id, object_id, resource_id: which user-assigned identity; at most one. Without any it
+            is the host's default: the system-assigned identity, or where there is none, IMDS gives
+            the only user-assigned one. `stats` and the token's `identity` tell which one that is.
+        share: False gives this credential tokens and fetches of its own; IMDS's limits hold for
+            them all the same.
+        gate: True, a directory or a `HostGate` has the processes of this machine that do the same
+            take turns to ask for tokens, so that all of them together stay under IMDS's limits;
+            needs ``aiomsi[gate]``. By default there is none. It counts for the fetches that begin
+            through this credential: give it to all that share a token.
         policy: when tokens are refreshed, and how long anything may take.
         clock: where time comes from; for tests.
 
     Raises:
-        ConfigurationError: more than one id, a malformed id, a host that is not served, or a gate that is none.
+        ConfigurationError: more than one id, a malformed id, a host that is not served, or a gate
+            that is none.
 
-    Source: https://learn.microsoft.com/entra/identity/managed-identities-azure-resources/how-to-use-vm-token
+    Source:
+        https://learn.microsoft.com/entra/identity/managed-identities-azure-resources/how-to-use-vm-token
 
     """
 
@@ -207,7 +227,8 @@ class ManagedIdentityCredential(SlotCredential):
 
         Args:
             scopes: exactly one scope or resource.
-            claims: from a claims challenge: the token that is held now is not given back. Empty ones are none.
+            claims: from a claims challenge: the token that is held now is not given back. Empty
+                ones are none.
             tenant_id, enable_cae: accepted and without effect.
 
         Raises:
@@ -216,7 +237,9 @@ class ManagedIdentityCredential(SlotCredential):
             CredentialError: there is no usable token. Every caller gets an exception of its own.
 
         """
-        held = self._held.get(scopes[0]) if len(scopes) == 1 and isinstance(scopes[0], str) else None
+        held = (
+            self._held.get(scopes[0]) if len(scopes) == 1 and isinstance(scopes[0], str) else None
+        )
         if held is None:
             held = self._hold(scopes)
         slot, fetch = held
@@ -243,11 +266,21 @@ class ManagedIdentityCredential(SlotCredential):
         resource = resource_of(scopes[0])
         name = f"{self._host.kind} {resource}"
         users: WeakSet[object] = WeakSet((self,))
-        make = partial(Slot, name, self._clock, self._policy, backoff=self._backoff, private=not self._share, users=users)
+        make = partial(
+            Slot,
+            name,
+            self._clock,
+            self._policy,
+            backoff=self._backoff,
+            private=not self._share,
+            users=users,
+        )
         if self._held:
             self._let_go()
         slot = self._table.attach(self._owner, resource, self, make)
-        fetch = TokenFetch(self._host, resource, self._policy, self._clock, gate=self._gate, backoff=self._backoff)
+        fetch = TokenFetch(
+            self._host, resource, self._policy, self._clock, gate=self._gate, backoff=self._backoff
+        )
         held = self._held[scopes[0]] = slot, fetch
         return held
 
@@ -258,9 +291,12 @@ class ManagedIdentityCredential(SlotCredential):
         if self._identity.kind is not None:
             return f"{self._host.kind}, {self._identity.kind}={self._identity.value}"
         if not identities:
-            # IMDS gives the token of a single user-assigned identity where there is no system-assigned one.
+            # IMDS gives the token of a single user-assigned identity where there is no
+            # system-assigned one.
             return f"{self._host.kind}, default identity"
-        kind = {True: "system-assigned ", False: "user-assigned ", None: ""}[identities[-1].is_system_assigned]
+        kind = {True: "system-assigned ", False: "user-assigned ", None: ""}[
+            identities[-1].is_system_assigned
+        ]
         return f"{self._host.kind}, default identity: {kind}{identities[-1]}"
 
 
@@ -285,4 +321,6 @@ def not_claims(claims: object) -> NoReturn:
 
     """
     msg = f"claims are a string, as the challenge has them, not {type(claims).__name__}"
-    raise ConfigurationError(msg, help="Decode the 'claims' of WWW-Authenticate, and pass the JSON as text")
+    raise ConfigurationError(
+        msg, help="Decode the 'claims' of WWW-Authenticate, and pass the JSON as text"
+    )

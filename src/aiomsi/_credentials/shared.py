@@ -40,31 +40,33 @@ class _Common:
 class SharedCredential(SlotCredential):
     """Single flight and background refresh for any async credential: `ManagedIdentityCredential`'s core over somebody else's.
 
-    However many callers, loops and threads ask this credential, the inner one is asked once. Each set
-    of scopes, tenant and `enable_cae` has a token of its own. The spellings of ARM's scope (with or
-    without a slash or ``/.default``) share a token, and the inner credential receives that of the call
-    which starts the fetch. Everything that callers are promised of `ManagedIdentityCredential` holds
-    here too.
+    However many callers, loops and threads ask this credential, the inner one is asked once. Each
+    set of scopes, tenant and `enable_cae` has a token of its own. The spellings of ARM's scope
+    (with or without a slash or ``/.default``) share a token, and the inner credential receives that
+    of the call which starts the fetch. Everything that callers are promised of
+    `ManagedIdentityCredential` holds here too.
 
     Args:
-        inner: one of three. Its methods may be coroutine functions, or return awaitables in any way.
-            Something that makes a credential, best of all its class:
-            ``SharedCredential(DefaultAzureCredential)``. Every fetch makes one in its own loop and closes
-            it, so this works from any loop, and across `asyncio.run`.
-            A credential: its connections belong to one event loop, so its fetches run in that loop,
-            wherever the callers are; once that loop is closed there is an error that says so. It is the
-            caller's, and never closed from here.
-            A function that takes scopes, with `claims`, `tenant_id` and `enable_cae` by keyword where
-            they are asked for, and whose awaited result is a token: an object with `token` and
-            `expires_on` (seconds since the epoch), or that pair.
-        policy: when tokens are refreshed, and how long anything may take. `deadline` bounds one fetch.
+        inner: one of three. Its methods may be coroutine functions, or return awaitables in any
+            way. Something that makes a credential, best of all its class:
+            ``SharedCredential(DefaultAzureCredential)``. Every fetch makes one in its own loop and
+            closes it, so this works from any loop, and across `asyncio.run`. A credential: its
+            connections belong to one event loop, so its fetches run in that loop, wherever the
+            callers are; once that loop is closed there is an error that says so. It is the
+            caller's, and never closed from here. A function that takes scopes, with `claims`,
+            `tenant_id` and `enable_cae` by keyword where they are asked for, and whose awaited
+            result is a token: an object with `token` and `expires_on` (seconds since the epoch), or
+            that pair.
+        policy: when tokens are refreshed, and how long anything may take. `deadline` bounds one
+            fetch.
         clock: where time comes from; for tests.
 
     Raises:
-        ConfigurationError: none of the three, or a synchronous credential. One that is not recognised
-            here is first called in a thread, and `get_token` raises the error.
+        ConfigurationError: none of the three, or a synchronous credential. One that is not
+            recognised here is first called in a thread, and `get_token` raises the error.
 
-    Source: https://learn.microsoft.com/python/api/azure-core/azure.core.credentials_async.asynctokencredential
+    Source:
+        https://learn.microsoft.com/python/api/azure-core/azure.core.credentials_async.asynctokencredential
 
     """
 
@@ -83,13 +85,19 @@ class SharedCredential(SlotCredential):
         self._given = inner
 
     async def get_token(
-        self, *scopes: str, claims: str | None = None, tenant_id: str | None = None, enable_cae: bool = False, **options: Any
+        self,
+        *scopes: str,
+        claims: str | None = None,
+        tenant_id: str | None = None,
+        enable_cae: bool = False,
+        **options: Any,
     ) -> AccessToken:
         """Give a token for these scopes.
 
         Args:
             scopes: at least one.
-            claims: from a claims challenge: the token that is held now is not given back, and the inner credential is told.
+            claims: from a claims challenge: the token that is held now is not given back, and the
+                inner credential is told.
             tenant_id, enable_cae: handed on to the inner credential.
             options: none; a token that depends on anything else could not be shared.
 
@@ -126,7 +134,9 @@ class SharedCredential(SlotCredential):
         if isinstance(self._common.inner, WrappedInstance) or is_partial:
             name = self._common.inner.name
             msg = f"a SharedCredential over a {name} is not pickled: it may hold secrets, and belongs to one loop"
-            raise TypeError(f"{msg}. Give it a class, or a function of a module, that makes a credential")
+            raise TypeError(
+                f"{msg}. Give it a class, or a function of a module, that makes a credential"
+            )
         arguments: dict[str, Any] = {"policy": self._policy}
         if self._clock is not SYSTEM_CLOCK:
             arguments["clock"] = self._clock
@@ -139,30 +149,53 @@ class SharedCredential(SlotCredential):
         name = f"{self._common.inner.name} {self._label(key)}"
         audiences, users = tuple(map(same_audience, scopes)), WeakSet[object]((self,))
         backoff = self._common.backoffs.setdefault((audiences, tenant_id), HostBackoff())
-        make = partial(Slot, name, self._clock, self._policy, backoff=backoff, private=self._is_private, users=users)
+        make = partial(
+            Slot,
+            name,
+            self._clock,
+            self._policy,
+            backoff=backoff,
+            private=self._is_private,
+            users=users,
+        )
         if self._held:
             self._let_go()
         slot = self._table.attach(self._owner, (audiences, tenant_id, enable_cae), self, make)
         options = {"tenant_id": tenant_id, "enable_cae": enable_cae}
         asked = {name: value for name, value in options.items() if value}
-        held = self._held[key] = slot, WrappedFetch(self._common.inner, scopes, asked, self._policy, self._clock, slot.backoff)
+        held = self._held[key] = (
+            slot,
+            WrappedFetch(
+                self._common.inner, scopes, asked, self._policy, self._clock, slot.backoff
+            ),
+        )
         return held
 
     def _label(self, key: _Key) -> str:
         scopes, tenant_id, enable_cae = key
-        return " ".join([*scopes, *([f"tenant={tenant_id}"] if tenant_id else []), *(["cae"] if enable_cae else [])])
+        return " ".join(
+            [
+                *scopes,
+                *([f"tenant={tenant_id}"] if tenant_id else []),
+                *(["cae"] if enable_cae else []),
+            ]
+        )
 
     def _described(self, identities: list[TokenIdentity]) -> str:
-        names = ", ".join(dict.fromkeys(str(identity) for identity in identities if identity.client_id or identity.object_id))
+        names = ", ".join(
+            dict.fromkeys(
+                str(identity) for identity in identities if identity.client_id or identity.object_id
+            )
+        )
         return f"over {self._common.inner.name}" + (f", {names}" if names else "")
 
 
 class SessionCredential(SharedCredential):
     """A session's wrapper of another library's credential, for the session's event loop.
 
-    All sessions of one loop share the tokens of one credential, also one after another: a web server may open a
-    session for each request. Closing one does not disturb the others. Closing the last one cancels a fetch under way,
-    because the inner credential is often closed right after it.
+    All sessions of one loop share the tokens of one credential, also one after another: a web
+    server may open a session for each request. Closing one does not disturb the others. Closing the
+    last one cancels a fetch under way, because the inner credential is often closed right after it.
     """
 
     _is_private = True
@@ -171,26 +204,32 @@ class SessionCredential(SharedCredential):
         super().__init__(inner, clock=clock)
         loop = asyncio.get_running_loop()
         self._common.table, self._common.backoffs = _kept(inner, loop, clock)
-        # What is shared holds the inner credential, so its id is nobody else's until the entry is gone.
+        # What is shared holds the inner credential, so its id is nobody else's until the entry is
+        # gone.
         self._common = _IN_USE.setdefault((id(inner), loop, clock), self._common)
         self._table = self._common.table
 
 
-_IN_USE: WeakValueDictionary[tuple[int, asyncio.AbstractEventLoop, Clock], _Common] = WeakValueDictionary()
+_IN_USE: WeakValueDictionary[tuple[int, asyncio.AbstractEventLoop, Clock], _Common] = (
+    WeakValueDictionary()
+)
 
 _Tables: TypeAlias = dict[tuple[int, Clock], tuple[ref[object], SlotTable, _Backoffs]]
 _KEPT: WeakKeyDictionary[asyncio.AbstractEventLoop, _Tables] = WeakKeyDictionary()
 """Slots of inner credentials for later sessions of a loop. They hold neither the credential nor, at rest, the loop."""
 
 
-def _kept(inner: object, loop: asyncio.AbstractEventLoop, clock: Clock) -> tuple[SlotTable, _Backoffs]:
+def _kept(
+    inner: object, loop: asyncio.AbstractEventLoop, clock: Clock
+) -> tuple[SlotTable, _Backoffs]:
     """Return the slots of an inner credential, kept for as long as both that and the loop exist."""
     tables, key = _KEPT.setdefault(loop, {}), (id(inner), clock)
     found = tables.get(key)
     if found is not None and found[0]() is inner:
         return found[1:]
     made: tuple[SlotTable, _Backoffs] = SlotTable(clock), WeakValueDictionary()
-    # An instance of a class with `__slots__` may not support weak references: its slots end with its sessions.
+    # An instance of a class with `__slots__` may not support weak references: its slots end with
+    # its sessions.
     with suppress(TypeError):
         tables[key] = ref(inner, lambda gone: _drop(tables, key, gone)), *made
     return made

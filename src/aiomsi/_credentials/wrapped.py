@@ -14,7 +14,13 @@ from typing import Any, Protocol
 import attrs
 
 from aiomsi._clock import Clock
-from aiomsi._credentials.awaitable import Returns, is_class, is_synchronous_azure, returns, takes_positional
+from aiomsi._credentials.awaitable import (
+    Returns,
+    is_class,
+    is_synchronous_azure,
+    returns,
+    takes_positional,
+)
 from aiomsi._credentials.invoke import (
     SynchronousCredentialError,
     ask,
@@ -76,7 +82,9 @@ class Inner(Protocol):
     def name(self) -> str:
         """What messages call it: the name of its class or function."""
 
-    async def ask(self, scopes: tuple[str, ...], options: Mapping[str, Any], patience: LoopTimeouts) -> object:
+    async def ask(
+        self, scopes: tuple[str, ...], options: Mapping[str, Any], patience: LoopTimeouts
+    ) -> object:
         """Ask for a token; raises whatever the inner credential does."""
 
     def reject(self, token: str) -> None:
@@ -110,11 +118,13 @@ class _LoopGoneError(Exception):
 class WrappedInstance:
     """A credential that exists already. Its connections belong to one event loop, so it is always asked there.
 
-    That loop is the one in which it was handed over, or else the one of its first fetch. A forked child has no part in it.
+    That loop is the one in which it was handed over, or else the one of its first fetch. A forked
+    child has no part in it.
     """
 
     credential: Any = attrs.field(repr=False)
-    # The loop, with its process. One entry at the most; a dictionary, because two threads may come first.
+    # The loop, with its process. One entry at the most; a dictionary, because two threads may come
+    # first.
     _home: dict[None, tuple[asyncio.AbstractEventLoop, int]] = attrs.field(factory=dict, init=False)
     _proven: set[str] = attrs.field(factory=set, init=False)
 
@@ -127,7 +137,9 @@ class WrappedInstance:
         """The name of its class."""
         return type(self.credential).__name__
 
-    async def ask(self, scopes: tuple[str, ...], options: Mapping[str, Any], patience: LoopTimeouts) -> object:
+    async def ask(
+        self, scopes: tuple[str, ...], options: Mapping[str, Any], patience: LoopTimeouts
+    ) -> object:
         """Ask it in its own loop."""
         here = asyncio.get_running_loop()
         home, process = self._home.setdefault(None, (here, os.getpid()))
@@ -135,7 +147,12 @@ class WrappedInstance:
             raise _LoopGoneError
         if home is here:
             return await ask(self.credential, scopes, options, self._proven)
-        errand = _Errand(lambda: ask(self.credential, scopes, options, self._proven), f"aiomsi {self.name}", here, home)
+        errand = _Errand(
+            lambda: ask(self.credential, scopes, options, self._proven),
+            f"aiomsi {self.name}",
+            here,
+            home,
+        )
         return await _elsewhere(errand, patience)
 
     def reject(self, token: str) -> None:
@@ -162,7 +179,9 @@ class WrappedFactory:
         """The name of the factory, mostly a class."""
         return _name_of(self.make)
 
-    async def ask(self, scopes: tuple[str, ...], options: Mapping[str, Any], patience: LoopTimeouts) -> object:  # noqa: ARG002 (one signature)
+    async def ask(
+        self, scopes: tuple[str, ...], options: Mapping[str, Any], patience: LoopTimeouts
+    ) -> object:  # noqa: ARG002 (one signature)
         """Make one, ask it, close it."""
         credential = self.make()
         if inspect.isawaitable(credential):
@@ -188,10 +207,14 @@ class WrappedFunction:
         """The name of the function."""
         return _name_of(self.function)
 
-    async def ask(self, scopes: tuple[str, ...], options: Mapping[str, Any], patience: LoopTimeouts) -> object:  # noqa: ARG002 (one signature)
+    async def ask(
+        self, scopes: tuple[str, ...], options: Mapping[str, Any], patience: LoopTimeouts
+    ) -> object:  # noqa: ARG002 (one signature)
         """Call it; it may return a token, or a credential that is asked for one."""
         certain = bool(self._proven) or returns(self.function) is Returns.AWAITABLE
-        answer, is_value = await outcome_of(partial(self.function, *scopes, **options), certain=certain)
+        answer, is_value = await outcome_of(
+            partial(self.function, *scopes, **options), certain=certain
+        )
         if is_credential(answer):
             return await _ask_once(answer, self.name, scopes, options)
         if is_value:
@@ -208,7 +231,9 @@ def _name_of(function: object) -> str:
     return getattr(function, "__qualname__", type(function).__name__)
 
 
-async def _ask_once(credential: Any, name: str, scopes: tuple[str, ...], options: Mapping[str, Any]) -> object:
+async def _ask_once(
+    credential: Any, name: str, scopes: tuple[str, ...], options: Mapping[str, Any]
+) -> object:
     """Ask a credential that was made for this, and close it."""
     refuse_synchronous(credential)
     leave: Callable[[], Awaitable[object]] | None = getattr(credential, "close", None)
@@ -288,12 +313,14 @@ async def _elsewhere(errand: _Errand, patience: LoopTimeouts) -> object:
                 raise _LoopGoneError
             if (await asyncio.wait([errand.outcome], timeout=patience.ping))[0]:
                 if errand.outcome.cancelled():
-                    # Mostly that loop is about to end: who asked there again at once would leave it a task that never ends.
+                    # Mostly that loop is about to end: who asked there again at once would leave it
+                    # a task that never ends.
                     await patience.sleep(patience.ping)
                     if loop.is_closed():
                         raise _LoopGoneError
                 return errand.outcome.result()
-            # If this loop was blocked too, the whole process may have been, and the other one gets another chance.
+            # If this loop was blocked too, the whole process may have been, and the other one gets
+            # another chance.
             if not ping.answered and errand.here.time() <= due + TOLERANCE:
                 raise _LoopGoneError
     finally:
@@ -306,7 +333,8 @@ class WrappedFetch:
     """Fetches tokens of some scopes through an inner credential.
 
     Attributes:
-        options: what the callers ask for beside the scopes: ``tenant_id`` and ``enable_cae``, where they are given.
+        options: what the callers ask for beside the scopes: ``tenant_id`` and ``enable_cae``, where
+            they are given.
 
     """
 
@@ -330,16 +358,29 @@ class WrappedFetch:
             async with scope:
                 if self.backoff.take(ticket, self.clock.monotonic()):
                     await self.backoff.wait(ticket, self.clock, self.policy.deadline)
-                answer = await self.inner.ask(self.scopes, options, LoopTimeouts(self.policy.ping, self.clock.sleep))
+                answer = await self.inner.ask(
+                    self.scopes, options, LoopTimeouts(self.policy.ping, self.clock.sleep)
+                )
         except HeldOffError:
             return held_off(f"{self.inner.name} {' '.join(self.scopes)}")
         except _LoopGoneError:
             return self._loop_gone()
         except SynchronousCredentialError as error:
-            return Failure(type(error), "synchronous", error.args[0], error.help, {"host": error.host}, permanent=True)
+            return Failure(
+                type(error),
+                "synchronous",
+                error.args[0],
+                error.help,
+                {"host": error.host},
+                permanent=True,
+            )
         except Exception as error:  # noqa: BLE001 (whatever an inner credential raises must end as a value)
             late = isinstance(error, TimeoutError) and scope.expired()
-            said = f"it did not answer within {self.policy.deadline:g} s" if late else f"{type(error).__name__}: {error}"
+            said = (
+                f"it did not answer within {self.policy.deadline:g} s"
+                if late
+                else f"{type(error).__name__}: {error}"
+            )
             return self._failure(error, said)
         finally:
             timeout.timer.cancel()
@@ -351,7 +392,9 @@ class WrappedFetch:
         status = getattr(error, "status_code", None) or getattr(error, "status", None)
         headers = getattr(getattr(error, "response", None), "headers", None)
         refused = isinstance(status, int) and 400 <= status < 500 and status not in _PASSING
-        kind, cls = ("refused", TokenRefusedError) if refused else ("unavailable", TokenUnavailableError)
+        kind, cls = (
+            ("refused", TokenRefusedError) if refused else ("unavailable", TokenUnavailableError)
+        )
         message = without_secrets(said)
         return Failure(
             type(error) if isinstance(error, CredentialError) and type(error) in _KEPT else cls,
@@ -396,8 +439,8 @@ def _code_of(error: Exception | None) -> str | None:
 def read_token(answer: object, now: Now) -> TokenResponse | str:
     """Make a grant of what an inner credential returned, or say what is wrong with it.
 
-    A token has `token` and `expires_on` (seconds since the epoch), and may have `refresh_on` and `token_type`, as azure-core's
-    `AccessToken` and `AccessTokenInfo` do; a pair of the two will do.
+    A token has `token` and `expires_on` (seconds since the epoch), and may have `refresh_on` and
+    `token_type`, as azure-core's `AccessToken` and `AccessTokenInfo` do; a pair of the two will do.
     """
     if isinstance(answer, tuple) and len(answer) == 2 and not hasattr(answer, "token"):
         given, expires_on = answer
@@ -419,11 +462,17 @@ def read_token(answer: object, now: Now) -> TokenResponse | str:
         return f"{returned}: its 'expires_on' {_not_seconds(expires_on)}"
     if ends <= now.wall:
         is_life = ends < _EPOCH_LEAST
-        hint = "it must be in seconds since the epoch, not a number of seconds from now" if is_life else _CLOCK
+        hint = (
+            "it must be in seconds since the epoch, not a number of seconds from now"
+            if is_life
+            else _CLOCK
+        )
         return f"it returned a token that has expired, by an 'expires_on' of {ends:.0f}: {hint}"
     token_type = getattr(answer, "token_type", None) or BEARER
     if not isinstance(token_type, str) or not token_type.isascii() or not token_type.isalnum():
-        return f"{returned}: its 'token_type' is of the type {type(token_type).__name__}, or no word"
+        return (
+            f"{returned}: its 'token_type' is of the type {type(token_type).__name__}, or no word"
+        )
     refresh_on = seconds(getattr(answer, "refresh_on", None))
     return TokenResponse(
         secret,
@@ -437,7 +486,11 @@ def read_token(answer: object, now: Now) -> TokenResponse | str:
 def _not_seconds(expires_on: object) -> str:
     # A text may be the token, if the two were mixed up.
     if isinstance(expires_on, int | float) and not isinstance(expires_on, bool):
-        shown = "a huge number" if isinstance(expires_on, int) and abs(expires_on) >= _MAX_SHOWN else repr(expires_on)
+        shown = (
+            "a huge number"
+            if isinstance(expires_on, int) and abs(expires_on) >= _MAX_SHOWN
+            else repr(expires_on)
+        )
         return f"is {shown}, not a number of seconds since the epoch (are these milliseconds?)"
     hint = "; use its timestamp()" if hasattr(expires_on, "timestamp") else ""
     return f"is of the type {type(expires_on).__name__} and not a number of seconds since the epoch{hint}"

@@ -30,7 +30,8 @@ class Identity:
     """Which of the host's identities is meant: the system-assigned one, or a user-assigned one by exactly one id.
 
     Attributes:
-        kind: None for the system-assigned identity, else ``"client_id"``, ``"object_id"`` or ``"resource_id"``.
+        kind: None for the system-assigned identity, else ``"client_id"``, ``"object_id"`` or
+            ``"resource_id"``.
         value: the id, as it was given.
 
     """
@@ -44,7 +45,9 @@ class Identity:
         return self.kind, self.value.lower()
 
     @classmethod
-    def of(cls, client_id: str | None, object_id: str | None, resource_id: str | None) -> "Identity":
+    def of(
+        cls, client_id: str | None, object_id: str | None, resource_id: str | None
+    ) -> "Identity":
         """Make the identity of a credential's arguments.
 
         Raises:
@@ -184,7 +187,9 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
     return None if number is None else max(0.0, number)
 
 
-def read_grant(document: Mapping[str, Any] | None, answer: TokenHttpResponse) -> TokenResponse | TokenError:
+def read_grant(
+    document: Mapping[str, Any] | None, answer: TokenHttpResponse
+) -> TokenResponse | TokenError:
     """Read the token out of a 200, whose body is the document.
 
     The life left at receipt is the smaller of `expires_in`, counted from sending, and `expires_on`.
@@ -216,16 +221,22 @@ def read_grant(document: Mapping[str, Any] | None, answer: TokenHttpResponse) ->
     )
 
 
-def _read_expiry(document: Mapping[str, Any], answer: TokenHttpResponse) -> tuple[float, float | None] | TokenError:
+def _read_expiry(
+    document: Mapping[str, Any], answer: TokenHttpResponse
+) -> tuple[float, float | None] | TokenError:
     """Read the life left in seconds, and `expires_on` where this machine's clock agrees with it."""
     given = {name: document.get(name) for name in ("expires_in", "expires_on")}
     expires_in, expires_on = seconds(given["expires_in"]), seconds(given["expires_on"])
     if expires_on is None and isinstance(given["expires_on"], str):
         expires_on = moment(given["expires_on"])
     if expires_in is None and expires_on is None:
-        unread = [f"{name} {_quoted(value)}" for name, value in given.items() if value not in (None, "")]
+        unread = [
+            f"{name} {_quoted(value)}" for name, value in given.items() if value not in (None, "")
+        ]
         if unread:
-            return TokenError(f"the answer's {' and '.join(unread)} can't be read as a time in seconds or a date with a zone")
+            return TokenError(
+                f"the answer's {' and '.join(unread)} can't be read as a time in seconds or a date with a zone"
+            )
         return TokenError("the answer says neither expires_in nor expires_on", passing=True)
     lives = []
     if expires_in is not None:
@@ -241,7 +252,9 @@ def _read_expiry(document: Mapping[str, Any], answer: TokenHttpResponse) -> tupl
 
 def _quoted(value: object) -> str:
     """Quote a field of a response that holds no secret, shortened."""
-    text = without_secrets(str(value) if isinstance(value, int | float | str) else type(value).__name__)
+    text = without_secrets(
+        str(value) if isinstance(value, int | float | str) else type(value).__name__
+    )
     return repr(text if len(text) <= _MAX_QUOTED else f"{text[:_MAX_QUOTED]}…")
 
 

@@ -17,7 +17,9 @@ def plain_body(body: SecretBytes, headers: Mapping[str, str]) -> SecretBytes | T
     if coding in ("", "identity"):
         return body
     if coding not in ("gzip", "x-gzip", "deflate"):
-        return TokenError(f"the response is compressed with {coding[:20]!r}, which was not accepted")
+        return TokenError(
+            f"the response is compressed with {coding[:20]!r}, which was not accepted"
+        )
     try:
         # 32: with a header of gzip's or of zlib's.
         plain = SecretBytes(zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(body, MAX_BODY + 1))

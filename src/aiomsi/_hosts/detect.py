@@ -46,9 +46,11 @@ _PROXIES = ("ALL_PROXY", "HTTP_PROXY", "all_proxy", "http_proxy")
 def detect(environment: Mapping[str, str], *, platform: str, exists: Callable[[str], bool]) -> str:
     """Tell which kind of host this is, from its environment and the one file that marks an Arc agent.
 
-    An empty variable counts as unset. `platform` is as `sys.platform`, `exists` as `os.path.exists`.
+    An empty variable counts as unset. `platform` is as `sys.platform`, `exists` as
+    `os.path.exists`.
 
-    Source: https://learn.microsoft.com/entra/identity/managed-identities-azure-resources/overview-for-developers
+    Source:
+    https://learn.microsoft.com/entra/identity/managed-identities-azure-resources/overview-for-developers
 
     Raises:
         ConfigurationError: the variables fit no kind of host.
@@ -61,7 +63,9 @@ def detect(environment: Mapping[str, str], *, platform: str, exists: Callable[[s
         if "IMDS_ENDPOINT" in has:
             return AZURE_ARC
         msg = "IDENTITY_ENDPOINT is set, but neither IDENTITY_HEADER nor IMDS_ENDPOINT, so no kind of Azure host fits"
-        raise ConfigurationError(msg, help="Set the variable that belongs to it, or unset IDENTITY_ENDPOINT")
+        raise ConfigurationError(
+            msg, help="Set the variable that belongs to it, or unset IDENTITY_ENDPOINT"
+        )
     if "MSI_ENDPOINT" in has:
         return MACHINE_LEARNING if "MSI_SECRET" in has else CLOUD_SHELL
     if {"AZURE_AUTHORITY_HOST", "AZURE_TENANT_ID", "AZURE_FEDERATED_TOKEN_FILE"} <= has:
@@ -73,7 +77,10 @@ def detect(environment: Mapping[str, str], *, platform: str, exists: Callable[[s
 
 def _arc_agent(environment: Mapping[str, str], platform: str) -> str:
     if platform == "win32":
-        return environment.get("ProgramFiles", r"C:\Program Files") + r"\AzureConnectedMachineAgent\himds.exe"
+        return (
+            environment.get("ProgramFiles", r"C:\Program Files")
+            + r"\AzureConnectedMachineAgent\himds.exe"
+        )
     return "/opt/azcmagent/bin/himds"
 
 
@@ -87,7 +94,8 @@ def host_from(
     """Make the host that this process runs on. Does no network I/O.
 
     Raises:
-        ConfigurationError: the host is of a kind that is not served yet, or its endpoint is malformed.
+        ConfigurationError: the host is of a kind that is not served yet, or its endpoint is
+            malformed.
 
     """
     kind = detect(environment, platform=platform, exists=exists)
@@ -107,10 +115,14 @@ def _surroundings(environment: Mapping[str, str]) -> str:
     """Return sentences about variables that may explain that IMDS does not respond."""
     has = {name for name, value in environment.items() if value}
     sentences = [
-        f". {name} is set without {other}, so it has no effect" for name, other in _TOGETHER if name in has and other not in has
+        f". {name} is set without {other}, so it has no effect"
+        for name, other in _TOGETHER
+        if name in has and other not in has
     ]
     if proxies := sorted(has.intersection(_PROXIES)):
-        sentences.append(f". {proxies[0]} is set, but a token endpoint is never reached through a proxy")
+        sentences.append(
+            f". {proxies[0]} is set, but a token endpoint is never reached through a proxy"
+        )
     return "".join(sentences)
 
 
@@ -119,11 +131,14 @@ def _check_authority(authority: str) -> None:
     try:
         if scheme.lower() not in ("http", "https"):
             raise ConfigurationError(scheme)
-        # The metadata service is plain http on a link-local address, so the form is checked, not the scheme.
+        # The metadata service is plain http on a link-local address, so the form is checked, not
+        # the scheme.
         split_endpoint(f"https://{rest}", IMDS_VARIABLE)
     except ConfigurationError:
         msg = f"{IMDS_VARIABLE} must be 'http://host' or 'http://host:port', without a path, and is {masked_url(authority)!r}"
-        raise ConfigurationError(msg, help=f"On an Azure VM unset it, which means '{DEFAULT_AUTHORITY}'") from None
+        raise ConfigurationError(
+            msg, help=f"On an Azure VM unset it, which means '{DEFAULT_AUTHORITY}'"
+        ) from None
 
 
 __all__ = ["Host", "Identity", "detect", "host_from"]

@@ -1,6 +1,7 @@
 """The instance metadata service (IMDS) of a VM or scale set.
 
-Source: https://learn.microsoft.com/entra/identity/managed-identities-azure-resources/how-to-use-vm-token
+Source:
+https://learn.microsoft.com/entra/identity/managed-identities-azure-resources/how-to-use-vm-token
 """
 
 from urllib.parse import quote
@@ -45,7 +46,9 @@ _WRONG_AUTHORITY = (
     "correct the variable, or unset it"
 )
 _EMULATOR = "To try things out elsewhere run 'aiomsi emulator' and set the variables that it prints"
-_RESOURCE = "Check the audience: for ARM it is 'https://management.azure.com/', with its trailing slash"
+_RESOURCE = (
+    "Check the audience: for ARM it is 'https://management.azure.com/', with its trailing slash"
+)
 
 
 @attrs.frozen
@@ -62,13 +65,18 @@ class Imds:
     surroundings: str = attrs.field(default="", eq=False, kw_only=True)
 
     kind = "IMDS"
-    # IMDS allows a VM 5 requests at once: one is left for a request that was given up but is still served.
+    # IMDS allows a VM 5 requests at once: one is left for a request that was given up but is still
+    # served.
     limits = RequestLimits(per_second=20, at_once=4)
 
     @property
     def unreachable(self) -> str:
         """What to do where nothing answers at all."""
-        where = _NOT_AZURE if self.authority == DEFAULT_AUTHORITY else _WRONG_AUTHORITY.format(self.authority)
+        where = (
+            _NOT_AZURE
+            if self.authority == DEFAULT_AUTHORITY
+            else _WRONG_AUTHORITY.format(self.authority)
+        )
         return f"{where}. {_EMULATOR}{self.surroundings}"
 
     @property
@@ -98,7 +106,8 @@ class Imds:
         document = read_object(answer.body)
         if answer.status == 200 and document is not None and "access_token" in document:
             result = read_grant(document, answer)
-            # An endpoint that ignores the parameter would hand out the system-assigned identity's token.
+            # An endpoint that ignores the parameter would hand out the system-assigned identity's
+            # token.
             if self.identity.kind == "client_id":
                 return self._of_wanted_client(result, document.get("client_id"))
             return result
@@ -115,13 +124,24 @@ class Imds:
 
     def answered_by(self, other: str) -> TokenError:
         """Return the problem that something else responds at this address: `other` describes it."""
-        where = _OTHER_PLACE if self.authority == DEFAULT_AUTHORITY else _WRONG_AUTHORITY.format(self.authority)
-        return TokenError(f"something else answers there, other than Azure's IMDS: {other}", help=f"{where}{self.surroundings}")
+        where = (
+            _OTHER_PLACE
+            if self.authority == DEFAULT_AUTHORITY
+            else _WRONG_AUTHORITY.format(self.authority)
+        )
+        return TokenError(
+            f"something else answers there, other than Azure's IMDS: {other}",
+            help=f"{where}{self.surroundings}",
+        )
 
-    def _of_wanted_client(self, result: TokenResponse | TokenError, echoed: object) -> TokenResponse | TokenError:
+    def _of_wanted_client(
+        self, result: TokenResponse | TokenError, echoed: object
+    ) -> TokenResponse | TokenError:
         wanted = self.identity.value
         if isinstance(echoed, str) and echoed and echoed.lower() != wanted.lower():
-            return TokenError(f"the token is for client_id {echoed}, not for {wanted}", help=_ASSIGN)
+            return TokenError(
+                f"the token is for client_id {echoed}, not for {wanted}", help=_ASSIGN
+            )
         return result
 
     def _help(self, code: str | None, text: str) -> str:

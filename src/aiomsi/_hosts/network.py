@@ -12,7 +12,8 @@ class LocalCause:
     """A cause on this machine's side of a connection.
 
     Attributes:
-        kind: `EXHAUSTED`, `DENIED` or `NO_ROUTE`. Only the latter two say anything about the way to the host.
+        kind: `EXHAUSTED`, `DENIED` or `NO_ROUTE`. Only the latter two say anything about the way to
+            the host.
         message: the cause.
         help: the remedy.
 
@@ -30,9 +31,15 @@ _FILES = LocalCause(
     "aiohttp.ClientSession per call that is never closed",
 )
 _ALL_FILES = LocalCause(
-    EXHAUSTED, "this machine has no file descriptor left", "Look for the process that has them, for example with 'lsof'"
+    EXHAUSTED,
+    "this machine has no file descriptor left",
+    "Look for the process that has them, for example with 'lsof'",
 )
-_BUFFERS = LocalCause(EXHAUSTED, "this machine has no memory left for a connection", "Free memory, or raise the limits")
+_BUFFERS = LocalCause(
+    EXHAUSTED,
+    "this machine has no memory left for a connection",
+    "Free memory, or raise the limits",
+)
 _PORTS = LocalCause(
     EXHAUSTED,
     "this machine has no local port or address for a connection",

@@ -2,7 +2,8 @@
 
 IMDS responds in JSON, errors included. Only a failing Windows HTTP stack in front of it sends HTML.
 
-Source: https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service#errors-and-debugging
+Source:
+https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service#errors-and-debugging
 """
 
 import html
@@ -17,10 +18,16 @@ from aiomsi._util.secret import SecretBytes
 _MAX_SHOWN = 160
 _MAX_READ = 4_096
 _OWN_SERVERS = ("imds", "microsoft-iis", "microsoft-httpapi")
-_TOKEN_FIELDS = frozenset({"access_token", "client_id", "error", "expires_in", "expires_on", "resource", "token_type"})
+_TOKEN_FIELDS = frozenset(
+    {"access_token", "client_id", "error", "expires_in", "expires_on", "resource", "token_type"}
+)
 _OTHERS = (
     ("Metadata-Flavor", re.compile("google", re.IGNORECASE), "Google Cloud's metadata service"),
-    ("Server", re.compile(r"metadata server for vm|\bgse\b|\besf\b", re.IGNORECASE), "Google Cloud's metadata service"),
+    (
+        "Server",
+        re.compile(r"metadata server for vm|\bgse\b|\besf\b", re.IGNORECASE),
+        "Google Cloud's metadata service",
+    ),
     ("Server", re.compile("ec2ws|amazon|aws", re.IGNORECASE), "AWS's metadata service"),
     ("X-Squid-Error", re.compile(""), "a Squid proxy"),
     ("Server", re.compile(r"squid", re.IGNORECASE), "a Squid proxy"),
@@ -36,12 +43,18 @@ def impostor(answer: TokenHttpResponse, document: Mapping[str, Any] | None) -> s
             return f"{name}, {_shown(answer)}"
     if 300 <= answer.status < 400:
         target = answer.headers.get("Location", "").partition("?")[0]
-        return f"it redirects to {without_secrets(target)[:_MAX_SHOWN]}" if target else "it redirects, which IMDS never does"
+        return (
+            f"it redirects to {without_secrets(target)[:_MAX_SHOWN]}"
+            if target
+            else "it redirects, which IMDS never does"
+        )
     if document is not None:
         return _shown(answer) if _is_foreign_object(answer, document) else None
     if not _is_foreign_body(answer):
         return None
-    return f"{_shown(answer)}, which is not a JSON object" if answer.status == 200 else _shown(answer)
+    return (
+        f"{_shown(answer)}, which is not a JSON object" if answer.status == 200 else _shown(answer)
+    )
 
 
 def _is_foreign_object(answer: TokenHttpResponse, document: Mapping[str, Any]) -> bool:

@@ -53,4 +53,6 @@ def _us_date(text: str) -> datetime | None:
         if not 1 <= hour <= 12:
             return None
         hour = hour % 12 + (12 if half == "PM" else 0)
-    return datetime.fromisoformat(f"{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}{found[8].upper()}")
+    return datetime.fromisoformat(
+        f"{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}{found[8].upper()}"
+    )

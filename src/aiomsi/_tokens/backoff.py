@@ -48,11 +48,13 @@ def deadline(attempt: Attempt, policy: Policy) -> float:
 def next_try(attempt: Attempt, policy: Policy, draw: Uniform) -> float | None:
     """Decide after how many seconds the fetch sends its next request; None: it has failed.
 
-    Waits have full jitter, so that processes which know nothing of each other spread out, and are never shorter than
-    `Retry-After`. 410 means that IMDS is being updated, which takes up to 70 s: from then on the number of tries does not
-    count, even if the service is not there at all for a while.
+    Waits have full jitter, so that processes which know nothing of each other spread out, and are
+    never shorter than `Retry-After`. 410 means that IMDS is being updated, which takes up to 70 s:
+    from then on the number of tries does not count, even if the service is not there at all for a
+    while.
 
-    Source: https://learn.microsoft.com/entra/identity/managed-identities-azure-resources/how-to-use-vm-token
+    Source:
+    https://learn.microsoft.com/entra/identity/managed-identities-azure-resources/how-to-use-vm-token
     """
     if not attempt.passing:
         return None
@@ -84,10 +86,13 @@ class Pause:
     unserved: float = 0.0
 
 
-def pause_after(failures: int, *, retry_after: float | None, permanent: bool, policy: Policy, draw: Uniform) -> Pause:
+def pause_after(
+    failures: int, *, retry_after: float | None, permanent: bool, policy: Policy, draw: Uniform
+) -> Pause:
     """Decide how long to leave the host alone after that many failed fetches in a row.
 
-    A permanent refusal is told for the shortest time only: somebody may be repairing its cause right now.
+    A permanent refusal is told for the shortest time only: somebody may be repairing its cause
+    right now.
     """
     asked = min(retry_after or 0.0, policy.retry_after)
     doubled = policy.backoff * 2 ** min(failures - 1, _MOST_DOUBLINGS)

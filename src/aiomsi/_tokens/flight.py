@@ -3,12 +3,13 @@
 Theory of operation
 ===================
 
-A `Slot` stands for one token: it holds the `SlotState` (what is known of the token: values and pure functions, in `state`), the
-`Flight` that is fetching the next one, and counts. A flight is one fetch. A `Waiter` is one caller that waits for a flight,
-in whatever event loop that caller runs.
+A `Slot` stands for one token: it holds the `SlotState` (what is known of the token: values and pure
+functions, in `state`), the `Flight` that is fetching the next one, and counts. A flight is one
+fetch. A `Waiter` is one caller that waits for a flight, in whatever event loop that caller runs.
 
-**States.** A slot has a flight or has none; that is all of its state that is about concurrency. What a caller does follows from
-that and from the token's state (`token.freshness_of`), and is decided in one place (`state.decide`):
+**States.** A slot has a flight or has none; that is all of its state that is about concurrency.
+What a caller does follows from that and from the token's state (`token.freshness_of`), and is
+decided in one place (`state.decide`):
 
 =================  ===================================  =====================================================
 token              no flight                            a flight is under way
@@ -21,67 +22,79 @@ EXPIRED or NONE    start one and wait, or be told of    wait
                    the last failure if it is recent
 =================  ===================================  =====================================================
 
-A slot is *starved* after `Policy.losses_stale` flights in a row were lost with no caller waiting: each event loop
-ended before the host responded, as with one `asyncio.run` per job. The caller that then waits keeps its loop alive
-until the token is there. If that flight is lost as well, for example because of the caller's own time-out, waiting
-did not help, and counting begins anew. Without a usable token a starved slot's flight first waits for the back-off,
-so that callers with short time-outs do not cause one request each.
+A slot is *starved* after `Policy.losses_stale` flights in a row were lost with no caller waiting:
+each event loop ended before the host responded, as with one `asyncio.run` per job. The caller that
+then waits keeps its loop alive until the token is there. If that flight is lost as well, for
+example because of the caller's own time-out, waiting did not help, and counting begins anew.
+Without a usable token a starved slot's flight first waits for the back-off, so that callers with
+short time-outs do not cause one request each.
 
-"If allowed" is: not before the back-off after a failure is over, nor before a `Retry-After` of the host is (`HostBackoff`;
-a caller without a usable token starts a flight all the same if that `Retry-After` fits the flight's deadline: the fetch waits).
-A flight is new (in the slot, without a task), flying (its task runs), or out (no longer in the slot: it can neither publish nor
-wake anybody, whatever its task still does). It never comes back.
+"If allowed" is: not before the back-off after a failure is over, nor before a `Retry-After` of the
+host is (`HostBackoff`; a caller without a usable token starts a flight all the same if that
+`Retry-After` fits the flight's deadline: the fetch waits). A flight is new (in the slot, without a
+task), flying (its task runs), or out (no longer in the slot: it can neither publish nor wake
+anybody, whatever its task still does). It never comes back.
 
-**Who owns what.** The fetch runs in a task of its own, in a context that is empty but for the suppression of tracing, and
-no caller awaits that task: each waits on a future that it alone owns. So a `CancelledError` that a caller sees is always
-its own, and a caller's cancellation, time-out or context reaches nobody else. The slot owns the task, and holds it until
-its last step.
+**Who owns what.** The fetch runs in a task of its own, in a context that is empty but for the
+suppression of tracing, and no caller awaits that task: each waits on a future that it alone owns.
+So a `CancelledError` that a caller sees is always its own, and a caller's cancellation, time-out or
+context reaches nobody else. The slot owns the task, and holds it until its last step.
 
-**What a flight outlives.** It belongs to the slot: callers may be cancelled and credentials be closed, and it goes on and
-publishes as long as its event loop runs. Closing a credential wakes the callers that came through it. Only a private
-slot, which no credential that is opened later can reach, gives its flight up when the last credential is closed; that,
-like the end of the loop, is a loss, with a back-off. A slot itself is dropped, by its `SlotTable`, when no open
+**What a flight outlives.** It belongs to the slot: callers may be cancelled and credentials be
+closed, and it goes on and publishes as long as its event loop runs. Closing a credential wakes the
+callers that came through it. Only a private slot, which no credential that is opened later can
+reach, gives its flight up when the last credential is closed; that, like the end of the loop, is a
+loss, with a back-off. A slot itself is dropped, by its `SlotTable`, when no open
 credential uses it and it is idle: no usable token, flight, task or recent back-off.
 
-**What may be touched by which thread.** `Slot._lock` guards all of a slot's state. It is held for a few statements at a time,
-never across an `await` and never while a task is created (an eager task would run right there, and want the lock). It is
-reentrant: a signal handler, or the collector ending what a closed loop has left, may run in the midst of those statements. A
-future, a task and a timer are touched in their own loop's thread only; everyone else goes through `call_soon_threadsafe`.
-Reading `Slot.token` needs no lock: it is one reference to an immutable value.
+**What may be touched by which thread.** `Slot._lock` guards all of a slot's state. It is held for a
+few statements at a time, never across an `await` and never while a task is created (an eager task
+would run right there, and want the lock). It is reentrant: a signal handler, or the collector
+ending what a closed loop has left, may run in the midst of those statements. A future, a task and a
+timer are touched in their own loop's thread only; everyone else goes through
+`call_soon_threadsafe`. Reading `Slot.token` needs no lock: it is one reference to an immutable
+value.
 
-**How a flight ends.** Exactly once, by leaving `Slot._flight`: whoever takes it out, under the lock and by identity, wakes its
-waiters; whoever comes later finds another flight there, or none, and does nothing. A waiter is woken with a value:
+**How a flight ends.** Exactly once, by leaving `Slot._flight`: whoever takes it out, under the lock
+and by identity, wakes its waiters; whoever comes later finds another flight there, or none, and
+does nothing. A waiter is woken with a value:
 
 - an `AccessToken`, published in the slot before anyone wakes;
 - a `Failure`, the record from which every caller makes an exception of its own;
-- `NoResult.LOST`: the task was cancelled, or its loop is closed or does not answer. Whoever decides first begins a new
-  generation; after `Policy.elections` losses, of one caller or in close succession, the loss is a `Failure`;
-- `NoResult.SUPERSEDED`: the token was rejected, or the slot emptied, while the flight was under way, so what it would have
-  brought is not wanted any more;
+- `NoResult.LOST`: the task was cancelled, or its loop is closed or does not answer. Whoever decides
+  first begins a new generation; after `Policy.elections` losses, of one caller or in close
+  succession, the loss is a `Failure`;
+- `NoResult.SUPERSEDED`: the token was rejected, or the slot emptied, while the flight was under
+  way, so what it would have brought is not wanted any more;
 - `NoResult.CLOSED`: the credential that this waiter came through was closed;
 - `NoResult.TIMED_OUT`: nothing has happened, and the old token is good enough to wait no longer.
 
-**How a loss is noticed.** In the flight's own loop by the task itself (cancelled, or past its last deadline). Whoever comes
-later looks whether that loop is closed or the last deadline is over. Waiters in another
-loop keep a `LoopWaiters` per loop, which pings the flight's loop for as long as anyone waits: a closed loop is noticed at
-once, a silent one after `Policy.ping`. After a fork the child has no flight at all.
+**How a loss is noticed.** In the flight's own loop by the task itself (cancelled, or past its last
+deadline). Whoever comes later looks whether that loop is closed or the last deadline is over.
+Waiters in another loop keep a `LoopWaiters` per loop, which pings the flight's loop for as long as
+anyone waits: a closed loop is noticed at once, a silent one after `Policy.ping`. After a fork the
+child has no flight at all.
 
 **What does not count.** Time in which the flight's loop was blocked, and time that the fetch waits
 for a turn at its host, postpone the last deadline (`RunningTimeout`, which the fetch adds to
 `Flight.timeouts`). A loop that was blocked itself judges no ping.
 
-**Invariants.** At most one fetch per slot and generation; a flight that has left the slot publishes nothing; a flight that has
-ended has no waiters; no error while a usable token is held; failed fetches are at least the back-off apart.
+**Invariants.** At most one fetch per slot and generation; a flight that has left the slot publishes
+nothing; a flight that has ended has no waiters; no error while a usable token is held; failed
+fetches are at least the back-off apart.
 
-**Deliberately not handled.** A fetch that blocks its loop's thread can't be stopped, only abandoned. A loop that is closed under
-a running fetch leaves asyncio's own warning. Counts that are kept without the lock may miss one now and then. A fetch that asks
-for the very token that it is to bring is found out, however many other fetches lie between; two that were begun by different
-callers and then wait for each other crosswise are not: their deadlines end them. A task that a fetch starts may ask for that
-token, and waits for it; if the fetch waits for the task in turn, by other means than awaiting it or a `gather`, its deadline
-ends both. A slot that is dropped just as another thread asks for it serves that one call. An event loop that is closed without
-its tasks being cancelled leaves asyncio's warning about the flight's. Who asks for a token from within a signal
-handler or a finalizer may, once in a very long while, come in the midst of a decision and be told an error too many; the other
-choice is a deadlock. A `KeyboardInterrupt` between deciding on a flight and launching it leaves one that its last deadline ends.
+**Deliberately not handled.** A fetch that blocks its loop's thread can't be stopped, only
+abandoned. A loop that is closed under a running fetch leaves asyncio's own warning. Counts that are
+kept without the lock may miss one now and then. A fetch that asks for the very token that it is to
+bring is found out, however many other fetches lie between; two that were begun by different callers
+and then wait for each other crosswise are not: their deadlines end them. A task that a fetch starts
+may ask for that token, and waits for it; if the fetch waits for the task in turn, by other means
+than awaiting it or a `gather`, its deadline ends both. A slot that is dropped just as another
+thread asks for it serves that one call. An event loop that is closed without its tasks being
+cancelled leaves asyncio's warning about the flight's. Who asks for a token from within a signal
+handler or a finalizer may, once in a very long while, come in the midst of a decision and be told
+an error too many; the other choice is a deadlock. A `KeyboardInterrupt` between deciding on a
+flight and launching it leaves one that its last deadline ends.
 """
 
 from __future__ import annotations
@@ -112,8 +125,9 @@ Outcome: TypeAlias = AccessToken | Failure | NoResult
 Fetch: TypeAlias = Callable[[FetchRequest], Awaitable[TokenResponse | Failure]]
 
 
-# The three below have no repr of their own: asyncio's debug mode asks for one whenever a timer is cancelled, in whatever thread
-# and under the slot's lock too, and theirs would tell of every waiter.
+# The three below have no repr of their own: asyncio's debug mode asks for one whenever a timer is
+# cancelled, in whatever thread and under the slot's lock too, and theirs would tell of every
+# waiter.
 
 
 @attrs.define(eq=False, repr=False)
@@ -163,7 +177,8 @@ class Flight:
     """One fetch: the loop it runs in, its task, and who waits for it.
 
     Attributes:
-        timeouts: those of the fetch; the time that one of them does not count, `overdue` does not count either.
+        timeouts: those of the fetch; the time that one of them does not count, `overdue` does not
+            count either.
         timer: fires at `overdue`; None until the task runs.
 
     """
@@ -207,10 +222,16 @@ class Flight:
 
     def is_waited_for(self) -> bool:
         """Return whether a caller waits that has not been cancelled."""
-        return any(not waiter.future.done() for roster in self.rosters.values() for waiter in list(roster.waiters))
+        return any(
+            not waiter.future.done()
+            for roster in self.rosters.values()
+            for waiter in list(roster.waiters)
+        )
 
 
-inside: contextvars.ContextVar[tuple[Flight, ...]] = contextvars.ContextVar("aiomsi_inside", default=())
+inside: contextvars.ContextVar[tuple[Flight, ...]] = contextvars.ContextVar(
+    "aiomsi_inside", default=()
+)
 """The flight whose fetch this context belongs to, after those that wait for it."""
 
 
@@ -223,7 +244,9 @@ def awaiting() -> tuple[Flight, ...]:
     if not flights:
         return ()
     task = asyncio.current_task()
-    return flights if any(own is task or _awaits(own, task) for own in list(flights[-1].own)) else ()
+    return (
+        flights if any(own is task or _awaits(own, task) for own in list(flights[-1].own)) else ()
+    )
 
 
 def _awaits(waiting: object, task: object) -> bool:
@@ -291,5 +314,7 @@ async def ended(flights: Iterable[Flight], bound: float) -> None:
         await asyncio.wait(pending, timeout=bound)
 
 
-def _tell_end(task: asyncio.Task[None], loop: asyncio.AbstractEventLoop, future: asyncio.Future[None]) -> None:
+def _tell_end(
+    task: asyncio.Task[None], loop: asyncio.AbstractEventLoop, future: asyncio.Future[None]
+) -> None:
     task.add_done_callback(lambda _: call(loop, future.set_result, None))

@@ -11,7 +11,14 @@ import attrs
 
 from aiomsi._clock import Clock
 from aiomsi._tokens.flight import inside
-from aiomsi._tokens.host_limits import GRACE, LEASE, WINDOW, Load, RequestLimits, delay_before_request
+from aiomsi._tokens.host_limits import (
+    GRACE,
+    LEASE,
+    WINDOW,
+    Load,
+    RequestLimits,
+    delay_before_request,
+)
 from aiomsi._util.compat import after_fork_in_child
 from aiomsi._util.running_time import RunningTimeout
 
@@ -72,7 +79,11 @@ class HostBackoff:
             delay = self.retry_at - now
             if delay <= 0.0:
                 idle = limits is None or (not self._waiting and len(self._sent) < limits.at_once)
-                delay = 0.0 if limits is None or idle else delay_before_request(self._load(ticket, now), limits, now)
+                delay = (
+                    0.0
+                    if limits is None or idle
+                    else delay_before_request(self._load(ticket, now), limits, now)
+                )
             if delay:
                 ticket.due = now + delay
                 self._waiting[ticket] = None
@@ -140,7 +151,9 @@ class HostBackoff:
 
 @contextlib.contextmanager
 def _not_counted() -> Iterator[None]:
-    timeouts: list[RunningTimeout] = [each for flight in inside.get() for each in flight.timeouts_here()]
+    timeouts: list[RunningTimeout] = [
+        each for flight in inside.get() for each in flight.timeouts_here()
+    ]
     for timeout in timeouts:
         timeout.pause()
     try:

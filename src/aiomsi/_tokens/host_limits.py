@@ -2,17 +2,20 @@
 
 IMDS responds 429 to more than 20 token requests in any second, and to more than 5 at once, from one
 VM. One process that uses many identities therefore sends its requests in turn. In contrast to the
-processes at a host-wide gate (`gate_schedule`) the slots of one process see all of its responses, so the
+processes at a host-wide gate (`gate_schedule`) the slots of one process see all of its responses,
+so the
 decision is exact and does not need a fixed spacing: a request arrives at the host after it was sent
 and before its response is received. If fewer than `per_second` requests are under way or had their
 response received less than `WINDOW` ago, one more arrives in a window that has room for it.
 
-A ticket that has to wait is decided on again after the returned delay. Tickets ahead of it count, so
-they are served in order; a ticket that is overdue by more than `GRACE` belongs to an event loop that
-is blocked or gone, and no longer counts. A request without a response no longer counts after `LEASE`.
-No ticket has to be woken by another one, so nothing is lost if its event loop never runs again.
+A ticket that has to wait is decided on again after the returned delay. Tickets ahead of it count,
+so they are served in order; a ticket that is overdue by more than `GRACE` belongs to an event loop
+that is blocked or gone, and no longer counts. A request without a response no longer counts after
+`LEASE`. No ticket has to be woken by another one, so nothing is lost if its event loop never runs
+again.
 
-Source: https://learn.microsoft.com/entra/identity/managed-identities-azure-resources/how-to-use-vm-token#rate-limits
+Source:
+https://learn.microsoft.com/entra/identity/managed-identities-azure-resources/how-to-use-vm-token#rate-limits
 """
 
 import attrs

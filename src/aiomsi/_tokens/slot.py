@@ -16,10 +16,31 @@ import attrs
 from aiomsi._clock import SYSTEM_CLOCK, Clock
 from aiomsi._errors import CredentialClosedError, UsageError, without_loop
 from aiomsi._tokens import state as _ledger
-from aiomsi._tokens.flight import Fetch, Flight, LoopWaiters, NoResult, Outcome, Ping, Waiter, awaiting, call, inside, wake
+from aiomsi._tokens.flight import (
+    Fetch,
+    Flight,
+    LoopWaiters,
+    NoResult,
+    Outcome,
+    Ping,
+    Waiter,
+    awaiting,
+    call,
+    inside,
+    wake,
+)
 from aiomsi._tokens.host_backoff import HostBackoff
 from aiomsi._tokens.policy import DEFAULT_POLICY, Policy
-from aiomsi._tokens.state import BLANK, LOST, OVERDUE, UNTOLD, Decision, Failure, SlotState, unexpected
+from aiomsi._tokens.state import (
+    BLANK,
+    LOST,
+    OVERDUE,
+    UNTOLD,
+    Decision,
+    Failure,
+    SlotState,
+    unexpected,
+)
 from aiomsi._tokens.token import AccessToken, Freshness, Now, TokenResponse, Uniform, freshness_of
 from aiomsi._util.compat import after_fork_in_child
 from aiomsi._util.lazy import late_import
@@ -59,7 +80,8 @@ class Slot:
     private: bool = False
     token: AccessToken | None = attrs.field(default=None, init=False)
     _ledger: SlotState = attrs.field(default=BLANK, init=False)
-    # Reentrant: a signal handler, or the collector of somebody's `async with credential`, may come in the midst of things.
+    # Reentrant: a signal handler, or the collector of somebody's `async with credential`, may come
+    # in the midst of things.
     _lock: threading.RLock = attrs.field(factory=threading.RLock, init=False, repr=False)
     _flight: Flight | None = attrs.field(default=None, init=False)
     _tasks: set[asyncio.Task[None]] = attrs.field(factory=set, init=False, repr=False)
@@ -69,7 +91,9 @@ class Slot:
     _served_stale: int = attrs.field(default=0, init=False)
     _failures: dict[str, int] = attrs.field(factory=dict, init=False)
     # Registered as it is made, for `_after_fork`.
-    _registered: None = attrs.field(default=attrs.Factory(_slots.add, takes_self=True), init=False, repr=False)
+    _registered: None = attrs.field(
+        default=attrs.Factory(_slots.add, takes_self=True), init=False, repr=False
+    )
 
     # What credentials call
 
@@ -86,11 +110,17 @@ class Slot:
             UsageError: called by the slot's own fetch.
 
         """
-        if claims is None and self.token is not None and (token := self._at_hand(self.token)) is not None:
+        if (
+            claims is None
+            and self.token is not None
+            and (token := self._at_hand(self.token)) is not None
+        ):
             return token
         if self._flight is not None and self._flight in awaiting():
             msg = f"the fetch for {self.name} asked for the very token that it is to bring"
-            raise UsageError(msg, help="Give the inner credential a session and a credential of its own")
+            raise UsageError(
+                msg, help="Give the inner credential a session and a credential of its own"
+            )
         if claims is not None:
             self._challenge(claims)
         failure: object = UNTOLD
@@ -108,7 +138,9 @@ class Slot:
             elif outcome is NoResult.SUPERSEDED:
                 self._challenge(claims)
                 continue
-            elif outcome is NoResult.CLOSED or (outcome is not NoResult.TIMED_OUT and not self._is_usable()):
+            elif outcome is NoResult.CLOSED or (
+                outcome is not NoResult.TIMED_OUT and not self._is_usable()
+            ):
                 failure = LOST if outcome is NoResult.LOST else outcome
                 break
             patient = False
@@ -117,8 +149,8 @@ class Slot:
     def reject(self, secret: str) -> bool:
         """Take the token out of service because a service did not accept it; tell whether that was done.
 
-        Nothing happens if the slot holds another token by now, or if the host has handed this one out again after an earlier
-        rejection and is being left alone.
+        Nothing happens if the slot holds another token by now, or if the host has handed this one
+        out again after an earlier rejection and is being left alone.
         """
         with self._lock:
             after = _ledger.rejected(self._ledger, secret, self._now())
@@ -167,7 +199,11 @@ class Slot:
             if task.done() or task.get_loop().is_closed():
                 self._tasks.discard(task)
         with self._lock:
-            return self._flight is None and not self._tasks and _ledger.is_idle(self._ledger, now, self.policy)
+            return (
+                self._flight is None
+                and not self._tasks
+                and _ledger.is_idle(self._ledger, now, self.policy)
+            )
 
     def is_used(self) -> bool:
         """Return whether an open credential is registered."""
@@ -182,7 +218,13 @@ class Slot:
         with self._lock:
             ledger = self._ledger
             state = freshness_of(ledger.token, now, self.policy)
-            own = ledger.quiet_served if state.usable else ledger.quiet_unserved if ledger.failure else 0.0
+            own = (
+                ledger.quiet_served
+                if state.usable
+                else ledger.quiet_unserved
+                if ledger.failure
+                else 0.0
+            )
             quiet = max(own, self.backoff.retry_at)
             return SlotStats(
                 state=state.value,
@@ -214,7 +256,9 @@ class Slot:
         if state is Freshness.STALE:
             flight, ledger = self._flight, self._ledger
             if flight is not None:
-                is_served = not flight.is_gone(now.monotonic) and not _ledger.is_starved(ledger, self.policy)
+                is_served = not flight.is_gone(now.monotonic) and not _ledger.is_starved(
+                    ledger, self.policy
+                )
             else:
                 is_served = now.monotonic < max(ledger.quiet_served, self.backoff.retry_at)
             if is_served:
@@ -235,17 +279,23 @@ class Slot:
         with self._lock:
             now, ledger = Now(self.clock.wall(), self.clock.monotonic()), self._ledger
             flying, held_off = self._flight is not None, self.backoff.retry_at - now.monotonic
-            verdict, bound = _ledger.decide(ledger, now, policy, flying=flying, patient=patient, held_off=held_off)
+            verdict, bound = _ledger.decide(
+                ledger, now, policy, flying=flying, patient=patient, held_off=held_off
+            )
             if verdict in (Decision.START, Decision.SERVE_AND_START):
                 self._fetches += 1
                 overdue = now.monotonic + policy.longest
                 delay = _ledger.delay_of(ledger, now, policy) if ledger.unattended else 0.0
                 self._flight = started = Flight(self._fetches, loop, ledger.order, overdue, delay)
             outcome: AccessToken | Failure | Waiter | None = ledger.failure
-            if verdict is Decision.FAIL and not (ledger.failure and now.monotonic < ledger.quiet_unserved):
+            if verdict is Decision.FAIL and not (
+                ledger.failure and now.monotonic < ledger.quiet_unserved
+            ):
                 outcome = _ledger.held_off(self.name)
             elif verdict in (Decision.SERVE, Decision.SERVE_AND_START):
-                self._served_stale += freshness_of(ledger.token, now, self.policy) is not Freshness.FRESH
+                self._served_stale += (
+                    freshness_of(ledger.token, now, self.policy) is not Freshness.FRESH
+                )
                 outcome = ledger.token
             elif self._flight is not None:
                 self._joined += started is None
@@ -256,26 +306,36 @@ class Slot:
                 roster.waiters[outcome] = None
         if started is not None:
             self._launch(started, fetch)
-        elif isinstance(outcome, Waiter) and outcome.flight.loop is not loop and outcome.roster.watch is None:
+        elif (
+            isinstance(outcome, Waiter)
+            and outcome.flight.loop is not loop
+            and outcome.roster.watch is None
+        ):
             self._watch(outcome.flight, outcome.roster)
         return outcome or UNTOLD
 
     def _suits(self, token: AccessToken, step: object, claims: str | None) -> bool:
         """Tell whether a token may be given to this caller.
 
-        Between its publication and this moment anything may have passed: a stalled loop, a jump of the clock. And the fetch that
-        was waited for may have been one for other claims.
+        Between its publication and this moment anything may have passed: a stalled loop, a jump of
+        the clock. And the fetch that was waited for may have been one for other claims.
         """
         if token.left(self._now()) <= self.policy.expired:
             return False
-        return claims is None or not isinstance(step, Waiter) or _ledger.answers(step.flight.order, claims)
+        return (
+            claims is None
+            or not isinstance(step, Waiter)
+            or _ledger.answers(step.flight.order, claims)
+        )
 
     def _challenge(self, claims: str | None) -> None:
         if claims is None:
             return
         with self._lock:
             under_way = None if self._flight is None else self._flight.order
-            superseded = self._enter_and_supersede(_ledger.challenged(self._ledger, claims, under_way, self._now()))
+            superseded = self._enter_and_supersede(
+                _ledger.challenged(self._ledger, claims, under_way, self._now())
+            )
         self._supersede(superseded)
 
     def _enter_and_supersede(self, ledger: SlotState | None) -> Flight | None:
@@ -308,7 +368,8 @@ class Slot:
 
     def _leave(self, waiter: Waiter) -> None:
         with self._lock:
-            # A flight that has left the slot is being told to its waiters, perhaps in another thread.
+            # A flight that has left the slot is being told to its waiters, perhaps in another
+            # thread.
             if self._flight is waiter.flight:
                 waiter.roster.waiters.pop(waiter, None)
                 if not waiter.roster.waiters:
@@ -319,11 +380,16 @@ class Slot:
         roster.watch = None
         if self._flight is not flight or not roster.waiters:
             return
-        # If this loop was blocked too, the whole process may have been, and the other one gets another chance.
+        # If this loop was blocked too, the whole process may have been, and the other one gets
+        # another chance.
         following, now = Ping(), roster.loop.time()
         following.due = now + self.policy.ping
-        if (ping is None or ping.answered or now > ping.due + TOLERANCE) and call(flight.loop, following.answer):
-            roster.watch = roster.loop.call_later(self.policy.ping, self._watch, flight, roster, following)
+        if (ping is None or ping.answered or now > ping.due + TOLERANCE) and call(
+            flight.loop, following.answer
+        ):
+            roster.watch = roster.loop.call_later(
+                self.policy.ping, self._watch, flight, roster, following
+            )
             return
         self._land(flight, NoResult.LOST)
         self._drop(flight)
@@ -368,7 +434,8 @@ class Slot:
 
     def _landed(self, flight: Flight, task: asyncio.Task[None]) -> None:
         """Make sure of the end: a task that is cancelled runs no more of `_fly`, or nothing at all."""
-        # `_fly` lets only `KeyboardInterrupt` and `SystemExit` through, which the loop itself has raised.
+        # `_fly` lets only `KeyboardInterrupt` and `SystemExit` through, which the loop itself has
+        # raised.
         if not task.cancelled():
             task.exception()
         self._tasks.discard(task)
@@ -385,8 +452,9 @@ class Slot:
     def _land(self, flight: Flight, result: TokenResponse | Failure | NoResult) -> None:
         """Publish what the flight brought, then wake its waiters; nothing at all if it has left the slot already."""
         if self._flight is not flight:
-            # Not even the lock is waited for: what is left of a closed loop is collected in any thread, in the midst of whatever
-            # that is doing, and a fetch may answer its coroutine's end with an exception.
+            # Not even the lock is waited for: what is left of a closed loop is collected in any
+            # thread, in the midst of whatever that is doing, and a fetch may answer its coroutine's
+            # end with an exception.
             return
         now = Now(self.clock.wall(), self.clock.monotonic())
         outcome: Outcome | None
@@ -395,17 +463,23 @@ class Slot:
                 return
             self._flight = None
             if isinstance(result, TokenResponse):
-                ledger, outcome = _ledger.granted(self._ledger, result, flight.order, now, self.policy, self.draw)
+                ledger, outcome = _ledger.granted(
+                    self._ledger, result, flight.order, now, self.policy, self.draw
+                )
             elif isinstance(result, Failure):
                 ledger, outcome = _ledger.failed(self._ledger, result, now, self.policy, self.draw)
                 if result.retry_after is not None and result.from_host and not result.permanent:
-                    self.backoff.hold_off(now.monotonic + min(result.retry_after, self.policy.retry_after))
+                    self.backoff.hold_off(
+                        now.monotonic + min(result.retry_after, self.policy.retry_after)
+                    )
             elif flight.delay:
                 # No request was sent, so the back-off before the next one stays as it is.
                 ledger, outcome = self._ledger, None
             else:
                 waited_for = flight.is_waited_for()
-                ledger, outcome = _ledger.lost(self._ledger, now, self.policy, self.draw, waited_for=waited_for)
+                ledger, outcome = _ledger.lost(
+                    self._ledger, now, self.policy, self.draw, waited_for=waited_for
+                )
             self._ledger, self.token = ledger, ledger.token
             if not isinstance(outcome, AccessToken):
                 kind = "lost" if outcome is None else outcome.kind
@@ -416,7 +490,11 @@ class Slot:
 
     def _log(self, ledger: SlotState, outcome: Outcome | None, now: Now) -> None:
         confirmed = ledger.confirmed
-        if isinstance(outcome, Failure) and ledger.token is not None and ledger.token.left(now) > self.policy.expired:
+        if (
+            isinstance(outcome, Failure)
+            and ledger.token is not None
+            and ledger.token.left(now) > self.policy.expired
+        ):
             left, pause = ledger.token.left(now), ledger.quiet_served - now.monotonic
             logger.warning(
                 "%s: refresh failed, token good for %.0f s, next try in %.0f s: %s",
@@ -431,7 +509,10 @@ class Slot:
             and confirmed.same
             and confirmed.span == self.policy.confirmed
         ):
-            logger.warning("%s: the token endpoint handed out again the token that a service had rejected", self.name)
+            logger.warning(
+                "%s: the token endpoint handed out again the token that a service had rejected",
+                self.name,
+            )
 
     def _supersede(self, flight: Flight | None) -> None:
         if flight is not None:
@@ -447,7 +528,9 @@ class Slot:
 
     def _exception(self, outcome: object) -> Exception:
         if outcome is NoResult.CLOSED:
-            return CredentialClosedError(f"the credential was closed while this call waited for {self.name}")
+            return CredentialClosedError(
+                f"the credential was closed while this call waited for {self.name}"
+            )
         failure = outcome if isinstance(outcome, Failure) else UNTOLD
         quiet = max(self._ledger.quiet_unserved, self.backoff.retry_at)
         return failure.exception(max(0.0, quiet - self.clock.monotonic()))

@@ -50,7 +50,9 @@ class SlotTable:
     _slots: dict[tuple[Hashable, Hashable], Slot] = attrs.field(factory=dict, init=False)
     _pace: Pace = attrs.field(factory=Pace, init=False)
 
-    def attach(self, owner: Hashable, scope: Hashable, credential: object, make: Callable[[], Slot]) -> Slot:
+    def attach(
+        self, owner: Hashable, scope: Hashable, credential: object, make: Callable[[], Slot]
+    ) -> Slot:
         """Return the slot of an owner's scope, with the credential registered; `make` registers it in a new one."""
         key = owner, scope
         with _locks[0]:

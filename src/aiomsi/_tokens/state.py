@@ -9,7 +9,15 @@ import attrs
 from aiomsi._errors import CredentialError, TokenUnavailableError
 from aiomsi._tokens.backoff import pause_after
 from aiomsi._tokens.policy import Policy
-from aiomsi._tokens.token import AccessToken, Freshness, Now, TokenResponse, Uniform, date_token, freshness_of
+from aiomsi._tokens.token import (
+    AccessToken,
+    Freshness,
+    Now,
+    TokenResponse,
+    Uniform,
+    date_token,
+    freshness_of,
+)
 from aiomsi._util.foreign import without_secrets
 
 
@@ -23,8 +31,10 @@ class Failure:
         summary, help: what happened, and what to do about it.
         details: further keyword arguments of the exception.
         permanent: whether asking again is known to change nothing.
-        retry_after: seconds until the next request, as the response or the inner credential asks for.
-        from_host: whether that is the host's own `Retry-After`, and so holds for other slots of that host too.
+        retry_after: seconds until the next request, as the response or the inner credential asks
+            for.
+        from_host: whether that is the host's own `Retry-After`, and so holds for other slots of
+            that host too.
 
     """
 
@@ -83,11 +93,13 @@ class SlotState:
     Attributes:
         token: the one to hand out, or None.
         order: what the next fetch must carry.
-        failure: what callers are told who come before `quiet_unserved`; None if the last fetch did not fail.
+        failure: what callers are told who come before `quiet_unserved`; None if the last fetch did
+            not fail.
         failing: failed and lost fetches since the last good one.
         losses: lost ones in close succession, each of which somebody waited for.
         unattended: lost flights in a row that no caller waited for.
-        quiet_served: before this, on the monotonic clock, no fetch is begun while a usable token is served;
+        quiet_served: before this, on the monotonic clock, no fetch is begun while a usable token is
+            served;
         quiet_unserved: and before this none is begun without one.
         confirmed: the host's answer to the last rejection.
 
@@ -118,12 +130,19 @@ class Decision(enum.Enum):
 
 
 def decide(
-    ledger: SlotState, now: Now, policy: Policy, *, flying: bool, patient: bool, held_off: float = 0.0
+    ledger: SlotState,
+    now: Now,
+    policy: Policy,
+    *,
+    flying: bool,
+    patient: bool,
+    held_off: float = 0.0,
 ) -> tuple[Decision, float | None]:
     """Decide what a caller does and, if it waits while a usable token is held, for how many seconds at the most.
 
-    `flying`: a flight is under way. `patient`: the caller has not yet waited for one in vain. `held_off`: the
-    seconds until the host's `Retry-After` is over, whichever slot received it. A fetch that begins before that waits for it.
+    `flying`: a flight is under way. `patient`: the caller has not yet waited for one in vain.
+    `held_off`: the seconds until the host's `Retry-After` is over, whichever slot received it. A
+    fetch that begins before that waits for it.
     """
     state = freshness_of(ledger.token, now, policy)
     if state is Freshness.FRESH:
@@ -172,7 +191,12 @@ def is_idle(ledger: SlotState, now: Now, policy: Policy) -> bool:
 
 
 def granted(
-    ledger: SlotState, grant: TokenResponse, order: FetchRequest, now: Now, policy: Policy, draw: Uniform
+    ledger: SlotState,
+    grant: TokenResponse,
+    order: FetchRequest,
+    now: Now,
+    policy: Policy,
+    draw: Uniform,
 ) -> tuple[SlotState, AccessToken | Failure]:
     """Enter what a fetch brought. A token that is as good as expired is a failure."""
     if grant.life <= policy.expired + policy.delivery:
@@ -182,7 +206,8 @@ def granted(
     token = date_token(grant, now, same_again=same_again, policy=policy, draw=draw)
     confirmed = None
     if order.rejected is not None or order.claims is not None:
-        # The first new token may be rejected at once: its predecessor's rejection need not be about the service.
+        # The first new token may be rejected at once: its predecessor's rejection need not be about
+        # the service.
         span = policy.confirmed if again or order.claims is not None else 0.0
         before = ledger.confirmed
         if before is not None and _is_repeated(before, order, now, policy, again=again):
@@ -193,7 +218,9 @@ def granted(
     return SlotState(token, confirmed=confirmed), token
 
 
-def _is_repeated(before: ReissuedToken, order: FetchRequest, now: Now, policy: Policy, *, again: bool) -> bool:
+def _is_repeated(
+    before: ReissuedToken, order: FetchRequest, now: Now, policy: Policy, *, again: bool
+) -> bool:
     """Return whether this rejection continues the one that `before` is about.
 
     A new token that is rejected as soon as its rejection starts a fetch shows that the service
@@ -205,10 +232,18 @@ def _is_repeated(before: ReissuedToken, order: FetchRequest, now: Now, policy: P
     return before.rejected == order.rejected and (again or now.monotonic <= before.until + window)
 
 
-def failed(ledger: SlotState, failure: Failure, now: Now, policy: Policy, draw: Uniform) -> tuple[SlotState, Failure]:
+def failed(
+    ledger: SlotState, failure: Failure, now: Now, policy: Policy, draw: Uniform
+) -> tuple[SlotState, Failure]:
     """Enter a failed fetch. The token, if one is held, stays."""
     failing = ledger.failing + 1
-    pause = pause_after(failing, retry_after=failure.retry_after, permanent=failure.permanent, policy=policy, draw=draw)
+    pause = pause_after(
+        failing,
+        retry_after=failure.retry_after,
+        permanent=failure.permanent,
+        policy=policy,
+        draw=draw,
+    )
     return attrs.evolve(
         ledger,
         failure=failure,
@@ -220,13 +255,16 @@ def failed(ledger: SlotState, failure: Failure, now: Now, policy: Policy, draw: 
     ), failure
 
 
-def lost(ledger: SlotState, now: Now, policy: Policy, draw: Uniform, *, waited_for: bool) -> tuple[SlotState, Failure | None]:
+def lost(
+    ledger: SlotState, now: Now, policy: Policy, draw: Uniform, *, waited_for: bool
+) -> tuple[SlotState, Failure | None]:
     """Enter a fetch that was cancelled or whose loop is gone; `waited_for` tells whether anyone was left who waited for it.
 
-    It counts as a failure wherever a usable token can be served meanwhile. Callers without one elect a successor at once,
-    because nothing speaks against the host; only after `Policy.elections` in close succession is it a failure for them too.
-    The flight after `Policy.losses_stale` unattended losses was waited for: if it is lost as well, waiting
-    did not help, and counting begins anew.
+    It counts as a failure wherever a usable token can be served meanwhile. Callers without one
+    elect a successor at once, because nothing speaks against the host; only after
+    `Policy.elections` in close succession is it a failure for them too. The flight after
+    `Policy.losses_stale` unattended losses was waited for: if it is lost as well, waiting did not
+    help, and counting begins anew.
     """
     losses = (ledger.losses if now.monotonic < ledger.quiet_unserved else 0) + waited_for
     after, failure = failed(ledger, LOST, now, policy, draw)
@@ -246,10 +284,13 @@ def rejected(ledger: SlotState, secret: str, now: Now) -> SlotState | None:
     return attrs.evolve(ledger, token=None, order=FetchRequest(rejected=ledger.token.token))
 
 
-def challenged(ledger: SlotState, claims: str, under_way: FetchRequest | None, now: Now) -> SlotState | None:
+def challenged(
+    ledger: SlotState, claims: str, under_way: FetchRequest | None, now: Now
+) -> SlotState | None:
     """Enter a challenge for claims; None if it changes nothing because the host is being or was just asked with some.
 
-    A fetch with other claims is not superseded: its callers have been challenged too, and who comes last would win for ever.
+    A fetch with other claims is not superseded: its callers have been challenged too, and who comes
+    last would win for ever.
     """
     confirmed, token = ledger.confirmed, ledger.token
     if under_way is not None and under_way.claims is not None:
@@ -266,10 +307,11 @@ def challenged(ledger: SlotState, claims: str, under_way: FetchRequest | None, n
 def answers(order: FetchRequest, claims: str) -> bool:
     """Tell whether a fetch with this order was one for these claims.
 
-    Continuous access evaluation challenges with the time of what has happened (`nbf`), which is another for every caller; a token
-    that is issued later fits them all.
+    Continuous access evaluation challenges with the time of what has happened (`nbf`), which is
+    another for every caller; a token that is issued later fits them all.
 
-    Source: https://learn.microsoft.com/entra/identity-platform/app-resilience-continuous-access-evaluation
+    Source:
+    https://learn.microsoft.com/entra/identity-platform/app-resilience-continuous-access-evaluation
     """
     return order.claims is not None and _timeless(order.claims) == _timeless(claims)
 

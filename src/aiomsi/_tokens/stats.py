@@ -10,7 +10,8 @@ class SlotStats:
     """What one slot has done so far, and where it stands. Times in seconds.
 
     Attributes:
-        state: the state of the token: ``"none"``, ``"fresh"``, ``"stale"``, ``"late"`` or ``"expired"``.
+        state: the state of the token: ``"none"``, ``"fresh"``, ``"stale"``, ``"late"`` or
+            ``"expired"``.
         expires_in: life left of the token, None without one.
         fetches: fetches begun.
         joined: callers that waited for a fetch which somebody else had begun.

@@ -46,8 +46,10 @@ class TokenResponse:
     Attributes:
         secret: the token.
         life: seconds left at receipt.
-        expires_on: the endpoint's own word for the expiry in epoch seconds; None where this machine's clock disagrees with it.
-        refresh_in: seconds after which the endpoint wants to be asked again, None where it does not say.
+        expires_on: the endpoint's own word for the expiry in epoch seconds; None where this
+            machine's clock disagrees with it.
+        refresh_in: seconds after which the endpoint wants to be asked again, None where it does not
+            say.
         token_type: ``"Bearer"``.
         client_id: the identity's client id in the endpoint's own words, None where it does not say.
 
@@ -104,9 +106,13 @@ def identity_of(token: str, client_id: str | None = None) -> TokenIdentity:
     claims = read_claims(token)
 
     def claim(*names: str) -> str | None:
-        return next((value for name in names if isinstance(value := claims.get(name), str) and value), None)
+        return next(
+            (value for name in names if isinstance(value := claims.get(name), str) and value), None
+        )
 
-    return TokenIdentity(client_id or claim("appid", "azp"), claim("oid"), claim("tid"), claim("xms_mirid"))
+    return TokenIdentity(
+        client_id or claim("appid", "azp"), claim("oid"), claim("tid"), claim("xms_mirid")
+    )
 
 
 def read_claims(token: str) -> Mapping[str, Any]:
@@ -126,13 +132,15 @@ def read_claims(token: str) -> Mapping[str, Any]:
 class AccessToken:
     """An access token, as Azure SDK clients expect it of `get_token` and of `get_token_info`.
 
-    It can't be unpacked (azure-core's own is a tuple), and its repr does not show the token. It is not pickled.
+    It can't be unpacked (azure-core's own is a tuple), and its repr does not show the token. It is
+    not pickled.
 
     Attributes:
         token: the token itself, an exact `str`, as C extensions require.
         expires_on: when it expires, in whole seconds since the epoch.
-        refresh_on: when to ask for it again, in whole seconds since the epoch: a little after this package's own refresh
-            point, so that whoever asks then gets the same token at once and sets off the refresh in the background.
+        refresh_on: when to ask for it again, in whole seconds since the epoch: a little after this
+            package's own refresh point, so that whoever asks then gets the same token at once and
+            sets off the refresh in the background.
         token_type: ``"Bearer"``.
         authorization: the value of the `Authorization` header.
 
@@ -145,7 +153,8 @@ class AccessToken:
     authorization: Secret = attrs.field(repr=False, kw_only=True)
     _ends_wall: float = attrs.field(repr=False, kw_only=True)
     _ends_monotonic: float = attrs.field(repr=False, kw_only=True)
-    # Due for a refresh with this many seconds left. Not a moment: time left is what both clocks can be asked for.
+    # Due for a refresh with this many seconds left. Not a moment: time left is what both clocks can
+    # be asked for.
     _refresh_left: float = attrs.field(repr=False, kw_only=True)
     _client_id: str | None = attrs.field(repr=False, kw_only=True, default=None)
 
@@ -180,7 +189,8 @@ class AccessToken:
 def freshness_of(token: AccessToken | None, now: Now, policy: Policy) -> Freshness:
     """Give the state of what a slot holds.
 
-    A token that is not yet due for a refresh is FRESH however short its life: there would be no refresh to wait for.
+    A token that is not yet due for a refresh is FRESH however short its life: there would be no
+    refresh to wait for.
     """
     if token is None:
         return Freshness.NONE
@@ -192,25 +202,35 @@ def freshness_of(token: AccessToken | None, now: Now, policy: Policy) -> Freshne
     return Freshness.LATE if left <= policy.late else Freshness.STALE
 
 
-def refresh_after(grant: TokenResponse, *, same_again: bool, policy: Policy, draw: Uniform) -> float:
+def refresh_after(
+    grant: TokenResponse, *, same_again: bool, policy: Policy, draw: Uniform
+) -> float:
     """Decide, once, after how many seconds the token is due for a refresh.
 
-    A time that the host names moves only later, since every client of that host was told the same one.
+    A time that the host names moves only later, since every client of that host was told the same
+    one.
     """
     if same_again:
         return max(policy.same_again, grant.life * policy.half)
     latest = grant.life - policy.late
-    if grant.refresh_in is not None and 0 < grant.refresh_in <= latest and policy.same_again <= latest:
+    if (
+        grant.refresh_in is not None
+        and 0 < grant.refresh_in <= latest
+        and policy.same_again <= latest
+    ):
         return min(max(grant.refresh_in * draw(1, 1 + policy.jitter), policy.same_again), latest)
     share = policy.half if grant.life >= policy.long_life else policy.most
     return grant.life * share * draw(1 - policy.jitter, 1 + policy.jitter)
 
 
-def date_token(grant: TokenResponse, now: Now, *, same_again: bool, policy: Policy, draw: Uniform) -> AccessToken:
+def date_token(
+    grant: TokenResponse, now: Now, *, same_again: bool, policy: Policy, draw: Uniform
+) -> AccessToken:
     """Make the token of a grant that was received at `now`."""
     after = refresh_after(grant, same_again=same_again, policy=policy, draw=draw)
     ends = now.wall + grant.life
-    # 36 s for an hour's token and a minute for a day's: by then this package's own refresh is due on both clocks.
+    # 36 s for an hour's token and a minute for a day's: by then this package's own refresh is due
+    # on both clocks.
     grace = min(60.0, grant.life * 0.01)
     return AccessToken(
         token=str(grant.secret),

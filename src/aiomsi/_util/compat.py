@@ -3,7 +3,9 @@
 import os
 from collections.abc import Callable
 
-OPEN_FLAGS: int = sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_NOCTTY", "O_BINARY"))
+OPEN_FLAGS: int = sum(
+    getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_NOCTTY", "O_BINARY")
+)
 """For a small file of our own: no symbolic link, no wait for a pipe, no controlling terminal, no line ends made up."""
 
 

@@ -59,7 +59,9 @@ def _text(data: bytes, content_type: str | None) -> str:
     try:
         return data.decode(json.detect_encoding(data), "surrogatepass").lstrip("\ufeff")
     except UnicodeDecodeError:
-        charset = (content_type or "").lower().partition("charset=")[2].partition(";")[0].strip(" \"'")
+        charset = (
+            (content_type or "").lower().partition("charset=")[2].partition(";")[0].strip(" \"'")
+        )
         try:
             return data.decode(charset)
         except (LookupError, UnicodeError, ValueError):
@@ -100,6 +102,8 @@ def _check_keys(value: object) -> None:
                 if not isinstance(key, str):
                     msg = f"Keys of a JSON object are text, and {key!r} is of type {type(key).__name__}"
                     raise TypeError(msg)
-            containers += [inner for inner in container.values() if isinstance(inner, dict | list | tuple)]
+            containers += [
+                inner for inner in container.values() if isinstance(inner, dict | list | tuple)
+            ]
         elif isinstance(container, list | tuple):
             containers += [inner for inner in container if isinstance(inner, dict | list | tuple)]

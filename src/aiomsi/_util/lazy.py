@@ -17,7 +17,12 @@ class _LateImport:
     def __enter__(self) -> None:
         pass
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
         if isinstance(error, ImportError | OSError):
             raise not_imported(error) from None
 
@@ -28,7 +33,9 @@ late_import = _LateImport()
 def not_imported(error: ImportError | OSError) -> AiomsiError:
     """Create the error for a module of this package that can't be imported."""
     msg = f"a module that this call needs can't be imported: {type(error).__name__}: {error}"
-    return AiomsiError(msg, help="If the process has too many open files, close some, or raise its limit")
+    return AiomsiError(
+        msg, help="If the process has too many open files, close some, or raise its limit"
+    )
 
 
 def late(package: str, homes: Mapping[str, str]) -> Callable[[str], object]:

@@ -14,9 +14,9 @@ TOLERANCE = 0.1
 class RunningTimeout:
     """Calls `expire` once its event loop has run for `seconds`; used in that loop's thread only.
 
-    A blocked event loop handles neither responses nor timers, so a plain timer fires right after the
-    block although the response may have arrived. This one checks the loop every `_INTERVAL`: if a
-    check is late, the loop was blocked, and the delay does not count. Nor does paused time.
+    A blocked event loop handles neither responses nor timers, so a plain timer fires right after
+    the block although the response may have arrived. This one checks the loop every `_INTERVAL`: if
+    a check is late, the loop was blocked, and the delay does not count. Nor does paused time.
 
     Attributes:
         loop: the event loop in which it was created.

@@ -36,7 +36,11 @@ def create_task(
     try:
         if loop.get_task_factory() is None:
             return loop.create_task(coroutine, name=name, context=context)
-        task = loop.create_task(coroutine) if context is None else context.run(loop.create_task, coroutine)
+        task = (
+            loop.create_task(coroutine)
+            if context is None
+            else context.run(loop.create_task, coroutine)
+        )
     except BaseException:
         coroutine.close()
         raise
@@ -69,6 +73,10 @@ def suppress_tracing(context: contextvars.Context) -> None:
     tracing: Any = sys.modules[TRACING]
     # A broken or half-imported tracing library costs no token.
     with suppress(Exception):
-        flags = {key: value for key, value in tracing.get_current().items() if key.startswith(_SUPPRESSION)}
+        flags = {
+            key: value
+            for key, value in tracing.get_current().items()
+            if key.startswith(_SUPPRESSION)
+        }
         if flags:
             context.run(tracing.attach, tracing.Context(flags))

@@ -1,6 +1,7 @@
 """The embedded Azure: IMDS and ARM on loopback, for tests, examples and machines without an Azure.
 
-Its pytest plugin is loaded in every pytest run of a user, so the names below are imported when first used.
+Its pytest plugin is loaded in every pytest run of a user, so the names below are imported when
+first used.
 """
 
 from typing import TYPE_CHECKING
@@ -15,7 +16,12 @@ if TYPE_CHECKING:
     from aiomsi.testing._server.request_log import Counts, RecordedRequest
     from aiomsi.testing._state.operations import OperationView
     from aiomsi.testing._state.tokens import MissingExtraError
-    from aiomsi.testing._state.world import DEFAULT_SUBSCRIPTION_ID, Identity, ResourceGroup, Subscription
+    from aiomsi.testing._state.world import (
+        DEFAULT_SUBSCRIPTION_ID,
+        Identity,
+        ResourceGroup,
+        Subscription,
+    )
 else:
     _HOMES = {
         "ArmBucket": "_server.limits",

@@ -1,7 +1,8 @@
 """The embedded Azure itself: two HTTP servers on loopback, in a thread with an event loop of its own.
 
-The thread owns everything asynchronous. What other threads change or read (the world, the faults, the ledger) is
-guarded by locks that are held for microseconds; what they wait for wakes them through `Tally`; nothing is polled.
+The thread owns everything asynchronous. What other threads change or read (the world, the faults,
+the ledger) is guarded by locks that are held for microseconds; what they wait for wakes them
+through `Tally`; nothing is polled.
 """
 
 from __future__ import annotations
@@ -32,30 +33,33 @@ from aiomsi.testing._state.tokens import TokenAuthority
 from aiomsi.testing._state.world import DEFAULT_SUBSCRIPTION_ID, ResourceGroup, Subscription, World
 
 _ARM_AUDIENCE = "https://management.azure.com/"
-_DEFAULT_WORLD = {DEFAULT_SUBSCRIPTION_ID: Subscription(resource_groups=(ResourceGroup("DevTest", "westus"),))}
+_DEFAULT_WORLD = {
+    DEFAULT_SUBSCRIPTION_ID: Subscription(resource_groups=(ResourceGroup("DevTest", "westus"),))
+}
 
 
 class EmbeddedAzure(Controls):
     """An Azure on loopback: IMDS on one port, ARM on another, in a thread of its own.
 
-    A context manager; `async with` works too and does not block the loop while it starts and stops. It checks what the
-    real services check (headers, api-versions, identities, roles, a token's signature, audience and life) and answers
-    with their errors; all times in its answers come from `clock`.
+    A context manager; `async with` works too and does not block the loop while it starts and stops.
+    It checks what the real services check (headers, api-versions, identities, roles, a token's
+    signature, audience and life) and answers with their errors; all times in its answers come from
+    `clock`.
 
     Arguments:
-        subscriptions: what there is, by subscription id; by default one, with the resource group DevTest in westus.
-        token_lifetime: seconds that a new token lives; 24 hours for managed identities, by Microsoft's documentation
+        subscriptions: what there is, by subscription id; by default one, with the resource group
+        DevTest in westus. token_lifetime: seconds that a new token lives; 24 hours for managed
+        identities, by Microsoft's documentation
             (https://learn.microsoft.com/entra/identity/managed-identities-azure-resources/managed-identities-faq).
-        imds_limits: IMDS's limits; None for none.
-        imds_latency: real seconds that IMDS takes for an answer; the request has its place of the limits meanwhile.
-        arm_latency: real seconds that ARM takes for an answer.
-        arm_buckets: sizes of ARM's token buckets, whose rest is told in headers.
-        graph_limits: Resource Graph's limit for queries, whose rest is told in headers.
+        imds_limits: IMDS's limits; None for none. imds_latency: real seconds that IMDS takes for an
+        answer; the request has its place of the limits meanwhile. arm_latency: real seconds that
+        ARM takes for an answer. arm_buckets: sizes of ARM's token buckets, whose rest is told in
+        headers. graph_limits: Resource Graph's limit for queries, whose rest is told in headers.
         enforce_arm_limits: answer 429 when a bucket is empty, or Resource Graph's quota used up.
-        page_size: most items that ARM puts on a page of a list.
-        resources: resources that tokens are issued for, besides ARM and the well-known ones.
-        clock: the clock of tokens and limits, by default the system's.
-        tls: serve ARM over https with a certificate of a new authority; a sequence of names puts these on it as well.
+        page_size: most items that ARM puts on a page of a list. resources: resources that tokens
+        are issued for, besides ARM and the well-known ones. clock: the clock of tokens and limits,
+        by default the system's. tls: serve ARM over https with a certificate of a new authority; a
+        sequence of names puts these on it as well.
         host: the address that both services listen on.
         imds_port: IMDS's port; 0 picks a free one.
         arm_port: ARM's port; 0 picks a free one.
@@ -114,7 +118,9 @@ class EmbeddedAzure(Controls):
         arm = Arm(state, authority, arm_buckets)
         names = () if isinstance(tls, bool) else tuple(tls)
         hosts = imds_host or host, arm_host or host
-        self._certificates = None if tls is False else Certificates(("localhost", "127.0.0.1", hosts[1], *names))
+        self._certificates = (
+            None if tls is False else Certificates(("localhost", "127.0.0.1", hosts[1], *names))
+        )
         limiter = imds_limiter(imds_limits, clock.monotonic)
         imds_http = HttpService("imds", imds, context, imds_latency, limiter)
         arm_http = HttpService("arm", arm, context, arm_latency)
@@ -196,7 +202,10 @@ class EmbeddedAzure(Controls):
     @property
     def environment(self) -> dict[str, str]:
         """The environment variables that lead aiomsi, and other clients of IMDS, here."""
-        return {"AZURE_POD_IDENTITY_AUTHORITY_HOST": self.imds_url, "AIOMSI_RESOURCE_MANAGER": self.arm_url}
+        return {
+            "AZURE_POD_IDENTITY_AUTHORITY_HOST": self.imds_url,
+            "AIOMSI_RESOURCE_MANAGER": self.arm_url,
+        }
 
     @property
     def cloud(self) -> Cloud:

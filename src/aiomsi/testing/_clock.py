@@ -15,9 +15,9 @@ _Sleeper = tuple[float, int, asyncio.AbstractEventLoop, asyncio.Future[None]]
 class ManualClock:
     """Time that stands still until a test moves it; hand out its `clock`.
 
-    A sleep on it ends when `advance` has passed its time, in the sleeper's own event loop and in order of time. The
-    clock jumps to its new time at once: who sleeps again after waking sees that time, not the one it had waited for.
-    All methods may be called from any thread.
+    A sleep on it ends when `advance` has passed its time, in the sleeper's own event loop and in
+    order of time. The clock jumps to its new time at once: who sleeps again after waking sees that
+    time, not the one it had waited for. All methods may be called from any thread.
 
     Arguments:
         start_wall: the wall clock's start, in seconds since the epoch.
@@ -26,7 +26,13 @@ class ManualClock:
 
     """
 
-    def __init__(self, start_wall: float = 1_800_000_000.0, *, monotonic: float = 0.0, autoadvance: bool = False) -> None:
+    def __init__(
+        self,
+        start_wall: float = 1_800_000_000.0,
+        *,
+        monotonic: float = 0.0,
+        autoadvance: bool = False,
+    ) -> None:
         self.clock = Clock(wall=self._read_wall, monotonic=self._read_monotonic, sleep=self._sleep)
         self.autoadvance = autoadvance
         self._lock = threading.Lock()

@@ -33,7 +33,9 @@ _ARM = "https://management.azure.com/"
 class Controls(ArmControls, ABC):
     """The controls of `EmbeddedAzure`."""
 
-    def __init__(self, arm: ArmState, authority: TokenAuthority, imds: Imds, context: ServiceContext) -> None:
+    def __init__(
+        self, arm: ArmState, authority: TokenAuthority, imds: Imds, context: ServiceContext
+    ) -> None:
         self._arm = arm
         self._world = arm.world
         self._authority = authority
@@ -50,7 +52,9 @@ class Controls(ArmControls, ABC):
         """The ids of all subscriptions."""
         return tuple(held.subscription_id for held in self._world.subscriptions())
 
-    def add_subscription(self, subscription_id: str | None = None, subscription: Subscription | None = None) -> str:
+    def add_subscription(
+        self, subscription_id: str | None = None, subscription: Subscription | None = None
+    ) -> str:
         """Add a subscription, or replace one, and return its id.
 
         Raises:
@@ -81,7 +85,9 @@ class Controls(ArmControls, ABC):
             names = tuple(f"group-{number:05}" for number in range(first, first + count_or_names))
         else:
             names = tuple(count_or_names)
-        self._world.add_groups(subscription_id, (ResourceGroup(name, location, tags or {}) for name in names))
+        self._world.add_groups(
+            subscription_id, (ResourceGroup(name, location, tags or {}) for name in names)
+        )
         return names
 
     def remove_resource_group(self, subscription_id: str, name: str) -> None:
@@ -123,7 +129,8 @@ class Controls(ArmControls, ABC):
         identity = Identity(
             client_id=client_id or str(uuid.uuid4()),
             object_id=object_id or str(uuid.uuid4()),
-            resource_id=resource_id or (SYSTEM_ASSIGNED.resource_id if system_assigned else made_up),
+            resource_id=resource_id
+            or (SYSTEM_ASSIGNED.resource_id if system_assigned else made_up),
             system_assigned=system_assigned,
         )
         self._world.assign(identity)
@@ -165,17 +172,20 @@ class Controls(ArmControls, ABC):
         """Forget counts and requests."""
         self._context.ledger.reset()
 
-    def inject(self, service: str, fault: Fault, times: int | None = 1, path: str | None = None) -> None:
+    def inject(
+        self, service: str, fault: Fault, times: int | None = 1, path: str | None = None
+    ) -> None:
         """Make requests to a service fail.
 
         Arguments:
-            service: ``"imds"`` or ``"arm"``.
-            fault: what happens; faults of one service happen in the order in which they were injected.
+            service: ``"imds"`` or ``"arm"``. fault: what happens; faults of one service happen in
+            the order in which they were injected.
             times: to how many requests; None for all until `clear_faults`.
             path: a regular expression that path and query must contain, None for every request.
 
         Raises:
-            ValueError: there is no such service, `times` is less than 1, or `path` is no regular expression.
+            ValueError: there is no such service, `times` is less than 1, or `path` is no regular
+                expression.
 
         """
         self._context.faults.inject(service, fault, times, path)
@@ -201,7 +211,9 @@ class Controls(ArmControls, ABC):
             yield hold
         finally:
             with self._holding:
-                self._context.holds = tuple(other for other in self._context.holds if other is not hold)
+                self._context.holds = tuple(
+                    other for other in self._context.holds if other is not hold
+                )
             hold.release()
 
     def set_token_lifetime(self, seconds: float) -> None:
@@ -219,8 +231,10 @@ class Controls(ArmControls, ABC):
     def repeat_tokens(self, repeat: bool = True) -> None:  # reads as intended
         """Let IMDS hand out a cached token again while it lives, as the real one does, or a new one each time.
 
-        Source: https://learn.microsoft.com/entra/identity/managed-identities-azure-resources/how-to-use-vm-token
-        ("Token caching"). The cache is emptied by every call, and is not touched by `revoke_tokens`.
+        Source:
+        https://learn.microsoft.com/entra/identity/managed-identities-azure-resources/how-to-use-vm-token
+        ("Token caching"). The cache is emptied by every call, and is not touched by
+        `revoke_tokens`.
         """
         self._imds.repeats = repeat
         self._imds.forget()
@@ -238,8 +252,8 @@ class Controls(ArmControls, ABC):
         """Issue a token past IMDS and its counts.
 
         Arguments:
-            audience: its `aud`.
-            expires_in: seconds until its end, by default as IMDS's tokens; a negative number makes one that has ended.
+            audience: its `aud`. expires_in: seconds until its end, by default as IMDS's tokens; a
+            negative number makes one that has ended.
             identity: whom it names.
             foreign_key: sign it with a key that is not this Azure's.
             tenant_id: the tenant that it is of; ARM takes it for that tenant's subscriptions only.
@@ -248,7 +262,9 @@ class Controls(ArmControls, ABC):
         """
         lifetime = self._imds.lifetime if expires_in is None else expires_in
         more = dict(claims or {})
-        return self._authority.issue(identity, audience, lifetime, foreign=foreign_key, tenant_id=tenant_id, **more).token
+        return self._authority.issue(
+            identity, audience, lifetime, foreign=foreign_key, tenant_id=tenant_id, **more
+        ).token
 
     def revoke_tokens(self) -> None:
         """Make every token issued so far worthless: ARM answers 401 InvalidAuthenticationToken."""

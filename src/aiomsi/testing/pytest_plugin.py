@@ -1,7 +1,7 @@
 """A pytest plugin: the embedded Azure as fixtures.
 
-They are synchronous, since the embedded Azure runs in a thread of its own, and so serve tests of every kind: of anyio,
-of pytest-asyncio, of unittest, and without any event loop.
+They are synchronous, since the embedded Azure runs in a thread of its own, and so serve tests of
+every kind: of anyio, of pytest-asyncio, of unittest, and without any event loop.
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ def embedded_azure() -> Iterator[EmbeddedAzure]:
 
 
 @pytest.fixture
-def azure_environment(embedded_azure: EmbeddedAzure, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+def azure_environment(
+    embedded_azure: EmbeddedAzure, monkeypatch: pytest.MonkeyPatch
+) -> dict[str, str]:
     """Let the environment lead to the embedded Azure, and to no other identity, for one test."""
     for name in IDENTITY_VARIABLES:
         monkeypatch.delenv(name, raising=False)

@@ -2,7 +2,14 @@
 
 import pytest
 
-from aiomsi._arm.protocol.api_versions import ResourceType, choose_version, is_stable, ordered, resource_type_of, versions_for
+from aiomsi._arm.protocol.api_versions import (
+    ResourceType,
+    choose_version,
+    is_stable,
+    ordered,
+    resource_type_of,
+    versions_for,
+)
 
 VM = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Compute/virtualMachines/vm"
 
@@ -17,25 +24,52 @@ VM = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Compute/virtualMachi
         (f"{VM}?api-version=2020-01-01#x", "Microsoft.Compute/virtualMachines"),
         (f"https://management.azure.com:443{VM}/", "Microsoft.Compute/virtualMachines"),
         (f"{VM}/providers/Microsoft.Authorization/locks/l", "Microsoft.Authorization/locks"),
-        (f"{VM}/Providers/Microsoft.Insights/diagnosticSettings", "Microsoft.Insights/diagnosticSettings"),
-        ("/providers/Microsoft.Management/managementGroups/m", "Microsoft.Management/managementGroups"),
+        (
+            f"{VM}/Providers/Microsoft.Insights/diagnosticSettings",
+            "Microsoft.Insights/diagnosticSettings",
+        ),
+        (
+            "/providers/Microsoft.Management/managementGroups/m",
+            "Microsoft.Management/managementGroups",
+        ),
         ("/providers/Microsoft.ResourceGraph/resources", "Microsoft.ResourceGraph/resources"),
-        ("/subscriptions/s/providers/Microsoft.Compute/locations/westus/usages", "Microsoft.Compute/locations/usages"),
-        ("/subscriptions/s/resourceGroups/providers/providers/Microsoft.Web/sites/x", "Microsoft.Web/sites"),
+        (
+            "/subscriptions/s/providers/Microsoft.Compute/locations/westus/usages",
+            "Microsoft.Compute/locations/usages",
+        ),
+        (
+            "/subscriptions/s/resourceGroups/providers/providers/Microsoft.Web/sites/x",
+            "Microsoft.Web/sites",
+        ),
         ("/subscriptions/s/providers/Microsoft.Web/sites%2Fx", "Microsoft.Web/sites/x"),
-        ("/subscriptions/s/resourceGroups//providers/Microsoft.Web/sites//slots/x", "Microsoft.Web/sites/slots"),
-        ("/subscriptions/s//resourceGroups/g/providers/Microsoft.Web/sites/x", "Microsoft.Web/sites"),
-        ("/subscriptions/s/resourceGroups/g/providers/M.Web/certificates/A%23%23b", "M.Web/certificates"),
+        (
+            "/subscriptions/s/resourceGroups//providers/Microsoft.Web/sites//slots/x",
+            "Microsoft.Web/sites/slots",
+        ),
+        (
+            "/subscriptions/s//resourceGroups/g/providers/Microsoft.Web/sites/x",
+            "Microsoft.Web/sites",
+        ),
+        (
+            "/subscriptions/s/resourceGroups/g/providers/M.Web/certificates/A%23%23b",
+            "M.Web/certificates",
+        ),
         ("/subscriptions", "Microsoft.Resources/subscriptions"),
         ("/subscriptions/s", "Microsoft.Resources/subscriptions"),
         ("/subscriptions/s/resourceGroups", "Microsoft.Resources/subscriptions/resourceGroups"),
         ("/subscriptions/s/resourcegroups/g", "Microsoft.Resources/subscriptions/resourcegroups"),
-        ("/subscriptions/s/resourceGroups/g/resources", "Microsoft.Resources/subscriptions/resourceGroups/resources"),
+        (
+            "/subscriptions/s/resourceGroups/g/resources",
+            "Microsoft.Resources/subscriptions/resourceGroups/resources",
+        ),
         ("/subscriptions/s/resources", "Microsoft.Resources/subscriptions/resources"),
         ("/subscriptions/s/locations", "Microsoft.Resources/subscriptions/locations"),
         ("/subscriptions/s/providers", "Microsoft.Resources/subscriptions/providers"),
         ("/subscriptions/s/providers/Microsoft.Web", "Microsoft.Resources/subscriptions/providers"),
-        ("/subscriptions/s/providers/Microsoft.Web/register", "Microsoft.Resources/subscriptions/providers"),
+        (
+            "/subscriptions/s/providers/Microsoft.Web/register",
+            "Microsoft.Resources/subscriptions/providers",
+        ),
         ("/providers", "Microsoft.Resources/providers"),
         ("/providers/Microsoft.Web", "Microsoft.Resources/providers"),
         ("/tenants", "Microsoft.Resources/tenants"),
@@ -49,14 +83,26 @@ def test_a_path_names_a_resource_type(path: str, type_: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["", "/", "https://management.azure.com", "?api-version=1", f"{VM}/providers/Microsoft.Insights"]
+    "path",
+    [
+        "",
+        "/",
+        "https://management.azure.com",
+        "?api-version=1",
+        f"{VM}/providers/Microsoft.Insights",
+    ],
 )
 def test_a_path_may_name_no_type(path: str) -> None:
     assert resource_type_of(path) is None
 
 
 def document(**types: list[str]) -> dict[str, object]:
-    return {"resourceTypes": [{"resourceType": name.replace("__", "/"), "apiVersions": known} for name, known in types.items()]}
+    return {
+        "resourceTypes": [
+            {"resourceType": name.replace("__", "/"), "apiVersions": known}
+            for name, known in types.items()
+        ]
+    }
 
 
 COMPUTE = document(
@@ -89,7 +135,9 @@ def test_a_document_lists_the_versions_of_a_type(type_: str, versions: tuple[str
 def test_arms_own_types_are_listed_with_or_without_the_subscription(name: str) -> None:
     own = resource_type_of("/subscriptions/s/resourcegroups/g/moveResources")
     assert own is not None
-    assert versions_for(document(**{name: ["2021-04-01"], "subscriptions": ["2022-12-01"]}), own) == ("2021-04-01",)
+    assert versions_for(
+        document(**{name: ["2021-04-01"], "subscriptions": ["2022-12-01"]}), own
+    ) == ("2021-04-01",)
     assert versions_for(document(subscriptions=["2022-12-01"]), own) == ("2022-12-01",)
 
 
@@ -110,9 +158,26 @@ def test_a_document_that_is_none_lists_nothing(broken: object) -> None:
 
 
 def test_stable_versions_go_before_others_and_newer_before_older() -> None:
-    mixed = ["2020-01-01", "2023-01-01-preview", "2021-01-01", "latest", "2020-01-01", "2022-01-01-privatepreview"]
-    assert ordered(mixed) == ("2021-01-01", "2020-01-01", "2023-01-01-preview", "2022-01-01-privatepreview")
-    assert [is_stable(version) for version in ("2020-01-01", "2020-01-01-alpha", "latest", "")] == [True, False, False, False]
+    mixed = [
+        "2020-01-01",
+        "2023-01-01-preview",
+        "2021-01-01",
+        "latest",
+        "2020-01-01",
+        "2022-01-01-privatepreview",
+    ]
+    assert ordered(mixed) == (
+        "2021-01-01",
+        "2020-01-01",
+        "2023-01-01-preview",
+        "2022-01-01-privatepreview",
+    )
+    assert [is_stable(version) for version in ("2020-01-01", "2020-01-01-alpha", "latest", "")] == [
+        True,
+        False,
+        False,
+        False,
+    ]
 
 
 def test_the_newest_stable_version_is_chosen_and_after_a_failure_the_next() -> None:

@@ -29,7 +29,13 @@ def answer(body: object, status: int = 200) -> ArmResponse:
 
 @pytest.mark.parametrize(
     ("body", "document"),
-    [(b"", None), (b"<html>", None), (b"null", None), (b"[" * 100_000, None), (b'{"a": 1}', {"a": 1})],
+    [
+        (b"", None),
+        (b"<html>", None),
+        (b"null", None),
+        (b"[" * 100_000, None),
+        (b'{"a": 1}', {"a": 1}),
+    ],
 )
 def test_a_body_is_decoded_if_it_can_be(body: bytes, document: object) -> None:
     assert decoded(answer(body)) == document
@@ -79,7 +85,9 @@ def test_the_percentage_is_the_last_that_was_told(value: object, percent: float)
 
 
 def test_a_record_is_told_from_a_result_with_a_status() -> None:
-    assert is_record({"id": "x", "name": "y", "status": "Failed", "startTime": "z", "percentComplete": 1.0})
+    assert is_record(
+        {"id": "x", "name": "y", "status": "Failed", "startTime": "z", "percentComplete": 1.0}
+    )
     assert is_record({"Status": "Failed"})
     assert not is_record({"status": "Failed", "installedPatchCount": 3})
     assert not is_record([])
@@ -108,9 +116,22 @@ def test_a_place_for_an_error_is_no_error(document: object, expected: bool) -> N
     ("body", "status", "expected"),
     [
         ({"status": "Failed", "error": {"code": "X", "message": "Why"}}, 200, ("X", "Why")),
-        ({"status": "Failed", "error": {"code": "X", "message": ""}}, 200, ("X", "the service gave the code X and no text")),
+        (
+            {"status": "Failed", "error": {"code": "X", "message": ""}},
+            200,
+            ("X", "the service gave the code X and no text"),
+        ),
         ({"status": "Failed", "error": " Why "}, 200, (None, "Why")),
-        ({"properties": {"provisioningState": "Failed", "error": {"code": "X", "message": "Why"}}}, 200, ("X", "Why")),
+        (
+            {
+                "properties": {
+                    "provisioningState": "Failed",
+                    "error": {"code": "X", "message": "Why"},
+                }
+            },
+            200,
+            ("X", "Why"),
+        ),
         ({"properties": {"provisioningState": "Failed", "error": "Why"}}, 200, (None, "Why")),
         (
             {"properties": {"provisioningState": "Failed"}},
@@ -122,7 +143,9 @@ def test_a_place_for_an_error_is_no_error(document: object, expected: bool) -> N
         (b"<p>Why</p>", 200, (None, "Why")),
     ],
 )
-def test_the_reasons_are_the_services_own(body: Any, status: int, expected: tuple[str | None, str]) -> None:
+def test_the_reasons_are_the_services_own(
+    body: Any, status: int, expected: tuple[str | None, str]
+) -> None:
     why = reasons(answer(body, status), "Failed")
     assert (why.code, why.message) == expected
 
@@ -141,17 +164,33 @@ def test_without_a_state_the_body_is_the_reason() -> None:
         ({"provisioningDetails": "WebException: (500)"}, None, "WebException: (500)"),
         ({"statusDetails": "Insufficient capacity"}, None, "Insufficient capacity"),
         ({"statusMessage": '{"error": {"code": "X", "message": "Why"}}'}, "X", "Why"),
-        ({"provisioningErrors": [{"message": "not found in cluster"}]}, None, "not found in cluster"),
+        (
+            {"provisioningErrors": [{"message": "not found in cluster"}]},
+            None,
+            "not found in cluster",
+        ),
         ({"deploymentErrors": "Operation expired"}, None, "Operation expired"),
         ({"ProvisioningErrors": ["one", "two"]}, None, "one"),
         ({"failureReason": "Why"}, None, "Why"),
         ({"provisioning_error_message": "Why"}, None, "Why"),
         ({"deploymentStatus": {"count": 3, "errorMessage": "Why"}}, None, "Why"),
-        ({"statusMessage": "Failed", "errors": [], "errorDetails": {"id": "/x"}, "message": "Why"}, None, "Why"),
+        (
+            {
+                "statusMessage": "Failed",
+                "errors": [],
+                "errorDetails": {"id": "/x"},
+                "message": "Why",
+            },
+            None,
+            "Why",
+        ),
         (
             {
                 "instanceView": {
-                    "statuses": [{"level": "Info", "message": "x"}, {"level": "Error", "code": "X", "message": "Why"}]
+                    "statuses": [
+                        {"level": "Info", "message": "x"},
+                        {"level": "Error", "code": "X", "message": "Why"},
+                    ]
                 }
             },
             "X",
@@ -159,8 +198,12 @@ def test_without_a_state_the_body_is_the_reason() -> None:
         ),
     ],
 )
-def test_reason_is_found_where_the_resource_has_it(properties: dict[str, Any], code: str | None, message: str) -> None:
-    why = reason_in(answer({"id": "/x", "properties": {"provisioningState": "Failed", **properties}}))
+def test_reason_is_found_where_the_resource_has_it(
+    properties: dict[str, Any], code: str | None, message: str
+) -> None:
+    why = reason_in(
+        answer({"id": "/x", "properties": {"provisioningState": "Failed", **properties}})
+    )
     assert why is not None
     assert (why.code, why.message) == (code, message)
     assert reasons(answer({"properties": properties}), "Failed") == why
@@ -171,14 +214,23 @@ def test_reason_is_found_where_the_resource_has_it(properties: dict[str, Any], c
     [
         {},
         {"errorMessage": None, "errorCode": 0, "reportErrors": True},
-        {"description": "Mine", "error404Document": "x.html", "errorPage": "y.html", "details": "z", "errorInfo": {"a": 1}},
+        {
+            "description": "Mine",
+            "error404Document": "x.html",
+            "errorPage": "y.html",
+            "details": "z",
+            "errorInfo": {"a": 1},
+        },
         {"errorCode": "None", "statusMessage": "succeeded", "reason": " "},
         {"parts": [{"level": "Warning", "message": "x"}, "error", {"level": 1}]},
         {"error " * 20_000: "x"},
     ],
 )
 def test_resource_without_a_reason_has_none(properties: dict[str, Any]) -> None:
-    assert reason_in(answer({"id": "/x", "properties": {"provisioningState": "Failed", **properties}})) is None
+    assert (
+        reason_in(answer({"id": "/x", "properties": {"provisioningState": "Failed", **properties}}))
+        is None
+    )
 
 
 def test_reason_beside_the_state_of_a_record_is_found() -> None:

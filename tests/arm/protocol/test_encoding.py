@@ -26,7 +26,12 @@ PACKED = [
 
 
 def unpacked(
-    body: bytes, encoding: str | None = None, *, method: str = "GET", status: int = 200, length: str | None = None
+    body: bytes,
+    encoding: str | None = None,
+    *,
+    method: str = "GET",
+    status: int = 200,
+    length: str | None = None,
 ) -> bytes:
     headers = CIMultiDict[str]()
     if encoding is not None:
@@ -70,7 +75,10 @@ def test_encodings_are_taken_off_in_reverse() -> None:
 
 
 def test_a_file_of_several_members_and_padding_is_one_body() -> None:
-    assert unpacked(gzip.compress(TEXT, mtime=0) + gzip.compress(b"more") + b"\0\0", "gzip") == TEXT + b"more"
+    assert (
+        unpacked(gzip.compress(TEXT, mtime=0) + gzip.compress(b"more") + b"\0\0", "gzip")
+        == TEXT + b"more"
+    )
     with pytest.raises(CutBodyError, match="was cut"):
         unpacked(gzip.compress(TEXT, mtime=0) + gzip.compress(b"more")[:-1], "gzip")
 
@@ -113,7 +121,9 @@ def test_a_body_that_unpacks_to_too_much_is_an_error(monkeypatch: pytest.MonkeyP
         ("DELETE", 200, "gzip", None, False),
     ],
 )
-def test_an_empty_body_may_have_been_cut(method: str, status: int, encoding: str | None, length: str | None, whole: bool) -> None:
+def test_an_empty_body_may_have_been_cut(
+    method: str, status: int, encoding: str | None, length: str | None, whole: bool
+) -> None:
     if whole:
         assert unpacked(b"", encoding, method=method, status=status, length=length) == b""
         return

@@ -22,7 +22,10 @@ OWN = "x-ms-ratelimit-remaining-"
         ("tenant-deletes", Bucket("tenant", "deletes")),
         ("subscription-resource-requests", Bucket("subscription", "resource-requests")),
         ("subscription-resource-requests-pt5m", Bucket("subscription", "resource-requests", 300.0)),
-        ("subscription-resource-requests-PT1H", Bucket("subscription", "resource-requests", 3600.0)),
+        (
+            "subscription-resource-requests-PT1H",
+            Bucket("subscription", "resource-requests", 3600.0),
+        ),
         ("subscription-resource-requests-pt30s", Bucket("subscription", "resource-requests", 30.0)),
         ("subscription-resource-entities-read", Bucket("subscription", "resource-entities-read")),
         ("tenant-resource-requests", Bucket("tenant", "resource-requests")),
@@ -31,7 +34,10 @@ OWN = "x-ms-ratelimit-remaining-"
         ("policy-insights-requests", Bucket("provider", "policy-insights-requests")),
         ("managementgroups-requests", Bucket("provider", "managementgroups-requests")),
         ("calls-per-second", Bucket("provider", "calls-per-second")),
-        ("microsoft.consumption-tenant-requests", Bucket("provider", "microsoft.consumption-tenant-requests")),
+        (
+            "microsoft.consumption-tenant-requests",
+            Bucket("provider", "microsoft.consumption-tenant-requests"),
+        ),
     ],
 )
 def test_a_header_belongs_to_a_bucket(name: str, bucket: Bucket) -> None:
@@ -41,7 +47,9 @@ def test_a_header_belongs_to_a_bucket(name: str, bucket: Bucket) -> None:
 
 def test_a_burst_limit_is_one_of_a_single_provider() -> None:
     headers = {"x-ms-ratelimit-burst-remaining-scheduler-jobs-pt5m": "7"}
-    assert remaining_counts(headers, 0.0) == (Remaining(Bucket("provider", "burst-scheduler-jobs", 300.0), 7),)
+    assert remaining_counts(headers, 0.0) == (
+        Remaining(Bucket("provider", "burst-scheduler-jobs", 300.0), 7),
+    )
 
 
 @pytest.mark.parametrize(
@@ -87,16 +95,30 @@ def test_the_lists_of_compute_are_read_policy_by_policy() -> None:
 
 @pytest.mark.parametrize(("after", "seconds"), [("00:00:05", 5.0), ("soon", None)])
 def test_the_quota_of_a_user_says_when_it_is_full_again(after: str, seconds: float | None) -> None:
-    headers = CIMultiDict({"X-Ms-User-Quota-Remaining": "14", "X-Ms-User-Quota-Resets-After": after})
+    headers = CIMultiDict(
+        {"X-Ms-User-Quota-Remaining": "14", "X-Ms-User-Quota-Resets-After": after}
+    )
     assert remaining_counts(headers, 0.0) == (Remaining(Bucket("user", "quota"), 14, seconds),)
-    assert remaining_counts({"x-ms-user-quota-remaining": "14"}, 0.0) == (Remaining(Bucket("user", "quota"), 14),)
+    assert remaining_counts({"x-ms-user-quota-remaining": "14"}, 0.0) == (
+        Remaining(Bucket("user", "quota"), 14),
+    )
 
 
 @pytest.mark.parametrize(
     ("limit", "remaining", "reset", "found"),
     [
-        ("1m", "299", "1970-01-01T00:01:00.5000000Z", (Remaining(Bucket("provider", "rate-limit", 60.0), 299, 20.5),)),
-        ("1D", "299", "1970-01-01T00:00:00Z", (Remaining(Bucket("provider", "rate-limit", 86_400.0), 299, 0.0),)),
+        (
+            "1m",
+            "299",
+            "1970-01-01T00:01:00.5000000Z",
+            (Remaining(Bucket("provider", "rate-limit", 60.0), 299, 20.5),),
+        ),
+        (
+            "1D",
+            "299",
+            "1970-01-01T00:00:00Z",
+            (Remaining(Bucket("provider", "rate-limit", 86_400.0), 299, 0.0),),
+        ),
         ("0", "5", "0", (Remaining(Bucket("provider", "rate-limit"), 5),)),
         ("0", "9223372036854775807", "0", ()),
     ],
@@ -104,7 +126,11 @@ def test_the_quota_of_a_user_says_when_it_is_full_again(after: str, seconds: flo
 def test_a_limit_that_is_a_window_and_a_reset_that_is_an_instant(
     limit: str, remaining: str, reset: str, found: tuple[Remaining, ...]
 ) -> None:
-    headers = {"x-rate-limit-limit": limit, "x-rate-limit-remaining": remaining, "x-rate-limit-reset": reset}
+    headers = {
+        "x-rate-limit-limit": limit,
+        "x-rate-limit-remaining": remaining,
+        "x-rate-limit-reset": reset,
+    }
     assert remaining_counts(headers, 40.0) == found
     assert len(remaining_counts({"x-rate-limit-remaining": "5"}, 40.0)) == 1
 
@@ -117,5 +143,12 @@ def test_of_several_counts_for_one_bucket_the_smallest_is_taken() -> None:
 
 
 def test_one_answer_tells_of_several_buckets() -> None:
-    headers = {OWN + "subscription-reads": "249", OWN + "subscription-global-reads": "3749", "Date": "x"}
-    assert {one.bucket.scope: one.count for one in remaining_counts(headers, 0.0)} == {"subscription": 249, "global": 3749}
+    headers = {
+        OWN + "subscription-reads": "249",
+        OWN + "subscription-global-reads": "3749",
+        "Date": "x",
+    }
+    assert {one.bucket.scope: one.count for one in remaining_counts(headers, 0.0)} == {
+        "subscription": 249,
+        "global": 3749,
+    }

@@ -33,7 +33,10 @@ def test_a_link_on_arm_stays_to_the_letter(link: str) -> None:
 @pytest.mark.parametrize(
     ("link", "expected"),
     [
-        ("/subscriptions/s/operationresults/1?x=%2F", f"{ARM}/subscriptions/s/operationresults/1?x=%2F"),
+        (
+            "/subscriptions/s/operationresults/1?x=%2F",
+            f"{ARM}/subscriptions/s/operationresults/1?x=%2F",
+        ),
         ("subscriptions/s/operations/1", f"{ARM}/subscriptions/s/operations/1"),
         ("file:///subscriptions/s/x?y", f"{ARM}/subscriptions/s/x?y"),
         ("FILE:/subscriptions/s", f"{ARM}/subscriptions/s"),
@@ -59,7 +62,12 @@ def test_a_relative_link_keeps_to_the_region() -> None:
 def test_an_arm_on_loopback_is_pinned_to_its_port() -> None:
     base = "http://127.0.0.1:8123/subscriptions"
     assert pinned(LOOPBACK, "/x", base) == "http://127.0.0.1:8123/x"
-    for link in ("http://127.0.0.1:8124/x", "https://127.0.0.1:8123/x", f"{ARM}/x", "http://localhost:8123/x"):
+    for link in (
+        "http://127.0.0.1:8124/x",
+        "https://127.0.0.1:8123/x",
+        f"{ARM}/x",
+        "http://localhost:8123/x",
+    ):
         with pytest.raises(ForeignHostError):
             pinned(LOOPBACK, link, base)
 
@@ -135,7 +143,10 @@ def test_an_error_shows_no_signature() -> None:
 
 
 def test_paths_are_compared_as_arm_does() -> None:
-    assert same_path(f"{ARM}/Subscriptions/s/A%28b%29/?x", "https://westus.management.azure.com/subscriptions/S/a(B)")
+    assert same_path(
+        f"{ARM}/Subscriptions/s/A%28b%29/?x",
+        "https://westus.management.azure.com/subscriptions/S/a(B)",
+    )
     assert not same_path(f"{ARM}/subscriptions/s", f"{ARM}/subscriptions/t")
     assert path_of(f"{ARM}/a?b") == "/a"
     assert path_of(None) == ""
@@ -146,13 +157,21 @@ def test_paths_are_compared_as_arm_does() -> None:
     [
         ("/subscriptions/s/providers/Microsoft.X/locations/eastus/operationResults/1", True),
         ("/subscriptions/s/providers/Microsoft.X/locations/eastus/OperationStatuses/1", True),
-        ("/subscriptions/s/resourceGroups/status/providers/Microsoft.X/vaults/v/retrieve/operationResults/1", True),
+        (
+            "/subscriptions/s/resourceGroups/status/providers/Microsoft.X/vaults/v/retrieve/operationResults/1",
+            True,
+        ),
         ("/subscriptions/s/providers/Microsoft.X/locations/eastus/asyncResults/1", True),
-        ("/subscriptions/s/resourceGroups/status/providers/Microsoft.OperationalInsights/workspaces/w", False),
+        (
+            "/subscriptions/s/resourceGroups/status/providers/Microsoft.OperationalInsights/workspaces/w",
+            False,
+        ),
         ("/subscriptions/s/resourceGroups/status/providers/Microsoft.X/vaults/v", False),
         ("/subscriptions/s/resourceGroups/other/providers/Microsoft.X/vaults/v", False),
     ],
 )
 def test_an_operation_is_told_from_a_resource_by_its_path(path: str, expected: bool) -> None:
-    request = f"{ARM}/subscriptions/s/resourcegroups/Status/providers/Microsoft.X/vaults/v?api-version=1"
+    request = (
+        f"{ARM}/subscriptions/s/resourcegroups/Status/providers/Microsoft.X/vaults/v?api-version=1"
+    )
     assert names_operation(ARM + path, request) is expected

@@ -41,7 +41,17 @@ def answer(body: object, status: int = 200, *, method: str = "GET", url: str = U
         ([1, 2], [1, 2], None),
         ({}, [], None),
         ({"count": 0}, [], None),
-        ({"value": None, "nextLink": None, "count": 0, "@odata.context": "x", "odata.count": "1"}, [], None),
+        (
+            {
+                "value": None,
+                "nextLink": None,
+                "count": 0,
+                "@odata.context": "x",
+                "odata.count": "1",
+            },
+            [],
+            None,
+        ),
         ({"value": [], "code": "OK", "message": "Fine"}, [], None),
         ({"value": [], "statusCode": 200, "message": "Fine"}, [], None),
         ({"value": [1], "code": "X", "message": "Of the list", "status": "Failed"}, [1], None),
@@ -56,11 +66,22 @@ def test_no_content_is_an_empty_list() -> None:
 
 
 def test_services_have_names_of_their_own() -> None:
-    document = {"Items": [1], "More": f"{ARM}/x", "nextLink": f"{ARM}/y", "properties": {"rows": [2], "nextLink": f"{ARM}/z"}}
-    assert read_page(answer(document), item_name="items", next_link_name="more") == Page([1], next_link=f"{ARM}/x")
-    nested = read_page(answer(document), item_name="properties.rows", next_link_name="properties.nextLink")
+    document = {
+        "Items": [1],
+        "More": f"{ARM}/x",
+        "nextLink": f"{ARM}/y",
+        "properties": {"rows": [2], "nextLink": f"{ARM}/z"},
+    }
+    assert read_page(answer(document), item_name="items", next_link_name="more") == Page(
+        [1], next_link=f"{ARM}/x"
+    )
+    nested = read_page(
+        answer(document), item_name="properties.rows", next_link_name="properties.nextLink"
+    )
     assert nested == Page([2], next_link=f"{ARM}/z")
-    assert read_page(answer({"id": "/x", "properties": {"rows": None}}), item_name="properties.rows") == Page([])
+    assert read_page(
+        answer({"id": "/x", "properties": {"rows": None}}), item_name="properties.rows"
+    ) == Page([])
     with pytest.raises(ServiceError, match=r"no 'value\.items'"):
         read_page(answer({"value": 1, "a": None}), item_name="value.items")
 
@@ -162,13 +183,20 @@ def test_five_thousand_items_are_never_there_at_once() -> None:
     while url:
         number = int(url.rpartition("p=")[2]) if "p=" in url else 0
         count = min(500, 5_155 - 500 * number)
-        items = [{"resourceType": "virtualMachines", "sku_of_this_test": [number, one]} for one in range(count)]
-        document = {"value": items, "nextLink": f"{ARM}/skus?p={number + 1}" if number < 10 else None}
+        items = [
+            {"resourceType": "virtualMachines", "sku_of_this_test": [number, one]}
+            for one in range(count)
+        ]
+        document = {
+            "value": items,
+            "nextLink": f"{ARM}/skus?p={number + 1}" if number < 10 else None,
+        }
         response = answer(document, url=url)
         del items, document
         page = read_page(response)
         total += len(page.items)
-        # Not by the key alone: Python 3.14 keeps a dict of all interned strings, each its own value.
+        # Not by the key alone: Python 3.14 keeps a dict of all interned strings, each its own
+        # value.
         alive = (one for one in gc.get_objects() if type(one) is dict)
         most = max(most, sum(1 for one in alive if isinstance(one.get("sku_of_this_test"), list)))
         url = chain.next_url(page, response) or ""

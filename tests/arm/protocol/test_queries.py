@@ -9,7 +9,15 @@ from multidict import CIMultiDict
 from aiomsi import ArmError, ArmResponse, ServiceError
 from aiomsi._arm.protocol.errors.classify import error_of
 from aiomsi._arm.protocol.paging import Page
-from aiomsi._arm.protocol.queries import RowCount, Shape, in_order, next_query, read_rows, shape_of, smaller_page
+from aiomsi._arm.protocol.queries import (
+    RowCount,
+    Shape,
+    in_order,
+    next_query,
+    read_rows,
+    shape_of,
+    smaller_page,
+)
 
 URL = "https://management.azure.com/providers/Microsoft.ResourceGraph/resources?api-version=2022-10-01"
 
@@ -26,11 +34,19 @@ def answer(body: object, status: int = 200, **headers: str) -> ArmResponse:
         ({"data": [], "$skipToken": None}, Page([])),
         ({"data": [], "$skipToken": ""}, Page([])),
         ({"data": [{}], "$skipToken": "t", "resultTruncated": "false"}, Page([{}], token="t")),
-        ({"data": [{}], "$skipToken": "t", "resultTruncated": "true"}, Page([{}], token="t", cut=True)),
+        (
+            {"data": [{}], "$skipToken": "t", "resultTruncated": "true"},
+            Page([{}], token="t", cut=True),
+        ),
         ({"data": [{}], "resultTruncated": "true"}, Page([{}], cut=True)),
         ({"data": [{}], "resultTruncated": True}, Page([{}], cut=True)),
         (
-            {"data": {"columns": [{"name": "id", "type": "string"}, "n"], "rows": [["a", 1], ["b", 2]]}},
+            {
+                "data": {
+                    "columns": [{"name": "id", "type": "string"}, "n"],
+                    "rows": [["a", 1], ["b", 2]],
+                }
+            },
             Page([{"id": "a", "n": 1}, {"id": "b", "n": 2}]),
         ),
     ],
@@ -65,7 +81,10 @@ def test_a_page_with_fewer_rows_than_it_counts_is_an_error() -> None:
     assert read_rows(answer({"data": [{}, {}], "count": 1})).items == [{}, {}]
 
 
-@pytest.mark.parametrize("data", [..., None, {"columns": []}, {"columns": [], "rows": 1}, {"columns": [], "rows": [1]}, "text"])
+@pytest.mark.parametrize(
+    "data",
+    [..., None, {"columns": []}, {"columns": [], "rows": 1}, {"columns": [], "rows": [1]}, "text"],
+)
 def test_what_has_no_rows_is_an_error(data: object) -> None:
     with pytest.raises(ServiceError, match="no rows"):
         read_rows(answer({} if data is ... else {"data": data}))
@@ -79,8 +98,14 @@ def test_what_is_no_object_has_no_rows(document: object) -> None:
 
 def test_a_query_is_gone_on_with_by_its_token() -> None:
     body = {"query": "Resources", "options": {"$top": 3, "$skip": 2, "$skipToken": "old"}}
-    assert next_query(body, "t") == {"query": "Resources", "options": {"$top": 3, "$skipToken": "t"}}
-    assert next_query({"query": "Resources"}, "t") == {"query": "Resources", "options": {"$skipToken": "t"}}
+    assert next_query(body, "t") == {
+        "query": "Resources",
+        "options": {"$top": 3, "$skipToken": "t"},
+    }
+    assert next_query({"query": "Resources"}, "t") == {
+        "query": "Resources",
+        "options": {"$skipToken": "t"},
+    }
     assert body["options"] == {"$top": 3, "$skip": 2, "$skipToken": "old"}
 
 
@@ -128,7 +153,9 @@ def test_a_plain_query_is_sorted_by_id(kql: str) -> None:
         ("Resources | parse name with * 'x' id", (), None, False),
     ],
 )
-def test_any_other_query_is_left_alone(kql: str, limits: tuple[str, ...], most: int | None, unique: bool) -> None:
+def test_any_other_query_is_left_alone(
+    kql: str, limits: tuple[str, ...], most: int | None, unique: bool
+) -> None:
     assert shape_of(kql) == Shape(limits, most, sortable=False, unique=unique)
     assert in_order({"query": kql}) == {"query": kql}
 
@@ -142,7 +169,9 @@ def refused(code: str, **more: Any) -> ArmError:
     return error_of(answer({"error": {"code": code, "message": "No", **more}}, 400), wall=0)
 
 
-TOO_LARGE = refused("BadRequest", details=[{"code": "ResponsePayloadTooLarge", "message": "16924343"}])
+TOO_LARGE = refused(
+    "BadRequest", details=[{"code": "ResponsePayloadTooLarge", "message": "16924343"}]
+)
 
 
 def test_a_page_that_is_too_large_is_halved() -> None:
@@ -152,7 +181,10 @@ def test_a_page_that_is_too_large_is_halved() -> None:
         tops.append(body["options"]["$top"])
         body = smaller_page(body, TOO_LARGE)
     assert tops == [5, 2, 1]
-    assert smaller_page({"query": "x"}, refused("ResponseTooLarge")) == {"query": "x", "options": {"$top": 500}}
+    assert smaller_page({"query": "x"}, refused("ResponseTooLarge")) == {
+        "query": "x",
+        "options": {"$top": 500},
+    }
 
 
 @pytest.mark.parametrize("top", ["5", None, True, 1, 0])
@@ -161,14 +193,22 @@ def test_a_page_without_a_size_is_not_halved(top: object) -> None:
 
 
 def test_other_errors_ask_for_no_smaller_page() -> None:
-    assert smaller_page({"query": "x"}, refused("BadRequest", details=[{"code": "InvalidQuery", "message": "x"}])) is None
+    assert (
+        smaller_page(
+            {"query": "x"},
+            refused("BadRequest", details=[{"code": "InvalidQuery", "message": "x"}]),
+        )
+        is None
+    )
 
 
 def rows(*ids: object) -> list[Any]:
     return [{"id": one} for one in ids]
 
 
-def page(*ids: object, token: str | None = None, total: int | None = None, cut: bool = False) -> Page:
+def page(
+    *ids: object, token: str | None = None, total: int | None = None, cut: bool = False
+) -> Page:
     return Page(rows(*ids), token=token, total=total, cut=cut)
 
 
@@ -194,7 +234,9 @@ def test_rows_that_were_missed_for_others_are_an_error() -> None:
     assert "1 rows came twice. Sort the query" in raised.value.help
 
 
-@pytest.mark.parametrize("kql", ["Resources | mv-expand x = tags | project id", "Resources | project id = type"])
+@pytest.mark.parametrize(
+    "kql", ["Resources | mv-expand x = tags | project id", "Resources | project id = type"]
+)
 def test_rows_of_a_query_whose_ids_repeat_are_all_kept(kql: str) -> None:
     count = RowCount({"query": kql})
     assert count.new_rows(page("/a", token="t")) == rows("/a")
@@ -218,14 +260,24 @@ def test_rows_without_an_id_are_all_kept(strange: object) -> None:
 def test_the_lowest_total_is_the_one_to_reach() -> None:
     # Resources come and go while a list is read.
     count = RowCount({"query": "Resources"})
-    for one in (page("/a", token="t", total=2), page("/b", token="u", total=1), last := page("/c", total=9)):
+    for one in (
+        page("/a", token="t", total=2),
+        page("/b", token="u", total=1),
+        last := page("/c", total=9),
+    ):
         count.new_rows(one)
     check(count, last)
 
 
-@pytest.mark.parametrize(("options", "total"), [({"$skip": 3}, 5), ({"$skip": "3"}, 2), ({"$skipToken": "t"}, 5), (None, 2)])
+@pytest.mark.parametrize(
+    ("options", "total"),
+    [({"$skip": 3}, 5), ({"$skip": "3"}, 2), ({"$skipToken": "t"}, 5), (None, 2)],
+)
 def test_rows_that_were_skipped_are_not_missing(options: dict[str, Any] | None, total: int) -> None:
-    count, last = RowCount({"query": "Resources", "options": options}), page("/a", "/b", total=total)
+    count, last = (
+        RowCount({"query": "Resources", "options": options}),
+        page("/a", "/b", total=total),
+    )
     count.new_rows(last)
     check(count, last)
 
@@ -237,7 +289,11 @@ def test_rows_that_were_skipped_are_not_missing(options: dict[str, Any] | None, 
         ("Resources | project id", page("/a", cut=True), "Sort the query by 'id'"),
         ("Resources | project name", Page([{"name": "a"}], cut=True), "column 'id': project it"),
         ("Resources | project name", page(total=3), "Sort the query by 'id'"),
-        ("Resources | project id | limit 5000", page("/a", total=5000, cut=True), "has 'limit': take that off"),
+        (
+            "Resources | project id | limit 5000",
+            page("/a", total=5000, cut=True),
+            "has 'limit': take that off",
+        ),
         ("Resources | take 9 | sample 5", page("/a", total=5), "has 'take' and 'sample'"),
     ],
 )
@@ -249,7 +305,10 @@ def test_missing_rows_are_an_error_with_the_right_advice(kql: str, last: Page, h
     assert hint in raised.value.help
 
 
-@pytest.mark.parametrize("last", [page("/a", "/b", total=5000, cut=True), page("/a", "/b", "/c", cut=True), page("/a", total=1)])
+@pytest.mark.parametrize(
+    "last",
+    [page("/a", "/b", total=5000, cut=True), page("/a", "/b", "/c", cut=True), page("/a", total=1)],
+)
 def test_a_limit_that_was_reached_is_the_end(last: Page) -> None:
     count = RowCount({"query": "Resources | limit 2"})
     count.new_rows(last)

@@ -11,7 +11,14 @@ from types import MappingProxyType
 import pytest
 
 from aiomsi import CHINA, PUBLIC, Cloud, ConfigurationError, ForeignHostError
-from aiomsi._arm.protocol.request import Options, build_url, check_headers, encoded, has_version, options_of_polls
+from aiomsi._arm.protocol.request import (
+    Options,
+    build_url,
+    check_headers,
+    encoded,
+    has_version,
+    options_of_polls,
+)
 
 ARM = "https://management.azure.com"
 VERSION = "2021-04-01"
@@ -25,7 +32,10 @@ def built(path: str, options: Options | None = None, cloud: Cloud = PUBLIC) -> s
 
 def test_a_plain_path_gets_the_endpoint_and_the_version() -> None:
     assert built(GROUP) == f"{ARM}{GROUP}?api-version={VERSION}"
-    assert built(GROUP, cloud=CHINA) == f"https://management.chinacloudapi.cn{GROUP}?api-version={VERSION}"
+    assert (
+        built(GROUP, cloud=CHINA)
+        == f"https://management.chinacloudapi.cn{GROUP}?api-version={VERSION}"
+    )
     assert built("/", cloud=LOCAL) == f"http://127.0.0.1:8080/?api-version={VERSION}"
 
 
@@ -35,7 +45,10 @@ def test_a_plain_path_gets_the_endpoint_and_the_version() -> None:
         ("/a b/ü", "/a%20b/%C3%BC?api-version=2021-04-01"),
         ("/a%20b", "/a%20b?api-version=2021-04-01"),
         ("/x/.hidden/...", "/x/.hidden/...?api-version=2021-04-01"),
-        ("/x:validate/a@b;c=d,e!f$g&h'i*j+k", "/x:validate/a@b;c=d,e!f$g&h'i*j+k?api-version=2021-04-01"),
+        (
+            "/x:validate/a@b;c=d,e!f$g&h'i*j+k",
+            "/x:validate/a@b;c=d,e!f$g&h'i*j+k?api-version=2021-04-01",
+        ),
         ("/x?", "/x?api-version=2021-04-01"),
         ("/x?$filter=name eq 'ü'", "/x?$filter=name%20eq%20'%C3%BC'&api-version=2021-04-01"),
         ("/x?api-version=2021-04-01", "/x?api-version=2021-04-01"),
@@ -44,7 +57,10 @@ def test_a_plain_path_gets_the_endpoint_and_the_version() -> None:
         ("/x?not-api-version=1", "/x?not-api-version=1&api-version=2021-04-01"),
         ("/x#y", "/x%23y?api-version=2021-04-01"),
         ("/x?a='y#z'", "/x?a='y%23z'&api-version=2021-04-01"),
-        ("/B1F5##North Europe#webspace", "/B1F5%23%23North%20Europe%23webspace?api-version=2021-04-01"),
+        (
+            "/B1F5##North Europe#webspace",
+            "/B1F5%23%23North%20Europe%23webspace?api-version=2021-04-01",
+        ),
         ("/CPU % > 80", "/CPU%20%25%20%3E%2080?api-version=2021-04-01"),
         ("/100%/50%25/5%f", "/100%25/50%25/5%25f?api-version=2021-04-01"),
         ("/%24Default/West%20US/%c3%BC", "/%24Default/West%20US/%c3%BC?api-version=2021-04-01"),
@@ -57,8 +73,14 @@ def test_a_path_is_encoded_once_and_its_own_version_counts(path: str, sent: str)
 
 
 def test_a_version_in_the_path_is_enough() -> None:
-    assert built("/x?api-version=2020-06-01-preview", Options()) == f"{ARM}/x?api-version=2020-06-01-preview"
-    assert built("/x", Options(params={"Api-Version": "2020-06-01"})) == f"{ARM}/x?api-version=2020-06-01"
+    assert (
+        built("/x?api-version=2020-06-01-preview", Options())
+        == f"{ARM}/x?api-version=2020-06-01-preview"
+    )
+    assert (
+        built("/x", Options(params={"Api-Version": "2020-06-01"}))
+        == f"{ARM}/x?api-version=2020-06-01"
+    )
 
 
 def test_a_version_may_be_a_date() -> None:
@@ -76,7 +98,10 @@ class Version(enum.StrEnum):
 
 def test_a_version_may_be_a_subclass_of_text() -> None:
     assert built("/x", Options(Version.V1)) == f"{ARM}/x?api-version=2021-04-01"
-    assert built("/x", Options(params={"api-version": Version.V1})) == f"{ARM}/x?api-version=2021-04-01"
+    assert (
+        built("/x", Options(params={"api-version": Version.V1}))
+        == f"{ARM}/x?api-version=2021-04-01"
+    )
 
 
 @pytest.mark.parametrize(
@@ -89,7 +114,9 @@ def test_a_version_of_another_type_is_refused(version: object) -> None:
 
 
 def test_parameters_are_encoded_after_the_version() -> None:
-    options = Options(VERSION, {"$filter": "name eq 'a&b+c#d'", "$top": 5, "deep": True, "flat": False})
+    options = Options(
+        VERSION, {"$filter": "name eq 'a&b+c#d'", "$top": 5, "deep": True, "flat": False}
+    )
     query = "api-version=2021-04-01&$filter=name%20eq%20'a%26b%2Bc%23d'&$top=5&deep=true&flat=false"
     assert built("/x", options) == f"{ARM}/x?{query}"
     assert built("/x?a=1", options) == f"{ARM}/x?a=1&{query}"
@@ -110,9 +137,18 @@ def test_a_full_url_of_this_arm_goes_out_byte_for_byte(url: str) -> None:
 
 def test_a_full_url_may_lack_its_version_and_name_the_usual_port() -> None:
     assert built(f"{ARM}:443/x") == f"{ARM}:443/x?api-version=2021-04-01"
-    assert built(f"{ARM}/x?a=1", Options(VERSION, {"b": 2})) == f"{ARM}/x?a=1&api-version=2021-04-01&b=2"
-    assert built("HTTPS://Management.Azure.COM/x", Options(VERSION)).lower() == f"{ARM}/x?api-version=2021-04-01"
-    assert built("http://127.0.0.1:8080/x", cloud=LOCAL) == "http://127.0.0.1:8080/x?api-version=2021-04-01"
+    assert (
+        built(f"{ARM}/x?a=1", Options(VERSION, {"b": 2}))
+        == f"{ARM}/x?a=1&api-version=2021-04-01&b=2"
+    )
+    assert (
+        built("HTTPS://Management.Azure.COM/x", Options(VERSION)).lower()
+        == f"{ARM}/x?api-version=2021-04-01"
+    )
+    assert (
+        built("http://127.0.0.1:8080/x", cloud=LOCAL)
+        == "http://127.0.0.1:8080/x?api-version=2021-04-01"
+    )
 
 
 FOREIGN = [
@@ -158,7 +194,14 @@ def test_a_host_that_is_not_this_clouds_arm_is_refused(url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["x", "subscriptions/s", "https:management.azure.com/x", "x?u=https://management.azure.com", "?a"]
+    "path",
+    [
+        "x",
+        "subscriptions/s",
+        "https:management.azure.com/x",
+        "x?u=https://management.azure.com",
+        "?a",
+    ],
 )
 def test_a_path_begins_with_a_slash(path: str) -> None:
     with pytest.raises(ConfigurationError, match="begin with a slash") as raised:
@@ -197,7 +240,18 @@ def test_what_no_url_may_have_is_refused(path: str) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["/..", "/a/../b", "/a/.", "/./a", "/a/..?x=1", "/%2e%2e/a", "/a/.%2E/b", "/a/%2e", f"{ARM}/a/../b", f"{ARM}/a/%2E%2e/b"],
+    [
+        "/..",
+        "/a/../b",
+        "/a/.",
+        "/./a",
+        "/a/..?x=1",
+        "/%2e%2e/a",
+        "/a/.%2E/b",
+        "/a/%2e",
+        f"{ARM}/a/../b",
+        f"{ARM}/a/%2E%2e/b",
+    ],
 )
 def test_dot_segments_are_refused_however_they_are_written(path: str) -> None:
     with pytest.raises(ConfigurationError, match="segment"):
@@ -254,7 +308,9 @@ def test_two_versions_are_refused(path: str, options: Options) -> None:
         built(path, options)
 
 
-@pytest.mark.parametrize("version", ["2021 04 01", "2021-04-01&x=1", "2021-04-01\r\n", "2021-04-01#", " "])
+@pytest.mark.parametrize(
+    "version", ["2021 04 01", "2021-04-01&x=1", "2021-04-01\r\n", "2021-04-01#", " "]
+)
 def test_a_malformed_version_is_refused(version: str) -> None:
     with pytest.raises(ConfigurationError, match="api-version is malformed"):
         built("/x", Options(version))
@@ -281,8 +337,14 @@ class Top(enum.IntEnum):
 
 
 def test_parameters_count_as_what_they_derive_from() -> None:
-    options = Options(VERSION, MappingProxyType({Kind.LINUX: Kind.LINUX, "$top": Top.TEN, "empty": "", "n": -(2**70)}))
-    assert built("/x", options) == f"{ARM}/x?api-version={VERSION}&linux=linux&$top=10&empty=&n={-(2**70)}"
+    options = Options(
+        VERSION,
+        MappingProxyType({Kind.LINUX: Kind.LINUX, "$top": Top.TEN, "empty": "", "n": -(2**70)}),
+    )
+    assert (
+        built("/x", options)
+        == f"{ARM}/x?api-version={VERSION}&linux=linux&$top=10&empty=&n={-(2**70)}"
+    )
 
 
 @pytest.mark.parametrize(
@@ -311,7 +373,9 @@ def test_a_parameter_of_another_type_is_refused(name: str, value: object) -> Non
     assert "isoformat" in raised.value.help
 
 
-@pytest.mark.parametrize("params", ["a=1", b"a=1", [("a", 1)], 7, {1: "a"}, {"": "a"}, {b"a": "b"}, {None: "a"}])
+@pytest.mark.parametrize(
+    "params", ["a=1", b"a=1", [("a", 1)], 7, {1: "a"}, {"": "a"}, {b"a": "b"}, {None: "a"}]
+)
 def test_parameters_are_a_mapping_of_names(params: object) -> None:
     with pytest.raises(ConfigurationError, match=r"params=|name is text"):
         built("/x", Options(VERSION, params))  # type: ignore[arg-type]
@@ -327,7 +391,9 @@ def test_parameters_are_a_mapping_of_names(params: object) -> None:
         (f"{ARM}/x?a=1", {"a": "2"}),
     ],
 )
-def test_a_parameter_that_is_named_twice_is_refused(path: str, params: dict[str, str | int]) -> None:
+def test_a_parameter_that_is_named_twice_is_refused(
+    path: str, params: dict[str, str | int]
+) -> None:
     with pytest.raises(ConfigurationError, match="named twice"):
         built(path, Options(VERSION, params))
 
@@ -338,7 +404,9 @@ EMPTY = ["/a//b", "/a/", "/a//", "/a/%20/b", "/a/ ", "/a/b/?x=1", f"{ARM}/a//b",
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "POST", "DELETE", "MERGE"])
 @pytest.mark.parametrize("path", EMPTY)
 def test_a_write_to_a_path_with_an_empty_segment_is_refused(path: str, method: str) -> None:
-    with pytest.raises(ConfigurationError, match=f"path of a {method} has an empty segment") as raised:
+    with pytest.raises(
+        ConfigurationError, match=f"path of a {method} has an empty segment"
+    ) as raised:
         build_url(PUBLIC, method, path, Options(VERSION))
     assert "missing" in raised.value.help
 
@@ -351,15 +419,30 @@ def test_a_path_with_an_empty_segment_is_read(path: str, method: str) -> None:
     assert sent.count("//") == 1 + path.replace("://", "").count("//")
 
 
-@pytest.mark.parametrize("name", ["Authorization", "authorization", "AUTHORIZATION", " Authorization", "authorization\t"])
+@pytest.mark.parametrize(
+    "name", ["Authorization", "authorization", "AUTHORIZATION", " Authorization", "authorization\t"]
+)
 def test_the_authorization_header_is_the_sessions_own(name: str) -> None:
     with pytest.raises(ConfigurationError, match="session's own") as raised:
         check_headers({"x-fine": "1", name: "Bearer mine"})
     assert "Bearer mine" not in str(raised.value)
 
 
-@pytest.mark.parametrize("pair", [("x", "a\r\nb: c"), ("x\n", "a"), ("x", "\x00"), ("", "a"), ("x", None), (b"x", "a"), ("x", 1)])
-def test_a_header_that_cant_be_sent_is_refused_without_its_value(pair: tuple[object, object]) -> None:
+@pytest.mark.parametrize(
+    "pair",
+    [
+        ("x", "a\r\nb: c"),
+        ("x\n", "a"),
+        ("x", "\x00"),
+        ("", "a"),
+        ("x", None),
+        (b"x", "a"),
+        ("x", 1),
+    ],
+)
+def test_a_header_that_cant_be_sent_is_refused_without_its_value(
+    pair: tuple[object, object],
+) -> None:
     with pytest.raises(ConfigurationError, match="line break") as raised:
         check_headers(dict([pair]))
     assert "b: c" not in str(raised.value)
@@ -387,13 +470,24 @@ def test_options_do_not_show_headers() -> None:
         (None, None, False),
     ],
 )
-def test_a_version_may_be_in_the_path_or_among_the_parameters(path: object, params: dict[str, str] | None, has: bool) -> None:
+def test_a_version_may_be_in_the_path_or_among_the_parameters(
+    path: object, params: dict[str, str] | None, has: bool
+) -> None:
     assert has_version(path, Options(params=params)) is has
 
 
 def test_polls_take_over_the_time_out_and_a_request_id_of_the_callers() -> None:
-    call = Options(VERSION, {"a": 1}, {}, headers={"X-Ms-Client-Request-Id": "mine", "x": "y"}, timeout=5.0, if_match="*")
-    assert options_of_polls(call) == Options(headers={"X-Ms-Client-Request-Id": "mine"}, timeout=5.0)
+    call = Options(
+        VERSION,
+        {"a": 1},
+        {},
+        headers={"X-Ms-Client-Request-Id": "mine", "x": "y"},
+        timeout=5.0,
+        if_match="*",
+    )
+    assert options_of_polls(call) == Options(
+        headers={"X-Ms-Client-Request-Id": "mine"}, timeout=5.0
+    )
     assert options_of_polls(Options(VERSION, headers={"x": "y"})) == Options()
 
 

@@ -32,8 +32,24 @@ PARTS = [
         GROUP,
     ),
     (VNET, SUB[15:], "DevTest", "Microsoft.Network", ("virtualNetworks",), ("vnet1",), GROUP),
-    (f"{VNET}/subnets", SUB[15:], "DevTest", "Microsoft.Network", ("virtualNetworks", "subnets"), ("vnet1",), VNET),
-    (f"{VNET}/subnets/a", SUB[15:], "DevTest", "Microsoft.Network", ("virtualNetworks", "subnets"), ("vnet1", "a"), VNET),
+    (
+        f"{VNET}/subnets",
+        SUB[15:],
+        "DevTest",
+        "Microsoft.Network",
+        ("virtualNetworks", "subnets"),
+        ("vnet1",),
+        VNET,
+    ),
+    (
+        f"{VNET}/subnets/a",
+        SUB[15:],
+        "DevTest",
+        "Microsoft.Network",
+        ("virtualNetworks", "subnets"),
+        ("vnet1", "a"),
+        VNET,
+    ),
     (
         f"{GROUP}/providers/Microsoft.X/y/providers/z/a",
         SUB[15:],
@@ -45,13 +61,23 @@ PARTS = [
     ),
     (LOCK, SUB[15:], "DevTest", "Microsoft.Authorization", ("locks",), ("keep",), VNET),
     (MANAGEMENT, None, None, "Microsoft.Management", ("managementGroups",), ("m",), None),
-    (f"{MANAGEMENT}/providers/Microsoft.X/y/z", None, None, "Microsoft.X", ("y",), ("z",), MANAGEMENT),
+    (
+        f"{MANAGEMENT}/providers/Microsoft.X/y/z",
+        None,
+        None,
+        "Microsoft.X",
+        ("y",),
+        ("z",),
+        MANAGEMENT,
+    ),
     ("/tenants/t", None, None, None, (), (), None),
     ("/odd/s/resourceGroups/g", None, None, None, (), (), "/odd/s"),
 ]
 
 
-@pytest.mark.parametrize(("text", "subscription", "group", "namespace", "types", "names", "parent"), PARTS)
+@pytest.mark.parametrize(
+    ("text", "subscription", "group", "namespace", "types", "names", "parent"), PARTS
+)
 def test_the_parts_of_an_id(
     text: str,
     subscription: str | None,
@@ -62,7 +88,11 @@ def test_the_parts_of_an_id(
     parent: str | None,
 ) -> None:
     parsed = ResourceId.parse(text)
-    assert (parsed.subscription_id, parsed.resource_group, parsed.namespace) == (subscription, group, namespace)
+    assert (parsed.subscription_id, parsed.resource_group, parsed.namespace) == (
+        subscription,
+        group,
+        namespace,
+    )
     assert (parsed.types, parsed.names) == (types, names)
     assert parsed.type == (None if namespace is None else "/".join((namespace, *types)))
     assert parsed.name == text.rpartition("/")[2]
@@ -84,24 +114,43 @@ def test_parsing_keeps_every_letter_and_comparing_ignores_case(text: str) -> Non
 CERTIFICATE = f"{GROUP}/providers/Microsoft.Web/certificates/B1F5##North Europe#webspace"
 HUB = f"{GROUP}/providers/Microsoft.Devices/IotHubs/h/eventHubEndpoints/events/ConsumerGroups/%24Default"
 SSL = f"{SUB}/resourceGroups//providers/Microsoft.Network/ApplicationGatewayAvailableSslOptions/default"
-MACHINE = f"{SUB}/resourceGroups//providers/Microsoft.HybridCompute/machines//extensions/customScript"
+MACHINE = (
+    f"{SUB}/resourceGroups//providers/Microsoft.HybridCompute/machines//extensions/customScript"
+)
 
 
 @pytest.mark.parametrize(
     ("text", "group", "kind", "names"),
     [
         (CERTIFICATE, "DevTest", "Microsoft.Web/certificates", ("B1F5##North Europe#webspace",)),
-        (HUB, "DevTest", "Microsoft.Devices/IotHubs/eventHubEndpoints/ConsumerGroups", ("h", "events", "%24Default")),
+        (
+            HUB,
+            "DevTest",
+            "Microsoft.Devices/IotHubs/eventHubEndpoints/ConsumerGroups",
+            ("h", "events", "%24Default"),
+        ),
         (SSL, None, "Microsoft.Network/ApplicationGatewayAvailableSslOptions", ("default",)),
         (MACHINE, None, "Microsoft.HybridCompute/machines/extensions", ("", "customScript")),
-        (f"{GROUP}/providers/M.Sql/servers/CPU % > 80", "DevTest", "M.Sql/servers", ("CPU % > 80",)),
+        (
+            f"{GROUP}/providers/M.Sql/servers/CPU % > 80",
+            "DevTest",
+            "M.Sql/servers",
+            ("CPU % > 80",),
+        ),
         (f"{GROUP}/providers/M.X/y/<a>&b:c,ü", "DevTest", "M.X/y", ("<a>&b:c,ü",)),
         (f"{GROUP}/providers/M.X/y/a%2fb//", "DevTest", "M.X/y", ("a%2fb",)),
-        (f"{SUB}/providers/M.X/locations/West%20US/y/z/", None, "M.X/locations/y", ("West%20US", "z")),
+        (
+            f"{SUB}/providers/M.X/locations/West%20US/y/z/",
+            None,
+            "M.X/locations/y",
+            ("West%20US", "z"),
+        ),
         (f"{SUB}/tagNames/a/tagValues/", None, None, ()),
     ],
 )
-def test_ids_of_arms_own_are_parsed(text: str, group: str | None, kind: str | None, names: tuple[str, ...]) -> None:
+def test_ids_of_arms_own_are_parsed(
+    text: str, group: str | None, kind: str | None, names: tuple[str, ...]
+) -> None:
     parsed = ResourceId.parse(text)
     assert str(parsed) == text
     assert (parsed.subscription_id, parsed.resource_group) == (SUB[15:], group)
@@ -129,13 +178,18 @@ def test_ids_are_built() -> None:
     assert str(ResourceId.subscription(SUB[15:])) == SUB
     assert str(ResourceId.group(SUB[15:], "DevTest")) == GROUP
     assert str(ResourceId.management_group("m")) == MANAGEMENT
-    vnet = ResourceId.group(SUB[15:], "DevTest").resource("Microsoft.Network/virtualNetworks", "vnet1")
+    vnet = ResourceId.group(SUB[15:], "DevTest").resource(
+        "Microsoft.Network/virtualNetworks", "vnet1"
+    )
     assert str(vnet) == VNET
     assert str(vnet.child("subnets", "a")) == f"{VNET}/subnets/a"
     assert str(vnet.resource("Microsoft.Authorization/locks", "keep")) == LOCK
     nested = ResourceId(GROUP).resource("Microsoft.Network/virtualNetworks/subnets", "vnet1", "a")
     assert str(nested) == f"{VNET}/subnets/a"
-    assert str(ResourceId(GROUP).resource("Microsoft.Web/certificates", "B1F5##North Europe#webspace")) == CERTIFICATE
+    assert (
+        str(ResourceId(GROUP).resource("Microsoft.Web/certificates", "B1F5##North Europe#webspace"))
+        == CERTIFICATE
+    )
     assert ResourceId(GROUP).child("x", "CPU % > 80").name == "CPU % > 80"
 
 
@@ -149,7 +203,9 @@ def test_what_is_no_id_is_refused(text: object) -> None:
         ResourceId.parse(text)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "a?b", "a\\b", "a%62", "a%2Fb", "%2e%2e", "a\r\n", None])
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "a/b", "a?b", "a\\b", "a%62", "a%2Fb", "%2e%2e", "a\r\n", None]
+)
 def test_a_name_that_would_lead_elsewhere_is_refused(name: str) -> None:
     with pytest.raises(ConfigurationError, match="can't be part of a resource id"):
         ResourceId.group(SUB[15:], name)

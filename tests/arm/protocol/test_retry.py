@@ -43,7 +43,9 @@ def test_a_429_is_repeated_whatever_the_verb(method: str) -> None:
 
 @pytest.mark.parametrize("method", VERBS)
 @pytest.mark.parametrize("status", [408, 499, 500, 502, 503, 504, None])
-def test_what_may_have_happened_is_repeated_but_for_post_and_writes_are_looked_at_first(status: int | None, method: str) -> None:
+def test_what_may_have_happened_is_repeated_but_for_post_and_writes_are_looked_at_first(
+    status: int | None, method: str
+) -> None:
     decided = after(attempt(method, status), RULE)
     assert decided == (None if method == "POST" else Again(1.0, look=method in ("PUT", "PATCH")))
 
@@ -53,7 +55,9 @@ def test_what_was_never_sent_is_repeated_without_a_look(method: str) -> None:
     assert after(attempt(method, None, arrived=False), RULE) == Again(1.0)
 
 
-@pytest.mark.parametrize("status", [200, 304, 400, 401, 403, 404, 405, 409, 410, 412, 413, 501, 505, 507])
+@pytest.mark.parametrize(
+    "status", [200, 304, 400, 401, 403, 404, 405, 409, 410, 412, 413, 501, 505, 507]
+)
 @pytest.mark.parametrize("method", VERBS)
 def test_nothing_else_is_repeated(method: str, status: int) -> None:
     assert RULE(attempt(method, status)) is None
@@ -70,7 +74,15 @@ def test_an_answer_that_is_too_large_is_too_large_the_next_time() -> None:
 
 
 def test_waits_double_up_to_a_cap_and_are_drawn_from_nothing_up() -> None:
-    assert [RULE(attempt(number=number)) for number in (1, 2, 3, 4, 5, 6, 19)] == [1, 2, 4, 8, 16, 30, 30]
+    assert [RULE(attempt(number=number)) for number in (1, 2, 3, 4, 5, 6, 19)] == [
+        1,
+        2,
+        4,
+        8,
+        16,
+        30,
+        30,
+    ]
     assert ArmRetry(draw=least)(attempt(number=4)) == 0.0
     drawn = {ArmRetry()(attempt(number=3)) for _ in range(20)}
     assert len(drawn) > 1
@@ -103,7 +115,10 @@ def test_a_permanent_failure_is_not_repeated() -> None:
     assert RULE(attempt("GET", None, permanent=True)) is None
 
 
-@pytest.mark.parametrize(("method", "again"), [("GET", True), ("PUT", True), ("PATCH", True), ("DELETE", False), ("POST", False)])
+@pytest.mark.parametrize(
+    ("method", "again"),
+    [("GET", True), ("PUT", True), ("PATCH", True), ("DELETE", False), ("POST", False)],
+)
 def test_an_unreadable_response_to_a_write_is_looked_at(method: str, again: bool) -> None:
     """Whatever the rule: ARM has seen the request."""
     found = after(lost(method, "/x", number=1, elapsed=0, unreadable=True), lambda _: 1.0)
@@ -206,10 +221,18 @@ def test_a_lost_request_is_described() -> None:
     assert after(attrs.evolve(unsure, untrusted=True), RULE) is None
 
 
-def error(status: int, code: str, text: str = "x", method: str = "PUT", query: str = "api-version=2018-05-01") -> ArmError:
+def error(
+    status: int,
+    code: str,
+    text: str = "x",
+    method: str = "PUT",
+    query: str = "api-version=2018-05-01",
+) -> ArmError:
     body = f'{{"error":{{"code":"{code}","message":"{text}"}}}}'.encode()
     url = f"https://management.azure.com{PATH}?{query}"
-    return error_of(ArmResponse(method, url, status, CIMultiDict({"Retry-After": "7"}), body), wall=0.0)
+    return error_of(
+        ArmResponse(method, url, status, CIMultiDict({"Retry-After": "7"}), body), wall=0.0
+    )
 
 
 def test_an_error_is_described() -> None:
@@ -230,12 +253,24 @@ def test_a_lock_is_seen_in_a_429_or_409_alone() -> None:
 
 @pytest.mark.parametrize(
     ("query", "listed"),
-    [("api-version=2018-05-01", True), ("x=1&API-VERSION=2018-05-01&y", True), ("api-version=2020-01-01", False), ("x=1", False)],
+    [
+        ("api-version=2018-05-01", True),
+        ("x=1&API-VERSION=2018-05-01&y", True),
+        ("api-version=2020-01-01", False),
+        ("x=1", False),
+    ],
 )
 def test_a_refused_version_may_be_among_the_supported_ones(query: str, listed: bool) -> None:
     text = "The supported api-versions are '2017-09-01-preview, 2018-05-01'."
-    assert answered(error(400, "NoRegisteredProviderFound", text, query=query), number=1, elapsed=0.0).listed is listed
-    assert not answered(error(400, "SomethingElse", text, query=query), number=1, elapsed=0.0).listed
+    assert (
+        answered(
+            error(400, "NoRegisteredProviderFound", text, query=query), number=1, elapsed=0.0
+        ).listed
+        is listed
+    )
+    assert not answered(
+        error(400, "SomethingElse", text, query=query), number=1, elapsed=0.0
+    ).listed
 
 
 @pytest.mark.parametrize(

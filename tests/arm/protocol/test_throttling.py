@@ -50,7 +50,9 @@ def asked(status: int = 429, text: str = "", **headers: str) -> float | None:
     ],
 )
 @pytest.mark.parametrize("status", [200, 202, 429, 503])
-def test_headers_say_it_in_every_answer(status: int, headers: dict[str, str], wait: float | None) -> None:
+def test_headers_say_it_in_every_answer(
+    status: int, headers: dict[str, str], wait: float | None
+) -> None:
     assert asked(status, **headers) == wait
 
 
@@ -61,23 +63,44 @@ def test_headers_say_it_in_every_answer(status: int, headers: dict[str, str], wa
         ({"x_ms_user_quota_remaining": "3", "x_ms_user_quota_resets_after": "00:00:05"}, None),
         ({"x_ms_user_quota_resets_after": "00:00:05"}, None),
         ({"x_ms_user_quota_remaining": "0"}, None),
-        ({"x_ms_user_quota_remaining": "0", "x_ms_user_quota_resets_after": "00:00:05", "Retry_After": "2"}, 2.0),
-        ({"x_rate_limit_remaining": "0", "x_rate_limit_reset": "2023-11-27T09:04:53.5000000Z"}, 3.5),
-        ({"x_rate_limit_remaining": "9", "x_rate_limit_reset": "2023-11-27T09:04:53.5000000Z"}, None),
+        (
+            {
+                "x_ms_user_quota_remaining": "0",
+                "x_ms_user_quota_resets_after": "00:00:05",
+                "Retry_After": "2",
+            },
+            2.0,
+        ),
+        (
+            {"x_rate_limit_remaining": "0", "x_rate_limit_reset": "2023-11-27T09:04:53.5000000Z"},
+            3.5,
+        ),
+        (
+            {"x_rate_limit_remaining": "9", "x_rate_limit_reset": "2023-11-27T09:04:53.5000000Z"},
+            None,
+        ),
     ],
 )
-def test_a_quota_that_is_used_up_says_when_it_is_back(headers: dict[str, str], wait: float | None) -> None:
+def test_a_quota_that_is_used_up_says_when_it_is_back(
+    headers: dict[str, str], wait: float | None
+) -> None:
     named = CIMultiDict({name.replace("_", "-"): value for name, value in headers.items()})
     assert quota_wait(named, WALL) == (5.0 if "Retry_After" in headers else wait or 0.0)
     assert asked(429, "Please try again after '60' seconds." if wait else "", **headers) == wait
-    assert asked(200, **{name: value for name, value in headers.items() if name != "Retry_After"}) is None
+    assert (
+        asked(200, **{name: value for name, value in headers.items() if name != "Retry_After"})
+        is None
+    )
 
 
 @pytest.mark.parametrize(
     ("text", "wait"),
     [
         ("exceeded the backend storage limit. Please try again after '6' seconds.", 6.0),
-        ("exceeded the limit of '150' for time interval '01:00:00'. Please try again after '324' seconds.", 324.0),
+        (
+            "exceeded the limit of '150' for time interval '01:00:00'. Please try again after '324' seconds.",
+            324.0,
+        ),
         ("Too many requests. Please retry after 60 seconds.", 60.0),
         ("The call can be retried in 11 seconds.", 11.0),
         ("Retry-After: 17 seconds", 17.0),
@@ -99,7 +122,9 @@ def test_a_quota_that_is_used_up_says_when_it_is_back(headers: dict[str, str], w
 )
 def test_texts_say_it(text: str, wait: float | None) -> None:
     assert asked(429, text) == wait
-    assert asked_wait(429, {}, ErrorDetail("A", "a", details=(ErrorDetail("B", text),)), WALL) == wait
+    assert (
+        asked_wait(429, {}, ErrorDetail("A", "a", details=(ErrorDetail("B", text),)), WALL) == wait
+    )
     assert asked_wait(429, {}, ErrorDetail("A", "a", inner=ErrorDetail("B", text)), WALL) == wait
     assert asked(200, text) is None
 
@@ -118,16 +143,31 @@ def test_a_header_goes_before_a_text_but_for_a_zero() -> None:
 
 
 def compute(end: object) -> ErrorDetail:
-    said = {"operationGroup": "HighCostGetVMScaleSet30Min", "startTime": "2023-11-27T08:40:00.0+00:00", "endTime": end}
-    part = ErrorDetail("TooManyRequests", json.dumps({**said, "allowedRequestCount": 937}), "HighCostGetVMScaleSet30Min")
-    return ErrorDetail("OperationNotAllowed", "too many requests have been received for this subscription.", details=(part,))
+    said = {
+        "operationGroup": "HighCostGetVMScaleSet30Min",
+        "startTime": "2023-11-27T08:40:00.0+00:00",
+        "endTime": end,
+    }
+    part = ErrorDetail(
+        "TooManyRequests",
+        json.dumps({**said, "allowedRequestCount": 937}),
+        "HighCostGetVMScaleSet30Min",
+    )
+    return ErrorDetail(
+        "OperationNotAllowed",
+        "too many requests have been received for this subscription.",
+        details=(part,),
+    )
 
 
 @pytest.mark.parametrize(
-    ("end", "wait"), [("2023-11-27T09:10:00.1234567+00:00", 310.123456), ("", None), (17, None), (None, None)]
+    ("end", "wait"),
+    [("2023-11-27T09:10:00.1234567+00:00", 310.123456), ("", None), (17, None), (None, None)],
 )
 def test_compute_says_when_its_interval_ends(end: object, wait: float | None) -> None:
-    assert asked_wait(429, {}, compute(end), WALL) == (None if wait is None else pytest.approx(wait))
+    assert asked_wait(429, {}, compute(end), WALL) == (
+        None if wait is None else pytest.approx(wait)
+    )
 
 
 def test_an_answer_whose_body_was_not_read_says_it_in_headers_alone() -> None:
@@ -156,7 +196,14 @@ def test_instants_are_utc_unless_they_say_otherwise(text: object, moment: float 
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [("00:00:05", 5.0), ("01:02:03.5", 3723.5), ("1.00:00:00", 86_400.0), ("5", None), ("", None), ("PT5S", None)],
+    [
+        ("00:00:05", 5.0),
+        ("01:02:03.5", 3723.5),
+        ("1.00:00:00", 86_400.0),
+        ("5", None),
+        ("", None),
+        ("PT5S", None),
+    ],
 )
 def test_durations(text: str, seconds: float | None) -> None:
     assert duration(text) == seconds

@@ -7,16 +7,28 @@ import pytest
 from aiomsi._arm.protocol.write_check import Seen, equals, holds, seen
 
 GROUP = "/subscriptions/S/resourceGroups/G"
-SENT = {"location": "West Europe", "tags": {"a": "b"}, "properties": {"size": 3, "open": False, "rules": [{"id": GROUP}]}}
+SENT = {
+    "location": "West Europe",
+    "tags": {"a": "b"},
+    "properties": {"size": 3, "open": False, "rules": [{"id": GROUP}]},
+}
 
 
 def resource(state: object = "Succeeded", **more: Any) -> dict[str, Any]:
-    properties = {"provisioningState": state, "size": 3, "open": False, "rules": [{"id": GROUP.lower()}], **more}
+    properties = {
+        "provisioningState": state,
+        "size": 3,
+        "open": False,
+        "rules": [{"id": GROUP.lower()}],
+        **more,
+    }
     written = {"id": GROUP, "name": "g", "type": "t", "etag": "1", "systemData": {"createdBy": "x"}}
     return {**written, "Location": "westeurope", "tags": {"a": "b"}, "properties": properties}
 
 
-@pytest.mark.parametrize("state", ["Succeeded", "succeeded", "Completed", "Accepted", "Started", None, "", 17])
+@pytest.mark.parametrize(
+    "state", ["Succeeded", "succeeded", "Completed", "Accepted", "Started", None, "", 17]
+)
 def test_resource_as_it_was_sent_is_done(state: object) -> None:
     assert seen("PUT", SENT, 200, resource(state)) is Seen.DONE
     assert seen("PATCH", SENT, 200, resource(state)) is Seen.DONE
@@ -28,7 +40,9 @@ def test_resource_at_rest_on_a_word_of_its_own_is_compared(state: str) -> None:
     assert seen("PUT", SENT, 200, resource(state, size=4)) is Seen.REPEAT
 
 
-@pytest.mark.parametrize("state", ["Creating", "Updating", "InProgress", "RegisteringDns", "WaitingForVm"])
+@pytest.mark.parametrize(
+    "state", ["Creating", "Updating", "InProgress", "RegisteringDns", "WaitingForVm"]
+)
 def test_resource_being_changed_is_running(state: str) -> None:
     assert seen("PUT", SENT, 200, resource(state)) is Seen.RUNNING
     assert seen("PUT", SENT, 200, resource(state, size=4)) is Seen.RUNNING
@@ -47,7 +61,9 @@ def test_resource_being_changed_is_running(state: str) -> None:
         (None, 200, resource()),
     ],
 )
-def test_resource_that_differs_is_written_again(method: str, sent: object, status: int, found: object) -> None:
+def test_resource_that_differs_is_written_again(
+    method: str, sent: object, status: int, found: object
+) -> None:
     assert seen(method, sent, status, found) is Seen.REPEAT
 
 
@@ -56,7 +72,9 @@ def test_resource_that_differs_is_written_again(method: str, sent: object, statu
     [(403, {}), (405, None), (500, resource()), (204, None), (200, None), (200, [resource()])],
 )
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE"])
-def test_response_without_the_resource_shows_nothing(method: str, status: int, found: object) -> None:
+def test_response_without_the_resource_shows_nothing(
+    method: str, status: int, found: object
+) -> None:
     assert seen(method, SENT, status, found) is Seen.UNKNOWN
 
 
@@ -114,10 +132,20 @@ def test_tag_named_as_a_service_member_counts(tag: str) -> None:
 
 
 def test_members_of_the_service_are_left_aside() -> None:
-    written = {"id": GROUP, "name": "g", "type": "t", "etag": "2", "systemData": {}, "provisioningState": "Succeeded"}
+    written = {
+        "id": GROUP,
+        "name": "g",
+        "type": "t",
+        "etag": "2",
+        "systemData": {},
+        "provisioningState": "Succeeded",
+    }
     assert equals(written, {})
     assert equals({}, written)
-    assert equals({"eTag": "2", "Properties": {"ProvisioningState": "x"}}, {"properties": {"provisioningState": "y"}})
+    assert equals(
+        {"eTag": "2", "Properties": {"ProvisioningState": "x"}},
+        {"properties": {"provisioningState": "y"}},
+    )
     assert holds({"a": 1, **written}, {"a": 1, "etag": "1", "name": "other"})
 
 

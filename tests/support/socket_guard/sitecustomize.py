@@ -5,7 +5,9 @@ import sys
 from ipaddress import ip_address
 
 CONNECTS = frozenset({"socket.connect", "socket.sendto", "socket.sendmsg"})
-LOOK_UPS = frozenset({"socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyaddr", "socket.getnameinfo"})
+LOOK_UPS = frozenset(
+    {"socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyaddr", "socket.getnameinfo"}
+)
 
 
 class BlockedSocketError(RuntimeError):
@@ -30,7 +32,11 @@ def guard(event: str, arguments: tuple[object, ...]) -> None:
         if isinstance(address, tuple) and not is_local(address[0]):
             raise BlockedSocketError(f"{event} to {address!r}")
     elif event in LOOK_UPS:
-        host = arguments[0][0] if event == "socket.getnameinfo" and isinstance(arguments[0], tuple) else arguments[0]
+        host = (
+            arguments[0][0]
+            if event == "socket.getnameinfo" and isinstance(arguments[0], tuple)
+            else arguments[0]
+        )
         if not is_local(host) and not (event == "socket.getaddrinfo" and host == "0.0.0.0"):  # noqa: S104 (a listener's)
             raise BlockedSocketError(f"{event} of {host!r}")
 

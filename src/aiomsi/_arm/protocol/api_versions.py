@@ -38,7 +38,8 @@ class ResourceType:
 def resource_type_of(path: str) -> ResourceType | None:
     """Find the resource type that a path or URL is about: of a resource, a collection or an action.
 
-    Resources of ARM itself, such as groups, are of the namespace ``Microsoft.Resources``. None where the path tells no type.
+    Resources of ARM itself, such as groups, are of the namespace ``Microsoft.Resources``. None
+    where the path tells no type.
     """
     address = path.partition("#")[0].partition("?")[0]
     if "://" in address:
@@ -53,7 +54,8 @@ def resource_type_of(path: str) -> ResourceType | None:
     namespace, *pairs = (segments[keywords[-1] + 1 :] if keywords else []) or [""]
     if pairs and pairs[0].lower() not in _REGISTRATIONS:
         return ResourceType(namespace, "/".join(pairs[::2]))
-    # ARM serves the path itself, and its keywords are the type. What lies in a resource is nothing of ARM's.
+    # ARM serves the path itself, and its keywords are the type. What lies in a resource is nothing
+    # of ARM's.
     words = segments[: len(segments) - len(pairs)][::2]
     return ResourceType(_RESOURCES, "/".join(words)) if words and len(keywords) < 2 else None
 
@@ -66,7 +68,8 @@ def _keywords(segments: list[str]) -> list[int]:
 def versions_for(document: object, resource_type: ResourceType) -> tuple[str, ...]:
     """Give the versions of a type by a provider's document, best first: stable ones before others, newer ones before older.
 
-    An action, and a type that the document leaves out, has the versions of the type that it belongs to. Empty if there is none.
+    An action, and a type that the document leaves out, has the versions of the type that it belongs
+    to. Empty if there is none.
     """
     known = {name.casefold(): versions for name, versions in _types(document)}
     for name in _candidates(resource_type):
@@ -110,6 +113,7 @@ def ordered(versions: Iterable[str]) -> tuple[str, ...]:
 def choose_version(versions: Iterable[str], *, failed: Collection[str] = ()) -> str | None:
     """Choose the newest stable version, or the newest at all where none is stable, but for those that have `failed`.
 
-    Documents list versions that are not served everywhere yet; so after a failure the next one is worth a try.
+    Documents list versions that are not served everywhere yet; so after a failure the next one is
+    worth a try.
     """
     return next((version for version in ordered(versions) if version not in failed), None)

@@ -12,7 +12,9 @@ from aiomsi._arm.protocol.retry import LOOKED_AT, PASSING, RetryRule, reads
 from aiomsi._errors import ApiVersionError, ArmError
 
 # What a 404 says that is about the path, and not about the resource at its end.
-_NEVER_THERE = frozenset({"InvalidResourceNamespace", "InvalidResourceType", "SubscriptionNotFound"})
+_NEVER_THERE = frozenset(
+    {"InvalidResourceNamespace", "InvalidResourceType", "SubscriptionNotFound"}
+)
 _VERSION = re.compile(r"[?&]api-version=([^&#]*)", re.IGNORECASE)
 
 
@@ -27,14 +29,18 @@ class ArmAttempt:
         status: the HTTP status, None if there was no answer.
         code: the answer's error code, None without one.
         retry_after: the seconds that the answer asks for, None if it does not say.
-        arrived: whether the request may have reached ARM: False where not even a connection was made.
+        arrived: whether the request may have reached ARM: False where not even a connection was
+            made.
         untrusted: whether that was because the certificate of the other side was not accepted.
         reads: whether the call changes nothing, whatever its verb.
-        locked: whether another operation holds the resource: a 409 that passes, or a 429 that has nothing to do with rates.
+        locked: whether another operation holds the resource: a 409 that passes, or a 429 that has
+            nothing to do with rates.
         listed: whether the answer refuses an api-version that it lists as supported.
         repeats: how many requests in a row, this one included, ended with this status and code.
-        permanent: whether the same request would fail again in the same way, as with a wrong password of the proxy.
-        unreadable: whether a response came that could not be read, so that ARM has seen the request.
+        permanent: whether the same request would fail again in the same way, as with a wrong
+            password of the proxy.
+        unreadable: whether a response came that could not be read, so that ARM has seen the
+            request.
         left: seconds until the call's `timeout` ends it, None without one.
 
     """
@@ -113,8 +119,12 @@ def answered(
         code=error.code,
         retry_after=error.retry_after,
         reads=lists or reads(response.method, response.path),
-        locked=is_locked(whole) if error.status == 429 else is_in_progress(error.status, whole, error.retry_after),
-        listed=isinstance(error, ApiVersionError) and asked is not None and asked[1] in error.supported,
+        locked=is_locked(whole)
+        if error.status == 429
+        else is_in_progress(error.status, whole, error.retry_after),
+        listed=isinstance(error, ApiVersionError)
+        and asked is not None
+        and asked[1] in error.supported,
         repeats=repeats,
         left=left,
     )
@@ -137,10 +147,15 @@ class Again:
 def after(attempt: ArmAttempt, rule: RetryRule) -> Again | None:
     """Decide what follows a request that went wrong; None: its error is raised."""
     if attempt.unreadable and not attempt.reads and attempt.method not in LOOKED_AT:
-        # ARM has responded to the write: whatever the rule says, it is not sent a second time without a look.
+        # ARM has responded to the write: whatever the rule says, it is not sent a second time
+        # without a look.
         return None
     delay = rule(attempt)
-    return None if delay is None else Again(max(0.0, delay), look=attempt.doubtful and attempt.method in LOOKED_AT)
+    return (
+        None
+        if delay is None
+        else Again(max(0.0, delay), look=attempt.doubtful and attempt.method in LOOKED_AT)
+    )
 
 
 def is_gone(method: str, status: int, code: str | None, *, doubtful: bool) -> bool:

@@ -27,17 +27,51 @@ FINAL: dict[str, Outcome] = {
     "canceled": "canceled",
     "cancelled": "canceled",
 }
-GOING_ON = frozenset({"accepted", "dequeued", "enqueued", "inprogress", "notstarted", "pending", "queued", "running", "started"})
-# Resource types exist whose state rests on these, so that a resource that has them need not be changing.
+GOING_ON = frozenset(
+    {
+        "accepted",
+        "dequeued",
+        "enqueued",
+        "inprogress",
+        "notstarted",
+        "pending",
+        "queued",
+        "running",
+        "started",
+    }
+)
+# Resource types exist whose state rests on these, so that a resource that has them need not be
+# changing.
 _MAY_REST = frozenset({"accepted", "started"})
 _PARTICIPLE = re.compile(r"[A-Za-z]ing(?![a-z])")
 _OF_A_RECORD = frozenset(
     {
-        *("id", "name", "status", "starttime", "endtime", "percentcomplete", "error", "properties", "resourceid"),
-        *("resourcelocation", "operationid", "created", "createdtime", "lastmodified", "lastmodifiedtime", "timespan", "result"),
+        *(
+            "id",
+            "name",
+            "status",
+            "starttime",
+            "endtime",
+            "percentcomplete",
+            "error",
+            "properties",
+            "resourceid",
+        ),
+        *(
+            "resourcelocation",
+            "operationid",
+            "created",
+            "createdtime",
+            "lastmodified",
+            "lastmodifiedtime",
+            "timespan",
+            "result",
+        ),
     }
 )
-_OF_A_RECORD_ALONE = frozenset({"status", "starttime", "endtime", "percentcomplete", "resourceid", "operationid"})
+_OF_A_RECORD_ALONE = frozenset(
+    {"status", "starttime", "endtime", "percentcomplete", "resourceid", "operationid"}
+)
 
 
 def is_running(word: str | None) -> bool:
@@ -82,7 +116,11 @@ def provisioning_state(document: object) -> str | None:
 
 def percent_of(document: object, before: float | None) -> float | None:
     value = member(document, "percentComplete")
-    told = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= _MOST_PERCENT
+    told = (
+        isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and 0 <= value <= _MOST_PERCENT
+    )
     return float(value) if told else before
 
 
@@ -107,7 +145,9 @@ _WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 _TEXTS = "message|messages|detail|details|info|description"
 _NAMES_OF_REASONS = (
     re.compile(rf"(?:.* )?(?:error|errors|failure|failures|reason|reasons)(?: (?:{_TEXTS}))?"),
-    re.compile(rf"(?:.* )?(?:provisioning|status|state|deployment|operation) (?:.* )?(?:{_TEXTS})|messages?"),
+    re.compile(
+        rf"(?:.* )?(?:provisioning|status|state|deployment|operation) (?:.* )?(?:{_TEXTS})|messages?"
+    ),
     re.compile(r"(?:.* )?(?:error|failure) code"),
 )
 _NO_REASON = frozenset({"none", "noerror", "ok", "n/a", "null", "unknown", *FINAL})
@@ -130,7 +170,8 @@ def reasons(answer: ArmResponse, state: str | None = None) -> ErrorDetail:
 def reason_in(answer: ArmResponse) -> ErrorDetail | None:
     """Return the reason of a failure that a record or a resource gives; None where it gives none.
 
-    A record has an ``error``. Resources have members of many names, for example ``errorMessage`` or ``provisioningDetails``.
+    A record has an ``error``. Resources have members of many names, for example ``errorMessage`` or
+    ``provisioningDetails``.
     """
     document = decoded(answer)
     if answer.status >= 300 or not isinstance(document, dict):
@@ -169,7 +210,8 @@ def _members(container: object) -> Iterator[tuple[object, Any, dict[Any, Any]]]:
             yield from ((name, value, inside) for name, value in inside.items())
             pending += inside.values()
         elif isinstance(inside, list):
-            # Compute lists the statuses of a resource's parts, with a level for each; https://learn.microsoft.com/rest/api/compute
+            # Compute lists the statuses of a resource's parts, with a level for each;
+            # https://learn.microsoft.com/rest/api/compute
             bad = [one for one in inside if (text_of(one, "level") or "").lower() == "error"]
             yield from (("error", one, one) for one in bad)
 
@@ -231,8 +273,16 @@ class Poll:
     @property
     def lacks_state(self) -> bool:
         """Whether the body is an operation's record without its state."""
-        names = {str(name).lower() for name in self.document} if isinstance(self.document, dict) else set()
-        return self.word is None and not names.isdisjoint(_OF_A_RECORD_ALONE) and names <= _OF_A_RECORD - {"error"}
+        names = (
+            {str(name).lower() for name in self.document}
+            if isinstance(self.document, dict)
+            else set()
+        )
+        return (
+            self.word is None
+            and not names.isdisjoint(_OF_A_RECORD_ALONE)
+            and names <= _OF_A_RECORD - {"error"}
+        )
 
     @property
     def is_page(self) -> bool:
@@ -241,6 +291,8 @@ class Poll:
 
     def shows(self, url: str) -> bool:
         """Return whether the body is the resource at `url`, and not a record that lacks its state."""
-        if not isinstance(self.document, dict) or any(name.lower() in _OF_A_RECORD_ALONE for name in self.document):
+        if not isinstance(self.document, dict) or any(
+            name.lower() in _OF_A_RECORD_ALONE for name in self.document
+        ):
             return False
         return self.state is not None or same_path(text_of(self.document, "id") or "", url)

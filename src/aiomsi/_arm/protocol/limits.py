@@ -1,9 +1,11 @@
 """What an answer's headers say is left of ARM's and the resource providers' limits, as values. No I/O.
 
-ARM keeps one bucket by subscription (or tenant), principal and class of operation, and one by subscription alone ("global").
-A resource provider may have its own limits in place of these or beside them.
+ARM keeps one bucket by subscription (or tenant), principal and class of operation, and one by
+subscription alone ("global"). A resource provider may have its own limits in place of these or
+beside them.
 
-Source: https://learn.microsoft.com/azure/azure-resource-manager/management/request-limits-and-throttling,
+Source:
+https://learn.microsoft.com/azure/azure-resource-manager/management/request-limits-and-throttling,
 https://learn.microsoft.com/azure/virtual-machines/compute-throttling-limits,
 https://learn.microsoft.com/azure/governance/resource-graph/concepts/guidance-for-throttled-requests
 """
@@ -27,11 +29,11 @@ class Bucket:
     """What a remaining count is counted down from, as far as a header tells; which subscription, the request's path does.
 
     Attributes:
-        scope: ``"subscription"`` and ``"tenant"``: this principal's calls there; ``"global"``: all principals' calls in the
-            subscription; ``"provider"``: a resource provider's own limit; ``"resource"``: calls to this one resource;
-            ``"user"``: this principal's calls anywhere.
-        operations: the class of operation, for example ``"reads"``, ``"resource-requests"``, or the name of a policy such as
-            ``"Microsoft.Compute/LowCostGet3Min"``.
+        scope: ``"subscription"`` and ``"tenant"``: this principal's calls there; ``"global"``: all
+            principals' calls in the subscription; ``"provider"``: a resource provider's own limit;
+            ``"resource"``: calls to this one resource; ``"user"``: this principal's calls anywhere.
+        operations: the class of operation, for example ``"reads"``, ``"resource-requests"``, or the
+            name of a policy such as ``"Microsoft.Compute/LowCostGet3Min"``.
         window: for how many seconds the limit counts, None where the service does not say.
 
     """
@@ -67,7 +69,9 @@ _NAME = re.compile(
     r"x-ms-ratelimit-(?P<burst>burst-)?remaining-(?P<scope>subscription-global-|subscription-|tenant-|)"
     r"(?P<operations>.+?)(?:-pt(?P<number>\d{1,5})(?P<unit>[smh]))?"
 )
-_OPERATIONS = re.compile(r"reads|writes|deletes|(?:[a-z][a-z.-]*-)?(?:requests|entities-read|calls-per-second)|scheduler-[a-z-]+")
+_OPERATIONS = re.compile(
+    r"reads|writes|deletes|(?:[a-z][a-z.-]*-)?(?:requests|entities-read|calls-per-second)|scheduler-[a-z-]+"
+)
 _WINDOW = re.compile(r"(\d{1,5})([smhd])", re.IGNORECASE)
 _POLICY = re.compile(r"([A-Za-z0-9.]+/[^;,\s]+)\s*;\s*(-?\d{1,19})", re.ASCII)
 _POLICY_WINDOW = re.compile(r"(?<!\d)(\d{1,3})(Sec|Min|Hour)", re.IGNORECASE)
@@ -92,7 +96,11 @@ def _all(headers: Mapping[str, str], wall: float) -> Iterator[Remaining]:
         if folded == "x-ms-ratelimit-remaining-resource":
             yield from _policies(value)
         elif folded == "x-ms-user-quota-remaining":
-            yield from _counts(Bucket("user", "quota"), value, duration(headers.get("x-ms-user-quota-resets-after", "")))
+            yield from _counts(
+                Bucket("user", "quota"),
+                value,
+                duration(headers.get("x-ms-user-quota-resets-after", "")),
+            )
         elif folded == "x-rate-limit-remaining":
             yield from _rate_limit(headers, value, wall)
         elif folded.startswith("x-ms-ratelimit-") and (bucket := _bucket(folded)) is not None:
@@ -119,18 +127,27 @@ def _policies(value: str) -> Iterator[Remaining]:
         policy, count = named[1], named[2]
         counted = _POLICY_WINDOW.search(policy)
         window = None if counted is None else float(counted[1]) * _SECONDS[counted[2][0].lower()]
-        yield from _counts(Bucket("resource" if policy.endswith("Resource") else "subscription", policy, window), count)
+        yield from _counts(
+            Bucket("resource" if policy.endswith("Resource") else "subscription", policy, window),
+            count,
+        )
 
 
 def _rate_limit(headers: Mapping[str, str], value: str, wall: float) -> Iterator[Remaining]:
     """Read the triple in which ``limit`` is a window, and ``reset`` an instant."""
     window = _WINDOW.fullmatch(headers.get("x-rate-limit-limit", "").strip())
     reset = instant(headers.get("x-rate-limit-reset"))
-    bucket = Bucket("provider", "rate-limit", None if window is None else float(window[1]) * _SECONDS[window[2].lower()])
+    bucket = Bucket(
+        "provider",
+        "rate-limit",
+        None if window is None else float(window[1]) * _SECONDS[window[2].lower()],
+    )
     yield from _counts(bucket, value, None if reset is None else max(0.0, reset - wall))
 
 
 def _counts(bucket: Bucket, value: str, resets_after: float | None = None) -> Iterable[Remaining]:
     """Read a count, or several that a proxy has put into one header; what is practically no limit is left out."""
     numbers = [int(text) for part in value.split(",") if _COUNT.fullmatch(text := part.strip())]
-    return [Remaining(bucket, max(0, number), resets_after) for number in numbers if number < _UNLIMITED]
+    return [
+        Remaining(bucket, max(0, number), resets_after) for number in numbers if number < _UNLIMITED
+    ]

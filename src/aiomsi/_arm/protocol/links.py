@@ -1,8 +1,9 @@
 """The links that ARM's answers hold: resolved, pinned to the cloud's ARM, and otherwise left to the letter. No I/O.
 
-A link decides where the next token goes, so each one, whether of a header or of a body, comes through `pinned` before it is
-followed. Services write it relative, without the leading slash, as a ``file:`` URL, with port 443, or with raw spaces; and most
-are signed, so what can be sent as it is stays as it is.
+A link decides where the next token goes, so each one, whether of a header or of a body, comes
+through `pinned` before it is followed. Services write it relative, without the leading slash, as a
+``file:`` URL, with port 443, or with raw spaces; and most are signed, so what can be sent as it is
+stays as it is.
 
 Source: https://github.com/Azure/azure-resource-manager-rpc/blob/master/v1.0/async-api-reference.md,
 https://www.rfc-editor.org/rfc/rfc3986#section-5.2
@@ -29,13 +30,15 @@ class Link(str):
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
-# No user, no percent-encoding, no backslash, no letter beyond ASCII: nothing that two parsers could read in two ways.
+# No user, no percent-encoding, no backslash, no letter beyond ASCII: nothing that two parsers could
+# read in two ways.
 _ABSOLUTE = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+(?=[/?]|$)", re.IGNORECASE)
 _LOCAL_FILE = re.compile(r"file:/+", re.IGNORECASE)
 # All of ASCII that an HTTP request can carry in its target.
 _SENDABLE = "".join(map(chr, range(0x21, 0x7F))).translate({ord(char): None for char in "#\\"})
 _MOST_TEXT = 200
-# When, by which certificate, and what over which hash: a link is signed each time that it is given out.
+# When, by which certificate, and what over which hash: a link is signed each time that it is given
+# out.
 _SIGNATURE = frozenset({"t=", "c=", "s=", "h="})
 
 
@@ -51,8 +54,12 @@ def pinned(cloud: Cloud, link: str, base: str) -> str:
     if url is None or (found := _ABSOLUTE.match(url)) is None or not cloud.is_resource_manager(url):
         del url
         msg = f"the service's answer links to {link.partition('?')[0][:_MOST_TEXT]!r}, which is not on {cloud.resource_manager}"
-        raise ForeignHostError(msg, help="The link was not followed, so what lies behind it is missing")
-    return Link(url[: found.end()] + quote(url[found.end() :], safe=_SENDABLE, errors="surrogatepass"))
+        raise ForeignHostError(
+            msg, help="The link was not followed, so what lies behind it is missing"
+        )
+    return Link(
+        url[: found.end()] + quote(url[found.end() :], safe=_SENDABLE, errors="surrogatepass")
+    )
 
 
 def _absolute(link: str, base: str) -> str | None:
@@ -100,7 +107,8 @@ _OPERATION = re.compile("operation|asyncresult|status")
 def names_operation(link: str, request: str) -> bool:
     """Tell whether a link names an operation, and not the resource that was asked for or another one.
 
-    What the request's path has too does not count, and neither does a namespace: Microsoft.OperationalInsights is none.
+    What the request's path has too does not count, and neither does a namespace:
+    Microsoft.OperationalInsights is none.
     """
     known = set(_folded(request).split("/"))
     return any(

@@ -1,9 +1,10 @@
 """Lists that come in pages: what a page holds, and which request brings the next one. No I/O.
 
-A page without items may have a link, and the list goes on behind it. A list that can't be gone on with is an error after its last
-item, never a short list.
+A page without items may have a link, and the list goes on behind it. A list that can't be gone on
+with is an error after its last item, never a short list.
 
-Source: https://github.com/Azure/azure-resource-manager-rpc/blob/master/v1.0/resource-api-reference.md#get-resource
+Source:
+https://github.com/Azure/azure-resource-manager-rpc/blob/master/v1.0/resource-api-reference.md#get-resource
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ class Page:
         next_link: where the next page is, as the service wrote it; None at the end.
         token: what brings the next page of a Resource Graph query; None at the end.
         cut: whether the service says that there are more rows, and not how to get them.
-        total: how many rows a Resource Graph query has on all pages; None if the service does not say.
+        total: how many rows a Resource Graph query has on all pages; None if the service does not
+            say.
 
     """
 
@@ -48,10 +50,13 @@ class Page:
     total: int | None = attrs.field(default=None, repr=False)
 
 
-def read_page(response: ArmResponse, *, item_name: str = _ITEMS, next_link_name: str | None = None) -> Page:
+def read_page(
+    response: ArmResponse, *, item_name: str = _ITEMS, next_link_name: str | None = None
+) -> Page:
     """Read a page of a list.
 
-    `item_name` and `next_link_name` are for services that call them otherwise; a dot leads into an object.
+    `item_name` and `next_link_name` are for services that call them otherwise; a dot leads into an
+    object.
 
     Raises:
         ServiceError: this is no page: not JSON, an error, or something else than a list.
@@ -117,7 +122,11 @@ class Chain:
     def _check_new(self, link: str, response: ArmResponse) -> None:
         digest = _digest(link)
         if digest in self._seen:
-            raise broken(response, "links to a page that was read before", "What was read so far is not known to be all")
+            raise broken(
+                response,
+                "links to a page that was read before",
+                "What was read so far is not known to be all",
+            )
         self._seen.add(digest)
 
 
@@ -150,8 +159,14 @@ def _is_bare_error(document: Mapping[str, Any]) -> bool:
 
     It has a code beside a text, or a final state other than success.
     """
-    codes = [str(code).lower() for name in _CODES if isinstance(code := member(document, name), str | int)]
-    if text_of(document, "message") is not None and any(code[:1] != "2" and code not in _NO_ERROR for code in codes):
+    codes = [
+        str(code).lower()
+        for name in _CODES
+        if isinstance(code := member(document, name), str | int)
+    ]
+    if text_of(document, "message") is not None and any(
+        code[:1] != "2" and code not in _NO_ERROR for code in codes
+    ):
         return True
     return FINAL.get((text_of(document, "status") or "").lower(), "succeeded") != "succeeded"
 
@@ -172,11 +187,21 @@ def _is_empty_page(document: Mapping[str, Any], item_name: str, *, found: bool) 
     )
 
 
-def _without_items(response: ArmResponse, document: Mapping[str, Any], item_name: str) -> _errors.ServiceError:
+def _without_items(
+    response: ArmResponse, document: Mapping[str, Any], item_name: str
+) -> _errors.ServiceError:
     lists = [key for key, value in document.items() if isinstance(value, list)]
     for key, value in document.items():
-        lists += [f"{key}.{inner}" for inner, one in value.items() if isinstance(one, list)] if isinstance(value, dict) else []
-    hint = f"If its items are under another name, pass item_name={lists[0]!r}" if lists else "Make sure that the path is a list's"
+        lists += (
+            [f"{key}.{inner}" for inner, one in value.items() if isinstance(one, list)]
+            if isinstance(value, dict)
+            else []
+        )
+    hint = (
+        f"If its items are under another name, pass item_name={lists[0]!r}"
+        if lists
+        else "Make sure that the path is a list's"
+    )
     if "id" in document or "properties" in document:
         hint = "It looks like a single resource: read that with get()"
     return no_page(response, f"no {item_name!r}", hint)
@@ -195,15 +220,21 @@ def check_no_error(response: ArmResponse, document: Mapping[str, Any], *, empty:
 
 def _told(response: ArmResponse) -> _errors.ServiceError:
     why = read_detail(response.body, response.headers.get("Content-Type"))
-    return broken(response, f"tells of an error: {why.code or 'no code'}: {why.message.rstrip('.')}", "", why)
+    return broken(
+        response, f"tells of an error: {why.code or 'no code'}: {why.message.rstrip('.')}", "", why
+    )
 
 
-def no_page(response: ArmResponse, what: str, hint: str = "", *, kind: str = "a list") -> _errors.ServiceError:
+def no_page(
+    response: ArmResponse, what: str, hint: str = "", *, kind: str = "a list"
+) -> _errors.ServiceError:
     """Make the error of a response that is no page; `what` it has instead."""
     return broken(response, f"is no page of {kind}: it has {what}", hint)
 
 
-def broken(response: ArmResponse, what: str, hint: str, why: ErrorDetail | None = None) -> _errors.ServiceError:
+def broken(
+    response: ArmResponse, what: str, hint: str, why: ErrorDetail | None = None
+) -> _errors.ServiceError:
     """Make the error of a response that ends a list: `what` it does, and why, if it says so."""
     return _errors.ServiceError(
         f"the answer to {response.method} {response.path} {what}",

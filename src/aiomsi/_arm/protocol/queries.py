@@ -34,7 +34,9 @@ _NEW_ID = re.compile(r"\bid\s*=(?![=~])", re.IGNORECASE)
 _AMOUNT = re.compile(r"\s*[\w-]+\s+(\d{1,9})\b")
 _LIMITS = frozenset({"limit", "take", "sample", "top"})
 _SORTS = frozenset({"sort", "order", "top"})
-_KEEP_ROWS = frozenset({"where", "extend", "project", "project-away", "project-keep", "project-reorder"})
+_KEEP_ROWS = frozenset(
+    {"where", "extend", "project", "project-away", "project-keep", "project-reorder"}
+)
 _KEEP_ID = frozenset({"where", "extend", "project"})
 _ORDER = "\n| order by id asc"
 _TOO_LARGE = frozenset({"responsepayloadtoolarge", "responsetoolarge"})
@@ -52,7 +54,11 @@ def read_rows(response: ArmResponse) -> Page:
     data = document.get("data") if isinstance(document, dict) else None
     if isinstance(data, dict):
         columns, rows = data.get("columns"), data.get("rows")
-        if isinstance(columns, list) and isinstance(rows, list) and all(isinstance(row, list) for row in rows):
+        if (
+            isinstance(columns, list)
+            and isinstance(rows, list)
+            and all(isinstance(row, list) for row in rows)
+        ):
             data = [dict(zip(map(_column, columns), row, strict=False)) for row in rows]
     if isinstance(document, dict):
         check_no_error(response, document, empty=not data)
@@ -72,7 +78,9 @@ def _number(value: object) -> int | None:
 
 def _beyond(response: ArmResponse) -> bool:
     """Return whether the identity sees more subscriptions than one query covers."""
-    return (response.headers.get("x-ms-tenant-subscription-limit-hit") or "").strip().lower() == "true"
+    return (
+        response.headers.get("x-ms-tenant-subscription-limit-hit") or ""
+    ).strip().lower() == "true"
 
 
 def _column(column: object) -> str:
@@ -101,12 +109,17 @@ def shape_of(kql: str) -> Shape:
     """Read the stages of a query; one with an unknown stage is neither sortable nor unique."""
     text = _QUOTED.sub(lambda found: "" if found[0].startswith("//") else "''", kql)
     first, *stages = _split(text, "|")
-    words = [found[0].lower() if (found := _WORD.search(stage)) is not None else "" for stage in stages]
+    words = [
+        found[0].lower() if (found := _WORD.search(stage)) is not None else "" for stage in stages
+    ]
     amount = _AMOUNT.match(stages[-1]) if stages and words[-1] in _LIMITS else None
     unique = (
         _TABLE.fullmatch(first) is not None
         and set(words) <= _KEEP_ROWS | _LIMITS | _SORTS
-        and not any(word in ("extend", "project") and _NEW_ID.search(stage) for word, stage in zip(words, stages, strict=True))
+        and not any(
+            word in ("extend", "project") and _NEW_ID.search(stage)
+            for word, stage in zip(words, stages, strict=True)
+        )
     )
     columns = [
         [column.strip().lower() for column in _split(_WORD.sub("", stage, count=1), ",")]

@@ -89,9 +89,14 @@ NO_OPTIONS = Options()
 def options_of_polls(options: Options) -> Options:
     """Give what the polls of an operation take over from the call that began it.
 
-    A request id that the caller has chosen is to find all of them in Azure's logs; others are made anew for each request.
+    A request id that the caller has chosen is to find all of them in Azure's logs; others are made
+    anew for each request.
     """
-    chosen = {name: value for name, value in (options.headers or {}).items() if name.lower() == "x-ms-client-request-id"}
+    chosen = {
+        name: value
+        for name, value in (options.headers or {}).items()
+        if name.lower() == "x-ms-client-request-id"
+    }
     return Options(headers=chosen or None, timeout=options.timeout)
 
 
@@ -99,7 +104,8 @@ def checked_content(options: Options) -> bytes:
     """Give the body that is to be sent as it is.
 
     Raises:
-        ConfigurationError: it is none of bytes, which alone can be sent more than once; or there is another one in `json`.
+        ConfigurationError: it is none of bytes, which alone can be sent more than once; or there is
+            another one in `json`.
 
     """
     if options.json is not None:
@@ -107,7 +113,9 @@ def checked_content(options: Options) -> bytes:
         raise ConfigurationError(msg)
     if not isinstance(options.content, bytes | bytearray | memoryview):
         msg = f"content= takes bytes, not {type(options.content).__name__}"
-        raise ConfigurationError(msg, help="Read a file or a stream first: a call may have to be sent more than once")
+        raise ConfigurationError(
+            msg, help="Read a file or a stream first: a call may have to be sent more than once"
+        )
     return bytes(options.content)
 
 
@@ -138,7 +146,8 @@ def has_version(path: object, options: Options) -> bool:
 def build_url(cloud: Cloud, method: str, path: str, options: Options = NO_OPTIONS) -> str:
     """Give the URL of a call, encoded, or say what is wrong with it.
 
-    `path` begins with a slash; a full URL of the cloud's own ARM is taken too, and goes out byte for byte.
+    `path` begins with a slash; a full URL of the cloud's own ARM is taken too, and goes out byte
+    for byte.
 
     Raises:
         ForeignHostError: a full URL of a host that must not see this cloud's token.
@@ -173,13 +182,18 @@ def _build_slowly(cloud: Cloud, method: object, path: str, options: Options) -> 
     if _NEVER.search(path) or (full and _NOT_IN_FULL_URL.search(path)):
         msg = f"the path has a control character, a backslash, or a space or '#' in a full URL: {path!r}"
         raise ConfigurationError(msg)
-    segments = [unquote(part) for part in (address.partition("://")[2] if full else address).split("/")[1:]]
+    segments = [
+        unquote(part) for part in (address.partition("://")[2] if full else address).split("/")[1:]
+    ]
     if any(part in (".", "..") for part in segments):
         msg = f"the path has a '.' or '..' segment, which would lead elsewhere: {path!r}"
         raise ConfigurationError(msg)
     if method not in SAFE_METHODS and not all(part.strip() for part in segments):
         msg = f"the path of a {method} has an empty segment: {path!r}"
-        raise ConfigurationError(msg, help="A name in it is missing, or a slash too many: the call could change another resource")
+        raise ConfigurationError(
+            msg,
+            help="A name in it is missing, or a slash too many: the call could change another resource",
+        )
     additions = _additions(query, options)
     if full:
         return f"{_quoted(address, _ASCII)}?{_quoted(_joined(query, additions), _ASCII)}"
@@ -206,7 +220,9 @@ def _is_full_url(cloud: Cloud, path: object) -> bool:
         raise ConfigurationError(msg)
     if path.startswith("//"):
         msg = f"{path.partition('?')[0]!r} begins with two slashes, so it names a host"
-        raise ForeignHostError(msg, help="A path begins with one slash; for another cloud pass ArmSession(cloud=...)")
+        raise ForeignHostError(
+            msg, help="A path begins with one slash; for another cloud pass ArmSession(cloud=...)"
+        )
     if path.startswith("/"):
         return False
     if "://" not in path.partition("?")[0]:
@@ -222,7 +238,9 @@ def _additions(query: str, options: Options) -> str:
     """Give what is to be added to the query that the path has: the api-version, if it lacks one, and the parameters."""
     params = _texts(query, options.params)
     written: list[str] = _API_VERSION.findall(query)
-    versions = written + [params.pop(name) for name in list(params) if name.lower() == "api-version"]
+    versions = written + [
+        params.pop(name) for name in list(params) if name.lower() == "api-version"
+    ]
     if options.api_version is not None:
         versions.append(_version(options.api_version))
     if len(set(versions)) > 1 or len(written) > 1:
@@ -230,12 +248,16 @@ def _additions(query: str, options: Options) -> str:
         raise ConfigurationError(msg)
     if not versions or not versions[0]:
         msg = "the call has no api-version, and ARM requires one"
-        raise ConfigurationError(msg, help="Pass api_version='2021-04-01', or the version of the resource type's API")
+        raise ConfigurationError(
+            msg, help="Pass api_version='2021-04-01', or the version of the resource type's API"
+        )
     if not _PLAIN_VERSION.fullmatch(versions[0]):
         msg = f"the api-version is malformed: {versions[0]!r}"
         raise ConfigurationError(msg)
     added = [] if written else [f"api-version={versions[0]}"]
-    added += [f"{_quoted(name, '$')}={_quoted(value, _SAFE_IN_VALUE)}" for name, value in params.items()]
+    added += [
+        f"{_quoted(name, '$')}={_quoted(value, _SAFE_IN_VALUE)}" for name, value in params.items()
+    ]
     return "&".join(added)
 
 
@@ -262,7 +284,10 @@ def _texts(query: str, params: object) -> dict[str, str]:
     if not isinstance(params, Mapping):
         msg = f"params= is a mapping of names to values, and not of type {type(params).__name__}"
         raise ConfigurationError(msg)
-    written = {unquote(part.partition("=")[0]).lower() for part in query.split("&")} - {"", "api-version"}
+    written = {unquote(part.partition("=")[0]).lower() for part in query.split("&")} - {
+        "",
+        "api-version",
+    }
     texts: dict[str, str] = {}
     for name, value in params.items():
         if not isinstance(name, str) or not name:
@@ -270,7 +295,9 @@ def _texts(query: str, params: object) -> dict[str, str]:
             raise ConfigurationError(msg)
         if name.lower() in written:
             msg = f"the query parameter {name!r} is named twice"
-            raise ConfigurationError(msg, help="ARM ignores case in names; a path's own query counts, too")
+            raise ConfigurationError(
+                msg, help="ARM ignores case in names; a path's own query counts, too"
+            )
         written.add(name.lower())
         texts[str.__str__(name)] = _text(name, value)
     return texts
@@ -295,8 +322,9 @@ def check_headers(headers: object) -> None:
     """Make sure that the caller's headers can be sent, and override nothing that the session or HTTP itself decides.
 
     Raises:
-        ConfigurationError: they are no mapping; a name is no token of RFC 9110; a value has a control character or is no string;
-            or a header is the session's own (`Authorization`), or belongs to the connection (`Host`, `Content-Length`, ...).
+        ConfigurationError: they are no mapping; a name is no token of RFC 9110; a value has a
+            control character or is no string; or a header is the session's own (`Authorization`),
+            or belongs to the connection (`Host`, `Content-Length`, ...).
 
     """
     if not isinstance(headers, Mapping):
@@ -306,7 +334,9 @@ def check_headers(headers: object) -> None:
         folded = name.strip(" \t:").lower() if isinstance(name, str) else ""
         if folded in _OWN_HEADERS:
             msg = f"the header {name!r} is the session's own"
-            raise ConfigurationError(msg, help="Pass ArmSession(credential=..., auxiliary=...) to use other identities")
+            raise ConfigurationError(
+                msg, help="Pass ArmSession(credential=..., auxiliary=...) to use other identities"
+            )
         sendable = isinstance(value, str) and not _NOT_IN_HEADER.search(value)
         if not sendable or not isinstance(name, str) or not _TOKEN.fullmatch(name):
             # The value may be secret.
@@ -314,7 +344,10 @@ def check_headers(headers: object) -> None:
             raise ConfigurationError(msg)
         if _is_of_connection(folded):
             msg = f"the header {name!r} belongs to the connection and is not sent on behalf of a caller"
-            raise ConfigurationError(msg, help="Leave it out; of another request's headers pass on only those that ARM needs")
+            raise ConfigurationError(
+                msg,
+                help="Leave it out; of another request's headers pass on only those that ARM needs",
+            )
 
 
 def _is_of_connection(folded: str) -> bool:
@@ -334,7 +367,9 @@ def check_session_headers(names: Iterable[str]) -> None:
         folded = name.lower()
         if _is_of_connection(folded) or folded == "x-ms-authorization-auxiliary":
             msg = f"the aiohttp session that is given with http= sends the header {name!r} with every request"
-            raise ConfigurationError(msg, help="Give it with the requests that need it, or use another session for ARM")
+            raise ConfigurationError(
+                msg, help="Give it with the requests that need it, or use another session for ARM"
+            )
 
 
 def check_seconds(name: str, seconds: object) -> None:

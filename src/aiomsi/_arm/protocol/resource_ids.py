@@ -30,9 +30,11 @@ class ResourceId:
 
     Attributes:
         text: the id exactly as it was given; also what `str` gives.
-        subscription_id, resource_group: as written in the id, None where it has none or an empty one.
-        namespace, types, names: of the last ``providers`` part, for example ``"Microsoft.Network"``,
-            ``("virtualNetworks", "subnets")`` and ``("vnet1", "default")``; a collection has one more type than names.
+        subscription_id, resource_group: as written in the id, None where it has none or an empty
+            one.
+        namespace, types, names: of the last ``providers`` part, for example
+            ``"Microsoft.Network"``, ``("virtualNetworks", "subnets")`` and ``("vnet1",
+            "default")``; a collection has one more type than names.
 
     Raises:
         ConfigurationError: the text is no resource id.
@@ -82,7 +84,8 @@ class ResourceId:
     def resource(self, type_: str, *names: str) -> ResourceId:
         """Build the id of a resource or extension in this scope.
 
-        `type_` is the full type, for example ``"Microsoft.Network/virtualNetworks/subnets"``, with as many names as it has types.
+        `type_` is the full type, for example ``"Microsoft.Network/virtualNetworks/subnets"``, with
+        as many names as it has types.
 
         Raises:
             ConfigurationError: types and names don't match.
@@ -92,7 +95,9 @@ class ResourceId:
         if not types or len(types) != len(names):
             msg = f"{type_!r} needs {len(types)} names and got {len(names)}"
             raise ConfigurationError(msg)
-        pairs = "".join(f"/{_name(kind)}/{_name(name)}" for kind, name in zip(types, names, strict=True))
+        pairs = "".join(
+            f"/{_name(kind)}/{_name(name)}" for kind, name in zip(types, names, strict=True)
+        )
         return ResourceId(f"{self.text.rstrip('/')}/providers/{_name(namespace)}{pairs}")
 
     def child(self, kind: str, name: str) -> ResourceId:
@@ -127,7 +132,9 @@ class ResourceId:
     def _provider(self) -> int | None:
         """Where the last ``providers`` part begins: at an even place it is a keyword, at an odd one a name."""
         places = [
-            at for at, word in enumerate(self._folded) if word == "providers" and at % 2 == 0 and at + 1 < len(self._folded)
+            at
+            for at, word in enumerate(self._folded)
+            if word == "providers" and at % 2 == 0 and at + 1 < len(self._folded)
         ]
         return places[-1] if places else None
 

@@ -102,7 +102,8 @@ class ArmResponse:
     def portable(self) -> ArmResponse:
         """Return the same answer with headers that can be pickled, fit to be stored and logged.
 
-        The header that tells who called is left out, and so are the queries of links, which ARM signs, but for their api-version.
+        The header that tells who called is left out, and so are the queries of links, which ARM
+        signs, but for their api-version.
         """
         headers = CIMultiDict[str]()
         for name, value in self.headers.items():

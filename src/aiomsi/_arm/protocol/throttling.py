@@ -1,9 +1,11 @@
 """How long a service asks to be left alone, wherever it says so. No I/O.
 
-The headers are standard or nearly; but ARM writes the seconds of its own limits into the error's text, others write an instant
-there, and Compute puts the end of its interval into JSON within the text.
+The headers are standard or nearly; but ARM writes the seconds of its own limits into the error's
+text, others write an instant there, and Compute puts the end of its interval into JSON within the
+text.
 
-Source: https://learn.microsoft.com/azure/azure-resource-manager/management/request-limits-and-throttling,
+Source:
+https://learn.microsoft.com/azure/azure-resource-manager/management/request-limits-and-throttling,
 https://learn.microsoft.com/troubleshoot/azure/virtual-machines/windows/troubleshooting-throttling-errors,
 https://learn.microsoft.com/azure/governance/resource-graph/concepts/guidance-for-throttled-requests
 """
@@ -18,26 +20,40 @@ from aiomsi._arm.protocol.errors.body import ErrorDetail, quoted_objects
 from aiomsi._hosts.times import http_date, seconds
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
-_LASTING = r"\s*['\"]?(\d{1,7}(?:\.\d+)?)['\"]?\s*(s|m|h)(?:ec(?:ond)?s?|in(?:ute)?s?|(?:ou)?rs?)?\b"
-_RETRY = re.compile(rf"\b(?:retry|retried|try\s+again|wait)\b[^.;\d]{{0,40}}?{_LASTING}", re.IGNORECASE)
+_LASTING = (
+    r"\s*['\"]?(\d{1,7}(?:\.\d+)?)['\"]?\s*(s|m|h)(?:ec(?:ond)?s?|in(?:ute)?s?|(?:ou)?rs?)?\b"
+)
+_RETRY = re.compile(
+    rf"\b(?:retry|retried|try\s+again|wait)\b[^.;\d]{{0,40}}?{_LASTING}", re.IGNORECASE
+)
 _AFTER = re.compile(rf"\bafter{_LASTING}", re.IGNORECASE)
 _ISO = r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}:\d{2}(?:\.\d+)?(?:Z|[+-]\d{2}:?\d{2})?"
 _US = r"\d{1,2}/\d{1,2}/\d{4} \d{1,2}:\d{2}:\d{2} [AP]M"
 _UNTIL = re.compile(rf"\b(?:after|until)\b[:\s]*['\"]?({_ISO}|{_US})", re.IGNORECASE)
-_QUOTAS = (("x-ms-user-quota-remaining", "x-ms-user-quota-resets-after"), ("x-rate-limit-remaining", "x-rate-limit-reset"))
+_QUOTAS = (
+    ("x-ms-user-quota-remaining", "x-ms-user-quota-resets-after"),
+    ("x-rate-limit-remaining", "x-rate-limit-reset"),
+)
 _CLOCK = re.compile(r"(?:(\d{1,4})\.)?(\d{1,2}):(\d{2}):(\d{2}(?:\.\d+)?)")
 
 
-def asked_wait(status: int, headers: Mapping[str, str], detail: ErrorDetail | None, wall: float) -> float | None:
+def asked_wait(
+    status: int, headers: Mapping[str, str], detail: ErrorDetail | None, wall: float
+) -> float | None:
     """Give the seconds for which the service asks to wait, not capped; None if it does not say, 0 if it says "now".
 
-    Only an error's text is searched. `wall` is now, for what is said as an instant. A header that says 0 gives way to a
+    Only an error's text is searched. `wall` is now, for what is said as an instant. A header that
+    says 0 gives way to a
     longer wait elsewhere: proxies and gateways put it there whatever the service says.
     """
     said = [wait for wait in _in_headers(headers, wall) if wait is not None]
     if status >= 400:
         said += [wait for wait in _in_quotas(headers, wall) if wait is not None]
-        said += [] if detail is None else [wait for wait in _in_texts(status, detail, wall) if wait is not None]
+        said += (
+            []
+            if detail is None
+            else [wait for wait in _in_texts(status, detail, wall) if wait is not None]
+        )
     return next((wait for wait in said if wait > 0), 0.0 if said else None)
 
 
@@ -52,9 +68,15 @@ def _in_headers(headers: Mapping[str, str], wall: float) -> Iterator[float | Non
     for name in ("retry-after-ms", "x-ms-retry-after-ms"):
         milliseconds = seconds(headers.get(name))
         yield None if milliseconds is None else max(0.0, milliseconds / 1000)
-    own = [name for name in headers if name.lower().startswith("x-ms-ratelimit-") and name.lower().endswith("-retry-after")]
+    own = [
+        name
+        for name in headers
+        if name.lower().startswith("x-ms-ratelimit-") and name.lower().endswith("-retry-after")
+    ]
     # Cost Management names several windows: the last one to open counts.
-    yield max((wait for name in own if (wait := _moment(headers[name], wall)) is not None), default=None)
+    yield max(
+        (wait for name in own if (wait := _moment(headers[name], wall)) is not None), default=None
+    )
 
 
 def _moment(value: str | None, wall: float) -> float | None:
@@ -79,8 +101,14 @@ def _in_texts(status: int, detail: ErrorDetail, wall: float) -> Iterator[float |
     texts = list(detail.texts())
     # In other errors "after 60 seconds" tells how long something has taken.
     for pattern in (_RETRY, _AFTER) if status == 429 else (_RETRY,):
-        yield from (float(found[1]) * _UNITS[found[2].lower()] for text in texts if (found := pattern.search(text)) is not None)
-    yield from (_left(found[1], wall) for text in texts if (found := _UNTIL.search(text)) is not None)
+        yield from (
+            float(found[1]) * _UNITS[found[2].lower()]
+            for text in texts
+            if (found := pattern.search(text)) is not None
+        )
+    yield from (
+        _left(found[1], wall) for text in texts if (found := _UNTIL.search(text)) is not None
+    )
     yield from (_left(document.get("endTime"), wall) for document in quoted_objects(detail))
 
 
@@ -96,7 +124,11 @@ def instant(value: object) -> float | None:
     # .NET writes seven digits after the point, Python reads six.
     text = re.sub(r"(\.\d{6})\d+", r"\1", value.strip()).upper()
     try:
-        moment = datetime.strptime(text, "%m/%d/%Y %I:%M:%S %p") if "/" in text else datetime.fromisoformat(text)
+        moment = (
+            datetime.strptime(text, "%m/%d/%Y %I:%M:%S %p")
+            if "/" in text
+            else datetime.fromisoformat(text)
+        )
         return (moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError):
         return None
@@ -107,4 +139,9 @@ def duration(value: str) -> float | None:
     found = _CLOCK.fullmatch(value.strip())
     if found is None:
         return None
-    return float(found[1] or 0) * 86_400 + float(found[2]) * 3600 + float(found[3]) * 60 + float(found[4])
+    return (
+        float(found[1] or 0) * 86_400
+        + float(found[2]) * 3600
+        + float(found[3]) * 60
+        + float(found[4])
+    )

@@ -1,13 +1,13 @@
 """Whether a write without a response was carried out, by a GET of the resource. No I/O.
 
-ARM gives up on a resource provider after 60 s with 504, while the provider goes on. So a resource that
-is being changed is polled to the end of that change, and only then compared, because the change may be
-another client's.
+ARM gives up on a resource provider after 60 s with 504, while the provider goes on. So a resource
+that is being changed is polled to the end of that change, and only then compared, because the
+change may be another client's.
 
-A write counts as carried out only if the resource equals the body of the request. A PUT replaces: what
-its body leaves out must be gone. A PATCH changes the members that its body has, by the rules of JSON
-merge patch. A wrong "different" costs a repetition, which an unconditional PUT or PATCH can bear; a
-wrong "equal" loses a write. So values that can't be told to be equal differ.
+A write counts as carried out only if the resource equals the body of the request. A PUT replaces:
+what its body leaves out must be gone. A PATCH changes the members that its body has, by the rules
+of JSON merge patch. A wrong "different" costs a repetition, which an unconditional PUT or PATCH can
+bear; a wrong "equal" loses a write. So values that can't be told to be equal differ.
 
 Source: https://github.com/Azure/azure-resource-manager-rpc/blob/master/v1.0/async-api-reference.md,
 https://www.rfc-editor.org/rfc/rfc7396
@@ -98,9 +98,15 @@ def holds(found: Any, sent: Any) -> bool:
     if not isinstance(found, dict) or not isinstance(sent, dict):
         return _equal(found, sent, "", _DEEPEST)
     tags = next((key for key in sent if key.casefold() == "tags"), None)
-    if tags is not None and not _equal(_member(found, "tags") or {}, sent[tags] or {}, "tags", _DEEPEST):
+    if tags is not None and not _equal(
+        _member(found, "tags") or {}, sent[tags] or {}, "tags", _DEEPEST
+    ):
         return False
-    return _merged(found, _without_service({key: value for key, value in sent.items() if key != tags}), _DEEPEST)
+    return _merged(
+        found,
+        _without_service({key: value for key, value in sent.items() if key != tags}),
+        _DEEPEST,
+    )
 
 
 def _without_service(document: Any) -> Any:
@@ -111,7 +117,9 @@ def _without_service(document: Any) -> Any:
     for key, value in document.items():
         name = key.casefold()
         if name == "properties" and isinstance(value, dict):
-            value = {k: v for k, v in value.items() if k.casefold() not in _OF_THE_SERVICE_IN_PROPERTIES}  # noqa: PLW2901
+            value = {
+                k: v for k, v in value.items() if k.casefold() not in _OF_THE_SERVICE_IN_PROPERTIES
+            }  # noqa: PLW2901
         if name not in _OF_THE_SERVICE and not (name in ("properties", "tags") and value == {}):
             kept[key] = value
     return kept
@@ -139,7 +147,10 @@ def _equal(found: Any, sent: Any, name: str, depth: int) -> bool:
         ones, others = _folded_keys(found), _folded_keys(sent)
         if ones is None or others is None:
             ones, others = found, sent
-        return all(_equal(ones.get(key), others.get(key, _ABSENT), key.casefold(), depth - 1) for key in {**ones, **others})
+        return all(
+            _equal(ones.get(key), others.get(key, _ABSENT), key.casefold(), depth - 1)
+            for key in {**ones, **others}
+        )
     return _same(found, sent, name, depth)
 
 

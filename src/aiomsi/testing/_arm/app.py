@@ -1,7 +1,8 @@
 """What Azure Resource Manager answers: the checks before a request is served, and the headers around its answer.
 
-Source: https://learn.microsoft.com/azure/azure-resource-manager/management/request-limits-and-throttling and
-https://learn.microsoft.com/rest/api/azure
+Source:
+https://learn.microsoft.com/azure/azure-resource-manager/management/request-limits-and-throttling
+and https://learn.microsoft.com/rest/api/azure
 """
 
 from __future__ import annotations
@@ -60,7 +61,9 @@ class Arm:
         if not version:
             text = "The api-version query parameter (?api-version=) is required for all requests."
             return error_answer(400, "MissingApiVersionParameter", text)
-        matching = [(route, match) for route in ROUTES if (match := route.pattern.fullmatch(path))][:1]
+        matching = [(route, match) for route in ROUTES if (match := route.pattern.fullmatch(path))][
+            :1
+        ]
         caller, tenants = Caller("", ""), frozenset[str]()
         if not matching or matching[0][0].needs_token:
             try:
@@ -72,7 +75,9 @@ class Arm:
         wrong = _wrong_version(version, own_type=not matching or matching[0][0].own_type)
         if wrong is not None:
             return wrong
-        document = self._state.documents.get(folded(asked.raw_path)) if asked.method == "GET" else None
+        document = (
+            self._state.documents.get(folded(asked.raw_path)) if asked.method == "GET" else None
+        )
         if document is not None:
             return json_answer(200, document)
         if not matching:
@@ -86,13 +91,16 @@ class Arm:
     def _tenants(self, caller: Caller, auxiliary: str | None) -> frozenset[str]:
         """Return the tenants that the caller has brought tokens of; each one must be good.
 
-        Source: https://learn.microsoft.com/azure/azure-resource-manager/management/authenticate-multi-tenant
+        Source:
+        https://learn.microsoft.com/azure/azure-resource-manager/management/authenticate-multi-tenant
         """
         given = [token.strip() for token in (auxiliary or "").split(",") if token.strip()]
         if len(given) > _MOST_AUXILIARY:
             text = f"There are more than {_MOST_AUXILIARY} auxiliary tokens."
             raise RejectedTokenError("InvalidAuthenticationToken", text, text)
-        return frozenset({caller.tenant_id, *(self._authority.check(token).tenant_id for token in given)})
+        return frozenset(
+            {caller.tenant_id, *(self._authority.check(token).tenant_id for token in given)}
+        )
 
     def _charged(self, call: ArmCall, route: Route) -> Answer:
         """Take the request from its buckets, and serve it when the caller may."""
@@ -113,7 +121,9 @@ class Arm:
             subscription = found.lower()
             keyed = {
                 f"subscription-{kind}": self._bucket(size, 1, kind, subscription, who),
-                f"subscription-global-{kind}": self._bucket(size, self._sizes.global_factor, kind, subscription),
+                f"subscription-global-{kind}": self._bucket(
+                    size, self._sizes.global_factor, kind, subscription
+                ),
             }
         now = self._state.monotonic()
         empty = [bucket for bucket in keyed.values() if not bucket.take(now)]
@@ -122,7 +132,9 @@ class Arm:
             return remaining, None
         seconds = max(bucket.wait for bucket in empty)
         scope, code = (
-            (f"subscription '{found}'", "SubscriptionRequestsThrottled") if found else ("this tenant", "TenantRequestsThrottled")
+            (f"subscription '{found}'", "SubscriptionRequestsThrottled")
+            if found
+            else ("this tenant", "TenantRequestsThrottled")
         )
         text = f"Number of '{kind[:-1]}' requests for {scope} actor '{who}' exceeded. Please try again after '{seconds}' seconds."
         return remaining, error_answer(429, code, text, {"Retry-After": str(seconds), **remaining})
@@ -168,7 +180,11 @@ def _refusal(call: ArmCall, route: Route) -> Answer | None:
             return error_answer(400, "InvalidSubscriptionId", text)
         tenant = call.world.tenant_of(subscription)
         if tenant is None:
-            return error_answer(404, "SubscriptionNotFound", f"The subscription '{subscription}' could not be found.")
+            return error_answer(
+                404,
+                "SubscriptionNotFound",
+                f"The subscription '{subscription}' could not be found.",
+            )
         if tenant != call.caller.tenant_id:
             return wrong_tenant(call.caller, tenant)
     scope, who, method = call.names.get("scope"), call.caller.object_id, call.asked.method

@@ -53,7 +53,8 @@ class GraphTrouble:
         most_bytes: of a response's rows; a page with more is refused.
         unstable: whether pages of an unsorted query repeat a row and miss another.
         held_back: how many of a query's last rows never come, although they are counted.
-        quota_ends: until when a quota that is used up stays so, by the clock of limits; None without such a quota.
+        quota_ends: until when a quota that is used up stays so, by the clock of limits; None
+            without such a quota.
 
     """
 
@@ -174,12 +175,14 @@ class Route:
     """A kind of URL.
 
     Attributes:
-        pattern: of the decoded path. A group `subscription` must exist; a group `scope` is what the role is needed at.
+        pattern: of the decoded path. A group `subscription` must exist; a group `scope` is what the
+            role is needed at.
         handlers: what makes the answer, by method.
         kind: the resource type, whose actions the role must allow; empty if none is needed.
         own_type: whether the api-version must be one of ARM's own; a resource provider has others.
         needs_token: whether the caller must be known.
-        filters: whether for GET a role somewhere inside the scope is enough, and the handler leaves out the rest.
+        filters: whether for GET a role somewhere inside the scope is enough, and the handler leaves
+            out the rest.
 
     """
 

@@ -1,7 +1,9 @@
 """What ARM checks before a resource provider is asked: type, version, registration, place, and conditions.
 
-Source: https://learn.microsoft.com/azure/azure-resource-manager/troubleshooting/common-deployment-errors,
-https://github.com/Azure/azure-resource-manager-rpc/blob/master/v1.0/resource-api-reference.md (etags),
+Source:
+https://learn.microsoft.com/azure/azure-resource-manager/troubleshooting/common-deployment-errors,
+https://github.com/Azure/azure-resource-manager-rpc/blob/master/v1.0/resource-api-reference.md
+(etags),
 https://learn.microsoft.com/azure/azure-resource-manager/management/authenticate-multi-tenant
 """
 
@@ -23,7 +25,9 @@ _MOST_REFUSED = 1_000
 def full_type(call: ArmCall, path: ResourcePath) -> str:
     """Return the type with its namespace, as the provider writes it."""
     provider, kind = call.state.registry.provider(path.namespace), call.state.registry.type_of(path)
-    return f"{provider.namespace if provider else path.namespace}/{kind.name if kind else path.type}"
+    return (
+        f"{provider.namespace if provider else path.namespace}/{kind.name if kind else path.type}"
+    )
 
 
 def check_type(call: ArmCall, path: ResourcePath, location: str | None = None) -> ProviderType:
@@ -35,14 +39,20 @@ def check_type(call: ArmCall, path: ResourcePath, location: str | None = None) -
     """
     provider, kind = call.state.registry.provider(path.namespace), call.state.registry.type_of(path)
     if provider is None:
-        raise call.refuse(404, "InvalidResourceNamespace", f"The resource namespace '{path.namespace}' is invalid.")
+        raise call.refuse(
+            404,
+            "InvalidResourceNamespace",
+            f"The resource namespace '{path.namespace}' is invalid.",
+        )
     missing = f"could not be found in the namespace '{provider.namespace}' for api version '{call.version}'."
     if kind is None:
         raise call.refuse(404, "InvalidResourceType", f"The resource type '{path.type}' {missing}")
     if call.version not in kind.versions:
         supported = f"The supported api-versions are '{', '.join(kind.versions)}'."
         if location is None:
-            raise call.refuse(404, "InvalidResourceType", f"The resource type '{kind.name}' {missing} {supported}")
+            raise call.refuse(
+                404, "InvalidResourceType", f"The resource type '{kind.name}' {missing} {supported}"
+            )
         places = ", ".join(map(location_name, kind.locations))
         text = f"No registered resource provider found for location '{location}' and API version '{call.version}' for type "
         text += f"'{kind.name}'. {supported} The supported locations are '{places}'."
@@ -86,7 +96,9 @@ def check_scope(call: ArmCall, path: ResourcePath, doing: str) -> None:
             text = f"The resource group '{group.name}' is in deprovisioning state and cannot perform this operation."
             raise call.refuse(409, "ResourceGroupBeingDeleted", text)
     for outer in (path.scope if "/providers/" in path.scope.lower() else None, path.parent):
-        known = outer is None or (outer is path.scope and outer.lower().startswith("/providers/microsoft.management/"))
+        known = outer is None or (
+            outer is path.scope and outer.lower().startswith("/providers/microsoft.management/")
+        )
         if outer is not None and not known and call.state.resources.get(outer) is None:
             text = f"Failed to perform '{doing}' on resource(s) of type '{path.type}', because the parent resource '{outer}' "
             text += "could not be found."
@@ -103,7 +115,9 @@ def existing_group(call: ArmCall, scope: str) -> ResourceGroup:
     name = group_of(scope) or ""
     group = call.world.group(subscription_of(scope) or "", name)
     if group is None:
-        raise call.refuse(404, "ResourceGroupNotFound", f"Resource group '{name}' could not be found.")
+        raise call.refuse(
+            404, "ResourceGroupNotFound", f"Resource group '{name}' could not be found."
+        )
     return group
 
 
@@ -121,17 +135,22 @@ def not_found(call: ArmCall, path: ResourcePath) -> RefusedError:
     return call.refuse(404, "ResourceNotFound", text)
 
 
-def check_location(call: ArmCall, path: ResourcePath, kind: ProviderType, old: Resource | None, wanted: object) -> None:
+def check_location(
+    call: ArmCall, path: ResourcePath, kind: ProviderType, old: Resource | None, wanted: object
+) -> None:
     """Check where a resource is to be made.
 
     Raises:
-        RefusedError: it says no location and needs one, its type isn't served there, or it is elsewhere already.
+        RefusedError: it says no location and needs one, its type isn't served there, or it is
+            elsewhere already.
 
     """
     if not kind.locations:
         return
     if not isinstance(wanted, str) or not wanted:
-        raise call.refuse(400, "LocationRequired", "The location property is required for this definition.")
+        raise call.refuse(
+            400, "LocationRequired", "The location property is required for this definition."
+        )
     if not kind.served_in(wanted):
         places = ",".join(map(location_name, kind.locations))
         text = f"The provided location '{wanted}' is not available for resource type '{full_type(call, path)}'. List of "
@@ -152,9 +171,17 @@ def check_conditions(call: ArmCall, resource: Resource | None, etag: str) -> Non
     """
     match, none = call.asked.headers.get("If-Match"), call.asked.headers.get("If-None-Match")
     if match is not None and (resource is None or not names_etag(match, etag)):
-        raise call.refuse(412, "PreconditionFailed", "The condition of If-Match is not met: the resource is another, or none.")
+        raise call.refuse(
+            412,
+            "PreconditionFailed",
+            "The condition of If-Match is not met: the resource is another, or none.",
+        )
     if none is not None and resource is not None and names_etag(none, etag):
-        raise call.refuse(412, "PreconditionFailed", "The condition of If-None-Match is not met: there is such a resource.")
+        raise call.refuse(
+            412,
+            "PreconditionFailed",
+            "The condition of If-None-Match is not met: there is such a resource.",
+        )
 
 
 def names_etag(header: str, etag: str) -> bool:

@@ -9,7 +9,14 @@ from typing import Any, get_args
 
 from aiomsi.testing._arm.call import Action, ArmState, EmptyPages
 from aiomsi.testing._state.catalog import Provider, ProviderType
-from aiomsi.testing._state.operations import RUNNING, Kind, LongRunning, OperationView, Outcome, PollFault
+from aiomsi.testing._state.operations import (
+    RUNNING,
+    Kind,
+    LongRunning,
+    OperationView,
+    Outcome,
+    PollFault,
+)
 from aiomsi.testing._state.paths import ResourcePath, folded
 from aiomsi.testing._state.published import LOCATIONS
 from aiomsi.testing._state.resources import EtagStyle, Resource
@@ -34,9 +41,9 @@ class ArmControls:
         """Add a resource provider, or types to one that is there.
 
         Arguments:
-            namespace: for example ``"Contoso.Widgets"``.
-            types: api-versions by type, for example ``{"widgets": ["2024-01-01"], "widgets/parts": ["2024-01-01"]}``.
-            locations: the display names of the regions that it is served in; empty for types without a location.
+            namespace: for example ``"Contoso.Widgets"``. types: api-versions by type, for example
+            ``{"widgets": ["2024-01-01"], "widgets/parts": ["2024-01-01"]}``. locations: the display
+            names of the regions that it is served in; empty for types without a location.
             registered: whether subscriptions are registered for it.
 
         """
@@ -44,15 +51,17 @@ class ArmControls:
         kinds = [ProviderType(name, tuple(versions), places) for name, versions in types.items()]
         self._arm.registry.add(Provider.of(namespace, kinds), registered=registered)
 
-    def unregister_provider(self, namespace: str, subscription_id: str | None = None, *, polls: int = 1) -> None:
+    def unregister_provider(
+        self, namespace: str, subscription_id: str | None = None, *, polls: int = 1
+    ) -> None:
         """Take a provider's registration away, so that its resources are answered 409 MissingSubscriptionRegistration.
 
         A client may register it anew: ``POST /subscriptions/{id}/providers/{namespace}/register``.
 
         Arguments:
-            namespace: the provider.
-            subscription_id: where, by default in all subscriptions.
-            polls: how many GETs of the provider then still find it ``Registering``; holds for all providers.
+            namespace: the provider. subscription_id: where, by default in all subscriptions. polls:
+            how many GETs of the provider then still find it ``Registering``; holds for all
+            providers.
 
         Raises:
             ValueError: there is no such provider.
@@ -82,7 +91,13 @@ class ArmControls:
             group = ResourceGroup(path.group)
             world.add_groups(path.subscription, [group])
         made = Resource(resource_id, f"{path.namespace}/{kind.name}", {}, now, now)
-        made.write({**({"location": group.location if group else "westus"} if kind.locations else {}), **(document or {})}, now)
+        made.write(
+            {
+                **({"location": group.location if group else "westus"} if kind.locations else {}),
+                **(document or {}),
+            },
+            now,
+        )
         self._arm.resources.put(made)
         return resource_id
 
@@ -116,32 +131,39 @@ class ArmControls:
         Arguments:
             resource_type: for example ``"Microsoft.Compute/virtualMachines"``; that of groups is
                 ``"Microsoft.Resources/resourceGroups"``.
-            kind: where the operation is told of. ``"azure-async-operation"``: PUT answers 201 or 200 with that header,
-                others 202; ``"location"``: 202 with that header; ``"both"``; ``"own-path"``: 202 and ``Location`` is the
-                resource's own path with ``asyncId`` and ``asyncCode``, as with API Management; ``"provisioning-state"``:
-                only the resource tells; ``"accepted"``: the same, and the answer is 202 without a body. None answers at once.
-            methods: of the requests: PUT, PATCH, DELETE, POST (actions).
-            polls: how many looks, at the operation or at the resource, find it running; None for all until
+            kind: where the operation is told of. ``"azure-async-operation"``: PUT answers 201 or
+                200 with that header, others 202; ``"location"``: 202 with that header; ``"both"``;
+                ``"own-path"``: 202 and ``Location`` is the resource's own path with ``asyncId`` and
+                ``asyncCode``, as with API Management; ``"provisioning-state"``: only the resource
+                tells; ``"accepted"``: the same, and the answer is 202 without a body. None answers
+                at once.
+            methods: of the requests: PUT, PATCH, DELETE, POST (actions). polls: how many looks, at
+            the operation or at the resource, find it running; None for all until
                 `finish_operations`.
-            seconds: for how long it runs at least, by the embedded Azure's clock.
-            retry_after: what ``Retry-After`` asks for while it runs; None leaves the header out.
-            outcome: how it ends.
-            error: the error of one that does not succeed: ``code``, ``message`` and what else there is to tell.
+            seconds: for how long it runs at least, by the embedded Azure's clock. retry_after: what
+            ``Retry-After`` asks for while it runs; None leaves the header out. outcome: how it
+            ends. error: the error of one that does not succeed: ``code``, ``message`` and what else
+            there is to tell.
             times: for so many requests of each method; None for all.
-            poll_fault: how the first polls of the record or the result go wrong, while the operation goes on: ``"missing"``
-                (404), ``"subscription-missing"`` (404), ``"forbidden"`` (403), ``"unavailable"`` (503), ``"stateless"`` (a
-                record without ``status``), ``"null-state"``, ``"running"`` (200 with a running record, also where `Location`
-                leads), ``"resource"`` (the resource in place of the record), ``"list"``, ``"empty"``, ``"html"``, ``"cut"``.
-            poll_faults: how many polls do; None for all. They do not count in `polls`.
-            running_as: the record's state while it runs, for example ``"SucceededWithErrors"``.
-            succeeded_as: the resource's state after success, for types that have a word of their own; empty for none.
-            reason: members of the resource's properties after a failure, for example ``{"errorMessage": "..."}``; the record
+            poll_fault: how the first polls of the record or the result go wrong, while the
+                operation goes on: ``"missing"`` (404), ``"subscription-missing"`` (404),
+                ``"forbidden"`` (403), ``"unavailable"`` (503), ``"stateless"`` (a record without
+                ``status``), ``"null-state"``, ``"running"`` (200 with a running record, also where
+                `Location` leads), ``"resource"`` (the resource in place of the record), ``"list"``,
+                ``"empty"``, ``"html"``, ``"cut"``.
+            poll_faults: how many polls do; None for all. They do not count in `polls`. running_as:
+            the record's state while it runs, for example ``"SucceededWithErrors"``. succeeded_as:
+            the resource's state after success, for types that have a word of their own; empty for
+            none. reason: members of the resource's properties after a failure, for example
+            ``{"errorMessage": "..."}``; the record
                 then has no ``error``.
-            delayed: show the resource as it was until the end: an update is not seen, a deletion is not ``Deleting``.
+            delayed: show the resource as it was until the end: an update is not seen, a deletion is
+            not ``Deleting``.
             with_resource: answer a DELETE 200 with the resource where no ``Location`` tells of it.
 
         Raises:
-            ValueError: `kind`, `outcome` or `poll_fault` is unknown, or `polls` or `poll_faults` is less than 0.
+            ValueError: `kind`, `outcome` or `poll_fault` is unknown, or `polls` or `poll_faults` is
+                less than 0.
 
         Source: https://learn.microsoft.com/azure/azure-resource-manager/management/async-operations
 
@@ -189,21 +211,25 @@ class ArmControls:
         """Let a resource type write its etags ``"quoted"`` (the default), ``"weak"`` (``W/"..."``) or ``"unquoted"``."""
         self._arm.etag_styles[resource_type.lower()] = style
 
-    def set_action(self, resource_type: str, action: str, result: object = None, *, status: int = 200) -> None:
+    def set_action(
+        self, resource_type: str, action: str, result: object = None, *, status: int = 200
+    ) -> None:
         """Let an action of a resource type, or of a namespace, answer a POST with a JSON value, or with no body for None.
 
-        ``start``, ``restart``, ``stop``, ``powerOff``, ``deallocate``, ``listKeys`` and ``regenerateKey`` answer anyway.
+        ``start``, ``restart``, ``stop``, ``powerOff``, ``deallocate``, ``listKeys`` and
+        ``regenerateKey`` answer anyway.
         """
         self._arm.actions[resource_type.lower(), action.lower()] = Action(status, result)
 
-    def set_list_action(self, resource_type: str, action: str, items: Iterable[object], *, next_method: str = "GET") -> None:
+    def set_list_action(
+        self, resource_type: str, action: str, items: Iterable[object], *, next_method: str = "GET"
+    ) -> None:
         """Let an action of a resource type, or of a namespace, answer a POST with a list, in pages.
 
         Arguments:
-            resource_type: for example ``"PaloAltoNetworks.Cloudngfw/localRulestacks"``.
-            action: for example ``"listAppIds"``.
-            items: all of them.
-            next_method: what further pages take, ``"GET"`` or ``"POST"``; the other one is answered 405.
+            resource_type: for example ``"PaloAltoNetworks.Cloudngfw/localRulestacks"``. action: for
+            example ``"listAppIds"``. items: all of them. next_method: what further pages take,
+            ``"GET"`` or ``"POST"``; the other one is answered 405.
 
         Raises:
             ValueError: `next_method` is neither.
@@ -256,7 +282,8 @@ class ArmControls:
         Source: https://learn.microsoft.com/entra/identity-platform/claims-challenge
 
         Arguments:
-            claims: what the challenge asks for; by default a token that was issued after this moment.
+            claims: what the challenge asks for; by default a token that was issued after this
+            moment.
 
         """
         now = str(int(self._arm.wall()))

@@ -1,6 +1,7 @@
 """ARM's errors, in ARM's words: clients match on them.
 
-Source: https://learn.microsoft.com/azure/azure-resource-manager/troubleshooting/common-deployment-errors
+Source:
+https://learn.microsoft.com/azure/azure-resource-manager/troubleshooting/common-deployment-errors
 """
 
 import base64
@@ -11,7 +12,9 @@ from aiomsi.testing._state.tokens import Caller, RejectedTokenError
 from aiomsi.testing._state.world import TENANT_ID
 
 
-def error_answer(status: int, code: str, message: str, headers: Mapping[str, str] | None = None, **more: object) -> Answer:
+def error_answer(
+    status: int, code: str, message: str, headers: Mapping[str, str] | None = None, **more: object
+) -> Answer:
     """Make an error that ARM itself reports, not a resource provider; `more` is what the error has beside code and message."""
     error = {"error": {"code": code, "message": message, **more}}
     return json_answer(status, error, {"x-ms-failure-cause": "gateway", **(headers or {})})
@@ -21,7 +24,9 @@ def unauthorized(rejection: RejectedTokenError, tenant_id: str = TENANT_ID) -> A
     """Make the 401 for a token that ARM does not take, with its challenge, which names the tenant to get another from."""
     authority = f'Bearer authorization_uri="https://login.windows.net/{tenant_id}"'
     if rejection.claims is None:
-        challenge = f'{authority}, error="invalid_token", error_description="{rejection.description}"'
+        challenge = (
+            f'{authority}, error="invalid_token", error_description="{rejection.description}"'
+        )
     else:
         claims = base64.urlsafe_b64encode(rejection.claims.encode()).decode()
         challenge = f'{authority}, error="insufficient_claims", error_description="{rejection.description}", claims="{claims}"'
@@ -40,7 +45,9 @@ def wrong_tenant(caller: Caller, tenant_id: str) -> Answer:
         f'Bearer authorization_uri="{authority}", error="invalid_token", error_description="The access token is from the wrong '
         'issuer. It must match the tenant associated with this subscription."'
     )
-    return error_answer(401, "InvalidAuthenticationTokenTenant", text, {"WWW-Authenticate": challenge})
+    return error_answer(
+        401, "InvalidAuthenticationTokenTenant", text, {"WWW-Authenticate": challenge}
+    )
 
 
 def forbidden(caller: Caller, action: str, scope: str) -> Answer:

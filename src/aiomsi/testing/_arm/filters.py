@@ -1,7 +1,8 @@
 """The `$filter` of lists: the part of OData that ARM takes.
 
-Terms are ``NAME eq 'text'``, ``NAME ne 'text'``, ``substringof('text', NAME)``, ``startswith(tagName, 'text')``, and the pair
-``tagName eq 'name' and tagValue eq 'text'``; they are joined by ``and`` and ``or``, of which ``and`` binds closer.
+Terms are ``NAME eq 'text'``, ``NAME ne 'text'``, ``substringof('text', NAME)``,
+``startswith(tagName, 'text')``, and the pair ``tagName eq 'name' and tagValue eq 'text'``; they are
+joined by ``and`` and ``or``, of which ``and`` binds closer.
 
 Source: https://learn.microsoft.com/rest/api/resources/resources/list#uri-parameters
 """
@@ -22,7 +23,10 @@ _COMPARED = re.compile(rf"([A-Za-z/]+)\s+(eq|ne)\s+{_TEXT}", re.IGNORECASE)
 _SUBSTRING = re.compile(rf"substringof\(\s*{_TEXT}\s*,\s*([A-Za-z]+)\s*\)", re.IGNORECASE)
 _STARTS = re.compile(rf"startswith\(\s*tagName\s*,\s*{_TEXT}\s*\)", re.IGNORECASE)
 _JOINT = re.compile(r"\s+(and|or)\s+(?=(?:[^']*'[^']*')*[^']*$)", re.IGNORECASE)
-_NAMES = {name.lower(): name for name in ("name", "resourceType", "resourceGroup", "location", "kind", "managedBy")}
+_NAMES = {
+    name.lower(): name
+    for name in ("name", "resourceType", "resourceGroup", "location", "kind", "managedBy")
+}
 
 
 @attrs.frozen
@@ -59,16 +63,27 @@ def _all(call: ArmCall, text: str, terms: list[str]) -> Callable[[Facts], bool]:
     tests: list[Callable[[Facts], bool]] = []
     tag: dict[str, str] = {}
     for term in terms:
-        if (found := _COMPARED.fullmatch(term)) is not None and found[1].lower() in ("tagname", "tagvalue"):
+        if (found := _COMPARED.fullmatch(term)) is not None and found[1].lower() in (
+            "tagname",
+            "tagvalue",
+        ):
             tag[found[1].lower()] = _unquoted(found[3])
         elif found is not None and found[1].lower() in _NAMES:
-            tests.append(_equals(_NAMES[found[1].lower()], _unquoted(found[3]), same=found[2].lower() == "eq"))
+            tests.append(
+                _equals(
+                    _NAMES[found[1].lower()], _unquoted(found[3]), same=found[2].lower() == "eq"
+                )
+            )
         elif (found := _SUBSTRING.fullmatch(term)) is not None and found[2].lower() in _NAMES:
             tests.append(_contains(_NAMES[found[2].lower()], _unquoted(found[1])))
         elif (found := _STARTS.fullmatch(term)) is not None:
             tests.append(_starts(_unquoted(found[1])))
         else:
-            raise call.refuse(400, "InvalidFilterInQueryString", f"Invalid $filter '{text}' specified in the query string.")
+            raise call.refuse(
+                400,
+                "InvalidFilterInQueryString",
+                f"Invalid $filter '{text}' specified in the query string.",
+            )
     if tag:
         tests.append(_tagged(tag.get("tagname"), tag.get("tagvalue")))
     return lambda facts: all(test(facts) for test in tests)
@@ -95,7 +110,11 @@ def _contains(name: str, text: str) -> Callable[[Facts], bool]:
 
 def _tags(facts: Facts) -> dict[str, str]:
     tags: Any = facts.get("tags")
-    return {name.lower(): str(value) for name, value in tags.items()} if isinstance(tags, Mapping) else {}
+    return (
+        {name.lower(): str(value) for name, value in tags.items()}
+        if isinstance(tags, Mapping)
+        else {}
+    )
 
 
 def _starts(text: str) -> Callable[[Facts], bool]:
@@ -105,7 +124,11 @@ def _starts(text: str) -> Callable[[Facts], bool]:
 def _tagged(name: str | None, value: str | None) -> Callable[[Facts], bool]:
     def fits(facts: Facts) -> bool:
         tags = _tags(facts)
-        values = list(tags.values()) if name is None else [tags[key] for key in (name.lower(),) if key in tags]
+        values = (
+            list(tags.values())
+            if name is None
+            else [tags[key] for key in (name.lower(),) if key in tags]
+        )
         return bool(values) if value is None else value in values
 
     return fits

@@ -52,10 +52,14 @@ def put_group(call: ArmCall) -> Answer:
     old = call.world.group(call.names["subscription"], name)
     location = document.get("location")
     if not isinstance(location, str) or not location:
-        raise call.refuse(400, "LocationRequired", "The location property is required for this definition.")
+        raise call.refuse(
+            400, "LocationRequired", "The location property is required for this definition."
+        )
     if not _NAME.fullmatch(name):
         text = f"The provided resource group name '{name}' is invalid. The name can only be 1 to 90 letters, digits, '-', '.', "
-        raise call.refuse(400, "InvalidResourceGroup", text + "'(', ')' or '_', and does not end with '.'.")
+        raise call.refuse(
+            400, "InvalidResourceGroup", text + "'(', ')' or '_', and does not end with '.'."
+        )
     if location_name(location) not in map(location_name, LOCATIONS):
         places = ",".join(map(location_name, LOCATIONS))
         text = f"The provided location '{location}' is not available for resource group. List of available regions is '{places}'."
@@ -113,5 +117,7 @@ def _shown(call: ArmCall, group: ResourceGroup) -> dict[str, object]:
     made["location"] = group.location
     if group.tags:
         made["tags"] = dict(group.tags)
-    made["properties"] = {"provisioningState": "Deleting" if group_is_going(call, group_id) else "Succeeded"}
+    made["properties"] = {
+        "provisioningState": "Deleting" if group_is_going(call, group_id) else "Succeeded"
+    }
     return made

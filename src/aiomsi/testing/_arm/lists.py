@@ -17,7 +17,9 @@ from aiomsi.testing._state.resources import Resource
 def collection(call: ArmCall, path: ResourcePath) -> Answer:
     """List the resources of one type in a scope, or in a parent, that the caller may read."""
     wanted = f"{path.namespace}/{path.type}".lower()
-    found = call.state.resources.below(path.parent or path.scope, lambda resource: resource.type.lower() == wanted)
+    found = call.state.resources.below(
+        path.parent or path.scope, lambda resource: resource.type.lower() == wanted
+    )
     style = call.state.etag_style(wanted)
     return page(call, _readable(call, found), lambda resource: resource.as_json(style))
 
@@ -29,7 +31,9 @@ def list_resources(call: ArmCall) -> Answer:
         existing_group(call, scope)
     wanted = parse_filter(call)
     expand = call.asked.parameter("$expand") or ""
-    found = call.state.resources.below(scope, lambda resource: resource.location is not None and wanted.fits(_facts(resource)))
+    found = call.state.resources.below(
+        scope, lambda resource: resource.location is not None and wanted.fits(_facts(resource))
+    )
 
     def item(resource: Resource) -> dict[str, object]:
         shown = resource.as_item(expand)
@@ -51,6 +55,8 @@ def _readable(call: ArmCall, found: list[Resource]) -> list[Resource]:
 def _facts(resource: Resource) -> dict[str, object]:
     """Return what `$filter` may ask for."""
     parts = resource.id.split("/")
-    facts = {name: resource.document.get(name) for name in ("location", "tags", "kind", "managedBy")}
+    facts = {
+        name: resource.document.get(name) for name in ("location", "tags", "kind", "managedBy")
+    }
     group = parts[4] if len(parts) > 4 and parts[3].lower() == "resourcegroups" else ""
     return {**facts, "name": resource.name, "resourceType": resource.type, "resourceGroup": group}

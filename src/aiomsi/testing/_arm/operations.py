@@ -22,7 +22,11 @@ _LAST_STATUS = {"PUT": "201", "PATCH": "200", "DELETE": "204", "POST": "200"}
 _REFUSED: dict[str, tuple[int, str, str]] = {
     "missing": (404, "ResourceNotFound", "The operation was not found."),
     "subscription-missing": (404, "SubscriptionNotFound", "The subscription could not be found."),
-    "forbidden": (403, "AuthorizationFailed", "The client may not perform the action '.../operationStatuses/read'."),
+    "forbidden": (
+        403,
+        "AuthorizationFailed",
+        "The client may not perform the action '.../operationStatuses/read'.",
+    ),
     "unavailable": (503, "ServerTimeout", "The request timed out."),
 }
 
@@ -97,7 +101,9 @@ def own_path_result(call: ArmCall, key: str) -> Answer:
         return faulty_poll(call, operation, fault)
     call.state.operations.look(operation)
     if operation.is_running:
-        return Answer(202, b"", {"Location": own_path_link(call, operation), **_retry_after(operation)})
+        return Answer(
+            202, b"", {"Location": own_path_link(call, operation), **_retry_after(operation)}
+        )
     answer = _ended(call, operation)
     if answer.status >= 300 or operation.method not in ("PUT", "PATCH"):
         return answer
@@ -177,8 +183,16 @@ def _ended(call: ArmCall, operation: Operation) -> Answer:
         return json_answer(409, {"error": dict(operation.error)}, {"x-ms-failure-cause": "service"})
     if operation.method in ("PUT", "PATCH"):
         resource = call.state.resources.get(operation.resource_id)
-        return Answer(204) if resource is None else json_answer(200, resource.as_json(call.state.etag_style(resource.type)))
-    return Answer(204 if operation.method == "POST" else 200) if operation.result is None else json_answer(200, operation.result)
+        return (
+            Answer(204)
+            if resource is None
+            else json_answer(200, resource.as_json(call.state.etag_style(resource.type)))
+        )
+    return (
+        Answer(204 if operation.method == "POST" else 200)
+        if operation.result is None
+        else json_answer(200, operation.result)
+    )
 
 
 def faulty_poll(call: ArmCall, operation: Operation, fault: PollFault) -> Answer:
@@ -199,10 +213,14 @@ def faulty_poll(call: ArmCall, operation: Operation, fault: PollFault) -> Answer
         call.state.operations.look(operation)
     resource = call.state.resources.get(operation.resource_id)
     bodies: dict[str, Any] = {
-        "stateless": {name: value for name, value in record.items() if name in ("id", "name", "startTime")},
+        "stateless": {
+            name: value for name, value in record.items() if name in ("id", "name", "startTime")
+        },
         "null-state": {**record, "status": None},
         "running": {**record, "status": operation.rule.running_as},
-        "resource": None if resource is None else resource.as_json(call.state.etag_style(resource.type)),
+        "resource": None
+        if resource is None
+        else resource.as_json(call.state.etag_style(resource.type)),
         "list": {"value": []},
     }
     if fault in bodies:

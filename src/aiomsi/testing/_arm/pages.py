@@ -1,6 +1,8 @@
 """Lists in pages.
 
-Source: https://github.com/Azure/azure-resource-manager-rpc/blob/master/v1.0/resource-api-reference.md ("get resource collection")
+Source:
+https://github.com/Azure/azure-resource-manager-rpc/blob/master/v1.0/resource-api-reference.md ("get
+resource collection")
 """
 
 from __future__ import annotations
@@ -44,7 +46,11 @@ def page(
 
 def _blank_pages(call: ArmCall) -> int:
     asked = f"{call.path}?{call.asked.raw_query}"
-    fitting = (rule.number for rule in call.state.empty_pages if rule.path is None or rule.path.search(asked))
+    fitting = (
+        rule.number
+        for rule in call.state.empty_pages
+        if rule.path is None or rule.path.search(asked)
+    )
     return next(fitting, 0)
 
 

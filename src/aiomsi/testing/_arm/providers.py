@@ -24,7 +24,9 @@ def get_provider(call: ArmCall) -> Answer:
 
 def list_types(call: ArmCall) -> Answer:
     """List the types of one."""
-    return json_answer(200, {"value": [type_document(one) for one in _provider(call).types.values()]})
+    return json_answer(
+        200, {"value": [type_document(one) for one in _provider(call).types.values()]}
+    )
 
 
 def register(call: ArmCall) -> Answer:
@@ -52,11 +54,15 @@ def _shown(call: ArmCall, provider: Provider, *, look: bool = True) -> dict[str,
     if subscription is None:
         return {"id": f"/providers/{namespace}", "namespace": namespace, "resourceTypes": types}
     registry, held = call.state.registry, call.world.subscription(subscription)
-    state = registry.look(subscription, namespace) if look else registry.state(subscription, namespace)
+    state = (
+        registry.look(subscription, namespace) if look else registry.state(subscription, namespace)
+    )
     return {
         "id": f"/subscriptions/{held.subscription_id}/providers/{namespace}",
         "namespace": namespace,
         "resourceTypes": types,
         "registrationState": state,
-        "registrationPolicy": "RegistrationFree" if namespace.lower() in ALWAYS else "RegistrationRequired",
+        "registrationPolicy": "RegistrationFree"
+        if namespace.lower() in ALWAYS
+        else "RegistrationRequired",
     }

@@ -1,7 +1,8 @@
 """Resource Graph: queries over all that the caller may read. `aiomsi.testing._kql.parser` tells what a query may hold.
 
 Source: https://learn.microsoft.com/rest/api/azureresourcegraph/resourcegraph/resources/resources,
-https://learn.microsoft.com/azure/governance/resource-graph/concepts/work-with-data (paging, formats),
+https://learn.microsoft.com/azure/governance/resource-graph/concepts/work-with-data (paging,
+formats),
 https://learn.microsoft.com/azure/governance/resource-graph/concepts/guidance-for-throttled-requests
 """
 
@@ -24,8 +25,27 @@ from aiomsi.testing._state.paths import ResourcePath
 from aiomsi.testing._state.world import Holding
 
 _MOST_ROWS = 1_000
-_DOCUMENTED = ("kind", "location", "managedBy", "sku", "plan", "tags", "identity", "zones", "extendedLocation")
-_COLUMNS = ("id", "name", "type", "tenantId", "subscriptionId", "resourceGroup", *_DOCUMENTED, "properties")
+_DOCUMENTED = (
+    "kind",
+    "location",
+    "managedBy",
+    "sku",
+    "plan",
+    "tags",
+    "identity",
+    "zones",
+    "extendedLocation",
+)
+_COLUMNS = (
+    "id",
+    "name",
+    "type",
+    "tenantId",
+    "subscriptionId",
+    "resourceGroup",
+    *_DOCUMENTED,
+    "properties",
+)
 
 
 def query_resources(call: ArmCall) -> Answer:
@@ -95,30 +115,53 @@ def _tables(call: ArmCall, subscriptions: list[Holding]) -> dict[str, Table]:
         containers.append(_row(held, {"id": scope, "name": held.display_name}, "subscriptions"))
         for group in call.world.groups(held.subscription_id):
             shown = {"id": f"{scope}/resourceGroups/{group.name}", "name": group.name}
-            facts = {"location": group.location, "tags": dict(group.tags), "resourceGroup": group.name.lower()}
+            facts = {
+                "location": group.location,
+                "tags": dict(group.tags),
+                "resourceGroup": group.name.lower(),
+            }
             containers.append(_row(held, {**shown, **facts}, "subscriptions/resourcegroups"))
         for resource in call.state.resources.below(scope, lambda one: one.location is not None):
             parts = resource.id.split("/")
             group_name = parts[4].lower() if parts[3].lower() == "resourcegroups" else ""
-            document = {**resource.as_json(), "resourceGroup": group_name, "type": resource.type.lower()}
+            document = {
+                **resource.as_json(),
+                "resourceGroup": group_name,
+                "type": resource.type.lower(),
+            }
             resources.append(_row(held, document))
     may, who = call.world.may, call.caller.object_id
     tables = {"Resources": resources, "ResourceContainers": containers}
-    return {name: Table(_COLUMNS, [row for row in rows if may(who, row["id"])]) for name, rows in tables.items()}
+    return {
+        name: Table(_COLUMNS, [row for row in rows if may(who, row["id"])])
+        for name, rows in tables.items()
+    }
 
 
 def _row(held: Holding, document: Mapping[str, Any], container: str = "") -> Row:
     row = {column: document.get(column) for column in _COLUMNS}
     row |= {"tenantId": held.tenant_id, "subscriptionId": held.subscription_id}
     if container:
-        row |= {"type": f"microsoft.resources/{container}", "properties": {"provisioningState": "Succeeded"}}
-    return row | {name: row[name] or "" for name in ("kind", "location", "managedBy", "resourceGroup")}
+        row |= {
+            "type": f"microsoft.resources/{container}",
+            "properties": {"provisioningState": "Succeeded"},
+        }
+    return row | {
+        name: row[name] or "" for name in ("kind", "location", "managedBy", "resourceGroup")
+    }
 
 
 def _page(call: ArmCall, table: Table, options: Mapping[str, Any], query: str) -> dict[str, Any]:
     top, skip = options.get("$top", _MOST_ROWS), options.get("$skip", 0)
-    if not isinstance(top, int) or not isinstance(skip, int) or not 0 < top <= _MOST_ROWS or skip < 0:
-        raise _bad(call, "InvalidQueryOptions", f"$top is 1 to {_MOST_ROWS}, and $skip is not negative.")
+    if (
+        not isinstance(top, int)
+        or not isinstance(skip, int)
+        or not 0 < top <= _MOST_ROWS
+        or skip < 0
+    ):
+        raise _bad(
+            call, "InvalidQueryOptions", f"$top is 1 to {_MOST_ROWS}, and $skip is not negative."
+        )
     digest = hashlib.sha256(query.encode()).hexdigest()[:16]
     token = options.get("$skipToken")
     if token:
@@ -131,7 +174,8 @@ def _page(call: ArmCall, table: Table, options: Mapping[str, Any], query: str) -
         # The row before the page comes again, in place of the page's first one.
         rows[0] = there[skip - 1]
     rest = skip + top < len(there)
-    # Without the id in the result, the service can't go on from where it was; and with these stages it does not.
+    # Without the id in the result, the service can't go on from where it was; and with these stages
+    # it does not.
     goes_on = rest and "id" in table.columns and not words & {"limit", "take"}
     data = _columnar(table, rows) if options.get("resultFormat") == "table" else rows
     size = len(json.dumps(data))
@@ -147,7 +191,9 @@ def _page(call: ArmCall, table: Table, options: Mapping[str, Any], query: str) -
         "resultTruncated": "true" if rest and not goes_on else "false",
     }
     if goes_on:
-        page["$skipToken"] = base64.urlsafe_b64encode(json.dumps([skip + top, digest]).encode()).decode()
+        page["$skipToken"] = base64.urlsafe_b64encode(
+            json.dumps([skip + top, digest]).encode()
+        ).decode()
     return page
 
 

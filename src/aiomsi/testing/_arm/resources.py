@@ -30,8 +30,13 @@ from aiomsi.testing._state.operations import Operation
 from aiomsi.testing._state.paths import ResourcePath
 from aiomsi.testing._state.resources import Resource
 
-_PLAIN_ACTIONS = frozenset({"start", "restart", "stop", "poweroff", "deallocate", "redeploy", "reapply"})
-_KEYS = [{"keyName": f"key{number}", "value": f"embedded-key-{number}", "permissions": "FULL"} for number in (1, 2)]
+_PLAIN_ACTIONS = frozenset(
+    {"start", "restart", "stop", "poweroff", "deallocate", "redeploy", "reapply"}
+)
+_KEYS = [
+    {"keyName": f"key{number}", "value": f"embedded-key-{number}", "permissions": "FULL"}
+    for number in (1, 2)
+]
 _LISTS = {"listkeys": {"keys": _KEYS}, "regeneratekey": {"keys": _KEYS}}
 
 
@@ -45,7 +50,11 @@ def _path(call: ArmCall) -> ResourcePath:
 def _resource_path(call: ArmCall) -> ResourcePath:
     path = _path(call)
     if not path.is_resource:
-        raise call.refuse(405, "MethodNotAllowed", f"A collection does not support http method '{call.asked.method}'.")
+        raise call.refuse(
+            405,
+            "MethodNotAllowed",
+            f"A collection does not support http method '{call.asked.method}'.",
+        )
     return path
 
 
@@ -95,7 +104,11 @@ def put_resource(call: ArmCall) -> Answer:
     check_location(call, path, kind, old, location)
     check_linked(call, path, document.get("properties"))
     # A change that is shown later leaves the old one as it is.
-    resource = attrs.evolve(old) if old else Resource(_own_id(call, path, kind), full_type(call, path), {}, call.state.wall(), 0)
+    resource = (
+        attrs.evolve(old)
+        if old
+        else Resource(_own_id(call, path, kind), full_type(call, path), {}, call.state.wall(), 0)
+    )
     resource.write(document, call.state.wall())
     return _written(call, resource, made=old is None)
 
@@ -143,14 +156,24 @@ def _written(call: ArmCall, resource: Resource, *, made: bool) -> Answer:
     if call.asked.method == "PATCH" and rule.kind != "provisioning-state":
         status = 202
     document = _shown(call, resource)
-    return begin(call, rule, resource.id, at_end, status=status, document=document, location=resource.location)
+    return begin(
+        call,
+        rule,
+        resource.id,
+        at_end,
+        status=status,
+        document=document,
+        location=resource.location,
+    )
 
 
 def delete_resource(call: ArmCall) -> Answer:
     """Delete a resource and what is inside it; one that isn't there is deleted already."""
     path = _resource_path(call)
     check_type(call, path)
-    check_scope(call, ResourcePath(path.scope, path.namespace, path.types[-1:], path.names[-1:]), "delete")
+    check_scope(
+        call, ResourcePath(path.scope, path.namespace, path.types[-1:], path.names[-1:]), "delete"
+    )
     resource = call.state.resources.get(path.id)
     if resource is None:
         call.state.operations.supersede(path.id)
@@ -172,14 +195,18 @@ def delete_resource(call: ArmCall) -> Answer:
             resource.state, resource.reason = operation.status, dict(operation.rule.reason or {})
 
     document = _shown(call, resource) if rule.with_resource else None
-    return begin(call, rule, resource.id, at_end, status=200, document=document, location=resource.location)
+    return begin(
+        call, rule, resource.id, at_end, status=200, document=document, location=resource.location
+    )
 
 
 def post_action(call: ArmCall) -> Answer:
     """Let a resource, or a provider, do something."""
     path = _path(call)
     if path.is_resource:
-        raise call.refuse(405, "MethodNotAllowed", "The requested resource does not support http method 'POST'.")
+        raise call.refuse(
+            405, "MethodNotAllowed", "The requested resource does not support http method 'POST'."
+        )
     *types, action = path.types
     if not types:
         return _acted(call, path.namespace, action, None)
@@ -217,14 +244,26 @@ def _acted(call: ArmCall, kind: str, word: str, resource: Resource | None) -> An
         elif word.lower() in _LISTS:
             action = Action(200, _LISTS[word.lower()])
     if action is None:
-        text = f"The action '{word}' could not be found for '{kind}' and api version '{call.version}'."
+        text = (
+            f"The action '{word}' could not be found for '{kind}' and api version '{call.version}'."
+        )
         raise call.refuse(404, "InvalidResourceType", text)
     if action.items is not None:
         return _items(call, action)
-    rule = call.state.operations.rule_for(kind, "POST") if resource is not None and word.lower() not in _LISTS else None
+    rule = (
+        call.state.operations.rule_for(kind, "POST")
+        if resource is not None and word.lower() not in _LISTS
+        else None
+    )
     if rule is not None and resource is not None:
-        return begin(call, rule, resource.id, lambda _: None, action.result, location=resource.location)
-    return Answer(action.status) if action.result is None else json_answer(action.status, action.result)
+        return begin(
+            call, rule, resource.id, lambda _: None, action.result, location=resource.location
+        )
+    return (
+        Answer(action.status)
+        if action.result is None
+        else json_answer(action.status, action.result)
+    )
 
 
 def _own_id(call: ArmCall, path: ResourcePath, kind: ProviderType) -> str:
@@ -239,5 +278,7 @@ def _own_id(call: ArmCall, path: ResourcePath, kind: ProviderType) -> str:
     if extended is None and path.subscription is not None:
         held = call.world.subscription(path.subscription)
         group = call.world.group(path.subscription, path.group or "")
-        scope = f"/subscriptions/{held.subscription_id}" + (f"/resourceGroups/{group.name}" if group else "")
+        scope = f"/subscriptions/{held.subscription_id}" + (
+            f"/resourceGroups/{group.name}" if group else ""
+        )
     return f"{scope}/providers/{namespace}/{kind.name}/{name}"

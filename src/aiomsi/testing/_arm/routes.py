@@ -9,8 +9,20 @@ from aiomsi.testing._arm.lists import list_resources
 from aiomsi.testing._arm.operations import operation_result, operation_status
 from aiomsi.testing._arm.providers import get_provider, list_providers, list_types, register
 from aiomsi.testing._arm.resource_graph import query_resources
-from aiomsi.testing._arm.resources import delete_resource, get_resource, patch_resource, post_action, put_resource
-from aiomsi.testing._arm.subscriptions import endpoints, get_subscription, list_locations, list_subscriptions, list_tenants
+from aiomsi.testing._arm.resources import (
+    delete_resource,
+    get_resource,
+    patch_resource,
+    post_action,
+    put_resource,
+)
+from aiomsi.testing._arm.subscriptions import (
+    endpoints,
+    get_subscription,
+    list_locations,
+    list_subscriptions,
+    list_tenants,
+)
 from aiomsi.testing._arm.tags import delete_tags, get_tags, patch_tags, put_tags
 
 _SUBSCRIPTION = r"/subscriptions/(?P<subscription>[^/]+)"
@@ -24,23 +36,70 @@ ROUTES = (
     Route("/tenants", {"GET": list_tenants}),
     Route("/subscriptions", {"GET": list_subscriptions}),
     Route(f"(?P<scope>{_SUBSCRIPTION})", {"GET": get_subscription}, _ROLE, filters=True),
-    Route(f"(?P<scope>{_SUBSCRIPTION})/locations", {"GET": list_locations}, f"{_ROLE}/locations", filters=True),
-    Route(f"(?P<scope>{_SUBSCRIPTION})/resourcegroups", {"GET": list_groups}, f"{_ROLE}/resourcegroups", filters=True),
     Route(
-        f"(?P<scope>{_GROUP})",
-        {"GET": get_group, "HEAD": get_group, "PUT": put_group, "PATCH": patch_group, "DELETE": delete_group},
+        f"(?P<scope>{_SUBSCRIPTION})/locations",
+        {"GET": list_locations},
+        f"{_ROLE}/locations",
+        filters=True,
+    ),
+    Route(
+        f"(?P<scope>{_SUBSCRIPTION})/resourcegroups",
+        {"GET": list_groups},
         f"{_ROLE}/resourcegroups",
         filters=True,
     ),
-    Route(f"(?P<scope>{_SUBSCRIPTION})/resources", {"GET": list_resources}, f"{_ROLE}/resources", filters=True),
-    Route(f"(?P<scope>{_GROUP})/resources", {"GET": list_resources}, f"{_ROLE}/resources", filters=True),
+    Route(
+        f"(?P<scope>{_GROUP})",
+        {
+            "GET": get_group,
+            "HEAD": get_group,
+            "PUT": put_group,
+            "PATCH": patch_group,
+            "DELETE": delete_group,
+        },
+        f"{_ROLE}/resourcegroups",
+        filters=True,
+    ),
+    Route(
+        f"(?P<scope>{_SUBSCRIPTION})/resources",
+        {"GET": list_resources},
+        f"{_ROLE}/resources",
+        filters=True,
+    ),
+    Route(
+        f"(?P<scope>{_GROUP})/resources",
+        {"GET": list_resources},
+        f"{_ROLE}/resources",
+        filters=True,
+    ),
     Route("/providers", {"GET": list_providers}),
     Route(_PROVIDER, {"GET": get_provider}),
-    Route(f"(?P<scope>{_SUBSCRIPTION})/providers", {"GET": list_providers}, f"{_ROLE}/providers", filters=True),
-    Route(f"(?P<scope>{_SUBSCRIPTION}){_PROVIDER}", {"GET": get_provider}, f"{_ROLE}/providers", filters=True),
-    Route(f"(?P<scope>{_SUBSCRIPTION}){_PROVIDER}/resourceTypes", {"GET": list_types}, f"{_ROLE}/providers", filters=True),
-    Route(f"(?P<scope>{_SUBSCRIPTION}){_PROVIDER}/(?P<verb>register|unregister)", {"POST": register}, f"{_ROLE}/providers"),
-    Route("/providers/Microsoft.ResourceGraph/resources", {"POST": query_resources}, own_type=False),
+    Route(
+        f"(?P<scope>{_SUBSCRIPTION})/providers",
+        {"GET": list_providers},
+        f"{_ROLE}/providers",
+        filters=True,
+    ),
+    Route(
+        f"(?P<scope>{_SUBSCRIPTION}){_PROVIDER}",
+        {"GET": get_provider},
+        f"{_ROLE}/providers",
+        filters=True,
+    ),
+    Route(
+        f"(?P<scope>{_SUBSCRIPTION}){_PROVIDER}/resourceTypes",
+        {"GET": list_types},
+        f"{_ROLE}/providers",
+        filters=True,
+    ),
+    Route(
+        f"(?P<scope>{_SUBSCRIPTION}){_PROVIDER}/(?P<verb>register|unregister)",
+        {"POST": register},
+        f"{_ROLE}/providers",
+    ),
+    Route(
+        "/providers/Microsoft.ResourceGraph/resources", {"POST": query_resources}, own_type=False
+    ),
     Route(f"{_SUBSCRIPTION}/operationresults/{_OPERATION}", {"GET": operation_result}),
     Route(f"{_SUBSCRIPTION}/operationstatuses/{_OPERATION}", {"GET": operation_status}),
     Route(

@@ -1,6 +1,7 @@
 """Subscriptions, tenants, locations, and the cloud itself.
 
-Source: https://learn.microsoft.com/rest/api/resources/subscriptions, https://learn.microsoft.com/rest/api/resources/tenants
+Source: https://learn.microsoft.com/rest/api/resources/subscriptions,
+https://learn.microsoft.com/rest/api/resources/tenants
 """
 
 from __future__ import annotations

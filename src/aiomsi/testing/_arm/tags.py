@@ -27,15 +27,25 @@ def put_tags(call: ArmCall) -> Answer:
 
 def patch_tags(call: ArmCall) -> Answer:
     """Merge tags in, put others in place, or take some away."""
-    operation, old, given = str(call.document().get("operation", "")).lower(), _read(call), _given(call)
+    operation, old, given = (
+        str(call.document().get("operation", "")).lower(),
+        _read(call),
+        _given(call),
+    )
     if operation == "merge":
         return _kept(call, {**old, **given})
     if operation == "replace":
         return _kept(call, given)
     if operation == "delete":
         gone = {(name.lower(), value) for name, value in given.items()}
-        return _kept(call, {name: value for name, value in old.items() if (name.lower(), value) not in gone})
-    raise call.refuse(400, "InvalidTagPatchOperation", f"The operation '{operation}' is none of merge, replace and delete.")
+        return _kept(
+            call, {name: value for name, value in old.items() if (name.lower(), value) not in gone}
+        )
+    raise call.refuse(
+        400,
+        "InvalidTagPatchOperation",
+        f"The operation '{operation}' is none of merge, replace and delete.",
+    )
 
 
 def delete_tags(call: ArmCall) -> Answer:
@@ -80,5 +90,9 @@ def _kept(call: ArmCall, tags: dict[str, str]) -> Answer:
 
 def _shown(call: ArmCall, tags: Mapping[str, str]) -> Answer:
     kind = "Microsoft.Resources/tags"
-    shown = {"id": f"{call.names['tagged']}/providers/{kind}/default", "name": "default", "type": kind}
+    shown = {
+        "id": f"{call.names['tagged']}/providers/{kind}/default",
+        "name": "default",
+        "type": kind,
+    }
     return json_answer(200, {**shown, "properties": {"tags": dict(tags)}})

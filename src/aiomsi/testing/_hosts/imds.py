@@ -1,7 +1,8 @@
 """What the Instance Metadata Service answers when it is asked for a token.
 
-Source: https://learn.microsoft.com/entra/identity/managed-identities-azure-resources/how-to-use-vm-token and
-https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service
+Source:
+https://learn.microsoft.com/entra/identity/managed-identities-azure-resources/how-to-use-vm-token
+and https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service
 """
 
 from __future__ import annotations
@@ -39,7 +40,13 @@ _NAMED_BY: dict[str, Callable[[Identity], str]] = {
 class Imds:
     """IMDS's knowledge: checks a token request and answers it. Limits and faults are the server's."""
 
-    def __init__(self, world: World, authority: TokenAuthority, wall: Callable[[], float], resources: Iterable[str]) -> None:
+    def __init__(
+        self,
+        world: World,
+        authority: TokenAuthority,
+        wall: Callable[[], float],
+        resources: Iterable[str],
+    ) -> None:
         self._world = world
         self._authority = authority
         self._wall = wall
@@ -82,7 +89,11 @@ class Imds:
         for name, value_of in _NAMED_BY.items():
             wanted = asked.parameter(name)
             if wanted is not None:
-                found = (identity for identity in assigned if value_of(identity).lower() == wanted.lower())
+                found = (
+                    identity
+                    for identity in assigned
+                    if value_of(identity).lower() == wanted.lower()
+                )
                 return next(found, _invalid_request("Identity not found"))
         own = [identity for identity in assigned if identity.system_assigned] or assigned
         if len(own) > 1:
@@ -116,7 +127,9 @@ class Imds:
 def throttled() -> Answer:
     """Return IMDS's answer to more requests than its limits allow."""
     text = "Too many requests: IMDS allows 20 token requests a second and 5 at once for a VM"
-    return json_answer(429, {"error": "Too many requests", "error_description": text}, {"Retry-After": "1"})
+    return json_answer(
+        429, {"error": "Too many requests", "error_description": text}, {"Retry-After": "1"}
+    )
 
 
 def _refusal(asked: Asked) -> Answer | None:

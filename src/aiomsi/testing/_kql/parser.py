@@ -1,15 +1,17 @@
 """The small part of Kusto's query language that the embedded Resource Graph understands.
 
-A query is a table, ``Resources`` or ``ResourceContainers``, and stages after it, each behind a ``|``:
+A query is a table, ``Resources`` or ``ResourceContainers``, and stages after it, each behind a
+``|``:
 
-- ``where`` with ``==``, ``!=``, ``=~``, ``!~``, ``in (...)``, ``in~``, ``!in``, ``!in~``, ``contains``, ``!contains``,
-  ``startswith``, ``endswith``, ``isempty(x)``, ``isnotempty(x)``, joined by ``and``, ``or``, ``not(...)`` and parentheses;
+- ``where`` with ``==``, ``!=``, ``=~``, ``!~``, ``in (...)``, ``in~``, ``!in``, ``!in~``,
+  ``contains``, ``!contains``, ``startswith``, ``endswith``, ``isempty(x)``, ``isnotempty(x)``,
+  joined by ``and``, ``or``, ``not(...)`` and parentheses;
 - ``project`` and ``extend`` with columns and ``name = value``;
 - ``order by`` (or ``sort by``) with ``asc`` and ``desc``, which is the default;
 - ``limit`` (or ``take``), ``count``, and ``summarize count() by ...``.
 
-A value is a text, a number, ``true`` or ``false``, a column, a path into one (``properties.a.b``, ``tags['a']``), or ``tolower``,
-``toupper`` or ``tostring`` of a value. Everything else is refused.
+A value is a text, a number, ``true`` or ``false``, a column, a path into one (``properties.a.b``,
+``tags['a']``), or ``tolower``, ``toupper`` or ``tostring`` of a value. Everything else is refused.
 
 Source: https://learn.microsoft.com/azure/governance/resource-graph/concepts/query-language
 """
@@ -83,12 +85,17 @@ class _Reader:
     def _project(self) -> Table:
         named = self._items()
         columns = tuple(name for name, _ in named)
-        return Table(columns, [{name: value(row) for name, value in named} for row in self._table.rows])
+        return Table(
+            columns, [{name: value(row) for name, value in named} for row in self._table.rows]
+        )
 
     def _extend(self) -> Table:
         named = self._items()
         columns = tuple(dict.fromkeys((*self._table.columns, *(name for name, _ in named))))
-        return Table(columns, [{**row, **{name: value(row) for name, value in named}} for row in self._table.rows])
+        return Table(
+            columns,
+            [{**row, **{name: value(row) for name, value in named}} for row in self._table.rows],
+        )
 
     def _order(self) -> Table:
         self._expect("by")
@@ -140,7 +147,9 @@ class _Reader:
             else:
                 start = self._at
                 value = self._value()
-                items.append(("_".join(filter(str.isidentifier, self._tokens[start : self._at])), value))
+                items.append(
+                    ("_".join(filter(str.isidentifier, self._tokens[start : self._at])), value)
+                )
         return items
 
     # Conditions

@@ -1,6 +1,7 @@
 """The words of the embedded query language: tokens, comparisons, functions.
 
-Source: https://learn.microsoft.com/kusto/query/scalar-functions, https://learn.microsoft.com/kusto/query/datatypes-string-operators
+Source: https://learn.microsoft.com/kusto/query/scalar-functions,
+https://learn.microsoft.com/kusto/query/datatypes-string-operators
 """
 
 from __future__ import annotations
@@ -95,4 +96,7 @@ def unknown(what: str) -> QueryError:
 
 
 def unexpected(token: str, wanted: str = "") -> QueryError:
-    return QueryError(f"Query is not understood at {token or 'its end'!r}" + (f": {wanted!r} is expected." if wanted else "."))
+    return QueryError(
+        f"Query is not understood at {token or 'its end'!r}"
+        + (f": {wanted!r} is expected." if wanted else ".")
+    )

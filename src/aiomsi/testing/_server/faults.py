@@ -31,12 +31,14 @@ class Fault:
     Attributes:
         status: the HTTP status to answer with.
         headers: headers of that answer.
-        body: its body: text or bytes as they are, a mapping or list as JSON, None for an error in the service's shape.
+        body: its body: text or bytes as they are, a mapping or list as JSON, None for an error in
+            the service's shape.
         kind: what happens.
         seconds: for a delay, how long, in real time.
         encoding: the encoding of the usual answer's text.
         keep: the share of the packed body that is sent.
-        carried_out: whether the request has its effect although its answer is lost, as when a gateway gives up (504).
+        carried_out: whether the request has its effect although its answer is lost, as when a
+            gateway gives up (504).
 
     """
 
@@ -65,7 +67,11 @@ class Fault:
     @classmethod
     def garbage(cls) -> Fault:
         """Answer 200 with a body that is no JSON, as a captive portal or a broken proxy does."""
-        return cls(200, {"Content-Type": "text/html"}, "<html><body>Please sign in to the network</body></html>")
+        return cls(
+            200,
+            {"Content-Type": "text/html"},
+            "<html><body>Please sign in to the network</body></html>",
+        )
 
     @classmethod
     def truncate(cls) -> Fault:
@@ -143,7 +149,9 @@ class FaultQueue:
         """Return the fault that this request meets, the oldest that fits, and use it up."""
         with self._lock:
             for pending in self._pending:
-                if pending.service != service or (pending.path and not pending.path.search(path_qs)):
+                if pending.service != service or (
+                    pending.path and not pending.path.search(path_qs)
+                ):
                     continue
                 if pending.left is not None:
                     pending.left -= 1

@@ -1,7 +1,10 @@
 """Azure's documented limits, as pure counters of time.
 
-Sources: https://learn.microsoft.com/entra/identity/managed-identities-azure-resources/how-to-use-vm-token (IMDS),
-https://learn.microsoft.com/azure/azure-resource-manager/management/request-limits-and-throttling (ARM).
+Sources:
+https://learn.microsoft.com/entra/identity/managed-identities-azure-resources/how-to-use-vm-token
+(IMDS),
+https://learn.microsoft.com/azure/azure-resource-manager/management/request-limits-and-throttling
+(ARM).
 """
 
 import math
@@ -49,14 +52,15 @@ class ArmBucket:
 class ArmBuckets:
     """ARM's buckets: per principal and subscription, per subscription for all principals, per principal and tenant.
 
-    The defaults are those of today's larger subscriptions; documented for the smaller ones are 250 reads with 25 a
-    second, and 200 writes or deletes with 10 a second.
+    The defaults are those of today's larger subscriptions; documented for the smaller ones are 250
+    reads with 25 a second, and 200 writes or deletes with 10 a second.
 
     Attributes:
         reads: GET and HEAD.
         writes: PUT, PATCH and POST.
         deletes: DELETE.
-        global_factor: how many times as large the bucket is that all principals of a subscription share.
+        global_factor: how many times as large the bucket is that all principals of a subscription
+            share.
 
     """
 
@@ -70,7 +74,8 @@ class ArmBuckets:
 class GraphLimits:
     """Resource Graph's limit for queries, which holds for a principal.
 
-    Source: https://learn.microsoft.com/azure/governance/resource-graph/concepts/guidance-for-throttled-requests
+    Source:
+    https://learn.microsoft.com/azure/governance/resource-graph/concepts/guidance-for-throttled-requests
 
     Attributes:
         queries: in one window.

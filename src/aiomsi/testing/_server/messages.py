@@ -36,7 +36,9 @@ class Asked:
     body: bytes = attrs.field(default=b"", repr=False)
 
     @classmethod
-    def parse(cls, method: str, base_url: str, path_qs: str, headers: Mapping[str, str], body: bytes = b"") -> Asked:
+    def parse(
+        cls, method: str, base_url: str, path_qs: str, headers: Mapping[str, str], body: bytes = b""
+    ) -> Asked:
         """Describe a request by what was received."""
         raw_path, _, raw_query = path_qs.partition("?")
         query = tuple(parse_qsl(raw_query, keep_blank_values=True))
@@ -64,4 +66,6 @@ class Answer:
 def json_answer(status: int, value: object, headers: Mapping[str, str] | None = None) -> Answer:
     """Make an answer of a JSON value, written as compactly as Azure does."""
     body = json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
-    return Answer(status, body, {"Content-Type": "application/json; charset=utf-8", **(headers or {})})
+    return Answer(
+        status, body, {"Content-Type": "application/json; charset=utf-8", **(headers or {})}
+    )

@@ -85,7 +85,9 @@ class Ledger:
         self._under_way: Counter[Service] = Counter()
         self._requests: deque[RecordedRequest] = deque(maxlen=RECORDED)
 
-    def arrived(self, service: Service, method: str, path_qs: str, headers: Iterable[tuple[str, str]]) -> None:
+    def arrived(
+        self, service: Service, method: str, path_qs: str, headers: Iterable[tuple[str, str]]
+    ) -> None:
         """Count and record a request that has been received."""
         kept = CIMultiDict(headers)
         if "Authorization" in kept:

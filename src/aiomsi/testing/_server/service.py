@@ -76,7 +76,8 @@ class Knowledge(Protocol):
 class HttpService:
     """One service on one port.
 
-    A request is counted, takes its place within the limits, is held back where a test holds requests, meets its fault,
+    A request is counted, takes its place within the limits, is held back where a test holds
+    requests, meets its fault,
     and is answered: refused when it had no place, else after the service's latency.
     """
 
@@ -112,7 +113,9 @@ class HttpService:
             self._inside -= place
             ledger.left(self._service)
 
-    async def _serve(self, request: web.BaseRequest, asked: Asked, refusal: Answer | None) -> web.StreamResponse:
+    async def _serve(
+        self, request: web.BaseRequest, asked: Asked, refusal: Answer | None
+    ) -> web.StreamResponse:
         context = self._context
         for hold in context.holds:
             if hold.service == self._service:
@@ -135,7 +138,9 @@ class HttpService:
             return await self._truncated(request, answer)
         if fault.kind == "gzip":
             return await self._cut_gzip(request, answer, fault.keep)
-        return self._response(_encoded(answer, fault.encoding) if fault.kind == "encode" else answer)
+        return self._response(
+            _encoded(answer, fault.encoding) if fault.kind == "encode" else answer
+        )
 
     async def _answered(self, asked: Asked, refusal: Answer | None) -> Answer:
         if refusal is None and self._latency:
@@ -170,7 +175,9 @@ class HttpService:
     def _response(self, answer: Answer) -> web.Response:
         return web.Response(status=answer.status, body=answer.body, headers=self._headers(answer))
 
-    async def _cut_gzip(self, request: web.BaseRequest, answer: Answer, keep: float) -> web.StreamResponse:
+    async def _cut_gzip(
+        self, request: web.BaseRequest, answer: Answer, keep: float
+    ) -> web.StreamResponse:
         packed = gzip.compress(answer.body, mtime=0)
         headers = {**self._headers(answer), "Content-Encoding": "gzip"}
         response = web.StreamResponse(status=answer.status, headers=headers)
@@ -197,12 +204,16 @@ def _encoded(answer: Answer, encoding: str) -> Answer:
     return attrs.evolve(answer, body=answer.body.decode().encode(encoding), headers=headers)
 
 
-def imds_limiter(limits: ImdsLimits | None, monotonic: Callable[[], float]) -> Callable[[int], Answer | None]:
+def imds_limiter(
+    limits: ImdsLimits | None, monotonic: Callable[[], float]
+) -> Callable[[int], Answer | None]:
     """Make the function that turns requests away: of how many are inside, to a refusal or None."""
     if limits is None:
         return lambda _: None
     window = SlidingWindow(limits.per_second)
-    return lambda inside: None if inside < limits.at_once and window.admit(monotonic()) else throttled()
+    return lambda inside: (
+        None if inside < limits.at_once and window.admit(monotonic()) else throttled()
+    )
 
 
 def _reset(request: web.BaseRequest) -> web.Response:

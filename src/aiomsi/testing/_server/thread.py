@@ -64,9 +64,15 @@ class ServerThread:
         asyncio.run(self._serve())
 
     async def _serve(self) -> None:
-        runners = [web.ServerRunner(web.Server(port.handler, access_log=None), shutdown_timeout=_GRACE) for port in self._ports]
+        runners = [
+            web.ServerRunner(web.Server(port.handler, access_log=None), shutdown_timeout=_GRACE)
+            for port in self._ports
+        ]
         try:
-            numbers = [await _listen(runner, port) for runner, port in zip(runners, self._ports, strict=True)]
+            numbers = [
+                await _listen(runner, port)
+                for runner, port in zip(runners, self._ports, strict=True)
+            ]
         except OSError as error:
             self._started.set_exception(error)
         else:
@@ -78,6 +84,8 @@ class ServerThread:
 
 async def _listen(runner: web.ServerRunner, port: Port) -> int:
     await runner.setup()
-    await web.TCPSite(runner, port.host, port.number, ssl_context=port.tls, backlog=_BACKLOG).start()
+    await web.TCPSite(
+        runner, port.host, port.number, ssl_context=port.tls, backlog=_BACKLOG
+    ).start()
     number: int = runner.addresses[0][1]
     return number

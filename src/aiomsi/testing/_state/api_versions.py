@@ -1,7 +1,8 @@
 """The api-versions that the embedded Azure takes, newest first.
 
-Sources: https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service (IMDS) and the list that ARM gives
-in its own error InvalidApiVersionParameter, with the newer ones of https://learn.microsoft.com/rest/api/resources.
+Sources: https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service (IMDS) and the
+list that ARM gives in its own error InvalidApiVersionParameter, with the newer ones of
+https://learn.microsoft.com/rest/api/resources.
 """
 
 IMDS_VERSIONS = (

@@ -1,7 +1,8 @@
 """Long-running operations: which requests begin one, and how each goes on.
 
-An operation moves only when it is looked at: with a GET of its record, of its result, or of its resource. So many looks find
-it running, and for so long by the embedded Azure's clock; the next one ends it.
+An operation moves only when it is looked at: with a GET of its record, of its result, or of its
+resource. So many looks find it running, and for so long by the embedded Azure's clock; the next one
+ends it.
 
 Source: https://github.com/Azure/azure-resource-manager-rpc/blob/master/v1.0/async-api-reference.md
 """
@@ -18,7 +19,9 @@ from urllib.parse import urlencode
 
 import attrs
 
-Kind = Literal["azure-async-operation", "location", "both", "own-path", "provisioning-state", "accepted"]
+Kind = Literal[
+    "azure-async-operation", "location", "both", "own-path", "provisioning-state", "accepted"
+]
 PollFault = Literal[
     "missing",
     "subscription-missing",
@@ -54,7 +57,8 @@ class LongRunning:
         retry_after: what ``Retry-After`` asks for while it runs; None leaves the header out.
         outcome: how it ends.
         error: the error of one that does not succeed, with ``code`` and ``message``.
-        poll_fault, poll_faults: how the first polls of the record or result go wrong, and how many do; None for all.
+        poll_fault, poll_faults: how the first polls of the record or result go wrong, and how many
+            do; None for all.
         running_as: the state in the record while it runs.
         succeeded_as: the resource's state after success; empty for none.
         reason: members of the resource's properties after a failure; the record then has no error.
@@ -185,7 +189,9 @@ class OperationStore:
         self._operations: dict[str, Operation] = {}
         self._running: dict[str, Operation] = {}
 
-    def set_rule(self, resource_type: str, method: str, rule: LongRunning | None, times: int | None) -> None:
+    def set_rule(
+        self, resource_type: str, method: str, rule: LongRunning | None, times: int | None
+    ) -> None:
         """Let requests begin operations, so many of them; or none."""
         with self._lock:
             self._rules[resource_type.lower(), method] = rule, times
@@ -215,7 +221,9 @@ class OperationStore:
             self.supersede(resource_id)
             not_before = self._monotonic() + rule.seconds
             key = str(uuid.uuid4())
-            made = Operation(key, method, resource_id, rule, self._wall(), not_before, at_end, result)
+            made = Operation(
+                key, method, resource_id, rule, self._wall(), not_before, at_end, result
+            )
             self._operations[key] = self._running[resource_id.lower()] = made
             return made
 
@@ -254,7 +262,9 @@ class OperationStore:
         """Return how this poll of an operation goes wrong, and use that up; None if it does not."""
         with self._lock:
             rule = operation.rule
-            if rule.poll_fault is None or (rule.poll_faults is not None and operation.faults >= rule.poll_faults):
+            if rule.poll_fault is None or (
+                rule.poll_faults is not None and operation.faults >= rule.poll_faults
+            ):
                 return None
             operation.faults += 1
             return rule.poll_fault
@@ -278,7 +288,8 @@ class OperationStore:
         """Return all, oldest first."""
         with self._lock:
             return tuple(
-                OperationView(one.id, one.method, one.resource_id, one.status, one.looks) for one in self._operations.values()
+                OperationView(one.id, one.method, one.resource_id, one.status, one.looks)
+                for one in self._operations.values()
             )
 
     def signed(self, operation: Operation, version: str) -> str:

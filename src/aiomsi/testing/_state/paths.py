@@ -42,7 +42,9 @@ class ResourcePath:
         """Take a decoded path apart; None if it has no ``providers`` part with a type."""
         segments = [segment for segment in path.split("/") if segment]
         # At an odd place the word is a name: of a resource group, for example.
-        places = [at for at, word in enumerate(segments) if word.lower() == "providers" and at % 2 == 0]
+        places = [
+            at for at, word in enumerate(segments) if word.lower() == "providers" and at % 2 == 0
+        ]
         if not places or len(segments) < places[-1] + 3:
             return None
         at = places[-1]
@@ -69,7 +71,9 @@ class ResourcePath:
         if len(self.types) < 2:
             return None
         pairs = zip(self.types[:-1], self.names, strict=False)
-        return f"{self.scope}/providers/{self.namespace}" + "".join(f"/{kind}/{name}" for kind, name in pairs)
+        return f"{self.scope}/providers/{self.namespace}" + "".join(
+            f"/{kind}/{name}" for kind, name in pairs
+        )
 
     @property
     def subscription(self) -> str | None:

@@ -1,6 +1,7 @@
 """Which providers there are, and in which subscriptions they are registered.
 
-Source: https://learn.microsoft.com/azure/azure-resource-manager/management/resource-providers-and-types
+Source:
+https://learn.microsoft.com/azure/azure-resource-manager/management/resource-providers-and-types
 """
 
 from __future__ import annotations
@@ -13,7 +14,14 @@ import attrs
 from aiomsi.testing._state.catalog import CATALOG, Provider, ProviderType
 from aiomsi.testing._state.paths import ResourcePath
 
-ALWAYS = frozenset({"microsoft.authorization", "microsoft.management", "microsoft.resourcegraph", "microsoft.resources"})
+ALWAYS = frozenset(
+    {
+        "microsoft.authorization",
+        "microsoft.management",
+        "microsoft.resourcegraph",
+        "microsoft.resources",
+    }
+)
 """ARM's own namespaces, which nobody registers."""
 
 
@@ -65,7 +73,9 @@ class Registry:
         """Take the registration away, in one subscription or everywhere."""
         with self._lock:
             if subscription_id is not None:
-                self._changing[subscription_id.lower(), namespace.lower()] = _Changing("NotRegistered", "NotRegistered", 0)
+                self._changing[subscription_id.lower(), namespace.lower()] = _Changing(
+                    "NotRegistered", "NotRegistered", 0
+                )
                 return
             self._missing.add(namespace.lower())
             for key in [key for key in self._changing if key[1] == namespace.lower()]:
@@ -73,10 +83,14 @@ class Registry:
 
     def change(self, subscription_id: str, namespace: str, *, register: bool) -> None:
         """Begin to register or unregister a provider; what is so already stays."""
-        doing, then = ("Registering", "Registered") if register else ("Unregistering", "Unregistered")
+        doing, then = (
+            ("Registering", "Registered") if register else ("Unregistering", "Unregistered")
+        )
         with self._lock:
             if self._state(subscription_id, namespace) not in (doing, then):
-                self._changing[subscription_id.lower(), namespace.lower()] = _Changing(doing, then, self.looks)
+                self._changing[subscription_id.lower(), namespace.lower()] = _Changing(
+                    doing, then, self.looks
+                )
 
     def look(self, subscription_id: str, namespace: str) -> str:
         """Return the state, as a GET of the provider does; each look brings a change nearer to its end."""

@@ -1,6 +1,7 @@
 """The resources that the embedded Azure keeps.
 
-Source: https://github.com/Azure/azure-resource-manager-rpc/blob/master/v1.0/resource-api-reference.md
+Source:
+https://github.com/Azure/azure-resource-manager-rpc/blob/master/v1.0/resource-api-reference.md
 """
 
 from __future__ import annotations
@@ -18,7 +19,17 @@ from aiomsi.testing._state.paths import folded
 
 EtagStyle = Literal["quoted", "weak", "unquoted"]
 _WRITTEN_BY_ARM = ("id", "name", "type", "etag", "systemData")
-_SHOWN_IN_LISTS = ("kind", "location", "tags", "sku", "plan", "identity", "managedBy", "zones", "extendedLocation")
+_SHOWN_IN_LISTS = (
+    "kind",
+    "location",
+    "tags",
+    "sku",
+    "plan",
+    "identity",
+    "managedBy",
+    "zones",
+    "extendedLocation",
+)
 
 
 @attrs.define(eq=False)
@@ -71,23 +82,40 @@ class Resource:
 
     def written_etag(self, style: EtagStyle) -> str:
         """Return the etag as headers have it."""
-        return {"quoted": f'"{self.etag}"', "weak": f'W/"{self.etag}"', "unquoted": self.etag}[style]
+        return {"quoted": f'"{self.etag}"', "weak": f'W/"{self.etag}"', "unquoted": self.etag}[
+            style
+        ]
 
     def as_json(self, style: EtagStyle = "quoted") -> dict[str, Any]:
         """Return it as a GET does."""
         properties = self.document.get("properties")
         state = {"provisioningState": self.state} if self.state else {}
         shown = {**(properties if isinstance(properties, dict) else {}), **state, **self.reason}
-        own = {"id": self.id, "name": self.name, "type": self.type, "etag": self.written_etag(style)}
+        own = {
+            "id": self.id,
+            "name": self.name,
+            "type": self.type,
+            "etag": self.written_etag(style),
+        }
         return {**own, **copy.deepcopy(self.document), "properties": copy.deepcopy(shown)}
 
     def as_item(self, expand: str) -> dict[str, Any]:
         """Return it as ``/resources`` lists it: without properties, but with times and state where `$expand` names them."""
         shown = {name: self.document[name] for name in _SHOWN_IN_LISTS if name in self.document}
-        more = {"createdTime": iso(self.created), "changedTime": iso(self.changed), "provisioningState": self.state}
+        more = {
+            "createdTime": iso(self.created),
+            "changedTime": iso(self.changed),
+            "provisioningState": self.state,
+        }
         wanted = expand.lower()
         expanded = {name: value for name, value in more.items() if name.lower() in wanted}
-        return {"id": self.id, "name": self.name, "type": self.type, **copy.deepcopy(shown), **expanded}
+        return {
+            "id": self.id,
+            "name": self.name,
+            "type": self.type,
+            **copy.deepcopy(shown),
+            **expanded,
+        }
 
 
 def iso(moment: float) -> str:
@@ -98,7 +126,9 @@ def iso(moment: float) -> str:
 def _own(document: dict[str, Any]) -> dict[str, Any]:
     kept = {name: value for name, value in document.items() if name not in _WRITTEN_BY_ARM}
     if isinstance(kept.get("properties"), dict):
-        kept["properties"] = {name: value for name, value in kept["properties"].items() if name != "provisioningState"}
+        kept["properties"] = {
+            name: value for name, value in kept["properties"].items() if name != "provisioningState"
+        }
     return copy.deepcopy(kept)
 
 
@@ -136,7 +166,9 @@ class ResourceStore:
         with self._lock:
             self._kept[folded(resource.id)] = resource
 
-    def below(self, scope: str, wanted: Callable[[Resource], bool] = lambda _: True) -> list[Resource]:
+    def below(
+        self, scope: str, wanted: Callable[[Resource], bool] = lambda _: True
+    ) -> list[Resource]:
         """Return those inside a scope that can be seen, in the order in which they were made."""
         prefix = folded(scope) + "/"
         with self._lock:
@@ -150,5 +182,7 @@ class ResourceStore:
         """Remove one, and what is inside it."""
         key = folded(resource_id)
         with self._lock:
-            for other in [other for other in self._kept if other == key or other.startswith(f"{key}/")]:
+            for other in [
+                other for other in self._kept if other == key or other.startswith(f"{key}/")
+            ]:
                 del self._kept[other]

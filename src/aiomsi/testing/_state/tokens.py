@@ -169,9 +169,13 @@ class TokenAuthority:
         claims = self._verified(_bearer_token(authorization))
         now = self._wall()
         if claims["exp"] <= now:
-            times = f"'{_us_time(claims['exp'])}' is earlier than current UTC time '{_us_time(now)}'"
+            times = (
+                f"'{_us_time(claims['exp'])}' is earlier than current UTC time '{_us_time(now)}'"
+            )
             message = f"The access token expiry UTC time {times}."
-            raise RejectedTokenError("ExpiredAuthenticationToken", message, "The access token has expired.")
+            raise RejectedTokenError(
+                "ExpiredAuthenticationToken", message, "The access token has expired."
+            )
         if claims["nbf"] > now + ISSUED_BEFORE or claims.get("jti") in self._revoked:
             raise _invalid()
         if claims["aud"] not in ARM_AUDIENCES:
@@ -181,7 +185,9 @@ class TokenAuthority:
                 f"It should exactly match with one of the allowed audiences {allowed}."
             )
             raise RejectedTokenError(
-                "InvalidAuthenticationTokenAudience", message, "The access token has been obtained from wrong audience."
+                "InvalidAuthenticationTokenAudience",
+                message,
+                "The access token has been obtained from wrong audience.",
             )
         if (wanted := self._challenged.get(claims.get("jti", ""))) is not None:
             text = "The access token has been revoked; a new one is needed."

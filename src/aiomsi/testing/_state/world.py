@@ -61,7 +61,8 @@ class Identity:
     Attributes:
         client_id: the application's id.
         object_id: the principal's id, to which roles are granted.
-        resource_id: the ARM id of a user-assigned identity, or of the VM for the system-assigned one.
+        resource_id: the ARM id of a user-assigned identity, or of the VM for the system-assigned
+            one.
         system_assigned: whether it is the VM's own.
 
     """
@@ -113,7 +114,9 @@ class World:
             raise ValueError(msg) from None
         with self._lock:
             groups = {group.name.lower(): group for group in subscription.resource_groups}
-            holding = Holding(subscription_id, subscription.display_name, subscription.tenant_id, groups)
+            holding = Holding(
+                subscription_id, subscription.display_name, subscription.tenant_id, groups
+            )
             self._subscriptions[subscription_id.lower()] = holding
 
     def subscriptions(self) -> tuple[Holding, ...]:
@@ -181,7 +184,9 @@ class World:
     def assign(self, identity: Identity) -> None:
         """Assign an identity to the VM."""
         with self._lock:
-            if identity.system_assigned and any(known.system_assigned for known in self._identities):
+            if identity.system_assigned and any(
+                known.system_assigned for known in self._identities
+            ):
                 msg = "A VM has one system-assigned identity at most"
                 raise ValueError(msg)
             self._identities.append(identity)
@@ -202,7 +207,11 @@ class World:
     def revoke(self, object_id: str, scope: str) -> None:
         """Take the roles away; ValueError when none was granted at exactly this scope."""
         with self._lock:
-            granted = {grant for grant in self._grants if grant[:2] == (object_id.lower(), _canonical(scope))}
+            granted = {
+                grant
+                for grant in self._grants
+                if grant[:2] == (object_id.lower(), _canonical(scope))
+            }
             if not granted:
                 msg = f"{object_id} has no role at {scope!r}"
                 raise ValueError(msg)
@@ -224,7 +233,9 @@ class World:
         """Tell whether a principal may read something inside the scope."""
         who, prefix = object_id.lower(), _canonical(scope) + "/"
         with self._lock:
-            return any(grantee == who and where.startswith(prefix) for grantee, where, _ in self._grants)
+            return any(
+                grantee == who and where.startswith(prefix) for grantee, where, _ in self._grants
+            )
 
 
 def _canonical(scope: str) -> str:

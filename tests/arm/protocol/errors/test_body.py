@@ -78,18 +78,24 @@ SHAPES: list[tuple[bytes | object, str | None, str]] = [
 
 
 @pytest.mark.parametrize(("body", "code", "message"), SHAPES)
-def test_code_and_text_are_found_in_every_shape_of_body(body: bytes | object, code: str | None, message: str) -> None:
+def test_code_and_text_are_found_in_every_shape_of_body(
+    body: bytes | object, code: str | None, message: str
+) -> None:
     detail = read_detail(body if isinstance(body, bytes) else json.dumps(body).encode())
     assert (detail.code, detail.message) == (code, message)
 
 
-@pytest.mark.parametrize("document", [None, {}, [], [None], "", " ", 17, True, {"error": {}}, {"value": []}])
+@pytest.mark.parametrize(
+    "document", [None, {}, [], [None], "", " ", 17, True, {"error": {}}, {"value": []}]
+)
 def test_a_document_that_says_nothing_has_a_message_all_the_same(document: object) -> None:
     assert detail_of(document) == ErrorDetail(None, "the service gave neither code nor text")
 
 
 def test_a_document_that_is_decoded_already_is_read_as_a_body() -> None:
-    assert detail_of({"status": "Failed", "error": {"code": "A", "message": "b"}}) == ErrorDetail("A", "b")
+    assert detail_of({"status": "Failed", "error": {"code": "A", "message": "b"}}) == ErrorDetail(
+        "A", "b"
+    )
 
 
 def test_nothing_that_the_contract_knows_is_lost() -> None:
@@ -99,11 +105,23 @@ def test_nothing_that_the_contract_knows_is_lost() -> None:
             "message": "a",
             "target": "t",
             "details": [
-                {"code": "B", "message": "b", "target": "u", "details": [{"code": "C", "message": "c"}]},
-                {"code": "D", "message": "d", "additionalInfo": [{"type": "ActivityId", "info": {"activityId": "x"}}]},
+                {
+                    "code": "B",
+                    "message": "b",
+                    "target": "u",
+                    "details": [{"code": "C", "message": "c"}],
+                },
+                {
+                    "code": "D",
+                    "message": "d",
+                    "additionalInfo": [{"type": "ActivityId", "info": {"activityId": "x"}}],
+                },
             ],
             "innererror": {"code": "E", "innererror": {"code": "F", "message": "f"}},
-            "additionalInfo": [{"type": "PolicyViolation", "info": {"policy": 1}}, {"type": "Environment", "info": None}],
+            "additionalInfo": [
+                {"type": "PolicyViolation", "info": {"policy": 1}},
+                {"type": "Environment", "info": None},
+            ],
         }
     }
     detail = read_detail(json.dumps(body).encode())
@@ -113,7 +131,9 @@ def test_nothing_that_the_contract_knows_is_lost() -> None:
         "t",
         details=(
             ErrorDetail("B", "b", "u", details=(ErrorDetail("C", "c"),)),
-            ErrorDetail("D", "d", additional_info=(AdditionalInfo("ActivityId", {"activityId": "x"}),)),
+            ErrorDetail(
+                "D", "d", additional_info=(AdditionalInfo("ActivityId", {"activityId": "x"}),)
+            ),
         ),
         inner=ErrorDetail("E", "", inner=ErrorDetail("F", "f")),
         additional_info=(
@@ -126,9 +146,21 @@ def test_nothing_that_the_contract_knows_is_lost() -> None:
 
 
 def test_the_web_service_s_own_form_is_read_with_its_parts() -> None:
-    entity = {"ExtendedCode": "54001", "MessageTemplate": "{0}", "Parameters": ["x"], "Code": "Conflict", "Message": "b"}
+    entity = {
+        "ExtendedCode": "54001",
+        "MessageTemplate": "{0}",
+        "Parameters": ["x"],
+        "Code": "Conflict",
+        "Message": "b",
+    }
     details = [{"Message": "b"}, {"Code": "Conflict"}, {"ErrorEntity": entity}]
-    body = {"Code": "Conflict", "Message": "b", "Target": None, "Details": details, "Innererror": None}
+    body = {
+        "Code": "Conflict",
+        "Message": "b",
+        "Target": None,
+        "Details": details,
+        "Innererror": None,
+    }
     parts = (ErrorDetail(None, "b"), ErrorDetail("Conflict", ""), ErrorDetail("Conflict", "b"))
     assert detail_of(body) == ErrorDetail("Conflict", "b", details=parts)
 
@@ -192,7 +224,9 @@ def test_an_error_that_is_quoted_in_a_text_is_the_one_behind() -> None:
         ([{"activityId": "x"}], (AdditionalInfo("", {"activityId": "x"}),)),
     ],
 )
-def test_additional_info_comes_in_many_forms(said: object, infos: tuple[AdditionalInfo, ...]) -> None:
+def test_additional_info_comes_in_many_forms(
+    said: object, infos: tuple[AdditionalInfo, ...]
+) -> None:
     assert detail_of({"code": "A", "message": "a", "additionalInfo": said}).additional_info == infos
 
 
@@ -246,7 +280,12 @@ def test_depth_and_number_of_parts_are_bounded() -> None:
     for _ in range(100):
         deep = {"code": "A", "message": "a", "details": [deep], "innererror": deep}
     assert len(list(detail_of(deep).walk())) < 1_000
-    wide = {"code": "A", "message": "a", "details": [{"message": "b"}] * 1_000, "additionalInfo": [1] * 1_000}
+    wide = {
+        "code": "A",
+        "message": "a",
+        "details": [{"message": "b"}] * 1_000,
+        "additionalInfo": [1] * 1_000,
+    }
     detail = detail_of(wide)
     assert len(detail.details) == len(detail.additional_info) == 100
     assert len(detail_of({"errors": {"name": ["text"] * 1_000}}).details) == 100
@@ -254,7 +293,11 @@ def test_depth_and_number_of_parts_are_bounded() -> None:
 
 def test_the_json_objects_in_texts_are_given() -> None:
     texts = ['{"a": 1}', ' {"b": 2}', "{no", "[]", "text", "{" * 100_000, '{"x":' * 100_000]
-    found = list(quoted_objects(detail_of({"message": texts[0], "details": [{"message": text} for text in texts[1:]]})))
+    found = list(
+        quoted_objects(
+            detail_of({"message": texts[0], "details": [{"message": text} for text in texts[1:]]})
+        )
+    )
     assert found == [{"a": 1}, {"b": 2}]
 
 

@@ -33,7 +33,9 @@ URL = "https://management.azure.com/subscriptions/s/resourceGroups/DevTest?api-v
 PATH = "/subscriptions/s/resourceGroups/DevTest"
 
 
-def answer(status: int = 200, body: bytes | object = b"", url: str = URL, **headers: str) -> ArmResponse:
+def answer(
+    status: int = 200, body: bytes | object = b"", url: str = URL, **headers: str
+) -> ArmResponse:
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return ArmResponse("GET", url, status, CIMultiDictProxy(CIMultiDict(named)), content)
@@ -44,19 +46,24 @@ def error(code: str | None, message: str) -> dict[str, object]:
 
 
 def test_an_answer_is_decoded_whatever_its_type() -> None:
-    assert answer(200, {"a": [1, None, "ü"]}, Content_Type="text/plain").json() == {"a": [1, None, "ü"]}
+    assert answer(200, {"a": [1, None, "ü"]}, Content_Type="text/plain").json() == {
+        "a": [1, None, "ü"]
+    }
     assert answer(204).json() is None
     assert answer(200, b"null").json() is None
 
 
 @pytest.mark.parametrize("decode", [_json._decode_fast, _json._decode_utf8])
-@pytest.mark.parametrize("body", [b"<html><body>Sign <b>in</b></body></html>", b"{", b"\xff\xfe{", b"[" * 1_000_000])
+@pytest.mark.parametrize(
+    "body", [b"<html><body>Sign <b>in</b></body></html>", b"{", b"\xff\xfe{", b"[" * 1_000_000]
+)
 def test_a_body_that_is_no_json_is_an_error_that_says_so(
     body: bytes, decode: Callable[[bytes], object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_json, "_decode_fast", decode)
     with pytest.raises(
-        ServiceError, match=r"^GET /subscriptions/s/resourceGroups/DevTest answered 200 with a body that"
+        ServiceError,
+        match=r"^GET /subscriptions/s/resourceGroups/DevTest answered 200 with a body that",
     ) as raised:
         answer(200, body).json()
     assert raised.value.status == 200
@@ -67,7 +74,13 @@ def test_a_body_that_is_no_json_is_an_error_that_says_so(
 
 
 def test_an_answer_tells_its_ids_and_hides_the_rest() -> None:
-    got = answer(200, {"secret": 1}, X_MS_Request_Id="r", x_ms_correlation_request_id="c", x_ms_client_request_id="i")
+    got = answer(
+        200,
+        {"secret": 1},
+        X_MS_Request_Id="r",
+        x_ms_correlation_request_id="c",
+        x_ms_client_request_id="i",
+    )
     assert (got.request_id, got.correlation_id, got.client_request_id) == ("r", "c", "i")
     assert answer().request_id is None
     assert repr(got) == "ArmResponse(method='GET', status=200)"
@@ -113,7 +126,10 @@ def test_an_error_says_what_was_asked_what_was_answered_and_which_request_it_was
     assert str(error_of(answer(500, b"oops"), wall=0.0)) == f"GET {PATH} answered 500: oops"
 
 
-@pytest.mark.parametrize(("said", "seconds"), [("17", 17.0), ("Thu, 01 Jan 1970 00:01:40 GMT", 60.0), ("soon", None), ("", None)])
+@pytest.mark.parametrize(
+    ("said", "seconds"),
+    [("17", 17.0), ("Thu, 01 Jan 1970 00:01:40 GMT", 60.0), ("soon", None), ("", None)],
+)
 def test_the_wait_that_was_asked_for(said: str, seconds: float | None) -> None:
     assert error_of(answer(429, Retry_After=said), wall=40.0).retry_after == seconds
 
@@ -128,7 +144,14 @@ def test_a_redirect_is_an_error_that_tells_its_target_without_the_query() -> Non
 def test_an_error_keeps_everything_that_its_body_says() -> None:
     part, behind = {"code": "B", "message": "b", "target": "u"}, {"code": "C", "message": "c"}
     info = {"type": "PolicyViolation", "info": {"policy": "p"}}
-    body = {"code": "A", "message": "a.", "target": "t", "details": [part], "innererror": behind, "additionalInfo": [info]}
+    body = {
+        "code": "A",
+        "message": "a.",
+        "target": "t",
+        "details": [part],
+        "innererror": behind,
+        "additionalInfo": [info],
+    }
     raised = error_of(answer(403, {"error": body}), wall=0.0)
     assert (raised.code, raised.message, raised.target) == ("A", "a.", "t")
     assert raised.details == (ErrorDetail("B", "b", "u"),)
@@ -136,9 +159,15 @@ def test_an_error_keeps_everything_that_its_body_says() -> None:
     assert raised.additional_info == (AdditionalInfo("PolicyViolation", {"policy": "p"}),)
 
 
-@pytest.mark.parametrize(("said", "cause"), [("gateway", "gateway"), (" Service", "service"), ("", None)])
+@pytest.mark.parametrize(
+    ("said", "cause"), [("gateway", "gateway"), (" Service", "service"), ("", None)]
+)
 def test_an_error_tells_who_says_so_and_the_ids(said: str, cause: str | None) -> None:
-    headers = {"x_ms_failure_cause": said, "x_ms_request_id": "r", "x_ms_correlation_request_id": "c"}
+    headers = {
+        "x_ms_failure_cause": said,
+        "x_ms_request_id": "r",
+        "x_ms_correlation_request_id": "c",
+    }
     raised = error_of(answer(404, **headers), wall=0.0)
     assert raised.failure_cause == cause
     assert (raised.request_id, raised.correlation_id, raised.client_request_id) == ("r", "c", None)
@@ -149,7 +178,9 @@ def test_an_error_tells_who_says_so_and_the_ids(said: str, cause: str | None) ->
 
 def test_an_error_does_not_carry_who_called_nor_show_signed_links() -> None:
     link = "https://management.azure.com/subscriptions/s/operations/o?t=1&s=signature"
-    response = answer(404, x_ms_operation_identifier="tenantId=identity", Location=link, Azure_AsyncOperation=link)
+    response = answer(
+        404, x_ms_operation_identifier="tenantId=identity", Location=link, Azure_AsyncOperation=link
+    )
     raised = error_of(response, wall=0.0)
     assert b"identity" not in pickle.dumps(raised)
     for text in (str(raised), repr(raised), repr(raised.response)):
@@ -164,14 +195,22 @@ def test_a_text_without_end_is_shortened_in_the_summary_and_kept_in_the_error() 
 
 
 def test_a_missing_registration_is_an_error_of_its_own_that_names_the_namespace() -> None:
-    body = {"error": {"code": "MissingSubscriptionRegistration", "message": "m", "details": [{"target": "Microsoft.Web"}]}}
+    body = {
+        "error": {
+            "code": "MissingSubscriptionRegistration",
+            "message": "m",
+            "details": [{"target": "Microsoft.Web"}],
+        }
+    }
     raised = error_of(answer(409, body), wall=0.0)
     assert type(raised) is RegistrationRequiredError
     assert raised.namespace == "Microsoft.Web"
     assert "/subscriptions/s/providers/Microsoft.Web/register" in raised.help
 
 
-@pytest.mark.parametrize(("status", "code"), [(400, "InvalidApiVersionParameter"), (404, "InvalidResourceType")])
+@pytest.mark.parametrize(
+    ("status", "code"), [(400, "InvalidApiVersionParameter"), (404, "InvalidResourceType")]
+)
 def test_the_error_for_a_bad_version_lists_the_good_ones(status: int, code: str) -> None:
     text = "It is invalid. The supported api-versions are '2020-01-01,2021-01-01'. The supported locations are 'westus'."
     raised = error_of(answer(status, error(code, text)), wall=0.0)
@@ -183,11 +222,17 @@ def test_the_error_for_a_bad_version_lists_the_good_ones(status: int, code: str)
 def test_the_error_for_a_wrong_tenant_names_the_right_one() -> None:
     tenant = "22222222-2222-2222-2222-222222222222"
     there = f'Bearer authorization_uri="https://login.windows.net/{tenant}", error="invalid_token"'
-    raised = error_of(answer(401, error("InvalidAuthenticationTokenTenant", "m"), WWW_Authenticate=there), wall=0.0)
+    raised = error_of(
+        answer(401, error("InvalidAuthenticationTokenTenant", "m"), WWW_Authenticate=there),
+        wall=0.0,
+    )
     assert isinstance(raised, WrongTenantError)
     assert raised.tenant_id == tenant
     assert tenant in raised.help
-    assert type(error_of(answer(403, error("InvalidAuthenticationTokenTenant", "m")), wall=0.0)) is AuthorizationError
+    assert (
+        type(error_of(answer(403, error("InvalidAuthenticationTokenTenant", "m")), wall=0.0))
+        is AuthorizationError
+    )
 
 
 CLAIMS = '{"access_token":{"nbf":{"essential":true,"value":"1604106651"}}}'
@@ -226,8 +271,13 @@ def test_a_claims_challenge_is_found_in_the_second_header_too() -> None:
 @pytest.mark.parametrize("claims", ["", "=", "A", "!!!!", "gICA", "%%%"])
 def test_claims_that_say_nothing_are_a_plain_401(claims: str) -> None:
     said = challenge(f'error="insufficient_claims", claims="{claims}"')
-    assert refusal_of(answer(401, error("AuthenticationFailed", "x"), WWW_Authenticate=said)) is None
-    assert refusal_of(answer(401, error("InvalidAuthenticationToken", "x"), WWW_Authenticate=said)) == Refusal()
+    assert (
+        refusal_of(answer(401, error("AuthenticationFailed", "x"), WWW_Authenticate=said)) is None
+    )
+    assert (
+        refusal_of(answer(401, error("InvalidAuthenticationToken", "x"), WWW_Authenticate=said))
+        == Refusal()
+    )
 
 
 @pytest.mark.parametrize(
@@ -236,7 +286,11 @@ def test_claims_that_say_nothing_are_a_plain_401(claims: str) -> None:
         ("ExpiredAuthenticationToken", "", True),
         ("InvalidAuthenticationToken", "", True),
         ("TokenExpired", "", True),
-        (None, challenge('error="invalid_token", error_description="The access token has expired."'), True),
+        (
+            None,
+            challenge('error="invalid_token", error_description="The access token has expired."'),
+            True,
+        ),
         (None, challenge('error="INVALID_TOKEN"'), True),
         ("SomethingNew", challenge('error="invalid_token"'), True),
         ("InvalidAuthenticationTokenTenant", challenge('error="invalid_token"'), False),

@@ -41,22 +41,42 @@ TEXT = "The subscription is not registered to use namespace '{}'. See https://ak
 @pytest.mark.parametrize(
     ("detail", "path", "namespace"),
     [
-        (ErrorDetail("M", "x", details=(ErrorDetail("M", "x", "Microsoft.Web"),)), PATH, "Microsoft.Web"),
         (
-            ErrorDetail("M", TEXT.format("microsoft.insights"), details=(ErrorDetail("M", "x", "a target"),)),
+            ErrorDetail("M", "x", details=(ErrorDetail("M", "x", "Microsoft.Web"),)),
+            PATH,
+            "Microsoft.Web",
+        ),
+        (
+            ErrorDetail(
+                "M", TEXT.format("microsoft.insights"), details=(ErrorDetail("M", "x", "a target"),)
+            ),
             PATH,
             "microsoft.insights",
         ),
-        (ErrorDetail("M", "x", details=(ErrorDetail("M", TEXT.format("84codes.CloudAMQP")),)), PATH, "84codes.CloudAMQP"),
+        (
+            ErrorDetail("M", "x", details=(ErrorDetail("M", TEXT.format("84codes.CloudAMQP")),)),
+            PATH,
+            "84codes.CloudAMQP",
+        ),
         (ErrorDetail("M", "not registered for namespace Microsoft.Web."), PATH, "Microsoft.Web"),
         (ErrorDetail("M", "Please re-register for this provider."), PATH, "Microsoft.Devices"),
-        (ErrorDetail("M", "x"), f"{PATH}/providers/Microsoft.Authorization/locks/l?api-version=1", "Microsoft.Authorization"),
-        (ErrorDetail("M", "x"), f"{PATH}/Providers/Microsoft.Authorization", "Microsoft.Authorization"),
+        (
+            ErrorDetail("M", "x"),
+            f"{PATH}/providers/Microsoft.Authorization/locks/l?api-version=1",
+            "Microsoft.Authorization",
+        ),
+        (
+            ErrorDetail("M", "x"),
+            f"{PATH}/Providers/Microsoft.Authorization",
+            "Microsoft.Authorization",
+        ),
         (ErrorDetail("M", "x"), "/subscriptions/s/resourceGroups/providers", None),
         (ErrorDetail("M", "x"), "/subscriptions/s/providers", None),
     ],
 )
-def test_the_namespace_is_found_wherever_it_stands(detail: ErrorDetail, path: str, namespace: str | None) -> None:
+def test_the_namespace_is_found_wherever_it_stands(
+    detail: ErrorDetail, path: str, namespace: str | None
+) -> None:
     assert namespace_to_register(detail, path) == namespace
 
 
@@ -74,8 +94,18 @@ LISTED = f"{NOT_FOUND} The supported api-versions are '2015-05-01,2016-03-30'."
     ("code", "text", "about", "versions"),
     [
         ("MissingApiVersionParameter", MISSING, True, ()),
-        ("InvalidApiVersionParameter", OWN, True, ("2024-03-01", "2023-07-01-preview", "2016-09-01")),
-        ("NoRegisteredProviderFound", TYPE, True, ("2017-09-01-preview", "2018-03-01", "2018-05-01")),
+        (
+            "InvalidApiVersionParameter",
+            OWN,
+            True,
+            ("2024-03-01", "2023-07-01-preview", "2016-09-01"),
+        ),
+        (
+            "NoRegisteredProviderFound",
+            TYPE,
+            True,
+            ("2017-09-01-preview", "2018-03-01", "2018-05-01"),
+        ),
         ("InvalidResourceType", LISTED, True, ("2015-05-01", "2016-03-30")),
         ("InvalidResourceType", NOT_FOUND, False, ()),
         ("InvalidResourceType", f"{NOT_FOUND} The supported api-versions are ''.", False, ()),
@@ -99,12 +129,21 @@ def test_the_versions_that_would_do_are_read_with_either_separator(
 
 def test_the_versions_in_a_header_are_taken_where_the_text_has_none() -> None:
     headers = {"api-supported-versions": "2020-01-01, 2021-01-01-preview,2020-01-01"}
-    assert supported_versions(ErrorDetail("UnsupportedApiVersion", "x"), headers) == ("2020-01-01", "2021-01-01-preview")
-    assert supported_versions(ErrorDetail("InvalidApiVersionParameter", OWN), headers)[0] == "2024-03-01"
+    assert supported_versions(ErrorDetail("UnsupportedApiVersion", "x"), headers) == (
+        "2020-01-01",
+        "2021-01-01-preview",
+    )
+    assert (
+        supported_versions(ErrorDetail("InvalidApiVersionParameter", OWN), headers)[0]
+        == "2024-03-01"
+    )
 
 
 def test_the_locations_are_read() -> None:
-    assert supported_locations(ErrorDetail("NoRegisteredProviderFound", TYPE)) == ("eastus", "westus2")
+    assert supported_locations(ErrorDetail("NoRegisteredProviderFound", TYPE)) == (
+        "eastus",
+        "westus2",
+    )
     assert supported_locations(ErrorDetail("NoRegisteredProviderFound", OWN)) == ()
 
 
@@ -128,7 +167,9 @@ CHALLENGE = 'Bearer authorization_uri="https://login.windows.net/{}", error="inv
         ("x", "", None),
     ],
 )
-def test_the_right_tenant_is_found_in_the_challenge_or_in_the_text(text: str, challenge: str, tenant: str | None) -> None:
+def test_the_right_tenant_is_found_in_the_challenge_or_in_the_text(
+    text: str, challenge: str, tenant: str | None
+) -> None:
     detail = ErrorDetail("InvalidAuthenticationTokenTenant", text)
     assert is_wrong_tenant(detail)
     assert right_tenant(detail, {"WWW-Authenticate": challenge}) == tenant
@@ -138,9 +179,22 @@ def test_the_right_tenant_is_found_in_the_challenge_or_in_the_text(text: str, ch
     ("detail", "locked"),
     [
         (ErrorDetail("RetryableError", "x"), True),
-        (ErrorDetail("E", "x", details=(ErrorDetail("ReferencedResourceNotProvisioned", "x"),)), True),
-        (ErrorDetail("E", "x", details=(ErrorDetail("RetryableErrorDueToAnotherOperation", "x"),)), True),
-        (ErrorDetail("429", "Cannot acquire exclusive lock to create, update or delete this site."), True),
+        (
+            ErrorDetail("E", "x", details=(ErrorDetail("ReferencedResourceNotProvisioned", "x"),)),
+            True,
+        ),
+        (
+            ErrorDetail(
+                "E", "x", details=(ErrorDetail("RetryableErrorDueToAnotherOperation", "x"),)
+            ),
+            True,
+        ),
+        (
+            ErrorDetail(
+                "429", "Cannot acquire exclusive lock to create, update or delete this site."
+            ),
+            True,
+        ),
         (ErrorDetail("429", "Too many requests. Please retry after 60 seconds."), False),
         (ErrorDetail("SubscriptionRequestsThrottled", "x"), False),
     ],
@@ -218,16 +272,31 @@ def test_text_of_an_operation_in_progress_passes(text: str) -> None:
     [
         ("Conflict", "Website with given name web already exists."),
         ("Conflict", "The name is already taken; try another one later."),
-        ("ConflictError", "A vault with the same name already exists in deleted state. Recover or purge it, then retry later."),
-        ("FlagMustBeSetForRestore", "An existing resource has been soft-deleted. To restore it, set 'restore'; or retry later."),
+        (
+            "ConflictError",
+            "A vault with the same name already exists in deleted state. Recover or purge it, then retry later.",
+        ),
+        (
+            "FlagMustBeSetForRestore",
+            "An existing resource has been soft-deleted. To restore it, set 'restore'; or retry later.",
+        ),
         ("NoOperationInProgress", "x"),
         ("NotSupported", "Virtual machine scale set does not support disk encryption."),
         ("OperationNotAllowed", "The VM is in 'Running' state."),
         ("OperationNotAllowed", "There is no ongoing Rolling Upgrade to cancel."),
-        ("OperationNotAllowed", "Max price change is not allowed when the VM is allocated. Please deallocate and try again."),
-        ("ResourceGroupBeingDeleted", "The group is in deprovisioning state; another operation is in progress."),
+        (
+            "OperationNotAllowed",
+            "Max price change is not allowed when the VM is allocated. Please deallocate and try again.",
+        ),
+        (
+            "ResourceGroupBeingDeleted",
+            "The group is in deprovisioning state; another operation is in progress.",
+        ),
         ("RoleAssignmentExists", "The role assignment already exists."),
-        ("ScopeLocked", "The scope cannot perform the delete operation because following scope(s) are locked."),
+        (
+            "ScopeLocked",
+            "The scope cannot perform the delete operation because following scope(s) are locked.",
+        ),
         ("StorageAccountAlreadyTaken", "The storage account is already taken."),
         ("ResourceConflicted", "Resource Name belongs to another resource."),
         ("MissingSubscriptionRegistration", "The subscription is not registered."),
@@ -245,6 +314,10 @@ def test_conflict_with_a_wait_passes() -> None:
 
 
 def test_failed_condition_passes_only_if_it_is_a_lock() -> None:
-    text = "There is already an operation in progress which requires exclusive lock on this service."
+    text = (
+        "There is already an operation in progress which requires exclusive lock on this service."
+    )
     assert is_in_progress(412, ErrorDetail("PreconditionFailed", text))
-    assert not is_in_progress(412, ErrorDetail("PreconditionFailed", "The etag differs; retry later."), 5.0)
+    assert not is_in_progress(
+        412, ErrorDetail("PreconditionFailed", "The etag differs; retry later."), 5.0
+    )

@@ -12,7 +12,14 @@ LOWER = "/subscriptions/s/resourcegroups/DevTest"
 TENANT = "InvalidAuthenticationTokenTenant"
 
 
-def said_of(status: int, code: str | None, text: str = "x", path: str = PATH, method: str = "GET", **found: Any) -> str:
+def said_of(
+    status: int,
+    code: str | None,
+    text: str = "x",
+    path: str = PATH,
+    method: str = "GET",
+    **found: Any,
+) -> str:
     return help_for(method, path, status, ErrorDetail(code, text), found)
 
 
@@ -70,15 +77,27 @@ def test_the_help_fits_the_case(status: int, code: str | None, path: str, word: 
 
 def test_the_help_for_a_missing_registration_is_the_call_to_make() -> None:
     code = "MissingSubscriptionRegistration"
-    assert "POST /subscriptions/s/providers/Microsoft.Web/register," in said_of(409, code, namespace="Microsoft.Web")
-    assert "/subscriptions/<subscription>/providers/<namespace>/register," in said_of(409, code, path="/x", namespace=None)
+    assert "POST /subscriptions/s/providers/Microsoft.Web/register," in said_of(
+        409, code, namespace="Microsoft.Web"
+    )
+    assert "/subscriptions/<subscription>/providers/<namespace>/register," in said_of(
+        409, code, path="/x", namespace=None
+    )
 
 
 def test_the_help_for_a_bad_version_lists_the_good_ones() -> None:
     code = "NoRegisteredProviderFound"
-    both = said_of(400, code, supported=("2020-01-01", "2021-01-01"), locations=("westus", "eastus"))
-    assert both == "Use one of these api-versions: 2020-01-01, 2021-01-01; in one of these locations: westus, eastus"
-    assert said_of(400, code, supported=("2020-01-01",), locations=()) == "Use one of these api-versions: 2020-01-01"
+    both = said_of(
+        400, code, supported=("2020-01-01", "2021-01-01"), locations=("westus", "eastus")
+    )
+    assert (
+        both
+        == "Use one of these api-versions: 2020-01-01, 2021-01-01; in one of these locations: westus, eastus"
+    )
+    assert (
+        said_of(400, code, supported=("2020-01-01",), locations=())
+        == "Use one of these api-versions: 2020-01-01"
+    )
     assert "the provider's document lists them" in said_of(400, code, supported=(), locations=())
 
 

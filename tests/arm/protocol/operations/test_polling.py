@@ -35,13 +35,20 @@ from aiomsi._arm.protocol.operations.polling import (
     wait_before,
 )
 from aiomsi._arm.protocol.operations.sources import missed
-from aiomsi._arm.protocol.operations.state import LONGEST_REST, MOST_STRIKES, FinalStateVia, Progress
+from aiomsi._arm.protocol.operations.state import (
+    LONGEST_REST,
+    MOST_STRIKES,
+    FinalStateVia,
+    Progress,
+)
 
 ARM = "https://management.azure.com"
 PATH = "/subscriptions/s/resourceGroups/g/providers/Microsoft.X/things/t"
 URL = f"{ARM}{PATH}?api-version=2024-01-01"
 RECORD = f"{ARM}/subscriptions/s/providers/Microsoft.X/locations/l/operationStatuses/1?t=1&s=signed"
-LOCATION = f"{ARM}/subscriptions/s/providers/Microsoft.X/locations/l/operationResults/1?t=1&s=signed"
+LOCATION = (
+    f"{ARM}/subscriptions/s/providers/Microsoft.X/locations/l/operationResults/1?t=1&s=signed"
+)
 NEWER = LOCATION.replace("t=1", "t=2")
 A, O, L = "Azure-AsyncOperation", "Operation-Location", "Location"  # noqa: E741 (as in the recordings' own patterns)
 
@@ -53,17 +60,33 @@ DONE = {"status": "Succeeded"}
 FAILED = {"status": "Failed", "error": {"code": "X", "message": "Why."}}
 
 
-def answer(status: int, body: object = None, *, method: str = "GET", url: str = URL, **headers: str) -> ArmResponse:
-    content = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
+def answer(
+    status: int, body: object = None, *, method: str = "GET", url: str = URL, **headers: str
+) -> ArmResponse:
+    content = (
+        body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
+    )
     return ArmResponse(
-        method, url, status, CIMultiDict({name.replace("_", "-"): value for name, value in headers.items()}), content
+        method,
+        url,
+        status,
+        CIMultiDict({name.replace("_", "-"): value for name, value in headers.items()}),
+        content,
     )
 
 
-def started(method: str, status: int, body: object = None, *, via: Any = None, **headers: str) -> Progress:
+def started(
+    method: str, status: int, body: object = None, *, via: Any = None, **headers: str
+) -> Progress:
     """Begin with an answer whose headers are A, O and L."""
     long = {"A": A, "O": O, "L": L}
-    return begin(PUBLIC, answer(status, body, method=method, **{long[name]: value for name, value in headers.items()}), via)
+    return begin(
+        PUBLIC,
+        answer(
+            status, body, method=method, **{long[name]: value for name, value in headers.items()}
+        ),
+        via,
+    )
 
 
 def then(progress: Progress, status: int, body: object = None, **headers: str) -> Progress:
@@ -90,7 +113,11 @@ def test_an_operations_record_comes_before_everything_else() -> None:
     ):
         for body in (None, RUNNING, READY, b"<html>"):
             progress = started(method, status, body, A=RECORD, L=LOCATION)
-            assert (progress.reads, progress.next_url, progress.location) == ("operation", RECORD, LOCATION)
+            assert (progress.reads, progress.next_url, progress.location) == (
+                "operation",
+                RECORD,
+                LOCATION,
+            )
             assert progress.outcome is None
 
 
@@ -106,7 +133,10 @@ def test_operation_location_is_a_record_too() -> None:
         (RECORD.removeprefix(ARM), RECORD),
         (RECORD.removeprefix(ARM).lstrip("/"), RECORD),
         ("file://" + RECORD.removeprefix(ARM), RECORD),
-        (RECORD.replace("//man", "//eastus2euap.man"), RECORD.replace("//man", "//eastus2euap.man")),
+        (
+            RECORD.replace("//man", "//eastus2euap.man"),
+            RECORD.replace("//man", "//eastus2euap.man"),
+        ),
         (f"{ARM}/West US/operations/1?s=%2f", f"{ARM}/West%20US/operations/1?s=%2f"),
     ],
 )
@@ -124,11 +154,24 @@ def test_with_202_any_location_on_arm_tells_how_it_goes_on(method: str) -> None:
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "POST"])
 @pytest.mark.parametrize("status", [200, 201])
-def test_with_200_and_201_a_location_counts_if_it_names_an_operation(method: str, status: int) -> None:
+def test_with_200_and_201_a_location_counts_if_it_names_an_operation(
+    method: str, status: int
+) -> None:
     assert started(method, status, READY, L=LOCATION).reads == "location"
-    for link in (URL, PATH, f"file://{PATH}", f"{ARM}{PATH.upper()}", f"{ARM}{PATH}/children/c", "https://t.attest.azure.net/"):
+    for link in (
+        URL,
+        PATH,
+        f"file://{PATH}",
+        f"{ARM}{PATH.upper()}",
+        f"{ARM}{PATH}/children/c",
+        "https://t.attest.azure.net/",
+    ):
         progress = started(method, status, READY, L=link)
-        assert (progress.outcome, progress.next_url, body_of(progress)) == ("succeeded", None, READY)
+        assert (progress.outcome, progress.next_url, body_of(progress)) == (
+            "succeeded",
+            None,
+            READY,
+        )
 
 
 def test_no_content_is_over_whatever_its_location() -> None:
@@ -139,7 +182,11 @@ def test_a_put_or_patched_resource_tells_itself_how_it_goes_on() -> None:
     for method, status in (("PUT", 200), ("PUT", 201), ("PATCH", 200)):
         for link in ({}, {"L": URL}, {"L": "https://consumption.azure.com/x"}):
             progress = started(method, status, RUNNING, **link)
-            assert (progress.reads, progress.next_url, progress.status) == ("resource", URL, "Creating")
+            assert (progress.reads, progress.next_url, progress.status) == (
+                "resource",
+                URL,
+                "Creating",
+            )
 
 
 @pytest.mark.parametrize("body", [None, READY, {"id": PATH}])
@@ -246,20 +293,31 @@ def test_an_unknown_place_of_the_result_is_an_error() -> None:
 )
 @pytest.mark.parametrize("status", [200, 201, 202])
 def test_an_unknown_state_goes_on(state: str, status: int) -> None:
-    progress = then(started("PUT", 201, RUNNING, A=RECORD), status, {"status": state, "error": {"code": "None"}})
+    progress = then(
+        started("PUT", 201, RUNNING, A=RECORD), status, {"status": state, "error": {"code": "None"}}
+    )
     assert (progress.outcome, progress.status, progress.next_url) == (None, state, RECORD)
 
 
 @pytest.mark.parametrize("state", ["Succeeded", "succeeded", "Completed", " Succeeded "])
 def test_after_success_a_put_resource_is_read(state: str) -> None:
     for method in ("PUT", "PATCH"):
-        progress = then(started(method, 202, A=RECORD, L=LOCATION), 200, {"status": state, "error": None})
+        progress = then(
+            started(method, 202, A=RECORD, L=LOCATION), 200, {"status": state, "error": None}
+        )
         assert (progress.reads, progress.next_url, progress.outcome) == ("result", URL, None)
         progress = then(progress, 200, RUNNING)
-        assert (progress.outcome, progress.next_url, body_of(progress)) == ("succeeded", None, RUNNING)
+        assert (progress.outcome, progress.next_url, body_of(progress)) == (
+            "succeeded",
+            None,
+            RUNNING,
+        )
 
 
-@pytest.mark.parametrize(("state", "outcome"), [("Failed", "failed"), ("Canceled", "canceled"), ("cancelled", "canceled")])
+@pytest.mark.parametrize(
+    ("state", "outcome"),
+    [("Failed", "failed"), ("Canceled", "canceled"), ("cancelled", "canceled")],
+)
 def test_failed_and_canceled_end_it(state: str, outcome: str) -> None:
     progress = then(started("PUT", 202, A=RECORD), 200, {**FAILED, "status": state})
     assert (progress.outcome, progress.next_url, progress.status) == (outcome, None, state)
@@ -298,10 +356,18 @@ def test_without_a_location_the_record_is_the_result() -> None:
 def test_a_record_may_say_where_the_result_is() -> None:
     for method in ("PUT", "POST"):
         progress = started(method, 202, A=RECORD, L=LOCATION)
-        assert then(progress, 200, {**DONE, "resourceLocation": "/subscriptions/s/x?y"}).next_url == f"{ARM}/subscriptions/s/x?y"
-    progress = then(started("PUT", 202, A=RECORD), 200, {**DONE, "resourceLocation": "https://evil.example/x"})
+        assert (
+            then(progress, 200, {**DONE, "resourceLocation": "/subscriptions/s/x?y"}).next_url
+            == f"{ARM}/subscriptions/s/x?y"
+        )
+    progress = then(
+        started("PUT", 202, A=RECORD), 200, {**DONE, "resourceLocation": "https://evil.example/x"}
+    )
     assert progress.next_url == URL
-    assert then(started("DELETE", 202, A=RECORD), 200, {**DONE, "resourceLocation": PATH}).outcome == "succeeded"
+    assert (
+        then(started("DELETE", 202, A=RECORD), 200, {**DONE, "resourceLocation": PATH}).outcome
+        == "succeeded"
+    )
 
 
 def test_one_link_for_record_and_result_is_read_once() -> None:
@@ -321,7 +387,9 @@ def test_one_link_for_record_and_result_is_read_once() -> None:
         (RECORD.replace("locations/l/", "locations/m/"), True),
     ],
 )
-def test_a_location_that_is_the_record_signed_anew_brings_nothing_new(link: str, again: bool) -> None:
+def test_a_location_that_is_the_record_signed_anew_brings_nothing_new(
+    link: str, again: bool
+) -> None:
     progress = then(started("POST", 202, A=RECORD, L=link), 200, DONE)
     assert progress.next_url == (link if again else None)
     assert progress.outcome == (None if again else "succeeded")
@@ -331,7 +399,11 @@ def test_a_location_that_is_the_record_signed_anew_brings_nothing_new(link: str,
 
 def test_a_record_that_moves_is_not_followed() -> None:
     progress = then(
-        started("POST", 202, A=RECORD, L=LOCATION), 202, {"status": "Accepted"}, Azure_AsyncOperation=NEWER, Location=NEWER
+        started("POST", 202, A=RECORD, L=LOCATION),
+        202,
+        {"status": "Accepted"},
+        Azure_AsyncOperation=NEWER,
+        Location=NEWER,
     )
     assert (progress.next_url, progress.location) == (RECORD, LOCATION)
 
@@ -362,7 +434,9 @@ def test_record_without_content_ends_a_post_alone() -> None:
 
 
 def test_progress_is_told() -> None:
-    progress = then(started("PUT", 201, A=RECORD), 200, {"status": "Running", "percentComplete": 40})
+    progress = then(
+        started("PUT", 201, A=RECORD), 200, {"status": "Running", "percentComplete": 40}
+    )
     assert progress.percent == 40.0
     assert then(progress, 200, {"status": "Running"}).percent == 40.0
 
@@ -376,7 +450,11 @@ def test_a_location_goes_on_with_202_and_ends_with_anything_else() -> None:
     assert (progress.next_url, progress.status) == (LOCATION, "Running")
     for status in (200, 201, 204):
         over = then(progress, status, {"value": 1}, Location=NEWER)
-        assert (over.outcome, over.status, body_of(over)) == ("succeeded", "Succeeded", {"value": 1})
+        assert (over.outcome, over.status, body_of(over)) == (
+            "succeeded",
+            "Succeeded",
+            {"value": 1},
+        )
 
 
 def test_a_location_that_moves_is_followed() -> None:
@@ -400,12 +478,17 @@ def test_location_on_the_resources_own_path_ends_with_201_and_no_state() -> None
     for method in ("PUT", "PATCH"):
         progress = then(started(method, 202, L=link), 202, Location=link)
         assert progress.next_url == link
-        assert body_of(then(progress, 201, {"id": PATH, "properties": {}})) == {"id": PATH, "properties": {}}
+        assert body_of(then(progress, 201, {"id": PATH, "properties": {}})) == {
+            "id": PATH,
+            "properties": {},
+        }
         assert then(progress, 201, RUNNING).outcome is None
         assert then(progress, 200, b"<html>").outcome is None
         assert then(progress, 200, []).outcome is None
         assert then(progress, 200, {"status": "InProgress"}).outcome is None
-        assert then(progress, 200, {"properties": {"provisioningState": "Failed"}}).outcome == "failed"
+        assert (
+            then(progress, 200, {"properties": {"provisioningState": "Failed"}}).outcome == "failed"
+        )
 
 
 def test_location_with_an_async_id_names_an_operation_with_any_status() -> None:
@@ -420,7 +503,8 @@ def test_deletion_whose_location_says_deleting_goes_on_with_the_resource() -> No
         progress = started("DELETE", 202, L=link)
         after = then(progress, 200, DELETING)
         assert (after.outcome, after.reads, after.next_url) == (None, "resource", URL)
-        # What else a Location brings with 200 is the response that the deletion itself would have had.
+        # What else a Location brings with 200 is the response that the deletion itself would have
+        # had.
         assert then(progress, 200).outcome == then(progress, 200, READY).outcome == "succeeded"
 
 
@@ -463,13 +547,18 @@ def test_a_record_behind_a_location_counts_and_a_result_with_a_status_does_not()
     assert then(progress, 200, {**DONE, "startTime": "x"}).outcome == "succeeded"
     assert then(progress, 200, {"status": "Deleted", "startTime": "x"}).outcome == "succeeded"
     assert then(progress, 200, {"status": "Failed", "patches": 3}).outcome == "succeeded"
-    assert then(progress, 200, {"status": "InProgress", "patches": 3, "error": {"code": "X"}}).outcome == "succeeded"
+    assert (
+        then(progress, 200, {"status": "InProgress", "patches": 3, "error": {"code": "X"}}).outcome
+        == "succeeded"
+    )
     assert then(progress, 200, {**FAILED, "patches": 3}).outcome == "failed"
 
 
 @pytest.mark.parametrize("status", [400, 409, 412, 422])
 def test_an_error_at_a_location_is_the_operations(status: int) -> None:
-    progress = then(started("PUT", 202, L=LOCATION), status, {"Error": {"Code": "X", "Message": "Why."}})
+    progress = then(
+        started("PUT", 202, L=LOCATION), status, {"Error": {"Code": "X", "Message": "Why."}}
+    )
     assert (progress.outcome, progress.next_url) == ("failed", None)
     error = failure_of(progress)
     assert isinstance(error, OperationFailedError)
@@ -529,7 +618,10 @@ def test_resource_at_rest_in_a_word_of_its_own_is_not_polled_for_ever(word: str)
         assert not then(progress, 200, RUNNING).is_at_rest
 
 
-@pytest.mark.parametrize("word", ["Creating", "Updating", "WaitingForVmToStart", "InProgress", "Running", "Pending", "Queued"])
+@pytest.mark.parametrize(
+    "word",
+    ["Creating", "Updating", "WaitingForVmToStart", "InProgress", "Running", "Pending", "Queued"],
+)
 def test_resource_that_is_changing_is_polled_without_end(word: str) -> None:
     progress = started("PUT", 201, {"properties": {"provisioningState": word}})
     for _ in range(500):
@@ -547,12 +639,18 @@ def test_deletion_that_leaves_the_resource_there_is_not_polled_for_ever() -> Non
 @pytest.mark.parametrize("method", ["PUT", "PATCH"])
 def test_update_that_is_only_accepted_is_over_when_the_resource_holds_it(method: str) -> None:
     progress = started(method, 202)
-    assert advance(PUBLIC, progress, answer(200, READY), holds=lambda _: True).outcome == "succeeded"
-    assert advance(PUBLIC, progress, answer(200, READY), holds=lambda _: None).outcome == "succeeded"
+    assert (
+        advance(PUBLIC, progress, answer(200, READY), holds=lambda _: True).outcome == "succeeded"
+    )
+    assert (
+        advance(PUBLIC, progress, answer(200, READY), holds=lambda _: None).outcome == "succeeded"
+    )
     while not progress.is_at_rest:
         progress = advance(PUBLIC, progress, answer(200, READY), holds=lambda _: False)
     assert "does not hold the members that were sent" in str(unfinished(progress))
-    changed = advance(PUBLIC, started(method, 202, RUNNING), answer(200, READY), holds=lambda _: False)
+    changed = advance(
+        PUBLIC, started(method, 202, RUNNING), answer(200, READY), holds=lambda _: False
+    )
     assert changed.outcome == "succeeded"
 
 
@@ -595,12 +693,21 @@ def test_throttling_is_no_reason_to_give_up() -> None:
     assert not progress.gave_up
 
 
-@pytest.mark.parametrize("start", [{"A": RECORD}, {"A": RECORD, "L": RECORD}, {"A": RECORD, "L": LOCATION}])
+@pytest.mark.parametrize(
+    "start", [{"A": RECORD}, {"A": RECORD, "L": RECORD}, {"A": RECORD, "L": LOCATION}]
+)
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "POST"])
 @pytest.mark.parametrize("body", [None, b"<html>", b"{}", b"[]", b"null", b'{"status": "Accepted"'])
-def test_a_record_that_can_not_be_read_is_asked_for_again(body: object, method: str, start: dict[str, str]) -> None:
+def test_a_record_that_can_not_be_read_is_asked_for_again(
+    body: object, method: str, start: dict[str, str]
+) -> None:
     progress = then(started(method, 202, **start), 200, body)
-    assert (progress.outcome, progress.strikes, progress.next_url, progress.step) == (None, 1, RECORD, 1)
+    assert (progress.outcome, progress.strikes, progress.next_url, progress.step) == (
+        None,
+        1,
+        RECORD,
+        1,
+    )
 
 
 def test_a_resource_that_can_not_be_read_is_asked_for_again() -> None:
@@ -621,8 +728,14 @@ STARTS = [{"A": RECORD}, {"L": LOCATION}]
 
 @pytest.mark.parametrize("start", STARTS)
 @pytest.mark.parametrize("status", [404, 410])
-def test_delete_poll_404_after_a_readable_poll_is_success(status: int, start: dict[str, str]) -> None:
-    progress = then(then(started("DELETE", 202, **start), 202, {"status": "Running"}), status, {"error": {"code": "NotFound"}})
+def test_delete_poll_404_after_a_readable_poll_is_success(
+    status: int, start: dict[str, str]
+) -> None:
+    progress = then(
+        then(started("DELETE", 202, **start), 202, {"status": "Running"}),
+        status,
+        {"error": {"code": "NotFound"}},
+    )
     assert (progress.outcome, progress.next_url, progress.answer) == ("succeeded", None, None)
 
 
@@ -631,7 +744,12 @@ def test_delete_poll_404_after_a_readable_poll_is_success(status: int, start: di
 def test_first_delete_poll_404_asks_the_resource(status: int, start: dict[str, str]) -> None:
     progress = then(started("DELETE", 202, **start), status, {"error": {"code": "NotFound"}})
     assert (progress.outcome, progress.next_url, wait_before(progress)) == (None, URL, 0.0)
-    for gone, body in ((404, {"error": {"code": "ResourceNotFound"}}), (410, None), (204, None), (200, DELETED)):
+    for gone, body in (
+        (404, {"error": {"code": "ResourceNotFound"}}),
+        (410, None),
+        (204, None),
+        (200, DELETED),
+    ):
         assert then(progress, gone, body).outcome == "succeeded"
     for there, body in (
         (200, READY),
@@ -646,7 +764,9 @@ def test_first_delete_poll_404_asks_the_resource(status: int, start: dict[str, s
 
 def test_delete_poll_404_of_the_subscription_is_no_proof() -> None:
     unknown = {"error": {"code": "SubscriptionNotFound"}}
-    progress = then(then(started("DELETE", 202, A=RECORD), 200, {"status": "Running"}), 404, unknown)
+    progress = then(
+        then(started("DELETE", 202, A=RECORD), 200, {"status": "Running"}), 404, unknown
+    )
     assert (progress.outcome, progress.next_url) == (None, URL)
     polls = 0
     while not progress.gave_up:
@@ -659,8 +779,16 @@ def test_deletion_that_the_resource_shows_goes_on_without_its_record() -> None:
     progress = started("DELETE", 202, A=RECORD)
     for _ in range(200):
         progress = then(then(progress, 404), 200, DELETING)
-        assert (progress.outcome, progress.gave_up, progress.status, progress.next_url) == (None, False, "Deleting", RECORD)
-    assert then(then(progress, 404), 200, {"properties": {"provisioningState": "Failed"}}).outcome == "failed"
+        assert (progress.outcome, progress.gave_up, progress.status, progress.next_url) == (
+            None,
+            False,
+            "Deleting",
+            RECORD,
+        )
+    assert (
+        then(then(progress, 404), 200, {"properties": {"provisioningState": "Failed"}}).outcome
+        == "failed"
+    )
     assert then(then(progress, 404), 404).outcome == "succeeded"
 
 
@@ -701,17 +829,25 @@ def test_where_the_record_is_not_to_be_had_the_location_tells(status: int, polls
     assert progress.outcome is None
 
 
-@pytest.mark.parametrize("location", [None, RECORD, f"{URL}&x=y", f"{ARM}/subscriptions/s/resourceGroups/g/things/other"])
+@pytest.mark.parametrize(
+    "location", [None, RECORD, f"{URL}&x=y", f"{ARM}/subscriptions/s/resourceGroups/g/things/other"]
+)
 def test_a_location_that_names_no_operation_does_not_tell_of_it(location: str | None) -> None:
     progress = started("POST", 202, A=RECORD, **({"L": location} if location else {}))
     assert then(progress, 403).gave_up
 
 
-@pytest.mark.parametrize(("start", "status"), [(A, 403), (A, 409), (A, 400), (A, 302), (L, 403), (L, 304)])
+@pytest.mark.parametrize(
+    ("start", "status"), [(A, 403), (A, 409), (A, 400), (A, 302), (L, 403), (L, 304)]
+)
 @pytest.mark.parametrize("method", ["PUT", "POST"])
-def test_what_waiting_does_not_cure_is_given_up_at_once(start: str, status: int, method: str) -> None:
+def test_what_waiting_does_not_cure_is_given_up_at_once(
+    start: str, status: int, method: str
+) -> None:
     refused = {"error": {"code": "X", "message": "No"}}
-    progress = without_the_resource(then(started(method, 202, **{start[0]: RECORD}), status, refused))
+    progress = without_the_resource(
+        then(started(method, 202, **{start[0]: RECORD}), status, refused)
+    )
     assert progress.gave_up
     assert progress.outcome is None
 
@@ -719,7 +855,9 @@ def test_what_waiting_does_not_cure_is_given_up_at_once(start: str, status: int,
 # The resource in place of a source that can't be read
 
 
-def looked(progress: Progress, body: object, holds: bool | None = None, status: int = 200) -> Progress:
+def looked(
+    progress: Progress, body: object, holds: bool | None = None, status: int = 200
+) -> Progress:
     assert progress.fallback
     return advance(PUBLIC, progress, answer(status, body), holds=lambda _: holds)
 
@@ -736,7 +874,9 @@ def test_creation_ends_by_its_resource() -> None:
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH"])
 @pytest.mark.parametrize("begun", [None, {"properties": {"provisioningState": "Updating"}}])
-def test_update_ends_by_its_resource_if_that_holds_what_was_sent(method: str, begun: object) -> None:
+def test_update_ends_by_its_resource_if_that_holds_what_was_sent(
+    method: str, begun: object
+) -> None:
     progress = then(started(method, 202, begun, A=RECORD), 404)
     assert looked(progress, READY, True).outcome == "succeeded"
     for holds in (False, None):
@@ -748,14 +888,18 @@ def test_update_ends_by_its_resource_if_that_holds_what_was_sent(method: str, be
 def test_update_fails_by_its_resource_if_that_was_changing() -> None:
     failed = {"properties": {"provisioningState": "Failed"}}
     for method in ("PUT", "PATCH"):
-        assert looked(then(started(method, 202, RUNNING, A=RECORD), 404), failed).outcome == "failed"
+        assert (
+            looked(then(started(method, 202, RUNNING, A=RECORD), 404), failed).outcome == "failed"
+        )
         assert looked(then(started(method, 202, A=RECORD), 404), failed).outcome is None
     assert looked(then(started("PUT", 202, A=RECORD), 404), failed, True).outcome == "failed"
     assert looked(then(started("PATCH", 202, A=RECORD), 404), failed, True).outcome is None
 
 
 @pytest.mark.parametrize("begun", [("DELETE", 202, None), ("PUT", 201, RUNNING)])
-def test_resource_takes_the_place_of_a_record_that_is_given_up(begun: tuple[str, int, object]) -> None:
+def test_resource_takes_the_place_of_a_record_that_is_given_up(
+    begun: tuple[str, int, object],
+) -> None:
     method, status, body = begun
     unknown = {"id": PATH, "properties": {"provisioningState": "Accepted"}}
     for refused in (403, 404):
@@ -770,7 +914,10 @@ def test_resource_takes_the_place_of_a_record_that_is_given_up(begun: tuple[str,
             progress = then(progress, 200, unknown)
 
 
-@pytest.mark.parametrize("body", [b"<html>", {"id": "x", "startTime": "now"}, {"status": None, "name": "1"}, {"status": 1}])
+@pytest.mark.parametrize(
+    "body",
+    [b"<html>", {"id": "x", "startTime": "now"}, {"status": None, "name": "1"}, {"status": 1}],
+)
 def test_location_without_sense_is_asked_again(body: object) -> None:
     for method in ("PUT", "PATCH", "DELETE"):
         progress = then(started(method, 202, L=LOCATION), 200, body)
@@ -787,7 +934,12 @@ def test_change_that_the_resource_shows_is_never_given_up() -> None:
 
 
 def test_record_without_a_state_twice_asks_the_resource() -> None:
-    bodies: list[object] = [{"id": RECORD, "name": "1", "status": None}, {"status": 1}, {"value": []}, {"startTime": "x"}]
+    bodies: list[object] = [
+        {"id": RECORD, "name": "1", "status": None},
+        {"status": 1},
+        {"value": []},
+        {"startTime": "x"},
+    ]
     for body in bodies:
         progress = then(started("PUT", 202, RUNNING, A=RECORD), 200, body)
         assert (progress.outcome, progress.next_url) == (None, RECORD)
@@ -858,7 +1010,9 @@ def test_the_pace_slows_down_from_a_second_to_half_a_minute() -> None:
     assert waits[-1] == 30.0
 
 
-@pytest.mark.parametrize(("asked", "wait"), [(17.0, 17.0), (0.5, 0.5), (1_235.0, 600.0), (0.0, 1.0), (None, 1.0)])
+@pytest.mark.parametrize(
+    ("asked", "wait"), [(17.0, 17.0), (0.5, 0.5), (1_235.0, 600.0), (0.0, 1.0), (None, 1.0)]
+)
 def test_the_service_says_when_to_ask_again(asked: float | None, wait: float) -> None:
     assert wait_before(attrs.evolve(started("PUT", 201, A=RECORD), asked=asked)) == wait
 
@@ -876,14 +1030,22 @@ def test_a_failure_has_the_services_reasons() -> None:
     progress = then(started("PUT", 202, A=RECORD), 200, FAILED, x_ms_request_id="r-1")
     error = failure_of(progress)
     assert isinstance(error, OperationFailedError)
-    assert (error.status, error.code, error.message, error.response.body) == (200, "X", "Why.", json.dumps(FAILED).encode())
+    assert (error.status, error.code, error.message, error.response.body) == (
+        200,
+        "X",
+        "Why.",
+        json.dumps(FAILED).encode(),
+    )
     assert str(error) == f"PUT {PATH} was accepted and ended as Failed, X: Why (request id r-1)"
 
 
 def test_reason_of_a_failure_is_looked_for_in_the_resource() -> None:
     progress = then(started("PUT", 202, A=RECORD), 200, {"status": "Failed"})
     assert lacks_reason(progress)
-    resource = answer(200, {"id": PATH, "properties": {"provisioningState": "Failed", "statusDetails": "No capacity"}})
+    resource = answer(
+        200,
+        {"id": PATH, "properties": {"provisioningState": "Failed", "statusDetails": "No capacity"}},
+    )
     error = failure_of(explained(progress, resource))
     assert error is not None
     assert error.message == "No capacity"
@@ -895,14 +1057,19 @@ def test_reason_of_a_failure_is_looked_for_in_the_resource() -> None:
     assert not lacks_reason(then(started("PUT", 202, A=RECORD), 200, FAILED))
     assert not lacks_reason(then(started("POST", 202, A=RECORD), 200, {"status": "Failed"}))
     assert not lacks_reason(then(started("PUT", 202, L=LOCATION), 409, {}))
-    assert not lacks_reason(then(started("PUT", 201, RUNNING), 200, {"properties": {"provisioningState": "Failed"}}))
+    assert not lacks_reason(
+        then(started("PUT", 201, RUNNING), 200, {"properties": {"provisioningState": "Failed"}})
+    )
     assert not lacks_reason(started("PUT", 202, A=RECORD))
 
 
 def test_a_canceled_operation_may_have_been_replaced() -> None:
     error = failure_of(then(started("PUT", 202, A=RECORD), 200, {"status": "Canceled"}))
     assert isinstance(error, OperationCanceledError)
-    assert (error.code, error.message) == (None, "the service says Canceled, and its response gives no reason")
+    assert (error.code, error.message) == (
+        None,
+        "the service says Canceled, and its response gives no reason",
+    )
     assert "place" in error.help
 
 
@@ -919,7 +1086,9 @@ def test_error_of_a_poll_says_that_the_request_was_accepted() -> None:
     assert type(error) is OperationUnreadableError
     assert not isinstance(error, AuthorizationError)
     assert (error.status, error.code, error.message) == (403, "AuthorizationFailed", "No")
-    assert str(error).startswith(f"PUT {PATH} was accepted, but the state of its operation could not be read: GET ")
+    assert str(error).startswith(
+        f"PUT {PATH} was accepted, but the state of its operation could not be read: GET "
+    )
     assert "may well go on" in error.help
     unclear = unreadable(progress, answer(200, b"<b>Down</b>", url=RECORD), wall=0.0)
     assert "has no state: Down" in str(unclear)
@@ -928,16 +1097,23 @@ def test_error_of_a_poll_says_that_the_request_was_accepted() -> None:
 
 def test_error_of_a_poll_that_was_lost_does_not_speak_of_a_repetition() -> None:
     progress = started("PUT", 202, A=RECORD)
-    lost = ArmConnectionError("lost", help="Twice?", method="GET", url="u", client_request_id="i", attempts=1, elapsed=1)
+    lost = ArmConnectionError(
+        "lost", help="Twice?", method="GET", url="u", client_request_id="i", attempts=1, elapsed=1
+    )
     error = unreached(progress, lost)
-    assert str(error.args[0]) == f"PUT {PATH} was accepted, but a poll of the state of its operation failed: lost"
+    assert (
+        str(error.args[0])
+        == f"PUT {PATH} was accepted, but a poll of the state of its operation failed: lost"
+    )
     assert "Twice" not in error.help
     assert unreached(progress, TokenRefusedError("no token", help="Role?")).help.endswith("Role?")
 
 
 def test_a_result_that_can_not_be_read_is_no_failure() -> None:
     progress = then(started("PUT", 201, A=RECORD), 200, DONE)
-    error = unreadable(progress, answer(403, {"error": {"code": "AuthorizationFailed", "message": "No"}}), wall=0.0)
+    error = unreadable(
+        progress, answer(403, {"error": {"code": "AuthorizationFailed", "message": "No"}}), wall=0.0
+    )
     assert error.help.startswith("The operation has succeeded")
     assert "Access control" in error.help
 
@@ -945,12 +1121,58 @@ def test_a_result_that_can_not_be_read_is_no_failure() -> None:
 # Any sequence of responses
 
 BODIES: tuple[object, ...] = (
-    *(None, b"<html>", b'{"status"', [], {}, {"value": []}, {"id": RECORD, "startTime": "x"}, {"status": None}),
-    *({"status": "InProgress"}, {"status": "SucceededWithErrors"}, {"status": "Odd"}, DONE, FAILED, {"status": "Canceled"}),
-    *({"id": PATH}, READY, RUNNING, DELETING, DELETED, {"properties": {"provisioningState": "Odd"}}),
-    *({"properties": {"provisioningState": "Failed"}}, {"error": {"code": "SubscriptionNotFound"}}, {"error": {"code": "X"}}),
+    *(
+        None,
+        b"<html>",
+        b'{"status"',
+        [],
+        {},
+        {"value": []},
+        {"id": RECORD, "startTime": "x"},
+        {"status": None},
+    ),
+    *(
+        {"status": "InProgress"},
+        {"status": "SucceededWithErrors"},
+        {"status": "Odd"},
+        DONE,
+        FAILED,
+        {"status": "Canceled"},
+    ),
+    *(
+        {"id": PATH},
+        READY,
+        RUNNING,
+        DELETING,
+        DELETED,
+        {"properties": {"provisioningState": "Odd"}},
+    ),
+    *(
+        {"properties": {"provisioningState": "Failed"}},
+        {"error": {"code": "SubscriptionNotFound"}},
+        {"error": {"code": "X"}},
+    ),
 )
-STATUSES = (200, 200, 200, 200, 201, 202, 202, 204, 302, 400, 401, 403, 404, 404, 410, 429, 500, 503)
+STATUSES = (
+    200,
+    200,
+    200,
+    200,
+    201,
+    202,
+    202,
+    204,
+    302,
+    400,
+    401,
+    403,
+    404,
+    404,
+    410,
+    429,
+    500,
+    503,
+)
 
 
 def told_so(holds: bool | None, _: object) -> bool | None:
@@ -963,7 +1185,11 @@ def is_proof(before: Progress, status: int, body: object, holds: bool | None) ->
     if before.fallback or before.reads == "resource":
         if before.method == "DELETE":
             return status in (204, 404, 410) or body == DELETED
-        trusted = before.created or holds is True or (before.reads == "resource" and (before.changing or holds is None))
+        trusted = (
+            before.created
+            or holds is True
+            or (before.reads == "resource" and (before.changing or holds is None))
+        )
         final = status in (200, 204) or (status == 201 and body == READY)
         return final and trusted and body not in (RUNNING, DELETING)
     if status in (404, 410):
@@ -979,8 +1205,21 @@ def test_no_sequence_of_responses_gives_success_without_proof_or_spins(method: s
     ends: Counter[str | None] = Counter()
     for seed in range(1_500):
         random = Random(seed)
-        links = random.choice(({"A": RECORD}, {"L": LOCATION}, {"A": RECORD, "L": LOCATION}, {"L": f"{URL}&asyncId=1"}, {}))
-        progress = started(method, random.choice((200, 201, 202, 202)), random.choice((None, RUNNING, READY)), **links)
+        links = random.choice(
+            (
+                {"A": RECORD},
+                {"L": LOCATION},
+                {"A": RECORD, "L": LOCATION},
+                {"L": f"{URL}&asyncId=1"},
+                {},
+            )
+        )
+        progress = started(
+            method,
+            random.choice((200, 201, 202, 202)),
+            random.choice((None, RUNNING, READY)),
+            **links,
+        )
         holds = random.choice((None, True, False))
         # Services mostly keep to one kind of fault.
         bodies, statuses = random.sample(BODIES, 4), random.sample(STATUSES, 4)

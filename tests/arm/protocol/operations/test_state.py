@@ -14,8 +14,16 @@ from aiomsi._arm.protocol.operations.state import MOST_STRIKES, Progress, checke
 ARM = "https://management.azure.com"
 URL = f"{ARM}/subscriptions/s/resourceGroups/g?api-version=2021-04-01"
 POLL = f"{ARM}:443/subscriptions/s/operations/1?t=1&c=MII&s=signature&h=x%3d"
-RUNNING = Progress("PUT", URL, source=POLL, location=POLL, via="location", percent=0.5, step=7, strikes=3)
-ANSWER = ArmResponse("GET", POLL, 200, CIMultiDict({"X-Ms-Request-Id": "r", "Set-Cookie": "c"}), b'{"name": "\xff\xc3\xa4"}')
+RUNNING = Progress(
+    "PUT", URL, source=POLL, location=POLL, via="location", percent=0.5, step=7, strikes=3
+)
+ANSWER = ArmResponse(
+    "GET",
+    POLL,
+    200,
+    CIMultiDict({"X-Ms-Request-Id": "r", "Set-Cookie": "c"}),
+    b'{"name": "\xff\xc3\xa4"}',
+)
 OVER = Progress("POST", URL, reads="result", status="Succeeded", outcome="succeeded", answer=ANSWER)
 
 
@@ -28,7 +36,12 @@ def test_the_answer_at_the_end_is_saved_to_the_byte_without_most_headers() -> No
     found = Progress.from_dict(PUBLIC, json.loads(json.dumps(OVER.to_dict())))
     answer = found.answer
     assert answer is not None
-    assert (answer.method, answer.url, answer.status, answer.body) == ("GET", POLL, 200, ANSWER.body)
+    assert (answer.method, answer.url, answer.status, answer.body) == (
+        "GET",
+        POLL,
+        200,
+        ANSWER.body,
+    )
     assert dict(answer.headers) == {"x-ms-request-id": "r"}
     assert attrs.evolve(found, answer=ANSWER) == OVER
 
@@ -37,7 +50,10 @@ def test_a_state_shows_no_signature_and_no_result() -> None:
     for progress in (RUNNING, OVER):
         assert "signature" not in repr(progress)
         assert "name" not in repr(progress)
-    assert "url='/subscriptions/s/resourceGroups/g', reads='operation', source='/subscriptions/s/operations/1'" in repr(RUNNING)
+    assert (
+        "url='/subscriptions/s/resourceGroups/g', reads='operation', source='/subscriptions/s/operations/1'"
+        in repr(RUNNING)
+    )
     assert "source=None" in repr(OVER)
 
 
@@ -48,7 +64,9 @@ def test_too_many_failures_to_read_end_the_polling_but_no_operation() -> None:
 
 
 @pytest.mark.parametrize("name", ["url", "next_url", "location"])
-@pytest.mark.parametrize("url", ["https://evil.example/x", f"{ARM}@evil.example/", "/subscriptions/s", f"{ARM}:8443/"])
+@pytest.mark.parametrize(
+    "url", ["https://evil.example/x", f"{ARM}@evil.example/", "/subscriptions/s", f"{ARM}:8443/"]
+)
 def test_a_state_that_leads_off_arm_is_refused(name: str, url: str) -> None:
     with pytest.raises(ForeignHostError):
         Progress.from_dict(PUBLIC, {**RUNNING.to_dict(), name: url})
@@ -102,7 +120,13 @@ def test_where_the_result_is_is_said_in_azures_words() -> None:
 
 
 TEXTS = ("Running", "Préparation", "\u4f5c\u6210", "a\ud800b", "InProgress:{}", " ", "\x00")
-URLS = (URL, POLL, f"{ARM}/West%20US/%c3%a9?x=%2f&y=a+b", f"{ARM}/subscriptions/s?a='(){{}}|", f"{ARM}/[x]/a;b?c=d?e")
+URLS = (
+    URL,
+    POLL,
+    f"{ARM}/West%20US/%c3%a9?x=%2f&y=a+b",
+    f"{ARM}/subscriptions/s?a='(){{}}|",
+    f"{ARM}/[x]/a;b?c=d?e",
+)
 
 
 def drawn(random: Random) -> Progress:
@@ -112,7 +136,10 @@ def drawn(random: Random) -> Progress:
         random.choice(URLS),
         random.choice((200, 201, 204, 409)),
         CIMultiDict(
-            {name: random.choice(("", "r", "é", "\udcff")) for name in ("X-Ms-Request-Id", "x-ms-correlation-request-id", "ETag")}
+            {
+                name: random.choice(("", "r", "é", "\udcff"))
+                for name in ("X-Ms-Request-Id", "x-ms-correlation-request-id", "ETag")
+            }
         ),
         random.randbytes(random.choice((0, 1, 50))),
     )
@@ -150,7 +177,10 @@ def test_every_state_round_trips_through_json() -> None:
         assert found.next_url == (None if progress.outcome is not None else progress.source)
         if progress.answer is not None:
             assert found.answer is not None
-            assert (found.answer.method, found.answer.body) == (progress.answer.method, progress.answer.body)
+            assert (found.answer.method, found.answer.body) == (
+                progress.answer.method,
+                progress.answer.body,
+            )
             assert found.answer.request_id == progress.answer.request_id
 
 
@@ -159,7 +189,13 @@ def test_state_of_an_older_release_is_read() -> None:
     for name in ("asked", "polled", "created", "changing", "answered"):
         del saved[name]
     found = Progress.from_dict(PUBLIC, saved)
-    assert (found.asked, found.polled, found.created, found.changing, found.answered) == (None, None, False, False, False)
+    assert (found.asked, found.polled, found.created, found.changing, found.answered) == (
+        None,
+        None,
+        False,
+        False,
+        False,
+    )
     old = OVER.to_dict()
     del old["answer"]["method"]
     assert Progress.from_dict(PUBLIC, old).to_dict() == OVER.to_dict()

@@ -1,9 +1,11 @@
 """What an error's body says, whatever its shape, as one value. No I/O.
 
-By the contract a body is ``{"error": {"code", "message", "target", "details", "innererror", "additionalInfo"}}``; resource
-providers also answer with capital letters, without the envelope, with OData's or .NET's forms, text, HTML, or nothing.
+By the contract a body is ``{"error": {"code", "message", "target", "details", "innererror",
+"additionalInfo"}}``; resource providers also answer with capital letters, without the envelope,
+with OData's or .NET's forms, text, HTML, or nothing.
 
-Source: https://github.com/Azure/azure-resource-manager-rpc/blob/master/v1.0/common-api-details.md#error-response-content,
+Source:
+https://github.com/Azure/azure-resource-manager-rpc/blob/master/v1.0/common-api-details.md#error-response-content,
 https://github.com/microsoft/api-guidelines/blob/vNext/azure/Guidelines.md#handling-errors,
 https://www.rfc-editor.org/rfc/rfc9457
 """
@@ -48,8 +50,10 @@ class ErrorDetail:
     Attributes:
         code: the error code, None where there is none.
         message: the text; of a part it may be empty.
-        target: what the error is about, for example the name of a property; None where the service does not say.
-        details: the parts that make up this error; beyond a depth that no service needs they are left out.
+        target: what the error is about, for example the name of a property; None where the service
+            does not say.
+        details: the parts that make up this error; beyond a depth that no service needs they are
+            left out.
         inner: the more exact error behind this one, or None.
         additional_info: what else the service says.
 
@@ -119,14 +123,22 @@ def _told(document: object, otherwise: Callable[[], str]) -> ErrorDetail:
         return detail
     behind = next((one.message for one in detail.walk() if one.message), "")
     if not behind:
-        behind = f"the service gave the code {detail.code} and no text" if detail.code else _stray(document) or otherwise()
+        behind = (
+            f"the service gave the code {detail.code} and no text"
+            if detail.code
+            else _stray(document) or otherwise()
+        )
     return attrs.evolve(detail, message=behind)
 
 
 def _stray(document: object) -> str:
     """Tell of a resource that came in place of an error; its properties are nobody's error text."""
     path = _any(document, "id")
-    return f"the answer's body is no error but the resource {path}" if isinstance(path, str) and path[:1] == "/" else ""
+    return (
+        f"the answer's body is no error but the resource {path}"
+        if isinstance(path, str) and path[:1] == "/"
+        else ""
+    )
 
 
 def _part(document: object, depth: int) -> ErrorDetail | None:
@@ -164,7 +176,9 @@ def _unwrapped(document: object) -> object:
 
 
 def _code_and_message(document: object) -> tuple[str | None, str]:
-    message = _text(_any(document, "message", "error_description", "errorMessage")) or _problem(document)
+    message = _text(_any(document, "message", "error_description", "errorMessage")) or _problem(
+        document
+    )
     code, error = _any(document, "code", "errorCode"), _any(document, "error")
     if code is None and isinstance(error, str):
         if not message and " " in error.strip():
@@ -176,8 +190,15 @@ def _code_and_message(document: object) -> tuple[str | None, str]:
 
 def _problem(document: object) -> str:
     """Read the text of a "problem details" document: its kind, and what happened this time."""
-    title, detail = _text(_any(document, "title")), _text(_any(document, "detail", "exceptionMessage"))
-    return f"{title.rstrip('.')}: {detail}" if title and detail and title != detail else title or detail
+    title, detail = (
+        _text(_any(document, "title")),
+        _text(_any(document, "detail", "exceptionMessage")),
+    )
+    return (
+        f"{title.rstrip('.')}: {detail}"
+        if title and detail and title != detail
+        else title or detail
+    )
 
 
 def _text(value: object) -> str:
@@ -192,8 +213,14 @@ def _parts(value: object, depth: int) -> tuple[ErrorDetail, ...]:
     if depth <= 0 or not value:
         return ()
     if isinstance(value, dict) and all(isinstance(one, list) for one in value.values()):
-        named = ((str(target), text) for target, texts in value.items() for text in texts[:_MOST_DETAILS])
-        return tuple(ErrorDetail(None, text.strip(), target) for target, text in named if isinstance(text, str))
+        named = (
+            (str(target), text) for target, texts in value.items() for text in texts[:_MOST_DETAILS]
+        )
+        return tuple(
+            ErrorDetail(None, text.strip(), target)
+            for target, text in named
+            if isinstance(text, str)
+        )
     several = value[:_MOST_DETAILS] if isinstance(value, list) else [value]
     return tuple(part for one in several if (part := _part(one, depth - 1)) is not None)
 
@@ -205,7 +232,10 @@ def _inner(document: dict[Any, Any], message: str, depth: int) -> ErrorDetail | 
     within = _any(document, *_INSIDE)
     behind = _part(_any(document, "innererror", "innerException"), depth - 1)
     behind = behind or (_part(within, depth - 1) if isinstance(within, dict) else None)
-    if behind is None and (raised := _text(_any(document, "exceptionMessage"))) not in ("", message):
+    if behind is None and (raised := _text(_any(document, "exceptionMessage"))) not in (
+        "",
+        message,
+    ):
         return ErrorDetail(None, raised)
     if behind is None and (subcode := _text(_any(document, "subcode"))):
         return ErrorDetail(subcode, "")

@@ -1,6 +1,7 @@
 """ARM's answers as values: what they say, which error they are, and what to do about it. No I/O.
 
-Source: https://learn.microsoft.com/azure/azure-resource-manager/management/common-deployment-errors,
+Source:
+https://learn.microsoft.com/azure/azure-resource-manager/management/common-deployment-errors,
 https://github.com/Azure/azure-resource-manager-rpc/blob/master/v1.0/common-api-details.md
 """
 
@@ -38,8 +39,21 @@ class Refusal:
     claims: str | None = None
 
 
-_REJECTING = frozenset({"ExpiredAuthenticationToken", "InvalidAuthenticationToken", "AuthenticationTokenExpired", "TokenExpired"})
-_NOT_REJECTING = frozenset({"AuthenticationFailed", "InvalidAuthenticationTokenTenant", "InvalidAuthenticationTokenAudience"})
+_REJECTING = frozenset(
+    {
+        "ExpiredAuthenticationToken",
+        "InvalidAuthenticationToken",
+        "AuthenticationTokenExpired",
+        "TokenExpired",
+    }
+)
+_NOT_REJECTING = frozenset(
+    {
+        "AuthenticationFailed",
+        "InvalidAuthenticationTokenTenant",
+        "InvalidAuthenticationTokenAudience",
+    }
+)
 _CLAIMS = re.compile(r'claims="([^"]+)"', re.IGNORECASE)
 _CHALLENGE_ERROR = re.compile(r'\berror="([^"]+)"', re.IGNORECASE)
 
@@ -47,11 +61,16 @@ _CHALLENGE_ERROR = re.compile(r'\berror="([^"]+)"', re.IGNORECASE)
 def refusal_of(response: ArmResponse) -> Refusal | None:
     """Tell whether a 401 means that the token is invalid, expired or lacks claims; None: another token would not help.
 
-    A token of the wrong tenant or audience is a good one in the wrong place, and a missing header is no fault of the token.
+    A token of the wrong tenant or audience is a good one in the wrong place, and a missing header
+    is no fault of the token.
     """
     # There may be a header for each scheme.
-    challenge = ", ".join(value for name, value in response.headers.items() if name.lower() == "www-authenticate")
-    if (claims := _CLAIMS.search(challenge)) is not None and (decoded := _decoded_claims(claims[1])) is not None:
+    challenge = ", ".join(
+        value for name, value in response.headers.items() if name.lower() == "www-authenticate"
+    )
+    if (claims := _CLAIMS.search(challenge)) is not None and (
+        decoded := _decoded_claims(claims[1])
+    ) is not None:
         return Refusal(decoded)
     code = read_detail(response.body, response.headers.get("Content-Type")).code
     if code in _REJECTING:
@@ -66,7 +85,10 @@ def _decoded_claims(text: str) -> str | None:
     if "%7b" in text.lower():
         return unquote(text)
     try:
-        return base64.urlsafe_b64decode(text.rstrip("=") + "=" * (-len(text.rstrip("=")) % 4)).decode() or None
+        return (
+            base64.urlsafe_b64decode(text.rstrip("=") + "=" * (-len(text.rstrip("=")) % 4)).decode()
+            or None
+        )
     except ValueError:
         return None
 
@@ -82,13 +104,21 @@ _BY_STATUS: dict[int, type[_errors.ArmError]] = {
 
 
 def error_of(
-    response: ArmResponse, *, wall: float, client_request_id: str | None = None, attempts: int = 1, elapsed: float = 0.0
+    response: ArmResponse,
+    *,
+    wall: float,
+    client_request_id: str | None = None,
+    attempts: int = 1,
+    elapsed: float = 0.0,
 ) -> _errors.ArmError:
     """Make the exception that an error answer is; `wall` is now, for a wait that is asked for as an instant."""
     detail = read_detail(response.body, response.headers.get("Content-Type"))
     if response.status < 400:
         target = response.headers.get("Location", "nowhere").partition("?")[0]
-        detail = ErrorDetail(None, f"a redirect to {target}, which is not followed because the token belongs to this host alone")
+        detail = ErrorDetail(
+            None,
+            f"a redirect to {target}, which is not followed because the token belongs to this host alone",
+        )
     kind, more = _kind(response, detail)
     named = f"{response.status} {detail.code}" if detail.code else str(response.status)
     ids = f" (request id {response.request_id})" if response.request_id else ""
@@ -106,16 +136,25 @@ def error_of(
     )
 
 
-def _kind(response: ArmResponse, detail: ErrorDetail) -> tuple[type[_errors.ArmError], dict[str, Any]]:
+def _kind(
+    response: ArmResponse, detail: ErrorDetail
+) -> tuple[type[_errors.ArmError], dict[str, Any]]:
     """Choose the class, and find what it has beyond the others."""
     if asks_for_registration(detail):
-        return _errors.RegistrationRequiredError, {"namespace": namespace_to_register(detail, response.path)}
+        return _errors.RegistrationRequiredError, {
+            "namespace": namespace_to_register(detail, response.path)
+        }
     if is_about_version(detail):
         supported = supported_versions(detail, response.headers)
-        return _errors.ApiVersionError, {"supported": supported, "locations": supported_locations(detail)}
+        return _errors.ApiVersionError, {
+            "supported": supported,
+            "locations": supported_locations(detail),
+        }
     if response.status == 401 and is_wrong_tenant(detail):
         return _errors.WrongTenantError, {"tenant_id": right_tenant(detail, response.headers)}
-    return _BY_STATUS.get(response.status, _errors.ServiceError if response.status >= 500 else _errors.ArmError), {}
+    return _BY_STATUS.get(
+        response.status, _errors.ServiceError if response.status >= 500 else _errors.ArmError
+    ), {}
 
 
 def _shortened(text: str) -> str:

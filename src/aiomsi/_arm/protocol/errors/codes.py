@@ -1,6 +1,7 @@
 """What ARM's error codes mean for the caller, and what their texts hold. No I/O.
 
-Source: https://learn.microsoft.com/azure/azure-resource-manager/troubleshooting/common-deployment-errors,
+Source:
+https://learn.microsoft.com/azure/azure-resource-manager/troubleshooting/common-deployment-errors,
 https://learn.microsoft.com/azure/azure-resource-manager/troubleshooting/error-register-resource-provider
 """
 
@@ -37,7 +38,9 @@ _OTHER_SCOPES = frozenset(
         *_REGISTRATION,
     }
 )
-_LOCKS = frozenset({"retryableerror", "retryableerrorduetoanotheroperation", "referencedresourcenotprovisioned"})
+_LOCKS = frozenset(
+    {"retryableerror", "retryableerrorduetoanotheroperation", "referencedresourcenotprovisioned"}
+)
 _IN_PROGRESS = _LOCKS | {
     "attachdiskwhilebeingdetached",
     "concurrencyconflict",
@@ -55,8 +58,13 @@ _STAYING = frozenset({"resourcegroupbeingdeleted", "scopelocked", *_REGISTRATION
 _STAYING_CODE = re.compile(r".*(?:exists|taken|inuse|deleted).*")
 
 _NAMESPACE = re.compile(r"[A-Za-z0-9]+(?:\.[A-Za-z0-9]+)+", re.ASCII)
-_NAMED_NAMESPACE = re.compile(rf"\b(?:namespace|provider)s?:?\s+['\"]?({_NAMESPACE.pattern})", re.IGNORECASE)
-_VERSIONS = re.compile(r"\b(?:supported|valid|available)\s+(?:api[- ]?)?versions?\s+(?:are|is):?\s*'?([^'\"]*)", re.IGNORECASE)
+_NAMED_NAMESPACE = re.compile(
+    rf"\b(?:namespace|provider)s?:?\s+['\"]?({_NAMESPACE.pattern})", re.IGNORECASE
+)
+_VERSIONS = re.compile(
+    r"\b(?:supported|valid|available)\s+(?:api[- ]?)?versions?\s+(?:are|is):?\s*'?([^'\"]*)",
+    re.IGNORECASE,
+)
 _ONE_VERSION = re.compile(r"\b\d{4}-\d{2}-\d{2}(?:-[A-Za-z][A-Za-z0-9.]*)?(?![\w-])", re.ASCII)
 _LOCATIONS = re.compile(r"\bsupported\s+locations\s+are:?\s*'([^']*)'", re.IGNORECASE)
 _GUID = re.compile(r"(?<![\w-])[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}(?![\w-])", re.IGNORECASE)
@@ -131,7 +139,11 @@ def _versions_in(text: str) -> tuple[str, ...]:
 def supported_locations(detail: ErrorDetail) -> tuple[str, ...]:
     """Give the locations that the resource type is served in, as far as the service lists them."""
     listed = _LOCATIONS.search(next(detail.texts()))
-    return () if listed is None else tuple(name for part in listed[1].split(",") if (name := part.strip()))
+    return (
+        ()
+        if listed is None
+        else tuple(name for part in listed[1].split(",") if (name := part.strip()))
+    )
 
 
 def is_wrong_tenant(detail: ErrorDetail) -> bool:
@@ -162,7 +174,8 @@ def is_in_progress(status: int, detail: ErrorDetail, retry_after: float | None =
     soft-deleted. A 409 that passes has one of many codes, a plain ``Conflict`` with a text, or
     `retry_after`. Cosmos DB uses 412.
 
-    Source: https://learn.microsoft.com/azure/azure-resource-manager/troubleshooting/error-another-operation-in-progress,
+    Source:
+    https://learn.microsoft.com/azure/azure-resource-manager/troubleshooting/error-another-operation-in-progress,
     https://learn.microsoft.com/rest/api/storagerp/srp_error_codes
     """
     parts = list(detail.walk())
@@ -184,6 +197,7 @@ def is_in_progress(status: int, detail: ErrorDetail, retry_after: float | None =
 def is_out_of_reach(code: str | None) -> bool:
     """Tell whether a call failed because of its whole scope: whoever asks many subscriptions leaves this one out, and goes on.
 
-    The subscription is unknown to this identity, of another tenant, or does not have what was asked for.
+    The subscription is unknown to this identity, of another tenant, or does not have what was asked
+    for.
     """
     return _folded(code) in _OTHER_SCOPES

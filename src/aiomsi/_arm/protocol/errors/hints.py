@@ -1,6 +1,7 @@
 """What to do about an error of ARM's, in a sentence or two. No I/O.
 
-Source: https://learn.microsoft.com/azure/azure-resource-manager/troubleshooting/common-deployment-errors,
+Source:
+https://learn.microsoft.com/azure/azure-resource-manager/troubleshooting/common-deployment-errors,
 https://learn.microsoft.com/azure/role-based-access-control/troubleshooting
 """
 
@@ -11,7 +12,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from aiomsi._arm.protocol.errors.body import ErrorDetail
-from aiomsi._arm.protocol.errors.codes import asks_for_registration, is_about_version, is_in_progress, is_locked, is_wrong_tenant
+from aiomsi._arm.protocol.errors.codes import (
+    asks_for_registration,
+    is_about_version,
+    is_in_progress,
+    is_locked,
+    is_wrong_tenant,
+)
 from aiomsi._arm.protocol.retry import PASSING
 
 _SUBSCRIPTION = re.compile(r"/subscriptions/([^/]+)", re.IGNORECASE)
@@ -20,7 +27,9 @@ _DENIED_CLIENT = re.compile(r"client '(?P<client>[^']*)'(?: with object id '(?P<
 _DENIED_ACTION = re.compile(r"action '(?P<action>[^']*)' over scope '(?P<scope>[^']*)'")
 
 
-def help_for(method: str, path: str, status: int, detail: ErrorDetail, found: Mapping[str, Any]) -> str:
+def help_for(
+    method: str, path: str, status: int, detail: ErrorDetail, found: Mapping[str, Any]
+) -> str:
     """Say what to do, with what was `found` in the answer; empty where nothing useful can be said."""
     if asks_for_registration(detail):
         return _register(path, found["namespace"])
@@ -57,7 +66,11 @@ def _versions(supported: tuple[str, ...], locations: tuple[str, ...]) -> str:
 
 def _authenticate(detail: ErrorDetail, tenant_id: str | None) -> str:
     if is_wrong_tenant(detail):
-        whose = f"to the tenant {tenant_id} and not to the identity's" if tenant_id else "to another tenant than the identity"
+        whose = (
+            f"to the tenant {tenant_id} and not to the identity's"
+            if tenant_id
+            else "to another tenant than the identity"
+        )
         return f"The subscription belongs {whose}: use an identity of that tenant"
     if detail.code == "InvalidAuthenticationTokenAudience":
         return "Ask for the audience 'https://management.azure.com/', or pass the ArmSession a Cloud with the right one"
@@ -69,7 +82,11 @@ def _look_again(path: str, code: str | None) -> str:
         return "Check the subscription's id, and that the identity has a role in it: without one ARM may deny that it exists"
     if "/resourcegroups" in path:
         return "The path says 'resourcegroups': write 'resourceGroups', with a capital G"
-    return "Check the group's name and the subscription's id" if code == "ResourceGroupNotFound" else ""
+    return (
+        "Check the group's name and the subscription's id"
+        if code == "ResourceGroupNotFound"
+        else ""
+    )
 
 
 def _grant(detail: ErrorDetail) -> str:
@@ -79,7 +96,11 @@ def _grant(detail: ErrorDetail) -> str:
     if client is None or denied is None:
         return "Grant the identity a role under Access control (IAM)"
     who = client["object"] or client["client"]
-    role = "Reader" if denied["action"].lower().endswith("/read") else "a role that allows it, such as Contributor,"
+    role = (
+        "Reader"
+        if denied["action"].lower().endswith("/read")
+        else "a role that allows it, such as Contributor,"
+    )
     return (
         f"To allow '{denied['action']}', grant {role} to the identity with object id {who} on the scope '{denied['scope']}' "
         "under Access control (IAM), Add role assignment; a new assignment takes some minutes to be seen"

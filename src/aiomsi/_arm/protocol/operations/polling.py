@@ -1,23 +1,28 @@
 """Long-running operations: the meaning of each response, and the next GET. Pure; no I/O.
 
-`begin` reads the response to the request itself. Its state may then be found in three places, in this order:
+`begin` reads the response to the request itself. Its state may then be found in three places, in
+this order:
 
-1. the operation's own record, named by ``Azure-AsyncOperation`` or ``Operation-Location``: always 200, the state is its
-   ``status``, and an error response is a failure to read it, not one of the operation;
-2. the ``Location``: 202 while the operation goes on, then the response that the request would have had without an operation, an
-   error included. With 200 or 201 the header mostly names the resource, so there it counts only if it names an operation;
+1. the operation's own record, named by ``Azure-AsyncOperation`` or ``Operation-Location``: always
+   200, the state is its ``status``, and an error response is a failure to read it, not one of the
+   operation;
+2. the ``Location``: 202 while the operation goes on, then the response that the request would have
+   had without an operation, an error included. With 200 or 201 the header mostly names the
+   resource, so there it counts only if it names an operation;
 3. the resource itself: ``properties.provisioningState`` after a PUT or PATCH, 404 after a DELETE.
 
-`advance` reads each further response, as `sources` says. A state that is not known to be final goes on.
-Once the record says that the operation has succeeded, the result is read where `Turn._result_url`
-says. An ``Azure-AsyncOperation`` that changes on the way is not followed, a ``Location`` is: so did
-all recorded clients. A link that leads off the cloud's ARM is ignored.
+`advance` reads each further response, as `sources` says. A state that is not known to be final goes
+on. Once the record says that the operation has succeeded, the result is read where
+`Turn._result_url` says. An ``Azure-AsyncOperation`` that changes on the way is not followed, a
+``Location`` is: so did all recorded clients. A link that leads off the cloud's ARM is ignored.
 
-A failed poll does not mean a failed operation. Failures in a row are counted, as strikes; polling stops after `MOST_STRIKES` of
-them, or at once if the failure is permanent (`Progress.gave_up`). Where a record is missing, forbidden or has no state, the
-resource is read in its place (`Progress.fallback`): its state ends a creation; an update only if the resource also holds the
-members that were sent, because the state may be from before; and only its 404 ends a DELETE of which no poll could be read. The
-outcome of a POST is not in the resource. A record that stays missing, or is forbidden, gives way to a `Location` if there is one.
+A failed poll does not mean a failed operation. Failures in a row are counted, as strikes; polling
+stops after `MOST_STRIKES` of them, or at once if the failure is permanent (`Progress.gave_up`).
+Where a record is missing, forbidden or has no state, the resource is read in its place
+(`Progress.fallback`): its state ends a creation; an update only if the resource also holds the
+members that were sent, because the state may be from before; and only its 404 ends a DELETE of
+which no poll could be read. The outcome of a POST is not in the resource. A record that stays
+missing, or is forbidden, gives way to a `Location` if there is one.
 
 Source: https://github.com/Azure/azure-resource-manager-rpc/blob/master/v1.0/async-api-reference.md,
 https://learn.microsoft.com/azure/azure-resource-manager/management/async-operations
@@ -32,7 +37,16 @@ from aiomsi._arm.protocol.body import FINAL, Poll, is_deleted, is_running, reaso
 from aiomsi._arm.protocol.errors.body import ErrorDetail
 from aiomsi._arm.protocol.errors.classify import error_of
 from aiomsi._arm.protocol.links import names_operation, path_of
-from aiomsi._arm.protocol.operations.sources import READERS, WRITES, Holds, Turn, finished, header, linked, missed
+from aiomsi._arm.protocol.operations.sources import (
+    READERS,
+    WRITES,
+    Holds,
+    Turn,
+    finished,
+    header,
+    linked,
+    missed,
+)
 from aiomsi._arm.protocol.operations.state import FinalStateVia, Progress, checked_via
 from aiomsi._arm.protocol.response import ArmResponse
 from aiomsi._arm.protocol.throttling import asked_wait
@@ -47,7 +61,9 @@ _LONGEST_ASKED = 600.0
 _MOST_STEPS = 64
 
 
-def begin(cloud: Cloud, response: ArmResponse, via: FinalStateVia | None = None, *, wall: float = 0.0) -> Progress:
+def begin(
+    cloud: Cloud, response: ArmResponse, via: FinalStateVia | None = None, *, wall: float = 0.0
+) -> Progress:
     """Read the response to a request that may have begun an operation; it is one without an error.
 
     `wall` is now, for a `Retry-After` that is a date.
@@ -68,7 +84,9 @@ def begin(cloud: Cloud, response: ArmResponse, via: FinalStateVia | None = None,
         created=response.method == "PUT" and response.status == 201,
         changing=poll.state is not None and poll.resource_outcome is None,
     )
-    record = linked(cloud, response, "Azure-AsyncOperation") or linked(cloud, response, "Operation-Location")
+    record = linked(cloud, response, "Azure-AsyncOperation") or linked(
+        cloud, response, "Operation-Location"
+    )
     location = linked(cloud, response, "Location")
     if record is not None:
         progress = attrs.evolve(progress, reads="operation", source=record, location=location)
@@ -76,12 +94,21 @@ def begin(cloud: Cloud, response: ArmResponse, via: FinalStateVia | None = None,
         return Turn(cloud, progress, poll).with_state() if over else progress
     if location is not None and _leads_to_operation(response, location):
         return attrs.evolve(progress, reads="location", source=location, location=location)
-    if response.status == 202 and (link := header(response, "Location")) and response.method not in WRITES:
+    if (
+        response.status == 202
+        and (link := header(response, "Location"))
+        and response.method not in WRITES
+    ):
         link = link.partition("?")[0]
         msg = f"the service has accepted {response.method} {response.path}, but tells of it at {link!r}"
-        raise ForeignHostError(msg, help="That is not the cloud's ARM, so it was not asked; read the resource to see how it ends")
+        raise ForeignHostError(
+            msg,
+            help="That is not the cloud's ARM, so it was not asked; read the resource to see how it ends",
+        )
     if _goes_on(poll):
-        status = poll.state or poll.word or ("InProgress" if response.method in WRITES else "Accepted")
+        status = (
+            poll.state or poll.word or ("InProgress" if response.method in WRITES else "Accepted")
+        )
         return attrs.evolve(progress, reads="resource", source=response.url, status=status)
     # A PATCH of a resource that failed earlier has not failed.
     outcome = poll.resource_outcome if response.method == "PUT" else None
@@ -103,11 +130,17 @@ def _goes_on(poll: Poll) -> bool:
 
 
 def advance(
-    cloud: Cloud, progress: Progress, response: ArmResponse, *, holds: Holds | None = None, wall: float = 0.0
+    cloud: Cloud,
+    progress: Progress,
+    response: ArmResponse,
+    *,
+    holds: Holds | None = None,
+    wall: float = 0.0,
 ) -> Progress:
     """Read the response to the GET of `next_url`, whatever its status.
 
-    `holds` compares the resource with the request's body; None where that is unknown. `wall` is as for `begin`.
+    `holds` compares the resource with the request's body; None where that is unknown. `wall` is as
+    for `begin`.
     """
     if progress.next_url is None:
         return progress
@@ -123,14 +156,18 @@ def advance(
     read = attrs.evolve(noted, asked=asked, step=progress.step + 1, strikes=0, answered=True)
     after = READERS[progress.reads](attrs.evolve(turn, progress=read))
     # One that is cut short may be whole the next time.
-    return missed(turn.progress, look=progress.strikes > 0 or poll.status == 204) if after is None else after
+    return (
+        missed(turn.progress, look=progress.strikes > 0 or poll.status == 204)
+        if after is None
+        else after
+    )
 
 
 def wait_before(progress: Progress) -> float:
     """Return the seconds from the last response to the next GET.
 
-    Without a `Retry-After` the pace begins short, since most operations are, and slows down to two polls a minute, since polls
-    count against the subscription's limit of reads.
+    Without a `Retry-After` the pace begins short, since most operations are, and slows down to two
+    polls a minute, since polls count against the subscription's limit of reads.
     """
     if progress.fallback == 1 or (progress.reads == "result" and progress.step == 0):
         return 0.0
@@ -141,7 +178,9 @@ def wait_before(progress: Progress) -> float:
 
 def _leads_to_operation(response: ArmResponse, location: str) -> bool:
     # API Management's links have the path of the resource.
-    named = "asyncid=" in location.partition("?")[2].lower() or names_operation(location, response.url)
+    named = "asyncid=" in location.partition("?")[2].lower() or names_operation(
+        location, response.url
+    )
     return response.status == 202 or (response.status != 204 and named)
 
 
@@ -160,7 +199,9 @@ def failure_of(progress: Progress) -> _errors.ArmError | None:
     ids = f" (request id {answer.request_id})" if answer.request_id else ""
     return kind(
         f"{_accepted(progress)} and ended as {named}: {why.message.rstrip('.')}{ids}",
-        help="Another operation may have taken this one's place: read the resource before you repeat it" if canceled else "",
+        help="Another operation may have taken this one's place: read the resource before you repeat it"
+        if canceled
+        else "",
         status=answer.status,
         response=answer.portable(),
         **why.arguments(),
@@ -170,7 +211,12 @@ def failure_of(progress: Progress) -> _errors.ArmError | None:
 def lacks_reason(progress: Progress) -> bool:
     """Return whether an operation has failed with no reason in its own response, so that its resource may hold one."""
     answer = progress.answer
-    if progress.outcome not in ("failed", "canceled") or progress.method == "POST" or answer is None or answer.status >= 300:
+    if (
+        progress.outcome not in ("failed", "canceled")
+        or progress.method == "POST"
+        or answer is None
+        or answer.status >= 300
+    ):
         return False
     return not Poll.of(answer).shows(progress.url) and reason_in(answer) is None
 
@@ -178,19 +224,34 @@ def lacks_reason(progress: Progress) -> bool:
 def explained(progress: Progress, response: ArmResponse) -> Progress:
     """Take the reason of a failure over from the resource, if that has failed too and gives one."""
     failed = Poll.of(response).resource_outcome in ("failed", "canceled")
-    return attrs.evolve(progress, answer=response) if failed and reason_in(response) is not None else progress
+    return (
+        attrs.evolve(progress, answer=response)
+        if failed and reason_in(response) is not None
+        else progress
+    )
 
 
-def unreadable(progress: Progress, response: ArmResponse, *, wall: float) -> _errors.OperationUnreadableError:
+def unreadable(
+    progress: Progress, response: ArmResponse, *, wall: float
+) -> _errors.OperationUnreadableError:
     """Return the exception for an operation whose state, or result, can't be read; `response` is that of the poll."""
     if response.status >= 300:
         error = error_of(response, wall=wall)
-        why = ErrorDetail(error.code, error.message, error.target, error.details, error.inner, error.additional_info)
+        why = ErrorDetail(
+            error.code,
+            error.message,
+            error.target,
+            error.details,
+            error.inner,
+            error.additional_info,
+        )
         summary, advice, retry_after = str(error.args[0]), error.help, error.retry_after
     else:
         why, advice, retry_after = reasons(response), "", None
         text = why.message.rstrip(".")
-        summary = f"GET {response.path} answered {response.status} with a body that has no state: {text}"
+        summary = (
+            f"GET {response.path} answered {response.status} with a body that has no state: {text}"
+        )
     return _errors.OperationUnreadableError(
         f"{_accepted(progress)}, but {_unread(progress)} could not be read: {summary}",
         help=f"{_goes_on_help(progress)}. {advice}".rstrip(". "),
@@ -203,8 +264,11 @@ def unreadable(progress: Progress, response: ArmResponse, *, wall: float) -> _er
 
 def unreached(progress: Progress, error: AiomsiError) -> AiomsiError:
     """Add to an error of a poll that the request was accepted; return the error."""
-    error.args = (f"{_accepted(progress)}, but a poll of {_unread(progress)} failed: {error.args[0]}",)
-    # A GET that was lost, or not sent, changes no resource, so the help for a lost request does not apply.
+    error.args = (
+        f"{_accepted(progress)}, but a poll of {_unread(progress)} failed: {error.args[0]}",
+    )
+    # A GET that was lost, or not sent, changes no resource, so the help for a lost request does not
+    # apply.
     own = "" if isinstance(error, _errors.ArmConnectionError) else error.help
     error.help = f"{_goes_on_help(progress)}. {own}".rstrip(". ")
     return error
@@ -214,7 +278,9 @@ def unfinished(progress: Progress) -> _errors.OperationUnfinishedError:
     """Return the exception for an operation that is not over, in time or at all."""
     if not progress.is_at_rest:
         msg = f"the operation was not over in time: {progress.status}"
-        return _errors.OperationUnfinishedError(msg, help="It goes on; wait for it again, or save its state and resume it later")
+        return _errors.OperationUnfinishedError(
+            msg, help="It goes on; wait for it again, or save its state and resume it later"
+        )
     if progress.method == "DELETE":
         why = f"is still there, and its state is {progress.status!r}"
     elif progress.status.lower() in FINAL:

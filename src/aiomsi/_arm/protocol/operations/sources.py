@@ -15,7 +15,16 @@ from typing import TypeAlias
 import attrs
 
 from aiomsi._arm.protocol.attempts import is_gone
-from aiomsi._arm.protocol.body import GOING_ON, Poll, has_error, is_deleted, is_record, is_running, percent_of, text_of
+from aiomsi._arm.protocol.body import (
+    GOING_ON,
+    Poll,
+    has_error,
+    is_deleted,
+    is_record,
+    is_running,
+    percent_of,
+    text_of,
+)
 from aiomsi._arm.protocol.errors.body import detail_of
 from aiomsi._arm.protocol.links import names_operation, pinned, same_but_signed_anew, same_path
 from aiomsi._arm.protocol.operations.state import MOST_STRIKES, Outcome, Progress
@@ -38,13 +47,16 @@ _PASSING = frozenset({401, 408, 425, 429})
 def missed(progress: Progress, strikes: int = 1, *, look: bool = False) -> Progress:
     """Count a poll that could not be read; without `strikes` one that got no response at all.
 
-    With `look` the resource is read next, in place of the source; and so it is before the polling is given up.
+    With `look` the resource is read next, in place of the source; and so it is before the polling
+    is given up.
     """
     if progress.fallback:
         again = progress.strikes >= MOST_STRIKES and progress.fallback < _MOST_LOOKS
         return attrs.evolve(progress, fallback=progress.fallback + 1 if again else 0)
     total = progress.strikes + strikes
-    shown = progress.reads in ("operation", "location") and (progress.method in WRITES or progress.method == "DELETE")
+    shown = progress.reads in ("operation", "location") and (
+        progress.method in WRITES or progress.method == "DELETE"
+    )
     fallback = int(shown and (look or total >= MOST_STRIKES))
     return attrs.evolve(progress, step=progress.step + 1, strikes=total, fallback=fallback)
 
@@ -69,10 +81,18 @@ class Turn:
 
     def with_state(self) -> Progress:
         poll = self.poll
-        progress = attrs.evolve(self.progress, status=poll.word or "", percent=percent_of(poll.document, self.progress.percent))
+        progress = attrs.evolve(
+            self.progress,
+            status=poll.word or "",
+            percent=percent_of(poll.document, self.progress.percent),
+        )
         if poll.outcome is None:
             return progress
-        return self._succeeded(progress) if poll.outcome == "succeeded" else finished(progress, poll.outcome, poll.response)
+        return (
+            self._succeeded(progress)
+            if poll.outcome == "succeeded"
+            else finished(progress, poll.outcome, poll.response)
+        )
 
     def _without_state(self) -> Progress | None:
         """Read the response in place of a record: some services send the resource, or no content as a `Location` would.
@@ -92,16 +112,24 @@ class Turn:
 
     def _deleting(self) -> Progress | None:
         state = self.poll.state
-        return attrs.evolve(self.progress, status=state, changing=True) if state and is_running(state) else None
+        return (
+            attrs.evolve(self.progress, status=state, changing=True)
+            if state and is_running(state)
+            else None
+        )
 
     # Location
 
     def location(self) -> Progress | None:
         poll = self.poll
-        progress = attrs.evolve(self.progress, percent=percent_of(poll.document, self.progress.percent))
+        progress = attrs.evolve(
+            self.progress, percent=percent_of(poll.document, self.progress.percent)
+        )
         if poll.status == 202:
             newest = linked(self.cloud, poll.response, "Location") or progress.source
-            return attrs.evolve(progress, status=poll.word or progress.status, source=newest, location=newest)
+            return attrs.evolve(
+                progress, status=poll.word or progress.status, source=newest, location=newest
+            )
         if progress.method != "POST" and (poll.is_page or poll.lacks_state):
             return None
         if (ended := self._record_of_location(progress)) is not None:
@@ -117,7 +145,12 @@ class Turn:
     def _record_of_location(self, progress: Progress) -> Progress | None:
         """Read a record that a `Location` led to; None if the response is no record, or one that says success."""
         poll = self.poll
-        if has_error(poll.document) and is_record(poll.document) and poll.word is None and progress.method != "POST":
+        if (
+            has_error(poll.document)
+            and is_record(poll.document)
+            and poll.word is None
+            and progress.method != "POST"
+        ):
             return finished(attrs.evolve(progress, status="Failed"), "failed", poll.response)
         if poll.word is None or not (poll.is_record or has_error(poll.document)):
             return None
@@ -143,7 +176,11 @@ class Turn:
             outcome = None if poll.status in (201, 202) else "succeeded"
         if outcome is None or poll.status == 202:
             return self._unchanged()
-        own = progress.created or progress.changing or (progress.method == "PUT" and outcome != "succeeded")
+        own = (
+            progress.created
+            or progress.changing
+            or (progress.method == "PUT" and outcome != "succeeded")
+        )
         if outcome == "succeeded":
             # Without a body to compare with there is no better source.
             own = own or self._held() is not False
@@ -164,7 +201,12 @@ class Turn:
         status = poll.state or progress.status
         moves = is_running(poll.state) or poll.status == 202 or status != progress.status
         changing = progress.changing or (poll.state is not None and poll.resource_outcome is None)
-        return attrs.evolve(progress, status=status, changing=changing, rested=0.0 if moves else progress.rested + self.waited)
+        return attrs.evolve(
+            progress,
+            status=status,
+            changing=changing,
+            rested=0.0 if moves else progress.rested + self.waited,
+        )
 
     def _held(self) -> bool | None:
         return None if self.holds is None else self.holds(self.poll.document)
@@ -176,7 +218,11 @@ class Turn:
     # The result
 
     def result(self) -> Progress | None:
-        return self.progress if self.poll.status == 202 else finished(self.progress, "succeeded", self.poll.response)
+        return (
+            self.progress
+            if self.poll.status == 202
+            else finished(self.progress, "succeeded", self.poll.response)
+        )
 
     def _succeeded(self, progress: Progress) -> Progress:
         url = self._result_url()
@@ -194,10 +240,15 @@ class Turn:
             return None
         if progress.via == "location" and progress.location is not None:
             return progress.location
-        if progress.method == "DELETE" or (progress.method == "POST" and progress.via is not None and progress.via != "location"):
+        if progress.method == "DELETE" or (
+            progress.method == "POST" and progress.via is not None and progress.via != "location"
+        ):
             return None
         link = text_of(self.poll.document, "resourceLocation")
-        if link is not None and (url := _pinned(self.cloud, link, self.poll.response.url)) is not None:
+        if (
+            link is not None
+            and (url := _pinned(self.cloud, link, self.poll.response.url)) is not None
+        ):
             return url
         if writes:
             return progress.url
@@ -219,7 +270,11 @@ class Turn:
 
     def _missing(self) -> Progress:
         progress = self.progress
-        if progress.method == "DELETE" and (progress.answered or progress.reads == "resource") and self._is_gone():
+        if (
+            progress.method == "DELETE"
+            and (progress.answered or progress.reads == "resource")
+            and self._is_gone()
+        ):
             return _gone(progress)
         if progress.reads == "resource":
             # A resource that is being made may be invisible until it is there.
@@ -237,7 +292,9 @@ class Turn:
         if poll.status in _PASSING or poll.status >= 500:
             return missed(progress)
         back = attrs.evolve(progress, fallback=0)
-        if progress.method == "DELETE" and (is_deleted(poll.state) or (poll.status in (204, 404, 410) and self._is_gone())):
+        if progress.method == "DELETE" and (
+            is_deleted(poll.state) or (poll.status in (204, 404, 410) and self._is_gone())
+        ):
             return _gone(progress)
         if poll.status != 200 or not isinstance(poll.document, dict):
             return back
@@ -248,7 +305,11 @@ class Turn:
             # A type without a state: there is no better source left.
             outcome = "succeeded"
         if outcome in ("failed", "canceled"):
-            own = progress.created or progress.changing or (progress.method == "PUT" and self._held() is True)
+            own = (
+                progress.created
+                or progress.changing
+                or (progress.method == "PUT" and self._held() is True)
+            )
         else:
             own = progress.method in WRITES and (progress.created or self._held() is True)
         if outcome is not None and own:
@@ -256,7 +317,9 @@ class Turn:
         if progress.strikes >= MOST_STRIKES and (progress.method == "DELETE" or progress.created):
             # There is no other source left, and this one will tell.
             status = poll.state or back.status
-            return attrs.evolve(back, reads="resource", source=back.url, status=status, strikes=0, step=0)
+            return attrs.evolve(
+                back, reads="resource", source=back.url, status=status, strikes=0, step=0
+            )
         return back
 
 
@@ -306,7 +369,11 @@ def _names_record(progress: Progress) -> bool:
 def _other_location(progress: Progress) -> str | None:
     """Return a `Location` that names the operation, beside its record."""
     link = progress.location
-    if progress.reads != "operation" or link in (None, progress.source) or not names_operation(link, progress.url):
+    if (
+        progress.reads != "operation"
+        or link in (None, progress.source)
+        or not names_operation(link, progress.url)
+    ):
         return None
     return link
 
@@ -314,4 +381,8 @@ def _other_location(progress: Progress) -> str | None:
 def _by_location(progress: Progress) -> Progress:
     """Go on by `Location`, if there is one that names the operation, in place of a record that can't be had."""
     link = _other_location(progress)
-    return progress if link is None else attrs.evolve(progress, reads="location", source=link, step=0, strikes=0, fallback=0)
+    return (
+        progress
+        if link is None
+        else attrs.evolve(progress, reads="location", source=link, step=0, strikes=0, fallback=0)
+    )

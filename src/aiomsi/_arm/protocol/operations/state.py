@@ -36,7 +36,8 @@ class Progress:
 
     Attributes:
         method, url: the request that began it.
-        reads: what `source` is: the ``operation``'s own record, a ``location``, the ``resource``, or the ``result`` of an
+        reads: what `source` is: the ``operation``'s own record, a ``location``, the ``resource``,
+            or the ``result`` of an
             operation that has succeeded already.
         source: the URL to poll, sent byte for byte; None when the operation is over.
         location: the newest ``Location``, None where none may be followed.
@@ -50,7 +51,8 @@ class Progress:
         answered: whether any poll of the operation could be read.
         step: how many responses were read from the present kind of source, for the pace.
         strikes: how many polls in a row could not be read, weighted.
-        fallback: which GET of the resource is next, in place of the source that could not be read; 0: none is.
+        fallback: which GET of the resource is next, in place of the source that could not be read;
+        0: none is.
         rested: for how many seconds of polling the resource's state has been the same unknown word.
         outcome: how it ended; None while it goes on or its result is still to be read.
         answer: the response that holds the result or the reasons; None where there is neither.
@@ -102,7 +104,9 @@ class Progress:
             "method": self.method,
             "url": str(self.url),
             "reads": self.reads,
-            "next_url": None if self.outcome is not None or self.source is None else str(self.source),
+            "next_url": None
+            if self.outcome is not None or self.source is None
+            else str(self.source),
             "location": None if self.location is None else str(self.location),
             "final_state_via": self.via,
             "status": self.status,
@@ -118,7 +122,8 @@ class Progress:
                 "url": str(answer.url),
                 "status": answer.status,
                 "headers": {name: answer.headers[name] for name in _KEPT if name in answer.headers},
-                # Every byte has its letter there and back, which UTF-8 can't promise of a body that may be anything.
+                # Every byte has its letter there and back, which UTF-8 can't promise of a body that
+                # may be anything.
                 "body": answer.body.decode("latin-1"),
             },
         }
@@ -169,9 +174,17 @@ class Progress:
 
 def _answer(cloud: Cloud, saved: Mapping[str, Any]) -> ArmResponse:
     # A header may be empty.
-    headers = CIMultiDict({name: "" if value == "" else _text(value) for name, value in saved["headers"].items()})
+    headers = CIMultiDict(
+        {name: "" if value == "" else _text(value) for name, value in saved["headers"].items()}
+    )
     method = _text(saved.get("method", "GET"))
-    return ArmResponse(method, _url(cloud, saved["url"]), int(saved["status"]), headers, saved["body"].encode("latin-1"))
+    return ArmResponse(
+        method,
+        _url(cloud, saved["url"]),
+        int(saved["status"]),
+        headers,
+        saved["body"].encode("latin-1"),
+    )
 
 
 def _url(cloud: Cloud, value: object) -> str:
@@ -198,7 +211,8 @@ def _one_of(kind: Any, value: object) -> Any:
 def checked_via(via: object) -> FinalStateVia | None:
     """Take a ``final-state-via`` as Azure's API definitions write it.
 
-    Source: https://github.com/Azure/autorest/blob/main/docs/extensions/readme.md#x-ms-long-running-operation-options
+    Source:
+    https://github.com/Azure/autorest/blob/main/docs/extensions/readme.md#x-ms-long-running-operation-options
 
     Raises:
         ConfigurationError: it is none of those.
