@@ -18,7 +18,8 @@ GUID = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 OTHER = "11111111-2222-3333-4444-555555555555"
 GROUPS = f"/subscriptions/{SUBSCRIPTION}/resourcegroups"
 TUTORIAL = (
-    b'{"id":"/subscriptions/98f51385-2edc-4b79-bed9-7718de4cb861/resourceGroups/DevTest","name":"DevTest",'
+    b'{"id":"/subscriptions/98f51385-2edc-4b79-bed9-7718de4cb861/resourceGroups/DevTest",'
+    b'"name":"DevTest",'
     b'"location":"westus","properties":{"provisioningState":"Succeeded"}}'
 )
 
@@ -121,7 +122,8 @@ def test_an_unknown_api_version_is_refused_with_the_list(
 
     assert (reply.status, reply.code) == (400, "InvalidApiVersionParameter")
     assert reply.json["error"]["message"].startswith(
-        f"The api-version '{version}' is invalid. The supported versions are '2025-04-01,2025-03-01,"
+        f"The api-version '{version}' is invalid. "
+        "The supported versions are '2025-04-01,2025-03-01,"
     )
 
 
@@ -180,8 +182,9 @@ def test_without_a_role_arm_names_client_action_and_scope(azure: EmbeddedAzure) 
     assert reply.json["error"] == {
         "code": "AuthorizationFailed",
         "message": (
-            "The client 'the-client' with object id 'The-Object' does not have authorization to perform action "
-            f"'Microsoft.Resources/subscriptions/resourcegroups/read' over scope '{GROUP}' or the scope is invalid. "
+            "The client 'the-client' with object id 'The-Object' does not have authorization to "
+            "perform action 'Microsoft.Resources/subscriptions/resourcegroups/read' "
+            f"over scope '{GROUP}' or the scope is invalid. "
             "If access was recently granted, please refresh your credentials."
         ),
     }
@@ -261,7 +264,8 @@ def test_subscriptions_are_listed_and_read(azure: EmbeddedAzure) -> None:
             404,
             "ResourceNotFound",
             (
-                "The Resource 'Microsoft.Web/sites/a' under resource group 'DevTest' was not found. "
+                "The Resource 'Microsoft.Web/sites/a' under resource group 'DevTest' was not "
+                "found. "
                 "For more details please go to https://aka.ms/ARMResourceNotFoundFix"
             ),
         ),
@@ -431,11 +435,11 @@ def test_groups_can_be_added_counted_and_removed() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda azure: azure.add_subscription("mine"), "is a GUID, and 'mine' is none"),
-        (lambda azure: azure.add_resource_groups(OTHER, 1), "no subscription"),
+        (lambda azure: azure.add_subscription("mine"), "must be a GUID, and 'mine' is not"),
+        (lambda azure: azure.add_resource_groups(OTHER, 1), "does not exist here"),
         (
             lambda azure: azure.remove_resource_group(SUBSCRIPTION, "none"),
-            "no resource group 'none'",
+            "group 'none' does not exist",
         ),
         (lambda azure: azure.assign_identity(system_assigned=True), "one system-assigned identity"),
         (lambda azure: azure.revoke("somebody"), "has no role at '/'"),
@@ -458,5 +462,5 @@ def test_an_identity_is_removed_once(azure: EmbeddedAzure) -> None:
     identity = azure.assign_identity()
     azure.remove_identity(identity)
 
-    with pytest.raises(ValueError, match="isn't assigned"):
+    with pytest.raises(ValueError, match="is not assigned"):
         azure.remove_identity(identity)

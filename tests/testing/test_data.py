@@ -1,4 +1,4 @@
-"""Data that is cut, recoded, held back or named strangely, as the embedded Azure can play it."""
+"""Data that the embedded Azure can truncate, recode, hold back or name strangely."""
 
 import gzip
 import json
@@ -99,7 +99,10 @@ def test_a_resource_has_a_strange_name(azure: EmbeddedAzure, name: str, sent: st
 
 
 def test_a_document_is_read_at_a_path_with_an_empty_segment(azure: EmbeddedAzure) -> None:
-    path = f"/subscriptions/{SUBSCRIPTION}/resourceGroups//providers/Microsoft.Network/SslOptions/default"
+    path = (
+        f"/subscriptions/{SUBSCRIPTION}/resourceGroups/"
+        "/providers/Microsoft.Network/SslOptions/default"
+    )
     azure.add_document(path, {"id": path})
     assert ask_arm(azure, path.lower()).json == {"id": path}
     assert ask_arm(azure, path.replace("//", "/")).status == 404

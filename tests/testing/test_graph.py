@@ -120,7 +120,10 @@ def test_where_finds(azure: EmbeddedAzure, condition: str, expected: list[str]) 
             [("Embedded subscription",)],
         ),
         (
-            "resourcecontainers | where type endswith '/resourcegroups' | project name, resourceGroup",
+            (
+                "resourcecontainers | where type endswith '/resourcegroups' "
+                "| project name, resourceGroup"
+            ),
             2,
         ),
     ],
@@ -142,20 +145,20 @@ def test_stages_follow_each_other(azure: EmbeddedAzure, text: str, rows: Any) ->
     [
         ("", "'its end': 'a table' is expected"),
         ("Advisor", "the table 'Advisor'"),
-        ("Resources | mv-expand tags", "what begins with '-expand tags'"),
+        ("Resources | mv-expand tags", "the token at '-expand tags'"),
         ("Resources | join kind", "the operator 'join'"),
         ("Resources where", "'|' is expected"),
-        ("Resources | limit ten", "not understood at 'ten'"),
+        ("Resources | limit ten", "not valid at 'ten'"),
         ("Resources | order name", "'by' is expected"),
         ("Resources | where colour == 'red'", "the column or function 'colour'"),
         ("Resources | where name has 'a'", "the comparison 'has'"),
-        ("Resources | where not name == 'a'", "not understood at 'name'"),
+        ("Resources | where not name == 'a'", "not valid at 'name'"),
         ("Resources | where (name == 'a'", "')' is expected"),
-        ("Resources | where name == |", "not understood at '|'"),
+        ("Resources | where name == |", "not valid at '|'"),
         ("Resources | project name | where type == 'a'", "the column or function 'type'"),
         ("Resources | summarize max(name)", "the aggregation 'max'"),
         ("Resources | where properties. == 'a'", "'a name' is expected"),
-        ("Resources | where name == 'open", "what begins with"),
+        ("Resources | where name == 'open", "the token at"),
     ],
 )
 def test_what_is_not_of_the_subset_is_refused(

@@ -1,4 +1,4 @@
-"""Microsoft's own client against the embedded ARM, as it is."""
+"""Microsoft's client, unchanged, against the embedded ARM."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -24,7 +24,7 @@ from azure.identity.aio import ManagedIdentityCredential
 from azure.mgmt.core.policies import _base_async
 from azure.mgmt.resource.resources.aio import ResourceManagementClient
 
-# Its transport may be collected before its connections are closed.
+# The client's transport may be garbage collected before its connections are closed.
 pytestmark = pytest.mark.filterwarnings(
     "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
 )
@@ -58,7 +58,7 @@ def azure(monkeypatch: pytest.MonkeyPatch) -> Iterator[EmbeddedAzure]:
 def use(
     azure: EmbeddedAzure, tmp_path: Path
 ) -> Callable[[Callable[[Client], Awaitable[Any]]], Any]:
-    """Run a function with a client, in a loop of its own."""
+    """Run a function with a client, in a new event loop."""
     ca = tmp_path / "ca.pem"
     ca.write_bytes(azure.ca_pem)
 
@@ -320,7 +320,7 @@ def test_it_registers_a_provider_on_its_own(
     azure: EmbeddedAzure, use: Use, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Hasty:
-        """What the policy uses of asyncio, without its ten seconds between two looks."""
+        """The part of asyncio that the policy uses, without its ten seconds between two polls."""
 
         @staticmethod
         async def sleep(_: float) -> None:
@@ -331,8 +331,8 @@ def test_it_registers_a_provider_on_its_own(
     azure.unregister_provider("Microsoft.KeyVault")
 
     async def main(client: Client) -> str:
-        # Not with begin_create_or_update: its first answer is a stream, which the policy does not
-        # read.
+        # Not with begin_create_or_update, because the policy does not read its first response, a
+        # stream.
         return str((await client.resources.get_by_id(VAULT, api_version=VERSIONS[VAULT])).name)
 
     assert use(main) == "kv"

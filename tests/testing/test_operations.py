@@ -345,7 +345,7 @@ def test_polls_need_a_token(azure: EmbeddedAzure) -> None:
     assert ask(azure.arm_url, link.removeprefix(azure.arm_url)).status == 401
 
 
-# What services do that the contract does not know
+# Behaviour of services that the contract does not mention
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,10 @@ def test_an_id_is_written_as_its_parts_first_were(azure: EmbeddedAzure) -> None:
         put(azure, f"{lower}/providers/microsoft.keyvault/vaults/KV/SECRETS/One", {}).json["id"]
         == f"{VAULT}/secrets/One"
     )
-    extension = f"{lower}/providers/Microsoft.KeyVault/vaults/kv/providers/microsoft.authorization/LOCKS/Keep"
+    extension = (
+        f"{lower}/providers/Microsoft.KeyVault/vaults/kv"
+        "/providers/microsoft.authorization/LOCKS/Keep"
+    )
     assert (
         put(azure, extension, {}, LOCKS).json["id"]
         == f"{VAULT}/providers/Microsoft.Authorization/locks/Keep"
@@ -186,7 +189,10 @@ def test_deleting_takes_what_is_inside_along(azure: EmbeddedAzure) -> None:
             None,
             404,
             "ParentResourceNotFound",
-            f"Failed to perform 'read' on resource(s) of type 'vaults/secrets', because the parent resource '{VAULT[:-2]}none'",
+            (
+                "Failed to perform 'read' on resource(s) of type 'vaults/secrets', "
+                f"because the parent resource '{VAULT[:-2]}none'"
+            ),
         ),
         ("PUT", SECRET, KV, {}, 404, "ParentResourceNotFound", "Failed to perform 'write'"),
         ("PUT", LOCK, LOCKS, {}, 404, "ParentResourceNotFound", f"'{VAULT}' could not be found."),

@@ -1,4 +1,4 @@
-"""Providers, tenants, claims: who may come in, and for what."""
+"""Registration of providers, tokens of several tenants, and claims challenges."""
 
 import base64
 import json
@@ -129,8 +129,10 @@ def test_without_registration_there_is_a_409_which_is_told_again(azure: Embedded
         return ask_arm(azure, widget, "2024-01-01", method="PUT", body=BODY, **headers)
 
     refused = put("one")
-    text = "The subscription is not registered to use namespace 'Contoso.Widgets'. See https://aka.ms/rps-not-found for how to "
-    text += "register subscriptions."
+    text = (
+        "The subscription is not registered to use namespace 'Contoso.Widgets'. "
+        "See https://aka.ms/rps-not-found for how to register subscriptions."
+    )
     detail = {
         "code": "MissingSubscriptionRegistration",
         "target": "Contoso.Widgets",

@@ -85,7 +85,8 @@ def test_the_end_is_told_as_arm_tells_it(authority: TokenAuthority, manual: Manu
     header = f"Bearer {issue(authority, lifetime=-60)}"
 
     assert rejection(authority, header).message == (
-        "The access token expiry UTC time '1/15/2027 7:59:00 AM' is earlier than current UTC time '1/15/2027 8:00:00 AM'."
+        "The access token expiry UTC time '1/15/2027 7:59:00 AM' is earlier than current "
+        "UTC time '1/15/2027 8:00:00 AM'."
     )
     manual.advance(4 * 3_600)
     assert "'1/15/2027 12:00:00 PM'" in rejection(authority, header).message

@@ -1,4 +1,4 @@
-"""What Azure Resource Manager answers: the checks before a request is served, and the headers around its answer.
+"""The embedded Azure Resource Manager: checks of a request, its route, and common headers.
 
 Source:
 https://learn.microsoft.com/azure/azure-resource-manager/management/request-limits-and-throttling
@@ -37,7 +37,11 @@ _ALWAYS = {
 
 
 class Arm:
-    """ARM's front door: api-version, token, route, buckets, tenant, role, handler."""
+    """The embedded ARM.
+
+    It checks the token and the api-version, charges the token buckets, checks the subscription, its
+    tenant and the caller's role, and calls the handler of the route.
+    """
 
     def __init__(self, state: ArmState, authority: TokenAuthority, buckets: ArmBuckets) -> None:
         self._state = state
@@ -46,17 +50,17 @@ class Arm:
         self._buckets: dict[tuple[str, ...], TokenBucket] = {}
 
     def failure(self, status: int) -> Answer:
-        """Make an error of that status as resource providers do."""
+        """Return the error response of an injected fault, in a resource provider's form."""
         text = f"Injected fault: HTTP {status}"
         return error_answer(status, "InternalServerError", text, {"x-ms-failure-cause": "service"})
 
     def dress(self, asked: Asked, answer: Answer) -> Answer:
-        """Add the headers that each answer of ARM has; take the body off an answer to HEAD."""
+        """Add the headers that every ARM response has; drop the body of a response to HEAD."""
         headers = {**_ALWAYS, **self._request_ids(asked.headers), **answer.headers}
         return Answer(answer.status, b"" if asked.method == "HEAD" else answer.body, headers)
 
     def answer(self, asked: Asked) -> Answer:
-        """Answer a request: check its version and token, find its route, and serve it."""
+        """Return the response to a request."""
         version, path = asked.parameter("api-version"), asked.path
         if not version:
             text = "The api-version query parameter (?api-version=) is required for all requests."
@@ -89,21 +93,25 @@ class Arm:
         return self._charged(call, route) if route.needs_token else _served(call, route)
 
     def _tenants(self, caller: Caller, auxiliary: str | None) -> frozenset[str]:
-        """Return the tenants that the caller has brought tokens of; each one must be good.
+        """Return the tenants of the request's token and of its auxiliary tokens.
 
         Source:
         https://learn.microsoft.com/azure/azure-resource-manager/management/authenticate-multi-tenant
+
+        Raises:
+            RejectedTokenError: an auxiliary token is not valid, or the request has too many.
+
         """
         given = [token.strip() for token in (auxiliary or "").split(",") if token.strip()]
         if len(given) > _MOST_AUXILIARY:
-            text = f"There are more than {_MOST_AUXILIARY} auxiliary tokens."
+            text = f"The request has more than {_MOST_AUXILIARY} auxiliary tokens."
             raise RejectedTokenError("InvalidAuthenticationToken", text, text)
         return frozenset(
             {caller.tenant_id, *(self._authority.check(token).tenant_id for token in given)}
         )
 
     def _charged(self, call: ArmCall, route: Route) -> Answer:
-        """Take the request from its buckets, and serve it when the caller may."""
+        """Charge the request to its buckets, check the caller's role, and call the handler."""
         remaining, refusal = self._charge(call, call.path)
         answer = refusal or _refusal(call, route) or _served(call, route)
         if answer.status >= 400 or any(name.startswith(_PREFIX) for name in answer.headers):
@@ -136,7 +144,10 @@ class Arm:
             if found
             else ("this tenant", "TenantRequestsThrottled")
         )
-        text = f"Number of '{kind[:-1]}' requests for {scope} actor '{who}' exceeded. Please try again after '{seconds}' seconds."
+        text = (
+            f"Number of '{kind[:-1]}' requests for {scope} actor '{who}' exceeded. "
+            f"Please try again after '{seconds}' seconds."
+        )
         return remaining, error_answer(429, code, text, {"Retry-After": str(seconds), **remaining})
 
     def _bucket(self, size: ArmBucket, factor: float, *key: str) -> TokenBucket:
@@ -196,10 +207,11 @@ def _refusal(call: ArmCall, route: Route) -> Answer | None:
 
 
 def _action(call: ArmCall, route: Route) -> str:
-    """Name what the caller's role would have to allow."""
+    """Return the action that the caller's role must allow."""
     path = ResourcePath.parse(call.path) if route.kind == "*" else None
     kind = route.kind if path is None else f"{path.namespace}/{path.type}"
-    return f"{kind}/{_VERBS.get(call.asked.method, 'action' if call.asked.method == 'POST' else 'write')}"
+    method = call.asked.method
+    return f"{kind}/{_VERBS.get(method, 'action' if method == 'POST' else 'write')}"
 
 
 def _wrong_version(version: str, *, own_type: bool) -> Answer | None:

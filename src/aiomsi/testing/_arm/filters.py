@@ -1,8 +1,8 @@
-"""The `$filter` of lists: the part of OData that ARM takes.
+"""The `$filter` of lists: the subset of OData that ARM accepts.
 
 Terms are ``NAME eq 'text'``, ``NAME ne 'text'``, ``substringof('text', NAME)``,
 ``startswith(tagName, 'text')``, and the pair ``tagName eq 'name' and tagValue eq 'text'``; they are
-joined by ``and`` and ``or``, of which ``and`` binds closer.
+joined by ``and`` and ``or``; ``and`` binds closer.
 
 Source: https://learn.microsoft.com/rest/api/resources/resources/list#uri-parameters
 """
@@ -31,17 +31,23 @@ _NAMES = {
 
 @attrs.frozen
 class Filter:
-    """A filter: what fits, and whether it asks for tags."""
+    """A parsed filter.
+
+    Attributes:
+        fits: function that returns whether the facts of an item match the filter.
+        about_tags: whether the filter has a term about tags.
+
+    """
 
     fits: Callable[[Facts], bool]
     about_tags: bool = False
 
 
 def parse_filter(call: ArmCall) -> Filter:
-    """Read the `$filter` of a call; without one everything fits.
+    """Parse the `$filter` of a call; without one, every item matches.
 
     Raises:
-        RefusedError: it is none of those above.
+        RefusedError: the filter is not in ARM's subset of OData.
 
     """
     text = call.asked.parameter("$filter")

@@ -10,7 +10,7 @@ import re
 import attrs
 
 from aiomsi.testing._arm.call import ArmCall
-from aiomsi.testing._arm.checks import existing_group, group_is_going
+from aiomsi.testing._arm.checks import being_deleted, existing_group, group_is_going
 from aiomsi.testing._arm.filters import parse_filter
 from aiomsi.testing._arm.operations import begin
 from aiomsi.testing._arm.pages import page
@@ -26,7 +26,7 @@ _NAME = re.compile(r"[-\w.()]{0,89}[-\w()]")
 
 
 def list_groups(call: ArmCall) -> Answer:
-    """List the resource groups that the caller may read."""
+    """Return a page of the resource groups that the caller may read."""
     who, scope = call.caller.object_id, call.names["scope"]
     everything = call.world.may(who, scope)
     wanted = parse_filter(call)
@@ -40,14 +40,14 @@ def list_groups(call: ArmCall) -> Answer:
 
 
 def get_group(call: ArmCall) -> Answer:
-    """GET or HEAD of a group."""
+    """Return the response to a GET or HEAD of a group."""
     call.state.operations.look_at(_group_id(call))
     group = existing_group(call, call.path)
     return Answer(204) if call.asked.method == "HEAD" else json_answer(200, _shown(call, group))
 
 
 def put_group(call: ArmCall) -> Answer:
-    """Make a group, or change it."""
+    """Create a group, or replace its tags."""
     name, document = call.names["group"], call.document()
     old = call.world.group(call.names["subscription"], name)
     location = document.get("location")
@@ -56,29 +56,36 @@ def put_group(call: ArmCall) -> Answer:
             400, "LocationRequired", "The location property is required for this definition."
         )
     if not _NAME.fullmatch(name):
-        text = f"The provided resource group name '{name}' is invalid. The name can only be 1 to 90 letters, digits, '-', '.', "
-        raise call.refuse(
-            400, "InvalidResourceGroup", text + "'(', ')' or '_', and does not end with '.'."
+        text = (
+            f"The provided resource group name '{name}' is invalid. The name can only be 1 to 90 "
+            "letters, digits, '-', '.', '(', ')' or '_', and does not end with '.'."
         )
+        raise call.refuse(400, "InvalidResourceGroup", text)
     if location_name(location) not in map(location_name, LOCATIONS):
         places = ",".join(map(location_name, LOCATIONS))
-        text = f"The provided location '{location}' is not available for resource group. List of available regions is '{places}'."
+        text = (
+            f"The provided location '{location}' is not available for resource group. "
+            f"List of available regions is '{places}'."
+        )
         raise call.refuse(400, "LocationNotAvailableForResourceGroup", text)
     if old is not None and location_name(old.location) != location_name(location):
-        text = f"Invalid resource group location '{location}'. The Resource group already exists in location '{old.location}'."
+        text = (
+            f"Invalid resource group location '{location}'. "
+            f"The Resource group already exists in location '{old.location}'."
+        )
         raise call.refuse(409, "InvalidResourceGroupLocation", text)
     group = ResourceGroup(old.name if old else name, location_name(location), _tags(document))
     return _kept(call, group, 200 if old else 201)
 
 
 def patch_group(call: ArmCall) -> Answer:
-    """Change a group's tags."""
+    """Replace a group's tags, if the body has any."""
     group, change = existing_group(call, call.path), call.document()
     return _kept(call, attrs.evolve(group, tags=_tags(change)) if "tags" in change else group, 200)
 
 
 def delete_group(call: ArmCall) -> Answer:
-    """Delete a group and all that is in it."""
+    """Start to delete a group and its resources."""
     group, group_id = existing_group(call, call.path), _group_id(call)
 
     def at_end(operation: Operation) -> None:
@@ -92,8 +99,7 @@ def delete_group(call: ArmCall) -> Answer:
 
 def _kept(call: ArmCall, group: ResourceGroup, status: int) -> Answer:
     if group_is_going(call, _group_id(call)):
-        text = f"The resource group '{group.name}' is in deprovisioning state and cannot perform this operation."
-        raise call.refuse(409, "ResourceGroupBeingDeleted", text)
+        raise being_deleted(call, group)
     call.world.add_groups(call.names["subscription"], [group])
     return json_answer(status, _shown(call, group))
 

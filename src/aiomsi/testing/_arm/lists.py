@@ -15,7 +15,10 @@ from aiomsi.testing._state.resources import Resource
 
 
 def collection(call: ArmCall, path: ResourcePath) -> Answer:
-    """List the resources of one type in a scope, or in a parent, that the caller may read."""
+    """Return a page of the resources of one type, in a scope or a parent.
+
+    It contains the resources that the caller may read.
+    """
     wanted = f"{path.namespace}/{path.type}".lower()
     found = call.state.resources.below(
         path.parent or path.scope, lambda resource: resource.type.lower() == wanted
@@ -25,7 +28,7 @@ def collection(call: ArmCall, path: ResourcePath) -> Answer:
 
 
 def list_resources(call: ArmCall) -> Answer:
-    """List all resources of a group or subscription that have a location, without their properties."""
+    """Return a page of a scope's resources that have a location, without their properties."""
     scope = call.names["scope"]
     if "group" in call.names:
         existing_group(call, scope)
@@ -38,7 +41,7 @@ def list_resources(call: ArmCall) -> Answer:
     def item(resource: Resource) -> dict[str, object]:
         shown = resource.as_item(expand)
         if wanted.about_tags:
-            # So does ARM: whoever filters by tags does not get them.
+            # ARM omits the tags from a list that is filtered by tags.
             shown.pop("tags", None)
         return shown
 
@@ -53,7 +56,7 @@ def _readable(call: ArmCall, found: list[Resource]) -> list[Resource]:
 
 
 def _facts(resource: Resource) -> dict[str, object]:
-    """Return what `$filter` may ask for."""
+    """Return the facts of a resource that `$filter` can test."""
     parts = resource.id.split("/")
     facts = {
         name: resource.document.get(name) for name in ("location", "tags", "kind", "managedBy")

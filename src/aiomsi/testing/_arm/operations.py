@@ -1,4 +1,4 @@
-"""Long-running operations on the wire: the answers that begin one, and those to the polls.
+"""Long-running operations over HTTP: the responses that start one, and the responses to polls.
 
 Source: https://github.com/Azure/azure-resource-manager-rpc/blob/master/v1.0/async-api-reference.md
 """
@@ -42,17 +42,17 @@ def begin(
     document: Any = None,
     location: str | None = None,
 ) -> Answer:
-    """Begin an operation and answer the request that it belongs to.
+    """Start an operation, and return the response to its request.
 
-    Arguments:
+    Args:
         call: the request.
-        rule: how the operation goes on.
-        resource_id: what it is about.
-        at_end: does what it is for, or undoes it.
-        result: what the request would have answered at once.
-        status: of the answer, where the resource's document is a part of it.
-        document: that document.
-        location: where the resource is.
+        rule: rule by which the operation runs and ends.
+        resource_id: id of the resource that the operation changes.
+        at_end: callback that applies, or undoes, the change when the operation ends.
+        result: body that the request would have returned without an operation.
+        status: status of a response that has the resource's document as its body.
+        document: the resource's document; None for a response without a body.
+        location: region of the resource, for the links; None for ``global``.
 
     """
     operation = call.state.operations.begin(rule, call.asked.method, resource_id, at_end, result)
@@ -75,12 +75,14 @@ def _link(call: ArmCall, operation: Operation, word: str, location: str | None) 
     if path is None:
         place = f"{scope}/{word.lower()}"
     else:
-        place = f"{scope}/providers/{path.namespace}/locations/{location_name(location or 'global')}/{word}"
-    return f"{call.asked.base_url}{place}/{operation.id}?{call.state.operations.signed(operation, call.version)}"
+        region = location_name(location or "global")
+        place = f"{scope}/providers/{path.namespace}/locations/{region}/{word}"
+    query = call.state.operations.signed(operation, call.version)
+    return f"{call.asked.base_url}{place}/{operation.id}?{query}"
 
 
 def own_path_link(call: ArmCall, operation: Operation) -> str:
-    """Make the link that API Management gives: the resource's own path, and which status the last poll has.
+    """Return a link like those of API Management: the resource's own path, and the final status.
 
     Source: https://learn.microsoft.com/azure/azure-resource-manager/management/async-operations
     """
@@ -90,10 +92,12 @@ def own_path_link(call: ArmCall, operation: Operation) -> str:
 
 
 def own_path_result(call: ArmCall, key: str) -> Answer:
-    """Answer a poll of an operation at its resource's own path: at the end with the resource, but without its state.
+    """Return the response to a poll of an operation at its resource's own path.
+
+    The final response is the resource without its ``provisioningState``.
 
     Raises:
-        RefusedError: there is none, or the poll is to go wrong.
+        RefusedError: the operation does not exist, or the poll has a fault.
 
     """
     operation = _existing(call, key)
@@ -128,18 +132,18 @@ def _found(call: ArmCall) -> Operation:
     """Return the operation of a poll.
 
     Raises:
-        RefusedError: there is none, or its link was changed on the way.
+        RefusedError: the operation does not exist, or the client has changed the link.
 
     """
     operation = _existing(call, call.names["operation"])
     if call.asked.query not in operation.links:
-        text = "The operation's link is signed, and is not the one that was handed out: send it as it is."
+        text = "The operation's link is signed, and it was changed: send it as it was received."
         raise call.refuse(403, "AuthorizationFailed", text)
     return operation
 
 
 def operation_status(call: ArmCall) -> Answer:
-    """Answer a poll of an operation's record: always 200, unless the poll is to go wrong."""
+    """Return the response to a poll of an operation's record: 200, unless the poll has a fault."""
     operation = _found(call)
     if (fault := call.state.operations.fault(operation)) is not None:
         return faulty_poll(call, operation, fault)
@@ -167,14 +171,18 @@ def _record(call: ArmCall, operation: Operation) -> dict[str, Any]:
 
 
 def operation_result(call: ArmCall) -> Answer:
-    """Answer a poll of an operation's result: 202 while it runs, then what the request would have answered at once."""
+    """Return the response to a poll of an operation's result.
+
+    It is 202 while the operation runs, then the response of a request without an operation.
+    """
     operation = _found(call)
     if (fault := call.state.operations.fault(operation)) is not None:
         return faulty_poll(call, operation, fault)
     call.state.operations.look(operation)
     if operation.is_running:
-        same = f"{call.asked.base_url}{call.path}?{call.state.operations.signed(operation, call.version)}"
-        return Answer(202, b"", {"Location": same, **_retry_after(operation)})
+        query = call.state.operations.signed(operation, call.version)
+        link = f"{call.asked.base_url}{call.path}?{query}"
+        return Answer(202, b"", {"Location": link, **_retry_after(operation)})
     return _ended(call, operation)
 
 
@@ -196,12 +204,12 @@ def _ended(call: ArmCall, operation: Operation) -> Answer:
 
 
 def faulty_poll(call: ArmCall, operation: Operation, fault: PollFault) -> Answer:
-    """Answer a poll as services do in the course of an operation that goes on all the same.
+    """Return the faulty response to a poll of an operation that continues.
 
-    It counts as no look at the operation, unless it shows the resource.
+    The poll does not count, unless its response is the resource.
 
     Raises:
-        RefusedError: the poll is answered with an error.
+        RefusedError: the fault is an error response.
 
     """
     if fault in _REFUSED:

@@ -1,4 +1,4 @@
-"""Lists in pages.
+"""Pages of lists.
 
 Source:
 https://github.com/Azure/azure-resource-manager-rpc/blob/master/v1.0/resource-api-reference.md ("get
@@ -24,9 +24,13 @@ def page(
     as_json: Callable[[_Item], object] = lambda item: item,
     **extra: object,
 ) -> Answer:
-    """Make a page of a list: from `$skiptoken` on, `$top` items at most, and a link to the next page.
+    """Return a page of a list: at most `$top` items from `$skiptoken` on, and a next link.
 
-    Before each page come as many empty ones as a test has asked for.
+    `EmptyPages` rules put empty pages before it.
+
+    Raises:
+        RefusedError: `$top` or `$skiptoken` is not valid.
+
     """
     wanted, token = call.asked.parameter("$top"), call.asked.parameter("$skiptoken")
     top = call.state.page_size

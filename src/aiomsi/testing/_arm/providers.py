@@ -1,4 +1,4 @@
-"""Resource providers: what they offer, and their registration.
+"""Resource providers: their types and their registration.
 
 Source: https://learn.microsoft.com/rest/api/resources/providers
 """
@@ -13,24 +13,24 @@ from aiomsi.testing._state.providers import ALWAYS, type_document
 
 
 def list_providers(call: ArmCall) -> Answer:
-    """List all, as a subscription or the tenant sees them."""
+    """Return a page of all providers, of a subscription or of the tenant."""
     return page(call, call.state.registry.providers(), lambda provider: _shown(call, provider))
 
 
 def get_provider(call: ArmCall) -> Answer:
-    """GET of one; brings a registration nearer to its end."""
+    """Return the response to a GET of a provider; the GET advances a pending registration."""
     return json_answer(200, _shown(call, _provider(call)))
 
 
 def list_types(call: ArmCall) -> Answer:
-    """List the types of one."""
+    """Return the types of a provider."""
     return json_answer(
         200, {"value": [type_document(one) for one in _provider(call).types.values()]}
     )
 
 
 def register(call: ArmCall) -> Answer:
-    """Begin to register, or to unregister, a provider in a subscription."""
+    """Start to register, or unregister, a provider in a subscription."""
     provider, subscription = _provider(call), call.names["subscription"]
     unregister = call.names["verb"].lower() == "unregister"
     if unregister and provider.namespace.lower() in ALWAYS:

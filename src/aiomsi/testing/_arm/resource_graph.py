@@ -1,4 +1,6 @@
-"""Resource Graph: queries over all that the caller may read. `aiomsi.testing._kql.parser` tells what a query may hold.
+"""Resource Graph: queries over all resources that the caller may read.
+
+`aiomsi.testing._kql.parser` documents the query language.
 
 Source: https://learn.microsoft.com/rest/api/azureresourcegraph/resourcegraph/resources/resources,
 https://learn.microsoft.com/azure/governance/resource-graph/concepts/work-with-data (paging,
@@ -49,7 +51,7 @@ _COLUMNS = (
 
 
 def query_resources(call: ArmCall) -> Answer:
-    """Answer a query, one page of it."""
+    """Return one page of a query's result."""
     check_type(call, ResourcePath("", "Microsoft.ResourceGraph", ("resources",), ()))
     headers = _take_quota(call)
     body = call.document()
@@ -83,7 +85,10 @@ def _take_quota(call: ArmCall) -> dict[str, str]:
     }
     if admitted or not state.enforce:
         return headers
-    text = "The quota of queries is used up. It is whole again after the time that x-ms-user-quota-resets-after tells."
+    text = (
+        "The quota of queries is used up. "
+        "It is restored after the time in x-ms-user-quota-resets-after."
+    )
     details = [{"code": "RateLimiting", "message": text}]
     raise RefusedError(error_answer(429, "RateLimiting", text, headers, details=details))
 
@@ -94,7 +99,7 @@ def _bad(call: ArmCall, code: str, text: str) -> RefusedError:
 
 
 def _scope(call: ArmCall, body: Mapping[str, Any]) -> list[Holding]:
-    """Return the subscriptions that a query is about; every management group holds all of the tenant's."""
+    """Return the subscriptions of a query; a management group holds all of the tenant."""
     readable = readable_subscriptions(call)
     wanted = body.get("subscriptions")
     if not wanted:
@@ -171,17 +176,19 @@ def _page(call: ArmCall, table: Table, options: Mapping[str, Any], query: str) -
     there = table.rows[: max(0, len(table.rows) - trouble.held_back)]
     rows = list(there[skip : skip + top])
     if trouble.unstable and skip and rows and not words & {"order", "sort"}:
-        # The row before the page comes again, in place of the page's first one.
+        # The page repeats the last row of the page before, in place of its own first row.
         rows[0] = there[skip - 1]
     rest = skip + top < len(there)
-    # Without the id in the result, the service can't go on from where it was; and with these stages
-    # it does not.
+    # Resource Graph returns a skip token only if the result has the column "id" and the query has
+    # neither of these stages.
     goes_on = rest and "id" in table.columns and not words & {"limit", "take"}
     data = _columnar(table, rows) if options.get("resultFormat") == "table" else rows
     size = len(json.dumps(data))
     if size > trouble.most_bytes:
-        text = f"Response payload size is {size}, and has exceeded the limit of {trouble.most_bytes}. Please consider "
-        text += "querying less data at a time and make paginated call if needed."
+        text = (
+            f"Response payload size is {size}, and has exceeded the limit of {trouble.most_bytes}. "
+            "Please consider querying less data at a time and make paginated call if needed."
+        )
         raise _bad(call, "ResponsePayloadTooLarge", text)
     page: dict[str, Any] = {
         "totalRecords": len(table.rows),
@@ -203,7 +210,7 @@ def _position(call: ArmCall, token: str, digest: str) -> int:
     except (ValueError, TypeError):
         start, of = 0, None
     if of != digest or not isinstance(start, int):
-        raise _bad(call, "InvalidSkipToken", "The skip token is not one of this query.")
+        raise _bad(call, "InvalidSkipToken", "The skip token does not belong to this query.")
     return start
 
 

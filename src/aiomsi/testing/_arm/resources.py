@@ -1,4 +1,4 @@
-"""Resources of any type: made, read, changed, deleted, and asked to do something.
+"""Resources of any type: GET, HEAD, PUT, PATCH, DELETE, and POST of actions.
 
 Source: https://learn.microsoft.com/rest/api/resources/resources,
 https://github.com/Azure/azure-resource-manager-rpc/blob/master/v1.0/resource-api-reference.md
@@ -71,7 +71,7 @@ def _answer(call: ArmCall, resource: Resource, status: int = 200) -> Answer:
 
 
 def get_resource(call: ArmCall) -> Answer:
-    """GET or HEAD of a resource; GET of a collection, or of a further page of an action's list."""
+    """Return a resource, a page of a collection, or a further page of a list action."""
     path = _path(call)
     if not path.is_resource and (listed := _listed(call, path)) is not None:
         return _items(call, listed)
@@ -94,7 +94,7 @@ def get_resource(call: ArmCall) -> Answer:
 
 
 def put_resource(call: ArmCall) -> Answer:
-    """Make a resource, or put another document in its place."""
+    """Create a resource, or replace its document."""
     path, document = _resource_path(call), call.document()
     location = document.get("location")
     kind = check_type(call, path, str(location or "global"))
@@ -103,7 +103,7 @@ def put_resource(call: ArmCall) -> Answer:
     check_conditions(call, old, _etag(call, old))
     check_location(call, path, kind, old, location)
     check_linked(call, path, document.get("properties"))
-    # A change that is shown later leaves the old one as it is.
+    # Copy the resource, because a delayed change must not show in the stored one.
     resource = (
         attrs.evolve(old)
         if old
@@ -114,7 +114,7 @@ def put_resource(call: ArmCall) -> Answer:
 
 
 def patch_resource(call: ArmCall) -> Answer:
-    """Change a resource."""
+    """Merge a change into a resource."""
     path, change = _resource_path(call), call.document()
     kind = check_type(call, path)
     check_scope(call, path, "write")
@@ -130,7 +130,7 @@ def patch_resource(call: ArmCall) -> Answer:
 
 
 def _written(call: ArmCall, resource: Resource, *, made: bool) -> Answer:
-    """Keep what was written, at once or by an operation."""
+    """Store a written resource, at once or when its operation ends, and return the response."""
     rule = call.state.operations.rule_for(resource.type, call.asked.method)
     status = 201 if made else 200
     if rule is None:
@@ -168,7 +168,7 @@ def _written(call: ArmCall, resource: Resource, *, made: bool) -> Answer:
 
 
 def delete_resource(call: ArmCall) -> Answer:
-    """Delete a resource and what is inside it; one that isn't there is deleted already."""
+    """Delete a resource and its child resources; return 204 if it does not exist."""
     path = _resource_path(call)
     check_type(call, path)
     check_scope(
@@ -201,7 +201,7 @@ def delete_resource(call: ArmCall) -> Answer:
 
 
 def post_action(call: ArmCall) -> Answer:
-    """Let a resource, or a provider, do something."""
+    """Run an action of a resource or of a provider."""
     path = _path(call)
     if path.is_resource:
         raise call.refuse(
@@ -220,7 +220,7 @@ def post_action(call: ArmCall) -> Answer:
 
 
 def _listed(call: ArmCall, path: ResourcePath) -> Action | None:
-    """Return the action of a path that is a list, None if there is no such action."""
+    """Return the list action of a path; None if the path has no list action."""
     *types, word = path.types
     kind = "/".join((path.namespace, *types)).lower()
     action = call.state.actions.get((kind, word.lower()))
@@ -228,7 +228,12 @@ def _listed(call: ArmCall, path: ResourcePath) -> Action | None:
 
 
 def _items(call: ArmCall, action: Action) -> Answer:
-    """Make a page of a list that begins with a POST; its further pages take the method that they take."""
+    """Return a page of a list action: the first page by POST, further ones by `next_method`.
+
+    Raises:
+        RefusedError: the request has another method.
+
+    """
     wanted = "POST" if call.asked.parameter("$skiptoken") is None else action.next_method
     if call.asked.method != wanted:
         text = f"The requested resource does not support http method '{call.asked.method}'."
@@ -267,7 +272,10 @@ def _acted(call: ArmCall, kind: str, word: str, resource: Resource | None) -> An
 
 
 def _own_id(call: ArmCall, path: ResourcePath, kind: ProviderType) -> str:
-    """Return a new resource's id: the outer parts as they were first written, the type as the provider writes it."""
+    """Return the id of a new resource.
+
+    The scope is spelled as it was first written, the type as the provider spells it.
+    """
     provider = call.state.registry.provider(path.namespace)
     namespace, name = provider.namespace if provider else path.namespace, path.names[-1]
     outer = call.state.resources.get(path.parent) if path.parent is not None else None

@@ -1,4 +1,4 @@
-"""ARM's routes: which handler serves which kind of URL. The first that fits counts.
+"""ARM's routes: the handlers for each pattern of paths. The first route that matches is used.
 
 Source: https://learn.microsoft.com/rest/api/resources
 """
@@ -132,4 +132,4 @@ ROUTES = (
         filters=True,
     ),
 )
-"""For the last one, whose kind is ``*``, the type is read from the path."""
+"""All routes; in the last one, ``*`` stands for the resource type in the path."""

@@ -1,4 +1,4 @@
-"""Subscriptions, tenants, locations, and the cloud itself.
+"""Subscriptions, tenants, locations, and the metadata of the cloud.
 
 Source: https://learn.microsoft.com/rest/api/resources/subscriptions,
 https://learn.microsoft.com/rest/api/resources/tenants
@@ -30,18 +30,18 @@ def readable_subscriptions(call: ArmCall) -> list[Holding]:
 
 
 def list_subscriptions(call: ArmCall) -> Answer:
-    """List them."""
+    """Return a page of the subscriptions that the caller may read."""
     visible = readable_subscriptions(call)
     return page(call, visible, _shown, count={"type": "Total", "value": len(visible)})
 
 
 def get_subscription(call: ArmCall) -> Answer:
-    """GET of one."""
+    """Return a subscription."""
     return json_answer(200, _shown(call.world.subscription(call.names["subscription"])))
 
 
 def list_locations(call: ArmCall) -> Answer:
-    """List the regions of a subscription."""
+    """Return the regions of a subscription."""
     scope = f"/subscriptions/{call.world.subscription(call.names['subscription']).subscription_id}"
     regions = [
         {
@@ -57,7 +57,7 @@ def list_locations(call: ArmCall) -> Answer:
 
 
 def list_tenants(call: ArmCall) -> Answer:
-    """List the caller's tenant: a managed identity has no other."""
+    """Return a list of one tenant, the caller's, because a managed identity has no other."""
     tenant = {
         "id": f"/tenants/{call.caller.tenant_id}",
         "tenantId": call.caller.tenant_id,
@@ -88,7 +88,7 @@ def _shown(held: Holding) -> dict[str, object]:
 
 
 def endpoints(call: ArmCall) -> Answer:
-    """Describe the cloud, to anyone."""
+    """Return the metadata of the cloud; the request needs no token."""
     cloud = {
         "portal": "https://portal.azure.com",
         "authentication": {

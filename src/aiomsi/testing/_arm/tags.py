@@ -1,4 +1,4 @@
-"""Tags as a service of their own: those of a subscription, a group or a resource.
+"""The resource type ``Microsoft.Resources/tags``: tags of a subscription, group or resource.
 
 Source: https://learn.microsoft.com/rest/api/resources/tags
 """
@@ -16,17 +16,17 @@ from aiomsi.testing._state.paths import ResourcePath, group_of
 
 
 def get_tags(call: ArmCall) -> Answer:
-    """GET of the tags."""
+    """Return the tags."""
     return _shown(call, _read(call))
 
 
 def put_tags(call: ArmCall) -> Answer:
-    """Put others in place."""
+    """Replace all tags."""
     return _kept(call, _given(call))
 
 
 def patch_tags(call: ArmCall) -> Answer:
-    """Merge tags in, put others in place, or take some away."""
+    """Merge, replace or delete tags, by the body's ``operation``."""
     operation, old, given = (
         str(call.document().get("operation", "")).lower(),
         _read(call),
@@ -44,12 +44,12 @@ def patch_tags(call: ArmCall) -> Answer:
     raise call.refuse(
         400,
         "InvalidTagPatchOperation",
-        f"The operation '{operation}' is none of merge, replace and delete.",
+        f"The operation '{operation}' must be merge, replace or delete.",
     )
 
 
 def delete_tags(call: ArmCall) -> Answer:
-    """Take all away."""
+    """Delete all tags."""
     _kept(call, {})
     return Answer(200)
 

@@ -1,6 +1,6 @@
-"""The small part of Kusto's query language that the embedded Resource Graph understands.
+"""The subset of the Kusto query language that the embedded Resource Graph implements.
 
-A query is a table, ``Resources`` or ``ResourceContainers``, and stages after it, each behind a
+A query is a table, ``Resources`` or ``ResourceContainers``, followed by stages, each after a
 ``|``:
 
 - ``where`` with ``==``, ``!=``, ``=~``, ``!~``, ``in (...)``, ``in~``, ``!in``, ``!in~``,
@@ -11,7 +11,8 @@ A query is a table, ``Resources`` or ``ResourceContainers``, and stages after it
 - ``limit`` (or ``take``), ``count``, and ``summarize count() by ...``.
 
 A value is a text, a number, ``true`` or ``false``, a column, a path into one (``properties.a.b``,
-``tags['a']``), or ``tolower``, ``toupper`` or ``tostring`` of a value. Everything else is refused.
+``tags['a']``), or ``tolower``, ``toupper`` or ``tostring`` of a value. Any other syntax raises
+`QueryError`.
 
 Source: https://learn.microsoft.com/azure/governance/resource-graph/concepts/query-language
 """
@@ -44,7 +45,7 @@ __all__ = ["QueryError", "Row", "Table", "run_query"]
 
 
 class _Reader:
-    """Reads one query and runs it stage by stage."""
+    """A recursive-descent parser of one query, which runs each stage as it is parsed."""
 
     def __init__(self, query: str, tables: Mapping[str, Table]) -> None:
         self._tokens = tokens_of(query)
@@ -56,7 +57,7 @@ class _Reader:
         self._table = known[name.lower()]
 
     def result(self) -> Table:
-        """Run all stages."""
+        """Run all stages, and return the resulting table."""
         while self._peek():
             self._expect("|")
             stage = self._word("a stage")
@@ -266,10 +267,10 @@ class _Reader:
 
 
 def run_query(query: str, tables: Mapping[str, Table]) -> Table:
-    """Run a query.
+    """Run a query, and return the resulting table.
 
     Raises:
-        QueryError: it is wrong, or not of the embedded subset.
+        QueryError: the query is wrong, or not in the embedded subset.
 
     """
     return _Reader(query, tables).result()

@@ -1,4 +1,4 @@
-"""The words of the embedded query language: tokens, comparisons, functions.
+"""The vocabulary of the embedded query language: tokens, comparisons, functions.
 
 Source: https://learn.microsoft.com/kusto/query/scalar-functions,
 https://learn.microsoft.com/kusto/query/datatypes-string-operators
@@ -30,14 +30,14 @@ _TOKEN = re.compile(
 
 @attrs.frozen
 class QueryError(Exception):
-    """The query is wrong, or not of the embedded subset."""
+    """The query is wrong, or not in the embedded subset."""
 
     message: str
 
 
 @attrs.frozen
 class Table:
-    """Columns and rows."""
+    """A table: names of columns, and rows."""
 
     columns: tuple[str, ...]
     rows: Sequence[Row]
@@ -81,7 +81,7 @@ def tokens_of(query: str) -> list[str]:
     while query[at:].strip():
         found = _TOKEN.match(query, at)
         if found is None:
-            raise unknown(f"what begins with {query[at:].strip()[:20]!r}")
+            raise unknown(f"the token at {query[at:].strip()[:20]!r}")
         tokens.append(found[0].strip())
         at = found.end()
     return tokens
@@ -97,6 +97,6 @@ def unknown(what: str) -> QueryError:
 
 def unexpected(token: str, wanted: str = "") -> QueryError:
     return QueryError(
-        f"Query is not understood at {token or 'its end'!r}"
+        f"The query is not valid at {token or 'its end'!r}"
         + (f": {wanted!r} is expected." if wanted else ".")
     )

@@ -1,8 +1,8 @@
-"""Long-running operations: which requests begin one, and how each goes on.
+"""Long-running operations: the requests that start one, and the progress of each.
 
-An operation moves only when it is looked at: with a GET of its record, of its result, or of its
-resource. So many looks find it running, and for so long by the embedded Azure's clock; the next one
-ends it.
+Only polls move an operation: a GET of its record, of its result, or of its resource. The first
+`LongRunning.polls` of them find it running, and so does each one before `LongRunning.seconds` have
+passed on the embedded Azure's clock; the next one ends it.
 
 Source: https://github.com/Azure/azure-resource-manager-rpc/blob/master/v1.0/async-api-reference.md
 """
@@ -39,7 +39,7 @@ PollFault = Literal[
 Outcome = Literal["Succeeded", "Failed", "Canceled"]
 RUNNING = "InProgress"
 _TICKS_BEFORE_1970 = 621_355_968_000_000_000
-"""Ticks of 100 ns from the year 1 to 1970: links carry a time as .NET counts it."""
+"""Ticks of 100 ns from the year 1 to 1970, because links carry the time in .NET ticks."""
 
 
 def _frozen(error: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
@@ -48,22 +48,24 @@ def _frozen(error: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
 
 @attrs.frozen
 class LongRunning:
-    """How requests of one resource type become operations; see `EmbeddedAzure.long_running`.
+    """A rule that turns requests of one resource type into operations.
+
+    `EmbeddedAzure.long_running` sets such rules.
 
     Attributes:
-        kind: where the operation is told of.
-        polls: how many looks find it running; None for all of them.
-        seconds: for how long it runs at least.
-        retry_after: what ``Retry-After`` asks for while it runs; None leaves the header out.
-        outcome: how it ends.
-        error: the error of one that does not succeed, with ``code`` and ``message``.
-        poll_fault, poll_faults: how the first polls of the record or result go wrong, and how many
-            do; None for all.
-        running_as: the state in the record while it runs.
-        succeeded_as: the resource's state after success; empty for none.
+        kind: the headers or states through which a client follows the operation.
+        polls: number of polls that find the operation running; None for all of them.
+        seconds: seconds that the operation runs at least.
+        retry_after: value of ``Retry-After`` while the operation runs; None omits the header.
+        outcome: final status of the operation.
+        error: error of an operation that does not succeed, with ``code`` and ``message``.
+        poll_fault: fault of the first polls of the record or the result; None for no fault.
+        poll_faults: number of polls that have the fault; None for all of them.
+        running_as: status in the record while the operation runs.
+        succeeded_as: ``provisioningState`` of the resource after success; empty for none.
         reason: members of the resource's properties after a failure; the record then has no error.
-        delayed: whether the resource shows the change only at the end.
-        with_resource: whether a DELETE is answered 200 with the resource.
+        delayed: whether the resource shows the change only after the operation has ended.
+        with_resource: whether the response to a DELETE is 200 with the resource.
 
     """
 
@@ -84,14 +86,22 @@ class LongRunning:
 
 @attrs.define(eq=False)
 class Operation:
-    """One operation.
+    """A long-running operation.
 
     Attributes:
-        id: a GUID.
-        method: of the request that began it.
-        resource_id: what it is about.
-        status: ``"InProgress"`` until its end.
-        started, ended: seconds since the epoch.
+        id: GUID of the operation.
+        method: method of the request that started the operation.
+        resource_id: id of the resource that the operation changes.
+        rule: rule by which the operation runs and ends.
+        started: time of the start, in seconds since the epoch.
+        not_before: earliest time of the end, on the monotonic clock.
+        at_end: callback that applies, or undoes, the change; the status is final by then.
+        result: body that the request would have returned without an operation.
+        status: ``"InProgress"`` until the end, then the outcome.
+        looks: number of polls that found the operation running.
+        faults: number of polls that had the rule's fault.
+        ended: time of the end, in seconds since the epoch; None while the operation runs.
+        links: queries of all links to the operation that ARM has returned.
 
     """
 
@@ -111,43 +121,43 @@ class Operation:
 
     @property
     def is_running(self) -> bool:
-        """Whether it goes on."""
+        """Whether the operation has not ended."""
         return self.status == RUNNING
 
     @property
     def percent(self) -> int:
-        """How much of it is done."""
+        """Progress in percent."""
         if not self.is_running:
             return 100
         return 50 if self.rule.polls is None else 100 * self.looks // (self.rule.polls + 1)
 
     @property
     def shown_status(self) -> str:
-        """The state as its record has it."""
+        """The status in the operation's record."""
         return self.rule.running_as if self.is_running else self.status
 
     @property
     def resource_state(self) -> str:
-        """The state that the resource has after the end."""
+        """The ``provisioningState`` of the resource after the end."""
         return self.rule.succeeded_as if self.status == "Succeeded" else self.status
 
     @property
     def error(self) -> Mapping[str, Any]:
-        """Why it did not succeed."""
+        """The error of an operation that did not succeed."""
         text = f"The operation on '{self.resource_id}' has ended as {self.status}."
         return self.rule.error or {"code": f"Operation{self.status}", "message": text}
 
 
 @attrs.frozen
 class OperationView:
-    """An operation as tests see it.
+    """A long-running operation, as `EmbeddedAzure.operations` returns it.
 
     Attributes:
-        id: a GUID.
-        method: of the request that began it.
-        resource_id: what it is about.
+        id: GUID of the operation.
+        method: method of the request that started the operation.
+        resource_id: id of the resource that the operation changes.
         status: ``"InProgress"``, ``"Succeeded"``, ``"Failed"`` or ``"Canceled"``.
-        polls: how often it was looked at while it ran.
+        polls: number of polls that found the operation running.
 
     """
 
@@ -173,11 +183,14 @@ DEFAULTS: Mapping[tuple[str, str], LongRunning] = MappingProxyType(
         ("microsoft.web/serverfarms", "PUT"): LongRunning("provisioning-state"),
     }
 )
-"""What some services do; the operations are over at the first look. All other types answer at once."""
+"""The rules at the start, for some services; the first poll ends their operations.
+
+Requests of all other types start no operation.
+"""
 
 
 class OperationStore:
-    """All operations and rules; safe to use from any thread."""
+    """All operations and rules; thread-safe."""
 
     def __init__(self, wall: Callable[[], float], monotonic: Callable[[], float]) -> None:
         self._wall = wall
@@ -192,12 +205,16 @@ class OperationStore:
     def set_rule(
         self, resource_type: str, method: str, rule: LongRunning | None, times: int | None
     ) -> None:
-        """Let requests begin operations, so many of them; or none."""
+        """Set the rule of a type and method; with the rule None, requests start no operation.
+
+        It applies to the next `times` requests, or to all if `times` is None; then the rule at the
+        start applies again.
+        """
         with self._lock:
             self._rules[resource_type.lower(), method] = rule, times
 
     def rule_for(self, resource_type: str, method: str) -> LongRunning | None:
-        """Return the rule for a request, and use it up."""
+        """Return the rule for a request, and count the request against the rule's `times`."""
         key = resource_type.lower(), method
         with self._lock:
             rule, times = self._rules.get(key, (None, None))
@@ -213,9 +230,9 @@ class OperationStore:
         at_end: Callable[[Operation], None],
         result: object = None,
     ) -> Operation:
-        """Begin an operation; one that runs on the same resource is canceled by it.
+        """Start an operation, and cancel the one that runs on the same resource.
 
-        `at_end` does what the operation is for, as its status then says.
+        The store calls `at_end` when the operation ends, after it has set the final status.
         """
         with self._lock:
             self.supersede(resource_id)
@@ -228,12 +245,12 @@ class OperationStore:
             return made
 
     def running_on(self, resource_id: str) -> Operation | None:
-        """Return what runs on a resource: one operation at most."""
+        """Return the running operation of a resource; None if no operation runs."""
         with self._lock:
             return self._running.get(resource_id.lower())
 
     def supersede(self, resource_id: str) -> None:
-        """Cancel what runs on a resource, since another write takes its place."""
+        """Cancel the running operation of a resource, because another write supersedes it."""
         code = "CanceledAndSupersededDueToAnotherOperation"
         text = "The operation was canceled, since another one on the same resource took its place."
         with self._lock:
@@ -243,12 +260,12 @@ class OperationStore:
                 operation.status, operation.ended = "Canceled", self._wall()
 
     def find(self, key: str) -> Operation | None:
-        """Return an operation by its id."""
+        """Return an operation by its id; None if the id is unknown."""
         with self._lock:
             return self._operations.get(key.lower())
 
     def look(self, operation: Operation) -> None:
-        """Look at an operation: that counts, and ends it when its time has come."""
+        """Count a poll of an operation, or end the operation if it is due."""
         with self._lock:
             if not operation.is_running:
                 return
@@ -259,7 +276,7 @@ class OperationStore:
             self._end(operation)
 
     def fault(self, operation: Operation) -> PollFault | None:
-        """Return how this poll of an operation goes wrong, and use that up; None if it does not."""
+        """Return the fault of this poll of an operation, and count it; None if no fault is left."""
         with self._lock:
             rule = operation.rule
             if rule.poll_fault is None or (
@@ -270,14 +287,14 @@ class OperationStore:
             return rule.poll_fault
 
     def look_at(self, resource_id: str) -> None:
-        """Look at what runs on a resource."""
+        """Poll the running operation of a resource, if one runs."""
         with self._lock:
             operation = self._running.get(resource_id.lower())
             if operation is not None:
                 self.look(operation)
 
     def finish(self) -> int:
-        """End all that run, and return how many."""
+        """End all running operations, and return their number."""
         with self._lock:
             running = list(self._running.values())
             for operation in running:
@@ -285,7 +302,7 @@ class OperationStore:
             return len(running)
 
     def views(self) -> tuple[OperationView, ...]:
-        """Return all, oldest first."""
+        """Return all operations, oldest first."""
         with self._lock:
             return tuple(
                 OperationView(one.id, one.method, one.resource_id, one.status, one.looks)
@@ -293,7 +310,10 @@ class OperationStore:
             )
 
     def signed(self, operation: Operation, version: str) -> str:
-        """Make the query of a link to an operation: signed, so that nothing in it may change but how it is encoded."""
+        """Return the query of a new link to an operation.
+
+        The query is signed: a client may encode it in another way but not change a value.
+        """
         with self._lock:
             ticks = int(self._wall() * 10_000_000) + _TICKS_BEFORE_1970
             secret = base64.b64encode(uuid.uuid4().bytes + uuid.uuid4().bytes).decode()

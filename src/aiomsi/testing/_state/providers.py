@@ -1,4 +1,4 @@
-"""Which providers there are, and in which subscriptions they are registered.
+"""The resource providers, and their registration in each subscription.
 
 Source:
 https://learn.microsoft.com/azure/azure-resource-manager/management/resource-providers-and-types
@@ -22,12 +22,19 @@ ALWAYS = frozenset(
         "microsoft.resources",
     }
 )
-"""ARM's own namespaces, which nobody registers."""
+"""ARM's built-in namespaces, which are registered in every subscription."""
 
 
 @attrs.define
 class _Changing:
-    """A registration that goes on: its state, what it will be, and how many looks that takes."""
+    """A registration in one subscription.
+
+    Attributes:
+        state: current state.
+        then: state after the last of the `looks`.
+        looks: number of GETs that still find the current state.
+
+    """
 
     state: str
     then: str
@@ -35,7 +42,7 @@ class _Changing:
 
 
 class Registry:
-    """Providers and registrations; safe to use from any thread. Names ignore case."""
+    """Providers and registrations; thread-safe. Names ignore case."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -45,7 +52,7 @@ class Registry:
         self.looks = 1
 
     def add(self, provider: Provider, *, registered: bool) -> None:
-        """Add a provider, or types to one."""
+        """Add a provider, or add types to a known one."""
         with self._lock:
             key = provider.namespace.lower()
             known = self._providers.get(key)
@@ -55,22 +62,22 @@ class Registry:
                 self._missing.add(key)
 
     def provider(self, namespace: str) -> Provider | None:
-        """Return a provider."""
+        """Return a provider by its namespace; None if it is unknown."""
         with self._lock:
             return self._providers.get(namespace.lower())
 
     def providers(self) -> tuple[Provider, ...]:
-        """Return all, by namespace."""
+        """Return all providers, sorted by namespace."""
         with self._lock:
             return tuple(self._providers[key] for key in sorted(self._providers))
 
     def type_of(self, path: ResourcePath) -> ProviderType | None:
-        """Return the type of a path; None if there is none."""
+        """Return the type of a path; None if it is unknown."""
         provider = self.provider(path.namespace)
         return provider.types.get(path.type.lower()) if provider else None
 
     def forget(self, namespace: str, subscription_id: str | None) -> None:
-        """Take the registration away, in one subscription or everywhere."""
+        """Remove the registration in one subscription, or in all if None."""
         with self._lock:
             if subscription_id is not None:
                 self._changing[subscription_id.lower(), namespace.lower()] = _Changing(
@@ -82,7 +89,7 @@ class Registry:
                 del self._changing[key]
 
     def change(self, subscription_id: str, namespace: str, *, register: bool) -> None:
-        """Begin to register or unregister a provider; what is so already stays."""
+        """Start to register or unregister a provider, unless that is done or under way."""
         doing, then = (
             ("Registering", "Registered") if register else ("Unregistering", "Unregistered")
         )
@@ -93,7 +100,7 @@ class Registry:
                 )
 
     def look(self, subscription_id: str, namespace: str) -> str:
-        """Return the state, as a GET of the provider does; each look brings a change nearer to its end."""
+        """Return the state for a GET of the provider; each GET advances a pending change."""
         with self._lock:
             changing = self._changing.get((subscription_id.lower(), namespace.lower()))
             if changing is not None:
@@ -103,7 +110,7 @@ class Registry:
             return self._state(subscription_id, namespace)
 
     def state(self, subscription_id: str, namespace: str) -> str:
-        """Return the state without a look."""
+        """Return the state without advancing a pending change."""
         with self._lock:
             return self._state(subscription_id, namespace)
 
@@ -116,8 +123,11 @@ class Registry:
 
 
 def type_document(one: ProviderType) -> Mapping[str, object]:
-    """Describe a type as a provider's document does."""
-    traits = "CrossResourceGroupResourceMove, CrossSubscriptionResourceMove, SupportsTags, SupportsLocation"
+    """Return the JSON value of a type in a provider's document."""
+    traits = (
+        "CrossResourceGroupResourceMove, CrossSubscriptionResourceMove, "
+        "SupportsTags, SupportsLocation"
+    )
     return {
         "resourceType": one.name,
         "locations": list(one.locations),

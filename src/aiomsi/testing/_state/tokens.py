@@ -1,4 +1,4 @@
-"""Access tokens as Entra issues them: signed JWTs, really signed and really checked.
+"""Access tokens like those of Entra: JWTs, with a signature that is created and verified.
 
 Source: https://learn.microsoft.com/entra/identity-platform/access-token-claims-reference
 """
@@ -27,8 +27,9 @@ ARM_AUDIENCES = (
     "https://management.azure.com",
 )
 ISSUED_BEFORE = 300
-"""Entra dates a managed identity's token back by so many seconds, against clocks that are behind."""
+"""Seconds by which Entra antedates the token of a managed identity, because clocks may be slow."""
 REMEMBERED = 50_000
+"""Most verified tokens in the cache."""
 _SIGNATURE_ONLY: Options = {
     "require": ["aud", "exp", "nbf", "appid", "oid"],
     "verify_aud": False,
@@ -38,11 +39,11 @@ _SIGNATURE_ONLY: Options = {
     "verify_sub": False,
     "verify_jti": False,
 }
-"""Times are checked by the embedded Azure's clock."""
+"""`TokenAuthority.check` compares the times, because they follow the embedded Azure's clock."""
 
 
 class MissingExtraError(ImportError):
-    """A package of the extra `aiomsi[testing]` is needed and isn't installed."""
+    """A required package of the extra `aiomsi[testing]` is not installed."""
 
     def __init__(self, package: str) -> None:
         super().__init__(f"The embedded Azure needs {package}: pip install 'aiomsi[testing]'")
@@ -50,14 +51,14 @@ class MissingExtraError(ImportError):
 
 @functools.cache
 def signing_key(_owner: str) -> RSAPrivateKey:
-    """Return an owner's key, made once per process; that takes some 100 ms.
+    """Return an owner's key. It is created once per process, which takes about 100 ms.
 
     Raises:
-        MissingExtraError: pyjwt or its cryptography isn't installed.
+        MissingExtraError: pyjwt or cryptography is not installed.
 
     """
     try:
-        import jwt  # noqa: F401  # both are needed, and the error should come at the start
+        import jwt  # noqa: F401  # both are needed; fail before the server starts
         from cryptography.hazmat.primitives.asymmetric import rsa
     except ImportError as error:
         raise MissingExtraError("pyjwt[crypto]") from error
@@ -66,7 +67,7 @@ def signing_key(_owner: str) -> RSAPrivateKey:
 
 @attrs.frozen
 class IssuedToken:
-    """A token and its times, in seconds since the epoch."""
+    """A new token, and its times in seconds since the epoch."""
 
     token: str = attrs.field(repr=False)
     not_before: int
@@ -75,7 +76,7 @@ class IssuedToken:
 
 @attrs.frozen
 class Caller:
-    """Whom a valid token names, and in which tenant."""
+    """The principal and the tenant of a valid token."""
 
     client_id: str
     object_id: str
@@ -84,7 +85,15 @@ class Caller:
 
 @attrs.frozen
 class RejectedTokenError(Exception):
-    """ARM's reason not to take a token; `description` and `claims`, which a new token must have, go into the challenge."""
+    """A token that ARM rejects.
+
+    Attributes:
+        code: ARM's error code.
+        message: ARM's error message.
+        description: ``error_description`` of the challenge.
+        claims: claims that a new token must have, for the challenge; None for no such claims.
+
+    """
 
     code: str
     message: str
@@ -98,7 +107,7 @@ def _invalid() -> RejectedTokenError:
 
 
 class TokenAuthority:
-    """Issues tokens and checks them; safe to use from any thread."""
+    """The issuer of tokens, which also validates them; thread-safe."""
 
     def __init__(self, wall: Callable[[], float]) -> None:
         self._wall = wall
@@ -120,7 +129,10 @@ class TokenAuthority:
         tenant_id: str = TENANT_ID,
         **claims: object,
     ) -> IssuedToken:
-        """Issue a token that ends in `lifetime` seconds, which may be negative."""
+        """Return a new token that expires after `lifetime` seconds, which may be negative.
+
+        A `foreign` token is signed with another key, so that ARM rejects it.
+        """
         import jwt
 
         now = int(self._wall())
@@ -142,28 +154,28 @@ class TokenAuthority:
             "ver": "1.0",
             "xms_mirid": identity.resource_id,
         } | claims
-        key = signing_key("somebody else") if foreign else self._key
+        key = signing_key("other") if foreign else self._key
         token = jwt.encode(payload, key, "RS256", {"kid": "embedded"})
         with self._lock:
             self._issued.add(token_id)
         return IssuedToken(token, now - ISSUED_BEFORE, now + int(lifetime))
 
     def revoke_all(self) -> None:
-        """Make every token issued so far worthless."""
+        """Revoke every token issued so far."""
         with self._lock:
             self._revoked |= self._issued
             self._issued.clear()
 
     def challenge_all(self, claims: str) -> None:
-        """Let every token issued so far be answered with a claims challenge."""
+        """Reject every token issued so far with a claims challenge."""
         with self._lock:
             self._challenged.update(dict.fromkeys(self._issued, claims))
 
     def check(self, authorization: str | None) -> Caller:
-        """Check an `Authorization` header as ARM does.
+        """Validate an `Authorization` header, and return its caller.
 
         Raises:
-            RejectedTokenError: with ARM's code and text.
+            RejectedTokenError: the header or its token is missing or not valid.
 
         """
         claims = self._verified(_bearer_token(authorization))
@@ -181,7 +193,8 @@ class TokenAuthority:
         if claims["aud"] not in ARM_AUDIENCES:
             allowed = ",".join(f"'{audience}'" for audience in ARM_AUDIENCES)
             message = (
-                f"The access token has been obtained for wrong audience or resource '{claims['aud']}'. "
+                "The access token has been obtained for wrong audience or resource "
+                f"'{claims['aud']}'. "
                 f"It should exactly match with one of the allowed audiences {allowed}."
             )
             raise RejectedTokenError(

@@ -1,4 +1,4 @@
-"""The little world that the embedded Azure answers from: subscriptions, resource groups, identities, roles."""
+"""Subscriptions, resource groups, managed identities and roles of the embedded Azure."""
 
 import threading
 import uuid
@@ -23,9 +23,9 @@ class ResourceGroup:
     """A resource group.
 
     Attributes:
-        name: 1 to 90 characters; compared without case.
-        location: a region, for example ``"westus"``.
-        tags: names and values.
+        name: name of 1 to 90 characters; comparisons ignore case.
+        location: region, for example ``"westus"``.
+        tags: tags of the group by name.
 
     """
 
@@ -40,12 +40,12 @@ def _frozen_groups(groups: Iterable[ResourceGroup]) -> tuple[ResourceGroup, ...]
 
 @attrs.frozen
 class Subscription:
-    """A subscription to start with.
+    """The initial state of a subscription.
 
     Attributes:
-        display_name: its name in lists.
-        resource_groups: the groups it has at the start.
-        tenant_id: its tenant; the VM's own by default.
+        display_name: name of the subscription in lists.
+        resource_groups: resource groups at the start.
+        tenant_id: id of the subscription's tenant; by default that of the VM.
 
     """
 
@@ -59,11 +59,10 @@ class Identity:
     """A managed identity that is assigned to the VM.
 
     Attributes:
-        client_id: the application's id.
-        object_id: the principal's id, to which roles are granted.
-        resource_id: the ARM id of a user-assigned identity, or of the VM for the system-assigned
-            one.
-        system_assigned: whether it is the VM's own.
+        client_id: id of the application.
+        object_id: id of the principal; roles are granted to it.
+        resource_id: ARM id of the user-assigned identity, or of the VM if system-assigned.
+        system_assigned: whether the identity is the system-assigned one of the VM.
 
     """
 
@@ -77,7 +76,8 @@ SYSTEM_ASSIGNED = Identity(
     client_id="8d9bff2e-8a17-4b8a-9b94-0f3f9d1c2a10",
     object_id="5c9a3c1e-4f0e-4a55-8a3c-6d1f5f0e7b21",
     resource_id=(
-        f"/subscriptions/{DEFAULT_SUBSCRIPTION_ID}/resourceGroups/DevTest/providers/Microsoft.Compute/virtualMachines/embedded"
+        f"/subscriptions/{DEFAULT_SUBSCRIPTION_ID}/resourceGroups/DevTest"
+        "/providers/Microsoft.Compute/virtualMachines/embedded"
     ),
     system_assigned=True,
 )
@@ -85,7 +85,7 @@ SYSTEM_ASSIGNED = Identity(
 
 @attrs.define
 class Holding:
-    """A subscription, its groups by folded name, and its tags."""
+    """The current state of a subscription; `groups` are by lower-case name."""
 
     subscription_id: str
     display_name: str
@@ -95,7 +95,7 @@ class Holding:
 
 
 class World:
-    """Everything there is; safe to use from any thread. Ids and names are found without regard to case."""
+    """Subscriptions, groups, identities and roles; thread-safe. Ids and names ignore case."""
 
     def __init__(self, subscriptions: Mapping[str, Subscription]) -> None:
         self._lock = threading.RLock()
@@ -110,7 +110,7 @@ class World:
         try:
             uuid.UUID(subscription_id)
         except ValueError:
-            msg = f"A subscription id is a GUID, and {subscription_id!r} is none"
+            msg = f"A subscription id must be a GUID, and {subscription_id!r} is not"
             raise ValueError(msg) from None
         with self._lock:
             groups = {group.name.lower(): group for group in subscription.resource_groups}
@@ -120,92 +120,122 @@ class World:
             self._subscriptions[subscription_id.lower()] = holding
 
     def subscriptions(self) -> tuple[Holding, ...]:
-        """Return all subscriptions in the order in which they were made."""
+        """Return all subscriptions, in order of creation."""
         with self._lock:
             return tuple(self._subscriptions.values())
 
     def subscription(self, subscription_id: str) -> Holding:
-        """Return a subscription; ValueError when there is none."""
+        """Return a subscription.
+
+        Raises:
+            ValueError: the subscription does not exist.
+
+        """
         with self._lock:
             return self._held(subscription_id)
 
     def tenant_of(self, subscription_id: str | None) -> str | None:
-        """Return the tenant of a subscription, None when there is no such subscription."""
+        """Return the tenant of a subscription; None if the subscription does not exist."""
         with self._lock:
             held = self._subscriptions.get((subscription_id or "").lower())
             return held.tenant_id if held else None
 
     def groups(self, subscription_id: str) -> tuple[ResourceGroup, ...]:
-        """Return a subscription's groups in the order in which they were made."""
+        """Return the groups of a subscription, in order of creation."""
         with self._lock:
             return tuple(self._subscriptions[subscription_id.lower()].groups.values())
 
     def group(self, subscription_id: str, name: str) -> ResourceGroup | None:
-        """Return one group."""
+        """Return a group; None if it does not exist."""
         with self._lock:
             return self._subscriptions[subscription_id.lower()].groups.get(name.lower())
 
     def add_groups(self, subscription_id: str, groups: Iterable[ResourceGroup]) -> None:
-        """Add groups, or replace those of the same name."""
+        """Add groups; each one replaces a group of the same name."""
         with self._lock:
             held = self._held(subscription_id)
             held.groups.update({group.name.lower(): group for group in groups})
 
     def remove_group(self, subscription_id: str, name: str) -> None:
-        """Remove a group; ValueError when there is none."""
+        """Remove a group.
+
+        Raises:
+            ValueError: the group or its subscription does not exist.
+
+        """
         with self._lock:
             if self._held(subscription_id).groups.pop(name.lower(), None) is None:
-                msg = f"There is no resource group {name!r} in {subscription_id}"
+                msg = f"The resource group {name!r} does not exist in {subscription_id}"
                 raise ValueError(msg)
 
     def discard_group(self, subscription_id: str, name: str) -> None:
-        """Remove a group, if there is one."""
+        """Remove a group if it exists."""
         with self._lock:
             self._held(subscription_id).groups.pop(name.lower(), None)
 
     def group_count(self, subscription_id: str) -> int:
-        """Return how many groups a subscription has; ValueError when there is no such subscription."""
+        """Return the number of groups of a subscription.
+
+        Raises:
+            ValueError: the subscription does not exist.
+
+        """
         with self._lock:
             return len(self._held(subscription_id).groups)
 
     def _held(self, subscription_id: str) -> Holding:
         held = self._subscriptions.get(subscription_id.lower())
         if held is None:
-            msg = f"There is no subscription {subscription_id!r} here"
+            msg = f"The subscription {subscription_id!r} does not exist here"
             raise ValueError(msg)
         return held
 
     @property
     def identities(self) -> tuple[Identity, ...]:
-        """Who is assigned to the VM."""
+        """The identities that are assigned to the VM."""
         with self._lock:
             return tuple(self._identities)
 
     def assign(self, identity: Identity) -> None:
-        """Assign an identity to the VM."""
+        """Assign an identity to the VM.
+
+        Raises:
+            ValueError: the VM has a system-assigned identity already.
+
+        """
         with self._lock:
             if identity.system_assigned and any(
                 known.system_assigned for known in self._identities
             ):
-                msg = "A VM has one system-assigned identity at most"
+                msg = "A VM can have at most one system-assigned identity"
                 raise ValueError(msg)
             self._identities.append(identity)
 
     def remove(self, identity: Identity) -> None:
-        """Take an identity away from the VM; ValueError when it isn't assigned."""
+        """Remove an identity from the VM.
+
+        Raises:
+            ValueError: the identity is not assigned.
+
+        """
         with self._lock:
             if identity not in self._identities:
-                msg = f"The identity {identity.client_id} isn't assigned"
+                msg = f"The identity {identity.client_id} is not assigned to the VM"
                 raise ValueError(msg)
             self._identities.remove(identity)
 
     def grant(self, object_id: str, scope: str, role: Role) -> None:
-        """Give a principal a role at a scope."""
+        """Grant a principal a role at a scope."""
         with self._lock:
             self._grants.add((object_id.lower(), _canonical(scope), role))
 
     def revoke(self, object_id: str, scope: str) -> None:
-        """Take the roles away; ValueError when none was granted at exactly this scope."""
+        """Revoke all roles of a principal at a scope.
+
+        Raises:
+            ValueError: the principal has no role at exactly this scope.
+
+        """
         with self._lock:
             granted = {
                 grant
@@ -218,7 +248,7 @@ class World:
             self._grants -= granted
 
     def may(self, object_id: str, scope: str, *, write: bool = False) -> bool:
-        """Tell whether a principal may read the scope, or write it, by a role there or at a scope around it."""
+        """Return whether a role at the scope, or at an outer scope, allows a read, or a write."""
         who, rest = object_id.lower(), _canonical(scope)
         roles: tuple[Role, ...] = ("Contributor",) if write else ("Contributor", "Reader")
         with self._lock:
@@ -230,7 +260,7 @@ class World:
                 rest = rest.rpartition("/")[0]
 
     def may_read_below(self, object_id: str, scope: str) -> bool:
-        """Tell whether a principal may read something inside the scope."""
+        """Return whether a principal may read a resource or group inside the scope."""
         who, prefix = object_id.lower(), _canonical(scope) + "/"
         with self._lock:
             return any(
