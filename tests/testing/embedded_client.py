@@ -20,7 +20,7 @@ ARM_RESOURCE = "https://management.azure.com/"
 
 
 class Concurrently(Protocol):
-    """Start `number` concurrent calls of a function; return a function that waits for the results."""
+    """Start `number` concurrent calls; return a function that waits for their results."""
 
     def __call__(
         self, number: int, function: Callable[[], _Result], /

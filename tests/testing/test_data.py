@@ -81,7 +81,7 @@ def test_an_action_is_a_list_in_pages(azure: EmbeddedAzure, method: str, other: 
 
 
 def test_the_method_of_further_pages_is_checked(azure: EmbeddedAzure) -> None:
-    with pytest.raises(ValueError, match="next_method is 'GET' or 'POST'"):
+    with pytest.raises(ValueError, match="next_method must be 'GET' or 'POST'"):
         azure.set_list_action("Microsoft.KeyVault/vaults", "listThings", [], next_method="PUT")
 
 

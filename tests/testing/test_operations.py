@@ -523,5 +523,5 @@ def test_delayed_creation_and_deletion_show_at_the_end(azure: EmbeddedAzure) -> 
 def test_unknown_ways_of_an_operation_are_refused(
     azure: EmbeddedAzure, more: dict[str, Any]
 ) -> None:
-    with pytest.raises(ValueError, match=r"is one of|at least"):
+    with pytest.raises(ValueError, match=r"must be one of|at least"):
         azure.long_running(TYPE, **{"kind": "both", **more})
