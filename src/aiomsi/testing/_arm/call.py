@@ -9,14 +9,14 @@ from typing import Any
 
 import attrs
 
-from aiomsi.testing._arm.errors import error_answer
+from aiomsi.testing._arm.errors import make_error
 from aiomsi.testing._server.limits import GraphLimits, QuotaWindow
 from aiomsi.testing._server.messages import Answer, Asked
-from aiomsi.testing._state.operations import OperationStore
-from aiomsi.testing._state.providers import Registry
-from aiomsi.testing._state.resources import EtagStyle, ResourceStore
+from aiomsi.testing._state.azure_state import AzureState
+from aiomsi.testing._state.operation_store import OperationStore
+from aiomsi.testing._state.provider_registry import ProviderRegistry
+from aiomsi.testing._state.resource_store import EtagStyle, ResourceStore
 from aiomsi.testing._state.tokens import Caller
-from aiomsi.testing._state.world import World
 
 
 @attrs.frozen
@@ -52,7 +52,7 @@ class Action:
 
 
 @attrs.define
-class GraphTrouble:
+class GraphFaults:
     """Faults of Resource Graph's pages, which tests set.
 
     Attributes:
@@ -75,17 +75,17 @@ class ArmState:
     """The state of the embedded ARM, with the settings of tests.
 
     Attributes:
-        world: subscriptions, groups and roles.
+        azure: subscriptions, groups and roles.
         registry: providers and their registrations.
         resources: all resources.
         operations: all long-running operations.
         wall: clock of dates; returns seconds since the epoch.
         monotonic: clock of limits.
         page_size: most items on a page of a list.
-        enforce: whether requests beyond a limit get 429.
+        enforce_limits: whether requests beyond a limit get 429.
         graph_limits: limits of Resource Graph.
         graph_quotas: remaining quota of Resource Graph by principal.
-        graph_trouble: faults of Resource Graph's pages.
+        graph_faults: faults of Resource Graph's pages.
         etag_styles: style of the etags by lower-case resource type.
         actions: responses of actions, by lower-case resource type and action.
         empty_pages: rules for empty pages, latest first.
@@ -95,17 +95,17 @@ class ArmState:
 
     """
 
-    world: World
-    registry: Registry
+    azure: AzureState
+    registry: ProviderRegistry
     resources: ResourceStore
     operations: OperationStore
     wall: Callable[[], float]
     monotonic: Callable[[], float]
     page_size: int
-    enforce: bool
+    enforce_limits: bool
     graph_limits: GraphLimits
     graph_quotas: dict[str, QuotaWindow] = attrs.field(factory=dict)
-    graph_trouble: GraphTrouble = attrs.field(factory=GraphTrouble)
+    graph_faults: GraphFaults = attrs.field(factory=GraphFaults)
     etag_styles: dict[str, EtagStyle] = attrs.field(factory=dict)
     actions: dict[tuple[str, str], Action] = attrs.field(factory=dict)
     empty_pages: tuple[EmptyPages, ...] = ()
@@ -122,7 +122,7 @@ class ArmCall:
     """A request that has passed ARM's checks.
 
     Attributes:
-        asked: the HTTP request.
+        request: the HTTP request.
         names: groups of the route's pattern that matched the path.
         version: api-version of the request.
         caller: principal of the token.
@@ -132,7 +132,7 @@ class ArmCall:
 
     """
 
-    asked: Asked
+    request: Asked
     names: Mapping[str, str]
     version: str
     caller: Caller
@@ -141,9 +141,9 @@ class ArmCall:
     tenants: frozenset[str] = frozenset()
 
     @property
-    def world(self) -> World:
+    def azure(self) -> AzureState:
         """Subscriptions, groups and roles."""
-        return self.state.world
+        return self.state.azure
 
     def document(self) -> dict[str, Any]:
         """Return the body, parsed as a JSON object.
@@ -153,7 +153,7 @@ class ArmCall:
 
         """
         try:
-            value = json.loads(self.asked.body or b"{}")
+            value = json.loads(self.request.body or b"{}")
         except ValueError:
             value = None
         if not isinstance(value, dict):
@@ -161,22 +161,22 @@ class ArmCall:
                 "The request content was invalid and could not be deserialized: "
                 "it must be a JSON object."
             )
-            raise RefusedError(error_answer(400, "InvalidRequestContent", text))
+            raise RefusedError(make_error(400, "InvalidRequestContent", text))
         return value
 
     def refuse(self, status: int, code: str, message: str, **more: object) -> RefusedError:
         """Return the exception that ends the call with an error response; the caller raises it."""
-        return RefusedError(error_answer(status, code, message, None, **more))
+        return RefusedError(make_error(status, code, message, None, **more))
 
 
 @attrs.frozen
 class RefusedError(Exception):
     """An error response, which a handler raises to end the call."""
 
-    answer: Answer
+    response: Answer
 
 
-def _ignoring_case(pattern: str) -> re.Pattern[str]:
+def _compile_pattern(pattern: str) -> re.Pattern[str]:
     return re.compile(pattern, re.IGNORECASE)
 
 
@@ -189,7 +189,7 @@ class Route:
             matches must exist; the caller needs a role at the scope that its group `scope` matches.
         handlers: functions that return the response, by method.
         kind: resource type whose actions the role must allow; empty if no role is needed.
-        own_type: whether the api-version must be one of ARM's built-in types, because resource
+        builtin_type: whether the api-version must be one of ARM's built-in types, because resource
             providers have other versions.
         needs_token: whether the request must have a valid token.
         filters: whether a role inside the scope suffices for a GET, because the handler omits
@@ -197,9 +197,9 @@ class Route:
 
     """
 
-    pattern: re.Pattern[str] = attrs.field(converter=_ignoring_case)
+    pattern: re.Pattern[str] = attrs.field(converter=_compile_pattern)
     handlers: Mapping[str, Callable[[ArmCall], Answer]]
     kind: str = ""
-    own_type: bool = True
+    builtin_type: bool = True
     needs_token: bool = True
     filters: bool = False

@@ -14,17 +14,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from aiomsi.testing._arm.call import ArmCall, RefusedError
-from aiomsi.testing._arm.errors import error_answer
-from aiomsi.testing._state.catalog import ProviderType, location_name
-from aiomsi.testing._state.paths import ResourcePath, group_of, subscription_of
-from aiomsi.testing._state.resources import Resource
-from aiomsi.testing._state.world import ResourceGroup
+from aiomsi.testing._arm.errors import make_error
+from aiomsi.testing._state.azure_state import ResourceGroup
+from aiomsi.testing._state.catalog import ProviderType, normalize_location
+from aiomsi.testing._state.paths import ResourcePath, parse_group_name, parse_subscription_id
+from aiomsi.testing._state.resource_store import Resource
 
 _READ_MORE = "For more details please go to https://aka.ms/ARMResourceNotFoundFix"
-_MOST_REFUSED = 1_000
+_MAX_REFUSED = 1_000
 
 
-def full_type(call: ArmCall, path: ResourcePath) -> str:
+def get_full_type(call: ArmCall, path: ResourcePath) -> str:
     """Return the type with its namespace, in the provider's spelling."""
     provider, kind = call.state.registry.provider(path.namespace), call.state.registry.type_of(path)
     return (
@@ -63,7 +63,7 @@ def check_type(call: ArmCall, path: ResourcePath, location: str | None = None) -
             raise call.refuse(
                 404, "InvalidResourceType", f"The resource type '{kind.name}' {missing} {supported}"
             )
-        places = ", ".join(map(location_name, kind.locations))
+        places = ", ".join(map(normalize_location, kind.locations))
         text = (
             f"No registered resource provider found for location '{location}' and API version "
             f"'{call.version}' for type '{kind.name}'. {supported} "
@@ -84,10 +84,10 @@ def _check_registration(call: ArmCall, path: ResourcePath, namespace: str) -> No
         RefusedError: the namespace is not registered, or an earlier request with this id got a 409.
 
     """
-    asked, subscription = call.asked, path.subscription
+    request, subscription = call.request, path.subscription
     if subscription is None:
         return
-    key = (asked.headers.get("x-ms-client-request-id", ""), asked.method, path.id.lower())
+    key = (request.headers.get("x-ms-client-request-id", ""), request.method, path.id.lower())
     if key in call.state.refused:
         raise RefusedError(call.state.refused[key])
     if call.state.registry.state(subscription, namespace) == "Registered":
@@ -98,12 +98,12 @@ def _check_registration(call: ArmCall, path: ResourcePath, namespace: str) -> No
     )
     code = "MissingSubscriptionRegistration"
     details = [{"code": code, "target": namespace, "message": text}]
-    answer = error_answer(409, code, text, details=details)
+    response = make_error(409, code, text, details=details)
     if key[0]:
-        if len(call.state.refused) >= _MOST_REFUSED:
+        if len(call.state.refused) >= _MAX_REFUSED:
             call.state.refused.clear()
-        call.state.refused[key] = answer
-    raise RefusedError(answer)
+        call.state.refused[key] = response
+    raise RefusedError(response)
 
 
 def check_scope(call: ArmCall, path: ResourcePath, doing: str) -> None:
@@ -114,9 +114,9 @@ def check_scope(call: ArmCall, path: ResourcePath, doing: str) -> None:
 
     """
     if path.group is not None:
-        group = existing_group(call, path.scope)
-        if doing != "read" and group_is_going(call, path.scope):
-            raise being_deleted(call, group)
+        group = require_group(call, path.scope)
+        if doing != "read" and is_group_deleting(call, path.scope):
+            raise make_group_conflict(call, group)
     for outer in (path.scope if "/providers/" in path.scope.lower() else None, path.parent):
         known = outer is None or (
             outer is path.scope and outer.lower().startswith("/providers/microsoft.management/")
@@ -129,15 +129,15 @@ def check_scope(call: ArmCall, path: ResourcePath, doing: str) -> None:
             raise call.refuse(404, "ParentResourceNotFound", text)
 
 
-def existing_group(call: ArmCall, scope: str) -> ResourceGroup:
+def require_group(call: ArmCall, scope: str) -> ResourceGroup:
     """Return the resource group of a scope.
 
     Raises:
         RefusedError: the group does not exist.
 
     """
-    name = group_of(scope) or ""
-    group = call.world.group(subscription_of(scope) or "", name)
+    name = parse_group_name(scope) or ""
+    group = call.azure.group(parse_subscription_id(scope) or "", name)
     if group is None:
         raise call.refuse(
             404, "ResourceGroupNotFound", f"Resource group '{name}' could not be found."
@@ -145,13 +145,13 @@ def existing_group(call: ArmCall, scope: str) -> ResourceGroup:
     return group
 
 
-def group_is_going(call: ArmCall, scope: str) -> bool:
+def is_group_deleting(call: ArmCall, scope: str) -> bool:
     """Return whether the resource group of a scope is being deleted."""
-    running = call.state.operations.running_on("/".join(scope.split("/")[:5]))
+    running = call.state.operations.get_running("/".join(scope.split("/")[:5]))
     return running is not None and running.method == "DELETE"
 
 
-def being_deleted(call: ArmCall, group: ResourceGroup) -> RefusedError:
+def make_group_conflict(call: ArmCall, group: ResourceGroup) -> RefusedError:
     """Return the 409 for a resource group that is being deleted."""
     text = (
         f"The resource group '{group.name}' is in deprovisioning state "
@@ -160,7 +160,7 @@ def being_deleted(call: ArmCall, group: ResourceGroup) -> RefusedError:
     return call.refuse(409, "ResourceGroupBeingDeleted", text)
 
 
-def not_found(call: ArmCall, path: ResourcePath) -> RefusedError:
+def make_not_found(call: ArmCall, path: ResourcePath) -> RefusedError:
     """Return the 404 for a resource."""
     pairs = "/".join(f"{kind}/{name}" for kind, name in zip(path.types, path.names, strict=False))
     inside = f" under resource group '{path.group}'" if path.group else ""
@@ -185,14 +185,14 @@ def check_location(
             400, "LocationRequired", "The location property is required for this definition."
         )
     if not kind.served_in(wanted):
-        places = ",".join(map(location_name, kind.locations))
+        places = ",".join(map(normalize_location, kind.locations))
         text = (
             f"The provided location '{wanted}' is not available for resource type "
-            f"'{full_type(call, path)}'. List of available regions for the resource type is "
+            f"'{get_full_type(call, path)}'. List of available regions for the resource type is "
             f"'{places}'."
         )
         raise call.refuse(400, "LocationNotAvailableForResourceType", text)
-    if old is not None and location_name(old.location or wanted) != location_name(wanted):
+    if old is not None and normalize_location(old.location or wanted) != normalize_location(wanted):
         text = (
             f"The resource '{old.name}' already exists in location '{old.location}' in resource "
             f"group '{path.group}'. A resource with the same name cannot be created in location "
@@ -208,14 +208,14 @@ def check_conditions(call: ArmCall, resource: Resource | None, etag: str) -> Non
         RefusedError: a condition does not hold.
 
     """
-    match, none = call.asked.headers.get("If-Match"), call.asked.headers.get("If-None-Match")
-    if match is not None and (resource is None or not names_etag(match, etag)):
+    match, none = call.request.headers.get("If-Match"), call.request.headers.get("If-None-Match")
+    if match is not None and (resource is None or not matches_etag(match, etag)):
         raise call.refuse(
             412,
             "PreconditionFailed",
             "The condition of If-Match is not met: the etag differs, or no resource exists.",
         )
-    if none is not None and resource is not None and names_etag(none, etag):
+    if none is not None and resource is not None and matches_etag(none, etag):
         raise call.refuse(
             412,
             "PreconditionFailed",
@@ -223,7 +223,7 @@ def check_conditions(call: ArmCall, resource: Resource | None, etag: str) -> Non
         )
 
 
-def names_etag(header: str, etag: str) -> bool:
+def matches_etag(header: str, etag: str) -> bool:
     """Return whether a header contains exactly this etag, or ``*`` for any."""
     return header.strip() == "*" or etag in (one.strip() for one in header.split(","))
 
@@ -235,9 +235,9 @@ def check_linked(call: ArmCall, path: ResourcePath, document: object) -> None:
         RefusedError: such a token is missing in ``x-ms-authorization-auxiliary``.
 
     """
-    for linked in _texts(document):
-        subscription = subscription_of(linked)
-        tenant = call.world.tenant_of(subscription)
+    for linked in _iter_strings(document):
+        subscription = parse_subscription_id(linked)
+        tenant = call.azure.tenant_of(subscription)
         if tenant is not None and tenant not in call.tenants:
             text = (
                 f"The client has permission to write scope '{path.id}', however the current tenant "
@@ -247,12 +247,12 @@ def check_linked(call: ArmCall, path: ResourcePath, document: object) -> None:
             raise call.refuse(403, "LinkedAuthorizationFailed", text)
 
 
-def _texts(value: object) -> Iterator[str]:
+def _iter_strings(value: object) -> Iterator[str]:
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):
         for inner in value.values():
-            yield from _texts(inner)
+            yield from _iter_strings(inner)
     elif isinstance(value, list):
         for inner in value:
-            yield from _texts(inner)
+            yield from _iter_strings(inner)

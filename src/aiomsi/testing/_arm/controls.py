@@ -8,20 +8,20 @@ from collections.abc import Iterable, Mapping
 from typing import Any, get_args
 
 from aiomsi.testing._arm.call import Action, ArmState, EmptyPages
+from aiomsi.testing._state.azure_state import ResourceGroup
 from aiomsi.testing._state.catalog import Provider, ProviderType
-from aiomsi.testing._state.operations import (
+from aiomsi.testing._state.operation_store import (
     RUNNING,
-    Kind,
-    LongRunning,
+    FinalStatus,
+    OperationKind,
+    OperationRule,
     OperationView,
-    Outcome,
     PollFault,
 )
-from aiomsi.testing._state.paths import ResourcePath, folded
+from aiomsi.testing._state.paths import ResourcePath, fold_path
 from aiomsi.testing._state.published import LOCATIONS
-from aiomsi.testing._state.resources import EtagStyle, Resource
+from aiomsi.testing._state.resource_store import EtagStyle, Resource
 from aiomsi.testing._state.tokens import TokenAuthority
-from aiomsi.testing._state.world import ResourceGroup
 
 
 class ArmControls:
@@ -75,7 +75,7 @@ class ArmControls:
         if self._arm.registry.provider(namespace) is None:
             msg = f"The provider {namespace!r} is unknown here; add_provider() adds one"
             raise ValueError(msg)
-        self._arm.registry.looks = polls
+        self._arm.registry.polls = polls
         self._arm.registry.forget(namespace, subscription_id)
 
     def add_resource(self, resource_id: str, document: Mapping[str, Any] | None = None) -> str:
@@ -95,20 +95,20 @@ class ArmControls:
                 "add_provider() adds types"
             )
             raise ValueError(msg)
-        world, now = self._arm.world, self._arm.wall()
-        group = world.group(path.subscription, path.group) if path.group is not None else None
+        azure, now = self._arm.azure, self._arm.wall()
+        group = azure.group(path.subscription, path.group) if path.group is not None else None
         if path.group is not None and group is None:
             group = ResourceGroup(path.group)
-            world.add_groups(path.subscription, [group])
-        made = Resource(resource_id, f"{path.namespace}/{kind.name}", {}, now, now)
-        made.write(
+            azure.add_groups(path.subscription, [group])
+        resource = Resource(resource_id, f"{path.namespace}/{kind.name}", {}, now, now)
+        resource.write(
             {
                 **({"location": group.location if group else "westus"} if kind.locations else {}),
                 **(document or {}),
             },
             now,
         )
-        self._arm.resources.put(made)
+        self._arm.resources.put(resource)
         return resource_id
 
     def resource(self, resource_id: str) -> dict[str, Any] | None:
@@ -122,13 +122,13 @@ class ArmControls:
     def long_running(
         self,
         resource_type: str,
-        kind: Kind | None,
+        kind: OperationKind | None,
         *,
         methods: Iterable[str] = ("PUT",),
         polls: int | None = 1,
         seconds: float = 0.0,
         retry_after: float | None = None,
-        outcome: Outcome = "Succeeded",
+        outcome: FinalStatus = "Succeeded",
         error: Mapping[str, Any] | None = None,
         times: int | None = None,
         poll_fault: PollFault | None = None,
@@ -187,10 +187,12 @@ class ArmControls:
         Source: https://learn.microsoft.com/azure/azure-resource-manager/management/async-operations
 
         """
-        if (kind is not None and kind not in get_args(Kind)) or outcome not in get_args(Outcome):
+        if (kind is not None and kind not in get_args(OperationKind)) or outcome not in get_args(
+            FinalStatus
+        ):
             msg = (
-                f"kind must be one of {', '.join(get_args(Kind))}, "
-                f"and outcome one of {', '.join(get_args(Outcome))}"
+                f"kind must be one of {', '.join(get_args(OperationKind))}, "
+                f"and outcome one of {', '.join(get_args(FinalStatus))}"
             )
             raise ValueError(msg)
         if poll_fault is not None and poll_fault not in get_args(PollFault):
@@ -202,7 +204,7 @@ class ArmControls:
                 raise ValueError(msg)
         rule = None
         if kind is not None:
-            rule = LongRunning(
+            rule = OperationRule(
                 kind,
                 polls,
                 seconds,
@@ -227,7 +229,7 @@ class ArmControls:
 
     def finish_operations(self) -> int:
         """End all running operations with their outcome, and return their number."""
-        return self._arm.operations.finish()
+        return self._arm.operations.finish_all()
 
     def set_etag_style(self, resource_type: str, style: EtagStyle) -> None:
         """Set the style of a resource type's etags: ``"quoted"``, ``"weak"`` or ``"unquoted"``.
@@ -267,43 +269,43 @@ class ArmControls:
         if next_method not in ("GET", "POST"):
             msg = f"next_method must be 'GET' or 'POST', and is {next_method!r}"
             raise ValueError(msg)
-        made = Action(200, items=tuple(items), next_method=next_method)
-        self._arm.actions[resource_type.lower(), action.lower()] = made
+        response = Action(200, items=tuple(items), next_method=next_method)
+        self._arm.actions[resource_type.lower(), action.lower()] = response
 
     def add_document(self, path: str, document: Mapping[str, Any]) -> None:
         """Set the JSON object that a GET of exactly this path returns.
 
         An example is the path of an id with an empty segment.
         """
-        self._arm.documents[folded(path)] = dict(document)
+        self._arm.documents[fold_path(path)] = dict(document)
 
     def limit_graph_payload(self, most_bytes: int) -> None:
         """Set the most bytes of a page's rows; Resource Graph rejects a larger page.
 
         The error is ``ResponsePayloadTooLarge``; the limit is 16 MiB by default.
         """
-        self._arm.graph_trouble.most_bytes = most_bytes
+        self._arm.graph_faults.most_bytes = most_bytes
 
     def make_graph_pages_unstable(self, unstable: bool = True) -> None:
         """Make each further page of an unsorted query repeat a row, and so miss another one.
 
         The repeated row is the last one of the page before.
         """
-        self._arm.graph_trouble.unstable = unstable
+        self._arm.graph_faults.unstable = unstable
 
     def hold_back_graph_rows(self, number: int) -> None:
         """Omit a query's last rows from all pages.
 
         ``totalRecords`` still counts them, and the last page has no skip token.
         """
-        self._arm.graph_trouble.held_back = number
+        self._arm.graph_faults.held_back = number
 
     def use_up_graph_quota(self, seconds: float) -> None:
         """Set each principal's quota so that it allows one more query in the next `seconds`.
 
         Further queries get 429 if limits are enforced.
         """
-        self._arm.graph_trouble.quota_ends = self._arm.monotonic() + seconds
+        self._arm.graph_faults.quota_ends = self._arm.monotonic() + seconds
         self._arm.graph_quotas.clear()
 
     def add_empty_pages(self, number: int = 1, path: str | None = None) -> None:
@@ -332,5 +334,5 @@ class ArmControls:
 
         """
         now = str(int(self._arm.wall()))
-        asked = claims or {"access_token": {"nbf": {"essential": True, "value": now}}}
-        self._authority.challenge_all(json.dumps(asked, separators=(",", ":")))
+        required = claims or {"access_token": {"nbf": {"essential": True, "value": now}}}
+        self._authority.challenge_all(json.dumps(required, separators=(",", ":")))

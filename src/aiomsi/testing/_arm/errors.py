@@ -8,11 +8,11 @@ import base64
 from collections.abc import Mapping
 
 from aiomsi.testing._server.messages import Answer, json_answer
+from aiomsi.testing._state.azure_state import TENANT_ID
 from aiomsi.testing._state.tokens import Caller, RejectedTokenError
-from aiomsi.testing._state.world import TENANT_ID
 
 
-def error_answer(
+def make_error(
     status: int, code: str, message: str, headers: Mapping[str, str] | None = None, **more: object
 ) -> Answer:
     """Return an error response of ARM, not of a resource provider.
@@ -23,7 +23,7 @@ def error_answer(
     return json_answer(status, error, {"x-ms-failure-cause": "gateway", **(headers or {})})
 
 
-def unauthorized(rejection: RejectedTokenError, tenant_id: str = TENANT_ID) -> Answer:
+def make_unauthorized(rejection: RejectedTokenError, tenant_id: str = TENANT_ID) -> Answer:
     """Return the 401 for a rejected token; its challenge names the tenant to authenticate with."""
     authority = f'Bearer authorization_uri="https://login.windows.net/{tenant_id}"'
     if rejection.claims is None:
@@ -36,10 +36,10 @@ def unauthorized(rejection: RejectedTokenError, tenant_id: str = TENANT_ID) -> A
             f'{authority}, error="insufficient_claims", '
             f'error_description="{rejection.description}", claims="{claims}"'
         )
-    return error_answer(401, rejection.code, rejection.message, {"WWW-Authenticate": challenge})
+    return make_error(401, rejection.code, rejection.message, {"WWW-Authenticate": challenge})
 
 
-def wrong_tenant(caller: Caller, tenant_id: str) -> Answer:
+def make_wrong_tenant(caller: Caller, tenant_id: str) -> Answer:
     """Return the 401 for a valid token of another tenant than the subscription's."""
     authority = f"https://login.windows.net/{tenant_id}"
     text = (
@@ -52,16 +52,16 @@ def wrong_tenant(caller: Caller, tenant_id: str) -> Answer:
         'error_description="The access token is from the wrong issuer. '
         'It must match the tenant associated with this subscription."'
     )
-    return error_answer(
+    return make_error(
         401, "InvalidAuthenticationTokenTenant", text, {"WWW-Authenticate": challenge}
     )
 
 
-def forbidden(caller: Caller, action: str, scope: str) -> Answer:
+def make_forbidden(caller: Caller, action: str, scope: str) -> Answer:
     """Return the 403 for a caller without a role."""
     text = (
         f"The client '{caller.client_id}' with object id '{caller.object_id}' does not have "
         f"authorization to perform action '{action}' over scope '{scope}' or the scope is invalid. "
         "If access was recently granted, please refresh your credentials."
     )
-    return error_answer(403, "AuthorizationFailed", text)
+    return make_error(403, "AuthorizationFailed", text)

@@ -6,15 +6,15 @@ Source: https://learn.microsoft.com/rest/api/resources/resources/list
 from __future__ import annotations
 
 from aiomsi.testing._arm.call import ArmCall
-from aiomsi.testing._arm.checks import existing_group
+from aiomsi.testing._arm.checks import require_group
 from aiomsi.testing._arm.filters import parse_filter
-from aiomsi.testing._arm.pages import page
+from aiomsi.testing._arm.pages import make_page
 from aiomsi.testing._server.messages import Answer
 from aiomsi.testing._state.paths import ResourcePath
-from aiomsi.testing._state.resources import Resource
+from aiomsi.testing._state.resource_store import Resource
 
 
-def collection(call: ArmCall, path: ResourcePath) -> Answer:
+def list_collection(call: ArmCall, path: ResourcePath) -> Answer:
     """Return a page of the resources of one type, in a scope or a parent.
 
     It contains the resources that the caller may read.
@@ -24,18 +24,18 @@ def collection(call: ArmCall, path: ResourcePath) -> Answer:
         path.parent or path.scope, lambda resource: resource.type.lower() == wanted
     )
     style = call.state.etag_style(wanted)
-    return page(call, _readable(call, found), lambda resource: resource.as_json(style))
+    return make_page(call, _filter_readable(call, found), lambda resource: resource.as_json(style))
 
 
 def list_resources(call: ArmCall) -> Answer:
     """Return a page of a scope's resources that have a location, without their properties."""
     scope = call.names["scope"]
     if "group" in call.names:
-        existing_group(call, scope)
+        require_group(call, scope)
     wanted = parse_filter(call)
-    expand = call.asked.parameter("$expand") or ""
+    expand = call.request.parameter("$expand") or ""
     found = call.state.resources.below(
-        scope, lambda resource: resource.location is not None and wanted.fits(_facts(resource))
+        scope, lambda resource: resource.location is not None and wanted.fits(_get_facts(resource))
     )
 
     def item(resource: Resource) -> dict[str, object]:
@@ -45,17 +45,17 @@ def list_resources(call: ArmCall) -> Answer:
             shown.pop("tags", None)
         return shown
 
-    return page(call, _readable(call, found), item)
+    return make_page(call, _filter_readable(call, found), item)
 
 
-def _readable(call: ArmCall, found: list[Resource]) -> list[Resource]:
-    who, scope = call.caller.object_id, call.names["scope"]
-    if call.world.may(who, scope):
+def _filter_readable(call: ArmCall, found: list[Resource]) -> list[Resource]:
+    principal, scope = call.caller.object_id, call.names["scope"]
+    if call.azure.has_role(principal, scope):
         return found
-    return [resource for resource in found if call.world.may(who, resource.id)]
+    return [resource for resource in found if call.azure.has_role(principal, resource.id)]
 
 
-def _facts(resource: Resource) -> dict[str, object]:
+def _get_facts(resource: Resource) -> dict[str, object]:
     """Return the facts of a resource that `$filter` can test."""
     parts = resource.id.split("/")
     facts = {

@@ -14,7 +14,7 @@ import attrs
 from aiomsi.testing._state.published import LOCATIONS, ROWS
 
 
-def location_name(text: str) -> str:
+def normalize_location(text: str) -> str:
     """Return the region name, for example ``"westus"``, of a display name such as ``"West US"``."""
     return "".join(text.split()).lower()
 
@@ -37,7 +37,7 @@ class ProviderType:
 
     def served_in(self, location: str) -> bool:
         """Return whether a location serves this type."""
-        return location_name(location) in {"global", *map(location_name, self.locations)}
+        return normalize_location(location) in {"global", *map(normalize_location, self.locations)}
 
 
 @attrs.frozen
@@ -53,7 +53,7 @@ class Provider:
         return cls(namespace, {one.name.lower(): one for one in types})
 
 
-def _published() -> Iterator[Provider]:
+def _build_catalog() -> Iterator[Provider]:
     types: dict[str, list[ProviderType]] = {}
     for namespace, versions, located, unlocated in ROWS:
         known = types.setdefault(namespace, [])
@@ -62,5 +62,5 @@ def _published() -> Iterator[Provider]:
     return (Provider.of(namespace, known) for namespace, known in types.items())
 
 
-CATALOG = tuple(_published())
+CATALOG = tuple(_build_catalog())
 """The providers of a new embedded Azure."""

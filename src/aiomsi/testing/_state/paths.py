@@ -15,7 +15,7 @@ _SUBSCRIPTION = re.compile(r"/subscriptions/([^/]+)", re.IGNORECASE)
 _GROUP = re.compile(r"/subscriptions/[^/]+/resourcegroups/([^/]+)", re.IGNORECASE)
 
 
-def folded(text: str) -> str:
+def fold_path(text: str) -> str:
     """Return the form of a path or id in which two of them can be compared.
 
     ARM ignores case, a trailing slash, and percent-encoding.
@@ -81,12 +81,12 @@ class ResourcePath:
     @property
     def subscription(self) -> str | None:
         """The id of the subscription, as written; None outside of a subscription."""
-        return subscription_of(self.scope)
+        return parse_subscription_id(self.scope)
 
     @property
     def group(self) -> str | None:
         """The name of the resource group, as written; None outside of a resource group."""
-        return group_of(self.scope)
+        return parse_group_name(self.scope)
 
     @property
     def id(self) -> str:
@@ -96,13 +96,13 @@ class ResourcePath:
         return f"{self.scope}/providers/{self.namespace}{inner}"
 
 
-def subscription_of(path: str) -> str | None:
+def parse_subscription_id(path: str) -> str | None:
     """Return the subscription id of a path or id, as written; None if it has none."""
     found = _SUBSCRIPTION.match(path)
     return found[1] if found else None
 
 
-def group_of(path: str) -> str | None:
+def parse_group_name(path: str) -> str | None:
     """Return the resource group's name of a path or id, as written; None if it has none."""
     found = _GROUP.match(path)
     return found[1] if found else None

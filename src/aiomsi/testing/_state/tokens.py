@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from aiomsi.testing._state.world import TENANT_ID, Identity
+from aiomsi.testing._state.azure_state import TENANT_ID, Identity
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
@@ -26,9 +26,9 @@ ARM_AUDIENCES = (
     "https://management.azure.com/",
     "https://management.azure.com",
 )
-ISSUED_BEFORE = 300
+NOT_BEFORE_OFFSET = 300
 """Seconds by which Entra antedates the token of a managed identity, because clocks may be slow."""
-REMEMBERED = 50_000
+MAX_VERIFIED = 50_000
 """Most verified tokens in the cache."""
 _SIGNATURE_ONLY: Options = {
     "require": ["aud", "exp", "nbf", "appid", "oid"],
@@ -50,7 +50,7 @@ class MissingExtraError(ImportError):
 
 
 @functools.cache
-def signing_key(_owner: str) -> RSAPrivateKey:
+def get_signing_key(_owner: str) -> RSAPrivateKey:
     """Return an owner's key. It is created once per process, which takes about 100 ms.
 
     Raises:
@@ -101,7 +101,7 @@ class RejectedTokenError(Exception):
     claims: str | None = None
 
 
-def _invalid() -> RejectedTokenError:
+def _make_invalid() -> RejectedTokenError:
     text = "The access token is invalid."
     return RejectedTokenError("InvalidAuthenticationToken", text, text)
 
@@ -111,7 +111,7 @@ class TokenAuthority:
 
     def __init__(self, wall: Callable[[], float]) -> None:
         self._wall = wall
-        self._key = signing_key("azure")
+        self._key = get_signing_key("azure")
         self._public = self._key.public_key()
         self._lock = threading.Lock()
         self._issued: set[str] = set()
@@ -140,8 +140,8 @@ class TokenAuthority:
         payload = {
             "aud": audience,
             "iss": f"https://sts.windows.net/{tenant_id}/",
-            "iat": now - ISSUED_BEFORE,
-            "nbf": now - ISSUED_BEFORE,
+            "iat": now - NOT_BEFORE_OFFSET,
+            "nbf": now - NOT_BEFORE_OFFSET,
             "exp": now + int(lifetime),
             "appid": identity.client_id,
             "appidacr": "2",
@@ -154,11 +154,11 @@ class TokenAuthority:
             "ver": "1.0",
             "xms_mirid": identity.resource_id,
         } | claims
-        key = signing_key("other") if foreign else self._key
+        key = get_signing_key("other") if foreign else self._key
         token = jwt.encode(payload, key, "RS256", {"kid": "embedded"})
         with self._lock:
             self._issued.add(token_id)
-        return IssuedToken(token, now - ISSUED_BEFORE, now + int(lifetime))
+        return IssuedToken(token, now - NOT_BEFORE_OFFSET, now + int(lifetime))
 
     def revoke_all(self) -> None:
         """Revoke every token issued so far."""
@@ -178,18 +178,19 @@ class TokenAuthority:
             RejectedTokenError: the header or its token is missing or not valid.
 
         """
-        claims = self._verified(_bearer_token(authorization))
+        claims = self._verify(_parse_bearer(authorization))
         now = self._wall()
         if claims["exp"] <= now:
-            times = (
-                f"'{_us_time(claims['exp'])}' is earlier than current UTC time '{_us_time(now)}'"
+            expiry, current = _format_us_time(claims["exp"]), _format_us_time(now)
+            message = (
+                f"The access token expiry UTC time '{expiry}' is earlier than current UTC time "
+                f"'{current}'."
             )
-            message = f"The access token expiry UTC time {times}."
             raise RejectedTokenError(
                 "ExpiredAuthenticationToken", message, "The access token has expired."
             )
-        if claims["nbf"] > now + ISSUED_BEFORE or claims.get("jti") in self._revoked:
-            raise _invalid()
+        if claims["nbf"] > now + NOT_BEFORE_OFFSET or claims.get("jti") in self._revoked:
+            raise _make_invalid()
         if claims["aud"] not in ARM_AUDIENCES:
             allowed = ",".join(f"'{audience}'" for audience in ARM_AUDIENCES)
             message = (
@@ -207,7 +208,7 @@ class TokenAuthority:
             raise RejectedTokenError("InvalidAuthenticationToken", text, text, wanted)
         return Caller(claims["appid"], claims["oid"], claims.get("tid", TENANT_ID))
 
-    def _verified(self, token: str) -> Mapping[str, Any]:
+    def _verify(self, token: str) -> Mapping[str, Any]:
         import jwt
 
         claims = self._checked.get(token)
@@ -216,14 +217,14 @@ class TokenAuthority:
         try:
             claims = jwt.decode(token, self._public, ["RS256"], options=_SIGNATURE_ONLY)
         except jwt.InvalidTokenError:
-            raise _invalid() from None
-        if len(self._checked) >= REMEMBERED:
+            raise _make_invalid() from None
+        if len(self._checked) >= MAX_VERIFIED:
             self._checked.clear()
         self._checked[token] = claims
         return claims
 
 
-def _bearer_token(authorization: str | None) -> str:
+def _parse_bearer(authorization: str | None) -> str:
     if not authorization:
         raise RejectedTokenError(
             "AuthenticationFailed",
@@ -240,7 +241,7 @@ def _bearer_token(authorization: str | None) -> str:
     return token.strip()
 
 
-def _us_time(epoch: float) -> str:
+def _format_us_time(epoch: float) -> str:
     moment = datetime.fromtimestamp(int(epoch), UTC)
     half = "AM" if moment.hour < 12 else "PM"
     time = f"{(moment.hour % 12) or 12}:{moment.minute:02}:{moment.second:02} {half}"

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import attrs
 
-from aiomsi.testing._state.paths import folded
+from aiomsi.testing._state.paths import fold_path
 
 EtagStyle = Literal["quoted", "weak", "unquoted"]
 _WRITTEN_BY_ARM = ("id", "name", "type", "etag", "systemData")
@@ -71,12 +71,12 @@ class Resource:
 
     def write(self, document: dict[str, Any], now: float) -> None:
         """Replace the document."""
-        self.document, self.reason = _own(document), {}
+        self.document, self.reason = _drop_arm_members(document), {}
         self.etag, self.changed = str(uuid.uuid4()), now
 
     def patch(self, change: dict[str, Any], now: float) -> None:
         """Merge a change into the document by RFC 7396, but replace the tags as a whole."""
-        merged = _merged(self.document, _own(change))
+        merged = _merge(self.document, _drop_arm_members(change))
         if isinstance(change.get("tags"), dict):
             merged["tags"] = change["tags"]
         self.write(merged, now)
@@ -107,8 +107,8 @@ class Resource:
         """
         shown = {name: self.document[name] for name in _SHOWN_IN_LISTS if name in self.document}
         more = {
-            "createdTime": iso(self.created),
-            "changedTime": iso(self.changed),
+            "createdTime": format_time(self.created),
+            "changedTime": format_time(self.changed),
             "provisioningState": self.state,
         }
         wanted = expand.lower()
@@ -122,12 +122,12 @@ class Resource:
         }
 
 
-def iso(moment: float) -> str:
+def format_time(moment: float) -> str:
     """Return a time in ARM's format, ISO 8601."""
     return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-def _own(document: dict[str, Any]) -> dict[str, Any]:
+def _drop_arm_members(document: dict[str, Any]) -> dict[str, Any]:
     kept = {name: value for name, value in document.items() if name not in _WRITTEN_BY_ARM}
     if isinstance(kept.get("properties"), dict):
         kept["properties"] = {
@@ -136,7 +136,7 @@ def _own(document: dict[str, Any]) -> dict[str, Any]:
     return copy.deepcopy(kept)
 
 
-def _merged(old: Any, change: Any) -> Any:
+def _merge(old: Any, change: Any) -> Any:
     if not isinstance(change, dict):
         return change
     merged = dict(old) if isinstance(old, dict) else {}
@@ -144,7 +144,7 @@ def _merged(old: Any, change: Any) -> Any:
         if value is None:
             merged.pop(name, None)
         else:
-            merged[name] = _merged(merged.get(name), value)
+            merged[name] = _merge(merged.get(name), value)
     return merged
 
 
@@ -153,7 +153,7 @@ class ResourceStore:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._kept: dict[str, Resource] = {}
+        self._resources: dict[str, Resource] = {}
 
     def get(self, resource_id: str) -> Resource | None:
         """Return a resource; None if it does not exist or is hidden."""
@@ -163,30 +163,30 @@ class ResourceStore:
     def find(self, resource_id: str) -> Resource | None:
         """Return a resource, even a hidden one; None if it does not exist."""
         with self._lock:
-            return self._kept.get(folded(resource_id))
+            return self._resources.get(fold_path(resource_id))
 
     def put(self, resource: Resource) -> None:
         """Store a resource."""
         with self._lock:
-            self._kept[folded(resource.id)] = resource
+            self._resources[fold_path(resource.id)] = resource
 
     def below(
         self, scope: str, wanted: Callable[[Resource], bool] = lambda _: True
     ) -> list[Resource]:
         """Return the resources inside a scope that are not hidden, in order of creation."""
-        prefix = folded(scope) + "/"
+        prefix = fold_path(scope) + "/"
         with self._lock:
             return [
                 resource
-                for key, resource in self._kept.items()
+                for key, resource in self._resources.items()
                 if key.startswith(prefix) and not resource.hidden and wanted(resource)
             ]
 
     def remove(self, resource_id: str) -> None:
         """Remove a resource and its child resources."""
-        key = folded(resource_id)
+        key = fold_path(resource_id)
         with self._lock:
             for other in [
-                other for other in self._kept if other == key or other.startswith(f"{key}/")
+                other for other in self._resources if other == key or other.startswith(f"{key}/")
             ]:
-                del self._kept[other]
+                del self._resources[other]

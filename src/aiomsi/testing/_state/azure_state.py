@@ -14,7 +14,7 @@ TENANT_ID = "72f3ad12-8a51-4b2e-9d44-5b0c1f5d6e01"
 Role = Literal["Reader", "Contributor"]
 
 
-def _frozen_tags(tags: Mapping[str, str]) -> Mapping[str, str]:
+def _freeze_tags(tags: Mapping[str, str]) -> Mapping[str, str]:
     return MappingProxyType(dict(tags))
 
 
@@ -31,10 +31,10 @@ class ResourceGroup:
 
     name: str
     location: str = "westus"
-    tags: Mapping[str, str] = attrs.field(factory=dict, converter=_frozen_tags)
+    tags: Mapping[str, str] = attrs.field(factory=dict, converter=_freeze_tags)
 
 
-def _frozen_groups(groups: Iterable[ResourceGroup]) -> tuple[ResourceGroup, ...]:
+def _freeze_groups(groups: Iterable[ResourceGroup]) -> tuple[ResourceGroup, ...]:
     return tuple(groups)
 
 
@@ -50,7 +50,7 @@ class Subscription:
     """
 
     display_name: str = "Embedded subscription"
-    resource_groups: tuple[ResourceGroup, ...] = attrs.field(default=(), converter=_frozen_groups)
+    resource_groups: tuple[ResourceGroup, ...] = attrs.field(default=(), converter=_freeze_groups)
     tenant_id: str = TENANT_ID
 
 
@@ -84,7 +84,7 @@ SYSTEM_ASSIGNED = Identity(
 
 
 @attrs.define
-class Holding:
+class SubscriptionState:
     """The current state of a subscription; `groups` are by lower-case name."""
 
     subscription_id: str
@@ -94,12 +94,12 @@ class Holding:
     tags: Mapping[str, str] = attrs.field(factory=dict)
 
 
-class World:
+class AzureState:
     """Subscriptions, groups, identities and roles; thread-safe. Ids and names ignore case."""
 
     def __init__(self, subscriptions: Mapping[str, Subscription]) -> None:
         self._lock = threading.RLock()
-        self._subscriptions: dict[str, Holding] = {}
+        self._subscriptions: dict[str, SubscriptionState] = {}
         self._identities: list[Identity] = [SYSTEM_ASSIGNED]
         self._grants: set[tuple[str, str, Role]] = {(SYSTEM_ASSIGNED.object_id, "", "Contributor")}
         for subscription_id, subscription in subscriptions.items():
@@ -114,17 +114,17 @@ class World:
             raise ValueError(msg) from None
         with self._lock:
             groups = {group.name.lower(): group for group in subscription.resource_groups}
-            holding = Holding(
+            state = SubscriptionState(
                 subscription_id, subscription.display_name, subscription.tenant_id, groups
             )
-            self._subscriptions[subscription_id.lower()] = holding
+            self._subscriptions[subscription_id.lower()] = state
 
-    def subscriptions(self) -> tuple[Holding, ...]:
+    def subscriptions(self) -> tuple[SubscriptionState, ...]:
         """Return all subscriptions, in order of creation."""
         with self._lock:
             return tuple(self._subscriptions.values())
 
-    def subscription(self, subscription_id: str) -> Holding:
+    def subscription(self, subscription_id: str) -> SubscriptionState:
         """Return a subscription.
 
         Raises:
@@ -132,13 +132,13 @@ class World:
 
         """
         with self._lock:
-            return self._held(subscription_id)
+            return self._require(subscription_id)
 
     def tenant_of(self, subscription_id: str | None) -> str | None:
         """Return the tenant of a subscription; None if the subscription does not exist."""
         with self._lock:
-            held = self._subscriptions.get((subscription_id or "").lower())
-            return held.tenant_id if held else None
+            subscription = self._subscriptions.get((subscription_id or "").lower())
+            return subscription.tenant_id if subscription else None
 
     def groups(self, subscription_id: str) -> tuple[ResourceGroup, ...]:
         """Return the groups of a subscription, in order of creation."""
@@ -153,8 +153,8 @@ class World:
     def add_groups(self, subscription_id: str, groups: Iterable[ResourceGroup]) -> None:
         """Add groups; each one replaces a group of the same name."""
         with self._lock:
-            held = self._held(subscription_id)
-            held.groups.update({group.name.lower(): group for group in groups})
+            subscription = self._require(subscription_id)
+            subscription.groups.update({group.name.lower(): group for group in groups})
 
     def remove_group(self, subscription_id: str, name: str) -> None:
         """Remove a group.
@@ -164,14 +164,14 @@ class World:
 
         """
         with self._lock:
-            if self._held(subscription_id).groups.pop(name.lower(), None) is None:
+            if self._require(subscription_id).groups.pop(name.lower(), None) is None:
                 msg = f"The resource group {name!r} does not exist in {subscription_id}"
                 raise ValueError(msg)
 
     def discard_group(self, subscription_id: str, name: str) -> None:
         """Remove a group if it exists."""
         with self._lock:
-            self._held(subscription_id).groups.pop(name.lower(), None)
+            self._require(subscription_id).groups.pop(name.lower(), None)
 
     def group_count(self, subscription_id: str) -> int:
         """Return the number of groups of a subscription.
@@ -181,14 +181,14 @@ class World:
 
         """
         with self._lock:
-            return len(self._held(subscription_id).groups)
+            return len(self._require(subscription_id).groups)
 
-    def _held(self, subscription_id: str) -> Holding:
-        held = self._subscriptions.get(subscription_id.lower())
-        if held is None:
+    def _require(self, subscription_id: str) -> SubscriptionState:
+        subscription = self._subscriptions.get(subscription_id.lower())
+        if subscription is None:
             msg = f"The subscription {subscription_id!r} does not exist here"
             raise ValueError(msg)
-        return held
+        return subscription
 
     @property
     def identities(self) -> tuple[Identity, ...]:
@@ -227,7 +227,7 @@ class World:
     def grant(self, object_id: str, scope: str, role: Role) -> None:
         """Grant a principal a role at a scope."""
         with self._lock:
-            self._grants.add((object_id.lower(), _canonical(scope), role))
+            self._grants.add((object_id.lower(), _normalize_scope(scope), role))
 
     def revoke(self, object_id: str, scope: str) -> None:
         """Revoke all roles of a principal at a scope.
@@ -240,33 +240,34 @@ class World:
             granted = {
                 grant
                 for grant in self._grants
-                if grant[:2] == (object_id.lower(), _canonical(scope))
+                if grant[:2] == (object_id.lower(), _normalize_scope(scope))
             }
             if not granted:
                 msg = f"{object_id} has no role at {scope!r}"
                 raise ValueError(msg)
             self._grants -= granted
 
-    def may(self, object_id: str, scope: str, *, write: bool = False) -> bool:
+    def has_role(self, object_id: str, scope: str, *, write: bool = False) -> bool:
         """Return whether a role at the scope, or at an outer scope, allows a read, or a write."""
-        who, rest = object_id.lower(), _canonical(scope)
+        principal, rest = object_id.lower(), _normalize_scope(scope)
         roles: tuple[Role, ...] = ("Contributor",) if write else ("Contributor", "Reader")
         with self._lock:
             while True:
-                if any((who, rest, role) in self._grants for role in roles):
+                if any((principal, rest, role) in self._grants for role in roles):
                     return True
                 if not rest:
                     return False
                 rest = rest.rpartition("/")[0]
 
-    def may_read_below(self, object_id: str, scope: str) -> bool:
+    def has_role_below(self, object_id: str, scope: str) -> bool:
         """Return whether a principal may read a resource or group inside the scope."""
-        who, prefix = object_id.lower(), _canonical(scope) + "/"
+        principal, prefix = object_id.lower(), _normalize_scope(scope) + "/"
         with self._lock:
             return any(
-                grantee == who and where.startswith(prefix) for grantee, where, _ in self._grants
+                grantee == principal and where.startswith(prefix)
+                for grantee, where, _ in self._grants
             )
 
 
-def _canonical(scope: str) -> str:
+def _normalize_scope(scope: str) -> str:
     return scope.rstrip("/").lower()

@@ -19,7 +19,7 @@ from urllib.parse import urlencode
 
 import attrs
 
-Kind = Literal[
+OperationKind = Literal[
     "azure-async-operation", "location", "both", "own-path", "provisioning-state", "accepted"
 ]
 PollFault = Literal[
@@ -36,18 +36,18 @@ PollFault = Literal[
     "html",
     "cut",
 ]
-Outcome = Literal["Succeeded", "Failed", "Canceled"]
+FinalStatus = Literal["Succeeded", "Failed", "Canceled"]
 RUNNING = "InProgress"
 _TICKS_BEFORE_1970 = 621_355_968_000_000_000
 """Ticks of 100 ns from the year 1 to 1970, because links carry the time in .NET ticks."""
 
 
-def _frozen(error: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+def _freeze(error: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
     return None if error is None else MappingProxyType(dict(error))
 
 
 @attrs.frozen
-class LongRunning:
+class OperationRule:
     """A rule that turns requests of one resource type into operations.
 
     `EmbeddedAzure.long_running` sets such rules.
@@ -69,23 +69,23 @@ class LongRunning:
 
     """
 
-    kind: Kind
+    kind: OperationKind
     polls: int | None = 0
     seconds: float = 0.0
     retry_after: float | None = None
-    outcome: Outcome = "Succeeded"
-    error: Mapping[str, Any] | None = attrs.field(default=None, converter=_frozen)
+    outcome: FinalStatus = "Succeeded"
+    error: Mapping[str, Any] | None = attrs.field(default=None, converter=_freeze)
     poll_fault: PollFault | None = None
     poll_faults: int | None = 1
     running_as: str = RUNNING
     succeeded_as: str = "Succeeded"
-    reason: Mapping[str, Any] | None = attrs.field(default=None, converter=_frozen)
+    reason: Mapping[str, Any] | None = attrs.field(default=None, converter=_freeze)
     delayed: bool = False
     with_resource: bool = False
 
 
 @attrs.define(eq=False)
-class Operation:
+class StoredOperation:
     """A long-running operation.
 
     Attributes:
@@ -98,7 +98,7 @@ class Operation:
         at_end: callback that applies, or undoes, the change; the status is final by then.
         result: body that the request would have returned without an operation.
         status: ``"InProgress"`` until the end, then the outcome.
-        looks: number of polls that found the operation running.
+        polls: number of polls that found the operation running.
         faults: number of polls that had the rule's fault.
         ended: time of the end, in seconds since the epoch; None while the operation runs.
         links: queries of all links to the operation that ARM has returned.
@@ -108,13 +108,13 @@ class Operation:
     id: str
     method: str
     resource_id: str
-    rule: LongRunning
+    rule: OperationRule
     started: float
     not_before: float
-    at_end: Callable[[Operation], None]
+    at_end: Callable[[StoredOperation], None]
     result: Any = None
     status: str = RUNNING
-    looks: int = 0
+    polls: int = 0
     faults: int = 0
     ended: float | None = None
     links: set[tuple[tuple[str, str], ...]] = attrs.field(factory=set)
@@ -129,7 +129,7 @@ class Operation:
         """Progress in percent."""
         if not self.is_running:
             return 100
-        return 50 if self.rule.polls is None else 100 * self.looks // (self.rule.polls + 1)
+        return 50 if self.rule.polls is None else 100 * self.polls // (self.rule.polls + 1)
 
     @property
     def shown_status(self) -> str:
@@ -168,19 +168,21 @@ class OperationView:
     polls: int
 
 
-DEFAULTS: Mapping[tuple[str, str], LongRunning] = MappingProxyType(
+DEFAULTS: Mapping[tuple[str, str], OperationRule] = MappingProxyType(
     {
-        ("microsoft.compute/virtualmachines", "PUT"): LongRunning("azure-async-operation"),
-        ("microsoft.compute/virtualmachines", "DELETE"): LongRunning("both"),
-        ("microsoft.compute/virtualmachines", "POST"): LongRunning("both"),
-        ("microsoft.containerservice/managedclusters", "PUT"): LongRunning("azure-async-operation"),
-        ("microsoft.network/virtualnetworks", "PUT"): LongRunning("azure-async-operation"),
-        ("microsoft.network/virtualnetworks", "DELETE"): LongRunning("both"),
-        ("microsoft.resources/deployments", "PUT"): LongRunning("azure-async-operation"),
-        ("microsoft.resources/resourcegroups", "DELETE"): LongRunning("location"),
-        ("microsoft.sql/servers", "PUT"): LongRunning("both"),
-        ("microsoft.storage/storageaccounts", "PUT"): LongRunning("location"),
-        ("microsoft.web/serverfarms", "PUT"): LongRunning("provisioning-state"),
+        ("microsoft.compute/virtualmachines", "PUT"): OperationRule("azure-async-operation"),
+        ("microsoft.compute/virtualmachines", "DELETE"): OperationRule("both"),
+        ("microsoft.compute/virtualmachines", "POST"): OperationRule("both"),
+        ("microsoft.containerservice/managedclusters", "PUT"): OperationRule(
+            "azure-async-operation"
+        ),
+        ("microsoft.network/virtualnetworks", "PUT"): OperationRule("azure-async-operation"),
+        ("microsoft.network/virtualnetworks", "DELETE"): OperationRule("both"),
+        ("microsoft.resources/deployments", "PUT"): OperationRule("azure-async-operation"),
+        ("microsoft.resources/resourcegroups", "DELETE"): OperationRule("location"),
+        ("microsoft.sql/servers", "PUT"): OperationRule("both"),
+        ("microsoft.storage/storageaccounts", "PUT"): OperationRule("location"),
+        ("microsoft.web/serverfarms", "PUT"): OperationRule("provisioning-state"),
     }
 )
 """The rules at the start, for some services; the first poll ends their operations.
@@ -196,14 +198,14 @@ class OperationStore:
         self._wall = wall
         self._monotonic = monotonic
         self._lock = threading.RLock()
-        self._rules: dict[tuple[str, str], tuple[LongRunning | None, int | None]] = {
+        self._rules: dict[tuple[str, str], tuple[OperationRule | None, int | None]] = {
             key: (rule, None) for key, rule in DEFAULTS.items()
         }
-        self._operations: dict[str, Operation] = {}
-        self._running: dict[str, Operation] = {}
+        self._operations: dict[str, StoredOperation] = {}
+        self._running: dict[str, StoredOperation] = {}
 
     def set_rule(
-        self, resource_type: str, method: str, rule: LongRunning | None, times: int | None
+        self, resource_type: str, method: str, rule: OperationRule | None, times: int | None
     ) -> None:
         """Set the rule of a type and method; with the rule None, requests start no operation.
 
@@ -213,7 +215,7 @@ class OperationStore:
         with self._lock:
             self._rules[resource_type.lower(), method] = rule, times
 
-    def rule_for(self, resource_type: str, method: str) -> LongRunning | None:
+    def take_rule(self, resource_type: str, method: str) -> OperationRule | None:
         """Return the rule for a request, and count the request against the rule's `times`."""
         key = resource_type.lower(), method
         with self._lock:
@@ -222,14 +224,14 @@ class OperationStore:
                 self._rules[key] = (rule, times - 1) if times > 1 else (DEFAULTS.get(key), None)
             return rule
 
-    def begin(
+    def start(
         self,
-        rule: LongRunning,
+        rule: OperationRule,
         method: str,
         resource_id: str,
-        at_end: Callable[[Operation], None],
+        at_end: Callable[[StoredOperation], None],
         result: object = None,
-    ) -> Operation:
+    ) -> StoredOperation:
         """Start an operation, and cancel the one that runs on the same resource.
 
         The store calls `at_end` when the operation ends, after it has set the final status.
@@ -238,13 +240,13 @@ class OperationStore:
             self.supersede(resource_id)
             not_before = self._monotonic() + rule.seconds
             key = str(uuid.uuid4())
-            made = Operation(
+            operation = StoredOperation(
                 key, method, resource_id, rule, self._wall(), not_before, at_end, result
             )
-            self._operations[key] = self._running[resource_id.lower()] = made
-            return made
+            self._operations[key] = self._running[resource_id.lower()] = operation
+            return operation
 
-    def running_on(self, resource_id: str) -> Operation | None:
+    def get_running(self, resource_id: str) -> StoredOperation | None:
         """Return the running operation of a resource; None if no operation runs."""
         with self._lock:
             return self._running.get(resource_id.lower())
@@ -259,23 +261,23 @@ class OperationStore:
                 operation.rule = attrs.evolve(operation.rule, error={"code": code, "message": text})
                 operation.status, operation.ended = "Canceled", self._wall()
 
-    def find(self, key: str) -> Operation | None:
+    def find(self, key: str) -> StoredOperation | None:
         """Return an operation by its id; None if the id is unknown."""
         with self._lock:
             return self._operations.get(key.lower())
 
-    def look(self, operation: Operation) -> None:
+    def poll(self, operation: StoredOperation) -> None:
         """Count a poll of an operation, or end the operation if it is due."""
         with self._lock:
             if not operation.is_running:
                 return
             polls = operation.rule.polls
-            if polls is None or operation.looks < polls or self._monotonic() < operation.not_before:
-                operation.looks += 1
+            if polls is None or operation.polls < polls or self._monotonic() < operation.not_before:
+                operation.polls += 1
                 return
             self._end(operation)
 
-    def fault(self, operation: Operation) -> PollFault | None:
+    def take_fault(self, operation: StoredOperation) -> PollFault | None:
         """Return the fault of this poll of an operation, and count it; None if no fault is left."""
         with self._lock:
             rule = operation.rule
@@ -286,14 +288,14 @@ class OperationStore:
             operation.faults += 1
             return rule.poll_fault
 
-    def look_at(self, resource_id: str) -> None:
+    def poll_resource(self, resource_id: str) -> None:
         """Poll the running operation of a resource, if one runs."""
         with self._lock:
             operation = self._running.get(resource_id.lower())
             if operation is not None:
-                self.look(operation)
+                self.poll(operation)
 
-    def finish(self) -> int:
+    def finish_all(self) -> int:
         """End all running operations, and return their number."""
         with self._lock:
             running = list(self._running.values())
@@ -305,11 +307,11 @@ class OperationStore:
         """Return all operations, oldest first."""
         with self._lock:
             return tuple(
-                OperationView(one.id, one.method, one.resource_id, one.status, one.looks)
+                OperationView(one.id, one.method, one.resource_id, one.status, one.polls)
                 for one in self._operations.values()
             )
 
-    def signed(self, operation: Operation, version: str) -> str:
+    def build_query(self, operation: StoredOperation, version: str) -> str:
         """Return the query of a new link to an operation.
 
         The query is signed: a client may encode it in another way but not change a value.
@@ -327,7 +329,7 @@ class OperationStore:
             operation.links.add(pairs)
             return urlencode(pairs)
 
-    def _end(self, operation: Operation) -> None:
+    def _end(self, operation: StoredOperation) -> None:
         self._running.pop(operation.resource_id.lower(), None)
         operation.status, operation.ended = operation.rule.outcome, self._wall()
         operation.at_end(operation)

@@ -14,7 +14,7 @@ import attrs
 from aiomsi.testing._state.catalog import CATALOG, Provider, ProviderType
 from aiomsi.testing._state.paths import ResourcePath
 
-ALWAYS = frozenset(
+ALWAYS_REGISTERED = frozenset(
     {
         "microsoft.authorization",
         "microsoft.management",
@@ -26,30 +26,30 @@ ALWAYS = frozenset(
 
 
 @attrs.define
-class _Changing:
+class _Registration:
     """A registration in one subscription.
 
     Attributes:
         state: current state.
-        then: state after the last of the `looks`.
-        looks: number of GETs that still find the current state.
+        target: state after the last of the `polls`.
+        polls: number of GETs that still find the current state.
 
     """
 
     state: str
-    then: str
-    looks: int
+    target: str
+    polls: int
 
 
-class Registry:
+class ProviderRegistry:
     """Providers and registrations; thread-safe. Names ignore case."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._providers: dict[str, Provider] = {one.namespace.lower(): one for one in CATALOG}
         self._missing: set[str] = set()
-        self._changing: dict[tuple[str, str], _Changing] = {}
-        self.looks = 1
+        self._registrations: dict[tuple[str, str], _Registration] = {}
+        self.polls = 1
 
     def add(self, provider: Provider, *, registered: bool) -> None:
         """Add a provider, or add types to a known one."""
@@ -80,33 +80,33 @@ class Registry:
         """Remove the registration in one subscription, or in all if None."""
         with self._lock:
             if subscription_id is not None:
-                self._changing[subscription_id.lower(), namespace.lower()] = _Changing(
+                self._registrations[subscription_id.lower(), namespace.lower()] = _Registration(
                     "NotRegistered", "NotRegistered", 0
                 )
                 return
             self._missing.add(namespace.lower())
-            for key in [key for key in self._changing if key[1] == namespace.lower()]:
-                del self._changing[key]
+            for key in [key for key in self._registrations if key[1] == namespace.lower()]:
+                del self._registrations[key]
 
     def change(self, subscription_id: str, namespace: str, *, register: bool) -> None:
         """Start to register or unregister a provider, unless that is done or under way."""
-        doing, then = (
+        pending, target = (
             ("Registering", "Registered") if register else ("Unregistering", "Unregistered")
         )
         with self._lock:
-            if self._state(subscription_id, namespace) not in (doing, then):
-                self._changing[subscription_id.lower(), namespace.lower()] = _Changing(
-                    doing, then, self.looks
+            if self._state(subscription_id, namespace) not in (pending, target):
+                self._registrations[subscription_id.lower(), namespace.lower()] = _Registration(
+                    pending, target, self.polls
                 )
 
-    def look(self, subscription_id: str, namespace: str) -> str:
+    def poll(self, subscription_id: str, namespace: str) -> str:
         """Return the state for a GET of the provider; each GET advances a pending change."""
         with self._lock:
-            changing = self._changing.get((subscription_id.lower(), namespace.lower()))
-            if changing is not None:
-                if changing.looks <= 0:
-                    changing.state = changing.then
-                changing.looks -= 1
+            registration = self._registrations.get((subscription_id.lower(), namespace.lower()))
+            if registration is not None:
+                if registration.polls <= 0:
+                    registration.state = registration.target
+                registration.polls -= 1
             return self._state(subscription_id, namespace)
 
     def state(self, subscription_id: str, namespace: str) -> str:
@@ -116,13 +116,13 @@ class Registry:
 
     def _state(self, subscription_id: str, namespace: str) -> str:
         key = namespace.lower()
-        changing = self._changing.get((subscription_id.lower(), key))
-        if key in ALWAYS or (changing is None and key not in self._missing):
+        registration = self._registrations.get((subscription_id.lower(), key))
+        if key in ALWAYS_REGISTERED or (registration is None and key not in self._missing):
             return "Registered"
-        return changing.state if changing else "NotRegistered"
+        return registration.state if registration else "NotRegistered"
 
 
-def type_document(one: ProviderType) -> Mapping[str, object]:
+def render_type(one: ProviderType) -> Mapping[str, object]:
     """Return the JSON value of a type in a provider's document."""
     traits = (
         "CrossResourceGroupResourceMove, CrossSubscriptionResourceMove, "
