@@ -222,8 +222,8 @@ def _check_access(call: ArmCall, route: Route) -> Answer | None:
 
 def _get_action(call: ArmCall, route: Route) -> str:
     """Return the action that the caller's role must allow."""
-    path = ResourcePath.parse(call.path) if route.kind == "*" else None
-    kind = route.kind if path is None else f"{path.namespace}/{path.type}"
+    path = ResourcePath.parse(call.path) if route.resource_type == "*" else None
+    kind = route.resource_type if path is None else f"{path.namespace}/{path.type}"
     method = call.request.method
     return f"{kind}/{_VERBS.get(method, 'action' if method == 'POST' else 'write')}"
 

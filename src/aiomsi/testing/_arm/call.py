@@ -188,7 +188,7 @@ class Route:
         pattern: pattern of the decoded path. The subscription that its group `subscription`
             matches must exist; the caller needs a role at the scope that its group `scope` matches.
         handlers: functions that return the response, by method.
-        kind: resource type whose actions the role must allow; empty if no role is needed.
+        resource_type: resource type whose actions the role must allow; empty if no role is needed.
         builtin_type: whether the api-version must be one of ARM's built-in types, because resource
             providers have other versions.
         needs_token: whether the request must have a valid token.
@@ -199,7 +199,7 @@ class Route:
 
     pattern: re.Pattern[str] = attrs.field(converter=_compile_pattern)
     handlers: Mapping[str, Callable[[ArmCall], Answer]]
-    kind: str = ""
+    resource_type: str = ""
     builtin_type: bool = True
     needs_token: bool = True
     filters: bool = False

@@ -225,7 +225,7 @@ class ArmControls:
     @property
     def operations(self) -> tuple[OperationView, ...]:
         """All long-running operations so far, oldest first."""
-        return self._arm.operations.views()
+        return self._arm.operations.list_views()
 
     def finish_operations(self) -> int:
         """End all running operations with their outcome, and return their number."""

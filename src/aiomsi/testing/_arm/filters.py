@@ -69,30 +69,29 @@ def _parse_conjunction(call: ArmCall, text: str, terms: list[str]) -> Callable[[
     tests: list[Callable[[Facts], bool]] = []
     tag: dict[str, str] = {}
     for term in terms:
-        if (found := _COMPARED.fullmatch(term)) is not None and found[1].lower() in (
-            "tagname",
-            "tagvalue",
-        ):
-            tag[found[1].lower()] = _unquote(found[3])
-        elif found is not None and found[1].lower() in _NAMES:
-            tests.append(
-                _match_equal(
-                    _NAMES[found[1].lower()], _unquote(found[3]), same=found[2].lower() == "eq"
-                )
-            )
-        elif (found := _SUBSTRING.fullmatch(term)) is not None and found[2].lower() in _NAMES:
-            tests.append(_match_substring(_NAMES[found[2].lower()], _unquote(found[1])))
-        elif (found := _STARTS.fullmatch(term)) is not None:
-            tests.append(_match_tag_prefix(_unquote(found[1])))
+        compared = _COMPARED.fullmatch(term)
+        if compared is not None and compared[1].lower() in ("tagname", "tagvalue"):
+            tag[compared[1].lower()] = _unquote(compared[3])
+        elif (test := _parse_term(term)) is not None:
+            tests.append(test)
         else:
-            raise call.refuse(
-                400,
-                "InvalidFilterInQueryString",
-                f"Invalid $filter '{text}' specified in the query string.",
-            )
+            message = f"Invalid $filter '{text}' specified in the query string."
+            raise call.refuse(400, "InvalidFilterInQueryString", message)
     if tag:
         tests.append(_match_tag(tag.get("tagname"), tag.get("tagvalue")))
     return lambda facts: all(test(facts) for test in tests)
+
+
+def _parse_term(term: str) -> Callable[[Facts], bool] | None:
+    found = _COMPARED.fullmatch(term)
+    if found is not None and found[1].lower() in _NAMES:
+        same = found[2].lower() == "eq"
+        return _match_equal(_NAMES[found[1].lower()], _unquote(found[3]), same=same)
+    found = _SUBSTRING.fullmatch(term)
+    if found is not None and found[2].lower() in _NAMES:
+        return _match_substring(_NAMES[found[2].lower()], _unquote(found[1]))
+    found = _STARTS.fullmatch(term)
+    return None if found is None else _match_tag_prefix(_unquote(found[1]))
 
 
 def _unquote(text: str) -> str:

@@ -92,13 +92,13 @@ def delete_group(call: ArmCall) -> Answer:
     """Start to delete a group and its resources."""
     group, group_id = require_group(call, call.path), _get_group_id(call)
 
-    def at_end(operation: StoredOperation) -> None:
+    def on_end(operation: StoredOperation) -> None:
         if operation.status == "Succeeded":
             call.state.resources.remove(group_id)
             call.azure.discard_group(call.names["subscription"], group.name)
 
     rule = call.state.operations.take_rule(_TYPE, "DELETE") or OperationRule("location")
-    return start_operation(call, rule, group_id, at_end)
+    return start_operation(call, rule, group_id, on_end)
 
 
 def _store(call: ArmCall, group: ResourceGroup, status: int) -> Answer:

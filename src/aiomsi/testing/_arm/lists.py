@@ -20,7 +20,7 @@ def list_collection(call: ArmCall, path: ResourcePath) -> Answer:
     It contains the resources that the caller may read.
     """
     wanted = f"{path.namespace}/{path.type}".lower()
-    found = call.state.resources.below(
+    found = call.state.resources.list_below(
         path.parent or path.scope, lambda resource: resource.type.lower() == wanted
     )
     style = call.state.etag_style(wanted)
@@ -34,7 +34,7 @@ def list_resources(call: ArmCall) -> Answer:
         require_group(call, scope)
     wanted = parse_filter(call)
     expand = call.request.parameter("$expand") or ""
-    found = call.state.resources.below(
+    found = call.state.resources.list_below(
         scope, lambda resource: resource.location is not None and wanted.fits(_get_facts(resource))
     )
 

@@ -35,7 +35,7 @@ def start_operation(
     call: ArmCall,
     rule: OperationRule,
     resource_id: str,
-    at_end: Callable[[StoredOperation], None],
+    on_end: Callable[[StoredOperation], None],
     result: object = None,
     *,
     status: int = 202,
@@ -48,14 +48,14 @@ def start_operation(
         call: the request.
         rule: rule by which the operation runs and ends.
         resource_id: id of the resource that the operation changes.
-        at_end: callback that applies, or undoes, the change when the operation ends.
+        on_end: callback that applies, or undoes, the change when the operation ends.
         result: body that the request would have returned without an operation.
         status: status of a response that has the resource's document as its body.
         document: the resource's document; None for a response without a body.
         location: region of the resource, for the links; None for ``global``.
 
     """
-    operation = call.state.operations.start(rule, call.request.method, resource_id, at_end, result)
+    operation = call.state.operations.start(rule, call.request.method, resource_id, on_end, result)
     headers = _build_retry_after(operation)
     if rule.kind in ("azure-async-operation", "both"):
         headers["Azure-AsyncOperation"] = _build_link(call, operation, _RECORD, location)
@@ -166,7 +166,7 @@ def _build_record(call: ArmCall, operation: StoredOperation) -> dict[str, Any]:
         "id": call.path,
         "name": operation.id,
         "resourceId": operation.resource_id,
-        "status": operation.shown_status,
+        "status": operation.record_status,
         "startTime": format_time(operation.started),
         "percentComplete": operation.percent,
     }
@@ -192,17 +192,16 @@ def _respond_final(call: ArmCall, operation: StoredOperation) -> Answer:
     if operation.status != "Succeeded":
         return json_answer(409, {"error": dict(operation.error)}, {"x-ms-failure-cause": "service"})
     if operation.method in ("PUT", "PATCH"):
-        resource = call.state.resources.get(operation.resource_id)
-        return (
-            Answer(204)
-            if resource is None
-            else json_answer(200, resource.as_json(call.state.etag_style(resource.type)))
-        )
-    return (
-        Answer(204 if operation.method == "POST" else 200)
-        if operation.result is None
-        else json_answer(200, operation.result)
-    )
+        document = _render_resource(call, operation)
+        return Answer(204) if document is None else json_answer(200, document)
+    if operation.result is None:
+        return Answer(204 if operation.method == "POST" else 200)
+    return json_answer(200, operation.result)
+
+
+def _render_resource(call: ArmCall, operation: StoredOperation) -> dict[str, Any] | None:
+    resource = call.state.resources.get(operation.resource_id)
+    return None if resource is None else resource.as_json(call.state.etag_style(resource.type))
 
 
 def _respond_faulty(call: ArmCall, operation: StoredOperation, fault: PollFault) -> Answer:
@@ -221,16 +220,13 @@ def _respond_faulty(call: ArmCall, operation: StoredOperation, fault: PollFault)
     whole = json.dumps(record).encode()
     if fault == "resource":
         call.state.operations.poll(operation)
-    resource = call.state.resources.get(operation.resource_id)
     bodies: dict[str, Any] = {
         "stateless": {
             name: value for name, value in record.items() if name in ("id", "name", "startTime")
         },
         "null-state": {**record, "status": None},
         "running": {**record, "status": operation.rule.running_as},
-        "resource": None
-        if resource is None
-        else resource.as_json(call.state.etag_style(resource.type)),
+        "resource": _render_resource(call, operation),
         "list": {"value": []},
     }
     if fault in bodies:

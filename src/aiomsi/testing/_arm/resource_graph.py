@@ -136,7 +136,9 @@ def _build_tables(call: ArmCall, subscriptions: list[SubscriptionState]) -> dict
             containers.append(
                 _build_row(subscription, {**shown, **facts}, "subscriptions/resourcegroups")
             )
-        for resource in call.state.resources.below(scope, lambda one: one.location is not None):
+        for resource in call.state.resources.list_below(
+            scope, lambda one: one.location is not None
+        ):
             parts = resource.id.split("/")
             group_name = parts[4].lower() if parts[3].lower() == "resourcegroups" else ""
             document = {
@@ -193,8 +195,8 @@ def _build_page(
         # The page repeats the last row of the page before, in place of its own first row.
         rows[0] = visible[skip - 1]
     has_more = skip + top < len(visible)
-    # Resource Graph returns a skip token only if the result has the column "id" and the query has
-    # neither of these stages.
+    # Without the column "id", Resource Graph cannot continue a result; after these stages it does
+    # not.
     has_next = has_more and "id" in table.columns and not stages & {"limit", "take"}
     data = _render_table(table, rows) if options.get("resultFormat") == "table" else rows
     size = len(json.dumps(data))

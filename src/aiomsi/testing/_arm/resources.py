@@ -59,7 +59,7 @@ def _parse_resource_path(call: ArmCall) -> ResourcePath:
 
 
 def _get_etag(call: ArmCall, resource: Resource | None) -> str:
-    return "" if resource is None else resource.written_etag(call.state.etag_style(resource.type))
+    return "" if resource is None else resource.format_etag(call.state.etag_style(resource.type))
 
 
 def _render(call: ArmCall, resource: Resource) -> dict[str, Any]:
@@ -104,14 +104,13 @@ def put_resource(call: ArmCall) -> Answer:
     check_location(call, path, kind, old, location)
     check_linked(call, path, document.get("properties"))
     # Copy the resource, because a delayed change must not show in the stored one.
+    now = call.state.wall()
     resource = (
-        attrs.evolve(old)
-        if old
-        else Resource(
-            _build_id(call, path, kind), get_full_type(call, path), {}, call.state.wall(), 0
-        )
+        Resource(_build_id(call, path, kind), get_full_type(call, path), {}, now, 0)
+        if old is None
+        else attrs.evolve(old)
     )
-    resource.write(document, call.state.wall())
+    resource.write(document, now)
     return _store(call, resource, is_new=old is None)
 
 
@@ -145,7 +144,7 @@ def _store(call: ArmCall, resource: Resource, *, is_new: bool) -> Answer:
     if is_new or not rule.delayed:
         call.state.resources.put(resource)
 
-    def at_end(operation: StoredOperation) -> None:
+    def on_end(operation: StoredOperation) -> None:
         resource.state = operation.resource_state
         if operation.status == "Succeeded":
             call.state.resources.put(resource)
@@ -162,7 +161,7 @@ def _store(call: ArmCall, resource: Resource, *, is_new: bool) -> Answer:
         call,
         rule,
         resource.id,
-        at_end,
+        on_end,
         status=status,
         document=document,
         location=resource.location,
@@ -190,7 +189,7 @@ def delete_resource(call: ArmCall) -> Answer:
     if not rule.delayed:
         resource.state = "Deleting"
 
-    def at_end(operation: StoredOperation) -> None:
+    def on_end(operation: StoredOperation) -> None:
         if operation.status == "Succeeded":
             call.state.resources.remove(resource.id)
         else:
@@ -198,7 +197,7 @@ def delete_resource(call: ArmCall) -> Answer:
 
     document = _render(call, resource) if rule.with_resource else None
     return start_operation(
-        call, rule, resource.id, at_end, status=200, document=document, location=resource.location
+        call, rule, resource.id, on_end, status=200, document=document, location=resource.location
     )
 
 
@@ -257,20 +256,15 @@ def _run_action(call: ArmCall, kind: str, word: str, resource: Resource | None) 
         raise call.refuse(404, "InvalidResourceType", text)
     if action.items is not None:
         return _respond_list(call, action)
-    rule = (
-        call.state.operations.take_rule(kind, "POST")
-        if resource is not None and word.lower() not in _LISTS
-        else None
-    )
-    if rule is not None and resource is not None:
-        return start_operation(
-            call, rule, resource.id, lambda _: None, action.result, location=resource.location
-        )
-    return (
-        Answer(action.status)
-        if action.result is None
-        else json_answer(action.status, action.result)
-    )
+    if resource is not None and word.lower() not in _LISTS:
+        rule = call.state.operations.take_rule(kind, "POST")
+        if rule is not None:
+            return start_operation(
+                call, rule, resource.id, lambda _: None, action.result, location=resource.location
+            )
+    if action.result is None:
+        return Answer(action.status)
+    return json_answer(action.status, action.result)
 
 
 def _build_id(call: ArmCall, path: ResourcePath, kind: ProviderType) -> str:

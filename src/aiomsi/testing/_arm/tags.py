@@ -27,11 +27,8 @@ def put_tags(call: ArmCall) -> Answer:
 
 def patch_tags(call: ArmCall) -> Answer:
     """Merge, replace or delete tags, by the body's ``operation``."""
-    operation, old, given = (
-        str(call.document().get("operation", "")).lower(),
-        _read_tags(call),
-        _parse_tags(call),
-    )
+    operation = str(call.document().get("operation", "")).lower()
+    old, given = _read_tags(call), _parse_tags(call)
     if operation == "merge":
         return _store(call, {**old, **given})
     if operation == "replace":

@@ -95,7 +95,7 @@ class StoredOperation:
         rule: rule by which the operation runs and ends.
         started: time of the start, in seconds since the epoch.
         not_before: earliest time of the end, on the monotonic clock.
-        at_end: callback that applies, or undoes, the change; the status is final by then.
+        on_end: callback that applies, or undoes, the change; the status is final by then.
         result: body that the request would have returned without an operation.
         status: ``"InProgress"`` until the end, then the outcome.
         polls: number of polls that found the operation running.
@@ -111,7 +111,7 @@ class StoredOperation:
     rule: OperationRule
     started: float
     not_before: float
-    at_end: Callable[[StoredOperation], None]
+    on_end: Callable[[StoredOperation], None]
     result: Any = None
     status: str = RUNNING
     polls: int = 0
@@ -132,7 +132,7 @@ class StoredOperation:
         return 50 if self.rule.polls is None else 100 * self.polls // (self.rule.polls + 1)
 
     @property
-    def shown_status(self) -> str:
+    def record_status(self) -> str:
         """The status in the operation's record."""
         return self.rule.running_as if self.is_running else self.status
 
@@ -229,19 +229,19 @@ class OperationStore:
         rule: OperationRule,
         method: str,
         resource_id: str,
-        at_end: Callable[[StoredOperation], None],
+        on_end: Callable[[StoredOperation], None],
         result: object = None,
     ) -> StoredOperation:
         """Start an operation, and cancel the one that runs on the same resource.
 
-        The store calls `at_end` when the operation ends, after it has set the final status.
+        The store calls `on_end` when the operation ends, after it has set the final status.
         """
         with self._lock:
             self.supersede(resource_id)
             not_before = self._monotonic() + rule.seconds
             key = str(uuid.uuid4())
             operation = StoredOperation(
-                key, method, resource_id, rule, self._wall(), not_before, at_end, result
+                key, method, resource_id, rule, self._wall(), not_before, on_end, result
             )
             self._operations[key] = self._running[resource_id.lower()] = operation
             return operation
@@ -303,7 +303,7 @@ class OperationStore:
                 self._end(operation)
             return len(running)
 
-    def views(self) -> tuple[OperationView, ...]:
+    def list_views(self) -> tuple[OperationView, ...]:
         """Return all operations, oldest first."""
         with self._lock:
             return tuple(
@@ -332,4 +332,4 @@ class OperationStore:
     def _end(self, operation: StoredOperation) -> None:
         self._running.pop(operation.resource_id.lower(), None)
         operation.status, operation.ended = operation.rule.outcome, self._wall()
-        operation.at_end(operation)
+        operation.on_end(operation)

@@ -81,7 +81,7 @@ class Resource:
             merged["tags"] = change["tags"]
         self.write(merged, now)
 
-    def written_etag(self, style: EtagStyle) -> str:
+    def format_etag(self, style: EtagStyle) -> str:
         """Return the etag in the form of the ``ETag`` header."""
         return {"quoted": f'"{self.etag}"', "weak": f'W/"{self.etag}"', "unquoted": self.etag}[
             style
@@ -96,7 +96,7 @@ class Resource:
             "id": self.id,
             "name": self.name,
             "type": self.type,
-            "etag": self.written_etag(style),
+            "etag": self.format_etag(style),
         }
         return {**own, **copy.deepcopy(self.document), "properties": copy.deepcopy(shown)}
 
@@ -157,20 +157,16 @@ class ResourceStore:
 
     def get(self, resource_id: str) -> Resource | None:
         """Return a resource; None if it does not exist or is hidden."""
-        resource = self.find(resource_id)
-        return None if resource is None or resource.hidden else resource
-
-    def find(self, resource_id: str) -> Resource | None:
-        """Return a resource, even a hidden one; None if it does not exist."""
         with self._lock:
-            return self._resources.get(fold_path(resource_id))
+            resource = self._resources.get(fold_path(resource_id))
+        return None if resource is None or resource.hidden else resource
 
     def put(self, resource: Resource) -> None:
         """Store a resource."""
         with self._lock:
             self._resources[fold_path(resource.id)] = resource
 
-    def below(
+    def list_below(
         self, scope: str, wanted: Callable[[Resource], bool] = lambda _: True
     ) -> list[Resource]:
         """Return the resources inside a scope that are not hidden, in order of creation."""
