@@ -18,7 +18,8 @@ GUID = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 OTHER = "11111111-2222-3333-4444-555555555555"
 GROUPS = f"/subscriptions/{SUBSCRIPTION}/resourcegroups"
 TUTORIAL = (
-    b'{"id":"/subscriptions/98f51385-2edc-4b79-bed9-7718de4cb861/resourceGroups/DevTest","name":"DevTest",'
+    b'{"id":"/subscriptions/98f51385-2edc-4b79-bed9-7718de4cb861/resourceGroups/DevTest",'
+    b'"name":"DevTest",'
     b'"location":"westus","properties":{"provisioningState":"Succeeded"}}'
 )
 
@@ -37,13 +38,11 @@ def azure() -> Iterator[EmbeddedAzure]:
 
 
 @pytest.mark.parametrize("path", [GROUP, GROUP.lower(), GROUP.upper(), f"{GROUP}/"])
-def test_the_tutorials_group_is_answered_whatever_the_case_of_the_path(
-    azure: EmbeddedAzure, path: str
-) -> None:
+def test_group_path_ignores_case(azure: EmbeddedAzure, path: str) -> None:
     assert ask_arm(azure, path, "2016-06-01").body == TUTORIAL
 
 
-def test_later_versions_tell_the_type_and_the_tags(azure: EmbeddedAzure) -> None:
+def test_group_in_later_version_has_type_and_tags(azure: EmbeddedAzure) -> None:
     azure.add_resource_groups(SUBSCRIPTION, ["tagged"], location="eastus", tags={"cost": "42"})
 
     assert ask_arm(azure, f"{GROUPS}/tagged").json == {
@@ -56,14 +55,14 @@ def test_later_versions_tell_the_type_and_the_tags(azure: EmbeddedAzure) -> None
     }
 
 
-def test_head_tells_whether_a_group_exists(azure: EmbeddedAzure) -> None:
+def test_head_of_group_returns_204_or_404(azure: EmbeddedAzure) -> None:
     there, missing = (ask_arm(azure, path, method="HEAD") for path in (GROUP, f"{GROUPS}/none"))
 
     assert (there.status, there.body) == (204, b"")
     assert (missing.status, missing.body) == (404, b"")
 
 
-def test_answers_carry_arms_headers() -> None:
+def test_responses_have_arm_headers() -> None:
     with EmbeddedAzure(clock=ManualClock(1_800_000_000.0).clock) as azure:
         headers = ask_arm(azure).headers
 
@@ -83,7 +82,7 @@ def test_answers_carry_arms_headers() -> None:
     assert "x-ms-failure-cause" not in headers
 
 
-def test_the_callers_ids_are_echoed_as_asked(azure: EmbeddedAzure) -> None:
+def test_request_ids_are_returned_on_request(azure: EmbeddedAzure) -> None:
     quiet = ask_arm(
         azure, x_ms_client_request_id="mine", x_ms_correlation_request_id="group"
     ).headers
@@ -96,7 +95,7 @@ def test_the_callers_ids_are_echoed_as_asked(azure: EmbeddedAzure) -> None:
     assert echoed["x-ms-client-request-id"] == "mine"
 
 
-def test_the_api_version_is_needed(azure: EmbeddedAzure) -> None:
+def test_missing_api_version_is_rejected(azure: EmbeddedAzure) -> None:
     reply = ask(azure.arm_url, GROUP)
 
     assert (reply.status, reply.code) == (400, "MissingApiVersionParameter")
@@ -107,21 +106,20 @@ def test_the_api_version_is_needed(azure: EmbeddedAzure) -> None:
     assert reply.headers["x-ms-failure-cause"] == "gateway"
 
 
-def test_the_name_of_the_api_version_ignores_case(azure: EmbeddedAzure) -> None:
+def test_api_version_parameter_ignores_case(azure: EmbeddedAzure) -> None:
     bearer = f"Bearer {azure.issue_token()}"
 
     assert ask(azure.arm_url, f"{GROUP}?Api-Version=2021-04-01", Authorization=bearer).status == 200
 
 
 @pytest.mark.parametrize("version", ["2021-04-02", "latest"])
-def test_an_unknown_api_version_is_refused_with_the_list(
-    azure: EmbeddedAzure, version: str
-) -> None:
+def test_unknown_api_version_error_lists_versions(azure: EmbeddedAzure, version: str) -> None:
     reply = ask_arm(azure, version=version)
 
     assert (reply.status, reply.code) == (400, "InvalidApiVersionParameter")
     assert reply.json["error"]["message"].startswith(
-        f"The api-version '{version}' is invalid. The supported versions are '2025-04-01,2025-03-01,"
+        f"The api-version '{version}' is invalid. "
+        "The supported versions are '2025-04-01,2025-03-01,"
     )
 
 
@@ -142,7 +140,7 @@ def test_an_unknown_api_version_is_refused_with_the_list(
         ),
     ],
 )
-def test_a_bad_token_is_refused_with_a_challenge(
+def test_bad_token_gets_challenge(
     azure: EmbeddedAzure, token: TokenOptions, code: str, description: str
 ) -> None:
     reply = ask_arm(azure, token=azure.issue_token(**token))
@@ -156,14 +154,14 @@ def test_a_bad_token_is_refused_with_a_challenge(
     assert azure.counts.arm_unauthorized == 1
 
 
-def test_without_a_token_arm_says_so(azure: EmbeddedAzure) -> None:
+def test_missing_token_is_rejected(azure: EmbeddedAzure) -> None:
     reply = ask(azure.arm_url, f"{GROUP}?api-version=2021-04-01")
 
     assert (reply.status, reply.code) == (401, "AuthenticationFailed")
     assert "missing 'Authorization' header" in reply.headers["WWW-Authenticate"]
 
 
-def test_revoked_tokens_are_refused(azure: EmbeddedAzure) -> None:
+def test_revoked_tokens_are_rejected(azure: EmbeddedAzure) -> None:
     token = azure.issue_token()
     assert ask_arm(azure, token=token).status == 200
     azure.revoke_tokens()
@@ -172,7 +170,7 @@ def test_revoked_tokens_are_refused(azure: EmbeddedAzure) -> None:
     assert ask_arm(azure).status == 200
 
 
-def test_without_a_role_arm_names_client_action_and_scope(azure: EmbeddedAzure) -> None:
+def test_missing_role_error_names_client_action_scope(azure: EmbeddedAzure) -> None:
     nobody = azure.assign_identity(client_id="the-client", object_id="The-Object")
     reply = ask_arm(azure, token=azure.issue_token(identity=nobody))
 
@@ -180,15 +178,16 @@ def test_without_a_role_arm_names_client_action_and_scope(azure: EmbeddedAzure) 
     assert reply.json["error"] == {
         "code": "AuthorizationFailed",
         "message": (
-            "The client 'the-client' with object id 'The-Object' does not have authorization to perform action "
-            f"'Microsoft.Resources/subscriptions/resourcegroups/read' over scope '{GROUP}' or the scope is invalid. "
+            "The client 'the-client' with object id 'The-Object' does not have authorization to "
+            "perform action 'Microsoft.Resources/subscriptions/resourcegroups/read' "
+            f"over scope '{GROUP}' or the scope is invalid. "
             "If access was recently granted, please refresh your credentials."
         ),
     }
     assert azure.counts.arm_forbidden == 1
 
 
-def test_a_role_holds_for_its_scope_and_what_is_inside(azure: EmbeddedAzure) -> None:
+def test_role_applies_to_scope_and_inner_scopes(azure: EmbeddedAzure) -> None:
     azure.add_resource_groups(SUBSCRIPTION, ["other"])
     who = azure.assign_identity(object_id="Reader-Of-One")
     token = azure.issue_token(identity=who)
@@ -261,7 +260,8 @@ def test_subscriptions_are_listed_and_read(azure: EmbeddedAzure) -> None:
             404,
             "ResourceNotFound",
             (
-                "The Resource 'Microsoft.Web/sites/a' under resource group 'DevTest' was not found. "
+                "The Resource 'Microsoft.Web/sites/a' under resource group 'DevTest' was not "
+                "found. "
                 "For more details please go to https://aka.ms/ARMResourceNotFoundFix"
             ),
         ),
@@ -274,7 +274,7 @@ def test_subscriptions_are_listed_and_read(azure: EmbeddedAzure) -> None:
         ("/nothing", 404, "NotFound", "There is nothing at '/nothing'."),
     ],
 )
-def test_what_is_not_there_is_told_in_arms_words(
+def test_missing_item_gets_arms_error(
     azure: EmbeddedAzure, path: str, status: int, code: str, message: str
 ) -> None:
     reply = ask_arm(azure, path)
@@ -282,7 +282,7 @@ def test_what_is_not_there_is_told_in_arms_words(
     assert (reply.status, reply.json["error"]) == (status, {"code": code, "message": message})
 
 
-def test_resource_providers_have_versions_of_their_own(azure: EmbeddedAzure) -> None:
+def test_resource_providers_have_other_versions(azure: EmbeddedAzure) -> None:
     path = f"{GROUP}/providers/Microsoft.Web/sites/a"
 
     assert ask_arm(azure, path, "2022-09-01").code == "ResourceNotFound"
@@ -290,13 +290,13 @@ def test_resource_providers_have_versions_of_their_own(azure: EmbeddedAzure) -> 
     assert ask_arm(azure, path, "newest").code == "InvalidApiVersionParameter"
 
 
-def test_other_methods_are_refused(azure: EmbeddedAzure) -> None:
+def test_other_methods_are_rejected(azure: EmbeddedAzure) -> None:
     reply = ask_arm(azure, "/subscriptions", method="POST")
 
     assert (reply.status, reply.code, reply.headers["Allow"]) == (405, "MethodNotAllowed", "GET")
 
 
-def test_the_cloud_describes_itself_to_anyone(azure: EmbeddedAzure) -> None:
+def test_cloud_metadata_needs_no_token(azure: EmbeddedAzure) -> None:
     cloud = ask(azure.arm_url, "/metadata/endpoints?api-version=2022-09-01").json
 
     assert cloud["resourceManager"] == f"{azure.arm_url}/"
@@ -322,7 +322,7 @@ def followed(azure: EmbeddedAzure, path: str) -> list[list[str]]:
         ).json
 
 
-def test_a_long_list_comes_in_pages() -> None:
+def test_long_list_has_pages() -> None:
     with EmbeddedAzure(page_size=2) as azure:
         azure.add_resource_groups(SUBSCRIPTION, 4)
 
@@ -335,7 +335,7 @@ def test_a_long_list_comes_in_pages() -> None:
         assert followed(azure, f"{GROUPS}?$top=9")[0] == ["DevTest", "group-00001"]
 
 
-def test_a_thousand_groups_are_one_page(azure: EmbeddedAzure) -> None:
+def test_thousand_groups_are_one_page(azure: EmbeddedAzure) -> None:
     azure.add_resource_groups(SUBSCRIPTION, 1_000)
 
     assert [len(page) for page in followed(azure, GROUPS)] == [1_000, 1]
@@ -351,7 +351,7 @@ def test_a_thousand_groups_are_one_page(azure: EmbeddedAzure) -> None:
         ("$skiptoken=eC54", "InvalidSkipToken"),
     ],
 )
-def test_a_wrong_page_is_refused(azure: EmbeddedAzure, query: str, code: str) -> None:
+def test_invalid_page_parameters_are_rejected(azure: EmbeddedAzure, query: str, code: str) -> None:
     assert ask_arm(azure, f"{GROUPS}?{query}").code == code
 
 
@@ -359,7 +359,7 @@ SMALL = ArmBuckets(reads=ArmBucket(2, 1), global_factor=1.5)
 READS = "x-ms-ratelimit-remaining-subscription-reads"
 
 
-def test_the_rest_in_the_bucket_is_told_and_never_below_zero() -> None:
+def test_remaining_requests_are_never_negative() -> None:
     manual = ManualClock()
     with EmbeddedAzure(arm_buckets=SMALL, clock=manual.clock) as azure:
         told = [ask_arm(azure).headers[READS] for _ in range(3)]
@@ -369,7 +369,7 @@ def test_the_rest_in_the_bucket_is_told_and_never_below_zero() -> None:
     assert told == ["1", "0", "0", "0"]
 
 
-def test_an_empty_bucket_is_answered_429_when_asked_for() -> None:
+def test_empty_bucket_with_limits_enforced_returns_429() -> None:
     manual = ManualClock()
     with EmbeddedAzure(arm_buckets=SMALL, enforce_arm_limits=True, clock=manual.clock) as azure:
         replies = [ask_arm(azure) for _ in range(3)]
@@ -388,7 +388,7 @@ def test_an_empty_bucket_is_answered_429_when_asked_for() -> None:
     assert counts.arm_throttled == 1
 
 
-def test_principals_share_the_subscriptions_bucket() -> None:
+def test_principals_share_subscription_bucket() -> None:
     with EmbeddedAzure(
         arm_buckets=SMALL, enforce_arm_limits=True, clock=ManualClock().clock
     ) as azure:
@@ -400,7 +400,7 @@ def test_principals_share_the_subscriptions_bucket() -> None:
     assert statuses == [200, 200, 200, 429]
 
 
-def test_requests_outside_subscriptions_have_the_tenants_bucket() -> None:
+def test_tenant_requests_use_tenant_bucket() -> None:
     with EmbeddedAzure(
         arm_buckets=SMALL, enforce_arm_limits=True, clock=ManualClock().clock
     ) as azure:
@@ -414,7 +414,7 @@ def test_requests_outside_subscriptions_have_the_tenants_bucket() -> None:
     assert replies[2].code == "TenantRequestsThrottled"
 
 
-def test_groups_can_be_added_counted_and_removed() -> None:
+def test_groups_are_added_counted_and_removed() -> None:
     groups = (ResourceGroup("a"), ResourceGroup("b", "eastus"))
     with EmbeddedAzure({OTHER.upper(): Subscription(resource_groups=groups)}) as azure:
         assert azure.subscription_ids == (OTHER.upper(),)
@@ -431,11 +431,11 @@ def test_groups_can_be_added_counted_and_removed() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda azure: azure.add_subscription("mine"), "is a GUID, and 'mine' is none"),
-        (lambda azure: azure.add_resource_groups(OTHER, 1), "no subscription"),
+        (lambda azure: azure.add_subscription("mine"), "must be a GUID, and 'mine' is not"),
+        (lambda azure: azure.add_resource_groups(OTHER, 1), "does not exist here"),
         (
             lambda azure: azure.remove_resource_group(SUBSCRIPTION, "none"),
-            "no resource group 'none'",
+            "group 'none' does not exist",
         ),
         (lambda azure: azure.assign_identity(system_assigned=True), "one system-assigned identity"),
         (lambda azure: azure.revoke("somebody"), "has no role at '/'"),
@@ -447,16 +447,16 @@ def test_groups_can_be_added_counted_and_removed() -> None:
         (lambda _: EmbeddedAzure(page_size=0), "page_size"),
     ],
 )
-def test_impossible_changes_are_refused(
+def test_impossible_changes_raise(
     azure: EmbeddedAzure, change: Callable[[EmbeddedAzure], object], message: str
 ) -> None:
     with pytest.raises((ValueError, IndexError), match=message):
         change(azure)
 
 
-def test_an_identity_is_removed_once(azure: EmbeddedAzure) -> None:
+def test_identity_removed_twice_raises(azure: EmbeddedAzure) -> None:
     identity = azure.assign_identity()
     azure.remove_identity(identity)
 
-    with pytest.raises(ValueError, match="isn't assigned"):
+    with pytest.raises(ValueError, match="is not assigned"):
         azure.remove_identity(identity)

@@ -1,4 +1,4 @@
-"""Data that is cut, recoded, held back or named strangely, as the embedded Azure can play it."""
+"""Data that the embedded Azure can truncate, recode, hold back or name strangely."""
 
 import gzip
 import json
@@ -31,7 +31,7 @@ def query(azure: EmbeddedAzure, text: str, **options: object) -> Reply:
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32-le", "latin-1"])
-def test_a_body_comes_in_another_encoding(azure: EmbeddedAzure, encoding: str) -> None:
+def test_body_has_another_encoding(azure: EmbeddedAzure, encoding: str) -> None:
     plain = ask_arm(azure)
     azure.inject("arm", Fault.encode(encoding))
     reply = ask_arm(azure)
@@ -41,7 +41,7 @@ def test_a_body_comes_in_another_encoding(azure: EmbeddedAzure, encoding: str) -
     assert charset == ("iso8859-1" if encoding == "latin-1" else "utf-8")
 
 
-def test_a_packed_body_is_cut_and_ends_as_it_should(azure: EmbeddedAzure) -> None:
+def test_gzip_body_is_truncated(azure: EmbeddedAzure) -> None:
     plain = ask_arm(azure)
     azure.inject("arm", Fault.cut_gzip(1.0))
     azure.inject("arm", Fault.cut_gzip())
@@ -57,7 +57,7 @@ def test_a_packed_body_is_cut_and_ends_as_it_should(azure: EmbeddedAzure) -> Non
         assert "Content-Length" not in reply.headers
 
 
-def test_faults_of_bodies_are_checked() -> None:
+def test_invalid_body_faults_raise() -> None:
     with pytest.raises(ValueError, match="no encoding 'nope'"):
         Fault.encode("nope")
     with pytest.raises(ValueError, match="between 0 and 1"):
@@ -68,7 +68,7 @@ def test_faults_of_bodies_are_checked() -> None:
 
 
 @pytest.mark.parametrize(("method", "other"), [("GET", "POST"), ("POST", "GET")])
-def test_an_action_is_a_list_in_pages(azure: EmbeddedAzure, method: str, other: str) -> None:
+def test_list_action_has_pages(azure: EmbeddedAzure, method: str, other: str) -> None:
     vault = azure.add_resource(f"{GROUP}/providers/Microsoft.KeyVault/vaults/kv")
     azure.set_list_action(
         "Microsoft.KeyVault/vaults", "listThings", ["a", "b", "c"], next_method=method
@@ -80,8 +80,8 @@ def test_an_action_is_a_list_in_pages(azure: EmbeddedAzure, method: str, other: 
     assert follow(azure, first.json["nextLink"], method).json == {"value": ["c"]}
 
 
-def test_the_method_of_further_pages_is_checked(azure: EmbeddedAzure) -> None:
-    with pytest.raises(ValueError, match="next_method is 'GET' or 'POST'"):
+def test_invalid_next_method_raises(azure: EmbeddedAzure) -> None:
+    with pytest.raises(ValueError, match="next_method must be 'GET' or 'POST'"):
         azure.set_list_action("Microsoft.KeyVault/vaults", "listThings", [], next_method="PUT")
 
 
@@ -89,7 +89,7 @@ def test_the_method_of_further_pages_is_checked(azure: EmbeddedAzure) -> None:
     ("name", "sent"),
     [("A##North Europe#b", None), ("CPU % > 80", None), ("%24Default", "%24Default")],
 )
-def test_a_resource_has_a_strange_name(azure: EmbeddedAzure, name: str, sent: str | None) -> None:
+def test_resource_name_can_be_unusual(azure: EmbeddedAzure, name: str, sent: str | None) -> None:
     azure.add_provider("Microsoft.Web", {"certificates": ["2021-04-01"]})
     resource_id = azure.add_resource(f"{CERTIFICATES}/{name}", {"location": "westus"})
     (listed,) = ask_arm(azure, CERTIFICATES).json["value"]
@@ -98,8 +98,11 @@ def test_a_resource_has_a_strange_name(azure: EmbeddedAzure, name: str, sent: st
     assert (reply.status, reply.json["id"]) == (200, resource_id)
 
 
-def test_a_document_is_read_at_a_path_with_an_empty_segment(azure: EmbeddedAzure) -> None:
-    path = f"/subscriptions/{SUBSCRIPTION}/resourceGroups//providers/Microsoft.Network/SslOptions/default"
+def test_document_path_can_have_empty_segment(azure: EmbeddedAzure) -> None:
+    path = (
+        f"/subscriptions/{SUBSCRIPTION}/resourceGroups/"
+        "/providers/Microsoft.Network/SslOptions/default"
+    )
     azure.add_document(path, {"id": path})
     assert ask_arm(azure, path.lower()).json == {"id": path}
     assert ask_arm(azure, path.replace("//", "/")).status == 404
@@ -135,7 +138,7 @@ def test_unsorted_pages_repeat_a_row_and_miss_another(azure: EmbeddedAzure) -> N
     assert names(azure, f"{GROUPS} | project id, name", 2) == there
 
 
-def test_rows_are_held_back_without_a_token(azure: EmbeddedAzure) -> None:
+def test_held_back_rows_have_no_token(azure: EmbeddedAzure) -> None:
     fill(azure, 5)
     azure.hold_back_graph_rows(2)
     page = query(azure, f"{GROUPS} | project id").json
@@ -144,14 +147,14 @@ def test_rows_are_held_back_without_a_token(azure: EmbeddedAzure) -> None:
 
 
 @pytest.mark.parametrize("word", ["limit", "take"])
-def test_a_query_with_a_limit_gets_no_token(azure: EmbeddedAzure, word: str) -> None:
+def test_query_with_limit_has_no_token(azure: EmbeddedAzure, word: str) -> None:
     fill(azure, 5)
     page = query(azure, f"{GROUPS} | where name != 'x | y' | project id | {word} 4", top=3).json
     assert (page["totalRecords"], page["count"], page["resultTruncated"]) == (4, 3, "true")
     assert "$skipToken" not in page
 
 
-def test_a_page_that_is_too_large_is_refused(azure: EmbeddedAzure) -> None:
+def test_too_large_page_is_rejected(azure: EmbeddedAzure) -> None:
     fill(azure, 5)
     size = len(json.dumps(query(azure, f"{GROUPS} | project id", top=3).json["data"]))
     azure.limit_graph_payload(size)
@@ -161,7 +164,7 @@ def test_a_page_that_is_too_large_is_refused(azure: EmbeddedAzure) -> None:
     assert reply.json["error"]["details"][0]["code"] == "ResponsePayloadTooLarge"
 
 
-def test_a_quota_that_is_used_up_comes_back_much_later() -> None:
+def test_used_up_quota_is_restored_much_later() -> None:
     manual = ManualClock()
     with EmbeddedAzure(
         clock=manual.clock, enforce_arm_limits=True, graph_limits=GraphLimits(15, 5.0)

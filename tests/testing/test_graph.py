@@ -85,7 +85,7 @@ def names(azure: EmbeddedAzure, condition: str) -> list[str]:
         ("properties.n == 2.5", []),
     ],
 )
-def test_where_finds(azure: EmbeddedAzure, condition: str, expected: list[str]) -> None:
+def test_where_selects_rows(azure: EmbeddedAzure, condition: str, expected: list[str]) -> None:
     assert names(azure, condition) == expected
 
 
@@ -120,12 +120,15 @@ def test_where_finds(azure: EmbeddedAzure, condition: str, expected: list[str]) 
             [("Embedded subscription",)],
         ),
         (
-            "resourcecontainers | where type endswith '/resourcegroups' | project name, resourceGroup",
+            (
+                "resourcecontainers | where type endswith '/resourcegroups' "
+                "| project name, resourceGroup"
+            ),
             2,
         ),
     ],
 )
-def test_stages_follow_each_other(azure: EmbeddedAzure, text: str, rows: Any) -> None:
+def test_stages_run_in_order(azure: EmbeddedAzure, text: str, rows: Any) -> None:
     data = query(azure, text).json["data"]
 
     if isinstance(rows, int):
@@ -142,25 +145,23 @@ def test_stages_follow_each_other(azure: EmbeddedAzure, text: str, rows: Any) ->
     [
         ("", "'its end': 'a table' is expected"),
         ("Advisor", "the table 'Advisor'"),
-        ("Resources | mv-expand tags", "what begins with '-expand tags'"),
+        ("Resources | mv-expand tags", "the token at '-expand tags'"),
         ("Resources | join kind", "the operator 'join'"),
         ("Resources where", "'|' is expected"),
-        ("Resources | limit ten", "not understood at 'ten'"),
+        ("Resources | limit ten", "not valid at 'ten'"),
         ("Resources | order name", "'by' is expected"),
         ("Resources | where colour == 'red'", "the column or function 'colour'"),
         ("Resources | where name has 'a'", "the comparison 'has'"),
-        ("Resources | where not name == 'a'", "not understood at 'name'"),
+        ("Resources | where not name == 'a'", "not valid at 'name'"),
         ("Resources | where (name == 'a'", "')' is expected"),
-        ("Resources | where name == |", "not understood at '|'"),
+        ("Resources | where name == |", "not valid at '|'"),
         ("Resources | project name | where type == 'a'", "the column or function 'type'"),
         ("Resources | summarize max(name)", "the aggregation 'max'"),
         ("Resources | where properties. == 'a'", "'a name' is expected"),
-        ("Resources | where name == 'open", "what begins with"),
+        ("Resources | where name == 'open", "the token at"),
     ],
 )
-def test_what_is_not_of_the_subset_is_refused(
-    azure: EmbeddedAzure, text: str, message: str
-) -> None:
+def test_unsupported_syntax_is_rejected(azure: EmbeddedAzure, text: str, message: str) -> None:
     reply = query(azure, text)
 
     assert (reply.status, reply.code) == (400, "BadRequest")
@@ -185,17 +186,19 @@ def test_what_is_not_of_the_subset_is_refused(
         ({"options": {"$skipToken": "WzEsICJhIl0="}}, "InvalidSkipToken"),
     ],
 )
-def test_bad_requests_are_refused(azure: EmbeddedAzure, body: dict[str, object], code: str) -> None:
+def test_bad_requests_are_rejected(
+    azure: EmbeddedAzure, body: dict[str, object], code: str
+) -> None:
     reply = query(azure, "Resources", body=body)
 
     assert (reply.status, reply.json["error"]["details"][0]["code"]) == (400, code)
 
 
-def test_other_versions_are_refused(azure: EmbeddedAzure) -> None:
+def test_unknown_api_version_is_rejected(azure: EmbeddedAzure) -> None:
     assert ask_arm(azure, GRAPH, "2001-01-01", method="POST", body={}).code == "InvalidResourceType"
 
 
-def test_rows_have_the_documented_columns(azure: EmbeddedAzure) -> None:
+def test_rows_have_documented_columns(azure: EmbeddedAzure) -> None:
     (row,) = query(
         azure,
         "Resources | where name == 'alpha'",
@@ -216,7 +219,7 @@ def test_rows_have_the_documented_columns(azure: EmbeddedAzure) -> None:
     assert row["properties"] == {"n": 2, "on": True, "provisioningState": "Succeeded"}
 
 
-def test_results_come_in_pages_if_they_have_ids(azure: EmbeddedAzure) -> None:
+def test_results_with_ids_have_pages(azure: EmbeddedAzure) -> None:
     text = "Resources | order by name asc | project id, name"
     first = query(azure, text, top=2).json
     second = query(azure, text, top=2, skipToken=first["$skipToken"]).json
@@ -252,7 +255,7 @@ def test_tables_have_columns(azure: EmbeddedAzure) -> None:
     assert data["rows"] == [["alpha", 2, {"env": "Test"}], ["Beta", 10, None]]
 
 
-def test_queries_see_what_the_caller_may_read() -> None:
+def test_queries_return_readable_rows() -> None:
     with EmbeddedAzure() as azure:
         fill(azure)
         other = azure.add_subscription(subscription=Subscription(tenant_id=ELSEWHERE))
@@ -271,7 +274,7 @@ def test_queries_see_what_the_caller_may_read() -> None:
     assert found == [[{"name": "gamma"}], [{"name": "x"}]]
 
 
-def test_the_quota_is_told_and_kept() -> None:
+def test_quota_is_reported_and_enforced() -> None:
     clock = ManualClock()
     limits = GraphLimits(queries=2, seconds=65)
     with EmbeddedAzure(clock=clock.clock, graph_limits=limits, enforce_arm_limits=True) as azure:
@@ -290,7 +293,7 @@ def test_the_quota_is_told_and_kept() -> None:
     assert azure.counts.arm_throttled == 2
 
 
-def test_without_enforcement_the_quota_is_only_told() -> None:
+def test_quota_not_enforced_is_reported() -> None:
     with EmbeddedAzure(graph_limits=GraphLimits(queries=1, seconds=100)) as azure:
         replies = [query(azure, "Resources") for _ in range(2)]
 

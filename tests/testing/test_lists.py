@@ -57,7 +57,7 @@ def names(
         (f"{SCOPE}/resources?$top=1", VERSION, ["one", "two", "three", "net"]),
     ],
 )
-def test_lists_hold_what_is_inside(
+def test_lists_contain_resources_of_scope(
     azure: EmbeddedAzure, path: str, version: str, expected: list[str]
 ) -> None:
     assert names(azure, path, version) == expected
@@ -92,13 +92,13 @@ def test_lists_are_filtered(azure: EmbeddedAzure, wanted: str, expected: list[st
 @pytest.mark.parametrize(
     "wanted", ["colour eq 'red'", "name gt 'a'", "name eq 'a' and", "substringof('a', colour)"]
 )
-def test_other_filters_are_refused(azure: EmbeddedAzure, wanted: str) -> None:
+def test_unknown_filters_are_rejected(azure: EmbeddedAzure, wanted: str) -> None:
     reply = ask_arm(azure, f"{SCOPE}/resources?$filter={wanted.replace(' ', '%20')}")
 
     assert (reply.status, reply.code) == (400, "InvalidFilterInQueryString")
 
 
-def test_items_have_no_properties_and_more_on_request(azure: EmbeddedAzure) -> None:
+def test_list_items_have_times_if_expanded(azure: EmbeddedAzure) -> None:
     plain = ask_arm(azure, f"{GROUP}/resources?$filter=name%20eq%20'one'").json["value"]
     more = ask_arm(
         azure, f"{GROUP}/resources?$filter=name%20eq%20'one'&$expand=createdTime,provisioningState"
@@ -121,7 +121,7 @@ def test_items_have_no_properties_and_more_on_request(azure: EmbeddedAzure) -> N
     assert tagged == [{name: value for name, value in plain[0].items() if name != "tags"}]
 
 
-def test_a_missing_group_has_no_list(azure: EmbeddedAzure) -> None:
+def test_list_of_missing_group_returns_404(azure: EmbeddedAzure) -> None:
     assert ask_arm(azure, f"{SCOPE}/resourceGroups/none/resources").code == "ResourceGroupNotFound"
 
 
@@ -133,7 +133,7 @@ def test_groups_are_filtered(azure: EmbeddedAzure) -> None:
     ) == ["tagged"]
 
 
-def test_lists_leave_out_what_the_caller_may_not_read(azure: EmbeddedAzure) -> None:
+def test_lists_omit_unreadable_resources(azure: EmbeddedAzure) -> None:
     who = azure.assign_identity(object_id="who")
     azure.grant("who", f"{GROUP}/{VAULTS}/two")
     token = azure.issue_token(identity=who)
@@ -142,7 +142,7 @@ def test_lists_leave_out_what_the_caller_may_not_read(azure: EmbeddedAzure) -> N
     assert names(azure, f"{GROUP}/{VAULTS}", "2023-07-01", token) == ["two"]
 
 
-def test_pages_may_be_empty(azure: EmbeddedAzure) -> None:
+def test_empty_pages_have_next_link(azure: EmbeddedAzure) -> None:
     azure.add_empty_pages(2, path="[?&]top=1")
     page = ask_arm(azure, f"{GROUP}/resources?$top=1&top=1").json
     sizes = [len(page["value"])]
@@ -157,7 +157,7 @@ def test_pages_may_be_empty(azure: EmbeddedAzure) -> None:
 
 
 @pytest.mark.parametrize("scope", [SCOPE, GROUP, f"{GROUP}/{VAULTS}/two"])
-def test_tags_are_a_service_of_their_own(azure: EmbeddedAzure, scope: str) -> None:
+def test_tags_resource_reads_and_writes_tags(azure: EmbeddedAzure, scope: str) -> None:
     path = f"{scope}/providers/microsoft.resources/tags/default"
 
     def tags(method: str = "GET", operation: str = "", **given: str) -> dict[str, str]:
@@ -189,7 +189,7 @@ def test_tags_are_a_service_of_their_own(azure: EmbeddedAzure, scope: str) -> No
         (f"{GROUP}/{VAULTS}", {"properties": {"tags": {}}}, "ResourceNotFound"),
     ],
 )
-def test_bad_tags_are_refused(azure: EmbeddedAzure, scope: str, body: object, code: str) -> None:
+def test_bad_tags_are_rejected(azure: EmbeddedAzure, scope: str, body: object, code: str) -> None:
     assert (
         ask_arm(
             azure, f"{scope}/providers/Microsoft.Resources/tags/default", method="PATCH", body=body

@@ -1,4 +1,4 @@
-"""Microsoft's own client against the embedded ARM, as it is."""
+"""Microsoft's client, unchanged, against the embedded ARM."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -24,7 +24,7 @@ from azure.identity.aio import ManagedIdentityCredential
 from azure.mgmt.core.policies import _base_async
 from azure.mgmt.resource.resources.aio import ResourceManagementClient
 
-# Its transport may be collected before its connections are closed.
+# The client's transport may be garbage collected before its connections are closed.
 pytestmark = pytest.mark.filterwarnings(
     "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
 )
@@ -58,7 +58,7 @@ def azure(monkeypatch: pytest.MonkeyPatch) -> Iterator[EmbeddedAzure]:
 def use(
     azure: EmbeddedAzure, tmp_path: Path
 ) -> Callable[[Callable[[Client], Awaitable[Any]]], Any]:
-    """Run a function with a client, in a loop of its own."""
+    """Run a function with a client, in a new event loop."""
     ca = tmp_path / "ca.pem"
     ca.write_bytes(azure.ca_pem)
 
@@ -92,7 +92,7 @@ def use(
 Use = Callable[[Callable[[Client], Awaitable[Any]]], Any]
 
 
-def test_it_makes_changes_and_deletes_groups(azure: EmbeddedAzure, use: Use) -> None:
+def test_client_creates_changes_and_deletes_groups(azure: EmbeddedAzure, use: Use) -> None:
     azure.long_running(
         "Microsoft.Resources/resourceGroups", "location", methods=["DELETE"], polls=2
     )
@@ -133,7 +133,7 @@ def test_it_makes_changes_and_deletes_groups(azure: EmbeddedAzure, use: Use) -> 
 
 
 @pytest.mark.parametrize("resource_id", [VAULT, MACHINE, ACCOUNT, PLAN])
-def test_it_makes_reads_changes_and_deletes_resources(
+def test_client_creates_changes_and_deletes_resources(
     azure: EmbeddedAzure, use: Use, resource_id: str
 ) -> None:
     version = VERSIONS[resource_id]
@@ -168,7 +168,7 @@ def test_it_makes_reads_changes_and_deletes_resources(
     use(main)
 
 
-def test_it_names_resources_by_their_parts(azure: EmbeddedAzure, use: Use) -> None:
+def test_client_addresses_resources_by_parts(azure: EmbeddedAzure, use: Use) -> None:
     async def main(client: Client) -> None:
         resources = client.resources
         network = ("DevTest", "Microsoft.Network", "", "virtualNetworks", "net")
@@ -193,7 +193,7 @@ def test_it_names_resources_by_their_parts(azure: EmbeddedAzure, use: Use) -> No
     use(main)
 
 
-def test_it_extends_resources(azure: EmbeddedAzure, use: Use) -> None:
+def test_client_creates_extension_resources(azure: EmbeddedAzure, use: Use) -> None:
     azure.add_resource(VAULT)
 
     async def main(client: Client) -> None:
@@ -207,7 +207,7 @@ def test_it_extends_resources(azure: EmbeddedAzure, use: Use) -> None:
     use(main)
 
 
-def test_it_lists_through_pages_and_empty_ones(azure: EmbeddedAzure, use: Use) -> None:
+def test_client_follows_pages_and_empty_pages(azure: EmbeddedAzure, use: Use) -> None:
     for number in range(5):
         azure.add_resource(f"{VAULT}{number}", {"tags": {"odd": str(number % 2)}})
     azure.add_empty_pages(2)
@@ -226,7 +226,7 @@ def test_it_lists_through_pages_and_empty_ones(azure: EmbeddedAzure, use: Use) -
 @pytest.mark.parametrize(
     "kind", ["azure-async-operation", "location", "both", "provisioning-state"]
 )
-def test_it_follows_every_kind_of_operation(azure: EmbeddedAzure, use: Use, kind: Any) -> None:
+def test_client_follows_every_kind_of_operation(azure: EmbeddedAzure, use: Use, kind: Any) -> None:
     azure.long_running("Microsoft.KeyVault/vaults", kind, methods=["PUT", "PATCH"], polls=3)
     if kind != "provisioning-state":
         azure.long_running("Microsoft.KeyVault/vaults", kind, methods=["DELETE"], polls=3)
@@ -253,7 +253,7 @@ def test_it_follows_every_kind_of_operation(azure: EmbeddedAzure, use: Use, kind
     "kind", ["azure-async-operation", "location", "both", "provisioning-state"]
 )
 @pytest.mark.parametrize("outcome", ["Failed", "Canceled"])
-def test_it_is_told_how_an_operation_failed(
+def test_client_raises_error_of_failed_operation(
     azure: EmbeddedAzure, use: Use, kind: Any, outcome: Any
 ) -> None:
     error = {"code": "SkuNotAvailable", "message": "There are none left."}
@@ -272,7 +272,7 @@ def test_it_is_told_how_an_operation_failed(
     assert outcome in message if kind == "provisioning-state" else "SkuNotAvailable" in message
 
 
-def test_polls_that_fail_do_not_end_an_operation(azure: EmbeddedAzure, use: Use) -> None:
+def test_failed_polls_do_not_end_operation(azure: EmbeddedAzure, use: Use) -> None:
     azure.long_running("Microsoft.KeyVault/vaults", "azure-async-operation", polls=1)
     azure.inject("arm", Fault(503), path="operationStatuses")
 
@@ -285,7 +285,7 @@ def test_polls_that_fail_do_not_end_an_operation(azure: EmbeddedAzure, use: Use)
     assert use(main) == "Succeeded"
 
 
-def test_it_reads_and_registers_providers(azure: EmbeddedAzure, use: Use) -> None:
+def test_client_reads_and_registers_providers(azure: EmbeddedAzure, use: Use) -> None:
     azure.unregister_provider("Microsoft.KeyVault", polls=1)
 
     async def main(client: Client) -> None:
@@ -316,11 +316,11 @@ def test_it_reads_and_registers_providers(azure: EmbeddedAzure, use: Use) -> Non
     use(main)
 
 
-def test_it_registers_a_provider_on_its_own(
+def test_client_registers_missing_provider(
     azure: EmbeddedAzure, use: Use, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Hasty:
-        """What the policy uses of asyncio, without its ten seconds between two looks."""
+        """The part of asyncio that the policy uses, without its ten seconds between two polls."""
 
         @staticmethod
         async def sleep(_: float) -> None:
@@ -331,8 +331,8 @@ def test_it_registers_a_provider_on_its_own(
     azure.unregister_provider("Microsoft.KeyVault")
 
     async def main(client: Client) -> str:
-        # Not with begin_create_or_update: its first answer is a stream, which the policy does not
-        # read.
+        # Not with begin_create_or_update, because the policy does not read its first response, a
+        # stream.
         return str((await client.resources.get_by_id(VAULT, api_version=VERSIONS[VAULT])).name)
 
     assert use(main) == "kv"
@@ -347,7 +347,7 @@ def test_it_registers_a_provider_on_its_own(
     ]
 
 
-def test_it_tags_what_is_there(azure: EmbeddedAzure, use: Use) -> None:
+def test_client_reads_and_writes_tags(azure: EmbeddedAzure, use: Use) -> None:
     azure.add_resource(VAULT)
 
     async def main(client: Client) -> None:
@@ -369,7 +369,7 @@ def test_it_tags_what_is_there(azure: EmbeddedAzure, use: Use) -> None:
     use(main)
 
 
-def test_it_heeds_etags(azure: EmbeddedAzure, use: Use) -> None:
+def test_client_raises_if_etag_condition_fails(azure: EmbeddedAzure, use: Use) -> None:
     async def main(client: Client) -> None:
         async def put(**headers: str) -> None:
             poller = await client.resources.begin_create_or_update_by_id(
@@ -391,7 +391,7 @@ def test_it_heeds_etags(azure: EmbeddedAzure, use: Use) -> None:
     use(main)
 
 
-def test_it_answers_a_claims_challenge(azure: EmbeddedAzure, use: Use) -> None:
+def test_client_handles_claims_challenge(azure: EmbeddedAzure, use: Use) -> None:
     async def main(client: Client) -> list[str]:
         await client.resource_groups.get("DevTest")
         azure.challenge_tokens()
@@ -401,7 +401,7 @@ def test_it_answers_a_claims_challenge(azure: EmbeddedAzure, use: Use) -> None:
     assert azure.counts.imds_tokens == 2
 
 
-def test_it_maps_errors(azure: EmbeddedAzure, use: Use) -> None:
+def test_client_maps_errors(azure: EmbeddedAzure, use: Use) -> None:
     azure.add_resource(VAULT)
 
     async def main(client: Client) -> None:

@@ -58,7 +58,7 @@ def polled(azure: EmbeddedAzure, link: str, times: int = 3) -> list[Reply]:
         ("both", "POST", 202, "AL", None),
     ],
 )
-def test_an_operation_begins_as_its_kind_says(
+def test_operation_starts_by_its_kind(
     azure: EmbeddedAzure, kind: Any, method: str, status: int, links: str, shown: str | None
 ) -> None:
     if method != "PUT":
@@ -73,7 +73,7 @@ def test_an_operation_begins_as_its_kind_says(
     assert [view.status for view in azure.operations] == ["InProgress"]
 
 
-def test_the_record_tells_how_it_goes_on(azure: EmbeddedAzure, clock: ManualClock) -> None:
+def test_record_shows_progress(azure: EmbeddedAzure, clock: ManualClock) -> None:
     azure.long_running(TYPE, "azure-async-operation", polls=3, retry_after=2.5)
     link = send(azure).headers["Azure-AsyncOperation"]
     first = follow(azure, link)
@@ -104,7 +104,7 @@ def test_the_record_tells_how_it_goes_on(azure: EmbeddedAzure, clock: ManualCloc
     assert azure.operations[0].polls == 3
 
 
-def test_the_result_is_what_the_call_would_have_answered(azure: EmbeddedAzure) -> None:
+def test_result_equals_synchronous_response(azure: EmbeddedAzure) -> None:
     azure.long_running(TYPE, "location", methods=["PUT", "DELETE"], polls=2)
     link = send(azure).headers["Location"]
     assert ask_arm(azure, VAULT, VERSION).status == 404, "and that was the first look"
@@ -142,7 +142,7 @@ def test_actions_have_results(azure: EmbeddedAzure) -> None:
 
 
 @pytest.mark.parametrize("outcome", ["Failed", "Canceled"])
-def test_a_failure_is_told(azure: EmbeddedAzure, outcome: Any) -> None:
+def test_failure_is_reported(azure: EmbeddedAzure, outcome: Any) -> None:
     error = {
         "code": "Broken",
         "message": "It broke.",
@@ -159,7 +159,7 @@ def test_a_failure_is_told(azure: EmbeddedAzure, outcome: Any) -> None:
     assert send(azure).status == 200, "the rule was for one request"
 
 
-def test_a_failure_without_reasons_gets_some(azure: EmbeddedAzure) -> None:
+def test_failure_without_error_has_default_error(azure: EmbeddedAzure) -> None:
     azure.long_running(TYPE, "location", polls=0, outcome="Failed")
     link = send(azure).headers["Location"]
 
@@ -167,7 +167,7 @@ def test_a_failure_without_reasons_gets_some(azure: EmbeddedAzure) -> None:
     assert ask_arm(azure, VAULT, VERSION).status == 404, "it was never made"
 
 
-def test_a_deletion_may_fail(azure: EmbeddedAzure) -> None:
+def test_deletion_can_fail(azure: EmbeddedAzure) -> None:
     azure.add_resource(VAULT)
     azure.long_running(TYPE, "both", methods=["DELETE"], polls=0, outcome="Failed")
     send(azure, "DELETE")
@@ -175,14 +175,14 @@ def test_a_deletion_may_fail(azure: EmbeddedAzure) -> None:
     assert state(azure) == "Failed"
 
 
-def test_looking_at_the_resource_counts(azure: EmbeddedAzure) -> None:
+def test_get_of_resource_counts_as_poll(azure: EmbeddedAzure) -> None:
     azure.long_running(TYPE, "provisioning-state", polls=2)
     send(azure)
 
     assert [state(azure) for _ in range(4)] == ["Creating", "Creating", "Succeeded", "Succeeded"]
 
 
-def test_an_operation_takes_its_time(azure: EmbeddedAzure, clock: ManualClock) -> None:
+def test_operation_lasts_its_seconds(azure: EmbeddedAzure, clock: ManualClock) -> None:
     azure.long_running(TYPE, "provisioning-state", polls=0, seconds=30)
     send(azure)
     before = [state(azure) for _ in range(3)]
@@ -191,7 +191,7 @@ def test_an_operation_takes_its_time(azure: EmbeddedAzure, clock: ManualClock) -
     assert (before, state(azure)) == (["Creating"] * 3, "Succeeded")
 
 
-def test_an_operation_can_wait_for_the_test(azure: EmbeddedAzure) -> None:
+def test_operation_without_end_ends_on_demand(azure: EmbeddedAzure) -> None:
     azure.long_running(TYPE, "azure-async-operation", polls=None)
     link = send(azure).headers["Azure-AsyncOperation"]
 
@@ -200,7 +200,7 @@ def test_an_operation_can_wait_for_the_test(azure: EmbeddedAzure) -> None:
     assert follow(azure, link).json["status"] == "Succeeded"
 
 
-def test_another_write_takes_an_operations_place(azure: EmbeddedAzure) -> None:
+def test_another_write_supersedes_operation(azure: EmbeddedAzure) -> None:
     azure.long_running(TYPE, "azure-async-operation", polls=None)
     first = send(azure).headers["Azure-AsyncOperation"]
     second = send(azure).headers["Azure-AsyncOperation"]
@@ -216,14 +216,14 @@ def test_another_write_takes_an_operations_place(azure: EmbeddedAzure) -> None:
     assert follow(azure, third).code == "CanceledAndSupersededDueToAnotherOperation"
 
 
-def test_types_answer_as_the_services_do_until_told_otherwise(azure: EmbeddedAzure) -> None:
+def test_default_rules_can_be_replaced(azure: EmbeddedAzure) -> None:
     machine = f"{GROUP}/providers/Microsoft.Compute/virtualMachines/vm?api-version=2024-07-01"
     assert "Azure-AsyncOperation" in send(azure, path=machine).headers
     azure.long_running("Microsoft.Compute/virtualMachines", None, methods=["PUT"])
     assert "Azure-AsyncOperation" not in send(azure, path=machine).headers
 
 
-def test_rules_that_are_used_up_leave_the_default(azure: EmbeddedAzure) -> None:
+def test_used_up_rule_restores_default(azure: EmbeddedAzure) -> None:
     kind = "Microsoft.Web/serverfarms"
     path = f"{GROUP}/providers/{kind}/plan?api-version=2022-09-01"
     azure.long_running(kind, "location", times=2)
@@ -231,7 +231,7 @@ def test_rules_that_are_used_up_leave_the_default(azure: EmbeddedAzure) -> None:
     assert [send(azure, path=path).status for _ in range(3)] == [202, 202, 201]
 
 
-def test_links_are_taken_however_encoded_but_not_changed(azure: EmbeddedAzure) -> None:
+def test_link_can_be_reencoded_but_not_changed(azure: EmbeddedAzure) -> None:
     azure.long_running(TYPE, "azure-async-operation", polls=None)
     link = send(azure).headers["Azure-AsyncOperation"]
     path, _, query = link.partition("?")
@@ -245,7 +245,7 @@ def test_links_are_taken_however_encoded_but_not_changed(azure: EmbeddedAzure) -
     assert follow(azure, link.replace(azure.operations[0].id, "none")).code == "OperationIdNotFound"
 
 
-def test_a_tenants_resource_has_its_operations_there(azure: EmbeddedAzure) -> None:
+def test_tenant_resource_has_tenant_operations(azure: EmbeddedAzure) -> None:
     kind = "Microsoft.Management/managementGroups"
     azure.long_running(kind, "both", polls=0)
     begun = ask_arm(azure, f"/providers/{kind}/root", "2021-04-01", method="PUT", body={}).headers
@@ -266,7 +266,7 @@ def group(
     return ask_arm(azure, f"{SCOPE}/resourcegroups/{name}", version, method=method, body=body)
 
 
-def test_groups_are_made_and_changed(azure: EmbeddedAzure) -> None:
+def test_groups_are_created_and_changed(azure: EmbeddedAzure) -> None:
     made = group(azure, "PUT", "Fresh", {"location": "West US", "tags": {"a": "1"}})
     kept = group(azure, "PUT", "fresh", {"location": "westus"})
 
@@ -287,7 +287,7 @@ def test_groups_are_made_and_changed(azure: EmbeddedAzure) -> None:
         ("DevTest", {"location": "eastus"}, 409, "InvalidResourceGroupLocation"),
     ],
 )
-def test_bad_groups_are_refused(
+def test_bad_groups_are_rejected(
     azure: EmbeddedAzure, name: str, body: object, status: int, code: str
 ) -> None:
     reply = group(azure, "PUT", name, body)
@@ -295,7 +295,7 @@ def test_bad_groups_are_refused(
     assert (reply.status, reply.code) == (status, code)
 
 
-def test_a_group_goes_with_all_that_is_in_it(azure: EmbeddedAzure) -> None:
+def test_group_deletion_deletes_resources(azure: EmbeddedAzure) -> None:
     azure.add_resource(VAULT)
     azure.long_running(
         "Microsoft.Resources/resourceGroups",
@@ -319,7 +319,7 @@ def test_a_group_goes_with_all_that_is_in_it(azure: EmbeddedAzure) -> None:
     assert group(azure, "DELETE").code == "ResourceGroupNotFound"
 
 
-def test_a_group_may_stay(azure: EmbeddedAzure) -> None:
+def test_failed_group_deletion_keeps_group(azure: EmbeddedAzure) -> None:
     kind = "Microsoft.Resources/resourceGroups"
     azure.long_running(
         kind,
@@ -339,13 +339,13 @@ def test_a_group_may_stay(azure: EmbeddedAzure) -> None:
     assert group(azure, "HEAD").status == 404
 
 
-def test_polls_need_a_token(azure: EmbeddedAzure) -> None:
+def test_poll_without_token_is_rejected(azure: EmbeddedAzure) -> None:
     link = group(azure, "DELETE").headers["Location"]
 
     assert ask(azure.arm_url, link.removeprefix(azure.arm_url)).status == 401
 
 
-# What services do that the contract does not know
+# Behaviour of services that the contract does not mention
 
 
 @pytest.mark.parametrize(
@@ -364,7 +364,7 @@ def test_polls_need_a_token(azure: EmbeddedAzure) -> None:
     ],
 )
 @pytest.mark.parametrize("link", LINKS)
-def test_first_polls_go_wrong_as_asked(
+def test_first_polls_have_the_set_fault(
     azure: EmbeddedAzure, link: str, fault: Any, status: int, body: object
 ) -> None:
     azure.long_running(TYPE, "both", polls=0, poll_fault=fault, poll_faults=2)
@@ -380,7 +380,7 @@ def test_first_polls_go_wrong_as_asked(
     assert azure.operations[0].status == "Succeeded"
 
 
-def test_faulty_polls_may_bring_the_resource_or_a_running_record(azure: EmbeddedAzure) -> None:
+def test_faulty_polls_return_resource_or_running_record(azure: EmbeddedAzure) -> None:
     azure.long_running(TYPE, "both", polls=2, poll_fault="resource", poll_faults=None)
     begun = send(azure).headers
     assert [
@@ -400,7 +400,7 @@ def test_faulty_polls_may_bring_the_resource_or_a_running_record(azure: Embedded
     ("method", "code", "status"),
     [("PUT", "201", 201), ("PATCH", "200", 200), ("DELETE", "204", 200), ("POST", "200", 204)],
 )
-def test_operation_at_the_resources_own_path(
+def test_operation_at_own_path_succeeds(
     azure: EmbeddedAzure, method: str, code: str, status: int
 ) -> None:
     if method != "PUT":
@@ -423,14 +423,14 @@ def test_operation_at_the_resources_own_path(
     assert follow(azure, link.replace(azure.operations[0].id, "none")).code == "OperationIdNotFound"
 
 
-def test_operation_at_the_resources_own_path_may_fail(azure: EmbeddedAzure) -> None:
+def test_operation_at_own_path_can_fail(azure: EmbeddedAzure) -> None:
     azure.long_running(TYPE, "own-path", polls=0, outcome="Failed", poll_fault="unavailable")
     link = send(azure).headers["Location"]
     assert [reply.status for reply in polled(azure, link, 2)] == [503, 409]
 
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE", "POST"])
-def test_accepted_request_tells_nothing(azure: EmbeddedAzure, method: str) -> None:
+def test_accepted_request_has_no_links(azure: EmbeddedAzure, method: str) -> None:
     azure.add_resource(VAULT)
     azure.long_running(TYPE, "accepted", methods=[method], polls=0)
     reply = send(azure, method, f"{VAULT}/restart" if method == "POST" else VAULT)
@@ -438,7 +438,7 @@ def test_accepted_request_tells_nothing(azure: EmbeddedAzure, method: str) -> No
     assert not set(LINKS) & set(reply.headers)
 
 
-def test_deletion_may_answer_with_the_resource(azure: EmbeddedAzure) -> None:
+def test_deletion_can_return_resource(azure: EmbeddedAzure) -> None:
     azure.add_resource(VAULT)
     azure.long_running(TYPE, "provisioning-state", methods=["DELETE"], polls=1, with_resource=True)
     reply = send(azure, "DELETE")
@@ -446,7 +446,7 @@ def test_deletion_may_answer_with_the_resource(azure: EmbeddedAzure) -> None:
     assert [ask_arm(azure, VAULT, VERSION).status for _ in range(2)] == [200, 404]
 
 
-def test_states_may_be_words_of_a_service(azure: EmbeddedAzure) -> None:
+def test_states_can_be_service_specific(azure: EmbeddedAzure) -> None:
     azure.long_running(
         TYPE,
         "azure-async-operation",
@@ -465,7 +465,7 @@ def test_states_may_be_words_of_a_service(azure: EmbeddedAzure) -> None:
     assert ask_arm(azure, VAULT, VERSION).json["properties"] == {"a": 1}
 
 
-def test_reason_may_stand_in_the_resource(azure: EmbeddedAzure) -> None:
+def test_reason_is_in_resource_properties(azure: EmbeddedAzure) -> None:
     azure.long_running(
         TYPE,
         "azure-async-operation",
@@ -520,8 +520,6 @@ def test_delayed_creation_and_deletion_show_at_the_end(azure: EmbeddedAzure) -> 
 @pytest.mark.parametrize(
     "more", [{"poll_fault": "no"}, {"poll_faults": -1}, {"polls": -1}, {"kind": "no"}]
 )
-def test_unknown_ways_of_an_operation_are_refused(
-    azure: EmbeddedAzure, more: dict[str, Any]
-) -> None:
-    with pytest.raises(ValueError, match=r"is one of|at least"):
+def test_invalid_rule_raises(azure: EmbeddedAzure, more: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"must be one of|at least"):
         azure.long_running(TYPE, **{"kind": "both", **more})

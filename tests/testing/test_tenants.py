@@ -1,4 +1,4 @@
-"""Providers, tenants, claims: who may come in, and for what."""
+"""Registration of providers, tokens of several tenants, and claims challenges."""
 
 import base64
 import json
@@ -39,7 +39,7 @@ def state(azure: EmbeddedAzure, verb: str = "", scope: str = SCOPE) -> str:
     return str(provider(azure, verb, scope=scope).json["registrationState"])
 
 
-def test_a_provider_describes_itself(azure: EmbeddedAzure) -> None:
+def test_provider_lists_its_types(azure: EmbeddedAzure) -> None:
     known, tenant = (
         provider(azure, namespace="microsoft.keyvault").json,
         provider(azure, scope="").json,
@@ -80,7 +80,7 @@ def test_providers_are_listed(azure: EmbeddedAzure) -> None:
     assert {"Microsoft.Compute", "Microsoft.Resources"} <= set(names)
 
 
-def test_registration_takes_its_time(azure: EmbeddedAzure) -> None:
+def test_registration_takes_several_polls(azure: EmbeddedAzure) -> None:
     azure.unregister_provider("Microsoft.KeyVault", polls=2)
     before = state(azure)
     begun = [state(azure, "/register"), state(azure, "/register")]
@@ -94,7 +94,7 @@ def test_registration_takes_its_time(azure: EmbeddedAzure) -> None:
     ] * 3 + ["Unregistered"]
 
 
-def test_registration_is_a_subscriptions_own(azure: EmbeddedAzure) -> None:
+def test_registration_is_per_subscription(azure: EmbeddedAzure) -> None:
     other = azure.add_subscription()
     azure.unregister_provider("Microsoft.KeyVault", other)
     assert [state(azure), state(azure, scope=f"/subscriptions/{other}")] == [
@@ -106,7 +106,7 @@ def test_registration_is_a_subscriptions_own(azure: EmbeddedAzure) -> None:
     assert [state(azure), state(azure, scope=f"/subscriptions/{other}")] == ["NotRegistered"] * 2
 
 
-def test_arms_own_namespaces_stay_registered(azure: EmbeddedAzure) -> None:
+def test_builtin_namespaces_stay_registered(azure: EmbeddedAzure) -> None:
     azure.unregister_provider("Microsoft.Authorization")
     own = provider(azure, namespace="Microsoft.Authorization").json
 
@@ -120,7 +120,7 @@ def test_arms_own_namespaces_stay_registered(azure: EmbeddedAzure) -> None:
     )
 
 
-def test_without_registration_there_is_a_409_which_is_told_again(azure: EmbeddedAzure) -> None:
+def test_unregistered_provider_repeats_409_per_request_id(azure: EmbeddedAzure) -> None:
     azure.add_provider("Contoso.Widgets", {"widgets": ["2024-01-01"]}, registered=False)
     widget = f"{GROUP}/providers/Contoso.Widgets/widgets/w"
 
@@ -129,8 +129,10 @@ def test_without_registration_there_is_a_409_which_is_told_again(azure: Embedded
         return ask_arm(azure, widget, "2024-01-01", method="PUT", body=BODY, **headers)
 
     refused = put("one")
-    text = "The subscription is not registered to use namespace 'Contoso.Widgets'. See https://aka.ms/rps-not-found for how to "
-    text += "register subscriptions."
+    text = (
+        "The subscription is not registered to use namespace 'Contoso.Widgets'. "
+        "See https://aka.ms/rps-not-found for how to register subscriptions."
+    )
     detail = {
         "code": "MissingSubscriptionRegistration",
         "target": "Contoso.Widgets",
@@ -160,7 +162,7 @@ def test_tenants_and_locations_are_listed(azure: EmbeddedAzure) -> None:
     ).items()
 
 
-def test_a_token_of_another_tenant_is_refused(azure: EmbeddedAzure) -> None:
+def test_token_of_other_tenant_is_rejected(azure: EmbeddedAzure) -> None:
     reply = ask_arm(azure, FOREIGN_GROUP)
     theirs = azure.issue_token(tenant_id=ELSEWHERE)
 
@@ -188,7 +190,7 @@ def test_a_token_of_another_tenant_is_refused(azure: EmbeddedAzure) -> None:
     assert listed[1][0]["tenantId"] == ELSEWHERE
 
 
-def test_without_a_token_the_challenge_names_the_subscriptions_tenant(azure: EmbeddedAzure) -> None:
+def test_challenge_names_tenant_of_subscription(azure: EmbeddedAzure) -> None:
     reply = ask(azure.arm_url, f"{FOREIGN_GROUP}?api-version=2021-04-01")
 
     assert (
@@ -200,7 +202,7 @@ def test_without_a_token_the_challenge_names_the_subscriptions_tenant(azure: Emb
 @pytest.mark.parametrize(
     "document", [{"properties": {"ids": [{"id": f"{FOREIGN_GROUP}/providers/a/b/c"}, 1, "x"]}}]
 )
-def test_a_link_into_another_tenant_needs_a_token_of_it(
+def test_link_to_other_tenant_needs_auxiliary_token(
     azure: EmbeddedAzure, document: dict[str, object]
 ) -> None:
     def put(method: str = "PUT", **headers: str) -> Reply:
@@ -219,7 +221,7 @@ def test_a_link_into_another_tenant_needs_a_token_of_it(
     assert put(**auxiliary(*[theirs] * 4)).code == "InvalidAuthenticationToken"
 
 
-def test_challenged_tokens_are_refused_until_imds_gives_another(azure: EmbeddedAzure) -> None:
+def test_challenged_tokens_are_rejected_until_renewed(azure: EmbeddedAzure) -> None:
     old = ask_imds(azure).json["access_token"]
     azure.challenge_tokens()
     reply = ask_arm(azure, token=old)
@@ -236,7 +238,7 @@ def test_challenged_tokens_are_refused_until_imds_gives_another(azure: EmbeddedA
     assert azure.counts.arm_unauthorized == 1
 
 
-def test_a_challenge_asks_for_what_the_test_says(azure: EmbeddedAzure) -> None:
+def test_challenge_has_the_set_claims(azure: EmbeddedAzure) -> None:
     old = azure.issue_token()
     azure.challenge_tokens({"access_token": {"acrs": {"value": "c1"}}})
     challenge = ask_arm(azure, token=old).headers["WWW-Authenticate"]

@@ -5,14 +5,14 @@ import pytest
 
 from aiomsi.testing import EmbeddedAzure, ManualClock
 from aiomsi.testing._state import tokens
+from aiomsi.testing._state.azure_state import SYSTEM_ASSIGNED
 from aiomsi.testing._state.tokens import (
     Caller,
     MissingExtraError,
     RejectedTokenError,
     TokenAuthority,
-    signing_key,
+    get_signing_key,
 )
-from aiomsi.testing._state.world import SYSTEM_ASSIGNED
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def rejection(authority: TokenAuthority, authorization: str | None) -> RejectedT
     return caught.value
 
 
-def test_a_token_names_its_identity_audience_and_times(authority: TokenAuthority) -> None:
+def test_token_has_identity_audience_and_times(authority: TokenAuthority) -> None:
     issued = authority.issue(SYSTEM_ASSIGNED, "https://vault.azure.net", 3_600, roles=["Reader"])
     claims = jwt.decode(issued.token, options={"verify_signature": False})
 
@@ -61,7 +61,7 @@ def test_a_token_names_its_identity_audience_and_times(authority: TokenAuthority
 
 @pytest.mark.parametrize("host", ["management.azure.com", "management.core.windows.net"])
 @pytest.mark.parametrize("slash", ["", "/"])
-def test_all_four_audiences_of_arm_are_taken(
+def test_all_four_arm_audiences_are_accepted(
     authority: TokenAuthority, host: str, slash: str
 ) -> None:
     token = issue(authority, f"https://{host}{slash}")
@@ -71,9 +71,7 @@ def test_all_four_audiences_of_arm_are_taken(
     )
 
 
-def test_a_token_ends_by_the_clock_although_it_was_checked_before(
-    authority: TokenAuthority, manual: ManualClock
-) -> None:
+def test_verified_token_still_expires(authority: TokenAuthority, manual: ManualClock) -> None:
     header = f"Bearer {issue(authority, lifetime=60)}"
     authority.check(header)
     manual.advance(60)
@@ -81,17 +79,18 @@ def test_a_token_ends_by_the_clock_although_it_was_checked_before(
     assert rejection(authority, header).code == "ExpiredAuthenticationToken"
 
 
-def test_the_end_is_told_as_arm_tells_it(authority: TokenAuthority, manual: ManualClock) -> None:
+def test_expiry_error_has_arms_text(authority: TokenAuthority, manual: ManualClock) -> None:
     header = f"Bearer {issue(authority, lifetime=-60)}"
 
     assert rejection(authority, header).message == (
-        "The access token expiry UTC time '1/15/2027 7:59:00 AM' is earlier than current UTC time '1/15/2027 8:00:00 AM'."
+        "The access token expiry UTC time '1/15/2027 7:59:00 AM' is earlier than current "
+        "UTC time '1/15/2027 8:00:00 AM'."
     )
     manual.advance(4 * 3_600)
     assert "'1/15/2027 12:00:00 PM'" in rejection(authority, header).message
 
 
-def test_a_token_for_somebody_else_is_refused(authority: TokenAuthority) -> None:
+def test_token_of_other_audience_is_rejected(authority: TokenAuthority) -> None:
     found = rejection(authority, f"Bearer {issue(authority, 'https://vault.azure.net')}")
 
     assert found.code == "InvalidAuthenticationTokenAudience"
@@ -99,25 +98,25 @@ def test_a_token_for_somebody_else_is_refused(authority: TokenAuthority) -> None
 
 
 @pytest.mark.parametrize("header", ["Bearer nonsense", "Bearer a.b.c"])
-def test_what_is_no_token_is_refused(authority: TokenAuthority, header: str | None) -> None:
+def test_malformed_token_is_rejected(authority: TokenAuthority, header: str | None) -> None:
     assert rejection(authority, header).code == "InvalidAuthenticationToken"
 
 
-def test_a_foreign_signature_is_refused(authority: TokenAuthority) -> None:
+def test_foreign_signature_is_rejected(authority: TokenAuthority) -> None:
     assert (
         rejection(authority, f"Bearer {issue(authority, foreign=True)}").code
         == "InvalidAuthenticationToken"
     )
 
 
-def test_a_token_of_the_future_is_refused(authority: TokenAuthority, manual: ManualClock) -> None:
+def test_token_not_yet_valid_is_rejected(authority: TokenAuthority, manual: ManualClock) -> None:
     header = f"Bearer {issue(authority)}"
     manual.jump_wall(-3_600)
 
     assert rejection(authority, header).code == "InvalidAuthenticationToken"
 
 
-def test_revoking_ends_the_tokens_issued_so_far(authority: TokenAuthority) -> None:
+def test_revocation_ends_earlier_tokens(authority: TokenAuthority) -> None:
     before = issue(authority)
     authority.revoke_all()
 
@@ -135,16 +134,16 @@ def test_revoking_ends_the_tokens_issued_so_far(authority: TokenAuthority) -> No
         ("Bearer  ", "AuthenticationFailedInvalidHeader"),
     ],
 )
-def test_a_header_without_a_token_is_refused(
+def test_header_without_token_is_rejected(
     authority: TokenAuthority, header: str | None, code: str
 ) -> None:
     assert rejection(authority, header).code == code
 
 
-def test_checked_tokens_are_remembered_up_to_a_number(
+def test_cache_of_verified_tokens_is_bounded(
     authority: TokenAuthority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tokens, "REMEMBERED", 1)
+    monkeypatch.setattr(tokens, "MAX_VERIFIED", 1)
     for _ in range(3):
         authority.check(f"Bearer {issue(authority)}")
 
@@ -152,10 +151,10 @@ def test_checked_tokens_are_remembered_up_to_a_number(
 
 
 @pytest.mark.parametrize(("package", "tls"), [("jwt", False), ("trustme", True)])
-def test_a_missing_package_is_named_with_its_extra(
+def test_missing_package_error_names_extra(
     monkeypatch: pytest.MonkeyPatch, package: str, tls: bool
 ) -> None:
-    signing_key.cache_clear()
+    get_signing_key.cache_clear()
     monkeypatch.setitem(sys.modules, package, None)
 
     with pytest.raises(

@@ -14,32 +14,32 @@ if TYPE_CHECKING:
     from aiomsi.testing._server.faults import Fault, Hold
     from aiomsi.testing._server.limits import ArmBucket, ArmBuckets, GraphLimits, ImdsLimits
     from aiomsi.testing._server.request_log import Counts, RecordedRequest
-    from aiomsi.testing._state.operations import OperationView
-    from aiomsi.testing._state.tokens import MissingExtraError
-    from aiomsi.testing._state.world import (
+    from aiomsi.testing._state.azure_state import (
         DEFAULT_SUBSCRIPTION_ID,
         Identity,
         ResourceGroup,
         Subscription,
     )
+    from aiomsi.testing._state.operation_store import OperationView
+    from aiomsi.testing._state.tokens import MissingExtraError
 else:
     _HOMES = {
         "ArmBucket": "_server.limits",
         "ArmBuckets": "_server.limits",
         "Counts": "_server.request_log",
-        "DEFAULT_SUBSCRIPTION_ID": "_state.world",
+        "DEFAULT_SUBSCRIPTION_ID": "_state.azure_state",
         "EmbeddedAzure": "_azure",
         "Fault": "_server.faults",
         "GraphLimits": "_server.limits",
         "Hold": "_server.faults",
-        "Identity": "_state.world",
+        "Identity": "_state.azure_state",
         "ImdsLimits": "_server.limits",
         "ManualClock": "_clock",
         "MissingExtraError": "_state.tokens",
-        "OperationView": "_state.operations",
+        "OperationView": "_state.operation_store",
         "RecordedRequest": "_server.request_log",
-        "ResourceGroup": "_state.world",
-        "Subscription": "_state.world",
+        "ResourceGroup": "_state.azure_state",
+        "Subscription": "_state.azure_state",
     }
 
     __getattr__ = _late.late(__name__, _HOMES)

@@ -26,11 +26,16 @@ from aiomsi.testing._server.request_log import Ledger
 from aiomsi.testing._server.service import HttpService, ServiceContext, imds_limiter
 from aiomsi.testing._server.thread import Port, ServerThread
 from aiomsi.testing._server.tls import Certificates
-from aiomsi.testing._state.operations import OperationStore
-from aiomsi.testing._state.providers import Registry
-from aiomsi.testing._state.resources import ResourceStore
+from aiomsi.testing._state.azure_state import (
+    DEFAULT_SUBSCRIPTION_ID,
+    AzureState,
+    ResourceGroup,
+    Subscription,
+)
+from aiomsi.testing._state.operation_store import OperationStore
+from aiomsi.testing._state.provider_registry import ProviderRegistry
+from aiomsi.testing._state.resource_store import ResourceStore
 from aiomsi.testing._state.tokens import TokenAuthority
-from aiomsi.testing._state.world import DEFAULT_SUBSCRIPTION_ID, ResourceGroup, Subscription, World
 
 _ARM_AUDIENCE = "https://management.azure.com/"
 _DEFAULT_WORLD = {
@@ -98,19 +103,19 @@ class EmbeddedAzure(Controls):
             msg = f"page_size must be at least 1 and is {page_size!r}"
             raise ValueError(msg)
         clock = clock or SYSTEM_CLOCK
-        world = World(_DEFAULT_WORLD if subscriptions is None else subscriptions)
+        world = AzureState(_DEFAULT_WORLD if subscriptions is None else subscriptions)
         authority = TokenAuthority(clock.wall)
         imds = Imds(world, authority, clock.wall, resources)
         context = ServiceContext(Ledger(), FaultQueue(), clock.wall)
         state = ArmState(
-            world=world,
-            registry=Registry(),
+            azure=world,
+            registry=ProviderRegistry(),
             resources=ResourceStore(),
             operations=OperationStore(clock.wall, clock.monotonic),
             wall=clock.wall,
             monotonic=clock.monotonic,
             page_size=page_size,
-            enforce=enforce_arm_limits,
+            enforce_limits=enforce_arm_limits,
             graph_limits=graph_limits,
         )
         super().__init__(state, authority, imds, context)

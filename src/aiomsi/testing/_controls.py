@@ -16,8 +16,7 @@ from aiomsi.testing._server.counter import call_in_loop
 from aiomsi.testing._server.faults import Fault, Hold
 from aiomsi.testing._server.request_log import Counts, RecordedRequest, check_service
 from aiomsi.testing._server.service import ServiceContext
-from aiomsi.testing._state.tokens import TokenAuthority
-from aiomsi.testing._state.world import (
+from aiomsi.testing._state.azure_state import (
     DEFAULT_SUBSCRIPTION_ID,
     SYSTEM_ASSIGNED,
     TENANT_ID,
@@ -26,6 +25,7 @@ from aiomsi.testing._state.world import (
     Role,
     Subscription,
 )
+from aiomsi.testing._state.tokens import TokenAuthority
 
 _ARM = "https://management.azure.com/"
 
@@ -37,7 +37,7 @@ class Controls(ArmControls, ABC):
         self, arm: ArmState, authority: TokenAuthority, imds: Imds, context: ServiceContext
     ) -> None:
         self._arm = arm
-        self._world = arm.world
+        self._world = arm.azure
         self._authority = authority
         self._imds = imds
         self._context = context

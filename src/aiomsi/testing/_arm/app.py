@@ -1,4 +1,4 @@
-"""What Azure Resource Manager answers: the checks before a request is served, and the headers around its answer.
+"""The embedded Azure Resource Manager: checks of a request, its route, and common headers.
 
 Source:
 https://learn.microsoft.com/azure/azure-resource-manager/management/request-limits-and-throttling
@@ -13,21 +13,26 @@ import uuid
 from collections.abc import Mapping
 
 from aiomsi.testing._arm.call import ArmCall, ArmState, RefusedError, Route
-from aiomsi.testing._arm.errors import error_answer, forbidden, unauthorized, wrong_tenant
+from aiomsi.testing._arm.errors import (
+    make_error,
+    make_forbidden,
+    make_unauthorized,
+    make_wrong_tenant,
+)
 from aiomsi.testing._arm.routes import ROUTES
 from aiomsi.testing._server.limits import ArmBucket, ArmBuckets, TokenBucket
 from aiomsi.testing._server.messages import Answer, Asked, json_answer
 from aiomsi.testing._state.api_versions import ARM_VERSIONS
-from aiomsi.testing._state.paths import ResourcePath, folded, subscription_of
+from aiomsi.testing._state.azure_state import TENANT_ID
+from aiomsi.testing._state.paths import ResourcePath, fold_path, parse_subscription_id
 from aiomsi.testing._state.tokens import Caller, RejectedTokenError, TokenAuthority
-from aiomsi.testing._state.world import TENANT_ID
 
 _API_VERSION = re.compile(r"\d{4}-\d\d(-\d\d)?(-[a-z.0-9]+)?", re.IGNORECASE)
-_CLASSES = {"GET": "reads", "HEAD": "reads", "DELETE": "deletes"}
+_BUCKETS = {"GET": "reads", "HEAD": "reads", "DELETE": "deletes"}
 _VERBS = {"GET": "read", "HEAD": "read", "DELETE": "delete"}
-_PREFIX = "x-ms-ratelimit-remaining-"
-_MOST_AUXILIARY = 3
-_ALWAYS = {
+_REMAINING_PREFIX = "x-ms-ratelimit-remaining-"
+_MAX_AUXILIARY_TOKENS = 3
+_COMMON_HEADERS = {
     "Cache-Control": "no-cache",
     "Pragma": "no-cache",
     "Expires": "-1",
@@ -37,7 +42,11 @@ _ALWAYS = {
 
 
 class Arm:
-    """ARM's front door: api-version, token, route, buckets, tenant, role, handler."""
+    """The embedded ARM.
+
+    It checks the token and the api-version, charges the token buckets, checks the subscription, its
+    tenant and the caller's role, and calls the handler of the route.
+    """
 
     def __init__(self, state: ArmState, authority: TokenAuthority, buckets: ArmBuckets) -> None:
         self._state = state
@@ -46,106 +55,117 @@ class Arm:
         self._buckets: dict[tuple[str, ...], TokenBucket] = {}
 
     def failure(self, status: int) -> Answer:
-        """Make an error of that status as resource providers do."""
+        """Return the error response of an injected fault, in a resource provider's form."""
         text = f"Injected fault: HTTP {status}"
-        return error_answer(status, "InternalServerError", text, {"x-ms-failure-cause": "service"})
+        return make_error(status, "InternalServerError", text, {"x-ms-failure-cause": "service"})
 
-    def dress(self, asked: Asked, answer: Answer) -> Answer:
-        """Add the headers that each answer of ARM has; take the body off an answer to HEAD."""
-        headers = {**_ALWAYS, **self._request_ids(asked.headers), **answer.headers}
-        return Answer(answer.status, b"" if asked.method == "HEAD" else answer.body, headers)
+    def add_headers(self, request: Asked, response: Answer) -> Answer:
+        """Add the headers that every ARM response has; drop the body of a response to HEAD."""
+        headers = {**_COMMON_HEADERS, **self._make_request_ids(request.headers), **response.headers}
+        return Answer(response.status, b"" if request.method == "HEAD" else response.body, headers)
 
-    def answer(self, asked: Asked) -> Answer:
-        """Answer a request: check its version and token, find its route, and serve it."""
-        version, path = asked.parameter("api-version"), asked.path
+    def answer(self, request: Asked) -> Answer:
+        """Return the response to a request."""
+        version, path = request.parameter("api-version"), request.path
         if not version:
             text = "The api-version query parameter (?api-version=) is required for all requests."
-            return error_answer(400, "MissingApiVersionParameter", text)
-        matching = [(route, match) for route in ROUTES if (match := route.pattern.fullmatch(path))][
-            :1
-        ]
+            return make_error(400, "MissingApiVersionParameter", text)
+        route, names = _find_route(path)
         caller, tenants = Caller("", ""), frozenset[str]()
-        if not matching or matching[0][0].needs_token:
+        if route is None or route.needs_token:
             try:
-                caller = self._authority.check(asked.headers.get("Authorization"))
-                tenants = self._tenants(caller, asked.headers.get("x-ms-authorization-auxiliary"))
+                caller = self._authority.check(request.headers.get("Authorization"))
+                tenants = self._get_tenants(
+                    caller, request.headers.get("x-ms-authorization-auxiliary")
+                )
             except RejectedTokenError as rejection:
-                tenant = self._state.world.tenant_of(subscription_of(path))
-                return unauthorized(rejection, tenant or TENANT_ID)
-        wrong = _wrong_version(version, own_type=not matching or matching[0][0].own_type)
+                tenant = self._state.azure.tenant_of(parse_subscription_id(path))
+                return make_unauthorized(rejection, tenant or TENANT_ID)
+        wrong = _check_version(version, builtin_type=route is None or route.builtin_type)
         if wrong is not None:
             return wrong
-        document = (
-            self._state.documents.get(folded(asked.raw_path)) if asked.method == "GET" else None
-        )
-        if document is not None:
-            return json_answer(200, document)
-        if not matching:
-            return error_answer(404, "NotFound", f"There is nothing at '{path}'.")
-        route, match = matching[0]
-        if asked.method not in route.handlers:
-            return _no_such_method(asked.method, route)
-        call = ArmCall(asked, _named(match), version, caller, self._state, path, tenants)
-        return self._charged(call, route) if route.needs_token else _served(call, route)
+        if request.method == "GET":
+            document = self._state.documents.get(fold_path(request.raw_path))
+            if document is not None:
+                return json_answer(200, document)
+        if route is None:
+            return make_error(404, "NotFound", f"There is nothing at '{path}'.")
+        if request.method not in route.handlers:
+            return _reject_method(request.method, route)
+        call = ArmCall(request, names, version, caller, self._state, path, tenants)
+        if not route.needs_token:
+            return _call_handler(call, route)
+        return self._charge_and_call(call, route)
 
-    def _tenants(self, caller: Caller, auxiliary: str | None) -> frozenset[str]:
-        """Return the tenants that the caller has brought tokens of; each one must be good.
+    def _get_tenants(self, caller: Caller, auxiliary: str | None) -> frozenset[str]:
+        """Return the tenants of the request's token and of its auxiliary tokens.
 
         Source:
         https://learn.microsoft.com/azure/azure-resource-manager/management/authenticate-multi-tenant
+
+        Raises:
+            RejectedTokenError: an auxiliary token is not valid, or the request has too many.
+
         """
         given = [token.strip() for token in (auxiliary or "").split(",") if token.strip()]
-        if len(given) > _MOST_AUXILIARY:
-            text = f"There are more than {_MOST_AUXILIARY} auxiliary tokens."
+        if len(given) > _MAX_AUXILIARY_TOKENS:
+            text = f"The request has more than {_MAX_AUXILIARY_TOKENS} auxiliary tokens."
             raise RejectedTokenError("InvalidAuthenticationToken", text, text)
         return frozenset(
             {caller.tenant_id, *(self._authority.check(token).tenant_id for token in given)}
         )
 
-    def _charged(self, call: ArmCall, route: Route) -> Answer:
-        """Take the request from its buckets, and serve it when the caller may."""
+    def _charge_and_call(self, call: ArmCall, route: Route) -> Answer:
+        """Charge the request to its buckets, check the caller's role, and call the handler."""
         remaining, refusal = self._charge(call, call.path)
-        answer = refusal or _refusal(call, route) or _served(call, route)
-        if answer.status >= 400 or any(name.startswith(_PREFIX) for name in answer.headers):
-            return answer
-        return Answer(answer.status, answer.body, {**answer.headers, **remaining})
+        response = refusal or _check_access(call, route) or _call_handler(call, route)
+        if response.status >= 400 or any(
+            name.startswith(_REMAINING_PREFIX) for name in response.headers
+        ):
+            return response
+        return Answer(response.status, response.body, {**response.headers, **remaining})
 
     def _charge(self, call: ArmCall, path: str) -> tuple[Mapping[str, str], Answer | None]:
-        kind = _CLASSES.get(call.asked.method, "writes")
+        kind = _BUCKETS.get(call.request.method, "writes")
         size: ArmBucket = getattr(self._sizes, kind)
-        who = call.caller.object_id
-        found = subscription_of(path)
-        if found is None:
-            keyed = {f"tenant-{kind}": self._bucket(size, 1, kind, "", who)}
+        principal = call.caller.object_id
+        subscription_id = parse_subscription_id(path)
+        if subscription_id is None:
+            keyed = {f"tenant-{kind}": self._get_bucket(size, 1, kind, "", principal)}
         else:
-            subscription = found.lower()
+            subscription = subscription_id.lower()
             keyed = {
-                f"subscription-{kind}": self._bucket(size, 1, kind, subscription, who),
-                f"subscription-global-{kind}": self._bucket(
+                f"subscription-{kind}": self._get_bucket(size, 1, kind, subscription, principal),
+                f"subscription-global-{kind}": self._get_bucket(
                     size, self._sizes.global_factor, kind, subscription
                 ),
             }
         now = self._state.monotonic()
         empty = [bucket for bucket in keyed.values() if not bucket.take(now)]
-        remaining = {_PREFIX + name: str(bucket.remaining) for name, bucket in keyed.items()}
-        if not empty or not self._state.enforce:
+        remaining = {
+            _REMAINING_PREFIX + name: str(bucket.remaining) for name, bucket in keyed.items()
+        }
+        if not empty or not self._state.enforce_limits:
             return remaining, None
         seconds = max(bucket.wait for bucket in empty)
         scope, code = (
-            (f"subscription '{found}'", "SubscriptionRequestsThrottled")
-            if found
+            (f"subscription '{subscription_id}'", "SubscriptionRequestsThrottled")
+            if subscription_id
             else ("this tenant", "TenantRequestsThrottled")
         )
-        text = f"Number of '{kind[:-1]}' requests for {scope} actor '{who}' exceeded. Please try again after '{seconds}' seconds."
-        return remaining, error_answer(429, code, text, {"Retry-After": str(seconds), **remaining})
+        text = (
+            f"Number of '{kind[:-1]}' requests for {scope} actor '{principal}' exceeded. "
+            f"Please try again after '{seconds}' seconds."
+        )
+        return remaining, make_error(429, code, text, {"Retry-After": str(seconds), **remaining})
 
-    def _bucket(self, size: ArmBucket, factor: float, *key: str) -> TokenBucket:
+    def _get_bucket(self, size: ArmBucket, factor: float, *key: str) -> TokenBucket:
         bucket = self._buckets.get(key)
         if bucket is None:
             bucket = self._buckets[key] = TokenBucket(size, self._state.monotonic(), factor)
         return bucket
 
-    def _request_ids(self, headers: Mapping[str, str]) -> dict[str, str]:
+    def _make_request_ids(self, headers: Mapping[str, str]) -> dict[str, str]:
         request_id = str(uuid.uuid4())
         moment = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(self._state.wall()))
         ids = {
@@ -159,57 +179,63 @@ class Arm:
         return ids
 
 
-def _named(match: re.Match[str]) -> dict[str, str]:
-    return {name: value for name, value in match.groupdict().items() if value is not None}
+def _find_route(path: str) -> tuple[Route | None, dict[str, str]]:
+    """Return the first route that matches, and the groups of its match; None if none matches."""
+    for route in ROUTES:
+        if (match := route.pattern.fullmatch(path)) is not None:
+            groups = match.groupdict().items()
+            return route, {name: value for name, value in groups if value is not None}
+    return None, {}
 
 
-def _served(call: ArmCall, route: Route) -> Answer:
+def _call_handler(call: ArmCall, route: Route) -> Answer:
     try:
-        return route.handlers[call.asked.method](call)
+        return route.handlers[call.request.method](call)
     except RefusedError as refused:
-        return refused.answer
+        return refused.response
 
 
-def _refusal(call: ArmCall, route: Route) -> Answer | None:
+def _check_access(call: ArmCall, route: Route) -> Answer | None:
     subscription = call.names.get("subscription")
     if subscription is not None:
         try:
             uuid.UUID(subscription)
         except ValueError:
             text = f"The provided subscription identifier '{subscription}' is malformed or invalid."
-            return error_answer(400, "InvalidSubscriptionId", text)
-        tenant = call.world.tenant_of(subscription)
+            return make_error(400, "InvalidSubscriptionId", text)
+        tenant = call.azure.tenant_of(subscription)
         if tenant is None:
-            return error_answer(
+            return make_error(
                 404,
                 "SubscriptionNotFound",
                 f"The subscription '{subscription}' could not be found.",
             )
         if tenant != call.caller.tenant_id:
-            return wrong_tenant(call.caller, tenant)
-    scope, who, method = call.names.get("scope"), call.caller.object_id, call.asked.method
-    if scope is None or call.world.may(who, scope, write=method not in ("GET", "HEAD")):
+            return make_wrong_tenant(call.caller, tenant)
+    scope, principal, method = call.names.get("scope"), call.caller.object_id, call.request.method
+    if scope is None or call.azure.has_role(principal, scope, write=method not in ("GET", "HEAD")):
         return None
-    if route.filters and method in ("GET", "HEAD") and call.world.may_read_below(who, scope):
+    if route.filters and method in ("GET", "HEAD") and call.azure.has_role_below(principal, scope):
         return None
-    return forbidden(call.caller, _action(call, route), scope)
+    return make_forbidden(call.caller, _get_action(call, route), scope)
 
 
-def _action(call: ArmCall, route: Route) -> str:
-    """Name what the caller's role would have to allow."""
-    path = ResourcePath.parse(call.path) if route.kind == "*" else None
-    kind = route.kind if path is None else f"{path.namespace}/{path.type}"
-    return f"{kind}/{_VERBS.get(call.asked.method, 'action' if call.asked.method == 'POST' else 'write')}"
+def _get_action(call: ArmCall, route: Route) -> str:
+    """Return the action that the caller's role must allow."""
+    path = ResourcePath.parse(call.path) if route.resource_type == "*" else None
+    kind = route.resource_type if path is None else f"{path.namespace}/{path.type}"
+    method = call.request.method
+    return f"{kind}/{_VERBS.get(method, 'action' if method == 'POST' else 'write')}"
 
 
-def _wrong_version(version: str, *, own_type: bool) -> Answer | None:
-    if version in ARM_VERSIONS or (not own_type and _API_VERSION.fullmatch(version)):
+def _check_version(version: str, *, builtin_type: bool) -> Answer | None:
+    if version in ARM_VERSIONS or (not builtin_type and _API_VERSION.fullmatch(version)):
         return None
     supported = ",".join(ARM_VERSIONS)
     text = f"The api-version '{version}' is invalid. The supported versions are '{supported}'."
-    return error_answer(400, "InvalidApiVersionParameter", text)
+    return make_error(400, "InvalidApiVersionParameter", text)
 
 
-def _no_such_method(method: str, route: Route) -> Answer:
+def _reject_method(method: str, route: Route) -> Answer:
     text = f"The requested resource does not support http method '{method}'."
-    return error_answer(405, "MethodNotAllowed", text, {"Allow": ",".join(route.handlers)})
+    return make_error(405, "MethodNotAllowed", text, {"Allow": ",".join(route.handlers)})

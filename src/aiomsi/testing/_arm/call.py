@@ -1,4 +1,4 @@
-"""A call that has passed ARM's checks, the kinds of URL, and all that handlers work on."""
+"""`ArmCall` and `Route` of a request, and `ArmState`, which the handlers read and change."""
 
 from __future__ import annotations
 
@@ -9,19 +9,25 @@ from typing import Any
 
 import attrs
 
-from aiomsi.testing._arm.errors import error_answer
+from aiomsi.testing._arm.errors import make_error
 from aiomsi.testing._server.limits import GraphLimits, QuotaWindow
 from aiomsi.testing._server.messages import Answer, Asked
-from aiomsi.testing._state.operations import OperationStore
-from aiomsi.testing._state.providers import Registry
-from aiomsi.testing._state.resources import EtagStyle, ResourceStore
+from aiomsi.testing._state.azure_state import AzureState
+from aiomsi.testing._state.operation_store import OperationStore
+from aiomsi.testing._state.provider_registry import ProviderRegistry
+from aiomsi.testing._state.resource_store import EtagStyle, ResourceStore
 from aiomsi.testing._state.tokens import Caller
-from aiomsi.testing._state.world import World
 
 
 @attrs.frozen
 class EmptyPages:
-    """So many empty pages come before each page of the lists whose path and query the pattern is found in."""
+    """A rule that puts empty pages before each page of some lists.
+
+    Attributes:
+        number: number of empty pages.
+        path: pattern that the path and query of the list must contain; None for every list.
+
+    """
 
     number: int
     path: re.Pattern[str] | None
@@ -29,13 +35,13 @@ class EmptyPages:
 
 @attrs.frozen
 class Action:
-    """What a POST of an action answers.
+    """The response to the POST of an action.
 
     Attributes:
-        status: the HTTP status.
-        result: the body.
-        items: those of an action that is a list, which comes in pages; None for any other action.
-        next_method: how further pages are requested.
+        status: status of the response.
+        result: body of the response; None for no body.
+        items: items of an action that returns a list in pages; None for any other action.
+        next_method: method that further pages require.
 
     """
 
@@ -46,15 +52,15 @@ class Action:
 
 
 @attrs.define
-class GraphTrouble:
-    """What tests have set to go wrong with Resource Graph's pages.
+class GraphFaults:
+    """Faults of Resource Graph's pages, which tests set.
 
     Attributes:
-        most_bytes: of a response's rows; a page with more is refused.
-        unstable: whether pages of an unsorted query repeat a row and miss another.
-        held_back: how many of a query's last rows never come, although they are counted.
-        quota_ends: until when a quota that is used up stays so, by the clock of limits; None
-            without such a quota.
+        most_bytes: most bytes of a response's rows; a page with more gets an error.
+        unstable: whether a further page of an unsorted query repeats a row and misses another.
+        held_back: number of a query's last rows that no page contains, although they are counted.
+        quota_ends: end of the time in which quotas are used up, on the monotonic clock; None for
+            no such time.
 
     """
 
@@ -66,39 +72,40 @@ class GraphTrouble:
 
 @attrs.define(eq=False)
 class ArmState:
-    """What ARM keeps, and what tests have set.
+    """The state of the embedded ARM, with the settings of tests.
 
     Attributes:
-        world: subscriptions, groups, roles.
-        registry: providers and registrations.
+        azure: subscriptions, groups and roles.
+        registry: providers and their registrations.
         resources: all resources.
         operations: all long-running operations.
-        wall: seconds since the epoch.
-        monotonic: the clock of limits.
-        page_size: items on a page of a list.
-        enforce: whether limits are enforced.
-        graph_limits: Resource Graph's.
-        graph_quotas: what is left of them, by principal.
-        graph_trouble: what goes wrong with its pages.
-        etag_styles: how resource types write their etags, by folded type.
-        actions: what actions answer, by folded type and action.
-        empty_pages: which lists have empty pages.
-        documents: what a GET of a path is answered, by folded path.
-        refused: earlier 409s by request, repeated for the same ``x-ms-client-request-id``.
+        wall: clock of dates; returns seconds since the epoch.
+        monotonic: clock of limits.
+        page_size: most items on a page of a list.
+        enforce_limits: whether requests beyond a limit get 429.
+        graph_limits: limits of Resource Graph.
+        graph_quotas: remaining quota of Resource Graph by principal.
+        graph_faults: faults of Resource Graph's pages.
+        etag_styles: style of the etags by lower-case resource type.
+        actions: responses of actions, by lower-case resource type and action.
+        empty_pages: rules for empty pages, latest first.
+        documents: documents that a GET of a path returns, by folded path.
+        refused: earlier 409 responses by request, repeated for the same
+            ``x-ms-client-request-id``.
 
     """
 
-    world: World
-    registry: Registry
+    azure: AzureState
+    registry: ProviderRegistry
     resources: ResourceStore
     operations: OperationStore
     wall: Callable[[], float]
     monotonic: Callable[[], float]
     page_size: int
-    enforce: bool
+    enforce_limits: bool
     graph_limits: GraphLimits
     graph_quotas: dict[str, QuotaWindow] = attrs.field(factory=dict)
-    graph_trouble: GraphTrouble = attrs.field(factory=GraphTrouble)
+    graph_faults: GraphFaults = attrs.field(factory=GraphFaults)
     etag_styles: dict[str, EtagStyle] = attrs.field(factory=dict)
     actions: dict[tuple[str, str], Action] = attrs.field(factory=dict)
     empty_pages: tuple[EmptyPages, ...] = ()
@@ -106,7 +113,7 @@ class ArmState:
     refused: dict[tuple[str, str, str], Answer] = attrs.field(factory=dict)
 
     def etag_style(self, resource_type: str) -> EtagStyle:
-        """Return how a resource type writes its etags."""
+        """Return the style of a resource type's etags."""
         return self.etag_styles.get(resource_type.lower(), "quoted")
 
 
@@ -115,17 +122,17 @@ class ArmCall:
     """A request that has passed ARM's checks.
 
     Attributes:
-        asked: the request itself.
-        names: what the route's pattern found in the path.
-        version: the api-version.
-        caller: whom the token names.
-        state: what there is.
-        path: the path, decoded.
-        tenants: those that the caller has brought tokens of.
+        request: the HTTP request.
+        names: groups of the route's pattern that matched the path.
+        version: api-version of the request.
+        caller: principal of the token.
+        state: state of the embedded ARM.
+        path: decoded path.
+        tenants: tenants of the request's token and its auxiliary tokens.
 
     """
 
-    asked: Asked
+    request: Asked
     names: Mapping[str, str]
     version: str
     caller: Caller
@@ -134,61 +141,65 @@ class ArmCall:
     tenants: frozenset[str] = frozenset()
 
     @property
-    def world(self) -> World:
+    def azure(self) -> AzureState:
         """Subscriptions, groups and roles."""
-        return self.state.world
+        return self.state.azure
 
     def document(self) -> dict[str, Any]:
-        """Return the body, which must be a JSON object.
+        """Return the body, parsed as a JSON object.
 
         Raises:
-            RefusedError: it is none.
+            RefusedError: the body is not a JSON object.
 
         """
         try:
-            value = json.loads(self.asked.body or b"{}")
+            value = json.loads(self.request.body or b"{}")
         except ValueError:
             value = None
         if not isinstance(value, dict):
-            text = "The request content was invalid and could not be deserialized: it must be a JSON object."
-            raise RefusedError(error_answer(400, "InvalidRequestContent", text))
+            text = (
+                "The request content was invalid and could not be deserialized: "
+                "it must be a JSON object."
+            )
+            raise RefusedError(make_error(400, "InvalidRequestContent", text))
         return value
 
     def refuse(self, status: int, code: str, message: str, **more: object) -> RefusedError:
-        """Make the exception that ends the call with an error."""
-        return RefusedError(error_answer(status, code, message, None, **more))
+        """Return the exception that ends the call with an error response; the caller raises it."""
+        return RefusedError(make_error(status, code, message, None, **more))
 
 
 @attrs.frozen
 class RefusedError(Exception):
-    """A handler's way to end a call early."""
+    """An error response, which a handler raises to end the call."""
 
-    answer: Answer
+    response: Answer
 
 
-def _ignoring_case(pattern: str) -> re.Pattern[str]:
+def _compile_pattern(pattern: str) -> re.Pattern[str]:
     return re.compile(pattern, re.IGNORECASE)
 
 
 @attrs.frozen
 class Route:
-    """A kind of URL.
+    """A route: a pattern of paths, and their handlers.
 
     Attributes:
-        pattern: of the decoded path. A group `subscription` must exist; a group `scope` is what the
-            role is needed at.
-        handlers: what makes the answer, by method.
-        kind: the resource type, whose actions the role must allow; empty if none is needed.
-        own_type: whether the api-version must be one of ARM's own; a resource provider has others.
-        needs_token: whether the caller must be known.
-        filters: whether for GET a role somewhere inside the scope is enough, and the handler leaves
-            out the rest.
+        pattern: pattern of the decoded path. The subscription that its group `subscription`
+            matches must exist; the caller needs a role at the scope that its group `scope` matches.
+        handlers: functions that return the response, by method.
+        resource_type: resource type whose actions the role must allow; empty if no role is needed.
+        builtin_type: whether the api-version must be one of ARM's built-in types, because resource
+            providers have other versions.
+        needs_token: whether the request must have a valid token.
+        filters: whether a role inside the scope suffices for a GET, because the handler omits
+            the items that the caller may not read.
 
     """
 
-    pattern: re.Pattern[str] = attrs.field(converter=_ignoring_case)
+    pattern: re.Pattern[str] = attrs.field(converter=_compile_pattern)
     handlers: Mapping[str, Callable[[ArmCall], Answer]]
-    kind: str = ""
-    own_type: bool = True
+    resource_type: str = ""
+    builtin_type: bool = True
     needs_token: bool = True
     filters: bool = False

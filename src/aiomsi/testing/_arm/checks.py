@@ -1,4 +1,6 @@
-"""What ARM checks before a resource provider is asked: type, version, registration, place, and conditions.
+"""ARM's checks before a resource provider handles a request.
+
+They cover type, api-version, registration, scope, location, conditions, and linked subscriptions.
 
 Source:
 https://learn.microsoft.com/azure/azure-resource-manager/troubleshooting/common-deployment-errors,
@@ -12,18 +14,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from aiomsi.testing._arm.call import ArmCall, RefusedError
-from aiomsi.testing._arm.errors import error_answer
-from aiomsi.testing._state.catalog import ProviderType, location_name
-from aiomsi.testing._state.paths import ResourcePath, group_of, subscription_of
-from aiomsi.testing._state.resources import Resource
-from aiomsi.testing._state.world import ResourceGroup
+from aiomsi.testing._arm.errors import make_error
+from aiomsi.testing._state.azure_state import ResourceGroup
+from aiomsi.testing._state.catalog import ProviderType, normalize_location
+from aiomsi.testing._state.paths import ResourcePath, parse_group_name, parse_subscription_id
+from aiomsi.testing._state.resource_store import Resource
 
 _READ_MORE = "For more details please go to https://aka.ms/ARMResourceNotFoundFix"
-_MOST_REFUSED = 1_000
+_MAX_REFUSED = 1_000
 
 
-def full_type(call: ArmCall, path: ResourcePath) -> str:
-    """Return the type with its namespace, as the provider writes it."""
+def get_full_type(call: ArmCall, path: ResourcePath) -> str:
+    """Return the type with its namespace, in the provider's spelling."""
     provider, kind = call.state.registry.provider(path.namespace), call.state.registry.type_of(path)
     return (
         f"{provider.namespace if provider else path.namespace}/{kind.name if kind else path.type}"
@@ -31,10 +33,15 @@ def full_type(call: ArmCall, path: ResourcePath) -> str:
 
 
 def check_type(call: ArmCall, path: ResourcePath, location: str | None = None) -> ProviderType:
-    """Check namespace, type, api-version and registration; `location` is where a resource is to be made.
+    """Check namespace, type, api-version and registration, and return the type.
+
+    Args:
+        call: the call.
+        path: path of the resource, collection or action.
+        location: region of a resource to be created; None for any other request.
 
     Raises:
-        RefusedError: one of them is wrong.
+        RefusedError: one of the checks fails.
 
     """
     provider, kind = call.state.registry.provider(path.namespace), call.state.registry.type_of(path)
@@ -44,7 +51,10 @@ def check_type(call: ArmCall, path: ResourcePath, location: str | None = None) -
             "InvalidResourceNamespace",
             f"The resource namespace '{path.namespace}' is invalid.",
         )
-    missing = f"could not be found in the namespace '{provider.namespace}' for api version '{call.version}'."
+    missing = (
+        f"could not be found in the namespace '{provider.namespace}' "
+        f"for api version '{call.version}'."
+    )
     if kind is None:
         raise call.refuse(404, "InvalidResourceType", f"The resource type '{path.type}' {missing}")
     if call.version not in kind.versions:
@@ -53,67 +63,81 @@ def check_type(call: ArmCall, path: ResourcePath, location: str | None = None) -
             raise call.refuse(
                 404, "InvalidResourceType", f"The resource type '{kind.name}' {missing} {supported}"
             )
-        places = ", ".join(map(location_name, kind.locations))
-        text = f"No registered resource provider found for location '{location}' and API version '{call.version}' for type "
-        text += f"'{kind.name}'. {supported} The supported locations are '{places}'."
+        places = ", ".join(map(normalize_location, kind.locations))
+        text = (
+            f"No registered resource provider found for location '{location}' and API version "
+            f"'{call.version}' for type '{kind.name}'. {supported} "
+            f"The supported locations are '{places}'."
+        )
         raise call.refuse(400, "NoRegisteredProviderFound", text)
     _check_registration(call, path, provider.namespace)
     return kind
 
 
 def _check_registration(call: ArmCall, path: ResourcePath, namespace: str) -> None:
-    """Refuse a namespace that isn't registered; and again for a request id that was refused once, whatever has changed."""
-    asked, subscription = call.asked, path.subscription
+    """Check that the namespace is registered in the subscription.
+
+    A retry with the same ``x-ms-client-request-id`` gets the same 409 again, even if the provider
+    has been registered since.
+
+    Raises:
+        RefusedError: the namespace is not registered, or an earlier request with this id got a 409.
+
+    """
+    request, subscription = call.request, path.subscription
     if subscription is None:
         return
-    key = (asked.headers.get("x-ms-client-request-id", ""), asked.method, path.id.lower())
+    key = (request.headers.get("x-ms-client-request-id", ""), request.method, path.id.lower())
     if key in call.state.refused:
         raise RefusedError(call.state.refused[key])
     if call.state.registry.state(subscription, namespace) == "Registered":
         return
-    text = f"The subscription is not registered to use namespace '{namespace}'. See https://aka.ms/rps-not-found for how to "
-    text += "register subscriptions."
+    text = (
+        f"The subscription is not registered to use namespace '{namespace}'. "
+        "See https://aka.ms/rps-not-found for how to register subscriptions."
+    )
     code = "MissingSubscriptionRegistration"
     details = [{"code": code, "target": namespace, "message": text}]
-    answer = error_answer(409, code, text, details=details)
+    response = make_error(409, code, text, details=details)
     if key[0]:
-        if len(call.state.refused) >= _MOST_REFUSED:
+        if len(call.state.refused) >= _MAX_REFUSED:
             call.state.refused.clear()
-        call.state.refused[key] = answer
-    raise RefusedError(answer)
+        call.state.refused[key] = response
+    raise RefusedError(response)
 
 
 def check_scope(call: ArmCall, path: ResourcePath, doing: str) -> None:
-    """Check that what a resource lies in is there: its group, the resource that it extends, and its parent.
+    """Check that the resource's group, its parent, and the resource that it extends exist.
 
     Raises:
-        RefusedError: one of them is missing, or goes away.
+        RefusedError: one of them does not exist, or the group is being deleted.
 
     """
     if path.group is not None:
-        group = existing_group(call, path.scope)
-        if doing != "read" and group_is_going(call, path.scope):
-            text = f"The resource group '{group.name}' is in deprovisioning state and cannot perform this operation."
-            raise call.refuse(409, "ResourceGroupBeingDeleted", text)
+        group = require_group(call, path.scope)
+        if doing != "read" and is_group_deleting(call, path.scope):
+            raise make_group_conflict(call, group)
     for outer in (path.scope if "/providers/" in path.scope.lower() else None, path.parent):
         known = outer is None or (
             outer is path.scope and outer.lower().startswith("/providers/microsoft.management/")
         )
         if outer is not None and not known and call.state.resources.get(outer) is None:
-            text = f"Failed to perform '{doing}' on resource(s) of type '{path.type}', because the parent resource '{outer}' "
-            text += "could not be found."
+            text = (
+                f"Failed to perform '{doing}' on resource(s) of type '{path.type}', "
+                f"because the parent resource '{outer}' could not be found."
+            )
             raise call.refuse(404, "ParentResourceNotFound", text)
 
 
-def existing_group(call: ArmCall, scope: str) -> ResourceGroup:
-    """Return the group of a scope.
+def require_group(call: ArmCall, scope: str) -> ResourceGroup:
+    """Return the resource group of a scope.
 
     Raises:
-        RefusedError: there is none.
+        RefusedError: the group does not exist.
 
     """
-    name = group_of(scope) or ""
-    group = call.world.group(subscription_of(scope) or "", name)
+    name = parse_group_name(scope) or ""
+    group = call.azure.group(parse_subscription_id(scope) or "", name)
     if group is None:
         raise call.refuse(
             404, "ResourceGroupNotFound", f"Resource group '{name}' could not be found."
@@ -121,14 +145,23 @@ def existing_group(call: ArmCall, scope: str) -> ResourceGroup:
     return group
 
 
-def group_is_going(call: ArmCall, scope: str) -> bool:
-    """Tell whether the group of a scope is being deleted."""
-    running = call.state.operations.running_on("/".join(scope.split("/")[:5]))
+def is_group_deleting(call: ArmCall, scope: str) -> bool:
+    """Return whether the resource group of a scope is being deleted."""
+    running = call.state.operations.get_running("/".join(scope.split("/")[:5]))
     return running is not None and running.method == "DELETE"
 
 
-def not_found(call: ArmCall, path: ResourcePath) -> RefusedError:
-    """Make the 404 for a resource."""
+def make_group_conflict(call: ArmCall, group: ResourceGroup) -> RefusedError:
+    """Return the 409 for a resource group that is being deleted."""
+    text = (
+        f"The resource group '{group.name}' is in deprovisioning state "
+        "and cannot perform this operation."
+    )
+    return call.refuse(409, "ResourceGroupBeingDeleted", text)
+
+
+def make_not_found(call: ArmCall, path: ResourcePath) -> RefusedError:
+    """Return the 404 for a resource."""
     pairs = "/".join(f"{kind}/{name}" for kind, name in zip(path.types, path.names, strict=False))
     inside = f" under resource group '{path.group}'" if path.group else ""
     text = f"The Resource '{path.namespace}/{pairs}'{inside} was not found. {_READ_MORE}"
@@ -138,11 +171,11 @@ def not_found(call: ArmCall, path: ResourcePath) -> RefusedError:
 def check_location(
     call: ArmCall, path: ResourcePath, kind: ProviderType, old: Resource | None, wanted: object
 ) -> None:
-    """Check where a resource is to be made.
+    """Check the location of a resource to be written.
 
     Raises:
-        RefusedError: it says no location and needs one, its type isn't served there, or it is
-            elsewhere already.
+        RefusedError: the location is missing and the type needs one, the location does not serve
+            the type, or the resource exists in another location.
 
     """
     if not kind.locations:
@@ -152,13 +185,19 @@ def check_location(
             400, "LocationRequired", "The location property is required for this definition."
         )
     if not kind.served_in(wanted):
-        places = ",".join(map(location_name, kind.locations))
-        text = f"The provided location '{wanted}' is not available for resource type '{full_type(call, path)}'. List of "
-        text += f"available regions for the resource type is '{places}'."
+        places = ",".join(map(normalize_location, kind.locations))
+        text = (
+            f"The provided location '{wanted}' is not available for resource type "
+            f"'{get_full_type(call, path)}'. List of available regions for the resource type is "
+            f"'{places}'."
+        )
         raise call.refuse(400, "LocationNotAvailableForResourceType", text)
-    if old is not None and location_name(old.location or wanted) != location_name(wanted):
-        text = f"The resource '{old.name}' already exists in location '{old.location}' in resource group '{path.group}'. A "
-        text += f"resource with the same name cannot be created in location '{wanted}'."
+    if old is not None and normalize_location(old.location or wanted) != normalize_location(wanted):
+        text = (
+            f"The resource '{old.name}' already exists in location '{old.location}' in resource "
+            f"group '{path.group}'. A resource with the same name cannot be created in location "
+            f"'{wanted}'."
+        )
         raise call.refuse(409, "InvalidResourceLocation", text)
 
 
@@ -166,51 +205,54 @@ def check_conditions(call: ArmCall, resource: Resource | None, etag: str) -> Non
     """Check ``If-Match`` and ``If-None-Match`` of a write.
 
     Raises:
-        RefusedError: they don't hold.
+        RefusedError: a condition does not hold.
 
     """
-    match, none = call.asked.headers.get("If-Match"), call.asked.headers.get("If-None-Match")
-    if match is not None and (resource is None or not names_etag(match, etag)):
+    match, none = call.request.headers.get("If-Match"), call.request.headers.get("If-None-Match")
+    if match is not None and (resource is None or not matches_etag(match, etag)):
         raise call.refuse(
             412,
             "PreconditionFailed",
-            "The condition of If-Match is not met: the resource is another, or none.",
+            "The condition of If-Match is not met: the etag differs, or no resource exists.",
         )
-    if none is not None and resource is not None and names_etag(none, etag):
+    if none is not None and resource is not None and matches_etag(none, etag):
         raise call.refuse(
             412,
             "PreconditionFailed",
-            "The condition of If-None-Match is not met: there is such a resource.",
+            "The condition of If-None-Match is not met: the resource exists with such an etag.",
         )
 
 
-def names_etag(header: str, etag: str) -> bool:
-    """Tell whether a header names an etag, to the letter, or any."""
+def matches_etag(header: str, etag: str) -> bool:
+    """Return whether a header contains exactly this etag, or ``*`` for any."""
     return header.strip() == "*" or etag in (one.strip() for one in header.split(","))
 
 
 def check_linked(call: ArmCall, path: ResourcePath, document: object) -> None:
-    """Check that the caller has brought a token of each tenant whose subscriptions a body refers to.
+    """Check that the request has a token of each tenant whose subscriptions its body refers to.
 
     Raises:
-        RefusedError: a token is missing in ``x-ms-authorization-auxiliary``.
+        RefusedError: such a token is missing in ``x-ms-authorization-auxiliary``.
 
     """
-    for linked in _texts(document):
-        subscription = subscription_of(linked)
-        tenant = call.world.tenant_of(subscription)
+    for linked in _iter_strings(document):
+        subscription = parse_subscription_id(linked)
+        tenant = call.azure.tenant_of(subscription)
         if tenant is not None and tenant not in call.tenants:
-            text = f"The client has permission to write scope '{path.id}', however the current tenant '{call.caller.tenant_id}' "
-            text += f"is not authorized to access linked subscription '{subscription}'."
+            text = (
+                f"The client has permission to write scope '{path.id}', however the current tenant "
+                f"'{call.caller.tenant_id}' is not authorized to access linked subscription "
+                f"'{subscription}'."
+            )
             raise call.refuse(403, "LinkedAuthorizationFailed", text)
 
 
-def _texts(value: object) -> Iterator[str]:
+def _iter_strings(value: object) -> Iterator[str]:
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):
         for inner in value.values():
-            yield from _texts(inner)
+            yield from _iter_strings(inner)
     elif isinstance(value, list):
         for inner in value:
-            yield from _texts(inner)
+            yield from _iter_strings(inner)

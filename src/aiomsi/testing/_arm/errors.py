@@ -1,4 +1,4 @@
-"""ARM's errors, in ARM's words: clients match on them.
+"""ARM's error responses, with ARM's texts, because clients match on them.
 
 Source:
 https://learn.microsoft.com/azure/azure-resource-manager/troubleshooting/common-deployment-errors
@@ -8,20 +8,23 @@ import base64
 from collections.abc import Mapping
 
 from aiomsi.testing._server.messages import Answer, json_answer
+from aiomsi.testing._state.azure_state import TENANT_ID
 from aiomsi.testing._state.tokens import Caller, RejectedTokenError
-from aiomsi.testing._state.world import TENANT_ID
 
 
-def error_answer(
+def make_error(
     status: int, code: str, message: str, headers: Mapping[str, str] | None = None, **more: object
 ) -> Answer:
-    """Make an error that ARM itself reports, not a resource provider; `more` is what the error has beside code and message."""
+    """Return an error response of ARM, not of a resource provider.
+
+    `more` are members of the error besides ``code`` and ``message``.
+    """
     error = {"error": {"code": code, "message": message, **more}}
     return json_answer(status, error, {"x-ms-failure-cause": "gateway", **(headers or {})})
 
 
-def unauthorized(rejection: RejectedTokenError, tenant_id: str = TENANT_ID) -> Answer:
-    """Make the 401 for a token that ARM does not take, with its challenge, which names the tenant to get another from."""
+def make_unauthorized(rejection: RejectedTokenError, tenant_id: str = TENANT_ID) -> Answer:
+    """Return the 401 for a rejected token; its challenge names the tenant to authenticate with."""
     authority = f'Bearer authorization_uri="https://login.windows.net/{tenant_id}"'
     if rejection.claims is None:
         challenge = (
@@ -29,32 +32,36 @@ def unauthorized(rejection: RejectedTokenError, tenant_id: str = TENANT_ID) -> A
         )
     else:
         claims = base64.urlsafe_b64encode(rejection.claims.encode()).decode()
-        challenge = f'{authority}, error="insufficient_claims", error_description="{rejection.description}", claims="{claims}"'
-    return error_answer(401, rejection.code, rejection.message, {"WWW-Authenticate": challenge})
+        challenge = (
+            f'{authority}, error="insufficient_claims", '
+            f'error_description="{rejection.description}", claims="{claims}"'
+        )
+    return make_error(401, rejection.code, rejection.message, {"WWW-Authenticate": challenge})
 
 
-def wrong_tenant(caller: Caller, tenant_id: str) -> Answer:
-    """Make the 401 for a good token of another tenant than the subscription's."""
+def make_wrong_tenant(caller: Caller, tenant_id: str) -> Answer:
+    """Return the 401 for a valid token of another tenant than the subscription's."""
     authority = f"https://login.windows.net/{tenant_id}"
     text = (
-        f"The access token is from the wrong issuer 'https://sts.windows.net/{caller.tenant_id}/'. It must match the tenant "
-        f"'https://sts.windows.net/{tenant_id}/' associated with this subscription. Please use the authority (URL) "
-        f"'{authority}' to get the token."
+        f"The access token is from the wrong issuer 'https://sts.windows.net/{caller.tenant_id}/'. "
+        f"It must match the tenant 'https://sts.windows.net/{tenant_id}/' associated with this "
+        f"subscription. Please use the authority (URL) '{authority}' to get the token."
     )
     challenge = (
-        f'Bearer authorization_uri="{authority}", error="invalid_token", error_description="The access token is from the wrong '
-        'issuer. It must match the tenant associated with this subscription."'
+        f'Bearer authorization_uri="{authority}", error="invalid_token", '
+        'error_description="The access token is from the wrong issuer. '
+        'It must match the tenant associated with this subscription."'
     )
-    return error_answer(
+    return make_error(
         401, "InvalidAuthenticationTokenTenant", text, {"WWW-Authenticate": challenge}
     )
 
 
-def forbidden(caller: Caller, action: str, scope: str) -> Answer:
-    """Make the 403 for a caller without a role."""
+def make_forbidden(caller: Caller, action: str, scope: str) -> Answer:
+    """Return the 403 for a caller without a role."""
     text = (
-        f"The client '{caller.client_id}' with object id '{caller.object_id}' does not have authorization to perform "
-        f"action '{action}' over scope '{scope}' or the scope is invalid. If access was recently granted, please "
-        "refresh your credentials."
+        f"The client '{caller.client_id}' with object id '{caller.object_id}' does not have "
+        f"authorization to perform action '{action}' over scope '{scope}' or the scope is invalid. "
+        "If access was recently granted, please refresh your credentials."
     )
-    return error_answer(403, "AuthorizationFailed", text)
+    return make_error(403, "AuthorizationFailed", text)

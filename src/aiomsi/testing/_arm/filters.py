@@ -1,8 +1,8 @@
-"""The `$filter` of lists: the part of OData that ARM takes.
+"""The `$filter` of lists: the subset of OData that ARM accepts.
 
 Terms are ``NAME eq 'text'``, ``NAME ne 'text'``, ``substringof('text', NAME)``,
 ``startswith(tagName, 'text')``, and the pair ``tagName eq 'name' and tagValue eq 'text'``; they are
-joined by ``and`` and ``or``, of which ``and`` binds closer.
+joined by ``and`` and ``or``; ``and`` binds closer.
 
 Source: https://learn.microsoft.com/rest/api/resources/resources/list#uri-parameters
 """
@@ -31,20 +31,26 @@ _NAMES = {
 
 @attrs.frozen
 class Filter:
-    """A filter: what fits, and whether it asks for tags."""
+    """A parsed filter.
+
+    Attributes:
+        fits: function that returns whether the facts of an item match the filter.
+        about_tags: whether the filter has a term about tags.
+
+    """
 
     fits: Callable[[Facts], bool]
     about_tags: bool = False
 
 
 def parse_filter(call: ArmCall) -> Filter:
-    """Read the `$filter` of a call; without one everything fits.
+    """Parse the `$filter` of a call; without one, every item matches.
 
     Raises:
-        RefusedError: it is none of those above.
+        RefusedError: the filter is not in ARM's subset of OData.
 
     """
-    text = call.asked.parameter("$filter")
+    text = call.request.parameter("$filter")
     if not text or not text.strip():
         return Filter(lambda _: True)
     words = _JOINT.split(text.strip())
@@ -54,61 +60,60 @@ def parse_filter(call: ArmCall) -> Filter:
             alternatives.append([term])
         else:
             alternatives[-1].append(term)
-    built = [_all(call, text, terms) for terms in alternatives]
+    built = [_parse_conjunction(call, text, terms) for terms in alternatives]
     about_tags = re.search(r"\btag(name|value)\b", text, re.IGNORECASE) is not None
     return Filter(lambda facts: any(one(facts) for one in built), about_tags)
 
 
-def _all(call: ArmCall, text: str, terms: list[str]) -> Callable[[Facts], bool]:
+def _parse_conjunction(call: ArmCall, text: str, terms: list[str]) -> Callable[[Facts], bool]:
     tests: list[Callable[[Facts], bool]] = []
     tag: dict[str, str] = {}
     for term in terms:
-        if (found := _COMPARED.fullmatch(term)) is not None and found[1].lower() in (
-            "tagname",
-            "tagvalue",
-        ):
-            tag[found[1].lower()] = _unquoted(found[3])
-        elif found is not None and found[1].lower() in _NAMES:
-            tests.append(
-                _equals(
-                    _NAMES[found[1].lower()], _unquoted(found[3]), same=found[2].lower() == "eq"
-                )
-            )
-        elif (found := _SUBSTRING.fullmatch(term)) is not None and found[2].lower() in _NAMES:
-            tests.append(_contains(_NAMES[found[2].lower()], _unquoted(found[1])))
-        elif (found := _STARTS.fullmatch(term)) is not None:
-            tests.append(_starts(_unquoted(found[1])))
+        compared = _COMPARED.fullmatch(term)
+        if compared is not None and compared[1].lower() in ("tagname", "tagvalue"):
+            tag[compared[1].lower()] = _unquote(compared[3])
+        elif (test := _parse_term(term)) is not None:
+            tests.append(test)
         else:
-            raise call.refuse(
-                400,
-                "InvalidFilterInQueryString",
-                f"Invalid $filter '{text}' specified in the query string.",
-            )
+            message = f"Invalid $filter '{text}' specified in the query string."
+            raise call.refuse(400, "InvalidFilterInQueryString", message)
     if tag:
-        tests.append(_tagged(tag.get("tagname"), tag.get("tagvalue")))
+        tests.append(_match_tag(tag.get("tagname"), tag.get("tagvalue")))
     return lambda facts: all(test(facts) for test in tests)
 
 
-def _unquoted(text: str) -> str:
+def _parse_term(term: str) -> Callable[[Facts], bool] | None:
+    found = _COMPARED.fullmatch(term)
+    if found is not None and found[1].lower() in _NAMES:
+        same = found[2].lower() == "eq"
+        return _match_equal(_NAMES[found[1].lower()], _unquote(found[3]), same=same)
+    found = _SUBSTRING.fullmatch(term)
+    if found is not None and found[2].lower() in _NAMES:
+        return _match_substring(_NAMES[found[2].lower()], _unquote(found[1]))
+    found = _STARTS.fullmatch(term)
+    return None if found is None else _match_tag_prefix(_unquote(found[1]))
+
+
+def _unquote(text: str) -> str:
     return text.replace("''", "'")
 
 
-def _folded(value: object) -> str:
+def _fold(value: object) -> str:
     return str(value or "").lower()
 
 
-def _equals(name: str, text: str, *, same: bool) -> Callable[[Facts], bool]:
+def _match_equal(name: str, text: str, *, same: bool) -> Callable[[Facts], bool]:
     if name == "location":
         text = "".join(text.split())
-        return lambda facts: ("".join(_folded(facts.get(name)).split()) == text.lower()) is same
-    return lambda facts: (_folded(facts.get(name)) == text.lower()) is same
+        return lambda facts: ("".join(_fold(facts.get(name)).split()) == text.lower()) is same
+    return lambda facts: (_fold(facts.get(name)) == text.lower()) is same
 
 
-def _contains(name: str, text: str) -> Callable[[Facts], bool]:
-    return lambda facts: text.lower() in _folded(facts.get(name))
+def _match_substring(name: str, text: str) -> Callable[[Facts], bool]:
+    return lambda facts: text.lower() in _fold(facts.get(name))
 
 
-def _tags(facts: Facts) -> dict[str, str]:
+def _get_tags(facts: Facts) -> dict[str, str]:
     tags: Any = facts.get("tags")
     return (
         {name.lower(): str(value) for name, value in tags.items()}
@@ -117,13 +122,13 @@ def _tags(facts: Facts) -> dict[str, str]:
     )
 
 
-def _starts(text: str) -> Callable[[Facts], bool]:
-    return lambda facts: any(name.startswith(text.lower()) for name in _tags(facts))
+def _match_tag_prefix(text: str) -> Callable[[Facts], bool]:
+    return lambda facts: any(name.startswith(text.lower()) for name in _get_tags(facts))
 
 
-def _tagged(name: str | None, value: str | None) -> Callable[[Facts], bool]:
+def _match_tag(name: str | None, value: str | None) -> Callable[[Facts], bool]:
     def fits(facts: Facts) -> bool:
-        tags = _tags(facts)
+        tags = _get_tags(facts)
         values = (
             list(tags.values())
             if name is None

@@ -6,54 +6,57 @@ Source: https://learn.microsoft.com/rest/api/resources/resources/list
 from __future__ import annotations
 
 from aiomsi.testing._arm.call import ArmCall
-from aiomsi.testing._arm.checks import existing_group
+from aiomsi.testing._arm.checks import require_group
 from aiomsi.testing._arm.filters import parse_filter
-from aiomsi.testing._arm.pages import page
+from aiomsi.testing._arm.pages import make_page
 from aiomsi.testing._server.messages import Answer
 from aiomsi.testing._state.paths import ResourcePath
-from aiomsi.testing._state.resources import Resource
+from aiomsi.testing._state.resource_store import Resource
 
 
-def collection(call: ArmCall, path: ResourcePath) -> Answer:
-    """List the resources of one type in a scope, or in a parent, that the caller may read."""
+def list_collection(call: ArmCall, path: ResourcePath) -> Answer:
+    """Return a page of the resources of one type, in a scope or a parent.
+
+    It contains the resources that the caller may read.
+    """
     wanted = f"{path.namespace}/{path.type}".lower()
-    found = call.state.resources.below(
+    found = call.state.resources.list_below(
         path.parent or path.scope, lambda resource: resource.type.lower() == wanted
     )
     style = call.state.etag_style(wanted)
-    return page(call, _readable(call, found), lambda resource: resource.as_json(style))
+    return make_page(call, _filter_readable(call, found), lambda resource: resource.as_json(style))
 
 
 def list_resources(call: ArmCall) -> Answer:
-    """List all resources of a group or subscription that have a location, without their properties."""
+    """Return a page of a scope's resources that have a location, without their properties."""
     scope = call.names["scope"]
     if "group" in call.names:
-        existing_group(call, scope)
+        require_group(call, scope)
     wanted = parse_filter(call)
-    expand = call.asked.parameter("$expand") or ""
-    found = call.state.resources.below(
-        scope, lambda resource: resource.location is not None and wanted.fits(_facts(resource))
+    expand = call.request.parameter("$expand") or ""
+    found = call.state.resources.list_below(
+        scope, lambda resource: resource.location is not None and wanted.fits(_get_facts(resource))
     )
 
     def item(resource: Resource) -> dict[str, object]:
         shown = resource.as_item(expand)
         if wanted.about_tags:
-            # So does ARM: whoever filters by tags does not get them.
+            # ARM omits the tags from a list that is filtered by tags.
             shown.pop("tags", None)
         return shown
 
-    return page(call, _readable(call, found), item)
+    return make_page(call, _filter_readable(call, found), item)
 
 
-def _readable(call: ArmCall, found: list[Resource]) -> list[Resource]:
-    who, scope = call.caller.object_id, call.names["scope"]
-    if call.world.may(who, scope):
+def _filter_readable(call: ArmCall, found: list[Resource]) -> list[Resource]:
+    principal, scope = call.caller.object_id, call.names["scope"]
+    if call.azure.has_role(principal, scope):
         return found
-    return [resource for resource in found if call.world.may(who, resource.id)]
+    return [resource for resource in found if call.azure.has_role(principal, resource.id)]
 
 
-def _facts(resource: Resource) -> dict[str, object]:
-    """Return what `$filter` may ask for."""
+def _get_facts(resource: Resource) -> dict[str, object]:
+    """Return the facts of a resource that `$filter` can test."""
     parts = resource.id.split("/")
     facts = {
         name: resource.document.get(name) for name in ("location", "tags", "kind", "managedBy")

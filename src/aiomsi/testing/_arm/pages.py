@@ -1,4 +1,4 @@
-"""Lists in pages.
+"""Pages of lists.
 
 Source:
 https://github.com/Azure/azure-resource-manager-rpc/blob/master/v1.0/resource-api-reference.md ("get
@@ -18,43 +18,49 @@ from aiomsi.testing._server.messages import Answer, json_answer
 _Item = TypeVar("_Item")
 
 
-def page(
+def make_page(
     call: ArmCall,
     items: Sequence[_Item],
     as_json: Callable[[_Item], object] = lambda item: item,
     **extra: object,
 ) -> Answer:
-    """Make a page of a list: from `$skiptoken` on, `$top` items at most, and a link to the next page.
+    """Return a page of a list: at most `$top` items from `$skiptoken` on, and a next link.
 
-    Before each page come as many empty ones as a test has asked for.
+    `EmptyPages` rules put empty pages before it.
+
+    Raises:
+        RefusedError: `$top` or `$skiptoken` is not valid.
+
     """
-    wanted, token = call.asked.parameter("$top"), call.asked.parameter("$skiptoken")
+    wanted, token = call.request.parameter("$top"), call.request.parameter("$skiptoken")
     top = call.state.page_size
     if wanted is not None:
         if not wanted.isascii() or not wanted.isdecimal() or not int(wanted):
             text = f"The value '{wanted}' of the query parameter '$top' is invalid."
             raise call.refuse(400, "InvalidTopQueryParameter", text)
         top = min(top, int(wanted))
-    start, blank = (0, 0) if token is None else _read(call, token)
-    if blank < _blank_pages(call):
-        return json_answer(200, {"value": [], "nextLink": _link(call, start, blank + 1)} | extra)
-    made: dict[str, object] = {"value": [as_json(item) for item in items[start : start + top]]}
+    start, blank = (0, 0) if token is None else _parse_token(call, token)
+    if blank < _count_empty_pages(call):
+        return json_answer(
+            200, {"value": [], "nextLink": _build_link(call, start, blank + 1)} | extra
+        )
+    body: dict[str, object] = {"value": [as_json(item) for item in items[start : start + top]]}
     if start + top < len(items):
-        made["nextLink"] = _link(call, start + top, 0)
-    return json_answer(200, made | extra)
+        body["nextLink"] = _build_link(call, start + top, 0)
+    return json_answer(200, body | extra)
 
 
-def _blank_pages(call: ArmCall) -> int:
-    asked = f"{call.path}?{call.asked.raw_query}"
+def _count_empty_pages(call: ArmCall) -> int:
+    target = f"{call.path}?{call.request.raw_query}"
     fitting = (
         rule.number
         for rule in call.state.empty_pages
-        if rule.path is None or rule.path.search(asked)
+        if rule.path is None or rule.path.search(target)
     )
     return next(fitting, 0)
 
 
-def _read(call: ArmCall, token: str) -> tuple[int, int]:
+def _parse_token(call: ArmCall, token: str) -> tuple[int, int]:
     try:
         start, blank = base64.urlsafe_b64decode(token).split(b".")
         return int(start), int(blank)
@@ -62,8 +68,8 @@ def _read(call: ArmCall, token: str) -> tuple[int, int]:
         raise call.refuse(400, "InvalidSkipToken", "The provided skip token is invalid.") from None
 
 
-def _link(call: ArmCall, start: int, blank: int) -> str:
-    kept = [(name, value) for name, value in call.asked.query if name.lower() != "$skiptoken"]
+def _build_link(call: ArmCall, start: int, blank: int) -> str:
+    kept = [(name, value) for name, value in call.request.query if name.lower() != "$skiptoken"]
     token = base64.urlsafe_b64encode(f"{start}.{blank}".encode()).decode()
     query = urlencode([*kept, ("$skiptoken", token)])
-    return f"{call.asked.base_url}{quote(call.path)}?{query}"
+    return f"{call.request.base_url}{quote(call.path)}?{query}"

@@ -1,4 +1,4 @@
-"""Resource providers: what they offer, and their registration.
+"""Resource providers: their types and their registration.
 
 Source: https://learn.microsoft.com/rest/api/resources/providers
 """
@@ -6,41 +6,43 @@ Source: https://learn.microsoft.com/rest/api/resources/providers
 from __future__ import annotations
 
 from aiomsi.testing._arm.call import ArmCall
-from aiomsi.testing._arm.pages import page
+from aiomsi.testing._arm.pages import make_page
 from aiomsi.testing._server.messages import Answer, json_answer
 from aiomsi.testing._state.catalog import Provider
-from aiomsi.testing._state.providers import ALWAYS, type_document
+from aiomsi.testing._state.provider_registry import ALWAYS_REGISTERED, render_type
 
 
 def list_providers(call: ArmCall) -> Answer:
-    """List all, as a subscription or the tenant sees them."""
-    return page(call, call.state.registry.providers(), lambda provider: _shown(call, provider))
+    """Return a page of all providers, of a subscription or of the tenant."""
+    return make_page(
+        call, call.state.registry.providers(), lambda provider: _render(call, provider)
+    )
 
 
 def get_provider(call: ArmCall) -> Answer:
-    """GET of one; brings a registration nearer to its end."""
-    return json_answer(200, _shown(call, _provider(call)))
+    """Return the response to a GET of a provider; the GET advances a pending registration."""
+    return json_answer(200, _render(call, _require_provider(call)))
 
 
 def list_types(call: ArmCall) -> Answer:
-    """List the types of one."""
+    """Return the types of a provider."""
     return json_answer(
-        200, {"value": [type_document(one) for one in _provider(call).types.values()]}
+        200, {"value": [render_type(one) for one in _require_provider(call).types.values()]}
     )
 
 
 def register(call: ArmCall) -> Answer:
-    """Begin to register, or to unregister, a provider in a subscription."""
-    provider, subscription = _provider(call), call.names["subscription"]
+    """Start to register, or unregister, a provider in a subscription."""
+    provider, subscription = _require_provider(call), call.names["subscription"]
     unregister = call.names["verb"].lower() == "unregister"
-    if unregister and provider.namespace.lower() in ALWAYS:
+    if unregister and provider.namespace.lower() in ALWAYS_REGISTERED:
         text = f"The resource provider '{provider.namespace}' cannot be unregistered."
         raise call.refuse(400, "CannotUnregisterResourceProvider", text)
     call.state.registry.change(subscription, provider.namespace, register=not unregister)
-    return json_answer(200, _shown(call, provider, look=False))
+    return json_answer(200, _render(call, provider, poll=False))
 
 
-def _provider(call: ArmCall) -> Provider:
+def _require_provider(call: ArmCall) -> Provider:
     provider = call.state.registry.provider(call.names["namespace"])
     if provider is None:
         text = f"The resource namespace '{call.names['namespace']}' is invalid."
@@ -48,21 +50,20 @@ def _provider(call: ArmCall) -> Provider:
     return provider
 
 
-def _shown(call: ArmCall, provider: Provider, *, look: bool = True) -> dict[str, object]:
+def _render(call: ArmCall, provider: Provider, *, poll: bool = True) -> dict[str, object]:
     subscription, namespace = call.names.get("subscription"), provider.namespace
-    types = [type_document(one) for one in provider.types.values()]
+    types = [render_type(one) for one in provider.types.values()]
     if subscription is None:
         return {"id": f"/providers/{namespace}", "namespace": namespace, "resourceTypes": types}
-    registry, held = call.state.registry, call.world.subscription(subscription)
-    state = (
-        registry.look(subscription, namespace) if look else registry.state(subscription, namespace)
-    )
+    registry = call.state.registry
+    read_state = registry.poll if poll else registry.state
+    subscription_id = call.azure.subscription(subscription).subscription_id
     return {
-        "id": f"/subscriptions/{held.subscription_id}/providers/{namespace}",
+        "id": f"/subscriptions/{subscription_id}/providers/{namespace}",
         "namespace": namespace,
         "resourceTypes": types,
-        "registrationState": state,
+        "registrationState": read_state(subscription, namespace),
         "registrationPolicy": "RegistrationFree"
-        if namespace.lower() in ALWAYS
+        if namespace.lower() in ALWAYS_REGISTERED
         else "RegistrationRequired",
     }

@@ -1,4 +1,4 @@
-"""Resources of any type: made, read, changed, deleted, and asked to do something.
+"""Resources of any type: GET, HEAD, PUT, PATCH, DELETE, and POST of actions.
 
 Source: https://learn.microsoft.com/rest/api/resources/resources,
 https://github.com/Azure/azure-resource-manager-rpc/blob/master/v1.0/resource-api-reference.md
@@ -17,18 +17,18 @@ from aiomsi.testing._arm.checks import (
     check_location,
     check_scope,
     check_type,
-    full_type,
-    names_etag,
-    not_found,
+    get_full_type,
+    make_not_found,
+    matches_etag,
 )
-from aiomsi.testing._arm.lists import collection
-from aiomsi.testing._arm.operations import begin, own_path_result
-from aiomsi.testing._arm.pages import page
+from aiomsi.testing._arm.lists import list_collection
+from aiomsi.testing._arm.operations import get_own_path_result, start_operation
+from aiomsi.testing._arm.pages import make_page
 from aiomsi.testing._server.messages import Answer, json_answer
 from aiomsi.testing._state.catalog import ProviderType
-from aiomsi.testing._state.operations import Operation
+from aiomsi.testing._state.operation_store import StoredOperation
 from aiomsi.testing._state.paths import ResourcePath
-from aiomsi.testing._state.resources import Resource
+from aiomsi.testing._state.resource_store import Resource
 
 _PLAIN_ACTIONS = frozenset(
     {"start", "restart", "stop", "poweroff", "deallocate", "redeploy", "reapply"}
@@ -40,110 +40,111 @@ _KEYS = [
 _LISTS = {"listkeys": {"keys": _KEYS}, "regeneratekey": {"keys": _KEYS}}
 
 
-def _path(call: ArmCall) -> ResourcePath:
+def _parse_path(call: ArmCall) -> ResourcePath:
     path = ResourcePath.parse(call.path)
     if path is None:
         raise call.refuse(404, "NotFound", f"There is nothing at '{call.path}'.")
     return path
 
 
-def _resource_path(call: ArmCall) -> ResourcePath:
-    path = _path(call)
+def _parse_resource_path(call: ArmCall) -> ResourcePath:
+    path = _parse_path(call)
     if not path.is_resource:
         raise call.refuse(
             405,
             "MethodNotAllowed",
-            f"A collection does not support http method '{call.asked.method}'.",
+            f"A collection does not support http method '{call.request.method}'.",
         )
     return path
 
 
-def _etag(call: ArmCall, resource: Resource | None) -> str:
-    return "" if resource is None else resource.written_etag(call.state.etag_style(resource.type))
+def _get_etag(call: ArmCall, resource: Resource | None) -> str:
+    return "" if resource is None else resource.format_etag(call.state.etag_style(resource.type))
 
 
-def _shown(call: ArmCall, resource: Resource) -> dict[str, Any]:
+def _render(call: ArmCall, resource: Resource) -> dict[str, Any]:
     return resource.as_json(call.state.etag_style(resource.type))
 
 
-def _answer(call: ArmCall, resource: Resource, status: int = 200) -> Answer:
-    return json_answer(status, _shown(call, resource), {"ETag": _etag(call, resource)})
+def _respond(call: ArmCall, resource: Resource, status: int = 200) -> Answer:
+    return json_answer(status, _render(call, resource), {"ETag": _get_etag(call, resource)})
 
 
 def get_resource(call: ArmCall) -> Answer:
-    """GET or HEAD of a resource; GET of a collection, or of a further page of an action's list."""
-    path = _path(call)
-    if not path.is_resource and (listed := _listed(call, path)) is not None:
-        return _items(call, listed)
+    """Return a resource, a page of a collection, or a further page of a list action."""
+    path = _parse_path(call)
+    if not path.is_resource and (listed := _find_list_action(call, path)) is not None:
+        return _respond_list(call, listed)
     check_type(call, path)
     check_scope(call, path, "read")
     if not path.is_resource:
-        return collection(call, path)
-    if (operation := call.asked.parameter("asyncid")) is not None:
-        return own_path_result(call, operation)
-    call.state.operations.look_at(path.id)
+        return list_collection(call, path)
+    if (operation := call.request.parameter("asyncid")) is not None:
+        return get_own_path_result(call, operation)
+    call.state.operations.poll_resource(path.id)
     resource = call.state.resources.get(path.id)
     if resource is None:
-        raise not_found(call, path)
-    if call.asked.method == "HEAD":
+        raise make_not_found(call, path)
+    if call.request.method == "HEAD":
         return Answer(204)
-    known = call.asked.headers.get("If-None-Match")
-    if known is not None and names_etag(known, _etag(call, resource)):
-        return Answer(304, b"", {"ETag": _etag(call, resource)})
-    return _answer(call, resource)
+    known = call.request.headers.get("If-None-Match")
+    if known is not None and matches_etag(known, _get_etag(call, resource)):
+        return Answer(304, b"", {"ETag": _get_etag(call, resource)})
+    return _respond(call, resource)
 
 
 def put_resource(call: ArmCall) -> Answer:
-    """Make a resource, or put another document in its place."""
-    path, document = _resource_path(call), call.document()
+    """Create a resource, or replace its document."""
+    path, document = _parse_resource_path(call), call.document()
     location = document.get("location")
     kind = check_type(call, path, str(location or "global"))
     check_scope(call, path, "write")
     old = call.state.resources.get(path.id)
-    check_conditions(call, old, _etag(call, old))
+    check_conditions(call, old, _get_etag(call, old))
     check_location(call, path, kind, old, location)
     check_linked(call, path, document.get("properties"))
-    # A change that is shown later leaves the old one as it is.
+    # Copy the resource, because a delayed change must not show in the stored one.
+    now = call.state.wall()
     resource = (
-        attrs.evolve(old)
-        if old
-        else Resource(_own_id(call, path, kind), full_type(call, path), {}, call.state.wall(), 0)
+        Resource(_build_id(call, path, kind), get_full_type(call, path), {}, now, 0)
+        if old is None
+        else attrs.evolve(old)
     )
-    resource.write(document, call.state.wall())
-    return _written(call, resource, made=old is None)
+    resource.write(document, now)
+    return _store(call, resource, is_new=old is None)
 
 
 def patch_resource(call: ArmCall) -> Answer:
-    """Change a resource."""
-    path, change = _resource_path(call), call.document()
+    """Merge a change into a resource."""
+    path, change = _parse_resource_path(call), call.document()
     kind = check_type(call, path)
     check_scope(call, path, "write")
     resource = call.state.resources.get(path.id)
     if resource is None:
-        raise not_found(call, path)
-    check_conditions(call, resource, _etag(call, resource))
+        raise make_not_found(call, path)
+    check_conditions(call, resource, _get_etag(call, resource))
     check_location(call, path, kind, resource, change.get("location", resource.location))
     check_linked(call, path, change.get("properties"))
     resource = attrs.evolve(resource)
     resource.patch(change, call.state.wall())
-    return _written(call, resource, made=False)
+    return _store(call, resource, is_new=False)
 
 
-def _written(call: ArmCall, resource: Resource, *, made: bool) -> Answer:
-    """Keep what was written, at once or by an operation."""
-    rule = call.state.operations.rule_for(resource.type, call.asked.method)
-    status = 201 if made else 200
+def _store(call: ArmCall, resource: Resource, *, is_new: bool) -> Answer:
+    """Store a written resource, at once or when its operation ends, and return the response."""
+    rule = call.state.operations.take_rule(resource.type, call.request.method)
+    status = 201 if is_new else 200
     if rule is None:
         call.state.operations.supersede(resource.id)
         resource.state = "Succeeded"
         call.state.resources.put(resource)
-        return _answer(call, resource, status)
-    resource.state = "Creating" if made else "Updating"
-    resource.hidden = made and (rule.kind in ("location", "own-path") or rule.delayed)
-    if made or not rule.delayed:
+        return _respond(call, resource, status)
+    resource.state = "Creating" if is_new else "Updating"
+    resource.hidden = is_new and (rule.kind in ("location", "own-path") or rule.delayed)
+    if is_new or not rule.delayed:
         call.state.resources.put(resource)
 
-    def at_end(operation: Operation) -> None:
+    def on_end(operation: StoredOperation) -> None:
         resource.state = operation.resource_state
         if operation.status == "Succeeded":
             call.state.resources.put(resource)
@@ -153,14 +154,14 @@ def _written(call: ArmCall, resource: Resource, *, made: bool) -> Answer:
             call.state.resources.remove(resource.id)
         resource.hidden = False
 
-    if call.asked.method == "PATCH" and rule.kind != "provisioning-state":
+    if call.request.method == "PATCH" and rule.kind != "provisioning-state":
         status = 202
-    document = _shown(call, resource)
-    return begin(
+    document = _render(call, resource)
+    return start_operation(
         call,
         rule,
         resource.id,
-        at_end,
+        on_end,
         status=status,
         document=document,
         location=resource.location,
@@ -168,8 +169,8 @@ def _written(call: ArmCall, resource: Resource, *, made: bool) -> Answer:
 
 
 def delete_resource(call: ArmCall) -> Answer:
-    """Delete a resource and what is inside it; one that isn't there is deleted already."""
-    path = _resource_path(call)
+    """Delete a resource and its child resources; return 204 if it does not exist."""
+    path = _parse_resource_path(call)
     check_type(call, path)
     check_scope(
         call, ResourcePath(path.scope, path.namespace, path.types[-1:], path.names[-1:]), "delete"
@@ -179,8 +180,8 @@ def delete_resource(call: ArmCall) -> Answer:
         call.state.operations.supersede(path.id)
         call.state.resources.remove(path.id)
         return Answer(204)
-    check_conditions(call, resource, _etag(call, resource))
-    rule = call.state.operations.rule_for(resource.type, "DELETE")
+    check_conditions(call, resource, _get_etag(call, resource))
+    rule = call.state.operations.take_rule(resource.type, "DELETE")
     if rule is None:
         call.state.operations.supersede(resource.id)
         call.state.resources.remove(resource.id)
@@ -188,55 +189,60 @@ def delete_resource(call: ArmCall) -> Answer:
     if not rule.delayed:
         resource.state = "Deleting"
 
-    def at_end(operation: Operation) -> None:
+    def on_end(operation: StoredOperation) -> None:
         if operation.status == "Succeeded":
             call.state.resources.remove(resource.id)
         else:
             resource.state, resource.reason = operation.status, dict(operation.rule.reason or {})
 
-    document = _shown(call, resource) if rule.with_resource else None
-    return begin(
-        call, rule, resource.id, at_end, status=200, document=document, location=resource.location
+    document = _render(call, resource) if rule.with_resource else None
+    return start_operation(
+        call, rule, resource.id, on_end, status=200, document=document, location=resource.location
     )
 
 
 def post_action(call: ArmCall) -> Answer:
-    """Let a resource, or a provider, do something."""
-    path = _path(call)
+    """Run an action of a resource or of a provider."""
+    path = _parse_path(call)
     if path.is_resource:
         raise call.refuse(
             405, "MethodNotAllowed", "The requested resource does not support http method 'POST'."
         )
     *types, action = path.types
     if not types:
-        return _acted(call, path.namespace, action, None)
+        return _run_action(call, path.namespace, action, None)
     target = ResourcePath(path.scope, path.namespace, tuple(types), path.names)
     check_type(call, target)
     check_scope(call, target, "action")
     resource = call.state.resources.get(target.id)
     if resource is None:
-        raise not_found(call, target)
-    return _acted(call, resource.type, action, resource)
+        raise make_not_found(call, target)
+    return _run_action(call, resource.type, action, resource)
 
 
-def _listed(call: ArmCall, path: ResourcePath) -> Action | None:
-    """Return the action of a path that is a list, None if there is no such action."""
+def _find_list_action(call: ArmCall, path: ResourcePath) -> Action | None:
+    """Return the list action of a path; None if the path has no list action."""
     *types, word = path.types
     kind = "/".join((path.namespace, *types)).lower()
     action = call.state.actions.get((kind, word.lower()))
     return None if action is None or action.items is None else action
 
 
-def _items(call: ArmCall, action: Action) -> Answer:
-    """Make a page of a list that begins with a POST; its further pages take the method that they take."""
-    wanted = "POST" if call.asked.parameter("$skiptoken") is None else action.next_method
-    if call.asked.method != wanted:
-        text = f"The requested resource does not support http method '{call.asked.method}'."
+def _respond_list(call: ArmCall, action: Action) -> Answer:
+    """Return a page of a list action: the first page by POST, further ones by `next_method`.
+
+    Raises:
+        RefusedError: the request has another method.
+
+    """
+    wanted = "POST" if call.request.parameter("$skiptoken") is None else action.next_method
+    if call.request.method != wanted:
+        text = f"The requested resource does not support http method '{call.request.method}'."
         raise call.refuse(405, "MethodNotAllowed", text)
-    return page(call, action.items or ())
+    return make_page(call, action.items or ())
 
 
-def _acted(call: ArmCall, kind: str, word: str, resource: Resource | None) -> Answer:
+def _run_action(call: ArmCall, kind: str, word: str, resource: Resource | None) -> Answer:
     action = call.state.actions.get((kind.lower(), word.lower()))
     if action is None and resource is not None:
         if word.lower() in _PLAIN_ACTIONS:
@@ -249,25 +255,23 @@ def _acted(call: ArmCall, kind: str, word: str, resource: Resource | None) -> An
         )
         raise call.refuse(404, "InvalidResourceType", text)
     if action.items is not None:
-        return _items(call, action)
-    rule = (
-        call.state.operations.rule_for(kind, "POST")
-        if resource is not None and word.lower() not in _LISTS
-        else None
-    )
-    if rule is not None and resource is not None:
-        return begin(
-            call, rule, resource.id, lambda _: None, action.result, location=resource.location
-        )
-    return (
-        Answer(action.status)
-        if action.result is None
-        else json_answer(action.status, action.result)
-    )
+        return _respond_list(call, action)
+    if resource is not None and word.lower() not in _LISTS:
+        rule = call.state.operations.take_rule(kind, "POST")
+        if rule is not None:
+            return start_operation(
+                call, rule, resource.id, lambda _: None, action.result, location=resource.location
+            )
+    if action.result is None:
+        return Answer(action.status)
+    return json_answer(action.status, action.result)
 
 
-def _own_id(call: ArmCall, path: ResourcePath, kind: ProviderType) -> str:
-    """Return a new resource's id: the outer parts as they were first written, the type as the provider writes it."""
+def _build_id(call: ArmCall, path: ResourcePath, kind: ProviderType) -> str:
+    """Return the id of a new resource.
+
+    The scope is spelled as it was first written, the type as the provider spells it.
+    """
     provider = call.state.registry.provider(path.namespace)
     namespace, name = provider.namespace if provider else path.namespace, path.names[-1]
     outer = call.state.resources.get(path.parent) if path.parent is not None else None
@@ -276,9 +280,9 @@ def _own_id(call: ArmCall, path: ResourcePath, kind: ProviderType) -> str:
     extended = call.state.resources.get(path.scope)
     scope = path.scope if extended is None else extended.id
     if extended is None and path.subscription is not None:
-        held = call.world.subscription(path.subscription)
-        group = call.world.group(path.subscription, path.group or "")
-        scope = f"/subscriptions/{held.subscription_id}" + (
+        subscription = call.azure.subscription(path.subscription)
+        group = call.azure.group(path.subscription, path.group or "")
+        scope = f"/subscriptions/{subscription.subscription_id}" + (
             f"/resourceGroups/{group.name}" if group else ""
         )
     return f"{scope}/providers/{namespace}/{kind.name}/{name}"

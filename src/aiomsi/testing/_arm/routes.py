@@ -1,4 +1,4 @@
-"""ARM's routes: which handler serves which kind of URL. The first that fits counts.
+"""ARM's routes: the handlers for each pattern of paths. The first route that matches is used.
 
 Source: https://learn.microsoft.com/rest/api/resources
 """
@@ -6,7 +6,7 @@ Source: https://learn.microsoft.com/rest/api/resources
 from aiomsi.testing._arm.call import Route
 from aiomsi.testing._arm.groups import delete_group, get_group, list_groups, patch_group, put_group
 from aiomsi.testing._arm.lists import list_resources
-from aiomsi.testing._arm.operations import operation_result, operation_status
+from aiomsi.testing._arm.operations import get_operation_result, get_operation_status
 from aiomsi.testing._arm.providers import get_provider, list_providers, list_types, register
 from aiomsi.testing._arm.resource_graph import query_resources
 from aiomsi.testing._arm.resources import (
@@ -17,7 +17,7 @@ from aiomsi.testing._arm.resources import (
     put_resource,
 )
 from aiomsi.testing._arm.subscriptions import (
-    endpoints,
+    get_endpoints,
     get_subscription,
     list_locations,
     list_subscriptions,
@@ -32,7 +32,7 @@ _OPERATION = "(?P<operation>[^/]+)"
 _ROLE = "Microsoft.Resources/subscriptions"
 
 ROUTES = (
-    Route("/metadata/endpoints", {"GET": endpoints}, own_type=False, needs_token=False),
+    Route("/metadata/endpoints", {"GET": get_endpoints}, builtin_type=False, needs_token=False),
     Route("/tenants", {"GET": list_tenants}),
     Route("/subscriptions", {"GET": list_subscriptions}),
     Route(f"(?P<scope>{_SUBSCRIPTION})", {"GET": get_subscription}, _ROLE, filters=True),
@@ -98,19 +98,21 @@ ROUTES = (
         f"{_ROLE}/providers",
     ),
     Route(
-        "/providers/Microsoft.ResourceGraph/resources", {"POST": query_resources}, own_type=False
+        "/providers/Microsoft.ResourceGraph/resources",
+        {"POST": query_resources},
+        builtin_type=False,
     ),
-    Route(f"{_SUBSCRIPTION}/operationresults/{_OPERATION}", {"GET": operation_result}),
-    Route(f"{_SUBSCRIPTION}/operationstatuses/{_OPERATION}", {"GET": operation_status}),
+    Route(f"{_SUBSCRIPTION}/operationresults/{_OPERATION}", {"GET": get_operation_result}),
+    Route(f"{_SUBSCRIPTION}/operationstatuses/{_OPERATION}", {"GET": get_operation_status}),
     Route(
         f"({_SUBSCRIPTION})?{_PROVIDER}/locations/[^/]+/operationresults/{_OPERATION}",
-        {"GET": operation_result},
-        own_type=False,
+        {"GET": get_operation_result},
+        builtin_type=False,
     ),
     Route(
         f"({_SUBSCRIPTION})?{_PROVIDER}/locations/[^/]+/operationstatuses/{_OPERATION}",
-        {"GET": operation_status},
-        own_type=False,
+        {"GET": get_operation_status},
+        builtin_type=False,
     ),
     Route(
         rf"(?P<scope>(?P<tagged>{_SUBSCRIPTION}(/.+)?)/providers/Microsoft\.Resources/tags/default)",
@@ -128,8 +130,8 @@ ROUTES = (
             "POST": post_action,
         },
         "*",
-        own_type=False,
+        builtin_type=False,
         filters=True,
     ),
 )
-"""For the last one, whose kind is ``*``, the type is read from the path."""
+"""All routes; in the last one, ``*`` stands for the resource type in the path."""

@@ -1,4 +1,4 @@
-"""Subscriptions, tenants, locations, and the cloud itself.
+"""Subscriptions, tenants, locations, and the metadata of the cloud.
 
 Source: https://learn.microsoft.com/rest/api/resources/subscriptions,
 https://learn.microsoft.com/rest/api/resources/tenants
@@ -7,46 +7,46 @@ https://learn.microsoft.com/rest/api/resources/tenants
 from __future__ import annotations
 
 from aiomsi.testing._arm.call import ArmCall
-from aiomsi.testing._arm.pages import page
+from aiomsi.testing._arm.pages import make_page
 from aiomsi.testing._server.messages import Answer, json_answer
-from aiomsi.testing._state.catalog import location_name
+from aiomsi.testing._state.azure_state import SubscriptionState
+from aiomsi.testing._state.catalog import normalize_location
 from aiomsi.testing._state.published import LOCATIONS
 from aiomsi.testing._state.tokens import ARM_AUDIENCES
-from aiomsi.testing._state.world import Holding
 
 
-def readable_subscriptions(call: ArmCall) -> list[Holding]:
+def get_readable_subscriptions(call: ArmCall) -> list[SubscriptionState]:
     """Return the subscriptions of the caller's tenant in which the caller has any role."""
-    who, world = call.caller.object_id, call.world
+    principal, azure = call.caller.object_id, call.azure
     return [
-        held
-        for held in world.subscriptions()
-        if held.tenant_id == call.caller.tenant_id
+        subscription
+        for subscription in azure.subscriptions()
+        if subscription.tenant_id == call.caller.tenant_id
         and (
-            world.may(who, f"/subscriptions/{held.subscription_id}")
-            or world.may_read_below(who, f"/subscriptions/{held.subscription_id}")
+            azure.has_role(principal, f"/subscriptions/{subscription.subscription_id}")
+            or azure.has_role_below(principal, f"/subscriptions/{subscription.subscription_id}")
         )
     ]
 
 
 def list_subscriptions(call: ArmCall) -> Answer:
-    """List them."""
-    visible = readable_subscriptions(call)
-    return page(call, visible, _shown, count={"type": "Total", "value": len(visible)})
+    """Return a page of the subscriptions that the caller may read."""
+    visible = get_readable_subscriptions(call)
+    return make_page(call, visible, _render, count={"type": "Total", "value": len(visible)})
 
 
 def get_subscription(call: ArmCall) -> Answer:
-    """GET of one."""
-    return json_answer(200, _shown(call.world.subscription(call.names["subscription"])))
+    """Return a subscription."""
+    return json_answer(200, _render(call.azure.subscription(call.names["subscription"])))
 
 
 def list_locations(call: ArmCall) -> Answer:
-    """List the regions of a subscription."""
-    scope = f"/subscriptions/{call.world.subscription(call.names['subscription']).subscription_id}"
+    """Return the regions of a subscription."""
+    scope = f"/subscriptions/{call.azure.subscription(call.names['subscription']).subscription_id}"
     regions = [
         {
-            "id": f"{scope}/locations/{location_name(place)}",
-            "name": location_name(place),
+            "id": f"{scope}/locations/{normalize_location(place)}",
+            "name": normalize_location(place),
             "type": "Region",
             "displayName": place,
             "regionalDisplayName": place,
@@ -57,7 +57,7 @@ def list_locations(call: ArmCall) -> Answer:
 
 
 def list_tenants(call: ArmCall) -> Answer:
-    """List the caller's tenant: a managed identity has no other."""
+    """Return a list of one tenant, the caller's, because a managed identity has no other."""
     tenant = {
         "id": f"/tenants/{call.caller.tenant_id}",
         "tenantId": call.caller.tenant_id,
@@ -66,18 +66,18 @@ def list_tenants(call: ArmCall) -> Answer:
         "domains": ["embedded.example"],
         "tenantCategory": "Home",
     }
-    return page(call, [tenant])
+    return make_page(call, [tenant])
 
 
-def _shown(held: Holding) -> dict[str, object]:
-    tags = {"tags": dict(held.tags)} if held.tags else {}
+def _render(subscription: SubscriptionState) -> dict[str, object]:
+    tags = {"tags": dict(subscription.tags)} if subscription.tags else {}
     return tags | {
-        "id": f"/subscriptions/{held.subscription_id}",
+        "id": f"/subscriptions/{subscription.subscription_id}",
         "authorizationSource": "RoleBased",
         "managedByTenants": [],
-        "subscriptionId": held.subscription_id,
-        "tenantId": held.tenant_id,
-        "displayName": held.display_name,
+        "subscriptionId": subscription.subscription_id,
+        "tenantId": subscription.tenant_id,
+        "displayName": subscription.display_name,
         "state": "Enabled",
         "subscriptionPolicies": {
             "locationPlacementId": "Public_2014-09-01",
@@ -87,8 +87,8 @@ def _shown(held: Holding) -> dict[str, object]:
     }
 
 
-def endpoints(call: ArmCall) -> Answer:
-    """Describe the cloud, to anyone."""
+def get_endpoints(call: ArmCall) -> Answer:
+    """Return the metadata of the cloud; the request needs no token."""
     cloud = {
         "portal": "https://portal.azure.com",
         "authentication": {
@@ -102,7 +102,7 @@ def endpoints(call: ArmCall) -> Answer:
         "name": "EmbeddedAzure",
         "suffixes": {"keyVaultDns": "vault.azure.net", "storage": "core.windows.net"},
         "batch": "https://batch.core.windows.net/",
-        "resourceManager": f"{call.asked.base_url}/",
+        "resourceManager": f"{call.request.base_url}/",
         "microsoftGraphResourceId": "https://graph.microsoft.com/",
     }
     return json_answer(200, cloud)

@@ -1,4 +1,4 @@
-"""Tags as a service of their own: those of a subscription, a group or a resource.
+"""The resource type ``Microsoft.Resources/tags``: tags of a subscription, group or resource.
 
 Source: https://learn.microsoft.com/rest/api/resources/tags
 """
@@ -10,51 +10,48 @@ from collections.abc import Mapping
 import attrs
 
 from aiomsi.testing._arm.call import ArmCall
-from aiomsi.testing._arm.checks import existing_group, not_found
+from aiomsi.testing._arm.checks import make_not_found, require_group
 from aiomsi.testing._server.messages import Answer, json_answer
-from aiomsi.testing._state.paths import ResourcePath, group_of
+from aiomsi.testing._state.paths import ResourcePath, parse_group_name
 
 
 def get_tags(call: ArmCall) -> Answer:
-    """GET of the tags."""
-    return _shown(call, _read(call))
+    """Return the tags."""
+    return _render(call, _read_tags(call))
 
 
 def put_tags(call: ArmCall) -> Answer:
-    """Put others in place."""
-    return _kept(call, _given(call))
+    """Replace all tags."""
+    return _store(call, _parse_tags(call))
 
 
 def patch_tags(call: ArmCall) -> Answer:
-    """Merge tags in, put others in place, or take some away."""
-    operation, old, given = (
-        str(call.document().get("operation", "")).lower(),
-        _read(call),
-        _given(call),
-    )
+    """Merge, replace or delete tags, by the body's ``operation``."""
+    operation = str(call.document().get("operation", "")).lower()
+    old, given = _read_tags(call), _parse_tags(call)
     if operation == "merge":
-        return _kept(call, {**old, **given})
+        return _store(call, {**old, **given})
     if operation == "replace":
-        return _kept(call, given)
+        return _store(call, given)
     if operation == "delete":
         gone = {(name.lower(), value) for name, value in given.items()}
-        return _kept(
+        return _store(
             call, {name: value for name, value in old.items() if (name.lower(), value) not in gone}
         )
     raise call.refuse(
         400,
         "InvalidTagPatchOperation",
-        f"The operation '{operation}' is none of merge, replace and delete.",
+        f"The operation '{operation}' must be merge, replace or delete.",
     )
 
 
 def delete_tags(call: ArmCall) -> Answer:
-    """Take all away."""
-    _kept(call, {})
+    """Delete all tags."""
+    _store(call, {})
     return Answer(200)
 
 
-def _given(call: ArmCall) -> dict[str, str]:
+def _parse_tags(call: ArmCall) -> dict[str, str]:
     properties = call.document().get("properties")
     tags = properties.get("tags") if isinstance(properties, Mapping) else None
     if not isinstance(tags, Mapping):
@@ -62,33 +59,33 @@ def _given(call: ArmCall) -> dict[str, str]:
     return {str(name): str(value) for name, value in tags.items()}
 
 
-def _read(call: ArmCall) -> dict[str, str]:
+def _read_tags(call: ArmCall) -> dict[str, str]:
     scope = call.names["tagged"]
     path = ResourcePath.parse(scope)
     if path is not None:
         resource = call.state.resources.get(scope) if path.is_resource else None
         if resource is None:
-            raise not_found(call, path)
+            raise make_not_found(call, path)
         return dict(resource.document.get("tags") or {})
-    if group_of(scope) is not None:
-        return dict(existing_group(call, scope).tags)
-    return dict(call.world.subscription(call.names["subscription"]).tags)
+    if parse_group_name(scope) is not None:
+        return dict(require_group(call, scope).tags)
+    return dict(call.azure.subscription(call.names["subscription"]).tags)
 
 
-def _kept(call: ArmCall, tags: dict[str, str]) -> Answer:
+def _store(call: ArmCall, tags: dict[str, str]) -> Answer:
     scope, subscription = call.names["tagged"], call.names["subscription"]
-    _read(call)
+    _read_tags(call)
     resource = call.state.resources.get(scope)
     if resource is not None:
         resource.write({**resource.document, "tags": tags}, call.state.wall())
-    elif group_of(scope) is not None:
-        call.world.add_groups(subscription, [attrs.evolve(existing_group(call, scope), tags=tags)])
+    elif parse_group_name(scope) is not None:
+        call.azure.add_groups(subscription, [attrs.evolve(require_group(call, scope), tags=tags)])
     else:
-        call.world.subscription(subscription).tags = tags
-    return _shown(call, tags)
+        call.azure.subscription(subscription).tags = tags
+    return _render(call, tags)
 
 
-def _shown(call: ArmCall, tags: Mapping[str, str]) -> Answer:
+def _render(call: ArmCall, tags: Mapping[str, str]) -> Answer:
     kind = "Microsoft.Resources/tags"
     shown = {
         "id": f"{call.names['tagged']}/providers/{kind}/default",

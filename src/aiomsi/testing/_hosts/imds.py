@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable
 
 from aiomsi.testing._server.messages import Answer, Asked, json_answer
 from aiomsi.testing._state.api_versions import IMDS_VERSIONS
+from aiomsi.testing._state.azure_state import TENANT_ID, AzureState, Identity
 from aiomsi.testing._state.tokens import ARM_AUDIENCES, IssuedToken, TokenAuthority
-from aiomsi.testing._state.world import TENANT_ID, Identity, World
 
 TOKEN_PATH = "/metadata/identity/oauth2/token"  # noqa: S105  # a path
 RESOURCES = (
@@ -42,7 +42,7 @@ class Imds:
 
     def __init__(
         self,
-        world: World,
+        world: AzureState,
         authority: TokenAuthority,
         wall: Callable[[], float],
         resources: Iterable[str],
@@ -79,7 +79,7 @@ class Imds:
         text = f"Injected fault: HTTP {status}"
         return json_answer(status, {"error": "server_error", "error_description": text})
 
-    def dress(self, asked: Asked, answer: Answer) -> Answer:  # noqa: ARG002  # IMDS adds nothing of the request's
+    def add_headers(self, asked: Asked, answer: Answer) -> Answer:  # noqa: ARG002  # IMDS adds nothing of the request's
         """Return the answer as it is: IMDS has no headers of its own."""
         return answer
 

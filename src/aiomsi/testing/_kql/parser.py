@@ -1,6 +1,6 @@
-"""The small part of Kusto's query language that the embedded Resource Graph understands.
+"""The subset of the Kusto query language that the embedded Resource Graph implements.
 
-A query is a table, ``Resources`` or ``ResourceContainers``, and stages after it, each behind a
+A query is a table, ``Resources`` or ``ResourceContainers``, followed by stages, each after a
 ``|``:
 
 - ``where`` with ``==``, ``!=``, ``=~``, ``!~``, ``in (...)``, ``in~``, ``!in``, ``!in~``,
@@ -11,7 +11,8 @@ A query is a table, ``Resources`` or ``ResourceContainers``, and stages after it
 - ``limit`` (or ``take``), ``count``, and ``summarize count() by ...``.
 
 A value is a text, a number, ``true`` or ``false``, a column, a path into one (``properties.a.b``,
-``tags['a']``), or ``tolower``, ``toupper`` or ``tostring`` of a value. Everything else is refused.
+``tags['a']``), or ``tolower``, ``toupper`` or ``tostring`` of a value. Any other syntax raises
+`QueryError`.
 
 Source: https://learn.microsoft.com/azure/governance/resource-graph/concepts/query-language
 """
@@ -31,104 +32,104 @@ from aiomsi.testing._kql.words import (
     PREDICATES,
     QueryError,
     Row,
+    RowPredicate,
     Table,
-    Test,
     Value,
-    rank,
-    tokens_of,
-    unexpected,
-    unknown,
+    get_sort_key,
+    make_unexpected,
+    make_unsupported,
+    tokenize,
 )
 
 __all__ = ["QueryError", "Row", "Table", "run_query"]
 
 
-class _Reader:
-    """Reads one query and runs it stage by stage."""
+class _Parser:
+    """A recursive-descent parser of one query, which runs each stage as it is parsed."""
 
     def __init__(self, query: str, tables: Mapping[str, Table]) -> None:
-        self._tokens = tokens_of(query)
-        self._at = 0
-        name = self._word("a table")
+        self._tokens = tokenize(query)
+        self._position = 0
+        name = self._expect_name("a table")
         known = {key.lower(): table for key, table in tables.items()}
         if name.lower() not in known:
-            raise unknown(f"the table {name!r}")
+            raise make_unsupported(f"the table {name!r}")
         self._table = known[name.lower()]
 
-    def result(self) -> Table:
-        """Run all stages."""
+    def run(self) -> Table:
+        """Run all stages, and return the resulting table."""
         while self._peek():
             self._expect("|")
-            stage = self._word("a stage")
+            stage = self._expect_name("a stage")
             run = {
-                "where": self._where,
-                "project": self._project,
-                "extend": self._extend,
-                "order": self._order,
-                "sort": self._order,
-                "limit": self._limit,
-                "take": self._limit,
-                "count": self._count,
-                "summarize": self._summarize,
+                "where": self._run_where,
+                "project": self._run_project,
+                "extend": self._run_extend,
+                "order": self._run_order,
+                "sort": self._run_order,
+                "limit": self._run_limit,
+                "take": self._run_limit,
+                "count": self._run_count,
+                "summarize": self._run_summarize,
             }.get(stage)
             if run is None:
-                raise unknown(f"the operator {stage!r}")
+                raise make_unsupported(f"the operator {stage!r}")
             self._table = run()
         return self._table
 
     # Stages
 
-    def _where(self) -> Table:
-        test = self._either()
+    def _run_where(self) -> Table:
+        test = self._parse_or()
         return Table(self._table.columns, [row for row in self._table.rows if test(row)])
 
-    def _project(self) -> Table:
-        named = self._items()
+    def _run_project(self) -> Table:
+        named = self._parse_items()
         columns = tuple(name for name, _ in named)
         return Table(
             columns, [{name: value(row) for name, value in named} for row in self._table.rows]
         )
 
-    def _extend(self) -> Table:
-        named = self._items()
+    def _run_extend(self) -> Table:
+        named = self._parse_items()
         columns = tuple(dict.fromkeys((*self._table.columns, *(name for name, _ in named))))
         return Table(
             columns,
             [{**row, **{name: value(row) for name, value in named}} for row in self._table.rows],
         )
 
-    def _order(self) -> Table:
+    def _run_order(self) -> Table:
         self._expect("by")
         keys: list[tuple[Value, bool]] = []
         while not keys or self._skip(","):
-            value = self._value()
+            value = self._parse_value()
             ascending = self._skip("asc")
             keys.append((value, not ascending and (self._skip("desc") or True)))
         rows = list(self._table.rows)
         for value, descending in reversed(keys):
-            rows.sort(key=lambda row, value=value: rank(value(row)), reverse=descending)  # type: ignore[misc]
+            rows.sort(key=lambda row, value=value: get_sort_key(value(row)), reverse=descending)  # type: ignore[misc]
         return Table(self._table.columns, rows)
 
-    def _limit(self) -> Table:
+    def _run_limit(self) -> Table:
         number = self._next()
         if not number.isdecimal():
-            raise unexpected(number)
+            raise make_unexpected(number)
         return Table(self._table.columns, self._table.rows[: int(number)])
 
-    def _count(self) -> Table:
+    def _run_count(self) -> Table:
         return Table(("Count",), [{"Count": len(self._table.rows)}])
 
-    def _summarize(self) -> Table:
-        name = self._word("a name")
+    def _run_summarize(self) -> Table:
+        name = self._expect_name("a name")
         if self._skip("="):
             self._expect("count")
         elif name == "count":
             name = "count_"
         else:
-            raise unknown(f"the aggregation {name!r}")
+            raise make_unsupported(f"the aggregation {name!r}")
         self._expect("(")
         self._expect(")")
-        named = self._items() if self._skip("by") else []
+        named = self._parse_items() if self._skip("by") else []
         columns = (*(column for column, _ in named), name)
         groups: dict[str, dict[str, Any]] = {}
         for row in self._table.rows:
@@ -137,70 +138,73 @@ class _Reader:
             group[name] += 1
         return Table(columns, list(groups.values()) if named or groups else [{name: 0}])
 
-    def _items(self) -> list[tuple[str, Value]]:
+    def _parse_items(self) -> list[tuple[str, Value]]:
         items: list[tuple[str, Value]] = []
         while not items or self._skip(","):
             first = self._peek()
-            if self._tokens[self._at + 1 : self._at + 2] == ["="]:
-                self._at += 2
-                items.append((first, self._value()))
+            if self._tokens[self._position + 1 : self._position + 2] == ["="]:
+                self._position += 2
+                items.append((first, self._parse_value()))
             else:
-                start = self._at
-                value = self._value()
+                start = self._position
+                value = self._parse_value()
                 items.append(
-                    ("_".join(filter(str.isidentifier, self._tokens[start : self._at])), value)
+                    (
+                        "_".join(filter(str.isidentifier, self._tokens[start : self._position])),
+                        value,
+                    )
                 )
         return items
 
     # Conditions
 
-    def _either(self) -> Test:
-        tests = [self._all()]
+    def _parse_or(self) -> RowPredicate:
+        tests = [self._parse_and()]
         while self._skip("or"):
-            tests.append(self._all())
+            tests.append(self._parse_and())
         return lambda row: any(test(row) for test in tests)
 
-    def _all(self) -> Test:
-        tests = [self._one()]
+    def _parse_and(self) -> RowPredicate:
+        tests = [self._parse_term()]
         while self._skip("and"):
-            tests.append(self._one())
+            tests.append(self._parse_term())
         return lambda row: all(test(row) for test in tests)
 
-    def _one(self) -> Test:
+    def _parse_term(self) -> RowPredicate:
         negated = self._skip("not")
         if self._skip("("):
-            inner = self._either()
+            inner = self._parse_or()
             self._expect(")")
             return (lambda row: not inner(row)) if negated else inner
         if negated:
-            raise unexpected(self._peek())
+            raise make_unexpected(self._peek())
         if self._peek() in PREDICATES:
-            predicate, argument = PREDICATES[self._next()], self._argument()
+            predicate, argument = PREDICATES[self._next()], self._parse_argument()
             return lambda row: predicate(argument(row))
-        left, operator = self._value(), self._next()
+        left, operator = self._parse_value(), self._next()
         if operator in MEMBERSHIPS:
             sign, wanted = MEMBERSHIPS[operator]
             self._expect("(")
-            choices = [self._value()]
+            choices = [self._parse_value()]
             while self._skip(","):
-                choices.append(self._value())
+                choices.append(self._parse_value())
             self._expect(")")
             same = OPERATORS[sign]
             return lambda row: any(same(left(row), choice(row)) for choice in choices) is wanted
         if operator not in OPERATORS:
-            raise unknown(f"the comparison {operator!r}")
-        compare, right = OPERATORS[operator], self._value()
+            raise make_unsupported(f"the comparison {operator!r}")
+        compare, right = OPERATORS[operator], self._parse_value()
         return lambda row: compare(left(row), right(row))
 
     # Values
 
-    def _argument(self) -> Value:
+    def _parse_argument(self) -> Value:
         self._expect("(")
-        value = self._value()
+        value = self._parse_value()
         self._expect(")")
         return value
 
-    def _value(self) -> Value:
+    def _parse_value(self) -> Value:
         token = self._next()
         if token[:1] in ("'", '"'):
             text = re.sub(r"\\(.)", r"\1", token[1:-1])
@@ -212,19 +216,19 @@ class _Reader:
             constant = CONSTANTS[token]
             return lambda _: constant
         if token in FUNCTIONS:
-            function, argument = FUNCTIONS[token], self._argument()
+            function, argument = FUNCTIONS[token], self._parse_argument()
             return lambda row: function(argument(row))
         if not token.isidentifier():
-            raise unexpected(token)
+            raise make_unexpected(token)
         if token not in self._table.columns:
-            raise unknown(f"the column or function {token!r}")
-        return self._path(token)
+            raise make_unsupported(f"the column or function {token!r}")
+        return self._parse_path(token)
 
-    def _path(self, column: str) -> Value:
+    def _parse_path(self, column: str) -> Value:
         keys: list[str] = []
         while True:
             if self._skip("."):
-                keys.append(self._word("a name"))
+                keys.append(self._expect_name("a name"))
             elif self._skip("["):
                 keys.append(self._next()[1:-1])
                 self._expect("]")
@@ -242,40 +246,40 @@ class _Reader:
     # Tokens
 
     def _peek(self) -> str:
-        return self._tokens[self._at] if self._at < len(self._tokens) else ""
+        return self._tokens[self._position] if self._position < len(self._tokens) else ""
 
     def _next(self) -> str:
         token = self._peek()
-        self._at += 1
+        self._position += 1
         return token
 
     def _skip(self, token: str) -> bool:
         found = self._peek() == token
-        self._at += found
+        self._position += found
         return found
 
     def _expect(self, token: str) -> None:
         if not self._skip(token):
-            raise unexpected(self._peek(), token)
+            raise make_unexpected(self._peek(), token)
 
-    def _word(self, what: str) -> str:
+    def _expect_name(self, what: str) -> str:
         token = self._next()
         if not token.isidentifier():
-            raise unexpected(token, what)
+            raise make_unexpected(token, what)
         return token
 
 
 def run_query(query: str, tables: Mapping[str, Table]) -> Table:
-    """Run a query.
+    """Run a query, and return the resulting table.
 
     Raises:
-        QueryError: it is wrong, or not of the embedded subset.
+        QueryError: the query is wrong, or not in the embedded subset.
 
     """
-    return _Reader(query, tables).result()
+    return _Parser(query, tables).run()
 
 
-def stages(query: str) -> frozenset[str]:
+def parse_stages(query: str) -> frozenset[str]:
     """Return the names of a query's stages."""
     found = re.findall(r"\|\s*(\w+)", re.sub(r"'[^']*'|\"[^\"]*\"", "''", query))
     return frozenset(word.lower() for word in found)

@@ -69,7 +69,7 @@ class Knowledge(Protocol):
     def failure(self, status: int) -> Answer:
         """Make an error of that status in the service's shape."""
 
-    def dress(self, asked: Asked, answer: Answer) -> Answer:
+    def add_headers(self, asked: Asked, answer: Answer) -> Answer:
         """Add the headers that each of the service's answers has."""
 
 
@@ -149,7 +149,7 @@ class HttpService:
         name = _COUNTED.get((self._service, answer.status))
         if name is not None:
             self._context.ledger.count(name)
-        return self._knowledge.dress(asked, answer)
+        return self._knowledge.add_headers(asked, answer)
 
     def _broken(self, asked: Asked, fault: Fault) -> Answer:
         match fault.body:
@@ -161,7 +161,7 @@ class HttpService:
                 made = Answer(fault.status, content, _JSON)
             case value:
                 made = json_answer(fault.status, value)
-        dressed = self._knowledge.dress(asked, made)
+        dressed = self._knowledge.add_headers(asked, made)
         headers = CIMultiDict(dressed.headers)
         headers.update(fault.headers)
         return attrs.evolve(dressed, headers=headers)

@@ -1,7 +1,7 @@
-"""The api-versions that the embedded Azure takes, newest first.
+"""The api-versions that the embedded Azure accepts, newest first.
 
-Sources: https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service (IMDS) and the
-list that ARM gives in its own error InvalidApiVersionParameter, with the newer ones of
+Sources: https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service (IMDS); for
+ARM the list in its error InvalidApiVersionParameter, with the newer versions of
 https://learn.microsoft.com/rest/api/resources.
 """
 
@@ -36,7 +36,7 @@ IMDS_VERSIONS = (
     "2018-04-02",
     "2018-02-01",
 )
-"""Those of the Instance Metadata Service, from the first with identities."""
+"""Versions of the Instance Metadata Service, from the first one that has identities."""
 
 ARM_VERSIONS = (
     "2025-04-01",
@@ -95,4 +95,4 @@ ARM_VERSIONS = (
     "2014-02-26",
     "2014-04",
 )
-"""Those of ARM's own types; resource providers have others."""
+"""Versions of ARM's built-in types; resource providers have others."""

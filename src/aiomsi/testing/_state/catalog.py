@@ -1,4 +1,6 @@
-"""Resource providers: their types, with api-versions and locations. `EmbeddedAzure.add_provider` adds others.
+"""The resource providers at the start: their types, with api-versions and locations.
+
+`EmbeddedAzure.add_provider` adds others.
 
 Source: https://learn.microsoft.com/rest/api/resources/providers/get
 """
@@ -12,8 +14,8 @@ import attrs
 from aiomsi.testing._state.published import LOCATIONS, ROWS
 
 
-def location_name(text: str) -> str:
-    """Return a region's name, for example ``"westus"``, of what people write, for example ``"West US"``."""
+def normalize_location(text: str) -> str:
+    """Return the region name, for example ``"westus"``, of a display name such as ``"West US"``."""
     return "".join(text.split()).lower()
 
 
@@ -22,9 +24,10 @@ class ProviderType:
     """A resource type of a provider.
 
     Attributes:
-        name: within the namespace, for example ``"virtualNetworks/subnets"``.
-        versions: its api-versions.
-        locations: where it is served, as display names; empty if it has no location of its own.
+        name: the type within the namespace, for example ``"virtualNetworks/subnets"``.
+        versions: the api-versions of the type.
+        locations: display names of the regions that serve the type; empty for a type whose
+            resources have no location.
 
     """
 
@@ -33,24 +36,24 @@ class ProviderType:
     locations: tuple[str, ...] = LOCATIONS
 
     def served_in(self, location: str) -> bool:
-        """Tell whether there are resources of this type in a location."""
-        return location_name(location) in {"global", *map(location_name, self.locations)}
+        """Return whether a location serves this type."""
+        return normalize_location(location) in {"global", *map(normalize_location, self.locations)}
 
 
 @attrs.frozen
 class Provider:
-    """A resource provider: its namespace, and its types by folded name."""
+    """A resource provider: its namespace, and its types by lower-case name."""
 
     namespace: str
     types: Mapping[str, ProviderType]
 
     @classmethod
     def of(cls, namespace: str, types: Iterable[ProviderType]) -> Provider:
-        """Make one of a list of types."""
+        """Create a provider from a list of types."""
         return cls(namespace, {one.name.lower(): one for one in types})
 
 
-def _published() -> Iterator[Provider]:
+def _build_catalog() -> Iterator[Provider]:
     types: dict[str, list[ProviderType]] = {}
     for namespace, versions, located, unlocated in ROWS:
         known = types.setdefault(namespace, [])
@@ -59,5 +62,5 @@ def _published() -> Iterator[Provider]:
     return (Provider.of(namespace, known) for namespace, known in types.items())
 
 
-CATALOG = tuple(_published())
-"""The providers that are there from the start."""
+CATALOG = tuple(_build_catalog())
+"""The providers of a new embedded Azure."""

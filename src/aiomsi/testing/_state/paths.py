@@ -1,4 +1,4 @@
-"""Paths of resources, taken apart: scope, namespace, types and names.
+"""Resource paths, parsed into scope, namespace, types and names.
 
 Source: https://learn.microsoft.com/rest/api/resources/resources/get-by-id
 """
@@ -15,20 +15,23 @@ _SUBSCRIPTION = re.compile(r"/subscriptions/([^/]+)", re.IGNORECASE)
 _GROUP = re.compile(r"/subscriptions/[^/]+/resourcegroups/([^/]+)", re.IGNORECASE)
 
 
-def folded(text: str) -> str:
-    """Return a path or id in the form that is compared: ARM ignores case, the slash at the end, and percent-encoding."""
+def fold_path(text: str) -> str:
+    """Return the form of a path or id in which two of them can be compared.
+
+    ARM ignores case, a trailing slash, and percent-encoding.
+    """
     return unquote(text).rstrip("/").lower()
 
 
 @attrs.frozen
 class ResourcePath:
-    """A path with a ``providers`` part: of a resource, a collection or an action.
+    """A path with a ``providers`` segment: of a resource, a collection or an action.
 
     Attributes:
-        scope: what comes before the last ``/providers/``; empty for the tenant.
-        namespace: for example ``"Microsoft.Network"``.
-        types: for example ``("virtualNetworks", "subnets")``.
-        names: theirs; one fewer for a collection or an action.
+        scope: the path before the last ``/providers/``; empty for the tenant.
+        namespace: namespace of the provider, for example ``"Microsoft.Network"``.
+        types: segments of the type, for example ``("virtualNetworks", "subnets")``.
+        names: names of the resources; one fewer than `types` for a collection or an action.
 
     """
 
@@ -39,9 +42,9 @@ class ResourcePath:
 
     @classmethod
     def parse(cls, path: str) -> ResourcePath | None:
-        """Take a decoded path apart; None if it has no ``providers`` part with a type."""
+        """Parse a decoded path; return None if it has no ``providers`` segment with a type."""
         segments = [segment for segment in path.split("/") if segment]
-        # At an odd place the word is a name: of a resource group, for example.
+        # At an odd position "providers" is a name, for example of a resource group.
         places = [
             at for at, word in enumerate(segments) if word.lower() == "providers" and at % 2 == 0
         ]
@@ -57,7 +60,7 @@ class ResourcePath:
 
     @property
     def is_resource(self) -> bool:
-        """Whether every type has a name."""
+        """Whether the path is one of a resource: every type has a name."""
         return len(self.types) == len(self.names)
 
     @property
@@ -67,7 +70,7 @@ class ResourcePath:
 
     @property
     def parent(self) -> str | None:
-        """The id of the resource that this is nested in, None for a type at the top of its namespace."""
+        """The id of the parent resource; None for a top-level type."""
         if len(self.types) < 2:
             return None
         pairs = zip(self.types[:-1], self.names, strict=False)
@@ -77,29 +80,29 @@ class ResourcePath:
 
     @property
     def subscription(self) -> str | None:
-        """The subscription's id as written."""
-        return subscription_of(self.scope)
+        """The id of the subscription, as written; None outside of a subscription."""
+        return parse_subscription_id(self.scope)
 
     @property
     def group(self) -> str | None:
-        """The resource group's name as written."""
-        return group_of(self.scope)
+        """The name of the resource group, as written; None outside of a resource group."""
+        return parse_group_name(self.scope)
 
     @property
     def id(self) -> str:
-        """The whole path."""
+        """The full path."""
         pairs = zip_longest(self.types, self.names)
         inner = "".join(f"/{kind}" if name is None else f"/{kind}/{name}" for kind, name in pairs)
         return f"{self.scope}/providers/{self.namespace}{inner}"
 
 
-def subscription_of(path: str) -> str | None:
-    """Return the subscription's id, as written, of a path or id."""
+def parse_subscription_id(path: str) -> str | None:
+    """Return the subscription id of a path or id, as written; None if it has none."""
     found = _SUBSCRIPTION.match(path)
     return found[1] if found else None
 
 
-def group_of(path: str) -> str | None:
-    """Return the resource group's name, as written, of a path or id."""
+def parse_group_name(path: str) -> str | None:
+    """Return the resource group's name of a path or id, as written; None if it has none."""
     found = _GROUP.match(path)
     return found[1] if found else None

@@ -1,4 +1,4 @@
-"""Access tokens as Entra issues them: signed JWTs, really signed and really checked.
+"""Access tokens like those of Entra: JWTs, with a signature that is created and verified.
 
 Source: https://learn.microsoft.com/entra/identity-platform/access-token-claims-reference
 """
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from aiomsi.testing._state.world import TENANT_ID, Identity
+from aiomsi.testing._state.azure_state import TENANT_ID, Identity
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
@@ -26,9 +26,10 @@ ARM_AUDIENCES = (
     "https://management.azure.com/",
     "https://management.azure.com",
 )
-ISSUED_BEFORE = 300
-"""Entra dates a managed identity's token back by so many seconds, against clocks that are behind."""
-REMEMBERED = 50_000
+NOT_BEFORE_OFFSET = 300
+"""Seconds by which Entra antedates the token of a managed identity, because clocks may be slow."""
+MAX_VERIFIED = 50_000
+"""Most verified tokens in the cache."""
 _SIGNATURE_ONLY: Options = {
     "require": ["aud", "exp", "nbf", "appid", "oid"],
     "verify_aud": False,
@@ -38,26 +39,26 @@ _SIGNATURE_ONLY: Options = {
     "verify_sub": False,
     "verify_jti": False,
 }
-"""Times are checked by the embedded Azure's clock."""
+"""`TokenAuthority.check` compares the times, because they follow the embedded Azure's clock."""
 
 
 class MissingExtraError(ImportError):
-    """A package of the extra `aiomsi[testing]` is needed and isn't installed."""
+    """A required package of the extra `aiomsi[testing]` is not installed."""
 
     def __init__(self, package: str) -> None:
         super().__init__(f"The embedded Azure needs {package}: pip install 'aiomsi[testing]'")
 
 
 @functools.cache
-def signing_key(_owner: str) -> RSAPrivateKey:
-    """Return an owner's key, made once per process; that takes some 100 ms.
+def get_signing_key(_owner: str) -> RSAPrivateKey:
+    """Return an owner's key. It is created once per process, which takes about 100 ms.
 
     Raises:
-        MissingExtraError: pyjwt or its cryptography isn't installed.
+        MissingExtraError: pyjwt or cryptography is not installed.
 
     """
     try:
-        import jwt  # noqa: F401  # both are needed, and the error should come at the start
+        import jwt  # noqa: F401  # both are needed; fail before the server starts
         from cryptography.hazmat.primitives.asymmetric import rsa
     except ImportError as error:
         raise MissingExtraError("pyjwt[crypto]") from error
@@ -66,7 +67,7 @@ def signing_key(_owner: str) -> RSAPrivateKey:
 
 @attrs.frozen
 class IssuedToken:
-    """A token and its times, in seconds since the epoch."""
+    """A new token, and its times in seconds since the epoch."""
 
     token: str = attrs.field(repr=False)
     not_before: int
@@ -75,7 +76,7 @@ class IssuedToken:
 
 @attrs.frozen
 class Caller:
-    """Whom a valid token names, and in which tenant."""
+    """The principal and the tenant of a valid token."""
 
     client_id: str
     object_id: str
@@ -84,7 +85,15 @@ class Caller:
 
 @attrs.frozen
 class RejectedTokenError(Exception):
-    """ARM's reason not to take a token; `description` and `claims`, which a new token must have, go into the challenge."""
+    """A token that ARM rejects.
+
+    Attributes:
+        code: ARM's error code.
+        message: ARM's error message.
+        description: ``error_description`` of the challenge.
+        claims: claims that a new token must have, for the challenge; None for no such claims.
+
+    """
 
     code: str
     message: str
@@ -92,17 +101,17 @@ class RejectedTokenError(Exception):
     claims: str | None = None
 
 
-def _invalid() -> RejectedTokenError:
+def _make_invalid() -> RejectedTokenError:
     text = "The access token is invalid."
     return RejectedTokenError("InvalidAuthenticationToken", text, text)
 
 
 class TokenAuthority:
-    """Issues tokens and checks them; safe to use from any thread."""
+    """The issuer of tokens, which also validates them; thread-safe."""
 
     def __init__(self, wall: Callable[[], float]) -> None:
         self._wall = wall
-        self._key = signing_key("azure")
+        self._key = get_signing_key("azure")
         self._public = self._key.public_key()
         self._lock = threading.Lock()
         self._issued: set[str] = set()
@@ -120,7 +129,10 @@ class TokenAuthority:
         tenant_id: str = TENANT_ID,
         **claims: object,
     ) -> IssuedToken:
-        """Issue a token that ends in `lifetime` seconds, which may be negative."""
+        """Return a new token that expires after `lifetime` seconds, which may be negative.
+
+        A `foreign` token is signed with another key, so that ARM rejects it.
+        """
         import jwt
 
         now = int(self._wall())
@@ -128,8 +140,8 @@ class TokenAuthority:
         payload = {
             "aud": audience,
             "iss": f"https://sts.windows.net/{tenant_id}/",
-            "iat": now - ISSUED_BEFORE,
-            "nbf": now - ISSUED_BEFORE,
+            "iat": now - NOT_BEFORE_OFFSET,
+            "nbf": now - NOT_BEFORE_OFFSET,
             "exp": now + int(lifetime),
             "appid": identity.client_id,
             "appidacr": "2",
@@ -142,46 +154,48 @@ class TokenAuthority:
             "ver": "1.0",
             "xms_mirid": identity.resource_id,
         } | claims
-        key = signing_key("somebody else") if foreign else self._key
+        key = get_signing_key("other") if foreign else self._key
         token = jwt.encode(payload, key, "RS256", {"kid": "embedded"})
         with self._lock:
             self._issued.add(token_id)
-        return IssuedToken(token, now - ISSUED_BEFORE, now + int(lifetime))
+        return IssuedToken(token, now - NOT_BEFORE_OFFSET, now + int(lifetime))
 
     def revoke_all(self) -> None:
-        """Make every token issued so far worthless."""
+        """Revoke every token issued so far."""
         with self._lock:
             self._revoked |= self._issued
             self._issued.clear()
 
     def challenge_all(self, claims: str) -> None:
-        """Let every token issued so far be answered with a claims challenge."""
+        """Reject every token issued so far with a claims challenge."""
         with self._lock:
             self._challenged.update(dict.fromkeys(self._issued, claims))
 
     def check(self, authorization: str | None) -> Caller:
-        """Check an `Authorization` header as ARM does.
+        """Validate an `Authorization` header, and return its caller.
 
         Raises:
-            RejectedTokenError: with ARM's code and text.
+            RejectedTokenError: the header or its token is missing or not valid.
 
         """
-        claims = self._verified(_bearer_token(authorization))
+        claims = self._verify(_parse_bearer(authorization))
         now = self._wall()
         if claims["exp"] <= now:
-            times = (
-                f"'{_us_time(claims['exp'])}' is earlier than current UTC time '{_us_time(now)}'"
+            expiry, current = _format_us_time(claims["exp"]), _format_us_time(now)
+            message = (
+                f"The access token expiry UTC time '{expiry}' is earlier than current UTC time "
+                f"'{current}'."
             )
-            message = f"The access token expiry UTC time {times}."
             raise RejectedTokenError(
                 "ExpiredAuthenticationToken", message, "The access token has expired."
             )
-        if claims["nbf"] > now + ISSUED_BEFORE or claims.get("jti") in self._revoked:
-            raise _invalid()
+        if claims["nbf"] > now + NOT_BEFORE_OFFSET or claims.get("jti") in self._revoked:
+            raise _make_invalid()
         if claims["aud"] not in ARM_AUDIENCES:
             allowed = ",".join(f"'{audience}'" for audience in ARM_AUDIENCES)
             message = (
-                f"The access token has been obtained for wrong audience or resource '{claims['aud']}'. "
+                "The access token has been obtained for wrong audience or resource "
+                f"'{claims['aud']}'. "
                 f"It should exactly match with one of the allowed audiences {allowed}."
             )
             raise RejectedTokenError(
@@ -194,7 +208,7 @@ class TokenAuthority:
             raise RejectedTokenError("InvalidAuthenticationToken", text, text, wanted)
         return Caller(claims["appid"], claims["oid"], claims.get("tid", TENANT_ID))
 
-    def _verified(self, token: str) -> Mapping[str, Any]:
+    def _verify(self, token: str) -> Mapping[str, Any]:
         import jwt
 
         claims = self._checked.get(token)
@@ -203,14 +217,14 @@ class TokenAuthority:
         try:
             claims = jwt.decode(token, self._public, ["RS256"], options=_SIGNATURE_ONLY)
         except jwt.InvalidTokenError:
-            raise _invalid() from None
-        if len(self._checked) >= REMEMBERED:
+            raise _make_invalid() from None
+        if len(self._checked) >= MAX_VERIFIED:
             self._checked.clear()
         self._checked[token] = claims
         return claims
 
 
-def _bearer_token(authorization: str | None) -> str:
+def _parse_bearer(authorization: str | None) -> str:
     if not authorization:
         raise RejectedTokenError(
             "AuthenticationFailed",
@@ -227,7 +241,7 @@ def _bearer_token(authorization: str | None) -> str:
     return token.strip()
 
 
-def _us_time(epoch: float) -> str:
+def _format_us_time(epoch: float) -> str:
     moment = datetime.fromtimestamp(int(epoch), UTC)
     half = "AM" if moment.hour < 12 else "PM"
     time = f"{(moment.hour % 12) or 12}:{moment.minute:02}:{moment.second:02} {half}"

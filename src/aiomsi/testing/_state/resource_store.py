@@ -1,4 +1,4 @@
-"""The resources that the embedded Azure keeps.
+"""The resources of the embedded Azure.
 
 Source:
 https://github.com/Azure/azure-resource-manager-rpc/blob/master/v1.0/resource-api-reference.md
@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import attrs
 
-from aiomsi.testing._state.paths import folded
+from aiomsi.testing._state.paths import fold_path
 
 EtagStyle = Literal["quoted", "weak", "unquoted"]
 _WRITTEN_BY_ARM = ("id", "name", "type", "etag", "systemData")
@@ -37,14 +37,15 @@ class Resource:
     """A resource.
 
     Attributes:
-        id: with the letters of whoever made it.
-        type: with its namespace.
-        document: what was written, but for what ARM writes itself.
-        state: its ``provisioningState``; empty for a type without one.
-        reason: further members of its properties after a failure.
-        hidden: whether it is not seen yet, since its making was only accepted.
-        etag: changes with every write.
-        created, changed: seconds since the epoch.
+        id: id of the resource, in the case of the request that created it.
+        type: type of the resource, with its namespace.
+        document: last written document, without the members that ARM writes.
+        created: time of the creation, in seconds since the epoch.
+        changed: time of the last write, in seconds since the epoch.
+        state: ``provisioningState`` of the resource; empty for a type without one.
+        hidden: whether a GET returns 404, because the creation has been accepted but not ended.
+        reason: further members of the properties after a failure.
+        etag: version of the resource; each write changes it.
 
     """
 
@@ -60,34 +61,34 @@ class Resource:
 
     @property
     def name(self) -> str:
-        """The last part of the id."""
+        """The last segment of the id."""
         return self.id.rpartition("/")[2]
 
     @property
     def location(self) -> str | None:
-        """Where it is; None for a type without a place of its own."""
+        """The region of the resource; None for a type without a location."""
         return self.document.get("location")
 
     def write(self, document: dict[str, Any], now: float) -> None:
-        """Put another document in place."""
-        self.document, self.reason = _own(document), {}
+        """Replace the document."""
+        self.document, self.reason = _drop_arm_members(document), {}
         self.etag, self.changed = str(uuid.uuid4()), now
 
     def patch(self, change: dict[str, Any], now: float) -> None:
-        """Change the document as RFC 7396 says, but put tags in place as a whole."""
-        merged = _merged(self.document, _own(change))
+        """Merge a change into the document by RFC 7396, but replace the tags as a whole."""
+        merged = _merge(self.document, _drop_arm_members(change))
         if isinstance(change.get("tags"), dict):
             merged["tags"] = change["tags"]
         self.write(merged, now)
 
-    def written_etag(self, style: EtagStyle) -> str:
-        """Return the etag as headers have it."""
+    def format_etag(self, style: EtagStyle) -> str:
+        """Return the etag in the form of the ``ETag`` header."""
         return {"quoted": f'"{self.etag}"', "weak": f'W/"{self.etag}"', "unquoted": self.etag}[
             style
         ]
 
     def as_json(self, style: EtagStyle = "quoted") -> dict[str, Any]:
-        """Return it as a GET does."""
+        """Return the document that a GET returns."""
         properties = self.document.get("properties")
         state = {"provisioningState": self.state} if self.state else {}
         shown = {**(properties if isinstance(properties, dict) else {}), **state, **self.reason}
@@ -95,16 +96,19 @@ class Resource:
             "id": self.id,
             "name": self.name,
             "type": self.type,
-            "etag": self.written_etag(style),
+            "etag": self.format_etag(style),
         }
         return {**own, **copy.deepcopy(self.document), "properties": copy.deepcopy(shown)}
 
     def as_item(self, expand: str) -> dict[str, Any]:
-        """Return it as ``/resources`` lists it: without properties, but with times and state where `$expand` names them."""
+        """Return the item of a ``/resources`` list.
+
+        It has no properties; times and state are included where `$expand` names them.
+        """
         shown = {name: self.document[name] for name in _SHOWN_IN_LISTS if name in self.document}
         more = {
-            "createdTime": iso(self.created),
-            "changedTime": iso(self.changed),
+            "createdTime": format_time(self.created),
+            "changedTime": format_time(self.changed),
             "provisioningState": self.state,
         }
         wanted = expand.lower()
@@ -118,12 +122,12 @@ class Resource:
         }
 
 
-def iso(moment: float) -> str:
-    """Write a time as ARM does."""
+def format_time(moment: float) -> str:
+    """Return a time in ARM's format, ISO 8601."""
     return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-def _own(document: dict[str, Any]) -> dict[str, Any]:
+def _drop_arm_members(document: dict[str, Any]) -> dict[str, Any]:
     kept = {name: value for name, value in document.items() if name not in _WRITTEN_BY_ARM}
     if isinstance(kept.get("properties"), dict):
         kept["properties"] = {
@@ -132,7 +136,7 @@ def _own(document: dict[str, Any]) -> dict[str, Any]:
     return copy.deepcopy(kept)
 
 
-def _merged(old: Any, change: Any) -> Any:
+def _merge(old: Any, change: Any) -> Any:
     if not isinstance(change, dict):
         return change
     merged = dict(old) if isinstance(old, dict) else {}
@@ -140,49 +144,45 @@ def _merged(old: Any, change: Any) -> Any:
         if value is None:
             merged.pop(name, None)
         else:
-            merged[name] = _merged(merged.get(name), value)
+            merged[name] = _merge(merged.get(name), value)
     return merged
 
 
 class ResourceStore:
-    """All resources by id; safe to use from any thread. Ids ignore case."""
+    """All resources by id; thread-safe. Ids ignore case."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._kept: dict[str, Resource] = {}
+        self._resources: dict[str, Resource] = {}
 
     def get(self, resource_id: str) -> Resource | None:
-        """Return one that can be seen."""
-        resource = self.find(resource_id)
+        """Return a resource; None if it does not exist or is hidden."""
+        with self._lock:
+            resource = self._resources.get(fold_path(resource_id))
         return None if resource is None or resource.hidden else resource
 
-    def find(self, resource_id: str) -> Resource | None:
-        """Return one, whether it can be seen or not."""
-        with self._lock:
-            return self._kept.get(folded(resource_id))
-
     def put(self, resource: Resource) -> None:
-        """Keep one."""
+        """Store a resource."""
         with self._lock:
-            self._kept[folded(resource.id)] = resource
+            self._resources[fold_path(resource.id)] = resource
 
-    def below(
+    def list_below(
         self, scope: str, wanted: Callable[[Resource], bool] = lambda _: True
     ) -> list[Resource]:
-        """Return those inside a scope that can be seen, in the order in which they were made."""
-        prefix = folded(scope) + "/"
+        """Return the resources inside a scope that are not hidden, in order of creation."""
+        prefix = fold_path(scope) + "/"
         with self._lock:
             return [
                 resource
-                for key, resource in self._kept.items()
+                for key, resource in self._resources.items()
                 if key.startswith(prefix) and not resource.hidden and wanted(resource)
             ]
 
     def remove(self, resource_id: str) -> None:
-        """Remove one, and what is inside it."""
-        key = folded(resource_id)
+        """Remove a resource and its child resources."""
+        key = fold_path(resource_id)
         with self._lock:
             for other in [
-                other for other in self._kept if other == key or other.startswith(f"{key}/")
+                other for other in self._resources if other == key or other.startswith(f"{key}/")
             ]:
-                del self._kept[other]
+                del self._resources[other]

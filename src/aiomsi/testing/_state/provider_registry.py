@@ -1,4 +1,4 @@
-"""Which providers there are, and in which subscriptions they are registered.
+"""The resource providers, and their registration in each subscription.
 
 Source:
 https://learn.microsoft.com/azure/azure-resource-manager/management/resource-providers-and-types
@@ -14,7 +14,7 @@ import attrs
 from aiomsi.testing._state.catalog import CATALOG, Provider, ProviderType
 from aiomsi.testing._state.paths import ResourcePath
 
-ALWAYS = frozenset(
+ALWAYS_REGISTERED = frozenset(
     {
         "microsoft.authorization",
         "microsoft.management",
@@ -22,30 +22,37 @@ ALWAYS = frozenset(
         "microsoft.resources",
     }
 )
-"""ARM's own namespaces, which nobody registers."""
+"""ARM's built-in namespaces, which are registered in every subscription."""
 
 
 @attrs.define
-class _Changing:
-    """A registration that goes on: its state, what it will be, and how many looks that takes."""
+class _Registration:
+    """A registration in one subscription.
+
+    Attributes:
+        state: current state.
+        target: state after the last of the `polls`.
+        polls: number of GETs that still find the current state.
+
+    """
 
     state: str
-    then: str
-    looks: int
+    target: str
+    polls: int
 
 
-class Registry:
-    """Providers and registrations; safe to use from any thread. Names ignore case."""
+class ProviderRegistry:
+    """Providers and registrations; thread-safe. Names ignore case."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._providers: dict[str, Provider] = {one.namespace.lower(): one for one in CATALOG}
         self._missing: set[str] = set()
-        self._changing: dict[tuple[str, str], _Changing] = {}
-        self.looks = 1
+        self._registrations: dict[tuple[str, str], _Registration] = {}
+        self.polls = 1
 
     def add(self, provider: Provider, *, registered: bool) -> None:
-        """Add a provider, or types to one."""
+        """Add a provider, or add types to a known one."""
         with self._lock:
             key = provider.namespace.lower()
             known = self._providers.get(key)
@@ -55,69 +62,72 @@ class Registry:
                 self._missing.add(key)
 
     def provider(self, namespace: str) -> Provider | None:
-        """Return a provider."""
+        """Return a provider by its namespace; None if it is unknown."""
         with self._lock:
             return self._providers.get(namespace.lower())
 
     def providers(self) -> tuple[Provider, ...]:
-        """Return all, by namespace."""
+        """Return all providers, sorted by namespace."""
         with self._lock:
             return tuple(self._providers[key] for key in sorted(self._providers))
 
     def type_of(self, path: ResourcePath) -> ProviderType | None:
-        """Return the type of a path; None if there is none."""
+        """Return the type of a path; None if it is unknown."""
         provider = self.provider(path.namespace)
         return provider.types.get(path.type.lower()) if provider else None
 
     def forget(self, namespace: str, subscription_id: str | None) -> None:
-        """Take the registration away, in one subscription or everywhere."""
+        """Remove the registration in one subscription, or in all if None."""
         with self._lock:
             if subscription_id is not None:
-                self._changing[subscription_id.lower(), namespace.lower()] = _Changing(
+                self._registrations[subscription_id.lower(), namespace.lower()] = _Registration(
                     "NotRegistered", "NotRegistered", 0
                 )
                 return
             self._missing.add(namespace.lower())
-            for key in [key for key in self._changing if key[1] == namespace.lower()]:
-                del self._changing[key]
+            for key in [key for key in self._registrations if key[1] == namespace.lower()]:
+                del self._registrations[key]
 
     def change(self, subscription_id: str, namespace: str, *, register: bool) -> None:
-        """Begin to register or unregister a provider; what is so already stays."""
-        doing, then = (
+        """Start to register or unregister a provider, unless that is done or under way."""
+        pending, target = (
             ("Registering", "Registered") if register else ("Unregistering", "Unregistered")
         )
         with self._lock:
-            if self._state(subscription_id, namespace) not in (doing, then):
-                self._changing[subscription_id.lower(), namespace.lower()] = _Changing(
-                    doing, then, self.looks
+            if self._state(subscription_id, namespace) not in (pending, target):
+                self._registrations[subscription_id.lower(), namespace.lower()] = _Registration(
+                    pending, target, self.polls
                 )
 
-    def look(self, subscription_id: str, namespace: str) -> str:
-        """Return the state, as a GET of the provider does; each look brings a change nearer to its end."""
+    def poll(self, subscription_id: str, namespace: str) -> str:
+        """Return the state for a GET of the provider; each GET advances a pending change."""
         with self._lock:
-            changing = self._changing.get((subscription_id.lower(), namespace.lower()))
-            if changing is not None:
-                if changing.looks <= 0:
-                    changing.state = changing.then
-                changing.looks -= 1
+            registration = self._registrations.get((subscription_id.lower(), namespace.lower()))
+            if registration is not None:
+                if registration.polls <= 0:
+                    registration.state = registration.target
+                registration.polls -= 1
             return self._state(subscription_id, namespace)
 
     def state(self, subscription_id: str, namespace: str) -> str:
-        """Return the state without a look."""
+        """Return the state without advancing a pending change."""
         with self._lock:
             return self._state(subscription_id, namespace)
 
     def _state(self, subscription_id: str, namespace: str) -> str:
         key = namespace.lower()
-        changing = self._changing.get((subscription_id.lower(), key))
-        if key in ALWAYS or (changing is None and key not in self._missing):
+        registration = self._registrations.get((subscription_id.lower(), key))
+        if key in ALWAYS_REGISTERED or (registration is None and key not in self._missing):
             return "Registered"
-        return changing.state if changing else "NotRegistered"
+        return registration.state if registration else "NotRegistered"
 
 
-def type_document(one: ProviderType) -> Mapping[str, object]:
-    """Describe a type as a provider's document does."""
-    traits = "CrossResourceGroupResourceMove, CrossSubscriptionResourceMove, SupportsTags, SupportsLocation"
+def render_type(one: ProviderType) -> Mapping[str, object]:
+    """Return the JSON value of a type in a provider's document."""
+    traits = (
+        "CrossResourceGroupResourceMove, CrossSubscriptionResourceMove, "
+        "SupportsTags, SupportsLocation"
+    )
     return {
         "resourceType": one.name,
         "locations": list(one.locations),

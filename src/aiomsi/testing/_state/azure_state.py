@@ -1,0 +1,273 @@
+"""Subscriptions, resource groups, managed identities and roles of the embedded Azure."""
+
+import threading
+import uuid
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import Literal
+
+import attrs
+
+DEFAULT_SUBSCRIPTION_ID = "98f51385-2edc-4b79-bed9-7718de4cb861"
+TENANT_ID = "72f3ad12-8a51-4b2e-9d44-5b0c1f5d6e01"
+
+Role = Literal["Reader", "Contributor"]
+
+
+def _freeze_tags(tags: Mapping[str, str]) -> Mapping[str, str]:
+    return MappingProxyType(dict(tags))
+
+
+@attrs.frozen
+class ResourceGroup:
+    """A resource group.
+
+    Attributes:
+        name: name of 1 to 90 characters; comparisons ignore case.
+        location: region, for example ``"westus"``.
+        tags: tags of the group by name.
+
+    """
+
+    name: str
+    location: str = "westus"
+    tags: Mapping[str, str] = attrs.field(factory=dict, converter=_freeze_tags)
+
+
+def _freeze_groups(groups: Iterable[ResourceGroup]) -> tuple[ResourceGroup, ...]:
+    return tuple(groups)
+
+
+@attrs.frozen
+class Subscription:
+    """The initial state of a subscription.
+
+    Attributes:
+        display_name: name of the subscription in lists.
+        resource_groups: resource groups at the start.
+        tenant_id: id of the subscription's tenant; by default that of the VM.
+
+    """
+
+    display_name: str = "Embedded subscription"
+    resource_groups: tuple[ResourceGroup, ...] = attrs.field(default=(), converter=_freeze_groups)
+    tenant_id: str = TENANT_ID
+
+
+@attrs.frozen
+class Identity:
+    """A managed identity that is assigned to the VM.
+
+    Attributes:
+        client_id: id of the application.
+        object_id: id of the principal; roles are granted to it.
+        resource_id: ARM id of the user-assigned identity, or of the VM if system-assigned.
+        system_assigned: whether the identity is the system-assigned one of the VM.
+
+    """
+
+    client_id: str
+    object_id: str
+    resource_id: str
+    system_assigned: bool = False
+
+
+SYSTEM_ASSIGNED = Identity(
+    client_id="8d9bff2e-8a17-4b8a-9b94-0f3f9d1c2a10",
+    object_id="5c9a3c1e-4f0e-4a55-8a3c-6d1f5f0e7b21",
+    resource_id=(
+        f"/subscriptions/{DEFAULT_SUBSCRIPTION_ID}/resourceGroups/DevTest"
+        "/providers/Microsoft.Compute/virtualMachines/embedded"
+    ),
+    system_assigned=True,
+)
+
+
+@attrs.define
+class SubscriptionState:
+    """The current state of a subscription; `groups` are by lower-case name."""
+
+    subscription_id: str
+    display_name: str
+    tenant_id: str
+    groups: dict[str, ResourceGroup]
+    tags: Mapping[str, str] = attrs.field(factory=dict)
+
+
+class AzureState:
+    """Subscriptions, groups, identities and roles; thread-safe. Ids and names ignore case."""
+
+    def __init__(self, subscriptions: Mapping[str, Subscription]) -> None:
+        self._lock = threading.RLock()
+        self._subscriptions: dict[str, SubscriptionState] = {}
+        self._identities: list[Identity] = [SYSTEM_ASSIGNED]
+        self._grants: set[tuple[str, str, Role]] = {(SYSTEM_ASSIGNED.object_id, "", "Contributor")}
+        for subscription_id, subscription in subscriptions.items():
+            self.add_subscription(subscription_id, subscription)
+
+    def add_subscription(self, subscription_id: str, subscription: Subscription) -> None:
+        """Add a subscription, or replace one."""
+        try:
+            uuid.UUID(subscription_id)
+        except ValueError:
+            msg = f"A subscription id must be a GUID, and {subscription_id!r} is not"
+            raise ValueError(msg) from None
+        with self._lock:
+            groups = {group.name.lower(): group for group in subscription.resource_groups}
+            state = SubscriptionState(
+                subscription_id, subscription.display_name, subscription.tenant_id, groups
+            )
+            self._subscriptions[subscription_id.lower()] = state
+
+    def subscriptions(self) -> tuple[SubscriptionState, ...]:
+        """Return all subscriptions, in order of creation."""
+        with self._lock:
+            return tuple(self._subscriptions.values())
+
+    def subscription(self, subscription_id: str) -> SubscriptionState:
+        """Return a subscription.
+
+        Raises:
+            ValueError: the subscription does not exist.
+
+        """
+        with self._lock:
+            return self._require(subscription_id)
+
+    def tenant_of(self, subscription_id: str | None) -> str | None:
+        """Return the tenant of a subscription; None if the subscription does not exist."""
+        with self._lock:
+            subscription = self._subscriptions.get((subscription_id or "").lower())
+            return subscription.tenant_id if subscription else None
+
+    def groups(self, subscription_id: str) -> tuple[ResourceGroup, ...]:
+        """Return the groups of a subscription, in order of creation."""
+        with self._lock:
+            return tuple(self._subscriptions[subscription_id.lower()].groups.values())
+
+    def group(self, subscription_id: str, name: str) -> ResourceGroup | None:
+        """Return a group; None if it does not exist."""
+        with self._lock:
+            return self._subscriptions[subscription_id.lower()].groups.get(name.lower())
+
+    def add_groups(self, subscription_id: str, groups: Iterable[ResourceGroup]) -> None:
+        """Add groups; each one replaces a group of the same name."""
+        with self._lock:
+            subscription = self._require(subscription_id)
+            subscription.groups.update({group.name.lower(): group for group in groups})
+
+    def remove_group(self, subscription_id: str, name: str) -> None:
+        """Remove a group.
+
+        Raises:
+            ValueError: the group or its subscription does not exist.
+
+        """
+        with self._lock:
+            if self._require(subscription_id).groups.pop(name.lower(), None) is None:
+                msg = f"The resource group {name!r} does not exist in {subscription_id}"
+                raise ValueError(msg)
+
+    def discard_group(self, subscription_id: str, name: str) -> None:
+        """Remove a group if it exists."""
+        with self._lock:
+            self._require(subscription_id).groups.pop(name.lower(), None)
+
+    def group_count(self, subscription_id: str) -> int:
+        """Return the number of groups of a subscription.
+
+        Raises:
+            ValueError: the subscription does not exist.
+
+        """
+        with self._lock:
+            return len(self._require(subscription_id).groups)
+
+    def _require(self, subscription_id: str) -> SubscriptionState:
+        subscription = self._subscriptions.get(subscription_id.lower())
+        if subscription is None:
+            msg = f"The subscription {subscription_id!r} does not exist here"
+            raise ValueError(msg)
+        return subscription
+
+    @property
+    def identities(self) -> tuple[Identity, ...]:
+        """The identities that are assigned to the VM."""
+        with self._lock:
+            return tuple(self._identities)
+
+    def assign(self, identity: Identity) -> None:
+        """Assign an identity to the VM.
+
+        Raises:
+            ValueError: the VM has a system-assigned identity already.
+
+        """
+        with self._lock:
+            if identity.system_assigned and any(
+                known.system_assigned for known in self._identities
+            ):
+                msg = "A VM can have at most one system-assigned identity"
+                raise ValueError(msg)
+            self._identities.append(identity)
+
+    def remove(self, identity: Identity) -> None:
+        """Remove an identity from the VM.
+
+        Raises:
+            ValueError: the identity is not assigned.
+
+        """
+        with self._lock:
+            if identity not in self._identities:
+                msg = f"The identity {identity.client_id} is not assigned to the VM"
+                raise ValueError(msg)
+            self._identities.remove(identity)
+
+    def grant(self, object_id: str, scope: str, role: Role) -> None:
+        """Grant a principal a role at a scope."""
+        with self._lock:
+            self._grants.add((object_id.lower(), _normalize_scope(scope), role))
+
+    def revoke(self, object_id: str, scope: str) -> None:
+        """Revoke all roles of a principal at a scope.
+
+        Raises:
+            ValueError: the principal has no role at exactly this scope.
+
+        """
+        with self._lock:
+            granted = {
+                grant
+                for grant in self._grants
+                if grant[:2] == (object_id.lower(), _normalize_scope(scope))
+            }
+            if not granted:
+                msg = f"{object_id} has no role at {scope!r}"
+                raise ValueError(msg)
+            self._grants -= granted
+
+    def has_role(self, object_id: str, scope: str, *, write: bool = False) -> bool:
+        """Return whether a role at the scope, or at an outer scope, allows a read, or a write."""
+        principal, rest = object_id.lower(), _normalize_scope(scope)
+        roles: tuple[Role, ...] = ("Contributor",) if write else ("Contributor", "Reader")
+        with self._lock:
+            while True:
+                if any((principal, rest, role) in self._grants for role in roles):
+                    return True
+                if not rest:
+                    return False
+                rest = rest.rpartition("/")[0]
+
+    def has_role_below(self, object_id: str, scope: str) -> bool:
+        """Return whether a principal may read a resource or group inside the scope."""
+        principal, prefix = object_id.lower(), _normalize_scope(scope) + "/"
+        with self._lock:
+            return any(
+                grantee == principal and where.startswith(prefix)
+                for grantee, where, _ in self._grants
+            )
+
+
+def _normalize_scope(scope: str) -> str:
+    return scope.rstrip("/").lower()
