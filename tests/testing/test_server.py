@@ -12,7 +12,7 @@ from testing.embedded_client import GROUP, SUBSCRIPTION, Concurrently, ask, ask_
 
 import aiomsi.testing
 from aiomsi.testing import EmbeddedAzure
-from aiomsi.testing._server import request_log as ledger
+from aiomsi.testing._server import request_log
 from aiomsi.testing._server.thread import Port
 
 A_DAY = 86_400.0
@@ -143,7 +143,7 @@ def test_requests_are_recorded_as_received_without_their_token() -> None:
 
 
 def test_the_oldest_recorded_requests_make_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ledger, "RECORDED", 2)
+    monkeypatch.setattr(request_log, "RECORDED", 2)
     with EmbeddedAzure() as azure:
         for number in range(3):
             ask(azure.imds_url, f"/{number}")
@@ -198,7 +198,8 @@ def test_a_thousand_connections_are_served() -> None:
             headers = {"Authorization": f"Bearer {azure.issue_token()}"}
 
             async def get(name: str) -> str:
-                url = f"{azure.arm_url}/subscriptions/{SUBSCRIPTION}/resourceGroups/{name}?api-version=2021-04-01"
+                path = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{name}"
+                url = f"{azure.arm_url}{path}?api-version=2021-04-01"
                 async with client.get(url, headers=headers) as reply:
                     return str((await reply.json())["name"])
 

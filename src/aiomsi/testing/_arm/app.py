@@ -50,7 +50,7 @@ class Arm:
         text = f"Injected fault: HTTP {status}"
         return error_answer(status, "InternalServerError", text, {"x-ms-failure-cause": "service"})
 
-    def dress(self, asked: Asked, answer: Answer) -> Answer:
+    def add_headers(self, asked: Asked, answer: Answer) -> Answer:
         """Add the headers that each answer of ARM has; take the body off an answer to HEAD."""
         headers = {**_ALWAYS, **self._request_ids(asked.headers), **answer.headers}
         return Answer(answer.status, b"" if asked.method == "HEAD" else answer.body, headers)
