@@ -89,10 +89,8 @@ def test_the_tutorials_requests_and_answers_are_shown_as_they_were(
 
     out = capsys.readouterr().out
     step_1, step_2, step_3 = out.split("\n\n")
-    assert (
-        "> GET /metadata/identity/oauth2/token?api-version=2018-02-01&resource=https%3A%2F%2Fmanagement.azure.com%2F\n"
-        in step_1
-    )
+    query = "api-version=2018-02-01&resource=https%3A%2F%2Fmanagement.azure.com%2F"
+    assert f"> GET /metadata/identity/oauth2/token?{query}\n" in step_1
     assert "> Metadata: true\n" in step_1
     assert '<   "token_type": "Bearer"\n' in step_1
     assert re.search(r'^<   "access_token": "\*\*\* \(\d+ characters\)",$', step_1, re.MULTILINE)
@@ -232,9 +230,9 @@ def test_a_failed_call_is_a_failed_demo() -> None:
         shared = asyncio.run(_demo.shared_run(paper(), azure, names, 1))
 
     assert len(shared.failures) == 2
-    assert shared.failures[1] == f"asked for {names[1]} and got another"
+    assert shared.failures[1] == f"requested {names[1]}, received another"
     with pytest.raises(
-        _demo.DemoFailedError, match=r"2 of 4 calls failed, the first so: .* answered 403"
+        _demo.DemoFailedError, match=r"2 of 4 calls failed; the first failure: .* answered 403"
     ) as caught:
         _demo.judge(shared)
     assert caught.value.help
