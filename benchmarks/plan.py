@@ -3,24 +3,14 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from random import Random
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-if TYPE_CHECKING:
-    from job import Job, Measured
-    from results import Check, Results
+from cells import Cell, Metric
+from job import Job, Measured
+from results import Check, Results
 
 SUBJECT = "aiomsi"
 YARDSTICK = "aiohttp_tuned"
-
-
-@dataclass(frozen=True, slots=True)
-class Metric:
-    """A number of a scenario; one that is `better` when it is less or more is compared with the reference's."""
-
-    key: str
-    heading: str
-    form: str = "{:,.0f}"
-    better: Literal["less", "more"] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,16 +25,6 @@ class Variant:
     loop: Literal["asyncio", "uvloop"] = "asyncio"
     tls: bool = False
     policy: Mapping[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """One client in one scenario, in one variant, at one size: what a row of a table is about."""
-
-    scenario: str
-    variant: str
-    size: int
-    client: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +68,7 @@ class Chart:
     shaded: tuple[tuple[float, float], ...] = ()
 
 
-def _nothing(_: "Results") -> Iterable[Any]:
+def _nothing(_: Results) -> Iterable[Any]:
     return ()
 
 
@@ -108,10 +88,10 @@ class Scenario:
     full: tuple[Block, ...]
     quick: tuple[Block, ...]
     metrics: tuple[Metric, ...]
-    measure: Callable[[Any, "Job"], "Measured"]
+    measure: Callable[[Any, Job], Measured]
     reference: str | None = None
-    checks: Callable[["Results"], Iterable["Check"]] = _nothing
-    charts: Callable[["Results"], Iterable[Chart]] = _nothing
+    checks: Callable[[Results], Iterable[Check]] = _nothing
+    charts: Callable[[Results], Iterable[Chart]] = _nothing
     remarks: tuple[str, ...] = ()
 
     def blocks(self, *, quick: bool) -> tuple[Block, ...]:

@@ -4,8 +4,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from statistics import median
 from typing import Any
 
+from cells import Cell, Metric
 from clients import CLIENTS
-from plan import SUBJECT, Cell, Chart, Metric, Scenario
+from plan import SUBJECT, Chart, Scenario
 from results import UNMEASURED, Check, Results
 
 _NOTHING = "–"  # noqa: RUF001

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any, Literal
 
-from plan import Cell, Metric
+from cells import Cell, Metric
 
 ENOUGH = 15
 """Rounds below which a ratio decides nothing."""

@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from about import describe
+from cells import Cell
 from clients import CLIENTS
 from job import Job
 from origins import Origins
-from plan import Cell, Chart, Scenario, schedule
+from plan import Chart, Scenario, schedule
 from report import checks, report
 from results import Measurement, line_of, read
 from scenarios import SCENARIOS

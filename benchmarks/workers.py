@@ -12,9 +12,9 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO
 
+from cells import Cell
 from job import DONE, READY, Job, read_counts
 from origins import environment
-from plan import Cell
 from results import Measurement
 
 _WORKER = Path(__file__).parent / "worker.py"

@@ -5,9 +5,10 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from cells import Cell, Metric
 from clients import GetGroup
 from job import Counts, Job, Measured, peak_rss, percentile
-from plan import SUBJECT, YARDSTICK, Block, Cell, Chart, Metric, Scenario, Series, Variant
+from plan import SUBJECT, YARDSTICK, Block, Chart, Scenario, Series, Variant
 from results import Check, Results, Spread, bounded
 
 MOST_CPU = 1.10

@@ -6,9 +6,10 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+from cells import Cell, Metric
 from clients.wire import SCOPE, TOKEN
 from job import Job, Measured
-from plan import SUBJECT, Block, Cell, Chart, Metric, Scenario, Series, Variant
+from plan import SUBJECT, Block, Chart, Scenario, Series, Variant
 from results import Check, Results, Spread, always, bounded
 
 MICROSECONDS_EACH = 25.0

@@ -6,9 +6,10 @@ import textwrap
 from collections.abc import Iterator
 from typing import Any
 
+from cells import Cell, Metric
 from clients import CLIENTS
 from job import Job, Measured
-from plan import SUBJECT, Block, Cell, Metric, Scenario, Variant
+from plan import SUBJECT, Block, Scenario, Variant
 from results import Check, Results, bounded
 
 MOST_MORE = 30.0

@@ -11,8 +11,9 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from cells import Cell, Metric
 from job import Job, Measured
-from plan import SUBJECT, Block, Cell, Metric, Scenario, Variant
+from plan import SUBJECT, Block, Scenario, Variant
 from results import Check, Results, always
 from steady import Call, steady
 

@@ -7,9 +7,10 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from cells import Metric
 from clients.wire import SCOPE, TOKEN
 from job import Job, Measured, Missing
-from plan import SUBJECT, Block, Metric, Scenario, Variant
+from plan import SUBJECT, Block, Scenario, Variant
 from results import Check, Results, always
 
 GATED = "aiomsi_gate"

@@ -10,8 +10,9 @@ one at their end just as it does in life at its refresh point.
 from collections.abc import Iterator
 from typing import Any
 
+from cells import Cell, Metric
 from job import Job, Measured, percentile
-from plan import SUBJECT, Block, Cell, Chart, Metric, Scenario, Series, Variant
+from plan import SUBJECT, Block, Chart, Scenario, Series, Variant
 from results import Check, Results, always, bounded
 from steady import Call, steady, timeline
 

@@ -4,8 +4,9 @@ import itertools
 from pathlib import Path
 
 import pytest
+from cells import Cell, Metric
 from clients import CLIENTS
-from plan import Block, Cell, Metric, Scenario, Variant, schedule, takes_part
+from plan import Block, Scenario, Variant, schedule, takes_part
 from scenarios import SCENARIOS
 from server import parser
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
-from plan import Cell
+from cells import Cell
 from report import checks, report
 from results import ENOUGH, Measurement, Results
 from scenarios import SCENARIOS

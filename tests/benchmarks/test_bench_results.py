@@ -1,6 +1,6 @@
 """What measurements say together: only rounds of the same run are compared, and nothing is decided on too few of them."""
 
-from plan import Cell, Metric
+from cells import Cell, Metric
 from results import ENOUGH, Check, Measurement, Results, always, bounded, line_of, read, written
 
 OWN, OTHER = Cell("some", "v", 1, "aiomsi"), Cell("some", "v", 1, "other")
