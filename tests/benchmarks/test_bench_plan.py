@@ -1,4 +1,4 @@
-"""The plan: what takes part in which round, in which order, and that every scenario can be planned."""
+"""The plan: the cells of each round, their order, and the plans of all scenarios."""
 
 import itertools
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The report and the checks, from measurements made up for the purpose."""
+"""The report and the checks of invented measurements."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""What measurements say together: only rounds of the same run are compared, and nothing is decided on too few of them."""
+"""Comparisons of measurements within rounds of one run, and checks with too few rounds."""
 
 from cells import Cell, Metric
 from results import ENOUGH, Check, Measurement, Results, always, bounded, line_of, read, written

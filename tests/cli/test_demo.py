@@ -1,4 +1,4 @@
-"""What `aiomsi demo` shows, and what it leaves alone."""
+"""The output of `aiomsi demo`, and the state that it restores."""
 
 from __future__ import annotations
 
@@ -46,18 +46,18 @@ HOSTS: dict[str, dict[str, str]] = {
 
 
 def paper(*, terminal: bool = False) -> Console:
-    """Make a console whose output can be read."""
+    """Create a console that writes to a buffer."""
     return Console(file=io.StringIO(), force_terminal=terminal, width=80)
 
 
 def written(console: Console) -> str:
-    """Return what has been printed to it."""
+    """Return the text printed to the console so far."""
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
 
 def demo_process(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run the demo in a process of its own."""
+    """Run the demo in a separate process."""
     return subprocess.run(
         [sys.executable, "-m", "aiomsi", "demo", *arguments],
         env={**os.environ, **variables},
@@ -168,7 +168,7 @@ def test_on_a_terminal_there_is_a_progress_bar() -> None:
         try:
             while part := os.read(ours, 65_536):
                 out += part
-        except OSError:  # how Linux says that the other end has been closed
+        except OSError:  # Linux reports the closed other end in this way
             pass
         os.close(ours)
 

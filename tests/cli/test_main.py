@@ -1,4 +1,4 @@
-"""The command line, in this process and in one of its own, against a real embedded Azure."""
+"""The command line, in this process and in a separate one, against an embedded Azure."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ pytestmark = pytest.mark.usefixtures("azure_environment")
 
 @attrs.frozen
 class Said:
-    """What a command answered."""
+    """The exit code and output of a command."""
 
     code: int
     out: str
@@ -45,7 +45,7 @@ class Said:
 
     @property
     def complaint(self) -> list[str]:
-        """The lines of an error; there are two at most, and nothing else is said."""
+        """The lines of an error; at most two, without any other output."""
         lines = self.err.splitlines()
         assert self.out == ""
         assert 1 <= len(lines) <= 2, self.err
@@ -66,7 +66,7 @@ def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
 
 
 def run_process(*arguments: str, **variables: str) -> Said:
-    """Run a command line in a process of its own."""
+    """Run a command line in a separate process."""
     done = subprocess.run(
         [sys.executable, "-m", "aiomsi", *arguments],
         env={**os.environ, **variables},
@@ -80,7 +80,7 @@ def run_process(*arguments: str, **variables: str) -> Said:
 
 @pytest.fixture
 def closed_port() -> Iterator[str]:
-    """Hold an address at which nobody answers, and nobody else can begin to."""
+    """Reserve an address without listening on it, so that connections are refused."""
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
         yield f"http://127.0.0.1:{held.getsockname()[1]}"
@@ -570,7 +570,7 @@ def test_get_prints_json_that_stdout_can_take(
 
 
 def kill(number: signal.Signals) -> None:
-    """Send this process's main thread a signal, from another thread."""
+    """Send a signal to this process's main thread, from another thread."""
     main_thread = threading.main_thread().ident
     if sys.platform == "win32" or main_thread is None:
         signal.raise_signal(number)
@@ -579,7 +579,7 @@ def kill(number: signal.Signals) -> None:
 
 
 class Watched(io.StringIO):
-    """An output that calls back, once, when a text has been written to it."""
+    """An output that calls a function once, when a text has been written to it."""
 
     def __init__(self, text: str = "", callback: Callable[[], object] = lambda: None) -> None:
         super().__init__()
@@ -594,7 +594,7 @@ class Watched(io.StringIO):
 
 
 def variables_of(output: str) -> dict[str, str]:
-    """Read what the emulator prints for a POSIX shell."""
+    """Return the variables that the emulator printed for a POSIX shell."""
     return dict(re.findall(r"^export (\w+)=(\S+)$", output, re.MULTILINE))
 
 

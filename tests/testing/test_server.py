@@ -23,7 +23,7 @@ def test_the_public_names_are_those_listed() -> None:
     for name in aiomsi.testing.__all__:
         assert getattr(aiomsi.testing, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
-        getattr(aiomsi.testing, "Nothing")  # noqa: B009  # mypy knows that it is not there
+        getattr(aiomsi.testing, "Nothing")  # noqa: B009  # mypy rejects the attribute
 
 
 def test_environment_and_cloud_lead_to_the_servers() -> None:
@@ -180,8 +180,8 @@ def test_stopping_is_prompt_with_requests_held_and_connections_open() -> None:
                 ]
                 await hold.arrived(50)
                 hold.release()
-                # A stop that waits for the requests, or as long as aiohttp does by default, hits
-                # this bound.
+                # A stop that waits for the requests, or for aiohttp's default timeout, exceeds this
+                # bound.
                 async with asyncio.timeout(PATIENCE):
                     await asyncio.to_thread(azure.stop)
             return await asyncio.gather(*asked, return_exceptions=True)
