@@ -102,7 +102,7 @@ def test_throughput_that_falls_with_the_callers_fails() -> None:
     assert "4,096" in failed[0]
 
 
-def test_what_was_not_measured_fails_unless_only_a_part_was_asked_for() -> None:
+def test_missing_measurement_fails_unless_the_run_is_partial() -> None:
     alone = Results(measurements("warm", {"aiomsi": {"ns": 300}}))
     (whole,), (part,) = (
         checks([SCENARIOS["warm"]], alone),

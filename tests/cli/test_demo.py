@@ -82,7 +82,7 @@ def test_a_thousand_calls_cost_one_request_to_imds() -> None:
     assert re.search(r"^Calls/s: \d+$", done.stdout, re.MULTILINE)
 
 
-def test_the_tutorials_requests_and_answers_are_shown_as_they_were(
+def test_tutorial_requests_and_responses_are_shown_unchanged(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert cli.main(["demo", "--calls", "50"]) == 0
@@ -127,7 +127,7 @@ def test_a_limit_is_obeyed() -> None:
 
 
 @pytest.mark.slow
-def test_the_output_has_no_control_characters_in_a_file_even_where_colours_are_forced() -> None:
+def test_output_to_a_file_has_no_colours_even_if_forced() -> None:
     done = demo_process(
         "--calls",
         "8",
@@ -178,7 +178,7 @@ def test_on_a_terminal_there_is_a_progress_bar() -> None:
     assert b"IMDS requests: 1" in out
 
 
-def test_an_interrupt_ends_it_cleanly_and_puts_the_environment_back(
+def test_interrupt_ends_the_demo_and_restores_the_environment(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     class Interrupting(io.StringIO):
@@ -314,7 +314,7 @@ def test_more_files_may_be_open_for_the_demo_only() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
-def test_where_few_files_may_be_open_fewer_calls_are_under_way_at_once(
+def test_low_limit_of_open_files_limits_calls_under_way(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(_demo, "open_files", lambda _: nullcontext(100))

@@ -90,7 +90,7 @@ def closed_port() -> Iterator[str]:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_help_says_what_a_command_does_with_an_example_and_exit_codes(
+def test_help_has_a_summary_an_example_and_exit_codes(
     run: Callable[..., Said], command: str
 ) -> None:
     said = run(command, "--help")
@@ -224,7 +224,7 @@ def test_token_prints_what_is_known_and_hides_the_secret(
 
 
 @pytest.mark.slow
-def test_token_in_a_process_of_its_own_shows_the_secret_on_request_only(
+def test_token_in_a_process_shows_the_secret_on_request_only(
     embedded_azure: EmbeddedAzure,
 ) -> None:
     embedded_azure.repeat_tokens()
@@ -308,7 +308,7 @@ def test_token_that_is_refused_says_what_to_do(run: Callable[..., Said]) -> None
     assert said.complaint[1].startswith("Assign the identity to this VM")
 
 
-def test_token_where_there_is_no_imds_fails_soon_and_names_the_emulator(
+def test_token_without_an_imds_fails_soon_and_names_the_emulator(
     run: Callable[..., Said], monkeypatch: pytest.MonkeyPatch, closed_port: str
 ) -> None:
     monkeypatch.setenv("AZURE_POD_IDENTITY_AUTHORITY_HOST", closed_port)
@@ -334,7 +334,7 @@ def test_a_host_that_is_not_served_is_wrong_configuration(
 # get
 
 
-def test_get_prints_json_in_the_order_of_the_answer_and_nothing_else(
+def test_get_prints_only_json_in_the_order_of_the_response(
     run: Callable[..., Said],
 ) -> None:
     said = run("get", DEVTEST, *VERSION)
@@ -626,7 +626,7 @@ def run_emulator(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
-def test_the_emulator_serves_a_client_until_it_is_interrupted_and_prints_its_counts(
+def test_emulator_serves_until_interrupted_and_prints_its_counts(
     monkeypatch: pytest.MonkeyPatch, end: signal.Signals
 ) -> None:
     before = signal.getsignal(signal.SIGTERM)
@@ -650,7 +650,7 @@ def test_the_emulator_serves_a_client_until_it_is_interrupted_and_prints_its_cou
     assert signal.getsignal(signal.SIGTERM) == before
 
 
-def test_the_emulators_environment_makes_a_client_trust_its_certificate(
+def test_emulator_environment_makes_clients_trust_its_ca(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def use(variables: Mapping[str, str]) -> Said:

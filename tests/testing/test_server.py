@@ -166,7 +166,7 @@ def test_counts_can_start_anew_while_requests_are_under_way(concurrently: Concur
     assert azure.requests == ()
 
 
-def test_stopping_is_prompt_with_requests_held_and_connections_open() -> None:
+def test_stop_is_prompt_with_held_requests_and_open_connections() -> None:
     async def main() -> list[aiohttp.ClientResponse | BaseException]:
         azure = EmbeddedAzure(arm_latency=A_DAY).start()
         headers = {"Authorization": f"Bearer {azure.issue_token()}"}

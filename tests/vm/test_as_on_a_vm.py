@@ -150,7 +150,7 @@ THE_TUTORIALS = [
 ]
 
 
-def test_the_defaults_send_the_tutorials_two_requests_and_give_its_answer(
+def test_defaults_send_the_tutorials_requests(
     azure: EmbeddedAzure, vm: Vm
 ) -> None:
     report = vm.client("get")
@@ -227,7 +227,7 @@ def silence() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("nobody", ["refused", "silence"])
-def test_without_an_imds_it_is_said_after_few_tries_and_what_to_do(
+def test_missing_imds_is_reported_after_few_tries_with_advice(
     arm_alone: EmbeddedAzure, home: Path, nobody: str, request: pytest.FixtureRequest
 ) -> None:
     if nobody == "silence":
@@ -277,7 +277,7 @@ def run_enter(path: Path, **environment: str) -> subprocess.CompletedProcess[str
     return Vm(path).run(*command, environment={"PATH": str(path), **environment})
 
 
-def test_where_there_are_no_namespaces_the_reason_is_told_and_ci_fails(home: Path) -> None:
+def test_missing_namespaces_are_reported_and_fail_in_ci(home: Path) -> None:
     at_home, in_ci = run_enter(home, CI=""), run_enter(home, CI="true")
 
     assert (at_home.returncode, at_home.stdout) == (
