@@ -150,9 +150,7 @@ THE_TUTORIALS = [
 ]
 
 
-def test_defaults_send_the_tutorials_requests(
-    azure: EmbeddedAzure, vm: Vm
-) -> None:
+def test_defaults_send_the_tutorials_requests(azure: EmbeddedAzure, vm: Vm) -> None:
     report = vm.client("get")
 
     assert json.dumps(report["value"], separators=(",", ":")) == ANSWER

@@ -176,7 +176,11 @@ class _StaticCredential:
     token: Secret = attrs.field(repr=False)
     expires_on: int
 
-    async def get_token(self, *_: str, claims: str | None = None) -> _StaticCredential:  # noqa: ARG002  # protocol
+    async def get_token(
+        self,
+        *_: str,
+        claims: str | None = None,  # noqa: ARG002  # part of the protocol
+    ) -> _StaticCredential:
         """Return the token."""
         return self
 
