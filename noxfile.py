@@ -1,4 +1,7 @@
-"""What is checked, and how. `nox` runs the default sessions; `nox -s NAME` runs one; `nox -l` lists them all."""
+"""The checks of the project.
+
+`nox` runs the default sessions; `nox -s NAME` runs one; `nox -l` lists all of them.
+"""
 
 import os
 import shutil
@@ -29,9 +32,9 @@ OLDEST = PYTHONS[0]
 MEASURED = "3.13"
 PROJECT = nox.project.load_toml("pyproject.toml")
 CONSTRAINTS = ("--constraint", "constraints.txt")
-# All tests but the crowd's: `pytest` alone leaves out the slow ones as well.
+# All tests except those marked `crowd`; `pytest` alone leaves out the slow ones as well.
 ALL = ("-m", "not crowd")
-# One worker a core. A file stays with one worker, for what its tests share.
+# One worker for each core. All tests of a file run in one worker, because they share fixtures.
 PYTEST = ("-m", "pytest", "--numprocesses=auto", "--dist=loadfile", *ALL)
 
 built: list[Path] = []
@@ -42,7 +45,7 @@ def group(name: str) -> list[str]:
 
 
 def wheel(session: nox.Session) -> Path:
-    """Build the wheel, once per run of nox: what is tested is what would be published."""
+    """Build the wheel, once per run of nox; the tests run on the artifact to be published."""
     if not built:
         folder = Path(session.create_tmp()).resolve() / "wheel"
         shutil.rmtree(folder, ignore_errors=True)
@@ -69,9 +72,9 @@ def install(session: nox.Session, extras: str, *groups: str) -> None:
 def measured(session: nox.Session) -> None:
     """Run pytest under coverage, on the installed wheel.
 
-    It takes half as long again, so only one Python is measured; and that can't be 3.11, which lets
-    a thread die that begins to be traced while another one does, if an audit hook in Python
-    (`tests/support/socket_guard`) lets the two meet.
+    Coverage takes half as long again, so only one Python is measured. That cannot be 3.11, where a
+    thread dies whose tracing begins while that of another thread begins, if an audit hook in Python
+    (`tests/support/socket_guard`) lets the two coincide.
     """
     folder = Path(session.create_tmp()).resolve() / "coverage"
     shutil.rmtree(folder, ignore_errors=True)
@@ -125,11 +128,11 @@ def lint(session: nox.Session) -> None:
 
 @nox.session(python=OLDEST)
 def coverage(session: nox.Session) -> None:
-    """Combine what the workers of the measured test session wrote; every branch must have been taken."""
+    """Combine the data of the measured test session's workers, and require every branch."""
     session.install(*(name for name in group("test") if name.startswith("coverage")), *CONSTRAINTS)
     folder = ROOT / ".nox" / f"tests-{MEASURED.replace('.', '-')}" / "tmp" / "coverage"
     if not folder.is_dir():
-        session.error(f"nothing was measured: run 'nox -s tests-{MEASURED} coverage'")
+        session.error(f"no coverage data: run 'nox -s tests-{MEASURED} coverage'")
     env = {"COVERAGE_FILE": str(Path(session.create_tmp()).resolve() / ".coverage")}
     session.run("coverage", "erase", env=env)
     session.run("coverage", "combine", "--quiet", "--keep", str(folder), env=env)
@@ -138,7 +141,7 @@ def coverage(session: nox.Session) -> None:
 
 @nox.session(python=OLDEST)
 def build(session: nox.Session) -> None:
-    """Build sdist and wheel, and see that the bare wheel needs the three core packages and nothing else."""
+    """Build sdist and wheel, and check that the bare wheel needs the three core packages only."""
     session.install("build", "twine", *CONSTRAINTS)
     folder = Path(session.create_tmp()).resolve() / "dist"
     shutil.rmtree(folder, ignore_errors=True)
@@ -153,10 +156,11 @@ def build(session: nox.Session) -> None:
 
 @nox.session(python=[OLDEST, PYTHONS[-1]])
 def simulate(session: nox.Session) -> None:
-    """Run the single flight under thousands of schedules and faults: `nox -s simulate -- --seeds N`, `-- --seed S`.
+    """Run the single flight under thousands of schedules and faults.
 
-    On the oldest and the newest Python, because asyncio's tasks differ: eager tasks came with 3.12,
-    and from 3.14 on the current task is the thread's and not the loop's.
+    Options: `nox -s simulate -- --seeds N`, `nox -s simulate -- --seed S`. The session has the
+    oldest and the newest Python, because asyncio's tasks differ: eager tasks came with 3.12, and
+    from 3.14 on the current task is the thread's and not the loop's.
     """
     install(session, "gate")
     session.run("python", "tests/simulation/run.py", *(session.posargs or ["--seeds", "5000"]))
@@ -164,14 +168,14 @@ def simulate(session: nox.Session) -> None:
 
 @nox.session(python=OLDEST)
 def mutants(session: nox.Session) -> None:
-    """Put known faults into the core, one at a time, and see that the simulation finds each of them."""
+    """Put known faults into the core, one at a time, and check that the simulation finds each."""
     install(session, "gate")
     session.run("python", "tests/simulation/mutants.py", *session.posargs)
 
 
 @nox.session(python=OLDEST)
 def recorded(session: nox.Session) -> None:
-    """Run the nine checks on recorded ARM traffic, which lies in the folder that AIOMSI_RECORDED names, and sum them up."""
+    """Run the nine checks on the recorded ARM traffic in $AIOMSI_RECORDED, and sum them up."""
     folder = os.environ.get("AIOMSI_RECORDED", "")
     if not Path(folder).is_dir() or not folder:
         session.skip("AIOMSI_RECORDED does not name a folder with recorded traffic")
@@ -195,7 +199,7 @@ def vm(session: nox.Session) -> None:
 
 
 def npm_install(session: nox.Session, folder: Path, **options: Any) -> None:
-    """Install what the folder's package.json names, in the folder, without running any of its scripts."""
+    """Install the packages of a folder's package.json in the folder, without running scripts."""
     flags = (
         "--no-package-lock",
         "--ignore-scripts",
@@ -209,9 +213,9 @@ def npm_install(session: nox.Session, folder: Path, **options: Any) -> None:
 
 @nox.session(python=OLDEST)
 def conformance(session: nox.Session) -> None:
-    """Drive the operations and lists of Microsoft's test server for SDKs, which runs on Node and comes from npm."""
+    """Drive the operations and lists of Microsoft's test server for SDKs, from npm, on Node."""
     if shutil.which("npm") is None or shutil.which("node") is None:
-        session.skip("there is no Node, or no npm, and the server needs both")
+        session.skip("the server needs Node and npm, and one of them is not installed")
     install(session, "testing")
     folder = Path(session.create_tmp()).resolve() / "server"
     folder.mkdir(exist_ok=True)
@@ -222,11 +226,14 @@ def conformance(session: nox.Session) -> None:
 
 
 def node_clients(session: nox.Session) -> Path:
-    """Install Microsoft's clients for Node beside a copy of the one that uses them; without npm they are reported missing."""
+    """Install Microsoft's clients for Node beside a copy of client.mjs.
+
+    Without npm, the report lists the Node client as missing.
+    """
     folder = Path(session.create_tmp()).resolve() / "node"
     shutil.copytree(ROOT / "benchmarks" / "clients" / "node", folder, dirs_exist_ok=True)
     if shutil.which("npm") is None:
-        session.warn("there is no npm, so no comparison with Node")
+        session.warn("npm is not installed, so no comparison with Node")
     else:
         npm_install(session, folder, success_codes=range(256))
     return folder
@@ -234,7 +241,7 @@ def node_clients(session: nox.Session) -> Path:
 
 @nox.session(python=OLDEST)
 def bench(session: nox.Session) -> None:
-    """Compare with what users would otherwise pick: `nox -s bench`; `nox -s bench -- --quick` takes less than 3 minutes."""
+    """Compare aiomsi with its alternatives; `nox -s bench -- --quick` takes less than 3 minutes."""
     install(session, "speed,gate")
     session.install("-r", "benchmarks/requirements.txt", *CONSTRAINTS)
     session.run("python", "benchmarks/run.py", f"--node={node_clients(session)}", *session.posargs)
@@ -242,7 +249,7 @@ def bench(session: nox.Session) -> None:
 
 @nox.session(python=OLDEST)
 def micro(session: nox.Session) -> None:
-    """Measure small pieces by themselves; options are pytest-benchmark's."""
+    """Run the micro-benchmarks of single parts; options are pytest-benchmark's."""
     install(session, "speed", "test", "micro")
     session.run("python", "-m", "pytest", "benchmarks/micro", *session.posargs)
 

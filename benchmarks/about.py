@@ -1,4 +1,4 @@
-"""Says what ran where: a number means nothing without it."""
+"""The description of a run: versions, machine and settings, without which numbers mean little."""
 
 import importlib.metadata
 import json
@@ -18,7 +18,11 @@ _ALSO = ("azure-core", "msal", "yarl", "anyio", "attrs", "uvloop")
 def describe(
     asked: str, seed: int, rounds: int, *, quick: bool, partial: bool, node: Path
 ) -> dict[str, Any]:
-    """Describe a run; `run` is its name, which every measurement carries, and `asked` says which scenarios it made."""
+    """Describe a run.
+
+    In the result, `run` is the name of the run, which every measurement carries, and `asked` names
+    its scenarios; empty for all.
+    """
     at = datetime.now(UTC).isoformat(timespec="seconds")
     return {
         "run": f"{at} seed {seed}",
@@ -65,7 +69,7 @@ def _node_versions(folder: Path) -> dict[str, str]:
 
 
 def _cpu() -> str:
-    """Name the processor as the system does; Linux tells it in /proc only."""
+    """Return the system's name of the processor; Linux has it in /proc only."""
     listed = Path("/proc/cpuinfo")
     if listed.exists():
         for line in listed.read_text(encoding="utf-8").splitlines():

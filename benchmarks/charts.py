@@ -1,6 +1,6 @@
-"""Draws charts as SVG, the same bytes for the same numbers, to be read on a light and on a dark page.
+"""Charts as SVG: the same bytes for the same numbers, legible on a light and on a dark page.
 
-The background is transparent, and every colour is of middle lightness.
+The background is transparent, and every colour has a medium lightness.
 """
 
 from collections.abc import Iterable

@@ -1,4 +1,7 @@
-"""What a worker is told, and what it says: the part that scenarios and clients share. Standard library only."""
+"""`Job`, the input of a worker, and `Measured`, its output. Standard library only.
+
+Scenarios and clients share this module.
+"""
 
 import asyncio
 import contextlib
@@ -14,16 +17,17 @@ from urllib.parse import urlsplit
 
 COUNTS_PATH = "/control/counts"
 READY, DONE = "ready", "done"
-"""What a worker says before its first turn, and after each."""
+"""Lines that a worker prints: before its first turn, and after each turn."""
 T = TypeVar("T")
 
 
-class Missing(Exception):  # noqa: N818 (no error: what a client or a scenario needs is not on this machine)
-    """Says what is not there."""
+# N818: not an error; this machine lacks a requirement of a client or scenario.
+class Missing(Exception):  # noqa: N818
+    """A package or program that this machine lacks."""
 
 
 class Counts(TypedDict):
-    """What the origin has counted: requests, distinct ones, its CPU seconds, when IMDS requests began and ended."""
+    """The origin's counts: requests, distinct ones, its CPU seconds, and spans of IMDS requests."""
 
     imds: int
     throttled: int
@@ -38,7 +42,22 @@ class Counts(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What to measure: `size` callers, `work` calls in all, `limit` seconds; where IMDS and ARM are, and whom they trust."""
+    """The input of a worker.
+
+    Attributes:
+        scenario: the name of the scenario.
+        imds: the URL of IMDS.
+        arm: the URL of ARM.
+        size: the number of callers.
+        work: the number of calls in all, or of seconds, as the scenario defines.
+        limit: the most seconds that the work may take.
+        ca: the file with the origin's CA; None without TLS.
+        loop: the kind of event loop.
+        policy: fields of aiomsi's `Policy`.
+        node: the folder of the Node client; empty for the default.
+        turns: the number of turns that the work is divided into; 0 for one part.
+
+    """
 
     scenario: str
     imds: str
@@ -53,9 +72,10 @@ class Job:
     turns: int = 0
 
     def parts(self, names: list[str]) -> Iterator[list[str]]:
-        """Give the work part by part: all of it, or as many parts as there are turns, each when this worker's turn has come.
+        """Yield the work in one part, or in `turns` parts, each when this worker's turn begins.
 
-        Waiting blocks, on purpose: whoever waits leaves the machine to the one whose turn it is.
+        The wait for a turn blocks the event loop deliberately, so that the worker uses no CPU while
+        another worker has its turn.
         """
         if not self.turns:
             yield names
@@ -68,7 +88,7 @@ class Job:
             print(DONE, flush=True)
 
     def run(self, main: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine in a loop of the wanted kind."""
+        """Run a coroutine in a loop of the kind `loop`."""
         factory = None
         if self.loop == "uvloop":
             import uvloop
@@ -78,17 +98,17 @@ class Job:
             return runner.run(main)
 
     def tls(self) -> ssl.SSLContext | None:
-        """Make a context that trusts the origin's own CA, where there is one."""
+        """Create a TLS context that trusts the origin's CA; None without a CA."""
         return None if self.ca is None else ssl.create_default_context(cafile=self.ca)
 
     def counts(self) -> Counts:
-        """Ask the origin what it has counted so far."""
+        """Return the origin's counts so far."""
         return read_counts(self.imds)
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What a worker found out: numbers, what callers got for errors, and time-lines."""
+    """The output of a worker: numbers, counts of errors by type, and time series."""
 
     values: dict[str, float]
     errors: dict[str, int] = field(default_factory=dict)
@@ -96,7 +116,7 @@ class Measured:
 
 
 def read_counts(url: str) -> Counts:
-    """Ask the origin at this URL what it has counted so far."""
+    """Return the counts so far of the origin at this URL."""
     parts = urlsplit(url)
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=10)
     with contextlib.closing(connection):
@@ -106,10 +126,10 @@ def read_counts(url: str) -> Counts:
 
 
 def peak_rss() -> dict[str, float]:
-    """Give this process's peak memory in MB, as a metric; nothing where the system does not tell.
+    """Return this process's peak memory in MB, as a metric; empty where the system has none.
 
-    Linux's `ru_maxrss` survives exec, so it may be that of whoever started this process: /proc
-    tells our own.
+    Linux keeps `ru_maxrss` across exec, so it may be the parent's peak; /proc has the peak of this
+    process.
     """
     status = Path("/proc/self/status")
     if status.exists():
@@ -128,5 +148,5 @@ def peak_rss() -> dict[str, float]:
 
 
 def percentile(ordered: list[float], share: float) -> float:
-    """Give the value below which this share of sorted numbers lies."""
+    """Return the value below which this share of sorted numbers lies."""
     return ordered[min(int(len(ordered) * share), len(ordered) - 1)]

@@ -1,4 +1,4 @@
-"""Starts origins: each measurement has one of its own, in a process of its own."""
+"""Start origins: a separate process for each measurement."""
 
 import json
 import os
@@ -25,17 +25,17 @@ _KEPT = (
     "VIRTUAL_ENV",
     "LD_LIBRARY_PATH",
 )
-"""Nothing else of the environment reaches a worker: no proxy, no other Azure host, no debug mode."""
+"""Workers inherit no other variable: no proxy, no other Azure host, no debug mode."""
 
 
 def environment() -> dict[str, str]:
-    """Give the environment of origins and workers."""
+    """Return the environment of origins and workers."""
     return {name: os.environ[name] for name in _KEPT if name in os.environ}
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where an origin's IMDS and ARM are, and the file with the CA that vouches for ARM."""
+    """The URLs of an origin's IMDS and ARM, and the file with the CA of ARM's certificate."""
 
     imds: str
     arm: str
@@ -43,7 +43,7 @@ class Origin:
 
 
 class Origins:
-    """Starts origins, and makes the certificate for those with TLS once."""
+    """A starter of origins, which creates one certificate for all origins with TLS."""
 
     def __init__(self) -> None:
         self._stack = ExitStack()

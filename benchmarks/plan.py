@@ -1,34 +1,32 @@
-"""What a scenario is made of, and the order of the measurements. Pure; the scenarios themselves are in `scenarios/`."""
+"""`Scenario` and its parts, and the order of the measurements. Pure.
+
+The scenarios are in `scenarios/`.
+"""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from random import Random
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-if TYPE_CHECKING:
-    from job import Job, Measured
-    from results import Check, Results
+from cells import Cell, Metric
+from job import Job, Measured
+from results import Check, Results
 
 SUBJECT = "aiomsi"
 YARDSTICK = "aiohttp_tuned"
 
 
 @dataclass(frozen=True, slots=True)
-class Metric:
-    """A number of a scenario; one that is `better` when it is less or more is compared with the reference's."""
-
-    key: str
-    heading: str
-    form: str = "{:,.0f}"
-    better: Literal["less", "more"] | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Variant:
-    """Circumstances: options of the origin, the event loop, TLS on the way to ARM, and fields of aiomsi's `Policy`.
+    """The conditions of a measurement.
 
-    Policy fields only scale times down so that a run sees what takes hours in life; the scenario
-    says which and why.
+    Attributes:
+        origin: options of the origin.
+        loop: the kind of event loop.
+        tls: whether ARM is reached over TLS.
+        policy: fields of aiomsi's `Policy`. They only scale times down, so that events of hours
+            happen within a run; the scenario documents which, and why.
+
     """
 
     origin: tuple[str, ...] = ()
@@ -38,22 +36,21 @@ class Variant:
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
-    """One client in one scenario, in one variant, at one size: what a row of a table is about."""
-
-    scenario: str
-    variant: str
-    size: int
-    client: str
-
-
-@dataclass(frozen=True, slots=True)
 class Block:
-    """Cells that are planned alike: `work` calls each (where a scenario has such a number), in at most `rounds` rounds.
+    """Cells with the same plan.
 
-    With `turns`, clients at one size run side by side and take turns, each doing a part of its work
-    at a time. A machine's speed changes from one second to the next, by more than such clients
+    With `turns`, the clients of one size run side by side and take turns, each doing a part of its
+    work at a time. A machine's speed changes from one second to the next by more than such clients
     differ; within a fraction of a second it is the same for both.
+
+    Attributes:
+        variant: the variant of the cells.
+        sizes: the sizes, each with all clients.
+        clients: the names of the clients.
+        work: the number of calls, where the scenario has such a number.
+        rounds: the most rounds in which the cells are measured; None for all rounds.
+        turns: the number of turns; 0 for clients that run one after the other.
+
     """
 
     variant: str
@@ -66,7 +63,7 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """A line, a group of bars or a cloud: points, and how far each reaches down and up."""
+    """The points of a line or a bar, and the least and greatest value of each."""
 
     name: str
     points: tuple[tuple[float, float], ...]
@@ -75,7 +72,7 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """A chart, before anything draws it. Bars have one value per series; `shaded` are spans of x."""
+    """The data of a chart. Bars have one value per series; `shaded` are spans of x."""
 
     name: str
     title: str
@@ -88,17 +85,30 @@ class Chart:
     shaded: tuple[tuple[float, float], ...] = ()
 
 
-def _nothing(_: "Results") -> Iterable[Any]:
+def _none(_: Results) -> Iterable[Any]:
     return ()
 
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """A scenario: what is measured, of whom, with what to compare it, what must hold, and what to draw.
+    """A scenario: its cells, its measurement, and how its results are compared, checked and drawn.
 
-    `measure` is what the worker does; `checks` and `charts` read results. `reference` is whom the
-    others are compared with; without one there are no ratios. A scenario that waits more than it
-    works takes few `rounds`.
+    A scenario that waits more than it works should have few rounds.
+
+    Attributes:
+        name: the name on the command line.
+        title: the heading of its section in the report.
+        size_is: the unit of `Cell.size`.
+        variants: the variants by name.
+        full: the blocks of a full run.
+        quick: the blocks of a quick run.
+        metrics: the columns of its table.
+        measure: the function that the worker calls with a client's module and a job.
+        reference: the client that the others are compared with; None for no ratios.
+        checks: the function from results to checks.
+        charts: the function from results to charts.
+        remarks: sentences above its table.
+
     """
 
     name: str
@@ -108,25 +118,25 @@ class Scenario:
     full: tuple[Block, ...]
     quick: tuple[Block, ...]
     metrics: tuple[Metric, ...]
-    measure: Callable[[Any, "Job"], "Measured"]
+    measure: Callable[[Any, Job], Measured]
     reference: str | None = None
-    checks: Callable[["Results"], Iterable["Check"]] = _nothing
-    charts: Callable[["Results"], Iterable[Chart]] = _nothing
+    checks: Callable[[Results], Iterable[Check]] = _none
+    charts: Callable[[Results], Iterable[Chart]] = _none
     remarks: tuple[str, ...] = ()
 
     def blocks(self, *, quick: bool) -> tuple[Block, ...]:
-        """Give the plan."""
+        """Return the blocks of a full or a quick run."""
         return self.quick if quick else self.full
 
     def block_of(self, cell: Cell, *, quick: bool) -> Block:
-        """Give the block that a cell is planned in."""
+        """Return the block of a cell."""
         return next(
             block for block in self.blocks(quick=quick) if cell in cells_of(self.name, block)
         )
 
 
 def cells_of(scenario: str, block: Block) -> list[Cell]:
-    """Give the cells of a block, size by size."""
+    """Return the cells of a block, size by size."""
     return [
         Cell(scenario, block.variant, size, client)
         for size in block.sizes
@@ -135,23 +145,23 @@ def cells_of(scenario: str, block: Block) -> list[Cell]:
 
 
 def takes_part(number: int, rounds: int, most: int | None) -> bool:
-    """Tell whether a cell that is measured in at most so many rounds takes part in this one: they are spread evenly."""
+    """Return whether round `number` is one of `most` evenly spread rounds out of `rounds`."""
     if most is None or most >= rounds:
         return True
     return number * most // rounds > (number - 1) * most // rounds
 
 
 Team = list[Cell]
-"""Cells that take turns; or a single one."""
+"""Cells that take turns, or a single cell."""
 
 
 def schedule(
     scenarios: Iterable[Scenario], rounds: int, seed: int, *, quick: bool
 ) -> Iterator[tuple[int, Team]]:
-    """Give every team with its round; round 0 is the warm-up, with each block's least size only.
+    """Yield the number of the round and each of its teams, for all rounds.
 
-    What is compared with each other, the same variant at the same size, runs back to back. Every
-    round has an order of its own.
+    Round 0 is the warm-up, with each block's least size only. Cells that are compared (the same
+    variant at the same size) run back to back. The order is drawn anew for each round.
     """
     shuffle = Random(seed).shuffle
     everything = list(scenarios)

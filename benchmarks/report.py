@@ -1,11 +1,12 @@
-"""The report in Markdown: verdicts first, then a table for each scenario with notes on what did not go well. Pure."""
+"""The report in Markdown: the checks, then a table per scenario, with notes on failures. Pure."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from statistics import median
 from typing import Any
 
+from cells import Cell, Metric
 from clients import CLIENTS
-from plan import SUBJECT, Cell, Chart, Metric, Scenario
+from plan import SUBJECT, Chart, Scenario
 from results import UNMEASURED, Check, Results
 
 _NOTHING = "–"  # noqa: RUF001
@@ -14,10 +15,9 @@ _NOTHING = "–"  # noqa: RUF001
 def checks(
     scenarios: Iterable[Scenario], results: Results, *, partial: bool = False
 ) -> Iterator[Check]:
-    """Give what must hold in the scenarios in which the subject ran, and who broke.
+    """Yield the checks of all scenarios in which the subject ran, and one for each broken client.
 
-    What could not be found out does not hold, unless a run was partial: made of single clients or
-    sizes.
+    A check that lacks a measurement fails, unless the run was partial: of single clients or sizes.
     """
     for scenario in scenarios:
         if any(cell.client == SUBJECT for cell in results.cells(scenario.name)):
@@ -31,7 +31,8 @@ def checks(
         if m.outcome == "broken":
             yield Check(
                 "FAILS",
-                f"{m.cell.client} broke in {m.cell.scenario} ({m.cell.variant}, {m.cell.size}): {m.said}",
+                f"{m.cell.client} broke in {m.cell.scenario} "
+                f"({m.cell.variant}, {m.cell.size}): {m.said}",
             )
 
 
@@ -42,7 +43,7 @@ def report(
     held: Sequence[Check],
     drawn: Iterable[Chart],
 ) -> Iterator[str]:
-    """Give the report, line by line; `drawn` are the charts that lie beside it."""
+    """Yield the lines of the report; `drawn` are the charts in the same folder."""
     charts = list(drawn)
     yield "# Results"
     yield ""
@@ -69,20 +70,22 @@ def report(
 
 
 def _described(abouts: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """Say once what ran where, as long as it was the same; and when and how each run was made."""
+    """Yield each combination of machine and versions once, with time and settings of its runs."""
     places: dict[str, list[Mapping[str, Any]]] = {}
     for about in abouts:
         versions = ", ".join(
             f"{package} {version}" for package, version in about["versions"].items()
         )
-        place = f"{about['interpreter']} on {about['system']}, {about['cpus']} x {about['cpu']}. {versions}."
+        machine = f"{about['system']}, {about['cpus']} x {about['cpu']}"
+        place = f"{about['interpreter']} on {machine}. {versions}."
         places.setdefault(place, []).append(about)
     for place, own in places.items():
         yield f"- {place}"
         for about in own:
             quick = ", quick" if about["quick"] else ""
-            told = f"{about['rounds']} rounds after the warm-up{quick}, seed {about['seed']}, load {about['load_before']} before"
-            yield f"  - {about['at']}: {about.get('asked') or 'everything'}; {told}."
+            rounds = f"{about['rounds']} rounds after the warm-up{quick}, seed {about['seed']}"
+            settings = f"{rounds}, load {about['load_before']} before"
+            yield f"  - {about['at']}: {about.get('asked') or 'everything'}; {settings}."
 
 
 def _section(scenario: Scenario, results: Results) -> Iterator[str]:
@@ -121,7 +124,10 @@ def _section(scenario: Scenario, results: Results) -> Iterator[str]:
 
 
 def _ranked(scenario: Scenario, results: Results) -> list[Cell]:
-    """Give the cells by variant and size, and within these the best by the first metric that has a better end first."""
+    """Return the cells by variant and size, and within these best first.
+
+    The first metric with `better` decides; clients with failures come last.
+    """
     cells = results.cells(scenario.name)
     metric = next((metric for metric in scenario.metrics if metric.better is not None), None)
     if metric is None:
@@ -178,4 +184,5 @@ def _notes(cell: Cell, scenario: Scenario, results: Results) -> Iterator[str]:
         rounds = [m.round for m in own if m.outcome == outcome]
         if rounds:
             said = next(m.said for m in own if m.outcome == outcome)
-            yield f"{where}: {outcome} in {len(rounds)} of {len(own)} rounds, warm-up included: {said}."
+            count = f"{len(rounds)} of {len(own)} rounds, warm-up included"
+            yield f"{where}: {outcome} in {count}: {said}."

@@ -1,4 +1,4 @@
-"""Measurements: what became of each, what they say together, and how they are kept as JSON lines. Pure."""
+"""Measurements: outcomes, comparisons and checks, and their form as JSON lines. Pure."""
 
 import dataclasses
 import json
@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any, Literal
 
-from plan import Cell, Metric
+from cells import Cell, Metric
 
 ENOUGH = 15
-"""Rounds below which a ratio decides nothing."""
+"""The least number of rounds for which a check of a median is decided."""
 UNMEASURED = "not measured"
 
 Outcome = Literal["measured", "missing", "timed out", "broken"]
@@ -18,7 +18,10 @@ Outcome = Literal["measured", "missing", "timed out", "broken"]
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """One run of a worker, and what became of it. `run` names the run of the rig that it belongs to."""
+    """The outcome of one worker. `run` is the name of the run that it belongs to.
+
+    `said` is the reason for an outcome other than "measured".
+    """
 
     run: str
     round: int
@@ -31,13 +34,13 @@ class Measurement:
 
     @property
     def failed(self) -> bool:
-        """Whether any caller was left without an answer."""
+        """Whether a call failed or had no response in time."""
         return any(self.values.get(key, 0) > 0 for key in ("failures", "unanswered"))
 
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """The median of a few numbers, with the least and the greatest."""
+    """The median of some numbers, with the least and the greatest."""
 
     median: float
     least: float
@@ -53,14 +56,14 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """Something that must hold, and whether it does: 'open' where too few rounds were made to tell."""
+    """A statement that must hold, with its verdict; "open" if the rounds are too few to decide."""
 
     verdict: Literal["holds", "FAILS", "open"]
     what: str
 
 
 class Results:
-    """All measurements, of one run or of several. Only what was measured within one round is ever compared."""
+    """All measurements of one or several runs. Comparisons are made within one round only."""
 
     def __init__(self, measurements: Iterable[Measurement]) -> None:
         self.all = list(measurements)
@@ -70,7 +73,7 @@ class Results:
         self._rounds = list(dict.fromkeys((run, number) for _, run, number in self._counted))
 
     def cells(self, scenario: str) -> list[Cell]:
-        """Give the cells of a scenario that were tried, by variant and size."""
+        """Return the cells of a scenario that have an outcome, by variant and size."""
         order: dict[str, int] = {}
         for m in self.all:
             order.setdefault(m.cell.variant, len(order))
@@ -78,15 +81,18 @@ class Results:
         return sorted(found, key=lambda cell: (order[cell.variant], cell.size, cell.client))
 
     def measured(self, cell: Cell) -> list[Measurement]:
-        """Give a cell's measurements, round by round, without the warm-up."""
+        """Return a cell's measurements, round by round, without the warm-up."""
         return [self._counted[cell, *at] for at in self._rounds if (cell, *at) in self._counted]
 
     def of(self, cell: Cell, key: str) -> list[float]:
-        """Give a cell's values of one metric, round by round."""
+        """Return a cell's values of one metric, round by round."""
         return [m.values[key] for m in self.measured(cell) if key in m.values]
 
     def quotients(self, cell: Cell, other: Cell, key: str) -> list[float]:
-        """Divide one cell's values by another's, round by round. A round in which the first failed a caller does not count."""
+        """Return the quotients of two cells' values, round by round.
+
+        A round in which a call of the first cell failed does not count.
+        """
         pairs = [
             (self._counted.get((cell, *at)), self._counted.get((other, *at))) for at in self._rounds
         ]
@@ -101,7 +107,10 @@ class Results:
         ]
 
     def better(self, cell: Cell, reference: str, metric: Metric) -> Spread | None:
-        """Tell how many times better than the reference the cell was. The reference's own failures are no excuse."""
+        """Return how many times better than the reference the cell was.
+
+        Rounds in which the reference failed count, too.
+        """
         found = self.quotients(cell, dataclasses.replace(cell, client=reference), metric.key)
         return Spread.of([1 / each for each in found if each] if metric.better == "less" else found)
 
@@ -109,21 +118,21 @@ class Results:
 def bounded(
     what: str, numbers: Sequence[float], *, most: float | None = None, least: float | None = None
 ) -> Check:
-    """Check the median of one number per round. With fewer than ENOUGH rounds nothing is decided, and that is said."""
+    """Check the median of one number per round; open with fewer than ENOUGH rounds."""
     spread = Spread.of(numbers)
     if spread is None:
         return Check("FAILS", f"{what}: {UNMEASURED}")
     holds = (most is None or spread.median <= most) and (least is None or spread.median >= least)
-    told = f"{what}: {spread}, {len(numbers)} rounds"
+    text = f"{what}: {spread}, {len(numbers)} rounds"
     if len(numbers) < ENOUGH:
         return Check(
-            "open", f"{told} of at least {ENOUGH}; so far it would {'hold' if holds else 'fail'}"
+            "open", f"{text} of at least {ENOUGH}; so far it would {'hold' if holds else 'fail'}"
         )
-    return Check("holds" if holds else "FAILS", told)
+    return Check("holds" if holds else "FAILS", text)
 
 
 def always(what: str, outcomes: Sequence[bool]) -> Check:
-    """Check something that must hold in every round."""
+    """Check a condition that must hold in every round."""
     return Check(
         "holds" if outcomes and all(outcomes) else "FAILS",
         f"{what} ({sum(outcomes)} of {len(outcomes)} times)",
@@ -131,19 +140,19 @@ def always(what: str, outcomes: Sequence[bool]) -> Check:
 
 
 def written(about: dict[str, Any], measurements: Iterable[Measurement]) -> Iterator[str]:
-    """Give a run as JSON lines: one on the run, one per measurement."""
+    """Yield a run as JSON lines: one for the run, one per measurement."""
     yield json.dumps({"kind": "run", **about})
     for m in measurements:
         yield line_of(m)
 
 
 def line_of(m: Measurement) -> str:
-    """Give a measurement as a JSON line."""
+    """Return a measurement as a JSON line."""
     return json.dumps({"kind": "measurement", **dataclasses.asdict(m)})
 
 
 def read(lines: Iterable[str]) -> tuple[list[dict[str, Any]], Results]:
-    """Read JSON lines back, of any number of runs."""
+    """Return the runs and the results that JSON lines hold, of any number of runs."""
     abouts, measurements = list[dict[str, Any]](), list[Measurement]()
     for line in lines:
         if not line.strip():

@@ -1,8 +1,8 @@
-"""Runs the benchmark: every client in every scenario, each in a fresh process with an origin of its own, in rounds.
+"""Run the benchmark: every client in every scenario, in rounds.
 
-`python benchmarks/run.py` prints a report in Markdown on standard output and its progress on
-standard error. It ends with 1 if something that must hold does not. How to read the numbers is in
-benchmarks/README.md.
+Each measurement has a fresh process and a separate origin. `python benchmarks/run.py` prints a
+report in Markdown on standard output and its progress on standard error. It exits with 1 if a check
+fails. benchmarks/README.md explains how to read the numbers.
 """
 
 import argparse
@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from about import describe
+from cells import Cell
 from clients import CLIENTS
 from job import Job
 from origins import Origins
-from plan import Cell, Chart, Scenario, schedule
+from plan import Chart, Scenario, schedule
 from report import checks, report
 from results import Measurement, line_of, read
 from scenarios import SCENARIOS
@@ -31,7 +32,7 @@ _KEPT = "runs.jsonl"
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the command line asked for."""
+    """The settings from the command line."""
 
     scenarios: Mapping[str, Scenario]
     rounds: int
@@ -47,7 +48,7 @@ class Settings:
         return bool(self.clients or self.sizes)
 
     def wants(self, cell: Cell) -> bool:
-        """Tell whether a cell was asked for; without a word on it, all are."""
+        """Return whether the command line selects a cell; by default all cells."""
         return (not self.clients or cell.client in self.clients) and (
             not self.sizes or cell.size in self.sizes
         )
@@ -56,7 +57,7 @@ class Settings:
 def measure(
     run: str, number: int, team: Sequence[Cell], settings: Settings, origins: Origins
 ) -> list[Measurement]:
-    """Give every cell of a team an origin of its own, and measure them."""
+    """Start a separate origin for every cell of a team, and measure the team."""
     with ExitStack() as stack:
         jobs = []
         for cell in team:
@@ -84,24 +85,29 @@ def measure(
 
 
 def run(name: str, settings: Settings) -> Iterator[Measurement]:
-    """Make all measurements, telling of each on standard error."""
+    """Make all measurements, and print each on standard error."""
     began = time.monotonic()
     with Origins() as origins:
-        for number, everybody in schedule(
+        for number, planned in schedule(
             settings.scenarios.values(), settings.rounds, settings.seed, quick=settings.quick
         ):
-            team = [cell for cell in everybody if settings.wants(cell)]
+            team = [cell for cell in planned if settings.wants(cell)]
             for done in measure(name, number, team, settings, origins):
                 cell = done.cell
                 values = " ".join(f"{key}={value:.6g}" for key, value in done.values.items())
-                told = f"{cell.scenario} {cell.variant} {cell.size} {cell.client}: {values or done.said or done.outcome}"
-                when = f"{time.monotonic() - began:6.1f} s  {f'round {number}' if number else 'warm-up'}"
-                print(f"{when}  {told}", file=sys.stderr)
+                where = f"{cell.scenario} {cell.variant} {cell.size} {cell.client}"
+                turn = f"round {number}" if number else "warm-up"
+                when = f"{time.monotonic() - began:6.1f} s  {turn}"
+                outcome = values or done.said or done.outcome
+                print(f"{when}  {where}: {outcome}", file=sys.stderr)
                 yield done
 
 
 def conclude(lines: Sequence[str], folder: Path | None) -> int:
-    """Print the report on these JSON lines, and keep it with its charts where there is a folder for them."""
+    """Print the report on JSON lines, and return the exit code.
+
+    With a `folder`, the report and its charts are written there, too.
+    """
     abouts, results = read(lines)
     held = list(
         checks(SCENARIOS.values(), results, partial=all(about["partial"] for about in abouts))
@@ -225,7 +231,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _kept(about: Mapping[str, Any], settings: Settings, path: Path | None) -> list[str]:
-    """Measure, writing every line as soon as it is known; give all lines, with those of earlier runs in the same file."""
+    """Measure, writing every line at once; return all lines, including those of earlier runs."""
     lines = (
         path.read_text(encoding="utf-8").splitlines() if path is not None and path.exists() else []
     )

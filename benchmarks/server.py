@@ -1,13 +1,13 @@
-"""The origin: IMDS and ARM on loopback, with canned answers, in a process of its own.
+"""The origin: IMDS and ARM on loopback, with canned responses, in a separate process.
 
-It is a bare asyncio protocol, on uvloop where that is installed, so that it costs a fraction of
-what any client costs. It still looks at every request: one without a token that it gave out and
-that has not expired, without a request id of its own, or without IMDS's `Metadata` header is
-refused and counted.
+The origin is a bare asyncio protocol, on uvloop where that is installed, so that it costs a
+fraction of any client's CPU time. It checks every request all the same: ARM refuses and counts a
+request without an unexpired token of this origin or without a request id, and IMDS a request
+without the `Metadata` header.
 
-`python server.py` prints where IMDS and ARM are as a JSON line, and serves until its standard input
-is closed, so it never outlives who started it. IMDS is plain http, as in Azure; ARM has a port of
-its own, which may speak TLS.
+`python server.py` prints the URLs of IMDS and ARM as a JSON line, and serves until its standard
+input is closed, so that it never outlives its parent process. IMDS uses plain http, as in Azure;
+ARM has a separate port, with TLS if a certificate is given.
 """
 
 import argparse
@@ -29,7 +29,7 @@ PER_SECOND = 20
 AT_ONCE = 5
 _BACKLOG = 4_096
 _SKEW = 5.0
-"""Seconds after a token's end in which it is still taken: ARM allows for clocks that differ, and for the way."""
+"""Seconds for which ARM accepts an expired token, to allow for clock skew and network latency."""
 _AUTHORIZATION = b"\r\nauthorization: bearer "
 _REQUEST_ID = b"\r\nx-ms-client-request-id: "
 _METADATA = b"\r\nmetadata: true\r\n"
@@ -37,10 +37,17 @@ _METADATA = b"\r\nmetadata: true\r\n"
 
 @dataclass(frozen=True, slots=True)
 class Behaviour:
-    """How IMDS and ARM behave; times in seconds.
+    """The behaviour of IMDS and ARM; times in seconds.
 
-    `later` is IMDS's latency from the second request on; with `down` it answers 503 from then on.
-    `refresh_in` is in the answer where it is not None.
+    Attributes:
+        latency: IMDS's latency.
+        later: IMDS's latency from the second request on; None for `latency`.
+        limited: whether IMDS has Azure's limits.
+        down: whether IMDS responds 503 from the second request on.
+        life: the lifetime of a token.
+        refresh_in: the `refresh_in` of IMDS's responses; None for none.
+        arm_latency: ARM's latency.
+
     """
 
     latency: float = 0.1
@@ -78,10 +85,8 @@ _BODY_SIZE = len(_BODY_1) + len(_BODY_2) + len(_BODY_3)
 
 def _answer(status: str, document: object) -> bytes:
     body = json.dumps(document).encode()
-    return (
-        f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode()
-        + body
-    )
+    headers = f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+    return f"HTTP/1.1 {status}\r\n{headers}\r\n".encode() + body
 
 
 def _error(status: str, code: str) -> bytes:
@@ -100,7 +105,7 @@ _NOT_FOUND = _error("404 Not Found", "not_found")
 
 
 class Origin:
-    """What all connections share: the tokens given out, IMDS's limits and the counts."""
+    """The state that all connections share: issued tokens, IMDS's limits and the counts."""
 
     def __init__(self, behaviour: Behaviour) -> None:
         self._behaviour = behaviour
@@ -114,7 +119,7 @@ class Origin:
         self._spans: list[list[float]] = []
 
     def counts(self) -> Counts:
-        """Give what was counted so far."""
+        """Return the counts so far."""
         return {
             "imds": self._imds,
             "throttled": self._throttled,
@@ -128,7 +133,7 @@ class Origin:
         }
 
     def arm(self, path: bytes, request: bytes, reply: Callable[[bytes], None]) -> None:
-        """Answer a GET of a resource group."""
+        """Respond to a GET of a resource group."""
         self._arm += 1
         answer = self._group(path, request)
         if self._behaviour.arm_latency:
@@ -163,7 +168,7 @@ class Origin:
         )
 
     def imds(self, path: bytes, request: bytes, reply: Callable[[bytes], None]) -> None:
-        """Answer a request for a token: after IMDS's latency, or with 429 at once."""
+        """Respond to a token request: after IMDS's latency, or with 429 at once."""
         self._imds += 1
         behaviour, now = self._behaviour, time.monotonic()
         first = not self._tokens
@@ -190,7 +195,7 @@ class Origin:
         return True
 
     def _grant(self, path: bytes, began: float, reply: Callable[[bytes], None]) -> None:
-        """Give a new token, with the resource as it was asked for: Microsoft's client caches by what is echoed."""
+        """Issue a token and echo the requested resource, by which Microsoft's client caches."""
         self._under_way -= 1
         now, life = int(time.time()), self._behaviour.life
         secret = f"{TOKEN}{len(self._tokens):06d}"
@@ -206,8 +211,8 @@ class Origin:
             "token_type": "Bearer",
         }
         if self._behaviour.refresh_in is not None:
-            # IMDS does not say it, so there is no form to copy; Microsoft's client fails over a
-            # string.
+            # The real IMDS omits `refresh_in`, so its type is unknown; Microsoft's client fails on
+            # a string.
             token["refresh_in"] = self._behaviour.refresh_in
         reply(_answer("200 OK", token))
         self._spans.append([began, time.monotonic()])
@@ -219,7 +224,7 @@ _COUNTS = COUNTS_PATH.encode()
 
 
 class Connection(asyncio.Protocol):
-    """One connection: cuts the bytes into requests, none of which has a body."""
+    """One connection, which splits its bytes into requests; none of them has a body."""
 
     _transport: asyncio.Transport
 
@@ -292,7 +297,7 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 def parser() -> argparse.ArgumentParser:
-    """Make the command line: what the scenarios' variants are written in."""
+    """Create the parser of the command line; the variants of the scenarios use its options."""
     options = argparse.ArgumentParser(description="IMDS and ARM with canned answers, on loopback.")
     options.add_argument(
         "--latency",
@@ -315,7 +320,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument(
         "--refresh-in",
         type=int,
-        help="seconds after which a token is to be refreshed; IMDS does not say",
+        help="the `refresh_in` of tokens in seconds; the real IMDS omits it",
     )
     options.add_argument(
         "--arm-latency", type=float, default=0.0, help="seconds that ARM takes (%(default)s)"

@@ -1,4 +1,7 @@
-"""A steady load: calls that begin on time whatever became of those before them (scenarios `rollover` and `outage`)."""
+"""A steady load, whose calls begin on time whether or not earlier ones have ended.
+
+The scenarios `rollover` and `outage` use it.
+"""
 
 import asyncio
 import time
@@ -9,7 +12,7 @@ from clients import GetGroup
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call, on the system's monotonic clock: when it was due, how long after that it ended, and with which error."""
+    """One call: when it was due (monotonic clock), how long after that it ended, and its error."""
 
     due: float
     took: float
@@ -23,10 +26,10 @@ class Call:
 async def steady(
     get_group: GetGroup, *, rate: float, seconds: float, deadline: float
 ) -> list[Call]:
-    """Make `rate` calls a second for so long; a call that has no answer within its deadline has failed.
+    """Make `rate` calls a second for `seconds`; a call without a response by its deadline fails.
 
-    A call's time counts from when it was due, so that a client that stalls can't hide it by
-    beginning late.
+    The duration of a call begins when it was due, so that a client that stalls cannot hide the
+    stall by starting calls late.
     """
     calls = list[Call]()
 
@@ -53,7 +56,7 @@ async def steady(
 
 
 def timeline(calls: list[Call], zero: float, step: float = 0.05) -> list[list[float]]:
-    """Give the slowest call of each step, as [second, milliseconds]: what a chart shows."""
+    """Return the slowest call of each step, as [second, milliseconds], for a chart."""
     slowest: dict[int, float] = {}
     for call in calls:
         at = int((call.due - zero) / step)

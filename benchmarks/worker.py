@@ -1,8 +1,8 @@
-"""Runs one client in one scenario, in a process of its own, and prints one JSON line.
+"""Run one client in one scenario, in this process, and print one JSON line.
 
-Answers are checked after the clock has stopped: a client that was fast because it was wrong ends
-the run. The arguments are the client's name and a `Job` as JSON. Where a job has turns, workers say
-when they are ready and wait for them.
+Responses are checked after the clock has stopped, so that a client that is fast because it is wrong
+breaks. The arguments are the client's name and a `Job` as JSON. If the job has turns, the worker
+prints READY and waits for its first turn.
 """
 
 import dataclasses
@@ -20,7 +20,7 @@ from scenarios import SCENARIOS
 
 
 def not_installed(client: Client) -> list[str]:
-    """Name the packages that are not installed here."""
+    """Return the client's packages that are not installed."""
     lacking = []
     for package in client.needs:
         try:
@@ -41,7 +41,7 @@ def measure(client: Client, job: Job) -> Measured:
         raise Missing(f"not installed: {', '.join(lacking)}")
     if job.loop == "uvloop" and importlib.util.find_spec("uvloop") is None:
         raise Missing("not installed: uvloop")
-    # aiomsi would take orjson where it is installed; Microsoft's clients can't, so nobody does.
+    # aiomsi uses orjson where it is installed; Microsoft's clients can't, so no client may.
     sys.modules["orjson"] = None  # type: ignore[assignment]
     os.environ["AZURE_POD_IDENTITY_AUTHORITY_HOST"] = job.imds
     module = importlib.import_module(client.module)

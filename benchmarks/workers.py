@@ -1,4 +1,4 @@
-"""Starts workers, hands them their turns, and says what became of each."""
+"""Start workers, give them their turns, and collect their outcomes."""
 
 import dataclasses
 import json
@@ -12,9 +12,9 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO
 
+from cells import Cell
 from job import DONE, READY, Job, read_counts
 from origins import environment
-from plan import Cell
 from results import Measurement
 
 _WORKER = Path(__file__).parent / "worker.py"
@@ -24,23 +24,23 @@ _GRACE = 20.0
 
 @dataclass
 class Worker:
-    """One client at work, in a process of its own. What it says is text; what it complains of goes to a file."""
+    """One client in a separate process, with text on stdout and a file for stderr."""
 
     cell: Cell
     job: Job
     process: subprocess.Popen[str]
-    complaints: IO[str]
+    stderr: IO[str]
     late: str = ""
     line: str = ""
 
     def says(self, word: str) -> bool:
-        """Wait for its next line, and tell whether it is this word; else it is its last one."""
+        """Wait for a line, and return whether it is this word; any other line is the last."""
         assert self.process.stdout is not None
         self.line = self.process.stdout.readline()
         return self.line.strip() == word
 
     def take_turn(self) -> bool:
-        """Let it do the next part of its work; tell whether it did."""
+        """Start the worker's next turn, wait for its end, and return whether it succeeded."""
         assert self.process.stdin is not None
         try:
             self.process.stdin.write("\n")
@@ -50,19 +50,20 @@ class Worker:
         return self.says(DONE)
 
     def give_up(self, seconds: float) -> None:
-        """End it, for it has taken so long."""
+        """Kill the worker, because it ran for `seconds`."""
         counts = read_counts(self.job.imds)
-        self.late = f"killed after {seconds:.0f} s and {counts['imds']:,} IMDS and {counts['arm']:,} ARM requests"
+        requests = f"{counts['imds']:,} IMDS and {counts['arm']:,} ARM requests"
+        self.late = f"killed after {seconds:.0f} s and {requests}"
         self.process.kill()
 
 
 def together(run: str, number: int, jobs: Sequence[tuple[Cell, Job]]) -> list[Measurement]:
-    """Run one worker for each job, by turns if they have turns, and say what became of them."""
+    """Run one worker for each job, by turns if the jobs have turns, and return the outcomes."""
     with ExitStack() as stack:
         workers = [stack.enter_context(_started(cell, job, len(jobs))) for cell, job in jobs]
         ready = [worker for worker in workers if worker.job.turns and worker.says(READY)]
         for turn in range(max((worker.job.turns for worker in ready), default=0)):
-            # Whoever is first one time is last the next.
+            # The order alternates, so that the worker that began one turn ends the next.
             order = ready if turn % 2 == 0 else list(reversed(ready))
             ready = [worker for worker in order if worker.take_turn()]
         return [_outcome(run, number, worker) for worker in workers]
@@ -74,12 +75,12 @@ def _started(cell: Cell, job: Job, side_by_side: int) -> Iterator[Worker]:
     seconds = job.limit * side_by_side + _GRACE
     pipe = subprocess.PIPE
     with (
-        TemporaryFile("w+", encoding="utf-8") as complaints,
+        TemporaryFile("w+", encoding="utf-8") as stderr,
         subprocess.Popen(
-            command, stdin=pipe, stdout=pipe, stderr=complaints, text=True, env=environment()
+            command, stdin=pipe, stdout=pipe, stderr=stderr, text=True, env=environment()
         ) as process,
     ):
-        worker = Worker(cell, job, process, complaints)
+        worker = Worker(cell, job, process, stderr)
         timer = threading.Timer(seconds, worker.give_up, (seconds,))
         timer.start()
         try:
@@ -96,15 +97,15 @@ def _outcome(run: str, number: int, worker: Worker) -> Measurement:
     if worker.late:
         return Measurement(run, number, worker.cell, "timed out", said=worker.late)
     if code != 0:
-        worker.complaints.seek(0)
-        complaint = worker.complaints.read().strip()
-        print(complaint[-4000:], file=sys.stderr)
+        worker.stderr.seek(0)
+        errors = worker.stderr.read().strip()
+        print(errors[-4000:], file=sys.stderr)
         return Measurement(
             run,
             number,
             worker.cell,
             "broken",
-            said=complaint.rpartition("\n")[2] or f"exit code {code}",
+            said=errors.rpartition("\n")[2] or f"exit code {code}",
         )
     answer = json.loads(said.splitlines()[-1])
     if "missing" in answer:

@@ -1,18 +1,18 @@
 """The clients that are compared: one file each, found by this registry.
 
-A client's module begins with literals, which are read without importing what the client needs:
+A client's module begins with literals, which are read without importing the client's packages:
 
-- `ABOUT`: what it stands for, for the report;
+- `ABOUT`: a description for the report;
 - `NEEDS`: the packages that must be installed;
-- `READY`: the body of an `async def` that makes it ready for a GET without any I/O (scenario
-`import`), or nothing.
+- `READY`: the body of an `async def` that prepares the client for a GET without any I/O (scenario
+  `import`); may be omitted.
 
-It has `tokens`, `groups`, or both: asynchronous context managers that are given the job and give a
-function. `tokens` gives one that brings a token for a scope (`herd`, `warm`, `processes`), `groups`
-one that GETs a resource group by its name and gives back the name that the decoded answer has
-(`fanout`, `rollover`, `outage`). A client that is no Python has `elsewhere(job)` instead: it does a
-whole scenario and gives the same numbers. `lacking(job)` may say what else is missing on this
-machine.
+The module has `tokens`, `groups`, or both: asynchronous context managers that take the job and
+yield a function. The function of `tokens` returns a token for a scope (`herd`, `warm`,
+`processes`); the function of `groups` GETs a resource group by its name and returns the name in the
+decoded response (`fanout`, `rollover`, `outage`). A client in another language has `elsewhere(job)`
+instead, which runs a whole scenario and returns the same numbers. `lacking(job)` may return a
+requirement that this machine lacks.
 """
 
 import ast
@@ -23,14 +23,14 @@ from typing import Any, Protocol
 
 
 class Token(Protocol):
-    """What brings a token gives back."""
+    """A token, as `GetToken` returns it."""
 
     @property
     def token(self) -> str: ...
 
 
 class GetToken(Protocol):
-    """Brings a token for one scope."""
+    """A function that returns a token for one scope."""
 
     def __call__(self, scope: str, /) -> Coroutine[Any, Any, Token]: ...
 
@@ -38,12 +38,12 @@ class GetToken(Protocol):
 GetGroup = Callable[[str], Awaitable[str]]
 
 CONNECTIONS = 128
-"""The limit that every client's connector gets; aiomsi has it built in."""
+"""The connection limit of every client; the default of aiomsi."""
 
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """What is known of a client before it is imported."""
+    """The literals of a client's module, read without importing it."""
 
     name: str
     module: str

@@ -1,4 +1,4 @@
-"""aiohttp by hand, as tutorials write it: one session, a token that is cached but whose fetch nobody shares, no retries."""
+"""aiohttp by hand, as in tutorials: one session, a cached token, no shared fetch, no retries."""
 
 import time
 import uuid

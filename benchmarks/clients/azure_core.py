@@ -1,4 +1,4 @@
-"""azure-core's ARM pipeline on azure-identity: the policies that Microsoft's generated ARM clients have, without the models."""
+"""azure-core's ARM pipeline on azure-identity: the policies of the generated clients, no models."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -20,7 +20,10 @@ from job import Job
 from clients import CONNECTIONS, GetGroup
 from clients.wire import API_VERSION, SCOPE, group_path
 
-ABOUT = "azure-core's ARM pipeline on azure-identity, with the policies of the generated clients and without their models"
+ABOUT = (
+    "azure-core's ARM pipeline on azure-identity, with the policies of the generated clients and "
+    "without their models"
+)
 NEEDS = ("azure-identity", "azure-mgmt-core")
 READY = """
 from azure.core.pipeline import policies

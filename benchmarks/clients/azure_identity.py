@@ -1,4 +1,4 @@
-"""azure-identity alone: what other Azure SDK clients ask for their tokens."""
+"""azure-identity alone: the source of tokens of other Azure SDK clients."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

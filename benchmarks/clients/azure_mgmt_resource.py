@@ -1,4 +1,4 @@
-"""azure-mgmt-resource on azure-identity: Microsoft's own client, over the connector that all clients here have."""
+"""azure-mgmt-resource on azure-identity: Microsoft's client, over the connector of all clients."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,7 +16,8 @@ NEEDS = ("azure-identity", "azure-mgmt-resource")
 READY = """
 from azure.identity.aio import ManagedIdentityCredential
 from azure.mgmt.resource.resources.aio import ResourceManagementClient
-client = ResourceManagementClient(ManagedIdentityCredential(), "00000000-0000-4000-8000-00000000beef")
+subscription = "00000000-0000-4000-8000-00000000beef"
+client = ResourceManagementClient(ManagedIdentityCredential(), subscription)
 """
 
 

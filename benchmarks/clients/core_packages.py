@@ -1,4 +1,4 @@
-"""No client: importing the three packages that aiomsi needs, to compare start-up with (scenario `import`)."""
+"""No client: imports of the three packages that aiomsi needs, as the reference of `import`."""
 
 ABOUT = "no client: importing aiohttp, attrs and anyio"
 NEEDS = ("aiohttp", "attrs", "anyio")

@@ -1,4 +1,7 @@
-"""A bare asyncio protocol with httptools: what no client in Python can be much cheaper than. Nobody should use it."""
+"""A bare asyncio protocol with httptools: a lower bound of the cost of a client in Python.
+
+Not for use.
+"""
 
 import asyncio
 import json
@@ -47,7 +50,7 @@ class _Connection(asyncio.Protocol):
 
 
 class _Pool:
-    """At most CONNECTIONS connections; who waits longest gets the next free one."""
+    """At most CONNECTIONS connections, handed out first come, first served."""
 
     def __init__(self, host: str, port: int) -> None:
         self._address = host, port
@@ -86,17 +89,18 @@ class _Pool:
 @asynccontextmanager
 async def groups(job: Job) -> AsyncIterator[GetGroup]:
     url = f"{job.imds}{IMDS_PATH}?api-version={IMDS_API_VERSION}&resource={RESOURCE}"
-    with urllib.request.urlopen(
-        urllib.request.Request(url, headers={"Metadata": "true"})
-    ) as response:  # noqa: ASYNC210, S310
+    request = urllib.request.Request(url, headers={"Metadata": "true"})  # noqa: S310  # loopback
+    # Blocks the loop, before the clock starts.
+    with urllib.request.urlopen(request) as response:  # noqa: ASYNC210, S310
         token = json.loads(response.read())["access_token"]
     parts = urlsplit(job.arm)
     pool = _Pool(parts.hostname or "", parts.port or 0)
-    rest = f" HTTP/1.1\r\nHost: {parts.netloc}\r\nAccept: application/json\r\nUser-Agent: floor/1.0\r\n"
-    rest = f"{rest}Authorization: Bearer {token}\r\n"
+    rest = f" HTTP/1.1\r\nHost: {parts.netloc}\r\nAccept: application/json\r\n"
+    rest = f"{rest}User-Agent: floor/1.0\r\nAuthorization: Bearer {token}\r\n"
 
     async def get(name: str) -> str:
-        head = f"GET {group_path(name)}?api-version={API_VERSION}{rest}x-ms-client-request-id: {uuid.uuid4()}\r\n\r\n"
+        line = f"GET {group_path(name)}?api-version={API_VERSION}{rest}"
+        head = f"{line}x-ms-client-request-id: {uuid.uuid4()}\r\n\r\n"
         return str(json.loads(await pool.ask(head.encode()))["name"])
 
     try:

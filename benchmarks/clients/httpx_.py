@@ -1,4 +1,4 @@
-"""httpx with an `httpx.Auth` of its own over azure-identity: how its docs add a token to every request."""
+"""httpx with an `httpx.Auth` over azure-identity, as its docs add a token to every request."""
 
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator

@@ -1,4 +1,4 @@
-"""Microsoft's own clients on Node: `@azure/identity` and `@azure/arm-resources`. The work is done by node/client.mjs."""
+"""Microsoft's clients on Node, `@azure/identity` and `@azure/arm-resources`, in node/client.mjs."""
 
 import json
 import os
@@ -15,26 +15,29 @@ _HERE = Path(__file__).parent / "node"
 
 
 def folder(job: Job) -> Path:
-    """Give the folder that has node_modules and a copy of the client."""
+    """Return the folder with node_modules and a copy of client.mjs."""
     return Path(job.node) if job.node else _HERE
 
 
 def lacking(job: Job) -> str | None:
     if shutil.which("node") is None:
-        return "there is no node"
+        return "node is not installed"
     if not (folder(job) / "node_modules" / "@azure" / "identity").is_dir():
         return f"`npm install` was not run on {_HERE.name}/package.json (the nox session does)"
     return None
 
 
 def elsewhere(job: Job) -> Measured:
-    """Let Node do the scenario, and take its word for the numbers; the origin's counts are checked as for everybody."""
+    """Run the scenario in Node, and return its numbers.
+
+    The origin's counts are checked as for all clients.
+    """
     node = shutil.which("node")
     assert node is not None
     environment = dict(os.environ)
     if job.ca is not None:
         environment["NODE_EXTRA_CA_CERTS"] = job.ca
-    told = {
+    job_fields = {
         "scenario": job.scenario,
         "imds": job.imds,
         "arm": job.arm,
@@ -43,7 +46,7 @@ def elsewhere(job: Job) -> Measured:
         "limit": job.limit,
     }
     done = subprocess.run(
-        [node, str(folder(job) / "client.mjs"), json.dumps(told)],
+        [node, str(folder(job) / "client.mjs"), json.dumps(job_fields)],
         stdout=subprocess.PIPE,
         check=True,
         env=environment,

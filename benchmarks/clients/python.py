@@ -1,4 +1,4 @@
-"""No client: an interpreter with an event loop and nothing else, to compare start-up with (scenario `import`)."""
+"""No client: an interpreter with an event loop only, for comparison in the scenario `import`."""
 
 ABOUT = "no client: an interpreter with asyncio"
 NEEDS = ()

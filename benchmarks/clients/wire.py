@@ -1,4 +1,4 @@
-"""What the origin and the clients agree on."""
+"""URLs, versions and tokens that the origin and the clients share."""
 
 SCOPE = "https://management.azure.com/.default"
 RESOURCE = "https://management.azure.com/"
@@ -8,9 +8,9 @@ API_VERSION = "2025-04-01"
 SUBSCRIPTION = "00000000-0000-4000-8000-00000000beef"
 
 TOKEN = "opaque-" + "0123456789abcdef" * 100
-"""How every token begins: as long as a real one, which every request carries; no JWT, so nobody can look inside."""
+"""The prefix of every token: as long as a real token, but no JWT, so that no client parses it."""
 
 
 def group_path(name: str) -> str:
-    """Give the path of a resource group: what every ARM call of the benchmark asks for."""
+    """Return the path of a resource group; every ARM call of the benchmark GETs one."""
     return f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{name}"

@@ -1,4 +1,6 @@
-"""Small pieces by themselves: what regressed when a number of `run.py` did. Each asserts first, then measures.
+"""Micro-benchmarks of single parts, to locate a regression that `run.py` shows.
+
+Each test asserts first, then measures.
 
 `nox -s micro`. The numbers are this machine's; compare two states of the code on one machine, by
 turns.
@@ -74,7 +76,7 @@ def test_warm_token(benchmark: Benchmark, loop: asyncio.AbstractEventLoop) -> No
 
 
 def test_joining_a_flight(benchmark: Benchmark, loop: asyncio.AbstractEventLoop) -> None:
-    """A thousand callers of a token that nobody has: one fetch and 999 that join it, with a task each."""
+    """Time a thousand cold calls, a task each: one call fetches, and 999 calls join its flight."""
     fetches = 0
 
     async def fetch(*_: str, **__: Any) -> tuple[str, float]:
@@ -130,7 +132,7 @@ def test_building_a_url(benchmark: Benchmark) -> None:
 
 
 def test_deciding_on_a_turn(benchmark: Benchmark) -> None:
-    """What the gate decides while it holds its lock: from the text that is stored to the one that will be."""
+    """Time the gate's decision under its lock: from the stored text to the next one."""
     stored = GateState(queue=1_000.0, send=1_000.0).stored()
 
     def decide() -> tuple[float | None, bytes]:

@@ -1,6 +1,6 @@
-"""The scenarios: one file each, found by this registry. Each has a `SCENARIO`, of which `plan.Scenario` says what it consists.
+"""The scenarios: one file each, with a `plan.Scenario` named `SCENARIO`, found by this registry.
 
-They need the standard library only: what a client needs is imported by the worker, with the client.
+They need the standard library only; the worker imports the packages of a client with the client.
 """
 
 import importlib
@@ -9,7 +9,7 @@ import pkgutil
 from plan import Scenario
 
 
-def _found() -> dict[str, Scenario]:
+def _find() -> dict[str, Scenario]:
     names = sorted(module.name for module in pkgutil.iter_modules(__path__))
     scenarios: list[Scenario] = [
         importlib.import_module(f"{__name__}.{name}").SCENARIO for name in names
@@ -17,4 +17,4 @@ def _found() -> dict[str, Scenario]:
     return {scenario.name: scenario for scenario in scenarios}
 
 
-SCENARIOS = _found()
+SCENARIOS = _find()

@@ -1,4 +1,4 @@
-"""Callers of a token that nobody has yet, all at one moment, with and without IMDS's limits."""
+"""Cold callers of one token, all at one moment, with and without IMDS's limits."""
 
 import asyncio
 import time
@@ -6,19 +6,20 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+from cells import Cell, Metric
 from clients.wire import SCOPE, TOKEN
 from job import Job, Measured
-from plan import SUBJECT, Block, Cell, Chart, Metric, Scenario, Series, Variant
+from plan import SUBJECT, Block, Chart, Scenario, Series, Variant
 from results import Check, Results, Spread, always, bounded
 
 MICROSECONDS_EACH = 25.0
 _ROUND_TRIP_NOISE = 2_000.0
-"""Microseconds by which two round trips differ by themselves: among few callers that is more than their own work."""
+"""Microseconds by which two round trips differ, which for few callers exceeds their work."""
 _REFERENCE = "azure_identity"
 
 
 def measure(client: Any, job: Job) -> Measured:
-    """Let `size` callers ask, and count what IMDS was asked."""
+    """Call `get_token` from `size` tasks, and count the requests to IMDS."""
     done: Measured = (
         client.elsewhere(job) if hasattr(client, "elsewhere") else job.run(_drive(client, job))
     )
@@ -50,16 +51,18 @@ async def _drive(client: Any, job: Job) -> Measured:
 
 
 def checks(results: Results) -> Iterator[Check]:
-    """One request and no failure at every size; the last answer within one round trip and 25 µs per caller.
+    """Check for one request and no failure at every size, and the time to the last response.
 
-    One round trip is what a single caller took in the same round.
+    That time may be one round trip, which is the time of a single caller in the same round, and
+    25 µs per caller.
     """
     cells = [cell for cell in results.cells("herd") if cell.client == SUBJECT]
     for cell in cells:
         own = [m for m in results.all if m.cell == cell]
         right = [m.outcome == "measured" and m.values["imds"] == 1 and not m.failed for m in own]
         yield always(
-            f"{SUBJECT} serves a herd of {cell.size:,} ({cell.variant}) with one IMDS request and no failure",
+            f"{SUBJECT} serves a herd of {cell.size:,} ({cell.variant}) with one IMDS request and "
+            "no failure",
             right,
         )
     for cell in cells:
@@ -74,12 +77,13 @@ def checks(results: Results) -> Iterator[Check]:
                 if (m.run, m.round) in alone
             ]
             most = MICROSECONDS_EACH + (0 if cell.size >= 1_000 else _ROUND_TRIP_NOISE / cell.size)
-            what = f"µs per caller beyond one round trip in a herd of {cell.size:,} ({cell.variant}), at most {most:.0f}"
+            herd = f"a herd of {cell.size:,} ({cell.variant})"
+            what = f"µs per caller beyond one round trip in {herd}, at most {most:.0f}"
             yield bounded(what, each, most=most)
 
 
 def charts(results: Results) -> Iterator[Chart]:
-    """IMDS requests and the time to the last answer, over the callers."""
+    """Yield charts of IMDS requests, and of the time to the last response, over the callers."""
     for variant in dict.fromkeys(cell.variant for cell in results.cells("herd")):
         cells = [cell for cell in results.cells("herd") if cell.variant == variant]
         for key, y in (("imds", "requests to IMDS"), ("seconds", "seconds to the last answer")):
@@ -111,7 +115,7 @@ _SIZES = (1, 10, 100, 1_000, 10_000)
 
 SCENARIO = Scenario(
     name="herd",
-    title="callers of a token that nobody has yet, all at once",
+    title="cold callers of one token, all at once",
     size_is="callers",
     variants={_LIMITS: Variant(("--limited",)), _NONE: Variant()},
     full=(

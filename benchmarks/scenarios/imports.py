@@ -1,4 +1,7 @@
-"""From a fresh interpreter to a client that is ready for a GET: what a short-lived job or a function pays before it begins."""
+"""From a fresh interpreter to a client that is ready for a GET.
+
+A short-lived job or function pays this cost before its first request.
+"""
 
 import subprocess
 import sys
@@ -6,9 +9,10 @@ import textwrap
 from collections.abc import Iterator
 from typing import Any
 
+from cells import Cell, Metric
 from clients import CLIENTS
 from job import Job, Measured
-from plan import SUBJECT, Block, Cell, Metric, Scenario, Variant
+from plan import SUBJECT, Block, Scenario, Variant
 from results import Check, Results, bounded
 
 MOST_MORE = 30.0
@@ -34,29 +38,29 @@ os._exit(0)
 
 
 def script(ready: str) -> str:
-    """Wrap what makes a client ready, so that all of them are measured alike; nothing is cleaned up and no I/O is done."""
+    """Wrap a client's READY, so that all clients are measured alike, without clean-up or I/O."""
     return _WRAPPED.format(ready=textwrap.indent(ready.strip() or "pass", "    "))
 
 
 def measure(client: Any, _job: Job) -> Measured:
-    """Start interpreters that do nothing else, and let them say what they have used; the least of a few is what it takes.
+    """Start some interpreters that only prepare the client, and return the least CPU time.
 
-    What aiomsi takes beyond the core packages is the difference of two such numbers, whose
-    interpreters are started by turns.
+    aiomsi's cost beyond the core packages is the difference of two such numbers, whose interpreters
+    are started by turns.
     """
     name = client.__name__.rpartition(".")[2].rstrip("_")
     own, base = list[tuple[float, float]](), list[tuple[float, float]]()
     for _ in range(_TRIES):
-        own.append(_said(name))
+        own.append(_run(name))
         if name == SUBJECT:
-            base.append(_said(_REFERENCE))
+            base.append(_run(_REFERENCE))
     spent, rss = min(own)
     more = {"more": spent - min(base)[0]} if base else {}
     return Measured({"cpu": spent} | more | ({"rss": rss} if rss else {}))
 
 
-def _said(name: str) -> tuple[float, float]:
-    """Give the CPU ms and the MB that one interpreter has used."""
+def _run(name: str) -> tuple[float, float]:
+    """Return the CPU ms and the MB that one interpreter used."""
     done = subprocess.run(
         [sys.executable, "-c", script(CLIENTS[name].ready)],
         stdout=subprocess.PIPE,
@@ -68,9 +72,10 @@ def _said(name: str) -> tuple[float, float]:
 
 
 def checks(results: Results) -> Iterator[Check]:
-    """At most what importing the core packages costs, and 30 ms."""
+    """Check that aiomsi costs at most 30 ms beyond importing the core packages."""
     more = results.of(Cell("import", "fresh", 1, SUBJECT), "more")
-    what = f"CPU ms until ready for a GET, beyond importing aiohttp, attrs and anyio, at most {MOST_MORE:.0f}"
+    base = "importing aiohttp, attrs and anyio"
+    what = f"CPU ms until ready for a GET, beyond {base}, at most {MOST_MORE:.0f}"
     yield bounded(what, more, most=MOST_MORE)
 
 

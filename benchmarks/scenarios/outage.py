@@ -1,29 +1,30 @@
-"""IMDS is down from refresh time on, and the token is still good: which calls fail all the same.
+"""Calls that fail while IMDS is down from refresh time on and the token is still valid.
 
-Scaled down: in `long life` a token lives an hour and its refresh is due after 2 s; 8 s of the
-outage are watched, at the beginning of what are hours in life. In `to the end` a token lives 22 s
-and is watched until 10 s are left, which is when aiomsi stops using it. There aiomsi has its
-refresh at 3 s and its late window scaled to the token (`Policy`). Microsoft's libraries can't be
-scaled like that: their window is five minutes wide, and they would be in it from the start.
+Scaled down: in `long life` a token lives an hour and its refresh is due after 2 s; the run covers
+the first 8 s of an outage, which in production lasts hours. In `to the end` a token lives 22 s and
+the run covers the time until 10 s are left, when aiomsi stops using the token. There, `Policy`
+scales aiomsi's refresh (at 3 s) and its late window to the token. Microsoft's libraries cannot be
+scaled in this way: their window is five minutes wide, so they would be in it from the start.
 """
 
 import time
 from collections.abc import Iterator
 from typing import Any
 
+from cells import Cell, Metric
 from job import Job, Measured
-from plan import SUBJECT, Block, Cell, Metric, Scenario, Variant
+from plan import SUBJECT, Block, Scenario, Variant
 from results import Check, Results, always
 from steady import Call, steady
 
 RATE = 20.0
 _DEADLINE = 10.0
 _EARLIEST = 1.9
-"""When an outage can be noticed first: the least refresh point, in seconds after the token."""
+"""The least refresh point in seconds after the token, before which no client sees the outage."""
 
 
 def measure(client: Any, job: Job) -> Measured:
-    """Load ARM for `work` seconds after the token came, and count who fails."""
+    """Load ARM for `work` seconds after the token, and count the failed calls."""
     calls = job.run(_drive(client, job))
     after = [call for call in calls if call.due >= calls[0].due + _EARLIEST]
     failed = [call for call in after if call.error is not None]
@@ -42,14 +43,14 @@ def measure(client: Any, job: Job) -> Measured:
 async def _drive(client: Any, job: Job) -> list[Call]:
     async with client.groups(job) as get_group:
         assert await get_group("warm") == "warm", "the warm call brought another group"
-        # From when the token was asked for, since its life counts from there, and less what whole
-        # seconds cut off its end.
+        # The lifetime of the token counts from its request, and whole seconds cut up to 1 s off its
+        # end.
         late = time.monotonic() - job.counts()["spans"][0][0] + 1.0
         return await steady(get_group, rate=RATE, seconds=job.work - late, deadline=_DEADLINE)
 
 
 def checks(results: Results) -> Iterator[Check]:
-    """No call fails until the token's last ten seconds."""
+    """Check that no call fails until the token's last ten seconds."""
     for variant in (_LONG, _END):
         found = results.measured(Cell("outage", variant, 1, SUBJECT))
         yield always(
@@ -88,9 +89,11 @@ SCENARIO = Scenario(
     measure=measure,
     checks=checks,
     remarks=(
-        f"{RATE:.0f} calls a second, each with a deadline of {_DEADLINE:.0f} s; IMDS answers 503 to all but the first request.",
+        f"{RATE:.0f} calls a second, each with a deadline of {_DEADLINE:.0f} s;",
+        "IMDS responds 503 to all but the first request.",
         f"`{_LONG}`: the token lives an hour, and its refresh is due after 2 s.",
-        f"`{_END}`: it lives {_LIFE} s and is watched until 10 s are left; aiomsi's windows are scaled to it by `Policy`.",
+        f"`{_END}`: it lives {_LIFE} s, and the run ends when 10 s are left;",
+        "`Policy` scales aiomsi's windows to it.",
         "Only the seconds after the refresh point count.",
     ),
 )

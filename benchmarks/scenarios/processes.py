@@ -1,4 +1,4 @@
-"""Cold processes of one machine that all want a token at one moment, under IMDS's limits."""
+"""Cold processes of one machine that all request a token at one moment, under IMDS's limits."""
 
 import asyncio
 import os
@@ -7,9 +7,10 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from cells import Metric
 from clients.wire import SCOPE, TOKEN
 from job import Job, Measured, Missing
-from plan import SUBJECT, Block, Metric, Scenario, Variant
+from plan import SUBJECT, Block, Scenario, Variant
 from results import Check, Results, always
 
 GATED = "aiomsi_gate"
@@ -17,28 +18,29 @@ _REFERENCE = "azure_identity"
 
 
 def measure(client: Any, job: Job) -> Measured:
-    """Fork `size` children from this process, which has imported the client and run nothing; let them start together.
+    """Fork `size` children from this process, and start them together.
 
-    So neither the start of an interpreter nor imports are measured.
+    This process has imported the client and not run it, so that the start of an interpreter and
+    imports are not measured.
     """
     if not hasattr(os, "fork"):
         why = "this system can't fork"
         raise Missing(why)
     go_read, go_write = os.pipe()
-    told_read, told_write = os.pipe()
+    result_read, result_write = os.pipe()
     children = []
     for _ in range(job.size):
         child = os.fork()
         if child == 0:
             os.close(go_write)
-            _live(client, job, go_read, told_write)
+            _run_child(client, job, go_read, result_write)
         children.append(child)
     os.close(go_read)
-    os.close(told_write)
-    time.sleep(0.2)  # until the last child has come to its barrier
+    os.close(result_write)
+    time.sleep(0.2)  # until the last child has reached its barrier
     os.close(go_write)
-    with os.fdopen(told_read, encoding="ascii") as told:
-        lines = told.read().splitlines()
+    with os.fdopen(result_read, encoding="ascii") as result:
+        lines = result.read().splitlines()
     for child in children:
         os.waitpid(child, 0)
     seconds = [float(line) for line in lines if not line.startswith("failed")]
@@ -60,14 +62,14 @@ def measure(client: Any, job: Job) -> Measured:
     )
 
 
-def _live(client: Any, job: Job, go: int, told: int) -> None:
-    """Be a child: wait for the start, get one token, tell how long it took, and end without any cleaning up."""
+def _run_child(client: Any, job: Job, go: int, result: int) -> None:
+    """Wait for the start, get one token, write its duration, and exit without clean-up."""
     try:
         os.read(go, 1)
         began = time.perf_counter()
         try:
             token = job.run(_one(client, job))
-        except Exception as error:  # noqa: BLE001 (whatever it is, it is told)
+        except Exception as error:  # noqa: BLE001 (any error is written)
             line = f"failed {type(error).__name__}\n"
         else:
             line = (
@@ -75,19 +77,19 @@ def _live(client: Any, job: Job, go: int, told: int) -> None:
                 if token.startswith(TOKEN)
                 else "failed WrongToken\n"
             )
-        os.write(told, line.encode())
+        os.write(result, line.encode())
     finally:
         os._exit(0)
 
 
 async def _one(client: Any, job: Job) -> str:
-    # A child must not outlive its worker, which is ended a little after this limit.
+    # A child must not outlive its worker, which is killed shortly after this limit.
     async with asyncio.timeout(job.limit), client.tokens(job) as get_token:
         return str((await get_token(SCOPE)).token)
 
 
 def checks(results: Results) -> Iterator[Check]:
-    """With the gate: one request per process, none of them turned away. Without a gate nothing is promised."""
+    """Check, with the gate only, for one request per process and no 429."""
     for cell in results.cells("processes"):
         found = results.measured(cell)
         if cell.client == GATED and found:
@@ -121,6 +123,7 @@ SCENARIO = Scenario(
     reference=_REFERENCE,
     checks=checks,
     remarks=(
-        "The processes are forked from one that has imported the client, so that start-up is not what is measured.",
+        "The processes are forked from one that has imported the client,",
+        "so that start-up is not measured.",
     ),
 )

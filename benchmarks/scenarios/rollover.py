@@ -1,17 +1,18 @@
-"""Steady ARM load while the token is refreshed again and again, by an IMDS that takes its time.
+"""Steady ARM load while a slow IMDS refreshes the token again and again.
 
-Scaled down so that a run sees several refreshes: the origin asks for a refresh after 2 s
-(`refresh_in`) of a token that lives an hour. aiomsi takes no host's word for less than
-`Policy.same_again`, which is 60 s, so that is set to 1 s. azure-core moves a refresh by up to a
-minute, drawn at random, so its pipeline is measured with tokens that live 3 s: it waits for a new
-one at their end just as it does in life at its refresh point.
+Scaled down so that a run has several refreshes: the origin returns `refresh_in` of 2 s for a token
+that lives an hour. aiomsi raises a `refresh_in` below `Policy.same_again`, which is 60 s, so that
+is set to 1 s. azure-core shifts a refresh by up to a minute, drawn at random, so its pipeline is
+measured with tokens that live 3 s: it waits for a new token when they expire, as it does in
+production at its refresh point.
 """
 
 from collections.abc import Iterator
 from typing import Any
 
+from cells import Cell, Metric
 from job import Job, Measured, percentile
-from plan import SUBJECT, Block, Cell, Chart, Metric, Scenario, Series, Variant
+from plan import SUBJECT, Block, Chart, Scenario, Series, Variant
 from results import Check, Results, always, bounded
 from steady import Call, steady, timeline
 
@@ -22,11 +23,11 @@ LEAST_REFRESHES = 20
 _ARM = 0.02
 _DEADLINE = 10.0
 _CALM = 0.5
-"""The first half second is left out: connections are opened in it."""
+"""Seconds at the start that are left out, because connections are opened then."""
 
 
 def measure(client: Any, job: Job) -> Measured:
-    """Load ARM for `work` seconds, and tell calls that overlapped a refresh from those that did not."""
+    """Load ARM for `work` seconds, and separate the calls that overlap a refresh from the rest."""
     calls = job.run(_drive(client, job))
     spans = merged(job.counts()["spans"][1:])
     kept = [call for call in calls if call.due >= calls[0].due + _CALM]
@@ -64,7 +65,7 @@ async def _drive(client: Any, job: Job) -> list[Call]:
 
 
 def merged(spans: list[list[float]]) -> list[tuple[float, float]]:
-    """Join spans that overlap: many requests at one moment are one refresh."""
+    """Join spans that overlap, because many requests at one moment are one refresh."""
     joined: list[tuple[float, float]] = []
     for start, end in sorted((start, end) for start, end in spans):
         if joined and start <= joined[-1][1]:
@@ -75,7 +76,7 @@ def merged(spans: list[list[float]]) -> list[tuple[float, float]]:
 
 
 def checks(results: Results) -> Iterator[Check]:
-    """No call waits for a refresh, none fails, and the slow ones are no slower than usual."""
+    """Check that no call fails or waits for a refresh, and that refreshes do not raise p99."""
     cell = Cell("rollover", _ASKED, 1, SUBJECT)
     found = results.measured(cell)
     yield always(
@@ -147,8 +148,10 @@ SCENARIO = Scenario(
     checks=checks,
     charts=charts,
     remarks=(
-        f"{RATE:.0f} calls a second; ARM takes {_ARM * 1e3:.0f} ms, IMDS {SLOW * 1e3:.0f} ms for a refresh.",
+        f"{RATE:.0f} calls a second; ARM takes {_ARM * 1e3:.0f} ms,",
+        f"IMDS {SLOW * 1e3:.0f} ms for a refresh.",
         "The origin asks for a refresh after 2 s, and aiomsi has `Policy(same_again=1)`.",
-        "azure-core's pipeline would move that by up to a minute at random, so it has tokens that live 3 s.",
+        "azure-core's pipeline would shift that by up to a minute at random,",
+        "so it has tokens that live 3 s.",
     ),
 )

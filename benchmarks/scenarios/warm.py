@@ -6,9 +6,10 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from cells import Cell, Metric
 from clients.wire import SCOPE, TOKEN
 from job import Job, Measured
-from plan import SUBJECT, Block, Cell, Metric, Scenario, Variant
+from plan import SUBJECT, Block, Scenario, Variant
 from results import Check, Results, bounded
 
 MOST = 0.1
@@ -18,7 +19,7 @@ _BATCH = 500
 
 
 def measure(client: Any, job: Job) -> Measured:
-    """Ask `work` times for a token that is there."""
+    """Call `get_token` `work` times while the token is fresh."""
     done: Measured = (
         client.elsewhere(job) if hasattr(client, "elsewhere") else job.run(_drive(client, job))
     )
@@ -40,7 +41,7 @@ async def _drive(client: Any, job: Job) -> Measured:
 
 
 def checks(results: Results) -> Iterator[Check]:
-    """At most a tenth of azure-identity's."""
+    """Check that a call takes at most a tenth of azure-identity's time."""
     own, other = Cell("warm", "fresh", 1, SUBJECT), Cell("warm", "fresh", 1, _REFERENCE)
     what = f"time of a warm get_token, {SUBJECT} / {_REFERENCE}, at most {MOST}"
     yield bounded(what, results.quotients(own, other, "ns"), most=MOST)

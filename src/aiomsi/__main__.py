@@ -1,4 +1,4 @@
-"""`python -m aiomsi`: the same as the command `aiomsi`."""
+"""Run the command `aiomsi` for `python -m aiomsi`."""
 
 import sys
 

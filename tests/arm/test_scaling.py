@@ -177,13 +177,13 @@ def test_a_link_is_read_in_linear_time() -> None:
 
 def test_a_header_is_masked_in_linear_time() -> None:
     for piece in PIECES:
-        check_scaling(cli._masked, piece)
+        check_scaling(cli._mask, piece)
 
 
 def test_a_header_is_masked_from_the_query_on() -> None:
-    assert cli._masked("see https://h/p?sig=1 and ?a") == "see https://h/p?*** and ?a"
-    assert cli._masked("a?b://c?d e") == "a?b://c?*** e"
-    assert cli._masked("://x") == "://x"
+    assert cli._mask("see https://h/p?sig=1 and ?a") == "see https://h/p?*** and ?a"
+    assert cli._mask("a?b://c?d e") == "a?b://c?*** e"
+    assert cli._mask("://x") == "://x"
 
 
 def test_only_the_beginning_of_an_errors_texts_is_searched() -> None:

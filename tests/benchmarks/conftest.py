@@ -1,4 +1,4 @@
-"""The benchmarks' modules lie in a folder of their own, which is no package."""
+"""Import path of the modules in `benchmarks/`, which is not a package."""
 
 import sys
 from pathlib import Path

@@ -1,11 +1,12 @@
-"""The plan: what takes part in which round, in which order, and that every scenario can be planned."""
+"""The plan: the cells of each round, their order, and the plans of all scenarios."""
 
 import itertools
 from pathlib import Path
 
 import pytest
+from cells import Cell, Metric
 from clients import CLIENTS
-from plan import Block, Cell, Metric, Scenario, Variant, schedule, takes_part
+from plan import Block, Scenario, Variant, schedule, takes_part
 from scenarios import SCENARIOS
 from server import parser
 
@@ -28,7 +29,7 @@ def test_what_has_fewer_rounds_is_spread_over_all_of_them() -> None:
     assert all(takes_part(number, 3, most) for number in (1, 2, 3) for most in (None, 3, 7))
 
 
-def test_every_round_has_every_cell_and_the_warm_up_the_least_size_only() -> None:
+def test_rounds_have_all_cells_and_the_warm_up_the_least_size() -> None:
     block = Block("v", (1, 10), ("aiomsi", "other"))
     planned = [
         (number, cell) for number, (cell,) in schedule([scenario(block)], 3, seed=1, quick=False)

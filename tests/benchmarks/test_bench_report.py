@@ -1,9 +1,9 @@
-"""The report and the checks, from measurements made up for the purpose."""
+"""The report and the checks of invented measurements."""
 
 from collections.abc import Iterator
 
 import pytest
-from plan import Cell
+from cells import Cell
 from report import checks, report
 from results import ENOUGH, Measurement, Results
 from scenarios import SCENARIOS
@@ -102,7 +102,7 @@ def test_throughput_that_falls_with_the_callers_fails() -> None:
     assert "4,096" in failed[0]
 
 
-def test_what_was_not_measured_fails_unless_only_a_part_was_asked_for() -> None:
+def test_missing_measurement_fails_unless_the_run_is_partial() -> None:
     alone = Results(measurements("warm", {"aiomsi": {"ns": 300}}))
     (whole,), (part,) = (
         checks([SCENARIOS["warm"]], alone),

@@ -1,6 +1,6 @@
-"""What measurements say together: only rounds of the same run are compared, and nothing is decided on too few of them."""
+"""Comparisons of measurements within rounds of one run, and checks with too few rounds."""
 
-from plan import Cell, Metric
+from cells import Cell, Metric
 from results import ENOUGH, Check, Measurement, Results, always, bounded, line_of, read, written
 
 OWN, OTHER = Cell("some", "v", 1, "aiomsi"), Cell("some", "v", 1, "other")
@@ -11,7 +11,7 @@ def measured(cell: Cell, number: int, run: str = "a", **values: float) -> Measur
     return Measurement(run, number, cell, "measured", values)
 
 
-def test_ratios_are_taken_within_a_round_and_the_warm_up_is_left_out() -> None:
+def test_ratios_are_within_a_round_and_without_the_warm_up() -> None:
     results = Results(
         [
             measured(OWN, 0, s=100.0),
@@ -36,13 +36,13 @@ def test_rounds_of_different_runs_are_never_compared() -> None:
     )
 
 
-def test_who_failed_a_caller_was_not_faster_but_the_references_failures_are_no_excuse() -> None:
+def test_failures_exclude_a_ratio_except_those_of_the_reference() -> None:
     fast, slow = measured(OWN, 1, s=0.1, failures=1.0), measured(OTHER, 1, s=1.0, failures=0.0)
     assert Results([fast, slow]).quotients(OWN, OTHER, "s") == []
     assert Results([fast, slow]).quotients(OTHER, OWN, "s") == [10.0]
 
 
-def test_a_bound_holds_or_fails_with_enough_rounds_and_is_open_before() -> None:
+def test_bound_is_open_until_there_are_enough_rounds() -> None:
     assert bounded("x", [1.0] * ENOUGH, most=1.1).verdict == "holds"
     assert bounded("x", [1.2] * ENOUGH, most=1.1).verdict == "FAILS"
     assert bounded("x", [0.9] * ENOUGH, least=0.92).verdict == "FAILS"

@@ -1,4 +1,4 @@
-"""The rig from end to end, with this package as its only client: an origin, a worker, a line of JSON, a report."""
+"""The benchmark from end to end, with aiomsi as the only client."""
 
 import json
 import subprocess
@@ -15,7 +15,7 @@ from run import main
 def test_a_run_of_one_round(
     scenario: str, size: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A run leaves its lines, and the report can be made of them again. In `fanout` the worker has turns."""
+    """A run writes its lines, from which the report is made again; `fanout` has turns."""
     options = ["--rounds=1", "--client=aiomsi", f"--size={size}", "--seed=3"]
     main([scenario, *options, f"--results={tmp_path}"])
     _, results = read((tmp_path / "runs.jsonl").read_text(encoding="utf-8").splitlines())

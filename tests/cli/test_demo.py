@@ -1,4 +1,4 @@
-"""What `aiomsi demo` shows, and what it leaves alone."""
+"""The output of `aiomsi demo`, and the state that it restores."""
 
 from __future__ import annotations
 
@@ -46,18 +46,18 @@ HOSTS: dict[str, dict[str, str]] = {
 
 
 def paper(*, terminal: bool = False) -> Console:
-    """Make a console whose output can be read."""
+    """Create a console that writes to a buffer."""
     return Console(file=io.StringIO(), force_terminal=terminal, width=80)
 
 
 def written(console: Console) -> str:
-    """Return what has been printed to it."""
+    """Return the text printed to the console so far."""
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
 
 def demo_process(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run the demo in a process of its own."""
+    """Run the demo in a separate process."""
     return subprocess.run(
         [sys.executable, "-m", "aiomsi", "demo", *arguments],
         env={**os.environ, **variables},
@@ -82,17 +82,15 @@ def test_a_thousand_calls_cost_one_request_to_imds() -> None:
     assert re.search(r"^Calls/s: \d+$", done.stdout, re.MULTILINE)
 
 
-def test_the_tutorials_requests_and_answers_are_shown_as_they_were(
+def test_tutorial_requests_and_responses_are_shown_unchanged(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert cli.main(["demo", "--calls", "50"]) == 0
 
     out = capsys.readouterr().out
     step_1, step_2, step_3 = out.split("\n\n")
-    assert (
-        "> GET /metadata/identity/oauth2/token?api-version=2018-02-01&resource=https%3A%2F%2Fmanagement.azure.com%2F\n"
-        in step_1
-    )
+    query = "api-version=2018-02-01&resource=https%3A%2F%2Fmanagement.azure.com%2F"
+    assert f"> GET /metadata/identity/oauth2/token?{query}\n" in step_1
     assert "> Metadata: true\n" in step_1
     assert '<   "token_type": "Bearer"\n' in step_1
     assert re.search(r'^<   "access_token": "\*\*\* \(\d+ characters\)",$', step_1, re.MULTILINE)
@@ -129,7 +127,7 @@ def test_a_limit_is_obeyed() -> None:
 
 
 @pytest.mark.slow
-def test_the_output_has_no_control_characters_in_a_file_even_where_colours_are_forced() -> None:
+def test_output_to_a_file_has_no_colours_even_if_forced() -> None:
     done = demo_process(
         "--calls",
         "8",
@@ -170,7 +168,7 @@ def test_on_a_terminal_there_is_a_progress_bar() -> None:
         try:
             while part := os.read(ours, 65_536):
                 out += part
-        except OSError:  # how Linux says that the other end has been closed
+        except OSError:  # Linux reports the closed other end in this way
             pass
         os.close(ours)
 
@@ -180,7 +178,7 @@ def test_on_a_terminal_there_is_a_progress_bar() -> None:
     assert b"IMDS requests: 1" in out
 
 
-def test_an_interrupt_ends_it_cleanly_and_puts_the_environment_back(
+def test_interrupt_ends_the_demo_and_restores_the_environment(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     class Interrupting(io.StringIO):
@@ -232,9 +230,9 @@ def test_a_failed_call_is_a_failed_demo() -> None:
         shared = asyncio.run(_demo.shared_run(paper(), azure, names, 1))
 
     assert len(shared.failures) == 2
-    assert shared.failures[1] == f"asked for {names[1]} and got another"
+    assert shared.failures[1] == f"requested {names[1]}, received another"
     with pytest.raises(
-        _demo.DemoFailedError, match=r"2 of 4 calls failed, the first so: .* answered 403"
+        _demo.DemoFailedError, match=r"2 of 4 calls failed; the first failure: .* answered 403"
     ) as caught:
         _demo.judge(shared)
     assert caught.value.help
@@ -316,7 +314,7 @@ def test_more_files_may_be_open_for_the_demo_only() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
-def test_where_few_files_may_be_open_fewer_calls_are_under_way_at_once(
+def test_low_limit_of_open_files_limits_calls_under_way(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(_demo, "open_files", lambda _: nullcontext(100))

@@ -1,4 +1,4 @@
-"""The command line, in this process and in one of its own, against a real embedded Azure."""
+"""The command line, in this process and in a separate one, against an embedded Azure."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import attrs
 import pytest
 
+import aiomsi
 from aiomsi import Policy
 from aiomsi._cli import main as cli
 from aiomsi.testing import DEFAULT_SUBSCRIPTION_ID, EmbeddedAzure, Fault
@@ -36,7 +37,7 @@ pytestmark = pytest.mark.usefixtures("azure_environment")
 
 @attrs.frozen
 class Said:
-    """What a command answered."""
+    """The exit code and output of a command."""
 
     code: int
     out: str
@@ -44,7 +45,7 @@ class Said:
 
     @property
     def complaint(self) -> list[str]:
-        """The lines of an error; there are two at most, and nothing else is said."""
+        """The lines of an error; at most two, without any other output."""
         lines = self.err.splitlines()
         assert self.out == ""
         assert 1 <= len(lines) <= 2, self.err
@@ -65,7 +66,7 @@ def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
 
 
 def run_process(*arguments: str, **variables: str) -> Said:
-    """Run a command line in a process of its own."""
+    """Run a command line in a separate process."""
     done = subprocess.run(
         [sys.executable, "-m", "aiomsi", *arguments],
         env={**os.environ, **variables},
@@ -79,7 +80,7 @@ def run_process(*arguments: str, **variables: str) -> Said:
 
 @pytest.fixture
 def closed_port() -> Iterator[str]:
-    """Hold an address at which nobody answers, and nobody else can begin to."""
+    """Reserve an address without listening on it, so that connections are refused."""
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
         yield f"http://127.0.0.1:{held.getsockname()[1]}"
@@ -89,14 +90,14 @@ def closed_port() -> Iterator[str]:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_help_says_what_a_command_does_with_an_example_and_exit_codes(
+def test_help_has_a_summary_an_example_and_exit_codes(
     run: Callable[..., Said], command: str
 ) -> None:
     said = run(command, "--help")
 
     assert (said.code, said.err) == (0, "")
     assert f"aiomsi {command}" in said.out.partition("Examples:")[2]
-    assert "Exit codes: 0 done; 1 " in said.out
+    assert "Exit codes: 0 success; 1 " in said.out
 
 
 def test_without_a_command_there_is_the_list_of_commands(run: Callable[..., Said]) -> None:
@@ -133,7 +134,7 @@ def test_python_m_aiomsi_is_the_same_command(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["whatever", "--version"])
-    path = str(Path(cli.__file__).with_name("__main__.py"))
+    path = str(Path(aiomsi.__file__).with_name("__main__.py"))
     module = ModuleType("__main__")
     module.__spec__ = ModuleSpec("aiomsi.__main__", None, origin=path)
 
@@ -167,7 +168,11 @@ def test_a_missing_extra_is_one_line_that_names_it(
 
 
 def test_a_missing_extra_is_no_traceback_for_the_console_script() -> None:
-    script = "import sys; sys.modules['click'] = None\nfrom aiomsi._cli.main import main\nsys.exit(main())"
+    script = (
+        "import sys; sys.modules['click'] = None\n"
+        "from aiomsi._cli.main import main\n"
+        "sys.exit(main())"
+    )
 
     done = subprocess.run(
         [sys.executable, "-c", script], check=False, capture_output=True, text=True, timeout=50
@@ -219,7 +224,7 @@ def test_token_prints_what_is_known_and_hides_the_secret(
 
 
 @pytest.mark.slow
-def test_token_in_a_process_of_its_own_shows_the_secret_on_request_only(
+def test_token_in_a_process_shows_the_secret_on_request_only(
     embedded_azure: EmbeddedAzure,
 ) -> None:
     embedded_azure.repeat_tokens()
@@ -303,7 +308,7 @@ def test_token_that_is_refused_says_what_to_do(run: Callable[..., Said]) -> None
     assert said.complaint[1].startswith("Assign the identity to this VM")
 
 
-def test_token_where_there_is_no_imds_fails_soon_and_names_the_emulator(
+def test_token_without_an_imds_fails_soon_and_names_the_emulator(
     run: Callable[..., Said], monkeypatch: pytest.MonkeyPatch, closed_port: str
 ) -> None:
     monkeypatch.setenv("AZURE_POD_IDENTITY_AUTHORITY_HOST", closed_port)
@@ -329,7 +334,7 @@ def test_a_host_that_is_not_served_is_wrong_configuration(
 # get
 
 
-def test_get_prints_json_in_the_order_of_the_answer_and_nothing_else(
+def test_get_prints_only_json_in_the_order_of_the_response(
     run: Callable[..., Said],
 ) -> None:
     said = run("get", DEVTEST, *VERSION)
@@ -426,7 +431,7 @@ def test_get_of_what_is_not_there_is_a_404(run: Callable[..., Said]) -> None:
         (
             ("https://evil.example/subscriptions", *VERSION),
             "'https://evil.example/subscriptions' is not on",
-            "A token goes to the chosen cloud's ARM only: give the path alone, or another --cloud",
+            "Tokens are sent to the chosen cloud's ARM only: pass the path, or another --cloud",
         ),
     ],
 )
@@ -521,7 +526,7 @@ def test_include_shows_the_headers_of_an_error_too(run: Callable[..., Said]) -> 
 
 
 def test_half_a_surrogate_is_written_as_an_escape() -> None:
-    assert cli._pretty({"cut": "\ud83d"}) == '{\n  "cut": "\\ud83d"\n}'
+    assert cli._format_json({"cut": "\ud83d"}) == '{\n  "cut": "\\ud83d"\n}'
 
 
 def test_get_prints_half_a_surrogate_as_an_escape(embedded_azure: EmbeddedAzure) -> None:
@@ -565,7 +570,7 @@ def test_get_prints_json_that_stdout_can_take(
 
 
 def kill(number: signal.Signals) -> None:
-    """Send this process's main thread a signal, from another thread."""
+    """Send a signal to this process's main thread, from another thread."""
     main_thread = threading.main_thread().ident
     if sys.platform == "win32" or main_thread is None:
         signal.raise_signal(number)
@@ -574,7 +579,7 @@ def kill(number: signal.Signals) -> None:
 
 
 class Watched(io.StringIO):
-    """An output that calls back, once, when a text has been written to it."""
+    """An output that calls a function once, when a text has been written to it."""
 
     def __init__(self, text: str = "", callback: Callable[[], object] = lambda: None) -> None:
         super().__init__()
@@ -589,7 +594,7 @@ class Watched(io.StringIO):
 
 
 def variables_of(output: str) -> dict[str, str]:
-    """Read what the emulator prints for a POSIX shell."""
+    """Return the variables that the emulator printed for a POSIX shell."""
     return dict(re.findall(r"^export (\w+)=(\S+)$", output, re.MULTILINE))
 
 
@@ -599,7 +604,7 @@ def run_emulator(
     use: Callable[[Mapping[str, str]], object] = lambda _: None,
     end: signal.Signals = signal.SIGINT,
 ) -> tuple[Said, object]:
-    """Run the emulator in this process; once it runs, use it in another thread, and then end it by a signal."""
+    """Run the emulator in this process, call `use` in another thread, then end it by a signal."""
     results: list[object] = []
 
     def client() -> None:
@@ -621,7 +626,7 @@ def run_emulator(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
-def test_the_emulator_serves_a_client_until_it_is_interrupted_and_prints_its_counts(
+def test_emulator_serves_until_interrupted_and_prints_its_counts(
     monkeypatch: pytest.MonkeyPatch, end: signal.Signals
 ) -> None:
     before = signal.getsignal(signal.SIGTERM)
@@ -639,12 +644,13 @@ def test_the_emulator_serves_a_client_until_it_is_interrupted_and_prints_its_cou
         "AIOMSI_RESOURCE_MANAGER",
     }
     assert said.err.endswith(
-        "IMDS requests: 1 (1 tokens, 0 answers 429)\nARM requests: 1 (0 answers 401, 0 answers 403)\n"
+        "IMDS requests: 1 (1 tokens, 0 answers 429)\n"
+        "ARM requests: 1 (0 answers 401, 0 answers 403)\n"
     )
     assert signal.getsignal(signal.SIGTERM) == before
 
 
-def test_the_emulators_environment_makes_a_client_trust_its_certificate(
+def test_emulator_environment_makes_clients_trust_its_ca(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def use(variables: Mapping[str, str]) -> Said:
@@ -686,24 +692,28 @@ def test_the_emulator_speaks_the_language_of_the_shell(
 def test_the_shell_is_the_platforms_own_by_default(
     monkeypatch: pytest.MonkeyPatch, platform: str, beginning: str
 ) -> None:
-    assert all(cli.line_for(None, platform)(name, "x").startswith(beginning) for name in ("A", "B"))
-
-
-def test_the_emulator_obeys_latency_and_drops_limits_on_request(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def use(variables: Mapping[str, str]) -> float:
-        began = time.monotonic()
-        assert run_process("token", **variables).code == 0
-        return time.monotonic() - began
-
-    said, results = run_emulator(
-        monkeypatch, "--latency", "300", "--no-imds-limits", "--shell", "sh", use=use
+    assert all(
+        cli.assignment_writer(None, platform)(name, "x").startswith(beginning)
+        for name in ("A", "B")
     )
 
+
+def test_emulator_options_reach_the_embedded_azure(monkeypatch: pytest.MonkeyPatch) -> None:
+    created: list[dict[str, Any]] = []
+
+    class RecordingAzure(EmbeddedAzure):
+        def __init__(self, **options: Any) -> None:
+            created.append(options)
+            super().__init__(**options)
+
+    monkeypatch.setattr(cli, "EmbeddedAzure", RecordingAzure)
+
+    said, _ = run_emulator(monkeypatch, "--latency", "300", "--no-imds-limits", "--shell", "sh")
+
     assert said.code == 0
-    assert isinstance(results, list)
-    assert results[0] >= 0.3
+    latencies = created[0]["imds_latency"], created[0]["arm_latency"]
+    assert latencies == (0.3, 0.3)
+    assert created[0]["imds_limits"] is None
 
 
 def test_a_port_that_is_taken_is_wrong_configuration(

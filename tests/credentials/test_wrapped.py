@@ -29,8 +29,8 @@ from aiomsi._credentials.wrapped import (
     WrappedFunction,
     WrappedInstance,
     _Errand,
-    wrap,
     read_token,
+    wrap,
 )
 from aiomsi._tokens.flight import Ping, call
 from aiomsi._tokens.policy import DEFAULT_POLICY
@@ -251,7 +251,7 @@ async def test_a_factory_that_makes_a_synchronous_credential_is_a_failure_that_s
     assert (
         "Synchronous is a synchronous credential"
         in failed(await fetch(lambda: Synchronous())(FetchRequest())).summary
-    )  # noqa: PLW0108
+    )
 
 
 @pytest.mark.anyio

@@ -1,8 +1,8 @@
-"""Forks while a credential is warm, in the middle of a fetch, or in the middle of anything: ``python tests/stress/forks.py JOB``.
+"""Forks while a credential is warm, fetches, or is otherwise in use.
 
-The tests run it in a process of its own, where whatever goes wrong in a child is seen on stderr.
-Each job prints one JSON object. Those that fork in the middle of a fetch wait for a line on stdin
-before they do. Tokens are told by their digests only.
+The tests run ``python tests/stress/forks.py JOB`` in a separate process, so that errors of a child
+appear on its stderr. Each job prints one JSON object. The jobs that fork during a fetch first wait
+for a line on stdin. Tokens are printed as digests only.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ Told = dict[str, Any]
 
 
 def digest(token: str) -> str:
-    """Name a token without telling it."""
+    """Return a digest that identifies a token without revealing it."""
     return hashlib.sha256(token.encode()).hexdigest()[:16]
 
 
@@ -42,7 +42,7 @@ class MovableClock:
 
 
 async def use(credential: ManagedIdentityCredential) -> Told:
-    """Use a credential as a program does, and close it twice."""
+    """Get a token as a program does, and close the credential twice."""
     async with credential:
         token = (await credential.get_token(ARM)).token
         stats = credential.stats()[ARM]
@@ -51,7 +51,7 @@ async def use(credential: ManagedIdentityCredential) -> Told:
 
 
 def refresh_point(credential: ManagedIdentityCredential, clock: MovableClock) -> float:
-    """Find after how many seconds the token is due for a refresh."""
+    """Return the seconds until the token is due for a refresh."""
     earliest, latest = 0.0, 86_400.0
     while latest - earliest > 0.01:
         clock.ahead = (earliest + latest) / 2
@@ -66,7 +66,7 @@ def refresh_point(credential: ManagedIdentityCredential, clock: MovableClock) ->
 def in_children(
     method: str, count: int, job: Callable[..., Told], *arguments: object
 ) -> list[Told]:
-    """Run a job in processes of their own, and gather what they tell; one that hangs is ended, and tells nothing."""
+    """Run a job in `count` processes, and return their reports; one that hangs is killed."""
     context: Any = multiprocessing.get_context(method)
     told: SimpleQueue[Told] = context.SimpleQueue()
     children = [context.Process(target=_tell, args=(told, job, *arguments)) for _ in range(count)]
@@ -85,23 +85,23 @@ def _tell(told: "SimpleQueue[Told]", job: Callable[..., Told], *arguments: objec
 
 
 def run_use(credential: ManagedIdentityCredential) -> Told:
-    """Use the credential in a loop of its own."""
+    """Use the credential in a new event loop."""
     return asyncio.run(use(credential))
 
 
 def run_use_and_measure(credential: ManagedIdentityCredential, clock: MovableClock) -> Told:
-    """Use the credential, and find out when its token is due."""
+    """Use the credential, and report when its token is due."""
     asyncio.run(credential.warm_up())
     return {"refresh": refresh_point(credential, clock)} | asyncio.run(use(credential))
 
 
 def run_pickled(credential: ManagedIdentityCredential) -> Told:
-    """Use a credential that came in a pickle; tell what it knew before."""
+    """Use an unpickled credential; report its stats from before."""
     return {"stats": len(credential.stats())} | run_use(credential)
 
 
 def warm() -> Told:
-    """Fork when the token is there."""
+    """Fork while the token is fresh."""
     clock = MovableClock()
     credential = ManagedIdentityCredential(clock=clock.clock)
     asyncio.run(credential.warm_up())
@@ -123,7 +123,7 @@ def thread() -> Told:
 
 
 def loop() -> Told:
-    """Fork in the very loop that fetches."""
+    """Fork in the event loop that fetches."""
 
     async def main() -> Told:
         credential = ManagedIdentityCredential()
@@ -135,7 +135,7 @@ def loop() -> Told:
 
 
 def bare() -> Told:
-    """Fork while another thread fetches, by hand: the child ends as any program does."""
+    """Fork by `os.fork` while another thread fetches; the child exits by `sys.exit`."""
     credential = ManagedIdentityCredential()
     told: list[Told] = []
     fetching = threading.Thread(target=lambda: told.append(run_use(credential)))
@@ -155,7 +155,7 @@ def bare() -> Told:
 
 
 def held() -> Told:
-    """Fork while another thread holds the lock of the token: it is in the middle of a rejection, and has asked for the time."""
+    """Fork while another thread holds the slot's lock: `reject` has called the clock."""
     asked, go_on = threading.Event(), threading.Event()
 
     def wall() -> float:
@@ -176,11 +176,11 @@ def held() -> Told:
 
 
 def hammered() -> Told:
-    """Fork again and again while other threads do all sorts of things with the same credential."""
+    """Fork repeatedly while other threads call the methods of the same credential."""
     credential = ManagedIdentityCredential()
     asyncio.run(credential.warm_up())
-    # Imports what is imported late: a child that is forked in the middle of an import waits for it
-    # for ever.
+    # Imports the late modules, because a child that is forked during an import waits for that
+    # import for ever.
     credential.stats()
     done = threading.Event()
 
@@ -201,7 +201,7 @@ def hammered() -> Told:
 
 
 def pickled() -> Told:
-    """Hand a warm credential to processes that are not forks of this one."""
+    """Pass a warm credential to processes that are not forks of this process."""
     credential = ManagedIdentityCredential()
     token = asyncio.run(credential.get_token(ARM)).token
     data = bytes(ForkingPickler.dumps(credential))

@@ -1,9 +1,9 @@
-"""Ten thousand cold callers in eight event loops, each in a thread of its own, again and again: one request to IMDS each time.
+"""Ten thousand cold callers in eight event loops, each in a thread: one request to IMDS.
 
 ``python tests/stress/herd.py --repeat 100`` prints a line for each repetition and one for all of
-them, and exits with 1 if any repetition made another number of requests, or if a caller got no
-token. IMDS is the embedded one, with its limits on; each repetition has a new one, so nothing is
-warm. ``--unshared`` shows that this can fail.
+them, and exits with 1 if a repetition makes another number of requests, or if a caller receives no
+token. Each repetition has a new embedded IMDS with its limits, so that all callers are cold.
+``--unshared`` shows that the check can fail.
 """
 
 import argparse
@@ -26,7 +26,7 @@ SCOPE = "https://management.azure.com/.default"
 
 @attrs.frozen
 class Row:
-    """What one repetition came to."""
+    """The outcome of one repetition."""
 
     callers: int
     loops: int
@@ -39,7 +39,7 @@ class Row:
 
     @property
     def good(self) -> bool:
-        """Whether everybody got the one token of the one request."""
+        """Whether all callers received the token of a single request."""
         return (self.cold, self.requests, self.tokens, self.errors, self.different) == (
             self.callers,
             1,
@@ -51,27 +51,27 @@ class Row:
     def __str__(self) -> str:
         requests = f"{self.requests:,} {'request' if self.requests == 1 else 'requests'}"
         return (
-            f"{self.callers:,} callers in {self.loops} loops, {self.cold:,} of them cold: {requests}, {self.tokens:,} tokens, "
-            f"{self.errors:,} errors, {self.seconds:.2f} s"
+            f"{self.callers:,} callers in {self.loops} loops, {self.cold:,} of them cold: "
+            f"{requests}, {self.tokens:,} tokens, {self.errors:,} errors, {self.seconds:.2f} s"
         )
 
 
 async def herd(
     credential: ManagedIdentityCredential, callers: int
 ) -> list[AccessToken | BaseException]:
-    """Ask for a token that often at once."""
+    """Call `get_token` `callers` times at once."""
     return await asyncio.gather(
         *(credential.get_token(SCOPE) for _ in range(callers)), return_exceptions=True
     )
 
 
 def repetition(loops: int, callers: int, *, share: bool) -> Row:
-    """Let all loops begin together, each with a credential of its own; IMDS answers when everybody waits."""
+    """Run all loops, each with one credential; IMDS responds once all callers wait."""
     together = threading.Barrier(loops)
     with EmbeddedAzure() as azure, ThreadPoolExecutor(loops) as pool:
         os.environ.update(azure.environment)
-        # They share by host and clock, and the port of an earlier repetition may be given out
-        # again.
+        # A new clock for each repetition: credentials share slots by host and clock, and the system
+        # may reuse the port of an earlier repetition.
         clock = Clock()
         credentials = [ManagedIdentityCredential(share=share, clock=clock) for _ in range(loops)]
 
@@ -99,18 +99,18 @@ def repetition(loops: int, callers: int, *, share: bool) -> Row:
 
 
 def wait_for_all(credentials: Sequence[ManagedIdentityCredential], callers: int) -> int:
-    """Wait, but not for ever, until so many callers wait for a token; tell how many do."""
+    """Wait up to 60 s until `callers` calls wait for a token; return how many do."""
     deadline = time.monotonic() + 60
     while True:
         stats = [stats for credential in credentials for stats in credential.stats().values()]
         waiting = sum(each.fetches + each.joined for each in stats)
         if waiting >= callers or time.monotonic() > deadline:
             return waiting
-        time.sleep(0.001)  # polls other threads, and leaves them the interpreter
+        time.sleep(0.001)  # polls the other threads, and releases the interpreter to them
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run it; the exit code."""
+    """Run the repetitions, and return the exit code."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -131,9 +131,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         metavar="N",
         help="callers in each loop (default: %(default)s)",
     )
-    parser.add_argument(
-        "--unshared", action="store_true", help="give every loop a token of its own"
-    )
+    parser.add_argument("--unshared", action="store_true", help="give every loop a separate token")
     options = parser.parse_args(arguments)
     for name in IDENTITY_VARIABLES:
         os.environ.pop(name, None)
@@ -148,7 +146,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     slowest = max(row.seconds for row in rows)
     print(
-        f"{good} of {len(rows)} repetitions made 1 request and gave everybody its token: "
+        f"{good} of {len(rows)} repetitions made 1 request and gave all callers its token: "
         f"{callers:,} callers, {requests:,} requests, {errors:,} errors, slowest {slowest:.2f} s"
     )
     return 0 if good == len(rows) else 1

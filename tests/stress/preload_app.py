@@ -1,7 +1,7 @@
-"""A WSGI app that fetches its token when it is imported: under ``gunicorn --preload`` once, before the workers are forked.
+"""A WSGI app that fetches its token on import: under ``gunicorn --preload`` once, before the forks.
 
-Each answer is held back until `AIOMSI_TOGETHER` requests are under way: that many workers of one
-thread have one each.
+Responses wait until `AIOMSI_TOGETHER` requests are under way, so that as many workers of one thread
+have one request each.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ asyncio.run(credential.warm_up())
 def app(
     _environ: dict[str, Any], start_response: Callable[[str, list[tuple[str, str]]], object]
 ) -> list[bytes]:
-    """Answer with this worker's process and a digest of its token."""
+    """Respond with this worker's process id and a digest of its token."""
     together.wait(20)
     token = asyncio.run(credential.get_token(ARM)).token
     asyncio.run(credential.close())

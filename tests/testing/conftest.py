@@ -10,7 +10,7 @@ _Result = TypeVar("_Result")
 
 @pytest.fixture
 def concurrently() -> Iterator[Concurrently]:
-    """Run a function several times at once, in threads; the result waits for theirs."""
+    """Return a function that runs another one concurrently, in threads."""
     with ThreadPoolExecutor(32) as pool:
 
         def start(number: int, function: Callable[[], _Result]) -> Callable[[], list[_Result]]:

@@ -1,4 +1,4 @@
-"""A small blocking client, so that the tests of the server do not depend on aiomsi's client."""
+"""A small blocking client, so that the tests of the server are independent of aiomsi's clients."""
 
 import json
 from collections.abc import Callable
@@ -20,7 +20,7 @@ ARM_RESOURCE = "https://management.azure.com/"
 
 
 class Concurrently(Protocol):
-    """Start `number` concurrent calls; return a function that waits for their results."""
+    """Start concurrent calls of a function; return a function that waits for their results."""
 
     def __call__(
         self, number: int, function: Callable[[], _Result], /
@@ -79,7 +79,7 @@ def ask_arm(
 
 
 def follow(azure: EmbeddedAzure, link: str, method: str = "GET") -> Reply:
-    """Request a link of a response, unchanged."""
+    """GET a link of a response, unchanged."""
     assert link.startswith(azure.arm_url)
     return ask(
         azure.arm_url,

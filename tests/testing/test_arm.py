@@ -443,7 +443,7 @@ def test_groups_are_added_counted_and_removed() -> None:
             lambda azure: [azure.remove_identity(azure.identities[0]) for _ in range(2)],
             "range|assigned",
         ),
-        (lambda azure: azure.set_token_lifetime(0), "a second at least"),
+        (lambda azure: azure.set_token_lifetime(0), "at least 1 s"),
         (lambda _: EmbeddedAzure(page_size=0), "page_size"),
     ],
 )

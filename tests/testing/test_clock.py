@@ -4,7 +4,7 @@ import threading
 import pytest
 
 from aiomsi.testing import ManualClock
-from aiomsi.testing._server.counter import Tally, call_in_loop
+from aiomsi.testing._server.counter import WaitableCounter, call_in_loop
 
 
 def test_time_stands_still_until_it_is_moved() -> None:
@@ -109,31 +109,31 @@ def test_no_sleep_is_only_a_chance_for_others() -> None:
 
 def test_waiting_for_sleepers_that_do_not_come_gives_up() -> None:
     manual = ManualClock()
-    with pytest.raises(TimeoutError, match="got 0"):
+    with pytest.raises(TimeoutError, match="it is 0"):
         manual.wait_sleeping(1, timeout=0.001)
-    with pytest.raises(TimeoutError, match=r"Waited 0\.001 s for 2"):
+    with pytest.raises(TimeoutError, match=r"Waited 0\.001 s for a count of 2"):
         asyncio.run(manual.sleeping(2, timeout=0.001))
 
 
 def test_a_wait_for_what_is_there_already_ends_at_once() -> None:
     async def main() -> None:
-        tally = Tally()
-        tally.add(2)
-        await tally.reached(2)
-        tally.wait(1)
+        counter = WaitableCounter()
+        counter.add(2)
+        await counter.reached(2)
+        counter.wait(1)
 
     asyncio.run(main())
 
 
 def test_each_waiter_has_its_own_number() -> None:
     async def main() -> None:
-        tally = Tally()
-        first, second = (asyncio.ensure_future(tally.reached(number)) for number in (1, 2))
+        counter = WaitableCounter()
+        first, second = (asyncio.ensure_future(counter.reached(number)) for number in (1, 2))
         await asyncio.sleep(0)
-        tally.add(1)
+        counter.add(1)
         await first
         assert not second.done()
-        tally.add(1)
+        counter.add(1)
         await second
 
     asyncio.run(main())

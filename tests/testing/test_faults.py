@@ -154,7 +154,7 @@ def test_two_holds_hold_twice(azure: EmbeddedAzure, concurrently: Concurrently) 
 
 
 def test_waiting_for_requests_that_do_not_come_gives_up(azure: EmbeddedAzure) -> None:
-    with azure.hold("imds") as hold, pytest.raises(TimeoutError, match="got 0"):
+    with azure.hold("imds") as hold, pytest.raises(TimeoutError, match="it is 0"):
         hold.wait_arrived(1, timeout=0.001)
 
 
@@ -163,7 +163,7 @@ def test_waiting_for_requests_that_do_not_come_gives_up(azure: EmbeddedAzure) ->
     [
         (
             lambda azure: azure.inject("entra", Fault()),
-            "no service 'entra'; the embedded Azure has 'imds' and 'arm'",
+            "has no service 'entra'; it has 'imds' and 'arm'",
         ),
         (lambda azure: azure.inject("arm", Fault(), times=0), "times must be at least 1"),
         (lambda azure: azure.inject("arm", Fault(), path="("), "not a regular expression"),

@@ -12,7 +12,7 @@ from testing.embedded_client import GROUP, SUBSCRIPTION, Concurrently, ask, ask_
 
 import aiomsi.testing
 from aiomsi.testing import EmbeddedAzure
-from aiomsi.testing._server import request_log as ledger
+from aiomsi.testing._server import request_log
 from aiomsi.testing._server.thread import Port
 
 A_DAY = 86_400.0
@@ -23,7 +23,7 @@ def test_the_public_names_are_those_listed() -> None:
     for name in aiomsi.testing.__all__:
         assert getattr(aiomsi.testing, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
-        getattr(aiomsi.testing, "Nothing")  # noqa: B009  # mypy knows that it is not there
+        getattr(aiomsi.testing, "Nothing")  # noqa: B009  # mypy rejects the attribute
 
 
 def test_environment_and_cloud_lead_to_the_servers() -> None:
@@ -143,7 +143,7 @@ def test_requests_are_recorded_as_received_without_their_token() -> None:
 
 
 def test_the_oldest_recorded_requests_make_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ledger, "RECORDED", 2)
+    monkeypatch.setattr(request_log, "RECORDED", 2)
     with EmbeddedAzure() as azure:
         for number in range(3):
             ask(azure.imds_url, f"/{number}")
@@ -166,7 +166,7 @@ def test_counts_can_start_anew_while_requests_are_under_way(concurrently: Concur
     assert azure.requests == ()
 
 
-def test_stopping_is_prompt_with_requests_held_and_connections_open() -> None:
+def test_stop_is_prompt_with_held_requests_and_open_connections() -> None:
     async def main() -> list[aiohttp.ClientResponse | BaseException]:
         azure = EmbeddedAzure(arm_latency=A_DAY).start()
         headers = {"Authorization": f"Bearer {azure.issue_token()}"}
@@ -180,8 +180,8 @@ def test_stopping_is_prompt_with_requests_held_and_connections_open() -> None:
                 ]
                 await hold.arrived(50)
                 hold.release()
-                # A stop that waits for the requests, or as long as aiohttp does by default, hits
-                # this bound.
+                # A stop that waits for the requests, or for aiohttp's default timeout, exceeds this
+                # bound.
                 async with asyncio.timeout(PATIENCE):
                     await asyncio.to_thread(azure.stop)
             return await asyncio.gather(*asked, return_exceptions=True)
@@ -198,7 +198,8 @@ def test_a_thousand_connections_are_served() -> None:
             headers = {"Authorization": f"Bearer {azure.issue_token()}"}
 
             async def get(name: str) -> str:
-                url = f"{azure.arm_url}/subscriptions/{SUBSCRIPTION}/resourceGroups/{name}?api-version=2021-04-01"
+                path = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{name}"
+                url = f"{azure.arm_url}{path}?api-version=2021-04-01"
                 async with client.get(url, headers=headers) as reply:
                     return str((await reply.json())["name"])
 

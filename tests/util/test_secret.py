@@ -31,7 +31,7 @@ def test_a_secret_is_not_shown(secret: Secret | SecretBytes) -> None:
         repr([secret]),
         repr({"token": secret}),
         pprint.pformat([secret]),
-    ):  # noqa: UP031
+    ):
         assert "secret" in shown
         assert TEXT not in shown
 

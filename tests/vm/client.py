@@ -1,6 +1,7 @@
-"""What a user's programs do, nothing overridden. The tests run it in a process of its own, with the environment of a VM.
+"""A user's programs with all defaults.
 
-``python client.py JOB`` prints one JSON object: the job's `value`, or the `error` and its `text`.
+The tests run this file in a separate process, with the environment of a VM. ``python client.py
+JOB`` prints one JSON object: the job's `value`, or the `error` and its `text`.
 """
 
 import asyncio
@@ -18,13 +19,13 @@ CALLS = 1_000
 
 
 async def get() -> Any:
-    """Ask for the tutorial's resource group."""
+    """GET the tutorial's resource group."""
     async with aiomsi.ArmSession() as arm:
         return await arm.get(GROUP, api_version=API_VERSION)
 
 
 async def many() -> Any:
-    """Ask for it very often at once, with no token yet."""
+    """GET the resource group `CALLS` times at once, without a token at the start."""
     async with aiomsi.ArmSession() as arm:
         calls = (arm.get(GROUP, api_version=API_VERSION) for _ in range(CALLS))
         outcomes = await asyncio.gather(*calls, return_exceptions=True)
@@ -38,7 +39,7 @@ async def many() -> Any:
 
 
 async def token() -> Any:
-    """Ask for a token alone."""
+    """Get a token only."""
     async with aiomsi.ManagedIdentityCredential() as credential:
         return {
             "life": (await credential.get_token("https://management.azure.com/.default")).expires_on

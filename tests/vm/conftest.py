@@ -1,4 +1,4 @@
-"""Keeps these tests to the namespaces that `enter.py` makes: elsewhere their addresses are the real Azure's."""
+"""Restrict these tests to `enter.py`'s namespaces, because their addresses are the real Azure's."""
 
 import os
 

@@ -1,16 +1,16 @@
-"""Runs the tests of this folder as on a VM: in a network and a mount namespace of their own.
+"""Run the tests of this folder as on a VM: in a new network and a new mount namespace.
 
 ``python tests/vm/enter.py [pytest's arguments]``, as root or, where the kernel allows user
-namespaces, as anybody.
+namespaces, as any user.
 
-There 169.254.169.254 is an address of `lo`, and `management.azure.com` is a name of 127.0.0.1, so a
-client with nothing but its defaults talks to the tests' own servers; no other machine can be
-reached at all. The machine outside keeps its `lo` and its /etc/hosts. Where namespaces are not
-allowed this says why and exits with 0, but with 1 in CI, where it has to run.
+In the namespaces 169.254.169.254 is an address of `lo`, and `management.azure.com` is a name of
+127.0.0.1, so that a client with all defaults connects to the servers of the tests; no other machine
+can be reached. The machine outside keeps its `lo` and its /etc/hosts. Where namespaces are not
+allowed, this script prints the reason and exits with 0, but with 1 in CI, where the tests must run.
 
-This script waits for one child: `unshare` makes the namespaces and becomes this script with
-``--inside``, which furnishes them and becomes the command that it was given. That is tried with
-`true` first, to learn whether it is allowed.
+This script waits for one child: `unshare` creates the namespaces and executes this script with
+``--inside``, which sets them up and executes the command. The command `true` is tried first, to
+find out whether namespaces are allowed.
 """
 
 import os
@@ -27,7 +27,7 @@ from typing import NoReturn
 IMDS = "169.254.169.254"
 ARM = "management.azure.com"
 HOSTS = f"127.0.0.1 localhost\n127.0.0.1 {ARM}\n"
-# A machine may ask DNS, systemd or a daemon before its hosts file.
+# A machine may look names up in DNS, systemd or a daemon before its hosts file.
 NSSWITCH = "passwd: files\ngroup: files\nhosts: files\n"
 
 _HERE = Path(__file__).resolve().parent
@@ -49,8 +49,8 @@ def main(arguments: Sequence[str]) -> int:
             in_ci = bool(os.environ.get("CI"))
             print(f"tests/vm {'FAILED, since it must run in CI' if in_ci else 'skipped'}: {way}")
             return int(in_ci)
-        # The user outside may be another one inside, so neither pytest's shared temporary folder
-        # nor its cache will do.
+        # The user ids outside and inside may differ, so that pytest's shared temporary folder and
+        # its cache may not be writable.
         pytest = [
             sys.executable,
             "-m",
@@ -66,7 +66,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def outside(hosts: str = "/etc/hosts", address: str = IMDS) -> str | None:
-    """Say why this process is not in the namespaces; None if it is. Asks nobody but this machine."""
+    """Return why this process is outside the namespaces; None if inside. Sends no packets."""
     if Path(hosts).read_text() != HOSTS:
         return f"{hosts} is not the one of tests/vm"
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
@@ -85,7 +85,7 @@ def _environment(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def _way_in(folder: Path, platform: str = sys.platform) -> list[str] | str:
-    """Give the command that runs another one inside, found by trying it; or the reason why there is none."""
+    """Return the command that runs another one inside, found by a trial, or why none works."""
     if platform != "linux":
         return f"namespaces need Linux, and this is {platform}"
     for program in ("unshare", "mount"):
@@ -111,12 +111,12 @@ def _way_in(folder: Path, platform: str = sys.platform) -> list[str] | str:
 
 
 def _inside(folder: Path, command: Sequence[str]) -> NoReturn:
-    """Furnish the namespaces, and become the command."""
+    """Set up the namespaces, and execute the command."""
     try:
         _furnish(folder)
     except (OSError, subprocess.CalledProcessError) as error:
         sys.exit(f"the namespaces can't be furnished: {error}")
-    os.execvp(command[0], list(command))  # noqa: S606  # no shell is wanted
+    os.execvp(command[0], list(command))  # noqa: S606  # without a shell
 
 
 def _furnish(folder: Path) -> None:
@@ -132,7 +132,7 @@ def _furnish(folder: Path) -> None:
 
 
 def _loopback_up() -> None:
-    """Bring up `lo` and give it IMDS's address, with the kernel's ioctls: see netdevice(7)."""
+    """Bring up `lo` and add IMDS's address to it, by the ioctls of netdevice(7)."""
     import fcntl
 
     get_flags, set_flags, set_address, set_mask, up = 0x8913, 0x8914, 0x8916, 0x891C, 0x1
@@ -145,7 +145,7 @@ def _loopback_up() -> None:
         flags = struct.unpack_from("16sH", answer)[1]
         fcntl.ioctl(control, set_flags, struct.pack("16sH22x", b"lo", flags | up))
         fcntl.ioctl(control, set_address, with_address(b"lo:imds", IMDS))
-        # Without a mask of its own it would make all of 169.254.0.0/16 this machine's.
+        # With the default mask all of 169.254.0.0/16 would be addresses of this machine.
         fcntl.ioctl(control, set_mask, with_address(b"lo:imds", "255.255.255.255"))
 
 

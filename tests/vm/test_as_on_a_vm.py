@@ -1,4 +1,6 @@
-"""As on a VM: the package with its defaults, and the tutorial's two requests with curl, at Azure's own addresses.
+"""The package with all defaults, and the tutorial's requests with curl, at Azure's real addresses.
+
+These tests run in the namespaces that `enter.py` creates.
 
 Source:
 https://learn.microsoft.com/entra/identity/managed-identities-azure-resources/tutorial-linux-managed-identities-vm-access
@@ -25,9 +27,15 @@ from vm.client import API_VERSION, CALLS, GROUP
 from aiomsi import Policy
 from aiomsi.testing import Counts, EmbeddedAzure
 
-TOKEN_REQUEST = "/metadata/identity/oauth2/token?api-version=2018-02-01&resource=https%3A%2F%2Fmanagement.azure.com%2F"
+TOKEN_REQUEST = (
+    "/metadata/identity/oauth2/token"
+    "?api-version=2018-02-01&resource=https%3A%2F%2Fmanagement.azure.com%2F"
+)
 ARM_REQUEST = f"{GROUP}?api-version={API_VERSION}"
-ANSWER = f'{{"id":"{GROUP}","name":"DevTest","location":"westus","properties":{{"provisioningState":"Succeeded"}}}}'
+ANSWER = (
+    f'{{"id":"{GROUP}","name":"DevTest","location":"westus",'
+    '"properties":{"provisioningState":"Succeeded"}}'
+)
 CLIENT = str(Path(__file__).with_name("client.py"))
 INHERITED = ("LANG", "LD_LIBRARY_PATH", "PATH", "TMPDIR")
 CLOSED_PORT = "http://127.0.0.1:9"
@@ -36,12 +44,14 @@ PATIENCE = 45
 
 @attrs.frozen
 class Vm:
-    """Runs programs with the environment of a VM: nothing in it says anything of Azure, proxies or, unless told, certificates.
+    """A runner of programs with the environment of a VM.
+
+    The environment has no variables for Azure or proxies, and variables for certificates with `ca`
+    only.
 
     Attributes:
         home: an empty folder.
-        ca: a file with the only certificate authority that is trusted; None leaves that to the
-            machine's own.
+        ca: a file with the only trusted certificate authority; None for the machine's authorities.
 
     """
 
@@ -72,13 +82,13 @@ class Vm:
         )
 
     def output(self, *command: str, environment: Mapping[str, str] | None = None) -> str:
-        """Run a program that must succeed, and must have nothing to complain of."""
+        """Run a program that must succeed with an empty stderr, and return its output."""
         done = self.run(*command, environment=environment)
         assert (done.returncode, done.stderr) == (0, ""), done.stdout
         return done.stdout
 
     def client(self, job: str, **environment: str) -> dict[str, Any]:
-        """Run a job of `client.py`, with warnings as errors, and give what it reports."""
+        """Run a job of `client.py`, with warnings as errors, and return its report."""
         report = json.loads(
             self.output(sys.executable, "-W", "error", CLIENT, job, environment=environment)
         )
@@ -99,7 +109,7 @@ def azure() -> Iterator[EmbeddedAzure]:
 
 @pytest.fixture
 def arm_alone() -> Iterator[EmbeddedAzure]:
-    """ARM in its place, and nothing at IMDS's."""
+    """Serve ARM at its real address, and no IMDS."""
     with EmbeddedAzure(arm_host="127.0.0.1", arm_port=443, tls=[enter.ARM]) as azure:
         yield azure
 
@@ -140,9 +150,7 @@ THE_TUTORIALS = [
 ]
 
 
-def test_the_defaults_send_the_tutorials_two_requests_and_give_its_answer(
-    azure: EmbeddedAzure, vm: Vm
-) -> None:
+def test_defaults_send_the_tutorials_requests(azure: EmbeddedAzure, vm: Vm) -> None:
     report = vm.client("get")
 
     assert json.dumps(report["value"], separators=(",", ":")) == ANSWER
@@ -208,7 +216,7 @@ def ask_imds() -> bytes:
 
 @pytest.fixture
 def silence() -> Iterator[None]:
-    """Let connections to IMDS's address be neither accepted nor refused, as they are where a firewall drops them."""
+    """Neither accept nor refuse connections to IMDS's address, as a firewall that drops packets."""
     with ExitStack() as stack:
         full = stack.enter_context(socket.create_server((enter.IMDS, 80), backlog=3))
         for _ in range(4):
@@ -217,7 +225,7 @@ def silence() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("nobody", ["refused", "silence"])
-def test_without_an_imds_it_is_said_after_few_tries_and_what_to_do(
+def test_missing_imds_is_reported_after_few_tries_with_advice(
     arm_alone: EmbeddedAzure, home: Path, nobody: str, request: pytest.FixtureRequest
 ) -> None:
     if nobody == "silence":
@@ -246,8 +254,8 @@ def test_a_token_is_never_asked_for_through_a_proxy(
     assert vm.client("token", **proxies)["value"]["life"] > 3_600
     assert requests(azure) == THE_TUTORIALS[:1]
 
-    # The variables do work: ARM is asked through the proxy, which isn't there, unless it is
-    # excepted.
+    # The variables are effective: requests to ARM go to the proxy, whose port is closed, unless
+    # `no_proxy` excepts ARM.
     assert vm.client("get", **proxies)["error"] == "ArmConnectionError"
     assert azure.counts.arm_requests == 0
     excepted = {name("no_proxy"): enter.ARM}
@@ -267,7 +275,7 @@ def run_enter(path: Path, **environment: str) -> subprocess.CompletedProcess[str
     return Vm(path).run(*command, environment={"PATH": str(path), **environment})
 
 
-def test_where_there_are_no_namespaces_the_reason_is_told_and_ci_fails(home: Path) -> None:
+def test_missing_namespaces_are_reported_and_fail_in_ci(home: Path) -> None:
     at_home, in_ci = run_enter(home, CI=""), run_enter(home, CI="true")
 
     assert (at_home.returncode, at_home.stdout) == (

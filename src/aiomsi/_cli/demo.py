@@ -1,7 +1,7 @@
-"""What `aiomsi demo` does: Microsoft's tutorial against the embedded Azure, then many calls at the price of one token.
+"""The command `aiomsi demo`: Microsoft's tutorial, then many ARM calls with one token request.
 
-What is shown are the requests that the server recorded, the answers that came in, and the server's
-own counts.
+All requests go to an embedded Azure. The output shows the requests that its servers recorded, the
+responses that the client received, and the servers' counts.
 
 Source:
 https://learn.microsoft.com/entra/identity/managed-identities-azure-resources/tutorial-windows-vm-access
@@ -44,26 +44,26 @@ _GROUPS = f"/subscriptions/{DEFAULT_SUBSCRIPTION_ID}/resourceGroups"
 _TUTORIAL_VERSION = "2016-06-01"
 _VERSION = "2021-04-01"
 _FILES_PER_CALL = 4
-"""Both ends of a connection to IMDS and of one to ARM are in this process."""
+"""Both ends of a connection to IMDS, and of a connection to ARM, are in this process."""
 _OTHER_FILES = 64
 
 _Get: TypeAlias = Callable[[str], Awaitable[Any]]
 
 
 class DemoFailedError(AiomsiError):
-    """The calls that share a credential did not all succeed, or took other than one request to IMDS."""
+    """A call of the shared credential failed, or the calls did not take one IMDS request only."""
 
 
 @attrs.frozen
 class Run:
-    """One fan-out, measured.
+    """The measurements of one fan-out.
 
     Attributes:
         sharing: whether all calls shared one credential.
-        calls: how many there were.
-        failures: what went wrong, one text for each failed call.
-        seconds: from the first call to the last answer.
-        counts: what the server counted meanwhile.
+        calls: the number of calls.
+        failures: one text for each failed call.
+        seconds: seconds from the first call to the last response.
+        counts: the embedded Azure's counts of the fan-out.
 
     """
 
@@ -75,18 +75,18 @@ class Run:
 
 
 def run(console: Console, *, calls: int, compare: bool, limit: int | None) -> None:
-    """Do the tutorial and the fan-out, and print them.
+    """Run the tutorial and the fan-out, and print both.
 
-    Arguments:
-        console: where to; without a terminal there are no control characters in it.
-        calls: how many concurrent calls.
-        compare: do them again with a credential for each call.
-        limit: most calls under way at once, None for all.
+    Args:
+        console: the output; control characters are written to a terminal only.
+        calls: the number of concurrent calls.
+        compare: whether the calls are repeated with a separate credential for each call.
+        limit: the most calls under way at once, None for all.
 
     Raises:
-        DemoFailedError: see there.
-        CredentialError, ArmError: the tutorial's own two requests failed.
-        MissingExtraError: what the embedded Azure needs is not installed.
+        DemoFailedError: a call failed, or the calls took more than one request to IMDS.
+        CredentialError, ArmError: one of the tutorial's two requests failed.
+        MissingExtraError: a package that the embedded Azure needs is not installed.
 
     """
     wanted = calls * _FILES_PER_CALL + _OTHER_FILES
@@ -109,7 +109,7 @@ def run(console: Console, *, calls: int, compare: bool, limit: int | None) -> No
         if compare:
             _say(
                 console,
-                f"\nThe same {calls} calls with nothing shared: each asks IMDS itself (some 30 s)",
+                f"\nThe same {calls} calls without sharing: each sends a token request (some 30 s)",
                 "bold",
             )
             runs.append(asyncio.run(unshared_run(console, azure, names, at_once)))
@@ -119,7 +119,7 @@ def run(console: Console, *, calls: int, compare: bool, limit: int | None) -> No
 
 @contextmanager
 def environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """Replace everything that the environment says of host and identity by these variables, for the block."""
+    """Replace all variables that select host and identity by `variables`, for the block."""
     before = {name: os.environ.pop(name) for name in IDENTITY_VARIABLES if name in os.environ}
     os.environ.update(variables)
     try:
@@ -132,61 +132,68 @@ def environment(variables: Mapping[str, str]) -> Iterator[None]:
 
 @contextmanager
 def open_files(wanted: int) -> Iterator[int]:
-    """Let this process open so many files, or as many as it may, for the block, and give the number."""
+    """Raise the limit of open files to `wanted`, or as far as allowed, for the block.
+
+    Yields the number of files that the process may open.
+    """
     try:
         import resource
     except ImportError:
         yield wanted
         return
 
-    def granted(limit: int) -> int:
+    def up_to(limit: int) -> int:
         return wanted if limit == resource.RLIM_INFINITY else min(wanted, limit)
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    # A platform may have a lower limit than the one that it tells.
+    # A platform may enforce a lower limit than the one that it reports.
     with suppress(ValueError, OSError):
         resource.setrlimit(
-            resource.RLIMIT_NOFILE, (soft if granted(soft) == wanted else granted(hard), hard)
+            resource.RLIMIT_NOFILE, (soft if up_to(soft) == wanted else up_to(hard), hard)
         )
     try:
-        yield granted(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+        yield up_to(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 @attrs.frozen
-class _WatchedImds(Imds):
-    """IMDS whose answers are kept, to be shown."""
+class _RecordingImds(Imds):
+    """The host IMDS, with a record of its responses for the output."""
 
     answers: list[TokenHttpResponse] = attrs.field(factory=list, repr=False)
 
     def parse(self, answer: TokenHttpResponse) -> TokenResponse | TokenError:
-        """Keep the answer and read it."""
+        """Record a response and parse it."""
         self.answers.append(answer)
         return Imds.parse(self, answer)
 
 
 @attrs.frozen
-class _Held:
+class _StaticCredential:
     """A credential that holds one token."""
 
     token: Secret = attrs.field(repr=False)
     expires_on: int
 
-    async def get_token(self, *_: str, claims: str | None = None) -> _Held:  # noqa: ARG002 (part of the protocol)
-        """Give the token."""
+    async def get_token(
+        self,
+        *_: str,
+        claims: str | None = None,  # noqa: ARG002  # part of the protocol
+    ) -> _StaticCredential:
+        """Return the token."""
         return self
 
 
 async def tutorial(console: Console, azure: EmbeddedAzure) -> None:
-    """Do the two steps of the tutorial, and print each request and its answer."""
-    host = _WatchedImds(azure.imds_url)
+    """Send the two requests of the tutorial, and print each with its response."""
+    host = _RecordingImds(azure.imds_url)
     outcome = await TokenFetch(host, PUBLIC.audience, DEFAULT_POLICY, SYSTEM_CLOCK)(FetchRequest())
     if isinstance(outcome, Failure):
         raise outcome.exception()
     _say(
         console,
-        "Step 1: ask the VM's metadata service (IMDS) for a token for Azure Resource Manager",
+        "Step 1: request a token for Azure Resource Manager from the VM's metadata service (IMDS)",
         "bold",
     )
     _show(
@@ -195,7 +202,9 @@ async def tutorial(console: Console, azure: EmbeddedAzure) -> None:
         host.answers[-1].status,
         _masked(json.loads(host.answers[-1].body)),
     )
-    async with ArmSession(_Held(outcome.secret, int(time.time() + outcome.life))) as arm:
+    async with ArmSession(
+        _StaticCredential(outcome.secret, int(time.time() + outcome.life))
+    ) as arm:
         response = await arm.request("GET", f"{_GROUPS}/DevTest", api_version=_TUTORIAL_VERSION)
     _say(console, "\nStep 2: call Azure Resource Manager (ARM) with that token", "bold")
     _show(console, azure.requests[-1], response.status, response.json())
@@ -208,7 +217,7 @@ def _masked(document: dict[str, Any]) -> dict[str, Any]:
 async def shared_run(
     console: Console, azure: EmbeddedAzure, names: tuple[str, ...], at_once: int
 ) -> Run:
-    """Get all groups over one session and one credential that has no token yet."""
+    """GET all groups in one session, with one credential that has no token yet."""
     async with ManagedIdentityCredential() as credential, ArmSession(credential) as arm:
         credential.forget()
         return await _fan_out(
@@ -224,7 +233,7 @@ async def shared_run(
 async def unshared_run(
     console: Console, azure: EmbeddedAzure, names: tuple[str, ...], at_once: int
 ) -> Run:
-    """Get all groups with a new credential for each call: nothing is shared but connections, and no token is kept."""
+    """GET all groups with a new credential for each call; the calls share connections only."""
     async with aiohttp.ClientSession() as http:
 
         async def get(path: str) -> Any:
@@ -269,7 +278,7 @@ async def _get_group(
         async with limiter:
             group = await get(f"{_GROUPS}/{name}")
         if group["name"] != name:
-            failures.append(f"asked for {name} and got {group['name']}")
+            failures.append(f"requested {name}, received {group['name']}")
     except AiomsiError as error:
         failures.append(str(error))
     advance()
@@ -277,7 +286,10 @@ async def _get_group(
 
 @contextmanager
 def _progress(console: Console, total: int) -> Iterator[Callable[[], None]]:
-    """Show a bar on a terminal and a line for each quarter elsewhere; gives what is to be called for each call done."""
+    """Show a bar on a terminal, elsewhere a line for each quarter.
+
+    Yields the function to call after each completed call.
+    """
     if not console.is_terminal:
         yield _Quarters(console, total)
         return
@@ -289,7 +301,7 @@ def _progress(console: Console, total: int) -> Iterator[Callable[[], None]]:
 
 @attrs.define
 class _Quarters:
-    """A counter that prints a line whenever another quarter is done."""
+    """A counter that prints a line after each quarter of the total."""
 
     console: Console
     total: int
@@ -302,19 +314,21 @@ class _Quarters:
 
 
 def judge(shared: Run) -> None:
-    """Make sure that sharing did what it promises.
+    """Check that all calls succeeded with exactly one request to IMDS.
 
     Raises:
-        DemoFailedError: it did not.
+        DemoFailedError: a call failed, or the calls took another number of requests to IMDS.
 
     """
     if shared.failures:
-        msg = f"{len(shared.failures)} of {shared.calls} calls failed, the first so: {shared.failures[0]}"
+        count = f"{len(shared.failures)} of {shared.calls}"
+        msg = f"{count} calls failed; the first failure: {shared.failures[0]}"
         raise DemoFailedError(
             msg, help="If this machine is short of files or memory, try fewer --calls or a --limit"
         )
     if shared.counts.imds_requests != 1:
-        msg = f"{shared.calls} calls took {shared.counts.imds_requests} requests to IMDS and should take 1"
+        requests = shared.counts.imds_requests
+        msg = f"{shared.calls} calls took {requests} requests to IMDS and should take 1"
         raise DemoFailedError(msg, help="Please report this with the output above")
 
 
@@ -353,5 +367,5 @@ def _table(runs: list[Run]) -> Table:
 
 
 def _say(console: Console, text: str, style: str = "") -> None:
-    """Print a line as it is: unwrapped, however narrow the terminal, and with no markup read into it."""
+    """Print a line without wrapping it to the terminal's width and without parsing markup."""
     console.print(Text(text, style), soft_wrap=True)

@@ -1,9 +1,9 @@
 """The command `aiomsi`: a demo, a token, a call to ARM, and the embedded Azure.
 
-Exit codes: 0 done; 1 the service or the token endpoint said no or could not be reached; 2 wrong
-usage or configuration; 130 interrupted. Results go to stdout, everything else to stderr.
+Exit codes: 0 success; 1 the service or the token endpoint refused a request or was unreachable;
+2 wrong usage or configuration; 130 interrupted. Results go to stdout, all other output to stderr.
 
-Importing this module is running the command, so a missing extra ends the process here.
+A missing extra ends the process on import, because only the command imports this module.
 """
 
 from __future__ import annotations
@@ -60,11 +60,11 @@ _SHELLS: dict[str, Callable[[str, str], str]] = {
     "powershell": lambda name, value: "$env:{} = '{}'".format(name, value.replace("'", "''")),
     "cmd": lambda name, value: f'set "{name}={value}"',
 }
-"""How each shell sets a variable."""
+"""The function that writes an assignment, by shell."""
 
 _EXIT_CODES = (
-    "Exit codes: 0 done; 1 the service or the token endpoint said no or could not be reached; "
-    "2 wrong usage or configuration; 130 interrupted."
+    "Exit codes: 0 success; 1 the service or the token endpoint refused a request or was "
+    "unreachable; 2 wrong usage or configuration; 130 interrupted."
 )
 
 
@@ -75,7 +75,7 @@ def _epilog(*examples: str, exit_codes: str = _EXIT_CODES) -> str:
 
 
 def _identity_options(callback: _Callback) -> _Callback:
-    """Add the three options that name a user-assigned identity; they reach the callback as `**ids`."""
+    """Add the three options for a user-assigned identity; the callback receives them as `**ids`."""
     for kind in ("resource", "object", "client"):
         text = f"Use the user-assigned identity with this {kind} id."
         callback = click.option(f"--{kind}-id", metavar="ID", help=text)(callback)
@@ -97,26 +97,26 @@ def commands(context: click.Context) -> None:
     type=click.IntRange(1),
     default=1000,
     show_default=True,
-    help="How many concurrent calls.",
+    help="Number of concurrent calls.",
 )
 @click.option(
     "--compare",
     is_flag=True,
-    help="Do them again with a credential each: up to 30 s more, longer with --limit.",
+    help="Repeat them with a credential each: up to 30 s more, longer with --limit.",
 )
 @click.option(
     "--limit", type=click.IntRange(1), help="Most calls under way at once; by default all."
 )
 def demo(calls: int, compare: bool, limit: int | None) -> None:
-    """Show many ARM calls at the price of one token request.
+    """Make many ARM calls with one token request.
 
-    Starts an embedded Azure on loopback, does Microsoft's tutorial for a VM's managed identity
+    Starts an embedded Azure on loopback, runs Microsoft's tutorial for a VM's managed identity
     against it, and then many calls at once. Needs no Azure and no network. Fails unless all calls
     succeed with exactly one request to IMDS.
     """
     from aiomsi._cli import demo as _demo
 
-    # Colours that the environment forces would be control characters in a file.
+    # Otherwise FORCE_COLOR could write control characters to a file.
     console = Console(force_terminal=None if sys.stdout.isatty() else False, force_jupyter=False)
     _demo.run(console, calls=calls, compare=compare, limit=limit)
 
@@ -129,35 +129,38 @@ def demo(calls: int, compare: bool, limit: int | None) -> None:
     metavar="URL",
     default=PUBLIC.audience,
     show_default=True,
-    help="What the token is for.",
+    help="The resource that the token is for.",
 )
 @_identity_options
 @click.option("--show-token", is_flag=True, help="Print the token itself too. It is a secret.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def token(resource: str, show_token: bool, as_json: bool, **ids: str | None) -> None:
-    """Ask this host for a token, and print what is known of it.
+    """Get a token from this host, and print its properties.
 
-    Claims are read from the token without checking its signature. The token itself is printed on
-    request only.
+    Claims are read from the token without checking its signature. The token itself is printed
+    with --show-token only.
     """
-    facts = _facts(
+    facts = _token_facts(
         asyncio.run(_get_token(_credential(ids), resource)), resource, ids, show_token=show_token
     )
-    click.echo(_pretty(facts) if as_json else _listed(facts))
+    click.echo(_format_json(facts) if as_json else _format_facts(facts))
 
 
 @commands.command(
     epilog=_epilog(
         f"aiomsi get {_DEVTEST} --api-version 2021-04-01",
         "aiomsi get /subscriptions --api-version 2022-12-01 | jq '.value[].displayName'",
-        exit_codes=f"{_EXIT_CODES} In Git Bash set MSYS_NO_PATHCONV=1, or it turns the path into a Windows one.",
+        exit_codes=(
+            f"{_EXIT_CODES} In Git Bash set MSYS_NO_PATHCONV=1, so that the path does not become "
+            "a Windows path."
+        ),
     )
 )
 @click.argument("path")
 @click.option(
     "--api-version",
     metavar="VERSION",
-    help="Of the resource type's API; needed unless PATH has one.",
+    help="Version of the resource type's API; required unless PATH has one.",
 )
 @click.option(
     "--param",
@@ -171,7 +174,7 @@ def token(resource: str, show_token: bool, as_json: bool, **ids: str | None) -> 
     type=click.Choice(list(_CLOUDS)),
     default="public",
     show_default=True,
-    help="Which Azure.",
+    help="The Azure cloud.",
 )
 @_identity_options
 @click.option("--include", is_flag=True, help="Print status and headers to stderr.")
@@ -183,19 +186,19 @@ def get(
     include: bool,
     **ids: str | None,
 ) -> None:
-    """GET a PATH of Azure Resource Manager, and print the answer as JSON."""
-    given = _pairs(params)
+    """GET a PATH of Azure Resource Manager, and print the response as JSON."""
+    pairs = _parse_params(params)
     if (
         api_version is None
         and "api-version=" not in path.lower()
-        and "api-version" not in map(str.lower, given)
+        and "api-version" not in map(str.lower, pairs)
     ):
         msg = "the call has no api-version, and ARM requires one"
         raise ConfigurationError(
             msg, help="Add --api-version 2021-04-01, or the version of the resource type's API"
         )
     try:
-        response = asyncio.run(_get(_credential(ids), _CLOUDS[cloud], path, api_version, given))
+        response = asyncio.run(_get(_credential(ids), _CLOUDS[cloud], path, api_version, pairs))
     except ArmError as error:
         if include:
             _show_head(error.response)
@@ -203,14 +206,14 @@ def get(
     if include:
         _show_head(response)
     if response.body:
-        click.echo(_pretty(response.json()))
+        click.echo(_format_json(response.json()))
 
 
 @commands.command(
     epilog=_epilog(
         "aiomsi emulator --groups 1000",
         "aiomsi emulator --imds-port 8081 --arm-port 8082 > azure.env &",
-        exit_codes=f"{_EXIT_CODES} Ctrl-C, or SIGTERM, is how this command is ended, so that is 0 here.",
+        exit_codes=f"{_EXIT_CODES} Ctrl-C or SIGTERM ends this command with 0.",
     )
 )
 @click.option(
@@ -230,18 +233,18 @@ def get(
     type=click.FloatRange(0),
     default=0,
     metavar="MS",
-    help="Milliseconds that each answer takes.",
+    help="Milliseconds until each response.",
 )
 @click.option(
     "--no-imds-limits",
     is_flag=True,
-    help="Let IMDS answer any number of requests; else 20 a second, 5 at once.",
+    help="Remove IMDS's limits of 20 requests a second and 5 at once.",
 )
 @click.option(
     "--groups",
     type=click.IntRange(0),
     default=0,
-    help="How many resource groups there are besides DevTest.",
+    help="Number of resource groups besides DevTest.",
 )
 @click.option(
     "--tls", is_flag=True, help="Serve ARM over https, with the certificate of a new authority."
@@ -249,7 +252,7 @@ def get(
 @click.option(
     "--shell",
     type=click.Choice(list(_SHELLS)),
-    help="For which shell to print; by default this platform's.",
+    help="The shell to print for; by default this platform's.",
 )
 def emulator(
     imds_port: int,
@@ -262,7 +265,7 @@ def emulator(
 ) -> None:
     """Run an embedded Azure, IMDS and ARM on loopback, until Ctrl-C.
 
-    The lines that set the environment of its clients go to stdout, everything else to stderr.
+    The lines that set the environment of clients go to stdout, all other output to stderr.
     """
     azure = EmbeddedAzure(
         imds_limits=None if no_imds_limits else ImdsLimits(),
@@ -273,7 +276,7 @@ def emulator(
         tls=tls,
     )
     azure.add_resource_groups(DEFAULT_SUBSCRIPTION_ID, groups)
-    line = line_for(shell, sys.platform)
+    line = assignment_writer(shell, sys.platform)
     trusted: AbstractContextManager[dict[str, str]] = _trusted(azure) if tls else nullcontext({})
     try:
         with _terminable(), _started(azure), trusted as trust:
@@ -281,24 +284,25 @@ def emulator(
                 "\n".join(line(*variable) for variable in {**azure.environment, **trust}.items())
             )
             click.echo(
-                f"The embedded Azure is running, with {groups + 1} resource groups. Ctrl-C ends it.",
+                f"The embedded Azure runs, with {groups + 1} resource groups. Ctrl-C ends it.",
                 err=True,
             )
             click.echo(
-                f"Set the variables in another shell and try: aiomsi get {_DEVTEST} --api-version 2021-04-01",
+                "Set the variables in another shell and try: "
+                f"aiomsi get {_DEVTEST} --api-version 2021-04-01",
                 err=True,
             )
             while True:
                 time.sleep(3600)
     except KeyboardInterrupt:
-        click.echo(_counted(azure.counts), err=True)
+        click.echo(_format_counts(azure.counts), err=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command line, by default this process's own, and give the exit code."""
+    """Run a command line, by default this process's, and return the exit code."""
     try:
-        # An exit code comes back for --help and --version only; a command that returns has done its
-        # work.
+        # click returns an exit code for --help and --version only; a command that returns has
+        # succeeded.
         code = commands.main(
             arguments, prog_name="aiomsi", standalone_mode=False, windows_expand_args=False
         )
@@ -317,7 +321,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _fail(code: int, summary: str, advice: str = "") -> int:
-    """Print what happened and what to do, a line each, and give the exit code."""
+    """Print the error and the advice, a line each, and return the exit code."""
     click.echo(f"aiomsi: {_one_line(summary)}", err=True)
     if advice:
         click.echo(_one_line(advice), err=True)
@@ -325,15 +329,13 @@ def _fail(code: int, summary: str, advice: str = "") -> int:
 
 
 def _one_line(text: str) -> str:
-    """Put text that a service may have written on one line, without control characters."""
+    """Return a text, perhaps a service's, on one line and without control characters."""
     return " ".join("".join(char if char.isprintable() else " " for char in text).split())
 
 
 def _advice(error: AiomsiError) -> str:
     if isinstance(error, ForeignHostError):
-        return (
-            "A token goes to the chosen cloud's ARM only: give the path alone, or another --cloud"
-        )
+        return "Tokens are sent to the chosen cloud's ARM only: pass the path, or another --cloud"
     return error.help
 
 
@@ -355,53 +357,53 @@ async def _get(
     api_version: str | None,
     params: Mapping[str, str],
 ) -> ArmResponse:
-    # Who types a command wants to see what ARM says, and at once.
+    # Without retries, so that the command prints ARM's first response at once.
     async with credential, ArmSession(credential, cloud=cloud, retry=None) as arm:
         return await arm.request("GET", path, api_version=api_version, params=params)
 
 
-def _facts(
-    given: AccessToken, resource: str, ids: Mapping[str, str | None], *, show_token: bool
+def _token_facts(
+    token: AccessToken, resource: str, ids: Mapping[str, str | None], *, show_token: bool
 ) -> dict[str, object]:
     identity = Identity.of(ids["client_id"], ids["object_id"], ids["resource_id"])
     host = host_from(os.environ, identity)
     facts: dict[str, object] = {
         "resource": resource,
-        "identity": _default_kind(given)
+        "identity": _default_kind(token)
         if identity.kind is None
         else f"{identity.kind} {identity.value}",
-        **({} if given.identity.client_id is None else {"client_id": given.identity.client_id}),
+        **({} if token.identity.client_id is None else {"client_id": token.identity.client_id}),
         "host": host.kind,
         "endpoint": host.endpoint,
-        "token_type": given.token_type,
-        "expires_on": _local(given.expires_on),
-        "seconds_left": int(given.expires_on - time.time()),
-        "refresh_on": _local(given.refresh_on),
-        "claims_not_verified": _claims(given.token),
+        "token_type": token.token_type,
+        "expires_on": _local_time(token.expires_on),
+        "seconds_left": int(token.expires_on - time.time()),
+        "refresh_on": _local_time(token.refresh_on),
+        "claims_not_verified": _claims(token.token),
     }
-    return {**facts, "access_token": given.token} if show_token else facts
+    return {**facts, "access_token": token.token} if show_token else facts
 
 
-def _local(moment: int) -> str:
+def _local_time(moment: int) -> str:
     return datetime.fromtimestamp(moment).astimezone().isoformat()
 
 
-def _default_kind(given: AccessToken) -> str:
-    """Return the kind of the identity that the host chose."""
+def _default_kind(token: AccessToken) -> str:
+    """Return the kind of identity that the host chose."""
     return {True: "system-assigned", False: "user-assigned", None: "the host's default"}[
-        given.identity.is_system_assigned
+        token.identity.is_system_assigned
     ]
 
 
 def _claims(secret: str) -> dict[str, str] | None:
-    """Read the claims that say for whom and for what a token is; None if it is not a JWT. Its signature is not checked."""
+    """Return the claims for identity and audience, unverified; None if the token is not a JWT."""
     claims = read_claims(secret)
     found = {name: [claims[key] for key in keys if key in claims] for name, keys in _CLAIMS.items()}
     return {name: str(values[0]) for name, values in found.items() if values} if claims else None
 
 
-def _listed(facts: Mapping[str, object]) -> str:
-    """Write facts for people: a line each, the claims on lines of their own."""
+def _format_facts(facts: Mapping[str, object]) -> str:
+    """Return facts as text, a line for each fact and each claim."""
     lines = []
     for name, value in facts.items():
         if name != "claims_not_verified":
@@ -415,23 +417,23 @@ def _listed(facts: Mapping[str, object]) -> str:
     return "\n".join(f"{name.replace('_', ' ') + ':':14} {_one_line(text)}" for name, text in lines)
 
 
-def _pretty(document: object) -> str:
-    """Write JSON for people, in the order in which it came; escaped where stdout can't take every letter."""
-    every = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
-    text = json.dumps(document, indent=2, ensure_ascii=not every)
+def _format_json(document: object) -> str:
+    """Return indented JSON, members in their order; non-ASCII is escaped unless stdout is UTF-8."""
+    is_utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+    text = json.dumps(document, indent=2, ensure_ascii=not is_utf8)
     try:
         text.encode()
     except UnicodeEncodeError:
-        # Half of a surrogate pair, as a service cut it: no encoding has that.
+        # A service can cut a surrogate pair in half, and UTF-8 cannot encode a half.
         return json.dumps(document, indent=2)
     return text
 
 
-def _pairs(params: Sequence[str]) -> dict[str, str]:
-    """Take ``NAME=VALUE`` apart.
+def _parse_params(params: Sequence[str]) -> dict[str, str]:
+    """Return the names and values of ``NAME=VALUE`` options.
 
     Raises:
-        ConfigurationError: there is no name, no equals sign, or a name twice.
+        ConfigurationError: an option lacks the name or the equals sign, or repeats a name.
 
     """
     pairs: dict[str, str] = {}
@@ -445,15 +447,15 @@ def _pairs(params: Sequence[str]) -> dict[str, str]:
 
 
 def _show_head(response: ArmResponse) -> None:
-    """Print status and headers to stderr; the signed part of URLs and what may hold a secret are masked."""
+    """Print status and headers to stderr; mask secret headers and the queries of URLs."""
     click.echo(f"HTTP {response.status}", err=True)
     for name, value in response.headers.items():
-        shown = "***" if name.lower() in _SECRET_HEADERS else _masked(value)
+        shown = "***" if name.lower() in _SECRET_HEADERS else _mask(value)
         click.echo(f"{name}: {_one_line(shown)}", err=True)
 
 
-def _masked(value: str) -> str:
-    """Mask the queries of the URLs in a header: ARM signs some."""
+def _mask(value: str) -> str:
+    """Mask the queries of the URLs in a header, because a query may hold ARM's signature."""
     return _WORD.sub(lambda word: _without_query(word[0]), value)
 
 
@@ -465,7 +467,7 @@ def _without_query(word: str) -> str:
 
 @contextmanager
 def _terminable() -> Iterator[None]:
-    """Let SIGTERM do what Ctrl-C does, for the block."""
+    """Raise KeyboardInterrupt on SIGTERM as on Ctrl-C, for the block."""
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
@@ -478,7 +480,7 @@ def _started(azure: EmbeddedAzure) -> Iterator[None]:
     """Run the embedded Azure for the block.
 
     Raises:
-        ConfigurationError: a port can't be had.
+        ConfigurationError: a port is not available.
 
     """
     try:
@@ -495,20 +497,31 @@ def _started(azure: EmbeddedAzure) -> Iterator[None]:
 
 @contextmanager
 def _trusted(azure: EmbeddedAzure) -> Iterator[dict[str, str]]:
-    """Give the variables by which clients come to trust the embedded ARM, with the file that they name."""
+    """Write the embedded ARM's CA to a file for the block.
+
+    Yields the variables that make clients trust that CA.
+    """
     with tempfile.TemporaryDirectory(prefix="aiomsi-") as folder:
         file = Path(folder, "ca.pem")
         file.write_bytes(azure.ca_pem)
         yield {"SSL_CERT_FILE": str(file), "REQUESTS_CA_BUNDLE": str(file)}
 
 
-def line_for(shell: str | None, platform: str) -> Callable[[str, str], str]:
-    """Give the function that writes an assignment for the shell, by default the platform's (as `sys.platform`)."""
+def assignment_writer(shell: str | None, platform: str) -> Callable[[str, str], str]:
+    """Return the function that writes an assignment for the shell.
+
+    Args:
+        shell: a key of `_SHELLS`, None for the default of the platform.
+        platform: a value of `sys.platform`.
+
+    """
     return _SHELLS[shell or ("powershell" if platform == "win32" else "sh")]
 
 
-def _counted(counts: Counts) -> str:
+def _format_counts(counts: Counts) -> str:
+    imds = f"{counts.imds_tokens} tokens, {counts.imds_throttled} answers 429"
+    arm = f"{counts.arm_unauthorized} answers 401, {counts.arm_forbidden} answers 403"
     return (
-        f"IMDS requests: {counts.imds_requests} ({counts.imds_tokens} tokens, {counts.imds_throttled} answers 429)\n"
-        f"ARM requests: {counts.arm_requests} ({counts.arm_unauthorized} answers 401, {counts.arm_forbidden} answers 403)"
+        f"IMDS requests: {counts.imds_requests} ({imds})\n"
+        f"ARM requests: {counts.arm_requests} ({arm})"
     )

@@ -108,7 +108,7 @@ def _layers(function: object) -> Iterator[Any]:
             following = function.__dict__["__wrapped__"]
         elif isinstance(function, FunctionType | type) or not isinstance(
             call := getattr(function, "__call__", None), MethodType
-        ):  # noqa: B004 (the method itself)
+        ):
             return
         else:
             following = call

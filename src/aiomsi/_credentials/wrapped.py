@@ -181,7 +181,7 @@ class WrappedFactory:
 
     async def ask(
         self, scopes: tuple[str, ...], options: Mapping[str, Any], patience: LoopTimeouts
-    ) -> object:  # noqa: ARG002 (one signature)
+    ) -> object:
         """Make one, ask it, close it."""
         credential = self.make()
         if inspect.isawaitable(credential):
@@ -209,7 +209,7 @@ class WrappedFunction:
 
     async def ask(
         self, scopes: tuple[str, ...], options: Mapping[str, Any], patience: LoopTimeouts
-    ) -> object:  # noqa: ARG002 (one signature)
+    ) -> object:
         """Call it; it may return a token, or a credential that is asked for one."""
         certain = bool(self._proven) or returns(self.function) is Returns.AWAITABLE
         answer, is_value = await outcome_of(

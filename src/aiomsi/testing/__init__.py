@@ -1,7 +1,7 @@
 """The embedded Azure: IMDS and ARM on loopback, for tests, examples and machines without an Azure.
 
-Its pytest plugin is loaded in every pytest run of a user, so the names below are imported when
-first used.
+The names below are imported when first used, because the pytest plugin of this package is loaded
+in every pytest run of its users.
 """
 
 from typing import TYPE_CHECKING

@@ -1,8 +1,8 @@
-"""The embedded Azure itself: two HTTP servers on loopback, in a thread with an event loop of its own.
+"""`EmbeddedAzure`: two HTTP servers on loopback, in a thread that runs their event loop.
 
-The thread owns everything asynchronous. What other threads change or read (the world, the faults,
-the ledger) is guarded by locks that are held for microseconds; what they wait for wakes them
-through `Tally`; nothing is polled.
+The thread owns all asynchronous objects. The state that other threads change or read (the world,
+the faults, the request log) is guarded by locks that are held for microseconds. Other threads wait
+for the servers through `WaitableCounter`, without polling.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from aiomsi.testing._controls import Controls
 from aiomsi.testing._hosts.imds import Imds
 from aiomsi.testing._server.faults import FaultQueue
 from aiomsi.testing._server.limits import ArmBuckets, GraphLimits, ImdsLimits
-from aiomsi.testing._server.request_log import Ledger
+from aiomsi.testing._server.request_log import RequestLog
 from aiomsi.testing._server.service import HttpService, ServiceContext, imds_limiter
 from aiomsi.testing._server.thread import Port, ServerThread
 from aiomsi.testing._server.tls import Certificates
@@ -44,27 +44,32 @@ _DEFAULT_WORLD = {
 
 
 class EmbeddedAzure(Controls):
-    """An Azure on loopback: IMDS on one port, ARM on another, in a thread of its own.
+    """An Azure on loopback: IMDS on one port, ARM on another, served by one thread.
 
-    A context manager; `async with` works too and does not block the loop while it starts and stops.
-    It checks what the real services check (headers, api-versions, identities, roles, a token's
-    signature, audience and life) and answers with their errors; all times in its answers come from
-    `clock`.
+    A context manager; `async with` works too and does not block the loop while the servers start
+    and stop. The services make the checks of the real ones (headers, api-versions, identities,
+    roles, a token's signature, audience and lifetime) and respond with the real errors; all times
+    in their responses come from `clock`.
 
-    Arguments:
-        subscriptions: what there is, by subscription id; by default one, with the resource group
-        DevTest in westus. token_lifetime: seconds that a new token lives; 24 hours for managed
-        identities, by Microsoft's documentation
+    Args:
+        subscriptions: the subscriptions by id; by default one, with the resource group DevTest in
+            westus.
+        token_lifetime: seconds that a new token lives; 24 hours for managed identities, by
+            Microsoft's documentation
             (https://learn.microsoft.com/entra/identity/managed-identities-azure-resources/managed-identities-faq).
-        imds_limits: IMDS's limits; None for none. imds_latency: real seconds that IMDS takes for an
-        answer; the request has its place of the limits meanwhile. arm_latency: real seconds that
-        ARM takes for an answer. arm_buckets: sizes of ARM's token buckets, whose rest is told in
-        headers. graph_limits: Resource Graph's limit for queries, whose rest is told in headers.
-        enforce_arm_limits: answer 429 when a bucket is empty, or Resource Graph's quota used up.
-        page_size: most items that ARM puts on a page of a list. resources: resources that tokens
-        are issued for, besides ARM and the well-known ones. clock: the clock of tokens and limits,
-        by default the system's. tls: serve ARM over https with a certificate of a new authority; a
-        sequence of names puts these on it as well.
+        imds_limits: IMDS's limits; None for no limits.
+        imds_latency: real seconds until IMDS responds; the request counts against the limits
+            meanwhile.
+        arm_latency: real seconds until ARM responds.
+        arm_buckets: sizes of ARM's token buckets; response headers report the tokens that remain.
+        graph_limits: Resource Graph's limit for queries; response headers report the quota that
+            remains.
+        enforce_arm_limits: respond 429 when a bucket is empty, or Resource Graph's quota used up.
+        page_size: the largest number of items on a page of one of ARM's lists.
+        resources: resources that tokens are issued for, besides ARM and the well-known ones.
+        clock: the clock of tokens and limits, by default the system's.
+        tls: serve ARM over https with a certificate of a new authority; a sequence of names puts
+            these names on the certificate as well.
         host: the address that both services listen on.
         imds_port: IMDS's port; 0 picks a free one.
         arm_port: ARM's port; 0 picks a free one.
@@ -74,7 +79,7 @@ class EmbeddedAzure(Controls):
     Raises:
         MissingExtraError: pyjwt or (for TLS) trustme isn't installed.
         ValueError: a subscription id is not a GUID, or `page_size` is less than 1.
-        OSError: on the start, an address or port can't be had.
+        OSError: on the start, an address or port is not available.
 
     """
 
@@ -106,7 +111,7 @@ class EmbeddedAzure(Controls):
         world = AzureState(_DEFAULT_WORLD if subscriptions is None else subscriptions)
         authority = TokenAuthority(clock.wall)
         imds = Imds(world, authority, clock.wall, resources)
-        context = ServiceContext(Ledger(), FaultQueue(), clock.wall)
+        context = ServiceContext(RequestLog(), FaultQueue(), clock.wall)
         state = ArmState(
             azure=world,
             registry=ProviderRegistry(),
@@ -143,11 +148,11 @@ class EmbeddedAzure(Controls):
         return f"<EmbeddedAzure imds={self.imds_url} arm={self.arm_url}>"
 
     def start(self) -> Self:
-        """Start serving, and return when both ports are open.
+        """Start both servers, and return when their ports are open.
 
         Raises:
-            RuntimeError: it has been started already.
-            OSError: an address or port can't be had.
+            RuntimeError: the embedded Azure has been started already.
+            OSError: an address or port is not available.
 
         """
         if self._thread is not None:
@@ -159,7 +164,7 @@ class EmbeddedAzure(Controls):
         return self
 
     def stop(self) -> None:
-        """Stop serving and drop all connections; nothing happens when it isn't running."""
+        """Stop both servers and drop all connections; a no-op when they aren't running."""
         thread, self._thread = self._thread, None
         if thread is not None:
             thread.stop()
@@ -189,16 +194,16 @@ class EmbeddedAzure(Controls):
         return self._url(1)
 
     def _url(self, index: int) -> str:
-        _, numbers = self._serving()
+        _, numbers = self._require_running()
         port = self._ports[index]
         scheme = "http" if port.tls is None else "https"
         host = f"[{port.host}]" if ":" in port.host else port.host
         return f"{scheme}://{host}:{numbers[index]}"
 
     def _loop(self) -> asyncio.AbstractEventLoop:
-        return self._serving()[0]
+        return self._require_running()[0]
 
-    def _serving(self) -> tuple[asyncio.AbstractEventLoop, list[int]]:
+    def _require_running(self) -> tuple[asyncio.AbstractEventLoop, list[int]]:
         if self._running is None:
             msg = "The embedded Azure isn't running: use it in a with statement, or call start()"
             raise RuntimeError(msg)
@@ -206,7 +211,7 @@ class EmbeddedAzure(Controls):
 
     @property
     def environment(self) -> dict[str, str]:
-        """The environment variables that lead aiomsi, and other clients of IMDS, here."""
+        """The environment variables that direct aiomsi, and other IMDS clients, to the servers."""
         return {
             "AZURE_POD_IDENTITY_AUTHORITY_HOST": self.imds_url,
             "AIOMSI_RESOURCE_MANAGER": self.arm_url,
@@ -214,30 +219,30 @@ class EmbeddedAzure(Controls):
 
     @property
     def cloud(self) -> Cloud:
-        """This ARM as a cloud for `aiomsi.ArmSession`."""
+        """The cloud of the embedded ARM, for `aiomsi.ArmSession`."""
         return Cloud(name="EmbeddedAzure", resource_manager=self.arm_url, audience=_ARM_AUDIENCE)
 
     @property
     def ca_pem(self) -> bytes:
-        """The certificate of the authority that signed ARM's.
+        """The certificate of the authority that signed ARM's certificate, as PEM.
 
         Raises:
-            RuntimeError: it was made without `tls`.
+            RuntimeError: the embedded Azure was created without `tls`.
 
         """
-        return self._needed_certificates().ca_pem
+        return self._require_certificates().ca_pem
 
     def ssl_context(self) -> ssl.SSLContext:
-        """Make a client's context that trusts this ARM and nothing else.
+        """Create a client's TLS context that trusts the embedded ARM only.
 
         Raises:
-            RuntimeError: it was made without `tls`.
+            RuntimeError: the embedded Azure was created without `tls`.
 
         """
-        return self._needed_certificates().client_context()
+        return self._require_certificates().client_context()
 
-    def _needed_certificates(self) -> Certificates:
+    def _require_certificates(self) -> Certificates:
         if self._certificates is None:
-            msg = "The embedded Azure speaks plain http; make it with tls=True"
+            msg = "The embedded Azure serves plain http; create it with tls=True"
             raise RuntimeError(msg)
         return self._certificates

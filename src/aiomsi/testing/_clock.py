@@ -7,22 +7,27 @@ import threading
 from functools import partial
 
 from aiomsi._clock import Clock
-from aiomsi.testing._server.counter import PATIENCE, Tally, call_in_loop, settle
+from aiomsi.testing._server.counter import PATIENCE, WaitableCounter, call_in_loop, settle
 
 _Sleeper = tuple[float, int, asyncio.AbstractEventLoop, asyncio.Future[None]]
 
 
 class ManualClock:
-    """Time that stands still until a test moves it; hand out its `clock`.
+    """A clock that stands still until a test moves it; pass its `clock` to the code under test.
 
-    A sleep on it ends when `advance` has passed its time, in the sleeper's own event loop and in
-    order of time. The clock jumps to its new time at once: who sleeps again after waking sees that
-    time, not the one it had waited for. All methods may be called from any thread.
+    A sleep ends when `advance` has passed its time; the sleepers are woken in order of time, each
+    in its event loop. The clock jumps to its new time at once: a task that sleeps again after
+    waking reads the new time, not the time that it waited for. All methods may be called from any
+    thread.
 
-    Arguments:
+    Args:
         start_wall: the wall clock's start, in seconds since the epoch.
         monotonic: the monotonic clock's start, in seconds.
-        autoadvance: let `sleep` move the clock itself and end at once.
+        autoadvance: whether `sleep` itself moves the clock and ends at once.
+
+    Attributes:
+        clock: the `Clock` that reads, and sleeps on, this time.
+        autoadvance: as the argument; may be changed at any time.
 
     """
 
@@ -40,20 +45,22 @@ class ManualClock:
         self._monotonic = monotonic
         self._order = itertools.count()
         self._sleepers: list[_Sleeper] = []
-        self._parked = Tally()
+        self._parked = WaitableCounter()
 
     def __repr__(self) -> str:
-        return f"ManualClock(wall={self._wall!r}, monotonic={self._monotonic!r}, sleepers={len(self._sleepers)})"
+        times = f"wall={self._wall!r}, monotonic={self._monotonic!r}"
+        return f"ManualClock({times}, sleepers={len(self._sleepers)})"
 
     def advance(self, seconds: float) -> None:
-        """Move both clocks forward and wake those whose time has come.
+        """Move both clocks forward, and wake the sleepers that are due.
 
         Raises:
-            ValueError: the number is negative; only the wall clock may go back, by `jump_wall`.
+            ValueError: `seconds` is negative; only the wall clock may go back, by `jump_wall`.
 
         """
         if seconds < 0:
-            msg = f"A monotonic clock can't go back by {-seconds:g} s; jump_wall() moves the wall clock"
+            back = f"{-seconds:g} s"
+            msg = f"A monotonic clock can't go back by {back}; jump_wall() moves the wall clock"
             raise ValueError(msg)
         with self._lock:
             self._wall += seconds
@@ -66,24 +73,27 @@ class ManualClock:
             call_in_loop(loop, partial(settle, future))
 
     def jump_wall(self, seconds: float) -> None:
-        """Move the wall clock alone, forward or back, as a time service or an operator does; nobody wakes."""
+        """Move the wall clock alone, forward or back, without waking a sleeper.
+
+        A time service or an operator changes the clock of a machine in this way.
+        """
         with self._lock:
             self._wall += seconds
 
     async def sleeping(self, number: int = 1, timeout: float = PATIENCE) -> None:
-        """Wait until at least so many sleepers are parked on this clock.
+        """Wait until at least `number` tasks sleep on this clock.
 
         Raises:
-            TimeoutError: that took longer than `timeout` real seconds.
+            TimeoutError: fewer tasks sleep after `timeout` real seconds.
 
         """
         await self._parked.reached(number, timeout)
 
     def wait_sleeping(self, number: int = 1, timeout: float = PATIENCE) -> None:
-        """Block this thread until at least so many sleepers, of other threads, are parked on this clock.
+        """Block this thread until at least `number` tasks, of other threads, sleep on this clock.
 
         Raises:
-            TimeoutError: that took longer than `timeout` real seconds.
+            TimeoutError: fewer tasks sleep after `timeout` real seconds.
 
         """
         self._parked.wait(number, timeout)

@@ -1,4 +1,7 @@
-"""What tests do to a running embedded Azure, and what they read from it; safe to use from any thread."""
+"""`Controls`: the methods by which tests change and read a running embedded Azure.
+
+They may be called from any thread.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +48,7 @@ class Controls(ArmControls, ABC):
 
     @abstractmethod
     def _loop(self) -> asyncio.AbstractEventLoop:
-        """Return the servers' loop; RuntimeError when there is none."""
+        """Return the servers' loop; raise RuntimeError if they aren't running."""
 
     @property
     def subscription_ids(self) -> tuple[str, ...]:
@@ -73,10 +76,10 @@ class Controls(ArmControls, ABC):
         location: str = "westus",
         tags: Mapping[str, str] | None = None,
     ) -> tuple[str, ...]:
-        """Add resource groups by name, or so many with new names, and return their names.
+        """Add resource groups, by name or as a number of new ones, and return their names.
 
         Raises:
-            ValueError: there is no such subscription.
+            ValueError: the subscription is unknown.
 
         """
         names: tuple[str, ...]
@@ -91,10 +94,10 @@ class Controls(ArmControls, ABC):
         return names
 
     def remove_resource_group(self, subscription_id: str, name: str) -> None:
-        """Remove a resource group with all that is in it, at once.
+        """Remove a resource group and all its resources at once.
 
         Raises:
-            ValueError: there is no such subscription or group.
+            ValueError: the subscription or the group is unknown.
 
         """
         self._world.remove_group(subscription_id, name)
@@ -102,7 +105,7 @@ class Controls(ArmControls, ABC):
 
     @property
     def identities(self) -> tuple[Identity, ...]:
-        """The identities that are assigned to the VM; at the start the system-assigned one."""
+        """The identities assigned to the VM; at the start the system-assigned identity only."""
         return self._world.identities
 
     def assign_identity(
@@ -113,16 +116,16 @@ class Controls(ArmControls, ABC):
         resource_id: str | None = None,
         system_assigned: bool = False,
     ) -> Identity:
-        """Assign an identity to the VM, user-assigned unless told otherwise; what isn't given is made up.
+        """Assign an identity to the VM, by default a user-assigned one; generate ids left out.
 
-        It has no role yet: see `grant`.
+        The identity has no role until `grant` gives it one.
 
         Raises:
-            ValueError: there is a system-assigned identity already.
+            ValueError: `system_assigned`, and the VM already has a system-assigned identity.
 
         """
         name = f"identity-{uuid.uuid4().hex[:8]}"
-        made_up = (
+        generated_id = (
             f"/subscriptions/{DEFAULT_SUBSCRIPTION_ID}/resourceGroups/DevTest"
             f"/providers/Microsoft.ManagedIdentity/userAssignedIdentities/{name}"
         )
@@ -130,27 +133,34 @@ class Controls(ArmControls, ABC):
             client_id=client_id or str(uuid.uuid4()),
             object_id=object_id or str(uuid.uuid4()),
             resource_id=resource_id
-            or (SYSTEM_ASSIGNED.resource_id if system_assigned else made_up),
+            or (SYSTEM_ASSIGNED.resource_id if system_assigned else generated_id),
             system_assigned=system_assigned,
         )
         self._world.assign(identity)
         return identity
 
     def remove_identity(self, identity: Identity) -> None:
-        """Take an identity away from the VM; its tokens stay good until they end.
+        """Remove an identity from the VM; its tokens stay valid until they expire.
 
         Raises:
-            ValueError: the identity isn't assigned.
+            ValueError: the identity isn't assigned to the VM.
 
         """
         self._world.remove(identity)
 
     def grant(self, object_id: str, scope: str = "/", role: Role = "Reader") -> None:
-        """Make a principal Reader, or Contributor, of a scope and all inside; ``"/"`` is everything."""
+        """Grant a principal a role at a scope and at all scopes within it.
+
+        Args:
+            object_id: the object id of the principal.
+            scope: the path of the scope; ``"/"`` contains every scope.
+            role: ``"Reader"`` or ``"Contributor"``.
+
+        """
         self._world.grant(object_id, scope, role)
 
     def revoke(self, object_id: str, scope: str = "/") -> None:
-        """Take away what was granted at a scope.
+        """Remove the role that `grant` gave a principal at a scope.
 
         Raises:
             ValueError: the principal was not granted a role at exactly this scope.
@@ -160,47 +170,50 @@ class Controls(ArmControls, ABC):
 
     @property
     def counts(self) -> Counts:
-        """What has happened so far."""
-        return self._context.ledger.counts
+        """The counts since the start, or since `reset_counts`."""
+        return self._context.request_log.counts
 
     @property
     def requests(self) -> tuple[RecordedRequest, ...]:
         """The latest requests (20,000 at most), oldest first."""
-        return self._context.ledger.requests
+        return self._context.request_log.requests
 
     def reset_counts(self) -> None:
-        """Forget counts and requests."""
-        self._context.ledger.reset()
+        """Clear the counts and the recorded requests."""
+        self._context.request_log.reset()
 
     def inject(
         self, service: str, fault: Fault, times: int | None = 1, path: str | None = None
     ) -> None:
         """Make requests to a service fail.
 
-        Arguments:
-            service: ``"imds"`` or ``"arm"``. fault: what happens; faults of one service happen in
-            the order in which they were injected.
-            times: to how many requests; None for all until `clear_faults`.
-            path: a regular expression that path and query must contain, None for every request.
+        Args:
+            service: ``"imds"`` or ``"arm"``.
+            fault: the fault; the faults of one service happen in the order of their injection.
+            times: the number of requests that meet the fault; None for all until `clear_faults`.
+            path: a regular expression, searched in path and query; the fault skips a request that
+                does not match. None for every request.
 
         Raises:
-            ValueError: there is no such service, `times` is less than 1, or `path` is no regular
+            ValueError: `service` is unknown, `times` is less than 1, or `path` is not a regular
                 expression.
 
         """
         self._context.faults.inject(service, fault, times, path)
 
     def clear_faults(self) -> None:
-        """Forget the faults that are still to come, and let hanging requests go on."""
+        """Drop the queued faults, and let hanging requests continue."""
         self._context.faults.clear()
         call_in_loop(self._loop(), self._context.release_hanging)
 
     @contextmanager
     def hold(self, service: str) -> Iterator[Hold]:
-        """Let all requests to a service wait, counted but not answered, until the end of the block or `release`.
+        """Delay the responses of a service until the end of the block, or until `release`.
+
+        Requests that arrive meanwhile are counted.
 
         Raises:
-            ValueError: there is no such service.
+            ValueError: `service` is unknown.
             RuntimeError: the embedded Azure isn't running.
 
         """
@@ -217,24 +230,26 @@ class Controls(ArmControls, ABC):
             hold.release()
 
     def set_token_lifetime(self, seconds: float) -> None:
-        """Let tokens that IMDS issues from now on live so many seconds.
+        """Set the lifetime of the tokens that IMDS issues from now on.
 
         Raises:
-            ValueError: it is less than one second; `issue_token` makes tokens that have ended.
+            ValueError: `seconds` is less than one; `issue_token` issues tokens that have expired.
 
         """
         if seconds < 1:
-            msg = f"A token lives a second at least, and not {seconds!r}"
+            msg = f"The lifetime of a token must be at least 1 s and is {seconds!r}"
             raise ValueError(msg)
         self._imds.lifetime = seconds
 
     def repeat_tokens(self, repeat: bool = True) -> None:  # reads as intended
-        """Let IMDS hand out a cached token again while it lives, as the real one does, or a new one each time.
+        """Set whether IMDS returns a cached token until it expires, or a new token each time.
+
+        The real IMDS caches. Every call of this method empties the cache; `revoke_tokens` does not
+        change it.
 
         Source:
         https://learn.microsoft.com/entra/identity/managed-identities-azure-resources/how-to-use-vm-token
-        ("Token caching"). The cache is emptied by every call, and is not touched by
-        `revoke_tokens`.
+        ("Token caching").
         """
         self._imds.repeats = repeat
         self._imds.forget()
@@ -249,14 +264,15 @@ class Controls(ArmControls, ABC):
         tenant_id: str = TENANT_ID,
         claims: Mapping[str, object] | None = None,
     ) -> str:
-        """Issue a token past IMDS and its counts.
+        """Issue a token without a request to IMDS, and without counting it.
 
-        Arguments:
-            audience: its `aud`. expires_in: seconds until its end, by default as IMDS's tokens; a
-            negative number makes one that has ended.
-            identity: whom it names.
-            foreign_key: sign it with a key that is not this Azure's.
-            tenant_id: the tenant that it is of; ARM takes it for that tenant's subscriptions only.
+        Args:
+            audience: the `aud` claim.
+            expires_in: seconds until the token expires, by default as for IMDS's tokens; negative
+                for a token that has expired.
+            identity: the identity that the token names.
+            foreign_key: whether the token is signed with a key that is not this Azure's.
+            tenant_id: the tenant of the token; ARM accepts it for that tenant's subscriptions only.
             claims: other claims, which may replace the usual ones.
 
         """
@@ -267,5 +283,5 @@ class Controls(ArmControls, ABC):
         ).token
 
     def revoke_tokens(self) -> None:
-        """Make every token issued so far worthless: ARM answers 401 InvalidAuthenticationToken."""
+        """Revoke all tokens issued so far; ARM responds 401 InvalidAuthenticationToken to them."""
         self._authority.revoke_all()

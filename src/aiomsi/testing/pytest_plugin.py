@@ -1,7 +1,7 @@
 """A pytest plugin: the embedded Azure as fixtures.
 
-They are synchronous, since the embedded Azure runs in a thread of its own, and so serve tests of
-every kind: of anyio, of pytest-asyncio, of unittest, and without any event loop.
+The fixtures are synchronous, because the embedded Azure runs in a separate thread. They therefore
+work in tests of anyio, of pytest-asyncio, of unittest, and in tests without an event loop.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def embedded_azure() -> Iterator[EmbeddedAzure]:
 def azure_environment(
     embedded_azure: EmbeddedAzure, monkeypatch: pytest.MonkeyPatch
 ) -> dict[str, str]:
-    """Let the environment lead to the embedded Azure, and to no other identity, for one test."""
+    """Direct the environment to the embedded Azure, and to no other identity, for one test."""
     for name in IDENTITY_VARIABLES:
         monkeypatch.delenv(name, raising=False)
     for name, value in embedded_azure.environment.items():

@@ -119,7 +119,7 @@ def _without_service(document: Any) -> Any:
         if name == "properties" and isinstance(value, dict):
             value = {
                 k: v for k, v in value.items() if k.casefold() not in _OF_THE_SERVICE_IN_PROPERTIES
-            }  # noqa: PLW2901
+            }
         if name not in _OF_THE_SERVICE and not (name in ("properties", "tags") and value == {}):
             kept[key] = value
     return kept

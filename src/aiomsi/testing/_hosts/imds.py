@@ -1,4 +1,4 @@
-"""What the Instance Metadata Service answers when it is asked for a token.
+"""The token endpoint of the Instance Metadata Service (IMDS): its checks and responses.
 
 Source:
 https://learn.microsoft.com/entra/identity/managed-identities-azure-resources/how-to-use-vm-token
@@ -28,7 +28,7 @@ RESOURCES = (
     "https://storage.azure.com/",
     "https://vault.azure.net",
 )
-"""What Entra knows in every tenant, more or less; others are given to the embedded Azure."""
+"""The resources that nearly every tenant of Entra has; `EmbeddedAzure` takes further ones."""
 
 _NAMED_BY: dict[str, Callable[[Identity], str]] = {
     "client_id": lambda identity: identity.client_id,
@@ -38,7 +38,13 @@ _NAMED_BY: dict[str, Callable[[Identity], str]] = {
 
 
 class Imds:
-    """IMDS's knowledge: checks a token request and answers it. Limits and faults are the server's."""
+    """IMDS's protocol: checks token requests and responds. `HttpService` adds limits and faults.
+
+    Attributes:
+        lifetime: seconds that a new token lives.
+        repeats: whether a cached token is returned until it expires.
+
+    """
 
     def __init__(
         self,
@@ -60,7 +66,7 @@ class Imds:
         self._cache.clear()
 
     def answer(self, asked: Asked) -> Answer:
-        """Answer a request."""
+        """Return the response to a request."""
         if asked.path.lower() != TOKEN_PATH:
             return json_answer(404, {"error": "Not found"})
         if asked.method != "GET":
@@ -75,16 +81,20 @@ class Imds:
         return identity if isinstance(identity, Answer) else self._token_answer(identity, resource)
 
     def failure(self, status: int) -> Answer:
-        """Make an error of that status in IMDS's shape."""
+        """Return an error response with this status, in IMDS's shape."""
         text = f"Injected fault: HTTP {status}"
         return json_answer(status, {"error": "server_error", "error_description": text})
 
-    def add_headers(self, asked: Asked, answer: Answer) -> Answer:  # noqa: ARG002  # IMDS adds nothing of the request's
-        """Return the answer as it is: IMDS has no headers of its own."""
+    # ARG002: IMDS copies no value of the request.
+    def add_headers(self, asked: Asked, answer: Answer) -> Answer:  # noqa: ARG002
+        """Return the response unchanged: IMDS adds no headers to it."""
         return answer
 
     def _identity(self, asked: Asked) -> Identity | Answer:
-        """Find the identity that is asked for; without a name the VM's own, or the only one."""
+        """Return the requested identity, or an error.
+
+        The default is the system-assigned identity, or else the only one.
+        """
         assigned = self._world.identities
         for name, value_of in _NAMED_BY.items():
             wanted = asked.parameter(name)
@@ -98,8 +108,8 @@ class Imds:
         own = [identity for identity in assigned if identity.system_assigned] or assigned
         if len(own) > 1:
             return _invalid_request(
-                "Multiple user assigned identities exist, please specify the clientId / resourceId of the identity "
-                "in the token request"
+                "Multiple user assigned identities exist, please specify the clientId / resourceId "
+                "of the identity in the token request"
             )
         return own[0] if own else _invalid_request("Identity not found")
 
@@ -125,7 +135,7 @@ class Imds:
 
 
 def throttled() -> Answer:
-    """Return IMDS's answer to more requests than its limits allow."""
+    """Return IMDS's response to a request beyond its limits."""
     text = "Too many requests: IMDS allows 20 token requests a second and 5 at once for a VM"
     return json_answer(
         429, {"error": "Too many requests", "error_description": text}, {"Retry-After": "1"}
@@ -168,9 +178,10 @@ def _invalid_request(text: str) -> Answer:
 
 def _unknown_resource(resource: str) -> Answer:
     text = (
-        f"AADSTS500011: The resource principal named {resource} was not found in the tenant named {TENANT_ID}. This "
-        "can happen if the application has not been installed by the administrator of the tenant or consented to by "
-        "any user in the tenant. You might have sent your authentication request to the wrong tenant."
+        f"AADSTS500011: The resource principal named {resource} was not found in the tenant named "
+        f"{TENANT_ID}. This can happen if the application has not been installed by the "
+        "administrator of the tenant or consented to by any user in the tenant. You might have "
+        "sent your authentication request to the wrong tenant."
     )
     return json_answer(400, {"error": "invalid_resource", "error_description": text})
 

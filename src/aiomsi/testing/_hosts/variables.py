@@ -1,4 +1,4 @@
-"""The variables that lead to one identity or another."""
+"""The environment variables that select a managed identity's host."""
 
 IDENTITY_VARIABLES = (
     "AIOMSI_RESOURCE_MANAGER",
@@ -15,4 +15,4 @@ IDENTITY_VARIABLES = (
     "MSI_ENDPOINT",
     "MSI_SECRET",
 )
-"""The environment variables by which clients tell where they run and who they are."""
+"""The environment variables from which clients derive their host and their identity."""

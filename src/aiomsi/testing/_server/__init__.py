@@ -1,1 +1,1 @@
-"""The server under the embedded services."""
+"""The HTTP server of the embedded services."""

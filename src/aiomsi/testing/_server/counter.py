@@ -1,4 +1,4 @@
-"""A count that threads and event loops wait for, without polling."""
+"""A counter whose values threads and event loops wait for, without polling."""
 
 import asyncio
 import contextlib
@@ -7,23 +7,23 @@ from collections.abc import Callable
 from functools import partial
 
 PATIENCE = 30.0
-"""Seconds of real time after which a wait for something that should happen gives up."""
+"""Real seconds after which a wait raises TimeoutError."""
 
 
 def call_in_loop(loop: asyncio.AbstractEventLoop, callback: Callable[[], object]) -> None:
-    """Run the callback in the loop, from whatever thread; nothing happens when the loop is closed already."""
+    """Call the callback in the loop, from any thread; a no-op if the loop is closed."""
     with contextlib.suppress(RuntimeError):
         loop.call_soon_threadsafe(callback)
 
 
 def settle(future: asyncio.Future[None]) -> None:
-    """Complete the future, unless its waiter has gone; to be called in its own loop."""
+    """Complete the future unless it is cancelled; call this in the future's loop."""
     if not future.done():
         future.set_result(None)
 
 
-class Tally:
-    """A count with waiters: threads block in `wait`, tasks of any event loop in `reached`."""
+class WaitableCounter:
+    """A counter with waiters: threads block in `wait`, tasks of any event loop in `reached`."""
 
     def __init__(self) -> None:
         self._condition = threading.Condition()
@@ -31,7 +31,7 @@ class Tally:
         self._waiters: list[tuple[int, asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
 
     def add(self, number: int) -> None:
-        """Add to the count, or subtract, and wake those whose number is reached."""
+        """Add to the count, or subtract, and wake the waiters whose number is reached."""
         with self._condition:
             self._count += number
             self._condition.notify_all()
@@ -41,13 +41,23 @@ class Tally:
                 call_in_loop(loop, partial(settle, future))
 
     def wait(self, number: int, timeout: float = PATIENCE) -> None:
-        """Block the thread until the count is at least the number; TimeoutError after so many seconds."""
+        """Block the thread until the count is at least `number`.
+
+        Raises:
+            TimeoutError: the count is less after `timeout` real seconds.
+
+        """
         with self._condition:
             if not self._condition.wait_for(lambda: self._count >= number, timeout):
-                raise TimeoutError(self._too_late(number, timeout))
+                raise TimeoutError(self._timeout_text(number, timeout))
 
     async def reached(self, number: int, timeout: float = PATIENCE) -> None:
-        """Suspend the task until the count is at least the number; TimeoutError after so many seconds."""
+        """Suspend the task until the count is at least `number`.
+
+        Raises:
+            TimeoutError: the count is less after `timeout` real seconds.
+
+        """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[None] = loop.create_future()
         waiter = (number, loop, future)
@@ -59,10 +69,10 @@ class Tally:
             async with asyncio.timeout(timeout):
                 await future
         except TimeoutError:
-            raise TimeoutError(self._too_late(number, timeout)) from None
+            raise TimeoutError(self._timeout_text(number, timeout)) from None
         finally:
             with self._condition, contextlib.suppress(ValueError):
                 self._waiters.remove(waiter)
 
-    def _too_late(self, number: int, timeout: float) -> str:
-        return f"Waited {timeout:g} s for {number}, and got {self._count}"
+    def _timeout_text(self, number: int, timeout: float) -> str:
+        return f"Waited {timeout:g} s for a count of {number}; it is {self._count}"

@@ -1,4 +1,4 @@
-"""What tests can make go wrong, and how they hold requests back."""
+"""Faults that tests inject into responses, and `Hold`, which delays responses."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Literal
 
 import attrs
 
-from aiomsi.testing._server.counter import PATIENCE, Tally, call_in_loop
+from aiomsi.testing._server.counter import PATIENCE, WaitableCounter, call_in_loop
 from aiomsi.testing._server.request_log import Service, check_service
 
 Kind = Literal["answer", "delay", "reset", "truncate", "hang", "encode", "gzip"]
@@ -24,21 +24,21 @@ def _frozen_headers(headers: Mapping[str, str]) -> Mapping[str, str]:
 
 @attrs.frozen
 class Fault:
-    """Something that goes wrong with one request, instead of its answer.
+    """A fault that replaces, changes or delays the response to one request.
 
-    `Fault(status=500)` answers with a status; the class methods make the other kinds.
+    `Fault(status=500)` responds with a status; the class methods create the other kinds.
 
     Attributes:
-        status: the HTTP status to answer with.
-        headers: headers of that answer.
-        body: its body: text or bytes as they are, a mapping or list as JSON, None for an error in
-            the service's shape.
-        kind: what happens.
-        seconds: for a delay, how long, in real time.
-        encoding: the encoding of the usual answer's text.
-        keep: the share of the packed body that is sent.
-        carried_out: whether the request has its effect although its answer is lost, as when a
-            gateway gives up (504).
+        status: the HTTP status of the response, for the kind "answer".
+        headers: headers of the response, for the kind "answer".
+        body: body of the response, for the kind "answer": text or bytes as they are, a mapping or
+            list as JSON, None for an error in the service's shape.
+        kind: the kind of fault.
+        seconds: real seconds of a delay.
+        encoding: the encoding of the response's text.
+        keep: the fraction of the gzip-compressed body that is sent.
+        carried_out: whether the service carries out the request although the response is lost, as
+            when a gateway times out (504).
 
     """
 
@@ -53,7 +53,12 @@ class Fault:
 
     @classmethod
     def delay(cls, seconds: float) -> Fault:
-        """Answer as usual, after so many real seconds."""
+        """Create a fault that delays the usual response by real seconds.
+
+        Raises:
+            ValueError: `seconds` is negative.
+
+        """
         if seconds < 0:
             msg = f"A delay of {seconds:g} s is in the past"
             raise ValueError(msg)
@@ -61,12 +66,12 @@ class Fault:
 
     @classmethod
     def reset(cls, *, carried_out: bool = False) -> Fault:
-        """Reset the connection without an answer."""
+        """Create a fault that resets the connection without a response."""
         return cls(kind="reset", carried_out=carried_out)
 
     @classmethod
     def garbage(cls) -> Fault:
-        """Answer 200 with a body that is no JSON, as a captive portal or a broken proxy does."""
+        """Create a fault that responds 200 with HTML, as a captive portal or broken proxy does."""
         return cls(
             200,
             {"Content-Type": "text/html"},
@@ -75,44 +80,49 @@ class Fault:
 
     @classmethod
     def truncate(cls) -> Fault:
-        """Send the usual answer with half of its body missing, and close the connection."""
+        """Create a fault that sends half of the usual body, and closes the connection."""
         return cls(kind="truncate")
 
     @classmethod
     def encode(cls, encoding: str) -> Fault:
-        """Answer as usual, in another encoding: ``"utf-8-sig"`` (with a byte order mark), ``"utf-16"``, ``"latin-1"``.
+        """Create a fault that sends the usual response in another encoding.
 
-        The Content-Type names an encoding that is none of Unicode's.
+        For example ``"utf-8-sig"`` (with a byte order mark), ``"utf-16"``, ``"latin-1"``. The
+        Content-Type names the encoding, or utf-8 for every encoding of Unicode.
 
         Raises:
-            ValueError: there is no such encoding.
+            ValueError: Python does not know the encoding.
 
         """
         try:
             name = codecs.lookup(encoding).name
         except LookupError as error:
-            msg = f"There is no encoding {encoding!r}"
+            msg = f"Python has no encoding {encoding!r}"
             raise ValueError(msg) from error
         return cls(kind="encode", encoding=name)
 
     @classmethod
     def cut_gzip(cls, keep: float = 0.5) -> Fault:
-        """Answer as usual, packed with gzip, of which only this share is sent; the response itself ends as it should.
+        """Create a fault that sends the fraction `keep` of the usual body, compressed by gzip.
 
-        So does a proxy whose connection to the service broke off. `keep=1` sends all of it.
+        The response itself is complete HTTP. A proxy whose connection to the service breaks sends
+        such responses. `keep=1` sends the whole body.
 
         Raises:
             ValueError: `keep` is not between 0 and 1.
 
         """
         if not 0 <= keep <= 1:
-            msg = f"keep is between 0 and 1, and is {keep!r}"
+            msg = f"keep must be between 0 and 1 and is {keep!r}"
             raise ValueError(msg)
         return cls(kind="gzip", keep=keep)
 
     @classmethod
     def hang(cls) -> Fault:
-        """Don't answer, until `clear_faults` (then as usual) or the stop of the server (then never)."""
+        """Create a fault that sends the usual response after `clear_faults` only, or never.
+
+        The response is never sent if the server stops first.
+        """
         return cls(kind="hang")
 
 
@@ -125,14 +135,14 @@ class _Pending:
 
 
 class FaultQueue:
-    """The faults that are still to happen; filled by tests, drained by the server's thread."""
+    """The faults that have not happened yet; filled by tests, drained by the server's thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._pending: list[_Pending] = []
 
     def inject(self, service: str, fault: Fault, times: int | None, path: str | None) -> None:
-        """Queue a fault; for the arguments see `EmbeddedAzure.inject`."""
+        """Queue a fault; `EmbeddedAzure.inject` describes the arguments."""
         if times is not None and times < 1:
             msg = f"times must be at least 1, or None for every request, and is {times!r}"
             raise ValueError(msg)
@@ -146,7 +156,7 @@ class FaultQueue:
             self._pending.append(pending)
 
     def take(self, service: Service, path_qs: str) -> Fault | None:
-        """Return the fault that this request meets, the oldest that fits, and use it up."""
+        """Return the oldest fault that matches the request, if any, and count it as used."""
         with self._lock:
             for pending in self._pending:
                 if pending.service != service or (
@@ -161,43 +171,43 @@ class FaultQueue:
         return None
 
     def clear(self) -> None:
-        """Forget them all."""
+        """Drop all faults."""
         with self._lock:
             self._pending.clear()
 
 
 class Hold:
-    """Requests of one service that wait, counted but not answered, until `release`."""
+    """Delayed responses of one service: its requests are counted, and wait for `release`."""
 
     def __init__(self, service: Service, loop: asyncio.AbstractEventLoop) -> None:
         self.service = service
         self._loop = loop
-        self._arrived = Tally()
+        self._arrived = WaitableCounter()
         self._open = asyncio.Event()
 
     def wait_arrived(self, number: int = 1, timeout: float = PATIENCE) -> None:
-        """Block this thread until so many requests have arrived.
+        """Block this thread until at least `number` requests have arrived.
 
         Raises:
-            TimeoutError: that took longer than `timeout` seconds.
+            TimeoutError: fewer have arrived after `timeout` real seconds.
 
         """
         self._arrived.wait(number, timeout)
 
     async def arrived(self, number: int = 1, timeout: float = PATIENCE) -> None:
-        """Wait, in any event loop, until so many requests have arrived.
+        """Wait, in any event loop, until at least `number` requests have arrived.
 
         Raises:
-            TimeoutError: that took longer than `timeout` seconds.
+            TimeoutError: fewer have arrived after `timeout` real seconds.
 
         """
         await self._arrived.reached(number, timeout)
 
     def release(self) -> None:
-        """Let the requests go on, those that wait and those that are still to come."""
+        """Let the waiting requests and all later ones continue."""
         call_in_loop(self._loop, self._open.set)
 
     async def passed(self) -> None:
-        """Wait for the release; for the server's thread."""
+        """Count a request, and wait for `release`; called in the server's loop."""
         self._arrived.add(1)
         await self._open.wait()

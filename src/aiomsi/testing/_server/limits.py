@@ -1,4 +1,4 @@
-"""Azure's documented limits, as pure counters of time.
+"""Azure's documented limits, as pure functions of time and of the requests so far.
 
 Sources:
 https://learn.microsoft.com/entra/identity/managed-identities-azure-resources/how-to-use-vm-token
@@ -22,11 +22,11 @@ def _positive(_: object, attribute: "attrs.Attribute[Any]", value: float) -> Non
 
 @attrs.frozen
 class ImdsLimits:
-    """IMDS's limits for token requests, which hold for a whole VM; more is answered 429.
+    """IMDS's limits for the token requests of a whole VM; IMDS responds 429 beyond them.
 
     Attributes:
-        per_second: requests in any one second.
-        at_once: requests under way at the same time.
+        per_second: the most requests in any one second.
+        at_once: the most requests under way at the same time.
 
     """
 
@@ -39,8 +39,8 @@ class ArmBucket:
     """A token bucket of ARM.
 
     Attributes:
-        size: requests that can be made at once.
-        refill: requests that come back, per second.
+        size: tokens of the full bucket: the most requests in one burst.
+        refill: tokens added per second.
 
     """
 
@@ -50,16 +50,18 @@ class ArmBucket:
 
 @attrs.frozen
 class ArmBuckets:
-    """ARM's buckets: per principal and subscription, per subscription for all principals, per principal and tenant.
+    """ARM's token buckets.
 
-    The defaults are those of today's larger subscriptions; documented for the smaller ones are 250
-    reads with 25 a second, and 200 writes or deletes with 10 a second.
+    ARM has them per principal and subscription, per subscription for all principals, and per
+    principal and tenant. The defaults are those of today's larger subscriptions; the documentation
+    gives smaller subscriptions 250 reads with 25 a second, and 200 writes or deletes with 10 a
+    second.
 
     Attributes:
-        reads: GET and HEAD.
-        writes: PUT, PATCH and POST.
-        deletes: DELETE.
-        global_factor: how many times as large the bucket is that all principals of a subscription
+        reads: the bucket of GET and HEAD.
+        writes: the bucket of PUT, PATCH and POST.
+        deletes: the bucket of DELETE.
+        global_factor: factor of size and refill of the bucket that all principals of a subscription
             share.
 
     """
@@ -72,14 +74,14 @@ class ArmBuckets:
 
 @attrs.frozen
 class GraphLimits:
-    """Resource Graph's limit for queries, which holds for a principal.
+    """Resource Graph's limit for the queries of one principal.
 
     Source:
     https://learn.microsoft.com/azure/governance/resource-graph/concepts/guidance-for-throttled-requests
 
     Attributes:
-        queries: in one window.
-        seconds: how long a window is.
+        queries: the most queries in one window.
+        seconds: the length of a window.
 
     """
 
@@ -88,7 +90,7 @@ class GraphLimits:
 
 
 class QuotaWindow:
-    """A quota that is whole again at fixed moments, from its first use on."""
+    """A quota that is restored at the end of each window; the first use begins the first window."""
 
     def __init__(self, limits: GraphLimits, now: float) -> None:
         self._limits = limits
@@ -96,11 +98,11 @@ class QuotaWindow:
         self._ends = now + limits.seconds
 
     def use_up(self, until: float) -> None:
-        """Leave one place, and none after it until then."""
+        """Leave one query until the time `until`, when the quota is restored."""
         self._used, self._ends = self._limits.queries - 1, until
 
     def take(self, now: float) -> bool:
-        """Take one of the window's places; False when there is none."""
+        """Count a query, and return whether the quota admits it."""
         if now >= self._ends:
             self._used, self._ends = 0, now + self._limits.seconds
         self._used += 1
@@ -108,23 +110,23 @@ class QuotaWindow:
 
     @property
     def remaining(self) -> int:
-        """Places left."""
+        """The number of queries left."""
         return max(0, self._limits.queries - self._used)
 
     def resets_after(self, now: float) -> int:
-        """Whole seconds until the quota is whole again; at least 1."""
+        """Return the whole seconds until the quota is restored; at least 1."""
         return max(1, math.ceil(self._ends - now))
 
 
 class SlidingWindow:
-    """At most so many admissions in any stretch of one second; who was turned away does not count."""
+    """At most `limit` admissions in any interval of one second; refused requests do not count."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._admitted: deque[float] = deque()
 
     def admit(self, now: float) -> bool:
-        """Take one of the second's places; False when there is none."""
+        """Return whether a request is admitted now, and count it if so."""
         while self._admitted and self._admitted[0] <= now - 1:
             self._admitted.popleft()
         if len(self._admitted) >= self._limit:
@@ -134,7 +136,7 @@ class SlidingWindow:
 
 
 class TokenBucket:
-    """A bucket that starts full and refills steadily."""
+    """A token bucket that starts full and refills at a constant rate."""
 
     def __init__(self, bucket: ArmBucket, now: float, factor: float = 1) -> None:
         self._size = bucket.size * factor
@@ -143,7 +145,7 @@ class TokenBucket:
         self._at = now
 
     def take(self, now: float) -> bool:
-        """Take one token; False when the bucket is empty."""
+        """Take one token, and return whether the bucket had one."""
         self._level = min(self._size, self._level + max(now - self._at, 0) * self._refill)
         self._at = now
         if self._level < 1:
@@ -153,10 +155,10 @@ class TokenBucket:
 
     @property
     def remaining(self) -> int:
-        """Whole tokens left at the last `take`."""
+        """The whole tokens left at the last `take`."""
         return math.floor(self._level)
 
     @property
     def wait(self) -> int:
-        """Whole seconds from the last `take` until there is a token again; at least 1."""
+        """The whole seconds from the last `take` until the bucket has a token again; at least 1."""
         return max(1, math.ceil((1 - self._level) / self._refill))

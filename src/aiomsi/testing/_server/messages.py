@@ -1,4 +1,4 @@
-"""A request and its answer as plain values, between the HTTP server and those who know the protocols."""
+"""Requests and responses as plain values, between the HTTP server and the service protocols."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _SLASHES = re.compile("//+")
 
 @attrs.frozen
 class Asked:
-    """A request, described.
+    """A request.
 
     Attributes:
-        method: in upper case.
-        base_url: scheme, host and port as the caller wrote them.
+        method: the method, in upper case.
+        base_url: scheme, host and port as the client wrote them.
         raw_path: the path byte for byte.
-        query: names and values in order, decoded.
-        headers: names ignore case.
+        query: names and values of the query in order, decoded.
+        headers: the headers; look-ups ignore case.
         raw_query: the query byte for byte.
         body: the content.
 
@@ -39,24 +39,24 @@ class Asked:
     def parse(
         cls, method: str, base_url: str, path_qs: str, headers: Mapping[str, str], body: bytes = b""
     ) -> Asked:
-        """Describe a request by what was received."""
+        """Create a request from the values that the HTTP server received."""
         raw_path, _, raw_query = path_qs.partition("?")
         query = tuple(parse_qsl(raw_query, keep_blank_values=True))
         return cls(method, base_url, raw_path, query, headers, raw_query, body)
 
     @property
     def path(self) -> str:
-        """The path, decoded, without a slash at its end; slashes in a row count as one, as for ARM."""
+        """The path, decoded, without a final slash; consecutive slashes are one, as for ARM."""
         return _SLASHES.sub("/", unquote(self.raw_path)).rstrip("/")
 
     def parameter(self, name: str) -> str | None:
-        """Return the first value of a query parameter, whatever the case of its name."""
+        """Return the first value of a query parameter; the look-up ignores case."""
         return next((value for key, value in self.query if key.lower() == name), None)
 
 
 @attrs.frozen
 class Answer:
-    """An answer: status, body and headers; the server adds the date."""
+    """A response: status, body and headers; the HTTP server adds the date."""
 
     status: int
     body: bytes = b""
@@ -64,7 +64,7 @@ class Answer:
 
 
 def json_answer(status: int, value: object, headers: Mapping[str, str] | None = None) -> Answer:
-    """Make an answer of a JSON value, written as compactly as Azure does."""
+    """Create a response with a JSON body, as compact as Azure's."""
     body = json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
     return Answer(
         status, body, {"Content-Type": "application/json; charset=utf-8", **(headers or {})}

@@ -1,4 +1,4 @@
-"""What the embedded Azure has been asked: counts and recorded requests."""
+"""`RequestLog`: counts and records of the requests to the embedded Azure."""
 
 import threading
 from collections import Counter, deque
@@ -11,38 +11,39 @@ from multidict import CIMultiDict, CIMultiDictProxy
 Service = Literal["imds", "arm"]
 SERVICES: tuple[Service, ...] = ("imds", "arm")
 RECORDED = 20_000
-"""So many requests are kept, the latest."""
+"""The most requests that are kept; older ones are dropped."""
 
 
 def check_service(service: str) -> Service:
-    """Return the service's name.
+    """Return the name of a service as its literal type.
 
     Raises:
-        ValueError: there is no such service.
+        ValueError: the service is unknown.
 
     """
     for known in SERVICES:
         if service == known:
             return known
-    msg = f"There is no service {service!r}; the embedded Azure has {' and '.join(map(repr, SERVICES))}"
+    known_names = " and ".join(map(repr, SERVICES))
+    msg = f"The embedded Azure has no service {service!r}; it has {known_names}"
     raise ValueError(msg)
 
 
 @attrs.frozen
 class Counts:
-    """How often something has happened since the start, or since `reset_counts`.
+    """Counts since the start, or since `reset_counts`.
 
     Attributes:
-        imds_requests: requests to IMDS, faulted and refused ones included.
-        imds_tokens: tokens that IMDS has handed out.
-        imds_throttled: token requests that IMDS answered 429 for its limits.
-        imds_most_at_once: most requests to IMDS that were under way at the same time.
-        arm_requests: requests to ARM, faulted and refused ones included.
-        arm_unauthorized: requests that ARM answered 401.
-        arm_forbidden: requests that ARM answered 403.
-        arm_throttled: requests that ARM answered 429 for its limits.
-        arm_most_at_once: most requests to ARM that were under way at the same time.
-        faults: faults that were delivered.
+        imds_requests: requests to IMDS, including refused ones and ones that met a fault.
+        imds_tokens: tokens that IMDS returned.
+        imds_throttled: token requests to which IMDS responded 429, by its limits.
+        imds_most_at_once: the most requests to IMDS that were under way at the same time.
+        arm_requests: requests to ARM, including refused ones and ones that met a fault.
+        arm_unauthorized: requests to which ARM responded 401.
+        arm_forbidden: requests to which ARM responded 403.
+        arm_throttled: requests to which ARM responded 429, by its limits.
+        arm_most_at_once: the most requests to ARM that were under way at the same time.
+        faults: injected faults that happened.
 
     """
 
@@ -64,9 +65,9 @@ class RecordedRequest:
 
     Attributes:
         service: ``"imds"`` or ``"arm"``.
-        method: in upper case.
+        method: the method, in upper case.
         path_qs: path and query, byte for byte.
-        headers: names ignore case; the value of `Authorization` is masked.
+        headers: the headers; look-ups ignore case, and the value of `Authorization` is masked.
 
     """
 
@@ -76,8 +77,8 @@ class RecordedRequest:
     headers: Mapping[str, str]
 
 
-class Ledger:
-    """Counts and requests, written by the server's thread and read by others."""
+class RequestLog:
+    """Counts and recorded requests, written by the server's thread and read by other threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -102,29 +103,29 @@ class Ledger:
             self._requests.append(request)
 
     def left(self, service: Service) -> None:
-        """Note that a request is no longer under way."""
+        """Record that a request is no longer under way."""
         with self._lock:
             self._under_way[service] -= 1
 
     def count(self, name: str) -> None:
-        """Count one more of something; names are those of `Counts`."""
+        """Add one to the count of this name, an attribute of `Counts`."""
         with self._lock:
             self._counts[name] += 1
 
     @property
     def counts(self) -> Counts:
-        """A snapshot."""
+        """A snapshot of the counts."""
         with self._lock:
             return Counts(**self._counts)
 
     @property
     def requests(self) -> tuple[RecordedRequest, ...]:
-        """A snapshot, oldest first."""
+        """A snapshot of the recorded requests, oldest first."""
         with self._lock:
             return tuple(self._requests)
 
     def reset(self) -> None:
-        """Start anew; requests that are under way stay so."""
+        """Clear counts and requests; requests that are under way stay counted as such."""
         with self._lock:
             self._counts.clear()
             self._requests.clear()

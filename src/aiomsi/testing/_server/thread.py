@@ -1,4 +1,4 @@
-"""A thread that runs an event loop with HTTP servers on it."""
+"""A thread that runs HTTP servers in an event loop."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from aiohttp import web
 from aiomsi.testing._server.counter import call_in_loop
 
 _GRACE = 0.05
-"""Seconds that requests under way get when the servers stop."""
+"""Seconds for which the servers, when they stop, wait for requests under way."""
 _BACKLOG = 8_192
 
 
 @attrs.frozen(eq=False)
 class Port:
-    """A port to listen on and what serves it.
+    """A port and the handler of its requests.
 
     Attributes:
-        handler: answers one request.
+        handler: the function that responds to one request.
         host: the address to listen on.
         number: the port, 0 for a free one.
-        tls: how to speak TLS, None for plain http.
+        tls: the server's TLS context, None for plain http.
 
     """
 
@@ -37,7 +37,7 @@ class Port:
 
 
 class ServerThread:
-    """Servers on ports, from `start` to `stop`, which are called by other threads and block until done."""
+    """HTTP servers in a thread; other threads call `start` and `stop`, which block until done."""
 
     def __init__(self, ports: Sequence[Port]) -> None:
         self._ports = ports
@@ -46,7 +46,12 @@ class ServerThread:
         self._thread = threading.Thread(target=self._run, name="aiomsi-embedded-azure")
 
     def start(self) -> tuple[asyncio.AbstractEventLoop, list[int]]:
-        """Start serving; return the servers' loop and the numbers of the ports."""
+        """Start the servers; return their loop and the numbers of the ports.
+
+        Raises:
+            OSError: an address or port is not available.
+
+        """
         self._thread.start()
         try:
             return self._started.result()

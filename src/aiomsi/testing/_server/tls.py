@@ -9,7 +9,7 @@ from aiomsi.testing._state.tokens import MissingExtraError
 
 
 class Certificates:
-    """A certificate authority made for one embedded Azure, and a server's certificate.
+    """A certificate authority for one embedded Azure, and a server certificate that it signed.
 
     Raises:
         MissingExtraError: trustme isn't installed.
@@ -27,7 +27,7 @@ class Certificates:
         authority.issue_cert(*dict.fromkeys(names)).configure_cert(self.server_context)
 
     def client_context(self) -> ssl.SSLContext:
-        """Make a context that trusts this authority and no other."""
+        """Create a client's TLS context that trusts this authority only."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.load_verify_locations(cadata=self.ca_pem.decode())
         return context
