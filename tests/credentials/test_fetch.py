@@ -196,7 +196,7 @@ def test_endpoint_without_http_is_another_service(manual: ManualClock) -> None:
     assert isinstance(failure, Failure)
     assert failure.permanent
     assert (
-        "something else answers there, other than Azure's IMDS: its response is no HTTP"
+        "another server than Azure's IMDS responded: its response is no HTTP"
         in failure.summary
     )
 

@@ -340,7 +340,7 @@ def test_a_200_without_a_usable_token_says_so_and_may_pass(body: object, said: s
 def test_a_200_that_is_no_object_is_not_imds(body: bytes) -> None:
     problem = understood(body)
     assert isinstance(problem, TokenError)
-    assert "other than Azure's IMDS" in problem.message
+    assert "another server than Azure's IMDS" in problem.message
     assert "not a JSON object" in problem.message
     assert not problem.passing
 
@@ -382,7 +382,7 @@ def test_expires_on_may_be_a_date_text(expires_on: object, seconds_left: float) 
 def test_expiry_that_cannot_be_read_is_quoted(fields: dict[str, object], quoted: str) -> None:
     problem = understood({"access_token": "very-secret", **fields})
     assert isinstance(problem, TokenError)
-    assert f"the answer's {quoted} can't be read" in problem.message
+    assert f"the response's {quoted} can't be read" in problem.message
     assert not problem.passing
     assert "very-secret" not in problem.message
 
@@ -412,7 +412,7 @@ def test_date_without_a_plausible_life_is_not_believed(date: str) -> None:
     [
         (
             {"access_token": "very-secret\x00"},
-            "the access_token in the answer has a character that no header takes: U+0000",
+            "the access_token in the response has a character that no header takes: U+0000",
         ),
         ({"access_token": "very\nsecret"}, "U+000A, at position 4 of 11"),
         ({"access_token": "  "}, "is empty"),
@@ -490,7 +490,7 @@ def test_response_of_another_service_is_shown(
 ) -> None:
     problem = Imds().parse(answer(status, body, **headers))  # type: ignore[arg-type]  # passed through
     assert isinstance(problem, TokenError)
-    assert "something else answers there, other than Azure's IMDS" in problem.message
+    assert "another server than Azure's IMDS responded" in problem.message
     assert shown in problem.message
     assert "very-secret" not in problem.message
     assert not problem.passing
@@ -578,7 +578,7 @@ def test_a_400_is_explained_by_what_its_body_says(body: object, help_: str) -> N
 def test_a_redirect_is_no_answer_of_imds() -> None:
     problem = Imds().parse(answer(302, b"", Location="http://elsewhere"))
     assert isinstance(problem, TokenError)
-    assert "something else answers" in problem.message
+    assert "another server" in problem.message
     assert not problem.passing
 
 
@@ -589,7 +589,7 @@ def test_a_redirect_is_no_answer_of_imds() -> None:
         ({"statusCode": 500, "message": "m", "correlationId": "c"}, "500", "m"),
         ({"ExceptionMessage": "x", "ErrorCode": "E", "Message": "M"}, "E", "M"),
         ({"error": {"code": "c", "message": "m", "correlationId": "x"}}, "c", "m"),
-        ({}, None, "the answer has no error text"),
+        ({}, None, "the response has no error text"),
     ],
 )
 def test_every_token_hosts_error_shape_is_read(
@@ -599,7 +599,7 @@ def test_every_token_hosts_error_shape_is_read(
 
 
 def test_an_error_without_json_is_shown_as_text_in_one_short_line() -> None:
-    assert error_text(None, b"") == (None, "the answer has no body")
+    assert error_text(None, b"") == (None, "the response has no body")
     code, text = error_text(None, b"<html>\n  too\n  much " + b"x" * 5_000)
     assert code is None
     assert text.startswith("<html> too much xxx")

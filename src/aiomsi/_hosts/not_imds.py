@@ -1,4 +1,4 @@
-"""Responses from IMDS's address that are not IMDS's: other clouds' metadata services, proxies, portals and firewalls.
+"""Detection of other servers at IMDS's address: other clouds, proxies, portals and firewalls.
 
 IMDS responds in JSON, errors included. Only a failing Windows HTTP stack in front of it sends HTML.
 
@@ -37,7 +37,7 @@ _TAG = re.compile(r"<(?:style|script)\b[^<]*(?:<(?!/style|/script)[^<]*)*|<[^>]*
 
 
 def impostor(answer: TokenHttpResponse, document: Mapping[str, Any] | None) -> str | None:
-    """Describe what responded in place of IMDS; None if it may be IMDS."""
+    """Return a description of the server in place of IMDS; None if it may be IMDS."""
     for header, pattern, name in _OTHERS:
         if (value := answer.headers.get(header)) is not None and pattern.search(value):
             return f"{name}, {_shown(answer)}"
@@ -67,7 +67,7 @@ def _is_foreign_object(answer: TokenHttpResponse, document: Mapping[str, Any]) -
 def _is_foreign_body(answer: TokenHttpResponse) -> bool:
     body = answer.body[:_MAX_READ].lstrip(b"\xef\xbb\xbf \t\r\n")
     if answer.status < 300:
-        # What begins like an object may be cut short.
+        # A body that begins like an object may be a truncated one.
         return answer.status != 200 or body[:1] != b"{"
     if not body:
         return answer.status in (401, 403, 405)
@@ -82,7 +82,7 @@ def _is_html(answer: TokenHttpResponse, body: bytes) -> bool:
 
 
 def _shown(answer: TokenHttpResponse) -> str:
-    """Return a piece of the body as text, with the name of its server."""
+    """Return the start of the body as text, with the name of its server."""
     body = SecretBytes(answer.body[:_MAX_READ])
     title = _TITLE.search(body) if _is_html(answer, body.lstrip()) else None
     if body.find(b"access_token") >= 0:
