@@ -196,7 +196,7 @@ def test_endpoint_without_http_is_another_service(manual: ManualClock) -> None:
     assert isinstance(failure, Failure)
     assert failure.permanent
     assert (
-        "another server than Azure's IMDS responded: its response is no HTTP"
+        "another server than Azure's IMDS responded: its response is not valid HTTP"
         in failure.summary
     )
 
@@ -333,7 +333,7 @@ def test_an_endpoint_that_never_answers_is_given_up(azure: EmbeddedAzure) -> Non
     assert "SocketTimeoutError" in slow.summary
     assert slow.details["attempts"] == 5
     assert isinstance(late, Failure)
-    assert "no answer came in time" in late.summary
+    assert "no response was received in time" in late.summary
 
 
 @pytest.mark.skipif(
@@ -647,7 +647,7 @@ def test_a_deadline_that_passes_at_the_gate_leaves_nothing_held(
     gate = ahead(ManualClock(start_wall=Clock().wall()), tmp_path / "gate", 30)
     failure = fetch(azure.imds_url, Clock(), policy=Policy(deadline=0.02, gate=5_000), gate=gate)
     assert isinstance(failure, Failure)
-    assert "no answer came in time" in failure.summary
+    assert "no response was received in time" in failure.summary
     assert azure.counts.imds_requests == 0
     for path in (tmp_path / "gate").glob("*.lock"):
         with FileLock(path, blocking=False):

@@ -485,7 +485,7 @@ def test_file_with_another_hard_link_is_never_changed(
     assert victim.read_text() == "precious " * 20
     assert (after.st_mode, after.st_mtime_ns) == (before.st_mode, before.st_mtime_ns)
     assert warnings(caplog)[0].startswith(
-        f"the gate in {directory} is passed by: {name}: it has other hard links. "
+        f"the gate in {directory} is not used: {name}: it has other hard links. "
     )
 
 
@@ -498,7 +498,7 @@ def test_file_that_is_a_pipe_is_not_used(
     os.mkfifo(directory / name, 0o600)
     run(passes(gate, loop), loop)
     assert warnings(caplog)[0].startswith(
-        f"the gate in {directory} is passed by: {name}: it is not a regular file. "
+        f"the gate in {directory} is not used: {name}: it is not a regular file. "
     )
 
 
@@ -560,7 +560,7 @@ def test_a_gate_that_can_not_be_trusted_or_used_is_passed_by_with_one_warning(
 
     assert run(main(), loop)[0] in (0, 5)
     (warning,) = warnings(caplog)
-    assert warning.startswith(f"the gate in {directory} is passed by: {reason}. ")
+    assert warning.startswith(f"the gate in {directory} is not used: {reason}. ")
     assert not (directory.parent / "elsewhere").is_file()
     assert list(directory.parent.glob("elsewhere/*")) == []
 
@@ -646,7 +646,7 @@ def test_a_turn_that_can_not_be_had_in_time_is_not_waited_for(
 
     assert run(main(), loop) == pytest.approx([22.5, 22.5])
     (warning,) = warnings(caplog)
-    assert "no turn could be had in time" in warning
+    assert "no turn came in time" in warning
     release_all(held)
 
 

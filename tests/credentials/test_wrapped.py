@@ -257,7 +257,7 @@ async def test_a_factory_that_makes_a_synchronous_credential_is_a_failure_that_s
 @pytest.mark.anyio
 @pytest.mark.parametrize("make", [lambda: None, lambda: function("scope")])
 async def test_a_factory_that_makes_no_credential_is_a_failure_that_says_so(make: Any) -> None:
-    assert "it made no credential but a" in failed(await fetch(make)(FetchRequest())).summary
+    assert "which is not a credential" in failed(await fetch(make)(FetchRequest())).summary
 
 
 @attrs.define
@@ -356,7 +356,8 @@ async def test_an_error_becomes_a_value_that_keeps_what_it_says(
         retry_after,
     )
     assert (
-        f"Inner gave no token for {SCOPES[0]}: {type(error).__name__}: said so" in failure.summary
+        f"Inner returned no token for {SCOPES[0]}: {type(error).__name__}: said so"
+        in failure.summary
     )
     raised = failure.exception()
     assert type(raised) is cls
@@ -375,7 +376,8 @@ async def test_a_credential_that_never_answers_is_given_up() -> None:
     inner = Inner()
     inner.answer = asyncio.Event()
     assert (
-        "did not answer within 0.05 s" in failed(await fetch(inner, HASTY)(FetchRequest())).summary
+        "returned no token within 0.05 s"
+        in failed(await fetch(inner, HASTY)(FetchRequest())).summary
     )
     assert inner.ends == ["left"]
 
@@ -536,7 +538,7 @@ def test_a_question_that_is_wanted_no_more_is_cancelled_where_it_runs(home: Home
     inner = Inner()
     bound = home.adopt(inner)
     inner.answer = asyncio.Event()
-    assert "did not answer" in failed(ask(bound, HASTY)).summary
+    assert "no result" in failed(ask(bound, HASTY)).summary
 
     home.close()
     assert inner.ends == ["left"]

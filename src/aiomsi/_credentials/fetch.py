@@ -1,4 +1,8 @@
-"""One fetch of a token over HTTP: asks a host, again where its answer may pass, and brings a value, never an exception."""
+"""The fetch of a token over HTTP.
+
+A fetch repeats its request while the error may be temporary. It returns a value in any case: an
+exception would reach the flight's task instead of the slot.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +40,19 @@ if TYPE_CHECKING:
 
 @attrs.frozen(eq=False)
 class _Miss:
-    """A request that brought no token."""
+    """A request without a token as its result.
+
+    Attributes:
+        problem: the error of the response or connection.
+        status: the HTTP status; None without a response.
+        retry_after: the delay of the `Retry-After` header in seconds.
+        connected: whether the connection was established.
+        request_id: the `x-ms-request-id` header.
+        exhausted: whether this machine lacked a resource that the connection needs.
+        loop_blocked: whether the request timed out while the event loop was blocked, so that the
+            host is not its cause.
+
+    """
 
     problem: TokenError
     status: int | None = None
@@ -45,25 +61,26 @@ class _Miss:
     request_id: str | None = None
     exhausted: bool = False
     loop_blocked: bool = False
-    """Whether it timed out while the event loop was blocked, so that it says nothing of the host."""
 
 
-_SILENCE = _Miss(TokenError("no answer came in time", passing=True))
-
+_SILENCE = _Miss(TokenError("no response was received in time", passing=True))
 
 _MOST_BLOCKED = 10
-"""How many requests of one fetch are repeated, without counting as a try, because the loop was blocked."""
+"""Most requests of one fetch that are repeated, and not counted, because the loop was blocked."""
 _HEADERS = {"Accept-Encoding": "identity"}
-_UNKNOWN_NAME = "The name of the host can't be resolved: correct AZURE_POD_IDENTITY_AUTHORITY_HOST, or look at this machine's name service"
+_UNKNOWN_NAME = (
+    "The name of the host can't be resolved: correct AZURE_POD_IDENTITY_AUTHORITY_HOST, "
+    "or check this machine's name service"
+)
 
 
 class _Deadline(RunningTimeout):
     """The deadline of one fetch, and the time that its requests waited before they were sent.
 
     Attributes:
-        queued: seconds that they waited for a turn among the slots of the host,
-        held: and how many of those the host's `Retry-After` asked for.
-        gated: seconds that they waited at a host-wide gate.
+        queued: seconds of waiting for a turn among the slots of the host.
+        held: seconds of waiting, included in `queued`, because of the host's `Retry-After`.
+        gated: seconds of waiting at a host-wide gate.
 
     """
 
@@ -71,13 +88,16 @@ class _Deadline(RunningTimeout):
 
 
 class _DroppedError(Exception):
-    """A request whose connection was lost; the cause says how."""
+    """A request whose connection was lost; the cause is aiohttp's exception."""
 
 
 async def _only_once(
     request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
 ) -> aiohttp.ClientResponse:
-    """Send the request, once: aiohttp by itself sends a GET again whose connection was lost, and the policy counts requests."""
+    """Send the request once.
+
+    aiohttp would resend a GET after a lost connection, and the policy would not count that request.
+    """
     try:
         return await handler(request)
     except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
@@ -86,7 +106,10 @@ async def _only_once(
 
 @attrs.frozen(eq=False)
 class TokenFetch:
-    """Fetches tokens of one resource from one host. Bound to no loop: every fetch opens a session of its own."""
+    """The fetches of one resource's tokens from one host.
+
+    It is bound to no event loop, because each fetch opens a separate HTTP session.
+    """
 
     host: Host
     resource: str
@@ -97,7 +120,7 @@ class TokenFetch:
     backoff: HostBackoff = attrs.field(factory=HostBackoff)
 
     async def __call__(self, order: FetchRequest) -> TokenResponse | Failure:
-        """Bring a token, or say why there is none."""
+        """Return a token, or the failure to fetch one."""
         request, loop = self.host.request(self.resource, order), asyncio.get_running_loop()
         aiohttps = aiohttp.ClientTimeout(
             total=None, connect=self.policy.connect, sock_read=self.policy.read
@@ -110,13 +133,13 @@ class TokenFetch:
         try:
             async with (
                 scope,
-                # No proxy, no cookies, no .netrc: a token endpoint is on this machine's own link.
+                # No proxy, no cookies, no .netrc: a token endpoint is on this machine's link.
                 aiohttp.ClientSession(
                     timeout=aiohttps,
                     cookie_jar=aiohttp.DummyCookieJar(),
                     middlewares=(_only_once,),
                     headers=_HEADERS,
-                    # Not by aiohttp, which knows no limit: 400 KB of gzip may be 400 MB.
+                    # aiohttp would decompress without a limit: 400 KB of gzip may be 400 MB.
                     auto_decompress=False,
                 ) as http,
             ):
@@ -164,12 +187,12 @@ class TokenFetch:
         return self._failure(miss, number, self._elapsed(began, limit))
 
     def _elapsed(self, began: float, limit: _Deadline) -> float:
-        """Return the seconds that count in the fetch's deadline."""
+        """Return the seconds that count towards the fetch's deadline."""
         limit.count()
         return max(0.0, self.clock.monotonic() - began - limit.queued - limit.blocked)
 
     async def _wait_for_turn(self, ticket: Ticket, limit: _Deadline) -> None:
-        # Its flight's time-outs are paused by `wait`, and so is this one if there is a flight.
+        # `wait` pauses only the time-outs of a flight, and a fetch may run without one.
         limit.pause()
         try:
             queued, held = await self.backoff.wait(
@@ -181,7 +204,7 @@ class TokenFetch:
         limit.held += held
 
     def _hold_off(self, miss: _Miss) -> None:
-        """Have the host's other slots wait too if the response has a `Retry-After`."""
+        """Hold off the host's other slots, too, if the response has a `Retry-After`."""
         if miss.retry_after is not None and miss.problem.passing:
             self.backoff.hold_off(
                 self.clock.monotonic() + min(miss.retry_after, self.policy.retry_after)
@@ -190,7 +213,7 @@ class TokenFetch:
     async def _ask_at_gate(
         self, gate: HostGate, http: aiohttp.ClientSession, request: TokenRequest, limit: _Deadline
     ) -> TokenResponse | _Miss:
-        """Ask when it is this process's turn, and count the time that it waited for that."""
+        """Send the request in this process's turn at the gate, and count the time of waiting."""
         limit.count()
         came, blocked = self.clock.monotonic(), limit.blocked
         patience = self.policy.gate * self.policy.deadline - limit.gated
@@ -222,8 +245,8 @@ class TokenFetch:
                     pieces.append(piece)
                     size += len(piece)
         except aiohttp.ClientResponseError:
-            # Its text quotes what could not be parsed, and that may be a piece of a token.
-            return _Miss(self.host.answered_by("its response is no HTTP that can be read"))
+            # The exception's text quotes unparsed bytes, and these may be part of a token.
+            return _Miss(self.host.answered_by("its response is not valid HTTP"))
         except (_DroppedError, aiohttp.ClientError, OSError) as error:
             miss = _no_answer(error)
             if isinstance(error, aiohttp.ServerTimeoutError):
@@ -259,16 +282,19 @@ class TokenFetch:
         tried = f"{number} {'request' if number == 1 else 'requests'} in {elapsed:.1f} s"
         if miss.exhausted:
             summary = (
-                f"{problem.message}, so {host.kind} at {host.endpoint} could not be asked ({tried})"
+                f"{problem.message}, so no request reached {host.kind} at {host.endpoint} ({tried})"
             )
         elif error is HostUnreachableError:
             summary = (
                 f"no connection to {host.kind} at {host.endpoint} ({tried}): {problem.message}"
             )
         else:
-            said = " ".join(str(part) for part in (miss.status, problem.code) if part is not None)
-            said = f"{said}: {problem.message}" if said else problem.message
-            summary = f"{host.kind} at {host.endpoint} gave no token for {self.resource} ({tried}): {said}"
+            code = " ".join(str(part) for part in (miss.status, problem.code) if part is not None)
+            reason = f"{code}: {problem.message}" if code else problem.message
+            summary = (
+                f"{host.kind} at {host.endpoint} returned no token for {self.resource} ({tried}): "
+                f"{reason}"
+            )
         details = {
             "host": host.kind,
             "endpoint": host.endpoint,
@@ -306,7 +332,7 @@ def _no_answer(error: BaseException) -> _Miss:
         error = error.__cause__
     connected = not isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
     words = type(error).__name__
-    # Other errors quote what could not be parsed, and that may be a piece of a token.
+    # Other errors quote unparsed bytes, and these may be part of a token.
     if isinstance(error, OSError | aiohttp.ServerTimeoutError) and str(error):
         words = f"{words}: {without_secrets(str(error))}"
     cause = None if connected else local_cause(getattr(error, "errno", None))

@@ -1,4 +1,4 @@
-"""The same single flight over any async credential of the Azure SDK."""
+"""`SharedCredential`, a single flight over any async credential of the Azure SDK."""
 
 from __future__ import annotations
 
@@ -29,41 +29,52 @@ _Backoffs: TypeAlias = WeakValueDictionary[tuple[tuple[str, ...], str | None], H
 
 @attrs.define(eq=False)
 class _Common:
-    """What credentials over the same inner one share."""
+    """The state that credentials over one inner credential share.
+
+    Attributes:
+        inner: the inner credential.
+        table: its slots.
+        backoffs: the back-offs by scopes and tenant, because a `Retry-After` for one of these does
+            not apply to another. The slots hold the references that keep them.
+
+    """
 
     inner: Inner
     table: SlotTable
     backoffs: _Backoffs = attrs.field(factory=WeakValueDictionary)
-    """By scopes and tenant: a `Retry-After` of one of them does not hold for another. Their slots keep them."""
 
 
 class SharedCredential(SlotCredential):
-    """Single flight and background refresh for any async credential: `ManagedIdentityCredential`'s core over somebody else's.
+    """Single flight and background refresh for any async credential.
 
-    However many callers, loops and threads ask this credential, the inner one is asked once. Each
-    set of scopes, tenant and `enable_cae` has a token of its own. The spellings of ARM's scope
-    (with or without a slash or ``/.default``) share a token, and the inner credential receives that
-    of the call which starts the fetch. Everything that callers are promised of
-    `ManagedIdentityCredential` holds here too.
+    Concurrent calls, in any number of tasks, loops and threads, share one call of the inner
+    credential. Each set of scopes, tenant and `enable_cae` has a separate token. The spellings of
+    ARM's scope (with or without a slash or ``/.default``) share a token, and the inner credential
+    receives the spelling of the call that starts the fetch. The guarantees of
+    `ManagedIdentityCredential` hold for this class, too.
 
     Args:
-        inner: one of three. Its methods may be coroutine functions, or return awaitables in any
-            way. Something that makes a credential, best of all its class:
-            ``SharedCredential(DefaultAzureCredential)``. Every fetch makes one in its own loop and
-            closes it, so this works from any loop, and across `asyncio.run`. A credential: its
-            connections belong to one event loop, so its fetches run in that loop, wherever the
-            callers are; once that loop is closed there is an error that says so. It is the
-            caller's, and never closed from here. A function that takes scopes, with `claims`,
-            `tenant_id` and `enable_cae` by keyword where they are asked for, and whose awaited
-            result is a token: an object with `token` and `expires_on` (seconds since the epoch), or
-            that pair.
-        policy: when tokens are refreshed, and how long anything may take. `deadline` bounds one
-            fetch.
-        clock: where time comes from; for tests.
+        inner: one of three kinds of object, whose methods may be coroutine functions, or return
+            awaitables in any other way.
+
+            A *factory* of a credential, preferably its class:
+            ``SharedCredential(DefaultAzureCredential)``. Each fetch creates a credential in its
+            event loop and closes it, so this works from any loop, and across `asyncio.run`.
+
+            A *credential*. Its connections belong to one event loop, so its fetches run in that
+            loop, from whichever loop they are requested; if that loop is closed, an error says so.
+            The caller owns the credential, and has to close it.
+
+            A *function* that takes scopes, and `claims`, `tenant_id` and `enable_cae` by keyword if
+            a call passes them, and whose awaited result is a token: an object with `token` and
+            `expires_on` (seconds since the epoch), or a pair of these.
+        policy: the times of refreshes, and the limits of waits. `deadline` bounds one fetch.
+        clock: the source of the time; for tests.
 
     Raises:
-        ConfigurationError: none of the three, or a synchronous credential. One that is not
-            recognised here is first called in a thread, and `get_token` raises the error.
+        ConfigurationError: `inner` is none of the three, or a synchronous credential. If it can't
+            be recognised as synchronous here, it is first called in a thread, and `get_token`
+            raises the error.
 
     Source:
         https://learn.microsoft.com/python/api/azure-core/azure.core.credentials_async.asynctokencredential
@@ -92,23 +103,26 @@ class SharedCredential(SlotCredential):
         enable_cae: bool = False,
         **options: Any,
     ) -> AccessToken:
-        """Give a token for these scopes.
+        """Return a token for these scopes.
 
         Args:
-            scopes: at least one.
-            claims: from a claims challenge: the token that is held now is not given back, and the
-                inner credential is told.
-            tenant_id, enable_cae: handed on to the inner credential.
-            options: none; a token that depends on anything else could not be shared.
+            scopes: at least one scope.
+            claims: the claims of a challenge; the current token is then not returned, and the inner
+                credential receives the claims.
+            tenant_id, enable_cae: passed to the inner credential.
+            options: must be empty, because a token that depends on further options can't be shared.
 
         Raises:
-            ConfigurationError: no scope, or an option that is not known.
-            CredentialError: there is no usable token. Every caller gets an exception of its own.
+            ConfigurationError: no scope is given, or an unknown option.
+            CredentialError: no usable token is available. Each caller raises a separate exception.
 
         """
         if options:
-            msg = f"SharedCredential does not know the option {', '.join(options)}, so a token got with it can't be shared"
-            raise ConfigurationError(msg, help="Ask the inner credential itself")
+            msg = (
+                f"SharedCredential does not know the option {', '.join(options)}, "
+                "so a token got with it can't be shared"
+            )
+            raise ConfigurationError(msg, help="Call the inner credential directly")
         key = (scopes, tenant_id, bool(enable_cae))
         try:
             held = self._held.get(key)
@@ -123,7 +137,10 @@ class SharedCredential(SlotCredential):
         return await slot.obtain(self, fetch, claims or None)
 
     def reject(self, token: str | AccessToken) -> bool:
-        """Say that a service did not accept this token, also to an inner credential that wants to know: as in the base class."""
+        """Drop a token that a service did not accept, as in the base class.
+
+        If the inner credential has a `reject` method, it is called, too.
+        """
         is_news = super().reject(token)
         if is_news:
             self._common.inner.reject(str(token.token if isinstance(token, AccessToken) else token))
@@ -133,9 +150,12 @@ class SharedCredential(SlotCredential):
         is_partial = isinstance(self._given, partial) and (self._given.args or self._given.keywords)
         if isinstance(self._common.inner, WrappedInstance) or is_partial:
             name = self._common.inner.name
-            msg = f"a SharedCredential over a {name} is not pickled: it may hold secrets, and belongs to one loop"
+            msg = (
+                f"a SharedCredential over a {name} can't be pickled: it may hold secrets, "
+                "and belongs to one loop"
+            )
             raise TypeError(
-                f"{msg}. Give it a class, or a function of a module, that makes a credential"
+                f"{msg}. Pass a class, or a function of a module, that creates a credential"
             )
         arguments: dict[str, Any] = {"policy": self._policy}
         if self._clock is not SYSTEM_CLOCK:
@@ -193,9 +213,10 @@ class SharedCredential(SlotCredential):
 class SessionCredential(SharedCredential):
     """A session's wrapper of another library's credential, for the session's event loop.
 
-    All sessions of one loop share the tokens of one credential, also one after another: a web
-    server may open a session for each request. Closing one does not disturb the others. Closing the
-    last one cancels a fetch under way, because the inner credential is often closed right after it.
+    All sessions of one loop share the tokens of one credential, also sessions that follow each
+    other: a web server may open a session for each request. Closing a wrapper does not affect the
+    others. Closing the last one cancels a fetch under way, because the inner credential is often
+    closed right after it.
     """
 
     _is_private = True
@@ -204,8 +225,8 @@ class SessionCredential(SharedCredential):
         super().__init__(inner, clock=clock)
         loop = asyncio.get_running_loop()
         self._common.table, self._common.backoffs = _kept(inner, loop, clock)
-        # What is shared holds the inner credential, so its id is nobody else's until the entry is
-        # gone.
+        # The shared state refers to the inner credential, so no other object has its id as long as
+        # the entry exists.
         self._common = _IN_USE.setdefault((id(inner), loop, clock), self._common)
         self._table = self._common.table
 
@@ -216,13 +237,16 @@ _IN_USE: WeakValueDictionary[tuple[int, asyncio.AbstractEventLoop, Clock], _Comm
 
 _Tables: TypeAlias = dict[tuple[int, Clock], tuple[ref[object], SlotTable, _Backoffs]]
 _KEPT: WeakKeyDictionary[asyncio.AbstractEventLoop, _Tables] = WeakKeyDictionary()
-"""Slots of inner credentials for later sessions of a loop. They hold neither the credential nor, at rest, the loop."""
+"""Slots of inner credentials, for later sessions of a loop.
+
+They refer neither to the credential nor, without a flight, to the loop.
+"""
 
 
 def _kept(
     inner: object, loop: asyncio.AbstractEventLoop, clock: Clock
 ) -> tuple[SlotTable, _Backoffs]:
-    """Return the slots of an inner credential, kept for as long as both that and the loop exist."""
+    """Return the slots of an inner credential, kept as long as it and the loop exist."""
     tables, key = _KEPT.setdefault(loop, {}), (id(inner), clock)
     found = tables.get(key)
     if found is not None and found[0]() is inner:
@@ -236,7 +260,7 @@ def _kept(
 
 
 def _drop(tables: _Tables, key: tuple[int, Clock], gone: ref[object]) -> None:
-    # Another object may have the same id by now.
+    # Another object may have the same id in the meantime.
     if key in tables and tables[key][0] is gone:
         del tables[key]
 
@@ -246,5 +270,8 @@ def _is_scope(scope: object) -> bool:
 
 
 def _no_scopes(scopes: tuple[object, ...]) -> NoReturn:
-    msg = f"get_token takes one scope or several, and a tenant_id if need be, as strings; the scopes are {scopes!r}"
+    msg = (
+        "get_token takes one scope or several, and optionally a tenant_id, as strings; "
+        f"the scopes are {scopes!r}"
+    )
     raise ConfigurationError(msg, help="For ARM it is 'https://management.azure.com/.default'")
