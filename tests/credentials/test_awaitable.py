@@ -1,4 +1,4 @@
-"""Whether a callable returns something to await, found out without calling it."""
+"""The classification of callables by whether they return awaitables."""
 
 import asyncio
 import functools
@@ -52,7 +52,7 @@ class Sync:
 
 
 class Annotated:
-    """A synchronous one whose method calls other functions."""
+    """A synchronous credential whose method calls other functions."""
 
     def get_token(self, *scopes: str) -> str:
         return self._fetch(scopes)
@@ -85,7 +85,7 @@ class Slotted(Delegating):
 
 
 class Hidden:
-    """Delegates to a value that only a call finds."""
+    """A credential that delegates to a value that only a call returns."""
 
     def __init__(self, inner: object) -> None:
         self.all = [inner]
@@ -136,7 +136,7 @@ class Tasks:
 
 
 class Counting:
-    """A property is not run."""
+    """A credential with a property that fails the test if it is run."""
 
     @property
     def helper(self) -> Any:

@@ -1,4 +1,4 @@
-"""The host-wide gate: turns and places among tasks on a virtual clock, and among real processes."""
+"""`HostGate`: its turns and places for tasks on a virtual clock, and for real processes."""
 
 import asyncio
 import errno
@@ -48,7 +48,7 @@ def _not_warned_yet(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
-    """Name a directory that is not there yet."""
+    """Return the path of a directory that does not exist yet."""
     return tmp_path / "gate"
 
 
@@ -65,7 +65,7 @@ def loop() -> Iterator[VirtualLoop]:
 
 
 def strict(clock: Clock) -> Clock:
-    """Make a clock that refuses what the real one refuses."""
+    """Return a clock that rejects a negative sleep, as the real one does."""
 
     async def sleep(seconds: float) -> None:
         assert seconds >= 0
@@ -81,7 +81,7 @@ async def passes(
     patience: float = PATIENCE,
     clock: Clock | None = None,
 ) -> float:
-    """Send a request through the gate; give the time at which it was sent."""
+    """Send a request through the gate, and return the time of its sending."""
     async with gate.admission(strict(clock or loop.clock), patience, middle):
         at = loop.time()
         await asyncio.sleep(took)
@@ -96,7 +96,7 @@ def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
     ]
 
 
-# What a gate is made of
+# Arguments of a gate
 
 
 def test_making_a_gate_touches_nothing(directory: Path) -> None:
@@ -142,7 +142,7 @@ def test_what_may_be_given_for_a_gate(gate: HostGate, directory: Path) -> None:
     assert gate_from(str(directory)) == gate
 
 
-def test_without_filelock_there_is_an_error_that_says_what_to_install(
+def test_missing_filelock_is_an_error_with_the_remedy(
     monkeypatch: pytest.MonkeyPatch, gate: HostGate, directory: Path
 ) -> None:
     pickled = pickle.dumps(gate)
@@ -154,7 +154,10 @@ def test_without_filelock_there_is_an_error_that_says_what_to_install(
 
 
 def test_filelock_is_imported_only_for_a_gate() -> None:
-    code = "import aiomsi, sys; print('filelock' in sys.modules); aiomsi.HostGate(); print('filelock' in sys.modules)"
+    code = (
+        "import aiomsi, sys; print('filelock' in sys.modules); "
+        "aiomsi.HostGate(); print('filelock' in sys.modules)"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30
     )
@@ -168,7 +171,7 @@ def test_a_gate_can_be_pickled(gate: HostGate) -> None:
 # Turns and places
 
 
-def test_one_request_alone_does_not_wait_and_leaves_two_times_behind(
+def test_single_request_does_not_wait_and_stores_two_times(
     gate: HostGate, directory: Path, loop: VirtualLoop
 ) -> None:
     assert run(passes(gate, loop), loop) == 0
@@ -211,7 +214,7 @@ def test_a_place_is_kept_until_the_answer_is_there(
     assert free(directory) == PLACES
 
 
-def test_who_finds_no_place_looks_again_at_the_next_turn_and_no_more_often(
+def test_without_a_place_it_tries_again_once_in_the_next_turn(
     gate: HostGate, directory: Path
 ) -> None:
     sleeps = []
@@ -234,7 +237,7 @@ def test_who_finds_no_place_looks_again_at_the_next_turn_and_no_more_often(
 
 @pytest.mark.parametrize("seed", range(6))
 def test_imds_never_answers_429_however_late_everybody_wakes(gate: HostGate, seed: int) -> None:
-    """Many tasks whose sleeps all last too long, and IMDS's two limits, counted when a request arrives."""
+    """All sleeps of many tasks last too long; both limits count requests at their arrival."""
     rng, limits = random.Random(seed), ImdsLimits()
     limiter = SlidingWindow(limits.per_second)
     under_way, most, sent, throttled = 0, 0, 0, 0
@@ -317,7 +320,7 @@ def test_nonsense_that_is_stored_is_replaced(
     assert stored(directory).queue == pytest.approx(EPOCH + QUEUE_SPACING)
 
 
-def test_a_wall_clock_that_is_put_back_costs_no_more_than_the_jump(
+def test_wall_clock_that_is_put_back_costs_at_most_the_jump(
     gate: HostGate, loop: VirtualLoop
 ) -> None:
     async def main() -> float:
@@ -337,7 +340,7 @@ def test_a_wall_clock_that_is_put_back_costs_no_more_than_the_jump(
 def test_a_cancelled_request_leaves_nothing_held(
     gate: HostGate, directory: Path, loop: VirtualLoop, turns: GateState
 ) -> None:
-    """While it waits for its turn of the queue, with a place for its turn to send, and while it is under way."""
+    """In each step: waiting for the queue, waiting for the turn to send, and under way."""
     store(directory, turns)
 
     async def main() -> None:
@@ -366,7 +369,7 @@ def test_cancelled_while_the_turns_are_another_processs(
     assert free(directory) == PLACES
 
 
-def test_an_error_of_the_request_releases_its_place_and_is_raised(
+def test_error_of_the_request_releases_its_place_and_is_raised(
     gate: HostGate, directory: Path, loop: VirtualLoop
 ) -> None:
     async def main() -> None:
@@ -382,7 +385,7 @@ def test_an_error_of_the_request_releases_its_place_and_is_raised(
 def test_a_request_that_is_abandoned_may_be_ended_by_any_thread(
     gate: HostGate, directory: Path
 ) -> None:
-    """As when a loop is closed over it, and the garbage collector finds it."""
+    """A closed loop leaves such coroutines to the garbage collector."""
 
     @types.coroutine
     def for_ever() -> Iterator[None]:
@@ -544,7 +547,7 @@ def test_blocked_loop_uses_up_no_patience(
         (spoil_place, "IsADirectoryError: Is a directory"),
     ],
 )
-def test_a_gate_that_can_not_be_trusted_or_used_is_passed_by_with_one_warning(
+def test_unusable_gate_is_not_used_and_warns_once(
     gate: HostGate,
     directory: Path,
     loop: VirtualLoop,
@@ -590,7 +593,7 @@ def test_each_reason_and_each_directory_is_warned_of(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no groups there")
-def test_a_directory_shared_with_a_group_gets_files_for_the_group(
+def test_directory_shared_with_a_group_gets_files_for_the_group(
     gate: HostGate, directory: Path, loop: VirtualLoop
 ) -> None:
     directory.mkdir()
@@ -624,7 +627,7 @@ def test_files_of_another_member_of_the_group_keep_their_mode(
 def test_a_turn_that_can_not_be_had_in_time_is_not_waited_for(
     gate: HostGate, directory: Path, loop: VirtualLoop, what: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Patience is 20 s, and who gives up sends at a random moment of the 5 s after that; here in their middle."""
+    """Patience is 20 s; the request follows at a random time of the next 5 s, here the middle."""
     held = []
     if what == "turns":
         held = [hold(directory / "turns.lock")]
@@ -640,7 +643,7 @@ def test_a_turn_that_can_not_be_had_in_time_is_not_waited_for(
     async def main() -> list[float]:
         both = asyncio.gather(passes(gate, loop), passes(gate, loop))
         await asyncio.sleep(1)
-        # Who has given up, or has no turn to send yet, keeps no place from others.
+        # A task that gave up, or has no turn to send yet, locks no place.
         assert free(directory) == PLACES - (len(held) if what == "places" else 0)
         return [*await both]
 
@@ -676,7 +679,7 @@ def test_a_system_without_kernel_locks_has_no_gate(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """A lock that is a file's mere existence would outlive a process that dies."""
+    """A lock that consists of a file's existence would outlive a process that dies."""
     fcntl = pytest.importorskip("fcntl")
 
     def flock(file: int, operation: int) -> None:
@@ -714,7 +717,8 @@ async def main(directory, fork):
         await inside.acquire()
     if not fork or os.fork() == 0:
         if fork:
-            for lock in [each for each in gc.get_objects() if isinstance(each, filelock.BaseFileLock)]:
+            locks = [each for each in gc.get_objects() if isinstance(each, filelock.BaseFileLock)]
+            for lock in locks:
                 lock.release(force=True)
                 lock.__del__()
         print("ready", flush=True)
@@ -728,7 +732,7 @@ asyncio.run(main(sys.argv[1], sys.argv[2:] == ["fork"]))
 
 @pytest.mark.parametrize("fork", [False, pytest.param(True, marks=forks)])
 def test_the_kernel_releases_what_a_killed_process_held(directory: Path, fork: bool) -> None:
-    """With `fork`, its child lives on with a copy of all its files, and has tried to release them before."""
+    """With `fork` a child survives, with copies of all open files, which it tried to release."""
     command = [sys.executable, "-c", HOLDER, str(directory), *(["fork"] if fork else [])]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -749,7 +753,7 @@ def test_the_kernel_releases_what_a_killed_process_held(directory: Path, fork: b
 
 
 def crowd(azure: EmbeddedAzure, number: int, *directory: str) -> list[float | None]:
-    """Have so many processes ask for a token; give how long each of them waited, None where it got none."""
+    """Return the seconds that each of so many processes waited for a token, or None without one."""
     command = [sys.executable, str(HERE / "crowd.py"), str(number), *directory]
     environment = {**os.environ, **azure.environment}
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""Turns, what is stored of them, and which directory will do: values in, values out."""
+"""The pure rules of the gate: turns, the stored state, and trusted directories and files."""
 
 import os
 import random
@@ -73,7 +73,7 @@ def test_holding_off_moves_all_turns_and_only_on() -> None:
     assert held_off(GateState(), NOW, 5) == (0, GateState(NOW + 5, NOW + 5))
     assert held_off(GateState(NOW + 9, NOW + 1), NOW, 5) == (0, GateState(NOW + 9, NOW + 5))
     assert held_off(GateState(NOW + 86_400), NOW, 5) == (0, GateState(NOW + 5, NOW + 5))
-    # However long: what is stored must be believed by the next reader.
+    # However long the delay, the next reader must accept the stored state.
     turns = held_off(GateState(), NOW, 10_000)[1]
     assert turns == GateState(NOW + FAR, NOW + FAR)
     assert turn_of_queue(turns, NOW, 20) == (None, turns)
@@ -118,7 +118,7 @@ def test_the_numbers_keep_to_the_limits_of_imds() -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_in_any_second_there_are_no_more_than_sixteen_turns_to_send(seed: int) -> None:
+def test_any_second_has_at_most_sixteen_turns_to_send(seed: int) -> None:
     rng, now, turns, given = random.Random(seed), NOW, GateState(), []
     for _ in range(300):
         now += rng.choice([0.0, 0.0, 0.0, 0.01, 0.1, 2.0]) * rng.random()
@@ -138,7 +138,7 @@ def test_processes_of_one_user_meet_in_one_directory() -> None:
     assert default_directory({"TMPDIR": "/var/folders/x/T"}, platform="darwin", user=501) == Path(
         "/var/folders/x/T/aiomsi-501"
     )
-    # A login session's own directory is not what a service of the same user sees.
+    # A service of the same user doesn't use the directory of a login session.
     assert (
         default_directory({"XDG_RUNTIME_DIR": "/run/user/1000"}, platform="linux", user=ME) == usual
     )
@@ -181,7 +181,7 @@ def test_a_directory_that_others_may_change_is_objected_to(
 
 
 def test_on_windows_only_the_kind_of_thing_counts() -> None:
-    # Python shows every directory there as owned by 0 and open to all.
+    # On Windows, Python reports each directory as owned by 0 and writable for all users.
     assert objection(status(stat.S_IFDIR | 0o777, 0), platform="win32", user=None) is None
     assert (
         objection(status(stat.S_IFLNK | 0o777, 0), platform="win32", user=None)
@@ -230,7 +230,7 @@ def test_file_that_is_not_the_gates_own_is_objected_to(
     assert objection_to_file(file, directory, platform="linux", user=ME) == reason
 
 
-def test_file_on_windows_is_objected_to_only_for_its_kind_and_links() -> None:
+def test_file_on_windows_is_distrusted_for_kind_and_links_only() -> None:
     directory = status(stat.S_IFDIR | 0o777, 0)
     assert (
         objection_to_file(status(stat.S_IFREG | 0o666), directory, platform="win32", user=None)

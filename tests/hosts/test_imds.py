@@ -1,4 +1,4 @@
-"""Which host this is, what is asked of IMDS, and how its answers are read."""
+"""Detection of the host, requests to IMDS, and the parsing of its responses."""
 
 import json
 
@@ -23,7 +23,10 @@ from aiomsi._tokens.token import Now, TokenResponse
 from aiomsi._util.secret import Secret, SecretBytes
 
 GUID = "98F51385-2edc-4b79-bed9-7718de4cb861"
-RESOURCE_ID = f"/subscriptions/{GUID}/resourceGroups/g/providers/Microsoft.ManagedIdentity/userAssignedIdentities/me"
+RESOURCE_ID = (
+    f"/subscriptions/{GUID}/resourceGroups/g/providers/"
+    "Microsoft.ManagedIdentity/userAssignedIdentities/me"
+)
 ARM = "https://management.azure.com/"
 
 
@@ -146,7 +149,7 @@ def test_unreachable_host_says_what_had_no_effect(environment: dict[str, str], s
     assert host.unreachable == plain.unreachable + said
 
 
-def test_a_host_that_is_not_served_is_an_error_and_no_silent_fall_to_imds() -> None:
+def test_unsupported_host_raises_and_never_falls_back_to_imds() -> None:
     with pytest.raises(ConfigurationError, match=r"Cloud Shell, which aiomsi does not serve yet"):
         host_from({"MSI_ENDPOINT": "x"}, SYSTEM_ASSIGNED)
 
@@ -301,7 +304,7 @@ def test_the_smaller_of_both_lives_counts() -> None:
     assert understood({**GOOD, "expires_on": "1050"}) == TokenResponse(Secret("secret"), 50.0, 1050)
 
 
-def test_a_clock_that_runs_ahead_is_corrected_by_the_answers_date() -> None:
+def test_clock_that_runs_ahead_is_corrected_by_the_date_header() -> None:
     date = "Thu, 01 Jan 1970 00:16:40 GMT"
     ahead = understood(GOOD, wall=9_000.0, Date=date)
     assert ahead == TokenResponse(Secret("secret"), 100.0, None)
@@ -598,7 +601,7 @@ def test_every_token_hosts_error_shape_is_read(
     assert error_text(body, b"") == (code, text)
 
 
-def test_an_error_without_json_is_shown_as_text_in_one_short_line() -> None:
+def test_error_without_json_is_shown_as_one_short_line() -> None:
     assert error_text(None, b"") == (None, "the response has no body")
     code, text = error_text(None, b"<html>\n  too\n  much " + b"x" * 5_000)
     assert code is None

@@ -1,4 +1,4 @@
-"""What lies in the directory of a host-wide gate, seen and held as another process would."""
+"""Access to the directory of a host-wide gate in the way of another process."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from aiomsi._credentials.gate_schedule import PLACES, GateState, turns_in
 
 
 def hold(path: Path) -> BaseFileLock:
-    """Hold a lock as another process would."""
+    """Lock a file in the way of another process."""
     path.parent.mkdir(0o700, exist_ok=True)
     lock = FileLock(path, thread_local=False, blocking=False)
     lock.acquire()
@@ -25,7 +25,7 @@ def release_all(locks: list[BaseFileLock]) -> None:
 
 
 def held(directory: Path) -> list[str]:
-    """Name the locks that nobody else could take."""
+    """Return the names of the locked files."""
     names = []
     for path in sorted(directory.glob("*.lock")):
         try:
@@ -37,7 +37,7 @@ def held(directory: Path) -> list[str]:
 
 
 def free(directory: Path) -> int:
-    """Count the places that nobody holds."""
+    """Return the number of unlocked places."""
     return PLACES - sum(name.startswith("place-") for name in held(directory))
 
 
