@@ -21,8 +21,8 @@ from loops import BlockedLoop
 
 from aiomsi import HostGate, HostUnreachableError, Policy, TokenRefusedError, TokenUnavailableError
 from aiomsi._clock import Clock
-from aiomsi._credentials.fetch import TokenFetch, _no_answer
-from aiomsi._credentials.gate_schedule import GateState, turns_in
+from aiomsi._credentials.fetch import TokenFetch, _describe_lost_request
+from aiomsi._credentials.gate_schedule import GateState, parse_state
 from aiomsi._hosts.base import SYSTEM_ASSIGNED, Identity
 from aiomsi._hosts.body import MAX_BODY
 from aiomsi._hosts.imds import Imds
@@ -221,14 +221,14 @@ KEY = ConnectionKey(
 def test_local_cause_of_no_connection_is_named(
     number: int, exhausted: bool, said: str, help_: str
 ) -> None:
-    miss = _no_answer(aiohttp.ClientConnectorError(KEY, OSError(number, "text")))
+    miss = _describe_lost_request(aiohttp.ClientConnectorError(KEY, OSError(number, "text")))
     assert (miss.exhausted, miss.connected, miss.problem.passing) == (exhausted, False, True)
     assert said in miss.problem.message
     assert help_ in miss.problem.help
 
 
 def test_unknown_name_is_named_as_such() -> None:
-    miss = _no_answer(
+    miss = _describe_lost_request(
         aiohttp.ClientConnectorDNSError(KEY, OSError(-2, "Name or service not known"))
     )
     assert "can't be resolved" in miss.problem.help
@@ -353,7 +353,7 @@ def test_silence_counts_as_nothing_there() -> None:
 
 
 def test_an_error_without_words_is_told_by_its_name() -> None:
-    assert _no_answer(TimeoutError()).problem.message == "TimeoutError"
+    assert _describe_lost_request(TimeoutError()).problem.message == "TimeoutError"
 
 
 def test_nothing_secret_is_logged(
@@ -574,7 +574,7 @@ def test_throttling_holds_every_process_off(
     azure.inject("imds", Fault(429, headers={"Retry-After": "40"}), times=None)
     failure = fetch(azure.imds_url, manual.clock, gate=HostGate(tmp_path / "gate"))
     assert isinstance(failure, Failure)
-    turns = turns_in((tmp_path / "gate" / "turns").read_bytes())
+    turns = parse_state((tmp_path / "gate" / "turns").read_bytes())
     assert (turns.queue, turns.send) == pytest.approx((manual.clock.wall() + 40,) * 2)
 
 
@@ -599,7 +599,7 @@ def test_other_failures_hold_only_this_fetch_off(
     assert isinstance(
         fetch(azure.imds_url, manual.clock, gate=HostGate(tmp_path / "gate")), Failure
     )
-    turns = turns_in((tmp_path / "gate" / "turns").read_bytes())
+    turns = parse_state((tmp_path / "gate" / "turns").read_bytes())
     assert turns.send < manual.clock.wall() + 1
 
 

@@ -24,14 +24,14 @@ from virtual_loop import EPOCH, VirtualLoop, run
 
 from aiomsi import Clock, ConfigurationError, HostGate
 from aiomsi._credentials import gate as _gate
-from aiomsi._credentials.gate import gate_from
+from aiomsi._credentials.gate import make_gate
 from aiomsi._credentials.gate_schedule import (
     FAR,
-    PLACES,
+    MAX_IN_FLIGHT,
     QUEUE_SPACING,
     SEND_SPACING,
     GateState,
-    turns_in,
+    parse_state,
 )
 from aiomsi.testing import EmbeddedAzure, ImdsLimits
 from aiomsi.testing._server.limits import SlidingWindow
@@ -114,7 +114,7 @@ def test_the_default_directory_is_the_users(
     for name in ("TMPDIR", "LOCALAPPDATA"):
         monkeypatch.setenv(name, str(tmp_path))
     assert HostGate().directory.parent == tmp_path
-    assert gate_from(True) == HostGate()
+    assert make_gate(True) == HostGate()
 
 
 def test_a_relative_directory_stays_where_it_is(
@@ -131,15 +131,15 @@ def test_what_is_no_path_is_an_error(given: str) -> None:
     with pytest.raises(ConfigurationError, match="a gate's directory must be a path"):
         HostGate(given)
     with pytest.raises(ConfigurationError):
-        gate_from(given)
+        make_gate(given)
 
 
 def test_what_may_be_given_for_a_gate(gate: HostGate, directory: Path) -> None:
-    assert gate_from(None) is None
-    assert gate_from(False) is None
-    assert gate_from(gate) is gate
-    assert gate_from(directory) == gate
-    assert gate_from(str(directory)) == gate
+    assert make_gate(None) is None
+    assert make_gate(False) is None
+    assert make_gate(gate) is gate
+    assert make_gate(directory) == gate
+    assert make_gate(str(directory)) == gate
 
 
 def test_missing_filelock_is_an_error_with_the_remedy(
@@ -147,7 +147,7 @@ def test_missing_filelock_is_an_error_with_the_remedy(
 ) -> None:
     pickled = pickle.dumps(gate)
     monkeypatch.setitem(sys.modules, "filelock", None)
-    for make in (HostGate, lambda: gate_from(True), lambda: pickle.loads(pickled)):  # noqa: S301 (our own)
+    for make in (HostGate, lambda: make_gate(True), lambda: pickle.loads(pickled)):  # noqa: S301 (our own)
         with pytest.raises(ConfigurationError, match=r"pip install 'aiomsi\[gate\]'"):
             make()
     assert not directory.exists()
@@ -175,7 +175,7 @@ def test_single_request_does_not_wait_and_stores_two_times(
     gate: HostGate, directory: Path, loop: VirtualLoop
 ) -> None:
     assert run(passes(gate, loop), loop) == 0
-    assert stored(directory) == turns_in(
+    assert stored(directory) == parse_state(
         GateState(EPOCH + QUEUE_SPACING, EPOCH + SEND_SPACING).stored()
     )
     assert sorted(path.name for path in directory.iterdir()) == [
@@ -211,7 +211,7 @@ def test_a_place_is_kept_until_the_answer_is_there(
     assert sent[:4] == pytest.approx([number * QUEUE_SPACING for number in range(4)], abs=1e-3)
     assert 1.0 <= sent[4] <= 1.0 + 2 * QUEUE_SPACING
     assert sent[5] >= 1.0 + QUEUE_SPACING
-    assert free(directory) == PLACES
+    assert free(directory) == MAX_IN_FLIGHT
 
 
 def test_without_a_place_it_tries_again_once_in_the_next_turn(
@@ -346,13 +346,13 @@ def test_a_cancelled_request_leaves_nothing_held(
     async def main() -> None:
         task = asyncio.create_task(passes(gate, loop, 5.0))
         await asyncio.sleep(1)
-        assert free(directory) == PLACES - (not turns.queue)
+        assert free(directory) == MAX_IN_FLIGHT - (not turns.queue)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
 
     run(main(), loop)
-    assert free(directory) == PLACES
+    assert free(directory) == MAX_IN_FLIGHT
     hold(directory / "turns.lock").release()
 
 
@@ -366,7 +366,7 @@ def test_cancelled_while_the_turns_are_another_processs(
         assert await passes(gate, loop) == pytest.approx(0.1)
 
     run(main(), loop)
-    assert free(directory) == PLACES
+    assert free(directory) == MAX_IN_FLIGHT
 
 
 def test_error_of_the_request_releases_its_place_and_is_raised(
@@ -374,12 +374,12 @@ def test_error_of_the_request_releases_its_place_and_is_raised(
 ) -> None:
     async def main() -> None:
         async with gate.admission(loop.clock, PATIENCE, middle):
-            assert free(directory) == PLACES - 1
+            assert free(directory) == MAX_IN_FLIGHT - 1
             raise OSError("the request's own")
 
     with pytest.raises(OSError, match="the request's own"):
         run(main(), loop)
-    assert free(directory) == PLACES
+    assert free(directory) == MAX_IN_FLIGHT
 
 
 def test_a_request_that_is_abandoned_may_be_ended_by_any_thread(
@@ -400,9 +400,9 @@ def test_a_request_that_is_abandoned_may_be_ended_by_any_thread(
     thread = threading.Thread(target=abandoned.send, args=(None,))
     thread.start()
     thread.join()
-    assert free(directory) == PLACES - 1
+    assert free(directory) == MAX_IN_FLIGHT - 1
     abandoned.close()
-    assert free(directory) == PLACES
+    assert free(directory) == MAX_IN_FLIGHT
 
 
 def test_a_lock_that_can_not_be_released_is_nobodys_error(
@@ -419,7 +419,7 @@ def test_a_lock_that_can_not_be_released_is_nobodys_error(
         patch.setattr(BaseFileLock, "release", fail)
         assert run(passes(gate, loop), loop) == 0
     assert {Path(name).name for name in calls} == {"turns.lock", "place-0.lock"}
-    assert free(directory) == PLACES
+    assert free(directory) == MAX_IN_FLIGHT
 
 
 # When the gate can't be used
@@ -644,7 +644,7 @@ def test_a_turn_that_can_not_be_had_in_time_is_not_waited_for(
         both = asyncio.gather(passes(gate, loop), passes(gate, loop))
         await asyncio.sleep(1)
         # A task that gave up, or has no turn to send yet, locks no place.
-        assert free(directory) == PLACES - (len(held) if what == "places" else 0)
+        assert free(directory) == MAX_IN_FLIGHT - (len(held) if what == "places" else 0)
         return [*await both]
 
     assert run(main(), loop) == pytest.approx([22.5, 22.5])
@@ -745,7 +745,7 @@ def test_the_kernel_releases_what_a_killed_process_held(directory: Path, fork: b
             process.kill()
             process.wait(10)
             assert process.returncode in (-signal.SIGKILL, 1)
-            assert free(directory) == PLACES
+            assert free(directory) == MAX_IN_FLIGHT
         finally:
             process.kill()
             process.stdin.close()

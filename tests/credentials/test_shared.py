@@ -405,13 +405,13 @@ async def test_nothing_is_kept_of_a_credential_that_no_session_uses() -> None:
     inner = Inner()
     credential = sessions_credential(inner, inner.clock)
     await credential.get_token(SCOPE)
-    assert id(inner) in {key[0] for key in _shared._IN_USE}
+    assert id(inner) in {key[0] for key in _shared._SESSION_SLOTS}
     await credential.close()
     del credential
     # Callbacks that the loop has not run yet may refer to it.
     await asyncio.sleep(0)
     gc.collect()
-    assert id(inner) not in {key[0] for key in _shared._IN_USE}
+    assert id(inner) not in {key[0] for key in _shared._SESSION_SLOTS}
 
 
 @pytest.mark.slow
@@ -439,18 +439,18 @@ async def test_the_slots_of_an_inner_credential_end_with_it() -> None:
     assert reference() is None
     assert key not in tables
     # As if another credential with that id had come first.
-    _shared._drop(tables, key, reference)
+    _shared._drop_slots(tables, key, reference)
 
 
 @pytest.mark.anyio
 async def test_another_credential_with_the_same_id_has_separate_slots() -> None:
     inner, other = Inner(), Inner()
     loop, clock = asyncio.get_running_loop(), inner.clock.clock
-    kept = _shared._kept(inner, loop, clock)
-    assert _shared._kept(inner, loop, clock) == kept
+    kept = _shared._get_kept_slots(inner, loop, clock)
+    assert _shared._get_kept_slots(inner, loop, clock) == kept
     tables = _shared._KEPT[loop]
     tables[id(other), clock] = tables[id(inner), clock]
-    assert _shared._kept(other, loop, clock) != kept
+    assert _shared._get_kept_slots(other, loop, clock) != kept
 
 
 @pytest.mark.anyio
@@ -556,12 +556,12 @@ def test_backoff_of_a_scope_lives_no_longer_than_its_slots() -> None:
 
     credential = SharedCredential(fetch)
     asyncio.run(credential.get_token(SCOPE))
-    assert len(credential._common.backoffs) == 1
+    assert len(credential._shared.backoffs) == 1
     asyncio.run(credential.close())
     credential._table.of(credential._owner)[0].forget()
     credential._table.sweep()
     gc.collect()
-    assert len(credential._common.backoffs) == 0
+    assert len(credential._shared.backoffs) == 0
 
 
 def test_long_retry_after_fails_the_other_slot_without_its_text() -> None:
@@ -612,7 +612,7 @@ def test_retry_after_that_grows_during_the_wait_ends_the_fetch() -> None:
             await credential.get_token(SCOPE)
         call = asyncio.ensure_future(credential.get_token(SCOPE, enable_cae=True))
         await manual.sleeping(1)
-        next(iter(credential._common.backoffs.values())).hold_off(manual.clock.monotonic() + 31)
+        next(iter(credential._shared.backoffs.values())).hold_off(manual.clock.monotonic() + 31)
         manual.advance(20)
         with pytest.raises(TokenUnavailableError, match="no request was sent for test_retry"):
             await call

@@ -28,7 +28,7 @@ from aiomsi._credentials.wrapped import (
     WrappedFetch,
     WrappedFunction,
     WrappedInstance,
-    _Errand,
+    _CrossLoopCall,
     read_token,
     wrap,
 )
@@ -373,10 +373,7 @@ async def test_an_error_keeps_its_code() -> None:
 async def test_a_credential_that_never_answers_is_given_up() -> None:
     inner = Inner()
     inner.answer = asyncio.Event()
-    assert (
-        "returned no token within 0.05 s"
-        in failed(await fetch(inner, HASTY)(FetchRequest())).summary
-    )
+    assert "no result within 0.05 s" in failed(await fetch(inner, HASTY)(FetchRequest())).summary
     assert inner.ends == ["left"]
 
 
@@ -605,11 +602,11 @@ def test_result_that_comes_after_its_call_was_dropped_is_ignored(
 @pytest.mark.anyio
 async def test_cross_loop_call_without_a_task_can_be_dropped() -> None:
     loop = asyncio.get_running_loop()
-    errand = _Errand(Inner().get_token, "test", loop, loop)
-    errand.drop()
-    errand.outcome.cancel()
-    errand._settle(lambda: errand.outcome.set_result(None))
-    assert errand.outcome.cancelled()
+    cross_call = _CrossLoopCall(Inner().get_token, "test", loop, loop)
+    cross_call.cancel()
+    cross_call.outcome.cancel()
+    cross_call._settle(lambda: cross_call.outcome.set_result(None))
+    assert cross_call.outcome.cancelled()
 
 
 class OwnError(CredentialError):

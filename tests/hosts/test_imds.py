@@ -11,13 +11,13 @@ from aiomsi._hosts.base import (
     Identity,
     TokenError,
     TokenHttpResponse,
-    error_text,
+    parse_retry_after,
+    read_error,
     read_object,
-    retry_after,
 )
-from aiomsi._hosts.detect import detect, host_from
+from aiomsi._hosts.detect import detect, make_host
 from aiomsi._hosts.imds import Imds
-from aiomsi._hosts.times import http_date, seconds
+from aiomsi._hosts.times import parse_http_date, parse_number
 from aiomsi._tokens.state import FetchRequest
 from aiomsi._tokens.token import Now, TokenResponse
 from aiomsi._util.secret import Secret, SecretBytes
@@ -120,7 +120,7 @@ def test_host_that_is_not_served_says_why_it_was_chosen(
     environment: dict[str, str], why: str, hint: str
 ) -> None:
     with pytest.raises(ConfigurationError) as raised:
-        host_from(environment, SYSTEM_ASSIGNED, platform="linux", exists=lambda _: True)
+        make_host(environment, SYSTEM_ASSIGNED, platform="linux", exists=lambda _: True)
     assert why in str(raised.value)
     assert hint in raised.value.help
 
@@ -142,16 +142,16 @@ def test_host_that_is_not_served_says_why_it_was_chosen(
     ],
 )
 def test_unreachable_host_says_what_had_no_effect(environment: dict[str, str], said: str) -> None:
-    host = host_from(environment, SYSTEM_ASSIGNED, exists=never)
-    plain = host_from({}, SYSTEM_ASSIGNED, exists=never)
+    host = make_host(environment, SYSTEM_ASSIGNED, exists=never)
+    plain = make_host({}, SYSTEM_ASSIGNED, exists=never)
     assert host == plain
-    assert "does not look like an Azure VM" in plain.unreachable
-    assert host.unreachable == plain.unreachable + said
+    assert "does not look like an Azure VM" in plain.unreachable_help
+    assert host.unreachable_help == plain.unreachable_help + said
 
 
 def test_unsupported_host_raises_and_never_falls_back_to_imds() -> None:
     with pytest.raises(ConfigurationError, match=r"Cloud Shell, which aiomsi does not serve yet"):
-        host_from({"MSI_ENDPOINT": "x"}, SYSTEM_ASSIGNED)
+        make_host({"MSI_ENDPOINT": "x"}, SYSTEM_ASSIGNED)
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def test_unsupported_host_raises_and_never_falls_back_to_imds() -> None:
     ],
 )
 def test_the_authority_can_be_replaced(authority: str, endpoint: str) -> None:
-    host = host_from(
+    host = make_host(
         {"AZURE_POD_IDENTITY_AUTHORITY_HOST": authority}, SYSTEM_ASSIGNED, exists=never
     )
     assert host.endpoint == endpoint
@@ -186,7 +186,7 @@ def test_the_authority_can_be_replaced(authority: str, endpoint: str) -> None:
 )
 def test_a_malformed_authority_is_an_error(authority: str, shown: str) -> None:
     with pytest.raises(ConfigurationError, match="AZURE_POD_IDENTITY_AUTHORITY_HOST") as raised:
-        host_from({"AZURE_POD_IDENTITY_AUTHORITY_HOST": authority}, SYSTEM_ASSIGNED, exists=never)
+        make_host({"AZURE_POD_IDENTITY_AUTHORITY_HOST": authority}, SYSTEM_ASSIGNED, exists=never)
     assert f"and is '{shown}'." in str(raised.value)
     assert "pa55" not in str(raised.value)
 
@@ -230,10 +230,10 @@ def test_a_bad_id_is_a_clear_error(
 
 def test_ids_compare_without_case() -> None:
     assert (
-        Imds(identity=Identity("client_id", GUID)).key
-        == Imds(identity=Identity("client_id", GUID.lower())).key
+        Imds(identity=Identity("client_id", GUID)).cache_key
+        == Imds(identity=Identity("client_id", GUID.lower())).cache_key
     )
-    assert Imds().key != Imds(identity=Identity("client_id", GUID)).key
+    assert Imds().cache_key != Imds(identity=Identity("client_id", GUID)).cache_key
 
 
 @pytest.mark.parametrize(
@@ -246,7 +246,7 @@ def test_ids_compare_without_case() -> None:
     ],
 )
 def test_the_request_is_the_tutorials_to_the_letter(identity: Identity, addition: str) -> None:
-    request = Imds(identity=identity).request(ARM, FetchRequest("claims", "rejected"))
+    request = Imds(identity=identity).build_request(ARM, FetchRequest("claims", "rejected"))
     assert request.method == "GET"
     assert request.headers == {"Metadata": "true"}
     assert request.url == (
@@ -598,19 +598,19 @@ def test_a_redirect_is_no_answer_of_imds() -> None:
 def test_every_token_hosts_error_shape_is_read(
     body: dict[str, object], code: str | None, text: str
 ) -> None:
-    assert error_text(body, b"") == (code, text)
+    assert read_error(body, b"") == (code, text)
 
 
 def test_error_without_json_is_shown_as_one_short_line() -> None:
-    assert error_text(None, b"") == (None, "the response has no body")
-    code, text = error_text(None, b"<html>\n  too\n  much " + b"x" * 5_000)
+    assert read_error(None, b"") == (None, "the response has no body")
+    code, text = read_error(None, b"<html>\n  too\n  much " + b"x" * 5_000)
     assert code is None
     assert text.startswith("<html> too much xxx")
     assert len(text) == 300
 
 
 def test_broken_json_with_a_token_in_it_is_not_shown() -> None:
-    code, text = error_text(None, b'{"access_token": "very-secret", ')
+    code, text = read_error(None, b'{"access_token": "very-secret", ')
     assert code is None
     assert "very-secret" not in text
 
@@ -635,12 +635,12 @@ def test_a_token_is_masked_from_the_moment_it_is_read() -> None:
     ],
 )
 def test_numbers_are_read_leniently(value: object, number: float | None) -> None:
-    assert seconds(value) == number
+    assert parse_number(value) == number
 
 
 @pytest.mark.parametrize("value", ["", None, "yesterday", "Thu, 01 Jan 99999 00:00:00 GMT"])
 def test_what_is_no_date_is_none(value: str | None) -> None:
-    assert http_date(value) is None
+    assert parse_http_date(value) is None
 
 
 @pytest.mark.parametrize(
@@ -654,8 +654,8 @@ def test_what_is_no_date_is_none(value: str | None) -> None:
     ],
 )
 def test_retry_after_is_a_number_or_a_date(value: str, wait: float | None) -> None:
-    assert retry_after({"Retry-After": value}, 1_000.0) == wait
+    assert parse_retry_after({"Retry-After": value}, 1_000.0) == wait
 
 
 def test_without_retry_after_nothing_is_asked() -> None:
-    assert retry_after({}, 1_000.0) is None
+    assert parse_retry_after({}, 1_000.0) is None

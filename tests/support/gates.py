@@ -4,7 +4,7 @@ from pathlib import Path
 
 from filelock import BaseFileLock, FileLock
 
-from aiomsi._credentials.gate_schedule import PLACES, GateState, turns_in
+from aiomsi._credentials.gate_schedule import MAX_IN_FLIGHT, GateState, parse_state
 
 
 def hold(path: Path) -> BaseFileLock:
@@ -16,7 +16,7 @@ def hold(path: Path) -> BaseFileLock:
 
 
 def hold_all(directory: Path) -> list[BaseFileLock]:
-    return [hold(directory / f"place-{number}.lock") for number in range(PLACES)]
+    return [hold(directory / f"place-{number}.lock") for number in range(MAX_IN_FLIGHT)]
 
 
 def release_all(locks: list[BaseFileLock]) -> None:
@@ -38,11 +38,11 @@ def held(directory: Path) -> list[str]:
 
 def free(directory: Path) -> int:
     """Return the number of unlocked places."""
-    return PLACES - sum(name.startswith("place-") for name in held(directory))
+    return MAX_IN_FLIGHT - sum(name.startswith("place-") for name in held(directory))
 
 
 def stored(directory: Path) -> GateState:
-    return turns_in((directory / "turns").read_bytes())
+    return parse_state((directory / "turns").read_bytes())
 
 
 def store(directory: Path, turns: GateState) -> None:

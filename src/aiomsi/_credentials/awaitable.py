@@ -33,7 +33,7 @@ class Returns(enum.Enum):
     VALUE = "a plain value"
 
 
-def returns(function: object, depth: int = _MAX_DEPTH) -> Returns:
+def classify(function: object, depth: int = _MAX_DEPTH) -> Returns:
     """Return the classification of a callable.
 
     Args:
@@ -57,12 +57,12 @@ def returns(function: object, depth: int = _MAX_DEPTH) -> Returns:
     return _by_annotation(plain)
 
 
-def credential_returns(credential: Any, depth: int = _MAX_DEPTH) -> Returns:
+def classify_credential(credential: Any, depth: int = _MAX_DEPTH) -> Returns:
     """Return the classification of a credential's token methods, also of a class's."""
     methods = [
         method for name in METHODS if (method := getattr(credential, name, None)) is not None
     ]
-    found = [returns(method, depth) for method in methods]
+    found = [classify(method, depth) for method in methods]
     if Returns.AWAITABLE in found:
         return Returns.AWAITABLE
     if hasattr(credential, "__aexit__"):
@@ -188,7 +188,7 @@ def _value_returns(value: Any, depth: int) -> Returns | None:
     Return None unless it is a credential, an awaitable, a class of these, or a Python function.
     """
     if any(inspect.getattr_static(value, name, None) is not None for name in METHODS):
-        return credential_returns(value, depth)
+        return classify_credential(value, depth)
     if inspect.getattr_static(value, "__await__", None) is not None:
         return Returns.AWAITABLE
     call = (
@@ -197,7 +197,7 @@ def _value_returns(value: Any, depth: int) -> Returns | None:
         else inspect.getattr_static(value, "__call__", None)
     )
     if isinstance(call, FunctionType | MethodType | partial) and not is_class(call):
-        found = returns(call, depth)
+        found = classify(call, depth)
         return found if found is Returns.AWAITABLE or depth else None
     return None
 

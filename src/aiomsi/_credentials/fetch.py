@@ -21,9 +21,9 @@ from aiomsi._errors import (
     TokenRefusedError,
     TokenUnavailableError,
 )
-from aiomsi._hosts.base import Host, TokenError, TokenHttpResponse, TokenRequest, retry_after
-from aiomsi._hosts.body import MAX_BODY, TOO_LARGE, plain_body
-from aiomsi._hosts.network import EXHAUSTED, local_cause
+from aiomsi._hosts.base import Host, TokenError, TokenHttpResponse, TokenRequest, parse_retry_after
+from aiomsi._hosts.body import MAX_BODY, TOO_LARGE, decompress_body
+from aiomsi._hosts.network import EXHAUSTED, find_local_cause
 from aiomsi._tokens.backoff import Attempt, deadline, next_try
 from aiomsi._tokens.flight import inside
 from aiomsi._tokens.host_backoff import HeldOffError, HostBackoff, Ticket
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 
 @attrs.frozen(eq=False)
-class _Miss:
+class _FailedAttempt:
     """A request without a token as its result.
 
     Attributes:
@@ -63,7 +63,7 @@ class _Miss:
     loop_blocked: bool = False
 
 
-_SILENCE = _Miss(TokenError("no response was received in time", passing=True))
+_NO_RESPONSE = _FailedAttempt(TokenError("no response was received in time", passing=True))
 
 _MOST_BLOCKED = 10
 """Most requests of one fetch that are repeated, and not counted, because the loop was blocked."""
@@ -119,9 +119,10 @@ class TokenFetch:
     gate: HostGate | None = None
     backoff: HostBackoff = attrs.field(factory=HostBackoff)
 
-    async def __call__(self, order: FetchRequest) -> TokenResponse | Failure:
+    async def __call__(self, fetch_request: FetchRequest) -> TokenResponse | Failure:
         """Return a token, or the failure to fetch one."""
-        request, loop = self.host.request(self.resource, order), asyncio.get_running_loop()
+        loop = asyncio.get_running_loop()
+        request = self.host.build_request(self.resource, fetch_request)
         aiohttps = aiohttp.ClientTimeout(
             total=None, connect=self.policy.connect, sock_read=self.policy.read
         )
@@ -129,7 +130,7 @@ class TokenFetch:
         limit = _Deadline(self.policy.deadline, lambda: scope.reschedule(loop.time()))
         for flight in inside.get()[-1:]:
             flight.timeouts.append(limit)
-        number, miss = 0, _SILENCE
+        number, failed = 0, _NO_RESPONSE
         try:
             async with (
                 scope,
@@ -150,25 +151,25 @@ class TokenFetch:
                         if self.backoff.take(ticket, self.clock.monotonic()):
                             await self._wait_for_turn(ticket, limit)
                         if self.gate is None:
-                            result = await self._ask(http, request, limit)
+                            result = await self._send(http, request, limit)
                         else:
-                            result = await self._ask_at_gate(self.gate, http, request, limit)
+                            result = await self._send_at_gate(self.gate, http, request, limit)
                     finally:
                         ticket.ended = self.clock.monotonic()
                     if isinstance(result, TokenResponse):
                         return result
-                    miss = result
-                    if miss.loop_blocked and blocked < _MOST_BLOCKED:
+                    failed = result
+                    if failed.loop_blocked and blocked < _MOST_BLOCKED:
                         number, blocked = number - 1, blocked + 1
                         continue
-                    self._hold_off(miss)
-                    connected, gone = connected or miss.connected, gone or miss.status == 410
+                    self._hold_off(failed)
+                    connected, gone = connected or failed.connected, gone or failed.status == 410
                     attempt = Attempt(
                         number,
                         self._elapsed(began, limit),
-                        miss.status,
-                        miss.problem.passing,
-                        miss.retry_after,
+                        failed.status,
+                        failed.problem.passing,
+                        failed.retry_after,
                         connected,
                         gone,
                         limit.gated,
@@ -184,7 +185,7 @@ class TokenFetch:
             pass
         finally:
             limit.timer.cancel()
-        return self._failure(miss, number, self._elapsed(began, limit))
+        return self._failure(failed, number, self._elapsed(began, limit))
 
     def _elapsed(self, began: float, limit: _Deadline) -> float:
         """Return the seconds that count towards the fetch's deadline."""
@@ -203,16 +204,16 @@ class TokenFetch:
         limit.queued += queued
         limit.held += held
 
-    def _hold_off(self, miss: _Miss) -> None:
+    def _hold_off(self, failed: _FailedAttempt) -> None:
         """Hold off the host's other slots, too, if the response has a `Retry-After`."""
-        if miss.retry_after is not None and miss.problem.passing:
+        if failed.retry_after is not None and failed.problem.passing:
             self.backoff.hold_off(
-                self.clock.monotonic() + min(miss.retry_after, self.policy.retry_after)
+                self.clock.monotonic() + min(failed.retry_after, self.policy.retry_after)
             )
 
-    async def _ask_at_gate(
+    async def _send_at_gate(
         self, gate: HostGate, http: aiohttp.ClientSession, request: TokenRequest, limit: _Deadline
-    ) -> TokenResponse | _Miss:
+    ) -> TokenResponse | _FailedAttempt:
         """Send the request in this process's turn at the gate, and count the time of waiting."""
         limit.count()
         came, blocked = self.clock.monotonic(), limit.blocked
@@ -220,16 +221,16 @@ class TokenFetch:
         async with gate.admission(self.clock, patience, self.draw):
             limit.count()
             limit.gated += max(0.0, self.clock.monotonic() - came - (limit.blocked - blocked))
-            result = await self._ask(http, request, limit)
-            if isinstance(result, _Miss) and result.status == 429 and result.retry_after:
+            result = await self._send(http, request, limit)
+            if isinstance(result, _FailedAttempt) and result.status == 429 and result.retry_after:
                 await gate.hold_off(
                     min(result.retry_after, self.policy.retry_after), self.clock, self.draw
                 )
         return result
 
-    async def _ask(
+    async def _send(
         self, http: aiohttp.ClientSession, request: TokenRequest, limit: RunningTimeout
-    ) -> TokenResponse | _Miss:
+    ) -> TokenResponse | _FailedAttempt:
         sent, left = self.clock.monotonic(), limit.seconds
         try:
             async with http.request(
@@ -246,41 +247,41 @@ class TokenFetch:
                     size += len(piece)
         except aiohttp.ClientResponseError:
             # The exception's text quotes unparsed bytes, and these may be part of a token.
-            return _Miss(self.host.answered_by("its response is not valid HTTP"))
+            return _FailedAttempt(self.host.make_impostor_error("its response is not valid HTTP"))
         except (_DroppedError, aiohttp.ClientError, OSError) as error:
-            miss = _no_answer(error)
+            failed = _describe_lost_request(error)
             if isinstance(error, aiohttp.ServerTimeoutError):
                 limit.count()
-                longest = self.policy.read if miss.connected else self.policy.connect
-                return attrs.evolve(miss, loop_blocked=left - limit.seconds < longest / 2)
-            return miss
+                longest = self.policy.read if failed.connected else self.policy.connect
+                return attrs.evolve(failed, loop_blocked=left - limit.seconds < longest / 2)
+            return failed
         if size > MAX_BODY:
-            return _Miss(self.host.answered_by(TOO_LARGE), response.status)
+            return _FailedAttempt(self.host.make_impostor_error(TOO_LARGE), response.status)
         body = SecretBytes(b"".join(pieces))
         if "Content-Encoding" in response.headers:
-            plain = plain_body(body, response.headers)
+            plain = decompress_body(body, response.headers)
             if isinstance(plain, TokenError):
-                return _Miss(plain, response.status)
+                return _FailedAttempt(plain, response.status)
             body = plain
         received = Now(self.clock.wall(), self.clock.monotonic())
-        answer = TokenHttpResponse(
-            response.status, response.headers, body, received, took=received.monotonic - sent
+        took = received.monotonic - sent
+        result = self.host.parse(
+            TokenHttpResponse(response.status, response.headers, body, received, took)
         )
-        result = self.host.parse(answer)
         if isinstance(result, TokenResponse):
             return result
-        return _Miss(
+        return _FailedAttempt(
             result,
             response.status,
-            retry_after(response.headers, answer.received.wall),
+            parse_retry_after(response.headers, received.wall),
             request_id=response.headers.get("x-ms-request-id"),
         )
 
-    def _failure(self, miss: _Miss, number: int, elapsed: float) -> Failure:
-        host, problem = self.host, miss.problem
-        kind, error = _classified(miss)
+    def _failure(self, failed: _FailedAttempt, number: int, elapsed: float) -> Failure:
+        host, problem = self.host, failed.problem
+        kind, error = _classify_attempt(failed)
         tried = f"{number} {'request' if number == 1 else 'requests'} in {elapsed:.1f} s"
-        if miss.exhausted:
+        if failed.exhausted:
             summary = (
                 f"{problem.message}, so no request reached {host.kind} at {host.endpoint} ({tried})"
             )
@@ -289,7 +290,7 @@ class TokenFetch:
                 f"no connection to {host.kind} at {host.endpoint} ({tried}): {problem.message}"
             )
         else:
-            code = " ".join(str(part) for part in (miss.status, problem.code) if part is not None)
+            code = " ".join(str(part) for part in (failed.status, problem.code) if part is not None)
             reason = f"{code}: {problem.message}" if code else problem.message
             summary = (
                 f"{host.kind} at {host.endpoint} returned no token for {self.resource} ({tried}): "
@@ -298,36 +299,36 @@ class TokenFetch:
         details = {
             "host": host.kind,
             "endpoint": host.endpoint,
-            "status": miss.status,
+            "status": failed.status,
             "code": problem.code,
             "message": problem.message,
             "attempts": number,
             "elapsed": elapsed,
-            "request_id": miss.request_id,
+            "request_id": failed.request_id,
         }
         return Failure(
             error,
             kind,
             summary.rstrip("."),
-            problem.help or (host.unreachable if error is HostUnreachableError else ""),
+            problem.help or (host.unreachable_help if error is HostUnreachableError else ""),
             details,
             permanent=not problem.passing,
-            retry_after=miss.retry_after,
+            retry_after=failed.retry_after,
             from_host=True,
         )
 
 
-def _classified(miss: _Miss) -> tuple[str, type[CredentialError]]:
-    if miss.exhausted:
+def _classify_attempt(failed: _FailedAttempt) -> tuple[str, type[CredentialError]]:
+    if failed.exhausted:
         return EXHAUSTED, TokenUnavailableError
-    if not miss.connected:
+    if not failed.connected:
         return "unreachable", HostUnreachableError
-    if not miss.problem.passing:
+    if not failed.problem.passing:
         return "refused", TokenRefusedError
-    return "throttled" if miss.status == 429 else "unavailable", TokenUnavailableError
+    return "throttled" if failed.status == 429 else "unavailable", TokenUnavailableError
 
 
-def _no_answer(error: BaseException) -> _Miss:
+def _describe_lost_request(error: BaseException) -> _FailedAttempt:
     if isinstance(error, _DroppedError) and error.__cause__ is not None:
         error = error.__cause__
     connected = not isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
@@ -335,9 +336,9 @@ def _no_answer(error: BaseException) -> _Miss:
     # Other errors quote unparsed bytes, and these may be part of a token.
     if isinstance(error, OSError | aiohttp.ServerTimeoutError) and str(error):
         words = f"{words}: {without_secrets(str(error))}"
-    cause = None if connected else local_cause(getattr(error, "errno", None))
+    cause = None if connected else find_local_cause(getattr(error, "errno", None))
     if cause is not None:
         problem = TokenError(f"{cause.message} ({words})", passing=True, help=cause.help)
-        return _Miss(problem, connected=False, exhausted=cause.kind == EXHAUSTED)
+        return _FailedAttempt(problem, connected=False, exhausted=cause.kind == EXHAUSTED)
     hint = _UNKNOWN_NAME if isinstance(error, aiohttp.ClientConnectorDNSError) else ""
-    return _Miss(TokenError(words, passing=True, help=hint), connected=connected)
+    return _FailedAttempt(TokenError(words, passing=True, help=hint), connected=connected)

@@ -24,16 +24,16 @@ from aiomsi._clock import Clock
 from aiomsi._credentials.gate_schedule import (
     GROUP,
     INHERITED,
-    PLACES,
+    MAX_IN_FLIGHT,
     GateState,
-    default_directory,
-    file_mode,
-    held_off,
-    objection,
-    objection_to_file,
-    turn_of_queue,
-    turn_to_send,
-    turns_in,
+    find_distrust_reason,
+    find_file_distrust_reason,
+    get_default_directory,
+    get_file_mode,
+    hold_off,
+    parse_state,
+    take_queue_turn,
+    take_send_turn,
 )
 from aiomsi._errors import ConfigurationError
 from aiomsi._tokens.token import Uniform
@@ -108,7 +108,7 @@ class _Patience:
 
 def _directory(given: str | os.PathLike[str] | None) -> Path:
     if given is None:
-        return default_directory(os.environ, platform=sys.platform, user=user_id()).absolute()
+        return get_default_directory(os.environ, platform=sys.platform, user=user_id()).absolute()
     return _path(given).absolute()
 
 
@@ -196,16 +196,16 @@ class HostGate:
         waiting = _Patience.of(clock, _LONGEST_PAUSE)
         with contextlib.suppress(_NoGateError):
             await self._take(
-                lambda turns, now, _: held_off(turns, now, seconds), self._status(), waiting, draw
+                lambda turns, now, _: hold_off(turns, now, seconds), self._status(), waiting, draw
             )
 
     async def _enter(self, held: ExitStack, waiting: _Patience, draw: Uniform) -> None:
         status, place = self._status(), None
         while place is None:
-            await self._take(turn_of_queue, status, waiting, draw)
+            await self._take(take_queue_turn, status, waiting, draw)
             place = self._free_place(status)
         held.callback(_release, place)
-        await self._take(turn_to_send, status, waiting, draw)
+        await self._take(take_send_turn, status, waiting, draw)
 
     async def _take(
         self, rule: _Rule, status: os.stat_result, waiting: _Patience, draw: Uniform
@@ -235,14 +235,14 @@ class HostGate:
                 self.directory.mkdir(0o700)
             status = self.directory.lstat()
         except OSError as error:
-            raise _NoGateError(_words(error)) from error
-        reason = objection(status, platform=sys.platform, user=user_id())
+            raise _NoGateError(_describe_error(error)) from error
+        reason = find_distrust_reason(status, platform=sys.platform, user=user_id())
         if reason is not None:
             raise _NoGateError(reason)
         return status
 
     def _free_place(self, status: os.stat_result) -> BaseFileLock | None:
-        for number in range(PLACES):
+        for number in range(MAX_IN_FLIGHT):
             lock = self._try(f"place-{number}.lock", status)
             if lock is not None:
                 return lock
@@ -265,15 +265,15 @@ class HostGate:
         except TimeoutError:
             return None
         except OSError as error:
-            raise _NoGateError(_words(error)) from error
+            raise _NoGateError(_describe_error(error)) from error
         return lock
 
     def _open(self, name: str, status: os.stat_result) -> int:
         """Open a file of the directory, created if missing, and check it before any change."""
-        mode = file_mode(status, platform=sys.platform)
+        mode = get_file_mode(status, platform=sys.platform)
         file = os.open(self.directory / name, os.O_RDWR | os.O_CREAT | OPEN_FLAGS, mode & 0o777)
         try:
-            reason = objection_to_file(
+            reason = find_file_distrust_reason(
                 os.fstat(file), status, platform=sys.platform, user=user_id()
             )
             if reason is not None:
@@ -291,7 +291,7 @@ class HostGate:
         try:
             file = self._open("turns", status)
             try:
-                wait, turns = rule(turns_in(os.read(file, _LONGEST_TEXT)), now, most)
+                wait, turns = rule(parse_state(os.read(file, _LONGEST_TEXT)), now, most)
                 text = turns.stored()
                 os.lseek(file, 0, os.SEEK_SET)
                 os.write(file, text)
@@ -299,7 +299,7 @@ class HostGate:
             finally:
                 os.close(file)
         except OSError as error:
-            raise _NoGateError(_words(error)) from error
+            raise _NoGateError(_describe_error(error)) from error
         return wait
 
     def _warn(self, error: _NoGateError) -> None:
@@ -314,7 +314,7 @@ class HostGate:
             )
 
 
-def gate_from(gate: HostGate | str | os.PathLike[str] | bool | None) -> HostGate | None:
+def make_gate(gate: HostGate | str | os.PathLike[str] | bool | None) -> HostGate | None:
     """Return the gate of a credential's argument: True is a gate in the default directory.
 
     Raises:
@@ -335,5 +335,5 @@ def _release(lock: BaseFileLock) -> None:
         lock.release()
 
 
-def _words(error: OSError) -> str:
+def _describe_error(error: OSError) -> str:
     return f"{type(error).__name__}: {error.strerror or error}"

@@ -1,8 +1,8 @@
 """Pure decisions of the host-wide gate: its turns, its stored state, and which files it trusts.
 
 IMDS responds 429 to more than 20 token requests in a second, or 5 at once, of *one VM*, so
-unrelated processes must take turns. They share `PLACES` locks and two times, and a request is sent
-in three steps:
+unrelated processes must take turns. They share `MAX_IN_FLIGHT` locks and two times, and a request
+is sent in three steps:
 
 1. Take the next turn of the *queue*, one every `QUEUE_SPACING`, and wait for it. A turn allows one
    attempt at step 2.
@@ -12,8 +12,8 @@ in three steps:
    their turn of the queue on a busy machine, and this step prevents that these send in one burst.
 
 In any one second at most 16 turns to send come, since the 17th is 1.024 s after the first. At most
-`PLACES` requests whose turn came earlier have not been counted by IMDS yet, since each holds a
-place. Together that is 20, whatever the scheduler does.
+`MAX_IN_FLIGHT` requests whose turn came earlier have not been counted by IMDS yet, since each holds
+a place. Together that is 20, whatever the scheduler does.
 
 The times are wall-clock time: the one clock that is the same for all processes, containers, Pythons
 and systems, and that outlives a restart as a file does. The clock may jump. A stored time that is
@@ -32,7 +32,7 @@ from pathlib import Path
 
 import attrs
 
-PLACES = 4
+MAX_IN_FLIGHT = 4
 """Most requests under way at once: one less than IMDS allows, for a request whose sender died."""
 QUEUE_SPACING = 1 / 15
 SEND_SPACING = 0.064
@@ -61,13 +61,13 @@ class GateState:
         return f"{self.queue:017.6f} {self.send:017.6f}\n".encode()
 
 
-def turns_in(text: bytes) -> GateState:
+def parse_state(text: bytes) -> GateState:
     """Return the state in the content of the file; the initial state if that is malformed."""
     match = _STORED.fullmatch(text)
     return GateState() if match is None else GateState(*map(float, match.groups()))
 
 
-def turn_of_queue(turns: GateState, now: float, most: float) -> tuple[float | None, GateState]:
+def take_queue_turn(turns: GateState, now: float, most: float) -> tuple[float | None, GateState]:
     """Return the seconds until the next turn of the queue, and the new state.
 
     The seconds are None, and no turn is taken, if there are more than `most`.
@@ -76,13 +76,13 @@ def turn_of_queue(turns: GateState, now: float, most: float) -> tuple[float | No
     return wait, attrs.evolve(turns, queue=queue)
 
 
-def turn_to_send(turns: GateState, now: float, most: float) -> tuple[float | None, GateState]:
-    """Return the seconds until the next turn to send, and the new state, as `turn_of_queue`."""
+def take_send_turn(turns: GateState, now: float, most: float) -> tuple[float | None, GateState]:
+    """Return the seconds until the next turn to send, and the new state, as `take_queue_turn`."""
     wait, send = _next(turns.send, now, most, SEND_SPACING)
     return wait, attrs.evolve(turns, send=send)
 
 
-def held_off(turns: GateState, now: float, seconds: float) -> tuple[float | None, GateState]:
+def hold_off(turns: GateState, now: float, seconds: float) -> tuple[float | None, GateState]:
     """Return a state in which no turn comes within the seconds of a `Retry-After`."""
     until = now + min(seconds, FAR)
     return 0.0, GateState(
@@ -102,7 +102,9 @@ def _believed(stored: float, now: float) -> float:
 # The directory
 
 
-def default_directory(environment: Mapping[str, str], *, platform: str, user: int | None) -> Path:
+def get_default_directory(
+    environment: Mapping[str, str], *, platform: str, user: int | None
+) -> Path:
     """Return the directory that all processes of a user share, across login sessions.
 
     Args:
@@ -120,7 +122,7 @@ def default_directory(environment: Mapping[str, str], *, platform: str, user: in
     return Path(folder) / f"aiomsi-{user}"
 
 
-def objection(status: os.stat_result, *, platform: str, user: int | None) -> str | None:
+def find_distrust_reason(status: os.stat_result, *, platform: str, user: int | None) -> str | None:
     """Return why a directory, with its status of `os.lstat`, can't be trusted; None if it can.
 
     A user with write permission could block all processes, or redirect a write. On Windows the
@@ -135,7 +137,7 @@ def objection(status: os.stat_result, *, platform: str, user: int | None) -> str
     return "others may write there" if status.st_mode & stat.S_IWOTH else None
 
 
-def objection_to_file(
+def find_file_distrust_reason(
     status: os.stat_result, directory: os.stat_result, *, platform: str, user: int | None
 ) -> str | None:
     """Return why an open file of the directory must not be written; None if it may be.
@@ -155,7 +157,7 @@ def objection_to_file(
     )
 
 
-def file_mode(status: os.stat_result, *, platform: str) -> int:
+def get_file_mode(status: os.stat_result, *, platform: str) -> int:
     """Return the mode of new files: for this user, for the group of the directory, or inherited."""
     if platform == "win32":
         return INHERITED

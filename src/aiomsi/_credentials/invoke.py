@@ -10,7 +10,7 @@ from typing import Any
 
 import attrs
 
-from aiomsi._credentials.awaitable import METHODS, Returns, credential_returns, returns
+from aiomsi._credentials.awaitable import METHODS, Returns, classify, classify_credential
 from aiomsi._errors import ConfigurationError, TokenRefusedError
 
 _OLDER, _NEWER = METHODS
@@ -33,20 +33,20 @@ def refuse_synchronous(credential: Any) -> None:
         SynchronousCredentialError: its token methods return plain values.
 
     """
-    if credential_returns(credential) is Returns.VALUE:
-        raise synchronous(
+    if classify_credential(credential) is Returns.VALUE:
+        raise make_synchronous_error(
             credential.__name__ if isinstance(credential, type) else type(credential).__name__
         )
 
 
-def synchronous(name: str, what: str = "credential") -> SynchronousCredentialError:
+def make_synchronous_error(name: str, what: str = "credential") -> SynchronousCredentialError:
     """Return the error for a synchronous credential or function."""
     return SynchronousCredentialError(
         f"{name} is a synchronous {what}: it would block the event loop", help=_USE_AIO, host=name
     )
 
 
-async def ask(
+async def get_token(
     credential: Any, scopes: tuple[str, ...], options: Mapping[str, Any], proven: set[str]
 ) -> object:
     """Return the result of a credential's token method, the newer one if it has both.
@@ -61,7 +61,7 @@ async def ask(
         SynchronousCredentialError: the method returned no awaitable.
 
     """
-    answer: object = None
+    result: object = None
     for name in _method_names(credential):
         method = getattr(credential, name)
         call = (
@@ -69,17 +69,17 @@ async def ask(
             if name == _NEWER
             else partial(method, *scopes, **options)
         )
-        certain = name in proven or returns(method) is Returns.AWAITABLE
-        answer, is_value = await outcome_of(call, certain=certain)
+        certain = name in proven or classify(method) is Returns.AWAITABLE
+        result, is_value = await call_and_await(call, certain=certain)
         if is_value:
-            raise synchronous(type(credential).__name__)
+            raise make_synchronous_error(type(credential).__name__)
         proven.add(name)
-        if _is_token(answer):
+        if _is_token(result):
             break
-    return answer
+    return result
 
 
-async def outcome_of(call: Callable[[], object], *, certain: bool) -> tuple[object, bool]:
+async def call_and_await(call: Callable[[], object], *, certain: bool) -> tuple[object, bool]:
     """Return the awaited result of a call, and whether the call returned a plain value instead.
 
     Unless the call is certain to return an awaitable, it runs in a thread, because it may block.
@@ -131,7 +131,7 @@ def _method_names(credential: Any) -> tuple[str, ...]:
     newer, older = getattr(credential, _NEWER, None), getattr(credential, _OLDER, None)
     if newer is None or older is None:
         return (_OLDER if newer is None else _NEWER,)
-    if returns(older) is Returns.AWAITABLE and returns(newer) is not Returns.AWAITABLE:
+    if classify(older) is Returns.AWAITABLE and classify(newer) is not Returns.AWAITABLE:
         return (_OLDER,)
     # A subclass that overrides only one of the methods intends that one to be called.
     if _depth(credential, _OLDER) < _depth(credential, _NEWER):
@@ -148,5 +148,5 @@ def _depth(credential: Any, name: str) -> int:
     return next((number for number, cls in enumerate(classes) if name in vars(cls)), len(classes))
 
 
-def _is_token(answer: object) -> bool:
-    return isinstance(answer, tuple) or isinstance(getattr(answer, "token", None), str)
+def _is_token(result: object) -> bool:
+    return isinstance(result, tuple) or isinstance(getattr(result, "token", None), str)

@@ -15,7 +15,7 @@ from aiomsi._clock import SYSTEM_CLOCK, Clock
 from aiomsi._clouds import PUBLIC, resource_of
 from aiomsi._credentials.fetch import TokenFetch
 from aiomsi._errors import AiomsiError, ConfigurationError
-from aiomsi._hosts.detect import Identity, host_from
+from aiomsi._hosts.detect import Identity, make_host
 from aiomsi._tokens.flight import Fetch, ended
 from aiomsi._tokens.policy import DEFAULT_POLICY, Policy
 from aiomsi._tokens.slot import Slot
@@ -151,9 +151,9 @@ class SlotCredential(ABC):
                 states += f", {resource}: {stats.state}"
                 if stats.identity is not None:
                     identities.append(stats.identity)
-        return f"<{type(self).__name__} {self._described(identities)}{states}>"
+        return f"<{type(self).__name__} {self._describe(identities)}{states}>"
 
-    def _let_go(self) -> None:
+    def _release_idle(self) -> None:
         """Release idle slots, whose tokens expired without a later request."""
         if self._pace.is_due(self._monotonic(), len(self._held)):
             for key, (slot, _) in list(self._held.items()):
@@ -167,7 +167,7 @@ class SlotCredential(ABC):
         """Return the name that `stats` shows for a key."""
 
     @abstractmethod
-    def _described(self, identities: list[TokenIdentity]) -> str:
+    def _describe(self, identities: list[TokenIdentity]) -> str:
         """Return a description without secrets, given the identities in the tokens."""
 
 
@@ -217,14 +217,14 @@ class ManagedIdentityCredential(SlotCredential):
         clock: Clock | None = None,
     ) -> None:
         self._identity = Identity.of(client_id, object_id, resource_id)
-        self._host = host_from(os.environ, self._identity)
-        self._gate = None if gate is None else _gate_from(gate)
+        self._host = make_host(os.environ, self._identity)
+        self._gate = None if gate is None else _make_gate(gate)
         self._share = share
         clock = SYSTEM_CLOCK if clock is None else clock
         table = shared_slots(clock) if share else SlotTable(clock)
-        super().__init__(table, (self._host.key, policy.key), policy, clock)
+        super().__init__(table, (self._host.cache_key, policy.key), policy, clock)
         # The host's limits also apply to a credential whose tokens are not shared.
-        self._backoff = shared_backoff(clock, self._host.place, self._host.limits)
+        self._backoff = shared_backoff(clock, self._host.throttle_key, self._host.limits)
 
     async def get_token(
         self,
@@ -259,7 +259,7 @@ class ManagedIdentityCredential(SlotCredential):
         if token is not None and not claims and token.is_fresh(self._wall(), self._monotonic()):
             return token
         if claims and not isinstance(claims, str):
-            not_claims(claims)
+            refuse_claims(claims)
         return await slot.obtain(self, fetch, claims or None)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -274,7 +274,7 @@ class ManagedIdentityCredential(SlotCredential):
 
     def _hold(self, scopes: tuple[str, ...]) -> tuple[Slot, Fetch]:
         if len(scopes) != 1 or not isinstance(scopes[0], str):
-            _not_one_scope(scopes)
+            _refuse_scopes(scopes)
         resource = resource_of(scopes[0])
         name = f"{self._host.kind} {resource}"
         users: WeakSet[object] = WeakSet((self,))
@@ -288,7 +288,7 @@ class ManagedIdentityCredential(SlotCredential):
             users=users,
         )
         if self._held:
-            self._let_go()
+            self._release_idle()
         slot = self._table.attach(self._owner, resource, self, make)
         fetch = TokenFetch(
             self._host, resource, self._policy, self._clock, gate=self._gate, backoff=self._backoff
@@ -299,7 +299,7 @@ class ManagedIdentityCredential(SlotCredential):
     def _label(self, key: str) -> str:
         return resource_of(key)
 
-    def _described(self, identities: list[TokenIdentity]) -> str:
+    def _describe(self, identities: list[TokenIdentity]) -> str:
         if self._identity.kind is not None:
             return f"{self._host.kind}, {self._identity.kind}={self._identity.value}"
         if not identities:
@@ -312,20 +312,20 @@ class ManagedIdentityCredential(SlotCredential):
         return f"{self._host.kind}, default identity: {kind}{identities[-1]}"
 
 
-def _gate_from(gate: HostGate | str | os.PathLike[str] | bool) -> HostGate | None:
+def _make_gate(gate: HostGate | str | os.PathLike[str] | bool) -> HostGate | None:
     # Most credentials have no gate, so they do without this import.
     with late_import:
-        from aiomsi._credentials.gate import gate_from
+        from aiomsi._credentials.gate import make_gate
 
-    return gate_from(gate)
+    return make_gate(gate)
 
 
-def _not_one_scope(scopes: tuple[object, ...]) -> NoReturn:
+def _refuse_scopes(scopes: tuple[object, ...]) -> NoReturn:
     msg = f"get_token takes exactly one scope, as a string, and got {scopes!r}"
     raise ConfigurationError(msg, help="For ARM it is 'https://management.azure.com/.default'")
 
 
-def not_claims(claims: object) -> NoReturn:
+def refuse_claims(claims: object) -> NoReturn:
     """Raise an error for claims that are not a string.
 
     Raises:

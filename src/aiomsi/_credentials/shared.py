@@ -13,8 +13,8 @@ import attrs
 
 from aiomsi._clock import SYSTEM_CLOCK, Clock
 from aiomsi._clouds import same_audience
-from aiomsi._credentials.managed_identity import SlotCredential, not_claims
-from aiomsi._credentials.wrapped import Inner, WrappedFetch, WrappedInstance, wrap
+from aiomsi._credentials.managed_identity import SlotCredential, refuse_claims
+from aiomsi._credentials.wrapped import Wrapped, WrappedFetch, WrappedInstance, wrap
 from aiomsi._errors import ConfigurationError
 from aiomsi._tokens.flight import Fetch
 from aiomsi._tokens.host_backoff import HostBackoff
@@ -28,7 +28,7 @@ _Backoffs: TypeAlias = WeakValueDictionary[tuple[tuple[str, ...], str | None], H
 
 
 @attrs.define(eq=False)
-class _Common:
+class _SharedSlots:
     """The state that credentials over one inner credential share.
 
     Attributes:
@@ -39,7 +39,7 @@ class _Common:
 
     """
 
-    inner: Inner
+    inner: Wrapped
     table: SlotTable
     backoffs: _Backoffs = attrs.field(factory=WeakValueDictionary)
 
@@ -91,8 +91,8 @@ class SharedCredential(SlotCredential):
         clock: Clock | None = None,
     ) -> None:
         clock = SYSTEM_CLOCK if clock is None else clock
-        self._common = _Common(wrap(inner), SlotTable(clock))
-        super().__init__(self._common.table, None, policy, clock)
+        self._shared = _SharedSlots(wrap(inner), SlotTable(clock))
+        super().__init__(self._shared.table, None, policy, clock)
         self._given = inner
 
     async def get_token(
@@ -127,13 +127,13 @@ class SharedCredential(SlotCredential):
         try:
             held = self._held.get(key)
         except TypeError:
-            _no_scopes(scopes)
+            _refuse_scopes(scopes)
         slot, fetch = self._hold(key) if held is None else held
         token = slot.token
         if token is not None and not claims and token.is_fresh(self._wall(), self._monotonic()):
             return token
         if claims and not isinstance(claims, str):
-            not_claims(claims)
+            refuse_claims(claims)
         return await slot.obtain(self, fetch, claims or None)
 
     def reject(self, token: str | AccessToken) -> bool:
@@ -143,13 +143,13 @@ class SharedCredential(SlotCredential):
         """
         is_news = super().reject(token)
         if is_news:
-            self._common.inner.reject(str(token.token if isinstance(token, AccessToken) else token))
+            self._shared.inner.reject(str(token.token if isinstance(token, AccessToken) else token))
         return is_news
 
     def __reduce__(self) -> tuple[Any, ...]:
         is_partial = isinstance(self._given, partial) and (self._given.args or self._given.keywords)
-        if isinstance(self._common.inner, WrappedInstance) or is_partial:
-            name = self._common.inner.name
+        if isinstance(self._shared.inner, WrappedInstance) or is_partial:
+            name = self._shared.inner.name
             msg = (
                 f"a SharedCredential over a {name} can't be pickled: it may hold secrets, "
                 "and belongs to one loop"
@@ -165,10 +165,10 @@ class SharedCredential(SlotCredential):
     def _hold(self, key: _Key) -> tuple[Slot, Fetch]:
         scopes, tenant_id, enable_cae = key
         if not scopes or not all(map(_is_scope, scopes)):
-            _no_scopes(scopes)
-        name = f"{self._common.inner.name} {self._label(key)}"
+            _refuse_scopes(scopes)
+        name = f"{self._shared.inner.name} {self._label(key)}"
         audiences, users = tuple(map(same_audience, scopes)), WeakSet[object]((self,))
-        backoff = self._common.backoffs.setdefault((audiences, tenant_id), HostBackoff())
+        backoff = self._shared.backoffs.setdefault((audiences, tenant_id), HostBackoff())
         make = partial(
             Slot,
             name,
@@ -179,14 +179,14 @@ class SharedCredential(SlotCredential):
             users=users,
         )
         if self._held:
-            self._let_go()
+            self._release_idle()
         slot = self._table.attach(self._owner, (audiences, tenant_id, enable_cae), self, make)
         options = {"tenant_id": tenant_id, "enable_cae": enable_cae}
         asked = {name: value for name, value in options.items() if value}
         held = self._held[key] = (
             slot,
             WrappedFetch(
-                self._common.inner, scopes, asked, self._policy, self._clock, slot.backoff
+                self._shared.inner, scopes, asked, self._policy, self._clock, slot.backoff
             ),
         )
         return held
@@ -201,13 +201,13 @@ class SharedCredential(SlotCredential):
             ]
         )
 
-    def _described(self, identities: list[TokenIdentity]) -> str:
+    def _describe(self, identities: list[TokenIdentity]) -> str:
         names = ", ".join(
             dict.fromkeys(
                 str(identity) for identity in identities if identity.client_id or identity.object_id
             )
         )
-        return f"over {self._common.inner.name}" + (f", {names}" if names else "")
+        return f"over {self._shared.inner.name}" + (f", {names}" if names else "")
 
 
 class SessionCredential(SharedCredential):
@@ -224,14 +224,14 @@ class SessionCredential(SharedCredential):
     def __init__(self, inner: object, clock: Clock) -> None:
         super().__init__(inner, clock=clock)
         loop = asyncio.get_running_loop()
-        self._common.table, self._common.backoffs = _kept(inner, loop, clock)
+        self._shared.table, self._shared.backoffs = _get_kept_slots(inner, loop, clock)
         # The shared state refers to the inner credential, so no other object has its id as long as
         # the entry exists.
-        self._common = _IN_USE.setdefault((id(inner), loop, clock), self._common)
-        self._table = self._common.table
+        self._shared = _SESSION_SLOTS.setdefault((id(inner), loop, clock), self._shared)
+        self._table = self._shared.table
 
 
-_IN_USE: WeakValueDictionary[tuple[int, asyncio.AbstractEventLoop, Clock], _Common] = (
+_SESSION_SLOTS: WeakValueDictionary[tuple[int, asyncio.AbstractEventLoop, Clock], _SharedSlots] = (
     WeakValueDictionary()
 )
 
@@ -243,7 +243,7 @@ They refer neither to the credential nor, without a flight, to the loop.
 """
 
 
-def _kept(
+def _get_kept_slots(
     inner: object, loop: asyncio.AbstractEventLoop, clock: Clock
 ) -> tuple[SlotTable, _Backoffs]:
     """Return the slots of an inner credential, kept as long as it and the loop exist."""
@@ -255,11 +255,11 @@ def _kept(
     # An instance of a class with `__slots__` may not support weak references: its slots end with
     # its sessions.
     with suppress(TypeError):
-        tables[key] = ref(inner, lambda gone: _drop(tables, key, gone)), *made
+        tables[key] = ref(inner, lambda gone: _drop_slots(tables, key, gone)), *made
     return made
 
 
-def _drop(tables: _Tables, key: tuple[int, Clock], gone: ref[object]) -> None:
+def _drop_slots(tables: _Tables, key: tuple[int, Clock], gone: ref[object]) -> None:
     # Another object may have the same id in the meantime.
     if key in tables and tables[key][0] is gone:
         del tables[key]
@@ -269,7 +269,7 @@ def _is_scope(scope: object) -> bool:
     return isinstance(scope, str) and bool(scope.strip())
 
 
-def _no_scopes(scopes: tuple[object, ...]) -> NoReturn:
+def _refuse_scopes(scopes: tuple[object, ...]) -> NoReturn:
     msg = (
         "get_token takes one scope or several, and optionally a tenant_id, as strings; "
         f"the scopes are {scopes!r}"

@@ -16,18 +16,18 @@ import attrs
 from aiomsi._clock import Clock
 from aiomsi._credentials.awaitable import (
     Returns,
+    classify,
     is_class,
     is_synchronous_azure,
-    returns,
     takes_positional,
 )
 from aiomsi._credentials.invoke import (
     SynchronousCredentialError,
-    ask,
+    call_and_await,
+    get_token,
     is_credential,
-    outcome_of,
+    make_synchronous_error,
     refuse_synchronous,
-    synchronous,
 )
 from aiomsi._errors import (
     AiomsiError,
@@ -37,8 +37,8 @@ from aiomsi._errors import (
     TokenRefusedError,
     TokenUnavailableError,
 )
-from aiomsi._hosts.base import retry_after
-from aiomsi._hosts.times import seconds
+from aiomsi._hosts.base import parse_retry_after
+from aiomsi._hosts.times import parse_number
 from aiomsi._tokens.flight import Ping, call, inside, join_fetch
 from aiomsi._tokens.host_backoff import HeldOffError, HostBackoff, Ticket
 from aiomsi._tokens.policy import Policy
@@ -75,15 +75,15 @@ class LoopTimeouts:
     sleep: Callable[[float], Awaitable[None]]
 
 
-class Inner(Protocol):
+class Wrapped(Protocol):
     """The common interface of a credential, a factory of credentials, and a function."""
 
     @property
     def name(self) -> str:
         """The name in messages: that of the class or function."""
 
-    async def ask(
-        self, scopes: tuple[str, ...], options: Mapping[str, Any], patience: LoopTimeouts
+    async def get_token(
+        self, scopes: tuple[str, ...], options: Mapping[str, Any], timeouts: LoopTimeouts
     ) -> object:
         """Return the inner credential's result, or raise its exception."""
 
@@ -91,7 +91,7 @@ class Inner(Protocol):
         """Report a token that a service did not accept."""
 
 
-def wrap(inner: object) -> Inner:
+def wrap(inner: object) -> Wrapped:
     """Return a wrapper of a credential, a factory of credentials, or a function.
 
     Raises:
@@ -103,8 +103,8 @@ def wrap(inner: object) -> Inner:
         return WrappedFactory(inner) if isinstance(inner, type) else WrappedInstance(inner)
     if callable(inner):
         is_factory = is_class(inner) or not takes_positional(inner)
-        if is_synchronous_azure(inner) if is_factory else returns(inner) is Returns.VALUE:
-            raise synchronous(_name_of(inner), "function")
+        if is_synchronous_azure(inner) if is_factory else classify(inner) is Returns.VALUE:
+            raise make_synchronous_error(_name_of(inner), "function")
         return WrappedFactory(inner) if is_factory else WrappedFunction(inner)
     msg = (
         "neither a credential, nor a function that makes one, nor an async function: "
@@ -140,8 +140,8 @@ class WrappedInstance:
         """The name of the class."""
         return type(self.credential).__name__
 
-    async def ask(
-        self, scopes: tuple[str, ...], options: Mapping[str, Any], patience: LoopTimeouts
+    async def get_token(
+        self, scopes: tuple[str, ...], options: Mapping[str, Any], timeouts: LoopTimeouts
     ) -> object:
         """Call the credential in its loop."""
         here = asyncio.get_running_loop()
@@ -149,14 +149,14 @@ class WrappedInstance:
         if process != os.getpid():
             raise _LoopGoneError
         if home is here:
-            return await ask(self.credential, scopes, options, self._proven)
-        errand = _Errand(
-            lambda: ask(self.credential, scopes, options, self._proven),
+            return await get_token(self.credential, scopes, options, self._proven)
+        cross_call = _CrossLoopCall(
+            lambda: get_token(self.credential, scopes, options, self._proven),
             f"aiomsi {self.name}",
             here,
             home,
         )
-        return await _elsewhere(errand, patience)
+        return await _run_in_loop(cross_call, timeouts)
 
     def reject(self, token: str) -> None:
         """Call the credential's `reject`, if it has that method, as this package's credentials do.
@@ -185,11 +185,11 @@ class WrappedFactory:
         """The name of the factory, in most cases a class."""
         return _name_of(self.make)
 
-    async def ask(
+    async def get_token(
         self,
         scopes: tuple[str, ...],
         options: Mapping[str, Any],
-        patience: LoopTimeouts,  # noqa: ARG002 (one signature)
+        timeouts: LoopTimeouts,  # noqa: ARG002 (one signature)
     ) -> object:
         """Create a credential, call it, and close it."""
         credential = self.make()
@@ -198,7 +198,7 @@ class WrappedFactory:
         if not is_credential(credential):
             msg = f"the factory returned a {type(credential).__name__}, which is not a credential"
             raise TypeError(msg)
-        return await _ask_once(credential, self.name, scopes, options)
+        return await _get_token_once(credential, self.name, scopes, options)
 
     def reject(self, token: str) -> None:
         """Ignore the token, because the next fetch creates another credential."""
@@ -216,23 +216,23 @@ class WrappedFunction:
         """The name of the function."""
         return _name_of(self.function)
 
-    async def ask(
+    async def get_token(
         self,
         scopes: tuple[str, ...],
         options: Mapping[str, Any],
-        patience: LoopTimeouts,  # noqa: ARG002 (one signature)
+        timeouts: LoopTimeouts,  # noqa: ARG002 (one signature)
     ) -> object:
         """Call the function, and, if it returns a credential, call that."""
-        certain = bool(self._proven) or returns(self.function) is Returns.AWAITABLE
-        answer, is_value = await outcome_of(
+        certain = bool(self._proven) or classify(self.function) is Returns.AWAITABLE
+        result, is_value = await call_and_await(
             partial(self.function, *scopes, **options), certain=certain
         )
-        if is_credential(answer):
-            return await _ask_once(answer, self.name, scopes, options)
+        if is_credential(result):
+            return await _get_token_once(result, self.name, scopes, options)
         if is_value:
-            raise synchronous(self.name, "function")
+            raise make_synchronous_error(self.name, "function")
         self._proven.add(self.name)
-        return answer
+        return result
 
     def reject(self, token: str) -> None:
         """Ignore the token, because a function has no `reject`."""
@@ -243,7 +243,7 @@ def _name_of(function: object) -> str:
     return getattr(function, "__qualname__", type(function).__name__)
 
 
-async def _ask_once(
+async def _get_token_once(
     credential: Any, name: str, scopes: tuple[str, ...], options: Mapping[str, Any]
 ) -> object:
     """Call a credential that was created for this call, and close it."""
@@ -253,7 +253,7 @@ async def _ask_once(
         await credential.__aenter__()
         leave = partial(credential.__aexit__, None, None, None)
     try:
-        return await ask(credential, scopes, options, set())
+        return await get_token(credential, scopes, options, set())
     finally:
         if leave is not None:
             await _close(leave, name)
@@ -269,11 +269,11 @@ async def _close(leave: Callable[[], Awaitable[object]], name: str) -> None:
 
 
 @attrs.define(eq=False)
-class _Errand:
+class _CrossLoopCall:
     """A call in another event loop, with its outcome in this one.
 
     Attributes:
-        ask: the call, which returns an awaitable.
+        make: the call, which returns an awaitable.
         name: the name of its task.
         here: the loop of the caller.
         there: the loop of the call.
@@ -282,7 +282,7 @@ class _Errand:
 
     """
 
-    ask: Callable[[], Awaitable[object]]
+    make: Callable[[], Awaitable[object]]
     name: str
     here: asyncio.AbstractEventLoop
     there: asyncio.AbstractEventLoop
@@ -293,21 +293,21 @@ class _Errand:
     def _outcome_here(self) -> asyncio.Future[object]:
         return self.here.create_future()
 
-    def begin(self) -> None:
+    def start(self) -> None:
         """Start the call, in the loop `there`."""
         self.task = create_task(self.there, self._run(), self.name)
         self.task.add_done_callback(retrieve)
         join_fetch(self.task)
 
-    def drop(self) -> None:
-        """Cancel the call, in the loop `there`, and never before `begin`."""
+    def cancel(self) -> None:
+        """Cancel the call, in the loop `there`, and never before `start`."""
         if self.task is not None:
             self.task.cancel()
 
     async def _run(self) -> None:
         settle: Callable[[], object] = self.outcome.cancel
         try:
-            settle = partial(self.outcome.set_result, await self.ask())
+            settle = partial(self.outcome.set_result, await self.make())
         except Exception as error:  # noqa: BLE001 (the caller's loop raises it)
             settle = partial(self.outcome.set_exception, error)
         finally:
@@ -318,7 +318,7 @@ class _Errand:
             settle()
 
 
-async def _elsewhere(errand: _Errand, patience: LoopTimeouts) -> object:
+async def _run_in_loop(cross_call: _CrossLoopCall, timeouts: LoopTimeouts) -> object:
     """Return the outcome of a call in another loop, as long as that loop answers pings.
 
     Raises:
@@ -326,28 +326,28 @@ async def _elsewhere(errand: _Errand, patience: LoopTimeouts) -> object:
         asyncio.CancelledError: the call was cancelled in that loop, which continues to run.
 
     """
-    loop = errand.there
-    call(loop, errand.begin)
+    loop = cross_call.there
+    call(loop, cross_call.start)
     try:
         while True:
-            ping, due = Ping(), errand.here.time() + patience.ping
+            ping, due = Ping(), cross_call.here.time() + timeouts.ping
             if not call(loop, ping.answer):
                 raise _LoopGoneError
-            if (await asyncio.wait([errand.outcome], timeout=patience.ping))[0]:
-                if errand.outcome.cancelled():
+            if (await asyncio.wait([cross_call.outcome], timeout=timeouts.ping))[0]:
+                if cross_call.outcome.cancelled():
                     # In most cases that loop is about to end. Another call at once would leave a
                     # task in it that never ends.
-                    await patience.sleep(patience.ping)
+                    await timeouts.sleep(timeouts.ping)
                     if loop.is_closed():
                         raise _LoopGoneError
-                return errand.outcome.result()
+                return cross_call.outcome.result()
             # If this loop was blocked too, the whole process may have been, so the other loop is
             # sent another ping.
-            if not ping.answered and errand.here.time() <= due + TOLERANCE:
+            if not ping.answered and cross_call.here.time() <= due + TOLERANCE:
                 raise _LoopGoneError
     finally:
-        errand.outcome.cancel()
-        call(loop, errand.drop)
+        cross_call.outcome.cancel()
+        call(loop, cross_call.cancel)
 
 
 @attrs.frozen(eq=False)
@@ -364,18 +364,18 @@ class WrappedFetch:
 
     """
 
-    inner: Inner
+    inner: Wrapped
     scopes: tuple[str, ...]
     options: Mapping[str, Any]
     policy: Policy
     clock: Clock
     backoff: HostBackoff = attrs.field(factory=HostBackoff)
 
-    async def __call__(self, order: FetchRequest) -> TokenResponse | Failure:
+    async def __call__(self, fetch_request: FetchRequest) -> TokenResponse | Failure:
         """Return a token, or the failure to fetch one."""
         options = dict(self.options)
-        if order.claims is not None:
-            options["claims"] = order.claims
+        if fetch_request.claims is not None:
+            options["claims"] = fetch_request.claims
         loop, scope, ticket = asyncio.get_running_loop(), asyncio.timeout(None), Ticket()
         timeout = RunningTimeout(self.policy.deadline, lambda: scope.reschedule(loop.time()))
         for flight in inside.get()[-1:]:
@@ -384,7 +384,7 @@ class WrappedFetch:
             async with scope:
                 if self.backoff.take(ticket, self.clock.monotonic()):
                     await self.backoff.wait(ticket, self.clock, self.policy.deadline)
-                answer = await self.inner.ask(
+                result = await self.inner.get_token(
                     self.scopes, options, LoopTimeouts(self.policy.ping, self.clock.sleep)
                 )
         except HeldOffError:
@@ -411,8 +411,8 @@ class WrappedFetch:
         finally:
             timeout.timer.cancel()
         now = Now(self.clock.wall(), self.clock.monotonic())
-        grant = read_token(answer, now)
-        return grant if isinstance(grant, TokenResponse) else self._failure(None, grant)
+        token = read_token(result, now)
+        return token if isinstance(token, TokenResponse) else self._failure(None, token)
 
     def _failure(self, error: Exception | None, text: str) -> Failure:
         status = getattr(error, "status_code", None) or getattr(error, "status", None)
@@ -436,7 +436,7 @@ class WrappedFetch:
                 "attempts": 1,
             },
             permanent=refused,
-            retry_after=_asked(error, headers, self.clock.wall()),
+            retry_after=_get_retry_after(error, headers, self.clock.wall()),
             # An error of this package has the rest of its slot's back-off as `retry_after`.
             from_host=not isinstance(error, AiomsiError),
         )
@@ -454,10 +454,10 @@ class WrappedFetch:
         )
 
 
-def _asked(error: Exception | None, headers: object, wall: float) -> float | None:
+def _get_retry_after(error: Exception | None, headers: object, wall: float) -> float | None:
     if isinstance(error, CredentialError):
         return error.retry_after
-    return retry_after(headers, wall) if isinstance(headers, Mapping) else None
+    return parse_retry_after(headers, wall) if isinstance(headers, Mapping) else None
 
 
 def _code_of(error: Exception | None) -> str | None:
@@ -465,21 +465,21 @@ def _code_of(error: Exception | None) -> str | None:
     return code if isinstance(code, str) else None
 
 
-def read_token(answer: object, now: Now) -> TokenResponse | str:
+def read_token(result: object, now: Now) -> TokenResponse | str:
     """Return the token of an inner credential's result, or the description of a defect.
 
     A token has `token` and `expires_on` (seconds since the epoch), and may have `refresh_on` and
     `token_type`, as azure-core's `AccessToken` and `AccessTokenInfo` do. A pair of `token` and
     `expires_on` is accepted, too.
     """
-    returned = f"it returned a {type(answer).__name__} that is no token"
-    if isinstance(answer, tuple) and len(answer) == 2 and not hasattr(answer, "token"):
-        given, expires_on = answer
-    elif hasattr(answer, "token") or hasattr(answer, "expires_on"):
-        given, expires_on = getattr(answer, "token", None), getattr(answer, "expires_on", None)
-    elif isinstance(answer, Mapping) and isinstance(answer.get("error"), str):
+    returned = f"it returned a {type(result).__name__} that is no token"
+    if isinstance(result, tuple) and len(result) == 2 and not hasattr(result, "token"):
+        given, expires_on = result
+    elif hasattr(result, "token") or hasattr(result, "expires_on"):
+        given, expires_on = getattr(result, "token", None), getattr(result, "expires_on", None)
+    elif isinstance(result, Mapping) and isinstance(result.get("error"), str):
         # MSAL returns an error in this form.
-        return f"it returned the error {answer['error']}: {answer.get('error_description', '')}"
+        return f"it returned the error {result['error']}: {result.get('error_description', '')}"
     else:
         return f"{returned}: that has 'token' and 'expires_on', or is that pair"
     if not isinstance(given, str):
@@ -487,9 +487,9 @@ def read_token(answer: object, now: Now) -> TokenResponse | str:
     secret = read_secret(given)
     if not isinstance(secret, Secret):
         return f"{returned}: its 'token' {secret}"
-    ends = seconds(expires_on)
+    ends = parse_number(expires_on)
     if ends is None:
-        return f"{returned}: its 'expires_on' {_not_seconds(expires_on)}"
+        return f"{returned}: its 'expires_on' {_describe_expires_on(expires_on)}"
     if ends <= now.wall:
         is_life = ends < _EPOCH_LEAST
         hint = (
@@ -498,12 +498,12 @@ def read_token(answer: object, now: Now) -> TokenResponse | str:
             else _CLOCK
         )
         return f"it returned a token that has expired, by an 'expires_on' of {ends:.0f}: {hint}"
-    token_type = getattr(answer, "token_type", None) or BEARER
+    token_type = getattr(result, "token_type", None) or BEARER
     if not isinstance(token_type, str) or not token_type.isascii() or not token_type.isalnum():
         return (
             f"{returned}: its 'token_type' is of the type {type(token_type).__name__}, or no word"
         )
-    refresh_on = seconds(getattr(answer, "refresh_on", None))
+    refresh_on = parse_number(getattr(result, "refresh_on", None))
     return TokenResponse(
         secret,
         life=ends - now.wall,
@@ -513,7 +513,7 @@ def read_token(answer: object, now: Now) -> TokenResponse | str:
     )
 
 
-def _not_seconds(expires_on: object) -> str:
+def _describe_expires_on(expires_on: object) -> str:
     # A string is not quoted, because it may be the token, in the wrong place.
     if isinstance(expires_on, int | float) and not isinstance(expires_on, bool):
         shown = (

@@ -8,7 +8,7 @@ from uuid import UUID
 import attrs
 
 from aiomsi._errors import ConfigurationError
-from aiomsi._hosts.times import http_date, moment, seconds
+from aiomsi._hosts.times import parse_date, parse_http_date, parse_number
 from aiomsi._tokens.host_limits import RequestLimits
 from aiomsi._tokens.state import FetchRequest
 from aiomsi._tokens.token import BEARER, Now, TokenResponse
@@ -157,7 +157,7 @@ class Host(Protocol):
         """The URL of the token endpoint, without secrets."""
 
     @property
-    def place(self) -> tuple[str, str]:
+    def throttle_key(self) -> tuple[str, str]:
         """A key that is equal for all hosts with the same rate limits, whatever their identity."""
 
     @property
@@ -165,20 +165,20 @@ class Host(Protocol):
         """The limits for the requests of all slots of this process; None without a limit."""
 
     @property
-    def key(self) -> tuple[object, ...]:
+    def cache_key(self) -> tuple[object, ...]:
         """A key that is equal for two hosts that issue the same tokens."""
 
     @property
-    def unreachable(self) -> str:
+    def unreachable_help(self) -> str:
         """The remedy if no connection to the endpoint succeeds."""
 
-    def request(self, resource: str, order: FetchRequest) -> TokenRequest:
+    def build_request(self, resource: str, fetch_request: FetchRequest) -> TokenRequest:
         """Return the request for a token of that resource."""
 
-    def parse(self, answer: TokenHttpResponse) -> TokenResponse | TokenError:
+    def parse(self, response: TokenHttpResponse) -> TokenResponse | TokenError:
         """Return the token of a response, or its error."""
 
-    def answered_by(self, other: str) -> TokenError:
+    def make_impostor_error(self, other: str) -> TokenError:
         """Return the error for a response of another server, which `other` describes."""
 
 
@@ -197,17 +197,17 @@ def read_object(body: bytes) -> dict[str, Any] | None:
     return document
 
 
-def retry_after(headers: Mapping[str, str], now: float) -> float | None:
+def parse_retry_after(headers: Mapping[str, str], now: float) -> float | None:
     """Return the delay of a `Retry-After` header in seconds, from a number or an HTTP date."""
     value = headers.get("Retry-After")
-    number = seconds(value)
-    if number is None and (moment := http_date(value)) is not None:
+    number = parse_number(value)
+    if number is None and (moment := parse_http_date(value)) is not None:
         number = moment - now
     return None if number is None else max(0.0, number)
 
 
-def read_grant(
-    document: Mapping[str, Any] | None, answer: TokenHttpResponse
+def read_token_response(
+    document: Mapping[str, Any] | None, response: TokenHttpResponse
 ) -> TokenResponse | TokenError:
     """Return the token in the body of a 200, given as a JSON object.
 
@@ -226,7 +226,7 @@ def read_grant(
     token_type = document.get("token_type") or BEARER
     if not isinstance(token_type, str) or token_type.lower() != BEARER.lower():
         return TokenError(f"the token is of the type {_quoted(token_type)}, not {BEARER}")
-    expiry = _read_expiry(document, answer)
+    expiry = _read_expiry(document, response)
     if isinstance(expiry, TokenError):
         return expiry
     life, expires_on = expiry
@@ -235,19 +235,19 @@ def read_grant(
         secret,
         life=life,
         expires_on=None if expires_on is None else int(expires_on),
-        refresh_in=None if refresh_in is None else seconds(refresh_in),
+        refresh_in=None if refresh_in is None else parse_number(refresh_in),
         client_id=client_id if isinstance(client_id, str) and client_id else None,
     )
 
 
 def _read_expiry(
-    document: Mapping[str, Any], answer: TokenHttpResponse
+    document: Mapping[str, Any], response: TokenHttpResponse
 ) -> tuple[float, float | None] | TokenError:
     """Return the life left in seconds, and `expires_on` if this machine's clock agrees with it."""
     given = {name: document.get(name) for name in ("expires_in", "expires_on")}
-    expires_in, expires_on = seconds(given["expires_in"]), seconds(given["expires_on"])
+    expires_in, expires_on = parse_number(given["expires_in"]), parse_number(given["expires_on"])
     if expires_on is None and isinstance(given["expires_on"], str):
-        expires_on = moment(given["expires_on"])
+        expires_on = parse_date(given["expires_on"])
     if expires_in is None and expires_on is None:
         unread = [
             f"{name} {_quoted(value)}" for name, value in given.items() if value not in (None, "")
@@ -260,10 +260,10 @@ def _read_expiry(
         return TokenError("the response has neither expires_in nor expires_on", passing=True)
     lives = []
     if expires_in is not None:
-        lives.append(expires_in - answer.took)
+        lives.append(expires_in - response.took)
     if expires_on is not None:
-        life = expires_on - answer.received.wall
-        date = http_date(answer.headers.get("Date")) if life <= _DOUBTFUL_LIFE else None
+        life = expires_on - response.received.wall
+        date = parse_http_date(response.headers.get("Date")) if life <= _DOUBTFUL_LIFE else None
         if date is not None and life + _SKEW < expires_on - date <= _LONGEST_LIFE:
             life, expires_on = expires_on - date, None
         lives.append(life)
@@ -278,7 +278,7 @@ def _quoted(value: object) -> str:
     return repr(text if len(text) <= _MAX_QUOTED else f"{text[:_MAX_QUOTED]}…")
 
 
-def error_text(document: Mapping[str, Any] | None, body: bytes) -> tuple[str | None, str]:
+def read_error(document: Mapping[str, Any] | None, body: bytes) -> tuple[str | None, str]:
     """Return code and text of an error's body, in any of the shapes that token endpoints use."""
     if document is None and b"access_token" in body:
         return None, "the response is broken JSON with a token in it, and is not shown"

@@ -11,7 +11,7 @@ MAX_BODY = 1_048_576
 TOO_LARGE = f"a response of more than {MAX_BODY} bytes, which no token's is"
 
 
-def plain_body(body: SecretBytes, headers: Mapping[str, str]) -> SecretBytes | TokenError:
+def decompress_body(body: SecretBytes, headers: Mapping[str, str]) -> SecretBytes | TokenError:
     """Return the body, decompressed if the server compressed it although no coding was accepted.
 
     The result has at most `MAX_BODY` bytes.

@@ -93,7 +93,7 @@ def _arc_agent(environment: Mapping[str, str], platform: str) -> str:
     return "/opt/azcmagent/bin/himds"
 
 
-def host_from(
+def make_host(
     environment: Mapping[str, str],
     identity: Identity,
     *,
@@ -153,4 +153,4 @@ def _check_authority(authority: str) -> None:
         ) from None
 
 
-__all__ = ["Host", "Identity", "detect", "host_from"]
+__all__ = ["Host", "Identity", "detect", "make_host"]

@@ -14,9 +14,9 @@ from aiomsi._hosts.base import (
     TokenError,
     TokenHttpResponse,
     TokenRequest,
-    error_text,
-    read_grant,
+    read_error,
     read_object,
+    read_token_response,
 )
 from aiomsi._tokens.host_limits import RequestLimits
 from aiomsi._tokens.state import FetchRequest
@@ -73,7 +73,7 @@ class Imds:
     limits = RequestLimits(per_second=20, at_once=4)
 
     @property
-    def unreachable(self) -> str:
+    def unreachable_help(self) -> str:
         """The remedy if no connection to IMDS succeeds."""
         where = (
             _NOT_AZURE
@@ -88,16 +88,16 @@ class Imds:
         return f"{self.authority}{_PATH}"
 
     @property
-    def place(self) -> tuple[str, str]:
+    def throttle_key(self) -> tuple[str, str]:
         """A key that is equal for all hosts with the same rate limits, whatever their identity."""
         return self.kind, self.authority.lower()
 
     @property
-    def key(self) -> tuple[object, ...]:
+    def cache_key(self) -> tuple[object, ...]:
         """A key that is equal for two hosts that issue the same tokens."""
-        return *self.place, self.identity.key
+        return *self.throttle_key, self.identity.key
 
-    def request(self, resource: str, order: FetchRequest) -> TokenRequest:  # noqa: ARG002 (one signature)
+    def build_request(self, resource: str, fetch_request: FetchRequest) -> TokenRequest:  # noqa: ARG002 (one signature)
         """Return the request, without a challenge's claims: IMDS has no parameter for them."""
         query = f"api-version={_API_VERSION}&resource={quote(resource, safe='')}"
         url = f"{self.endpoint}?{query}"
@@ -105,28 +105,28 @@ class Imds:
             url += f"&{_PARAMETERS[self.identity.kind]}={quote(self.identity.value, safe='')}"
         return TokenRequest("GET", url, {"Metadata": "true"})
 
-    def parse(self, answer: TokenHttpResponse) -> TokenResponse | TokenError:
+    def parse(self, response: TokenHttpResponse) -> TokenResponse | TokenError:
         """Return the token or the error of a response: 404, 408, 410, 429 and 5xx are temporary."""
-        document = read_object(answer.body)
-        if answer.status == 200 and document is not None and "access_token" in document:
-            result = read_grant(document, answer)
+        document = read_object(response.body)
+        if response.status == 200 and document is not None and "access_token" in document:
+            result = read_token_response(document, response)
             # An endpoint that ignores the parameter responds with the system-assigned identity's
             # token.
             if self.identity.kind == "client_id":
                 return self._of_wanted_client(result, document.get("client_id"))
             return result
         # Late: a good response does not need it.
-        from aiomsi._hosts.not_imds import impostor
+        from aiomsi._hosts.not_imds import describe_impostor
 
-        if (other := impostor(answer, document)) is not None:
-            return self.answered_by(other)
-        if answer.status == 200:
-            return read_grant(document, answer)
-        code, text = error_text(document, answer.body)
-        passing = answer.status in _PASSING or answer.status >= 500
+        if (other := describe_impostor(response, document)) is not None:
+            return self.make_impostor_error(other)
+        if response.status == 200:
+            return read_token_response(document, response)
+        code, text = read_error(document, response.body)
+        passing = response.status in _PASSING or response.status >= 500
         return TokenError(text, code, passing, "" if passing else self._help(code, text))
 
-    def answered_by(self, other: str) -> TokenError:
+    def make_impostor_error(self, other: str) -> TokenError:
         """Return the error for a response of another server, which `other` describes."""
         where = (
             _OTHER_PLACE

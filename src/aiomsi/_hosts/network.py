@@ -73,6 +73,6 @@ _CAUSES = {
 }
 
 
-def local_cause(number: object) -> LocalCause | None:
+def find_local_cause(number: object) -> LocalCause | None:
     """Return the local cause of a connection error by its `errno`; None if it is not local."""
     return _CAUSES.get(number) if isinstance(number, int) else None

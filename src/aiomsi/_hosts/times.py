@@ -11,7 +11,7 @@ _US_DATE = (
 """The 2017-09-01 protocol's dates: with 24 hours on Linux, with AM and PM on Windows."""
 
 
-def seconds(value: object) -> float | None:
+def parse_number(value: object) -> float | None:
     """Return a number, or the number that a string contains; None for any other value."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
@@ -22,7 +22,7 @@ def seconds(value: object) -> float | None:
     return number if abs(number) < 1e11 else None
 
 
-def http_date(value: str | None) -> float | None:
+def parse_http_date(value: str | None) -> float | None:
     """Return an HTTP date, by default in UTC, as seconds since the epoch; None if malformed."""
     if not value:
         return None
@@ -33,7 +33,7 @@ def http_date(value: str | None) -> float | None:
         return None
 
 
-def moment(text: str) -> float | None:
+def parse_date(text: str) -> float | None:
     """Return a date as seconds since the epoch: ISO 8601, the 2017-09-01 protocol's, or HTTP's.
 
     Return None for a malformed date, and for an ISO date without a zone, because that may be local
@@ -44,7 +44,7 @@ def moment(text: str) -> float | None:
         date = _us_date(text) or datetime.fromisoformat(text)
         return date.timestamp() if date.tzinfo else None
     except (ValueError, OverflowError):
-        return http_date(text)
+        return parse_http_date(text)
 
 
 def _us_date(text: str) -> datetime | None:
