@@ -38,9 +38,9 @@ from aiomsi import (
 from aiomsi._clock import SYSTEM_CLOCK
 from aiomsi._clouds import same_audience
 from aiomsi._credentials import gate as _gate
+from aiomsi._credentials.base import SlotCredential
 from aiomsi._credentials.fetch import TokenFetch
 from aiomsi._credentials.gate_schedule import FAR, GateState
-from aiomsi._credentials.managed_identity import SlotCredential
 from aiomsi._tokens import slot as _slot
 from aiomsi._tokens.flight import Ping, Waiter
 from aiomsi._tokens.host_backoff import HostBackoff

@@ -23,8 +23,8 @@ from aiomsi import HostGate, HostUnreachableError, Policy, TokenRefusedError, To
 from aiomsi._clock import Clock
 from aiomsi._credentials.fetch import TokenFetch, _describe_lost_request
 from aiomsi._credentials.gate_schedule import GateState, parse_state
-from aiomsi._hosts.base import SYSTEM_ASSIGNED, Identity
 from aiomsi._hosts.body import MAX_BODY
+from aiomsi._hosts.identity import SYSTEM_ASSIGNED, Identity
 from aiomsi._hosts.imds import Imds
 from aiomsi._tokens.host_backoff import HostBackoff, Ticket
 from aiomsi._tokens.host_limits import LEASE

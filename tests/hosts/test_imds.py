@@ -7,8 +7,6 @@ from multidict import CIMultiDict
 
 from aiomsi import ConfigurationError
 from aiomsi._hosts.base import (
-    SYSTEM_ASSIGNED,
-    Identity,
     TokenError,
     TokenHttpResponse,
     parse_retry_after,
@@ -16,6 +14,7 @@ from aiomsi._hosts.base import (
     read_object,
 )
 from aiomsi._hosts.detect import detect, make_host
+from aiomsi._hosts.identity import SYSTEM_ASSIGNED, Identity
 from aiomsi._hosts.imds import Imds
 from aiomsi._hosts.times import parse_http_date, parse_number
 from aiomsi._tokens.state import FetchRequest

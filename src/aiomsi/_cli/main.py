@@ -35,7 +35,8 @@ from aiomsi._arm.session import ArmSession
 from aiomsi._clouds import CHINA, PUBLIC, US_GOVERNMENT, Cloud
 from aiomsi._credentials.managed_identity import ManagedIdentityCredential
 from aiomsi._errors import AiomsiError, ArmError, ConfigurationError, ForeignHostError
-from aiomsi._hosts.detect import Identity, make_host
+from aiomsi._hosts.detect import make_host
+from aiomsi._hosts.identity import Identity
 from aiomsi._tokens.token import AccessToken, read_claims
 from aiomsi._version import VERSION
 from aiomsi.testing import DEFAULT_SUBSCRIPTION_ID, Counts, EmbeddedAzure, ImdsLimits

@@ -13,7 +13,7 @@ import attrs
 
 from aiomsi._clock import SYSTEM_CLOCK, Clock
 from aiomsi._clouds import same_audience
-from aiomsi._credentials.managed_identity import SlotCredential, refuse_claims
+from aiomsi._credentials.base import SlotCredential, refuse_claims
 from aiomsi._credentials.wrapped import Wrapped, WrappedFetch, WrappedInstance, wrap
 from aiomsi._errors import ConfigurationError
 from aiomsi._tokens.flight import Fetch

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 
 from aiomsi._clouds import masked_url, split_endpoint
 from aiomsi._errors import ConfigurationError
-from aiomsi._hosts.base import Host, Identity
+from aiomsi._hosts.base import Host
+from aiomsi._hosts.identity import Identity
 from aiomsi._hosts.imds import DEFAULT_AUTHORITY, Imds
 
 IMDS_VARIABLE = "AZURE_POD_IDENTITY_AUTHORITY_HOST"
@@ -151,6 +152,3 @@ def _check_authority(authority: str) -> None:
         raise ConfigurationError(
             msg, help=f"On an Azure VM unset it, which means '{DEFAULT_AUTHORITY}'"
         ) from None
-
-
-__all__ = ["Host", "Identity", "detect", "make_host"]

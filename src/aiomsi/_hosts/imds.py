@@ -9,8 +9,6 @@ from urllib.parse import quote
 import attrs
 
 from aiomsi._hosts.base import (
-    SYSTEM_ASSIGNED,
-    Identity,
     TokenError,
     TokenHttpResponse,
     TokenRequest,
@@ -18,6 +16,7 @@ from aiomsi._hosts.base import (
     read_object,
     read_token_response,
 )
+from aiomsi._hosts.identity import SYSTEM_ASSIGNED, Identity
 from aiomsi._tokens.host_limits import RequestLimits
 from aiomsi._tokens.state import FetchRequest
 from aiomsi._tokens.token import TokenResponse
