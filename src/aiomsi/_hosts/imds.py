@@ -99,7 +99,7 @@ class Imds:
     def build_request(self, resource: str, fetch_request: FetchRequest) -> TokenRequest:  # noqa: ARG002 (one signature)
         """Return the request, without a challenge's claims: IMDS has no parameter for them."""
         query = f"api-version={_API_VERSION}&resource={quote(resource, safe='')}"
-        url = f"{self.endpoint}?{query}"
+        url = f"{self.authority}{_PATH}?{query}"
         if self.identity.kind is not None:
             url += f"&{_PARAMETERS[self.identity.kind]}={quote(self.identity.value, safe='')}"
         return TokenRequest("GET", url, {"Metadata": "true"})
