@@ -19,7 +19,7 @@ import aiomsi
 from aiomsi._arm.protocol.attempts import after
 from aiomsi._arm.protocol.errors.classify import error_of
 from aiomsi._arm.protocol.request import Options, build_url
-from aiomsi._credentials.gate_schedule import SEND_SPACING, GateState, turn_to_send, turns_in
+from aiomsi._credentials.gate_schedule import SEND_SPACING, GateState, parse_state, take_send_turn
 
 SCOPE = "https://management.azure.com/.default"
 GROUP_ID = "/subscriptions/00000000-0000-4000-8000-00000000beef/resourceGroups/group-000001"
@@ -136,7 +136,7 @@ def test_deciding_on_a_turn(benchmark: Benchmark) -> None:
     stored = GateState(queue=1_000.0, send=1_000.0).stored()
 
     def decide() -> tuple[float | None, bytes]:
-        wait, turns = turn_to_send(turns_in(stored), 999.0, 60.0)
+        wait, turns = take_send_turn(parse_state(stored), 999.0, 60.0)
         return wait, turns.stored()
 
     assert decide() == (1.0, GateState(1_000.0, 1_000.0 + SEND_SPACING).stored())

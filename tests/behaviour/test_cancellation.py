@@ -38,9 +38,9 @@ from aiomsi import (
 from aiomsi._clock import SYSTEM_CLOCK
 from aiomsi._clouds import same_audience
 from aiomsi._credentials import gate as _gate
+from aiomsi._credentials.base import SlotCredential
 from aiomsi._credentials.fetch import TokenFetch
 from aiomsi._credentials.gate_schedule import FAR, GateState
-from aiomsi._credentials.managed_identity import SlotCredential
 from aiomsi._tokens import slot as _slot
 from aiomsi._tokens.flight import Ping, Waiter
 from aiomsi._tokens.host_backoff import HostBackoff
@@ -57,12 +57,12 @@ NEVER_SUSPENDS = {
     "fetch TokenFetch.__call__: async with scope: enter": "has no timer of its own",
     "fetch TokenFetch.__call__: async with scope: exit": "has no timer of its own",
     "fetch TokenFetch.__call__: async with aiohttp.ClientSession(...): enter": "returns itself",
-    "fetch TokenFetch._ask_at_gate: async with gate.admission(...): exit": "releases the place",
-    "fetch TokenFetch._ask: async with http.request(...): exit": "a GET has no body that could still be on its way",
+    "fetch TokenFetch._send_at_gate: async with gate.admission(...): exit": "releases the place",
+    "fetch TokenFetch._send: async with http.request(...): exit": "a GET has no body that could still be on its way",
     "wrapped _close: async with asyncio.timeout(...): enter": "sets a timer",
     "wrapped _close: async with asyncio.timeout(...): exit": "cancels it",
-    "wrapped InnerFetch.__call__: async with scope: enter": "has no timer of its own",
-    "wrapped InnerFetch.__call__: async with scope: exit": "has no timer of its own",
+    "wrapped WrappedFetch.__call__: async with scope: enter": "has no timer of its own",
+    "wrapped WrappedFetch.__call__: async with scope: exit": "has no timer of its own",
 }
 """Points at which there is nothing to wait for, and so no moment at which a task could be cancelled; and why."""
 
@@ -573,7 +573,7 @@ async def held_off_by_the_host_of_an_inner_credential(stage: Stage) -> SlotCrede
     credential = SharedCredential(Inner())
     hold_off(
         stage,
-        credential._common.backoffs.setdefault(((same_audience(SCOPE),), None), HostBackoff()),
+        credential._shared.backoffs.setdefault(((same_audience(SCOPE),), None), HostBackoff()),
     )
     stage.call(credential.get_token(SCOPE))
     stage.call(credential.get_token(SCOPE))
@@ -808,7 +808,7 @@ def test_callers_that_await_the_flights_task_are_noticed(
 def test_a_fetch_that_swallows_its_cancellation_is_noticed(
     played: Played, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ask = TokenFetch._ask
+    ask = TokenFetch._send
 
     async def swallowing(fetch: TokenFetch, *arguments: Any) -> object:
         try:
@@ -816,7 +816,7 @@ def test_a_fetch_that_swallows_its_cancellation_is_noticed(
         except asyncio.CancelledError:
             return await ask(fetch, *arguments)
 
-    monkeypatch.setattr(TokenFetch, "_ask", swallowing)
+    monkeypatch.setattr(TokenFetch, "_send", swallowing)
     stage = played.stage(in_the_cold(played, "_only_once"))
     with pytest.raises(AssertionError, match="was_cancelled"):
         cancel_at(cold, stage)

@@ -1,4 +1,4 @@
-"""Whether a callable returns something to await, found out without calling it."""
+"""The classification of callables by whether they return awaitables."""
 
 import asyncio
 import functools
@@ -11,9 +11,9 @@ import pytest
 
 from aiomsi._credentials.awaitable import (
     Returns,
-    credential_returns,
+    classify,
+    classify_credential,
     is_class,
-    returns,
     takes_positional,
 )
 
@@ -52,7 +52,7 @@ class Sync:
 
 
 class Annotated:
-    """A synchronous one whose method calls other functions."""
+    """A synchronous credential whose method calls other functions."""
 
     def get_token(self, *scopes: str) -> str:
         return self._fetch(scopes)
@@ -85,7 +85,7 @@ class Slotted(Delegating):
 
 
 class Hidden:
-    """Delegates to a value that only a call finds."""
+    """A credential that delegates to a value that only a call returns."""
 
     def __init__(self, inner: object) -> None:
         self.all = [inner]
@@ -136,7 +136,7 @@ class Tasks:
 
 
 class Counting:
-    """A property is not run."""
+    """A credential with a property that fails the test if it is run."""
 
     @property
     def helper(self) -> Any:
@@ -252,7 +252,7 @@ def slotted() -> object:
     ids=lambda one: getattr(one, "__name__", type(one).__name__),
 )
 def test_coroutine_function_is_certain(credential: object) -> None:
-    assert credential_returns(credential) is Returns.AWAITABLE
+    assert classify_credential(credential) is Returns.AWAITABLE
 
 
 @pytest.mark.parametrize(
@@ -281,7 +281,7 @@ def test_coroutine_function_is_certain(credential: object) -> None:
     ids=lambda one: type(one).__name__,
 )
 def test_function_that_refers_to_awaitables_is_unknown(credential: object) -> None:
-    assert credential_returns(credential) is Returns.UNKNOWN
+    assert classify_credential(credential) is Returns.UNKNOWN
 
 
 @pytest.mark.parametrize(
@@ -301,7 +301,7 @@ def test_function_that_refers_to_awaitables_is_unknown(credential: object) -> No
     ids=lambda one: getattr(one, "__name__", type(one).__name__),
 )
 def test_function_without_awaitables_returns_a_value(credential: object) -> None:
-    assert credential_returns(credential) is Returns.VALUE
+    assert classify_credential(credential) is Returns.VALUE
 
 
 def test_azures_own_classes_are_told_apart() -> None:
@@ -313,11 +313,11 @@ def test_azures_own_classes_are_told_apart() -> None:
         "ClientSecretCredential",
         "ChainedTokenCredential",
     ):
-        assert credential_returns(getattr(asynchronous, name)) is Returns.AWAITABLE
-        assert credential_returns(getattr(synchronous, name)) is Returns.VALUE
+        assert classify_credential(getattr(asynchronous, name)) is Returns.AWAITABLE
+        assert classify_credential(getattr(synchronous, name)) is Returns.VALUE
     inner = synchronous.ClientSecretCredential("tenant", "client", "secret")
     for wrapper in (inner, Delegating(inner), Proxy(inner)):
-        assert credential_returns(wrapper) is Returns.VALUE
+        assert classify_credential(wrapper) is Returns.VALUE
 
 
 def test_annotation_that_cannot_be_evaluated_decides_nothing() -> None:
@@ -329,7 +329,7 @@ def test_annotation_that_cannot_be_evaluated_decides_nothing() -> None:
         return None
 
     function.__annotations__ = Annotations()
-    assert returns(function) is Returns.VALUE
+    assert classify(function) is Returns.VALUE
 
 
 def test_function_with_an_empty_cell_is_unknown() -> None:
@@ -339,12 +339,12 @@ def test_function_with_an_empty_cell_is_unknown() -> None:
     inner = Async()
     (cell,) = function.__closure__ or ()
     del cell.cell_contents
-    assert returns(function) is Returns.UNKNOWN
+    assert classify(function) is Returns.UNKNOWN
 
 
 def test_object_that_is_called_is_classified_by_its_method() -> None:
-    assert returns(Client()) is Returns.AWAITABLE
-    assert returns(Callable_()) is Returns.UNKNOWN
+    assert classify(Client()) is Returns.AWAITABLE
+    assert classify(Callable_()) is Returns.UNKNOWN
 
 
 def test_recursion_ends() -> None:
@@ -360,9 +360,9 @@ def test_recursion_ends() -> None:
     endless: Any = functools.partial(forbidden)
     for _ in range(30):
         endless = wrapped(endless)
-    assert {returns(function), returns(other)} == {Returns.VALUE}
-    assert returns(endless) is not Returns.AWAITABLE
-    assert returns(len) is Returns.UNKNOWN
+    assert {classify(function), classify(other)} == {Returns.VALUE}
+    assert classify(endless) is not Returns.AWAITABLE
+    assert classify(len) is Returns.UNKNOWN
 
 
 @pytest.mark.parametrize(

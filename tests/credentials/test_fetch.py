@@ -1,4 +1,4 @@
-"""One fetch over HTTP, against the embedded IMDS and its faults."""
+"""`TokenFetch` against the embedded IMDS and its faults."""
 
 import asyncio
 import errno
@@ -21,10 +21,10 @@ from loops import BlockedLoop
 
 from aiomsi import HostGate, HostUnreachableError, Policy, TokenRefusedError, TokenUnavailableError
 from aiomsi._clock import Clock
-from aiomsi._credentials.fetch import TokenFetch, _no_answer
-from aiomsi._credentials.gate_schedule import GateState, turns_in
-from aiomsi._hosts.base import SYSTEM_ASSIGNED, Identity
+from aiomsi._credentials.fetch import TokenFetch, _describe_lost_request
+from aiomsi._credentials.gate_schedule import GateState, parse_state
 from aiomsi._hosts.body import MAX_BODY
+from aiomsi._hosts.identity import SYSTEM_ASSIGNED, Identity
 from aiomsi._hosts.imds import Imds
 from aiomsi._tokens.host_backoff import HostBackoff, Ticket
 from aiomsi._tokens.host_limits import LEASE
@@ -54,7 +54,7 @@ def fetch(
 
 @pytest.fixture
 def manual() -> ManualClock:
-    """Make a clock on which waits take no time, and are as long as the jitter allows."""
+    """Create a clock whose sleeps take no time, with the longest delays of the jitter."""
     return ManualClock(autoadvance=True)
 
 
@@ -66,7 +66,7 @@ def azure(manual: ManualClock) -> Iterator[EmbeddedAzure]:
 
 @pytest.fixture
 def nowhere() -> Iterator[str]:
-    """Give an address at which nothing listens, kept from others meanwhile."""
+    """Return an address without a listener, reserved until the end of the test."""
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         yield f"http://127.0.0.1:{bound.getsockname()[1]}"
@@ -196,7 +196,7 @@ def test_endpoint_without_http_is_another_service(manual: ManualClock) -> None:
     assert isinstance(failure, Failure)
     assert failure.permanent
     assert (
-        "something else answers there, other than Azure's IMDS: its response is no HTTP"
+        "another server than Azure's IMDS responded: its response is not valid HTTP"
         in failure.summary
     )
 
@@ -221,14 +221,14 @@ KEY = ConnectionKey(
 def test_local_cause_of_no_connection_is_named(
     number: int, exhausted: bool, said: str, help_: str
 ) -> None:
-    miss = _no_answer(aiohttp.ClientConnectorError(KEY, OSError(number, "text")))
+    miss = _describe_lost_request(aiohttp.ClientConnectorError(KEY, OSError(number, "text")))
     assert (miss.exhausted, miss.connected, miss.problem.passing) == (exhausted, False, True)
     assert said in miss.problem.message
     assert help_ in miss.problem.help
 
 
 def test_unknown_name_is_named_as_such() -> None:
-    miss = _no_answer(
+    miss = _describe_lost_request(
         aiohttp.ClientConnectorDNSError(KEY, OSError(-2, "Name or service not known"))
     )
     assert "can't be resolved" in miss.problem.help
@@ -304,7 +304,7 @@ def test_a_redirect_is_not_followed(azure: EmbeddedAzure, manual: ManualClock) -
     assert azure.counts.imds_requests == 1
 
 
-def test_nothing_there_fails_after_three_tries_and_says_what_to_do(
+def test_missing_host_fails_after_three_tries_with_the_remedy(
     nowhere: str, manual: ManualClock
 ) -> None:
     failure = fetch(nowhere, manual.clock)
@@ -333,7 +333,7 @@ def test_an_endpoint_that_never_answers_is_given_up(azure: EmbeddedAzure) -> Non
     assert "SocketTimeoutError" in slow.summary
     assert slow.details["attempts"] == 5
     assert isinstance(late, Failure)
-    assert "no answer came in time" in late.summary
+    assert "no response was received in time" in late.summary
 
 
 @pytest.mark.skipif(
@@ -353,7 +353,7 @@ def test_silence_counts_as_nothing_there() -> None:
 
 
 def test_an_error_without_words_is_told_by_its_name() -> None:
-    assert _no_answer(TimeoutError()).problem.message == "TimeoutError"
+    assert _describe_lost_request(TimeoutError()).problem.message == "TimeoutError"
 
 
 def test_nothing_secret_is_logged(
@@ -427,7 +427,7 @@ def fetch_while_blocked(
 
 @pytest.mark.parametrize("seconds", [8.5, 100.0])
 @pytest.mark.parametrize("steps", range(1, 9))
-def test_loop_blocked_at_any_step_of_the_first_request_costs_no_try(
+def test_loop_blocked_at_any_step_of_a_request_costs_no_try(
     azure: EmbeddedAzure, steps: int, seconds: float
 ) -> None:
     async def blocks(loop: BlockedLoop) -> None:
@@ -504,13 +504,13 @@ def test_refused_request_holds_off_no_other_slot(azure: EmbeddedAzure, manual: M
     assert backoff.retry_at < manual.clock.monotonic()
 
 
-def test_waiting_for_a_turn_counts_neither_as_a_try_nor_in_the_deadline(
+def test_wait_for_a_turn_is_no_try_and_not_in_the_deadline(
     azure: EmbeddedAzure, manual: ManualClock
 ) -> None:
     azure.inject("imds", Fault(500), times=3)
     backoff = HostBackoff(IMDS)
     for _ in range(4):
-        # Four requests that get no response: their places are free again after a lease.
+        # Four requests without a response: their places are free again after a lease.
         backoff.take(Ticket(), manual.clock.monotonic())
     began = manual.clock.monotonic()
     policy = Policy(deadline=10.0)
@@ -542,14 +542,14 @@ def test_request_held_off_for_too_long_shows_no_text_of_another(
 
 
 def ahead(manual: ManualClock, directory: Path, seconds: float) -> HostGate:
-    """Make a gate at which the next turns come so many seconds from now."""
+    """Create a gate whose next turns come so many seconds from now."""
     directory.mkdir(0o700, exist_ok=True)
     at = manual.clock.wall() + seconds
     (directory / "turns").write_bytes(GateState(at, at).stored())
     return HostGate(directory)
 
 
-def test_every_request_waits_for_its_turn_and_tries_are_not_used_up(
+def test_each_request_waits_for_its_turn_without_using_up_tries(
     azure: EmbeddedAzure, manual: ManualClock, tmp_path: Path
 ) -> None:
     azure.inject("imds", Fault(500), times=3)
@@ -560,7 +560,7 @@ def test_every_request_waits_for_its_turn_and_tries_are_not_used_up(
     assert manual.clock.monotonic() - began == pytest.approx(5 + 1 + 2 + 4, abs=0.1)
 
 
-def test_the_life_of_a_token_is_counted_from_sending_and_not_from_waiting(
+def test_life_of_a_token_counts_from_sending_not_from_waiting(
     azure: EmbeddedAzure, manual: ManualClock, tmp_path: Path
 ) -> None:
     grant = fetch(azure.imds_url, manual.clock, gate=ahead(manual, tmp_path / "gate", 15))
@@ -574,7 +574,7 @@ def test_throttling_holds_every_process_off(
     azure.inject("imds", Fault(429, headers={"Retry-After": "40"}), times=None)
     failure = fetch(azure.imds_url, manual.clock, gate=HostGate(tmp_path / "gate"))
     assert isinstance(failure, Failure)
-    turns = turns_in((tmp_path / "gate" / "turns").read_bytes())
+    turns = parse_state((tmp_path / "gate" / "turns").read_bytes())
     assert (turns.queue, turns.send) == pytest.approx((manual.clock.wall() + 40,) * 2)
 
 
@@ -599,14 +599,14 @@ def test_other_failures_hold_only_this_fetch_off(
     assert isinstance(
         fetch(azure.imds_url, manual.clock, gate=HostGate(tmp_path / "gate")), Failure
     )
-    turns = turns_in((tmp_path / "gate" / "turns").read_bytes())
+    turns = parse_state((tmp_path / "gate" / "turns").read_bytes())
     assert turns.send < manual.clock.wall() + 1
 
 
-def test_a_gate_that_gives_no_turn_costs_a_share_of_the_deadline_once(
+def test_gate_without_a_turn_costs_a_share_of_the_deadline_once(
     azure: EmbeddedAzure, manual: ManualClock, tmp_path: Path
 ) -> None:
-    """20 s of waiting and 5 of spreading; the second request, a second after the first, does not wait again."""
+    """The first request waits for 20 s and 5 s of spreading; the second one doesn't wait again."""
     azure.inject("imds", Fault(500))
     gate = ahead(manual, tmp_path / "gate", 59)
     began = manual.clock.monotonic()
@@ -629,7 +629,7 @@ def test_the_gate_is_given_its_share_of_a_short_deadline_too(
     assert manual.clock.monotonic() - began == pytest.approx(1 + 1 / 4)
 
 
-def test_waiting_for_other_processes_does_not_make_a_host_unreachable(
+def test_wait_for_other_processes_makes_no_host_unreachable(
     nowhere: str, manual: ManualClock, tmp_path: Path
 ) -> None:
     failure = fetch(nowhere, manual.clock, gate=ahead(manual, tmp_path / "gate", 12))
@@ -647,7 +647,7 @@ def test_a_deadline_that_passes_at_the_gate_leaves_nothing_held(
     gate = ahead(ManualClock(start_wall=Clock().wall()), tmp_path / "gate", 30)
     failure = fetch(azure.imds_url, Clock(), policy=Policy(deadline=0.02, gate=5_000), gate=gate)
     assert isinstance(failure, Failure)
-    assert "no answer came in time" in failure.summary
+    assert "no response was received in time" in failure.summary
     assert azure.counts.imds_requests == 0
     for path in (tmp_path / "gate").glob("*.lock"):
         with FileLock(path, blocking=False):

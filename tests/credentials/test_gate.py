@@ -1,4 +1,4 @@
-"""The host-wide gate: turns and places among tasks on a virtual clock, and among real processes."""
+"""`HostGate`: its turns and places for tasks on a virtual clock, and for real processes."""
 
 import asyncio
 import errno
@@ -24,14 +24,14 @@ from virtual_loop import EPOCH, VirtualLoop, run
 
 from aiomsi import Clock, ConfigurationError, HostGate
 from aiomsi._credentials import gate as _gate
-from aiomsi._credentials.gate import gate_from
+from aiomsi._credentials.gate import make_gate
 from aiomsi._credentials.gate_schedule import (
     FAR,
-    PLACES,
+    MAX_IN_FLIGHT,
     QUEUE_SPACING,
     SEND_SPACING,
     GateState,
-    turns_in,
+    parse_state,
 )
 from aiomsi.testing import EmbeddedAzure, ImdsLimits
 from aiomsi.testing._server.limits import SlidingWindow
@@ -48,7 +48,7 @@ def _not_warned_yet(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
-    """Name a directory that is not there yet."""
+    """Return the path of a directory that does not exist yet."""
     return tmp_path / "gate"
 
 
@@ -65,7 +65,7 @@ def loop() -> Iterator[VirtualLoop]:
 
 
 def strict(clock: Clock) -> Clock:
-    """Make a clock that refuses what the real one refuses."""
+    """Return a clock that rejects a negative sleep, as the real one does."""
 
     async def sleep(seconds: float) -> None:
         assert seconds >= 0
@@ -81,7 +81,7 @@ async def passes(
     patience: float = PATIENCE,
     clock: Clock | None = None,
 ) -> float:
-    """Send a request through the gate; give the time at which it was sent."""
+    """Send a request through the gate, and return the time of its sending."""
     async with gate.admission(strict(clock or loop.clock), patience, middle):
         at = loop.time()
         await asyncio.sleep(took)
@@ -96,7 +96,7 @@ def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
     ]
 
 
-# What a gate is made of
+# Arguments of a gate
 
 
 def test_making_a_gate_touches_nothing(directory: Path) -> None:
@@ -114,7 +114,7 @@ def test_the_default_directory_is_the_users(
     for name in ("TMPDIR", "LOCALAPPDATA"):
         monkeypatch.setenv(name, str(tmp_path))
     assert HostGate().directory.parent == tmp_path
-    assert gate_from(True) == HostGate()
+    assert make_gate(True) == HostGate()
 
 
 def test_a_relative_directory_stays_where_it_is(
@@ -131,30 +131,33 @@ def test_what_is_no_path_is_an_error(given: str) -> None:
     with pytest.raises(ConfigurationError, match="a gate's directory must be a path"):
         HostGate(given)
     with pytest.raises(ConfigurationError):
-        gate_from(given)
+        make_gate(given)
 
 
 def test_what_may_be_given_for_a_gate(gate: HostGate, directory: Path) -> None:
-    assert gate_from(None) is None
-    assert gate_from(False) is None
-    assert gate_from(gate) is gate
-    assert gate_from(directory) == gate
-    assert gate_from(str(directory)) == gate
+    assert make_gate(None) is None
+    assert make_gate(False) is None
+    assert make_gate(gate) is gate
+    assert make_gate(directory) == gate
+    assert make_gate(str(directory)) == gate
 
 
-def test_without_filelock_there_is_an_error_that_says_what_to_install(
+def test_missing_filelock_is_an_error_with_the_remedy(
     monkeypatch: pytest.MonkeyPatch, gate: HostGate, directory: Path
 ) -> None:
     pickled = pickle.dumps(gate)
     monkeypatch.setitem(sys.modules, "filelock", None)
-    for make in (HostGate, lambda: gate_from(True), lambda: pickle.loads(pickled)):  # noqa: S301 (our own)
+    for make in (HostGate, lambda: make_gate(True), lambda: pickle.loads(pickled)):  # noqa: S301 (our own)
         with pytest.raises(ConfigurationError, match=r"pip install 'aiomsi\[gate\]'"):
             make()
     assert not directory.exists()
 
 
 def test_filelock_is_imported_only_for_a_gate() -> None:
-    code = "import aiomsi, sys; print('filelock' in sys.modules); aiomsi.HostGate(); print('filelock' in sys.modules)"
+    code = (
+        "import aiomsi, sys; print('filelock' in sys.modules); "
+        "aiomsi.HostGate(); print('filelock' in sys.modules)"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30
     )
@@ -168,11 +171,11 @@ def test_a_gate_can_be_pickled(gate: HostGate) -> None:
 # Turns and places
 
 
-def test_one_request_alone_does_not_wait_and_leaves_two_times_behind(
+def test_single_request_does_not_wait_and_stores_two_times(
     gate: HostGate, directory: Path, loop: VirtualLoop
 ) -> None:
     assert run(passes(gate, loop), loop) == 0
-    assert stored(directory) == turns_in(
+    assert stored(directory) == parse_state(
         GateState(EPOCH + QUEUE_SPACING, EPOCH + SEND_SPACING).stored()
     )
     assert sorted(path.name for path in directory.iterdir()) == [
@@ -208,10 +211,10 @@ def test_a_place_is_kept_until_the_answer_is_there(
     assert sent[:4] == pytest.approx([number * QUEUE_SPACING for number in range(4)], abs=1e-3)
     assert 1.0 <= sent[4] <= 1.0 + 2 * QUEUE_SPACING
     assert sent[5] >= 1.0 + QUEUE_SPACING
-    assert free(directory) == PLACES
+    assert free(directory) == MAX_IN_FLIGHT
 
 
-def test_who_finds_no_place_looks_again_at_the_next_turn_and_no_more_often(
+def test_without_a_place_it_tries_again_once_in_the_next_turn(
     gate: HostGate, directory: Path
 ) -> None:
     sleeps = []
@@ -234,7 +237,7 @@ def test_who_finds_no_place_looks_again_at_the_next_turn_and_no_more_often(
 
 @pytest.mark.parametrize("seed", range(6))
 def test_imds_never_answers_429_however_late_everybody_wakes(gate: HostGate, seed: int) -> None:
-    """Many tasks whose sleeps all last too long, and IMDS's two limits, counted when a request arrives."""
+    """All sleeps of many tasks last too long; both limits count requests at their arrival."""
     rng, limits = random.Random(seed), ImdsLimits()
     limiter = SlidingWindow(limits.per_second)
     under_way, most, sent, throttled = 0, 0, 0, 0
@@ -317,7 +320,7 @@ def test_nonsense_that_is_stored_is_replaced(
     assert stored(directory).queue == pytest.approx(EPOCH + QUEUE_SPACING)
 
 
-def test_a_wall_clock_that_is_put_back_costs_no_more_than_the_jump(
+def test_wall_clock_that_is_put_back_costs_at_most_the_jump(
     gate: HostGate, loop: VirtualLoop
 ) -> None:
     async def main() -> float:
@@ -337,19 +340,19 @@ def test_a_wall_clock_that_is_put_back_costs_no_more_than_the_jump(
 def test_a_cancelled_request_leaves_nothing_held(
     gate: HostGate, directory: Path, loop: VirtualLoop, turns: GateState
 ) -> None:
-    """While it waits for its turn of the queue, with a place for its turn to send, and while it is under way."""
+    """In each step: waiting for the queue, waiting for the turn to send, and under way."""
     store(directory, turns)
 
     async def main() -> None:
         task = asyncio.create_task(passes(gate, loop, 5.0))
         await asyncio.sleep(1)
-        assert free(directory) == PLACES - (not turns.queue)
+        assert free(directory) == MAX_IN_FLIGHT - (not turns.queue)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
 
     run(main(), loop)
-    assert free(directory) == PLACES
+    assert free(directory) == MAX_IN_FLIGHT
     hold(directory / "turns.lock").release()
 
 
@@ -363,26 +366,26 @@ def test_cancelled_while_the_turns_are_another_processs(
         assert await passes(gate, loop) == pytest.approx(0.1)
 
     run(main(), loop)
-    assert free(directory) == PLACES
+    assert free(directory) == MAX_IN_FLIGHT
 
 
-def test_an_error_of_the_request_releases_its_place_and_is_raised(
+def test_error_of_the_request_releases_its_place_and_is_raised(
     gate: HostGate, directory: Path, loop: VirtualLoop
 ) -> None:
     async def main() -> None:
         async with gate.admission(loop.clock, PATIENCE, middle):
-            assert free(directory) == PLACES - 1
+            assert free(directory) == MAX_IN_FLIGHT - 1
             raise OSError("the request's own")
 
     with pytest.raises(OSError, match="the request's own"):
         run(main(), loop)
-    assert free(directory) == PLACES
+    assert free(directory) == MAX_IN_FLIGHT
 
 
 def test_a_request_that_is_abandoned_may_be_ended_by_any_thread(
     gate: HostGate, directory: Path
 ) -> None:
-    """As when a loop is closed over it, and the garbage collector finds it."""
+    """A closed loop leaves such coroutines to the garbage collector."""
 
     @types.coroutine
     def for_ever() -> Iterator[None]:
@@ -397,9 +400,9 @@ def test_a_request_that_is_abandoned_may_be_ended_by_any_thread(
     thread = threading.Thread(target=abandoned.send, args=(None,))
     thread.start()
     thread.join()
-    assert free(directory) == PLACES - 1
+    assert free(directory) == MAX_IN_FLIGHT - 1
     abandoned.close()
-    assert free(directory) == PLACES
+    assert free(directory) == MAX_IN_FLIGHT
 
 
 def test_a_lock_that_can_not_be_released_is_nobodys_error(
@@ -416,7 +419,7 @@ def test_a_lock_that_can_not_be_released_is_nobodys_error(
         patch.setattr(BaseFileLock, "release", fail)
         assert run(passes(gate, loop), loop) == 0
     assert {Path(name).name for name in calls} == {"turns.lock", "place-0.lock"}
-    assert free(directory) == PLACES
+    assert free(directory) == MAX_IN_FLIGHT
 
 
 # When the gate can't be used
@@ -485,7 +488,7 @@ def test_file_with_another_hard_link_is_never_changed(
     assert victim.read_text() == "precious " * 20
     assert (after.st_mode, after.st_mtime_ns) == (before.st_mode, before.st_mtime_ns)
     assert warnings(caplog)[0].startswith(
-        f"the gate in {directory} is passed by: {name}: it has other hard links. "
+        f"the gate in {directory} is not used: {name}: it has other hard links. "
     )
 
 
@@ -498,7 +501,7 @@ def test_file_that_is_a_pipe_is_not_used(
     os.mkfifo(directory / name, 0o600)
     run(passes(gate, loop), loop)
     assert warnings(caplog)[0].startswith(
-        f"the gate in {directory} is passed by: {name}: it is not a regular file. "
+        f"the gate in {directory} is not used: {name}: it is not a regular file. "
     )
 
 
@@ -544,7 +547,7 @@ def test_blocked_loop_uses_up_no_patience(
         (spoil_place, "IsADirectoryError: Is a directory"),
     ],
 )
-def test_a_gate_that_can_not_be_trusted_or_used_is_passed_by_with_one_warning(
+def test_unusable_gate_is_not_used_and_warns_once(
     gate: HostGate,
     directory: Path,
     loop: VirtualLoop,
@@ -560,7 +563,7 @@ def test_a_gate_that_can_not_be_trusted_or_used_is_passed_by_with_one_warning(
 
     assert run(main(), loop)[0] in (0, 5)
     (warning,) = warnings(caplog)
-    assert warning.startswith(f"the gate in {directory} is passed by: {reason}. ")
+    assert warning.startswith(f"the gate in {directory} is not used: {reason}. ")
     assert not (directory.parent / "elsewhere").is_file()
     assert list(directory.parent.glob("elsewhere/*")) == []
 
@@ -590,7 +593,7 @@ def test_each_reason_and_each_directory_is_warned_of(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no groups there")
-def test_a_directory_shared_with_a_group_gets_files_for_the_group(
+def test_directory_shared_with_a_group_gets_files_for_the_group(
     gate: HostGate, directory: Path, loop: VirtualLoop
 ) -> None:
     directory.mkdir()
@@ -624,7 +627,7 @@ def test_files_of_another_member_of_the_group_keep_their_mode(
 def test_a_turn_that_can_not_be_had_in_time_is_not_waited_for(
     gate: HostGate, directory: Path, loop: VirtualLoop, what: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Patience is 20 s, and who gives up sends at a random moment of the 5 s after that; here in their middle."""
+    """Patience is 20 s; the request follows at a random time of the next 5 s, here the middle."""
     held = []
     if what == "turns":
         held = [hold(directory / "turns.lock")]
@@ -640,13 +643,13 @@ def test_a_turn_that_can_not_be_had_in_time_is_not_waited_for(
     async def main() -> list[float]:
         both = asyncio.gather(passes(gate, loop), passes(gate, loop))
         await asyncio.sleep(1)
-        # Who has given up, or has no turn to send yet, keeps no place from others.
-        assert free(directory) == PLACES - (len(held) if what == "places" else 0)
+        # A task that gave up, or has no turn to send yet, locks no place.
+        assert free(directory) == MAX_IN_FLIGHT - (len(held) if what == "places" else 0)
         return [*await both]
 
     assert run(main(), loop) == pytest.approx([22.5, 22.5])
     (warning,) = warnings(caplog)
-    assert "no turn could be had in time" in warning
+    assert "no turn came in time" in warning
     release_all(held)
 
 
@@ -676,7 +679,7 @@ def test_a_system_without_kernel_locks_has_no_gate(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """A lock that is a file's mere existence would outlive a process that dies."""
+    """A lock that consists of a file's existence would outlive a process that dies."""
     fcntl = pytest.importorskip("fcntl")
 
     def flock(file: int, operation: int) -> None:
@@ -714,7 +717,8 @@ async def main(directory, fork):
         await inside.acquire()
     if not fork or os.fork() == 0:
         if fork:
-            for lock in [each for each in gc.get_objects() if isinstance(each, filelock.BaseFileLock)]:
+            locks = [each for each in gc.get_objects() if isinstance(each, filelock.BaseFileLock)]
+            for lock in locks:
                 lock.release(force=True)
                 lock.__del__()
         print("ready", flush=True)
@@ -728,7 +732,7 @@ asyncio.run(main(sys.argv[1], sys.argv[2:] == ["fork"]))
 
 @pytest.mark.parametrize("fork", [False, pytest.param(True, marks=forks)])
 def test_the_kernel_releases_what_a_killed_process_held(directory: Path, fork: bool) -> None:
-    """With `fork`, its child lives on with a copy of all its files, and has tried to release them before."""
+    """With `fork` a child survives, with copies of all open files, which it tried to release."""
     command = [sys.executable, "-c", HOLDER, str(directory), *(["fork"] if fork else [])]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -741,7 +745,7 @@ def test_the_kernel_releases_what_a_killed_process_held(directory: Path, fork: b
             process.kill()
             process.wait(10)
             assert process.returncode in (-signal.SIGKILL, 1)
-            assert free(directory) == PLACES
+            assert free(directory) == MAX_IN_FLIGHT
         finally:
             process.kill()
             process.stdin.close()
@@ -749,7 +753,7 @@ def test_the_kernel_releases_what_a_killed_process_held(directory: Path, fork: b
 
 
 def crowd(azure: EmbeddedAzure, number: int, *directory: str) -> list[float | None]:
-    """Have so many processes ask for a token; give how long each of them waited, None where it got none."""
+    """Return the seconds that each of so many processes waited for a token, or None without one."""
     command = [sys.executable, str(HERE / "crowd.py"), str(number), *directory]
     environment = {**os.environ, **azure.environment}
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""Turns, what is stored of them, and which directory will do: values in, values out."""
+"""The pure rules of the gate: turns, the stored state, and trusted directories and files."""
 
 import os
 import random
@@ -9,18 +9,18 @@ import pytest
 
 from aiomsi._credentials.gate_schedule import (
     FAR,
-    PLACES,
+    MAX_IN_FLIGHT,
     QUEUE_SPACING,
     SEND_SPACING,
     GateState,
-    default_directory,
-    file_mode,
-    held_off,
-    objection,
-    objection_to_file,
-    turn_of_queue,
-    turn_to_send,
-    turns_in,
+    find_distrust_reason,
+    find_file_distrust_reason,
+    get_default_directory,
+    get_file_mode,
+    hold_off,
+    parse_state,
+    take_queue_turn,
+    take_send_turn,
 )
 from aiomsi.testing import ImdsLimits
 
@@ -33,18 +33,18 @@ def status(mode: int, owner: int = ME, links: int = 1, group: int = 0) -> os.sta
 
 
 def test_the_first_turn_is_now_and_the_next_comes_after_it() -> None:
-    wait, turns = turn_of_queue(GateState(), NOW, 20)
+    wait, turns = take_queue_turn(GateState(), NOW, 20)
     assert (wait, turns) == (0, GateState(queue=NOW + QUEUE_SPACING))
-    wait, turns = turn_of_queue(turns, NOW, 20)
+    wait, turns = take_queue_turn(turns, NOW, 20)
     assert wait == pytest.approx(QUEUE_SPACING)
     assert turns.queue == pytest.approx(NOW + 2 * QUEUE_SPACING)
-    wait, turns = turn_to_send(turns, NOW, 20)
+    wait, turns = take_send_turn(turns, NOW, 20)
     assert (wait, turns.send) == (0, NOW + SEND_SPACING)
     assert turns.queue == pytest.approx(NOW + 2 * QUEUE_SPACING)
 
 
 def test_turns_that_nobody_took_are_gone() -> None:
-    assert turn_of_queue(GateState(queue=NOW - 100), NOW, 20) == (
+    assert take_queue_turn(GateState(queue=NOW - 100), NOW, 20) == (
         0,
         GateState(queue=NOW + QUEUE_SPACING),
     )
@@ -52,40 +52,40 @@ def test_turns_that_nobody_took_are_gone() -> None:
 
 def test_a_turn_that_comes_too_late_is_not_taken() -> None:
     turns = GateState(queue=NOW + 20, send=NOW + 21)
-    assert turn_of_queue(turns, NOW, 20) == (
+    assert take_queue_turn(turns, NOW, 20) == (
         20,
         GateState(queue=NOW + 20 + QUEUE_SPACING, send=NOW + 21),
     )
-    assert turn_to_send(turns, NOW, 20) == (None, turns)
+    assert take_send_turn(turns, NOW, 20) == (None, turns)
     far = GateState(queue=NOW + FAR + 0.01)
-    assert turn_of_queue(far, NOW, 1_000) == (None, far)
+    assert take_queue_turn(far, NOW, 1_000) == (None, far)
 
 
 def test_a_time_that_nobody_can_have_stored_is_not_believed() -> None:
-    last = turn_of_queue(GateState(queue=NOW + FAR), NOW, 1_000)[1]
-    assert turn_of_queue(last, NOW, 1_000) == (None, last)
+    last = take_queue_turn(GateState(queue=NOW + FAR), NOW, 1_000)[1]
+    assert take_queue_turn(last, NOW, 1_000) == (None, last)
     for ahead in (FAR + 1, 86_400, 10.0**9):
-        wait, turns = turn_of_queue(GateState(queue=NOW + ahead), NOW, 20)
+        wait, turns = take_queue_turn(GateState(queue=NOW + ahead), NOW, 20)
         assert (wait, turns.queue) == (0, NOW + QUEUE_SPACING)
 
 
 def test_holding_off_moves_all_turns_and_only_on() -> None:
-    assert held_off(GateState(), NOW, 5) == (0, GateState(NOW + 5, NOW + 5))
-    assert held_off(GateState(NOW + 9, NOW + 1), NOW, 5) == (0, GateState(NOW + 9, NOW + 5))
-    assert held_off(GateState(NOW + 86_400), NOW, 5) == (0, GateState(NOW + 5, NOW + 5))
-    # However long: what is stored must be believed by the next reader.
-    turns = held_off(GateState(), NOW, 10_000)[1]
+    assert hold_off(GateState(), NOW, 5) == (0, GateState(NOW + 5, NOW + 5))
+    assert hold_off(GateState(NOW + 9, NOW + 1), NOW, 5) == (0, GateState(NOW + 9, NOW + 5))
+    assert hold_off(GateState(NOW + 86_400), NOW, 5) == (0, GateState(NOW + 5, NOW + 5))
+    # However long the delay, the next reader must accept the stored state.
+    turns = hold_off(GateState(), NOW, 10_000)[1]
     assert turns == GateState(NOW + FAR, NOW + FAR)
-    assert turn_of_queue(turns, NOW, 20) == (None, turns)
+    assert take_queue_turn(turns, NOW, 20) == (None, turns)
 
 
 def test_what_is_stored_is_two_numbers_and_is_read_back() -> None:
     turns = GateState(NOW + 0.25, NOW + 1 / 3)
     assert turns.stored() == b"1700000000.250000 1700000000.333333\n"
-    read = turns_in(turns.stored())
+    read = parse_state(turns.stored())
     assert (read.queue, read.send) == pytest.approx((turns.queue, turns.send), abs=1e-6)
     assert len(GateState().stored()) == len(turns.stored())
-    assert turns_in(GateState().stored()) == GateState()
+    assert parse_state(GateState().stored()) == GateState()
 
 
 @pytest.mark.parametrize(
@@ -106,23 +106,23 @@ def test_what_is_stored_is_two_numbers_and_is_read_back() -> None:
     ],
 )
 def test_anything_else_counts_as_nothing_stored(text: bytes) -> None:
-    assert turns_in(text) == GateState()
+    assert parse_state(text) == GateState()
 
 
 def test_the_numbers_keep_to_the_limits_of_imds() -> None:
     limits = ImdsLimits()
     within_a_second = 1 + int(1 / SEND_SPACING)
-    assert within_a_second + PLACES <= limits.per_second
-    assert limits.at_once > PLACES
+    assert within_a_second + MAX_IN_FLIGHT <= limits.per_second
+    assert limits.at_once > MAX_IN_FLIGHT
     assert QUEUE_SPACING > SEND_SPACING
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_in_any_second_there_are_no_more_than_sixteen_turns_to_send(seed: int) -> None:
+def test_any_second_has_at_most_sixteen_turns_to_send(seed: int) -> None:
     rng, now, turns, given = random.Random(seed), NOW, GateState(), []
     for _ in range(300):
         now += rng.choice([0.0, 0.0, 0.0, 0.01, 0.1, 2.0]) * rng.random()
-        wait, turns = turn_to_send(turns_in(turns.stored()), now, FAR)
+        wait, turns = take_send_turn(parse_state(turns.stored()), now, FAR)
         assert wait is not None
         given.append(now + wait)
     assert max(sum(1 for other in given if at <= other < at + 1) for at in given) == 16
@@ -133,14 +133,15 @@ def test_in_any_second_there_are_no_more_than_sixteen_turns_to_send(seed: int) -
 
 def test_processes_of_one_user_meet_in_one_directory() -> None:
     usual = Path("/", "tmp", "aiomsi-1000")
-    assert default_directory({}, platform="linux", user=ME) == usual
-    assert default_directory({"TMPDIR": ""}, platform="linux", user=ME) == usual
-    assert default_directory({"TMPDIR": "/var/folders/x/T"}, platform="darwin", user=501) == Path(
-        "/var/folders/x/T/aiomsi-501"
-    )
-    # A login session's own directory is not what a service of the same user sees.
+    assert get_default_directory({}, platform="linux", user=ME) == usual
+    assert get_default_directory({"TMPDIR": ""}, platform="linux", user=ME) == usual
+    assert get_default_directory(
+        {"TMPDIR": "/var/folders/x/T"}, platform="darwin", user=501
+    ) == Path("/var/folders/x/T/aiomsi-501")
+    # A service of the same user doesn't use the directory of a login session.
     assert (
-        default_directory({"XDG_RUNTIME_DIR": "/run/user/1000"}, platform="linux", user=ME) == usual
+        get_default_directory({"XDG_RUNTIME_DIR": "/run/user/1000"}, platform="linux", user=ME)
+        == usual
     )
 
 
@@ -158,7 +159,9 @@ def test_processes_of_one_user_meet_in_one_directory() -> None:
 def test_on_windows_they_meet_in_the_users_profile(
     environment: dict[str, str], parent: str
 ) -> None:
-    assert default_directory(environment, platform="win32", user=None) == Path(parent) / "aiomsi"
+    assert (
+        get_default_directory(environment, platform="win32", user=None) == Path(parent) / "aiomsi"
+    )
 
 
 @pytest.mark.parametrize(
@@ -177,26 +180,28 @@ def test_on_windows_they_meet_in_the_users_profile(
 def test_a_directory_that_others_may_change_is_objected_to(
     mode: int, owner: int, reason: str | None
 ) -> None:
-    assert objection(status(mode, owner), platform="linux", user=ME) == reason
+    assert find_distrust_reason(status(mode, owner), platform="linux", user=ME) == reason
 
 
 def test_on_windows_only_the_kind_of_thing_counts() -> None:
-    # Python shows every directory there as owned by 0 and open to all.
-    assert objection(status(stat.S_IFDIR | 0o777, 0), platform="win32", user=None) is None
+    # On Windows, Python reports each directory as owned by 0 and writable for all users.
     assert (
-        objection(status(stat.S_IFLNK | 0o777, 0), platform="win32", user=None)
+        find_distrust_reason(status(stat.S_IFDIR | 0o777, 0), platform="win32", user=None) is None
+    )
+    assert (
+        find_distrust_reason(status(stat.S_IFLNK | 0o777, 0), platform="win32", user=None)
         == "it is a symbolic link"
     )
     assert (
-        objection(status(stat.S_IFREG | 0o666, 0), platform="win32", user=None)
+        find_distrust_reason(status(stat.S_IFREG | 0o666, 0), platform="win32", user=None)
         == "it is not a directory"
     )
 
 
 def test_files_are_for_the_same_people_as_the_directory() -> None:
-    assert file_mode(status(stat.S_IFDIR | 0o755), platform="linux") == 0o600
-    assert file_mode(status(stat.S_IFDIR | 0o2770), platform="linux") == 0o660
-    assert file_mode(status(stat.S_IFDIR | 0o777), platform="win32") == -1
+    assert get_file_mode(status(stat.S_IFDIR | 0o755), platform="linux") == 0o600
+    assert get_file_mode(status(stat.S_IFDIR | 0o2770), platform="linux") == 0o660
+    assert get_file_mode(status(stat.S_IFDIR | 0o777), platform="win32") == -1
 
 
 OTHERS = "it belongs to user 1001, who is neither this one nor root"
@@ -227,17 +232,19 @@ OTHERS = "it belongs to user 1001, who is neither this one nor root"
 def test_file_that_is_not_the_gates_own_is_objected_to(
     file: os.stat_result, directory: os.stat_result, reason: str | None
 ) -> None:
-    assert objection_to_file(file, directory, platform="linux", user=ME) == reason
+    assert find_file_distrust_reason(file, directory, platform="linux", user=ME) == reason
 
 
-def test_file_on_windows_is_objected_to_only_for_its_kind_and_links() -> None:
+def test_file_on_windows_is_distrusted_for_kind_and_links_only() -> None:
     directory = status(stat.S_IFDIR | 0o777, 0)
     assert (
-        objection_to_file(status(stat.S_IFREG | 0o666), directory, platform="win32", user=None)
+        find_file_distrust_reason(
+            status(stat.S_IFREG | 0o666), directory, platform="win32", user=None
+        )
         is None
     )
     linked = status(stat.S_IFREG | 0o666, links=2)
     assert (
-        objection_to_file(linked, directory, platform="win32", user=None)
+        find_file_distrust_reason(linked, directory, platform="win32", user=None)
         == "it has other hard links"
     )

@@ -1,4 +1,4 @@
-"""Calling foreign code for a token: in the loop only if that can't block it."""
+"""Calls of foreign credentials and functions, in the loop only if they can't block it."""
 
 import asyncio
 import functools
@@ -39,7 +39,7 @@ class Inner:
 
 
 class Wrapper:
-    """Returns its inner credential's coroutine, and notes in which thread."""
+    """A credential that returns its inner credential's coroutine, and records the thread."""
 
     def __init__(self, inner: Any) -> None:
         self.inner = inner
@@ -56,14 +56,14 @@ class NeedsTheLoop(Wrapper):
 
 
 def later(*_scopes: str, **_options: Any) -> Any:
-    """Return a future, which only a running loop makes."""
+    """Return a future, which requires a running loop."""
     future = asyncio.get_running_loop().create_future()
     future.set_result((TOKEN, LATER))
     return future
 
 
 class Indirect:
-    """Does not show that it needs the loop."""
+    """A credential whose need of a running loop is not visible."""
 
     def __init__(self) -> None:
         self.all = [SimpleNamespace(get_token=later)]
@@ -78,7 +78,7 @@ class Newer(Inner):
 
 
 class Older(Newer):
-    """Overrides one of two methods."""
+    """A subclass that overrides one of two methods."""
 
     async def get_token(self, *_scopes: str, **_options: Any) -> tuple[str, int]:
         return "overridden", LATER
@@ -179,7 +179,7 @@ async def test_method_of_the_more_derived_class_is_called() -> None:
 
 
 @pytest.mark.anyio
-async def test_synchronous_credential_is_found_out_off_the_loop_and_refused() -> None:
+async def test_synchronous_credential_is_refused_without_blocking() -> None:
     inner = SyncOnly()
     credential = SharedCredential(inner)
     with pytest.raises(ConfigurationError, match="SyncOnly is a synchronous credential") as raised:
@@ -191,7 +191,7 @@ async def test_synchronous_credential_is_found_out_off_the_loop_and_refused() ->
 
 
 @pytest.mark.anyio
-async def test_synchronous_function_is_found_out_off_the_loop_and_refused() -> None:
+async def test_synchronous_function_is_refused_without_blocking() -> None:
     threads: list[threading.Thread] = []
 
     def function(*_scopes: str) -> Any:
@@ -203,7 +203,7 @@ async def test_synchronous_function_is_found_out_off_the_loop_and_refused() -> N
     assert threading.main_thread() not in threads
 
 
-def test_function_that_is_known_to_be_synchronous_is_refused_at_once() -> None:
+def test_known_synchronous_function_is_refused_at_once() -> None:
     def function(*scopes: str) -> tuple[str, int]:
         raise AssertionError(scopes)
 
@@ -249,7 +249,7 @@ async def test_error_of_a_function_in_a_thread_is_told() -> None:
 
 
 def test_coroutine_that_comes_too_late_is_closed() -> None:
-    """Else it would be a warning, which fails this test."""
+    """A coroutine that is not closed would be a warning, which fails this test."""
     late = _ThreadCall(lambda: make())  # noqa: PLW0108 (a coroutine each time)
     late.drop()
     late.run()

@@ -1,4 +1,4 @@
-"""The managed-identity credential against the embedded IMDS, on every kind of event loop."""
+"""`ManagedIdentityCredential` against the embedded IMDS, on every kind of event loop."""
 
 import asyncio
 import multiprocessing
@@ -71,7 +71,7 @@ async def test_every_form_of_arms_audience_is_one_token(embedded_azure: Embedded
 
 
 @pytest.mark.anyio
-async def test_credentials_for_the_same_identity_share_and_others_do_not(
+async def test_credentials_share_a_token_only_for_the_same_identity(
     embedded_azure: EmbeddedAzure,
 ) -> None:
     identity = embedded_azure.assign_identity(client_id=GUID)
@@ -136,7 +136,7 @@ async def test_three_500s_cost_one_fetchs_worth_of_requests(embedded_azure: Embe
 
 @pytest.mark.slow
 @pytest.mark.anyio
-async def test_all_callers_of_a_failing_endpoint_are_told_by_exceptions_of_their_own(
+async def test_callers_of_a_failing_endpoint_raise_separate_exceptions(
     embedded_azure: EmbeddedAzure,
 ) -> None:
     embedded_azure.inject("imds", Fault(500), times=None)
@@ -277,7 +277,7 @@ async def test_rejecting_a_token_brings_another_and_only_once(
 
 
 @pytest.mark.anyio
-async def test_forgetting_reaches_every_credential_of_the_identity_and_no_other(
+async def test_forget_affects_all_credentials_of_the_identity_only(
     embedded_azure: EmbeddedAzure,
 ) -> None:
     identity = embedded_azure.assign_identity(client_id=GUID)
@@ -292,7 +292,7 @@ async def test_forgetting_reaches_every_credential_of_the_identity_and_no_other(
 
 
 @pytest.mark.anyio
-async def test_closing_is_told_to_waiters_is_not_final_and_may_be_done_twice(
+async def test_close_wakes_waiters_is_not_final_and_may_be_repeated(
     embedded_azure: EmbeddedAzure,
 ) -> None:
     credential = ManagedIdentityCredential()
@@ -350,7 +350,7 @@ def _use_in_child(
 @pytest.mark.filterwarnings(
     "ignore:.*multi-threaded, use of fork:DeprecationWarning"
 )  # the embedded Azure has a thread
-def test_a_forked_child_has_the_token_and_a_spawned_one_asks_for_its_own(
+def test_forked_child_has_the_token_and_a_spawned_one_fetches(
     embedded_azure: EmbeddedAzure, method: str, requests: int
 ) -> None:
     credential = ManagedIdentityCredential(
@@ -370,7 +370,7 @@ def test_a_forked_child_has_the_token_and_a_spawned_one_asks_for_its_own(
     assert embedded_azure.counts.imds_requests == requests
 
 
-def test_the_systems_clock_is_the_same_whether_it_is_named_or_not() -> None:
+def test_system_clock_is_the_same_if_passed_or_not() -> None:
     assert (
         ManagedIdentityCredential(clock=SYSTEM_CLOCK)._table is ManagedIdentityCredential()._table
     )
@@ -528,13 +528,14 @@ async def test_no_secret_is_in_the_locals_of_a_failures_traceback(
     )
 
 
-def test_a_program_that_ends_in_the_middle_of_a_background_fetch_leaves_no_warning(
+def test_program_that_ends_during_a_fetch_leaves_no_warning(
     embedded_azure: EmbeddedAzure,
 ) -> None:
     code = (
         "import asyncio, aiomsi\n"
         "async def main():\n"
-        f"    call = asyncio.ensure_future(aiomsi.ManagedIdentityCredential().get_token({SCOPE!r}))\n"
+        "    credential = aiomsi.ManagedIdentityCredential()\n"
+        f"    call = asyncio.ensure_future(credential.get_token({SCOPE!r}))\n"
         "    await asyncio.to_thread(input)\n"
         "    call.cancel()\n"
         "asyncio.run(main())\n"
@@ -552,7 +553,7 @@ def test_a_program_that_ends_in_the_middle_of_a_background_fetch_leaves_no_warni
 
 
 @pytest.mark.anyio
-async def test_closing_under_a_cancelled_scope_still_tells_every_caller(
+async def test_close_in_a_cancelled_scope_still_wakes_every_caller(
     embedded_azure: EmbeddedAzure,
 ) -> None:
     credential = ManagedIdentityCredential()
@@ -574,7 +575,7 @@ async def test_empty_claims_are_none() -> None:
 
 
 @pytest.mark.anyio
-async def test_alternating_claims_at_a_host_that_knows_none_do_not_storm_it(
+async def test_alternating_claims_do_not_storm_a_host_without_claims(
     embedded_azure: EmbeddedAzure,
 ) -> None:
     embedded_azure.repeat_tokens()
@@ -615,7 +616,7 @@ async def test_a_thousand_scopes_are_forgotten() -> None:
                 await credential.get_token(SCOPE)
             credential._hold((f"https://customer{number}.example/.default",))
     kept = ManagedIdentityCredential(clock=clock)
-    # The one that has a token, and those that were added since the last sweep.
+    # The slot with a token, and the slots that were added since the last sweep.
     assert 1 <= len(kept._table.of(kept._owner)) <= 16
     assert "fresh" in {slot.stats().state for slot in kept._table.of(kept._owner)}
     kept.forget()

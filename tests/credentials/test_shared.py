@@ -1,4 +1,4 @@
-"""`SharedCredential`: one fetch over any async credential, from any loop, by any kind of inner credential."""
+"""`SharedCredential`: one fetch from any loop, over every kind of inner credential."""
 
 import asyncio
 import functools
@@ -36,7 +36,7 @@ DAY = 86_400
 
 
 class Inner:
-    """Somebody's credential: counts what it is asked, waits to be let go, and belongs to the first loop that it is used in."""
+    """A credential that counts its calls, can be blocked, and belongs to its first loop."""
 
     def __init__(self, clock: ManualClock | None = None, *, held: bool = False) -> None:
         self.asked: list[dict[str, Any]] = []
@@ -55,7 +55,7 @@ class Inner:
         self.begun.set()
         if self.go_on is not None:
             await self.go_on.wait()
-        # Every real one waits for its network, so eager tasks find it under way.
+        # A real credential waits for its network, so eager tasks find the call under way.
         await asyncio.sleep(0)
         return f"token-{number}", self.clock.clock.wall() + DAY
 
@@ -144,7 +144,7 @@ async def test_an_option_that_cannot_be_shared_is_refused() -> None:
         await SharedCredential(Inner()).get_token(SCOPE, pop={})
 
 
-def test_callers_in_other_loops_are_served_from_the_loop_of_the_instance() -> None:
+def test_callers_in_other_loops_use_the_loop_of_the_instance() -> None:
     inner = Inner()
 
     async def callers(credential: SharedCredential) -> set[str]:
@@ -169,9 +169,7 @@ def test_callers_in_other_loops_are_served_from_the_loop_of_the_instance() -> No
     asyncio.run(main())
 
 
-def test_an_instance_whose_loop_is_gone_is_an_error_that_says_so_and_costs_no_usable_token() -> (
-    None
-):
+def test_instance_with_closed_loop_fails_but_keeps_usable_token() -> None:
     inner = Inner()
     credential = SharedCredential(inner, clock=inner.clock.clock)
     token = asyncio.run(credential.get_token(SCOPE))
@@ -216,7 +214,7 @@ async def test_a_function_is_shared_as_well() -> None:
 
 
 @pytest.mark.anyio
-async def test_an_inner_credential_that_asks_the_outer_one_is_an_error_and_no_deadlock() -> None:
+async def test_inner_credential_that_calls_the_outer_one_raises() -> None:
     async def fetch(scope: str) -> Any:
         return await credential.get_token(scope)
 
@@ -225,7 +223,7 @@ async def test_an_inner_credential_that_asks_the_outer_one_is_an_error_and_no_de
         await credential.get_token(SCOPE)
 
 
-def test_an_instance_that_asks_the_outer_one_from_its_own_loop_is_an_error_as_well() -> None:
+def test_instance_that_calls_the_outer_one_in_its_loop_raises() -> None:
     class Circular(Inner):
         async def get_token(self, *scopes: str, **options: Any) -> Any:
             return await credential.get_token(*scopes)
@@ -233,7 +231,7 @@ def test_an_instance_that_asks_the_outer_one_from_its_own_loop_is_an_error_as_we
     credential = SharedCredential(Circular())
 
     async def main() -> None:
-        # The first fetch is what binds the instance to this loop.
+        # The first fetch binds the instance to this loop.
         for ask in (
             credential.get_token,
             lambda scope: asyncio.to_thread(asyncio.run, credential.get_token(scope)),
@@ -246,7 +244,7 @@ def test_an_instance_that_asks_the_outer_one_from_its_own_loop_is_an_error_as_we
 
 
 @pytest.mark.anyio
-async def test_closing_tells_its_callers_and_leaves_fetch_and_instance_alone() -> None:
+async def test_close_wakes_its_callers_and_keeps_fetch_and_instance() -> None:
     inner = Inner(held=True)
     credential = SharedCredential(inner, clock=inner.clock.clock)
     waiting = asyncio.ensure_future(credential.get_token(SCOPE))
@@ -268,7 +266,7 @@ def test_a_factory_can_be_pickled_and_an_instance_cannot() -> None:
         assert isinstance(copy, SharedCredential)
         assert copy.stats() == {}
     for holder in (Inner(), functools.partial(Inner, held=False), functools.partial(Inner, None)):
-        with pytest.raises(TypeError, match="not pickled"):
+        with pytest.raises(TypeError, match="can't be pickled"):
             pickle.dumps(SharedCredential(holder))
     reduced = SharedCredential(Inner, clock=manual.clock).__reduce__()
     assert reduced[0].keywords["clock"] is manual.clock
@@ -314,7 +312,7 @@ async def test_an_arm_session_works_with_it_and_rejects_through_it(
 
 
 class Rejecting(Inner):
-    """A credential that wants to know which tokens were not accepted: somebody's wrapper around one of ours."""
+    """A credential with a `reject` method, such as a wrapper of one of this package's."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -325,7 +323,7 @@ class Rejecting(Inner):
 
 
 @pytest.mark.anyio
-async def test_a_rejection_is_handed_on_once_to_an_inner_credential_that_wants_to_know() -> None:
+async def test_rejection_reaches_an_inner_reject_method_once() -> None:
     inner = Rejecting()
     credential = SharedCredential(inner, clock=inner.clock.clock)
     token = await credential.get_token(SCOPE)
@@ -407,13 +405,13 @@ async def test_nothing_is_kept_of_a_credential_that_no_session_uses() -> None:
     inner = Inner()
     credential = sessions_credential(inner, inner.clock)
     await credential.get_token(SCOPE)
-    assert id(inner) in {key[0] for key in _shared._IN_USE}
+    assert id(inner) in {key[0] for key in _shared._SESSION_SLOTS}
     await credential.close()
     del credential
-    # What is still to be called by the loop may know of it.
+    # Callbacks that the loop has not run yet may refer to it.
     await asyncio.sleep(0)
     gc.collect()
-    assert id(inner) not in {key[0] for key in _shared._IN_USE}
+    assert id(inner) not in {key[0] for key in _shared._SESSION_SLOTS}
 
 
 @pytest.mark.slow
@@ -441,22 +439,22 @@ async def test_the_slots_of_an_inner_credential_end_with_it() -> None:
     assert reference() is None
     assert key not in tables
     # As if another credential with that id had come first.
-    _shared._drop(tables, key, reference)
+    _shared._drop_slots(tables, key, reference)
 
 
 @pytest.mark.anyio
-async def test_another_credential_with_the_same_id_has_slots_of_its_own() -> None:
+async def test_another_credential_with_the_same_id_has_separate_slots() -> None:
     inner, other = Inner(), Inner()
     loop, clock = asyncio.get_running_loop(), inner.clock.clock
-    kept = _shared._kept(inner, loop, clock)
-    assert _shared._kept(inner, loop, clock) == kept
+    kept = _shared._get_kept_slots(inner, loop, clock)
+    assert _shared._get_kept_slots(inner, loop, clock) == kept
     tables = _shared._KEPT[loop]
     tables[id(other), clock] = tables[id(inner), clock]
-    assert _shared._kept(other, loop, clock) != kept
+    assert _shared._get_kept_slots(other, loop, clock) != kept
 
 
 @pytest.mark.anyio
-async def test_a_credential_without_weak_references_is_shared_while_in_use() -> None:
+async def test_credential_without_weak_references_is_shared_in_use() -> None:
     class Slotted:
         __slots__ = ("asked",)
 
@@ -484,9 +482,7 @@ async def test_azures_own_credential_is_asked_once(embedded_azure: EmbeddedAzure
 
 
 @pytest.mark.anyio
-async def test_challenges_with_other_times_share_a_fetch_and_with_other_claims_each_get_their_own() -> (
-    None
-):
+async def test_challenges_share_a_fetch_unless_their_claims_differ() -> None:
     inner = Inner(held=True)
     credential = SharedCredential(inner, clock=inner.clock.clock)
 
@@ -515,11 +511,11 @@ async def test_challenges_with_other_times_share_a_fetch_and_with_other_claims_e
         assert {token.token for token in group} == {f"token-{asked.index(claims) + 1}"}
 
 
-# What slots of one inner credential have to do with each other
+# Slots of one inner credential
 
 
 class BusyError(Exception):
-    """An error of another SDK, with the response that it was made of."""
+    """An error of another SDK, with its response."""
 
     status_code = 429
 
@@ -528,7 +524,7 @@ class BusyError(Exception):
         self.response = SimpleNamespace(headers={"Retry-After": f"{seconds}"})
 
 
-def test_retry_after_of_an_inner_credential_holds_for_its_scope_and_tenant() -> None:
+def test_inner_retry_after_applies_to_its_scope_and_tenant() -> None:
     manual, asked = ManualClock(autoadvance=True), []
 
     async def fetch(*scopes: str, **options: Any) -> tuple[str, float]:
@@ -560,15 +556,15 @@ def test_backoff_of_a_scope_lives_no_longer_than_its_slots() -> None:
 
     credential = SharedCredential(fetch)
     asyncio.run(credential.get_token(SCOPE))
-    assert len(credential._common.backoffs) == 1
+    assert len(credential._shared.backoffs) == 1
     asyncio.run(credential.close())
     credential._table.of(credential._owner)[0].forget()
     credential._table.sweep()
     gc.collect()
-    assert len(credential._common.backoffs) == 0
+    assert len(credential._shared.backoffs) == 0
 
 
-def test_long_retry_after_fails_its_scopes_other_slot_without_its_text() -> None:
+def test_long_retry_after_fails_the_other_slot_without_its_text() -> None:
     manual = ManualClock(autoadvance=True)
 
     async def fetch(*scopes: str, **options: Any) -> tuple[str, float]:
@@ -604,7 +600,7 @@ def test_own_backoff_of_a_wrapped_credential_bars_no_other_slot() -> None:
     asyncio.run(main())
 
 
-def test_retry_after_that_grows_while_it_is_waited_for_ends_the_fetch() -> None:
+def test_retry_after_that_grows_during_the_wait_ends_the_fetch() -> None:
     manual = ManualClock()
 
     async def fetch(*scopes: str, **options: Any) -> tuple[str, float]:
@@ -616,7 +612,7 @@ def test_retry_after_that_grows_while_it_is_waited_for_ends_the_fetch() -> None:
             await credential.get_token(SCOPE)
         call = asyncio.ensure_future(credential.get_token(SCOPE, enable_cae=True))
         await manual.sleeping(1)
-        next(iter(credential._common.backoffs.values())).hold_off(manual.clock.monotonic() + 31)
+        next(iter(credential._shared.backoffs.values())).hold_off(manual.clock.monotonic() + 31)
         manual.advance(20)
         with pytest.raises(TokenUnavailableError, match="no request was sent for test_retry"):
             await call
@@ -624,7 +620,7 @@ def test_retry_after_that_grows_while_it_is_waited_for_ends_the_fetch() -> None:
     asyncio.run(main())
 
 
-def test_inner_credential_may_take_its_time_while_the_loop_is_blocked() -> None:
+def test_inner_credential_may_be_slow_while_the_loop_is_blocked() -> None:
     loop = BlockedLoop()
 
     async def fetch(*scopes: str) -> tuple[str, float]:

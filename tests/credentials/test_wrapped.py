@@ -1,4 +1,4 @@
-"""Asking somebody else's credential: what it may be, where it is asked, and what its answers and errors become."""
+"""`WrappedFetch` and the kinds of inner credential: their loops, results and errors."""
 
 import asyncio
 import functools
@@ -28,7 +28,7 @@ from aiomsi._credentials.wrapped import (
     WrappedFetch,
     WrappedFunction,
     WrappedInstance,
-    _Errand,
+    _CrossLoopCall,
     read_token,
     wrap,
 )
@@ -46,7 +46,7 @@ HASTY = Policy(deadline=0.05)
 
 
 class Inner:
-    """A credential by the older of the SDK's two protocols, which tells where and with what it was asked."""
+    """A credential by the older of the SDK's two protocols, which records loops and arguments."""
 
     def __init__(self) -> None:
         self.begun = threading.Event()
@@ -73,7 +73,7 @@ class Inner:
 
 
 class Managed(Inner):
-    """One that is also a context manager."""
+    """A credential that is also a context manager."""
 
     async def __aenter__(self) -> Self:
         self.ends.append("entered")
@@ -84,20 +84,20 @@ class Managed(Inner):
 
 
 class Newer(Inner):
-    """One by the newer protocol."""
+    """A credential by the newer protocol."""
 
     async def get_token_info(self, *scopes: str, options: dict[str, Any] | None = None) -> Any:
         return await self.get_token(*scopes, newer=options)
 
 
 class Synchronous:
-    """One of the SDK's synchronous credentials."""
+    """A synchronous credential, as the SDK has them."""
 
     def get_token(self, *scopes: str) -> None: ...
 
 
 class Forwarding:
-    """One whose method is no coroutine function, and yet gives something to await."""
+    """A credential whose method is no coroutine function, but returns an awaitable."""
 
     def __init__(self) -> None:
         self.inner = Inner()
@@ -113,7 +113,7 @@ async def function(*scopes: str, **options: Any) -> Any:
 
 
 class Callable:
-    """An object that is called like an async function."""
+    """An object whose `__call__` is a coroutine function."""
 
     async def __call__(self, *scopes: str) -> Any:
         return await function(*scopes)
@@ -155,16 +155,14 @@ def test_what_is_handed_in_is_told_apart(inner: object, kind: type, name: str) -
         (None, "neither"),
     ],
 )
-def test_what_is_no_async_credential_is_refused_before_anything_is_asked(
-    inner: object, message: str
-) -> None:
+def test_object_that_is_no_async_credential_is_refused_at_once(inner: object, message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         wrap(inner)
 
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("claims", [None, "e30="])
-async def test_options_and_claims_reach_the_credential_by_either_protocol(
+async def test_options_and_claims_reach_credentials_of_both_protocols(
     claims: str | None,
 ) -> None:
     older, newer = Inner(), Newer()
@@ -214,7 +212,7 @@ async def test_a_factory_may_make_what_has_nothing_to_close() -> None:
 
 
 class Stuck(Inner):
-    """One that can't be closed."""
+    """A credential whose `close` fails."""
 
     async def close(self) -> None:
         msg = "not now"
@@ -222,7 +220,7 @@ class Stuck(Inner):
 
 
 @pytest.mark.anyio
-async def test_a_token_is_not_lost_because_what_brought_it_could_not_be_closed(
+async def test_token_is_not_lost_if_its_credential_fails_to_close(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     assert isinstance(await fetch(lambda: Stuck())(FetchRequest()), TokenResponse)  # noqa: PLW0108 (a factory that is no class)
@@ -233,7 +231,7 @@ async def test_a_token_is_not_lost_because_what_brought_it_could_not_be_closed(
 
 
 @pytest.mark.anyio
-async def test_a_token_does_not_wait_for_ever_until_what_brought_it_is_closed(
+async def test_token_waits_a_limited_time_for_its_credential_to_close(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_inner, "_CLOSING", 0.05)
@@ -247,22 +245,22 @@ async def test_a_token_does_not_wait_for_ever_until_what_brought_it_is_closed(
 
 
 @pytest.mark.anyio
-async def test_a_factory_that_makes_a_synchronous_credential_is_a_failure_that_says_so() -> None:
+async def test_factory_of_a_synchronous_credential_fails() -> None:
     assert (
         "Synchronous is a synchronous credential"
-        in failed(await fetch(lambda: Synchronous())(FetchRequest())).summary
+        in failed(await fetch(lambda: Synchronous())(FetchRequest())).summary  # noqa: PLW0108
     )
 
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("make", [lambda: None, lambda: function("scope")])
-async def test_a_factory_that_makes_no_credential_is_a_failure_that_says_so(make: Any) -> None:
-    assert "it made no credential but a" in failed(await fetch(make)(FetchRequest())).summary
+async def test_factory_of_something_else_fails(make: Any) -> None:
+    assert "which is not a credential" in failed(await fetch(make)(FetchRequest())).summary
 
 
 @attrs.define
 class Token:
-    """A token as azure-core's `AccessTokenInfo`."""
+    """A token in the form of azure-core's `AccessTokenInfo`."""
 
     token: Any = "text"
     expires_on: Any = 4_600
@@ -306,7 +304,7 @@ async def test_what_is_no_token_is_a_failure() -> None:
 
 
 class ServiceError(Exception):
-    """As azure-core's `HttpResponseError`."""
+    """An error in the form of azure-core's `HttpResponseError`."""
 
     def __init__(
         self, status: int | None, code: str | None = None, headers: dict[str, str] | None = None
@@ -356,7 +354,8 @@ async def test_an_error_becomes_a_value_that_keeps_what_it_says(
         retry_after,
     )
     assert (
-        f"Inner gave no token for {SCOPES[0]}: {type(error).__name__}: said so" in failure.summary
+        f"Inner returned no token for {SCOPES[0]}: {type(error).__name__}: said so"
+        in failure.summary
     )
     raised = failure.exception()
     assert type(raised) is cls
@@ -374,14 +373,12 @@ async def test_an_error_keeps_its_code() -> None:
 async def test_a_credential_that_never_answers_is_given_up() -> None:
     inner = Inner()
     inner.answer = asyncio.Event()
-    assert (
-        "did not answer within 0.05 s" in failed(await fetch(inner, HASTY)(FetchRequest())).summary
-    )
+    assert "no result within 0.05 s" in failed(await fetch(inner, HASTY)(FetchRequest())).summary
     assert inner.ends == ["left"]
 
 
 class Home:
-    """The loop of an inner credential, in a thread of its own."""
+    """The loop of an inner credential, in a separate thread."""
 
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
@@ -399,7 +396,7 @@ class Home:
         self.thread.join(30)
 
     def close(self) -> None:
-        """End as `asyncio.run` does."""
+        """Close the loop in the way of `asyncio.run`."""
         if self.loop.is_running():
             self.stop()
         with asyncio.Runner(loop_factory=lambda: self.loop):
@@ -421,7 +418,7 @@ def ask(inner: WrappedInstance, policy: Policy = DEFAULT_POLICY) -> TokenRespons
     return asyncio.run(main())
 
 
-def test_an_instance_is_asked_in_the_loop_that_it_was_handed_over_in(home: Home) -> None:
+def test_instance_is_called_in_the_loop_of_its_wrapping(home: Home) -> None:
     inner = Inner()
     bound = home.adopt(inner)
     assert isinstance(ask(bound), TokenResponse)
@@ -430,9 +427,7 @@ def test_an_instance_is_asked_in_the_loop_that_it_was_handed_over_in(home: Home)
     assert inner.loops == [home.loop] * 2
 
 
-def test_an_instance_that_was_handed_over_outside_of_any_loop_belongs_to_that_of_its_first_fetch() -> (
-    None
-):
+def test_instance_wrapped_outside_a_loop_uses_its_first_loop() -> None:
     inner = Inner()
     bound = WrappedInstance(inner)
     assert isinstance(ask(bound), TokenResponse)
@@ -443,7 +438,7 @@ def test_an_instance_that_was_handed_over_outside_of_any_loop_belongs_to_that_of
     assert len(inner.asked) == 1
 
 
-def test_an_instance_that_was_used_before_a_fork_is_not_used_in_the_child(
+def test_instance_used_before_a_fork_is_not_used_in_the_child(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     inner = Inner()
@@ -453,7 +448,7 @@ def test_an_instance_that_was_used_before_a_fork_is_not_used_in_the_child(
     assert inner.asked == []
 
 
-def test_an_instance_whose_loop_does_not_run_is_a_failure_that_says_so(home: Home) -> None:
+def test_instance_whose_loop_does_not_run_fails(home: Home) -> None:
     inner = Inner()
     bound = home.adopt(inner)
     home.stop()
@@ -462,7 +457,7 @@ def test_an_instance_whose_loop_does_not_run_is_a_failure_that_says_so(home: Hom
     assert inner.asked == []
 
 
-def test_an_instance_whose_loop_is_closed_under_the_question_is_a_failure(home: Home) -> None:
+def test_instance_whose_loop_closes_during_the_call_fails(home: Home) -> None:
     inner = Inner()
     bound = home.adopt(inner)
     inner.answer = asyncio.Event()
@@ -479,7 +474,7 @@ def test_an_instance_whose_loop_is_closed_under_the_question_is_a_failure(home: 
     assert inner.ends == ["left"]
 
 
-def test_an_instance_that_takes_long_is_waited_for_while_its_loop_answers(
+def test_slow_instance_is_awaited_while_its_loop_answers(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     inner, pings = Inner(), list[Ping]()
@@ -499,7 +494,7 @@ def test_an_instance_that_takes_long_is_waited_for_while_its_loop_answers(
     assert len(pings) == 2
 
 
-def test_loop_that_was_blocked_itself_gives_the_credentials_loop_another_ping(
+def test_blocked_loop_sends_the_credentials_loop_another_ping(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bound, here, answers, pings = (
@@ -532,20 +527,18 @@ def test_loop_that_was_blocked_itself_gives_the_credentials_loop_another_ping(
     assert len(pings) == 2
 
 
-def test_a_question_that_is_wanted_no_more_is_cancelled_where_it_runs(home: Home) -> None:
+def test_dropped_call_is_cancelled_in_its_loop(home: Home) -> None:
     inner = Inner()
     bound = home.adopt(inner)
     inner.answer = asyncio.Event()
-    assert "did not answer" in failed(ask(bound, HASTY)).summary
+    assert "no result" in failed(ask(bound, HASTY)).summary
 
     home.close()
     assert inner.ends == ["left"]
 
 
 @pytest.mark.parametrize("ends", [False, True])
-def test_a_question_that_is_cancelled_where_it_runs_is_lost_unless_that_loop_ends(
-    home: Home, ends: bool
-) -> None:
+def test_call_cancelled_in_its_loop_is_lost_unless_it_ends(home: Home, ends: bool) -> None:
     inner = Inner()
     bound = home.adopt(inner)
     inner.answer = asyncio.Event()
@@ -580,7 +573,7 @@ def test_a_question_that_is_cancelled_where_it_runs_is_lost_unless_that_loop_end
     assert inner.ends == ["left"]
 
 
-def test_an_answer_that_comes_after_its_question_was_given_up_is_dropped(
+def test_result_that_comes_after_its_call_was_dropped_is_ignored(
     home: Home, caplog: pytest.LogCaptureFixture
 ) -> None:
     inner = Inner()
@@ -595,8 +588,7 @@ def test_an_answer_that_comes_after_its_question_was_given_up_is_dropped(
 
         call(home.loop, block)
         await asyncio.to_thread(asked.wait, 30)
-        # The question is queued behind the block, and so is the news that it is not wanted any
-        # more.
+        # The call is queued behind the block, and so is its cancellation.
         result = await WrappedFetch(bound, SCOPES, {}, QUICK, CLOCK)(FetchRequest())
         go_on.set()
         await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(asyncio.sleep(0), home.loop))
@@ -608,24 +600,24 @@ def test_an_answer_that_comes_after_its_question_was_given_up_is_dropped(
 
 
 @pytest.mark.anyio
-async def test_an_errand_whose_task_could_not_be_made_is_dropped_all_the_same() -> None:
+async def test_cross_loop_call_without_a_task_can_be_dropped() -> None:
     loop = asyncio.get_running_loop()
-    errand = _Errand(Inner().get_token, "test", loop, loop)
-    errand.drop()
-    errand.outcome.cancel()
-    errand._settle(lambda: errand.outcome.set_result(None))
-    assert errand.outcome.cancelled()
+    cross_call = _CrossLoopCall(Inner().get_token, "test", loop, loop)
+    cross_call.cancel()
+    cross_call.outcome.cancel()
+    cross_call._settle(lambda: cross_call.outcome.set_result(None))
+    assert cross_call.outcome.cancelled()
 
 
 class OwnError(CredentialError):
-    """Somebody's error that can't be made as ours are."""
+    """A subclass by a user, whose constructor has another signature."""
 
     def __init__(self) -> None:
         super().__init__("said so", retry_after=3.0)
 
 
 @pytest.mark.anyio
-async def test_an_error_of_ours_keeps_its_class_and_somebodys_subclass_does_not() -> None:
+async def test_own_error_keeps_its_class_but_a_users_subclass_does_not() -> None:
     inner = Inner()
     for error, kept in (
         (OwnError(), TokenUnavailableError),
@@ -638,7 +630,7 @@ async def test_an_error_of_ours_keeps_its_class_and_somebodys_subclass_does_not(
 
 
 class Holder(Inner):
-    """One that is made with a secret."""
+    """A credential that is created with a secret."""
 
     def __init__(self, secret: str) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Which host this is, what is asked of IMDS, and how its answers are read."""
+"""Detection of the host, requests to IMDS, and the parsing of its responses."""
 
 import json
 
@@ -7,23 +7,25 @@ from multidict import CIMultiDict
 
 from aiomsi import ConfigurationError
 from aiomsi._hosts.base import (
-    SYSTEM_ASSIGNED,
-    Identity,
     TokenError,
     TokenHttpResponse,
-    error_text,
+    parse_retry_after,
+    read_error,
     read_object,
-    retry_after,
 )
-from aiomsi._hosts.detect import detect, host_from
+from aiomsi._hosts.detect import detect, make_host
+from aiomsi._hosts.identity import SYSTEM_ASSIGNED, Identity
 from aiomsi._hosts.imds import Imds
-from aiomsi._hosts.times import http_date, seconds
+from aiomsi._hosts.times import parse_http_date, parse_number
 from aiomsi._tokens.state import FetchRequest
 from aiomsi._tokens.token import Now, TokenResponse
 from aiomsi._util.secret import Secret, SecretBytes
 
 GUID = "98F51385-2edc-4b79-bed9-7718de4cb861"
-RESOURCE_ID = f"/subscriptions/{GUID}/resourceGroups/g/providers/Microsoft.ManagedIdentity/userAssignedIdentities/me"
+RESOURCE_ID = (
+    f"/subscriptions/{GUID}/resourceGroups/g/providers/"
+    "Microsoft.ManagedIdentity/userAssignedIdentities/me"
+)
 ARM = "https://management.azure.com/"
 
 
@@ -117,7 +119,7 @@ def test_host_that_is_not_served_says_why_it_was_chosen(
     environment: dict[str, str], why: str, hint: str
 ) -> None:
     with pytest.raises(ConfigurationError) as raised:
-        host_from(environment, SYSTEM_ASSIGNED, platform="linux", exists=lambda _: True)
+        make_host(environment, SYSTEM_ASSIGNED, platform="linux", exists=lambda _: True)
     assert why in str(raised.value)
     assert hint in raised.value.help
 
@@ -139,16 +141,16 @@ def test_host_that_is_not_served_says_why_it_was_chosen(
     ],
 )
 def test_unreachable_host_says_what_had_no_effect(environment: dict[str, str], said: str) -> None:
-    host = host_from(environment, SYSTEM_ASSIGNED, exists=never)
-    plain = host_from({}, SYSTEM_ASSIGNED, exists=never)
+    host = make_host(environment, SYSTEM_ASSIGNED, exists=never)
+    plain = make_host({}, SYSTEM_ASSIGNED, exists=never)
     assert host == plain
-    assert "does not look like an Azure VM" in plain.unreachable
-    assert host.unreachable == plain.unreachable + said
+    assert "does not look like an Azure VM" in plain.unreachable_help
+    assert host.unreachable_help == plain.unreachable_help + said
 
 
-def test_a_host_that_is_not_served_is_an_error_and_no_silent_fall_to_imds() -> None:
+def test_unsupported_host_raises_and_never_falls_back_to_imds() -> None:
     with pytest.raises(ConfigurationError, match=r"Cloud Shell, which aiomsi does not serve yet"):
-        host_from({"MSI_ENDPOINT": "x"}, SYSTEM_ASSIGNED)
+        make_host({"MSI_ENDPOINT": "x"}, SYSTEM_ASSIGNED)
 
 
 @pytest.mark.parametrize(
@@ -160,7 +162,7 @@ def test_a_host_that_is_not_served_is_an_error_and_no_silent_fall_to_imds() -> N
     ],
 )
 def test_the_authority_can_be_replaced(authority: str, endpoint: str) -> None:
-    host = host_from(
+    host = make_host(
         {"AZURE_POD_IDENTITY_AUTHORITY_HOST": authority}, SYSTEM_ASSIGNED, exists=never
     )
     assert host.endpoint == endpoint
@@ -183,7 +185,7 @@ def test_the_authority_can_be_replaced(authority: str, endpoint: str) -> None:
 )
 def test_a_malformed_authority_is_an_error(authority: str, shown: str) -> None:
     with pytest.raises(ConfigurationError, match="AZURE_POD_IDENTITY_AUTHORITY_HOST") as raised:
-        host_from({"AZURE_POD_IDENTITY_AUTHORITY_HOST": authority}, SYSTEM_ASSIGNED, exists=never)
+        make_host({"AZURE_POD_IDENTITY_AUTHORITY_HOST": authority}, SYSTEM_ASSIGNED, exists=never)
     assert f"and is '{shown}'." in str(raised.value)
     assert "pa55" not in str(raised.value)
 
@@ -227,10 +229,10 @@ def test_a_bad_id_is_a_clear_error(
 
 def test_ids_compare_without_case() -> None:
     assert (
-        Imds(identity=Identity("client_id", GUID)).key
-        == Imds(identity=Identity("client_id", GUID.lower())).key
+        Imds(identity=Identity("client_id", GUID)).cache_key
+        == Imds(identity=Identity("client_id", GUID.lower())).cache_key
     )
-    assert Imds().key != Imds(identity=Identity("client_id", GUID)).key
+    assert Imds().cache_key != Imds(identity=Identity("client_id", GUID)).cache_key
 
 
 @pytest.mark.parametrize(
@@ -243,7 +245,7 @@ def test_ids_compare_without_case() -> None:
     ],
 )
 def test_the_request_is_the_tutorials_to_the_letter(identity: Identity, addition: str) -> None:
-    request = Imds(identity=identity).request(ARM, FetchRequest("claims", "rejected"))
+    request = Imds(identity=identity).build_request(ARM, FetchRequest("claims", "rejected"))
     assert request.method == "GET"
     assert request.headers == {"Metadata": "true"}
     assert request.url == (
@@ -301,7 +303,7 @@ def test_the_smaller_of_both_lives_counts() -> None:
     assert understood({**GOOD, "expires_on": "1050"}) == TokenResponse(Secret("secret"), 50.0, 1050)
 
 
-def test_a_clock_that_runs_ahead_is_corrected_by_the_answers_date() -> None:
+def test_clock_that_runs_ahead_is_corrected_by_the_date_header() -> None:
     date = "Thu, 01 Jan 1970 00:16:40 GMT"
     ahead = understood(GOOD, wall=9_000.0, Date=date)
     assert ahead == TokenResponse(Secret("secret"), 100.0, None)
@@ -340,7 +342,7 @@ def test_a_200_without_a_usable_token_says_so_and_may_pass(body: object, said: s
 def test_a_200_that_is_no_object_is_not_imds(body: bytes) -> None:
     problem = understood(body)
     assert isinstance(problem, TokenError)
-    assert "other than Azure's IMDS" in problem.message
+    assert "another server than Azure's IMDS" in problem.message
     assert "not a JSON object" in problem.message
     assert not problem.passing
 
@@ -382,7 +384,7 @@ def test_expires_on_may_be_a_date_text(expires_on: object, seconds_left: float) 
 def test_expiry_that_cannot_be_read_is_quoted(fields: dict[str, object], quoted: str) -> None:
     problem = understood({"access_token": "very-secret", **fields})
     assert isinstance(problem, TokenError)
-    assert f"the answer's {quoted} can't be read" in problem.message
+    assert f"the response's {quoted} can't be read" in problem.message
     assert not problem.passing
     assert "very-secret" not in problem.message
 
@@ -412,7 +414,7 @@ def test_date_without_a_plausible_life_is_not_believed(date: str) -> None:
     [
         (
             {"access_token": "very-secret\x00"},
-            "the access_token in the answer has a character that no header takes: U+0000",
+            "the access_token in the response has a character that no header takes: U+0000",
         ),
         ({"access_token": "very\nsecret"}, "U+000A, at position 4 of 11"),
         ({"access_token": "  "}, "is empty"),
@@ -490,7 +492,7 @@ def test_response_of_another_service_is_shown(
 ) -> None:
     problem = Imds().parse(answer(status, body, **headers))  # type: ignore[arg-type]  # passed through
     assert isinstance(problem, TokenError)
-    assert "something else answers there, other than Azure's IMDS" in problem.message
+    assert "another server than Azure's IMDS responded" in problem.message
     assert shown in problem.message
     assert "very-secret" not in problem.message
     assert not problem.passing
@@ -578,7 +580,7 @@ def test_a_400_is_explained_by_what_its_body_says(body: object, help_: str) -> N
 def test_a_redirect_is_no_answer_of_imds() -> None:
     problem = Imds().parse(answer(302, b"", Location="http://elsewhere"))
     assert isinstance(problem, TokenError)
-    assert "something else answers" in problem.message
+    assert "another server" in problem.message
     assert not problem.passing
 
 
@@ -589,25 +591,25 @@ def test_a_redirect_is_no_answer_of_imds() -> None:
         ({"statusCode": 500, "message": "m", "correlationId": "c"}, "500", "m"),
         ({"ExceptionMessage": "x", "ErrorCode": "E", "Message": "M"}, "E", "M"),
         ({"error": {"code": "c", "message": "m", "correlationId": "x"}}, "c", "m"),
-        ({}, None, "the answer has no error text"),
+        ({}, None, "the response has no error text"),
     ],
 )
 def test_every_token_hosts_error_shape_is_read(
     body: dict[str, object], code: str | None, text: str
 ) -> None:
-    assert error_text(body, b"") == (code, text)
+    assert read_error(body, b"") == (code, text)
 
 
-def test_an_error_without_json_is_shown_as_text_in_one_short_line() -> None:
-    assert error_text(None, b"") == (None, "the answer has no body")
-    code, text = error_text(None, b"<html>\n  too\n  much " + b"x" * 5_000)
+def test_error_without_json_is_shown_as_one_short_line() -> None:
+    assert read_error(None, b"") == (None, "the response has no body")
+    code, text = read_error(None, b"<html>\n  too\n  much " + b"x" * 5_000)
     assert code is None
     assert text.startswith("<html> too much xxx")
     assert len(text) == 300
 
 
 def test_broken_json_with_a_token_in_it_is_not_shown() -> None:
-    code, text = error_text(None, b'{"access_token": "very-secret", ')
+    code, text = read_error(None, b'{"access_token": "very-secret", ')
     assert code is None
     assert "very-secret" not in text
 
@@ -632,12 +634,12 @@ def test_a_token_is_masked_from_the_moment_it_is_read() -> None:
     ],
 )
 def test_numbers_are_read_leniently(value: object, number: float | None) -> None:
-    assert seconds(value) == number
+    assert parse_number(value) == number
 
 
 @pytest.mark.parametrize("value", ["", None, "yesterday", "Thu, 01 Jan 99999 00:00:00 GMT"])
 def test_what_is_no_date_is_none(value: str | None) -> None:
-    assert http_date(value) is None
+    assert parse_http_date(value) is None
 
 
 @pytest.mark.parametrize(
@@ -651,8 +653,8 @@ def test_what_is_no_date_is_none(value: str | None) -> None:
     ],
 )
 def test_retry_after_is_a_number_or_a_date(value: str, wait: float | None) -> None:
-    assert retry_after({"Retry-After": value}, 1_000.0) == wait
+    assert parse_retry_after({"Retry-After": value}, 1_000.0) == wait
 
 
 def test_without_retry_after_nothing_is_asked() -> None:
-    assert retry_after({}, 1_000.0) is None
+    assert parse_retry_after({}, 1_000.0) is None

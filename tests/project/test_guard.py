@@ -1,4 +1,4 @@
-"""The socket guard bites."""
+"""The socket guard blocks connections that leave loopback."""
 
 import socket
 import subprocess

@@ -9,7 +9,7 @@ from recorded.traffic import exchanges, needs_recordings
 
 from aiomsi._arm.protocol.errors.body import read_detail
 from aiomsi._arm.protocol.throttling import asked_wait
-from aiomsi._hosts.times import seconds
+from aiomsi._hosts.times import parse_number
 
 pytestmark = needs_recordings
 
@@ -24,7 +24,7 @@ def test_every_positive_retry_after_is_read() -> None:
         said = [
             number
             for name in ("Retry-After", "RetryAfter")
-            if (number := seconds(headers.get(name))) is not None
+            if (number := parse_number(headers.get(name))) is not None
         ]
         if said and said[0] > 0:
             with case(6, f"header at {exchange.where}"):

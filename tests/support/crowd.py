@@ -1,8 +1,8 @@
-"""Many processes of one machine that want a token at once: `python crowd.py NUMBER [DIRECTORY]`, with a gate there or without.
+"""Many processes that get a token at once: `python crowd.py NUMBER [DIRECTORY]`.
 
-They are forked from one process that has imported everything and fetched nothing, so that starting
-them costs little, and are let go together. Prints for each how many seconds it waited, or None
-where it got no token.
+With a directory they use a gate there. They are forked from one process, which has imported all
+modules and sent no request, so that each starts quickly, and they are released together. The output
+is the seconds that each process waited, or None if it got no token.
 """
 
 import asyncio
@@ -28,23 +28,23 @@ async def ask(directory: str | None) -> float | None:
 
 
 def main(number: int, directory: str | None = None) -> None:
-    # What is imported only when it is needed: the gate's locks, and what anyio needs to sleep.
+    # Late imports: the locks of the gate, and the backend of anyio.
     aiomsi.ManagedIdentityCredential(gate=directory)
     anyio.run(aiomsi.Clock().sleep, 0)
     read, write = os.pipe()
-    gun, held = os.pipe()
+    start, held = os.pipe()
     for _ in range(number):
         if os.fork() == 0:
             os.close(held)
-            os.read(gun, 1)
+            os.read(start, 1)
             # A line this short is written whole.
             os.write(write, f"{json.dumps(asyncio.run(ask(directory)))}\n".encode())
             os._exit(0)
     os.close(write)
-    # Nobody holds this end any more: all of them read its end now.
+    # The last write end of the pipe is closed, so every child reads the end of file.
     os.close(held)
-    with os.fdopen(read, encoding="ascii") as told:
-        print("[", ", ".join(line.strip() for line in told), "]")
+    with os.fdopen(read, encoding="ascii") as lines:
+        print("[", ", ".join(line.strip() for line in lines), "]")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Fetches for tests of the core: scripted, counted, and on the loop's own clock."""
+"""Scripted fetches for tests of `Slot`, on the clock of the loop."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -21,10 +21,10 @@ REFUSED = Failure(TokenRefusedError, "refused", "identity not found", permanent=
 
 @attrs.define(eq=False)
 class FakeHost:
-    """Answers each fetch with the next of `answers` (the last one for ever), after `latency` seconds.
+    """A fetch that returns the next of `answers` after `latency` seconds, and repeats the last one.
 
-    A string is a token of that text with `life` seconds; None is a new token; an exception is
-    raised.
+    A string becomes a token of that text with `life` seconds, None becomes a new token, and an
+    exception is raised.
     """
 
     answers: Sequence[str | TokenResponse | Failure | BaseException | None] = (None,)
@@ -53,11 +53,11 @@ class FakeHost:
 
 
 class Caller:
-    """Somebody a slot is used by: a credential, for the core."""
+    """A user of a slot, as a credential is one."""
 
 
 def middle(low: float, high: float) -> float:
-    """Draw what is expected on average, so that a test can say when things happen."""
+    """Return the mean, so that times are the same in every run."""
     return (low + high) / 2
 
 
@@ -66,6 +66,6 @@ def make_slot(loop: VirtualLoop, policy: Policy = DEFAULT_POLICY) -> Slot:
 
 
 async def release(slot: Slot, who: object) -> None:
-    """Close, as a credential does."""
+    """Release the slot in the way of a credential that closes."""
     flight = slot.release(who)
     await ended([] if flight is None else [flight], slot.policy.ping)

@@ -1,14 +1,14 @@
-"""What lies in the directory of a host-wide gate, seen and held as another process would."""
+"""Access to the directory of a host-wide gate in the way of another process."""
 
 from pathlib import Path
 
 from filelock import BaseFileLock, FileLock
 
-from aiomsi._credentials.gate_schedule import PLACES, GateState, turns_in
+from aiomsi._credentials.gate_schedule import MAX_IN_FLIGHT, GateState, parse_state
 
 
 def hold(path: Path) -> BaseFileLock:
-    """Hold a lock as another process would."""
+    """Lock a file in the way of another process."""
     path.parent.mkdir(0o700, exist_ok=True)
     lock = FileLock(path, thread_local=False, blocking=False)
     lock.acquire()
@@ -16,7 +16,7 @@ def hold(path: Path) -> BaseFileLock:
 
 
 def hold_all(directory: Path) -> list[BaseFileLock]:
-    return [hold(directory / f"place-{number}.lock") for number in range(PLACES)]
+    return [hold(directory / f"place-{number}.lock") for number in range(MAX_IN_FLIGHT)]
 
 
 def release_all(locks: list[BaseFileLock]) -> None:
@@ -25,7 +25,7 @@ def release_all(locks: list[BaseFileLock]) -> None:
 
 
 def held(directory: Path) -> list[str]:
-    """Name the locks that nobody else could take."""
+    """Return the names of the locked files."""
     names = []
     for path in sorted(directory.glob("*.lock")):
         try:
@@ -37,12 +37,12 @@ def held(directory: Path) -> list[str]:
 
 
 def free(directory: Path) -> int:
-    """Count the places that nobody holds."""
-    return PLACES - sum(name.startswith("place-") for name in held(directory))
+    """Return the number of unlocked places."""
+    return MAX_IN_FLIGHT - sum(name.startswith("place-") for name in held(directory))
 
 
 def stored(directory: Path) -> GateState:
-    return turns_in((directory / "turns").read_bytes())
+    return parse_state((directory / "turns").read_bytes())
 
 
 def store(directory: Path, turns: GateState) -> None:

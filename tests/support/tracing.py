@@ -1,4 +1,4 @@
-"""The part of OpenTelemetry's context API that this package uses, so that it need not be installed."""
+"""The part of OpenTelemetry's context API that this package uses, for tests without it."""
 
 from collections.abc import Mapping
 from contextvars import ContextVar
@@ -6,7 +6,7 @@ from typing import Any
 
 
 class FakeTracing:
-    """Stands in for the module `opentelemetry.context`."""
+    """A replacement of the module `opentelemetry.context`."""
 
     Context = dict
 
@@ -18,5 +18,5 @@ class FakeTracing:
         return self._current.get({})
 
     def attach(self, context: Mapping[str, object]) -> Any:
-        """Make these the values of the current context."""
+        """Set the values of the current context."""
         return self._current.set(context)

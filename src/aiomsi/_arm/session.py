@@ -321,7 +321,7 @@ def _default_credential(clock: Clock | None) -> OwnCredential:
 def _adopted(clock: Clock, credential: AsyncCredential) -> OwnCredential:
     """Let all callers of somebody else's credential share its tokens."""
     with late_import:
-        from aiomsi._credentials.managed_identity import SlotCredential
+        from aiomsi._credentials.base import SlotCredential
         from aiomsi._credentials.shared import SessionCredential
 
     if isinstance(credential, SlotCredential) and not credential.is_overridden:

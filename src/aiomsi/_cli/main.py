@@ -35,7 +35,8 @@ from aiomsi._arm.session import ArmSession
 from aiomsi._clouds import CHINA, PUBLIC, US_GOVERNMENT, Cloud
 from aiomsi._credentials.managed_identity import ManagedIdentityCredential
 from aiomsi._errors import AiomsiError, ArmError, ConfigurationError, ForeignHostError
-from aiomsi._hosts.detect import Identity, host_from
+from aiomsi._hosts.detect import make_host
+from aiomsi._hosts.identity import Identity
 from aiomsi._tokens.token import AccessToken, read_claims
 from aiomsi._version import VERSION
 from aiomsi.testing import DEFAULT_SUBSCRIPTION_ID, Counts, EmbeddedAzure, ImdsLimits
@@ -366,7 +367,7 @@ def _token_facts(
     token: AccessToken, resource: str, ids: Mapping[str, str | None], *, show_token: bool
 ) -> dict[str, object]:
     identity = Identity.of(ids["client_id"], ids["object_id"], ids["resource_id"])
-    host = host_from(os.environ, identity)
+    host = make_host(os.environ, identity)
     facts: dict[str, object] = {
         "resource": resource,
         "identity": _default_kind(token)

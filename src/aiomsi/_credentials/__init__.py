@@ -1,1 +1,1 @@
-"""The credentials, and the fetches under them."""
+"""The credentials, and the token fetches that they start."""

@@ -1,8 +1,8 @@
 """Classify callables by whether they return awaitables, without calling them.
 
 A credential may be asynchronous without `async def`: a wrapper returns its inner credential's
-coroutine, a decorator hides the coroutine function, a mock stands in its place. A synchronous
-credential must not be called in an event loop, which it would block.
+coroutine, a decorator hides the coroutine function, a mock replaces it. A synchronous credential
+must not be called in an event loop, which it would block.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 METHODS = ("get_token", "get_token_info")
-"""The two methods of the Azure SDK's protocols; each credential has one of them or both."""
+"""The methods of the Azure SDK's credential protocols; a credential has at least one of them."""
 
 _MAX_DEPTH = 3
 _AWAITABLE_WORDS = ("Awaitable", "Coroutine", "Future", "Task")
 _NEEDS_LOOP = frozenset(
     {"create_future", "create_task", "ensure_future", "run_in_executor", "to_thread", "wrap_future"}
 )
-"""Functions of asyncio's that make something to await, and most of them only where a loop runs."""
+"""Functions of asyncio that return awaitables; most of them require a running loop."""
 
 
 class Returns(enum.Enum):
@@ -33,8 +33,14 @@ class Returns(enum.Enum):
     VALUE = "a plain value"
 
 
-def returns(function: object, depth: int = _MAX_DEPTH) -> Returns:
-    """Classify a callable."""
+def classify(function: object, depth: int = _MAX_DEPTH) -> Returns:
+    """Return the classification of a callable.
+
+    Args:
+        function: the callable.
+        depth: how many levels of functions to follow that it refers to.
+
+    """
     layers = list(_layers(function))
     if any(inspect.iscoroutinefunction(layer) for layer in layers):
         return Returns.AWAITABLE
@@ -51,12 +57,12 @@ def returns(function: object, depth: int = _MAX_DEPTH) -> Returns:
     return _by_annotation(plain)
 
 
-def credential_returns(credential: Any, depth: int = _MAX_DEPTH) -> Returns:
-    """Classify the token methods of a credential, or of a class of credentials."""
+def classify_credential(credential: Any, depth: int = _MAX_DEPTH) -> Returns:
+    """Return the classification of a credential's token methods, also of a class's."""
     methods = [
         method for name in METHODS if (method := getattr(credential, name, None)) is not None
     ]
-    found = [returns(method, depth) for method in methods]
+    found = [classify(method, depth) for method in methods]
     if Returns.AWAITABLE in found:
         return Returns.AWAITABLE
     if hasattr(credential, "__aexit__"):
@@ -83,7 +89,7 @@ def takes_positional(function: Any) -> bool:
 
 
 def is_class(function: object) -> bool:
-    """Return whether this is a class, perhaps with some of its arguments."""
+    """Return whether this is a class, or a partial of one."""
     while isinstance(function, partial):
         function = function.func
     return isinstance(function, type)
@@ -106,19 +112,19 @@ def _layers(function: object) -> Iterator[Any]:
             following = function.__func__
         elif "__wrapped__" in getattr(function, "__dict__", {}):
             following = function.__dict__["__wrapped__"]
-        elif isinstance(function, FunctionType | type) or not isinstance(
-            call := getattr(function, "__call__", None), MethodType
-        ):
+        elif isinstance(function, FunctionType | type):
             return
         else:
-            following = call
+            following = getattr(function, "__call__", None)  # noqa: B004 (the method itself)
+            if not isinstance(following, MethodType):
+                return
         function = following
 
 
 def is_synchronous_azure(function: object) -> bool:
-    """Return whether a callable is a synchronous function of an Azure package.
+    """Return whether this is a synchronous function of an Azure package.
 
-    One is azure-identity's token provider.
+    An example is azure-identity's token provider.
     """
     layers = list(_layers(function))
     is_azure = any(isinstance(layer, FunctionType) and _is_azure(layer) for layer in layers)
@@ -144,27 +150,27 @@ def _by_annotation(function: FunctionType) -> Returns:
 
 
 def _refers_to_awaitables(function: FunctionType, owner: object, depth: int) -> bool:
-    """Return whether a plain function refers to code that returns awaitables, so that it may return one."""
+    """Return whether a plain function may return an awaitable, by the code that it refers to."""
     code = function.__code__
     if any(
         isinstance(constant, CodeType) and constant.co_flags & inspect.CO_COROUTINE
         for constant in code.co_consts
     ):
-        # It defines a coroutine function.
+        # The function defines a coroutine function.
         return True
     values = [function.__globals__[name] for name in code.co_names if name in function.__globals__]
     values += _attributes(owner, code.co_names)
     try:
         values += [cell.cell_contents for cell in function.__closure__ or ()]
     except ValueError:
-        # A variable that is not assigned yet.
+        # A variable of the closure is not assigned yet.
         return True
     if "__class__" in code.co_freevars:
-        # It calls `super()`.
+        # The function calls `super()`.
         values += [
             vars(cls)[name] for cls in type(owner).__mro__ for name in METHODS if name in vars(cls)
         ]
-    # Methods of the objects that it uses, and functions of modules.
+    # Methods of the objects that the function uses, and functions of modules.
     values += [
         found
         for value in values
@@ -179,11 +185,10 @@ def _refers_to_awaitables(function: FunctionType, owner: object, depth: int) -> 
 def _value_returns(value: Any, depth: int) -> Returns | None:
     """Classify a value that a function refers to.
 
-    Return None if it is none of a credential, an awaitable, a class of these, and a Python
-    function.
+    Return None unless it is a credential, an awaitable, a class of these, or a Python function.
     """
     if any(inspect.getattr_static(value, name, None) is not None for name in METHODS):
-        return credential_returns(value, depth)
+        return classify_credential(value, depth)
     if inspect.getattr_static(value, "__await__", None) is not None:
         return Returns.AWAITABLE
     call = (
@@ -192,13 +197,13 @@ def _value_returns(value: Any, depth: int) -> Returns | None:
         else inspect.getattr_static(value, "__call__", None)
     )
     if isinstance(call, FunctionType | MethodType | partial) and not is_class(call):
-        found = returns(call, depth)
+        found = classify(call, depth)
         return found if found is Returns.AWAITABLE or depth else None
     return None
 
 
 def _attributes(owner: object, names: Iterable[str]) -> list[Any]:
-    """Return the attributes of these names, without running code of properties."""
+    """Return the attributes with these names, without running the code of properties."""
     found = []
     for name in names:
         value = inspect.getattr_static(owner, name, None)

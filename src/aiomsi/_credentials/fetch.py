@@ -1,4 +1,8 @@
-"""One fetch of a token over HTTP: asks a host, again where its answer may pass, and brings a value, never an exception."""
+"""The fetch of a token over HTTP.
+
+A fetch repeats its request while the error may be temporary. It returns a value in any case: an
+exception would reach the flight's task instead of the slot.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +21,9 @@ from aiomsi._errors import (
     TokenRefusedError,
     TokenUnavailableError,
 )
-from aiomsi._hosts.base import Host, TokenError, TokenHttpResponse, TokenRequest, retry_after
-from aiomsi._hosts.body import MAX_BODY, TOO_LARGE, plain_body
-from aiomsi._hosts.network import EXHAUSTED, local_cause
+from aiomsi._hosts.base import Host, TokenError, TokenHttpResponse, TokenRequest, parse_retry_after
+from aiomsi._hosts.body import MAX_BODY, TOO_LARGE, decompress_body
+from aiomsi._hosts.network import EXHAUSTED, find_local_cause
 from aiomsi._tokens.backoff import Attempt, deadline, next_try
 from aiomsi._tokens.flight import inside
 from aiomsi._tokens.host_backoff import HeldOffError, HostBackoff, Ticket
@@ -35,8 +39,20 @@ if TYPE_CHECKING:
 
 
 @attrs.frozen(eq=False)
-class _Miss:
-    """A request that brought no token."""
+class _FailedAttempt:
+    """A request without a token as its result.
+
+    Attributes:
+        problem: the error of the response or connection.
+        status: the HTTP status; None without a response.
+        retry_after: the delay of the `Retry-After` header in seconds.
+        connected: whether the connection was established.
+        request_id: the `x-ms-request-id` header.
+        exhausted: whether this machine lacked a resource that the connection needs.
+        loop_blocked: whether the request timed out while the event loop was blocked, so that the
+            host is not its cause.
+
+    """
 
     problem: TokenError
     status: int | None = None
@@ -45,25 +61,26 @@ class _Miss:
     request_id: str | None = None
     exhausted: bool = False
     loop_blocked: bool = False
-    """Whether it timed out while the event loop was blocked, so that it says nothing of the host."""
 
 
-_SILENCE = _Miss(TokenError("no answer came in time", passing=True))
-
+_NO_RESPONSE = _FailedAttempt(TokenError("no response was received in time", passing=True))
 
 _MOST_BLOCKED = 10
-"""How many requests of one fetch are repeated, without counting as a try, because the loop was blocked."""
+"""Most requests of one fetch that are repeated, and not counted, because the loop was blocked."""
 _HEADERS = {"Accept-Encoding": "identity"}
-_UNKNOWN_NAME = "The name of the host can't be resolved: correct AZURE_POD_IDENTITY_AUTHORITY_HOST, or look at this machine's name service"
+_UNKNOWN_NAME = (
+    "The name of the host can't be resolved: correct AZURE_POD_IDENTITY_AUTHORITY_HOST, "
+    "or check this machine's name service"
+)
 
 
 class _Deadline(RunningTimeout):
     """The deadline of one fetch, and the time that its requests waited before they were sent.
 
     Attributes:
-        queued: seconds that they waited for a turn among the slots of the host,
-        held: and how many of those the host's `Retry-After` asked for.
-        gated: seconds that they waited at a host-wide gate.
+        queued: seconds of waiting for a turn among the slots of the host.
+        held: seconds of waiting, included in `queued`, because of the host's `Retry-After`.
+        gated: seconds of waiting at a host-wide gate.
 
     """
 
@@ -71,13 +88,16 @@ class _Deadline(RunningTimeout):
 
 
 class _DroppedError(Exception):
-    """A request whose connection was lost; the cause says how."""
+    """A request whose connection was lost; the cause is aiohttp's exception."""
 
 
 async def _only_once(
     request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
 ) -> aiohttp.ClientResponse:
-    """Send the request, once: aiohttp by itself sends a GET again whose connection was lost, and the policy counts requests."""
+    """Send the request once.
+
+    aiohttp would resend a GET after a lost connection, and the policy would not count that request.
+    """
     try:
         return await handler(request)
     except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
@@ -86,7 +106,10 @@ async def _only_once(
 
 @attrs.frozen(eq=False)
 class TokenFetch:
-    """Fetches tokens of one resource from one host. Bound to no loop: every fetch opens a session of its own."""
+    """The fetches of one resource's tokens from one host.
+
+    It is bound to no event loop, because each fetch opens a separate HTTP session.
+    """
 
     host: Host
     resource: str
@@ -96,9 +119,10 @@ class TokenFetch:
     gate: HostGate | None = None
     backoff: HostBackoff = attrs.field(factory=HostBackoff)
 
-    async def __call__(self, order: FetchRequest) -> TokenResponse | Failure:
-        """Bring a token, or say why there is none."""
-        request, loop = self.host.request(self.resource, order), asyncio.get_running_loop()
+    async def __call__(self, fetch_request: FetchRequest) -> TokenResponse | Failure:
+        """Return a token, or the failure to fetch one."""
+        loop = asyncio.get_running_loop()
+        request = self.host.build_request(self.resource, fetch_request)
         aiohttps = aiohttp.ClientTimeout(
             total=None, connect=self.policy.connect, sock_read=self.policy.read
         )
@@ -106,17 +130,17 @@ class TokenFetch:
         limit = _Deadline(self.policy.deadline, lambda: scope.reschedule(loop.time()))
         for flight in inside.get()[-1:]:
             flight.timeouts.append(limit)
-        number, miss = 0, _SILENCE
+        number, failed = 0, _NO_RESPONSE
         try:
             async with (
                 scope,
-                # No proxy, no cookies, no .netrc: a token endpoint is on this machine's own link.
+                # No proxy, no cookies, no .netrc: a token endpoint is on this machine's link.
                 aiohttp.ClientSession(
                     timeout=aiohttps,
                     cookie_jar=aiohttp.DummyCookieJar(),
                     middlewares=(_only_once,),
                     headers=_HEADERS,
-                    # Not by aiohttp, which knows no limit: 400 KB of gzip may be 400 MB.
+                    # aiohttp would decompress without a limit: 400 KB of gzip may be 400 MB.
                     auto_decompress=False,
                 ) as http,
             ):
@@ -127,25 +151,25 @@ class TokenFetch:
                         if self.backoff.take(ticket, self.clock.monotonic()):
                             await self._wait_for_turn(ticket, limit)
                         if self.gate is None:
-                            result = await self._ask(http, request, limit)
+                            result = await self._send(http, request, limit)
                         else:
-                            result = await self._ask_at_gate(self.gate, http, request, limit)
+                            result = await self._send_at_gate(self.gate, http, request, limit)
                     finally:
                         ticket.ended = self.clock.monotonic()
                     if isinstance(result, TokenResponse):
                         return result
-                    miss = result
-                    if miss.loop_blocked and blocked < _MOST_BLOCKED:
+                    failed = result
+                    if failed.loop_blocked and blocked < _MOST_BLOCKED:
                         number, blocked = number - 1, blocked + 1
                         continue
-                    self._hold_off(miss)
-                    connected, gone = connected or miss.connected, gone or miss.status == 410
+                    self._hold_off(failed)
+                    connected, gone = connected or failed.connected, gone or failed.status == 410
                     attempt = Attempt(
                         number,
                         self._elapsed(began, limit),
-                        miss.status,
-                        miss.problem.passing,
-                        miss.retry_after,
+                        failed.status,
+                        failed.problem.passing,
+                        failed.retry_after,
                         connected,
                         gone,
                         limit.gated,
@@ -161,15 +185,15 @@ class TokenFetch:
             pass
         finally:
             limit.timer.cancel()
-        return self._failure(miss, number, self._elapsed(began, limit))
+        return self._failure(failed, number, self._elapsed(began, limit))
 
     def _elapsed(self, began: float, limit: _Deadline) -> float:
-        """Return the seconds that count in the fetch's deadline."""
+        """Return the seconds that count towards the fetch's deadline."""
         limit.count()
         return max(0.0, self.clock.monotonic() - began - limit.queued - limit.blocked)
 
     async def _wait_for_turn(self, ticket: Ticket, limit: _Deadline) -> None:
-        # Its flight's time-outs are paused by `wait`, and so is this one if there is a flight.
+        # `wait` pauses only the time-outs of a flight, and a fetch may run without one.
         limit.pause()
         try:
             queued, held = await self.backoff.wait(
@@ -180,33 +204,33 @@ class TokenFetch:
         limit.queued += queued
         limit.held += held
 
-    def _hold_off(self, miss: _Miss) -> None:
-        """Have the host's other slots wait too if the response has a `Retry-After`."""
-        if miss.retry_after is not None and miss.problem.passing:
+    def _hold_off(self, failed: _FailedAttempt) -> None:
+        """Hold off the host's other slots, too, if the response has a `Retry-After`."""
+        if failed.retry_after is not None and failed.problem.passing:
             self.backoff.hold_off(
-                self.clock.monotonic() + min(miss.retry_after, self.policy.retry_after)
+                self.clock.monotonic() + min(failed.retry_after, self.policy.retry_after)
             )
 
-    async def _ask_at_gate(
+    async def _send_at_gate(
         self, gate: HostGate, http: aiohttp.ClientSession, request: TokenRequest, limit: _Deadline
-    ) -> TokenResponse | _Miss:
-        """Ask when it is this process's turn, and count the time that it waited for that."""
+    ) -> TokenResponse | _FailedAttempt:
+        """Send the request in this process's turn at the gate, and count the time of waiting."""
         limit.count()
         came, blocked = self.clock.monotonic(), limit.blocked
         patience = self.policy.gate * self.policy.deadline - limit.gated
         async with gate.admission(self.clock, patience, self.draw):
             limit.count()
             limit.gated += max(0.0, self.clock.monotonic() - came - (limit.blocked - blocked))
-            result = await self._ask(http, request, limit)
-            if isinstance(result, _Miss) and result.status == 429 and result.retry_after:
+            result = await self._send(http, request, limit)
+            if isinstance(result, _FailedAttempt) and result.status == 429 and result.retry_after:
                 await gate.hold_off(
                     min(result.retry_after, self.policy.retry_after), self.clock, self.draw
                 )
         return result
 
-    async def _ask(
+    async def _send(
         self, http: aiohttp.ClientSession, request: TokenRequest, limit: RunningTimeout
-    ) -> TokenResponse | _Miss:
+    ) -> TokenResponse | _FailedAttempt:
         sent, left = self.clock.monotonic(), limit.seconds
         try:
             async with http.request(
@@ -222,96 +246,99 @@ class TokenFetch:
                     pieces.append(piece)
                     size += len(piece)
         except aiohttp.ClientResponseError:
-            # Its text quotes what could not be parsed, and that may be a piece of a token.
-            return _Miss(self.host.answered_by("its response is no HTTP that can be read"))
+            # The exception's text quotes unparsed bytes, and these may be part of a token.
+            return _FailedAttempt(self.host.make_impostor_error("its response is not valid HTTP"))
         except (_DroppedError, aiohttp.ClientError, OSError) as error:
-            miss = _no_answer(error)
+            failed = _describe_lost_request(error)
             if isinstance(error, aiohttp.ServerTimeoutError):
                 limit.count()
-                longest = self.policy.read if miss.connected else self.policy.connect
-                return attrs.evolve(miss, loop_blocked=left - limit.seconds < longest / 2)
-            return miss
+                longest = self.policy.read if failed.connected else self.policy.connect
+                return attrs.evolve(failed, loop_blocked=left - limit.seconds < longest / 2)
+            return failed
         if size > MAX_BODY:
-            return _Miss(self.host.answered_by(TOO_LARGE), response.status)
+            return _FailedAttempt(self.host.make_impostor_error(TOO_LARGE), response.status)
         body = SecretBytes(b"".join(pieces))
         if "Content-Encoding" in response.headers:
-            plain = plain_body(body, response.headers)
+            plain = decompress_body(body, response.headers)
             if isinstance(plain, TokenError):
-                return _Miss(plain, response.status)
+                return _FailedAttempt(plain, response.status)
             body = plain
         received = Now(self.clock.wall(), self.clock.monotonic())
-        answer = TokenHttpResponse(
-            response.status, response.headers, body, received, took=received.monotonic - sent
+        took = received.monotonic - sent
+        result = self.host.parse(
+            TokenHttpResponse(response.status, response.headers, body, received, took)
         )
-        result = self.host.parse(answer)
         if isinstance(result, TokenResponse):
             return result
-        return _Miss(
+        return _FailedAttempt(
             result,
             response.status,
-            retry_after(response.headers, answer.received.wall),
+            parse_retry_after(response.headers, received.wall),
             request_id=response.headers.get("x-ms-request-id"),
         )
 
-    def _failure(self, miss: _Miss, number: int, elapsed: float) -> Failure:
-        host, problem = self.host, miss.problem
-        kind, error = _classified(miss)
+    def _failure(self, failed: _FailedAttempt, number: int, elapsed: float) -> Failure:
+        host, problem = self.host, failed.problem
+        kind, error = _classify_attempt(failed)
         tried = f"{number} {'request' if number == 1 else 'requests'} in {elapsed:.1f} s"
-        if miss.exhausted:
+        if failed.exhausted:
             summary = (
-                f"{problem.message}, so {host.kind} at {host.endpoint} could not be asked ({tried})"
+                f"{problem.message}, so no request reached {host.kind} at {host.endpoint} ({tried})"
             )
         elif error is HostUnreachableError:
             summary = (
                 f"no connection to {host.kind} at {host.endpoint} ({tried}): {problem.message}"
             )
         else:
-            said = " ".join(str(part) for part in (miss.status, problem.code) if part is not None)
-            said = f"{said}: {problem.message}" if said else problem.message
-            summary = f"{host.kind} at {host.endpoint} gave no token for {self.resource} ({tried}): {said}"
+            code = " ".join(str(part) for part in (failed.status, problem.code) if part is not None)
+            reason = f"{code}: {problem.message}" if code else problem.message
+            summary = (
+                f"{host.kind} at {host.endpoint} returned no token for {self.resource} ({tried}): "
+                f"{reason}"
+            )
         details = {
             "host": host.kind,
             "endpoint": host.endpoint,
-            "status": miss.status,
+            "status": failed.status,
             "code": problem.code,
             "message": problem.message,
             "attempts": number,
             "elapsed": elapsed,
-            "request_id": miss.request_id,
+            "request_id": failed.request_id,
         }
         return Failure(
             error,
             kind,
             summary.rstrip("."),
-            problem.help or (host.unreachable if error is HostUnreachableError else ""),
+            problem.help or (host.unreachable_help if error is HostUnreachableError else ""),
             details,
             permanent=not problem.passing,
-            retry_after=miss.retry_after,
+            retry_after=failed.retry_after,
             from_host=True,
         )
 
 
-def _classified(miss: _Miss) -> tuple[str, type[CredentialError]]:
-    if miss.exhausted:
+def _classify_attempt(failed: _FailedAttempt) -> tuple[str, type[CredentialError]]:
+    if failed.exhausted:
         return EXHAUSTED, TokenUnavailableError
-    if not miss.connected:
+    if not failed.connected:
         return "unreachable", HostUnreachableError
-    if not miss.problem.passing:
+    if not failed.problem.passing:
         return "refused", TokenRefusedError
-    return "throttled" if miss.status == 429 else "unavailable", TokenUnavailableError
+    return "throttled" if failed.status == 429 else "unavailable", TokenUnavailableError
 
 
-def _no_answer(error: BaseException) -> _Miss:
+def _describe_lost_request(error: BaseException) -> _FailedAttempt:
     if isinstance(error, _DroppedError) and error.__cause__ is not None:
         error = error.__cause__
     connected = not isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
     words = type(error).__name__
-    # Other errors quote what could not be parsed, and that may be a piece of a token.
+    # Other errors quote unparsed bytes, and these may be part of a token.
     if isinstance(error, OSError | aiohttp.ServerTimeoutError) and str(error):
         words = f"{words}: {without_secrets(str(error))}"
-    cause = None if connected else local_cause(getattr(error, "errno", None))
+    cause = None if connected else find_local_cause(getattr(error, "errno", None))
     if cause is not None:
         problem = TokenError(f"{cause.message} ({words})", passing=True, help=cause.help)
-        return _Miss(problem, connected=False, exhausted=cause.kind == EXHAUSTED)
+        return _FailedAttempt(problem, connected=False, exhausted=cause.kind == EXHAUSTED)
     hint = _UNKNOWN_NAME if isinstance(error, aiohttp.ClientConnectorDNSError) else ""
-    return _Miss(TokenError(words, passing=True, help=hint), connected=connected)
+    return _FailedAttempt(TokenError(words, passing=True, help=hint), connected=connected)

@@ -1,10 +1,10 @@
-"""The host-wide gate: processes that know nothing of each other take turns to ask IMDS. The rules are in `gate_schedule`.
+"""The host-wide gate, at which unrelated processes take turns to send token requests to IMDS.
 
-What is done in the directory is done at once, on the loop's own thread, and takes about a tenth of
-a millisecond a time: it can't be cancelled half-way, so a lock is either not held or will be
-released. Nothing is awaited while the lock of the turns is held. Locks are the kernel's, on open
-files: it releases them when a process dies, and filelock closes them in a forked child, which would
-otherwise go on holding its parent's.
+The rules are in `gate_schedule`. Each access to the directory runs without a suspension on the
+event loop's thread, and takes about 0.1 ms. Cancellation can't interrupt it, so a lock is either
+not held or will be released. No `await` happens while the lock of the turns is held. The locks are
+the kernel's, on open files: the kernel releases them when a process dies, and filelock closes them
+in a forked child, which would otherwise continue to hold the locks of its parent.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from aiomsi._clock import Clock
 from aiomsi._credentials.gate_schedule import (
     GROUP,
     INHERITED,
-    PLACES,
+    MAX_IN_FLIGHT,
     GateState,
-    default_directory,
-    file_mode,
-    held_off,
-    objection,
-    objection_to_file,
-    turn_of_queue,
-    turn_to_send,
-    turns_in,
+    find_distrust_reason,
+    find_file_distrust_reason,
+    get_default_directory,
+    get_file_mode,
+    hold_off,
+    parse_state,
+    take_queue_turn,
+    take_send_turn,
 )
 from aiomsi._errors import ConfigurationError
 from aiomsi._tokens.token import Uniform
@@ -49,32 +49,40 @@ logger = logging.getLogger("aiomsi")
 _Rule = Callable[[GateState, float, float], tuple[float | None, GateState]]
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 0.5
-"""How long to wait at the most for the lock of the turns, which is held for a moment: at first, and doubling up to this."""
+"""Longest first pause until the lock of the turns is tried again, and the limit of its doubling."""
 _SPREAD = 0.25
-"""Who gives up waiting sends within this share of the patience: otherwise all who came together would give up together."""
+"""Fraction of the patience, up to which a process that gives up waits for a further random time.
+
+It has the effect that processes which started together do not send together.
+"""
 _LONGEST_TEXT = 64
 
 _warned: set[tuple[Path, str]] = set()
-"""What this process has been warned of."""
+"""The directories and reasons that this process has logged a warning for."""
 
 
 class _NoGateError(Exception):
-    """The gate can't be used; says why."""
+    """The gate can't be used, for the reason in the message."""
 
 
 class _TooLateError(_NoGateError):
-    """The gate could be used, but not in time."""
+    """No turn came in time."""
 
     def __init__(self) -> None:
-        super().__init__("no turn could be had in time")
+        super().__init__("no turn came in time")
 
 
 @attrs.define(eq=False)
 class _Patience:
     """The time that is left to wait for a turn.
 
-    A sleep that takes longer than it should, because the event loop was blocked or the machine
-    suspended, uses up no more than it should have taken.
+    A sleep that takes longer than requested, because the event loop was blocked or the machine
+    suspended, uses up only the requested time.
+
+    Attributes:
+        clock: the source of the time.
+        until: the monotonic time at which the patience ends.
+
     """
 
     clock: Clock
@@ -82,7 +90,7 @@ class _Patience:
 
     @classmethod
     def of(cls, clock: Clock, seconds: float) -> _Patience:
-        """Return a patience of so many seconds from now on."""
+        """Create a patience that ends in so many seconds."""
         return cls(clock, clock.monotonic() + seconds)
 
     def left(self) -> float:
@@ -90,7 +98,7 @@ class _Patience:
         return self.until - self.clock.monotonic()
 
     async def sleep(self, seconds: float) -> None:
-        """Sleep by the clock."""
+        """Sleep by the clock, and extend the patience by the time of oversleeping."""
         due = self.clock.monotonic() + seconds
         await self.clock.sleep(seconds)
         overslept = self.clock.monotonic() - due
@@ -100,7 +108,7 @@ class _Patience:
 
 def _directory(given: str | os.PathLike[str] | None) -> Path:
     if given is None:
-        return default_directory(os.environ, platform=sys.platform, user=user_id()).absolute()
+        return get_default_directory(os.environ, platform=sys.platform, user=user_id()).absolute()
     return _path(given).absolute()
 
 
@@ -125,26 +133,27 @@ def _lock_class() -> type[BaseFileLock]:
 
 @attrs.frozen
 class HostGate:
-    """Keeps all processes of a machine that use it under IMDS's limits: 20 token requests a second and 5 at once per VM.
+    """A gate that keeps the processes of a machine under IMDS's limits.
 
-    Give the same one, or ``gate=True``, to the credentials of all processes. It needs the extra
-    ``aiomsi[gate]``.
+    These are 20 token requests a second and 5 at once per VM. Pass an equal gate, or ``gate=True``,
+    to the credentials of all processes. The gate needs the extra ``aiomsi[gate]``.
 
-    Stored are two points in time and a few empty lock files, never a token. When a process dies,
-    the kernel releases its locks. A directory that can't be trusted or used, and a turn that can't
-    be had in time (`Policy.gate`), are logged once as a warning; token requests then go on without
-    the gate.
+    Its directory stores two points in time and a few empty lock files, never a token. When a
+    process dies, the kernel releases its locks. If the directory can't be trusted or used, or no
+    turn comes in time (`Policy.gate`), the gate logs one warning, and the token request is sent
+    without it.
 
-    Making one does no I/O. It may be pickled, shared by threads and kept over a fork.
+    Creating a gate does no I/O. A gate may be pickled, shared by threads and kept over a fork.
 
     Attributes:
-        directory: where the processes meet, on a local file system; by default one for each user,
-            in the folder for temporary files (on Windows in ``%LOCALAPPDATA%``). It must belong to
-            this user or root, and nobody else may be able to write there, other than the members of
-            its group: ``install -d -g GROUP -m 2770 DIRECTORY`` makes one for several users.
+        directory: the directory that the processes share, on a local file system; by default one
+            for each user, in the folder for temporary files (on Windows in ``%LOCALAPPDATA%``). It
+            must belong to this user or root, and only its owner and the members of its group may
+            have write permission: ``install -d -g GROUP -m 2770 DIRECTORY`` creates one for several
+            users.
 
     Raises:
-        ConfigurationError: `directory` is no path, or filelock is not installed.
+        ConfigurationError: `directory` is not a path, or filelock is not installed.
 
     Source:
         https://learn.microsoft.com/entra/identity/managed-identities-azure-resources/how-to-use-vm-token#rate-limits
@@ -164,9 +173,9 @@ class HostGate:
         """Wait until one request may be sent, and count it as under way until the end of the block.
 
         Args:
-            clock: where time comes from.
-            patience: for how many seconds to wait, before going on in any case.
-            draw: as `random.uniform`.
+            clock: the source of the time.
+            patience: the seconds after which the block is entered without a turn.
+            draw: such as `random.uniform`.
 
         """
         patience = max(0.0, patience)
@@ -183,20 +192,20 @@ class HostGate:
             yield
 
     async def hold_off(self, seconds: float, clock: Clock, draw: Uniform) -> None:
-        """Have all processes wait for so many seconds, or until their patience ends, because the endpoint asked for it."""
+        """Hold off all processes for a `Retry-After` in seconds, or until their patience ends."""
         waiting = _Patience.of(clock, _LONGEST_PAUSE)
         with contextlib.suppress(_NoGateError):
             await self._take(
-                lambda turns, now, _: held_off(turns, now, seconds), self._status(), waiting, draw
+                lambda turns, now, _: hold_off(turns, now, seconds), self._status(), waiting, draw
             )
 
     async def _enter(self, held: ExitStack, waiting: _Patience, draw: Uniform) -> None:
         status, place = self._status(), None
         while place is None:
-            await self._take(turn_of_queue, status, waiting, draw)
+            await self._take(take_queue_turn, status, waiting, draw)
             place = self._free_place(status)
         held.callback(_release, place)
-        await self._take(turn_to_send, status, waiting, draw)
+        await self._take(take_send_turn, status, waiting, draw)
 
     async def _take(
         self, rule: _Rule, status: os.stat_result, waiting: _Patience, draw: Uniform
@@ -217,23 +226,23 @@ class HostGate:
         if wait:
             await waiting.sleep(wait)
 
-    # Everything below is done at once
+    # The methods below run without a suspension
 
     def _status(self) -> os.stat_result:
-        """Create the directory if it is missing, check that it can be trusted, and return its status."""
+        """Create the directory if it is missing, check it, and return its status."""
         try:
             with contextlib.suppress(FileExistsError):
                 self.directory.mkdir(0o700)
             status = self.directory.lstat()
         except OSError as error:
-            raise _NoGateError(_words(error)) from error
-        reason = objection(status, platform=sys.platform, user=user_id())
+            raise _NoGateError(_describe_error(error)) from error
+        reason = find_distrust_reason(status, platform=sys.platform, user=user_id())
         if reason is not None:
             raise _NoGateError(reason)
         return status
 
     def _free_place(self, status: os.stat_result) -> BaseFileLock | None:
-        for number in range(PLACES):
+        for number in range(MAX_IN_FLIGHT):
             lock = self._try(f"place-{number}.lock", status)
             if lock is not None:
                 return lock
@@ -241,10 +250,10 @@ class HostGate:
 
     def _try(self, name: str, status: os.stat_result) -> BaseFileLock | None:
         try:
-            # Checked before filelock opens it, because some versions truncate what they have
-            # locked.
+            # The file is checked before filelock opens it, because some versions of filelock
+            # truncate a file that they lock.
             os.close(self._open(name, status))
-            # Tried once; the kernel's lock or none at all. The file has its mode already.
+            # One attempt, at a lock of the kernel only. The file has its mode already.
             lock = _lock_class()(
                 self.directory / name,
                 mode=INHERITED,
@@ -256,15 +265,15 @@ class HostGate:
         except TimeoutError:
             return None
         except OSError as error:
-            raise _NoGateError(_words(error)) from error
+            raise _NoGateError(_describe_error(error)) from error
         return lock
 
     def _open(self, name: str, status: os.stat_result) -> int:
-        """Open a file of the directory, create it if it is missing, and check it before it is changed in any way."""
-        mode = file_mode(status, platform=sys.platform)
+        """Open a file of the directory, created if missing, and check it before any change."""
+        mode = get_file_mode(status, platform=sys.platform)
         file = os.open(self.directory / name, os.O_RDWR | os.O_CREAT | OPEN_FLAGS, mode & 0o777)
         try:
-            reason = objection_to_file(
+            reason = find_file_distrust_reason(
                 os.fstat(file), status, platform=sys.platform, user=user_id()
             )
             if reason is not None:
@@ -278,11 +287,11 @@ class HostGate:
         return file
 
     def _change(self, rule: _Rule, status: os.stat_result, now: float, most: float) -> float | None:
-        """Apply a rule to what is stored; the lock of the turns is held."""
+        """Apply a rule to the stored state, while the lock of the turns is held."""
         try:
             file = self._open("turns", status)
             try:
-                wait, turns = rule(turns_in(os.read(file, _LONGEST_TEXT)), now, most)
+                wait, turns = rule(parse_state(os.read(file, _LONGEST_TEXT)), now, most)
                 text = turns.stored()
                 os.lseek(file, 0, os.SEEK_SET)
                 os.write(file, text)
@@ -290,7 +299,7 @@ class HostGate:
             finally:
                 os.close(file)
         except OSError as error:
-            raise _NoGateError(_words(error)) from error
+            raise _NoGateError(_describe_error(error)) from error
         return wait
 
     def _warn(self, error: _NoGateError) -> None:
@@ -298,17 +307,18 @@ class HostGate:
         if key not in _warned:
             _warned.add(key)
             logger.warning(
-                "the gate in %s is passed by: %s. Token requests of this process may be answered 429, and are then repeated",
+                "the gate in %s is not used: %s. Token requests of this process may get status "
+                "429, and are then repeated",
                 self.directory,
                 error,
             )
 
 
-def gate_from(gate: HostGate | str | os.PathLike[str] | bool | None) -> HostGate | None:
-    """Make a gate of what was given for one: None and False are none, True is the one in the default directory.
+def make_gate(gate: HostGate | str | os.PathLike[str] | bool | None) -> HostGate | None:
+    """Return the gate of a credential's argument: True is a gate in the default directory.
 
     Raises:
-        ConfigurationError: it is nothing of that kind, or filelock is not installed.
+        ConfigurationError: `gate` is none of these types, or filelock is not installed.
 
     """
     if gate is None or gate is False:
@@ -319,11 +329,11 @@ def gate_from(gate: HostGate | str | os.PathLike[str] | bool | None) -> HostGate
 
 
 def _release(lock: BaseFileLock) -> None:
-    # Should the system fail to release it: closing the file, at the latest when the process ends,
-    # does.
+    # If the system call fails, the lock is released when its file is closed, at the latest at the
+    # end of the process.
     with contextlib.suppress(OSError):
         lock.release()
 
 
-def _words(error: OSError) -> str:
+def _describe_error(error: OSError) -> str:
     return f"{type(error).__name__}: {error.strerror or error}"

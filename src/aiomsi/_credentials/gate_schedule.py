@@ -1,25 +1,24 @@
-"""Pure decisions of the host-wide gate: whose turn is when, what is stored of that, and which directory will do.
+"""Pure decisions of the host-wide gate: its turns, its stored state, and which files it trusts.
 
-IMDS answers 429 to more than 20 token requests in a second, or 5 at once, of *one VM*, so processes
-that know nothing of each other must take turns. They share `PLACES` locks and two times, and a
-request is sent in three steps:
+IMDS responds 429 to more than 20 token requests in a second, or 5 at once, of *one VM*, so
+unrelated processes must take turns. They share `MAX_IN_FLIGHT` locks and two times, and a request
+is sent in three steps:
 
-1. Take the next turn of the *queue*, one every `QUEUE_SPACING`, and wait for it. A turn is good for
-one try:
-2. take one of the places, which is kept until the answer is there. If none is free, go back to 1:
-   so however many processes wait, one of them looks at a time, and nobody polls.
-3. Take the next turn to *send*, one every `SEND_SPACING`, and wait for it. A process that overslept
-   its turn of the queue, as many do on a busy machine, therefore still can't send in one burst with
-   others.
+1. Take the next turn of the *queue*, one every `QUEUE_SPACING`, and wait for it. A turn allows one
+   attempt at step 2.
+2. Lock one of the places, and keep it until the response is received. If all are locked, return to
+   step 1. However many processes wait, only one of them tries the places at a time, and none polls.
+3. Take the next turn to *send*, one every `SEND_SPACING`, and wait for it. Many processes oversleep
+   their turn of the queue on a busy machine, and this step prevents that these send in one burst.
 
-In any one second at most 16 turns to send come, since the 17th is 1.024 s after the first; at most
-`PLACES` requests whose turn came earlier have not been counted by IMDS yet, since each holds a
-place. Together that is 20, whatever the scheduler does.
+In any one second at most 16 turns to send come, since the 17th is 1.024 s after the first. At most
+`MAX_IN_FLIGHT` requests whose turn came earlier have not been counted by IMDS yet, since each holds
+a place. Together that is 20, whatever the scheduler does.
 
 The times are wall-clock time: the one clock that is the same for all processes, containers, Pythons
-and systems, and that outlives a restart as a file does. It may jump: a time that lies further ahead
-than anybody waits is nonsense and counts as nothing stored, and a shorter jump back costs waiting
-until the clock has caught up. Nothing else is stored.
+and systems, and that outlives a restart as a file does. The clock may jump. A stored time that is
+further ahead than any process waits is ignored, and after a shorter jump back the processes wait
+until the clock has caught up. The two times are the whole stored state.
 
 Source:
 https://learn.microsoft.com/entra/identity/managed-identities-azure-resources/how-to-use-vm-token#rate-limits
@@ -33,12 +32,12 @@ from pathlib import Path
 
 import attrs
 
-PLACES = 4
-"""Requests under way at once: one less than IMDS allows, for one whose sender has died."""
+MAX_IN_FLIGHT = 4
+"""Most requests under way at once: one less than IMDS allows, for a request whose sender died."""
 QUEUE_SPACING = 1 / 15
 SEND_SPACING = 0.064
 FAR = 60.0
-"""No turn further ahead than this is given, and none that is found stored is believed."""
+"""Seconds that a turn may be ahead: later ones are not assigned, and not read from the file."""
 
 _STORED = re.compile(rb"(\d{10}\.\d{6}) (\d{10}\.\d{6})\n")
 OWN, GROUP, INHERITED = 0o600, 0o660, -1
@@ -46,11 +45,11 @@ OWN, GROUP, INHERITED = 0o600, 0o660, -1
 
 @attrs.frozen
 class GateState:
-    """The next turns that are free, in seconds since the epoch.
+    """The next free turns, in seconds since the epoch.
 
     Attributes:
-        queue: to look for a place.
-        send: to send a request.
+        queue: the next turn to try the places.
+        send: the next turn to send a request.
 
     """
 
@@ -58,30 +57,33 @@ class GateState:
     send: float = 0.0
 
     def stored(self) -> bytes:
-        """Give the text for the file; it is always of the same length."""
-        return b"%017.6f %017.6f\n" % (self.queue, self.send)
+        """Return the content of the file, which always has the same length."""
+        return f"{self.queue:017.6f} {self.send:017.6f}\n".encode()
 
 
-def turns_in(text: bytes) -> GateState:
-    """Read what is stored; what is no such text, or a piece of one, counts as nothing stored."""
+def parse_state(text: bytes) -> GateState:
+    """Return the state in the content of the file; the initial state if that is malformed."""
     match = _STORED.fullmatch(text)
     return GateState() if match is None else GateState(*map(float, match.groups()))
 
 
-def turn_of_queue(turns: GateState, now: float, most: float) -> tuple[float | None, GateState]:
-    """Give the seconds until the next turn of the queue, and what is stored then; None if it is more than `most` away."""
+def take_queue_turn(turns: GateState, now: float, most: float) -> tuple[float | None, GateState]:
+    """Return the seconds until the next turn of the queue, and the new state.
+
+    The seconds are None, and no turn is taken, if there are more than `most`.
+    """
     wait, queue = _next(turns.queue, now, most, QUEUE_SPACING)
     return wait, attrs.evolve(turns, queue=queue)
 
 
-def turn_to_send(turns: GateState, now: float, most: float) -> tuple[float | None, GateState]:
-    """Give the same for a turn to send."""
+def take_send_turn(turns: GateState, now: float, most: float) -> tuple[float | None, GateState]:
+    """Return the seconds until the next turn to send, and the new state, as `take_queue_turn`."""
     wait, send = _next(turns.send, now, most, SEND_SPACING)
     return wait, attrs.evolve(turns, send=send)
 
 
-def held_off(turns: GateState, now: float, seconds: float) -> tuple[float | None, GateState]:
-    """Give no more turns for so many seconds, as the endpoint asked."""
+def hold_off(turns: GateState, now: float, seconds: float) -> tuple[float | None, GateState]:
+    """Return a state in which no turn comes within the seconds of a `Retry-After`."""
     until = now + min(seconds, FAR)
     return 0.0, GateState(
         max(_believed(turns.queue, now), until), max(_believed(turns.send, now), until)
@@ -100,25 +102,31 @@ def _believed(stored: float, now: float) -> float:
 # The directory
 
 
-def default_directory(environment: Mapping[str, str], *, platform: str, user: int | None) -> Path:
-    """Name the directory in which this user's processes meet. All of them must: a login session's own would not do.
+def get_default_directory(
+    environment: Mapping[str, str], *, platform: str, user: int | None
+) -> Path:
+    """Return the directory that all processes of a user share, across login sessions.
 
-    `platform` is as `sys.platform`; `user` as `os.geteuid`, None on Windows.
+    Args:
+        environment: such as `os.environ`.
+        platform: such as `sys.platform`.
+        user: the result of `os.geteuid`, None on Windows.
+
     """
     if platform == "win32":
         return (
             Path(environment.get("LOCALAPPDATA") or environment.get("TEMP") or r"C:\Windows\Temp")
             / "aiomsi"
         )
-    return Path(environment.get("TMPDIR") or "/tmp") / f"aiomsi-{user}"  # noqa: S108 (what is found there is checked)
+    folder = environment.get("TMPDIR") or "/tmp"  # noqa: S108 (the directory is checked)
+    return Path(folder) / f"aiomsi-{user}"
 
 
-def objection(status: os.stat_result, *, platform: str, user: int | None) -> str | None:
-    """Say why a directory, as `os.lstat` sees it, can't be trusted; None: it can.
+def find_distrust_reason(status: os.stat_result, *, platform: str, user: int | None) -> str | None:
+    """Return why a directory, with its status of `os.lstat`, can't be trusted; None if it can.
 
-    Whoever may write there may keep all others waiting, or lead a write elsewhere. On Windows that
-    is left to its access
-    control lists: a directory in a user's profile is that user's.
+    A user with write permission could block all processes, or redirect a write. On Windows the
+    access control lists decide: a directory in a user's profile is that user's.
     """
     if not stat.S_ISDIR(status.st_mode):
         return "it is a symbolic link" if stat.S_ISLNK(status.st_mode) else "it is not a directory"
@@ -129,13 +137,13 @@ def objection(status: os.stat_result, *, platform: str, user: int | None) -> str
     return "others may write there" if status.st_mode & stat.S_IWOTH else None
 
 
-def objection_to_file(
+def find_file_distrust_reason(
     status: os.stat_result, directory: os.stat_result, *, platform: str, user: int | None
 ) -> str | None:
-    """Return why an open file of that directory, as `os.fstat` reports it, must not be written; None if it may be.
+    """Return why an open file of the directory must not be written; None if it may be.
 
-    In a directory that is shared with a group each member can put a hard link, a pipe or a device
-    in the file's place.
+    The status is that of `os.fstat`. In a directory that is shared with a group each member can
+    replace the file by a hard link, a pipe or a device.
     """
     if not stat.S_ISREG(status.st_mode):
         return "it is not a regular file"
@@ -149,8 +157,8 @@ def objection_to_file(
     )
 
 
-def file_mode(status: os.stat_result, *, platform: str) -> int:
-    """Decide who may use files in that directory: this user, the group that it is shared with, or as the system does."""
+def get_file_mode(status: os.stat_result, *, platform: str) -> int:
+    """Return the mode of new files: for this user, for the group of the directory, or inherited."""
     if platform == "win32":
         return INHERITED
     return GROUP if status.st_mode & stat.S_IWGRP else OWN

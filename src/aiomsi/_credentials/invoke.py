@@ -1,4 +1,4 @@
-"""Calling foreign code for a token: in the event loop only if that can't block it."""
+"""Calls of foreign credentials and functions, in the event loop only if they can't block it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import attrs
 
-from aiomsi._credentials.awaitable import METHODS, Returns, credential_returns, returns
+from aiomsi._credentials.awaitable import METHODS, Returns, classify, classify_credential
 from aiomsi._errors import ConfigurationError, TokenRefusedError
 
 _OLDER, _NEWER = METHODS
@@ -18,50 +18,50 @@ _USE_AIO = "Take the class of the same name from the package's .aio module"
 
 
 class SynchronousCredentialError(ConfigurationError, TokenRefusedError):
-    """A credential or function returned a token, not an awaitable: it would block the event loop."""
+    """A credential or function that blocks the event loop: it returns a token, not an awaitable."""
 
 
 def is_credential(value: object) -> bool:
-    """Return whether this has one of the SDK's token methods."""
+    """Return whether this object has one of the SDK's token methods."""
     return any(hasattr(value, name) for name in METHODS)
 
 
 def refuse_synchronous(credential: Any) -> None:
-    """Refuse a credential, or a class of credentials, whose methods are known to be synchronous.
+    """Raise an error if a credential, or a class of credentials, is known to be synchronous.
 
     Raises:
-        SynchronousCredentialError: it is one.
+        SynchronousCredentialError: its token methods return plain values.
 
     """
-    if credential_returns(credential) is Returns.VALUE:
-        raise synchronous(
+    if classify_credential(credential) is Returns.VALUE:
+        raise make_synchronous_error(
             credential.__name__ if isinstance(credential, type) else type(credential).__name__
         )
 
 
-def synchronous(name: str, what: str = "credential") -> SynchronousCredentialError:
-    """Make the error for something synchronous."""
+def make_synchronous_error(name: str, what: str = "credential") -> SynchronousCredentialError:
+    """Return the error for a synchronous credential or function."""
     return SynchronousCredentialError(
         f"{name} is a synchronous {what}: it would block the event loop", help=_USE_AIO, host=name
     )
 
 
-async def ask(
+async def get_token(
     credential: Any, scopes: tuple[str, ...], options: Mapping[str, Any], proven: set[str]
 ) -> object:
-    """Ask a credential for a token, by the newer of the SDK's two methods if it has both.
+    """Return the result of a credential's token method, the newer one if it has both.
 
     Args:
-        credential: has one of the two methods or both.
+        credential: an object with at least one of the two methods.
         scopes: the audience of the token.
-        options: by keyword.
-        proven: the methods that are known to return awaitables; more are added.
+        options: the keyword arguments of the method.
+        proven: the names of the methods that are known to return awaitables; this call adds to it.
 
     Raises:
-        SynchronousCredentialError: the method returned something else.
+        SynchronousCredentialError: the method returned no awaitable.
 
     """
-    answer: object = None
+    result: object = None
     for name in _method_names(credential):
         method = getattr(credential, name)
         call = (
@@ -69,17 +69,17 @@ async def ask(
             if name == _NEWER
             else partial(method, *scopes, **options)
         )
-        certain = name in proven or returns(method) is Returns.AWAITABLE
-        answer, is_value = await outcome_of(call, certain=certain)
+        certain = name in proven or classify(method) is Returns.AWAITABLE
+        result, is_value = await call_and_await(call, certain=certain)
         if is_value:
-            raise synchronous(type(credential).__name__)
+            raise make_synchronous_error(type(credential).__name__)
         proven.add(name)
-        if _is_token(answer):
+        if _is_token(result):
             break
-    return answer
+    return result
 
 
-async def outcome_of(call: Callable[[], object], *, certain: bool) -> tuple[object, bool]:
+async def call_and_await(call: Callable[[], object], *, certain: bool) -> tuple[object, bool]:
     """Return the awaited result of a call, and whether the call returned a plain value instead.
 
     Unless the call is certain to return an awaitable, it runs in a thread, because it may block.
@@ -94,7 +94,7 @@ async def outcome_of(call: Callable[[], object], *, certain: bool) -> tuple[obje
 
 @attrs.define(eq=False)
 class _ThreadCall:
-    """A call in a thread, whose coroutine is closed if the caller is gone when it comes."""
+    """A call in a thread; its coroutine is closed if the caller was cancelled in the meantime."""
 
     call: Callable[[], object] = attrs.field(repr=False)
     made: object = attrs.field(default=None, repr=False)
@@ -120,33 +120,33 @@ async def _in_thread(call: Callable[[], object]) -> object:
         thread_call.drop()
         raise
     except RuntimeError as error:
-        # It needs the running loop, for example to create a task: so it is written for asyncio.
+        # The call needs the running loop, for example to create a task: it is written for asyncio.
         if "event loop" not in str(error):
             raise
     return call()
 
 
 def _method_names(credential: Any) -> tuple[str, ...]:
-    """Return the method to call, and the one to call if that returns no token."""
+    """Return the names of the methods to call, in order, until one returns a token."""
     newer, older = getattr(credential, _NEWER, None), getattr(credential, _OLDER, None)
     if newer is None or older is None:
         return (_OLDER if newer is None else _NEWER,)
-    if returns(older) is Returns.AWAITABLE and returns(newer) is not Returns.AWAITABLE:
+    if classify(older) is Returns.AWAITABLE and classify(newer) is not Returns.AWAITABLE:
         return (_OLDER,)
-    # A subclass that overrides only one of them means that one.
+    # A subclass that overrides only one of the methods intends that one to be called.
     if _depth(credential, _OLDER) < _depth(credential, _NEWER):
         return (_OLDER,)
-    # A mock has every method, and returns a token only from the one that it was given.
+    # A mock has every method, and returns a token only from a configured one.
     return _NEWER, _OLDER
 
 
 def _depth(credential: Any, name: str) -> int:
-    """Return how far up from the instance a method is defined."""
+    """Return at which position of the MRO a method is defined; -1 for the instance."""
     if name in getattr(credential, "__dict__", {}):
         return -1
     classes = type(credential).__mro__
     return next((number for number, cls in enumerate(classes) if name in vars(cls)), len(classes))
 
 
-def _is_token(answer: object) -> bool:
-    return isinstance(answer, tuple) or isinstance(getattr(answer, "token", None), str)
+def _is_token(result: object) -> bool:
+    return isinstance(result, tuple) or isinstance(getattr(result, "token", None), str)

@@ -1,4 +1,4 @@
-"""The same single flight over any async credential of the Azure SDK."""
+"""`SharedCredential`, a single flight over any async credential of the Azure SDK."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import attrs
 
 from aiomsi._clock import SYSTEM_CLOCK, Clock
 from aiomsi._clouds import same_audience
-from aiomsi._credentials.managed_identity import SlotCredential, not_claims
-from aiomsi._credentials.wrapped import Inner, WrappedFetch, WrappedInstance, wrap
+from aiomsi._credentials.base import SlotCredential, refuse_claims
+from aiomsi._credentials.wrapped import Wrapped, WrappedFetch, WrappedInstance, wrap
 from aiomsi._errors import ConfigurationError
 from aiomsi._tokens.flight import Fetch
 from aiomsi._tokens.host_backoff import HostBackoff
@@ -28,42 +28,53 @@ _Backoffs: TypeAlias = WeakValueDictionary[tuple[tuple[str, ...], str | None], H
 
 
 @attrs.define(eq=False)
-class _Common:
-    """What credentials over the same inner one share."""
+class _SharedSlots:
+    """The state that credentials over one inner credential share.
 
-    inner: Inner
+    Attributes:
+        inner: the inner credential.
+        table: its slots.
+        backoffs: the back-offs by scopes and tenant, because a `Retry-After` for one of these does
+            not apply to another. The slots hold the references that keep them.
+
+    """
+
+    inner: Wrapped
     table: SlotTable
     backoffs: _Backoffs = attrs.field(factory=WeakValueDictionary)
-    """By scopes and tenant: a `Retry-After` of one of them does not hold for another. Their slots keep them."""
 
 
 class SharedCredential(SlotCredential):
-    """Single flight and background refresh for any async credential: `ManagedIdentityCredential`'s core over somebody else's.
+    """Single flight and background refresh for any async credential.
 
-    However many callers, loops and threads ask this credential, the inner one is asked once. Each
-    set of scopes, tenant and `enable_cae` has a token of its own. The spellings of ARM's scope
-    (with or without a slash or ``/.default``) share a token, and the inner credential receives that
-    of the call which starts the fetch. Everything that callers are promised of
-    `ManagedIdentityCredential` holds here too.
+    Concurrent calls, in any number of tasks, loops and threads, share one call of the inner
+    credential. Each set of scopes, tenant and `enable_cae` has a separate token. The spellings of
+    ARM's scope (with or without a slash or ``/.default``) share a token, and the inner credential
+    receives the spelling of the call that starts the fetch. The guarantees of
+    `ManagedIdentityCredential` hold for this class, too.
 
     Args:
-        inner: one of three. Its methods may be coroutine functions, or return awaitables in any
-            way. Something that makes a credential, best of all its class:
-            ``SharedCredential(DefaultAzureCredential)``. Every fetch makes one in its own loop and
-            closes it, so this works from any loop, and across `asyncio.run`. A credential: its
-            connections belong to one event loop, so its fetches run in that loop, wherever the
-            callers are; once that loop is closed there is an error that says so. It is the
-            caller's, and never closed from here. A function that takes scopes, with `claims`,
-            `tenant_id` and `enable_cae` by keyword where they are asked for, and whose awaited
-            result is a token: an object with `token` and `expires_on` (seconds since the epoch), or
-            that pair.
-        policy: when tokens are refreshed, and how long anything may take. `deadline` bounds one
-            fetch.
-        clock: where time comes from; for tests.
+        inner: one of three kinds of object, whose methods may be coroutine functions, or return
+            awaitables in any other way.
+
+            A *factory* of a credential, preferably its class:
+            ``SharedCredential(DefaultAzureCredential)``. Each fetch creates a credential in its
+            event loop and closes it, so this works from any loop, and across `asyncio.run`.
+
+            A *credential*. Its connections belong to one event loop, so its fetches run in that
+            loop, from whichever loop they are requested; if that loop is closed, an error says so.
+            The caller owns the credential, and has to close it.
+
+            A *function* that takes scopes, and `claims`, `tenant_id` and `enable_cae` by keyword if
+            a call passes them, and whose awaited result is a token: an object with `token` and
+            `expires_on` (seconds since the epoch), or a pair of these.
+        policy: the times of refreshes, and the limits of waits. `deadline` bounds one fetch.
+        clock: the source of the time; for tests.
 
     Raises:
-        ConfigurationError: none of the three, or a synchronous credential. One that is not
-            recognised here is first called in a thread, and `get_token` raises the error.
+        ConfigurationError: `inner` is none of the three, or a synchronous credential. If it can't
+            be recognised as synchronous here, it is first called in a thread, and `get_token`
+            raises the error.
 
     Source:
         https://learn.microsoft.com/python/api/azure-core/azure.core.credentials_async.asynctokencredential
@@ -80,8 +91,8 @@ class SharedCredential(SlotCredential):
         clock: Clock | None = None,
     ) -> None:
         clock = SYSTEM_CLOCK if clock is None else clock
-        self._common = _Common(wrap(inner), SlotTable(clock))
-        super().__init__(self._common.table, None, policy, clock)
+        self._shared = _SharedSlots(wrap(inner), SlotTable(clock))
+        super().__init__(self._shared.table, None, policy, clock)
         self._given = inner
 
     async def get_token(
@@ -92,50 +103,59 @@ class SharedCredential(SlotCredential):
         enable_cae: bool = False,
         **options: Any,
     ) -> AccessToken:
-        """Give a token for these scopes.
+        """Return a token for these scopes.
 
         Args:
-            scopes: at least one.
-            claims: from a claims challenge: the token that is held now is not given back, and the
-                inner credential is told.
-            tenant_id, enable_cae: handed on to the inner credential.
-            options: none; a token that depends on anything else could not be shared.
+            scopes: at least one scope.
+            claims: the claims of a challenge; the current token is then not returned, and the inner
+                credential receives the claims.
+            tenant_id, enable_cae: passed to the inner credential.
+            options: must be empty, because a token that depends on further options can't be shared.
 
         Raises:
-            ConfigurationError: no scope, or an option that is not known.
-            CredentialError: there is no usable token. Every caller gets an exception of its own.
+            ConfigurationError: no scope is given, or an unknown option.
+            CredentialError: no usable token is available. Each caller raises a separate exception.
 
         """
         if options:
-            msg = f"SharedCredential does not know the option {', '.join(options)}, so a token got with it can't be shared"
-            raise ConfigurationError(msg, help="Ask the inner credential itself")
+            msg = (
+                f"SharedCredential does not know the option {', '.join(options)}, "
+                "so a token got with it can't be shared"
+            )
+            raise ConfigurationError(msg, help="Call the inner credential directly")
         key = (scopes, tenant_id, bool(enable_cae))
         try:
             held = self._held.get(key)
         except TypeError:
-            _no_scopes(scopes)
+            _refuse_scopes(scopes)
         slot, fetch = self._hold(key) if held is None else held
         token = slot.token
         if token is not None and not claims and token.is_fresh(self._wall(), self._monotonic()):
             return token
         if claims and not isinstance(claims, str):
-            not_claims(claims)
+            refuse_claims(claims)
         return await slot.obtain(self, fetch, claims or None)
 
     def reject(self, token: str | AccessToken) -> bool:
-        """Say that a service did not accept this token, also to an inner credential that wants to know: as in the base class."""
+        """Drop a token that a service did not accept, as in the base class.
+
+        If the inner credential has a `reject` method, it is called, too.
+        """
         is_news = super().reject(token)
         if is_news:
-            self._common.inner.reject(str(token.token if isinstance(token, AccessToken) else token))
+            self._shared.inner.reject(str(token.token if isinstance(token, AccessToken) else token))
         return is_news
 
     def __reduce__(self) -> tuple[Any, ...]:
         is_partial = isinstance(self._given, partial) and (self._given.args or self._given.keywords)
-        if isinstance(self._common.inner, WrappedInstance) or is_partial:
-            name = self._common.inner.name
-            msg = f"a SharedCredential over a {name} is not pickled: it may hold secrets, and belongs to one loop"
+        if isinstance(self._shared.inner, WrappedInstance) or is_partial:
+            name = self._shared.inner.name
+            msg = (
+                f"a SharedCredential over a {name} can't be pickled: it may hold secrets, "
+                "and belongs to one loop"
+            )
             raise TypeError(
-                f"{msg}. Give it a class, or a function of a module, that makes a credential"
+                f"{msg}. Pass a class, or a function of a module, that creates a credential"
             )
         arguments: dict[str, Any] = {"policy": self._policy}
         if self._clock is not SYSTEM_CLOCK:
@@ -145,10 +165,10 @@ class SharedCredential(SlotCredential):
     def _hold(self, key: _Key) -> tuple[Slot, Fetch]:
         scopes, tenant_id, enable_cae = key
         if not scopes or not all(map(_is_scope, scopes)):
-            _no_scopes(scopes)
-        name = f"{self._common.inner.name} {self._label(key)}"
+            _refuse_scopes(scopes)
+        name = f"{self._shared.inner.name} {self._label(key)}"
         audiences, users = tuple(map(same_audience, scopes)), WeakSet[object]((self,))
-        backoff = self._common.backoffs.setdefault((audiences, tenant_id), HostBackoff())
+        backoff = self._shared.backoffs.setdefault((audiences, tenant_id), HostBackoff())
         make = partial(
             Slot,
             name,
@@ -159,14 +179,14 @@ class SharedCredential(SlotCredential):
             users=users,
         )
         if self._held:
-            self._let_go()
+            self._release_idle()
         slot = self._table.attach(self._owner, (audiences, tenant_id, enable_cae), self, make)
         options = {"tenant_id": tenant_id, "enable_cae": enable_cae}
         asked = {name: value for name, value in options.items() if value}
         held = self._held[key] = (
             slot,
             WrappedFetch(
-                self._common.inner, scopes, asked, self._policy, self._clock, slot.backoff
+                self._shared.inner, scopes, asked, self._policy, self._clock, slot.backoff
             ),
         )
         return held
@@ -181,21 +201,22 @@ class SharedCredential(SlotCredential):
             ]
         )
 
-    def _described(self, identities: list[TokenIdentity]) -> str:
+    def _describe(self, identities: list[TokenIdentity]) -> str:
         names = ", ".join(
             dict.fromkeys(
                 str(identity) for identity in identities if identity.client_id or identity.object_id
             )
         )
-        return f"over {self._common.inner.name}" + (f", {names}" if names else "")
+        return f"over {self._shared.inner.name}" + (f", {names}" if names else "")
 
 
 class SessionCredential(SharedCredential):
     """A session's wrapper of another library's credential, for the session's event loop.
 
-    All sessions of one loop share the tokens of one credential, also one after another: a web
-    server may open a session for each request. Closing one does not disturb the others. Closing the
-    last one cancels a fetch under way, because the inner credential is often closed right after it.
+    All sessions of one loop share the tokens of one credential, also sessions that follow each
+    other: a web server may open a session for each request. Closing a wrapper does not affect the
+    others. Closing the last one cancels a fetch under way, because the inner credential is often
+    closed right after it.
     """
 
     _is_private = True
@@ -203,26 +224,29 @@ class SessionCredential(SharedCredential):
     def __init__(self, inner: object, clock: Clock) -> None:
         super().__init__(inner, clock=clock)
         loop = asyncio.get_running_loop()
-        self._common.table, self._common.backoffs = _kept(inner, loop, clock)
-        # What is shared holds the inner credential, so its id is nobody else's until the entry is
-        # gone.
-        self._common = _IN_USE.setdefault((id(inner), loop, clock), self._common)
-        self._table = self._common.table
+        self._shared.table, self._shared.backoffs = _get_kept_slots(inner, loop, clock)
+        # The shared state refers to the inner credential, so no other object has its id as long as
+        # the entry exists.
+        self._shared = _SESSION_SLOTS.setdefault((id(inner), loop, clock), self._shared)
+        self._table = self._shared.table
 
 
-_IN_USE: WeakValueDictionary[tuple[int, asyncio.AbstractEventLoop, Clock], _Common] = (
+_SESSION_SLOTS: WeakValueDictionary[tuple[int, asyncio.AbstractEventLoop, Clock], _SharedSlots] = (
     WeakValueDictionary()
 )
 
 _Tables: TypeAlias = dict[tuple[int, Clock], tuple[ref[object], SlotTable, _Backoffs]]
 _KEPT: WeakKeyDictionary[asyncio.AbstractEventLoop, _Tables] = WeakKeyDictionary()
-"""Slots of inner credentials for later sessions of a loop. They hold neither the credential nor, at rest, the loop."""
+"""Slots of inner credentials, for later sessions of a loop.
+
+They refer neither to the credential nor, without a flight, to the loop.
+"""
 
 
-def _kept(
+def _get_kept_slots(
     inner: object, loop: asyncio.AbstractEventLoop, clock: Clock
 ) -> tuple[SlotTable, _Backoffs]:
-    """Return the slots of an inner credential, kept for as long as both that and the loop exist."""
+    """Return the slots of an inner credential, kept as long as it and the loop exist."""
     tables, key = _KEPT.setdefault(loop, {}), (id(inner), clock)
     found = tables.get(key)
     if found is not None and found[0]() is inner:
@@ -231,12 +255,12 @@ def _kept(
     # An instance of a class with `__slots__` may not support weak references: its slots end with
     # its sessions.
     with suppress(TypeError):
-        tables[key] = ref(inner, lambda gone: _drop(tables, key, gone)), *made
+        tables[key] = ref(inner, lambda gone: _drop_slots(tables, key, gone)), *made
     return made
 
 
-def _drop(tables: _Tables, key: tuple[int, Clock], gone: ref[object]) -> None:
-    # Another object may have the same id by now.
+def _drop_slots(tables: _Tables, key: tuple[int, Clock], gone: ref[object]) -> None:
+    # Another object may have the same id in the meantime.
     if key in tables and tables[key][0] is gone:
         del tables[key]
 
@@ -245,6 +269,9 @@ def _is_scope(scope: object) -> bool:
     return isinstance(scope, str) and bool(scope.strip())
 
 
-def _no_scopes(scopes: tuple[object, ...]) -> NoReturn:
-    msg = f"get_token takes one scope or several, and a tenant_id if need be, as strings; the scopes are {scopes!r}"
+def _refuse_scopes(scopes: tuple[object, ...]) -> NoReturn:
+    msg = (
+        "get_token takes one scope or several, and optionally a tenant_id, as strings; "
+        f"the scopes are {scopes!r}"
+    )
     raise ConfigurationError(msg, help="For ARM it is 'https://management.azure.com/.default'")

@@ -1,4 +1,4 @@
-"""One fetch of a token from somebody else's credential: brings a value, never an exception."""
+"""The fetch of a token from another library's credential, which returns a value, never raises."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ import attrs
 from aiomsi._clock import Clock
 from aiomsi._credentials.awaitable import (
     Returns,
+    classify,
     is_class,
     is_synchronous_azure,
-    returns,
     takes_positional,
 )
 from aiomsi._credentials.invoke import (
     SynchronousCredentialError,
-    ask,
+    call_and_await,
+    get_token,
     is_credential,
-    outcome_of,
+    make_synchronous_error,
     refuse_synchronous,
-    synchronous,
 )
 from aiomsi._errors import (
     AiomsiError,
@@ -37,8 +37,8 @@ from aiomsi._errors import (
     TokenRefusedError,
     TokenUnavailableError,
 )
-from aiomsi._hosts.base import retry_after
-from aiomsi._hosts.times import seconds
+from aiomsi._hosts.base import parse_retry_after
+from aiomsi._hosts.times import parse_number
 from aiomsi._tokens.flight import Ping, call, inside, join_fetch
 from aiomsi._tokens.host_backoff import HeldOffError, HostBackoff, Ticket
 from aiomsi._tokens.policy import Policy
@@ -53,9 +53,9 @@ logger = logging.getLogger("aiomsi")
 
 _PASSING = frozenset({404, 408, 410, 429})
 _CLOSING = 5.0
-"""For how many seconds at the most a token waits until the credential that has brought it is closed."""
+"""Most seconds that a token waits for the closing of the credential that returned it."""
 _EPOCH_LEAST = 1e8
-"""Seconds since the epoch of a day in 1973: less is a life, not a moment."""
+"""Seconds since the epoch of a day in 1973: a smaller number is a lifetime, not a time."""
 _MAX_SHOWN = 1e20
 _CLOCK = "if the token is a new one, this machine's clock is ahead"
 _KEPT = (HostUnreachableError, TokenRefusedError, TokenUnavailableError)
@@ -63,11 +63,11 @@ _KEPT = (HostUnreachableError, TokenRefusedError, TokenUnavailableError)
 
 @attrs.frozen(eq=False)
 class LoopTimeouts:
-    """How to wait for another event loop.
+    """The waits for another event loop.
 
     Attributes:
-        ping: for how many seconds, until it has to have answered.
-        sleep: by which clock, where it is only to be left alone for that long.
+        ping: seconds within which the loop must run a callback.
+        sleep: the clock's sleep, for a pause without a ping.
 
     """
 
@@ -75,27 +75,27 @@ class LoopTimeouts:
     sleep: Callable[[float], Awaitable[None]]
 
 
-class Inner(Protocol):
-    """A credential, a maker of credentials or a function, asked in one and the same way."""
+class Wrapped(Protocol):
+    """The common interface of a credential, a factory of credentials, and a function."""
 
     @property
     def name(self) -> str:
-        """What messages call it: the name of its class or function."""
+        """The name in messages: that of the class or function."""
 
-    async def ask(
-        self, scopes: tuple[str, ...], options: Mapping[str, Any], patience: LoopTimeouts
+    async def get_token(
+        self, scopes: tuple[str, ...], options: Mapping[str, Any], timeouts: LoopTimeouts
     ) -> object:
-        """Ask for a token; raises whatever the inner credential does."""
+        """Return the inner credential's result, or raise its exception."""
 
     def reject(self, token: str) -> None:
-        """Say that this token was not accepted."""
+        """Report a token that a service did not accept."""
 
 
-def wrap(inner: object) -> Inner:
-    """Tell what a user has handed in.
+def wrap(inner: object) -> Wrapped:
+    """Return a wrapper of a credential, a factory of credentials, or a function.
 
     Raises:
-        ConfigurationError: it is none of the three, or a synchronous credential.
+        ConfigurationError: `inner` is none of the three, or a synchronous credential.
 
     """
     if is_credential(inner):
@@ -103,28 +103,31 @@ def wrap(inner: object) -> Inner:
         return WrappedFactory(inner) if isinstance(inner, type) else WrappedInstance(inner)
     if callable(inner):
         is_factory = is_class(inner) or not takes_positional(inner)
-        if is_synchronous_azure(inner) if is_factory else returns(inner) is Returns.VALUE:
-            raise synchronous(_name_of(inner), "function")
+        if is_synchronous_azure(inner) if is_factory else classify(inner) is Returns.VALUE:
+            raise make_synchronous_error(_name_of(inner), "function")
         return WrappedFactory(inner) if is_factory else WrappedFunction(inner)
-    msg = f"neither a credential, nor a function that makes one, nor an async function: {type(inner).__name__}"
+    msg = (
+        "neither a credential, nor a function that makes one, nor an async function: "
+        f"{type(inner).__name__}"
+    )
     raise ConfigurationError(msg)
 
 
 class _LoopGoneError(Exception):
-    """The one event loop that the inner credential can work in is closed, or does not answer."""
+    """The one event loop that the inner credential works in is closed, or does not run."""
 
 
 @attrs.define(eq=False)
 class WrappedInstance:
-    """A credential that exists already. Its connections belong to one event loop, so it is always asked there.
+    """An existing credential, which is always called in the one loop of its connections.
 
-    That loop is the one in which it was handed over, or else the one of its first fetch. A forked
-    child has no part in it.
+    That loop is the running one at the time of wrapping, or else the loop of the first fetch. It
+    does not exist in a forked child.
     """
 
     credential: Any = attrs.field(repr=False)
-    # The loop, with its process. One entry at the most; a dictionary, because two threads may come
-    # first.
+    # The loop, with its process. At most one entry; a dictionary, because `setdefault` is atomic if
+    # two threads start the first fetch.
     _home: dict[None, tuple[asyncio.AbstractEventLoop, int]] = attrs.field(factory=dict, init=False)
     _proven: set[str] = attrs.field(factory=set, init=False)
 
@@ -134,29 +137,32 @@ class WrappedInstance:
 
     @property
     def name(self) -> str:
-        """The name of its class."""
+        """The name of the class."""
         return type(self.credential).__name__
 
-    async def ask(
-        self, scopes: tuple[str, ...], options: Mapping[str, Any], patience: LoopTimeouts
+    async def get_token(
+        self, scopes: tuple[str, ...], options: Mapping[str, Any], timeouts: LoopTimeouts
     ) -> object:
-        """Ask it in its own loop."""
+        """Call the credential in its loop."""
         here = asyncio.get_running_loop()
         home, process = self._home.setdefault(None, (here, os.getpid()))
         if process != os.getpid():
             raise _LoopGoneError
         if home is here:
-            return await ask(self.credential, scopes, options, self._proven)
-        errand = _Errand(
-            lambda: ask(self.credential, scopes, options, self._proven),
+            return await get_token(self.credential, scopes, options, self._proven)
+        cross_call = _CrossLoopCall(
+            lambda: get_token(self.credential, scopes, options, self._proven),
             f"aiomsi {self.name}",
             here,
             home,
         )
-        return await _elsewhere(errand, patience)
+        return await _run_in_loop(cross_call, timeouts)
 
     def reject(self, token: str) -> None:
-        """Tell one that has such a method, as those of this package do: it may be somebody's wrapper around one of them."""
+        """Call the credential's `reject`, if it has that method, as this package's credentials do.
+
+        The credential may be another library's wrapper of one of these.
+        """
         reject = getattr(self.credential, "reject", None)
         if not callable(reject):
             return
@@ -164,40 +170,43 @@ class WrappedInstance:
         del token
         try:
             reject(str(secret))
-        except Exception as error:  # noqa: BLE001 (it is no reason to fail the call that brings another token)
+        except Exception as error:  # noqa: BLE001 (the call that fetches another token must not fail)
             logger.warning("%s: its reject() failed with %s", self.name, type(error).__name__)
 
 
 @attrs.frozen(eq=False)
 class WrappedFactory:
-    """Makes a credential for every fetch, in that fetch's loop, and closes it afterwards."""
+    """A factory, which creates a credential for each fetch, in that fetch's event loop."""
 
     make: Callable[[], Any] = attrs.field(repr=False)
 
     @property
     def name(self) -> str:
-        """The name of the factory, mostly a class."""
+        """The name of the factory, in most cases a class."""
         return _name_of(self.make)
 
-    async def ask(
-        self, scopes: tuple[str, ...], options: Mapping[str, Any], patience: LoopTimeouts
+    async def get_token(
+        self,
+        scopes: tuple[str, ...],
+        options: Mapping[str, Any],
+        timeouts: LoopTimeouts,  # noqa: ARG002 (one signature)
     ) -> object:
-        """Make one, ask it, close it."""
+        """Create a credential, call it, and close it."""
         credential = self.make()
         if inspect.isawaitable(credential):
             credential = await credential
         if not is_credential(credential):
-            msg = f"it made no credential but a {type(credential).__name__}"
+            msg = f"the factory returned a {type(credential).__name__}, which is not a credential"
             raise TypeError(msg)
-        return await _ask_once(credential, self.name, scopes, options)
+        return await _get_token_once(credential, self.name, scopes, options)
 
     def reject(self, token: str) -> None:
-        """Do nothing: the next fetch makes a credential that does not know it."""
+        """Ignore the token, because the next fetch creates another credential."""
 
 
 @attrs.frozen(eq=False)
 class WrappedFunction:
-    """An async function that takes scopes, and by keyword what else is asked for, and returns a token."""
+    """An async function that takes scopes, and options by keyword, and returns a token."""
 
     function: Callable[..., object] = attrs.field(repr=False)
     _proven: set[str] = attrs.field(factory=set, init=False, repr=False)
@@ -207,23 +216,26 @@ class WrappedFunction:
         """The name of the function."""
         return _name_of(self.function)
 
-    async def ask(
-        self, scopes: tuple[str, ...], options: Mapping[str, Any], patience: LoopTimeouts
+    async def get_token(
+        self,
+        scopes: tuple[str, ...],
+        options: Mapping[str, Any],
+        timeouts: LoopTimeouts,  # noqa: ARG002 (one signature)
     ) -> object:
-        """Call it; it may return a token, or a credential that is asked for one."""
-        certain = bool(self._proven) or returns(self.function) is Returns.AWAITABLE
-        answer, is_value = await outcome_of(
+        """Call the function, and, if it returns a credential, call that."""
+        certain = bool(self._proven) or classify(self.function) is Returns.AWAITABLE
+        result, is_value = await call_and_await(
             partial(self.function, *scopes, **options), certain=certain
         )
-        if is_credential(answer):
-            return await _ask_once(answer, self.name, scopes, options)
+        if is_credential(result):
+            return await _get_token_once(result, self.name, scopes, options)
         if is_value:
-            raise synchronous(self.name, "function")
+            raise make_synchronous_error(self.name, "function")
         self._proven.add(self.name)
-        return answer
+        return result
 
     def reject(self, token: str) -> None:
-        """Do nothing: a function has no memory."""
+        """Ignore the token, because a function has no `reject`."""
 
 
 def _name_of(function: object) -> str:
@@ -231,17 +243,17 @@ def _name_of(function: object) -> str:
     return getattr(function, "__qualname__", type(function).__name__)
 
 
-async def _ask_once(
+async def _get_token_once(
     credential: Any, name: str, scopes: tuple[str, ...], options: Mapping[str, Any]
 ) -> object:
-    """Ask a credential that was made for this, and close it."""
+    """Call a credential that was created for this call, and close it."""
     refuse_synchronous(credential)
     leave: Callable[[], Awaitable[object]] | None = getattr(credential, "close", None)
     if hasattr(credential, "__aexit__"):
         await credential.__aenter__()
         leave = partial(credential.__aexit__, None, None, None)
     try:
-        return await ask(credential, scopes, options, set())
+        return await get_token(credential, scopes, options, set())
     finally:
         if leave is not None:
             await _close(leave, name)
@@ -251,16 +263,26 @@ async def _close(leave: Callable[[], Awaitable[object]], name: str) -> None:
     try:
         async with asyncio.timeout(_CLOSING):
             await leave()
-    except Exception as error:  # noqa: BLE001 (it is no reason to lose the token that it has brought)
-        said = without_secrets(f"{type(error).__name__}: {error}")
-        logger.warning("%s: the credential that it made could not be closed: %s", name, said)
+    except Exception as error:  # noqa: BLE001 (the token must not be lost)
+        text = without_secrets(f"{type(error).__name__}: {error}")
+        logger.warning("%s: the credential that it made could not be closed: %s", name, text)
 
 
 @attrs.define(eq=False)
-class _Errand:
-    """A call that is made in another loop, and whose outcome comes back to this one."""
+class _CrossLoopCall:
+    """A call in another event loop, with its outcome in this one.
 
-    ask: Callable[[], Awaitable[object]]
+    Attributes:
+        make: the call, which returns an awaitable.
+        name: the name of its task.
+        here: the loop of the caller.
+        there: the loop of the call.
+        outcome: a future of `here`.
+        task: the task of `there`, once it is created.
+
+    """
+
+    make: Callable[[], Awaitable[object]]
     name: str
     here: asyncio.AbstractEventLoop
     there: asyncio.AbstractEventLoop
@@ -271,22 +293,22 @@ class _Errand:
     def _outcome_here(self) -> asyncio.Future[object]:
         return self.here.create_future()
 
-    def begin(self) -> None:
-        """Make the call; there."""
+    def start(self) -> None:
+        """Start the call, in the loop `there`."""
         self.task = create_task(self.there, self._run(), self.name)
         self.task.add_done_callback(retrieve)
         join_fetch(self.task)
 
-    def drop(self) -> None:
-        """Want it no more; there, and never before `begin`."""
+    def cancel(self) -> None:
+        """Cancel the call, in the loop `there`, and never before `start`."""
         if self.task is not None:
             self.task.cancel()
 
     async def _run(self) -> None:
         settle: Callable[[], object] = self.outcome.cancel
         try:
-            settle = partial(self.outcome.set_result, await self.ask())
-        except Exception as error:  # noqa: BLE001 (it is raised in the loop that asked)
+            settle = partial(self.outcome.set_result, await self.make())
+        except Exception as error:  # noqa: BLE001 (the caller's loop raises it)
             settle = partial(self.outcome.set_exception, error)
         finally:
             call(self.here, self._settle, settle)
@@ -296,60 +318,64 @@ class _Errand:
             settle()
 
 
-async def _elsewhere(errand: _Errand, patience: LoopTimeouts) -> object:
-    """Ask in another loop, for as long as that loop answers pings.
+async def _run_in_loop(cross_call: _CrossLoopCall, timeouts: LoopTimeouts) -> object:
+    """Return the outcome of a call in another loop, as long as that loop answers pings.
 
     Raises:
-        _LoopGoneError: it does not.
-        asyncio.CancelledError: the call was cancelled there, and that loop goes on.
+        _LoopGoneError: the loop does not answer.
+        asyncio.CancelledError: the call was cancelled in that loop, which continues to run.
 
     """
-    loop = errand.there
-    call(loop, errand.begin)
+    loop = cross_call.there
+    call(loop, cross_call.start)
     try:
         while True:
-            ping, due = Ping(), errand.here.time() + patience.ping
+            ping, due = Ping(), cross_call.here.time() + timeouts.ping
             if not call(loop, ping.answer):
                 raise _LoopGoneError
-            if (await asyncio.wait([errand.outcome], timeout=patience.ping))[0]:
-                if errand.outcome.cancelled():
-                    # Mostly that loop is about to end: who asked there again at once would leave it
-                    # a task that never ends.
-                    await patience.sleep(patience.ping)
+            if (await asyncio.wait([cross_call.outcome], timeout=timeouts.ping))[0]:
+                if cross_call.outcome.cancelled():
+                    # In most cases that loop is about to end. Another call at once would leave a
+                    # task in it that never ends.
+                    await timeouts.sleep(timeouts.ping)
                     if loop.is_closed():
                         raise _LoopGoneError
-                return errand.outcome.result()
-            # If this loop was blocked too, the whole process may have been, and the other one gets
-            # another chance.
-            if not ping.answered and errand.here.time() <= due + TOLERANCE:
+                return cross_call.outcome.result()
+            # If this loop was blocked too, the whole process may have been, so the other loop is
+            # sent another ping.
+            if not ping.answered and cross_call.here.time() <= due + TOLERANCE:
                 raise _LoopGoneError
     finally:
-        errand.outcome.cancel()
-        call(loop, errand.drop)
+        cross_call.outcome.cancel()
+        call(loop, cross_call.cancel)
 
 
 @attrs.frozen(eq=False)
 class WrappedFetch:
-    """Fetches tokens of some scopes through an inner credential.
+    """The fetches of tokens for some scopes through an inner credential.
 
     Attributes:
-        options: what the callers ask for beside the scopes: ``tenant_id`` and ``enable_cae``, where
-            they are given.
+        inner: the wrapped credential.
+        scopes: the scopes, as the first caller wrote them.
+        options: ``tenant_id`` and ``enable_cae``, if the callers passed them.
+        policy: the source of the deadline.
+        clock: the source of the time.
+        backoff: the back-off that fetches of these scopes share.
 
     """
 
-    inner: Inner
+    inner: Wrapped
     scopes: tuple[str, ...]
     options: Mapping[str, Any]
     policy: Policy
     clock: Clock
     backoff: HostBackoff = attrs.field(factory=HostBackoff)
 
-    async def __call__(self, order: FetchRequest) -> TokenResponse | Failure:
-        """Bring a token, or say why there is none."""
+    async def __call__(self, fetch_request: FetchRequest) -> TokenResponse | Failure:
+        """Return a token, or the failure to fetch one."""
         options = dict(self.options)
-        if order.claims is not None:
-            options["claims"] = order.claims
+        if fetch_request.claims is not None:
+            options["claims"] = fetch_request.claims
         loop, scope, ticket = asyncio.get_running_loop(), asyncio.timeout(None), Ticket()
         timeout = RunningTimeout(self.policy.deadline, lambda: scope.reschedule(loop.time()))
         for flight in inside.get()[-1:]:
@@ -358,7 +384,7 @@ class WrappedFetch:
             async with scope:
                 if self.backoff.take(ticket, self.clock.monotonic()):
                     await self.backoff.wait(ticket, self.clock, self.policy.deadline)
-                answer = await self.inner.ask(
+                result = await self.inner.get_token(
                     self.scopes, options, LoopTimeouts(self.policy.ping, self.clock.sleep)
                 )
         except HeldOffError:
@@ -374,32 +400,34 @@ class WrappedFetch:
                 {"host": error.host},
                 permanent=True,
             )
-        except Exception as error:  # noqa: BLE001 (whatever an inner credential raises must end as a value)
+        except Exception as error:  # noqa: BLE001 (each error becomes a value)
             late = isinstance(error, TimeoutError) and scope.expired()
-            said = (
-                f"it did not answer within {self.policy.deadline:g} s"
+            text = (
+                f"no result within {self.policy.deadline:g} s"
                 if late
                 else f"{type(error).__name__}: {error}"
             )
-            return self._failure(error, said)
+            return self._failure(error, text)
         finally:
             timeout.timer.cancel()
         now = Now(self.clock.wall(), self.clock.monotonic())
-        grant = read_token(answer, now)
-        return grant if isinstance(grant, TokenResponse) else self._failure(None, grant)
+        token = read_token(result, now)
+        return token if isinstance(token, TokenResponse) else self._failure(None, token)
 
-    def _failure(self, error: Exception | None, said: str) -> Failure:
+    def _failure(self, error: Exception | None, text: str) -> Failure:
         status = getattr(error, "status_code", None) or getattr(error, "status", None)
         headers = getattr(getattr(error, "response", None), "headers", None)
         refused = isinstance(status, int) and 400 <= status < 500 and status not in _PASSING
         kind, cls = (
             ("refused", TokenRefusedError) if refused else ("unavailable", TokenUnavailableError)
         )
-        message = without_secrets(said)
+        message = without_secrets(text)
         return Failure(
             type(error) if isinstance(error, CredentialError) and type(error) in _KEPT else cls,
             "throttled" if status == 429 else kind,
-            f"{self.inner.name} gave no token for {' '.join(self.scopes)}: {message}".rstrip("."),
+            f"{self.inner.name} returned no token for {' '.join(self.scopes)}: {message}".rstrip(
+                "."
+            ),
             details={
                 "host": self.inner.name,
                 "status": status if isinstance(status, int) else None,
@@ -408,8 +436,8 @@ class WrappedFetch:
                 "attempts": 1,
             },
             permanent=refused,
-            retry_after=_asked(error, headers, self.clock.wall()),
-            # An error of this package names the rest of a slot's own back-off.
+            retry_after=_get_retry_after(error, headers, self.clock.wall()),
+            # An error of this package has the rest of its slot's back-off as `retry_after`.
             from_host=not isinstance(error, AiomsiError),
         )
 
@@ -419,16 +447,17 @@ class WrappedFetch:
             TokenUnavailableError,
             "loop gone",
             f"the event loop that this {name} belongs to is closed or does not run",
-            f"Give SharedCredential something that makes a credential for every fetch: SharedCredential({name}), or a function",
+            "Pass a factory, which creates a credential for each fetch: "
+            f"SharedCredential({name}), or a function",
             {"host": name},
             permanent=True,
         )
 
 
-def _asked(error: Exception | None, headers: object, wall: float) -> float | None:
+def _get_retry_after(error: Exception | None, headers: object, wall: float) -> float | None:
     if isinstance(error, CredentialError):
         return error.retry_after
-    return retry_after(headers, wall) if isinstance(headers, Mapping) else None
+    return parse_retry_after(headers, wall) if isinstance(headers, Mapping) else None
 
 
 def _code_of(error: Exception | None) -> str | None:
@@ -436,30 +465,31 @@ def _code_of(error: Exception | None) -> str | None:
     return code if isinstance(code, str) else None
 
 
-def read_token(answer: object, now: Now) -> TokenResponse | str:
-    """Make a grant of what an inner credential returned, or say what is wrong with it.
+def read_token(result: object, now: Now) -> TokenResponse | str:
+    """Return the token of an inner credential's result, or the description of a defect.
 
     A token has `token` and `expires_on` (seconds since the epoch), and may have `refresh_on` and
-    `token_type`, as azure-core's `AccessToken` and `AccessTokenInfo` do; a pair of the two will do.
+    `token_type`, as azure-core's `AccessToken` and `AccessTokenInfo` do. A pair of `token` and
+    `expires_on` is accepted, too.
     """
-    if isinstance(answer, tuple) and len(answer) == 2 and not hasattr(answer, "token"):
-        given, expires_on = answer
-    elif hasattr(answer, "token") or hasattr(answer, "expires_on"):
-        given, expires_on = getattr(answer, "token", None), getattr(answer, "expires_on", None)
-    elif isinstance(answer, Mapping) and isinstance(answer.get("error"), str):
-        # As MSAL returns an error.
-        return f"it returned the error {answer['error']}: {answer.get('error_description', '')}"
+    returned = f"it returned a {type(result).__name__} that is no token"
+    if isinstance(result, tuple) and len(result) == 2 and not hasattr(result, "token"):
+        given, expires_on = result
+    elif hasattr(result, "token") or hasattr(result, "expires_on"):
+        given, expires_on = getattr(result, "token", None), getattr(result, "expires_on", None)
+    elif isinstance(result, Mapping) and isinstance(result.get("error"), str):
+        # MSAL returns an error in this form.
+        return f"it returned the error {result['error']}: {result.get('error_description', '')}"
     else:
-        return f"it returned a {type(answer).__name__} that is no token: that has 'token' and 'expires_on', or is that pair"
-    returned = f"it returned a {type(answer).__name__} that is no token"
+        return f"{returned}: that has 'token' and 'expires_on', or is that pair"
     if not isinstance(given, str):
         return f"{returned}: its 'token' is of the type {type(given).__name__}, not str"
     secret = read_secret(given)
     if not isinstance(secret, Secret):
         return f"{returned}: its 'token' {secret}"
-    ends = seconds(expires_on)
+    ends = parse_number(expires_on)
     if ends is None:
-        return f"{returned}: its 'expires_on' {_not_seconds(expires_on)}"
+        return f"{returned}: its 'expires_on' {_describe_expires_on(expires_on)}"
     if ends <= now.wall:
         is_life = ends < _EPOCH_LEAST
         hint = (
@@ -468,12 +498,12 @@ def read_token(answer: object, now: Now) -> TokenResponse | str:
             else _CLOCK
         )
         return f"it returned a token that has expired, by an 'expires_on' of {ends:.0f}: {hint}"
-    token_type = getattr(answer, "token_type", None) or BEARER
+    token_type = getattr(result, "token_type", None) or BEARER
     if not isinstance(token_type, str) or not token_type.isascii() or not token_type.isalnum():
         return (
             f"{returned}: its 'token_type' is of the type {type(token_type).__name__}, or no word"
         )
-    refresh_on = seconds(getattr(answer, "refresh_on", None))
+    refresh_on = parse_number(getattr(result, "refresh_on", None))
     return TokenResponse(
         secret,
         life=ends - now.wall,
@@ -483,8 +513,8 @@ def read_token(answer: object, now: Now) -> TokenResponse | str:
     )
 
 
-def _not_seconds(expires_on: object) -> str:
-    # A text may be the token, if the two were mixed up.
+def _describe_expires_on(expires_on: object) -> str:
+    # A string is not quoted, because it may be the token, in the wrong place.
     if isinstance(expires_on, int | float) and not isinstance(expires_on, bool):
         shown = (
             "a huge number"
@@ -493,4 +523,5 @@ def _not_seconds(expires_on: object) -> str:
         )
         return f"is {shown}, not a number of seconds since the epoch (are these milliseconds?)"
     hint = "; use its timestamp()" if hasattr(expires_on, "timestamp") else ""
-    return f"is of the type {type(expires_on).__name__} and not a number of seconds since the epoch{hint}"
+    kind = type(expires_on).__name__
+    return f"is of the type {kind} and not a number of seconds since the epoch{hint}"

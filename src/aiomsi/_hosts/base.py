@@ -1,14 +1,12 @@
-"""What every place that gives tokens has in common: requests and answers as values, and how an answer is read."""
+"""The protocol of token endpoints: requests and responses as values, and response parsing."""
 
 import json
 from collections.abc import Mapping
 from typing import Any, Protocol
-from uuid import UUID
 
 import attrs
 
-from aiomsi._errors import ConfigurationError
-from aiomsi._hosts.times import http_date, moment, seconds
+from aiomsi._hosts.times import parse_date, parse_http_date, parse_number
 from aiomsi._tokens.host_limits import RequestLimits
 from aiomsi._tokens.state import FetchRequest
 from aiomsi._tokens.token import BEARER, Now, TokenResponse
@@ -18,79 +16,23 @@ from aiomsi._util.secret import Secret, SecretBytes, read_secret
 _MOST_TEXT = 300
 _MAX_QUOTED = 60
 _DOUBTFUL_LIFE = 600.0
-"""With so little left by this machine's clock, the `Date` of the response is compared."""
+"""If less life is left by this machine's clock, the `Date` of the response is compared."""
 _SKEW = 1.0
-"""An HTTP date is cut to whole seconds."""
+"""An HTTP date has a resolution of one second."""
 _LONGEST_LIFE = 172_800.0
-"""Managed identities' tokens live up to 24 hours; a `Date` by which it would be more than 48 is wrong."""
-
-
-@attrs.frozen
-class Identity:
-    """Which of the host's identities is meant: the system-assigned one, or a user-assigned one by exactly one id.
-
-    Attributes:
-        kind: None for the system-assigned identity, else ``"client_id"``, ``"object_id"`` or
-            ``"resource_id"``.
-        value: the id, as it was given.
-
-    """
-
-    kind: str | None = None
-    value: str = ""
-
-    @property
-    def key(self) -> tuple[str | None, str]:
-        """The same for every way to write the id: GUIDs and resource ids compare without case."""
-        return self.kind, self.value.lower()
-
-    @classmethod
-    def of(
-        cls, client_id: str | None, object_id: str | None, resource_id: str | None
-    ) -> "Identity":
-        """Make the identity of a credential's arguments.
-
-        Raises:
-            ConfigurationError: more than one id, or one that can't be an id of its kind.
-
-        """
-        ids = {"client_id": client_id, "object_id": object_id, "resource_id": resource_id}
-        given = {kind: value for kind, value in ids.items() if value is not None}
-        if len(given) > 1:
-            msg = f"at most one of {', '.join(given)} may be given"
-            raise ConfigurationError(msg)
-        for kind, value in given.items():
-            _check_id(kind, value)
-            return cls(kind, value)
-        return SYSTEM_ASSIGNED
-
-
-SYSTEM_ASSIGNED = Identity()
-
-
-def _check_id(kind: str, value: object) -> None:
-    if not isinstance(value, str) or not value.strip():
-        msg = f"{kind} is empty or no string: {value!r}"
-        raise ConfigurationError(msg, help="Leave it out for the system-assigned identity")
-    if kind == "resource_id":
-        parts = value.split("/")
-        if len(parts) < 9 or parts[0] or parts[1].lower() != "subscriptions" or not all(parts[1:]):
-            msg = f"resource_id is not the resource id of a managed identity: {value!r}"
-            hint = "It looks like '/subscriptions/…/providers/Microsoft.ManagedIdentity/userAssignedIdentities/<name>'"
-            raise ConfigurationError(msg, help=hint)
-        return
-    try:
-        well_formed = UUID(value).hex == value.lower().replace("-", "") and len(value) == 36
-    except ValueError:
-        well_formed = False
-    if not well_formed:
-        msg = f"{kind} is not a GUID such as '00000000-0000-0000-0000-000000000000': {value!r}"
-        raise ConfigurationError(msg)
+"""Managed identities' tokens live up to 24 hours; a `Date` that implies more than 48 is wrong."""
 
 
 @attrs.frozen(eq=False)
 class TokenRequest:
-    """A request for a token, ready to be sent: the URL is encoded already."""
+    """A request for a token, ready to be sent.
+
+    Attributes:
+        method: the HTTP method.
+        url: the URL, percent-encoded.
+        headers: the headers of the request.
+
+    """
 
     method: str
     url: str
@@ -99,7 +41,16 @@ class TokenRequest:
 
 @attrs.frozen(eq=False)
 class TokenHttpResponse:
-    """A token endpoint's answer: when it had come in, and how many seconds after its request went out."""
+    """A token endpoint's response.
+
+    Attributes:
+        status: the HTTP status.
+        headers: the headers, in a mapping without case.
+        body: the whole body, decompressed.
+        received: the time at which the body was complete.
+        took: seconds from the sending of the request to that time.
+
+    """
 
     status: int
     headers: Mapping[str, str]
@@ -110,13 +61,13 @@ class TokenHttpResponse:
 
 @attrs.frozen(eq=False)
 class TokenError:
-    """What an answer without a usable token means.
+    """The error of a response without a usable token.
 
     Attributes:
-        message: what the body says, or what is wrong with it.
+        message: the error text of the body, or the defect of the body.
         code: the body's error code, or None.
-        passing: whether asking again may help.
-        help: what to do about it.
+        passing: whether a repeated request may succeed.
+        help: the remedy, or an empty string.
 
     """
 
@@ -127,44 +78,44 @@ class TokenError:
 
 
 class Host(Protocol):
-    """A place that gives tokens: pure knowledge of its requests and answers."""
+    """A kind of token endpoint, with the format of its requests and responses; does no I/O."""
 
     @property
     def kind(self) -> str:
-        """What the host is called in messages."""
+        """The name of the host in messages."""
 
     @property
     def endpoint(self) -> str:
-        """The address that is asked, without secrets."""
+        """The URL of the token endpoint, without secrets."""
 
     @property
-    def place(self) -> tuple[str, str]:
-        """Equal for two hosts that are the same service, whatever the identity: what its limits go by."""
+    def throttle_key(self) -> tuple[str, str]:
+        """A key that is equal for all hosts with the same rate limits, whatever their identity."""
 
     @property
     def limits(self) -> RequestLimits | None:
-        """How many requests all slots of this process send the service; None for any number."""
+        """The limits for the requests of all slots of this process; None without a limit."""
 
     @property
-    def key(self) -> tuple[object, ...]:
-        """Equal for two hosts that give the same tokens."""
+    def cache_key(self) -> tuple[object, ...]:
+        """A key that is equal for two hosts that issue the same tokens."""
 
     @property
-    def unreachable(self) -> str:
-        """What to do where nothing answers at all."""
+    def unreachable_help(self) -> str:
+        """The remedy if no connection to the endpoint succeeds."""
 
-    def request(self, resource: str, order: FetchRequest) -> TokenRequest:
-        """Make the request for a token of that resource."""
+    def build_request(self, resource: str, fetch_request: FetchRequest) -> TokenRequest:
+        """Return the request for a token of that resource."""
 
-    def parse(self, answer: TokenHttpResponse) -> TokenResponse | TokenError:
-        """Read the answer."""
+    def parse(self, response: TokenHttpResponse) -> TokenResponse | TokenError:
+        """Return the token of a response, or its error."""
 
-    def answered_by(self, other: str) -> TokenError:
-        """Return the problem that something else responds at the host's address: `other` describes it."""
+    def make_impostor_error(self, other: str) -> TokenError:
+        """Return the error for a response of another server, which `other` describes."""
 
 
 def read_object(body: bytes) -> dict[str, Any] | None:
-    """Decode a JSON object, with the token in it masked; None for anything else."""
+    """Return a JSON object, its token wrapped in a `Secret`; None if the body is not one."""
     try:
         document = json.loads(body)
     except (ValueError, RecursionError):
@@ -178,36 +129,36 @@ def read_object(body: bytes) -> dict[str, Any] | None:
     return document
 
 
-def retry_after(headers: Mapping[str, str], now: float) -> float | None:
-    """Give the seconds that a `Retry-After` header asks for, whether it is a number or an HTTP date."""
+def parse_retry_after(headers: Mapping[str, str], now: float) -> float | None:
+    """Return the delay of a `Retry-After` header in seconds, from a number or an HTTP date."""
     value = headers.get("Retry-After")
-    number = seconds(value)
-    if number is None and (moment := http_date(value)) is not None:
+    number = parse_number(value)
+    if number is None and (moment := parse_http_date(value)) is not None:
         number = moment - now
     return None if number is None else max(0.0, number)
 
 
-def read_grant(
-    document: Mapping[str, Any] | None, answer: TokenHttpResponse
+def read_token_response(
+    document: Mapping[str, Any] | None, response: TokenHttpResponse
 ) -> TokenResponse | TokenError:
-    """Read the token out of a 200, whose body is the document.
+    """Return the token in the body of a 200, given as a JSON object.
 
     The life left at receipt is the smaller of `expires_in`, counted from sending, and `expires_on`.
-    If `expires_on` leaves little or nothing, this machine's clock may be ahead, so the `Date` of
-    the response is used instead.
+    If `expires_on` leaves at most `_DOUBTFUL_LIFE`, this machine's clock may be ahead, so the
+    `Date` of the response is used instead.
     """
     if document is None:
-        return TokenError("the answer is not a JSON object", passing=True)
+        return TokenError("the response is not a JSON object", passing=True)
     given = document.get("access_token")
     if not isinstance(given, Secret) or not given:
-        return TokenError("the answer has no access_token", passing=True)
+        return TokenError("the response has no access_token", passing=True)
     secret = read_secret(given)
     if not isinstance(secret, Secret):
-        return TokenError(f"the access_token in the answer {secret}")
+        return TokenError(f"the access_token in the response {secret}")
     token_type = document.get("token_type") or BEARER
     if not isinstance(token_type, str) or token_type.lower() != BEARER.lower():
         return TokenError(f"the token is of the type {_quoted(token_type)}, not {BEARER}")
-    expiry = _read_expiry(document, answer)
+    expiry = _read_expiry(document, response)
     if isinstance(expiry, TokenError):
         return expiry
     life, expires_on = expiry
@@ -216,34 +167,35 @@ def read_grant(
         secret,
         life=life,
         expires_on=None if expires_on is None else int(expires_on),
-        refresh_in=None if refresh_in is None else seconds(refresh_in),
+        refresh_in=None if refresh_in is None else parse_number(refresh_in),
         client_id=client_id if isinstance(client_id, str) and client_id else None,
     )
 
 
 def _read_expiry(
-    document: Mapping[str, Any], answer: TokenHttpResponse
+    document: Mapping[str, Any], response: TokenHttpResponse
 ) -> tuple[float, float | None] | TokenError:
-    """Read the life left in seconds, and `expires_on` where this machine's clock agrees with it."""
+    """Return the life left in seconds, and `expires_on` if this machine's clock agrees with it."""
     given = {name: document.get(name) for name in ("expires_in", "expires_on")}
-    expires_in, expires_on = seconds(given["expires_in"]), seconds(given["expires_on"])
+    expires_in, expires_on = parse_number(given["expires_in"]), parse_number(given["expires_on"])
     if expires_on is None and isinstance(given["expires_on"], str):
-        expires_on = moment(given["expires_on"])
+        expires_on = parse_date(given["expires_on"])
     if expires_in is None and expires_on is None:
         unread = [
             f"{name} {_quoted(value)}" for name, value in given.items() if value not in (None, "")
         ]
         if unread:
             return TokenError(
-                f"the answer's {' and '.join(unread)} can't be read as a time in seconds or a date with a zone"
+                f"the response's {' and '.join(unread)} can't be read as a time in seconds "
+                "or a date with a zone"
             )
-        return TokenError("the answer says neither expires_in nor expires_on", passing=True)
+        return TokenError("the response has neither expires_in nor expires_on", passing=True)
     lives = []
     if expires_in is not None:
-        lives.append(expires_in - answer.took)
+        lives.append(expires_in - response.took)
     if expires_on is not None:
-        life = expires_on - answer.received.wall
-        date = http_date(answer.headers.get("Date")) if life <= _DOUBTFUL_LIFE else None
+        life = expires_on - response.received.wall
+        date = parse_http_date(response.headers.get("Date")) if life <= _DOUBTFUL_LIFE else None
         if date is not None and life + _SKEW < expires_on - date <= _LONGEST_LIFE:
             life, expires_on = expires_on - date, None
         lives.append(life)
@@ -251,24 +203,24 @@ def _read_expiry(
 
 
 def _quoted(value: object) -> str:
-    """Quote a field of a response that holds no secret, shortened."""
+    """Return a non-secret field of a response, quoted and shortened."""
     text = without_secrets(
         str(value) if isinstance(value, int | float | str) else type(value).__name__
     )
     return repr(text if len(text) <= _MAX_QUOTED else f"{text[:_MAX_QUOTED]}…")
 
 
-def error_text(document: Mapping[str, Any] | None, body: bytes) -> tuple[str | None, str]:
-    """Find code and text in an error's body, of whichever of the token hosts' shapes it is."""
+def read_error(document: Mapping[str, Any] | None, body: bytes) -> tuple[str | None, str]:
+    """Return code and text of an error's body, in any of the shapes that token endpoints use."""
     if document is None and b"access_token" in body:
-        return None, "the answer is broken JSON with a token in it, and is not shown"
+        return None, "the response is broken JSON with a token in it, and is not shown"
     if document is None:
         text = without_secrets(body[: 4 * _MOST_TEXT].decode("utf-8", "replace"))
-        return None, text[:_MOST_TEXT] or "the answer has no body"
+        return None, text[:_MOST_TEXT] or "the response has no body"
     inner = document.get("error")
     if isinstance(inner, dict):
         document, inner = inner, None
     code = inner or document.get("code") or document.get("ErrorCode") or document.get("statusCode")
     said = document.get("error_description") or document.get("message") or document.get("Message")
-    text = without_secrets(str(said)) if said else "the answer has no error text"
+    text = without_secrets(str(said)) if said else "the response has no error text"
     return (None if code is None else without_secrets(str(code))), text

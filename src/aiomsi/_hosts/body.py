@@ -7,12 +7,15 @@ from aiomsi._hosts.base import TokenError
 from aiomsi._util.secret import SecretBytes
 
 MAX_BODY = 1_048_576
-"""A token's response has 2 to 10 KB."""
+"""A token response has 2 to 10 KB."""
 TOO_LARGE = f"a response of more than {MAX_BODY} bytes, which no token's is"
 
 
-def plain_body(body: SecretBytes, headers: Mapping[str, str]) -> SecretBytes | TokenError:
-    """Return a body decompressed, if the server compressed it unasked, but at most `MAX_BODY` bytes."""
+def decompress_body(body: SecretBytes, headers: Mapping[str, str]) -> SecretBytes | TokenError:
+    """Return the body, decompressed if the server compressed it although no coding was accepted.
+
+    The result has at most `MAX_BODY` bytes.
+    """
     coding = headers.get("Content-Encoding", "").strip().lower()
     if coding in ("", "identity"):
         return body

@@ -1,4 +1,4 @@
-"""The places that give tokens, and which of them this process runs on."""
+"""Detection of the host that this process runs on, from its environment."""
 
 import os
 import sys
@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 
 from aiomsi._clouds import masked_url, split_endpoint
 from aiomsi._errors import ConfigurationError
-from aiomsi._hosts.base import Host, Identity
+from aiomsi._hosts.base import Host
+from aiomsi._hosts.identity import Identity
 from aiomsi._hosts.imds import DEFAULT_AUTHORITY, Imds
 
 IMDS_VARIABLE = "AZURE_POD_IDENTITY_AUTHORITY_HOST"
@@ -25,12 +26,14 @@ _WHY = {
     AZURE_ARC: "IDENTITY_ENDPOINT and IMDS_ENDPOINT are set",
     MACHINE_LEARNING: "MSI_ENDPOINT and MSI_SECRET are set",
     CLOUD_SHELL: "MSI_ENDPOINT is set",
-    WORKLOAD_IDENTITY: "AZURE_AUTHORITY_HOST, AZURE_TENANT_ID and AZURE_FEDERATED_TOKEN_FILE are set",
+    WORKLOAD_IDENTITY: (
+        "AZURE_AUTHORITY_HOST, AZURE_TENANT_ID and AZURE_FEDERATED_TOKEN_FILE are set"
+    ),
 }
 _UNSET = "On a VM unset the variables that say so (IDENTITY_*, MSI_*, AZURE_FEDERATED_*)"
 _ARC_LEFT_OVER = (
-    f"On an Azure VM, where the Arc agent may have been left behind, set {IMDS_VARIABLE}={DEFAULT_AUTHORITY}, "
-    "or uninstall the agent"
+    "On an Azure VM, where the Arc agent may have been left behind, "
+    f"set {IMDS_VARIABLE}={DEFAULT_AUTHORITY}, or uninstall the agent"
 )
 _TOGETHER = (
     ("IDENTITY_HEADER", "IDENTITY_ENDPOINT"),
@@ -39,21 +42,25 @@ _TOGETHER = (
     ("AZURE_FEDERATED_TOKEN_FILE", "AZURE_TENANT_ID"),
     ("AZURE_FEDERATED_TOKEN_FILE", "AZURE_AUTHORITY_HOST"),
 )
-"""Variables that name another host only together with a second one."""
+"""Variables that name another host, each with the second variable that this requires."""
 _PROXIES = ("ALL_PROXY", "HTTP_PROXY", "all_proxy", "http_proxy")
 
 
 def detect(environment: Mapping[str, str], *, platform: str, exists: Callable[[str], bool]) -> str:
-    """Tell which kind of host this is, from its environment and the one file that marks an Arc agent.
+    """Return the kind of host, from its environment and the file that marks an Arc agent.
 
-    An empty variable counts as unset. `platform` is as `sys.platform`, `exists` as
-    `os.path.exists`.
+    An empty variable counts as unset.
+
+    Args:
+        environment: such as `os.environ`.
+        platform: such as `sys.platform`.
+        exists: such as `os.path.exists`.
 
     Source:
     https://learn.microsoft.com/entra/identity/managed-identities-azure-resources/overview-for-developers
 
     Raises:
-        ConfigurationError: the variables fit no kind of host.
+        ConfigurationError: the variables match no kind of host.
 
     """
     has = {name for name, value in environment.items() if value}
@@ -62,7 +69,10 @@ def detect(environment: Mapping[str, str], *, platform: str, exists: Callable[[s
             return SERVICE_FABRIC if "IDENTITY_SERVER_THUMBPRINT" in has else APP_SERVICE
         if "IMDS_ENDPOINT" in has:
             return AZURE_ARC
-        msg = "IDENTITY_ENDPOINT is set, but neither IDENTITY_HEADER nor IMDS_ENDPOINT, so no kind of Azure host fits"
+        msg = (
+            "IDENTITY_ENDPOINT is set, but neither IDENTITY_HEADER nor IMDS_ENDPOINT, "
+            "so no kind of Azure host fits"
+        )
         raise ConfigurationError(
             msg, help="Set the variable that belongs to it, or unset IDENTITY_ENDPOINT"
         )
@@ -84,14 +94,14 @@ def _arc_agent(environment: Mapping[str, str], platform: str) -> str:
     return "/opt/azcmagent/bin/himds"
 
 
-def host_from(
+def make_host(
     environment: Mapping[str, str],
     identity: Identity,
     *,
     platform: str = sys.platform,
     exists: Callable[[str], bool] = os.path.exists,
 ) -> Host:
-    """Make the host that this process runs on. Does no network I/O.
+    """Return the host that this process runs on, without network I/O.
 
     Raises:
         ConfigurationError: the host is of a kind that is not served yet, or its endpoint is
@@ -112,7 +122,7 @@ def host_from(
 
 
 def _surroundings(environment: Mapping[str, str]) -> str:
-    """Return sentences about variables that may explain that IMDS does not respond."""
+    """Return sentences about variables that may explain why IMDS does not respond."""
     has = {name for name, value in environment.items() if value}
     sentences = [
         f". {name} is set without {other}, so it has no effect"
@@ -135,10 +145,10 @@ def _check_authority(authority: str) -> None:
         # the scheme.
         split_endpoint(f"https://{rest}", IMDS_VARIABLE)
     except ConfigurationError:
-        msg = f"{IMDS_VARIABLE} must be 'http://host' or 'http://host:port', without a path, and is {masked_url(authority)!r}"
+        msg = (
+            f"{IMDS_VARIABLE} must be 'http://host' or 'http://host:port', without a path, "
+            f"and is {masked_url(authority)!r}"
+        )
         raise ConfigurationError(
             msg, help=f"On an Azure VM unset it, which means '{DEFAULT_AUTHORITY}'"
         ) from None
-
-
-__all__ = ["Host", "Identity", "detect", "host_from"]

@@ -9,15 +9,14 @@ from urllib.parse import quote
 import attrs
 
 from aiomsi._hosts.base import (
-    SYSTEM_ASSIGNED,
-    Identity,
     TokenError,
     TokenHttpResponse,
     TokenRequest,
-    error_text,
-    read_grant,
+    read_error,
     read_object,
+    read_token_response,
 )
+from aiomsi._hosts.identity import SYSTEM_ASSIGNED, Identity
 from aiomsi._tokens.host_limits import RequestLimits
 from aiomsi._tokens.state import FetchRequest
 from aiomsi._tokens.token import TokenResponse
@@ -29,21 +28,22 @@ _PARAMETERS = {"client_id": "client_id", "object_id": "object_id", "resource_id"
 _PASSING = frozenset({404, 408, 410, 429})
 
 _ASSIGN = (
-    "Assign the identity to this VM (Azure portal: the VM's Identity page; or 'az vm identity assign'), "
-    "then wait a minute; for a user-assigned identity check the id"
+    "Assign the identity to this VM (Azure portal: the VM's Identity page; "
+    "or 'az vm identity assign'), then wait a minute; for a user-assigned identity check the id"
 )
 _NAME_ONE = (
-    "Several user-assigned identities are assigned to this VM: name one of them with client_id=, object_id= or resource_id= "
-    "('az vm identity show' lists them; the command line has --client-id)"
+    "Several user-assigned identities are assigned to this VM: name one of them with "
+    "client_id=, object_id= or resource_id= ('az vm identity show' lists them; the command line "
+    "has --client-id)"
 )
 _NOT_AZURE = "This does not look like an Azure VM, or a firewall blocks 169.254.169.254"
 _OTHER_PLACE = (
-    "This machine is not an Azure VM, or a proxy, portal or firewall responds in place of its metadata service: "
-    "169.254.169.254 must be reached directly"
+    "This machine is not an Azure VM, or a proxy, portal or firewall responds in place of its "
+    "metadata service: 169.254.169.254 must be reached directly"
 )
 _WRONG_AUTHORITY = (
-    "AZURE_POD_IDENTITY_AUTHORITY_HOST names {} as IMDS, and that does not look like an Azure VM's: "
-    "correct the variable, or unset it"
+    "AZURE_POD_IDENTITY_AUTHORITY_HOST names {} as IMDS, and that does not look like "
+    "an Azure VM's: correct the variable, or unset it"
 )
 _EMULATOR = "To try things out elsewhere run 'aiomsi emulator' and set the variables that it prints"
 _RESOURCE = (
@@ -53,9 +53,11 @@ _RESOURCE = (
 
 @attrs.frozen
 class Imds:
-    """IMDS at an authority such as ``http://169.254.169.254``, asked for one identity.
+    """IMDS at an authority such as ``http://169.254.169.254``, with requests for one identity.
 
     Attributes:
+        authority: scheme and host of the service.
+        identity: the identity whose tokens are requested.
         surroundings: sentences about the environment that may explain a failure.
 
     """
@@ -65,13 +67,13 @@ class Imds:
     surroundings: str = attrs.field(default="", eq=False, kw_only=True)
 
     kind = "IMDS"
-    # IMDS allows a VM 5 requests at once: one is left for a request that was given up but is still
-    # served.
+    # IMDS allows a VM 5 requests at once. One is reserved, because IMDS may still serve a request
+    # that its client has cancelled.
     limits = RequestLimits(per_second=20, at_once=4)
 
     @property
-    def unreachable(self) -> str:
-        """What to do where nothing answers at all."""
+    def unreachable_help(self) -> str:
+        """The remedy if no connection to IMDS succeeds."""
         where = (
             _NOT_AZURE
             if self.authority == DEFAULT_AUTHORITY
@@ -81,56 +83,57 @@ class Imds:
 
     @property
     def endpoint(self) -> str:
-        """The address that is asked."""
+        """The URL of the token endpoint."""
         return f"{self.authority}{_PATH}"
 
     @property
-    def place(self) -> tuple[str, str]:
-        """Equal for two hosts that are the same service, whatever the identity: what its limits go by."""
+    def throttle_key(self) -> tuple[str, str]:
+        """A key that is equal for all hosts with the same rate limits, whatever their identity."""
         return self.kind, self.authority.lower()
 
     @property
-    def key(self) -> tuple[object, ...]:
-        """Equal for two hosts that give the same tokens."""
-        return *self.place, self.identity.key
+    def cache_key(self) -> tuple[object, ...]:
+        """A key that is equal for two hosts that issue the same tokens."""
+        return *self.throttle_key, self.identity.key
 
-    def request(self, resource: str, order: FetchRequest) -> TokenRequest:  # noqa: ARG002 (IMDS has no parameter for claims)
-        """Make the request. A challenge's claims stay out: IMDS knows no such parameter."""
-        url = f"{self.authority}{_PATH}?api-version={_API_VERSION}&resource={quote(resource, safe='')}"
+    def build_request(self, resource: str, fetch_request: FetchRequest) -> TokenRequest:  # noqa: ARG002 (one signature)
+        """Return the request, without a challenge's claims: IMDS has no parameter for them."""
+        query = f"api-version={_API_VERSION}&resource={quote(resource, safe='')}"
+        url = f"{self.authority}{_PATH}?{query}"
         if self.identity.kind is not None:
             url += f"&{_PARAMETERS[self.identity.kind]}={quote(self.identity.value, safe='')}"
         return TokenRequest("GET", url, {"Metadata": "true"})
 
-    def parse(self, answer: TokenHttpResponse) -> TokenResponse | TokenError:
-        """Read the answer; 404, 408, 410, 429 and 5xx may pass."""
-        document = read_object(answer.body)
-        if answer.status == 200 and document is not None and "access_token" in document:
-            result = read_grant(document, answer)
-            # An endpoint that ignores the parameter would hand out the system-assigned identity's
+    def parse(self, response: TokenHttpResponse) -> TokenResponse | TokenError:
+        """Return the token or the error of a response: 404, 408, 410, 429 and 5xx are temporary."""
+        document = read_object(response.body)
+        if response.status == 200 and document is not None and "access_token" in document:
+            result = read_token_response(document, response)
+            # An endpoint that ignores the parameter responds with the system-assigned identity's
             # token.
             if self.identity.kind == "client_id":
                 return self._of_wanted_client(result, document.get("client_id"))
             return result
         # Late: a good response does not need it.
-        from aiomsi._hosts.not_imds import impostor
+        from aiomsi._hosts.not_imds import describe_impostor
 
-        if (other := impostor(answer, document)) is not None:
-            return self.answered_by(other)
-        if answer.status == 200:
-            return read_grant(document, answer)
-        code, text = error_text(document, answer.body)
-        passing = answer.status in _PASSING or answer.status >= 500
+        if (other := describe_impostor(response, document)) is not None:
+            return self.make_impostor_error(other)
+        if response.status == 200:
+            return read_token_response(document, response)
+        code, text = read_error(document, response.body)
+        passing = response.status in _PASSING or response.status >= 500
         return TokenError(text, code, passing, "" if passing else self._help(code, text))
 
-    def answered_by(self, other: str) -> TokenError:
-        """Return the problem that something else responds at this address: `other` describes it."""
+    def make_impostor_error(self, other: str) -> TokenError:
+        """Return the error for a response of another server, which `other` describes."""
         where = (
             _OTHER_PLACE
             if self.authority == DEFAULT_AUTHORITY
             else _WRONG_AUTHORITY.format(self.authority)
         )
         return TokenError(
-            f"something else answers there, other than Azure's IMDS: {other}",
+            f"another server than Azure's IMDS responded: {other}",
             help=f"{where}{self.surroundings}",
         )
 

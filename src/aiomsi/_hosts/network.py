@@ -12,8 +12,8 @@ class LocalCause:
     """A cause on this machine's side of a connection.
 
     Attributes:
-        kind: `EXHAUSTED`, `DENIED` or `NO_ROUTE`. Only the latter two say anything about the way to
-            the host.
+        kind: `EXHAUSTED`, `DENIED` or `NO_ROUTE`. Only the latter two concern the route to the
+            host.
         message: the cause.
         help: the remedy.
 
@@ -27,8 +27,8 @@ class LocalCause:
 _FILES = LocalCause(
     EXHAUSTED,
     "this process has no file descriptor left for a connection",
-    "Raise its limit of open files ('ulimit -n'), or close unused connections: for example one ArmSession or "
-    "aiohttp.ClientSession per call that is never closed",
+    "Raise its limit of open files ('ulimit -n'), or close unused connections: for example "
+    "one ArmSession or aiohttp.ClientSession per call that is never closed",
 )
 _ALL_FILES = LocalCause(
     EXHAUSTED,
@@ -48,13 +48,14 @@ _PORTS = LocalCause(
 _DENIED = LocalCause(
     DENIED,
     "this machine does not permit the connection",
-    "A firewall's rule for outgoing connections, a sandbox (seccomp, SELinux, systemd) or a network policy forbids it: permit it",
+    "A firewall's rule for outgoing connections, a sandbox (seccomp, SELinux, systemd) "
+    "or a network policy forbids it: permit it",
 )
 _NO_ROUTE = LocalCause(
     NO_ROUTE,
     "this machine has no route to that address",
-    "In a container or network namespace let the address be reached, for example with the host's network; "
-    "on a VM look at 'ip route'",
+    "In a container or network namespace make the address reachable, for example with the host's "
+    "network; on a VM look at 'ip route'",
 )
 
 _CAUSES = {
@@ -72,6 +73,6 @@ _CAUSES = {
 }
 
 
-def local_cause(number: object) -> LocalCause | None:
-    """Return the local cause of a connection error, by its `errno`; None if the cause is not local."""
+def find_local_cause(number: object) -> LocalCause | None:
+    """Return the local cause of a connection error by its `errno`; None if it is not local."""
     return _CAUSES.get(number) if isinstance(number, int) else None

@@ -1,4 +1,4 @@
-"""Responses from IMDS's address that are not IMDS's: other clouds' metadata services, proxies, portals and firewalls.
+"""Detection of other servers at IMDS's address: other clouds, proxies, portals and firewalls.
 
 IMDS responds in JSON, errors included. Only a failing Windows HTTP stack in front of it sends HTML.
 
@@ -36,64 +36,68 @@ _TITLE = re.compile(rb"<title[^>]{0,100}>([^<]{1,300})", re.IGNORECASE)
 _TAG = re.compile(r"<(?:style|script)\b[^<]*(?:<(?!/style|/script)[^<]*)*|<[^>]*>?", re.IGNORECASE)
 
 
-def impostor(answer: TokenHttpResponse, document: Mapping[str, Any] | None) -> str | None:
-    """Describe what responded in place of IMDS; None if it may be IMDS."""
+def describe_impostor(
+    response: TokenHttpResponse, document: Mapping[str, Any] | None
+) -> str | None:
+    """Return a description of the server in place of IMDS; None if it may be IMDS."""
     for header, pattern, name in _OTHERS:
-        if (value := answer.headers.get(header)) is not None and pattern.search(value):
-            return f"{name}, {_shown(answer)}"
-    if 300 <= answer.status < 400:
-        target = answer.headers.get("Location", "").partition("?")[0]
+        if (value := response.headers.get(header)) is not None and pattern.search(value):
+            return f"{name}, {_shown(response)}"
+    if 300 <= response.status < 400:
+        target = response.headers.get("Location", "").partition("?")[0]
         return (
             f"it redirects to {without_secrets(target)[:_MAX_SHOWN]}"
             if target
             else "it redirects, which IMDS never does"
         )
     if document is not None:
-        return _shown(answer) if _is_foreign_object(answer, document) else None
-    if not _is_foreign_body(answer):
+        return _shown(response) if _is_foreign_object(response, document) else None
+    if not _is_foreign_body(response):
         return None
     return (
-        f"{_shown(answer)}, which is not a JSON object" if answer.status == 200 else _shown(answer)
+        f"{_shown(response)}, which is not a JSON object"
+        if response.status == 200
+        else _shown(response)
     )
 
 
-def _is_foreign_object(answer: TokenHttpResponse, document: Mapping[str, Any]) -> bool:
+def _is_foreign_object(response: TokenHttpResponse, document: Mapping[str, Any]) -> bool:
     names = {name.lower() for name in document}
-    if answer.status < 300:
-        return answer.status != 200 or (bool(names) and not names & _TOKEN_FIELDS)
-    return answer.status < 500 and not any("error" in name for name in names)
+    if response.status < 300:
+        return response.status != 200 or (bool(names) and not names & _TOKEN_FIELDS)
+    return response.status < 500 and not any("error" in name for name in names)
 
 
-def _is_foreign_body(answer: TokenHttpResponse) -> bool:
-    body = answer.body[:_MAX_READ].lstrip(b"\xef\xbb\xbf \t\r\n")
-    if answer.status < 300:
-        # What begins like an object may be cut short.
-        return answer.status != 200 or body[:1] != b"{"
+def _is_foreign_body(response: TokenHttpResponse) -> bool:
+    body = response.body[:_MAX_READ].lstrip(b"\xef\xbb\xbf \t\r\n")
+    if response.status < 300:
+        # A body that begins like an object may be a truncated one.
+        return response.status != 200 or body[:1] != b"{"
     if not body:
-        return answer.status in (401, 403, 405)
-    passing = answer.status >= 500 or answer.status in (404, 408, 410, 429)
-    if _is_html(answer, body):
-        return not (passing and answer.headers.get("Server", "").lower().startswith(_OWN_SERVERS))
-    return body[:1] != b"{" and (not passing or answer.status == 404)
+        return response.status in (401, 403, 405)
+    passing = response.status >= 500 or response.status in (404, 408, 410, 429)
+    if _is_html(response, body):
+        return not (passing and response.headers.get("Server", "").lower().startswith(_OWN_SERVERS))
+    return body[:1] != b"{" and (not passing or response.status == 404)
 
 
-def _is_html(answer: TokenHttpResponse, body: bytes) -> bool:
-    return body[:1] == b"<" or "html" in answer.headers.get("Content-Type", "").lower()
+def _is_html(response: TokenHttpResponse, body: bytes) -> bool:
+    return body[:1] == b"<" or "html" in response.headers.get("Content-Type", "").lower()
 
 
-def _shown(answer: TokenHttpResponse) -> str:
-    """Return a piece of the body as text, with the name of its server."""
-    body = SecretBytes(answer.body[:_MAX_READ])
-    title = _TITLE.search(body) if _is_html(answer, body.lstrip()) else None
+def _shown(response: TokenHttpResponse) -> str:
+    """Return the start of the body as text, with the name of its server."""
+    body = SecretBytes(response.body[:_MAX_READ])
+    title = _TITLE.search(body) if _is_html(response, body.lstrip()) else None
     if body.find(b"access_token") >= 0:
         said = "a text with a token in it, which is not shown"
     elif title is not None:
         said = f"an HTML page, {_line(title[1].decode('utf-8', 'replace'))!r}"
     else:
         text = body.decode("utf-8", "replace")
-        said = _line(_TAG.sub(" ", text) if _is_html(answer, body.lstrip()) else text)
+        said = _line(_TAG.sub(" ", text) if _is_html(response, body.lstrip()) else text)
         said = f"the text {said!r}" if said else "no text at all"
-    server = answer.headers.get("Server")
+    server = response.headers.get("Server")
     return said if not server else f"{said} (server {_line(server)!r})"
 
 

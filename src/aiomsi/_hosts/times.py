@@ -1,15 +1,18 @@
-"""Times in the responses of token endpoints: numbers, HTTP dates, and the date texts of older endpoints."""
+"""Parsing of times in token responses: numbers, HTTP dates, and dates of older endpoints."""
 
 import re
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-_US_DATE = r"(?ai)(\d{1,2})/(\d{1,2})/(\d{4}) (\d{1,2}):(\d\d):(\d\d)(?:\.\d+)? ?(AM|PM)? ?(Z|[+-]\d\d:?\d\d)"
+_US_DATE = (
+    r"(?ai)(\d{1,2})/(\d{1,2})/(\d{4}) (\d{1,2}):(\d\d):(\d\d)(?:\.\d+)?"
+    r" ?(AM|PM)? ?(Z|[+-]\d\d:?\d\d)"
+)
 """The 2017-09-01 protocol's dates: with 24 hours on Linux, with AM and PM on Windows."""
 
 
-def seconds(value: object) -> float | None:
-    """Read a number that may have come as a string; None if it is none."""
+def parse_number(value: object) -> float | None:
+    """Return a number, or the number that a string contains; None for any other value."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
@@ -19,8 +22,8 @@ def seconds(value: object) -> float | None:
     return number if abs(number) < 1e11 else None
 
 
-def http_date(value: str | None) -> float | None:
-    """Read an HTTP date as seconds since the epoch; None if it is none. Without a zone it is UTC."""
+def parse_http_date(value: str | None) -> float | None:
+    """Return an HTTP date, by default in UTC, as seconds since the epoch; None if malformed."""
     if not value:
         return None
     try:
@@ -30,17 +33,18 @@ def http_date(value: str | None) -> float | None:
         return None
 
 
-def moment(text: str) -> float | None:
-    """Read a date as seconds since the epoch: ISO 8601, the 2017-09-01 protocol's, or HTTP's.
+def parse_date(text: str) -> float | None:
+    """Return a date as seconds since the epoch: ISO 8601, the 2017-09-01 protocol's, or HTTP's.
 
-    An ISO date without a zone is refused, because it may be local time or UTC.
+    Return None for a malformed date, and for an ISO date without a zone, because that may be local
+    time or UTC.
     """
     text = text.strip()
     try:
         date = _us_date(text) or datetime.fromisoformat(text)
         return date.timestamp() if date.tzinfo else None
     except (ValueError, OverflowError):
-        return http_date(text)
+        return parse_http_date(text)
 
 
 def _us_date(text: str) -> datetime | None:

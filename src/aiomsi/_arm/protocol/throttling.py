@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 
 from aiomsi._arm.protocol.errors.body import ErrorDetail, quoted_objects
-from aiomsi._hosts.times import http_date, seconds
+from aiomsi._hosts.times import parse_http_date, parse_number
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 _LASTING = (
@@ -66,7 +66,7 @@ def _in_headers(headers: Mapping[str, str], wall: float) -> Iterator[float | Non
     for name in ("Retry-After", "RetryAfter"):
         yield _moment(headers.get(name), wall)
     for name in ("retry-after-ms", "x-ms-retry-after-ms"):
-        milliseconds = seconds(headers.get(name))
+        milliseconds = parse_number(headers.get(name))
         yield None if milliseconds is None else max(0.0, milliseconds / 1000)
     own = [
         name
@@ -82,18 +82,18 @@ def _in_headers(headers: Mapping[str, str], wall: float) -> Iterator[float | Non
 def _moment(value: str | None, wall: float) -> float | None:
     """Read seconds, an HTTP date, an instant or a duration of hours, minutes and seconds."""
     text = (value or "").strip()
-    if (number := seconds(text)) is not None:
+    if (number := parse_number(text)) is not None:
         return max(0.0, number)
     if (lasting := duration(text)) is not None:
         return lasting
-    moment = http_date(text)
+    moment = parse_http_date(text)
     return _left(text, wall) if moment is None else max(0.0, moment - wall)
 
 
 def _in_quotas(headers: Mapping[str, str], wall: float) -> Iterator[float | None]:
     """Give when a quota that is used up comes back."""
     for remaining, back in _QUOTAS:
-        if seconds(headers.get(remaining)) == 0:
+        if parse_number(headers.get(remaining)) == 0:
             yield _moment(headers.get(back), wall)
 
 

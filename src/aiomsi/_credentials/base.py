@@ -1,0 +1,174 @@
+"""`SlotCredential`, the base of the credentials, in the form that Azure SDK clients expect."""
+
+from __future__ import annotations
+
+import contextlib
+from abc import ABC, abstractmethod
+from collections.abc import Hashable, Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, NoReturn, Self
+
+from aiomsi._clock import Clock
+from aiomsi._clouds import PUBLIC
+from aiomsi._errors import AiomsiError, ConfigurationError
+from aiomsi._tokens.flight import Fetch, ended
+from aiomsi._tokens.policy import Policy
+from aiomsi._tokens.slot import Slot
+from aiomsi._tokens.slot_table import Pace, SlotTable
+from aiomsi._tokens.token import AccessToken, TokenIdentity
+from aiomsi._util.secret import Secret
+
+if TYPE_CHECKING:
+    from aiomsi._tokens.stats import SlotStats
+
+
+class SlotCredential(ABC):
+    """A credential whose tokens come from slots.
+
+    Subclasses find the slot of a request, and create the fetch that the slot starts.
+    """
+
+    def __init__(self, table: SlotTable, owner: Hashable, policy: Policy, clock: Clock) -> None:
+        self._table = table
+        # The key of this credential's slots in the table.
+        self._owner = owner
+        self._policy = policy
+        self._clock = clock
+        self._wall, self._monotonic = self._clock.wall, self._clock.monotonic
+        # The slots that this credential keeps in use until it is closed, each with its fetch.
+        self._held: dict[Hashable, tuple[Slot, Fetch]] = {}
+        self._pace = Pace()
+
+    @abstractmethod
+    async def get_token(
+        self,
+        *scopes: str,
+        claims: str | None = None,
+        tenant_id: str | None = None,
+        enable_cae: bool = False,
+        **options: Any,
+    ) -> AccessToken:
+        """Return a token."""
+
+    @property
+    def is_overridden(self) -> bool:
+        """Whether a subclass or an attribute of the user's replaces `get_token`."""
+        return (
+            "get_token" in vars(self)
+            or type(self).get_token.__module__.partition(".")[0] != __name__.partition(".")[0]
+        )
+
+    async def get_token_info(
+        self, *scopes: str, options: Mapping[str, Any] | None = None
+    ) -> AccessToken:
+        """Return the token of `get_token`, with `options` as its keyword arguments."""
+        return await self.get_token(*scopes, **(options or {}))
+
+    async def warm_up(self, *resources: str) -> None:
+        """Fetch the tokens of these scopes in advance, at start-up or before a fork.
+
+        Args:
+            resources: scopes or resources; by default the scope of an `ArmSession` in the public
+                cloud.
+
+        Raises:
+            CredentialError: as `get_token`.
+
+        """
+        for resource in resources or (f"{PUBLIC.audience}/.default",):
+            await self.get_token(resource)
+
+    def reject(self, token: str | AccessToken) -> bool:
+        """Drop a token that a service did not accept, so that the next caller gets another one.
+
+        Args:
+            token: the rejected token.
+
+        Returns:
+            Whether the token was in use. A token that has been replaced already is ignored, and so
+            is one that the host issued again after a rejection.
+
+        """
+        secret = Secret(token.token if isinstance(token, AccessToken) else token)
+        return sum(slot.reject(secret) for slot in self._table.of(self._owner)) > 0
+
+    def forget(self) -> None:
+        """Drop the tokens and failures of this identity, also for credentials that share them."""
+        for slot in self._table.of(self._owner):
+            slot.forget()
+        self._table.sweep()
+
+    def stats(self) -> dict[str, SlotStats]:
+        """Return counts and state for each resource that this credential has requested.
+
+        A resource whose token has expired, and that is not requested any more, is left out after a
+        while.
+        """
+        return {self._label(key): slot.stats() for key, (slot, _) in list(self._held.items())}
+
+    async def close(self) -> None:
+        """End the use of the tokens: calls that wait for one raise `CredentialClosedError`.
+
+        Tokens stay available to other credentials and to later calls, and a refresh under way
+        continues for them. Only the fetch of a token that no other credential can reach
+        (`share=False`) is cancelled.
+        """
+        slots = set()
+        # Another thread may close the credential at the same time, and take the last slot.
+        with contextlib.suppress(KeyError):
+            while True:
+                slots.add(self._held.popitem()[1][0])
+        flights = [flight for slot in slots if (flight := slot.release(self)) is not None]
+        if flights:
+            await ended(flights, self._policy.ping)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    def __repr__(self) -> str:
+        states, identities = "", list[TokenIdentity]()
+        # `stats` may import a module, which fails if the process is out of file descriptors.
+        with contextlib.suppress(AiomsiError):
+            for resource, stats in self.stats().items():
+                states += f", {resource}: {stats.state}"
+                if stats.identity is not None:
+                    identities.append(stats.identity)
+        return f"<{type(self).__name__} {self._describe(identities)}{states}>"
+
+    def _release_idle(self) -> None:
+        """Release idle slots, whose tokens expired without a later request."""
+        if self._pace.is_due(self._monotonic(), len(self._held)):
+            for key, (slot, _) in list(self._held.items()):
+                if slot.is_idle():
+                    self._held.pop(key, None)
+                    slot.release(self)
+            self._pace.swept(self._monotonic(), len(self._held))
+
+    @abstractmethod
+    def _label(self, key: Any) -> str:
+        """Return the name that `stats` shows for a key."""
+
+    @abstractmethod
+    def _describe(self, identities: list[TokenIdentity]) -> str:
+        """Return a description without secrets, given the identities in the tokens."""
+
+
+def refuse_claims(claims: object) -> NoReturn:
+    """Raise an error for claims that are not a string.
+
+    Raises:
+        ConfigurationError: always.
+
+    """
+    msg = f"claims are a string, as the challenge has them, not {type(claims).__name__}"
+    raise ConfigurationError(
+        msg, help="Decode the 'claims' of WWW-Authenticate, and pass the JSON as text"
+    )
