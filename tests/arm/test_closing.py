@@ -41,7 +41,7 @@ async def send(arm: ArmSession, method: str = "GET") -> Any:
 def close_and_cancel(arm: ArmSession, call: asyncio.Future[Any]) -> asyncio.Future[None]:
     """Close a session, and cancel a call that it has woken before that call goes on."""
     closing = asyncio.ensure_future(arm.close())
-    if arm._wire.closed:
+    if arm._connection.closed:
         # An eager loop has begun with it.
         call.cancel()
     else:
@@ -73,7 +73,7 @@ async def test_a_call_that_waits_for_a_token_is_woken() -> None:
     async with canned() as server:
         arm = session(server, Waiting())
         call = asyncio.ensure_future(send(arm))
-        await until(lambda: bool(arm._wire._waiting))
+        await until(lambda: bool(arm._connection._waiting))
         await arm.close()
         await ended(call)
     assert server.asked == []
@@ -131,7 +131,7 @@ async def test_a_wait_that_begins_after_the_end_ends_at_once() -> None:
         arm = session(server)
         await arm.close()
         with pytest.raises(UsageError, match="closed"):
-            await arm._wire.pause(1)
+            await arm._connection.pause(1)
 
 
 @pytest.mark.parametrize(("method", "kind"), [("GET", UsageError), ("PUT", ArmConnectionError)])
@@ -183,9 +183,9 @@ async def test_a_request_that_its_caller_cancels_is_cancelled_all_the_same() -> 
     async with canned() as server:
         arm = session(server, Waiting())
         call = asyncio.ensure_future(send(arm))
-        await until(lambda: bool(arm._wire._waiting))
+        await until(lambda: bool(arm._connection._waiting))
         closing = close_and_cancel(arm, call)
         with pytest.raises(asyncio.CancelledError):
             await call
         await closing
-        assert arm._wire._woken == set()
+        assert arm._connection._woken == set()

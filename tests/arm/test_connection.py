@@ -483,7 +483,7 @@ async def test_tokens_of_further_tenants_go_along() -> None:
     async with canned(Says(), Says()) as arm, session(arm, auxiliary=others) as own:
         for _ in range(2):
             await send(own, "GET")
-        assert "Bearer a" not in repr(own._wire)
+        assert "Bearer a" not in repr(own._connection)
     assert [one.headers["x-ms-authorization-auxiliary"] for one in arm.asked] == [
         "Bearer a, Bearer b, Bearer c"
     ] * 2
@@ -683,7 +683,7 @@ async def test_a_close_that_is_cancelled_closes_all_the_same() -> None:
     async with canned(Says()) as arm:
         own = session(arm)
         await send(own, "GET")
-        http = own._wire.http
+        http = own._connection.http
         assert http is not None
         stubborn = asyncio.Event()
 
@@ -694,7 +694,7 @@ async def test_a_close_that_is_cancelled_closes_all_the_same() -> None:
                 await stubborn.wait()
                 raise
 
-        task = own._wire.start(works(), "work")
+        task = own._connection.start(works(), "work")
         await asyncio.sleep(0)
         closing = asyncio.ensure_future(own.close())
         await asyncio.sleep(0)

@@ -229,9 +229,9 @@ async def test_a_lost_page_by_post_is_repeated(lost: int) -> None:
 @pytest.mark.parametrize(("lists", "uncertain"), [(True, False), (False, True)])
 async def test_page_by_post_without_a_response_is_no_doubt(lists: bool, uncertain: bool) -> None:
     async with canned() as arm, session(arm) as own:
-        call = own._wire.prepare("POST", f"{arm.url}{VAULT}", Options(json={}, lists=lists))
-        assert own._wire.no_answer(call, "lost").uncertain is uncertain
-        assert not own._wire.no_answer(call, "unsent", arrived=False).uncertain
+        call = own._connection.prepare("POST", f"{arm.url}{VAULT}", Options(json={}, lists=lists))
+        assert own._connection.no_answer(call, "lost").uncertain is uncertain
+        assert not own._connection.no_answer(call, "unsent", arrived=False).uncertain
 
 
 async def test_a_list_by_post_that_goes_round_in_circles_ends() -> None:

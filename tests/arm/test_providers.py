@@ -20,7 +20,7 @@ from aiomsi import (
     UsageError,
 )
 from aiomsi._arm import providers as _providers
-from aiomsi._arm.joined import Joined
+from aiomsi._arm.providers import SharedCalls
 from aiomsi.testing import DEFAULT_SUBSCRIPTION_ID, EmbeddedAzure, ManualClock
 
 pytestmark = pytest.mark.anyio
@@ -456,8 +456,8 @@ async def test_a_provider_that_tells_no_state_is_not_registered(document: Any) -
 # Joining
 
 
-def joined(own: ArmSession, *, keeps: bool = True) -> Joined[str]:
-    return Joined(own._wire, "work", keeps=keeps)
+def joined(own: ArmSession, *, keeps: bool = True) -> SharedCalls[str]:
+    return SharedCalls(own._connection, "work", keeps=keeps)
 
 
 @pytest.mark.parametrize("keeps", [True, False])
@@ -521,7 +521,7 @@ async def test_work_ends_with_the_session() -> None:
     async with canned() as arm:
         own = session(arm)
         caller = asyncio.ensure_future(joined(own).get("key", work))
-        await until(lambda: bool(own._wire._tasks))
+        await until(lambda: bool(own._connection._tasks))
         await own.close()
         with pytest.raises(UsageError, match="this ArmSession is closed"):
             await caller

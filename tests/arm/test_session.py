@@ -1021,7 +1021,7 @@ async def test_a_session_that_was_given_stays_open(embedded_azure: EmbeddedAzure
 async def test_a_session_closes_what_it_opened(embedded_azure: EmbeddedAzure) -> None:
     async with ArmSession() as arm:
         await get(arm)
-        http = arm._wire.http
+        http = arm._connection.http
         assert http is not None
         before = http.closed
     assert (before, http.closed, http.connector) == (False, True, None)
@@ -1352,8 +1352,8 @@ async def test_a_proxys_password_goes_to_the_proxy_and_nowhere_else(
         async with ArmSession(SdkCredential(["very-secret"]), retry=None) as arm:
             with pytest.raises(ArmConnectionError, match="407") as raised:
                 await get(arm)
-            assert "p@ss" not in repr(arm._wire)
-            assert "p%40ss" not in repr(arm._wire)
+            assert "p@ss" not in repr(arm._connection)
+            assert "p%40ss" not in repr(arm._connection)
     assert (
         f"Proxy-Authorization: Basic {base64.b64encode(b'user:p@ss').decode()}".encode() in seen[0]
     )
@@ -1532,7 +1532,13 @@ async def test_no_token_is_shown_or_pickled_by_a_session_or_an_answer(
     async with ArmSession() as arm:
         answer = await arm.request("GET", DEVTEST, api_version=VERSION)
         text = str((await ManagedIdentityCredential().get_token(SCOPE)).token)
-        for value in (arm, answer, arm._wire.http, arm._wire.given[0], answer.portable()):
+        for value in (
+            arm,
+            answer,
+            arm._connection.http,
+            arm._connection.given_credentials[0],
+            answer.portable(),
+        ):
             assert text not in shown(value)
             try:
                 pickled = pickle.dumps(value)
@@ -1569,7 +1575,7 @@ def test_the_default_credential_belongs_to_the_session(embedded_azure: EmbeddedA
     async def main() -> None:
         async with ArmSession() as arm:
             await get(arm)
-            credential = arm._wire.given[0]
+            credential = arm._connection.given_credentials[0]
             assert isinstance(credential, ManagedIdentityCredential)
             assert list(credential.stats()) == ["https://management.azure.com/"]
         assert credential.stats() == {}

@@ -126,8 +126,8 @@ def test_a_warm_get_starts_fifteen_functions_at_most_and_stands_three_deep() -> 
     hops = asyncio.run(main())
     assert {
         "Verbs.get",
-        "Wire.send",
-        "Wire.exchange",
+        "Sender.send",
+        "Connection.send_once",
         "ManagedIdentityCredential.get_token",
     } <= set(hops.names)
     assert len(hops.names) <= 15, hops.names

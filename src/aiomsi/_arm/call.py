@@ -192,11 +192,11 @@ class Call:
         self.headers["x-ms-client-request-id"] = new_request_id()
 
 
-class Mender(Protocol):
+class ProviderSupport(Protocol):
     """Takes causes of errors away."""
 
-    async def complete(self, call: Call, kind: ResourceType) -> None:
+    async def resolve_api_version(self, call: Call, kind: ResourceType) -> None:
         """Look up the api-version that the call lacks."""
 
-    async def mend(self, call: Call, error: ArmError) -> bool:
+    async def fix(self, call: Call, error: ArmError) -> bool:
         """Take away the cause of an error, if that can be done; return whether the call is to be sent again."""

@@ -1,7 +1,7 @@
 """The one request path to ARM: token, request, a second try with a new token, repetitions.
 
-A call is sent by `Wire.send`: requests, each by `exchange`, until there is an answer that is no
-error or the rule gives up. A 401 belongs to `exchange`, since another token makes it another
+A call is sent by `Wire.send`: requests, each by `send_once`, until there is an answer that is no
+error or the rule gives up. A 401 belongs to `send_once`, since another token makes it another
 request and no repetition. What is done after a request that went wrong is `recovery`'s, which is
 imported when the first one does: most sessions never need it.
 """
@@ -25,7 +25,6 @@ from yarl import URL
 from aiomsi._arm.call import (
     AsyncCredential,
     Call,
-    Mender,
     NoResponse,
     OwnCredential,
     new_request_id,
@@ -48,13 +47,11 @@ from aiomsi._arm.protocol.request import (
     NO_OPTIONS,
     Options,
     check_headers,
-    check_seconds,
     check_session_headers,
     checked_content,
     encoded,
 )
 from aiomsi._arm.protocol.response import ArmResponse
-from aiomsi._arm.protocol.retry import PASSING, RetryRule, budget_of
 from aiomsi._clock import Clock
 from aiomsi._clouds import Cloud
 from aiomsi._errors import AiomsiError, ArmConnectionError, UsageError, without_loop
@@ -75,15 +72,13 @@ T = TypeVar("T")
 
 
 @attrs.define(eq=False, repr=False)
-class Wire:
+class Connection:
     """What a session sends with: its cloud, credentials, HTTP session and rule for repetitions. Belongs to one event loop.
 
     Attributes:
-        given: the user's credential, and those of further tenants.
-        adopt: makes each of them one of this package's own, where it isn't.
-        owns_first: whether the first one was made for this session, and is closed with it.
-        make_mender: makes what looks up api-versions and registers subscriptions, when it is first
-            needed.
+        given_credentials: the user's credential, and those of further tenants.
+        wrap_credential: makes each of them one of this package's own, where it isn't.
+        owns_credential: whether the first one was made for this session, and is closed with it.
         scope: what the tokens are for.
         budget: seconds after the begin of a call within which its requests have to begin, the queue
             for connections included.
@@ -92,17 +87,15 @@ class Wire:
     """
 
     cloud: Cloud
-    given: tuple[AsyncCredential, ...]
-    adopt: Callable[[AsyncCredential], OwnCredential]
-    owns_first: bool
-    rule: RetryRule
+    given_credentials: tuple[AsyncCredential, ...]
+    wrap_credential: Callable[[AsyncCredential], OwnCredential]
+    owns_credential: bool
+    budget: float
     clock: Clock
-    agent: str
-    make_mender: Callable[[Wire], Mender]
-    borrowed: aiohttp.ClientSession | None
+    user_agent: str
+    user_session: aiohttp.ClientSession | None
     ssl: ssl_module.SSLContext | None
     scope: str = attrs.field(init=False)
-    budget: float = attrs.field(init=False)
     correlation_id: str = attrs.field(init=False)
     http: aiohttp.ClientSession | None = attrs.field(default=None, init=False)
     closed: bool = attrs.field(default=False, init=False)
@@ -115,26 +108,14 @@ class Wire:
     _waiting: set[asyncio.Task[Any] | None] = attrs.field(factory=set, init=False, repr=False)
     _woken: set[asyncio.Task[Any]] = attrs.field(factory=set, init=False, repr=False)
     _tasks: set[asyncio.Task[Any]] = attrs.field(factory=set, init=False)
-    _mender: Mender | None = attrs.field(default=None, init=False)
 
     @scope.default
     def _scope_of_cloud(self) -> str:
         return f"{self.cloud.audience}/.default"
 
-    @budget.default
-    def _budget_of_rule(self) -> float:
-        return budget_of(self.rule)
-
     @_limits.default
     def _usual_limits(self) -> aiohttp.ClientTimeout:
         return time_limits(self.budget)
-
-    @property
-    def mender(self) -> Mender:
-        """What takes the causes of errors away; the session's one and only."""
-        if self._mender is None:
-            self._mender = self.make_mender(self)
-        return self._mender
 
     def prepare(self, method: str, url: str, options: Options = NO_OPTIONS) -> Call:
         """Make a call of what is to be sent.
@@ -147,7 +128,7 @@ class Wire:
         headers: MutableMapping[str, str] = {
             "Accept": "application/json",
             "Accept-Encoding": ACCEPTED,
-            "User-Agent": self.agent,
+            "User-Agent": self.user_agent,
             "x-ms-client-request-id": new_request_id(),
             "x-ms-correlation-request-id": self.correlation_id,
         }
@@ -185,54 +166,7 @@ class Wire:
             lists=options.lists,
         )
 
-    def send(self, call: Call, timeout: float | None = None) -> Coroutine[Any, Any, ArmResponse]:
-        """Send a call, again where the rule says so, and give an answer that is no error.
-
-        Raises:
-            CredentialError: there is no token.
-            ArmConnectionError: ARM gave no answer.
-            ArmError: ARM answered with an error.
-
-        """
-        return self._send(call) if timeout is None else self._send_within(call, timeout)
-
-    async def _send(self, call: Call) -> ArmResponse:
-        if call.lacks_version and call.kind is not None:
-            await self.mender.complete(call, call.kind)
-        while True:
-            try:
-                response = await self.exchange(call)
-            except ArmConnectionError as error:
-                done = await self._recovered(call, error)
-            except AiomsiError as error:
-                if call.doubt is None:
-                    raise
-                if isinstance(error, UsageError):
-                    raise call.in_doubt(error) from None
-                call.doubt.add_note(f"It could not be sent again: {error}")
-                raise call.in_doubt(call.doubt) from call.doubt.__cause__
-            else:
-                if response.status < 300 or response.status == 304:
-                    return response
-                done = await self._recovered(call, response)
-            if done is not None:
-                return done
-
-    async def _send_within(self, call: Call, timeout: float) -> ArmResponse:
-        check_seconds("timeout", timeout)
-        scope = asyncio.timeout(timeout)
-        try:
-            async with scope:
-                call.until, call.timed = scope.when(), True
-                return await self._send(call)
-        except TimeoutError:
-            if not scope.expired():
-                raise
-        missing = "api-version" if call.lacks_version else "answer" if call.attempts else "token"
-        late = self.no_answer(call, f"no {missing} within {timeout} s", arrived=call.attempts > 0)
-        raise call.in_doubt(late) from TimeoutError()
-
-    async def exchange(self, call: Call) -> ArmResponse:  # noqa: C901, PLR0912, PLR0915 (inline, for the sake of warm calls)
+    async def send_once(self, call: Call) -> ArmResponse:  # noqa: C901, PLR0912, PLR0915 (inline, for the sake of warm calls)
         """Send one request, and a second one if the token was not accepted and there is another; give whatever is answered.
 
         Raises:
@@ -270,7 +204,7 @@ class Wire:
                 )
                 headers: Mapping[str, str] = call.headers
                 options = self._options
-                if self.borrowed is None:
+                if self.user_session is None:
                     # The end of its own HTTP session ends the request, in a way that shows whether
                     # it was sent.
                     waiting.discard(task)
@@ -315,7 +249,7 @@ class Wire:
                 waiting.add(task)
                 if response.status != 401 or renewed:
                     return response
-                new = await self._renewed([token, *others], response)
+                new = await _renewed(self.credentials, self.scope, [token, *others], response)
                 if new is None:
                     return response
                 token, *others = new
@@ -376,38 +310,16 @@ class Wire:
                 await asyncio.wait(tasks)
         finally:
             try:
-                if http is not None and self.borrowed is None:
+                if http is not None and self.user_session is None:
                     await http.close()
             finally:
                 # Those that were adopted are wrappers of this session's own; the others are the
                 # user's.
-                for own, given in zip(credentials, self.given, strict=False):
-                    if own is not given or (self.owns_first and given is self.given[0]):
+                for own, given in zip(credentials, self.given_credentials, strict=False):
+                    if own is not given or (
+                        self.owns_credential and given is self.given_credentials[0]
+                    ):
                         await own.close()
-
-    async def _recovered(
-        self, call: Call, wrong: ArmResponse | ArmConnectionError
-    ) -> ArmResponse | None:
-        try:
-            from aiomsi._arm.recovery import recover
-        except (ImportError, OSError) as failure:
-            # Not even a file can be opened, for example for want of descriptors: what is wrong is
-            # told all the same.
-            if isinstance(wrong, ArmConnectionError):
-                raise call.in_doubt(wrong) from wrong.__cause__
-            why = f"status {wrong.status}, and what follows from that can't be loaded: {failure}"
-            error = self.no_answer(call, why)
-            error.uncertain = error.uncertain and wrong.status in PASSING
-            raise call.in_doubt(error) from None
-        return await recover(self, call, wrong)
-
-    async def _renewed(
-        self, tokens: list[AccessToken], response: ArmResponse
-    ) -> list[AccessToken] | None:
-        with late_import:
-            from aiomsi._arm.recovery import renewed
-
-        return await renewed(self, tokens, response)
 
     @property
     def is_closed(self) -> bool:
@@ -441,7 +353,7 @@ class Wire:
         self, call: Call, error: Exception, http: aiohttp.ClientSession
     ) -> ArmConnectionError:
         """Make the exception for a request that failed; aiohttp's own is its cause, without frames."""
-        why = no_response(error, closed=http.closed, borrowed=self.borrowed is not None)
+        why = no_response(error, closed=http.closed, borrowed=self.user_session is not None)
         call.unreadable |= why.unreadable
         failure = self._without_answer(call, why)
         failure.__cause__ = shown(error)
@@ -478,7 +390,7 @@ class Wire:
 
     def __repr__(self) -> str:
         # A credential of another library's may show its secret.
-        return f"<Wire {self.cloud.resource_manager}>"
+        return f"<Connection {self.cloud.resource_manager}>"
 
     # What belongs to the loop
 
@@ -490,13 +402,13 @@ class Wire:
             msg = "this ArmSession belongs to another event loop"
             raise UsageError(msg, help="Make one per loop: they share one token all the same")
         # First what may raise: nothing is open until all of it is.
-        credentials = [self.adopt(credential) for credential in self.given]
+        credentials = [self.wrap_credential(credential) for credential in self.given_credentials]
         proxy, proxy_headers = proxy_for(self.cloud.resource_manager)
-        if self.borrowed is not None:
-            check_session_headers(self.borrowed.headers)
-        http = open_http(self.ssl) if self.borrowed is None else self.borrowed
+        if self.user_session is not None:
+            check_session_headers(self.user_session.headers)
+        http = open_http(self.ssl) if self.user_session is None else self.user_session
         self._options = request_options(
-            http, proxy, proxy_headers, borrowed=self.borrowed is not None
+            http, proxy, proxy_headers, borrowed=self.user_session is not None
         )
         self.credentials, self.http = credentials, http
         self._loop = asyncio.get_running_loop()
@@ -527,3 +439,29 @@ def closed(*, ours: bool) -> UsageError:
             help="Make a new one: tokens are shared, so it costs no new token",
         )
     return UsageError("the aiohttp session that this ArmSession was given is closed")
+
+
+async def _renewed(
+    credentials: list[OwnCredential],
+    scope: str,
+    tokens: list[AccessToken],
+    response: ArmResponse,
+) -> list[AccessToken] | None:
+    """Return other tokens than those that ARM refused; None if the credentials have no others.
+
+    A refusal does not name the tenant whose token it concerns. A claims challenge concerns the
+    first credential.
+    """
+    with late_import:
+        from aiomsi._arm.protocol.errors.classify import refusal_of
+
+    refusal = refusal_of(response)
+    if refusal is None:
+        return None
+    if refusal.claims is not None:
+        first = await credentials[0].get_token(scope, claims=refusal.claims)
+        return None if first.token == tokens[0].token else [first, *tokens[1:]]
+    for credential, token in zip(credentials, tokens, strict=True):
+        credential.reject(token.token)
+    new = [await credential.get_token(scope) for credential in credentials]
+    return None if [one.token for one in new] == [one.token for one in tokens] else new

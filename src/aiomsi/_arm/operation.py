@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from aiomsi._arm.call import Call
-from aiomsi._arm.connection import Wire, closed
+from aiomsi._arm.connection import closed
 from aiomsi._arm.protocol.operations.polling import (
     advance,
     begin,
@@ -26,6 +26,7 @@ from aiomsi._arm.protocol.operations.state import FinalStateVia, Progress, check
 from aiomsi._arm.protocol.request import NO_OPTIONS, Options, check_seconds, options_of_polls
 from aiomsi._arm.protocol.response import ArmResponse
 from aiomsi._arm.protocol.write_check import holds
+from aiomsi._arm.sender import Sender
 from aiomsi._arm.settling import Unsettled
 from aiomsi._errors import AiomsiError, ArmConnectionError, TokenUnavailableError, UsageError
 
@@ -46,12 +47,12 @@ class Operation:
 
     def __init__(
         self,
-        wire: Wire,
+        sender: Sender,
         progress: Progress,
         options: Options = NO_OPTIONS,
         call: Call | None = None,
     ) -> None:
-        self._wire = wire
+        self._sender, self._connection = sender, sender.connection
         self._progress = progress
         self._options = options
         # The request that began it; None where it was saved in between, because the state has no
@@ -61,12 +62,12 @@ class Operation:
         self._unsettled = (
             None
             if call is None or call.unsettled is None
-            else Unsettled(wire, call, options.timeout)
+            else Unsettled(sender, call, options.timeout)
         )
         # When the last response came, by the monotonic clock, and how many did.
         polled = progress.polled
-        self._answered = wire.clock.monotonic() - (
-            0.0 if polled is None else max(0.0, wire.clock.wall() - polled)
+        self._answered = sender.connection.clock.monotonic() - (
+            0.0 if polled is None else max(0.0, sender.connection.clock.wall() - polled)
         )
         self._answers = 0
         self._polling: asyncio.Task[None] | None = None
@@ -164,7 +165,7 @@ class Operation:
         seconds = (
             None if deadline is None or deadline == math.inf else max(deadline, _SHORTEST_WAIT)
         )
-        until = None if seconds is None else self._wire.clock.monotonic() + seconds
+        until = None if seconds is None else self._connection.clock.monotonic() + seconds
         # Responses take real time, whatever the session's clock is.
         scope = asyncio.timeout(seconds)
         try:
@@ -203,38 +204,40 @@ class Operation:
 
     async def _pause(self, until: float | None) -> None:
         """Sleep until the next poll is due: the service's pause counts from its last response."""
-        clock = self._wire.clock
+        clock = self._connection.clock
         due = self._answered + wait_before(self._progress)
         if until is not None and due > until:
-            await self._wire.pause(max(0.0, until - clock.monotonic()))
+            await self._connection.pause(max(0.0, until - clock.monotonic()))
             raise unfinished(self._progress)
-        await self._wire.pause(max(0.0, due - clock.monotonic()))
+        await self._connection.pause(max(0.0, due - clock.monotonic()))
 
     def _begin_poll(self) -> asyncio.Task[None]:
         unsettled = self._unsettled
         if unsettled is not None and unsettled.is_to_be_repeated(self._progress):
-            self._polling = self._wire.start(self._repeat(unsettled), "repetition")
+            self._polling = self._connection.start(self._repeat(unsettled), "repetition")
         else:
-            call = self._wire.prepare("GET", self._progress.next_url or "", self._options)
-            self._polling = self._wire.start(self._poll(call), "poll")
+            call = self._connection.prepare("GET", self._progress.next_url or "", self._options)
+            self._polling = self._connection.start(self._poll(call), "poll")
         return self._polling
 
     async def _repeat(self, unsettled: Unsettled) -> None:
         """Send the call again: the change that was polled was not the call's own, or not the whole of it."""
-        wire = self._wire
+        connection = self._connection
         try:
             response, doubt = await unsettled.repeat()
-            self._progress = begin(wire.cloud, response, self._progress.via, wall=wire.clock.wall())
+            self._progress = begin(
+                connection.cloud, response, self._progress.via, wall=connection.clock.wall()
+            )
             self._unsettled = doubt
         finally:
-            self._answered = wire.clock.monotonic()
+            self._answered = connection.clock.monotonic()
             self._answers += 1
 
     async def _poll(self, call: Call) -> None:
         """Send one poll and read its response."""
         before = self._progress
         try:
-            response = await self._exchange(call)
+            response = await self._send_once(call)
         except (ArmConnectionError, TokenUnavailableError) as error:
             self._note(before, missed(before), error.with_traceback(None))
         except UsageError:
@@ -242,13 +245,15 @@ class Operation:
         except AiomsiError as error:
             raise unreached(before, error) from error.__cause__
         else:
-            wire = self._wire
-            after = advance(wire.cloud, before, response, holds=self._holds, wall=wire.clock.wall())
+            connection = self._connection
+            after = advance(
+                connection.cloud, before, response, holds=self._holds, wall=connection.clock.wall()
+            )
             self._note(
                 before, await self._explained(after) if lacks_reason(after) else after, response
             )
         finally:
-            self._answered = self._wire.clock.monotonic()
+            self._answered = self._connection.clock.monotonic()
             self._answers += 1
 
     def _note(self, before: Progress, after: Progress, came: ArmResponse | AiomsiError) -> None:
@@ -264,25 +269,27 @@ class Operation:
             trouble, self._trouble = self._trouble or came, None
             if isinstance(trouble, AiomsiError):
                 raise unreached(after, trouble) from trouble.__cause__
-            raise unreadable(after, trouble, wall=self._wire.clock.wall())
+            raise unreadable(after, trouble, wall=self._connection.clock.wall())
 
     async def _explained(self, progress: Progress) -> Progress:
         """GET the resource of an operation that failed, because its own response gives no reason."""
         try:
-            response = await self._exchange(self._wire.prepare("GET", progress.url, self._options))
+            response = await self._send_once(
+                self._connection.prepare("GET", progress.url, self._options)
+            )
         except AiomsiError:
             return progress
         return explained(progress, response) if response.status < 300 else progress
 
-    async def _exchange(self, call: Call) -> ArmResponse:
+    async def _send_once(self, call: Call) -> ArmResponse:
         timeout = self._options.timeout
         try:
             async with asyncio.timeout(timeout):
-                return await self._wire.exchange(call)
+                return await self._connection.send_once(call)
         except TimeoutError:
             # Raised below, so that the frames of the request do not stay with the error.
             pass
-        raise self._wire.no_answer(call, f"no answer within {timeout} s")
+        raise self._connection.no_answer(call, f"no answer within {timeout} s")
 
     def _holds(self, found: object) -> bool | None:
         """Return whether a resource has the members that were sent; None if it sent no members."""
@@ -304,14 +311,17 @@ def _has_values(sent: object) -> bool:
     return False
 
 
-async def begun(wire: Wire, call: Call, options: Options, via: FinalStateVia | None) -> Operation:
+async def begun(
+    sender: Sender, call: Call, options: Options, via: FinalStateVia | None
+) -> Operation:
     """Send a call, and give the operation that it has begun; errors as for `ArmSession.begin`."""
     checked_via(via)
-    response = await wire.send(call, options.timeout)
-    progress = begin(wire.cloud, response, via, wall=wire.clock.wall())
-    return Operation(wire, progress, options_of_polls(options), call)
+    response = await sender.send(call, options.timeout)
+    connection = sender.connection
+    progress = begin(connection.cloud, response, via, wall=connection.clock.wall())
+    return Operation(sender, progress, options_of_polls(options), call)
 
 
-def resumed(wire: Wire, state: Mapping[str, Any]) -> Operation:
+def resumed(sender: Sender, state: Mapping[str, Any]) -> Operation:
     """Go on with an operation that was saved; errors as for `ArmSession.resume`."""
-    return Operation(wire, Progress.from_dict(wire.cloud, state))
+    return Operation(sender, Progress.from_dict(sender.connection.cloud, state))

@@ -16,10 +16,11 @@ from typing import Any, TypeAlias
 import attrs
 
 from aiomsi._arm.call import Call
-from aiomsi._arm.connection import Wire, closed
+from aiomsi._arm.connection import Connection, closed
 from aiomsi._arm.protocol.paging import Chain, read_page
 from aiomsi._arm.protocol.request import NO_OPTIONS, Options
 from aiomsi._arm.protocol.response import ArmResponse
+from aiomsi._arm.sender import Sender
 from aiomsi._errors import AiomsiError
 
 Items: TypeAlias = list[Any]
@@ -43,7 +44,11 @@ class Step:
 
 
 async def walk(
-    wire: Wire, first: More | None, read: Callable[[ArmResponse], Step], *, prefetch: bool
+    connection: Connection,
+    first: More | None,
+    read: Callable[[ArmResponse], Step],
+    *,
+    prefetch: bool,
 ) -> AsyncGenerator[Items, None]:
     """Give the items of a list, a page at a time."""
     more = first
@@ -60,7 +65,7 @@ async def walk(
             items, more, error, fetch = step.items, step.more, step.error, None
             del step
             if more is not None and prefetch:
-                fetch = wire.start(more(), "page")
+                fetch = connection.start(more(), "page")
             yield items
             del items
             if error is not None:
@@ -109,7 +114,7 @@ class Reading:
 
 
 async def pages_of(
-    wire: Wire, make: Callable[[], Call], reading: Reading
+    sender: Sender, make: Callable[[], Call], reading: Reading
 ) -> AsyncGenerator[Items, None]:
     """Give the items of a list that begins with the call that `make` makes; see `ArmSession.pages`."""
     call = make()
@@ -120,7 +125,8 @@ async def pages_of(
     )
     # A list that begins with POST and goes on with GET may link to its first URL.
     chain = Chain(
-        wire.cloud, call.url if call.method == method and not call.lacks_version else None
+        sender.connection.cloud,
+        call.url if call.method == method and not call.lacks_version else None,
     )
 
     def read(response: ArmResponse) -> Step:
@@ -134,11 +140,17 @@ async def pages_of(
         if url is None:
             return Step(page.items)
         return Step(
-            page.items, lambda: wire.send(wire.prepare(method, url, options), reading.timeout)
+            page.items,
+            lambda: sender.send(sender.connection.prepare(method, url, options), reading.timeout),
         )
 
     async with aclosing(
-        walk(wire, lambda: wire.send(call, reading.timeout), read, prefetch=reading.prefetch)
+        walk(
+            sender.connection,
+            lambda: sender.send(call, reading.timeout),
+            read,
+            prefetch=reading.prefetch,
+        )
     ) as found:
         async for page in found:
             yield page

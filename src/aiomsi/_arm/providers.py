@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 import re
-from typing import Any
+from collections.abc import Callable, Coroutine, Hashable
+from functools import partial
+from typing import Any, Generic, TypeVar
 
 from aiomsi._arm.call import Call
-from aiomsi._arm.connection import Wire
-from aiomsi._arm.joined import Joined
+from aiomsi._arm.connection import Connection, closed
 from aiomsi._arm.protocol.api_versions import ResourceType, choose_version, versions_for
 from aiomsi._arm.protocol.links import path_of
 from aiomsi._arm.protocol.request import Options, build_url
+from aiomsi._arm.sender import Sender
 from aiomsi._errors import (
     AiomsiError,
     ApiVersionError,
@@ -25,6 +28,7 @@ from aiomsi._errors import (
     ConfigurationError,
     RegistrationRequiredError,
 )
+from aiomsi._util.tasks import empty_context
 
 _API_VERSION = "2021-04-01"
 _SUBSCRIPTION = re.compile(r"/subscriptions/([^/]+)", re.IGNORECASE)
@@ -39,31 +43,35 @@ _PATIENCE = 2.0
 """Seconds of real time for which a call waits for another subscription's lookup, which may be throttled."""
 _MOST_REGISTERING = 3
 
+T = TypeVar("T")
+
 
 class Providers:
     """What a session knows of resource providers, and does about them.
 
     Args:
-        wire: the session's.
+        sender: the session's.
         auto_register: whether subscriptions are registered where ARM asks for it.
 
     """
 
-    def __init__(self, wire: Wire, *, auto_register: bool) -> None:
-        self._wire = wire
+    def __init__(self, sender: Sender, *, auto_register: bool) -> None:
+        self._sender, self._connection = sender, sender.connection
         self._auto_register = auto_register
         # By namespace and path: all subscriptions list the same versions, but not all can be read.
         self._documents: dict[str, dict[str, Any]] = {}
-        self._lookups: Joined[Any] = Joined(wire, "provider", keeps=False)
+        self._lookups: SharedCalls[Any] = SharedCalls(sender.connection, "provider", keeps=False)
         # By namespace: the path of the lookup that is under way for all subscriptions.
         self._leading: dict[str, str] = {}
-        self._registrations: Joined[bool] = Joined(wire, "registration", keeps=False)
+        self._registrations: SharedCalls[bool] = SharedCalls(
+            sender.connection, "registration", keeps=False
+        )
         # By path: until when a registration of this session may not be seen everywhere yet.
         self._lagging: dict[str, float] = {}
         # By subscription and type; documents list versions that are not served everywhere yet.
         self._refused: dict[tuple[str, ResourceType], set[str]] = {}
 
-    async def complete(self, call: Call, kind: ResourceType) -> None:
+    async def resolve_api_version(self, call: Call, kind: ResourceType) -> None:
         """Look up the api-version that a call lacks: the newest stable one of its type that was not refused yet.
 
         One that was refused in another subscription only is taken if there is no other.
@@ -86,7 +94,7 @@ class Providers:
             raise ConfigurationError(msg, help="Check the type's spelling, or pass api_version=")
         call.url, call.lacks_version = _with_version(call.url, version), False
 
-    async def mend(self, call: Call, error: ArmError) -> bool:
+    async def fix(self, call: Call, error: ArmError) -> bool:
         """Register the subscription, or take another version than the one that was looked up; tell whether that was done."""
         if isinstance(error, RegistrationRequiredError) and self._auto_register:
             return await self._registered(call, error)
@@ -159,12 +167,12 @@ class Providers:
         if not subscription or error.namespace is None:
             return False
         path = f"{subscription}/providers/{error.namespace}"
-        key, now = path.casefold(), self._wire.clock.monotonic()
+        key, now = path.casefold(), self._connection.clock.monotonic()
         until = call.registered.get(key) or self._lagging.get(key, now)
         if now < until:
             call.registered[key] = until
             # Each wait is as long as the registration is old, so the waits double.
-            await self._wire.pause(
+            await self._connection.pause(
                 min(max(_PAUSE, now - (until - _LAG)), _LONGEST_PAUSE, until - now)
             )
         elif key in call.registered:
@@ -185,13 +193,13 @@ class Providers:
 
     async def _register(self, path: str) -> bool:
         """Register, and wait until that has been done; False if it takes too long."""
-        clock, pause = self._wire.clock, _PAUSE
+        clock, pause = self._connection.clock, _PAUSE
         until = clock.monotonic() + _REGISTRATION
         document = await self._begin_registration(f"{path}/register")
         while _state(document) != "registered":
             if clock.monotonic() + pause > until:
                 return False
-            await self._wire.pause(pause)
+            await self._connection.pause(pause)
             pause = min(pause * 2, _LONGEST_PAUSE)
             document = await self._ask("GET", path)
         self._lagging[path.casefold()] = clock.monotonic() + _LAG
@@ -205,12 +213,54 @@ class Providers:
                 # Unlike other POSTs, this one does no harm if it is carried out twice.
                 if not error.uncertain:
                     raise
-            await self._wire.pause(_PAUSE)
+            await self._connection.pause(_PAUSE)
         return await self._ask("POST", path)
 
     async def _ask(self, method: str, path: str) -> Any:
-        url = build_url(self._wire.cloud, method, path, Options(api_version=_API_VERSION))
-        return (await self._wire.send(self._wire.prepare(method, url))).json()
+        url = build_url(self._connection.cloud, method, path, Options(api_version=_API_VERSION))
+        return (await self._sender.send(self._connection.prepare(method, url))).json()
+
+
+class SharedCalls(Generic[T]):
+    """Results by key. What is under way is waited for; a failure is told to all who wait, and not kept.
+
+    Args:
+        connection: the session's; the work ends with it.
+        name: what the work is called.
+        keeps: whether a result is kept and given to those who come later.
+
+    """
+
+    def __init__(self, connection: Connection, name: str, *, keeps: bool) -> None:
+        self._connection = connection
+        self._name = name
+        self._keeps = keeps
+        self._tasks: dict[Hashable, asyncio.Task[T]] = {}
+
+    async def get(self, key: Hashable, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Give the result for a key, from the work if need be.
+
+        Raises:
+            Exception: whatever the work raises, as an object of its own for every caller.
+
+        """
+        task = self._tasks.get(key)
+        if task is None:
+            # The first caller's context variables do not apply to the other callers.
+            task = self._connection.start(work(), f"{self._name} {key}", empty_context())
+            self._tasks[key] = task
+            task.add_done_callback(partial(self._done, key))
+        await asyncio.wait([task])
+        if task.cancelled():
+            raise closed(ours=True)
+        error = task.exception()
+        if error is not None:
+            raise copy.copy(error)
+        return task.result()
+
+    def _done(self, key: Hashable, task: asyncio.Task[T]) -> None:
+        if not self._keeps or task.cancelled() or task.exception() is not None:
+            del self._tasks[key]
 
 
 def _subscription_of(call: Call) -> str:

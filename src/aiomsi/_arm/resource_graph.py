@@ -12,13 +12,13 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from aiomsi._arm.connection import Wire
 from aiomsi._arm.pager import Items, More, Step, walk
 from aiomsi._arm.protocol.paging import Chain
 from aiomsi._arm.protocol.queries import RowCount, in_order, next_query, read_rows, smaller_page
 from aiomsi._arm.protocol.request import Options, build_url
 from aiomsi._arm.protocol.response import ArmResponse
 from aiomsi._arm.protocol.throttling import quota_wait
+from aiomsi._arm.sender import Sender
 from aiomsi._errors import ArmError, ConfigurationError, ServiceError, ThrottledError
 
 _PATH = "/providers/Microsoft.ResourceGraph/resources"
@@ -81,25 +81,25 @@ def _batches(scopes: object, size: int) -> list[list[str]]:
 
 
 def rows_of(
-    wire: Wire, bodies: Iterable[Mapping[str, Any]], timeout: float | None, *, prefetch: bool
+    sender: Sender, bodies: Iterable[Mapping[str, Any]], timeout: float | None, *, prefetch: bool
 ) -> AsyncGenerator[Items, None]:
     """Give the rows that queries find, one query after the other, a page at a time."""
-    rows = _Rows(wire, bodies, timeout)
-    return walk(wire, rows.next_query(), rows.read, prefetch=prefetch)
+    rows = _Rows(sender, bodies, timeout)
+    return walk(sender.connection, rows.next_query(), rows.read, prefetch=prefetch)
 
 
 class _Rows:
     """The way through the pages of all queries."""
 
     def __init__(
-        self, wire: Wire, bodies: Iterable[Mapping[str, Any]], timeout: float | None
+        self, sender: Sender, bodies: Iterable[Mapping[str, Any]], timeout: float | None
     ) -> None:
-        self._wire = wire
-        self._url = build_url(wire.cloud, "POST", _PATH, Options(_API_VERSION))
+        self._sender, self._connection = sender, sender.connection
+        self._url = build_url(self._connection.cloud, "POST", _PATH, Options(_API_VERSION))
         self._timeout = timeout
         self._bodies = iter(bodies)
         self._body: Mapping[str, Any] = {}
-        self._chain = Chain(wire.cloud)
+        self._chain = Chain(self._connection.cloud)
         self._count: RowCount | None = None
         self._unsorted: Mapping[str, Any] | None = None
 
@@ -111,7 +111,7 @@ class _Rows:
         # A token is one of its query's own.
         self._body, self._chain, self._count = (
             in_order(body),
-            Chain(self._wire.cloud),
+            Chain(self._connection.cloud),
             RowCount(body),
         )
         self._unsorted = body if self._body != body else None
@@ -128,21 +128,21 @@ class _Rows:
                 self._count.check_complete(page, response)
         except ServiceError as error:
             return Step(rows, error=error)
-        wait = quota_wait(response.headers, self._wire.clock.wall())
+        wait = quota_wait(response.headers, self._connection.clock.wall())
         if token is not None:
             self._body = next_query(self._body, token)
         return Step(rows, self.next_query(wait) if token is None else partial(self._ask, wait))
 
     def _longest_wait(self) -> float:
         """Return the bound on a wait for the quota: the caller's time-out, or the rule's budget."""
-        return self._wire.budget if self._timeout is None else self._timeout
+        return self._connection.budget if self._timeout is None else self._timeout
 
     async def _ask(self, wait: float) -> ArmResponse:
         """Send the query for a page, with fewer rows if the response would be too large."""
-        clock, timeout = self._wire.clock, self._timeout
+        clock, timeout = self._connection.clock, self._timeout
         if 0 < wait < self._longest_wait():
             logger.info("Resource Graph's quota is used up: the next page waits for %.0f s", wait)
-            await self._wire.pause(wait)
+            await self._connection.pause(wait)
             timeout = None if timeout is None else timeout - wait
         elif wait > 0:
             # The response decides: it is a 429 if the quota is really used up for so long.
@@ -152,9 +152,9 @@ class _Rows:
             )
         began = clock.monotonic()
         while True:
-            call = self._wire.prepare("POST", self._url, Options(json=self._body, lists=True))
+            call = self._connection.prepare("POST", self._url, Options(json=self._body, lists=True))
             try:
-                return await self._wire.send(
+                return await self._sender.send(
                     call, None if timeout is None else timeout - (clock.monotonic() - began)
                 )
             except ThrottledError as error:

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, Self
 
 import aiohttp
 
-from aiomsi._arm.call import AsyncCredential, Mender, OwnCredential
-from aiomsi._arm.connection import Wire, own_agent
+from aiomsi._arm.call import AsyncCredential, OwnCredential, ProviderSupport
+from aiomsi._arm.connection import Connection, own_agent
 from aiomsi._arm.protocol.request import Options, check_headers
-from aiomsi._arm.protocol.retry import ArmRetry, RetryRule
+from aiomsi._arm.protocol.retry import ArmRetry, RetryRule, budget_of
+from aiomsi._arm.sender import Sender
 from aiomsi._arm.verbs import Params, Verbs
 from aiomsi._clock import SYSTEM_CLOCK, Clock
 from aiomsi._clouds import PUBLIC, Cloud, cloud_from
@@ -87,35 +88,41 @@ class ArmSession(Verbs):
             msg = f"ARM takes tokens of at most {_MOST_AUXILIARY} further tenants"
             raise ConfigurationError(msg)
         time = SYSTEM_CLOCK if clock is None else clock
-        self._wire = Wire(
+        rule = _never if retry is None else retry
+        self._connection = Connection(
             cloud=cloud_from(cloud, os.environ),
-            given=(_default_credential(clock) if credential is None else credential, *auxiliary),
-            adopt=partial(_adopted, time),
-            owns_first=credential is None,
-            rule=_never if retry is None else retry,
+            given_credentials=(
+                _default_credential(clock) if credential is None else credential,
+                *auxiliary,
+            ),
+            wrap_credential=partial(_wrapped, time),
+            owns_credential=credential is None,
+            budget=budget_of(rule),
             clock=time,
-            agent=f"{user_agent} {own_agent()}" if user_agent else own_agent(),
-            make_mender=partial(_providers, auto_register=auto_register),
-            borrowed=http,
+            user_agent=f"{user_agent} {own_agent()}" if user_agent else own_agent(),
+            user_session=http,
             ssl=ssl,
         )
+        self._sender = Sender(
+            self._connection, rule, partial(_providers, auto_register=auto_register)
+        )
         self.correlation_id = str(uuid.uuid4()) if correlation_id is None else correlation_id
-        check_headers({"User-Agent": self._wire.agent})
+        check_headers({"User-Agent": self._connection.user_agent})
 
     @property
     def cloud(self) -> Cloud:
         """The cloud, with the endpoint that is really used."""
-        return self._wire.cloud
+        return self._connection.cloud
 
     @property
     def correlation_id(self) -> str:
         """What `x-ms-correlation-request-id` says of every call; may be set between calls."""
-        return self._wire.correlation_id
+        return self._connection.correlation_id
 
     @correlation_id.setter
     def correlation_id(self, value: str) -> None:
         check_headers({"x-ms-correlation-request-id": value})
-        self._wire.correlation_id = value
+        self._connection.correlation_id = value
 
     # Lists
 
@@ -224,7 +231,7 @@ class ArmSession(Verbs):
             from aiomsi._arm.resource_graph import queries, rows_of
 
         bodies = queries(kql, subscriptions, management_groups, options)
-        return items_of(rows_of(self._wire, bodies, timeout, prefetch=prefetch))
+        return items_of(rows_of(self._sender, bodies, timeout, prefetch=prefetch))
 
     def _pages(
         self,
@@ -258,7 +265,7 @@ class ArmSession(Verbs):
             )
         body = options.json if next_method == "POST" else None
         reading = Reading(item_name, next_link_name, options.timeout, prefetch, body)
-        return pages_of(self._wire, lambda: self._call(method, path, options), reading)
+        return pages_of(self._sender, lambda: self._call(method, path, options), reading)
 
     # Opening and closing
 
@@ -269,7 +276,7 @@ class ArmSession(Verbs):
         `UsageError`. A write that may have been sent ends with an `ArmConnectionError`, because ARM
         may carry it out.
         """
-        await self._wire.close()
+        await self._connection.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -283,9 +290,15 @@ class ArmSession(Verbs):
         await self.close()
 
     def __repr__(self) -> str:
-        wire = self._wire
-        state = "closed" if wire.closed else "open" if wire.http is not None else "not yet used"
-        return f"<ArmSession {wire.cloud.resource_manager}, {state}, credential={_shown(wire.given[0])}>"
+        connection = self._connection
+        state = (
+            "closed"
+            if connection.closed
+            else "open"
+            if connection.http is not None
+            else "not yet used"
+        )
+        return f"<ArmSession {connection.cloud.resource_manager}, {state}, credential={_shown(connection.given_credentials[0])}>"
 
 
 def _shown(credential: object) -> str:
@@ -304,11 +317,11 @@ def _never(attempt: ArmAttempt) -> None:
     """Repeat no call."""
 
 
-def _providers(wire: Wire, *, auto_register: bool) -> Mender:
+def _providers(sender: Sender, *, auto_register: bool) -> ProviderSupport:
     with late_import:
         from aiomsi._arm.providers import Providers
 
-    return Providers(wire, auto_register=auto_register)
+    return Providers(sender, auto_register=auto_register)
 
 
 def _default_credential(clock: Clock | None) -> OwnCredential:
@@ -318,7 +331,7 @@ def _default_credential(clock: Clock | None) -> OwnCredential:
     return ManagedIdentityCredential(clock=clock)
 
 
-def _adopted(clock: Clock, credential: AsyncCredential) -> OwnCredential:
+def _wrapped(clock: Clock, credential: AsyncCredential) -> OwnCredential:
     """Let all callers of somebody else's credential share its tokens."""
     with late_import:
         from aiomsi._credentials.managed_identity import SlotCredential

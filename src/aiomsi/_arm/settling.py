@@ -9,11 +9,11 @@ from __future__ import annotations
 import copy
 
 from aiomsi._arm.call import Call
-from aiomsi._arm.connection import Wire
 from aiomsi._arm.protocol.body import decoded
 from aiomsi._arm.protocol.operations.state import Progress
 from aiomsi._arm.protocol.response import ArmResponse
 from aiomsi._arm.protocol.write_check import Seen, seen
+from aiomsi._arm.sender import Sender
 from aiomsi._errors import ArmConnectionError, ArmError
 
 
@@ -21,14 +21,14 @@ class Unsettled:
     """A call in doubt, while its resource is polled.
 
     Args:
-        wire: the session's; a repetition ends with it.
+        sender: the session's; a repetition ends with it.
         call: the call, with the error in `Call.unsettled`.
         timeout: seconds for a repetition.
 
     """
 
-    def __init__(self, wire: Wire, call: Call, timeout: float | None) -> None:
-        self._wire = wire
+    def __init__(self, sender: Sender, call: Call, timeout: float | None) -> None:
+        self._sender = sender
         self._call = call
         self._timeout = timeout
         self._error = call.unsettled
@@ -44,13 +44,13 @@ class Unsettled:
 
     async def repeat(self) -> tuple[ArmResponse, Unsettled | None]:
         """Send the call again, once; return the response, and the doubt that it leaves."""
-        call, wire = self._call, self._wire
-        call.renew_budget(wire.clock.monotonic())
+        call, sender = self._call, self._sender
+        call.renew_budget(sender.connection.clock.monotonic())
         try:
-            response = await wire.send(call, self._timeout)
+            response = await sender.send(call, self._timeout)
         finally:
             self._repeats = False
-        return response, None if call.unsettled is None else Unsettled(wire, call, self._timeout)
+        return response, None if call.unsettled is None else Unsettled(sender, call, self._timeout)
 
     def _is_settled(self, progress: Progress) -> bool:
         call, answer = self._call, progress.answer

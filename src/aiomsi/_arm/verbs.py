@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import attrs
 
 from aiomsi._arm.call import Call
-from aiomsi._arm.connection import Wire
+from aiomsi._arm.connection import Connection
 from aiomsi._arm.protocol.request import Options, build_url, check_seconds, has_version
 from aiomsi._arm.protocol.response import ArmResponse
+from aiomsi._arm.sender import Sender
 from aiomsi._errors import ConfigurationError
 from aiomsi._util.lazy import late_import
 
@@ -31,7 +32,8 @@ Params: TypeAlias = Mapping[str, str | int | bool]
 class Verbs:
     """What an `ArmSession` does with a single path; a class of its own because every verb spells its arguments out."""
 
-    _wire: Wire
+    _connection: Connection
+    _sender: Sender
 
     async def get(
         self,
@@ -71,7 +73,7 @@ class Verbs:
         call = self._call("GET", path, options)
         # Error reporters show the locals of a frame, and a link that is read may be signed.
         del path, params
-        return (await self._wire.send(call, timeout)).json()
+        return (await self._sender.send(call, timeout)).json()
 
     async def head(
         self,
@@ -217,7 +219,7 @@ class Verbs:
         del json, content
         call = self._call(method, path, options)
         del path, params
-        response = await self._wire.send(call, timeout)
+        response = await self._sender.send(call, timeout)
         if call.unsettled is not None:
             # Whose change this is can't be told before its end, and that is not waited for here.
             raise call.unsettled
@@ -261,18 +263,21 @@ class Verbs:
         with late_import:
             from aiomsi._arm.operation import resumed
 
-        return resumed(self._wire, state)
+        return resumed(self._sender, state)
 
     # How a call is made. What a GET does not need is imported when it is needed.
 
     def _call(self, method: str, path: str, options: Options) -> Call:
         """Make a call. One that names no api-version goes with a placeholder, until it is sent."""
         if options.api_version is not None or has_version(path, options):
-            return self._wire.prepare(
-                method, build_url(self._wire.cloud, method, path, options), options
+            return self._connection.prepare(
+                method, build_url(self._connection.cloud, method, path, options), options
             )
         url = build_url(
-            self._wire.cloud, method, path, attrs.evolve(options, api_version=_UNKNOWN_VERSION)
+            self._connection.cloud,
+            method,
+            path,
+            attrs.evolve(options, api_version=_UNKNOWN_VERSION),
         )
         with late_import:
             from aiomsi._arm.protocol.api_versions import resource_type_of
@@ -283,7 +288,7 @@ class Verbs:
                 f"no resource type can be read from {path!r}, so its api-version can't be looked up"
             )
             raise ConfigurationError(msg, help="Pass api_version=")
-        call = self._wire.prepare(method, url, options)
+        call = self._connection.prepare(method, url, options)
         call.kind, call.lacks_version = kind, True
         return call
 
@@ -293,7 +298,7 @@ class Verbs:
         with late_import:
             from aiomsi._arm.operation import begun
 
-        return await begun(self._wire, self._call(method, path, options), options, via)
+        return await begun(self._sender, self._call(method, path, options), options, via)
 
     async def _done(
         self,
