@@ -91,7 +91,7 @@ async def test_of_a_list_of_clouds_the_one_that_was_asked_is_taken() -> None:
             ForeignHostError, match=r"is https://management\.azure\.com, which is another host"
         ) as raised:
             await Cloud.discover(arm.url)
-    assert "make a Cloud" in raised.value.help
+    assert "create a Cloud" in raised.value.help
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ async def test_an_answer_that_is_an_error_or_no_json_is_an_error() -> None:
             await Cloud.discover(arm.url)
         with pytest.raises(ServiceError, match="describes no cloud"):
             await Cloud.discover(arm.url)
-        with pytest.raises(ArmConnectionError, match="gave no description") as raised:
+        with pytest.raises(ArmConnectionError, match="returned no description") as raised:
             await Cloud.discover(arm.url)
     assert raised.value.client_request_id == arm.asked[-1].headers["x-ms-client-request-id"]
     assert raised.value.arrived
@@ -218,4 +218,4 @@ async def test_a_cloud_with_another_clouds_audience_is_refused(
         ) as raised:
             await Cloud.discover(arm.url)
         assert (await Cloud.discover(arm.url)).audience == AUDIENCE
-    assert "make a Cloud" in raised.value.help
+    assert "create a Cloud" in raised.value.help

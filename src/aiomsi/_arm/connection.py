@@ -1,9 +1,7 @@
-"""The one request path to ARM: token, request, a second try with a new token, repetitions.
+"""`Connection`: sends one authenticated request to ARM.
 
-A call is sent by `Wire.send`: requests, each by `send_once`, until there is an answer that is no
-error or the rule gives up. A 401 belongs to `send_once`, since another token makes it another
-request and no repetition. What is done after a request that went wrong is `recovery`'s, which is
-imported when the first one does: most sessions never need it.
+`send_once` gets the token, sends the request, and sends it once more after a 401: another token
+makes it another request and not a repetition. `Sender` repeats calls.
 """
 
 from __future__ import annotations
@@ -62,27 +60,36 @@ from aiomsi._util.tasks import create_task, retrieve
 from aiomsi._version import VERSION
 
 _AUXILIARY = "x-ms-authorization-auxiliary"
-"""Tokens of further tenants; https://learn.microsoft.com/azure/azure-resource-manager/management/authenticate-multi-tenant"""
+"""Tokens of further tenants: https://learn.microsoft.com/azure/azure-resource-manager/management/authenticate-multi-tenant"""
 _AT_ONCE = 0.05
-"""A request that begins this many seconds after its call uses time-outs that are made once."""
+"""A request that begins within so many seconds of its call uses prebuilt time-outs."""
 _TARDINESS = 1.0
-"""By so many seconds an event loop may be late when it wakes a call for its last request."""
+"""Seconds by which a busy event loop may wake a call late for its last request."""
 
 T = TypeVar("T")
 
 
 @attrs.define(eq=False, repr=False)
 class Connection:
-    """What a session sends with: its cloud, credentials, HTTP session and rule for repetitions. Belongs to one event loop.
+    """The cloud, credentials, HTTP session and tasks of an `ArmSession`, in one event loop.
 
     Attributes:
-        given_credentials: the user's credential, and those of further tenants.
-        wrap_credential: makes each of them one of this package's own, where it isn't.
-        owns_credential: whether the first one was made for this session, and is closed with it.
-        scope: what the tokens are for.
-        budget: seconds after the begin of a call within which its requests have to begin, the queue
-            for connections included.
-        credentials: as adopted in the loop; before that there are none.
+        cloud: the cloud whose ARM receives the requests.
+        given_credentials: the user's credential, followed by those of further tenants.
+        wrap_credential: returns an `OwnCredential` for a credential of another library.
+        owns_credential: whether the first credential was created for this session, which then
+            closes it.
+        budget: seconds from the start of a call within which its requests must begin, including
+            the queue for a connection.
+        clock: the source of time.
+        user_agent: the `User-Agent` header.
+        user_session: the user's aiohttp session, which is not closed; None to open one.
+        ssl: the TLS context for ARM; None for aiohttp's default.
+        scope: the scope of the tokens.
+        correlation_id: the `x-ms-correlation-request-id` header.
+        http: the aiohttp session in use; None before the first call and after `close`.
+        closed: whether `close` was called.
+        credentials: the wrapped credentials; empty before the first call.
 
     """
 
@@ -103,8 +110,7 @@ class Connection:
     _loop: asyncio.AbstractEventLoop | None = attrs.field(default=None, init=False)
     _options: dict[str, Any] = attrs.field(factory=dict, init=False)
     _limits: aiohttp.ClientTimeout = attrs.field(init=False, repr=False)
-    # Tasks that wait for something which the end of the HTTP session does not end, and those of
-    # them that `close` has woken.
+    # The tasks whose wait would outlast the HTTP session, and those that `close` has woken.
     _waiting: set[asyncio.Task[Any] | None] = attrs.field(factory=set, init=False, repr=False)
     _woken: set[asyncio.Task[Any]] = attrs.field(factory=set, init=False, repr=False)
     _tasks: set[asyncio.Task[Any]] = attrs.field(factory=set, init=False)
@@ -118,11 +124,12 @@ class Connection:
         return time_limits(self.budget)
 
     def prepare(self, method: str, url: str, options: Options = NO_OPTIONS) -> Call:
-        """Make a call of what is to be sent.
+        """Create a call.
 
         Raises:
-            ConfigurationError: a header or the body can't be sent, or a credential is none.
-            UsageError: the session is closed, or belongs to another loop.
+            ConfigurationError: a header or the body can't be sent, or an object given as a
+                credential is not one.
+            UsageError: the session is closed, or belongs to another event loop.
 
         """
         headers: MutableMapping[str, str] = {
@@ -167,11 +174,13 @@ class Connection:
         )
 
     async def send_once(self, call: Call) -> ArmResponse:  # noqa: C901, PLR0912, PLR0915 (inline, for the sake of warm calls)
-        """Send one request, and a second one if the token was not accepted and there is another; give whatever is answered.
+        """Send one request and return its response, whatever its status.
+
+        After a 401 the request is sent once more if the credentials return other tokens.
 
         Raises:
-            CredentialError: there is no token.
-            ArmConnectionError: ARM gave no answer.
+            CredentialError: no token is available.
+            ArmConnectionError: ARM did not respond.
             UsageError: the session was closed before the request was sent.
 
         """
@@ -205,8 +214,8 @@ class Connection:
                 headers: Mapping[str, str] = call.headers
                 options = self._options
                 if self.user_session is None:
-                    # The end of its own HTTP session ends the request, in a way that shows whether
-                    # it was sent.
+                    # Closing the aiohttp session ends the request, and the error shows whether it
+                    # was sent.
                     waiting.discard(task)
                 else:
                     headers, middlewares = authorized_late(headers, options["middlewares"])
@@ -235,12 +244,12 @@ class Connection:
                     response = ArmResponse(
                         call.method, call.url, answer.status, answer.headers, body
                     )
-                except Exception as error:  # noqa: BLE001 (aiohttp, and the hooks of a borrowed session, raise all sorts)
+                except Exception as error:  # noqa: BLE001 (aiohttp and the hooks of a user's session raise any class)
                     failure = self._failed(call, error, http)
                 finally:
                     if response is None and answer is not None:
                         answer.close()
-                    # Error reporters show the locals of this frame.
+                    # Error reporters show a frame's locals, and these hold the response.
                     answer = part = body = None
                     del parts
                 if response is None:
@@ -261,7 +270,7 @@ class Connection:
             waiting.discard(task)
 
     async def pause(self, seconds: float) -> None:
-        """Sleep on the session's clock.
+        """Sleep by the session's clock.
 
         Raises:
             UsageError: the session was closed.
@@ -285,21 +294,21 @@ class Connection:
     def start(
         self, work: Coroutine[Any, Any, T], name: str, context: contextvars.Context | None = None
     ) -> asyncio.Task[T]:
-        """Begin work that belongs to the session: it ends at the latest when that is closed."""
+        """Start a task that belongs to the session; `close` cancels it."""
         task = create_task(asyncio.get_running_loop(), work, f"aiomsi {name}", context)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
         return task
 
     async def close(self) -> None:
-        """End what was started and close what was opened."""
+        """Cancel the session's tasks, and close its HTTP session and credentials."""
         self.closed = True
         http, self.http = self.http, None
         tasks, credentials = set(self._tasks), self.credentials
-        # Without a call that waits, a session may be closed without an event loop.
+        # If no call waits, a session may be closed outside of an event loop.
         here = asyncio.current_task() if self._waiting else None
         for waiting in list(self._waiting):
-            # One that is being cancelled already wakes by that.
+            # A task that is already being cancelled wakes without this.
             if waiting is not None and waiting is not here and not waiting.cancelling():
                 self._woken.add(waiting)
                 waiting.cancel()
@@ -313,8 +322,7 @@ class Connection:
                 if http is not None and self.user_session is None:
                     await http.close()
             finally:
-                # Those that were adopted are wrappers of this session's own; the others are the
-                # user's.
+                # The session closes its own wrappers; unwrapped credentials are the user's.
                 for own, given in zip(credentials, self.given_credentials, strict=False):
                     if own is not given or (
                         self.owns_credential and given is self.given_credentials[0]
@@ -323,18 +331,19 @@ class Connection:
 
     @property
     def is_closed(self) -> bool:
-        """Whether nothing can be sent any more."""
+        """Whether no further request can be sent."""
         return self.http is None or self.http.closed
 
     def no_answer(self, call: Call, why: str, *, arrived: bool = True) -> ArmConnectionError:
-        """Make the exception for a call without an answer."""
+        """Create the error for a call without a response."""
         return self._without_answer(
             call, NoResponse(why, arrived, help=MAYBE if arrived else UNSENT)
         )
 
     def _without_answer(self, call: Call, why: NoResponse) -> ArmConnectionError:
         error = ArmConnectionError(
-            f"{call.method} {path_of(call.url)} got no answer from {urlsplit(call.url).hostname}: {why.why}",
+            f"{call.method} {path_of(call.url)} got no answer from "
+            f"{urlsplit(call.url).hostname}: {why.why}",
             help=why.help or MAYBE,
             method=call.method,
             url=call.url.partition("?")[0],
@@ -352,7 +361,7 @@ class Connection:
     def _failed(
         self, call: Call, error: Exception, http: aiohttp.ClientSession
     ) -> ArmConnectionError:
-        """Make the exception for a request that failed; aiohttp's own is its cause, without frames."""
+        """Create the error for a failed request; its cause is aiohttp's error, without frames."""
         why = no_response(error, closed=http.closed, borrowed=self.user_session is not None)
         call.unreadable |= why.unreadable
         failure = self._without_answer(call, why)
@@ -371,7 +380,7 @@ class Connection:
     def _ended_by_closing(
         self, call: Call, task: asyncio.Task[Any] | None, *, sending: bool
     ) -> AiomsiError | None:
-        """Return the error of a request that the end of the session has cancelled; None if its caller has."""
+        """Return the error if `close` cancelled the request; None if the caller cancelled it."""
         if self._was_woken(task):
             if sending and not call.reads:
                 return self.no_answer(call, CLOSED)
@@ -382,26 +391,36 @@ class Connection:
         return None
 
     def _was_woken(self, task: asyncio.Task[Any] | None) -> bool:
-        """Return whether `close` has cancelled a task, and nothing else has; that cancellation is taken back."""
+        """Return whether only `close` has cancelled a task, and then undo the cancellation.
+
+        `Task.uncancel` returns the number of other cancellations.
+        """
         if task is None or task not in self._woken:
             return False
         self._woken.discard(task)
         return task.uncancel() == 0
 
     def __repr__(self) -> str:
-        # A credential of another library's may show its secret.
+        # The repr of another library's credential may show a secret.
         return f"<Connection {self.cloud.resource_manager}>"
 
-    # What belongs to the loop
+    # The event loop
 
     def _open(self) -> None:
-        """Open the HTTP session in the running loop, or say why that can't be."""
+        """Open the HTTP session in the running loop.
+
+        Raises:
+            ConfigurationError: an object given as a credential is not one, or the proxy's URL or
+                a header of the user's session is wrong.
+            UsageError: the session is closed, or belongs to another event loop.
+
+        """
         if self.closed:
             raise closed(ours=True)
         if self._loop is not None:
             msg = "this ArmSession belongs to another event loop"
             raise UsageError(msg, help="Make one per loop: they share one token all the same")
-        # First what may raise: nothing is open until all of it is.
+        # All that may raise comes first, so that no half of the session stays open.
         credentials = [self.wrap_credential(credential) for credential in self.given_credentials]
         proxy, proxy_headers = proxy_for(self.cloud.resource_manager)
         if self.user_session is not None:
@@ -415,24 +434,24 @@ class Connection:
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
-        # Every waiter has received it already.
+        # Retrieved so that asyncio does not log it: every waiter has received it already.
         retrieve(task)
 
 
 @functools.cache
 def own_agent() -> str:
-    """Give this package's part of the User-Agent."""
+    """Return this package's part of the `User-Agent` header."""
     return f"aiomsi/{VERSION} Python/{platform.python_version()} ({platform.system()})"
 
 
 def without_trace(error: asyncio.CancelledError) -> asyncio.CancelledError:
-    """Return a cancellation without the frames of aiohttp, which hold headers and bodies."""
+    """Remove aiohttp's frames, which hold headers and bodies, from a cancellation."""
     error.__cause__ = error.__context__ = None
     return error.with_traceback(None)
 
 
 def closed(*, ours: bool) -> UsageError:
-    """Say that a session is closed: ours, or the one that we were given."""
+    """Create the error for a closed session: the `ArmSession`, or the user's aiohttp session."""
     if ours:
         return UsageError(
             "this ArmSession is closed",

@@ -1,4 +1,4 @@
-"""A cloud that describes itself: Azure Stack Hub, and clouds that this package does not know by name.
+"""Discovery of clouds that this package does not know by name, such as Azure Stack Hub.
 
 Source: https://learn.microsoft.com/azure-stack/user/azure-stack-rest-api-use,
 https://learn.microsoft.com/azure-stack/operator/azure-stack-overview-cli
@@ -48,7 +48,7 @@ _OWN_APPLICATIONS = frozenset(
 
 
 async def discover(url: str, ssl: ssl_module.SSLContext | None = None) -> Cloud:
-    """Ask an ARM which cloud it is, without a token; see `Cloud.discover`."""
+    """Return the cloud of an ARM endpoint, requested without a token; see `Cloud.discover`."""
     split_endpoint(url, "ARM's endpoint")
     try:
         asyncio.get_running_loop()
@@ -59,7 +59,7 @@ async def discover(url: str, ssl: ssl_module.SSLContext | None = None) -> Cloud:
     if response.status >= 300:
         raise error_of(response, wall=time.time())
     document = response.json()
-    # Some endpoints list every cloud that they know.
+    # Some endpoints return a list of clouds.
     documents = document if isinstance(document, list) else [document]
     clouds = [
         cloud
@@ -69,18 +69,24 @@ async def discover(url: str, ssl: ssl_module.SSLContext | None = None) -> Cloud:
     for cloud in clouds:
         if cloud.is_resource_manager(endpoint):
             if _is_of_another_cloud(cloud.audience, cloud.resource_manager):
-                msg = f"{endpoint} names the audience {cloud.audience!r}: it would be sent tokens that another cloud accepts"
+                msg = (
+                    f"{endpoint} names the audience {cloud.audience!r}: "
+                    "it would be sent tokens that another cloud accepts"
+                )
                 raise ForeignHostError(
-                    msg, help="If you trust it with those tokens, make a Cloud of it yourself"
+                    msg, help="If you trust it with those tokens, create a Cloud for it yourself"
                 )
             return cloud
     if clouds:
-        msg = f"{endpoint} says that its cloud's ARM is {clouds[0].resource_manager}, which is another host"
-        raise ForeignHostError(
-            msg, help="If you trust that one, discover it, or make a Cloud of it yourself"
+        msg = (
+            f"{endpoint} says that its cloud's ARM is {clouds[0].resource_manager}, "
+            "which is another host"
         )
-    msg = f"{endpoint} describes no cloud: there is no audience for tokens"
-    hint = "If it is an ARM all the same, make a Cloud of it yourself"
+        raise ForeignHostError(
+            msg, help="If you trust that host, discover it, or create a Cloud for it yourself"
+        )
+    msg = f"{endpoint} describes no cloud: it names no audience for tokens"
+    hint = "If it is an ARM endpoint, create a Cloud for it yourself"
     raise ServiceError(
         msg, help=hint, status=response.status, code=None, message=msg, response=response.portable()
     )
@@ -100,10 +106,10 @@ async def _ask(endpoint: str, ssl: ssl_module.SSLContext | None) -> ArmResponse:
             answer = await http.get(url, headers=headers, timeout=time_limits(_TIMEOUT), **options)
             body = whole_body("GET", answer.status, answer.headers, await answer.read())
             return ArmResponse("GET", url, answer.status, answer.headers, body)
-    except Exception as error:  # noqa: BLE001 (aiohttp raises all sorts)
+    except Exception as error:  # noqa: BLE001 (aiohttp raises any class)
         why, cause = no_response(error), shown(error)
     raise ArmConnectionError(
-        f"{endpoint} gave no description of its cloud: {why.why}",
+        f"{endpoint} returned no description of its cloud: {why.why}",
         help=why.help,
         method="GET",
         url=url.partition("?")[0],
@@ -118,7 +124,7 @@ async def _ask(endpoint: str, ssl: ssl_module.SSLContext | None) -> ArmResponse:
 
 
 def _cloud(document: dict[str, Any], endpoint: str) -> Cloud | None:
-    """Read the description of a cloud; None if it is not enough to make one."""
+    """Return the cloud that a document describes; None if its description is incomplete."""
     manager = document.get("resourceManager") or endpoint
     authentication = document.get("authentication")
     audiences = authentication.get("audiences") if isinstance(authentication, dict) else None
@@ -130,7 +136,7 @@ def _cloud(document: dict[str, Any], endpoint: str) -> Cloud | None:
     if not isinstance(manager, str) or not known:
         return None
     host = urlsplit(manager.rstrip("/")).netloc
-    # ARM's own name is the one that Microsoft's documents use; before it the list mostly has that
+    # Microsoft's documents use the audience with ARM's host name; the list mostly begins with that
     # of the classic API.
     fitting = [one for one in known if not _is_of_another_cloud(one, manager)]
     audience = next((one for one in fitting if urlsplit(one).netloc == host), (fitting or known)[0])
@@ -142,9 +148,9 @@ def _cloud(document: dict[str, Any], endpoint: str) -> Cloud | None:
 
 
 def _is_of_another_cloud(audience: str, resource_manager: str) -> bool:
-    """Return whether tokens for this audience are good at a service that is not behind this ARM.
+    """Return whether a service outside of this ARM's cloud accepts tokens for this audience.
 
-    This machine's loopback is no other host: an embedded ARM may have any audience.
+    On loopback no host is foreign: an embedded ARM may have any audience.
     """
     host, own = _host(audience), _host(resource_manager)
     if (
@@ -159,7 +165,7 @@ def _is_of_another_cloud(audience: str, resource_manager: str) -> bool:
 
 
 def _host(name: str) -> str:
-    """Return the host of a URL, or what an audience of another form names: an id, or a host."""
+    """Return the host of an audience URL; of another form, the id or host that it names."""
     try:
         host = urlsplit(name).hostname
     except ValueError:

@@ -1,9 +1,9 @@
-"""Lists, page by page: the next page is on its way while the caller works on this one.
+"""Lists, page by page: the next page is fetched while the caller works on the current one.
 
-`walk` goes from page to page, for every kind of list. The task that fetches a page ahead belongs to
-the session; it is cancelled as soon as nobody goes on, and with the session at the latest. In
-memory are the page that the caller has and, unread, the next one; so nothing here may hold on to a
-page while it waits for another.
+`walk` iterates over the pages of every kind of list. The prefetch task belongs to the session; it
+is cancelled when the iteration is closed, and with the session at the latest. Memory holds the
+page that the caller has and the next one, not yet decoded. So no frame here may keep a reference
+to a page while it waits for another.
 """
 
 from __future__ import annotations
@@ -29,12 +29,13 @@ More: TypeAlias = Callable[[], Coroutine[Any, Any, ArmResponse]]
 
 @attrs.frozen
 class Step:
-    """A page that was read.
+    """A decoded page.
 
     Attributes:
-        items: what it holds.
-        more: fetches the next page; None at the end.
-        error: why the list can't be gone on with. It is raised after the items: they are good.
+        items: the items of the page.
+        more: fetches the next page; None after the last page.
+        error: the reason why the list can't be continued. It is raised after the items, which are
+            valid.
 
     """
 
@@ -50,7 +51,7 @@ async def walk(
     *,
     prefetch: bool,
 ) -> AsyncGenerator[Items, None]:
-    """Give the items of a list, a page at a time."""
+    """Yield the items of a list, a page at a time."""
     more = first
     fetch: asyncio.Task[ArmResponse] | None = None
     try:
@@ -59,7 +60,7 @@ async def walk(
             try:
                 step = read(response)
             except AiomsiError as failure:
-                # Without the frames that hold the page: error reporters show their locals.
+                # The frames hold the page, and error reporters show their locals.
                 raise failure.with_traceback(None) from failure.__cause__
             del response
             items, more, error, fetch = step.items, step.more, step.error, None
@@ -76,7 +77,10 @@ async def walk(
 
 
 async def _outcome(fetch: asyncio.Task[ArmResponse]) -> ArmResponse:
-    """Wait for a task without being taken for its owner: whoever cancels it does not cancel its reader."""
+    """Wait for the prefetch task without awaiting it.
+
+    A cancellation of the prefetch must not look like a cancellation of this task.
+    """
     await asyncio.wait([fetch])
     if fetch.cancelled():
         raise closed(ours=True)
@@ -84,8 +88,8 @@ async def _outcome(fetch: asyncio.Task[ArmResponse]) -> ArmResponse:
 
 
 async def items_of(pages: AsyncGenerator[Items, None]) -> AsyncGenerator[Any, None]:
-    """Give the items of all pages, one by one."""
-    # Closed at once when the caller breaks off, and not when the garbage collector comes.
+    """Yield the items of all pages, one by one."""
+    # Closed at once when the caller breaks off, not when the garbage collector runs.
     async with aclosing(pages):
         async for page in pages:
             for item in page:
@@ -96,13 +100,15 @@ async def items_of(pages: AsyncGenerator[Items, None]) -> AsyncGenerator[Any, No
 
 @attrs.frozen
 class Reading:
-    """How a list is read.
+    """The options of a list.
 
     Attributes:
-        item_name, next_link_name: what the service calls its items and the link to the next page.
+        item_name: the response's member with the items.
+        next_link_name: the response's member with the link to the next page; None for the usual
+            names.
         timeout: seconds for each page.
-        prefetch: whether a page is fetched before it is asked for.
-        body: what each further page is requested with, by POST; None: by GET.
+        prefetch: whether a page is fetched before the caller asks for it.
+        body: the body of the POST that requests each further page; None for a GET.
 
     """
 
@@ -116,7 +122,7 @@ class Reading:
 async def pages_of(
     sender: Sender, make: Callable[[], Call], reading: Reading
 ) -> AsyncGenerator[Items, None]:
-    """Give the items of a list that begins with the call that `make` makes; see `ArmSession.pages`."""
+    """Yield the pages of the list whose first call `make` creates; see `ArmSession.pages`."""
     call = make()
     method, options = (
         ("GET", NO_OPTIONS)

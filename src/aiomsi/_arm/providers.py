@@ -1,4 +1,6 @@
-"""Resource providers: which api-version a type has, and registering a subscription for a namespace. Once, for all callers.
+"""Resource providers: the api-versions of a type, and the registration of a subscription.
+
+All callers of a session share each look-up and each registration.
 
 Source:
 https://learn.microsoft.com/azure/azure-resource-manager/management/resource-providers-and-types
@@ -35,49 +37,49 @@ _SUBSCRIPTION = re.compile(r"/subscriptions/([^/]+)", re.IGNORECASE)
 _VERSION = re.compile(r"(?<=[?&])api-version=([^&]*)", re.IGNORECASE)
 _PAUSE, _LONGEST_PAUSE = 1.0, 10.0
 _REGISTRATION = 600.0
-"""Seconds to wait for a registration; it mostly takes one minute or two."""
+"""Seconds to wait for a registration, which mostly takes one or two minutes."""
 _LAG = 60.0
 """Seconds for which ARM may deny a registration that its provider has confirmed."""
 _MOST_FIXES = 3
 _PATIENCE = 2.0
-"""Seconds of real time for which a call waits for another subscription's lookup, which may be throttled."""
+"""Seconds of real time that a call waits for another subscription's look-up, maybe throttled."""
 _MOST_REGISTERING = 3
 
 T = TypeVar("T")
 
 
 class Providers:
-    """What a session knows of resource providers, and does about them.
+    """The `ProviderSupport` of a session, with its cache of provider documents.
 
     Args:
-        sender: the session's.
-        auto_register: whether subscriptions are registered where ARM asks for it.
+        sender: sends the look-ups and registrations.
+        auto_register: whether a subscription is registered when ARM demands it.
 
     """
 
     def __init__(self, sender: Sender, *, auto_register: bool) -> None:
         self._sender, self._connection = sender, sender.connection
         self._auto_register = auto_register
-        # By namespace and path: all subscriptions list the same versions, but not all can be read.
+        # By namespace and path: all subscriptions list the same versions, but some are unreadable.
         self._documents: dict[str, dict[str, Any]] = {}
         self._lookups: SharedCalls[Any] = SharedCalls(sender.connection, "provider", keeps=False)
-        # By namespace: the path of the lookup that is under way for all subscriptions.
+        # By namespace: the path of the look-up under way for all subscriptions.
         self._leading: dict[str, str] = {}
         self._registrations: SharedCalls[bool] = SharedCalls(
             sender.connection, "registration", keeps=False
         )
-        # By path: until when a registration of this session may not be seen everywhere yet.
+        # By path: the time until which a registration may not yet be visible everywhere in ARM.
         self._lagging: dict[str, float] = {}
-        # By subscription and type; documents list versions that are not served everywhere yet.
+        # By subscription and type: documents list versions that are not yet served everywhere.
         self._refused: dict[tuple[str, ResourceType], set[str]] = {}
 
     async def resolve_api_version(self, call: Call, kind: ResourceType) -> None:
-        """Look up the api-version that a call lacks: the newest stable one of its type that was not refused yet.
+        """Set the call's api-version: the newest stable one of its type that was not refused yet.
 
-        One that was refused in another subscription only is taken if there is no other.
+        A version that was refused only in another subscription is the second choice.
 
         Raises:
-            ConfigurationError: the type's provider does not know it.
+            ConfigurationError: the provider does not list the type.
             ArmError: the provider's document can't be read.
 
         """
@@ -95,7 +97,10 @@ class Providers:
         call.url, call.lacks_version = _with_version(call.url, version), False
 
     async def fix(self, call: Call, error: ArmError) -> bool:
-        """Register the subscription, or take another version than the one that was looked up; tell whether that was done."""
+        """Register the subscription, or replace the api-version that was looked up.
+
+        Return whether either was done.
+        """
         if isinstance(error, RegistrationRequiredError) and self._auto_register:
             return await self._registered(call, error)
         if isinstance(error, ApiVersionError) and call.kind is not None:
@@ -103,7 +108,7 @@ class Providers:
         return False
 
     async def _versions(self, call: Call, kind: ResourceType) -> tuple[str, ...]:
-        """Return all versions of a type, best first, as any subscription that can be read lists them."""
+        """Return all versions of a type, best first, as any readable subscription lists them."""
         key, path = (
             kind.namespace.casefold(),
             f"{_subscription_of(call)}/providers/{kind.namespace}",
@@ -114,14 +119,14 @@ class Providers:
         for document in known.values():
             if versions := versions_for(document, kind):
                 return versions
-        # Types in preview are listed in some subscriptions only.
+        # Only some subscriptions list the types in preview.
         return () if path.casefold() in known else versions_for(await self._read(key, path), kind)
 
     async def _read_any(self, key: str, path: str) -> None:
         """Read a provider's document once for the calls of all subscriptions.
 
-        If another subscription's lookup fails or takes long, the document is read in the call's
-        own, because the cause may be that subscription.
+        If another subscription's look-up fails or takes long, the document is read in the call's
+        subscription, because the cause may lie in the other one.
         """
         leader = self._leading.setdefault(key, path)
         if leader.casefold() != path.casefold():
@@ -146,8 +151,7 @@ class Providers:
     async def _other_version(self, call: Call, kind: ResourceType, error: ApiVersionError) -> bool:
         (asked,) = _VERSION.findall(call.url)
         if asked in error.supported:
-            # So services answer now and then, while they are changed; the same call does better
-            # later.
+            # A service may respond so during its deployment; the same call succeeds later.
             return False
         refused = self._refused.setdefault(_scope_of(call, kind), set())
         refused.add(asked)
@@ -162,7 +166,7 @@ class Providers:
         return True
 
     async def _registered(self, call: Call, error: RegistrationRequiredError) -> bool:
-        """Register the subscription, or wait until ARM sees that; return whether to repeat the call."""
+        """Register the subscription or wait until ARM sees it; return whether to repeat."""
         subscription = _subscription_of(call)
         if not subscription or error.namespace is None:
             return False
@@ -171,7 +175,7 @@ class Providers:
         until = call.registered.get(key) or self._lagging.get(key, now)
         if now < until:
             call.registered[key] = until
-            # Each wait is as long as the registration is old, so the waits double.
+            # Each wait equals the age of the registration, so the waits double.
             await self._connection.pause(
                 min(max(_PAUSE, now - (until - _LAG)), _LONGEST_PAUSE, until - now)
             )
@@ -187,12 +191,12 @@ class Providers:
         else:
             call.fixes += 1
             call.registered[key] = self._lagging[key]
-        # ARM answers a request id that it knows with the old error.
+        # ARM repeats the old error for a request id that it knows.
         call.renew_id()
         return True
 
     async def _register(self, path: str) -> bool:
-        """Register, and wait until that has been done; False if it takes too long."""
+        """Register, and wait for the end; return False if that takes too long."""
         clock, pause = self._connection.clock, _PAUSE
         until = clock.monotonic() + _REGISTRATION
         document = await self._begin_registration(f"{path}/register")
@@ -210,7 +214,7 @@ class Providers:
             try:
                 return await self._ask("POST", path)
             except (ArmConnectionError, ArmError) as error:
-                # Unlike other POSTs, this one does no harm if it is carried out twice.
+                # Unlike other POSTs, a registration may be carried out twice.
                 if not error.uncertain:
                     raise
             await self._connection.pause(_PAUSE)
@@ -222,12 +226,14 @@ class Providers:
 
 
 class SharedCalls(Generic[T]):
-    """Results by key. What is under way is waited for; a failure is told to all who wait, and not kept.
+    """Calls by key, each shared by all its callers: done once, and cancelled by none of them.
+
+    Callers wait for a call under way. Its failure is raised in all of them, and not kept.
 
     Args:
-        connection: the session's; the work ends with it.
-        name: what the work is called.
-        keeps: whether a result is kept and given to those who come later.
+        connection: starts the tasks, and cancels them when the session is closed.
+        name: the name of the tasks.
+        keeps: whether a result is kept for later callers.
 
     """
 
@@ -238,10 +244,10 @@ class SharedCalls(Generic[T]):
         self._tasks: dict[Hashable, asyncio.Task[T]] = {}
 
     async def get(self, key: Hashable, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Give the result for a key, from the work if need be.
+        """Return the result for a key; start the work if none is under way.
 
         Raises:
-            Exception: whatever the work raises, as an object of its own for every caller.
+            Exception: a copy of the work's exception, for each caller a separate one.
 
         """
         task = self._tasks.get(key)
@@ -264,7 +270,7 @@ class SharedCalls(Generic[T]):
 
 
 def _subscription_of(call: Call) -> str:
-    """Return the subscription's part of the call's path, empty outside of subscriptions."""
+    """Return the subscription's part of the call's path; empty outside of subscriptions."""
     found = _SUBSCRIPTION.match(path_of(call.url))
     return found[0] if found else ""
 

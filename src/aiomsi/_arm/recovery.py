@@ -1,14 +1,14 @@
-"""Recovery after a failed request: another token, another request, a GET of the resource, or an error.
+"""Recovery after a failed request: another request, a GET of the resource, or an error.
 
 In this order:
 
 1. a 404 for a repeated DELETE is success (`is_gone`);
-2. `ProviderSupport` takes the cause away: an api-version, a registration;
-3. a write that is refused after a lost request may have met that request: a GET of the resource
-shows it;
+2. `ProviderSupport` fixes the cause: an api-version, a registration;
+3. a write may be refused because an earlier, lost request of the same call has taken effect: a GET
+   of the resource shows it;
 4. the rule decides whether the call is repeated;
 5. a write that ARM may have carried out is compared with the resource before it is repeated
-(`write_check`).
+   (`write_check`).
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ if TYPE_CHECKING:
     from aiomsi._arm.protocol.response import ArmResponse
 
 _REFUSING = frozenset({409, 412})
-"""How a service refuses a write that meets its own earlier request."""
+"""The statuses of a write that conflicts with an earlier request of the same call."""
 
 
 @attrs.frozen
 class Recovery:
-    """What follows a failed request of a call.
+    """Decides and waits after the failed requests of a call.
 
     Args:
-        connection: sends a GET of the resource.
+        connection: sends the GET of a resource.
         rule: decides whether and when the call is repeated.
         fix: `ProviderSupport.fix`.
 
@@ -55,10 +55,12 @@ class Recovery:
     async def recover(
         self, call: Call, wrong: ArmResponse | ArmConnectionError
     ) -> ArmResponse | None:
-        """Wait until the call may be sent again, if it may; return a response if the call needs no repetition.
+        """Wait until the call may be sent again, and return None.
+
+        A response is returned instead if it ends the call without a repetition.
 
         Raises:
-            ArmConnectionError: there was no response, and the call is not repeated.
+            ArmConnectionError: ARM did not respond, and the call is not repeated.
             ArmError: the response is an error, and the call is not repeated.
 
         """
@@ -94,7 +96,7 @@ class Recovery:
         return await self._compared(call, error) if again.look else None
 
     async def _paused(self, call: Call, again: Again) -> bool:
-        """Wait before the next request; return False if the call would be over by then."""
+        """Wait before the next request; return False if the call ends before that."""
         if self._connection.is_closed or (
             call.until is not None and _now() + again.delay >= call.until
         ):
@@ -129,7 +131,7 @@ class Recovery:
     def _described(
         self, call: Call, error: ArmError | ArmConnectionError, method: str, repeats: int = 1
     ) -> ArmAttempt:
-        """Describe a failed request of a call: one of its own, or a GET of its resource."""
+        """Describe a failed request of a call, or a failed GET of its resource."""
         number, elapsed = (
             call.attempts + call.failed_looks,
             self._connection.clock.monotonic() - call.began - call.excused,
@@ -156,14 +158,15 @@ class Recovery:
     async def _compared(
         self, call: Call, error: ArmError | ArmConnectionError
     ) -> ArmResponse | None:
-        """Return the resource if it is as the call was to make it; None if the call is to be repeated."""
+        """Return the resource if the write took effect; None if the call may be repeated."""
         found, look = await self._look(call, error)
         if look is not None and found in (Seen.DONE, Seen.RUNNING):
             return _taken(call, found, look, error)
         if found is None or not call.is_repeatable:
             if found is not None:
                 error.add_note(
-                    "An earlier attempt of this call may have done it: the resource, read afterwards, is not as it was sent"
+                    "An earlier attempt of this call may have done it: "
+                    "the resource, read afterwards, is not as it was sent"
                 )
             raise call.in_doubt(error)
         return None
@@ -171,7 +174,7 @@ class Recovery:
     async def _refused_by_itself(
         self, call: Call, error: ArmError | ArmConnectionError
     ) -> ArmResponse | None:
-        """Return the resource if an earlier request of the call has changed it, or is changing it."""
+        """Return the resource if an earlier request of the call changed it, or is changing it."""
         found, look = await self._look(call, error)
         if look is None or found not in (Seen.DONE, Seen.RUNNING):
             return None
@@ -180,12 +183,12 @@ class Recovery:
     async def _look(
         self, call: Call, error: ArmError | ArmConnectionError
     ) -> tuple[Seen, ArmResponse] | tuple[None, None]:
-        """GET the resource, again where the rule says so; None if it could not be read in time."""
+        """GET the resource, with repetitions by the rule; return None if that fails in time."""
         while True:
             failure: ArmError | ArmConnectionError
             try:
                 look = self._connection.prepare("GET", call.url)
-                # It is a request of this call: its limits count from the same beginning.
+                # The GET is a request of this call, so the same time limits apply.
                 look.began, look.until, look.timed, look.excused = (
                     call.began,
                     call.until,
@@ -214,11 +217,11 @@ class Recovery:
 def _taken(
     call: Call, found: Seen, look: ArmResponse, error: ArmError | ArmConnectionError
 ) -> ArmResponse:
-    """Make the call's response of a GET of the resource."""
+    """Turn the response to a GET of the resource into the call's response."""
     call.unsettled = error if found is Seen.RUNNING else None
     if call.method != "DELETE":
         return attrs.evolve(look, method=call.method)
-    # As the service would have responded to the first request.
+    # The status with which a service responds to a DELETE.
     if found is Seen.DONE:
         return attrs.evolve(look, method="DELETE", status=204, body=b"")
     return attrs.evolve(look, method="DELETE", status=202)

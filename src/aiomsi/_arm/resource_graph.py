@@ -1,4 +1,4 @@
-"""Azure Resource Graph: one query becomes as many as its scopes need, and each of these has pages.
+"""Azure Resource Graph: a query is split by its scopes, and each part has pages.
 
 Source: https://learn.microsoft.com/rest/api/azureresourcegraph/resourcegraph/resources/resources,
 https://learn.microsoft.com/azure/governance/resource-graph/concepts/guidance-for-throttled-requests
@@ -24,7 +24,7 @@ from aiomsi._errors import ArmError, ConfigurationError, ServiceError, Throttled
 _PATH = "/providers/Microsoft.ResourceGraph/resources"
 _API_VERSION = "2022-10-01"
 _SUBSCRIPTIONS = 300
-"""Microsoft's advice for queries over many subscriptions; the service takes 1,000."""
+"""Subscriptions per query, as Microsoft advises; the service accepts 1,000."""
 _MANAGEMENT_GROUPS = 10
 _ROWS = 1_000
 _BAD_QUERY = 400
@@ -38,11 +38,11 @@ def queries(
     management_groups: Iterable[str] | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> list[dict[str, Any]]:
-    """Return the bodies of the queries that cover all scopes: one query takes a limited number.
+    """Return the bodies of the queries that cover all scopes; the scopes of a query are limited.
 
     Raises:
         ConfigurationError: both kinds of scope are given, or one name instead of several, or an
-            argument is of a wrong type.
+            argument has a wrong type.
 
     """
     text: object = kql
@@ -83,13 +83,13 @@ def _batches(scopes: object, size: int) -> list[list[str]]:
 def rows_of(
     sender: Sender, bodies: Iterable[Mapping[str, Any]], timeout: float | None, *, prefetch: bool
 ) -> AsyncGenerator[Items, None]:
-    """Give the rows that queries find, one query after the other, a page at a time."""
+    """Yield the rows of several queries, one query after the other, a page at a time."""
     rows = _Rows(sender, bodies, timeout)
     return walk(sender.connection, rows.next_query(), rows.read, prefetch=prefetch)
 
 
 class _Rows:
-    """The way through the pages of all queries."""
+    """The iteration over the pages of all queries."""
 
     def __init__(
         self, sender: Sender, bodies: Iterable[Mapping[str, Any]], timeout: float | None
@@ -104,11 +104,11 @@ class _Rows:
         self._unsorted: Mapping[str, Any] | None = None
 
     def next_query(self, wait: float = 0.0) -> More | None:
-        """Begin the next query; None after the last one."""
+        """Select the next query, and return its first request; None after the last query."""
         body = next(self._bodies, None)
         if body is None:
             return None
-        # A token is one of its query's own.
+        # A skip token is valid only in its own query.
         self._body, self._chain, self._count = (
             in_order(body),
             Chain(self._connection.cloud),
@@ -118,7 +118,7 @@ class _Rows:
         return partial(self._ask, wait)
 
     def read(self, response: ArmResponse) -> Step:
-        """Read a page."""
+        """Decode a page."""
         page = read_rows(response)
         self._unsorted = None
         rows = page.items if self._count is None else self._count.new_rows(page)
@@ -134,7 +134,7 @@ class _Rows:
         return Step(rows, self.next_query(wait) if token is None else partial(self._ask, wait))
 
     def _longest_wait(self) -> float:
-        """Return the bound on a wait for the quota: the caller's time-out, or the rule's budget."""
+        """Return the longest wait for the quota: the caller's time-out, or the rule's budget."""
         return self._connection.budget if self._timeout is None else self._timeout
 
     async def _ask(self, wait: float) -> ArmResponse:
@@ -145,9 +145,10 @@ class _Rows:
             await self._connection.pause(wait)
             timeout = None if timeout is None else timeout - wait
         elif wait > 0:
-            # The response decides: it is a 429 if the quota is really used up for so long.
+            # The response decides: it is a 429 if the quota is still used up.
             logger.warning(
-                "Resource Graph's quota is used up for %.0f s: the next page is requested without a wait",
+                "Resource Graph's quota is used up for %.0f s: "
+                "the next page is requested without a wait",
                 wait,
             )
         began = clock.monotonic()
@@ -168,10 +169,10 @@ class _Rows:
                 self._body = self._other_body(error)
 
     def _other_body(self, error: ArmError) -> Mapping[str, Any]:
-        """Return the body to send instead: with fewer rows, or without the added order.
+        """Return a body with fewer rows, or one without the added order.
 
         Raises:
-            ArmError: the given one, if neither applies.
+            ArmError: the given error, if neither helps.
 
         """
         smaller = smaller_page(self._body, error)
@@ -182,15 +183,15 @@ class _Rows:
             )
             return smaller
         if error.status == _BAD_QUERY and self._unsorted is not None:
-            # The table lacks the column, or the query is wrong: its error should quote the caller's
-            # text.
+            # The table lacks the column, or the query is wrong. A wrong query must fail with the
+            # caller's text in the error.
             body, self._unsorted = self._unsorted, None
             return body
         raise error
 
 
 def _instant(moment: float) -> str:
-    """Return a time as text; a clock may be set to one that no calendar has."""
+    """Return a wall time as text, also if it is outside of the calendar."""
     try:
         return f"{datetime.fromtimestamp(moment, UTC):%Y-%m-%d %H:%M:%S} UTC"
     except (OverflowError, ValueError, OSError):

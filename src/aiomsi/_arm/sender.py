@@ -1,7 +1,7 @@
 """`Sender`: sends a call, and repeats it where the retry rule says so.
 
-Each request is one `Connection.send_once`. What follows a failed request is in `recovery`, which
-is imported at the first failure, because most sessions never need it.
+Each request is one `Connection.send_once`. `recovery` handles a failed request. It is
+imported at the first failure, because most sessions never need it.
 """
 
 from __future__ import annotations
@@ -95,15 +95,17 @@ class Sender:
     async def _recover(
         self, call: Call, wrong: ArmResponse | ArmConnectionError
     ) -> ArmResponse | None:
-        """Return the response that ends the call, or None if the call is to be sent again."""
+        """Return the response that ends the call, or None to send the call again."""
         try:
             from aiomsi._arm.recovery import Recovery
         except (ImportError, OSError) as failure:
-            # No file can be opened, for example because file descriptors ran out: the error of
-            # the request is raised all the same.
+            # No file can be opened, for example because file descriptors ran out. The error of
+            # the request must still be raised.
             if isinstance(wrong, ArmConnectionError):
                 raise call.in_doubt(wrong) from wrong.__cause__
-            why = f"status {wrong.status}, and what follows from that can't be loaded: {failure}"
+            why = (
+                f"status {wrong.status}, and the module for its recovery can't be loaded: {failure}"
+            )
             error = self.connection.no_answer(call, why)
             error.uncertain = error.uncertain and wrong.status in PASSING
             raise call.in_doubt(error) from None

@@ -1,4 +1,4 @@
-"""The session: what a user calls, on top of the one request path."""
+"""`ArmSession`: the public interface to Azure Resource Manager."""
 
 from __future__ import annotations
 
@@ -31,31 +31,32 @@ _MOST_AUXILIARY = 3
 
 
 class ArmSession(Verbs):
-    """Calls to Azure Resource Manager: any number at once, with one token that is fetched once.
+    """Calls to Azure Resource Manager: any number at once, all with one token, fetched once.
 
-    Use it as an asynchronous context manager, or call `close`. It may be made outside of a running
-    event loop, and belongs to the loop in which it is first used. Every call may raise the errors
-    that `get` names.
+    Use it as an asynchronous context manager, or call `close`. It may be created outside of a
+    running event loop, and belongs to the loop in which it is first used. Every call may raise the
+    errors that `get` lists.
 
     Args:
-        credential: any credential with the Azure SDK's async protocol; by default this host's
-            default managed identity, mostly the system-assigned one. One that is given is not
-            closed. One of another library's is asked as `SharedCredential` asks it: once for all
-            calls, and its errors become `CredentialError`.
-        cloud: which ARM; `AIOMSI_RESOURCE_MANAGER` names another endpoint, on loopback only.
-        http: an aiohttp session to use; it is not closed, its own connector, limits and cookies
-            count, and it must belong to the loop in which the ArmSession is used. Its default
-            headers must not frame or route a request (`Host` and the like).
-        ssl: a TLS context for ARM; without it aiohttp's defaults, which verify.
-        user_agent: your application's own part of the `User-Agent` header; it comes first.
-        retry: decides whether and when a call is sent again; any function of an `ArmAttempt`. None:
-            never. Calls wait for a free
-            connection as long as its `budget` lasts, or for 180 s if it has none.
-        auto_register: register a subscription for a provider's namespace where ARM asks for that,
-            wait, and repeat the call.
+        credential: any credential with the Azure SDK's async protocol, which the session does not
+            close. By default the host's default managed identity, mostly the system-assigned one.
+            A credential of another library is wrapped as by `SharedCredential`: all calls share
+            one token request, and its errors become `CredentialError`.
+        cloud: the cloud whose ARM to call; `AIOMSI_RESOURCE_MANAGER` names another endpoint, on
+            loopback only.
+        http: an aiohttp session to use, which the ArmSession does not close. Its connector, limits
+            and cookies apply, and it must belong to the loop in which the ArmSession is used. Its
+            default headers must not frame or route a request (`Host` and the like).
+        ssl: a TLS context for ARM; by default that of aiohttp, which verifies certificates.
+        user_agent: your application's part of the `User-Agent` header, which comes first.
+        retry: decides whether and when a call is repeated; any function of an `ArmAttempt`. None
+            repeats no call. Calls wait for a free connection as long as its `budget` lasts, or for
+            180 s if it has none.
+        auto_register: whether to register a subscription for a provider's namespace when ARM
+            demands it, wait, and repeat the call.
         auxiliary: credentials of up to three further tenants, for calls that span tenants.
         correlation_id: groups this session's calls in Azure's logs; by default a new GUID.
-        clock: where time comes from; for tests.
+        clock: the source of time, for tests.
 
     Raises:
         ConfigurationError: the arguments contradict each other, or the environment names a foreign
@@ -111,12 +112,12 @@ class ArmSession(Verbs):
 
     @property
     def cloud(self) -> Cloud:
-        """The cloud, with the endpoint that is really used."""
+        """The cloud, with the endpoint in use."""
         return self._connection.cloud
 
     @property
     def correlation_id(self) -> str:
-        """What `x-ms-correlation-request-id` says of every call; may be set between calls."""
+        """The `x-ms-correlation-request-id` of every call; may be set between calls."""
         return self._connection.correlation_id
 
     @correlation_id.setter
@@ -140,7 +141,7 @@ class ArmSession(Verbs):
         next_method: str = "GET",
         prefetch: bool = True,
     ) -> AsyncGenerator[Any, None]:
-        """Give every item of a list, of every page; arguments and errors as for `pages`."""
+        """Yield every item of a list, of every page; arguments and errors as for `pages`."""
         options = Options(api_version, params, json, headers=headers, timeout=timeout, lists=True)
         with late_import:
             from aiomsi._arm.pager import items_of
@@ -162,28 +163,29 @@ class ArmSession(Verbs):
         next_method: str = "GET",
         prefetch: bool = True,
     ) -> AsyncGenerator[Items, None]:
-        """Give the items of a list, a page at a time; a page may be empty.
+        """Yield the items of a list, a page at a time; a page may be empty.
 
-        In memory there are the page that is given and the next one, unread, which is fetched
-        meanwhile.
+        Memory holds the current page and the next one, which is prefetched and not yet decoded.
 
         Args:
             path: as for `get`.
             api_version: as for `get`.
             params: as for `get`.
-            json: a body; the first page is then requested by POST.
+            json: a body, with which the first page is requested by POST.
             headers: as for `get`; for the first page.
             timeout: as for `get`; for each page.
-            item_name: what the service calls the items.
-            next_link_name: what it calls the link to the next page, if the usual names don't do.
+            item_name: the response's member with the items.
+            next_link_name: the response's member with the link to the next page; by default the
+                usual names.
             next_method: ``"POST"`` requests further pages by POST as well, with the same body.
-                Most services take a GET for them, whatever the first page took.
-            prefetch: False fetches a page only when it is asked for.
+                Most services expect a GET for them, even if the first page needs a POST.
+            prefetch: False fetches a page only when the iteration reaches it.
 
         Raises:
-            ForeignHostError: after the items of a page, if the next one is not on the cloud's ARM.
-            ServiceError: an answer is no page, which is no empty list, or links back to one that
-                was read before.
+            ForeignHostError: the next page is not on the cloud's ARM; raised after the items of
+                the page before.
+            ServiceError: a response is not a page, not even an empty one, or links back to an
+                earlier page.
 
         """
         options = Options(api_version, params, json, headers=headers, timeout=timeout, lists=True)
@@ -199,28 +201,28 @@ class ArmSession(Verbs):
         timeout: float | None = None,
         prefetch: bool = True,
     ) -> AsyncGenerator[Any, None]:
-        """Give every row that Azure Resource Graph finds, of every page.
+        """Yield every row of an Azure Resource Graph query, of every page.
 
         Args:
             kql: the query, for example ``"Resources | project id, name, location"``. Pages of
                 an unsorted query may repeat rows and miss others: one that has only ``where``,
                 ``extend`` and ``project``, and whose rows have the ``id``, is sorted by that.
                 ``limit`` and the like keep Resource Graph from paging: stop reading instead.
-            subscriptions: ids to search in, as many as you like; without any scope, all that the
-                identity can read.
-            management_groups: names to search in.
+            subscriptions: the ids of any number of subscriptions to search. Without any scope, the
+                query covers all subscriptions that the identity can read.
+            management_groups: the names of management groups to search.
             options: further members of the request's ``options``, such as
                 ``authorizationScopeFilter``.
-            timeout: as for `get`; for each page, with the wait for a quota before it.
+            timeout: as for `get`; for each page, including the wait for a quota before it.
             prefetch: as for `pages`.
 
         Raises:
             ConfigurationError: both kinds of scope are given, or one name instead of several, or an
-                argument is of a wrong type.
-            ThrottledError: the quota is used up for longer than a call may last; after the rows
-                that came.
-            ServiceError: the service kept rows back and did not say how to get them; after those
-                that it gave.
+                argument has a wrong type.
+            ThrottledError: the quota is used up for longer than a call may last; raised after the
+                received rows.
+            ServiceError: the service withheld rows without a way to get them; raised after the
+                received rows.
 
         Source:
             https://learn.microsoft.com/rest/api/azureresourcegraph/resourcegraph/resources/resources
@@ -259,7 +261,7 @@ class ArmSession(Verbs):
             msg = f"next_method= is 'GET' or 'POST', and not {next_method!r}"
             raise ConfigurationError(msg)
         if next_method == "POST" and options.json is None:
-            msg = "next_method='POST' repeats the first request's body, and there is none"
+            msg = "next_method='POST' repeats the first request's body, but json= is missing"
             raise ConfigurationError(
                 msg, help="Pass json={} for a service that takes no parameters"
             )
@@ -270,11 +272,11 @@ class ArmSession(Verbs):
     # Opening and closing
 
     async def close(self) -> None:
-        """Close what this session opened. It can't be used afterwards; closing twice does nothing.
+        """Close the session's connections and its own credential; closing twice is harmless.
 
-        Calls that wait for a token, a connection, a repetition or a poll end at once with a
-        `UsageError`. A write that may have been sent ends with an `ArmConnectionError`, because ARM
-        may carry it out.
+        A closed session can't be used any more. Calls that wait for a token, a connection, a
+        repetition or a poll end at once with a `UsageError`. A write that may have been sent ends
+        with an `ArmConnectionError`, because ARM may carry it out.
         """
         await self._connection.close()
 
@@ -298,7 +300,8 @@ class ArmSession(Verbs):
             if connection.http is not None
             else "not yet used"
         )
-        return f"<ArmSession {connection.cloud.resource_manager}, {state}, credential={_shown(connection.given_credentials[0])}>"
+        credential = _shown(connection.given_credentials[0])
+        return f"<ArmSession {connection.cloud.resource_manager}, {state}, credential={credential}>"
 
 
 def _shown(credential: object) -> str:
@@ -332,7 +335,7 @@ def _default_credential(clock: Clock | None) -> OwnCredential:
 
 
 def _wrapped(clock: Clock, credential: AsyncCredential) -> OwnCredential:
-    """Let all callers of somebody else's credential share its tokens."""
+    """Return an `OwnCredential`, through which all calls share a foreign credential's tokens."""
     with late_import:
         from aiomsi._credentials.managed_identity import SlotCredential
         from aiomsi._credentials.shared import SessionCredential

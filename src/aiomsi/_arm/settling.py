@@ -1,7 +1,8 @@
-"""Writes whose response was lost while their resource was being changed: settled at the end of that change.
+"""Writes whose response was lost while their resource was being changed.
 
-The change may be that of the write, or another client's. If the resource is not as it was sent at
-the end, an unconditional write is repeated, and the error of any other one is raised.
+The change may come from the write or from another client. When it ends, the resource is compared
+with the write. If they differ, an unconditional write is repeated, and any other write raises its
+error.
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ from aiomsi._errors import ArmConnectionError, ArmError
 
 
 class Unsettled:
-    """A call in doubt, while its resource is polled.
+    """A call whose outcome is unknown, while its resource is polled.
 
     Args:
-        sender: the session's; a repetition ends with it.
+        sender: sends the repetition.
         call: the call, with the error in `Call.unsettled`.
-        timeout: seconds for a repetition.
+        timeout: seconds for the repetition.
 
     """
 
@@ -35,15 +36,19 @@ class Unsettled:
         self._repeats = call.method != "DELETE" and call.is_repeatable
 
     def is_to_be_repeated(self, progress: Progress) -> bool:
-        """Return whether the polling has ended, and the call is to be sent again."""
+        """Return whether the polling has ended and the call must be sent again."""
         return self._repeats and progress.outcome is not None and not self._is_settled(progress)
 
     def error(self, progress: Progress) -> ArmError | ArmConnectionError | None:
-        """Return a copy of the call's error if the resource did not become as the call was to make it."""
+        """Return a copy of the call's error if the resource differs from the write."""
         return None if self._error is None or self._is_settled(progress) else copy.copy(self._error)
 
     async def repeat(self) -> tuple[ArmResponse, Unsettled | None]:
-        """Send the call again, once; return the response, and the doubt that it leaves."""
+        """Send the call again, once.
+
+        Return the response, and an `Unsettled` if that is
+        uncertain too.
+        """
         call, sender = self._call, self._sender
         call.renew_budget(sender.connection.clock.monotonic())
         try:
