@@ -1,4 +1,4 @@
-"""The one request path: what is repeated, after which wait, what is looked at first, and with which token."""
+"""The request path: repetitions and their waits, GETs before a repeated write, and tokens."""
 
 import asyncio
 import base64
@@ -448,7 +448,8 @@ async def test_a_group_is_made_once_although_the_answer_is_lost(
 # Tokens
 
 CLAIMS = '{"access_token":{"nbf":{"essential":true,"value":"1"}}}'
-CHALLENGE = f'Bearer error="insufficient_claims", claims="{base64.urlsafe_b64encode(CLAIMS.encode()).decode()}"'
+ENCODED_CLAIMS = base64.urlsafe_b64encode(CLAIMS.encode()).decode()
+CHALLENGE = f'Bearer error="insufficient_claims", claims="{ENCODED_CLAIMS}"'
 EXPIRED = Says(401, error("ExpiredAuthenticationToken"))
 
 
@@ -647,7 +648,7 @@ async def test_what_went_wrong_is_told_even_where_no_module_can_be_loaded(
     why = (
         "ServerDisconnectedError"
         if answer is LOST
-        else "status 503, and what follows from that can't be loaded"
+        else "status 503, and the module for its recovery can't be loaded"
     )
     async with canned(answer) as arm, session(arm) as own:
         with pytest.raises(ArmConnectionError, match=why) as raised:

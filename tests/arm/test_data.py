@@ -1,4 +1,4 @@
-"""Data that is cut, recoded, held back or named strangely: a session loses none of it, or says so."""
+"""Truncated, re-encoded, withheld or oddly named data: a session loses none of it, or raises."""
 
 import logging
 from collections.abc import AsyncIterator, Iterator
@@ -305,7 +305,10 @@ async def test_what_a_list_gives_can_be_read(azure: EmbeddedAzure, name: str) ->
 
 
 async def test_a_path_with_an_empty_segment_is_read_and_not_written(azure: EmbeddedAzure) -> None:
-    path = f"/subscriptions/{DEFAULT_SUBSCRIPTION_ID}/resourceGroups//providers/Microsoft.Network/SslOptions/default"
+    path = (
+        f"/subscriptions/{DEFAULT_SUBSCRIPTION_ID}/resourceGroups/"
+        "/providers/Microsoft.Network/SslOptions/default"
+    )
     azure.add_document(path, {"id": path})
     async with at(azure) as arm:
         assert await arm.get(path, api_version=VERSION) == {"id": path}

@@ -1,4 +1,4 @@
-"""Long-running operations as the session runs them: to their end, with a deadline, saved and resumed, by one waiter or two."""
+"""Long-running operations of a session: end, deadline, saved state, and several waiting tasks."""
 
 import asyncio
 import json
@@ -170,8 +170,11 @@ async def test_where_the_result_is_can_be_told() -> None:
     async with canned(begun, over, Says(body=1), begun, over) as arm, session(arm) as own:
         for via, result in (("location", 1), ("azure-async-operation", {"status": "Succeeded"})):
             operation = await own.begin(
-                "POST", f"{VAULT}/x", api_version=VERSION, final_state_via=via
-            )  # type: ignore[arg-type]
+                "POST",
+                f"{VAULT}/x",
+                api_version=VERSION,
+                final_state_via=via,  # type: ignore[arg-type]
+            )
             assert await operation.result() == result
         with pytest.raises(ConfigurationError, match="final_state_via"):
             await own.begin("POST", f"{VAULT}/x", api_version=VERSION, final_state_via="x")  # type: ignore[arg-type]
@@ -953,10 +956,12 @@ async def test_two_waiters_take_turns_and_are_both_told() -> None:
         results = await asyncio.gather(
             *(
                 operation.result(
-                    on_progress=lambda one, mine=mine: mine.append(one.percent_complete)
+                    on_progress=lambda one, mine=mine: mine.append(  # type: ignore[misc]
+                        one.percent_complete
+                    )
                 )
                 for mine in told
-            )  # type: ignore[misc]
+            )
         )
     assert results == [DONE, DONE]
     assert len(arm.asked) == 1 + 5 + 2

@@ -1,4 +1,4 @@
-"""Lists and queries: every item once, in little memory, the next page on its way, and never a short list for a whole one."""
+"""Lists and queries: every item once, prefetch, little memory, and an error for a cut list."""
 
 import asyncio
 import gc
@@ -354,7 +354,10 @@ async def test_one_page_is_in_memory_beside_the_bytes_of_the_next(
 @pytest.mark.parametrize("prefetch", [True, False])
 async def test_a_query_gives_every_row(embedded_azure: EmbeddedAzure, prefetch: bool) -> None:
     names = embedded_azure.add_resource_groups(DEFAULT_SUBSCRIPTION_ID, 30)
-    kql = "ResourceContainers | where type =~ 'microsoft.resources/subscriptions/resourcegroups' | project id, name"
+    kql = (
+        "ResourceContainers"
+        " | where type =~ 'microsoft.resources/subscriptions/resourcegroups' | project id, name"
+    )
     async with ArmSession() as arm:
         rows = arm.query(
             kql, subscriptions=[DEFAULT_SUBSCRIPTION_ID], options={"$top": 8}, prefetch=prefetch

@@ -1,4 +1,4 @@
-"""Api-versions that nobody named, and registrations that ARM asks for: looked up and done once, for all who call."""
+"""Look-ups of api-versions, and registrations: one of each for all calls of a session."""
 
 import asyncio
 import contextvars

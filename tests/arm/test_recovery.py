@@ -472,7 +472,7 @@ async def test_lost_put_waits_for_another_operation_and_keeps_its_doubt() -> Non
 
 
 class Service:
-    """A service that loses requests and responses at random, and keeps the last body that it was sent."""
+    """A service that loses requests and responses at random, and keeps the last body received."""
 
     def __init__(self, chance: random.Random) -> None:
         self.chance = chance

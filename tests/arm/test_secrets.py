@@ -1,4 +1,4 @@
-"""What an error reporter records of a failed call: no token, no body, no signed link, in any frame or pickle."""
+"""Error reports of a failed call: no frame and no pickle has a token, a body or a signed link."""
 
 import asyncio
 import contextlib
@@ -49,7 +49,7 @@ def chained(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def shown(error: BaseException) -> Iterator[tuple[str, str, str]]:
-    """Give what is shown of an error: its texts, and the locals of all frames but the tests' own."""
+    """Yield the texts of an error, and the locals of all its frames except the tests' own."""
     for one in chained(error):
         yield type(one).__name__, "text", f"{one} {one!r} {getattr(one, '__notes__', '')}"
         trace: TracebackType | None = one.__traceback__
@@ -75,7 +75,7 @@ def check_hidden(error: BaseException, *secrets: str) -> None:
 
 @asynccontextmanager
 async def raw(answer: bytes | None) -> AsyncIterator[tuple[Cloud, asyncio.Event]]:
-    """Serve some bytes and close; without bytes, say that a request has arrived and respond to it never."""
+    """Serve some bytes and close; without bytes, report a request and never respond."""
     arrived, over = asyncio.Event(), asyncio.Event()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -121,7 +121,10 @@ ANSWERS = {
     "bad gzip": HEAD + b"Content-Encoding: gzip\r\nContent-Length: 13\r\n\r\n" + ROWS,
     "redirect": b"HTTP/1.1 307 Elsewhere\r\n" + LOCATION + b"\r\nContent-Length: 0\r\n\r\n",
     "denied": b"HTTP/1.1 403 Forbidden\r\n" + LOCATION + b"\r\nContent-Length: 2\r\n\r\n{}",
-    "refused": b'HTTP/1.1 401 No\r\nWWW-Authenticate: Bearer error="invalid_token"\r\nContent-Length: 2\r\n\r\n{}',
+    "refused": (
+        b'HTTP/1.1 401 No\r\nWWW-Authenticate: Bearer error="invalid_token"\r\n'
+        b"Content-Length: 2\r\n\r\n{}"
+    ),
 }
 
 

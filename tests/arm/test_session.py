@@ -1,4 +1,4 @@
-"""The session against the embedded Azure: what goes over the wire, what comes back, and what is refused unsent."""
+"""The session against the embedded Azure: requests, responses, and arguments refused unsent."""
 
 import asyncio
 import base64
@@ -72,7 +72,7 @@ class SdkToken(NamedTuple):
 
 @attrs.define(eq=False)
 class SdkCredential:
-    """A credential as the Azure SDK has them: it knows nothing of `reject`. Gives one of `tokens` after the other."""
+    """A credential like the Azure SDK's, without `reject`; returns `tokens` one after the other."""
 
     tokens: list[str] = attrs.field(repr=False)
     asked: list[tuple[tuple[str, ...], str | None]] = attrs.field(factory=list)
@@ -940,7 +940,8 @@ def quick_credential(clock: aiomsi.Clock | None) -> ManagedIdentityCredential:
 def test_a_session_is_made_outside_a_loop(embedded_azure: EmbeddedAzure) -> None:
     arm = ArmSession()
     assert repr(arm) == (
-        f"<ArmSession {embedded_azure.arm_url}, not yet used, credential=<ManagedIdentityCredential IMDS, default identity>>"
+        f"<ArmSession {embedded_azure.arm_url}, not yet used, "
+        "credential=<ManagedIdentityCredential IMDS, default identity>>"
     )
     assert arm.cloud == attrs.evolve(aiomsi.PUBLIC, resource_manager=embedded_azure.arm_url)
     assert untouched(embedded_azure)

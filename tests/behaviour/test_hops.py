@@ -1,8 +1,8 @@
-"""The budget of calls: how many functions of ours are started on the ways that are gone often, and how deep they stand.
+"""The budget of calls: the number of own functions that run on hot paths, and their stack depth.
 
-A hop is a function of ours that is started, one that attrs has generated included. That a coroutine
-is resumed is none, nor is a comprehension, which newer Pythons don't call at all. Time is compared
-in `benchmarks/`; this does not depend on the machine.
+A hop is the start of a function of this package, including those that attrs generates. The
+resumption of a coroutine is no hop, nor is a comprehension, which newer Pythons do not call.
+`benchmarks/` compares times; this count does not depend on the machine.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Drives the long-running operations and lists of Microsoft's test server for SDKs through an `ArmSession`.
+"""Run the operations and lists of Microsoft's test server for SDKs through an `ArmSession`.
 
 ``nox -s conformance`` installs the server and runs this. It prints each scenario of the server's
 report that has to do with them, and exits with 1 if one ends otherwise than it has to, if one of
@@ -39,7 +39,8 @@ async def serve(package: Path) -> AsyncIterator[URL]:
     """Run the server on a free port of loopback."""
     with tempfile.TemporaryDirectory() as coverage:
         # fmt: off
-        command = ["node", "--require", str(HERE / "loopback.cjs"), str(package / "dist" / "cli" / "cli.js"), "run",
+        command = ["node", "--require", str(HERE / "loopback.cjs"),
+                   str(package / "dist" / "cli" / "cli.js"), "run",
                    "--port", "0", "--coverageDirectory", coverage]
         # fmt: on
         process = await asyncio.create_subprocess_exec(
@@ -129,9 +130,8 @@ def tell(verdicts: Sequence[Verdict]) -> None:
     for verdict in verdicts:
         print(f"{verdict.word:<9} {verdict.name:<{width}}  {verdict.why}".rstrip())
     words = Counter(verdict.word for verdict in verdicts)
-    print(
-        f"{len(verdicts)} scenarios: {', '.join(f'{number} {word}' for word, number in words.most_common())}"
-    )
+    counts = ", ".join(f"{number} {word}" for word, number in words.most_common())
+    print(f"{len(verdicts)} scenarios: {counts}")
 
 
 async def main(arguments: Sequence[str]) -> int:

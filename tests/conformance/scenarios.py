@@ -1,4 +1,4 @@
-"""What Microsoft's test server for SDKs offers of operations and lists: each scenario, how it is driven, and how it has to end.
+"""The scenarios of Microsoft's test server for SDKs: how each runs, and how it must end.
 
 The names are those of the server's own report. Ends follow the server's API definitions
 (``swagger/lro.json`` and ``swagger/paging.json`` in its package) and, where these tell only what
@@ -115,7 +115,7 @@ async def only_page(arm: ArmSession) -> AsyncIterator[Any]:
 
 
 async def page_for_a_body(arm: ArmSession) -> AsyncIterator[Any]:
-    """GET a list with a body, as no list of ARM's is asked for; so `list` has no way to do that, and `request` has."""
+    """GET a list with a body by `request`: no list of ARM needs one, so `list` sends none."""
     page = await arm.request(
         "GET", "/paging/single/getWithBodyParams", api_version=VERSION, json={"name": "body"}
     )
@@ -133,7 +133,7 @@ async def operation_that_makes_a_list(arm: ArmSession) -> AsyncIterator[Any]:
 
 
 def rule(attempt: ArmAttempt, usual: ArmRetry = ArmRetry()) -> float | None:  # noqa: B008 (a frozen value)
-    """Repeat calls as usual, and once a POST too: the session leaves that to who knows what a second POST does."""
+    """Repeat calls as usual, and a POST once: only its caller knows the effect of a second one."""
     if attempt.method == "POST" and attempt.status == 500:
         return 0.0 if attempt.number == 1 else None
     return usual(attempt)
@@ -534,8 +534,10 @@ _WHOLE = "in ARM a nextLink is a whole URL, to be sent as it is"
 LISTED: Mapping[str, str] = {
     "PagingMultipleWithQueryParameters": f"wants a parameter that the link does not have; {_WHOLE}",
     "PagingFragment": f"gives a part of a path, to be put into another operation's; {_WHOLE}",
-    "PagingCustomUrlPartialOperationNextLink": "gives a path without its root; where ARM's services do, they leave out the slash",
+    "PagingCustomUrlPartialOperationNextLink": (
+        "gives a path without its root; where ARM's services do, they leave out the slash"
+    ),
     "PagingWithApiVersionAppend": f"wants an api-version that the link does not have; {_WHOLE}",
     "PagingWithApiVersionReplace": f"wants another api-version than the link's; {_WHOLE}",
 }
-"""Scenarios that contradict ARM's contract, and why. One that passes all the same is out of date, and fails the run."""
+"""Scenarios that contradict ARM's contract, and why. An entry that passes fails the run."""

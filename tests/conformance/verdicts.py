@@ -7,7 +7,7 @@ import attrs
 from conformance.scenarios import Scenario
 
 PREFIXES = ("LRO", "CustomHeaderPut", "CustomHeaderPost", "Paging")
-"""What the server calls operations and lists. The rest of its report is about code that is generated from definitions."""
+"""Prefixes of operations and lists in the server's report; the rest concerns generated code."""
 
 
 @attrs.frozen
@@ -35,7 +35,7 @@ class Verdict:
 def verdict_of(
     scenario: Scenario, ended: Ended, counts: Mapping[str, int], reason: str | None
 ) -> Verdict:
-    """Judge a scenario; `counts` is what the server has counted meanwhile, and `reason` that of a listed exception."""
+    """Judge a scenario by the server's `counts`; `reason` is that of a listed exception."""
     wrong = _wrong(scenario, ended, counts)
     if reason is not None:
         return Verdict(scenario.name, "listed" if wrong else "STALE", reason)

@@ -1,6 +1,6 @@
-"""The nine checks that a client of ARM should pass on recorded traffic, and how many of their cases did.
+"""The nine checks of a client of ARM on recorded traffic, with the number of passed cases.
 
-A case is one thing that was recorded: an operation, a chain of pages, a header. Several tests may
+A case is one recorded thing: an operation, a chain of pages, a header. Several tests may
 look at the same one, and it has passed if all of them say so. A case that fails does not end its
 test, so that the numbers are whole; the test fails when it is over.
 """

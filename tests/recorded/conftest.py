@@ -1,4 +1,4 @@
-"""Counts the cases of the nine checks: those that failed fail their test, and at the end all are summed up."""
+"""Count the cases of the nine checks, fail the tests of failed ones, and print the sums."""
 
 from collections.abc import Generator
 

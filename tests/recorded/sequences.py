@@ -1,4 +1,4 @@
-"""Recorded sequences of exchanges, for checks that replay them. `AIOMSI_RECORDED` names the folder."""
+"""Recorded sequences of exchanges, for replays. `AIOMSI_RECORDED` names the folder."""
 
 import json
 import os
@@ -70,9 +70,9 @@ def cloud_of(steps: tuple[Step, ...]) -> Cloud:
 
 
 def plain(url: str, *, signed: bool = True) -> tuple[object, ...]:
-    """Give what a URL names, whatever its encoding: recorders and the recorded clients wrote links anew.
+    """Return a URL in a form without its encoding, which recorders and recorded clients changed.
 
-    Without `signed` the signature's parameters are left out: they are new with each answer.
+    Without `signed` the signature's parameters are left out: they are new in each response.
     """
     parts = urlsplit(urljoin("https://management.azure.com/", url.strip()))
     pairs = parse_qsl(parts.query, keep_blank_values=True)

@@ -28,9 +28,9 @@ _OF_THE_CONNECTION = {
 
 
 def moved(steps: tuple[Step, ...], origin: str) -> tuple[Step, ...]:
-    """Give the same exchanges as they would be with another origin: in URLs and in links, and nowhere else.
+    """Return the exchanges with another origin in their URLs and links, and only there.
 
-    Regions have origins of their own on ARM; here they have the same one.
+    On ARM each region has its own origin; here all have the same one.
     """
     host = re.escape(urlsplit(steps[0].response.url).hostname or "")
     # In JSON a slash may be escaped.

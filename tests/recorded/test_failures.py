@@ -1,4 +1,4 @@
-"""Recorded errors: each gives an exception with everything that its body says, and a decision about repeating the call."""
+"""Recorded errors: each becomes an exception with all facts of its body, and is judged."""
 
 import json
 import pickle
@@ -26,7 +26,7 @@ def errors() -> list[tuple[Exchange, ArmError]]:
 
 
 def usual(exchange: Exchange) -> dict[str, Any]:
-    """Give the error where the contract puts it; empty if it is not there, or without code or message."""
+    """Return the error at its usual place; empty if absent, or without code or message."""
     body = document(exchange)
     said = body.get("error") if isinstance(body, dict) else None
     if not isinstance(said, dict):

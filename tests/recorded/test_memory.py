@@ -1,4 +1,4 @@
-"""A long list over HTTP, measured: however many pages it has, one is in memory. Synthetic, as large as recorded ones get."""
+"""Memory of a long list over HTTP: one page, for any number. Synthetic, at recorded sizes."""
 
 import gc
 import json
@@ -46,7 +46,7 @@ def page(number: int, pages: int) -> bytes:
 
 @attrs.define
 class Held:
-    """What there was of pages at the worst moment: decoded, and as answers that nobody has read yet."""
+    """The largest number of pages in memory: decoded ones, and responses not yet decoded."""
 
     decoded: int = 0
     unread: int = 0
@@ -68,7 +68,7 @@ class Held:
 async def listed(
     pages: int, asked: Callable[[], object]
 ) -> AsyncIterator[tuple[Canned, ArmSession]]:
-    """Give a server with so many pages, which calls `asked` at every request, and a session for it."""
+    """Yield a server with so many pages, which calls `asked` at each request, and its session."""
 
     def give(body: str, _: Asked) -> Says:
         asked()

@@ -1,4 +1,4 @@
-"""Every recorded long-running operation, replayed: it ends as it did, and nothing is asked that was not."""
+"""Every recorded long-running operation, replayed: the same end, and only recorded requests."""
 
 import json
 from collections import Counter

@@ -1,4 +1,4 @@
-"""What was recorded, served on loopback and asked for by a session: its requests and results are the recorded ones."""
+"""Recorded traffic, served on loopback: a session has the recorded requests and results."""
 
 import json
 from collections.abc import AsyncIterator
@@ -121,7 +121,10 @@ def shape(steps: tuple[Step, ...]) -> tuple[object, ...]:
 async def test_who_reads_the_location_although_a_record_is_named_does_so_by_a_rule_of_its_own() -> (
     None
 ):
-    """Others read the record after an answer of the same shape, as we do. Where it can't be had, `Location` leads to the end."""
+    """Some clients read `Location`; others read the record after the same response, as we do.
+
+    If the record can't be read, `Location` leads to the end.
+    """
     own_rules = [steps for steps in operations() if read_elsewhere(steps)]
     by_record = [
         steps for steps in operations() if len(steps) > 1 and steps[1].line["role"] == "poll_aao"
@@ -134,7 +137,10 @@ async def test_who_reads_the_location_although_a_record_is_named_does_so_by_a_ru
             assert ended == end_of(recorded), recorded
             record = target(recorded[0].response.headers["Azure-AsyncOperation"])
             assert set(server.unrecorded) <= {record, server.asked[0]}, recorded
-            why = f"its client read Location first; {len(alike)} others began just so, and their clients read the record"
+            why = (
+                f"its client read Location first; {len(alike)} others began just so, "
+                "and their clients read the record"
+            )
             set_aside(1, recorded[0].sequence, why)
 
 

@@ -1,4 +1,4 @@
-"""Recorded traffic of the real Resource Manager, read as values. `AIOMSI_RECORDED` names the folder."""
+"""Recorded traffic of the real Resource Manager. `AIOMSI_RECORDED` names the folder."""
 
 import json
 import os
@@ -45,7 +45,7 @@ class Exchange:
     more: dict[str, Any]
 
     def __repr__(self) -> str:
-        """Tell where it stands and no more: URLs are signed, and pytest shows what an assertion compared."""
+        """Return the place without the URL, which is signed: pytest shows compared values."""
         return f"<{self.method} {self.response.status} at {self.where}>"
 
 

@@ -46,8 +46,7 @@ class Unsettled:
     async def repeat(self) -> tuple[ArmResponse, Unsettled | None]:
         """Send the call again, once.
 
-        Return the response, and an `Unsettled` if that is
-        uncertain too.
+        Return the response, and an `Unsettled` if its outcome is unknown too.
         """
         call, sender = self._call, self._sender
         call.renew_budget(sender.connection.clock.monotonic())
