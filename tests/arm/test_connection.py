@@ -673,11 +673,11 @@ async def test_a_signed_url_is_in_no_error() -> None:
 def test_no_kind_of_error_of_aiohttps_tells_a_url() -> None:
     signed = "https://management.azure.com/x?s=signature"
     late = aiohttp.ConnectionTimeoutError(f"Connection timeout to host {signed}")
-    assert _http.described(late) == "ConnectionTimeoutError: no connection in time"
-    assert _http.shown(late) is None
+    assert _http.describe(late) == "ConnectionTimeoutError: no connection in time"
+    assert _http.make_cause(late) is None
     malformed = aiohttp.InvalidURL(signed)
-    assert _http.described(malformed) == "InvalidURL: the URL is malformed"
-    assert _http.shown(malformed) is None
+    assert _http.describe(malformed) == "InvalidURL: the URL is malformed"
+    assert _http.make_cause(malformed) is None
 
 
 async def test_a_close_that_is_cancelled_closes_all_the_same() -> None:

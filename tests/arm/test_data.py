@@ -230,8 +230,8 @@ async def test_a_lost_page_by_post_is_repeated(lost: int) -> None:
 async def test_page_by_post_without_a_response_is_no_doubt(lists: bool, uncertain: bool) -> None:
     async with canned() as arm, session(arm) as own:
         call = own._connection.prepare("POST", f"{arm.url}{VAULT}", Options(json={}, lists=lists))
-        assert own._connection.no_answer(call, "lost").uncertain is uncertain
-        assert not own._connection.no_answer(call, "unsent", arrived=False).uncertain
+        assert own._connection.no_response_error(call, "lost").uncertain is uncertain
+        assert not own._connection.no_response_error(call, "unsent", arrived=False).uncertain
 
 
 async def test_a_list_by_post_that_goes_round_in_circles_ends() -> None:
@@ -465,8 +465,8 @@ async def test_a_throttled_query_without_a_hint_keeps_its_advice() -> None:
 
 
 def test_an_end_that_no_calendar_has_is_not_named() -> None:
-    assert _graph._instant(1_800_000_000) == "2027-01-15 08:00:00 UTC"
-    assert _graph._instant(1e20) == "a time out of reach"
+    assert _graph._format_time(1_800_000_000) == "2027-01-15 08:00:00 UTC"
+    assert _graph._format_time(1e20) == "a time out of reach"
 
 
 async def test_the_embedded_azure_uses_up_a_quota() -> None:

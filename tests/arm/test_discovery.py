@@ -107,7 +107,7 @@ def test_a_region_belongs_to_its_cloud_and_not_the_other_way_round(
     named: str, asked: str, good: bool
 ) -> None:
     document = {"resourceManager": named, "authentication": {"audiences": [AUDIENCE]}}
-    cloud = _discovery._cloud(document, asked)
+    cloud = _discovery._parse_cloud(document, asked)
     assert (cloud is not None and cloud.is_resource_manager(asked)) is good
 
 

@@ -535,7 +535,7 @@ async def test_a_deadline_ends_a_poll_that_hangs_too() -> None:
     async with canned(BEGUN, hold) as arm, session(arm) as own:
         operation = await begin(own)
         # Otherwise the first poll would come after the deadline.
-        operation._answered -= 1
+        operation._responded_at -= 1
         with pytest.raises(OperationUnfinishedError):
             await operation.result(deadline=0.2)
         held.set()
@@ -617,7 +617,7 @@ async def test_poll_that_outlasts_the_wait_is_left_to_the_next_one() -> None:
 
     async with canned(BEGUN, hold, Says(body=DONE)) as arm, session(arm) as own:
         operation = await begin(own)
-        operation._answered -= 1
+        operation._responded_at -= 1
         for _ in range(3):
             with pytest.raises(OperationUnfinishedError):
                 await operation.result(deadline=0)

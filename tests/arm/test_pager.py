@@ -20,7 +20,7 @@ from aiomsi import (
     ServiceError,
     UsageError,
 )
-from aiomsi._arm.resource_graph import queries
+from aiomsi._arm.resource_graph import split_query
 from aiomsi.testing import DEFAULT_SUBSCRIPTION_ID, EmbeddedAzure, GraphLimits, ManualClock
 
 pytestmark = pytest.mark.anyio
@@ -424,14 +424,14 @@ async def test_many_scopes_are_several_queries_one_after_the_other() -> None:
 
 
 def test_scopes_are_put_into_batches() -> None:
-    groups = queries("x", management_groups=[f"m{number}" for number in range(11)])
+    groups = split_query("x", management_groups=[f"m{number}" for number in range(11)])
     assert [len(one["managementGroups"]) for one in groups] == [10, 1]
-    assert [sorted(one) for one in queries("x")] == [["options", "query"]]
-    assert queries("x", subscriptions=[]) == []
+    assert [sorted(one) for one in split_query("x")] == [["options", "query"]]
+    assert split_query("x", subscriptions=[]) == []
     with pytest.raises(ConfigurationError, match="not both"):
-        queries("x", subscriptions=["s"], management_groups=["m"])
+        split_query("x", subscriptions=["s"], management_groups=["m"])
     with pytest.raises(ConfigurationError, match="are a list"):
-        queries("x", subscriptions="s")
+        split_query("x", subscriptions="s")
 
 
 async def test_a_query_without_scopes_asks_nothing() -> None:

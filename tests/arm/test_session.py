@@ -1309,7 +1309,7 @@ def test_the_proxy_is_the_environments_and_none_for_loopback(
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    assert _http.proxy_for(url) == (proxy, None)
+    assert _http.find_proxy(url) == (proxy, None)
 
 
 @pytest.mark.anyio

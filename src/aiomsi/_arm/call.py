@@ -109,11 +109,11 @@ class Call:
             read time-out.
         lists: whether the call requests a page of a list, which is a read with any verb.
         attempts: the number of requests sent.
-        doubt: the error of the last request that ARM may have carried out without a usable
-            response.
-        unsettled: the same error, if a GET then found the resource in the middle of a change, so
-            that the outcome of the request is still unknown.
-        failed_looks: the number of failed GETs of the resource after an uncertain write.
+        uncertain_error: the error of the last request that ARM may have carried out although it
+            sent no usable response.
+        pending_error: the same error, if a GET then found the resource in the middle of a change,
+            so that the outcome of the request is still unknown.
+        failed_checks: the number of failed GETs of the resource after an uncertain write.
         fixes: the number of api-versions replaced and subscriptions registered for this call.
         registered: by registration that this call needed, the monotonic time until which ARM may
             still deny it.
@@ -135,9 +135,9 @@ class Call:
     timed: bool = False
     lists: bool = False
     attempts: int = 0
-    doubt: ArmError | ArmConnectionError | None = None
-    unsettled: ArmError | ArmConnectionError | None = None
-    failed_looks: int = 0
+    uncertain_error: ArmError | ArmConnectionError | None = None
+    pending_error: ArmError | ArmConnectionError | None = None
+    failed_checks: int = 0
     fixes: int = 0
     registered: dict[str, float] = attrs.field(factory=dict, repr=False)
     fault: tuple[int | None, str | None] | None = None
@@ -175,22 +175,22 @@ class Call:
             and not (self.method == "PATCH" and isinstance(self.sent, list))
         )
 
-    def in_doubt(self, error: E) -> E:
+    def mark_uncertain(self, error: E) -> E:
         """Mark the error that ends the call if ARM may have carried out an earlier request."""
-        doubt = self.doubt
-        if doubt is None:
+        uncertain = self.uncertain_error
+        if uncertain is None:
             return error
         error.uncertain = True
-        if error is doubt:
+        if error is uncertain:
             return error
         # Frames would keep the whole call alive.
-        error.earlier = doubt.with_traceback(None)
+        error.earlier = uncertain.with_traceback(None)
         # The help of a 412 presumes another client's change; that of an unsent request, no change.
         kept = "" if isinstance(error, PreconditionFailedError) else error.help
         if isinstance(error, ArmConnectionError) and not error.arrived:
             error.arrived, kept = True, ""
         advice = (
-            f"An earlier attempt of this call may have done it: {doubt.args[0]}. "
+            f"An earlier attempt of this call may have done it: {uncertain.args[0]}. "
             "Look at the resource before you repeat it"
         )
         error.help = f"{advice}. {kept}" if kept else advice
@@ -201,7 +201,7 @@ class Call:
 
         The budget, the caller's time-out and the excused time are all reset.
         """
-        self.began, self.excused, self.until, self.unsettled = now, 0.0, None, None
+        self.began, self.excused, self.until, self.pending_error = now, 0.0, None, None
 
     def renew_id(self) -> None:
         """Use a new request id, because ARM may repeat its old response to a known id."""

@@ -31,13 +31,13 @@ from aiomsi._arm.http import (
     CLOSED,
     MAYBE,
     UNSENT,
-    authorized_late,
-    no_response,
+    authorize_late,
+    explain_failure,
+    find_proxy,
+    make_cause,
+    make_request_options,
+    make_timeout,
     open_http,
-    proxy_for,
-    request_options,
-    shown,
-    time_limits,
 )
 from aiomsi._arm.protocol.encoding import ACCEPTED, MAX_BODY, LongBodyError, whole_body
 from aiomsi._arm.protocol.links import path_of
@@ -109,19 +109,19 @@ class Connection:
     credentials: list[OwnCredential] = attrs.field(factory=list, init=False)
     _loop: asyncio.AbstractEventLoop | None = attrs.field(default=None, init=False)
     _options: dict[str, Any] = attrs.field(factory=dict, init=False)
-    _limits: aiohttp.ClientTimeout = attrs.field(init=False, repr=False)
+    _usual_timeout: aiohttp.ClientTimeout = attrs.field(init=False, repr=False)
     # The tasks whose wait would outlast the HTTP session, and those that `close` has woken.
     _waiting: set[asyncio.Task[Any] | None] = attrs.field(factory=set, init=False, repr=False)
     _woken: set[asyncio.Task[Any]] = attrs.field(factory=set, init=False, repr=False)
     _tasks: set[asyncio.Task[Any]] = attrs.field(factory=set, init=False)
 
     @scope.default
-    def _scope_of_cloud(self) -> str:
+    def _default_scope(self) -> str:
         return f"{self.cloud.audience}/.default"
 
-    @_limits.default
-    def _usual_limits(self) -> aiohttp.ClientTimeout:
-        return time_limits(self.budget)
+    @_usual_timeout.default
+    def _default_usual_timeout(self) -> aiohttp.ClientTimeout:
+        return make_timeout(self.budget)
 
     def prepare(self, method: str, url: str, options: Options = NO_OPTIONS) -> Call:
         """Create a call.
@@ -199,7 +199,7 @@ class Connection:
             while True:
                 http = self.http
                 if http is None or http.closed:
-                    raise closed(ours=self.closed)
+                    raise closed_error(ours=self.closed)
                 call.headers["Authorization"] = token.authorization
                 if others:
                     call.headers[_AUXILIARY] = Secret(
@@ -207,9 +207,9 @@ class Connection:
                     )
                 spent = self.clock.monotonic() - call.began - call.excused
                 limits = (
-                    self._limits
+                    self._usual_timeout
                     if spent < _AT_ONCE and not call.timed
-                    else self._limits_of(call, spent)
+                    else self._timeout_of(call, spent)
                 )
                 headers: Mapping[str, str] = call.headers
                 options = self._options
@@ -218,7 +218,7 @@ class Connection:
                     # was sent.
                     waiting.discard(task)
                 else:
-                    headers, middlewares = authorized_late(headers, options["middlewares"])
+                    headers, middlewares = authorize_late(headers, options["middlewares"])
                     options = {**options, "middlewares": middlewares}
                 call.attempts += 1
                 sending, answer, response, failure = True, None, None, None
@@ -245,7 +245,7 @@ class Connection:
                         call.method, call.url, answer.status, answer.headers, body
                     )
                 except Exception as error:  # noqa: BLE001 (aiohttp and the hooks of a user's session raise any class)
-                    failure = self._failed(call, error, http)
+                    failure = self._request_error(call, error, http)
                 finally:
                     if response is None and answer is not None:
                         answer.close()
@@ -253,19 +253,19 @@ class Connection:
                     answer = part = body = None
                     del parts
                 if response is None:
-                    raise failure or closed(ours=self.closed)
+                    raise failure or closed_error(ours=self.closed)
                 sending = False
                 waiting.add(task)
                 if response.status != 401 or renewed:
                     return response
-                new = await _renewed(self.credentials, self.scope, [token, *others], response)
+                new = await _renew_tokens(self.credentials, self.scope, [token, *others], response)
                 if new is None:
                     return response
                 token, *others = new
                 renewed = True
         except asyncio.CancelledError as error:
-            cancelled = without_trace(error)
-            raise self._ended_by_closing(call, task, sending=sending) or cancelled from None
+            cancelled = strip_frames(error)
+            raise self._closing_error(call, task, sending=sending) or cancelled from None
         finally:
             waiting.discard(task)
 
@@ -277,7 +277,7 @@ class Connection:
 
         """
         if self.closed:
-            raise closed(ours=True)
+            raise closed_error(ours=True)
         task = asyncio.current_task()
         self._waiting.add(task)
         try:
@@ -289,7 +289,7 @@ class Connection:
             return
         finally:
             self._waiting.discard(task)
-        raise closed(ours=True)
+        raise closed_error(ours=True)
 
     def start(
         self, work: Coroutine[Any, Any, T], name: str, context: contextvars.Context | None = None
@@ -297,7 +297,7 @@ class Connection:
         """Start a task that belongs to the session; `close` cancels it."""
         task = create_task(asyncio.get_running_loop(), work, f"aiomsi {name}", context)
         self._tasks.add(task)
-        task.add_done_callback(self._ended)
+        task.add_done_callback(self._on_task_done)
         return task
 
     async def close(self) -> None:
@@ -334,13 +334,13 @@ class Connection:
         """Whether no further request can be sent."""
         return self.http is None or self.http.closed
 
-    def no_answer(self, call: Call, why: str, *, arrived: bool = True) -> ArmConnectionError:
+    def no_response_error(
+        self, call: Call, why: str, *, arrived: bool = True
+    ) -> ArmConnectionError:
         """Create the error for a call without a response."""
-        return self._without_answer(
-            call, NoResponse(why, arrived, help=MAYBE if arrived else UNSENT)
-        )
+        return self._make_error(call, NoResponse(why, arrived, help=MAYBE if arrived else UNSENT))
 
-    def _without_answer(self, call: Call, why: NoResponse) -> ArmConnectionError:
+    def _make_error(self, call: Call, why: NoResponse) -> ArmConnectionError:
         error = ArmConnectionError(
             f"{call.method} {path_of(call.url)} got no answer from "
             f"{urlsplit(call.url).hostname}: {why.why}",
@@ -358,36 +358,36 @@ class Connection:
         error.uncertain = why.arrived and not call.reads
         return error
 
-    def _failed(
+    def _request_error(
         self, call: Call, error: Exception, http: aiohttp.ClientSession
     ) -> ArmConnectionError:
         """Create the error for a failed request; its cause is aiohttp's error, without frames."""
-        why = no_response(error, closed=http.closed, borrowed=self.user_session is not None)
+        why = explain_failure(error, closed=http.closed, borrowed=self.user_session is not None)
         call.unreadable |= why.unreadable
-        failure = self._without_answer(call, why)
-        failure.__cause__ = shown(error)
+        failure = self._make_error(call, why)
+        failure.__cause__ = make_cause(error)
         return failure
 
-    def _limits_of(self, call: Call, spent: float) -> aiohttp.ClientTimeout:
+    def _timeout_of(self, call: Call, spent: float) -> aiohttp.ClientTimeout:
         """Return the time-outs of a request that begins `spent` seconds after its call."""
         left = self.budget - spent
         if left <= -_TARDINESS:
-            raise self.no_answer(
+            raise self.no_response_error(
                 call, f"its request could not begin within {self.budget:g} s", arrived=False
             )
-        return time_limits(left, timed=call.timed)
+        return make_timeout(left, timed=call.timed)
 
-    def _ended_by_closing(
+    def _closing_error(
         self, call: Call, task: asyncio.Task[Any] | None, *, sending: bool
     ) -> AiomsiError | None:
         """Return the error if `close` cancelled the request; None if the caller cancelled it."""
         if self._was_woken(task):
             if sending and not call.reads:
-                return self.no_answer(call, CLOSED)
-            return closed(ours=True)
+                return self.no_response_error(call, CLOSED)
+            return closed_error(ours=True)
         # aiohttp itself cancels the requests that wait for a connection.
         if sending and task is not None and not task.cancelling() and self.is_closed:
-            return closed(ours=self.closed)
+            return closed_error(ours=self.closed)
         return None
 
     def _was_woken(self, task: asyncio.Task[Any] | None) -> bool:
@@ -416,41 +416,41 @@ class Connection:
 
         """
         if self.closed:
-            raise closed(ours=True)
+            raise closed_error(ours=True)
         if self._loop is not None:
             msg = "this ArmSession belongs to another event loop"
             raise UsageError(msg, help="Make one per loop: they share one token all the same")
         # All that may raise comes first, so that no half of the session stays open.
         credentials = [self.wrap_credential(credential) for credential in self.given_credentials]
-        proxy, proxy_headers = proxy_for(self.cloud.resource_manager)
+        proxy, proxy_headers = find_proxy(self.cloud.resource_manager)
         if self.user_session is not None:
             check_session_headers(self.user_session.headers)
         http = open_http(self.ssl) if self.user_session is None else self.user_session
-        self._options = request_options(
+        self._options = make_request_options(
             http, proxy, proxy_headers, borrowed=self.user_session is not None
         )
         self.credentials, self.http = credentials, http
         self._loop = asyncio.get_running_loop()
 
-    def _ended(self, task: asyncio.Task[Any]) -> None:
+    def _on_task_done(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         # Retrieved so that asyncio does not log it: every waiter has received it already.
         retrieve(task)
 
 
 @functools.cache
-def own_agent() -> str:
+def build_user_agent() -> str:
     """Return this package's part of the `User-Agent` header."""
     return f"aiomsi/{VERSION} Python/{platform.python_version()} ({platform.system()})"
 
 
-def without_trace(error: asyncio.CancelledError) -> asyncio.CancelledError:
+def strip_frames(error: asyncio.CancelledError) -> asyncio.CancelledError:
     """Remove aiohttp's frames, which hold headers and bodies, from a cancellation."""
     error.__cause__ = error.__context__ = None
     return error.with_traceback(None)
 
 
-def closed(*, ours: bool) -> UsageError:
+def closed_error(*, ours: bool) -> UsageError:
     """Create the error for a closed session: the `ArmSession`, or the user's aiohttp session."""
     if ours:
         return UsageError(
@@ -460,7 +460,7 @@ def closed(*, ours: bool) -> UsageError:
     return UsageError("the aiohttp session that this ArmSession was given is closed")
 
 
-async def _renewed(
+async def _renew_tokens(
     credentials: list[OwnCredential],
     scope: str,
     tokens: list[AccessToken],

@@ -14,7 +14,14 @@ import uuid
 from typing import Any
 from urllib.parse import urlsplit
 
-from aiomsi._arm.http import no_response, open_http, proxy_for, request_options, shown, time_limits
+from aiomsi._arm.http import (
+    explain_failure,
+    find_proxy,
+    make_cause,
+    make_request_options,
+    make_timeout,
+    open_http,
+)
 from aiomsi._arm.protocol.encoding import ACCEPTED, whole_body
 from aiomsi._arm.protocol.errors.classify import error_of
 from aiomsi._arm.protocol.response import ArmResponse
@@ -55,7 +62,7 @@ async def discover(url: str, ssl: ssl_module.SSLContext | None = None) -> Cloud:
     except RuntimeError:
         raise without_loop() from None
     endpoint = url.rstrip("/")
-    response = await _ask(endpoint, ssl)
+    response = await _request(endpoint, ssl)
     if response.status >= 300:
         raise error_of(response, wall=time.time())
     document = response.json()
@@ -64,7 +71,7 @@ async def discover(url: str, ssl: ssl_module.SSLContext | None = None) -> Cloud:
     clouds = [
         cloud
         for one in documents
-        if isinstance(one, dict) and (cloud := _cloud(one, endpoint)) is not None
+        if isinstance(one, dict) and (cloud := _parse_cloud(one, endpoint)) is not None
     ]
     for cloud in clouds:
         if cloud.is_resource_manager(endpoint):
@@ -92,22 +99,22 @@ async def discover(url: str, ssl: ssl_module.SSLContext | None = None) -> Cloud:
     )
 
 
-async def _ask(endpoint: str, ssl: ssl_module.SSLContext | None) -> ArmResponse:
+async def _request(endpoint: str, ssl: ssl_module.SSLContext | None) -> ArmResponse:
     url, request_id, began = f"{endpoint}{_QUERY}", str(uuid.uuid4()), time.monotonic()
     headers = {
         "Accept": "application/json",
         "Accept-Encoding": ACCEPTED,
         "x-ms-client-request-id": request_id,
     }
-    proxy, more = proxy_for(endpoint)
+    proxy, more = find_proxy(endpoint)
     try:
         async with asyncio.timeout(_TIMEOUT), open_http(ssl) as http:
-            options = request_options(http, proxy, more, borrowed=False)
-            answer = await http.get(url, headers=headers, timeout=time_limits(_TIMEOUT), **options)
+            options = make_request_options(http, proxy, more, borrowed=False)
+            answer = await http.get(url, headers=headers, timeout=make_timeout(_TIMEOUT), **options)
             body = whole_body("GET", answer.status, answer.headers, await answer.read())
             return ArmResponse("GET", url, answer.status, answer.headers, body)
     except Exception as error:  # noqa: BLE001 (aiohttp raises any class)
-        why, cause = no_response(error), shown(error)
+        why, cause = explain_failure(error), make_cause(error)
     raise ArmConnectionError(
         f"{endpoint} returned no description of its cloud: {why.why}",
         help=why.help,
@@ -123,7 +130,7 @@ async def _ask(endpoint: str, ssl: ssl_module.SSLContext | None) -> ArmResponse:
     ) from cause
 
 
-def _cloud(document: dict[str, Any], endpoint: str) -> Cloud | None:
+def _parse_cloud(document: dict[str, Any], endpoint: str) -> Cloud | None:
     """Return the cloud that a document describes; None if its description is incomplete."""
     manager = document.get("resourceManager") or endpoint
     authentication = document.get("authentication")
@@ -152,7 +159,7 @@ def _is_of_another_cloud(audience: str, resource_manager: str) -> bool:
 
     On loopback no host is foreign: an embedded ARM may have any audience.
     """
-    host, own = _host(audience), _host(resource_manager)
+    host, own = _host_of(audience), _host_of(resource_manager)
     if (
         is_loopback(own)
         or host == own
@@ -164,7 +171,7 @@ def _is_of_another_cloud(audience: str, resource_manager: str) -> bool:
     )
 
 
-def _host(name: str) -> str:
+def _host_of(name: str) -> str:
     """Return the host of an audience URL; of another form, the id or host that it names."""
     try:
         host = urlsplit(name).hostname

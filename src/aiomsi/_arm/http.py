@@ -78,7 +78,7 @@ def open_http(ssl: ssl_module.SSLContext | None) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
 
 
-def request_options(
+def make_request_options(
     http: aiohttp.ClientSession,
     proxy: str | None,
     proxy_headers: Mapping[str, str] | None,
@@ -95,11 +95,11 @@ def request_options(
         "read_bufsize": _MAX_BUFFER,
         "max_line_size": max(_MAX_HEADER, getattr(http, "_max_line_size", 0)),
         "max_field_size": max(_MAX_HEADER, getattr(http, "_max_field_size", 0)),
-        "middlewares": None if not borrowed and _sends_once(http) else sent_once(http),
+        "middlewares": None if not borrowed and _sends_once(http) else forbid_resends(http),
     }
 
 
-def time_limits(left: float, *, timed: bool = False) -> aiohttp.ClientTimeout:
+def make_timeout(left: float, *, timed: bool = False) -> aiohttp.ClientTimeout:
     """Return the time-outs of a request.
 
     Args:
@@ -119,7 +119,7 @@ def time_limits(left: float, *, timed: bool = False) -> aiohttp.ClientTimeout:
     )
 
 
-def proxy_for(url: str) -> tuple[str | None, Mapping[str, str] | None]:
+def find_proxy(url: str) -> tuple[str | None, Mapping[str, str] | None]:
     """Return the proxy that the environment names for this URL, and its headers; None for loopback.
 
     Raises:
@@ -170,7 +170,7 @@ def _sends_once(http: aiohttp.ClientSession) -> bool:
     return True
 
 
-def sent_once(http: aiohttp.ClientSession) -> tuple[aiohttp.ClientMiddlewareType, ...]:
+def forbid_resends(http: aiohttp.ClientSession) -> tuple[aiohttp.ClientMiddlewareType, ...]:
     """Return the session's middlewares, after one that prevents aiohttp's repetitions."""
     # The middlewares of a request replace those of the session, which may be the user's; aiohttp
     # has no public access to them.
@@ -185,11 +185,11 @@ async def _only_once(
     except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
         if has_arrived(error):
             # aiohttp repeats no request after an error of this class.
-            raise aiohttp.ClientConnectionError(described(error)) from error
+            raise aiohttp.ClientConnectionError(describe(error)) from error
         raise
 
 
-def authorized_late(
+def authorize_late(
     headers: Mapping[str, str], middlewares: tuple[aiohttp.ClientMiddlewareType, ...]
 ) -> tuple[Mapping[str, str], tuple[aiohttp.ClientMiddlewareType, ...]]:
     """Return a request's headers without `Authorization`, and middlewares that add it.
@@ -214,7 +214,9 @@ _UNREADABLE = (aiohttp.ClientResponseError, aiohttp.ClientPayloadError, CutBodyE
 _PERMANENT = (ValueError, TypeError, AssertionError, aiohttp.ServerFingerprintMismatch)
 
 
-def no_response(error: Exception, *, closed: bool = False, borrowed: bool = False) -> NoResponse:
+def explain_failure(
+    error: Exception, *, closed: bool = False, borrowed: bool = False
+) -> NoResponse:
     """Return the meaning of an aiohttp error.
 
     Args:
@@ -226,7 +228,7 @@ def no_response(error: Exception, *, closed: bool = False, borrowed: bool = Fals
     arrived = has_arrived(error, borrowed=borrowed)
     if closed:
         return NoResponse(CLOSED, arrived, help="" if arrived else UNSENT)
-    why, untrusted = described(error), isinstance(error, aiohttp.ClientConnectorCertificateError)
+    why, untrusted = describe(error), isinstance(error, aiohttp.ClientConnectorCertificateError)
     if untrusted:
         return NoResponse(why, arrived, untrusted=True, permanent=True, help=_UNTRUSTED)
     if _is_lasting_tls(error):
@@ -286,7 +288,7 @@ def _is_cut_short(error: BaseException | None) -> bool:
     return type(error) is aiohttp.ClientConnectionError and _is_cut_short(error.__cause__)
 
 
-def described(error: Exception) -> str:
+def describe(error: Exception) -> str:
     """Return the text of an aiohttp error, without the URL and the bytes that were not parsed."""
     said = _text_of(error)
     return (
@@ -312,7 +314,7 @@ def _text_of(error: Exception) -> str:
     return _FOREIGN_BYTES.split(said, maxsplit=1)[0].rstrip(" :\n")
 
 
-def shown(error: Exception) -> Exception | None:
+def make_cause(error: Exception) -> Exception | None:
     """Return an aiohttp error without frames, to be the cause of another error.
 
     Return None if the error's text has the whole URL, which may be signed.

@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from aiomsi._arm.call import Call
-from aiomsi._arm.connection import closed
+from aiomsi._arm.connection import closed_error
+from aiomsi._arm.pending_write import PendingWrite
 from aiomsi._arm.protocol.operations.polling import (
     advance,
     begin,
@@ -27,7 +28,6 @@ from aiomsi._arm.protocol.request import NO_OPTIONS, Options, check_seconds, opt
 from aiomsi._arm.protocol.response import ArmResponse
 from aiomsi._arm.protocol.write_check import holds
 from aiomsi._arm.sender import Sender
-from aiomsi._arm.settling import Unsettled
 from aiomsi._errors import AiomsiError, ArmConnectionError, TokenUnavailableError, UsageError
 
 _SHORTEST_WAIT = 0.05
@@ -58,25 +58,25 @@ class Operation:
         # The request that began it; None for a resumed operation, because the state has no body.
         self._call = call
         # Set if another request may have begun the operation. The saved state lacks it.
-        self._unsettled = (
+        self._pending = (
             None
-            if call is None or call.unsettled is None
-            else Unsettled(sender, call, options.timeout)
+            if call is None or call.pending_error is None
+            else PendingWrite(sender, call, options.timeout)
         )
         # The monotonic time of the last response, and the number of responses.
         polled = progress.polled
-        self._answered = sender.connection.clock.monotonic() - (
+        self._responded_at = sender.connection.clock.monotonic() - (
             0.0 if polled is None else max(0.0, sender.connection.clock.wall() - polled)
         )
-        self._answers = 0
-        self._polling: asyncio.Task[None] | None = None
+        self._responses = 0
+        self._poll_task: asyncio.Task[None] | None = None
         # The last response or error of the operation's own status URL.
-        self._trouble: ArmResponse | AiomsiError | None = None
+        self._last_result: ArmResponse | AiomsiError | None = None
 
     @property
     def done(self) -> bool:
         """Whether the operation has ended, with or without success."""
-        if self._unsettled is not None and self._unsettled.is_to_be_repeated(self._progress):
+        if self._pending is not None and self._pending.is_to_be_repeated(self._progress):
             return False
         return self._progress.outcome is not None
 
@@ -130,23 +130,23 @@ class Operation:
         check_seconds("deadline", deadline)
         try:
             await self._wait(deadline, on_progress)
-            return self._ended()
+            return self._outcome()
         except (AiomsiError, asyncio.CancelledError) as error:
             if getattr(error, "operation", None) is None:
                 vars(error)["operation"] = self
             if isinstance(error, AiomsiError) and (
-                self._progress.outcome is None or self._unsettled is not None
+                self._progress.outcome is None or self._pending is not None
             ):
                 # The operation continues, even if the failed poll itself was not sent.
                 error.uncertain = True
             raise
 
-    def _ended(self) -> Any:
+    def _outcome(self) -> Any:
         """Return the result, or raise the operation's error."""
         failure, answer = failure_of(self._progress), self._progress.answer
-        doubt = None if self._unsettled is None else self._unsettled.error(self._progress)
-        if doubt is not None:
-            raise doubt from failure
+        pending = None if self._pending is None else self._pending.error(self._progress)
+        if pending is not None:
+            raise pending from failure
         if failure is not None:
             raise failure
         if answer is None or (
@@ -171,34 +171,34 @@ class Operation:
         try:
             async with scope:
                 while not self.done:
-                    answers = self._answers
-                    await self._step(until)
-                    if on_progress is not None and self._answers != answers:
+                    answers = self._responses
+                    await self._wait_for_response(until)
+                    if on_progress is not None and self._responses != answers:
                         on_progress(self)
         except TimeoutError as error:
             if not scope.expired():
                 raise
             raise unfinished(self._progress) from error
 
-    async def _step(self, until: float | None) -> None:
+    async def _wait_for_response(self, until: float | None) -> None:
         """Wait for one more response.
 
         It belongs to a poll that is due, or to a poll that another waiting task has begun.
         """
         loop = asyncio.get_running_loop()
-        task, answers = self._polling, self._answers
+        task, answers = self._poll_task, self._responses
         if task is None or task.done() or task.get_loop() is not loop:
             await self._pause(until)
-            if self._answers != answers:
+            if self._responses != answers:
                 return
-            task = self._polling
+            task = self._poll_task
             if task is None or task.done() or task.get_loop() is not loop:
                 task = self._begin_poll()
         # A cancelled wait leaves the poll running. Otherwise a poll that takes longer than each
         # wait would never complete.
         await asyncio.wait([task])
         if task.cancelled():
-            raise closed(ours=True)
+            raise closed_error(ours=True)
         if (error := task.exception()) is not None:
             # Each waiting task raises its own copy.
             raise (
@@ -208,33 +208,33 @@ class Operation:
     async def _pause(self, until: float | None) -> None:
         """Sleep until the next poll is due. The pause counts from the last response."""
         clock = self._connection.clock
-        due = self._answered + wait_before(self._progress)
+        due = self._responded_at + wait_before(self._progress)
         if until is not None and due > until:
             await self._connection.pause(max(0.0, until - clock.monotonic()))
             raise unfinished(self._progress)
         await self._connection.pause(max(0.0, due - clock.monotonic()))
 
     def _begin_poll(self) -> asyncio.Task[None]:
-        unsettled = self._unsettled
-        if unsettled is not None and unsettled.is_to_be_repeated(self._progress):
-            self._polling = self._connection.start(self._repeat(unsettled), "repetition")
+        pending = self._pending
+        if pending is not None and pending.is_to_be_repeated(self._progress):
+            self._poll_task = self._connection.start(self._repeat(pending), "repetition")
         else:
             call = self._connection.prepare("GET", self._progress.next_url or "", self._options)
-            self._polling = self._connection.start(self._poll(call), "poll")
-        return self._polling
+            self._poll_task = self._connection.start(self._poll(call), "poll")
+        return self._poll_task
 
-    async def _repeat(self, unsettled: Unsettled) -> None:
+    async def _repeat(self, pending: PendingWrite) -> None:
         """Send the call again, because the polled change left the resource unlike the call."""
         connection = self._connection
         try:
-            response, doubt = await unsettled.repeat()
+            response, still_pending = await pending.repeat()
             self._progress = begin(
                 connection.cloud, response, self._progress.via, wall=connection.clock.wall()
             )
-            self._unsettled = doubt
+            self._pending = still_pending
         finally:
-            self._answered = connection.clock.monotonic()
-            self._answers += 1
+            self._responded_at = connection.clock.monotonic()
+            self._responses += 1
 
     async def _poll(self, call: Call) -> None:
         """Send one poll, and read its response."""
@@ -242,7 +242,7 @@ class Operation:
         try:
             response = await self._send_once(call)
         except (ArmConnectionError, TokenUnavailableError) as error:
-            self._note(before, missed(before), error.with_traceback(None))
+            self._keep(before, missed(before), error.with_traceback(None))
         except UsageError:
             raise
         except AiomsiError as error:
@@ -252,23 +252,23 @@ class Operation:
             after = advance(
                 connection.cloud, before, response, holds=self._holds, wall=connection.clock.wall()
             )
-            self._note(
+            self._keep(
                 before, await self._explained(after) if lacks_reason(after) else after, response
             )
         finally:
-            self._answered = self._connection.clock.monotonic()
-            self._answers += 1
+            self._responded_at = self._connection.clock.monotonic()
+            self._responses += 1
 
-    def _note(self, before: Progress, after: Progress, came: ArmResponse | AiomsiError) -> None:
+    def _keep(self, before: Progress, after: Progress, came: ArmResponse | AiomsiError) -> None:
         """Store the progress after a poll; raise its error if the polling can't continue."""
         self._progress = after
         if not before.fallback:
-            self._trouble = came
+            self._last_result = came
         if after.is_at_rest:
             raise unfinished(after)
         if after.gave_up:
             # The resource may have been read as a fallback. The error of the status URL counts.
-            trouble, self._trouble = self._trouble or came, None
+            trouble, self._last_result = self._last_result or came, None
             if isinstance(trouble, AiomsiError):
                 raise unreached(after, trouble) from trouble.__cause__
             raise unreadable(after, trouble, wall=self._connection.clock.wall())
@@ -291,7 +291,7 @@ class Operation:
         except TimeoutError:
             # Raised below, so that the error does not keep the frames of the request.
             pass
-        raise self._connection.no_answer(call, f"no answer within {timeout} s")
+        raise self._connection.no_response_error(call, f"no answer within {timeout} s")
 
     def _holds(self, found: object) -> bool | None:
         """Return whether a resource has the members of the call's body; None if that has none."""
@@ -313,7 +313,7 @@ def _has_values(sent: object) -> bool:
     return False
 
 
-async def begun(
+async def start_operation(
     sender: Sender, call: Call, options: Options, via: FinalStateVia | None
 ) -> Operation:
     """Send a call, and return its operation; errors as for `ArmSession.begin`."""
@@ -324,6 +324,6 @@ async def begun(
     return Operation(sender, progress, options_of_polls(options), call)
 
 
-def resumed(sender: Sender, state: Mapping[str, Any]) -> Operation:
+def resume_operation(sender: Sender, state: Mapping[str, Any]) -> Operation:
     """Return the operation of a saved state; errors as for `ArmSession.resume`."""
     return Operation(sender, Progress.from_dict(sender.connection.cloud, state))

@@ -1,7 +1,7 @@
 """Lists, page by page: the next page is fetched while the caller works on the current one.
 
-`walk` iterates over the pages of every kind of list. The prefetch task belongs to the session; it
-is cancelled when the iteration is closed, and with the session at the latest. Memory holds the
+`iter_pages` yields the pages of every kind of list. The prefetch task belongs to the session; it is
+cancelled when the iteration is closed, and with the session at the latest. Memory holds the
 page that the caller has and the next one, not yet decoded. So no frame here may keep a reference
 to a page while it waits for another.
 """
@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 import attrs
 
 from aiomsi._arm.call import Call
-from aiomsi._arm.connection import Connection, closed
+from aiomsi._arm.connection import Connection, closed_error
 from aiomsi._arm.protocol.paging import Chain, read_page
 from aiomsi._arm.protocol.request import NO_OPTIONS, Options
 from aiomsi._arm.protocol.response import ArmResponse
@@ -28,7 +28,7 @@ More: TypeAlias = Callable[[], Coroutine[Any, Any, ArmResponse]]
 
 
 @attrs.frozen
-class Step:
+class PageResult:
     """A decoded page.
 
     Attributes:
@@ -44,10 +44,10 @@ class Step:
     error: AiomsiError | None = None
 
 
-async def walk(
+async def iter_pages(
     connection: Connection,
     first: More | None,
-    read: Callable[[ArmResponse], Step],
+    read: Callable[[ArmResponse], PageResult],
     *,
     prefetch: bool,
 ) -> AsyncGenerator[Items, None]:
@@ -56,7 +56,7 @@ async def walk(
     fetch: asyncio.Task[ArmResponse] | None = None
     try:
         while more is not None:
-            response = await (more() if fetch is None else _outcome(fetch))
+            response = await (more() if fetch is None else _wait_for_page(fetch))
             try:
                 step = read(response)
             except AiomsiError as failure:
@@ -76,18 +76,18 @@ async def walk(
             fetch.cancel()
 
 
-async def _outcome(fetch: asyncio.Task[ArmResponse]) -> ArmResponse:
+async def _wait_for_page(fetch: asyncio.Task[ArmResponse]) -> ArmResponse:
     """Wait for the prefetch task without awaiting it.
 
     A cancellation of the prefetch must not look like a cancellation of this task.
     """
     await asyncio.wait([fetch])
     if fetch.cancelled():
-        raise closed(ours=True)
+        raise closed_error(ours=True)
     return fetch.result()
 
 
-async def items_of(pages: AsyncGenerator[Items, None]) -> AsyncGenerator[Any, None]:
+async def iter_items(pages: AsyncGenerator[Items, None]) -> AsyncGenerator[Any, None]:
     """Yield the items of all pages, one by one."""
     # Closed at once when the caller breaks off, not when the garbage collector runs.
     async with aclosing(pages):
@@ -99,7 +99,7 @@ async def items_of(pages: AsyncGenerator[Items, None]) -> AsyncGenerator[Any, No
 
 
 @attrs.frozen
-class Reading:
+class ListOptions:
     """The options of a list.
 
     Attributes:
@@ -119,15 +119,15 @@ class Reading:
     body: Any = attrs.field(default=None, repr=False)
 
 
-async def pages_of(
-    sender: Sender, make: Callable[[], Call], reading: Reading
+async def iter_list(
+    sender: Sender, make: Callable[[], Call], list_options: ListOptions
 ) -> AsyncGenerator[Items, None]:
     """Yield the pages of the list whose first call `make` creates; see `ArmSession.pages`."""
     call = make()
     method, options = (
         ("GET", NO_OPTIONS)
-        if reading.body is None
-        else ("POST", Options(json=reading.body, lists=True))
+        if list_options.body is None
+        else ("POST", Options(json=list_options.body, lists=True))
     )
     # A list that begins with POST and goes on with GET may link to its first URL.
     chain = Chain(
@@ -135,27 +135,29 @@ async def pages_of(
         call.url if call.method == method and not call.lacks_version else None,
     )
 
-    def read(response: ArmResponse) -> Step:
+    def read(response: ArmResponse) -> PageResult:
         page = read_page(
-            response, item_name=reading.item_name, next_link_name=reading.next_link_name
+            response, item_name=list_options.item_name, next_link_name=list_options.next_link_name
         )
         try:
             url = chain.next_url(page, response)
         except AiomsiError as error:
-            return Step(page.items, error=error)
+            return PageResult(page.items, error=error)
         if url is None:
-            return Step(page.items)
-        return Step(
+            return PageResult(page.items)
+        return PageResult(
             page.items,
-            lambda: sender.send(sender.connection.prepare(method, url, options), reading.timeout),
+            lambda: sender.send(
+                sender.connection.prepare(method, url, options), list_options.timeout
+            ),
         )
 
     async with aclosing(
-        walk(
+        iter_pages(
             sender.connection,
-            lambda: sender.send(call, reading.timeout),
+            lambda: sender.send(call, list_options.timeout),
             read,
-            prefetch=reading.prefetch,
+            prefetch=list_options.prefetch,
         )
     ) as found:
         async for page in found:

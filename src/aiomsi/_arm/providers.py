@@ -17,7 +17,7 @@ from functools import partial
 from typing import Any, Generic, TypeVar
 
 from aiomsi._arm.call import Call
-from aiomsi._arm.connection import Connection, closed
+from aiomsi._arm.connection import Connection, closed_error
 from aiomsi._arm.protocol.api_versions import ResourceType, choose_version, versions_for
 from aiomsi._arm.protocol.links import path_of
 from aiomsi._arm.protocol.request import Options, build_url
@@ -83,7 +83,7 @@ class Providers:
             ArmError: the provider's document can't be read.
 
         """
-        versions = await self._versions(call, kind)
+        versions = await self._list_versions(call, kind)
         refused = {
             one for (_, other), some in self._refused.items() if other == kind for one in some
         }
@@ -94,7 +94,7 @@ class Providers:
         if version is None:
             msg = f"the provider {kind.namespace} has no api-version for the type {kind.type!r}"
             raise ConfigurationError(msg, help="Check the type's spelling, or pass api_version=")
-        call.url, call.lacks_version = _with_version(call.url, version), False
+        call.url, call.lacks_version = _set_version(call.url, version), False
 
     async def fix(self, call: Call, error: ArmError) -> bool:
         """Register the subscription, or replace the api-version that was looked up.
@@ -102,12 +102,12 @@ class Providers:
         Return whether either was done.
         """
         if isinstance(error, RegistrationRequiredError) and self._auto_register:
-            return await self._registered(call, error)
+            return await self._ensure_registered(call, error)
         if isinstance(error, ApiVersionError) and call.kind is not None:
-            return await self._other_version(call, call.kind, error)
+            return await self._replace_version(call, call.kind, error)
         return False
 
-    async def _versions(self, call: Call, kind: ResourceType) -> tuple[str, ...]:
+    async def _list_versions(self, call: Call, kind: ResourceType) -> tuple[str, ...]:
         """Return all versions of a type, best first, as any readable subscription lists them."""
         key, path = (
             kind.namespace.casefold(),
@@ -141,14 +141,16 @@ class Providers:
 
     async def _look_up(self, key: str, path: str) -> Any:
         try:
-            document = await self._ask("GET", path)
+            document = await self._request("GET", path)
         finally:
             if self._leading.get(key) == path:
                 del self._leading[key]
         self._documents[key][path.casefold()] = document
         return document
 
-    async def _other_version(self, call: Call, kind: ResourceType, error: ApiVersionError) -> bool:
+    async def _replace_version(
+        self, call: Call, kind: ResourceType, error: ApiVersionError
+    ) -> bool:
         (asked,) = _VERSION.findall(call.url)
         if asked in error.supported:
             # A service may respond so during its deployment; the same call succeeds later.
@@ -158,14 +160,14 @@ class Providers:
         if call.fixes >= _MOST_FIXES:
             return False
         version = choose_version(
-            error.supported or await self._versions(call, kind), failed=refused
+            error.supported or await self._list_versions(call, kind), failed=refused
         )
         if version is None:
             return False
-        call.url, call.fixes = _with_version(call.url, version), call.fixes + 1
+        call.url, call.fixes = _set_version(call.url, version), call.fixes + 1
         return True
 
-    async def _registered(self, call: Call, error: RegistrationRequiredError) -> bool:
+    async def _ensure_registered(self, call: Call, error: RegistrationRequiredError) -> bool:
         """Register the subscription or wait until ARM sees it; return whether to repeat."""
         subscription = _subscription_of(call)
         if not subscription or error.namespace is None:
@@ -200,27 +202,27 @@ class Providers:
         clock, pause = self._connection.clock, _PAUSE
         until = clock.monotonic() + _REGISTRATION
         document = await self._begin_registration(f"{path}/register")
-        while _state(document) != "registered":
+        while _registration_state(document) != "registered":
             if clock.monotonic() + pause > until:
                 return False
             await self._connection.pause(pause)
             pause = min(pause * 2, _LONGEST_PAUSE)
-            document = await self._ask("GET", path)
+            document = await self._request("GET", path)
         self._lagging[path.casefold()] = clock.monotonic() + _LAG
         return True
 
     async def _begin_registration(self, path: str) -> Any:
         for _ in range(_MOST_REGISTERING - 1):
             try:
-                return await self._ask("POST", path)
+                return await self._request("POST", path)
             except (ArmConnectionError, ArmError) as error:
                 # Unlike other POSTs, a registration may be carried out twice.
                 if not error.uncertain:
                     raise
             await self._connection.pause(_PAUSE)
-        return await self._ask("POST", path)
+        return await self._request("POST", path)
 
-    async def _ask(self, method: str, path: str) -> Any:
+    async def _request(self, method: str, path: str) -> Any:
         url = build_url(self._connection.cloud, method, path, Options(api_version=_API_VERSION))
         return (await self._sender.send(self._connection.prepare(method, url))).json()
 
@@ -255,16 +257,16 @@ class SharedCalls(Generic[T]):
             # The first caller's context variables do not apply to the other callers.
             task = self._connection.start(work(), f"{self._name} {key}", empty_context())
             self._tasks[key] = task
-            task.add_done_callback(partial(self._done, key))
+            task.add_done_callback(partial(self._on_done, key))
         await asyncio.wait([task])
         if task.cancelled():
-            raise closed(ours=True)
+            raise closed_error(ours=True)
         error = task.exception()
         if error is not None:
             raise copy.copy(error)
         return task.result()
 
-    def _done(self, key: Hashable, task: asyncio.Task[T]) -> None:
+    def _on_done(self, key: Hashable, task: asyncio.Task[T]) -> None:
         if not self._keeps or task.cancelled() or task.exception() is not None:
             del self._tasks[key]
 
@@ -279,10 +281,10 @@ def _scope_of(call: Call, kind: ResourceType) -> tuple[str, ResourceType]:
     return _subscription_of(call).casefold(), kind
 
 
-def _with_version(url: str, version: str) -> str:
+def _set_version(url: str, version: str) -> str:
     return _VERSION.sub(f"api-version={version}", url)
 
 
-def _state(document: object) -> str:
+def _registration_state(document: object) -> str:
     state = document.get("registrationState") if isinstance(document, dict) else None
     return state.lower() if isinstance(state, str) else ""

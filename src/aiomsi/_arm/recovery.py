@@ -64,24 +64,26 @@ class Recovery:
             ArmError: the response is an error, and the call is not repeated.
 
         """
-        error = wrong if isinstance(wrong, ArmConnectionError) else self._error(call, wrong)
-        attempt = self._attempt(call, error)
+        error = wrong if isinstance(wrong, ArmConnectionError) else self._make_error(call, wrong)
+        attempt = self._count_attempt(call, error)
         if isinstance(error, ArmError):
-            if is_gone(call.method, error.status, error.code, doubtful=call.doubt is not None):
+            if is_gone(
+                call.method, error.status, error.code, doubtful=call.uncertain_error is not None
+            ):
                 return attrs.evolve(error.response, status=204, body=b"")
             began = self._connection.clock.monotonic()
-            if await self._is_fixed(call, error):
+            if await self._try_to_fix(call, error):
                 call.excused += self._connection.clock.monotonic() - began
                 return None
         error.uncertain = attempt.doubtful
         if attempt.doubtful:
-            call.doubt = error
-        elif call.doubt is not None and attempt.status in _REFUSING:
-            found = await self._refused_by_itself(call, error)
+            call.uncertain_error = error
+        elif call.uncertain_error is not None and attempt.status in _REFUSING:
+            found = await self._find_own_write(call, error)
             if found is not None:
                 return found
         again = after(attempt, self._rule)
-        if again is None or not await self._paused(call, again):
+        if again is None or not await self._wait(call, again):
             if (
                 isinstance(error, ArmError)
                 and error.status in (429, 503)
@@ -92,10 +94,10 @@ class Recovery:
                     f"The service accepts the call again after {error.retry_after:g} s; "
                     "a larger ArmRetry(budget=...) or timeout= lets the call wait for that"
                 )
-            raise call.in_doubt(error)
-        return await self._compared(call, error) if again.look else None
+            raise call.mark_uncertain(error)
+        return await self._compare(call, error) if again.look else None
 
-    async def _paused(self, call: Call, again: Again) -> bool:
+    async def _wait(self, call: Call, again: Again) -> bool:
         """Wait before the next request; return False if the call ends before that."""
         if self._connection.is_closed or (
             call.until is not None and _now() + again.delay >= call.until
@@ -104,10 +106,10 @@ class Recovery:
         try:
             await self._connection.pause(again.delay)
         except UsageError as error:
-            raise call.in_doubt(error) from None
+            raise call.mark_uncertain(error) from None
         return True
 
-    def _error(self, call: Call, response: ArmResponse) -> ArmError:
+    def _make_error(self, call: Call, response: ArmResponse) -> ArmError:
         return error_of(
             response,
             wall=self._connection.clock.wall(),
@@ -116,24 +118,24 @@ class Recovery:
             elapsed=self._connection.clock.monotonic() - call.began,
         )
 
-    async def _is_fixed(self, call: Call, error: ArmError) -> bool:
+    async def _try_to_fix(self, call: Call, error: ArmError) -> bool:
         try:
             return await self._fix(call, error)
         except AiomsiError as failure:
-            raise call.in_doubt(failure) from error
+            raise call.mark_uncertain(failure) from error
 
-    def _attempt(self, call: Call, error: ArmError | ArmConnectionError) -> ArmAttempt:
+    def _count_attempt(self, call: Call, error: ArmError | ArmConnectionError) -> ArmAttempt:
         fault = (error.status, error.code) if isinstance(error, ArmError) else (None, None)
         call.repeats = call.repeats + 1 if fault == call.fault else 1
         call.fault = fault
-        return self._described(call, error, call.method, call.repeats)
+        return self._describe(call, error, call.method, call.repeats)
 
-    def _described(
+    def _describe(
         self, call: Call, error: ArmError | ArmConnectionError, method: str, repeats: int = 1
     ) -> ArmAttempt:
         """Describe a failed request of a call, or a failed GET of its resource."""
         number, elapsed = (
-            call.attempts + call.failed_looks,
+            call.attempts + call.failed_checks,
             self._connection.clock.monotonic() - call.began - call.excused,
         )
         left = None if call.until is None else call.until - _now()
@@ -155,32 +157,32 @@ class Recovery:
             lists=call.lists,
         )
 
-    async def _compared(
+    async def _compare(
         self, call: Call, error: ArmError | ArmConnectionError
     ) -> ArmResponse | None:
         """Return the resource if the write took effect; None if the call may be repeated."""
-        found, look = await self._look(call, error)
+        found, look = await self._read_resource(call, error)
         if look is not None and found in (Seen.DONE, Seen.RUNNING):
-            return _taken(call, found, look, error)
+            return _response_of(call, found, look, error)
         if found is None or not call.is_repeatable:
             if found is not None:
                 error.add_note(
                     "An earlier attempt of this call may have done it: "
                     "the resource, read afterwards, is not as it was sent"
                 )
-            raise call.in_doubt(error)
+            raise call.mark_uncertain(error)
         return None
 
-    async def _refused_by_itself(
+    async def _find_own_write(
         self, call: Call, error: ArmError | ArmConnectionError
     ) -> ArmResponse | None:
         """Return the resource if an earlier request of the call changed it, or is changing it."""
-        found, look = await self._look(call, error)
+        found, look = await self._read_resource(call, error)
         if look is None or found not in (Seen.DONE, Seen.RUNNING):
             return None
-        return _taken(call, found, look, call.in_doubt(error))
+        return _response_of(call, found, look, call.mark_uncertain(error))
 
-    async def _look(
+    async def _read_resource(
         self, call: Call, error: ArmError | ArmConnectionError
     ) -> tuple[Seen, ArmResponse] | tuple[None, None]:
         """GET the resource, with repetitions by the rule; return None if that fails in time."""
@@ -206,19 +208,19 @@ class Recovery:
                     return seen(
                         call.method, call.sent, response.status, decoded(response)
                     ), response
-                failure = self._error(look, response)
-            call.failed_looks += 1
-            again = after(self._described(call, failure, "GET"), self._rule)
-            if again is None or not await self._paused(call, again):
+                failure = self._make_error(look, response)
+            call.failed_checks += 1
+            again = after(self._describe(call, failure, "GET"), self._rule)
+            if again is None or not await self._wait(call, again):
                 error.add_note(f"Whether it was carried out could not be looked up: {failure}")
                 return None, None
 
 
-def _taken(
+def _response_of(
     call: Call, found: Seen, look: ArmResponse, error: ArmError | ArmConnectionError
 ) -> ArmResponse:
     """Turn the response to a GET of the resource into the call's response."""
-    call.unsettled = error if found is Seen.RUNNING else None
+    call.pending_error = error if found is Seen.RUNNING else None
     if call.method != "DELETE":
         return attrs.evolve(look, method=call.method)
     # The status with which a service responds to a DELETE.

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from aiomsi._arm.pager import Items, More, Step, walk
+from aiomsi._arm.pager import Items, More, PageResult, iter_pages
 from aiomsi._arm.protocol.paging import Chain
 from aiomsi._arm.protocol.queries import RowCount, in_order, next_query, read_rows, smaller_page
 from aiomsi._arm.protocol.request import Options, build_url
@@ -32,7 +32,7 @@ _BAD_QUERY = 400
 logger = logging.getLogger("aiomsi")
 
 
-def queries(
+def split_query(
     kql: str,
     subscriptions: Iterable[str] | None = None,
     management_groups: Iterable[str] | None = None,
@@ -59,17 +59,18 @@ def queries(
     query = {"query": kql, "options": {"resultFormat": "objectArray", "$top": _ROWS, **more}}
     if subscriptions is not None:
         return [
-            {**query, "subscriptions": batch} for batch in _batches(subscriptions, _SUBSCRIPTIONS)
+            {**query, "subscriptions": batch}
+            for batch in _split_scopes(subscriptions, _SUBSCRIPTIONS)
         ]
     if management_groups is not None:
         return [
             {**query, "managementGroups": batch}
-            for batch in _batches(management_groups, _MANAGEMENT_GROUPS)
+            for batch in _split_scopes(management_groups, _MANAGEMENT_GROUPS)
         ]
     return [query]
 
 
-def _batches(scopes: object, size: int) -> list[list[str]]:
+def _split_scopes(scopes: object, size: int) -> list[list[str]]:
     if isinstance(scopes, str | bytes) or not isinstance(scopes, Iterable):
         msg = f"the scopes of a query are a list, and not {scopes!r}"
         raise ConfigurationError(msg, help=f"Pass [{scopes!r}]")
@@ -80,12 +81,12 @@ def _batches(scopes: object, size: int) -> list[list[str]]:
     return [names[start : start + size] for start in range(0, len(names), size)]
 
 
-def rows_of(
+def iter_rows(
     sender: Sender, bodies: Iterable[Mapping[str, Any]], timeout: float | None, *, prefetch: bool
 ) -> AsyncGenerator[Items, None]:
     """Yield the rows of several queries, one query after the other, a page at a time."""
     rows = _Rows(sender, bodies, timeout)
-    return walk(sender.connection, rows.next_query(), rows.read, prefetch=prefetch)
+    return iter_pages(sender.connection, rows.next_query(), rows.read, prefetch=prefetch)
 
 
 class _Rows:
@@ -115,9 +116,9 @@ class _Rows:
             RowCount(body),
         )
         self._unsorted = body if self._body != body else None
-        return partial(self._ask, wait)
+        return partial(self._request, wait)
 
-    def read(self, response: ArmResponse) -> Step:
+    def read(self, response: ArmResponse) -> PageResult:
         """Decode a page."""
         page = read_rows(response)
         self._unsorted = None
@@ -127,17 +128,19 @@ class _Rows:
             if token is None and self._count is not None:
                 self._count.check_complete(page, response)
         except ServiceError as error:
-            return Step(rows, error=error)
+            return PageResult(rows, error=error)
         wait = quota_wait(response.headers, self._connection.clock.wall())
         if token is not None:
             self._body = next_query(self._body, token)
-        return Step(rows, self.next_query(wait) if token is None else partial(self._ask, wait))
+        return PageResult(
+            rows, self.next_query(wait) if token is None else partial(self._request, wait)
+        )
 
     def _longest_wait(self) -> float:
         """Return the longest wait for the quota: the caller's time-out, or the rule's budget."""
         return self._connection.budget if self._timeout is None else self._timeout
 
-    async def _ask(self, wait: float) -> ArmResponse:
+    async def _request(self, wait: float) -> ArmResponse:
         """Send the query for a page, with fewer rows if the response would be too large."""
         clock, timeout = self._connection.clock, self._timeout
         if 0 < wait < self._longest_wait():
@@ -160,7 +163,7 @@ class _Rows:
                 )
             except ThrottledError as error:
                 if error.retry_after:
-                    end = _instant(clock.wall() + error.retry_after)
+                    end = _format_time(clock.wall() + error.retry_after)
                     error.help = (
                         f"Resource Graph's quota is used up until {end}: send the query again then"
                     )
@@ -190,7 +193,7 @@ class _Rows:
         raise error
 
 
-def _instant(moment: float) -> str:
+def _format_time(moment: float) -> str:
     """Return a wall time as text, also if it is outside of the calendar."""
     try:
         return f"{datetime.fromtimestamp(moment, UTC):%Y-%m-%d %H:%M:%S} UTC"

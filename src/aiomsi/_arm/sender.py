@@ -63,12 +63,12 @@ class Sender:
             except ArmConnectionError as error:
                 done = await self._recover(call, error)
             except AiomsiError as error:
-                if call.doubt is None:
+                if call.uncertain_error is None:
                     raise
                 if isinstance(error, UsageError):
-                    raise call.in_doubt(error) from None
-                call.doubt.add_note(f"It could not be sent again: {error}")
-                raise call.in_doubt(call.doubt) from call.doubt.__cause__
+                    raise call.mark_uncertain(error) from None
+                call.uncertain_error.add_note(f"It could not be sent again: {error}")
+                raise call.mark_uncertain(call.uncertain_error) from call.uncertain_error.__cause__
             else:
                 if response.status < 300 or response.status == 304:
                     return response
@@ -87,10 +87,10 @@ class Sender:
             if not scope.expired():
                 raise
         missing = "api-version" if call.lacks_version else "answer" if call.attempts else "token"
-        late = self.connection.no_answer(
+        late = self.connection.no_response_error(
             call, f"no {missing} within {timeout} s", arrived=call.attempts > 0
         )
-        raise call.in_doubt(late) from TimeoutError()
+        raise call.mark_uncertain(late) from TimeoutError()
 
     async def _recover(
         self, call: Call, wrong: ArmResponse | ArmConnectionError
@@ -102,13 +102,13 @@ class Sender:
             # No file can be opened, for example because file descriptors ran out. The error of
             # the request must still be raised.
             if isinstance(wrong, ArmConnectionError):
-                raise call.in_doubt(wrong) from wrong.__cause__
+                raise call.mark_uncertain(wrong) from wrong.__cause__
             why = (
                 f"status {wrong.status}, and the module for its recovery can't be loaded: {failure}"
             )
-            error = self.connection.no_answer(call, why)
+            error = self.connection.no_response_error(call, why)
             error.uncertain = error.uncertain and wrong.status in PASSING
-            raise call.in_doubt(error) from None
+            raise call.mark_uncertain(error) from None
         return await Recovery(self.connection, self.rule, self._fix).recover(call, wrong)
 
     async def _fix(self, call: Call, error: ArmError) -> bool:

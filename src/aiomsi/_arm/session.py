@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 import aiohttp
 
 from aiomsi._arm.call import AsyncCredential, OwnCredential, ProviderSupport
-from aiomsi._arm.connection import Connection, own_agent
+from aiomsi._arm.connection import Connection, build_user_agent
 from aiomsi._arm.protocol.request import Options, check_headers
 from aiomsi._arm.protocol.retry import ArmRetry, RetryRule, budget_of
 from aiomsi._arm.sender import Sender
@@ -89,23 +89,23 @@ class ArmSession(Verbs):
             msg = f"ARM takes tokens of at most {_MOST_AUXILIARY} further tenants"
             raise ConfigurationError(msg)
         time = SYSTEM_CLOCK if clock is None else clock
-        rule = _never if retry is None else retry
+        rule = _never_repeat if retry is None else retry
         self._connection = Connection(
             cloud=cloud_from(cloud, os.environ),
             given_credentials=(
-                _default_credential(clock) if credential is None else credential,
+                _make_credential(clock) if credential is None else credential,
                 *auxiliary,
             ),
-            wrap_credential=partial(_wrapped, time),
+            wrap_credential=partial(_wrap, time),
             owns_credential=credential is None,
             budget=budget_of(rule),
             clock=time,
-            user_agent=f"{user_agent} {own_agent()}" if user_agent else own_agent(),
+            user_agent=f"{user_agent} {build_user_agent()}" if user_agent else build_user_agent(),
             user_session=http,
             ssl=ssl,
         )
         self._sender = Sender(
-            self._connection, rule, partial(_providers, auto_register=auto_register)
+            self._connection, rule, partial(_make_providers, auto_register=auto_register)
         )
         self.correlation_id = str(uuid.uuid4()) if correlation_id is None else correlation_id
         check_headers({"User-Agent": self._connection.user_agent})
@@ -144,8 +144,8 @@ class ArmSession(Verbs):
         """Yield every item of a list, of every page; arguments and errors as for `pages`."""
         options = Options(api_version, params, json, headers=headers, timeout=timeout, lists=True)
         with late_import:
-            from aiomsi._arm.pager import items_of
-        return items_of(
+            from aiomsi._arm.pager import iter_items
+        return iter_items(
             self._pages(path, options, item_name, next_link_name, next_method, prefetch=prefetch)
         )
 
@@ -229,11 +229,11 @@ class ArmSession(Verbs):
 
         """
         with late_import:
-            from aiomsi._arm.pager import items_of
-            from aiomsi._arm.resource_graph import queries, rows_of
+            from aiomsi._arm.pager import iter_items
+            from aiomsi._arm.resource_graph import iter_rows, split_query
 
-        bodies = queries(kql, subscriptions, management_groups, options)
-        return items_of(rows_of(self._sender, bodies, timeout, prefetch=prefetch))
+        bodies = split_query(kql, subscriptions, management_groups, options)
+        return iter_items(iter_rows(self._sender, bodies, timeout, prefetch=prefetch))
 
     def _pages(
         self,
@@ -246,7 +246,7 @@ class ArmSession(Verbs):
         prefetch: bool,
     ) -> AsyncGenerator[Items, None]:
         with late_import:
-            from aiomsi._arm.pager import Reading, pages_of
+            from aiomsi._arm.pager import ListOptions, iter_list
 
         method = "GET" if options.json is None else "POST"
         names: dict[str, object] = {
@@ -266,8 +266,8 @@ class ArmSession(Verbs):
                 msg, help="Pass json={} for a service that takes no parameters"
             )
         body = options.json if next_method == "POST" else None
-        reading = Reading(item_name, next_link_name, options.timeout, prefetch, body)
-        return pages_of(self._sender, lambda: self._call(method, path, options), reading)
+        list_options = ListOptions(item_name, next_link_name, options.timeout, prefetch, body)
+        return iter_list(self._sender, lambda: self._make_call(method, path, options), list_options)
 
     # Opening and closing
 
@@ -300,11 +300,11 @@ class ArmSession(Verbs):
             if connection.http is not None
             else "not yet used"
         )
-        credential = _shown(connection.given_credentials[0])
+        credential = _repr_of(connection.given_credentials[0])
         return f"<ArmSession {connection.cloud.resource_manager}, {state}, credential={credential}>"
 
 
-def _shown(credential: object) -> str:
+def _repr_of(credential: object) -> str:
     # The repr of another library's credential may show its secret, and a string may be a token.
     own = type(credential).__module__.partition(".")[0] == "aiomsi"
     return repr(credential) if own else type(credential).__qualname__
@@ -316,25 +316,25 @@ def _check_type(name: str, value: object, kind: type) -> None:
         raise ConfigurationError(msg)
 
 
-def _never(attempt: ArmAttempt) -> None:
+def _never_repeat(attempt: ArmAttempt) -> None:
     """Repeat no call."""
 
 
-def _providers(sender: Sender, *, auto_register: bool) -> ProviderSupport:
+def _make_providers(sender: Sender, *, auto_register: bool) -> ProviderSupport:
     with late_import:
         from aiomsi._arm.providers import Providers
 
     return Providers(sender, auto_register=auto_register)
 
 
-def _default_credential(clock: Clock | None) -> OwnCredential:
+def _make_credential(clock: Clock | None) -> OwnCredential:
     with late_import:
         from aiomsi._credentials.managed_identity import ManagedIdentityCredential
 
     return ManagedIdentityCredential(clock=clock)
 
 
-def _wrapped(clock: Clock, credential: AsyncCredential) -> OwnCredential:
+def _wrap(clock: Clock, credential: AsyncCredential) -> OwnCredential:
     """Return an `OwnCredential`, through which all calls share a foreign credential's tokens."""
     with late_import:
         from aiomsi._credentials.managed_identity import SlotCredential

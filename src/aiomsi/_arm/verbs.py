@@ -73,7 +73,7 @@ class Verbs:
         options = Options(
             api_version, params, headers=headers, timeout=timeout, if_none_match=if_none_match
         )
-        call = self._call("GET", path, options)
+        call = self._make_call("GET", path, options)
         # Error reporters show a frame's locals, and the URL may be signed.
         del path, params
         return (await self._sender.send(call, timeout)).json()
@@ -141,7 +141,7 @@ class Verbs:
             api_version, params, json, content, headers, timeout, if_match, if_none_match
         )
         del json, content
-        return await self._done("PUT", path, options, deadline, on_progress)
+        return await self._run("PUT", path, options, deadline, on_progress)
 
     async def patch(
         self,
@@ -163,7 +163,7 @@ class Verbs:
         """
         options = Options(api_version, params, json, content, headers, timeout, if_match)
         del json, content
-        return await self._done("PATCH", path, options, deadline, on_progress)
+        return await self._run("PATCH", path, options, deadline, on_progress)
 
     async def post(
         self,
@@ -184,7 +184,7 @@ class Verbs:
         """
         options = Options(api_version, params, json, content, headers, timeout)
         del json, content
-        return await self._done("POST", path, options, deadline, on_progress)
+        return await self._run("POST", path, options, deadline, on_progress)
 
     async def delete(
         self,
@@ -200,7 +200,7 @@ class Verbs:
     ) -> Any:
         """Delete a resource and wait for the end; arguments and errors as for `put`."""
         options = Options(api_version, params, headers=headers, timeout=timeout, if_match=if_match)
-        return await self._done("DELETE", path, options, deadline, on_progress)
+        return await self._run("DELETE", path, options, deadline, on_progress)
 
     async def request(
         self,
@@ -225,12 +225,12 @@ class Verbs:
             api_version, params, json, content, headers, timeout, if_match, if_none_match
         )
         del json, content
-        call = self._call(method, path, options)
+        call = self._make_call(method, path, options)
         del path, params
         response = await self._sender.send(call, timeout)
-        if call.unsettled is not None:
+        if call.pending_error is not None:
             # Only the end of this change would show its origin, and `request` does not poll.
-            raise call.unsettled
+            raise call.pending_error
         return response
 
     async def begin(
@@ -269,13 +269,13 @@ class Verbs:
 
         """
         with late_import:
-            from aiomsi._arm.operation import resumed
+            from aiomsi._arm.operation import resume_operation
 
-        return resumed(self._sender, state)
+        return resume_operation(self._sender, state)
 
     # Creating calls. Modules that a GET does not need are imported late.
 
-    def _call(self, method: str, path: str, options: Options) -> Call:
+    def _make_call(self, method: str, path: str, options: Options) -> Call:
         """Create a call; without an api-version, with a placeholder that `Sender.send` replaces."""
         if options.api_version is not None or has_version(path, options):
             return self._connection.prepare(
@@ -304,11 +304,13 @@ class Verbs:
         self, method: str, path: str, options: Options, via: FinalStateVia | None = None
     ) -> Operation:
         with late_import:
-            from aiomsi._arm.operation import begun
+            from aiomsi._arm.operation import start_operation
 
-        return await begun(self._sender, self._call(method, path, options), options, via)
+        return await start_operation(
+            self._sender, self._make_call(method, path, options), options, via
+        )
 
-    async def _done(
+    async def _run(
         self,
         method: str,
         path: str,

@@ -18,12 +18,12 @@ from aiomsi._arm.sender import Sender
 from aiomsi._errors import ArmConnectionError, ArmError
 
 
-class Unsettled:
+class PendingWrite:
     """A call whose outcome is unknown, while its resource is polled.
 
     Args:
         sender: sends the repetition.
-        call: the call, with the error in `Call.unsettled`.
+        call: the call, with the error in `Call.pending_error`.
         timeout: seconds for the repetition.
 
     """
@@ -32,7 +32,7 @@ class Unsettled:
         self._sender = sender
         self._call = call
         self._timeout = timeout
-        self._error = call.unsettled
+        self._error = call.pending_error
         self._repeats = call.method != "DELETE" and call.is_repeatable
 
     def is_to_be_repeated(self, progress: Progress) -> bool:
@@ -43,10 +43,10 @@ class Unsettled:
         """Return a copy of the call's error if the resource differs from the write."""
         return None if self._error is None or self._is_settled(progress) else copy.copy(self._error)
 
-    async def repeat(self) -> tuple[ArmResponse, Unsettled | None]:
+    async def repeat(self) -> tuple[ArmResponse, PendingWrite | None]:
         """Send the call again, once.
 
-        Return the response, and an `Unsettled` if its outcome is unknown too.
+        Return the response, and a `PendingWrite` if its outcome is unknown too.
         """
         call, sender = self._call, self._sender
         call.renew_budget(sender.connection.clock.monotonic())
@@ -54,7 +54,9 @@ class Unsettled:
             response = await sender.send(call, self._timeout)
         finally:
             self._repeats = False
-        return response, None if call.unsettled is None else Unsettled(sender, call, self._timeout)
+        return response, None if call.pending_error is None else PendingWrite(
+            sender, call, self._timeout
+        )
 
     def _is_settled(self, progress: Progress) -> bool:
         call, answer = self._call, progress.answer
