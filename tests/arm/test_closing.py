@@ -1,4 +1,4 @@
-"""The end of a session: each call that waits for something ends at once, and says so."""
+"""The end of a session: each waiting call ends at once, with an error."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -65,7 +65,7 @@ async def test_a_call_that_waits_to_be_repeated_is_woken(method: str) -> None:
         await manual.sleeping()
         await arm.close()
         closed = await ended(call)
-    # What may have been done is told.
+    # A write that may have been carried out is reported.
     assert ("An earlier attempt of this call may have done it" in closed.help) is (method == "PUT")
 
 
@@ -160,7 +160,7 @@ async def test_a_request_through_a_borrowed_session_is_woken(
     assert all("closed" in str(end) for end in ends)
 
 
-async def test_a_call_that_its_caller_cancels_is_cancelled_all_the_same() -> None:
+async def test_call_cancelled_by_its_caller_stays_cancelled() -> None:
     manual = ManualClock()
     async with canned(BUSY, BUSY, BUSY) as server:
         arm = session(server, clock=manual.clock)
@@ -179,7 +179,7 @@ async def test_a_call_that_its_caller_cancels_is_cancelled_all_the_same() -> Non
     assert within.done()
 
 
-async def test_a_request_that_its_caller_cancels_is_cancelled_all_the_same() -> None:
+async def test_request_cancelled_by_its_caller_stays_cancelled() -> None:
     async with canned() as server:
         arm = session(server, Waiting())
         call = asyncio.ensure_future(send(arm))

@@ -36,7 +36,7 @@ def azure() -> Iterator[EmbeddedAzure]:
 
 
 def at(azure: EmbeddedAzure, **options: Any) -> ArmSession:
-    """Make a session for it, on a clock that moves on by itself."""
+    """Return a session for the server, on a clock that its sleeps advance."""
     clock = ManualClock(autoadvance=True).clock
     return ArmSession(credential(azure), cloud=azure.cloud, **{"clock": clock, **options})
 
@@ -53,7 +53,7 @@ async def until_error(items: AsyncIterator[Any], kind: type[Exception]) -> tuple
 
     async def collect() -> None:
         async for item in items:
-            found.append(item)  # noqa: PERF401 (what came before the error is wanted)
+            found.append(item)  # noqa: PERF401 (the items before the error are needed)
 
     with pytest.raises(kind) as raised:
         await collect()

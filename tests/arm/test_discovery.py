@@ -1,4 +1,4 @@
-"""A cloud that describes itself."""
+"""`Cloud.discover`."""
 
 from typing import Any
 
@@ -103,9 +103,7 @@ async def test_of_a_list_of_clouds_the_one_that_was_asked_is_taken() -> None:
         ("http://management.azure.com/", "https://management.azure.com", False),
     ],
 )
-def test_a_region_belongs_to_its_cloud_and_not_the_other_way_round(
-    named: str, asked: str, good: bool
-) -> None:
+def test_region_belongs_to_its_cloud_but_not_vice_versa(named: str, asked: str, good: bool) -> None:
     document = {"resourceManager": named, "authentication": {"audiences": [AUDIENCE]}}
     cloud = _discovery._parse_cloud(document, asked)
     assert (cloud is not None and cloud.is_resource_manager(asked)) is good

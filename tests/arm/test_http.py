@@ -1,4 +1,4 @@
-"""What errors of aiohttp's mean, and which headers may be sent; sessions that the caller lends."""
+"""The meaning of aiohttp errors, the headers of requests, and aiohttp sessions of the user."""
 
 import errno
 import ssl
@@ -76,7 +76,7 @@ def test_each_error_has_a_meaning(error: Exception, meaning: dict[str, bool]) ->
 
 
 def test_an_alert_after_the_handshake_is_permanent_and_in_doubt() -> None:
-    """TLS 1.3 asks for a client's certificate when the request has been sent."""
+    """In TLS 1.3 a missing client certificate is an error after the request was sent."""
     error = aiohttp.ClientOSError(1, "[SSL: TLSV13_ALERT_CERTIFICATE_REQUIRED]")
     error.__cause__ = ssl.SSLError(1, "[SSL: TLSV13_ALERT_CERTIFICATE_REQUIRED]")
     found = _http.explain_failure(error)
@@ -197,7 +197,7 @@ async def test_a_refused_header_is_refused_before_any_request() -> None:
     assert tokens.asked == []
 
 
-# Sessions that are lent
+# Sessions of the user
 
 
 @pytest.mark.anyio

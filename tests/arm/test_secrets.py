@@ -38,7 +38,7 @@ TESTS = str(Path(__file__).parent)
 
 
 def chained(error: BaseException | None) -> Iterator[BaseException]:
-    """Give an error and all that it was raised from, or during."""
+    """Yield an error, its causes and its contexts."""
     met, pending = set[int](), [error]
     while pending:
         one = pending.pop()
@@ -98,7 +98,7 @@ async def raw(answer: bytes | None) -> AsyncIterator[tuple[Cloud, asyncio.Event]
 
 
 async def send(arm: ArmSession, method: str, **options: Any) -> Any:
-    """Send a call with a secret body to a signed URL, from a frame that is the tests' own."""
+    """Send a call with a secret body to a signed URL, from a frame of the tests."""
     if method == "GET":
         return await arm.get(SIGNED, **options)
     body: dict[str, Any] = (
@@ -182,7 +182,7 @@ async def test_an_endpoint_without_tls_shows_no_secret() -> None:
             with pytest.raises(AiomsiError, match="SSL") as raised:
                 await send(arm, "PUT")
     check_hidden(raised.value)
-    # TLS would fail in the same way the next time.
+    # The TLS error would recur.
     assert vars(raised.value)["attempts"] == 1
     assert vars(raised.value)["permanent"]
 
@@ -294,7 +294,7 @@ async def test_a_bad_argument_does_not_show_the_body(options: dict[str, Any], ve
 async def test_a_body_that_is_no_json_is_in_no_frame_of_the_decoder(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The standard library's keeps it in its locals, and in its exception."""
+    """The standard library's decoder keeps the text in its locals and its exception."""
     monkeypatch.setattr(_response, "loads", lambda data, _: json.loads(data))
     text = " " * 600 + f"[{ROW}"
     with pytest.raises(ServiceError) as raised:

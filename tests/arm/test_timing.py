@@ -43,7 +43,7 @@ HOUR = Says(429, error("TooManyRequests"), {"Retry-After": "3600"})
 
 
 class Held:
-    """A server's answers that wait until they are released."""
+    """Responses of a server that wait until they are released."""
 
     def __init__(self, answer: Says) -> None:
         self.answer = answer
@@ -155,7 +155,7 @@ def test_the_limits_of_a_request_follow_budget_and_time_out() -> None:
     assert usual.sock_read > 120
     assert timed.sock_read is None
     assert _http.make_timeout(float("inf")).connect is None
-    # aiohttp takes 0 for no limit.
+    # 0 means no limit to aiohttp.
     assert (_http.make_timeout(-5.0).connect or 0) > 0
 
 

@@ -9,15 +9,14 @@ from aiomsi._arm.protocol.operations.state import FinalStateVia, Progress
 
 @attrs.define
 class Replay:
-    """What came of it.
+    """The outcome of a replay.
 
     Attributes:
-        progress: where the machine stood last.
-        unrecorded: the GET that nobody recorded, None if there was none. After it the replay is
-            over.
-        asked: the URLs that were asked for, in order.
-        strict: whether each request was the next one that was recorded.
-        older: how often the recorded client kept to an older link of the same operation.
+        progress: the last state of the machine.
+        unrecorded: the GET that is not in the record and ended the replay; None without one.
+        asked: the requested URLs, in order.
+        strict: whether each request was the next recorded one.
+        older: the number of times that the recorded client used an older link of the operation.
 
     """
 

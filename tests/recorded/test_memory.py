@@ -25,7 +25,7 @@ FIRST = f"{PATH}?api-version=2021-07-01&page=0"
 
 
 def page(number: int, pages: int) -> bytes:
-    """Make a page of SKUs, each of which tells its page."""
+    """Return a page of SKUs; each has the number of its page."""
     names = ("vCPUs", "MemoryGB", "MaxDataDiskCount", "PremiumIO")
     more = [{"name": name, "value": str(each)} for each, name in enumerate(names)]
     filling = "x" * (BYTES // SKUS - 278)
@@ -52,7 +52,7 @@ class Held:
     unread: int = 0
 
     def look(self, only: frozenset[int] = frozenset()) -> None:
-        """Look through everything that lives; a single item may be in the caller's hands."""
+        """Count the pages in memory; the caller may hold a single item."""
         found: dict[int, int] = {}
         unread = 0
         for one in gc.get_objects():
@@ -111,7 +111,7 @@ async def test_however_many_pages_there_are_one_is_held(
     ("prefetch", "further"), [(False, 0), (True, BYTES)], ids=["one-by-one", "prefetched"]
 )
 async def test_six_pages_take_as_much_memory_as_one(prefetch: bool, further: int) -> None:
-    """At any moment, that is: also while a page is decoded, which takes more than the page."""
+    """Also while a page is decoded, which takes more memory than the page."""
     with case(9, f"allocated, prefetch={prefetch}"):
         peaks = []
         for pages in (1, PAGES):
