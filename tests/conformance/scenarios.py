@@ -227,8 +227,8 @@ OPERATIONS = (
         patch("/lro/patch/202/retry/asyncAndLocationHeader", json=BODY),
         ({**READY, "id": "/lro/patch/202/retry/asyncAndLocationHeader"},),
     ),
-    # DELETE. A 200 from a Location stands for the response of the deletion itself, with any state in
-    # it.
+    # DELETE. A 200 from a Location stands for the response of the deletion itself, with any
+    # state in it.
     Scenario("LRODelete200", delete("/lro/delete/202/retry/200"), NOTHING),
     Scenario("LRODelete204", delete("/lro/delete/202/noretry/204"), NOTHING),
     Scenario("LRODeleteNoHeaderInRetry", delete("/lro/delete/noheader"), NOTHING),

@@ -391,10 +391,7 @@ class Connection:
         return None
 
     def _was_woken(self, task: asyncio.Task[Any] | None) -> bool:
-        """Return whether only `close` has cancelled a task, and then undo the cancellation.
-
-        `Task.uncancel` returns the number of other cancellations.
-        """
+        """Undo the cancellation of a task by `close`; return whether it was the only one."""
         if task is None or task not in self._woken:
             return False
         self._woken.discard(task)
