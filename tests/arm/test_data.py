@@ -281,7 +281,7 @@ async def test_scopes_of_a_query_may_be_any_iterable() -> None:
 
 async def test_further_pages_by_post_need_a_body(azure: EmbeddedAzure) -> None:
     async with at(azure) as arm:
-        with pytest.raises(ConfigurationError, match="there is none") as raised:
+        with pytest.raises(ConfigurationError, match="json= is missing") as raised:
             arm.list(LIST, api_version=VERSION, next_method="POST")
     assert "json={}" in raised.value.help
     assert azure.counts.arm_requests == 0

@@ -920,7 +920,7 @@ async def test_a_token_that_cant_be_had_is_the_credentials_error(
 
 def test_a_machine_without_imds_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AZURE_POD_IDENTITY_AUTHORITY_HOST", "http://127.0.0.1:1")
-    monkeypatch.setattr(_session, "_default_credential", quick_credential)
+    monkeypatch.setattr(_session, "_make_credential", quick_credential)
 
     async def main() -> None:
         async with ArmSession() as arm:
@@ -1383,10 +1383,10 @@ async def test_a_proxy_that_is_none_is_told_before_anything_is_sent(
     monkeypatch.delenv("no_proxy", raising=False)
     monkeypatch.setenv("HTTPS_PROXY", proxy)
     async with ArmSession(SdkCredential(["very-secret"])) as arm:
-        with pytest.raises(ConfigurationError, match="no URL of an HTTP proxy") as raised:
+        with pytest.raises(ConfigurationError, match="not an HTTP proxy URL") as raised:
             await get(arm)
         # The next request would fail without a certificate, too.
-        with pytest.raises(ConfigurationError, match="no URL of an HTTP proxy"):
+        with pytest.raises(ConfigurationError, match="not an HTTP proxy URL"):
             await get(arm)
     assert proxy.partition("://")[2] not in "".join(traceback.format_exception(raised.value))
 
