@@ -308,7 +308,7 @@ async def test_a_session_does_not_show_a_foreign_credential() -> None:
     async with canned(Says()) as server, session(server, Tokens((TOKEN,))) as arm:
         await arm.get(VAULT, api_version=VERSION)
         assert "credential=Tokens>" in repr(arm)
-        assert TOKEN not in f"{arm!r} {arm._connection!r}"
+        assert TOKEN not in f"{arm!r} {arm._connection!r} {arm._sender!r}"
 
 
 def test_a_pickled_response_has_no_signed_links() -> None:

@@ -113,6 +113,3 @@ class Sender:
 
     async def _fix(self, call: Call, error: ArmError) -> bool:
         return await self.provider_support.fix(call, error)
-
-    def __repr__(self) -> str:
-        return f"<Sender over {self.connection!r}>"
