@@ -1,4 +1,4 @@
-"""The end of a session: each call that waits for something ends at once, and says so."""
+"""The end of a session: each waiting call ends at once, with an error."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -41,7 +41,7 @@ async def send(arm: ArmSession, method: str = "GET") -> Any:
 def close_and_cancel(arm: ArmSession, call: asyncio.Future[Any]) -> asyncio.Future[None]:
     """Close a session, and cancel a call that it has woken before that call goes on."""
     closing = asyncio.ensure_future(arm.close())
-    if arm._wire.closed:
+    if arm._connection.closed:
         # An eager loop has begun with it.
         call.cancel()
     else:
@@ -65,7 +65,7 @@ async def test_a_call_that_waits_to_be_repeated_is_woken(method: str) -> None:
         await manual.sleeping()
         await arm.close()
         closed = await ended(call)
-    # What may have been done is told.
+    # A write that may have been carried out is reported.
     assert ("An earlier attempt of this call may have done it" in closed.help) is (method == "PUT")
 
 
@@ -73,7 +73,7 @@ async def test_a_call_that_waits_for_a_token_is_woken() -> None:
     async with canned() as server:
         arm = session(server, Waiting())
         call = asyncio.ensure_future(send(arm))
-        await until(lambda: bool(arm._wire._waiting))
+        await until(lambda: bool(arm._connection._waiting))
         await arm.close()
         await ended(call)
     assert server.asked == []
@@ -131,7 +131,7 @@ async def test_a_wait_that_begins_after_the_end_ends_at_once() -> None:
         arm = session(server)
         await arm.close()
         with pytest.raises(UsageError, match="closed"):
-            await arm._wire.pause(1)
+            await arm._connection.pause(1)
 
 
 @pytest.mark.parametrize(("method", "kind"), [("GET", UsageError), ("PUT", ArmConnectionError)])
@@ -160,7 +160,7 @@ async def test_a_request_through_a_borrowed_session_is_woken(
     assert all("closed" in str(end) for end in ends)
 
 
-async def test_a_call_that_its_caller_cancels_is_cancelled_all_the_same() -> None:
+async def test_call_cancelled_by_its_caller_stays_cancelled() -> None:
     manual = ManualClock()
     async with canned(BUSY, BUSY, BUSY) as server:
         arm = session(server, clock=manual.clock)
@@ -179,13 +179,13 @@ async def test_a_call_that_its_caller_cancels_is_cancelled_all_the_same() -> Non
     assert within.done()
 
 
-async def test_a_request_that_its_caller_cancels_is_cancelled_all_the_same() -> None:
+async def test_request_cancelled_by_its_caller_stays_cancelled() -> None:
     async with canned() as server:
         arm = session(server, Waiting())
         call = asyncio.ensure_future(send(arm))
-        await until(lambda: bool(arm._wire._waiting))
+        await until(lambda: bool(arm._connection._waiting))
         closing = close_and_cancel(arm, call)
         with pytest.raises(asyncio.CancelledError):
             await call
         await closing
-        assert arm._wire._woken == set()
+        assert arm._connection._woken == set()

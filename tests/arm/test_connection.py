@@ -1,4 +1,4 @@
-"""The one request path: what is repeated, after which wait, what is looked at first, and with which token."""
+"""The request path: repetitions and their waits, GETs before a repeated write, and tokens."""
 
 import asyncio
 import base64
@@ -59,7 +59,7 @@ TOO_MANY = Says(429, error("TooManyRequests"))
 
 
 class OneToken(Tokens):
-    """A credential that has no second token to give."""
+    """A credential without a second token."""
 
     async def get_token(self, *scopes: str, claims: str | None = None, **options: Any) -> Token:
         if self.asked:
@@ -73,7 +73,7 @@ async def send(arm: ArmSession, method: str, **options: Any) -> Any:
     return await arm.request(method, VAULT, api_version=VERSION, **{**body, **options})
 
 
-# What is repeated
+# Repetitions
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "PATCH", "POST", "DELETE"])
@@ -95,16 +95,14 @@ async def test_every_verb_is_repeated_after_a_429(method: str) -> None:
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "DELETE"])
 @pytest.mark.parametrize("status", [408, 500, 502, 503, 504])
-async def test_what_may_be_done_twice_is_repeated_after_a_passing_error(
-    method: str, status: int
-) -> None:
+async def test_idempotent_call_is_repeated_after_a_passing_error(method: str, status: int) -> None:
     async with canned(Says(status), Says(status), Says()) as arm, session(arm) as own:
         assert (await send(own, method)).status == 200
     assert len(arm.asked) == 3
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "DELETE"])
-async def test_what_may_be_done_twice_is_repeated_after_a_lost_connection(method: str) -> None:
+async def test_idempotent_call_is_repeated_after_a_lost_connection(method: str) -> None:
     slept = Slept()
     async with canned(LOST, Says()) as arm, session(arm, clock=slept.clock) as own:
         assert (await send(own, method)).status == 200
@@ -172,7 +170,7 @@ async def test_a_412_has_a_type_of_its_own() -> None:
     assert arm.asked[0].headers["If-Match"] == 'W/"1"'
 
 
-async def test_the_rule_gives_up_after_its_tries_and_the_last_error_is_raised() -> None:
+async def test_last_error_is_raised_after_the_rules_last_attempt() -> None:
     slept = Slept()
     async with (
         canned(*[BUSY] * 3) as arm,
@@ -301,9 +299,7 @@ OTHER = {"id": VAULT, "location": "westus", "properties": {"a": 0}}
 
 
 @pytest.mark.parametrize(("method", "answer"), [("PUT", BUSY), ("PATCH", GONE), ("PUT", LOST)])
-async def test_a_change_by_somebody_else_is_not_taken_for_the_lost_write(
-    method: str, answer: Says
-) -> None:
+async def test_change_by_another_client_is_not_the_lost_write(method: str, answer: Says) -> None:
     running = {**OTHER, "properties": {"a": 0, "provisioningState": "Updating"}}
     theirs = {**OTHER, "properties": {"a": 0, "provisioningState": "Succeeded"}}
     async with canned(answer, Says(body=running), Says(body=theirs)) as arm, session(arm) as own:
@@ -336,7 +332,7 @@ async def test_a_lost_write_may_end_well_in_any_word_for_it(state: str) -> None:
         assert await own.put(VAULT, api_version=VERSION, json=BODY) == done
 
 
-async def test_a_single_request_does_not_wait_to_see_whose_change_it_is() -> None:
+async def test_single_request_does_not_wait_for_the_end_of_a_change() -> None:
     running = {**DONE, "properties": {"a": 1, "provisioningState": "Updating"}}
     async with canned(GONE, Says(body=running)) as arm, session(arm) as own:
         with pytest.raises(ServiceError, match="GatewayTimeout"):
@@ -360,7 +356,7 @@ async def test_a_doubt_is_told_when_there_is_no_token_to_repeat_with() -> None:
     assert "could not be sent again" in raised.value.__notes__[0]
 
 
-async def test_what_was_in_doubt_is_not_called_unsent_because_a_later_request_was() -> None:
+async def test_uncertain_call_stays_so_if_a_repetition_is_unsent() -> None:
     gate = asyncio.Event()
 
     async def sleep(_: float) -> None:
@@ -384,7 +380,7 @@ async def test_what_was_in_doubt_is_not_called_unsent_because_a_later_request_wa
     assert "Nothing was sent" not in raised.value.help
 
 
-async def test_a_deletion_that_finds_nothing_after_a_doubt_has_succeeded() -> None:
+async def test_deletion_with_404_after_a_lost_request_has_succeeded() -> None:
     async with canned(GONE, Says(404, error("ResourceNotFound"))) as arm, session(arm) as own:
         assert await own.delete(VAULT, api_version=VERSION) is None
     async with canned(Says(404, error("ResourceNotFound"))) as arm, session(arm) as own:
@@ -397,7 +393,7 @@ async def test_a_deletion_that_finds_nothing_after_a_doubt_has_succeeded() -> No
 async def test_a_lost_request_is_sent_once(
     borrowed: bool, old: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Aiohttp by itself would send a GET, HEAD, PUT or DELETE a second time."""
+    """By default aiohttp sends a GET, HEAD, PUT or DELETE a second time."""
     passed: list[str] = []
     if old:
         monkeypatch.setattr(_http, "_sends_once", lambda _: False)
@@ -425,7 +421,7 @@ async def test_a_lost_request_is_sent_once(
 
 def test_a_session_that_cant_be_kept_from_repeating_is_known() -> None:
     class Other:
-        """An aiohttp session of a version to come."""
+        """An aiohttp session of a future version."""
 
     assert not _http._sends_once(Other())  # type: ignore[arg-type]
 
@@ -448,11 +444,12 @@ async def test_a_group_is_made_once_although_the_answer_is_lost(
 # Tokens
 
 CLAIMS = '{"access_token":{"nbf":{"essential":true,"value":"1"}}}'
-CHALLENGE = f'Bearer error="insufficient_claims", claims="{base64.urlsafe_b64encode(CLAIMS.encode()).decode()}"'
+ENCODED_CLAIMS = base64.urlsafe_b64encode(CLAIMS.encode()).decode()
+CHALLENGE = f'Bearer error="insufficient_claims", claims="{ENCODED_CLAIMS}"'
 EXPIRED = Says(401, error("ExpiredAuthenticationToken"))
 
 
-async def test_a_refused_token_is_renewed_in_the_same_try_and_without_the_rule() -> None:
+async def test_refused_token_is_renewed_without_the_rule() -> None:
     tokens = Tokens(("old", "new"))
     async with canned(EXPIRED, Says()) as arm, session(arm, tokens, retry=None) as own:
         await send(own, "POST")
@@ -483,7 +480,7 @@ async def test_tokens_of_further_tenants_go_along() -> None:
     async with canned(Says(), Says()) as arm, session(arm, auxiliary=others) as own:
         for _ in range(2):
             await send(own, "GET")
-        assert "Bearer a" not in repr(own._wire)
+        assert "Bearer a" not in repr(own._connection)
     assert [one.headers["x-ms-authorization-auxiliary"] for one in arm.asked] == [
         "Bearer a, Bearer b, Bearer c"
     ] * 2
@@ -519,7 +516,7 @@ async def test_a_challenge_of_the_embedded_azure_is_met(embedded_azure: Embedded
 # Ids
 
 
-async def test_every_call_has_an_id_of_its_own_and_the_sessions_in_common() -> None:
+async def test_call_has_its_own_id_and_the_sessions_correlation_id() -> None:
     async with (
         canned(*[Says()] * 4) as arm,
         session(arm) as own,
@@ -589,7 +586,7 @@ async def test_a_session_that_is_closed_while_a_call_waits_tells_it() -> None:
 async def test_a_close_tells_those_who_still_wait_for_a_connection(
     borrowed: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Aiohttp cancels them, and to a task group or a gather that would be nothing at all."""
+    """A task group or a gather would ignore aiohttp's bare cancellation of such calls."""
     monkeypatch.setattr(_http, "_CONNECTIONS", 1)
     held = asyncio.Event()
 
@@ -616,7 +613,7 @@ async def test_a_close_tells_those_who_still_wait_for_a_connection(
     assert ends[0].arrived
 
 
-async def test_a_write_on_its_way_when_the_session_is_closed_is_in_doubt() -> None:
+async def test_write_under_way_when_the_session_closes_is_uncertain() -> None:
     held, arrived = asyncio.Event(), asyncio.Event()
 
     async def hold(_: Asked) -> Says:
@@ -635,19 +632,19 @@ async def test_a_write_on_its_way_when_the_session_is_closed_is_in_doubt() -> No
         held.set()
 
 
-# What can't be loaded
+# Modules that can't be loaded
 
 
 @pytest.mark.parametrize("answer", [LOST, BUSY])
-async def test_what_went_wrong_is_told_even_where_no_module_can_be_loaded(
+async def test_error_is_raised_even_if_no_module_can_be_loaded(
     answer: Says, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As when the process has no file descriptors left."""
+    """The condition of a process without free file descriptors."""
     monkeypatch.setitem(sys.modules, "aiomsi._arm.recovery", None)
     why = (
         "ServerDisconnectedError"
         if answer is LOST
-        else "status 503, and what follows from that can't be loaded"
+        else "status 503, and the module for its recovery can't be loaded"
     )
     async with canned(answer) as arm, session(arm) as own:
         with pytest.raises(ArmConnectionError, match=why) as raised:
@@ -672,18 +669,18 @@ async def test_a_signed_url_is_in_no_error() -> None:
 def test_no_kind_of_error_of_aiohttps_tells_a_url() -> None:
     signed = "https://management.azure.com/x?s=signature"
     late = aiohttp.ConnectionTimeoutError(f"Connection timeout to host {signed}")
-    assert _http.described(late) == "ConnectionTimeoutError: no connection in time"
-    assert _http.shown(late) is None
+    assert _http.describe(late) == "ConnectionTimeoutError: no connection in time"
+    assert _http.make_cause(late) is None
     malformed = aiohttp.InvalidURL(signed)
-    assert _http.described(malformed) == "InvalidURL: the URL is malformed"
-    assert _http.shown(malformed) is None
+    assert _http.describe(malformed) == "InvalidURL: the URL is malformed"
+    assert _http.make_cause(malformed) is None
 
 
 async def test_a_close_that_is_cancelled_closes_all_the_same() -> None:
     async with canned(Says()) as arm:
         own = session(arm)
         await send(own, "GET")
-        http = own._wire.http
+        http = own._connection.http
         assert http is not None
         stubborn = asyncio.Event()
 
@@ -694,7 +691,7 @@ async def test_a_close_that_is_cancelled_closes_all_the_same() -> None:
                 await stubborn.wait()
                 raise
 
-        task = own._wire.start(works(), "work")
+        task = own._connection.start(works(), "work")
         await asyncio.sleep(0)
         closing = asyncio.ensure_future(own.close())
         await asyncio.sleep(0)

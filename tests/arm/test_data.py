@@ -1,4 +1,4 @@
-"""Data that is cut, recoded, held back or named strangely: a session loses none of it, or says so."""
+"""Truncated, re-encoded, withheld or oddly named data: a session loses none of it, or raises."""
 
 import logging
 from collections.abc import AsyncIterator, Iterator
@@ -36,7 +36,7 @@ def azure() -> Iterator[EmbeddedAzure]:
 
 
 def at(azure: EmbeddedAzure, **options: Any) -> ArmSession:
-    """Make a session for it, on a clock that moves on by itself."""
+    """Return a session for the server, on a clock that its sleeps advance."""
     clock = ManualClock(autoadvance=True).clock
     return ArmSession(credential(azure), cloud=azure.cloud, **{"clock": clock, **options})
 
@@ -53,7 +53,7 @@ async def until_error(items: AsyncIterator[Any], kind: type[Exception]) -> tuple
 
     async def collect() -> None:
         async for item in items:
-            found.append(item)  # noqa: PERF401 (what came before the error is wanted)
+            found.append(item)  # noqa: PERF401 (the items before the error are needed)
 
     with pytest.raises(kind) as raised:
         await collect()
@@ -229,9 +229,9 @@ async def test_a_lost_page_by_post_is_repeated(lost: int) -> None:
 @pytest.mark.parametrize(("lists", "uncertain"), [(True, False), (False, True)])
 async def test_page_by_post_without_a_response_is_no_doubt(lists: bool, uncertain: bool) -> None:
     async with canned() as arm, session(arm) as own:
-        call = own._wire.prepare("POST", f"{arm.url}{VAULT}", Options(json={}, lists=lists))
-        assert own._wire.no_answer(call, "lost").uncertain is uncertain
-        assert not own._wire.no_answer(call, "unsent", arrived=False).uncertain
+        call = own._connection.prepare("POST", f"{arm.url}{VAULT}", Options(json={}, lists=lists))
+        assert own._connection.no_response_error(call, "lost").uncertain is uncertain
+        assert not own._connection.no_response_error(call, "unsent", arrived=False).uncertain
 
 
 async def test_a_list_by_post_that_goes_round_in_circles_ends() -> None:
@@ -281,7 +281,7 @@ async def test_scopes_of_a_query_may_be_any_iterable() -> None:
 
 async def test_further_pages_by_post_need_a_body(azure: EmbeddedAzure) -> None:
     async with at(azure) as arm:
-        with pytest.raises(ConfigurationError, match="there is none") as raised:
+        with pytest.raises(ConfigurationError, match="json= is missing") as raised:
             arm.list(LIST, api_version=VERSION, next_method="POST")
     assert "json={}" in raised.value.help
     assert azure.counts.arm_requests == 0
@@ -305,7 +305,10 @@ async def test_what_a_list_gives_can_be_read(azure: EmbeddedAzure, name: str) ->
 
 
 async def test_a_path_with_an_empty_segment_is_read_and_not_written(azure: EmbeddedAzure) -> None:
-    path = f"/subscriptions/{DEFAULT_SUBSCRIPTION_ID}/resourceGroups//providers/Microsoft.Network/SslOptions/default"
+    path = (
+        f"/subscriptions/{DEFAULT_SUBSCRIPTION_ID}/resourceGroups/"
+        "/providers/Microsoft.Network/SslOptions/default"
+    )
     azure.add_document(path, {"id": path})
     async with at(azure) as arm:
         assert await arm.get(path, api_version=VERSION) == {"id": path}
@@ -462,8 +465,8 @@ async def test_a_throttled_query_without_a_hint_keeps_its_advice() -> None:
 
 
 def test_an_end_that_no_calendar_has_is_not_named() -> None:
-    assert _graph._instant(1_800_000_000) == "2027-01-15 08:00:00 UTC"
-    assert _graph._instant(1e20) == "a time out of reach"
+    assert _graph._format_time(1_800_000_000) == "2027-01-15 08:00:00 UTC"
+    assert _graph._format_time(1e20) == "a time out of reach"
 
 
 async def test_the_embedded_azure_uses_up_a_quota() -> None:

@@ -1,4 +1,4 @@
-"""A cloud that describes itself."""
+"""`Cloud.discover`."""
 
 from typing import Any
 
@@ -91,7 +91,7 @@ async def test_of_a_list_of_clouds_the_one_that_was_asked_is_taken() -> None:
             ForeignHostError, match=r"is https://management\.azure\.com, which is another host"
         ) as raised:
             await Cloud.discover(arm.url)
-    assert "make a Cloud" in raised.value.help
+    assert "create a Cloud" in raised.value.help
 
 
 @pytest.mark.parametrize(
@@ -103,11 +103,9 @@ async def test_of_a_list_of_clouds_the_one_that_was_asked_is_taken() -> None:
         ("http://management.azure.com/", "https://management.azure.com", False),
     ],
 )
-def test_a_region_belongs_to_its_cloud_and_not_the_other_way_round(
-    named: str, asked: str, good: bool
-) -> None:
+def test_region_belongs_to_its_cloud_but_not_vice_versa(named: str, asked: str, good: bool) -> None:
     document = {"resourceManager": named, "authentication": {"audiences": [AUDIENCE]}}
-    cloud = _discovery._cloud(document, asked)
+    cloud = _discovery._parse_cloud(document, asked)
     assert (cloud is not None and cloud.is_resource_manager(asked)) is good
 
 
@@ -141,7 +139,7 @@ async def test_an_answer_that_is_an_error_or_no_json_is_an_error() -> None:
             await Cloud.discover(arm.url)
         with pytest.raises(ServiceError, match="describes no cloud"):
             await Cloud.discover(arm.url)
-        with pytest.raises(ArmConnectionError, match="gave no description") as raised:
+        with pytest.raises(ArmConnectionError, match="returned no description") as raised:
             await Cloud.discover(arm.url)
     assert raised.value.client_request_id == arm.asked[-1].headers["x-ms-client-request-id"]
     assert raised.value.arrived
@@ -218,4 +216,4 @@ async def test_a_cloud_with_another_clouds_audience_is_refused(
         ) as raised:
             await Cloud.discover(arm.url)
         assert (await Cloud.discover(arm.url)).audience == AUDIENCE
-    assert "make a Cloud" in raised.value.help
+    assert "create a Cloud" in raised.value.help

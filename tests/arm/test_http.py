@@ -1,4 +1,4 @@
-"""What errors of aiohttp's mean, and which headers may be sent; sessions that the caller lends."""
+"""The meaning of aiohttp errors, the headers of requests, and aiohttp sessions of the user."""
 
 import errno
 import ssl
@@ -68,7 +68,7 @@ INFO: Any = None
     ids=repr,
 )
 def test_each_error_has_a_meaning(error: Exception, meaning: dict[str, bool]) -> None:
-    found = _http.no_response(error)
+    found = _http.explain_failure(error)
     expected = {"untrusted": False, "permanent": False, "unreadable": False, **meaning}
     assert {name: getattr(found, name) for name in expected} == expected
     assert type(error).__name__ in found.why
@@ -76,31 +76,31 @@ def test_each_error_has_a_meaning(error: Exception, meaning: dict[str, bool]) ->
 
 
 def test_an_alert_after_the_handshake_is_permanent_and_in_doubt() -> None:
-    """TLS 1.3 asks for a client's certificate when the request has been sent."""
+    """In TLS 1.3 a missing client certificate is an error after the request was sent."""
     error = aiohttp.ClientOSError(1, "[SSL: TLSV13_ALERT_CERTIFICATE_REQUIRED]")
     error.__cause__ = ssl.SSLError(1, "[SSL: TLSV13_ALERT_CERTIFICATE_REQUIRED]")
-    found = _http.no_response(error)
+    found = _http.explain_failure(error)
     assert (found.arrived, found.permanent) == (True, True)
     assert "unknown" in found.help
 
 
 def test_a_hook_of_a_borrowed_session_may_fail_after_the_request() -> None:
-    assert _http.no_response(ValueError("theirs"), borrowed=True).arrived
+    assert _http.explain_failure(ValueError("theirs"), borrowed=True).arrived
 
 
 def test_an_error_does_not_quote_what_could_not_be_parsed() -> None:
     error = aiohttp.ClientResponseError(
         INFO, (), status=400, message="Invalid header value char:\n\n  b'secret'\n    ^"
     )
-    assert _http.described(error) == "ClientResponseError: 400, Invalid header value char"
+    assert _http.describe(error) == "ClientResponseError: 400, Invalid header value char"
     cut = aiohttp.ClientPayloadError(
         "Response payload is not completed: <TransferEncodingError: b'secret'>"
     )
-    assert "secret" not in _http.described(cut)
-    assert "secret" not in repr(_http.shown(cut))
-    assert isinstance(_http.shown(cut), aiohttp.ClientPayloadError)
+    assert "secret" not in _http.describe(cut)
+    assert "secret" not in repr(_http.make_cause(cut))
+    assert isinstance(_http.make_cause(cut), aiohttp.ClientPayloadError)
     half = aiohttp.ServerDisconnectedError("secret")
-    assert "secret" not in f"{_http.described(half)} {_http.shown(half)!r}"
+    assert "secret" not in f"{_http.describe(half)} {_http.make_cause(half)!r}"
 
 
 # Proxies
@@ -197,7 +197,7 @@ async def test_a_refused_header_is_refused_before_any_request() -> None:
     assert tokens.asked == []
 
 
-# Sessions that are lent
+# Sessions of the user
 
 
 @pytest.mark.anyio
@@ -268,7 +268,7 @@ async def test_what_a_hook_raises_becomes_an_error_of_ours(kind: type[Exception]
 @pytest.mark.anyio
 async def test_a_larger_limit_of_a_session_stays() -> None:
     async with aiohttp.ClientSession(max_field_size=100_000) as http:
-        options = _http.request_options(http, None, None, borrowed=True)
+        options = _http.make_request_options(http, None, None, borrowed=True)
     assert (options["max_field_size"], options["max_line_size"]) == (100_000, 65_536)
 
 

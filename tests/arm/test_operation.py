@@ -1,4 +1,4 @@
-"""Long-running operations as the session runs them: to their end, with a deadline, saved and resumed, by one waiter or two."""
+"""Long-running operations of a session: end, deadline, saved state, and several waiting tasks."""
 
 import asyncio
 import json
@@ -54,7 +54,7 @@ async def begin(arm: ArmSession) -> Operation:
     return await arm.begin("PUT", VAULT, api_version=VERSION, json=BODY)
 
 
-# To the end
+# The end
 
 
 @pytest.mark.usefixtures("azure_environment")
@@ -71,7 +71,7 @@ async def test_every_kind_of_operation_is_followed_to_its_end(
         assert changed["tags"] == {"a": "b"}
         if kind != "provisioning-state":
             result = await arm.post(f"{VAULT}/check")
-            # Without a Location there is nothing but the operation's record.
+            # Without a Location only the operation's record shows its state.
             assert (result["properties"] if kind == "azure-async-operation" else result) == {
                 "good": True
             }
@@ -170,8 +170,11 @@ async def test_where_the_result_is_can_be_told() -> None:
     async with canned(begun, over, Says(body=1), begun, over) as arm, session(arm) as own:
         for via, result in (("location", 1), ("azure-async-operation", {"status": "Succeeded"})):
             operation = await own.begin(
-                "POST", f"{VAULT}/x", api_version=VERSION, final_state_via=via
-            )  # type: ignore[arg-type]
+                "POST",
+                f"{VAULT}/x",
+                api_version=VERSION,
+                final_state_via=via,  # type: ignore[arg-type]
+            )
             assert await operation.result() == result
         with pytest.raises(ConfigurationError, match="final_state_via"):
             await own.begin("POST", f"{VAULT}/x", api_version=VERSION, final_state_via="x")  # type: ignore[arg-type]
@@ -192,7 +195,7 @@ async def test_an_operation_that_is_told_of_elsewhere_is_an_error() -> None:
             await own.delete(VAULT, api_version=VERSION)
 
 
-# What services do that the contract does not know, as the embedded Azure plays it
+# Services that deviate from the contract, as the embedded Azure plays them
 
 
 FAULTS = [
@@ -281,7 +284,7 @@ async def test_update_that_the_resource_does_not_show_is_no_success(
     async with ArmSession(clock=quick()) as arm:
         for number, call in enumerate((arm.put, arm.patch, arm.delete)):
             sent = {} if call == arm.delete else {"json": {**BODY, "properties": {"a": 2 + number}}}
-            # Of a deletion the resource tells in the end, but it is still there.
+            # The end of a deletion shows by the resource, which is still there.
             kind = OperationUnreadableError if sent else OperationUnfinishedError
             with pytest.raises(kind, match="was accepted") as raised:
                 await call(VAULT, **sent)  # type: ignore[arg-type]
@@ -323,8 +326,7 @@ async def test_deletion_is_over_when_the_resource_is_gone(
     )
     async with ArmSession(clock=quick()) as arm:
         operation = await arm.begin("DELETE", VAULT)
-        # With a state that says nothing of a deletion, the contract has it that the resource is
-        # gone.
+        # By the contract, a state unrelated to deletion means that the resource is gone.
         assert operation.done is (delayed and kind == "provisioning-state")
         if not operation.done:
             await operation.result()
@@ -416,7 +418,7 @@ async def test_reason_in_the_resource_is_told(embedded_azure: EmbeddedAzure, kin
     assert raised.value.code == "X"
 
 
-# When it can't be read
+# Unreadable states
 
 
 async def test_polls_that_fail_are_forgiven() -> None:
@@ -457,8 +459,8 @@ async def test_a_poll_has_the_time_out_and_a_new_token_where_needed() -> None:
     ] * 2
 
 
-async def test_too_many_polls_that_fail_end_the_wait_and_not_the_operation() -> None:
-    # The resource, which is asked in the end, isn't there.
+async def test_too_many_failed_polls_end_the_wait_not_the_operation() -> None:
+    # The resource, which is polled in the end, does not exist.
     polls = [*[Says(503, error("Down"))] * 20, Says(404, error("ResourceNotFound"))]
     async with canned(BEGUN, *polls, RUNNING) as arm, session(arm) as own:
         operation = await begin(own)
@@ -478,19 +480,19 @@ async def test_too_many_polls_without_an_answer_end_the_wait(hang: bool) -> None
         await asyncio.Event().wait()
         return RUNNING
 
-    # Three times more for the resource.
+    # Three more polls of the resource.
     answers = [never] * 23 if hang else [Says(None)] * 23
     async with canned(BEGUN, *answers) as arm, session(arm) as own:
         operation = await begin(own)
         if hang:
-            # Of the polls alone: on a busy machine the call itself takes longer.
+            # Only of the polls, because on a busy machine the call itself takes longer.
             operation._options = Options(timeout=0.05)
         with pytest.raises(
             ArmConnectionError, match=r"no answer within 0\.05 s" if hang else "ServerDisconnected"
         ):
             await operation.result()
         if hang:
-            # And some polls may have been given up before they were even sent.
+            # Some polls may have been cancelled before they were sent.
             arm.answers.clear()
 
 
@@ -531,8 +533,8 @@ async def test_a_deadline_ends_a_poll_that_hangs_too() -> None:
 
     async with canned(BEGUN, hold) as arm, session(arm) as own:
         operation = await begin(own)
-        # Otherwise the first poll would come after the deadline.
-        operation._answered -= 1
+        # Otherwise the first poll would be due after the deadline.
+        operation._responded_at -= 1
         with pytest.raises(OperationUnfinishedError):
             await operation.result(deadline=0.2)
         held.set()
@@ -554,7 +556,7 @@ async def test_deadline_that_is_none_is_refused_before_the_call(deadline: Any) -
 
 
 async def turns_of(operation: Operation, deadline: float) -> int:
-    """Wait in slices until the operation is over, and return how many slices that took."""
+    """Wait in slices until the operation ends, and return the number of slices."""
     turns = 0
     while not operation.done:
         turns += 1
@@ -577,13 +579,13 @@ async def test_slices_shorter_than_the_pace_poll_at_the_pace(deadline: float, tu
     begun = Says(201, BEGUN.body, {**BEGUN.headers, "Retry-After": "4"})
     async with canned(begun, *POLLS) as arm, session(arm, clock=slept.clock) as own:
         operation = await begin(own)
-        # Each turn takes its time, so that no loop of them can spin; 12 s in all.
+        # Each slice takes some time, so that no loop of them spins; 12 s in all.
         assert abs(await turns_of(operation, deadline) - turns) <= 3
         assert abs(sum(slept.sleeps) - 12) < 0.2
         assert await operation.result() == DONE
 
 
-async def test_pause_counts_from_the_last_response_across_cancelled_waits() -> None:
+async def test_pause_runs_from_the_last_response_over_cancelled_waits() -> None:
     manual = ManualClock()
     begun = Says(201, BEGUN.body, {**BEGUN.headers, "Retry-After": "2"})
     async with (
@@ -614,7 +616,7 @@ async def test_poll_that_outlasts_the_wait_is_left_to_the_next_one() -> None:
 
     async with canned(BEGUN, hold, Says(body=DONE)) as arm, session(arm) as own:
         operation = await begin(own)
-        operation._answered -= 1
+        operation._responded_at -= 1
         for _ in range(3):
             with pytest.raises(OperationUnfinishedError):
                 await operation.result(deadline=0)
@@ -653,7 +655,7 @@ async def test_waiter_that_slept_while_another_polled_is_told_of_that() -> None:
         assert await waiter == DONE
 
 
-async def test_poll_through_a_borrowed_session_that_was_closed_is_refused() -> None:
+async def test_poll_through_a_closed_borrowed_session_is_refused() -> None:
     manual = ManualClock()
     async with canned(BEGUN) as arm, aiohttp.ClientSession() as http:
         own = session(arm, http=http, clock=manual.clock)
@@ -716,7 +718,7 @@ async def test_waiter_on_a_poll_is_told_that_the_session_was_closed() -> None:
 
 
 class RefusedError(Exception):
-    """An error of another library, for a token that it does not get."""
+    """An error of another library about a missing token."""
 
     status = 400
 
@@ -788,11 +790,11 @@ async def test_deadline_and_cancellation_hand_out_the_operation() -> None:
         assert isinstance(vars(cancelled.value).get("operation"), Operation)
 
 
-# What the resource itself says
+# States that the resource shows
 
 
 @pytest.mark.parametrize("forbidden", [FORBIDDEN, Says(404, error("X")), Says(409, error("X"))])
-async def test_creation_whose_record_can_not_be_read_ends_by_the_resource(forbidden: Says) -> None:
+async def test_creation_with_an_unreadable_record_ends_by_the_resource(forbidden: Says) -> None:
     async with canned(BEGUN, forbidden, Says(body=DONE)) as arm, session(arm) as own:
         assert await own.put(VAULT, api_version=VERSION, json=BODY) == DONE
 
@@ -918,7 +920,7 @@ async def test_signed_urls_are_not_shown() -> None:
         assert "signature" not in repr(operation)
 
 
-# Waiters
+# Waiting tasks
 
 
 async def test_a_waiter_that_is_cancelled_stops_polling() -> None:
@@ -953,10 +955,12 @@ async def test_two_waiters_take_turns_and_are_both_told() -> None:
         results = await asyncio.gather(
             *(
                 operation.result(
-                    on_progress=lambda one, mine=mine: mine.append(one.percent_complete)
+                    on_progress=lambda one, mine=mine: mine.append(  # type: ignore[misc]
+                        one.percent_complete
+                    )
                 )
                 for mine in told
-            )  # type: ignore[misc]
+            )
         )
     assert results == [DONE, DONE]
     assert len(arm.asked) == 1 + 5 + 2

@@ -1,4 +1,4 @@
-"""Lists and queries: every item once, in little memory, the next page on its way, and never a short list for a whole one."""
+"""Lists and queries: every item once, prefetch, little memory, and an error for a cut list."""
 
 import asyncio
 import gc
@@ -20,7 +20,7 @@ from aiomsi import (
     ServiceError,
     UsageError,
 )
-from aiomsi._arm.resource_graph import queries
+from aiomsi._arm.resource_graph import split_query
 from aiomsi.testing import DEFAULT_SUBSCRIPTION_ID, EmbeddedAzure, GraphLimits, ManualClock
 
 pytestmark = pytest.mark.anyio
@@ -42,12 +42,12 @@ async def all_of(own: ArmSession, path: str = VAULTS, **options: Any) -> list[An
 async def until_error(
     items: AsyncIterator[Any], kind: type[Exception], match: str | None = None
 ) -> tuple[list[Any], Any]:
-    """Give what came, and the error that came then."""
+    """Return the received items, and the error after them."""
     found: list[Any] = []
 
     async def collect() -> None:
         async for item in items:
-            found.append(item)  # noqa: PERF401 (what came before the error is wanted)
+            found.append(item)  # noqa: PERF401 (the items before the error are needed)
 
     with pytest.raises(kind, match=match) as raised:
         await collect()
@@ -180,14 +180,14 @@ async def test_each_page_has_the_time_out() -> None:
         held.set()
 
 
-# The page that is fetched ahead
+# Prefetch
 
 
 def pending(name: str = "aiomsi page") -> list[asyncio.Task[Any]]:
     return [task for task in asyncio.all_tasks() if task.get_name() == name]
 
 
-async def test_the_next_page_is_fetched_while_the_caller_works_on_this_one() -> None:
+async def test_next_page_is_fetched_while_the_caller_works() -> None:
     came = asyncio.Event()
 
     def second(_: Asked) -> Says:
@@ -270,7 +270,7 @@ async def test_a_page_that_failed_and_that_nobody_wants_makes_no_noise() -> None
     assert reports == []
 
 
-async def test_a_caller_that_is_cancelled_while_it_waits_for_a_page_leaves_nothing() -> None:
+async def test_caller_cancelled_in_a_wait_for_a_page_leaves_no_task() -> None:
     held = asyncio.Event()
 
     async def hold(_: Asked) -> Says:
@@ -288,7 +288,7 @@ async def test_a_caller_that_is_cancelled_while_it_waits_for_a_page_leaves_nothi
 
 
 def marked() -> int:
-    # The collector does not know of objects that hold nothing but texts.
+    # The garbage collector does not track objects that hold only texts.
     return sum(1 for one in gc.get_objects() if type(one) is dict and one.get("mark") == [MARK])
 
 
@@ -343,7 +343,7 @@ async def test_one_page_is_in_memory_beside_the_bytes_of_the_next(
     assert seen == size * count
     # The caller's own variable may hold the last item of the page before.
     assert size <= most <= size + 1
-    # While it waits for a page that was not fetched ahead, there is none.
+    # Without prefetch, no page is in memory during the wait for the next.
     assert max(held) <= (size + 1 if prefetch else 1)
 
 
@@ -354,7 +354,10 @@ async def test_one_page_is_in_memory_beside_the_bytes_of_the_next(
 @pytest.mark.parametrize("prefetch", [True, False])
 async def test_a_query_gives_every_row(embedded_azure: EmbeddedAzure, prefetch: bool) -> None:
     names = embedded_azure.add_resource_groups(DEFAULT_SUBSCRIPTION_ID, 30)
-    kql = "ResourceContainers | where type =~ 'microsoft.resources/subscriptions/resourcegroups' | project id, name"
+    kql = (
+        "ResourceContainers"
+        " | where type =~ 'microsoft.resources/subscriptions/resourcegroups' | project id, name"
+    )
     async with ArmSession() as arm:
         rows = arm.query(
             kql, subscriptions=[DEFAULT_SUBSCRIPTION_ID], options={"$top": 8}, prefetch=prefetch
@@ -366,7 +369,7 @@ async def test_a_query_gives_every_row(embedded_azure: EmbeddedAzure, prefetch: 
 
 
 @pytest.mark.usefixtures("azure_environment")
-async def test_rows_that_the_service_keeps_back_are_an_error_after_those_that_it_gives(
+async def test_withheld_rows_are_an_error_after_the_received_ones(
     embedded_azure: EmbeddedAzure,
 ) -> None:
     embedded_azure.add_resource_groups(DEFAULT_SUBSCRIPTION_ID, 30)
@@ -377,7 +380,7 @@ async def test_rows_that_the_service_keeps_back_are_an_error_after_those_that_it
     assert "'id'" in error.help
 
 
-async def test_a_query_that_does_not_reach_all_subscriptions_is_an_error() -> None:
+async def test_query_over_a_part_of_the_subscriptions_is_an_error() -> None:
     part = Says(body={"data": [1]}, headers={"x-ms-tenant-subscription-limit-hit": "true"})
     async with canned(part) as arm, session(arm) as own:
         with pytest.raises(ServiceError, match="a part of the rows") as raised:
@@ -399,7 +402,7 @@ def bodies(arm: Canned) -> list[Any]:
 
 
 async def test_many_scopes_are_several_queries_one_after_the_other() -> None:
-    # Tokens count within one query only.
+    # Skip tokens are valid within one query only.
     answers = [(1, "t"), (2, None), (3, "t"), (4, None), (5, None)]
     says = [Says(body={"data": [row], "$skipToken": token}) for row, token in answers]
     names = [f"s{number}" for number in range(601)]
@@ -421,14 +424,14 @@ async def test_many_scopes_are_several_queries_one_after_the_other() -> None:
 
 
 def test_scopes_are_put_into_batches() -> None:
-    groups = queries("x", management_groups=[f"m{number}" for number in range(11)])
+    groups = split_query("x", management_groups=[f"m{number}" for number in range(11)])
     assert [len(one["managementGroups"]) for one in groups] == [10, 1]
-    assert [sorted(one) for one in queries("x")] == [["options", "query"]]
-    assert queries("x", subscriptions=[]) == []
+    assert [sorted(one) for one in split_query("x")] == [["options", "query"]]
+    assert split_query("x", subscriptions=[]) == []
     with pytest.raises(ConfigurationError, match="not both"):
-        queries("x", subscriptions=["s"], management_groups=["m"])
+        split_query("x", subscriptions=["s"], management_groups=["m"])
     with pytest.raises(ConfigurationError, match="are a list"):
-        queries("x", subscriptions="s")
+        split_query("x", subscriptions="s")
 
 
 async def test_a_query_without_scopes_asks_nothing() -> None:

@@ -1,4 +1,4 @@
-"""Api-versions that nobody named, and registrations that ARM asks for: looked up and done once, for all who call."""
+"""Look-ups of api-versions, and registrations: one of each for all calls of a session."""
 
 import asyncio
 import contextvars
@@ -20,7 +20,7 @@ from aiomsi import (
     UsageError,
 )
 from aiomsi._arm import providers as _providers
-from aiomsi._arm.joined import Joined
+from aiomsi._arm.providers import SharedCalls
 from aiomsi.testing import DEFAULT_SUBSCRIPTION_ID, EmbeddedAzure, ManualClock
 
 pytestmark = pytest.mark.anyio
@@ -78,7 +78,7 @@ async def test_a_bad_version_is_an_error_that_lists_the_good_ones(
     assert len([one for one in embedded_azure.requests if one.service == "arm"]) == 1
 
 
-async def test_a_version_that_was_looked_up_and_is_refused_gives_way_to_another() -> None:
+async def test_looked_up_version_that_is_refused_is_replaced() -> None:
     async with (
         canned(KNOWN, refused(OLDER, "2022-01-01"), Says(body=1), Says(body=2)) as arm,
         session(arm, retry=None) as own,
@@ -121,7 +121,7 @@ async def test_outside_of_subscriptions_the_tenants_provider_is_asked() -> None:
     assert arm.targets[0] == f"GET /providers/Contoso.Widgets?api-version={VERSION}"
 
 
-async def test_a_document_that_cant_be_read_is_everyones_error_and_is_asked_for_again() -> None:
+async def test_unreadable_document_fails_all_calls_and_is_read_again() -> None:
     async with (
         canned(Says(404, error("NotFound")), KNOWN, Says(body=1)) as arm,
         session(arm) as own,
@@ -262,7 +262,7 @@ async def test_the_time_out_is_for_the_look_up_too() -> None:
             await own.get(WIDGET, timeout=0.05)
         assert raised.value.help == "Nothing was sent"
         held.set()
-        # The look-up went on: it is not its first caller's.
+        # The look-up continued, because its first caller does not own it.
         assert await own.get(WIDGET) == 1
     assert len(arm.asked) == 2
 
@@ -333,7 +333,7 @@ async def test_a_registration_is_waited_for() -> None:
     ]
 
 
-async def test_a_registration_that_takes_too_long_leaves_the_calls_error() -> None:
+async def test_registration_that_takes_too_long_keeps_the_error() -> None:
     slept = Slept()
 
     async with canned(MISSING, *[Says(body={"registrationState": "Registering"})] * 99) as arm:
@@ -424,7 +424,7 @@ async def test_call_registers_three_namespaces_at_the_most() -> None:
             await own.get(WIDGET, api_version=NEWEST)
 
 
-async def test_other_errors_before_it_do_not_keep_a_call_from_a_registration() -> None:
+async def test_registration_follows_earlier_errors_of_the_call() -> None:
     registered = Says(body={"registrationState": "Registered"})
     answers = [*[Says(429)] * 4, MISSING, registered, Says(body=1)]
     async with canned(*answers) as arm, session(arm, auto_register=True) as own:
@@ -453,11 +453,11 @@ async def test_a_provider_that_tells_no_state_is_not_registered(document: Any) -
         assert await own.get(WIDGET, api_version=NEWEST) == 1
 
 
-# Joining
+# Shared calls
 
 
-def joined(own: ArmSession, *, keeps: bool = True) -> Joined[str]:
-    return Joined(own._wire, "work", keeps=keeps)
+def joined(own: ArmSession, *, keeps: bool = True) -> SharedCalls[str]:
+    return SharedCalls(own._connection, "work", keeps=keeps)
 
 
 @pytest.mark.parametrize("keeps", [True, False])
@@ -521,13 +521,13 @@ async def test_work_ends_with_the_session() -> None:
     async with canned() as arm:
         own = session(arm)
         caller = asyncio.ensure_future(joined(own).get("key", work))
-        await until(lambda: bool(own._wire._tasks))
+        await until(lambda: bool(own._connection._tasks))
         await own.close()
         with pytest.raises(UsageError, match="this ArmSession is closed"):
             await caller
 
 
-async def test_an_error_of_the_service_is_told_with_all_that_belongs_to_it() -> None:
+async def test_error_of_the_service_has_all_its_facts() -> None:
     async with canned(Says(500, error("Down"))) as arm, session(arm, retry=None) as own:
         with pytest.raises(ServiceError) as raised:
             await own.get(WIDGET)

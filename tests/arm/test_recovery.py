@@ -1,4 +1,4 @@
-"""Writes whose response was lost: compared, repeated, or raised with the doubt."""
+"""Writes whose response was lost: compared, repeated, or raised as uncertain."""
 
 import asyncio
 import pickle
@@ -51,7 +51,7 @@ def verbs(arm: Canned) -> list[str]:
     return [one.method for one in arm.asked]
 
 
-# What counts as carried out
+# Writes that took effect
 
 
 @pytest.mark.parametrize("lost", [LOST, GONE, BUSY], ids=["lost", "504", "503"])
@@ -108,7 +108,7 @@ async def test_body_is_compared_as_it_was_sent() -> None:
     assert verbs(arm) == ["PUT", "GET", "GET"]
 
 
-# What is not repeated
+# Writes that are not repeated
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ async def test_json_patch_is_not_repeated() -> None:
     assert verbs(arm) == ["PATCH", "GET"]
 
 
-# The look
+# The GET of the resource
 
 
 @pytest.mark.parametrize("method", ["GET", "DELETE", "PUT", "PATCH"])
@@ -337,7 +337,7 @@ async def test_refused_delete_without_a_look_is_in_doubt() -> None:
     assert "could not be looked up" in raised.value.__notes__[0]
 
 
-# A change that is under way at the look
+# A change under way at the time of the GET
 
 RUNNING = in_state("Updating")
 THEIRS = in_state("Succeeded")
@@ -460,7 +460,7 @@ async def test_operation_that_stays_in_progress_is_told() -> None:
     assert not raised.value.uncertain
 
 
-async def test_lost_put_waits_for_another_operation_and_keeps_its_doubt() -> None:
+async def test_lost_put_waits_for_another_operation_and_is_uncertain() -> None:
     answers = [GONE, Says(body=OLD), IN_PROGRESS, Says(body=OLD), Says(400, error("No"))]
     async with canned(*answers) as arm, session(arm) as own:
         with pytest.raises(ArmError, match=EARLIER):
@@ -468,11 +468,11 @@ async def test_lost_put_waits_for_another_operation_and_keeps_its_doubt() -> Non
     assert verbs(arm) == ["PUT", "GET", "PUT", "GET", "PUT"]
 
 
-# All of it together
+# All combined
 
 
 class Service:
-    """A service that loses requests and responses at random, and keeps the last body that it was sent."""
+    """A service that loses requests and responses at random, and keeps the last body received."""
 
     def __init__(self, chance: random.Random) -> None:
         self.chance = chance

@@ -1,4 +1,4 @@
-"""Foreign texts are read in a time that grows no faster than they do: a service may respond with any of these."""
+"""The time to parse texts of a service grows at most linearly with their length."""
 
 import contextlib
 import json

@@ -1,4 +1,4 @@
-"""What an error reporter records of a failed call: no token, no body, no signed link, in any frame or pickle."""
+"""Error reports of a failed call: no frame and no pickle has a token, a body or a signed link."""
 
 import asyncio
 import contextlib
@@ -38,7 +38,7 @@ TESTS = str(Path(__file__).parent)
 
 
 def chained(error: BaseException | None) -> Iterator[BaseException]:
-    """Give an error and all that it was raised from, or during."""
+    """Yield an error, its causes and its contexts."""
     met, pending = set[int](), [error]
     while pending:
         one = pending.pop()
@@ -49,7 +49,7 @@ def chained(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def shown(error: BaseException) -> Iterator[tuple[str, str, str]]:
-    """Give what is shown of an error: its texts, and the locals of all frames but the tests' own."""
+    """Yield the texts of an error, and the locals of all its frames except the tests' own."""
     for one in chained(error):
         yield type(one).__name__, "text", f"{one} {one!r} {getattr(one, '__notes__', '')}"
         trace: TracebackType | None = one.__traceback__
@@ -75,7 +75,7 @@ def check_hidden(error: BaseException, *secrets: str) -> None:
 
 @asynccontextmanager
 async def raw(answer: bytes | None) -> AsyncIterator[tuple[Cloud, asyncio.Event]]:
-    """Serve some bytes and close; without bytes, say that a request has arrived and respond to it never."""
+    """Serve some bytes and close; without bytes, report a request and never respond."""
     arrived, over = asyncio.Event(), asyncio.Event()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -98,7 +98,7 @@ async def raw(answer: bytes | None) -> AsyncIterator[tuple[Cloud, asyncio.Event]
 
 
 async def send(arm: ArmSession, method: str, **options: Any) -> Any:
-    """Send a call with a secret body to a signed URL, from a frame that is the tests' own."""
+    """Send a call with a secret body to a signed URL, from a frame of the tests."""
     if method == "GET":
         return await arm.get(SIGNED, **options)
     body: dict[str, Any] = (
@@ -121,7 +121,10 @@ ANSWERS = {
     "bad gzip": HEAD + b"Content-Encoding: gzip\r\nContent-Length: 13\r\n\r\n" + ROWS,
     "redirect": b"HTTP/1.1 307 Elsewhere\r\n" + LOCATION + b"\r\nContent-Length: 0\r\n\r\n",
     "denied": b"HTTP/1.1 403 Forbidden\r\n" + LOCATION + b"\r\nContent-Length: 2\r\n\r\n{}",
-    "refused": b'HTTP/1.1 401 No\r\nWWW-Authenticate: Bearer error="invalid_token"\r\nContent-Length: 2\r\n\r\n{}',
+    "refused": (
+        b'HTTP/1.1 401 No\r\nWWW-Authenticate: Bearer error="invalid_token"\r\n'
+        b"Content-Length: 2\r\n\r\n{}"
+    ),
 }
 
 
@@ -179,7 +182,7 @@ async def test_an_endpoint_without_tls_shows_no_secret() -> None:
             with pytest.raises(AiomsiError, match="SSL") as raised:
                 await send(arm, "PUT")
     check_hidden(raised.value)
-    # TLS would fail in the same way the next time.
+    # The TLS error would recur.
     assert vars(raised.value)["attempts"] == 1
     assert vars(raised.value)["permanent"]
 
@@ -291,7 +294,7 @@ async def test_a_bad_argument_does_not_show_the_body(options: dict[str, Any], ve
 async def test_a_body_that_is_no_json_is_in_no_frame_of_the_decoder(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The standard library's keeps it in its locals, and in its exception."""
+    """The standard library's decoder keeps the text in its locals and its exception."""
     monkeypatch.setattr(_response, "loads", lambda data, _: json.loads(data))
     text = " " * 600 + f"[{ROW}"
     with pytest.raises(ServiceError) as raised:
@@ -305,7 +308,7 @@ async def test_a_session_does_not_show_a_foreign_credential() -> None:
     async with canned(Says()) as server, session(server, Tokens((TOKEN,))) as arm:
         await arm.get(VAULT, api_version=VERSION)
         assert "credential=Tokens>" in repr(arm)
-        assert TOKEN not in f"{arm!r} {arm._wire!r}"
+        assert TOKEN not in f"{arm!r} {arm._connection!r} {arm._sender!r}"
 
 
 def test_a_pickled_response_has_no_signed_links() -> None:

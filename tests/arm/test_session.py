@@ -1,4 +1,4 @@
-"""The session against the embedded Azure: what goes over the wire, what comes back, and what is refused unsent."""
+"""The session against the embedded Azure: requests, responses, and arguments refused unsent."""
 
 import asyncio
 import base64
@@ -72,7 +72,7 @@ class SdkToken(NamedTuple):
 
 @attrs.define(eq=False)
 class SdkCredential:
-    """A credential as the Azure SDK has them: it knows nothing of `reject`. Gives one of `tokens` after the other."""
+    """A credential like the Azure SDK's, without `reject`; returns `tokens` one after the other."""
 
     tokens: list[str] = attrs.field(repr=False)
     asked: list[tuple[tuple[str, ...], str | None]] = attrs.field(factory=list)
@@ -88,7 +88,7 @@ class SdkCredential:
 
 @attrs.define(eq=False)
 class RejectingCredential(SdkCredential):
-    """One that is told when a token was not accepted."""
+    """A credential with `reject`."""
 
     rejected: list[str] = attrs.field(factory=list)
 
@@ -98,7 +98,7 @@ class RejectingCredential(SdkCredential):
 
 @attrs.define(eq=False)
 class BrokenCredential:
-    """One that fails by itself."""
+    """A credential whose `get_token` fails."""
 
     error: Exception
 
@@ -205,7 +205,7 @@ async def test_many_cold_callers_make_one_token_request(embedded_azure: Embedded
 
 
 @pytest.mark.parametrize("count", [1_000, pytest.param(10_000, marks=pytest.mark.slow)])
-def test_thousands_of_cold_callers_make_one_token_request_with_the_limits_on(
+def test_thousands_of_cold_callers_make_one_token_request(
     embedded_azure: EmbeddedAzure, count: int
 ) -> None:
     async def main() -> list[Any]:
@@ -240,7 +240,7 @@ async def test_every_form_of_the_audience_is_one_token(embedded_azure: EmbeddedA
     assert embedded_azure.counts.imds_requests == 1
 
 
-# What is refused before anything is sent
+# Arguments refused unsent
 
 
 @pytest.mark.parametrize(
@@ -267,7 +267,7 @@ def test_a_bad_identity_is_refused_when_the_credential_is_made(
 @pytest.mark.parametrize(
     "url", ["http://arm.example", "http://10.0.0.1:80", "ftp://127.0.0.1", "arm.example"]
 )
-def test_an_endpoint_that_is_neither_https_nor_loopback_is_refused(
+def test_endpoint_neither_https_nor_loopback_is_refused(
     embedded_azure: EmbeddedAzure, url: str
 ) -> None:
     with pytest.raises(ConfigurationError, match="https"):
@@ -580,7 +580,7 @@ async def test_a_foreign_credential_without_reject_is_asked_again(
 
 
 @pytest.mark.anyio
-async def test_a_foreign_credential_that_has_no_other_token_costs_no_second_call(
+async def test_foreign_credential_with_one_token_costs_no_second_call(
     embedded_azure: EmbeddedAzure,
 ) -> None:
     credential = SdkCredential([embedded_azure.issue_token(foreign_key=True)])
@@ -604,7 +604,7 @@ async def test_a_claims_challenge_is_passed_on_to_the_credential(
 
 
 @pytest.mark.anyio
-async def test_a_claims_challenge_gets_a_new_token_of_the_managed_identity(
+async def test_claims_challenge_gets_a_new_managed_identity_token(
     embedded_azure: EmbeddedAzure,
 ) -> None:
     async with ArmSession() as arm:
@@ -629,7 +629,7 @@ async def test_a_claims_challenge_that_imds_cant_meet_is_not_repeated(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("count", [1_000])
-def test_thousands_of_callers_of_a_foreign_credential_ask_it_once(
+def test_thousands_of_callers_call_a_foreign_credential_once(
     embedded_azure: EmbeddedAzure, count: int
 ) -> None:
     credential = SdkCredential([embedded_azure.issue_token()])
@@ -659,7 +659,7 @@ async def test_microsofts_credential_is_asked_once_too(
     assert embedded_azure.counts.imds_tokens == 1
 
 
-def test_a_foreign_credential_serves_sessions_of_one_loop_after_another(
+def test_foreign_credential_serves_one_loop_after_another(
     embedded_azure: EmbeddedAzure,
 ) -> None:
     credential = SdkCredential([embedded_azure.issue_token()])
@@ -673,7 +673,7 @@ def test_a_foreign_credential_serves_sessions_of_one_loop_after_another(
 
 
 @pytest.mark.anyio
-async def test_a_synchronous_credential_is_refused_before_anything_is_sent(
+async def test_synchronous_credential_is_refused_unsent(
     embedded_azure: EmbeddedAzure,
 ) -> None:
     class Synchronous:
@@ -758,7 +758,7 @@ async def test_an_empty_body_is_none(embedded_azure: EmbeddedAzure) -> None:
 
 
 @pytest.mark.anyio
-async def test_a_200_that_is_no_json_is_an_error_and_its_bytes_can_be_had(
+async def test_200_without_json_is_an_error_with_its_bytes(
     embedded_azure: EmbeddedAzure,
 ) -> None:
     embedded_azure.inject("arm", Fault.garbage(), 2)
@@ -829,7 +829,7 @@ async def test_an_answer_that_breaks_off_is_a_connection_error(
 
 
 @pytest.mark.anyio
-async def test_a_connection_that_breaks_off_in_the_repeated_call_was_the_second(
+async def test_connection_lost_in_the_repetition_was_the_second(
     embedded_azure: EmbeddedAzure,
 ) -> None:
     async with ArmSession(retry=None) as arm:
@@ -920,7 +920,7 @@ async def test_a_token_that_cant_be_had_is_the_credentials_error(
 
 def test_a_machine_without_imds_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AZURE_POD_IDENTITY_AUTHORITY_HOST", "http://127.0.0.1:1")
-    monkeypatch.setattr(_session, "_default_credential", quick_credential)
+    monkeypatch.setattr(_session, "_make_credential", quick_credential)
 
     async def main() -> None:
         async with ArmSession() as arm:
@@ -940,7 +940,8 @@ def quick_credential(clock: aiomsi.Clock | None) -> ManagedIdentityCredential:
 def test_a_session_is_made_outside_a_loop(embedded_azure: EmbeddedAzure) -> None:
     arm = ArmSession()
     assert repr(arm) == (
-        f"<ArmSession {embedded_azure.arm_url}, not yet used, credential=<ManagedIdentityCredential IMDS, default identity>>"
+        f"<ArmSession {embedded_azure.arm_url}, not yet used, "
+        "credential=<ManagedIdentityCredential IMDS, default identity>>"
     )
     assert arm.cloud == attrs.evolve(aiomsi.PUBLIC, resource_manager=embedded_azure.arm_url)
     assert untouched(embedded_azure)
@@ -1021,7 +1022,7 @@ async def test_a_session_that_was_given_stays_open(embedded_azure: EmbeddedAzure
 async def test_a_session_closes_what_it_opened(embedded_azure: EmbeddedAzure) -> None:
     async with ArmSession() as arm:
         await get(arm)
-        http = arm._wire.http
+        http = arm._connection.http
         assert http is not None
         before = http.closed
     assert (before, http.closed, http.connector) == (False, True, None)
@@ -1047,7 +1048,7 @@ def test_nothing_is_left_open(embedded_azure: EmbeddedAzure) -> None:
 async def test_a_session_keeps_no_cookies(
     embedded_azure: EmbeddedAzure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # aiohttp's own jar keeps none of an address, but those of a name.
+    # aiohttp's own jar keeps the cookies of a host name, but not of an address.
     monkeypatch.setenv(
         "AIOMSI_RESOURCE_MANAGER", embedded_azure.arm_url.replace("127.0.0.1", "localhost")
     )
@@ -1094,7 +1095,7 @@ async def test_an_anyio_scope_around_a_call_is_the_callers_own(
             assert await other == group()
 
 
-# What is sent
+# Requests
 
 
 @pytest.mark.anyio
@@ -1308,7 +1309,7 @@ def test_the_proxy_is_the_environments_and_none_for_loopback(
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    assert _http.proxy_for(url) == (proxy, None)
+    assert _http.find_proxy(url) == (proxy, None)
 
 
 @pytest.mark.anyio
@@ -1352,8 +1353,8 @@ async def test_a_proxys_password_goes_to_the_proxy_and_nowhere_else(
         async with ArmSession(SdkCredential(["very-secret"]), retry=None) as arm:
             with pytest.raises(ArmConnectionError, match="407") as raised:
                 await get(arm)
-            assert "p@ss" not in repr(arm._wire)
-            assert "p%40ss" not in repr(arm._wire)
+            assert "p@ss" not in repr(arm._connection)
+            assert "p%40ss" not in repr(arm._connection)
     assert (
         f"Proxy-Authorization: Basic {base64.b64encode(b'user:p@ss').decode()}".encode() in seen[0]
     )
@@ -1382,10 +1383,10 @@ async def test_a_proxy_that_is_none_is_told_before_anything_is_sent(
     monkeypatch.delenv("no_proxy", raising=False)
     monkeypatch.setenv("HTTPS_PROXY", proxy)
     async with ArmSession(SdkCredential(["very-secret"])) as arm:
-        with pytest.raises(ConfigurationError, match="no URL of an HTTP proxy") as raised:
+        with pytest.raises(ConfigurationError, match="not an HTTP proxy URL") as raised:
             await get(arm)
-        # Nor does it go without one the next time.
-        with pytest.raises(ConfigurationError, match="no URL of an HTTP proxy"):
+        # The next request would fail without a certificate, too.
+        with pytest.raises(ConfigurationError, match="not an HTTP proxy URL"):
             await get(arm)
     assert proxy.partition("://")[2] not in "".join(traceback.format_exception(raised.value))
 
@@ -1436,7 +1437,7 @@ def test_a_private_ca_is_trusted_where_it_is_given() -> None:
         async with ArmSession(credential, cloud=azure.cloud) as arm:
             with pytest.raises(ArmConnectionError, match="CERTIFICATE_VERIFY_FAILED") as raised:
                 await get(arm)
-            # It would not be accepted the next time either.
+            # The certificate would be refused the next time, too.
             assert raised.value.attempts == 1
             assert "ssl=" in raised.value.help
 
@@ -1453,7 +1454,7 @@ TOKEN = "eyJ0eXAiOiJKV1QiLCJhbGciOiJub25lIn0.very.secret"
 
 
 def frames(error: BaseException | None) -> Iterable[FrameType]:
-    """Give every frame of an error's tracebacks, and of those that it came from."""
+    """Yield every frame of the tracebacks of an error, its causes and its contexts."""
     met: set[int] = set()
     pending = [error]
     while pending:
@@ -1469,7 +1470,7 @@ def frames(error: BaseException | None) -> Iterable[FrameType]:
 
 
 def shown(value: object) -> str:
-    """Give what a debugger or an error reporter shows of a value, one level down."""
+    """Return the text of a value in a debugger or error reporter, one level deep."""
     parts = [repr(value), str(value)]
     for name in ("request_info", "headers", "_headers", "args"):
         inner = getattr(value, name, None)
@@ -1532,7 +1533,13 @@ async def test_no_token_is_shown_or_pickled_by_a_session_or_an_answer(
     async with ArmSession() as arm:
         answer = await arm.request("GET", DEVTEST, api_version=VERSION)
         text = str((await ManagedIdentityCredential().get_token(SCOPE)).token)
-        for value in (arm, answer, arm._wire.http, arm._wire.given[0], answer.portable()):
+        for value in (
+            arm,
+            answer,
+            arm._connection.http,
+            arm._connection.given_credentials[0],
+            answer.portable(),
+        ):
             assert text not in shown(value)
             try:
                 pickled = pickle.dumps(value)
@@ -1569,7 +1576,7 @@ def test_the_default_credential_belongs_to_the_session(embedded_azure: EmbeddedA
     async def main() -> None:
         async with ArmSession() as arm:
             await get(arm)
-            credential = arm._wire.given[0]
+            credential = arm._connection.given_credentials[0]
             assert isinstance(credential, ManagedIdentityCredential)
             assert list(credential.stats()) == ["https://management.azure.com/"]
         assert credential.stats() == {}

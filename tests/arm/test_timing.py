@@ -43,7 +43,7 @@ HOUR = Says(429, error("TooManyRequests"), {"Retry-After": "3600"})
 
 
 class Held:
-    """A server's answers that wait until they are released."""
+    """Responses of a server that wait until they are released."""
 
     def __init__(self, answer: Says) -> None:
         self.answer = answer
@@ -149,14 +149,14 @@ async def test_the_budget_does_not_count_a_registration() -> None:
 
 
 def test_the_limits_of_a_request_follow_budget_and_time_out() -> None:
-    usual, timed = _http.time_limits(180.0), _http.time_limits(3.0, timed=True)
+    usual, timed = _http.make_timeout(180.0), _http.make_timeout(3.0, timed=True)
     assert (usual.total, usual.connect, timed.connect) == (None, 180.0, 3.0)
     assert usual.sock_read is not None
     assert usual.sock_read > 120
     assert timed.sock_read is None
-    assert _http.time_limits(float("inf")).connect is None
-    # aiohttp takes 0 for no limit.
-    assert (_http.time_limits(-5.0).connect or 0) > 0
+    assert _http.make_timeout(float("inf")).connect is None
+    # 0 means no limit to aiohttp.
+    assert (_http.make_timeout(-5.0).connect or 0) > 0
 
 
 # The wait for a response

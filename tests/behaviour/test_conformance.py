@@ -1,4 +1,4 @@
-"""The judgement over Microsoft's test server; `nox -s conformance` drives the server itself."""
+"""The verdicts on Microsoft's test server; `nox -s conformance` runs the server itself."""
 
 import asyncio
 from collections import Counter
@@ -66,7 +66,7 @@ def test_what_nobody_drives_is_found(capsys: pytest.CaptureFixture[str]) -> None
     )
 
 
-def test_every_exception_is_one_of_the_scenarios_and_there_are_few() -> None:
+def test_exceptions_are_few_and_each_is_a_scenario() -> None:
     names = Counter(name for scenario in SCENARIOS for name in (scenario.name, *scenario.also))
     assert set(names.values()) == {1}
     assert set(LISTED) <= set(names)

@@ -1,8 +1,8 @@
 """A token never reaches a foreign host, wherever the URL comes from.
 
 ARM is `https://management.azure.com` here, with its certificate, served on loopback. Every other
-name, scheme and port that a client could be led to is a second server, which must see nothing: no
-token, no request, no connection.
+name, scheme and port that a URL could name is a second server, which must see no token, no
+request and no connection.
 """
 
 import asyncio
@@ -84,7 +84,7 @@ FOREIGN = {
 
 @attrs.define(eq=False)
 class Spy:
-    """The second server; `connections` is what it must not have."""
+    """The second server; `connections` must remain empty."""
 
     port: int = 0
     connections: int = 0
@@ -107,7 +107,7 @@ async def spying() -> AsyncIterator[Spy]:
 
 @attrs.define
 class Names(AbstractResolver):
-    """Leads ARM's names, on ARM's port, to ARM; and all others to the spy."""
+    """Resolves ARM's names on ARM's port to ARM, and all others to the second server."""
 
     arm: int
     spy: int
@@ -148,7 +148,7 @@ async def world() -> AsyncIterator[World]:
                 yield World(arm, spy, http, own)
 
 
-# The places that a URL can come from
+# Sources of URLs
 
 Place = Callable[[World, str], Awaitable[object]]
 

@@ -1,8 +1,8 @@
-"""The budget of calls: how many functions of ours are started on the ways that are gone often, and how deep they stand.
+"""The budget of calls: the number of own functions that run on hot paths, and their stack depth.
 
-A hop is a function of ours that is started, one that attrs has generated included. That a coroutine
-is resumed is none, nor is a comprehension, which newer Pythons don't call at all. Time is compared
-in `benchmarks/`; this does not depend on the machine.
+A hop is the start of a function of this package, including those that attrs generates. The
+resumption of a coroutine is no hop, nor is a comprehension, which newer Pythons do not call.
+`benchmarks/` compares times; this count does not depend on the machine.
 """
 
 import asyncio
@@ -39,13 +39,12 @@ def is_ours(code: CodeType) -> bool:
 
 
 class Hops:
-    """Counts, in this thread, from its entry to its exit.
+    """The calls in this thread from entry to exit.
 
     Attributes:
-        started: the functions of ours, by their frames, which are kept: so none is taken for
-            another one.
-        depth: how many of ours stood on the stack at the most when a function of aiohttp was
-            called.
+        started: the names of own functions by frame. The frames are kept so that no id is
+            used twice.
+        depth: the largest number of own frames on the stack at a call into aiohttp.
 
     """
 
@@ -54,7 +53,7 @@ class Hops:
         self.depth = 0
 
     def __enter__(self) -> Self:
-        # The finalizers of what earlier tests left are no part of the call.
+        # Finalizers of earlier tests' objects are no part of the call.
         gc.collect()
         gc.disable()
         sys.setprofile(self._profile)
@@ -84,7 +83,7 @@ class Hops:
 
     @property
     def names(self) -> list[str]:
-        """The functions that were started, in their order."""
+        """The started functions, in order."""
         return list(self.started.values())
 
 
@@ -102,7 +101,7 @@ def shared() -> SharedCredential:
     [ManagedIdentityCredential, shared],
     ids=["ManagedIdentityCredential", "SharedCredential"],
 )
-def test_a_warm_token_suspends_nowhere_and_costs_at_most_three_calls_of_ours(
+def test_warm_token_suspends_nowhere_and_costs_two_own_calls(
     make: Callable[[], ManagedIdentityCredential | SharedCredential],
 ) -> None:
     credential = make()
@@ -114,7 +113,7 @@ def test_a_warm_token_suspends_nowhere_and_costs_at_most_three_calls_of_ours(
     assert hops.names == [f"{type(credential).__name__}.get_token", "AccessToken.is_fresh"]
 
 
-def test_a_warm_get_starts_fifteen_functions_at_most_and_stands_three_deep() -> None:
+def test_warm_get_costs_fifteen_own_calls_and_three_frames() -> None:
     async def main() -> Hops:
         async with ArmSession() as arm:
             answers = [await arm.get(DEVTEST, api_version=VERSION) for _ in range(2)]
@@ -126,21 +125,21 @@ def test_a_warm_get_starts_fifteen_functions_at_most_and_stands_three_deep() -> 
     hops = asyncio.run(main())
     assert {
         "Verbs.get",
-        "Wire.send",
-        "Wire.exchange",
+        "Sender.send",
+        "Connection.send_once",
         "ManagedIdentityCredential.get_token",
     } <= set(hops.names)
     assert len(hops.names) <= 15, hops.names
     assert 1 <= hops.depth <= 3
 
 
-def test_a_cold_token_costs_at_most_25_calls_of_ours_to_its_request_and_48_in_all(
+def test_cold_token_costs_25_own_calls_to_its_request_48_in_all(
     embedded_azure: EmbeddedAzure,
 ) -> None:
-    """The budget of 25 is that of the way to the request; it is not kept to the end.
+    """The budget of 25 covers the calls up to the request, not those after the response.
 
-    The way back is as long: the answer is understood, the token dated and published, and every
-    waiter woken. Three more see to it that the flight has ended, when its caller is served already.
+    These are as many: the response is parsed, the token dated and published, and every waiter
+    woken. Three more calls end the flight after its caller has returned.
     """
     credential, ways = ManagedIdentityCredential(), list[list[str]]()
 
@@ -167,7 +166,7 @@ def test_a_cold_token_costs_at_most_25_calls_of_ours_to_its_request_and_48_in_al
     assert 1 <= hops.depth <= 4
 
 
-def test_a_function_counts_once_each_time_it_is_started_and_not_when_it_is_resumed() -> None:
+def test_function_counts_at_each_start_and_not_when_resumed() -> None:
     async def main() -> Hops:
         credential = shared()
         with Hops() as hops:

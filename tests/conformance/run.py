@@ -1,8 +1,8 @@
-"""Drives the long-running operations and lists of Microsoft's test server for SDKs through an `ArmSession`.
+"""Run the operations and lists of Microsoft's test server for SDKs through an `ArmSession`.
 
 ``nox -s conformance`` installs the server and runs this. It prints each scenario of the server's
-report that has to do with them, and exits with 1 if one ends otherwise than it has to, if one of
-the listed exceptions passes, or if one was never driven.
+report about them, and exits with 1 if one does not end as expected, if one of the listed
+exceptions passes, or if one did not run.
 """
 
 import argparse
@@ -39,7 +39,8 @@ async def serve(package: Path) -> AsyncIterator[URL]:
     """Run the server on a free port of loopback."""
     with tempfile.TemporaryDirectory() as coverage:
         # fmt: off
-        command = ["node", "--require", str(HERE / "loopback.cjs"), str(package / "dist" / "cli" / "cli.js"), "run",
+        command = ["node", "--require", str(HERE / "loopback.cjs"),
+                   str(package / "dist" / "cli" / "cli.js"), "run",
                    "--port", "0", "--coverageDirectory", coverage]
         # fmt: on
         process = await asyncio.create_subprocess_exec(
@@ -52,7 +53,7 @@ async def serve(package: Path) -> AsyncIterator[URL]:
         try:
             async with asyncio.timeout(START_UP):
                 port = await port_of(process.stdout)
-            # It tells of every request, and would stop where nobody listens.
+            # The server logs every request, and would stop without a reader.
             listening = asyncio.create_task(drain(process.stdout), name="listen to the server")
             try:
                 yield URL(f"http://127.0.0.1:{port}")
@@ -65,7 +66,7 @@ async def serve(package: Path) -> AsyncIterator[URL]:
 
 
 async def port_of(output: asyncio.StreamReader) -> int:
-    """Wait until the server says where it listens."""
+    """Wait for the server's line with its port."""
     said = []
     async for line in output:
         said.append(line.decode(errors="replace"))
@@ -81,7 +82,7 @@ async def drain(output: asyncio.StreamReader) -> None:
 
 
 async def counted(http: aiohttp.ClientSession, url: URL) -> Counter[str]:
-    """Ask the server what it has counted so far."""
+    """Return the server's counts so far."""
     counts: Counter[str] = Counter()
     for part in ("azure", "optional"):
         async with http.get(url / "report" / part) as answer:
@@ -90,7 +91,7 @@ async def counted(http: aiohttp.ClientSession, url: URL) -> Counter[str]:
 
 
 async def end_of(scenario: Scenario, url: URL) -> Ended:
-    """Drive a scenario to its end."""
+    """Run a scenario to its end."""
     jar = aiohttp.CookieJar(unsafe=True)
     if scenario.cookie is not None:
         jar.update_cookies({"scenario": scenario.cookie}, url)
@@ -103,14 +104,14 @@ async def end_of(scenario: Scenario, url: URL) -> Ended:
             try:
                 async with asyncio.timeout(PATIENCE):
                     async for value in scenario.drive(arm):
-                        given.append(value)  # noqa: PERF401 (what came before an error counts)
+                        given.append(value)  # noqa: PERF401 (the items before an error count)
             except (AiomsiError, TimeoutError) as raised:
                 error = raised
     return Ended(tuple(given), error)
 
 
 async def run_all(url: URL) -> list[Verdict]:
-    """Run one scenario after the other: so it can be told what the server has counted for each."""
+    """Run one scenario after the other, so that the server's counts of each can be told apart."""
     verdicts = []
     async with aiohttp.ClientSession() as http:
         before = await counted(http, url)
@@ -124,18 +125,17 @@ async def run_all(url: URL) -> list[Verdict]:
 
 
 def tell(verdicts: Sequence[Verdict]) -> None:
-    """Print what came of each scenario, and of all of them."""
+    """Print the verdict on each scenario, and their numbers."""
     width = max(len(verdict.name) for verdict in verdicts)
     for verdict in verdicts:
         print(f"{verdict.word:<9} {verdict.name:<{width}}  {verdict.why}".rstrip())
     words = Counter(verdict.word for verdict in verdicts)
-    print(
-        f"{len(verdicts)} scenarios: {', '.join(f'{number} {word}' for word, number in words.most_common())}"
-    )
+    counts = ", ".join(f"{number} {word}" for word, number in words.most_common())
+    print(f"{len(verdicts)} scenarios: {counts}")
 
 
 async def main(arguments: Sequence[str]) -> int:
-    """Do what the command line says."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description="Drive Microsoft's test server for SDKs.")
     parser.add_argument(
         "--server",

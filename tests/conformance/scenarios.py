@@ -1,8 +1,8 @@
-"""What Microsoft's test server for SDKs offers of operations and lists: each scenario, how it is driven, and how it has to end.
+"""The scenarios of Microsoft's test server for SDKs: how each runs, and how it must end.
 
 The names are those of the server's own report. Ends follow the server's API definitions
-(``swagger/lro.json`` and ``swagger/paging.json`` in its package) and, where these tell only what
-the service does, ARM's contract.
+(``swagger/lro.json`` and ``swagger/paging.json`` in its package) and, where these describe only
+the service, ARM's contract.
 
 Source: https://github.com/Azure/autorest.testserver,
 https://github.com/Azure/azure-resource-manager-rpc/blob/master/v1.0/async-api-reference.md
@@ -38,12 +38,13 @@ class Scenario:
     """One line of the report.
 
     Attributes:
-        name: as the report has it.
-        drive: makes the calls.
-        gives: all that they bring, before the error if there is one.
-        raises, status: how they fail, and the HTTP status of it; None: they don't.
-        also: further names that the server counts for the same calls.
-        cookie: the state in which the server begins; it keeps it in a cookie.
+        name: the scenario's name in the report.
+        drive: sends the calls.
+        gives: all results of the calls, before an error.
+        raises: the error of the calls; None without one.
+        status: the HTTP status of the error; None without one.
+        also: further scenarios that the server counts for the same calls.
+        cookie: the server's first state, which it keeps in a cookie.
 
     """
 
@@ -57,20 +58,20 @@ class Scenario:
 
 
 def failing(name: str, drive: Drive, raises: type[Exception], status: int, *gives: Any) -> Scenario:
-    """Make a scenario that ends with an error, after what it gives."""
+    """Create a scenario that ends with an error after its results."""
     return Scenario(name, drive, gives, raises, status)
 
 
 def unreadable(name: str, drive: Drive, status: int) -> Scenario:
-    """Make a scenario whose polls end with a response that tells no state."""
+    """Create a scenario whose polls end with a response without a state."""
     return failing(name, drive, OperationUnreadableError, status)
 
 
-# How a scenario is driven
+# Calls
 
 
 def call(verb: str, path: str, **options: Any) -> Drive:
-    """Make one call and wait for its end."""
+    """Send one call and wait for its end."""
 
     async def drive(arm: ArmSession) -> AsyncIterator[Any]:
         yield await getattr(arm, verb)(path, api_version=VERSION, **options)
@@ -84,7 +85,7 @@ get, put, patch, post, delete = (
 
 
 def operation(via: Any, path: str) -> Drive:
-    """POST and wait for the end, knowing where the API's definition says that the result is."""
+    """POST and wait for the end, with the place of the result from the API's definition."""
 
     async def drive(arm: ArmSession) -> AsyncIterator[Any]:
         yield await (
@@ -95,7 +96,7 @@ def operation(via: Any, path: str) -> Drive:
 
 
 def items(path: str, **options: Any) -> Drive:
-    """Read a list, and give the ids of its items."""
+    """Read a list, and yield the ids of its items."""
 
     async def drive(arm: ArmSession) -> AsyncIterator[Any]:
         async for item in arm.list(path, api_version=VERSION, **{"item_name": "values", **options}):
@@ -105,7 +106,7 @@ def items(path: str, **options: Any) -> Drive:
 
 
 async def only_page(arm: ArmSession) -> AsyncIterator[Any]:
-    """Read a list of which the definition says that it has one page, whatever that links to."""
+    """Read a list with one page by its definition, even if that page has a link."""
     async for page in arm.pages(
         "/paging/nullnextlink", api_version=VERSION, item_name="values", prefetch=False
     ):
@@ -115,7 +116,7 @@ async def only_page(arm: ArmSession) -> AsyncIterator[Any]:
 
 
 async def page_for_a_body(arm: ArmSession) -> AsyncIterator[Any]:
-    """GET a list with a body, as no list of ARM's is asked for; so `list` has no way to do that, and `request` has."""
+    """GET a list with a body by `request`: no list of ARM needs one, so `list` sends none."""
     page = await arm.request(
         "GET", "/paging/single/getWithBodyParams", api_version=VERSION, json={"name": "body"}
     )
@@ -133,13 +134,13 @@ async def operation_that_makes_a_list(arm: ArmSession) -> AsyncIterator[Any]:
 
 
 def rule(attempt: ArmAttempt, usual: ArmRetry = ArmRetry()) -> float | None:  # noqa: B008 (a frozen value)
-    """Repeat calls as usual, and once a POST too: the session leaves that to who knows what a second POST does."""
+    """Repeat calls as usual, and a POST once: only its caller knows the effect of a second one."""
     if attempt.method == "POST" and attempt.status == 500:
         return 0.0 if attempt.number == 1 else None
     return usual(attempt)
 
 
-# What comes of it
+# Results
 
 FOO = {"id": "100", "name": "foo"}
 READY = {"properties": {"provisioningState": "Succeeded"}, **FOO}
@@ -153,7 +154,7 @@ BODY = {"name": "foo"}
 TRACED = {"x-ms-client-request-id": "9C4D50EE-2D56-4CD3-8152-34347DC9F2B0"}
 
 OPERATIONS = (
-    # Over at once
+    # Operations that end at once
     Scenario("LROPutInlineComplete", put("/lro/put/200/succeeded", json=BODY), (READY,)),
     Scenario("LROPutInlineComplete201", put("/lro/put/201/succeeded", json=BODY), (READY,)),
     Scenario(
@@ -226,8 +227,8 @@ OPERATIONS = (
         patch("/lro/patch/202/retry/asyncAndLocationHeader", json=BODY),
         ({**READY, "id": "/lro/patch/202/retry/asyncAndLocationHeader"},),
     ),
-    # DELETE. What a Location brings with 200 is what the deletion itself would have answered,
-    # whatever state that names.
+    # DELETE. A 200 from a Location stands for the response of the deletion itself, with any
+    # state in it.
     Scenario("LRODelete200", delete("/lro/delete/202/retry/200"), NOTHING),
     Scenario("LRODelete204", delete("/lro/delete/202/noretry/204"), NOTHING),
     Scenario("LRODeleteNoHeaderInRetry", delete("/lro/delete/noheader"), NOTHING),
@@ -302,7 +303,7 @@ OPERATIONS = (
         ("success",),
         also=("LROConstantParameterizedPost",),
     ),
-    # With a request id of the caller's, which the server wants to see on every poll
+    # With a request id of the caller, which the server requires on every poll
     Scenario(
         "CustomHeaderPutSucceeded",
         put("/lro/customheader/put/201/creating/succeeded/200", headers=TRACED),
@@ -336,8 +337,8 @@ FAILURES_THAT_PASS = (
         put("/lro/retryerror/putasync/retry/succeeded", json=BODY),
         (READY,),
     ),
-    # The look at the resource takes the server's state away with it. So the polls of this operation
-    # are a scenario of their own, which begins where the first 500 was had already.
+    # The GET of the resource resets the server's state. So the polls of this operation
+    # are a separate scenario, which begins after the first 500.
     Scenario(
         "LRORetryErrorPutAsyncSucceededPolling",
         put("/lro/retryerror/putasync/retry/succeeded", json=BODY),
@@ -401,7 +402,7 @@ FAILURES = (
         400,
     ),
     unreadable("LRONonRetryPostAsyncRetry400", post("/lro/nonretryerror/postasync/retry/400"), 400),
-    # A service that does not keep to the contract. Without a provisioningState what was put is
+    # A service that breaks the contract. Without a provisioningState the resource is
     # there; this one just isn't shown.
     Scenario(
         "LROErrorPut201NoProvisioningStatePayload",
@@ -450,7 +451,7 @@ FAILURES = (
         delete("/lro/error/deleteasync/retry/invalidheader"),
         NOTHING,
     ),
-    # Accepted, and nothing said of where to ask: the call itself went well, and more can't be
+    # Accepted, without a URL to poll: the call itself succeeded, and more can't be
     # known.
     Scenario("LROErrorPostNoLocation", post("/lro/error/post/202/nolocation"), NOTHING),
     unreadable(
@@ -495,7 +496,7 @@ LISTS = (
     Scenario("PagingCustomUrlPartialNextLink", items("/paging/customurl/partialnextlink"), (1, 2)),
     Scenario("PagingMultipleLRO", operation_that_makes_a_list, TEN),
     Scenario("PagingMultipleRetryFirst", items("/paging/multiple/retryfirst"), TEN),
-    # The second page, which comes after a 500, has the same item as the first.
+    # The second page, which follows a 500, has the same item as the first.
     Scenario(
         "PagingMultipleRetrySecond", items("/paging/multiple/retrysecond"), (1, 1, *range(3, 11))
     ),
@@ -534,8 +535,10 @@ _WHOLE = "in ARM a nextLink is a whole URL, to be sent as it is"
 LISTED: Mapping[str, str] = {
     "PagingMultipleWithQueryParameters": f"wants a parameter that the link does not have; {_WHOLE}",
     "PagingFragment": f"gives a part of a path, to be put into another operation's; {_WHOLE}",
-    "PagingCustomUrlPartialOperationNextLink": "gives a path without its root; where ARM's services do, they leave out the slash",
+    "PagingCustomUrlPartialOperationNextLink": (
+        "gives a path without its root; where ARM's services do, they leave out the slash"
+    ),
     "PagingWithApiVersionAppend": f"wants an api-version that the link does not have; {_WHOLE}",
     "PagingWithApiVersionReplace": f"wants another api-version than the link's; {_WHOLE}",
 }
-"""Scenarios that contradict ARM's contract, and why. One that passes all the same is out of date, and fails the run."""
+"""Scenarios that contradict ARM's contract, and why. An entry that passes fails the run."""

@@ -1,4 +1,4 @@
-"""How a scenario has ended, and whether that is as it has to be. No I/O."""
+"""The verdict on a scenario: its outcome, compared with the expected one. No I/O."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
@@ -7,12 +7,12 @@ import attrs
 from conformance.scenarios import Scenario
 
 PREFIXES = ("LRO", "CustomHeaderPut", "CustomHeaderPost", "Paging")
-"""What the server calls operations and lists. The rest of its report is about code that is generated from definitions."""
+"""Prefixes of operations and lists in the server's report; the rest concerns generated code."""
 
 
 @attrs.frozen
 class Ended:
-    """What came of a scenario's calls: all that they gave, and the error that ended them."""
+    """The outcome of a scenario's calls: their results, and the error that ended them."""
 
     given: tuple[Any, ...]
     error: Exception | None = None
@@ -28,14 +28,14 @@ class Verdict:
 
     @property
     def bad(self) -> bool:
-        """Whether the run has failed."""
+        """Whether this verdict fails the run."""
         return self.word not in ("passed", "listed")
 
 
 def verdict_of(
     scenario: Scenario, ended: Ended, counts: Mapping[str, int], reason: str | None
 ) -> Verdict:
-    """Judge a scenario; `counts` is what the server has counted meanwhile, and `reason` that of a listed exception."""
+    """Judge a scenario by the server's `counts`; `reason` is that of a listed exception."""
     wrong = _wrong(scenario, ended, counts)
     if reason is not None:
         return Verdict(scenario.name, "listed" if wrong else "STALE", reason)
@@ -43,14 +43,14 @@ def verdict_of(
 
 
 def never_driven(scenarios: Iterable[Scenario], report: Iterable[str]) -> list[Verdict]:
-    """Find what the server's report has and no scenario drives."""
+    """Return the names in the server's report that no scenario runs."""
     driven = {name for scenario in scenarios for name in (scenario.name, *scenario.also)}
     missing = sorted(name for name in report if name.startswith(PREFIXES) and name not in driven)
     return [Verdict(name, "MISSING", "no scenario drives it") for name in missing]
 
 
 def _wrong(scenario: Scenario, ended: Ended, counts: Mapping[str, int]) -> str:
-    """Say what is otherwise than it has to be; empty: nothing."""
+    """Return the deviations from the expected outcome, as text; empty without any."""
     error = ended.error
     if type(error) is not (scenario.raises or type(None)):
         return (

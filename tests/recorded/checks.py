@@ -1,8 +1,8 @@
-"""The nine checks that a client of ARM should pass on recorded traffic, and how many of their cases did.
+"""The nine checks of a client of ARM on recorded traffic, with the number of passed cases.
 
-A case is one thing that was recorded: an operation, a chain of pages, a header. Several tests may
-look at the same one, and it has passed if all of them say so. A case that fails does not end its
-test, so that the numbers are whole; the test fails when it is over.
+A case is one recorded thing: an operation, a chain of pages, a header. Several tests may
+check the same case, which passes if all of them pass. A failed case does not end its test, so that
+the numbers are complete; the test fails at its end.
 """
 
 from collections.abc import Iterator
@@ -28,33 +28,33 @@ _failures: list[str] = []
 
 @contextmanager
 def case(check: int, where: str) -> Iterator[None]:
-    """Count what is done within as one case of a check; `where` names it."""
+    """Count the body of the `with` block as one case of a check; `where` names it."""
     before = _cases[check].setdefault(where, True)
     _cases[check][where] = False
     try:
         yield
-    except Exception as error:  # noqa: BLE001 (told when the test is over)
-        # The whole of it may show signed URLs.
+    except Exception as error:  # noqa: BLE001 (reported at the end of the test)
+        # The whole text may show signed URLs.
         _failures.append(f"{where}: {type(error).__name__}: {str(error)[:_MOST_TEXT]}")
     else:
         _cases[check][where] = before
 
 
 def set_aside(check: int, where: str, why: str) -> None:
-    """Count a case as one that has not passed, for a reason that is no fault."""
+    """Count a case as not passed, for a reason that is no fault."""
     _cases[check][where] = False
     _notes[check].append(f"{where}: {why}")
 
 
 def failures() -> list[str]:
-    """Give what has failed since this was asked last."""
+    """Return the failures since the last call."""
     told = list(_failures)
     _failures.clear()
     return told
 
 
 def table() -> list[str]:
-    """Give the checks, and how many of their cases passed; nothing if none was tried."""
+    """Return the checks with the numbers of passed cases; empty if no case ran."""
     if not any(_cases.values()):
         return []
     lines = []

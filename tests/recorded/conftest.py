@@ -1,4 +1,4 @@
-"""Counts the cases of the nine checks: those that failed fail their test, and at the end all are summed up."""
+"""Count the cases of the nine checks, fail the tests of failed ones, and print the sums."""
 
 from collections.abc import Generator
 
@@ -11,7 +11,7 @@ _MOST_SHOWN = 20
 
 @pytest.fixture
 def anyio_backend() -> str:
-    """Run in one kind of loop: what is recorded knows nothing of loops."""
+    """Run in one kind of event loop: recorded traffic does not depend on it."""
     return "asyncio"
 
 
@@ -29,7 +29,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     return result
 
 
-# In quotes, since the lowest version that is tested with does not have the name.
+# In quotes, because the lowest tested version lacks the name.
 def pytest_terminal_summary(terminalreporter: "pytest.TerminalReporter") -> None:
     if FOLDER and (lines := table()):
         terminalreporter.section("recorded traffic")

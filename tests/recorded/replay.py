@@ -1,4 +1,4 @@
-"""A recorded operation, replayed: what the pure machine asks for is looked up among what was recorded."""
+"""A recorded operation, replayed: each poll of the pure machine is looked up in the record."""
 
 import attrs
 from recorded.sequences import Step, cloud_of, plain
@@ -9,15 +9,14 @@ from aiomsi._arm.protocol.operations.state import FinalStateVia, Progress
 
 @attrs.define
 class Replay:
-    """What came of it.
+    """The outcome of a replay.
 
     Attributes:
-        progress: where the machine stood last.
-        unrecorded: the GET that nobody recorded, None if there was none. After it the replay is
-            over.
-        asked: the URLs that were asked for, in order.
-        strict: whether each request was the next one that was recorded.
-        older: how often the recorded client kept to an older link of the same operation.
+        progress: the last state of the machine.
+        unrecorded: the GET that is not in the record and ended the replay; None without one.
+        asked: the requested URLs, in order.
+        strict: whether each request was the next recorded one.
+        older: the number of times that the recorded client used an older link of the operation.
 
     """
 
@@ -29,7 +28,7 @@ class Replay:
 
 
 def replay(steps: tuple[Step, ...], via: FinalStateVia | None) -> Replay:
-    """Run the machine over a sequence; each URL's answers are given in their order, each one once."""
+    """Run the machine over a sequence; each URL's responses are used in order, each one once."""
     cloud, left = cloud_of(steps), list(steps[1:])
     found = Replay(begin(cloud, steps[0].response, via))
     while left and not found.progress.gave_up and (url := found.progress.next_url) is not None:
@@ -48,7 +47,7 @@ def replay(steps: tuple[Step, ...], via: FinalStateVia | None) -> Replay:
 
 
 def find(left: list[Step], url: str) -> tuple[Step | None, bool]:
-    """Find the recorded answer to a GET, and tell whether it is one to an older link of the same."""
+    """Return the recorded response to a GET, and whether it is that of an older link."""
     gets = [step for step in left if step.response.method == "GET"]
     for signed in (True, False):
         wanted = plain(url, signed=signed)
@@ -67,7 +66,7 @@ def find(left: list[Step], url: str) -> tuple[Step | None, bool]:
 
 
 def read_elsewhere(steps: tuple[Step, ...]) -> bool:
-    """Tell whether the recorded client read an operation's `Location` although a record was named, which comes first."""
+    """Return whether the recorded client read `Location` although the response named a record."""
     headers = steps[0].response.headers
     record, location = headers.get("Azure-AsyncOperation"), headers.get("Location")
     if record is None or location is None or len(steps) < 2:
@@ -76,7 +75,7 @@ def read_elsewhere(steps: tuple[Step, ...]) -> bool:
 
 
 def recorded_via(steps: tuple[Step, ...]) -> FinalStateVia | None:
-    """Tell what the recorded client knew of its API: where it read the result, after the record had told of success."""
+    """Return where the recorded client read the result after the record had reported success."""
     done = next(
         (number for number, step in enumerate(steps) if step.line.get("poll_state") == "Succeeded"),
         None,

@@ -1,4 +1,4 @@
-"""Recorded sequences of exchanges, for checks that replay them. `AIOMSI_RECORDED` names the folder."""
+"""Recorded sequences of exchanges, for replays. `AIOMSI_RECORDED` names the folder."""
 
 import json
 import os
@@ -25,7 +25,7 @@ _SIGNED = re.compile(r"[tcsh]")
 
 @attrs.frozen(repr=False, eq=False)
 class Step:
-    """One exchange of a sequence; its repr shows no URL, since those are signed."""
+    """One exchange of a sequence; its repr shows no URL, because URLs are signed."""
 
     where: str
     sequence: str
@@ -38,7 +38,7 @@ class Step:
 
 
 def sequences(name: str) -> Iterator[tuple[Step, ...]]:
-    """Give the sequences of one file, in order."""
+    """Return the sequences of one file, in order."""
     path = Path(FOLDER or "") / f"{name}.jsonl"
     with path.open(encoding="utf-8") as lines:
         steps = (
@@ -49,7 +49,7 @@ def sequences(name: str) -> Iterator[tuple[Step, ...]]:
 
 
 def every_sequence() -> Iterator[tuple[Step, ...]]:
-    """Give the sequences of all files."""
+    """Return the sequences of all files."""
     for path in sorted(Path(FOLDER or "").glob("*.jsonl")):
         yield from sequences(path.stem)
 
@@ -63,16 +63,16 @@ def _step(where: str, line: dict[str, Any]) -> Step:
 
 
 def cloud_of(steps: tuple[Step, ...]) -> Cloud:
-    """Give the cloud that was asked: the public one, or one of Microsoft's own for tests."""
+    """Return the requested cloud: the public one, or one of Microsoft's for tests."""
     url = steps[0].response.url
     root = "{0.scheme}://{0.netloc}".format(urlsplit(url))
     return PUBLIC if PUBLIC.is_resource_manager(url) else Cloud("recorded", root, f"{root}/")
 
 
 def plain(url: str, *, signed: bool = True) -> tuple[object, ...]:
-    """Give what a URL names, whatever its encoding: recorders and the recorded clients wrote links anew.
+    """Return a URL in a form without its encoding, which recorders and recorded clients changed.
 
-    Without `signed` the signature's parameters are left out: they are new with each answer.
+    Without `signed` the signature's parameters are left out: they are new in each response.
     """
     parts = urlsplit(urljoin("https://management.azure.com/", url.strip()))
     pairs = parse_qsl(parts.query, keep_blank_values=True)

@@ -1,4 +1,4 @@
-"""An ARM on loopback that gives recorded answers: to what was recorded, and to nothing else."""
+"""An ARM on loopback that responds to recorded requests only, with the recorded responses."""
 
 import re
 from collections.abc import AsyncIterator
@@ -28,9 +28,9 @@ _OF_THE_CONNECTION = {
 
 
 def moved(steps: tuple[Step, ...], origin: str) -> tuple[Step, ...]:
-    """Give the same exchanges as they would be with another origin: in URLs and in links, and nowhere else.
+    """Return the exchanges with another origin in their URLs and links, and only there.
 
-    Regions have origins of their own on ARM; here they have the same one.
+    On ARM each region has its own origin; here all have the same one.
     """
     host = re.escape(urlsplit(steps[0].response.url).hostname or "")
     # In JSON a slash may be escaped.
@@ -68,12 +68,12 @@ class Replayed:
     """The server.
 
     Attributes:
-        origin: its own URL.
-        left: what was recorded and not yet asked for.
-        always: an exchange that answers everything.
-        otherwise: the status for a request that nobody recorded.
-        asked: the targets of all requests since `load`, as they came.
-        unrecorded: those of them that nobody recorded.
+        origin: the server's URL.
+        left: the recorded exchanges that were not yet requested.
+        always: an exchange that responds to every request.
+        otherwise: the status for a request that is not recorded.
+        asked: the targets of all requests since `load`, as received.
+        unrecorded: the targets that are not recorded.
 
     """
 
@@ -89,7 +89,7 @@ class Replayed:
         return Cloud("recorded", self.origin, f"{self.origin}/")
 
     def load(self, steps: tuple[Step, ...], *, otherwise: int = 418) -> tuple[Step, ...]:
-        """Have a sequence to answer from, and nothing else; give it as it is on this server."""
+        """Load one sequence to respond from, and return it with this server's origin."""
         steps = moved(steps, self.origin)
         self.left, self.always, self.otherwise, self.asked, self.unrecorded = (
             list(steps),

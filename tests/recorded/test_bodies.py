@@ -1,4 +1,4 @@
-"""Recorded traffic: every body is read, every id round-trips, every link goes out as it is."""
+"""Recorded traffic: bodies are decoded, ids round-trip, and links are sent unchanged."""
 
 import json
 from urllib.parse import unquote
@@ -24,7 +24,7 @@ def test_there_is_recorded_traffic() -> None:
     assert exchanges()
 
 
-def test_every_id_round_trips_unchanged_and_compares_without_case() -> None:
+def test_id_round_trips_unchanged_and_compares_without_case() -> None:
     ids = recorded_ids()
     assert ids
     for text in ids:
@@ -78,7 +78,7 @@ def test_every_link_on_this_clouds_arm_goes_out_byte_for_byte() -> None:
     links: set[str] = set()
     for exchange in exchanges():
         links.update(values(document(exchange), "nextLink"))
-    # Some services put raw spaces into their links, or leave the version out.
+    # Some services write raw spaces into their links, or omit the version.
     whole = [
         link
         for link in links

@@ -1,4 +1,4 @@
-"""Recorded errors: each gives an exception with everything that its body says, and a decision about repeating the call."""
+"""Recorded errors: each becomes an exception with all facts of its body, and is judged."""
 
 import json
 import pickle
@@ -26,7 +26,7 @@ def errors() -> list[tuple[Exchange, ArmError]]:
 
 
 def usual(exchange: Exchange) -> dict[str, Any]:
-    """Give the error where the contract puts it; empty if it is not there, or without code or message."""
+    """Return the error at its usual place; empty if absent, or without code or message."""
     body = document(exchange)
     said = body.get("error") if isinstance(body, dict) else None
     if not isinstance(said, dict):
@@ -116,7 +116,7 @@ def test_who_says_so_and_the_ids_are_kept() -> None:
         assert error.correlation_id == headers.get("x-ms-correlation-request-id")
 
 
-def test_every_error_survives_a_pickle_and_shows_neither_who_called_nor_signed_links() -> None:
+def test_pickled_error_shows_no_caller_and_no_signed_link() -> None:
     for exchange, error in errors():
         stored = pickle.dumps(error)
         twin = pickle.loads(stored)  # noqa: S301 (our own)
@@ -159,7 +159,7 @@ def test_the_namespace_of_every_missing_registration_is_found() -> None:
             assert f"/providers/{error.namespace}/register" in error.help
 
 
-def test_no_error_is_taken_for_a_missing_registration_that_does_not_say_so() -> None:
+def test_only_a_registration_error_means_a_missing_registration() -> None:
     for exchange, error in errors():
         if isinstance(error, RegistrationRequiredError):
             assert b"Registration" in exchange.response.body, exchange.where
@@ -200,7 +200,7 @@ def test_every_error_leads_to_a_decision() -> None:
             assert decided.look or exchange.method == "DELETE", exchange.where
 
 
-def test_a_version_that_is_refused_although_it_is_listed_is_asked_for_once_more() -> None:
+def test_listed_version_that_is_refused_is_requested_again() -> None:
     for exchange, error in errors():
         asked = re.search(r"[?&]api-version=([^&]+)", exchange.url, re.IGNORECASE)
         listed = re.search(r"supported api-versions are '([^']*)'", error.message)

@@ -1,4 +1,4 @@
-"""Recorded answers: every remaining count is put down to a bucket."""
+"""Recorded responses: every remaining count belongs to a bucket."""
 
 import re
 
@@ -26,7 +26,7 @@ def numbers(value: str) -> list[int]:
 
 
 def counts() -> list[tuple[str, str, str, tuple[Remaining, ...]]]:
-    """Give every header with what was read of the answer's headers together."""
+    """Yield every header, with the counts read from all headers of its response."""
     found = []
     for exchange in exchanges():
         read = remaining_counts(exchange.response.headers, 0.0)

@@ -1,4 +1,4 @@
-"""A long list over HTTP, measured: however many pages it has, one is in memory. Synthetic, as large as recorded ones get."""
+"""Memory of a long list over HTTP: one page, for any number. Synthetic, at recorded sizes."""
 
 import gc
 import json
@@ -25,7 +25,7 @@ FIRST = f"{PATH}?api-version=2021-07-01&page=0"
 
 
 def page(number: int, pages: int) -> bytes:
-    """Make a page of SKUs, each of which tells its page."""
+    """Return a page of SKUs; each has the number of its page."""
     names = ("vCPUs", "MemoryGB", "MaxDataDiskCount", "PremiumIO")
     more = [{"name": name, "value": str(each)} for each, name in enumerate(names)]
     filling = "x" * (BYTES // SKUS - 278)
@@ -46,13 +46,13 @@ def page(number: int, pages: int) -> bytes:
 
 @attrs.define
 class Held:
-    """What there was of pages at the worst moment: decoded, and as answers that nobody has read yet."""
+    """The largest number of pages in memory: decoded ones, and responses not yet decoded."""
 
     decoded: int = 0
     unread: int = 0
 
     def look(self, only: frozenset[int] = frozenset()) -> None:
-        """Look through everything that lives; a single item may be in the caller's hands."""
+        """Count the pages in memory; the caller may hold a single item."""
         found: dict[int, int] = {}
         unread = 0
         for one in gc.get_objects():
@@ -68,7 +68,7 @@ class Held:
 async def listed(
     pages: int, asked: Callable[[], object]
 ) -> AsyncIterator[tuple[Canned, ArmSession]]:
-    """Give a server with so many pages, which calls `asked` at every request, and a session for it."""
+    """Yield a server with so many pages, which calls `asked` at each request, and its session."""
 
     def give(body: str, _: Asked) -> Says:
         asked()
@@ -111,7 +111,7 @@ async def test_however_many_pages_there_are_one_is_held(
     ("prefetch", "further"), [(False, 0), (True, BYTES)], ids=["one-by-one", "prefetched"]
 )
 async def test_six_pages_take_as_much_memory_as_one(prefetch: bool, further: int) -> None:
-    """At any moment, that is: also while a page is decoded, which takes more than the page."""
+    """Also while a page is decoded, which takes more memory than the page."""
     with case(9, f"allocated, prefetch={prefetch}"):
         peaks = []
         for pages in (1, PAGES):

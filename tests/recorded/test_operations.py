@@ -1,4 +1,4 @@
-"""Every recorded long-running operation, replayed: it ends as it did, and nothing is asked that was not."""
+"""Every recorded long-running operation, replayed: the same end, and only recorded requests."""
 
 import json
 from collections import Counter
@@ -23,7 +23,7 @@ def operations() -> list[tuple[Step, ...]]:
     return list(sequences("lro"))
 
 
-def test_every_operation_with_a_known_end_reaches_it_with_the_recorded_requests() -> None:
+def test_operation_reaches_its_end_with_the_recorded_requests() -> None:
     ends: Counter[str] = Counter()
     elsewhere = []
     for steps in operations():
@@ -43,7 +43,7 @@ def test_every_operation_with_a_known_end_reaches_it_with_the_recorded_requests(
     assert len(elsewhere) < sum(ends.values()) / 20, elsewhere
 
 
-def test_without_the_apis_definition_only_the_result_is_looked_for_elsewhere() -> None:
+def test_operation_without_a_definition_differs_in_its_result() -> None:
     for steps in operations():
         if end_of(steps) == "open" or read_elsewhere(steps):
             continue
@@ -59,7 +59,7 @@ def test_an_operation_without_a_recorded_end_goes_on() -> None:
         if end_of(steps) != "open":
             continue
         progress = replay(steps, None).progress
-        # What looks like an operation to its name may be a resource that was there at once.
+        # A sequence named like an operation may be a resource that existed at once.
         created = (
             steps[0].response.status == 201
             and "Azure-AsyncOperation" not in steps[0].response.headers

@@ -1,4 +1,4 @@
-"""Every recorded list, walked: by its links to the letter, to its end."""
+"""Every recorded list, followed by its exact links to its end."""
 
 import json
 
@@ -12,7 +12,7 @@ pytestmark = needs_recordings
 
 
 def walk(steps: tuple[Step, ...]) -> None:
-    """Walk one chain; a page may be empty although it goes on."""
+    """Follow one chain; a page may be empty and have a next link."""
     first = steps[0].response
     chain = Chain(cloud_of(steps), first.url if first.method == "GET" else None)
     following, items, expected = None, 0, 0
@@ -25,12 +25,12 @@ def walk(steps: tuple[Step, ...]) -> None:
         items += len(page.items)
         expected += len(document["value"])
         following = chain.next_url(page, step.response)
-        # Only a space can't go into a request.
+        # Only a space can't be sent.
         assert (following or "") == (document.get("nextLink") or "").replace(" ", "%20"), step
     assert items == expected
 
 
-def test_every_chain_is_walked_by_its_links_to_the_letter_and_gives_all_items() -> None:
+def test_chain_is_followed_by_exact_links_and_yields_all_items() -> None:
     walked = 0
     for steps in sequences("paging"):
         with case(3, steps[0].sequence):

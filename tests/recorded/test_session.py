@@ -1,4 +1,4 @@
-"""What was recorded, served on loopback and asked for by a session: its requests and results are the recorded ones."""
+"""Recorded traffic, served on loopback: a session has the recorded requests and results."""
 
 import json
 from collections.abc import AsyncIterator
@@ -37,7 +37,7 @@ ENDS: dict[type[Exception], str] = {
 
 @asynccontextmanager
 async def serving() -> AsyncIterator[tuple[Replayed, ArmSession]]:
-    """Give a server, and a session for it whose time takes no time."""
+    """Yield a server, and a session for it whose sleeps end at once."""
     clock = ManualClock(autoadvance=True).clock
     async with (
         replayed() as server,
@@ -47,7 +47,7 @@ async def serving() -> AsyncIterator[tuple[Replayed, ArmSession]]:
 
 
 def sent(step: Step) -> dict[str, Any]:
-    """Give a recorded request's body, as `begin` and `request` take it."""
+    """Return a recorded request's body as an argument of `begin` and `request`."""
     if not step.request_body:
         return {}
     return {"content": step.request_body.encode(), "headers": {"Content-Type": "application/json"}}
@@ -59,7 +59,7 @@ def target(url: str) -> str:
 
 
 def links(steps: tuple[Step, ...]) -> set[str]:
-    """Give the targets of all links in headers; a space is all that can't go out as it is."""
+    """Return the targets of all links in headers; only a space can't be sent unchanged."""
     headers = [step.response.headers for step in steps]
     return {
         target(one[name].replace(" ", "%20")) for one in headers for name in LINKS if name in one
@@ -67,7 +67,7 @@ def links(steps: tuple[Step, ...]) -> set[str]:
 
 
 async def outcome(arm: ArmSession, steps: tuple[Step, ...]) -> tuple[str, Any]:
-    """Follow an operation, and give how it ended and its result."""
+    """Follow an operation; return its outcome and its result."""
     start = steps[0]
     operation = await arm.begin(
         start.response.method,
@@ -80,12 +80,12 @@ async def outcome(arm: ArmSession, steps: tuple[Step, ...]) -> tuple[str, Any]:
     except (OperationFailedError, OperationCanceledError) as error:
         return ENDS[type(error)], error.code
     except (ServiceError, NotFoundError):
-        # A recorder has struck out a part of the result, which is no JSON any more; or the recorded
-        # client did not ask for it.
+        # The recorder removed a part of the result, which is no longer JSON; or the recorded
+        # client did not request it.
         return operation.status.lower(), None
 
 
-async def test_every_operation_with_a_known_end_reaches_it_with_the_recorded_requests() -> None:
+async def test_operation_reaches_its_end_with_the_recorded_requests() -> None:
     async with serving() as (server, arm):
         for recorded in operations():
             if (end := end_of(recorded)) == "open" or read_elsewhere(recorded):
@@ -106,7 +106,7 @@ async def test_every_operation_with_a_known_end_reaches_it_with_the_recorded_req
 
 
 def shape(steps: tuple[Step, ...]) -> tuple[object, ...]:
-    """Give all that a client sees when an operation begins."""
+    """Return all that a client sees at the start of an operation."""
     begun = steps[0].response
     document = decoded(begun)
     said = bool(document), provisioning_state(document), text_of(document, "status")
@@ -118,10 +118,11 @@ def shape(steps: tuple[Step, ...]) -> tuple[object, ...]:
     )
 
 
-async def test_who_reads_the_location_although_a_record_is_named_does_so_by_a_rule_of_its_own() -> (
-    None
-):
-    """Others read the record after an answer of the same shape, as we do. Where it can't be had, `Location` leads to the end."""
+async def test_client_that_prefers_location_follows_its_own_rule() -> None:
+    """Some clients read `Location`; others read the record after the same response, as we do.
+
+    If the record can't be read, `Location` leads to the end.
+    """
     own_rules = [steps for steps in operations() if read_elsewhere(steps)]
     by_record = [
         steps for steps in operations() if len(steps) > 1 and steps[1].line["role"] == "poll_aao"
@@ -134,7 +135,10 @@ async def test_who_reads_the_location_although_a_record_is_named_does_so_by_a_ru
             assert ended == end_of(recorded), recorded
             record = target(recorded[0].response.headers["Azure-AsyncOperation"])
             assert set(server.unrecorded) <= {record, server.asked[0]}, recorded
-            why = f"its client read Location first; {len(alike)} others began just so, and their clients read the record"
+            why = (
+                f"its client read Location first; {len(alike)} others began just so, "
+                "and their clients read the record"
+            )
             set_aside(1, recorded[0].sequence, why)
 
 

@@ -1,4 +1,4 @@
-"""Recorded providers' documents: a version is found for every type; every path names a type or none."""
+"""Recorded provider documents: every type has a version, and every path names a type or none."""
 
 import re
 

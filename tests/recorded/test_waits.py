@@ -1,4 +1,4 @@
-"""Recorded answers: the wait that is asked for is found wherever it stands."""
+"""Recorded responses: the requested wait is found in every place."""
 
 import re
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""Recorded traffic of the real Resource Manager, read as values. `AIOMSI_RECORDED` names the folder."""
+"""Recorded traffic of the real Resource Manager. `AIOMSI_RECORDED` names the folder."""
 
 import json
 import os
@@ -23,15 +23,17 @@ needs_recordings = pytest.mark.skipif(
 
 @attrs.frozen(repr=False, eq=False)
 class Exchange:
-    """One recorded request and its answer.
+    """One recorded request and its response.
 
     Attributes:
-        where: file and line.
-        sequence: the same for all exchanges that belong together; None where the recording names
-            none.
-        method, url, request_headers, request_body: the request.
-        response: the answer.
-        more: everything else that the line holds, such as `role` and `pattern`.
+        where: the file and line.
+        sequence: the name that related exchanges share; None if the recording has no name.
+        method: the request's verb.
+        url: the request's URL.
+        request_headers: the request's headers.
+        request_body: the request's body.
+        response: the response.
+        more: all other members of the line, such as `role` and `pattern`.
 
     """
 
@@ -45,13 +47,13 @@ class Exchange:
     more: dict[str, Any]
 
     def __repr__(self) -> str:
-        """Tell where it stands and no more: URLs are signed, and pytest shows what an assertion compared."""
+        """Return the place without the URL, which is signed: pytest shows compared values."""
         return f"<{self.method} {self.response.status} at {self.where}>"
 
 
 @cache
 def exchanges(name: str = "*") -> tuple[Exchange, ...]:
-    """Give the exchanges of one file, named without its ending, or of all."""
+    """Return the exchanges of one file, named without its suffix, or of all files."""
     found: list[Exchange] = []
     for path in sorted(Path(FOLDER or "").glob(f"{name}.jsonl")) if FOLDER else ():
         with path.open(encoding="utf-8") as lines:
@@ -73,7 +75,7 @@ def _exchange(where: str, line: dict[str, Any]) -> Exchange:
 
 
 def sequences(name: str = "*") -> Iterator[tuple[Exchange, ...]]:
-    """Give the exchanges of one file, or of all, by sequence and in order."""
+    """Return the exchanges of one file, or of all files, by sequence and in order."""
     for _, group in groupby(
         exchanges(name), lambda one: (one.where.partition(":")[0], one.sequence)
     ):
@@ -81,7 +83,7 @@ def sequences(name: str = "*") -> Iterator[tuple[Exchange, ...]]:
 
 
 def document(exchange: Exchange) -> Any:
-    """Decode an answer's body; None for one that is empty or no JSON."""
+    """Decode a response's body; return None if it is empty or no JSON."""
     try:
         return json.loads(exchange.response.body or b"null")
     except ValueError:
@@ -89,7 +91,7 @@ def document(exchange: Exchange) -> Any:
 
 
 def values(inside: object, name: str) -> Iterator[str]:
-    """Give every string that is called so, however deep it lies."""
+    """Yield every string member of this name, at any depth."""
     pending = [inside]
     while pending:
         one = pending.pop()

@@ -113,10 +113,10 @@ async def test_lookup_without_its_module_raises_an_aiomsi_error(
     exhausted: Callable[[], None],
 ) -> None:
     async with canned() as arm, session(arm) as own:
-        call = own._call("GET", VAULT, NO_OPTIONS)
+        call = own._make_call("GET", VAULT, NO_OPTIONS)
         exhausted()
         with pytest.raises(AiomsiError, match="Too many open files"):
-            await own._wire.send(call)
+            await own._sender.send(call)
 
 
 async def test_session_without_its_modules_raises_an_aiomsi_error(

@@ -1,1 +1,1 @@
-"""Azure Resource Manager: requests, answers, ids, and the session that joins them."""
+"""Azure Resource Manager: the session, its requests and their responses."""

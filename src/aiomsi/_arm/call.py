@@ -1,4 +1,7 @@
-"""A call on its way, and the parts that others play in it: those who give tokens, and the one who takes causes of errors away."""
+"""`Call`, the state of one ARM call, and the interfaces that it needs.
+
+Credentials return tokens; `ProviderSupport` resolves api-versions and registers subscriptions.
+"""
 
 from __future__ import annotations
 
@@ -23,48 +26,48 @@ E = TypeVar("E", bound=AiomsiError)
 
 
 class TokenLike(Protocol):
-    """What a credential's `get_token` gives."""
+    """The token that a credential's `get_token` returns."""
 
     @property
     def token(self) -> str:
-        """The token."""
+        """The text of the token."""
 
     @property
     def expires_on(self) -> int:
-        """When it ends, in seconds since the epoch."""
+        """The token's expiry, in seconds since the epoch."""
 
 
 class AsyncCredential(Protocol):
-    """A credential by the Azure SDK's async protocol, as far as a session uses it."""
+    """The part of the Azure SDK's async credential protocol that a session uses."""
 
     async def get_token(self, *scopes: str, claims: str | None = None) -> TokenLike:
-        """Give a token for the scope."""
+        """Return a token for the scope."""
 
 
 class OwnCredential(Protocol):
-    """A credential of this package: all its callers share one fetch, and a token of its can be rejected."""
+    """A credential of this package: its callers share one fetch, and can reject a token."""
 
     async def get_token(self, *scopes: str, claims: str | None = None) -> AccessToken:
-        """Give a token for the scope."""
+        """Return a token for the scope."""
 
     def reject(self, token: str | AccessToken) -> bool:
-        """Say that this token was not accepted."""
+        """Reject a token that a service refused; return whether it was dropped."""
 
     async def close(self) -> None:
-        """Give up the interest in its tokens."""
+        """Close the credential."""
 
 
 @attrs.frozen
 class NoResponse:
-    """Why a request got no response that can be read.
+    """The reason why a request got no readable response.
 
     Attributes:
-        why: what happened.
+        why: the failure, as text.
         arrived: whether the request may have reached the server.
-        untrusted: whether the certificate of the other side was not accepted.
+        untrusted: whether the server's certificate was refused.
         permanent: whether the same request would fail again in the same way.
-        unreadable: whether a response came that could not be parsed, or only a part of one.
-        help: what to do about it; empty for the usual advice.
+        unreadable: whether a response was received in part, or could not be parsed.
+        help: advice for the caller; empty for the usual advice.
 
     """
 
@@ -81,36 +84,43 @@ def _path_alone(url: str) -> str:
 
 
 def new_request_id() -> str:
-    """Give a random GUID (version 4, variant a), in a third of the time that `uuid.uuid4` takes to be a text."""
+    """Return a random GUID (version 4, variant a) as text.
+
+    It takes a third of the time of `str(uuid.uuid4())`.
+    """
     digits = os.urandom(16).hex()
     return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-{digits[20:]}"
 
 
 @attrs.define(eq=False)
 class Call:
-    """One call, with what has become of it so far.
+    """One call and its state.
 
     Attributes:
-        url: encoded; it goes out byte for byte. Its query may be signed.
-        data: the body as it is sent; encoded, because the caller may change its own objects
-            meanwhile.
-        kind: the resource type whose api-version is looked up; None: the caller has named one.
-        lacks_version: whether that is still to be done.
-        until: when it has to be over, in the loop's time.
-        lists: whether it requests a page of a list, which changes nothing, whatever the verb.
-        timed: whether its caller limits its time in any case, so that its requests may be silent
-            for as long as that.
-        attempts: requests sent.
-        doubt: what the last of them met that may have been carried out although it brought no
-            answer to go by.
-        unsettled: the same, where the answer is a look at a resource that is being changed, so that
-            the doubt remains.
-        failed_looks: how many requests failed that were to show whether the call was carried out.
-        fixes: how often an api-version was replaced, or a subscription registered, for this call.
-        registered: for each registration that this call needed, until when ARM may still deny it.
-        fault, repeats: the last error's status and code, and how often in a row it came.
-        unreadable: whether a response to a request of this call came that could not be read.
-        excused: seconds that registrations took: the rule's budget does not count them.
+        method: the HTTP verb.
+        url: the encoded URL, sent byte for byte. Its query may be signed.
+        headers: the request headers. The bearer token is set before each request.
+        data: the encoded body. The caller may change its own objects during the call.
+        began: the start of the call, in monotonic time.
+        kind: the resource type whose api-version is looked up; None if the caller named a version.
+        lacks_version: whether that look-up is still outstanding.
+        until: the end of the caller's time-out, in the event loop's time; None without one.
+        timed: whether the caller limits the time of the whole call. Its requests then have no
+            read time-out.
+        lists: whether the call requests a page of a list, which is a read with any verb.
+        attempts: the number of requests sent.
+        uncertain_error: the error of the last request that ARM may have carried out although it
+            sent no usable response.
+        pending_error: the same error, if a GET then found the resource in the middle of a change,
+            so that the outcome of the request is still unknown.
+        failed_checks: the number of failed GETs of the resource after an uncertain write.
+        fixes: the number of api-versions replaced and subscriptions registered for this call.
+        registered: by registration that this call needed, the monotonic time until which ARM may
+            still deny it.
+        fault: the status and code of the last error.
+        repeats: the number of times in a row that `fault` occurred.
+        unreadable: whether a response to this call was received but could not be read.
+        excused: seconds spent on registrations, which the rule's budget does not count.
 
     """
 
@@ -125,9 +135,9 @@ class Call:
     timed: bool = False
     lists: bool = False
     attempts: int = 0
-    doubt: ArmError | ArmConnectionError | None = None
-    unsettled: ArmError | ArmConnectionError | None = None
-    failed_looks: int = 0
+    uncertain_error: ArmError | ArmConnectionError | None = None
+    pending_error: ArmError | ArmConnectionError | None = None
+    failed_checks: int = 0
     fixes: int = 0
     registered: dict[str, float] = attrs.field(factory=dict, repr=False)
     fault: tuple[int | None, str | None] | None = None
@@ -147,7 +157,7 @@ class Call:
 
     @property
     def reads(self) -> bool:
-        """Return whether the call changes nothing."""
+        """Return whether the call is a read."""
         return self.lists or reads(self.method, path_of(self.url))
 
     @property
@@ -165,38 +175,44 @@ class Call:
             and not (self.method == "PATCH" and isinstance(self.sent, list))
         )
 
-    def in_doubt(self, error: E) -> E:
+    def mark_uncertain(self, error: E) -> E:
         """Mark the error that ends the call if ARM may have carried out an earlier request."""
-        doubt = self.doubt
-        if doubt is None:
+        uncertain = self.uncertain_error
+        if uncertain is None:
             return error
         error.uncertain = True
-        if error is doubt:
+        if error is uncertain:
             return error
-        # Without its frames, which would keep the whole call alive.
-        error.earlier = doubt.with_traceback(None)
+        # Frames would keep the whole call alive.
+        error.earlier = uncertain.with_traceback(None)
         # The help of a 412 presumes another client's change; that of an unsent request, no change.
         kept = "" if isinstance(error, PreconditionFailedError) else error.help
         if isinstance(error, ArmConnectionError) and not error.arrived:
             error.arrived, kept = True, ""
-        said = f"An earlier attempt of this call may have done it: {doubt.args[0]}. Look at the resource before you repeat it"
-        error.help = f"{said}. {kept}" if kept else said
+        advice = (
+            f"An earlier attempt of this call may have done it: {uncertain.args[0]}. "
+            "Look at the resource before you repeat it"
+        )
+        error.help = f"{advice}. {kept}" if kept else advice
         return error
 
     def renew_budget(self, now: float) -> None:
-        """Count the limits of the call from now on, as after a change of the resource that took its time."""
-        self.began, self.excused, self.until, self.unsettled = now, 0.0, None, None
+        """Restart the call's time limits, after a wait for the end of another change.
+
+        The budget, the caller's time-out and the excused time are all reset.
+        """
+        self.began, self.excused, self.until, self.pending_error = now, 0.0, None, None
 
     def renew_id(self) -> None:
-        """Take a request id that was not used yet: ARM may answer a known one from memory."""
+        """Use a new request id, because ARM may repeat its old response to a known id."""
         self.headers["x-ms-client-request-id"] = new_request_id()
 
 
-class Mender(Protocol):
-    """Takes causes of errors away."""
+class ProviderSupport(Protocol):
+    """Fixes the causes of errors that concern resource providers."""
 
-    async def complete(self, call: Call, kind: ResourceType) -> None:
-        """Look up the api-version that the call lacks."""
+    async def resolve_api_version(self, call: Call, kind: ResourceType) -> None:
+        """Look up the api-version that the call lacks, and set it."""
 
-    async def mend(self, call: Call, error: ArmError) -> bool:
-        """Take away the cause of an error, if that can be done; return whether the call is to be sent again."""
+    async def fix(self, call: Call, error: ArmError) -> bool:
+        """Fix the cause of an error, if possible; return whether to send the call again."""

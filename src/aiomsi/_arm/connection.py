@@ -1,9 +1,7 @@
-"""The one request path to ARM: token, request, a second try with a new token, repetitions.
+"""`Connection`: sends one authenticated request to ARM.
 
-A call is sent by `Wire.send`: requests, each by `exchange`, until there is an answer that is no
-error or the rule gives up. A 401 belongs to `exchange`, since another token makes it another
-request and no repetition. What is done after a request that went wrong is `recovery`'s, which is
-imported when the first one does: most sessions never need it.
+`send_once` gets the token, sends the request, and sends it once more after a 401: another token
+makes it another request and not a repetition. `Sender` repeats calls.
 """
 
 from __future__ import annotations
@@ -25,7 +23,6 @@ from yarl import URL
 from aiomsi._arm.call import (
     AsyncCredential,
     Call,
-    Mender,
     NoResponse,
     OwnCredential,
     new_request_id,
@@ -34,13 +31,13 @@ from aiomsi._arm.http import (
     CLOSED,
     MAYBE,
     UNSENT,
-    authorized_late,
-    no_response,
+    authorize_late,
+    explain_failure,
+    find_proxy,
+    make_cause,
+    make_request_options,
+    make_timeout,
     open_http,
-    proxy_for,
-    request_options,
-    shown,
-    time_limits,
 )
 from aiomsi._arm.protocol.encoding import ACCEPTED, MAX_BODY, LongBodyError, whole_body
 from aiomsi._arm.protocol.links import path_of
@@ -48,13 +45,11 @@ from aiomsi._arm.protocol.request import (
     NO_OPTIONS,
     Options,
     check_headers,
-    check_seconds,
     check_session_headers,
     checked_content,
     encoded,
 )
 from aiomsi._arm.protocol.response import ArmResponse
-from aiomsi._arm.protocol.retry import PASSING, RetryRule, budget_of
 from aiomsi._clock import Clock
 from aiomsi._clouds import Cloud
 from aiomsi._errors import AiomsiError, ArmConnectionError, UsageError, without_loop
@@ -65,89 +60,82 @@ from aiomsi._util.tasks import create_task, retrieve
 from aiomsi._version import VERSION
 
 _AUXILIARY = "x-ms-authorization-auxiliary"
-"""Tokens of further tenants; https://learn.microsoft.com/azure/azure-resource-manager/management/authenticate-multi-tenant"""
+"""Tokens of further tenants: https://learn.microsoft.com/azure/azure-resource-manager/management/authenticate-multi-tenant"""
 _AT_ONCE = 0.05
-"""A request that begins this many seconds after its call uses time-outs that are made once."""
+"""A request that begins within so many seconds of its call uses prebuilt time-outs."""
 _TARDINESS = 1.0
-"""By so many seconds an event loop may be late when it wakes a call for its last request."""
+"""Seconds by which a busy event loop may wake a call late for its last request."""
 
 T = TypeVar("T")
 
 
 @attrs.define(eq=False, repr=False)
-class Wire:
-    """What a session sends with: its cloud, credentials, HTTP session and rule for repetitions. Belongs to one event loop.
+class Connection:
+    """The cloud, credentials, HTTP session and tasks of an `ArmSession`, in one event loop.
 
     Attributes:
-        given: the user's credential, and those of further tenants.
-        adopt: makes each of them one of this package's own, where it isn't.
-        owns_first: whether the first one was made for this session, and is closed with it.
-        make_mender: makes what looks up api-versions and registers subscriptions, when it is first
-            needed.
-        scope: what the tokens are for.
-        budget: seconds after the begin of a call within which its requests have to begin, the queue
-            for connections included.
-        credentials: as adopted in the loop; before that there are none.
+        cloud: the cloud whose ARM receives the requests.
+        given_credentials: the user's credential, followed by those of further tenants.
+        wrap_credential: returns an `OwnCredential` for a credential of another library.
+        owns_credential: whether the first credential was created for this session, which then
+            closes it.
+        budget: seconds from the start of a call within which its requests must begin, including
+            the queue for a connection.
+        clock: the source of time.
+        user_agent: the `User-Agent` header.
+        user_session: the user's aiohttp session, which is not closed; None to open one.
+        ssl: the TLS context for ARM; None for aiohttp's default.
+        scope: the scope of the tokens.
+        correlation_id: the `x-ms-correlation-request-id` header.
+        http: the aiohttp session in use; None before the first call and after `close`.
+        closed: whether `close` was called.
+        credentials: the wrapped credentials; empty before the first call.
 
     """
 
     cloud: Cloud
-    given: tuple[AsyncCredential, ...]
-    adopt: Callable[[AsyncCredential], OwnCredential]
-    owns_first: bool
-    rule: RetryRule
+    given_credentials: tuple[AsyncCredential, ...]
+    wrap_credential: Callable[[AsyncCredential], OwnCredential]
+    owns_credential: bool
+    budget: float
     clock: Clock
-    agent: str
-    make_mender: Callable[[Wire], Mender]
-    borrowed: aiohttp.ClientSession | None
+    user_agent: str
+    user_session: aiohttp.ClientSession | None
     ssl: ssl_module.SSLContext | None
     scope: str = attrs.field(init=False)
-    budget: float = attrs.field(init=False)
     correlation_id: str = attrs.field(init=False)
     http: aiohttp.ClientSession | None = attrs.field(default=None, init=False)
     closed: bool = attrs.field(default=False, init=False)
     credentials: list[OwnCredential] = attrs.field(factory=list, init=False)
     _loop: asyncio.AbstractEventLoop | None = attrs.field(default=None, init=False)
     _options: dict[str, Any] = attrs.field(factory=dict, init=False)
-    _limits: aiohttp.ClientTimeout = attrs.field(init=False, repr=False)
-    # Tasks that wait for something which the end of the HTTP session does not end, and those of
-    # them that `close` has woken.
+    _usual_timeout: aiohttp.ClientTimeout = attrs.field(init=False, repr=False)
+    # The tasks whose wait would outlast the HTTP session, and those that `close` has woken.
     _waiting: set[asyncio.Task[Any] | None] = attrs.field(factory=set, init=False, repr=False)
     _woken: set[asyncio.Task[Any]] = attrs.field(factory=set, init=False, repr=False)
     _tasks: set[asyncio.Task[Any]] = attrs.field(factory=set, init=False)
-    _mender: Mender | None = attrs.field(default=None, init=False)
 
     @scope.default
-    def _scope_of_cloud(self) -> str:
+    def _default_scope(self) -> str:
         return f"{self.cloud.audience}/.default"
 
-    @budget.default
-    def _budget_of_rule(self) -> float:
-        return budget_of(self.rule)
-
-    @_limits.default
-    def _usual_limits(self) -> aiohttp.ClientTimeout:
-        return time_limits(self.budget)
-
-    @property
-    def mender(self) -> Mender:
-        """What takes the causes of errors away; the session's one and only."""
-        if self._mender is None:
-            self._mender = self.make_mender(self)
-        return self._mender
+    @_usual_timeout.default
+    def _default_usual_timeout(self) -> aiohttp.ClientTimeout:
+        return make_timeout(self.budget)
 
     def prepare(self, method: str, url: str, options: Options = NO_OPTIONS) -> Call:
-        """Make a call of what is to be sent.
+        """Create a call.
 
         Raises:
-            ConfigurationError: a header or the body can't be sent, or a credential is none.
-            UsageError: the session is closed, or belongs to another loop.
+            ConfigurationError: a header or the body can't be sent, or an object given as a
+                credential is not one.
+            UsageError: the session is closed, or belongs to another event loop.
 
         """
         headers: MutableMapping[str, str] = {
             "Accept": "application/json",
             "Accept-Encoding": ACCEPTED,
-            "User-Agent": self.agent,
+            "User-Agent": self.user_agent,
             "x-ms-client-request-id": new_request_id(),
             "x-ms-correlation-request-id": self.correlation_id,
         }
@@ -185,59 +173,14 @@ class Wire:
             lists=options.lists,
         )
 
-    def send(self, call: Call, timeout: float | None = None) -> Coroutine[Any, Any, ArmResponse]:
-        """Send a call, again where the rule says so, and give an answer that is no error.
+    async def send_once(self, call: Call) -> ArmResponse:  # noqa: C901, PLR0912, PLR0915 (inline, for the sake of warm calls)
+        """Send one request and return its response, whatever its status.
+
+        After a 401 the request is sent once more if the credentials return other tokens.
 
         Raises:
-            CredentialError: there is no token.
-            ArmConnectionError: ARM gave no answer.
-            ArmError: ARM answered with an error.
-
-        """
-        return self._send(call) if timeout is None else self._send_within(call, timeout)
-
-    async def _send(self, call: Call) -> ArmResponse:
-        if call.lacks_version and call.kind is not None:
-            await self.mender.complete(call, call.kind)
-        while True:
-            try:
-                response = await self.exchange(call)
-            except ArmConnectionError as error:
-                done = await self._recovered(call, error)
-            except AiomsiError as error:
-                if call.doubt is None:
-                    raise
-                if isinstance(error, UsageError):
-                    raise call.in_doubt(error) from None
-                call.doubt.add_note(f"It could not be sent again: {error}")
-                raise call.in_doubt(call.doubt) from call.doubt.__cause__
-            else:
-                if response.status < 300 or response.status == 304:
-                    return response
-                done = await self._recovered(call, response)
-            if done is not None:
-                return done
-
-    async def _send_within(self, call: Call, timeout: float) -> ArmResponse:
-        check_seconds("timeout", timeout)
-        scope = asyncio.timeout(timeout)
-        try:
-            async with scope:
-                call.until, call.timed = scope.when(), True
-                return await self._send(call)
-        except TimeoutError:
-            if not scope.expired():
-                raise
-        missing = "api-version" if call.lacks_version else "answer" if call.attempts else "token"
-        late = self.no_answer(call, f"no {missing} within {timeout} s", arrived=call.attempts > 0)
-        raise call.in_doubt(late) from TimeoutError()
-
-    async def exchange(self, call: Call) -> ArmResponse:  # noqa: C901, PLR0912, PLR0915 (inline, for the sake of warm calls)
-        """Send one request, and a second one if the token was not accepted and there is another; give whatever is answered.
-
-        Raises:
-            CredentialError: there is no token.
-            ArmConnectionError: ARM gave no answer.
+            CredentialError: no token is available.
+            ArmConnectionError: ARM did not respond.
             UsageError: the session was closed before the request was sent.
 
         """
@@ -256,7 +199,7 @@ class Wire:
             while True:
                 http = self.http
                 if http is None or http.closed:
-                    raise closed(ours=self.closed)
+                    raise closed_error(ours=self.closed)
                 call.headers["Authorization"] = token.authorization
                 if others:
                     call.headers[_AUXILIARY] = Secret(
@@ -264,18 +207,18 @@ class Wire:
                     )
                 spent = self.clock.monotonic() - call.began - call.excused
                 limits = (
-                    self._limits
+                    self._usual_timeout
                     if spent < _AT_ONCE and not call.timed
-                    else self._limits_of(call, spent)
+                    else self._timeout_of(call, spent)
                 )
                 headers: Mapping[str, str] = call.headers
                 options = self._options
-                if self.borrowed is None:
-                    # The end of its own HTTP session ends the request, in a way that shows whether
-                    # it was sent.
+                if self.user_session is None:
+                    # Closing the aiohttp session ends the request, and the error shows whether it
+                    # was sent.
                     waiting.discard(task)
                 else:
-                    headers, middlewares = authorized_late(headers, options["middlewares"])
+                    headers, middlewares = authorize_late(headers, options["middlewares"])
                     options = {**options, "middlewares": middlewares}
                 call.attempts += 1
                 sending, answer, response, failure = True, None, None, None
@@ -301,40 +244,40 @@ class Wire:
                     response = ArmResponse(
                         call.method, call.url, answer.status, answer.headers, body
                     )
-                except Exception as error:  # noqa: BLE001 (aiohttp, and the hooks of a borrowed session, raise all sorts)
-                    failure = self._failed(call, error, http)
+                except Exception as error:  # noqa: BLE001 (aiohttp and the hooks of a user's session raise any class)
+                    failure = self._request_error(call, error, http)
                 finally:
                     if response is None and answer is not None:
                         answer.close()
-                    # Error reporters show the locals of this frame.
+                    # Error reporters show a frame's locals, and these hold the response.
                     answer = part = body = None
                     del parts
                 if response is None:
-                    raise failure or closed(ours=self.closed)
+                    raise failure or closed_error(ours=self.closed)
                 sending = False
                 waiting.add(task)
                 if response.status != 401 or renewed:
                     return response
-                new = await self._renewed([token, *others], response)
+                new = await _renew_tokens(self.credentials, self.scope, [token, *others], response)
                 if new is None:
                     return response
                 token, *others = new
                 renewed = True
         except asyncio.CancelledError as error:
-            cancelled = without_trace(error)
-            raise self._ended_by_closing(call, task, sending=sending) or cancelled from None
+            cancelled = strip_frames(error)
+            raise self._closing_error(call, task, sending=sending) or cancelled from None
         finally:
             waiting.discard(task)
 
     async def pause(self, seconds: float) -> None:
-        """Sleep on the session's clock.
+        """Sleep by the session's clock.
 
         Raises:
             UsageError: the session was closed.
 
         """
         if self.closed:
-            raise closed(ours=True)
+            raise closed_error(ours=True)
         task = asyncio.current_task()
         self._waiting.add(task)
         try:
@@ -346,26 +289,26 @@ class Wire:
             return
         finally:
             self._waiting.discard(task)
-        raise closed(ours=True)
+        raise closed_error(ours=True)
 
     def start(
         self, work: Coroutine[Any, Any, T], name: str, context: contextvars.Context | None = None
     ) -> asyncio.Task[T]:
-        """Begin work that belongs to the session: it ends at the latest when that is closed."""
+        """Start a task that belongs to the session; `close` cancels it."""
         task = create_task(asyncio.get_running_loop(), work, f"aiomsi {name}", context)
         self._tasks.add(task)
-        task.add_done_callback(self._ended)
+        task.add_done_callback(self._on_task_done)
         return task
 
     async def close(self) -> None:
-        """End what was started and close what was opened."""
+        """Cancel the session's tasks, and close its HTTP session and credentials."""
         self.closed = True
         http, self.http = self.http, None
         tasks, credentials = set(self._tasks), self.credentials
-        # Without a call that waits, a session may be closed without an event loop.
+        # If no call waits, a session may be closed outside of an event loop.
         here = asyncio.current_task() if self._waiting else None
         for waiting in list(self._waiting):
-            # One that is being cancelled already wakes by that.
+            # A task that is already being cancelled wakes without this.
             if waiting is not None and waiting is not here and not waiting.cancelling():
                 self._woken.add(waiting)
                 waiting.cancel()
@@ -376,53 +319,31 @@ class Wire:
                 await asyncio.wait(tasks)
         finally:
             try:
-                if http is not None and self.borrowed is None:
+                if http is not None and self.user_session is None:
                     await http.close()
             finally:
-                # Those that were adopted are wrappers of this session's own; the others are the
-                # user's.
-                for own, given in zip(credentials, self.given, strict=False):
-                    if own is not given or (self.owns_first and given is self.given[0]):
+                # The session closes its own wrappers; unwrapped credentials are the user's.
+                for own, given in zip(credentials, self.given_credentials, strict=False):
+                    if own is not given or (
+                        self.owns_credential and given is self.given_credentials[0]
+                    ):
                         await own.close()
-
-    async def _recovered(
-        self, call: Call, wrong: ArmResponse | ArmConnectionError
-    ) -> ArmResponse | None:
-        try:
-            from aiomsi._arm.recovery import recover
-        except (ImportError, OSError) as failure:
-            # Not even a file can be opened, for example for want of descriptors: what is wrong is
-            # told all the same.
-            if isinstance(wrong, ArmConnectionError):
-                raise call.in_doubt(wrong) from wrong.__cause__
-            why = f"status {wrong.status}, and what follows from that can't be loaded: {failure}"
-            error = self.no_answer(call, why)
-            error.uncertain = error.uncertain and wrong.status in PASSING
-            raise call.in_doubt(error) from None
-        return await recover(self, call, wrong)
-
-    async def _renewed(
-        self, tokens: list[AccessToken], response: ArmResponse
-    ) -> list[AccessToken] | None:
-        with late_import:
-            from aiomsi._arm.recovery import renewed
-
-        return await renewed(self, tokens, response)
 
     @property
     def is_closed(self) -> bool:
-        """Whether nothing can be sent any more."""
+        """Whether no further request can be sent."""
         return self.http is None or self.http.closed
 
-    def no_answer(self, call: Call, why: str, *, arrived: bool = True) -> ArmConnectionError:
-        """Make the exception for a call without an answer."""
-        return self._without_answer(
-            call, NoResponse(why, arrived, help=MAYBE if arrived else UNSENT)
-        )
+    def no_response_error(
+        self, call: Call, why: str, *, arrived: bool = True
+    ) -> ArmConnectionError:
+        """Create the error for a call without a response."""
+        return self._make_error(call, NoResponse(why, arrived, help=MAYBE if arrived else UNSENT))
 
-    def _without_answer(self, call: Call, why: NoResponse) -> ArmConnectionError:
+    def _make_error(self, call: Call, why: NoResponse) -> ArmConnectionError:
         error = ArmConnectionError(
-            f"{call.method} {path_of(call.url)} got no answer from {urlsplit(call.url).hostname}: {why.why}",
+            f"{call.method} {path_of(call.url)} got no answer from "
+            f"{urlsplit(call.url).hostname}: {why.why}",
             help=why.help or MAYBE,
             method=call.method,
             url=call.url.partition("?")[0],
@@ -437,93 +358,126 @@ class Wire:
         error.uncertain = why.arrived and not call.reads
         return error
 
-    def _failed(
+    def _request_error(
         self, call: Call, error: Exception, http: aiohttp.ClientSession
     ) -> ArmConnectionError:
-        """Make the exception for a request that failed; aiohttp's own is its cause, without frames."""
-        why = no_response(error, closed=http.closed, borrowed=self.borrowed is not None)
+        """Create the error for a failed request; its cause is aiohttp's error, without frames."""
+        why = explain_failure(error, closed=http.closed, borrowed=self.user_session is not None)
         call.unreadable |= why.unreadable
-        failure = self._without_answer(call, why)
-        failure.__cause__ = shown(error)
+        failure = self._make_error(call, why)
+        failure.__cause__ = make_cause(error)
         return failure
 
-    def _limits_of(self, call: Call, spent: float) -> aiohttp.ClientTimeout:
+    def _timeout_of(self, call: Call, spent: float) -> aiohttp.ClientTimeout:
         """Return the time-outs of a request that begins `spent` seconds after its call."""
         left = self.budget - spent
         if left <= -_TARDINESS:
-            raise self.no_answer(
+            raise self.no_response_error(
                 call, f"its request could not begin within {self.budget:g} s", arrived=False
             )
-        return time_limits(left, timed=call.timed)
+        return make_timeout(left, timed=call.timed)
 
-    def _ended_by_closing(
+    def _closing_error(
         self, call: Call, task: asyncio.Task[Any] | None, *, sending: bool
     ) -> AiomsiError | None:
-        """Return the error of a request that the end of the session has cancelled; None if its caller has."""
+        """Return the error if `close` cancelled the request; None if the caller cancelled it."""
         if self._was_woken(task):
             if sending and not call.reads:
-                return self.no_answer(call, CLOSED)
-            return closed(ours=True)
+                return self.no_response_error(call, CLOSED)
+            return closed_error(ours=True)
         # aiohttp itself cancels the requests that wait for a connection.
         if sending and task is not None and not task.cancelling() and self.is_closed:
-            return closed(ours=self.closed)
+            return closed_error(ours=self.closed)
         return None
 
     def _was_woken(self, task: asyncio.Task[Any] | None) -> bool:
-        """Return whether `close` has cancelled a task, and nothing else has; that cancellation is taken back."""
+        """Undo the cancellation of a task by `close`; return whether it was the only one."""
         if task is None or task not in self._woken:
             return False
         self._woken.discard(task)
         return task.uncancel() == 0
 
     def __repr__(self) -> str:
-        # A credential of another library's may show its secret.
-        return f"<Wire {self.cloud.resource_manager}>"
+        # The repr of another library's credential may show a secret.
+        return f"<Connection {self.cloud.resource_manager}>"
 
-    # What belongs to the loop
+    # The event loop
 
     def _open(self) -> None:
-        """Open the HTTP session in the running loop, or say why that can't be."""
+        """Open the HTTP session in the running loop.
+
+        Raises:
+            ConfigurationError: an object given as a credential is not one, or the proxy's URL or
+                a header of the user's session is wrong.
+            UsageError: the session is closed, or belongs to another event loop.
+
+        """
         if self.closed:
-            raise closed(ours=True)
+            raise closed_error(ours=True)
         if self._loop is not None:
             msg = "this ArmSession belongs to another event loop"
             raise UsageError(msg, help="Make one per loop: they share one token all the same")
-        # First what may raise: nothing is open until all of it is.
-        credentials = [self.adopt(credential) for credential in self.given]
-        proxy, proxy_headers = proxy_for(self.cloud.resource_manager)
-        if self.borrowed is not None:
-            check_session_headers(self.borrowed.headers)
-        http = open_http(self.ssl) if self.borrowed is None else self.borrowed
-        self._options = request_options(
-            http, proxy, proxy_headers, borrowed=self.borrowed is not None
+        # All that may raise comes first, so that no half of the session stays open.
+        credentials = [self.wrap_credential(credential) for credential in self.given_credentials]
+        proxy, proxy_headers = find_proxy(self.cloud.resource_manager)
+        if self.user_session is not None:
+            check_session_headers(self.user_session.headers)
+        http = open_http(self.ssl) if self.user_session is None else self.user_session
+        self._options = make_request_options(
+            http, proxy, proxy_headers, borrowed=self.user_session is not None
         )
         self.credentials, self.http = credentials, http
         self._loop = asyncio.get_running_loop()
 
-    def _ended(self, task: asyncio.Task[Any]) -> None:
+    def _on_task_done(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
-        # Every waiter has received it already.
+        # Retrieved so that asyncio does not log it: every waiter has received it already.
         retrieve(task)
 
 
 @functools.cache
-def own_agent() -> str:
-    """Give this package's part of the User-Agent."""
+def build_user_agent() -> str:
+    """Return this package's part of the `User-Agent` header."""
     return f"aiomsi/{VERSION} Python/{platform.python_version()} ({platform.system()})"
 
 
-def without_trace(error: asyncio.CancelledError) -> asyncio.CancelledError:
-    """Return a cancellation without the frames of aiohttp, which hold headers and bodies."""
+def strip_frames(error: asyncio.CancelledError) -> asyncio.CancelledError:
+    """Remove aiohttp's frames, which hold headers and bodies, from a cancellation."""
     error.__cause__ = error.__context__ = None
     return error.with_traceback(None)
 
 
-def closed(*, ours: bool) -> UsageError:
-    """Say that a session is closed: ours, or the one that we were given."""
+def closed_error(*, ours: bool) -> UsageError:
+    """Create the error for a closed session: the `ArmSession`, or the user's aiohttp session."""
     if ours:
         return UsageError(
             "this ArmSession is closed",
             help="Make a new one: tokens are shared, so it costs no new token",
         )
     return UsageError("the aiohttp session that this ArmSession was given is closed")
+
+
+async def _renew_tokens(
+    credentials: list[OwnCredential],
+    scope: str,
+    tokens: list[AccessToken],
+    response: ArmResponse,
+) -> list[AccessToken] | None:
+    """Return other tokens than those that ARM refused; None if the credentials have no others.
+
+    A refusal does not name the tenant whose token it concerns. A claims challenge concerns the
+    first credential.
+    """
+    with late_import:
+        from aiomsi._arm.protocol.errors.classify import refusal_of
+
+    refusal = refusal_of(response)
+    if refusal is None:
+        return None
+    if refusal.claims is not None:
+        first = await credentials[0].get_token(scope, claims=refusal.claims)
+        return None if first.token == tokens[0].token else [first, *tokens[1:]]
+    for credential, token in zip(credentials, tokens, strict=True):
+        credential.reject(token.token)
+    new = [await credential.get_token(scope) for credential in credentials]
+    return None if [one.token for one in new] == [one.token for one in tokens] else new

@@ -1,4 +1,4 @@
-"""A cloud that describes itself: Azure Stack Hub, and clouds that this package does not know by name.
+"""Discovery of clouds that this package does not know by name, such as Azure Stack Hub.
 
 Source: https://learn.microsoft.com/azure-stack/user/azure-stack-rest-api-use,
 https://learn.microsoft.com/azure-stack/operator/azure-stack-overview-cli
@@ -14,7 +14,14 @@ import uuid
 from typing import Any
 from urllib.parse import urlsplit
 
-from aiomsi._arm.http import no_response, open_http, proxy_for, request_options, shown, time_limits
+from aiomsi._arm.http import (
+    explain_failure,
+    find_proxy,
+    make_cause,
+    make_request_options,
+    make_timeout,
+    open_http,
+)
 from aiomsi._arm.protocol.encoding import ACCEPTED, whole_body
 from aiomsi._arm.protocol.errors.classify import error_of
 from aiomsi._arm.protocol.response import ArmResponse
@@ -48,62 +55,68 @@ _OWN_APPLICATIONS = frozenset(
 
 
 async def discover(url: str, ssl: ssl_module.SSLContext | None = None) -> Cloud:
-    """Ask an ARM which cloud it is, without a token; see `Cloud.discover`."""
+    """Return the cloud of an ARM endpoint, requested without a token; see `Cloud.discover`."""
     split_endpoint(url, "ARM's endpoint")
     try:
         asyncio.get_running_loop()
     except RuntimeError:
         raise without_loop() from None
     endpoint = url.rstrip("/")
-    response = await _ask(endpoint, ssl)
+    response = await _request(endpoint, ssl)
     if response.status >= 300:
         raise error_of(response, wall=time.time())
     document = response.json()
-    # Some endpoints list every cloud that they know.
+    # Some endpoints return a list of clouds.
     documents = document if isinstance(document, list) else [document]
     clouds = [
         cloud
         for one in documents
-        if isinstance(one, dict) and (cloud := _cloud(one, endpoint)) is not None
+        if isinstance(one, dict) and (cloud := _parse_cloud(one, endpoint)) is not None
     ]
     for cloud in clouds:
         if cloud.is_resource_manager(endpoint):
             if _is_of_another_cloud(cloud.audience, cloud.resource_manager):
-                msg = f"{endpoint} names the audience {cloud.audience!r}: it would be sent tokens that another cloud accepts"
+                msg = (
+                    f"{endpoint} names the audience {cloud.audience!r}: "
+                    "it would be sent tokens that another cloud accepts"
+                )
                 raise ForeignHostError(
-                    msg, help="If you trust it with those tokens, make a Cloud of it yourself"
+                    msg, help="If you trust it with those tokens, create a Cloud for it yourself"
                 )
             return cloud
     if clouds:
-        msg = f"{endpoint} says that its cloud's ARM is {clouds[0].resource_manager}, which is another host"
-        raise ForeignHostError(
-            msg, help="If you trust that one, discover it, or make a Cloud of it yourself"
+        msg = (
+            f"{endpoint} says that its cloud's ARM is {clouds[0].resource_manager}, "
+            "which is another host"
         )
-    msg = f"{endpoint} describes no cloud: there is no audience for tokens"
-    hint = "If it is an ARM all the same, make a Cloud of it yourself"
+        raise ForeignHostError(
+            msg, help="If you trust that host, discover it, or create a Cloud for it yourself"
+        )
+    msg = f"{endpoint} describes no cloud: it names no audience for tokens"
+    hint = "If it is an ARM endpoint, create a Cloud for it yourself"
     raise ServiceError(
         msg, help=hint, status=response.status, code=None, message=msg, response=response.portable()
     )
 
 
-async def _ask(endpoint: str, ssl: ssl_module.SSLContext | None) -> ArmResponse:
+async def _request(endpoint: str, ssl: ssl_module.SSLContext | None) -> ArmResponse:
     url, request_id, began = f"{endpoint}{_QUERY}", str(uuid.uuid4()), time.monotonic()
     headers = {
         "Accept": "application/json",
         "Accept-Encoding": ACCEPTED,
         "x-ms-client-request-id": request_id,
     }
-    proxy, more = proxy_for(endpoint)
+    proxy, more = find_proxy(endpoint)
     try:
         async with asyncio.timeout(_TIMEOUT), open_http(ssl) as http:
-            options = request_options(http, proxy, more, borrowed=False)
-            answer = await http.get(url, headers=headers, timeout=time_limits(_TIMEOUT), **options)
+            options = make_request_options(http, proxy, more, borrowed=False)
+            answer = await http.get(url, headers=headers, timeout=make_timeout(_TIMEOUT), **options)
             body = whole_body("GET", answer.status, answer.headers, await answer.read())
             return ArmResponse("GET", url, answer.status, answer.headers, body)
-    except Exception as error:  # noqa: BLE001 (aiohttp raises all sorts)
-        why, cause = no_response(error), shown(error)
+    except Exception as error:  # noqa: BLE001 (aiohttp raises any class)
+        why, cause = explain_failure(error), make_cause(error)
     raise ArmConnectionError(
-        f"{endpoint} gave no description of its cloud: {why.why}",
+        f"{endpoint} returned no description of its cloud: {why.why}",
         help=why.help,
         method="GET",
         url=url.partition("?")[0],
@@ -117,8 +130,8 @@ async def _ask(endpoint: str, ssl: ssl_module.SSLContext | None) -> ArmResponse:
     ) from cause
 
 
-def _cloud(document: dict[str, Any], endpoint: str) -> Cloud | None:
-    """Read the description of a cloud; None if it is not enough to make one."""
+def _parse_cloud(document: dict[str, Any], endpoint: str) -> Cloud | None:
+    """Return the cloud that a document describes; None if its description is incomplete."""
     manager = document.get("resourceManager") or endpoint
     authentication = document.get("authentication")
     audiences = authentication.get("audiences") if isinstance(authentication, dict) else None
@@ -130,7 +143,7 @@ def _cloud(document: dict[str, Any], endpoint: str) -> Cloud | None:
     if not isinstance(manager, str) or not known:
         return None
     host = urlsplit(manager.rstrip("/")).netloc
-    # ARM's own name is the one that Microsoft's documents use; before it the list mostly has that
+    # Microsoft's documents use the audience with ARM's host name; the list mostly begins with that
     # of the classic API.
     fitting = [one for one in known if not _is_of_another_cloud(one, manager)]
     audience = next((one for one in fitting if urlsplit(one).netloc == host), (fitting or known)[0])
@@ -142,11 +155,11 @@ def _cloud(document: dict[str, Any], endpoint: str) -> Cloud | None:
 
 
 def _is_of_another_cloud(audience: str, resource_manager: str) -> bool:
-    """Return whether tokens for this audience are good at a service that is not behind this ARM.
+    """Return whether a service outside of this ARM's cloud accepts tokens for this audience.
 
-    This machine's loopback is no other host: an embedded ARM may have any audience.
+    On loopback no host is foreign: an embedded ARM may have any audience.
     """
-    host, own = _host(audience), _host(resource_manager)
+    host, own = _host_of(audience), _host_of(resource_manager)
     if (
         is_loopback(own)
         or host == own
@@ -158,8 +171,8 @@ def _is_of_another_cloud(audience: str, resource_manager: str) -> bool:
     )
 
 
-def _host(name: str) -> str:
-    """Return the host of a URL, or what an audience of another form names: an id, or a host."""
+def _host_of(name: str) -> str:
+    """Return the host of an audience URL; of another form, the id or host that it names."""
     try:
         host = urlsplit(name).hostname
     except ValueError:

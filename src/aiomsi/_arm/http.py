@@ -1,4 +1,7 @@
-"""The aiohttp session under an `ArmSession`: its connections, its time-outs, the proxy, and the meaning of its errors."""
+"""The aiohttp session under an `ArmSession`.
+
+Its connections, time-outs and proxy, and the meaning of its errors.
+"""
 
 from __future__ import annotations
 
@@ -25,46 +28,64 @@ _CONNECT = 10.0
 _READ = 150.0
 """A resource provider may take two minutes to respond: https://github.com/Azure/azure-resource-manager-rpc/issues/35"""
 _SHORTEST_WAIT = 0.1
-"""In seconds; aiohttp takes 0 for no limit."""
+"""In seconds; 0 would mean no limit to aiohttp."""
 _CONNECTIONS = 128
-"""More only slow a client down; further calls queue."""
+"""More connections only slow a client down. Further calls queue."""
 _MAX_HEADER = 65_536
-"""For a line of a response's head. aiohttp's default of 8,190 bytes is less than some services' links have."""
+"""Bytes of a header line. Some services' links exceed aiohttp's default of 8,190 bytes."""
 _MAX_BUFFER = 1_048_576
 CLOSED = "the session was closed"
 MAYBE = "Whether ARM has carried it out is unknown; a GET may simply be repeated"
 UNSENT = "Nothing was sent"
-_UNTRUSTED = "Nothing was sent. Where a proxy ends TLS with a certificate of its own, pass ssl= with its authority"
-_TLS = "Check which TLS versions and client certificates the other side wants, and whether it is an HTTPS endpoint at all"
-_REFUSED_BY_PROXY = "Nothing was sent. Check the user and password in the proxy's URL, and that the proxy lets this host through"
-_TOO_LONG = "ARM has responded to the request; if it only reads, request less at once, for example with a smaller $top"
-_QUEUED = "Nothing was sent. If many calls are under way at once, they wait for a free connection: begin fewer at a time"
+_UNTRUSTED = (
+    "Nothing was sent. If a proxy terminates TLS with its own certificate, "
+    "pass ssl= with its authority"
+)
+_TLS = (
+    "Check which TLS versions and client certificates the server requires, "
+    "and whether it is an HTTPS endpoint"
+)
+_REFUSED_BY_PROXY = (
+    "Nothing was sent. Check the user and password in the proxy's URL, "
+    "and that the proxy lets this host through"
+)
+_TOO_LONG = (
+    "ARM has responded to the request; if it only reads, request less at once, "
+    "for example with a smaller $top"
+)
+_QUEUED = (
+    "Nothing was sent. If many calls are under way at once, they wait for a free connection: "
+    "begin fewer at a time"
+)
 _FOREIGN_BYTES = re.compile(r"\bb['\"]")
-"""Where an error's text goes on with a piece of the response."""
+"""The start of a piece of the response in an error's text."""
 _PASSING_BY_PROXY = frozenset({408, 429})
 _BROKEN_HANDSHAKES = (
     ssl_module.SSLEOFError,
     ssl_module.SSLSyscallError,
     ssl_module.SSLZeroReturnError,
 )
-"""Connections that were lost within TLS; of other TLS errors the next connection has the same."""
+"""Connections lost during TLS. Other TLS errors recur with the next connection."""
 
 
 def open_http(ssl: ssl_module.SSLContext | None) -> aiohttp.ClientSession:
-    """Open a session in the running loop: without cookies, and without `trust_env`, which reads .netrc with every request."""
-    # Not by host, of which ARM has one or a few: that would cost some percent of every call.
+    """Open an aiohttp session in the running loop.
+
+    It has no cookies, and no `trust_env`, which would read .netrc for every request.
+    """
+    # No limit per host: ARM has few hosts, and the limit would cost some percent of every call.
     connector = aiohttp.TCPConnector(limit=_CONNECTIONS, ssl=True if ssl is None else ssl)
     return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
 
 
-def request_options(
+def make_request_options(
     http: aiohttp.ClientSession,
     proxy: str | None,
     proxy_headers: Mapping[str, str] | None,
     *,
     borrowed: bool,
 ) -> dict[str, Any]:
-    """Return the arguments that all requests of a session have in common."""
+    """Return the arguments of all requests of a session."""
     return {
         "allow_redirects": False,
         "raise_for_status": False,
@@ -74,21 +95,21 @@ def request_options(
         "read_bufsize": _MAX_BUFFER,
         "max_line_size": max(_MAX_HEADER, getattr(http, "_max_line_size", 0)),
         "max_field_size": max(_MAX_HEADER, getattr(http, "_max_field_size", 0)),
-        "middlewares": None if not borrowed and _sends_once(http) else sent_once(http),
+        "middlewares": None if not borrowed and _sends_once(http) else forbid_resends(http),
     }
 
 
-def time_limits(left: float, *, timed: bool = False) -> aiohttp.ClientTimeout:
+def make_timeout(left: float, *, timed: bool = False) -> aiohttp.ClientTimeout:
     """Return the time-outs of a request.
 
     Args:
-        left: for how many seconds it may wait for a connection, the queue for one included.
-        timed: whether the caller has set a limit for the whole call, which then alone limits the
-            wait for the response.
+        left: seconds to wait for a connection, including the queue for one.
+        timed: whether the caller set a time-out for the whole call, which then is the only limit
+            of the wait for the response.
 
     """
     connect = None if left == math.inf else max(left, _SHORTEST_WAIT)
-    # ceil_threshold: aiohttp would round longer limits up to whole seconds.
+    # Without a `ceil_threshold` aiohttp rounds longer limits up to whole seconds.
     return aiohttp.ClientTimeout(
         total=None,
         connect=connect,
@@ -98,12 +119,12 @@ def time_limits(left: float, *, timed: bool = False) -> aiohttp.ClientTimeout:
     )
 
 
-def proxy_for(url: str) -> tuple[str | None, Mapping[str, str] | None]:
-    """Find the proxy that the environment names for this URL, and the headers that it is to have; none for loopback.
+def find_proxy(url: str) -> tuple[str | None, Mapping[str, str] | None]:
+    """Return the proxy that the environment names for this URL, and its headers; None for loopback.
 
     Raises:
-        ConfigurationError: it is no URL of a proxy that aiohttp can use. It is not repeated in the
-            error: it may hold a password.
+        ConfigurationError: aiohttp can't use the proxy's URL. The error omits the URL, because it
+            may hold a password.
 
     """
     parts = urlsplit(url)
@@ -123,15 +144,13 @@ def proxy_for(url: str) -> tuple[str | None, Mapping[str, str] | None]:
         or proxy.raw_path_qs not in ("", "/")
         or proxy.raw_fragment
     ):
-        msg = (
-            f"what the environment names as the proxy for {parts.scheme} is no URL of an HTTP proxy"
-        )
+        msg = f"the proxy that the environment names for {parts.scheme} is not an HTTP proxy URL"
         raise ConfigurationError(
             msg, help="Write http://host:port, or http://user:password@host:port, percent-encoded"
         )
     if proxy.user is None and proxy.password is None:
         return str(proxy), None
-    # Apart from the URL, which aiohttp puts into its errors.
+    # The password is not left in the URL, which aiohttp puts into its errors.
     user = b64encode(f"{proxy.user or ''}:{proxy.password or ''}".encode()).decode()
     return str(proxy.with_password(None).with_user(None)), {
         "Proxy-Authorization": Secret(f"Basic {user}")
@@ -139,22 +158,22 @@ def proxy_for(url: str) -> tuple[str | None, Mapping[str, str] | None]:
 
 
 def _sends_once(http: aiohttp.ClientSession) -> bool:
-    """Keep a session of this package's own from repeating requests by itself; return whether that is possible.
+    """Turn off aiohttp's own repetitions in a session; return whether that was possible.
 
-    aiohttp sends a GET, HEAD, PUT or DELETE whose connection was lost a second time. The retry rule
-    decides about that.
+    After a lost connection aiohttp sends a GET, HEAD, PUT or DELETE again. In this package the
+    retry rule decides about that.
     """
-    # No public setting does that. A middleware does, but costs every request a call.
+    # aiohttp has no public setting for it. A middleware works too, but costs every request a call.
     if not hasattr(http, "_retry_connection"):
         return False
     http._retry_connection = False  # noqa: SLF001
     return True
 
 
-def sent_once(http: aiohttp.ClientSession) -> tuple[aiohttp.ClientMiddlewareType, ...]:
-    """Return the middlewares with which aiohttp does not repeat a request, the session's own included."""
-    # Those that are given with a request replace the session's, which may be the user's; there is
-    # no other way to ask for them.
+def forbid_resends(http: aiohttp.ClientSession) -> tuple[aiohttp.ClientMiddlewareType, ...]:
+    """Return the session's middlewares, after one that prevents aiohttp's repetitions."""
+    # The middlewares of a request replace those of the session, which may be the user's; aiohttp
+    # has no public access to them.
     return _only_once, *getattr(http, "_middlewares", ())
 
 
@@ -165,18 +184,18 @@ async def _only_once(
         return await handler(request)
     except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
         if has_arrived(error):
-            # Of this class aiohttp repeats none.
-            raise aiohttp.ClientConnectionError(described(error)) from error
+            # aiohttp repeats no request after an error of this class.
+            raise aiohttp.ClientConnectionError(describe(error)) from error
         raise
 
 
-def authorized_late(
+def authorize_late(
     headers: Mapping[str, str], middlewares: tuple[aiohttp.ClientMiddlewareType, ...]
 ) -> tuple[Mapping[str, str], tuple[aiohttp.ClientMiddlewareType, ...]]:
-    """Return a request's headers without `Authorization`, and the middlewares with one that adds it.
+    """Return a request's headers without `Authorization`, and middlewares that add it.
 
-    aiohttp refuses that header if .netrc or the session's `auth` has credentials for the host as
-    well. The middleware replaces those, so that they are not sent.
+    aiohttp refuses that header if .netrc or the session's `auth` has credentials for the host too.
+    The added middleware replaces those credentials, so that they are not sent.
     """
     token = headers["Authorization"]
 
@@ -195,12 +214,21 @@ _UNREADABLE = (aiohttp.ClientResponseError, aiohttp.ClientPayloadError, CutBodyE
 _PERMANENT = (ValueError, TypeError, AssertionError, aiohttp.ServerFingerprintMismatch)
 
 
-def no_response(error: Exception, *, closed: bool = False, borrowed: bool = False) -> NoResponse:
-    """Return what an error of aiohttp's means, whose session may have been closed meanwhile, and may be the user's."""
+def explain_failure(
+    error: Exception, *, closed: bool = False, borrowed: bool = False
+) -> NoResponse:
+    """Return the meaning of an aiohttp error.
+
+    Args:
+        error: the error of a request.
+        closed: whether the aiohttp session was closed in the meantime.
+        borrowed: whether the aiohttp session is the user's.
+
+    """
     arrived = has_arrived(error, borrowed=borrowed)
     if closed:
         return NoResponse(CLOSED, arrived, help="" if arrived else UNSENT)
-    why, untrusted = described(error), isinstance(error, aiohttp.ClientConnectorCertificateError)
+    why, untrusted = describe(error), isinstance(error, aiohttp.ClientConnectorCertificateError)
     if untrusted:
         return NoResponse(why, arrived, untrusted=True, permanent=True, help=_UNTRUSTED)
     if _is_lasting_tls(error):
@@ -228,8 +256,8 @@ def has_arrived(error: Exception, *, borrowed: bool = False) -> bool:
     if isinstance(error, ValueError | TypeError) and not isinstance(
         error, aiohttp.ClientPayloadError | ssl_module.SSLError
     ):
-        # aiohttp checks URL and headers before it sends; but a session of the user's may have hooks
-        # that raise later.
+        # aiohttp checks URL and headers before it sends. A user's session may have hooks that
+        # raise later.
         return borrowed
     return not isinstance(
         error,
@@ -241,7 +269,7 @@ def has_arrived(error: Exception, *, borrowed: bool = False) -> bool:
 
 
 def _is_lasting_tls(error: BaseException) -> bool:
-    """Return whether TLS failed in a way in which it fails again."""
+    """Return whether TLS failed for a reason that recurs."""
     causes = (
         (error.os_error,)
         if isinstance(error, aiohttp.ClientConnectorError)
@@ -254,14 +282,14 @@ def _is_lasting_tls(error: BaseException) -> bool:
 
 
 def _is_cut_short(error: BaseException | None) -> bool:
-    """Return whether the connection was lost in the middle of a response's head."""
+    """Return whether the connection was lost within the head of a response."""
     if isinstance(error, aiohttp.ServerDisconnectedError):
         return not isinstance(error.message, str)
     return type(error) is aiohttp.ClientConnectionError and _is_cut_short(error.__cause__)
 
 
-def described(error: Exception) -> str:
-    """Return an error of aiohttp's as text, without the URL and the bytes that could not be parsed."""
+def describe(error: Exception) -> str:
+    """Return the text of an aiohttp error, without the URL and the bytes that were not parsed."""
     said = _text_of(error)
     return (
         said
@@ -274,7 +302,7 @@ def _text_of(error: Exception) -> str:
     if isinstance(error, aiohttp.ConnectionTimeoutError):
         return "no connection in time"
     if isinstance(error, aiohttp.ServerDisconnectedError):
-        # Its own text has the headers that were received.
+        # The error's text has the headers that were received.
         return "Server disconnected"
     if isinstance(error, aiohttp.InvalidURL):
         return "the URL is malformed"
@@ -286,17 +314,20 @@ def _text_of(error: Exception) -> str:
     return _FOREIGN_BYTES.split(said, maxsplit=1)[0].rstrip(" :\n")
 
 
-def shown(error: Exception) -> Exception | None:
-    """Return the error to be chained, without frames; None for those whose text has the whole URL, which may be signed."""
+def make_cause(error: Exception) -> Exception | None:
+    """Return an aiohttp error without frames, to be the cause of another error.
+
+    Return None if the error's text has the whole URL, which may be signed.
+    """
     if isinstance(
         error, aiohttp.ClientResponseError | aiohttp.ConnectionTimeoutError | aiohttp.InvalidURL
     ):
         return None
     try:
-        # Imported when a request fails for the first time.
+        # Imported when the first request fails.
         from aiomsi._util.foreign import without_frames
     except (ImportError, OSError):
-        # As without a free file descriptor; the text is in the error that is raised.
+        # File descriptors may have run out. The raised error has the text.
         return None
     if isinstance(error, aiohttp.ServerDisconnectedError):
         error = aiohttp.ServerDisconnectedError(_text_of(error))

@@ -1,4 +1,4 @@
-"""A long-running operation: polled as `protocol/operations` says, until it is over."""
+"""A long-running operation, polled until its end by the rules of `protocol/operations`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from aiomsi._arm.call import Call
-from aiomsi._arm.connection import Wire, closed
+from aiomsi._arm.connection import closed_error
+from aiomsi._arm.pending_write import PendingWrite
 from aiomsi._arm.protocol.operations.polling import (
     advance,
     begin,
@@ -26,18 +27,18 @@ from aiomsi._arm.protocol.operations.state import FinalStateVia, Progress, check
 from aiomsi._arm.protocol.request import NO_OPTIONS, Options, check_seconds, options_of_polls
 from aiomsi._arm.protocol.response import ArmResponse
 from aiomsi._arm.protocol.write_check import holds
-from aiomsi._arm.settling import Unsettled
+from aiomsi._arm.sender import Sender
 from aiomsi._errors import AiomsiError, ArmConnectionError, TokenUnavailableError, UsageError
 
 _SHORTEST_WAIT = 0.05
-"""Seconds that `result` waits at least, so that a loop around it leaves the event loop to others."""
+"""Shortest deadline of `result`, in seconds: a loop around it must not block the event loop."""
 
 
 class Operation:
     """A long-running operation that ARM has accepted. It continues whether or not it is polled.
 
-    Made by `ArmSession.begin` and `ArmSession.resume`, and held by every error that ends a call
-    after ARM has accepted it. Awaiting `result` polls it, at the pace that the service asks for.
+    Created by `ArmSession.begin` and `ArmSession.resume`, and held by every error that ends a call
+    after ARM has accepted it. Awaiting `result` polls it, at the pace that the service requests.
     Several waiting tasks share each poll. A cancelled wait leaves a poll under way to the next one;
     it stops the polling and not the operation.
 
@@ -46,55 +47,54 @@ class Operation:
 
     def __init__(
         self,
-        wire: Wire,
+        sender: Sender,
         progress: Progress,
         options: Options = NO_OPTIONS,
         call: Call | None = None,
     ) -> None:
-        self._wire = wire
+        self._sender, self._connection = sender, sender.connection
         self._progress = progress
         self._options = options
-        # The request that began it; None where it was saved in between, because the state has no
-        # body.
+        # The request that began it; None for a resumed operation, because the state has no body.
         self._call = call
-        # The same, if another request may have begun it. It is no part of the state that is saved.
-        self._unsettled = (
+        # Set if another request may have begun the operation. The saved state lacks it.
+        self._pending = (
             None
-            if call is None or call.unsettled is None
-            else Unsettled(wire, call, options.timeout)
+            if call is None or call.pending_error is None
+            else PendingWrite(sender, call, options.timeout)
         )
-        # When the last response came, by the monotonic clock, and how many did.
+        # The monotonic time of the last response, and the number of responses.
         polled = progress.polled
-        self._answered = wire.clock.monotonic() - (
-            0.0 if polled is None else max(0.0, wire.clock.wall() - polled)
+        self._responded_at = sender.connection.clock.monotonic() - (
+            0.0 if polled is None else max(0.0, sender.connection.clock.wall() - polled)
         )
-        self._answers = 0
-        self._polling: asyncio.Task[None] | None = None
-        # The last response, or error, of the operation's own source.
-        self._trouble: ArmResponse | AiomsiError | None = None
+        self._responses = 0
+        self._poll_task: asyncio.Task[None] | None = None
+        # The last response or error of the operation's own status URL.
+        self._last_result: ArmResponse | AiomsiError | None = None
 
     @property
     def done(self) -> bool:
-        """Whether it is over, well or not."""
-        if self._unsettled is not None and self._unsettled.is_to_be_repeated(self._progress):
+        """Whether the operation has ended, with or without success."""
+        if self._pending is not None and self._pending.is_to_be_repeated(self._progress):
             return False
         return self._progress.outcome is not None
 
     @property
     def status(self) -> str:
-        """The service's last word for its state, for example ``"Running"``."""
+        """The last reported status, for example ``"Running"``."""
         return self._progress.status
 
     @property
     def percent_complete(self) -> float | None:
-        """How far it is, as far as the service says."""
+        """The reported progress in percent, or None."""
         return self._progress.percent
 
     def state(self) -> dict[str, Any]:
-        """Give what `ArmSession.resume` needs to go on, in another process too: plain JSON values.
+        """Return the JSON values from which `ArmSession.resume` continues, in any process.
 
-        Keep it as you keep a secret: it may have signed URLs, and has the result once the operation
-        is over. The doubt of which `result` speaks is not in it.
+        Store them like a secret: they may have signed URLs, and hold the result once the operation
+        has ended. They lack the original call, so a resumed `result` makes no comparison with it.
         """
         return self._progress.to_dict()
 
@@ -104,54 +104,55 @@ class Operation:
         deadline: float | None = None,
         on_progress: Callable[[Operation], object] | None = None,
     ) -> Any:
-        """Wait for the end and give the result: decoded JSON, or None where there is none.
+        """Wait for the end and return the result: decoded JSON, or None if it has no result.
 
         Args:
-            deadline: seconds after which to stop waiting, at least 0.05; the operation goes on, and
-                the next call polls it when the service's pause since the last response is over.
+            deadline: seconds after which to stop waiting, at least 0.05. The operation continues,
+                and the next call polls it when the service's pause since the last response is
+                over.
             on_progress: called with this operation after every response.
 
         Raises:
-            OperationFailedError: it has failed; with the service's reasons.
-            OperationCanceledError: it was canceled.
-            OperationUnfinishedError: it was not over by the deadline; or only its resource shows
-                its state, and that has stayed for half an hour in a state which says neither that
-                it is being changed nor that it is ready.
-            OperationUnreadableError: its state can't be read; it may well go on.
-            ArmConnectionError: the same, for want of a response.
+            OperationFailedError: the operation failed; with the service's reasons.
+            OperationCanceledError: the operation was canceled.
+            OperationUnfinishedError: the operation did not end by the deadline. Or only its
+                resource shows its state, and has remained for half an hour in a state that means
+                neither a change nor its end.
+            OperationUnreadableError: the state can't be read; the operation may continue.
+            ArmConnectionError: the state can't be read for want of a response; the operation may
+                continue.
 
         If the response to the call was lost and its resource was then being changed, the resource
         is compared with the call at the end of that change. If they differ, an unconditional call
-        is sent again; the error of any other call is raised after all. Each of these errors has
-        this operation as its `operation`; so has the `asyncio.CancelledError` of a wait that is
-        cancelled.
+        is sent again, and any other call raises its error. Each of these errors has this operation
+        as its `operation`; so has the `asyncio.CancelledError` of a cancelled wait.
         """
         check_seconds("deadline", deadline)
         try:
             await self._wait(deadline, on_progress)
-            return self._ended()
+            return self._outcome()
         except (AiomsiError, asyncio.CancelledError) as error:
             if getattr(error, "operation", None) is None:
                 vars(error)["operation"] = self
             if isinstance(error, AiomsiError) and (
-                self._progress.outcome is None or self._unsettled is not None
+                self._progress.outcome is None or self._pending is not None
             ):
-                # The operation goes on, whatever the error of a poll says about that poll.
+                # The operation continues, even if the failed poll itself was not sent.
                 error.uncertain = True
             raise
 
-    def _ended(self) -> Any:
+    def _outcome(self) -> Any:
         """Return the result, or raise the operation's error."""
         failure, answer = failure_of(self._progress), self._progress.answer
-        doubt = None if self._unsettled is None else self._unsettled.error(self._progress)
-        if doubt is not None:
-            raise doubt from failure
+        pending = None if self._pending is None else self._pending.error(self._progress)
+        if pending is not None:
+            raise pending from failure
         if failure is not None:
             raise failure
         if answer is None or (
             self._progress.method == "DELETE" and self._progress.reads == "operation"
         ):
-            # A deletion's record tells that it is over, and nothing that it brought.
+            # The record of a deletion shows its end, and has no result.
             return None
         return answer.json()
 
@@ -160,132 +161,140 @@ class Operation:
     async def _wait(
         self, deadline: float | None, on_progress: Callable[[Operation], object] | None
     ) -> None:
-        # Not every event loop can wait for ever by a timer.
+        # Some event loops accept no infinite timer.
         seconds = (
             None if deadline is None or deadline == math.inf else max(deadline, _SHORTEST_WAIT)
         )
-        until = None if seconds is None else self._wire.clock.monotonic() + seconds
-        # Responses take real time, whatever the session's clock is.
+        until = None if seconds is None else self._connection.clock.monotonic() + seconds
+        # Responses take real time, even if the session has a clock for tests.
         scope = asyncio.timeout(seconds)
         try:
             async with scope:
                 while not self.done:
-                    answers = self._answers
-                    await self._step(until)
-                    if on_progress is not None and self._answers != answers:
+                    answers = self._responses
+                    await self._wait_for_response(until)
+                    if on_progress is not None and self._responses != answers:
                         on_progress(self)
         except TimeoutError as error:
             if not scope.expired():
                 raise
             raise unfinished(self._progress) from error
 
-    async def _step(self, until: float | None) -> None:
-        """Wait until one more response has come: to a poll that is due, or to one that another waiting task has begun."""
+    async def _wait_for_response(self, until: float | None) -> None:
+        """Wait for one more response.
+
+        It belongs to a poll that is due, or to a poll that another waiting task has begun.
+        """
         loop = asyncio.get_running_loop()
-        task, answers = self._polling, self._answers
+        task, answers = self._poll_task, self._responses
         if task is None or task.done() or task.get_loop() is not loop:
             await self._pause(until)
-            if self._answers != answers:
+            if self._responses != answers:
                 return
-            task = self._polling
+            task = self._poll_task
             if task is None or task.done() or task.get_loop() is not loop:
                 task = self._begin_poll()
-        # The poll goes on where this wait is cancelled: otherwise one that takes longer than the
-        # wait would never end.
+        # A cancelled wait leaves the poll running. Otherwise a poll that takes longer than each
+        # wait would never complete.
         await asyncio.wait([task])
         if task.cancelled():
-            raise closed(ours=True)
+            raise closed_error(ours=True)
         if (error := task.exception()) is not None:
-            # Each waiting task raises an exception of its own.
+            # Each waiting task raises its own copy.
             raise (
                 copy.copy(error) if isinstance(error, AiomsiError) else error
             ) from error.__cause__
 
     async def _pause(self, until: float | None) -> None:
-        """Sleep until the next poll is due: the service's pause counts from its last response."""
-        clock = self._wire.clock
-        due = self._answered + wait_before(self._progress)
+        """Sleep until the next poll is due. The pause counts from the last response."""
+        clock = self._connection.clock
+        due = self._responded_at + wait_before(self._progress)
         if until is not None and due > until:
-            await self._wire.pause(max(0.0, until - clock.monotonic()))
+            await self._connection.pause(max(0.0, until - clock.monotonic()))
             raise unfinished(self._progress)
-        await self._wire.pause(max(0.0, due - clock.monotonic()))
+        await self._connection.pause(max(0.0, due - clock.monotonic()))
 
     def _begin_poll(self) -> asyncio.Task[None]:
-        unsettled = self._unsettled
-        if unsettled is not None and unsettled.is_to_be_repeated(self._progress):
-            self._polling = self._wire.start(self._repeat(unsettled), "repetition")
+        pending = self._pending
+        if pending is not None and pending.is_to_be_repeated(self._progress):
+            self._poll_task = self._connection.start(self._repeat(pending), "repetition")
         else:
-            call = self._wire.prepare("GET", self._progress.next_url or "", self._options)
-            self._polling = self._wire.start(self._poll(call), "poll")
-        return self._polling
+            call = self._connection.prepare("GET", self._progress.next_url or "", self._options)
+            self._poll_task = self._connection.start(self._poll(call), "poll")
+        return self._poll_task
 
-    async def _repeat(self, unsettled: Unsettled) -> None:
-        """Send the call again: the change that was polled was not the call's own, or not the whole of it."""
-        wire = self._wire
+    async def _repeat(self, pending: PendingWrite) -> None:
+        """Send the call again, because the polled change left the resource unlike the call."""
+        connection = self._connection
         try:
-            response, doubt = await unsettled.repeat()
-            self._progress = begin(wire.cloud, response, self._progress.via, wall=wire.clock.wall())
-            self._unsettled = doubt
+            response, still_pending = await pending.repeat()
+            self._progress = begin(
+                connection.cloud, response, self._progress.via, wall=connection.clock.wall()
+            )
+            self._pending = still_pending
         finally:
-            self._answered = wire.clock.monotonic()
-            self._answers += 1
+            self._responded_at = connection.clock.monotonic()
+            self._responses += 1
 
     async def _poll(self, call: Call) -> None:
-        """Send one poll and read its response."""
+        """Send one poll, and read its response."""
         before = self._progress
         try:
-            response = await self._exchange(call)
+            response = await self._send_once(call)
         except (ArmConnectionError, TokenUnavailableError) as error:
-            self._note(before, missed(before), error.with_traceback(None))
+            self._keep(before, missed(before), error.with_traceback(None))
         except UsageError:
             raise
         except AiomsiError as error:
             raise unreached(before, error) from error.__cause__
         else:
-            wire = self._wire
-            after = advance(wire.cloud, before, response, holds=self._holds, wall=wire.clock.wall())
-            self._note(
+            connection = self._connection
+            after = advance(
+                connection.cloud, before, response, holds=self._holds, wall=connection.clock.wall()
+            )
+            self._keep(
                 before, await self._explained(after) if lacks_reason(after) else after, response
             )
         finally:
-            self._answered = self._wire.clock.monotonic()
-            self._answers += 1
+            self._responded_at = self._connection.clock.monotonic()
+            self._responses += 1
 
-    def _note(self, before: Progress, after: Progress, came: ArmResponse | AiomsiError) -> None:
-        """Keep the progress after a poll; raise its error if the polling can't go on."""
+    def _keep(self, before: Progress, after: Progress, came: ArmResponse | AiomsiError) -> None:
+        """Store the progress after a poll; raise its error if the polling can't continue."""
         self._progress = after
         if not before.fallback:
-            self._trouble = came
+            self._last_result = came
         if after.is_at_rest:
             raise unfinished(after)
         if after.gave_up:
-            # Where the resource was read in vain in place of a source, the error is that of the
-            # source.
-            trouble, self._trouble = self._trouble or came, None
+            # The resource may have been read as a fallback. The error of the status URL counts.
+            trouble, self._last_result = self._last_result or came, None
             if isinstance(trouble, AiomsiError):
                 raise unreached(after, trouble) from trouble.__cause__
-            raise unreadable(after, trouble, wall=self._wire.clock.wall())
+            raise unreadable(after, trouble, wall=self._connection.clock.wall())
 
     async def _explained(self, progress: Progress) -> Progress:
-        """GET the resource of an operation that failed, because its own response gives no reason."""
+        """GET the resource of a failed operation whose own response has no reason."""
         try:
-            response = await self._exchange(self._wire.prepare("GET", progress.url, self._options))
+            response = await self._send_once(
+                self._connection.prepare("GET", progress.url, self._options)
+            )
         except AiomsiError:
             return progress
         return explained(progress, response) if response.status < 300 else progress
 
-    async def _exchange(self, call: Call) -> ArmResponse:
+    async def _send_once(self, call: Call) -> ArmResponse:
         timeout = self._options.timeout
         try:
             async with asyncio.timeout(timeout):
-                return await self._wire.exchange(call)
+                return await self._connection.send_once(call)
         except TimeoutError:
-            # Raised below, so that the frames of the request do not stay with the error.
+            # Raised below, so that the error does not keep the frames of the request.
             pass
-        raise self._wire.no_answer(call, f"no answer within {timeout} s")
+        raise self._connection.no_response_error(call, f"no answer within {timeout} s")
 
     def _holds(self, found: object) -> bool | None:
-        """Return whether a resource has the members that were sent; None if it sent no members."""
+        """Return whether a resource has the members of the call's body; None if that has none."""
         sent = None if self._call is None else self._call.sent
         return holds(found, sent) if _has_values(sent) else None
 
@@ -304,14 +313,17 @@ def _has_values(sent: object) -> bool:
     return False
 
 
-async def begun(wire: Wire, call: Call, options: Options, via: FinalStateVia | None) -> Operation:
-    """Send a call, and give the operation that it has begun; errors as for `ArmSession.begin`."""
+async def start_operation(
+    sender: Sender, call: Call, options: Options, via: FinalStateVia | None
+) -> Operation:
+    """Send a call, and return its operation; errors as for `ArmSession.begin`."""
     checked_via(via)
-    response = await wire.send(call, options.timeout)
-    progress = begin(wire.cloud, response, via, wall=wire.clock.wall())
-    return Operation(wire, progress, options_of_polls(options), call)
+    response = await sender.send(call, options.timeout)
+    connection = sender.connection
+    progress = begin(connection.cloud, response, via, wall=connection.clock.wall())
+    return Operation(sender, progress, options_of_polls(options), call)
 
 
-def resumed(wire: Wire, state: Mapping[str, Any]) -> Operation:
-    """Go on with an operation that was saved; errors as for `ArmSession.resume`."""
-    return Operation(wire, Progress.from_dict(wire.cloud, state))
+def resume_operation(sender: Sender, state: Mapping[str, Any]) -> Operation:
+    """Return the operation of a saved state; errors as for `ArmSession.resume`."""
+    return Operation(sender, Progress.from_dict(sender.connection.cloud, state))

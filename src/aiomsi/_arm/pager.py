@@ -1,9 +1,9 @@
-"""Lists, page by page: the next page is on its way while the caller works on this one.
+"""Lists, page by page: the next page is fetched while the caller works on the current one.
 
-`walk` goes from page to page, for every kind of list. The task that fetches a page ahead belongs to
-the session; it is cancelled as soon as nobody goes on, and with the session at the latest. In
-memory are the page that the caller has and, unread, the next one; so nothing here may hold on to a
-page while it waits for another.
+`iter_pages` yields the pages of every kind of list. The prefetch task belongs to the session; it is
+cancelled when the iteration is closed, and with the session at the latest. Memory holds the
+page that the caller has and the next one, not yet decoded. So no frame here may keep a reference
+to a page while it waits for another.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from typing import Any, TypeAlias
 import attrs
 
 from aiomsi._arm.call import Call
-from aiomsi._arm.connection import Wire, closed
+from aiomsi._arm.connection import Connection, closed_error
 from aiomsi._arm.protocol.paging import Chain, read_page
 from aiomsi._arm.protocol.request import NO_OPTIONS, Options
 from aiomsi._arm.protocol.response import ArmResponse
+from aiomsi._arm.sender import Sender
 from aiomsi._errors import AiomsiError
 
 Items: TypeAlias = list[Any]
@@ -27,13 +28,14 @@ More: TypeAlias = Callable[[], Coroutine[Any, Any, ArmResponse]]
 
 
 @attrs.frozen
-class Step:
-    """A page that was read.
+class PageResult:
+    """A decoded page.
 
     Attributes:
-        items: what it holds.
-        more: fetches the next page; None at the end.
-        error: why the list can't be gone on with. It is raised after the items: they are good.
+        items: the items of the page.
+        more: fetches the next page; None after the last page.
+        error: the reason why the list can't be continued. It is raised after the items, which are
+            valid.
 
     """
 
@@ -42,25 +44,29 @@ class Step:
     error: AiomsiError | None = None
 
 
-async def walk(
-    wire: Wire, first: More | None, read: Callable[[ArmResponse], Step], *, prefetch: bool
+async def iter_pages(
+    connection: Connection,
+    first: More | None,
+    read: Callable[[ArmResponse], PageResult],
+    *,
+    prefetch: bool,
 ) -> AsyncGenerator[Items, None]:
-    """Give the items of a list, a page at a time."""
+    """Yield the items of a list, a page at a time."""
     more = first
     fetch: asyncio.Task[ArmResponse] | None = None
     try:
         while more is not None:
-            response = await (more() if fetch is None else _outcome(fetch))
+            response = await (more() if fetch is None else _wait_for_page(fetch))
             try:
                 step = read(response)
             except AiomsiError as failure:
-                # Without the frames that hold the page: error reporters show their locals.
+                # The frames hold the page, and error reporters show their locals.
                 raise failure.with_traceback(None) from failure.__cause__
             del response
             items, more, error, fetch = step.items, step.more, step.error, None
             del step
             if more is not None and prefetch:
-                fetch = wire.start(more(), "page")
+                fetch = connection.start(more(), "page")
             yield items
             del items
             if error is not None:
@@ -70,17 +76,20 @@ async def walk(
             fetch.cancel()
 
 
-async def _outcome(fetch: asyncio.Task[ArmResponse]) -> ArmResponse:
-    """Wait for a task without being taken for its owner: whoever cancels it does not cancel its reader."""
+async def _wait_for_page(fetch: asyncio.Task[ArmResponse]) -> ArmResponse:
+    """Wait for the prefetch task without awaiting it.
+
+    A cancellation of the prefetch must not look like a cancellation of this task.
+    """
     await asyncio.wait([fetch])
     if fetch.cancelled():
-        raise closed(ours=True)
+        raise closed_error(ours=True)
     return fetch.result()
 
 
-async def items_of(pages: AsyncGenerator[Items, None]) -> AsyncGenerator[Any, None]:
-    """Give the items of all pages, one by one."""
-    # Closed at once when the caller breaks off, and not when the garbage collector comes.
+async def iter_items(pages: AsyncGenerator[Items, None]) -> AsyncGenerator[Any, None]:
+    """Yield the items of all pages, one by one."""
+    # Closed at once when the caller breaks off, not when the garbage collector runs.
     async with aclosing(pages):
         async for page in pages:
             for item in page:
@@ -90,14 +99,16 @@ async def items_of(pages: AsyncGenerator[Items, None]) -> AsyncGenerator[Any, No
 
 
 @attrs.frozen
-class Reading:
-    """How a list is read.
+class ListOptions:
+    """The options of a list.
 
     Attributes:
-        item_name, next_link_name: what the service calls its items and the link to the next page.
+        item_name: the response's member with the items.
+        next_link_name: the response's member with the link to the next page; None for the usual
+            names.
         timeout: seconds for each page.
-        prefetch: whether a page is fetched before it is asked for.
-        body: what each further page is requested with, by POST; None: by GET.
+        prefetch: whether a page is fetched before the caller asks for it.
+        body: the body of the POST that requests each further page; None for a GET.
 
     """
 
@@ -108,37 +119,46 @@ class Reading:
     body: Any = attrs.field(default=None, repr=False)
 
 
-async def pages_of(
-    wire: Wire, make: Callable[[], Call], reading: Reading
+async def iter_list(
+    sender: Sender, make: Callable[[], Call], list_options: ListOptions
 ) -> AsyncGenerator[Items, None]:
-    """Give the items of a list that begins with the call that `make` makes; see `ArmSession.pages`."""
+    """Yield the pages of the list whose first call `make` creates; see `ArmSession.pages`."""
     call = make()
     method, options = (
         ("GET", NO_OPTIONS)
-        if reading.body is None
-        else ("POST", Options(json=reading.body, lists=True))
+        if list_options.body is None
+        else ("POST", Options(json=list_options.body, lists=True))
     )
     # A list that begins with POST and goes on with GET may link to its first URL.
     chain = Chain(
-        wire.cloud, call.url if call.method == method and not call.lacks_version else None
+        sender.connection.cloud,
+        call.url if call.method == method and not call.lacks_version else None,
     )
 
-    def read(response: ArmResponse) -> Step:
+    def read(response: ArmResponse) -> PageResult:
         page = read_page(
-            response, item_name=reading.item_name, next_link_name=reading.next_link_name
+            response, item_name=list_options.item_name, next_link_name=list_options.next_link_name
         )
         try:
             url = chain.next_url(page, response)
         except AiomsiError as error:
-            return Step(page.items, error=error)
+            return PageResult(page.items, error=error)
         if url is None:
-            return Step(page.items)
-        return Step(
-            page.items, lambda: wire.send(wire.prepare(method, url, options), reading.timeout)
+            return PageResult(page.items)
+        return PageResult(
+            page.items,
+            lambda: sender.send(
+                sender.connection.prepare(method, url, options), list_options.timeout
+            ),
         )
 
     async with aclosing(
-        walk(wire, lambda: wire.send(call, reading.timeout), read, prefetch=reading.prefetch)
+        iter_pages(
+            sender.connection,
+            lambda: sender.send(call, list_options.timeout),
+            read,
+            prefetch=list_options.prefetch,
+        )
     ) as found:
         async for page in found:
             yield page

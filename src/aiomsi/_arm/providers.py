@@ -1,4 +1,6 @@
-"""Resource providers: which api-version a type has, and registering a subscription for a namespace. Once, for all callers.
+"""Resource providers: the api-versions of a type, and the registration of a subscription.
+
+All callers of a session share each look-up and each registration.
 
 Source:
 https://learn.microsoft.com/azure/azure-resource-manager/management/resource-providers-and-types
@@ -8,15 +10,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 import re
-from typing import Any
+from collections.abc import Callable, Coroutine, Hashable
+from functools import partial
+from typing import Any, Generic, TypeVar
 
 from aiomsi._arm.call import Call
-from aiomsi._arm.connection import Wire
-from aiomsi._arm.joined import Joined
+from aiomsi._arm.connection import Connection, closed_error
 from aiomsi._arm.protocol.api_versions import ResourceType, choose_version, versions_for
 from aiomsi._arm.protocol.links import path_of
 from aiomsi._arm.protocol.request import Options, build_url
+from aiomsi._arm.sender import Sender
 from aiomsi._errors import (
     AiomsiError,
     ApiVersionError,
@@ -25,55 +30,60 @@ from aiomsi._errors import (
     ConfigurationError,
     RegistrationRequiredError,
 )
+from aiomsi._util.tasks import empty_context
 
 _API_VERSION = "2021-04-01"
 _SUBSCRIPTION = re.compile(r"/subscriptions/([^/]+)", re.IGNORECASE)
 _VERSION = re.compile(r"(?<=[?&])api-version=([^&]*)", re.IGNORECASE)
 _PAUSE, _LONGEST_PAUSE = 1.0, 10.0
 _REGISTRATION = 600.0
-"""Seconds to wait for a registration; it mostly takes one minute or two."""
+"""Seconds to wait for a registration, which mostly takes one or two minutes."""
 _LAG = 60.0
 """Seconds for which ARM may deny a registration that its provider has confirmed."""
 _MOST_FIXES = 3
 _PATIENCE = 2.0
-"""Seconds of real time for which a call waits for another subscription's lookup, which may be throttled."""
+"""Seconds of real time that a call waits for another subscription's look-up, maybe throttled."""
 _MOST_REGISTERING = 3
+
+T = TypeVar("T")
 
 
 class Providers:
-    """What a session knows of resource providers, and does about them.
+    """The `ProviderSupport` of a session, with its cache of provider documents.
 
     Args:
-        wire: the session's.
-        auto_register: whether subscriptions are registered where ARM asks for it.
+        sender: sends the look-ups and registrations.
+        auto_register: whether a subscription is registered when ARM demands it.
 
     """
 
-    def __init__(self, wire: Wire, *, auto_register: bool) -> None:
-        self._wire = wire
+    def __init__(self, sender: Sender, *, auto_register: bool) -> None:
+        self._sender, self._connection = sender, sender.connection
         self._auto_register = auto_register
-        # By namespace and path: all subscriptions list the same versions, but not all can be read.
+        # By namespace and path: all subscriptions list the same versions, but some are unreadable.
         self._documents: dict[str, dict[str, Any]] = {}
-        self._lookups: Joined[Any] = Joined(wire, "provider", keeps=False)
-        # By namespace: the path of the lookup that is under way for all subscriptions.
+        self._lookups: SharedCalls[Any] = SharedCalls(sender.connection, "provider", keeps=False)
+        # By namespace: the path of the look-up under way for all subscriptions.
         self._leading: dict[str, str] = {}
-        self._registrations: Joined[bool] = Joined(wire, "registration", keeps=False)
-        # By path: until when a registration of this session may not be seen everywhere yet.
+        self._registrations: SharedCalls[bool] = SharedCalls(
+            sender.connection, "registration", keeps=False
+        )
+        # By path: the time until which a registration may not yet be visible everywhere in ARM.
         self._lagging: dict[str, float] = {}
-        # By subscription and type; documents list versions that are not served everywhere yet.
+        # By subscription and type: documents list versions that are not yet served everywhere.
         self._refused: dict[tuple[str, ResourceType], set[str]] = {}
 
-    async def complete(self, call: Call, kind: ResourceType) -> None:
-        """Look up the api-version that a call lacks: the newest stable one of its type that was not refused yet.
+    async def resolve_api_version(self, call: Call, kind: ResourceType) -> None:
+        """Set the call's api-version: the newest stable one of its type that was not refused yet.
 
-        One that was refused in another subscription only is taken if there is no other.
+        A version that was refused only in another subscription is the second choice.
 
         Raises:
-            ConfigurationError: the type's provider does not know it.
+            ConfigurationError: the provider does not list the type.
             ArmError: the provider's document can't be read.
 
         """
-        versions = await self._versions(call, kind)
+        versions = await self._list_versions(call, kind)
         refused = {
             one for (_, other), some in self._refused.items() if other == kind for one in some
         }
@@ -84,18 +94,21 @@ class Providers:
         if version is None:
             msg = f"the provider {kind.namespace} has no api-version for the type {kind.type!r}"
             raise ConfigurationError(msg, help="Check the type's spelling, or pass api_version=")
-        call.url, call.lacks_version = _with_version(call.url, version), False
+        call.url, call.lacks_version = _set_version(call.url, version), False
 
-    async def mend(self, call: Call, error: ArmError) -> bool:
-        """Register the subscription, or take another version than the one that was looked up; tell whether that was done."""
+    async def fix(self, call: Call, error: ArmError) -> bool:
+        """Register the subscription, or replace the api-version that was looked up.
+
+        Return whether either was done.
+        """
         if isinstance(error, RegistrationRequiredError) and self._auto_register:
-            return await self._registered(call, error)
+            return await self._ensure_registered(call, error)
         if isinstance(error, ApiVersionError) and call.kind is not None:
-            return await self._other_version(call, call.kind, error)
+            return await self._replace_version(call, call.kind, error)
         return False
 
-    async def _versions(self, call: Call, kind: ResourceType) -> tuple[str, ...]:
-        """Return all versions of a type, best first, as any subscription that can be read lists them."""
+    async def _list_versions(self, call: Call, kind: ResourceType) -> tuple[str, ...]:
+        """Return all versions of a type, best first, as any readable subscription lists them."""
         key, path = (
             kind.namespace.casefold(),
             f"{_subscription_of(call)}/providers/{kind.namespace}",
@@ -106,14 +119,14 @@ class Providers:
         for document in known.values():
             if versions := versions_for(document, kind):
                 return versions
-        # Types in preview are listed in some subscriptions only.
+        # Only some subscriptions list the types in preview.
         return () if path.casefold() in known else versions_for(await self._read(key, path), kind)
 
     async def _read_any(self, key: str, path: str) -> None:
         """Read a provider's document once for the calls of all subscriptions.
 
-        If another subscription's lookup fails or takes long, the document is read in the call's
-        own, because the cause may be that subscription.
+        If another subscription's look-up fails or takes long, the document is read in the call's
+        subscription, because the cause may lie in the other one.
         """
         leader = self._leading.setdefault(key, path)
         if leader.casefold() != path.casefold():
@@ -128,43 +141,44 @@ class Providers:
 
     async def _look_up(self, key: str, path: str) -> Any:
         try:
-            document = await self._ask("GET", path)
+            document = await self._request("GET", path)
         finally:
             if self._leading.get(key) == path:
                 del self._leading[key]
         self._documents[key][path.casefold()] = document
         return document
 
-    async def _other_version(self, call: Call, kind: ResourceType, error: ApiVersionError) -> bool:
+    async def _replace_version(
+        self, call: Call, kind: ResourceType, error: ApiVersionError
+    ) -> bool:
         (asked,) = _VERSION.findall(call.url)
         if asked in error.supported:
-            # So services answer now and then, while they are changed; the same call does better
-            # later.
+            # A service may respond so during its deployment; the same call succeeds later.
             return False
         refused = self._refused.setdefault(_scope_of(call, kind), set())
         refused.add(asked)
         if call.fixes >= _MOST_FIXES:
             return False
         version = choose_version(
-            error.supported or await self._versions(call, kind), failed=refused
+            error.supported or await self._list_versions(call, kind), failed=refused
         )
         if version is None:
             return False
-        call.url, call.fixes = _with_version(call.url, version), call.fixes + 1
+        call.url, call.fixes = _set_version(call.url, version), call.fixes + 1
         return True
 
-    async def _registered(self, call: Call, error: RegistrationRequiredError) -> bool:
-        """Register the subscription, or wait until ARM sees that; return whether to repeat the call."""
+    async def _ensure_registered(self, call: Call, error: RegistrationRequiredError) -> bool:
+        """Register the subscription or wait until ARM sees it; return whether to repeat."""
         subscription = _subscription_of(call)
         if not subscription or error.namespace is None:
             return False
         path = f"{subscription}/providers/{error.namespace}"
-        key, now = path.casefold(), self._wire.clock.monotonic()
+        key, now = path.casefold(), self._connection.clock.monotonic()
         until = call.registered.get(key) or self._lagging.get(key, now)
         if now < until:
             call.registered[key] = until
-            # Each wait is as long as the registration is old, so the waits double.
-            await self._wire.pause(
+            # Each wait equals the age of the registration, so the waits double.
+            await self._connection.pause(
                 min(max(_PAUSE, now - (until - _LAG)), _LONGEST_PAUSE, until - now)
             )
         elif key in call.registered:
@@ -179,42 +193,86 @@ class Providers:
         else:
             call.fixes += 1
             call.registered[key] = self._lagging[key]
-        # ARM answers a request id that it knows with the old error.
+        # ARM repeats the old error for a request id that it knows.
         call.renew_id()
         return True
 
     async def _register(self, path: str) -> bool:
-        """Register, and wait until that has been done; False if it takes too long."""
-        clock, pause = self._wire.clock, _PAUSE
+        """Register, and wait for the end; return False if that takes too long."""
+        clock, pause = self._connection.clock, _PAUSE
         until = clock.monotonic() + _REGISTRATION
         document = await self._begin_registration(f"{path}/register")
-        while _state(document) != "registered":
+        while _registration_state(document) != "registered":
             if clock.monotonic() + pause > until:
                 return False
-            await self._wire.pause(pause)
+            await self._connection.pause(pause)
             pause = min(pause * 2, _LONGEST_PAUSE)
-            document = await self._ask("GET", path)
+            document = await self._request("GET", path)
         self._lagging[path.casefold()] = clock.monotonic() + _LAG
         return True
 
     async def _begin_registration(self, path: str) -> Any:
         for _ in range(_MOST_REGISTERING - 1):
             try:
-                return await self._ask("POST", path)
+                return await self._request("POST", path)
             except (ArmConnectionError, ArmError) as error:
-                # Unlike other POSTs, this one does no harm if it is carried out twice.
+                # Unlike other POSTs, a registration may be carried out twice.
                 if not error.uncertain:
                     raise
-            await self._wire.pause(_PAUSE)
-        return await self._ask("POST", path)
+            await self._connection.pause(_PAUSE)
+        return await self._request("POST", path)
 
-    async def _ask(self, method: str, path: str) -> Any:
-        url = build_url(self._wire.cloud, method, path, Options(api_version=_API_VERSION))
-        return (await self._wire.send(self._wire.prepare(method, url))).json()
+    async def _request(self, method: str, path: str) -> Any:
+        url = build_url(self._connection.cloud, method, path, Options(api_version=_API_VERSION))
+        return (await self._sender.send(self._connection.prepare(method, url))).json()
+
+
+class SharedCalls(Generic[T]):
+    """Calls by key, each shared by all its callers: done once, and cancelled by none of them.
+
+    Callers wait for a call under way. Its failure is raised in all of them, and not kept.
+
+    Args:
+        connection: starts the tasks, and cancels them when the session is closed.
+        name: the name of the tasks.
+        keeps: whether a result is kept for later callers.
+
+    """
+
+    def __init__(self, connection: Connection, name: str, *, keeps: bool) -> None:
+        self._connection = connection
+        self._name = name
+        self._keeps = keeps
+        self._tasks: dict[Hashable, asyncio.Task[T]] = {}
+
+    async def get(self, key: Hashable, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Return the result for a key; start the work if none is under way.
+
+        Raises:
+            Exception: a copy of the work's exception, for each caller a separate one.
+
+        """
+        task = self._tasks.get(key)
+        if task is None:
+            # The first caller's context variables do not apply to the other callers.
+            task = self._connection.start(work(), f"{self._name} {key}", empty_context())
+            self._tasks[key] = task
+            task.add_done_callback(partial(self._on_done, key))
+        await asyncio.wait([task])
+        if task.cancelled():
+            raise closed_error(ours=True)
+        error = task.exception()
+        if error is not None:
+            raise copy.copy(error)
+        return task.result()
+
+    def _on_done(self, key: Hashable, task: asyncio.Task[T]) -> None:
+        if not self._keeps or task.cancelled() or task.exception() is not None:
+            del self._tasks[key]
 
 
 def _subscription_of(call: Call) -> str:
-    """Return the subscription's part of the call's path, empty outside of subscriptions."""
+    """Return the subscription's part of the call's path; empty outside of subscriptions."""
     found = _SUBSCRIPTION.match(path_of(call.url))
     return found[0] if found else ""
 
@@ -223,10 +281,10 @@ def _scope_of(call: Call, kind: ResourceType) -> tuple[str, ResourceType]:
     return _subscription_of(call).casefold(), kind
 
 
-def _with_version(url: str, version: str) -> str:
+def _set_version(url: str, version: str) -> str:
     return _VERSION.sub(f"api-version={version}", url)
 
 
-def _state(document: object) -> str:
+def _registration_state(document: object) -> str:
     state = document.get("registrationState") if isinstance(document, dict) else None
     return state.lower() if isinstance(state, str) else ""

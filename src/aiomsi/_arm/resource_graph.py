@@ -1,4 +1,4 @@
-"""Azure Resource Graph: one query becomes as many as its scopes need, and each of these has pages.
+"""Azure Resource Graph: a query is split by its scopes, and each part has pages.
 
 Source: https://learn.microsoft.com/rest/api/azureresourcegraph/resourcegraph/resources/resources,
 https://learn.microsoft.com/azure/governance/resource-graph/concepts/guidance-for-throttled-requests
@@ -12,19 +12,19 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from aiomsi._arm.connection import Wire
-from aiomsi._arm.pager import Items, More, Step, walk
+from aiomsi._arm.pager import Items, More, PageResult, iter_pages
 from aiomsi._arm.protocol.paging import Chain
 from aiomsi._arm.protocol.queries import RowCount, in_order, next_query, read_rows, smaller_page
 from aiomsi._arm.protocol.request import Options, build_url
 from aiomsi._arm.protocol.response import ArmResponse
 from aiomsi._arm.protocol.throttling import quota_wait
+from aiomsi._arm.sender import Sender
 from aiomsi._errors import ArmError, ConfigurationError, ServiceError, ThrottledError
 
 _PATH = "/providers/Microsoft.ResourceGraph/resources"
 _API_VERSION = "2022-10-01"
 _SUBSCRIPTIONS = 300
-"""Microsoft's advice for queries over many subscriptions; the service takes 1,000."""
+"""Subscriptions per query, as Microsoft advises; the service accepts 1,000."""
 _MANAGEMENT_GROUPS = 10
 _ROWS = 1_000
 _BAD_QUERY = 400
@@ -32,17 +32,17 @@ _BAD_QUERY = 400
 logger = logging.getLogger("aiomsi")
 
 
-def queries(
+def split_query(
     kql: str,
     subscriptions: Iterable[str] | None = None,
     management_groups: Iterable[str] | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> list[dict[str, Any]]:
-    """Return the bodies of the queries that cover all scopes: one query takes a limited number.
+    """Return the bodies of the queries that cover all scopes; the scopes of a query are limited.
 
     Raises:
         ConfigurationError: both kinds of scope are given, or one name instead of several, or an
-            argument is of a wrong type.
+            argument has a wrong type.
 
     """
     text: object = kql
@@ -59,17 +59,18 @@ def queries(
     query = {"query": kql, "options": {"resultFormat": "objectArray", "$top": _ROWS, **more}}
     if subscriptions is not None:
         return [
-            {**query, "subscriptions": batch} for batch in _batches(subscriptions, _SUBSCRIPTIONS)
+            {**query, "subscriptions": batch}
+            for batch in _split_scopes(subscriptions, _SUBSCRIPTIONS)
         ]
     if management_groups is not None:
         return [
             {**query, "managementGroups": batch}
-            for batch in _batches(management_groups, _MANAGEMENT_GROUPS)
+            for batch in _split_scopes(management_groups, _MANAGEMENT_GROUPS)
         ]
     return [query]
 
 
-def _batches(scopes: object, size: int) -> list[list[str]]:
+def _split_scopes(scopes: object, size: int) -> list[list[str]]:
     if isinstance(scopes, str | bytes) or not isinstance(scopes, Iterable):
         msg = f"the scopes of a query are a list, and not {scopes!r}"
         raise ConfigurationError(msg, help=f"Pass [{scopes!r}]")
@@ -80,45 +81,45 @@ def _batches(scopes: object, size: int) -> list[list[str]]:
     return [names[start : start + size] for start in range(0, len(names), size)]
 
 
-def rows_of(
-    wire: Wire, bodies: Iterable[Mapping[str, Any]], timeout: float | None, *, prefetch: bool
+def iter_rows(
+    sender: Sender, bodies: Iterable[Mapping[str, Any]], timeout: float | None, *, prefetch: bool
 ) -> AsyncGenerator[Items, None]:
-    """Give the rows that queries find, one query after the other, a page at a time."""
-    rows = _Rows(wire, bodies, timeout)
-    return walk(wire, rows.next_query(), rows.read, prefetch=prefetch)
+    """Yield the rows of several queries, one query after the other, a page at a time."""
+    rows = _Rows(sender, bodies, timeout)
+    return iter_pages(sender.connection, rows.next_query(), rows.read, prefetch=prefetch)
 
 
 class _Rows:
-    """The way through the pages of all queries."""
+    """The iteration over the pages of all queries."""
 
     def __init__(
-        self, wire: Wire, bodies: Iterable[Mapping[str, Any]], timeout: float | None
+        self, sender: Sender, bodies: Iterable[Mapping[str, Any]], timeout: float | None
     ) -> None:
-        self._wire = wire
-        self._url = build_url(wire.cloud, "POST", _PATH, Options(_API_VERSION))
+        self._sender, self._connection = sender, sender.connection
+        self._url = build_url(self._connection.cloud, "POST", _PATH, Options(_API_VERSION))
         self._timeout = timeout
         self._bodies = iter(bodies)
         self._body: Mapping[str, Any] = {}
-        self._chain = Chain(wire.cloud)
+        self._chain = Chain(self._connection.cloud)
         self._count: RowCount | None = None
         self._unsorted: Mapping[str, Any] | None = None
 
     def next_query(self, wait: float = 0.0) -> More | None:
-        """Begin the next query; None after the last one."""
+        """Select the next query, and return its first request; None after the last query."""
         body = next(self._bodies, None)
         if body is None:
             return None
-        # A token is one of its query's own.
+        # A skip token is valid only in its own query.
         self._body, self._chain, self._count = (
             in_order(body),
-            Chain(self._wire.cloud),
+            Chain(self._connection.cloud),
             RowCount(body),
         )
         self._unsorted = body if self._body != body else None
-        return partial(self._ask, wait)
+        return partial(self._request, wait)
 
-    def read(self, response: ArmResponse) -> Step:
-        """Read a page."""
+    def read(self, response: ArmResponse) -> PageResult:
+        """Decode a page."""
         page = read_rows(response)
         self._unsorted = None
         rows = page.items if self._count is None else self._count.new_rows(page)
@@ -127,39 +128,42 @@ class _Rows:
             if token is None and self._count is not None:
                 self._count.check_complete(page, response)
         except ServiceError as error:
-            return Step(rows, error=error)
-        wait = quota_wait(response.headers, self._wire.clock.wall())
+            return PageResult(rows, error=error)
+        wait = quota_wait(response.headers, self._connection.clock.wall())
         if token is not None:
             self._body = next_query(self._body, token)
-        return Step(rows, self.next_query(wait) if token is None else partial(self._ask, wait))
+        return PageResult(
+            rows, self.next_query(wait) if token is None else partial(self._request, wait)
+        )
 
     def _longest_wait(self) -> float:
-        """Return the bound on a wait for the quota: the caller's time-out, or the rule's budget."""
-        return self._wire.budget if self._timeout is None else self._timeout
+        """Return the longest wait for the quota: the caller's time-out, or the rule's budget."""
+        return self._connection.budget if self._timeout is None else self._timeout
 
-    async def _ask(self, wait: float) -> ArmResponse:
+    async def _request(self, wait: float) -> ArmResponse:
         """Send the query for a page, with fewer rows if the response would be too large."""
-        clock, timeout = self._wire.clock, self._timeout
+        clock, timeout = self._connection.clock, self._timeout
         if 0 < wait < self._longest_wait():
             logger.info("Resource Graph's quota is used up: the next page waits for %.0f s", wait)
-            await self._wire.pause(wait)
+            await self._connection.pause(wait)
             timeout = None if timeout is None else timeout - wait
         elif wait > 0:
-            # The response decides: it is a 429 if the quota is really used up for so long.
+            # The response decides: it is a 429 if the quota is still used up.
             logger.warning(
-                "Resource Graph's quota is used up for %.0f s: the next page is requested without a wait",
+                "Resource Graph's quota is used up for %.0f s: "
+                "the next page is requested without a wait",
                 wait,
             )
         began = clock.monotonic()
         while True:
-            call = self._wire.prepare("POST", self._url, Options(json=self._body, lists=True))
+            call = self._connection.prepare("POST", self._url, Options(json=self._body, lists=True))
             try:
-                return await self._wire.send(
+                return await self._sender.send(
                     call, None if timeout is None else timeout - (clock.monotonic() - began)
                 )
             except ThrottledError as error:
                 if error.retry_after:
-                    end = _instant(clock.wall() + error.retry_after)
+                    end = _format_time(clock.wall() + error.retry_after)
                     error.help = (
                         f"Resource Graph's quota is used up until {end}: send the query again then"
                     )
@@ -168,10 +172,10 @@ class _Rows:
                 self._body = self._other_body(error)
 
     def _other_body(self, error: ArmError) -> Mapping[str, Any]:
-        """Return the body to send instead: with fewer rows, or without the added order.
+        """Return a body with fewer rows, or one without the added order.
 
         Raises:
-            ArmError: the given one, if neither applies.
+            ArmError: the given error, if neither helps.
 
         """
         smaller = smaller_page(self._body, error)
@@ -182,15 +186,15 @@ class _Rows:
             )
             return smaller
         if error.status == _BAD_QUERY and self._unsorted is not None:
-            # The table lacks the column, or the query is wrong: its error should quote the caller's
-            # text.
+            # The table lacks the column, or the query is wrong. A wrong query must fail with the
+            # caller's text in the error.
             body, self._unsorted = self._unsorted, None
             return body
         raise error
 
 
-def _instant(moment: float) -> str:
-    """Return a time as text; a clock may be set to one that no calendar has."""
+def _format_time(moment: float) -> str:
+    """Return a wall time as text, also if it is outside of the calendar."""
     try:
         return f"{datetime.fromtimestamp(moment, UTC):%Y-%m-%d %H:%M:%S} UTC"
     except (OverflowError, ValueError, OSError):

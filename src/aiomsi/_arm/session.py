@@ -1,4 +1,4 @@
-"""The session: what a user calls, on top of the one request path."""
+"""`ArmSession`: the public interface to Azure Resource Manager."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, Self
 
 import aiohttp
 
-from aiomsi._arm.call import AsyncCredential, Mender, OwnCredential
-from aiomsi._arm.connection import Wire, own_agent
+from aiomsi._arm.call import AsyncCredential, OwnCredential, ProviderSupport
+from aiomsi._arm.connection import Connection, build_user_agent
 from aiomsi._arm.protocol.request import Options, check_headers
-from aiomsi._arm.protocol.retry import ArmRetry, RetryRule
+from aiomsi._arm.protocol.retry import ArmRetry, RetryRule, budget_of
+from aiomsi._arm.sender import Sender
 from aiomsi._arm.verbs import Params, Verbs
 from aiomsi._clock import SYSTEM_CLOCK, Clock
 from aiomsi._clouds import PUBLIC, Cloud, cloud_from
@@ -30,31 +31,32 @@ _MOST_AUXILIARY = 3
 
 
 class ArmSession(Verbs):
-    """Calls to Azure Resource Manager: any number at once, with one token that is fetched once.
+    """Calls to Azure Resource Manager: any number at once, all with one token, fetched once.
 
-    Use it as an asynchronous context manager, or call `close`. It may be made outside of a running
-    event loop, and belongs to the loop in which it is first used. Every call may raise the errors
-    that `get` names.
+    Use it as an asynchronous context manager, or call `close`. It may be created outside of a
+    running event loop, and belongs to the loop in which it is first used. Every call may raise the
+    errors that `get` lists.
 
     Args:
-        credential: any credential with the Azure SDK's async protocol; by default this host's
-            default managed identity, mostly the system-assigned one. One that is given is not
-            closed. One of another library's is asked as `SharedCredential` asks it: once for all
-            calls, and its errors become `CredentialError`.
-        cloud: which ARM; `AIOMSI_RESOURCE_MANAGER` names another endpoint, on loopback only.
-        http: an aiohttp session to use; it is not closed, its own connector, limits and cookies
-            count, and it must belong to the loop in which the ArmSession is used. Its default
-            headers must not frame or route a request (`Host` and the like).
-        ssl: a TLS context for ARM; without it aiohttp's defaults, which verify.
-        user_agent: your application's own part of the `User-Agent` header; it comes first.
-        retry: decides whether and when a call is sent again; any function of an `ArmAttempt`. None:
-            never. Calls wait for a free
-            connection as long as its `budget` lasts, or for 180 s if it has none.
-        auto_register: register a subscription for a provider's namespace where ARM asks for that,
-            wait, and repeat the call.
+        credential: any credential with the Azure SDK's async protocol, which the session does not
+            close. By default the host's default managed identity, mostly the system-assigned one.
+            A credential of another library is wrapped as by `SharedCredential`: all calls share
+            one token request, and its errors become `CredentialError`.
+        cloud: the cloud whose ARM to call; `AIOMSI_RESOURCE_MANAGER` names another endpoint, on
+            loopback only.
+        http: an aiohttp session to use, which the ArmSession does not close. Its connector, limits
+            and cookies apply, and it must belong to the loop in which the ArmSession is used. Its
+            default headers must not frame or route a request (`Host` and the like).
+        ssl: a TLS context for ARM; by default that of aiohttp, which verifies certificates.
+        user_agent: your application's part of the `User-Agent` header, which comes first.
+        retry: decides whether and when a call is repeated; any function of an `ArmAttempt`. None
+            repeats no call. Calls wait for a free connection as long as its `budget` lasts, or for
+            180 s if it has none.
+        auto_register: whether to register a subscription for a provider's namespace when ARM
+            demands it, wait, and repeat the call.
         auxiliary: credentials of up to three further tenants, for calls that span tenants.
         correlation_id: groups this session's calls in Azure's logs; by default a new GUID.
-        clock: where time comes from; for tests.
+        clock: the source of time, for tests.
 
     Raises:
         ConfigurationError: the arguments contradict each other, or the environment names a foreign
@@ -87,35 +89,41 @@ class ArmSession(Verbs):
             msg = f"ARM takes tokens of at most {_MOST_AUXILIARY} further tenants"
             raise ConfigurationError(msg)
         time = SYSTEM_CLOCK if clock is None else clock
-        self._wire = Wire(
+        rule = _never_repeat if retry is None else retry
+        self._connection = Connection(
             cloud=cloud_from(cloud, os.environ),
-            given=(_default_credential(clock) if credential is None else credential, *auxiliary),
-            adopt=partial(_adopted, time),
-            owns_first=credential is None,
-            rule=_never if retry is None else retry,
+            given_credentials=(
+                _make_credential(clock) if credential is None else credential,
+                *auxiliary,
+            ),
+            wrap_credential=partial(_wrap, time),
+            owns_credential=credential is None,
+            budget=budget_of(rule),
             clock=time,
-            agent=f"{user_agent} {own_agent()}" if user_agent else own_agent(),
-            make_mender=partial(_providers, auto_register=auto_register),
-            borrowed=http,
+            user_agent=f"{user_agent} {build_user_agent()}" if user_agent else build_user_agent(),
+            user_session=http,
             ssl=ssl,
         )
+        self._sender = Sender(
+            self._connection, rule, partial(_make_providers, auto_register=auto_register)
+        )
         self.correlation_id = str(uuid.uuid4()) if correlation_id is None else correlation_id
-        check_headers({"User-Agent": self._wire.agent})
+        check_headers({"User-Agent": self._connection.user_agent})
 
     @property
     def cloud(self) -> Cloud:
-        """The cloud, with the endpoint that is really used."""
-        return self._wire.cloud
+        """The cloud, with the endpoint in use."""
+        return self._connection.cloud
 
     @property
     def correlation_id(self) -> str:
-        """What `x-ms-correlation-request-id` says of every call; may be set between calls."""
-        return self._wire.correlation_id
+        """The `x-ms-correlation-request-id` of every call; may be set between calls."""
+        return self._connection.correlation_id
 
     @correlation_id.setter
     def correlation_id(self, value: str) -> None:
         check_headers({"x-ms-correlation-request-id": value})
-        self._wire.correlation_id = value
+        self._connection.correlation_id = value
 
     # Lists
 
@@ -133,11 +141,11 @@ class ArmSession(Verbs):
         next_method: str = "GET",
         prefetch: bool = True,
     ) -> AsyncGenerator[Any, None]:
-        """Give every item of a list, of every page; arguments and errors as for `pages`."""
+        """Yield every item of a list, of every page; arguments and errors as for `pages`."""
         options = Options(api_version, params, json, headers=headers, timeout=timeout, lists=True)
         with late_import:
-            from aiomsi._arm.pager import items_of
-        return items_of(
+            from aiomsi._arm.pager import iter_items
+        return iter_items(
             self._pages(path, options, item_name, next_link_name, next_method, prefetch=prefetch)
         )
 
@@ -155,28 +163,29 @@ class ArmSession(Verbs):
         next_method: str = "GET",
         prefetch: bool = True,
     ) -> AsyncGenerator[Items, None]:
-        """Give the items of a list, a page at a time; a page may be empty.
+        """Yield the items of a list, a page at a time; a page may be empty.
 
-        In memory there are the page that is given and the next one, unread, which is fetched
-        meanwhile.
+        Memory holds the current page and the next one, which is prefetched and not yet decoded.
 
         Args:
             path: as for `get`.
             api_version: as for `get`.
             params: as for `get`.
-            json: a body; the first page is then requested by POST.
+            json: a body, with which the first page is requested by POST.
             headers: as for `get`; for the first page.
             timeout: as for `get`; for each page.
-            item_name: what the service calls the items.
-            next_link_name: what it calls the link to the next page, if the usual names don't do.
+            item_name: the response's member with the items.
+            next_link_name: the response's member with the link to the next page; by default the
+                usual names.
             next_method: ``"POST"`` requests further pages by POST as well, with the same body.
-                Most services take a GET for them, whatever the first page took.
-            prefetch: False fetches a page only when it is asked for.
+                Most services expect a GET for them, even if the first page needs a POST.
+            prefetch: False fetches a page only when the iteration reaches it.
 
         Raises:
-            ForeignHostError: after the items of a page, if the next one is not on the cloud's ARM.
-            ServiceError: an answer is no page, which is no empty list, or links back to one that
-                was read before.
+            ForeignHostError: the next page is not on the cloud's ARM; raised after the items of
+                the page before.
+            ServiceError: a response is not a page, not even an empty one, or links back to an
+                earlier page.
 
         """
         options = Options(api_version, params, json, headers=headers, timeout=timeout, lists=True)
@@ -192,39 +201,39 @@ class ArmSession(Verbs):
         timeout: float | None = None,
         prefetch: bool = True,
     ) -> AsyncGenerator[Any, None]:
-        """Give every row that Azure Resource Graph finds, of every page.
+        """Yield every row of an Azure Resource Graph query, of every page.
 
         Args:
             kql: the query, for example ``"Resources | project id, name, location"``. Pages of
                 an unsorted query may repeat rows and miss others: one that has only ``where``,
                 ``extend`` and ``project``, and whose rows have the ``id``, is sorted by that.
                 ``limit`` and the like keep Resource Graph from paging: stop reading instead.
-            subscriptions: ids to search in, as many as you like; without any scope, all that the
-                identity can read.
-            management_groups: names to search in.
+            subscriptions: the ids of any number of subscriptions to search. Without any scope, the
+                query covers all subscriptions that the identity can read.
+            management_groups: the names of management groups to search.
             options: further members of the request's ``options``, such as
                 ``authorizationScopeFilter``.
-            timeout: as for `get`; for each page, with the wait for a quota before it.
+            timeout: as for `get`; for each page, including the wait for a quota before it.
             prefetch: as for `pages`.
 
         Raises:
             ConfigurationError: both kinds of scope are given, or one name instead of several, or an
-                argument is of a wrong type.
-            ThrottledError: the quota is used up for longer than a call may last; after the rows
-                that came.
-            ServiceError: the service kept rows back and did not say how to get them; after those
-                that it gave.
+                argument has a wrong type.
+            ThrottledError: the quota is used up for longer than a call may last; raised after the
+                received rows.
+            ServiceError: the service withheld rows without a way to get them; raised after the
+                received rows.
 
         Source:
             https://learn.microsoft.com/rest/api/azureresourcegraph/resourcegraph/resources/resources
 
         """
         with late_import:
-            from aiomsi._arm.pager import items_of
-            from aiomsi._arm.resource_graph import queries, rows_of
+            from aiomsi._arm.pager import iter_items
+            from aiomsi._arm.resource_graph import iter_rows, split_query
 
-        bodies = queries(kql, subscriptions, management_groups, options)
-        return items_of(rows_of(self._wire, bodies, timeout, prefetch=prefetch))
+        bodies = split_query(kql, subscriptions, management_groups, options)
+        return iter_items(iter_rows(self._sender, bodies, timeout, prefetch=prefetch))
 
     def _pages(
         self,
@@ -237,7 +246,7 @@ class ArmSession(Verbs):
         prefetch: bool,
     ) -> AsyncGenerator[Items, None]:
         with late_import:
-            from aiomsi._arm.pager import Reading, pages_of
+            from aiomsi._arm.pager import ListOptions, iter_list
 
         method = "GET" if options.json is None else "POST"
         names: dict[str, object] = {
@@ -252,24 +261,24 @@ class ArmSession(Verbs):
             msg = f"next_method= is 'GET' or 'POST', and not {next_method!r}"
             raise ConfigurationError(msg)
         if next_method == "POST" and options.json is None:
-            msg = "next_method='POST' repeats the first request's body, and there is none"
+            msg = "next_method='POST' repeats the first request's body, but json= is missing"
             raise ConfigurationError(
                 msg, help="Pass json={} for a service that takes no parameters"
             )
         body = options.json if next_method == "POST" else None
-        reading = Reading(item_name, next_link_name, options.timeout, prefetch, body)
-        return pages_of(self._wire, lambda: self._call(method, path, options), reading)
+        list_options = ListOptions(item_name, next_link_name, options.timeout, prefetch, body)
+        return iter_list(self._sender, lambda: self._make_call(method, path, options), list_options)
 
     # Opening and closing
 
     async def close(self) -> None:
-        """Close what this session opened. It can't be used afterwards; closing twice does nothing.
+        """Close the session's connections and its own credential; closing twice is harmless.
 
-        Calls that wait for a token, a connection, a repetition or a poll end at once with a
-        `UsageError`. A write that may have been sent ends with an `ArmConnectionError`, because ARM
-        may carry it out.
+        A closed session can't be used any more. Calls that wait for a token, a connection, a
+        repetition or a poll end at once with a `UsageError`. A write that may have been sent ends
+        with an `ArmConnectionError`, because ARM may carry it out.
         """
-        await self._wire.close()
+        await self._connection.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -283,12 +292,19 @@ class ArmSession(Verbs):
         await self.close()
 
     def __repr__(self) -> str:
-        wire = self._wire
-        state = "closed" if wire.closed else "open" if wire.http is not None else "not yet used"
-        return f"<ArmSession {wire.cloud.resource_manager}, {state}, credential={_shown(wire.given[0])}>"
+        connection = self._connection
+        state = (
+            "closed"
+            if connection.closed
+            else "open"
+            if connection.http is not None
+            else "not yet used"
+        )
+        credential = _repr_of(connection.given_credentials[0])
+        return f"<ArmSession {connection.cloud.resource_manager}, {state}, credential={credential}>"
 
 
-def _shown(credential: object) -> str:
+def _repr_of(credential: object) -> str:
     # The repr of another library's credential may show its secret, and a string may be a token.
     own = type(credential).__module__.partition(".")[0] == "aiomsi"
     return repr(credential) if own else type(credential).__qualname__
@@ -300,26 +316,26 @@ def _check_type(name: str, value: object, kind: type) -> None:
         raise ConfigurationError(msg)
 
 
-def _never(attempt: ArmAttempt) -> None:
+def _never_repeat(attempt: ArmAttempt) -> None:
     """Repeat no call."""
 
 
-def _providers(wire: Wire, *, auto_register: bool) -> Mender:
+def _make_providers(sender: Sender, *, auto_register: bool) -> ProviderSupport:
     with late_import:
         from aiomsi._arm.providers import Providers
 
-    return Providers(wire, auto_register=auto_register)
+    return Providers(sender, auto_register=auto_register)
 
 
-def _default_credential(clock: Clock | None) -> OwnCredential:
+def _make_credential(clock: Clock | None) -> OwnCredential:
     with late_import:
         from aiomsi._credentials.managed_identity import ManagedIdentityCredential
 
     return ManagedIdentityCredential(clock=clock)
 
 
-def _adopted(clock: Clock, credential: AsyncCredential) -> OwnCredential:
-    """Let all callers of somebody else's credential share its tokens."""
+def _wrap(clock: Clock, credential: AsyncCredential) -> OwnCredential:
+    """Return an `OwnCredential`, through which all calls share a foreign credential's tokens."""
     with late_import:
         from aiomsi._credentials.base import SlotCredential
         from aiomsi._credentials.shared import SessionCredential

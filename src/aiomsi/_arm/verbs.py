@@ -1,4 +1,4 @@
-"""The verbs of a session: calls that are one request, or one long-running operation."""
+"""The verbs of a session: each sends one request, or runs one long-running operation."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import attrs
 
 from aiomsi._arm.call import Call
-from aiomsi._arm.connection import Wire
+from aiomsi._arm.connection import Connection
 from aiomsi._arm.protocol.request import Options, build_url, check_seconds, has_version
 from aiomsi._arm.protocol.response import ArmResponse
+from aiomsi._arm.sender import Sender
 from aiomsi._errors import ConfigurationError
 from aiomsi._util.lazy import late_import
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     OnProgress: TypeAlias = Callable[[Operation], object]
 else:
-    # Who reads annotations at run time does not get to know a class that is imported late.
+    # `typing.get_type_hints` cannot resolve a lazily imported class, so it sees this stand-in.
     OnProgress = Callable[..., object]
 
 _UNKNOWN_VERSION = "0000-00-00"
@@ -29,9 +30,13 @@ Params: TypeAlias = Mapping[str, str | int | bool]
 
 
 class Verbs:
-    """What an `ArmSession` does with a single path; a class of its own because every verb spells its arguments out."""
+    """The verbs of an `ArmSession`, which take a single path.
 
-    _wire: Wire
+    A separate class, because each verb lists all its arguments.
+    """
+
+    _connection: Connection
+    _sender: Sender
 
     async def get(
         self,
@@ -43,35 +48,35 @@ class Verbs:
         timeout: float | None = None,
         if_none_match: str | None = None,
     ) -> Any:
-        """GET a path and give the decoded JSON, or None for an empty body, as that of a 304 is.
+        """GET a path and return the decoded JSON; None for an empty body, such as that of a 304.
 
         Args:
-            path: begins with a slash and may have a query; or a full URL of this cloud's ARM.
+            path: a path that begins with a slash and may have a query, or a full URL of this
+                cloud's ARM.
             api_version: ``YYYY-MM-DD`` or ``YYYY-MM-DD-preview``. Without it, and without one in
-                the path, the newest stable one
-                of the resource type is looked up, once.
-            params: further query parameters, not yet encoded: text, integers or booleans. A list, a
-                date or the like is to be written in the service's own form first.
+                the path, the newest stable version of the resource type is looked up, once.
+            params: further query parameters, not yet encoded: text, integers or booleans. Convert
+                lists, dates and other types to the service's own form first.
             headers: further headers.
-            timeout: seconds for the whole call, repetitions included. Without it a request may take
-                10 s to connect and be silent
-                for 150 s; with it, it may be silent for as long as the call lasts.
-            if_none_match: an entity tag, sent as it is.
+            timeout: seconds for the whole call, including repetitions. Without it a request may
+                take 10 s to connect, and its response may pause for 150 s. With it, only the end
+                of the call limits such a pause.
+            if_none_match: an entity tag, sent unchanged.
 
         Raises:
-            ConfigurationError: the call can't be sent as it is; nothing was sent.
-            CredentialError: there is no token.
-            ArmConnectionError: ARM gave no answer.
-            ArmError: ARM answered with an error; the subclass says which.
+            ConfigurationError: an argument is wrong; no request was sent.
+            CredentialError: no token is available.
+            ArmConnectionError: ARM did not respond.
+            ArmError: ARM responded with an error; each kind has a subclass.
 
         """
         options = Options(
             api_version, params, headers=headers, timeout=timeout, if_none_match=if_none_match
         )
-        call = self._call("GET", path, options)
-        # Error reporters show the locals of a frame, and a link that is read may be signed.
+        call = self._make_call("GET", path, options)
+        # Error reporters show a frame's locals, and the URL may be signed.
         del path, params
-        return (await self._wire.send(call, timeout)).json()
+        return (await self._sender.send(call, timeout)).json()
 
     async def head(
         self,
@@ -82,10 +87,10 @@ class Verbs:
         headers: Mapping[str, str] | None = None,
         timeout: float | None = None,
     ) -> None:
-        """Make sure that something is there; arguments as for `get`.
+        """HEAD a path, to check that a resource exists; arguments as for `get`.
 
         Raises:
-            NotFoundError: it is not.
+            NotFoundError: the resource does not exist.
 
         """
         await self.request(
@@ -107,27 +112,26 @@ class Verbs:
         deadline: float | None = None,
         on_progress: OnProgress | None = None,
     ) -> Any:
-        """Create or replace a resource, wait until that has been done, and give the resource.
+        """Create or replace a resource, wait for the end, and return the resource.
 
         Args:
             path: as for `get`.
             api_version: as for `get`.
             params: as for `get`.
-            json: a body to be sent as JSON.
-            content: a body to be sent as it is; name its type in `headers`.
-            headers: as for `get`; an ``x-ms-client-request-id`` among them goes with each question
-                how it stands, too.
-            timeout: as for `get`; for the call itself, and for each question how it stands.
-            if_match: an entity tag, sent as it is; ``*`` is any.
-            if_none_match: the same; ``*`` makes sure that nothing is replaced.
+            json: a body to encode as JSON.
+            content: a body to send unchanged; name its type in `headers`.
+            headers: as for `get`; an ``x-ms-client-request-id`` is sent with each poll, too.
+            timeout: as for `get`; for the call itself, and for each poll.
+            if_match: an entity tag, sent unchanged; ``*`` matches any.
+            if_none_match: an entity tag, sent unchanged; ``*`` prevents replacing a resource.
             deadline: as for `Operation.result`.
             on_progress: as for `Operation.result`.
 
         Raises:
             OperationFailedError: ARM accepted the call, and the operation failed later.
-            OperationCanceledError: the same, and it was canceled.
-            OperationUnfinishedError: it was not over by the deadline.
-            OperationUnreadableError: its state can't be read; it may well go on.
+            OperationCanceledError: ARM accepted the call, and the operation was canceled later.
+            OperationUnfinishedError: the operation did not end by the deadline.
+            OperationUnreadableError: the operation's state can't be read; it may continue.
 
         An error after ARM has accepted the call has the operation as its `operation`, to wait for
         it again or to save its state.
@@ -137,7 +141,7 @@ class Verbs:
             api_version, params, json, content, headers, timeout, if_match, if_none_match
         )
         del json, content
-        return await self._done("PUT", path, options, deadline, on_progress)
+        return await self._run("PUT", path, options, deadline, on_progress)
 
     async def patch(
         self,
@@ -153,10 +157,13 @@ class Verbs:
         deadline: float | None = None,
         on_progress: OnProgress | None = None,
     ) -> Any:
-        """Change a resource, wait until that has been done, and give the resource; arguments and errors as for `put`."""
+        """Change a resource, wait for the end, and return the resource.
+
+        Arguments and errors as for `put`.
+        """
         options = Options(api_version, params, json, content, headers, timeout, if_match)
         del json, content
-        return await self._done("PATCH", path, options, deadline, on_progress)
+        return await self._run("PATCH", path, options, deadline, on_progress)
 
     async def post(
         self,
@@ -171,10 +178,13 @@ class Verbs:
         deadline: float | None = None,
         on_progress: OnProgress | None = None,
     ) -> Any:
-        """Run an action, wait until that has been done, and give its result; arguments and errors as for `put`."""
+        """Run an action, wait for the end, and return its result.
+
+        Arguments and errors as for `put`.
+        """
         options = Options(api_version, params, json, content, headers, timeout)
         del json, content
-        return await self._done("POST", path, options, deadline, on_progress)
+        return await self._run("POST", path, options, deadline, on_progress)
 
     async def delete(
         self,
@@ -188,9 +198,9 @@ class Verbs:
         deadline: float | None = None,
         on_progress: OnProgress | None = None,
     ) -> Any:
-        """Delete a resource and wait until it is gone; arguments and errors as for `put`."""
+        """Delete a resource and wait for the end; arguments and errors as for `put`."""
         options = Options(api_version, params, headers=headers, timeout=timeout, if_match=if_match)
-        return await self._done("DELETE", path, options, deadline, on_progress)
+        return await self._run("DELETE", path, options, deadline, on_progress)
 
     async def request(
         self,
@@ -206,7 +216,7 @@ class Verbs:
         if_match: str | None = None,
         if_none_match: str | None = None,
     ) -> ArmResponse:
-        """Send any request and give the whole answer; a long-running operation is not followed.
+        """Send any request and return the whole response; a long-running operation is not polled.
 
         `method` is an HTTP verb in capitals; the other arguments, and the errors, are those of
         `put`.
@@ -215,12 +225,12 @@ class Verbs:
             api_version, params, json, content, headers, timeout, if_match, if_none_match
         )
         del json, content
-        call = self._call(method, path, options)
+        call = self._make_call(method, path, options)
         del path, params
-        response = await self._wire.send(call, timeout)
-        if call.unsettled is not None:
-            # Whose change this is can't be told before its end, and that is not waited for here.
-            raise call.unsettled
+        response = await self._sender.send(call, timeout)
+        if call.pending_error is not None:
+            # Only the end of this change would show its origin, and `request` does not poll.
+            raise call.pending_error
         return response
 
     async def begin(
@@ -238,11 +248,11 @@ class Verbs:
         if_none_match: str | None = None,
         final_state_via: FinalStateVia | None = None,
     ) -> Operation:
-        """Send a request that may take long, and give what it has begun; it may be over already.
+        """Send a request, and return its operation, which may already have ended.
 
-        `final_state_via` is what Azure's API definitions call
-        ``x-ms-long-running-operation-options``: where the result is, for services whose answers
-        don't tell. The other arguments, and the errors, are those of `put`.
+        `final_state_via` names the location of the result, for services whose responses do not:
+        ``x-ms-long-running-operation-options`` in Azure's API definitions. The other arguments,
+        and the errors, are those of `put`.
         """
         options = Options(
             api_version, params, json, content, headers, timeout, if_match, if_none_match
@@ -251,28 +261,31 @@ class Verbs:
         return await self._begin(method, path, options, final_state_via)
 
     async def resume(self, state: Mapping[str, Any]) -> Operation:
-        """Go on with an operation whose `state` was saved, here or in another process. Sends nothing by itself.
+        """Return the operation of a saved `state`, of this or another process; send no request.
 
         Raises:
-            ConfigurationError: this is no such state.
-            ForeignHostError: it is one of another cloud.
+            ConfigurationError: the state is malformed.
+            ForeignHostError: the state belongs to another cloud.
 
         """
         with late_import:
-            from aiomsi._arm.operation import resumed
+            from aiomsi._arm.operation import resume_operation
 
-        return resumed(self._wire, state)
+        return resume_operation(self._sender, state)
 
-    # How a call is made. What a GET does not need is imported when it is needed.
+    # Creating calls. Modules that a GET does not need are imported late.
 
-    def _call(self, method: str, path: str, options: Options) -> Call:
-        """Make a call. One that names no api-version goes with a placeholder, until it is sent."""
+    def _make_call(self, method: str, path: str, options: Options) -> Call:
+        """Create a call; without an api-version, with a placeholder that `Sender.send` replaces."""
         if options.api_version is not None or has_version(path, options):
-            return self._wire.prepare(
-                method, build_url(self._wire.cloud, method, path, options), options
+            return self._connection.prepare(
+                method, build_url(self._connection.cloud, method, path, options), options
             )
         url = build_url(
-            self._wire.cloud, method, path, attrs.evolve(options, api_version=_UNKNOWN_VERSION)
+            self._connection.cloud,
+            method,
+            path,
+            attrs.evolve(options, api_version=_UNKNOWN_VERSION),
         )
         with late_import:
             from aiomsi._arm.protocol.api_versions import resource_type_of
@@ -283,7 +296,7 @@ class Verbs:
                 f"no resource type can be read from {path!r}, so its api-version can't be looked up"
             )
             raise ConfigurationError(msg, help="Pass api_version=")
-        call = self._wire.prepare(method, url, options)
+        call = self._connection.prepare(method, url, options)
         call.kind, call.lacks_version = kind, True
         return call
 
@@ -291,11 +304,13 @@ class Verbs:
         self, method: str, path: str, options: Options, via: FinalStateVia | None = None
     ) -> Operation:
         with late_import:
-            from aiomsi._arm.operation import begun
+            from aiomsi._arm.operation import start_operation
 
-        return await begun(self._wire, self._call(method, path, options), options, via)
+        return await start_operation(
+            self._sender, self._make_call(method, path, options), options, via
+        )
 
-    async def _done(
+    async def _run(
         self,
         method: str,
         path: str,

@@ -1,0 +1,115 @@
+"""`Sender`: sends a call, and repeats it where the retry rule says so.
+
+Each request is one `Connection.send_once`. `recovery` handles a failed request. It is
+imported at the first failure, because most sessions never need it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import attrs
+
+from aiomsi._arm.call import Call, ProviderSupport
+from aiomsi._arm.connection import Connection
+from aiomsi._arm.protocol.request import check_seconds
+from aiomsi._arm.protocol.response import ArmResponse
+from aiomsi._arm.protocol.retry import PASSING, RetryRule
+from aiomsi._errors import AiomsiError, ArmConnectionError, ArmError, UsageError
+
+
+@attrs.define(eq=False, repr=False)
+class Sender:
+    """The calls of one session: each sent until its response is no error, or the rule gives up.
+
+    Attributes:
+        connection: sends the single requests.
+        rule: decides whether and when a call is repeated.
+        make_provider_support: creates the `ProviderSupport` when the first call needs it.
+
+    """
+
+    connection: Connection
+    rule: RetryRule
+    make_provider_support: Callable[[Sender], ProviderSupport]
+    _provider_support: ProviderSupport | None = attrs.field(default=None, init=False)
+
+    @property
+    def provider_support(self) -> ProviderSupport:
+        """The session's only `ProviderSupport`."""
+        if self._provider_support is None:
+            self._provider_support = self.make_provider_support(self)
+        return self._provider_support
+
+    def send(self, call: Call, timeout: float | None = None) -> Coroutine[Any, Any, ArmResponse]:
+        """Send a call, repeat it where the rule says so, and return a response that is no error.
+
+        Raises:
+            CredentialError: no token is available.
+            ArmConnectionError: ARM did not respond.
+            ArmError: ARM responded with an error.
+
+        """
+        return self._send(call) if timeout is None else self._send_within(call, timeout)
+
+    async def _send(self, call: Call) -> ArmResponse:
+        if call.lacks_version and call.kind is not None:
+            await self.provider_support.resolve_api_version(call, call.kind)
+        while True:
+            try:
+                response = await self.connection.send_once(call)
+            except ArmConnectionError as error:
+                done = await self._recover(call, error)
+            except AiomsiError as error:
+                if call.uncertain_error is None:
+                    raise
+                if isinstance(error, UsageError):
+                    raise call.mark_uncertain(error) from None
+                call.uncertain_error.add_note(f"It could not be sent again: {error}")
+                raise call.mark_uncertain(call.uncertain_error) from call.uncertain_error.__cause__
+            else:
+                if response.status < 300 or response.status == 304:
+                    return response
+                done = await self._recover(call, response)
+            if done is not None:
+                return done
+
+    async def _send_within(self, call: Call, timeout: float) -> ArmResponse:
+        check_seconds("timeout", timeout)
+        scope = asyncio.timeout(timeout)
+        try:
+            async with scope:
+                call.until, call.timed = scope.when(), True
+                return await self._send(call)
+        except TimeoutError:
+            if not scope.expired():
+                raise
+        missing = "api-version" if call.lacks_version else "answer" if call.attempts else "token"
+        late = self.connection.no_response_error(
+            call, f"no {missing} within {timeout} s", arrived=call.attempts > 0
+        )
+        raise call.mark_uncertain(late) from TimeoutError()
+
+    async def _recover(
+        self, call: Call, wrong: ArmResponse | ArmConnectionError
+    ) -> ArmResponse | None:
+        """Return the response that ends the call, or None to send the call again."""
+        try:
+            from aiomsi._arm.recovery import Recovery
+        except (ImportError, OSError) as failure:
+            # No file can be opened, for example because file descriptors ran out. The error of
+            # the request must still be raised.
+            if isinstance(wrong, ArmConnectionError):
+                raise call.mark_uncertain(wrong) from wrong.__cause__
+            why = (
+                f"status {wrong.status}, and the module for its recovery can't be loaded: {failure}"
+            )
+            error = self.connection.no_response_error(call, why)
+            error.uncertain = error.uncertain and wrong.status in PASSING
+            raise call.mark_uncertain(error) from None
+        return await Recovery(self.connection, self.rule, self._fix).recover(call, wrong)
+
+    async def _fix(self, call: Call, error: ArmError) -> bool:
+        return await self.provider_support.fix(call, error)
