@@ -56,6 +56,8 @@ class Hops:
         # Finalizers of earlier tests' objects are no part of the call.
         gc.collect()
         gc.disable()
+        # Earlier tests may have loaded OpenTelemetry, whose suppression costs a call.
+        self._tracing = sys.modules.pop("opentelemetry.context", None)
         sys.setprofile(self._profile)
         return self
 
@@ -67,6 +69,8 @@ class Hops:
     ) -> None:
         sys.setprofile(None)
         gc.enable()
+        if self._tracing is not None:
+            sys.modules["opentelemetry.context"] = self._tracing
 
     def _profile(self, frame: FrameType, event: str, _: object) -> None:
         code = frame.f_code

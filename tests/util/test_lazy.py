@@ -58,7 +58,7 @@ def exhausted(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], None]]:
         for name in LATE:
             monkeypatch.delitem(sys.modules, name, raising=False)
             package, _, last = name.rpartition(".")
-            if package:
+            if package in sys.modules:
                 monkeypatch.delattr(sys.modules[package], last, raising=False)
         monkeypatch.setattr(sys, "meta_path", [NoDescriptors()])
 
