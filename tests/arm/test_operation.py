@@ -464,7 +464,7 @@ async def test_too_many_polls_that_fail_end_the_wait_and_not_the_operation() -> 
         operation = await begin(own)
         with pytest.raises(OperationUnreadableError, match=r"was accepted, but .* Down") as raised:
             await operation.result()
-        assert "may well go on" in raised.value.help
+        assert "may continue" in raised.value.help
         assert raised.value.operation is operation
         assert not operation.done
         resumed = await own.resume(operation.state())

@@ -234,7 +234,7 @@ def test_a_failed_call_is_a_failed_demo() -> None:
     assert len(shared.failures) == 2
     assert shared.failures[1] == f"asked for {names[1]} and got another"
     with pytest.raises(
-        _demo.DemoFailedError, match=r"2 of 4 calls failed, the first so: .* answered 403"
+        _demo.DemoFailedError, match=r"2 of 4 calls failed, the first so: .* returned 403"
     ) as caught:
         _demo.judge(shared)
     assert caught.value.help

@@ -119,7 +119,7 @@ def test_a_place_for_an_error_is_no_error(document: object, expected: bool) -> N
         (
             {"status": "Failed", "error": {"code": "X", "message": ""}},
             200,
-            ("X", "the service gave the code X and no text"),
+            ("X", "the service sent the code X and no text"),
         ),
         ({"status": "Failed", "error": " Why "}, 200, (None, "Why")),
         (

@@ -91,7 +91,7 @@ def test_an_encoding_that_was_not_accepted_is_an_error(encoding: str) -> None:
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate"])
 def test_what_is_not_packed_is_an_error(encoding: str) -> None:
-    with pytest.raises(CutBodyError, match="unpacked"):
+    with pytest.raises(CutBodyError, match="decompressed"):
         unpacked(b"\xff" + TEXT, encoding)
 
 

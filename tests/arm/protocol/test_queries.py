@@ -231,7 +231,7 @@ def test_rows_that_were_missed_for_others_are_an_error() -> None:
     count.new_rows(last)
     with pytest.raises(ServiceError, match=r"a part of the rows \(3 of 4\)") as raised:
         check(count, last)
-    assert "1 rows came twice. Sort the query" in raised.value.help
+    assert "1 rows were received twice. Sort the query" in raised.value.help
 
 
 @pytest.mark.parametrize(
@@ -292,7 +292,7 @@ def test_rows_that_were_skipped_are_not_missing(options: dict[str, Any] | None, 
         (
             "Resources | project id | limit 5000",
             page("/a", total=5000, cut=True),
-            "has 'limit': take that off",
+            "has 'limit': remove that",
         ),
         ("Resources | take 9 | sample 5", page("/a", total=5), "has 'take' and 'sample'"),
     ],

@@ -377,7 +377,7 @@ def test_a_parameter_of_another_type_is_refused(name: str, value: object) -> Non
     "params", ["a=1", b"a=1", [("a", 1)], 7, {1: "a"}, {"": "a"}, {b"a": "b"}, {None: "a"}]
 )
 def test_parameters_are_a_mapping_of_names(params: object) -> None:
-    with pytest.raises(ConfigurationError, match=r"params=|name is text"):
+    with pytest.raises(ConfigurationError, match=r"params=|name must be text"):
         built("/x", Options(VERSION, params))  # type: ignore[arg-type]
 
 

@@ -18,7 +18,7 @@ from aiomsi._arm.protocol.response import ArmResponse
 from aiomsi._util.json import loads
 
 _MOST_PERCENT = 1e6
-"""Services count to 1 or to 100; not a number is no such number."""
+"""The highest plausible value: services count to 1 or to 100. NaN is rejected, too."""
 
 FINAL: dict[str, Outcome] = {
     "succeeded": "succeeded",
@@ -40,8 +40,7 @@ GOING_ON = frozenset(
         "started",
     }
 )
-# Resource types exist whose state rests on these, so that a resource that has them need not be
-# changing.
+# For some resource types these are the normal state, so a resource in them need not be changing.
 _MAY_REST = frozenset({"accepted", "started"})
 _PARTICIPLE = re.compile(r"[A-Za-z]ing(?![a-z])")
 _OF_A_RECORD = frozenset(
@@ -75,9 +74,10 @@ _OF_A_RECORD_ALONE = frozenset(
 
 
 def is_running(word: str | None) -> bool:
-    """Return whether a word says that a resource is being changed: ``Creating``, ``WaitingForVmToStart``, ``InProgress``.
+    """Return whether a state means that the resource is being changed.
 
-    It does not if the word is unknown, or is one on which the state of some types rests.
+    ``Creating``, ``WaitingForVmToStart`` and ``InProgress`` do. Unknown words, and words that are
+    the normal state of some types, do not.
     """
     if word is None:
         return False
@@ -85,11 +85,12 @@ def is_running(word: str | None) -> bool:
 
 
 def is_deleted(word: str | None) -> bool:
-    """Return whether a word says that a resource is gone, as of those that can be recovered."""
+    """Return whether a state means that the resource is deleted; it may still be recoverable."""
     return word is not None and word.lower() == "deleted"
 
 
 def decoded(response: ArmResponse) -> Any:
+    """Return the body, decoded; None for one that is empty or not JSON."""
     try:
         return loads(response.body, response.headers.get("Content-Type")) if response.body else None
     except ValueError:
@@ -97,7 +98,7 @@ def decoded(response: ArmResponse) -> Any:
 
 
 def member(document: object, name: str) -> Any:
-    """Give a member whatever its case, or None."""
+    """Return an object's member, ignoring the case of its name; None without one."""
     if not isinstance(document, dict):
         return None
     if name in document:
@@ -106,31 +107,37 @@ def member(document: object, name: str) -> Any:
 
 
 def text_of(document: object, name: str) -> str | None:
+    """Return a member that is text and not blank, without surrounding spaces; otherwise None."""
     value = member(document, name)
     return value.strip() or None if isinstance(value, str) else None
 
 
 def provisioning_state(document: object) -> str | None:
+    """Return a resource's ``properties.provisioningState``; None without one."""
     return text_of(member(document, "properties"), "provisioningState")
 
 
 def percent_of(document: object, before: float | None) -> float | None:
+    """Return a record's ``percentComplete``, or `before` if it has none."""
     value = member(document, "percentComplete")
-    told = (
-        isinstance(value, int | float)
-        and not isinstance(value, bool)
-        and 0 <= value <= _MOST_PERCENT
-    )
-    return float(value) if told else before
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return before
+    return float(value) if 0 <= value <= _MOST_PERCENT else before
 
 
 def is_record(document: object) -> bool:
-    """Tell an operation's record from a resource or a result, which may have a ``status`` of its own."""
+    """Return whether a document is an operation's record.
+
+    A resource or a result may have a ``status``, too, but it also has other members.
+    """
     return isinstance(document, dict) and all(name.lower() in _OF_A_RECORD for name in document)
 
 
 def has_error(document: object) -> bool:
-    """Tell whether there is an error and not only a place for one, such as ``{"code": "None", "message": null}``."""
+    """Return whether a document has an ``error`` with a code or a text.
+
+    An empty one such as ``{"code": "None", "message": null}`` does not count.
+    """
     error = member(document, "error")
     if isinstance(error, str):
         return bool(error.strip())
@@ -146,7 +153,8 @@ _TEXTS = "message|messages|detail|details|info|description"
 _NAMES_OF_REASONS = (
     re.compile(rf"(?:.* )?(?:error|errors|failure|failures|reason|reasons)(?: (?:{_TEXTS}))?"),
     re.compile(
-        rf"(?:.* )?(?:provisioning|status|state|deployment|operation) (?:.* )?(?:{_TEXTS})|messages?"
+        rf"(?:.* )?(?:provisioning|status|state|deployment|operation) (?:.* )?(?:{_TEXTS})"
+        r"|messages?"
     ),
     re.compile(r"(?:.* )?(?:error|failure) code"),
 )
@@ -168,7 +176,7 @@ def reasons(answer: ArmResponse, state: str | None = None) -> ErrorDetail:
 
 
 def reason_in(answer: ArmResponse) -> ErrorDetail | None:
-    """Return the reason of a failure that a record or a resource gives; None where it gives none.
+    """Return the reason of a failure in a record or a resource; None without one.
 
     A record has an ``error``. Resources have members of many names, for example ``errorMessage`` or
     ``provisioningDetails``.
@@ -177,7 +185,7 @@ def reason_in(answer: ArmResponse) -> ErrorDetail | None:
     if answer.status >= 300 or not isinstance(document, dict):
         return None
     if isinstance(text := member(document, "error"), str) and has_error(document):
-        # In a record that is the reason; in an error response it would be a code.
+        # In a record such a text is the reason; in an error response it would be a code.
         return ErrorDetail(None, text.strip())
     if has_error(document):
         return read_detail(answer.body, answer.headers.get("Content-Type"))
@@ -196,12 +204,15 @@ def reason_in(answer: ArmResponse) -> ErrorDetail | None:
 
 
 def _words(name: object) -> str:
-    """Split a member's name: ``lastErrorMessage`` is ``last error message``."""
+    """Split a member's name into words: ``lastErrorMessage`` becomes ``last error message``."""
     return " ".join(_WORDS.findall(str(name)[:_LONGEST_NAME])).lower()
 
 
 def _members(container: object) -> Iterator[tuple[object, Any, dict[Any, Any]]]:
-    """Give the members of an object and of those within, the outer ones first: name, value, and the object that has them."""
+    """Yield the members of an object and of the objects within, the outer ones first.
+
+    Each is a tuple of name, value, and the object that has the member.
+    """
     pending, left = [container], _MOST_SEARCHED
     while pending and left > 0:
         inside = pending.pop(0)
@@ -210,8 +221,8 @@ def _members(container: object) -> Iterator[tuple[object, Any, dict[Any, Any]]]:
             yield from ((name, value, inside) for name, value in inside.items())
             pending += inside.values()
         elif isinstance(inside, list):
-            # Compute lists the statuses of a resource's parts, with a level for each;
-            # https://learn.microsoft.com/rest/api/compute
+            # Compute lists the statuses of a resource's parts, each with a level.
+            # Source: https://learn.microsoft.com/rest/api/compute
             bad = [one for one in inside if (text_of(one, "level") or "").lower() == "error"]
             yield from (("error", one, one) for one in bad)
 
@@ -232,10 +243,10 @@ class Poll:
     """One response, parsed once.
 
     Attributes:
-        response: the whole response.
-        document: its body, decoded; None for one that is empty or not JSON.
-        word: the ``status`` that an operation's record has; None without one.
-        state: the ``properties.provisioningState`` that a resource has; None without one.
+        response: the response itself.
+        document: the decoded body; None for a body that is empty or not JSON.
+        word: the ``status`` of an operation's record; None without one.
+        state: the ``properties.provisioningState`` of a resource; None without one.
 
     """
 
@@ -262,12 +273,15 @@ class Poll:
 
     @property
     def outcome(self) -> Outcome | None:
-        """How the operation ended by its record's state; None while it goes on."""
+        """The operation's outcome by its record's state; None while the operation continues."""
         return None if self.word is None else FINAL.get(self.word.lower())
 
     @property
     def resource_outcome(self) -> Outcome | None:
-        """How the change of the resource ended by the resource's own state; None while it goes on, and without a state."""
+        """The outcome of the resource's change by the resource's state.
+
+        None while the change continues, and without a state.
+        """
         return None if self.state is None else FINAL.get(self.state.lower())
 
     @property
@@ -286,11 +300,11 @@ class Poll:
 
     @property
     def is_page(self) -> bool:
-        """Whether the body is a page of HTML, such as a gateway sends."""
+        """Whether the body is an HTML page, for example from a gateway."""
         return self.response.body.lstrip()[:1] == b"<"
 
     def shows(self, url: str) -> bool:
-        """Return whether the body is the resource at `url`, and not a record that lacks its state."""
+        """Return whether the body is the resource at `url`, and not a record without a state."""
         if not isinstance(self.document, dict) or any(
             name.lower() in _OF_A_RECORD_ALONE for name in self.document
         ):

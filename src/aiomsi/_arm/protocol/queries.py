@@ -1,6 +1,6 @@
 """Resource Graph queries as values: their pages, their order, and their missing rows. No I/O.
 
-Resource Graph pages a query by a token. It gives no token if the rows lack the column ``id``, or
+Resource Graph pages a query by a token. It sends no token if the rows lack the column ``id``, or
 if the query has ``limit``, ``take``, ``sample`` or ``top``. Pages of a query without an order may
 repeat rows and miss others. Therefore a plain query is sorted by ``id``, repeated rows are dropped,
 and a final count below ``totalRecords`` is an error.
@@ -44,10 +44,10 @@ _TOP = 1_000
 
 
 def read_rows(response: ArmResponse) -> Page:
-    """Read a page of a Resource Graph query; rows of a table become objects.
+    """Parse a page of a Resource Graph query; rows of a table become objects.
 
     Raises:
-        ServiceError: the response is no such page, or has fewer rows than its count.
+        ServiceError: the response is not such a page, or has fewer rows than its count.
 
     """
     document = response.json()
@@ -89,13 +89,13 @@ def _column(column: object) -> str:
 
 @attrs.frozen
 class Shape:
-    """How a query pages, as far as its text shows.
+    """The paging of a query, as far as its text determines it.
 
     Attributes:
-        limits: the stages ``limit``, ``take``, ``sample`` and ``top`` in it.
-        most: the number of its last stage, if that is one of these; otherwise None.
-        sortable: whether sorting by ``id`` changes nothing but the order.
-        unique: whether each row has another ``id``.
+        limits: the query's stages ``limit``, ``take``, ``sample`` and ``top``.
+        most: the number in the last stage, if that is one of `limits`; otherwise None.
+        sortable: whether sorting by ``id`` changes only the order of the rows.
+        unique: whether no two rows have the same ``id``.
 
     """
 
@@ -106,7 +106,7 @@ class Shape:
 
 
 def shape_of(kql: str) -> Shape:
-    """Read the stages of a query; one with an unknown stage is neither sortable nor unique."""
+    """Parse the stages of a query; a query with an unknown stage is not sortable or unique."""
     text = _QUOTED.sub(lambda found: "" if found[0].startswith("//") else "''", kql)
     first, *stages = _split(text, "|")
     words = [
@@ -146,21 +146,21 @@ def _split(text: str, separator: str) -> list[str]:
 
 
 def in_order(body: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a query's body, sorted by ``id`` if that changes nothing but the order.
+    """Return a query's body, sorted by ``id`` if that changes only the order of the rows.
 
-    A body with a token stays as it is, because the token belongs to the unsorted query.
+    A body with a token stays unchanged, because the token belongs to the unsorted query.
     """
     options = body.get("options") or {}
     if options.get("$skipToken") or not shape_of(body["query"]).sortable:
         return dict(body)
-    # On a line of its own, because the last one may end with a comment.
+    # On a new line, because the last one may end with a comment.
     return {**body, "query": f"{body['query'].rstrip()}{_ORDER}"}
 
 
 def next_query(body: Mapping[str, Any], token: str) -> dict[str, Any]:
     """Return a Resource Graph query's body for the page that the token brings."""
     options = dict(body.get("options") or {})
-    # It would be counted from the token's page on.
+    # Resource Graph would skip that many rows from the token's page on.
     options.pop("$skip", None)
     return {**body, "options": {**options, "$skipToken": token}}
 
@@ -178,15 +178,15 @@ def smaller_page(body: Mapping[str, Any], error: ArmError) -> dict[str, Any] | N
 
 
 class RowCount:
-    """The rows of one query so far: which came twice, and whether any is missing at the end.
+    """The count of a query's rows, which finds repeated rows and, at the end, missing ones.
 
-    It keeps one number for each row of a query with several pages, and no row.
+    It keeps one number for each row of a query with several pages, not the rows.
     """
 
     def __init__(self, body: Mapping[str, Any]) -> None:
         self._shape = shape_of(body["query"])
         self._given = _number((body.get("options") or {}).get("$skip")) or 0
-        # With the caller's own token, the rows before it are not counted.
+        # If the caller passed a token, the rows before it were never counted.
         self._counts = not (body.get("options") or {}).get("$skipToken")
         self._repeated = 0
         self._total: int | None = None
@@ -194,9 +194,9 @@ class RowCount:
         self._lacks_id = False
 
     def new_rows(self, page: Page) -> list[Any]:
-        """Count a page, and return its rows without those that came with an earlier page."""
+        """Count a page, and return its rows except those that an earlier page had."""
         if page.total is not None:
-            # Resources come and go between pages, so the lowest total counts.
+            # Resources are created and deleted between pages, so the lowest total counts.
             self._total = page.total if self._total is None else min(self._total, page.total)
         rows = page.items
         ids = [row.get("id") if isinstance(row, dict) else None for row in rows]
@@ -215,7 +215,7 @@ class RowCount:
         return rows
 
     def check_complete(self, page: Page, response: ArmResponse) -> None:
-        """Make sure that all rows have come with the query's last page.
+        """Check after the query's last page that no rows are missing.
 
         Raises:
             ServiceError: rows are missing.
@@ -232,10 +232,13 @@ class RowCount:
             hint = "The identity sees more subscriptions than one query covers: name them"
         elif shape.limits:
             named = " and ".join(repr(word) for word in shape.limits)
-            hint = f"Resource Graph does not page a query that has {named}: take that off, and stop reading after so many rows"
+            hint = (
+                f"Resource Graph does not page a query that has {named}: "
+                "remove that, and stop reading after so many rows"
+            )
         elif self._lacks_id:
             hint = "Resource Graph pages a query only if its rows have the column 'id': project it"
         if self._repeated:
-            hint = f"{self._repeated} rows came twice. {hint}"
+            hint = f"{self._repeated} rows were received twice. {hint}"
         of = f" ({self._given} of {total})" if short else ""
-        raise broken(response, f"gave only a part of the rows{of}, and no token for the rest", hint)
+        raise broken(response, f"has only a part of the rows{of}, and no token for the rest", hint)

@@ -25,16 +25,18 @@ class ResourceId:
     """The id of a subscription, resource group, resource, extension or collection.
 
     Parsing keeps every letter, also the percent-encodings and empty segments in ARM's own ids.
-    Comparison ignores case, as ARM does. Builders write ``resourceGroups``, and take names as they
-    are, without percent-encodings.
+    Comparison ignores case, as ARM does. Builders write ``resourceGroups``, and take names
+    unchanged, without percent-encodings.
 
     Attributes:
-        text: the id exactly as it was given; also what `str` gives.
-        subscription_id, resource_group: as written in the id, None where it has none or an empty
-            one.
-        namespace, types, names: of the last ``providers`` part, for example
-            ``"Microsoft.Network"``, ``("virtualNetworks", "subnets")`` and ``("vnet1",
-            "default")``; a collection has one more type than names.
+        text: the id exactly as it was passed; `str` returns it, too.
+        subscription_id: the subscription's id as written; None without one, or if it is empty.
+        resource_group: the resource group's name as written; None without one, or if it is empty.
+        namespace: the namespace of the last ``providers`` part, for example
+            ``"Microsoft.Network"``; None without one.
+        types: the types of the last ``providers`` part, for example ``("virtualNetworks",
+            "subnets")``; a collection has one more type than names.
+        names: the names of the last ``providers`` part, for example ``("vnet1", "default")``.
 
     Raises:
         ConfigurationError: the text is no resource id.
@@ -52,7 +54,7 @@ class ResourceId:
             _malformed(text, "it begins with two slashes, or names nothing")
         if _NEVER.search(text) or any(unquote(segment) in (".", "..") for segment in segments):
             _malformed(text, "it has a character or a segment that no name may have")
-        # At an odd place it is a name: of a resource group, for example.
+        # At an odd index the word is a name, for example of a resource group.
         if segments[-1].lower() == "providers" and len(segments) % 2 == 1:
             _malformed(text, "it ends with 'providers'")
 
@@ -88,7 +90,7 @@ class ResourceId:
         as many names as it has types.
 
         Raises:
-            ConfigurationError: types and names don't match.
+            ConfigurationError: the numbers of types and names differ.
 
         """
         namespace, *types = type_.split("/")
@@ -130,7 +132,7 @@ class ResourceId:
 
     @cached_property
     def _provider(self) -> int | None:
-        """Where the last ``providers`` part begins: at an even place it is a keyword, at an odd one a name."""
+        """The index of the last ``providers`` keyword; at an odd index the word is a name."""
         places = [
             at
             for at, word in enumerate(self._folded)
@@ -155,7 +157,7 @@ class ResourceId:
 
     @property
     def type(self) -> str | None:
-        """The full type, for example ``"Microsoft.Network/virtualNetworks/subnets"``; None without a provider."""
+        """The full type, for example ``"Microsoft.Network/virtualNetworks/subnets"``, or None."""
         return None if self.namespace is None else "/".join((self.namespace, *self.types))
 
     @property
@@ -165,7 +167,7 @@ class ResourceId:
 
     @property
     def parent(self) -> ResourceId | None:
-        """What this lies in: the parent resource, the scope of an extension, the group, the subscription; None at the top."""
+        """The parent: a resource, an extension's scope, a group, a subscription; None at the top."""
         segments, provider = self.segments, self._provider
         keep = len(segments) - (2 if len(segments) % 2 == 0 else 1)
         if provider is not None and keep <= provider + 2:

@@ -1,8 +1,8 @@
-"""How long a service asks to be left alone, wherever it says so. No I/O.
+"""The wait that a service asks for, from headers and error texts. No I/O.
 
-The headers are standard or nearly; but ARM writes the seconds of its own limits into the error's
-text, others write an instant there, and Compute puts the end of its interval into JSON within the
-text.
+Most headers are standard, or close to it. But ARM writes the seconds of its limits into the error's
+text, other services write an instant there, and Compute puts the end of its interval into JSON
+within the text.
 
 Source:
 https://learn.microsoft.com/azure/azure-resource-manager/management/request-limits-and-throttling,
@@ -40,11 +40,12 @@ _CLOCK = re.compile(r"(?:(\d{1,4})\.)?(\d{1,2}):(\d{2}):(\d{2}(?:\.\d+)?)")
 def asked_wait(
     status: int, headers: Mapping[str, str], detail: ErrorDetail | None, wall: float
 ) -> float | None:
-    """Give the seconds for which the service asks to wait, not capped; None if it does not say, 0 if it says "now".
+    """Return the seconds that the service asks to wait, without an upper limit.
 
-    Only an error's text is searched. `wall` is now, for what is said as an instant. A header that
-    says 0 gives way to a
-    longer wait elsewhere: proxies and gateways put it there whatever the service says.
+    None if the response names no wait, 0 if it allows a request now. Texts and quotas count only
+    in an error response. `wall` is now, for waits that are written as an instant. A longer wait
+    elsewhere overrides a header of 0, because proxies and gateways add that whatever the service
+    requires.
     """
     said = [wait for wait in _in_headers(headers, wall) if wait is not None]
     if status >= 400:
@@ -58,7 +59,10 @@ def asked_wait(
 
 
 def quota_wait(headers: Mapping[str, str], wall: float) -> float:
-    """Give the seconds until the service takes the next request: 0, unless this answer, a good one, has used a quota up."""
+    """Return the seconds until the service accepts the next request, after a successful one.
+
+    0 unless the request has used a quota up.
+    """
     return max((wait for wait in _in_quotas(headers, wall) if wait is not None), default=0.0)
 
 
@@ -73,14 +77,14 @@ def _in_headers(headers: Mapping[str, str], wall: float) -> Iterator[float | Non
         for name in headers
         if name.lower().startswith("x-ms-ratelimit-") and name.lower().endswith("-retry-after")
     ]
-    # Cost Management names several windows: the last one to open counts.
+    # Cost Management names several windows; the longest wait counts.
     yield max(
         (wait for name in own if (wait := _moment(headers[name], wall)) is not None), default=None
     )
 
 
 def _moment(value: str | None, wall: float) -> float | None:
-    """Read seconds, an HTTP date, an instant or a duration of hours, minutes and seconds."""
+    """Parse seconds, an HTTP date, an instant or a duration of hours, minutes and seconds."""
     text = (value or "").strip()
     if (number := seconds(text)) is not None:
         return max(0.0, number)
@@ -91,7 +95,7 @@ def _moment(value: str | None, wall: float) -> float | None:
 
 
 def _in_quotas(headers: Mapping[str, str], wall: float) -> Iterator[float | None]:
-    """Give when a quota that is used up comes back."""
+    """Yield the seconds until an exhausted quota is reset."""
     for remaining, back in _QUOTAS:
         if seconds(headers.get(remaining)) == 0:
             yield _moment(headers.get(back), wall)
@@ -99,7 +103,7 @@ def _in_quotas(headers: Mapping[str, str], wall: float) -> Iterator[float | None
 
 def _in_texts(status: int, detail: ErrorDetail, wall: float) -> Iterator[float | None]:
     texts = list(detail.texts())
-    # In other errors "after 60 seconds" tells how long something has taken.
+    # In other errors "after 60 seconds" is the time that something has taken.
     for pattern in (_RETRY, _AFTER) if status == 429 else (_RETRY,):
         yield from (
             float(found[1]) * _UNITS[found[2].lower()]
@@ -118,7 +122,10 @@ def _left(value: object, wall: float) -> float | None:
 
 
 def instant(value: object) -> float | None:
-    """Read an instant as services write it, in UTC if it names no zone, as seconds since the epoch; None if it is none."""
+    """Parse an instant in a form that services use, in UTC if it names no zone.
+
+    Return seconds since the epoch; None if the value is no instant.
+    """
     if not isinstance(value, str):
         return None
     # .NET writes seven digits after the point, Python reads six.
@@ -135,7 +142,7 @@ def instant(value: object) -> float | None:
 
 
 def duration(value: str) -> float | None:
-    """Read a time span such as ``00:00:05`` in seconds; None if it is none."""
+    """Parse a time span such as ``00:00:05``; return seconds, or None if it is no time span."""
     found = _CLOCK.fullmatch(value.strip())
     if found is None:
         return None

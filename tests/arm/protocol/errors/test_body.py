@@ -25,18 +25,18 @@ SHAPES: list[tuple[bytes | object, str | None, str]] = [
     ({"code": {"value": "A"}, "message": ["b"]}, None, '{"code": {"value": "A"}, "message": ["b"]}'),
     ({"code": 0, "message": "b"}, "0", "b"),
     ({"code": 400309, "httpStatusCode": 400, "message": "b"}, "400309", "b"),
-    ({"code": "404"}, "404", "the service gave the code 404 and no text"),
+    ({"code": "404"}, "404", "the service sent the code 404 and no text"),
     ({"odata.error": {"code": "", "message": {"lang": "en", "value": "b"}}}, None, "b"),
     ({"ErrorCode": "A", "Message": {"Value": "b"}}, "A", "b"),
-    ({"error": {"code": "A", "message": {"lang": "en"}}}, "A", "the service gave the code A and no text"),
+    ({"error": {"code": "A", "message": {"lang": "en"}}}, "A", "the service sent the code A and no text"),
     ({"error": None, "code": "A", "message": "b"}, "A", "b"),
     ({"error": "invalid_request", "error_description": "b"}, "invalid_request", "b"),
     ({"type": "t", "title": "b", "status": 404, "traceId": "x"}, None, "b"),
     ({"message": "b", "messageDetail": "c"}, None, "b"),
-    ({"error": {"code": "A", "message": "  "}}, "A", "the service gave the code A and no text"),
+    ({"error": {"code": "A", "message": "  "}}, "A", "the service sent the code A and no text"),
     ({"error": {"code": "", "message": ""}}, None, '{"error": {"code": "", "message": ""}}'),
     ({"error": {"code": "A", "message": "b", "details": "text", "additionalInfo": None, "innererror": []}}, "A", "b"),
-    ({"id": "/subscriptions/s", "name": "x"}, None, "the answer's body is no error but the resource /subscriptions/s"),
+    ({"id": "/subscriptions/s", "name": "x"}, None, "the response's body is no error but the resource /subscriptions/s"),
     ({"id": 17}, None, '{"id": 17}'),
     ({"type": "t", "title": "a.", "detail": "b"}, None, "a: b"),
     ({"title": "a", "detail": "a"}, None, "a"),
@@ -45,9 +45,9 @@ SHAPES: list[tuple[bytes | object, str | None, str]] = [
     ({"code": "A", "message": "b", "error": {"code": "C", "message": "d"}}, "A", "b"),
     ({"message": "b", "error": {"code": "C", "message": "d"}}, "C", "d"),
     ({"error": "The request could not be read"}, None, "The request could not be read"),
-    ({"code": "Not Found"}, "Not Found", "the service gave the code Not Found and no text"),
+    ({"code": "Not Found"}, "Not Found", "the service sent the code Not Found and no text"),
     ({"code": "A", "error": "B", "message": "b"}, "A", "b"),
-    ({"error": "x"}, "x", "the service gave the code x and no text"),
+    ({"error": "x"}, "x", "the service sent the code x and no text"),
     ({"code": True, "message": "b"}, None, "b"),
     ({"code": " A ", "message": " b\n"}, "A", "b"),
     ({"requestId": "r", "errorCode": "A", "message": "b", "isRetriable": True}, "A", "b"),
@@ -66,8 +66,8 @@ SHAPES: list[tuple[bytes | object, str | None, str]] = [
     (" ", None, '" "'),
     (b"null", None, "null"),
     (b"17", None, "17"),
-    (b"", None, "the answer has no text"),
-    (b"  \n ", None, "the answer has no text"),
+    (b"", None, "the response has no text"),
+    (b"  \n ", None, "the response has no text"),
     (b"plain\n text", None, "plain text"),
     (b"\xff\xfe", None, "\ufffd\ufffd"),
     (PAGE, None, "502 Bad gateway"),
@@ -89,7 +89,7 @@ def test_code_and_text_are_found_in_every_shape_of_body(
     "document", [None, {}, [], [None], "", " ", 17, True, {"error": {}}, {"value": []}]
 )
 def test_a_document_that_says_nothing_has_a_message_all_the_same(document: object) -> None:
-    assert detail_of(document) == ErrorDetail(None, "the service gave neither code nor text")
+    assert detail_of(document) == ErrorDetail(None, "the service sent neither code nor text")
 
 
 def test_a_document_that_is_decoded_already_is_read_as_a_body() -> None:

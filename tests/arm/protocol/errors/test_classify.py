@@ -63,7 +63,7 @@ def test_a_body_that_is_no_json_is_an_error_that_says_so(
     monkeypatch.setattr(_json, "_decode_fast", decode)
     with pytest.raises(
         ServiceError,
-        match=r"^GET /subscriptions/s/resourceGroups/DevTest answered 200 with a body that",
+        match=r"^GET /subscriptions/s/resourceGroups/DevTest returned 200 with a body that",
     ) as raised:
         answer(200, body).json()
     assert raised.value.status == 200
@@ -120,10 +120,10 @@ def test_the_status_chooses_the_class(status: int, kind: type[ArmError]) -> None
 def test_an_error_says_what_was_asked_what_was_answered_and_which_request_it_was() -> None:
     response = answer(409, error("Locked", "It is locked."), x_ms_request_id="r-1")
     raised = error_of(response, wall=0.0, attempts=2, elapsed=1.5)
-    assert str(raised) == f"GET {PATH} answered 409 Locked: It is locked (request id r-1)"
+    assert str(raised) == f"GET {PATH} returned 409 Locked: It is locked (request id r-1)"
     assert (raised.attempts, raised.elapsed, raised.retry_after, raised.help) == (2, 1.5, None, "")
     assert raised.response.body == response.body
-    assert str(error_of(answer(500, b"oops"), wall=0.0)) == f"GET {PATH} answered 500: oops"
+    assert str(error_of(answer(500, b"oops"), wall=0.0)) == f"GET {PATH} returned 500: oops"
 
 
 @pytest.mark.parametrize(

@@ -107,7 +107,7 @@ def test_the_help_for_a_wrong_tenant_names_the_right_one() -> None:
 
 @pytest.mark.parametrize("status", [408, 500, 503, 504])
 def test_a_write_without_an_outcome_is_to_be_looked_at(status: int) -> None:
-    assert "look at the resource" in said_of(status, None, method="PUT")
+    assert "read the resource" in said_of(status, None, method="PUT")
     assert said_of(status, None) == ""
 
 

@@ -633,7 +633,7 @@ def test_deletion_that_leaves_the_resource_there_is_not_polled_for_ever() -> Non
     progress = started("DELETE", 202)
     while not progress.is_at_rest:
         progress = then(progress, 200, READY)
-    assert "still there" in str(unfinished(progress))
+    assert "still exists" in str(unfinished(progress))
 
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH"])
@@ -1089,7 +1089,7 @@ def test_error_of_a_poll_says_that_the_request_was_accepted() -> None:
     assert str(error).startswith(
         f"PUT {PATH} was accepted, but the state of its operation could not be read: GET "
     )
-    assert "may well go on" in error.help
+    assert "may continue" in error.help
     unclear = unreadable(progress, answer(200, b"<b>Down</b>", url=RECORD), wall=0.0)
     assert "has no state: Down" in str(unclear)
     assert "signed" not in str(unclear)

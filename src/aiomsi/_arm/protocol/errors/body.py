@@ -1,8 +1,8 @@
-"""What an error's body says, whatever its shape, as one value. No I/O.
+"""`ErrorDetail`: the body of an error response, whatever its shape, as one value. No I/O.
 
 By the contract a body is ``{"error": {"code", "message", "target", "details", "innererror",
-"additionalInfo"}}``; resource providers also answer with capital letters, without the envelope,
-with OData's or .NET's forms, text, HTML, or nothing.
+"additionalInfo"}}``. Resource providers also send capital letters, no envelope, OData's or .NET's
+forms, text, HTML, or an empty body.
 
 Source:
 https://github.com/Azure/azure-resource-manager-rpc/blob/master/v1.0/common-api-details.md#error-response-content,
@@ -31,11 +31,11 @@ _MOST_DETAILS = 100
 
 @attrs.frozen
 class AdditionalInfo:
-    """What a service adds to an error, for example the policy that forbids the call.
+    """Additional information about an error, for example the policy that forbids the call.
 
     Attributes:
-        type: for example ``"PolicyViolation"``; empty where the service names none.
-        info: a JSON value of the service's own making.
+        type: the kind of information, for example ``"PolicyViolation"``; empty without one.
+        info: a JSON value whose form the service defines.
 
     """
 
@@ -45,17 +45,16 @@ class AdditionalInfo:
 
 @attrs.frozen
 class ErrorDetail:
-    """What a service says about an error, or about one of its parts.
+    """An error in a service's response, or one of its parts.
 
     Attributes:
-        code: the error code, None where there is none.
-        message: the text; of a part it may be empty.
-        target: what the error is about, for example the name of a property; None where the service
-            does not say.
-        details: the parts that make up this error; beyond a depth that no service needs they are
-            left out.
-        inner: the more exact error behind this one, or None.
-        additional_info: what else the service says.
+        code: the error code; None without one.
+        message: the text; in a part it may be empty.
+        target: the subject of the error, for example the name of a property; None if the service
+            names none.
+        details: the parts of this error; parts below a depth that no service needs are left out.
+        inner: the more specific error that caused this one, or None.
+        additional_info: further values that the service added.
 
     """
 
@@ -67,11 +66,11 @@ class ErrorDetail:
     additional_info: tuple[AdditionalInfo, ...] = ()
 
     def arguments(self) -> dict[str, Any]:
-        """Give all of it as keyword arguments of an `ArmError`."""
+        """Return all attributes as keyword arguments of an `ArmError`."""
         return {field.name: getattr(self, field.name) for field in attrs.fields(ErrorDetail)}
 
     def walk(self) -> Iterator[ErrorDetail]:
-        """Give this, then its parts and what is behind it, outermost first."""
+        """Yield this error, then its parts and its inner error, outermost first."""
         yield self
         for part in self.details:
             yield from part.walk()
@@ -79,9 +78,9 @@ class ErrorDetail:
             yield from self.inner.walk()
 
     def texts(self) -> Iterator[str]:
-        """Yield the beginnings of all messages, outermost first: what is searched for something they say.
+        """Yield the beginnings of all messages, outermost first, for searches in the text.
 
-        Together they are bounded, because an error may quote documents of any size.
+        Their total length is bounded, because an error may quote documents of any size.
         """
         left = _MOST_SEARCHED
         for one in self.walk():
@@ -92,7 +91,7 @@ class ErrorDetail:
 
 
 def read_detail(body: bytes, content_type: str | None = None) -> ErrorDetail:
-    """Read the body of an error answer. It never fails, and the message is never empty."""
+    """Parse the body of an error response. It never fails, and the message is never empty."""
     try:
         document = loads(body, content_type)
     except ValueError:
@@ -101,12 +100,15 @@ def read_detail(body: bytes, content_type: str | None = None) -> ErrorDetail:
 
 
 def detail_of(document: object) -> ErrorDetail:
-    """Read an error in a document that is decoded already, such as the status of an operation; as `read_detail`."""
-    return _told(document, lambda: "the service gave neither code nor text")
+    """Parse an error in a decoded document, such as the status of an operation.
+
+    As `read_detail`, it never fails, and the message is never empty.
+    """
+    return _told(document, lambda: "the service sent neither code nor text")
 
 
 def detail_in(document: object) -> ErrorDetail | None:
-    """Read an error in a document that is decoded already; return None where it holds neither a code nor a text."""
+    """Parse an error in a decoded document; None if it has neither a code nor a text."""
     if isinstance(document, str):
         document = _decoded(document) or document
     if isinstance(document, list) and len(document) == 1:
@@ -115,7 +117,7 @@ def detail_in(document: object) -> ErrorDetail | None:
 
 
 def _told(document: object, otherwise: Callable[[], str]) -> ErrorDetail:
-    """Read a whole document, and see to it that there is a message."""
+    """Parse a whole document, and make sure that the message is not empty."""
     if isinstance(document, str):
         document = _decoded(document) or document
     detail = _part(document, _DEEPEST) or ErrorDetail(None, "")
@@ -124,7 +126,7 @@ def _told(document: object, otherwise: Callable[[], str]) -> ErrorDetail:
     behind = next((one.message for one in detail.walk() if one.message), "")
     if not behind:
         behind = (
-            f"the service gave the code {detail.code} and no text"
+            f"the service sent the code {detail.code} and no text"
             if detail.code
             else _stray(document) or otherwise()
         )
@@ -132,17 +134,20 @@ def _told(document: object, otherwise: Callable[[], str]) -> ErrorDetail:
 
 
 def _stray(document: object) -> str:
-    """Tell of a resource that came in place of an error; its properties are nobody's error text."""
+    """Return a text for a body that is a resource and no error; otherwise an empty text.
+
+    The resource's properties are left out, because they are no error text.
+    """
     path = _any(document, "id")
     return (
-        f"the answer's body is no error but the resource {path}"
+        f"the response's body is no error but the resource {path}"
         if isinstance(path, str) and path[:1] == "/"
         else ""
     )
 
 
 def _part(document: object, depth: int) -> ErrorDetail | None:
-    """Read an error or a part of one; None for what says nothing."""
+    """Parse an error or a part of one; None if it has no content."""
     if isinstance(document, str):
         return ErrorDetail(None, document.strip()) if document.strip() else None
     if isinstance(document, list):
@@ -166,7 +171,7 @@ _NOTHING = ErrorDetail(None, "")
 
 
 def _unwrapped(document: object) -> object:
-    """Take off the envelopes, as far as they say nothing themselves."""
+    """Return the object within the envelopes that have no code and message themselves."""
     for _ in range(_ENVELOPES):
         inside = _any(document, *_INSIDE)
         if not isinstance(inside, dict) or all(_code_and_message(document)):
@@ -189,7 +194,7 @@ def _code_and_message(document: object) -> tuple[str | None, str]:
 
 
 def _problem(document: object) -> str:
-    """Read the text of a "problem details" document: its kind, and what happened this time."""
+    """Return the text of a "problem details" document: its title and this occurrence's detail."""
     title, detail = (
         _text(_any(document, "title")),
         _text(_any(document, "detail", "exceptionMessage")),
@@ -202,14 +207,14 @@ def _problem(document: object) -> str:
 
 
 def _text(value: object) -> str:
-    """Give a text, or OData's text in a language."""
+    """Return a text, or OData's text with a language; empty for other values."""
     if isinstance(value, dict):
         value = _any(value, "value")
     return value.strip() if isinstance(value, str) else ""
 
 
 def _parts(value: object, depth: int) -> tuple[ErrorDetail, ...]:
-    """Read the parts of an error: a list, but also one alone, a text, or messages by the field that they are about."""
+    """Parse the parts of an error: a list, one object, a text, or lists of messages by field."""
     if depth <= 0 or not value:
         return ()
     if isinstance(value, dict) and all(isinstance(one, list) for one in value.values()):
@@ -226,7 +231,7 @@ def _parts(value: object, depth: int) -> tuple[ErrorDetail, ...]:
 
 
 def _inner(document: dict[Any, Any], message: str, depth: int) -> ErrorDetail | None:
-    """Read what is behind an error. Deployments put it into the message, as JSON."""
+    """Parse the inner error. Deployments put it into the message, as JSON."""
     if depth <= 0:
         return None
     within = _any(document, *_INSIDE)
@@ -256,7 +261,7 @@ def _info(one: object) -> Any:
 
 
 def _decoded(text: str) -> dict[Any, Any] | None:
-    """Decode a JSON object that came as a text; None if it is none."""
+    """Decode a JSON object within a text; None if the text is none."""
     if not text.lstrip().startswith("{"):
         return None
     try:
@@ -267,14 +272,14 @@ def _decoded(text: str) -> dict[Any, Any] | None:
 
 
 def quoted_objects(detail: ErrorDetail) -> Iterator[dict[Any, Any]]:
-    """Give the JSON objects that stand in an error's messages."""
+    """Yield the JSON objects that an error's messages consist of."""
     for one in detail.walk():
         if (document := _decoded(one.message)) is not None:
             yield document
 
 
 def _any(document: object, *names: str) -> Any:
-    """Give the first of these members that is there and not null, whatever its case."""
+    """Return the first of these members that is not null, ignoring the case of names."""
     if not isinstance(document, dict):
         return None
     folded = {name.lower(): value for name, value in document.items() if value is not None}
@@ -286,15 +291,15 @@ _CLOSING = {name: re.compile(rf"</{name}\s*>", re.IGNORECASE) for name in ("scri
 
 
 def plain_text(body: bytes) -> str:
-    """Give the beginning of a body as text, without the tags of a page; never empty."""
+    """Return the beginning of a body as text, without HTML tags; never empty."""
     text = " ".join(_without_tags(body[:20_000].decode("utf-8", "replace")).split())
-    return text[:_MOST_TEXT] or "the answer has no text"
+    return text[:_MOST_TEXT] or "the response has no text"
 
 
 def _without_tags(text: str) -> str:
-    """Replace tags by spaces, scripts and style sheets with all that is in them.
+    """Replace tags by spaces, and scripts and style sheets with their content.
 
-    Not by one pattern: at each "<" that is never closed it would search to the end.
+    Not by one pattern, because that would search to the end at each "<" that is never closed.
     """
     kept, done, unclosed = list[str](), 0, set[str]()
     while (start := text.find("<", done)) >= 0:
@@ -307,7 +312,10 @@ def _without_tags(text: str) -> str:
 
 
 def _end_of_opaque(text: str, start: int, unclosed: set[str]) -> int:
-    """Return where a script or style sheet ends that begins here; 0 if none does, or if it is never closed."""
+    """Return the end of a script or style sheet that begins at `start`.
+
+    0 if none begins there, or if it is never closed.
+    """
     opened = _OPAQUE.match(text, start)
     if opened is None or (name := opened[1].lower()) in unclosed:
         return 0

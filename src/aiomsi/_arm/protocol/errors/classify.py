@@ -1,4 +1,4 @@
-"""ARM's answers as values: what they say, which error they are, and what to do about it. No I/O.
+"""The exception for an error response, and whether a 401 rejects the token. No I/O.
 
 Source:
 https://learn.microsoft.com/azure/azure-resource-manager/management/common-deployment-errors,
@@ -34,7 +34,13 @@ _MOST_SUMMARY = 2_000
 
 @attrs.frozen
 class Refusal:
-    """A 401 that speaks against the token itself; `claims` is what a challenge asks for, as JSON text."""
+    """A 401 that rejects the token itself.
+
+    Attributes:
+        claims: the claims that the challenge requires, as JSON text; None without a claims
+            challenge.
+
+    """
 
     claims: str | None = None
 
@@ -59,12 +65,12 @@ _CHALLENGE_ERROR = re.compile(r'\berror="([^"]+)"', re.IGNORECASE)
 
 
 def refusal_of(response: ArmResponse) -> Refusal | None:
-    """Tell whether a 401 means that the token is invalid, expired or lacks claims; None: another token would not help.
+    """Return the refusal if a 401 means that the token is invalid, expired or lacks claims.
 
-    A token of the wrong tenant or audience is a good one in the wrong place, and a missing header
-    is no fault of the token.
+    None if another token would not help: a token of the wrong tenant or audience is valid, and a
+    missing header is not the token's fault.
     """
-    # There may be a header for each scheme.
+    # A response may have one header for each scheme.
     challenge = ", ".join(
         value for name, value in response.headers.items() if name.lower() == "www-authenticate"
     )
@@ -81,7 +87,7 @@ def refusal_of(response: ArmResponse) -> Refusal | None:
 
 
 def _decoded_claims(text: str) -> str | None:
-    """Decode base64url, with or without its padding, or percent-encoded JSON; None if it is neither."""
+    """Decode base64url, with or without padding, or percent-encoded JSON; None for other texts."""
     if "%7b" in text.lower():
         return unquote(text)
     try:
@@ -111,19 +117,21 @@ def error_of(
     attempts: int = 1,
     elapsed: float = 0.0,
 ) -> _errors.ArmError:
-    """Make the exception that an error answer is; `wall` is now, for a wait that is asked for as an instant."""
+    """Return the exception for an error response; `wall` is now, for a wait until an instant."""
     detail = read_detail(response.body, response.headers.get("Content-Type"))
     if response.status < 400:
         target = response.headers.get("Location", "nowhere").partition("?")[0]
         detail = ErrorDetail(
             None,
-            f"a redirect to {target}, which is not followed because the token belongs to this host alone",
+            f"a redirect to {target}, which is not followed because the token belongs to this host "
+            "alone",
         )
     kind, more = _kind(response, detail)
     named = f"{response.status} {detail.code}" if detail.code else str(response.status)
     ids = f" (request id {response.request_id})" if response.request_id else ""
+    text = _shortened(detail.message).rstrip(".")
     return kind(
-        f"{response.method} {response.path} answered {named}: {_shortened(detail.message).rstrip('.')}{ids}",
+        f"{response.method} {response.path} returned {named}: {text}{ids}",
         help=help_for(response.method, response.path, response.status, detail, more),
         status=response.status,
         response=response.portable(),
@@ -139,7 +147,7 @@ def error_of(
 def _kind(
     response: ArmResponse, detail: ErrorDetail
 ) -> tuple[type[_errors.ArmError], dict[str, Any]]:
-    """Choose the class, and find what it has beyond the others."""
+    """Return the exception's class, and the arguments that only this class has."""
     if asks_for_registration(detail):
         return _errors.RegistrationRequiredError, {
             "namespace": namespace_to_register(detail, response.path)
@@ -158,6 +166,6 @@ def _kind(
 
 
 def _shortened(text: str) -> str:
-    # Half of a surrogate pair can't be printed.
+    # A lone surrogate can't be printed.
     text = text.encode("utf-8", "backslashreplace").decode()
     return text if len(text) <= _MOST_SUMMARY else f"{text[:_MOST_SUMMARY]}…"

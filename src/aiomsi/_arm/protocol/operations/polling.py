@@ -1,7 +1,7 @@
 """Long-running operations: the meaning of each response, and the next GET. Pure; no I/O.
 
-`begin` reads the response to the request itself. Its state may then be found in three places, in
-this order:
+`begin` reads the response to the request itself. The operation's state is then in one of three
+places, in this order:
 
 1. the operation's own record, named by ``Azure-AsyncOperation`` or ``Operation-Location``: always
    200, the state is its ``status``, and an error response is a failure to read it, not one of the
@@ -11,18 +11,18 @@ this order:
    resource, so there it counts only if it names an operation;
 3. the resource itself: ``properties.provisioningState`` after a PUT or PATCH, 404 after a DELETE.
 
-`advance` reads each further response, as `sources` says. A state that is not known to be final goes
-on. Once the record says that the operation has succeeded, the result is read where
-`Turn._result_url` says. An ``Azure-AsyncOperation`` that changes on the way is not followed, a
-``Location`` is: so did all recorded clients. A link that leads off the cloud's ARM is ignored.
+`advance` reads each further response, by the rules in `sources`. An operation continues in every
+state that is not known to be final. After a record with success, the result is read from
+`Turn._result_url`. An ``Azure-AsyncOperation`` that changes in later responses is not followed, a
+``Location`` is, as in all recorded clients. A link to a host other than the cloud's ARM is ignored.
 
-A failed poll does not mean a failed operation. Failures in a row are counted, as strikes; polling
-stops after `MOST_STRIKES` of them, or at once if the failure is permanent (`Progress.gave_up`).
-Where a record is missing, forbidden or has no state, the resource is read in its place
-(`Progress.fallback`): its state ends a creation; an update only if the resource also holds the
-members that were sent, because the state may be from before; and only its 404 ends a DELETE of
+A failed poll does not mean a failed operation. Consecutive failures are counted, as strikes;
+polling stops after `MOST_STRIKES` of them, or at once if the failure is permanent
+(`Progress.gave_up`). If a record is missing, forbidden or has no state, the resource is read in its
+place (`Progress.fallback`): its state ends a creation; an update only if the resource also holds
+the members that were sent, because the state may be from before; and only its 404 ends a DELETE of
 which no poll could be read. The outcome of a POST is not in the resource. A record that stays
-missing, or is forbidden, gives way to a `Location` if there is one.
+missing, or is forbidden, is replaced by a `Location` if the response had one.
 
 Source: https://github.com/Azure/azure-resource-manager-rpc/blob/master/v1.0/async-api-reference.md,
 https://learn.microsoft.com/azure/azure-resource-manager/management/async-operations
@@ -64,12 +64,13 @@ _MOST_STEPS = 64
 def begin(
     cloud: Cloud, response: ArmResponse, via: FinalStateVia | None = None, *, wall: float = 0.0
 ) -> Progress:
-    """Read the response to a request that may have begun an operation; it is one without an error.
+    """Return the progress of an operation after a successful response to its request.
 
-    `wall` is now, for a `Retry-After` that is a date.
+    If the response began no operation, the progress is finished. `wall` is now, for a `Retry-After`
+    that is a date.
 
     Raises:
-        ForeignHostError: the operation goes on where no token may be sent.
+        ForeignHostError: the operation's URL is on a host to which no token may be sent.
         ConfigurationError: `via` is unknown.
 
     """
@@ -100,10 +101,14 @@ def begin(
         and response.method not in WRITES
     ):
         link = link.partition("?")[0]
-        msg = f"the service has accepted {response.method} {response.path}, but tells of it at {link!r}"
+        msg = (
+            f"the service has accepted {response.method} {response.path}, "
+            f"but its operation is at {link!r}"
+        )
         raise ForeignHostError(
             msg,
-            help="That is not the cloud's ARM, so it was not asked; read the resource to see how it ends",
+            help="That URL is not on the cloud's ARM, so no request was sent to it; "
+            "read the resource to see the outcome",
         )
     if _goes_on(poll):
         status = (
@@ -119,7 +124,7 @@ def begin(
 
 
 def _goes_on(poll: Poll) -> bool:
-    """Return whether only the resource itself shows how its PUT, PATCH or DELETE goes on."""
+    """Return whether a PUT, PATCH or DELETE continues, and only the resource shows its state."""
     method, accepted = poll.response.method, poll.status == 202
     running = poll.state is not None and poll.resource_outcome is None
     if method == "DELETE":
@@ -137,16 +142,16 @@ def advance(
     holds: Holds | None = None,
     wall: float = 0.0,
 ) -> Progress:
-    """Read the response to the GET of `next_url`, whatever its status.
+    """Return the progress after the response to the GET of `next_url`, whatever its status.
 
-    `holds` compares the resource with the request's body; None where that is unknown. `wall` is as
+    `holds` compares the resource with the request's body; None if that is unknown. `wall` is as
     for `begin`.
     """
     if progress.next_url is None:
         return progress
     poll = Poll.of(response)
     asked = asked_wait(response.status, response.headers, None, wall)
-    # The pause that the service asked for earlier holds after a failed poll.
+    # An earlier `Retry-After` still applies after a failed poll.
     noted = attrs.evolve(progress, asked=asked or progress.asked, polled=wall)
     turn = Turn(cloud, noted, poll, holds, waited=wait_before(progress))
     if progress.fallback:
@@ -155,7 +160,7 @@ def advance(
         return turn.unread()
     read = attrs.evolve(noted, asked=asked, step=progress.step + 1, strikes=0, answered=True)
     after = READERS[progress.reads](attrs.evolve(turn, progress=read))
-    # One that is cut short may be whole the next time.
+    # The response may have been cut short, and be whole at the next poll.
     return (
         missed(turn.progress, look=progress.strikes > 0 or poll.status == 204)
         if after is None
@@ -166,8 +171,8 @@ def advance(
 def wait_before(progress: Progress) -> float:
     """Return the seconds from the last response to the next GET.
 
-    Without a `Retry-After` the pace begins short, since most operations are, and slows down to two
-    polls a minute, since polls count against the subscription's limit of reads.
+    Without a `Retry-After` the first waits are short, because most operations are, and grow to two
+    polls a minute, because polls count against the subscription's limit of reads.
     """
     if progress.fallback == 1 or (progress.reads == "result" and progress.step == 0):
         return 0.0
@@ -177,7 +182,7 @@ def wait_before(progress: Progress) -> float:
 
 
 def _leads_to_operation(response: ArmResponse, location: str) -> bool:
-    # API Management's links have the path of the resource.
+    # API Management's links have the path of the resource, and an "asyncId" in the query.
     named = "asyncid=" in location.partition("?")[2].lower() or names_operation(
         location, response.url
     )
@@ -199,7 +204,7 @@ def failure_of(progress: Progress) -> _errors.ArmError | None:
     ids = f" (request id {answer.request_id})" if answer.request_id else ""
     return kind(
         f"{_accepted(progress)} and ended as {named}: {why.message.rstrip('.')}{ids}",
-        help="Another operation may have taken this one's place: read the resource before you repeat it"
+        help="Another operation may have replaced this one: read the resource before you repeat it"
         if canceled
         else "",
         status=answer.status,
@@ -209,7 +214,7 @@ def failure_of(progress: Progress) -> _errors.ArmError | None:
 
 
 def lacks_reason(progress: Progress) -> bool:
-    """Return whether an operation has failed with no reason in its own response, so that its resource may hold one."""
+    """Return whether an operation failed without a reason, so that its resource may hold one."""
     answer = progress.answer
     if (
         progress.outcome not in ("failed", "canceled")
@@ -222,7 +227,7 @@ def lacks_reason(progress: Progress) -> bool:
 
 
 def explained(progress: Progress, response: ArmResponse) -> Progress:
-    """Take the reason of a failure over from the resource, if that has failed too and gives one."""
+    """Return the progress with the resource's reason, if that has failed, too, and has one."""
     failed = Poll.of(response).resource_outcome in ("failed", "canceled")
     return (
         attrs.evolve(progress, answer=response)
@@ -234,7 +239,10 @@ def explained(progress: Progress, response: ArmResponse) -> Progress:
 def unreadable(
     progress: Progress, response: ArmResponse, *, wall: float
 ) -> _errors.OperationUnreadableError:
-    """Return the exception for an operation whose state, or result, can't be read; `response` is that of the poll."""
+    """Return the exception for an operation whose state, or result, can't be read.
+
+    `response` is the last poll's; `wall` is now, for a `Retry-After` that is a date.
+    """
     if response.status >= 300:
         error = error_of(response, wall=wall)
         why = ErrorDetail(
@@ -250,7 +258,7 @@ def unreadable(
         why, advice, retry_after = reasons(response), "", None
         text = why.message.rstrip(".")
         summary = (
-            f"GET {response.path} answered {response.status} with a body that has no state: {text}"
+            f"GET {response.path} returned {response.status} with a body that has no state: {text}"
         )
     return _errors.OperationUnreadableError(
         f"{_accepted(progress)}, but {_unread(progress)} could not be read: {summary}",
@@ -263,32 +271,34 @@ def unreadable(
 
 
 def unreached(progress: Progress, error: AiomsiError) -> AiomsiError:
-    """Add to an error of a poll that the request was accepted; return the error."""
+    """Add to a poll's error that the request was accepted, and return the error."""
     error.args = (
         f"{_accepted(progress)}, but a poll of {_unread(progress)} failed: {error.args[0]}",
     )
-    # A GET that was lost, or not sent, changes no resource, so the help for a lost request does not
-    # apply.
+    # The help for a lost request is about writes, and a GET changes no resource.
     own = "" if isinstance(error, _errors.ArmConnectionError) else error.help
     error.help = f"{_goes_on_help(progress)}. {own}".rstrip(". ")
     return error
 
 
 def unfinished(progress: Progress) -> _errors.OperationUnfinishedError:
-    """Return the exception for an operation that is not over, in time or at all."""
+    """Return the exception for an operation that did not end, in time or at all."""
     if not progress.is_at_rest:
         msg = f"the operation was not over in time: {progress.status}"
         return _errors.OperationUnfinishedError(
-            msg, help="It goes on; wait for it again, or save its state and resume it later"
+            msg, help="It continues; wait for it again, or save its state and resume it later"
         )
     if progress.method == "DELETE":
-        why = f"is still there, and its state is {progress.status!r}"
+        why = f"still exists, and its state is {progress.status!r}"
     elif progress.status.lower() in FINAL:
         why = f"is in the state {progress.status!r} and does not hold the members that were sent"
     else:
-        why = f"stays in the state {progress.status!r}, which says neither success nor failure"
+        why = f"stays in the state {progress.status!r}, which means neither success nor failure"
     msg = f"{_accepted(progress)}, but the resource {why}"
-    advice = "Read the resource: this may be its normal state. request() sends such a call without waiting for its end"
+    advice = (
+        "Read the resource: this may be its normal state. "
+        "request() sends such a call without waiting for its end"
+    )
     return _errors.OperationUnfinishedError(msg, help=advice)
 
 
@@ -301,5 +311,8 @@ def _unread(progress: Progress) -> str:
 
 
 def _goes_on_help(progress: Progress) -> str:
-    state = "has succeeded" if progress.reads == "result" else "may well go on"
-    return f"The operation {state}; wait for it again, or save the state of the error's operation and resume it later"
+    state = "has succeeded" if progress.reads == "result" else "may continue"
+    return (
+        f"The operation {state}; wait for it again, "
+        "or save the state of the error's operation and resume it later"
+    )

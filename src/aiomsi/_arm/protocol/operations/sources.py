@@ -2,7 +2,7 @@
 
 `READERS` has a method for each kind of source (`Progress.reads`); `Turn.unread` is for error
 responses, and `Turn.in_place` for the resource that is read in place of a source. Each returns the
-progress after the response, or None if that has no meaning.
+progress after the response, or None if the response has no meaning for the operation.
 
 Source: https://github.com/Azure/azure-resource-manager-rpc/blob/master/v1.0/async-api-reference.md
 """
@@ -33,22 +33,25 @@ from aiomsi._clouds import Cloud
 from aiomsi._errors import ForeignHostError
 
 Holds: TypeAlias = Callable[[object], bool | None]
-"""Whether a resource, decoded, holds the members that the request sent; None where it sent none."""
+"""Returns whether a decoded resource holds the members of the request; None without members."""
 
 WRITES = frozenset({"PUT", "PATCH"})
 _MISSING = MOST_STRIKES // 10
-"""Strikes of a missing record: at the own pace it may be missing for longer than a minute, the contract's default pause."""
+"""Strikes of a missing record.
+
+At the client's own pace it may be missing for longer than a minute, the contract's default pause.
+"""
 _MISSING_BESIDE_LOCATION = MOST_STRIKES // 5
 _MOST_LOOKS = 3
-"""GETs of the resource, if they fail too, before the polling is given up."""
+"""Failed GETs of the resource, in place of its source, after which polling stops."""
 _PASSING = frozenset({401, 408, 425, 429})
 
 
 def missed(progress: Progress, strikes: int = 1, *, look: bool = False) -> Progress:
-    """Count a poll that could not be read; without `strikes` one that got no response at all.
+    """Return the progress after a poll that could not be read; by default, one without a response.
 
-    With `look` the resource is read next, in place of the source; and so it is before the polling
-    is given up.
+    With `look`, the next GET reads the resource in place of the source. The same happens before
+    polling stops.
     """
     if progress.fallback:
         again = progress.strikes >= MOST_STRIKES and progress.fallback < _MOST_LOOKS
@@ -65,7 +68,15 @@ def missed(progress: Progress, strikes: int = 1, *, look: bool = False) -> Progr
 class Turn:
     """One response to a poll, with the values that its meaning depends on.
 
-    The methods return the progress after it.
+    The methods return the progress after the response.
+
+    Attributes:
+        cloud: the cloud whose ARM the links must be on.
+        progress: the progress before the response.
+        poll: the response.
+        holds: the comparison of the resource with the request's body; None if that is unknown.
+        waited: the seconds from the previous response to the poll.
+
     """
 
     cloud: Cloud
@@ -77,9 +88,11 @@ class Turn:
     # The operation's own record
 
     def record(self) -> Progress | None:
+        """Read the operation's own record."""
         return self._without_state() if self.poll.word is None else self.with_state()
 
     def with_state(self) -> Progress:
+        """Read a record that has a state."""
         poll = self.poll
         progress = attrs.evolve(
             self.progress,
@@ -95,9 +108,10 @@ class Turn:
         )
 
     def _without_state(self) -> Progress | None:
-        """Read the response in place of a record: some services send the resource, or no content as a `Location` would.
+        """Read a response without a record's state.
 
-        With 200 the contract requires a state, even where `Location` names the same URL.
+        Some services send the resource in its place, or 204 as a `Location` would. With 200 the
+        contract requires a state, even if `Location` names the same URL.
         """
         poll, progress = self.poll, self.progress
         if poll.status == 202:
@@ -121,6 +135,7 @@ class Turn:
     # Location
 
     def location(self) -> Progress | None:
+        """Read the response of a `Location`."""
         poll = self.poll
         progress = attrs.evolve(
             self.progress, percent=percent_of(poll.document, self.progress.percent)
@@ -137,13 +152,13 @@ class Turn:
         if progress.method in WRITES and same_path(progress.source or "", progress.url):
             return self._by_state()
         if is_running(poll.state) and progress.method != "POST":
-            # The response is a resource that is being changed still.
+            # The response is a resource that is still being changed.
             progress = attrs.evolve(progress, status=poll.state or progress.status, changing=True)
             return attrs.evolve(progress, reads="resource", source=progress.url, step=0)
         return self._succeeded(attrs.evolve(progress, status="Succeeded"))
 
     def _record_of_location(self, progress: Progress) -> Progress | None:
-        """Read a record that a `Location` led to; None if the response is no record, or one that says success."""
+        """Read a record in the response of a `Location`; None without one, or if it succeeded."""
         poll = self.poll
         if (
             has_error(poll.document)
@@ -162,6 +177,7 @@ class Turn:
     # The resource
 
     def resource(self) -> Progress | None:
+        """Read the resource."""
         poll, progress = self.poll, self.progress
         if poll.status == 200 and not isinstance(poll.document, dict):
             return None
@@ -172,7 +188,7 @@ class Turn:
             return self._ended(outcome) if outcome in ("failed", "canceled") else self._unchanged()
         outcome = poll.resource_outcome
         if poll.state is None:
-            # 201 and 202 are no end by themselves.
+            # Without a state, 201 and 202 do not mean the end.
             outcome = None if poll.status in (201, 202) else "succeeded"
         if outcome is None or poll.status == 202:
             return self._unchanged()
@@ -182,12 +198,12 @@ class Turn:
             or (progress.method == "PUT" and outcome != "succeeded")
         )
         if outcome == "succeeded":
-            # Without a body to compare with there is no better source.
+            # Without a request body to compare with, the state is the best evidence.
             own = own or self._held() is not False
         return self._ended(outcome) if own else self._unchanged()
 
     def _by_state(self) -> Progress | None:
-        """Read a resource that the operation's own source sent, so that its state is the operation's."""
+        """Read a resource that the operation's source sent: its state is the operation's."""
         poll = self.poll
         if poll.status == 200 and not isinstance(poll.document, dict):
             return None
@@ -196,7 +212,7 @@ class Turn:
         return self._ended(poll.resource_outcome or "succeeded")
 
     def _unchanged(self) -> Progress:
-        """Go on; and count for how long the resource has stayed in a state that need not be one of a change."""
+        """Continue, and count the seconds in which the resource's state has not meant a change."""
         poll, progress = self.poll, self.progress
         status = poll.state or progress.status
         moves = is_running(poll.state) or poll.status == 202 or status != progress.status
@@ -218,6 +234,7 @@ class Turn:
     # The result
 
     def result(self) -> Progress | None:
+        """Read the result of an operation that has succeeded."""
         return (
             self.progress
             if self.poll.status == 202
@@ -231,7 +248,7 @@ class Turn:
         return attrs.evolve(progress, reads="result", source=url, step=0)
 
     def _result_url(self) -> str | None:
-        """Return where the result of an operation is that has succeeded; None: it is in the response at hand."""
+        """Return the URL of a successful operation's result; None if this response has it."""
         progress = self.progress
         writes = progress.method in WRITES
         if progress.via == "original-uri" and writes:
@@ -277,7 +294,7 @@ class Turn:
         ):
             return _gone(progress)
         if progress.reads == "resource":
-            # A resource that is being made may be invisible until it is there.
+            # A resource may respond 404 until its creation is complete.
             return missed(progress)
         strikes = _MISSING if _other_location(progress) is None else _MISSING_BESIDE_LOCATION
         lost = missed(progress, strikes, look=True)
@@ -302,7 +319,7 @@ class Turn:
             return attrs.evolve(back, status=poll.state or back.status, changing=True, strikes=0)
         outcome = poll.resource_outcome
         if poll.state is None and progress.strikes >= MOST_STRIKES:
-            # A type without a state: there is no better source left.
+            # The type has no state, and no other source is left.
             outcome = "succeeded"
         if outcome in ("failed", "canceled"):
             own = (
@@ -315,7 +332,7 @@ class Turn:
         if outcome is not None and own:
             return self._ended(outcome)
         if progress.strikes >= MOST_STRIKES and (progress.method == "DELETE" or progress.created):
-            # There is no other source left, and this one will tell.
+            # No other source is left, and the resource's own state shows the end.
             status = poll.state or back.status
             return attrs.evolve(
                 back, reads="resource", source=back.url, status=status, strikes=0, step=0
@@ -336,7 +353,7 @@ def _gone(progress: Progress) -> Progress:
 
 
 def finished(progress: Progress, outcome: Outcome, response: ArmResponse) -> Progress:
-    """End an operation with the response that holds its result or its reasons."""
+    """Return the progress of an operation that ended with this response: a result or a failure."""
     return attrs.evolve(progress, outcome=outcome, answer=response)
 
 
@@ -344,12 +361,12 @@ def finished(progress: Progress, outcome: Outcome, response: ArmResponse) -> Pro
 
 
 def header(response: ArmResponse, name: str) -> str:
-    """Return a header without the spaces around it; empty where there is none."""
+    """Return a header without surrounding spaces; empty if the response lacks it."""
     return (response.headers.get(name) or "").strip()
 
 
 def linked(cloud: Cloud, response: ArmResponse, name: str) -> str | None:
-    """Return the URL in a header; None where there is none on the cloud's ARM."""
+    """Return the URL in a header; None without one on the cloud's ARM."""
     link = header(response, name)
     return _pinned(cloud, link, response.url) if link else None
 
@@ -362,12 +379,12 @@ def _pinned(cloud: Cloud, link: str, base: str) -> str | None:
 
 
 def _names_record(progress: Progress) -> bool:
-    """Return whether `Location` names the record: a GET of it would only bring the record a second time."""
+    """Return whether `Location` names the record, so that a GET would only return that again."""
     return same_but_signed_anew(progress.location or "", progress.source or "")
 
 
 def _other_location(progress: Progress) -> str | None:
-    """Return a `Location` that names the operation, beside its record."""
+    """Return a `Location` that names the operation and differs from its record; None without."""
     link = progress.location
     if (
         progress.reads != "operation"
@@ -379,7 +396,7 @@ def _other_location(progress: Progress) -> str | None:
 
 
 def _by_location(progress: Progress) -> Progress:
-    """Go on by `Location`, if there is one that names the operation, in place of a record that can't be had."""
+    """Poll `Location`, if that names the operation, in place of a record that can't be read."""
     link = _other_location(progress)
     return (
         progress
