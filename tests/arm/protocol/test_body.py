@@ -1,4 +1,4 @@
-"""What bodies say about an operation."""
+"""The bodies of responses about an operation: states, percentages and reasons."""
 
 import json
 from typing import Any
@@ -37,7 +37,7 @@ def answer(body: object, status: int = 200) -> ArmResponse:
         (b'{"a": 1}', {"a": 1}),
     ],
 )
-def test_a_body_is_decoded_if_it_can_be(body: bytes, document: object) -> None:
+def test_body_is_decoded_if_it_is_json(body: bytes, document: object) -> None:
     assert decoded(answer(body)) == document
 
 
@@ -80,11 +80,11 @@ def test_the_provisioning_state_is_in_the_properties() -> None:
         (-1, 7.0),
     ],
 )
-def test_the_percentage_is_the_last_that_was_told(value: object, percent: float) -> None:
+def test_percentage_is_the_last_reported_one(value: object, percent: float) -> None:
     assert percent_of({"percentComplete": value}, 7.0) == percent
 
 
-def test_a_record_is_told_from_a_result_with_a_status() -> None:
+def test_record_is_distinguished_from_a_result_with_a_status() -> None:
     assert is_record(
         {"id": "x", "name": "y", "status": "Failed", "startTime": "z", "percentComplete": 1.0}
     )

@@ -1,4 +1,4 @@
-"""Pages as values: what they hold, and the way from one to the next."""
+"""Pages as values: their items, and the links from one to the next."""
 
 import gc
 import json
@@ -65,7 +65,7 @@ def test_no_content_is_an_empty_list() -> None:
     assert read_page(answer(b"", 204)) == Page([])
 
 
-def test_services_have_names_of_their_own() -> None:
+def test_items_and_link_may_have_other_names() -> None:
     document = {
         "Items": [1],
         "More": f"{ARM}/x",
@@ -118,7 +118,7 @@ def test_services_have_names_of_their_own() -> None:
         ({"value": [1], "error": {"message": "Half of it."}}, "no code: Half of it"),
     ],
 )
-def test_what_is_no_page_is_an_error_and_no_empty_list(body: object, text: str) -> None:
+def test_response_without_a_page_is_an_error(body: object, text: str) -> None:
     with pytest.raises(ServiceError, match=text) as raised:
         read_page(answer(body))
     assert raised.value.status == 200
@@ -127,7 +127,7 @@ def test_what_is_no_page_is_an_error_and_no_empty_list(body: object, text: str) 
 
 
 def test_an_empty_object_is_an_empty_page() -> None:
-    # Services that leave out what is empty write an empty list so.
+    # Services that omit empty members write an empty list like this.
     assert read_page(answer({})) == Page([])
 
 
@@ -142,7 +142,7 @@ def test_a_page_shows_neither_items_nor_signed_links() -> None:
     assert repr(page) == "Page(items=<1>, cut=False)"
 
 
-def test_a_chain_follows_links_to_the_letter() -> None:
+def test_chain_follows_links_unchanged() -> None:
     chain = Chain(PUBLIC, URL)
     response = answer({})
     links = [f"{ARM}:443/x?$skiptoken=%7b%22a%22&t=1", f"{ARM}/x?%24SKIPTOKEN=%7B"]
@@ -178,7 +178,7 @@ def test_tokens_make_a_chain_too() -> None:
         chain.next_token(Page([], token="a"), response)
 
 
-def test_five_thousand_items_are_never_there_at_once() -> None:
+def test_five_thousand_items_are_never_held_at_once() -> None:
     chain, url, total, most = Chain(PUBLIC, URL), URL, 0, 0
     while url:
         number = int(url.rpartition("p=")[2]) if "p=" in url else 0

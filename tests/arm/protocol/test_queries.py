@@ -1,4 +1,4 @@
-"""Resource Graph queries as values: their pages, the order that they get, and the rows that are missing."""
+"""Resource Graph queries as values: their pages, their order, and missing rows."""
 
 import json
 from typing import Any
@@ -85,18 +85,18 @@ def test_a_page_with_fewer_rows_than_it_counts_is_an_error() -> None:
     "data",
     [..., None, {"columns": []}, {"columns": [], "rows": 1}, {"columns": [], "rows": [1]}, "text"],
 )
-def test_what_has_no_rows_is_an_error(data: object) -> None:
+def test_response_without_rows_is_an_error(data: object) -> None:
     with pytest.raises(ServiceError, match="no rows"):
         read_rows(answer({} if data is ... else {"data": data}))
 
 
 @pytest.mark.parametrize("document", [[], None, "text", 7])
-def test_what_is_no_object_has_no_rows(document: object) -> None:
+def test_document_that_is_no_object_has_no_rows(document: object) -> None:
     with pytest.raises(ServiceError, match="no rows"):
         read_rows(answer(document))
 
 
-def test_a_query_is_gone_on_with_by_its_token() -> None:
+def test_query_continues_by_its_token() -> None:
     body = {"query": "Resources", "options": {"$top": 3, "$skip": 2, "$skipToken": "old"}}
     assert next_query(body, "t") == {
         "query": "Resources",
@@ -118,8 +118,14 @@ SORTED = "\n| order by id asc"
         "Resources",
         " Resources ",
         "resources | where type =~ 'microsoft.web/sites'",
-        "Resources | where name == 'a | limit 5' | extend b = strcat(name, '|') | project id, name, b",
-        'Resources | where name has "it\\"s | take" | project name, b = split(id, \'/\')[0], ID // | limit 5',
+        (
+            "Resources | where name == 'a | limit 5' | extend b = strcat(name, '|') "
+            "| project id, name, b"
+        ),
+        (
+            'Resources | where name has "it\\"s | take" '
+            "| project name, b = split(id, '/')[0], ID // | limit 5"
+        ),
         "Resources\n// | limit 1, project name\n| where a == @'c:\\' | project id",
     ],
 )
@@ -258,7 +264,7 @@ def test_rows_without_an_id_are_all_kept(strange: object) -> None:
 
 
 def test_the_lowest_total_is_the_one_to_reach() -> None:
-    # Resources come and go while a list is read.
+    # Resources are created and deleted while a list is read.
     count = RowCount({"query": "Resources"})
     for one in (
         page("/a", token="t", total=2),

@@ -167,7 +167,7 @@ class ResourceId:
 
     @property
     def parent(self) -> ResourceId | None:
-        """The parent: a resource, an extension's scope, a group, a subscription; None at the top."""
+        """The parent resource, extension scope, group or subscription; None at the top."""
         segments, provider = self.segments, self._provider
         keep = len(segments) - (2 if len(segments) % 2 == 0 else 1)
         if provider is not None and keep <= provider + 2:
