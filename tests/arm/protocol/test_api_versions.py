@@ -6,8 +6,8 @@ from aiomsi._arm.protocol.api_versions import (
     ResourceType,
     choose_version,
     is_stable,
-    ordered,
     resource_type_of,
+    sort_versions,
     versions_for,
 )
 
@@ -166,7 +166,7 @@ def test_stable_versions_go_before_others_and_newer_before_older() -> None:
         "2020-01-01",
         "2022-01-01-privatepreview",
     ]
-    assert ordered(mixed) == (
+    assert sort_versions(mixed) == (
         "2021-01-01",
         "2020-01-01",
         "2023-01-01-preview",

@@ -139,7 +139,7 @@ def test_an_error_in_a_page_keeps_its_code() -> None:
 
 def test_a_page_shows_neither_items_nor_signed_links() -> None:
     page = read_page(answer({"value": ["secret"], "nextLink": f"{ARM}/x?s=signed"}))
-    assert repr(page) == "Page(items=<1>, cut=False)"
+    assert repr(page) == "Page(items=<1>, truncated=False)"
 
 
 def test_chain_follows_links_unchanged() -> None:
@@ -172,7 +172,7 @@ def test_a_link_off_arm_is_an_error() -> None:
 def test_tokens_make_a_chain_too() -> None:
     chain, response = Chain(PUBLIC), answer({}, method="POST")
     assert chain.next_token(Page([]), response) is None
-    assert chain.next_token(Page([], token="a", cut=True), response) == "a"
+    assert chain.next_token(Page([], token="a", truncated=True), response) == "a"
     assert chain.next_token(Page([], token="b"), response) == "b"
     with pytest.raises(ServiceError, match="read before"):
         chain.next_token(Page([], token="a"), response)

@@ -7,7 +7,7 @@ import pytest
 from multidict import CIMultiDict
 
 from aiomsi import ErrorDetail
-from aiomsi._arm.protocol.throttling import asked_wait, duration, instant, quota_wait
+from aiomsi._arm.protocol.throttling import asked_wait, instant, parse_duration, quota_wait
 
 WALL = datetime(2023, 11, 27, 9, 4, 50, tzinfo=UTC).timestamp()
 
@@ -207,4 +207,4 @@ def test_instants_without_a_zone_are_utc(text: object, moment: float | None) -> 
     ],
 )
 def test_durations(text: str, seconds: float | None) -> None:
-    assert duration(text) == seconds
+    assert parse_duration(text) == seconds

@@ -47,12 +47,12 @@ def resource_type_of(path: str) -> ResourceType | None:
     if "://" in address:
         address = "/" + address.partition("://")[2].partition("/")[2]
     segments = [unquote(segment) for segment in address.strip("/").split("/")]
-    keywords = _keywords(segments)
+    keywords = _find_keywords(segments)
     if not keywords:
         # If the path has no provider with its empty segments, they are superfluous slashes, not
         # empty names as in ".../resourceGroups//providers/...".
         segments = [segment for segment in segments if segment]
-        keywords = _keywords(segments)
+        keywords = _find_keywords(segments)
     namespace, *pairs = (segments[keywords[-1] + 1 :] if keywords else []) or [""]
     if pairs and pairs[0].lower() not in _REGISTRATIONS:
         return ResourceType(namespace, "/".join(pairs[::2]))
@@ -62,7 +62,7 @@ def resource_type_of(path: str) -> ResourceType | None:
     return ResourceType(_RESOURCES, "/".join(words)) if words and len(keywords) < 2 else None
 
 
-def _keywords(segments: list[str]) -> list[int]:
+def _find_keywords(segments: list[str]) -> list[int]:
     """Return the indices of ``providers`` keywords; at an odd index the word is a group's name."""
     return [at for at, word in enumerate(segments) if word.lower() == "providers" and at % 2 == 0]
 
@@ -73,14 +73,14 @@ def versions_for(document: object, resource_type: ResourceType) -> tuple[str, ..
     Stable versions come before others, newer before older. An action, or a type that the document
     omits, has the versions of its parent type. Empty if the document lists none.
     """
-    known = {name.casefold(): versions for name, versions in _types(document)}
-    for name in _candidates(resource_type):
+    known = {name.casefold(): versions for name, versions in _iter_types(document)}
+    for name in _iter_candidates(resource_type):
         if versions := known.get(name.casefold()):
-            return ordered(versions)
+            return sort_versions(versions)
     return ()
 
 
-def _candidates(resource_type: ResourceType) -> Iterator[str]:
+def _iter_candidates(resource_type: ResourceType) -> Iterator[str]:
     """Yield the names under which a document may list the type: its own, then its parents'."""
     words = resource_type.type.split("/")
     own = resource_type.namespace.casefold() == _RESOURCES.casefold()
@@ -91,7 +91,7 @@ def _candidates(resource_type: ResourceType) -> Iterator[str]:
             yield "/".join(words[1:end])
 
 
-def _types(document: object) -> Iterator[tuple[str, list[str]]]:
+def _iter_types(document: object) -> Iterator[tuple[str, list[str]]]:
     types = document.get("resourceTypes") if isinstance(document, dict) else None
     for one in types if isinstance(types, list) else ():
         name: Any = one.get("resourceType") if isinstance(one, dict) else None
@@ -106,7 +106,7 @@ def is_stable(version: str) -> bool:
     return found is not None and found[2] is None
 
 
-def ordered(versions: Iterable[str]) -> tuple[str, ...]:
+def sort_versions(versions: Iterable[str]) -> tuple[str, ...]:
     """Return the versions in the order in which to try them, without malformed ones."""
     good = {version for version in versions if _VERSION.fullmatch(version)}
     return tuple(sorted(good, key=lambda version: (is_stable(version), version), reverse=True))
@@ -118,4 +118,4 @@ def choose_version(versions: Iterable[str], *, failed: Collection[str] = ()) -> 
     Documents list versions that are not served in every region yet, so after a failure the next
     version is tried. None if no version is left.
     """
-    return next((version for version in ordered(versions) if version not in failed), None)
+    return next((version for version in sort_versions(versions) if version not in failed), None)

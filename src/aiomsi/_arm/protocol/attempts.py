@@ -8,7 +8,7 @@ import attrs
 
 from aiomsi._arm.protocol.errors.body import ErrorDetail
 from aiomsi._arm.protocol.errors.codes import is_in_progress, is_locked
-from aiomsi._arm.protocol.retry import LOOKED_AT, PASSING, RetryRule, reads
+from aiomsi._arm.protocol.retry import CHECKED_WRITES, PASSING, RetryRule, reads
 from aiomsi._errors import ApiVersionError, ArmError
 
 # The codes of a 404 that is about the path and not about the resource at its end.
@@ -146,7 +146,7 @@ class Again:
 
 def after(attempt: ArmAttempt, rule: RetryRule) -> Again | None:
     """Return how to repeat the call after a failed request; None if the error is raised."""
-    if attempt.unreadable and not attempt.reads and attempt.method not in LOOKED_AT:
+    if attempt.unreadable and not attempt.reads and attempt.method not in CHECKED_WRITES:
         # ARM has responded to the write, so that it is not sent a second time without a GET of
         # the resource, whatever the rule returns.
         return None
@@ -154,7 +154,7 @@ def after(attempt: ArmAttempt, rule: RetryRule) -> Again | None:
     return (
         None
         if delay is None
-        else Again(max(0.0, delay), look=attempt.doubtful and attempt.method in LOOKED_AT)
+        else Again(max(0.0, delay), look=attempt.doubtful and attempt.method in CHECKED_WRITES)
     )
 
 

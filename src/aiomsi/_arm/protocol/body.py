@@ -11,23 +11,23 @@ from typing import Any, Self
 
 import attrs
 
-from aiomsi._arm.protocol.errors.body import ErrorDetail, detail_in, detail_of, read_detail
+from aiomsi._arm.protocol.errors.body import ErrorDetail, find_detail, parse_detail, read_detail
 from aiomsi._arm.protocol.links import same_path
 from aiomsi._arm.protocol.operations.state import Outcome
 from aiomsi._arm.protocol.response import ArmResponse
 from aiomsi._util.json import loads
 
-_MOST_PERCENT = 1e6
+_MAX_PERCENT = 1e6
 """The highest plausible value: services count to 1 or to 100. NaN is rejected, too."""
 
-FINAL: dict[str, Outcome] = {
+FINAL_STATES: dict[str, Outcome] = {
     "succeeded": "succeeded",
     "completed": "succeeded",
     "failed": "failed",
     "canceled": "canceled",
     "cancelled": "canceled",
 }
-GOING_ON = frozenset(
+RUNNING_STATES = frozenset(
     {
         "accepted",
         "dequeued",
@@ -41,9 +41,9 @@ GOING_ON = frozenset(
     }
 )
 # For some resource types these are the normal state, so a resource in them need not be changing.
-_MAY_REST = frozenset({"accepted", "started"})
+_RESTING_STATES = frozenset({"accepted", "started"})
 _PARTICIPLE = re.compile(r"[A-Za-z]ing(?![a-z])")
-_OF_A_RECORD = frozenset(
+_RECORD_MEMBERS = frozenset(
     {
         *(
             "id",
@@ -68,7 +68,7 @@ _OF_A_RECORD = frozenset(
         ),
     }
 )
-_OF_A_RECORD_ALONE = frozenset(
+_RECORD_ONLY_MEMBERS = frozenset(
     {"status", "starttime", "endtime", "percentcomplete", "resourceid", "operationid"}
 )
 
@@ -81,7 +81,7 @@ def is_running(word: str | None) -> bool:
     """
     if word is None:
         return False
-    return word.lower() in GOING_ON - _MAY_REST or _PARTICIPLE.search(word) is not None
+    return word.lower() in RUNNING_STATES - _RESTING_STATES or _PARTICIPLE.search(word) is not None
 
 
 def is_deleted(word: str | None) -> bool:
@@ -97,7 +97,7 @@ def decoded(response: ArmResponse) -> Any:
         return None
 
 
-def member(document: object, name: str) -> Any:
+def get_member(document: object, name: str) -> Any:
     """Return an object's member, ignoring the case of its name; None without one."""
     if not isinstance(document, dict):
         return None
@@ -108,21 +108,21 @@ def member(document: object, name: str) -> Any:
 
 def text_of(document: object, name: str) -> str | None:
     """Return a member that is text and not blank, without surrounding spaces; otherwise None."""
-    value = member(document, name)
+    value = get_member(document, name)
     return value.strip() or None if isinstance(value, str) else None
 
 
 def provisioning_state(document: object) -> str | None:
     """Return a resource's ``properties.provisioningState``; None without one."""
-    return text_of(member(document, "properties"), "provisioningState")
+    return text_of(get_member(document, "properties"), "provisioningState")
 
 
-def percent_of(document: object, before: float | None) -> float | None:
+def read_percent(document: object, before: float | None) -> float | None:
     """Return a record's ``percentComplete``, or `before` if it has none."""
-    value = member(document, "percentComplete")
+    value = get_member(document, "percentComplete")
     if isinstance(value, bool) or not isinstance(value, int | float):
         return before
-    return float(value) if 0 <= value <= _MOST_PERCENT else before
+    return float(value) if 0 <= value <= _MAX_PERCENT else before
 
 
 def is_record(document: object) -> bool:
@@ -130,7 +130,7 @@ def is_record(document: object) -> bool:
 
     A resource or a result may have a ``status``, too, but it also has other members.
     """
-    return isinstance(document, dict) and all(name.lower() in _OF_A_RECORD for name in document)
+    return isinstance(document, dict) and all(name.lower() in _RECORD_MEMBERS for name in document)
 
 
 def has_error(document: object) -> bool:
@@ -138,7 +138,7 @@ def has_error(document: object) -> bool:
 
     An empty one such as ``{"code": "None", "message": null}`` does not count.
     """
-    error = member(document, "error")
+    error = get_member(document, "error")
     if isinstance(error, str):
         return bool(error.strip())
     code = text_of(error, "code")
@@ -158,24 +158,24 @@ _NAMES_OF_REASONS = (
     ),
     re.compile(r"(?:.* )?(?:error|failure) code"),
 )
-_NO_REASON = frozenset({"none", "noerror", "ok", "n/a", "null", "unknown", *FINAL})
-_MOST_SEARCHED = 100
-_LONGEST_NAME = 100
+_NO_REASON = frozenset({"none", "noerror", "ok", "n/a", "null", "unknown", *FINAL_STATES})
+_MAX_SEARCHED = 100
+_MAX_NAME = 100
 
 
-def reasons(answer: ArmResponse, state: str | None = None) -> ErrorDetail:
+def read_reason(answer: ArmResponse, state: str | None = None) -> ErrorDetail:
     """Return the reason of a failure, from an error response, a record, or a resource.
 
     `state` stands in the text if the response gives no reason.
     """
-    if (found := reason_in(answer)) is not None:
+    if (found := find_reason(answer)) is not None:
         return found
     if answer.status < 300 and state is not None and isinstance(decoded(answer), dict):
         return ErrorDetail(None, f"the service says {state}, and its response gives no reason")
     return read_detail(answer.body, answer.headers.get("Content-Type"))
 
 
-def reason_in(answer: ArmResponse) -> ErrorDetail | None:
+def find_reason(answer: ArmResponse) -> ErrorDetail | None:
     """Return the reason of a failure in a record or a resource; None without one.
 
     A record has an ``error``. Resources have members of many names, for example ``errorMessage`` or
@@ -184,18 +184,20 @@ def reason_in(answer: ArmResponse) -> ErrorDetail | None:
     document = decoded(answer)
     if answer.status >= 300 or not isinstance(document, dict):
         return None
-    if isinstance(text := member(document, "error"), str) and has_error(document):
+    if isinstance(text := get_member(document, "error"), str) and has_error(document):
         # In a record such a text is the reason; in an error response it would be a code.
         return ErrorDetail(None, text.strip())
     if has_error(document):
         return read_detail(answer.body, answer.headers.get("Content-Type"))
-    properties = member(document, "properties")
+    properties = get_member(document, "properties")
     if has_error(properties):
-        return detail_of(member(properties, "error"))
-    named = [(_words(name), value, beside) for name, value, beside in _members(properties)]
-    named += [(_words(name), value, document) for name, value in document.items()]
+        return parse_detail(get_member(properties, "error"))
+    named = [
+        (_split_words(name), value, beside) for name, value, beside in _iter_members(properties)
+    ]
+    named += [(_split_words(name), value, document) for name, value in document.items()]
     found = (
-        _reason(value, beside)
+        _parse_reason(value, beside)
         for names in _NAMES_OF_REASONS
         for name, value, beside in named
         if names.fullmatch(name) is not None
@@ -203,17 +205,17 @@ def reason_in(answer: ArmResponse) -> ErrorDetail | None:
     return next((one for one in found if one is not None), None)
 
 
-def _words(name: object) -> str:
+def _split_words(name: object) -> str:
     """Split a member's name into words: ``lastErrorMessage`` becomes ``last error message``."""
-    return " ".join(_WORDS.findall(str(name)[:_LONGEST_NAME])).lower()
+    return " ".join(_WORDS.findall(str(name)[:_MAX_NAME])).lower()
 
 
-def _members(container: object) -> Iterator[tuple[object, Any, dict[Any, Any]]]:
+def _iter_members(container: object) -> Iterator[tuple[object, Any, dict[Any, Any]]]:
     """Yield the members of an object and of the objects within, the outer ones first.
 
     Each is a tuple of name, value, and the object that has the member.
     """
-    pending, left = [container], _MOST_SEARCHED
+    pending, left = [container], _MAX_SEARCHED
     while pending and left > 0:
         inside = pending.pop(0)
         left -= 1
@@ -227,10 +229,10 @@ def _members(container: object) -> Iterator[tuple[object, Any, dict[Any, Any]]]:
             yield from (("error", one, one) for one in bad)
 
 
-def _reason(value: object, beside: dict[Any, Any]) -> ErrorDetail | None:
+def _parse_reason(value: object, beside: dict[Any, Any]) -> ErrorDetail | None:
     if not isinstance(value, str | dict | list):
         return None
-    found = detail_in(value)
+    found = find_detail(value)
     if found is None or found.message.lower() in _NO_REASON:
         return None
     if found.code or not isinstance(value, str):
@@ -245,15 +247,15 @@ class Poll:
     Attributes:
         response: the response itself.
         document: the decoded body; None for a body that is empty or not JSON.
-        word: the ``status`` of an operation's record; None without one.
-        state: the ``properties.provisioningState`` of a resource; None without one.
+        record_state: the ``status`` of an operation's record; None without one.
+        resource_state: the ``properties.provisioningState`` of a resource; None without one.
 
     """
 
     response: ArmResponse
     document: Any = attrs.field(repr=False)
-    word: str | None
-    state: str | None
+    record_state: str | None
+    resource_state: str | None
 
     @classmethod
     def of(cls, response: ArmResponse) -> Self:
@@ -269,12 +271,12 @@ class Poll:
     @property
     def is_record(self) -> bool:
         """Whether the body is an operation's record that has a state."""
-        return self.word is not None and is_record(self.document)
+        return self.record_state is not None and is_record(self.document)
 
     @property
     def outcome(self) -> Outcome | None:
         """The operation's outcome by its record's state; None while the operation continues."""
-        return None if self.word is None else FINAL.get(self.word.lower())
+        return None if self.record_state is None else FINAL_STATES.get(self.record_state.lower())
 
     @property
     def resource_outcome(self) -> Outcome | None:
@@ -282,7 +284,9 @@ class Poll:
 
         None while the change continues, and without a state.
         """
-        return None if self.state is None else FINAL.get(self.state.lower())
+        return (
+            None if self.resource_state is None else FINAL_STATES.get(self.resource_state.lower())
+        )
 
     @property
     def lacks_state(self) -> bool:
@@ -293,9 +297,9 @@ class Poll:
             else set()
         )
         return (
-            self.word is None
-            and not names.isdisjoint(_OF_A_RECORD_ALONE)
-            and names <= _OF_A_RECORD - {"error"}
+            self.record_state is None
+            and not names.isdisjoint(_RECORD_ONLY_MEMBERS)
+            and names <= _RECORD_MEMBERS - {"error"}
         )
 
     @property
@@ -306,7 +310,7 @@ class Poll:
     def shows(self, url: str) -> bool:
         """Return whether the body is the resource at `url`, and not a record without a state."""
         if not isinstance(self.document, dict) or any(
-            name.lower() in _OF_A_RECORD_ALONE for name in self.document
+            name.lower() in _RECORD_ONLY_MEMBERS for name in self.document
         ):
             return False
-        return self.state is not None or same_path(text_of(self.document, "id") or "", url)
+        return self.resource_state is not None or same_path(text_of(self.document, "id") or "", url)

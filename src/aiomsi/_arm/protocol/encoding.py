@@ -63,7 +63,7 @@ def whole_body(method: str, status: int, headers: Mapping[str, str], body: bytes
     # The header lists the encodings in the order in which they were applied.
     for encoding in reversed(headers.get("Content-Encoding", "").lower().split(",")):
         try:
-            body = _unpacked(body, encoding.strip())
+            body = _decode(body, encoding.strip())
         except CutBodyError as error:
             if status in _WITH_DATA:
                 # The error is chained, and the body may hold secrets.
@@ -80,14 +80,14 @@ def _may_be_empty(method: str, status: int, headers: Mapping[str, str]) -> bool:
     return method != "GET" and "Content-Encoding" not in headers
 
 
-def _unpacked(body: bytes, encoding: str) -> bytes:
+def _decode(body: bytes, encoding: str) -> bytes:
     match encoding if body else "":
         case "gzip" | "x-gzip":
-            return _inflated(body, _GZIP)
+            return _inflate(body, _GZIP)
         case "deflate":
             # Some servers omit zlib's header.
             packed = body[0] & 0x0F == _ZLIB_METHOD and int.from_bytes(body[:2]) % 31 == 0
-            return _inflated(body, _ZLIB if packed else _RAW)
+            return _inflate(body, _ZLIB if packed else _RAW)
         case "br" | "zstd" | "compress" | "x-compress":
             msg = f"the body has the encoding {encoding!r}, which was not accepted"
             raise CutBodyError(msg)
@@ -95,7 +95,7 @@ def _unpacked(body: bytes, encoding: str) -> bytes:
     return body
 
 
-def _inflated(body: bytes, window: int) -> bytes:
+def _inflate(body: bytes, window: int) -> bytes:
     parts, size = list[bytes](), 0
     while True:
         inflater = zlib.decompressobj(window)

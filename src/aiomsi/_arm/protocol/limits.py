@@ -19,7 +19,7 @@ from typing import Literal, TypeAlias
 
 import attrs
 
-from aiomsi._arm.protocol.throttling import duration, instant
+from aiomsi._arm.protocol.throttling import instant, parse_duration
 
 Scope: TypeAlias = Literal["subscription", "global", "tenant", "provider", "resource", "user"]
 
@@ -91,32 +91,32 @@ def remaining_counts(headers: Mapping[str, str], wall: float) -> tuple[Remaining
     Unknown and unreadable headers are left out.
     """
     found: dict[Bucket, Remaining] = {}
-    for one in _all(headers, wall):
+    for one in _iter_remaining(headers, wall):
         known = found.get(one.bucket)
         if known is None or one.count < known.count:
             found[one.bucket] = one
     return tuple(found.values())
 
 
-def _all(headers: Mapping[str, str], wall: float) -> Iterator[Remaining]:
+def _iter_remaining(headers: Mapping[str, str], wall: float) -> Iterator[Remaining]:
     for name, value in headers.items():
         folded = name.lower()
         if folded == "x-ms-ratelimit-remaining-resource":
-            yield from _policies(value)
+            yield from _parse_policies(value)
         elif folded == "x-ms-user-quota-remaining":
-            yield from _counts(
+            yield from _parse_counts(
                 Bucket("user", "quota"),
                 value,
-                duration(headers.get("x-ms-user-quota-resets-after", "")),
+                parse_duration(headers.get("x-ms-user-quota-resets-after", "")),
             )
         elif folded == "x-rate-limit-remaining":
-            yield from _rate_limit(headers, value, wall)
-        elif folded.startswith("x-ms-ratelimit-") and (bucket := _bucket(folded)) is not None:
-            yield from _counts(bucket, value)
+            yield from _parse_rate_limit(headers, value, wall)
+        elif folded.startswith("x-ms-ratelimit-") and (bucket := _parse_bucket(folded)) is not None:
+            yield from _parse_counts(bucket, value)
 
 
 @lru_cache(maxsize=256)
-def _bucket(name: str) -> Bucket | None:
+def _parse_bucket(name: str) -> Bucket | None:
     """Return the bucket that a header's name stands for; None if it is no remaining count."""
     known = _NAME.fullmatch(name)
     if known is None or not _OPERATIONS.fullmatch(known["operations"]):
@@ -125,7 +125,7 @@ def _bucket(name: str) -> Bucket | None:
     return Bucket(_SCOPES[known["scope"]], (known["burst"] or "") + known["operations"], window)
 
 
-def _policies(value: str) -> Iterator[Remaining]:
+def _parse_policies(value: str) -> Iterator[Remaining]:
     """Parse Compute's list: ``policy;count`` items with commas between them.
 
     Compute counts a policy by subscription and region, or by resource.
@@ -138,13 +138,13 @@ def _policies(value: str) -> Iterator[Remaining]:
         policy, count = named[1], named[2]
         counted = _POLICY_WINDOW.search(policy)
         window = None if counted is None else float(counted[1]) * _SECONDS[counted[2][0].lower()]
-        yield from _counts(
+        yield from _parse_counts(
             Bucket("resource" if policy.endswith("Resource") else "subscription", policy, window),
             count,
         )
 
 
-def _rate_limit(headers: Mapping[str, str], value: str, wall: float) -> Iterator[Remaining]:
+def _parse_rate_limit(headers: Mapping[str, str], value: str, wall: float) -> Iterator[Remaining]:
     """Parse the three headers in which ``limit`` is a window and ``reset`` an instant."""
     window = _WINDOW.fullmatch(headers.get("x-rate-limit-limit", "").strip())
     reset = instant(headers.get("x-rate-limit-reset"))
@@ -153,10 +153,12 @@ def _rate_limit(headers: Mapping[str, str], value: str, wall: float) -> Iterator
         "rate-limit",
         None if window is None else float(window[1]) * _SECONDS[window[2].lower()],
     )
-    yield from _counts(bucket, value, None if reset is None else max(0.0, reset - wall))
+    yield from _parse_counts(bucket, value, None if reset is None else max(0.0, reset - wall))
 
 
-def _counts(bucket: Bucket, value: str, resets_after: float | None = None) -> Iterable[Remaining]:
+def _parse_counts(
+    bucket: Bucket, value: str, resets_after: float | None = None
+) -> Iterable[Remaining]:
     """Parse a count, or several counts that a proxy has joined into one header.
 
     Counts from 2**31 on are left out, because they mean that no limit applies.

@@ -39,7 +39,7 @@ _ABSOLUTE = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+(?=[/?]|$)", re.IGNORECASE)
 _LOCAL_FILE = re.compile(r"file:/+", re.IGNORECASE)
 # The ASCII characters that the target of an HTTP request can carry.
 _SENDABLE = "".join(map(chr, range(0x21, 0x7F))).translate({ord(char): None for char in "#\\"})
-_MOST_TEXT = 200
+_MAX_TEXT = 200
 # The time, certificate, signature and hash: ARM signs a link each time that it sends it.
 _SIGNATURE = frozenset({"t=", "c=", "s=", "h="})
 
@@ -52,10 +52,10 @@ def pinned(cloud: Cloud, link: str, base: str) -> str:
 
     """
     link = Link(link)
-    url = None if _CONTROL.search(link.strip(" ")) else _absolute(link.strip(" "), base)
+    url = None if _CONTROL.search(link.strip(" ")) else _resolve(link.strip(" "), base)
     if url is None or (found := _ABSOLUTE.match(url)) is None or not cloud.is_resource_manager(url):
         del url
-        shown = link.partition("?")[0][:_MOST_TEXT]
+        shown = link.partition("?")[0][:_MAX_TEXT]
         msg = f"the response links to {shown!r}, which is not on {cloud.resource_manager}"
         raise ForeignHostError(
             msg, help="The link was not followed, so the data behind it is missing"
@@ -65,7 +65,7 @@ def pinned(cloud: Cloud, link: str, base: str) -> str:
     )
 
 
-def _absolute(link: str, base: str) -> str | None:
+def _resolve(link: str, base: str) -> str | None:
     """Resolve a link against the URL of its response; None for a form that no service uses."""
     if "\\" in link.partition("?")[0] or not link:
         return None
@@ -92,19 +92,21 @@ def same_path(one: str, other: str) -> bool:
     Case and percent-encodings are ignored, because ARM ignores case and services encode
     differently.
     """
-    return _folded(one) == _folded(other)
+    return _fold_path(one) == _fold_path(other)
 
 
 def same_but_signed_anew(one: str, other: str) -> bool:
     """Return whether two links have the same path and, but for the signature, the same query."""
-    return one.partition("?")[0] == other.partition("?")[0] and _unsigned(one) == _unsigned(other)
+    return one.partition("?")[0] == other.partition("?")[0] and _strip_signature(
+        one
+    ) == _strip_signature(other)
 
 
-def _unsigned(url: str) -> list[str]:
+def _strip_signature(url: str) -> list[str]:
     return [part for part in url.partition("?")[2].split("&") if part[:2] not in _SIGNATURE]
 
 
-def _folded(url: str) -> str:
+def _fold_path(url: str) -> str:
     return unquote(path_of(url)).rstrip("/").lower()
 
 
@@ -117,9 +119,9 @@ def names_operation(link: str, request: str) -> bool:
     Segments that the request's path has, too, do not count, and neither do namespaces:
     Microsoft.OperationalInsights is not an operation.
     """
-    known = set(_folded(request).split("/"))
+    known = set(_fold_path(request).split("/"))
     return any(
         _OPERATION.search(segment) and segment not in known
-        for before, segment in pairwise(_folded(link).split("/"))
+        for before, segment in pairwise(_fold_path(link).split("/"))
         if before != "providers"
     )

@@ -16,7 +16,7 @@ from typing import Any
 import attrs
 
 from aiomsi import _errors
-from aiomsi._arm.protocol.body import FINAL, has_error, member, text_of
+from aiomsi._arm.protocol.body import FINAL_STATES, get_member, has_error, text_of
 from aiomsi._arm.protocol.errors.body import ErrorDetail, read_detail
 from aiomsi._arm.protocol.links import pinned
 from aiomsi._arm.protocol.response import ArmResponse
@@ -37,7 +37,7 @@ class Page:
         items: the items as the service sent them; possibly empty although the list continues.
         next_link: the link to the next page as the service wrote it; None at the end.
         token: the token for the next page of a Resource Graph query; None at the end.
-        cut: whether the service reports further rows without a way to request them.
+        truncated: whether the service reports further rows without a way to request them.
         total: the number of a Resource Graph query's rows on all pages; None if the service does
             not report it.
 
@@ -46,7 +46,7 @@ class Page:
     items: list[Any] = attrs.field(repr=lambda items: f"<{len(items)}>")
     next_link: str | None = attrs.field(default=None, repr=False)
     token: str | None = attrs.field(default=None, repr=False)
-    cut: bool = False
+    truncated: bool = False
     total: int | None = attrs.field(default=None, repr=False)
 
 
@@ -68,14 +68,14 @@ def read_page(
     if isinstance(document, list):
         return Page(document)
     if not isinstance(document, dict):
-        raise no_page(response, "neither an object nor a list")
-    link = _link(response, document, (next_link_name,) if next_link_name else _LINKS)
-    found, items = _member(document, item_name)
+        raise make_no_page_error(response, "neither an object nor a list")
+    link = _find_link(response, document, (next_link_name,) if next_link_name else _LINKS)
+    found, items = _find_member(document, item_name)
     if items is not None and not isinstance(items, list):
-        raise no_page(response, f"an {item_name!r} that is no list")
+        raise make_no_page_error(response, f"an {item_name!r} that is no list")
     check_no_error(response, document, empty=not items)
     if items is None and link is None and not _is_empty_page(document, item_name, found=found):
-        raise _without_items(response, document, item_name)
+        raise _make_no_items_error(response, document, item_name)
     return Page(items or [], next_link=link)
 
 
@@ -93,7 +93,7 @@ class Chain:
 
     def __init__(self, cloud: Cloud, first_url: str | None = None) -> None:
         self._cloud = cloud
-        self._seen = set[bytes]() if first_url is None else {_digest(first_url)}
+        self._seen = set[bytes]() if first_url is None else {_hash_link(first_url)}
 
     def next_url(self, page: Page, response: ArmResponse) -> str | None:
         """Return the URL of the page after this one, to be sent unchanged; None at the end.
@@ -121,9 +121,9 @@ class Chain:
         return page.token
 
     def _check_new(self, link: str, response: ArmResponse) -> None:
-        digest = _digest(link)
+        digest = _hash_link(link)
         if digest in self._seen:
-            raise broken(
+            raise make_broken_error(
                 response,
                 "links to a page that was read before",
                 "The pages read so far may be incomplete",
@@ -131,27 +131,29 @@ class Chain:
         self._seen.add(digest)
 
 
-def _digest(link: str) -> bytes:
+def _hash_link(link: str) -> bytes:
     return blake2b(link.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
-def _member(document: Mapping[str, Any], name: str) -> tuple[bool, Any]:
+def _find_member(document: Mapping[str, Any], name: str) -> tuple[bool, Any]:
     """Return whether a member exists, and its value; ignore case; a dot leads into an object."""
     for key, value in document.items():
         if key.lower() == name.lower():
             return True, value
     outer, dot, inner = name.partition(".")
-    within = _member(document, outer)[1] if dot and outer else None
-    return _member(within, inner) if isinstance(within, dict) else (False, None)
+    within = _find_member(document, outer)[1] if dot and outer else None
+    return _find_member(within, inner) if isinstance(within, dict) else (False, None)
 
 
-def _link(response: ArmResponse, document: Mapping[str, Any], names: tuple[str, ...]) -> str | None:
+def _find_link(
+    response: ArmResponse, document: Mapping[str, Any], names: tuple[str, ...]
+) -> str | None:
     for name in names:
-        link = _member(document, name)[1]
+        link = _find_member(document, name)[1]
         if isinstance(link, str) and link.strip():
             return link
         if link is not None and not isinstance(link, str):
-            raise no_page(response, f"a {name!r} that is no link")
+            raise make_no_page_error(response, f"a {name!r} that is no link")
     return None
 
 
@@ -163,13 +165,13 @@ def _is_bare_error(document: Mapping[str, Any]) -> bool:
     codes = [
         str(code).lower()
         for name in _CODES
-        if isinstance(code := member(document, name), str | int)
+        if isinstance(code := get_member(document, name), str | int)
     ]
     if text_of(document, "message") is not None and any(
         code[:1] != "2" and code not in _NO_ERROR for code in codes
     ):
         return True
-    return FINAL.get((text_of(document, "status") or "").lower(), "succeeded") != "succeeded"
+    return FINAL_STATES.get((text_of(document, "status") or "").lower(), "succeeded") != "succeeded"
 
 
 def _is_empty_page(document: Mapping[str, Any], item_name: str, *, found: bool) -> bool:
@@ -188,7 +190,7 @@ def _is_empty_page(document: Mapping[str, Any], item_name: str, *, found: bool) 
     )
 
 
-def _without_items(
+def _make_no_items_error(
     response: ArmResponse, document: Mapping[str, Any], item_name: str
 ) -> _errors.ServiceError:
     lists = [key for key, value in document.items() if isinstance(value, list)]
@@ -205,7 +207,7 @@ def _without_items(
     )
     if "id" in document or "properties" in document:
         hint = "The response looks like a single resource: use get() for that"
-    return no_page(response, f"no {item_name!r}", hint)
+    return make_no_page_error(response, f"no {item_name!r}", hint)
 
 
 def check_no_error(response: ArmResponse, document: Mapping[str, Any], *, empty: bool) -> None:
@@ -220,17 +222,17 @@ def check_no_error(response: ArmResponse, document: Mapping[str, Any], *, empty:
     if has_error(document) or (empty and _is_bare_error(document)):
         why = read_detail(response.body, response.headers.get("Content-Type"))
         text = f"reports an error: {why.code or 'no code'}: {why.message.rstrip('.')}"
-        raise broken(response, text, "", why)
+        raise make_broken_error(response, text, "", why)
 
 
-def no_page(
+def make_no_page_error(
     response: ArmResponse, what: str, hint: str = "", *, kind: str = "a list"
 ) -> _errors.ServiceError:
     """Return the exception for a response that is no page and has `what` instead."""
-    return broken(response, f"is no page of {kind}: it has {what}", hint)
+    return make_broken_error(response, f"is no page of {kind}: it has {what}", hint)
 
 
-def broken(
+def make_broken_error(
     response: ArmResponse, what: str, hint: str, why: ErrorDetail | None = None
 ) -> _errors.ServiceError:
     """Return the exception for a response that ends a list too early.

@@ -18,7 +18,7 @@ from typing import Any
 import attrs
 
 from aiomsi._arm.protocol.errors.body import ErrorDetail
-from aiomsi._arm.protocol.paging import Page, broken, check_no_error, no_page
+from aiomsi._arm.protocol.paging import Page, check_no_error, make_broken_error, make_no_page_error
 from aiomsi._arm.protocol.response import ArmResponse
 from aiomsi._errors import ArmError
 
@@ -59,36 +59,40 @@ def read_rows(response: ArmResponse) -> Page:
             and isinstance(rows, list)
             and all(isinstance(row, list) for row in rows)
         ):
-            data = [dict(zip(map(_column, columns), row, strict=False)) for row in rows]
+            data = [dict(zip(map(_read_column_name, columns), row, strict=False)) for row in rows]
     if isinstance(document, dict):
         check_no_error(response, document, empty=not data)
     if not isinstance(document, dict) or not isinstance(data, list):
-        raise no_page(response, "no rows", kind="rows")
-    count, token = _number(document.get("count")), document.get("$skipToken")
+        raise make_no_page_error(response, "no rows", kind="rows")
+    count, token = _read_integer(document.get("count")), document.get("$skipToken")
     if count is not None and count > len(data):
-        raise no_page(response, f"{len(data)} rows and counts {count}", kind="rows")
-    cut = str(document.get("resultTruncated")).lower() == "true" or _beyond(response)
+        raise make_no_page_error(response, f"{len(data)} rows and counts {count}", kind="rows")
+    truncated = str(document.get("resultTruncated")).lower() == "true" or _exceeds_subscriptions(
+        response
+    )
     given = token if isinstance(token, str) and token else None
-    return Page(data, token=given, cut=cut, total=_number(document.get("totalRecords")))
+    return Page(
+        data, token=given, truncated=truncated, total=_read_integer(document.get("totalRecords"))
+    )
 
 
-def _number(value: object) -> int | None:
+def _read_integer(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-def _beyond(response: ArmResponse) -> bool:
+def _exceeds_subscriptions(response: ArmResponse) -> bool:
     """Return whether the identity sees more subscriptions than one query covers."""
     return (
         response.headers.get("x-ms-tenant-subscription-limit-hit") or ""
     ).strip().lower() == "true"
 
 
-def _column(column: object) -> str:
+def _read_column_name(column: object) -> str:
     return str(column.get("name")) if isinstance(column, dict) else str(column)
 
 
 @attrs.frozen
-class Shape:
+class QueryShape:
     """The paging of a query, as far as its text determines it.
 
     Attributes:
@@ -105,7 +109,7 @@ class Shape:
     unique: bool = False
 
 
-def shape_of(kql: str) -> Shape:
+def parse_shape(kql: str) -> QueryShape:
     """Parse the stages of a query; a query with an unknown stage is not sortable or unique."""
     text = _QUOTED.sub(lambda found: "" if found[0].startswith("//") else "''", kql)
     first, *stages = _split(text, "|")
@@ -126,7 +130,7 @@ def shape_of(kql: str) -> Shape:
         for word, stage in zip(words, stages, strict=True)
         if word == "project"
     ]
-    return Shape(
+    return QueryShape(
         limits=tuple(dict.fromkeys(word for word in words if word in _LIMITS)),
         most=int(amount[1]) if amount is not None else None,
         sortable=unique and set(words) <= _KEEP_ID and all("id" in one for one in columns),
@@ -151,7 +155,7 @@ def in_order(body: Mapping[str, Any]) -> dict[str, Any]:
     A body with a token stays unchanged, because the token belongs to the unsorted query.
     """
     options = body.get("options") or {}
-    if options.get("$skipToken") or not shape_of(body["query"]).sortable:
+    if options.get("$skipToken") or not parse_shape(body["query"]).sortable:
         return dict(body)
     # On a new line, because the last one may end with a comment.
     return {**body, "query": f"{body['query'].rstrip()}{_ORDER}"}
@@ -171,7 +175,7 @@ def smaller_page(body: Mapping[str, Any], error: ArmError) -> dict[str, Any] | N
     if not any((one.code or "").lower() in _TOO_LARGE for one in whole.walk()):
         return None
     options = body.get("options") or {}
-    top = _number(options.get("$top", _TOP))
+    top = _read_integer(options.get("$top", _TOP))
     if top is None or top <= 1:
         return None
     return {**body, "options": {**options, "$top": top // 2}}
@@ -184,8 +188,8 @@ class RowCount:
     """
 
     def __init__(self, body: Mapping[str, Any]) -> None:
-        self._shape = shape_of(body["query"])
-        self._given = _number((body.get("options") or {}).get("$skip")) or 0
+        self._shape = parse_shape(body["query"])
+        self._given = _read_integer((body.get("options") or {}).get("$skip")) or 0
         # If the caller passed a token, the rows before it were never counted.
         self._counts = not (body.get("options") or {}).get("$skipToken")
         self._repeated = 0
@@ -225,10 +229,10 @@ class RowCount:
         short = total is not None and self._given < total
         if shape.most is not None and self._given >= shape.most:
             return
-        if not page.cut and not short:
+        if not page.truncated and not short:
             return
         hint = "Sort the query by 'id', and send it again"
-        if _beyond(response):
+        if _exceeds_subscriptions(response):
             hint = "The identity sees more subscriptions than one query covers: name them"
         elif shape.limits:
             named = " and ".join(repr(word) for word in shape.limits)
@@ -241,4 +245,6 @@ class RowCount:
         if self._repeated:
             hint = f"{self._repeated} rows were received twice. {hint}"
         of = f" ({self._given} of {total})" if short else ""
-        raise broken(response, f"has only a part of the rows{of}, and no token for the rest", hint)
+        raise make_broken_error(
+            response, f"has only a part of the rows{of}, and no token for the rest", hint
+        )

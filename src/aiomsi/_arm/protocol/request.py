@@ -200,19 +200,21 @@ def _build_slowly(cloud: Cloud, method: object, path: str, options: Options) -> 
             help="A name is missing, or a slash is superfluous: "
             "the call could change another resource",
         )
-    additions = _additions(query, options)
+    additions = _build_additions(query, options)
     if full:
-        return f"{_quoted(address, _ASCII)}?{_quoted(_joined(query, additions), _ASCII)}"
+        return f"{_quote(address, _ASCII)}?{_quote(_join_query(query, additions), _ASCII)}"
     query = _BARE_PERCENT.sub("%25", query)
-    whole = _quoted(_BARE_PERCENT.sub("%25", address), _SAFE_IN_PATH)
-    return f"{cloud.resource_manager}{whole}?{_quoted(_joined(query, additions), _SAFE_IN_QUERY)}"
+    whole = _quote(_BARE_PERCENT.sub("%25", address), _SAFE_IN_PATH)
+    return (
+        f"{cloud.resource_manager}{whole}?{_quote(_join_query(query, additions), _SAFE_IN_QUERY)}"
+    )
 
 
-def _joined(query: str, additions: str) -> str:
+def _join_query(query: str, additions: str) -> str:
     return "&".join(part for part in (query, additions) if part)
 
 
-def _quoted(text: str, safe: str) -> str:
+def _quote(text: str, safe: str) -> str:
     try:
         return quote(text, safe=safe)
     except UnicodeEncodeError as error:
@@ -243,15 +245,15 @@ def _is_full_url(cloud: Cloud, path: object) -> bool:
     return True
 
 
-def _additions(query: str, options: Options) -> str:
+def _build_additions(query: str, options: Options) -> str:
     """Return the api-version, if the path's query lacks it, and the parameters, as a query."""
-    params = _texts(query, options.params)
+    params = _convert_params(query, options.params)
     written: list[str] = _API_VERSION.findall(query)
     versions = written + [
         params.pop(name) for name in list(params) if name.lower() == "api-version"
     ]
     if options.api_version is not None:
-        versions.append(_version(options.api_version))
+        versions.append(_convert_version(options.api_version))
     if len(set(versions)) > 1 or len(written) > 1:
         msg = f"the call names more than one api-version: {', '.join(map(repr, versions))}"
         raise ConfigurationError(msg)
@@ -265,12 +267,12 @@ def _additions(query: str, options: Options) -> str:
         raise ConfigurationError(msg)
     added = [] if written else [f"api-version={versions[0]}"]
     added += [
-        f"{_quoted(name, '$')}={_quoted(value, _SAFE_IN_VALUE)}" for name, value in params.items()
+        f"{_quote(name, '$')}={_quote(value, _SAFE_IN_VALUE)}" for name, value in params.items()
     ]
     return "&".join(added)
 
 
-def _version(value: object) -> str:
+def _convert_version(value: object) -> str:
     """Return an api-version as text."""
     if isinstance(value, date) and not isinstance(value, datetime):
         return value.isoformat()
@@ -280,7 +282,7 @@ def _version(value: object) -> str:
     raise ConfigurationError(msg, help="Pass text, for example api_version='2021-04-01'")
 
 
-def _texts(query: str, params: object) -> dict[str, str]:
+def _convert_params(query: str, params: object) -> dict[str, str]:
     """Return the parameters as text.
 
     Raises:
@@ -308,11 +310,11 @@ def _texts(query: str, params: object) -> dict[str, str]:
                 msg, help="ARM ignores case in names; a path's own query counts, too"
             )
         written.add(name.lower())
-        texts[str.__str__(name)] = _text(name, value)
+        texts[str.__str__(name)] = _convert_value(name, value)
     return texts
 
 
-def _text(name: str, value: object) -> str:
+def _convert_value(name: str, value: object) -> str:
     """Return a parameter's value as text; a subclass of `str` or `int` counts as its base."""
     if isinstance(value, str):
         return str.__str__(value)

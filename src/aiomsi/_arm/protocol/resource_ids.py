@@ -48,15 +48,15 @@ class ResourceId:
     def __attrs_post_init__(self) -> None:
         text: object = self.text
         if not isinstance(text, str) or not text.startswith("/") or len(text) < 2:
-            _malformed(text, "it must begin with a slash and name something")
+            _raise_malformed(text, "it must begin with a slash and name something")
         segments = text[1:].rstrip("/").split("/")
         if not segments[0]:
-            _malformed(text, "it begins with two slashes, or names nothing")
+            _raise_malformed(text, "it begins with two slashes, or names nothing")
         if _NEVER.search(text) or any(unquote(segment) in (".", "..") for segment in segments):
-            _malformed(text, "it has a character or a segment that no name may have")
+            _raise_malformed(text, "it has a character or a segment that no name may have")
         # At an odd index the word is a name, for example of a resource group.
         if segments[-1].lower() == "providers" and len(segments) % 2 == 1:
-            _malformed(text, "it ends with 'providers'")
+            _raise_malformed(text, "it ends with 'providers'")
 
     @classmethod
     def parse(cls, text: str) -> ResourceId:
@@ -71,17 +71,19 @@ class ResourceId:
     @classmethod
     def subscription(cls, subscription_id: str) -> ResourceId:
         """Build the id of a subscription."""
-        return cls(f"/subscriptions/{_name(subscription_id)}")
+        return cls(f"/subscriptions/{_check_name(subscription_id)}")
 
     @classmethod
     def group(cls, subscription_id: str, name: str) -> ResourceId:
         """Build the id of a resource group."""
-        return cls(f"/subscriptions/{_name(subscription_id)}/resourceGroups/{_name(name)}")
+        return cls(
+            f"/subscriptions/{_check_name(subscription_id)}/resourceGroups/{_check_name(name)}"
+        )
 
     @classmethod
     def management_group(cls, name: str) -> ResourceId:
         """Build the id of a management group."""
-        return cls(f"/providers/Microsoft.Management/managementGroups/{_name(name)}")
+        return cls(f"/providers/Microsoft.Management/managementGroups/{_check_name(name)}")
 
     def resource(self, type_: str, *names: str) -> ResourceId:
         """Build the id of a resource or extension in this scope.
@@ -98,13 +100,14 @@ class ResourceId:
             msg = f"{type_!r} needs {len(types)} names and got {len(names)}"
             raise ConfigurationError(msg)
         pairs = "".join(
-            f"/{_name(kind)}/{_name(name)}" for kind, name in zip(types, names, strict=True)
+            f"/{_check_name(kind)}/{_check_name(name)}"
+            for kind, name in zip(types, names, strict=True)
         )
-        return ResourceId(f"{self.text.rstrip('/')}/providers/{_name(namespace)}{pairs}")
+        return ResourceId(f"{self.text.rstrip('/')}/providers/{_check_name(namespace)}{pairs}")
 
     def child(self, kind: str, name: str) -> ResourceId:
         """Build the id of a child resource, for example ``vnet.child("subnets", "default")``."""
-        return ResourceId(f"{self.text.rstrip('/')}/{_name(kind)}/{_name(name)}")
+        return ResourceId(f"{self.text.rstrip('/')}/{_check_name(kind)}/{_check_name(name)}")
 
     @cached_property
     def segments(self) -> tuple[str, ...]:
@@ -184,13 +187,13 @@ class ResourceId:
         return hash(self._folded)
 
 
-def _name(text: object) -> str:
+def _check_name(text: object) -> str:
     if not isinstance(text, str) or not text or text in (".", "..") or _NEVER_IN_NAME.search(text):
         msg = f"{text!r} can't be part of a resource id"
         raise ConfigurationError(msg)
     return text
 
 
-def _malformed(text: object, why: str) -> NoReturn:
+def _raise_malformed(text: object, why: str) -> NoReturn:
     msg = f"{text!r} is no resource id: {why}"
     raise ConfigurationError(msg)

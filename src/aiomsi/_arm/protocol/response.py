@@ -18,7 +18,7 @@ _LINKS = frozenset({"azure-asyncoperation", "location", "operation-location"})
 _VERSION = re.compile(r"[?&](api-version=[^&#]*)", re.IGNORECASE)
 
 
-def _unsigned(url: str) -> str:
+def _strip_query(url: str) -> str:
     """Return a URL without its query, except for the api-version."""
     path, mark, query = url.partition("?")
     version = _VERSION.search(mark + query)
@@ -113,5 +113,7 @@ class ArmResponse:
         for name, value in self.headers.items():
             folded = name.lower()
             if folded not in _IDENTITY_HEADERS:
-                headers.add(name, _unsigned(value) if folded in _LINKS or "://" in value else value)
-        return attrs.evolve(self, url=_unsigned(self.url), headers=headers)
+                headers.add(
+                    name, _strip_query(value) if folded in _LINKS or "://" in value else value
+                )
+        return attrs.evolve(self, url=_strip_query(self.url), headers=headers)

@@ -35,11 +35,11 @@ else:
 
 _MOST_DOUBLINGS = 16
 DEFAULT_BUDGET = 180.0
-LOOKED_AT = frozenset({"PUT", "PATCH"})
+CHECKED_WRITES = frozenset({"PUT", "PATCH"})
 PASSING = frozenset({408, 499, 500, 502, 503, 504})
-_NEVER_PASSING_CODES = frozenset({"ResponseTooLarge"})
+_PERMANENT_CODES = frozenset({"ResponseTooLarge"})
 # Reads by POST: Resource Graph's queries, and the actions that ARM names "list...".
-_READING_BY_POST = re.compile(
+_READS_BY_POST = re.compile(
     r"/providers/Microsoft\.ResourceGraph/resources|.*/list[^/]*", re.IGNORECASE
 )
 
@@ -47,7 +47,7 @@ _READING_BY_POST = re.compile(
 def reads(method: str, path: str) -> bool:
     """Return whether a call only reads."""
     return method in SAFE_METHODS or (
-        method == "POST" and _READING_BY_POST.fullmatch(path.partition("?")[0]) is not None
+        method == "POST" and _READS_BY_POST.fullmatch(path.partition("?")[0]) is not None
     )
 
 
@@ -125,7 +125,7 @@ class ArmRetry:
             attempt.number >= self.tries
             or attempt.untrusted
             or attempt.permanent
-            or attempt.code in _NEVER_PASSING_CODES
+            or attempt.code in _PERMANENT_CODES
         ):
             return False
         if attempt.status == 400 and attempt.code == "PrincipalNotFound":
@@ -134,4 +134,6 @@ class ArmRetry:
             return attempt.repeats == 1
         if attempt.status is not None and attempt.status not in PASSING:
             return False
-        return not attempt.doubtful or attempt.method == "DELETE" or attempt.method in LOOKED_AT
+        return (
+            not attempt.doubtful or attempt.method == "DELETE" or attempt.method in CHECKED_WRITES
+        )

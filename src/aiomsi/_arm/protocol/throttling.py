@@ -16,7 +16,7 @@ import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 
-from aiomsi._arm.protocol.errors.body import ErrorDetail, quoted_objects
+from aiomsi._arm.protocol.errors.body import ErrorDetail, iter_quoted_objects
 from aiomsi._hosts.times import http_date, seconds
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
@@ -47,13 +47,13 @@ def asked_wait(
     elsewhere overrides a header of 0, because proxies and gateways add that whatever the service
     requires.
     """
-    said = [wait for wait in _in_headers(headers, wall) if wait is not None]
+    said = [wait for wait in _iter_header_waits(headers, wall) if wait is not None]
     if status >= 400:
-        said += [wait for wait in _in_quotas(headers, wall) if wait is not None]
+        said += [wait for wait in _iter_quota_waits(headers, wall) if wait is not None]
         said += (
             []
             if detail is None
-            else [wait for wait in _in_texts(status, detail, wall) if wait is not None]
+            else [wait for wait in _iter_text_waits(status, detail, wall) if wait is not None]
         )
     return next((wait for wait in said if wait > 0), 0.0 if said else None)
 
@@ -63,12 +63,12 @@ def quota_wait(headers: Mapping[str, str], wall: float) -> float:
 
     0 unless the request has used a quota up.
     """
-    return max((wait for wait in _in_quotas(headers, wall) if wait is not None), default=0.0)
+    return max((wait for wait in _iter_quota_waits(headers, wall) if wait is not None), default=0.0)
 
 
-def _in_headers(headers: Mapping[str, str], wall: float) -> Iterator[float | None]:
+def _iter_header_waits(headers: Mapping[str, str], wall: float) -> Iterator[float | None]:
     for name in ("Retry-After", "RetryAfter"):
-        yield _moment(headers.get(name), wall)
+        yield _parse_wait(headers.get(name), wall)
     for name in ("retry-after-ms", "x-ms-retry-after-ms"):
         milliseconds = seconds(headers.get(name))
         yield None if milliseconds is None else max(0.0, milliseconds / 1000)
@@ -79,29 +79,30 @@ def _in_headers(headers: Mapping[str, str], wall: float) -> Iterator[float | Non
     ]
     # Cost Management names several windows; the longest wait counts.
     yield max(
-        (wait for name in own if (wait := _moment(headers[name], wall)) is not None), default=None
+        (wait for name in own if (wait := _parse_wait(headers[name], wall)) is not None),
+        default=None,
     )
 
 
-def _moment(value: str | None, wall: float) -> float | None:
+def _parse_wait(value: str | None, wall: float) -> float | None:
     """Parse seconds, an HTTP date, an instant or a duration of hours, minutes and seconds."""
     text = (value or "").strip()
     if (number := seconds(text)) is not None:
         return max(0.0, number)
-    if (lasting := duration(text)) is not None:
+    if (lasting := parse_duration(text)) is not None:
         return lasting
     moment = http_date(text)
-    return _left(text, wall) if moment is None else max(0.0, moment - wall)
+    return _seconds_until(text, wall) if moment is None else max(0.0, moment - wall)
 
 
-def _in_quotas(headers: Mapping[str, str], wall: float) -> Iterator[float | None]:
+def _iter_quota_waits(headers: Mapping[str, str], wall: float) -> Iterator[float | None]:
     """Yield the seconds until an exhausted quota is reset."""
     for remaining, back in _QUOTAS:
         if seconds(headers.get(remaining)) == 0:
-            yield _moment(headers.get(back), wall)
+            yield _parse_wait(headers.get(back), wall)
 
 
-def _in_texts(status: int, detail: ErrorDetail, wall: float) -> Iterator[float | None]:
+def _iter_text_waits(status: int, detail: ErrorDetail, wall: float) -> Iterator[float | None]:
     texts = list(detail.texts())
     # In other errors "after 60 seconds" is the time that something has taken.
     for pattern in (_RETRY, _AFTER) if status == 429 else (_RETRY,):
@@ -111,12 +112,16 @@ def _in_texts(status: int, detail: ErrorDetail, wall: float) -> Iterator[float |
             if (found := pattern.search(text)) is not None
         )
     yield from (
-        _left(found[1], wall) for text in texts if (found := _UNTIL.search(text)) is not None
+        _seconds_until(found[1], wall)
+        for text in texts
+        if (found := _UNTIL.search(text)) is not None
     )
-    yield from (_left(document.get("endTime"), wall) for document in quoted_objects(detail))
+    yield from (
+        _seconds_until(document.get("endTime"), wall) for document in iter_quoted_objects(detail)
+    )
 
 
-def _left(value: object, wall: float) -> float | None:
+def _seconds_until(value: object, wall: float) -> float | None:
     moment = instant(value)
     return None if moment is None else max(0.0, moment - wall)
 
@@ -141,7 +146,7 @@ def instant(value: object) -> float | None:
         return None
 
 
-def duration(value: str) -> float | None:
+def parse_duration(value: str) -> float | None:
     """Parse a time span such as ``00:00:05``; return seconds, or None if it is no time span."""
     found = _CLOCK.fullmatch(value.strip())
     if found is None:

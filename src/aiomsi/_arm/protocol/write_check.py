@@ -21,10 +21,16 @@ import re
 from typing import Any
 
 from aiomsi._arm.protocol.attempts import is_gone
-from aiomsi._arm.protocol.body import FINAL, is_deleted, is_running, provisioning_state
-from aiomsi._arm.protocol.errors.body import detail_of
+from aiomsi._arm.protocol.body import (
+    FINAL_STATES,
+    get_member,
+    is_deleted,
+    is_running,
+    provisioning_state,
+)
+from aiomsi._arm.protocol.errors.body import parse_detail
 
-_DEEPEST = 64
+_MAX_DEPTH = 64
 _OF_THE_SERVICE = frozenset({"id", "name", "type", "etag", "systemdata", "provisioningstate"})
 """Members of a resource that only the service writes.
 
@@ -61,7 +67,7 @@ def seen(method: str, sent: Any, status: int, found: Any) -> Seen:
 
     """
     if method == "DELETE":
-        return _deleted(status, found)
+        return _compare_deletion(status, found)
     if status == 404:
         return Seen.REPEAT
     if status != 200 or not isinstance(found, dict):
@@ -70,13 +76,13 @@ def seen(method: str, sent: Any, status: int, found: Any) -> Seen:
     if is_running(state):
         return Seen.RUNNING
     # The normal state of some types is a word such as "Active", which no list has.
-    well = state is None or FINAL.get(state.lower(), "succeeded") == "succeeded"
+    well = state is None or FINAL_STATES.get(state.lower(), "succeeded") == "succeeded"
     equal = holds if method == "PATCH" else equals
     return Seen.DONE if well and sent is not None and equal(found, sent) else Seen.REPEAT
 
 
-def _deleted(status: int, found: Any) -> Seen:
-    if is_gone("DELETE", status, detail_of(found).code, doubtful=True):
+def _compare_deletion(status: int, found: Any) -> Seen:
+    if is_gone("DELETE", status, parse_detail(found).code, doubtful=True):
         return Seen.DONE
     if status != 200 or not isinstance(found, dict):
         return Seen.UNKNOWN
@@ -92,7 +98,7 @@ def equals(found: Any, sent: Any) -> bool:
     Names of members and resource ids compare without case, locations without case and spaces. Null
     equals a missing member.
     """
-    return _equal(_without_service(found), _without_service(sent), "", _DEEPEST)
+    return _is_equal(_strip_service_members(found), _strip_service_members(sent), "", _MAX_DEPTH)
 
 
 def holds(found: Any, sent: Any) -> bool:
@@ -101,20 +107,20 @@ def holds(found: Any, sent: Any) -> bool:
     A PATCH replaces an array as a whole, and many services replace the tags as a whole.
     """
     if not isinstance(found, dict) or not isinstance(sent, dict):
-        return _equal(found, sent, "", _DEEPEST)
+        return _is_equal(found, sent, "", _MAX_DEPTH)
     tags = next((key for key in sent if key.casefold() == "tags"), None)
-    if tags is not None and not _equal(
-        _member(found, "tags") or {}, sent[tags] or {}, "tags", _DEEPEST
+    if tags is not None and not _is_equal(
+        get_member(found, "tags") or {}, sent[tags] or {}, "tags", _MAX_DEPTH
     ):
         return False
-    return _merged(
+    return _is_merged(
         found,
-        _without_service({key: value for key, value in sent.items() if key != tags}),
-        _DEEPEST,
+        _strip_service_members({key: value for key, value in sent.items() if key != tags}),
+        _MAX_DEPTH,
     )
 
 
-def _without_service(document: Any) -> Any:
+def _strip_service_members(document: Any) -> Any:
     """Return a document without the service's members, and without empty tags and properties."""
     if not isinstance(document, dict):
         return document
@@ -136,17 +142,13 @@ def _without_service(document: Any) -> Any:
     return kept
 
 
-def _member(document: dict[str, Any], folded: str) -> Any:
-    return next((value for key, value in document.items() if key.casefold() == folded), None)
-
-
-def _folded_keys(document: dict[str, Any]) -> dict[str, Any] | None:
+def _fold_keys(document: dict[str, Any]) -> dict[str, Any] | None:
     """Return the members by their case-folded names; None if two names differ only in case."""
     folded = {key.casefold(): value for key, value in document.items()}
     return folded if len(folded) == len(document) else None
 
 
-def _equal(found: Any, sent: Any, name: str, depth: int) -> bool:
+def _is_equal(found: Any, sent: Any, name: str, depth: int) -> bool:
     if depth <= 0:
         return False
     if sent is None:
@@ -155,43 +157,43 @@ def _equal(found: Any, sent: Any, name: str, depth: int) -> bool:
     if found is None or sent is _ABSENT:
         return found is None and sent is _ABSENT
     if isinstance(found, dict) and isinstance(sent, dict):
-        ones, others = _folded_keys(found), _folded_keys(sent)
+        ones, others = _fold_keys(found), _fold_keys(sent)
         if ones is None or others is None:
             ones, others = found, sent
         return all(
-            _equal(ones.get(key), others.get(key, _ABSENT), key.casefold(), depth - 1)
+            _is_equal(ones.get(key), others.get(key, _ABSENT), key.casefold(), depth - 1)
             for key in {**ones, **others}
         )
-    return _same(found, sent, name, depth)
+    return _is_same(found, sent, name, depth)
 
 
-def _merged(found: Any, sent: dict[str, Any], depth: int) -> bool:
+def _is_merged(found: Any, sent: dict[str, Any], depth: int) -> bool:
     """Return whether a merge patch would leave the resource unchanged."""
     if depth <= 0 or not isinstance(found, dict):
         return False
-    ones, others = _folded_keys(found), _folded_keys(sent)
+    ones, others = _fold_keys(found), _fold_keys(sent)
     if ones is None or others is None:
         ones, others = found, sent
     return all(
-        _merged(ones.get(key), value, depth - 1)
+        _is_merged(ones.get(key), value, depth - 1)
         if isinstance(value, dict)
-        else _equal(ones.get(key), value, key.casefold(), depth - 1)
+        else _is_equal(ones.get(key), value, key.casefold(), depth - 1)
         for key, value in others.items()
     )
 
 
-def _same(found: Any, sent: Any, name: str, depth: int) -> bool:
+def _is_same(found: Any, sent: Any, name: str, depth: int) -> bool:
     """Return whether two values are equal that are neither null nor a pair of objects."""
     if isinstance(found, list) and isinstance(sent, list):
         return len(found) == len(sent) and all(
-            _equal(one, other, name, depth - 1) for one, other in zip(found, sent, strict=True)
+            _is_equal(one, other, name, depth - 1) for one, other in zip(found, sent, strict=True)
         )
     if isinstance(found, str) and isinstance(sent, str):
-        return _folded(found, name) == _folded(sent, name)
+        return _fold(found, name) == _fold(sent, name)
     return isinstance(found, bool) == isinstance(sent, bool) and bool(found == sent)
 
 
-def _folded(text: str, name: str) -> str:
+def _fold(text: str, name: str) -> str:
     if name == "location":
         text = text.replace(" ", "")
     return text.casefold() if name == "location" or _ID.match(text) else text

@@ -10,7 +10,12 @@ import pytest
 
 from aiomsi import AdditionalInfo, ErrorDetail
 from aiomsi._arm.protocol.errors import body as _failures
-from aiomsi._arm.protocol.errors.body import detail_of, plain_text, quoted_objects, read_detail
+from aiomsi._arm.protocol.errors.body import (
+    iter_quoted_objects,
+    parse_detail,
+    plain_text,
+    read_detail,
+)
 
 DEEP: object = {"error": {"error": {"error": {"error": {"code": "deep"}}}}}
 PAGE = (
@@ -138,13 +143,13 @@ def test_code_and_text_are_found_in_every_shape_of_body(
     "document", [None, {}, [], [None], "", " ", 17, True, {"error": {}}, {"value": []}]
 )
 def test_document_without_content_has_a_message(document: object) -> None:
-    assert detail_of(document) == ErrorDetail(None, "the service sent neither code nor text")
+    assert parse_detail(document) == ErrorDetail(None, "the service sent neither code nor text")
 
 
 def test_a_document_that_is_decoded_already_is_read_as_a_body() -> None:
-    assert detail_of({"status": "Failed", "error": {"code": "A", "message": "b"}}) == ErrorDetail(
-        "A", "b"
-    )
+    assert parse_detail(
+        {"status": "Failed", "error": {"code": "A", "message": "b"}}
+    ) == ErrorDetail("A", "b")
 
 
 def test_every_member_of_the_contract_is_kept() -> None:
@@ -211,7 +216,7 @@ def test_the_web_service_s_own_form_is_read_with_its_parts() -> None:
         "Innererror": None,
     }
     parts = (ErrorDetail(None, "b"), ErrorDetail("Conflict", ""), ErrorDetail("Conflict", "b"))
-    assert detail_of(body) == ErrorDetail("Conflict", "b", details=parts)
+    assert parse_detail(body) == ErrorDetail("Conflict", "b", details=parts)
 
 
 @pytest.mark.parametrize(
@@ -231,8 +236,10 @@ def test_the_web_service_s_own_form_is_read_with_its_parts() -> None:
     ],
 )
 def test_details_come_in_many_forms(details: object, parts: tuple[ErrorDetail, ...]) -> None:
-    assert detail_of({"error": {"code": "A", "message": "a", "details": details}}).details == parts
-    assert detail_of({"title": "a", "errors": details}).details == parts
+    assert (
+        parse_detail({"error": {"code": "A", "message": "a", "details": details}}).details == parts
+    )
+    assert parse_detail({"title": "a", "errors": details}).details == parts
 
 
 @pytest.mark.parametrize(
@@ -250,15 +257,15 @@ def test_details_come_in_many_forms(details: object, parts: tuple[ErrorDetail, .
     ],
 )
 def test_the_error_behind_is_kept(said: dict[str, object], inner: ErrorDetail | None) -> None:
-    assert detail_of({"code": "A", "message": "a", **said}).inner == inner
+    assert parse_detail({"code": "A", "message": "a", **said}).inner == inner
 
 
 def test_an_error_that_is_quoted_in_a_text_is_the_one_behind() -> None:
     quoted = json.dumps({"error": {"code": "B", "message": "b"}})
-    assert detail_of({"code": "A", "message": quoted}).inner == ErrorDetail("B", "b")
-    assert detail_of({"code": "A", "message": '{"endTime": "x"}'}).inner is None
-    assert detail_of({"code": "A", "message": "{}"}).inner is None
-    assert detail_of({"code": "A", "message": "[1]"}).inner is None
+    assert parse_detail({"code": "A", "message": quoted}).inner == ErrorDetail("B", "b")
+    assert parse_detail({"code": "A", "message": '{"endTime": "x"}'}).inner is None
+    assert parse_detail({"code": "A", "message": "{}"}).inner is None
+    assert parse_detail({"code": "A", "message": "[1]"}).inner is None
 
 
 @pytest.mark.parametrize(
@@ -276,7 +283,9 @@ def test_an_error_that_is_quoted_in_a_text_is_the_one_behind() -> None:
 def test_additional_info_comes_in_many_forms(
     said: object, infos: tuple[AdditionalInfo, ...]
 ) -> None:
-    assert detail_of({"code": "A", "message": "a", "additionalInfo": said}).additional_info == infos
+    assert (
+        parse_detail({"code": "A", "message": "a", "additionalInfo": said}).additional_info == infos
+    )
 
 
 def test_additional_info_is_not_shown() -> None:
@@ -316,7 +325,7 @@ def test_any_body_is_parsed_without_an_error(seed: int) -> None:
     draw = random.Random(seed)
     for _ in range(200):
         document = made_up(draw, 6)
-        for detail in (detail_of(document), read_detail(json.dumps(document).encode())):
+        for detail in (parse_detail(document), read_detail(json.dumps(document).encode())):
             assert detail.message.strip()
             for one in detail.walk():
                 assert one.code is None or one.code.strip()
@@ -328,23 +337,25 @@ def test_depth_and_number_of_parts_are_bounded() -> None:
     deep: dict[str, object] = {"code": "A", "message": "a"}
     for _ in range(100):
         deep = {"code": "A", "message": "a", "details": [deep], "innererror": deep}
-    assert len(list(detail_of(deep).walk())) < 1_000
+    assert len(list(parse_detail(deep).walk())) < 1_000
     wide = {
         "code": "A",
         "message": "a",
         "details": [{"message": "b"}] * 1_000,
         "additionalInfo": [1] * 1_000,
     }
-    detail = detail_of(wide)
+    detail = parse_detail(wide)
     assert len(detail.details) == len(detail.additional_info) == 100
-    assert len(detail_of({"errors": {"name": ["text"] * 1_000}}).details) == 100
+    assert len(parse_detail({"errors": {"name": ["text"] * 1_000}}).details) == 100
 
 
 def test_the_json_objects_in_texts_are_given() -> None:
     texts = ['{"a": 1}', ' {"b": 2}', "{no", "[]", "text", "{" * 100_000, '{"x":' * 100_000]
     found = list(
-        quoted_objects(
-            detail_of({"message": texts[0], "details": [{"message": text} for text in texts[1:]]})
+        iter_quoted_objects(
+            parse_detail(
+                {"message": texts[0], "details": [{"message": text} for text in texts[1:]]}
+            )
         )
     )
     assert found == [{"a": 1}, {"b": 2}]

@@ -5,15 +5,15 @@ import pytest
 from aiomsi import ErrorDetail
 from aiomsi._arm.protocol.errors.codes import (
     asks_for_registration,
+    find_namespace,
+    find_supported_locations,
+    find_supported_versions,
+    find_tenant,
     is_about_version,
     is_in_progress,
     is_locked,
     is_out_of_reach,
     is_wrong_tenant,
-    namespace_to_register,
-    right_tenant,
-    supported_locations,
-    supported_versions,
 )
 
 PATH = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Devices/IotHubs/hub"
@@ -80,7 +80,7 @@ TEXT = (
 def test_the_namespace_is_found_wherever_it_stands(
     detail: ErrorDetail, path: str, namespace: str | None
 ) -> None:
-    assert namespace_to_register(detail, path) == namespace
+    assert find_namespace(detail, path) == namespace
 
 
 MISSING = "The api-version query parameter (?api-version=) is required for all requests."
@@ -134,28 +134,28 @@ def test_listed_versions_are_read_with_either_separator(
 ) -> None:
     detail = ErrorDetail(code, text)
     assert is_about_version(detail) is about
-    assert supported_versions(detail, {}) == versions
-    assert supported_versions(ErrorDetail(code, "x", details=(detail,)), {}) == versions
+    assert find_supported_versions(detail, {}) == versions
+    assert find_supported_versions(ErrorDetail(code, "x", details=(detail,)), {}) == versions
 
 
 def test_versions_are_read_from_a_header_if_the_text_has_none() -> None:
     headers = {"api-supported-versions": "2020-01-01, 2021-01-01-preview,2020-01-01"}
-    assert supported_versions(ErrorDetail("UnsupportedApiVersion", "x"), headers) == (
+    assert find_supported_versions(ErrorDetail("UnsupportedApiVersion", "x"), headers) == (
         "2020-01-01",
         "2021-01-01-preview",
     )
     assert (
-        supported_versions(ErrorDetail("InvalidApiVersionParameter", OWN), headers)[0]
+        find_supported_versions(ErrorDetail("InvalidApiVersionParameter", OWN), headers)[0]
         == "2024-03-01"
     )
 
 
 def test_the_locations_are_read() -> None:
-    assert supported_locations(ErrorDetail("NoRegisteredProviderFound", TYPE)) == (
+    assert find_supported_locations(ErrorDetail("NoRegisteredProviderFound", TYPE)) == (
         "eastus",
         "westus2",
     )
-    assert supported_locations(ErrorDetail("NoRegisteredProviderFound", OWN)) == ()
+    assert find_supported_locations(ErrorDetail("NoRegisteredProviderFound", OWN)) == ()
 
 
 WRONG = (
@@ -184,7 +184,7 @@ def test_right_tenant_is_read_from_challenge_or_text(
 ) -> None:
     detail = ErrorDetail("InvalidAuthenticationTokenTenant", text)
     assert is_wrong_tenant(detail)
-    assert right_tenant(detail, {"WWW-Authenticate": challenge}) == tenant
+    assert find_tenant(detail, {"WWW-Authenticate": challenge}) == tenant
 
 
 @pytest.mark.parametrize(

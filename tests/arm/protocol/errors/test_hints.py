@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from aiomsi import ErrorDetail
-from aiomsi._arm.protocol.errors.hints import help_for
+from aiomsi._arm.protocol.errors.hints import suggest_help
 
 PATH = "/subscriptions/s/resourceGroups/DevTest"
 LOWER = "/subscriptions/s/resourcegroups/DevTest"
@@ -20,7 +20,7 @@ def said_of(
     method: str = "GET",
     **found: Any,
 ) -> str:
-    return help_for(method, path, status, ErrorDetail(code, text), found)
+    return suggest_help(method, path, status, ErrorDetail(code, text), found)
 
 
 DENIED = (

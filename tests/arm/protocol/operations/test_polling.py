@@ -36,8 +36,8 @@ from aiomsi._arm.protocol.operations.polling import (
 )
 from aiomsi._arm.protocol.operations.sources import missed
 from aiomsi._arm.protocol.operations.state import (
-    LONGEST_REST,
-    MOST_STRIKES,
+    MAX_FAILED_POLLS,
+    MAX_REST,
     FinalStateVia,
     Progress,
 )
@@ -410,7 +410,7 @@ def test_resource_in_place_of_a_deletion_record_is_no_success() -> None:
     progress = started("DELETE", 202, A=RECORD)
     assert then(progress, 200, DELETING).status == "Deleting"
     after = then(progress, 200, READY)
-    assert (after.outcome, after.strikes, after.next_url) == (None, 1, RECORD)
+    assert (after.outcome, after.failed_polls, after.next_url) == (None, 1, RECORD)
 
 
 def test_resource_in_place_of_a_record_ends_by_its_state() -> None:
@@ -593,8 +593,8 @@ def test_resource_that_is_deleted_is_read_until_it_is_gone() -> None:
     for status, body in ((404, None), (410, None), (204, None), (200, DELETED)):
         over = then(progress, status, body)
         assert (over.outcome, over.answer, over.status) == ("succeeded", None, "Succeeded")
-    assert then(progress, 404, {"error": {"code": "SubscriptionNotFound"}}).strikes == 1
-    assert then(progress, 200, b"<html>").strikes == 1
+    assert then(progress, 404, {"error": {"code": "SubscriptionNotFound"}}).failed_polls == 1
+    assert then(progress, 200, b"<html>").failed_polls == 1
     failed = {"properties": {"provisioningState": "Failed"}}
     assert then(progress, 200, failed).outcome == "failed"
     assert then(started("DELETE", 202), 200, failed).outcome is None
@@ -606,10 +606,10 @@ def test_resource_at_rest_in_an_unknown_state_ends_the_polling(word: str) -> Non
     for asked in (None, 1.0, 60.0, 500.0):
         progress, waited = started("PUT", 200, resting), 0.0
         while not progress.is_at_rest:
-            progress = attrs.evolve(progress, asked=asked)
+            progress = attrs.evolve(progress, retry_after=asked)
             waited += wait_before(progress)
             progress = then(progress, 200, resting)
-        assert LONGEST_REST <= waited < LONGEST_REST + 1_000
+        assert MAX_REST <= waited < MAX_REST + 1_000
         assert (progress.outcome, progress.gave_up, progress.next_url) == (None, False, URL)
         assert repr(word) in str(unfinished(progress))
         assert "request()" in unfinished(progress).help
@@ -670,13 +670,13 @@ def test_temporary_error_does_not_end_the_polling(start: dict[str, str], status:
     for _ in range(3):
         after = then(after, status, b"<html>down</html>")
         assert (after.outcome, after.next_url, after.gave_up) == (None, progress.next_url, False)
-    assert after.strikes == (0 if status == 429 else 3)
-    assert then(after, 202, {"status": "Running"}).strikes == 0
+    assert after.failed_polls == (0 if status == 429 else 3)
+    assert then(after, 202, {"status": "Running"}).failed_polls == 0
 
 
 def test_permanent_error_ends_the_polling() -> None:
     progress = started("PUT", 202, A=RECORD)
-    for _ in range(MOST_STRIKES):
+    for _ in range(MAX_FAILED_POLLS):
         assert not progress.gave_up
         progress = then(progress, 503)
     assert (progress.gave_up, progress.next_url) == (False, URL)
@@ -686,7 +686,7 @@ def test_permanent_error_ends_the_polling() -> None:
 
 def test_throttling_is_no_reason_to_give_up() -> None:
     progress = started("PUT", 202, A=RECORD)
-    for _ in range(3 * MOST_STRIKES):
+    for _ in range(3 * MAX_FAILED_POLLS):
         progress = then(progress, 429)
     assert not progress.gave_up
 
@@ -700,7 +700,7 @@ def test_record_that_cannot_be_read_is_polled_again(
     body: object, method: str, start: dict[str, str]
 ) -> None:
     progress = then(started(method, 202, **start), 200, body)
-    assert (progress.outcome, progress.strikes, progress.next_url, progress.step) == (
+    assert (progress.outcome, progress.failed_polls, progress.next_url, progress.step) == (
         None,
         1,
         RECORD,
@@ -709,11 +709,11 @@ def test_record_that_cannot_be_read_is_polled_again(
 
 
 def test_resource_that_cannot_be_read_is_polled_again() -> None:
-    assert then(started("PUT", 201, RUNNING), 200, b"<html>").strikes == 1
+    assert then(started("PUT", 201, RUNNING), 200, b"<html>").failed_polls == 1
 
 
 def test_get_without_a_response_is_a_strike() -> None:
-    assert missed(started("PUT", 201, A=RECORD)).strikes == 1
+    assert missed(started("PUT", 201, A=RECORD)).failed_polls == 1
 
 
 def without_the_resource(progress: Progress, status: int = 404) -> Progress:
@@ -919,7 +919,7 @@ def test_resource_takes_the_place_of_a_record_that_is_given_up(
 def test_malformed_location_response_is_polled_again(body: object) -> None:
     for method in ("PUT", "PATCH", "DELETE"):
         progress = then(started(method, 202, L=LOCATION), 200, body)
-        assert (progress.outcome, progress.next_url, progress.strikes) == (None, LOCATION, 1)
+        assert (progress.outcome, progress.next_url, progress.failed_polls) == (None, LOCATION, 1)
     # The result of an action may be anything.
     assert then(started("POST", 202, L=LOCATION), 200, body).outcome == "succeeded"
 
@@ -979,16 +979,20 @@ def test_malformed_resource_in_place_of_a_record_is_no_proof() -> None:
         (200, {"properties": {"provisioningState": "X"}}),
     ):
         after = looked(progress, body, status=status)
-        assert (after.outcome, after.next_url, after.strikes) == (None, RECORD, progress.strikes)
+        assert (after.outcome, after.next_url, after.failed_polls) == (
+            None,
+            RECORD,
+            progress.failed_polls,
+        )
 
 
 def test_a_result_that_is_not_there_yet_is_waited_for() -> None:
     progress = then(started("POST", 202, A=RECORD, L=LOCATION), 200, DONE)
     progress = then(progress, 202)
     assert (progress.reads, progress.next_url, progress.step) == ("result", LOCATION, 1)
-    assert then(progress, 500).strikes == 1
+    assert then(progress, 500).failed_polls == 1
     assert then(progress, 204).outcome == "succeeded"
-    assert then(then(started("PUT", 201, A=RECORD), 200, DONE), 404).strikes > 1
+    assert then(then(started("PUT", 201, A=RECORD), 200, DONE), 404).failed_polls > 1
 
 
 def test_finished_operation_stays_finished() -> None:
@@ -1012,13 +1016,13 @@ def test_the_pace_slows_down_from_a_second_to_half_a_minute() -> None:
     ("asked", "wait"), [(17.0, 17.0), (0.5, 0.5), (1_235.0, 600.0), (0.0, 1.0), (None, 1.0)]
 )
 def test_retry_after_sets_the_pace(asked: float | None, wait: float) -> None:
-    assert wait_before(attrs.evolve(started("PUT", 201, A=RECORD), asked=asked)) == wait
+    assert wait_before(attrs.evolve(started("PUT", 201, A=RECORD), retry_after=asked)) == wait
 
 
 def test_a_result_is_read_at_once() -> None:
     progress = then(started("PUT", 201, A=RECORD), 200, DONE)
-    assert wait_before(attrs.evolve(progress, asked=10.0)) == 0.0
-    assert wait_before(attrs.evolve(then(progress, 503), asked=10.0)) == 10.0
+    assert wait_before(attrs.evolve(progress, retry_after=10.0)) == 0.0
+    assert wait_before(attrs.evolve(then(progress, 503), retry_after=10.0)) == 10.0
 
 
 # Exceptions

@@ -21,12 +21,12 @@ import attrs
 
 from aiomsi._util.json import loads
 
-_MOST_TEXT = 500
-_MOST_SEARCHED = 20_000
+_MAX_TEXT = 500
+_MAX_SEARCHED = 20_000
 _ENVELOPES = 3
 _INSIDE = ("error", "ErrorResponse", "odata.error", "ErrorEntity")
-_DEEPEST = 8
-_MOST_DETAILS = 100
+_MAX_DEPTH = 8
+_MAX_DETAILS = 100
 
 
 @attrs.frozen
@@ -82,7 +82,7 @@ class ErrorDetail:
 
         Their total length is bounded, because an error may quote documents of any size.
         """
-        left = _MOST_SEARCHED
+        left = _MAX_SEARCHED
         for one in self.walk():
             yield one.message[:left]
             left -= len(one.message) + 1
@@ -96,31 +96,31 @@ def read_detail(body: bytes, content_type: str | None = None) -> ErrorDetail:
         document = loads(body, content_type)
     except ValueError:
         return ErrorDetail(None, plain_text(body))
-    return _told(document, lambda: plain_text(body))
+    return _parse_whole(document, lambda: plain_text(body))
 
 
-def detail_of(document: object) -> ErrorDetail:
+def parse_detail(document: object) -> ErrorDetail:
     """Parse an error in a decoded document, such as the status of an operation.
 
     As `read_detail`, it never fails, and the message is never empty.
     """
-    return _told(document, lambda: "the service sent neither code nor text")
+    return _parse_whole(document, lambda: "the service sent neither code nor text")
 
 
-def detail_in(document: object) -> ErrorDetail | None:
+def find_detail(document: object) -> ErrorDetail | None:
     """Parse an error in a decoded document; None if it has neither a code nor a text."""
     if isinstance(document, str):
-        document = _decoded(document) or document
+        document = _decode_object(document) or document
     if isinstance(document, list) and len(document) == 1:
         document = document[0]
-    return None if _part(document, _DEEPEST) is None else _told(document, str)
+    return None if _parse_part(document, _MAX_DEPTH) is None else _parse_whole(document, str)
 
 
-def _told(document: object, otherwise: Callable[[], str]) -> ErrorDetail:
+def _parse_whole(document: object, otherwise: Callable[[], str]) -> ErrorDetail:
     """Parse a whole document, and make sure that the message is not empty."""
     if isinstance(document, str):
-        document = _decoded(document) or document
-    detail = _part(document, _DEEPEST) or ErrorDetail(None, "")
+        document = _decode_object(document) or document
+    detail = _parse_part(document, _MAX_DEPTH) or ErrorDetail(None, "")
     if detail.message:
         return detail
     behind = next((one.message for one in detail.walk() if one.message), "")
@@ -128,17 +128,17 @@ def _told(document: object, otherwise: Callable[[], str]) -> ErrorDetail:
         behind = (
             f"the service sent the code {detail.code} and no text"
             if detail.code
-            else _stray(document) or otherwise()
+            else _describe_resource(document) or otherwise()
         )
     return attrs.evolve(detail, message=behind)
 
 
-def _stray(document: object) -> str:
+def _describe_resource(document: object) -> str:
     """Return a text for a body that is a resource and no error; otherwise an empty text.
 
     The resource's properties are left out, because they are no error text.
     """
-    path = _any(document, "id")
+    path = _get_first(document, "id")
     return (
         f"the response's body is no error but the resource {path}"
         if isinstance(path, str) and path[:1] == "/"
@@ -146,23 +146,23 @@ def _stray(document: object) -> str:
     )
 
 
-def _part(document: object, depth: int) -> ErrorDetail | None:
+def _parse_part(document: object, depth: int) -> ErrorDetail | None:
     """Parse an error or a part of one; None if it has no content."""
     if isinstance(document, str):
         return ErrorDetail(None, document.strip()) if document.strip() else None
     if isinstance(document, list):
-        return ErrorDetail(None, "", details=_parts(document, depth)) if document else None
-    document = _unwrapped(document)
+        return ErrorDetail(None, "", details=_parse_parts(document, depth)) if document else None
+    document = _unwrap(document)
     if not isinstance(document, dict):
         return None
-    code, message = _code_and_message(document)
+    code, message = _read_code_and_message(document)
     detail = ErrorDetail(
         code,
         message,
-        target=_text(_any(document, "target")) or None,
-        details=_parts(_any(document, "details", "errors"), depth),
-        inner=_inner(document, message, depth),
-        additional_info=_infos(_any(document, "additionalInfo")),
+        target=_read_text(_get_first(document, "target")) or None,
+        details=_parse_parts(_get_first(document, "details", "errors"), depth),
+        inner=_parse_inner(document, message, depth),
+        additional_info=_read_infos(_get_first(document, "additionalInfo")),
     )
     return None if detail == _NOTHING else detail
 
@@ -170,21 +170,21 @@ def _part(document: object, depth: int) -> ErrorDetail | None:
 _NOTHING = ErrorDetail(None, "")
 
 
-def _unwrapped(document: object) -> object:
+def _unwrap(document: object) -> object:
     """Return the object within the envelopes that have no code and message themselves."""
     for _ in range(_ENVELOPES):
-        inside = _any(document, *_INSIDE)
-        if not isinstance(inside, dict) or all(_code_and_message(document)):
+        inside = _get_first(document, *_INSIDE)
+        if not isinstance(inside, dict) or all(_read_code_and_message(document)):
             break
         document = inside
     return document
 
 
-def _code_and_message(document: object) -> tuple[str | None, str]:
-    message = _text(_any(document, "message", "error_description", "errorMessage")) or _problem(
-        document
-    )
-    code, error = _any(document, "code", "errorCode"), _any(document, "error")
+def _read_code_and_message(document: object) -> tuple[str | None, str]:
+    message = _read_text(
+        _get_first(document, "message", "error_description", "errorMessage")
+    ) or _read_problem_details(document)
+    code, error = _get_first(document, "code", "errorCode"), _get_first(document, "error")
     if code is None and isinstance(error, str):
         if not message and " " in error.strip():
             return None, error.strip()
@@ -193,11 +193,11 @@ def _code_and_message(document: object) -> tuple[str | None, str]:
     return known or None, message
 
 
-def _problem(document: object) -> str:
+def _read_problem_details(document: object) -> str:
     """Return the text of a "problem details" document: its title and this occurrence's detail."""
     title, detail = (
-        _text(_any(document, "title")),
-        _text(_any(document, "detail", "exceptionMessage")),
+        _read_text(_get_first(document, "title")),
+        _read_text(_get_first(document, "detail", "exceptionMessage")),
     )
     return (
         f"{title.rstrip('.')}: {detail}"
@@ -206,61 +206,65 @@ def _problem(document: object) -> str:
     )
 
 
-def _text(value: object) -> str:
+def _read_text(value: object) -> str:
     """Return a text, or OData's text with a language; empty for other values."""
     if isinstance(value, dict):
-        value = _any(value, "value")
+        value = _get_first(value, "value")
     return value.strip() if isinstance(value, str) else ""
 
 
-def _parts(value: object, depth: int) -> tuple[ErrorDetail, ...]:
+def _parse_parts(value: object, depth: int) -> tuple[ErrorDetail, ...]:
     """Parse the parts of an error: a list, one object, a text, or lists of messages by field."""
     if depth <= 0 or not value:
         return ()
     if isinstance(value, dict) and all(isinstance(one, list) for one in value.values()):
         named = (
-            (str(target), text) for target, texts in value.items() for text in texts[:_MOST_DETAILS]
+            (str(target), text) for target, texts in value.items() for text in texts[:_MAX_DETAILS]
         )
         return tuple(
             ErrorDetail(None, text.strip(), target)
             for target, text in named
             if isinstance(text, str)
         )
-    several = value[:_MOST_DETAILS] if isinstance(value, list) else [value]
-    return tuple(part for one in several if (part := _part(one, depth - 1)) is not None)
+    several = value[:_MAX_DETAILS] if isinstance(value, list) else [value]
+    return tuple(part for one in several if (part := _parse_part(one, depth - 1)) is not None)
 
 
-def _inner(document: dict[Any, Any], message: str, depth: int) -> ErrorDetail | None:
+def _parse_inner(document: dict[Any, Any], message: str, depth: int) -> ErrorDetail | None:
     """Parse the inner error. Deployments put it into the message, as JSON."""
     if depth <= 0:
         return None
-    within = _any(document, *_INSIDE)
-    behind = _part(_any(document, "innererror", "innerException"), depth - 1)
-    behind = behind or (_part(within, depth - 1) if isinstance(within, dict) else None)
-    if behind is None and (raised := _text(_any(document, "exceptionMessage"))) not in (
+    within = _get_first(document, *_INSIDE)
+    behind = _parse_part(_get_first(document, "innererror", "innerException"), depth - 1)
+    behind = behind or (_parse_part(within, depth - 1) if isinstance(within, dict) else None)
+    if behind is None and (raised := _read_text(_get_first(document, "exceptionMessage"))) not in (
         "",
         message,
     ):
         return ErrorDetail(None, raised)
-    if behind is None and (subcode := _text(_any(document, "subcode"))):
+    if behind is None and (subcode := _read_text(_get_first(document, "subcode"))):
         return ErrorDetail(subcode, "")
-    if behind is None and (quoted := _decoded(message)) is not None:
-        behind = _part(quoted, depth - 1)
+    if behind is None and (quoted := _decode_object(message)) is not None:
+        behind = _parse_part(quoted, depth - 1)
         return behind if behind is not None and behind.code else None
     return behind
 
 
-def _infos(value: object) -> tuple[AdditionalInfo, ...]:
-    several = value[:_MOST_DETAILS] if isinstance(value, list) else [value]
-    return tuple(AdditionalInfo(_text(_any(one, "type")), _info(one)) for one in several if one)
+def _read_infos(value: object) -> tuple[AdditionalInfo, ...]:
+    several = value[:_MAX_DETAILS] if isinstance(value, list) else [value]
+    return tuple(
+        AdditionalInfo(_read_text(_get_first(one, "type")), _read_info(one))
+        for one in several
+        if one
+    )
 
 
-def _info(one: object) -> Any:
-    info = _any(one, "info")
+def _read_info(one: object) -> Any:
+    info = _get_first(one, "info")
     return one if info is None else info
 
 
-def _decoded(text: str) -> dict[Any, Any] | None:
+def _decode_object(text: str) -> dict[Any, Any] | None:
     """Decode a JSON object within a text; None if the text is none."""
     if not text.lstrip().startswith("{"):
         return None
@@ -271,14 +275,14 @@ def _decoded(text: str) -> dict[Any, Any] | None:
     return document if isinstance(document, dict) else None
 
 
-def quoted_objects(detail: ErrorDetail) -> Iterator[dict[Any, Any]]:
+def iter_quoted_objects(detail: ErrorDetail) -> Iterator[dict[Any, Any]]:
     """Yield the JSON objects that an error's messages consist of."""
     for one in detail.walk():
-        if (document := _decoded(one.message)) is not None:
+        if (document := _decode_object(one.message)) is not None:
             yield document
 
 
-def _any(document: object, *names: str) -> Any:
+def _get_first(document: object, *names: str) -> Any:
     """Return the first of these members that is not null, ignoring the case of names."""
     if not isinstance(document, dict):
         return None
@@ -292,11 +296,11 @@ _CLOSING = {name: re.compile(rf"</{name}\s*>", re.IGNORECASE) for name in ("scri
 
 def plain_text(body: bytes) -> str:
     """Return the beginning of a body as text, without HTML tags; never empty."""
-    text = " ".join(_without_tags(body[:20_000].decode("utf-8", "replace")).split())
-    return text[:_MOST_TEXT] or "the response has no text"
+    text = " ".join(_strip_tags(body[:20_000].decode("utf-8", "replace")).split())
+    return text[:_MAX_TEXT] or "the response has no text"
 
 
-def _without_tags(text: str) -> str:
+def _strip_tags(text: str) -> str:
     """Replace tags by spaces, and scripts and style sheets with their content.
 
     Not by one pattern, because that would search to the end at each "<" that is never closed.
@@ -304,14 +308,14 @@ def _without_tags(text: str) -> str:
     kept, done, unclosed = list[str](), 0, set[str]()
     while (start := text.find("<", done)) >= 0:
         kept.append(text[done:start])
-        done = _end_of_opaque(text, start, unclosed) or text.find(">", start) + 1
+        done = _find_end_of_opaque(text, start, unclosed) or text.find(">", start) + 1
         if done == 0:
             return "".join((*kept, text[start:]))
         kept.append(" ")
     return "".join((*kept, text[done:]))
 
 
-def _end_of_opaque(text: str, start: int, unclosed: set[str]) -> int:
+def _find_end_of_opaque(text: str, start: int, unclosed: set[str]) -> int:
     """Return the end of a script or style sheet that begins at `start`.
 
     0 if none begins there, or if it is never closed.

@@ -18,18 +18,18 @@ from aiomsi import _errors
 from aiomsi._arm.protocol.errors.body import ErrorDetail, read_detail
 from aiomsi._arm.protocol.errors.codes import (
     asks_for_registration,
+    find_namespace,
+    find_supported_locations,
+    find_supported_versions,
+    find_tenant,
     is_about_version,
     is_wrong_tenant,
-    namespace_to_register,
-    right_tenant,
-    supported_locations,
-    supported_versions,
 )
-from aiomsi._arm.protocol.errors.hints import help_for
+from aiomsi._arm.protocol.errors.hints import suggest_help
 from aiomsi._arm.protocol.response import ArmResponse
 from aiomsi._arm.protocol.throttling import asked_wait
 
-_MOST_SUMMARY = 2_000
+_MAX_SUMMARY = 2_000
 
 
 @attrs.frozen
@@ -75,7 +75,7 @@ def refusal_of(response: ArmResponse) -> Refusal | None:
         value for name, value in response.headers.items() if name.lower() == "www-authenticate"
     )
     if (claims := _CLAIMS.search(challenge)) is not None and (
-        decoded := _decoded_claims(claims[1])
+        decoded := _decode_claims(claims[1])
     ) is not None:
         return Refusal(decoded)
     code = read_detail(response.body, response.headers.get("Content-Type")).code
@@ -86,7 +86,7 @@ def refusal_of(response: ArmResponse) -> Refusal | None:
     return Refusal() if invalid and code not in _NOT_REJECTING else None
 
 
-def _decoded_claims(text: str) -> str | None:
+def _decode_claims(text: str) -> str | None:
     """Decode base64url, with or without padding, or percent-encoded JSON; None for other texts."""
     if "%7b" in text.lower():
         return unquote(text)
@@ -126,13 +126,13 @@ def error_of(
             f"a redirect to {target}, which is not followed because the token belongs to this host "
             "alone",
         )
-    kind, more = _kind(response, detail)
+    kind, more = _choose_class(response, detail)
     named = f"{response.status} {detail.code}" if detail.code else str(response.status)
     ids = f" (request id {response.request_id})" if response.request_id else ""
-    text = _shortened(detail.message).rstrip(".")
+    text = _shorten(detail.message).rstrip(".")
     return kind(
         f"{response.method} {response.path} returned {named}: {text}{ids}",
-        help=help_for(response.method, response.path, response.status, detail, more),
+        help=suggest_help(response.method, response.path, response.status, detail, more),
         status=response.status,
         response=response.portable(),
         client_request_id=client_request_id,
@@ -144,28 +144,28 @@ def error_of(
     )
 
 
-def _kind(
+def _choose_class(
     response: ArmResponse, detail: ErrorDetail
 ) -> tuple[type[_errors.ArmError], dict[str, Any]]:
     """Return the exception's class, and the arguments that only this class has."""
     if asks_for_registration(detail):
         return _errors.RegistrationRequiredError, {
-            "namespace": namespace_to_register(detail, response.path)
+            "namespace": find_namespace(detail, response.path)
         }
     if is_about_version(detail):
-        supported = supported_versions(detail, response.headers)
+        supported = find_supported_versions(detail, response.headers)
         return _errors.ApiVersionError, {
             "supported": supported,
-            "locations": supported_locations(detail),
+            "locations": find_supported_locations(detail),
         }
     if response.status == 401 and is_wrong_tenant(detail):
-        return _errors.WrongTenantError, {"tenant_id": right_tenant(detail, response.headers)}
+        return _errors.WrongTenantError, {"tenant_id": find_tenant(detail, response.headers)}
     return _BY_STATUS.get(
         response.status, _errors.ServiceError if response.status >= 500 else _errors.ArmError
     ), {}
 
 
-def _shortened(text: str) -> str:
+def _shorten(text: str) -> str:
     # A lone surrogate can't be printed.
     text = text.encode("utf-8", "backslashreplace").decode()
-    return text if len(text) <= _MOST_SUMMARY else f"{text[:_MOST_SUMMARY]}…"
+    return text if len(text) <= _MAX_SUMMARY else f"{text[:_MAX_SUMMARY]}…"

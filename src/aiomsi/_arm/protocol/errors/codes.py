@@ -25,7 +25,7 @@ _VERSION = frozenset(
     }
 )
 _TENANT = "invalidauthenticationtokentenant"
-_OTHER_SCOPES = frozenset(
+_WHOLE_SUBSCRIPTION = frozenset(
     {
         "subscriptionnotfound",
         "subscriptionnotregistered",
@@ -55,8 +55,8 @@ _IN_PROGRESS_CODE = re.compile(
     r"(?!no).*inprogress.*"
     r"|(?:another|conflicting|concurrent).*(?:operation|update|write|modification|request).*"
 )
-_STAYING = frozenset({"resourcegroupbeingdeleted", "scopelocked", *_REGISTRATION})
-_STAYING_CODE = re.compile(r".*(?:exists|taken|inuse|deleted).*")
+_PERMANENT = frozenset({"resourcegroupbeingdeleted", "scopelocked", *_REGISTRATION})
+_PERMANENT_CODE = re.compile(r".*(?:exists|taken|inuse|deleted).*")
 
 _NAMESPACE = re.compile(r"[A-Za-z0-9]+(?:\.[A-Za-z0-9]+)+", re.ASCII)
 _NAMED_NAMESPACE = re.compile(
@@ -72,7 +72,7 @@ _GUID = re.compile(r"(?<![\w-])[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}(?![\w
 _AUTHORITY = re.compile(r'\bauthorization(?:_uri)?="([^"]*)"', re.IGNORECASE)
 _RIGHT_TENANT = re.compile(r"must match(.*)", re.IGNORECASE | re.DOTALL)
 _LOCKED_TEXT = re.compile(r"\b(?:exclusive\s+lock|another\s+operation)\b", re.IGNORECASE)
-_MOST_SEARCHED = 2_000
+_MAX_SEARCHED = 2_000
 _IN_PROGRESS_TEXT = re.compile(
     r"\bexclusive\s+lock\b"
     r"|\banother\s+(?:\w{1,40}\s+)?(?:operation|deployment|update|request)\b"
@@ -85,7 +85,7 @@ _IN_PROGRESS_TEXT = re.compile(
     r"|\b(?:re)?try\b[^.]{0,60}\b(?:later|after\s+some\s*time)\b",
     re.IGNORECASE,
 )
-_STAYING_TEXT = re.compile(
+_PERMANENT_TEXT = re.compile(
     r"\balready\s+(?:exists?|in\s+use|(?:been\s+)?taken)\b"
     r"|\b(?:exists|taken)\s+already\b"
     r"|\bsoft[- ]deleted\b"
@@ -94,16 +94,16 @@ _STAYING_TEXT = re.compile(
 )
 
 
-def _folded(code: str | None) -> str:
+def _fold(code: str | None) -> str:
     return "".join((code or "").split()).casefold()
 
 
 def asks_for_registration(detail: ErrorDetail) -> bool:
     """Return whether the subscription must first be registered for a provider's namespace."""
-    return _folded(detail.code) in _REGISTRATION
+    return _fold(detail.code) in _REGISTRATION
 
 
-def namespace_to_register(detail: ErrorDetail, path: str) -> str | None:
+def find_namespace(detail: ErrorDetail, path: str) -> str | None:
     """Return the namespace in a target, in a text, or in the call's path; None without one."""
     for one in detail.walk():
         if one.target is not None and _NAMESPACE.fullmatch(one.target):
@@ -118,27 +118,33 @@ def namespace_to_register(detail: ErrorDetail, path: str) -> str | None:
 
 def is_about_version(detail: ErrorDetail) -> bool:
     """Return whether the call's api-version is missing, or the resource type does not have it."""
-    code = _folded(detail.code)
-    return code in _VERSION or (code == "invalidresourcetype" and bool(_listed_versions(detail)))
+    code = _fold(detail.code)
+    return code in _VERSION or (
+        code == "invalidresourcetype" and bool(_find_listed_versions(detail))
+    )
 
 
-def supported_versions(detail: ErrorDetail, headers: Mapping[str, str]) -> tuple[str, ...]:
+def find_supported_versions(detail: ErrorDetail, headers: Mapping[str, str]) -> tuple[str, ...]:
     """Return the api-versions that the service lists in its text or else in a header."""
-    return _listed_versions(detail) or _versions_in(headers.get("api-supported-versions", ""))
+    return _find_listed_versions(detail) or _parse_versions(
+        headers.get("api-supported-versions", "")
+    )
 
 
-def _listed_versions(detail: ErrorDetail) -> tuple[str, ...]:
+def _find_listed_versions(detail: ErrorDetail) -> tuple[str, ...]:
     for text in detail.texts():
-        if (listed := _VERSIONS.search(text)) is not None and (versions := _versions_in(listed[1])):
+        if (listed := _VERSIONS.search(text)) is not None and (
+            versions := _parse_versions(listed[1])
+        ):
             return versions
     return ()
 
 
-def _versions_in(text: str) -> tuple[str, ...]:
+def _parse_versions(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(_ONE_VERSION.findall(text)))
 
 
-def supported_locations(detail: ErrorDetail) -> tuple[str, ...]:
+def find_supported_locations(detail: ErrorDetail) -> tuple[str, ...]:
     """Return the locations that serve the resource type, as far as the service lists them."""
     listed = _LOCATIONS.search(next(detail.texts()))
     return (
@@ -150,10 +156,10 @@ def supported_locations(detail: ErrorDetail) -> tuple[str, ...]:
 
 def is_wrong_tenant(detail: ErrorDetail) -> bool:
     """Return whether the token is valid, but of another tenant than the subscription."""
-    return _folded(detail.code) == _TENANT
+    return _fold(detail.code) == _TENANT
 
 
-def right_tenant(detail: ErrorDetail, headers: Mapping[str, str]) -> str | None:
+def find_tenant(detail: ErrorDetail, headers: Mapping[str, str]) -> str | None:
     """Return the tenant that a 401 requires, from its challenge or its text.
 
     None if the response names none, or more than one.
@@ -171,7 +177,7 @@ def is_locked(detail: ErrorDetail) -> bool:
 
     Such a 429 is not for a rate limit.
     """
-    named = any(_folded(one.code) in _LOCKS for one in detail.walk())
+    named = any(_fold(one.code) in _LOCKS for one in detail.walk())
     return named or any(_LOCKED_TEXT.search(text) for text in detail.texts())
 
 
@@ -188,16 +194,16 @@ def is_in_progress(status: int, detail: ErrorDetail, retry_after: float | None =
     """
     parts = list(detail.walk())
     if status == 412:
-        return any(_LOCKED_TEXT.search(one.message[:_MOST_SEARCHED]) for one in parts)
+        return any(_LOCKED_TEXT.search(one.message[:_MAX_SEARCHED]) for one in parts)
     if status not in (409, 423):
         return False
-    codes = [_folded(one.code) for one in parts]
-    if any(code in _STAYING or _STAYING_CODE.fullmatch(code) for code in codes):
+    codes = [_fold(one.code) for one in parts]
+    if any(code in _PERMANENT or _PERMANENT_CODE.fullmatch(code) for code in codes):
         return False
     if any(code in _IN_PROGRESS or _IN_PROGRESS_CODE.fullmatch(code) for code in codes):
         return True
-    texts = [one.message[:_MOST_SEARCHED] for one in parts]
-    if any(_STAYING_TEXT.search(text) for text in texts):
+    texts = [one.message[:_MAX_SEARCHED] for one in parts]
+    if any(_PERMANENT_TEXT.search(text) for text in texts):
         return False
     return bool(retry_after) or any(_IN_PROGRESS_TEXT.search(text) for text in texts)
 
@@ -208,4 +214,4 @@ def is_out_of_reach(code: str | None) -> bool:
     The subscription is unknown to this identity, belongs to another tenant, or lacks the provider
     or feature that the call needs.
     """
-    return _folded(code) in _OTHER_SCOPES
+    return _fold(code) in _WHOLE_SUBSCRIPTION

@@ -27,20 +27,20 @@ _DENIED_CLIENT = re.compile(r"client '(?P<client>[^']*)'(?: with object id '(?P<
 _DENIED_ACTION = re.compile(r"action '(?P<action>[^']*)' over scope '(?P<scope>[^']*)'")
 
 
-def help_for(
+def suggest_help(
     method: str, path: str, status: int, detail: ErrorDetail, found: Mapping[str, Any]
 ) -> str:
     """Return advice, with the values that were `found` in the response; empty without any."""
     if asks_for_registration(detail):
-        return _register(path, found["namespace"])
+        return _suggest_registration(path, found["namespace"])
     if is_about_version(detail):
-        return _versions(found["supported"], found["locations"])
+        return _suggest_version(found["supported"], found["locations"])
     if status == 401:
-        return _authenticate(detail, found.get("tenant_id"))
+        return _suggest_identity(detail, found.get("tenant_id"))
     if status == 404:
-        return _check_path(path, detail.code)
+        return _suggest_path(path, detail.code)
     if status == 403 and detail.code == "AuthorizationFailed":
-        return _grant(detail)
+        return _suggest_role(detail)
     if is_in_progress(status, detail) or (status == 429 and is_locked(detail)):
         return "Another operation holds the resource: repeat the call after some seconds"
     if status == 412:
@@ -50,7 +50,7 @@ def help_for(
     return ""
 
 
-def _register(path: str, namespace: str | None) -> str:
+def _suggest_registration(path: str, namespace: str | None) -> str:
     subscription = _SUBSCRIPTION.match(path)
     named = namespace or "<namespace>"
     scope = "<subscription>" if subscription is None else subscription[1]
@@ -60,14 +60,14 @@ def _register(path: str, namespace: str | None) -> str:
     )
 
 
-def _versions(supported: tuple[str, ...], locations: tuple[str, ...]) -> str:
+def _suggest_version(supported: tuple[str, ...], locations: tuple[str, ...]) -> str:
     if not supported:
         return "Pass an api_version that the resource type has: the provider's document lists them"
     advice = f"Use one of these api-versions: {', '.join(supported)}"
     return f"{advice}; in one of these locations: {', '.join(locations)}" if locations else advice
 
 
-def _authenticate(detail: ErrorDetail, tenant_id: str | None) -> str:
+def _suggest_identity(detail: ErrorDetail, tenant_id: str | None) -> str:
     if is_wrong_tenant(detail):
         whose = (
             f"to the tenant {tenant_id} and not to the identity's"
@@ -86,7 +86,7 @@ def _authenticate(detail: ErrorDetail, tenant_id: str | None) -> str:
     )
 
 
-def _check_path(path: str, code: str | None) -> str:
+def _suggest_path(path: str, code: str | None) -> str:
     if code == "SubscriptionNotFound":
         return (
             "Check the subscription's id, and that the identity has a role in it: "
@@ -101,7 +101,7 @@ def _check_path(path: str, code: str | None) -> str:
     )
 
 
-def _grant(detail: ErrorDetail) -> str:
+def _suggest_role(detail: ErrorDetail) -> str:
     message = next(detail.texts())
     client = _DENIED_CLIENT.search(message)
     denied = None if client is None else _DENIED_ACTION.search(message, client.end())

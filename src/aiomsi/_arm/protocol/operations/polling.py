@@ -13,11 +13,12 @@ places, in this order:
 
 `advance` reads each further response, by the rules in `sources`. An operation continues in every
 state that is not known to be final. After a record with success, the result is read from
-`Turn._result_url`. An ``Azure-AsyncOperation`` that changes in later responses is not followed, a
-``Location`` is, as in all recorded clients. A link to a host other than the cloud's ARM is ignored.
+`PollReader._result_url`. An ``Azure-AsyncOperation`` that changes in later responses is not
+followed, a ``Location`` is, as in all recorded clients. A link to a host other than the cloud's ARM
+is ignored.
 
-A failed poll does not mean a failed operation. Consecutive failures are counted, as strikes;
-polling stops after `MOST_STRIKES` of them, or at once if the failure is permanent
+A failed poll does not mean a failed operation. Consecutive failures are counted, some with a weight
+above one; polling stops at a count of `MAX_FAILED_POLLS`, or at once if the failure is permanent
 (`Progress.gave_up`). If a record is missing, forbidden or has no state, the resource is read in its
 place (`Progress.fallback`): its state ends a creation; an update only if the resource also holds
 the members that were sent, because the state may be from before; and only its 404 ends a DELETE of
@@ -33,7 +34,14 @@ from __future__ import annotations
 import attrs
 
 from aiomsi import _errors
-from aiomsi._arm.protocol.body import FINAL, Poll, is_deleted, is_running, reason_in, reasons
+from aiomsi._arm.protocol.body import (
+    FINAL_STATES,
+    Poll,
+    find_reason,
+    is_deleted,
+    is_running,
+    read_reason,
+)
 from aiomsi._arm.protocol.errors.body import ErrorDetail
 from aiomsi._arm.protocol.errors.classify import error_of
 from aiomsi._arm.protocol.links import names_operation, path_of
@@ -41,10 +49,10 @@ from aiomsi._arm.protocol.operations.sources import (
     READERS,
     WRITES,
     Holds,
-    Turn,
-    finished,
-    header,
-    linked,
+    PollReader,
+    find_link,
+    finish,
+    get_header,
     missed,
 )
 from aiomsi._arm.protocol.operations.state import FinalStateVia, Progress, checked_via
@@ -55,10 +63,10 @@ from aiomsi._errors import AiomsiError, ForeignHostError
 
 _FIRST_WAIT = 1.0
 _GROWTH = 1.5
-_LONGEST_WAIT = 30.0
-_LONGEST_ASKED = 600.0
+_MAX_WAIT = 30.0
+_MAX_RETRY_AFTER = 600.0
 """The contract's own limit for `Retry-After`."""
-_MOST_STEPS = 64
+_MAX_STEPS = 64
 
 
 def begin(
@@ -79,25 +87,25 @@ def begin(
         response.method,
         response.url,
         via=checked_via(via),
-        status=poll.state or poll.word or "InProgress",
-        asked=asked_wait(response.status, response.headers, None, wall),
+        status=poll.resource_state or poll.record_state or "InProgress",
+        retry_after=asked_wait(response.status, response.headers, None, wall),
         polled=wall,
         created=response.method == "PUT" and response.status == 201,
-        changing=poll.state is not None and poll.resource_outcome is None,
+        changing=poll.resource_state is not None and poll.resource_outcome is None,
     )
-    record = linked(cloud, response, "Azure-AsyncOperation") or linked(
+    record = find_link(cloud, response, "Azure-AsyncOperation") or find_link(
         cloud, response, "Operation-Location"
     )
-    location = linked(cloud, response, "Location")
+    location = find_link(cloud, response, "Location")
     if record is not None:
         progress = attrs.evolve(progress, reads="operation", source=record, location=location)
         over = poll.is_record and poll.outcome is not None
-        return Turn(cloud, progress, poll).with_state() if over else progress
+        return PollReader(cloud, progress, poll).read_record_state() if over else progress
     if location is not None and _leads_to_operation(response, location):
         return attrs.evolve(progress, reads="location", source=location, location=location)
     if (
         response.status == 202
-        and (link := header(response, "Location"))
+        and (link := get_header(response, "Location"))
         and response.method not in WRITES
     ):
         link = link.partition("?")[0]
@@ -110,27 +118,35 @@ def begin(
             help="That URL is not on the cloud's ARM, so no request was sent to it; "
             "read the resource to see the outcome",
         )
-    if _goes_on(poll):
+    if _continues(poll):
         status = (
-            poll.state or poll.word or ("InProgress" if response.method in WRITES else "Accepted")
+            poll.resource_state
+            or poll.record_state
+            or ("InProgress" if response.method in WRITES else "Accepted")
         )
         return attrs.evolve(progress, reads="resource", source=response.url, status=status)
     # A PATCH of a resource that failed earlier has not failed.
     outcome = poll.resource_outcome if response.method == "PUT" else None
     if response.method == "DELETE" and poll.is_record:
         outcome = poll.outcome
-    state = poll.state or poll.word or ("Accepted" if response.status == 202 else "Succeeded")
-    return finished(attrs.evolve(progress, status=state), outcome or "succeeded", response)
+    state = (
+        poll.resource_state
+        or poll.record_state
+        or ("Accepted" if response.status == 202 else "Succeeded")
+    )
+    return finish(attrs.evolve(progress, status=state), outcome or "succeeded", response)
 
 
-def _goes_on(poll: Poll) -> bool:
+def _continues(poll: Poll) -> bool:
     """Return whether a PUT, PATCH or DELETE continues, and only the resource shows its state."""
     method, accepted = poll.response.method, poll.status == 202
-    running = poll.state is not None and poll.resource_outcome is None
+    running = poll.resource_state is not None and poll.resource_outcome is None
     if method == "DELETE":
         over = poll.is_record and poll.outcome is not None
-        running = running and not is_deleted(poll.state)
-        return (accepted and not over) or running or (poll.is_record and is_running(poll.word))
+        running = running and not is_deleted(poll.resource_state)
+        return (
+            (accepted and not over) or running or (poll.is_record and is_running(poll.record_state))
+        )
     return method in WRITES and (accepted or running)
 
 
@@ -150,19 +166,21 @@ def advance(
     if progress.next_url is None:
         return progress
     poll = Poll.of(response)
-    asked = asked_wait(response.status, response.headers, None, wall)
+    retry_after = asked_wait(response.status, response.headers, None, wall)
     # An earlier `Retry-After` still applies after a failed poll.
-    noted = attrs.evolve(progress, asked=asked or progress.asked, polled=wall)
-    turn = Turn(cloud, noted, poll, holds, waited=wait_before(progress))
+    noted = attrs.evolve(progress, retry_after=retry_after or progress.retry_after, polled=wall)
+    reader = PollReader(cloud, noted, poll, holds, waited=wait_before(progress))
     if progress.fallback:
-        return turn.in_place()
+        return reader.read_fallback()
     if response.status >= 300:
-        return turn.unread()
-    read = attrs.evolve(noted, asked=asked, step=progress.step + 1, strikes=0, answered=True)
-    after = READERS[progress.reads](attrs.evolve(turn, progress=read))
+        return reader.read_error()
+    read = attrs.evolve(
+        noted, retry_after=retry_after, step=progress.step + 1, failed_polls=0, answered=True
+    )
+    after = READERS[progress.reads](attrs.evolve(reader, progress=read))
     # The response may have been cut short, and be whole at the next poll.
     return (
-        missed(turn.progress, look=progress.strikes > 0 or poll.status == 204)
+        missed(reader.progress, look=progress.failed_polls > 0 or poll.status == 204)
         if after is None
         else after
     )
@@ -176,9 +194,9 @@ def wait_before(progress: Progress) -> float:
     """
     if progress.fallback == 1 or (progress.reads == "result" and progress.step == 0):
         return 0.0
-    if progress.asked:
-        return min(progress.asked, _LONGEST_ASKED)
-    return min(_FIRST_WAIT * _GROWTH ** min(progress.step, _MOST_STEPS), _LONGEST_WAIT)
+    if progress.retry_after:
+        return min(progress.retry_after, _MAX_RETRY_AFTER)
+    return min(_FIRST_WAIT * _GROWTH ** min(progress.step, _MAX_STEPS), _MAX_WAIT)
 
 
 def _leads_to_operation(response: ArmResponse, location: str) -> bool:
@@ -197,13 +215,13 @@ def failure_of(progress: Progress) -> _errors.ArmError | None:
     if progress.outcome not in ("failed", "canceled") or progress.answer is None:
         return None
     answer = progress.answer
-    why = reasons(answer, progress.status)
+    why = read_reason(answer, progress.status)
     canceled = progress.outcome == "canceled"
     kind = _errors.OperationCanceledError if canceled else _errors.OperationFailedError
     named = f"{progress.status}, {why.code}" if why.code else progress.status
     ids = f" (request id {answer.request_id})" if answer.request_id else ""
     return kind(
-        f"{_accepted(progress)} and ended as {named}: {why.message.rstrip('.')}{ids}",
+        f"{_describe_request(progress)} and ended as {named}: {why.message.rstrip('.')}{ids}",
         help="Another operation may have replaced this one: read the resource before you repeat it"
         if canceled
         else "",
@@ -223,7 +241,7 @@ def lacks_reason(progress: Progress) -> bool:
         or answer.status >= 300
     ):
         return False
-    return not Poll.of(answer).shows(progress.url) and reason_in(answer) is None
+    return not Poll.of(answer).shows(progress.url) and find_reason(answer) is None
 
 
 def explained(progress: Progress, response: ArmResponse) -> Progress:
@@ -231,7 +249,7 @@ def explained(progress: Progress, response: ArmResponse) -> Progress:
     failed = Poll.of(response).resource_outcome in ("failed", "canceled")
     return (
         attrs.evolve(progress, answer=response)
-        if failed and reason_in(response) is not None
+        if failed and find_reason(response) is not None
         else progress
     )
 
@@ -255,14 +273,15 @@ def unreadable(
         )
         summary, advice, retry_after = str(error.args[0]), error.help, error.retry_after
     else:
-        why, advice, retry_after = reasons(response), "", None
+        why, advice, retry_after = read_reason(response), "", None
         text = why.message.rstrip(".")
         summary = (
             f"GET {response.path} returned {response.status} with a body that has no state: {text}"
         )
     return _errors.OperationUnreadableError(
-        f"{_accepted(progress)}, but {_unread(progress)} could not be read: {summary}",
-        help=f"{_goes_on_help(progress)}. {advice}".rstrip(". "),
+        f"{_describe_request(progress)}, but {_describe_unread(progress)} could not be read: "
+        f"{summary}",
+        help=f"{_help_to_resume(progress)}. {advice}".rstrip(". "),
         status=response.status,
         response=response.portable(),
         retry_after=retry_after,
@@ -272,12 +291,12 @@ def unreadable(
 
 def unreached(progress: Progress, error: AiomsiError) -> AiomsiError:
     """Add to a poll's error that the request was accepted, and return the error."""
-    error.args = (
-        f"{_accepted(progress)}, but a poll of {_unread(progress)} failed: {error.args[0]}",
-    )
+    subject = _describe_unread(progress)
+    text = f"{_describe_request(progress)}, but a poll of {subject} failed: {error.args[0]}"
+    error.args = (text,)
     # The help for a lost request is about writes, and a GET changes no resource.
     own = "" if isinstance(error, _errors.ArmConnectionError) else error.help
-    error.help = f"{_goes_on_help(progress)}. {own}".rstrip(". ")
+    error.help = f"{_help_to_resume(progress)}. {own}".rstrip(". ")
     return error
 
 
@@ -290,11 +309,11 @@ def unfinished(progress: Progress) -> _errors.OperationUnfinishedError:
         )
     if progress.method == "DELETE":
         why = f"still exists, and its state is {progress.status!r}"
-    elif progress.status.lower() in FINAL:
+    elif progress.status.lower() in FINAL_STATES:
         why = f"is in the state {progress.status!r} and does not hold the members that were sent"
     else:
         why = f"stays in the state {progress.status!r}, which means neither success nor failure"
-    msg = f"{_accepted(progress)}, but the resource {why}"
+    msg = f"{_describe_request(progress)}, but the resource {why}"
     advice = (
         "Read the resource: this may be its normal state. "
         "request() sends such a call without waiting for its end"
@@ -302,15 +321,15 @@ def unfinished(progress: Progress) -> _errors.OperationUnfinishedError:
     return _errors.OperationUnfinishedError(msg, help=advice)
 
 
-def _accepted(progress: Progress) -> str:
+def _describe_request(progress: Progress) -> str:
     return f"{progress.method} {path_of(progress.url)} was accepted"
 
 
-def _unread(progress: Progress) -> str:
+def _describe_unread(progress: Progress) -> str:
     return "its result" if progress.reads == "result" else "the state of its operation"
 
 
-def _goes_on_help(progress: Progress) -> str:
+def _help_to_resume(progress: Progress) -> str:
     state = "has succeeded" if progress.reads == "result" else "may continue"
     return (
         f"The operation {state}; wait for it again, "

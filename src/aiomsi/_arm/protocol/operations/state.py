@@ -17,19 +17,19 @@ Reads = Literal["operation", "location", "resource", "result"]
 Outcome = Literal["succeeded", "failed", "canceled"]
 FinalStateVia = Literal["azure-async-operation", "operation-location", "location", "original-uri"]
 
-MOST_STRIKES = 20
+MAX_FAILED_POLLS = 20
 """Consecutive failed polls, of a temporary kind, that end the polling.
 
 At the slowest pace they take over six minutes.
 """
-LONGEST_REST = 1_800.0
+MAX_REST = 1_800.0
 """Seconds of polling after which a resource with the same unknown state counts as at rest."""
 _VERSION = 1
 _SEEN = ("created", "changing", "answered")
 _KEPT = ("x-ms-request-id", "x-ms-correlation-request-id")
 
 
-def _shown(url: str | None) -> str:
+def _show_path(url: str | None) -> str:
     return repr(path_of(url)) if url else "None"
 
 
@@ -47,13 +47,13 @@ class Progress:
         via: the place of the result by the API's definition; None if unknown.
         status: the state in the service's own word.
         percent: the progress as the service counts it; None if the service does not send it.
-        asked: the seconds between polls in the last `Retry-After`; None without one.
+        retry_after: the seconds between polls in the last `Retry-After`; None without one.
         polled: the time of the last response, in seconds since the epoch; None if unknown.
         created: whether the response to the request itself was 201.
         changing: whether any response showed the resource in a state that is not final.
         answered: whether any poll of the operation could be read.
         step: the number of responses read from the present kind of source, for the pace.
-        strikes: the number of consecutive polls that could not be read, weighted.
+        failed_polls: the number of consecutive polls that could not be read, weighted.
         fallback: the number of the next GET of the resource, in place of a source that could not
             be read; 0 if the source is polled.
         rested: the seconds of polling in which the resource's state has been the same unknown word.
@@ -63,20 +63,20 @@ class Progress:
     """
 
     method: str
-    url: str = attrs.field(repr=_shown)
+    url: str = attrs.field(repr=_show_path)
     reads: Reads = "operation"
-    source: str | None = attrs.field(default=None, repr=_shown)
+    source: str | None = attrs.field(default=None, repr=_show_path)
     location: str | None = attrs.field(default=None, repr=False)
     via: FinalStateVia | None = None
     status: str = "InProgress"
     percent: float | None = None
-    asked: float | None = None
+    retry_after: float | None = None
     polled: float | None = None
     created: bool = False
     changing: bool = False
     answered: bool = False
     step: int = 0
-    strikes: int = 0
+    failed_polls: int = 0
     fallback: int = 0
     rested: float = 0.0
     outcome: Outcome | None = None
@@ -92,12 +92,12 @@ class Progress:
     @property
     def gave_up(self) -> bool:
         """Whether polling stops because the state can't be read; the operation may continue."""
-        return self.outcome is None and self.strikes >= MOST_STRIKES and not self.fallback
+        return self.outcome is None and self.failed_polls >= MAX_FAILED_POLLS and not self.fallback
 
     @property
     def is_at_rest(self) -> bool:
         """Whether the resource seems to be in its normal state, although the word is unknown."""
-        return self.outcome is None and self.rested >= LONGEST_REST
+        return self.outcome is None and self.rested >= MAX_REST
 
     def to_dict(self) -> dict[str, Any]:
         """Return the state as JSON values.
@@ -117,7 +117,7 @@ class Progress:
             "final_state_via": self.via,
             "status": self.status,
             "percent": self.percent,
-            "asked": self.asked,
+            "asked": self.retry_after,
             "polled": self.polled,
             **{name: getattr(self, name) for name in _SEEN},
             "outcome": self.outcome,
@@ -158,59 +158,62 @@ class Progress:
                 f"and this release reads {_VERSION}"
             )
             raise ConfigurationError(msg)
-        url = _url(cloud, saved["url"])
+        url = _check_url(cloud, saved["url"])
         outcome, answer = saved["outcome"], saved["answer"]
-        next_url = None if saved["next_url"] is None else _url(cloud, saved["next_url"])
+        next_url = None if saved["next_url"] is None else _check_url(cloud, saved["next_url"])
         if (next_url is None) is (outcome is None):
             raise KeyError
         return cls(
-            _text(saved["method"]),
+            _check_text(saved["method"]),
             url,
-            reads=_one_of(Reads, saved["reads"]),
+            reads=_check_one_of(Reads, saved["reads"]),
             source=next_url,
-            location=None if saved["location"] is None else _url(cloud, saved["location"]),
+            location=None if saved["location"] is None else _check_url(cloud, saved["location"]),
             via=checked_via(saved["final_state_via"]),
-            status=_text(saved["status"]),
-            percent=_number(saved["percent"]),
-            asked=_number(saved.get("asked")),
-            polled=_number(saved.get("polled")),
+            status=_check_text(saved["status"]),
+            percent=_read_number(saved["percent"]),
+            retry_after=_read_number(saved.get("asked")),
+            polled=_read_number(saved.get("polled")),
             **{name: saved.get(name) is True for name in _SEEN},
-            outcome=None if outcome is None else _one_of(Outcome, outcome),
-            answer=None if answer is None else _answer(cloud, answer),
+            outcome=None if outcome is None else _check_one_of(Outcome, outcome),
+            answer=None if answer is None else _read_response(cloud, answer),
         )
 
 
-def _answer(cloud: Cloud, saved: Mapping[str, Any]) -> ArmResponse:
+def _read_response(cloud: Cloud, saved: Mapping[str, Any]) -> ArmResponse:
     # A header may be empty.
     headers = CIMultiDict(
-        {name: "" if value == "" else _text(value) for name, value in saved["headers"].items()}
+        {
+            name: "" if value == "" else _check_text(value)
+            for name, value in saved["headers"].items()
+        }
     )
-    method = _text(saved.get("method", "GET"))
+    method = _check_text(saved.get("method", "GET"))
     return ArmResponse(
         method,
-        _url(cloud, saved["url"]),
+        _check_url(cloud, saved["url"]),
         int(saved["status"]),
         headers,
         saved["body"].encode("latin-1"),
     )
 
 
-def _url(cloud: Cloud, value: object) -> str:
-    url = _text(value)
+def _check_url(cloud: Cloud, value: object) -> str:
+    url = _check_text(value)
     return pinned(cloud, url, url)
 
 
-def _number(value: Any) -> float | None:
+def _read_number(value: Any) -> float | None:
     return None if value is None else float(value)
 
 
-def _text(value: object) -> str:
+def _check_text(value: object) -> str:
     if not isinstance(value, str) or not value:
         raise TypeError
     return value
 
 
-def _one_of(kind: Any, value: object) -> Any:
+def _check_one_of(kind: Any, value: object) -> Any:
     if value not in get_args(kind):
         raise KeyError
     return value
