@@ -108,8 +108,8 @@ def answered(
 ) -> ArmAttempt:
     """Return the attempt for a request with an error response; `lists` as in `Call`."""
     response = error.response
-    whole = ErrorDetail(error.code, error.message, details=error.details, inner=error.inner)
-    asked = _VERSION.search(response.url)
+    detail = ErrorDetail.of(error)
+    version = _VERSION.search(response.url)
     return ArmAttempt(
         response.method,
         number,
@@ -118,12 +118,12 @@ def answered(
         code=error.code,
         retry_after=error.retry_after,
         reads=lists or reads(response.method, response.path),
-        locked=is_locked(whole)
+        locked=is_locked(detail)
         if error.status == 429
-        else is_in_progress(error.status, whole, error.retry_after),
+        else is_in_progress(error.status, detail, error.retry_after),
         listed=isinstance(error, ApiVersionError)
-        and asked is not None
-        and asked[1] in error.supported,
+        and version is not None
+        and version[1] in error.supported,
         repeats=repeats,
         left=left,
     )

@@ -163,32 +163,32 @@ _MAX_SEARCHED = 100
 _MAX_NAME = 100
 
 
-def read_reason(answer: ArmResponse, state: str | None = None) -> ErrorDetail:
+def read_reason(response: ArmResponse, state: str | None = None) -> ErrorDetail:
     """Return the reason of a failure, from an error response, a record, or a resource.
 
     `state` stands in the text if the response gives no reason.
     """
-    if (found := find_reason(answer)) is not None:
+    if (found := find_reason(response)) is not None:
         return found
-    if answer.status < 300 and state is not None and isinstance(decoded(answer), dict):
+    if response.status < 300 and state is not None and isinstance(decoded(response), dict):
         return ErrorDetail(None, f"the service says {state}, and its response gives no reason")
-    return read_detail(answer.body, answer.headers.get("Content-Type"))
+    return read_detail(response.body, response.headers.get("Content-Type"))
 
 
-def find_reason(answer: ArmResponse) -> ErrorDetail | None:
+def find_reason(response: ArmResponse) -> ErrorDetail | None:
     """Return the reason of a failure in a record or a resource; None without one.
 
     A record has an ``error``. Resources have members of many names, for example ``errorMessage`` or
     ``provisioningDetails``.
     """
-    document = decoded(answer)
-    if answer.status >= 300 or not isinstance(document, dict):
+    document = decoded(response)
+    if response.status >= 300 or not isinstance(document, dict):
         return None
     if isinstance(text := get_member(document, "error"), str) and has_error(document):
         # In a record such a text is the reason; in an error response it would be a code.
         return ErrorDetail(None, text.strip())
     if has_error(document):
-        return read_detail(answer.body, answer.headers.get("Content-Type"))
+        return read_detail(response.body, response.headers.get("Content-Type"))
     properties = get_member(document, "properties")
     if has_error(properties):
         return parse_detail(get_member(properties, "error"))

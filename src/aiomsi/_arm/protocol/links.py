@@ -97,13 +97,13 @@ def same_path(one: str, other: str) -> bool:
 
 def same_but_signed_anew(one: str, other: str) -> bool:
     """Return whether two links have the same path and, but for the signature, the same query."""
-    return one.partition("?")[0] == other.partition("?")[0] and _strip_signature(
-        one
-    ) == _strip_signature(other)
+    return _strip_signature(one) == _strip_signature(other)
 
 
-def _strip_signature(url: str) -> list[str]:
-    return [part for part in url.partition("?")[2].split("&") if part[:2] not in _SIGNATURE]
+def _strip_signature(url: str) -> tuple[str, list[str]]:
+    """Return a URL up to its query, and the parameters without those of ARM's signature."""
+    path, _, query = url.partition("?")
+    return path, [part for part in query.split("&") if part[:2] not in _SIGNATURE]
 
 
 def _fold_path(url: str) -> str:

@@ -70,9 +70,11 @@ def read_rows(response: ArmResponse) -> Page:
     truncated = str(document.get("resultTruncated")).lower() == "true" or _exceeds_subscriptions(
         response
     )
-    given = token if isinstance(token, str) and token else None
     return Page(
-        data, token=given, truncated=truncated, total=_read_integer(document.get("totalRecords"))
+        data,
+        token=token if isinstance(token, str) and token else None,
+        truncated=truncated,
+        total=_read_integer(document.get("totalRecords")),
     )
 
 
@@ -171,8 +173,7 @@ def next_query(body: Mapping[str, Any], token: str) -> dict[str, Any]:
 
 def smaller_page(body: Mapping[str, Any], error: ArmError) -> dict[str, Any] | None:
     """Return the body for half as many rows if the page was too large, None for other errors."""
-    whole = ErrorDetail(error.code, error.message, details=error.details, inner=error.inner)
-    if not any((one.code or "").lower() in _TOO_LARGE for one in whole.walk()):
+    if not any((one.code or "").lower() in _TOO_LARGE for one in ErrorDetail.of(error).walk()):
         return None
     options = body.get("options") or {}
     top = _read_integer(options.get("$top", _TOP))

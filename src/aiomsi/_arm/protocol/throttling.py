@@ -47,15 +47,13 @@ def asked_wait(
     elsewhere overrides a header of 0, because proxies and gateways add that whatever the service
     requires.
     """
-    said = [wait for wait in _iter_header_waits(headers, wall) if wait is not None]
+    waits = [*_iter_header_waits(headers, wall)]
     if status >= 400:
-        said += [wait for wait in _iter_quota_waits(headers, wall) if wait is not None]
-        said += (
-            []
-            if detail is None
-            else [wait for wait in _iter_text_waits(status, detail, wall) if wait is not None]
-        )
-    return next((wait for wait in said if wait > 0), 0.0 if said else None)
+        waits += _iter_quota_waits(headers, wall)
+        if detail is not None:
+            waits += _iter_text_waits(status, detail, wall)
+    known = [wait for wait in waits if wait is not None]
+    return next((wait for wait in known if wait > 0), 0.0 if known else None)
 
 
 def quota_wait(headers: Mapping[str, str], wall: float) -> float:

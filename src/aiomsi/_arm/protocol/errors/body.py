@@ -15,11 +15,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from aiomsi._util.json import loads
+
+if TYPE_CHECKING:
+    from aiomsi._errors import ArmError
 
 _MAX_TEXT = 500
 _MAX_SEARCHED = 20_000
@@ -64,6 +67,11 @@ class ErrorDetail:
     details: tuple[ErrorDetail, ...] = ()
     inner: ErrorDetail | None = None
     additional_info: tuple[AdditionalInfo, ...] = ()
+
+    @classmethod
+    def of(cls, error: ArmError) -> ErrorDetail:
+        """Return the detail that an exception has."""
+        return cls(**{field.name: getattr(error, field.name) for field in attrs.fields(cls)})
 
     def arguments(self) -> dict[str, Any]:
         """Return all attributes as keyword arguments of an `ArmError`."""

@@ -81,8 +81,8 @@ def refusal_of(response: ArmResponse) -> Refusal | None:
     code = read_detail(response.body, response.headers.get("Content-Type")).code
     if code in _REJECTING:
         return Refusal()
-    said = _CHALLENGE_ERROR.search(challenge)
-    invalid = said is not None and said[1].lower() == "invalid_token"
+    error = _CHALLENGE_ERROR.search(challenge)
+    invalid = error is not None and error[1].lower() == "invalid_token"
     return Refusal() if invalid and code not in _NOT_REJECTING else None
 
 

@@ -214,34 +214,34 @@ def failure_of(progress: Progress) -> _errors.ArmError | None:
     """Return the exception of a failed or canceled operation; None for any other."""
     if progress.outcome not in ("failed", "canceled") or progress.answer is None:
         return None
-    answer = progress.answer
-    why = read_reason(answer, progress.status)
+    response = progress.answer
+    why = read_reason(response, progress.status)
     canceled = progress.outcome == "canceled"
     kind = _errors.OperationCanceledError if canceled else _errors.OperationFailedError
     named = f"{progress.status}, {why.code}" if why.code else progress.status
-    ids = f" (request id {answer.request_id})" if answer.request_id else ""
+    ids = f" (request id {response.request_id})" if response.request_id else ""
     return kind(
         f"{_describe_request(progress)} and ended as {named}: {why.message.rstrip('.')}{ids}",
         help="Another operation may have replaced this one: read the resource before you repeat it"
         if canceled
         else "",
-        status=answer.status,
-        response=answer.portable(),
+        status=response.status,
+        response=response.portable(),
         **why.arguments(),
     )
 
 
 def lacks_reason(progress: Progress) -> bool:
     """Return whether an operation failed without a reason, so that its resource may hold one."""
-    answer = progress.answer
+    response = progress.answer
     if (
         progress.outcome not in ("failed", "canceled")
         or progress.method == "POST"
-        or answer is None
-        or answer.status >= 300
+        or response is None
+        or response.status >= 300
     ):
         return False
-    return not Poll.of(answer).shows(progress.url) and find_reason(answer) is None
+    return not Poll.of(response).shows(progress.url) and find_reason(response) is None
 
 
 def explained(progress: Progress, response: ArmResponse) -> Progress:
@@ -263,14 +263,7 @@ def unreadable(
     """
     if response.status >= 300:
         error = error_of(response, wall=wall)
-        why = ErrorDetail(
-            error.code,
-            error.message,
-            error.target,
-            error.details,
-            error.inner,
-            error.additional_info,
-        )
+        why = ErrorDetail.of(error)
         summary, advice, retry_after = str(error.args[0]), error.help, error.retry_after
     else:
         why, advice, retry_after = read_reason(response), "", None

@@ -181,10 +181,10 @@ class PollReader:
             return finish(
                 attrs.evolve(progress, status=poll.record_state), poll.outcome, poll.response
             )
-        goes_on = poll.is_record and (
+        running = poll.is_record and (
             poll.record_state.lower() in RUNNING_STATES or is_running(poll.record_state)
         )
-        return attrs.evolve(progress, status=poll.record_state) if goes_on else None
+        return attrs.evolve(progress, status=poll.record_state) if running else None
 
     # The resource
 
