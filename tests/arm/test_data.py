@@ -93,7 +93,7 @@ async def test_a_read_that_was_cut_is_repeated(azure: EmbeddedAzure, keep: float
 async def test_a_read_that_stays_cut_is_a_lost_answer(azure: EmbeddedAzure) -> None:
     azure.inject("arm", Fault.cut_gzip(), None)
     async with at(azure, retry=None) as arm:
-        with pytest.raises(ArmConnectionError, match="the packed body was cut") as raised:
+        with pytest.raises(ArmConnectionError, match="the compressed body was cut") as raised:
             await arm.get(DEVTEST, api_version=VERSION)
         await until_error(arm.list(f"{DEVTEST}/resources", api_version=VERSION), ArmConnectionError)
     assert raised.value.arrived
@@ -368,7 +368,7 @@ async def test_rows_that_an_unsorted_query_missed_are_an_error() -> None:
         found, failure = await until_error(own.query("Resources | project-away tags"), ServiceError)
     assert [row["id"] for row in found] == ["/a", "/b", "/c"]
     assert "3 of 4" in str(failure)
-    assert "came twice" in failure.help
+    assert "received twice" in failure.help
 
 
 async def test_rows_that_never_come_are_an_error(azure: EmbeddedAzure) -> None:

@@ -466,7 +466,7 @@ async def test_too_many_failed_polls_end_the_wait_not_the_operation() -> None:
         operation = await begin(own)
         with pytest.raises(OperationUnreadableError, match=r"was accepted, but .* Down") as raised:
             await operation.result()
-        assert "may well go on" in raised.value.help
+        assert "may continue" in raised.value.help
         assert raised.value.operation is operation
         assert not operation.done
         resumed = await own.resume(operation.state())

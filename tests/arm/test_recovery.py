@@ -232,7 +232,7 @@ async def test_later_error_carries_the_doubt(status: int, kind: type[ArmError]) 
 async def test_later_error_keeps_its_own_help_too() -> None:
     answers = [GONE, Says(body=OLD), Says(401, error("InvalidAuthenticationTokenAudience"))]
     async with canned(*answers) as arm, session(arm) as own:
-        with pytest.raises(ArmError, match="Ask for the audience") as raised:
+        with pytest.raises(ArmError, match="Request a token for the audience") as raised:
             await put(own)
     assert raised.value.help.startswith(EARLIER)
 

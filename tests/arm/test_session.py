@@ -508,7 +508,7 @@ async def test_a_second_401_is_the_callers(embedded_azure: EmbeddedAzure) -> Non
     )
     async with ArmSession() as arm:
         with pytest.raises(
-            AuthenticationError, match=r"answered 401 InvalidAuthenticationToken: No \(request id"
+            AuthenticationError, match=r"returned 401 InvalidAuthenticationToken: No \(request id"
         ) as raised:
             await get(arm)
     assert (raised.value.attempts, raised.value.status) == (2, 401)

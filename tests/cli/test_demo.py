@@ -232,7 +232,7 @@ def test_a_failed_call_is_a_failed_demo() -> None:
     assert len(shared.failures) == 2
     assert shared.failures[1] == f"requested {names[1]}, received another"
     with pytest.raises(
-        _demo.DemoFailedError, match=r"2 of 4 calls failed; the first failure: .* answered 403"
+        _demo.DemoFailedError, match=r"2 of 4 calls failed; the first failure: .* returned 403"
     ) as caught:
         _demo.judge(shared)
     assert caught.value.help

@@ -411,7 +411,7 @@ def test_get_without_a_role_is_a_403_that_says_what_to_grant(
     said = run("get", DEVTEST, *VERSION)
 
     assert said.code == 1
-    assert "answered 403 AuthorizationFailed" in said.complaint[0]
+    assert "returned 403 AuthorizationFailed" in said.complaint[0]
     assert f"grant Reader to the identity with object id {who}" in said.complaint[1]
 
 
@@ -419,7 +419,7 @@ def test_get_of_what_is_not_there_is_a_404(run: Callable[..., Said]) -> None:
     said = run("get", f"{SUBSCRIPTION}/resourceGroups/Nope", *VERSION)
 
     assert said.code == 1
-    assert "answered 404 ResourceGroupNotFound" in said.complaint[0]
+    assert "returned 404 ResourceGroupNotFound" in said.complaint[0]
     assert said.complaint[1] == "Check the group's name and the subscription's id"
 
 
@@ -489,7 +489,7 @@ def test_an_error_is_one_line_whatever_the_service_wrote(
     said = run("get", DEVTEST, *VERSION)
 
     assert said.code == 1
-    assert "answered 400 Bad: first second [31mthird" in said.complaint[0]
+    assert "returned 400 Bad: first second [31mthird" in said.complaint[0]
     assert said.err.replace("\n", "").isprintable()
 
 

@@ -1,4 +1,4 @@
-"""Which resource type a path is about, and which api-version is chosen for it."""
+"""The resource type of a path, and the api-version for it."""
 
 import pytest
 
@@ -6,8 +6,8 @@ from aiomsi._arm.protocol.api_versions import (
     ResourceType,
     choose_version,
     is_stable,
-    ordered,
     resource_type_of,
+    sort_versions,
     versions_for,
 )
 
@@ -132,7 +132,7 @@ def test_a_document_lists_the_versions_of_a_type(type_: str, versions: tuple[str
 
 
 @pytest.mark.parametrize("name", ["resourceGroups", "subscriptions__resourceGroups"])
-def test_arms_own_types_are_listed_with_or_without_the_subscription(name: str) -> None:
+def test_arms_types_are_listed_with_or_without_subscription(name: str) -> None:
     own = resource_type_of("/subscriptions/s/resourcegroups/g/moveResources")
     assert own is not None
     assert versions_for(
@@ -166,7 +166,7 @@ def test_stable_versions_go_before_others_and_newer_before_older() -> None:
         "2020-01-01",
         "2022-01-01-privatepreview",
     ]
-    assert ordered(mixed) == (
+    assert sort_versions(mixed) == (
         "2021-01-01",
         "2020-01-01",
         "2023-01-01-preview",
@@ -180,7 +180,7 @@ def test_stable_versions_go_before_others_and_newer_before_older() -> None:
     ]
 
 
-def test_the_newest_stable_version_is_chosen_and_after_a_failure_the_next() -> None:
+def test_newest_stable_version_is_chosen_then_the_next() -> None:
     versions = ["2020-01-01", "2021-01-01", "2022-01-01-preview"]
     assert choose_version(versions) == "2021-01-01"
     assert choose_version(versions, failed=["2021-01-01"]) == "2020-01-01"

@@ -1,4 +1,4 @@
-"""What bodies say about an operation."""
+"""The bodies of responses about an operation: states, percentages and reasons."""
 
 import json
 from typing import Any
@@ -9,13 +9,13 @@ from multidict import CIMultiDict
 from aiomsi import ArmResponse
 from aiomsi._arm.protocol.body import (
     decoded,
+    find_reason,
     has_error,
     is_record,
     is_running,
-    percent_of,
     provisioning_state,
-    reason_in,
-    reasons,
+    read_percent,
+    read_reason,
     text_of,
 )
 
@@ -37,7 +37,7 @@ def answer(body: object, status: int = 200) -> ArmResponse:
         (b'{"a": 1}', {"a": 1}),
     ],
 )
-def test_a_body_is_decoded_if_it_can_be(body: bytes, document: object) -> None:
+def test_body_is_decoded_if_it_is_json(body: bytes, document: object) -> None:
     assert decoded(answer(body)) == document
 
 
@@ -80,11 +80,11 @@ def test_the_provisioning_state_is_in_the_properties() -> None:
         (-1, 7.0),
     ],
 )
-def test_the_percentage_is_the_last_that_was_told(value: object, percent: float) -> None:
-    assert percent_of({"percentComplete": value}, 7.0) == percent
+def test_percentage_is_the_last_reported_one(value: object, percent: float) -> None:
+    assert read_percent({"percentComplete": value}, 7.0) == percent
 
 
-def test_a_record_is_told_from_a_result_with_a_status() -> None:
+def test_record_is_distinguished_from_a_result_with_a_status() -> None:
     assert is_record(
         {"id": "x", "name": "y", "status": "Failed", "startTime": "z", "percentComplete": 1.0}
     )
@@ -119,7 +119,7 @@ def test_a_place_for_an_error_is_no_error(document: object, expected: bool) -> N
         (
             {"status": "Failed", "error": {"code": "X", "message": ""}},
             200,
-            ("X", "the service gave the code X and no text"),
+            ("X", "the service sent the code X and no text"),
         ),
         ({"status": "Failed", "error": " Why "}, 200, (None, "Why")),
         (
@@ -146,12 +146,12 @@ def test_a_place_for_an_error_is_no_error(document: object, expected: bool) -> N
 def test_the_reasons_are_the_services_own(
     body: Any, status: int, expected: tuple[str | None, str]
 ) -> None:
-    why = reasons(answer(body, status), "Failed")
+    why = read_reason(answer(body, status), "Failed")
     assert (why.code, why.message) == expected
 
 
 def test_without_a_state_the_body_is_the_reason() -> None:
-    assert reasons(answer({"a": 1})).message == '{"a": 1}'
+    assert read_reason(answer({"a": 1})).message == '{"a": 1}'
 
 
 @pytest.mark.parametrize(
@@ -201,12 +201,12 @@ def test_without_a_state_the_body_is_the_reason() -> None:
 def test_reason_is_found_where_the_resource_has_it(
     properties: dict[str, Any], code: str | None, message: str
 ) -> None:
-    why = reason_in(
+    why = find_reason(
         answer({"id": "/x", "properties": {"provisioningState": "Failed", **properties}})
     )
     assert why is not None
     assert (why.code, why.message) == (code, message)
-    assert reasons(answer({"properties": properties}), "Failed") == why
+    assert read_reason(answer({"properties": properties}), "Failed") == why
 
 
 @pytest.mark.parametrize(
@@ -228,17 +228,19 @@ def test_reason_is_found_where_the_resource_has_it(
 )
 def test_resource_without_a_reason_has_none(properties: dict[str, Any]) -> None:
     assert (
-        reason_in(answer({"id": "/x", "properties": {"provisioningState": "Failed", **properties}}))
+        find_reason(
+            answer({"id": "/x", "properties": {"provisioningState": "Failed", **properties}})
+        )
         is None
     )
 
 
 def test_reason_beside_the_state_of_a_record_is_found() -> None:
-    why = reason_in(answer({"status": "Failed", "statusMessage": "Why"}))
+    why = find_reason(answer({"status": "Failed", "statusMessage": "Why"}))
     assert why is not None
     assert why.message == "Why"
-    assert reason_in(answer({"status": "Failed"}, 409)) is None
-    assert reason_in(answer(b"<html>")) is None
+    assert find_reason(answer({"status": "Failed"}, 409)) is None
+    assert find_reason(answer(b"<html>")) is None
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Bodies: unpacked when they are whole, and an error when they were cut."""
+"""Bodies: decompressed if they are whole, an error if they were cut."""
 
 import gzip
 import zlib
@@ -90,8 +90,8 @@ def test_an_encoding_that_was_not_accepted_is_an_error(encoding: str) -> None:
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate"])
-def test_what_is_not_packed_is_an_error(encoding: str) -> None:
-    with pytest.raises(CutBodyError, match="unpacked"):
+def test_body_that_is_not_packed_is_an_error(encoding: str) -> None:
+    with pytest.raises(CutBodyError, match="decompressed"):
         unpacked(b"\xff" + TEXT, encoding)
 
 

@@ -1,4 +1,4 @@
-"""Remaining counts: every header is read and put down to a bucket, and what is unknown is left out."""
+"""Remaining counts: each header belongs to a bucket, and unknown headers are left out."""
 
 import pytest
 from multidict import CIMultiDict
@@ -72,13 +72,14 @@ def test_a_burst_limit_is_one_of_a_single_provider() -> None:
         (OWN + "resource", "Microsoft.Compute/LowCostGet3Min;many"),
     ],
 )
-def test_what_is_unknown_or_unreadable_is_left_out(name: str, value: str) -> None:
+def test_unknown_and_unreadable_counts_are_left_out(name: str, value: str) -> None:
     assert remaining_counts({name: value}, 0.0) == ()
 
 
 def test_the_lists_of_compute_are_read_policy_by_policy() -> None:
     value = (
-        "Microsoft.Compute/LowCostGet3Min;3997, Microsoft.Compute/LowCostGet30Min;31875,Microsoft.Compute/GetOperation1Hour;2,"
+        "Microsoft.Compute/LowCostGet3Min;3997, Microsoft.Compute/LowCostGet30Min;31875,"
+        "Microsoft.Compute/GetOperation1Hour;2,"
         "Microsoft.Compute/UpdateVMResource;11,Microsoft.Compute/UpdateVMSubscriptionMaximum;1499,,broken;x,"
         "Microsoft.Compute/VmssQueuedVMOperations;0"
     )
@@ -94,7 +95,7 @@ def test_the_lists_of_compute_are_read_policy_by_policy() -> None:
 
 
 @pytest.mark.parametrize(("after", "seconds"), [("00:00:05", 5.0), ("soon", None)])
-def test_the_quota_of_a_user_says_when_it_is_full_again(after: str, seconds: float | None) -> None:
+def test_user_quota_has_a_reset_time(after: str, seconds: float | None) -> None:
     headers = CIMultiDict(
         {"X-Ms-User-Quota-Remaining": "14", "X-Ms-User-Quota-Resets-After": after}
     )
@@ -142,7 +143,7 @@ def test_of_several_counts_for_one_bucket_the_smallest_is_taken() -> None:
     assert remaining_counts({name: "-1"}, 0.0) == (Remaining(bucket, 0),)
 
 
-def test_one_answer_tells_of_several_buckets() -> None:
+def test_one_response_has_several_buckets() -> None:
     headers = {
         OWN + "subscription-reads": "249",
         OWN + "subscription-global-reads": "3749",

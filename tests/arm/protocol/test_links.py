@@ -1,4 +1,4 @@
-"""Links of answers: resolved as services write them, to the letter, and never off the cloud's ARM."""
+"""Links in responses: resolved, otherwise unchanged, and always on the cloud's ARM."""
 
 import pytest
 
@@ -26,7 +26,7 @@ LOOPBACK = Cloud("Embedded", "http://127.0.0.1:8123", "https://management.azure.
         f"{ARM}/x;a;b/(c)/d*e",
     ],
 )
-def test_a_link_on_arm_stays_to_the_letter(link: str) -> None:
+def test_link_on_arm_is_unchanged(link: str) -> None:
     assert pinned(PUBLIC, link, BASE) == link
 
 
@@ -46,7 +46,7 @@ def test_a_link_on_arm_stays_to_the_letter(link: str) -> None:
         (f"{ARM}/West US 2/x?$filter=a le b", f"{ARM}/West%20US%202/x?$filter=a%20le%20b"),
         (f"{ARM}/ä?\u2028=\ud800", f"{ARM}/%C3%A4?%E2%80%A8=%ED%A0%80"),
         (f'{ARM}/x?a="\\"#b', f'{ARM}/x?a="%5C"%23b'),
-        # What looks like a host behind the first slash is a path.
+        # A host name behind a single slash is a path.
         ("/@evil.example/x", f"{ARM}/@evil.example/x"),
         ("file://evil.example/x", f"{ARM}/evil.example/x"),
     ],
@@ -170,7 +170,7 @@ def test_paths_are_compared_as_arm_does() -> None:
         ("/subscriptions/s/resourceGroups/other/providers/Microsoft.X/vaults/v", False),
     ],
 )
-def test_an_operation_is_told_from_a_resource_by_its_path(path: str, expected: bool) -> None:
+def test_operation_is_distinguished_by_its_path(path: str, expected: bool) -> None:
     request = (
         f"{ARM}/subscriptions/s/resourcegroups/Status/providers/Microsoft.X/vaults/v?api-version=1"
     )

@@ -1,4 +1,4 @@
-"""Pages as values: what they hold, and the way from one to the next."""
+"""Pages as values: their items, and the links from one to the next."""
 
 import gc
 import json
@@ -65,7 +65,7 @@ def test_no_content_is_an_empty_list() -> None:
     assert read_page(answer(b"", 204)) == Page([])
 
 
-def test_services_have_names_of_their_own() -> None:
+def test_items_and_link_may_have_other_names() -> None:
     document = {
         "Items": [1],
         "More": f"{ARM}/x",
@@ -101,15 +101,15 @@ def test_services_have_names_of_their_own() -> None:
         ({"id": "/x", "name": "x"}, "get()"),
         ({"name": "net", "properties": {"provisioningState": "Succeeded"}}, "get()"),
         ({"id": "/x", "value": None}, "get()"),
-        ({"nameAvailable": True}, "path is a list's"),
+        ({"nameAvailable": True}, "path is that of a list"),
         ({"nameAvailable": True, "value": None}, "no 'value'"),
         ({"count": 5, "value": None}, "no 'value'"),
         ({"code": "ThrottledByGateway", "message": "try again"}, "ThrottledByGateway: try again"),
         ({"Code": "X", "Message": "Broken", "value": []}, "X: Broken"),
         ({"errorCode": 7, "message": "Broken"}, "7: Broken"),
         ({"statusCode": 429, "message": "Rate limit is exceeded."}, "Rate limit is exceeded"),
-        ({"status": "Failed", "value": None}, "tells of an error"),
-        ({"status": "Canceled", "value": []}, "tells of an error"),
+        ({"status": "Failed", "value": None}, "reports an error"),
+        ({"status": "Canceled", "value": []}, "reports an error"),
         ({"status": "Succeeded"}, "no 'value'"),
         ({"message": "text"}, "no 'value'"),
         (b'"an error"', "neither an object"),
@@ -118,7 +118,7 @@ def test_services_have_names_of_their_own() -> None:
         ({"value": [1], "error": {"message": "Half of it."}}, "no code: Half of it"),
     ],
 )
-def test_what_is_no_page_is_an_error_and_no_empty_list(body: object, text: str) -> None:
+def test_response_without_a_page_is_an_error(body: object, text: str) -> None:
     with pytest.raises(ServiceError, match=text) as raised:
         read_page(answer(body))
     assert raised.value.status == 200
@@ -127,7 +127,7 @@ def test_what_is_no_page_is_an_error_and_no_empty_list(body: object, text: str) 
 
 
 def test_an_empty_object_is_an_empty_page() -> None:
-    # Services that leave out what is empty write an empty list so.
+    # Services that omit empty members write an empty list like this.
     assert read_page(answer({})) == Page([])
 
 
@@ -139,10 +139,10 @@ def test_an_error_in_a_page_keeps_its_code() -> None:
 
 def test_a_page_shows_neither_items_nor_signed_links() -> None:
     page = read_page(answer({"value": ["secret"], "nextLink": f"{ARM}/x?s=signed"}))
-    assert repr(page) == "Page(items=<1>, cut=False)"
+    assert repr(page) == "Page(items=<1>, truncated=False)"
 
 
-def test_a_chain_follows_links_to_the_letter() -> None:
+def test_chain_follows_links_unchanged() -> None:
     chain = Chain(PUBLIC, URL)
     response = answer({})
     links = [f"{ARM}:443/x?$skiptoken=%7b%22a%22&t=1", f"{ARM}/x?%24SKIPTOKEN=%7B"]
@@ -172,13 +172,13 @@ def test_a_link_off_arm_is_an_error() -> None:
 def test_tokens_make_a_chain_too() -> None:
     chain, response = Chain(PUBLIC), answer({}, method="POST")
     assert chain.next_token(Page([]), response) is None
-    assert chain.next_token(Page([], token="a", cut=True), response) == "a"
+    assert chain.next_token(Page([], token="a", truncated=True), response) == "a"
     assert chain.next_token(Page([], token="b"), response) == "b"
     with pytest.raises(ServiceError, match="read before"):
         chain.next_token(Page([], token="a"), response)
 
 
-def test_five_thousand_items_are_never_there_at_once() -> None:
+def test_five_thousand_items_are_never_held_at_once() -> None:
     chain, url, total, most = Chain(PUBLIC, URL), URL, 0, 0
     while url:
         number = int(url.rpartition("p=")[2]) if "p=" in url else 0

@@ -1,4 +1,4 @@
-"""Resource Graph queries as values: their pages, the order that they get, and the rows that are missing."""
+"""Resource Graph queries as values: their pages, their order, and missing rows."""
 
 import json
 from typing import Any
@@ -10,12 +10,12 @@ from aiomsi import ArmError, ArmResponse, ServiceError
 from aiomsi._arm.protocol.errors.classify import error_of
 from aiomsi._arm.protocol.paging import Page
 from aiomsi._arm.protocol.queries import (
+    QueryShape,
     RowCount,
-    Shape,
     in_order,
     next_query,
+    parse_shape,
     read_rows,
-    shape_of,
     smaller_page,
 )
 
@@ -36,10 +36,10 @@ def answer(body: object, status: int = 200, **headers: str) -> ArmResponse:
         ({"data": [{}], "$skipToken": "t", "resultTruncated": "false"}, Page([{}], token="t")),
         (
             {"data": [{}], "$skipToken": "t", "resultTruncated": "true"},
-            Page([{}], token="t", cut=True),
+            Page([{}], token="t", truncated=True),
         ),
-        ({"data": [{}], "resultTruncated": "true"}, Page([{}], cut=True)),
-        ({"data": [{}], "resultTruncated": True}, Page([{}], cut=True)),
+        ({"data": [{}], "resultTruncated": "true"}, Page([{}], truncated=True)),
+        ({"data": [{}], "resultTruncated": True}, Page([{}], truncated=True)),
         (
             {
                 "data": {
@@ -85,18 +85,18 @@ def test_a_page_with_fewer_rows_than_it_counts_is_an_error() -> None:
     "data",
     [..., None, {"columns": []}, {"columns": [], "rows": 1}, {"columns": [], "rows": [1]}, "text"],
 )
-def test_what_has_no_rows_is_an_error(data: object) -> None:
+def test_response_without_rows_is_an_error(data: object) -> None:
     with pytest.raises(ServiceError, match="no rows"):
         read_rows(answer({} if data is ... else {"data": data}))
 
 
 @pytest.mark.parametrize("document", [[], None, "text", 7])
-def test_what_is_no_object_has_no_rows(document: object) -> None:
+def test_document_that_is_no_object_has_no_rows(document: object) -> None:
     with pytest.raises(ServiceError, match="no rows"):
         read_rows(answer(document))
 
 
-def test_a_query_is_gone_on_with_by_its_token() -> None:
+def test_query_continues_by_its_token() -> None:
     body = {"query": "Resources", "options": {"$top": 3, "$skip": 2, "$skipToken": "old"}}
     assert next_query(body, "t") == {
         "query": "Resources",
@@ -118,13 +118,19 @@ SORTED = "\n| order by id asc"
         "Resources",
         " Resources ",
         "resources | where type =~ 'microsoft.web/sites'",
-        "Resources | where name == 'a | limit 5' | extend b = strcat(name, '|') | project id, name, b",
-        'Resources | where name has "it\\"s | take" | project name, b = split(id, \'/\')[0], ID // | limit 5',
+        (
+            "Resources | where name == 'a | limit 5' | extend b = strcat(name, '|') "
+            "| project id, name, b"
+        ),
+        (
+            'Resources | where name has "it\\"s | take" '
+            "| project name, b = split(id, '/')[0], ID // | limit 5"
+        ),
         "Resources\n// | limit 1, project name\n| where a == @'c:\\' | project id",
     ],
 )
 def test_a_plain_query_is_sorted_by_id(kql: str) -> None:
-    assert shape_of(kql) == Shape(sortable=True, unique=True)
+    assert parse_shape(kql) == QueryShape(sortable=True, unique=True)
     assert in_order({"query": kql, "a": 1}) == {"query": kql.rstrip() + SORTED, "a": 1}
 
 
@@ -156,7 +162,7 @@ def test_a_plain_query_is_sorted_by_id(kql: str) -> None:
 def test_any_other_query_is_left_alone(
     kql: str, limits: tuple[str, ...], most: int | None, unique: bool
 ) -> None:
-    assert shape_of(kql) == Shape(limits, most, sortable=False, unique=unique)
+    assert parse_shape(kql) == QueryShape(limits, most, sortable=False, unique=unique)
     assert in_order({"query": kql}) == {"query": kql}
 
 
@@ -207,9 +213,9 @@ def rows(*ids: object) -> list[Any]:
 
 
 def page(
-    *ids: object, token: str | None = None, total: int | None = None, cut: bool = False
+    *ids: object, token: str | None = None, total: int | None = None, truncated: bool = False
 ) -> Page:
-    return Page(rows(*ids), token=token, total=total, cut=cut)
+    return Page(rows(*ids), token=token, total=total, truncated=truncated)
 
 
 def check(count: RowCount, last: Page) -> None:
@@ -231,7 +237,7 @@ def test_rows_that_were_missed_for_others_are_an_error() -> None:
     count.new_rows(last)
     with pytest.raises(ServiceError, match=r"a part of the rows \(3 of 4\)") as raised:
         check(count, last)
-    assert "1 rows came twice. Sort the query" in raised.value.help
+    assert "1 rows were received twice. Sort the query" in raised.value.help
 
 
 @pytest.mark.parametrize(
@@ -258,7 +264,7 @@ def test_rows_without_an_id_are_all_kept(strange: object) -> None:
 
 
 def test_the_lowest_total_is_the_one_to_reach() -> None:
-    # Resources come and go while a list is read.
+    # Resources are created and deleted while a list is read.
     count = RowCount({"query": "Resources"})
     for one in (
         page("/a", token="t", total=2),
@@ -286,13 +292,17 @@ def test_rows_that_were_skipped_are_not_missing(options: dict[str, Any] | None, 
     ("kql", "last", "hint"),
     [
         ("Resources | project id", page("/a", total=5000), "Sort the query by 'id'"),
-        ("Resources | project id", page("/a", cut=True), "Sort the query by 'id'"),
-        ("Resources | project name", Page([{"name": "a"}], cut=True), "column 'id': project it"),
+        ("Resources | project id", page("/a", truncated=True), "Sort the query by 'id'"),
+        (
+            "Resources | project name",
+            Page([{"name": "a"}], truncated=True),
+            "column 'id': project it",
+        ),
         ("Resources | project name", page(total=3), "Sort the query by 'id'"),
         (
             "Resources | project id | limit 5000",
-            page("/a", total=5000, cut=True),
-            "has 'limit': take that off",
+            page("/a", total=5000, truncated=True),
+            "has 'limit': remove that",
         ),
         ("Resources | take 9 | sample 5", page("/a", total=5), "has 'take' and 'sample'"),
     ],
@@ -307,7 +317,11 @@ def test_missing_rows_are_an_error_with_the_right_advice(kql: str, last: Page, h
 
 @pytest.mark.parametrize(
     "last",
-    [page("/a", "/b", total=5000, cut=True), page("/a", "/b", "/c", cut=True), page("/a", total=1)],
+    [
+        page("/a", "/b", total=5000, truncated=True),
+        page("/a", "/b", "/c", truncated=True),
+        page("/a", total=1),
+    ],
 )
 def test_a_limit_that_was_reached_is_the_end(last: Page) -> None:
     count = RowCount({"query": "Resources | limit 2"})
@@ -318,7 +332,7 @@ def test_a_limit_that_was_reached_is_the_end(last: Page) -> None:
 def test_subscriptions_that_were_not_covered_are_missing_rows() -> None:
     response = answer({"data": [1]}, x_ms_tenant_subscription_limit_hit="True")
     count, last = RowCount({"query": "Resources"}), read_rows(response)
-    assert last == Page([1], cut=True)
+    assert last == Page([1], truncated=True)
     count.new_rows(last)
     with pytest.raises(ServiceError, match="only a part") as raised:
         count.check_complete(last, response)

@@ -1,4 +1,4 @@
-"""Requests to ARM as values: what may be sent, how it is encoded, and what is refused before anything is."""
+"""Requests to ARM as values: encoding, and arguments that are refused before any I/O."""
 
 import datetime as dt
 import decimal
@@ -233,7 +233,7 @@ def test_a_path_is_a_string(path: object) -> None:
         f"{ARM}/x\n",
     ],
 )
-def test_what_no_url_may_have_is_refused(path: str) -> None:
+def test_characters_that_no_url_may_have_are_refused(path: str) -> None:
     with pytest.raises(ConfigurationError, match="control character"):
         built(path)
 
@@ -268,7 +268,7 @@ def test_dot_segments_are_refused_however_they_are_written(path: str) -> None:
         ("/x", Options(VERSION, {"\ud800": "a"})),
     ],
 )
-def test_what_has_no_encoding_is_refused(path: str, options: Options) -> None:
+def test_text_without_an_encoding_is_refused(path: str, options: Options) -> None:
     with pytest.raises(ConfigurationError, match="can't be encoded"):
         built(path, options)
 
@@ -336,7 +336,7 @@ class Top(enum.IntEnum):
     TEN = 10
 
 
-def test_parameters_count_as_what_they_derive_from() -> None:
+def test_parameters_count_as_their_base_type() -> None:
     options = Options(
         VERSION,
         MappingProxyType({Kind.LINUX: Kind.LINUX, "$top": Top.TEN, "empty": "", "n": -(2**70)}),
@@ -377,7 +377,7 @@ def test_a_parameter_of_another_type_is_refused(name: str, value: object) -> Non
     "params", ["a=1", b"a=1", [("a", 1)], 7, {1: "a"}, {"": "a"}, {b"a": "b"}, {None: "a"}]
 )
 def test_parameters_are_a_mapping_of_names(params: object) -> None:
-    with pytest.raises(ConfigurationError, match=r"params=|name is text"):
+    with pytest.raises(ConfigurationError, match=r"params=|name must be text"):
         built("/x", Options(VERSION, params))  # type: ignore[arg-type]
 
 
@@ -476,7 +476,7 @@ def test_a_version_may_be_in_the_path_or_among_the_parameters(
     assert has_version(path, Options(params=params)) is has
 
 
-def test_polls_take_over_the_time_out_and_a_request_id_of_the_callers() -> None:
+def test_polls_keep_the_timeout_and_the_callers_request_id() -> None:
     call = Options(
         VERSION,
         {"a": 1},

@@ -1,4 +1,4 @@
-"""What is repeated, when, and after a look: the table of the contract, row by row."""
+"""The retry rule: repeated calls, their waits, and the check before a write."""
 
 import math
 import pickle
@@ -43,7 +43,7 @@ def test_a_429_is_repeated_whatever_the_verb(method: str) -> None:
 
 @pytest.mark.parametrize("method", VERBS)
 @pytest.mark.parametrize("status", [408, 499, 500, 502, 503, 504, None])
-def test_what_may_have_happened_is_repeated_but_for_post_and_writes_are_looked_at_first(
+def test_uncertain_calls_but_post_are_repeated_writes_checked(
     status: int | None, method: str
 ) -> None:
     decided = after(attempt(method, status), RULE)
@@ -51,7 +51,7 @@ def test_what_may_have_happened_is_repeated_but_for_post_and_writes_are_looked_a
 
 
 @pytest.mark.parametrize("method", VERBS)
-def test_what_was_never_sent_is_repeated_without_a_look(method: str) -> None:
+def test_request_never_sent_is_repeated_without_a_check(method: str) -> None:
     assert after(attempt(method, None, arrived=False), RULE) == Again(1.0)
 
 
@@ -59,7 +59,7 @@ def test_what_was_never_sent_is_repeated_without_a_look(method: str) -> None:
     "status", [200, 304, 400, 401, 403, 404, 405, 409, 410, 412, 413, 501, 505, 507]
 )
 @pytest.mark.parametrize("method", VERBS)
-def test_nothing_else_is_repeated(method: str, status: int) -> None:
+def test_other_errors_are_not_repeated(method: str, status: int) -> None:
     assert RULE(attempt(method, status)) is None
     assert after(attempt(method, status), RULE) is None
 
@@ -69,11 +69,11 @@ def test_a_post_that_only_reads_is_repeated(status: int | None) -> None:
     assert after(attempt("POST", status, reads=True), RULE) == Again(1.0)
 
 
-def test_an_answer_that_is_too_large_is_too_large_the_next_time() -> None:
+def test_response_that_is_too_large_is_not_repeated() -> None:
     assert RULE(attempt("GET", 500, code="ResponseTooLarge")) is None
 
 
-def test_waits_double_up_to_a_cap_and_are_drawn_from_nothing_up() -> None:
+def test_waits_double_up_to_a_cap_with_full_jitter() -> None:
     assert [RULE(attempt(number=number)) for number in (1, 2, 3, 4, 5, 6, 19)] == [
         1,
         2,
@@ -119,8 +119,8 @@ def test_a_permanent_failure_is_not_repeated() -> None:
     ("method", "again"),
     [("GET", True), ("PUT", True), ("PATCH", True), ("DELETE", False), ("POST", False)],
 )
-def test_an_unreadable_response_to_a_write_is_looked_at(method: str, again: bool) -> None:
-    """Whatever the rule: ARM has seen the request."""
+def test_unreadable_response_to_a_write_is_checked_first(method: str, again: bool) -> None:
+    """Check first whatever the rule returns, because ARM has seen the request."""
     found = after(lost(method, "/x", number=1, elapsed=0, unreadable=True), lambda _: 1.0)
     assert (found is not None) is again
     assert found is None or found.look == (method in ("PUT", "PATCH"))
@@ -140,7 +140,7 @@ def test_a_rule_without_a_budget_has_the_usual_one(rule: Any, budget: float) -> 
     assert budget_of(rule) == budget
 
 
-def test_the_number_of_requests_is_limited_and_higher_where_arm_puts_the_call_off() -> None:
+def test_requests_are_limited_with_a_higher_limit_for_throttling() -> None:
     assert RULE(attempt("GET", 503, number=4)) is not None
     assert RULE(attempt("GET", 503, number=5)) is None
     assert RULE(attempt(number=19)) is not None
@@ -163,7 +163,7 @@ def test_a_locked_resource_is_left_alone_for_longer() -> None:
     assert RULE(attempt("PUT", 409, locked=True, number=20)) is None
 
 
-def test_a_principal_that_was_made_just_now_is_asked_for_again_for_a_while() -> None:
+def test_call_for_a_new_principal_is_repeated_for_a_while() -> None:
     new = attempt("PUT", 400, code="PrincipalNotFound")
     assert after(new, RULE) == Again(5.0)
     assert RULE(attrs.evolve(new, elapsed=59.0)) == 5.0
@@ -173,7 +173,7 @@ def test_a_principal_that_was_made_just_now_is_asked_for_again_for_a_while() -> 
 
 
 @pytest.mark.parametrize("status", [400, 404])
-def test_a_version_that_is_refused_and_listed_is_asked_for_once_more(status: int) -> None:
+def test_refused_version_that_is_listed_is_repeated_once(status: int) -> None:
     strange = attempt("PUT", status, code="NoRegisteredProviderFound", listed=True)
     assert after(strange, RULE) == Again(1.0)
     assert RULE(attrs.evolve(strange, number=2)) == 2.0
@@ -207,7 +207,7 @@ def test_the_rule_may_be_any_function() -> None:
         ("POST", f"{PATH}/providers/Microsoft.Compute/virtualMachines/v/start?x=/list", False),
     ],
 )
-def test_which_calls_only_read(method: str, path: str, only: bool) -> None:
+def test_reads_are_safe_verbs_and_reading_posts(method: str, path: str, only: bool) -> None:
     assert reads(method, path) is only
 
 

@@ -1,4 +1,4 @@
-"""Waits: read from everywhere they hide, in order, and from nowhere else."""
+"""Waits that services ask for: read from headers, quotas and texts, in this order."""
 
 import json
 from datetime import UTC, datetime
@@ -7,7 +7,7 @@ import pytest
 from multidict import CIMultiDict
 
 from aiomsi import ErrorDetail
-from aiomsi._arm.protocol.throttling import asked_wait, duration, instant, quota_wait
+from aiomsi._arm.protocol.throttling import asked_wait, instant, parse_duration, quota_wait
 
 WALL = datetime(2023, 11, 27, 9, 4, 50, tzinfo=UTC).timestamp()
 
@@ -50,7 +50,7 @@ def asked(status: int = 429, text: str = "", **headers: str) -> float | None:
     ],
 )
 @pytest.mark.parametrize("status", [200, 202, 429, 503])
-def test_headers_say_it_in_every_answer(
+def test_headers_count_in_every_response(
     status: int, headers: dict[str, str], wait: float | None
 ) -> None:
     assert asked(status, **headers) == wait
@@ -81,9 +81,7 @@ def test_headers_say_it_in_every_answer(
         ),
     ],
 )
-def test_a_quota_that_is_used_up_says_when_it_is_back(
-    headers: dict[str, str], wait: float | None
-) -> None:
+def test_exhausted_quota_waits_for_its_reset(headers: dict[str, str], wait: float | None) -> None:
     named = CIMultiDict({name.replace("_", "-"): value for name, value in headers.items()})
     assert quota_wait(named, WALL) == (5.0 if "Retry_After" in headers else wait or 0.0)
     assert asked(429, "Please try again after '60' seconds." if wait else "", **headers) == wait
@@ -98,7 +96,10 @@ def test_a_quota_that_is_used_up_says_when_it_is_back(
     [
         ("exceeded the backend storage limit. Please try again after '6' seconds.", 6.0),
         (
-            "exceeded the limit of '150' for time interval '01:00:00'. Please try again after '324' seconds.",
+            (
+                "exceeded the limit of '150' for time interval '01:00:00'. "
+                "Please try again after '324' seconds."
+            ),
             324.0,
         ),
         ("Too many requests. Please retry after 60 seconds.", 60.0),
@@ -120,7 +121,7 @@ def test_a_quota_that_is_used_up_says_when_it_is_back(
         ("A retryable error occurred.", None),
     ],
 )
-def test_texts_say_it(text: str, wait: float | None) -> None:
+def test_wait_is_read_from_error_texts(text: str, wait: float | None) -> None:
     assert asked(429, text) == wait
     assert (
         asked_wait(429, {}, ErrorDetail("A", "a", details=(ErrorDetail("B", text),)), WALL) == wait
@@ -129,7 +130,7 @@ def test_texts_say_it(text: str, wait: float | None) -> None:
     assert asked(200, text) is None
 
 
-def test_a_429_may_leave_the_word_out_while_elsewhere_it_tells_what_has_been() -> None:
+def test_after_without_retry_counts_only_in_a_429() -> None:
     assert asked(429, "Available after 9 seconds") == 9.0
     assert asked(504, "No response after 60 seconds") is None
     assert asked(503, "Retry after 9 seconds") == 9.0
@@ -164,13 +165,13 @@ def compute(end: object) -> ErrorDetail:
     ("end", "wait"),
     [("2023-11-27T09:10:00.1234567+00:00", 310.123456), ("", None), (17, None), (None, None)],
 )
-def test_compute_says_when_its_interval_ends(end: object, wait: float | None) -> None:
+def test_end_of_computes_interval_is_a_wait(end: object, wait: float | None) -> None:
     assert asked_wait(429, {}, compute(end), WALL) == (
         None if wait is None else pytest.approx(wait)
     )
 
 
-def test_an_answer_whose_body_was_not_read_says_it_in_headers_alone() -> None:
+def test_response_without_a_body_waits_by_its_headers() -> None:
     assert asked_wait(429, {"Retry-After": "3"}, None, WALL) == 3.0
     assert asked_wait(429, {}, None, WALL) is None
 
@@ -190,7 +191,7 @@ def test_an_answer_whose_body_was_not_read_says_it_in_headers_alone() -> None:
         (None, None),
     ],
 )
-def test_instants_are_utc_unless_they_say_otherwise(text: object, moment: float | None) -> None:
+def test_instants_without_a_zone_are_utc(text: object, moment: float | None) -> None:
     assert instant(text) == moment
 
 
@@ -206,4 +207,4 @@ def test_instants_are_utc_unless_they_say_otherwise(text: object, moment: float 
     ],
 )
 def test_durations(text: str, seconds: float | None) -> None:
-    assert duration(text) == seconds
+    assert parse_duration(text) == seconds

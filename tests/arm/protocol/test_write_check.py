@@ -1,4 +1,4 @@
-"""What a GET of the resource shows after a write that may have been carried out."""
+"""The status of a write that may have been carried out, by a GET of the resource."""
 
 from typing import Any
 
@@ -35,7 +35,7 @@ def test_resource_as_it_was_sent_is_done(state: object) -> None:
 
 
 @pytest.mark.parametrize("state", ["Active", "Ready", "Online"])
-def test_resource_at_rest_on_a_word_of_its_own_is_compared(state: str) -> None:
+def test_resource_at_rest_in_an_unknown_state_is_compared(state: str) -> None:
     assert seen("PUT", SENT, 200, resource(state)) is Seen.DONE
     assert seen("PUT", SENT, 200, resource(state, size=4)) is Seen.REPEAT
 
@@ -72,9 +72,7 @@ def test_resource_that_differs_is_written_again(
     [(403, {}), (405, None), (500, resource()), (204, None), (200, None), (200, [resource()])],
 )
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE"])
-def test_response_without_the_resource_shows_nothing(
-    method: str, status: int, found: object
-) -> None:
+def test_response_without_the_resource_is_unknown(method: str, status: int, found: object) -> None:
     assert seen(method, SENT, status, found) is Seen.UNKNOWN
 
 
@@ -107,7 +105,7 @@ def test_deletion_is_seen_in_the_resource(status: int, found: object, expected: 
         {"properties": {"rules": [{"name": "a", "id": "1"}, {"name": "b"}], "group": {}}},
     ],
 )
-def test_put_that_leaves_something_out_is_not_done(removed: dict[str, Any]) -> None:
+def test_put_without_a_member_of_the_resource_is_not_done(removed: dict[str, Any]) -> None:
     old = {
         "location": "westus",
         "tags": {"owner": "ann", "name": "x", "type": "y", "etag": "z", "id": "1"},

@@ -1,4 +1,4 @@
-"""How a request went wrong, told as an `ArmAttempt`, and what follows from that by a rule. No I/O."""
+"""`ArmAttempt`, one failed request as a value, and the decision whether it is repeated. No I/O."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import attrs
 
 from aiomsi._arm.protocol.errors.body import ErrorDetail
 from aiomsi._arm.protocol.errors.codes import is_in_progress, is_locked
-from aiomsi._arm.protocol.retry import LOOKED_AT, PASSING, RetryRule, reads
+from aiomsi._arm.protocol.retry import CHECKED_WRITES, PASSING, RetryRule, reads
 from aiomsi._errors import ApiVersionError, ArmError
 
-# What a 404 says that is about the path, and not about the resource at its end.
+# The codes of a 404 that is about the path and not about the resource at its end.
 _NEVER_THERE = frozenset(
     {"InvalidResourceNamespace", "InvalidResourceType", "SubscriptionNotFound"}
 )
@@ -20,28 +20,27 @@ _VERSION = re.compile(r"[?&]api-version=([^&#]*)", re.IGNORECASE)
 
 @attrs.frozen
 class ArmAttempt:
-    """How one request of a call went wrong, and what came before it.
+    """One failed request of a call, with the history that a retry rule needs.
 
     Attributes:
         method: the HTTP verb.
         number: 1 for the first request of the call.
-        elapsed: seconds since the call began, without those that registrations took.
-        status: the HTTP status, None if there was no answer.
-        code: the answer's error code, None without one.
-        retry_after: the seconds that the answer asks for, None if it does not say.
-        arrived: whether the request may have reached ARM: False where not even a connection was
-            made.
-        untrusted: whether that was because the certificate of the other side was not accepted.
-        reads: whether the call changes nothing, whatever its verb.
-        locked: whether another operation holds the resource: a 409 that passes, or a 429 that has
-            nothing to do with rates.
-        listed: whether the answer refuses an api-version that it lists as supported.
-        repeats: how many requests in a row, this one included, ended with this status and code.
-        permanent: whether the same request would fail again in the same way, as with a wrong
-            password of the proxy.
-        unreadable: whether a response came that could not be read, so that ARM has seen the
-            request.
-        left: seconds until the call's `timeout` ends it, None without one.
+        elapsed: seconds since the call began, without the time that registrations took.
+        status: the HTTP status; None if no response was received.
+        code: the error code in the response; None without one.
+        retry_after: the seconds to wait that the response asks for; None if it names none.
+        arrived: whether the request may have reached ARM; False if no connection was made.
+        untrusted: whether no connection was made because the server's certificate was rejected.
+        reads: whether the call only reads, whatever its verb.
+        locked: whether another operation holds the resource: a temporary 409, or a 429 for a lock
+            and not for a rate limit.
+        listed: whether the response rejects an api-version that it lists as supported.
+        repeats: the number of consecutive requests, this one included, with this status and code.
+        permanent: whether the same request would fail again in the same way, for example because
+            the proxy's password is wrong.
+        unreadable: whether a response was received but could not be read, so that ARM has seen
+            the request.
+        left: seconds until the call's `timeout` ends it; None without a timeout.
 
     """
 
@@ -63,7 +62,7 @@ class ArmAttempt:
 
     @property
     def doubtful(self) -> bool:
-        """Whether the call may have been carried out, and so have changed something."""
+        """Whether the request may have been carried out, and so have changed a resource."""
         if self.reads:
             return False
         return self.arrived if self.status is None else self.status in PASSING
@@ -83,7 +82,7 @@ def lost(
     left: float | None = None,
     lists: bool = False,
 ) -> ArmAttempt:
-    """Describe a request without an answer; `lists` as in `Call`."""
+    """Return the attempt for a request without a response; `lists` as in `Call`."""
     return ArmAttempt(
         method,
         number,
@@ -107,10 +106,10 @@ def answered(
     left: float | None = None,
     lists: bool = False,
 ) -> ArmAttempt:
-    """Describe a request that was answered with an error; `lists` as in `Call`."""
+    """Return the attempt for a request with an error response; `lists` as in `Call`."""
     response = error.response
-    whole = ErrorDetail(error.code, error.message, details=error.details, inner=error.inner)
-    asked = _VERSION.search(response.url)
+    detail = ErrorDetail.of(error)
+    version = _VERSION.search(response.url)
     return ArmAttempt(
         response.method,
         number,
@@ -119,12 +118,12 @@ def answered(
         code=error.code,
         retry_after=error.retry_after,
         reads=lists or reads(response.method, response.path),
-        locked=is_locked(whole)
+        locked=is_locked(detail)
         if error.status == 429
-        else is_in_progress(error.status, whole, error.retry_after),
+        else is_in_progress(error.status, detail, error.retry_after),
         listed=isinstance(error, ApiVersionError)
-        and asked is not None
-        and asked[1] in error.supported,
+        and version is not None
+        and version[1] in error.supported,
         repeats=repeats,
         left=left,
     )
@@ -132,11 +131,12 @@ def answered(
 
 @attrs.frozen
 class Again:
-    """Repeat the call.
+    """The decision to repeat a call.
 
     Attributes:
-        delay: after this many seconds.
-        look: but GET the resource first, and go by `aiomsi._arm.protocol.write_check.seen`.
+        delay: seconds to wait before the call is repeated.
+        look: whether to GET the resource first and decide by
+            `aiomsi._arm.protocol.write_check.seen`.
 
     """
 
@@ -145,19 +145,22 @@ class Again:
 
 
 def after(attempt: ArmAttempt, rule: RetryRule) -> Again | None:
-    """Decide what follows a request that went wrong; None: its error is raised."""
-    if attempt.unreadable and not attempt.reads and attempt.method not in LOOKED_AT:
-        # ARM has responded to the write: whatever the rule says, it is not sent a second time
-        # without a look.
+    """Return how to repeat the call after a failed request; None if the error is raised."""
+    if attempt.unreadable and not attempt.reads and attempt.method not in CHECKED_WRITES:
+        # ARM has responded to the write, so that it is not sent a second time without a GET of
+        # the resource, whatever the rule returns.
         return None
     delay = rule(attempt)
     return (
         None
         if delay is None
-        else Again(max(0.0, delay), look=attempt.doubtful and attempt.method in LOOKED_AT)
+        else Again(max(0.0, delay), look=attempt.doubtful and attempt.method in CHECKED_WRITES)
     )
 
 
 def is_gone(method: str, status: int, code: str | None, *, doubtful: bool) -> bool:
-    """Tell a 404 that means success: for a DELETE of which an earlier request may have been carried out."""
+    """Return whether a 404 means success.
+
+    It does for a DELETE if an earlier request of the same call may have been carried out.
+    """
     return doubtful and method == "DELETE" and status == 404 and code not in _NEVER_THERE

@@ -11,23 +11,23 @@ from typing import Any, Self
 
 import attrs
 
-from aiomsi._arm.protocol.errors.body import ErrorDetail, detail_in, detail_of, read_detail
+from aiomsi._arm.protocol.errors.body import ErrorDetail, find_detail, parse_detail, read_detail
 from aiomsi._arm.protocol.links import same_path
 from aiomsi._arm.protocol.operations.state import Outcome
 from aiomsi._arm.protocol.response import ArmResponse
 from aiomsi._util.json import loads
 
-_MOST_PERCENT = 1e6
-"""Services count to 1 or to 100; not a number is no such number."""
+_MAX_PERCENT = 1e6
+"""The highest plausible value: services count to 1 or to 100. NaN is rejected, too."""
 
-FINAL: dict[str, Outcome] = {
+FINAL_STATES: dict[str, Outcome] = {
     "succeeded": "succeeded",
     "completed": "succeeded",
     "failed": "failed",
     "canceled": "canceled",
     "cancelled": "canceled",
 }
-GOING_ON = frozenset(
+RUNNING_STATES = frozenset(
     {
         "accepted",
         "dequeued",
@@ -40,11 +40,10 @@ GOING_ON = frozenset(
         "started",
     }
 )
-# Resource types exist whose state rests on these, so that a resource that has them need not be
-# changing.
-_MAY_REST = frozenset({"accepted", "started"})
+# For some resource types these are the normal state, so a resource in them need not be changing.
+_RESTING_STATES = frozenset({"accepted", "started"})
 _PARTICIPLE = re.compile(r"[A-Za-z]ing(?![a-z])")
-_OF_A_RECORD = frozenset(
+_RECORD_MEMBERS = frozenset(
     {
         *(
             "id",
@@ -69,35 +68,37 @@ _OF_A_RECORD = frozenset(
         ),
     }
 )
-_OF_A_RECORD_ALONE = frozenset(
+_RECORD_ONLY_MEMBERS = frozenset(
     {"status", "starttime", "endtime", "percentcomplete", "resourceid", "operationid"}
 )
 
 
 def is_running(word: str | None) -> bool:
-    """Return whether a word says that a resource is being changed: ``Creating``, ``WaitingForVmToStart``, ``InProgress``.
+    """Return whether a state means that the resource is being changed.
 
-    It does not if the word is unknown, or is one on which the state of some types rests.
+    ``Creating``, ``WaitingForVmToStart`` and ``InProgress`` do. Unknown words, and words that are
+    the normal state of some types, do not.
     """
     if word is None:
         return False
-    return word.lower() in GOING_ON - _MAY_REST or _PARTICIPLE.search(word) is not None
+    return word.lower() in RUNNING_STATES - _RESTING_STATES or _PARTICIPLE.search(word) is not None
 
 
 def is_deleted(word: str | None) -> bool:
-    """Return whether a word says that a resource is gone, as of those that can be recovered."""
+    """Return whether a state means that the resource is deleted; it may still be recoverable."""
     return word is not None and word.lower() == "deleted"
 
 
 def decoded(response: ArmResponse) -> Any:
+    """Return the body, decoded; None for one that is empty or not JSON."""
     try:
         return loads(response.body, response.headers.get("Content-Type")) if response.body else None
     except ValueError:
         return None
 
 
-def member(document: object, name: str) -> Any:
-    """Give a member whatever its case, or None."""
+def get_member(document: object, name: str) -> Any:
+    """Return an object's member, ignoring the case of its name; None without one."""
     if not isinstance(document, dict):
         return None
     if name in document:
@@ -106,32 +107,38 @@ def member(document: object, name: str) -> Any:
 
 
 def text_of(document: object, name: str) -> str | None:
-    value = member(document, name)
+    """Return a member that is text and not blank, without surrounding spaces; otherwise None."""
+    value = get_member(document, name)
     return value.strip() or None if isinstance(value, str) else None
 
 
 def provisioning_state(document: object) -> str | None:
-    return text_of(member(document, "properties"), "provisioningState")
+    """Return a resource's ``properties.provisioningState``; None without one."""
+    return text_of(get_member(document, "properties"), "provisioningState")
 
 
-def percent_of(document: object, before: float | None) -> float | None:
-    value = member(document, "percentComplete")
-    told = (
-        isinstance(value, int | float)
-        and not isinstance(value, bool)
-        and 0 <= value <= _MOST_PERCENT
-    )
-    return float(value) if told else before
+def read_percent(document: object, before: float | None) -> float | None:
+    """Return a record's ``percentComplete``, or `before` if it has none."""
+    value = get_member(document, "percentComplete")
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return before
+    return float(value) if 0 <= value <= _MAX_PERCENT else before
 
 
 def is_record(document: object) -> bool:
-    """Tell an operation's record from a resource or a result, which may have a ``status`` of its own."""
-    return isinstance(document, dict) and all(name.lower() in _OF_A_RECORD for name in document)
+    """Return whether a document is an operation's record.
+
+    A resource or a result may have a ``status``, too, but it also has other members.
+    """
+    return isinstance(document, dict) and all(name.lower() in _RECORD_MEMBERS for name in document)
 
 
 def has_error(document: object) -> bool:
-    """Tell whether there is an error and not only a place for one, such as ``{"code": "None", "message": null}``."""
-    error = member(document, "error")
+    """Return whether a document has an ``error`` with a code or a text.
+
+    An empty one such as ``{"code": "None", "message": null}`` does not count.
+    """
+    error = get_member(document, "error")
     if isinstance(error, str):
         return bool(error.strip())
     code = text_of(error, "code")
@@ -146,48 +153,51 @@ _TEXTS = "message|messages|detail|details|info|description"
 _NAMES_OF_REASONS = (
     re.compile(rf"(?:.* )?(?:error|errors|failure|failures|reason|reasons)(?: (?:{_TEXTS}))?"),
     re.compile(
-        rf"(?:.* )?(?:provisioning|status|state|deployment|operation) (?:.* )?(?:{_TEXTS})|messages?"
+        rf"(?:.* )?(?:provisioning|status|state|deployment|operation) (?:.* )?(?:{_TEXTS})"
+        r"|messages?"
     ),
     re.compile(r"(?:.* )?(?:error|failure) code"),
 )
-_NO_REASON = frozenset({"none", "noerror", "ok", "n/a", "null", "unknown", *FINAL})
-_MOST_SEARCHED = 100
-_LONGEST_NAME = 100
+_NO_REASON = frozenset({"none", "noerror", "ok", "n/a", "null", "unknown", *FINAL_STATES})
+_MAX_SEARCHED = 100
+_MAX_NAME = 100
 
 
-def reasons(answer: ArmResponse, state: str | None = None) -> ErrorDetail:
+def read_reason(response: ArmResponse, state: str | None = None) -> ErrorDetail:
     """Return the reason of a failure, from an error response, a record, or a resource.
 
     `state` stands in the text if the response gives no reason.
     """
-    if (found := reason_in(answer)) is not None:
+    if (found := find_reason(response)) is not None:
         return found
-    if answer.status < 300 and state is not None and isinstance(decoded(answer), dict):
+    if response.status < 300 and state is not None and isinstance(decoded(response), dict):
         return ErrorDetail(None, f"the service says {state}, and its response gives no reason")
-    return read_detail(answer.body, answer.headers.get("Content-Type"))
+    return read_detail(response.body, response.headers.get("Content-Type"))
 
 
-def reason_in(answer: ArmResponse) -> ErrorDetail | None:
-    """Return the reason of a failure that a record or a resource gives; None where it gives none.
+def find_reason(response: ArmResponse) -> ErrorDetail | None:
+    """Return the reason of a failure in a record or a resource; None without one.
 
     A record has an ``error``. Resources have members of many names, for example ``errorMessage`` or
     ``provisioningDetails``.
     """
-    document = decoded(answer)
-    if answer.status >= 300 or not isinstance(document, dict):
+    document = decoded(response)
+    if response.status >= 300 or not isinstance(document, dict):
         return None
-    if isinstance(text := member(document, "error"), str) and has_error(document):
-        # In a record that is the reason; in an error response it would be a code.
+    if isinstance(text := get_member(document, "error"), str) and has_error(document):
+        # In a record such a text is the reason; in an error response it would be a code.
         return ErrorDetail(None, text.strip())
     if has_error(document):
-        return read_detail(answer.body, answer.headers.get("Content-Type"))
-    properties = member(document, "properties")
+        return read_detail(response.body, response.headers.get("Content-Type"))
+    properties = get_member(document, "properties")
     if has_error(properties):
-        return detail_of(member(properties, "error"))
-    named = [(_words(name), value, beside) for name, value, beside in _members(properties)]
-    named += [(_words(name), value, document) for name, value in document.items()]
+        return parse_detail(get_member(properties, "error"))
+    named = [
+        (_split_words(name), value, beside) for name, value, beside in _iter_members(properties)
+    ]
+    named += [(_split_words(name), value, document) for name, value in document.items()]
     found = (
-        _reason(value, beside)
+        _parse_reason(value, beside)
         for names in _NAMES_OF_REASONS
         for name, value, beside in named
         if names.fullmatch(name) is not None
@@ -195,14 +205,17 @@ def reason_in(answer: ArmResponse) -> ErrorDetail | None:
     return next((one for one in found if one is not None), None)
 
 
-def _words(name: object) -> str:
-    """Split a member's name: ``lastErrorMessage`` is ``last error message``."""
-    return " ".join(_WORDS.findall(str(name)[:_LONGEST_NAME])).lower()
+def _split_words(name: object) -> str:
+    """Split a member's name into words: ``lastErrorMessage`` becomes ``last error message``."""
+    return " ".join(_WORDS.findall(str(name)[:_MAX_NAME])).lower()
 
 
-def _members(container: object) -> Iterator[tuple[object, Any, dict[Any, Any]]]:
-    """Give the members of an object and of those within, the outer ones first: name, value, and the object that has them."""
-    pending, left = [container], _MOST_SEARCHED
+def _iter_members(container: object) -> Iterator[tuple[object, Any, dict[Any, Any]]]:
+    """Yield the members of an object and of the objects within, the outer ones first.
+
+    Each is a tuple of name, value, and the object that has the member.
+    """
+    pending, left = [container], _MAX_SEARCHED
     while pending and left > 0:
         inside = pending.pop(0)
         left -= 1
@@ -210,16 +223,16 @@ def _members(container: object) -> Iterator[tuple[object, Any, dict[Any, Any]]]:
             yield from ((name, value, inside) for name, value in inside.items())
             pending += inside.values()
         elif isinstance(inside, list):
-            # Compute lists the statuses of a resource's parts, with a level for each;
-            # https://learn.microsoft.com/rest/api/compute
+            # Compute lists the statuses of a resource's parts, each with a level.
+            # Source: https://learn.microsoft.com/rest/api/compute
             bad = [one for one in inside if (text_of(one, "level") or "").lower() == "error"]
             yield from (("error", one, one) for one in bad)
 
 
-def _reason(value: object, beside: dict[Any, Any]) -> ErrorDetail | None:
+def _parse_reason(value: object, beside: dict[Any, Any]) -> ErrorDetail | None:
     if not isinstance(value, str | dict | list):
         return None
-    found = detail_in(value)
+    found = find_detail(value)
     if found is None or found.message.lower() in _NO_REASON:
         return None
     if found.code or not isinstance(value, str):
@@ -232,17 +245,17 @@ class Poll:
     """One response, parsed once.
 
     Attributes:
-        response: the whole response.
-        document: its body, decoded; None for one that is empty or not JSON.
-        word: the ``status`` that an operation's record has; None without one.
-        state: the ``properties.provisioningState`` that a resource has; None without one.
+        response: the response itself.
+        document: the decoded body; None for a body that is empty or not JSON.
+        record_state: the ``status`` of an operation's record; None without one.
+        resource_state: the ``properties.provisioningState`` of a resource; None without one.
 
     """
 
     response: ArmResponse
     document: Any = attrs.field(repr=False)
-    word: str | None
-    state: str | None
+    record_state: str | None
+    resource_state: str | None
 
     @classmethod
     def of(cls, response: ArmResponse) -> Self:
@@ -258,17 +271,22 @@ class Poll:
     @property
     def is_record(self) -> bool:
         """Whether the body is an operation's record that has a state."""
-        return self.word is not None and is_record(self.document)
+        return self.record_state is not None and is_record(self.document)
 
     @property
     def outcome(self) -> Outcome | None:
-        """How the operation ended by its record's state; None while it goes on."""
-        return None if self.word is None else FINAL.get(self.word.lower())
+        """The operation's outcome by its record's state; None while the operation continues."""
+        return None if self.record_state is None else FINAL_STATES.get(self.record_state.lower())
 
     @property
     def resource_outcome(self) -> Outcome | None:
-        """How the change of the resource ended by the resource's own state; None while it goes on, and without a state."""
-        return None if self.state is None else FINAL.get(self.state.lower())
+        """The outcome of the resource's change by the resource's state.
+
+        None while the change continues, and without a state.
+        """
+        return (
+            None if self.resource_state is None else FINAL_STATES.get(self.resource_state.lower())
+        )
 
     @property
     def lacks_state(self) -> bool:
@@ -279,20 +297,20 @@ class Poll:
             else set()
         )
         return (
-            self.word is None
-            and not names.isdisjoint(_OF_A_RECORD_ALONE)
-            and names <= _OF_A_RECORD - {"error"}
+            self.record_state is None
+            and not names.isdisjoint(_RECORD_ONLY_MEMBERS)
+            and names <= _RECORD_MEMBERS - {"error"}
         )
 
     @property
     def is_page(self) -> bool:
-        """Whether the body is a page of HTML, such as a gateway sends."""
+        """Whether the body is an HTML page, for example from a gateway."""
         return self.response.body.lstrip()[:1] == b"<"
 
     def shows(self, url: str) -> bool:
-        """Return whether the body is the resource at `url`, and not a record that lacks its state."""
+        """Return whether the body is the resource at `url`, and not a record without a state."""
         if not isinstance(self.document, dict) or any(
-            name.lower() in _OF_A_RECORD_ALONE for name in self.document
+            name.lower() in _RECORD_ONLY_MEMBERS for name in self.document
         ):
             return False
-        return self.state is not None or same_path(text_of(self.document, "id") or "", url)
+        return self.resource_state is not None or same_path(text_of(self.document, "id") or "", url)

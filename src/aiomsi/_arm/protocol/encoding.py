@@ -1,4 +1,4 @@
-"""Content encodings of a response's body: decoded, or the error that the body was cut. No I/O.
+"""Content encodings of a response's body: decoded, or an error if the body was cut. No I/O.
 
 aiohttp does not check the end of a gzip stream. If a proxy cuts the stream and ends the response
 properly, aiohttp returns a shorter or an empty body. So a session decodes the body itself.
@@ -18,7 +18,7 @@ _GZIP_MAGIC = b"\x1f\x8b"
 _ZLIB_METHOD = 8
 _WITH_DATA = frozenset({200, 201})
 MAX_BODY = 128 * 1024 * 1024
-"""The longest body that is read, packed or unpacked.
+"""The longest body that a session reads, compressed or decompressed, in bytes.
 
 ARM limits a resource provider's response to 8 MB, Resource Graph a page to 16 MiB.
 """
@@ -28,7 +28,7 @@ class CutBodyError(Exception):
     """A body ended too early, or is not in the encoding that its headers name.
 
     Attributes:
-        rest: as much of it as could be unpacked.
+        rest: the part of the body that could be decompressed.
 
     """
 
@@ -38,7 +38,7 @@ class CutBodyError(Exception):
 
 
 class LongBodyError(CutBodyError):
-    """A body is longer, packed or unpacked, than a session reads."""
+    """A body is longer, compressed or decompressed, than a session reads."""
 
     def __init__(self) -> None:
         super().__init__(f"the body has more than {MAX_BODY} bytes")
@@ -47,12 +47,12 @@ class LongBodyError(CutBodyError):
 def whole_body(method: str, status: int, headers: Mapping[str, str], body: bytes) -> bytes:
     """Return a body without its content encodings.
 
-    The status and headers of an error, or of an accepted operation, count without a whole body:
-    for these, a cut body is returned as far as it could be decoded.
+    The status and headers of an error, or of an accepted operation, are useful without a whole
+    body, so for these a cut body is returned as far as it could be decoded.
 
     Raises:
-        CutBodyError: it is not whole.
-        LongBodyError: it is too long.
+        CutBodyError: the body is not whole.
+        LongBodyError: the body is too long.
 
     """
     if not body:
@@ -63,7 +63,7 @@ def whole_body(method: str, status: int, headers: Mapping[str, str], body: bytes
     # The header lists the encodings in the order in which they were applied.
     for encoding in reversed(headers.get("Content-Encoding", "").lower().split(",")):
         try:
-            body = _unpacked(body, encoding.strip())
+            body = _decode(body, encoding.strip())
         except CutBodyError as error:
             if status in _WITH_DATA:
                 # The error is chained, and the body may hold secrets.
@@ -74,20 +74,20 @@ def whole_body(method: str, status: int, headers: Mapping[str, str], body: bytes
 
 
 def _may_be_empty(method: str, status: int, headers: Mapping[str, str]) -> bool:
-    """Return whether an empty body is whole: a packed body, and a resource, have some bytes."""
+    """Return whether an empty body is whole: a compressed body, and a resource, have some bytes."""
     if method == "HEAD" or status not in _WITH_DATA or "Content-Length" in headers:
         return True
     return method != "GET" and "Content-Encoding" not in headers
 
 
-def _unpacked(body: bytes, encoding: str) -> bytes:
+def _decode(body: bytes, encoding: str) -> bytes:
     match encoding if body else "":
         case "gzip" | "x-gzip":
-            return _inflated(body, _GZIP)
+            return _inflate(body, _GZIP)
         case "deflate":
-            # Some servers leave out zlib's header.
+            # Some servers omit zlib's header.
             packed = body[0] & 0x0F == _ZLIB_METHOD and int.from_bytes(body[:2]) % 31 == 0
-            return _inflated(body, _ZLIB if packed else _RAW)
+            return _inflate(body, _ZLIB if packed else _RAW)
         case "br" | "zstd" | "compress" | "x-compress":
             msg = f"the body has the encoding {encoding!r}, which was not accepted"
             raise CutBodyError(msg)
@@ -95,21 +95,21 @@ def _unpacked(body: bytes, encoding: str) -> bytes:
     return body
 
 
-def _inflated(body: bytes, window: int) -> bytes:
+def _inflate(body: bytes, window: int) -> bytes:
     parts, size = list[bytes](), 0
     while True:
         inflater = zlib.decompressobj(window)
         try:
-            # One byte beyond the limit is enough to tell.
+            # One byte beyond the limit is enough to detect a body that is too long.
             parts.append(inflater.decompress(body, MAX_BODY + 1 - size))
         except zlib.error as error:
-            msg = f"the body can't be unpacked: {error}"
+            msg = f"the body can't be decompressed: {error}"
             raise CutBodyError(msg) from None
         size += len(parts[-1])
         if size > MAX_BODY:
             raise LongBodyError
         if not inflater.eof:
-            msg = "the packed body was cut"
+            msg = "the compressed body was cut"
             raise CutBodyError(msg, b"".join(parts))
         # A gzip file may have several members; anything else that follows is padding.
         body = inflater.unused_data if window == _GZIP else b""

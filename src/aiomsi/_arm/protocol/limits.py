@@ -1,4 +1,4 @@
-"""What an answer's headers say is left of ARM's and the resource providers' limits, as values. No I/O.
+"""The remaining counts of ARM's and the resource providers' limits, from headers. No I/O.
 
 ARM keeps one bucket by subscription (or tenant), principal and class of operation, and one by
 subscription alone ("global"). A resource provider may have its own limits in place of these or
@@ -19,14 +19,16 @@ from typing import Literal, TypeAlias
 
 import attrs
 
-from aiomsi._arm.protocol.throttling import duration, instant
+from aiomsi._arm.protocol.throttling import instant, parse_duration
 
 Scope: TypeAlias = Literal["subscription", "global", "tenant", "provider", "resource", "user"]
 
 
 @attrs.frozen
 class Bucket:
-    """What a remaining count is counted down from, as far as a header tells; which subscription, the request's path does.
+    """A limit to which a remaining count belongs.
+
+    A header names the kind of the scope; the request's path names the subscription.
 
     Attributes:
         scope: ``"subscription"`` and ``"tenant"``: this principal's calls there; ``"global"``: all
@@ -34,7 +36,7 @@ class Bucket:
             ``"resource"``: calls to this one resource; ``"user"``: this principal's calls anywhere.
         operations: the class of operation, for example ``"reads"``, ``"resource-requests"``, or the
             name of a policy such as ``"Microsoft.Compute/LowCostGet3Min"``.
-        window: for how many seconds the limit counts, None where the service does not say.
+        window: the length of the limit's interval in seconds; None if the service does not name it.
 
     """
 
@@ -45,12 +47,13 @@ class Bucket:
 
 @attrs.frozen
 class Remaining:
-    """What is left in a bucket.
+    """The remaining count of a bucket.
 
     Attributes:
-        bucket: the bucket.
-        count: how many calls, or of what else the bucket counts, are left.
-        resets_after: seconds until it is full again, None where the service does not say.
+        bucket: the limit that the count belongs to.
+        count: the remaining calls, or the remaining units if the bucket counts something else.
+        resets_after: seconds until the bucket is full again; None if the service does not name
+            them.
 
     """
 
@@ -66,11 +69,13 @@ _SCOPES: dict[str, Scope] = {
     "tenant-": "tenant",
 }
 _NAME = re.compile(
-    r"x-ms-ratelimit-(?P<burst>burst-)?remaining-(?P<scope>subscription-global-|subscription-|tenant-|)"
+    r"x-ms-ratelimit-(?P<burst>burst-)?remaining-"
+    r"(?P<scope>subscription-global-|subscription-|tenant-|)"
     r"(?P<operations>.+?)(?:-pt(?P<number>\d{1,5})(?P<unit>[smh]))?"
 )
 _OPERATIONS = re.compile(
-    r"reads|writes|deletes|(?:[a-z][a-z.-]*-)?(?:requests|entities-read|calls-per-second)|scheduler-[a-z-]+"
+    r"reads|writes|deletes|(?:[a-z][a-z.-]*-)?(?:requests|entities-read|calls-per-second)"
+    r"|scheduler-[a-z-]+"
 )
 _WINDOW = re.compile(r"(\d{1,5})([smhd])", re.IGNORECASE)
 _POLICY = re.compile(r"([A-Za-z0-9.]+/[^;,\s]+)\s*;\s*(-?\d{1,19})", re.ASCII)
@@ -81,35 +86,38 @@ _UNLIMITED = 2**31
 
 
 def remaining_counts(headers: Mapping[str, str], wall: float) -> tuple[Remaining, ...]:
-    """Read every remaining count, one for each bucket; what is unknown or unreadable is left out. `wall` is now."""
+    """Return the lowest remaining count of each bucket; `wall` is now.
+
+    Unknown and unreadable headers are left out.
+    """
     found: dict[Bucket, Remaining] = {}
-    for one in _all(headers, wall):
+    for one in _iter_remaining(headers, wall):
         known = found.get(one.bucket)
         if known is None or one.count < known.count:
             found[one.bucket] = one
     return tuple(found.values())
 
 
-def _all(headers: Mapping[str, str], wall: float) -> Iterator[Remaining]:
+def _iter_remaining(headers: Mapping[str, str], wall: float) -> Iterator[Remaining]:
     for name, value in headers.items():
         folded = name.lower()
         if folded == "x-ms-ratelimit-remaining-resource":
-            yield from _policies(value)
+            yield from _parse_policies(value)
         elif folded == "x-ms-user-quota-remaining":
-            yield from _counts(
+            yield from _parse_counts(
                 Bucket("user", "quota"),
                 value,
-                duration(headers.get("x-ms-user-quota-resets-after", "")),
+                parse_duration(headers.get("x-ms-user-quota-resets-after", "")),
             )
         elif folded == "x-rate-limit-remaining":
-            yield from _rate_limit(headers, value, wall)
-        elif folded.startswith("x-ms-ratelimit-") and (bucket := _bucket(folded)) is not None:
-            yield from _counts(bucket, value)
+            yield from _parse_rate_limit(headers, value, wall)
+        elif folded.startswith("x-ms-ratelimit-") and (bucket := _parse_bucket(folded)) is not None:
+            yield from _parse_counts(bucket, value)
 
 
 @lru_cache(maxsize=256)
-def _bucket(name: str) -> Bucket | None:
-    """Put a header down to a bucket by its name; None for one that is no remaining count."""
+def _parse_bucket(name: str) -> Bucket | None:
+    """Return the bucket that a header's name stands for; None if it is no remaining count."""
     known = _NAME.fullmatch(name)
     if known is None or not _OPERATIONS.fullmatch(known["operations"]):
         return None
@@ -117,24 +125,27 @@ def _bucket(name: str) -> Bucket | None:
     return Bucket(_SCOPES[known["scope"]], (known["burst"] or "") + known["operations"], window)
 
 
-def _policies(value: str) -> Iterator[Remaining]:
-    """Read Compute's list, ``policy;left`` by commas. Policies are counted by subscription and region, or by resource."""
+def _parse_policies(value: str) -> Iterator[Remaining]:
+    """Parse Compute's list: ``policy;count`` items with commas between them.
+
+    Compute counts a policy by subscription and region, or by resource.
+    """
     for part in value.split(","):
-        # Matched, not searched: a search would begin anew at each character.
+        # Matched, not searched: a search would start again at each character.
         named = _POLICY.match(part.strip())
         if named is None:
             continue
         policy, count = named[1], named[2]
         counted = _POLICY_WINDOW.search(policy)
         window = None if counted is None else float(counted[1]) * _SECONDS[counted[2][0].lower()]
-        yield from _counts(
+        yield from _parse_counts(
             Bucket("resource" if policy.endswith("Resource") else "subscription", policy, window),
             count,
         )
 
 
-def _rate_limit(headers: Mapping[str, str], value: str, wall: float) -> Iterator[Remaining]:
-    """Read the triple in which ``limit`` is a window, and ``reset`` an instant."""
+def _parse_rate_limit(headers: Mapping[str, str], value: str, wall: float) -> Iterator[Remaining]:
+    """Parse the three headers in which ``limit`` is a window and ``reset`` an instant."""
     window = _WINDOW.fullmatch(headers.get("x-rate-limit-limit", "").strip())
     reset = instant(headers.get("x-rate-limit-reset"))
     bucket = Bucket(
@@ -142,11 +153,16 @@ def _rate_limit(headers: Mapping[str, str], value: str, wall: float) -> Iterator
         "rate-limit",
         None if window is None else float(window[1]) * _SECONDS[window[2].lower()],
     )
-    yield from _counts(bucket, value, None if reset is None else max(0.0, reset - wall))
+    yield from _parse_counts(bucket, value, None if reset is None else max(0.0, reset - wall))
 
 
-def _counts(bucket: Bucket, value: str, resets_after: float | None = None) -> Iterable[Remaining]:
-    """Read a count, or several that a proxy has put into one header; what is practically no limit is left out."""
+def _parse_counts(
+    bucket: Bucket, value: str, resets_after: float | None = None
+) -> Iterable[Remaining]:
+    """Parse a count, or several counts that a proxy has joined into one header.
+
+    Counts from 2**31 on are left out, because they mean that no limit applies.
+    """
     numbers = [int(text) for part in value.split(",") if _COUNT.fullmatch(text := part.strip())]
     return [
         Remaining(bucket, max(0, number), resets_after) for number in numbers if number < _UNLIMITED

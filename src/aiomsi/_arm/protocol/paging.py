@@ -1,7 +1,7 @@
-"""Lists that come in pages: what a page holds, and which request brings the next one. No I/O.
+"""Paged lists: the items of a page, and the request for the next one. No I/O.
 
-A page without items may have a link, and the list goes on behind it. A list that can't be gone on
-with is an error after its last item, never a short list.
+A page without items may have a link to further pages. A list that cannot be continued ends with an
+error after its last item, never as a short list.
 
 Source:
 https://github.com/Azure/azure-resource-manager-rpc/blob/master/v1.0/resource-api-reference.md#get-resource
@@ -16,7 +16,7 @@ from typing import Any
 import attrs
 
 from aiomsi import _errors
-from aiomsi._arm.protocol.body import FINAL, has_error, member, text_of
+from aiomsi._arm.protocol.body import FINAL_STATES, get_member, has_error, text_of
 from aiomsi._arm.protocol.errors.body import ErrorDetail, read_detail
 from aiomsi._arm.protocol.links import pinned
 from aiomsi._arm.protocol.response import ArmResponse
@@ -34,32 +34,32 @@ class Page:
     """One page of a list.
 
     Attributes:
-        items: as the service sent them; there may be none although the list goes on.
-        next_link: where the next page is, as the service wrote it; None at the end.
-        token: what brings the next page of a Resource Graph query; None at the end.
-        cut: whether the service says that there are more rows, and not how to get them.
-        total: how many rows a Resource Graph query has on all pages; None if the service does not
-            say.
+        items: the items as the service sent them; possibly empty although the list continues.
+        next_link: the link to the next page as the service wrote it; None at the end.
+        token: the token for the next page of a Resource Graph query; None at the end.
+        truncated: whether the service reports further rows without a way to request them.
+        total: the number of a Resource Graph query's rows on all pages; None if the service does
+            not report it.
 
     """
 
     items: list[Any] = attrs.field(repr=lambda items: f"<{len(items)}>")
     next_link: str | None = attrs.field(default=None, repr=False)
     token: str | None = attrs.field(default=None, repr=False)
-    cut: bool = False
+    truncated: bool = False
     total: int | None = attrs.field(default=None, repr=False)
 
 
 def read_page(
     response: ArmResponse, *, item_name: str = _ITEMS, next_link_name: str | None = None
 ) -> Page:
-    """Read a page of a list.
+    """Parse a page of a list.
 
-    `item_name` and `next_link_name` are for services that call them otherwise; a dot leads into an
+    `item_name` and `next_link_name` are for services that use other names; a dot leads into an
     object.
 
     Raises:
-        ServiceError: this is no page: not JSON, an error, or something else than a list.
+        ServiceError: the response is no page: not JSON, an error, or no list.
 
     """
     document = response.json()
@@ -68,37 +68,38 @@ def read_page(
     if isinstance(document, list):
         return Page(document)
     if not isinstance(document, dict):
-        raise no_page(response, "neither an object nor a list")
-    link = _link(response, document, (next_link_name,) if next_link_name else _LINKS)
-    found, items = _member(document, item_name)
+        raise make_no_page_error(response, "neither an object nor a list")
+    link = _find_link(response, document, (next_link_name,) if next_link_name else _LINKS)
+    found, items = _find_member(document, item_name)
     if items is not None and not isinstance(items, list):
-        raise no_page(response, f"an {item_name!r} that is no list")
+        raise make_no_page_error(response, f"an {item_name!r} that is no list")
     check_no_error(response, document, empty=not items)
     if items is None and link is None and not _is_empty_page(document, item_name, found=found):
-        raise _without_items(response, document, item_name)
+        raise _make_no_items_error(response, document, item_name)
     return Page(items or [], next_link=link)
 
 
 class Chain:
-    """The way from page to page: it ends, and never leaves the cloud's ARM.
+    """The links from page to page: each leads to a new page, on the cloud's ARM.
 
-    It keeps a few bytes for each page that was seen, no page.
+    It keeps a few bytes for each page, not the pages.
 
     Args:
-        cloud: whose ARM the links must be on.
-        first_url: that of a list which begins with a GET; a link back to it goes round in circles.
+        cloud: the cloud whose ARM the links must be on.
+        first_url: the URL of the first page if that is requested by GET, because a link back to it
+            is a circle.
 
     """
 
     def __init__(self, cloud: Cloud, first_url: str | None = None) -> None:
         self._cloud = cloud
-        self._seen = set[bytes]() if first_url is None else {_digest(first_url)}
+        self._seen = set[bytes]() if first_url is None else {_hash_link(first_url)}
 
     def next_url(self, page: Page, response: ArmResponse) -> str | None:
-        """Return the URL of the page after this one, to be sent as it is; None at the end.
+        """Return the URL of the page after this one, to be sent unchanged; None at the end.
 
         Raises:
-            ForeignHostError: the link leads off the cloud's ARM.
+            ForeignHostError: the link leads to a host other than the cloud's ARM.
             ServiceError: the link was followed before.
 
         """
@@ -120,62 +121,64 @@ class Chain:
         return page.token
 
     def _check_new(self, link: str, response: ArmResponse) -> None:
-        digest = _digest(link)
+        digest = _hash_link(link)
         if digest in self._seen:
-            raise broken(
+            raise make_broken_error(
                 response,
                 "links to a page that was read before",
-                "What was read so far is not known to be all",
+                "The pages read so far may be incomplete",
             )
         self._seen.add(digest)
 
 
-def _digest(link: str) -> bytes:
+def _hash_link(link: str) -> bytes:
     return blake2b(link.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
-def _member(document: Mapping[str, Any], name: str) -> tuple[bool, Any]:
-    """Find a member whatever its case, and tell whether it is there at all; a dot leads into an object."""
+def _find_member(document: Mapping[str, Any], name: str) -> tuple[bool, Any]:
+    """Return whether a member exists, and its value; ignore case; a dot leads into an object."""
     for key, value in document.items():
         if key.lower() == name.lower():
             return True, value
     outer, dot, inner = name.partition(".")
-    within = _member(document, outer)[1] if dot and outer else None
-    return _member(within, inner) if isinstance(within, dict) else (False, None)
+    within = _find_member(document, outer)[1] if dot and outer else None
+    return _find_member(within, inner) if isinstance(within, dict) else (False, None)
 
 
-def _link(response: ArmResponse, document: Mapping[str, Any], names: tuple[str, ...]) -> str | None:
+def _find_link(
+    response: ArmResponse, document: Mapping[str, Any], names: tuple[str, ...]
+) -> str | None:
     for name in names:
-        link = _member(document, name)[1]
+        link = _find_member(document, name)[1]
         if isinstance(link, str) and link.strip():
             return link
         if link is not None and not isinstance(link, str):
-            raise no_page(response, f"a {name!r} that is no link")
+            raise make_no_page_error(response, f"a {name!r} that is no link")
     return None
 
 
 def _is_bare_error(document: Mapping[str, Any]) -> bool:
     """Return whether an object is an error without the envelope.
 
-    It has a code beside a text, or a final state other than success.
+    Such an object has a code beside a text, or a final state other than success.
     """
     codes = [
         str(code).lower()
         for name in _CODES
-        if isinstance(code := member(document, name), str | int)
+        if isinstance(code := get_member(document, name), str | int)
     ]
     if text_of(document, "message") is not None and any(
         code[:1] != "2" and code not in _NO_ERROR for code in codes
     ):
         return True
-    return FINAL.get((text_of(document, "status") or "").lower(), "succeeded") != "succeeded"
+    return FINAL_STATES.get((text_of(document, "status") or "").lower(), "succeeded") != "succeeded"
 
 
 def _is_empty_page(document: Mapping[str, Any], item_name: str, *, found: bool) -> bool:
     """Return whether an object without items is a page, and no resource or error.
 
-    A page has only links and counts beside its items. Under a name that the caller gave, null
-    counts as an empty list.
+    A page has only links and counts beside its items. Under an item name that the caller passed,
+    null counts as an empty list.
     """
     if found and item_name != _ITEMS:
         return True
@@ -187,7 +190,7 @@ def _is_empty_page(document: Mapping[str, Any], item_name: str, *, found: bool) 
     )
 
 
-def _without_items(
+def _make_no_items_error(
     response: ArmResponse, document: Mapping[str, Any], item_name: str
 ) -> _errors.ServiceError:
     lists = [key for key, value in document.items() if isinstance(value, list)]
@@ -198,46 +201,46 @@ def _without_items(
             else []
         )
     hint = (
-        f"If its items are under another name, pass item_name={lists[0]!r}"
+        f"If the items are under another name, pass item_name={lists[0]!r}"
         if lists
-        else "Make sure that the path is a list's"
+        else "Make sure that the path is that of a list"
     )
     if "id" in document or "properties" in document:
-        hint = "It looks like a single resource: read that with get()"
-    return no_page(response, f"no {item_name!r}", hint)
+        hint = "The response looks like a single resource: use get() for that"
+    return make_no_page_error(response, f"no {item_name!r}", hint)
 
 
 def check_no_error(response: ArmResponse, document: Mapping[str, Any], *, empty: bool) -> None:
-    """Make sure that an object is no error. Beside items, a code and a text mean something else.
+    """Check that an object is no error.
+
+    A code and a text count only in an empty page: beside items they are no error.
 
     Raises:
-        ServiceError: it is an error.
+        ServiceError: the object is an error.
 
     """
     if has_error(document) or (empty and _is_bare_error(document)):
-        raise _told(response)
+        why = read_detail(response.body, response.headers.get("Content-Type"))
+        text = f"reports an error: {why.code or 'no code'}: {why.message.rstrip('.')}"
+        raise make_broken_error(response, text, "", why)
 
 
-def _told(response: ArmResponse) -> _errors.ServiceError:
-    why = read_detail(response.body, response.headers.get("Content-Type"))
-    return broken(
-        response, f"tells of an error: {why.code or 'no code'}: {why.message.rstrip('.')}", "", why
-    )
-
-
-def no_page(
+def make_no_page_error(
     response: ArmResponse, what: str, hint: str = "", *, kind: str = "a list"
 ) -> _errors.ServiceError:
-    """Make the error of a response that is no page; `what` it has instead."""
-    return broken(response, f"is no page of {kind}: it has {what}", hint)
+    """Return the exception for a response that is no page and has `what` instead."""
+    return make_broken_error(response, f"is no page of {kind}: it has {what}", hint)
 
 
-def broken(
+def make_broken_error(
     response: ArmResponse, what: str, hint: str, why: ErrorDetail | None = None
 ) -> _errors.ServiceError:
-    """Make the error of a response that ends a list: `what` it does, and why, if it says so."""
+    """Return the exception for a response that ends a list too early.
+
+    `what` is the predicate of its message, `why` the error in the response, if any.
+    """
     return _errors.ServiceError(
-        f"the answer to {response.method} {response.path} {what}",
+        f"the response to {response.method} {response.path} {what}",
         help=hint,
         status=response.status,
         response=response.portable(),

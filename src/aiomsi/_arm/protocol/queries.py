@@ -1,6 +1,6 @@
 """Resource Graph queries as values: their pages, their order, and their missing rows. No I/O.
 
-Resource Graph pages a query by a token. It gives no token if the rows lack the column ``id``, or
+Resource Graph pages a query by a token. It sends no token if the rows lack the column ``id``, or
 if the query has ``limit``, ``take``, ``sample`` or ``top``. Pages of a query without an order may
 repeat rows and miss others. Therefore a plain query is sorted by ``id``, repeated rows are dropped,
 and a final count below ``totalRecords`` is an error.
@@ -18,7 +18,7 @@ from typing import Any
 import attrs
 
 from aiomsi._arm.protocol.errors.body import ErrorDetail
-from aiomsi._arm.protocol.paging import Page, broken, check_no_error, no_page
+from aiomsi._arm.protocol.paging import Page, check_no_error, make_broken_error, make_no_page_error
 from aiomsi._arm.protocol.response import ArmResponse
 from aiomsi._errors import ArmError
 
@@ -44,10 +44,10 @@ _TOP = 1_000
 
 
 def read_rows(response: ArmResponse) -> Page:
-    """Read a page of a Resource Graph query; rows of a table become objects.
+    """Parse a page of a Resource Graph query; rows of a table become objects.
 
     Raises:
-        ServiceError: the response is no such page, or has fewer rows than its count.
+        ServiceError: the response is not such a page, or has fewer rows than its count.
 
     """
     document = response.json()
@@ -59,43 +59,49 @@ def read_rows(response: ArmResponse) -> Page:
             and isinstance(rows, list)
             and all(isinstance(row, list) for row in rows)
         ):
-            data = [dict(zip(map(_column, columns), row, strict=False)) for row in rows]
+            data = [dict(zip(map(_read_column_name, columns), row, strict=False)) for row in rows]
     if isinstance(document, dict):
         check_no_error(response, document, empty=not data)
     if not isinstance(document, dict) or not isinstance(data, list):
-        raise no_page(response, "no rows", kind="rows")
-    count, token = _number(document.get("count")), document.get("$skipToken")
+        raise make_no_page_error(response, "no rows", kind="rows")
+    count, token = _read_integer(document.get("count")), document.get("$skipToken")
     if count is not None and count > len(data):
-        raise no_page(response, f"{len(data)} rows and counts {count}", kind="rows")
-    cut = str(document.get("resultTruncated")).lower() == "true" or _beyond(response)
-    given = token if isinstance(token, str) and token else None
-    return Page(data, token=given, cut=cut, total=_number(document.get("totalRecords")))
+        raise make_no_page_error(response, f"{len(data)} rows and counts {count}", kind="rows")
+    truncated = str(document.get("resultTruncated")).lower() == "true" or _exceeds_subscriptions(
+        response
+    )
+    return Page(
+        data,
+        token=token if isinstance(token, str) and token else None,
+        truncated=truncated,
+        total=_read_integer(document.get("totalRecords")),
+    )
 
 
-def _number(value: object) -> int | None:
+def _read_integer(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-def _beyond(response: ArmResponse) -> bool:
+def _exceeds_subscriptions(response: ArmResponse) -> bool:
     """Return whether the identity sees more subscriptions than one query covers."""
     return (
         response.headers.get("x-ms-tenant-subscription-limit-hit") or ""
     ).strip().lower() == "true"
 
 
-def _column(column: object) -> str:
+def _read_column_name(column: object) -> str:
     return str(column.get("name")) if isinstance(column, dict) else str(column)
 
 
 @attrs.frozen
-class Shape:
-    """How a query pages, as far as its text shows.
+class QueryShape:
+    """The paging of a query, as far as its text determines it.
 
     Attributes:
-        limits: the stages ``limit``, ``take``, ``sample`` and ``top`` in it.
-        most: the number of its last stage, if that is one of these; otherwise None.
-        sortable: whether sorting by ``id`` changes nothing but the order.
-        unique: whether each row has another ``id``.
+        limits: the query's stages ``limit``, ``take``, ``sample`` and ``top``.
+        most: the number in the last stage, if that is one of `limits`; otherwise None.
+        sortable: whether sorting by ``id`` changes only the order of the rows.
+        unique: whether no two rows have the same ``id``.
 
     """
 
@@ -105,8 +111,8 @@ class Shape:
     unique: bool = False
 
 
-def shape_of(kql: str) -> Shape:
-    """Read the stages of a query; one with an unknown stage is neither sortable nor unique."""
+def parse_shape(kql: str) -> QueryShape:
+    """Parse the stages of a query; a query with an unknown stage is not sortable or unique."""
     text = _QUOTED.sub(lambda found: "" if found[0].startswith("//") else "''", kql)
     first, *stages = _split(text, "|")
     words = [
@@ -126,7 +132,7 @@ def shape_of(kql: str) -> Shape:
         for word, stage in zip(words, stages, strict=True)
         if word == "project"
     ]
-    return Shape(
+    return QueryShape(
         limits=tuple(dict.fromkeys(word for word in words if word in _LIMITS)),
         most=int(amount[1]) if amount is not None else None,
         sortable=unique and set(words) <= _KEEP_ID and all("id" in one for one in columns),
@@ -146,47 +152,46 @@ def _split(text: str, separator: str) -> list[str]:
 
 
 def in_order(body: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a query's body, sorted by ``id`` if that changes nothing but the order.
+    """Return a query's body, sorted by ``id`` if that changes only the order of the rows.
 
-    A body with a token stays as it is, because the token belongs to the unsorted query.
+    A body with a token stays unchanged, because the token belongs to the unsorted query.
     """
     options = body.get("options") or {}
-    if options.get("$skipToken") or not shape_of(body["query"]).sortable:
+    if options.get("$skipToken") or not parse_shape(body["query"]).sortable:
         return dict(body)
-    # On a line of its own, because the last one may end with a comment.
+    # On a new line, because the last one may end with a comment.
     return {**body, "query": f"{body['query'].rstrip()}{_ORDER}"}
 
 
 def next_query(body: Mapping[str, Any], token: str) -> dict[str, Any]:
     """Return a Resource Graph query's body for the page that the token brings."""
     options = dict(body.get("options") or {})
-    # It would be counted from the token's page on.
+    # Resource Graph would skip that many rows from the token's page on.
     options.pop("$skip", None)
     return {**body, "options": {**options, "$skipToken": token}}
 
 
 def smaller_page(body: Mapping[str, Any], error: ArmError) -> dict[str, Any] | None:
     """Return the body for half as many rows if the page was too large, None for other errors."""
-    whole = ErrorDetail(error.code, error.message, details=error.details, inner=error.inner)
-    if not any((one.code or "").lower() in _TOO_LARGE for one in whole.walk()):
+    if not any((one.code or "").lower() in _TOO_LARGE for one in ErrorDetail.of(error).walk()):
         return None
     options = body.get("options") or {}
-    top = _number(options.get("$top", _TOP))
+    top = _read_integer(options.get("$top", _TOP))
     if top is None or top <= 1:
         return None
     return {**body, "options": {**options, "$top": top // 2}}
 
 
 class RowCount:
-    """The rows of one query so far: which came twice, and whether any is missing at the end.
+    """The count of a query's rows, which finds repeated rows and, at the end, missing ones.
 
-    It keeps one number for each row of a query with several pages, and no row.
+    It keeps one number for each row of a query with several pages, not the rows.
     """
 
     def __init__(self, body: Mapping[str, Any]) -> None:
-        self._shape = shape_of(body["query"])
-        self._given = _number((body.get("options") or {}).get("$skip")) or 0
-        # With the caller's own token, the rows before it are not counted.
+        self._shape = parse_shape(body["query"])
+        self._given = _read_integer((body.get("options") or {}).get("$skip")) or 0
+        # If the caller passed a token, the rows before it were never counted.
         self._counts = not (body.get("options") or {}).get("$skipToken")
         self._repeated = 0
         self._total: int | None = None
@@ -194,9 +199,9 @@ class RowCount:
         self._lacks_id = False
 
     def new_rows(self, page: Page) -> list[Any]:
-        """Count a page, and return its rows without those that came with an earlier page."""
+        """Count a page, and return its rows except those that an earlier page had."""
         if page.total is not None:
-            # Resources come and go between pages, so the lowest total counts.
+            # Resources are created and deleted between pages, so the lowest total counts.
             self._total = page.total if self._total is None else min(self._total, page.total)
         rows = page.items
         ids = [row.get("id") if isinstance(row, dict) else None for row in rows]
@@ -215,7 +220,7 @@ class RowCount:
         return rows
 
     def check_complete(self, page: Page, response: ArmResponse) -> None:
-        """Make sure that all rows have come with the query's last page.
+        """Check after the query's last page that no rows are missing.
 
         Raises:
             ServiceError: rows are missing.
@@ -225,17 +230,22 @@ class RowCount:
         short = total is not None and self._given < total
         if shape.most is not None and self._given >= shape.most:
             return
-        if not page.cut and not short:
+        if not page.truncated and not short:
             return
         hint = "Sort the query by 'id', and send it again"
-        if _beyond(response):
+        if _exceeds_subscriptions(response):
             hint = "The identity sees more subscriptions than one query covers: name them"
         elif shape.limits:
             named = " and ".join(repr(word) for word in shape.limits)
-            hint = f"Resource Graph does not page a query that has {named}: take that off, and stop reading after so many rows"
+            hint = (
+                f"Resource Graph does not page a query that has {named}: "
+                "remove that, and stop reading after so many rows"
+            )
         elif self._lacks_id:
             hint = "Resource Graph pages a query only if its rows have the column 'id': project it"
         if self._repeated:
-            hint = f"{self._repeated} rows came twice. {hint}"
+            hint = f"{self._repeated} rows were received twice. {hint}"
         of = f" ({self._given} of {total})" if short else ""
-        raise broken(response, f"gave only a part of the rows{of}, and no token for the rest", hint)
+        raise make_broken_error(
+            response, f"has only a part of the rows{of}, and no token for the rest", hint
+        )

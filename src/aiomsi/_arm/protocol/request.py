@@ -1,4 +1,4 @@
-"""Requests to ARM as values: what the caller wrote in, one checked and encoded URL out. No I/O."""
+"""Requests to ARM as values: checked arguments, and an encoded URL. No I/O."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from aiomsi._clouds import Cloud
 from aiomsi._errors import SAFE_METHODS, ConfigurationError, ForeignHostError
 from aiomsi._util.json import dumps
 
-# A path of these needs no encoding, so yarl need not look at it.
+# A path of these characters needs no encoding, so yarl need not parse it.
 _PLAIN_PATH = re.compile(r"[A-Za-z0-9/_.()~-]+", re.ASCII)
 _PLAIN_VERSION = re.compile(r"[A-Za-z0-9.-]+", re.ASCII)
 _NEVER = re.compile(r"[\x00-\x1f\x7f\\]")
@@ -26,7 +26,6 @@ _SAFE_IN_PATH = "/%_.()~-:@!$&'*+,;="
 _SAFE_IN_VALUE = "$,:/()'*!~@"
 _ASCII = "".join(map(chr, range(0x21, 0x7F)))
 _SAFE_IN_QUERY = _ASCII.replace("#", "")
-# With an empty name, a GET of f"{group}/{name}" reads the group; a DELETE would delete it.
 _WRITABLE = (
     "JSON has None, booleans, finite numbers, text, lists, and dicts keyed by text: "
     "convert other values first, for example dates with isoformat()"
@@ -39,7 +38,8 @@ _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
 # Control characters other than the tab, and halves of surrogate pairs, which have no bytes.
 _NOT_IN_HEADER = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")
 _OWN_HEADERS = frozenset({"authorization", "x-ms-authorization-auxiliary"})
-# https://www.rfc-editor.org/rfc/rfc9110#section-7.6.1 and what frames a message or names its host
+# Headers of the connection, and headers that frame a message or name its host.
+# Source: https://www.rfc-editor.org/rfc/rfc9110#section-7.6.1
 _CONNECTION_HEADERS = frozenset(
     {
         "connection",
@@ -58,17 +58,18 @@ _CONNECTION_HEADERS = frozenset(
 
 @attrs.frozen
 class Options:
-    """What a verb's caller may add to method and path; None means the default.
+    """The optional arguments of a call, beside method and path; None means the default.
 
     Attributes:
-        api_version: ``YYYY-MM-DD`` or ``YYYY-MM-DD-preview``; not needed where the path has one.
+        api_version: ``YYYY-MM-DD`` or ``YYYY-MM-DD-preview``; optional if the path has one.
         params: further query parameters, not yet encoded: text, integers or booleans.
-        json: a body to be sent as JSON.
-        content: a body to be sent as it is.
+        json: a body to send as JSON.
+        content: a body to send unchanged.
         headers: further headers; never `Authorization`.
-        timeout: seconds for the whole call, repetitions included.
-        if_match, if_none_match: entity tags, sent as they are.
-        lists: whether a page of a list is requested, which changes nothing, whatever the verb.
+        timeout: the seconds for the whole call, repetitions included.
+        if_match: the entity tags of `If-Match`, sent unchanged.
+        if_none_match: the entity tags of `If-None-Match`, sent unchanged.
+        lists: whether the call requests a page of a list, and so only reads, whatever its verb.
 
     """
 
@@ -87,10 +88,10 @@ NO_OPTIONS = Options()
 
 
 def options_of_polls(options: Options) -> Options:
-    """Give what the polls of an operation take over from the call that began it.
+    """Return the options of an operation's polls, from the call that began it.
 
-    A request id that the caller has chosen is to find all of them in Azure's logs; others are made
-    anew for each request.
+    The caller's request id is kept, so that it finds all polls in Azure's logs; otherwise each
+    request has a new id.
     """
     chosen = {
         name: value
@@ -101,15 +102,15 @@ def options_of_polls(options: Options) -> Options:
 
 
 def checked_content(options: Options) -> bytes:
-    """Give the body that is to be sent as it is.
+    """Return the body in `content`.
 
     Raises:
-        ConfigurationError: it is none of bytes, which alone can be sent more than once; or there is
-            another one in `json`.
+        ConfigurationError: `content` is not bytes, which alone can be sent more than once; or
+            `json` has another body.
 
     """
     if options.json is not None:
-        msg = "json= and content= were both given"
+        msg = "json= and content= were both passed"
         raise ConfigurationError(msg)
     if not isinstance(options.content, bytes | bytearray | memoryview):
         msg = f"content= takes bytes, not {type(options.content).__name__}"
@@ -120,10 +121,10 @@ def checked_content(options: Options) -> bytes:
 
 
 def encoded(value: Any) -> bytes:
-    """Give the body for `json`.
+    """Return the body for `json`.
 
     Raises:
-        ConfigurationError: it can't be written as JSON.
+        ConfigurationError: the value can't be encoded as JSON.
 
     """
     try:
@@ -137,21 +138,21 @@ def encoded(value: Any) -> bytes:
 
 
 def has_version(path: object, options: Options) -> bool:
-    """Tell whether the caller names an api-version without the argument for it: in the path or among the parameters."""
+    """Return whether the path or the parameters name an api-version."""
     if any(str(name).lower() == "api-version" for name in options.params or ()):
         return True
     return isinstance(path, str) and _API_VERSION.search(path.partition("?")[2]) is not None
 
 
 def build_url(cloud: Cloud, method: str, path: str, options: Options = NO_OPTIONS) -> str:
-    """Give the URL of a call, encoded, or say what is wrong with it.
+    """Return the encoded URL of a call.
 
-    `path` begins with a slash; a full URL of the cloud's own ARM is taken too, and goes out byte
-    for byte.
+    `path` begins with a slash, or is a full URL of the cloud's own ARM, which is sent byte for
+    byte.
 
     Raises:
-        ForeignHostError: a full URL of a host that must not see this cloud's token.
-        ConfigurationError: anything else that can't be sent.
+        ForeignHostError: the path is a full URL of a host that must not receive this cloud's token.
+        ConfigurationError: another argument can't be sent.
 
     """
     version = options.api_version
@@ -180,7 +181,10 @@ def _build_slowly(cloud: Cloud, method: object, path: str, options: Options) -> 
     full = _is_full_url(cloud, path)
     address, _, query = path.partition("?")
     if _NEVER.search(path) or (full and _NOT_IN_FULL_URL.search(path)):
-        msg = f"the path has a control character, a backslash, or a space or '#' in a full URL: {path!r}"
+        msg = (
+            "the path has a control character, a backslash, "
+            f"or a space or '#' in a full URL: {path!r}"
+        )
         raise ConfigurationError(msg)
     segments = [
         unquote(part) for part in (address.partition("://")[2] if full else address).split("/")[1:]
@@ -188,25 +192,29 @@ def _build_slowly(cloud: Cloud, method: object, path: str, options: Options) -> 
     if any(part in (".", "..") for part in segments):
         msg = f"the path has a '.' or '..' segment, which would lead elsewhere: {path!r}"
         raise ConfigurationError(msg)
+    # With an empty name, a GET of f"{group}/{name}" reads the group; a DELETE would delete it.
     if method not in SAFE_METHODS and not all(part.strip() for part in segments):
         msg = f"the path of a {method} has an empty segment: {path!r}"
         raise ConfigurationError(
             msg,
-            help="A name in it is missing, or a slash too many: the call could change another resource",
+            help="A name is missing, or a slash is superfluous: "
+            "the call could change another resource",
         )
-    additions = _additions(query, options)
+    additions = _build_additions(query, options)
     if full:
-        return f"{_quoted(address, _ASCII)}?{_quoted(_joined(query, additions), _ASCII)}"
+        return f"{_quote(address, _ASCII)}?{_quote(_join_query(query, additions), _ASCII)}"
     query = _BARE_PERCENT.sub("%25", query)
-    whole = _quoted(_BARE_PERCENT.sub("%25", address), _SAFE_IN_PATH)
-    return f"{cloud.resource_manager}{whole}?{_quoted(_joined(query, additions), _SAFE_IN_QUERY)}"
+    whole = _quote(_BARE_PERCENT.sub("%25", address), _SAFE_IN_PATH)
+    return (
+        f"{cloud.resource_manager}{whole}?{_quote(_join_query(query, additions), _SAFE_IN_QUERY)}"
+    )
 
 
-def _joined(query: str, additions: str) -> str:
+def _join_query(query: str, additions: str) -> str:
     return "&".join(part for part in (query, additions) if part)
 
 
-def _quoted(text: str, safe: str) -> str:
+def _quote(text: str, safe: str) -> str:
     try:
         return quote(text, safe=safe)
     except UnicodeEncodeError as error:
@@ -229,20 +237,23 @@ def _is_full_url(cloud: Cloud, path: object) -> bool:
         msg = f"the path must begin with a slash: {path!r}"
         raise ConfigurationError(msg, help=f"Write '/{path}'")
     if not cloud.is_resource_manager(path):
-        msg = f"{path.partition('?')[0]!r} is not on {cloud.resource_manager}, so it gets no token and is not asked"
+        msg = (
+            f"{path.partition('?')[0]!r} is not on {cloud.resource_manager}, "
+            "so no token and no request is sent to it"
+        )
         raise ForeignHostError(msg, help="For another cloud pass ArmSession(cloud=...)")
     return True
 
 
-def _additions(query: str, options: Options) -> str:
-    """Give what is to be added to the query that the path has: the api-version, if it lacks one, and the parameters."""
-    params = _texts(query, options.params)
+def _build_additions(query: str, options: Options) -> str:
+    """Return the api-version, if the path's query lacks it, and the parameters, as a query."""
+    params = _convert_params(query, options.params)
     written: list[str] = _API_VERSION.findall(query)
     versions = written + [
         params.pop(name) for name in list(params) if name.lower() == "api-version"
     ]
     if options.api_version is not None:
-        versions.append(_version(options.api_version))
+        versions.append(_convert_version(options.api_version))
     if len(set(versions)) > 1 or len(written) > 1:
         msg = f"the call names more than one api-version: {', '.join(map(repr, versions))}"
         raise ConfigurationError(msg)
@@ -256,12 +267,12 @@ def _additions(query: str, options: Options) -> str:
         raise ConfigurationError(msg)
     added = [] if written else [f"api-version={versions[0]}"]
     added += [
-        f"{_quoted(name, '$')}={_quoted(value, _SAFE_IN_VALUE)}" for name, value in params.items()
+        f"{_quote(name, '$')}={_quote(value, _SAFE_IN_VALUE)}" for name, value in params.items()
     ]
     return "&".join(added)
 
 
-def _version(value: object) -> str:
+def _convert_version(value: object) -> str:
     """Return an api-version as text."""
     if isinstance(value, date) and not isinstance(value, datetime):
         return value.isoformat()
@@ -271,18 +282,18 @@ def _version(value: object) -> str:
     raise ConfigurationError(msg, help="Pass text, for example api_version='2021-04-01'")
 
 
-def _texts(query: str, params: object) -> dict[str, str]:
+def _convert_params(query: str, params: object) -> dict[str, str]:
     """Return the parameters as text.
 
     Raises:
-        ConfigurationError: a name is no text or comes twice, or a value has no form that all
-            services read alike.
+        ConfigurationError: a name is no text or occurs twice, or a value has no form that all
+            services parse alike.
 
     """
     if params is None:
         return {}
     if not isinstance(params, Mapping):
-        msg = f"params= is a mapping of names to values, and not of type {type(params).__name__}"
+        msg = f"params= takes a mapping of names to values, not {type(params).__name__}"
         raise ConfigurationError(msg)
     written = {unquote(part.partition("=")[0]).lower() for part in query.split("&")} - {
         "",
@@ -291,7 +302,7 @@ def _texts(query: str, params: object) -> dict[str, str]:
     texts: dict[str, str] = {}
     for name, value in params.items():
         if not isinstance(name, str) or not name:
-            msg = f"a query parameter's name is text, and not {name!r}"
+            msg = f"a query parameter's name must be text and is {name!r}"
             raise ConfigurationError(msg)
         if name.lower() in written:
             msg = f"the query parameter {name!r} is named twice"
@@ -299,12 +310,12 @@ def _texts(query: str, params: object) -> dict[str, str]:
                 msg, help="ARM ignores case in names; a path's own query counts, too"
             )
         written.add(name.lower())
-        texts[str.__str__(name)] = _text(name, value)
+        texts[str.__str__(name)] = _convert_value(name, value)
     return texts
 
 
-def _text(name: str, value: object) -> str:
-    """Return a parameter's value as text; a subclass counts as the text or integer that it is."""
+def _convert_value(name: str, value: object) -> str:
+    """Return a parameter's value as text; a subclass of `str` or `int` counts as its base."""
     if isinstance(value, str):
         return str.__str__(value)
     if isinstance(value, bool):
@@ -319,11 +330,11 @@ def _text(name: str, value: object) -> str:
 
 
 def check_headers(headers: object) -> None:
-    """Make sure that the caller's headers can be sent, and override nothing that the session or HTTP itself decides.
+    """Check that the caller's headers can be sent, and override no header of the session or HTTP.
 
     Raises:
-        ConfigurationError: they are no mapping; a name is no token of RFC 9110; a value has a
-            control character or is no string; or a header is the session's own (`Authorization`),
+        ConfigurationError: the headers are no mapping; a name is no token of RFC 9110; a value has
+            a control character or is no string; or a header is the session's own (`Authorization`),
             or belongs to the connection (`Host`, `Content-Length`, ...).
 
     """
@@ -340,13 +351,16 @@ def check_headers(headers: object) -> None:
         sendable = isinstance(value, str) and not _NOT_IN_HEADER.search(value)
         if not sendable or not isinstance(name, str) or not _TOKEN.fullmatch(name):
             # The value may be secret.
-            msg = f"the header {name!r} has a malformed name, or its value is no string, or has a line break or control character"
+            msg = (
+                f"the header {name!r} has a malformed name, or its value is no string, "
+                "or has a line break or control character"
+            )
             raise ConfigurationError(msg)
         if _is_of_connection(folded):
-            msg = f"the header {name!r} belongs to the connection and is not sent on behalf of a caller"
+            msg = f"the header {name!r} belongs to the connection, so a caller can't set it"
             raise ConfigurationError(
                 msg,
-                help="Leave it out; of another request's headers pass on only those that ARM needs",
+                help="Omit it; forward only those headers of another request that ARM needs",
             )
 
 
@@ -355,28 +369,28 @@ def _is_of_connection(folded: str) -> bool:
 
 
 def check_session_headers(names: Iterable[str]) -> None:
-    """Make sure that the default headers of an aiohttp session that was given do not frame or route requests to ARM.
+    """Check that the default headers of the user's aiohttp session don't frame or route requests.
 
-    `Authorization` may be among them: that of the token takes its place.
+    `Authorization` is allowed, because the token's replaces it.
 
     Raises:
-        ConfigurationError: there is such a header.
+        ConfigurationError: a header frames or routes requests.
 
     """
     for name in names:
         folded = name.lower()
         if _is_of_connection(folded) or folded == "x-ms-authorization-auxiliary":
-            msg = f"the aiohttp session that is given with http= sends the header {name!r} with every request"
+            msg = f"the aiohttp session in http= sends the header {name!r} with every request"
             raise ConfigurationError(
-                msg, help="Give it with the requests that need it, or use another session for ARM"
+                msg, help="Set it on the requests that need it, or use another session for ARM"
             )
 
 
 def check_seconds(name: str, seconds: object) -> None:
-    """Make sure that the argument of that name is a number of seconds, or None.
+    """Check that an argument is a number of seconds, or None.
 
     Raises:
-        ConfigurationError: it is neither.
+        ConfigurationError: the argument is neither.
 
     """
     if seconds is None:

@@ -25,16 +25,18 @@ class ResourceId:
     """The id of a subscription, resource group, resource, extension or collection.
 
     Parsing keeps every letter, also the percent-encodings and empty segments in ARM's own ids.
-    Comparison ignores case, as ARM does. Builders write ``resourceGroups``, and take names as they
-    are, without percent-encodings.
+    Comparison ignores case, as ARM does. Builders write ``resourceGroups``, and take names
+    unchanged, without percent-encodings.
 
     Attributes:
-        text: the id exactly as it was given; also what `str` gives.
-        subscription_id, resource_group: as written in the id, None where it has none or an empty
-            one.
-        namespace, types, names: of the last ``providers`` part, for example
-            ``"Microsoft.Network"``, ``("virtualNetworks", "subnets")`` and ``("vnet1",
-            "default")``; a collection has one more type than names.
+        text: the id exactly as it was passed; `str` returns it, too.
+        subscription_id: the subscription's id as written; None without one, or if it is empty.
+        resource_group: the resource group's name as written; None without one, or if it is empty.
+        namespace: the namespace of the last ``providers`` part, for example
+            ``"Microsoft.Network"``; None without one.
+        types: the types of the last ``providers`` part, for example ``("virtualNetworks",
+            "subnets")``; a collection has one more type than names.
+        names: the names of the last ``providers`` part, for example ``("vnet1", "default")``.
 
     Raises:
         ConfigurationError: the text is no resource id.
@@ -46,15 +48,15 @@ class ResourceId:
     def __attrs_post_init__(self) -> None:
         text: object = self.text
         if not isinstance(text, str) or not text.startswith("/") or len(text) < 2:
-            _malformed(text, "it must begin with a slash and name something")
+            _raise_malformed(text, "it must begin with a slash and name something")
         segments = text[1:].rstrip("/").split("/")
         if not segments[0]:
-            _malformed(text, "it begins with two slashes, or names nothing")
+            _raise_malformed(text, "it begins with two slashes, or names nothing")
         if _NEVER.search(text) or any(unquote(segment) in (".", "..") for segment in segments):
-            _malformed(text, "it has a character or a segment that no name may have")
-        # At an odd place it is a name: of a resource group, for example.
+            _raise_malformed(text, "it has a character or a segment that no name may have")
+        # At an odd index the word is a name, for example of a resource group.
         if segments[-1].lower() == "providers" and len(segments) % 2 == 1:
-            _malformed(text, "it ends with 'providers'")
+            _raise_malformed(text, "it ends with 'providers'")
 
     @classmethod
     def parse(cls, text: str) -> ResourceId:
@@ -69,17 +71,19 @@ class ResourceId:
     @classmethod
     def subscription(cls, subscription_id: str) -> ResourceId:
         """Build the id of a subscription."""
-        return cls(f"/subscriptions/{_name(subscription_id)}")
+        return cls(f"/subscriptions/{_check_name(subscription_id)}")
 
     @classmethod
     def group(cls, subscription_id: str, name: str) -> ResourceId:
         """Build the id of a resource group."""
-        return cls(f"/subscriptions/{_name(subscription_id)}/resourceGroups/{_name(name)}")
+        return cls(
+            f"/subscriptions/{_check_name(subscription_id)}/resourceGroups/{_check_name(name)}"
+        )
 
     @classmethod
     def management_group(cls, name: str) -> ResourceId:
         """Build the id of a management group."""
-        return cls(f"/providers/Microsoft.Management/managementGroups/{_name(name)}")
+        return cls(f"/providers/Microsoft.Management/managementGroups/{_check_name(name)}")
 
     def resource(self, type_: str, *names: str) -> ResourceId:
         """Build the id of a resource or extension in this scope.
@@ -88,7 +92,7 @@ class ResourceId:
         as many names as it has types.
 
         Raises:
-            ConfigurationError: types and names don't match.
+            ConfigurationError: the numbers of types and names differ.
 
         """
         namespace, *types = type_.split("/")
@@ -96,13 +100,14 @@ class ResourceId:
             msg = f"{type_!r} needs {len(types)} names and got {len(names)}"
             raise ConfigurationError(msg)
         pairs = "".join(
-            f"/{_name(kind)}/{_name(name)}" for kind, name in zip(types, names, strict=True)
+            f"/{_check_name(kind)}/{_check_name(name)}"
+            for kind, name in zip(types, names, strict=True)
         )
-        return ResourceId(f"{self.text.rstrip('/')}/providers/{_name(namespace)}{pairs}")
+        return ResourceId(f"{self.text.rstrip('/')}/providers/{_check_name(namespace)}{pairs}")
 
     def child(self, kind: str, name: str) -> ResourceId:
         """Build the id of a child resource, for example ``vnet.child("subnets", "default")``."""
-        return ResourceId(f"{self.text.rstrip('/')}/{_name(kind)}/{_name(name)}")
+        return ResourceId(f"{self.text.rstrip('/')}/{_check_name(kind)}/{_check_name(name)}")
 
     @cached_property
     def segments(self) -> tuple[str, ...]:
@@ -130,7 +135,7 @@ class ResourceId:
 
     @cached_property
     def _provider(self) -> int | None:
-        """Where the last ``providers`` part begins: at an even place it is a keyword, at an odd one a name."""
+        """The index of the last ``providers`` keyword; at an odd index the word is a name."""
         places = [
             at
             for at, word in enumerate(self._folded)
@@ -155,7 +160,7 @@ class ResourceId:
 
     @property
     def type(self) -> str | None:
-        """The full type, for example ``"Microsoft.Network/virtualNetworks/subnets"``; None without a provider."""
+        """The full type, for example ``"Microsoft.Network/virtualNetworks/subnets"``, or None."""
         return None if self.namespace is None else "/".join((self.namespace, *self.types))
 
     @property
@@ -165,7 +170,7 @@ class ResourceId:
 
     @property
     def parent(self) -> ResourceId | None:
-        """What this lies in: the parent resource, the scope of an extension, the group, the subscription; None at the top."""
+        """The parent resource, extension scope, group or subscription; None at the top."""
         segments, provider = self.segments, self._provider
         keep = len(segments) - (2 if len(segments) % 2 == 0 else 1)
         if provider is not None and keep <= provider + 2:
@@ -182,13 +187,13 @@ class ResourceId:
         return hash(self._folded)
 
 
-def _name(text: object) -> str:
+def _check_name(text: object) -> str:
     if not isinstance(text, str) or not text or text in (".", "..") or _NEVER_IN_NAME.search(text):
         msg = f"{text!r} can't be part of a resource id"
         raise ConfigurationError(msg)
     return text
 
 
-def _malformed(text: object, why: str) -> NoReturn:
+def _raise_malformed(text: object, why: str) -> NoReturn:
     msg = f"{text!r} is no resource id: {why}"
     raise ConfigurationError(msg)

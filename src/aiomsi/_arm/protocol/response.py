@@ -1,4 +1,4 @@
-"""A whole answer of ARM's, as a value."""
+"""`ArmResponse`: a complete response of ARM, as a value."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _LINKS = frozenset({"azure-asyncoperation", "location", "operation-location"})
 _VERSION = re.compile(r"[?&](api-version=[^&#]*)", re.IGNORECASE)
 
 
-def _unsigned(url: str) -> str:
-    """Return a URL without its query, but for the api-version."""
+def _strip_query(url: str) -> str:
+    """Return a URL without its query, except for the api-version."""
     path, mark, query = url.partition("?")
     version = _VERSION.search(mark + query)
     return path if version is None else f"{path}?{version[1]}"
@@ -27,13 +27,14 @@ def _unsigned(url: str) -> str:
 
 @attrs.frozen(eq=False)
 class ArmResponse:
-    """A whole answer.
+    """A complete HTTP response.
 
     Attributes:
-        method, url: the request; the URL as it was sent.
+        method: the request's HTTP verb.
+        url: the request's URL as it was sent.
         status: the HTTP status.
         headers: a mapping that ignores case.
-        body: the bytes, unpacked if they came compressed.
+        body: the bytes, decompressed.
 
     """
 
@@ -44,7 +45,7 @@ class ArmResponse:
     body: bytes = attrs.field(repr=False)
 
     def json(self) -> Any:
-        """Decode the body, whatever its Content-Type says; None for an empty one.
+        """Decode the body as JSON, whatever its Content-Type is; None for an empty body.
 
         Raises:
             ServiceError: the body is not JSON.
@@ -60,10 +61,10 @@ class ArmResponse:
                 from aiomsi._util.foreign import without_frames
 
             cause, text = without_frames(error), plain_text(self.body)
-        msg = f"{self.method} {self.path} answered {self.status} with a body that is not JSON"
+        msg = f"{self.method} {self.path} returned {self.status} with a body that is not JSON"
         raise ServiceError(
             msg,
-            help="Use request() to get it as bytes",
+            help="Use request() to get the body as bytes",
             status=self.status,
             code=None,
             message=text,
@@ -72,27 +73,30 @@ class ArmResponse:
 
     @property
     def path(self) -> str:
-        """The URL's path, without the query: ARM signs some, and those are not for logs."""
+        """The URL's path, without the query: signed queries do not belong in logs."""
         return "/" + self.url.partition("?")[0].partition("://")[2].partition("/")[2]
 
     @property
     def request_id(self) -> str | None:
-        """``x-ms-request-id``: what Microsoft's support asks for first."""
+        """``x-ms-request-id``: the id that Microsoft's support needs first."""
         return self.headers.get("x-ms-request-id")
 
     @property
     def correlation_id(self) -> str | None:
-        """``x-ms-correlation-request-id``: the same for calls that belong together."""
+        """``x-ms-correlation-request-id``: an id that related calls share."""
         return self.headers.get("x-ms-correlation-request-id")
 
     @property
     def client_request_id(self) -> str | None:
-        """``x-ms-client-request-id``, where the service was asked to echo it."""
+        """``x-ms-client-request-id``, if the request had the header that makes ARM return it."""
         return self.headers.get("x-ms-client-request-id")
 
     @property
     def failure_cause(self) -> str | None:
-        """``x-ms-failure-cause``: ``"gateway"`` if ARM itself answered an error, ``"service"`` if the resource provider did."""
+        """``x-ms-failure-cause``: the origin of an error response.
+
+        ``"gateway"`` for ARM itself, ``"service"`` for the resource provider.
+        """
         return self.headers.get("x-ms-failure-cause", "").strip().lower() or None
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -100,14 +104,16 @@ class ArmResponse:
         return ArmResponse, (own.method, own.url, own.status, own.headers, own.body)
 
     def portable(self) -> ArmResponse:
-        """Return the same answer with headers that can be pickled, fit to be stored and logged.
+        """Return the same response with headers that can be pickled, stored and logged.
 
-        The header that tells who called is left out, and so are the queries of links, which ARM
-        signs, but for their api-version.
+        The header that identifies the caller is left out. The queries of links are left out except
+        for their api-version, because ARM signs them.
         """
         headers = CIMultiDict[str]()
         for name, value in self.headers.items():
             folded = name.lower()
             if folded not in _IDENTITY_HEADERS:
-                headers.add(name, _unsigned(value) if folded in _LINKS or "://" in value else value)
-        return attrs.evolve(self, url=_unsigned(self.url), headers=headers)
+                headers.add(
+                    name, _strip_query(value) if folded in _LINKS or "://" in value else value
+                )
+        return attrs.evolve(self, url=_strip_query(self.url), headers=headers)

@@ -1,8 +1,8 @@
-"""Pure decisions about repeating a call to ARM: whether, after how long, and whether to look first.
+"""Pure decisions about repeating a call to ARM: whether, and after how many seconds.
 
-ARM does nothing on a 429, nor on a 409 because of another operation in progress, so every verb is
-repeated after them. After a lost connection, 408 or 5xx the call may have been carried out: reads
-and DELETE are repeated; PUT and PATCH after a GET of the resource
+ARM does not carry out a request that it rejects with 429, or with 409 because of another operation
+in progress, so every verb is repeated after those. After a lost connection, 408 or 5xx the call may
+have been carried out: reads and DELETE are repeated; PUT and PATCH after a GET of the resource
 (`aiomsi._arm.protocol.write_check`); POST is not. A 401 is left to `refusal_of`.
 
 Source:
@@ -28,31 +28,31 @@ if TYPE_CHECKING:
     from aiomsi._arm.protocol.attempts import ArmAttempt
 
     RetryRule: TypeAlias = Callable[[ArmAttempt], float | None]
-    """Decides after how many seconds a call is repeated; None: it is not."""
+    """Returns the seconds after which a call is repeated; None if it is not."""
 else:
-    # Who reads annotations at run time does not get to know a class that is imported late.
+    # `typing.get_type_hints` cannot resolve a lazily imported class, so it sees this stand-in.
     RetryRule = Callable[..., float | None]
 
 _MOST_DOUBLINGS = 16
 DEFAULT_BUDGET = 180.0
-LOOKED_AT = frozenset({"PUT", "PATCH"})
+CHECKED_WRITES = frozenset({"PUT", "PATCH"})
 PASSING = frozenset({408, 499, 500, 502, 503, 504})
-_NEVER_PASSING_CODES = frozenset({"ResponseTooLarge"})
-# Reads that go by POST: Resource Graph's queries, and the actions that ARM names "list...".
-_READING_BY_POST = re.compile(
+_PERMANENT_CODES = frozenset({"ResponseTooLarge"})
+# Reads by POST: Resource Graph's queries, and the actions that ARM names "list...".
+_READS_BY_POST = re.compile(
     r"/providers/Microsoft\.ResourceGraph/resources|.*/list[^/]*", re.IGNORECASE
 )
 
 
 def reads(method: str, path: str) -> bool:
-    """Return whether a call changes nothing."""
+    """Return whether a call only reads."""
     return method in SAFE_METHODS or (
-        method == "POST" and _READING_BY_POST.fullmatch(path.partition("?")[0]) is not None
+        method == "POST" and _READS_BY_POST.fullmatch(path.partition("?")[0]) is not None
     )
 
 
 def evenly(low: float, high: float) -> float:
-    """Draw as `random.uniform`, which takes the state of its generator along when it is pickled."""
+    """Return a random number; unlike `random.uniform`, pickled without the generator's state."""
     return random.uniform(low, high)
 
 
@@ -64,26 +64,27 @@ def budget_of(rule: object) -> float:
 
 @attrs.frozen
 class ArmRetry:
-    """The rule by which a session repeats calls, with its numbers. Any function of an `ArmAttempt` may take its place.
+    """The rule by which a session repeats calls; any function of an `ArmAttempt` may replace it.
 
-    A wait is never shorter than what the service asks for. If that does not fit into the budget or
-    the call's `timeout`, the call fails at once, because an earlier request would only prolong the
-    throttling. Jitter comes on top, so that callers with the same `Retry-After` don't come back at
-    the same moment.
+    A wait is never shorter than the service's `Retry-After`. If that does not fit into the budget
+    or the call's `timeout`, the call fails at once, because an earlier request would only prolong
+    the throttling. Jitter is added, so that callers with the same `Retry-After` do not send their
+    next requests at the same moment.
 
     Attributes:
-        tries: how many requests a call sends at the most, where it is not ARM that puts it off:
-        tries_throttled: and how many where it does, with 429 or with a 409 that passes.
-        first_delay: the upper end of the random wait before the second request; it doubles with
-            each further one,
-        longest_delay: up to this.
-        longest_wait: the longest wait that a service may ask for; a call that is to wait longer
+        tries: the most requests that a call sends.
+        tries_throttled: the limit in place of `tries` after a 429 or a temporary 409.
+        first_delay: the upper end, in seconds, of the random wait before the second request; it
+            doubles with each further request.
+        longest_delay: the most seconds that `first_delay` and `lock` double to.
+        longest_wait: the longest `Retry-After` in seconds; a call that would have to wait longer
             fails at once.
-        lock: the same as `first_delay` for a resource that another operation holds.
-        replication: for how long a principal that was made just now is asked for again.
-        budget: no request begins later than this many seconds after the call did; it limits the
-            wait for a free connection, too.
-        draw: draws a number evenly between two others.
+        lock: the value in place of `first_delay` while another operation holds the resource.
+        replication: the seconds for which a call is repeated whose principal was created just now
+            and is not found yet.
+        budget: the seconds after the call's start in which requests may begin; it limits the wait
+            for a free connection, too.
+        draw: returns a random number between two others, uniformly distributed.
 
     """
 
@@ -98,7 +99,7 @@ class ArmRetry:
     draw: Uniform = attrs.field(default=evenly, repr=False)
 
     def __call__(self, attempt: ArmAttempt) -> float | None:
-        """Decide after how many seconds the call is repeated; None: it has failed."""
+        """Return the seconds after which the call is repeated; None if it has failed."""
         if not self._may_pass(attempt):
             return None
         slow = attempt.locked or attempt.code == "PrincipalNotFound"
@@ -112,19 +113,19 @@ class ArmRetry:
         if wait > self.longest_wait or wait >= left:
             return None
         if wait > 0:
-            # What fits without the jitter is not to fail because of it.
+            # A wait that fits without jitter must fit with it.
             return wait + min(jitter, (left - wait) / 2)
         return jitter if jitter < left else None
 
     def _may_pass(self, attempt: ArmAttempt) -> bool:
-        """Tell whether the same call may do better the next time, and may be sent again."""
+        """Return whether the same request may succeed later, and may be sent again."""
         if attempt.status == 429 or attempt.locked:
             return attempt.number < self.tries_throttled
         if (
             attempt.number >= self.tries
             or attempt.untrusted
             or attempt.permanent
-            or attempt.code in _NEVER_PASSING_CODES
+            or attempt.code in _PERMANENT_CODES
         ):
             return False
         if attempt.status == 400 and attempt.code == "PrincipalNotFound":
@@ -133,4 +134,6 @@ class ArmRetry:
             return attempt.repeats == 1
         if attempt.status is not None and attempt.status not in PASSING:
             return False
-        return not attempt.doubtful or attempt.method == "DELETE" or attempt.method in LOOKED_AT
+        return (
+            not attempt.doubtful or attempt.method == "DELETE" or attempt.method in CHECKED_WRITES
+        )

@@ -1,8 +1,8 @@
-"""How long a service asks to be left alone, wherever it says so. No I/O.
+"""The wait that a service asks for, from headers and error texts. No I/O.
 
-The headers are standard or nearly; but ARM writes the seconds of its own limits into the error's
-text, others write an instant there, and Compute puts the end of its interval into JSON within the
-text.
+Most headers are standard, or close to it. But ARM writes the seconds of its limits into the error's
+text, other services write an instant there, and Compute puts the end of its interval into JSON
+within the text.
 
 Source:
 https://learn.microsoft.com/azure/azure-resource-manager/management/request-limits-and-throttling,
@@ -16,7 +16,7 @@ import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 
-from aiomsi._arm.protocol.errors.body import ErrorDetail, quoted_objects
+from aiomsi._arm.protocol.errors.body import ErrorDetail, iter_quoted_objects
 from aiomsi._hosts.times import parse_http_date, parse_number
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
@@ -40,31 +40,33 @@ _CLOCK = re.compile(r"(?:(\d{1,4})\.)?(\d{1,2}):(\d{2}):(\d{2}(?:\.\d+)?)")
 def asked_wait(
     status: int, headers: Mapping[str, str], detail: ErrorDetail | None, wall: float
 ) -> float | None:
-    """Give the seconds for which the service asks to wait, not capped; None if it does not say, 0 if it says "now".
+    """Return the seconds that the service asks to wait, without an upper limit.
 
-    Only an error's text is searched. `wall` is now, for what is said as an instant. A header that
-    says 0 gives way to a
-    longer wait elsewhere: proxies and gateways put it there whatever the service says.
+    None if the response names no wait, 0 if it allows a request now. Texts and quotas count only
+    in an error response. `wall` is now, for waits that are written as an instant. A longer wait
+    elsewhere overrides a header of 0, because proxies and gateways add that whatever the service
+    requires.
     """
-    said = [wait for wait in _in_headers(headers, wall) if wait is not None]
+    waits = [*_iter_header_waits(headers, wall)]
     if status >= 400:
-        said += [wait for wait in _in_quotas(headers, wall) if wait is not None]
-        said += (
-            []
-            if detail is None
-            else [wait for wait in _in_texts(status, detail, wall) if wait is not None]
-        )
-    return next((wait for wait in said if wait > 0), 0.0 if said else None)
+        waits += _iter_quota_waits(headers, wall)
+        if detail is not None:
+            waits += _iter_text_waits(status, detail, wall)
+    known = [wait for wait in waits if wait is not None]
+    return next((wait for wait in known if wait > 0), 0.0 if known else None)
 
 
 def quota_wait(headers: Mapping[str, str], wall: float) -> float:
-    """Give the seconds until the service takes the next request: 0, unless this answer, a good one, has used a quota up."""
-    return max((wait for wait in _in_quotas(headers, wall) if wait is not None), default=0.0)
+    """Return the seconds until the service accepts the next request, after a successful one.
+
+    0 unless the request has used a quota up.
+    """
+    return max((wait for wait in _iter_quota_waits(headers, wall) if wait is not None), default=0.0)
 
 
-def _in_headers(headers: Mapping[str, str], wall: float) -> Iterator[float | None]:
+def _iter_header_waits(headers: Mapping[str, str], wall: float) -> Iterator[float | None]:
     for name in ("Retry-After", "RetryAfter"):
-        yield _moment(headers.get(name), wall)
+        yield _parse_wait(headers.get(name), wall)
     for name in ("retry-after-ms", "x-ms-retry-after-ms"):
         milliseconds = parse_number(headers.get(name))
         yield None if milliseconds is None else max(0.0, milliseconds / 1000)
@@ -73,33 +75,34 @@ def _in_headers(headers: Mapping[str, str], wall: float) -> Iterator[float | Non
         for name in headers
         if name.lower().startswith("x-ms-ratelimit-") and name.lower().endswith("-retry-after")
     ]
-    # Cost Management names several windows: the last one to open counts.
+    # Cost Management names several windows; the longest wait counts.
     yield max(
-        (wait for name in own if (wait := _moment(headers[name], wall)) is not None), default=None
+        (wait for name in own if (wait := _parse_wait(headers[name], wall)) is not None),
+        default=None,
     )
 
 
-def _moment(value: str | None, wall: float) -> float | None:
-    """Read seconds, an HTTP date, an instant or a duration of hours, minutes and seconds."""
+def _parse_wait(value: str | None, wall: float) -> float | None:
+    """Parse seconds, an HTTP date, an instant or a duration of hours, minutes and seconds."""
     text = (value or "").strip()
     if (number := parse_number(text)) is not None:
         return max(0.0, number)
-    if (lasting := duration(text)) is not None:
+    if (lasting := parse_duration(text)) is not None:
         return lasting
     moment = parse_http_date(text)
-    return _left(text, wall) if moment is None else max(0.0, moment - wall)
+    return _seconds_until(text, wall) if moment is None else max(0.0, moment - wall)
 
 
-def _in_quotas(headers: Mapping[str, str], wall: float) -> Iterator[float | None]:
-    """Give when a quota that is used up comes back."""
+def _iter_quota_waits(headers: Mapping[str, str], wall: float) -> Iterator[float | None]:
+    """Yield the seconds until an exhausted quota is reset."""
     for remaining, back in _QUOTAS:
         if parse_number(headers.get(remaining)) == 0:
-            yield _moment(headers.get(back), wall)
+            yield _parse_wait(headers.get(back), wall)
 
 
-def _in_texts(status: int, detail: ErrorDetail, wall: float) -> Iterator[float | None]:
+def _iter_text_waits(status: int, detail: ErrorDetail, wall: float) -> Iterator[float | None]:
     texts = list(detail.texts())
-    # In other errors "after 60 seconds" tells how long something has taken.
+    # In other errors "after 60 seconds" is the time that something has taken.
     for pattern in (_RETRY, _AFTER) if status == 429 else (_RETRY,):
         yield from (
             float(found[1]) * _UNITS[found[2].lower()]
@@ -107,18 +110,25 @@ def _in_texts(status: int, detail: ErrorDetail, wall: float) -> Iterator[float |
             if (found := pattern.search(text)) is not None
         )
     yield from (
-        _left(found[1], wall) for text in texts if (found := _UNTIL.search(text)) is not None
+        _seconds_until(found[1], wall)
+        for text in texts
+        if (found := _UNTIL.search(text)) is not None
     )
-    yield from (_left(document.get("endTime"), wall) for document in quoted_objects(detail))
+    yield from (
+        _seconds_until(document.get("endTime"), wall) for document in iter_quoted_objects(detail)
+    )
 
 
-def _left(value: object, wall: float) -> float | None:
+def _seconds_until(value: object, wall: float) -> float | None:
     moment = instant(value)
     return None if moment is None else max(0.0, moment - wall)
 
 
 def instant(value: object) -> float | None:
-    """Read an instant as services write it, in UTC if it names no zone, as seconds since the epoch; None if it is none."""
+    """Parse an instant in a form that services use, in UTC if it names no zone.
+
+    Return seconds since the epoch; None if the value is no instant.
+    """
     if not isinstance(value, str):
         return None
     # .NET writes seven digits after the point, Python reads six.
@@ -134,8 +144,8 @@ def instant(value: object) -> float | None:
         return None
 
 
-def duration(value: str) -> float | None:
-    """Read a time span such as ``00:00:05`` in seconds; None if it is none."""
+def parse_duration(value: str) -> float | None:
+    """Parse a time span such as ``00:00:05``; return seconds, or None if it is no time span."""
     found = _CLOCK.fullmatch(value.strip())
     if found is None:
         return None

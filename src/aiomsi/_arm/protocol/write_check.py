@@ -1,13 +1,14 @@
 """Whether a write without a response was carried out, by a GET of the resource. No I/O.
 
-ARM gives up on a resource provider after 60 s with 504, while the provider goes on. So a resource
-that is being changed is polled to the end of that change, and only then compared, because the
-change may be another client's.
+ARM responds 504 if a resource provider takes longer than 60 s, while the provider continues. So a
+resource that is being changed is polled to the end of that change, and only then compared, because
+the change may be another client's.
 
-A write counts as carried out only if the resource equals the body of the request. A PUT replaces:
-what its body leaves out must be gone. A PATCH changes the members that its body has, by the rules
-of JSON merge patch. A wrong "different" costs a repetition, which an unconditional PUT or PATCH can
-bear; a wrong "equal" loses a write. So values that can't be told to be equal differ.
+A write counts as carried out only if the resource equals the body of the request. A PUT replaces
+the resource, so members that its body omits must be gone. A PATCH changes the members that its body
+has, by the rules of JSON merge patch. A wrong "different" costs a repetition, which is harmless for
+an unconditional PUT or PATCH; a wrong "equal" loses a write. So values count as different unless
+they are known to be equal.
 
 Source: https://github.com/Azure/azure-resource-manager-rpc/blob/master/v1.0/async-api-reference.md,
 https://www.rfc-editor.org/rfc/rfc7396
@@ -20,12 +21,21 @@ import re
 from typing import Any
 
 from aiomsi._arm.protocol.attempts import is_gone
-from aiomsi._arm.protocol.body import FINAL, is_deleted, is_running, provisioning_state
-from aiomsi._arm.protocol.errors.body import detail_of
+from aiomsi._arm.protocol.body import (
+    FINAL_STATES,
+    get_member,
+    is_deleted,
+    is_running,
+    provisioning_state,
+)
+from aiomsi._arm.protocol.errors.body import parse_detail
 
-_DEEPEST = 64
+_MAX_DEPTH = 64
 _OF_THE_SERVICE = frozenset({"id", "name", "type", "etag", "systemdata", "provisioningstate"})
-"""Members of a resource that only the service writes; further inside, users write some of them, too."""
+"""Members of a resource that only the service writes.
+
+Deeper inside a resource, users write members of these names, too.
+"""
 _OF_THE_SERVICE_IN_PROPERTIES = frozenset({"provisioningstate"})
 _DELETING = frozenset({"deleting", "deprovisioning"})
 _ABSENT = object()
@@ -33,10 +43,10 @@ _ID = re.compile(r"/(?:subscriptions|providers|tenants)/", re.IGNORECASE)
 
 
 class Seen(enum.Enum):
-    """How to go on after a GET of the resource."""
+    """The status of a write, as a GET of the resource shows it."""
 
     DONE = "done"
-    """The resource is as the call was to make it."""
+    """The resource is in the state that the call requested."""
     RUNNING = "running"
     """The resource is being changed: poll it as a long-running operation."""
     REPEAT = "repeat"
@@ -46,17 +56,18 @@ class Seen(enum.Enum):
 
 
 def seen(method: str, sent: Any, status: int, found: Any) -> Seen:
-    """Judge the response to a GET of the resource.
+    """Return the status of a write by the response to a GET of the resource.
 
     Args:
         method: the call's verb: PUT, PATCH or DELETE.
-        sent: the call's body, decoded; None for one that is not JSON, and an empty object for none.
+        sent: the call's decoded body; None for a body that is not JSON, and an empty object for
+            no body.
         status: the response's HTTP status.
-        found: the response's body, decoded.
+        found: the response's decoded body.
 
     """
     if method == "DELETE":
-        return _deleted(status, found)
+        return _compare_deletion(status, found)
     if status == 404:
         return Seen.REPEAT
     if status != 200 or not isinstance(found, dict):
@@ -64,14 +75,14 @@ def seen(method: str, sent: Any, status: int, found: Any) -> Seen:
     state = provisioning_state(found)
     if is_running(state):
         return Seen.RUNNING
-    # The state of some types rests on a word of their own, such as "Active".
-    well = state is None or FINAL.get(state.lower(), "succeeded") == "succeeded"
+    # The normal state of some types is a word such as "Active", which no list has.
+    well = state is None or FINAL_STATES.get(state.lower(), "succeeded") == "succeeded"
     equal = holds if method == "PATCH" else equals
     return Seen.DONE if well and sent is not None and equal(found, sent) else Seen.REPEAT
 
 
-def _deleted(status: int, found: Any) -> Seen:
-    if is_gone("DELETE", status, detail_of(found).code, doubtful=True):
+def _compare_deletion(status: int, found: Any) -> Seen:
+    if is_gone("DELETE", status, parse_detail(found).code, doubtful=True):
         return Seen.DONE
     if status != 200 or not isinstance(found, dict):
         return Seen.UNKNOWN
@@ -82,105 +93,107 @@ def _deleted(status: int, found: Any) -> Seen:
 
 
 def equals(found: Any, sent: Any) -> bool:
-    """Return whether a resource equals the body of a PUT, but for what the service alone writes.
+    """Return whether a resource equals the body of a PUT, without members of the service.
 
     Names of members and resource ids compare without case, locations without case and spaces. Null
     equals a missing member.
     """
-    return _equal(_without_service(found), _without_service(sent), "", _DEEPEST)
+    return _is_equal(_strip_service_members(found), _strip_service_members(sent), "", _MAX_DEPTH)
 
 
 def holds(found: Any, sent: Any) -> bool:
     """Return whether a resource equals the body of a PATCH in the members that the body has.
 
-    Arrays are replaced as a whole, and so are the tags by many services.
+    A PATCH replaces an array as a whole, and many services replace the tags as a whole.
     """
     if not isinstance(found, dict) or not isinstance(sent, dict):
-        return _equal(found, sent, "", _DEEPEST)
+        return _is_equal(found, sent, "", _MAX_DEPTH)
     tags = next((key for key in sent if key.casefold() == "tags"), None)
-    if tags is not None and not _equal(
-        _member(found, "tags") or {}, sent[tags] or {}, "tags", _DEEPEST
+    if tags is not None and not _is_equal(
+        get_member(found, "tags") or {}, sent[tags] or {}, "tags", _MAX_DEPTH
     ):
         return False
-    return _merged(
+    return _is_merged(
         found,
-        _without_service({key: value for key, value in sent.items() if key != tags}),
-        _DEEPEST,
+        _strip_service_members({key: value for key, value in sent.items() if key != tags}),
+        _MAX_DEPTH,
     )
 
 
-def _without_service(document: Any) -> Any:
-    """Leave out the members that only the service writes, and empty tags and properties."""
+def _strip_service_members(document: Any) -> Any:
+    """Return a document without the service's members, and without empty tags and properties."""
     if not isinstance(document, dict):
         return document
     kept = {}
     for key, value in document.items():
         name = key.casefold()
+        if name in _OF_THE_SERVICE:
+            continue
         if name == "properties" and isinstance(value, dict):
-            value = {
-                k: v for k, v in value.items() if k.casefold() not in _OF_THE_SERVICE_IN_PROPERTIES
+            kept[key] = {
+                inner: one
+                for inner, one in value.items()
+                if inner.casefold() not in _OF_THE_SERVICE_IN_PROPERTIES
             }
-        if name not in _OF_THE_SERVICE and not (name in ("properties", "tags") and value == {}):
+        else:
             kept[key] = value
+        if name in ("properties", "tags") and kept[key] == {}:
+            del kept[key]
     return kept
 
 
-def _member(document: dict[str, Any], folded: str) -> Any:
-    return next((value for key, value in document.items() if key.casefold() == folded), None)
-
-
-def _folded_keys(document: dict[str, Any]) -> dict[str, Any] | None:
-    """Return the members by their names without case; None if two names differ only in case."""
+def _fold_keys(document: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the members by their case-folded names; None if two names differ only in case."""
     folded = {key.casefold(): value for key, value in document.items()}
     return folded if len(folded) == len(document) else None
 
 
-def _equal(found: Any, sent: Any, name: str, depth: int) -> bool:
+def _is_equal(found: Any, sent: Any, name: str, depth: int) -> bool:
     if depth <= 0:
         return False
     if sent is None:
-        # A service may write something empty where null was sent.
+        # A service may store an empty value where null was sent.
         return found in (None, "", [], {})
     if found is None or sent is _ABSENT:
         return found is None and sent is _ABSENT
     if isinstance(found, dict) and isinstance(sent, dict):
-        ones, others = _folded_keys(found), _folded_keys(sent)
+        ones, others = _fold_keys(found), _fold_keys(sent)
         if ones is None or others is None:
             ones, others = found, sent
         return all(
-            _equal(ones.get(key), others.get(key, _ABSENT), key.casefold(), depth - 1)
+            _is_equal(ones.get(key), others.get(key, _ABSENT), key.casefold(), depth - 1)
             for key in {**ones, **others}
         )
-    return _same(found, sent, name, depth)
+    return _is_same(found, sent, name, depth)
 
 
-def _merged(found: Any, sent: dict[str, Any], depth: int) -> bool:
-    """Return whether a merge patch would change nothing."""
+def _is_merged(found: Any, sent: dict[str, Any], depth: int) -> bool:
+    """Return whether a merge patch would leave the resource unchanged."""
     if depth <= 0 or not isinstance(found, dict):
         return False
-    ones, others = _folded_keys(found), _folded_keys(sent)
+    ones, others = _fold_keys(found), _fold_keys(sent)
     if ones is None or others is None:
         ones, others = found, sent
     return all(
-        _merged(ones.get(key), value, depth - 1)
+        _is_merged(ones.get(key), value, depth - 1)
         if isinstance(value, dict)
-        else _equal(ones.get(key), value, key.casefold(), depth - 1)
+        else _is_equal(ones.get(key), value, key.casefold(), depth - 1)
         for key, value in others.items()
     )
 
 
-def _same(found: Any, sent: Any, name: str, depth: int) -> bool:
-    """Compare what is neither null nor a pair of objects."""
+def _is_same(found: Any, sent: Any, name: str, depth: int) -> bool:
+    """Return whether two values are equal that are neither null nor a pair of objects."""
     if isinstance(found, list) and isinstance(sent, list):
         return len(found) == len(sent) and all(
-            _equal(one, other, name, depth - 1) for one, other in zip(found, sent, strict=True)
+            _is_equal(one, other, name, depth - 1) for one, other in zip(found, sent, strict=True)
         )
     if isinstance(found, str) and isinstance(sent, str):
-        return _folded(found, name) == _folded(sent, name)
+        return _fold(found, name) == _fold(sent, name)
     return isinstance(found, bool) == isinstance(sent, bool) and bool(found == sent)
 
 
-def _folded(text: str, name: str) -> str:
+def _fold(text: str, name: str) -> str:
     if name == "location":
         text = text.replace(" ", "")
     return text.casefold() if name == "location" or _ID.match(text) else text

@@ -1,4 +1,4 @@
-"""Error bodies as one value: every shape is read, nothing that they say is lost, and nothing makes the reader fail."""
+"""Error bodies as one value: every shape is parsed, no member is lost, and no body is an error."""
 
 import json
 import math
@@ -10,33 +10,75 @@ import pytest
 
 from aiomsi import AdditionalInfo, ErrorDetail
 from aiomsi._arm.protocol.errors import body as _failures
-from aiomsi._arm.protocol.errors.body import detail_of, plain_text, quoted_objects, read_detail
+from aiomsi._arm.protocol.errors.body import (
+    iter_quoted_objects,
+    parse_detail,
+    plain_text,
+    read_detail,
+)
 
 DEEP: object = {"error": {"error": {"error": {"error": {"code": "deep"}}}}}
-PAGE = b"<html><head><style>p {x}</style><title>502</title></head><script>x()</script><body>Bad\n<h1>gateway</h1>"
+PAGE = (
+    b"<html><head><style>p {x}</style><title>502</title></head>"
+    b"<script>x()</script><body>Bad\n<h1>gateway</h1>"
+)
 SHAPES: list[tuple[bytes | object, str | None, str]] = [
     ({"error": {"code": "NotFound", "message": "Gone."}}, "NotFound", "Gone."),
     ({"code": "A", "message": "b"}, "A", "b"),
-    ({"Code": "A", "Message": "b", "Target": None, "Details": [{"Message": "c"}], "Innererror": None}, "A", "b"),
+    (
+        {
+            "Code": "A",
+            "Message": "b",
+            "Target": None,
+            "Details": [{"Message": "c"}],
+            "Innererror": None,
+        },
+        "A",
+        "b",
+    ),
     ({"ErrorResponse": {"error": {"code": "A", "message": "b"}}}, "A", "b"),
     ({"Error": {"Code": "A", "Message": "b"}}, "A", "b"),
     ({"error": {"error": {"code": "A", "message": "b"}}, "status": "Failed"}, "A", "b"),
     (DEEP, None, json.dumps(DEEP)),
-    ({"code": {"value": "A"}, "message": ["b"]}, None, '{"code": {"value": "A"}, "message": ["b"]}'),
+    (
+        {"code": {"value": "A"}, "message": ["b"]},
+        None,
+        '{"code": {"value": "A"}, "message": ["b"]}',
+    ),
     ({"code": 0, "message": "b"}, "0", "b"),
     ({"code": 400309, "httpStatusCode": 400, "message": "b"}, "400309", "b"),
-    ({"code": "404"}, "404", "the service gave the code 404 and no text"),
+    ({"code": "404"}, "404", "the service sent the code 404 and no text"),
     ({"odata.error": {"code": "", "message": {"lang": "en", "value": "b"}}}, None, "b"),
     ({"ErrorCode": "A", "Message": {"Value": "b"}}, "A", "b"),
-    ({"error": {"code": "A", "message": {"lang": "en"}}}, "A", "the service gave the code A and no text"),
+    (
+        {"error": {"code": "A", "message": {"lang": "en"}}},
+        "A",
+        "the service sent the code A and no text",
+    ),
     ({"error": None, "code": "A", "message": "b"}, "A", "b"),
     ({"error": "invalid_request", "error_description": "b"}, "invalid_request", "b"),
     ({"type": "t", "title": "b", "status": 404, "traceId": "x"}, None, "b"),
     ({"message": "b", "messageDetail": "c"}, None, "b"),
-    ({"error": {"code": "A", "message": "  "}}, "A", "the service gave the code A and no text"),
+    ({"error": {"code": "A", "message": "  "}}, "A", "the service sent the code A and no text"),
     ({"error": {"code": "", "message": ""}}, None, '{"error": {"code": "", "message": ""}}'),
-    ({"error": {"code": "A", "message": "b", "details": "text", "additionalInfo": None, "innererror": []}}, "A", "b"),
-    ({"id": "/subscriptions/s", "name": "x"}, None, "the answer's body is no error but the resource /subscriptions/s"),
+    (
+        {
+            "error": {
+                "code": "A",
+                "message": "b",
+                "details": "text",
+                "additionalInfo": None,
+                "innererror": [],
+            }
+        },
+        "A",
+        "b",
+    ),
+    (
+        {"id": "/subscriptions/s", "name": "x"},
+        None,
+        "the response's body is no error but the resource /subscriptions/s",
+    ),
     ({"id": 17}, None, '{"id": 17}'),
     ({"type": "t", "title": "a.", "detail": "b"}, None, "a: b"),
     ({"title": "a", "detail": "a"}, None, "a"),
@@ -45,15 +87,27 @@ SHAPES: list[tuple[bytes | object, str | None, str]] = [
     ({"code": "A", "message": "b", "error": {"code": "C", "message": "d"}}, "A", "b"),
     ({"message": "b", "error": {"code": "C", "message": "d"}}, "C", "d"),
     ({"error": "The request could not be read"}, None, "The request could not be read"),
-    ({"code": "Not Found"}, "Not Found", "the service gave the code Not Found and no text"),
+    ({"code": "Not Found"}, "Not Found", "the service sent the code Not Found and no text"),
     ({"code": "A", "error": "B", "message": "b"}, "A", "b"),
-    ({"error": "x"}, "x", "the service gave the code x and no text"),
+    ({"error": "x"}, "x", "the service sent the code x and no text"),
     ({"code": True, "message": "b"}, None, "b"),
     ({"code": " A ", "message": " b\n"}, "A", "b"),
     ({"requestId": "r", "errorCode": "A", "message": "b", "isRetriable": True}, "A", "b"),
-    ({"HttpStatusCode": 404, "ErrorCode": "A", "Message": "b", "Data": {}, "StackTrace": None}, "A", "b"),
-    ({"Message": "a", "ExceptionMessage": "b", "ExceptionType": "E", "StackTrace": "at"}, None, "a"),
-    ({"error": {"code": "A", "message": "", "details": [{"message": " "}, {"message": "c"}]}}, "A", "c"),
+    (
+        {"HttpStatusCode": 404, "ErrorCode": "A", "Message": "b", "Data": {}, "StackTrace": None},
+        "A",
+        "b",
+    ),
+    (
+        {"Message": "a", "ExceptionMessage": "b", "ExceptionType": "E", "StackTrace": "at"},
+        None,
+        "a",
+    ),
+    (
+        {"error": {"code": "A", "message": "", "details": [{"message": " "}, {"message": "c"}]}},
+        "A",
+        "c",
+    ),
     ({"error": {"code": "A", "message": None, "innererror": {"message": "c"}}}, "A", "c"),
     ({"error": [{"code": "A"}]}, None, '{"error": [{"code": "A"}]}'),
     ([{"code": "A", "message": "b"}], None, "b"),
@@ -66,15 +120,15 @@ SHAPES: list[tuple[bytes | object, str | None, str]] = [
     (" ", None, '" "'),
     (b"null", None, "null"),
     (b"17", None, "17"),
-    (b"", None, "the answer has no text"),
-    (b"  \n ", None, "the answer has no text"),
+    (b"", None, "the response has no text"),
+    (b"  \n ", None, "the response has no text"),
     (b"plain\n text", None, "plain text"),
     (b"\xff\xfe", None, "\ufffd\ufffd"),
     (PAGE, None, "502 Bad gateway"),
     (b"[" * 100_000, None, "[" * 500),
     (b'{"code":"A","message":"\xef\xbb\xbfb"}', "A", "\ufeffb"),
     (b"\xef\xbb\xbf" + b'{"code":"A","message":"b"}', "A", "b"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("body", "code", "message"), SHAPES)
@@ -88,17 +142,17 @@ def test_code_and_text_are_found_in_every_shape_of_body(
 @pytest.mark.parametrize(
     "document", [None, {}, [], [None], "", " ", 17, True, {"error": {}}, {"value": []}]
 )
-def test_a_document_that_says_nothing_has_a_message_all_the_same(document: object) -> None:
-    assert detail_of(document) == ErrorDetail(None, "the service gave neither code nor text")
+def test_document_without_content_has_a_message(document: object) -> None:
+    assert parse_detail(document) == ErrorDetail(None, "the service sent neither code nor text")
 
 
 def test_a_document_that_is_decoded_already_is_read_as_a_body() -> None:
-    assert detail_of({"status": "Failed", "error": {"code": "A", "message": "b"}}) == ErrorDetail(
-        "A", "b"
-    )
+    assert parse_detail(
+        {"status": "Failed", "error": {"code": "A", "message": "b"}}
+    ) == ErrorDetail("A", "b")
 
 
-def test_nothing_that_the_contract_knows_is_lost() -> None:
+def test_every_member_of_the_contract_is_kept() -> None:
     body = {
         "error": {
             "code": "A",
@@ -162,7 +216,7 @@ def test_the_web_service_s_own_form_is_read_with_its_parts() -> None:
         "Innererror": None,
     }
     parts = (ErrorDetail(None, "b"), ErrorDetail("Conflict", ""), ErrorDetail("Conflict", "b"))
-    assert detail_of(body) == ErrorDetail("Conflict", "b", details=parts)
+    assert parse_detail(body) == ErrorDetail("Conflict", "b", details=parts)
 
 
 @pytest.mark.parametrize(
@@ -182,8 +236,10 @@ def test_the_web_service_s_own_form_is_read_with_its_parts() -> None:
     ],
 )
 def test_details_come_in_many_forms(details: object, parts: tuple[ErrorDetail, ...]) -> None:
-    assert detail_of({"error": {"code": "A", "message": "a", "details": details}}).details == parts
-    assert detail_of({"title": "a", "errors": details}).details == parts
+    assert (
+        parse_detail({"error": {"code": "A", "message": "a", "details": details}}).details == parts
+    )
+    assert parse_detail({"title": "a", "errors": details}).details == parts
 
 
 @pytest.mark.parametrize(
@@ -201,15 +257,15 @@ def test_details_come_in_many_forms(details: object, parts: tuple[ErrorDetail, .
     ],
 )
 def test_the_error_behind_is_kept(said: dict[str, object], inner: ErrorDetail | None) -> None:
-    assert detail_of({"code": "A", "message": "a", **said}).inner == inner
+    assert parse_detail({"code": "A", "message": "a", **said}).inner == inner
 
 
 def test_an_error_that_is_quoted_in_a_text_is_the_one_behind() -> None:
     quoted = json.dumps({"error": {"code": "B", "message": "b"}})
-    assert detail_of({"code": "A", "message": quoted}).inner == ErrorDetail("B", "b")
-    assert detail_of({"code": "A", "message": '{"endTime": "x"}'}).inner is None
-    assert detail_of({"code": "A", "message": "{}"}).inner is None
-    assert detail_of({"code": "A", "message": "[1]"}).inner is None
+    assert parse_detail({"code": "A", "message": quoted}).inner == ErrorDetail("B", "b")
+    assert parse_detail({"code": "A", "message": '{"endTime": "x"}'}).inner is None
+    assert parse_detail({"code": "A", "message": "{}"}).inner is None
+    assert parse_detail({"code": "A", "message": "[1]"}).inner is None
 
 
 @pytest.mark.parametrize(
@@ -227,7 +283,9 @@ def test_an_error_that_is_quoted_in_a_text_is_the_one_behind() -> None:
 def test_additional_info_comes_in_many_forms(
     said: object, infos: tuple[AdditionalInfo, ...]
 ) -> None:
-    assert detail_of({"code": "A", "message": "a", "additionalInfo": said}).additional_info == infos
+    assert (
+        parse_detail({"code": "A", "message": "a", "additionalInfo": said}).additional_info == infos
+    )
 
 
 def test_additional_info_is_not_shown() -> None:
@@ -263,11 +321,11 @@ def made_up(draw: random.Random, depth: int) -> object:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_whatever_comes_the_reader_does_not_fail(seed: int) -> None:
+def test_any_body_is_parsed_without_an_error(seed: int) -> None:
     draw = random.Random(seed)
     for _ in range(200):
         document = made_up(draw, 6)
-        for detail in (detail_of(document), read_detail(json.dumps(document).encode())):
+        for detail in (parse_detail(document), read_detail(json.dumps(document).encode())):
             assert detail.message.strip()
             for one in detail.walk():
                 assert one.code is None or one.code.strip()
@@ -279,23 +337,25 @@ def test_depth_and_number_of_parts_are_bounded() -> None:
     deep: dict[str, object] = {"code": "A", "message": "a"}
     for _ in range(100):
         deep = {"code": "A", "message": "a", "details": [deep], "innererror": deep}
-    assert len(list(detail_of(deep).walk())) < 1_000
+    assert len(list(parse_detail(deep).walk())) < 1_000
     wide = {
         "code": "A",
         "message": "a",
         "details": [{"message": "b"}] * 1_000,
         "additionalInfo": [1] * 1_000,
     }
-    detail = detail_of(wide)
+    detail = parse_detail(wide)
     assert len(detail.details) == len(detail.additional_info) == 100
-    assert len(detail_of({"errors": {"name": ["text"] * 1_000}}).details) == 100
+    assert len(parse_detail({"errors": {"name": ["text"] * 1_000}}).details) == 100
 
 
 def test_the_json_objects_in_texts_are_given() -> None:
     texts = ['{"a": 1}', ' {"b": 2}', "{no", "[]", "text", "{" * 100_000, '{"x":' * 100_000]
     found = list(
-        quoted_objects(
-            detail_of({"message": texts[0], "details": [{"message": text} for text in texts[1:]]})
+        iter_quoted_objects(
+            parse_detail(
+                {"message": texts[0], "details": [{"message": text} for text in texts[1:]]}
+            )
         )
     )
     assert found == [{"a": 1}, {"b": 2}]

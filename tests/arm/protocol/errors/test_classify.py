@@ -1,4 +1,4 @@
-"""ARM's answers as values: which error they are, what they say, and what to do about it."""
+"""Error responses as exceptions: the class, its values, and its help."""
 
 import base64
 import json
@@ -45,7 +45,7 @@ def error(code: str | None, message: str) -> dict[str, object]:
     return {"error": {"code": code, "message": message}}
 
 
-def test_an_answer_is_decoded_whatever_its_type() -> None:
+def test_response_is_decoded_whatever_its_content_type() -> None:
     assert answer(200, {"a": [1, None, "ü"]}, Content_Type="text/plain").json() == {
         "a": [1, None, "ü"]
     }
@@ -57,13 +57,13 @@ def test_an_answer_is_decoded_whatever_its_type() -> None:
 @pytest.mark.parametrize(
     "body", [b"<html><body>Sign <b>in</b></body></html>", b"{", b"\xff\xfe{", b"[" * 1_000_000]
 )
-def test_a_body_that_is_no_json_is_an_error_that_says_so(
+def test_body_that_is_not_json_is_an_error(
     body: bytes, decode: Callable[[bytes], object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_json, "_decode_fast", decode)
     with pytest.raises(
         ServiceError,
-        match=r"^GET /subscriptions/s/resourceGroups/DevTest answered 200 with a body that",
+        match=r"^GET /subscriptions/s/resourceGroups/DevTest returned 200 with a body that",
     ) as raised:
         answer(200, body).json()
     assert raised.value.status == 200
@@ -73,7 +73,7 @@ def test_a_body_that_is_no_json_is_an_error_that_says_so(
     assert "request()" in raised.value.help
 
 
-def test_an_answer_tells_its_ids_and_hides_the_rest() -> None:
+def test_response_shows_its_ids_and_hides_the_rest() -> None:
     got = answer(
         200,
         {"secret": 1},
@@ -88,7 +88,7 @@ def test_an_answer_tells_its_ids_and_hides_the_rest() -> None:
     assert answer(url="https://management.azure.com").path == "/"
 
 
-def test_the_portable_form_of_an_answer_can_be_pickled() -> None:
+def test_portable_response_can_be_pickled() -> None:
     got = answer(404, error("a", "b"), x_ms_request_id="r").portable()
     twin = pickle.loads(pickle.dumps(got))  # noqa: S301 (our own)
     assert attrs.asdict(twin) == attrs.asdict(got)
@@ -117,13 +117,13 @@ def test_the_status_chooses_the_class(status: int, kind: type[ArmError]) -> None
     assert type(error_of(answer(status), wall=0.0)) is kind
 
 
-def test_an_error_says_what_was_asked_what_was_answered_and_which_request_it_was() -> None:
+def test_error_names_request_response_and_request_id() -> None:
     response = answer(409, error("Locked", "It is locked."), x_ms_request_id="r-1")
     raised = error_of(response, wall=0.0, attempts=2, elapsed=1.5)
-    assert str(raised) == f"GET {PATH} answered 409 Locked: It is locked (request id r-1)"
+    assert str(raised) == f"GET {PATH} returned 409 Locked: It is locked (request id r-1)"
     assert (raised.attempts, raised.elapsed, raised.retry_after, raised.help) == (2, 1.5, None, "")
     assert raised.response.body == response.body
-    assert str(error_of(answer(500, b"oops"), wall=0.0)) == f"GET {PATH} answered 500: oops"
+    assert str(error_of(answer(500, b"oops"), wall=0.0)) == f"GET {PATH} returned 500: oops"
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ def test_the_wait_that_was_asked_for(said: str, seconds: float | None) -> None:
     assert error_of(answer(429, Retry_After=said), wall=40.0).retry_after == seconds
 
 
-def test_a_redirect_is_an_error_that_tells_its_target_without_the_query() -> None:
+def test_redirect_is_an_error_with_its_target_without_query() -> None:
     raised = error_of(answer(307, Location="https://elsewhere.example/x?sig=secret"), wall=0.0)
     assert "a redirect to https://elsewhere.example/x, which is not followed" in str(raised)
     assert "secret" not in str(raised)
@@ -162,7 +162,7 @@ def test_an_error_keeps_everything_that_its_body_says() -> None:
 @pytest.mark.parametrize(
     ("said", "cause"), [("gateway", "gateway"), (" Service", "service"), ("", None)]
 )
-def test_an_error_tells_who_says_so_and_the_ids(said: str, cause: str | None) -> None:
+def test_error_has_failure_cause_and_ids(said: str, cause: str | None) -> None:
     headers = {
         "x_ms_failure_cause": said,
         "x_ms_request_id": "r",
@@ -176,7 +176,7 @@ def test_an_error_tells_who_says_so_and_the_ids(said: str, cause: str | None) ->
     assert error_of(answer(404, x_ms_client_request_id="e"), wall=0.0).client_request_id == "e"
 
 
-def test_an_error_does_not_carry_who_called_nor_show_signed_links() -> None:
+def test_error_has_no_caller_identity_and_no_signed_links() -> None:
     link = "https://management.azure.com/subscriptions/s/operations/o?t=1&s=signature"
     response = answer(
         404, x_ms_operation_identifier="tenantId=identity", Location=link, Azure_AsyncOperation=link
@@ -188,13 +188,13 @@ def test_an_error_does_not_carry_who_called_nor_show_signed_links() -> None:
     assert response.headers["x-ms-operation-identifier"] == "tenantId=identity"
 
 
-def test_a_text_without_end_is_shortened_in_the_summary_and_kept_in_the_error() -> None:
+def test_long_text_is_shortened_only_in_the_summary() -> None:
     raised = error_of(answer(400, error("A", "x" * 10_000)), wall=0.0)
     assert len(str(raised)) < 2_200
     assert raised.message == "x" * 10_000
 
 
-def test_a_missing_registration_is_an_error_of_its_own_that_names_the_namespace() -> None:
+def test_missing_registration_error_names_the_namespace() -> None:
     body = {
         "error": {
             "code": "MissingSubscriptionRegistration",
@@ -212,7 +212,10 @@ def test_a_missing_registration_is_an_error_of_its_own_that_names_the_namespace(
     ("status", "code"), [(400, "InvalidApiVersionParameter"), (404, "InvalidResourceType")]
 )
 def test_the_error_for_a_bad_version_lists_the_good_ones(status: int, code: str) -> None:
-    text = "It is invalid. The supported api-versions are '2020-01-01,2021-01-01'. The supported locations are 'westus'."
+    text = (
+        "It is invalid. The supported api-versions are '2020-01-01,2021-01-01'. "
+        "The supported locations are 'westus'."
+    )
     raised = error_of(answer(status, error(code, text)), wall=0.0)
     assert type(raised) is ApiVersionError
     assert (raised.supported, raised.locations) == (("2020-01-01", "2021-01-01"), ("westus",))
@@ -250,10 +253,11 @@ def challenge(rest: str, scheme: str = "Bearer") -> str:
         challenge(f'error="insufficient_claims", claims="{ENCODED.rstrip("=")}"'),
         challenge(f'error="insufficient_claims", claims="{ENCODED.rstrip("=")}==="'),
         challenge(f'CLAIMS="{ENCODED}", error="insufficient_claims"'),
-        f'PoP realm="", error="invalid_token", {challenge(f"""error="insufficient_claims", claims="{ENCODED}" """)}',
+        'PoP realm="", error="invalid_token", '
+        + challenge(f'error="insufficient_claims", claims="{ENCODED}" '),
         challenge(f'error="insufficient_claims", claims="{quote(CLAIMS)}"'),
     ],
-)  # fmt: skip
+)
 def test_a_claims_challenge_is_decoded(said: str) -> None:
     assert refusal_of(answer(401, WWW_Authenticate=said)) == Refusal(CLAIMS)
 
@@ -269,7 +273,7 @@ def test_a_claims_challenge_is_found_in_the_second_header_too() -> None:
 
 
 @pytest.mark.parametrize("claims", ["", "=", "A", "!!!!", "gICA", "%%%"])
-def test_claims_that_say_nothing_are_a_plain_401(claims: str) -> None:
+def test_claims_without_content_are_a_plain_401(claims: str) -> None:
     said = challenge(f'error="insufficient_claims", claims="{claims}"')
     assert (
         refusal_of(answer(401, error("AuthenticationFailed", "x"), WWW_Authenticate=said)) is None
@@ -301,6 +305,8 @@ def test_claims_that_say_nothing_are_a_plain_401(claims: str) -> None:
         (None, "", False),
     ],
 )
-def test_which_401_speaks_against_the_token(code: str | None, said: str, refused: bool) -> None:
+def test_401_rejects_the_token_by_code_and_challenge(
+    code: str | None, said: str, refused: bool
+) -> None:
     response = answer(401, error(code, "x"), WWW_Authenticate=said)
     assert refusal_of(response) == (Refusal() if refused else None)

@@ -1,19 +1,19 @@
-"""What error codes mean, and what is found in their texts."""
+"""The meaning of error codes, and the values in their texts."""
 
 import pytest
 
 from aiomsi import ErrorDetail
 from aiomsi._arm.protocol.errors.codes import (
     asks_for_registration,
+    find_namespace,
+    find_supported_locations,
+    find_supported_versions,
+    find_tenant,
     is_about_version,
     is_in_progress,
     is_locked,
     is_out_of_reach,
     is_wrong_tenant,
-    namespace_to_register,
-    right_tenant,
-    supported_locations,
-    supported_versions,
 )
 
 PATH = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Devices/IotHubs/hub"
@@ -31,11 +31,14 @@ SECOND = "22222222-2222-2222-2222-2222222222ab"
         (None, False),
     ],
 )
-def test_which_codes_ask_for_a_registration(code: str | None, asks: bool) -> None:
+def test_codes_of_a_missing_registration_ask_for_it(code: str | None, asks: bool) -> None:
     assert asks_for_registration(ErrorDetail(code, "x")) is asks
 
 
-TEXT = "The subscription is not registered to use namespace '{}'. See https://aka.ms/rps-not-found for how to register."
+TEXT = (
+    "The subscription is not registered to use namespace '{}'. "
+    "See https://aka.ms/rps-not-found for how to register."
+)
 
 
 @pytest.mark.parametrize(
@@ -77,16 +80,24 @@ TEXT = "The subscription is not registered to use namespace '{}'. See https://ak
 def test_the_namespace_is_found_wherever_it_stands(
     detail: ErrorDetail, path: str, namespace: str | None
 ) -> None:
-    assert namespace_to_register(detail, path) == namespace
+    assert find_namespace(detail, path) == namespace
 
 
 MISSING = "The api-version query parameter (?api-version=) is required for all requests."
-OWN = "The api-version '2014-01-01' is invalid. The supported versions are '2024-03-01,2023-07-01-preview,2016-09-01'."
-TYPE = (
-    "No registered resource provider found for location 'westus' and API version '2018-05-01' for type 'locations/results'. "
-    "The supported api-versions are '2017-09-01-preview, 2018-03-01, 2018-05-01'. The supported locations are 'eastus, westus2,'."
+OWN = (
+    "The api-version '2014-01-01' is invalid. "
+    "The supported versions are '2024-03-01,2023-07-01-preview,2016-09-01'."
 )
-NOT_FOUND = "The resource type could not be found in the namespace 'Microsoft.Network' for api version '2020-07-01'."
+TYPE = (
+    "No registered resource provider found for location 'westus' and API version '2018-05-01' "
+    "for type 'locations/results'. "
+    "The supported api-versions are '2017-09-01-preview, 2018-03-01, 2018-05-01'. "
+    "The supported locations are 'eastus, westus2,'."
+)
+NOT_FOUND = (
+    "The resource type could not be found in the namespace 'Microsoft.Network' "
+    "for api version '2020-07-01'."
+)
 LISTED = f"{NOT_FOUND} The supported api-versions are '2015-05-01,2016-03-30'."
 
 
@@ -118,38 +129,39 @@ LISTED = f"{NOT_FOUND} The supported api-versions are '2015-05-01,2016-03-30'."
         ("ResourceNotFound", OWN, False, ("2024-03-01", "2023-07-01-preview", "2016-09-01")),
     ],
 )
-def test_the_versions_that_would_do_are_read_with_either_separator(
+def test_listed_versions_are_read_with_either_separator(
     code: str, text: str, about: bool, versions: tuple[str, ...]
 ) -> None:
     detail = ErrorDetail(code, text)
     assert is_about_version(detail) is about
-    assert supported_versions(detail, {}) == versions
-    assert supported_versions(ErrorDetail(code, "x", details=(detail,)), {}) == versions
+    assert find_supported_versions(detail, {}) == versions
+    assert find_supported_versions(ErrorDetail(code, "x", details=(detail,)), {}) == versions
 
 
-def test_the_versions_in_a_header_are_taken_where_the_text_has_none() -> None:
+def test_versions_are_read_from_a_header_if_the_text_has_none() -> None:
     headers = {"api-supported-versions": "2020-01-01, 2021-01-01-preview,2020-01-01"}
-    assert supported_versions(ErrorDetail("UnsupportedApiVersion", "x"), headers) == (
+    assert find_supported_versions(ErrorDetail("UnsupportedApiVersion", "x"), headers) == (
         "2020-01-01",
         "2021-01-01-preview",
     )
     assert (
-        supported_versions(ErrorDetail("InvalidApiVersionParameter", OWN), headers)[0]
+        find_supported_versions(ErrorDetail("InvalidApiVersionParameter", OWN), headers)[0]
         == "2024-03-01"
     )
 
 
 def test_the_locations_are_read() -> None:
-    assert supported_locations(ErrorDetail("NoRegisteredProviderFound", TYPE)) == (
+    assert find_supported_locations(ErrorDetail("NoRegisteredProviderFound", TYPE)) == (
         "eastus",
         "westus2",
     )
-    assert supported_locations(ErrorDetail("NoRegisteredProviderFound", OWN)) == ()
+    assert find_supported_locations(ErrorDetail("NoRegisteredProviderFound", OWN)) == ()
 
 
 WRONG = (
-    f"The access token is from the wrong issuer 'https://sts.windows.net/{FIRST}/'. It must match the tenant "
-    f"'https://sts.windows.net/{SECOND}/' associated with this subscription. Please use the authority (URL) "
+    f"The access token is from the wrong issuer 'https://sts.windows.net/{FIRST}/'. "
+    f"It must match the tenant 'https://sts.windows.net/{SECOND}/' associated with this "
+    "subscription. Please use the authority (URL) "
     f"'https://login.windows.net/{SECOND.upper()}' to get the token."
 )
 SEVERAL = f"It must match one of the tenants 'https://sts.windows.net/{FIRST}/,https://sts.windows.net/{SECOND}/'."
@@ -167,12 +179,12 @@ CHALLENGE = 'Bearer authorization_uri="https://login.windows.net/{}", error="inv
         ("x", "", None),
     ],
 )
-def test_the_right_tenant_is_found_in_the_challenge_or_in_the_text(
+def test_right_tenant_is_read_from_challenge_or_text(
     text: str, challenge: str, tenant: str | None
 ) -> None:
     detail = ErrorDetail("InvalidAuthenticationTokenTenant", text)
     assert is_wrong_tenant(detail)
-    assert right_tenant(detail, {"WWW-Authenticate": challenge}) == tenant
+    assert find_tenant(detail, {"WWW-Authenticate": challenge}) == tenant
 
 
 @pytest.mark.parametrize(
@@ -199,7 +211,7 @@ def test_the_right_tenant_is_found_in_the_challenge_or_in_the_text(
         (ErrorDetail("SubscriptionRequestsThrottled", "x"), False),
     ],
 )
-def test_a_lock_is_told_from_a_rate(detail: ErrorDetail, locked: bool) -> None:
+def test_lock_is_distinguished_from_a_rate_limit(detail: ErrorDetail, locked: bool) -> None:
     assert is_locked(detail) is locked
 
 
@@ -216,7 +228,7 @@ def test_a_lock_is_told_from_a_rate(detail: ErrorDetail, locked: bool) -> None:
         (None, False),
     ],
 )
-def test_which_errors_are_of_the_whole_scope(code: str | None, out: bool) -> None:
+def test_errors_of_the_whole_subscription_are_out_of_reach(code: str | None, out: bool) -> None:
     assert is_out_of_reach(code) is out
 
 
@@ -274,11 +286,17 @@ def test_text_of_an_operation_in_progress_passes(text: str) -> None:
         ("Conflict", "The name is already taken; try another one later."),
         (
             "ConflictError",
-            "A vault with the same name already exists in deleted state. Recover or purge it, then retry later.",
+            (
+                "A vault with the same name already exists in deleted state. "
+                "Recover or purge it, then retry later."
+            ),
         ),
         (
             "FlagMustBeSetForRestore",
-            "An existing resource has been soft-deleted. To restore it, set 'restore'; or retry later.",
+            (
+                "An existing resource has been soft-deleted. "
+                "To restore it, set 'restore'; or retry later."
+            ),
         ),
         ("NoOperationInProgress", "x"),
         ("NotSupported", "Virtual machine scale set does not support disk encryption."),
@@ -286,7 +304,10 @@ def test_text_of_an_operation_in_progress_passes(text: str) -> None:
         ("OperationNotAllowed", "There is no ongoing Rolling Upgrade to cancel."),
         (
             "OperationNotAllowed",
-            "Max price change is not allowed when the VM is allocated. Please deallocate and try again.",
+            (
+                "Max price change is not allowed when the VM is allocated. "
+                "Please deallocate and try again."
+            ),
         ),
         (
             "ResourceGroupBeingDeleted",
@@ -302,7 +323,7 @@ def test_text_of_an_operation_in_progress_passes(text: str) -> None:
         ("MissingSubscriptionRegistration", "The subscription is not registered."),
     ],
 )
-def test_conflict_by_a_state_that_stays_does_not_pass(code: str, text: str) -> None:
+def test_conflict_with_a_permanent_state_does_not_pass(code: str, text: str) -> None:
     assert not is_in_progress(409, ErrorDetail(code, text))
 
 

@@ -1,11 +1,11 @@
-"""What to do about an error of ARM's: the sentence fits the case, or there is none."""
+"""The help of ARM's errors: advice that fits the case, or an empty text."""
 
 from typing import Any
 
 import pytest
 
 from aiomsi import ErrorDetail
-from aiomsi._arm.protocol.errors.hints import help_for
+from aiomsi._arm.protocol.errors.hints import suggest_help
 
 PATH = "/subscriptions/s/resourceGroups/DevTest"
 LOWER = "/subscriptions/s/resourcegroups/DevTest"
@@ -20,16 +20,17 @@ def said_of(
     method: str = "GET",
     **found: Any,
 ) -> str:
-    return help_for(method, path, status, ErrorDetail(code, text), found)
+    return suggest_help(method, path, status, ErrorDetail(code, text), found)
 
 
 DENIED = (
     "The client 'app' with object id 'oid' does not have authorization to perform action "
-    "'Microsoft.Resources/subscriptions/resourcegroups/{verb}' over scope '/subscriptions/s' or the scope is invalid."
+    "'Microsoft.Resources/subscriptions/resourcegroups/{verb}' over scope '/subscriptions/s' "
+    "or the scope is invalid."
 )
 
 
-def test_a_403_names_action_scope_and_object_id_and_how_to_grant_reader() -> None:
+def test_403_help_names_action_scope_object_id_and_role() -> None:
     said = said_of(403, "AuthorizationFailed", DENIED.format(verb="read"))
     for word in (
         "subscriptions/resourcegroups/read'",
@@ -90,9 +91,9 @@ def test_the_help_for_a_bad_version_lists_the_good_ones() -> None:
     both = said_of(
         400, code, supported=("2020-01-01", "2021-01-01"), locations=("westus", "eastus")
     )
-    assert (
-        both
-        == "Use one of these api-versions: 2020-01-01, 2021-01-01; in one of these locations: westus, eastus"
+    assert both == (
+        "Use one of these api-versions: 2020-01-01, 2021-01-01; "
+        "in one of these locations: westus, eastus"
     )
     assert (
         said_of(400, code, supported=("2020-01-01",), locations=())
@@ -106,8 +107,8 @@ def test_the_help_for_a_wrong_tenant_names_the_right_one() -> None:
 
 
 @pytest.mark.parametrize("status", [408, 500, 503, 504])
-def test_a_write_without_an_outcome_is_to_be_looked_at(status: int) -> None:
-    assert "look at the resource" in said_of(status, None, method="PUT")
+def test_write_without_an_outcome_is_to_be_read_first(status: int) -> None:
+    assert "read the resource" in said_of(status, None, method="PUT")
     assert said_of(status, None) == ""
 
 
@@ -121,5 +122,5 @@ def test_a_write_without_an_outcome_is_to_be_looked_at(status: int) -> None:
         (500, None),
     ],
 )
-def test_there_is_no_help_where_nothing_useful_can_be_said(status: int, code: str | None) -> None:
+def test_other_errors_have_no_help(status: int, code: str | None) -> None:
     assert said_of(status, code) == ""

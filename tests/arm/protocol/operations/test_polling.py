@@ -1,4 +1,4 @@
-"""Long-running operations as values: each answer's meaning, and what is asked next."""
+"""Long-running operations as values: the meaning of each response, and the next GET."""
 
 import json
 from collections import Counter
@@ -36,8 +36,8 @@ from aiomsi._arm.protocol.operations.polling import (
 )
 from aiomsi._arm.protocol.operations.sources import missed
 from aiomsi._arm.protocol.operations.state import (
-    LONGEST_REST,
-    MOST_STRIKES,
+    MAX_FAILED_POLLS,
+    MAX_REST,
     FinalStateVia,
     Progress,
 )
@@ -78,7 +78,7 @@ def answer(
 def started(
     method: str, status: int, body: object = None, *, via: Any = None, **headers: str
 ) -> Progress:
-    """Begin with an answer whose headers are A, O and L."""
+    """Begin with a response; its link headers are passed as A, O and L."""
     long = {"A": A, "O": O, "L": L}
     return begin(
         PUBLIC,
@@ -98,7 +98,7 @@ def body_of(progress: Progress) -> object:
     return json.loads(progress.answer.body or b"null")
 
 
-# How it begins
+# The response to the request
 
 
 def test_an_operations_record_comes_before_everything_else() -> None:
@@ -146,7 +146,7 @@ def test_links_are_taken_as_services_write_them(link: str, url: str) -> None:
 
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "POST", "DELETE"])
-def test_with_202_any_location_on_arm_tells_how_it_goes_on(method: str) -> None:
+def test_location_with_202_is_polled_wherever_on_arm(method: str) -> None:
     for link in (LOCATION, URL + "&asyncId=1"):
         progress = started(method, 202, L=link)
         assert (progress.reads, progress.next_url) == ("location", link)
@@ -154,9 +154,7 @@ def test_with_202_any_location_on_arm_tells_how_it_goes_on(method: str) -> None:
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "POST"])
 @pytest.mark.parametrize("status", [200, 201])
-def test_with_200_and_201_a_location_counts_if_it_names_an_operation(
-    method: str, status: int
-) -> None:
+def test_location_with_200_or_201_must_name_an_operation(method: str, status: int) -> None:
     assert started(method, status, READY, L=LOCATION).reads == "location"
     for link in (
         URL,
@@ -178,7 +176,7 @@ def test_no_content_is_over_whatever_its_location() -> None:
     assert started("DELETE", 204, L=LOCATION).outcome == "succeeded"
 
 
-def test_a_put_or_patched_resource_tells_itself_how_it_goes_on() -> None:
+def test_put_or_patched_resource_is_polled_for_its_state() -> None:
     for method, status in (("PUT", 200), ("PUT", 201), ("PATCH", 200)):
         for link in ({}, {"L": URL}, {"L": "https://consumption.azure.com/x"}):
             progress = started(method, status, RUNNING, **link)
@@ -190,7 +188,7 @@ def test_a_put_or_patched_resource_tells_itself_how_it_goes_on() -> None:
 
 
 @pytest.mark.parametrize("body", [None, READY, {"id": PATH}])
-def test_a_put_that_is_only_accepted_is_looked_for(body: object) -> None:
+def test_put_that_is_only_accepted_polls_the_resource(body: object) -> None:
     assert started("PUT", 202, body).reads == "resource"
     assert started("PATCH", 202, body, L="https://evil.example/x").reads == "resource"
 
@@ -216,7 +214,7 @@ def test_most_answers_begin_no_operation(method: str, status: int, body: object)
     assert progress.answer.status == status
 
 
-def test_accepted_post_with_nothing_to_follow_is_over() -> None:
+def test_accepted_post_without_links_is_over() -> None:
     progress = started("POST", 202)
     assert (progress.outcome, progress.status) == ("succeeded", "Accepted")
 
@@ -241,7 +239,7 @@ def test_delete_with_a_final_record_and_no_link_is_over() -> None:
         assert started("DELETE", status, FAILED).outcome == "failed"
 
 
-def test_a_resource_that_is_put_and_has_failed_at_once_has_failed() -> None:
+def test_put_resource_with_a_failed_state_has_failed() -> None:
     failed = {"properties": {"provisioningState": "Failed"}}
     assert started("PUT", 200, failed).outcome == "failed"
     assert started("PATCH", 200, failed).outcome == "succeeded"
@@ -251,18 +249,18 @@ def test_a_record_in_the_first_answer_counts() -> None:
     assert started("DELETE", 202, {"status": "Enqueued"}, A=RECORD).status == "Enqueued"
     assert started("POST", 202, FAILED, A=RECORD).outcome == "failed"
     assert started("DELETE", 202, DONE, A=RECORD).outcome == "succeeded"
-    # That is a resource with a status of its own.
+    # That is a resource, which has a status, too.
     assert started("PUT", 201, {**DONE, "type": "Microsoft.X/things"}, A=RECORD).outcome is None
 
 
-def test_a_link_off_arm_is_as_good_as_none() -> None:
+def test_link_off_arm_is_ignored() -> None:
     assert started("DELETE", 202, A="https://evil.example/x", L=LOCATION).next_url == LOCATION
     progress = started("POST", 202, A=RECORD, L="https://evil.example/x")
     assert (progress.next_url, progress.location) == (RECORD, None)
     assert then(progress, 200, DONE).outcome == "succeeded"
 
 
-def test_an_operation_that_only_goes_on_elsewhere_is_an_error() -> None:
+def test_operation_with_its_only_link_off_arm_is_an_error() -> None:
     for link in ("https://evil.example/x?s=signature", "https://[evil"):
         with pytest.raises(ForeignHostError, match="accepted DELETE") as raised:
             started("DELETE", 202, L=link)
@@ -340,7 +338,9 @@ def test_failed_and_canceled_end_it(state: str, outcome: str) -> None:
         ("DELETE", "location", LOCATION),
     ],
 )
-def test_where_the_result_is(method: str, via: FinalStateVia | None, url: str | None) -> None:
+def test_result_url_follows_verb_and_final_state_via(
+    method: str, via: FinalStateVia | None, url: str | None
+) -> None:
     progress = then(started(method, 202, via=via, A=RECORD, L=LOCATION), 200, DONE)
     assert progress.next_url == url
     assert (progress.outcome == "succeeded") is (url is None)
@@ -353,7 +353,7 @@ def test_without_a_location_the_record_is_the_result() -> None:
         assert body_of(then(started("POST", 202, via=via, A=RECORD), 200, DONE)) == DONE
 
 
-def test_a_record_may_say_where_the_result_is() -> None:
+def test_resource_location_in_a_record_is_the_result() -> None:
     for method in ("PUT", "POST"):
         progress = started(method, 202, A=RECORD, L=LOCATION)
         assert (
@@ -387,13 +387,11 @@ def test_one_link_for_record_and_result_is_read_once() -> None:
         (RECORD.replace("locations/l/", "locations/m/"), True),
     ],
 )
-def test_a_location_that_is_the_record_signed_anew_brings_nothing_new(
-    link: str, again: bool
-) -> None:
+def test_location_that_is_the_record_signed_anew_is_not_read(link: str, again: bool) -> None:
     progress = then(started("POST", 202, A=RECORD, L=link), 200, DONE)
     assert progress.next_url == (link if again else None)
     assert progress.outcome == (None if again else "succeeded")
-    # Who was told that the result is there, looks there.
+    # With final-state-via "location", the Location is read whatever it names.
     assert then(started("POST", 202, A=RECORD, L=link, via="location"), 200, DONE).next_url == link
 
 
@@ -408,14 +406,14 @@ def test_a_record_that_moves_is_not_followed() -> None:
     assert (progress.next_url, progress.location) == (RECORD, LOCATION)
 
 
-def test_resource_that_is_deleted_in_place_of_a_record_is_no_success() -> None:
+def test_resource_in_place_of_a_deletion_record_is_no_success() -> None:
     progress = started("DELETE", 202, A=RECORD)
     assert then(progress, 200, DELETING).status == "Deleting"
     after = then(progress, 200, READY)
-    assert (after.outcome, after.strikes, after.next_url) == (None, 1, RECORD)
+    assert (after.outcome, after.failed_polls, after.next_url) == (None, 1, RECORD)
 
 
-def test_a_resource_in_place_of_a_record_tells_by_its_own_state() -> None:
+def test_resource_in_place_of_a_record_ends_by_its_state() -> None:
     progress = started("PUT", 201, RUNNING, A=RECORD)
     assert then(progress, 200, RUNNING).outcome is None
     assert then(progress, 202, READY).outcome is None
@@ -433,7 +431,7 @@ def test_record_without_content_ends_a_post_alone() -> None:
         assert (progress.outcome, progress.next_url, wait_before(progress)) == (None, URL, 0.0)
 
 
-def test_progress_is_told() -> None:
+def test_percentage_is_reported() -> None:
     progress = then(
         started("PUT", 201, A=RECORD), 200, {"status": "Running", "percentComplete": 40}
     )
@@ -444,7 +442,7 @@ def test_progress_is_told() -> None:
 # Location
 
 
-def test_a_location_goes_on_with_202_and_ends_with_anything_else() -> None:
+def test_location_continues_with_202_and_ends_otherwise() -> None:
     progress = started("POST", 202, L=LOCATION)
     progress = then(progress, 202, {"status": "Running"})
     assert (progress.next_url, progress.status) == (LOCATION, "Running")
@@ -465,7 +463,7 @@ def test_a_location_that_moves_is_followed() -> None:
     assert then(progress, 202).next_url == NEWER
 
 
-def test_a_location_that_leads_back_to_the_resource_tells_by_its_state() -> None:
+def test_location_of_the_resource_ends_by_its_state() -> None:
     progress = then(started("PUT", 202, L=LOCATION), 202, Location=URL)
     assert progress.next_url == URL
     assert then(progress, 200, RUNNING).outcome is None
@@ -473,7 +471,7 @@ def test_a_location_that_leads_back_to_the_resource_tells_by_its_state() -> None
     assert then(progress, 200, READY).outcome == "succeeded"
 
 
-def test_location_on_the_resources_own_path_ends_with_201_and_no_state() -> None:
+def test_location_of_the_resource_ends_with_201_without_state() -> None:
     link = f"{URL}&asyncId=1&asyncCode=201"
     for method in ("PUT", "PATCH"):
         progress = then(started(method, 202, L=link), 202, Location=link)
@@ -491,19 +489,19 @@ def test_location_on_the_resources_own_path_ends_with_201_and_no_state() -> None
         )
 
 
-def test_location_with_an_async_id_names_an_operation_with_any_status() -> None:
+def test_location_with_an_async_id_names_an_operation() -> None:
     link = f"{URL}&asyncId=1&asyncCode=201"
     for status in (200, 201, 202):
         assert started("PUT", status, {"id": PATH}, L=link).next_url == link
     assert started("DELETE", 204, L=link).outcome == "succeeded"
 
 
-def test_deletion_whose_location_says_deleting_goes_on_with_the_resource() -> None:
+def test_deletion_with_deleting_at_location_polls_the_resource() -> None:
     for link in (f"{URL}&asyncCode=204", LOCATION):
         progress = started("DELETE", 202, L=link)
         after = then(progress, 200, DELETING)
         assert (after.outcome, after.reads, after.next_url) == (None, "resource", URL)
-        # What else a Location brings with 200 is the response that the deletion itself would have
+        # Another body at a Location with 200 is the response that the deletion itself would have
         # had.
         assert then(progress, 200).outcome == then(progress, 200, READY).outcome == "succeeded"
 
@@ -532,14 +530,14 @@ def test_error_body_with_200_behind_a_location_is_a_failure() -> None:
     assert then(started("POST", 202, L=LOCATION), 200, body).outcome == "succeeded"
 
 
-def test_the_resource_is_read_after_a_location_if_the_api_says_so() -> None:
+def test_resource_is_read_after_a_location_with_original_uri() -> None:
     progress = then(started("PUT", 202, via="original-uri", L=LOCATION), 200)
     assert (progress.reads, progress.next_url) == ("result", URL)
     assert then(started("PUT", 202, L=LOCATION), 200).outcome == "succeeded"
     assert then(started("POST", 202, via="location", L=LOCATION), 200).outcome == "succeeded"
 
 
-def test_a_record_behind_a_location_counts_and_a_result_with_a_status_does_not() -> None:
+def test_record_at_a_location_counts_and_a_result_does_not() -> None:
     progress = started("POST", 202, L=LOCATION)
     assert then(progress, 200, FAILED).outcome == "failed"
     assert then(progress, 200, {"status": "Canceled", "startTime": "x"}).outcome == "canceled"
@@ -595,23 +593,23 @@ def test_resource_that_is_deleted_is_read_until_it_is_gone() -> None:
     for status, body in ((404, None), (410, None), (204, None), (200, DELETED)):
         over = then(progress, status, body)
         assert (over.outcome, over.answer, over.status) == ("succeeded", None, "Succeeded")
-    assert then(progress, 404, {"error": {"code": "SubscriptionNotFound"}}).strikes == 1
-    assert then(progress, 200, b"<html>").strikes == 1
+    assert then(progress, 404, {"error": {"code": "SubscriptionNotFound"}}).failed_polls == 1
+    assert then(progress, 200, b"<html>").failed_polls == 1
     failed = {"properties": {"provisioningState": "Failed"}}
     assert then(progress, 200, failed).outcome == "failed"
     assert then(started("DELETE", 202), 200, failed).outcome is None
 
 
 @pytest.mark.parametrize("word", ["AutoContinue", "Created", "Accepted", "SucceededWithErrors"])
-def test_resource_at_rest_in_a_word_of_its_own_is_not_polled_for_ever(word: str) -> None:
+def test_resource_at_rest_in_an_unknown_state_ends_the_polling(word: str) -> None:
     resting = {"properties": {"provisioningState": word}}
     for asked in (None, 1.0, 60.0, 500.0):
         progress, waited = started("PUT", 200, resting), 0.0
         while not progress.is_at_rest:
-            progress = attrs.evolve(progress, asked=asked)
+            progress = attrs.evolve(progress, retry_after=asked)
             waited += wait_before(progress)
             progress = then(progress, 200, resting)
-        assert LONGEST_REST <= waited < LONGEST_REST + 1_000
+        assert MAX_REST <= waited < MAX_REST + 1_000
         assert (progress.outcome, progress.gave_up, progress.next_url) == (None, False, URL)
         assert repr(word) in str(unfinished(progress))
         assert "request()" in unfinished(progress).help
@@ -629,15 +627,15 @@ def test_resource_that_is_changing_is_polled_without_end(word: str) -> None:
     assert (progress.rested, progress.outcome) == (0.0, None)
 
 
-def test_deletion_that_leaves_the_resource_there_is_not_polled_for_ever() -> None:
+def test_deletion_that_keeps_the_resource_ends_the_polling() -> None:
     progress = started("DELETE", 202)
     while not progress.is_at_rest:
         progress = then(progress, 200, READY)
-    assert "still there" in str(unfinished(progress))
+    assert "still exists" in str(unfinished(progress))
 
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH"])
-def test_update_that_is_only_accepted_is_over_when_the_resource_holds_it(method: str) -> None:
+def test_accepted_update_is_over_when_the_resource_holds_it(method: str) -> None:
     progress = started(method, 202)
     assert (
         advance(PUBLIC, progress, answer(200, READY), holds=lambda _: True).outcome == "succeeded"
@@ -661,24 +659,24 @@ def test_patch_of_a_resource_that_failed_earlier_has_not_failed() -> None:
     assert then(started("PATCH", 202, RUNNING), 200, failed).outcome == "failed"
 
 
-# What goes wrong while reading
+# Polls that fail
 
 
 @pytest.mark.parametrize("start", [{"A": RECORD}, {"L": LOCATION}, {}])
 @pytest.mark.parametrize("status", [401, 408, 429, 500, 502, 503, 504])
-def test_an_error_that_may_pass_ends_nothing(start: dict[str, str], status: int) -> None:
+def test_temporary_error_does_not_end_the_polling(start: dict[str, str], status: int) -> None:
     progress = started("PUT", 202, **start)
     after = progress
     for _ in range(3):
         after = then(after, status, b"<html>down</html>")
         assert (after.outcome, after.next_url, after.gave_up) == (None, progress.next_url, False)
-    assert after.strikes == (0 if status == 429 else 3)
-    assert then(after, 202, {"status": "Running"}).strikes == 0
+    assert after.failed_polls == (0 if status == 429 else 3)
+    assert then(after, 202, {"status": "Running"}).failed_polls == 0
 
 
-def test_an_error_that_does_not_pass_ends_the_polling() -> None:
+def test_permanent_error_ends_the_polling() -> None:
     progress = started("PUT", 202, A=RECORD)
-    for _ in range(MOST_STRIKES):
+    for _ in range(MAX_FAILED_POLLS):
         assert not progress.gave_up
         progress = then(progress, 503)
     assert (progress.gave_up, progress.next_url) == (False, URL)
@@ -688,7 +686,7 @@ def test_an_error_that_does_not_pass_ends_the_polling() -> None:
 
 def test_throttling_is_no_reason_to_give_up() -> None:
     progress = started("PUT", 202, A=RECORD)
-    for _ in range(3 * MOST_STRIKES):
+    for _ in range(3 * MAX_FAILED_POLLS):
         progress = then(progress, 429)
     assert not progress.gave_up
 
@@ -698,11 +696,11 @@ def test_throttling_is_no_reason_to_give_up() -> None:
 )
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "POST"])
 @pytest.mark.parametrize("body", [None, b"<html>", b"{}", b"[]", b"null", b'{"status": "Accepted"'])
-def test_a_record_that_can_not_be_read_is_asked_for_again(
+def test_record_that_cannot_be_read_is_polled_again(
     body: object, method: str, start: dict[str, str]
 ) -> None:
     progress = then(started(method, 202, **start), 200, body)
-    assert (progress.outcome, progress.strikes, progress.next_url, progress.step) == (
+    assert (progress.outcome, progress.failed_polls, progress.next_url, progress.step) == (
         None,
         1,
         RECORD,
@@ -710,16 +708,16 @@ def test_a_record_that_can_not_be_read_is_asked_for_again(
     )
 
 
-def test_a_resource_that_can_not_be_read_is_asked_for_again() -> None:
-    assert then(started("PUT", 201, RUNNING), 200, b"<html>").strikes == 1
+def test_resource_that_cannot_be_read_is_polled_again() -> None:
+    assert then(started("PUT", 201, RUNNING), 200, b"<html>").failed_polls == 1
 
 
-def test_a_get_without_an_answer_is_a_strike() -> None:
-    assert missed(started("PUT", 201, A=RECORD)).strikes == 1
+def test_get_without_a_response_is_a_strike() -> None:
+    assert missed(started("PUT", 201, A=RECORD)).failed_polls == 1
 
 
 def without_the_resource(progress: Progress, status: int = 404) -> Progress:
-    """Have the GET of the resource, if that is next, answered so that it proves nothing."""
+    """Respond to the GET of the resource, if that is next, without a proof of the outcome."""
     return then(progress, status, {"error": {"code": "X"}}) if progress.fallback else progress
 
 
@@ -741,7 +739,7 @@ def test_delete_poll_404_after_a_readable_poll_is_success(
 
 @pytest.mark.parametrize("start", STARTS)
 @pytest.mark.parametrize("status", [404, 410])
-def test_first_delete_poll_404_asks_the_resource(status: int, start: dict[str, str]) -> None:
+def test_first_delete_poll_404_reads_the_resource(status: int, start: dict[str, str]) -> None:
     progress = then(started("DELETE", 202, **start), status, {"error": {"code": "NotFound"}})
     assert (progress.outcome, progress.next_url, wait_before(progress)) == (None, URL, 0.0)
     for gone, body in (
@@ -775,7 +773,7 @@ def test_delete_poll_404_of_the_subscription_is_no_proof() -> None:
     assert polls < 30
 
 
-def test_deletion_that_the_resource_shows_goes_on_without_its_record() -> None:
+def test_deletion_seen_in_the_resource_continues_without_record() -> None:
     progress = started("DELETE", 202, A=RECORD)
     for _ in range(200):
         progress = then(then(progress, 404), 200, DELETING)
@@ -816,7 +814,7 @@ def test_record_may_be_missing_for_the_pause_that_was_asked_for() -> None:
 
 
 @pytest.mark.parametrize(("status", "polls"), [(404, 5), (410, 5), (403, 1)])
-def test_where_the_record_is_not_to_be_had_the_location_tells(status: int, polls: int) -> None:
+def test_location_replaces_a_record_that_cannot_be_read(status: int, polls: int) -> None:
     progress = started("PUT", 202, A=RECORD, L=LOCATION)
     for _ in range(polls):
         assert progress.next_url == RECORD
@@ -832,7 +830,7 @@ def test_where_the_record_is_not_to_be_had_the_location_tells(status: int, polls
 @pytest.mark.parametrize(
     "location", [None, RECORD, f"{URL}&x=y", f"{ARM}/subscriptions/s/resourceGroups/g/things/other"]
 )
-def test_a_location_that_names_no_operation_does_not_tell_of_it(location: str | None) -> None:
+def test_location_without_an_operation_replaces_no_record(location: str | None) -> None:
     progress = started("POST", 202, A=RECORD, **({"L": location} if location else {}))
     assert then(progress, 403).gave_up
 
@@ -841,7 +839,7 @@ def test_a_location_that_names_no_operation_does_not_tell_of_it(location: str | 
     ("start", "status"), [(A, 403), (A, 409), (A, 400), (A, 302), (L, 403), (L, 304)]
 )
 @pytest.mark.parametrize("method", ["PUT", "POST"])
-def test_what_waiting_does_not_cure_is_given_up_at_once(
+def test_permanent_poll_error_ends_the_polling_at_once(
     start: str, status: int, method: str
 ) -> None:
     refused = {"error": {"code": "X", "message": "No"}}
@@ -918,10 +916,10 @@ def test_resource_takes_the_place_of_a_record_that_is_given_up(
     "body",
     [b"<html>", {"id": "x", "startTime": "now"}, {"status": None, "name": "1"}, {"status": 1}],
 )
-def test_location_without_sense_is_asked_again(body: object) -> None:
+def test_malformed_location_response_is_polled_again(body: object) -> None:
     for method in ("PUT", "PATCH", "DELETE"):
         progress = then(started(method, 202, L=LOCATION), 200, body)
-        assert (progress.outcome, progress.next_url, progress.strikes) == (None, LOCATION, 1)
+        assert (progress.outcome, progress.next_url, progress.failed_polls) == (None, LOCATION, 1)
     # The result of an action may be anything.
     assert then(started("POST", 202, L=LOCATION), 200, body).outcome == "succeeded"
 
@@ -933,7 +931,7 @@ def test_change_that_the_resource_shows_is_never_given_up() -> None:
         assert (progress.gave_up, progress.next_url, progress.status) == (False, RECORD, "Creating")
 
 
-def test_record_without_a_state_twice_asks_the_resource() -> None:
+def test_second_record_without_a_state_reads_the_resource() -> None:
     bodies: list[object] = [
         {"id": RECORD, "name": "1", "status": None},
         {"status": 1},
@@ -958,7 +956,7 @@ def test_outcome_of_a_post_is_not_in_the_resource() -> None:
     assert progress.gave_up
 
 
-def test_resource_that_is_down_too_is_asked_three_times() -> None:
+def test_resource_that_fails_too_is_read_three_times() -> None:
     progress = then(started("PUT", 201, A=RECORD), 403)
     waits = []
     for _ in range(3):
@@ -971,7 +969,7 @@ def test_resource_that_is_down_too_is_asked_three_times() -> None:
     assert (early.gave_up, early.next_url) == (False, RECORD)
 
 
-def test_resource_without_sense_in_place_of_the_record_proves_nothing() -> None:
+def test_malformed_resource_in_place_of_a_record_is_no_proof() -> None:
     progress = then(started("PUT", 201, A=RECORD), 404)
     for status, body in (
         (200, b"<html>"),
@@ -981,19 +979,23 @@ def test_resource_without_sense_in_place_of_the_record_proves_nothing() -> None:
         (200, {"properties": {"provisioningState": "X"}}),
     ):
         after = looked(progress, body, status=status)
-        assert (after.outcome, after.next_url, after.strikes) == (None, RECORD, progress.strikes)
+        assert (after.outcome, after.next_url, after.failed_polls) == (
+            None,
+            RECORD,
+            progress.failed_polls,
+        )
 
 
 def test_a_result_that_is_not_there_yet_is_waited_for() -> None:
     progress = then(started("POST", 202, A=RECORD, L=LOCATION), 200, DONE)
     progress = then(progress, 202)
     assert (progress.reads, progress.next_url, progress.step) == ("result", LOCATION, 1)
-    assert then(progress, 500).strikes == 1
+    assert then(progress, 500).failed_polls == 1
     assert then(progress, 204).outcome == "succeeded"
-    assert then(then(started("PUT", 201, A=RECORD), 200, DONE), 404).strikes > 1
+    assert then(then(started("PUT", 201, A=RECORD), 200, DONE), 404).failed_polls > 1
 
 
-def test_what_is_over_stays_so() -> None:
+def test_finished_operation_stays_finished() -> None:
     progress = then(started("DELETE", 202, A=RECORD), 200, DONE)
     assert then(progress, 200, FAILED) is progress
 
@@ -1013,14 +1015,14 @@ def test_the_pace_slows_down_from_a_second_to_half_a_minute() -> None:
 @pytest.mark.parametrize(
     ("asked", "wait"), [(17.0, 17.0), (0.5, 0.5), (1_235.0, 600.0), (0.0, 1.0), (None, 1.0)]
 )
-def test_the_service_says_when_to_ask_again(asked: float | None, wait: float) -> None:
-    assert wait_before(attrs.evolve(started("PUT", 201, A=RECORD), asked=asked)) == wait
+def test_retry_after_sets_the_pace(asked: float | None, wait: float) -> None:
+    assert wait_before(attrs.evolve(started("PUT", 201, A=RECORD), retry_after=asked)) == wait
 
 
 def test_a_result_is_read_at_once() -> None:
     progress = then(started("PUT", 201, A=RECORD), 200, DONE)
-    assert wait_before(attrs.evolve(progress, asked=10.0)) == 0.0
-    assert wait_before(attrs.evolve(then(progress, 503), asked=10.0)) == 10.0
+    assert wait_before(attrs.evolve(progress, retry_after=10.0)) == 0.0
+    assert wait_before(attrs.evolve(then(progress, 503), retry_after=10.0)) == 10.0
 
 
 # Exceptions
@@ -1089,13 +1091,13 @@ def test_error_of_a_poll_says_that_the_request_was_accepted() -> None:
     assert str(error).startswith(
         f"PUT {PATH} was accepted, but the state of its operation could not be read: GET "
     )
-    assert "may well go on" in error.help
+    assert "may continue" in error.help
     unclear = unreadable(progress, answer(200, b"<b>Down</b>", url=RECORD), wall=0.0)
     assert "has no state: Down" in str(unclear)
     assert "signed" not in str(unclear)
 
 
-def test_error_of_a_poll_that_was_lost_does_not_speak_of_a_repetition() -> None:
+def test_error_of_a_lost_poll_has_no_help_about_writes() -> None:
     progress = started("PUT", 202, A=RECORD)
     lost = ArmConnectionError(
         "lost", help="Twice?", method="GET", url="u", client_request_id="i", attempts=1, elapsed=1
@@ -1180,7 +1182,7 @@ def told_so(holds: bool | None, _: object) -> bool | None:
 
 
 def is_proof(before: Progress, status: int, body: object, holds: bool | None) -> bool:
-    """Return whether a response proves that the operation which it ended has succeeded."""
+    """Return whether a response proves that the operation that it ended has succeeded."""
     record = isinstance(body, dict) and str(body.get("status", "")).lower() == "succeeded"
     if before.fallback or before.reads == "resource":
         if before.method == "DELETE":
@@ -1201,7 +1203,7 @@ def is_proof(before: Progress, status: int, body: object, holds: bool | None) ->
 
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "POST", "DELETE"])
-def test_no_sequence_of_responses_gives_success_without_proof_or_spins(method: str) -> None:
+def test_any_responses_end_without_unproved_success_or_spinning(method: str) -> None:
     ends: Counter[str | None] = Counter()
     for seed in range(1_500):
         random = Random(seed)

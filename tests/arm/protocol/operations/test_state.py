@@ -9,13 +9,13 @@ import pytest
 from multidict import CIMultiDict
 
 from aiomsi import PUBLIC, ArmResponse, ConfigurationError, ForeignHostError
-from aiomsi._arm.protocol.operations.state import MOST_STRIKES, Progress, checked_via
+from aiomsi._arm.protocol.operations.state import MAX_FAILED_POLLS, Progress, checked_via
 
 ARM = "https://management.azure.com"
 URL = f"{ARM}/subscriptions/s/resourceGroups/g?api-version=2021-04-01"
 POLL = f"{ARM}:443/subscriptions/s/operations/1?t=1&c=MII&s=signature&h=x%3d"
 RUNNING = Progress(
-    "PUT", URL, source=POLL, location=POLL, via="location", percent=0.5, step=7, strikes=3
+    "PUT", URL, source=POLL, location=POLL, via="location", percent=0.5, step=7, failed_polls=3
 )
 ANSWER = ArmResponse(
     "GET",
@@ -29,10 +29,10 @@ OVER = Progress("POST", URL, reads="result", status="Succeeded", outcome="succee
 
 def test_a_state_goes_through_json_and_begins_its_pace_anew() -> None:
     saved = json.loads(json.dumps(RUNNING.to_dict()))
-    assert Progress.from_dict(PUBLIC, saved) == attrs.evolve(RUNNING, step=0, strikes=0)
+    assert Progress.from_dict(PUBLIC, saved) == attrs.evolve(RUNNING, step=0, failed_polls=0)
 
 
-def test_the_answer_at_the_end_is_saved_to_the_byte_without_most_headers() -> None:
+def test_final_response_is_saved_whole_without_most_headers() -> None:
     found = Progress.from_dict(PUBLIC, json.loads(json.dumps(OVER.to_dict())))
     answer = found.answer
     assert answer is not None
@@ -50,17 +50,18 @@ def test_a_state_shows_no_signature_and_no_result() -> None:
     for progress in (RUNNING, OVER):
         assert "signature" not in repr(progress)
         assert "name" not in repr(progress)
-    assert (
-        "url='/subscriptions/s/resourceGroups/g', reads='operation', source='/subscriptions/s/operations/1'"
-        in repr(RUNNING)
+    shown = (
+        "url='/subscriptions/s/resourceGroups/g', reads='operation', "
+        "source='/subscriptions/s/operations/1'"
     )
+    assert shown in repr(RUNNING)
     assert "source=None" in repr(OVER)
 
 
-def test_too_many_failures_to_read_end_the_polling_but_no_operation() -> None:
+def test_many_failed_polls_end_the_polling_not_the_operation() -> None:
     assert not RUNNING.gave_up
-    assert attrs.evolve(RUNNING, strikes=MOST_STRIKES).gave_up
-    assert not attrs.evolve(OVER, strikes=MOST_STRIKES).gave_up
+    assert attrs.evolve(RUNNING, failed_polls=MAX_FAILED_POLLS).gave_up
+    assert not attrs.evolve(OVER, failed_polls=MAX_FAILED_POLLS).gave_up
 
 
 @pytest.mark.parametrize("name", ["url", "next_url", "location"])
@@ -96,7 +97,7 @@ def test_a_state_that_leads_off_arm_is_refused(name: str, url: str) -> None:
         {"answer": {"url": URL, "status": 200, "headers": {}, "body": "\u20ac"}},
     ],
 )
-def test_what_is_no_state_is_refused(change: dict[str, Any]) -> None:
+def test_other_values_than_a_state_are_refused(change: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError):
         Progress.from_dict(PUBLIC, {**RUNNING.to_dict(), **change})
 
@@ -112,7 +113,7 @@ def test_something_else_than_an_object_is_refused() -> None:
         Progress.from_dict(PUBLIC, None)  # type: ignore[arg-type]
 
 
-def test_where_the_result_is_is_said_in_azures_words() -> None:
+def test_final_state_via_is_one_of_azures_values() -> None:
     for via in (None, "azure-async-operation", "operation-location", "location", "original-uri"):
         assert checked_via(via) == via
     with pytest.raises(ConfigurationError, match="'original-uri', or None"):
@@ -130,7 +131,7 @@ URLS = (
 
 
 def drawn(random: Random) -> Progress:
-    """Draw an operation's state: running, finished, failed, gone; with whatever services send."""
+    """Draw an operation's state: running, finished, failed, gone; with values as services send."""
     answer = ArmResponse(
         random.choice(("GET", "PUT", "POST")),
         random.choice(URLS),
@@ -153,13 +154,13 @@ def drawn(random: Random) -> Progress:
         via=random.choice((None, "location", "original-uri")),
         status=random.choice(TEXTS),
         percent=random.choice((None, 0.0, 33.3)),
-        asked=random.choice((None, 0.0, 17.0)),
+        retry_after=random.choice((None, 0.0, 17.0)),
         polled=random.choice((None, 0.0, 1_700_000_000.5)),
         created=random.choice((True, False)),
         changing=random.choice((True, False)),
         answered=random.choice((True, False)),
         step=random.randrange(9),
-        strikes=random.randrange(30),
+        failed_polls=random.randrange(30),
         fallback=random.randrange(4),
         rested=random.random() * 3_000,
         outcome=outcome,
@@ -189,7 +190,7 @@ def test_state_of_an_older_release_is_read() -> None:
     for name in ("asked", "polled", "created", "changing", "answered"):
         del saved[name]
     found = Progress.from_dict(PUBLIC, saved)
-    assert (found.asked, found.polled, found.created, found.changing, found.answered) == (
+    assert (found.retry_after, found.polled, found.created, found.changing, found.answered) == (
         None,
         None,
         False,
@@ -201,7 +202,7 @@ def test_state_of_an_older_release_is_read() -> None:
     assert Progress.from_dict(PUBLIC, old).to_dict() == OVER.to_dict()
 
 
-def test_resource_is_read_in_place_of_a_source_without_forgetting_it() -> None:
-    looking = attrs.evolve(RUNNING, fallback=1, strikes=MOST_STRIKES)
+def test_fallback_to_the_resource_keeps_the_source() -> None:
+    looking = attrs.evolve(RUNNING, fallback=1, failed_polls=MAX_FAILED_POLLS)
     assert (looking.next_url, looking.gave_up) == (URL, False)
     assert looking.to_dict()["next_url"] == POLL

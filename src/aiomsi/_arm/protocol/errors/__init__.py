@@ -1,1 +1,1 @@
-"""Error responses: their bodies, their codes, and the exceptions made of them; no I/O."""
+"""Error responses: their bodies, their codes, and the exceptions created from them; no I/O."""

@@ -1,8 +1,8 @@
-"""What an error's body says, whatever its shape, as one value. No I/O.
+"""`ErrorDetail`: the body of an error response, whatever its shape, as one value. No I/O.
 
 By the contract a body is ``{"error": {"code", "message", "target", "details", "innererror",
-"additionalInfo"}}``; resource providers also answer with capital letters, without the envelope,
-with OData's or .NET's forms, text, HTML, or nothing.
+"additionalInfo"}}``. Resource providers also send capital letters, no envelope, OData's or .NET's
+forms, text, HTML, or an empty body.
 
 Source:
 https://github.com/Azure/azure-resource-manager-rpc/blob/master/v1.0/common-api-details.md#error-response-content,
@@ -15,27 +15,30 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from aiomsi._util.json import loads
 
-_MOST_TEXT = 500
-_MOST_SEARCHED = 20_000
+if TYPE_CHECKING:
+    from aiomsi._errors import ArmError
+
+_MAX_TEXT = 500
+_MAX_SEARCHED = 20_000
 _ENVELOPES = 3
 _INSIDE = ("error", "ErrorResponse", "odata.error", "ErrorEntity")
-_DEEPEST = 8
-_MOST_DETAILS = 100
+_MAX_DEPTH = 8
+_MAX_DETAILS = 100
 
 
 @attrs.frozen
 class AdditionalInfo:
-    """What a service adds to an error, for example the policy that forbids the call.
+    """Additional information about an error, for example the policy that forbids the call.
 
     Attributes:
-        type: for example ``"PolicyViolation"``; empty where the service names none.
-        info: a JSON value of the service's own making.
+        type: the kind of information, for example ``"PolicyViolation"``; empty without one.
+        info: a JSON value whose form the service defines.
 
     """
 
@@ -45,17 +48,16 @@ class AdditionalInfo:
 
 @attrs.frozen
 class ErrorDetail:
-    """What a service says about an error, or about one of its parts.
+    """An error in a service's response, or one of its parts.
 
     Attributes:
-        code: the error code, None where there is none.
-        message: the text; of a part it may be empty.
-        target: what the error is about, for example the name of a property; None where the service
-            does not say.
-        details: the parts that make up this error; beyond a depth that no service needs they are
-            left out.
-        inner: the more exact error behind this one, or None.
-        additional_info: what else the service says.
+        code: the error code; None without one.
+        message: the text; in a part it may be empty.
+        target: the subject of the error, for example the name of a property; None if the service
+            names none.
+        details: the parts of this error; parts below a depth that no service needs are left out.
+        inner: the more specific error that caused this one, or None.
+        additional_info: further values that the service added.
 
     """
 
@@ -66,12 +68,17 @@ class ErrorDetail:
     inner: ErrorDetail | None = None
     additional_info: tuple[AdditionalInfo, ...] = ()
 
+    @classmethod
+    def of(cls, error: ArmError) -> ErrorDetail:
+        """Return the detail that an exception has."""
+        return cls(**{field.name: getattr(error, field.name) for field in attrs.fields(cls)})
+
     def arguments(self) -> dict[str, Any]:
-        """Give all of it as keyword arguments of an `ArmError`."""
+        """Return all attributes as keyword arguments of an `ArmError`."""
         return {field.name: getattr(self, field.name) for field in attrs.fields(ErrorDetail)}
 
     def walk(self) -> Iterator[ErrorDetail]:
-        """Give this, then its parts and what is behind it, outermost first."""
+        """Yield this error, then its parts and its inner error, outermost first."""
         yield self
         for part in self.details:
             yield from part.walk()
@@ -79,11 +86,11 @@ class ErrorDetail:
             yield from self.inner.walk()
 
     def texts(self) -> Iterator[str]:
-        """Yield the beginnings of all messages, outermost first: what is searched for something they say.
+        """Yield the beginnings of all messages, outermost first, for searches in the text.
 
-        Together they are bounded, because an error may quote documents of any size.
+        Their total length is bounded, because an error may quote documents of any size.
         """
-        left = _MOST_SEARCHED
+        left = _MAX_SEARCHED
         for one in self.walk():
             yield one.message[:left]
             left -= len(one.message) + 1
@@ -92,72 +99,78 @@ class ErrorDetail:
 
 
 def read_detail(body: bytes, content_type: str | None = None) -> ErrorDetail:
-    """Read the body of an error answer. It never fails, and the message is never empty."""
+    """Parse the body of an error response. It never fails, and the message is never empty."""
     try:
         document = loads(body, content_type)
     except ValueError:
         return ErrorDetail(None, plain_text(body))
-    return _told(document, lambda: plain_text(body))
+    return _parse_whole(document, lambda: plain_text(body))
 
 
-def detail_of(document: object) -> ErrorDetail:
-    """Read an error in a document that is decoded already, such as the status of an operation; as `read_detail`."""
-    return _told(document, lambda: "the service gave neither code nor text")
+def parse_detail(document: object) -> ErrorDetail:
+    """Parse an error in a decoded document, such as the status of an operation.
+
+    As `read_detail`, it never fails, and the message is never empty.
+    """
+    return _parse_whole(document, lambda: "the service sent neither code nor text")
 
 
-def detail_in(document: object) -> ErrorDetail | None:
-    """Read an error in a document that is decoded already; return None where it holds neither a code nor a text."""
+def find_detail(document: object) -> ErrorDetail | None:
+    """Parse an error in a decoded document; None if it has neither a code nor a text."""
     if isinstance(document, str):
-        document = _decoded(document) or document
+        document = _decode_object(document) or document
     if isinstance(document, list) and len(document) == 1:
         document = document[0]
-    return None if _part(document, _DEEPEST) is None else _told(document, str)
+    return None if _parse_part(document, _MAX_DEPTH) is None else _parse_whole(document, str)
 
 
-def _told(document: object, otherwise: Callable[[], str]) -> ErrorDetail:
-    """Read a whole document, and see to it that there is a message."""
+def _parse_whole(document: object, otherwise: Callable[[], str]) -> ErrorDetail:
+    """Parse a whole document, and make sure that the message is not empty."""
     if isinstance(document, str):
-        document = _decoded(document) or document
-    detail = _part(document, _DEEPEST) or ErrorDetail(None, "")
+        document = _decode_object(document) or document
+    detail = _parse_part(document, _MAX_DEPTH) or ErrorDetail(None, "")
     if detail.message:
         return detail
     behind = next((one.message for one in detail.walk() if one.message), "")
     if not behind:
         behind = (
-            f"the service gave the code {detail.code} and no text"
+            f"the service sent the code {detail.code} and no text"
             if detail.code
-            else _stray(document) or otherwise()
+            else _describe_resource(document) or otherwise()
         )
     return attrs.evolve(detail, message=behind)
 
 
-def _stray(document: object) -> str:
-    """Tell of a resource that came in place of an error; its properties are nobody's error text."""
-    path = _any(document, "id")
+def _describe_resource(document: object) -> str:
+    """Return a text for a body that is a resource and no error; otherwise an empty text.
+
+    The resource's properties are left out, because they are no error text.
+    """
+    path = _get_first(document, "id")
     return (
-        f"the answer's body is no error but the resource {path}"
+        f"the response's body is no error but the resource {path}"
         if isinstance(path, str) and path[:1] == "/"
         else ""
     )
 
 
-def _part(document: object, depth: int) -> ErrorDetail | None:
-    """Read an error or a part of one; None for what says nothing."""
+def _parse_part(document: object, depth: int) -> ErrorDetail | None:
+    """Parse an error or a part of one; None if it has no content."""
     if isinstance(document, str):
         return ErrorDetail(None, document.strip()) if document.strip() else None
     if isinstance(document, list):
-        return ErrorDetail(None, "", details=_parts(document, depth)) if document else None
-    document = _unwrapped(document)
+        return ErrorDetail(None, "", details=_parse_parts(document, depth)) if document else None
+    document = _unwrap(document)
     if not isinstance(document, dict):
         return None
-    code, message = _code_and_message(document)
+    code, message = _read_code_and_message(document)
     detail = ErrorDetail(
         code,
         message,
-        target=_text(_any(document, "target")) or None,
-        details=_parts(_any(document, "details", "errors"), depth),
-        inner=_inner(document, message, depth),
-        additional_info=_infos(_any(document, "additionalInfo")),
+        target=_read_text(_get_first(document, "target")) or None,
+        details=_parse_parts(_get_first(document, "details", "errors"), depth),
+        inner=_parse_inner(document, message, depth),
+        additional_info=_read_infos(_get_first(document, "additionalInfo")),
     )
     return None if detail == _NOTHING else detail
 
@@ -165,21 +178,21 @@ def _part(document: object, depth: int) -> ErrorDetail | None:
 _NOTHING = ErrorDetail(None, "")
 
 
-def _unwrapped(document: object) -> object:
-    """Take off the envelopes, as far as they say nothing themselves."""
+def _unwrap(document: object) -> object:
+    """Return the object within the envelopes that have no code and message themselves."""
     for _ in range(_ENVELOPES):
-        inside = _any(document, *_INSIDE)
-        if not isinstance(inside, dict) or all(_code_and_message(document)):
+        inside = _get_first(document, *_INSIDE)
+        if not isinstance(inside, dict) or all(_read_code_and_message(document)):
             break
         document = inside
     return document
 
 
-def _code_and_message(document: object) -> tuple[str | None, str]:
-    message = _text(_any(document, "message", "error_description", "errorMessage")) or _problem(
-        document
-    )
-    code, error = _any(document, "code", "errorCode"), _any(document, "error")
+def _read_code_and_message(document: object) -> tuple[str | None, str]:
+    message = _read_text(
+        _get_first(document, "message", "error_description", "errorMessage")
+    ) or _read_problem_details(document)
+    code, error = _get_first(document, "code", "errorCode"), _get_first(document, "error")
     if code is None and isinstance(error, str):
         if not message and " " in error.strip():
             return None, error.strip()
@@ -188,11 +201,11 @@ def _code_and_message(document: object) -> tuple[str | None, str]:
     return known or None, message
 
 
-def _problem(document: object) -> str:
-    """Read the text of a "problem details" document: its kind, and what happened this time."""
+def _read_problem_details(document: object) -> str:
+    """Return the text of a "problem details" document: its title and this occurrence's detail."""
     title, detail = (
-        _text(_any(document, "title")),
-        _text(_any(document, "detail", "exceptionMessage")),
+        _read_text(_get_first(document, "title")),
+        _read_text(_get_first(document, "detail", "exceptionMessage")),
     )
     return (
         f"{title.rstrip('.')}: {detail}"
@@ -201,62 +214,66 @@ def _problem(document: object) -> str:
     )
 
 
-def _text(value: object) -> str:
-    """Give a text, or OData's text in a language."""
+def _read_text(value: object) -> str:
+    """Return a text, or OData's text with a language; empty for other values."""
     if isinstance(value, dict):
-        value = _any(value, "value")
+        value = _get_first(value, "value")
     return value.strip() if isinstance(value, str) else ""
 
 
-def _parts(value: object, depth: int) -> tuple[ErrorDetail, ...]:
-    """Read the parts of an error: a list, but also one alone, a text, or messages by the field that they are about."""
+def _parse_parts(value: object, depth: int) -> tuple[ErrorDetail, ...]:
+    """Parse the parts of an error: a list, one object, a text, or lists of messages by field."""
     if depth <= 0 or not value:
         return ()
     if isinstance(value, dict) and all(isinstance(one, list) for one in value.values()):
         named = (
-            (str(target), text) for target, texts in value.items() for text in texts[:_MOST_DETAILS]
+            (str(target), text) for target, texts in value.items() for text in texts[:_MAX_DETAILS]
         )
         return tuple(
             ErrorDetail(None, text.strip(), target)
             for target, text in named
             if isinstance(text, str)
         )
-    several = value[:_MOST_DETAILS] if isinstance(value, list) else [value]
-    return tuple(part for one in several if (part := _part(one, depth - 1)) is not None)
+    several = value[:_MAX_DETAILS] if isinstance(value, list) else [value]
+    return tuple(part for one in several if (part := _parse_part(one, depth - 1)) is not None)
 
 
-def _inner(document: dict[Any, Any], message: str, depth: int) -> ErrorDetail | None:
-    """Read what is behind an error. Deployments put it into the message, as JSON."""
+def _parse_inner(document: dict[Any, Any], message: str, depth: int) -> ErrorDetail | None:
+    """Parse the inner error. Deployments put it into the message, as JSON."""
     if depth <= 0:
         return None
-    within = _any(document, *_INSIDE)
-    behind = _part(_any(document, "innererror", "innerException"), depth - 1)
-    behind = behind or (_part(within, depth - 1) if isinstance(within, dict) else None)
-    if behind is None and (raised := _text(_any(document, "exceptionMessage"))) not in (
+    within = _get_first(document, *_INSIDE)
+    behind = _parse_part(_get_first(document, "innererror", "innerException"), depth - 1)
+    behind = behind or (_parse_part(within, depth - 1) if isinstance(within, dict) else None)
+    if behind is None and (raised := _read_text(_get_first(document, "exceptionMessage"))) not in (
         "",
         message,
     ):
         return ErrorDetail(None, raised)
-    if behind is None and (subcode := _text(_any(document, "subcode"))):
+    if behind is None and (subcode := _read_text(_get_first(document, "subcode"))):
         return ErrorDetail(subcode, "")
-    if behind is None and (quoted := _decoded(message)) is not None:
-        behind = _part(quoted, depth - 1)
+    if behind is None and (quoted := _decode_object(message)) is not None:
+        behind = _parse_part(quoted, depth - 1)
         return behind if behind is not None and behind.code else None
     return behind
 
 
-def _infos(value: object) -> tuple[AdditionalInfo, ...]:
-    several = value[:_MOST_DETAILS] if isinstance(value, list) else [value]
-    return tuple(AdditionalInfo(_text(_any(one, "type")), _info(one)) for one in several if one)
+def _read_infos(value: object) -> tuple[AdditionalInfo, ...]:
+    several = value[:_MAX_DETAILS] if isinstance(value, list) else [value]
+    return tuple(
+        AdditionalInfo(_read_text(_get_first(one, "type")), _read_info(one))
+        for one in several
+        if one
+    )
 
 
-def _info(one: object) -> Any:
-    info = _any(one, "info")
+def _read_info(one: object) -> Any:
+    info = _get_first(one, "info")
     return one if info is None else info
 
 
-def _decoded(text: str) -> dict[Any, Any] | None:
-    """Decode a JSON object that came as a text; None if it is none."""
+def _decode_object(text: str) -> dict[Any, Any] | None:
+    """Decode a JSON object within a text; None if the text is none."""
     if not text.lstrip().startswith("{"):
         return None
     try:
@@ -266,15 +283,15 @@ def _decoded(text: str) -> dict[Any, Any] | None:
     return document if isinstance(document, dict) else None
 
 
-def quoted_objects(detail: ErrorDetail) -> Iterator[dict[Any, Any]]:
-    """Give the JSON objects that stand in an error's messages."""
+def iter_quoted_objects(detail: ErrorDetail) -> Iterator[dict[Any, Any]]:
+    """Yield the JSON objects that an error's messages consist of."""
     for one in detail.walk():
-        if (document := _decoded(one.message)) is not None:
+        if (document := _decode_object(one.message)) is not None:
             yield document
 
 
-def _any(document: object, *names: str) -> Any:
-    """Give the first of these members that is there and not null, whatever its case."""
+def _get_first(document: object, *names: str) -> Any:
+    """Return the first of these members that is not null, ignoring the case of names."""
     if not isinstance(document, dict):
         return None
     folded = {name.lower(): value for name, value in document.items() if value is not None}
@@ -286,28 +303,31 @@ _CLOSING = {name: re.compile(rf"</{name}\s*>", re.IGNORECASE) for name in ("scri
 
 
 def plain_text(body: bytes) -> str:
-    """Give the beginning of a body as text, without the tags of a page; never empty."""
-    text = " ".join(_without_tags(body[:20_000].decode("utf-8", "replace")).split())
-    return text[:_MOST_TEXT] or "the answer has no text"
+    """Return the beginning of a body as text, without HTML tags; never empty."""
+    text = " ".join(_strip_tags(body[:20_000].decode("utf-8", "replace")).split())
+    return text[:_MAX_TEXT] or "the response has no text"
 
 
-def _without_tags(text: str) -> str:
-    """Replace tags by spaces, scripts and style sheets with all that is in them.
+def _strip_tags(text: str) -> str:
+    """Replace tags by spaces, and scripts and style sheets with their content.
 
-    Not by one pattern: at each "<" that is never closed it would search to the end.
+    Not by one pattern, because that would search to the end at each "<" that is never closed.
     """
     kept, done, unclosed = list[str](), 0, set[str]()
     while (start := text.find("<", done)) >= 0:
         kept.append(text[done:start])
-        done = _end_of_opaque(text, start, unclosed) or text.find(">", start) + 1
+        done = _find_end_of_opaque(text, start, unclosed) or text.find(">", start) + 1
         if done == 0:
             return "".join((*kept, text[start:]))
         kept.append(" ")
     return "".join((*kept, text[done:]))
 
 
-def _end_of_opaque(text: str, start: int, unclosed: set[str]) -> int:
-    """Return where a script or style sheet ends that begins here; 0 if none does, or if it is never closed."""
+def _find_end_of_opaque(text: str, start: int, unclosed: set[str]) -> int:
+    """Return the end of a script or style sheet that begins at `start`.
+
+    0 if none begins there, or if it is never closed.
+    """
     opened = _OPAQUE.match(text, start)
     if opened is None or (name := opened[1].lower()) in unclosed:
         return 0

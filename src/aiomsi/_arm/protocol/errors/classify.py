@@ -1,4 +1,4 @@
-"""ARM's answers as values: what they say, which error they are, and what to do about it. No I/O.
+"""The exception for an error response, and whether a 401 rejects the token. No I/O.
 
 Source:
 https://learn.microsoft.com/azure/azure-resource-manager/management/common-deployment-errors,
@@ -18,23 +18,29 @@ from aiomsi import _errors
 from aiomsi._arm.protocol.errors.body import ErrorDetail, read_detail
 from aiomsi._arm.protocol.errors.codes import (
     asks_for_registration,
+    find_namespace,
+    find_supported_locations,
+    find_supported_versions,
+    find_tenant,
     is_about_version,
     is_wrong_tenant,
-    namespace_to_register,
-    right_tenant,
-    supported_locations,
-    supported_versions,
 )
-from aiomsi._arm.protocol.errors.hints import help_for
+from aiomsi._arm.protocol.errors.hints import suggest_help
 from aiomsi._arm.protocol.response import ArmResponse
 from aiomsi._arm.protocol.throttling import asked_wait
 
-_MOST_SUMMARY = 2_000
+_MAX_SUMMARY = 2_000
 
 
 @attrs.frozen
 class Refusal:
-    """A 401 that speaks against the token itself; `claims` is what a challenge asks for, as JSON text."""
+    """A 401 that rejects the token itself.
+
+    Attributes:
+        claims: the claims that the challenge requires, as JSON text; None without a claims
+            challenge.
+
+    """
 
     claims: str | None = None
 
@@ -59,29 +65,29 @@ _CHALLENGE_ERROR = re.compile(r'\berror="([^"]+)"', re.IGNORECASE)
 
 
 def refusal_of(response: ArmResponse) -> Refusal | None:
-    """Tell whether a 401 means that the token is invalid, expired or lacks claims; None: another token would not help.
+    """Return the refusal if a 401 means that the token is invalid, expired or lacks claims.
 
-    A token of the wrong tenant or audience is a good one in the wrong place, and a missing header
-    is no fault of the token.
+    None if another token would not help: a token of the wrong tenant or audience is valid, and a
+    missing header is not the token's fault.
     """
-    # There may be a header for each scheme.
+    # A response may have one header for each scheme.
     challenge = ", ".join(
         value for name, value in response.headers.items() if name.lower() == "www-authenticate"
     )
     if (claims := _CLAIMS.search(challenge)) is not None and (
-        decoded := _decoded_claims(claims[1])
+        decoded := _decode_claims(claims[1])
     ) is not None:
         return Refusal(decoded)
     code = read_detail(response.body, response.headers.get("Content-Type")).code
     if code in _REJECTING:
         return Refusal()
-    said = _CHALLENGE_ERROR.search(challenge)
-    invalid = said is not None and said[1].lower() == "invalid_token"
+    error = _CHALLENGE_ERROR.search(challenge)
+    invalid = error is not None and error[1].lower() == "invalid_token"
     return Refusal() if invalid and code not in _NOT_REJECTING else None
 
 
-def _decoded_claims(text: str) -> str | None:
-    """Decode base64url, with or without its padding, or percent-encoded JSON; None if it is neither."""
+def _decode_claims(text: str) -> str | None:
+    """Decode base64url, with or without padding, or percent-encoded JSON; None for other texts."""
     if "%7b" in text.lower():
         return unquote(text)
     try:
@@ -111,20 +117,22 @@ def error_of(
     attempts: int = 1,
     elapsed: float = 0.0,
 ) -> _errors.ArmError:
-    """Make the exception that an error answer is; `wall` is now, for a wait that is asked for as an instant."""
+    """Return the exception for an error response; `wall` is now, for a wait until an instant."""
     detail = read_detail(response.body, response.headers.get("Content-Type"))
     if response.status < 400:
         target = response.headers.get("Location", "nowhere").partition("?")[0]
         detail = ErrorDetail(
             None,
-            f"a redirect to {target}, which is not followed because the token belongs to this host alone",
+            f"a redirect to {target}, which is not followed because the token belongs to this host "
+            "alone",
         )
-    kind, more = _kind(response, detail)
+    kind, more = _choose_class(response, detail)
     named = f"{response.status} {detail.code}" if detail.code else str(response.status)
     ids = f" (request id {response.request_id})" if response.request_id else ""
+    text = _shorten(detail.message).rstrip(".")
     return kind(
-        f"{response.method} {response.path} answered {named}: {_shortened(detail.message).rstrip('.')}{ids}",
-        help=help_for(response.method, response.path, response.status, detail, more),
+        f"{response.method} {response.path} returned {named}: {text}{ids}",
+        help=suggest_help(response.method, response.path, response.status, detail, more),
         status=response.status,
         response=response.portable(),
         client_request_id=client_request_id,
@@ -136,28 +144,28 @@ def error_of(
     )
 
 
-def _kind(
+def _choose_class(
     response: ArmResponse, detail: ErrorDetail
 ) -> tuple[type[_errors.ArmError], dict[str, Any]]:
-    """Choose the class, and find what it has beyond the others."""
+    """Return the exception's class, and the arguments that only this class has."""
     if asks_for_registration(detail):
         return _errors.RegistrationRequiredError, {
-            "namespace": namespace_to_register(detail, response.path)
+            "namespace": find_namespace(detail, response.path)
         }
     if is_about_version(detail):
-        supported = supported_versions(detail, response.headers)
+        supported = find_supported_versions(detail, response.headers)
         return _errors.ApiVersionError, {
             "supported": supported,
-            "locations": supported_locations(detail),
+            "locations": find_supported_locations(detail),
         }
     if response.status == 401 and is_wrong_tenant(detail):
-        return _errors.WrongTenantError, {"tenant_id": right_tenant(detail, response.headers)}
+        return _errors.WrongTenantError, {"tenant_id": find_tenant(detail, response.headers)}
     return _BY_STATUS.get(
         response.status, _errors.ServiceError if response.status >= 500 else _errors.ArmError
     ), {}
 
 
-def _shortened(text: str) -> str:
-    # Half of a surrogate pair can't be printed.
+def _shorten(text: str) -> str:
+    # A lone surrogate can't be printed.
     text = text.encode("utf-8", "backslashreplace").decode()
-    return text if len(text) <= _MOST_SUMMARY else f"{text[:_MOST_SUMMARY]}…"
+    return text if len(text) <= _MAX_SUMMARY else f"{text[:_MAX_SUMMARY]}…"

@@ -1,4 +1,4 @@
-"""What ARM's error codes mean for the caller, and what their texts hold. No I/O.
+"""The meaning of ARM's error codes, and the values in their texts. No I/O.
 
 Source:
 https://learn.microsoft.com/azure/azure-resource-manager/troubleshooting/common-deployment-errors,
@@ -25,7 +25,7 @@ _VERSION = frozenset(
     }
 )
 _TENANT = "invalidauthenticationtokentenant"
-_OTHER_SCOPES = frozenset(
+_WHOLE_SUBSCRIPTION = frozenset(
     {
         "subscriptionnotfound",
         "subscriptionnotregistered",
@@ -52,10 +52,11 @@ _IN_PROGRESS = _LOCKS | {
     "serverisbusy",
 }
 _IN_PROGRESS_CODE = re.compile(
-    r"(?!no).*inprogress.*|(?:another|conflicting|concurrent).*(?:operation|update|write|modification|request).*"
+    r"(?!no).*inprogress.*"
+    r"|(?:another|conflicting|concurrent).*(?:operation|update|write|modification|request).*"
 )
-_STAYING = frozenset({"resourcegroupbeingdeleted", "scopelocked", *_REGISTRATION})
-_STAYING_CODE = re.compile(r".*(?:exists|taken|inuse|deleted).*")
+_PERMANENT = frozenset({"resourcegroupbeingdeleted", "scopelocked", *_REGISTRATION})
+_PERMANENT_CODE = re.compile(r".*(?:exists|taken|inuse|deleted).*")
 
 _NAMESPACE = re.compile(r"[A-Za-z0-9]+(?:\.[A-Za-z0-9]+)+", re.ASCII)
 _NAMED_NAMESPACE = re.compile(
@@ -71,19 +72,20 @@ _GUID = re.compile(r"(?<![\w-])[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}(?![\w
 _AUTHORITY = re.compile(r'\bauthorization(?:_uri)?="([^"]*)"', re.IGNORECASE)
 _RIGHT_TENANT = re.compile(r"must match(.*)", re.IGNORECASE | re.DOTALL)
 _LOCKED_TEXT = re.compile(r"\b(?:exclusive\s+lock|another\s+operation)\b", re.IGNORECASE)
-_MOST_SEARCHED = 2_000
+_MAX_SEARCHED = 2_000
 _IN_PROGRESS_TEXT = re.compile(
     r"\bexclusive\s+lock\b"
     r"|\banother\s+(?:\w{1,40}\s+)?(?:operation|deployment|update|request)\b"
     r"|\bconcurrent\s+(?:operation|update|modification|write|request)"
-    r"|\b(?:operation|update|upgrade|deployment|provisioning|request)\b[^.]{0,80}\b(?:in\s+progress|under\s*way)\b"
+    r"|\b(?:operation|update|upgrade|deployment|provisioning|request)\b"
+    r"[^.]{0,80}\b(?:in\s+progress|under\s*way)\b"
     r"|\bstate\s+is\s+not\s+terminal\b"
     r"|\bin\s+['\"]?(?:creating|updating|provisioning)['\"]?\s+(?:provisioning\s+)?state\b"
     r"|\bbusy\b"
     r"|\b(?:re)?try\b[^.]{0,60}\b(?:later|after\s+some\s*time)\b",
     re.IGNORECASE,
 )
-_STAYING_TEXT = re.compile(
+_PERMANENT_TEXT = re.compile(
     r"\balready\s+(?:exists?|in\s+use|(?:been\s+)?taken)\b"
     r"|\b(?:exists|taken)\s+already\b"
     r"|\bsoft[- ]deleted\b"
@@ -92,17 +94,17 @@ _STAYING_TEXT = re.compile(
 )
 
 
-def _folded(code: str | None) -> str:
+def _fold(code: str | None) -> str:
     return "".join((code or "").split()).casefold()
 
 
 def asks_for_registration(detail: ErrorDetail) -> bool:
-    """Tell whether the subscription must be registered for a resource provider's namespace first."""
-    return _folded(detail.code) in _REGISTRATION
+    """Return whether the subscription must first be registered for a provider's namespace."""
+    return _fold(detail.code) in _REGISTRATION
 
 
-def namespace_to_register(detail: ErrorDetail, path: str) -> str | None:
-    """Find the namespace: in a target, in a text, or in the path of the call; None if it is nowhere."""
+def find_namespace(detail: ErrorDetail, path: str) -> str | None:
+    """Return the namespace in a target, in a text, or in the call's path; None without one."""
     for one in detail.walk():
         if one.target is not None and _NAMESPACE.fullmatch(one.target):
             return one.target
@@ -115,29 +117,35 @@ def namespace_to_register(detail: ErrorDetail, path: str) -> str | None:
 
 
 def is_about_version(detail: ErrorDetail) -> bool:
-    """Tell whether the call's api-version is missing, or is none of the resource type's."""
-    code = _folded(detail.code)
-    return code in _VERSION or (code == "invalidresourcetype" and bool(_listed_versions(detail)))
+    """Return whether the call's api-version is missing, or the resource type does not have it."""
+    code = _fold(detail.code)
+    return code in _VERSION or (
+        code == "invalidresourcetype" and bool(_find_listed_versions(detail))
+    )
 
 
-def supported_versions(detail: ErrorDetail, headers: Mapping[str, str]) -> tuple[str, ...]:
-    """Give the api-versions that would do, as the service lists them; of those that write them in a header, that list."""
-    return _listed_versions(detail) or _versions_in(headers.get("api-supported-versions", ""))
+def find_supported_versions(detail: ErrorDetail, headers: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the api-versions that the service lists in its text or else in a header."""
+    return _find_listed_versions(detail) or _parse_versions(
+        headers.get("api-supported-versions", "")
+    )
 
 
-def _listed_versions(detail: ErrorDetail) -> tuple[str, ...]:
+def _find_listed_versions(detail: ErrorDetail) -> tuple[str, ...]:
     for text in detail.texts():
-        if (listed := _VERSIONS.search(text)) is not None and (versions := _versions_in(listed[1])):
+        if (listed := _VERSIONS.search(text)) is not None and (
+            versions := _parse_versions(listed[1])
+        ):
             return versions
     return ()
 
 
-def _versions_in(text: str) -> tuple[str, ...]:
+def _parse_versions(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(_ONE_VERSION.findall(text)))
 
 
-def supported_locations(detail: ErrorDetail) -> tuple[str, ...]:
-    """Give the locations that the resource type is served in, as far as the service lists them."""
+def find_supported_locations(detail: ErrorDetail) -> tuple[str, ...]:
+    """Return the locations that serve the resource type, as far as the service lists them."""
     listed = _LOCATIONS.search(next(detail.texts()))
     return (
         ()
@@ -147,12 +155,15 @@ def supported_locations(detail: ErrorDetail) -> tuple[str, ...]:
 
 
 def is_wrong_tenant(detail: ErrorDetail) -> bool:
-    """Tell whether the token is a good one, but of another tenant than the subscription."""
-    return _folded(detail.code) == _TENANT
+    """Return whether the token is valid, but of another tenant than the subscription."""
+    return _fold(detail.code) == _TENANT
 
 
-def right_tenant(detail: ErrorDetail, headers: Mapping[str, str]) -> str | None:
-    """Find the tenant that a 401 asks for, in its challenge or in its text; None if it names none, or more than one."""
+def find_tenant(detail: ErrorDetail, headers: Mapping[str, str]) -> str | None:
+    """Return the tenant that a 401 requires, from its challenge or its text.
+
+    None if the response names none, or more than one.
+    """
     authority = _AUTHORITY.search(headers.get("WWW-Authenticate", ""))
     if authority is not None and (named := _GUID.search(authority[1])) is not None:
         return named[0]
@@ -162,16 +173,19 @@ def right_tenant(detail: ErrorDetail, headers: Mapping[str, str]) -> str | None:
 
 
 def is_locked(detail: ErrorDetail) -> bool:
-    """Tell a 429 that has nothing to do with rates: another operation holds the resource, for some seconds."""
-    named = any(_folded(one.code) in _LOCKS for one in detail.walk())
+    """Return whether a 429 is for a resource that another operation holds for some seconds.
+
+    Such a 429 is not for a rate limit.
+    """
+    named = any(_fold(one.code) in _LOCKS for one in detail.walk())
     return named or any(_LOCKED_TEXT.search(text) for text in detail.texts())
 
 
 def is_in_progress(status: int, detail: ErrorDetail, retry_after: float | None = None) -> bool:
-    """Return whether the call was refused because of another operation, so that it may succeed later.
+    """Return whether the call was rejected because of another operation, and may succeed later.
 
-    A 409 mostly means a state that stays: a name that is taken, a lock, a vault that is only
-    soft-deleted. A 409 that passes has one of many codes, a plain ``Conflict`` with a text, or
+    A 409 mostly means a permanent state: a name that is taken, a lock, a vault that is only
+    soft-deleted. A temporary 409 has one of many codes, a plain ``Conflict`` with a text, or
     `retry_after`. Cosmos DB uses 412.
 
     Source:
@@ -180,24 +194,24 @@ def is_in_progress(status: int, detail: ErrorDetail, retry_after: float | None =
     """
     parts = list(detail.walk())
     if status == 412:
-        return any(_LOCKED_TEXT.search(one.message[:_MOST_SEARCHED]) for one in parts)
+        return any(_LOCKED_TEXT.search(one.message[:_MAX_SEARCHED]) for one in parts)
     if status not in (409, 423):
         return False
-    codes = [_folded(one.code) for one in parts]
-    if any(code in _STAYING or _STAYING_CODE.fullmatch(code) for code in codes):
+    codes = [_fold(one.code) for one in parts]
+    if any(code in _PERMANENT or _PERMANENT_CODE.fullmatch(code) for code in codes):
         return False
     if any(code in _IN_PROGRESS or _IN_PROGRESS_CODE.fullmatch(code) for code in codes):
         return True
-    texts = [one.message[:_MOST_SEARCHED] for one in parts]
-    if any(_STAYING_TEXT.search(text) for text in texts):
+    texts = [one.message[:_MAX_SEARCHED] for one in parts]
+    if any(_PERMANENT_TEXT.search(text) for text in texts):
         return False
     return bool(retry_after) or any(_IN_PROGRESS_TEXT.search(text) for text in texts)
 
 
 def is_out_of_reach(code: str | None) -> bool:
-    """Tell whether a call failed because of its whole scope: whoever asks many subscriptions leaves this one out, and goes on.
+    """Return whether the error applies to the whole subscription, so that a fan-out skips it.
 
-    The subscription is unknown to this identity, of another tenant, or does not have what was asked
-    for.
+    The subscription is unknown to this identity, belongs to another tenant, or lacks the provider
+    or feature that the call needs.
     """
-    return _folded(code) in _OTHER_SCOPES
+    return _fold(code) in _WHOLE_SUBSCRIPTION

@@ -1,4 +1,4 @@
-"""What to do about an error of ARM's, in a sentence or two. No I/O.
+"""The `help` of ARM's errors: a sentence or two of advice. No I/O.
 
 Source:
 https://learn.microsoft.com/azure/azure-resource-manager/troubleshooting/common-deployment-errors,
@@ -22,49 +22,52 @@ from aiomsi._arm.protocol.errors.codes import (
 from aiomsi._arm.protocol.retry import PASSING
 
 _SUBSCRIPTION = re.compile(r"/subscriptions/([^/]+)", re.IGNORECASE)
-# Two patterns: one with anything in between would search to the end at each mention of a client.
+# Two patterns, because one with ".*" in between would search to the end at each "client".
 _DENIED_CLIENT = re.compile(r"client '(?P<client>[^']*)'(?: with object id '(?P<object>[^']*)')?")
 _DENIED_ACTION = re.compile(r"action '(?P<action>[^']*)' over scope '(?P<scope>[^']*)'")
 
 
-def help_for(
+def suggest_help(
     method: str, path: str, status: int, detail: ErrorDetail, found: Mapping[str, Any]
 ) -> str:
-    """Say what to do, with what was `found` in the answer; empty where nothing useful can be said."""
+    """Return advice, with the values that were `found` in the response; empty without any."""
     if asks_for_registration(detail):
-        return _register(path, found["namespace"])
+        return _suggest_registration(path, found["namespace"])
     if is_about_version(detail):
-        return _versions(found["supported"], found["locations"])
+        return _suggest_version(found["supported"], found["locations"])
     if status == 401:
-        return _authenticate(detail, found.get("tenant_id"))
+        return _suggest_identity(detail, found.get("tenant_id"))
     if status == 404:
-        return _look_again(path, detail.code)
+        return _suggest_path(path, detail.code)
     if status == 403 and detail.code == "AuthorizationFailed":
-        return _grant(detail)
+        return _suggest_role(detail)
     if is_in_progress(status, detail) or (status == 429 and is_locked(detail)):
         return "Another operation holds the resource: repeat the call after some seconds"
     if status == 412:
         return "Read the resource again, and repeat the call with its new etag"
     if status in PASSING and method not in ("GET", "HEAD"):
-        return "It may have been carried out all the same: look at the resource before the call is repeated"
+        return "The call may have been carried out: read the resource before you repeat it"
     return ""
 
 
-def _register(path: str, namespace: str | None) -> str:
+def _suggest_registration(path: str, namespace: str | None) -> str:
     subscription = _SUBSCRIPTION.match(path)
     named = namespace or "<namespace>"
-    where = f"/subscriptions/{'<subscription>' if subscription is None else subscription[1]}/providers/{named}/register"
-    return f"Register the subscription with POST {where}, wait for the registration, and send the call anew"
+    scope = "<subscription>" if subscription is None else subscription[1]
+    return (
+        f"Register the subscription with POST /subscriptions/{scope}/providers/{named}/register, "
+        "wait for the registration, and send the call anew"
+    )
 
 
-def _versions(supported: tuple[str, ...], locations: tuple[str, ...]) -> str:
+def _suggest_version(supported: tuple[str, ...], locations: tuple[str, ...]) -> str:
     if not supported:
         return "Pass an api_version that the resource type has: the provider's document lists them"
-    said = f"Use one of these api-versions: {', '.join(supported)}"
-    return f"{said}; in one of these locations: {', '.join(locations)}" if locations else said
+    advice = f"Use one of these api-versions: {', '.join(supported)}"
+    return f"{advice}; in one of these locations: {', '.join(locations)}" if locations else advice
 
 
-def _authenticate(detail: ErrorDetail, tenant_id: str | None) -> str:
+def _suggest_identity(detail: ErrorDetail, tenant_id: str | None) -> str:
     if is_wrong_tenant(detail):
         whose = (
             f"to the tenant {tenant_id} and not to the identity's"
@@ -73,13 +76,22 @@ def _authenticate(detail: ErrorDetail, tenant_id: str | None) -> str:
         )
         return f"The subscription belongs {whose}: use an identity of that tenant"
     if detail.code == "InvalidAuthenticationTokenAudience":
-        return "Ask for the audience 'https://management.azure.com/', or pass the ArmSession a Cloud with the right one"
-    return "If this goes on with a fresh token, check this machine's clock and that the session's cloud is the right one"
+        return (
+            "Request a token for the audience 'https://management.azure.com/', "
+            "or pass the ArmSession a Cloud with the right one"
+        )
+    return (
+        "If a fresh token is rejected, too, "
+        "check this machine's clock and that the session's cloud is the right one"
+    )
 
 
-def _look_again(path: str, code: str | None) -> str:
+def _suggest_path(path: str, code: str | None) -> str:
     if code == "SubscriptionNotFound":
-        return "Check the subscription's id, and that the identity has a role in it: without one ARM may deny that it exists"
+        return (
+            "Check the subscription's id, and that the identity has a role in it: "
+            "without one ARM may deny that it exists"
+        )
     if "/resourcegroups" in path:
         return "The path says 'resourcegroups': write 'resourceGroups', with a capital G"
     return (
@@ -89,19 +101,20 @@ def _look_again(path: str, code: str | None) -> str:
     )
 
 
-def _grant(detail: ErrorDetail) -> str:
+def _suggest_role(detail: ErrorDetail) -> str:
     message = next(detail.texts())
     client = _DENIED_CLIENT.search(message)
     denied = None if client is None else _DENIED_ACTION.search(message, client.end())
     if client is None or denied is None:
         return "Grant the identity a role under Access control (IAM)"
-    who = client["object"] or client["client"]
+    identity = client["object"] or client["client"]
     role = (
         "Reader"
         if denied["action"].lower().endswith("/read")
         else "a role that allows it, such as Contributor,"
     )
     return (
-        f"To allow '{denied['action']}', grant {role} to the identity with object id {who} on the scope '{denied['scope']}' "
-        "under Access control (IAM), Add role assignment; a new assignment takes some minutes to be seen"
+        f"To allow '{denied['action']}', grant {role} to the identity with object id {identity} "
+        f"on the scope '{denied['scope']}' under Access control (IAM), Add role assignment; "
+        "a new assignment takes effect after some minutes"
     )

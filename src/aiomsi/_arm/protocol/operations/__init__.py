@@ -1,1 +1,1 @@
-"""Long-running operations: where they stand, and the meaning of each poll; no I/O."""
+"""Long-running operations: their state, and the meaning of each poll; no I/O."""

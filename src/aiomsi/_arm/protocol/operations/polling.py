@@ -1,7 +1,7 @@
 """Long-running operations: the meaning of each response, and the next GET. Pure; no I/O.
 
-`begin` reads the response to the request itself. Its state may then be found in three places, in
-this order:
+`begin` reads the response to the request itself. The operation's state is then in one of three
+places, in this order:
 
 1. the operation's own record, named by ``Azure-AsyncOperation`` or ``Operation-Location``: always
    200, the state is its ``status``, and an error response is a failure to read it, not one of the
@@ -11,18 +11,19 @@ this order:
    resource, so there it counts only if it names an operation;
 3. the resource itself: ``properties.provisioningState`` after a PUT or PATCH, 404 after a DELETE.
 
-`advance` reads each further response, as `sources` says. A state that is not known to be final goes
-on. Once the record says that the operation has succeeded, the result is read where
-`Turn._result_url` says. An ``Azure-AsyncOperation`` that changes on the way is not followed, a
-``Location`` is: so did all recorded clients. A link that leads off the cloud's ARM is ignored.
+`advance` reads each further response, by the rules in `sources`. An operation continues in every
+state that is not known to be final. After a record with success, the result is read from
+`PollReader._result_url`. An ``Azure-AsyncOperation`` that changes in later responses is not
+followed, a ``Location`` is, as in all recorded clients. A link to a host other than the cloud's ARM
+is ignored.
 
-A failed poll does not mean a failed operation. Failures in a row are counted, as strikes; polling
-stops after `MOST_STRIKES` of them, or at once if the failure is permanent (`Progress.gave_up`).
-Where a record is missing, forbidden or has no state, the resource is read in its place
-(`Progress.fallback`): its state ends a creation; an update only if the resource also holds the
-members that were sent, because the state may be from before; and only its 404 ends a DELETE of
+A failed poll does not mean a failed operation. Consecutive failures are counted, some with a weight
+above one; polling stops at a count of `MAX_FAILED_POLLS`, or at once if the failure is permanent
+(`Progress.gave_up`). If a record is missing, forbidden or has no state, the resource is read in its
+place (`Progress.fallback`): its state ends a creation; an update only if the resource also holds
+the members that were sent, because the state may be from before; and only its 404 ends a DELETE of
 which no poll could be read. The outcome of a POST is not in the resource. A record that stays
-missing, or is forbidden, gives way to a `Location` if there is one.
+missing, or is forbidden, is replaced by a `Location` if the response had one.
 
 Source: https://github.com/Azure/azure-resource-manager-rpc/blob/master/v1.0/async-api-reference.md,
 https://learn.microsoft.com/azure/azure-resource-manager/management/async-operations
@@ -33,7 +34,14 @@ from __future__ import annotations
 import attrs
 
 from aiomsi import _errors
-from aiomsi._arm.protocol.body import FINAL, Poll, is_deleted, is_running, reason_in, reasons
+from aiomsi._arm.protocol.body import (
+    FINAL_STATES,
+    Poll,
+    find_reason,
+    is_deleted,
+    is_running,
+    read_reason,
+)
 from aiomsi._arm.protocol.errors.body import ErrorDetail
 from aiomsi._arm.protocol.errors.classify import error_of
 from aiomsi._arm.protocol.links import names_operation, path_of
@@ -41,10 +49,10 @@ from aiomsi._arm.protocol.operations.sources import (
     READERS,
     WRITES,
     Holds,
-    Turn,
-    finished,
-    header,
-    linked,
+    PollReader,
+    find_link,
+    finish,
+    get_header,
     missed,
 )
 from aiomsi._arm.protocol.operations.state import FinalStateVia, Progress, checked_via
@@ -55,21 +63,22 @@ from aiomsi._errors import AiomsiError, ForeignHostError
 
 _FIRST_WAIT = 1.0
 _GROWTH = 1.5
-_LONGEST_WAIT = 30.0
-_LONGEST_ASKED = 600.0
+_MAX_WAIT = 30.0
+_MAX_RETRY_AFTER = 600.0
 """The contract's own limit for `Retry-After`."""
-_MOST_STEPS = 64
+_MAX_STEPS = 64
 
 
 def begin(
     cloud: Cloud, response: ArmResponse, via: FinalStateVia | None = None, *, wall: float = 0.0
 ) -> Progress:
-    """Read the response to a request that may have begun an operation; it is one without an error.
+    """Return the progress of an operation after a successful response to its request.
 
-    `wall` is now, for a `Retry-After` that is a date.
+    If the response began no operation, the progress is finished. `wall` is now, for a `Retry-After`
+    that is a date.
 
     Raises:
-        ForeignHostError: the operation goes on where no token may be sent.
+        ForeignHostError: the operation's URL is on a host to which no token may be sent.
         ConfigurationError: `via` is unknown.
 
     """
@@ -78,54 +87,66 @@ def begin(
         response.method,
         response.url,
         via=checked_via(via),
-        status=poll.state or poll.word or "InProgress",
-        asked=asked_wait(response.status, response.headers, None, wall),
+        status=poll.resource_state or poll.record_state or "InProgress",
+        retry_after=asked_wait(response.status, response.headers, None, wall),
         polled=wall,
         created=response.method == "PUT" and response.status == 201,
-        changing=poll.state is not None and poll.resource_outcome is None,
+        changing=poll.resource_state is not None and poll.resource_outcome is None,
     )
-    record = linked(cloud, response, "Azure-AsyncOperation") or linked(
+    record = find_link(cloud, response, "Azure-AsyncOperation") or find_link(
         cloud, response, "Operation-Location"
     )
-    location = linked(cloud, response, "Location")
+    location = find_link(cloud, response, "Location")
     if record is not None:
         progress = attrs.evolve(progress, reads="operation", source=record, location=location)
         over = poll.is_record and poll.outcome is not None
-        return Turn(cloud, progress, poll).with_state() if over else progress
+        return PollReader(cloud, progress, poll).read_record_state() if over else progress
     if location is not None and _leads_to_operation(response, location):
         return attrs.evolve(progress, reads="location", source=location, location=location)
     if (
         response.status == 202
-        and (link := header(response, "Location"))
+        and (link := get_header(response, "Location"))
         and response.method not in WRITES
     ):
         link = link.partition("?")[0]
-        msg = f"the service has accepted {response.method} {response.path}, but tells of it at {link!r}"
+        msg = (
+            f"the service has accepted {response.method} {response.path}, "
+            f"but its operation is at {link!r}"
+        )
         raise ForeignHostError(
             msg,
-            help="That is not the cloud's ARM, so it was not asked; read the resource to see how it ends",
+            help="That URL is not on the cloud's ARM, so no request was sent to it; "
+            "read the resource to see the outcome",
         )
-    if _goes_on(poll):
+    if _continues(poll):
         status = (
-            poll.state or poll.word or ("InProgress" if response.method in WRITES else "Accepted")
+            poll.resource_state
+            or poll.record_state
+            or ("InProgress" if response.method in WRITES else "Accepted")
         )
         return attrs.evolve(progress, reads="resource", source=response.url, status=status)
     # A PATCH of a resource that failed earlier has not failed.
     outcome = poll.resource_outcome if response.method == "PUT" else None
     if response.method == "DELETE" and poll.is_record:
         outcome = poll.outcome
-    state = poll.state or poll.word or ("Accepted" if response.status == 202 else "Succeeded")
-    return finished(attrs.evolve(progress, status=state), outcome or "succeeded", response)
+    state = (
+        poll.resource_state
+        or poll.record_state
+        or ("Accepted" if response.status == 202 else "Succeeded")
+    )
+    return finish(attrs.evolve(progress, status=state), outcome or "succeeded", response)
 
 
-def _goes_on(poll: Poll) -> bool:
-    """Return whether only the resource itself shows how its PUT, PATCH or DELETE goes on."""
+def _continues(poll: Poll) -> bool:
+    """Return whether a PUT, PATCH or DELETE continues, and only the resource shows its state."""
     method, accepted = poll.response.method, poll.status == 202
-    running = poll.state is not None and poll.resource_outcome is None
+    running = poll.resource_state is not None and poll.resource_outcome is None
     if method == "DELETE":
         over = poll.is_record and poll.outcome is not None
-        running = running and not is_deleted(poll.state)
-        return (accepted and not over) or running or (poll.is_record and is_running(poll.word))
+        running = running and not is_deleted(poll.resource_state)
+        return (
+            (accepted and not over) or running or (poll.is_record and is_running(poll.record_state))
+        )
     return method in WRITES and (accepted or running)
 
 
@@ -137,27 +158,29 @@ def advance(
     holds: Holds | None = None,
     wall: float = 0.0,
 ) -> Progress:
-    """Read the response to the GET of `next_url`, whatever its status.
+    """Return the progress after the response to the GET of `next_url`, whatever its status.
 
-    `holds` compares the resource with the request's body; None where that is unknown. `wall` is as
+    `holds` compares the resource with the request's body; None if that is unknown. `wall` is as
     for `begin`.
     """
     if progress.next_url is None:
         return progress
     poll = Poll.of(response)
-    asked = asked_wait(response.status, response.headers, None, wall)
-    # The pause that the service asked for earlier holds after a failed poll.
-    noted = attrs.evolve(progress, asked=asked or progress.asked, polled=wall)
-    turn = Turn(cloud, noted, poll, holds, waited=wait_before(progress))
+    retry_after = asked_wait(response.status, response.headers, None, wall)
+    # An earlier `Retry-After` still applies after a failed poll.
+    noted = attrs.evolve(progress, retry_after=retry_after or progress.retry_after, polled=wall)
+    reader = PollReader(cloud, noted, poll, holds, waited=wait_before(progress))
     if progress.fallback:
-        return turn.in_place()
+        return reader.read_fallback()
     if response.status >= 300:
-        return turn.unread()
-    read = attrs.evolve(noted, asked=asked, step=progress.step + 1, strikes=0, answered=True)
-    after = READERS[progress.reads](attrs.evolve(turn, progress=read))
-    # One that is cut short may be whole the next time.
+        return reader.read_error()
+    read = attrs.evolve(
+        noted, retry_after=retry_after, step=progress.step + 1, failed_polls=0, answered=True
+    )
+    after = READERS[progress.reads](attrs.evolve(reader, progress=read))
+    # The response may have been cut short, and be whole at the next poll.
     return (
-        missed(turn.progress, look=progress.strikes > 0 or poll.status == 204)
+        missed(reader.progress, look=progress.failed_polls > 0 or poll.status == 204)
         if after is None
         else after
     )
@@ -166,18 +189,18 @@ def advance(
 def wait_before(progress: Progress) -> float:
     """Return the seconds from the last response to the next GET.
 
-    Without a `Retry-After` the pace begins short, since most operations are, and slows down to two
-    polls a minute, since polls count against the subscription's limit of reads.
+    Without a `Retry-After` the first waits are short, because most operations are, and grow to two
+    polls a minute, because polls count against the subscription's limit of reads.
     """
     if progress.fallback == 1 or (progress.reads == "result" and progress.step == 0):
         return 0.0
-    if progress.asked:
-        return min(progress.asked, _LONGEST_ASKED)
-    return min(_FIRST_WAIT * _GROWTH ** min(progress.step, _MOST_STEPS), _LONGEST_WAIT)
+    if progress.retry_after:
+        return min(progress.retry_after, _MAX_RETRY_AFTER)
+    return min(_FIRST_WAIT * _GROWTH ** min(progress.step, _MAX_STEPS), _MAX_WAIT)
 
 
 def _leads_to_operation(response: ArmResponse, location: str) -> bool:
-    # API Management's links have the path of the resource.
+    # API Management's links have the path of the resource, and an "asyncId" in the query.
     named = "asyncid=" in location.partition("?")[2].lower() or names_operation(
         location, response.url
     )
@@ -191,42 +214,42 @@ def failure_of(progress: Progress) -> _errors.ArmError | None:
     """Return the exception of a failed or canceled operation; None for any other."""
     if progress.outcome not in ("failed", "canceled") or progress.answer is None:
         return None
-    answer = progress.answer
-    why = reasons(answer, progress.status)
+    response = progress.answer
+    why = read_reason(response, progress.status)
     canceled = progress.outcome == "canceled"
     kind = _errors.OperationCanceledError if canceled else _errors.OperationFailedError
     named = f"{progress.status}, {why.code}" if why.code else progress.status
-    ids = f" (request id {answer.request_id})" if answer.request_id else ""
+    ids = f" (request id {response.request_id})" if response.request_id else ""
     return kind(
-        f"{_accepted(progress)} and ended as {named}: {why.message.rstrip('.')}{ids}",
-        help="Another operation may have taken this one's place: read the resource before you repeat it"
+        f"{_describe_request(progress)} and ended as {named}: {why.message.rstrip('.')}{ids}",
+        help="Another operation may have replaced this one: read the resource before you repeat it"
         if canceled
         else "",
-        status=answer.status,
-        response=answer.portable(),
+        status=response.status,
+        response=response.portable(),
         **why.arguments(),
     )
 
 
 def lacks_reason(progress: Progress) -> bool:
-    """Return whether an operation has failed with no reason in its own response, so that its resource may hold one."""
-    answer = progress.answer
+    """Return whether an operation failed without a reason, so that its resource may hold one."""
+    response = progress.answer
     if (
         progress.outcome not in ("failed", "canceled")
         or progress.method == "POST"
-        or answer is None
-        or answer.status >= 300
+        or response is None
+        or response.status >= 300
     ):
         return False
-    return not Poll.of(answer).shows(progress.url) and reason_in(answer) is None
+    return not Poll.of(response).shows(progress.url) and find_reason(response) is None
 
 
 def explained(progress: Progress, response: ArmResponse) -> Progress:
-    """Take the reason of a failure over from the resource, if that has failed too and gives one."""
+    """Return the progress with the resource's reason, if that has failed, too, and has one."""
     failed = Poll.of(response).resource_outcome in ("failed", "canceled")
     return (
         attrs.evolve(progress, answer=response)
-        if failed and reason_in(response) is not None
+        if failed and find_reason(response) is not None
         else progress
     )
 
@@ -234,27 +257,24 @@ def explained(progress: Progress, response: ArmResponse) -> Progress:
 def unreadable(
     progress: Progress, response: ArmResponse, *, wall: float
 ) -> _errors.OperationUnreadableError:
-    """Return the exception for an operation whose state, or result, can't be read; `response` is that of the poll."""
+    """Return the exception for an operation whose state, or result, can't be read.
+
+    `response` is the last poll's; `wall` is now, for a `Retry-After` that is a date.
+    """
     if response.status >= 300:
         error = error_of(response, wall=wall)
-        why = ErrorDetail(
-            error.code,
-            error.message,
-            error.target,
-            error.details,
-            error.inner,
-            error.additional_info,
-        )
+        why = ErrorDetail.of(error)
         summary, advice, retry_after = str(error.args[0]), error.help, error.retry_after
     else:
-        why, advice, retry_after = reasons(response), "", None
+        why, advice, retry_after = read_reason(response), "", None
         text = why.message.rstrip(".")
         summary = (
-            f"GET {response.path} answered {response.status} with a body that has no state: {text}"
+            f"GET {response.path} returned {response.status} with a body that has no state: {text}"
         )
     return _errors.OperationUnreadableError(
-        f"{_accepted(progress)}, but {_unread(progress)} could not be read: {summary}",
-        help=f"{_goes_on_help(progress)}. {advice}".rstrip(". "),
+        f"{_describe_request(progress)}, but {_describe_unread(progress)} could not be read: "
+        f"{summary}",
+        help=f"{_help_to_resume(progress)}. {advice}".rstrip(". "),
         status=response.status,
         response=response.portable(),
         retry_after=retry_after,
@@ -263,43 +283,48 @@ def unreadable(
 
 
 def unreached(progress: Progress, error: AiomsiError) -> AiomsiError:
-    """Add to an error of a poll that the request was accepted; return the error."""
-    error.args = (
-        f"{_accepted(progress)}, but a poll of {_unread(progress)} failed: {error.args[0]}",
-    )
-    # A GET that was lost, or not sent, changes no resource, so the help for a lost request does not
-    # apply.
+    """Add to a poll's error that the request was accepted, and return the error."""
+    subject = _describe_unread(progress)
+    text = f"{_describe_request(progress)}, but a poll of {subject} failed: {error.args[0]}"
+    error.args = (text,)
+    # The help for a lost request is about writes, and a GET changes no resource.
     own = "" if isinstance(error, _errors.ArmConnectionError) else error.help
-    error.help = f"{_goes_on_help(progress)}. {own}".rstrip(". ")
+    error.help = f"{_help_to_resume(progress)}. {own}".rstrip(". ")
     return error
 
 
 def unfinished(progress: Progress) -> _errors.OperationUnfinishedError:
-    """Return the exception for an operation that is not over, in time or at all."""
+    """Return the exception for an operation that did not end, in time or at all."""
     if not progress.is_at_rest:
         msg = f"the operation was not over in time: {progress.status}"
         return _errors.OperationUnfinishedError(
-            msg, help="It goes on; wait for it again, or save its state and resume it later"
+            msg, help="It continues; wait for it again, or save its state and resume it later"
         )
     if progress.method == "DELETE":
-        why = f"is still there, and its state is {progress.status!r}"
-    elif progress.status.lower() in FINAL:
+        why = f"still exists, and its state is {progress.status!r}"
+    elif progress.status.lower() in FINAL_STATES:
         why = f"is in the state {progress.status!r} and does not hold the members that were sent"
     else:
-        why = f"stays in the state {progress.status!r}, which says neither success nor failure"
-    msg = f"{_accepted(progress)}, but the resource {why}"
-    advice = "Read the resource: this may be its normal state. request() sends such a call without waiting for its end"
+        why = f"stays in the state {progress.status!r}, which means neither success nor failure"
+    msg = f"{_describe_request(progress)}, but the resource {why}"
+    advice = (
+        "Read the resource: this may be its normal state. "
+        "request() sends such a call without waiting for its end"
+    )
     return _errors.OperationUnfinishedError(msg, help=advice)
 
 
-def _accepted(progress: Progress) -> str:
+def _describe_request(progress: Progress) -> str:
     return f"{progress.method} {path_of(progress.url)} was accepted"
 
 
-def _unread(progress: Progress) -> str:
+def _describe_unread(progress: Progress) -> str:
     return "its result" if progress.reads == "result" else "the state of its operation"
 
 
-def _goes_on_help(progress: Progress) -> str:
-    state = "has succeeded" if progress.reads == "result" else "may well go on"
-    return f"The operation {state}; wait for it again, or save the state of the error's operation and resume it later"
+def _help_to_resume(progress: Progress) -> str:
+    state = "has succeeded" if progress.reads == "result" else "may continue"
+    return (
+        f"The operation {state}; wait for it again, "
+        "or save the state of the error's operation and resume it later"
+    )

@@ -1,8 +1,9 @@
 """The meaning of one response to a poll of a long-running operation. Pure.
 
-`READERS` has a method for each kind of source (`Progress.reads`); `Turn.unread` is for error
-responses, and `Turn.in_place` for the resource that is read in place of a source. Each returns the
-progress after the response, or None if that has no meaning.
+`READERS` has a method for each kind of source (`Progress.reads`); `PollReader.read_error` is for
+error responses, and `PollReader.read_fallback` for the resource that is read in place of a source.
+Each returns the progress after the response, or None if the response has no meaning for the
+operation.
 
 Source: https://github.com/Azure/azure-resource-manager-rpc/blob/master/v1.0/async-api-reference.md
 """
@@ -16,56 +17,67 @@ import attrs
 
 from aiomsi._arm.protocol.attempts import is_gone
 from aiomsi._arm.protocol.body import (
-    GOING_ON,
+    RUNNING_STATES,
     Poll,
     has_error,
     is_deleted,
     is_record,
     is_running,
-    percent_of,
+    read_percent,
     text_of,
 )
-from aiomsi._arm.protocol.errors.body import detail_of
+from aiomsi._arm.protocol.errors.body import parse_detail
 from aiomsi._arm.protocol.links import names_operation, pinned, same_but_signed_anew, same_path
-from aiomsi._arm.protocol.operations.state import MOST_STRIKES, Outcome, Progress
+from aiomsi._arm.protocol.operations.state import MAX_FAILED_POLLS, Outcome, Progress
 from aiomsi._arm.protocol.response import ArmResponse
 from aiomsi._clouds import Cloud
 from aiomsi._errors import ForeignHostError
 
 Holds: TypeAlias = Callable[[object], bool | None]
-"""Whether a resource, decoded, holds the members that the request sent; None where it sent none."""
+"""Returns whether a decoded resource holds the members of the request; None without members."""
 
 WRITES = frozenset({"PUT", "PATCH"})
-_MISSING = MOST_STRIKES // 10
-"""Strikes of a missing record: at the own pace it may be missing for longer than a minute, the contract's default pause."""
-_MISSING_BESIDE_LOCATION = MOST_STRIKES // 5
-_MOST_LOOKS = 3
-"""GETs of the resource, if they fail too, before the polling is given up."""
-_PASSING = frozenset({401, 408, 425, 429})
+_MISSING = MAX_FAILED_POLLS // 10
+"""The weight of a poll that finds no record.
+
+At the client's own pace it may be missing for longer than a minute, the contract's default pause.
+"""
+_MISSING_BESIDE_LOCATION = MAX_FAILED_POLLS // 5
+_MAX_FALLBACKS = 3
+"""Failed GETs of the resource, in place of its source, after which polling stops."""
+_TEMPORARY = frozenset({401, 408, 425, 429})
 
 
-def missed(progress: Progress, strikes: int = 1, *, look: bool = False) -> Progress:
-    """Count a poll that could not be read; without `strikes` one that got no response at all.
+def missed(progress: Progress, weight: int = 1, *, look: bool = False) -> Progress:
+    """Return the progress after a poll that could not be read, for example without a response.
 
-    With `look` the resource is read next, in place of the source; and so it is before the polling
-    is given up.
+    The poll counts as `weight` failed ones. With `look`, the next GET reads the resource in place
+    of the source. The same happens before polling stops.
     """
     if progress.fallback:
-        again = progress.strikes >= MOST_STRIKES and progress.fallback < _MOST_LOOKS
+        again = progress.failed_polls >= MAX_FAILED_POLLS and progress.fallback < _MAX_FALLBACKS
         return attrs.evolve(progress, fallback=progress.fallback + 1 if again else 0)
-    total = progress.strikes + strikes
+    total = progress.failed_polls + weight
     shown = progress.reads in ("operation", "location") and (
         progress.method in WRITES or progress.method == "DELETE"
     )
-    fallback = int(shown and (look or total >= MOST_STRIKES))
-    return attrs.evolve(progress, step=progress.step + 1, strikes=total, fallback=fallback)
+    fallback = int(shown and (look or total >= MAX_FAILED_POLLS))
+    return attrs.evolve(progress, step=progress.step + 1, failed_polls=total, fallback=fallback)
 
 
 @attrs.frozen
-class Turn:
+class PollReader:
     """One response to a poll, with the values that its meaning depends on.
 
-    The methods return the progress after it.
+    The methods return the progress after the response.
+
+    Attributes:
+        cloud: the cloud whose ARM the links must be on.
+        progress: the progress before the response.
+        poll: the response.
+        holds: the comparison of the resource with the request's body; None if that is unknown.
+        waited: the seconds from the previous response to the poll.
+
     """
 
     cloud: Cloud
@@ -76,42 +88,47 @@ class Turn:
 
     # The operation's own record
 
-    def record(self) -> Progress | None:
-        return self._without_state() if self.poll.word is None else self.with_state()
+    def read_record(self) -> Progress | None:
+        """Read the operation's own record."""
+        return (
+            self._read_stateless() if self.poll.record_state is None else self.read_record_state()
+        )
 
-    def with_state(self) -> Progress:
+    def read_record_state(self) -> Progress:
+        """Read a record that has a state."""
         poll = self.poll
         progress = attrs.evolve(
             self.progress,
-            status=poll.word or "",
-            percent=percent_of(poll.document, self.progress.percent),
+            status=poll.record_state or "",
+            percent=read_percent(poll.document, self.progress.percent),
         )
         if poll.outcome is None:
             return progress
         return (
-            self._succeeded(progress)
+            self._succeed(progress)
             if poll.outcome == "succeeded"
-            else finished(progress, poll.outcome, poll.response)
+            else finish(progress, poll.outcome, poll.response)
         )
 
-    def _without_state(self) -> Progress | None:
-        """Read the response in place of a record: some services send the resource, or no content as a `Location` would.
+    def _read_stateless(self) -> Progress | None:
+        """Read a response without a record's state.
 
-        With 200 the contract requires a state, even where `Location` names the same URL.
+        Some services send the resource in its place, or 204 as a `Location` would. With 200 the
+        contract requires a state, even if `Location` names the same URL.
         """
         poll, progress = self.poll, self.progress
         if poll.status == 202:
             return progress
         if has_error(poll.document):
-            return finished(attrs.evolve(progress, status="Failed"), "failed", poll.response)
+            return finish(attrs.evolve(progress, status="Failed"), "failed", poll.response)
         if poll.shows(progress.url):
-            return self._deleting() if progress.method == "DELETE" else self._by_state()
+            return self._read_deleting() if progress.method == "DELETE" else self._end_by_state()
         if poll.status == 204 and (progress.method == "POST" or _names_record(progress)):
-            return self._succeeded(attrs.evolve(progress, status="Succeeded"))
+            return self._succeed(attrs.evolve(progress, status="Succeeded"))
         return None
 
-    def _deleting(self) -> Progress | None:
-        state = self.poll.state
+    def _read_deleting(self) -> Progress | None:
+        state = self.poll.resource_state
         return (
             attrs.evolve(self.progress, status=state, changing=True)
             if state and is_running(state)
@@ -120,87 +137,100 @@ class Turn:
 
     # Location
 
-    def location(self) -> Progress | None:
+    def read_location(self) -> Progress | None:
+        """Read the response of a `Location`."""
         poll = self.poll
         progress = attrs.evolve(
-            self.progress, percent=percent_of(poll.document, self.progress.percent)
+            self.progress, percent=read_percent(poll.document, self.progress.percent)
         )
         if poll.status == 202:
-            newest = linked(self.cloud, poll.response, "Location") or progress.source
+            newest = find_link(self.cloud, poll.response, "Location") or progress.source
             return attrs.evolve(
-                progress, status=poll.word or progress.status, source=newest, location=newest
+                progress,
+                status=poll.record_state or progress.status,
+                source=newest,
+                location=newest,
             )
         if progress.method != "POST" and (poll.is_page or poll.lacks_state):
             return None
-        if (ended := self._record_of_location(progress)) is not None:
+        if (ended := self._read_record_at_location(progress)) is not None:
             return ended
         if progress.method in WRITES and same_path(progress.source or "", progress.url):
-            return self._by_state()
-        if is_running(poll.state) and progress.method != "POST":
-            # The response is a resource that is being changed still.
-            progress = attrs.evolve(progress, status=poll.state or progress.status, changing=True)
+            return self._end_by_state()
+        if is_running(poll.resource_state) and progress.method != "POST":
+            # The response is a resource that is still being changed.
+            progress = attrs.evolve(
+                progress, status=poll.resource_state or progress.status, changing=True
+            )
             return attrs.evolve(progress, reads="resource", source=progress.url, step=0)
-        return self._succeeded(attrs.evolve(progress, status="Succeeded"))
+        return self._succeed(attrs.evolve(progress, status="Succeeded"))
 
-    def _record_of_location(self, progress: Progress) -> Progress | None:
-        """Read a record that a `Location` led to; None if the response is no record, or one that says success."""
+    def _read_record_at_location(self, progress: Progress) -> Progress | None:
+        """Read a record in the response of a `Location`; None without one, or if it succeeded."""
         poll = self.poll
         if (
             has_error(poll.document)
             and is_record(poll.document)
-            and poll.word is None
+            and poll.record_state is None
             and progress.method != "POST"
         ):
-            return finished(attrs.evolve(progress, status="Failed"), "failed", poll.response)
-        if poll.word is None or not (poll.is_record or has_error(poll.document)):
+            return finish(attrs.evolve(progress, status="Failed"), "failed", poll.response)
+        if poll.record_state is None or not (poll.is_record or has_error(poll.document)):
             return None
         if poll.outcome in ("failed", "canceled"):
-            return finished(attrs.evolve(progress, status=poll.word), poll.outcome, poll.response)
-        goes_on = poll.is_record and (poll.word.lower() in GOING_ON or is_running(poll.word))
-        return attrs.evolve(progress, status=poll.word) if goes_on else None
+            return finish(
+                attrs.evolve(progress, status=poll.record_state), poll.outcome, poll.response
+            )
+        running = poll.is_record and (
+            poll.record_state.lower() in RUNNING_STATES or is_running(poll.record_state)
+        )
+        return attrs.evolve(progress, status=poll.record_state) if running else None
 
     # The resource
 
-    def resource(self) -> Progress | None:
+    def read_resource(self) -> Progress | None:
+        """Read the resource."""
         poll, progress = self.poll, self.progress
         if poll.status == 200 and not isinstance(poll.document, dict):
             return None
         if progress.method == "DELETE":
-            if poll.status == 204 or is_deleted(poll.state):
-                return _gone(progress)
+            if poll.status == 204 or is_deleted(poll.resource_state):
+                return _finish_deletion(progress)
             outcome = poll.resource_outcome if progress.changing else None
-            return self._ended(outcome) if outcome in ("failed", "canceled") else self._unchanged()
+            return self._end(outcome) if outcome in ("failed", "canceled") else self._continue()
         outcome = poll.resource_outcome
-        if poll.state is None:
-            # 201 and 202 are no end by themselves.
+        if poll.resource_state is None:
+            # Without a state, 201 and 202 do not mean the end.
             outcome = None if poll.status in (201, 202) else "succeeded"
         if outcome is None or poll.status == 202:
-            return self._unchanged()
+            return self._continue()
         own = (
             progress.created
             or progress.changing
             or (progress.method == "PUT" and outcome != "succeeded")
         )
         if outcome == "succeeded":
-            # Without a body to compare with there is no better source.
-            own = own or self._held() is not False
-        return self._ended(outcome) if own else self._unchanged()
+            # Without a request body to compare with, the state is the best evidence.
+            own = own or self._compare() is not False
+        return self._end(outcome) if own else self._continue()
 
-    def _by_state(self) -> Progress | None:
-        """Read a resource that the operation's own source sent, so that its state is the operation's."""
+    def _end_by_state(self) -> Progress | None:
+        """Read a resource that the operation's source sent: its state is the operation's."""
         poll = self.poll
         if poll.status == 200 and not isinstance(poll.document, dict):
             return None
-        if poll.state is not None and poll.resource_outcome is None:
-            return attrs.evolve(self.progress, status=poll.state, changing=True)
-        return self._ended(poll.resource_outcome or "succeeded")
+        if poll.resource_state is not None and poll.resource_outcome is None:
+            return attrs.evolve(self.progress, status=poll.resource_state, changing=True)
+        return self._end(poll.resource_outcome or "succeeded")
 
-    def _unchanged(self) -> Progress:
-        """Go on; and count for how long the resource has stayed in a state that need not be one of a change."""
+    def _continue(self) -> Progress:
+        """Continue, and count the seconds in which the resource's state has not meant a change."""
         poll, progress = self.poll, self.progress
-        status = poll.state or progress.status
-        moves = is_running(poll.state) or poll.status == 202 or status != progress.status
-        changing = progress.changing or (poll.state is not None and poll.resource_outcome is None)
+        status = poll.resource_state or progress.status
+        moves = is_running(poll.resource_state) or poll.status == 202 or status != progress.status
+        changing = progress.changing or (
+            poll.resource_state is not None and poll.resource_outcome is None
+        )
         return attrs.evolve(
             progress,
             status=status,
@@ -208,30 +238,33 @@ class Turn:
             rested=0.0 if moves else progress.rested + self.waited,
         )
 
-    def _held(self) -> bool | None:
+    def _compare(self) -> bool | None:
         return None if self.holds is None else self.holds(self.poll.document)
 
-    def _ended(self, outcome: Outcome) -> Progress:
-        ended = attrs.evolve(self.progress, status=self.poll.state or "Succeeded", fallback=0)
-        return finished(ended, outcome, self.poll.response)
+    def _end(self, outcome: Outcome) -> Progress:
+        ended = attrs.evolve(
+            self.progress, status=self.poll.resource_state or "Succeeded", fallback=0
+        )
+        return finish(ended, outcome, self.poll.response)
 
     # The result
 
-    def result(self) -> Progress | None:
+    def read_result(self) -> Progress | None:
+        """Read the result of an operation that has succeeded."""
         return (
             self.progress
             if self.poll.status == 202
-            else finished(self.progress, "succeeded", self.poll.response)
+            else finish(self.progress, "succeeded", self.poll.response)
         )
 
-    def _succeeded(self, progress: Progress) -> Progress:
+    def _succeed(self, progress: Progress) -> Progress:
         url = self._result_url()
         if url is None or url == progress.source:
-            return finished(progress, "succeeded", self.poll.response)
+            return finish(progress, "succeeded", self.poll.response)
         return attrs.evolve(progress, reads="result", source=url, step=0)
 
     def _result_url(self) -> str | None:
-        """Return where the result of an operation is that has succeeded; None: it is in the response at hand."""
+        """Return the URL of a successful operation's result; None if this response has it."""
         progress = self.progress
         writes = progress.method in WRITES
         if progress.via == "original-uri" and writes:
@@ -247,7 +280,7 @@ class Turn:
         link = text_of(self.poll.document, "resourceLocation")
         if (
             link is not None
-            and (url := _pinned(self.cloud, link, self.poll.response.url)) is not None
+            and (url := _resolve_link(self.cloud, link, self.poll.response.url)) is not None
         ):
             return url
         if writes:
@@ -256,105 +289,109 @@ class Turn:
 
     # Polls that could not be read
 
-    def unread(self) -> Progress:
+    def read_error(self) -> Progress:
         """Read an error response to a poll, or a redirect."""
         progress, status = self.progress, self.poll.status
         if status in (404, 410):
-            return self._missing()
-        if status in _PASSING or status >= 500:
+            return self._read_missing()
+        if status in _TEMPORARY or status >= 500:
             return missed(progress, 0 if status == 429 else 1)
         if progress.reads == "location" and status >= 400 and status != 403:
-            return finished(attrs.evolve(progress, status="Failed"), "failed", self.poll.response)
-        lost = missed(progress, MOST_STRIKES)
-        return _by_location(lost) if status == 403 else lost
+            return finish(attrs.evolve(progress, status="Failed"), "failed", self.poll.response)
+        failed = missed(progress, MAX_FAILED_POLLS)
+        return _switch_to_location(failed) if status == 403 else failed
 
-    def _missing(self) -> Progress:
+    def _read_missing(self) -> Progress:
         progress = self.progress
         if (
             progress.method == "DELETE"
             and (progress.answered or progress.reads == "resource")
             and self._is_gone()
         ):
-            return _gone(progress)
+            return _finish_deletion(progress)
         if progress.reads == "resource":
-            # A resource that is being made may be invisible until it is there.
+            # A resource may respond 404 until its creation is complete.
             return missed(progress)
-        strikes = _MISSING if _other_location(progress) is None else _MISSING_BESIDE_LOCATION
-        lost = missed(progress, strikes, look=True)
-        return _by_location(lost) if lost.strikes >= MOST_STRIKES else lost
+        weight = _MISSING if _find_other_location(progress) is None else _MISSING_BESIDE_LOCATION
+        failed = missed(progress, weight, look=True)
+        return _switch_to_location(failed) if failed.failed_polls >= MAX_FAILED_POLLS else failed
 
     def _is_gone(self) -> bool:
-        return is_gone("DELETE", 404, detail_of(self.poll.document).code, doubtful=True)
+        return is_gone("DELETE", 404, parse_detail(self.poll.document).code, doubtful=True)
 
-    def in_place(self) -> Progress:
+    def read_fallback(self) -> Progress:
         """Read the resource in place of the operation's source."""
         progress, poll = self.progress, self.poll
-        if poll.status in _PASSING or poll.status >= 500:
+        if poll.status in _TEMPORARY or poll.status >= 500:
             return missed(progress)
         back = attrs.evolve(progress, fallback=0)
         if progress.method == "DELETE" and (
-            is_deleted(poll.state) or (poll.status in (204, 404, 410) and self._is_gone())
+            is_deleted(poll.resource_state) or (poll.status in (204, 404, 410) and self._is_gone())
         ):
-            return _gone(progress)
+            return _finish_deletion(progress)
         if poll.status != 200 or not isinstance(poll.document, dict):
             return back
-        if is_running(poll.state):
-            return attrs.evolve(back, status=poll.state or back.status, changing=True, strikes=0)
+        if is_running(poll.resource_state):
+            return attrs.evolve(
+                back, status=poll.resource_state or back.status, changing=True, failed_polls=0
+            )
         outcome = poll.resource_outcome
-        if poll.state is None and progress.strikes >= MOST_STRIKES:
-            # A type without a state: there is no better source left.
+        if poll.resource_state is None and progress.failed_polls >= MAX_FAILED_POLLS:
+            # The type has no state, and no other source is left.
             outcome = "succeeded"
         if outcome in ("failed", "canceled"):
             own = (
                 progress.created
                 or progress.changing
-                or (progress.method == "PUT" and self._held() is True)
+                or (progress.method == "PUT" and self._compare() is True)
             )
         else:
-            own = progress.method in WRITES and (progress.created or self._held() is True)
+            own = progress.method in WRITES and (progress.created or self._compare() is True)
         if outcome is not None and own:
-            return self._ended(outcome)
-        if progress.strikes >= MOST_STRIKES and (progress.method == "DELETE" or progress.created):
-            # There is no other source left, and this one will tell.
-            status = poll.state or back.status
+            return self._end(outcome)
+        if progress.failed_polls >= MAX_FAILED_POLLS and (
+            progress.method == "DELETE" or progress.created
+        ):
+            # No other source is left, and the resource's own state shows the end.
+            status = poll.resource_state or back.status
             return attrs.evolve(
-                back, reads="resource", source=back.url, status=status, strikes=0, step=0
+                back, reads="resource", source=back.url, status=status, failed_polls=0, step=0
             )
         return back
 
 
-READERS: dict[str, Callable[[Turn], Progress | None]] = {
-    "operation": Turn.record,
-    "location": Turn.location,
-    "resource": Turn.resource,
-    "result": Turn.result,
+READERS: dict[str, Callable[[PollReader], Progress | None]] = {
+    "operation": PollReader.read_record,
+    "location": PollReader.read_location,
+    "resource": PollReader.read_resource,
+    "result": PollReader.read_result,
 }
 
 
-def _gone(progress: Progress) -> Progress:
+def _finish_deletion(progress: Progress) -> Progress:
     return attrs.evolve(progress, outcome="succeeded", status="Succeeded", fallback=0)
 
 
-def finished(progress: Progress, outcome: Outcome, response: ArmResponse) -> Progress:
-    """End an operation with the response that holds its result or its reasons."""
+def finish(progress: Progress, outcome: Outcome, response: ArmResponse) -> Progress:
+    """Return the progress of an operation that ended with this response: a result or a failure."""
     return attrs.evolve(progress, outcome=outcome, answer=response)
 
 
 # Links
 
 
-def header(response: ArmResponse, name: str) -> str:
-    """Return a header without the spaces around it; empty where there is none."""
+def get_header(response: ArmResponse, name: str) -> str:
+    """Return a header without surrounding spaces; empty if the response lacks it."""
     return (response.headers.get(name) or "").strip()
 
 
-def linked(cloud: Cloud, response: ArmResponse, name: str) -> str | None:
-    """Return the URL in a header; None where there is none on the cloud's ARM."""
-    link = header(response, name)
-    return _pinned(cloud, link, response.url) if link else None
+def find_link(cloud: Cloud, response: ArmResponse, name: str) -> str | None:
+    """Return the URL in a header; None without one on the cloud's ARM."""
+    link = get_header(response, name)
+    return _resolve_link(cloud, link, response.url) if link else None
 
 
-def _pinned(cloud: Cloud, link: str, base: str) -> str | None:
+def _resolve_link(cloud: Cloud, link: str, base: str) -> str | None:
     try:
         return pinned(cloud, link, base)
     except ForeignHostError:
@@ -362,12 +399,12 @@ def _pinned(cloud: Cloud, link: str, base: str) -> str | None:
 
 
 def _names_record(progress: Progress) -> bool:
-    """Return whether `Location` names the record: a GET of it would only bring the record a second time."""
+    """Return whether `Location` names the record, so that a GET would only return that again."""
     return same_but_signed_anew(progress.location or "", progress.source or "")
 
 
-def _other_location(progress: Progress) -> str | None:
-    """Return a `Location` that names the operation, beside its record."""
+def _find_other_location(progress: Progress) -> str | None:
+    """Return a `Location` that names the operation and differs from its record; None without."""
     link = progress.location
     if (
         progress.reads != "operation"
@@ -378,11 +415,13 @@ def _other_location(progress: Progress) -> str | None:
     return link
 
 
-def _by_location(progress: Progress) -> Progress:
-    """Go on by `Location`, if there is one that names the operation, in place of a record that can't be had."""
-    link = _other_location(progress)
+def _switch_to_location(progress: Progress) -> Progress:
+    """Poll `Location`, if that names the operation, in place of a record that can't be read."""
+    link = _find_other_location(progress)
     return (
         progress
         if link is None
-        else attrs.evolve(progress, reads="location", source=link, step=0, strikes=0, fallback=0)
+        else attrs.evolve(
+            progress, reads="location", source=link, step=0, failed_polls=0, fallback=0
+        )
     )
