@@ -124,8 +124,14 @@ MUTANTS = (
         "error beats a valid token",
         Change(
             "_tokens/slot",
-            "elif outcome is NoResult.CLOSED or (outcome is not NoResult.TIMED_OUT and not self._is_usable()):",
-            "elif outcome is NoResult.CLOSED or isinstance(outcome, Failure):",
+            """
+            elif outcome is NoResult.CLOSED or (
+                outcome is not NoResult.TIMED_OUT and not self._is_usable()
+            ):
+""",
+            """
+            elif outcome is NoResult.CLOSED or isinstance(outcome, Failure):
+""",
         ),
     ),
     Mutant(
@@ -208,7 +214,11 @@ MUTANTS = (
     ),
     Mutant(
         "don't look whether anyone in another loop still waits",
-        Change("_tokens/slot", "and outcome.roster.watch is None:", "and False:"),
+        Change(
+            "_tokens/slot",
+            "            and outcome.roster.watch is None\n",
+            "            and False\n",
+        ),
     ),
     Mutant(
         "never give up a fetch that hangs",
@@ -298,8 +308,14 @@ MUTANTS = (
         "take a task that a fetch has started for the fetch itself",
         Change(
             "_tokens/flight",
-            "return flights if any(own is task or _awaits(own, task) for own in list(flights[-1].own)) else ()",
-            "return flights",
+            """
+    return (
+        flights if any(own is task or _awaits(own, task) for own in list(flights[-1].own)) else ()
+    )
+""",
+            """
+    return flights
+""",
         ),
     ),
     Mutant(
