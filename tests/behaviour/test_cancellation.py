@@ -61,8 +61,8 @@ NEVER_SUSPENDS = {
     "fetch TokenFetch._ask: async with http.request(...): exit": "a GET has no body that could still be on its way",
     "wrapped _close: async with asyncio.timeout(...): enter": "sets a timer",
     "wrapped _close: async with asyncio.timeout(...): exit": "cancels it",
-    "wrapped InnerFetch.__call__: async with scope: enter": "has no timer of its own",
-    "wrapped InnerFetch.__call__: async with scope: exit": "has no timer of its own",
+    "wrapped WrappedFetch.__call__: async with scope: enter": "has no timer of its own",
+    "wrapped WrappedFetch.__call__: async with scope: exit": "has no timer of its own",
 }
 """Points at which there is nothing to wait for, and so no moment at which a task could be cancelled; and why."""
 
@@ -108,11 +108,13 @@ class Stage:
         """Whoever was cancelled waits no longer, and so must be on no list of those who do."""
         for slot in self.slots:
             with slot._lock:
-                rosters = () if slot._flight is None else slot._flight.rosters.values()
+                waiters_by_loop = (
+                    () if slot._flight is None else slot._flight.waiters_by_loop.values()
+                )
                 self.complaints += [
                     waiter
-                    for roster in rosters
-                    for waiter in roster.waiters
+                    for loop_waiters in waiters_by_loop
+                    for waiter in loop_waiters.waiters
                     if waiter.future.done()
                 ]
 
@@ -297,8 +299,8 @@ async def a_late_token(stage: Stage) -> SlotCredential:
 async def loops_that_took_their_flights_along(stage: Stage) -> SlotCredential:
     credential = ManagedIdentityCredential()
     slot, _ = credential._hold((SCOPE,))
-    slot._ledger = attrs.evolve(
-        slot._ledger, unattended=3, quiet_unserved=slot.clock.monotonic() + 20 * SOON
+    slot._state = attrs.evolve(
+        slot._state, unattended=3, retry_at_unusable=slot.clock.monotonic() + 20 * SOON
     )
     stage.call(credential.get_token(SCOPE))
     stage.call(credential.get_token(SCOPE))

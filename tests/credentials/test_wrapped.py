@@ -29,10 +29,10 @@ from aiomsi._credentials.wrapped import (
     WrappedFunction,
     WrappedInstance,
     _Errand,
-    wrap,
     read_token,
+    wrap,
 )
-from aiomsi._tokens.flight import Ping, call
+from aiomsi._tokens.flight import Ping, call_threadsafe
 from aiomsi._tokens.policy import DEFAULT_POLICY
 from aiomsi._tokens.state import Failure, FetchRequest
 from aiomsi._tokens.token import Now, TokenResponse
@@ -395,7 +395,7 @@ class Home:
         return asyncio.run_coroutine_threadsafe(hand_over(), self.loop).result(30)
 
     def stop(self) -> None:
-        call(self.loop, self.loop.stop)
+        call_threadsafe(self.loop, self.loop.stop)
         self.thread.join(30)
 
     def close(self) -> None:
@@ -593,7 +593,7 @@ def test_an_answer_that_comes_after_its_question_was_given_up_is_dropped(
             asked.set()
             go_on.wait(30)
 
-        call(home.loop, block)
+        call_threadsafe(home.loop, block)
         await asyncio.to_thread(asked.wait, 30)
         # The question is queued behind the block, and so is the news that it is not wanted any
         # more.

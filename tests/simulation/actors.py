@@ -145,15 +145,15 @@ class Actors:
 
     async def _use(self, call: Call) -> None:
         """Call as a user of the credential does, and perhaps find out that the token isn't accepted."""
-        if not call.who.is_open:
-            call.who.opening += 1
+        if not call.credential.is_open:
+            call.credential.opening += 1
             opened = self.world.moment().number
-            call.slot.slot.use(call.who)
-            call.who.opening -= 1
-            call.who.is_open, call.who.opened = True, opened
-            if call.who not in call.slot.credentials:
+            call.slot.slot.attach(call.credential)
+            call.credential.opening -= 1
+            call.credential.is_open, call.credential.opened = True, opened
+            if call.credential not in call.slot.credentials:
                 # A handler's, which was closed between the choice and this call.
-                call.slot.credentials.append(call.who)
+                call.slot.credentials.append(call.credential)
         token = await self.calls.perform(call)
         if (
             token is not None
@@ -336,10 +336,12 @@ class Actors:
     def _close(self) -> None:
         slot, loop = self._slot(), self._free_loop()
         if loop is not None:
-            who = self.world.chance.choice(slot.credentials)
+            credential = self.world.chance.choice(slot.credentials)
             for _ in range(self.world.chance.choice((1, 1, 2))):
                 loop.put(
-                    lambda: loop.create_task(close(self.flights, slot, who, loop), name="close")
+                    lambda: loop.create_task(
+                        close(self.flights, slot, credential, loop), name="close"
+                    )
                 )
 
     def _serve(self) -> None:

@@ -39,14 +39,14 @@ class CallChecks:
         self._errors: dict[int, BaseException] = {}
 
     async def perform(self, call: Call) -> AccessToken | None:
-        """Call `obtain`; whatever it raises is judged and, if it ends the call from outside, goes on."""
+        """Call `get`; whatever it raises is judged and, if it ends the call from outside, goes on."""
         self._arrive(call)
         slot = call.slot
         fetch: Fetch = partial(self._fetch, slot)
         token: AccessToken | None = None
         error: BaseException | None = None
         try:
-            token = await slot.slot.obtain(call.who, fetch, call.claims)
+            token = await slot.slot.get(call.credential, fetch, call.claims)
         except BaseException as caught:  # noqa: BLE001 (whatever comes is what is to be judged)
             error = caught
         self._leave(call)
@@ -81,7 +81,9 @@ class CallChecks:
         call.may_be_starved = slot.may_be_starved()
         slot.waiting[call] = None
         world.seen["calls"] += 1
-        world.tell(call.loop.name, "call", call.number, slot.slot.name, call.who.name, call.claims)
+        world.tell(
+            call.loop.name, "call", call.number, slot.slot.name, call.credential.name, call.claims
+        )
         if call.claims is not None:
             slot.disturbing += 1
             slot.disturb(world.moment())
@@ -232,7 +234,7 @@ class CallChecks:
         self._judge_object(call, error)
         if isinstance(error, CredentialClosedError):
             assert call.began is not None
-            if not call.who.was_closed_since(call.began):
+            if not call.credential.was_closed_since(call.began):
                 world.violate(
                     "rule 13", f"call {call.number} was told of a closing that was not its own"
                 )

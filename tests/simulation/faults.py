@@ -24,7 +24,7 @@ UNGUARDED = Change(
     "        if self._flight is not flight:\n            # Not even the lock",
     "        if False:\n            # Not even the lock",
 )
-"""Takes away the look that `_land` has before its lock: it would hide what is wrong under the lock."""
+"""Takes away the look that `_publish` has before its lock: it would hide what is wrong under the lock."""
 
 MUTANTS = (
     Mutant(
@@ -35,7 +35,7 @@ MUTANTS = (
             return await waiter.future
 """,
             """
-            if waiter.flight.loop is waiter.roster.loop and waiter.flight.task is not None:
+            if waiter.flight.loop is waiter.loop_waiters.loop and waiter.flight.task is not None:
                 await waiter.flight.task
             return await waiter.future
 """,
@@ -93,8 +93,8 @@ MUTANTS = (
         'lose the "lost" outcome',
         Change(
             "_tokens/slot",
-            "wake(flight.rosters.values(), outcome or NoResult.LOST)",
-            "wake(flight.rosters.values() if outcome else (), outcome or NoResult.LOST)",
+            "wake(flight.waiters_by_loop.values(), outcome or NoResult.LOST)",
+            "wake(flight.waiters_by_loop.values() if outcome else (), outcome or NoResult.LOST)",
         ),
     ),
     Mutant(
@@ -138,12 +138,12 @@ MUTANTS = (
         "ignore the back-off",
         Change(
             "_tokens/state",
-            "held_off <= 0 and now.monotonic >= ledger.quiet_served",
+            "held_off <= 0 and now.monotonic >= state.retry_at_usable",
             "held_off <= 0",
         ),
         Change(
             "_tokens/state",
-            "told = ledger.failure is not None and now.monotonic < ledger.quiet_unserved",
+            "told = state.failure is not None and now.monotonic < state.retry_at_unusable",
             "told = False",
         ),
     ),
@@ -171,15 +171,19 @@ MUTANTS = (
         ),
         Change(
             "_tokens/slot",
-            "roster = self._flight.rosters.get(loop)",
-            "roster = flown.rosters.get(loop)",
+            "loop_waiters = self._flight.waiters_by_loop.get(loop)",
+            "loop_waiters = flown.waiters_by_loop.get(loop)",
         ),
         Change(
             "_tokens/slot",
-            "roster = self._flight.rosters[loop] =",
-            "roster = flown.rosters[loop] =",
+            "loop_waiters = self._flight.waiters_by_loop[loop] =",
+            "loop_waiters = flown.waiters_by_loop[loop] =",
         ),
-        Change("_tokens/slot", "who, self._flight, roster, bound", "who, flown, roster, bound"),
+        Change(
+            "_tokens/slot",
+            "credential, self._flight, loop_waiters, bound",
+            "credential, flown, loop_waiters, bound",
+        ),
         Change(
             "_tokens/slot",
             "        if self._flight is not flight:\n            return\n        flight.timer = ",
@@ -198,11 +202,11 @@ MUTANTS = (
             "_tokens/slot",
             """
             flight.timer.cancel()
-        self._land(flight, result)
+        self._publish(flight, result)
 """,
             """
             flight.timer.cancel()
-            self._land(flight, result if "result" in locals() else NoResult.LOST)
+            self._publish(flight, result if "result" in locals() else NoResult.LOST)
 """,
         ),
     ),
@@ -216,7 +220,7 @@ MUTANTS = (
         "don't look whether anyone in another loop still waits",
         Change(
             "_tokens/slot",
-            "            and outcome.roster.watch is None\n",
+            "            and outcome.loop_waiters.watch is None\n",
             "            and False\n",
         ),
     ),
@@ -224,17 +228,17 @@ MUTANTS = (
         "never give up a fetch that hangs",
         Change(
             "_tokens/slot",
-            "self.policy.longest, self._overdue",
-            "self.policy.longest * 9, self._overdue",
+            "self.policy.longest, self._on_overdue",
+            "self.policy.longest * 9, self._on_overdue",
         ),
     ),
     Mutant(
         "wake a waiter in another thread's loop directly",
-        Change("_tokens/flight", "if roster.loop is here:", "if roster.loop:"),
+        Change("_tokens/flight", "if loop_waiters.loop is here:", "if loop_waiters.loop:"),
     ),
     Mutant(
         "tell everybody of one credential's closing",
-        Change("_tokens/slot", "if waiter.who is who]", "]"),
+        Change("_tokens/slot", " if waiter.credential is credential\n", "\n"),
     ),
     Mutant(
         "cancel a flight that other credentials want",
@@ -260,8 +264,8 @@ MUTANTS = (
         "give a private slot's flight up without a back-off",
         Change(
             "_tokens/slot",
-            "        self._land(flight, NoResult.LOST)\n        self._drop(flight)\n        return flight\n",
-            "        self._enter_and_supersede(self._ledger)\n        self._drop(flight)\n        return flight\n",
+            "        self._publish(flight, NoResult.LOST)\n        self._cancel_task(flight)\n        return flight\n",
+            "        self._enter_and_supersede(self._ledger)\n        self._cancel_task(flight)\n        return flight\n",
         ),
     ),
     Mutant(
@@ -269,23 +273,23 @@ MUTANTS = (
         Change(
             "_tokens/state",
             "return attrs.evolve(after, losses=losses, unattended=unattended, failure=None), None",
-            'return attrs.evolve(after, losses=losses, unattended=unattended, failure=None, quiet_served=float("-inf")), None',
+            'return attrs.evolve(after, losses=losses, unattended=unattended, failure=None, retry_at_usable=float("-inf")), None',
         ),
     ),
     Mutant(
         "never wait for a refresh, however many flights were lost",
         Change(
             "_tokens/state",
-            "awaits = state is Freshness.LATE or is_starved(ledger, policy)",
-            "awaits = state is Freshness.LATE",
+            "awaits = freshness is Freshness.LATE or is_starved(state, policy)",
+            "awaits = freshness is Freshness.LATE",
         ),
     ),
     Mutant(
         "wait for a refresh after the first loss",
         Change(
             "_tokens/state",
-            "return ledger.unattended >= policy.losses_stale",
-            "return ledger.unattended > 0",
+            "return state.unattended >= policy.losses_stale",
+            "return state.unattended > 0",
         ),
     ),
     Mutant(
@@ -300,7 +304,7 @@ MUTANTS = (
         "ignore the rejection of a new token",
         Change(
             "_tokens/state",
-            "span = policy.confirmed if again or order.claims is not None else 0.0",
+            "span = policy.confirmed if again or request.claims is not None else 0.0",
             "span = policy.confirmed",
         ),
     ),
@@ -330,8 +334,8 @@ MUTANTS = (
         "let a late 401 throw the fresh token away",
         Change(
             "_tokens/state",
-            "ledger.token is None or ledger.token.token != secret:",
-            "ledger.token is None:",
+            "state.token is None or state.token.token != secret:",
+            "state.token is None:",
         ),
     ),
     Mutant(
@@ -409,8 +413,8 @@ MUTANTS = (
         "let a failure be told for ever",
         Change(
             "_tokens/state",
-            "told = ledger.failure is not None and now.monotonic < ledger.quiet_unserved",
-            "told = ledger.failure is not None",
+            "told = state.failure is not None and now.monotonic < state.retry_at_unusable",
+            "told = state.failure is not None",
         ),
     ),
     Mutant(
@@ -433,8 +437,8 @@ MUTANTS = (
         "leave a superseded fetch running",
         Change(
             "_tokens/slot",
-            "            wake(flight.rosters.values(), NoResult.SUPERSEDED)\n            self._drop(flight)\n",
-            "            wake(flight.rosters.values(), NoResult.SUPERSEDED)\n",
+            "            wake(flight.waiters_by_loop.values(), NoResult.SUPERSEDED)\n            self._cancel_task(flight)\n",
+            "            wake(flight.waiters_by_loop.values(), NoResult.SUPERSEDED)\n",
         ),
     ),
     Mutant(
@@ -449,7 +453,7 @@ MUTANTS = (
         "ping on although the last waiter has left",
         Change(
             "_tokens/slot",
-            "                if not waiter.roster.waiters:\n                    waiter.roster.rest()\n",
+            "                if not waiter.loop_waiters.waiters:\n                    waiter.loop_waiters.stop_ping()\n",
             "",
         ),
     ),
@@ -457,8 +461,8 @@ MUTANTS = (
         "leave a flight's own timer behind",
         Change(
             "_tokens/slot",
-            "            flight.timer.cancel()\n        self._land(flight, result)",
-            "            pass\n        self._land(flight, result)",
+            "            flight.timer.cancel()\n        self._publish(flight, result)",
+            "            pass\n        self._publish(flight, result)",
         ),
     ),
 )

@@ -60,15 +60,15 @@ class Handlers:
         self, slot: SimSlot, loop: SimLoop, work: float, patience: float | None
     ) -> None:
         self.opened += 1
-        who = Credential(
+        credential = Credential(
             f"{slot.slot.name}/handler-{self.opened}",
             is_open=True,
             opened=self.world.moment().number,
         )
-        slot.credentials.append(who)
-        slot.slot.use(who)
+        slot.credentials.append(credential)
+        slot.slot.attach(credential)
         try:
-            call = Call(0, slot, who, loop)
+            call = Call(0, slot, credential, loop)
             if patience is not None:
                 call.deadline = self.world.now + patience
             try:
@@ -79,9 +79,9 @@ class Handlers:
             if work:
                 await asyncio.sleep(work * self.world.chance.random())
         finally:
-            slot.credentials.remove(who)
+            slot.credentials.remove(credential)
             if loop.lives:
-                await close(self.flights, slot, who, loop)
+                await close(self.flights, slot, credential, loop)
 
     def _longest_turn(self) -> float:
         """Return the longest time that a calm slot waits for its turn among the others of its host."""

@@ -121,11 +121,11 @@ class Token:
 
 @attrs.define(eq=False)
 class Call:
-    """One call of `obtain`."""
+    """One call of `Slot.get`."""
 
     number: int
     slot: "SimSlot"
-    who: "Credential"
+    credential: "Credential"
     loop: SimLoop
     claims: str | None = None
     timeout: float | None = None

@@ -16,7 +16,7 @@ from aiomsi._clouds import PUBLIC, resource_of
 from aiomsi._credentials.fetch import TokenFetch
 from aiomsi._errors import AiomsiError, ConfigurationError
 from aiomsi._hosts.detect import Identity, host_from
-from aiomsi._tokens.flight import Fetch, ended
+from aiomsi._tokens.flight import Fetch, wait_until_done
 from aiomsi._tokens.policy import DEFAULT_POLICY, Policy
 from aiomsi._tokens.slot import Slot
 from aiomsi._tokens.slot_table import Pace, SlotTable, shared_backoff, shared_slots
@@ -117,9 +117,9 @@ class SlotCredential(ABC):
         with contextlib.suppress(KeyError):
             while True:
                 slots.add(self._held.popitem()[1][0])
-        flights = [flight for slot in slots if (flight := slot.release(self)) is not None]
+        flights = [flight for slot in slots if (flight := slot.detach(self)) is not None]
         if flights:
-            await ended(flights, self._policy.ping)
+            await wait_until_done(flights, self._policy.ping)
 
     async def __aenter__(self) -> Self:
         return self
@@ -148,7 +148,7 @@ class SlotCredential(ABC):
             for key, (slot, _) in list(self._held.items()):
                 if slot.is_idle():
                     self._held.pop(key, None)
-                    slot.release(self)
+                    slot.detach(self)
             self._pace.swept(self._monotonic(), len(self._held))
 
     @abstractmethod
@@ -248,7 +248,7 @@ class ManagedIdentityCredential(SlotCredential):
             return token
         if claims and not isinstance(claims, str):
             not_claims(claims)
-        return await slot.obtain(self, fetch, claims or None)
+        return await slot.get(self, fetch, claims or None)
 
     def __reduce__(self) -> tuple[Any, ...]:
         arguments: dict[str, Any] = {"share": self._share, "policy": self._policy}

@@ -120,7 +120,7 @@ class SharedCredential(SlotCredential):
             return token
         if claims and not isinstance(claims, str):
             not_claims(claims)
-        return await slot.obtain(self, fetch, claims or None)
+        return await slot.get(self, fetch, claims or None)
 
     def reject(self, token: str | AccessToken) -> bool:
         """Say that a service did not accept this token, also to an inner credential that wants to know: as in the base class."""

@@ -39,10 +39,10 @@ from aiomsi._errors import (
 )
 from aiomsi._hosts.base import retry_after
 from aiomsi._hosts.times import seconds
-from aiomsi._tokens.flight import Ping, call, inside, join_fetch
+from aiomsi._tokens.flight import Ping, call_threadsafe, inside, join_fetch
 from aiomsi._tokens.host_backoff import HeldOffError, HostBackoff, Ticket
 from aiomsi._tokens.policy import Policy
-from aiomsi._tokens.state import Failure, FetchRequest, held_off
+from aiomsi._tokens.state import Failure, FetchRequest, held_off_failure
 from aiomsi._tokens.token import BEARER, Now, TokenResponse
 from aiomsi._util.foreign import without_secrets
 from aiomsi._util.running_time import TOLERANCE, RunningTimeout
@@ -289,7 +289,7 @@ class _Errand:
         except Exception as error:  # noqa: BLE001 (it is raised in the loop that asked)
             settle = partial(self.outcome.set_exception, error)
         finally:
-            call(self.here, self._settle, settle)
+            call_threadsafe(self.here, self._settle, settle)
 
     def _settle(self, settle: Callable[[], object]) -> None:
         if not self.outcome.done():
@@ -305,11 +305,11 @@ async def _elsewhere(errand: _Errand, patience: LoopTimeouts) -> object:
 
     """
     loop = errand.there
-    call(loop, errand.begin)
+    call_threadsafe(loop, errand.begin)
     try:
         while True:
             ping, due = Ping(), errand.here.time() + patience.ping
-            if not call(loop, ping.answer):
+            if not call_threadsafe(loop, ping.answer):
                 raise _LoopGoneError
             if (await asyncio.wait([errand.outcome], timeout=patience.ping))[0]:
                 if errand.outcome.cancelled():
@@ -325,7 +325,7 @@ async def _elsewhere(errand: _Errand, patience: LoopTimeouts) -> object:
                 raise _LoopGoneError
     finally:
         errand.outcome.cancel()
-        call(loop, errand.drop)
+        call_threadsafe(loop, errand.drop)
 
 
 @attrs.frozen(eq=False)
@@ -362,7 +362,7 @@ class WrappedFetch:
                     self.scopes, options, LoopTimeouts(self.policy.ping, self.clock.sleep)
                 )
         except HeldOffError:
-            return held_off(f"{self.inner.name} {' '.join(self.scopes)}")
+            return held_off_failure(f"{self.inner.name} {' '.join(self.scopes)}")
         except _LoopGoneError:
             return self._loop_gone()
         except SynchronousCredentialError as error:

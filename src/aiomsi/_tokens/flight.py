@@ -143,9 +143,9 @@ class Waiter:
     """
 
     future: asyncio.Future[Outcome]
-    who: object
+    credential: object
     flight: Flight
-    roster: LoopWaiters
+    loop_waiters: LoopWaiters
     bound: float | None = None
 
 
@@ -160,12 +160,12 @@ class LoopWaiters:
     def wake(self, outcome: Outcome) -> None:
         """Give the outcome to everyone here. Runs in this roster's own loop."""
         if self.watch is not None:
-            self.rest()
+            self.stop_ping()
         for waiter in self.waiters:
             if not waiter.future.done():
                 waiter.future.set_result(outcome)
 
-    def rest(self) -> None:
+    def stop_ping(self) -> None:
         """Stop pinging. Runs in this roster's own loop."""
         if self.watch is not None:
             self.watch.cancel()
@@ -185,12 +185,12 @@ class Flight:
 
     generation: int
     loop: asyncio.AbstractEventLoop
-    order: FetchRequest
+    request: FetchRequest
     overdue: float
     """On the slot's monotonic clock: whatever the host answers, no fetch takes longer."""
     delay: float = 0.0
     """Seconds that the flight waits before its fetch; 0 once that has begun."""
-    rosters: dict[asyncio.AbstractEventLoop, LoopWaiters] = attrs.field(factory=dict)
+    waiters_by_loop: dict[asyncio.AbstractEventLoop, LoopWaiters] = attrs.field(factory=dict)
     task: asyncio.Task[None] | None = None
     timeouts: list[RunningTimeout] = attrs.field(factory=list)
     timer: asyncio.TimerHandle | None = None
@@ -224,8 +224,8 @@ class Flight:
         """Return whether a caller waits that has not been cancelled."""
         return any(
             not waiter.future.done()
-            for roster in self.rosters.values()
-            for waiter in list(roster.waiters)
+            for loop_waiters in self.waiters_by_loop.values()
+            for waiter in list(loop_waiters.waiters)
         )
 
 
@@ -235,7 +235,7 @@ inside: contextvars.ContextVar[tuple[Flight, ...]] = contextvars.ContextVar(
 """The flight whose fetch this context belongs to, after those that wait for it."""
 
 
-def awaiting() -> tuple[Flight, ...]:
+def find_awaiting_flights() -> tuple[Flight, ...]:
     """Return the flights that can't end before the current task does.
 
     A task that a fetch has started inherits its context, but the fetch need not wait for it.
@@ -280,7 +280,9 @@ class Ping:
         self.answered = True
 
 
-def call(loop: asyncio.AbstractEventLoop, function: Callable[..., object], *args: object) -> bool:
+def call_threadsafe(
+    loop: asyncio.AbstractEventLoop, function: Callable[..., object], *args: object
+) -> bool:
     """Call the function in that loop's own thread; False if the loop is closed."""
     try:
         loop.call_soon_threadsafe(function, *args)
@@ -289,32 +291,34 @@ def call(loop: asyncio.AbstractEventLoop, function: Callable[..., object], *args
     return True
 
 
-def wake(rosters: Iterable[LoopWaiters], outcome: Outcome) -> None:
+def wake(waiters_by_loop: Iterable[LoopWaiters], outcome: Outcome) -> None:
     """Give the outcome to everyone on these rosters, in whatever loops they wait."""
     try:
         here = asyncio.get_running_loop()
     except RuntimeError:
         here = None
-    for roster in rosters:
-        if roster.loop is here:
-            roster.wake(outcome)
+    for loop_waiters in waiters_by_loop:
+        if loop_waiters.loop is here:
+            loop_waiters.wake(outcome)
         else:
-            call(roster.loop, roster.wake, outcome)
+            call_threadsafe(loop_waiters.loop, loop_waiters.wake, outcome)
 
 
-async def ended(flights: Iterable[Flight], bound: float) -> None:
+async def wait_until_done(flights: Iterable[Flight], bound: float) -> None:
     """Wait until these flights' tasks have ended, in whatever loops they run, but no longer than that many seconds."""
     here = asyncio.get_running_loop()
     pending = []
     for flight in flights:
         future = here.create_future()
-        if flight.task is not None and call(flight.loop, _tell_end, flight.task, here, future):
+        if flight.task is not None and call_threadsafe(
+            flight.loop, _report_done, flight.task, here, future
+        ):
             pending.append(future)
     if pending:
         await asyncio.wait(pending, timeout=bound)
 
 
-def _tell_end(
+def _report_done(
     task: asyncio.Task[None], loop: asyncio.AbstractEventLoop, future: asyncio.Future[None]
 ) -> None:
-    task.add_done_callback(lambda _: call(loop, future.set_result, None))
+    task.add_done_callback(lambda _: call_threadsafe(loop, future.set_result, None))

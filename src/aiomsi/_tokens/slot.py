@@ -15,7 +15,6 @@ import attrs
 
 from aiomsi._clock import SYSTEM_CLOCK, Clock
 from aiomsi._errors import CredentialClosedError, UsageError, without_loop
-from aiomsi._tokens import state as _ledger
 from aiomsi._tokens.flight import (
     Fetch,
     Flight,
@@ -24,8 +23,8 @@ from aiomsi._tokens.flight import (
     Outcome,
     Ping,
     Waiter,
-    awaiting,
-    call,
+    call_threadsafe,
+    find_awaiting_flights,
     inside,
     wake,
 )
@@ -33,13 +32,24 @@ from aiomsi._tokens.host_backoff import HostBackoff
 from aiomsi._tokens.policy import DEFAULT_POLICY, Policy
 from aiomsi._tokens.state import (
     BLANK,
-    LOST,
-    OVERDUE,
-    UNTOLD,
+    LOST_FAILURE,
+    OVERDUE_FAILURE,
+    UNSETTLED_FAILURE,
     Decision,
     Failure,
     SlotState,
-    unexpected,
+    apply_challenge,
+    apply_failure,
+    apply_loss,
+    apply_rejection,
+    apply_response,
+    covers_claims,
+    decide,
+    delay_of,
+    failure_of,
+    held_off_failure,
+    is_idle,
+    is_starved,
 )
 from aiomsi._tokens.token import AccessToken, Freshness, Now, TokenResponse, Uniform, freshness_of
 from aiomsi._util.compat import after_fork_in_child
@@ -79,7 +89,7 @@ class Slot:
     backoff: HostBackoff = attrs.field(factory=HostBackoff)
     private: bool = False
     token: AccessToken | None = attrs.field(default=None, init=False)
-    _ledger: SlotState = attrs.field(default=BLANK, init=False)
+    _state: SlotState = attrs.field(default=BLANK, init=False)
     # Reentrant: a signal handler, or the collector of somebody's `async with credential`, may come
     # in the midst of things.
     _lock: threading.RLock = attrs.field(factory=threading.RLock, init=False, repr=False)
@@ -97,12 +107,12 @@ class Slot:
 
     # What credentials call
 
-    def use(self, who: object) -> None:
+    def attach(self, credential: object) -> None:
         """Register an open credential, so that the slot is kept; a private slot's flight then goes on."""
         with self._lock:
-            self._users.add(who)
+            self._users.add(credential)
 
-    async def obtain(self, who: object, fetch: Fetch, claims: str | None = None) -> AccessToken:
+    async def get(self, credential: object, fetch: Fetch, claims: str | None = None) -> AccessToken:
         """Give a usable token: the one at hand, or the one that the slot's single flight brings.
 
         Raises:
@@ -113,23 +123,23 @@ class Slot:
         if (
             claims is None
             and self.token is not None
-            and (token := self._at_hand(self.token)) is not None
+            and (token := self._take_held(self.token)) is not None
         ):
             return token
-        if self._flight is not None and self._flight in awaiting():
+        if self._flight is not None and self._flight in find_awaiting_flights():
             msg = f"the fetch for {self.name} asked for the very token that it is to bring"
             raise UsageError(
                 msg, help="Give the inner credential a session and a credential of its own"
             )
         if claims is not None:
             self._challenge(claims)
-        failure: object = UNTOLD
+        failure: object = UNSETTLED_FAILURE
         patient, elections = True, self.policy.elections
         for _ in range(_MOST_ROUNDS):
-            step = self._step(who, fetch, patient=patient)
+            step = self._decide(credential, fetch, patient=patient)
             outcome = await self._wait(step) if isinstance(step, Waiter) else step
             if isinstance(outcome, AccessToken):
-                if self._suits(outcome, step, claims):
+                if self._may_return(outcome, step, claims):
                     return outcome
                 self._challenge(claims)
             elif outcome is NoResult.LOST and elections:
@@ -141,7 +151,7 @@ class Slot:
             elif outcome is NoResult.CLOSED or (
                 outcome is not NoResult.TIMED_OUT and not self._is_usable()
             ):
-                failure = LOST if outcome is NoResult.LOST else outcome
+                failure = LOST_FAILURE if outcome is NoResult.LOST else outcome
                 break
             patient = False
         raise self._exception(failure)
@@ -153,7 +163,7 @@ class Slot:
         out again after an earlier rejection and is being left alone.
         """
         with self._lock:
-            after = _ledger.rejected(self._ledger, secret, self._now())
+            after = apply_rejection(self._state, secret, self._now())
             superseded = self._enter_and_supersede(after)
         self._supersede(superseded)
         return after is not None
@@ -165,44 +175,44 @@ class Slot:
             self.backoff.forget()
         self._supersede(superseded)
 
-    def release(self, who: object) -> Flight | None:
+    def detach(self, credential: object) -> Flight | None:
         """Unregister a closed credential and wake its callers; return a private slot's flight if that was cancelled.
 
         Any other flight goes on, and publishes its token for credentials that are opened later.
         """
         with self._lock:
-            self._users.discard(who)
+            self._users.discard(credential)
             flight = self._flight
             if flight is None:
                 return None
             told = []
-            for roster in flight.rosters.values():
-                leaving = [waiter for waiter in roster.waiters if waiter.who is who]
-                told.append(LoopWaiters(roster.loop, dict.fromkeys(leaving)))
+            for loop_waiters in flight.waiters_by_loop.values():
+                leaving = [
+                    waiter for waiter in loop_waiters.waiters if waiter.credential is credential
+                ]
+                told.append(LoopWaiters(loop_waiters.loop, dict.fromkeys(leaving)))
                 for waiter in leaving:
-                    del roster.waiters[waiter]
+                    del loop_waiters.waiters[waiter]
             wanted = not self.private or bool(self._users) or flight.is_waited_for()
         wake(told, NoResult.CLOSED)
         if wanted:
             return None
-        self._land(flight, NoResult.LOST)
-        self._drop(flight)
+        self._publish(flight, NoResult.LOST)
+        self._cancel_task(flight)
         return flight
 
     def is_idle(self) -> bool:
         """Return whether the slot can be dropped without a loss: no token, back-off, flight or task."""
         now, flight = self._now(), self._flight
         if flight is not None and flight.is_gone(now.monotonic):
-            self._land(flight, NoResult.LOST)
-            self._drop(flight)
+            self._publish(flight, NoResult.LOST)
+            self._cancel_task(flight)
         for task in list(self._tasks):
             if task.done() or task.get_loop().is_closed():
                 self._tasks.discard(task)
         with self._lock:
             return (
-                self._flight is None
-                and not self._tasks
-                and _ledger.is_idle(self._ledger, now, self.policy)
+                self._flight is None and not self._tasks and is_idle(self._state, now, self.policy)
             )
 
     def is_used(self) -> bool:
@@ -216,27 +226,27 @@ class Slot:
 
         now = self._now()
         with self._lock:
-            ledger = self._ledger
-            state = freshness_of(ledger.token, now, self.policy)
+            state = self._state
+            freshness = freshness_of(state.token, now, self.policy)
             own = (
-                ledger.quiet_served
-                if state.usable
-                else ledger.quiet_unserved
-                if ledger.failure
+                state.retry_at_usable
+                if freshness.usable
+                else state.retry_at_unusable
+                if state.failure
                 else 0.0
             )
             quiet = max(own, self.backoff.retry_at)
             return SlotStats(
-                state=state.value,
-                expires_in=None if ledger.token is None else max(0.0, ledger.token.left(now)),
+                state=freshness.value,
+                expires_in=None if state.token is None else max(0.0, state.token.left(now)),
                 fetches=self._fetches,
                 joined=self._joined,
                 served_stale=self._served_stale,
                 failures=dict(self._failures),
-                failing=ledger.failing,
+                failing=state.failing,
                 next_attempt=max(0.0, quiet - now.monotonic),
                 under_way=self._flight is not None,
-                identity=None if ledger.token is None else ledger.token.identity,
+                identity=None if state.token is None else state.token.identity,
             )
 
     # Deciding is synchronous
@@ -247,26 +257,26 @@ class Slot:
     def _is_usable(self) -> bool:
         return freshness_of(self.token, self._now(), self.policy).usable
 
-    def _at_hand(self, token: AccessToken) -> AccessToken | None:
+    def _take_held(self, token: AccessToken) -> AccessToken | None:
         """Give the token back if there is nothing else to do; takes no lock."""
         now = self._now()
-        state = freshness_of(token, now, self.policy)
-        if state is Freshness.FRESH:
+        freshness = freshness_of(token, now, self.policy)
+        if freshness is Freshness.FRESH:
             return token
-        if state is Freshness.STALE:
-            flight, ledger = self._flight, self._ledger
+        if freshness is Freshness.STALE:
+            flight, state = self._flight, self._state
             if flight is not None:
-                is_served = not flight.is_gone(now.monotonic) and not _ledger.is_starved(
-                    ledger, self.policy
-                )
+                is_served = not flight.is_gone(now.monotonic) and not is_starved(state, self.policy)
             else:
-                is_served = now.monotonic < max(ledger.quiet_served, self.backoff.retry_at)
+                is_served = now.monotonic < max(state.retry_at_usable, self.backoff.retry_at)
             if is_served:
                 self._served_stale += 1
                 return token
         return None
 
-    def _step(self, who: object, fetch: Fetch, *, patient: bool) -> AccessToken | Failure | Waiter:
+    def _decide(
+        self, credential: object, fetch: Fetch, *, patient: bool
+    ) -> AccessToken | Failure | Waiter:
         """Decide, and do at once what was decided; only waiting is left to the caller."""
         try:
             loop, policy = asyncio.get_running_loop(), self.policy
@@ -274,47 +284,49 @@ class Slot:
             raise without_loop() from None
         started: Flight | None = None
         if (flight := self._flight) is not None and flight.is_gone(self.clock.monotonic()):
-            self._land(flight, NoResult.LOST)
-            self._drop(flight)
+            self._publish(flight, NoResult.LOST)
+            self._cancel_task(flight)
         with self._lock:
-            now, ledger = Now(self.clock.wall(), self.clock.monotonic()), self._ledger
+            now, state = Now(self.clock.wall(), self.clock.monotonic()), self._state
             flying, held_off = self._flight is not None, self.backoff.retry_at - now.monotonic
-            verdict, bound = _ledger.decide(
-                ledger, now, policy, flying=flying, patient=patient, held_off=held_off
+            verdict, bound = decide(
+                state, now, policy, flying=flying, patient=patient, held_off=held_off
             )
             if verdict in (Decision.START, Decision.SERVE_AND_START):
                 self._fetches += 1
                 overdue = now.monotonic + policy.longest
-                delay = _ledger.delay_of(ledger, now, policy) if ledger.unattended else 0.0
-                self._flight = started = Flight(self._fetches, loop, ledger.order, overdue, delay)
-            outcome: AccessToken | Failure | Waiter | None = ledger.failure
+                delay = delay_of(state, now, policy) if state.unattended else 0.0
+                self._flight = started = Flight(self._fetches, loop, state.request, overdue, delay)
+            outcome: AccessToken | Failure | Waiter | None = state.failure
             if verdict is Decision.FAIL and not (
-                ledger.failure and now.monotonic < ledger.quiet_unserved
+                state.failure and now.monotonic < state.retry_at_unusable
             ):
-                outcome = _ledger.held_off(self.name)
+                outcome = held_off_failure(self.name)
             elif verdict in (Decision.SERVE, Decision.SERVE_AND_START):
                 self._served_stale += (
-                    freshness_of(ledger.token, now, self.policy) is not Freshness.FRESH
+                    freshness_of(state.token, now, self.policy) is not Freshness.FRESH
                 )
-                outcome = ledger.token
+                outcome = state.token
             elif self._flight is not None:
                 self._joined += started is None
-                roster = self._flight.rosters.get(loop)
-                if roster is None:
-                    roster = self._flight.rosters[loop] = LoopWaiters(loop)
-                outcome = Waiter(loop.create_future(), who, self._flight, roster, bound)
-                roster.waiters[outcome] = None
+                loop_waiters = self._flight.waiters_by_loop.get(loop)
+                if loop_waiters is None:
+                    loop_waiters = self._flight.waiters_by_loop[loop] = LoopWaiters(loop)
+                outcome = Waiter(
+                    loop.create_future(), credential, self._flight, loop_waiters, bound
+                )
+                loop_waiters.waiters[outcome] = None
         if started is not None:
             self._launch(started, fetch)
         elif (
             isinstance(outcome, Waiter)
             and outcome.flight.loop is not loop
-            and outcome.roster.watch is None
+            and outcome.loop_waiters.watch is None
         ):
-            self._watch(outcome.flight, outcome.roster)
-        return outcome or UNTOLD
+            self._watch(outcome.flight, outcome.loop_waiters)
+        return outcome or UNSETTLED_FAILURE
 
-    def _suits(self, token: AccessToken, step: object, claims: str | None) -> bool:
+    def _may_return(self, token: AccessToken, step: object, claims: str | None) -> bool:
         """Tell whether a token may be given to this caller.
 
         Between its publication and this moment anything may have passed: a stalled loop, a jump of
@@ -325,24 +337,24 @@ class Slot:
         return (
             claims is None
             or not isinstance(step, Waiter)
-            or _ledger.answers(step.flight.order, claims)
+            or covers_claims(step.flight.request, claims)
         )
 
     def _challenge(self, claims: str | None) -> None:
         if claims is None:
             return
         with self._lock:
-            under_way = None if self._flight is None else self._flight.order
+            under_way = None if self._flight is None else self._flight.request
             superseded = self._enter_and_supersede(
-                _ledger.challenged(self._ledger, claims, under_way, self._now())
+                apply_challenge(self._state, claims, under_way, self._now())
             )
         self._supersede(superseded)
 
-    def _enter_and_supersede(self, ledger: SlotState | None) -> Flight | None:
-        """Take over a ledger that makes the flight under way worthless, and take that out. Under the lock."""
-        if ledger is None:
+    def _enter_and_supersede(self, state: SlotState | None) -> Flight | None:
+        """Take over a state that makes the flight under way worthless, and take that out. Under the lock."""
+        if state is None:
             return None
-        self._ledger, self.token = ledger, ledger.token
+        self._state, self.token = state, state.token
         superseded, self._flight = self._flight, None
         return superseded
 
@@ -351,7 +363,7 @@ class Slot:
     async def _wait(self, waiter: Waiter) -> Outcome:
         timer = None
         if waiter.bound is not None:
-            timer = waiter.roster.loop.call_later(waiter.bound, self._give_up_waiting, waiter)
+            timer = waiter.loop_waiters.loop.call_later(waiter.bound, self._give_up_waiting, waiter)
         try:
             return await waiter.future
         except asyncio.CancelledError:
@@ -371,45 +383,45 @@ class Slot:
             # A flight that has left the slot is being told to its waiters, perhaps in another
             # thread.
             if self._flight is waiter.flight:
-                waiter.roster.waiters.pop(waiter, None)
-                if not waiter.roster.waiters:
-                    waiter.roster.rest()
+                waiter.loop_waiters.waiters.pop(waiter, None)
+                if not waiter.loop_waiters.waiters:
+                    waiter.loop_waiters.stop_ping()
 
-    def _watch(self, flight: Flight, roster: LoopWaiters, ping: Ping | None = None) -> None:
+    def _watch(self, flight: Flight, loop_waiters: LoopWaiters, ping: Ping | None = None) -> None:
         """Ping the flight's loop for as long as anyone here waits. Runs in the roster's loop."""
-        roster.watch = None
-        if self._flight is not flight or not roster.waiters:
+        loop_waiters.watch = None
+        if self._flight is not flight or not loop_waiters.waiters:
             return
         # If this loop was blocked too, the whole process may have been, and the other one gets
         # another chance.
-        following, now = Ping(), roster.loop.time()
+        following, now = Ping(), loop_waiters.loop.time()
         following.due = now + self.policy.ping
-        if (ping is None or ping.answered or now > ping.due + TOLERANCE) and call(
+        if (ping is None or ping.answered or now > ping.due + TOLERANCE) and call_threadsafe(
             flight.loop, following.answer
         ):
-            roster.watch = roster.loop.call_later(
-                self.policy.ping, self._watch, flight, roster, following
+            loop_waiters.watch = loop_waiters.loop.call_later(
+                self.policy.ping, self._watch, flight, loop_waiters, following
             )
             return
-        self._land(flight, NoResult.LOST)
-        self._drop(flight)
+        self._publish(flight, NoResult.LOST)
+        self._cancel_task(flight)
 
     # Flying
 
     def _launch(self, flight: Flight, fetch: Fetch) -> None:
         context = contextvars.Context()
-        context.run(inside.set, (*awaiting(), flight) if inside.get() else (flight,))
+        context.run(inside.set, (*find_awaiting_flights(), flight) if inside.get() else (flight,))
         if TRACING in sys.modules:
             suppress_tracing(context)
         name = f"aiomsi {self.name} #{flight.generation}"
         try:
             task = create_task(flight.loop, self._fly(flight, fetch), name, context)
         except Exception as error:  # noqa: BLE001 (a task factory of the user's: a usable token is to be served all the same)
-            self._land(flight, unexpected(error))
+            self._publish(flight, failure_of(error))
             return
         flight.task = task
         self._tasks.add(task)
-        task.add_done_callback(lambda done: self._landed(flight, done))
+        task.add_done_callback(lambda done: self._on_task_done(flight, done))
         if self._flight is not flight:
             # Taken out by another thread before there was a task that it could cancel.
             task.cancel()
@@ -418,21 +430,21 @@ class Slot:
         flight.own.add(asyncio.current_task())
         if self._flight is not flight:
             return
-        flight.timer = flight.loop.call_later(self.policy.longest, self._overdue, flight)
+        flight.timer = flight.loop.call_later(self.policy.longest, self._on_overdue, flight)
         result: TokenResponse | Failure
         try:
             if flight.delay:
                 await self.clock.sleep(flight.delay)
                 flight.delay = 0.0
-            result = await fetch(flight.order)
+            result = await fetch(flight.request)
         except Exception as error:  # noqa: BLE001 (whatever a fetch raises must end as a value that its waiters are told)
-            result = unexpected(error)
+            result = failure_of(error)
         finally:
-            # No more than that: see `_land`.
+            # No more than that: see `_publish`.
             flight.timer.cancel()
-        self._land(flight, result)
+        self._publish(flight, result)
 
-    def _landed(self, flight: Flight, task: asyncio.Task[None]) -> None:
+    def _on_task_done(self, flight: Flight, task: asyncio.Task[None]) -> None:
         """Make sure of the end: a task that is cancelled runs no more of `_fly`, or nothing at all."""
         # `_fly` lets only `KeyboardInterrupt` and `SystemExit` through, which the loop itself has
         # raised.
@@ -440,16 +452,16 @@ class Slot:
             task.exception()
         self._tasks.discard(task)
         flight.own.clear()
-        self._land(flight, NoResult.LOST)
+        self._publish(flight, NoResult.LOST)
 
-    def _overdue(self, flight: Flight) -> None:
+    def _on_overdue(self, flight: Flight) -> None:
         if (more := flight.extend()) > 0:
-            flight.timer = flight.loop.call_later(more, self._overdue, flight)
+            flight.timer = flight.loop.call_later(more, self._on_overdue, flight)
             return
-        self._land(flight, OVERDUE)
-        self._drop(flight)
+        self._publish(flight, OVERDUE_FAILURE)
+        self._cancel_task(flight)
 
-    def _land(self, flight: Flight, result: TokenResponse | Failure | NoResult) -> None:
+    def _publish(self, flight: Flight, result: TokenResponse | Failure | NoResult) -> None:
         """Publish what the flight brought, then wake its waiters; nothing at all if it has left the slot already."""
         if self._flight is not flight:
             # Not even the lock is waited for: what is left of a closed loop is collected in any
@@ -463,39 +475,39 @@ class Slot:
                 return
             self._flight = None
             if isinstance(result, TokenResponse):
-                ledger, outcome = _ledger.granted(
-                    self._ledger, result, flight.order, now, self.policy, self.draw
+                state, outcome = apply_response(
+                    self._state, result, flight.request, now, self.policy, self.draw
                 )
             elif isinstance(result, Failure):
-                ledger, outcome = _ledger.failed(self._ledger, result, now, self.policy, self.draw)
+                state, outcome = apply_failure(self._state, result, now, self.policy, self.draw)
                 if result.retry_after is not None and result.from_host and not result.permanent:
                     self.backoff.hold_off(
                         now.monotonic + min(result.retry_after, self.policy.retry_after)
                     )
             elif flight.delay:
                 # No request was sent, so the back-off before the next one stays as it is.
-                ledger, outcome = self._ledger, None
+                state, outcome = self._state, None
             else:
                 waited_for = flight.is_waited_for()
-                ledger, outcome = _ledger.lost(
-                    self._ledger, now, self.policy, self.draw, waited_for=waited_for
+                state, outcome = apply_loss(
+                    self._state, now, self.policy, self.draw, waited_for=waited_for
                 )
-            self._ledger, self.token = ledger, ledger.token
+            self._state, self.token = state, state.token
             if not isinstance(outcome, AccessToken):
                 kind = "lost" if outcome is None else outcome.kind
                 self._failures[kind] = self._failures.get(kind, 0) + 1
-        wake(flight.rosters.values(), outcome or NoResult.LOST)
-        if ledger.failure is not None or ledger.confirmed is not None:
-            self._log(ledger, outcome, now)
+        wake(flight.waiters_by_loop.values(), outcome or NoResult.LOST)
+        if state.failure is not None or state.confirmed is not None:
+            self._log(state, outcome, now)
 
-    def _log(self, ledger: SlotState, outcome: Outcome | None, now: Now) -> None:
-        confirmed = ledger.confirmed
+    def _log(self, state: SlotState, outcome: Outcome | None, now: Now) -> None:
+        confirmed = state.confirmed
         if (
             isinstance(outcome, Failure)
-            and ledger.token is not None
-            and ledger.token.left(now) > self.policy.expired
+            and state.token is not None
+            and state.token.left(now) > self.policy.expired
         ):
-            left, pause = ledger.token.left(now), ledger.quiet_served - now.monotonic
+            left, pause = state.token.left(now), state.retry_at_usable - now.monotonic
             logger.warning(
                 "%s: refresh failed, token good for %.0f s, next try in %.0f s: %s",
                 self.name,
@@ -516,13 +528,13 @@ class Slot:
 
     def _supersede(self, flight: Flight | None) -> None:
         if flight is not None:
-            wake(flight.rosters.values(), NoResult.SUPERSEDED)
-            self._drop(flight)
+            wake(flight.waiters_by_loop.values(), NoResult.SUPERSEDED)
+            self._cancel_task(flight)
 
-    def _drop(self, flight: Flight) -> None:
+    def _cancel_task(self, flight: Flight) -> None:
         """Cancel the task of a flight that has left the slot; let go of it if its loop is closed and will never end it."""
         task = flight.task
-        if task is not None and not call(flight.loop, task.cancel):
+        if task is not None and not call_threadsafe(flight.loop, task.cancel):
             self._tasks.discard(task)
             flight.task = None
 
@@ -531,8 +543,8 @@ class Slot:
             return CredentialClosedError(
                 f"the credential was closed while this call waited for {self.name}"
             )
-        failure = outcome if isinstance(outcome, Failure) else UNTOLD
-        quiet = max(self._ledger.quiet_unserved, self.backoff.retry_at)
+        failure = outcome if isinstance(outcome, Failure) else UNSETTLED_FAILURE
+        quiet = max(self._state.retry_at_unusable, self.backoff.retry_at)
         return failure.exception(max(0.0, quiet - self.clock.monotonic()))
 
     def _after_fork(self) -> None:
@@ -544,10 +556,10 @@ class Slot:
         self._flight = None
         self._tasks = set()
         # The fork may have come between the two that always change together.
-        self.token = self._ledger.token
+        self.token = self._state.token
         if self.token is not None:
             self.token = self.token.redrawn(self.policy, self.draw)
-            self._ledger = attrs.evolve(self._ledger, token=self.token)
+            self._state = attrs.evolve(self._state, token=self.token)
 
 
 _of_the_parent: list[object] = []

@@ -62,7 +62,7 @@ class SlotTable:
                     self.sweep()
                 slot = self._slots[key] = make()
             else:
-                slot.use(credential)
+                slot.attach(credential)
             return slot
 
     def of(self, owner: Hashable) -> list[Slot]:

@@ -92,27 +92,27 @@ class SlotState:
 
     Attributes:
         token: the one to hand out, or None.
-        order: what the next fetch must carry.
-        failure: what callers are told who come before `quiet_unserved`; None if the last fetch did
+        request: what the next fetch must carry.
+        failure: what callers are told who come before `retry_at_unusable`; None if the last fetch did
             not fail.
         failing: failed and lost fetches since the last good one.
         losses: lost ones in close succession, each of which somebody waited for.
         unattended: lost flights in a row that no caller waited for.
-        quiet_served: before this, on the monotonic clock, no fetch is begun while a usable token is
+        retry_at_usable: before this, on the monotonic clock, no fetch is begun while a usable token is
             served;
-        quiet_unserved: and before this none is begun without one.
+        retry_at_unusable: and before this none is begun without one.
         confirmed: the host's answer to the last rejection.
 
     """
 
     token: AccessToken | None = None
-    order: FetchRequest = FetchRequest()
+    request: FetchRequest = FetchRequest()
     failure: Failure | None = None
     failing: int = 0
     losses: int = 0
     unattended: int = 0
-    quiet_served: float = float("-inf")
-    quiet_unserved: float = float("-inf")
+    retry_at_usable: float = float("-inf")
+    retry_at_unusable: float = float("-inf")
     confirmed: ReissuedToken | None = None
 
 
@@ -130,7 +130,7 @@ class Decision(enum.Enum):
 
 
 def decide(
-    ledger: SlotState,
+    state: SlotState,
     now: Now,
     policy: Policy,
     *,
@@ -144,99 +144,99 @@ def decide(
     `held_off`: the seconds until the host's `Retry-After` is over, whichever slot received it. A
     fetch that begins before that waits for it.
     """
-    state = freshness_of(ledger.token, now, policy)
-    if state is Freshness.FRESH:
+    freshness = freshness_of(state.token, now, policy)
+    if freshness is Freshness.FRESH:
         return Decision.SERVE, None
-    if ledger.token is None or state is Freshness.EXPIRED:
+    if state.token is None or freshness is Freshness.EXPIRED:
         if flying:
             return Decision.JOIN, None
-        told = ledger.failure is not None and now.monotonic < ledger.quiet_unserved
+        told = state.failure is not None and now.monotonic < state.retry_at_unusable
         return (Decision.FAIL if told or held_off > policy.deadline else Decision.START), None
-    may_start = not flying and held_off <= 0 and now.monotonic >= ledger.quiet_served
-    bound = min(policy.late_wait, ledger.token.left(now) - policy.late_reserve)
-    awaits = state is Freshness.LATE or is_starved(ledger, policy)
+    may_start = not flying and held_off <= 0 and now.monotonic >= state.retry_at_usable
+    bound = min(policy.late_wait, state.token.left(now) - policy.late_reserve)
+    awaits = freshness is Freshness.LATE or is_starved(state, policy)
     if awaits and patient and bound > 0 and (flying or may_start):
         return (Decision.JOIN if flying else Decision.START), bound
     return (Decision.SERVE_AND_START if may_start else Decision.SERVE), None
 
 
-def is_starved(ledger: SlotState, policy: Policy) -> bool:
+def is_starved(state: SlotState, policy: Policy) -> bool:
     """Return whether so many flights were lost unattended that a caller has to wait for the next.
 
     Event loops that end before the host responds, as with one `asyncio.run` per job, take every
     flight along that no caller waits for.
     """
-    return ledger.unattended >= policy.losses_stale
+    return state.unattended >= policy.losses_stale
 
 
-def delay_of(ledger: SlotState, now: Now, policy: Policy) -> float:
+def delay_of(state: SlotState, now: Now, policy: Policy) -> float:
     """Return the seconds that a flight waits before its fetch, if no usable token is held.
 
     A caller without a token starts a flight at once after a lost one. If time-outs of the callers
     end each event loop before the host responds, that would be one request for every call.
     """
-    if freshness_of(ledger.token, now, policy).usable or not is_starved(ledger, policy):
+    if freshness_of(state.token, now, policy).usable or not is_starved(state, policy):
         return 0.0
-    return max(0.0, ledger.quiet_unserved - now.monotonic)
+    return max(0.0, state.retry_at_unusable - now.monotonic)
 
 
-def is_idle(ledger: SlotState, now: Now, policy: Policy) -> bool:
-    """Return whether the ledger holds neither a usable token nor a back-off that is recent."""
-    if freshness_of(ledger.token, now, policy).usable:
+def is_idle(state: SlotState, now: Now, policy: Policy) -> bool:
+    """Return whether the state holds neither a usable token nor a back-off that is recent."""
+    if freshness_of(state.token, now, policy).usable:
         return False
-    until = max(ledger.quiet_served, ledger.quiet_unserved)
-    if ledger.confirmed is not None:
-        until = max(until, ledger.confirmed.until)
+    until = max(state.retry_at_usable, state.retry_at_unusable)
+    if state.confirmed is not None:
+        until = max(until, state.confirmed.until)
     return now.monotonic >= until + policy.backoff_served
 
 
-def granted(
-    ledger: SlotState,
-    grant: TokenResponse,
-    order: FetchRequest,
+def apply_response(
+    state: SlotState,
+    response: TokenResponse,
+    request: FetchRequest,
     now: Now,
     policy: Policy,
     draw: Uniform,
 ) -> tuple[SlotState, AccessToken | Failure]:
     """Enter what a fetch brought. A token that is as good as expired is a failure."""
-    if grant.life <= policy.expired + policy.delivery:
-        return failed(ledger, _nearly_expired(grant), now, policy, draw)
-    again = grant.secret == order.rejected
-    same_again = again or (ledger.token is not None and grant.secret == ledger.token.token)
-    token = date_token(grant, now, same_again=same_again, policy=policy, draw=draw)
+    if response.life <= policy.expired + policy.delivery:
+        return apply_failure(state, _nearly_expired(response), now, policy, draw)
+    again = response.secret == request.rejected
+    same_again = again or (state.token is not None and response.secret == state.token.token)
+    token = date_token(response, now, same_again=same_again, policy=policy, draw=draw)
     confirmed = None
-    if order.rejected is not None or order.claims is not None:
+    if request.rejected is not None or request.claims is not None:
         # The first new token may be rejected at once: its predecessor's rejection need not be about
         # the service.
-        span = policy.confirmed if again or order.claims is not None else 0.0
-        before = ledger.confirmed
-        if before is not None and _is_repeated(before, order, now, policy, again=again):
+        span = policy.confirmed if again or request.claims is not None else 0.0
+        before = state.confirmed
+        if before is not None and _is_repeated(before, request, now, policy, again=again):
             span = max(policy.confirmed, before.span * 2)
         # A new token that answers claims may be rejected at any time, by the next challenge.
-        secret = grant.secret if again or order.claims is None else None
-        confirmed = ReissuedToken(secret, order.claims, now.monotonic + span, span, again)
+        secret = response.secret if again or request.claims is None else None
+        confirmed = ReissuedToken(secret, request.claims, now.monotonic + span, span, again)
     return SlotState(token, confirmed=confirmed), token
 
 
 def _is_repeated(
-    before: ReissuedToken, order: FetchRequest, now: Now, policy: Policy, *, again: bool
+    before: ReissuedToken, request: FetchRequest, now: Now, policy: Policy, *, again: bool
 ) -> bool:
     """Return whether this rejection continues the one that `before` is about.
 
     A new token that is rejected as soon as its rejection starts a fetch shows that the service
     refuses every token. One that served for longer was revoked.
     """
-    if order.claims is not None:
-        return before.claims == order.claims or (again and before.rejected == order.rejected)
+    if request.claims is not None:
+        return before.claims == request.claims or (again and before.rejected == request.rejected)
     window = max(policy.confirmed, before.span)
-    return before.rejected == order.rejected and (again or now.monotonic <= before.until + window)
+    return before.rejected == request.rejected and (again or now.monotonic <= before.until + window)
 
 
-def failed(
-    ledger: SlotState, failure: Failure, now: Now, policy: Policy, draw: Uniform
+def apply_failure(
+    state: SlotState, failure: Failure, now: Now, policy: Policy, draw: Uniform
 ) -> tuple[SlotState, Failure]:
     """Enter a failed fetch. The token, if one is held, stays."""
-    failing = ledger.failing + 1
+    failing = state.failing + 1
     pause = pause_after(
         failing,
         retry_after=failure.retry_after,
@@ -245,18 +245,18 @@ def failed(
         draw=draw,
     )
     return attrs.evolve(
-        ledger,
+        state,
         failure=failure,
         failing=failing,
         losses=0,
         unattended=0,
-        quiet_served=now.monotonic + pause.served,
-        quiet_unserved=now.monotonic + pause.unserved,
+        retry_at_usable=now.monotonic + pause.served,
+        retry_at_unusable=now.monotonic + pause.unserved,
     ), failure
 
 
-def lost(
-    ledger: SlotState, now: Now, policy: Policy, draw: Uniform, *, waited_for: bool
+def apply_loss(
+    state: SlotState, now: Now, policy: Policy, draw: Uniform, *, waited_for: bool
 ) -> tuple[SlotState, Failure | None]:
     """Enter a fetch that was cancelled or whose loop is gone; `waited_for` tells whether anyone was left who waited for it.
 
@@ -266,33 +266,33 @@ def lost(
     `Policy.losses_stale` unattended losses was waited for: if it is lost as well, waiting did not
     help, and counting begins anew.
     """
-    losses = (ledger.losses if now.monotonic < ledger.quiet_unserved else 0) + waited_for
-    after, failure = failed(ledger, LOST, now, policy, draw)
-    unattended = 0 if is_starved(ledger, policy) else ledger.unattended + (not waited_for)
+    losses = (state.losses if now.monotonic < state.retry_at_unusable else 0) + waited_for
+    after, failure = apply_failure(state, LOST_FAILURE, now, policy, draw)
+    unattended = 0 if is_starved(state, policy) else state.unattended + (not waited_for)
     if losses > policy.elections:
         return attrs.evolve(after, losses=losses, unattended=unattended), failure
     return attrs.evolve(after, losses=losses, unattended=unattended, failure=None), None
 
 
-def rejected(ledger: SlotState, secret: str, now: Now) -> SlotState | None:
+def apply_rejection(state: SlotState, secret: str, now: Now) -> SlotState | None:
     """Enter a service's rejection of a token; None if it changes nothing."""
-    confirmed = ledger.confirmed
-    if ledger.token is None or ledger.token.token != secret:
+    confirmed = state.confirmed
+    if state.token is None or state.token.token != secret:
         return None
     if confirmed is not None and confirmed.rejected == secret and now.monotonic < confirmed.until:
         return None
-    return attrs.evolve(ledger, token=None, order=FetchRequest(rejected=ledger.token.token))
+    return attrs.evolve(state, token=None, request=FetchRequest(rejected=state.token.token))
 
 
-def challenged(
-    ledger: SlotState, claims: str, under_way: FetchRequest | None, now: Now
+def apply_challenge(
+    state: SlotState, claims: str, under_way: FetchRequest | None, now: Now
 ) -> SlotState | None:
     """Enter a challenge for claims; None if it changes nothing because the host is being or was just asked with some.
 
     A fetch with other claims is not superseded: its callers have been challenged too, and who comes
     last would win for ever.
     """
-    confirmed, token = ledger.confirmed, ledger.token
+    confirmed, token = state.confirmed, state.token
     if under_way is not None and under_way.claims is not None:
         return None
     if confirmed is not None and now.monotonic < confirmed.until:
@@ -300,11 +300,11 @@ def challenged(
         deaf = token is not None and confirmed.same and confirmed.rejected == token.token
         if confirmed.claims == claims or deaf:
             return None
-    held = ledger.order.rejected if ledger.token is None else ledger.token.token
-    return attrs.evolve(ledger, token=None, order=FetchRequest(claims, held))
+    held = state.request.rejected if state.token is None else state.token.token
+    return attrs.evolve(state, token=None, request=FetchRequest(claims, held))
 
 
-def answers(order: FetchRequest, claims: str) -> bool:
+def covers_claims(request: FetchRequest, claims: str) -> bool:
     """Tell whether a fetch with this order was one for these claims.
 
     Continuous access evaluation challenges with the time of what has happened (`nbf`), which is
@@ -313,7 +313,7 @@ def answers(order: FetchRequest, claims: str) -> bool:
     Source:
     https://learn.microsoft.com/entra/identity-platform/app-resilience-continuous-access-evaluation
     """
-    return order.claims is not None and _timeless(order.claims) == _timeless(claims)
+    return request.claims is not None and _timeless(request.claims) == _timeless(claims)
 
 
 def _timeless(claims: str) -> object:
@@ -329,16 +329,16 @@ def _without_times(value: object) -> object:
     return value
 
 
-def _nearly_expired(grant: TokenResponse) -> Failure:
+def _nearly_expired(response: TokenResponse) -> Failure:
     return Failure(
         TokenUnavailableError,
         "expired",
-        f"the token endpoint handed out a token with {max(grant.life, 0.0):.0f} s left to live",
+        f"the token endpoint handed out a token with {max(response.life, 0.0):.0f} s left to live",
         "If that goes on, check this machine's clock",
     )
 
 
-LOST = Failure(
+LOST_FAILURE = Failure(
     TokenUnavailableError,
     "lost",
     "the token request was cancelled or its event loop is gone, several times in a row",
@@ -346,7 +346,7 @@ LOST = Failure(
 )
 
 
-def unexpected(error: Exception) -> Failure:
+def failure_of(error: Exception) -> Failure:
     """Make a failure of whatever a fetch raised; it travels as text."""
     return Failure(
         TokenUnavailableError,
@@ -355,7 +355,7 @@ def unexpected(error: Exception) -> Failure:
     )
 
 
-def held_off(name: str) -> Failure:
+def held_off_failure(name: str) -> Failure:
     """Return the failure of a slot whose host sent another slot a `Retry-After` that is too long to wait for.
 
     It holds no text of that response, which belongs to the other slot.
@@ -367,8 +367,8 @@ def held_off(name: str) -> Failure:
     )
 
 
-OVERDUE = Failure(TokenUnavailableError, "overdue", "the token request did not end in time")
-UNTOLD = Failure(
+OVERDUE_FAILURE = Failure(TokenUnavailableError, "overdue", "the token request did not end in time")
+UNSETTLED_FAILURE = Failure(
     TokenUnavailableError,
     "unsettled",
     "the token was rejected or replaced again and again while this call waited for it",

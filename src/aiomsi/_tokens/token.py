@@ -203,7 +203,7 @@ def freshness_of(token: AccessToken | None, now: Now, policy: Policy) -> Freshne
 
 
 def refresh_after(
-    grant: TokenResponse, *, same_again: bool, policy: Policy, draw: Uniform
+    response: TokenResponse, *, same_again: bool, policy: Policy, draw: Uniform
 ) -> float:
     """Decide, once, after how many seconds the token is due for a refresh.
 
@@ -211,35 +211,35 @@ def refresh_after(
     one.
     """
     if same_again:
-        return max(policy.same_again, grant.life * policy.half)
-    latest = grant.life - policy.late
+        return max(policy.same_again, response.life * policy.half)
+    latest = response.life - policy.late
     if (
-        grant.refresh_in is not None
-        and 0 < grant.refresh_in <= latest
+        response.refresh_in is not None
+        and 0 < response.refresh_in <= latest
         and policy.same_again <= latest
     ):
-        return min(max(grant.refresh_in * draw(1, 1 + policy.jitter), policy.same_again), latest)
-    share = policy.half if grant.life >= policy.long_life else policy.most
-    return grant.life * share * draw(1 - policy.jitter, 1 + policy.jitter)
+        return min(max(response.refresh_in * draw(1, 1 + policy.jitter), policy.same_again), latest)
+    share = policy.half if response.life >= policy.long_life else policy.most
+    return response.life * share * draw(1 - policy.jitter, 1 + policy.jitter)
 
 
 def date_token(
-    grant: TokenResponse, now: Now, *, same_again: bool, policy: Policy, draw: Uniform
+    response: TokenResponse, now: Now, *, same_again: bool, policy: Policy, draw: Uniform
 ) -> AccessToken:
     """Make the token of a grant that was received at `now`."""
-    after = refresh_after(grant, same_again=same_again, policy=policy, draw=draw)
-    ends = now.wall + grant.life
+    after = refresh_after(response, same_again=same_again, policy=policy, draw=draw)
+    ends = now.wall + response.life
     # 36 s for an hour's token and a minute for a day's: by then this package's own refresh is due
     # on both clocks.
-    grace = min(60.0, grant.life * 0.01)
+    grace = min(60.0, response.life * 0.01)
     return AccessToken(
-        token=str(grant.secret),
-        expires_on=int(ends) if grant.expires_on is None else grant.expires_on,
+        token=str(response.secret),
+        expires_on=int(ends) if response.expires_on is None else response.expires_on,
         refresh_on=int(min(now.wall + after + grace, ends)),
-        token_type=grant.token_type,
-        authorization=Secret(f"{grant.token_type} {grant.secret}"),
+        token_type=response.token_type,
+        authorization=Secret(f"{response.token_type} {response.secret}"),
         ends_wall=ends,
-        ends_monotonic=now.monotonic + grant.life,
-        refresh_left=max(grant.life - after, policy.expired),
-        client_id=grant.client_id,
+        ends_monotonic=now.monotonic + response.life,
+        refresh_left=max(response.life - after, policy.expired),
+        client_id=response.client_id,
     )
