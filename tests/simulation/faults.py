@@ -21,8 +21,8 @@ class Mutant:
 
 UNGUARDED = Change(
     "_tokens/slot",
-    "        if self._flight is not flight:\n            # Not even the lock",
-    "        if False:\n            # Not even the lock",
+    "        if self._flight is not flight:\n            # Return before",
+    "        if False:\n            # Return before",
 )
 """Takes away the look that `_publish` has before its lock: it would hide what is wrong under the lock."""
 
@@ -63,12 +63,13 @@ MUTANTS = (
         Change(
             "_tokens/slot",
             "\n_MOST_ROUNDS = 12\n",
-            "\n_MOST_ROUNDS = 12\n_errors: dict[int, Exception] = {}\n",
+            "\n_MOST_ROUNDS = 12\n_errors: dict[int, CredentialError] = {}\n",
         ),
         Change(
             "_tokens/slot",
-            "return failure.exception(max(0.0, quiet - self.clock.monotonic()))",
-            "return _errors.setdefault(id(failure), failure.exception(max(0.0, quiet - self.clock.monotonic())))",
+            "return failure.exception(max(0.0, retry_at - self.clock.monotonic()))",
+            "error = failure.exception(max(0.0, retry_at - self.clock.monotonic()))\n"
+            "        return _errors.setdefault(id(failure), error)",
         ),
     ),
     Mutant(
@@ -102,13 +103,12 @@ MUTANTS = (
         Change(
             "_tokens/slot",
             """
-            elif outcome is NoResult.LOST and elections:
-                elections -= 1
-                continue
+                case NoResult.LOST if elections:
+                    elections -= 1
 """,
             """
-            elif outcome is NoResult.LOST and elections:
-                return outcome
+                case NoResult.LOST if elections:
+                    return outcome
 """,
         ),
     ),
@@ -124,14 +124,8 @@ MUTANTS = (
         "error beats a valid token",
         Change(
             "_tokens/slot",
-            """
-            elif outcome is NoResult.CLOSED or (
-                outcome is not NoResult.TIMED_OUT and not self._is_usable()
-            ):
-""",
-            """
-            elif outcome is NoResult.CLOSED or isinstance(outcome, Failure):
-""",
+            "                case _ if self._is_usable():\n",
+            "                case _ if not isinstance(outcome, Failure) and self._is_usable():\n",
         ),
     ),
     Mutant(
@@ -143,8 +137,8 @@ MUTANTS = (
         ),
         Change(
             "_tokens/state",
-            "told = state.failure is not None and now.monotonic < state.retry_at_unusable",
-            "told = False",
+            "is_recent = state.failure is not None and now.monotonic < state.retry_at_unusable",
+            "is_recent = False",
         ),
     ),
     Mutant(
@@ -169,21 +163,7 @@ MUTANTS = (
             "elif self._flight is not None:\n",
             "elif (flown := started or self._flight) is not None:\n",
         ),
-        Change(
-            "_tokens/slot",
-            "loop_waiters = self._flight.waiters_by_loop.get(loop)",
-            "loop_waiters = flown.waiters_by_loop.get(loop)",
-        ),
-        Change(
-            "_tokens/slot",
-            "loop_waiters = self._flight.waiters_by_loop[loop] =",
-            "loop_waiters = flown.waiters_by_loop[loop] =",
-        ),
-        Change(
-            "_tokens/slot",
-            "credential, self._flight, loop_waiters, bound",
-            "credential, flown, loop_waiters, bound",
-        ),
+        Change("_tokens/slot", "self._flight.add_waiter(", "flown.add_waiter("),
         Change(
             "_tokens/slot",
             "        if self._flight is not flight:\n            return\n        flight.timer = ",
@@ -238,7 +218,7 @@ MUTANTS = (
     ),
     Mutant(
         "tell everybody of one credential's closing",
-        Change("_tokens/slot", " if waiter.credential is credential\n", "\n"),
+        Change("_tokens/flight", " if waiter.credential is credential]", "]"),
     ),
     Mutant(
         "cancel a flight that other credentials want",
@@ -265,7 +245,7 @@ MUTANTS = (
         Change(
             "_tokens/slot",
             "        self._publish(flight, NoResult.LOST)\n        self._cancel_task(flight)\n        return flight\n",
-            "        self._enter_and_supersede(self._ledger)\n        self._cancel_task(flight)\n        return flight\n",
+            "        self._flight = None\n        self._cancel_task(flight)\n        return flight\n",
         ),
     ),
     Mutant(
@@ -328,7 +308,7 @@ MUTANTS = (
     ),
     Mutant(
         "ask again for a token that the host has confirmed",
-        Change("_tokens/state", "confirmed.rejected == secret and now", "not secret and now"),
+        Change("_tokens/state", "reissued.rejected == secret and now", "not secret and now"),
     ),
     Mutant(
         "let a late 401 throw the fresh token away",
@@ -354,7 +334,9 @@ MUTANTS = (
     ),
     Mutant(
         "fail unasked although the Retry-After fits the deadline",
-        Change("_tokens/state", "told or held_off > policy.deadline", "told or held_off > 0"),
+        Change(
+            "_tokens/state", "is_recent or held_off > policy.deadline", "is_recent or held_off > 0"
+        ),
     ),
     Mutant(
         "send the request before the Retry-After is over",
@@ -391,7 +373,9 @@ MUTANTS = (
     Mutant(
         "elect for ever",
         Change("_tokens/state", "if losses > policy.elections:", "if losses > 10**6:"),
-        Change("_tokens/slot", "                elections -= 1\n", ""),
+        Change(
+            "_tokens/slot", "                    elections -= 1\n", "                    pass\n"
+        ),
     ),
     Mutant(
         "wait for a late token's refresh without a bound",
@@ -413,8 +397,8 @@ MUTANTS = (
         "let a failure be told for ever",
         Change(
             "_tokens/state",
-            "told = state.failure is not None and now.monotonic < state.retry_at_unusable",
-            "told = state.failure is not None",
+            "is_recent = state.failure is not None and now.monotonic < state.retry_at_unusable",
+            "is_recent = state.failure is not None",
         ),
     ),
     Mutant(
@@ -437,7 +421,8 @@ MUTANTS = (
         "leave a superseded fetch running",
         Change(
             "_tokens/slot",
-            "            wake(flight.waiters_by_loop.values(), NoResult.SUPERSEDED)\n            self._cancel_task(flight)\n",
+            "            wake(flight.waiters_by_loop.values(), NoResult.SUPERSEDED)\n"
+            "            self._cancel_task(flight)\n",
             "            wake(flight.waiters_by_loop.values(), NoResult.SUPERSEDED)\n",
         ),
     ),

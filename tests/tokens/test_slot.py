@@ -743,7 +743,7 @@ def test_only_a_token_is_reported_as_handed_out_again(
 
     with caplog.at_level(logging.WARNING, "aiomsi"):
         run(main(), loop)
-    assert caplog.text.count("handed out again") == 1
+    assert caplog.text.count("returned the token again") == 1
 
 
 def test_a_task_that_a_fetch_left_behind_may_ask_later(loop: VirtualLoop) -> None:
@@ -828,7 +828,7 @@ def test_a_token_that_the_host_hands_out_again_is_served_and_the_host_left_alone
     with caplog.at_level(logging.WARNING, "aiomsi"):
         run(main(), loop)
     assert host.begun == [0, 0, 60, 180]
-    assert caplog.text.count("handed out again") == 1
+    assert caplog.text.count("returned the token again") == 1
 
 
 def test_a_challenge_never_gives_the_cached_token_back_and_the_same_claims_share_a_fetch(

@@ -26,7 +26,7 @@ from aiomsi._util.secret import Secret
 
 if TYPE_CHECKING:
     from aiomsi._credentials.gate import HostGate
-    from aiomsi._tokens.stats import SlotStats
+    from aiomsi._tokens.slot import SlotStats
 else:
     # Who reads annotations at run time does not get to know a class that is imported late.
     HostGate = object

@@ -198,6 +198,27 @@ class Flight:
     """The tasks that the fetch consists of: the flight's own, and those that it awaits in other loops."""
     _extended: float = 0.0
 
+    def add_waiter(
+        self, loop: asyncio.AbstractEventLoop, credential: object, bound: float | None
+    ) -> Waiter:
+        """Create a waiter in a loop. Called in that loop and under the slot's lock."""
+        loop_waiters = self.waiters_by_loop.get(loop)
+        if loop_waiters is None:
+            loop_waiters = self.waiters_by_loop[loop] = LoopWaiters(loop)
+        waiter = Waiter(loop.create_future(), credential, self, loop_waiters, bound)
+        loop_waiters.waiters[waiter] = None
+        return waiter
+
+    def remove_waiters(self, credential: object) -> list[LoopWaiters]:
+        """Remove the waiters of a credential and return them. Called under the slot's lock."""
+        removed = []
+        for each in self.waiters_by_loop.values():
+            leaving = [waiter for waiter in each.waiters if waiter.credential is credential]
+            removed.append(LoopWaiters(each.loop, dict.fromkeys(leaving)))
+            for waiter in leaving:
+                del each.waiters[waiter]
+        return removed
+
     def extend(self) -> float:
         """Postpone `overdue` by the time that did not count since the last call; return those seconds."""
         for timeout in self.timeouts_here():
