@@ -221,7 +221,7 @@ async def test_an_inner_credential_that_asks_the_outer_one_is_an_error_and_no_de
         return await credential.get_token(scope)
 
     credential = SharedCredential(fetch)
-    with pytest.raises(TokenUnavailableError, match="the very token that it is to bring"):
+    with pytest.raises(TokenUnavailableError, match="the very token that it fetches"):
         await credential.get_token(SCOPE)
 
 

@@ -214,7 +214,7 @@ MUTANTS = (
     ),
     Mutant(
         "wake a waiter in another thread's loop directly",
-        Change("_tokens/flight", "if loop_waiters.loop is here:", "if loop_waiters.loop:"),
+        Change("_tokens/flight", "if group.loop is here:", "if group.loop:"),
     ),
     Mutant(
         "tell everybody of one credential's closing",

@@ -191,8 +191,11 @@ def test_token_is_an_exact_str_and_still_not_shown() -> None:
         ("a-token", Secret("a-token")),
         ("\n a-token\r\n", Secret("a-token")),
         ("", "is empty"),
-        ("bearer a-token", "begins with 'Bearer ', which is the header's: return the token alone"),
-        ("a\ttoken", "has a character that no header takes: U+0009, at position 1 of 7"),
+        (
+            "bearer a-token",
+            "begins with 'Bearer ', which belongs to the header: return the token alone",
+        ),
+        ("a\ttoken", "has a character that no header accepts: U+0009, at position 1 of 7"),
     ],
 )
 def test_token_is_stripped_and_checked(text: str, read: str) -> None:
