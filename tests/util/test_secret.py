@@ -57,7 +57,7 @@ def test_a_copy_is_the_same_secret() -> None:
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 def test_a_secret_is_not_pickled(protocol: int) -> None:
-    with pytest.raises(TypeError, match="not pickled") as raised:
+    with pytest.raises(TypeError, match="can't be pickled") as raised:
         pickle.dumps({"token": Secret(TEXT)}, protocol)
     assert TEXT not in str(raised.value)
 
