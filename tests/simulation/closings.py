@@ -1,4 +1,4 @@
-"""Rule 13: closing a credential gives up its interest. A flight is cancelled only if no other credential can reach its slot."""
+"""Rule 13: closing a credential cancels a flight only if no other credential can reach its slot."""
 
 from simulation.flights import FlightChecks
 from simulation.loops import SimLoop
@@ -10,7 +10,7 @@ from aiomsi._tokens.flight import wait_until_done
 async def close(
     flights: FlightChecks, slot: SimSlot, credential: Credential, loop: SimLoop
 ) -> None:
-    """Close as a credential does; a flight goes on unless its slot is private and no other credential or call wants it."""
+    """Close as a credential does; only a private slot's flight without another user may end."""
     world, core = flights.world, slot.slot
     latest, (surely, perhaps) = slot.latest(), _wanted(slot, credential)
     flights.observe()
@@ -27,7 +27,7 @@ async def close(
         if not core.private:
             world.violate(
                 "rule 13",
-                f"closing {credential.name} cancelled a flight that credentials opened later can use",
+                f"closing {credential.name} cancelled a flight that later credentials can use",
             )
         flights.taken_out(slot)
         for flight in slot.flights:

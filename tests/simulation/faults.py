@@ -1,4 +1,4 @@
-"""The faults that the simulation must find: first those that were named before there was a simulation, then others."""
+"""The faults that the simulation must find: first those that are older than it, then others."""
 
 import attrs
 
@@ -13,7 +13,7 @@ class Change:
 
 
 class Mutant:
-    """A fault: its name, as in the list of faults that must be found, and the changes that make it."""
+    """A fault: its name, and the changes of the source that cause it."""
 
     def __init__(self, name: str, *changes: Change) -> None:
         self.name, self.changes = name, changes
@@ -24,7 +24,7 @@ UNGUARDED = Change(
     "        if self._flight is not flight:\n            # Return before",
     "        if False:\n            # Return before",
 )
-"""Takes away the look that `_publish` has before its lock: it would hide what is wrong under the lock."""
+"""Removes the check of `_publish` before its lock, which would hide a fault under the lock."""
 
 MUTANTS = (
     Mutant(
@@ -244,16 +244,18 @@ MUTANTS = (
         "give a private slot's flight up without a back-off",
         Change(
             "_tokens/slot",
-            "        self._publish(flight, NoResult.LOST)\n        self._cancel_task(flight)\n        return flight\n",
-            "        self._flight = None\n        self._cancel_task(flight)\n        return flight\n",
+            "        self._publish(flight, NoResult.LOST)\n"
+            "        self._cancel_task(flight)\n        return flight\n",
+            "        self._flight = None\n"
+            "        self._cancel_task(flight)\n        return flight\n",
         ),
     ),
     Mutant(
         "lose a flight without a back-off",
         Change(
             "_tokens/state",
-            "return attrs.evolve(after, losses=losses, unattended=unattended, failure=None), None",
-            'return attrs.evolve(after, losses=losses, unattended=unattended, failure=None, retry_at_usable=float("-inf")), None',
+            "failure=None), None\n\n\ndef apply_rejection",
+            "failure=None, retry_at_usable=-1e9), None\n\n\ndef apply_rejection",
         ),
     ),
     Mutant(
@@ -406,7 +408,9 @@ MUTANTS = (
         Change(
             "_tokens/token",
             "return self._ends_wall - wall > self._refresh_left <",
-            "import random\n\n        return self._ends_wall - wall > self._refresh_left * random.uniform(0.9, 1.1) <",
+            "import random\n\n"
+            "        share = random.uniform(0.9, 1.1)\n"
+            "        return self._ends_wall - wall > self._refresh_left * share <",
         ),
     ),
     Mutant(
@@ -438,7 +442,8 @@ MUTANTS = (
         "ping on although the last waiter has left",
         Change(
             "_tokens/slot",
-            "                if not waiter.loop_waiters.waiters:\n                    waiter.loop_waiters.stop_ping()\n",
+            "                if not waiter.loop_waiters.waiters:\n"
+            "                    waiter.loop_waiters.stop_ping()\n",
             "",
         ),
     ),

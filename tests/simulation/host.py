@@ -1,4 +1,4 @@
-"""The token host of the simulation: a fetch that takes its time, fails in every way that the profile knows, or brings a token."""
+"""The token host of the simulation: a fetch takes time, and fails as the profile says or not."""
 
 import asyncio
 
@@ -23,7 +23,7 @@ RAISED = (ValueError, ZeroDivisionError, OSError, TimeoutError)
 
 @attrs.define(eq=False)
 class SimHost:
-    """Answers the fetches of all slots; `mended` from the moment on when nothing is to go wrong any more."""
+    """Responds to the fetches of all slots; without faults once `mended` is set."""
 
     world: World
     profile: Profile

@@ -21,7 +21,7 @@ REFUSED = Failure(TokenRefusedError, "refused", "identity not found", permanent=
 
 @attrs.define(eq=False)
 class FakeHost:
-    """Answers each fetch with the next of `answers` (the last one for ever), after `latency` seconds.
+    """Responds to each fetch with the next of `answers` (the last one for ever) after `latency`.
 
     A string is a token of that text with `life` seconds; None is a new token; an exception is
     raised.

@@ -1,4 +1,4 @@
-"""The part of OpenTelemetry's context API that this package uses, so that it need not be installed."""
+"""The part of OpenTelemetry's context API that this package uses, without its installation."""
 
 from collections.abc import Mapping
 from contextvars import ContextVar

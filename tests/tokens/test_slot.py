@@ -1,4 +1,4 @@
-"""The single flight, on one loop with a virtual clock. Threads, loops and forks are in test_slot_threads.py."""
+"""The single flight on one loop with a virtual clock; for threads see test_slot_threads.py."""
 
 import asyncio
 import gc

@@ -1,4 +1,4 @@
-"""Flights that outlive credentials, callers and, as far as that is possible, event loops; and the tasks around a fetch."""
+"""Flights that outlive credentials, callers and event loops; and the tasks around a fetch."""
 
 import asyncio
 import gc

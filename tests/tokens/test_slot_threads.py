@@ -223,7 +223,7 @@ def test_an_eager_flight_that_is_taken_out_during_its_first_step_is_cancelled() 
 
 
 class NoWaiting:
-    """A lock that nobody may want while it is held: a thread that waits for itself waits for ever."""
+    """A lock that raises if it is taken while it is held, instead of blocking for ever."""
 
     def __init__(self) -> None:
         self.held = False
@@ -286,9 +286,7 @@ def test_the_last_waiter_in_a_loop_that_leaves_stops_the_pings_there() -> None:
     owner.close()
 
 
-def test_two_runs_in_a_row_share_the_token_and_a_background_fetch_that_is_cut_off_leaves_no_trace() -> (
-    None
-):
+def test_two_runs_share_the_token_despite_a_lost_background_fetch() -> None:
     slot, gate = Slot("test"), Gate()
 
     async def cut_off() -> None:
@@ -380,7 +378,8 @@ def test_a_forked_child_keeps_the_token_drops_the_flight_and_draws_its_own_refre
         same, drawn = token.token == parent.token, token._refresh_left != parent._refresh_left
         os.write(
             write,
-            f"{same} {drawn} {slot._flight} {slot._lock.acquire(blocking=False)} {slot.stats().under_way}".encode(),
+            f"{same} {drawn} {slot._flight} {slot._lock.acquire(blocking=False)} "
+            f"{slot.stats().under_way}".encode(),
         )
         os._exit(0)
     go_on.set()

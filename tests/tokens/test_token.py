@@ -209,7 +209,10 @@ def jwt(claims: object) -> str:
 
 
 VM = "/subscriptions/s/resourcegroups/g/providers/Microsoft.Compute/virtualMachines/vm"
-USERS = "/subscriptions/s/resourcegroups/g/providers/Microsoft.ManagedIdentity/userAssignedIdentities/me"
+USERS = (
+    "/subscriptions/s/resourcegroups/g/providers"
+    "/Microsoft.ManagedIdentity/userAssignedIdentities/me"
+)
 
 
 @pytest.mark.parametrize(

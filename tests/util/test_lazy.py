@@ -1,4 +1,4 @@
-"""Modules that are imported when they are first needed, where that is impossible: as without a free file descriptor."""
+"""Late imports that fail, as in a process without a free file descriptor."""
 
 import errno
 import importlib.abc

@@ -27,11 +27,11 @@ def test_a_secret_is_not_shown(secret: Secret | SecretBytes) -> None:
     for shown in (
         repr(secret),
         f"{secret!r}",
-        "%r" % secret,
+        "%r" % secret,  # noqa: UP031 (the old operator is a way to show it, too)
         repr([secret]),
         repr({"token": secret}),
         pprint.pformat([secret]),
-    ):  # noqa: UP031
+    ):
         assert "secret" in shown
         assert TEXT not in shown
 
