@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from aiomsi._arm.protocol.resource_ids import ResourceId
     from aiomsi._credentials.gate import HostGate
     from aiomsi._credentials.shared import SharedCredential
-    from aiomsi._tokens.stats import SlotStats
+    from aiomsi._tokens.slot import SlotStats
 else:
     # What a GET does not need is imported when it is first used: a short-lived job should not wait
     # for it.
@@ -58,7 +58,7 @@ else:
         "Operation": "_arm.operation",
         "ResourceId": "_arm.protocol.resource_ids",
         "SharedCredential": "_credentials.shared",
-        "SlotStats": "_tokens.stats",
+        "SlotStats": "_tokens.slot",
     }
 
     __getattr__ = _late.late(__name__, _HOMES)

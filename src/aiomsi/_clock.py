@@ -1,4 +1,4 @@
-"""The one seam for time: what the clocks say, and how to wait."""
+"""`Clock`, by which the whole library reads the time and sleeps."""
 
 import time
 from collections.abc import Awaitable, Callable
@@ -10,7 +10,7 @@ import attrs
 
 @attrs.frozen(eq=False)
 class Clock:
-    """Where the library reads time and how it waits; tests hand in one that they can move.
+    """The clocks and the sleep function of the library; tests pass one that they can move.
 
     Deadlines of network I/O are not on this clock: they stay real.
 
@@ -19,7 +19,7 @@ class Clock:
         monotonic: seconds from an arbitrary start, as `time.monotonic`; never goes back, may stop
             while the machine sleeps.
         sleep: waits that many seconds, as `anyio.sleep`.
-        shared: for this package: tokens that credentials with this very clock share.
+        shared: private to this package: the tokens that credentials with this clock object share.
 
     """
 

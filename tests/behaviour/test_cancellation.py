@@ -1,4 +1,4 @@
-"""Cancellation at every `await` of credential and core: exactly there, in every way, and then the next call works.
+"""Cancellation at every `await` of credential and core, in every way; the next call then works.
 
 The await points are read from the sources' syntax trees (`awaits`). Each scenario below is first
 played undisturbed, to see where the library's tasks come to stand; every point must be among those
@@ -58,13 +58,13 @@ NEVER_SUSPENDS = {
     "fetch TokenFetch.__call__: async with scope: exit": "has no timer of its own",
     "fetch TokenFetch.__call__: async with aiohttp.ClientSession(...): enter": "returns itself",
     "fetch TokenFetch._send_at_gate: async with gate.admission(...): exit": "releases the place",
-    "fetch TokenFetch._send: async with http.request(...): exit": "a GET has no body that could still be on its way",
+    "fetch TokenFetch._send: async with http.request(...): exit": "a GET has no body left to send",
     "wrapped _close: async with asyncio.timeout(...): enter": "sets a timer",
     "wrapped _close: async with asyncio.timeout(...): exit": "cancels it",
     "wrapped WrappedFetch.__call__: async with scope: enter": "has no timer of its own",
     "wrapped WrappedFetch.__call__: async with scope: exit": "has no timer of its own",
 }
-"""Points at which there is nothing to wait for, and so no moment at which a task could be cancelled; and why."""
+"""Points that never suspend, so that no task can be cancelled there; and why."""
 
 SUSPENDS = [point for point in AWAITS.points if str(point) not in NEVER_SUSPENDS]
 SCOPE = "https://management.azure.com/.default"
@@ -72,7 +72,9 @@ DAY = 86_400.0
 SOON = 0.001
 """As good as at once; but a task that sleeps for so long is suspended."""
 TOLD = CredentialClosedError, AccessToken
-"""How a call ends whose credential is closed; with a token only if its flight is lost at that moment, and it begins another."""
+"""Results of a call whose credential is closed.
+
+A token only if its flight is lost at that moment, and the call starts another."""
 PATIENT = Policy(first_delay=SOON)
 
 
@@ -108,11 +110,13 @@ class Stage:
         """Whoever was cancelled waits no longer, and so must be on no list of those who do."""
         for slot in self.slots:
             with slot._lock:
-                rosters = () if slot._flight is None else slot._flight.rosters.values()
+                waiters_by_loop = (
+                    () if slot._flight is None else slot._flight.waiters_by_loop.values()
+                )
                 self.complaints += [
                     waiter
-                    for roster in rosters
-                    for waiter in roster.waiters
+                    for loop_waiters in waiters_by_loop
+                    for waiter in loop_waiters.waiters
                     if waiter.future.done()
                 ]
 
@@ -121,7 +125,7 @@ class Stage:
         return [each for check in self.checks for each in check()]
 
     def call(self, call: Coroutine[Any, Any, object], *may_end: type) -> asyncio.Task[Any]:
-        """Begin a call, which ends in a token or as `may_end` says, unless it is the one that is cancelled."""
+        """Start a call, which ends in a token or as `may_end` says, unless it is cancelled."""
         task = asyncio.ensure_future(call)
         self.calls.append((task, may_end or (AccessToken,)))
         return task
@@ -297,8 +301,8 @@ async def a_late_token(stage: Stage) -> SlotCredential:
 async def loops_that_took_their_flights_along(stage: Stage) -> SlotCredential:
     credential = ManagedIdentityCredential()
     slot, _ = credential._hold((SCOPE,))
-    slot._ledger = attrs.evolve(
-        slot._ledger, unattended=3, quiet_unserved=slot.clock.monotonic() + 20 * SOON
+    slot._state = attrs.evolve(
+        slot._state, unattended=3, retry_at_unusable=slot.clock.monotonic() + 20 * SOON
     )
     stage.call(credential.get_token(SCOPE))
     stage.call(credential.get_token(SCOPE))
@@ -368,7 +372,7 @@ async def an_instance_of_the_newer_kind(stage: Stage) -> SlotCredential:
 
 
 def held_instance() -> tuple[Inner, SharedCredential]:
-    """Give an instance that belongs to this loop and answers when it is told to, and a credential around it.
+    """Return an instance that belongs to this loop and responds on demand, and its credential.
 
     Every ping will be answered, however busy the machine is; but what is lost is asked for again
     after a moment.
@@ -477,7 +481,7 @@ async def a_function(stage: Stage) -> SlotCredential:
 def gated(
     stage: Stage, turns: GateState, *events: Callable[[], object]
 ) -> tuple[ManagedIdentityCredential, Clock]:
-    """Give a credential behind a gate at which turns are taken already, so many seconds ahead; and its clock.
+    """Return a credential behind a gate whose turns are taken for some seconds, and its clock.
 
     On that clock every sleep takes a moment, however long it is, and at the end of each the next of
     the events happens. It goes by whole seconds: so who comes to wait does not depend on what is
@@ -698,7 +702,7 @@ class Played:
         return Stage(self.azure, self.folder, Watch(AWAITS, target, way), self.kind)
 
     def of(self, point: Point) -> list[tuple[Scenario, Stand]]:
-        """Choose where to cancel for one point: wherever it is the innermost; one place will do if it never is."""
+        """Return where to cancel for a point: all places where it is innermost, else one place."""
         innermost = [
             (scenario, stand) for scenario, stand in self.stands if stand.points[-1] == point
         ]

@@ -1,4 +1,4 @@
-"""Closing over real HTTP, in other loops and threads too: it gives up one credential's interest, and nobody else notices."""
+"""Closing over real HTTP, in other loops and threads too; other credentials are not affected."""
 
 import asyncio
 import gc

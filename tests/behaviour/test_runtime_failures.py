@@ -1,4 +1,4 @@
-"""Many callers and a token endpoint that fails, over real sockets: one fetch, and everybody is told, at once and of their own."""
+"""Many callers and a failing token endpoint, over real sockets: one fetch, an error for each."""
 
 import asyncio
 import time

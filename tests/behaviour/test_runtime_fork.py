@@ -1,4 +1,4 @@
-"""Real forks, and real processes that are none: a token that is there is kept, a fetch that is under way is the parent's."""
+"""Real forks and other new processes: a token is kept, a fetch under way is the parent's."""
 
 import json
 import os
@@ -116,7 +116,7 @@ def ask(port: int) -> dict[str, Any]:
 
 @contextmanager
 def gunicorn(folder: Path, threads: int) -> Iterator[int]:
-    """Serve the warm app from several workers, on a port that is given; nothing goes wrong until the end."""
+    """Serve the warm app from several workers on a port, without an error until the end."""
     log, config = folder / "log", folder / "config.py"
     config.write_text(f"""
 preload_app, workers, threads, bind = True, {WORKERS}, {threads}, "127.0.0.1:0"

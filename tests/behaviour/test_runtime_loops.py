@@ -1,4 +1,4 @@
-"""One credential, or many, over several event loops in threads of their own: one request to IMDS, whatever becomes of a loop."""
+"""Credentials over several event loops in threads: one request to IMDS, even if a loop ends."""
 
 import asyncio
 import gc
@@ -31,7 +31,7 @@ every_kind = pytest.mark.parametrize("make", KINDS.values(), ids=KINDS)
 
 @pytest.fixture(autouse=True)
 def _take_turns_often() -> Iterator[None]:
-    """Let threads interleave more than usual; asyncio's debug mode would else wait for its turn at each of its many stats."""
+    """Let threads interleave more than usual, with fewer stats in asyncio's debug mode."""
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-4)
     yield
@@ -181,7 +181,7 @@ def test_when_the_fetching_loop_ends_or_hangs_all_callers_elsewhere_get_a_token(
 
 
 def check_elections(azure: EmbeddedAzure, credential: ManagedIdentityCredential) -> None:
-    """See that every lost fetch was begun again once; a machine that stalls may lose more of them than the test takes away."""
+    """Check that each lost fetch was restarted once; a machine that stalls may lose more."""
     stats = credential.stats()[ARM]
     lost = stats.failures.pop("lost")
     assert 1 <= lost <= 4
@@ -274,7 +274,7 @@ def test_the_remains_of_a_closed_loop_may_be_collected_at_any_moment(
 
 
 @every_kind
-def test_a_run_that_ends_in_the_middle_of_a_fetch_leaves_the_next_one_to_fetch_and_the_third_one_a_token(
+def test_run_that_ends_during_a_fetch_leaves_it_to_the_next_run(
     embedded_azure: EmbeddedAzure, make: Callable[[], asyncio.AbstractEventLoop]
 ) -> None:
     credential = ManagedIdentityCredential()
@@ -298,7 +298,7 @@ def test_a_run_that_ends_in_the_middle_of_a_fetch_leaves_the_next_one_to_fetch_a
 
 
 class WebApp:
-    """A server that answers every request with a digest of the token, and closes the credential in the end.
+    """A server that responds with a digest of the token, and closes the credential in the end.
 
     Attributes:
         gone: how many requests were given up by their clients.

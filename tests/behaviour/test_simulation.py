@@ -1,4 +1,4 @@
-"""The simulation of the single flight: it finds nothing here, is the same every time, and its checks bite."""
+"""The simulation of the single flight: no violation, equal results, checks that can fail."""
 
 import gc
 import subprocess

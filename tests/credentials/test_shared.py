@@ -219,7 +219,7 @@ async def test_inner_credential_that_calls_the_outer_one_raises() -> None:
         return await credential.get_token(scope)
 
     credential = SharedCredential(fetch)
-    with pytest.raises(TokenUnavailableError, match="the very token that it is to bring"):
+    with pytest.raises(TokenUnavailableError, match="the very token that it fetches"):
         await credential.get_token(SCOPE)
 
 

@@ -32,7 +32,7 @@ from aiomsi._credentials.wrapped import (
     read_token,
     wrap,
 )
-from aiomsi._tokens.flight import Ping, call
+from aiomsi._tokens.flight import Ping, call_threadsafe
 from aiomsi._tokens.policy import DEFAULT_POLICY
 from aiomsi._tokens.state import Failure, FetchRequest
 from aiomsi._tokens.token import Now, TokenResponse
@@ -392,7 +392,7 @@ class Home:
         return asyncio.run_coroutine_threadsafe(hand_over(), self.loop).result(30)
 
     def stop(self) -> None:
-        call(self.loop, self.loop.stop)
+        call_threadsafe(self.loop, self.loop.stop)
         self.thread.join(30)
 
     def close(self) -> None:
@@ -586,7 +586,7 @@ def test_result_that_comes_after_its_call_was_dropped_is_ignored(
             asked.set()
             go_on.wait(30)
 
-        call(home.loop, block)
+        call_threadsafe(home.loop, block)
         await asyncio.to_thread(asked.wait, 30)
         # The call is queued behind the block, and so is its cancellation.
         result = await WrappedFetch(bound, SCOPES, {}, QUICK, CLOCK)(FetchRequest())

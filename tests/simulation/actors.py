@@ -1,4 +1,4 @@
-"""Everything that happens to the core in a seed: calls in bursts, and between them rejections, closings, stalls and the like."""
+"""The events of a seed: calls in bursts, and between them rejections, closings, stalls etc."""
 
 import asyncio
 from collections.abc import Callable
@@ -62,7 +62,7 @@ class Actors:
             self.world.at(self.world.now + self._gap(), self.play)
 
     def _gap(self) -> float:
-        """Draw the time until the next thing: close by, or near a point where the token changes its state."""
+        """Draw the time until the next event: soon, or near a change of the token's freshness."""
         chance, slot = self.world.chance, self._slot()
         kind = chance.random()
         if kind < 0.25:
@@ -144,16 +144,16 @@ class Actors:
             self.world.seen["calls cancelled"] += 1
 
     async def _use(self, call: Call) -> None:
-        """Call as a user of the credential does, and perhaps find out that the token isn't accepted."""
-        if not call.who.is_open:
-            call.who.opening += 1
+        """Call as a user of the credential does; the token may then be rejected."""
+        if not call.credential.is_open:
+            call.credential.opening += 1
             opened = self.world.moment().number
-            call.slot.slot.use(call.who)
-            call.who.opening -= 1
-            call.who.is_open, call.who.opened = True, opened
-            if call.who not in call.slot.credentials:
+            call.slot.slot.attach(call.credential)
+            call.credential.opening -= 1
+            call.credential.is_open, call.credential.opened = True, opened
+            if call.credential not in call.slot.credentials:
                 # A handler's, which was closed between the choice and this call.
-                call.slot.credentials.append(call.who)
+                call.slot.credentials.append(call.credential)
         token = await self.calls.perform(call)
         if (
             token is not None
@@ -211,7 +211,7 @@ class Actors:
             self._reject(slot, str(self.world.chance.choice(slot.tokens).token.token))
 
     def _reject(self, slot: SimSlot, secret: str) -> None:
-        """Reject a token from wherever this is called, and see that it is done if and only if it should be."""
+        """Reject a token, and check that it is dropped if and only if it should be."""
         world = self.world
         self.flights.observe()
         held, first = slot.held, world.moment().number
@@ -249,7 +249,7 @@ class Actors:
         ):
             world.violate(
                 "rule 7",
-                f"the new token {secret} was refused at once like the one before, and was fetched again",
+                f"the new token {secret} was refused at once like the last one, and fetched again",
             )
         world.seen["rejected like the token before, and kept"] += not done and refused.perhaps
         if (
@@ -336,10 +336,12 @@ class Actors:
     def _close(self) -> None:
         slot, loop = self._slot(), self._free_loop()
         if loop is not None:
-            who = self.world.chance.choice(slot.credentials)
+            credential = self.world.chance.choice(slot.credentials)
             for _ in range(self.world.chance.choice((1, 1, 2))):
                 loop.put(
-                    lambda: loop.create_task(close(self.flights, slot, who, loop), name="close")
+                    lambda: loop.create_task(
+                        close(self.flights, slot, credential, loop), name="close"
+                    )
                 )
 
     def _serve(self) -> None:

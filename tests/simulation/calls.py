@@ -18,7 +18,7 @@ LATE_WAIT = 5.0
 LATE_RESERVE = 15.0
 MOST_FRAMES = 3
 MOST_FLIGHTS = 12
-"""Flights that may begin during one call: five that it waits for are lost at the most, but others may come and go in between."""
+"""Flights that may start during one call: at most five that it waits for are lost, and others."""
 
 
 class CallChecks:
@@ -39,14 +39,14 @@ class CallChecks:
         self._errors: dict[int, BaseException] = {}
 
     async def perform(self, call: Call) -> AccessToken | None:
-        """Call `obtain`; whatever it raises is judged and, if it ends the call from outside, goes on."""
+        """Call `get` and judge its exception; re-raise one that ends the call from outside."""
         self._arrive(call)
         slot = call.slot
         fetch: Fetch = partial(self._fetch, slot)
         token: AccessToken | None = None
         error: BaseException | None = None
         try:
-            token = await slot.slot.obtain(call.who, fetch, call.claims)
+            token = await slot.slot.get(call.credential, fetch, call.claims)
         except BaseException as caught:  # noqa: BLE001 (whatever comes is what is to be judged)
             error = caught
         self._leave(call)
@@ -81,7 +81,9 @@ class CallChecks:
         call.may_be_starved = slot.may_be_starved()
         slot.waiting[call] = None
         world.seen["calls"] += 1
-        world.tell(call.loop.name, "call", call.number, slot.slot.name, call.who.name, call.claims)
+        world.tell(
+            call.loop.name, "call", call.number, slot.slot.name, call.credential.name, call.claims
+        )
         if call.claims is not None:
             slot.disturbing += 1
             slot.disturb(world.moment())
@@ -137,7 +139,7 @@ class CallChecks:
         self._count(call, known, here)
 
     def _judge_claims(self, call: Call, token: Token) -> None:
-        """See that the token is new, or an answer to claims, or from a host that has shown to be deaf to them."""
+        """Check that the token is new, or for claims, or from a host that ignores claims."""
         order, began = token.flight.order, call.began
         assert order is not None
         assert began is not None
@@ -147,11 +149,11 @@ class CallChecks:
         if not is_new and order.claims is None and not deaf:
             self.world.violate(
                 "I4",
-                f"call {call.number} brought claims, and was given the token that they speak against",
+                f"call {call.number} passed claims, and got the token that they reject",
             )
 
     def _judge_wait(self, call: Call, here: Moment) -> None:
-        """I2: a usable token is waited with for five seconds at the most, and only if it is about to expire."""
+        """I2: a call with a usable token waits five seconds at most, and only near expiry."""
         began, loop, slot = call.began, call.loop, call.slot
         assert began is not None
         begun = (
@@ -176,7 +178,7 @@ class CallChecks:
         if here.now - began.now > bound + SLACK:
             self.world.violate(
                 "I2",
-                f"call {call.number} waited {here.now - began.now:.3f} s with {call.left:.3f} s left",
+                f"call {call.number} waited {here.now - began.now:.3f} s, {call.left:.3f} s left",
             )
         if not may_wait and loop.began.number != call.step:
             self.world.violate(
@@ -232,7 +234,7 @@ class CallChecks:
         self._judge_object(call, error)
         if isinstance(error, CredentialClosedError):
             assert call.began is not None
-            if not call.who.was_closed_since(call.began):
+            if not call.credential.was_closed_since(call.began):
                 world.violate(
                     "rule 13", f"call {call.number} was told of a closing that was not its own"
                 )
@@ -271,7 +273,7 @@ class CallChecks:
         self._judge_wait(call, here)
 
     def _judge_held_off(self, call: Call) -> None:
-        """See that the host's `Retry-After` was too long to wait for, and that no other slot's text is shown."""
+        """Check that the `Retry-After` was too long, and that the text is this slot's."""
         quiet, began = self.flights.turns[call.slot].quiet, call.began
         assert began is not None
         self.world.seen["told to leave the host alone because of another token"] += 1
@@ -286,7 +288,7 @@ class CallChecks:
             )
 
     def _may_repeat(self, call: Call) -> bool:
-        """Tell whether the failure may be that of the slot's last fetch, which was held off for too long."""
+        """Return whether the failure may be the last fetch's, which was held off for too long."""
         latest = call.slot.latest()
         return latest is not None and latest.held_off
 

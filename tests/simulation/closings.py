@@ -1,23 +1,25 @@
-"""Rule 13: closing a credential gives up its interest. A flight is cancelled only if no other credential can reach its slot."""
+"""Rule 13: closing a credential cancels a flight only if no other credential can reach its slot."""
 
 from simulation.flights import FlightChecks
 from simulation.loops import SimLoop
 from simulation.records import PING, SLACK, Credential, SimSlot
 
-from aiomsi._tokens.flight import ended
+from aiomsi._tokens.flight import wait_until_done
 
 
-async def close(flights: FlightChecks, slot: SimSlot, who: Credential, loop: SimLoop) -> None:
-    """Close as a credential does; a flight goes on unless its slot is private and no other credential or call wants it."""
+async def close(
+    flights: FlightChecks, slot: SimSlot, credential: Credential, loop: SimLoop
+) -> None:
+    """Close as a credential does; only a private slot's flight without another user may end."""
     world, core = flights.world, slot.slot
-    latest, (surely, perhaps) = slot.latest(), _wanted(slot, who)
+    latest, (surely, perhaps) = slot.latest(), _wanted(slot, credential)
     flights.observe()
     first = world.moment()
     slot.releasing += 1
-    who.is_open = False
-    who.releases.append((first.number, 1 << 60))
-    given_up = core.release(who)
-    who.releases[-1] = first.number, world.moment().number
+    credential.is_open = False
+    credential.releases.append((first.number, 1 << 60))
+    given_up = core.detach(credential)
+    credential.releases[-1] = first.number, world.moment().number
     slot.releasing -= 1
     flights.closed = world.now
     world.seen["credentials closed"] += 1
@@ -25,7 +27,7 @@ async def close(flights: FlightChecks, slot: SimSlot, who: Credential, loop: Sim
         if not core.private:
             world.violate(
                 "rule 13",
-                f"closing {who.name} cancelled a flight that credentials opened later can use",
+                f"closing {credential.name} cancelled a flight that later credentials can use",
             )
         flights.taken_out(slot)
         for flight in slot.flights:
@@ -37,9 +39,11 @@ async def close(flights: FlightChecks, slot: SimSlot, who: Credential, loop: Sim
                     if flight.loop is loop
                     else "closing cancelled a flight elsewhere"
                 ] += 1
-        if surely and _wanted(slot, who)[0]:
-            world.violate("rule 13", f"closing {who.name} cancelled a flight that others want")
-        await ended([given_up], PING)
+        if surely and _wanted(slot, credential)[0]:
+            world.violate(
+                "rule 13", f"closing {credential.name} cancelled a flight that others want"
+            )
+        await wait_until_done([given_up], PING)
         waited = world.now - first.now - loop.silence(first.now)
         if waited > PING + SLACK:
             world.violate("I2", f"closing took {waited:.3f} s")
@@ -51,23 +55,27 @@ async def close(flights: FlightChecks, slot: SimSlot, who: Credential, loop: Sim
         and not perhaps
     ):
         still = core._flight is not None and core._flight.generation == latest.number
-        if still and not _wanted(slot, who)[1]:
-            world.violate("rule 13", f"closing {who.name} left a flight that nobody wants")
-    world.tell("closed", who.name)
+        if still and not _wanted(slot, credential)[1]:
+            world.violate("rule 13", f"closing {credential.name} left a flight that nobody wants")
+    world.tell("closed", credential.name)
 
 
-def _wanted(slot: SimSlot, who: Credential) -> tuple[bool, bool]:
+def _wanted(slot: SimSlot, credential: Credential) -> tuple[bool, bool]:
     """Tell whether somebody else surely wants what is under way, and whether somebody may.
 
     Not sure are those who are just opening, who don't wait yet, who were told of a closing and have
     not gone yet, and whose loop
     has been silent: they may have been told of an earlier fetch.
     """
-    others = [each for each in slot.credentials if each is not who]
-    calls = [call for call in slot.waiting if call.who is not who and call.began is not None]
+    others = [each for each in slot.credentials if each is not credential]
+    calls = [
+        call
+        for call in slot.waiting
+        if call.credential is not credential and call.began is not None
+    ]
     surely = any(each.is_surely_open() for each in others) or any(
         call.is_suspended()
-        and not call.who.was_closed_since(call.began)
+        and not call.credential.was_closed_since(call.began)
         and not call.loop.silence(call.began.now)
         for call in calls
         if call.began is not None

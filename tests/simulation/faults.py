@@ -1,4 +1,4 @@
-"""The faults that the simulation must find: first those that were named before there was a simulation, then others."""
+"""The faults that the simulation must find: first those that are older than it, then others."""
 
 import attrs
 
@@ -13,7 +13,7 @@ class Change:
 
 
 class Mutant:
-    """A fault: its name, as in the list of faults that must be found, and the changes that make it."""
+    """A fault: its name, and the changes of the source that cause it."""
 
     def __init__(self, name: str, *changes: Change) -> None:
         self.name, self.changes = name, changes
@@ -21,10 +21,10 @@ class Mutant:
 
 UNGUARDED = Change(
     "_tokens/slot",
-    "        if self._flight is not flight:\n            # Not even the lock",
-    "        if False:\n            # Not even the lock",
+    "        if self._flight is not flight:\n            # Return before",
+    "        if False:\n            # Return before",
 )
-"""Takes away the look that `_land` has before its lock: it would hide what is wrong under the lock."""
+"""Removes the check of `_publish` before its lock, which would hide a fault under the lock."""
 
 MUTANTS = (
     Mutant(
@@ -35,7 +35,7 @@ MUTANTS = (
             return await waiter.future
 """,
             """
-            if waiter.flight.loop is waiter.roster.loop and waiter.flight.task is not None:
+            if waiter.flight.loop is waiter.loop_waiters.loop and waiter.flight.task is not None:
                 await waiter.flight.task
             return await waiter.future
 """,
@@ -63,12 +63,13 @@ MUTANTS = (
         Change(
             "_tokens/slot",
             "\n_MOST_ROUNDS = 12\n",
-            "\n_MOST_ROUNDS = 12\n_errors: dict[int, Exception] = {}\n",
+            "\n_MOST_ROUNDS = 12\n_errors: dict[int, CredentialError] = {}\n",
         ),
         Change(
             "_tokens/slot",
-            "return failure.exception(max(0.0, quiet - self.clock.monotonic()))",
-            "return _errors.setdefault(id(failure), failure.exception(max(0.0, quiet - self.clock.monotonic())))",
+            "return failure.exception(max(0.0, retry_at - self.clock.monotonic()))",
+            "error = failure.exception(max(0.0, retry_at - self.clock.monotonic()))\n"
+            "        return _errors.setdefault(id(failure), error)",
         ),
     ),
     Mutant(
@@ -93,8 +94,8 @@ MUTANTS = (
         'lose the "lost" outcome',
         Change(
             "_tokens/slot",
-            "wake(flight.rosters.values(), outcome or NoResult.LOST)",
-            "wake(flight.rosters.values() if outcome else (), outcome or NoResult.LOST)",
+            "wake(flight.waiters_by_loop.values(), outcome or NoResult.LOST)",
+            "wake(flight.waiters_by_loop.values() if outcome else (), outcome or NoResult.LOST)",
         ),
     ),
     Mutant(
@@ -102,13 +103,12 @@ MUTANTS = (
         Change(
             "_tokens/slot",
             """
-            elif outcome is NoResult.LOST and elections:
-                elections -= 1
-                continue
+                case NoResult.LOST if elections:
+                    elections -= 1
 """,
             """
-            elif outcome is NoResult.LOST and elections:
-                return outcome
+                case NoResult.LOST if elections:
+                    return outcome
 """,
         ),
     ),
@@ -124,21 +124,21 @@ MUTANTS = (
         "error beats a valid token",
         Change(
             "_tokens/slot",
-            "elif outcome is NoResult.CLOSED or (outcome is not NoResult.TIMED_OUT and not self._is_usable()):",
-            "elif outcome is NoResult.CLOSED or isinstance(outcome, Failure):",
+            "                case _ if self._is_usable():\n",
+            "                case _ if not isinstance(outcome, Failure) and self._is_usable():\n",
         ),
     ),
     Mutant(
         "ignore the back-off",
         Change(
             "_tokens/state",
-            "held_off <= 0 and now.monotonic >= ledger.quiet_served",
+            "held_off <= 0 and now.monotonic >= state.retry_at_usable",
             "held_off <= 0",
         ),
         Change(
             "_tokens/state",
-            "told = ledger.failure is not None and now.monotonic < ledger.quiet_unserved",
-            "told = False",
+            "is_recent = state.failure is not None and now.monotonic < state.retry_at_unusable",
+            "is_recent = False",
         ),
     ),
     Mutant(
@@ -163,17 +163,7 @@ MUTANTS = (
             "elif self._flight is not None:\n",
             "elif (flown := started or self._flight) is not None:\n",
         ),
-        Change(
-            "_tokens/slot",
-            "roster = self._flight.rosters.get(loop)",
-            "roster = flown.rosters.get(loop)",
-        ),
-        Change(
-            "_tokens/slot",
-            "roster = self._flight.rosters[loop] =",
-            "roster = flown.rosters[loop] =",
-        ),
-        Change("_tokens/slot", "who, self._flight, roster, bound", "who, flown, roster, bound"),
+        Change("_tokens/slot", "self._flight.add_waiter(", "flown.add_waiter("),
         Change(
             "_tokens/slot",
             "        if self._flight is not flight:\n            return\n        flight.timer = ",
@@ -192,11 +182,11 @@ MUTANTS = (
             "_tokens/slot",
             """
             flight.timer.cancel()
-        self._land(flight, result)
+        self._publish(flight, result)
 """,
             """
             flight.timer.cancel()
-            self._land(flight, result if "result" in locals() else NoResult.LOST)
+            self._publish(flight, result if "result" in locals() else NoResult.LOST)
 """,
         ),
     ),
@@ -208,23 +198,27 @@ MUTANTS = (
     ),
     Mutant(
         "don't look whether anyone in another loop still waits",
-        Change("_tokens/slot", "and outcome.roster.watch is None:", "and False:"),
+        Change(
+            "_tokens/slot",
+            "            and outcome.loop_waiters.watch is None\n",
+            "            and False\n",
+        ),
     ),
     Mutant(
         "never give up a fetch that hangs",
         Change(
             "_tokens/slot",
-            "self.policy.longest, self._overdue",
-            "self.policy.longest * 9, self._overdue",
+            "self.policy.longest, self._on_overdue",
+            "self.policy.longest * 9, self._on_overdue",
         ),
     ),
     Mutant(
         "wake a waiter in another thread's loop directly",
-        Change("_tokens/flight", "if roster.loop is here:", "if roster.loop:"),
+        Change("_tokens/flight", "if group.loop is here:", "if group.loop:"),
     ),
     Mutant(
         "tell everybody of one credential's closing",
-        Change("_tokens/slot", "if waiter.who is who]", "]"),
+        Change("_tokens/flight", " if waiter.credential is credential]", "]"),
     ),
     Mutant(
         "cancel a flight that other credentials want",
@@ -250,32 +244,34 @@ MUTANTS = (
         "give a private slot's flight up without a back-off",
         Change(
             "_tokens/slot",
-            "        self._land(flight, NoResult.LOST)\n        self._drop(flight)\n        return flight\n",
-            "        self._enter_and_supersede(self._ledger)\n        self._drop(flight)\n        return flight\n",
+            "        self._publish(flight, NoResult.LOST)\n"
+            "        self._cancel_task(flight)\n        return flight\n",
+            "        self._flight = None\n"
+            "        self._cancel_task(flight)\n        return flight\n",
         ),
     ),
     Mutant(
         "lose a flight without a back-off",
         Change(
             "_tokens/state",
-            "return attrs.evolve(after, losses=losses, unattended=unattended, failure=None), None",
-            'return attrs.evolve(after, losses=losses, unattended=unattended, failure=None, quiet_served=float("-inf")), None',
+            "failure=None), None\n\n\ndef apply_rejection",
+            "failure=None, retry_at_usable=-1e9), None\n\n\ndef apply_rejection",
         ),
     ),
     Mutant(
         "never wait for a refresh, however many flights were lost",
         Change(
             "_tokens/state",
-            "awaits = state is Freshness.LATE or is_starved(ledger, policy)",
-            "awaits = state is Freshness.LATE",
+            "awaits = freshness is Freshness.LATE or is_starved(state, policy)",
+            "awaits = freshness is Freshness.LATE",
         ),
     ),
     Mutant(
         "wait for a refresh after the first loss",
         Change(
             "_tokens/state",
-            "return ledger.unattended >= policy.losses_stale",
-            "return ledger.unattended > 0",
+            "return state.unattended >= policy.losses_stale",
+            "return state.unattended > 0",
         ),
     ),
     Mutant(
@@ -290,7 +286,7 @@ MUTANTS = (
         "ignore the rejection of a new token",
         Change(
             "_tokens/state",
-            "span = policy.confirmed if again or order.claims is not None else 0.0",
+            "span = policy.confirmed if again or request.claims is not None else 0.0",
             "span = policy.confirmed",
         ),
     ),
@@ -298,8 +294,14 @@ MUTANTS = (
         "take a task that a fetch has started for the fetch itself",
         Change(
             "_tokens/flight",
-            "return flights if any(own is task or _awaits(own, task) for own in list(flights[-1].own)) else ()",
-            "return flights",
+            """
+    return (
+        flights if any(own is task or _awaits(own, task) for own in list(flights[-1].own)) else ()
+    )
+""",
+            """
+    return flights
+""",
         ),
     ),
     Mutant(
@@ -308,14 +310,14 @@ MUTANTS = (
     ),
     Mutant(
         "ask again for a token that the host has confirmed",
-        Change("_tokens/state", "confirmed.rejected == secret and now", "not secret and now"),
+        Change("_tokens/state", "reissued.rejected == secret and now", "not secret and now"),
     ),
     Mutant(
         "let a late 401 throw the fresh token away",
         Change(
             "_tokens/state",
-            "ledger.token is None or ledger.token.token != secret:",
-            "ledger.token is None:",
+            "state.token is None or state.token.token != secret:",
+            "state.token is None:",
         ),
     ),
     Mutant(
@@ -334,7 +336,9 @@ MUTANTS = (
     ),
     Mutant(
         "fail unasked although the Retry-After fits the deadline",
-        Change("_tokens/state", "told or held_off > policy.deadline", "told or held_off > 0"),
+        Change(
+            "_tokens/state", "is_recent or held_off > policy.deadline", "is_recent or held_off > 0"
+        ),
     ),
     Mutant(
         "send the request before the Retry-After is over",
@@ -371,7 +375,9 @@ MUTANTS = (
     Mutant(
         "elect for ever",
         Change("_tokens/state", "if losses > policy.elections:", "if losses > 10**6:"),
-        Change("_tokens/slot", "                elections -= 1\n", ""),
+        Change(
+            "_tokens/slot", "                    elections -= 1\n", "                    pass\n"
+        ),
     ),
     Mutant(
         "wait for a late token's refresh without a bound",
@@ -393,8 +399,8 @@ MUTANTS = (
         "let a failure be told for ever",
         Change(
             "_tokens/state",
-            "told = ledger.failure is not None and now.monotonic < ledger.quiet_unserved",
-            "told = ledger.failure is not None",
+            "is_recent = state.failure is not None and now.monotonic < state.retry_at_unusable",
+            "is_recent = state.failure is not None",
         ),
     ),
     Mutant(
@@ -402,7 +408,9 @@ MUTANTS = (
         Change(
             "_tokens/token",
             "return self._ends_wall - wall > self._refresh_left <",
-            "import random\n\n        return self._ends_wall - wall > self._refresh_left * random.uniform(0.9, 1.1) <",
+            "import random\n\n"
+            "        share = random.uniform(0.9, 1.1)\n"
+            "        return self._ends_wall - wall > self._refresh_left * share <",
         ),
     ),
     Mutant(
@@ -417,8 +425,9 @@ MUTANTS = (
         "leave a superseded fetch running",
         Change(
             "_tokens/slot",
-            "            wake(flight.rosters.values(), NoResult.SUPERSEDED)\n            self._drop(flight)\n",
-            "            wake(flight.rosters.values(), NoResult.SUPERSEDED)\n",
+            "            wake(flight.waiters_by_loop.values(), NoResult.SUPERSEDED)\n"
+            "            self._cancel_task(flight)\n",
+            "            wake(flight.waiters_by_loop.values(), NoResult.SUPERSEDED)\n",
         ),
     ),
     Mutant(
@@ -433,7 +442,8 @@ MUTANTS = (
         "ping on although the last waiter has left",
         Change(
             "_tokens/slot",
-            "                if not waiter.roster.waiters:\n                    waiter.roster.rest()\n",
+            "                if not waiter.loop_waiters.waiters:\n"
+            "                    waiter.loop_waiters.stop_ping()\n",
             "",
         ),
     ),
@@ -441,8 +451,8 @@ MUTANTS = (
         "leave a flight's own timer behind",
         Change(
             "_tokens/slot",
-            "            flight.timer.cancel()\n        self._land(flight, result)",
-            "            pass\n        self._land(flight, result)",
+            "            flight.timer.cancel()\n        self._publish(flight, result)",
+            "            pass\n        self._publish(flight, result)",
         ),
     ),
 )

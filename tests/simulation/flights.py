@@ -132,12 +132,12 @@ class FlightChecks:
         self.end(flight, "overdue" if why == "overdue" else "lost")
 
     def given_up(self, flight: Flight, at: Moment) -> None:
-        """Enter that closing a private slot cancelled its flight: a loss, if nothing else can have taken it out before."""
+        """Record a flight that the closing of a private slot cancelled: a loss if it was in it."""
         if not self.world.preempts and flight.ended is None:
             self.pauses[flight.slot].give_up(at.now)
 
     def taken_out(self, slot: SimSlot) -> None:
-        """Enter that somebody took out what was under way; a loss at this very moment may not have been entered before that."""
+        """Record a superseded flight; a loss at the same moment may not be recorded yet."""
         flight = slot.latest()
         if (
             flight is not None
@@ -238,7 +238,7 @@ class FlightChecks:
     # Rule 7
 
     def _check_confirmed(self, flight: Flight) -> None:
-        """See that the host is left alone once it has handed out the rejected token again: for a minute, then for two."""
+        """Check the pause after the host returned the rejected token again: a minute, then two."""
         slot, order = flight.slot, flight.order
         if order is None or order.rejected is None or order.claims is not None:
             return
@@ -260,7 +260,7 @@ class FlightChecks:
             if pause < 60 * 2 ** (confirmed - 1) - SLACK:
                 self.world.violate(
                     "rule 7",
-                    f"asked {pause:.3f} s after the host had confirmed the rejected token {confirmed} times",
+                    f"sent {pause:.3f} s after the host had confirmed the token {confirmed} times",
                 )
 
     # At rest

@@ -1,4 +1,4 @@
-"""I11: handlers that open and close a credential each, and jobs that each run an event loop of their own.
+"""I11: handlers that each open and close a credential, and jobs that each run an event loop.
 
 Past the refresh point they cause one fetch per back-off at the most, and the token is renewed
 although no credential, or no event loop, lives as long as a fetch takes.
@@ -18,7 +18,7 @@ from simulation.world import World
 
 BACKOFF = 60.0
 MOST_JOBS = 5
-"""Jobs in a row, each a back-off after the last one, that may find the token STALE: three lose a flight, the fourth waits."""
+"""Jobs in a row that may find the token STALE: three lose a flight, the fourth waits."""
 
 
 @attrs.define(eq=False)
@@ -52,7 +52,7 @@ class Handlers:
         if self.profile.calm and stale and lasted and slot.held is token:
             world.violate(
                 "I11",
-                f"{number} handlers were served past the refresh point, and the token was not renewed",
+                f"{number} handlers were served past the refresh point without a renewal",
             )
         world.seen["handlers renewed a token"] += self.profile.calm and stale and lasted
 
@@ -60,15 +60,15 @@ class Handlers:
         self, slot: SimSlot, loop: SimLoop, work: float, patience: float | None
     ) -> None:
         self.opened += 1
-        who = Credential(
+        credential = Credential(
             f"{slot.slot.name}/handler-{self.opened}",
             is_open=True,
             opened=self.world.moment().number,
         )
-        slot.credentials.append(who)
-        slot.slot.use(who)
+        slot.credentials.append(credential)
+        slot.slot.attach(credential)
         try:
-            call = Call(0, slot, who, loop)
+            call = Call(0, slot, credential, loop)
             if patience is not None:
                 call.deadline = self.world.now + patience
             try:
@@ -79,12 +79,12 @@ class Handlers:
             if work:
                 await asyncio.sleep(work * self.world.chance.random())
         finally:
-            slot.credentials.remove(who)
+            slot.credentials.remove(credential)
             if loop.lives:
-                await close(self.flights, slot, who, loop)
+                await close(self.flights, slot, credential, loop)
 
     def _longest_turn(self) -> float:
-        """Return the longest time that a calm slot waits for its turn among the others of its host."""
+        """Return the longest wait of a calm slot for its turn at the host."""
         limits, profile = self.profile.limits, self.profile
         return (
             0.0

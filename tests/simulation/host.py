@@ -1,4 +1,4 @@
-"""The token host of the simulation: a fetch that takes its time, fails in every way that the profile knows, or brings a token."""
+"""The token host of the simulation: a fetch takes time, and fails as the profile says or not."""
 
 import asyncio
 
@@ -12,7 +12,7 @@ from simulation.world import World
 
 from aiomsi._errors import TokenRefusedError, TokenUnavailableError
 from aiomsi._tokens.host_backoff import HeldOffError, Ticket
-from aiomsi._tokens.state import Failure, FetchRequest, held_off
+from aiomsi._tokens.state import Failure, FetchRequest, held_off_failure
 from aiomsi._tokens.token import TokenResponse
 from aiomsi._util.secret import Secret
 
@@ -23,7 +23,7 @@ RAISED = (ValueError, ZeroDivisionError, OSError, TimeoutError)
 
 @attrs.define(eq=False)
 class SimHost:
-    """Answers the fetches of all slots; `mended` from the moment on when nothing is to go wrong any more."""
+    """Responds to the fetches of all slots; without faults once `mended` is set."""
 
     world: World
     profile: Profile
@@ -66,7 +66,7 @@ class SimHost:
             return await self._answer(flight)
         except HeldOffError:
             flight.held_off = True
-            return held_off(flight.slot.slot.name)
+            return held_off_failure(flight.slot.slot.name)
         finally:
             ticket.ended = clock.monotonic()
             turns.end(flight)
@@ -156,5 +156,5 @@ class SimHost:
         """Ask for the very token that is being fetched."""
         loop = asyncio.get_running_loop()
         assert isinstance(loop, SimLoop)
-        who = self.world.chance.choice(flight.slot.credentials)
-        await self.checks.call_inside(Call(0, flight.slot, who, loop, inside=flight))
+        credential = self.world.chance.choice(flight.slot.credentials)
+        await self.checks.call_inside(Call(0, flight.slot, credential, loop, inside=flight))

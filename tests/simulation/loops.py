@@ -17,7 +17,7 @@ _Base: Any = asyncio.AbstractEventLoop
 
 
 class SimLoop(_Base):  # type: ignore[misc]
-    """What a thread with an event loop is, as far as asyncio's tasks, futures and time-outs can tell.
+    """A thread with an event loop, as far as asyncio's tasks, futures and time-outs see it.
 
     It may be held up for a while, closed in an orderly way or abruptly, or never run again. It
     watches that whatever is not meant to be called from other threads is not.
@@ -66,7 +66,7 @@ class SimLoop(_Base):  # type: ignore[misc]
             self.ready.append(asyncio.Handle(callback, (), self, contextvars.Context()))
 
     def ask(self, callback: Callable[[], object]) -> None:
-        """Have something called in this loop as another thread does, unless it is closed by then."""
+        """Call a function in this loop as another thread does, unless it is closed by then."""
         with contextlib.suppress(RuntimeError):
             self.call_soon_threadsafe(callback)
 
@@ -105,12 +105,12 @@ class SimLoop(_Base):  # type: ignore[misc]
         )
 
     def die(self) -> None:
-        """Never run again, without having been closed: its thread is stuck for ever, or nobody runs it any more."""
+        """Stop for ever without closing, as if the thread were stuck or gone."""
         self.fall_silent()
         self.lives = False
 
     def cut_off(self) -> None:
-        """Close at once, whatever is still under way: its tasks are left to the garbage collector."""
+        """Close at once; the tasks that are not done are left to the garbage collector."""
         for task in self.tasks:
             # asyncio would report them, and rightly: that is the caller's doing, and not the
             # core's.
@@ -128,7 +128,7 @@ class SimLoop(_Base):  # type: ignore[misc]
         self.world.drop_timers(self)
 
     def wind_up(self) -> None:
-        """Close as `asyncio.run` does: cancel all tasks, wait for them and for their callbacks, close."""
+        """Close as `asyncio.run` does: cancel all tasks, await them and their callbacks, close."""
         self.is_closing = True
         self.put(self._cancel_all)
 
@@ -239,7 +239,7 @@ class SimLoop(_Base):  # type: ignore[misc]
         return handle
 
     def _start_at_once(self) -> None:
-        """Run the first step of the task just made, as an eager task factory does, on every version of Python."""
+        """Run the first step of a new task, as an eager task factory does, on every Python."""
         handle = self.ready.pop()
         current = asyncio.current_task(self)
         if current is not None:
@@ -252,7 +252,8 @@ class SimLoop(_Base):  # type: ignore[misc]
         if self.lives and events._get_running_loop() is not self:
             self.world.violate(
                 "rule 5",
-                f"{self.name} was touched from another thread: {getattr(thing, '__qualname__', type(thing).__name__)}",
+                f"{self.name} was touched from another thread: "
+                f"{getattr(thing, '__qualname__', type(thing).__name__)}",
             )
 
 

@@ -34,7 +34,8 @@ def change(package: Path, mutant: Mutant) -> None:
         path = package / f"{each.module}.py"
         text = path.read_text(encoding="utf-8")
         if text.count(each.old) != 1:
-            msg = f"{mutant.name}: {each.module} holds this {text.count(each.old)} times: {each.old!r}"
+            count = text.count(each.old)
+            msg = f"{mutant.name}: {each.module} holds this {count} times: {each.old!r}"
             raise SystemExit(msg)
         path.write_text(text.replace(each.old, each.new), encoding="utf-8")
 

@@ -1,4 +1,4 @@
-"""I8: between a failed fetch and the next there is at least the back-off; a `Retry-After` holds for all slots of the host."""
+"""I8: failed fetches are at least the back-off apart; a `Retry-After` holds for the whole host."""
 
 import attrs
 from simulation.records import LONGEST, SLACK, Flight, SimSlot
@@ -11,7 +11,7 @@ LONGEST_UNSERVED = 5.0
 MOST_OBEYED = 60.0
 ELECTIONS = 4
 LONGEST_LAG = 21.0
-"""For so long a thread may be preempted, as deep as that goes, before it enters that it could make no task."""
+"""The longest preemption of a thread before it records that it could not create a task."""
 
 
 @attrs.define(eq=False)
@@ -30,7 +30,7 @@ class Quiet:
 
 @attrs.define(eq=False)
 class Pauses:
-    """The failures of one slot, and the pause that each asks for with the smallest possible jitter."""
+    """The failures of one slot, and the shortest pause that each one allows."""
 
     world: World
     slot: SimSlot
@@ -63,7 +63,7 @@ class Pauses:
             if now < self.served - SLACK:
                 world.violate(
                     "I8",
-                    f"the back-off has another {self.served - now:.3f} s to go while a usable token is served",
+                    f"the back-off with a usable token has {self.served - now:.3f} s left",
                 )
         elif now < self.unserved - SLACK:
             world.violate("I8", f"the back-off has another {self.unserved - now:.3f} s to go")
@@ -74,7 +74,7 @@ class Pauses:
             if self.losses > ELECTIONS + 1 and now < self.lost_at + SHORTEST - SLACK:
                 world.violate(
                     "I8",
-                    f"{self.losses} flights were lost in close succession, and yet another was begun",
+                    f"{self.losses} flights were lost in close succession, and another was started",
                 )
 
     def end(self, flight: Flight) -> None:

@@ -41,7 +41,7 @@ ANSWERS = {
 """How the host answers when it gives no new token, or not at once."""
 
 LIMITS = (None, None, RequestLimits(20, 4), RequestLimits(4, 2), RequestLimits(1, 1))
-"""How many requests the host takes: any number, as many as IMDS, or so few that its slots always wait."""
+"""The limits of the host: none, those of IMDS, or so low that its slots always wait."""
 
 LIVES = (
     (12.0, 20.0),
@@ -109,7 +109,7 @@ class Profile:
 
     @classmethod
     def draw(cls, chance: random.Random) -> Self:
-        """Draw a character: every fault is there or not, so that each is also seen alone and each pair together."""
+        """Draw a profile: each fault is on or off, so that each occurs alone, and each pair."""
         calm = chance.random() < 0.12
         jobs_alone = not calm and chance.random() < 0.06
         faultless = calm or jobs_alone

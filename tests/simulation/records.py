@@ -1,4 +1,4 @@
-"""What the simulation itself knows: flights, tokens, calls and slots as seen from outside. Nothing here asks the core."""
+"""Records of flights, tokens, calls and slots as seen from outside, without the core."""
 
 import asyncio
 import weakref
@@ -26,7 +26,7 @@ SLACK = 1e-6
 
 @attrs.define
 class Handle:
-    """A task that the simulation does not keep alive: what becomes of one that everybody let go of is to be seen as well."""
+    """A weakly held task, so that the simulation also sees a task without any reference."""
 
     _task: weakref.ref[asyncio.Task[Any]] | None = None
 
@@ -75,7 +75,7 @@ class Flight:
     waited_for: bool = False
     """When it was lost: whether somebody waited for it who went on waiting."""
     wound_up: bool = False
-    """Whether the orderly end of its loop cancelled it, and nothing else can have taken it out before."""
+    """Whether the orderly end of its loop cancelled it while it was surely in the slot."""
 
     def why_gone(self, world: World) -> str:
         """Give the reason why this flight may have left its slot by now; empty if there is none."""
@@ -103,12 +103,12 @@ class Token:
     life: float
 
     def left(self, moment: Moment) -> float:
-        """Give the seconds left by whichever clock says fewer, counted from when the host's answer came."""
+        """Return the seconds left by the clock that shows fewer, counted from the response."""
         received = self.received
         return min(received.now - moment.now, received.wall - moment.wall) + self.life
 
     def left_at_most(self, first: Moment, last: Moment) -> float:
-        """Give the most that may be left: dated between its receipt and its publication, asked between these moments."""
+        """Return the most seconds that may be left, between two moments."""
         dated_at = max(self.received.wall, self.published.wall)
         return (
             min(self.published.now - first.now, dated_at - min(first.wall, last.wall)) + self.life
@@ -121,11 +121,11 @@ class Token:
 
 @attrs.define(eq=False)
 class Call:
-    """One call of `obtain`."""
+    """One call of `Slot.get`."""
 
     number: int
     slot: "SimSlot"
-    who: "Credential"
+    credential: "Credential"
     loop: SimLoop
     claims: str | None = None
     timeout: float | None = None

@@ -1,4 +1,4 @@
-"""I5: where nothing goes wrong, there are as many fetches as refresh points were crossed, not one more or less."""
+"""I5: without faults there are exactly as many fetches as refresh points were crossed."""
 
 import attrs
 from simulation.records import EXPIRED, LATE, Call, SimSlot, Token
@@ -17,7 +17,7 @@ class Refreshes:
     begun: int = 0
 
     def arrive(self, call: Call) -> None:
-        """Count a call that comes past the refresh point, or before the first token, while nothing is under way."""
+        """Count a call past the refresh point, or before the first token, without a flight."""
         if not self.flying and self.world.now >= self.due:
             self.expected += 1
             self.flying = True

@@ -1,4 +1,4 @@
-"""Rule 7 for services that refuse every token: the second new token in a row that is refused at once is kept for a while."""
+"""Rule 7: the second new token in a row that a service refuses at once is kept for a while."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Refused:
 
 
 def _are_two_of_a_rejection(chain: list[Token]) -> bool:
-    """Return whether both the latest token and the one before it were fetched because of a rejection."""
+    """Return whether the latest two tokens were fetched because of a rejection."""
     return len(chain) >= 2 and all(
         token.flight.order is not None
         and token.flight.order.rejected is not None

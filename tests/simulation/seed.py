@@ -101,7 +101,7 @@ class Simulation:
                 self.world.violate("I7", f"{loop.name} has a timer left, and no task any more")
 
     def _tear_down(self) -> None:
-        """Let go of everything, so that whatever complains when it is collected complains in its own seed."""
+        """Drop all references, so that objects that warn on collection do so in their own seed."""
         world = self.world
         previous, sys.unraisablehook = sys.unraisablehook, self._complain
         try:
@@ -153,7 +153,7 @@ class Simulation:
 
 
 def run_seed(seed: int) -> Report:
-    """Run one seed. The collector runs only where the seed says so: it may call code of the core."""
+    """Run one seed. The collector runs only where the seed says so, as it may call the core."""
     logger = logging.getLogger("aiomsi")
     was_silent, was_enabled = logger.disabled, gc.isenabled()
     logger.disabled = True

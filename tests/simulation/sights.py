@@ -1,4 +1,4 @@
-"""What a run of many seeds must have seen: a simulation that never gets into a state is blind to what goes wrong there."""
+"""The states that a run of many seeds must have reached, because it is blind in all others."""
 
 SIGHTS = frozenset(
     {

@@ -1,4 +1,4 @@
-"""The turns of a host's slots: no more requests than its limits allow, and no ticket left behind."""
+"""The turns of a host's slots: no more requests than its limits, and no ticket left over."""
 
 import attrs
 from simulation.pauses import Quiet
@@ -15,7 +15,7 @@ DEADLINE = 30.0
 
 @attrs.define(eq=False)
 class Turns:
-    """The requests that one host was sent, as the host sees them, and when it asked to be left alone.
+    """The requests to one host, as the host sees them, and its `Retry-After`.
 
     Attributes:
         requests: when each was sent,

@@ -1,4 +1,4 @@
-"""The world of a simulation: one clock, one source of chance, and event loops that take turns in one thread.
+"""The world of a simulation: a clock, a source of chance, and event loops in one thread.
 
 Every loop stands for a thread. Which loop runs its next callback is drawn, and so is, where that is
 asked for, which one of its callbacks. asyncio promises the order of `call_soon` within a loop;
@@ -43,7 +43,7 @@ CRASHES = (
     AssertionError,
     RecursionError,
 )
-"""What a program raises that does not run at all: no rule of the core finds these out, so no rule gets the credit."""
+"""Errors of a program that does not run at all, which no rule of the core detects."""
 
 
 @attrs.frozen
@@ -76,7 +76,7 @@ class World:
         self.number = 0
         self.locked = False
         self.handling: list[BaseException | None] = []
-        """What those who are preempted are just handling: Python takes it for the context of whatever is raised meanwhile."""
+        """The exceptions that preempted code handles; Python sets them as context."""
         self.seen: Counter[str] = Counter()
         self.violation: Violation | None = None
         self.story: list[tuple[object, ...]] = []
@@ -159,7 +159,7 @@ class World:
         )
 
     def scheduled(self) -> int:
-        """Count what is still on the clock, but for what was cancelled and for loops that will never run it."""
+        """Count the timers that are neither cancelled nor in a loop that never runs again."""
         return sum(_counts(loop, thing) for _, _, loop, thing in self._heap)
 
     # Running

@@ -1,4 +1,4 @@
-"""The library's await points, read from its syntax trees, and a task factory that sees who stands at which, and cancels there."""
+"""The library's await points, read from its syntax trees, and a task factory that cancels there."""
 
 import ast
 import asyncio
@@ -24,7 +24,7 @@ _Place: TypeAlias = tuple[str, int, int | None, int, int | None]
 
 @attrs.frozen
 class Point:
-    """A place in the source where a coroutine may be suspended: without a line number, which would not stay."""
+    """A place in the source where a coroutine may be suspended; without its line, which changes."""
 
     module: str
     function: str
@@ -45,7 +45,7 @@ def _place(kind: str, node: ast.stmt | ast.expr) -> _Place:
 
 
 class _Reader(ast.NodeTransformer):
-    """Finds the points of a module, and makes its tree into one whose byte code says more clearly where it stems from.
+    """Finds the points of a module, and marks them in its tree so that its byte code shows them.
 
     Of `async with a, b:` Python 3.11 gives all four points one and the same place; so it is
     rewritten as two statements, each with a place of its own. That changes nothing else (`Awaits`
@@ -198,7 +198,7 @@ class Awaits:
 
 
 def _generator(awaitable: object) -> object:
-    """Of a step of an asynchronous generator, which itself says nothing, give the generator; anything else is given back."""
+    """Return the generator of a step of an asynchronous generator, any other object as is."""
     if type(awaitable).__name__ not in {"async_generator_asend", "async_generator_athrow"}:
         return awaitable
     return next(
@@ -207,7 +207,7 @@ def _generator(awaitable: object) -> object:
 
 
 def _offsets(code: CodeType, places: dict[_Place, Point]) -> Iterator[tuple[int, Point]]:
-    """Give each instruction to the point whose GET_AWAITABLE comes before it: of a suspended frame, that is the right one."""
+    """Map each instruction to the point whose GET_AWAITABLE precedes it, as in suspended frames."""
     point: Point | None = None
     for instruction in dis.get_instructions(code):
         if instruction.opname == "GET_AWAITABLE":
@@ -229,7 +229,7 @@ class Way(enum.Enum):
 
 @attrs.define(eq=False)
 class Watch:
-    """Sees where the tasks of its loops stand; cancels the first one that comes to stand at the target.
+    """Observes where the tasks of its loops are suspended; cancels the first one at the target.
 
     Attributes:
         seen: where tasks stood, in the order in which they came there.

@@ -7,7 +7,7 @@ import attrs
 from virtual_loop import VirtualLoop
 
 from aiomsi._errors import TokenRefusedError, TokenUnavailableError
-from aiomsi._tokens.flight import ended
+from aiomsi._tokens.flight import wait_until_done
 from aiomsi._tokens.policy import DEFAULT_POLICY, Policy
 from aiomsi._tokens.slot import Slot
 from aiomsi._tokens.state import Failure, FetchRequest
@@ -65,7 +65,7 @@ def make_slot(loop: VirtualLoop, policy: Policy = DEFAULT_POLICY) -> Slot:
     return Slot("test", loop.clock, policy, middle)
 
 
-async def release(slot: Slot, who: object) -> None:
+async def detach(slot: Slot, who: object) -> None:
     """Release the slot in the way of a credential that closes."""
-    flight = slot.release(who)
-    await ended([] if flight is None else [flight], slot.policy.ping)
+    flight = slot.detach(who)
+    await wait_until_done([] if flight is None else [flight], slot.policy.ping)

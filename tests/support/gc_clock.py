@@ -35,7 +35,7 @@ class Collecting:
         gc.enable()
 
     def ends(self, call: Callable[[str], object], argument: str) -> bool:
-        """Make a call while garbage is collected, in a thread of its own, since it may block for ever; tell whether it ended."""
+        """Call a function during a collection, in a thread, and return whether it ended."""
         self._armed = True
         thread = threading.Thread(target=call, args=(argument,), daemon=True)
         thread.start()

@@ -1,4 +1,4 @@
-"""Event loops for tests: of every kind, and in threads of their own that can be blocked, stopped and closed."""
+"""Event loops for tests: of every kind, and in threads, to be blocked, stopped and closed."""
 
 import asyncio
 import importlib.util

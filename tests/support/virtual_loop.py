@@ -1,4 +1,4 @@
-"""An event loop on a virtual clock: waiting takes no time, and a loop with nothing left to wait for is an error."""
+"""An event loop on a virtual clock: waiting takes no time, and an endless wait is an error."""
 
 import asyncio
 import selectors
@@ -55,7 +55,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
 
 def run(main: Coroutine[Any, Any, T], loop: VirtualLoop) -> T:
-    """Run to the end in virtual time; anything that the loop's exception handler was told is an error."""
+    """Run to the end in virtual time; a call of the loop's exception handler is an error."""
     with asyncio.Runner(loop_factory=lambda: loop) as runner:
         result = runner.run(main)
     assert loop.failures == []

@@ -1,4 +1,4 @@
-"""Turns and `Retry-After` of one host's slots: in one loop, in several, in threads and after a fork."""
+"""Turns and `Retry-After` of one host's slots, in loops and threads, and after a fork."""
 
 import asyncio
 import os

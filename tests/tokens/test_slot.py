@@ -1,4 +1,4 @@
-"""The single flight, on one loop with a virtual clock. Threads, loops and forks are in test_slot_threads.py."""
+"""The single flight on one loop with a virtual clock; for threads see test_slot_threads.py."""
 
 import asyncio
 import gc
@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 import attrs
 import pytest
-from fake_host import DAY, DOWN, REFUSED, Caller, FakeHost, make_slot, middle, release
+from fake_host import DAY, DOWN, REFUSED, Caller, FakeHost, detach, make_slot, middle
 from virtual_loop import VirtualLoop, run
 
 from aiomsi import (
@@ -40,9 +40,9 @@ def loop() -> Iterator[VirtualLoop]:
 
 
 async def many(slot: Slot, host: FakeHost, count: int) -> list[AccessToken | BaseException]:
-    who = Caller()
+    credential = Caller()
     return await asyncio.gather(
-        *(slot.obtain(who, host) for _ in range(count)), return_exceptions=True
+        *(slot.get(credential, host) for _ in range(count)), return_exceptions=True
     )
 
 
@@ -60,9 +60,9 @@ def test_a_fresh_token_is_served_without_a_fetch_and_without_suspending(loop: Vi
     slot, host = make_slot(loop), FakeHost()
 
     async def main() -> None:
-        token = await slot.obtain(Caller(), host)
+        token = await slot.get(Caller(), host)
         with pytest.raises(StopIteration) as stopped:
-            slot.obtain(Caller(), host).send(None)
+            slot.get(Caller(), host).send(None)
         assert stopped.value.value is token
 
     run(main(), loop)
@@ -74,7 +74,7 @@ def test_a_cancelled_caller_hurts_nobody(loop: VirtualLoop, victim: int) -> None
     slot, host = make_slot(loop), FakeHost()
 
     async def main() -> list[AccessToken | BaseException]:
-        tasks = [asyncio.create_task(slot.obtain(Caller(), host)) for _ in range(1_000)]
+        tasks = [asyncio.create_task(slot.get(Caller(), host)) for _ in range(1_000)]
         await asyncio.sleep(0.05)
         tasks[victim].cancel()
         return await asyncio.gather(*tasks, return_exceptions=True)
@@ -93,7 +93,7 @@ def test_when_all_callers_are_cancelled_the_fetch_still_ends_and_its_token_is_ke
     async def main() -> None:
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.05):
-                await slot.obtain(Caller(), host)
+                await slot.get(Caller(), host)
         assert slot.stats().under_way
         await asyncio.sleep(1)
         assert slot.token is not None
@@ -120,11 +120,11 @@ def test_a_failure_is_replayed_until_the_back_off_is_over(loop: VirtualLoop) -> 
     async def main() -> None:
         for _ in range(3):
             with pytest.raises(TokenUnavailableError) as raised:
-                await slot.obtain(Caller(), host)
+                await slot.get(Caller(), host)
             assert raised.value.retry_after == pytest.approx(0.75)
         assert slot.stats().next_attempt == pytest.approx(0.75)
         await asyncio.sleep(0.76)
-        assert isinstance(await slot.obtain(Caller(), host), AccessToken)
+        assert isinstance(await slot.get(Caller(), host), AccessToken)
 
     run(main(), loop)
     assert len(host.orders) == 2
@@ -138,7 +138,7 @@ def test_a_refusal_is_replayed_for_a_quarter_of_a_second_and_no_longer(loop: Vir
     async def main() -> None:
         for _ in range(10):
             with pytest.raises(TokenRefusedError):
-                await slot.obtain(Caller(), host)
+                await slot.get(Caller(), host)
             await asyncio.sleep(0.25)
 
     run(main(), loop)
@@ -151,10 +151,10 @@ def test_retry_after_is_obeyed_up_to_a_minute(loop: VirtualLoop) -> None:
     async def main() -> None:
         for _ in range(2):
             with pytest.raises(TokenUnavailableError):
-                await slot.obtain(Caller(), host)
+                await slot.get(Caller(), host)
             await asyncio.sleep(59.9)
             with pytest.raises(TokenUnavailableError):
-                await slot.obtain(Caller(), host)
+                await slot.get(Caller(), host)
             await asyncio.sleep(0.1)
 
     run(main(), loop)
@@ -165,12 +165,12 @@ def test_a_stale_token_is_served_while_one_fetch_renews_it(loop: VirtualLoop) ->
     slot, host = make_slot(loop), FakeHost()
 
     async def main() -> None:
-        first = await slot.obtain(Caller(), host)
+        first = await slot.get(Caller(), host)
         await asyncio.sleep(DAY / 2 + 1)
         for _ in range(100):
-            assert await slot.obtain(Caller(), host) is first
+            assert await slot.get(Caller(), host) is first
         await asyncio.sleep(1)
-        assert await slot.obtain(Caller(), host) is not first
+        assert await slot.get(Caller(), host) is not first
 
     run(main(), loop)
     assert len(host.orders) == 2
@@ -183,10 +183,10 @@ def test_a_stale_token_is_served_to_everyone_while_the_host_is_down(
     slot, host = make_slot(loop), FakeHost([None, DOWN], latency=0)
 
     async def main() -> None:
-        first = await slot.obtain(Caller(), host)
+        first = await slot.get(Caller(), host)
         await asyncio.sleep(DAY / 2 + 1)
         while loop.now < DAY - 130:
-            assert await slot.obtain(Caller(), host) is first
+            assert await slot.get(Caller(), host) is first
             await asyncio.sleep(5)
 
     with caplog.at_level(logging.WARNING, "aiomsi"):
@@ -203,11 +203,11 @@ def test_no_error_is_raised_while_a_token_is_usable_and_one_is_at_its_end(
     slot, host = make_slot(loop), FakeHost([None, DOWN], latency=0)
 
     async def main() -> float:
-        await slot.obtain(Caller(), host)
+        await slot.get(Caller(), host)
         await asyncio.sleep(DAY - 200)
         while True:
             try:
-                await slot.obtain(Caller(), host)
+                await slot.get(Caller(), host)
             except TokenUnavailableError:
                 return loop.now
             await asyncio.sleep(1)
@@ -219,10 +219,10 @@ def test_a_late_caller_waits_for_the_renewal(loop: VirtualLoop) -> None:
     slot, host = make_slot(loop), FakeHost(latency=2)
 
     async def main() -> None:
-        first = await slot.obtain(Caller(), host)
+        first = await slot.get(Caller(), host)
         await asyncio.sleep(DAY - 100)
         before = loop.now
-        renewed = await asyncio.gather(*(slot.obtain(Caller(), host) for _ in range(50)))
+        renewed = await asyncio.gather(*(slot.get(Caller(), host) for _ in range(50)))
         assert first not in renewed
         assert loop.now - before == pytest.approx(2)
 
@@ -237,10 +237,10 @@ def test_a_late_caller_waits_no_longer_than_the_old_token_allows(
     slot, host = make_slot(loop), FakeHost(latency=7)
 
     async def main() -> None:
-        first = await slot.obtain(Caller(), host)
+        first = await slot.get(Caller(), host)
         await asyncio.sleep(DAY - left)
         before = loop.now
-        assert await slot.obtain(Caller(), host) is first
+        assert await slot.get(Caller(), host) is first
         assert loop.now - before == pytest.approx(waited)
         await asyncio.sleep(8)
         assert slot.token is not first
@@ -254,10 +254,10 @@ def test_late_caller_whose_loop_was_blocked_gets_a_token(loop: VirtualLoop, bloc
     slot, host = make_slot(loop), FakeHost(["old", "new"], latency=6.0)
 
     async def main() -> None:
-        await slot.obtain(Caller(), host)
+        await slot.get(Caller(), host)
         await asyncio.sleep(DAY - 25.0)
         loop.call_later(1.0, lambda: setattr(loop, "now", loop.now + block))
-        token = await slot.obtain(Caller(), host)
+        token = await slot.get(Caller(), host)
         # After the longer block the old one has expired.
         assert token.token == ("old" if block < 10 else "new")
 
@@ -268,12 +268,12 @@ def test_a_late_caller_gets_the_old_token_at_once_when_the_renewal_fails(loop: V
     slot, host = make_slot(loop), FakeHost([None, DOWN], latency=1)
 
     async def main() -> None:
-        first = await slot.obtain(Caller(), host)
+        first = await slot.get(Caller(), host)
         await asyncio.sleep(DAY - 100)
         before = loop.now
-        assert await asyncio.gather(*(slot.obtain(Caller(), host) for _ in range(9))) == [first] * 9
+        assert await asyncio.gather(*(slot.get(Caller(), host) for _ in range(9))) == [first] * 9
         assert loop.now - before == pytest.approx(1)
-        assert await slot.obtain(Caller(), host) is first
+        assert await slot.get(Caller(), host) is first
 
     run(main(), loop)
     assert len(host.orders) == 2
@@ -283,11 +283,11 @@ def test_a_late_caller_that_is_cancelled_leaves_nothing_behind(loop: VirtualLoop
     slot, host = make_slot(loop), FakeHost(latency=1)
 
     async def main() -> None:
-        await slot.obtain(Caller(), host)
+        await slot.get(Caller(), host)
         await asyncio.sleep(DAY - 100)
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.5):
-                await slot.obtain(Caller(), host)
+                await slot.get(Caller(), host)
         await asyncio.sleep(1)
 
     run(main(), loop)
@@ -302,7 +302,7 @@ def test_the_same_token_once_more_makes_no_loop(loop: VirtualLoop) -> None:
 
     async def main() -> None:
         while loop.now < DAY - 11:
-            await slot.obtain(Caller(), same)
+            await slot.get(Caller(), same)
             await asyncio.sleep(10)
 
     run(main(), loop)
@@ -316,7 +316,7 @@ def test_a_short_lived_token_is_not_fetched_again_on_every_call(loop: VirtualLoo
 
     async def main() -> None:
         for _ in range(95):
-            await slot.obtain(Caller(), host)
+            await slot.get(Caller(), host)
             await asyncio.sleep(1)
 
     run(main(), loop)
@@ -329,7 +329,7 @@ def test_a_nearly_expired_token_is_a_failure_with_back_off(loop: VirtualLoop) ->
     async def main() -> None:
         for _ in range(2):
             with pytest.raises(TokenUnavailableError, match="9 s left"):
-                await slot.obtain(Caller(), host)
+                await slot.get(Caller(), host)
 
     run(main(), loop)
     assert len(host.orders) == 1
@@ -342,10 +342,10 @@ def test_a_jump_of_the_wall_clock_never_hands_out_an_expired_token(
     slot, host = make_slot(loop), FakeHost()
 
     async def main() -> None:
-        await slot.obtain(Caller(), host)
+        await slot.get(Caller(), host)
         loop.skew = jump
         await asyncio.sleep(DAY)
-        assert await slot.obtain(Caller(), host) is slot.token
+        assert await slot.get(Caller(), host) is slot.token
 
     run(main(), loop)
     assert len(host.orders) == 2
@@ -361,7 +361,7 @@ def test_a_token_that_expires_on_the_way_to_its_caller_is_not_delivered(loop: Vi
     host = FakeHost(inside=jump)
 
     async def main() -> None:
-        assert (await slot.obtain(Caller(), host)).token == "token-1"
+        assert (await slot.get(Caller(), host)).token == "token-1"
 
     run(main(), loop)
 
@@ -388,7 +388,7 @@ def test_a_flight_that_is_cancelled_before_its_first_step_is_begun_again(loop: V
     slot, host = make_slot(loop), FakeHost()
 
     async def main() -> None:
-        call = asyncio.create_task(slot.obtain(Caller(), host))
+        call = asyncio.create_task(slot.get(Caller(), host))
         await asyncio.sleep(0)
         (flight,) = (
             task for task in asyncio.all_tasks() if task.get_name().startswith("aiomsi test")
@@ -412,10 +412,10 @@ def test_a_loss_in_the_background_is_backed_off_like_any_failure(loop: VirtualLo
     slot, host = make_slot(loop), FakeHost([None, asyncio.CancelledError()], latency=0)
 
     async def main() -> None:
-        await slot.obtain(Caller(), host)
+        await slot.get(Caller(), host)
         await asyncio.sleep(DAY / 2 + 1)
         for _ in range(100):
-            await slot.obtain(Caller(), host)
+            await slot.get(Caller(), host)
             await asyncio.sleep(0.001)
 
     run(main(), loop)
@@ -454,9 +454,9 @@ def test_fetch_during_which_its_loop_was_blocked_is_not_given_up(
         return TokenResponse(Secret("late"), DAY)
 
     async def main() -> None:
-        call = asyncio.create_task(slot.obtain(Caller(), fetch))
+        call = asyncio.create_task(slot.get(Caller(), fetch))
         await asyncio.sleep(0.5)
-        other = asyncio.create_task(slot.obtain(Caller(), fetch))
+        other = asyncio.create_task(slot.get(Caller(), fetch))
         assert [(await each).token for each in (call, other)] == ["late", "late"]
         assert slot.stats().fetches == 1
 
@@ -478,7 +478,7 @@ def test_fetch_that_hangs_after_its_loop_was_blocked_is_given_up(loop: VirtualLo
 
     async def main() -> None:
         with pytest.raises(TokenUnavailableError, match="did not end in time"):
-            await slot.obtain(Caller(), fetch)
+            await slot.get(Caller(), fetch)
         assert loop.now == pytest.approx(92 + 50, abs=0.3)
 
     run(main(), loop)
@@ -490,7 +490,7 @@ def test_loop_that_was_blocked_itself_gives_the_flights_loop_another_ping(
     slot, host, silent = make_slot(loop), FakeHost(latency=1), VirtualLoop()
 
     async def begin() -> None:
-        task = asyncio.ensure_future(slot.obtain(Caller(), host))
+        task = asyncio.ensure_future(slot.get(Caller(), host))
         task.add_done_callback(lambda done: done.cancelled() or done.exception())
         await asyncio.sleep(0.5)
         silent.stop()
@@ -500,7 +500,7 @@ def test_loop_that_was_blocked_itself_gives_the_flights_loop_another_ping(
 
     async def main() -> None:
         loop.call_later(1.0, lambda: setattr(loop, "now", loop.now + 10.0))
-        await slot.obtain(Caller(), host)
+        await slot.get(Caller(), host)
 
     run(main(), loop)
     # Its first ping was due after 2 s, and looked for when the loop ran again.
@@ -519,10 +519,10 @@ def test_a_call_from_inside_the_fetch_is_an_error_and_no_deadlock(loop: VirtualL
         return TokenResponse(Secret("outer"), DAY)
 
     async def _inner() -> None:
-        await slot.obtain(Caller(), fetch)
+        await slot.get(Caller(), fetch)
 
     async def main() -> None:
-        assert (await slot.obtain(Caller(), fetch)).token == "outer"
+        assert (await slot.get(Caller(), fetch)).token == "outer"
 
     run(main(), loop)
 
@@ -535,7 +535,7 @@ def test_the_fetch_sees_nothing_of_its_first_callers_context(loop: VirtualLoop) 
 
     async def main() -> None:
         tenant.set("mine")
-        await slot.obtain(Caller(), host)
+        await slot.get(Caller(), host)
 
     run(main(), loop)
     assert seen == ["nobody's"]
@@ -563,10 +563,10 @@ def test_a_task_factory_that_fails_is_a_failure_of_the_library(loop: VirtualLoop
     async def main() -> None:
         loop.set_task_factory(broken)
         with pytest.raises(TokenUnavailableError, match="no tasks today"):
-            await slot.obtain(Caller(), host)
+            await slot.get(Caller(), host)
         loop.set_task_factory(None)
         await asyncio.sleep(1)
-        assert isinstance(await slot.obtain(Caller(), host), AccessToken)
+        assert isinstance(await slot.get(Caller(), host), AccessToken)
 
     run(main(), loop)
 
@@ -575,10 +575,10 @@ def test_a_task_factory_that_fails_costs_no_usable_token(loop: VirtualLoop) -> N
     slot, host = make_slot(loop), FakeHost(latency=0)
 
     async def main() -> None:
-        token = await slot.obtain(Caller(), host)
+        token = await slot.get(Caller(), host)
         await asyncio.sleep(DAY / 2 + 1)
         loop.set_task_factory(broken)
-        assert await slot.obtain(Caller(), host) is token
+        assert await slot.get(Caller(), host) is token
         loop.set_task_factory(None)
 
     run(main(), loop)
@@ -597,7 +597,7 @@ def test_a_flight_that_is_taken_out_while_its_task_is_made_is_cancelled(loop: Vi
 
     async def main() -> None:
         loop.set_task_factory(forgetful)
-        assert isinstance(await slot.obtain(Caller(), host), AccessToken)
+        assert isinstance(await slot.get(Caller(), host), AccessToken)
         loop.set_task_factory(None)
 
     run(main(), loop)
@@ -614,12 +614,12 @@ def test_callers_that_come_and_go_with_their_loops_are_no_reason_for_an_error(
         for _ in range(10):
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(0.01):
-                    await slot.obtain(Caller(), host)
+                    await slot.get(Caller(), host)
             for task in asyncio.all_tasks():
                 if task.get_name().startswith("aiomsi test"):
                     task.cancel()
             await asyncio.sleep(0.01)
-        assert isinstance(await slot.obtain(Caller(), host), AccessToken)
+        assert isinstance(await slot.get(Caller(), host), AccessToken)
 
     run(main(), loop)
 
@@ -639,7 +639,7 @@ def test_forgetting_under_a_flight_with_claims_loses_no_claims(
     slot, host = make_slot(loop), FakeHost(latency=1)
 
     async def main() -> None:
-        call = asyncio.create_task(slot.obtain(Caller(), host, claims))
+        call = asyncio.create_task(slot.get(Caller(), host, claims))
         await asyncio.sleep(0.5)
         slot.forget()
         assert isinstance(await call, AccessToken)
@@ -658,17 +658,17 @@ def test_retry_after_of_a_host_holds_for_all_its_slots(loop: VirtualLoop) -> Non
     host, good = FakeHost([busy], latency=0), FakeHost(latency=0)
 
     async def main() -> None:
-        token = await stale.obtain(Caller(), good)
+        token = await stale.get(Caller(), good)
         await asyncio.sleep(DAY / 2 + 1)
         with pytest.raises(TokenUnavailableError, match="the host is down"):
-            await first.obtain(Caller(), host)
+            await first.get(Caller(), host)
         with pytest.raises(TokenUnavailableError, match="no request was sent for second") as raised:
-            await second.obtain(Caller(), good)
+            await second.get(Caller(), good)
         assert raised.value.retry_after == second.stats().next_attempt == pytest.approx(40)
-        assert await stale.obtain(Caller(), good) is token
+        assert await stale.get(Caller(), good) is token
         await asyncio.sleep(40)
-        await second.obtain(Caller(), good)
-        await stale.obtain(Caller(), good)
+        await second.get(Caller(), good)
+        await stale.get(Caller(), good)
 
     run(main(), loop)
     assert len(host.orders) == 1
@@ -685,8 +685,8 @@ def test_retry_after_that_fits_the_deadline_starts_a_flight(
 
     async def main() -> None:
         with pytest.raises(TokenUnavailableError):
-            await first.obtain(Caller(), FakeHost([busy], latency=0))
-        await second.obtain(Caller(), FakeHost())
+            await first.get(Caller(), FakeHost([busy], latency=0))
+        await second.get(Caller(), FakeHost())
 
     run(main(), loop)
 
@@ -697,8 +697,8 @@ def test_own_backoff_of_an_inner_credential_holds_for_its_slot_only(loop: Virtua
 
     async def main() -> None:
         with pytest.raises(TokenUnavailableError):
-            await first.obtain(Caller(), FakeHost([attrs.evolve(DOWN, retry_after=40.0)]))
-        await second.obtain(Caller(), FakeHost())
+            await first.get(Caller(), FakeHost([attrs.evolve(DOWN, retry_after=40.0)]))
+        await second.get(Caller(), FakeHost())
         assert first.stats().next_attempt > 39
         assert second.stats().next_attempt == 0
 
@@ -733,17 +733,17 @@ def test_only_a_token_is_reported_as_handed_out_again(
     slot, host = make_slot(loop), FakeHost(["same", "same", DOWN], latency=0)
 
     async def main() -> None:
-        await slot.obtain(Caller(), host)
+        await slot.get(Caller(), host)
         slot.reject("same")
-        await slot.obtain(Caller(), host)
+        await slot.get(Caller(), host)
         await asyncio.sleep(60)
         slot.reject("same")
         with pytest.raises(TokenUnavailableError):
-            await slot.obtain(Caller(), host)
+            await slot.get(Caller(), host)
 
     with caplog.at_level(logging.WARNING, "aiomsi"):
         run(main(), loop)
-    assert caplog.text.count("handed out again") == 1
+    assert caplog.text.count("returned the token again") == 1
 
 
 def test_a_task_that_a_fetch_left_behind_may_ask_later(loop: VirtualLoop) -> None:
@@ -753,12 +753,12 @@ def test_a_task_that_a_fetch_left_behind_may_ask_later(loop: VirtualLoop) -> Non
     async def ask() -> AccessToken:
         await asyncio.sleep(1)
         slot.forget()
-        return await slot.obtain(Caller(), FakeHost())
+        return await slot.get(Caller(), FakeHost())
 
     host = FakeHost(inside=lambda: later.append(asyncio.create_task(ask())))
 
     async def main() -> None:
-        await slot.obtain(Caller(), host)
+        await slot.get(Caller(), host)
         assert isinstance(await later[0], AccessToken)
 
     run(main(), loop)
@@ -772,10 +772,10 @@ def test_of_many_rejections_of_one_token_one_fetch_is_made(loop: VirtualLoop) ->
 
     async def refused(token: AccessToken) -> AccessToken:
         slot.reject(token.token)
-        return await slot.obtain(Caller(), host)
+        return await slot.get(Caller(), host)
 
     async def main() -> None:
-        token = await slot.obtain(Caller(), host)
+        token = await slot.get(Caller(), host)
         renewed = await asyncio.gather(*(refused(token) for _ in range(100)))
         assert {each.token for each in renewed} == {"token-1"}
         assert not slot.reject("token-0")
@@ -789,9 +789,9 @@ def test_a_rejection_during_a_renewal_supersedes_it(loop: VirtualLoop) -> None:
     slot, host = make_slot(loop), FakeHost(["old", "old", "new"], latency=1)
 
     async def main() -> None:
-        await slot.obtain(Caller(), host)
+        await slot.get(Caller(), host)
         await asyncio.sleep(DAY - 100)
-        waiting = [asyncio.create_task(slot.obtain(Caller(), host)) for _ in range(5)]
+        waiting = [asyncio.create_task(slot.get(Caller(), host)) for _ in range(5)]
         await asyncio.sleep(0.5)
         assert slot.reject("old")
         tokens = await asyncio.gather(*waiting)
@@ -805,10 +805,10 @@ def test_a_rejected_token_is_not_served_while_the_host_is_down(loop: VirtualLoop
     slot, host = make_slot(loop), FakeHost(["old", DOWN])
 
     async def main() -> None:
-        await slot.obtain(Caller(), host)
+        await slot.get(Caller(), host)
         slot.reject("old")
         with pytest.raises(TokenUnavailableError):
-            await slot.obtain(Caller(), host)
+            await slot.get(Caller(), host)
 
     run(main(), loop)
 
@@ -819,16 +819,16 @@ def test_a_token_that_the_host_hands_out_again_is_served_and_the_host_left_alone
     slot, host = make_slot(loop), FakeHost(["same"], latency=0)
 
     async def main() -> None:
-        await slot.obtain(Caller(), host)
+        await slot.get(Caller(), host)
         while loop.now < 300:
             slot.reject("same")
-            assert (await slot.obtain(Caller(), host)).token == "same"
+            assert (await slot.get(Caller(), host)).token == "same"
             await asyncio.sleep(1)
 
     with caplog.at_level(logging.WARNING, "aiomsi"):
         run(main(), loop)
     assert host.begun == [0, 0, 60, 180]
-    assert caplog.text.count("handed out again") == 1
+    assert caplog.text.count("returned the token again") == 1
 
 
 def test_a_challenge_never_gives_the_cached_token_back_and_the_same_claims_share_a_fetch(
@@ -837,15 +837,13 @@ def test_a_challenge_never_gives_the_cached_token_back_and_the_same_claims_share
     slot, host = make_slot(loop), FakeHost()
 
     async def main() -> None:
-        first = await slot.obtain(Caller(), host)
-        renewed = await asyncio.gather(
-            *(slot.obtain(Caller(), host, claims="c1") for _ in range(20))
-        )
+        first = await slot.get(Caller(), host)
+        renewed = await asyncio.gather(*(slot.get(Caller(), host, claims="c1") for _ in range(20)))
         assert first not in renewed
-        assert await slot.obtain(Caller(), host, claims="c1") is renewed[0]
+        assert await slot.get(Caller(), host, claims="c1") is renewed[0]
         await asyncio.sleep(60)
-        assert await slot.obtain(Caller(), host, claims="c1") is not renewed[0]
-        await slot.obtain(Caller(), host, claims="c2")
+        assert await slot.get(Caller(), host, claims="c1") is not renewed[0]
+        await slot.get(Caller(), host, claims="c2")
 
     run(main(), loop)
     assert [order.claims for order in host.orders] == [None, "c1", "c1", "c2"]
@@ -856,7 +854,7 @@ def test_a_challenge_without_a_token_is_carried_by_the_first_fetch(loop: Virtual
     slot, host = make_slot(loop), FakeHost()
 
     async def main() -> None:
-        await slot.obtain(Caller(), host, claims="c1")
+        await slot.get(Caller(), host, claims="c1")
 
     run(main(), loop)
     assert [order.claims for order in host.orders] == ["c1"]
@@ -866,7 +864,7 @@ def test_forgetting_before_the_flights_first_step_asks_the_host_once(loop: Virtu
     slot, host = make_slot(loop), FakeHost()
 
     async def main() -> None:
-        call = asyncio.create_task(slot.obtain(Caller(), host))
+        call = asyncio.create_task(slot.get(Caller(), host))
         await asyncio.sleep(0)
         slot.forget()
         assert isinstance(await call, AccessToken)
@@ -893,7 +891,7 @@ def test_a_flight_that_is_superseded_at_the_moment_it_lands_publishes_nothing(
     host = FakeHost(inside=lambda: landing.append(True))
 
     async def main() -> None:
-        assert (await slot.obtain(Caller(), host)).token == "token-1"
+        assert (await slot.get(Caller(), host)).token == "token-1"
 
     run(main(), loop)
     assert landing == [True, False, True]
@@ -903,9 +901,9 @@ def test_a_flight_that_is_superseded_at_the_moment_it_lands_publishes_nothing(
 def test_a_caller_that_is_being_cancelled_is_not_woken_as_well(loop: VirtualLoop) -> None:
     future: asyncio.Future[Outcome] = loop.create_future()
     future.cancel()
-    flight, roster = Flight(1, loop, FetchRequest(), 0.0), LoopWaiters(loop)
-    roster.waiters[Waiter(future, Caller(), flight, roster)] = None
-    roster.wake(NoResult.LOST)
+    flight, loop_waiters = Flight(1, loop, FetchRequest(), 0.0), LoopWaiters(loop)
+    loop_waiters.waiters[Waiter(future, Caller(), flight, loop_waiters)] = None
+    loop_waiters.wake(NoResult.LOST)
     assert future.cancelled()
 
 
@@ -923,7 +921,7 @@ def test_forgetting_empties_the_slot_and_hurts_nobody_who_waits(loop: VirtualLoo
     slot, host = make_slot(loop), FakeHost(latency=1)
 
     async def main() -> None:
-        call = asyncio.create_task(slot.obtain(Caller(), host))
+        call = asyncio.create_task(slot.get(Caller(), host))
         await asyncio.sleep(0.5)
         slot.forget()
         slot.forget()
@@ -954,16 +952,16 @@ def test_closing_tells_the_closed_credentials_callers_and_nobody_else(loop: Virt
     closing, other = Caller(), Caller()
 
     async def main() -> None:
-        slot.use(closing)
-        slot.use(other)
-        told = asyncio.create_task(slot.obtain(closing, host))
-        served = asyncio.create_task(slot.obtain(other, host))
+        slot.attach(closing)
+        slot.attach(other)
+        told = asyncio.create_task(slot.get(closing, host))
+        served = asyncio.create_task(slot.get(other, host))
         await asyncio.sleep(0.5)
-        await release(slot, closing)
+        await detach(slot, closing)
         with pytest.raises(CredentialClosedError, match="closed while this call waited"):
             await told
         assert isinstance(await served, AccessToken)
-        await release(slot, other)
+        await detach(slot, other)
 
     run(main(), loop)
     assert len(host.orders) == 1
@@ -971,17 +969,17 @@ def test_closing_tells_the_closed_credentials_callers_and_nobody_else(loop: Virt
 
 def test_closing_a_private_slot_cancels_the_flight_and_waits_for_its_end(loop: VirtualLoop) -> None:
     slot, host = Slot("test", loop.clock, private=True), FakeHost(latency=1)
-    who = Caller()
+    credential = Caller()
 
     async def main() -> None:
-        slot.use(who)
-        call = asyncio.create_task(slot.obtain(who, host))
+        slot.attach(credential)
+        call = asyncio.create_task(slot.get(credential, host))
         await asyncio.sleep(0.5)
-        await release(slot, who)
+        await detach(slot, credential)
         assert not [task for task in asyncio.all_tasks() if task.get_name().startswith("aiomsi")]
         with pytest.raises(CredentialClosedError):
             await call
-        assert isinstance(await slot.obtain(who, host), AccessToken)
+        assert isinstance(await slot.get(credential, host), AccessToken)
 
     run(main(), loop)
     assert loop.now == pytest.approx(1.5)
@@ -991,7 +989,7 @@ def test_closing_waits_a_bounded_time_for_a_fetch_that_does_not_let_itself_be_ca
     loop: VirtualLoop,
 ) -> None:
     slot = Slot("test", loop.clock, private=True)
-    who = Caller()
+    credential = Caller()
 
     async def stubborn(order: object) -> TokenResponse:
         for _ in range(10):
@@ -1002,13 +1000,13 @@ def test_closing_waits_a_bounded_time_for_a_fetch_that_does_not_let_itself_be_ca
         return TokenResponse(Secret("late"), DAY)
 
     async def main() -> None:
-        slot.use(who)
+        slot.attach(credential)
         call = asyncio.ensure_future(
-            asyncio.gather(slot.obtain(who, stubborn), return_exceptions=True)
+            asyncio.gather(slot.get(credential, stubborn), return_exceptions=True)
         )
         await asyncio.sleep(0.5)
         before = loop.now
-        await release(slot, who)
+        await detach(slot, credential)
         assert loop.now - before == pytest.approx(2)
         await call
         await asyncio.sleep(20)
@@ -1019,16 +1017,18 @@ def test_closing_waits_a_bounded_time_for_a_fetch_that_does_not_let_itself_be_ca
 
 def test_a_credential_that_is_gone_has_no_interest(loop: VirtualLoop) -> None:
     slot, host = Slot("test", loop.clock, private=True), FakeHost(latency=1)
-    gone, who = Caller(), Caller()
-    slot.use(gone)
-    slot.use(who)
+    gone, credential = Caller(), Caller()
+    slot.attach(gone)
+    slot.attach(credential)
     del gone
     gc.collect()
 
     async def main() -> None:
-        call = asyncio.ensure_future(asyncio.gather(slot.obtain(who, host), return_exceptions=True))
+        call = asyncio.ensure_future(
+            asyncio.gather(slot.get(credential, host), return_exceptions=True)
+        )
         await asyncio.sleep(0.5)
-        await release(slot, who)
+        await detach(slot, credential)
         await call
         assert not slot.stats().under_way
 
@@ -1045,9 +1045,9 @@ def test_jitter_is_drawn_once_for_each_token(loop: VirtualLoop) -> None:
     slot, host = Slot("test", loop.clock, Policy(), draw), FakeHost()
 
     async def main() -> None:
-        await slot.obtain(Caller(), host)
+        await slot.get(Caller(), host)
         for _ in range(100):
-            await slot.obtain(Caller(), host)
+            await slot.get(Caller(), host)
 
     run(main(), loop)
     assert draws == [(0.9, 1.1)]
@@ -1058,9 +1058,9 @@ def test_policy_is_what_the_slot_goes_by(loop: VirtualLoop) -> None:
     host = FakeHost()
 
     async def main() -> None:
-        await slot.obtain(Caller(), host)
+        await slot.get(Caller(), host)
         await asyncio.sleep(DAY / 4 + 1)
-        await slot.obtain(Caller(), host)
+        await slot.get(Caller(), host)
         await asyncio.sleep(1)
 
     run(main(), loop)
@@ -1091,14 +1091,14 @@ def test_slot_held_off_by_another_shows_no_text_of_its_response(loop: VirtualLoo
 
     async def main() -> None:
         with pytest.raises(TokenRefusedError):
-            await refused.obtain(Caller(), FakeHost([REFUSED], latency=0))
+            await refused.get(Caller(), FakeHost([REFUSED], latency=0))
         await asyncio.sleep(1)
         with pytest.raises(TokenUnavailableError):
-            await throttled.obtain(Caller(), FakeHost([busy], latency=0))
+            await throttled.get(Caller(), FakeHost([busy], latency=0))
         with pytest.raises(
             TokenUnavailableError, match=r"^no request was sent for test, because its host"
         ) as raised:
-            await refused.obtain(Caller(), FakeHost())
+            await refused.get(Caller(), FakeHost())
         assert "too many" not in str(raised.value)
         assert raised.value.retry_after == pytest.approx(40)
 
@@ -1111,10 +1111,10 @@ def test_a_refresh_that_fails_when_the_token_is_past_use_says_nothing_of_its_lif
     slot = make_slot(loop)
 
     async def main() -> None:
-        await slot.obtain(Caller(), FakeHost(life=100, latency=0))
+        await slot.get(Caller(), FakeHost(life=100, latency=0))
         await asyncio.sleep(95)
         with caplog.at_level(logging.WARNING), pytest.raises(TokenUnavailableError):
-            await slot.obtain(Caller(), FakeHost([DOWN], latency=0))
+            await slot.get(Caller(), FakeHost([DOWN], latency=0))
 
     run(main(), loop)
     assert caplog.records == []

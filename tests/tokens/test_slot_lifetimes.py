@@ -1,4 +1,4 @@
-"""Flights that outlive credentials, callers and, as far as that is possible, event loops; and the tasks around a fetch."""
+"""Flights that outlive credentials, callers and event loops; and the tasks around a fetch."""
 
 import asyncio
 import gc
@@ -9,7 +9,7 @@ from typing import Any
 
 import attrs
 import pytest
-from fake_host import DAY, DOWN, Caller, FakeHost, make_slot, middle, release
+from fake_host import DAY, DOWN, Caller, FakeHost, detach, make_slot, middle
 from tracing import FakeTracing
 from virtual_loop import EPOCH, VirtualLoop, run
 
@@ -35,17 +35,19 @@ def loop() -> Iterator[VirtualLoop]:
 def test_closing_leaves_the_flight_under_way(loop: VirtualLoop, age: float) -> None:
     slot, host = make_slot(loop), FakeHost(latency=1)
     if age:
-        run_in(loop, slot.obtain(Caller(), host))
+        run_in(loop, slot.get(Caller(), host))
         loop.now = age
     begun = len(host.orders)
 
     async def main() -> None:
-        who = Caller()
-        slot.use(who)
-        call = asyncio.ensure_future(asyncio.gather(slot.obtain(who, host), return_exceptions=True))
+        credential = Caller()
+        slot.attach(credential)
+        call = asyncio.ensure_future(
+            asyncio.gather(slot.get(credential, host), return_exceptions=True)
+        )
         await asyncio.sleep(0.5)
         before = loop.now
-        await release(slot, who)
+        await detach(slot, credential)
         assert loop.now == before
         (outcome,) = await call
         assert isinstance(outcome, AccessToken if age else CredentialClosedError)
@@ -68,21 +70,21 @@ def test_a_thousand_handlers_in_a_row_cause_one_fetch(
 ) -> None:
     slot, host = make_slot(loop), FakeHost(latency=0.3)
     if age:
-        run_in(loop, slot.obtain(Caller(), host))
+        run_in(loop, slot.get(Caller(), host))
         loop.now = age
     begun = len(host.orders)
 
     async def main() -> None:
         for _ in range(1_000):
-            who = Caller()
-            slot.use(who)
+            credential = Caller()
+            slot.attach(credential)
             try:
                 async with asyncio.timeout(patience):
-                    await slot.obtain(who, host)
+                    await slot.get(credential, host)
                 await asyncio.sleep(0.02)
             except TimeoutError:
                 assert age == 0
-            await release(slot, who)
+            await detach(slot, credential)
         assert slot.stats().state == "fresh"
 
     run(main(), loop)
@@ -94,16 +96,16 @@ def test_a_private_slot_that_is_closed_again_and_again_is_renewed(loop: VirtualL
         Slot("test", loop.clock, DEFAULT_POLICY, middle, private=True),
         FakeHost(latency=0.3),
     )
-    run_in(loop, slot.obtain(Caller(), host))
+    run_in(loop, slot.get(Caller(), host))
     loop.now = DAY * 0.6
 
     async def main() -> None:
         for _ in range(1_000):
-            who = Caller()
-            slot.use(who)
-            await slot.obtain(who, host)
+            credential = Caller()
+            slot.attach(credential)
+            await slot.get(credential, host)
             await asyncio.sleep(0.02)
-            await release(slot, who)
+            await detach(slot, credential)
         assert slot.stats().state == "fresh"
 
     run(main(), loop)
@@ -146,7 +148,7 @@ class Jobs:
 def stale(jobs: Jobs, host: FakeHost) -> Slot:
     """Make a slot whose token is due for its refresh."""
     slot = Slot("test", jobs.clock, DEFAULT_POLICY, middle)
-    jobs.run(lambda: slot.obtain(Caller(), host))
+    jobs.run(lambda: slot.get(Caller(), host))
     jobs.now = DAY * 0.6
     return slot
 
@@ -157,7 +159,7 @@ def test_the_fourth_job_waits_for_a_refresh_that_three_loops_took_along() -> Non
     took = []
     for _ in range(4):
         before = jobs.now
-        jobs.run(lambda: slot.obtain(Caller(), host))
+        jobs.run(lambda: slot.get(Caller(), host))
         took.append(jobs.now - before)
         jobs.now += 60
     assert took == pytest.approx([0, 0, 0, 0.1])
@@ -171,7 +173,7 @@ def test_jobs_without_a_pause_begin_one_flight_for_each_backoff() -> None:
     flights = slot.stats().fetches
     begun = []
     while slot.stats().state == "stale":
-        jobs.run(lambda: slot.obtain(Caller(), host))
+        jobs.run(lambda: slot.get(Caller(), host))
         if slot.stats().fetches > flights:
             flights = slot.stats().fetches
             begun.append(jobs.now)
@@ -186,7 +188,7 @@ def test_a_wait_for_a_starved_refresh_is_bounded_and_not_repeated() -> None:
     took = []
     for _ in range(8):
         before = jobs.now
-        jobs.run(lambda: slot.obtain(Caller(), host))
+        jobs.run(lambda: slot.get(Caller(), host))
         took.append(jobs.now - before)
         jobs.now += 60
     assert took == pytest.approx([0, 0, 0, 5, 0, 0, 0, 5])
@@ -196,11 +198,11 @@ def test_all_callers_wait_for_a_starved_refresh() -> None:
     jobs, host = Jobs(), FakeHost(latency=0.1)
     slot = stale(jobs, host)
     for _ in range(3):
-        jobs.run(lambda: slot.obtain(Caller(), host))
+        jobs.run(lambda: slot.get(Caller(), host))
         jobs.now += 60
 
     async def many() -> list[AccessToken]:
-        return await asyncio.gather(*(slot.obtain(Caller(), host) for _ in range(10)))
+        return await asyncio.gather(*(slot.get(Caller(), host) for _ in range(10)))
 
     assert set(jobs.run(many)) == {slot.token}
 
@@ -212,14 +214,14 @@ def test_impatient_jobs_without_a_token_do_not_ask_at_every_call() -> None:
     async def impatient() -> None:
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.05):
-                await slot.obtain(Caller(), host)
+                await slot.get(Caller(), host)
 
     for _ in range(200):
         jobs.run(impatient)
     assert jobs.now == pytest.approx(10)
     assert len(host.orders) <= 16
     before = jobs.now
-    assert isinstance(jobs.run(lambda: slot.obtain(Caller(), host)), AccessToken)
+    assert isinstance(jobs.run(lambda: slot.get(Caller(), host)), AccessToken)
     assert jobs.now - before <= 5.1
 
 
@@ -230,15 +232,15 @@ def test_a_flight_that_is_lost_before_its_fetch_extends_no_backoff() -> None:
     async def impatient() -> None:
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.05):
-                await slot.obtain(Caller(), host)
+                await slot.get(Caller(), host)
 
     for _ in range(3):
         jobs.run(impatient)
-    failing, after = slot.stats().failing, slot._ledger.quiet_unserved
+    failing, after = slot.stats().failing, slot._state.retry_at_unusable
     for _ in range(10):
         jobs.run(impatient)
     assert len(host.orders) == 3
-    assert (slot.stats().failing, slot._ledger.quiet_unserved) == (failing, after)
+    assert (slot.stats().failing, slot._state.retry_at_unusable) == (failing, after)
 
 
 # What a fetch starts, and how it ends
@@ -249,12 +251,12 @@ def test_a_task_on_the_side_of_a_fetch_waits_for_its_token(loop: VirtualLoop) ->
     side: list[asyncio.Task[AccessToken]] = []
 
     async def fetch(order: FetchRequest) -> TokenResponse:
-        side.append(asyncio.create_task(slot.obtain(Caller(), fetch)))
+        side.append(asyncio.create_task(slot.get(Caller(), fetch)))
         await asyncio.sleep(1)
         return TokenResponse(Secret("token"), DAY)
 
     async def main() -> None:
-        token = await slot.obtain(Caller(), fetch)
+        token = await slot.get(Caller(), fetch)
         assert await side[0] is token
 
     run(main(), loop)
@@ -266,17 +268,15 @@ def test_a_fetch_that_a_side_task_begins_may_wait_for_the_first(loop: VirtualLoo
     side: list[asyncio.Task[AccessToken]] = []
 
     async def one(order: FetchRequest) -> TokenResponse:
-        side.append(asyncio.create_task(second.obtain(Caller(), other)))
+        side.append(asyncio.create_task(second.get(Caller(), other)))
         await asyncio.sleep(1)
         return TokenResponse(Secret("one"), DAY)
 
     async def other(order: FetchRequest) -> TokenResponse:
-        return TokenResponse(
-            Secret(f"{(await first.obtain(Caller(), one)).token} and another"), DAY
-        )
+        return TokenResponse(Secret(f"{(await first.get(Caller(), one)).token} and another"), DAY)
 
     async def main() -> None:
-        await first.obtain(Caller(), one)
+        await first.get(Caller(), one)
         assert (await side[0]).token == "one and another"
 
     run(main(), loop)
@@ -286,16 +286,16 @@ def test_a_fetch_that_another_fetch_begins_may_not_wait_for_it(loop: VirtualLoop
     first, second = make_slot(loop), make_slot(loop)
 
     async def one(order: FetchRequest) -> TokenResponse:
-        await second.obtain(Caller(), other)
+        await second.get(Caller(), other)
         return TokenResponse(Secret("one"), DAY)
 
     async def other(order: FetchRequest) -> TokenResponse:
         with pytest.raises(UsageError, match="the very token"):
-            await first.obtain(Caller(), one)
+            await first.get(Caller(), one)
         return TokenResponse(Secret("other"), DAY)
 
     async def main() -> None:
-        assert (await first.obtain(Caller(), one)).token == "one"
+        assert (await first.get(Caller(), one)).token == "one"
 
     run(main(), loop)
     assert loop.now == 0
@@ -306,11 +306,11 @@ def test_a_fetch_that_gathers_its_own_token_is_an_error(loop: VirtualLoop) -> No
 
     async def fetch(order: FetchRequest) -> TokenResponse:
         with pytest.raises(UsageError, match="the very token"):
-            await asyncio.gather(asyncio.sleep(0), slot.obtain(Caller(), fetch))
+            await asyncio.gather(asyncio.sleep(0), slot.get(Caller(), fetch))
         return TokenResponse(Secret("token"), DAY)
 
     async def main() -> None:
-        assert (await slot.obtain(Caller(), fetch)).token == "token"
+        assert (await slot.get(Caller(), fetch)).token == "token"
 
     run(main(), loop)
     assert loop.now == 0
@@ -321,7 +321,7 @@ def test_an_interrupt_in_a_fetch_is_logged_by_nobody(
     loop: VirtualLoop, error: type[BaseException]
 ) -> None:
     slot, host = make_slot(loop), FakeHost([error(), None])
-    call = loop.create_task(slot.obtain(Caller(), host))
+    call = loop.create_task(slot.get(Caller(), host))
     with pytest.raises(error):
         loop.run_until_complete(call)
     assert isinstance(loop.run_until_complete(call), AccessToken)
@@ -340,10 +340,10 @@ def test_suppressed_tracing_is_suppressed_in_the_fetch(
 
     async def main() -> None:
         tracing.attach({"suppress_instrumentation": True, "baggage": "x"})
-        await slot.obtain(Caller(), host)
+        await slot.get(Caller(), host)
         tracing.attach({"baggage": "x"})
         slot.forget()
-        await slot.obtain(Caller(), host)
+        await slot.get(Caller(), host)
 
     run(main(), loop)
     assert seen == [{"suppress_instrumentation": True}, {}]
@@ -354,7 +354,7 @@ def test_a_task_factory_of_the_older_form_brings_a_token(loop: VirtualLoop) -> N
 
     async def main() -> None:
         loop.set_task_factory(lambda loop, coroutine: asyncio.Task(coroutine, loop=loop))
-        assert isinstance(await slot.obtain(Caller(), host), AccessToken)
+        assert isinstance(await slot.get(Caller(), host), AccessToken)
         loop.set_task_factory(None)
 
     run(main(), loop)
@@ -366,7 +366,7 @@ def test_a_slot_is_idle_only_between_flights(loop: VirtualLoop) -> None:
     assert not slot.is_used()
 
     async def main() -> None:
-        call = asyncio.create_task(slot.obtain(Caller(), host))
+        call = asyncio.create_task(slot.get(Caller(), host))
         await asyncio.sleep(0.5)
         assert not slot.is_idle()
         with pytest.raises(TokenUnavailableError):
@@ -374,7 +374,7 @@ def test_a_slot_is_idle_only_between_flights(loop: VirtualLoop) -> None:
         assert not slot.is_idle()
         await asyncio.sleep(61)
         assert slot.is_idle()
-        await slot.obtain(Caller(), FakeHost())
+        await slot.get(Caller(), FakeHost())
         assert not slot.is_idle()
         slot.forget()
         # Its task is done, although the callback that lets go of it has yet to run.

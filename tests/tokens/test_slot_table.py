@@ -25,18 +25,21 @@ def loop() -> Iterator[VirtualLoop]:
     loop.close()
 
 
-def attach(table: SlotTable, scope: str, who: object, owner: str = "identity") -> Slot:
+def attach(table: SlotTable, scope: str, credential: object, owner: str = "identity") -> Slot:
     return table.attach(
-        owner, scope, who, lambda: Slot(scope, table.clock, users=weakref.WeakSet((who,)))
+        owner,
+        scope,
+        credential,
+        lambda: Slot(scope, table.clock, users=weakref.WeakSet((credential,))),
     )
 
 
 async def use(table: SlotTable, scope: str, host: FakeHost) -> weakref.ref[Slot]:
     """Open a credential, ask it for a token of that scope, and close it."""
-    who = Caller()
-    slot = attach(table, scope, who)
-    await asyncio.gather(slot.obtain(who, host), return_exceptions=True)
-    slot.release(who)
+    credential = Caller()
+    slot = attach(table, scope, credential)
+    await asyncio.gather(slot.get(credential, host), return_exceptions=True)
+    slot.detach(credential)
     return weakref.ref(slot)
 
 
@@ -75,11 +78,11 @@ def test_a_slot_with_a_usable_token_outlives_its_credentials(loop: VirtualLoop) 
 
 def test_a_slot_in_use_is_kept(loop: VirtualLoop) -> None:
     async def main() -> None:
-        table, who = SlotTable(loop.clock), Caller()
-        slot = attach(table, "a", who)
+        table, credential = SlotTable(loop.clock), Caller()
+        slot = attach(table, "a", credential)
         await asyncio.sleep(100)
-        attach(table, "b", who)
-        assert attach(table, "a", who) is slot
+        attach(table, "b", credential)
+        assert attach(table, "a", credential) is slot
 
     run(main(), loop)
 
@@ -103,12 +106,12 @@ def test_a_slot_is_kept_for_a_minute_after_its_backoff(
 
 def test_a_slot_with_a_flight_or_its_task_is_kept(loop: VirtualLoop) -> None:
     async def main() -> None:
-        table, who = SlotTable(loop.clock), Caller()
-        slot = attach(table, "a", who)
-        call = asyncio.create_task(slot.obtain(who, FakeHost(latency=5)))
+        table, credential = SlotTable(loop.clock), Caller()
+        slot = attach(table, "a", credential)
+        call = asyncio.create_task(slot.get(credential, FakeHost(latency=5)))
         await asyncio.sleep(1)
         call.cancel()
-        slot.release(who)
+        slot.detach(credential)
         reference = weakref.ref(slot)
         del slot, call
         table.sweep()
@@ -128,10 +131,10 @@ def test_a_slot_with_a_flight_or_its_task_is_kept(loop: VirtualLoop) -> None:
 
 def test_a_flight_of_a_closed_loop_does_not_keep_its_slot() -> None:
     manual = ManualClock()
-    table, who = SlotTable(manual.clock), Caller()
-    slot = attach(table, "a", who)
+    table, credential = SlotTable(manual.clock), Caller()
+    slot = attach(table, "a", credential)
     stopped = asyncio.new_event_loop()
-    call = stopped.create_task(slot.obtain(who, FakeHost(latency=5)))
+    call = stopped.create_task(slot.get(credential, FakeHost(latency=5)))
     stopped.run_until_complete(asyncio.sleep(0))
     stopped.run_until_complete(asyncio.sleep(0))
     (task,) = slot._tasks
@@ -140,7 +143,7 @@ def test_a_flight_of_a_closed_loop_does_not_keep_its_slot() -> None:
         # subject.
         setattr(each, "_log_destroy_pending", False)  # noqa: B010 (no attribute of the type)
     stopped.close()
-    slot.release(who)
+    slot.detach(credential)
     table.sweep()
     assert len(table.of("identity")) == 1
     manual.advance(120)

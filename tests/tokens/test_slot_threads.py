@@ -9,11 +9,11 @@ from typing import Any
 
 import attrs
 import pytest
-from fake_host import DAY, Caller, release
+from fake_host import DAY, Caller, detach
 from loops import LoopThread, when
 
 from aiomsi import AccessToken, Clock, Policy
-from aiomsi._tokens.flight import Flight, LoopWaiters, Ping, call, wake
+from aiomsi._tokens.flight import Flight, LoopWaiters, Ping, call_threadsafe, wake
 from aiomsi._tokens.slot import Slot
 from aiomsi._tokens.state import Failure, FetchRequest
 from aiomsi._tokens.token import TokenResponse
@@ -44,21 +44,21 @@ class Gate:
     def open(self) -> None:
         self.opened = True
         for loop, event in self.parked:
-            call(loop, event.set)
+            call_threadsafe(loop, event.set)
 
     def wait_begun(self) -> None:
         assert self.begun.acquire(timeout=30)
 
 
-def obtain(owner: LoopThread, slot: Slot, fetch: Gate) -> "Future[AccessToken]":
-    return owner.start(slot.obtain(Caller(), fetch))
+def start_get(owner: LoopThread, slot: Slot, fetch: Gate) -> "Future[AccessToken]":
+    return owner.start(slot.get(Caller(), fetch))
 
 
 def test_eight_loops_in_eight_threads_share_one_fetch() -> None:
     slot, gate = Slot("test"), Gate()
 
     async def callers() -> list[AccessToken]:
-        return await asyncio.gather(*(slot.obtain(Caller(), gate) for _ in range(125)))
+        return await asyncio.gather(*(slot.get(Caller(), gate) for _ in range(125)))
 
     with ThreadPoolExecutor(8) as pool:
         futures = [pool.submit(asyncio.run, callers()) for _ in range(8)]
@@ -76,9 +76,9 @@ def test_when_the_flights_loop_is_gone_a_waiter_elsewhere_begins_again(end: str)
     slot, first, second = Slot("test", policy=QUICK), Gate(), Gate()
     owner, other = LoopThread(), LoopThread()
     unblock = threading.Event()
-    lost = obtain(owner, slot, first)
+    lost = start_get(owner, slot, first)
     first.wait_begun()
-    saved = obtain(other, slot, second)
+    saved = start_get(other, slot, second)
     when(lambda: slot.stats().joined == 1)
     if end == "close":
         owner.close()
@@ -104,18 +104,20 @@ def test_when_the_flights_loop_is_gone_a_waiter_elsewhere_begins_again(end: str)
 def test_a_loop_that_answers_pings_keeps_its_flight() -> None:
     slot, gate = Slot("test", policy=Policy(ping=30)), Gate()
     owner, other = LoopThread(), LoopThread()
-    first = obtain(owner, slot, gate)
+    first = start_get(owner, slot, gate)
     gate.wait_begun()
-    second = obtain(other, slot, gate)
+    second = start_get(other, slot, gate)
     when(lambda: slot.stats().joined == 1)
     flight = slot._flight
     assert flight is not None
-    (roster,) = (roster for loop, roster in flight.rosters.items() if loop is other.loop)
+    (loop_waiters,) = (
+        loop_waiters for loop, loop_waiters in flight.waiters_by_loop.items() if loop is other.loop
+    )
 
     async def ping() -> bool:
-        before = roster.watch
-        slot._watch(flight, roster, Ping(answered=True))
-        return roster.watch is not None and roster.watch is not before
+        before = loop_waiters.watch
+        slot._watch(flight, loop_waiters, Ping(answered=True))
+        return loop_waiters.watch is not None and loop_waiters.watch is not before
 
     for _ in range(5):
         assert asyncio.run_coroutine_threadsafe(ping(), other.loop).result(30)
@@ -129,14 +131,14 @@ def test_a_loop_that_answers_pings_keeps_its_flight() -> None:
 def test_a_caller_that_meets_a_flight_in_a_closed_loop_begins_again_at_once() -> None:
     slot, first = Slot("test"), Gate()
     owner = LoopThread()
-    lost = obtain(owner, slot, first)
+    lost = start_get(owner, slot, first)
     first.wait_begun()
     flight = slot._flight
     owner.close()
     # As after a loop that was closed without cancelling anything: its flight is still there.
     slot._flight = flight
     second = Gate(opened=True)
-    assert asyncio.run(slot.obtain(Caller(), second)).token == "token-1"
+    assert asyncio.run(slot.get(Caller(), second)).token == "token-1"
     assert lost.cancelled() or lost.exception() is not None
 
 
@@ -147,11 +149,11 @@ def test_a_background_flight_in_a_loop_that_is_gone_does_not_keep_others_from_re
     now = [0.0]
     clock = Clock(wall=lambda: now[0], monotonic=lambda: now[0])
     slot, first = Slot("test", clock), Gate(opened=True)
-    token = asyncio.run(slot.obtain(Caller(), first))
+    token = asyncio.run(slot.get(Caller(), first))
     now[0] = DAY * 0.6
     first.opened = False
     owner = LoopThread()
-    assert obtain(owner, slot, first).result(30) is token
+    assert start_get(owner, slot, first).result(30) is token
     first.wait_begun()
     second = Gate(opened=True)
     parked = list(slot._tasks)
@@ -159,7 +161,7 @@ def test_a_background_flight_in_a_loop_that_is_gone_does_not_keep_others_from_re
     if closed:
         owner.loop.close()
     else:
-        assert asyncio.run(slot.obtain(Caller(), second)) is token
+        assert asyncio.run(slot.get(Caller(), second)) is token
         assert second.count == 0
         now[0] += 92
     assert slot.stats().under_way
@@ -178,7 +180,7 @@ def test_a_background_flight_in_a_loop_that_is_gone_does_not_keep_others_from_re
 
 
 async def _renewed(slot: Slot, fetch: Gate) -> None:
-    await slot.obtain(Caller(), fetch)
+    await slot.get(Caller(), fetch)
     await asyncio.gather(
         *(task for task in slot._tasks if task.get_loop() is asyncio.get_running_loop())
     )
@@ -191,7 +193,7 @@ def test_a_task_whose_loop_is_closed_is_let_go() -> None:
     loop.close()
     slot._flight = Flight(1, loop, FetchRequest(), 1e12, task=future)  # type: ignore[arg-type]  # never runs, its loop is closed
     slot._tasks.add(future)  # type: ignore[arg-type]  # the same
-    assert asyncio.run(slot.obtain(Caller(), Gate(opened=True))).token == "token-1"
+    assert asyncio.run(slot.get(Caller(), Gate(opened=True))).token == "token-1"
     assert future not in slot._tasks
 
 
@@ -214,14 +216,14 @@ def test_an_eager_flight_that_is_taken_out_during_its_first_step_is_cancelled() 
 
     async def main() -> None:
         asyncio.get_running_loop().set_task_factory(getattr(asyncio, "eager_task_factory"))  # noqa: B009 (3.12)
-        assert (await slot.obtain(Caller(), fetch)).token == "second"
+        assert (await slot.get(Caller(), fetch)).token == "second"
         assert ends == ["begun", "cancelled"]
 
     asyncio.run(main())
 
 
 class NoWaiting:
-    """A lock that nobody may want while it is held: a thread that waits for itself waits for ever."""
+    """A lock that raises if it is taken while it is held, instead of blocking for ever."""
 
     def __init__(self) -> None:
         self.held = False
@@ -239,13 +241,13 @@ def test_a_flight_of_a_closed_loop_that_is_collected_under_the_lock_does_not_wan
     lock = NoWaiting()
     slot._lock = lock  # type: ignore[assignment]  # all that is used of one
     loop = asyncio.new_event_loop()
-    lost = loop.create_task(slot.obtain(Caller(), gate))
+    lost = loop.create_task(slot.get(Caller(), gate))
     while not gate.count:
         loop.run_until_complete(asyncio.sleep(0))
     (task,) = slot._tasks
     loop.close()
     coroutine: Any = task.get_coro()
-    assert asyncio.run(slot.obtain(Caller(), Gate(opened=True))).token == "token-1"
+    assert asyncio.run(slot.get(Caller(), Gate(opened=True))).token == "token-1"
     with lock:
         # What the garbage collector does, wherever memory is allocated.
         coroutine.close()
@@ -258,13 +260,13 @@ def test_a_flight_of_a_closed_loop_that_is_collected_under_the_lock_does_not_wan
 def test_the_last_waiter_in_a_loop_that_leaves_stops_the_pings_there() -> None:
     slot, gate = Slot("test"), Gate()
     owner = LoopThread()
-    first = obtain(owner, slot, gate)
+    first = start_get(owner, slot, gate)
     gate.wait_begun()
 
     async def leave() -> None:
         for _ in range(2):
-            call = asyncio.ensure_future(slot.obtain(Caller(), gate))
-            other = asyncio.ensure_future(slot.obtain(Caller(), gate))
+            call = asyncio.ensure_future(slot.get(Caller(), gate))
+            other = asyncio.ensure_future(slot.get(Caller(), gate))
             await asyncio.sleep(0)
             for task in (call, other):
                 task.cancel()
@@ -272,11 +274,11 @@ def test_the_last_waiter_in_a_loop_that_leaves_stops_the_pings_there() -> None:
                     await task
         flight = slot._flight
         assert flight is not None
-        roster = flight.rosters[asyncio.get_running_loop()]
-        assert roster.watch is None
-        assert not roster.waiters
-        slot._watch(flight, roster)
-        assert roster.watch is None
+        loop_waiters = flight.waiters_by_loop[asyncio.get_running_loop()]
+        assert loop_waiters.watch is None
+        assert not loop_waiters.waiters
+        slot._watch(flight, loop_waiters)
+        assert loop_waiters.watch is None
 
     asyncio.run(leave())
     gate.open()
@@ -284,32 +286,30 @@ def test_the_last_waiter_in_a_loop_that_leaves_stops_the_pings_there() -> None:
     owner.close()
 
 
-def test_two_runs_in_a_row_share_the_token_and_a_background_fetch_that_is_cut_off_leaves_no_trace() -> (
-    None
-):
+def test_two_runs_share_the_token_despite_a_lost_background_fetch() -> None:
     slot, gate = Slot("test"), Gate()
 
     async def cut_off() -> None:
-        call = asyncio.ensure_future(slot.obtain(Caller(), gate))
+        call = asyncio.ensure_future(slot.get(Caller(), gate))
         await asyncio.to_thread(gate.wait_begun)
         call.cancel()
 
     asyncio.run(cut_off())
     assert not slot.stats().under_way
     gate.open()
-    first = asyncio.run(slot.obtain(Caller(), gate))
-    assert asyncio.run(slot.obtain(Caller(), gate)) is first
+    first = asyncio.run(slot.get(Caller(), gate))
+    assert asyncio.run(slot.get(Caller(), gate)) is first
     assert gate.count == 2
 
 
 def test_closing_from_another_loop_cancels_the_flight_where_it_runs() -> None:
     slot, gate = Slot("test", private=True), Gate()
     owner = LoopThread()
-    who = Caller()
-    slot.use(who)
-    waiting = asyncio.run_coroutine_threadsafe(slot.obtain(who, gate), owner.loop)
+    credential = Caller()
+    slot.attach(credential)
+    waiting = asyncio.run_coroutine_threadsafe(slot.get(credential, gate), owner.loop)
     gate.wait_begun()
-    asyncio.run(release(slot, who))
+    asyncio.run(detach(slot, credential))
     assert not slot.stats().under_way
     assert "closed" in str(waiting.exception(30))
     assert not slot._tasks
@@ -320,20 +320,20 @@ def test_closing_after_the_flights_loop_is_gone_waits_for_nothing() -> None:
     slot = Slot("test", private=True)
     loop = asyncio.new_event_loop()
     loop.close()
-    who = Caller()
-    slot.use(who)
+    credential = Caller()
+    slot.attach(credential)
     slot._flight = Flight(1, loop, FetchRequest(), 0.0)
-    asyncio.run(release(slot, who))
+    asyncio.run(detach(slot, credential))
     future = loop.create_future()
     slot._flight = Flight(2, loop, FetchRequest(), 0.0, task=future)  # type: ignore[arg-type]  # never runs, its loop is closed
-    asyncio.run(release(slot, who))
+    asyncio.run(detach(slot, credential))
     assert slot._flight is None
 
 
 def test_rejecting_without_a_running_loop_wakes_waiters_in_theirs() -> None:
     slot, gate = Slot("test"), Gate()
     owner = LoopThread()
-    waiting = obtain(owner, slot, gate)
+    waiting = start_get(owner, slot, gate)
     gate.wait_begun()
     slot.forget()
     gate.wait_begun()
@@ -352,13 +352,13 @@ def test_waking_a_closed_loop_is_no_error() -> None:
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")  # it is
 def test_a_forked_child_keeps_the_token_drops_the_flight_and_draws_its_own_refresh_point() -> None:
     slot, gate = Slot("test"), Gate(opened=True)
-    parent = asyncio.run(slot.obtain(Caller(), gate))
+    parent = asyncio.run(slot.get(Caller(), gate))
     gate.opened = False
     slot.reject("token-1")
     owner = LoopThread()
-    waiting = obtain(owner, slot, gate)
+    waiting = start_get(owner, slot, gate)
     gate.wait_begun()
-    slot._ledger = attrs.evolve(slot._ledger, token=parent)
+    slot._state = attrs.evolve(slot._state, token=parent)
     held, go_on = threading.Event(), threading.Event()
 
     def hold() -> None:
@@ -374,11 +374,12 @@ def test_a_forked_child_keeps_the_token_drops_the_flight_and_draws_its_own_refre
     if child == 0:
         token = slot.token
         assert token is not None
-        assert token is slot._ledger.token
+        assert token is slot._state.token
         same, drawn = token.token == parent.token, token._refresh_left != parent._refresh_left
         os.write(
             write,
-            f"{same} {drawn} {slot._flight} {slot._lock.acquire(blocking=False)} {slot.stats().under_way}".encode(),
+            f"{same} {drawn} {slot._flight} {slot._lock.acquire(blocking=False)} "
+            f"{slot.stats().under_way}".encode(),
         )
         os._exit(0)
     go_on.set()
@@ -398,11 +399,11 @@ def test_after_a_fork_every_slot_begins_anew(*, warm: bool) -> None:
 
     slot = Slot("test")
     if warm:
-        asyncio.run(slot.obtain(Caller(), Gate(opened=True)))
+        asyncio.run(slot.get(Caller(), Gate(opened=True)))
     before, lock = slot.token, slot._lock
     _slot._after_fork()
     assert slot._lock is not lock
-    assert slot.token is slot._ledger.token
+    assert slot.token is slot._state.token
     assert (slot.token is None) is not warm
     assert before is None or slot.token is not before
 
@@ -413,7 +414,7 @@ def test_after_a_fork_the_parents_flight_and_tasks_are_kept_from_being_collected
     slot, gate = Slot("test"), Gate()
 
     async def main() -> None:
-        call = asyncio.ensure_future(slot.obtain(Caller(), gate))
+        call = asyncio.ensure_future(slot.get(Caller(), gate))
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         flight, tasks = slot._flight, set(slot._tasks)

@@ -10,15 +10,15 @@ from aiomsi._tokens.state import (
     Failure,
     FetchRequest,
     SlotState,
-    answers,
-    challenged,
+    apply_challenge,
+    apply_failure,
+    apply_loss,
+    apply_rejection,
+    apply_response,
+    covers_claims,
     decide,
     delay_of,
-    failed,
-    granted,
     is_idle,
-    lost,
-    rejected,
 )
 from aiomsi._tokens.token import AccessToken, Now, TokenResponse
 from aiomsi._util.secret import Secret
@@ -32,10 +32,10 @@ def at(seconds: float) -> Now:
 
 
 def held(text: str = "old", **fields: object) -> SlotState:
-    ledger, _ = granted(
+    state, _ = apply_response(
         SlotState(), TokenResponse(Secret(text), DAY), FetchRequest(), NOW, POLICY, middle
     )
-    return attrs.evolve(ledger, **fields)  # type: ignore[arg-type]  # each test names fields that exist
+    return attrs.evolve(state, **fields)  # type: ignore[arg-type]  # each test names fields that exist
 
 
 @pytest.mark.parametrize(
@@ -66,29 +66,30 @@ def test_what_a_caller_does_with_a_token_of_that_age(
     verdict: Decision,
     bound: float | None,
 ) -> None:
-    ledger = held(quiet_served=2 * DAY if quiet else 0.0)
-    assert decide(ledger, at(after), POLICY, flying=flying, patient=patient) == (verdict, bound)
+    state = held(retry_at_usable=2 * DAY if quiet else 0.0)
+    plan = decide(state, at(after), POLICY, flying=flying, patient=patient)
+    assert plan[::2] == (verdict, bound)
 
 
 def test_without_a_token_the_last_failure_is_told_until_the_host_may_be_asked() -> None:
-    ledger, _ = failed(SlotState(), DOWN, NOW, POLICY, middle)
-    assert decide(ledger, at(0.7), POLICY, flying=False, patient=True)[0] is Decision.FAIL
-    assert decide(ledger, at(0.7), POLICY, flying=True, patient=True)[0] is Decision.JOIN
-    assert decide(ledger, at(0.8), POLICY, flying=False, patient=True)[0] is Decision.START
+    state, _ = apply_failure(SlotState(), DOWN, NOW, POLICY, middle)
+    assert decide(state, at(0.7), POLICY, flying=False, patient=True)[0] is Decision.FAIL
+    assert decide(state, at(0.7), POLICY, flying=True, patient=True)[0] is Decision.JOIN
+    assert decide(state, at(0.8), POLICY, flying=False, patient=True)[0] is Decision.START
 
 
 def test_a_good_fetch_clears_what_was_known_of_failures() -> None:
-    ledger, _ = failed(held(), DOWN, NOW, POLICY, middle)
-    ledger, token = granted(
-        ledger, TokenResponse(Secret("new"), DAY), FetchRequest(), at(1), POLICY, middle
+    state, _ = apply_failure(held(), DOWN, NOW, POLICY, middle)
+    state, token = apply_response(
+        state, TokenResponse(Secret("new"), DAY), FetchRequest(), at(1), POLICY, middle
     )
     assert isinstance(token, AccessToken)
-    assert ledger == SlotState(token)
+    assert state == SlotState(token)
 
 
 def test_a_failure_keeps_the_token() -> None:
     before = held()
-    after, failure = failed(before, DOWN, NOW, POLICY, middle)
+    after, failure = apply_failure(before, DOWN, NOW, POLICY, middle)
     assert after.token is before.token
     assert failure is DOWN
     assert after.failing == 1
@@ -96,39 +97,39 @@ def test_a_failure_keeps_the_token() -> None:
 
 @pytest.mark.parametrize("life", [11.0, 10.0, 0.0, -5.0])
 def test_a_token_as_good_as_expired_is_a_failure(life: float) -> None:
-    ledger, outcome = granted(
+    state, outcome = apply_response(
         SlotState(), TokenResponse(Secret("t"), life), FetchRequest(), NOW, POLICY, middle
     )
     assert isinstance(outcome, Failure)
     assert "-" not in outcome.summary
-    assert ledger.token is None
+    assert state.token is None
 
 
 def test_losses_in_close_succession_are_told_after_the_fourth() -> None:
-    ledger = SlotState()
+    state = SlotState()
     for number in range(1, 5):
-        ledger, failure = lost(ledger, NOW, POLICY, middle, waited_for=True)
+        state, failure = apply_loss(state, NOW, POLICY, middle, waited_for=True)
         assert failure is None
-        assert (ledger.losses, ledger.failing) == (number, number)
-    ledger, failure = lost(ledger, NOW, POLICY, middle, waited_for=True)
-    assert failure is ledger.failure is not None
-    assert failed(ledger, DOWN, NOW, POLICY, middle)[0].losses == 0
+        assert (state.losses, state.failing) == (number, number)
+    state, failure = apply_loss(state, NOW, POLICY, middle, waited_for=True)
+    assert failure is state.failure is not None
+    assert apply_failure(state, DOWN, NOW, POLICY, middle)[0].losses == 0
 
 
 def test_losses_that_nobody_waited_for_or_that_lie_apart_are_not_told() -> None:
-    ledger = SlotState()
+    state = SlotState()
     for _ in range(20):
-        ledger, failure = lost(ledger, NOW, POLICY, middle, waited_for=False)
+        state, failure = apply_loss(state, NOW, POLICY, middle, waited_for=False)
         assert failure is None
     for number in range(20):
-        ledger, failure = lost(ledger, at(number * 6), POLICY, middle, waited_for=True)
+        state, failure = apply_loss(state, at(number * 6), POLICY, middle, waited_for=True)
         assert failure is None
 
 
-def lose(ledger: SlotState, times: int, *, waited_for: bool = False) -> SlotState:
+def lose(state: SlotState, times: int, *, waited_for: bool = False) -> SlotState:
     for _ in range(times):
-        ledger, _ = lost(ledger, NOW, POLICY, middle, waited_for=waited_for)
-    return ledger
+        state, _ = apply_loss(state, NOW, POLICY, middle, waited_for=waited_for)
+    return state
 
 
 @pytest.mark.parametrize(
@@ -143,20 +144,21 @@ def lose(ledger: SlotState, times: int, *, waited_for: bool = False) -> SlotStat
 def test_a_stale_caller_waits_after_three_unattended_losses(
     *, losses: int, flying: bool, patient: bool, verdict: Decision, bound: float | None
 ) -> None:
-    ledger = lose(held(), losses)
-    assert decide(ledger, at(DAY / 2), POLICY, flying=flying, patient=patient) == (verdict, bound)
-    assert decide(ledger, at(0), POLICY, flying=flying, patient=patient)[0] is Decision.SERVE
+    state = lose(held(), losses)
+    plan = decide(state, at(DAY / 2), POLICY, flying=flying, patient=patient)
+    assert plan[::2] == (verdict, bound)
+    assert decide(state, at(0), POLICY, flying=flying, patient=patient)[0] is Decision.SERVE
 
 
 def test_unattended_losses_count_until_a_flight_ends_otherwise() -> None:
-    ledger = lose(held(), 3)
-    assert ledger.unattended == 3
+    state = lose(held(), 3)
+    assert state.unattended == 3
     assert lose(lose(held(), 2), 5, waited_for=True).unattended == 2
-    assert failed(ledger, DOWN, NOW, POLICY, middle)[0].unattended == 0
+    assert apply_failure(state, DOWN, NOW, POLICY, middle)[0].unattended == 0
     assert (
-        granted(ledger, TokenResponse(Secret("new"), DAY), FetchRequest(), NOW, POLICY, middle)[
-            0
-        ].unattended
+        apply_response(
+            state, TokenResponse(Secret("new"), DAY), FetchRequest(), NOW, POLICY, middle
+        )[0].unattended
         == 0
     )
     # The caller that waited for the fourth one, and was lost with it, is not followed by others.
@@ -165,16 +167,16 @@ def test_unattended_losses_count_until_a_flight_ends_otherwise() -> None:
 
 def test_a_loss_has_a_backoff_whether_it_was_waited_for_or_not() -> None:
     for waited_for in (False, True):
-        ledger = lose(held(), 1, waited_for=waited_for)
-        assert ledger.quiet_served == pytest.approx(0.75)
-        assert lose(ledger, 9, waited_for=waited_for).quiet_served == pytest.approx(45)
+        state = lose(held(), 1, waited_for=waited_for)
+        assert state.retry_at_usable == pytest.approx(0.75)
+        assert lose(state, 9, waited_for=waited_for).retry_at_usable == pytest.approx(45)
 
 
 def test_without_a_token_the_flight_after_three_losses_is_delayed() -> None:
     assert delay_of(lose(SlotState(), 2), NOW, POLICY) == 0
-    ledger = lose(SlotState(), 3)
-    assert delay_of(ledger, NOW, POLICY) == pytest.approx(3)
-    assert delay_of(ledger, at(10), POLICY) == 0
+    state = lose(SlotState(), 3)
+    assert delay_of(state, NOW, POLICY) == pytest.approx(3)
+    assert delay_of(state, at(10), POLICY) == 0
     assert delay_of(lose(held(), 3), NOW, POLICY) == 0
 
 
@@ -182,69 +184,75 @@ def test_a_ledger_is_idle_without_token_and_recent_backoff() -> None:
     assert is_idle(SlotState(), NOW, POLICY)
     assert not is_idle(held(), at(DAY - 11), POLICY)
     assert is_idle(held(), at(DAY - 10), POLICY)
-    after, _ = failed(SlotState(), DOWN, NOW, POLICY, middle)
+    after, _ = apply_failure(SlotState(), DOWN, NOW, POLICY, middle)
     assert not is_idle(after, at(60.7), POLICY)
     assert is_idle(after, at(60.8), POLICY)
 
 
 def test_a_ledger_is_not_idle_while_a_rejection_is_remembered() -> None:
-    order = rejected(held("same"), "same", NOW)
+    order = apply_rejection(held("same"), "same", NOW)
     assert order is not None
-    ledger, _ = granted(
-        order, TokenResponse(Secret("same"), 30.0), order.order, NOW, POLICY, middle
+    state, _ = apply_response(
+        order, TokenResponse(Secret("same"), 30.0), order.request, NOW, POLICY, middle
     )
-    assert not is_idle(ledger, at(119), POLICY)
-    assert is_idle(ledger, at(120), POLICY)
+    assert not is_idle(state, at(119), POLICY)
+    assert is_idle(state, at(120), POLICY)
 
 
-def refuse(ledger: SlotState, new: str, now: Now) -> SlotState:
+def refuse(state: SlotState, new: str, now: Now) -> SlotState:
     """Reject the token at hand, and enter the new one that the fetch brings."""
-    assert ledger.token is not None
-    order = rejected(ledger, ledger.token.token, now)
+    assert state.token is not None
+    order = apply_rejection(state, state.token.token, now)
     assert order is not None, "the rejection was ignored"
-    return granted(order, TokenResponse(Secret(new), DAY), order.order, now, POLICY, middle)[0]
+    return apply_response(
+        order, TokenResponse(Secret(new), DAY), order.request, now, POLICY, middle
+    )[0]
 
 
 def test_a_service_that_refuses_every_new_token_is_given_fewer_and_fewer() -> None:
-    ledger = refuse(refuse(held("0"), "1", at(5)), "2", at(6))
+    state = refuse(refuse(held("0"), "1", at(5)), "2", at(6))
     seconds = 6.0
     for number, pause in enumerate((60, 120, 240), 3):
-        assert ledger.token is not None
-        assert rejected(ledger, ledger.token.token, at(seconds + pause - 1)) is None
+        assert state.token is not None
+        assert apply_rejection(state, state.token.token, at(seconds + pause - 1)) is None
         seconds += pause
-        ledger = refuse(ledger, str(number), at(seconds))
+        state = refuse(state, str(number), at(seconds))
 
 
 def test_a_new_token_that_served_for_a_while_is_replaced_at_once() -> None:
-    ledger = refuse(held("0"), "1", at(5))
+    state = refuse(held("0"), "1", at(5))
     for number in range(2, 6):
-        ledger = refuse(ledger, str(number), at(5 + 61 * number))
-    ledger = refuse(refuse(ledger, "6", at(400)), "7", at(521))
-    refuse(ledger, "8", at(522))
+        state = refuse(state, str(number), at(5 + 61 * number))
+    state = refuse(refuse(state, "6", at(400)), "7", at(521))
+    refuse(state, "8", at(522))
 
 
 def test_a_token_that_answers_claims_may_be_rejected_at_once() -> None:
-    ledger = refuse(held("0"), "1", at(5))
-    after = challenged(ledger, "claims", None, at(6))
+    state = refuse(held("0"), "1", at(5))
+    after = apply_challenge(state, "claims", None, at(6))
     assert after is not None
-    ledger, _ = granted(after, TokenResponse(Secret("2"), DAY), after.order, at(6), POLICY, middle)
-    assert rejected(ledger, "2", at(7)) is not None
+    state, _ = apply_response(
+        after, TokenResponse(Secret("2"), DAY), after.request, at(6), POLICY, middle
+    )
+    assert apply_rejection(state, "2", at(7)) is not None
 
 
 def test_a_challenge_is_met_although_new_tokens_are_refused() -> None:
-    ledger = refuse(refuse(held("0"), "1", at(5)), "2", at(6))
-    assert rejected(ledger, "2", at(7)) is None
-    after = challenged(ledger, "claims", None, at(7))
+    state = refuse(refuse(held("0"), "1", at(5)), "2", at(6))
+    assert apply_rejection(state, "2", at(7)) is None
+    after = apply_challenge(state, "claims", None, at(7))
     assert after is not None
-    assert after.order == FetchRequest("claims", "2")
+    assert after.request == FetchRequest("claims", "2")
 
 
 def test_a_host_that_gives_the_same_token_for_any_claims_is_not_asked_with_others() -> None:
-    first = challenged(held("same"), "one", None, NOW)
+    first = apply_challenge(held("same"), "one", None, NOW)
     assert first is not None
-    ledger, _ = granted(first, TokenResponse(Secret("same"), DAY), first.order, NOW, POLICY, middle)
-    assert challenged(ledger, "two", None, at(59)) is None
-    assert challenged(ledger, "two", None, at(60)) is not None
+    state, _ = apply_response(
+        first, TokenResponse(Secret("same"), DAY), first.request, NOW, POLICY, middle
+    )
+    assert apply_challenge(state, "two", None, at(59)) is None
+    assert apply_challenge(state, "two", None, at(60)) is not None
 
 
 @pytest.mark.parametrize(
@@ -254,67 +262,72 @@ def test_a_host_that_gives_the_same_token_for_any_claims_is_not_asked_with_other
 def test_held_off_slot_without_a_token_starts_if_that_fits_its_deadline(
     held_off: float, verdict: Decision
 ) -> None:
-    decided = decide(SlotState(), NOW, POLICY, flying=False, patient=True, held_off=held_off)
-    assert decided == (verdict, None)
+    plan = decide(SlotState(), NOW, POLICY, flying=False, patient=True, held_off=held_off)
+    assert plan == (verdict, None, None)
 
 
 @pytest.mark.parametrize("left", [DAY / 2, 100.0])
 def test_held_off_slot_with_a_token_serves_it_and_starts_nothing(left: float) -> None:
-    decided = decide(held(), at(DAY - left), POLICY, flying=False, patient=True, held_off=1.0)
-    assert decided == (Decision.SERVE, None)
+    state = held()
+    plan = decide(state, at(DAY - left), POLICY, flying=False, patient=True, held_off=1.0)
+    assert plan == (Decision.SERVE, state.token, None)
 
 
 def test_rejecting_another_token_changes_nothing() -> None:
-    assert rejected(held(), "other", NOW) is None
-    assert rejected(SlotState(), "other", NOW) is None
+    assert apply_rejection(held(), "other", NOW) is None
+    assert apply_rejection(SlotState(), "other", NOW) is None
 
 
 def test_a_rejected_token_is_gone_and_named_in_the_next_order() -> None:
-    ledger = rejected(held(), "old", NOW)
-    assert ledger is not None
-    assert (ledger.token, ledger.order) == (None, FetchRequest(rejected="old"))
+    state = apply_rejection(held(), "old", NOW)
+    assert state is not None
+    assert (state.token, state.request) == (None, FetchRequest(rejected="old"))
 
 
 def test_confirmation_lasts_a_minute_and_twice_as_long_each_time() -> None:
-    ledger, now = held("same"), NOW
+    state, now = held("same"), NOW
     for span in (60.0, 120.0, 240.0):
-        order = rejected(ledger, "same", now)
+        order = apply_rejection(state, "same", now)
         assert order is not None
-        ledger, _ = granted(
-            order, TokenResponse(Secret("same"), DAY), order.order, now, POLICY, middle
+        state, _ = apply_response(
+            order, TokenResponse(Secret("same"), DAY), order.request, now, POLICY, middle
         )
-        assert rejected(ledger, "same", Now(now.wall, now.monotonic + span - 1)) is None
+        assert apply_rejection(state, "same", Now(now.wall, now.monotonic + span - 1)) is None
         now = Now(now.wall, now.monotonic + span)
 
 
 def test_another_token_ends_the_confirmation() -> None:
-    order = rejected(held("same"), "same", NOW)
+    order = apply_rejection(held("same"), "same", NOW)
     assert order is not None
-    ledger, _ = granted(order, TokenResponse(Secret("same"), DAY), order.order, NOW, POLICY, middle)
-    ledger, _ = granted(
-        ledger, TokenResponse(Secret("new"), DAY), FetchRequest(), NOW, POLICY, middle
+    state, _ = apply_response(
+        order, TokenResponse(Secret("same"), DAY), order.request, NOW, POLICY, middle
     )
-    assert ledger.confirmed is None
+    state, _ = apply_response(
+        state, TokenResponse(Secret("new"), DAY), FetchRequest(), NOW, POLICY, middle
+    )
+    assert state.reissued is None
 
 
 def test_a_challenge_without_a_token_still_names_the_one_that_was_rejected_before() -> None:
-    order = rejected(held(), "old", NOW)
+    order = apply_rejection(held(), "old", NOW)
     assert order is not None
-    after = challenged(order, "claims", None, NOW)
+    after = apply_challenge(order, "claims", None, NOW)
     assert after is not None
-    assert after.order == FetchRequest("claims", "old")
+    assert after.request == FetchRequest("claims", "old")
 
 
 def test_a_challenge_that_is_being_answered_changes_nothing() -> None:
-    assert challenged(held(), "claims", FetchRequest("claims"), NOW) is None
+    assert apply_challenge(held(), "claims", FetchRequest("claims"), NOW) is None
 
 
 def test_an_order_and_a_confirmation_hide_their_token() -> None:
-    order = rejected(held(), "old", NOW)
+    order = apply_rejection(held(), "old", NOW)
     assert order is not None
-    ledger, _ = granted(order, TokenResponse(Secret("old"), DAY), order.order, NOW, POLICY, middle)
+    state, _ = apply_response(
+        order, TokenResponse(Secret("old"), DAY), order.request, NOW, POLICY, middle
+    )
     assert "'old'" not in repr(order)
-    assert "'old'" not in repr(ledger)
+    assert "'old'" not in repr(state)
 
 
 @pytest.mark.parametrize(
@@ -338,4 +351,4 @@ def test_an_order_and_a_confirmation_hide_their_token() -> None:
     ],
 )
 def test_claims_are_the_same_but_for_times(one: str | None, other: str, *, same: bool) -> None:
-    assert answers(FetchRequest(one), other) is same
+    assert covers_claims(FetchRequest(one), other) is same

@@ -143,7 +143,7 @@ def test_a_token_is_never_shown_or_pickled() -> None:
     made = token()
     assert "a-token" not in repr(made)
     assert "a-token" not in f"{made}{made!s}"
-    with pytest.raises(TypeError, match="not pickled"):
+    with pytest.raises(TypeError, match="can't be pickled"):
         pickle.dumps(made)
     assert copy.deepcopy(made).token == "a-token"
 
@@ -191,8 +191,11 @@ def test_token_is_an_exact_str_and_still_not_shown() -> None:
         ("a-token", Secret("a-token")),
         ("\n a-token\r\n", Secret("a-token")),
         ("", "is empty"),
-        ("bearer a-token", "begins with 'Bearer ', which is the header's: return the token alone"),
-        ("a\ttoken", "has a character that no header takes: U+0009, at position 1 of 7"),
+        (
+            "bearer a-token",
+            "begins with 'Bearer ', which belongs to the header: return the token alone",
+        ),
+        ("a\ttoken", "has a character that no header accepts: U+0009, at position 1 of 7"),
     ],
 )
 def test_token_is_stripped_and_checked(text: str, read: str) -> None:
@@ -206,7 +209,10 @@ def jwt(claims: object) -> str:
 
 
 VM = "/subscriptions/s/resourcegroups/g/providers/Microsoft.Compute/virtualMachines/vm"
-USERS = "/subscriptions/s/resourcegroups/g/providers/Microsoft.ManagedIdentity/userAssignedIdentities/me"
+USERS = (
+    "/subscriptions/s/resourcegroups/g/providers"
+    "/Microsoft.ManagedIdentity/userAssignedIdentities/me"
+)
 
 
 @pytest.mark.parametrize(

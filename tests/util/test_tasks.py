@@ -1,4 +1,4 @@
-"""Tasks of this package: under any task factory, and with nothing of the caller's context but suppressed tracing."""
+"""Tasks of this package: with any task factory, and with suppressed tracing as their context."""
 
 import asyncio
 import contextvars

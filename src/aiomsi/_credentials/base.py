@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self
 from aiomsi._clock import Clock
 from aiomsi._clouds import PUBLIC
 from aiomsi._errors import AiomsiError, ConfigurationError
-from aiomsi._tokens.flight import Fetch, ended
+from aiomsi._tokens.flight import Fetch, wait_until_done
 from aiomsi._tokens.policy import Policy
 from aiomsi._tokens.slot import Slot
 from aiomsi._tokens.slot_table import Pace, SlotTable
@@ -19,7 +19,7 @@ from aiomsi._tokens.token import AccessToken, TokenIdentity
 from aiomsi._util.secret import Secret
 
 if TYPE_CHECKING:
-    from aiomsi._tokens.stats import SlotStats
+    from aiomsi._tokens.slot import SlotStats
 
 
 class SlotCredential(ABC):
@@ -118,9 +118,9 @@ class SlotCredential(ABC):
         with contextlib.suppress(KeyError):
             while True:
                 slots.add(self._held.popitem()[1][0])
-        flights = [flight for slot in slots if (flight := slot.release(self)) is not None]
+        flights = [flight for slot in slots if (flight := slot.detach(self)) is not None]
         if flights:
-            await ended(flights, self._policy.ping)
+            await wait_until_done(flights, self._policy.ping)
 
     async def __aenter__(self) -> Self:
         return self
@@ -149,7 +149,7 @@ class SlotCredential(ABC):
             for key, (slot, _) in list(self._held.items()):
                 if slot.is_idle():
                     self._held.pop(key, None)
-                    slot.release(self)
+                    slot.detach(self)
             self._pace.swept(self._monotonic(), len(self._held))
 
     @abstractmethod

@@ -28,7 +28,7 @@ from aiomsi._tokens.backoff import Attempt, deadline, next_try
 from aiomsi._tokens.flight import inside
 from aiomsi._tokens.host_backoff import HeldOffError, HostBackoff, Ticket
 from aiomsi._tokens.policy import Policy
-from aiomsi._tokens.state import Failure, FetchRequest, held_off
+from aiomsi._tokens.state import Failure, FetchRequest, held_off_failure
 from aiomsi._tokens.token import Now, TokenResponse, Uniform
 from aiomsi._util.foreign import without_secrets
 from aiomsi._util.running_time import RunningTimeout
@@ -180,7 +180,7 @@ class TokenFetch:
                     limit.reschedule(deadline(attempt, self.policy) - attempt.elapsed)
                     await self.clock.sleep(delay)
         except HeldOffError:
-            return held_off(f"{self.host.kind} {self.resource}")
+            return held_off_failure(f"{self.host.kind} {self.resource}")
         except TimeoutError:
             pass
         finally:

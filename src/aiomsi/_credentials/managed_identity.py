@@ -117,7 +117,7 @@ class ManagedIdentityCredential(SlotCredential):
             return token
         if claims and not isinstance(claims, str):
             refuse_claims(claims)
-        return await slot.obtain(self, fetch, claims or None)
+        return await slot.get(self, fetch, claims or None)
 
     def __reduce__(self) -> tuple[Any, ...]:
         arguments: dict[str, Any] = {"share": self._share, "policy": self._policy}

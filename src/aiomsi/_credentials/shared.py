@@ -134,7 +134,7 @@ class SharedCredential(SlotCredential):
             return token
         if claims and not isinstance(claims, str):
             refuse_claims(claims)
-        return await slot.obtain(self, fetch, claims or None)
+        return await slot.get(self, fetch, claims or None)
 
     def reject(self, token: str | AccessToken) -> bool:
         """Drop a token that a service did not accept, as in the base class.

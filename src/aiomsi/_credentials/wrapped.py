@@ -39,10 +39,10 @@ from aiomsi._errors import (
 )
 from aiomsi._hosts.base import parse_retry_after
 from aiomsi._hosts.times import parse_number
-from aiomsi._tokens.flight import Ping, call, inside, join_fetch
+from aiomsi._tokens.flight import Ping, call_threadsafe, inside, join_fetch
 from aiomsi._tokens.host_backoff import HeldOffError, HostBackoff, Ticket
 from aiomsi._tokens.policy import Policy
-from aiomsi._tokens.state import Failure, FetchRequest, held_off
+from aiomsi._tokens.state import Failure, FetchRequest, held_off_failure
 from aiomsi._tokens.token import BEARER, Now, TokenResponse
 from aiomsi._util.foreign import without_secrets
 from aiomsi._util.running_time import TOLERANCE, RunningTimeout
@@ -311,7 +311,7 @@ class _CrossLoopCall:
         except Exception as error:  # noqa: BLE001 (the caller's loop raises it)
             settle = partial(self.outcome.set_exception, error)
         finally:
-            call(self.here, self._settle, settle)
+            call_threadsafe(self.here, self._settle, settle)
 
     def _settle(self, settle: Callable[[], object]) -> None:
         if not self.outcome.done():
@@ -327,11 +327,11 @@ async def _run_in_loop(cross_call: _CrossLoopCall, timeouts: LoopTimeouts) -> ob
 
     """
     loop = cross_call.there
-    call(loop, cross_call.start)
+    call_threadsafe(loop, cross_call.start)
     try:
         while True:
             ping, due = Ping(), cross_call.here.time() + timeouts.ping
-            if not call(loop, ping.answer):
+            if not call_threadsafe(loop, ping.answer):
                 raise _LoopGoneError
             if (await asyncio.wait([cross_call.outcome], timeout=timeouts.ping))[0]:
                 if cross_call.outcome.cancelled():
@@ -347,7 +347,7 @@ async def _run_in_loop(cross_call: _CrossLoopCall, timeouts: LoopTimeouts) -> ob
                 raise _LoopGoneError
     finally:
         cross_call.outcome.cancel()
-        call(loop, cross_call.cancel)
+        call_threadsafe(loop, cross_call.cancel)
 
 
 @attrs.frozen(eq=False)
@@ -388,7 +388,7 @@ class WrappedFetch:
                     self.scopes, options, LoopTimeouts(self.policy.ping, self.clock.sleep)
                 )
         except HeldOffError:
-            return held_off(f"{self.inner.name} {' '.join(self.scopes)}")
+            return held_off_failure(f"{self.inner.name} {' '.join(self.scopes)}")
         except _LoopGoneError:
             return self._loop_gone()
         except SynchronousCredentialError as error:

@@ -1,4 +1,4 @@
-"""Pure decisions about asking again: within one fetch, and between a failed fetch and the next."""
+"""Pure decisions about retries: within one fetch, and between a failed fetch and the next."""
 
 import attrs
 
@@ -11,17 +11,17 @@ _GONE_DELAY = 8.0
 
 @attrs.frozen(eq=False)
 class Attempt:
-    """How one request for a token went wrong, and what came before it.
+    """A failed token request, and the fetch before it.
 
     Attributes:
         number: 1 for the first request of the fetch.
-        elapsed: seconds since the fetch began.
-        status: the HTTP status, None if there was no answer.
-        passing: whether the host's table of answers calls this one passing.
-        retry_after: what the answer asked for, in seconds.
-        connected: whether any request of this fetch was ever answered or at least connected.
-        gone: whether any answer of this fetch was 410.
-        gated: how many of the elapsed seconds were spent waiting at a host-wide gate.
+        elapsed: seconds since the fetch started.
+        status: the HTTP status, None without a response.
+        passing: whether the host's table of errors classifies this one as transient.
+        retry_after: the `Retry-After` of the response, in seconds.
+        connected: whether any request of this fetch got a connection or a response.
+        gone: whether any response of this fetch was 410.
+        gated: how many of the elapsed seconds the fetch waited at a host-wide gate.
 
     """
 
@@ -36,22 +36,21 @@ class Attempt:
 
 
 def deadline(attempt: Attempt, policy: Policy) -> float:
-    """Give the number of seconds that this fetch may take in all, as far as is known after this attempt."""
+    """Return the seconds that this fetch may take in all, as far as is known after this attempt."""
     if attempt.gone:
         return policy.deadline_gone
     if attempt.connected:
         return policy.deadline
-    # Waiting for other processes is no sign that nobody is there.
+    # Waiting for other processes does not show that the host is unreachable.
     return min(policy.deadline, policy.deadline_unreachable + attempt.gated)
 
 
 def next_try(attempt: Attempt, policy: Policy, draw: Uniform) -> float | None:
-    """Decide after how many seconds the fetch sends its next request; None: it has failed.
+    """Return the seconds until the fetch sends its next request; None if the fetch has failed.
 
-    Waits have full jitter, so that processes which know nothing of each other spread out, and are
-    never shorter than `Retry-After`. 410 means that IMDS is being updated, which takes up to 70 s:
-    from then on the number of tries does not count, even if the service is not there at all for a
-    while.
+    Waits have full jitter, so that independent processes spread out, and are never shorter than
+    `Retry-After`. 410 means that IMDS is being updated, which takes up to 70 s: from then on the
+    number of attempts does not count, even if the service is unreachable for a while.
 
     Source:
     https://learn.microsoft.com/entra/identity/managed-identities-azure-resources/how-to-use-vm-token
@@ -74,11 +73,11 @@ def next_try(attempt: Attempt, policy: Policy, draw: Uniform) -> float | None:
 
 @attrs.frozen
 class Pause:
-    """How long no fetch is begun after a failed one, in seconds.
+    """The seconds after a failed fetch in which no fetch starts.
 
     Attributes:
-        served: while a usable token is served.
-        unserved: without one; every caller is told of the failure meanwhile.
+        served: the pause while a usable token is held.
+        unserved: the pause without one; each call raises the failure meanwhile.
 
     """
 
@@ -89,15 +88,17 @@ class Pause:
 def pause_after(
     failures: int, *, retry_after: float | None, permanent: bool, policy: Policy, draw: Uniform
 ) -> Pause:
-    """Decide how long to leave the host alone after that many failed fetches in a row.
+    """Return the pause after that many failed fetches in a row.
 
-    A permanent refusal is told for the shortest time only: somebody may be repairing its cause
-    right now.
+    A permanent failure pauses for the shortest time only, because its cause may be repaired at any
+    time.
     """
-    asked = min(retry_after or 0.0, policy.retry_after)
+    demanded = min(retry_after or 0.0, policy.retry_after)
     doubled = policy.backoff * 2 ** min(failures - 1, _MOST_DOUBLINGS)
     share = draw(0.5, 1.0)
-    served = max(asked, policy.replay, share * min(doubled, policy.backoff_served))
+    served = max(demanded, policy.replay, share * min(doubled, policy.backoff_served))
     if permanent:
         return Pause(served, policy.replay)
-    return Pause(served, max(asked, policy.replay, share * min(doubled, policy.backoff_unserved)))
+    return Pause(
+        served, max(demanded, policy.replay, share * min(doubled, policy.backoff_unserved))
+    )

@@ -1,100 +1,101 @@
-"""The concurrency core: however many callers, loops and threads want a token, one fetch gets it.
+"""The concurrency core: any number of callers, event loops and threads share one fetch of a token.
 
 Theory of operation
 ===================
 
-A `Slot` stands for one token: it holds the `SlotState` (what is known of the token: values and pure
-functions, in `state`), the `Flight` that is fetching the next one, and counts. A flight is one
-fetch. A `Waiter` is one caller that waits for a flight, in whatever event loop that caller runs.
+A `Slot` stands for one token: it holds the `SlotState` (the token and the results of its fetches:
+values and pure functions, in `state`), the `Flight` that fetches the next token, and counts. A
+flight is one fetch. A `Waiter` is one caller that waits for a flight, in the caller's event loop.
 
-**States.** A slot has a flight or has none; that is all of its state that is about concurrency.
-What a caller does follows from that and from the token's state (`token.freshness_of`), and is
-decided in one place (`state.decide`):
+**States.** A slot has a flight or has none; that is its whole state of concurrency. The next step
+of a caller depends on that and on the token's freshness (`token.freshness_of`), and is decided in
+one place (`state.decide`):
 
-=================  ===================================  =====================================================
-token              no flight                            a flight is under way
-=================  ===================================  =====================================================
-FRESH              take it                              take it
-STALE              take it, start one if allowed        take it
-STALE and starved  as LATE                              as LATE
-LATE               start one if allowed, wait a little  wait a little, then take the old one
-EXPIRED or NONE    start one and wait, or be told of    wait
-                   the last failure if it is recent
-=================  ===================================  =====================================================
+=================  =================================  =========================================
+token              no flight                          a flight is under way
+=================  =================================  =========================================
+FRESH              return it                          return it
+STALE              return it, start one if allowed    return it
+STALE and starved  as LATE                            as LATE
+LATE               start one if allowed, wait a       wait a little, then return the old token
+                   little
+EXPIRED or NONE    start one and wait, or raise the   wait
+                   last failure if it is recent
+=================  =================================  =========================================
 
-A slot is *starved* after `Policy.losses_stale` flights in a row were lost with no caller waiting:
+A slot is *starved* after `Policy.losses_stale` flights in a row were lost without a waiting caller:
 each event loop ended before the host responded, as with one `asyncio.run` per job. The caller that
-then waits keeps its loop alive until the token is there. If that flight is lost as well, for
-example because of the caller's own time-out, waiting did not help, and counting begins anew.
-Without a usable token a starved slot's flight first waits for the back-off, so that callers with
-short time-outs do not cause one request each.
+waits then keeps its loop alive until the token arrives. If that flight is lost as well, for example
+because of the caller's own time-out, waiting did not help, and counting starts again. Without a
+usable token a starved slot's flight first waits for the back-off, so that callers with short
+time-outs do not cause one request each.
 
-"If allowed" is: not before the back-off after a failure is over, nor before a `Retry-After` of the
-host is (`HostBackoff`; a caller without a usable token starts a flight all the same if that
-`Retry-After` fits the flight's deadline: the fetch waits). A flight is new (in the slot, without a
-task), flying (its task runs), or out (no longer in the slot: it can neither publish nor wake
-anybody, whatever its task still does). It never comes back.
+"If allowed" means: after the back-off of the last failure, and after a `Retry-After` of the host
+(`HostBackoff`). A caller without a usable token starts a flight earlier if that `Retry-After` fits
+the flight's deadline: the fetch waits. A flight is new (in the slot, without a task), flying (its
+task runs), or out (no longer in the slot: it can neither publish nor wake a waiter, even if its
+task still runs). It never returns to the slot.
 
-**Who owns what.** The fetch runs in a task of its own, in a context that is empty but for the
+**Ownership.** The fetch runs in a separate task, in a context that is empty except for the
 suppression of tracing, and no caller awaits that task: each waits on a future that it alone owns.
-So a `CancelledError` that a caller sees is always its own, and a caller's cancellation, time-out or
-context reaches nobody else. The slot owns the task, and holds it until its last step.
+So a caller sees a `CancelledError` only if it was cancelled itself, and a caller's cancellation,
+time-out or context does not reach other callers. The slot owns the task, and holds it until its
+last step.
 
-**What a flight outlives.** It belongs to the slot: callers may be cancelled and credentials be
-closed, and it goes on and publishes as long as its event loop runs. Closing a credential wakes the
-callers that came through it. Only a private slot, which no credential that is opened later can
-reach, gives its flight up when the last credential is closed; that, like the end of the loop, is a
-loss, with a back-off. A slot itself is dropped, by its `SlotTable`, when no open
-credential uses it and it is idle: no usable token, flight, task or recent back-off.
+**Lifetime.** A flight belongs to the slot. If callers are cancelled or credentials are closed, it
+goes on, and publishes as long as its event loop runs. Closing a credential wakes the callers that
+came through it. Only a private slot, which no credential that is opened later can reach, cancels
+its flight when the last credential is closed; that is a loss with a back-off, as is the end of the
+loop. The `SlotTable` drops a slot when no open credential uses it and it is idle: no usable token,
+flight, task or recent back-off.
 
-**What may be touched by which thread.** `Slot._lock` guards all of a slot's state. It is held for a
-few statements at a time, never across an `await` and never while a task is created (an eager task
-would run right there, and want the lock). It is reentrant: a signal handler, or the collector
-ending what a closed loop has left, may run in the midst of those statements. A future, a task and a
-timer are touched in their own loop's thread only; everyone else goes through
-`call_soon_threadsafe`. Reading `Slot.token` needs no lock: it is one reference to an immutable
-value.
+**Threads.** `Slot._lock` guards the state of a slot. It is held for a few statements at a time,
+never across an `await` and never while a task is created (an eager task would run at once, and take
+the lock). It is reentrant, because a signal handler, or the finalizer of a coroutine of a closed
+loop, may run between those statements. Futures, tasks and timers are used in the thread of their
+own loop only; other threads use `call_soon_threadsafe`. Reading `Slot.token` needs no lock: it is
+one reference to an immutable value.
 
-**How a flight ends.** Exactly once, by leaving `Slot._flight`: whoever takes it out, under the lock
-and by identity, wakes its waiters; whoever comes later finds another flight there, or none, and
-does nothing. A waiter is woken with a value:
+**End.** A flight ends exactly once, by leaving `Slot._flight`. The code that takes it out, under
+the lock and by identity, wakes its waiters; later attempts find another flight or none, and have no
+effect. A waiter is woken with a value:
 
-- an `AccessToken`, published in the slot before anyone wakes;
-- a `Failure`, the record from which every caller makes an exception of its own;
-- `NoResult.LOST`: the task was cancelled, or its loop is closed or does not answer. Whoever decides
-  first begins a new generation; after `Policy.elections` losses, of one caller or in close
-  succession, the loss is a `Failure`;
+- an `AccessToken`, which was published in the slot before;
+- a `Failure`, from which each caller creates a separate exception;
+- `NoResult.LOST`: the task was cancelled, or its loop is closed or does not respond. The first
+  caller that decides starts a new generation; after `Policy.elections` losses, of one caller or in
+  close succession, the loss is a `Failure`;
 - `NoResult.SUPERSEDED`: the token was rejected, or the slot emptied, while the flight was under
-  way, so what it would have brought is not wanted any more;
+  way, so its result would be outdated;
 - `NoResult.CLOSED`: the credential that this waiter came through was closed;
-- `NoResult.TIMED_OUT`: nothing has happened, and the old token is good enough to wait no longer.
+- `NoResult.TIMED_OUT`: the bound of the wait is over, and the old token is still usable.
 
-**How a loss is noticed.** In the flight's own loop by the task itself (cancelled, or past its last
-deadline). Whoever comes later looks whether that loop is closed or the last deadline is over.
-Waiters in another loop keep a `LoopWaiters` per loop, which pings the flight's loop for as long as
-anyone waits: a closed loop is noticed at once, a silent one after `Policy.ping`. After a fork the
-child has no flight at all.
+**Losses.** In the flight's own loop the task itself ends the flight (if it is cancelled, or past
+its last deadline). A later caller checks whether that loop is closed or the last deadline is over.
+Waiters in another loop share a `LoopWaiters`, which pings the flight's loop while they wait: it
+notices a closed loop at once, a silent one after `Policy.ping`. After a fork the child has no
+flight.
 
-**What does not count.** Time in which the flight's loop was blocked, and time that the fetch waits
-for a turn at its host, postpone the last deadline (`RunningTimeout`, which the fetch adds to
-`Flight.timeouts`). A loop that was blocked itself judges no ping.
+**Uncounted time.** The time in which the flight's loop was blocked, and the time that the fetch
+waits for a turn at its host, postpone the last deadline (`RunningTimeout`, which the fetch adds to
+`Flight.timeouts`). A loop that was blocked itself does not judge a ping.
 
-**Invariants.** At most one fetch per slot and generation; a flight that has left the slot publishes
-nothing; a flight that has ended has no waiters; no error while a usable token is held; failed
+**Invariants.** At most one fetch per slot and generation; a flight that has left the slot does not
+publish; a flight that has ended has no waiters; no error while a usable token is held; failed
 fetches are at least the back-off apart.
 
 **Deliberately not handled.** A fetch that blocks its loop's thread can't be stopped, only
 abandoned. A loop that is closed under a running fetch leaves asyncio's own warning. Counts that are
-kept without the lock may miss one now and then. A fetch that asks for the very token that it is to
-bring is found out, however many other fetches lie between; two that were begun by different callers
-and then wait for each other crosswise are not: their deadlines end them. A task that a fetch starts
-may ask for that token, and waits for it; if the fetch waits for the task in turn, by other means
-than awaiting it or a `gather`, its deadline ends both. A slot that is dropped just as another
-thread asks for it serves that one call. An event loop that is closed without its tasks being
-cancelled leaves asyncio's warning about the flight's. Who asks for a token from within a signal
-handler or a finalizer may, once in a very long while, come in the midst of a decision and be told
-an error too many; the other choice is a deadlock. A `KeyboardInterrupt` between deciding on a
-flight and launching it leaves one that its last deadline ends.
+kept without the lock may rarely miss one. A fetch that calls `get_token` for its own token raises,
+however many other fetches lie between; two fetches that were started by different callers and then
+wait for each other do not: their deadlines end them. A task that a fetch starts may call
+`get_token` for that token, and waits for it; if the fetch waits for the task in turn, by other
+means than awaiting it or a `gather`, its deadline ends both. A slot that is dropped just as another
+thread uses it serves that one call. An event loop that is closed without its tasks being cancelled
+leaves asyncio's warning about the flight's. A `get_token` call from a signal handler or finalizer
+can re-enter a slot in the middle of a decision. In rare cases it then raises although a token was
+available. The alternative would be a deadlock. A `KeyboardInterrupt` between the decision to start
+a flight and its launch leaves a flight that its last deadline ends.
 """
 
 from __future__ import annotations
@@ -113,7 +114,7 @@ from aiomsi._util.running_time import RunningTimeout
 
 
 class NoResult(enum.Enum):
-    """Why a waiter was woken with neither a token nor a failure."""
+    """The reason why a waiter was woken with neither a token nor a failure."""
 
     LOST = "lost"
     SUPERSEDED = "superseded"
@@ -125,9 +126,8 @@ Outcome: TypeAlias = AccessToken | Failure | NoResult
 Fetch: TypeAlias = Callable[[FetchRequest], Awaitable[TokenResponse | Failure]]
 
 
-# The three below have no repr of their own: asyncio's debug mode asks for one whenever a timer is
-# cancelled, in whatever thread and under the slot's lock too, and theirs would tell of every
-# waiter.
+# The three classes below keep the default repr: asyncio's debug mode calls it for each cancelled
+# timer, in any thread and under the slot's lock too, and a generated one would list every waiter.
 
 
 @attrs.define(eq=False, repr=False)
@@ -135,38 +135,46 @@ class Waiter:
     """One caller that waits for a flight.
 
     Attributes:
-        future: the caller's own, in the caller's loop.
-        who: the credential that it came through.
-        roster: where it is listed, of all of the flight's.
-        bound: for how many seconds it waits at the most; None: to the end.
+        future: belongs to the caller, in the caller's loop.
+        credential: the credential that the call came through.
+        flight: the flight that it waits for.
+        loop_waiters: the waiters of that flight in the same loop.
+        bound: the longest wait in seconds; None waits until the flight ends.
 
     """
 
     future: asyncio.Future[Outcome]
-    who: object
+    credential: object
     flight: Flight
-    roster: LoopWaiters
+    loop_waiters: LoopWaiters
     bound: float | None = None
 
 
 @attrs.define(eq=False, repr=False)
 class LoopWaiters:
-    """The waiters of a flight in one event loop, in the order in which they came."""
+    """The waiters of a flight in one event loop, in the order in which they came.
+
+    Attributes:
+        loop: the event loop of the waiters.
+        waiters: the waiters, as keys.
+        watch: the timer of the next ping of the flight's loop, None without one.
+
+    """
 
     loop: asyncio.AbstractEventLoop
     waiters: dict[Waiter, None] = attrs.field(factory=dict)
     watch: asyncio.TimerHandle | None = None
 
     def wake(self, outcome: Outcome) -> None:
-        """Give the outcome to everyone here. Runs in this roster's own loop."""
+        """Set the outcome of all waiters. Runs in this loop."""
         if self.watch is not None:
-            self.rest()
+            self.stop_ping()
         for waiter in self.waiters:
             if not waiter.future.done():
                 waiter.future.set_result(outcome)
 
-    def rest(self) -> None:
-        """Stop pinging. Runs in this roster's own loop."""
+    def stop_ping(self) -> None:
+        """Stop pinging. Runs in this loop."""
         if self.watch is not None:
             self.watch.cancel()
             self.watch = None
@@ -174,32 +182,58 @@ class LoopWaiters:
 
 @attrs.define(eq=False, repr=False)
 class Flight:
-    """One fetch: the loop it runs in, its task, and who waits for it.
+    """One fetch, with its event loop, its task and its waiters.
 
     Attributes:
-        timeouts: those of the fetch; the time that one of them does not count, `overdue` does not
-            count either.
+        generation: the number of the fetch in its slot.
+        loop: the event loop in which the fetch runs.
+        request: the parameters of the fetch.
+        overdue: the last deadline, on the slot's monotonic clock; the fetch ends by then whatever
+            the host responds.
+        delay: seconds that the flight waits before its fetch; 0 once the fetch has started.
+        waiters_by_loop: the waiters.
+        task: the task of the fetch; None until it is created.
+        timeouts: those of the fetch; the time that one of them does not count postpones `overdue`.
         timer: fires at `overdue`; None until the task runs.
+        own: the tasks of the fetch: the flight's task, and those that it awaits in other loops.
 
     """
 
     generation: int
     loop: asyncio.AbstractEventLoop
-    order: FetchRequest
+    request: FetchRequest
     overdue: float
-    """On the slot's monotonic clock: whatever the host answers, no fetch takes longer."""
     delay: float = 0.0
-    """Seconds that the flight waits before its fetch; 0 once that has begun."""
-    rosters: dict[asyncio.AbstractEventLoop, LoopWaiters] = attrs.field(factory=dict)
+    waiters_by_loop: dict[asyncio.AbstractEventLoop, LoopWaiters] = attrs.field(factory=dict)
     task: asyncio.Task[None] | None = None
     timeouts: list[RunningTimeout] = attrs.field(factory=list)
     timer: asyncio.TimerHandle | None = None
     own: set[asyncio.Task[Any] | None] = attrs.field(factory=set)
-    """The tasks that the fetch consists of: the flight's own, and those that it awaits in other loops."""
     _extended: float = 0.0
 
+    def add_waiter(
+        self, loop: asyncio.AbstractEventLoop, credential: object, bound: float | None
+    ) -> Waiter:
+        """Create a waiter in a loop. Called in that loop and under the slot's lock."""
+        loop_waiters = self.waiters_by_loop.get(loop)
+        if loop_waiters is None:
+            loop_waiters = self.waiters_by_loop[loop] = LoopWaiters(loop)
+        waiter = Waiter(loop.create_future(), credential, self, loop_waiters, bound)
+        loop_waiters.waiters[waiter] = None
+        return waiter
+
+    def remove_waiters(self, credential: object) -> list[LoopWaiters]:
+        """Remove the waiters of a credential and return them. Called under the slot's lock."""
+        removed = []
+        for each in self.waiters_by_loop.values():
+            leaving = [waiter for waiter in each.waiters if waiter.credential is credential]
+            removed.append(LoopWaiters(each.loop, dict.fromkeys(leaving)))
+            for waiter in leaving:
+                del each.waiters[waiter]
+        return removed
+
     def extend(self) -> float:
-        """Postpone `overdue` by the time that did not count since the last call; return those seconds."""
+        """Postpone `overdue` by the uncounted time since the last call; return those seconds."""
         for timeout in self.timeouts_here():
             timeout.count()
         more = self._not_counted() - self._extended
@@ -216,7 +250,7 @@ class Flight:
         return max((timeout.blocked + timeout.paused for timeout in self.timeouts), default=0.0)
 
     def is_gone(self, monotonic: float) -> bool:
-        """Tell whether nothing will come of this flight any more; seen from outside of its loop."""
+        """Return whether the flight can no longer publish, as seen from outside of its loop."""
         overdue = self.overdue + self._not_counted() - self._extended
         return monotonic >= overdue or self.loop.is_closed()
 
@@ -224,21 +258,22 @@ class Flight:
         """Return whether a caller waits that has not been cancelled."""
         return any(
             not waiter.future.done()
-            for roster in self.rosters.values()
-            for waiter in list(roster.waiters)
+            for loop_waiters in self.waiters_by_loop.values()
+            for waiter in list(loop_waiters.waiters)
         )
 
 
 inside: contextvars.ContextVar[tuple[Flight, ...]] = contextvars.ContextVar(
     "aiomsi_inside", default=()
 )
-"""The flight whose fetch this context belongs to, after those that wait for it."""
+"""The flight whose fetch runs in this context, after the flights that wait for it."""
 
 
-def awaiting() -> tuple[Flight, ...]:
+def find_awaiting_flights() -> tuple[Flight, ...]:
     """Return the flights that can't end before the current task does.
 
-    A task that a fetch has started inherits its context, but the fetch need not wait for it.
+    A task that a fetch has started inherits its context, but the fetch does not necessarily await
+    it.
     """
     flights = inside.get()
     if not flights:
@@ -252,8 +287,8 @@ def awaiting() -> tuple[Flight, ...]:
 def _awaits(waiting: object, task: object) -> bool:
     """Return whether one task awaits another, directly, by way of further tasks, or in a `gather`.
 
-    asyncio has no public function for that. Where its tasks keep that otherwise, a fetch that asks
-    for its own token is found out by its deadline only.
+    asyncio has no public function for that. If its tasks store the awaited future elsewhere, only
+    the deadline ends a fetch that calls `get_token` for its own token.
     """
     chain = [waiting]
     for each in chain:
@@ -263,25 +298,33 @@ def _awaits(waiting: object, task: object) -> bool:
 
 
 def join_fetch(task: asyncio.Task[Any]) -> None:
-    """Count a task among those that the fetch in whose context this is called consists of."""
+    """Add a task to the tasks of the fetch in whose context this is called."""
     for flight in inside.get()[-1:]:
         flight.own.add(task)
 
 
 @attrs.define(eq=False)
 class Ping:
-    """A question that is put to another loop, to see whether it is there; `due` is when the answer is looked for."""
+    """A callback that is sent to another event loop, to check whether that loop runs.
+
+    Attributes:
+        answered: whether the loop has run the callback.
+        due: when the sender checks that, in the time of its loop.
+
+    """
 
     answered: bool = False
     due: float = 0.0
 
     def answer(self) -> None:
-        """Answer it; called in the loop that was asked."""
+        """Note that the loop runs. Runs in the pinged loop."""
         self.answered = True
 
 
-def call(loop: asyncio.AbstractEventLoop, function: Callable[..., object], *args: object) -> bool:
-    """Call the function in that loop's own thread; False if the loop is closed."""
+def call_threadsafe(
+    loop: asyncio.AbstractEventLoop, function: Callable[..., object], *args: object
+) -> bool:
+    """Call the function in the thread of a loop; return False if the loop is closed."""
     try:
         loop.call_soon_threadsafe(function, *args)
     except RuntimeError:
@@ -289,32 +332,34 @@ def call(loop: asyncio.AbstractEventLoop, function: Callable[..., object], *args
     return True
 
 
-def wake(rosters: Iterable[LoopWaiters], outcome: Outcome) -> None:
-    """Give the outcome to everyone on these rosters, in whatever loops they wait."""
+def wake(groups: Iterable[LoopWaiters], outcome: Outcome) -> None:
+    """Set the outcome of these waiters, each in the thread of its loop."""
     try:
         here = asyncio.get_running_loop()
     except RuntimeError:
         here = None
-    for roster in rosters:
-        if roster.loop is here:
-            roster.wake(outcome)
+    for group in groups:
+        if group.loop is here:
+            group.wake(outcome)
         else:
-            call(roster.loop, roster.wake, outcome)
+            call_threadsafe(group.loop, group.wake, outcome)
 
 
-async def ended(flights: Iterable[Flight], bound: float) -> None:
-    """Wait until these flights' tasks have ended, in whatever loops they run, but no longer than that many seconds."""
+async def wait_until_done(flights: Iterable[Flight], bound: float) -> None:
+    """Wait until the tasks of these flights are done, in any loop, for at most `bound` seconds."""
     here = asyncio.get_running_loop()
     pending = []
     for flight in flights:
         future = here.create_future()
-        if flight.task is not None and call(flight.loop, _tell_end, flight.task, here, future):
+        if flight.task is not None and call_threadsafe(
+            flight.loop, _report_done, flight.task, here, future
+        ):
             pending.append(future)
     if pending:
         await asyncio.wait(pending, timeout=bound)
 
 
-def _tell_end(
+def _report_done(
     task: asyncio.Task[None], loop: asyncio.AbstractEventLoop, future: asyncio.Future[None]
 ) -> None:
-    task.add_done_callback(lambda _: call(loop, future.set_result, None))
+    task.add_done_callback(lambda _: call_threadsafe(loop, future.set_result, None))

@@ -1,4 +1,4 @@
-"""What the slots of one host have in common: its `Retry-After`, and their turns to send requests."""
+"""The state that the slots of one host share: its `Retry-After`, and their turns to send."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ class HeldOffError(Exception):
 
 
 class Ticket:
-    """One request's place in the queue, owned by the fetch that sends it.
+    """The place of one request in the queue, owned by the fetch that sends it.
 
     Attributes:
-        due: when it is decided on again, while it waits.
-        sent: when its turn came.
-        ended: when its response was received or given up; the fetch sets it.
+        due: the time of the next decision, while it waits.
+        sent: the time at which its turn came.
+        ended: the time at which its response was received or given up; the fetch sets it.
 
     """
 
@@ -44,14 +44,14 @@ class Ticket:
 
 @attrs.define(eq=False)
 class HostBackoff:
-    """The state of a host as all slots see it that share its limits, in whatever event loop or thread they are.
+    """The state of a host, shared by all slots with its limits, in any event loop and thread.
 
-    The lock is held for the decision only. A ticket is given back without the lock, because the
-    garbage collector may end a fetch of a closed loop on the thread that holds it.
+    The lock is held for the decision only. A ticket is returned without the lock, because the
+    garbage collector may finalize a fetch of a closed loop on the thread that holds it.
 
     Attributes:
         limits: None for a host whose requests are not limited; then only `retry_at` counts.
-        retry_at: on the monotonic clock; before it the host is sent no request.
+        retry_at: the time on the monotonic clock before which the host is sent no request.
 
     """
 
@@ -73,7 +73,7 @@ class HostBackoff:
         self.retry_at = float("-inf")
 
     def take(self, ticket: Ticket, now: float) -> float:
-        """Take the ticket's turn if it has come; return 0.0 then, else the seconds until the next look."""
+        """Take the ticket's turn and return 0.0, or return the seconds until the next check."""
         limits = self.limits
         with self._lock:
             delay = self.retry_at - now
@@ -100,10 +100,12 @@ class HostBackoff:
         The fetches and flights that this task belongs to do not count the time.
 
         Args:
-            patience: for how many seconds it may be held off by a `Retry-After`.
+            ticket: the ticket of this request.
+            clock: the clock to wait by.
+            patience: the longest wait in seconds for a `Retry-After`.
 
         Returns:
-            The seconds that it has waited, and how many of those the host had asked for.
+            The seconds that it has waited, and how many of those the `Retry-After` demanded.
 
         Raises:
             HeldOffError: the host's `Retry-After` lasts for longer.
@@ -126,7 +128,7 @@ class HostBackoff:
 
     def _load(self, ticket: Ticket, now: float) -> Load:
         ahead, sent, responses = 0, [], []
-        # Copies: a ticket may be given back meanwhile.
+        # Copies, because a ticket may be returned meanwhile.
         for other in list(self._waiting):
             if other is ticket:
                 break
@@ -144,7 +146,7 @@ class HostBackoff:
         return Load(ahead, len(sent), now - max(sent, default=now), tuple(sorted(responses)))
 
     def _after_fork(self) -> None:
-        """Begin anew in a forked child: the tickets are the parent's."""
+        """Reset in a forked child, where the tickets belong to the parent."""
         self._lock = threading.RLock()
         self._waiting, self._sent = {}, {}
 

@@ -3,16 +3,16 @@
 IMDS responds 429 to more than 20 token requests in any second, and to more than 5 at once, from one
 VM. One process that uses many identities therefore sends its requests in turn. In contrast to the
 processes at a host-wide gate (`gate_schedule`) the slots of one process see all of its responses,
-so the
-decision is exact and does not need a fixed spacing: a request arrives at the host after it was sent
-and before its response is received. If fewer than `per_second` requests are under way or had their
-response received less than `WINDOW` ago, one more arrives in a window that has room for it.
+so the decision is exact and does not need a fixed spacing: a request arrives at the host after it
+was sent and before its response is received. If fewer than `per_second` requests are under way or
+had their response received less than `WINDOW` ago, one more arrives in a window that has room for
+it.
 
 A ticket that has to wait is decided on again after the returned delay. Tickets ahead of it count,
 so they are served in order; a ticket that is overdue by more than `GRACE` belongs to an event loop
 that is blocked or gone, and no longer counts. A request without a response no longer counts after
-`LEASE`. No ticket has to be woken by another one, so nothing is lost if its event loop never runs
-again.
+`LEASE`. No ticket has to be woken by another one, so an event loop that never runs again delays no
+ticket of another loop.
 
 Source:
 https://learn.microsoft.com/entra/identity/managed-identities-azure-resources/how-to-use-vm-token#rate-limits
@@ -22,15 +22,15 @@ import attrs
 
 WINDOW = 1.0
 POLL, PATIENCE = 0.02, 0.25
-"""The first waiting ticket checks again after `POLL` whether a request under way has ended, and later the longer
-none has: after `PATIENCE` times the age of the youngest."""
+"""The first waiting ticket checks after `POLL` whether a request under way has ended, or after
+`PATIENCE` times the age of the youngest request, if that is longer."""
 GRACE = 0.5
 LEASE = 15.0
 
 
 @attrs.frozen
 class RequestLimits:
-    """How many requests of this process a host is sent.
+    """The limits of one host for the requests of this process.
 
     Attributes:
         per_second: requests in any second.
@@ -44,13 +44,13 @@ class RequestLimits:
 
 @attrs.frozen
 class Load:
-    """What a host has to do for this process, as far as the next ticket is concerned.
+    """The load of a host by this process, as far as the next ticket is concerned.
 
     Attributes:
-        ahead: tickets that wait and came earlier.
+        ahead: tickets that came earlier and still wait.
         under_way: requests that were sent and have no response yet.
         youngest: seconds since the last of those was sent.
-        responses: when the last responses were received, on the monotonic clock, in order.
+        responses: the times of the last responses on the monotonic clock, in order.
 
     """
 

@@ -1,4 +1,7 @@
-"""A slot: one token, and every decision about the flight that renews it. The theory of operation is in `flight`."""
+"""A slot: one token, and the decisions about the flight that renews it.
+
+The theory of operation is in `flight`.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +12,12 @@ import random
 import sys
 import threading
 import weakref
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import attrs
 
 from aiomsi._clock import SYSTEM_CLOCK, Clock
-from aiomsi._errors import CredentialClosedError, UsageError, without_loop
-from aiomsi._tokens import state as _ledger
+from aiomsi._errors import CredentialClosedError, CredentialError, UsageError, without_loop
 from aiomsi._tokens.flight import (
     Fetch,
     Flight,
@@ -24,8 +26,8 @@ from aiomsi._tokens.flight import (
     Outcome,
     Ping,
     Waiter,
-    awaiting,
-    call,
+    call_threadsafe,
+    find_awaiting_flights,
     inside,
     wake,
 )
@@ -33,42 +35,89 @@ from aiomsi._tokens.host_backoff import HostBackoff
 from aiomsi._tokens.policy import DEFAULT_POLICY, Policy
 from aiomsi._tokens.state import (
     BLANK,
-    LOST,
-    OVERDUE,
-    UNTOLD,
+    LOST_FAILURE,
+    OVERDUE_FAILURE,
+    UNSETTLED_FAILURE,
     Decision,
     Failure,
     SlotState,
-    unexpected,
+    apply_challenge,
+    apply_failure,
+    apply_loss,
+    apply_rejection,
+    apply_response,
+    covers_claims,
+    decide,
+    delay_of,
+    failure_of,
+    held_off_failure,
+    is_idle,
+    is_starved,
 )
-from aiomsi._tokens.token import AccessToken, Freshness, Now, TokenResponse, Uniform, freshness_of
+from aiomsi._tokens.token import (
+    AccessToken,
+    Freshness,
+    Now,
+    TokenIdentity,
+    TokenResponse,
+    Uniform,
+    freshness_of,
+)
 from aiomsi._util.compat import after_fork_in_child
-from aiomsi._util.lazy import late_import
 from aiomsi._util.running_time import TOLERANCE
 from aiomsi._util.tasks import TRACING, create_task, suppress_tracing
-
-if TYPE_CHECKING:
-    from aiomsi._tokens.stats import SlotStats
 
 logger = logging.getLogger("aiomsi")
 
 _MOST_ROUNDS = 12
-"""A caller decides again after a loss, after a rejection by others, or when the clocks jump: never this often."""
+"""The most decisions of one call; another one follows a loss, a rejection, or a jump of a clock."""
 
 
 _slots: weakref.WeakSet[Slot] = weakref.WeakSet()
 
 
+@attrs.frozen
+class SlotStats:
+    """The counts of one slot, and its present state. Times in seconds.
+
+    Attributes:
+        state: the state of the token: ``"none"``, ``"fresh"``, ``"stale"``, ``"late"`` or
+            ``"expired"``.
+        expires_in: seconds until the token expires, None without one.
+        fetches: fetches that were started.
+        joined: callers that waited for a fetch which another caller had started.
+        served_stale: calls that returned a token which was due for a refresh.
+        failures: failed fetches by kind.
+        failing: failed fetches since the last successful one.
+        next_attempt: seconds until the next request may be sent to the host; 0 if it may be sent
+            now.
+        under_way: whether a fetch is under way.
+        identity: the identity that the token was issued to, None without a token.
+
+    """
+
+    state: str
+    expires_in: float | None
+    fetches: int
+    joined: int
+    served_stale: int
+    failures: dict[str, int]
+    failing: int
+    next_attempt: float
+    under_way: bool
+    identity: TokenIdentity | None = None
+
+
 @attrs.define(eq=False)
 class Slot:
-    """One token and the single flight that renews it; see the theory of operation above.
+    """One token and the single flight that renews it; `flight` holds the theory of operation.
 
     Attributes:
         name: for task names and log lines; holds no secret.
-        backoff: shared with the other slots that the same `Retry-After` holds for.
-        private: whether only the credentials that use the slot can reach it, so that closing the
+        backoff: the state of the host; the slots that one `Retry-After` applies to share it.
+        private: whether only the registered credentials can reach the slot, so that closing the
             last of them ends the flight under way.
-        token: the current token, or None. Read it freely; only the slot sets it.
+        token: the current token, or None. Other objects may read it; only the slot sets it.
 
     """
 
@@ -79,9 +128,9 @@ class Slot:
     backoff: HostBackoff = attrs.field(factory=HostBackoff)
     private: bool = False
     token: AccessToken | None = attrs.field(default=None, init=False)
-    _ledger: SlotState = attrs.field(default=BLANK, init=False)
-    # Reentrant: a signal handler, or the collector of somebody's `async with credential`, may come
-    # in the midst of things.
+    _state: SlotState = attrs.field(default=BLANK, init=False)
+    # Reentrant, because a signal handler or a finalizer may call into the slot on the thread that
+    # holds the lock.
     _lock: threading.RLock = attrs.field(factory=threading.RLock, init=False, repr=False)
     _flight: Flight | None = attrs.field(default=None, init=False)
     _tasks: set[asyncio.Task[None]] = attrs.field(factory=set, init=False, repr=False)
@@ -90,119 +139,119 @@ class Slot:
     _joined: int = attrs.field(default=0, init=False)
     _served_stale: int = attrs.field(default=0, init=False)
     _failures: dict[str, int] = attrs.field(factory=dict, init=False)
-    # Registered as it is made, for `_after_fork`.
+    # Every new slot registers itself for `_after_fork`.
     _registered: None = attrs.field(
         default=attrs.Factory(_slots.add, takes_self=True), init=False, repr=False
     )
 
-    # What credentials call
+    # Called by credentials
 
-    def use(self, who: object) -> None:
-        """Register an open credential, so that the slot is kept; a private slot's flight then goes on."""
+    def attach(self, credential: object) -> None:
+        """Register an open credential: the slot stays, and a private slot's flight goes on."""
         with self._lock:
-            self._users.add(who)
+            self._users.add(credential)
 
-    async def obtain(self, who: object, fetch: Fetch, claims: str | None = None) -> AccessToken:
-        """Give a usable token: the one at hand, or the one that the slot's single flight brings.
+    async def get(  # noqa: C901, PLR0912 (one short case for each outcome)
+        self, credential: object, fetch: Fetch, claims: str | None = None
+    ) -> AccessToken:
+        """Return a usable token: the current one, or the one that the slot's single flight fetches.
 
         Raises:
-            CredentialError: there is no usable token; a new object for every caller.
-            UsageError: called by the slot's own fetch.
+            CredentialError: no usable token could be fetched; a new object for every caller.
+            CredentialClosedError: the credential was closed meanwhile.
+            UsageError: the slot's own fetch called this.
 
         """
         if (
             claims is None
             and self.token is not None
-            and (token := self._at_hand(self.token)) is not None
+            and (token := self._take_held(self.token)) is not None
         ):
             return token
-        if self._flight is not None and self._flight in awaiting():
-            msg = f"the fetch for {self.name} asked for the very token that it is to bring"
+        if self._flight is not None and self._flight in find_awaiting_flights():
+            msg = f"the fetch for {self.name} called get_token for the very token that it fetches"
             raise UsageError(
-                msg, help="Give the inner credential a session and a credential of its own"
+                msg, help="Let the inner credential use a separate session and credential"
             )
         if claims is not None:
             self._challenge(claims)
-        failure: object = UNTOLD
         patient, elections = True, self.policy.elections
         for _ in range(_MOST_ROUNDS):
-            step = self._step(who, fetch, patient=patient)
+            step = self._decide(credential, fetch, patient=patient)
             outcome = await self._wait(step) if isinstance(step, Waiter) else step
-            if isinstance(outcome, AccessToken):
-                if self._suits(outcome, step, claims):
-                    return outcome
-                self._challenge(claims)
-            elif outcome is NoResult.LOST and elections:
-                elections -= 1
-                continue
-            elif outcome is NoResult.SUPERSEDED:
-                self._challenge(claims)
-                continue
-            elif outcome is NoResult.CLOSED or (
-                outcome is not NoResult.TIMED_OUT and not self._is_usable()
-            ):
-                failure = LOST if outcome is NoResult.LOST else outcome
-                break
-            patient = False
-        raise self._exception(failure)
+            match outcome:
+                case AccessToken():
+                    if self._may_return(outcome, step, claims):
+                        return outcome
+                    self._challenge(claims)
+                    patient = False
+                case NoResult.SUPERSEDED:
+                    self._challenge(claims)
+                case NoResult.CLOSED:
+                    msg = f"the credential was closed while this call waited for {self.name}"
+                    raise CredentialClosedError(msg)
+                case NoResult.LOST if elections:
+                    elections -= 1
+                case NoResult.TIMED_OUT:
+                    patient = False
+                case _ if self._is_usable():
+                    patient = False
+                case NoResult.LOST:
+                    raise self._exception(LOST_FAILURE)
+                case failure:
+                    raise self._exception(failure)
+        raise self._exception(UNSETTLED_FAILURE)
 
     def reject(self, secret: str) -> bool:
-        """Take the token out of service because a service did not accept it; tell whether that was done.
+        """Drop the token because a service rejected it; return whether it was dropped.
 
-        Nothing happens if the slot holds another token by now, or if the host has handed this one
-        out again after an earlier rejection and is being left alone.
+        It stays if the slot holds another token by now, or if the host has just returned the same
+        token after an earlier rejection.
         """
-        with self._lock:
-            after = _ledger.rejected(self._ledger, secret, self._now())
-            superseded = self._enter_and_supersede(after)
-        self._supersede(superseded)
-        return after is not None
+        return self._replace(lambda state: apply_rejection(state, secret, self._now()))
 
     def forget(self) -> None:
-        """Drop the token, the last failure and what was learned from rejections; waiters get the next fetch's token."""
-        with self._lock:
-            superseded = self._enter_and_supersede(BLANK)
+        """Drop the token, the last failure and all back-offs; waiters wait for the next fetch."""
+
+        def empty(_: SlotState) -> SlotState:
             self.backoff.forget()
-        self._supersede(superseded)
+            return BLANK
 
-    def release(self, who: object) -> Flight | None:
-        """Unregister a closed credential and wake its callers; return a private slot's flight if that was cancelled.
+        self._replace(empty)
 
-        Any other flight goes on, and publishes its token for credentials that are opened later.
+    def detach(self, credential: object) -> Flight | None:
+        """Unregister a closed credential and wake its callers.
+
+        A private slot's flight is cancelled and returned if neither another credential nor a
+        caller needs it. Any other flight goes on, and publishes its token for credentials that are
+        opened later.
         """
         with self._lock:
-            self._users.discard(who)
+            self._users.discard(credential)
             flight = self._flight
             if flight is None:
                 return None
-            told = []
-            for roster in flight.rosters.values():
-                leaving = [waiter for waiter in roster.waiters if waiter.who is who]
-                told.append(LoopWaiters(roster.loop, dict.fromkeys(leaving)))
-                for waiter in leaving:
-                    del roster.waiters[waiter]
+            leaving = flight.remove_waiters(credential)
             wanted = not self.private or bool(self._users) or flight.is_waited_for()
-        wake(told, NoResult.CLOSED)
+        wake(leaving, NoResult.CLOSED)
         if wanted:
             return None
-        self._land(flight, NoResult.LOST)
-        self._drop(flight)
+        self._publish(flight, NoResult.LOST)
+        self._cancel_task(flight)
         return flight
 
     def is_idle(self) -> bool:
-        """Return whether the slot can be dropped without a loss: no token, back-off, flight or task."""
+        """Return whether the slot can be dropped: no token, back-off, flight or task is left."""
         now, flight = self._now(), self._flight
         if flight is not None and flight.is_gone(now.monotonic):
-            self._land(flight, NoResult.LOST)
-            self._drop(flight)
+            self._publish(flight, NoResult.LOST)
+            self._cancel_task(flight)
         for task in list(self._tasks):
             if task.done() or task.get_loop().is_closed():
                 self._tasks.discard(task)
         with self._lock:
             return (
-                self._flight is None
-                and not self._tasks
-                and _ledger.is_idle(self._ledger, now, self.policy)
+                self._flight is None and not self._tasks and is_idle(self._state, now, self.policy)
             )
 
     def is_used(self) -> bool:
@@ -210,36 +259,30 @@ class Slot:
         return bool(self._users)
 
     def stats(self) -> SlotStats:
-        """Give a snapshot of the counts and of where the slot stands."""
-        with late_import:
-            from aiomsi._tokens.stats import SlotStats
-
+        """Return a snapshot of the counts and of the present state."""
         now = self._now()
         with self._lock:
-            ledger = self._ledger
-            state = freshness_of(ledger.token, now, self.policy)
-            own = (
-                ledger.quiet_served
-                if state.usable
-                else ledger.quiet_unserved
-                if ledger.failure
-                else 0.0
-            )
-            quiet = max(own, self.backoff.retry_at)
+            state = self._state
+            freshness = freshness_of(state.token, now, self.policy)
+            retry_at = self.backoff.retry_at
+            if freshness.usable:
+                retry_at = max(retry_at, state.retry_at_usable)
+            elif state.failure is not None:
+                retry_at = max(retry_at, state.retry_at_unusable)
             return SlotStats(
-                state=state.value,
-                expires_in=None if ledger.token is None else max(0.0, ledger.token.left(now)),
+                state=freshness.value,
+                expires_in=None if state.token is None else max(0.0, state.token.left(now)),
                 fetches=self._fetches,
                 joined=self._joined,
                 served_stale=self._served_stale,
                 failures=dict(self._failures),
-                failing=ledger.failing,
-                next_attempt=max(0.0, quiet - now.monotonic),
+                failing=state.failing,
+                next_attempt=max(0.0, retry_at - now.monotonic),
                 under_way=self._flight is not None,
-                identity=None if ledger.token is None else ledger.token.identity,
+                identity=None if state.token is None else state.token.identity,
             )
 
-    # Deciding is synchronous
+    # Decisions are synchronous
 
     def _now(self) -> Now:
         return Now(self.clock.wall(), self.clock.monotonic())
@@ -247,111 +290,113 @@ class Slot:
     def _is_usable(self) -> bool:
         return freshness_of(self.token, self._now(), self.policy).usable
 
-    def _at_hand(self, token: AccessToken) -> AccessToken | None:
-        """Give the token back if there is nothing else to do; takes no lock."""
+    def _take_held(self, token: AccessToken) -> AccessToken | None:
+        """Return the token if the call needs neither a flight nor the lock, else None."""
         now = self._now()
-        state = freshness_of(token, now, self.policy)
-        if state is Freshness.FRESH:
+        freshness = freshness_of(token, now, self.policy)
+        if freshness is Freshness.FRESH:
             return token
-        if state is Freshness.STALE:
-            flight, ledger = self._flight, self._ledger
+        if freshness is Freshness.STALE:
+            flight, state = self._flight, self._state
             if flight is not None:
-                is_served = not flight.is_gone(now.monotonic) and not _ledger.is_starved(
-                    ledger, self.policy
-                )
+                is_served = not flight.is_gone(now.monotonic) and not is_starved(state, self.policy)
             else:
-                is_served = now.monotonic < max(ledger.quiet_served, self.backoff.retry_at)
+                is_served = now.monotonic < max(state.retry_at_usable, self.backoff.retry_at)
             if is_served:
                 self._served_stale += 1
                 return token
         return None
 
-    def _step(self, who: object, fetch: Fetch, *, patient: bool) -> AccessToken | Failure | Waiter:
-        """Decide, and do at once what was decided; only waiting is left to the caller."""
+    def _decide(
+        self, credential: object, fetch: Fetch, *, patient: bool
+    ) -> AccessToken | Failure | Waiter:
+        """Return a token or a failure, or a waiter for a flight; start the flight if it is due."""
         try:
             loop, policy = asyncio.get_running_loop(), self.policy
         except RuntimeError:
             raise without_loop() from None
-        started: Flight | None = None
         if (flight := self._flight) is not None and flight.is_gone(self.clock.monotonic()):
-            self._land(flight, NoResult.LOST)
-            self._drop(flight)
+            self._publish(flight, NoResult.LOST)
+            self._cancel_task(flight)
+        started: Flight | None = None
+        outcome: AccessToken | Failure | Waiter
         with self._lock:
-            now, ledger = Now(self.clock.wall(), self.clock.monotonic()), self._ledger
+            now, state = Now(self.clock.wall(), self.clock.monotonic()), self._state
             flying, held_off = self._flight is not None, self.backoff.retry_at - now.monotonic
-            verdict, bound = _ledger.decide(
-                ledger, now, policy, flying=flying, patient=patient, held_off=held_off
+            decision, ready, bound = decide(
+                state, now, policy, flying=flying, patient=patient, held_off=held_off
             )
-            if verdict in (Decision.START, Decision.SERVE_AND_START):
+            if decision in (Decision.START, Decision.SERVE_AND_START):
                 self._fetches += 1
                 overdue = now.monotonic + policy.longest
-                delay = _ledger.delay_of(ledger, now, policy) if ledger.unattended else 0.0
-                self._flight = started = Flight(self._fetches, loop, ledger.order, overdue, delay)
-            outcome: AccessToken | Failure | Waiter | None = ledger.failure
-            if verdict is Decision.FAIL and not (
-                ledger.failure and now.monotonic < ledger.quiet_unserved
-            ):
-                outcome = _ledger.held_off(self.name)
-            elif verdict in (Decision.SERVE, Decision.SERVE_AND_START):
-                self._served_stale += (
-                    freshness_of(ledger.token, now, self.policy) is not Freshness.FRESH
-                )
-                outcome = ledger.token
+                delay = delay_of(state, now, policy) if state.unattended else 0.0
+                self._flight = started = Flight(self._fetches, loop, state.request, overdue, delay)
+            if ready is not None:
+                outcome = ready
+                if isinstance(ready, AccessToken):
+                    self._served_stale += not ready.is_fresh(now.wall, now.monotonic)
             elif self._flight is not None:
                 self._joined += started is None
-                roster = self._flight.rosters.get(loop)
-                if roster is None:
-                    roster = self._flight.rosters[loop] = LoopWaiters(loop)
-                outcome = Waiter(loop.create_future(), who, self._flight, roster, bound)
-                roster.waiters[outcome] = None
+                outcome = self._flight.add_waiter(loop, credential, bound)
+            else:
+                outcome = held_off_failure(self.name)
         if started is not None:
             self._launch(started, fetch)
         elif (
             isinstance(outcome, Waiter)
             and outcome.flight.loop is not loop
-            and outcome.roster.watch is None
+            and outcome.loop_waiters.watch is None
         ):
-            self._watch(outcome.flight, outcome.roster)
-        return outcome or UNTOLD
+            self._watch(outcome.flight, outcome.loop_waiters)
+        return outcome
 
-    def _suits(self, token: AccessToken, step: object, claims: str | None) -> bool:
-        """Tell whether a token may be given to this caller.
+    def _may_return(self, token: AccessToken, step: object, claims: str | None) -> bool:
+        """Return whether this caller may get the token.
 
-        Between its publication and this moment anything may have passed: a stalled loop, a jump of
-        the clock. And the fetch that was waited for may have been one for other claims.
+        Time passes between the publication and this call: the event loop may have been blocked, or
+        a clock have jumped. And the flight may have carried other claims.
         """
         if token.left(self._now()) <= self.policy.expired:
             return False
         return (
             claims is None
             or not isinstance(step, Waiter)
-            or _ledger.answers(step.flight.order, claims)
+            or covers_claims(step.flight.request, claims)
         )
 
     def _challenge(self, claims: str | None) -> None:
         if claims is None:
             return
-        with self._lock:
-            under_way = None if self._flight is None else self._flight.order
-            superseded = self._enter_and_supersede(
-                _ledger.challenged(self._ledger, claims, under_way, self._now())
-            )
-        self._supersede(superseded)
 
-    def _enter_and_supersede(self, ledger: SlotState | None) -> Flight | None:
-        """Take over a ledger that makes the flight under way worthless, and take that out. Under the lock."""
-        if ledger is None:
-            return None
-        self._ledger, self.token = ledger, ledger.token
-        superseded, self._flight = self._flight, None
-        return superseded
+        def challenge(state: SlotState) -> SlotState | None:
+            under_way = None if self._flight is None else self._flight.request
+            return apply_challenge(state, claims, under_way, self._now())
+
+        self._replace(challenge)
+
+    def _replace(self, change: Callable[[SlotState], SlotState | None]) -> bool:
+        """Replace the state by the result of `change`; return False if that is None.
+
+        The flight under way is superseded, because its result would not fit the new state.
+        `change` is called under the lock.
+        """
+        with self._lock:
+            state = change(self._state)
+            if state is None:
+                return False
+            self._state, self.token = state, state.token
+            flight, self._flight = self._flight, None
+        if flight is not None:
+            wake(flight.waiters_by_loop.values(), NoResult.SUPERSEDED)
+            self._cancel_task(flight)
+        return True
 
     # Waiting
 
     async def _wait(self, waiter: Waiter) -> Outcome:
         timer = None
         if waiter.bound is not None:
-            timer = waiter.roster.loop.call_later(waiter.bound, self._give_up_waiting, waiter)
+            timer = waiter.loop_waiters.loop.call_later(waiter.bound, self._give_up_waiting, waiter)
         try:
             return await waiter.future
         except asyncio.CancelledError:
@@ -368,93 +413,92 @@ class Slot:
 
     def _leave(self, waiter: Waiter) -> None:
         with self._lock:
-            # A flight that has left the slot is being told to its waiters, perhaps in another
-            # thread.
+            # If the flight has left the slot, another thread may be waking its waiters.
             if self._flight is waiter.flight:
-                waiter.roster.waiters.pop(waiter, None)
-                if not waiter.roster.waiters:
-                    waiter.roster.rest()
+                waiter.loop_waiters.waiters.pop(waiter, None)
+                if not waiter.loop_waiters.waiters:
+                    waiter.loop_waiters.stop_ping()
 
-    def _watch(self, flight: Flight, roster: LoopWaiters, ping: Ping | None = None) -> None:
-        """Ping the flight's loop for as long as anyone here waits. Runs in the roster's loop."""
-        roster.watch = None
-        if self._flight is not flight or not roster.waiters:
+    def _watch(self, flight: Flight, loop_waiters: LoopWaiters, ping: Ping | None = None) -> None:
+        """Ping the flight's loop while callers wait. Runs in the loop of `loop_waiters`."""
+        loop_waiters.watch = None
+        if self._flight is not flight or not loop_waiters.waiters:
             return
-        # If this loop was blocked too, the whole process may have been, and the other one gets
-        # another chance.
-        following, now = Ping(), roster.loop.time()
+        # If this loop was blocked too, the whole process may have been, so the flight's loop is
+        # pinged again.
+        following, now = Ping(), loop_waiters.loop.time()
         following.due = now + self.policy.ping
-        if (ping is None or ping.answered or now > ping.due + TOLERANCE) and call(
+        if (ping is None or ping.answered or now > ping.due + TOLERANCE) and call_threadsafe(
             flight.loop, following.answer
         ):
-            roster.watch = roster.loop.call_later(
-                self.policy.ping, self._watch, flight, roster, following
+            loop_waiters.watch = loop_waiters.loop.call_later(
+                self.policy.ping, self._watch, flight, loop_waiters, following
             )
             return
-        self._land(flight, NoResult.LOST)
-        self._drop(flight)
+        self._publish(flight, NoResult.LOST)
+        self._cancel_task(flight)
 
     # Flying
 
     def _launch(self, flight: Flight, fetch: Fetch) -> None:
         context = contextvars.Context()
-        context.run(inside.set, (*awaiting(), flight) if inside.get() else (flight,))
+        context.run(inside.set, (*find_awaiting_flights(), flight) if inside.get() else (flight,))
         if TRACING in sys.modules:
             suppress_tracing(context)
         name = f"aiomsi {self.name} #{flight.generation}"
         try:
             task = create_task(flight.loop, self._fly(flight, fetch), name, context)
-        except Exception as error:  # noqa: BLE001 (a task factory of the user's: a usable token is to be served all the same)
-            self._land(flight, unexpected(error))
+        except Exception as error:  # noqa: BLE001 (a user's task factory may raise anything)
+            self._publish(flight, failure_of(error))
             return
         flight.task = task
         self._tasks.add(task)
-        task.add_done_callback(lambda done: self._landed(flight, done))
+        task.add_done_callback(lambda done: self._on_task_done(flight, done))
         if self._flight is not flight:
-            # Taken out by another thread before there was a task that it could cancel.
+            # Another thread took the flight out before it had a task to cancel.
             task.cancel()
 
     async def _fly(self, flight: Flight, fetch: Fetch) -> None:
         flight.own.add(asyncio.current_task())
         if self._flight is not flight:
             return
-        flight.timer = flight.loop.call_later(self.policy.longest, self._overdue, flight)
+        flight.timer = flight.loop.call_later(self.policy.longest, self._on_overdue, flight)
         result: TokenResponse | Failure
         try:
             if flight.delay:
                 await self.clock.sleep(flight.delay)
                 flight.delay = 0.0
-            result = await fetch(flight.order)
-        except Exception as error:  # noqa: BLE001 (whatever a fetch raises must end as a value that its waiters are told)
-            result = unexpected(error)
+            result = await fetch(flight.request)
+        except Exception as error:  # noqa: BLE001 (each waiter gets the failure as a value)
+            result = failure_of(error)
         finally:
-            # No more than that: see `_land`.
+            # This block may run in a finalizer, so it must not take the lock; see `_publish`.
             flight.timer.cancel()
-        self._land(flight, result)
+        self._publish(flight, result)
 
-    def _landed(self, flight: Flight, task: asyncio.Task[None]) -> None:
-        """Make sure of the end: a task that is cancelled runs no more of `_fly`, or nothing at all."""
+    def _on_task_done(self, flight: Flight, task: asyncio.Task[None]) -> None:
+        """Publish a loss if the task was cancelled, which ends or prevents `_fly`."""
         # `_fly` lets only `KeyboardInterrupt` and `SystemExit` through, which the loop itself has
         # raised.
         if not task.cancelled():
             task.exception()
         self._tasks.discard(task)
         flight.own.clear()
-        self._land(flight, NoResult.LOST)
+        self._publish(flight, NoResult.LOST)
 
-    def _overdue(self, flight: Flight) -> None:
+    def _on_overdue(self, flight: Flight) -> None:
         if (more := flight.extend()) > 0:
-            flight.timer = flight.loop.call_later(more, self._overdue, flight)
+            flight.timer = flight.loop.call_later(more, self._on_overdue, flight)
             return
-        self._land(flight, OVERDUE)
-        self._drop(flight)
+        self._publish(flight, OVERDUE_FAILURE)
+        self._cancel_task(flight)
 
-    def _land(self, flight: Flight, result: TokenResponse | Failure | NoResult) -> None:
-        """Publish what the flight brought, then wake its waiters; nothing at all if it has left the slot already."""
+    def _publish(self, flight: Flight, result: TokenResponse | Failure | NoResult) -> None:
+        """Publish the flight's result and wake its waiters, unless it has left the slot."""
         if self._flight is not flight:
-            # Not even the lock is waited for: what is left of a closed loop is collected in any
-            # thread, in the midst of whatever that is doing, and a fetch may answer its coroutine's
-            # end with an exception.
+            # Return before taking the lock: the garbage collector may finalize the coroutines of a
+            # closed loop on any thread, including one that holds this lock, and a fetch may end
+            # such a coroutine with an exception.
             return
         now = Now(self.clock.wall(), self.clock.monotonic())
         outcome: Outcome | None
@@ -463,39 +507,39 @@ class Slot:
                 return
             self._flight = None
             if isinstance(result, TokenResponse):
-                ledger, outcome = _ledger.granted(
-                    self._ledger, result, flight.order, now, self.policy, self.draw
+                state, outcome = apply_response(
+                    self._state, result, flight.request, now, self.policy, self.draw
                 )
             elif isinstance(result, Failure):
-                ledger, outcome = _ledger.failed(self._ledger, result, now, self.policy, self.draw)
+                state, outcome = apply_failure(self._state, result, now, self.policy, self.draw)
                 if result.retry_after is not None and result.from_host and not result.permanent:
                     self.backoff.hold_off(
                         now.monotonic + min(result.retry_after, self.policy.retry_after)
                     )
             elif flight.delay:
-                # No request was sent, so the back-off before the next one stays as it is.
-                ledger, outcome = self._ledger, None
+                # The flight has sent no request, so the back-off before the next one stays.
+                state, outcome = self._state, None
             else:
                 waited_for = flight.is_waited_for()
-                ledger, outcome = _ledger.lost(
-                    self._ledger, now, self.policy, self.draw, waited_for=waited_for
+                state, outcome = apply_loss(
+                    self._state, now, self.policy, self.draw, waited_for=waited_for
                 )
-            self._ledger, self.token = ledger, ledger.token
+            self._state, self.token = state, state.token
             if not isinstance(outcome, AccessToken):
                 kind = "lost" if outcome is None else outcome.kind
                 self._failures[kind] = self._failures.get(kind, 0) + 1
-        wake(flight.rosters.values(), outcome or NoResult.LOST)
-        if ledger.failure is not None or ledger.confirmed is not None:
-            self._log(ledger, outcome, now)
+        wake(flight.waiters_by_loop.values(), outcome or NoResult.LOST)
+        if state.failure is not None or state.reissued is not None:
+            self._log(state, outcome, now)
 
-    def _log(self, ledger: SlotState, outcome: Outcome | None, now: Now) -> None:
-        confirmed = ledger.confirmed
+    def _log(self, state: SlotState, outcome: Outcome | None, now: Now) -> None:
+        reissued = state.reissued
         if (
             isinstance(outcome, Failure)
-            and ledger.token is not None
-            and ledger.token.left(now) > self.policy.expired
+            and state.token is not None
+            and state.token.left(now) > self.policy.expired
         ):
-            left, pause = ledger.token.left(now), ledger.quiet_served - now.monotonic
+            left, pause = state.token.left(now), state.retry_at_usable - now.monotonic
             logger.warning(
                 "%s: refresh failed, token good for %.0f s, next try in %.0f s: %s",
                 self.name,
@@ -505,53 +549,46 @@ class Slot:
             )
         elif (
             isinstance(outcome, AccessToken)
-            and confirmed is not None
-            and confirmed.same
-            and confirmed.span == self.policy.confirmed
+            and reissued is not None
+            and reissued.same
+            and reissued.span == self.policy.confirmed
         ):
             logger.warning(
-                "%s: the token endpoint handed out again the token that a service had rejected",
+                "%s: the token endpoint returned the token again that a service had rejected",
                 self.name,
             )
 
-    def _supersede(self, flight: Flight | None) -> None:
-        if flight is not None:
-            wake(flight.rosters.values(), NoResult.SUPERSEDED)
-            self._drop(flight)
-
-    def _drop(self, flight: Flight) -> None:
-        """Cancel the task of a flight that has left the slot; let go of it if its loop is closed and will never end it."""
+    def _cancel_task(self, flight: Flight) -> None:
+        """Cancel the task of a flight that has left the slot; discard it if its loop is closed."""
         task = flight.task
-        if task is not None and not call(flight.loop, task.cancel):
+        if task is not None and not call_threadsafe(flight.loop, task.cancel):
             self._tasks.discard(task)
             flight.task = None
 
-    def _exception(self, outcome: object) -> Exception:
-        if outcome is NoResult.CLOSED:
-            return CredentialClosedError(
-                f"the credential was closed while this call waited for {self.name}"
-            )
-        failure = outcome if isinstance(outcome, Failure) else UNTOLD
-        quiet = max(self._ledger.quiet_unserved, self.backoff.retry_at)
-        return failure.exception(max(0.0, quiet - self.clock.monotonic()))
+    def _exception(self, failure: Failure) -> CredentialError:
+        retry_at = max(self._state.retry_at_unusable, self.backoff.retry_at)
+        return failure.exception(max(0.0, retry_at - self.clock.monotonic()))
 
     def _after_fork(self) -> None:
-        """Begin anew in a forked child: the token stays, with a refresh point of its own; the flight is the parent's."""
+        """Reset the slot in a forked child, where the flight and its task belong to the parent.
+
+        The token stays, with another refresh point.
+        """
         if self._flight is not None:
             _of_the_parent.append(self._flight)
         _of_the_parent.extend(self._tasks)
         self._lock = threading.RLock()
         self._flight = None
         self._tasks = set()
-        # The fork may have come between the two that always change together.
-        self.token = self._ledger.token
+        # The fork may have happened between the two assignments that change them together.
+        self.token = self._state.token
         if self.token is not None:
             self.token = self.token.redrawn(self.policy, self.draw)
-            self._ledger = attrs.evolve(self._ledger, token=self.token)
+            self._state = attrs.evolve(self._state, token=self.token)
 
 
 _of_the_parent: list[object] = []
-"""Kept in a forked child so that it does not report the parent's tasks as destroyed."""
+"""Keeps the parent's tasks in a forked child, so that asyncio does not report them as destroyed."""
 
 
 def _after_fork() -> None:

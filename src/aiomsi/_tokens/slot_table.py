@@ -1,4 +1,4 @@
-"""The slots of a process: found by key, shared by credentials, and dropped once nothing in them is of use."""
+"""The slots of a process: found by key, shared by credentials, and dropped once they are idle."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SHARED = "aiomsi"
 
 @attrs.define
 class Pace:
-    """Decides when a growing table is swept: a second after the last time, or once it has doubled.
+    """The times at which a growing table is swept: after a second, or once its size has doubled.
 
     A sweep reads the whole table, and a service may add thousands of scopes in a row.
     """
@@ -53,7 +53,10 @@ class SlotTable:
     def attach(
         self, owner: Hashable, scope: Hashable, credential: object, make: Callable[[], Slot]
     ) -> Slot:
-        """Return the slot of an owner's scope, with the credential registered; `make` registers it in a new one."""
+        """Return the slot of an owner's scope, with the credential registered.
+
+        `make` creates a slot in which the credential is registered.
+        """
         key = owner, scope
         with _locks[0]:
             slot = self._slots.get(key)
@@ -62,7 +65,7 @@ class SlotTable:
                     self.sweep()
                 slot = self._slots[key] = make()
             else:
-                slot.use(credential)
+                slot.attach(credential)
             return slot
 
     def of(self, owner: Hashable) -> list[Slot]:
@@ -94,13 +97,13 @@ def shared_slots(clock: Clock) -> SlotTable:
 
 
 def shared_backoff(clock: Clock, place: Hashable, limits: RequestLimits | None) -> HostBackoff:
-    """Return the state of a host, which all its slots share; it lives as long as one of them."""
+    """Return the state of a host, which its slots share; it lives as long as one of them."""
     with _locks[0]:
         return _shared(clock).backoffs.setdefault(place, HostBackoff(limits))
 
 
 def _shared(clock: Clock) -> _Shared:
-    # Kept by the clock itself: a dictionary of clocks, even one with weak keys, would keep every
+    # The clock itself keeps them: a dictionary of clocks, even one with weak keys, would keep every
     # clock for ever, because slots refer to it.
     shared: _Shared | None = clock.shared.get(_SHARED)
     return clock.shared.setdefault(_SHARED, _Shared(SlotTable(clock))) if shared is None else shared

@@ -1,4 +1,4 @@
-"""What is known of one token, and how every event changes it: values and pure functions, no clock, lock or loop."""
+"""`SlotState` and its transitions: values and pure functions without a clock, lock or loop."""
 
 import enum
 import json
@@ -23,18 +23,19 @@ from aiomsi._util.foreign import without_secrets
 
 @attrs.frozen
 class Failure:
-    """What went wrong with a fetch, as a value: each caller makes an exception of its own from it.
+    """A failed fetch as a value, from which each caller creates a separate exception.
 
     Attributes:
         error: the class of the exception.
         kind: a word for the statistics, for example ``"throttled"``.
-        summary, help: what happened, and what to do about it.
+        summary: the exception's text.
+        help: its advice.
         details: further keyword arguments of the exception.
-        permanent: whether asking again is known to change nothing.
-        retry_after: seconds until the next request, as the response or the inner credential asks
-            for.
-        from_host: whether that is the host's own `Retry-After`, and so holds for other slots of
-            that host too.
+        permanent: whether another request is known to fail in the same way.
+        retry_after: seconds until the next request, as the response or the inner credential
+            demands.
+        from_host: whether `retry_after` is the host's `Retry-After`, and so holds for the other
+            slots of that host too.
 
     """
 
@@ -48,17 +49,17 @@ class Failure:
     from_host: bool = False
 
     def exception(self, retry_after: float | None = None) -> CredentialError:
-        """Make an exception that nobody else has; `retry_after` is the time until the host will be asked again."""
+        """Create a new exception; `retry_after` is the time until the next request to the host."""
         return self.error(self.summary, help=self.help, retry_after=retry_after, **self.details)
 
 
 @attrs.frozen
 class FetchRequest:
-    """What the next fetch must know beyond the resource.
+    """The parameters of the next fetch beyond the resource.
 
     Attributes:
-        claims: the claims that a challenge asked for.
-        rejected: the token whose rejection is the reason for the fetch.
+        claims: the claims that a challenge demanded.
+        rejected: the token whose rejection causes the fetch.
 
     """
 
@@ -72,10 +73,11 @@ class ReissuedToken:
 
     Attributes:
         rejected: the token of that response; None if it may be rejected at any time, because the
-            fetch carried claims and brought a new token.
+            fetch carried claims and returned a new token.
         claims: the claims that the fetch carried, or None.
-        until: on the monotonic clock; `span` is the time from the response until then, in seconds.
-        same: whether the response brought the rejected token again.
+        until: a time on the monotonic clock.
+        span: seconds from the response to `until`.
+        same: whether the response held the rejected token again.
 
     """
 
@@ -88,155 +90,170 @@ class ReissuedToken:
 
 @attrs.frozen
 class SlotState:
-    """What is known of one token.
+    """The token of a slot, and the results of its last fetches.
 
     Attributes:
-        token: the one to hand out, or None.
-        order: what the next fetch must carry.
-        failure: what callers are told who come before `quiet_unserved`; None if the last fetch did
-            not fail.
-        failing: failed and lost fetches since the last good one.
-        losses: lost ones in close succession, each of which somebody waited for.
-        unattended: lost flights in a row that no caller waited for.
-        quiet_served: before this, on the monotonic clock, no fetch is begun while a usable token is
-            served;
-        quiet_unserved: and before this none is begun without one.
-        confirmed: the host's answer to the last rejection.
+        token: the token to return, or None.
+        request: the parameters of the next fetch.
+        failure: raised for callers that come before `retry_at_unusable`; None if the last fetch
+            did not fail.
+        failing: failed and lost fetches since the last successful one.
+        losses: lost fetches in close succession, each of which had a waiting caller.
+        unattended: lost flights in a row that had no waiting caller.
+        retry_at_usable: the time on the monotonic clock before which no fetch starts while the
+            token is usable.
+        retry_at_unusable: the time on the monotonic clock before which no fetch starts without a
+            usable token.
+        reissued: the host's response to the last rejection.
 
     """
 
     token: AccessToken | None = None
-    order: FetchRequest = FetchRequest()
+    request: FetchRequest = FetchRequest()
     failure: Failure | None = None
     failing: int = 0
     losses: int = 0
     unattended: int = 0
-    quiet_served: float = float("-inf")
-    quiet_unserved: float = float("-inf")
-    confirmed: ReissuedToken | None = None
+    retry_at_usable: float = float("-inf")
+    retry_at_unusable: float = float("-inf")
+    reissued: ReissuedToken | None = None
 
 
 BLANK = SlotState()
 
 
 class Decision(enum.Enum):
-    """What a caller does."""
+    """The next step of a caller."""
 
-    SERVE = "take the token"
-    SERVE_AND_START = "take the token and start a flight in the background"
+    SERVE = "return the token"
+    SERVE_AND_START = "return the token and start a flight in the background"
     JOIN = "wait for the flight that is under way"
     START = "start a flight and wait for it"
     FAIL = "raise the last failure"
 
 
 def decide(
-    ledger: SlotState,
+    state: SlotState,
     now: Now,
     policy: Policy,
     *,
     flying: bool,
     patient: bool,
     held_off: float = 0.0,
-) -> tuple[Decision, float | None]:
-    """Decide what a caller does and, if it waits while a usable token is held, for how many seconds at the most.
+) -> tuple[Decision, AccessToken | Failure | None, float | None]:
+    """Decide on the next step of a caller.
 
-    `flying`: a flight is under way. `patient`: the caller has not yet waited for one in vain.
-    `held_off`: the seconds until the host's `Retry-After` is over, whichever slot received it. A
-    fetch that begins before that waits for it.
+    Args:
+        state: the slot's state.
+        now: the current time.
+        policy: the slot's policy.
+        flying: whether a flight is under way.
+        patient: whether the caller has not yet waited for a flight in vain.
+        held_off: the seconds until the host's `Retry-After` is over, whichever slot received it.
+            A fetch that starts earlier waits for that time.
+
+    Returns:
+        The decision; the token to return or the failure to raise, or None if the caller waits, or
+        fails because of `held_off`; and the longest wait in seconds, if the caller waits while a
+        usable token is held.
+
     """
-    state = freshness_of(ledger.token, now, policy)
-    if state is Freshness.FRESH:
-        return Decision.SERVE, None
-    if ledger.token is None or state is Freshness.EXPIRED:
+    token = state.token
+    freshness = Freshness.NONE if token is None else freshness_of(token, now, policy)
+    if freshness is Freshness.FRESH:
+        return Decision.SERVE, token, None
+    if token is None or freshness is Freshness.EXPIRED:
         if flying:
-            return Decision.JOIN, None
-        told = ledger.failure is not None and now.monotonic < ledger.quiet_unserved
-        return (Decision.FAIL if told or held_off > policy.deadline else Decision.START), None
-    may_start = not flying and held_off <= 0 and now.monotonic >= ledger.quiet_served
-    bound = min(policy.late_wait, ledger.token.left(now) - policy.late_reserve)
-    awaits = state is Freshness.LATE or is_starved(ledger, policy)
+            return Decision.JOIN, None, None
+        is_recent = state.failure is not None and now.monotonic < state.retry_at_unusable
+        if is_recent or held_off > policy.deadline:
+            return Decision.FAIL, state.failure if is_recent else None, None
+        return Decision.START, None, None
+    may_start = not flying and held_off <= 0 and now.monotonic >= state.retry_at_usable
+    bound = min(policy.late_wait, token.left(now) - policy.late_reserve)
+    awaits = freshness is Freshness.LATE or is_starved(state, policy)
     if awaits and patient and bound > 0 and (flying or may_start):
-        return (Decision.JOIN if flying else Decision.START), bound
-    return (Decision.SERVE_AND_START if may_start else Decision.SERVE), None
+        return (Decision.JOIN if flying else Decision.START), None, bound
+    return (Decision.SERVE_AND_START if may_start else Decision.SERVE), token, None
 
 
-def is_starved(ledger: SlotState, policy: Policy) -> bool:
-    """Return whether so many flights were lost unattended that a caller has to wait for the next.
+def is_starved(state: SlotState, policy: Policy) -> bool:
+    """Return whether so many flights were lost unattended that a caller waits for the next.
 
-    Event loops that end before the host responds, as with one `asyncio.run` per job, take every
-    flight along that no caller waits for.
+    An event loop that ends before the host responds, as with one `asyncio.run` per job, ends each
+    of its flights that has no waiting caller.
     """
-    return ledger.unattended >= policy.losses_stale
+    return state.unattended >= policy.losses_stale
 
 
-def delay_of(ledger: SlotState, now: Now, policy: Policy) -> float:
+def delay_of(state: SlotState, now: Now, policy: Policy) -> float:
     """Return the seconds that a flight waits before its fetch, if no usable token is held.
 
     A caller without a token starts a flight at once after a lost one. If time-outs of the callers
     end each event loop before the host responds, that would be one request for every call.
     """
-    if freshness_of(ledger.token, now, policy).usable or not is_starved(ledger, policy):
+    if freshness_of(state.token, now, policy).usable or not is_starved(state, policy):
         return 0.0
-    return max(0.0, ledger.quiet_unserved - now.monotonic)
+    return max(0.0, state.retry_at_unusable - now.monotonic)
 
 
-def is_idle(ledger: SlotState, now: Now, policy: Policy) -> bool:
-    """Return whether the ledger holds neither a usable token nor a back-off that is recent."""
-    if freshness_of(ledger.token, now, policy).usable:
+def is_idle(state: SlotState, now: Now, policy: Policy) -> bool:
+    """Return whether the state holds neither a usable token nor a back-off that is recent."""
+    if freshness_of(state.token, now, policy).usable:
         return False
-    until = max(ledger.quiet_served, ledger.quiet_unserved)
-    if ledger.confirmed is not None:
-        until = max(until, ledger.confirmed.until)
+    until = max(state.retry_at_usable, state.retry_at_unusable)
+    if state.reissued is not None:
+        until = max(until, state.reissued.until)
     return now.monotonic >= until + policy.backoff_served
 
 
-def granted(
-    ledger: SlotState,
-    grant: TokenResponse,
-    order: FetchRequest,
+def apply_response(
+    state: SlotState,
+    response: TokenResponse,
+    request: FetchRequest,
     now: Now,
     policy: Policy,
     draw: Uniform,
 ) -> tuple[SlotState, AccessToken | Failure]:
-    """Enter what a fetch brought. A token that is as good as expired is a failure."""
-    if grant.life <= policy.expired + policy.delivery:
-        return failed(ledger, _nearly_expired(grant), now, policy, draw)
-    again = grant.secret == order.rejected
-    same_again = again or (ledger.token is not None and grant.secret == ledger.token.token)
-    token = date_token(grant, now, same_again=same_again, policy=policy, draw=draw)
-    confirmed = None
-    if order.rejected is not None or order.claims is not None:
-        # The first new token may be rejected at once: its predecessor's rejection need not be about
-        # the service.
-        span = policy.confirmed if again or order.claims is not None else 0.0
-        before = ledger.confirmed
-        if before is not None and _is_repeated(before, order, now, policy, again=again):
+    """Return the state after a token response; a token that is about to expire is a failure."""
+    if response.life <= policy.expired + policy.delivery:
+        return apply_failure(state, _nearly_expired(response), now, policy, draw)
+    again = response.secret == request.rejected
+    same_again = again or (state.token is not None and response.secret == state.token.token)
+    token = date_token(response, now, same_again=same_again, policy=policy, draw=draw)
+    reissued = None
+    if request.rejected is not None or request.claims is not None:
+        # The first new token may be rejected at once: the rejection of its predecessor does not
+        # show that the service refuses every token.
+        span = policy.confirmed if again or request.claims is not None else 0.0
+        before = state.reissued
+        if before is not None and _is_repeated(before, request, now, policy, again=again):
             span = max(policy.confirmed, before.span * 2)
-        # A new token that answers claims may be rejected at any time, by the next challenge.
-        secret = grant.secret if again or order.claims is None else None
-        confirmed = ReissuedToken(secret, order.claims, now.monotonic + span, span, again)
-    return SlotState(token, confirmed=confirmed), token
+        # The next challenge may reject a new token that was fetched for claims at any time.
+        secret = response.secret if again or request.claims is None else None
+        reissued = ReissuedToken(secret, request.claims, now.monotonic + span, span, again)
+    return SlotState(token, reissued=reissued), token
 
 
 def _is_repeated(
-    before: ReissuedToken, order: FetchRequest, now: Now, policy: Policy, *, again: bool
+    before: ReissuedToken, request: FetchRequest, now: Now, policy: Policy, *, again: bool
 ) -> bool:
     """Return whether this rejection continues the one that `before` is about.
 
     A new token that is rejected as soon as its rejection starts a fetch shows that the service
     refuses every token. One that served for longer was revoked.
     """
-    if order.claims is not None:
-        return before.claims == order.claims or (again and before.rejected == order.rejected)
+    if request.claims is not None:
+        return before.claims == request.claims or (again and before.rejected == request.rejected)
     window = max(policy.confirmed, before.span)
-    return before.rejected == order.rejected and (again or now.monotonic <= before.until + window)
+    return before.rejected == request.rejected and (again or now.monotonic <= before.until + window)
 
 
-def failed(
-    ledger: SlotState, failure: Failure, now: Now, policy: Policy, draw: Uniform
+def apply_failure(
+    state: SlotState, failure: Failure, now: Now, policy: Policy, draw: Uniform
 ) -> tuple[SlotState, Failure]:
-    """Enter a failed fetch. The token, if one is held, stays."""
-    failing = ledger.failing + 1
+    """Return the state after a failed fetch; a token that is held stays."""
+    failing = state.failing + 1
     pause = pause_after(
         failing,
         retry_after=failure.retry_after,
@@ -245,100 +262,111 @@ def failed(
         draw=draw,
     )
     return attrs.evolve(
-        ledger,
+        state,
         failure=failure,
         failing=failing,
         losses=0,
         unattended=0,
-        quiet_served=now.monotonic + pause.served,
-        quiet_unserved=now.monotonic + pause.unserved,
+        retry_at_usable=now.monotonic + pause.served,
+        retry_at_unusable=now.monotonic + pause.unserved,
     ), failure
 
 
-def lost(
-    ledger: SlotState, now: Now, policy: Policy, draw: Uniform, *, waited_for: bool
+def apply_loss(
+    state: SlotState, now: Now, policy: Policy, draw: Uniform, *, waited_for: bool
 ) -> tuple[SlotState, Failure | None]:
-    """Enter a fetch that was cancelled or whose loop is gone; `waited_for` tells whether anyone was left who waited for it.
+    """Return the state after a fetch that was cancelled or whose event loop is gone.
 
-    It counts as a failure wherever a usable token can be served meanwhile. Callers without one
-    elect a successor at once, because nothing speaks against the host; only after
-    `Policy.elections` in close succession is it a failure for them too. The flight after
-    `Policy.losses_stale` unattended losses was waited for: if it is lost as well, waiting did not
-    help, and counting begins anew.
+    The loss counts as a failure for callers with a usable token. Callers without one start the
+    next fetch at once, because the host has not failed; only after `Policy.elections` losses in
+    close succession is it a failure for them too. The flight after `Policy.losses_stale`
+    unattended losses had a waiting caller: if it is lost as well, waiting did not help, and
+    counting starts again.
+
+    Args:
+        state: the state before.
+        now: the current time.
+        policy: the slot's policy.
+        draw: for the jitter.
+        waited_for: whether a caller still waited for the fetch.
+
     """
-    losses = (ledger.losses if now.monotonic < ledger.quiet_unserved else 0) + waited_for
-    after, failure = failed(ledger, LOST, now, policy, draw)
-    unattended = 0 if is_starved(ledger, policy) else ledger.unattended + (not waited_for)
+    losses = (state.losses if now.monotonic < state.retry_at_unusable else 0) + waited_for
+    after, failure = apply_failure(state, LOST_FAILURE, now, policy, draw)
+    unattended = 0 if is_starved(state, policy) else state.unattended + (not waited_for)
     if losses > policy.elections:
         return attrs.evolve(after, losses=losses, unattended=unattended), failure
     return attrs.evolve(after, losses=losses, unattended=unattended, failure=None), None
 
 
-def rejected(ledger: SlotState, secret: str, now: Now) -> SlotState | None:
-    """Enter a service's rejection of a token; None if it changes nothing."""
-    confirmed = ledger.confirmed
-    if ledger.token is None or ledger.token.token != secret:
+def apply_rejection(state: SlotState, secret: str, now: Now) -> SlotState | None:
+    """Return the state after a service rejected a token; None if that has no effect."""
+    reissued = state.reissued
+    if state.token is None or state.token.token != secret:
         return None
-    if confirmed is not None and confirmed.rejected == secret and now.monotonic < confirmed.until:
+    if reissued is not None and reissued.rejected == secret and now.monotonic < reissued.until:
         return None
-    return attrs.evolve(ledger, token=None, order=FetchRequest(rejected=ledger.token.token))
+    return attrs.evolve(state, token=None, request=FetchRequest(rejected=state.token.token))
 
 
-def challenged(
-    ledger: SlotState, claims: str, under_way: FetchRequest | None, now: Now
+def apply_challenge(
+    state: SlotState, claims: str, under_way: FetchRequest | None, now: Now
 ) -> SlotState | None:
-    """Enter a challenge for claims; None if it changes nothing because the host is being or was just asked with some.
+    """Return the state after a claims challenge; None if it has no effect.
 
-    A fetch with other claims is not superseded: its callers have been challenged too, and who comes
-    last would win for ever.
+    It has none while a fetch with claims is under way, and shortly after one that these claims
+    would repeat. A fetch with other claims is not superseded: its callers have been challenged
+    too, and each later challenge would cancel the fetch before it.
     """
-    confirmed, token = ledger.confirmed, ledger.token
+    reissued, token = state.reissued, state.token
     if under_way is not None and under_way.claims is not None:
         return None
-    if confirmed is not None and now.monotonic < confirmed.until:
-        # A host that has just given the same token for other claims does not understand claims.
-        deaf = token is not None and confirmed.same and confirmed.rejected == token.token
-        if confirmed.claims == claims or deaf:
+    if reissued is not None and now.monotonic < reissued.until:
+        # A host that has just returned the same token for other claims does not support claims.
+        ignores_claims = token is not None and reissued.same and reissued.rejected == token.token
+        if reissued.claims == claims or ignores_claims:
             return None
-    held = ledger.order.rejected if ledger.token is None else ledger.token.token
-    return attrs.evolve(ledger, token=None, order=FetchRequest(claims, held))
+    held = state.request.rejected if state.token is None else state.token.token
+    return attrs.evolve(state, token=None, request=FetchRequest(claims, held))
 
 
-def answers(order: FetchRequest, claims: str) -> bool:
-    """Tell whether a fetch with this order was one for these claims.
+def covers_claims(request: FetchRequest, claims: str) -> bool:
+    """Return whether a fetch with these parameters carried these claims, apart from their times.
 
-    Continuous access evaluation challenges with the time of what has happened (`nbf`), which is
-    another for every caller; a token that is issued later fits them all.
+    A challenge of continuous access evaluation names the time of the event (`nbf`), which differs
+    from caller to caller; a token that is issued later satisfies them all.
 
     Source:
     https://learn.microsoft.com/entra/identity-platform/app-resilience-continuous-access-evaluation
     """
-    return order.claims is not None and _timeless(order.claims) == _timeless(claims)
+    return request.claims is not None and _parse_without_times(
+        request.claims
+    ) == _parse_without_times(claims)
 
 
-def _timeless(claims: str) -> object:
+def _parse_without_times(claims: str) -> object:
     try:
-        return _without_times(json.loads(claims))
+        return _remove_times(json.loads(claims))
     except (ValueError, RecursionError):
         return claims
 
 
-def _without_times(value: object) -> object:
+def _remove_times(value: object) -> object:
     if isinstance(value, dict):
-        return {name: _without_times(one) for name, one in value.items() if name != "nbf"}
+        return {name: _remove_times(one) for name, one in value.items() if name != "nbf"}
     return value
 
 
-def _nearly_expired(grant: TokenResponse) -> Failure:
+def _nearly_expired(response: TokenResponse) -> Failure:
     return Failure(
         TokenUnavailableError,
         "expired",
-        f"the token endpoint handed out a token with {max(grant.life, 0.0):.0f} s left to live",
+        f"the token endpoint handed out a token with {max(response.life, 0.0):.0f} s left to live",
         "If that goes on, check this machine's clock",
     )
 
 
-LOST = Failure(
+LOST_FAILURE = Failure(
     TokenUnavailableError,
     "lost",
     "the token request was cancelled or its event loop is gone, several times in a row",
@@ -346,8 +374,8 @@ LOST = Failure(
 )
 
 
-def unexpected(error: Exception) -> Failure:
-    """Make a failure of whatever a fetch raised; it travels as text."""
+def failure_of(error: Exception) -> Failure:
+    """Return the failure for an exception that a fetch raised; it keeps the text only."""
     return Failure(
         TokenUnavailableError,
         "unexpected",
@@ -355,8 +383,8 @@ def unexpected(error: Exception) -> Failure:
     )
 
 
-def held_off(name: str) -> Failure:
-    """Return the failure of a slot whose host sent another slot a `Retry-After` that is too long to wait for.
+def held_off_failure(name: str) -> Failure:
+    """Return the failure for a `Retry-After` that another slot received, too long to wait for.
 
     It holds no text of that response, which belongs to the other slot.
     """
@@ -367,8 +395,8 @@ def held_off(name: str) -> Failure:
     )
 
 
-OVERDUE = Failure(TokenUnavailableError, "overdue", "the token request did not end in time")
-UNTOLD = Failure(
+OVERDUE_FAILURE = Failure(TokenUnavailableError, "overdue", "the token request did not end in time")
+UNSETTLED_FAILURE = Failure(
     TokenUnavailableError,
     "unsettled",
     "the token was rejected or replaced again and again while this call waited for it",

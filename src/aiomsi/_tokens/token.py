@@ -1,4 +1,4 @@
-"""The token: what is known of it on receipt, and its states as pure functions of (token, now)."""
+"""Access tokens and their freshness, as values and pure functions of (token, now)."""
 
 import binascii
 import enum
@@ -13,7 +13,7 @@ from aiomsi._util.secret import Secret
 
 BEARER = "Bearer"
 Uniform = Callable[[float, float], float]
-"""Draws a number evenly between two others, as `random.uniform`."""
+"""A function that returns a random number between two others, as `random.uniform`."""
 
 
 @attrs.frozen(eq=False)
@@ -25,7 +25,7 @@ class Now:
 
 
 class Freshness(enum.Enum):
-    """What a slot's token is good for."""
+    """The usability of a slot's token."""
 
     NONE = "none"
     FRESH = "fresh"
@@ -41,17 +41,16 @@ class Freshness(enum.Enum):
 
 @attrs.frozen
 class TokenResponse:
-    """What a token endpoint gave, before it is dated.
+    """A token as an endpoint returned it, before it is dated.
 
     Attributes:
         secret: the token.
-        life: seconds left at receipt.
-        expires_on: the endpoint's own word for the expiry in epoch seconds; None where this
-            machine's clock disagrees with it.
-        refresh_in: seconds after which the endpoint wants to be asked again, None where it does not
-            say.
+        life: seconds from receipt to expiry.
+        expires_on: the expiry as the endpoint sent it, in epoch seconds; None if this machine's
+            clock disagrees with it.
+        refresh_in: seconds after which the endpoint recommends a refresh, None without one.
         token_type: ``"Bearer"``.
-        client_id: the identity's client id in the endpoint's own words, None where it does not say.
+        client_id: the identity's client id as the endpoint sent it, None without one.
 
     """
 
@@ -132,15 +131,15 @@ def read_claims(token: str) -> Mapping[str, Any]:
 class AccessToken:
     """An access token, as Azure SDK clients expect it of `get_token` and of `get_token_info`.
 
-    It can't be unpacked (azure-core's own is a tuple), and its repr does not show the token. It is
-    not pickled.
+    In contrast to azure-core's class, which is a tuple, it can't be unpacked. Its repr hides the
+    token, and it can't be pickled.
 
     Attributes:
         token: the token itself, an exact `str`, as C extensions require.
-        expires_on: when it expires, in whole seconds since the epoch.
-        refresh_on: when to ask for it again, in whole seconds since the epoch: a little after this
-            package's own refresh point, so that whoever asks then gets the same token at once and
-            sets off the refresh in the background.
+        expires_on: the expiry, in whole seconds since the epoch.
+        refresh_on: the time of the next `get_token`, in whole seconds since the epoch: a little
+            after this package's own refresh point, so that a call at that time returns the same
+            token at once and starts the refresh in the background.
         token_type: ``"Bearer"``.
         authorization: the value of the `Authorization` header.
 
@@ -153,8 +152,8 @@ class AccessToken:
     authorization: Secret = attrs.field(repr=False, kw_only=True)
     _ends_wall: float = attrs.field(repr=False, kw_only=True)
     _ends_monotonic: float = attrs.field(repr=False, kw_only=True)
-    # Due for a refresh with this many seconds left. Not a moment: time left is what both clocks can
-    # be asked for.
+    # Due for a refresh with this many seconds left. Not a point in time, because the seconds left
+    # can be read from both clocks.
     _refresh_left: float = attrs.field(repr=False, kw_only=True)
     _client_id: str | None = attrs.field(repr=False, kw_only=True, default=None)
 
@@ -173,24 +172,27 @@ class AccessToken:
         self.authorization.__reduce_ex__(protocol)
 
     def left(self, now: Now) -> float:
-        """Give the seconds left by whichever clock says fewer."""
+        """Return the seconds left, by the clock that shows fewer."""
         return min(self._ends_wall - now.wall, self._ends_monotonic - now.monotonic)
 
     def is_fresh(self, wall: float, monotonic: float) -> bool:
-        """Tell whether there is nothing to do but to hand the token out."""
+        """Return whether the token is usable and not yet due for a refresh."""
         return self._ends_wall - wall > self._refresh_left < self._ends_monotonic - monotonic
 
     def redrawn(self, policy: Policy, draw: Uniform) -> "AccessToken":
-        """Give the same token a later refresh point of its own: after a fork all children would else refresh at one moment."""
+        """Return the same token with a later random refresh point.
+
+        Without that, all children of a fork would refresh at the same time.
+        """
         left = self._refresh_left * draw(1 - policy.jitter, 1)
         return attrs.evolve(self, refresh_left=max(left, policy.expired))
 
 
 def freshness_of(token: AccessToken | None, now: Now, policy: Policy) -> Freshness:
-    """Give the state of what a slot holds.
+    """Return the freshness of a slot's token.
 
-    A token that is not yet due for a refresh is FRESH however short its life: there would be no
-    refresh to wait for.
+    A token that is not yet due for a refresh is FRESH however short its life, because no refresh
+    is under way that a caller could wait for.
     """
     if token is None:
         return Freshness.NONE
@@ -203,43 +205,43 @@ def freshness_of(token: AccessToken | None, now: Now, policy: Policy) -> Freshne
 
 
 def refresh_after(
-    grant: TokenResponse, *, same_again: bool, policy: Policy, draw: Uniform
+    response: TokenResponse, *, same_again: bool, policy: Policy, draw: Uniform
 ) -> float:
-    """Decide, once, after how many seconds the token is due for a refresh.
+    """Return the seconds after which the token is due for a refresh; random, so called once.
 
-    A time that the host names moves only later, since every client of that host was told the same
-    one.
+    A time that the host recommends moves only later, because all clients of that host received
+    the same one.
     """
     if same_again:
-        return max(policy.same_again, grant.life * policy.half)
-    latest = grant.life - policy.late
+        return max(policy.same_again, response.life * policy.half)
+    latest = response.life - policy.late
     if (
-        grant.refresh_in is not None
-        and 0 < grant.refresh_in <= latest
+        response.refresh_in is not None
+        and 0 < response.refresh_in <= latest
         and policy.same_again <= latest
     ):
-        return min(max(grant.refresh_in * draw(1, 1 + policy.jitter), policy.same_again), latest)
-    share = policy.half if grant.life >= policy.long_life else policy.most
-    return grant.life * share * draw(1 - policy.jitter, 1 + policy.jitter)
+        return min(max(response.refresh_in * draw(1, 1 + policy.jitter), policy.same_again), latest)
+    share = policy.half if response.life >= policy.long_life else policy.most
+    return response.life * share * draw(1 - policy.jitter, 1 + policy.jitter)
 
 
 def date_token(
-    grant: TokenResponse, now: Now, *, same_again: bool, policy: Policy, draw: Uniform
+    response: TokenResponse, now: Now, *, same_again: bool, policy: Policy, draw: Uniform
 ) -> AccessToken:
-    """Make the token of a grant that was received at `now`."""
-    after = refresh_after(grant, same_again=same_again, policy=policy, draw=draw)
-    ends = now.wall + grant.life
+    """Create the token of a response that was received at `now`."""
+    after = refresh_after(response, same_again=same_again, policy=policy, draw=draw)
+    ends = now.wall + response.life
     # 36 s for an hour's token and a minute for a day's: by then this package's own refresh is due
     # on both clocks.
-    grace = min(60.0, grant.life * 0.01)
+    grace = min(60.0, response.life * 0.01)
     return AccessToken(
-        token=str(grant.secret),
-        expires_on=int(ends) if grant.expires_on is None else grant.expires_on,
+        token=str(response.secret),
+        expires_on=int(ends) if response.expires_on is None else response.expires_on,
         refresh_on=int(min(now.wall + after + grace, ends)),
-        token_type=grant.token_type,
-        authorization=Secret(f"{grant.token_type} {grant.secret}"),
+        token_type=response.token_type,
+        authorization=Secret(f"{response.token_type} {response.secret}"),
         ends_wall=ends,
-        ends_monotonic=now.monotonic + grant.life,
-        refresh_left=max(grant.life - after, policy.expired),
-        client_id=grant.client_id,
+        ends_monotonic=now.monotonic + response.life,
+        refresh_left=max(response.life - after, policy.expired),
+        client_id=response.client_id,
     )

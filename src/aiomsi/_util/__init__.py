@@ -1,1 +1,1 @@
-"""Helpers that know no word of Azure."""
+"""Helpers that are independent of Azure."""

@@ -11,21 +11,22 @@ _MAX_TEXT = 2_000
 _SECRETS = r"""
     (?P<jwt> \beyJ[\w-]{8,}\.[\w-]*\.?[\w-]* )
     | (?P<before> \b(?:bearer|basic)\s+ ) (?P<header> (?=\S*\d) [\w.~+/-]{12,}=* )
-    | (?P<name> \b(?:access_token|refresh_token|id_token|client_secret|client_assertion|assertion|password|sig)
-        ["']? \s* [=:] \s* ["']? ) (?P<value> [^"'\s&,;}]+ )
+    | (?P<name> \b(?:
+            access_token|refresh_token|id_token|client_secret|client_assertion|assertion|password|sig
+        ) ["']? \s* [=:] \s* ["']? ) (?P<value> [^"'\s&,;}]+ )
     | (?P<user> :// [^\s/:@]* : ) (?P<password> [^\s/@]+ ) (?=@)
 """
 
 
 @cache
 def _secrets() -> re.Pattern[str]:
-    # Compiled when it is first used, which most processes never do.
+    # Compiled on first use, because most processes never use it.
     return re.compile(_SECRETS, re.IGNORECASE | re.VERBOSE | re.ASCII)
 
 
 def without_secrets(text: str) -> str:
-    """Return foreign text on one line, shortened, with whatever looks like a secret masked."""
-    # Shortened first, so that the time is bounded; with room for a secret across the cut.
+    """Return foreign text on one line, shortened, with every likely secret masked."""
+    # Shortened first, so that the time is bounded, with room for a secret across the cut.
     return _secrets().sub(_mask, " ".join(text[: 2 * _MAX_TEXT].split()))[:_MAX_TEXT]
 
 
@@ -36,7 +37,7 @@ def _mask(match: re.Match[str]) -> str:
 def without_frames(error: BaseException) -> Exception:
     """Return a stand-in for a foreign error, to be chained in its place.
 
-    It has the error's class and text, without a traceback: the locals of its frames, and the
+    It has the error's class and text but no traceback, because the locals of its frames, and the
     attributes of some errors, hold headers and bodies. The stand-in is an instance of a subclass
     of the same name, so that `isinstance` holds. Of the attributes it keeps the integers, such as
     a status.

@@ -1,4 +1,4 @@
-"""JSON, decoded and encoded by one rule, with and without orjson (`aiomsi[speed]`).
+"""Decoding and encoding of JSON, with the same results with and without orjson (`aiomsi[speed]`).
 
 orjson decodes UTF-8 several times as fast as the standard library, but it refuses a byte order
 mark, UTF-16, UTF-32, ``NaN`` and half surrogates, and turns integers beyond 64 bits into floats.
@@ -12,8 +12,8 @@ from typing import Any
 
 _Decode = Callable[[bytes], Any]
 
-# Every digit becomes a zero, so that a search for bytes finds a long run of digits: it takes a
-# tenth of a regular expression's time.
+# Every digit becomes a zero, so that a search for bytes finds a long run of digits in a tenth of
+# the time of a regular expression.
 _DIGITS_ALIKE = bytes(ord("0") if 0x30 <= code <= 0x39 else code for code in range(256))
 _BEYOND_64_BITS = b"0" * 19
 _decode_text = json.JSONDecoder().decode
@@ -38,14 +38,14 @@ def loads(data: bytes, content_type: str | None = None) -> Any:
     Bytes in none of these encodings are decoded by the ``charset`` of `content_type`.
 
     Raises:
-        ValueError: the bytes are no JSON, or nested too deeply.
+        ValueError: the bytes are not JSON, or nested too deeply.
 
     """
     if _BEYOND_64_BITS not in data.translate(_DIGITS_ALIKE):
         try:
             return _decode_fast(data)
         except (ValueError, RecursionError):
-            # Either no JSON, or JSON that the fast way does not take.
+            # Not JSON, or JSON that the fast decoder does not accept.
             pass
     try:
         return _decode_text(_text(data, content_type))
@@ -100,7 +100,8 @@ def _check_keys(value: object) -> None:
         if isinstance(container, dict):
             for key in container:
                 if not isinstance(key, str):
-                    msg = f"Keys of a JSON object are text, and {key!r} is of type {type(key).__name__}"
+                    kind = type(key).__name__
+                    msg = f"keys of a JSON object must be text, and {key!r} is of type {kind}"
                     raise TypeError(msg)
             containers += [
                 inner for inner in container.values() if isinstance(inner, dict | list | tuple)

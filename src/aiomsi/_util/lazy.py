@@ -1,4 +1,4 @@
-"""Modules that are imported when they are first used: public names, and inside of functions."""
+"""Imports on first use: of public names, and within functions."""
 
 import sys
 from collections.abc import Callable, Mapping
@@ -9,9 +9,9 @@ from aiomsi._errors import AiomsiError
 
 
 class _LateImport:
-    """Raise an `AiomsiError` if a module can't be imported in the block.
+    """A context manager that raises an `AiomsiError` if a module can't be imported in its block.
 
-    A process without a free file descriptor, for example, can import nothing.
+    A process without a free file descriptor, for example, can't import modules.
     """
 
     def __enter__(self) -> None:
@@ -39,7 +39,7 @@ def not_imported(error: ImportError | OSError) -> AiomsiError:
 
 
 def late(package: str, homes: Mapping[str, str]) -> Callable[[str], object]:
-    """Make a package's `__getattr__`; `homes` tells for each name which of the package's modules it is at home in.
+    """Return a package's `__getattr__`; `homes` maps each late name to its module.
 
     Source: https://peps.python.org/pep-0562/
     """
@@ -49,7 +49,7 @@ def late(package: str, homes: Mapping[str, str]) -> Callable[[str], object]:
             msg = f"module {package!r} has no attribute {name!r}"
             raise AttributeError(msg)
         value = getattr(import_module(f"{package}.{homes[name]}"), name)
-        # Next time it is found without this function.
+        # The next access finds it without this function.
         setattr(sys.modules[package], name, value)
         return value
 

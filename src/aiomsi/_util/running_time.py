@@ -8,11 +8,13 @@ from collections.abc import Callable
 
 _INTERVAL = 0.25
 TOLERANCE = 0.1
-"""A timer that fires later than this shows that the event loop was blocked, or the machine suspended."""
+"""A timer that fires later shows that the event loop was blocked, or the machine suspended."""
 
 
 class RunningTimeout:
-    """Calls `expire` once its event loop has run for `seconds`; used in that loop's thread only.
+    """A timer that calls `expire` once its event loop has run for `seconds`.
+
+    It is used in that loop's thread only.
 
     A blocked event loop handles neither responses nor timers, so a plain timer fires right after
     the block although the response may have arrived. This one checks the loop every `_INTERVAL`: if
@@ -20,10 +22,10 @@ class RunningTimeout:
 
     Attributes:
         loop: the event loop in which it was created.
-        timer: to be cancelled at the end.
+        timer: the timer of the next check; the owner cancels it at the end.
         seconds: the seconds that are left.
-        blocked: for how long the loop was blocked since then,
-        paused: and for how long this time-out was paused.
+        blocked: the seconds in which the loop was blocked since this object was created.
+        paused: the seconds in which this time-out was paused.
 
     """
 
@@ -36,7 +38,7 @@ class RunningTimeout:
         self.timer = loop.call_at(self._due, self._check)
 
     def reschedule(self, seconds: float) -> None:
-        """Expire after the event loop has run for so many more seconds."""
+        """Expire after the event loop has run for that many more seconds."""
         self.count()
         self.timer.cancel()
         self.seconds = seconds

@@ -1,16 +1,16 @@
-"""Text that must not be shown: the value is there, its representation is not."""
+"""Strings and bytes whose repr does not show their value."""
 
 import re
 from typing import Any, NoReturn, Self
 
 _NOT_IN_TOKEN = re.compile(r"[^ -~]")
-"""HTTP permits a space within a header's value, so a test's made-up token may have one."""
+"""HTTP permits a space within a header's value, and the tokens of tests may hold one."""
 
 
 class Secret(str):
-    """A `str` whose repr is masked and which can't be pickled; everything else is as with any string.
+    """A `str` whose repr is masked and which can't be pickled.
 
-    Formatting and concatenation give the real text, because that is how a header is written.
+    Formatting and concatenation return the real text, because headers are written that way.
     """
 
     __slots__ = ()
@@ -25,7 +25,10 @@ class Secret(str):
         return self
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
-        msg = "a token is not pickled: pickle the credential's configuration and let the other process ask for its own"
+        msg = (
+            "a token can't be pickled: pickle the credential's configuration, "
+            "and let the other process fetch a token"
+        )
         raise TypeError(msg)
 
 
@@ -50,8 +53,9 @@ def read_secret(text: str) -> Secret | str:
     if not token:
         return "is empty"
     if token[:7].lower() == "bearer ":
-        return "begins with 'Bearer ', which is the header's: return the token alone"
+        return "begins with 'Bearer ', which belongs to the header: return the token alone"
     found = _NOT_IN_TOKEN.search(token)
     if found is not None:
-        return f"has a character that no header takes: U+{ord(found[0]):04X}, at position {found.start()} of {len(token)}"
+        place = f"at position {found.start()} of {len(token)}"
+        return f"has a character that no header accepts: U+{ord(found[0]):04X}, {place}"
     return token

@@ -1,4 +1,4 @@
-"""Creation of this package's asyncio tasks: under any task factory, and in a context without the caller's variables."""
+"""Creation of asyncio tasks: with any task factory, and in an empty context."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 TRACING = "opentelemetry.context"
-"""The module of OpenTelemetry's current context; it is used only if the application has imported it."""
+"""OpenTelemetry's module of the current context; used only if the application has imported it."""
 _SUPPRESSION = ("suppress_instrumentation", "suppress_http_instrumentation")
 """Prefixes of OpenTelemetry's two suppression keys; a key may end in a random part."""
 
@@ -55,7 +55,7 @@ def retrieve(task: asyncio.Task[Any]) -> None:
 
 
 def empty_context() -> contextvars.Context:
-    """Return a context that holds nothing but the caller's suppression of tracing."""
+    """Return a context that is empty except for the caller's suppression of tracing."""
     context = contextvars.Context()
     if TRACING in sys.modules:
         suppress_tracing(context)
@@ -71,7 +71,7 @@ def suppress_tracing(context: contextvars.Context) -> None:
     Source: https://opentelemetry.io/docs/specs/otel/context/
     """
     tracing: Any = sys.modules[TRACING]
-    # A broken or half-imported tracing library costs no token.
+    # A broken or half-imported tracing library must not prevent a token request.
     with suppress(Exception):
         flags = {
             key: value
