@@ -142,6 +142,9 @@ def test_unattended_losses_count_until_a_flight_ends_otherwise() -> None:
     assert lose(lose(held(), 2), 5, waited_for=True).unattended == 2
     assert failed(ledger, DOWN, NOW, POLICY, middle)[0].unattended == 0
     assert granted(ledger, Grant(Secret("new"), DAY), Order(), NOW, POLICY, middle)[0].unattended == 0
+    # A caller in another event loop outlives the fourth one; without a token it begins the next at once.
+    assert lose(ledger, 1, waited_for=True).unattended == 3
+    assert lose(lose(Ledger(), 3), 1, waited_for=True).unattended == 0
     # The caller that waited for the fourth one, and was lost with it, is not followed by others.
     assert [lose(held(), times).unattended for times in (4, 5, 7)] == [0, 1, 3]
 

@@ -23,8 +23,9 @@ EXPIRED or NONE    start one and wait, or be told of    wait
 
 A slot is *starved* after `Policy.losses_stale` flights in a row were lost with no caller waiting: each event loop
 ended before the host responded, as with one `asyncio.run` per job. The caller that then waits keeps its loop alive
-until the token is there. If that flight is lost as well, for example because of the caller's own time-out, waiting
-did not help, and counting begins anew. Without a usable token a starved slot's flight first waits for the back-off,
+until the token is there. If that flight is lost as well and no caller still waits for it, for example because of the
+caller's own time-out, waiting did not help, and counting begins anew; it does not if only the flight's event loop ended,
+while callers wait in others. Without a usable token a starved slot's flight first waits for the back-off,
 so that callers with short time-outs do not cause one request each.
 
 "If allowed" is: not before the back-off after a failure is over, nor before a `Retry-After` of the host is (`HostBackoff`;

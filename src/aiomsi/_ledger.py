@@ -225,12 +225,13 @@ def lost(ledger: Ledger, now: Now, policy: Policy, draw: Draw, *, waited_for: bo
 
     It counts as a failure wherever a usable token can be served meanwhile. Callers without one elect a successor at once,
     because nothing speaks against the host; only after `Policy.elections` in close succession is it a failure for them too.
-    The flight after `Policy.losses_stale` unattended losses was waited for: if it is lost as well, waiting
-    did not help, and counting begins anew.
+    The flight after `Policy.losses_stale` unattended losses was waited for. If its callers are gone with it, waiting did not
+    help, and counting begins anew; if some wait on in other event loops, the callers after the back-off wait again.
     """
     losses = (ledger.losses if now.monotonic < ledger.quiet_unserved else 0) + waited_for
     after, failure = failed(ledger, LOST, now, policy, draw)
-    unattended = 0 if is_starved(ledger, policy) else ledger.unattended + (not waited_for)
+    waited_on = waited_for and state_of(ledger.token, now, policy).usable
+    unattended = 0 if is_starved(ledger, policy) and not waited_on else ledger.unattended + (not waited_for)
     if losses > policy.elections:
         return attrs.evolve(after, losses=losses, unattended=unattended), failure
     return attrs.evolve(after, losses=losses, unattended=unattended, failure=None), None
