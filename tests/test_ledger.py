@@ -6,6 +6,7 @@ from fetches import DAY, DOWN, middle
 
 from aiomsi import Policy
 from aiomsi._ledger import (
+    Confirmed,
     Failure,
     Ledger,
     Order,
@@ -205,6 +206,32 @@ def test_a_new_token_that_served_for_a_while_is_replaced_at_once() -> None:
         ledger = refuse(ledger, str(number), at(5 + 61 * number))
     ledger = refuse(refuse(ledger, "6", at(400)), "7", at(521))
     refuse(ledger, "8", at(522))
+
+
+@pytest.mark.parametrize("claims", [None, "claims"])
+def test_first_new_token_after_a_confirmed_one_is_replaced(claims: str | None) -> None:
+    ledger = held("same")
+    for seconds in (0, 60):
+        order = Order(claims, "same")
+        ledger, _ = granted(ledger, Grant(Secret("same"), DAY), order, at(seconds), POLICY, middle)
+        assert rejected(ledger, "same", at(seconds + 59)) is None
+    # The token that was confirmed for two minutes was revoked; the one after it need not be.
+    ledger = refuse(refuse(ledger, "1", at(200)), "2", at(201))
+    assert rejected(ledger, "2", at(201 + 239)) is None
+    assert rejected(ledger, "2", at(201 + 240)) is not None
+
+
+@pytest.mark.parametrize(("served", "pause"), [(60, 16 * 3600), (61, 60)])
+def test_new_token_that_served_ends_a_long_confirmation(served: int, pause: int) -> None:
+    before = Confirmed("same", None, until=0.0, span=8 * 3600.0, same=True)
+    order = Order(rejected="same")
+    ledger, _ = granted(Ledger(confirmed=before), Grant(Secret("1"), DAY), order, at(0), POLICY, middle)
+    ledger = refuse(ledger, "2", at(served))
+    if served > POLICY.confirmed:
+        ledger = refuse(ledger, "3", at(served))
+    assert ledger.token is not None
+    assert rejected(ledger, ledger.token.token, at(served + pause - 1)) is None
+    assert rejected(ledger, ledger.token.token, at(served + pause)) is not None
 
 
 def test_a_token_that_answers_claims_may_be_rejected_at_once() -> None:

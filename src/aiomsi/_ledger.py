@@ -66,6 +66,8 @@ class Confirmed:
         claims: the claims that the fetch carried, or None.
         until: on the monotonic clock; `span` is the time from the response until then, in seconds.
         same: whether the response brought the rejected token again.
+        ended: the span of the confirmation that a new token has ended. If that token is rejected
+            at once, the next span is twice as long.
 
     """
 
@@ -74,6 +76,7 @@ class Confirmed:
     until: float
     span: float
     same: bool
+    ended: float = 0.0
 
 
 @attrs.frozen
@@ -182,15 +185,26 @@ def granted(
     token = date_token(grant, now, same_again=same_again, policy=policy, draw=draw)
     confirmed = None
     if order.rejected is not None or order.claims is not None:
-        # The first new token may be rejected at once: its predecessor's rejection need not be about the service.
-        span = policy.confirmed if again or order.claims is not None else 0.0
-        before = ledger.confirmed
-        if before is not None and _is_repeated(before, order, now, policy, again=again):
-            span = max(policy.confirmed, before.span * 2)
+        span, ended = _span(ledger.confirmed, order, now, policy, again=again)
         # A new token that answers claims may be rejected at any time, by the next challenge.
         secret = grant.secret if again or order.claims is None else None
-        confirmed = Confirmed(secret, order.claims, now.monotonic + span, span, again)
+        confirmed = Confirmed(secret, order.claims, now.monotonic + span, span, again, ended)
     return Ledger(token, confirmed=confirmed), token
+
+
+def _span(before: Confirmed | None, order: Order, now: Now, policy: Policy, *, again: bool) -> tuple[float, float]:
+    """Return `span` and `ended` of the response to a rejection that follows the one that `before` is about.
+
+    The first new token may be rejected at once, because its predecessor's rejection need not be about
+    the service: neither if that token was new, nor if the host had handed it out again.
+    """
+    is_first = not again and order.claims is None
+    if before is None or not _is_repeated(before, order, now, policy, again=again):
+        return 0.0 if is_first else policy.confirmed, 0.0
+    if is_first and before.same:
+        return 0.0, before.span
+    ended = before.ended if now.monotonic <= before.until + policy.confirmed else 0.0
+    return max(policy.confirmed, before.span * 2, ended * 2), 0.0
 
 
 def _is_repeated(before: Confirmed, order: Order, now: Now, policy: Policy, *, again: bool) -> bool:
