@@ -139,7 +139,7 @@ class CallChecks:
         if begun > MOST_FLIGHTS and not loop.silence(began.now):
             self.world.violate("I2", f"{begun} flights were begun during call {call.number}")
         undisturbed = call.disturbances == slot.disturbances and not slot.disturbing and self.jumped < call.step
-        if not undisturbed or call.left <= EXPIRED or loop.silence(began.now) > 0 or call.inside is not None:
+        if not undisturbed or call.left <= EXPIRED + SLACK or loop.silence(began.now) > 0 or call.inside is not None:
             return
         may_wait = call.left <= LATE or call.may_be_starved or slot.may_be_starved()
         bound = max(0.0, min(LATE_WAIT, call.left_at_most - LATE_RESERVE)) if may_wait else 0.0
