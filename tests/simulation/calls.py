@@ -168,7 +168,7 @@ class CallChecks:
         )
         if (
             not undisturbed
-            or call.left <= EXPIRED
+            or call.left <= EXPIRED + SLACK
             or loop.silence(began.now) > 0
             or call.inside is not None
         ):

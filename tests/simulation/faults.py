@@ -278,17 +278,21 @@ MUTANTS = (
         "fetch another token for every new one that is refused",
         Change(
             "_tokens/state",
-            "            span = max(policy.confirmed, before.span * 2)\n",
-            "            span = span and max(policy.confirmed, before.span * 2)\n",
+            "    if is_first and before.same:\n",
+            "    if is_first:\n",
         ),
     ),
     Mutant(
         "ignore the rejection of a new token",
         Change(
             "_tokens/state",
-            "span = policy.confirmed if again or request.claims is not None else 0.0",
-            "span = policy.confirmed",
+            "return 0.0 if is_first else policy.confirmed, 0.0",
+            "return policy.confirmed, 0.0",
         ),
+    ),
+    Mutant(
+        "ignore the rejection of a new token after a confirmed one",
+        Change("_tokens/state", "if is_first and before.same:", "if False:"),
     ),
     Mutant(
         "take a task that a fetch has started for the fetch itself",

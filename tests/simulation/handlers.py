@@ -129,6 +129,7 @@ class Series:
     done: int = 0
     stale: int = 0
     """Jobs in a row that found the token past its refresh point."""
+    lost_elsewhere: int = 0
 
     def begin(self) -> None:
         """Run the next job."""
@@ -165,6 +166,10 @@ class Series:
         if not profile.jobs_alone or self.gap < BACKOFF or held is None or held.left(now) <= LATE:
             self.stale = 0
             return
+        lost = self._lost_elsewhere()
+        if lost > self.lost_elsewhere:
+            # It may have been the fourth flight, which its callers waited for in vain: counting begins anew.
+            self.lost_elsewhere, self.stale = lost, 0
         # Half of a long life, with the largest jitter; if the host names a time, that may be later.
         due = held.left(now) < 0.45 * held.life and held.flight.refresh_in is None
         self.stale = self.stale + 1 if due else 0
@@ -173,3 +178,13 @@ class Series:
             world.violate(
                 "I11", f"{self.stale} jobs in a row found the token past its refresh point"
             )
+
+    def _lost_elsewhere(self) -> int:
+        """Return how many flights ended with a loop of other jobs, without a caller that waited on."""
+        own = f"job-{self.slot.slot.name}-"
+        lost = [
+            flight
+            for flight in self.slot.flights
+            if flight.answer == "lost" and not flight.waited_for
+        ]
+        return sum(not flight.loop.name.startswith(own) for flight in lost)

@@ -28,10 +28,15 @@ class Refused:
             if order is None or order.rejected is None or order.claims is not None:
                 break
             secret = str(order.rejected)
-        if len(chain) < 3 and not _are_two_of_a_rejection(chain):
+        if len(chain) < 2 or not all(_is_of_a_rejection(token) for token in chain[:2]):
             return cls(surely=False, perhaps=False)
         latest, before = chain[0], chain[1]
-        perhaps = now.now < latest.published.now + WINDOW * 2 ** len(chain) + SLACK
+        if _is_the_rejected_one(before) and not _is_the_rejected_one(latest):
+            # The first new one after a token that the host had handed out again.
+            return cls(surely=False, perhaps=False)
+        perhaps = (
+            now.now < latest.published.now + WINDOW * 2 ** _count_asked_for(slot.tokens) + SLACK
+        )
         surely = (
             slot.forgotten < before.flight.made.number
             and latest.published.now <= before.received.now + WINDOW
@@ -40,11 +45,24 @@ class Refused:
         return cls(surely=surely, perhaps=perhaps)
 
 
-def _are_two_of_a_rejection(chain: list[Token]) -> bool:
-    """Return whether the latest two tokens were fetched because of a rejection."""
-    return len(chain) >= 2 and all(
-        token.flight.order is not None
-        and token.flight.order.rejected is not None
-        and token.flight.order.claims is None
-        for token in chain[:2]
-    )
+def _is_of_a_rejection(token: Token) -> bool:
+    """Return whether the token was fetched because a token was rejected without claims."""
+    order = token.flight.order
+    return order is not None and order.rejected is not None and order.claims is None
+
+
+def _is_the_rejected_one(token: Token) -> bool:
+    """Return whether the host handed out again the token of whose rejection it was informed."""
+    order = token.flight.order
+    return order is not None and order.rejected == token.token.token
+
+
+def _count_asked_for(tokens: list[Token]) -> int:
+    """Return how many of the latest tokens were all fetched because of rejections or claims."""
+    number = 0
+    for token in reversed(tokens):
+        order = token.flight.order
+        if order is None or (order.rejected is None and order.claims is None):
+            break
+        number += 1
+    return number

@@ -9,6 +9,7 @@ from aiomsi._tokens.state import (
     Decision,
     Failure,
     FetchRequest,
+    ReissuedToken,
     SlotState,
     apply_challenge,
     apply_failure,
@@ -163,6 +164,9 @@ def test_unattended_losses_count_until_a_flight_ends_otherwise() -> None:
     )
     # The caller that waited for the fourth one, and was lost with it, is not followed by others.
     assert [lose(held(), times).unattended for times in (4, 5, 7)] == [0, 1, 3]
+    # A caller in another event loop outlives the fourth one; without a token it begins the next.
+    assert lose(state, 1, waited_for=True).unattended == 3
+    assert lose(lose(SlotState(), 3), 1, waited_for=True).unattended == 0
 
 
 def test_a_loss_has_a_backoff_whether_it_was_waited_for_or_not() -> None:
@@ -352,3 +356,30 @@ def test_an_order_and_a_confirmation_hide_their_token() -> None:
 )
 def test_claims_are_the_same_but_for_times(one: str | None, other: str, *, same: bool) -> None:
     assert covers_claims(FetchRequest(one), other) is same
+
+
+@pytest.mark.parametrize("claims", [None, "claims"])
+def test_first_new_token_after_a_confirmed_one_is_replaced(claims: str | None) -> None:
+    state = held("same")
+    for seconds in (0, 60):
+        request, response = FetchRequest(claims, "same"), TokenResponse(Secret("same"), DAY)
+        state, _ = apply_response(state, response, request, at(seconds), POLICY, middle)
+        assert apply_rejection(state, "same", at(seconds + 59)) is None
+    # The token that was confirmed for two minutes was revoked; the one after it need not be.
+    state = refuse(refuse(state, "1", at(200)), "2", at(201))
+    assert apply_rejection(state, "2", at(201 + 239)) is None
+    assert apply_rejection(state, "2", at(201 + 240)) is not None
+
+
+@pytest.mark.parametrize(("served", "pause"), [(60, 16 * 3600), (61, 60)])
+def test_new_token_that_served_ends_a_long_confirmation(served: int, pause: int) -> None:
+    before = ReissuedToken("same", None, until=0.0, span=8 * 3600.0, same=True)
+    state, response = SlotState(reissued=before), TokenResponse(Secret("1"), DAY)
+    request = FetchRequest(rejected="same")
+    state, _ = apply_response(state, response, request, at(0), POLICY, middle)
+    state = refuse(state, "2", at(served))
+    if served > POLICY.confirmed:
+        state = refuse(state, "3", at(served))
+    assert state.token is not None
+    assert apply_rejection(state, state.token.token, at(served + pause - 1)) is None
+    assert apply_rejection(state, state.token.token, at(served + pause)) is not None

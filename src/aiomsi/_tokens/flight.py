@@ -25,9 +25,10 @@ EXPIRED or NONE    start one and wait, or raise the   wait
 
 A slot is *starved* after `Policy.losses_stale` flights in a row were lost without a waiting caller:
 each event loop ended before the host responded, as with one `asyncio.run` per job. The caller that
-waits then keeps its loop alive until the token arrives. If that flight is lost as well, for example
-because of the caller's own time-out, waiting did not help, and counting starts again. Without a
-usable token a starved slot's flight first waits for the back-off, so that callers with short
+waits then keeps its loop alive until the token arrives. If that flight is lost as well and no caller
+still waits for it, for example because of the caller's own time-out, waiting did not help, and
+counting starts again; it does not if only the flight's event loop ended, while callers wait in
+others. Without a usable token a starved slot's flight first waits for the back-off, so that callers with short
 time-outs do not cause one request each.
 
 "If allowed" means: after the back-off of the last failure, and after a `Retry-After` of the host

@@ -78,6 +78,8 @@ class ReissuedToken:
         until: a time on the monotonic clock.
         span: seconds from the response to `until`.
         same: whether the response held the rejected token again.
+        ended: the span of the confirmation that a new token has ended. If that token is rejected
+            at once, the next span is twice as long.
 
     """
 
@@ -86,6 +88,7 @@ class ReissuedToken:
     until: float
     span: float
     same: bool
+    ended: float = 0.0
 
 
 @attrs.frozen
@@ -223,16 +226,30 @@ def apply_response(
     token = date_token(response, now, same_again=same_again, policy=policy, draw=draw)
     reissued = None
     if request.rejected is not None or request.claims is not None:
-        # The first new token may be rejected at once: the rejection of its predecessor does not
-        # show that the service refuses every token.
-        span = policy.confirmed if again or request.claims is not None else 0.0
-        before = state.reissued
-        if before is not None and _is_repeated(before, request, now, policy, again=again):
-            span = max(policy.confirmed, before.span * 2)
+        span, ended = _decide_span(state.reissued, request, now, policy, again=again)
         # The next challenge may reject a new token that was fetched for claims at any time.
         secret = response.secret if again or request.claims is None else None
-        reissued = ReissuedToken(secret, request.claims, now.monotonic + span, span, again)
+        until = now.monotonic + span
+        reissued = ReissuedToken(secret, request.claims, until, span, again, ended)
     return SlotState(token, reissued=reissued), token
+
+
+def _decide_span(
+    before: ReissuedToken | None, request: FetchRequest, now: Now, policy: Policy, *, again: bool
+) -> tuple[float, float]:
+    """Return `span` and `ended` of the response to a rejection that follows the one of `before`.
+
+    The first new token may be rejected at once, because the rejection of its predecessor does not
+    show that the service refuses every token: neither if that token was new, nor if the host had
+    handed it out again.
+    """
+    is_first = not again and request.claims is None
+    if before is None or not _is_repeated(before, request, now, policy, again=again):
+        return 0.0 if is_first else policy.confirmed, 0.0
+    if is_first and before.same:
+        return 0.0, before.span
+    ended = before.ended if now.monotonic <= before.until + policy.confirmed else 0.0
+    return max(policy.confirmed, before.span * 2, ended * 2), 0.0
 
 
 def _is_repeated(
@@ -280,8 +297,9 @@ def apply_loss(
     The loss counts as a failure for callers with a usable token. Callers without one start the
     next fetch at once, because the host has not failed; only after `Policy.elections` losses in
     close succession is it a failure for them too. The flight after `Policy.losses_stale`
-    unattended losses had a waiting caller: if it is lost as well, waiting did not help, and
-    counting starts again.
+    unattended losses had a waiting caller. If its callers are gone with it, waiting did not help,
+    and counting starts again; if some still wait in other event loops, the callers after the
+    back-off wait again.
 
     Args:
         state: the state before.
@@ -293,7 +311,9 @@ def apply_loss(
     """
     losses = (state.losses if now.monotonic < state.retry_at_unusable else 0) + waited_for
     after, failure = apply_failure(state, LOST_FAILURE, now, policy, draw)
-    unattended = 0 if is_starved(state, policy) else state.unattended + (not waited_for)
+    waited_on = waited_for and freshness_of(state.token, now, policy).usable
+    is_in_vain = is_starved(state, policy) and not waited_on
+    unattended = 0 if is_in_vain else state.unattended + (not waited_for)
     if losses > policy.elections:
         return attrs.evolve(after, losses=losses, unattended=unattended), failure
     return attrs.evolve(after, losses=losses, unattended=unattended, failure=None), None
