@@ -25,7 +25,7 @@ class Metric:
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """Circumstances: options of the origin, the event loop, TLS on the way to ARM, and fields of aiomsi's `Policy`.
+    """Circumstances: options of the origin, the event loop, TLS on the way to ARM, and fields of aiomsi's `RefreshPolicy`.
 
     Policy fields only scale times down so that a run sees what takes hours in life; the scenario
     says which and why.

@@ -3,8 +3,9 @@
 Scaled down: in `long life` a token lives an hour and its refresh is due after 2 s; 8 s of the
 outage are watched, at the beginning of what are hours in life. In `to the end` a token lives 22 s
 and is watched until 10 s are left, which is when aiomsi stops using it. There aiomsi has its
-refresh at 3 s and its late window scaled to the token (`Policy`). Microsoft's libraries can't be
-scaled like that: their window is five minutes wide, and they would be in it from the start.
+refresh at 3 s and its late window scaled to the token (`RefreshPolicy`). Microsoft's libraries
+can't be scaled like that: their window is five minutes wide, and they would be in it from the
+start.
 """
 
 import time
@@ -66,10 +67,17 @@ SCENARIO = Scenario(
     title="IMDS is down from refresh time on",
     size_is="loads",
     variants={
-        _LONG: Variant(("--down", "--life=3600", "--refresh-in=2"), policy={"same_again": 1.0}),
+        _LONG: Variant(
+            ("--down", "--life=3600", "--refresh-in=2"), policy={"reissued_min_delay": 1.0}
+        ),
         _END: Variant(
             ("--down", f"--life={_LIFE}"),
-            policy={"most": 3 / _LIFE, "late": 13.0, "late_wait": 0.5, "late_reserve": 10.5},
+            policy={
+                "refresh_share_short": 3 / _LIFE,
+                "late_before_expiry": 13.0,
+                "late_wait": 0.5,
+                "late_reserve": 10.5,
+            },
         ),
     },
     full=(
@@ -90,7 +98,7 @@ SCENARIO = Scenario(
     remarks=(
         f"{RATE:.0f} calls a second, each with a deadline of {_DEADLINE:.0f} s; IMDS answers 503 to all but the first request.",
         f"`{_LONG}`: the token lives an hour, and its refresh is due after 2 s.",
-        f"`{_END}`: it lives {_LIFE} s and is watched until 10 s are left; aiomsi's windows are scaled to it by `Policy`.",
+        f"`{_END}`: it lives {_LIFE} s and is watched until 10 s are left; aiomsi's windows are scaled to it by `RefreshPolicy`.",
         "Only the seconds after the refresh point count.",
     ),
 )

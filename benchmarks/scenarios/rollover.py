@@ -2,9 +2,9 @@
 
 Scaled down so that a run sees several refreshes: the origin asks for a refresh after 2 s
 (`refresh_in`) of a token that lives an hour. aiomsi takes no host's word for less than
-`Policy.same_again`, which is 60 s, so that is set to 1 s. azure-core moves a refresh by up to a
-minute, drawn at random, so its pipeline is measured with tokens that live 3 s: it waits for a new
-one at their end just as it does in life at its refresh point.
+`RefreshPolicy.reissued_min_delay`, which is 60 s, so that is set to 1 s. azure-core moves a refresh
+by up to a minute, drawn at random, so its pipeline is measured with tokens that live 3 s: it waits
+for a new one at their end just as it does in life at its refresh point.
 """
 
 from collections.abc import Iterator
@@ -121,7 +121,9 @@ SCENARIO = Scenario(
     title="steady ARM load while the token is refreshed by a slow IMDS",
     size_is="loads",
     variants={
-        _ASKED: Variant((*_BASE, "--refresh-in=2", "--life=3600"), policy={"same_again": 1.0}),
+        _ASKED: Variant(
+            (*_BASE, "--refresh-in=2", "--life=3600"), policy={"reissued_min_delay": 1.0}
+        ),
         _ENDS: Variant((*_BASE, "--life=3")),
     },
     full=(
@@ -148,7 +150,7 @@ SCENARIO = Scenario(
     charts=charts,
     remarks=(
         f"{RATE:.0f} calls a second; ARM takes {_ARM * 1e3:.0f} ms, IMDS {SLOW * 1e3:.0f} ms for a refresh.",
-        "The origin asks for a refresh after 2 s, and aiomsi has `Policy(same_again=1)`.",
+        "The origin asks for a refresh after 2 s, and aiomsi has `RefreshPolicy(reissued_min_delay=1)`.",
         "azure-core's pipeline would move that by up to a minute at random, so it has tokens that live 3 s.",
     ),
 )

@@ -35,7 +35,7 @@ from aiomsi._errors import (
     UsageError,
     WrongTenantError,
 )
-from aiomsi._tokens.policy import Policy
+from aiomsi._tokens.policy import RefreshPolicy
 from aiomsi._tokens.token import AccessToken, TokenIdentity
 from aiomsi._util import lazy as _late
 
@@ -66,6 +66,9 @@ else:
     def __dir__():
         return list(__all__)
 
+
+Policy = RefreshPolicy
+"""The former name of `RefreshPolicy`."""
 
 __all__ = [
     "CHINA",
@@ -102,6 +105,7 @@ __all__ = [
     "OperationUnreadableError",
     "Policy",
     "PreconditionFailedError",
+    "RefreshPolicy",
     "RegistrationRequiredError",
     "ResourceId",
     "ServiceError",

@@ -176,7 +176,7 @@ async def test_the_rule_gives_up_after_its_tries_and_the_last_error_is_raised() 
     slept = Slept()
     async with (
         canned(*[BUSY] * 3) as arm,
-        session(arm, clock=slept.clock, retry=no_jitter(tries=3)) as own,
+        session(arm, clock=slept.clock, retry=no_jitter(max_attempts=3)) as own,
     ):
         with pytest.raises(ServiceError) as raised:
             await send(own, "GET")
@@ -190,7 +190,7 @@ async def test_no_request_begins_after_the_budget() -> None:
     waiting = Says(429, headers={"Retry-After": "50"})
     async with (
         canned(*[waiting] * 4) as arm,
-        session(arm, clock=slept.clock, retry=no_jitter(budget=180)) as own,
+        session(arm, clock=slept.clock, retry=no_jitter(total_budget=180)) as own,
     ):
         with pytest.raises(ThrottledError) as raised:
             await send(own, "GET")
@@ -372,7 +372,7 @@ async def test_what_was_in_doubt_is_not_called_unsent_because_a_later_request_wa
     async with AsyncExitStack() as stack:
         async with canned(Says(504, error("GatewayTimeout"), {"Connection": "close"})) as arm:
             own = await stack.enter_async_context(
-                session(arm, clock=clock, retry=ArmRetry(tries=2))
+                session(arm, clock=clock, retry=ArmRetry(max_attempts=2))
             )
             call = asyncio.ensure_future(send(own, "DELETE"))
             await gate.wait()

@@ -32,7 +32,7 @@ from aiomsi import (
     Clock,
     CredentialClosedError,
     ManagedIdentityCredential,
-    Policy,
+    RefreshPolicy,
     SharedCredential,
 )
 from aiomsi._clock import SYSTEM_CLOCK
@@ -73,7 +73,7 @@ SOON = 0.001
 """As good as at once; but a task that sleeps for so long is suspended."""
 TOLD = CredentialClosedError, AccessToken
 """How a call ends whose credential is closed; with a token only if its flight is lost at that moment, and it begins another."""
-PATIENT = Policy(first_delay=SOON)
+PATIENT = RefreshPolicy(retry_first_delay=SOON)
 
 
 @attrs.define(eq=False)
@@ -374,7 +374,7 @@ def held_instance() -> tuple[Inner, SharedCredential]:
     after a moment.
     """
     inner, clock = Inner(held=True), attrs.evolve(SYSTEM_CLOCK, sleep=lambda _: asyncio.sleep(SOON))
-    return inner, SharedCredential(inner, policy=Policy(ping=10), clock=clock)
+    return inner, SharedCredential(inner, policy=RefreshPolicy(loop_ping_timeout=10), clock=clock)
 
 
 async def an_instance_asked_from_another_loop(stage: Stage) -> SlotCredential:

@@ -22,7 +22,7 @@ from types import ModuleType
 import attrs
 import pytest
 
-from aiomsi import Policy
+from aiomsi import RefreshPolicy
 from aiomsi._cli import main as cli
 from aiomsi.testing import DEFAULT_SUBSCRIPTION_ID, EmbeddedAzure, Fault
 
@@ -311,7 +311,7 @@ def test_token_where_there_is_no_imds_fails_soon_and_names_the_emulator(
 
     assert said.code == 1
     assert "no connection to IMDS" in said.complaint[0]
-    assert f"({Policy().tries_unreachable} requests in" in said.complaint[0]
+    assert f"({RefreshPolicy().max_attempts_unreachable} requests in" in said.complaint[0]
     assert "aiomsi emulator" in said.complaint[1]
 
 

@@ -14,6 +14,7 @@ import pytest
 
 import aiomsi
 from aiomsi import testing
+from aiomsi._arm.protocol import retry
 from aiomsi._version import VERSION
 
 PACKAGES = [aiomsi, testing]
@@ -164,3 +165,13 @@ def test_a_name_that_does_not_exist_is_an_attribute_error() -> None:
     for package in PACKAGES:
         with pytest.raises(AttributeError):
             package.no_such_name  # noqa: B018
+
+
+@pytest.mark.parametrize(("former", "name"), retry._FORMER_NAMES.items())
+def test_former_names_of_retry_fields_work_with_a_warning(former: str, name: str) -> None:
+    value = getattr(aiomsi.ArmRetry(), name)
+    with pytest.warns(DeprecationWarning, match=f"ArmRetry.{former} is now ArmRetry.{name}$"):
+        assert getattr(aiomsi.ArmRetry(), former) == value
+    with pytest.warns(DeprecationWarning, match=f"ArmRetry.{former} is now ArmRetry.{name}$"):
+        rule = aiomsi.ArmRetry(**{former: 7})
+    assert getattr(rule, name) == 7

@@ -144,7 +144,9 @@ MUTANTS = (
     Mutant(
         "no expiry check on delivery",
         Change(
-            "_tokens/slot", "if token.left(self._now()) <= self.policy.expired:", "if not token:"
+            "_tokens/slot",
+            "if token.left(self._now()) <= self.policy.expired_before_expiry:",
+            "if not token:",
         ),
     ),
     Mutant(
@@ -214,8 +216,8 @@ MUTANTS = (
         "never give up a fetch that hangs",
         Change(
             "_tokens/slot",
-            "self.policy.longest, self._overdue",
-            "self.policy.longest * 9, self._overdue",
+            "self.policy.longest_fetch, self._overdue",
+            "self.policy.longest_fetch * 9, self._overdue",
         ),
     ),
     Mutant(
@@ -274,7 +276,7 @@ MUTANTS = (
         "wait for a refresh after the first loss",
         Change(
             "_tokens/state",
-            "return ledger.unattended >= policy.losses_stale",
+            "return ledger.unattended >= policy.max_unattended_losses",
             "return ledger.unattended > 0",
         ),
     ),
@@ -282,16 +284,16 @@ MUTANTS = (
         "fetch another token for every new one that is refused",
         Change(
             "_tokens/state",
-            "            span = max(policy.confirmed, before.span * 2)\n",
-            "            span = span and max(policy.confirmed, before.span * 2)\n",
+            "            span = max(policy.rejection_hold_off, before.span * 2)\n",
+            "            span = span and max(policy.rejection_hold_off, before.span * 2)\n",
         ),
     ),
     Mutant(
         "ignore the rejection of a new token",
         Change(
             "_tokens/state",
-            "span = policy.confirmed if again or order.claims is not None else 0.0",
-            "span = policy.confirmed",
+            "span = policy.rejection_hold_off if again or order.claims is not None else 0.0",
+            "span = policy.rejection_hold_off",
         ),
     ),
     Mutant(
@@ -334,7 +336,7 @@ MUTANTS = (
     ),
     Mutant(
         "fail unasked although the Retry-After fits the deadline",
-        Change("_tokens/state", "told or held_off > policy.deadline", "told or held_off > 0"),
+        Change("_tokens/state", "told or held_off > policy.fetch_deadline", "told or held_off > 0"),
     ),
     Mutant(
         "send the request before the Retry-After is over",
@@ -370,7 +372,7 @@ MUTANTS = (
     ),
     Mutant(
         "elect for ever",
-        Change("_tokens/state", "if losses > policy.elections:", "if losses > 10**6:"),
+        Change("_tokens/state", "if losses > policy.max_restarts:", "if losses > 10**6:"),
         Change("_tokens/slot", "                elections -= 1\n", ""),
     ),
     Mutant(
@@ -385,7 +387,7 @@ MUTANTS = (
         "throw a token away that is due for a refresh",
         Change(
             "_tokens/token",
-            "return Freshness.LATE if left <= policy.late else Freshness.STALE",
+            "return Freshness.LATE if left <= policy.late_before_expiry else Freshness.STALE",
             "return Freshness.EXPIRED",
         ),
     ),

@@ -8,7 +8,7 @@ from virtual_loop import VirtualLoop
 
 from aiomsi._errors import TokenRefusedError, TokenUnavailableError
 from aiomsi._tokens.flight import ended
-from aiomsi._tokens.policy import DEFAULT_POLICY, Policy
+from aiomsi._tokens.policy import DEFAULT_POLICY, RefreshPolicy
 from aiomsi._tokens.slot import Slot
 from aiomsi._tokens.state import Failure, FetchRequest
 from aiomsi._tokens.token import TokenResponse
@@ -61,11 +61,11 @@ def middle(low: float, high: float) -> float:
     return (low + high) / 2
 
 
-def make_slot(loop: VirtualLoop, policy: Policy = DEFAULT_POLICY) -> Slot:
+def make_slot(loop: VirtualLoop, policy: RefreshPolicy = DEFAULT_POLICY) -> Slot:
     return Slot("test", loop.clock, policy, middle)
 
 
 async def release(slot: Slot, who: object) -> None:
     """Close, as a credential does."""
     flight = slot.release(who)
-    await ended([] if flight is None else [flight], slot.policy.ping)
+    await ended([] if flight is None else [flight], slot.policy.loop_ping_timeout)

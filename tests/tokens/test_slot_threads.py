@@ -12,14 +12,14 @@ import pytest
 from fake_host import DAY, Caller, release
 from loops import LoopThread, when
 
-from aiomsi import AccessToken, Clock, Policy
+from aiomsi import AccessToken, Clock, RefreshPolicy
 from aiomsi._tokens.flight import Flight, LoopWaiters, Ping, call, wake
 from aiomsi._tokens.slot import Slot
 from aiomsi._tokens.state import Failure, FetchRequest
 from aiomsi._tokens.token import TokenResponse
 from aiomsi._util.secret import Secret
 
-QUICK = Policy(ping=0.5)
+QUICK = RefreshPolicy(loop_ping_timeout=0.5)
 
 
 @attrs.define(eq=False)
@@ -102,7 +102,7 @@ def test_when_the_flights_loop_is_gone_a_waiter_elsewhere_begins_again(end: str)
 
 
 def test_a_loop_that_answers_pings_keeps_its_flight() -> None:
-    slot, gate = Slot("test", policy=Policy(ping=30)), Gate()
+    slot, gate = Slot("test", policy=RefreshPolicy(loop_ping_timeout=30)), Gate()
     owner, other = LoopThread(), LoopThread()
     first = obtain(owner, slot, gate)
     gate.wait_begun()

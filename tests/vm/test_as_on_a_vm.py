@@ -22,7 +22,7 @@ import pytest
 from vm import enter
 from vm.client import API_VERSION, CALLS, GROUP
 
-from aiomsi import Policy
+from aiomsi import RefreshPolicy
 from aiomsi.testing import Counts, EmbeddedAzure
 
 TOKEN_REQUEST = "/metadata/identity/oauth2/token?api-version=2018-02-01&resource=https%3A%2F%2Fmanagement.azure.com%2F"
@@ -231,7 +231,7 @@ def test_without_an_imds_it_is_said_after_few_tries_and_what_to_do(
     # In silence the deadline may end the fetch before its last try.
     tried = re.search(r"\((\d+) requests in", report["text"])
     assert tried is not None
-    assert 2 <= int(tried[1]) <= Policy().tries_unreachable
+    assert 2 <= int(tried[1]) <= RefreshPolicy().max_attempts_unreachable
     assert arm_alone.counts == Counts()
 
 

@@ -72,7 +72,7 @@ async def recover(
         ):
             error.help = (
                 f"The service accepts the call again after {error.retry_after:g} s; "
-                "a larger ArmRetry(budget=...) or timeout= lets the call wait for that"
+                "a larger ArmRetry(total_budget=...) or timeout= lets the call wait for that"
             )
         raise call.in_doubt(error)
     return await _compared(wire, call, error) if again.look else None

@@ -23,7 +23,7 @@ from aiomsi._hosts.network import EXHAUSTED, local_cause
 from aiomsi._tokens.backoff import Attempt, deadline, next_try
 from aiomsi._tokens.flight import inside
 from aiomsi._tokens.host_backoff import HeldOffError, HostBackoff, Ticket
-from aiomsi._tokens.policy import Policy
+from aiomsi._tokens.policy import RefreshPolicy
 from aiomsi._tokens.state import Failure, FetchRequest, held_off
 from aiomsi._tokens.token import Now, TokenResponse, Uniform
 from aiomsi._util.foreign import without_secrets
@@ -90,7 +90,7 @@ class TokenFetch:
 
     host: Host
     resource: str
-    policy: Policy
+    policy: RefreshPolicy
     clock: Clock
     draw: Uniform = random.uniform
     gate: HostGate | None = None
@@ -100,10 +100,10 @@ class TokenFetch:
         """Bring a token, or say why there is none."""
         request, loop = self.host.request(self.resource, order), asyncio.get_running_loop()
         aiohttps = aiohttp.ClientTimeout(
-            total=None, connect=self.policy.connect, sock_read=self.policy.read
+            total=None, connect=self.policy.connect_timeout, sock_read=self.policy.read_timeout
         )
         scope, began = asyncio.timeout(None), self.clock.monotonic()
-        limit = _Deadline(self.policy.deadline, lambda: scope.reschedule(loop.time()))
+        limit = _Deadline(self.policy.fetch_deadline, lambda: scope.reschedule(loop.time()))
         for flight in inside.get()[-1:]:
             flight.timeouts.append(limit)
         number, miss = 0, _SILENCE
@@ -173,7 +173,7 @@ class TokenFetch:
         limit.pause()
         try:
             queued, held = await self.backoff.wait(
-                ticket, self.clock, self.policy.deadline - limit.held
+                ticket, self.clock, self.policy.fetch_deadline - limit.held
             )
         finally:
             limit.resume()
@@ -184,7 +184,7 @@ class TokenFetch:
         """Have the host's other slots wait too if the response has a `Retry-After`."""
         if miss.retry_after is not None and miss.problem.passing:
             self.backoff.hold_off(
-                self.clock.monotonic() + min(miss.retry_after, self.policy.retry_after)
+                self.clock.monotonic() + min(miss.retry_after, self.policy.max_retry_after)
             )
 
     async def _ask_at_gate(
@@ -193,14 +193,14 @@ class TokenFetch:
         """Ask when it is this process's turn, and count the time that it waited for that."""
         limit.count()
         came, blocked = self.clock.monotonic(), limit.blocked
-        patience = self.policy.gate * self.policy.deadline - limit.gated
+        patience = self.policy.gate_share * self.policy.fetch_deadline - limit.gated
         async with gate.admission(self.clock, patience, self.draw):
             limit.count()
             limit.gated += max(0.0, self.clock.monotonic() - came - (limit.blocked - blocked))
             result = await self._ask(http, request, limit)
             if isinstance(result, _Miss) and result.status == 429 and result.retry_after:
                 await gate.hold_off(
-                    min(result.retry_after, self.policy.retry_after), self.clock, self.draw
+                    min(result.retry_after, self.policy.max_retry_after), self.clock, self.draw
                 )
         return result
 
@@ -228,7 +228,9 @@ class TokenFetch:
             miss = _no_answer(error)
             if isinstance(error, aiohttp.ServerTimeoutError):
                 limit.count()
-                longest = self.policy.read if miss.connected else self.policy.connect
+                longest = (
+                    self.policy.read_timeout if miss.connected else self.policy.connect_timeout
+                )
                 return attrs.evolve(miss, loop_blocked=left - limit.seconds < longest / 2)
             return miss
         if size > MAX_BODY:

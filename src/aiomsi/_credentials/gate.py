@@ -132,8 +132,8 @@ class HostGate:
 
     Stored are two points in time and a few empty lock files, never a token. When a process dies,
     the kernel releases its locks. A directory that can't be trusted or used, and a turn that can't
-    be had in time (`Policy.gate`), are logged once as a warning; token requests then go on without
-    the gate.
+    be had in time (`RefreshPolicy.gate_share`), are logged once as a warning; token requests then
+    go on without the gate.
 
     Making one does no I/O. It may be pickled, shared by threads and kept over a fork.
 

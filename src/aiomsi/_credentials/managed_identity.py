@@ -17,7 +17,7 @@ from aiomsi._credentials.fetch import TokenFetch
 from aiomsi._errors import AiomsiError, ConfigurationError
 from aiomsi._hosts.detect import Identity, host_from
 from aiomsi._tokens.flight import Fetch, ended
-from aiomsi._tokens.policy import DEFAULT_POLICY, Policy
+from aiomsi._tokens.policy import DEFAULT_POLICY, RefreshPolicy
 from aiomsi._tokens.slot import Slot
 from aiomsi._tokens.slot_table import Pace, SlotTable, shared_backoff, shared_slots
 from aiomsi._tokens.token import AccessToken, TokenIdentity
@@ -35,7 +35,9 @@ else:
 class SlotCredential(ABC):
     """What credentials have in common whose tokens come from slots: all but how a slot is found, and what fetches for it."""
 
-    def __init__(self, table: SlotTable, owner: Hashable, policy: Policy, clock: Clock) -> None:
+    def __init__(
+        self, table: SlotTable, owner: Hashable, policy: RefreshPolicy, clock: Clock
+    ) -> None:
         self._table = table
         # Of all slots in the table, those under this key are this credential's.
         self._owner = owner
@@ -119,7 +121,7 @@ class SlotCredential(ABC):
                 slots.add(self._held.popitem()[1][0])
         flights = [flight for slot in slots if (flight := slot.release(self)) is not None]
         if flights:
-            await ended(flights, self._policy.ping)
+            await ended(flights, self._policy.loop_ping_timeout)
 
     async def __aenter__(self) -> Self:
         return self
@@ -202,7 +204,7 @@ class ManagedIdentityCredential(SlotCredential):
         resource_id: str | None = None,
         share: bool = True,
         gate: HostGate | str | os.PathLike[str] | bool | None = None,
-        policy: Policy = DEFAULT_POLICY,
+        policy: RefreshPolicy = DEFAULT_POLICY,
         clock: Clock | None = None,
     ) -> None:
         self._identity = Identity.of(client_id, object_id, resource_id)

@@ -41,7 +41,7 @@ from aiomsi._hosts.base import retry_after
 from aiomsi._hosts.times import seconds
 from aiomsi._tokens.flight import Ping, call, inside, join_fetch
 from aiomsi._tokens.host_backoff import HeldOffError, HostBackoff, Ticket
-from aiomsi._tokens.policy import Policy
+from aiomsi._tokens.policy import RefreshPolicy
 from aiomsi._tokens.state import Failure, FetchRequest, held_off
 from aiomsi._tokens.token import BEARER, Now, TokenResponse
 from aiomsi._util.foreign import without_secrets
@@ -341,7 +341,7 @@ class WrappedFetch:
     inner: Inner
     scopes: tuple[str, ...]
     options: Mapping[str, Any]
-    policy: Policy
+    policy: RefreshPolicy
     clock: Clock
     backoff: HostBackoff = attrs.field(factory=HostBackoff)
 
@@ -351,15 +351,17 @@ class WrappedFetch:
         if order.claims is not None:
             options["claims"] = order.claims
         loop, scope, ticket = asyncio.get_running_loop(), asyncio.timeout(None), Ticket()
-        timeout = RunningTimeout(self.policy.deadline, lambda: scope.reschedule(loop.time()))
+        timeout = RunningTimeout(self.policy.fetch_deadline, lambda: scope.reschedule(loop.time()))
         for flight in inside.get()[-1:]:
             flight.timeouts.append(timeout)
         try:
             async with scope:
                 if self.backoff.take(ticket, self.clock.monotonic()):
-                    await self.backoff.wait(ticket, self.clock, self.policy.deadline)
+                    await self.backoff.wait(ticket, self.clock, self.policy.fetch_deadline)
                 answer = await self.inner.ask(
-                    self.scopes, options, LoopTimeouts(self.policy.ping, self.clock.sleep)
+                    self.scopes,
+                    options,
+                    LoopTimeouts(self.policy.loop_ping_timeout, self.clock.sleep),
                 )
         except HeldOffError:
             return held_off(f"{self.inner.name} {' '.join(self.scopes)}")
@@ -377,7 +379,7 @@ class WrappedFetch:
         except Exception as error:  # noqa: BLE001 (whatever an inner credential raises must end as a value)
             late = isinstance(error, TimeoutError) and scope.expired()
             said = (
-                f"it did not answer within {self.policy.deadline:g} s"
+                f"it did not answer within {self.policy.fetch_deadline:g} s"
                 if late
                 else f"{type(error).__name__}: {error}"
             )

@@ -2,7 +2,7 @@
 
 import attrs
 
-from aiomsi._tokens.policy import Policy
+from aiomsi._tokens.policy import RefreshPolicy
 from aiomsi._tokens.token import Uniform
 
 _MOST_DOUBLINGS = 16
@@ -35,17 +35,17 @@ class Attempt:
     gated: float = 0.0
 
 
-def deadline(attempt: Attempt, policy: Policy) -> float:
+def deadline(attempt: Attempt, policy: RefreshPolicy) -> float:
     """Give the number of seconds that this fetch may take in all, as far as is known after this attempt."""
     if attempt.gone:
-        return policy.deadline_gone
+        return policy.fetch_deadline_gone
     if attempt.connected:
-        return policy.deadline
+        return policy.fetch_deadline
     # Waiting for other processes is no sign that nobody is there.
-    return min(policy.deadline, policy.deadline_unreachable + attempt.gated)
+    return min(policy.fetch_deadline, policy.fetch_deadline_unreachable + attempt.gated)
 
 
-def next_try(attempt: Attempt, policy: Policy, draw: Uniform) -> float | None:
+def next_try(attempt: Attempt, policy: RefreshPolicy, draw: Uniform) -> float | None:
     """Decide after how many seconds the fetch sends its next request; None: it has failed.
 
     Waits have full jitter, so that processes which know nothing of each other spread out, and are
@@ -58,17 +58,19 @@ def next_try(attempt: Attempt, policy: Policy, draw: Uniform) -> float | None:
     """
     if not attempt.passing:
         return None
-    doubled = policy.first_delay * 2 ** min(attempt.number - 1, _MOST_DOUBLINGS)
+    doubled = policy.retry_first_delay * 2 ** min(attempt.number - 1, _MOST_DOUBLINGS)
     if attempt.gone:
-        if attempt.elapsed >= policy.gone:
+        if attempt.elapsed >= policy.gone_retry_for:
             return None
         doubled = min(doubled, _GONE_DELAY)
         delay = draw(doubled / 2, doubled)
     else:
-        if attempt.number >= (policy.tries if attempt.connected else policy.tries_unreachable):
+        if attempt.number >= (
+            policy.max_attempts if attempt.connected else policy.max_attempts_unreachable
+        ):
             return None
         delay = draw(0, doubled)
-    delay = max(delay, min(attempt.retry_after or 0.0, policy.retry_after))
+    delay = max(delay, min(attempt.retry_after or 0.0, policy.max_retry_after))
     return delay if attempt.elapsed + delay < deadline(attempt, policy) else None
 
 
@@ -87,17 +89,24 @@ class Pause:
 
 
 def pause_after(
-    failures: int, *, retry_after: float | None, permanent: bool, policy: Policy, draw: Uniform
+    failures: int,
+    *,
+    retry_after: float | None,
+    permanent: bool,
+    policy: RefreshPolicy,
+    draw: Uniform,
 ) -> Pause:
     """Decide how long to leave the host alone after that many failed fetches in a row.
 
     A permanent refusal is told for the shortest time only: somebody may be repairing its cause
     right now.
     """
-    asked = min(retry_after or 0.0, policy.retry_after)
-    doubled = policy.backoff * 2 ** min(failures - 1, _MOST_DOUBLINGS)
+    asked = min(retry_after or 0.0, policy.max_retry_after)
+    doubled = policy.backoff_first * 2 ** min(failures - 1, _MOST_DOUBLINGS)
     share = draw(0.5, 1.0)
-    served = max(asked, policy.replay, share * min(doubled, policy.backoff_served))
+    served = max(asked, policy.failure_replay, share * min(doubled, policy.backoff_max_usable))
     if permanent:
-        return Pause(served, policy.replay)
-    return Pause(served, max(asked, policy.replay, share * min(doubled, policy.backoff_unserved)))
+        return Pause(served, policy.failure_replay)
+    return Pause(
+        served, max(asked, policy.failure_replay, share * min(doubled, policy.backoff_max_unusable))
+    )

@@ -22,12 +22,12 @@ EXPIRED or NONE    start one and wait, or be told of    wait
                    the last failure if it is recent
 =================  ===================================  =====================================================
 
-A slot is *starved* after `Policy.losses_stale` flights in a row were lost with no caller waiting:
-each event loop ended before the host responded, as with one `asyncio.run` per job. The caller that
-then waits keeps its loop alive until the token is there. If that flight is lost as well, for
-example because of the caller's own time-out, waiting did not help, and counting begins anew.
-Without a usable token a starved slot's flight first waits for the back-off, so that callers with
-short time-outs do not cause one request each.
+A slot is *starved* after `RefreshPolicy.max_unattended_losses` flights in a row were lost with no
+caller waiting: each event loop ended before the host responded, as with one `asyncio.run` per job.
+The caller that then waits keeps its loop alive until the token is there. If that flight is lost as
+well, for example because of the caller's own time-out, waiting did not help, and counting begins
+anew. Without a usable token a starved slot's flight first waits for the back-off, so that callers
+with short time-outs do not cause one request each.
 
 "If allowed" is: not before the back-off after a failure is over, nor before a `Retry-After` of the
 host is (`HostBackoff`; a caller without a usable token starts a flight all the same if that
@@ -62,8 +62,8 @@ does nothing. A waiter is woken with a value:
 - an `AccessToken`, published in the slot before anyone wakes;
 - a `Failure`, the record from which every caller makes an exception of its own;
 - `NoResult.LOST`: the task was cancelled, or its loop is closed or does not answer. Whoever decides
-  first begins a new generation; after `Policy.elections` losses, of one caller or in close
-  succession, the loss is a `Failure`;
+  first begins a new generation; after `RefreshPolicy.max_restarts` losses, of one caller or in
+  close succession, the loss is a `Failure`;
 - `NoResult.SUPERSEDED`: the token was rejected, or the slot emptied, while the flight was under
   way, so what it would have brought is not wanted any more;
 - `NoResult.CLOSED`: the credential that this waiter came through was closed;
@@ -72,8 +72,8 @@ does nothing. A waiter is woken with a value:
 **How a loss is noticed.** In the flight's own loop by the task itself (cancelled, or past its last
 deadline). Whoever comes later looks whether that loop is closed or the last deadline is over.
 Waiters in another loop keep a `LoopWaiters` per loop, which pings the flight's loop for as long as
-anyone waits: a closed loop is noticed at once, a silent one after `Policy.ping`. After a fork the
-child has no flight at all.
+anyone waits: a closed loop is noticed at once, a silent one after
+`RefreshPolicy.loop_ping_timeout`. After a fork the child has no flight at all.
 
 **What does not count.** Time in which the flight's loop was blocked, and time that the fetch waits
 for a turn at its host, postpone the last deadline (`RunningTimeout`, which the fetch adds to

@@ -30,7 +30,7 @@ from aiomsi._tokens.flight import (
     wake,
 )
 from aiomsi._tokens.host_backoff import HostBackoff
-from aiomsi._tokens.policy import DEFAULT_POLICY, Policy
+from aiomsi._tokens.policy import DEFAULT_POLICY, RefreshPolicy
 from aiomsi._tokens.state import (
     BLANK,
     LOST,
@@ -74,7 +74,7 @@ class Slot:
 
     name: str
     clock: Clock = SYSTEM_CLOCK
-    policy: Policy = DEFAULT_POLICY
+    policy: RefreshPolicy = DEFAULT_POLICY
     draw: Uniform = random.uniform
     backoff: HostBackoff = attrs.field(factory=HostBackoff)
     private: bool = False
@@ -124,7 +124,7 @@ class Slot:
         if claims is not None:
             self._challenge(claims)
         failure: object = UNTOLD
-        patient, elections = True, self.policy.elections
+        patient, elections = True, self.policy.max_restarts
         for _ in range(_MOST_ROUNDS):
             step = self._step(who, fetch, patient=patient)
             outcome = await self._wait(step) if isinstance(step, Waiter) else step
@@ -284,7 +284,7 @@ class Slot:
             )
             if verdict in (Decision.START, Decision.SERVE_AND_START):
                 self._fetches += 1
-                overdue = now.monotonic + policy.longest
+                overdue = now.monotonic + policy.longest_fetch
                 delay = _ledger.delay_of(ledger, now, policy) if ledger.unattended else 0.0
                 self._flight = started = Flight(self._fetches, loop, ledger.order, overdue, delay)
             outcome: AccessToken | Failure | Waiter | None = ledger.failure
@@ -320,7 +320,7 @@ class Slot:
         Between its publication and this moment anything may have passed: a stalled loop, a jump of
         the clock. And the fetch that was waited for may have been one for other claims.
         """
-        if token.left(self._now()) <= self.policy.expired:
+        if token.left(self._now()) <= self.policy.expired_before_expiry:
             return False
         return (
             claims is None
@@ -383,12 +383,12 @@ class Slot:
         # If this loop was blocked too, the whole process may have been, and the other one gets
         # another chance.
         following, now = Ping(), roster.loop.time()
-        following.due = now + self.policy.ping
+        following.due = now + self.policy.loop_ping_timeout
         if (ping is None or ping.answered or now > ping.due + TOLERANCE) and call(
             flight.loop, following.answer
         ):
             roster.watch = roster.loop.call_later(
-                self.policy.ping, self._watch, flight, roster, following
+                self.policy.loop_ping_timeout, self._watch, flight, roster, following
             )
             return
         self._land(flight, NoResult.LOST)
@@ -418,7 +418,7 @@ class Slot:
         flight.own.add(asyncio.current_task())
         if self._flight is not flight:
             return
-        flight.timer = flight.loop.call_later(self.policy.longest, self._overdue, flight)
+        flight.timer = flight.loop.call_later(self.policy.longest_fetch, self._overdue, flight)
         result: TokenResponse | Failure
         try:
             if flight.delay:
@@ -470,7 +470,7 @@ class Slot:
                 ledger, outcome = _ledger.failed(self._ledger, result, now, self.policy, self.draw)
                 if result.retry_after is not None and result.from_host and not result.permanent:
                     self.backoff.hold_off(
-                        now.monotonic + min(result.retry_after, self.policy.retry_after)
+                        now.monotonic + min(result.retry_after, self.policy.max_retry_after)
                     )
             elif flight.delay:
                 # No request was sent, so the back-off before the next one stays as it is.
@@ -493,7 +493,7 @@ class Slot:
         if (
             isinstance(outcome, Failure)
             and ledger.token is not None
-            and ledger.token.left(now) > self.policy.expired
+            and ledger.token.left(now) > self.policy.expired_before_expiry
         ):
             left, pause = ledger.token.left(now), ledger.quiet_served - now.monotonic
             logger.warning(
@@ -507,7 +507,7 @@ class Slot:
             isinstance(outcome, AccessToken)
             and confirmed is not None
             and confirmed.same
-            and confirmed.span == self.policy.confirmed
+            and confirmed.span == self.policy.rejection_hold_off
         ):
             logger.warning(
                 "%s: the token endpoint handed out again the token that a service had rejected",

@@ -8,7 +8,7 @@ import attrs
 
 from aiomsi._errors import CredentialError, TokenUnavailableError
 from aiomsi._tokens.backoff import pause_after
-from aiomsi._tokens.policy import Policy
+from aiomsi._tokens.policy import RefreshPolicy
 from aiomsi._tokens.token import (
     AccessToken,
     Freshness,
@@ -132,7 +132,7 @@ class Decision(enum.Enum):
 def decide(
     ledger: SlotState,
     now: Now,
-    policy: Policy,
+    policy: RefreshPolicy,
     *,
     flying: bool,
     patient: bool,
@@ -151,7 +151,7 @@ def decide(
         if flying:
             return Decision.JOIN, None
         told = ledger.failure is not None and now.monotonic < ledger.quiet_unserved
-        return (Decision.FAIL if told or held_off > policy.deadline else Decision.START), None
+        return (Decision.FAIL if told or held_off > policy.fetch_deadline else Decision.START), None
     may_start = not flying and held_off <= 0 and now.monotonic >= ledger.quiet_served
     bound = min(policy.late_wait, ledger.token.left(now) - policy.late_reserve)
     awaits = state is Freshness.LATE or is_starved(ledger, policy)
@@ -160,16 +160,16 @@ def decide(
     return (Decision.SERVE_AND_START if may_start else Decision.SERVE), None
 
 
-def is_starved(ledger: SlotState, policy: Policy) -> bool:
+def is_starved(ledger: SlotState, policy: RefreshPolicy) -> bool:
     """Return whether so many flights were lost unattended that a caller has to wait for the next.
 
     Event loops that end before the host responds, as with one `asyncio.run` per job, take every
     flight along that no caller waits for.
     """
-    return ledger.unattended >= policy.losses_stale
+    return ledger.unattended >= policy.max_unattended_losses
 
 
-def delay_of(ledger: SlotState, now: Now, policy: Policy) -> float:
+def delay_of(ledger: SlotState, now: Now, policy: RefreshPolicy) -> float:
     """Return the seconds that a flight waits before its fetch, if no usable token is held.
 
     A caller without a token starts a flight at once after a lost one. If time-outs of the callers
@@ -180,14 +180,14 @@ def delay_of(ledger: SlotState, now: Now, policy: Policy) -> float:
     return max(0.0, ledger.quiet_unserved - now.monotonic)
 
 
-def is_idle(ledger: SlotState, now: Now, policy: Policy) -> bool:
+def is_idle(ledger: SlotState, now: Now, policy: RefreshPolicy) -> bool:
     """Return whether the ledger holds neither a usable token nor a back-off that is recent."""
     if freshness_of(ledger.token, now, policy).usable:
         return False
     until = max(ledger.quiet_served, ledger.quiet_unserved)
     if ledger.confirmed is not None:
         until = max(until, ledger.confirmed.until)
-    return now.monotonic >= until + policy.backoff_served
+    return now.monotonic >= until + policy.backoff_max_usable
 
 
 def granted(
@@ -195,11 +195,11 @@ def granted(
     grant: TokenResponse,
     order: FetchRequest,
     now: Now,
-    policy: Policy,
+    policy: RefreshPolicy,
     draw: Uniform,
 ) -> tuple[SlotState, AccessToken | Failure]:
     """Enter what a fetch brought. A token that is as good as expired is a failure."""
-    if grant.life <= policy.expired + policy.delivery:
+    if grant.life <= policy.expired_before_expiry + policy.delivery_margin:
         return failed(ledger, _nearly_expired(grant), now, policy, draw)
     again = grant.secret == order.rejected
     same_again = again or (ledger.token is not None and grant.secret == ledger.token.token)
@@ -208,10 +208,10 @@ def granted(
     if order.rejected is not None or order.claims is not None:
         # The first new token may be rejected at once: its predecessor's rejection need not be about
         # the service.
-        span = policy.confirmed if again or order.claims is not None else 0.0
+        span = policy.rejection_hold_off if again or order.claims is not None else 0.0
         before = ledger.confirmed
         if before is not None and _is_repeated(before, order, now, policy, again=again):
-            span = max(policy.confirmed, before.span * 2)
+            span = max(policy.rejection_hold_off, before.span * 2)
         # A new token that answers claims may be rejected at any time, by the next challenge.
         secret = grant.secret if again or order.claims is None else None
         confirmed = ReissuedToken(secret, order.claims, now.monotonic + span, span, again)
@@ -219,7 +219,7 @@ def granted(
 
 
 def _is_repeated(
-    before: ReissuedToken, order: FetchRequest, now: Now, policy: Policy, *, again: bool
+    before: ReissuedToken, order: FetchRequest, now: Now, policy: RefreshPolicy, *, again: bool
 ) -> bool:
     """Return whether this rejection continues the one that `before` is about.
 
@@ -228,12 +228,12 @@ def _is_repeated(
     """
     if order.claims is not None:
         return before.claims == order.claims or (again and before.rejected == order.rejected)
-    window = max(policy.confirmed, before.span)
+    window = max(policy.rejection_hold_off, before.span)
     return before.rejected == order.rejected and (again or now.monotonic <= before.until + window)
 
 
 def failed(
-    ledger: SlotState, failure: Failure, now: Now, policy: Policy, draw: Uniform
+    ledger: SlotState, failure: Failure, now: Now, policy: RefreshPolicy, draw: Uniform
 ) -> tuple[SlotState, Failure]:
     """Enter a failed fetch. The token, if one is held, stays."""
     failing = ledger.failing + 1
@@ -256,20 +256,20 @@ def failed(
 
 
 def lost(
-    ledger: SlotState, now: Now, policy: Policy, draw: Uniform, *, waited_for: bool
+    ledger: SlotState, now: Now, policy: RefreshPolicy, draw: Uniform, *, waited_for: bool
 ) -> tuple[SlotState, Failure | None]:
     """Enter a fetch that was cancelled or whose loop is gone; `waited_for` tells whether anyone was left who waited for it.
 
     It counts as a failure wherever a usable token can be served meanwhile. Callers without one
     elect a successor at once, because nothing speaks against the host; only after
-    `Policy.elections` in close succession is it a failure for them too. The flight after
-    `Policy.losses_stale` unattended losses was waited for: if it is lost as well, waiting did not
-    help, and counting begins anew.
+    `RefreshPolicy.max_restarts` in close succession is it a failure for them too. The flight after
+    `RefreshPolicy.max_unattended_losses` unattended losses was waited for: if it is lost as well,
+    waiting did not help, and counting begins anew.
     """
     losses = (ledger.losses if now.monotonic < ledger.quiet_unserved else 0) + waited_for
     after, failure = failed(ledger, LOST, now, policy, draw)
     unattended = 0 if is_starved(ledger, policy) else ledger.unattended + (not waited_for)
-    if losses > policy.elections:
+    if losses > policy.max_restarts:
         return attrs.evolve(after, losses=losses, unattended=unattended), failure
     return attrs.evolve(after, losses=losses, unattended=unattended, failure=None), None
 

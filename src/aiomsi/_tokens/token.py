@@ -8,7 +8,7 @@ from typing import Any, NoReturn, Self
 
 import attrs
 
-from aiomsi._tokens.policy import Policy
+from aiomsi._tokens.policy import RefreshPolicy
 from aiomsi._util.secret import Secret
 
 BEARER = "Bearer"
@@ -180,13 +180,13 @@ class AccessToken:
         """Tell whether there is nothing to do but to hand the token out."""
         return self._ends_wall - wall > self._refresh_left < self._ends_monotonic - monotonic
 
-    def redrawn(self, policy: Policy, draw: Uniform) -> "AccessToken":
+    def redrawn(self, policy: RefreshPolicy, draw: Uniform) -> "AccessToken":
         """Give the same token a later refresh point of its own: after a fork all children would else refresh at one moment."""
-        left = self._refresh_left * draw(1 - policy.jitter, 1)
-        return attrs.evolve(self, refresh_left=max(left, policy.expired))
+        left = self._refresh_left * draw(1 - policy.refresh_jitter, 1)
+        return attrs.evolve(self, refresh_left=max(left, policy.expired_before_expiry))
 
 
-def freshness_of(token: AccessToken | None, now: Now, policy: Policy) -> Freshness:
+def freshness_of(token: AccessToken | None, now: Now, policy: RefreshPolicy) -> Freshness:
     """Give the state of what a slot holds.
 
     A token that is not yet due for a refresh is FRESH however short its life: there would be no
@@ -195,15 +195,15 @@ def freshness_of(token: AccessToken | None, now: Now, policy: Policy) -> Freshne
     if token is None:
         return Freshness.NONE
     left = token.left(now)
-    if left <= policy.expired:
+    if left <= policy.expired_before_expiry:
         return Freshness.EXPIRED
     if token.is_fresh(now.wall, now.monotonic):
         return Freshness.FRESH
-    return Freshness.LATE if left <= policy.late else Freshness.STALE
+    return Freshness.LATE if left <= policy.late_before_expiry else Freshness.STALE
 
 
 def refresh_after(
-    grant: TokenResponse, *, same_again: bool, policy: Policy, draw: Uniform
+    grant: TokenResponse, *, same_again: bool, policy: RefreshPolicy, draw: Uniform
 ) -> float:
     """Decide, once, after how many seconds the token is due for a refresh.
 
@@ -211,20 +211,25 @@ def refresh_after(
     one.
     """
     if same_again:
-        return max(policy.same_again, grant.life * policy.half)
-    latest = grant.life - policy.late
+        return max(policy.reissued_min_delay, grant.life * policy.refresh_share_long)
+    latest = grant.life - policy.late_before_expiry
     if (
         grant.refresh_in is not None
         and 0 < grant.refresh_in <= latest
-        and policy.same_again <= latest
+        and policy.reissued_min_delay <= latest
     ):
-        return min(max(grant.refresh_in * draw(1, 1 + policy.jitter), policy.same_again), latest)
-    share = policy.half if grant.life >= policy.long_life else policy.most
-    return grant.life * share * draw(1 - policy.jitter, 1 + policy.jitter)
+        return min(
+            max(grant.refresh_in * draw(1, 1 + policy.refresh_jitter), policy.reissued_min_delay),
+            latest,
+        )
+    share = (
+        policy.refresh_share_long if grant.life >= policy.long_life else policy.refresh_share_short
+    )
+    return grant.life * share * draw(1 - policy.refresh_jitter, 1 + policy.refresh_jitter)
 
 
 def date_token(
-    grant: TokenResponse, now: Now, *, same_again: bool, policy: Policy, draw: Uniform
+    grant: TokenResponse, now: Now, *, same_again: bool, policy: RefreshPolicy, draw: Uniform
 ) -> AccessToken:
     """Make the token of a grant that was received at `now`."""
     after = refresh_after(grant, same_again=same_again, policy=policy, draw=draw)
@@ -240,6 +245,6 @@ def date_token(
         authorization=Secret(f"{grant.token_type} {grant.secret}"),
         ends_wall=ends,
         ends_monotonic=now.monotonic + grant.life,
-        refresh_left=max(grant.life - after, policy.expired),
+        refresh_left=max(grant.life - after, policy.expired_before_expiry),
         client_id=grant.client_id,
     )

@@ -27,7 +27,8 @@ def renamed_fields(names: Mapping[str, str]) -> Callable[[_Class], _Class]:
         def init(self: object, *args: object, **fields: object) -> None:
             for former in [name for name in fields if name in names]:
                 if names[former] in fields:
-                    msg = f"{cls.__name__}: {former!r} is the former name of {names[former]!r}, so pass one of them"
+                    text = f"{former!r} is the former name of {names[former]!r}"
+                    msg = f"{cls.__name__}: {text}, so pass one of them"
                     raise TypeError(msg)
                 _warn(cls, former, names[former])
                 fields[names[former]] = fields.pop(former)

@@ -23,6 +23,7 @@ import attrs
 
 from aiomsi._errors import SAFE_METHODS
 from aiomsi._tokens.token import Uniform
+from aiomsi._util.deprecation import renamed_fields
 
 if TYPE_CHECKING:
     from aiomsi._arm.protocol.attempts import ArmAttempt
@@ -58,77 +59,96 @@ def evenly(low: float, high: float) -> float:
 
 def budget_of(rule: object) -> float:
     """Return a rule's budget, or `ArmRetry`'s for a rule that has none."""
-    budget = getattr(rule, "budget", None)
+    budget = getattr(rule, "total_budget", None)
+    if budget is None:
+        # The former name of the field, which a user's class may follow.
+        budget = getattr(rule, "budget", None)
     return float(budget) if isinstance(budget, int | float) and budget > 0 else DEFAULT_BUDGET
 
 
+_FORMER_NAMES = {
+    "tries": "max_attempts",
+    "tries_throttled": "max_attempts_throttled",
+    "longest_delay": "max_delay",
+    "longest_wait": "max_retry_after",
+    "lock": "locked_delay",
+    "replication": "replication_window",
+    "budget": "total_budget",
+    "draw": "uniform",
+}
+
+
+@renamed_fields(_FORMER_NAMES)
 @attrs.frozen
 class ArmRetry:
-    """The rule by which a session repeats calls, with its numbers. Any function of an `ArmAttempt` may take its place.
+    """The retry rule of a session. Any function of an `ArmAttempt` can take its place.
 
-    A wait is never shorter than what the service asks for. If that does not fit into the budget or
-    the call's `timeout`, the call fails at once, because an earlier request would only prolong the
-    throttling. Jitter comes on top, so that callers with the same `Retry-After` don't come back at
-    the same moment.
+    A wait is never shorter than the `Retry-After` of the service. If that does not fit into the
+    budget or the call's `timeout`, the call fails at once, because an earlier request would only
+    prolong the throttling. Jitter is added, so that callers with the same `Retry-After` do not
+    return at the same moment. All times are in seconds.
 
     Attributes:
-        tries: how many requests a call sends at the most, where it is not ARM that puts it off:
-        tries_throttled: and how many where it does, with 429 or with a 409 that passes.
-        first_delay: the upper end of the random wait before the second request; it doubles with
-            each further one,
-        longest_delay: up to this.
-        longest_wait: the longest wait that a service may ask for; a call that is to wait longer
-            fails at once.
-        lock: the same as `first_delay` for a resource that another operation holds.
-        replication: for how long a principal that was made just now is asked for again.
-        budget: no request begins later than this many seconds after the call did; it limits the
-            wait for a free connection, too.
-        draw: draws a number evenly between two others.
+        max_attempts: most requests of one call, unless ARM throttles it.
+        max_attempts_throttled: most requests of one call while ARM responds with 429, or with a 409
+            because of another operation in progress.
+        first_delay: upper bound of the random delay before the second request; it doubles with each
+            further request.
+        max_delay: upper bound of `first_delay` and `locked_delay` as they double.
+        max_retry_after: longest `Retry-After` that is obeyed; with a longer one the call fails at
+            once.
+        locked_delay: `first_delay` for a resource that another operation holds, and for a principal
+            that is not found.
+        replication_window: for this long after the start of the call, a request is repeated because
+            its principal, which may be new, is not found.
+        total_budget: no request begins later than this after the start of the call; the wait for a
+            free connection is limited by it, too.
+        uniform: function that returns a random number between its two arguments.
 
     """
 
-    tries: int = 5
-    tries_throttled: int = 20
+    max_attempts: int = 5
+    max_attempts_throttled: int = 20
     first_delay: float = 1.0
-    longest_delay: float = 30.0
-    longest_wait: float = math.inf
-    lock: float = 5.0
-    replication: float = 60.0
-    budget: float = DEFAULT_BUDGET
-    draw: Uniform = attrs.field(default=evenly, repr=False)
+    max_delay: float = 30.0
+    max_retry_after: float = math.inf
+    locked_delay: float = 5.0
+    replication_window: float = 60.0
+    total_budget: float = DEFAULT_BUDGET
+    uniform: Uniform = attrs.field(default=evenly, repr=False)
 
     def __call__(self, attempt: ArmAttempt) -> float | None:
-        """Decide after how many seconds the call is repeated; None: it has failed."""
+        """Return after how many seconds the call is repeated, or None if it has failed."""
         if not self._may_pass(attempt):
             return None
         slow = attempt.locked or attempt.code == "PrincipalNotFound"
-        doubled = (self.lock if slow else self.first_delay) * 2 ** min(
+        doubled = (self.locked_delay if slow else self.first_delay) * 2 ** min(
             attempt.number - 1, _MOST_DOUBLINGS
         )
-        jitter = self.draw(0.0, min(doubled, self.longest_delay))
-        wait, left = attempt.retry_after or 0.0, self.budget - attempt.elapsed
+        jitter = self.uniform(0.0, min(doubled, self.max_delay))
+        wait, left = attempt.retry_after or 0.0, self.total_budget - attempt.elapsed
         if attempt.left is not None:
             left = min(left, attempt.left)
-        if wait > self.longest_wait or wait >= left:
+        if wait > self.max_retry_after or wait >= left:
             return None
         if wait > 0:
-            # What fits without the jitter is not to fail because of it.
+            # Halved, so that a wait that fits without the jitter does not fail because of it.
             return wait + min(jitter, (left - wait) / 2)
         return jitter if jitter < left else None
 
     def _may_pass(self, attempt: ArmAttempt) -> bool:
-        """Tell whether the same call may do better the next time, and may be sent again."""
+        """Return whether the same request may succeed next time, and may be sent again."""
         if attempt.status == 429 or attempt.locked:
-            return attempt.number < self.tries_throttled
+            return attempt.number < self.max_attempts_throttled
         if (
-            attempt.number >= self.tries
+            attempt.number >= self.max_attempts
             or attempt.untrusted
             or attempt.permanent
             or attempt.code in _NEVER_PASSING_CODES
         ):
             return False
         if attempt.status == 400 and attempt.code == "PrincipalNotFound":
-            return attempt.elapsed < self.replication
+            return attempt.elapsed < self.replication_window
         if attempt.listed:
             return attempt.repeats == 1
         if attempt.status is not None and attempt.status not in PASSING:
