@@ -118,3 +118,5 @@ __all__ = [
     "UsageError",
     "WrongTenantError",
 ]
+
+_late.name_by_package(__name__, [globals().get(name) for name in __all__])

@@ -3,6 +3,7 @@
 import importlib
 import importlib.metadata
 import inspect
+import pickle
 import subprocess
 import sys
 import types
@@ -104,12 +105,44 @@ def test_every_error_is_exported() -> None:
     assert errors <= set(aiomsi.__all__)
 
 
-def test_every_exported_name_is_at_home_in_the_package() -> None:
-    for name in aiomsi.__all__:
-        value = getattr(aiomsi, name)
-        assert type(value).__module__.startswith("aiomsi.") or value.__module__.startswith(
-            "aiomsi."
-        ), name
+@pytest.mark.parametrize("package", PACKAGES)
+def test_public_classes_are_named_by_their_public_module(package: types.ModuleType) -> None:
+    values = {name: getattr(package, name) for name in package.__all__}
+    classes = {name: value for name, value in values.items() if isinstance(value, type)}
+    assert {name: value.__module__ for name, value in classes.items()} == dict.fromkeys(
+        classes, package.__name__
+    )
+    others = values.keys() - classes.keys()
+    assert {type(values[name]) for name in others} <= {aiomsi.Cloud, str}
+
+
+@pytest.mark.parametrize("owner", CLASSES)
+def test_public_classes_can_be_pickled(owner: type) -> None:
+    assert pickle.loads(pickle.dumps(owner)) is owner  # noqa: S301 (our own)
+
+
+def test_late_class_is_unpickled_in_a_new_process() -> None:
+    code = f"import pickle; print(pickle.loads({pickle.dumps(aiomsi.ResourceId)!r}))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30
+    )
+    assert done.stdout == "<class 'aiomsi.ResourceId'>\n"
+
+
+def test_traceback_names_an_error_by_its_public_module() -> None:
+    code = "import aiomsi; aiomsi.Cloud('', 'http://example.com', 'x')"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=30
+    )
+    assert done.stderr.splitlines()[-1].startswith("aiomsi.ConfigurationError: ")
+
+
+def test_error_of_testing_has_its_public_module_before_its_first_use() -> None:
+    code = "from aiomsi.testing._state.tokens import MissingExtraError; print(MissingExtraError)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30
+    )
+    assert done.stdout == "<class 'aiomsi.testing.MissingExtraError'>\n"
 
 
 def members(owner: type) -> Iterator[tuple[str, object]]:

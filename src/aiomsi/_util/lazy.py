@@ -1,7 +1,7 @@
 """Modules that are imported when they are first used: public names, and inside of functions."""
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
 from types import TracebackType
 
@@ -38,6 +38,13 @@ def not_imported(error: ImportError | OSError) -> AiomsiError:
     )
 
 
+def name_by_package(package: str, values: Iterable[object]) -> None:
+    """Set the module of public classes to the package that exports them, as tracebacks show it."""
+    for value in values:
+        if isinstance(value, type):
+            value.__module__ = package
+
+
 def late(package: str, homes: Mapping[str, str]) -> Callable[[str], object]:
     """Make a package's `__getattr__`; `homes` tells for each name which of the package's modules it is at home in.
 
@@ -49,6 +56,7 @@ def late(package: str, homes: Mapping[str, str]) -> Callable[[str], object]:
             msg = f"module {package!r} has no attribute {name!r}"
             raise AttributeError(msg)
         value = getattr(import_module(f"{package}.{homes[name]}"), name)
+        name_by_package(package, [value])
         # Next time it is found without this function.
         setattr(sys.modules[package], name, value)
         return value

@@ -48,6 +48,10 @@ class MissingExtraError(ImportError):
         super().__init__(f"The embedded Azure needs {package}: pip install 'aiomsi[testing]'")
 
 
+# Raised before users have imported it, so its tracebacks need the public module from the start.
+MissingExtraError.__module__ = "aiomsi.testing"
+
+
 @functools.cache
 def signing_key(_owner: str) -> RSAPrivateKey:
     """Return an owner's key, made once per process; that takes some 100 ms.
