@@ -1,4 +1,4 @@
-"""Async managed-identity credential and Azure Resource Manager session: many concurrent calls, one token fetch."""
+"""Async managed-identity credential and Azure Resource Manager session: one fetch for all calls."""
 
 from typing import TYPE_CHECKING
 
@@ -48,8 +48,8 @@ if TYPE_CHECKING:
     from aiomsi._credentials.shared import SharedCredential
     from aiomsi._tokens.stats import SlotStats
 else:
-    # What a GET does not need is imported when it is first used: a short-lived job should not wait
-    # for it.
+    # Imported at their first use, because a GET does not need them and a short-lived job would wait
+    # for the imports.
     _HOMES = {
         "AdditionalInfo": "_arm.protocol.errors.body",
         "ArmAttempt": "_arm.protocol.attempts",

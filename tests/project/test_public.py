@@ -1,4 +1,4 @@
-"""What is public: sorted, importable, complete and described."""
+"""Public names are sorted, importable, complete and documented."""
 
 import importlib
 import importlib.metadata
@@ -48,21 +48,21 @@ def test_every_name_can_be_imported(package: types.ModuleType, name: str) -> Non
     assert getattr(importlib.import_module(package.__name__), name) is not None
 
 
-def test_nothing_public_is_missing_from_the_list() -> None:
-    code = "import aiomsi; print(*(name for name in {*vars(aiomsi), *aiomsi._HOMES} if not name.startswith('_')))"
+def test_list_contains_every_public_name() -> None:
+    code = "import aiomsi; print(*vars(aiomsi), *aiomsi._HOMES)"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30
     )
     assert (
-        set(done.stdout.split()) - SUBMODULES - {"TYPE_CHECKING"}
+        {name for name in done.stdout.split() if not name.startswith("_")}
+        - SUBMODULES
+        - {"TYPE_CHECKING"}
         == set(aiomsi.__all__)
         == set(dir(aiomsi))
     )
 
 
-def test_what_a_get_does_not_need_is_not_imported_and_what_does_not_exist_is_said_to_be_missing() -> (
-    None
-):
+def test_late_modules_are_not_imported() -> None:
     code = "import sys, aiomsi; print(*sys.modules); aiomsi.SharedCredential; aiomsi.Missing"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=30
@@ -90,7 +90,7 @@ def test_the_version_is_that_of_the_package() -> None:
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-def test_whoever_looks_around_sees_the_late_names_too(package: types.ModuleType) -> None:
+def test_dir_contains_the_late_names(package: types.ModuleType) -> None:
     assert dir(package) == sorted(package.__all__)
 
 
@@ -137,7 +137,7 @@ def test_traceback_names_an_error_by_its_public_module() -> None:
     assert done.stderr.splitlines()[-1].startswith("aiomsi.ConfigurationError: ")
 
 
-def test_error_of_testing_has_its_public_module_before_its_first_use() -> None:
+def test_error_of_testing_has_its_public_module_at_once() -> None:
     code = "from aiomsi.testing._state.tokens import MissingExtraError; print(MissingExtraError)"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30
@@ -146,7 +146,7 @@ def test_error_of_testing_has_its_public_module_before_its_first_use() -> None:
 
 
 def members(owner: type) -> Iterator[tuple[str, object]]:
-    # Also what a class has from a base that is not public itself, as a session has its verbs.
+    # Members of bases that are not public count too: a session has its verbs from one.
     bases = [base for base in reversed(owner.__mro__) if base.__module__.startswith("aiomsi")]
     for name, value in [item for base in bases for item in vars(base).items()]:
         if name.startswith("_"):
@@ -170,9 +170,9 @@ def test_every_public_class_and_method_is_documented(owner: type) -> None:
 
 
 @pytest.mark.parametrize("owner", [owner for owner in CLASSES if not issubclass(owner, Exception)])
-def test_what_a_constructor_takes_can_be_resolved_at_run_time(owner: type) -> None:
+def test_constructor_annotations_resolve_at_run_time(owner: type) -> None:
     """As frameworks do that make objects by the annotations of their classes."""
-    if owner is not aiomsi.ErrorDetail:  # holds others of its kind, and is made by nobody else
+    if owner is not aiomsi.ErrorDetail:  # contains its own class, and users do not create it
         assert typing.get_type_hints(vars(owner).get("__init__", owner)) is not None
 
 

@@ -1,4 +1,4 @@
-"""The numbers behind the decisions: what they may be."""
+"""The numbers behind the decisions: their ranges, and their former names."""
 
 import math
 import pickle
