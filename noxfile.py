@@ -1,4 +1,7 @@
-"""What is checked, and how. `nox` runs the default sessions; `nox -s NAME` runs one; `nox -l` lists them all."""
+"""The checks of this project.
+
+`nox` runs the default sessions, `nox -s NAME` runs one, `nox -l` lists all of them.
+"""
 
 import os
 import shutil
@@ -33,6 +36,8 @@ CONSTRAINTS = ("--constraint", "constraints.txt")
 ALL = ("-m", "not crowd")
 # One worker a core. A file stays with one worker, for what its tests share.
 PYTEST = ("-m", "pytest", "--numprocesses=auto", "--dist=loadfile", *ALL)
+
+PAGES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs")
 
 built: list[Path] = []
 
@@ -117,15 +122,18 @@ def typing(session: nox.Session) -> None:
 
 @nox.session(python=OLDEST)
 def lint(session: nox.Session) -> None:
-    """Check style and format."""
+    """Check style, format and prose."""
     session.install(*group("lint"), *CONSTRAINTS)
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
+    # Separately, because each limit is a rate: good pages must not make up for bad docstrings.
+    session.run("python", "tests/project/prose.py", "src")
+    session.run("python", "tests/project/prose.py", *PAGES)
 
 
 @nox.session(python=OLDEST)
 def coverage(session: nox.Session) -> None:
-    """Combine what the workers of the measured test session wrote; every branch must have been taken."""
+    """Combine the data of the measured test session; every branch must have been taken."""
     session.install(*(name for name in group("test") if name.startswith("coverage")), *CONSTRAINTS)
     folder = ROOT / ".nox" / f"tests-{MEASURED.replace('.', '-')}" / "tmp" / "coverage"
     if not folder.is_dir():
@@ -138,7 +146,7 @@ def coverage(session: nox.Session) -> None:
 
 @nox.session(python=OLDEST)
 def build(session: nox.Session) -> None:
-    """Build sdist and wheel, and see that the bare wheel needs the three core packages and nothing else."""
+    """Build sdist and wheel; the bare wheel must need the three core packages only."""
     session.install("build", "twine", *CONSTRAINTS)
     folder = Path(session.create_tmp()).resolve() / "dist"
     shutil.rmtree(folder, ignore_errors=True)
@@ -153,7 +161,9 @@ def build(session: nox.Session) -> None:
 
 @nox.session(python=[OLDEST, PYTHONS[-1]])
 def simulate(session: nox.Session) -> None:
-    """Run the single flight under thousands of schedules and faults: `nox -s simulate -- --seeds N`, `-- --seed S`.
+    """Run the single flight under thousands of schedules and faults.
+
+    `nox -s simulate -- --seeds N` runs that many seeds, `-- --seed S` one.
 
     On the oldest and the newest Python, because asyncio's tasks differ: eager tasks came with 3.12,
     and from 3.14 on the current task is the thread's and not the loop's.
@@ -164,14 +174,14 @@ def simulate(session: nox.Session) -> None:
 
 @nox.session(python=OLDEST)
 def mutants(session: nox.Session) -> None:
-    """Put known faults into the core, one at a time, and see that the simulation finds each of them."""
+    """Put known faults into the core, one at a time; the simulation must find each of them."""
     install(session, "gate")
     session.run("python", "tests/simulation/mutants.py", *session.posargs)
 
 
 @nox.session(python=OLDEST)
 def recorded(session: nox.Session) -> None:
-    """Run the nine checks on recorded ARM traffic, which lies in the folder that AIOMSI_RECORDED names, and sum them up."""
+    """Run the checks on recorded ARM traffic, in the folder that AIOMSI_RECORDED names."""
     folder = os.environ.get("AIOMSI_RECORDED", "")
     if not Path(folder).is_dir() or not folder:
         session.skip("AIOMSI_RECORDED does not name a folder with recorded traffic")
@@ -195,7 +205,7 @@ def vm(session: nox.Session) -> None:
 
 
 def npm_install(session: nox.Session, folder: Path, **options: Any) -> None:
-    """Install what the folder's package.json names, in the folder, without running any of its scripts."""
+    """Install the packages of the folder's package.json there, without running their scripts."""
     flags = (
         "--no-package-lock",
         "--ignore-scripts",
@@ -209,7 +219,7 @@ def npm_install(session: nox.Session, folder: Path, **options: Any) -> None:
 
 @nox.session(python=OLDEST)
 def conformance(session: nox.Session) -> None:
-    """Drive the operations and lists of Microsoft's test server for SDKs, which runs on Node and comes from npm."""
+    """Use the operations and lists of Microsoft's test server for SDKs, which runs on Node."""
     if shutil.which("npm") is None or shutil.which("node") is None:
         session.skip("there is no Node, or no npm, and the server needs both")
     install(session, "testing")
@@ -222,7 +232,7 @@ def conformance(session: nox.Session) -> None:
 
 
 def node_clients(session: nox.Session) -> Path:
-    """Install Microsoft's clients for Node beside a copy of the one that uses them; without npm they are reported missing."""
+    """Install Microsoft's clients for Node; without npm, the report names them as missing."""
     folder = Path(session.create_tmp()).resolve() / "node"
     shutil.copytree(ROOT / "benchmarks" / "clients" / "node", folder, dirs_exist_ok=True)
     if shutil.which("npm") is None:
@@ -234,7 +244,7 @@ def node_clients(session: nox.Session) -> Path:
 
 @nox.session(python=OLDEST)
 def bench(session: nox.Session) -> None:
-    """Compare with what users would otherwise pick: `nox -s bench`; `nox -s bench -- --quick` takes less than 3 minutes."""
+    """Compare with other clients: `nox -s bench`; `-- --quick` takes less than 3 minutes."""
     install(session, "speed,gate")
     session.install("-r", "benchmarks/requirements.txt", *CONSTRAINTS)
     session.run("python", "benchmarks/run.py", f"--node={node_clients(session)}", *session.posargs)
