@@ -10,6 +10,7 @@ import types
 import typing
 from collections.abc import Iterator
 from functools import cached_property
+from typing import Any
 
 import pytest
 
@@ -202,9 +203,10 @@ def test_a_name_that_does_not_exist_is_an_attribute_error() -> None:
 
 @pytest.mark.parametrize(("former", "name"), retry._FORMER_NAMES.items())
 def test_former_names_of_retry_fields_work_with_a_warning(former: str, name: str) -> None:
+    options: dict[str, Any] = {former: 7}
     value = getattr(aiomsi.ArmRetry(), name)
     with pytest.warns(DeprecationWarning, match=f"ArmRetry.{former} is now ArmRetry.{name}$"):
         assert getattr(aiomsi.ArmRetry(), former) == value
     with pytest.warns(DeprecationWarning, match=f"ArmRetry.{former} is now ArmRetry.{name}$"):
-        rule = aiomsi.ArmRetry(**{former: 7})
+        rule = aiomsi.ArmRetry(**options)
     assert getattr(rule, name) == 7
