@@ -37,6 +37,8 @@ ALL = ("-m", "not crowd")
 # One worker for each core. All tests of a file run in one worker, because they share fixtures.
 PYTEST = ("-m", "pytest", "--numprocesses=auto", "--dist=loadfile", *ALL)
 
+PAGES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs")
+
 built: list[Path] = []
 
 
@@ -120,10 +122,13 @@ def typing(session: nox.Session) -> None:
 
 @nox.session(python=OLDEST)
 def lint(session: nox.Session) -> None:
-    """Check style and format."""
+    """Check style, format and prose."""
     session.install(*group("lint"), *CONSTRAINTS)
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
+    # Separately, because each limit is a rate: good pages must not make up for bad docstrings.
+    session.run("python", "tests/project/prose.py", "src")
+    session.run("python", "tests/project/prose.py", *PAGES)
 
 
 @nox.session(python=OLDEST)

@@ -1,4 +1,4 @@
-"""Clouds: their endpoints, their audiences, and who may see a token."""
+"""Clouds: their endpoints, their audiences, and the hosts that may receive a token."""
 
 import pickle
 
@@ -11,7 +11,7 @@ AUDIENCE = "https://management.azure.com/"
 
 
 @pytest.mark.parametrize("cloud", [PUBLIC, US_GOVERNMENT, CHINA])
-def test_a_known_cloud_sends_tokens_to_its_own_arm_and_to_no_other(cloud: Cloud) -> None:
+def test_known_cloud_sends_tokens_to_its_arm_only(cloud: Cloud) -> None:
     host = cloud.resource_manager.removeprefix("https://")
     assert cloud.is_resource_manager(f"https://{host}/x?y")
     assert cloud.is_resource_manager(f"https://{host.upper()}:443")
@@ -77,7 +77,7 @@ def test_an_endpoint_loses_its_slash(url: str) -> None:
         "https://[::1",
     ],
 )
-def test_what_is_no_endpoint_is_refused(url: str) -> None:
+def test_url_that_is_no_endpoint_is_refused(url: str) -> None:
     with pytest.raises(ConfigurationError, match=r"must look like 'https://host'"):
         Cloud("Mine", url, AUDIENCE)
 
@@ -97,7 +97,7 @@ def test_plain_http_is_for_loopback_only(url: str) -> None:
         Cloud("Mine", url, AUDIENCE)
 
 
-def test_an_audience_is_needed() -> None:
+def test_empty_audience_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="audience is empty"):
         Cloud("Mine", "https://arm.example", "")
 
@@ -116,7 +116,7 @@ def test_clouds_are_values() -> None:
     ("0.0.0.0", False),  # noqa: S104 (no listener)
     ("10.0.0.1", False), ("localhost.example", False), ("evil.localhost", False), ("", False),
 ])  # fmt: skip
-def test_what_is_loopback(host: str, local: bool) -> None:
+def test_loopback_is_recognised(host: str, local: bool) -> None:
     assert is_loopback(host) is local
 
 
@@ -155,7 +155,7 @@ def test_every_other_resource_goes_out_byte_for_byte(scope: str, resource: str) 
 
 
 @pytest.mark.parametrize("scope", ["", " ", "/.default", "\t/.default"])
-def test_a_scope_that_names_nothing_is_refused(scope: str) -> None:
+def test_scope_without_a_resource_is_refused(scope: str) -> None:
     with pytest.raises(ConfigurationError, match="names no resource"):
         resource_of(scope)
 
@@ -189,9 +189,17 @@ def test_the_environment_may_not_name_another_host(url: str) -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["evil.example", "http://evil.example", "http://127.0.0.1@evil.example", "http://127.0.0.1\\@evil.example", "http://localhost\t.evil.example",
-     "http://127.0.0.1?@evil.example", "http://127.0.0.1#@evil.example", "http://127.0.0.1/evil"],
-)  # fmt: skip
+    [
+        "evil.example",
+        "http://evil.example",
+        "http://127.0.0.1@evil.example",
+        "http://127.0.0.1\\@evil.example",
+        "http://localhost\t.evil.example",
+        "http://127.0.0.1?@evil.example",
+        "http://127.0.0.1#@evil.example",
+        "http://127.0.0.1/evil",
+    ],
+)
 def test_look_alikes_of_loopback_are_refused(url: str) -> None:
     with pytest.raises(ConfigurationError, match=RESOURCE_MANAGER_VARIABLE):
         cloud_from(PUBLIC, {RESOURCE_MANAGER_VARIABLE: url})

@@ -1,4 +1,4 @@
-"""The error tree: what its docstring draws, what errors say, and that they survive a pickle."""
+"""The error tree: its docstring, the texts of errors, their copies and pickles."""
 
 import copy
 import pickle
@@ -28,7 +28,7 @@ CLASSES = [
 
 
 def make(kind: type[_errors.AiomsiError]) -> _errors.AiomsiError:
-    """Make an error of that class with something in every attribute."""
+    """Create an error of that class with a value in every attribute."""
     if issubclass(kind, ArmError):
         headers = CIMultiDict({"x-ms-request-id": "r"})
         response = ArmResponse("GET", "https://management.azure.com/x", 429, headers, b"{}")
@@ -99,7 +99,7 @@ def test_every_error_is_public() -> None:
 
 
 @pytest.mark.parametrize("kind", CLASSES)
-def test_an_error_reads_as_a_sentence_and_what_to_do(kind: type[_errors.AiomsiError]) -> None:
+def test_str_is_the_summary_and_the_help(kind: type[_errors.AiomsiError]) -> None:
     error = make(kind)
     assert str(error) == "it failed. do this"
     assert repr(error) == f"{kind.__name__}('it failed')"
@@ -136,7 +136,7 @@ def test_an_error_can_be_copied(kind: type[_errors.AiomsiError]) -> None:
     assert vars(copy.copy(error)) == vars(error)
 
 
-def test_an_error_of_arm_s_tells_the_ids_and_who_says_so() -> None:
+def test_arm_error_has_the_ids_and_the_failure_cause() -> None:
     error = make(ArmError)
     assert isinstance(error, ArmError)
     assert (
@@ -147,7 +147,7 @@ def test_an_error_of_arm_s_tells_the_ids_and_who_says_so() -> None:
     ) == ("r", None, "i", None)
 
 
-def test_some_errors_have_more_than_others() -> None:
+def test_some_errors_have_further_attributes() -> None:
     common = {name: value for name, value in vars(make(ArmError)).items() if name != "help"}
     assert _errors.ApiVersionError("x", supported=("2020-01-01",), **common).supported == (
         "2020-01-01",
@@ -159,13 +159,13 @@ def test_some_errors_have_more_than_others() -> None:
     assert _errors.WrongTenantError("x", tenant_id="t", **common).tenant_id == "t"
 
 
-def test_errors_of_use_are_also_what_python_calls_them() -> None:
+def test_errors_of_use_have_pythons_bases() -> None:
     assert issubclass(ConfigurationError, ValueError)
     assert issubclass(UsageError, RuntimeError)
     assert not issubclass(CredentialError, ValueError | RuntimeError)
 
 
-def test_an_error_needs_no_more_than_a_sentence() -> None:
+def test_error_needs_only_a_summary() -> None:
     error = CredentialError("no token")
     assert str(error) == "no token"
     assert (error.help, error.status, error.retry_after, error.attempts) == ("", None, None, 0)

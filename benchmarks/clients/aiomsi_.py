@@ -21,7 +21,7 @@ def credential(job: Job) -> aiomsi.ManagedIdentityCredential:
     """Make the credential; only scenarios that scale times down name fields of the policy."""
     if not job.policy:
         return aiomsi.ManagedIdentityCredential()
-    return aiomsi.ManagedIdentityCredential(policy=aiomsi.Policy(**job.policy))  # type: ignore[arg-type]
+    return aiomsi.ManagedIdentityCredential(policy=aiomsi.RefreshPolicy(**job.policy))  # type: ignore[arg-type]
 
 
 @asynccontextmanager

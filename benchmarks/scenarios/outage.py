@@ -67,10 +67,17 @@ SCENARIO = Scenario(
     title="IMDS is down from refresh time on",
     size_is="loads",
     variants={
-        _LONG: Variant(("--down", "--life=3600", "--refresh-in=2"), policy={"same_again": 1.0}),
+        _LONG: Variant(
+            ("--down", "--life=3600", "--refresh-in=2"), policy={"reissued_min_delay": 1.0}
+        ),
         _END: Variant(
             ("--down", f"--life={_LIFE}"),
-            policy={"most": 3 / _LIFE, "late": 13.0, "late_wait": 0.5, "late_reserve": 10.5},
+            policy={
+                "refresh_share_short": 3 / _LIFE,
+                "late_before_expiry": 13.0,
+                "late_wait": 0.5,
+                "late_reserve": 10.5,
+            },
         ),
     },
     full=(

@@ -122,7 +122,9 @@ SCENARIO = Scenario(
     title="steady ARM load while the token is refreshed by a slow IMDS",
     size_is="loads",
     variants={
-        _ASKED: Variant((*_BASE, "--refresh-in=2", "--life=3600"), policy={"same_again": 1.0}),
+        _ASKED: Variant(
+            (*_BASE, "--refresh-in=2", "--life=3600"), policy={"reissued_min_delay": 1.0}
+        ),
         _ENDS: Variant((*_BASE, "--life=3")),
     },
     full=(

@@ -1,4 +1,4 @@
-"""Async managed-identity credential and Azure Resource Manager session: many concurrent calls, one token fetch."""
+"""Async managed-identity credential and Azure Resource Manager session: one fetch for all calls."""
 
 from typing import TYPE_CHECKING
 
@@ -35,7 +35,7 @@ from aiomsi._errors import (
     UsageError,
     WrongTenantError,
 )
-from aiomsi._tokens.policy import Policy
+from aiomsi._tokens.policy import RefreshPolicy
 from aiomsi._tokens.token import AccessToken, TokenIdentity
 from aiomsi._util import lazy as _late
 
@@ -48,8 +48,8 @@ if TYPE_CHECKING:
     from aiomsi._credentials.shared import SharedCredential
     from aiomsi._tokens.slot import SlotStats
 else:
-    # What a GET does not need is imported when it is first used: a short-lived job should not wait
-    # for it.
+    # Imported at their first use, because a GET does not need them and a short-lived job would wait
+    # for the imports.
     _HOMES = {
         "AdditionalInfo": "_arm.protocol.errors.body",
         "ArmAttempt": "_arm.protocol.attempts",
@@ -66,6 +66,9 @@ else:
     def __dir__():
         return list(__all__)
 
+
+Policy = RefreshPolicy
+"""The former name of `RefreshPolicy`."""
 
 __all__ = [
     "CHINA",
@@ -102,6 +105,7 @@ __all__ = [
     "OperationUnreadableError",
     "Policy",
     "PreconditionFailedError",
+    "RefreshPolicy",
     "RegistrationRequiredError",
     "ResourceId",
     "ServiceError",
@@ -114,3 +118,5 @@ __all__ = [
     "UsageError",
     "WrongTenantError",
 ]
+
+_late.name_by_package(__name__, [globals().get(name) for name in __all__])

@@ -1,8 +1,7 @@
-"""Azure's clouds: where their ARM is, which audience it wants, and which hosts may see a token."""
+"""Azure's clouds: the endpoint of ARM, its audience, and the hosts that may receive a token."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Coroutine, Mapping
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
@@ -17,13 +16,14 @@ if TYPE_CHECKING:
     from ssl import SSLContext
 
 RESOURCE_MANAGER_VARIABLE = "AIOMSI_RESOURCE_MANAGER"
-"""Names another ARM endpoint, on loopback only: for tests and the command line."""
+"""The environment variable of another ARM endpoint, on loopback only, for tests and commands."""
 
-_NOT_IN_ENDPOINT = re.compile(r"[^!-~]|[?#\\]")
+# Printable ASCII. A set, because a regular expression would be compiled at import.
+_IN_ENDPOINT = frozenset(map(chr, range(0x21, 0x7F))) - frozenset("?#\\")
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether the host, a name or an address, is this machine's loopback."""
+    """Return whether the host, a name or an address, is this machine's loopback."""
     if host == "localhost":
         return True
     try:
@@ -43,7 +43,7 @@ def masked_url(url: str) -> str:
 
 
 def _split(url: str) -> SplitResult | None:
-    """Take a URL apart; None if it has no host, or no port that could be one."""
+    """Split a URL; return None if it has no host, or an impossible port."""
     try:
         parts = urlsplit(url)
         return parts if parts.hostname and parts.port != 0 else None
@@ -52,10 +52,11 @@ def _split(url: str) -> SplitResult | None:
 
 
 def split_endpoint(url: str, what: str) -> SplitResult:
-    """Take an endpoint's URL apart.
+    """Split the URL of an endpoint.
 
     Raises:
-        ConfigurationError: it is not `https://host[:port]`; plain http is accepted for loopback.
+        ConfigurationError: the URL is not `https://host[:port]`; plain http is accepted for
+            loopback.
 
     """
     parts = _split(url)
@@ -63,7 +64,7 @@ def split_endpoint(url: str, what: str) -> SplitResult:
         parts is None
         or parts.username is not None
         or parts.path.strip("/")
-        or _NOT_IN_ENDPOINT.search(url)
+        or not _IN_ENDPOINT.issuperset(url)
     ):
         msg = f"{what} must look like 'https://host' and is {masked_url(url)!r}"
         raise ConfigurationError(msg)
@@ -79,12 +80,12 @@ def _without_slash(url: str) -> str:
 
 @attrs.frozen
 class Cloud:
-    """One Azure cloud, as seen by a client of Azure Resource Manager.
+    """An Azure cloud, as a client of Azure Resource Manager needs it.
 
     Attributes:
-        name: as Azure calls it, for example ``"AzureCloud"``.
+        name: Azure's name of the cloud, for example ``"AzureCloud"``.
         resource_manager: ARM's endpoint, ``https://host`` (or ``http://`` on loopback).
-        audience: the resource that tokens for this ARM are asked for, with its trailing slash.
+        audience: the resource of tokens for this ARM, with its trailing slash.
 
     Source:
     https://learn.microsoft.com/azure/azure-government/compare-azure-government-global-azure,
@@ -110,36 +111,37 @@ class Cloud:
 
     @classmethod
     def discover(cls, url: str, *, ssl: SSLContext | None = None) -> Coroutine[Any, Any, Cloud]:
-        """Ask an ARM which cloud it is: Azure Stack Hub, for example. It is asked once, over https, without a token.
+        """Return the cloud of an ARM, for example of Azure Stack Hub, from its metadata endpoint.
 
-        Await it: ``cloud = await Cloud.discover("https://management.local.azurestack.external")``.
-        Later processes may as well make that `Cloud` by its three values.
+        It sends one request, over https and without a token. Await it: ``cloud = await
+        Cloud.discover("https://management.local.azurestack.external")``. Later processes can create
+        that `Cloud` from its three values.
 
         Args:
-            url: ARM's endpoint; that of a region gives the whole cloud.
-            ssl: a TLS context for it; `ArmSession` takes one too.
+            url: ARM's endpoint; the endpoint of a region returns the whole cloud.
+            ssl: the TLS context of the request; `ArmSession` takes one too.
 
         Raises:
             ConfigurationError: the URL is not https and not on loopback, or it has a path.
-            ForeignHostError: the answer names another host as ARM, or the audience of another cloud
-                or of one of Microsoft's
-                own services: tokens would be sent to a host that they are not meant for.
-            ArmConnectionError: there is no answer.
-            ArmError: the answer is an error, or no description of a cloud.
+            ForeignHostError: the response names another host as ARM, or the audience of another
+                cloud or of one of Microsoft's own services: a token would reach a host that it is
+                not meant for.
+            ArmConnectionError: ARM did not respond.
+            ArmError: the response is an error, or no description of a cloud.
 
         """
-        # Late: values do no I/O.
+        # Imported late, because values do no I/O.
         with late_import:
             from aiomsi._arm.discovery import discover
 
         return discover(url, ssl)
 
     def is_resource_manager(self, url: str) -> bool:
-        """Tell whether a token for this cloud may be sent to the URL.
+        """Return whether a token for this cloud may be sent to the URL.
 
-        That is ARM's own host and its regional ones (``<region>.management.azure.com``), over the
-        same scheme and port.
-        An ARM on loopback has none: a name such as ``westus.localhost`` may lead anywhere.
+        It may go to ARM's host and its regional hosts (``<region>.management.azure.com``), over the
+        same scheme and port. An ARM on loopback has no regional hosts: a name such as
+        ``westus.localhost`` may resolve to any address.
         """
         parts, own = _split(url), self._endpoint
         if (
@@ -184,42 +186,44 @@ _ARM_AUDIENCES = {
     )
 }
 
+_EXAMPLE = "https://management.azure.com/.default"
+
 
 def resource_of(scope: object) -> str:
-    """Turn a scope into the resource that goes on the wire.
+    """Return the resource of a scope, as it is sent to the token endpoint.
 
-    A literal trailing ``/.default`` is taken off. ARM's audiences in the known clouds go out with
-    their slash, however they were written; every other resource stays byte for byte.
+    A literal trailing ``/.default`` is removed. ARM's audiences in the known clouds are sent with
+    their slash, with or without one in the scope; every other resource stays byte for byte.
 
     Raises:
-        ConfigurationError: the scope names nothing.
+        ConfigurationError: the scope is not a string, or names no resource.
 
     """
     if not isinstance(scope, str):
-        msg = f"a scope is a string such as 'https://management.azure.com/.default', not {type(scope).__name__}"
+        msg = f"a scope is a string such as {_EXAMPLE!r}, not {type(scope).__name__}"
         raise ConfigurationError(msg)
     resource = scope.removesuffix("/.default")
     if not resource.strip():
-        msg = f"the scope {scope!r} names no resource; for ARM it is 'https://management.azure.com/.default'"
+        msg = f"the scope {scope!r} names no resource; for ARM it is {_EXAMPLE!r}"
         raise ConfigurationError(msg)
     return _ARM_AUDIENCES.get(resource.removesuffix("/"), resource)
 
 
 def same_audience(scope: str) -> str:
-    """Return one spelling for all scopes of the same ARM audience, and any other scope as it is.
+    """Return one spelling for all scopes of the same ARM audience, and any other scope unchanged.
 
     Entra treats ARM's audiences alike with and without the slash. Other services may compare the
-    token's audience to the letter.
+    token's audience literally.
     """
     audience = _ARM_AUDIENCES.get(scope.removesuffix("/.default").removesuffix("/"))
     return scope if audience is None else f"{audience}/.default"
 
 
 def cloud_from(cloud: Cloud, environment: Mapping[str, str]) -> Cloud:
-    """Put the endpoint that the environment names, if it names one, in place of the cloud's own.
+    """Return the cloud with the endpoint that the environment names, if it names one.
 
     Raises:
-        ConfigurationError: the variable names a host that is not loopback.
+        ConfigurationError: the host of the variable is not on loopback.
 
     """
     url = environment.get(RESOURCE_MANAGER_VARIABLE)

@@ -1,30 +1,32 @@
-"""Everything that this package raises, split by what the caller should do.
+"""All errors of this package, by the action that they call for.
 
 ::
 
-    AiomsiError ├── ConfigurationError (ValueError)     the call or the environment is wrong:
-    nothing was sent, fix it │   └── ForeignHostError                a token would have gone to a
-    host that is not the cloud's ARM ├── UsageError (RuntimeError)           right call, wrong
-    moment: another loop, a closed session, a call from inside itself ├── CredentialError
-    there is no token │   ├── HostUnreachableError            nothing answered: probably no Azure
-    host, or a blocked route │   ├── TokenRefusedError               the token endpoint said no: fix
-    the identity or the resource │   ├── TokenUnavailableError           a passing failure: try
-    again after `retry_after` seconds │   └── CredentialClosedError           the credential was
-    closed while this call waited ├── ArmConnectionError                  ARM gave no answer: the
-    request may or may not have arrived ├── OperationUnfinishedError (TimeoutError)  a long-running
-    operation goes on: wait again, or save its state └── ArmError                            ARM or
-    a resource provider answered with 4xx or 5xx ├── ApiVersionError                 the api-version
-        is missing, or none of the resource type's: use one of `supported` ├── AuthenticationError
-        401: the token was not accepted │   └── WrongTenantError            the subscription belongs
-        to another tenant than the identity ├── AuthorizationError              403: a role is
-        missing ├── NotFoundError                   404 ├── ConflictError                   409 │
-        └── RegistrationRequiredError   the subscription must be registered for a `namespace` first
-        ├── PreconditionFailedError         412: the resource changed, read it again ├──
-        ThrottledError                  429: wait `retry_after` seconds ├── ServiceError
-        5xx: not your fault │   └── OperationUnreadableError    a poll of a long-running operation
-        failed; the operation may go on ├── OperationFailedError            a long-running operation
-        was accepted, and failed later └── OperationCanceledError          a long-running operation
-        was canceled, perhaps because another replaced it
+    AiomsiError
+    ├── ConfigurationError (ValueError)   wrong argument or environment; no request was sent
+    │   └── ForeignHostError              the URL's host is not the cloud's ARM; no token was sent
+    ├── UsageError (RuntimeError)         wrong moment: another loop, a closed session, reentry
+    ├── CredentialError                   no token is available
+    │   ├── HostUnreachableError          no response: no Azure host, or a blocked route
+    │   ├── TokenRefusedError             refused: fix the identity or the resource
+    │   ├── TokenUnavailableError         may pass: try again after `retry_after` seconds
+    │   └── CredentialClosedError         the credential was closed during this call
+    ├── ArmConnectionError                no response from ARM; the request may have arrived
+    ├── OperationUnfinishedError (TimeoutError)   the operation continues: wait, or save its state
+    └── ArmError                          ARM or a resource provider responded with 4xx or 5xx
+        ├── ApiVersionError               the api-version is missing or unknown: see `supported`
+        ├── AuthenticationError           401: the token was not accepted
+        │   └── WrongTenantError          the subscription belongs to another tenant
+        ├── AuthorizationError            403: a role is missing
+        ├── NotFoundError                 404
+        ├── ConflictError                 409
+        │   └── RegistrationRequiredError register the subscription for `namespace` first
+        ├── PreconditionFailedError       412: the resource changed, read it again
+        ├── ThrottledError                429: wait `retry_after` seconds
+        ├── ServiceError                  5xx: a failure of the service
+        │   └── OperationUnreadableError  a poll failed; the operation may continue
+        ├── OperationFailedError          a long-running operation was accepted, and failed later
+        └── OperationCanceledError        a long-running operation was accepted, then canceled
 """
 
 from __future__ import annotations
@@ -42,17 +44,16 @@ SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 class AiomsiError(Exception):
-    """The root of all errors of this package.
+    """The base class of all errors of this package.
 
     Attributes:
-        help: what to do about it, in a sentence or two; empty where nothing useful can be said.
+        help: the next step, in a sentence or two; empty if none is known.
         uncertain: whether ARM may have carried out the call although it ended in this error. False
             for calls that only read.
         earlier: the error of an earlier request of the same call that ARM may have carried out;
             None without one.
-        operation: the long-running operation that the call began, to wait for it again or to save
-            its `state`; None where ARM has accepted none. It does not go along where the error is
-            pickled.
+        operation: the long-running operation that the call began, to await its `result` again or to
+            save its `state`; None if ARM accepted none. A pickled error does not contain it.
 
     """
 
@@ -70,7 +71,7 @@ class AiomsiError(Exception):
 
     def __reduce__(self) -> tuple[Any, ...]:
         attributes = self.__dict__.copy()
-        # It holds the session, and signed URLs.
+        # The operation holds the session, and signed URLs.
         attributes.pop("operation", None)
         return _rebuild, (type(self), self.args, attributes)
 
@@ -85,37 +86,38 @@ def _rebuild(
 
 
 class ConfigurationError(AiomsiError, ValueError):
-    """An argument or the environment is wrong. Nothing was sent."""
+    """An argument or the environment is wrong. No request was sent."""
 
 
 class ForeignHostError(ConfigurationError):
-    """The URL leads to a host that is not the cloud's ARM, so no token was attached and nothing was sent."""
+    """The host of the URL is not the cloud's ARM. Neither a token nor a request was sent."""
 
 
 class UsageError(AiomsiError, RuntimeError):
-    """The object can't be used here and now: from another event loop, after closing, or from inside its own call."""
+    """The call comes from another event loop, after closing, or from inside the same call."""
 
 
 def without_loop() -> UsageError:
-    """Make the error for a call outside of asyncio: under trio or curio, or by `send` from synchronous code."""
+    """Create the error for a call outside of asyncio: under trio or curio, or by `send`."""
     return UsageError(
         "no asyncio event loop is running here, and aiomsi works with asyncio only",
-        help="Call it from a coroutine that asyncio runs: asyncio.run(...), or anyio with backend='asyncio', not 'trio'",
+        help="Call it from a coroutine that asyncio runs: asyncio.run(...), "
+        "or anyio with backend='asyncio', not 'trio'",
     )
 
 
 class CredentialError(AiomsiError):
-    """No token could be had.
+    """No token is available.
 
     Attributes:
         host: the kind of token host, for example ``"IMDS"``.
-        endpoint: the address that was asked.
-        status: the last HTTP status, None if there was no answer.
-        code: the error code in the last answer's body, or None.
-        message: the error text in the last answer's body, or what went wrong.
-        attempts: how many requests were sent.
-        elapsed: for how many seconds it was tried.
-        retry_after: seconds until the next request would be sent, None if it isn't known.
+        endpoint: the address of the token endpoint.
+        status: the last HTTP status, None without a response.
+        code: the error code in the last response's body, or None.
+        message: the error text in the last response's body, or the cause of the failure.
+        attempts: number of requests that were sent.
+        elapsed: duration of all attempts, in seconds.
+        retry_after: seconds until the next request would be sent, None if that isn't known.
         request_id: the endpoint's id of the last request, or None.
 
     """
@@ -148,15 +150,15 @@ class CredentialError(AiomsiError):
 
 
 class HostUnreachableError(CredentialError):
-    """No connection to the token endpoint could be made."""
+    """No connection to the token endpoint was made."""
 
 
 class TokenRefusedError(CredentialError):
-    """The token endpoint answered that it won't give this token; asking again changes nothing."""
+    """The token endpoint refused this token; the same request would be refused again."""
 
 
 class TokenUnavailableError(CredentialError):
-    """The token endpoint failed in a way that may pass: throttled, updating, broken answer, out of time."""
+    """The token endpoint failed for now: throttled, updating, broken response, out of time."""
 
 
 class CredentialClosedError(CredentialError):
@@ -164,15 +166,16 @@ class CredentialClosedError(CredentialError):
 
 
 class ArmConnectionError(AiomsiError):
-    """ARM gave no answer, or none that could be read: refused, lost, or out of time.
+    """ARM sent no response, or an unreadable one: connection refused or lost, or out of time.
 
     Attributes:
-        method, url: the request; signed query values are left out of the URL.
-        client_request_id: what was sent as ``x-ms-client-request-id``.
-        attempts: how many requests were sent.
-        elapsed: for how many seconds it was tried.
-        arrived: whether the last request may have reached ARM; False where no connection was made.
-        untrusted: whether that was because the certificate of the other side was not accepted.
+        method: the method of the request.
+        url: the URL of the request, without the values of signed query parameters.
+        client_request_id: the ``x-ms-client-request-id`` of the request.
+        attempts: number of requests that were sent.
+        elapsed: duration of all attempts, in seconds.
+        arrived: whether the last request may have reached ARM; False if no connection was made.
+        untrusted: whether the connection failed because the server's certificate was not accepted.
         permanent: whether the same request would fail again in the same way, as with a wrong
             password of the proxy.
         unreadable: whether a response came that could not be read, so that ARM has seen the
@@ -202,7 +205,7 @@ class ArmConnectionError(AiomsiError):
         self.attempts = attempts
         self.elapsed = elapsed
         self.arrived = arrived
-        # A POST may read: a session, which knows that, corrects this.
+        # The session sets this to False for a POST that only reads.
         self.uncertain = arrived and method not in SAFE_METHODS
         self.untrusted = untrusted
         self.permanent = permanent
@@ -210,29 +213,29 @@ class ArmConnectionError(AiomsiError):
 
 
 class OperationUnfinishedError(AiomsiError, TimeoutError):
-    """A long-running operation was not over by the deadline. It goes on."""
+    """A long-running operation did not end by the deadline. It continues."""
 
     uncertain = True
 
 
 class ArmError(AiomsiError):
-    """ARM, or a resource provider behind it, answered with an error.
+    """ARM, or a resource provider behind it, responded with an error.
 
     Attributes:
         status: the HTTP status.
-        code: the service's error code, None where the body has none.
+        code: the service's error code, None if the body has none.
         message: the service's text, never empty.
-        target: what the error is about, for example the name of a property; None where the service
-            does not say.
+        target: the subject of the error, for example the name of a property; None if the service
+            names none.
         details: the parts that make up the error, each with code, message and so on.
         inner: the more exact error behind this one, or None.
-        additional_info: what else the service says, for example which policy forbids the call.
-        response: the whole answer: `status`, `headers`, `body`.
-        client_request_id: what was sent as ``x-ms-client-request-id``, None where it is not known.
-        attempts: how many requests were sent.
-        elapsed: for how many seconds it was tried.
-        retry_after: seconds to wait as the service asked for, wherever it said so; None if it did
-            not say.
+        additional_info: further facts from the service, for example the policy that forbids the
+            call.
+        response: the whole response: `status`, `headers`, `body`.
+        client_request_id: the ``x-ms-client-request-id`` of the request, None if it is not known.
+        attempts: number of requests that were sent.
+        elapsed: duration of all attempts, in seconds.
+        retry_after: seconds to wait, from a header or a text of the service; None without either.
 
     """
 
@@ -270,7 +273,7 @@ class ArmError(AiomsiError):
 
     @property
     def failure_cause(self) -> str | None:
-        """Who says so: ``"gateway"`` is ARM itself, ``"service"`` the resource provider; None where the answer does not tell."""
+        """``"gateway"`` for an error of ARM, ``"service"`` of the resource provider, or None."""
         return self.response.failure_cause
 
     @property
@@ -280,16 +283,17 @@ class ArmError(AiomsiError):
 
     @property
     def correlation_id(self) -> str | None:
-        """The id that calls which belong together share, or None."""
+        """The id that related calls share, or None."""
         return self.response.correlation_id
 
 
 class ApiVersionError(ArmError):
-    """The call's api-version is missing, or is none that the resource type has.
+    """The call's api-version is missing, or the resource type does not have it.
 
     Attributes:
-        supported: the versions that would do, in the service's order; empty where it lists none.
-        locations: where the resource type is served, as far as the service says.
+        supported: the versions of the resource type, in the service's order; empty if the service
+            lists none.
+        locations: locations of the resource type, as far as the service lists them.
 
     """
 
@@ -307,15 +311,16 @@ class ApiVersionError(ArmError):
 
 
 class AuthenticationError(ArmError):
-    """401: ARM did not accept the token, even after a fresh one was tried."""
+    """401: ARM did not accept the token, nor a new one."""
 
 
 class WrongTenantError(AuthenticationError):
-    """401: the token is a good one, but the subscription belongs to another tenant. No other token of this identity would do.
+    """401: the token is valid, but the subscription belongs to another tenant.
+
+    ARM accepts no other token of this identity either.
 
     Attributes:
-        tenant_id: the tenant that the subscription belongs to; None where ARM names none, or
-            several.
+        tenant_id: the tenant that the subscription belongs to; None if ARM names none, or several.
 
     """
 
@@ -337,11 +342,11 @@ class ConflictError(ArmError):
 
 
 class RegistrationRequiredError(ConflictError):
-    """409: the subscription is not registered for the resource provider's namespace, or not for this location.
+    """409: the subscription is not registered for the namespace, or not in this location.
 
     Attributes:
-        namespace: for example ``"Microsoft.Devices"``; None where neither the answer nor the path
-            names it.
+        namespace: the namespace of the resource provider, for example ``"Microsoft.Devices"``; None
+            if neither the response nor the path names it.
 
     """
 
@@ -351,11 +356,11 @@ class RegistrationRequiredError(ConflictError):
 
 
 class PreconditionFailedError(ArmError):
-    """412: the resource is not in the state that the condition named; read it again."""
+    """412: the resource does not meet the condition of the request; read it again."""
 
 
 class ThrottledError(ArmError):
-    """429: too many calls, or a resource that is locked by another operation."""
+    """429: too many calls, or a resource that another operation has locked."""
 
 
 class ServiceError(ArmError):
@@ -363,16 +368,19 @@ class ServiceError(ArmError):
 
 
 class OperationUnreadableError(ServiceError):
-    """A long-running operation was accepted, and a poll of its state, or of its result, was refused or brought no state.
+    """A poll of a long-running operation that was accepted has failed, or returned no state.
 
-    `status` is that of the poll: a 403 says that the identity may not read the operation, not that
-    the call was refused.
+    `status` is that of the poll: a 403 means that the identity may not read the operation, or its
+    result, not that the call was refused.
     """
 
 
 class OperationFailedError(ArmError):
-    """A long-running operation was accepted and has failed; `status` is that of the answer that told so, often 200."""
+    """A long-running operation was accepted, and failed.
+
+    `status` is that of the response that reports the failure, often 200.
+    """
 
 
 class OperationCanceledError(ArmError):
-    """A long-running operation was accepted and then canceled: by somebody, or by another operation on the resource."""
+    """A long-running operation was accepted, then canceled: by a request or another operation."""

@@ -174,7 +174,7 @@ async def test_last_error_is_raised_after_the_rules_last_attempt() -> None:
     slept = Slept()
     async with (
         canned(*[BUSY] * 3) as arm,
-        session(arm, clock=slept.clock, retry=no_jitter(tries=3)) as own,
+        session(arm, clock=slept.clock, retry=no_jitter(max_attempts=3)) as own,
     ):
         with pytest.raises(ServiceError) as raised:
             await send(own, "GET")
@@ -188,7 +188,7 @@ async def test_no_request_begins_after_the_budget() -> None:
     waiting = Says(429, headers={"Retry-After": "50"})
     async with (
         canned(*[waiting] * 4) as arm,
-        session(arm, clock=slept.clock, retry=no_jitter(budget=180)) as own,
+        session(arm, clock=slept.clock, retry=no_jitter(total_budget=180)) as own,
     ):
         with pytest.raises(ThrottledError) as raised:
             await send(own, "GET")
@@ -368,7 +368,7 @@ async def test_uncertain_call_stays_so_if_a_repetition_is_unsent() -> None:
     async with AsyncExitStack() as stack:
         async with canned(Says(504, error("GatewayTimeout"), {"Connection": "close"})) as arm:
             own = await stack.enter_async_context(
-                session(arm, clock=clock, retry=ArmRetry(tries=2))
+                session(arm, clock=clock, retry=ArmRetry(max_attempts=2))
             )
             call = asyncio.ensure_future(send(own, "DELETE"))
             await gate.wait()

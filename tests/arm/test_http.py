@@ -120,7 +120,7 @@ async def test_a_proxy_that_refuses_is_asked_once(
         monkeypatch.setenv("HTTPS_PROXY", url.replace("//", "//user:wrong@"))
         cloud = Cloud("Far", "https://management.example", AUDIENCE)
         async with ArmSession(
-            Tokens(), cloud=cloud, retry=ArmRetry(tries=3, first_delay=0.0)
+            Tokens(), cloud=cloud, retry=ArmRetry(max_attempts=3, first_delay=0.0)
         ) as arm:
             with pytest.raises(ArmConnectionError, match=str(status)) as raised:
                 await arm.put(VAULT, api_version=VERSION, json={})

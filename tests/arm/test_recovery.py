@@ -174,7 +174,7 @@ async def test_write_that_can_never_be_looked_up_is_in_doubt(look: Says) -> None
 
 async def test_look_has_the_pauses_and_the_budget_of_the_rule() -> None:
     slept = Slept()
-    rule = ArmRetry(draw=lambda _, most: most, budget=15.0)
+    rule = ArmRetry(uniform=lambda _, most: most, total_budget=15.0)
     wait = Says(429, error("TooManyRequests"), {"Retry-After": "7"})
     async with canned(GONE, wait, wait) as arm, session(arm, clock=slept.clock, retry=rule) as own:
         with pytest.raises(ServiceError, match="GatewayTimeout"):
@@ -437,7 +437,7 @@ IN_PROGRESS = Says(409, error("AnotherOperationInProgress", "x"), {"Retry-After"
 @pytest.mark.parametrize("method", ["GET", "PUT", "PATCH", "POST", "DELETE"])
 async def test_call_refused_for_another_operation_is_repeated(method: str) -> None:
     slept = Slept()
-    rule = ArmRetry(draw=lambda low, _: low)
+    rule = ArmRetry(uniform=lambda low, _: low)
     async with (
         canned(IN_PROGRESS, IN_PROGRESS, Says(body=DONE)) as arm,
         session(arm, clock=slept.clock, retry=rule) as own,

@@ -931,7 +931,9 @@ def test_a_machine_without_imds_is_told_so(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def quick_credential(clock: aiomsi.Clock | None) -> ManagedIdentityCredential:
-    return ManagedIdentityCredential(clock=clock, policy=aiomsi.Policy(tries_unreachable=1))
+    return ManagedIdentityCredential(
+        clock=clock, policy=aiomsi.RefreshPolicy(max_attempts_unreachable=1)
+    )
 
 
 # The life of a session

@@ -74,7 +74,7 @@ async def test_the_budget_limits_the_wait_for_a_connection(
     async with (
         canned(held.answers) as server,
         aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=1)) as http,
-        session(server, http=http if borrowed else None, retry=ArmRetry(budget=0.2)) as arm,
+        session(server, http=http if borrowed else None, retry=ArmRetry(total_budget=0.2)) as arm,
     ):
         first = asyncio.ensure_future(get(arm, timeout=30))
         await until(lambda: bool(server.asked))
@@ -125,7 +125,7 @@ async def test_a_late_loop_may_still_send_the_last_request() -> None:
     )
     async with (
         canned(Says(503), Says(body={})) as server,
-        session(server, clock=slept.clock, retry=no_jitter(budget=1.2)) as arm,
+        session(server, clock=slept.clock, retry=no_jitter(total_budget=1.2)) as arm,
     ):
         assert await get(arm) == {}
 
@@ -141,7 +141,7 @@ async def test_the_budget_does_not_count_a_registration() -> None:
     options: dict[str, Any] = {
         "clock": slept.clock,
         "auto_register": True,
-        "retry": ArmRetry(budget=100),
+        "retry": ArmRetry(total_budget=100),
     }
     async with canned(refused, *states, Says(body={})) as server, session(server, **options) as arm:
         assert await get(arm) == {}
@@ -232,7 +232,7 @@ async def test_a_wait_that_fits_the_budget_is_kept_in_full(wait: int) -> None:
 @pytest.mark.parametrize("options", [{}, {"timeout": 3_000}])
 async def test_a_wait_that_does_not_fit_is_not_begun(options: dict[str, Any]) -> None:
     slept = Slept()
-    retry = ArmRetry(budget=4_000) if options else ArmRetry()
+    retry = ArmRetry(total_budget=4_000) if options else ArmRetry()
     async with canned(HOUR) as server, session(server, clock=slept.clock, retry=retry) as arm:
         with pytest.raises(ThrottledError) as raised:
             await get(arm, **options)
@@ -311,7 +311,7 @@ async def test_a_write_with_an_unreadable_response_is_sent_once(
 async def test_a_read_with_an_unreadable_response_is_repeated() -> None:
     async with (
         listener(UNREADABLE["cut"]) as (url, seen),
-        raw_session(url, retry=ArmRetry(tries=3, first_delay=0.0)) as arm,
+        raw_session(url, retry=ArmRetry(max_attempts=3, first_delay=0.0)) as arm,
     ):
         with pytest.raises(ArmConnectionError):
             await get(arm)

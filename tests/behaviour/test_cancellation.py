@@ -32,7 +32,7 @@ from aiomsi import (
     Clock,
     CredentialClosedError,
     ManagedIdentityCredential,
-    Policy,
+    RefreshPolicy,
     SharedCredential,
 )
 from aiomsi._clock import SYSTEM_CLOCK
@@ -378,7 +378,7 @@ def held_instance() -> tuple[Inner, SharedCredential]:
     after a moment.
     """
     inner, clock = Inner(held=True), attrs.evolve(SYSTEM_CLOCK, sleep=lambda _: asyncio.sleep(SOON))
-    return inner, SharedCredential(inner, policy=Policy(ping=10), clock=clock)
+    return inner, SharedCredential(inner, policy=RefreshPolicy(loop_ping_timeout=10), clock=clock)
 
 
 async def an_instance_asked_from_another_loop(stage: Stage) -> SlotCredential:

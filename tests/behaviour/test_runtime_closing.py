@@ -14,7 +14,7 @@ import pytest
 from gc_clock import Collecting
 from loops import KINDS, LoopThread, until, when
 
-from aiomsi import AccessToken, CredentialClosedError, ManagedIdentityCredential, Policy
+from aiomsi import AccessToken, CredentialClosedError, ManagedIdentityCredential, RefreshPolicy
 from aiomsi.testing import EmbeddedAzure
 
 pytestmark = pytest.mark.usefixtures("azure_environment")
@@ -137,7 +137,10 @@ def test_closing_in_another_loop_ends_the_fetch_where_it_runs_and_tells_callers_
 def test_closing_does_not_wait_for_ever_for_a_loop_that_is_gone(
     embedded_azure: EmbeddedAzure, how: str
 ) -> None:
-    credential, unblock = ManagedIdentityCredential(policy=Policy(ping=0.5)), threading.Event()
+    credential, unblock = (
+        ManagedIdentityCredential(policy=RefreshPolicy(loop_ping_timeout=0.5)),
+        threading.Event(),
+    )
     owner = LoopThread()
     with embedded_azure.hold("imds") as hold:
         call = owner.start(herd(credential, 10))

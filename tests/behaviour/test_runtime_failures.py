@@ -13,7 +13,7 @@ from aiomsi import (
     CredentialError,
     HostUnreachableError,
     ManagedIdentityCredential,
-    Policy,
+    RefreshPolicy,
     TokenUnavailableError,
 )
 from aiomsi.testing import DEFAULT_SUBSCRIPTION_ID, EmbeddedAzure, Fault, ManualClock
@@ -140,7 +140,9 @@ async def test_stats_tell_at_once_that_a_renewal_fails_and_for_how_long_the_old_
     embedded_azure: EmbeddedAzure,
 ) -> None:
     manual = ManualClock(time.time(), autoadvance=True)
-    credential = ManagedIdentityCredential(clock=manual.clock, policy=Policy(jitter=0))
+    credential = ManagedIdentityCredential(
+        clock=manual.clock, policy=RefreshPolicy(refresh_jitter=0)
+    )
     token = await credential.get_token(SCOPE)
     embedded_azure.inject("imds", Fault(503), times=None)
     manual.advance(DAY / 2 + 60)

@@ -16,14 +16,14 @@ from aiohttp.test_utils import TestClient, TestServer
 from gc_clock import Collecting
 from loops import KINDS, LoopThread, until, when
 
-from aiomsi import AccessToken, ManagedIdentityCredential, Policy
+from aiomsi import AccessToken, ManagedIdentityCredential, RefreshPolicy
 from aiomsi.testing import EmbeddedAzure, Hold
 
 pytestmark = [pytest.mark.usefixtures("azure_environment"), pytest.mark.slow]
 
 SCOPE = "https://management.azure.com/.default"
 ARM = "https://management.azure.com/"
-QUICK = Policy(ping=0.5)
+QUICK = RefreshPolicy(loop_ping_timeout=0.5)
 HERD = Path(__file__).parents[1] / "stress" / "herd.py"
 
 every_kind = pytest.mark.parametrize("make", KINDS.values(), ids=KINDS)

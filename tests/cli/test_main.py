@@ -316,7 +316,7 @@ def test_token_without_an_imds_fails_soon_and_names_the_emulator(
 
     assert said.code == 1
     assert "no connection to IMDS" in said.complaint[0]
-    assert f"({Policy().tries_unreachable} requests in" in said.complaint[0]
+    assert f"({RefreshPolicy().max_attempts_unreachable} requests in" in said.complaint[0]
     assert "aiomsi emulator" in said.complaint[1]
 
 

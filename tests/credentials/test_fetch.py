@@ -19,7 +19,13 @@ import pytest
 from aiohttp.client_reqrep import ConnectionKey
 from loops import BlockedLoop
 
-from aiomsi import HostGate, HostUnreachableError, Policy, TokenRefusedError, TokenUnavailableError
+from aiomsi import (
+    HostGate,
+    HostUnreachableError,
+    RefreshPolicy,
+    TokenRefusedError,
+    TokenUnavailableError,
+)
 from aiomsi._clock import Clock
 from aiomsi._credentials.fetch import TokenFetch, _describe_lost_request
 from aiomsi._credentials.gate_schedule import GateState, parse_state
@@ -42,12 +48,17 @@ def fetch(
     clock: Clock,
     *,
     resource: str = ARM,
-    policy: Policy | None = None,
+    policy: RefreshPolicy | None = None,
     identity: Identity = SYSTEM_ASSIGNED,
     gate: HostGate | None = None,
 ) -> TokenResponse | Failure:
     wanted = TokenFetch(
-        Imds(authority, identity), resource, policy or Policy(), clock, lambda _, high: high, gate
+        Imds(authority, identity),
+        resource,
+        policy or RefreshPolicy(),
+        clock,
+        lambda _, high: high,
+        gate,
     )
     return asyncio.run(wanted(FetchRequest()))
 
@@ -190,7 +201,9 @@ def test_endpoint_without_http_is_another_service(manual: ManualClock) -> None:
     async def main() -> TokenResponse | Failure:
         async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
             authority = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-            return await TokenFetch(Imds(authority), ARM, Policy(), manual.clock)(FetchRequest())
+            return await TokenFetch(Imds(authority), ARM, RefreshPolicy(), manual.clock)(
+                FetchRequest()
+            )
 
     failure = asyncio.run(main())
     assert isinstance(failure, Failure)
@@ -239,7 +252,7 @@ def test_exhausted_descriptors_are_no_missing_azure(manual: ManualClock, nowhere
     import resource
 
     async def main() -> TokenResponse | Failure:
-        wanted = TokenFetch(Imds(nowhere), ARM, Policy(), manual.clock)
+        wanted = TokenFetch(Imds(nowhere), ARM, RefreshPolicy(), manual.clock)
         limits, taken = resource.getrlimit(resource.RLIMIT_NOFILE), list[int]()
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(256, limits[1]), limits[1]))
         try:
@@ -327,8 +340,12 @@ def test_no_proxy_is_ever_used(
 
 def test_an_endpoint_that_never_answers_is_given_up(azure: EmbeddedAzure) -> None:
     with azure.hold("imds"):
-        slow = fetch(azure.imds_url, Clock(), policy=Policy(read=0.01, first_delay=0.001))
-        late = fetch(azure.imds_url, Clock(), policy=Policy(deadline=0.02))
+        slow = fetch(
+            azure.imds_url,
+            Clock(),
+            policy=RefreshPolicy(read_timeout=0.01, retry_first_delay=0.001),
+        )
+        late = fetch(azure.imds_url, Clock(), policy=RefreshPolicy(fetch_deadline=0.02))
     assert isinstance(slow, Failure)
     assert "SocketTimeoutError" in slow.summary
     assert slow.details["attempts"] == 5
@@ -346,7 +363,9 @@ def test_silence_counts_as_nothing_there() -> None:
             filler.setblocking(False)
             filler.connect_ex(server.getsockname())
         authority = f"http://127.0.0.1:{server.getsockname()[1]}"
-        failure = fetch(authority, Clock(), policy=Policy(connect=0.05, first_delay=0.001))
+        failure = fetch(
+            authority, Clock(), policy=RefreshPolicy(connect_timeout=0.05, retry_first_delay=0.001)
+        )
     assert isinstance(failure, Failure)
     assert failure.error is HostUnreachableError
     assert "ConnectionTimeoutError" in failure.summary
@@ -390,7 +409,9 @@ def test_a_broken_answer_never_shows_the_token_in_it(
     async def main() -> TokenResponse | Failure:
         async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
             authority = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-            return await TokenFetch(Imds(authority), ARM, Policy(), manual.clock)(FetchRequest())
+            return await TokenFetch(Imds(authority), ARM, RefreshPolicy(), manual.clock)(
+                FetchRequest()
+            )
 
     with caplog.at_level(logging.DEBUG):
         failure = asyncio.run(main())
@@ -435,7 +456,12 @@ def test_loop_blocked_at_any_step_of_a_request_costs_no_try(
             await asyncio.sleep(0)
         loop.block(seconds)
 
-    wanted = TokenFetch(Imds(azure.imds_url), ARM, Policy(tries=1, tries_unreachable=1), Clock())
+    wanted = TokenFetch(
+        Imds(azure.imds_url),
+        ARM,
+        RefreshPolicy(max_attempts=1, max_attempts_unreachable=1),
+        Clock(),
+    )
     assert isinstance(fetch_while_blocked(wanted, blocks), TokenResponse)
 
 
@@ -450,7 +476,7 @@ def test_loop_blocked_while_it_waits_for_a_response_costs_no_try(
         hold.release()
 
     with azure.hold("imds") as hold:
-        wanted = TokenFetch(Imds(azure.imds_url), ARM, Policy(tries=1), Clock())
+        wanted = TokenFetch(Imds(azure.imds_url), ARM, RefreshPolicy(max_attempts=1), Clock())
         assert isinstance(fetch_while_blocked(wanted, blocks), TokenResponse)
 
 
@@ -461,7 +487,9 @@ def test_response_that_arrives_while_the_loop_is_blocked_is_read(azure: Embedded
         hold.release()
 
     with azure.hold("imds") as hold:
-        wanted = TokenFetch(Imds(azure.imds_url), ARM, Policy(tries=1, read=1_000.0), Clock())
+        wanted = TokenFetch(
+            Imds(azure.imds_url), ARM, RefreshPolicy(max_attempts=1, read_timeout=1_000.0), Clock()
+        )
         assert isinstance(fetch_while_blocked(wanted, blocks), TokenResponse)
     assert azure.counts.imds_requests == 1
 
@@ -473,7 +501,7 @@ def test_loop_that_is_blocked_again_and_again_ends_the_fetch(azure: EmbeddedAzur
             loop.block(50.0)
 
     with azure.hold("imds") as hold:
-        wanted = TokenFetch(Imds(azure.imds_url), ARM, Policy(tries=1), Clock())
+        wanted = TokenFetch(Imds(azure.imds_url), ARM, RefreshPolicy(max_attempts=1), Clock())
         failure = fetch_while_blocked(wanted, blocks)
     assert isinstance(failure, Failure)
     assert failure.details["attempts"] == 1
@@ -490,7 +518,9 @@ def test_throttled_request_holds_off_the_hosts_other_slots(
     backoff = HostBackoff(IMDS)
     began = manual.clock.monotonic()
     for resource, at in ((ARM, began + 7), ("https://vault.azure.net", began + 7)):
-        wanted = TokenFetch(Imds(azure.imds_url), resource, Policy(), manual.clock, backoff=backoff)
+        wanted = TokenFetch(
+            Imds(azure.imds_url), resource, RefreshPolicy(), manual.clock, backoff=backoff
+        )
         assert isinstance(asyncio.run(wanted(FetchRequest())), TokenResponse)
         assert manual.clock.monotonic() == at
         assert backoff.retry_at == began + 7
@@ -499,7 +529,7 @@ def test_throttled_request_holds_off_the_hosts_other_slots(
 def test_refused_request_holds_off_no_other_slot(azure: EmbeddedAzure, manual: ManualClock) -> None:
     azure.inject("imds", Fault(400, headers={"Retry-After": "7"}), times=1)
     backoff = HostBackoff(IMDS)
-    wanted = TokenFetch(Imds(azure.imds_url), ARM, Policy(), manual.clock, backoff=backoff)
+    wanted = TokenFetch(Imds(azure.imds_url), ARM, RefreshPolicy(), manual.clock, backoff=backoff)
     assert isinstance(asyncio.run(wanted(FetchRequest())), Failure)
     assert backoff.retry_at < manual.clock.monotonic()
 
@@ -513,7 +543,7 @@ def test_wait_for_a_turn_is_no_try_and_not_in_the_deadline(
         # Four requests without a response: their places are free again after a lease.
         backoff.take(Ticket(), manual.clock.monotonic())
     began = manual.clock.monotonic()
-    policy = Policy(deadline=10.0)
+    policy = RefreshPolicy(fetch_deadline=10.0)
     wanted = TokenFetch(
         Imds(azure.imds_url), ARM, policy, manual.clock, lambda _, high: high, backoff=backoff
     )
@@ -527,7 +557,7 @@ def test_request_held_off_for_too_long_shows_no_text_of_another(
 ) -> None:
     backoff = HostBackoff(IMDS)
     backoff.hold_off(manual.clock.monotonic() + 31)
-    wanted = TokenFetch(Imds(azure.imds_url), ARM, Policy(), manual.clock, backoff=backoff)
+    wanted = TokenFetch(Imds(azure.imds_url), ARM, RefreshPolicy(), manual.clock, backoff=backoff)
     failure = asyncio.run(wanted(FetchRequest()))
     assert isinstance(failure, Failure)
     assert failure.kind == "held off"
@@ -583,7 +613,7 @@ def test_no_process_is_held_off_for_longer_than_the_policy_obeys(
 ) -> None:
     azure.inject("imds", Fault(429, headers={"Retry-After": "40"}))
     began = manual.clock.monotonic()
-    policy = Policy(retry_after=10)
+    policy = RefreshPolicy(max_retry_after=10)
     assert isinstance(
         fetch(azure.imds_url, manual.clock, policy=policy, gate=HostGate(tmp_path / "gate")),
         TokenResponse,
@@ -619,7 +649,7 @@ def test_the_gate_is_given_its_share_of_a_short_deadline_too(
     azure: EmbeddedAzure, manual: ManualClock, tmp_path: Path
 ) -> None:
     began = manual.clock.monotonic()
-    policy = Policy(deadline=3, gate=1 / 3)
+    policy = RefreshPolicy(fetch_deadline=3, gate_share=1 / 3)
     assert isinstance(
         fetch(
             azure.imds_url, manual.clock, policy=policy, gate=ahead(manual, tmp_path / "gate", 59)
@@ -645,7 +675,12 @@ def test_a_deadline_that_passes_at_the_gate_leaves_nothing_held(
     from filelock import FileLock
 
     gate = ahead(ManualClock(start_wall=Clock().wall()), tmp_path / "gate", 30)
-    failure = fetch(azure.imds_url, Clock(), policy=Policy(deadline=0.02, gate=5_000), gate=gate)
+    failure = fetch(
+        azure.imds_url,
+        Clock(),
+        policy=RefreshPolicy(fetch_deadline=0.02, gate_share=5_000),
+        gate=gate,
+    )
     assert isinstance(failure, Failure)
     assert "no response was received in time" in failure.summary
     assert azure.counts.imds_requests == 0

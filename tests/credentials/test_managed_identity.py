@@ -24,7 +24,7 @@ from aiomsi import (
     HostGate,
     HostUnreachableError,
     ManagedIdentityCredential,
-    Policy,
+    RefreshPolicy,
     SharedCredential,
     TokenRefusedError,
     TokenUnavailableError,
@@ -164,7 +164,9 @@ async def test_while_imds_is_down_a_stale_token_serves_every_caller() -> None:
     manual = ManualClock(autoadvance=True)
     with EmbeddedAzure(clock=manual.clock) as azure, pytest.MonkeyPatch.context() as patch:
         patch.setenv("AZURE_POD_IDENTITY_AUTHORITY_HOST", azure.imds_url)
-        credential = ManagedIdentityCredential(clock=manual.clock, policy=Policy(jitter=0))
+        credential = ManagedIdentityCredential(
+            clock=manual.clock, policy=RefreshPolicy(refresh_jitter=0)
+        )
         first = await credential.get_token(SCOPE)
         azure.inject("imds", Fault(503), times=None)
         manual.advance(DAY / 2 + 60)
@@ -179,7 +181,9 @@ async def test_the_same_token_at_half_life_makes_no_loop() -> None:
     with EmbeddedAzure(clock=manual.clock) as azure, pytest.MonkeyPatch.context() as patch:
         patch.setenv("AZURE_POD_IDENTITY_AUTHORITY_HOST", azure.imds_url)
         azure.repeat_tokens()
-        credential = ManagedIdentityCredential(clock=manual.clock, policy=Policy(jitter=0))
+        credential = ManagedIdentityCredential(
+            clock=manual.clock, policy=RefreshPolicy(refresh_jitter=0)
+        )
         first = await credential.get_token(SCOPE)
         manual.advance(DAY / 2 + 60)
         with azure.hold("imds") as hold:
@@ -256,7 +260,7 @@ async def test_an_identity_that_is_not_assigned_says_how_to_assign_it() -> None:
 
 @pytest.mark.anyio
 async def test_no_imds_at_all_fails_and_says_how_to_run_one(embedded_azure: EmbeddedAzure) -> None:
-    credential = ManagedIdentityCredential(policy=Policy(first_delay=0.001))
+    credential = ManagedIdentityCredential(policy=RefreshPolicy(retry_first_delay=0.001))
     embedded_azure.stop()
     with pytest.raises(HostUnreachableError, match="aiomsi emulator"):
         await credential.get_token(SCOPE)
@@ -380,7 +384,9 @@ def test_a_pickle_holds_the_configuration_and_no_token() -> None:
     clock = ManualClock().clock
     for credential in (
         ManagedIdentityCredential(),
-        ManagedIdentityCredential(object_id=GUID, share=False, policy=Policy(late=60)),
+        ManagedIdentityCredential(
+            object_id=GUID, share=False, policy=RefreshPolicy(late_before_expiry=60)
+        ),
     ):
         token = (
             asyncio.run(credential.get_token(SCOPE)) if credential._identity.kind is None else None

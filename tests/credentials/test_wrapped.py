@@ -18,7 +18,7 @@ from aiomsi import (
     ConfigurationError,
     CredentialClosedError,
     CredentialError,
-    Policy,
+    RefreshPolicy,
     TokenRefusedError,
     TokenUnavailableError,
 )
@@ -41,8 +41,8 @@ from aiomsi._util.secret import Secret
 NOW = Now(1_000.0, 5.0)
 CLOCK = Clock(wall=lambda: 1_000.0, monotonic=lambda: 5.0)
 SCOPES = ("https://vault.azure.net/.default",)
-QUICK = Policy(ping=0.05)
-HASTY = Policy(deadline=0.05)
+QUICK = RefreshPolicy(loop_ping_timeout=0.05)
+HASTY = RefreshPolicy(fetch_deadline=0.05)
 
 
 class Inner:
@@ -119,7 +119,7 @@ class Callable:
         return await function(*scopes)
 
 
-def fetch(inner: object, policy: Policy = DEFAULT_POLICY, **options: Any) -> WrappedFetch:
+def fetch(inner: object, policy: RefreshPolicy = DEFAULT_POLICY, **options: Any) -> WrappedFetch:
     return WrappedFetch(wrap(inner), SCOPES, options, policy, CLOCK)
 
 
@@ -411,7 +411,7 @@ def home() -> Iterator[Home]:
         home.close()
 
 
-def ask(inner: WrappedInstance, policy: Policy = DEFAULT_POLICY) -> TokenResponse | Failure:
+def ask(inner: WrappedInstance, policy: RefreshPolicy = DEFAULT_POLICY) -> TokenResponse | Failure:
     async def main() -> TokenResponse | Failure:
         return await WrappedFetch(inner, SCOPES, {}, policy, CLOCK)(FetchRequest())
 
@@ -490,7 +490,7 @@ def test_slow_instance_is_awaited_while_its_loop_answers(
                 go_on.set()
 
     monkeypatch.setattr(_inner, "Ping", Counted)
-    assert isinstance(ask(bound, Policy(ping=0.5)), TokenResponse)
+    assert isinstance(ask(bound, RefreshPolicy(loop_ping_timeout=0.5)), TokenResponse)
     assert len(pings) == 2
 
 
@@ -514,7 +514,9 @@ def test_blocked_loop_sends_the_credentials_loop_another_ping(
     async def main() -> TokenResponse | Failure:
         home.loop.call_soon_threadsafe(answers.wait, 30)
         fetch = asyncio.ensure_future(
-            WrappedFetch(bound, SCOPES, {}, Policy(ping=5), CLOCK)(FetchRequest())
+            WrappedFetch(bound, SCOPES, {}, RefreshPolicy(loop_ping_timeout=5), CLOCK)(
+                FetchRequest()
+            )
         )
         await until(lambda: bool(pings))
         await asyncio.sleep(0)
@@ -551,7 +553,9 @@ def test_call_cancelled_in_its_loop_is_lost_unless_it_ends(home: Home, ends: boo
 
         clock = attrs.evolve(CLOCK, sleep=sleep)
         question = asyncio.ensure_future(
-            WrappedFetch(bound, SCOPES, {}, Policy(ping=30), clock)(FetchRequest())
+            WrappedFetch(bound, SCOPES, {}, RefreshPolicy(loop_ping_timeout=30), clock)(
+                FetchRequest()
+            )
         )
         await asyncio.to_thread(inner.begun.wait, 30)
 

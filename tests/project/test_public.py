@@ -1,19 +1,22 @@
-"""What is public: sorted, importable, complete and described."""
+"""Public names are sorted, importable, complete and documented."""
 
 import importlib
 import importlib.metadata
 import inspect
+import pickle
 import subprocess
 import sys
 import types
 import typing
 from collections.abc import Iterator
 from functools import cached_property
+from typing import Any
 
 import pytest
 
 import aiomsi
 from aiomsi import testing
+from aiomsi._arm.protocol import retry
 from aiomsi._version import VERSION
 
 PACKAGES = [aiomsi, testing]
@@ -46,21 +49,21 @@ def test_every_name_can_be_imported(package: types.ModuleType, name: str) -> Non
     assert getattr(importlib.import_module(package.__name__), name) is not None
 
 
-def test_nothing_public_is_missing_from_the_list() -> None:
-    code = "import aiomsi; print(*(name for name in {*vars(aiomsi), *aiomsi._HOMES} if not name.startswith('_')))"
+def test_list_contains_every_public_name() -> None:
+    code = "import aiomsi; print(*vars(aiomsi), *aiomsi._HOMES)"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30
     )
     assert (
-        set(done.stdout.split()) - SUBMODULES - {"TYPE_CHECKING"}
+        {name for name in done.stdout.split() if not name.startswith("_")}
+        - SUBMODULES
+        - {"TYPE_CHECKING"}
         == set(aiomsi.__all__)
         == set(dir(aiomsi))
     )
 
 
-def test_what_a_get_does_not_need_is_not_imported_and_what_does_not_exist_is_said_to_be_missing() -> (
-    None
-):
+def test_late_modules_are_not_imported() -> None:
     code = "import sys, aiomsi; print(*sys.modules); aiomsi.SharedCredential; aiomsi.Missing"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=30
@@ -88,7 +91,7 @@ def test_the_version_is_that_of_the_package() -> None:
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-def test_whoever_looks_around_sees_the_late_names_too(package: types.ModuleType) -> None:
+def test_dir_contains_the_late_names(package: types.ModuleType) -> None:
     assert dir(package) == sorted(package.__all__)
 
 
@@ -103,16 +106,48 @@ def test_every_error_is_exported() -> None:
     assert errors <= set(aiomsi.__all__)
 
 
-def test_every_exported_name_is_at_home_in_the_package() -> None:
-    for name in aiomsi.__all__:
-        value = getattr(aiomsi, name)
-        assert type(value).__module__.startswith("aiomsi.") or value.__module__.startswith(
-            "aiomsi."
-        ), name
+@pytest.mark.parametrize("package", PACKAGES)
+def test_public_classes_are_named_by_their_public_module(package: types.ModuleType) -> None:
+    values = {name: getattr(package, name) for name in package.__all__}
+    classes = {name: value for name, value in values.items() if isinstance(value, type)}
+    assert {name: value.__module__ for name, value in classes.items()} == dict.fromkeys(
+        classes, package.__name__
+    )
+    others = values.keys() - classes.keys()
+    assert {type(values[name]) for name in others} <= {aiomsi.Cloud, str}
+
+
+@pytest.mark.parametrize("owner", CLASSES)
+def test_public_classes_can_be_pickled(owner: type) -> None:
+    assert pickle.loads(pickle.dumps(owner)) is owner  # noqa: S301 (our own)
+
+
+def test_late_class_is_unpickled_in_a_new_process() -> None:
+    code = f"import pickle; print(pickle.loads({pickle.dumps(aiomsi.ResourceId)!r}))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30
+    )
+    assert done.stdout == "<class 'aiomsi.ResourceId'>\n"
+
+
+def test_traceback_names_an_error_by_its_public_module() -> None:
+    code = "import aiomsi; aiomsi.Cloud('', 'http://example.com', 'x')"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=30
+    )
+    assert done.stderr.splitlines()[-1].startswith("aiomsi.ConfigurationError: ")
+
+
+def test_error_of_testing_has_its_public_module_at_once() -> None:
+    code = "from aiomsi.testing._state.tokens import MissingExtraError; print(MissingExtraError)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30
+    )
+    assert done.stdout == "<class 'aiomsi.testing.MissingExtraError'>\n"
 
 
 def members(owner: type) -> Iterator[tuple[str, object]]:
-    # Also what a class has from a base that is not public itself, as a session has its verbs.
+    # Members of bases that are not public count too: a session has its verbs from one.
     bases = [base for base in reversed(owner.__mro__) if base.__module__.startswith("aiomsi")]
     for name, value in [item for base in bases for item in vars(base).items()]:
         if name.startswith("_"):
@@ -136,9 +171,9 @@ def test_every_public_class_and_method_is_documented(owner: type) -> None:
 
 
 @pytest.mark.parametrize("owner", [owner for owner in CLASSES if not issubclass(owner, Exception)])
-def test_what_a_constructor_takes_can_be_resolved_at_run_time(owner: type) -> None:
+def test_constructor_annotations_resolve_at_run_time(owner: type) -> None:
     """As frameworks do that make objects by the annotations of their classes."""
-    if owner is not aiomsi.ErrorDetail:  # holds others of its kind, and is made by nobody else
+    if owner is not aiomsi.ErrorDetail:  # contains its own class, and users do not create it
         assert typing.get_type_hints(vars(owner).get("__init__", owner)) is not None
 
 
@@ -164,3 +199,14 @@ def test_a_name_that_does_not_exist_is_an_attribute_error() -> None:
     for package in PACKAGES:
         with pytest.raises(AttributeError):
             package.no_such_name  # noqa: B018
+
+
+@pytest.mark.parametrize(("former", "name"), retry._FORMER_NAMES.items())
+def test_former_names_of_retry_fields_work_with_a_warning(former: str, name: str) -> None:
+    options: dict[str, Any] = {former: 7}
+    value = getattr(aiomsi.ArmRetry(), name)
+    with pytest.warns(DeprecationWarning, match=f"ArmRetry.{former} is now ArmRetry.{name}$"):
+        assert getattr(aiomsi.ArmRetry(), former) == value
+    with pytest.warns(DeprecationWarning, match=f"ArmRetry.{former} is now ArmRetry.{name}$"):
+        rule = aiomsi.ArmRetry(**options)
+    assert getattr(rule, name) == 7

@@ -1,4 +1,4 @@
-"""What the README says is true."""
+"""The README's examples, commands and links work."""
 
 import ast
 import asyncio

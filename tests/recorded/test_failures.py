@@ -186,14 +186,14 @@ def test_every_error_leads_to_a_decision() -> None:
     for exchange, error in errors():
         attempt = answered(error, number=1, elapsed=0.0)
         decided = after(attempt, rule)
-        fits = (error.retry_after or 0.0) < rule.budget
+        fits = (error.retry_after or 0.0) < rule.total_budget
         if error.status == 429:
             assert (decided is not None) == fits, exchange.where
         elif error.status >= 500 and exchange.method == "GET" and error.code != "ResponseTooLarge":
             assert (decided is not None) == (fits and error.status in (500, 502, 503, 504)), (
                 exchange.where
             )
-        assert decided is None or (error.retry_after or 0.0) <= decided.delay < rule.budget, (
+        assert decided is None or (error.retry_after or 0.0) <= decided.delay < rule.total_budget, (
             exchange.where
         )
         if decided is not None and attempt.doubtful:

@@ -144,7 +144,9 @@ MUTANTS = (
     Mutant(
         "no expiry check on delivery",
         Change(
-            "_tokens/slot", "if token.left(self._now()) <= self.policy.expired:", "if not token:"
+            "_tokens/slot",
+            "if token.left(self._now()) <= self.policy.expired_before_expiry:",
+            "if not token:",
         ),
     ),
     Mutant(
@@ -395,7 +397,7 @@ MUTANTS = (
         "throw a token away that is due for a refresh",
         Change(
             "_tokens/token",
-            "return Freshness.LATE if left <= policy.late else Freshness.STALE",
+            "return Freshness.LATE if left <= policy.late_before_expiry else Freshness.STALE",
             "return Freshness.EXPIRED",
         ),
     ),

@@ -61,7 +61,7 @@ def middle(low: float, high: float) -> float:
     return (low + high) / 2
 
 
-def make_slot(loop: VirtualLoop, policy: Policy = DEFAULT_POLICY) -> Slot:
+def make_slot(loop: VirtualLoop, policy: RefreshPolicy = DEFAULT_POLICY) -> Slot:
     return Slot("test", loop.clock, policy, middle)
 
 

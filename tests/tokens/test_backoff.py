@@ -2,10 +2,10 @@
 
 import pytest
 
-from aiomsi import Policy
+from aiomsi import RefreshPolicy
 from aiomsi._tokens.backoff import Attempt, Pause, deadline, next_try, pause_after
 
-POLICY = Policy()
+POLICY = RefreshPolicy()
 
 
 def longest(low: float, high: float) -> float:
@@ -57,7 +57,7 @@ def test_410_is_asked_again_for_at_least_seventy_seconds_whatever_retry_after_sa
         elapsed += delay
         number += 1
     assert 70 <= elapsed <= 90
-    assert number > POLICY.tries
+    assert number > POLICY.max_attempts
 
 
 def test_deadlines_depend_on_what_was_answered() -> None:
@@ -82,7 +82,7 @@ def test_pauses_double_up_to_a_minute_with_a_token_and_five_seconds_without(
 
 
 def test_a_pause_is_never_shorter_than_the_replay_or_retry_after() -> None:
-    none = Policy(backoff=0.0)
+    none = RefreshPolicy(backoff_first=0.0)
     assert pause_after(1, retry_after=None, permanent=False, policy=none, draw=shortest) == Pause(
         0.25, 0.25
     )

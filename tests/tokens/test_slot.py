@@ -17,7 +17,7 @@ from aiomsi import (
     AccessToken,
     CredentialClosedError,
     CredentialError,
-    Policy,
+    RefreshPolicy,
     TokenRefusedError,
     TokenUnavailableError,
     UsageError,
@@ -1042,7 +1042,7 @@ def test_jitter_is_drawn_once_for_each_token(loop: VirtualLoop) -> None:
         draws.append((low, high))
         return high
 
-    slot, host = Slot("test", loop.clock, Policy(), draw), FakeHost()
+    slot, host = Slot("test", loop.clock, RefreshPolicy(), draw), FakeHost()
 
     async def main() -> None:
         await slot.get(Caller(), host)
@@ -1054,7 +1054,7 @@ def test_jitter_is_drawn_once_for_each_token(loop: VirtualLoop) -> None:
 
 
 def test_policy_is_what_the_slot_goes_by(loop: VirtualLoop) -> None:
-    slot = make_slot(loop, attrs.evolve(DEFAULT_POLICY, half=0.25))
+    slot = make_slot(loop, attrs.evolve(DEFAULT_POLICY, refresh_share_long=0.25))
     host = FakeHost()
 
     async def main() -> None:

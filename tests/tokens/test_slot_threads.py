@@ -19,7 +19,7 @@ from aiomsi._tokens.state import Failure, FetchRequest
 from aiomsi._tokens.token import TokenResponse
 from aiomsi._util.secret import Secret
 
-QUICK = Policy(ping=0.5)
+QUICK = RefreshPolicy(loop_ping_timeout=0.5)
 
 
 @attrs.define(eq=False)
@@ -102,7 +102,7 @@ def test_when_the_flights_loop_is_gone_a_waiter_elsewhere_begins_again(end: str)
 
 
 def test_a_loop_that_answers_pings_keeps_its_flight() -> None:
-    slot, gate = Slot("test", policy=Policy(ping=30)), Gate()
+    slot, gate = Slot("test", policy=RefreshPolicy(loop_ping_timeout=30)), Gate()
     owner, other = LoopThread(), LoopThread()
     first = start_get(owner, slot, gate)
     gate.wait_begun()

@@ -4,7 +4,7 @@ import attrs
 import pytest
 from fake_host import DAY, DOWN, middle
 
-from aiomsi import Policy
+from aiomsi import RefreshPolicy
 from aiomsi._tokens.state import (
     Decision,
     Failure,
@@ -24,7 +24,7 @@ from aiomsi._tokens.state import (
 from aiomsi._tokens.token import AccessToken, Now, TokenResponse
 from aiomsi._util.secret import Secret
 
-POLICY = Policy()
+POLICY = RefreshPolicy()
 NOW = Now(1_000_000.0, 0.0)
 
 

@@ -8,7 +8,7 @@ import traceback
 
 import pytest
 
-from aiomsi import AccessToken, Policy, TokenIdentity
+from aiomsi import AccessToken, RefreshPolicy, TokenIdentity
 from aiomsi._tokens.token import (
     Freshness,
     Now,
@@ -21,7 +21,7 @@ from aiomsi._tokens.token import (
 )
 from aiomsi._util.secret import Secret, read_secret
 
-POLICY = Policy()
+POLICY = RefreshPolicy()
 START = Now(1_000_000.0, 50.0)
 
 

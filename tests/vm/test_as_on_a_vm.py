@@ -24,7 +24,7 @@ import pytest
 from vm import enter
 from vm.client import API_VERSION, CALLS, GROUP
 
-from aiomsi import Policy
+from aiomsi import RefreshPolicy
 from aiomsi.testing import Counts, EmbeddedAzure
 
 TOKEN_REQUEST = (
@@ -239,7 +239,7 @@ def test_missing_imds_is_reported_after_few_tries_with_advice(
     # In silence the deadline may end the fetch before its last try.
     tried = re.search(r"\((\d+) requests in", report["text"])
     assert tried is not None
-    assert 2 <= int(tried[1]) <= Policy().tries_unreachable
+    assert 2 <= int(tried[1]) <= RefreshPolicy().max_attempts_unreachable
     assert arm_alone.counts == Counts()
 
 

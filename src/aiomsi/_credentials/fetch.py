@@ -113,7 +113,7 @@ class TokenFetch:
 
     host: Host
     resource: str
-    policy: Policy
+    policy: RefreshPolicy
     clock: Clock
     draw: Uniform = random.uniform
     gate: HostGate | None = None
@@ -124,10 +124,10 @@ class TokenFetch:
         loop = asyncio.get_running_loop()
         request = self.host.build_request(self.resource, fetch_request)
         aiohttps = aiohttp.ClientTimeout(
-            total=None, connect=self.policy.connect, sock_read=self.policy.read
+            total=None, connect=self.policy.connect_timeout, sock_read=self.policy.read_timeout
         )
         scope, began = asyncio.timeout(None), self.clock.monotonic()
-        limit = _Deadline(self.policy.deadline, lambda: scope.reschedule(loop.time()))
+        limit = _Deadline(self.policy.fetch_deadline, lambda: scope.reschedule(loop.time()))
         for flight in inside.get()[-1:]:
             flight.timeouts.append(limit)
         number, failed = 0, _NO_RESPONSE
@@ -197,7 +197,7 @@ class TokenFetch:
         limit.pause()
         try:
             queued, held = await self.backoff.wait(
-                ticket, self.clock, self.policy.deadline - limit.held
+                ticket, self.clock, self.policy.fetch_deadline - limit.held
             )
         finally:
             limit.resume()
@@ -217,14 +217,14 @@ class TokenFetch:
         """Send the request in this process's turn at the gate, and count the time of waiting."""
         limit.count()
         came, blocked = self.clock.monotonic(), limit.blocked
-        patience = self.policy.gate * self.policy.deadline - limit.gated
+        patience = self.policy.gate_share * self.policy.fetch_deadline - limit.gated
         async with gate.admission(self.clock, patience, self.draw):
             limit.count()
             limit.gated += max(0.0, self.clock.monotonic() - came - (limit.blocked - blocked))
             result = await self._send(http, request, limit)
             if isinstance(result, _FailedAttempt) and result.status == 429 and result.retry_after:
                 await gate.hold_off(
-                    min(result.retry_after, self.policy.retry_after), self.clock, self.draw
+                    min(result.retry_after, self.policy.max_retry_after), self.clock, self.draw
                 )
         return result
 

@@ -70,7 +70,7 @@ class ManagedIdentityCredential(SlotCredential):
         resource_id: str | None = None,
         share: bool = True,
         gate: HostGate | str | os.PathLike[str] | bool | None = None,
-        policy: Policy = DEFAULT_POLICY,
+        policy: RefreshPolicy = DEFAULT_POLICY,
         clock: Clock | None = None,
     ) -> None:
         self._identity = Identity.of(client_id, object_id, resource_id)

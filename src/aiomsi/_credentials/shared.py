@@ -18,7 +18,7 @@ from aiomsi._credentials.wrapped import Wrapped, WrappedFetch, WrappedInstance, 
 from aiomsi._errors import ConfigurationError
 from aiomsi._tokens.flight import Fetch
 from aiomsi._tokens.host_backoff import HostBackoff
-from aiomsi._tokens.policy import DEFAULT_POLICY, Policy
+from aiomsi._tokens.policy import DEFAULT_POLICY, RefreshPolicy
 from aiomsi._tokens.slot import Slot
 from aiomsi._tokens.slot_table import SlotTable
 from aiomsi._tokens.token import AccessToken, TokenIdentity
@@ -87,7 +87,7 @@ class SharedCredential(SlotCredential):
         self,
         inner: Callable[[], Any] | Callable[..., Awaitable[Any]] | Any,
         *,
-        policy: Policy = DEFAULT_POLICY,
+        policy: RefreshPolicy = DEFAULT_POLICY,
         clock: Clock | None = None,
     ) -> None:
         clock = SYSTEM_CLOCK if clock is None else clock

@@ -367,7 +367,7 @@ class WrappedFetch:
     inner: Wrapped
     scopes: tuple[str, ...]
     options: Mapping[str, Any]
-    policy: Policy
+    policy: RefreshPolicy
     clock: Clock
     backoff: HostBackoff = attrs.field(factory=HostBackoff)
 
@@ -377,7 +377,7 @@ class WrappedFetch:
         if fetch_request.claims is not None:
             options["claims"] = fetch_request.claims
         loop, scope, ticket = asyncio.get_running_loop(), asyncio.timeout(None), Ticket()
-        timeout = RunningTimeout(self.policy.deadline, lambda: scope.reschedule(loop.time()))
+        timeout = RunningTimeout(self.policy.fetch_deadline, lambda: scope.reschedule(loop.time()))
         for flight in inside.get()[-1:]:
             flight.timeouts.append(timeout)
         try:

@@ -2,7 +2,7 @@
 
 import attrs
 
-from aiomsi._tokens.policy import Policy
+from aiomsi._tokens.policy import RefreshPolicy
 from aiomsi._tokens.token import Uniform
 
 _MOST_DOUBLINGS = 16
@@ -38,7 +38,7 @@ class Attempt:
 def deadline(attempt: Attempt, policy: Policy) -> float:
     """Return the seconds that this fetch may take in all, as far as is known after this attempt."""
     if attempt.gone:
-        return policy.deadline_gone
+        return policy.fetch_deadline_gone
     if attempt.connected:
         return policy.deadline
     # Waiting for other processes does not show that the host is unreachable.
@@ -57,17 +57,19 @@ def next_try(attempt: Attempt, policy: Policy, draw: Uniform) -> float | None:
     """
     if not attempt.passing:
         return None
-    doubled = policy.first_delay * 2 ** min(attempt.number - 1, _MOST_DOUBLINGS)
+    doubled = policy.retry_first_delay * 2 ** min(attempt.number - 1, _MOST_DOUBLINGS)
     if attempt.gone:
-        if attempt.elapsed >= policy.gone:
+        if attempt.elapsed >= policy.gone_retry_for:
             return None
         doubled = min(doubled, _GONE_DELAY)
         delay = draw(doubled / 2, doubled)
     else:
-        if attempt.number >= (policy.tries if attempt.connected else policy.tries_unreachable):
+        if attempt.number >= (
+            policy.max_attempts if attempt.connected else policy.max_attempts_unreachable
+        ):
             return None
         delay = draw(0, doubled)
-    delay = max(delay, min(attempt.retry_after or 0.0, policy.retry_after))
+    delay = max(delay, min(attempt.retry_after or 0.0, policy.max_retry_after))
     return delay if attempt.elapsed + delay < deadline(attempt, policy) else None
 
 
@@ -86,7 +88,12 @@ class Pause:
 
 
 def pause_after(
-    failures: int, *, retry_after: float | None, permanent: bool, policy: Policy, draw: Uniform
+    failures: int,
+    *,
+    retry_after: float | None,
+    permanent: bool,
+    policy: RefreshPolicy,
+    draw: Uniform,
 ) -> Pause:
     """Return the pause after that many failed fetches in a row.
 

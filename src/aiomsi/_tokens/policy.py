@@ -5,82 +5,128 @@ import math
 import attrs
 
 from aiomsi._errors import ConfigurationError
+from aiomsi._util.deprecation import renamed_fields
+
+_FORMER_NAMES = {
+    "late": "late_before_expiry",
+    "expired": "expired_before_expiry",
+    "delivery": "delivery_margin",
+    "half": "refresh_share_long",
+    "most": "refresh_share_short",
+    "jitter": "refresh_jitter",
+    "same_again": "reissued_min_delay",
+    "replay": "failure_replay",
+    "backoff": "backoff_first",
+    "backoff_served": "backoff_max_usable",
+    "backoff_unserved": "backoff_max_unusable",
+    "retry_after": "max_retry_after",
+    "confirmed": "rejection_hold_off",
+    "losses_stale": "max_unattended_losses",
+    "ping": "loop_ping_timeout",
+    "elections": "max_restarts",
+    "tries": "max_attempts",
+    "first_delay": "retry_first_delay",
+    "connect": "connect_timeout",
+    "read": "read_timeout",
+    "deadline": "fetch_deadline",
+    "gate": "gate_share",
+    "tries_unreachable": "max_attempts_unreachable",
+    "deadline_unreachable": "fetch_deadline_unreachable",
+    "gone": "gone_retry_for",
+    "deadline_gone": "fetch_deadline_gone",
+    "longest": "longest_fetch",
+}
 
 
+@renamed_fields(_FORMER_NAMES)
 @attrs.frozen
-class Policy:
-    """When a token is refreshed, when callers wait for that, and how long anything may take. All times in seconds.
+class RefreshPolicy:
+    """When a token is refreshed, when callers wait for that, and how long a fetch may take.
+
+    All times are in seconds.
 
     Attributes:
-        late: this long before expiry callers begin to wait for a refresh that is due,
-        late_wait: but no longer than this,
-        late_reserve: and never into the last seconds of the old token, of which this many stay.
-        expired: a token with this little life left is not handed out any more,
-        delivery: and one that is received must have this much more, so that it reaches its callers.
-        long_life: tokens that live at least this long are refreshed at `half` of their life, others
-            at `most` of it.
-        jitter: the refresh point is moved by up to this share of itself either way, drawn once per
-            token.
-        same_again: the earliest next refresh after the host has handed the same token out once
-            more.
-        replay: the least time for which a failure is told to every caller without asking again.
-        backoff: the first wait after a failed fetch; it doubles with each further failure.
-        backoff_served: the longest such wait while a usable token is served,
-        backoff_unserved: and without one.
-        retry_after: the longest `Retry-After` that is obeyed.
-        confirmed: for how long no rejection of a token that the host has confirmed starts a fetch;
-            doubles each time.
-        losses_stale: after this many flights in a row that were lost with no caller waiting,
-        because their event loops ended, a caller with a STALE token waits for the next one as if it
-            were LATE.
-        ping: a loop that has not answered for this long has lost its fetch. elections: how often in
-        a row a lost fetch is begun again at once, for one caller and for all of them. tries: how
-        many requests one fetch sends at the most, first_delay: and the upper end of the random wait
-        before the second one; it doubles with each further one. connect, read: the time-outs of one
-        request. deadline: how long one fetch may take, without the time in which its event loop was
-        blocked or it waited for a turn, gate: and which share of that it may spend waiting at a
-        host-wide gate before it goes on without it.
-        tries_unreachable, deadline_unreachable: the same two while no connection was ever made.
-        gone: an answer of 410 is asked again for at least this long; `deadline_gone` is the deadline then.
-        longest: follows from these; whatever the host answers, a fetch is over by then.
-        key: all numbers that were passed. Equal policies have equal keys, and a tuple is hashed faster.
+        late_before_expiry: callers wait for a due refresh from this long before expiry.
+        late_wait: longest wait of a caller for a due refresh while the token is still valid.
+        late_reserve: such a wait ends at least this long before the token expires.
+        expired_before_expiry: a token with this much life left, or less, is not returned.
+        delivery_margin: a received token must live this much longer than `expired_before_expiry`,
+            so that it reaches its callers.
+        long_life: a token that lives at least this long is refreshed after `refresh_share_long` of
+            its life, any other after `refresh_share_short`.
+        refresh_share_long: the share of its life after which a long-lived token is refreshed.
+        refresh_share_short: the share of its life after which any other token is refreshed.
+        refresh_jitter: the refresh is moved by up to this share of its delay, either way, drawn
+            once per token. A `refresh_in` of the host is only moved later.
+        reissued_min_delay: least delay of the next refresh after the host returned the same token
+            again.
+        failure_replay: least time for which a failure is raised to all callers without a new fetch.
+        backoff_first: the first back-off after a failed fetch; it doubles with each further
+            failure.
+        backoff_max_usable: longest back-off while a usable token is served.
+        backoff_max_unusable: longest back-off without a usable token.
+        max_retry_after: longest `Retry-After` that is obeyed; a longer one counts as this long.
+        rejection_hold_off: for this long after the host confirmed a rejected token, further
+            rejections of it start no fetch; it doubles each time.
+        max_unattended_losses: after this many flights in a row that were lost with no caller
+            waiting, because their event loops ended, a caller with a STALE token waits for the next
+            flight as if the token were LATE.
+        loop_ping_timeout: an event loop that does not respond for this long has lost its fetch.
+        max_restarts: how often in a row a lost fetch is started again at once, for one caller and
+            for all of them.
+        max_attempts: most requests of one fetch.
+        retry_first_delay: upper bound of the random delay before the second request; it doubles
+            with each further request.
+        connect_timeout: time-out of the connection of one request.
+        read_timeout: time-out of each read from the connection of one request.
+        fetch_deadline: longest duration of one fetch, without the time in which its event loop was
+            blocked or it waited for a turn.
+        gate_share: the share of `fetch_deadline` for which a fetch waits at a host-wide gate before
+            it continues without the gate.
+        max_attempts_unreachable: `max_attempts` as long as no connection was made.
+        fetch_deadline_unreachable: `fetch_deadline` as long as no connection was made.
+        gone_retry_for: least time for which a request is repeated after a 410.
+        fetch_deadline_gone: `fetch_deadline` after a 410.
+        longest_fetch: computed from the other fields; a fetch is over by then, whatever the host
+            responds.
+        key: the values of all fields. Equal policies have equal keys, and a tuple is hashed faster.
 
     Raises:
-        ConfigurationError: a number that is none, or makes no sense.
+        ConfigurationError: a value is not a finite number, or is out of range.
 
     """
 
-    late: float = 120.0
+    late_before_expiry: float = 120.0
     late_wait: float = 5.0
     late_reserve: float = 15.0
-    expired: float = 10.0
-    delivery: float = 1.0
+    expired_before_expiry: float = 10.0
+    delivery_margin: float = 1.0
     long_life: float = 7200.0
-    half: float = 0.5
-    most: float = 0.8
-    jitter: float = 0.1
-    same_again: float = 60.0
-    replay: float = 0.25
-    backoff: float = 1.0
-    backoff_served: float = 60.0
-    backoff_unserved: float = 5.0
-    retry_after: float = 60.0
-    confirmed: float = 60.0
-    losses_stale: int = 3
-    ping: float = 2.0
-    elections: int = 4
-    tries: int = 5
-    first_delay: float = 1.0
-    connect: float = 2.0
-    read: float = 10.0
-    deadline: float = 30.0
-    gate: float = 2 / 3
-    tries_unreachable: int = 3
-    deadline_unreachable: float = 8.0
-    gone: float = 70.0
-    deadline_gone: float = 90.0
+    refresh_share_long: float = 0.5
+    refresh_share_short: float = 0.8
+    refresh_jitter: float = 0.1
+    reissued_min_delay: float = 60.0
+    failure_replay: float = 0.25
+    backoff_first: float = 1.0
+    backoff_max_usable: float = 60.0
+    backoff_max_unusable: float = 5.0
+    max_retry_after: float = 60.0
+    rejection_hold_off: float = 60.0
+    max_unattended_losses: int = 3
+    loop_ping_timeout: float = 2.0
+    max_restarts: int = 4
+    max_attempts: int = 5
+    retry_first_delay: float = 1.0
+    connect_timeout: float = 2.0
+    read_timeout: float = 10.0
+    fetch_deadline: float = 30.0
+    gate_share: float = 2 / 3
+    max_attempts_unreachable: int = 3
+    fetch_deadline_unreachable: float = 8.0
+    gone_retry_for: float = 70.0
+    fetch_deadline_gone: float = 90.0
 
-    longest: float = attrs.field(init=False, default=0.0, repr=False)
+    longest_fetch: float = attrs.field(init=False, default=0.0, repr=False)
     key: tuple[float, ...] = attrs.field(init=False, default=(), repr=False, eq=False)
 
     def __attrs_post_init__(self) -> None:
@@ -90,20 +136,21 @@ class Policy:
             if field.init
         }
         for name, value in given.items():
-            least = 1 if name in ("tries", "tries_unreachable") else 0
+            least = 1 if name in ("max_attempts", "max_attempts_unreachable") else 0
             if (
                 isinstance(value, bool)
                 or not isinstance(value, int | float)
                 or not least <= value < math.inf
             ):
-                msg = f"Policy({name}={value!r}): it must be a number, {least} or more"
+                msg = f"RefreshPolicy({name}={value!r}): it must be a number, {least} or more"
                 raise ConfigurationError(msg)
-        for name in ("half", "most", "jitter"):
-            if getattr(self, name) >= 1:
-                msg = f"Policy({name}={getattr(self, name)!r}): it is a share, and less than 1"
+        for name in ("refresh_share_long", "refresh_share_short", "refresh_jitter"):
+            if given[name] >= 1:
+                msg = f"RefreshPolicy({name}={given[name]!r}): it is a share, and less than 1"
                 raise ConfigurationError(msg)
+        deadline = max(self.fetch_deadline, self.fetch_deadline_gone)
         object.__setattr__(self, "key", tuple(given.values()))
-        object.__setattr__(self, "longest", max(self.deadline, self.deadline_gone) + self.ping)
+        object.__setattr__(self, "longest_fetch", deadline + self.loop_ping_timeout)
 
 
-DEFAULT_POLICY = Policy()
+DEFAULT_POLICY = RefreshPolicy()

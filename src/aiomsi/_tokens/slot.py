@@ -32,7 +32,7 @@ from aiomsi._tokens.flight import (
     wake,
 )
 from aiomsi._tokens.host_backoff import HostBackoff
-from aiomsi._tokens.policy import DEFAULT_POLICY, Policy
+from aiomsi._tokens.policy import DEFAULT_POLICY, RefreshPolicy
 from aiomsi._tokens.state import (
     BLANK,
     LOST_FAILURE,
@@ -123,7 +123,7 @@ class Slot:
 
     name: str
     clock: Clock = SYSTEM_CLOCK
-    policy: Policy = DEFAULT_POLICY
+    policy: RefreshPolicy = DEFAULT_POLICY
     draw: Uniform = random.uniform
     backoff: HostBackoff = attrs.field(factory=HostBackoff)
     private: bool = False
@@ -356,7 +356,7 @@ class Slot:
         Time passes between the publication and this call: the event loop may have been blocked, or
         a clock have jumped. And the flight may have carried other claims.
         """
-        if token.left(self._now()) <= self.policy.expired:
+        if token.left(self._now()) <= self.policy.expired_before_expiry:
             return False
         return (
             claims is None
@@ -514,7 +514,7 @@ class Slot:
                 state, outcome = apply_failure(self._state, result, now, self.policy, self.draw)
                 if result.retry_after is not None and result.from_host and not result.permanent:
                     self.backoff.hold_off(
-                        now.monotonic + min(result.retry_after, self.policy.retry_after)
+                        now.monotonic + min(result.retry_after, self.policy.max_retry_after)
                     )
             elif flight.delay:
                 # The flight has sent no request, so the back-off before the next one stays.

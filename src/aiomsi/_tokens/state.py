@@ -8,7 +8,7 @@ import attrs
 
 from aiomsi._errors import CredentialError, TokenUnavailableError
 from aiomsi._tokens.backoff import pause_after
-from aiomsi._tokens.policy import Policy
+from aiomsi._tokens.policy import RefreshPolicy
 from aiomsi._tokens.token import (
     AccessToken,
     Freshness,
@@ -138,7 +138,7 @@ class Decision(enum.Enum):
 def decide(
     state: SlotState,
     now: Now,
-    policy: Policy,
+    policy: RefreshPolicy,
     *,
     flying: bool,
     patient: bool,
@@ -215,7 +215,7 @@ def apply_response(
     response: TokenResponse,
     request: FetchRequest,
     now: Now,
-    policy: Policy,
+    policy: RefreshPolicy,
     draw: Uniform,
 ) -> tuple[SlotState, AccessToken | Failure]:
     """Return the state after a token response; a token that is about to expire is a failure."""

@@ -8,7 +8,7 @@ from typing import Any, NoReturn, Self
 
 import attrs
 
-from aiomsi._tokens.policy import Policy
+from aiomsi._tokens.policy import RefreshPolicy
 from aiomsi._util.secret import Secret
 
 BEARER = "Bearer"
@@ -197,11 +197,11 @@ def freshness_of(token: AccessToken | None, now: Now, policy: Policy) -> Freshne
     if token is None:
         return Freshness.NONE
     left = token.left(now)
-    if left <= policy.expired:
+    if left <= policy.expired_before_expiry:
         return Freshness.EXPIRED
     if token.is_fresh(now.wall, now.monotonic):
         return Freshness.FRESH
-    return Freshness.LATE if left <= policy.late else Freshness.STALE
+    return Freshness.LATE if left <= policy.late_before_expiry else Freshness.STALE
 
 
 def refresh_after(

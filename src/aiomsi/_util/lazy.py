@@ -1,7 +1,7 @@
 """Imports on first use: of public names, and within functions."""
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
 from types import TracebackType
 
@@ -36,6 +36,13 @@ def not_imported(error: ImportError | OSError) -> AiomsiError:
     return AiomsiError(
         msg, help="If the process has too many open files, close some, or raise its limit"
     )
+
+
+def name_by_package(package: str, values: Iterable[object]) -> None:
+    """Set the module of public classes to the package that exports them, as tracebacks show it."""
+    for value in values:
+        if isinstance(value, type):
+            value.__module__ = package
 
 
 def late(package: str, homes: Mapping[str, str]) -> Callable[[str], object]:

@@ -2,6 +2,7 @@
 
 import math
 import pickle
+from types import SimpleNamespace
 from typing import Any
 
 import attrs
@@ -27,7 +28,7 @@ def least(low: float, high: float) -> float:
     return low
 
 
-RULE = ArmRetry(draw=most)
+RULE = ArmRetry(uniform=most)
 
 
 def attempt(method: str = "GET", status: int | None = 429, **more: Any) -> ArmAttempt:
@@ -83,14 +84,14 @@ def test_waits_double_up_to_a_cap_with_full_jitter() -> None:
         30,
         30,
     ]
-    assert ArmRetry(draw=least)(attempt(number=4)) == 0.0
+    assert ArmRetry(uniform=least)(attempt(number=4)) == 0.0
     drawn = {ArmRetry()(attempt(number=3)) for _ in range(20)}
     assert len(drawn) > 1
     assert all(one is not None and 0 <= one <= 4 for one in drawn)
 
 
 def test_a_wait_is_never_shorter_than_asked_for() -> None:
-    assert ArmRetry(draw=least)(attempt(retry_after=17.0)) == 17.0
+    assert ArmRetry(uniform=least)(attempt(retry_after=17.0)) == 17.0
     assert RULE(attempt(retry_after=17.0)) == 18.0
     assert RULE(attempt(retry_after=100.0)) == 101.0
     assert RULE(attempt("GET", 503, retry_after=0.0)) == 1.0
@@ -100,12 +101,12 @@ def test_a_wait_that_does_not_fit_fails_at_once() -> None:
     assert RULE(attempt(retry_after=1_235.0)) is None
     assert RULE(attempt(retry_after=100.0, elapsed=80.0)) is None
     assert RULE(attempt(retry_after=100.0, left=100.0)) is None
-    assert ArmRetry(longest_wait=60)(attempt(retry_after=61.0)) is None
-    assert ArmRetry(longest_wait=60, draw=least)(attempt(retry_after=60.0)) == 60.0
+    assert ArmRetry(max_retry_after=60)(attempt(retry_after=61.0)) is None
+    assert ArmRetry(max_retry_after=60, uniform=least)(attempt(retry_after=60.0)) == 60.0
 
 
 def test_jitter_does_not_make_a_fitting_wait_fail() -> None:
-    slow = ArmRetry(draw=most, first_delay=30.0)
+    slow = ArmRetry(uniform=most, first_delay=30.0)
     assert slow(attempt(retry_after=100.0, elapsed=79.0)) == 100.5
     assert slow(attempt(retry_after=100.0, left=101.0)) == 100.5
     assert slow(attempt(left=30.0)) is None
@@ -129,11 +130,12 @@ def test_unreadable_response_to_a_write_is_checked_first(method: str, again: boo
 @pytest.mark.parametrize(
     ("rule", "budget"),
     [
-        (ArmRetry(budget=5), 5),
+        (ArmRetry(total_budget=5), 5),
         (ArmRetry(), 180),
         (lambda _: None, 180),
-        (ArmRetry(budget=0), 180),
-        (ArmRetry(budget=math.inf), math.inf),
+        (ArmRetry(total_budget=0), 180),
+        (SimpleNamespace(budget=7), 7),
+        (ArmRetry(total_budget=math.inf), math.inf),
     ],
 )
 def test_a_rule_without_a_budget_has_the_usual_one(rule: Any, budget: float) -> None:
@@ -145,8 +147,8 @@ def test_requests_are_limited_with_a_higher_limit_for_throttling() -> None:
     assert RULE(attempt("GET", 503, number=5)) is None
     assert RULE(attempt(number=19)) is not None
     assert RULE(attempt(number=20)) is None
-    assert ArmRetry(tries=1, tries_throttled=1)(attempt("GET", 503)) is None
-    assert ArmRetry(tries=1, tries_throttled=1)(attempt()) is None
+    assert ArmRetry(max_attempts=1, max_attempts_throttled=1)(attempt("GET", 503)) is None
+    assert ArmRetry(max_attempts=1, max_attempts_throttled=1)(attempt()) is None
 
 
 def test_a_call_has_a_budget() -> None:
@@ -296,9 +298,9 @@ def test_a_resource_that_a_lost_delete_has_deleted_is_gone(
 def test_a_pickled_rule_draws_for_itself() -> None:
     twins = [pickle.loads(pickle.dumps(ArmRetry())) for _ in range(2)]  # noqa: S301 (our own)
     assert twins[0] == twins[1] == ArmRetry()
-    assert len({twin.draw(0.0, 1.0) for twin in twins}) == 2
+    assert len({twin.uniform(0.0, 1.0) for twin in twins}) == 2
 
 
 def test_the_rule_hides_where_its_numbers_are_drawn_from() -> None:
-    assert repr(ArmRetry(tries=2)).startswith("ArmRetry(tries=2, ")
-    assert "draw" not in repr(ArmRetry())
+    assert repr(ArmRetry(max_attempts=2)).startswith("ArmRetry(max_attempts=2, ")
+    assert "uniform" not in repr(ArmRetry())

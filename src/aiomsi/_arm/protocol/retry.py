@@ -23,6 +23,7 @@ import attrs
 
 from aiomsi._errors import SAFE_METHODS
 from aiomsi._tokens.token import Uniform
+from aiomsi._util.deprecation import renamed_fields
 
 if TYPE_CHECKING:
     from aiomsi._arm.protocol.attempts import ArmAttempt
@@ -58,10 +59,26 @@ def evenly(low: float, high: float) -> float:
 
 def budget_of(rule: object) -> float:
     """Return a rule's budget, or `ArmRetry`'s for a rule that has none."""
-    budget = getattr(rule, "budget", None)
+    budget = getattr(rule, "total_budget", None)
+    if budget is None:
+        # The former name of the field, which a user's class may follow.
+        budget = getattr(rule, "budget", None)
     return float(budget) if isinstance(budget, int | float) and budget > 0 else DEFAULT_BUDGET
 
 
+_FORMER_NAMES = {
+    "tries": "max_attempts",
+    "tries_throttled": "max_attempts_throttled",
+    "longest_delay": "max_delay",
+    "longest_wait": "max_retry_after",
+    "lock": "locked_delay",
+    "replication": "replication_window",
+    "budget": "total_budget",
+    "draw": "uniform",
+}
+
+
+@renamed_fields(_FORMER_NAMES)
 @attrs.frozen
 class ArmRetry:
     """The rule by which a session repeats calls; any function of an `ArmAttempt` may replace it.
@@ -88,29 +105,29 @@ class ArmRetry:
 
     """
 
-    tries: int = 5
-    tries_throttled: int = 20
+    max_attempts: int = 5
+    max_attempts_throttled: int = 20
     first_delay: float = 1.0
-    longest_delay: float = 30.0
-    longest_wait: float = math.inf
-    lock: float = 5.0
-    replication: float = 60.0
-    budget: float = DEFAULT_BUDGET
-    draw: Uniform = attrs.field(default=evenly, repr=False)
+    max_delay: float = 30.0
+    max_retry_after: float = math.inf
+    locked_delay: float = 5.0
+    replication_window: float = 60.0
+    total_budget: float = DEFAULT_BUDGET
+    uniform: Uniform = attrs.field(default=evenly, repr=False)
 
     def __call__(self, attempt: ArmAttempt) -> float | None:
         """Return the seconds after which the call is repeated; None if it has failed."""
         if not self._may_pass(attempt):
             return None
         slow = attempt.locked or attempt.code == "PrincipalNotFound"
-        doubled = (self.lock if slow else self.first_delay) * 2 ** min(
+        doubled = (self.locked_delay if slow else self.first_delay) * 2 ** min(
             attempt.number - 1, _MOST_DOUBLINGS
         )
-        jitter = self.draw(0.0, min(doubled, self.longest_delay))
-        wait, left = attempt.retry_after or 0.0, self.budget - attempt.elapsed
+        jitter = self.uniform(0.0, min(doubled, self.max_delay))
+        wait, left = attempt.retry_after or 0.0, self.total_budget - attempt.elapsed
         if attempt.left is not None:
             left = min(left, attempt.left)
-        if wait > self.longest_wait or wait >= left:
+        if wait > self.max_retry_after or wait >= left:
             return None
         if wait > 0:
             # A wait that fits without jitter must fit with it.
@@ -120,16 +137,16 @@ class ArmRetry:
     def _may_pass(self, attempt: ArmAttempt) -> bool:
         """Return whether the same request may succeed later, and may be sent again."""
         if attempt.status == 429 or attempt.locked:
-            return attempt.number < self.tries_throttled
+            return attempt.number < self.max_attempts_throttled
         if (
-            attempt.number >= self.tries
+            attempt.number >= self.max_attempts
             or attempt.untrusted
             or attempt.permanent
             or attempt.code in _PERMANENT_CODES
         ):
             return False
         if attempt.status == 400 and attempt.code == "PrincipalNotFound":
-            return attempt.elapsed < self.replication
+            return attempt.elapsed < self.replication_window
         if attempt.listed:
             return attempt.repeats == 1
         if attempt.status is not None and attempt.status not in PASSING:

@@ -49,6 +49,10 @@ class MissingExtraError(ImportError):
         super().__init__(f"The embedded Azure needs {package}: pip install 'aiomsi[testing]'")
 
 
+# Raised before users have imported it, so its tracebacks need the public module from the start.
+MissingExtraError.__module__ = "aiomsi.testing"
+
+
 @functools.cache
 def get_signing_key(_owner: str) -> RSAPrivateKey:
     """Return an owner's key. It is created once per process, which takes about 100 ms.
