@@ -53,7 +53,7 @@ class Job:
         limit: the most seconds that the work may take.
         ca: the file with the origin's CA; None without TLS.
         loop: the kind of event loop.
-        policy: fields of aiomsi's `Policy`.
+        policy: fields of aiomsi's `RefreshPolicy`.
         node: the folder of the Node client; empty for the default.
         turns: the number of turns that the work is divided into; 0 for one part.
 

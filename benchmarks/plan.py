@@ -24,7 +24,8 @@ class Variant:
         origin: options of the origin.
         loop: the kind of event loop.
         tls: whether ARM is reached over TLS.
-        policy: fields of aiomsi's `Policy`. They only scale times down, so that events of hours
+        policy: fields of aiomsi's `RefreshPolicy`. They only scale times down, so that events of
+        hours
             happen within a run; the scenario documents which, and why.
 
     """

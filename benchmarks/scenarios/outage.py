@@ -2,9 +2,10 @@
 
 Scaled down: in `long life` a token lives an hour and its refresh is due after 2 s; the run covers
 the first 8 s of an outage, which in production lasts hours. In `to the end` a token lives 22 s and
-the run covers the time until 10 s are left, when aiomsi stops using the token. There, `Policy`
-scales aiomsi's refresh (at 3 s) and its late window to the token. Microsoft's libraries cannot be
-scaled in this way: their window is five minutes wide, so they would be in it from the start.
+the run covers the time until 10 s are left, when aiomsi stops using the token. There,
+`RefreshPolicy` scales aiomsi's refresh (at 3 s) and its late window to the token. Microsoft's
+libraries cannot be scaled in this way: their window is five minutes wide, so they would be in it
+from the start.
 """
 
 import time
@@ -100,7 +101,7 @@ SCENARIO = Scenario(
         "IMDS responds 503 to all but the first request.",
         f"`{_LONG}`: the token lives an hour, and its refresh is due after 2 s.",
         f"`{_END}`: it lives {_LIFE} s, and the run ends when 10 s are left;",
-        "`Policy` scales aiomsi's windows to it.",
+        "`RefreshPolicy` scales aiomsi's windows to it.",
         "Only the seconds after the refresh point count.",
     ),
 )

@@ -1,10 +1,10 @@
 """Steady ARM load while a slow IMDS refreshes the token again and again.
 
 Scaled down so that a run has several refreshes: the origin returns `refresh_in` of 2 s for a token
-that lives an hour. aiomsi raises a `refresh_in` below `Policy.same_again`, which is 60 s, so that
-is set to 1 s. azure-core shifts a refresh by up to a minute, drawn at random, so its pipeline is
-measured with tokens that live 3 s: it waits for a new token when they expire, as it does in
-production at its refresh point.
+that lives an hour. aiomsi raises a `refresh_in` below `RefreshPolicy.reissued_min_delay`, which is
+60 s, so that is set to 1 s. azure-core shifts a refresh by up to a minute, drawn at random, so its
+pipeline is measured with tokens that live 3 s: it waits for a new token when they expire, as it
+does in production at its refresh point.
 """
 
 from collections.abc import Iterator
@@ -152,7 +152,7 @@ SCENARIO = Scenario(
     remarks=(
         f"{RATE:.0f} calls a second; ARM takes {_ARM * 1e3:.0f} ms,",
         f"IMDS {SLOW * 1e3:.0f} ms for a refresh.",
-        "The origin asks for a refresh after 2 s, and aiomsi has `Policy(same_again=1)`.",
+        "The origin asks for a refresh after 2 s, and aiomsi has `RefreshPolicy(reissued_min_delay=1)`.",
         "azure-core's pipeline would shift that by up to a minute at random,",
         "so it has tokens that live 3 s.",
     ),

@@ -75,7 +75,7 @@ TOLD = CredentialClosedError, AccessToken
 """Results of a call whose credential is closed.
 
 A token only if its flight is lost at that moment, and the call starts another."""
-PATIENT = Policy(first_delay=SOON)
+PATIENT = RefreshPolicy(retry_first_delay=SOON)
 
 
 @attrs.define(eq=False)

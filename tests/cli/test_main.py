@@ -23,7 +23,7 @@ import attrs
 import pytest
 
 import aiomsi
-from aiomsi import Policy
+from aiomsi import RefreshPolicy
 from aiomsi._cli import main as cli
 from aiomsi.testing import DEFAULT_SUBSCRIPTION_ID, EmbeddedAzure, Fault
 

@@ -210,8 +210,8 @@ MUTANTS = (
         "never give up a fetch that hangs",
         Change(
             "_tokens/slot",
-            "self.policy.longest, self._on_overdue",
-            "self.policy.longest * 9, self._on_overdue",
+            "self.policy.longest_fetch, self._on_overdue",
+            "self.policy.longest_fetch * 9, self._on_overdue",
         ),
     ),
     Mutant(
@@ -272,7 +272,7 @@ MUTANTS = (
         "wait for a refresh after the first loss",
         Change(
             "_tokens/state",
-            "return state.unattended >= policy.losses_stale",
+            "return state.unattended >= policy.max_unattended_losses",
             "return state.unattended > 0",
         ),
     ),
@@ -288,8 +288,8 @@ MUTANTS = (
         "ignore the rejection of a new token",
         Change(
             "_tokens/state",
-            "return 0.0 if is_first else policy.confirmed, 0.0",
-            "return policy.confirmed, 0.0",
+            "return 0.0 if is_first else policy.rejection_hold_off, 0.0",
+            "return policy.rejection_hold_off, 0.0",
         ),
     ),
     Mutant(
@@ -343,7 +343,9 @@ MUTANTS = (
     Mutant(
         "fail unasked although the Retry-After fits the deadline",
         Change(
-            "_tokens/state", "is_recent or held_off > policy.deadline", "is_recent or held_off > 0"
+            "_tokens/state",
+            "is_recent or held_off > policy.fetch_deadline",
+            "is_recent or held_off > 0",
         ),
     ),
     Mutant(
@@ -380,7 +382,7 @@ MUTANTS = (
     ),
     Mutant(
         "elect for ever",
-        Change("_tokens/state", "if losses > policy.elections:", "if losses > 10**6:"),
+        Change("_tokens/state", "if losses > policy.max_restarts:", "if losses > 10**6:"),
         Change(
             "_tokens/slot", "                    elections -= 1\n", "                    pass\n"
         ),

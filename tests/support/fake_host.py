@@ -8,7 +8,7 @@ from virtual_loop import VirtualLoop
 
 from aiomsi._errors import TokenRefusedError, TokenUnavailableError
 from aiomsi._tokens.flight import wait_until_done
-from aiomsi._tokens.policy import DEFAULT_POLICY, Policy
+from aiomsi._tokens.policy import DEFAULT_POLICY, RefreshPolicy
 from aiomsi._tokens.slot import Slot
 from aiomsi._tokens.state import Failure, FetchRequest
 from aiomsi._tokens.token import TokenResponse
@@ -68,4 +68,4 @@ def make_slot(loop: VirtualLoop, policy: RefreshPolicy = DEFAULT_POLICY) -> Slot
 async def detach(slot: Slot, who: object) -> None:
     """Release the slot in the way of a credential that closes."""
     flight = slot.detach(who)
-    await wait_until_done([] if flight is None else [flight], slot.policy.ping)
+    await wait_until_done([] if flight is None else [flight], slot.policy.loop_ping_timeout)

@@ -12,7 +12,7 @@ import pytest
 from fake_host import DAY, Caller, detach
 from loops import LoopThread, when
 
-from aiomsi import AccessToken, Clock, Policy
+from aiomsi import AccessToken, Clock, RefreshPolicy
 from aiomsi._tokens.flight import Flight, LoopWaiters, Ping, call_threadsafe, wake
 from aiomsi._tokens.slot import Slot
 from aiomsi._tokens.state import Failure, FetchRequest

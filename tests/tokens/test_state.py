@@ -378,7 +378,7 @@ def test_new_token_that_served_ends_a_long_confirmation(served: int, pause: int)
     request = FetchRequest(rejected="same")
     state, _ = apply_response(state, response, request, at(0), POLICY, middle)
     state = refuse(state, "2", at(served))
-    if served > POLICY.confirmed:
+    if served > POLICY.rejection_hold_off:
         state = refuse(state, "3", at(served))
     assert state.token is not None
     assert apply_rejection(state, state.token.token, at(served + pause - 1)) is None

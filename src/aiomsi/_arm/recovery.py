@@ -92,7 +92,7 @@ class Recovery:
             ):
                 error.help = (
                     f"The service accepts the call again after {error.retry_after:g} s; "
-                    "a larger ArmRetry(budget=...) or timeout= lets the call wait for that"
+                    "a larger ArmRetry(total_budget=...) or timeout= lets the call wait for that"
                 )
             raise call.mark_uncertain(error)
         return await self._compare(call, error) if again.look else None

@@ -12,7 +12,7 @@ from aiomsi._clock import Clock
 from aiomsi._clouds import PUBLIC
 from aiomsi._errors import AiomsiError, ConfigurationError
 from aiomsi._tokens.flight import Fetch, wait_until_done
-from aiomsi._tokens.policy import Policy
+from aiomsi._tokens.policy import RefreshPolicy
 from aiomsi._tokens.slot import Slot
 from aiomsi._tokens.slot_table import Pace, SlotTable
 from aiomsi._tokens.token import AccessToken, TokenIdentity
@@ -28,7 +28,9 @@ class SlotCredential(ABC):
     Subclasses find the slot of a request, and create the fetch that the slot starts.
     """
 
-    def __init__(self, table: SlotTable, owner: Hashable, policy: Policy, clock: Clock) -> None:
+    def __init__(
+        self, table: SlotTable, owner: Hashable, policy: RefreshPolicy, clock: Clock
+    ) -> None:
         self._table = table
         # The key of this credential's slots in the table.
         self._owner = owner
@@ -120,7 +122,7 @@ class SlotCredential(ABC):
                 slots.add(self._held.popitem()[1][0])
         flights = [flight for slot in slots if (flight := slot.detach(self)) is not None]
         if flights:
-            await wait_until_done(flights, self._policy.ping)
+            await wait_until_done(flights, self._policy.loop_ping_timeout)
 
     async def __aenter__(self) -> Self:
         return self

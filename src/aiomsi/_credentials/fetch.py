@@ -27,7 +27,7 @@ from aiomsi._hosts.network import EXHAUSTED, find_local_cause
 from aiomsi._tokens.backoff import Attempt, deadline, next_try
 from aiomsi._tokens.flight import inside
 from aiomsi._tokens.host_backoff import HeldOffError, HostBackoff, Ticket
-from aiomsi._tokens.policy import Policy
+from aiomsi._tokens.policy import RefreshPolicy
 from aiomsi._tokens.state import Failure, FetchRequest, held_off_failure
 from aiomsi._tokens.token import Now, TokenResponse, Uniform
 from aiomsi._util.foreign import without_secrets
@@ -208,7 +208,7 @@ class TokenFetch:
         """Hold off the host's other slots, too, if the response has a `Retry-After`."""
         if failed.retry_after is not None and failed.problem.passing:
             self.backoff.hold_off(
-                self.clock.monotonic() + min(failed.retry_after, self.policy.retry_after)
+                self.clock.monotonic() + min(failed.retry_after, self.policy.max_retry_after)
             )
 
     async def _send_at_gate(
@@ -252,7 +252,9 @@ class TokenFetch:
             failed = _describe_lost_request(error)
             if isinstance(error, aiohttp.ServerTimeoutError):
                 limit.count()
-                longest = self.policy.read if failed.connected else self.policy.connect
+                longest = (
+                    self.policy.read_timeout if failed.connected else self.policy.connect_timeout
+                )
                 return attrs.evolve(failed, loop_blocked=left - limit.seconds < longest / 2)
             return failed
         if size > MAX_BODY:

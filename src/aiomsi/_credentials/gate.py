@@ -140,8 +140,8 @@ class HostGate:
 
     Its directory stores two points in time and a few empty lock files, never a token. When a
     process dies, the kernel releases its locks. If the directory can't be trusted or used, or no
-    turn comes in time (`Policy.gate`), the gate logs one warning, and the token request is sent
-    without it.
+    turn comes in time (`RefreshPolicy.gate_share`), the gate logs one warning, and the token
+    request is sent without it.
 
     Creating a gate does no I/O. A gate may be pickled, shared by threads and kept over a fork.
 

@@ -15,7 +15,7 @@ from aiomsi._errors import ConfigurationError
 from aiomsi._hosts.detect import make_host
 from aiomsi._hosts.identity import Identity
 from aiomsi._tokens.flight import Fetch
-from aiomsi._tokens.policy import DEFAULT_POLICY, Policy
+from aiomsi._tokens.policy import DEFAULT_POLICY, RefreshPolicy
 from aiomsi._tokens.slot import Slot
 from aiomsi._tokens.slot_table import SlotTable, shared_backoff, shared_slots
 from aiomsi._tokens.token import AccessToken, TokenIdentity

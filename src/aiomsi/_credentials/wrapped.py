@@ -41,7 +41,7 @@ from aiomsi._hosts.base import parse_retry_after
 from aiomsi._hosts.times import parse_number
 from aiomsi._tokens.flight import Ping, call_threadsafe, inside, join_fetch
 from aiomsi._tokens.host_backoff import HeldOffError, HostBackoff, Ticket
-from aiomsi._tokens.policy import Policy
+from aiomsi._tokens.policy import RefreshPolicy
 from aiomsi._tokens.state import Failure, FetchRequest, held_off_failure
 from aiomsi._tokens.token import BEARER, Now, TokenResponse
 from aiomsi._util.foreign import without_secrets
@@ -383,9 +383,11 @@ class WrappedFetch:
         try:
             async with scope:
                 if self.backoff.take(ticket, self.clock.monotonic()):
-                    await self.backoff.wait(ticket, self.clock, self.policy.deadline)
+                    await self.backoff.wait(ticket, self.clock, self.policy.fetch_deadline)
                 result = await self.inner.get_token(
-                    self.scopes, options, LoopTimeouts(self.policy.ping, self.clock.sleep)
+                    self.scopes,
+                    options,
+                    LoopTimeouts(self.policy.loop_ping_timeout, self.clock.sleep),
                 )
         except HeldOffError:
             return held_off_failure(f"{self.inner.name} {' '.join(self.scopes)}")
@@ -403,7 +405,7 @@ class WrappedFetch:
         except Exception as error:  # noqa: BLE001 (each error becomes a value)
             late = isinstance(error, TimeoutError) and scope.expired()
             text = (
-                f"no result within {self.policy.deadline:g} s"
+                f"no result within {self.policy.fetch_deadline:g} s"
                 if late
                 else f"{type(error).__name__}: {error}"
             )

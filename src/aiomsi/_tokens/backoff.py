@@ -35,17 +35,17 @@ class Attempt:
     gated: float = 0.0
 
 
-def deadline(attempt: Attempt, policy: Policy) -> float:
+def deadline(attempt: Attempt, policy: RefreshPolicy) -> float:
     """Return the seconds that this fetch may take in all, as far as is known after this attempt."""
     if attempt.gone:
         return policy.fetch_deadline_gone
     if attempt.connected:
-        return policy.deadline
+        return policy.fetch_deadline
     # Waiting for other processes does not show that the host is unreachable.
-    return min(policy.deadline, policy.deadline_unreachable + attempt.gated)
+    return min(policy.fetch_deadline, policy.fetch_deadline_unreachable + attempt.gated)
 
 
-def next_try(attempt: Attempt, policy: Policy, draw: Uniform) -> float | None:
+def next_try(attempt: Attempt, policy: RefreshPolicy, draw: Uniform) -> float | None:
     """Return the seconds until the fetch sends its next request; None if the fetch has failed.
 
     Waits have full jitter, so that independent processes spread out, and are never shorter than
@@ -100,12 +100,13 @@ def pause_after(
     A permanent failure pauses for the shortest time only, because its cause may be repaired at any
     time.
     """
-    demanded = min(retry_after or 0.0, policy.retry_after)
-    doubled = policy.backoff * 2 ** min(failures - 1, _MOST_DOUBLINGS)
+    demanded = min(retry_after or 0.0, policy.max_retry_after)
+    doubled = policy.backoff_first * 2 ** min(failures - 1, _MOST_DOUBLINGS)
     share = draw(0.5, 1.0)
-    served = max(demanded, policy.replay, share * min(doubled, policy.backoff_served))
+    served = max(demanded, policy.failure_replay, share * min(doubled, policy.backoff_max_usable))
     if permanent:
-        return Pause(served, policy.replay)
+        return Pause(served, policy.failure_replay)
     return Pause(
-        served, max(demanded, policy.replay, share * min(doubled, policy.backoff_unserved))
+        served,
+        max(demanded, policy.failure_replay, share * min(doubled, policy.backoff_max_unusable)),
     )

@@ -23,13 +23,13 @@ EXPIRED or NONE    start one and wait, or raise the   wait
                    last failure if it is recent
 =================  =================================  =========================================
 
-A slot is *starved* after `Policy.losses_stale` flights in a row were lost without a waiting caller:
-each event loop ended before the host responded, as with one `asyncio.run` per job. The caller that
-waits then keeps its loop alive until the token arrives. If that flight is lost as well and no caller
-still waits for it, for example because of the caller's own time-out, waiting did not help, and
-counting starts again; it does not if only the flight's event loop ended, while callers wait in
-others. Without a usable token a starved slot's flight first waits for the back-off, so that callers with short
-time-outs do not cause one request each.
+A slot is *starved* after `RefreshPolicy.max_unattended_losses` flights in a row were lost without a
+waiting caller: each event loop ended before the host responded, as with one `asyncio.run` per job.
+The caller that waits then keeps its loop alive until the token arrives. If that flight is lost as
+well and no caller still waits for it, for example because of the caller's own time-out, waiting did
+not help, and counting starts again; it does not if only the flight's event loop ended, while
+callers wait in others. Without a usable token a starved slot's flight first waits for the back-off,
+so that callers with short time-outs do not cause one request each.
 
 "If allowed" means: after the back-off of the last failure, and after a `Retry-After` of the host
 (`HostBackoff`). A caller without a usable token starts a flight earlier if that `Retry-After` fits
@@ -64,8 +64,8 @@ effect. A waiter is woken with a value:
 - an `AccessToken`, which was published in the slot before;
 - a `Failure`, from which each caller creates a separate exception;
 - `NoResult.LOST`: the task was cancelled, or its loop is closed or does not respond. The first
-  caller that decides starts a new generation; after `Policy.elections` losses, of one caller or in
-  close succession, the loss is a `Failure`;
+  caller that decides starts a new generation; after `RefreshPolicy.max_restarts` losses, of one
+  caller or in close succession, the loss is a `Failure`;
 - `NoResult.SUPERSEDED`: the token was rejected, or the slot emptied, while the flight was under
   way, so its result would be outdated;
 - `NoResult.CLOSED`: the credential that this waiter came through was closed;
@@ -74,8 +74,8 @@ effect. A waiter is woken with a value:
 **Losses.** In the flight's own loop the task itself ends the flight (if it is cancelled, or past
 its last deadline). A later caller checks whether that loop is closed or the last deadline is over.
 Waiters in another loop share a `LoopWaiters`, which pings the flight's loop while they wait: it
-notices a closed loop at once, a silent one after `Policy.ping`. After a fork the child has no
-flight.
+notices a closed loop at once, a silent one after `RefreshPolicy.loop_ping_timeout`. After a fork
+the child has no flight.
 
 **Uncounted time.** The time in which the flight's loop was blocked, and the time that the fetch
 waits for a turn at its host, postpone the last deadline (`RunningTimeout`, which the fetch adds to

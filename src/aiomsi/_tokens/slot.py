@@ -175,7 +175,7 @@ class Slot:
             )
         if claims is not None:
             self._challenge(claims)
-        patient, elections = True, self.policy.elections
+        patient, elections = True, self.policy.max_restarts
         for _ in range(_MOST_ROUNDS):
             step = self._decide(credential, fetch, patient=patient)
             outcome = await self._wait(step) if isinstance(step, Waiter) else step
@@ -328,7 +328,7 @@ class Slot:
             )
             if decision in (Decision.START, Decision.SERVE_AND_START):
                 self._fetches += 1
-                overdue = now.monotonic + policy.longest
+                overdue = now.monotonic + policy.longest_fetch
                 delay = delay_of(state, now, policy) if state.unattended else 0.0
                 self._flight = started = Flight(self._fetches, loop, state.request, overdue, delay)
             if ready is not None:
@@ -427,12 +427,12 @@ class Slot:
         # If this loop was blocked too, the whole process may have been, so the flight's loop is
         # pinged again.
         following, now = Ping(), loop_waiters.loop.time()
-        following.due = now + self.policy.ping
+        following.due = now + self.policy.loop_ping_timeout
         if (ping is None or ping.answered or now > ping.due + TOLERANCE) and call_threadsafe(
             flight.loop, following.answer
         ):
             loop_waiters.watch = loop_waiters.loop.call_later(
-                self.policy.ping, self._watch, flight, loop_waiters, following
+                self.policy.loop_ping_timeout, self._watch, flight, loop_waiters, following
             )
             return
         self._publish(flight, NoResult.LOST)
@@ -462,7 +462,7 @@ class Slot:
         flight.own.add(asyncio.current_task())
         if self._flight is not flight:
             return
-        flight.timer = flight.loop.call_later(self.policy.longest, self._on_overdue, flight)
+        flight.timer = flight.loop.call_later(self.policy.longest_fetch, self._on_overdue, flight)
         result: TokenResponse | Failure
         try:
             if flight.delay:
@@ -537,7 +537,7 @@ class Slot:
         if (
             isinstance(outcome, Failure)
             and state.token is not None
-            and state.token.left(now) > self.policy.expired
+            and state.token.left(now) > self.policy.expired_before_expiry
         ):
             left, pause = state.token.left(now), state.retry_at_usable - now.monotonic
             logger.warning(
@@ -551,7 +551,7 @@ class Slot:
             isinstance(outcome, AccessToken)
             and reissued is not None
             and reissued.same
-            and reissued.span == self.policy.confirmed
+            and reissued.span == self.policy.rejection_hold_off
         ):
             logger.warning(
                 "%s: the token endpoint returned the token again that a service had rejected",

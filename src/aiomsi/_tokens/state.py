@@ -169,7 +169,7 @@ def decide(
         if flying:
             return Decision.JOIN, None, None
         is_recent = state.failure is not None and now.monotonic < state.retry_at_unusable
-        if is_recent or held_off > policy.deadline:
+        if is_recent or held_off > policy.fetch_deadline:
             return Decision.FAIL, state.failure if is_recent else None, None
         return Decision.START, None, None
     may_start = not flying and held_off <= 0 and now.monotonic >= state.retry_at_usable
@@ -180,16 +180,16 @@ def decide(
     return (Decision.SERVE_AND_START if may_start else Decision.SERVE), token, None
 
 
-def is_starved(state: SlotState, policy: Policy) -> bool:
+def is_starved(state: SlotState, policy: RefreshPolicy) -> bool:
     """Return whether so many flights were lost unattended that a caller waits for the next.
 
     An event loop that ends before the host responds, as with one `asyncio.run` per job, ends each
     of its flights that has no waiting caller.
     """
-    return state.unattended >= policy.losses_stale
+    return state.unattended >= policy.max_unattended_losses
 
 
-def delay_of(state: SlotState, now: Now, policy: Policy) -> float:
+def delay_of(state: SlotState, now: Now, policy: RefreshPolicy) -> float:
     """Return the seconds that a flight waits before its fetch, if no usable token is held.
 
     A caller without a token starts a flight at once after a lost one. If time-outs of the callers
@@ -200,14 +200,14 @@ def delay_of(state: SlotState, now: Now, policy: Policy) -> float:
     return max(0.0, state.retry_at_unusable - now.monotonic)
 
 
-def is_idle(state: SlotState, now: Now, policy: Policy) -> bool:
+def is_idle(state: SlotState, now: Now, policy: RefreshPolicy) -> bool:
     """Return whether the state holds neither a usable token nor a back-off that is recent."""
     if freshness_of(state.token, now, policy).usable:
         return False
     until = max(state.retry_at_usable, state.retry_at_unusable)
     if state.reissued is not None:
         until = max(until, state.reissued.until)
-    return now.monotonic >= until + policy.backoff_served
+    return now.monotonic >= until + policy.backoff_max_usable
 
 
 def apply_response(
@@ -219,7 +219,7 @@ def apply_response(
     draw: Uniform,
 ) -> tuple[SlotState, AccessToken | Failure]:
     """Return the state after a token response; a token that is about to expire is a failure."""
-    if response.life <= policy.expired + policy.delivery:
+    if response.life <= policy.expired_before_expiry + policy.delivery_margin:
         return apply_failure(state, _nearly_expired(response), now, policy, draw)
     again = response.secret == request.rejected
     same_again = again or (state.token is not None and response.secret == state.token.token)
@@ -235,7 +235,12 @@ def apply_response(
 
 
 def _decide_span(
-    before: ReissuedToken | None, request: FetchRequest, now: Now, policy: Policy, *, again: bool
+    before: ReissuedToken | None,
+    request: FetchRequest,
+    now: Now,
+    policy: RefreshPolicy,
+    *,
+    again: bool,
 ) -> tuple[float, float]:
     """Return `span` and `ended` of the response to a rejection that follows the one of `before`.
 
@@ -245,15 +250,15 @@ def _decide_span(
     """
     is_first = not again and request.claims is None
     if before is None or not _is_repeated(before, request, now, policy, again=again):
-        return 0.0 if is_first else policy.confirmed, 0.0
+        return 0.0 if is_first else policy.rejection_hold_off, 0.0
     if is_first and before.same:
         return 0.0, before.span
-    ended = before.ended if now.monotonic <= before.until + policy.confirmed else 0.0
-    return max(policy.confirmed, before.span * 2, ended * 2), 0.0
+    ended = before.ended if now.monotonic <= before.until + policy.rejection_hold_off else 0.0
+    return max(policy.rejection_hold_off, before.span * 2, ended * 2), 0.0
 
 
 def _is_repeated(
-    before: ReissuedToken, request: FetchRequest, now: Now, policy: Policy, *, again: bool
+    before: ReissuedToken, request: FetchRequest, now: Now, policy: RefreshPolicy, *, again: bool
 ) -> bool:
     """Return whether this rejection continues the one that `before` is about.
 
@@ -262,12 +267,12 @@ def _is_repeated(
     """
     if request.claims is not None:
         return before.claims == request.claims or (again and before.rejected == request.rejected)
-    window = max(policy.confirmed, before.span)
+    window = max(policy.rejection_hold_off, before.span)
     return before.rejected == request.rejected and (again or now.monotonic <= before.until + window)
 
 
 def apply_failure(
-    state: SlotState, failure: Failure, now: Now, policy: Policy, draw: Uniform
+    state: SlotState, failure: Failure, now: Now, policy: RefreshPolicy, draw: Uniform
 ) -> tuple[SlotState, Failure]:
     """Return the state after a failed fetch; a token that is held stays."""
     failing = state.failing + 1
@@ -290,16 +295,16 @@ def apply_failure(
 
 
 def apply_loss(
-    state: SlotState, now: Now, policy: Policy, draw: Uniform, *, waited_for: bool
+    state: SlotState, now: Now, policy: RefreshPolicy, draw: Uniform, *, waited_for: bool
 ) -> tuple[SlotState, Failure | None]:
     """Return the state after a fetch that was cancelled or whose event loop is gone.
 
     The loss counts as a failure for callers with a usable token. Callers without one start the
-    next fetch at once, because the host has not failed; only after `Policy.elections` losses in
-    close succession is it a failure for them too. The flight after `Policy.losses_stale`
-    unattended losses had a waiting caller. If its callers are gone with it, waiting did not help,
-    and counting starts again; if some still wait in other event loops, the callers after the
-    back-off wait again.
+    next fetch at once, because the host has not failed; only after `RefreshPolicy.max_restarts`
+    losses in close succession is it a failure for them too. The flight after
+    `RefreshPolicy.max_unattended_losses` unattended losses had a waiting caller. If its callers are
+    gone with it, waiting did not help, and counting starts again; if some still wait in other event
+    loops, the callers after the back-off wait again.
 
     Args:
         state: the state before.
@@ -314,7 +319,7 @@ def apply_loss(
     waited_on = waited_for and freshness_of(state.token, now, policy).usable
     is_in_vain = is_starved(state, policy) and not waited_on
     unattended = 0 if is_in_vain else state.unattended + (not waited_for)
-    if losses > policy.elections:
+    if losses > policy.max_restarts:
         return attrs.evolve(after, losses=losses, unattended=unattended), failure
     return attrs.evolve(after, losses=losses, unattended=unattended, failure=None), None
 

@@ -179,16 +179,16 @@ class AccessToken:
         """Return whether the token is usable and not yet due for a refresh."""
         return self._ends_wall - wall > self._refresh_left < self._ends_monotonic - monotonic
 
-    def redrawn(self, policy: Policy, draw: Uniform) -> "AccessToken":
+    def redrawn(self, policy: RefreshPolicy, draw: Uniform) -> "AccessToken":
         """Return the same token with a later random refresh point.
 
         Without that, all children of a fork would refresh at the same time.
         """
-        left = self._refresh_left * draw(1 - policy.jitter, 1)
-        return attrs.evolve(self, refresh_left=max(left, policy.expired))
+        left = self._refresh_left * draw(1 - policy.refresh_jitter, 1)
+        return attrs.evolve(self, refresh_left=max(left, policy.expired_before_expiry))
 
 
-def freshness_of(token: AccessToken | None, now: Now, policy: Policy) -> Freshness:
+def freshness_of(token: AccessToken | None, now: Now, policy: RefreshPolicy) -> Freshness:
     """Return the freshness of a slot's token.
 
     A token that is not yet due for a refresh is FRESH however short its life, because no refresh
@@ -205,7 +205,7 @@ def freshness_of(token: AccessToken | None, now: Now, policy: Policy) -> Freshne
 
 
 def refresh_after(
-    response: TokenResponse, *, same_again: bool, policy: Policy, draw: Uniform
+    response: TokenResponse, *, same_again: bool, policy: RefreshPolicy, draw: Uniform
 ) -> float:
     """Return the seconds after which the token is due for a refresh; random, so called once.
 
@@ -213,20 +213,29 @@ def refresh_after(
     the same one.
     """
     if same_again:
-        return max(policy.same_again, response.life * policy.half)
-    latest = response.life - policy.late
+        return max(policy.reissued_min_delay, response.life * policy.refresh_share_long)
+    latest = response.life - policy.late_before_expiry
     if (
         response.refresh_in is not None
         and 0 < response.refresh_in <= latest
-        and policy.same_again <= latest
+        and policy.reissued_min_delay <= latest
     ):
-        return min(max(response.refresh_in * draw(1, 1 + policy.jitter), policy.same_again), latest)
-    share = policy.half if response.life >= policy.long_life else policy.most
-    return response.life * share * draw(1 - policy.jitter, 1 + policy.jitter)
+        return min(
+            max(
+                response.refresh_in * draw(1, 1 + policy.refresh_jitter), policy.reissued_min_delay
+            ),
+            latest,
+        )
+    share = (
+        policy.refresh_share_long
+        if response.life >= policy.long_life
+        else policy.refresh_share_short
+    )
+    return response.life * share * draw(1 - policy.refresh_jitter, 1 + policy.refresh_jitter)
 
 
 def date_token(
-    response: TokenResponse, now: Now, *, same_again: bool, policy: Policy, draw: Uniform
+    response: TokenResponse, now: Now, *, same_again: bool, policy: RefreshPolicy, draw: Uniform
 ) -> AccessToken:
     """Create the token of a response that was received at `now`."""
     after = refresh_after(response, same_again=same_again, policy=policy, draw=draw)
@@ -242,6 +251,6 @@ def date_token(
         authorization=Secret(f"{response.token_type} {response.secret}"),
         ends_wall=ends,
         ends_monotonic=now.monotonic + response.life,
-        refresh_left=max(response.life - after, policy.expired),
+        refresh_left=max(response.life - after, policy.expired_before_expiry),
         client_id=response.client_id,
     )
