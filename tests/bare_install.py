@@ -1,4 +1,4 @@
-"""Run in an environment that has the bare wheel: the package works without any extra, and needs the three core packages only."""
+"""Check, with the bare wheel, that the package works with its three core packages only."""
 
 from importlib.metadata import requires
 

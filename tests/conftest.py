@@ -1,4 +1,4 @@
-"""Fixtures for all tests: nothing leaves loopback, and nothing is inherited from the machine or from another test."""
+"""Fixtures for all tests: a test leaves loopback in no way, and inherits no state."""
 
 import gc
 import os
@@ -35,7 +35,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 
 def pytest_collection_finish() -> None:
-    """Take the thousands of tests, and all modules, out of what the garbage collector looks through."""
+    """Freeze the tests and modules, so that the garbage collector does not scan them."""
     gc.collect()
     gc.freeze()
 

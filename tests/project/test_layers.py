@@ -24,7 +24,7 @@ ORDER = (
     "_errors",
     "_clock",
 )
-"""The folders and the modules beside them. Each imports only from those that stand further right."""
+"""The folders and the modules beside them. Each imports only from those further right."""
 AT_THE_TOP = {"__main__": "_cli", "_version": "_util"}
 """Modules that count as part of a folder."""
 PURE = (

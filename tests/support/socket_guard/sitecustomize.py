@@ -1,4 +1,4 @@
-"""Blocks every socket and every name look-up that leaves loopback: in the tests, and in the processes that they start."""
+"""Block sockets and name look-ups that leave loopback, in the tests and in their child processes."""
 
 import os
 import sys
@@ -15,7 +15,7 @@ class BlockedSocketError(RuntimeError):
 
 
 def is_local(host: object) -> bool:
-    """Tell whether this host, as the socket module takes it, is loopback, or means any or no address at all."""
+    """Return whether a host, as the socket module takes it, is loopback or unspecified."""
     if host is None or host in ("", b"", "localhost", b"localhost"):
         return True
     text = host.decode("ascii", "replace") if isinstance(host, bytes) else str(host)
