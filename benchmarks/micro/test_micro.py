@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 import aiomsi
-from aiomsi._arm.protocol.attempts import after
-from aiomsi._arm.protocol.errors.classify import error_of
+from aiomsi._arm.protocol.attempts import decide_retry
+from aiomsi._arm.protocol.errors.classify import make_error
 from aiomsi._arm.protocol.request import Options, build_url
 from aiomsi._credentials.gate_schedule import SEND_SPACING, GateState, parse_state, take_send_turn
 
@@ -115,8 +115,8 @@ def test_reading_an_error(benchmark: Benchmark) -> None:
         }
     ).encode()
     response = aiomsi.ArmResponse("GET", GROUP_ID, 404, HEADERS, body)
-    assert isinstance(error_of(response, wall=0.0), aiomsi.NotFoundError)
-    benchmark(lambda: error_of(response, wall=0.0))
+    assert isinstance(make_error(response, wall=0.0), aiomsi.NotFoundError)
+    benchmark(lambda: make_error(response, wall=0.0))
 
 
 def test_building_a_url(benchmark: Benchmark) -> None:
@@ -146,10 +146,10 @@ def test_deciding_on_a_turn(benchmark: Benchmark) -> None:
 def test_deciding_on_a_repetition(benchmark: Benchmark) -> None:
     attempt = aiomsi.ArmAttempt("GET", 1, 0.5, status=429, retry_after=7.0)
     rule = aiomsi.ArmRetry()
-    decided = after(attempt, rule)
+    decided = decide_retry(attempt, rule)
     assert decided is not None
     assert 7.0 <= decided.delay <= 8.0
-    benchmark(lambda: after(attempt, rule))
+    benchmark(lambda: decide_retry(attempt, rule))
 
 
 def test_parsing_an_id(benchmark: Benchmark) -> None:

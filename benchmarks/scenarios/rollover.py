@@ -152,7 +152,7 @@ SCENARIO = Scenario(
     remarks=(
         f"{RATE:.0f} calls a second; ARM takes {_ARM * 1e3:.0f} ms,",
         f"IMDS {SLOW * 1e3:.0f} ms for a refresh.",
-        "The origin asks for a refresh after 2 s; aiomsi has `RefreshPolicy(reissued_min_delay=1)`.",
+        "The origin wants a refresh after 2 s; aiomsi has `RefreshPolicy(reissued_min_delay=1)`.",
         "azure-core's pipeline would shift that by up to a minute at random,",
         "so it has tokens that live 3 s.",
     ),

@@ -10,11 +10,16 @@ import pytest
 from multidict import CIMultiDict
 
 from aiomsi import PUBLIC, AiomsiError, ArmResponse
-from aiomsi._arm.protocol.errors.body import ErrorDetail, plain_text
-from aiomsi._arm.protocol.errors.classify import error_of, refusal_of
-from aiomsi._arm.protocol.limits import remaining_counts
-from aiomsi._arm.protocol.links import names_operation, pinned, same_but_signed_anew, same_path
-from aiomsi._arm.protocol.throttling import asked_wait, quota_wait
+from aiomsi._arm.protocol.errors.body import ErrorDetail, to_plain_text
+from aiomsi._arm.protocol.errors.classify import find_refusal, make_error
+from aiomsi._arm.protocol.limits import read_remaining
+from aiomsi._arm.protocol.links import (
+    is_operation_url,
+    is_same_except_signature,
+    is_same_path,
+    resolve_link,
+)
+from aiomsi._arm.protocol.throttling import read_quota_wait, read_wait
 from aiomsi._cli import main as cli
 
 URL = "https://management.azure.com/subscriptions/s?api-version=1"
@@ -86,7 +91,7 @@ def check_scaling(work: Callable[[str], object], piece: str) -> None:
 
 
 def of_body(status: int, body: bytes) -> AiomsiError:
-    return error_of(ArmResponse("PUT", URL, status, CIMultiDict(), body), wall=0.0)
+    return make_error(ArmResponse("PUT", URL, status, CIMultiDict(), body), wall=0.0)
 
 
 def of_text(status: int, code: str) -> Callable[[str], object]:
@@ -123,23 +128,23 @@ def test_an_errors_text_is_read_in_linear_time(status: int, code: str) -> None:
 def test_a_body_that_is_no_json_is_read_in_linear_time() -> None:
     for piece in PIECES:
         check_scaling(lambda text: of_body(503, text.encode()), piece)
-        check_scaling(lambda text: plain_text(text.encode()), piece)
+        check_scaling(lambda text: to_plain_text(text.encode()), piece)
 
 
 HEADERS: dict[str, Callable[[dict[str, str]], object]] = {
-    "Retry-After": lambda headers: asked_wait(429, headers, None, 0.0),
-    "x-ms-ratelimit-microsoft.costmanagement-entity-retry-after": lambda headers: asked_wait(
+    "Retry-After": lambda headers: read_wait(429, headers, None, 0.0),
+    "x-ms-ratelimit-microsoft.costmanagement-entity-retry-after": lambda headers: read_wait(
         429, headers, None, 0.0
     ),
-    "x-ms-user-quota-resets-after": lambda headers: quota_wait(
+    "x-ms-user-quota-resets-after": lambda headers: read_quota_wait(
         {**headers, "x-ms-user-quota-remaining": "0"}, 0.0
     ),
-    "x-ms-ratelimit-remaining-resource": lambda headers: remaining_counts(headers, 0.0),
-    "x-ms-ratelimit-remaining-subscription-reads": lambda headers: remaining_counts(headers, 0.0),
-    "x-rate-limit-limit": lambda headers: remaining_counts(
+    "x-ms-ratelimit-remaining-resource": lambda headers: read_remaining(headers, 0.0),
+    "x-ms-ratelimit-remaining-subscription-reads": lambda headers: read_remaining(headers, 0.0),
+    "x-rate-limit-limit": lambda headers: read_remaining(
         {**headers, "x-rate-limit-remaining": "1"}, 0.0
     ),
-    "WWW-Authenticate": lambda headers: refusal_of(
+    "WWW-Authenticate": lambda headers: find_refusal(
         ArmResponse("GET", URL, 401, CIMultiDict(headers), b"{}")
     ),
 }
@@ -154,7 +159,7 @@ def test_a_header_is_read_in_linear_time(name: str) -> None:
 def test_the_name_of_a_header_is_read_in_linear_time() -> None:
     for piece in ("a-", "a", "-", "requests-", "pt1"):
         check_scaling(
-            lambda text: remaining_counts({f"x-ms-ratelimit-remaining-{text}": "1"}, 0.0), piece
+            lambda text: read_remaining({f"x-ms-ratelimit-remaining-{text}": "1"}, 0.0), piece
         )
 
 
@@ -168,8 +173,12 @@ def test_a_link_is_read_in_linear_time() -> None:
             f"?{text}",
         ):
             with contextlib.suppress(AiomsiError):
-                pinned(PUBLIC, link, URL)
-        return names_operation(text, URL), same_path(text, URL), same_but_signed_anew(text, text)
+                resolve_link(PUBLIC, link, URL)
+        return (
+            is_operation_url(text, URL),
+            is_same_path(text, URL),
+            is_same_except_signature(text, text),
+        )
 
     for piece in PIECES:
         check_scaling(follow, piece)

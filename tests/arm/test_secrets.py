@@ -27,7 +27,7 @@ from aiomsi import (
     UsageError,
 )
 from aiomsi._arm.protocol import response as _response
-from aiomsi._arm.protocol.links import Link, pinned
+from aiomsi._arm.protocol.links import Link, resolve_link
 
 pytestmark = pytest.mark.anyio
 
@@ -337,7 +337,7 @@ def test_a_pickled_response_has_no_signed_links() -> None:
 
 def test_a_link_is_text_whose_repr_has_no_query() -> None:
     cloud = Cloud("Test", "https://management.example", AUDIENCE)
-    link = pinned(cloud, f"{VAULT}?s={SIGNATURE}", "https://management.example/x")
+    link = resolve_link(cloud, f"{VAULT}?s={SIGNATURE}", "https://management.example/x")
     assert link == f"https://management.example{VAULT}?s={SIGNATURE}"
     assert repr(link) == repr(f"https://management.example{VAULT}")
     assert f"{link}".endswith(SIGNATURE)

@@ -11,15 +11,17 @@ from recorded.checks import case
 from recorded.traffic import Exchange, document, exchanges, needs_recordings
 
 from aiomsi import ArmError, ArmRetry, PreconditionFailedError, RegistrationRequiredError
-from aiomsi._arm.protocol.attempts import after, answered
-from aiomsi._arm.protocol.errors.classify import error_of, refusal_of
+from aiomsi._arm.protocol.attempts import attempt_from_error, decide_retry
+from aiomsi._arm.protocol.errors.classify import find_refusal, make_error
 
 pytestmark = needs_recordings
 
 
 def errors() -> list[tuple[Exchange, ArmError]]:
     found = [
-        (one, error_of(one.response, wall=0.0)) for one in exchanges() if one.response.status >= 400
+        (one, make_error(one.response, wall=0.0))
+        for one in exchanges()
+        if one.response.status >= 400
     ]
     assert found
     return found
@@ -171,21 +173,21 @@ def test_which_401_rejects_the_token() -> None:
             "ExpiredAuthenticationToken",
             "InvalidAuthenticationToken",
         ):
-            assert refusal_of(exchange.response) is not None, exchange.where
+            assert find_refusal(exchange.response) is not None, exchange.where
         challenged = "claims=" in exchange.response.headers.get("WWW-Authenticate", "")
         if (
             error.status == 401
             and not challenged
             and error.code in ("AuthenticationFailed", "InvalidAuthenticationTokenTenant")
         ):
-            assert refusal_of(exchange.response) is None, exchange.where
+            assert find_refusal(exchange.response) is None, exchange.where
 
 
 def test_every_error_leads_to_a_decision() -> None:
     rule = ArmRetry()
     for exchange, error in errors():
-        attempt = answered(error, number=1, elapsed=0.0)
-        decided = after(attempt, rule)
+        attempt = attempt_from_error(error, number=1, elapsed=0.0)
+        decided = decide_retry(attempt, rule)
         fits = (error.retry_after or 0.0) < rule.total_budget
         if error.status == 429:
             assert (decided is not None) == fits, exchange.where
@@ -206,7 +208,7 @@ def test_listed_version_that_is_refused_is_requested_again() -> None:
         listed = re.search(r"supported api-versions are '([^']*)'", error.message)
         if error.code == "NoRegisteredProviderFound" and asked and listed:
             known = [version.strip() for version in listed[1].split(",")]
-            attempt = answered(error, number=1, elapsed=0.0)
+            attempt = attempt_from_error(error, number=1, elapsed=0.0)
             assert attempt.listed == (asked[1] in known), exchange.where
             assert sorted(getattr(error, "supported", ())) == sorted(set(known)), exchange.where
 

@@ -5,7 +5,7 @@ import re
 from recorded.checks import case
 from recorded.traffic import exchanges, needs_recordings
 
-from aiomsi._arm.protocol.limits import Bucket, Remaining, Scope, remaining_counts
+from aiomsi._arm.protocol.limits import Bucket, Remaining, Scope, read_remaining
 
 pytestmark = needs_recordings
 
@@ -29,7 +29,7 @@ def counts() -> list[tuple[str, str, str, tuple[Remaining, ...]]]:
     """Yield every header, with the counts read from all headers of its response."""
     found = []
     for exchange in exchanges():
-        read = remaining_counts(exchange.response.headers, 0.0)
+        read = read_remaining(exchange.response.headers, 0.0)
         found += [
             (exchange.where, name.lower(), value, read)
             for name, value in exchange.response.headers.items()
@@ -75,7 +75,7 @@ def test_every_quota_of_a_user_is_a_bucket() -> None:
 def test_nothing_else_is_taken_for_a_count() -> None:
     for where, name, value, _ in counts():
         if "remaining" not in name:
-            assert remaining_counts({name: value}, 0.0) == (), f"{name} at {where}"
+            assert read_remaining({name: value}, 0.0) == (), f"{name} at {where}"
 
 
 def test_counts_are_counts() -> None:

@@ -8,8 +8,8 @@ from recorded.replay import read_elsewhere, recorded_via, replay
 from recorded.sequences import Step, cloud_of, needs_recordings, sequences
 
 from aiomsi import ForeignHostError
-from aiomsi._arm.protocol.links import pinned
-from aiomsi._arm.protocol.operations.polling import begin, failure_of
+from aiomsi._arm.protocol.links import resolve_link
+from aiomsi._arm.protocol.operations.polling import begin, make_failure
 from aiomsi._arm.protocol.operations.state import Progress
 
 pytestmark = needs_recordings
@@ -84,7 +84,7 @@ def test_every_failure_has_the_services_reasons() -> None:
         found = replay(steps, None)
         if found.progress.outcome not in ("failed", "canceled"):
             continue
-        error = failure_of(found.progress)
+        error = make_failure(found.progress)
         assert error is not None
         said = json.loads(error.response.body)["error"]
         assert error.code == said.get("code"), steps
@@ -124,7 +124,7 @@ def test_every_recorded_link_is_on_arm_or_refused() -> None:
                         continue
                     with case(2, f"{header} at {step.where}"):
                         try:
-                            url = pinned(cloud, link, step.response.url)
+                            url = resolve_link(cloud, link, step.response.url)
                         except ForeignHostError:
                             assert not cloud.is_resource_manager(link)
                         else:

@@ -5,8 +5,8 @@ import json
 from recorded.checks import case
 from recorded.sequences import Step, cloud_of, needs_recordings, plain, sequences
 
-from aiomsi._arm.protocol.paging import Chain, read_page
-from aiomsi._arm.protocol.queries import next_query, read_rows
+from aiomsi._arm.protocol.paging import PageLinks, read_page
+from aiomsi._arm.protocol.queries import make_next_query, read_rows
 
 pytestmark = needs_recordings
 
@@ -14,7 +14,7 @@ pytestmark = needs_recordings
 def walk(steps: tuple[Step, ...]) -> None:
     """Follow one chain; a page may be empty and have a next link."""
     first = steps[0].response
-    chain = Chain(cloud_of(steps), first.url if first.method == "GET" else None)
+    chain = PageLinks(cloud_of(steps), first.url if first.method == "GET" else None)
     following, items, expected = None, 0, 0
     for number, step in enumerate(steps):
         assert number == 0 or (
@@ -46,8 +46,8 @@ def test_every_answer_of_a_query_is_read() -> None:
                 continue
             page = read_rows(step.response)
             assert len(page.items) == json.loads(step.response.body)["count"], step
-            token = Chain(cloud_of(steps)).next_token(page, step.response)
+            token = PageLinks(cloud_of(steps)).next_token(page, step.response)
             if token is not None:
-                body = next_query(json.loads(step.request_body or "{}"), token)
+                body = make_next_query(json.loads(step.request_body or "{}"), token)
                 assert body["options"]["$skipToken"] == token
                 assert "$skip" not in body["options"]

@@ -22,9 +22,9 @@ from aiomsi import (
     OperationFailedError,
     ServiceError,
 )
-from aiomsi._arm.protocol.body import decoded, provisioning_state, text_of
-from aiomsi._arm.protocol.errors.classify import error_of
-from aiomsi._arm.protocol.links import names_operation
+from aiomsi._arm.protocol.body import decode_body, get_provisioning_state, get_text
+from aiomsi._arm.protocol.errors.classify import make_error
+from aiomsi._arm.protocol.links import is_operation_url
 from aiomsi.testing import ManualClock
 
 pytestmark = [needs_recordings, pytest.mark.anyio]
@@ -108,12 +108,12 @@ async def test_operation_reaches_its_end_with_the_recorded_requests() -> None:
 def shape(steps: tuple[Step, ...]) -> tuple[object, ...]:
     """Return all that a client sees at the start of an operation."""
     begun = steps[0].response
-    document = decoded(begun)
-    said = bool(document), provisioning_state(document), text_of(document, "status")
+    document = decode_body(begun)
+    said = bool(document), get_provisioning_state(document), get_text(document, "status")
     return (
         begun.method,
         begun.status,
-        *(names_operation(begun.headers.get(name, ""), begun.url) for name in LINKS),
+        *(is_operation_url(begun.headers.get(name, ""), begun.url) for name in LINKS),
         *said,
     )
 
@@ -183,7 +183,7 @@ async def test_every_error_answer_is_an_exception() -> None:
                         await arm.request(
                             begun.method, begun.url, api_version=version, **sent(step)
                         )
-                    expected = error_of(begun, wall=0.0)
+                    expected = make_error(begun, wall=0.0)
                     told = raised.value
                     assert (type(told), told.status) == (type(expected), begun.status)
                     if begun.method != "HEAD":

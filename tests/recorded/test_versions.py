@@ -8,9 +8,9 @@ from aiomsi import PUBLIC
 from aiomsi._arm.protocol.api_versions import (
     ResourceType,
     choose_version,
+    find_resource_type,
+    find_versions,
     is_stable,
-    resource_type_of,
-    versions_for,
 )
 
 pytestmark = needs_recordings
@@ -19,7 +19,7 @@ pytestmark = needs_recordings
 def test_every_path_names_a_type_or_none() -> None:
     for exchange in exchanges():
         if PUBLIC.is_resource_manager(exchange.url):
-            found = resource_type_of(exchange.url)
+            found = find_resource_type(exchange.url)
             assert found is None or (found.namespace and found.type), exchange.where
             assert found is None or "?" not in str(found), exchange.where
 
@@ -35,7 +35,9 @@ def test_a_version_is_found_for_every_type_that_has_one() -> None:
                 for version in one.get("apiVersions") or []
                 if re.match(r"\d{4}-\d\d-\d\d", version)
             ]
-            found = versions_for(body, ResourceType(body["namespace"], one["resourceType"].upper()))
+            found = find_versions(
+                body, ResourceType(body["namespace"], one["resourceType"].upper())
+            )
             assert set(found) >= set(known) or not known, exchange.where
             stable = sorted(version for version in known if is_stable(version))
             chosen = choose_version(found)

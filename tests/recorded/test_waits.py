@@ -8,7 +8,7 @@ from recorded.checks import case
 from recorded.traffic import exchanges, needs_recordings
 
 from aiomsi._arm.protocol.errors.body import read_detail
-from aiomsi._arm.protocol.throttling import asked_wait
+from aiomsi._arm.protocol.throttling import read_wait
 from aiomsi._hosts.times import parse_number
 
 pytestmark = needs_recordings
@@ -28,7 +28,7 @@ def test_every_positive_retry_after_is_read() -> None:
         ]
         if said and said[0] > 0:
             with case(6, f"header at {exchange.where}"):
-                assert asked_wait(exchange.response.status, headers, None, 0.0) == said[0]
+                assert read_wait(exchange.response.status, headers, None, 0.0) == said[0]
 
 
 def test_seconds_in_a_text_are_read() -> None:
@@ -39,9 +39,9 @@ def test_seconds_in_a_text_are_read() -> None:
             if response.status == 429
             else None
         )
-        if said is not None and asked_wait(429, response.headers, None, 0.0) in (None, 0):
+        if said is not None and read_wait(429, response.headers, None, 0.0) in (None, 0):
             with case(6, f"seconds in a text at {exchange.where}"):
-                assert asked_wait(429, response.headers, read_detail(response.body), 0.0) == float(
+                assert read_wait(429, response.headers, read_detail(response.body), 0.0) == float(
                     said[1]
                 )
 
@@ -55,10 +55,10 @@ def test_instants_in_a_text_are_read(pattern: re.Pattern[str]) -> None:
             if response.status == 429
             else None
         )
-        if said is not None and asked_wait(429, response.headers, None, 0.0) in (None, 0):
+        if said is not None and read_wait(429, response.headers, None, 0.0) in (None, 0):
             wall = datetime.fromisoformat(f"{said[1]}+00:00").timestamp() - 10
             with case(6, f"instant at {exchange.where}"):
-                assert asked_wait(
+                assert read_wait(
                     429, response.headers, read_detail(response.body), wall
                 ) == pytest.approx(10, abs=1)
 
@@ -68,7 +68,7 @@ def test_what_succeeded_asks_for_nothing_in_its_text() -> None:
         response = exchange.response
         if response.status < 400 and not any("retry" in name.lower() for name in response.headers):
             assert (
-                asked_wait(response.status, response.headers, read_detail(response.body), 0.0)
+                read_wait(response.status, response.headers, read_detail(response.body), 0.0)
                 is None
             ), exchange.where
 
@@ -76,5 +76,5 @@ def test_what_succeeded_asks_for_nothing_in_its_text() -> None:
 def test_no_wait_is_negative() -> None:
     for exchange in exchanges():
         response = exchange.response
-        wait = asked_wait(response.status, response.headers, read_detail(response.body), 2e9)
+        wait = read_wait(response.status, response.headers, read_detail(response.body), 2e9)
         assert wait is None or wait >= 0, exchange.where

@@ -168,7 +168,7 @@ class Series:
             return
         lost = self._lost_elsewhere()
         if lost > self.lost_elsewhere:
-            # It may have been the fourth flight, whose callers waited in vain: counting starts again.
+            # It may have been the fourth flight, whose callers waited in vain: count again.
             self.lost_elsewhere, self.stale = lost, 0
         # Half of a long life, with the largest jitter; if the host names a time, that may be later.
         due = held.left(now) < 0.45 * held.life and held.flight.refresh_in is None
@@ -180,7 +180,7 @@ class Series:
             )
 
     def _lost_elsewhere(self) -> int:
-        """Return the number of flights that ended with other jobs' loops and had no waiting caller."""
+        """Return the number of flights that other jobs' loops ended without a waiting caller."""
         own = f"job-{self.slot.slot.name}-"
         lost = [
             flight

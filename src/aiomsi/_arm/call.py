@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import attrs
 
-from aiomsi._arm.protocol.links import path_of
-from aiomsi._arm.protocol.retry import reads
+from aiomsi._arm.protocol.links import get_path
+from aiomsi._arm.protocol.retry import is_read
 from aiomsi._errors import AiomsiError, ArmConnectionError, ArmError, PreconditionFailedError
 from aiomsi._tokens.token import AccessToken
 from aiomsi._util.json import loads
@@ -158,7 +158,7 @@ class Call:
     @property
     def reads(self) -> bool:
         """Return whether the call is a read."""
-        return self.lists or reads(self.method, path_of(self.url))
+        return self.lists or is_read(self.method, get_path(self.url))
 
     @property
     def is_repeatable(self) -> bool:

@@ -39,15 +39,15 @@ from aiomsi._arm.http import (
     make_timeout,
     open_http,
 )
-from aiomsi._arm.protocol.encoding import ACCEPTED, MAX_BODY, LongBodyError, whole_body
-from aiomsi._arm.protocol.links import path_of
+from aiomsi._arm.protocol.encoding import ACCEPTED, MAX_BODY, LongBodyError, decode_content
+from aiomsi._arm.protocol.links import get_path
 from aiomsi._arm.protocol.request import (
     NO_OPTIONS,
     Options,
+    check_content,
     check_headers,
     check_session_headers,
-    checked_content,
-    encoded,
+    encode_json,
 )
 from aiomsi._arm.protocol.response import ArmResponse
 from aiomsi._clock import Clock
@@ -152,9 +152,9 @@ class Connection:
             )
         data: bytes | None = None
         if options.content is not None:
-            data = checked_content(options)
+            data = check_content(options)
         elif options.json is not None:
-            data, headers["Content-Type"] = encoded(options.json), "application/json"
+            data, headers["Content-Type"] = encode_json(options.json), "application/json"
         if options.headers is not None:
             headers.update(options.headers)
         try:
@@ -240,7 +240,7 @@ class Connection:
                     answer.release()
                     body = b"".join(parts)
                     if not body or "Content-Encoding" in answer.headers:
-                        body = whole_body(call.method, answer.status, answer.headers, body)
+                        body = decode_content(call.method, answer.status, answer.headers, body)
                     response = ArmResponse(
                         call.method, call.url, answer.status, answer.headers, body
                     )
@@ -342,7 +342,7 @@ class Connection:
 
     def _make_error(self, call: Call, why: NoResponse) -> ArmConnectionError:
         error = ArmConnectionError(
-            f"{call.method} {path_of(call.url)} got no answer from "
+            f"{call.method} {get_path(call.url)} got no answer from "
             f"{urlsplit(call.url).hostname}: {why.why}",
             help=why.help or MAYBE,
             method=call.method,
@@ -469,9 +469,9 @@ async def _renew_tokens(
     first credential.
     """
     with late_import:
-        from aiomsi._arm.protocol.errors.classify import refusal_of
+        from aiomsi._arm.protocol.errors.classify import find_refusal
 
-    refusal = refusal_of(response)
+    refusal = find_refusal(response)
     if refusal is None:
         return None
     if refusal.claims is not None:

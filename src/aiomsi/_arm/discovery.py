@@ -22,8 +22,8 @@ from aiomsi._arm.http import (
     make_timeout,
     open_http,
 )
-from aiomsi._arm.protocol.encoding import ACCEPTED, whole_body
-from aiomsi._arm.protocol.errors.classify import error_of
+from aiomsi._arm.protocol.encoding import ACCEPTED, decode_content
+from aiomsi._arm.protocol.errors.classify import make_error
 from aiomsi._arm.protocol.response import ArmResponse
 from aiomsi._clouds import CHINA, PUBLIC, US_GOVERNMENT, Cloud, is_loopback, split_endpoint
 from aiomsi._errors import (
@@ -64,7 +64,7 @@ async def discover(url: str, ssl: ssl_module.SSLContext | None = None) -> Cloud:
     endpoint = url.rstrip("/")
     response = await _request(endpoint, ssl)
     if response.status >= 300:
-        raise error_of(response, wall=time.time())
+        raise make_error(response, wall=time.time())
     document = response.json()
     # Some endpoints return a list of clouds.
     documents = document if isinstance(document, list) else [document]
@@ -111,7 +111,7 @@ async def _request(endpoint: str, ssl: ssl_module.SSLContext | None) -> ArmRespo
         async with asyncio.timeout(_TIMEOUT), open_http(ssl) as http:
             options = make_request_options(http, proxy, more, borrowed=False)
             answer = await http.get(url, headers=headers, timeout=make_timeout(_TIMEOUT), **options)
-            body = whole_body("GET", answer.status, answer.headers, await answer.read())
+            body = decode_content("GET", answer.status, answer.headers, await answer.read())
             return ArmResponse("GET", url, answer.status, answer.headers, body)
     except Exception as error:  # noqa: BLE001 (aiohttp raises any class)
         why, cause = explain_failure(error), make_cause(error)

@@ -12,19 +12,19 @@ from aiomsi._arm.call import Call
 from aiomsi._arm.connection import closed_error
 from aiomsi._arm.pending_write import PendingWrite
 from aiomsi._arm.protocol.operations.polling import (
+    add_reason,
     advance,
     begin,
-    explained,
-    failure_of,
+    get_wait,
     lacks_reason,
-    unfinished,
+    make_failure,
+    make_unfinished_error,
+    make_unreadable_error,
     unreached,
-    unreadable,
-    wait_before,
 )
 from aiomsi._arm.protocol.operations.sources import missed
 from aiomsi._arm.protocol.operations.state import FinalStateVia, Progress, checked_via
-from aiomsi._arm.protocol.request import NO_OPTIONS, Options, check_seconds, options_of_polls
+from aiomsi._arm.protocol.request import NO_OPTIONS, Options, check_seconds, make_poll_options
 from aiomsi._arm.protocol.response import ArmResponse
 from aiomsi._arm.protocol.write_check import holds
 from aiomsi._arm.sender import Sender
@@ -143,7 +143,7 @@ class Operation:
 
     def _outcome(self) -> Any:
         """Return the result, or raise the operation's error."""
-        failure, answer = failure_of(self._progress), self._progress.answer
+        failure, answer = make_failure(self._progress), self._progress.answer
         pending = None if self._pending is None else self._pending.error(self._progress)
         if pending is not None:
             raise pending from failure
@@ -178,7 +178,7 @@ class Operation:
         except TimeoutError as error:
             if not scope.expired():
                 raise
-            raise unfinished(self._progress) from error
+            raise make_unfinished_error(self._progress) from error
 
     async def _wait_for_response(self, until: float | None) -> None:
         """Wait for one more response.
@@ -208,10 +208,10 @@ class Operation:
     async def _pause(self, until: float | None) -> None:
         """Sleep until the next poll is due. The pause counts from the last response."""
         clock = self._connection.clock
-        due = self._responded_at + wait_before(self._progress)
+        due = self._responded_at + get_wait(self._progress)
         if until is not None and due > until:
             await self._connection.pause(max(0.0, until - clock.monotonic()))
-            raise unfinished(self._progress)
+            raise make_unfinished_error(self._progress)
         await self._connection.pause(max(0.0, due - clock.monotonic()))
 
     def _begin_poll(self) -> asyncio.Task[None]:
@@ -265,13 +265,13 @@ class Operation:
         if not before.fallback:
             self._last_result = came
         if after.is_at_rest:
-            raise unfinished(after)
+            raise make_unfinished_error(after)
         if after.gave_up:
             # The resource may have been read as a fallback. The error of the status URL counts.
             trouble, self._last_result = self._last_result or came, None
             if isinstance(trouble, AiomsiError):
                 raise unreached(after, trouble) from trouble.__cause__
-            raise unreadable(after, trouble, wall=self._connection.clock.wall())
+            raise make_unreadable_error(after, trouble, wall=self._connection.clock.wall())
 
     async def _explained(self, progress: Progress) -> Progress:
         """GET the resource of a failed operation whose own response has no reason."""
@@ -281,7 +281,7 @@ class Operation:
             )
         except AiomsiError:
             return progress
-        return explained(progress, response) if response.status < 300 else progress
+        return add_reason(progress, response) if response.status < 300 else progress
 
     async def _send_once(self, call: Call) -> ArmResponse:
         timeout = self._options.timeout
@@ -321,7 +321,7 @@ async def start_operation(
     response = await sender.send(call, options.timeout)
     connection = sender.connection
     progress = begin(connection.cloud, response, via, wall=connection.clock.wall())
-    return Operation(sender, progress, options_of_polls(options), call)
+    return Operation(sender, progress, make_poll_options(options), call)
 
 
 def resume_operation(sender: Sender, state: Mapping[str, Any]) -> Operation:

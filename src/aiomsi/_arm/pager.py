@@ -17,7 +17,7 @@ import attrs
 
 from aiomsi._arm.call import Call
 from aiomsi._arm.connection import Connection, closed_error
-from aiomsi._arm.protocol.paging import Chain, read_page
+from aiomsi._arm.protocol.paging import PageLinks, read_page
 from aiomsi._arm.protocol.request import NO_OPTIONS, Options
 from aiomsi._arm.protocol.response import ArmResponse
 from aiomsi._arm.sender import Sender
@@ -130,7 +130,7 @@ async def iter_list(
         else ("POST", Options(json=list_options.body, lists=True))
     )
     # A list that begins with POST and goes on with GET may link to its first URL.
-    chain = Chain(
+    chain = PageLinks(
         sender.connection.cloud,
         call.url if call.method == method and not call.lacks_version else None,
     )

@@ -10,10 +10,10 @@ from __future__ import annotations
 import copy
 
 from aiomsi._arm.call import Call
-from aiomsi._arm.protocol.body import decoded
+from aiomsi._arm.protocol.body import decode_body
 from aiomsi._arm.protocol.operations.state import Progress
 from aiomsi._arm.protocol.response import ArmResponse
-from aiomsi._arm.protocol.write_check import Seen, seen
+from aiomsi._arm.protocol.write_check import WriteStatus, compare
 from aiomsi._arm.sender import Sender
 from aiomsi._errors import ArmConnectionError, ArmError
 
@@ -64,5 +64,6 @@ class PendingWrite:
             return progress.outcome == "succeeded"
         return (
             answer is not None
-            and seen(call.method, call.sent, answer.status, decoded(answer)) is Seen.DONE
+            and compare(call.method, call.sent, answer.status, decode_body(answer))
+            is WriteStatus.DONE
         )

@@ -18,8 +18,8 @@ from typing import Any, Generic, TypeVar
 
 from aiomsi._arm.call import Call
 from aiomsi._arm.connection import Connection, closed_error
-from aiomsi._arm.protocol.api_versions import ResourceType, choose_version, versions_for
-from aiomsi._arm.protocol.links import path_of
+from aiomsi._arm.protocol.api_versions import ResourceType, choose_version, find_versions
+from aiomsi._arm.protocol.links import get_path
 from aiomsi._arm.protocol.request import Options, build_url
 from aiomsi._arm.sender import Sender
 from aiomsi._errors import (
@@ -117,10 +117,10 @@ class Providers:
         if not known:
             await self._read_any(key, path)
         for document in known.values():
-            if versions := versions_for(document, kind):
+            if versions := find_versions(document, kind):
                 return versions
         # Only some subscriptions list the types in preview.
-        return () if path.casefold() in known else versions_for(await self._read(key, path), kind)
+        return () if path.casefold() in known else find_versions(await self._read(key, path), kind)
 
     async def _read_any(self, key: str, path: str) -> None:
         """Read a provider's document once for the calls of all subscriptions.
@@ -273,7 +273,7 @@ class SharedCalls(Generic[T]):
 
 def _subscription_of(call: Call) -> str:
     """Return the subscription's part of the call's path; empty outside of subscriptions."""
-    found = _SUBSCRIPTION.match(path_of(call.url))
+    found = _SUBSCRIPTION.match(get_path(call.url))
     return found[0] if found else ""
 
 

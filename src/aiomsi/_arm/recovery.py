@@ -2,7 +2,7 @@
 
 In this order:
 
-1. a 404 for a repeated DELETE is success (`is_gone`);
+1. a 404 for a repeated DELETE is success (`is_successful_404`);
 2. `ProviderSupport` fixes the cause: an api-version, a registration;
 3. a write may be refused because an earlier, lost request of the same call has taken effect: a GET
    of the resource shows it;
@@ -18,12 +18,19 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from aiomsi._arm.protocol.attempts import Again, ArmAttempt, after, answered, is_gone, lost
-from aiomsi._arm.protocol.body import decoded
-from aiomsi._arm.protocol.errors.classify import error_of
-from aiomsi._arm.protocol.links import path_of
-from aiomsi._arm.protocol.retry import PASSING, RetryRule
-from aiomsi._arm.protocol.write_check import Seen, seen
+from aiomsi._arm.protocol.attempts import (
+    ArmAttempt,
+    RetryDecision,
+    attempt_from_error,
+    attempt_without_response,
+    decide_retry,
+    is_successful_404,
+)
+from aiomsi._arm.protocol.body import decode_body
+from aiomsi._arm.protocol.errors.classify import make_error
+from aiomsi._arm.protocol.links import get_path
+from aiomsi._arm.protocol.retry import TEMPORARY_STATUSES, RetryRule
+from aiomsi._arm.protocol.write_check import WriteStatus, compare
 from aiomsi._errors import AiomsiError, ArmConnectionError, ArmError, UsageError
 
 if TYPE_CHECKING:
@@ -67,7 +74,7 @@ class Recovery:
         error = wrong if isinstance(wrong, ArmConnectionError) else self._make_error(call, wrong)
         attempt = self._count_attempt(call, error)
         if isinstance(error, ArmError):
-            if is_gone(
+            if is_successful_404(
                 call.method, error.status, error.code, doubtful=call.uncertain_error is not None
             ):
                 return attrs.evolve(error.response, status=204, body=b"")
@@ -82,7 +89,7 @@ class Recovery:
             found = await self._find_own_write(call, error)
             if found is not None:
                 return found
-        again = after(attempt, self._rule)
+        again = decide_retry(attempt, self._rule)
         if again is None or not await self._wait(call, again):
             if (
                 isinstance(error, ArmError)
@@ -97,7 +104,7 @@ class Recovery:
             raise call.mark_uncertain(error)
         return await self._compare(call, error) if again.look else None
 
-    async def _wait(self, call: Call, again: Again) -> bool:
+    async def _wait(self, call: Call, again: RetryDecision) -> bool:
         """Wait before the next request; return False if the call ends before that."""
         if self._connection.is_closed or (
             call.until is not None and _now() + again.delay >= call.until
@@ -110,7 +117,7 @@ class Recovery:
         return True
 
     def _make_error(self, call: Call, response: ArmResponse) -> ArmError:
-        return error_of(
+        return make_error(
             response,
             wall=self._connection.clock.wall(),
             client_request_id=call.headers["x-ms-client-request-id"],
@@ -140,12 +147,12 @@ class Recovery:
         )
         left = None if call.until is None else call.until - _now()
         if isinstance(error, ArmError):
-            return answered(
+            return attempt_from_error(
                 error, number=number, elapsed=elapsed, repeats=repeats, left=left, lists=call.lists
             )
-        return lost(
+        return attempt_without_response(
             method,
-            path_of(call.url),
+            get_path(call.url),
             number=number,
             elapsed=elapsed,
             arrived=error.arrived,
@@ -162,7 +169,7 @@ class Recovery:
     ) -> ArmResponse | None:
         """Return the resource if the write took effect; None if the call may be repeated."""
         found, look = await self._read_resource(call, error)
-        if look is not None and found in (Seen.DONE, Seen.RUNNING):
+        if look is not None and found in (WriteStatus.DONE, WriteStatus.RUNNING):
             return _response_of(call, found, look, error)
         if found is None or not call.is_repeatable:
             if found is not None:
@@ -178,13 +185,13 @@ class Recovery:
     ) -> ArmResponse | None:
         """Return the resource if an earlier request of the call changed it, or is changing it."""
         found, look = await self._read_resource(call, error)
-        if look is None or found not in (Seen.DONE, Seen.RUNNING):
+        if look is None or found not in (WriteStatus.DONE, WriteStatus.RUNNING):
             return None
         return _response_of(call, found, look, call.mark_uncertain(error))
 
     async def _read_resource(
         self, call: Call, error: ArmError | ArmConnectionError
-    ) -> tuple[Seen, ArmResponse] | tuple[None, None]:
+    ) -> tuple[WriteStatus, ArmResponse] | tuple[None, None]:
         """GET the resource, with repetitions by the rule; return None if that fails in time."""
         while True:
             failure: ArmError | ArmConnectionError
@@ -204,27 +211,27 @@ class Recovery:
                 error.add_note(f"Whether it was carried out could not be looked up: {no_token}")
                 return None, None
             else:
-                if response.status != 429 and response.status not in PASSING:
-                    return seen(
-                        call.method, call.sent, response.status, decoded(response)
+                if response.status != 429 and response.status not in TEMPORARY_STATUSES:
+                    return compare(
+                        call.method, call.sent, response.status, decode_body(response)
                     ), response
                 failure = self._make_error(look, response)
             call.failed_checks += 1
-            again = after(self._describe(call, failure, "GET"), self._rule)
+            again = decide_retry(self._describe(call, failure, "GET"), self._rule)
             if again is None or not await self._wait(call, again):
                 error.add_note(f"Whether it was carried out could not be looked up: {failure}")
                 return None, None
 
 
 def _response_of(
-    call: Call, found: Seen, look: ArmResponse, error: ArmError | ArmConnectionError
+    call: Call, found: WriteStatus, look: ArmResponse, error: ArmError | ArmConnectionError
 ) -> ArmResponse:
     """Turn the response to a GET of the resource into the call's response."""
-    call.pending_error = error if found is Seen.RUNNING else None
+    call.pending_error = error if found is WriteStatus.RUNNING else None
     if call.method != "DELETE":
         return attrs.evolve(look, method=call.method)
     # The status with which a service responds to a DELETE.
-    if found is Seen.DONE:
+    if found is WriteStatus.DONE:
         return attrs.evolve(look, method="DELETE", status=204, body=b"")
     return attrs.evolve(look, method="DELETE", status=202)
 

@@ -13,11 +13,17 @@ from functools import partial
 from typing import Any
 
 from aiomsi._arm.pager import Items, More, PageResult, iter_pages
-from aiomsi._arm.protocol.paging import Chain
-from aiomsi._arm.protocol.queries import RowCount, in_order, next_query, read_rows, smaller_page
+from aiomsi._arm.protocol.paging import PageLinks
+from aiomsi._arm.protocol.queries import (
+    RowCount,
+    make_next_query,
+    read_rows,
+    shrink_page,
+    sort_query,
+)
 from aiomsi._arm.protocol.request import Options, build_url
 from aiomsi._arm.protocol.response import ArmResponse
-from aiomsi._arm.protocol.throttling import quota_wait
+from aiomsi._arm.protocol.throttling import read_quota_wait
 from aiomsi._arm.sender import Sender
 from aiomsi._errors import ArmError, ConfigurationError, ServiceError, ThrottledError
 
@@ -100,7 +106,7 @@ class _Rows:
         self._timeout = timeout
         self._bodies = iter(bodies)
         self._body: Mapping[str, Any] = {}
-        self._chain = Chain(self._connection.cloud)
+        self._chain = PageLinks(self._connection.cloud)
         self._count: RowCount | None = None
         self._unsorted: Mapping[str, Any] | None = None
 
@@ -111,8 +117,8 @@ class _Rows:
             return None
         # A skip token is valid only in its own query.
         self._body, self._chain, self._count = (
-            in_order(body),
-            Chain(self._connection.cloud),
+            sort_query(body),
+            PageLinks(self._connection.cloud),
             RowCount(body),
         )
         self._unsorted = body if self._body != body else None
@@ -129,9 +135,9 @@ class _Rows:
                 self._count.check_complete(page, response)
         except ServiceError as error:
             return PageResult(rows, error=error)
-        wait = quota_wait(response.headers, self._connection.clock.wall())
+        wait = read_quota_wait(response.headers, self._connection.clock.wall())
         if token is not None:
-            self._body = next_query(self._body, token)
+            self._body = make_next_query(self._body, token)
         return PageResult(
             rows, self.next_query(wait) if token is None else partial(self._request, wait)
         )
@@ -178,7 +184,7 @@ class _Rows:
             ArmError: the given error, if neither helps.
 
         """
-        smaller = smaller_page(self._body, error)
+        smaller = shrink_page(self._body, error)
         if smaller is not None:
             top = smaller["options"]["$top"]
             logger.info(

@@ -16,7 +16,7 @@ from aiomsi._arm.call import Call, ProviderSupport
 from aiomsi._arm.connection import Connection
 from aiomsi._arm.protocol.request import check_seconds
 from aiomsi._arm.protocol.response import ArmResponse
-from aiomsi._arm.protocol.retry import PASSING, RetryRule
+from aiomsi._arm.protocol.retry import TEMPORARY_STATUSES, RetryRule
 from aiomsi._errors import AiomsiError, ArmConnectionError, ArmError, UsageError
 
 
@@ -107,7 +107,7 @@ class Sender:
                 f"status {wrong.status}, and the module for its recovery can't be loaded: {failure}"
             )
             error = self.connection.no_response_error(call, why)
-            error.uncertain = error.uncertain and wrong.status in PASSING
+            error.uncertain = error.uncertain and wrong.status in TEMPORARY_STATUSES
             raise call.mark_uncertain(error) from None
         return await Recovery(self.connection, self.rule, self._fix).recover(call, wrong)
 

@@ -15,7 +15,7 @@ import aiohttp
 from aiomsi._arm.call import AsyncCredential, OwnCredential, ProviderSupport
 from aiomsi._arm.connection import Connection, build_user_agent
 from aiomsi._arm.protocol.request import Options, check_headers
-from aiomsi._arm.protocol.retry import ArmRetry, RetryRule, budget_of
+from aiomsi._arm.protocol.retry import ArmRetry, RetryRule, get_budget
 from aiomsi._arm.sender import Sender
 from aiomsi._arm.verbs import Params, Verbs
 from aiomsi._clock import SYSTEM_CLOCK, Clock
@@ -98,7 +98,7 @@ class ArmSession(Verbs):
             ),
             wrap_credential=partial(_wrap, time),
             owns_credential=credential is None,
-            budget=budget_of(rule),
+            budget=get_budget(rule),
             clock=time,
             user_agent=f"{user_agent} {build_user_agent()}" if user_agent else build_user_agent(),
             user_session=http,

@@ -288,9 +288,9 @@ class Verbs:
             attrs.evolve(options, api_version=_UNKNOWN_VERSION),
         )
         with late_import:
-            from aiomsi._arm.protocol.api_versions import resource_type_of
+            from aiomsi._arm.protocol.api_versions import find_resource_type
 
-        kind = resource_type_of(url)
+        kind = find_resource_type(url)
         if kind is None:
             msg = (
                 f"no resource type can be read from {path!r}, so its api-version can't be looked up"

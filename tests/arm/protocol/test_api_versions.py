@@ -5,10 +5,10 @@ import pytest
 from aiomsi._arm.protocol.api_versions import (
     ResourceType,
     choose_version,
+    find_resource_type,
+    find_versions,
     is_stable,
-    resource_type_of,
     sort_versions,
-    versions_for,
 )
 
 VM = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Compute/virtualMachines/vm"
@@ -76,7 +76,7 @@ VM = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Compute/virtualMachi
     ],
 )
 def test_a_path_names_a_resource_type(path: str, type_: str) -> None:
-    found = resource_type_of(path)
+    found = find_resource_type(path)
     assert str(found) == type_
     assert isinstance(found, ResourceType)
     assert found.namespace == type_.partition("/")[0]
@@ -93,7 +93,7 @@ def test_a_path_names_a_resource_type(path: str, type_: str) -> None:
     ],
 )
 def test_a_path_may_name_no_type(path: str) -> None:
-    assert resource_type_of(path) is None
+    assert find_resource_type(path) is None
 
 
 def document(**types: list[str]) -> dict[str, object]:
@@ -128,17 +128,17 @@ COMPUTE = document(
     ],
 )
 def test_a_document_lists_the_versions_of_a_type(type_: str, versions: tuple[str, ...]) -> None:
-    assert versions_for(COMPUTE, ResourceType("Microsoft.Compute", type_)) == versions
+    assert find_versions(COMPUTE, ResourceType("Microsoft.Compute", type_)) == versions
 
 
 @pytest.mark.parametrize("name", ["resourceGroups", "subscriptions__resourceGroups"])
 def test_arms_types_are_listed_with_or_without_subscription(name: str) -> None:
-    own = resource_type_of("/subscriptions/s/resourcegroups/g/moveResources")
+    own = find_resource_type("/subscriptions/s/resourcegroups/g/moveResources")
     assert own is not None
-    assert versions_for(
+    assert find_versions(
         document(**{name: ["2021-04-01"], "subscriptions": ["2022-12-01"]}), own
     ) == ("2021-04-01",)
-    assert versions_for(document(subscriptions=["2022-12-01"]), own) == ("2022-12-01",)
+    assert find_versions(document(subscriptions=["2022-12-01"]), own) == ("2022-12-01",)
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_arms_types_are_listed_with_or_without_subscription(name: str) -> None:
     ],
 )
 def test_a_document_that_is_none_lists_nothing(broken: object) -> None:
-    assert versions_for(broken, ResourceType("N", "t")) == ()
+    assert find_versions(broken, ResourceType("N", "t")) == ()
 
 
 def test_stable_versions_go_before_others_and_newer_before_older() -> None:

@@ -8,15 +8,15 @@ from multidict import CIMultiDict
 
 from aiomsi import ArmResponse
 from aiomsi._arm.protocol.body import (
-    decoded,
+    decode_body,
     find_reason,
+    get_provisioning_state,
+    get_text,
     has_error,
     is_record,
     is_running,
-    provisioning_state,
     read_percent,
     read_reason,
-    text_of,
 )
 
 URL = "https://management.azure.com/subscriptions/s?api-version=1"
@@ -38,7 +38,7 @@ def answer(body: object, status: int = 200) -> ArmResponse:
     ],
 )
 def test_body_is_decoded_if_it_is_json(body: bytes, document: object) -> None:
-    assert decoded(answer(body)) == document
+    assert decode_body(answer(body)) == document
 
 
 @pytest.mark.parametrize(
@@ -55,14 +55,14 @@ def test_body_is_decoded_if_it_is_json(body: bytes, document: object) -> None:
     ],
 )
 def test_a_text_is_found_whatever_its_names_case(document: object, text: str | None) -> None:
-    assert text_of(document, "status") == text
+    assert get_text(document, "status") == text
 
 
 def test_the_provisioning_state_is_in_the_properties() -> None:
-    assert provisioning_state({"properties": {"provisioningState": "Creating"}}) == "Creating"
-    assert provisioning_state({"properties": {"ProvisioningState": "Creating"}}) == "Creating"
-    assert provisioning_state({"properties": None}) is None
-    assert provisioning_state({"provisioningState": "Creating"}) is None
+    assert get_provisioning_state({"properties": {"provisioningState": "Creating"}}) == "Creating"
+    assert get_provisioning_state({"properties": {"ProvisioningState": "Creating"}}) == "Creating"
+    assert get_provisioning_state({"properties": None}) is None
+    assert get_provisioning_state({"provisioningState": "Creating"}) is None
 
 
 @pytest.mark.parametrize(

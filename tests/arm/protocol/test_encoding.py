@@ -7,7 +7,7 @@ import pytest
 from multidict import CIMultiDict
 
 from aiomsi._arm.protocol import encoding as _encoding
-from aiomsi._arm.protocol.encoding import CutBodyError, LongBodyError, whole_body
+from aiomsi._arm.protocol.encoding import CutBodyError, LongBodyError, decode_content
 
 TEXT = b'{"name": "DevTest"}' * 50
 
@@ -38,7 +38,7 @@ def unpacked(
         headers["Content-Encoding"] = encoding
     if length is not None:
         headers["Content-Length"] = length
-    return whole_body(method, status, headers, body)
+    return decode_content(method, status, headers, body)
 
 
 @pytest.mark.parametrize(("encoding", "body"), PACKED)

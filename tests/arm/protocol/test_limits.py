@@ -3,7 +3,7 @@
 import pytest
 from multidict import CIMultiDict
 
-from aiomsi._arm.protocol.limits import Bucket, Remaining, remaining_counts
+from aiomsi._arm.protocol.limits import Bucket, Remaining, read_remaining
 
 OWN = "x-ms-ratelimit-remaining-"
 
@@ -41,13 +41,13 @@ OWN = "x-ms-ratelimit-remaining-"
     ],
 )
 def test_a_header_belongs_to_a_bucket(name: str, bucket: Bucket) -> None:
-    assert remaining_counts({OWN + name: "249"}, 0.0) == (Remaining(bucket, 249),)
-    assert remaining_counts({(OWN + name).upper(): " 249 "}, 0.0) == (Remaining(bucket, 249),)
+    assert read_remaining({OWN + name: "249"}, 0.0) == (Remaining(bucket, 249),)
+    assert read_remaining({(OWN + name).upper(): " 249 "}, 0.0) == (Remaining(bucket, 249),)
 
 
 def test_a_burst_limit_is_one_of_a_single_provider() -> None:
     headers = {"x-ms-ratelimit-burst-remaining-scheduler-jobs-pt5m": "7"}
-    assert remaining_counts(headers, 0.0) == (
+    assert read_remaining(headers, 0.0) == (
         Remaining(Bucket("provider", "burst-scheduler-jobs", 300.0), 7),
     )
 
@@ -73,7 +73,7 @@ def test_a_burst_limit_is_one_of_a_single_provider() -> None:
     ],
 )
 def test_unknown_and_unreadable_counts_are_left_out(name: str, value: str) -> None:
-    assert remaining_counts({name: value}, 0.0) == ()
+    assert read_remaining({name: value}, 0.0) == ()
 
 
 def test_the_lists_of_compute_are_read_policy_by_policy() -> None:
@@ -84,7 +84,7 @@ def test_the_lists_of_compute_are_read_policy_by_policy() -> None:
         "Microsoft.Compute/VmssQueuedVMOperations;0"
     )
     compute = "Microsoft.Compute"
-    assert remaining_counts({"X-MS-RateLimit-Remaining-Resource": value}, 0.0) == (
+    assert read_remaining({"X-MS-RateLimit-Remaining-Resource": value}, 0.0) == (
         Remaining(Bucket("subscription", f"{compute}/LowCostGet3Min", 180.0), 3997),
         Remaining(Bucket("subscription", f"{compute}/LowCostGet30Min", 1800.0), 31875),
         Remaining(Bucket("subscription", f"{compute}/GetOperation1Hour", 3600.0), 2),
@@ -99,8 +99,8 @@ def test_user_quota_has_a_reset_time(after: str, seconds: float | None) -> None:
     headers = CIMultiDict(
         {"X-Ms-User-Quota-Remaining": "14", "X-Ms-User-Quota-Resets-After": after}
     )
-    assert remaining_counts(headers, 0.0) == (Remaining(Bucket("user", "quota"), 14, seconds),)
-    assert remaining_counts({"x-ms-user-quota-remaining": "14"}, 0.0) == (
+    assert read_remaining(headers, 0.0) == (Remaining(Bucket("user", "quota"), 14, seconds),)
+    assert read_remaining({"x-ms-user-quota-remaining": "14"}, 0.0) == (
         Remaining(Bucket("user", "quota"), 14),
     )
 
@@ -132,15 +132,15 @@ def test_a_limit_that_is_a_window_and_a_reset_that_is_an_instant(
         "x-rate-limit-remaining": remaining,
         "x-rate-limit-reset": reset,
     }
-    assert remaining_counts(headers, 40.0) == found
-    assert len(remaining_counts({"x-rate-limit-remaining": "5"}, 40.0)) == 1
+    assert read_remaining(headers, 40.0) == found
+    assert len(read_remaining({"x-rate-limit-remaining": "5"}, 40.0)) == 1
 
 
 def test_of_several_counts_for_one_bucket_the_smallest_is_taken() -> None:
     name, bucket = OWN + "subscription-reads", Bucket("subscription", "reads")
     for headers in (CIMultiDict([(name, "9"), (name, "7"), (name, "8")]), {name: "9, 7,8"}):
-        assert remaining_counts(headers, 0.0) == (Remaining(bucket, 7),)
-    assert remaining_counts({name: "-1"}, 0.0) == (Remaining(bucket, 0),)
+        assert read_remaining(headers, 0.0) == (Remaining(bucket, 7),)
+    assert read_remaining({name: "-1"}, 0.0) == (Remaining(bucket, 0),)
 
 
 def test_one_response_has_several_buckets() -> None:
@@ -149,7 +149,7 @@ def test_one_response_has_several_buckets() -> None:
         OWN + "subscription-global-reads": "3749",
         "Date": "x",
     }
-    assert {one.bucket.scope: one.count for one in remaining_counts(headers, 0.0)} == {
+    assert {one.bucket.scope: one.count for one in read_remaining(headers, 0.0)} == {
         "subscription": 249,
         "global": 3749,
     }

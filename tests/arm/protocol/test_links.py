@@ -3,7 +3,7 @@
 import pytest
 
 from aiomsi import CHINA, PUBLIC, Cloud, ForeignHostError
-from aiomsi._arm.protocol.links import names_operation, path_of, pinned, same_path
+from aiomsi._arm.protocol.links import get_path, is_operation_url, is_same_path, resolve_link
 
 ARM = "https://management.azure.com"
 BASE = f"{ARM}/subscriptions/s/resourceGroups/g?api-version=2021-04-01"
@@ -27,7 +27,7 @@ LOOPBACK = Cloud("Embedded", "http://127.0.0.1:8123", "https://management.azure.
     ],
 )
 def test_link_on_arm_is_unchanged(link: str) -> None:
-    assert pinned(PUBLIC, link, BASE) == link
+    assert resolve_link(PUBLIC, link, BASE) == link
 
 
 @pytest.mark.parametrize(
@@ -52,16 +52,16 @@ def test_link_on_arm_is_unchanged(link: str) -> None:
     ],
 )
 def test_a_link_is_resolved_against_the_url_where_it_was_found(link: str, expected: str) -> None:
-    assert pinned(PUBLIC, link, BASE) == expected
+    assert resolve_link(PUBLIC, link, BASE) == expected
 
 
 def test_a_relative_link_keeps_to_the_region() -> None:
-    assert pinned(PUBLIC, "/x", REGIONAL) == "https://centraluseuap.management.azure.com/x"
+    assert resolve_link(PUBLIC, "/x", REGIONAL) == "https://centraluseuap.management.azure.com/x"
 
 
 def test_an_arm_on_loopback_is_pinned_to_its_port() -> None:
     base = "http://127.0.0.1:8123/subscriptions"
-    assert pinned(LOOPBACK, "/x", base) == "http://127.0.0.1:8123/x"
+    assert resolve_link(LOOPBACK, "/x", base) == "http://127.0.0.1:8123/x"
     for link in (
         "http://127.0.0.1:8124/x",
         "https://127.0.0.1:8123/x",
@@ -69,7 +69,7 @@ def test_an_arm_on_loopback_is_pinned_to_its_port() -> None:
         "http://localhost:8123/x",
     ):
         with pytest.raises(ForeignHostError):
-            pinned(LOOPBACK, link, base)
+            resolve_link(LOOPBACK, link, base)
 
 
 @pytest.mark.parametrize(
@@ -124,32 +124,32 @@ def test_an_arm_on_loopback_is_pinned_to_its_port() -> None:
 )
 def test_a_link_that_leads_elsewhere_or_nowhere_is_refused(link: str) -> None:
     with pytest.raises(ForeignHostError) as raised:
-        pinned(PUBLIC, link, BASE)
+        resolve_link(PUBLIC, link, BASE)
     assert "not followed" in raised.value.help
 
 
 def test_every_cloud_has_its_own_arm() -> None:
     link = "https://management.chinacloudapi.cn/x"
-    assert pinned(CHINA, link, link) == link
+    assert resolve_link(CHINA, link, link) == link
     with pytest.raises(ForeignHostError):
-        pinned(CHINA, f"{ARM}/x", link)
+        resolve_link(CHINA, f"{ARM}/x", link)
 
 
 def test_an_error_shows_no_signature() -> None:
     with pytest.raises(ForeignHostError) as raised:
-        pinned(PUBLIC, "https://evil.example/x?s=signature", BASE)
+        resolve_link(PUBLIC, "https://evil.example/x?s=signature", BASE)
     assert "https://evil.example/x" in str(raised.value)
     assert "signature" not in str(raised.value)
 
 
 def test_paths_are_compared_as_arm_does() -> None:
-    assert same_path(
+    assert is_same_path(
         f"{ARM}/Subscriptions/s/A%28b%29/?x",
         "https://westus.management.azure.com/subscriptions/S/a(B)",
     )
-    assert not same_path(f"{ARM}/subscriptions/s", f"{ARM}/subscriptions/t")
-    assert path_of(f"{ARM}/a?b") == "/a"
-    assert path_of(None) == ""
+    assert not is_same_path(f"{ARM}/subscriptions/s", f"{ARM}/subscriptions/t")
+    assert get_path(f"{ARM}/a?b") == "/a"
+    assert get_path(None) == ""
 
 
 @pytest.mark.parametrize(
@@ -174,4 +174,4 @@ def test_operation_is_distinguished_by_its_path(path: str, expected: bool) -> No
     request = (
         f"{ARM}/subscriptions/s/resourcegroups/Status/providers/Microsoft.X/vaults/v?api-version=1"
     )
-    assert names_operation(ARM + path, request) is expected
+    assert is_operation_url(ARM + path, request) is expected

@@ -8,7 +8,7 @@ import pytest
 from multidict import CIMultiDict
 
 from aiomsi import PUBLIC, ArmResponse, ForeignHostError, ServiceError
-from aiomsi._arm.protocol.paging import Chain, Page, read_page
+from aiomsi._arm.protocol.paging import Page, PageLinks, read_page
 
 ARM = "https://management.azure.com"
 URL = f"{ARM}/subscriptions/s/resources?api-version=2021-04-01"
@@ -143,7 +143,7 @@ def test_a_page_shows_neither_items_nor_signed_links() -> None:
 
 
 def test_chain_follows_links_unchanged() -> None:
-    chain = Chain(PUBLIC, URL)
+    chain = PageLinks(PUBLIC, URL)
     response = answer({})
     links = [f"{ARM}:443/x?$skiptoken=%7b%22a%22&t=1", f"{ARM}/x?%24SKIPTOKEN=%7B"]
     assert [chain.next_url(Page([], next_link=link), response) for link in links] == links
@@ -152,7 +152,7 @@ def test_chain_follows_links_unchanged() -> None:
 
 
 def test_a_link_that_comes_again_is_an_error() -> None:
-    chain = Chain(PUBLIC, URL)
+    chain = PageLinks(PUBLIC, URL)
     response = answer({})
     assert chain.next_url(Page([], next_link="/x"), response) == f"{ARM}/x"
     for again in ("/x", f"{ARM}/x", URL):
@@ -161,16 +161,16 @@ def test_a_link_that_comes_again_is_an_error() -> None:
 
 
 def test_after_a_post_the_same_url_is_another_request() -> None:
-    assert Chain(PUBLIC).next_url(Page([], next_link=URL), answer({}, method="POST")) == URL
+    assert PageLinks(PUBLIC).next_url(Page([], next_link=URL), answer({}, method="POST")) == URL
 
 
 def test_a_link_off_arm_is_an_error() -> None:
     with pytest.raises(ForeignHostError, match="evil"):
-        Chain(PUBLIC, URL).next_url(Page([1], next_link="https://evil.example/x"), answer({}))
+        PageLinks(PUBLIC, URL).next_url(Page([1], next_link="https://evil.example/x"), answer({}))
 
 
 def test_tokens_make_a_chain_too() -> None:
-    chain, response = Chain(PUBLIC), answer({}, method="POST")
+    chain, response = PageLinks(PUBLIC), answer({}, method="POST")
     assert chain.next_token(Page([]), response) is None
     assert chain.next_token(Page([], token="a", truncated=True), response) == "a"
     assert chain.next_token(Page([], token="b"), response) == "b"
@@ -179,7 +179,7 @@ def test_tokens_make_a_chain_too() -> None:
 
 
 def test_five_thousand_items_are_never_held_at_once() -> None:
-    chain, url, total, most = Chain(PUBLIC, URL), URL, 0, 0
+    chain, url, total, most = PageLinks(PUBLIC, URL), URL, 0, 0
     while url:
         number = int(url.rpartition("p=")[2]) if "p=" in url else 0
         count = min(500, 5_155 - 500 * number)

@@ -7,16 +7,16 @@ import pytest
 from multidict import CIMultiDict
 
 from aiomsi import ArmError, ArmResponse, ServiceError
-from aiomsi._arm.protocol.errors.classify import error_of
+from aiomsi._arm.protocol.errors.classify import make_error
 from aiomsi._arm.protocol.paging import Page
 from aiomsi._arm.protocol.queries import (
     QueryShape,
     RowCount,
-    in_order,
-    next_query,
+    make_next_query,
     parse_shape,
     read_rows,
-    smaller_page,
+    shrink_page,
+    sort_query,
 )
 
 URL = "https://management.azure.com/providers/Microsoft.ResourceGraph/resources?api-version=2022-10-01"
@@ -98,11 +98,11 @@ def test_document_that_is_no_object_has_no_rows(document: object) -> None:
 
 def test_query_continues_by_its_token() -> None:
     body = {"query": "Resources", "options": {"$top": 3, "$skip": 2, "$skipToken": "old"}}
-    assert next_query(body, "t") == {
+    assert make_next_query(body, "t") == {
         "query": "Resources",
         "options": {"$top": 3, "$skipToken": "t"},
     }
-    assert next_query({"query": "Resources"}, "t") == {
+    assert make_next_query({"query": "Resources"}, "t") == {
         "query": "Resources",
         "options": {"$skipToken": "t"},
     }
@@ -131,7 +131,7 @@ SORTED = "\n| order by id asc"
 )
 def test_a_plain_query_is_sorted_by_id(kql: str) -> None:
     assert parse_shape(kql) == QueryShape(sortable=True, unique=True)
-    assert in_order({"query": kql, "a": 1}) == {"query": kql.rstrip() + SORTED, "a": 1}
+    assert sort_query({"query": kql, "a": 1}) == {"query": kql.rstrip() + SORTED, "a": 1}
 
 
 @pytest.mark.parametrize(
@@ -163,16 +163,16 @@ def test_any_other_query_is_left_alone(
     kql: str, limits: tuple[str, ...], most: int | None, unique: bool
 ) -> None:
     assert parse_shape(kql) == QueryShape(limits, most, sortable=False, unique=unique)
-    assert in_order({"query": kql}) == {"query": kql}
+    assert sort_query({"query": kql}) == {"query": kql}
 
 
 def test_a_query_that_goes_on_by_a_token_is_left_alone() -> None:
     body = {"query": "Resources", "options": {"$skipToken": "t"}}
-    assert in_order(body) == body
+    assert sort_query(body) == body
 
 
 def refused(code: str, **more: Any) -> ArmError:
-    return error_of(answer({"error": {"code": code, "message": "No", **more}}, 400), wall=0)
+    return make_error(answer({"error": {"code": code, "message": "No", **more}}, 400), wall=0)
 
 
 TOO_LARGE = refused(
@@ -185,9 +185,9 @@ def test_a_page_that_is_too_large_is_halved() -> None:
     tops = []
     while body is not None:
         tops.append(body["options"]["$top"])
-        body = smaller_page(body, TOO_LARGE)
+        body = shrink_page(body, TOO_LARGE)
     assert tops == [5, 2, 1]
-    assert smaller_page({"query": "x"}, refused("ResponseTooLarge")) == {
+    assert shrink_page({"query": "x"}, refused("ResponseTooLarge")) == {
         "query": "x",
         "options": {"$top": 500},
     }
@@ -195,12 +195,12 @@ def test_a_page_that_is_too_large_is_halved() -> None:
 
 @pytest.mark.parametrize("top", ["5", None, True, 1, 0])
 def test_a_page_without_a_size_is_not_halved(top: object) -> None:
-    assert smaller_page({"query": "x", "options": {"$top": top}}, TOO_LARGE) is None
+    assert shrink_page({"query": "x", "options": {"$top": top}}, TOO_LARGE) is None
 
 
 def test_other_errors_ask_for_no_smaller_page() -> None:
     assert (
-        smaller_page(
+        shrink_page(
             {"query": "x"},
             refused("BadRequest", details=[{"code": "InvalidQuery", "message": "x"}]),
         )

@@ -15,9 +15,9 @@ from aiomsi._arm.protocol.request import (
     Options,
     build_url,
     check_headers,
-    encoded,
+    encode_json,
     has_version,
-    options_of_polls,
+    make_poll_options,
 )
 
 ARM = "https://management.azure.com"
@@ -485,15 +485,15 @@ def test_polls_keep_the_timeout_and_the_callers_request_id() -> None:
         timeout=5.0,
         if_match="*",
     )
-    assert options_of_polls(call) == Options(
+    assert make_poll_options(call) == Options(
         headers={"X-Ms-Client-Request-Id": "mine"}, timeout=5.0
     )
-    assert options_of_polls(Options(VERSION, headers={"x": "y"})) == Options()
+    assert make_poll_options(Options(VERSION, headers={"x": "y"})) == Options()
 
 
 @pytest.mark.parametrize("value", [dt.date(2026, 1, 1), {1: "a"}, math.nan, b"secret", [Plain.ONE]])
 def test_a_body_that_is_no_json_is_refused_without_its_frames(value: object) -> None:
     with pytest.raises(ConfigurationError, match="can't be written as JSON") as raised:
-        encoded({"properties": value})
+        encode_json({"properties": value})
     assert "isoformat" in raised.value.help
     assert raised.value.__cause__ is raised.value.__context__ is None

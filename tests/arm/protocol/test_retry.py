@@ -10,9 +10,15 @@ import pytest
 from multidict import CIMultiDict
 
 from aiomsi import ArmAttempt, ArmError, ArmResponse, ArmRetry
-from aiomsi._arm.protocol.attempts import Again, after, answered, is_gone, lost
-from aiomsi._arm.protocol.errors.classify import error_of
-from aiomsi._arm.protocol.retry import budget_of, reads
+from aiomsi._arm.protocol.attempts import (
+    RetryDecision,
+    attempt_from_error,
+    attempt_without_response,
+    decide_retry,
+    is_successful_404,
+)
+from aiomsi._arm.protocol.errors.classify import make_error
+from aiomsi._arm.protocol.retry import get_budget, is_read
 
 VERBS = ["GET", "HEAD", "PUT", "PATCH", "POST", "DELETE"]
 PATH = "/subscriptions/s/resourceGroups/g"
@@ -32,14 +38,14 @@ RULE = ArmRetry(uniform=most)
 
 
 def attempt(method: str = "GET", status: int | None = 429, **more: Any) -> ArmAttempt:
-    one = ArmAttempt(method, 1, 0.0, status=status, reads=reads(method, PATH))
+    one = ArmAttempt(method, 1, 0.0, status=status, reads=is_read(method, PATH))
     return attrs.evolve(one, **more)
 
 
 @pytest.mark.parametrize("method", VERBS)
 def test_a_429_is_repeated_whatever_the_verb(method: str) -> None:
     assert RULE(attempt(method)) == 1.0
-    assert after(attempt(method), RULE) == Again(1.0)
+    assert decide_retry(attempt(method), RULE) == RetryDecision(1.0)
 
 
 @pytest.mark.parametrize("method", VERBS)
@@ -47,13 +53,15 @@ def test_a_429_is_repeated_whatever_the_verb(method: str) -> None:
 def test_uncertain_calls_but_post_are_repeated_writes_checked(
     status: int | None, method: str
 ) -> None:
-    decided = after(attempt(method, status), RULE)
-    assert decided == (None if method == "POST" else Again(1.0, look=method in ("PUT", "PATCH")))
+    decided = decide_retry(attempt(method, status), RULE)
+    assert decided == (
+        None if method == "POST" else RetryDecision(1.0, look=method in ("PUT", "PATCH"))
+    )
 
 
 @pytest.mark.parametrize("method", VERBS)
 def test_request_never_sent_is_repeated_without_a_check(method: str) -> None:
-    assert after(attempt(method, None, arrived=False), RULE) == Again(1.0)
+    assert decide_retry(attempt(method, None, arrived=False), RULE) == RetryDecision(1.0)
 
 
 @pytest.mark.parametrize(
@@ -62,12 +70,12 @@ def test_request_never_sent_is_repeated_without_a_check(method: str) -> None:
 @pytest.mark.parametrize("method", VERBS)
 def test_other_errors_are_not_repeated(method: str, status: int) -> None:
     assert RULE(attempt(method, status)) is None
-    assert after(attempt(method, status), RULE) is None
+    assert decide_retry(attempt(method, status), RULE) is None
 
 
 @pytest.mark.parametrize("status", [503, None])
 def test_a_post_that_only_reads_is_repeated(status: int | None) -> None:
-    assert after(attempt("POST", status, reads=True), RULE) == Again(1.0)
+    assert decide_retry(attempt("POST", status, reads=True), RULE) == RetryDecision(1.0)
 
 
 def test_response_that_is_too_large_is_not_repeated() -> None:
@@ -122,7 +130,9 @@ def test_a_permanent_failure_is_not_repeated() -> None:
 )
 def test_unreadable_response_to_a_write_is_checked_first(method: str, again: bool) -> None:
     """Check first whatever the rule returns, because ARM has seen the request."""
-    found = after(lost(method, "/x", number=1, elapsed=0, unreadable=True), lambda _: 1.0)
+    found = decide_retry(
+        attempt_without_response(method, "/x", number=1, elapsed=0, unreadable=True), lambda _: 1.0
+    )
     assert (found is not None) is again
     assert found is None or found.look == (method in ("PUT", "PATCH"))
 
@@ -139,7 +149,7 @@ def test_unreadable_response_to_a_write_is_checked_first(method: str, again: boo
     ],
 )
 def test_a_rule_without_a_budget_has_the_usual_one(rule: Any, budget: float) -> None:
-    assert budget_of(rule) == budget
+    assert get_budget(rule) == budget
 
 
 def test_requests_are_limited_with_a_higher_limit_for_throttling() -> None:
@@ -167,7 +177,7 @@ def test_a_locked_resource_is_left_alone_for_longer() -> None:
 
 def test_call_for_a_new_principal_is_repeated_for_a_while() -> None:
     new = attempt("PUT", 400, code="PrincipalNotFound")
-    assert after(new, RULE) == Again(5.0)
+    assert decide_retry(new, RULE) == RetryDecision(5.0)
     assert RULE(attrs.evolve(new, elapsed=59.0)) == 5.0
     assert RULE(attrs.evolve(new, elapsed=60.0)) is None
     assert RULE(attrs.evolve(new, number=5)) is None
@@ -177,7 +187,7 @@ def test_call_for_a_new_principal_is_repeated_for_a_while() -> None:
 @pytest.mark.parametrize("status", [400, 404])
 def test_refused_version_that_is_listed_is_repeated_once(status: int) -> None:
     strange = attempt("PUT", status, code="NoRegisteredProviderFound", listed=True)
-    assert after(strange, RULE) == Again(1.0)
+    assert decide_retry(strange, RULE) == RetryDecision(1.0)
     assert RULE(attrs.evolve(strange, number=2)) == 2.0
     assert RULE(attrs.evolve(strange, number=2, repeats=2)) is None
 
@@ -189,9 +199,9 @@ def test_the_rule_may_be_any_function() -> None:
         seen.append(one)
         return -1.0 if one.number < 2 else None
 
-    assert after(attempt("PUT", 504), rule) == Again(0.0, look=True)
-    assert after(attempt("POST", 504), rule) == Again(0.0)
-    assert after(attempt("PUT", 504, number=2), rule) is None
+    assert decide_retry(attempt("PUT", 504), rule) == RetryDecision(0.0, look=True)
+    assert decide_retry(attempt("POST", 504), rule) == RetryDecision(0.0)
+    assert decide_retry(attempt("PUT", 504, number=2), rule) is None
     assert len(seen) == 3
 
 
@@ -210,17 +220,17 @@ def test_the_rule_may_be_any_function() -> None:
     ],
 )
 def test_reads_are_safe_verbs_and_reading_posts(method: str, path: str, only: bool) -> None:
-    assert reads(method, path) is only
+    assert is_read(method, path) is only
 
 
 def test_a_lost_request_is_described() -> None:
-    assert lost("PUT", PATH, number=2, elapsed=3.0) == ArmAttempt("PUT", 2, 3.0)
-    assert lost("PUT", PATH, number=2, elapsed=3.0).doubtful
-    assert not lost("PUT", PATH, number=2, elapsed=3.0, arrived=False).doubtful
-    assert not lost("GET", PATH, number=2, elapsed=3.0, repeats=2).doubtful
-    unsure = lost("GET", PATH, number=1, elapsed=0.0, arrived=False)
-    assert after(unsure, RULE) is not None
-    assert after(attrs.evolve(unsure, untrusted=True), RULE) is None
+    assert attempt_without_response("PUT", PATH, number=2, elapsed=3.0) == ArmAttempt("PUT", 2, 3.0)
+    assert attempt_without_response("PUT", PATH, number=2, elapsed=3.0).doubtful
+    assert not attempt_without_response("PUT", PATH, number=2, elapsed=3.0, arrived=False).doubtful
+    assert not attempt_without_response("GET", PATH, number=2, elapsed=3.0, repeats=2).doubtful
+    unsure = attempt_without_response("GET", PATH, number=1, elapsed=0.0, arrived=False)
+    assert decide_retry(unsure, RULE) is not None
+    assert decide_retry(attrs.evolve(unsure, untrusted=True), RULE) is None
 
 
 def error(
@@ -232,25 +242,29 @@ def error(
 ) -> ArmError:
     body = f'{{"error":{{"code":"{code}","message":"{text}"}}}}'.encode()
     url = f"https://management.azure.com{PATH}?{query}"
-    return error_of(
+    return make_error(
         ArmResponse(method, url, status, CIMultiDict({"Retry-After": "7"}), body), wall=0.0
     )
 
 
 def test_an_error_is_described() -> None:
-    found = answered(error(504, "GatewayTimeout"), number=2, elapsed=3.0)
+    found = attempt_from_error(error(504, "GatewayTimeout"), number=2, elapsed=3.0)
     assert found == ArmAttempt("PUT", 2, 3.0, status=504, code="GatewayTimeout", retry_after=7.0)
     assert found.doubtful
-    assert answered(error(504, "GatewayTimeout", method="GET"), number=1, elapsed=0.0).reads
-    assert answered(error(500, "X"), number=3, elapsed=0.0, repeats=3).repeats == 3
+    assert attempt_from_error(
+        error(504, "GatewayTimeout", method="GET"), number=1, elapsed=0.0
+    ).reads
+    assert attempt_from_error(error(500, "X"), number=3, elapsed=0.0, repeats=3).repeats == 3
 
 
 def test_a_lock_is_seen_in_a_429_or_409_alone() -> None:
-    assert answered(error(409, "AnotherOperationInProgress"), number=1, elapsed=0.0).locked
-    assert not answered(error(409, "ScopeLocked"), number=1, elapsed=0.0).locked
-    assert answered(error(429, "RetryableError"), number=1, elapsed=0.0).locked
-    assert not answered(error(503, "RetryableError"), number=1, elapsed=0.0).locked
-    assert not answered(error(429, "TooManyRequests"), number=1, elapsed=0.0).locked
+    assert attempt_from_error(
+        error(409, "AnotherOperationInProgress"), number=1, elapsed=0.0
+    ).locked
+    assert not attempt_from_error(error(409, "ScopeLocked"), number=1, elapsed=0.0).locked
+    assert attempt_from_error(error(429, "RetryableError"), number=1, elapsed=0.0).locked
+    assert not attempt_from_error(error(503, "RetryableError"), number=1, elapsed=0.0).locked
+    assert not attempt_from_error(error(429, "TooManyRequests"), number=1, elapsed=0.0).locked
 
 
 @pytest.mark.parametrize(
@@ -265,12 +279,12 @@ def test_a_lock_is_seen_in_a_429_or_409_alone() -> None:
 def test_a_refused_version_may_be_among_the_supported_ones(query: str, listed: bool) -> None:
     text = "The supported api-versions are '2017-09-01-preview, 2018-05-01'."
     assert (
-        answered(
+        attempt_from_error(
             error(400, "NoRegisteredProviderFound", text, query=query), number=1, elapsed=0.0
         ).listed
         is listed
     )
-    assert not answered(
+    assert not attempt_from_error(
         error(400, "SomethingElse", text, query=query), number=1, elapsed=0.0
     ).listed
 
@@ -292,7 +306,7 @@ def test_a_refused_version_may_be_among_the_supported_ones(query: str, listed: b
 def test_a_resource_that_a_lost_delete_has_deleted_is_gone(
     method: str, status: int, code: str | None, doubtful: bool, gone: bool
 ) -> None:
-    assert is_gone(method, status, code, doubtful=doubtful) is gone
+    assert is_successful_404(method, status, code, doubtful=doubtful) is gone
 
 
 def test_a_pickled_rule_draws_for_itself() -> None:

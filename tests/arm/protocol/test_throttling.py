@@ -7,14 +7,19 @@ import pytest
 from multidict import CIMultiDict
 
 from aiomsi import ErrorDetail
-from aiomsi._arm.protocol.throttling import asked_wait, instant, parse_duration, quota_wait
+from aiomsi._arm.protocol.throttling import (
+    parse_duration,
+    parse_instant,
+    read_quota_wait,
+    read_wait,
+)
 
 WALL = datetime(2023, 11, 27, 9, 4, 50, tzinfo=UTC).timestamp()
 
 
 def asked(status: int = 429, text: str = "", **headers: str) -> float | None:
     named = CIMultiDict({name.replace("_", "-"): value for name, value in headers.items()})
-    return asked_wait(status, named, ErrorDetail(None, text), WALL)
+    return read_wait(status, named, ErrorDetail(None, text), WALL)
 
 
 @pytest.mark.parametrize(
@@ -83,7 +88,7 @@ def test_headers_count_in_every_response(
 )
 def test_exhausted_quota_waits_for_its_reset(headers: dict[str, str], wait: float | None) -> None:
     named = CIMultiDict({name.replace("_", "-"): value for name, value in headers.items()})
-    assert quota_wait(named, WALL) == (5.0 if "Retry_After" in headers else wait or 0.0)
+    assert read_quota_wait(named, WALL) == (5.0 if "Retry_After" in headers else wait or 0.0)
     assert asked(429, "Please try again after '60' seconds." if wait else "", **headers) == wait
     assert (
         asked(200, **{name: value for name, value in headers.items() if name != "Retry_After"})
@@ -124,9 +129,9 @@ def test_exhausted_quota_waits_for_its_reset(headers: dict[str, str], wait: floa
 def test_wait_is_read_from_error_texts(text: str, wait: float | None) -> None:
     assert asked(429, text) == wait
     assert (
-        asked_wait(429, {}, ErrorDetail("A", "a", details=(ErrorDetail("B", text),)), WALL) == wait
+        read_wait(429, {}, ErrorDetail("A", "a", details=(ErrorDetail("B", text),)), WALL) == wait
     )
-    assert asked_wait(429, {}, ErrorDetail("A", "a", inner=ErrorDetail("B", text)), WALL) == wait
+    assert read_wait(429, {}, ErrorDetail("A", "a", inner=ErrorDetail("B", text)), WALL) == wait
     assert asked(200, text) is None
 
 
@@ -166,14 +171,12 @@ def compute(end: object) -> ErrorDetail:
     [("2023-11-27T09:10:00.1234567+00:00", 310.123456), ("", None), (17, None), (None, None)],
 )
 def test_end_of_computes_interval_is_a_wait(end: object, wait: float | None) -> None:
-    assert asked_wait(429, {}, compute(end), WALL) == (
-        None if wait is None else pytest.approx(wait)
-    )
+    assert read_wait(429, {}, compute(end), WALL) == (None if wait is None else pytest.approx(wait))
 
 
 def test_response_without_a_body_waits_by_its_headers() -> None:
-    assert asked_wait(429, {"Retry-After": "3"}, None, WALL) == 3.0
-    assert asked_wait(429, {}, None, WALL) is None
+    assert read_wait(429, {"Retry-After": "3"}, None, WALL) == 3.0
+    assert read_wait(429, {}, None, WALL) is None
 
 
 @pytest.mark.parametrize(
@@ -192,7 +195,7 @@ def test_response_without_a_body_waits_by_its_headers() -> None:
     ],
 )
 def test_instants_without_a_zone_are_utc(text: object, moment: float | None) -> None:
-    assert instant(text) == moment
+    assert parse_instant(text) == moment
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from aiomsi._arm.protocol.write_check import Seen, equals, holds, seen
+from aiomsi._arm.protocol.write_check import WriteStatus, compare, equals_put, holds
 
 GROUP = "/subscriptions/S/resourceGroups/G"
 SENT = {
@@ -30,23 +30,23 @@ def resource(state: object = "Succeeded", **more: Any) -> dict[str, Any]:
     "state", ["Succeeded", "succeeded", "Completed", "Accepted", "Started", None, "", 17]
 )
 def test_resource_as_it_was_sent_is_done(state: object) -> None:
-    assert seen("PUT", SENT, 200, resource(state)) is Seen.DONE
-    assert seen("PATCH", SENT, 200, resource(state)) is Seen.DONE
+    assert compare("PUT", SENT, 200, resource(state)) is WriteStatus.DONE
+    assert compare("PATCH", SENT, 200, resource(state)) is WriteStatus.DONE
 
 
 @pytest.mark.parametrize("state", ["Active", "Ready", "Online"])
 def test_resource_at_rest_in_an_unknown_state_is_compared(state: str) -> None:
-    assert seen("PUT", SENT, 200, resource(state)) is Seen.DONE
-    assert seen("PUT", SENT, 200, resource(state, size=4)) is Seen.REPEAT
+    assert compare("PUT", SENT, 200, resource(state)) is WriteStatus.DONE
+    assert compare("PUT", SENT, 200, resource(state, size=4)) is WriteStatus.REPEAT
 
 
 @pytest.mark.parametrize(
     "state", ["Creating", "Updating", "InProgress", "RegisteringDns", "WaitingForVm"]
 )
 def test_resource_being_changed_is_running(state: str) -> None:
-    assert seen("PUT", SENT, 200, resource(state)) is Seen.RUNNING
-    assert seen("PUT", SENT, 200, resource(state, size=4)) is Seen.RUNNING
-    assert seen("PUT", None, 200, resource(state)) is Seen.RUNNING
+    assert compare("PUT", SENT, 200, resource(state)) is WriteStatus.RUNNING
+    assert compare("PUT", SENT, 200, resource(state, size=4)) is WriteStatus.RUNNING
+    assert compare("PUT", None, 200, resource(state)) is WriteStatus.RUNNING
 
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH"])
@@ -64,7 +64,7 @@ def test_resource_being_changed_is_running(state: str) -> None:
 def test_resource_that_differs_is_written_again(
     method: str, sent: object, status: int, found: object
 ) -> None:
-    assert seen(method, sent, status, found) is Seen.REPEAT
+    assert compare(method, sent, status, found) is WriteStatus.REPEAT
 
 
 @pytest.mark.parametrize(
@@ -73,24 +73,26 @@ def test_resource_that_differs_is_written_again(
 )
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE"])
 def test_response_without_the_resource_is_unknown(method: str, status: int, found: object) -> None:
-    assert seen(method, SENT, status, found) is Seen.UNKNOWN
+    assert compare(method, SENT, status, found) is WriteStatus.UNKNOWN
 
 
 @pytest.mark.parametrize(
     ("status", "found", "expected"),
     [
-        (404, None, Seen.DONE),
-        (404, {"error": {"code": "ResourceNotFound", "message": "x"}}, Seen.DONE),
-        (404, {"error": {"code": "SubscriptionNotFound", "message": "x"}}, Seen.UNKNOWN),
-        (200, resource("Deleting"), Seen.RUNNING),
-        (200, resource("Deprovisioning"), Seen.RUNNING),
-        (200, resource("Deleted"), Seen.DONE),
-        (200, resource("Updating"), Seen.REPEAT),
-        (200, resource(), Seen.REPEAT),
+        (404, None, WriteStatus.DONE),
+        (404, {"error": {"code": "ResourceNotFound", "message": "x"}}, WriteStatus.DONE),
+        (404, {"error": {"code": "SubscriptionNotFound", "message": "x"}}, WriteStatus.UNKNOWN),
+        (200, resource("Deleting"), WriteStatus.RUNNING),
+        (200, resource("Deprovisioning"), WriteStatus.RUNNING),
+        (200, resource("Deleted"), WriteStatus.DONE),
+        (200, resource("Updating"), WriteStatus.REPEAT),
+        (200, resource(), WriteStatus.REPEAT),
     ],
 )
-def test_deletion_is_seen_in_the_resource(status: int, found: object, expected: Seen) -> None:
-    assert seen("DELETE", {}, status, found) is expected
+def test_deletion_is_seen_in_the_resource(
+    status: int, found: object, expected: WriteStatus
+) -> None:
+    assert compare("DELETE", {}, status, found) is expected
 
 
 @pytest.mark.parametrize(
@@ -118,13 +120,13 @@ def test_put_without_a_member_of_the_resource_is_not_done(removed: dict[str, Any
     sent = {"location": "westus", "tags": old["tags"], "properties": old["properties"], **removed}
     if not removed:
         del sent["tags"]
-    assert equals(old, old)
-    assert seen("PUT", sent, 200, old) is Seen.REPEAT
+    assert equals_put(old, old)
+    assert compare("PUT", sent, 200, old) is WriteStatus.REPEAT
 
 
 @pytest.mark.parametrize("tag", ["id", "name", "type", "etag", "systemData", "provisioningState"])
 def test_tag_named_as_a_service_member_counts(tag: str) -> None:
-    assert not equals({"tags": {tag: "x"}}, {"tags": {}})
+    assert not equals_put({"tags": {tag: "x"}}, {"tags": {}})
     assert not holds({"tags": {tag: "x"}}, {"tags": {}})
     assert not holds({"tags": {tag: "x"}}, {"tags": {tag: "y"}})
 
@@ -138,9 +140,9 @@ def test_members_of_the_service_are_left_aside() -> None:
         "systemData": {},
         "provisioningState": "Succeeded",
     }
-    assert equals(written, {})
-    assert equals({}, written)
-    assert equals(
+    assert equals_put(written, {})
+    assert equals_put({}, written)
+    assert equals_put(
         {"eTag": "2", "Properties": {"ProvisioningState": "x"}},
         {"properties": {"provisioningState": "y"}},
     )
@@ -186,7 +188,7 @@ def test_members_of_the_service_are_left_aside() -> None:
     ],
 )
 def test_put_is_compared_both_ways(found: object, sent: object, equal: bool) -> None:
-    assert equals(found, sent) is equal
+    assert equals_put(found, sent) is equal
 
 
 @pytest.mark.parametrize(
@@ -221,6 +223,6 @@ def test_depth_of_a_comparison_is_bounded() -> None:
     deeper: object = 1
     for _ in range(10_000):
         deep, deeper = [deep], {"a": deeper}
-    assert not equals(deep, deep)
+    assert not equals_put(deep, deep)
     assert not holds(deep, deep)
     assert not holds(deeper, deeper)

@@ -1,4 +1,4 @@
-"""Block sockets and name look-ups that leave loopback, in the tests and in their child processes."""
+"""Block sockets and look-ups that leave loopback, in the tests and in their child processes."""
 
 import os
 import sys

@@ -37,7 +37,7 @@ class ResourceType:
         return f"{self.namespace}/{self.type}"
 
 
-def resource_type_of(path: str) -> ResourceType | None:
+def find_resource_type(path: str) -> ResourceType | None:
     """Return the resource type in a path or URL of a resource, a collection or an action.
 
     Resources of ARM itself, such as groups, belong to the namespace ``Microsoft.Resources``. None
@@ -67,7 +67,7 @@ def _find_keywords(segments: list[str]) -> list[int]:
     return [at for at, word in enumerate(segments) if word.lower() == "providers" and at % 2 == 0]
 
 
-def versions_for(document: object, resource_type: ResourceType) -> tuple[str, ...]:
+def find_versions(document: object, resource_type: ResourceType) -> tuple[str, ...]:
     """Return the versions that a provider's document lists for a type, best first.
 
     Stable versions come before others, newer before older. An action, or a type that the document

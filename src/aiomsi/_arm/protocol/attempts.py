@@ -8,7 +8,7 @@ import attrs
 
 from aiomsi._arm.protocol.errors.body import ErrorDetail
 from aiomsi._arm.protocol.errors.codes import is_in_progress, is_locked
-from aiomsi._arm.protocol.retry import CHECKED_WRITES, PASSING, RetryRule, reads
+from aiomsi._arm.protocol.retry import CHECKED_WRITES, TEMPORARY_STATUSES, RetryRule, is_read
 from aiomsi._errors import ApiVersionError, ArmError
 
 # The codes of a 404 that is about the path and not about the resource at its end.
@@ -65,10 +65,10 @@ class ArmAttempt:
         """Whether the request may have been carried out, and so have changed a resource."""
         if self.reads:
             return False
-        return self.arrived if self.status is None else self.status in PASSING
+        return self.arrived if self.status is None else self.status in TEMPORARY_STATUSES
 
 
-def lost(
+def attempt_without_response(
     method: str,
     path: str,
     *,
@@ -89,7 +89,7 @@ def lost(
         elapsed,
         arrived=arrived,
         untrusted=untrusted,
-        reads=lists or reads(method, path),
+        reads=lists or is_read(method, path),
         repeats=repeats,
         permanent=permanent,
         unreadable=unreadable,
@@ -97,7 +97,7 @@ def lost(
     )
 
 
-def answered(
+def attempt_from_error(
     error: ArmError,
     *,
     number: int,
@@ -117,7 +117,7 @@ def answered(
         status=error.status,
         code=error.code,
         retry_after=error.retry_after,
-        reads=lists or reads(response.method, response.path),
+        reads=lists or is_read(response.method, response.path),
         locked=is_locked(detail)
         if error.status == 429
         else is_in_progress(error.status, detail, error.retry_after),
@@ -130,7 +130,7 @@ def answered(
 
 
 @attrs.frozen
-class Again:
+class RetryDecision:
     """The decision to repeat a call.
 
     Attributes:
@@ -144,7 +144,7 @@ class Again:
     look: bool = False
 
 
-def after(attempt: ArmAttempt, rule: RetryRule) -> Again | None:
+def decide_retry(attempt: ArmAttempt, rule: RetryRule) -> RetryDecision | None:
     """Return how to repeat the call after a failed request; None if the error is raised."""
     if attempt.unreadable and not attempt.reads and attempt.method not in CHECKED_WRITES:
         # ARM has responded to the write, so that it is not sent a second time without a GET of
@@ -154,11 +154,13 @@ def after(attempt: ArmAttempt, rule: RetryRule) -> Again | None:
     return (
         None
         if delay is None
-        else Again(max(0.0, delay), look=attempt.doubtful and attempt.method in CHECKED_WRITES)
+        else RetryDecision(
+            max(0.0, delay), look=attempt.doubtful and attempt.method in CHECKED_WRITES
+        )
     )
 
 
-def is_gone(method: str, status: int, code: str | None, *, doubtful: bool) -> bool:
+def is_successful_404(method: str, status: int, code: str | None, *, doubtful: bool) -> bool:
     """Return whether a 404 means success.
 
     It does for a DELETE if an earlier request of the same call may have been carried out.

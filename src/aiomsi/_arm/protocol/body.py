@@ -12,7 +12,7 @@ from typing import Any, Self
 import attrs
 
 from aiomsi._arm.protocol.errors.body import ErrorDetail, find_detail, parse_detail, read_detail
-from aiomsi._arm.protocol.links import same_path
+from aiomsi._arm.protocol.links import is_same_path
 from aiomsi._arm.protocol.operations.state import Outcome
 from aiomsi._arm.protocol.response import ArmResponse
 from aiomsi._util.json import loads
@@ -89,7 +89,7 @@ def is_deleted(word: str | None) -> bool:
     return word is not None and word.lower() == "deleted"
 
 
-def decoded(response: ArmResponse) -> Any:
+def decode_body(response: ArmResponse) -> Any:
     """Return the body, decoded; None for one that is empty or not JSON."""
     try:
         return loads(response.body, response.headers.get("Content-Type")) if response.body else None
@@ -106,15 +106,15 @@ def get_member(document: object, name: str) -> Any:
     return next((value for key, value in document.items() if key.lower() == name.lower()), None)
 
 
-def text_of(document: object, name: str) -> str | None:
+def get_text(document: object, name: str) -> str | None:
     """Return a member that is text and not blank, without surrounding spaces; otherwise None."""
     value = get_member(document, name)
     return value.strip() or None if isinstance(value, str) else None
 
 
-def provisioning_state(document: object) -> str | None:
+def get_provisioning_state(document: object) -> str | None:
     """Return a resource's ``properties.provisioningState``; None without one."""
-    return text_of(get_member(document, "properties"), "provisioningState")
+    return get_text(get_member(document, "properties"), "provisioningState")
 
 
 def read_percent(document: object, before: float | None) -> float | None:
@@ -141,8 +141,8 @@ def has_error(document: object) -> bool:
     error = get_member(document, "error")
     if isinstance(error, str):
         return bool(error.strip())
-    code = text_of(error, "code")
-    return (code is not None and code.lower() != "none") or text_of(error, "message") is not None
+    code = get_text(error, "code")
+    return (code is not None and code.lower() != "none") or get_text(error, "message") is not None
 
 
 # Reasons
@@ -170,7 +170,7 @@ def read_reason(response: ArmResponse, state: str | None = None) -> ErrorDetail:
     """
     if (found := find_reason(response)) is not None:
         return found
-    if response.status < 300 and state is not None and isinstance(decoded(response), dict):
+    if response.status < 300 and state is not None and isinstance(decode_body(response), dict):
         return ErrorDetail(None, f"the service says {state}, and its response gives no reason")
     return read_detail(response.body, response.headers.get("Content-Type"))
 
@@ -181,7 +181,7 @@ def find_reason(response: ArmResponse) -> ErrorDetail | None:
     A record has an ``error``. Resources have members of many names, for example ``errorMessage`` or
     ``provisioningDetails``.
     """
-    document = decoded(response)
+    document = decode_body(response)
     if response.status >= 300 or not isinstance(document, dict):
         return None
     if isinstance(text := get_member(document, "error"), str) and has_error(document):
@@ -225,7 +225,7 @@ def _iter_members(container: object) -> Iterator[tuple[object, Any, dict[Any, An
         elif isinstance(inside, list):
             # Compute lists the statuses of a resource's parts, each with a level.
             # Source: https://learn.microsoft.com/rest/api/compute
-            bad = [one for one in inside if (text_of(one, "level") or "").lower() == "error"]
+            bad = [one for one in inside if (get_text(one, "level") or "").lower() == "error"]
             yield from (("error", one, one) for one in bad)
 
 
@@ -237,7 +237,7 @@ def _parse_reason(value: object, beside: dict[Any, Any]) -> ErrorDetail | None:
         return None
     if found.code or not isinstance(value, str):
         return found
-    return attrs.evolve(found, code=text_of(beside, "errorCode") or text_of(beside, "code"))
+    return attrs.evolve(found, code=get_text(beside, "errorCode") or get_text(beside, "code"))
 
 
 @attrs.frozen
@@ -260,8 +260,10 @@ class Poll:
     @classmethod
     def of(cls, response: ArmResponse) -> Self:
         """Parse a response, whatever its status."""
-        document = decoded(response)
-        return cls(response, document, text_of(document, "status"), provisioning_state(document))
+        document = decode_body(response)
+        return cls(
+            response, document, get_text(document, "status"), get_provisioning_state(document)
+        )
 
     @property
     def status(self) -> int:
@@ -313,4 +315,6 @@ class Poll:
             name.lower() in _RECORD_ONLY_MEMBERS for name in self.document
         ):
             return False
-        return self.resource_state is not None or same_path(text_of(self.document, "id") or "", url)
+        return self.resource_state is not None or is_same_path(
+            get_text(self.document, "id") or "", url
+        )

@@ -44,7 +44,7 @@ class LongBodyError(CutBodyError):
         super().__init__(f"the body has more than {MAX_BODY} bytes")
 
 
-def whole_body(method: str, status: int, headers: Mapping[str, str], body: bytes) -> bytes:
+def decode_content(method: str, status: int, headers: Mapping[str, str], body: bytes) -> bytes:
     """Return a body without its content encodings.
 
     The status and headers of an error, or of an accepted operation, are useful without a whole

@@ -19,7 +19,7 @@ from typing import Literal, TypeAlias
 
 import attrs
 
-from aiomsi._arm.protocol.throttling import instant, parse_duration
+from aiomsi._arm.protocol.throttling import parse_duration, parse_instant
 
 Scope: TypeAlias = Literal["subscription", "global", "tenant", "provider", "resource", "user"]
 
@@ -85,7 +85,7 @@ _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 _UNLIMITED = 2**31
 
 
-def remaining_counts(headers: Mapping[str, str], wall: float) -> tuple[Remaining, ...]:
+def read_remaining(headers: Mapping[str, str], wall: float) -> tuple[Remaining, ...]:
     """Return the lowest remaining count of each bucket; `wall` is now.
 
     Unknown and unreadable headers are left out.
@@ -147,7 +147,7 @@ def _parse_policies(value: str) -> Iterator[Remaining]:
 def _parse_rate_limit(headers: Mapping[str, str], value: str, wall: float) -> Iterator[Remaining]:
     """Parse the three headers in which ``limit`` is a window and ``reset`` an instant."""
     window = _WINDOW.fullmatch(headers.get("x-rate-limit-limit", "").strip())
-    reset = instant(headers.get("x-rate-limit-reset"))
+    reset = parse_instant(headers.get("x-rate-limit-reset"))
     bucket = Bucket(
         "provider",
         "rate-limit",

@@ -1,8 +1,8 @@
 """Links in ARM's responses: resolved, checked against the cloud's ARM, otherwise unchanged. No I/O.
 
 A link decides which host receives the next token, so each link, whether from a header or a body,
-passes through `pinned` before it is followed. Services write links relative, without the leading
-slash, as a ``file:`` URL, with port 443, or with raw spaces. Most links are signed, so every
+passes through `resolve_link` before it is followed. Services write links relative, without the
+leading slash, as a ``file:`` URL, with port 443, or with raw spaces. Most links are signed, so every
 character that HTTP can carry is kept.
 
 Source: https://github.com/Azure/azure-resource-manager-rpc/blob/master/v1.0/async-api-reference.md,
@@ -44,7 +44,7 @@ _MAX_TEXT = 200
 _SIGNATURE = frozenset({"t=", "c=", "s=", "h="})
 
 
-def pinned(cloud: Cloud, link: str, base: str) -> str:
+def resolve_link(cloud: Cloud, link: str, base: str) -> str:
     """Return the URL, on the cloud's ARM, of a link in a response from the URL `base`.
 
     Raises:
@@ -81,12 +81,12 @@ def _resolve(link: str, base: str) -> str | None:
     return f"{root}/{link.removeprefix('/')}"
 
 
-def path_of(url: str | None) -> str:
+def get_path(url: str | None) -> str:
     """Return a URL's path, for messages and logs, because the query may be signed."""
     return "" if url is None else urlsplit(url).path
 
 
-def same_path(one: str, other: str) -> bool:
+def is_same_path(one: str, other: str) -> bool:
     """Return whether two URLs name the same resource.
 
     Case and percent-encodings are ignored, because ARM ignores case and services encode
@@ -95,7 +95,7 @@ def same_path(one: str, other: str) -> bool:
     return _fold_path(one) == _fold_path(other)
 
 
-def same_but_signed_anew(one: str, other: str) -> bool:
+def is_same_except_signature(one: str, other: str) -> bool:
     """Return whether two links have the same path and, but for the signature, the same query."""
     return _strip_signature(one) == _strip_signature(other)
 
@@ -107,13 +107,13 @@ def _strip_signature(url: str) -> tuple[str, list[str]]:
 
 
 def _fold_path(url: str) -> str:
-    return unquote(path_of(url)).rstrip("/").lower()
+    return unquote(get_path(url)).rstrip("/").lower()
 
 
 _OPERATION = re.compile("operation|asyncresult|status")
 
 
-def names_operation(link: str, request: str) -> bool:
+def is_operation_url(link: str, request: str) -> bool:
     """Return whether a link names an operation, not the requested resource or another one.
 
     Segments that the request's path has, too, do not count, and neither do namespaces:

@@ -16,9 +16,9 @@ from typing import Any
 import attrs
 
 from aiomsi import _errors
-from aiomsi._arm.protocol.body import FINAL_STATES, get_member, has_error, text_of
+from aiomsi._arm.protocol.body import FINAL_STATES, get_member, get_text, has_error
 from aiomsi._arm.protocol.errors.body import ErrorDetail, read_detail
-from aiomsi._arm.protocol.links import pinned
+from aiomsi._arm.protocol.links import resolve_link
 from aiomsi._arm.protocol.response import ArmResponse
 from aiomsi._clouds import Cloud
 
@@ -79,7 +79,7 @@ def read_page(
     return Page(items or [], next_link=link)
 
 
-class Chain:
+class PageLinks:
     """The links from page to page: each leads to a new page, on the cloud's ARM.
 
     It keeps a few bytes for each page, not the pages.
@@ -105,7 +105,7 @@ class Chain:
         """
         if page.next_link is None:
             return None
-        url = pinned(self._cloud, page.next_link, response.url)
+        url = resolve_link(self._cloud, page.next_link, response.url)
         self._check_new(url, response)
         return url
 
@@ -167,11 +167,13 @@ def _is_bare_error(document: Mapping[str, Any]) -> bool:
         for name in _CODES
         if isinstance(code := get_member(document, name), str | int)
     ]
-    if text_of(document, "message") is not None and any(
+    if get_text(document, "message") is not None and any(
         code[:1] != "2" and code not in _NO_ERROR for code in codes
     ):
         return True
-    return FINAL_STATES.get((text_of(document, "status") or "").lower(), "succeeded") != "succeeded"
+    return (
+        FINAL_STATES.get((get_text(document, "status") or "").lower(), "succeeded") != "succeeded"
+    )
 
 
 def _is_empty_page(document: Mapping[str, Any], item_name: str, *, found: bool) -> bool:

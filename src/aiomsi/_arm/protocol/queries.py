@@ -151,7 +151,7 @@ def _split(text: str, separator: str) -> list[str]:
     return [*parts, text[start:]]
 
 
-def in_order(body: Mapping[str, Any]) -> dict[str, Any]:
+def sort_query(body: Mapping[str, Any]) -> dict[str, Any]:
     """Return a query's body, sorted by ``id`` if that changes only the order of the rows.
 
     A body with a token stays unchanged, because the token belongs to the unsorted query.
@@ -163,7 +163,7 @@ def in_order(body: Mapping[str, Any]) -> dict[str, Any]:
     return {**body, "query": f"{body['query'].rstrip()}{_ORDER}"}
 
 
-def next_query(body: Mapping[str, Any], token: str) -> dict[str, Any]:
+def make_next_query(body: Mapping[str, Any], token: str) -> dict[str, Any]:
     """Return a Resource Graph query's body for the page that the token brings."""
     options = dict(body.get("options") or {})
     # Resource Graph would skip that many rows from the token's page on.
@@ -171,7 +171,7 @@ def next_query(body: Mapping[str, Any], token: str) -> dict[str, Any]:
     return {**body, "options": {**options, "$skipToken": token}}
 
 
-def smaller_page(body: Mapping[str, Any], error: ArmError) -> dict[str, Any] | None:
+def shrink_page(body: Mapping[str, Any], error: ArmError) -> dict[str, Any] | None:
     """Return the body for half as many rows if the page was too large, None for other errors."""
     if not any((one.code or "").lower() in _TOO_LARGE for one in ErrorDetail.of(error).walk()):
         return None

@@ -87,7 +87,7 @@ class Options:
 NO_OPTIONS = Options()
 
 
-def options_of_polls(options: Options) -> Options:
+def make_poll_options(options: Options) -> Options:
     """Return the options of an operation's polls, from the call that began it.
 
     The caller's request id is kept, so that it finds all polls in Azure's logs; otherwise each
@@ -101,7 +101,7 @@ def options_of_polls(options: Options) -> Options:
     return Options(headers=chosen or None, timeout=options.timeout)
 
 
-def checked_content(options: Options) -> bytes:
+def check_content(options: Options) -> bytes:
     """Return the body in `content`.
 
     Raises:
@@ -120,7 +120,7 @@ def checked_content(options: Options) -> bytes:
     return bytes(options.content)
 
 
-def encoded(value: Any) -> bytes:
+def encode_json(value: Any) -> bytes:
     """Return the body for `json`.
 
     Raises:

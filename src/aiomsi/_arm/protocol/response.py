@@ -57,10 +57,10 @@ class ArmResponse:
             return loads(self.body, self.headers.get("Content-Type"))
         except ValueError as error:
             with late_import:
-                from aiomsi._arm.protocol.errors.body import plain_text
+                from aiomsi._arm.protocol.errors.body import to_plain_text
                 from aiomsi._util.foreign import without_frames
 
-            cause, text = without_frames(error), plain_text(self.body)
+            cause, text = without_frames(error), to_plain_text(self.body)
         msg = f"{self.method} {self.path} returned {self.status} with a body that is not JSON"
         raise ServiceError(
             msg,

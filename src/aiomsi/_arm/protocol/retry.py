@@ -37,7 +37,7 @@ else:
 _MOST_DOUBLINGS = 16
 DEFAULT_BUDGET = 180.0
 CHECKED_WRITES = frozenset({"PUT", "PATCH"})
-PASSING = frozenset({408, 499, 500, 502, 503, 504})
+TEMPORARY_STATUSES = frozenset({408, 499, 500, 502, 503, 504})
 _PERMANENT_CODES = frozenset({"ResponseTooLarge"})
 # Reads by POST: Resource Graph's queries, and the actions that ARM names "list...".
 _READS_BY_POST = re.compile(
@@ -45,7 +45,7 @@ _READS_BY_POST = re.compile(
 )
 
 
-def reads(method: str, path: str) -> bool:
+def is_read(method: str, path: str) -> bool:
     """Return whether a call only reads."""
     return method in SAFE_METHODS or (
         method == "POST" and _READS_BY_POST.fullmatch(path.partition("?")[0]) is not None
@@ -57,7 +57,7 @@ def evenly(low: float, high: float) -> float:
     return random.uniform(low, high)
 
 
-def budget_of(rule: object) -> float:
+def get_budget(rule: object) -> float:
     """Return a rule's budget, or `ArmRetry`'s for a rule that has none."""
     budget = getattr(rule, "total_budget", None)
     if budget is None:
@@ -149,7 +149,7 @@ class ArmRetry:
             return attempt.elapsed < self.replication_window
         if attempt.listed:
             return attempt.repeats == 1
-        if attempt.status is not None and attempt.status not in PASSING:
+        if attempt.status is not None and attempt.status not in TEMPORARY_STATUSES:
             return False
         return (
             not attempt.doubtful or attempt.method == "DELETE" or attempt.method in CHECKED_WRITES

@@ -37,7 +37,7 @@ _QUOTAS = (
 _CLOCK = re.compile(r"(?:(\d{1,4})\.)?(\d{1,2}):(\d{2}):(\d{2}(?:\.\d+)?)")
 
 
-def asked_wait(
+def read_wait(
     status: int, headers: Mapping[str, str], detail: ErrorDetail | None, wall: float
 ) -> float | None:
     """Return the seconds that the service asks to wait, without an upper limit.
@@ -56,7 +56,7 @@ def asked_wait(
     return next((wait for wait in known if wait > 0), 0.0 if known else None)
 
 
-def quota_wait(headers: Mapping[str, str], wall: float) -> float:
+def read_quota_wait(headers: Mapping[str, str], wall: float) -> float:
     """Return the seconds until the service accepts the next request, after a successful one.
 
     0 unless the request has used a quota up.
@@ -120,11 +120,11 @@ def _iter_text_waits(status: int, detail: ErrorDetail, wall: float) -> Iterator[
 
 
 def _seconds_until(value: object, wall: float) -> float | None:
-    moment = instant(value)
+    moment = parse_instant(value)
     return None if moment is None else max(0.0, moment - wall)
 
 
-def instant(value: object) -> float | None:
+def parse_instant(value: object) -> float | None:
     """Parse an instant in a form that services use, in UTC if it names no zone.
 
     Return seconds since the epoch; None if the value is no instant.

@@ -20,13 +20,13 @@ import enum
 import re
 from typing import Any
 
-from aiomsi._arm.protocol.attempts import is_gone
+from aiomsi._arm.protocol.attempts import is_successful_404
 from aiomsi._arm.protocol.body import (
     FINAL_STATES,
     get_member,
+    get_provisioning_state,
     is_deleted,
     is_running,
-    provisioning_state,
 )
 from aiomsi._arm.protocol.errors.body import parse_detail
 
@@ -42,7 +42,7 @@ _ABSENT = object()
 _ID = re.compile(r"/(?:subscriptions|providers|tenants)/", re.IGNORECASE)
 
 
-class Seen(enum.Enum):
+class WriteStatus(enum.Enum):
     """The status of a write, as a GET of the resource shows it."""
 
     DONE = "done"
@@ -55,7 +55,7 @@ class Seen(enum.Enum):
     """The response does not show the resource."""
 
 
-def seen(method: str, sent: Any, status: int, found: Any) -> Seen:
+def compare(method: str, sent: Any, status: int, found: Any) -> WriteStatus:
     """Return the status of a write by the response to a GET of the resource.
 
     Args:
@@ -69,30 +69,32 @@ def seen(method: str, sent: Any, status: int, found: Any) -> Seen:
     if method == "DELETE":
         return _compare_deletion(status, found)
     if status == 404:
-        return Seen.REPEAT
+        return WriteStatus.REPEAT
     if status != 200 or not isinstance(found, dict):
-        return Seen.UNKNOWN
-    state = provisioning_state(found)
+        return WriteStatus.UNKNOWN
+    state = get_provisioning_state(found)
     if is_running(state):
-        return Seen.RUNNING
+        return WriteStatus.RUNNING
     # The normal state of some types is a word such as "Active", which no list has.
     well = state is None or FINAL_STATES.get(state.lower(), "succeeded") == "succeeded"
-    equal = holds if method == "PATCH" else equals
-    return Seen.DONE if well and sent is not None and equal(found, sent) else Seen.REPEAT
+    equal = holds if method == "PATCH" else equals_put
+    return (
+        WriteStatus.DONE if well and sent is not None and equal(found, sent) else WriteStatus.REPEAT
+    )
 
 
-def _compare_deletion(status: int, found: Any) -> Seen:
-    if is_gone("DELETE", status, parse_detail(found).code, doubtful=True):
-        return Seen.DONE
+def _compare_deletion(status: int, found: Any) -> WriteStatus:
+    if is_successful_404("DELETE", status, parse_detail(found).code, doubtful=True):
+        return WriteStatus.DONE
     if status != 200 or not isinstance(found, dict):
-        return Seen.UNKNOWN
-    state = provisioning_state(found) or ""
+        return WriteStatus.UNKNOWN
+    state = get_provisioning_state(found) or ""
     if is_deleted(state):
-        return Seen.DONE
-    return Seen.RUNNING if state.lower() in _DELETING else Seen.REPEAT
+        return WriteStatus.DONE
+    return WriteStatus.RUNNING if state.lower() in _DELETING else WriteStatus.REPEAT
 
 
-def equals(found: Any, sent: Any) -> bool:
+def equals_put(found: Any, sent: Any) -> bool:
     """Return whether a resource equals the body of a PUT, without members of the service.
 
     Names of members and resource ids compare without case, locations without case and spaces. Null

@@ -13,8 +13,8 @@ from aiomsi._arm.protocol.errors import body as _failures
 from aiomsi._arm.protocol.errors.body import (
     iter_quoted_objects,
     parse_detail,
-    plain_text,
     read_detail,
+    to_plain_text,
 )
 
 DEEP: object = {"error": {"error": {"error": {"error": {"code": "deep"}}}}}
@@ -362,7 +362,7 @@ def test_the_json_objects_in_texts_are_given() -> None:
 
 
 def test_plain_text_is_short() -> None:
-    assert plain_text(b"x" * 100_000) == "x" * 500
+    assert to_plain_text(b"x" * 100_000) == "x" * 500
 
 
 @pytest.mark.parametrize("name", [one.name for one in attrs.fields(ErrorDetail)])

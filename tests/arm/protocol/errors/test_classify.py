@@ -26,7 +26,7 @@ from aiomsi import (
     ThrottledError,
     WrongTenantError,
 )
-from aiomsi._arm.protocol.errors.classify import Refusal, error_of, refusal_of
+from aiomsi._arm.protocol.errors.classify import Refusal, find_refusal, make_error
 from aiomsi._util import json as _json
 
 URL = "https://management.azure.com/subscriptions/s/resourceGroups/DevTest?api-version=2021-04-01&s=signed"
@@ -114,16 +114,16 @@ def test_portable_response_can_be_pickled() -> None:
     ],
 )
 def test_the_status_chooses_the_class(status: int, kind: type[ArmError]) -> None:
-    assert type(error_of(answer(status), wall=0.0)) is kind
+    assert type(make_error(answer(status), wall=0.0)) is kind
 
 
 def test_error_names_request_response_and_request_id() -> None:
     response = answer(409, error("Locked", "It is locked."), x_ms_request_id="r-1")
-    raised = error_of(response, wall=0.0, attempts=2, elapsed=1.5)
+    raised = make_error(response, wall=0.0, attempts=2, elapsed=1.5)
     assert str(raised) == f"GET {PATH} returned 409 Locked: It is locked (request id r-1)"
     assert (raised.attempts, raised.elapsed, raised.retry_after, raised.help) == (2, 1.5, None, "")
     assert raised.response.body == response.body
-    assert str(error_of(answer(500, b"oops"), wall=0.0)) == f"GET {PATH} returned 500: oops"
+    assert str(make_error(answer(500, b"oops"), wall=0.0)) == f"GET {PATH} returned 500: oops"
 
 
 @pytest.mark.parametrize(
@@ -131,14 +131,14 @@ def test_error_names_request_response_and_request_id() -> None:
     [("17", 17.0), ("Thu, 01 Jan 1970 00:01:40 GMT", 60.0), ("soon", None), ("", None)],
 )
 def test_the_wait_that_was_asked_for(said: str, seconds: float | None) -> None:
-    assert error_of(answer(429, Retry_After=said), wall=40.0).retry_after == seconds
+    assert make_error(answer(429, Retry_After=said), wall=40.0).retry_after == seconds
 
 
 def test_redirect_is_an_error_with_its_target_without_query() -> None:
-    raised = error_of(answer(307, Location="https://elsewhere.example/x?sig=secret"), wall=0.0)
+    raised = make_error(answer(307, Location="https://elsewhere.example/x?sig=secret"), wall=0.0)
     assert "a redirect to https://elsewhere.example/x, which is not followed" in str(raised)
     assert "secret" not in str(raised)
-    assert "a redirect to nowhere" in str(error_of(answer(307), wall=0.0))
+    assert "a redirect to nowhere" in str(make_error(answer(307), wall=0.0))
 
 
 def test_an_error_keeps_everything_that_its_body_says() -> None:
@@ -152,7 +152,7 @@ def test_an_error_keeps_everything_that_its_body_says() -> None:
         "innererror": behind,
         "additionalInfo": [info],
     }
-    raised = error_of(answer(403, {"error": body}), wall=0.0)
+    raised = make_error(answer(403, {"error": body}), wall=0.0)
     assert (raised.code, raised.message, raised.target) == ("A", "a.", "t")
     assert raised.details == (ErrorDetail("B", "b", "u"),)
     assert raised.inner == ErrorDetail("C", "c")
@@ -168,12 +168,12 @@ def test_error_has_failure_cause_and_ids(said: str, cause: str | None) -> None:
         "x_ms_request_id": "r",
         "x_ms_correlation_request_id": "c",
     }
-    raised = error_of(answer(404, **headers), wall=0.0)
+    raised = make_error(answer(404, **headers), wall=0.0)
     assert raised.failure_cause == cause
     assert (raised.request_id, raised.correlation_id, raised.client_request_id) == ("r", "c", None)
-    assert error_of(answer(404), wall=0.0).failure_cause is None
-    assert error_of(answer(404), wall=0.0, client_request_id="i").client_request_id == "i"
-    assert error_of(answer(404, x_ms_client_request_id="e"), wall=0.0).client_request_id == "e"
+    assert make_error(answer(404), wall=0.0).failure_cause is None
+    assert make_error(answer(404), wall=0.0, client_request_id="i").client_request_id == "i"
+    assert make_error(answer(404, x_ms_client_request_id="e"), wall=0.0).client_request_id == "e"
 
 
 def test_error_has_no_caller_identity_and_no_signed_links() -> None:
@@ -181,7 +181,7 @@ def test_error_has_no_caller_identity_and_no_signed_links() -> None:
     response = answer(
         404, x_ms_operation_identifier="tenantId=identity", Location=link, Azure_AsyncOperation=link
     )
-    raised = error_of(response, wall=0.0)
+    raised = make_error(response, wall=0.0)
     assert b"identity" not in pickle.dumps(raised)
     for text in (str(raised), repr(raised), repr(raised.response)):
         assert "sign" not in text
@@ -189,7 +189,7 @@ def test_error_has_no_caller_identity_and_no_signed_links() -> None:
 
 
 def test_long_text_is_shortened_only_in_the_summary() -> None:
-    raised = error_of(answer(400, error("A", "x" * 10_000)), wall=0.0)
+    raised = make_error(answer(400, error("A", "x" * 10_000)), wall=0.0)
     assert len(str(raised)) < 2_200
     assert raised.message == "x" * 10_000
 
@@ -202,7 +202,7 @@ def test_missing_registration_error_names_the_namespace() -> None:
             "details": [{"target": "Microsoft.Web"}],
         }
     }
-    raised = error_of(answer(409, body), wall=0.0)
+    raised = make_error(answer(409, body), wall=0.0)
     assert type(raised) is RegistrationRequiredError
     assert raised.namespace == "Microsoft.Web"
     assert "/subscriptions/s/providers/Microsoft.Web/register" in raised.help
@@ -216,7 +216,7 @@ def test_the_error_for_a_bad_version_lists_the_good_ones(status: int, code: str)
         "It is invalid. The supported api-versions are '2020-01-01,2021-01-01'. "
         "The supported locations are 'westus'."
     )
-    raised = error_of(answer(status, error(code, text)), wall=0.0)
+    raised = make_error(answer(status, error(code, text)), wall=0.0)
     assert type(raised) is ApiVersionError
     assert (raised.supported, raised.locations) == (("2020-01-01", "2021-01-01"), ("westus",))
     assert "2020-01-01, 2021-01-01" in raised.help
@@ -225,7 +225,7 @@ def test_the_error_for_a_bad_version_lists_the_good_ones(status: int, code: str)
 def test_the_error_for_a_wrong_tenant_names_the_right_one() -> None:
     tenant = "22222222-2222-2222-2222-222222222222"
     there = f'Bearer authorization_uri="https://login.windows.net/{tenant}", error="invalid_token"'
-    raised = error_of(
+    raised = make_error(
         answer(401, error("InvalidAuthenticationTokenTenant", "m"), WWW_Authenticate=there),
         wall=0.0,
     )
@@ -233,7 +233,7 @@ def test_the_error_for_a_wrong_tenant_names_the_right_one() -> None:
     assert raised.tenant_id == tenant
     assert tenant in raised.help
     assert (
-        type(error_of(answer(403, error("InvalidAuthenticationTokenTenant", "m")), wall=0.0))
+        type(make_error(answer(403, error("InvalidAuthenticationTokenTenant", "m")), wall=0.0))
         is AuthorizationError
     )
 
@@ -259,7 +259,7 @@ def challenge(rest: str, scheme: str = "Bearer") -> str:
     ],
 )
 def test_a_claims_challenge_is_decoded(said: str) -> None:
-    assert refusal_of(answer(401, WWW_Authenticate=said)) == Refusal(CLAIMS)
+    assert find_refusal(answer(401, WWW_Authenticate=said)) == Refusal(CLAIMS)
 
 
 def test_a_claims_challenge_is_found_in_the_second_header_too() -> None:
@@ -269,17 +269,17 @@ def test_a_claims_challenge_is_found_in_the_second_header_too() -> None:
             ("www-authenticate", challenge(f'error="insufficient_claims", claims="{ENCODED}"')),
         ]
     )
-    assert refusal_of(attrs.evolve(answer(401), headers=headers)) == Refusal(CLAIMS)
+    assert find_refusal(attrs.evolve(answer(401), headers=headers)) == Refusal(CLAIMS)
 
 
 @pytest.mark.parametrize("claims", ["", "=", "A", "!!!!", "gICA", "%%%"])
 def test_claims_without_content_are_a_plain_401(claims: str) -> None:
     said = challenge(f'error="insufficient_claims", claims="{claims}"')
     assert (
-        refusal_of(answer(401, error("AuthenticationFailed", "x"), WWW_Authenticate=said)) is None
+        find_refusal(answer(401, error("AuthenticationFailed", "x"), WWW_Authenticate=said)) is None
     )
     assert (
-        refusal_of(answer(401, error("InvalidAuthenticationToken", "x"), WWW_Authenticate=said))
+        find_refusal(answer(401, error("InvalidAuthenticationToken", "x"), WWW_Authenticate=said))
         == Refusal()
     )
 
@@ -309,4 +309,4 @@ def test_401_rejects_the_token_by_code_and_challenge(
     code: str | None, said: str, refused: bool
 ) -> None:
     response = answer(401, error(code, "x"), WWW_Authenticate=said)
-    assert refusal_of(response) == (Refusal() if refused else None)
+    assert find_refusal(response) == (Refusal() if refused else None)

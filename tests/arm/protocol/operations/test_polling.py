@@ -24,15 +24,15 @@ from aiomsi import (
     TokenRefusedError,
 )
 from aiomsi._arm.protocol.operations.polling import (
+    add_reason,
     advance,
     begin,
-    explained,
-    failure_of,
+    get_wait,
     lacks_reason,
-    unfinished,
+    make_failure,
+    make_unfinished_error,
+    make_unreadable_error,
     unreached,
-    unreadable,
-    wait_before,
 )
 from aiomsi._arm.protocol.operations.sources import missed
 from aiomsi._arm.protocol.operations.state import (
@@ -428,7 +428,7 @@ def test_record_without_content_ends_a_post_alone() -> None:
     assert then(started("DELETE", 202, A=RECORD, L=RECORD), 204).outcome == "succeeded"
     for method in ("PUT", "PATCH", "DELETE"):
         progress = then(started(method, 202, A=RECORD), 204)
-        assert (progress.outcome, progress.next_url, wait_before(progress)) == (None, URL, 0.0)
+        assert (progress.outcome, progress.next_url, get_wait(progress)) == (None, URL, 0.0)
 
 
 def test_percentage_is_reported() -> None:
@@ -558,7 +558,7 @@ def test_an_error_at_a_location_is_the_operations(status: int) -> None:
         started("PUT", 202, L=LOCATION), status, {"Error": {"Code": "X", "Message": "Why."}}
     )
     assert (progress.outcome, progress.next_url) == ("failed", None)
-    error = failure_of(progress)
+    error = make_failure(progress)
     assert isinstance(error, OperationFailedError)
     assert (error.status, error.code, error.message) == (status, "X", "Why.")
 
@@ -581,7 +581,7 @@ def test_a_resource_is_read_until_its_state_is_final() -> None:
     assert then(progress, 200, {"id": PATH}).status == "Succeeded"
     assert then(progress, 204).outcome == "succeeded"
     canceled = then(progress, 200, {"properties": {"provisioningState": "Canceled"}})
-    assert isinstance(failure_of(canceled), OperationCanceledError)
+    assert isinstance(make_failure(canceled), OperationCanceledError)
 
 
 def test_resource_that_is_deleted_is_read_until_it_is_gone() -> None:
@@ -607,12 +607,12 @@ def test_resource_at_rest_in_an_unknown_state_ends_the_polling(word: str) -> Non
         progress, waited = started("PUT", 200, resting), 0.0
         while not progress.is_at_rest:
             progress = attrs.evolve(progress, retry_after=asked)
-            waited += wait_before(progress)
+            waited += get_wait(progress)
             progress = then(progress, 200, resting)
         assert MAX_REST <= waited < MAX_REST + 1_000
         assert (progress.outcome, progress.gave_up, progress.next_url) == (None, False, URL)
-        assert repr(word) in str(unfinished(progress))
-        assert "request()" in unfinished(progress).help
+        assert repr(word) in str(make_unfinished_error(progress))
+        assert "request()" in make_unfinished_error(progress).help
         assert not then(progress, 200, RUNNING).is_at_rest
 
 
@@ -631,7 +631,7 @@ def test_deletion_that_keeps_the_resource_ends_the_polling() -> None:
     progress = started("DELETE", 202)
     while not progress.is_at_rest:
         progress = then(progress, 200, READY)
-    assert "still exists" in str(unfinished(progress))
+    assert "still exists" in str(make_unfinished_error(progress))
 
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH"])
@@ -645,7 +645,7 @@ def test_accepted_update_is_over_when_the_resource_holds_it(method: str) -> None
     )
     while not progress.is_at_rest:
         progress = advance(PUBLIC, progress, answer(200, READY), holds=lambda _: False)
-    assert "does not hold the members that were sent" in str(unfinished(progress))
+    assert "does not hold the members that were sent" in str(make_unfinished_error(progress))
     changed = advance(
         PUBLIC, started(method, 202, RUNNING), answer(200, READY), holds=lambda _: False
     )
@@ -741,7 +741,7 @@ def test_delete_poll_404_after_a_readable_poll_is_success(
 @pytest.mark.parametrize("status", [404, 410])
 def test_first_delete_poll_404_reads_the_resource(status: int, start: dict[str, str]) -> None:
     progress = then(started("DELETE", 202, **start), status, {"error": {"code": "NotFound"}})
-    assert (progress.outcome, progress.next_url, wait_before(progress)) == (None, URL, 0.0)
+    assert (progress.outcome, progress.next_url, get_wait(progress)) == (None, URL, 0.0)
     for gone, body in (
         (404, {"error": {"code": "ResourceNotFound"}}),
         (410, None),
@@ -795,7 +795,7 @@ def test_record_may_be_missing_for_longer_than_a_minute(method: str) -> None:
     for start in STARTS:
         progress, waited = started(method, 202, **start), 0.0
         while not progress.gave_up:
-            waited += wait_before(progress)
+            waited += get_wait(progress)
             refused = 403 if method == "DELETE" and progress.fallback else 404
             progress = then(progress, refused, {"error": {"code": "OperationIdNotFound"}})
         assert progress.outcome is None
@@ -806,11 +806,11 @@ def test_record_may_be_missing_for_the_pause_that_was_asked_for() -> None:
     begun = answer(202, method="POST", Azure_AsyncOperation=RECORD, Retry_After="60")
     progress = begin(PUBLIC, begun)
     for _ in range(5):
-        assert wait_before(progress) == 60
+        assert get_wait(progress) == 60
         progress = then(progress, 404)
         assert not progress.gave_up
-    assert wait_before(then(progress, 200, {"status": "Running"})) < 60
-    assert wait_before(then(progress, 404, Retry_After="90")) == 90
+    assert get_wait(then(progress, 200, {"status": "Running"})) < 60
+    assert get_wait(then(progress, 404, Retry_After="90")) == 90
 
 
 @pytest.mark.parametrize(("status", "polls"), [(404, 5), (410, 5), (403, 1)])
@@ -961,7 +961,7 @@ def test_resource_that_fails_too_is_read_three_times() -> None:
     waits = []
     for _ in range(3):
         assert (progress.gave_up, progress.next_url) == (False, URL)
-        waits.append(wait_before(progress))
+        waits.append(get_wait(progress))
         progress = then(progress, 503)
     assert progress.gave_up
     assert waits[0] == 0.0 < waits[1]
@@ -1005,7 +1005,7 @@ def test_finished_operation_stays_finished() -> None:
 
 def test_the_pace_slows_down_from_a_second_to_half_a_minute() -> None:
     progress = started("PUT", 201, A=RECORD)
-    waits = [wait_before(attrs.evolve(progress, step=step)) for step in range(10_000)]
+    waits = [get_wait(attrs.evolve(progress, step=step)) for step in range(10_000)]
     assert waits[0] == 1.0
     assert waits == sorted(waits)
     assert waits[3] < 5
@@ -1016,13 +1016,13 @@ def test_the_pace_slows_down_from_a_second_to_half_a_minute() -> None:
     ("asked", "wait"), [(17.0, 17.0), (0.5, 0.5), (1_235.0, 600.0), (0.0, 1.0), (None, 1.0)]
 )
 def test_retry_after_sets_the_pace(asked: float | None, wait: float) -> None:
-    assert wait_before(attrs.evolve(started("PUT", 201, A=RECORD), retry_after=asked)) == wait
+    assert get_wait(attrs.evolve(started("PUT", 201, A=RECORD), retry_after=asked)) == wait
 
 
 def test_a_result_is_read_at_once() -> None:
     progress = then(started("PUT", 201, A=RECORD), 200, DONE)
-    assert wait_before(attrs.evolve(progress, retry_after=10.0)) == 0.0
-    assert wait_before(attrs.evolve(then(progress, 503), retry_after=10.0)) == 10.0
+    assert get_wait(attrs.evolve(progress, retry_after=10.0)) == 0.0
+    assert get_wait(attrs.evolve(then(progress, 503), retry_after=10.0)) == 10.0
 
 
 # Exceptions
@@ -1030,7 +1030,7 @@ def test_a_result_is_read_at_once() -> None:
 
 def test_a_failure_has_the_services_reasons() -> None:
     progress = then(started("PUT", 202, A=RECORD), 200, FAILED, x_ms_request_id="r-1")
-    error = failure_of(progress)
+    error = make_failure(progress)
     assert isinstance(error, OperationFailedError)
     assert (error.status, error.code, error.message, error.response.body) == (
         200,
@@ -1048,14 +1048,14 @@ def test_reason_of_a_failure_is_looked_for_in_the_resource() -> None:
         200,
         {"id": PATH, "properties": {"provisioningState": "Failed", "statusDetails": "No capacity"}},
     )
-    error = failure_of(explained(progress, resource))
+    error = make_failure(add_reason(progress, resource))
     assert error is not None
     assert error.message == "No capacity"
     for body in (
         {"properties": {"provisioningState": "Failed"}},
         {"properties": {"provisioningState": "Succeeded", "errors": "x"}},
     ):
-        assert explained(progress, answer(200, body)) is progress
+        assert add_reason(progress, answer(200, body)) is progress
     assert not lacks_reason(then(started("PUT", 202, A=RECORD), 200, FAILED))
     assert not lacks_reason(then(started("POST", 202, A=RECORD), 200, {"status": "Failed"}))
     assert not lacks_reason(then(started("PUT", 202, L=LOCATION), 409, {}))
@@ -1066,7 +1066,7 @@ def test_reason_of_a_failure_is_looked_for_in_the_resource() -> None:
 
 
 def test_a_canceled_operation_may_have_been_replaced() -> None:
-    error = failure_of(then(started("PUT", 202, A=RECORD), 200, {"status": "Canceled"}))
+    error = make_failure(then(started("PUT", 202, A=RECORD), 200, {"status": "Canceled"}))
     assert isinstance(error, OperationCanceledError)
     assert (error.code, error.message) == (
         None,
@@ -1076,15 +1076,15 @@ def test_a_canceled_operation_may_have_been_replaced() -> None:
 
 
 def test_only_failures_are_exceptions() -> None:
-    assert failure_of(started("PUT", 201, A=RECORD)) is None
-    assert failure_of(started("PUT", 200, READY)) is None
-    assert failure_of(Progress("PUT", URL, outcome="failed")) is None
+    assert make_failure(started("PUT", 201, A=RECORD)) is None
+    assert make_failure(started("PUT", 200, READY)) is None
+    assert make_failure(Progress("PUT", URL, outcome="failed")) is None
 
 
 def test_error_of_a_poll_says_that_the_request_was_accepted() -> None:
     progress = started("PUT", 202, A=RECORD)
     refused = answer(403, {"error": {"code": "AuthorizationFailed", "message": "No"}}, url=RECORD)
-    error = unreadable(then(progress, 403), refused, wall=0.0)
+    error = make_unreadable_error(then(progress, 403), refused, wall=0.0)
     assert type(error) is OperationUnreadableError
     assert not isinstance(error, AuthorizationError)
     assert (error.status, error.code, error.message) == (403, "AuthorizationFailed", "No")
@@ -1092,7 +1092,7 @@ def test_error_of_a_poll_says_that_the_request_was_accepted() -> None:
         f"PUT {PATH} was accepted, but the state of its operation could not be read: GET "
     )
     assert "may continue" in error.help
-    unclear = unreadable(progress, answer(200, b"<b>Down</b>", url=RECORD), wall=0.0)
+    unclear = make_unreadable_error(progress, answer(200, b"<b>Down</b>", url=RECORD), wall=0.0)
     assert "has no state: Down" in str(unclear)
     assert "signed" not in str(unclear)
 
@@ -1113,7 +1113,7 @@ def test_error_of_a_lost_poll_has_no_help_about_writes() -> None:
 
 def test_a_result_that_can_not_be_read_is_no_failure() -> None:
     progress = then(started("PUT", 201, A=RECORD), 200, DONE)
-    error = unreadable(
+    error = make_unreadable_error(
         progress, answer(403, {"error": {"code": "AuthorizationFailed", "message": "No"}}), wall=0.0
     )
     assert error.help.startswith("The operation has succeeded")
@@ -1230,7 +1230,7 @@ def test_any_responses_end_without_unproved_success_or_spinning(method: str) -> 
             if progress.next_url is None or progress.gave_up:
                 break
             before, status, body = progress, random.choice(statuses), random.choice(bodies)
-            waits.append(wait_before(progress))
+            waits.append(get_wait(progress))
             response = answer(status, body, url=progress.next_url or "")
             progress = advance(PUBLIC, progress, response, holds=partial(told_so, holds))
             assert not (progress.outcome is not None and progress.next_url), seed

@@ -103,8 +103,8 @@ def read_detail(body: bytes, content_type: str | None = None) -> ErrorDetail:
     try:
         document = loads(body, content_type)
     except ValueError:
-        return ErrorDetail(None, plain_text(body))
-    return _parse_whole(document, lambda: plain_text(body))
+        return ErrorDetail(None, to_plain_text(body))
+    return _parse_whole(document, lambda: to_plain_text(body))
 
 
 def parse_detail(document: object) -> ErrorDetail:
@@ -302,7 +302,7 @@ _OPAQUE = re.compile(r"<(script|style)\b", re.IGNORECASE)
 _CLOSING = {name: re.compile(rf"</{name}\s*>", re.IGNORECASE) for name in ("script", "style")}
 
 
-def plain_text(body: bytes) -> str:
+def to_plain_text(body: bytes) -> str:
     """Return the beginning of a body as text, without HTML tags; never empty."""
     text = " ".join(_strip_tags(body[:20_000].decode("utf-8", "replace")).split())
     return text[:_MAX_TEXT] or "the response has no text"

@@ -27,7 +27,7 @@ from aiomsi._arm.protocol.errors.codes import (
 )
 from aiomsi._arm.protocol.errors.hints import suggest_help
 from aiomsi._arm.protocol.response import ArmResponse
-from aiomsi._arm.protocol.throttling import asked_wait
+from aiomsi._arm.protocol.throttling import read_wait
 
 _MAX_SUMMARY = 2_000
 
@@ -64,7 +64,7 @@ _CLAIMS = re.compile(r'claims="([^"]+)"', re.IGNORECASE)
 _CHALLENGE_ERROR = re.compile(r'\berror="([^"]+)"', re.IGNORECASE)
 
 
-def refusal_of(response: ArmResponse) -> Refusal | None:
+def find_refusal(response: ArmResponse) -> Refusal | None:
     """Return the refusal if a 401 means that the token is invalid, expired or lacks claims.
 
     None if another token would not help: a token of the wrong tenant or audience is valid, and a
@@ -109,7 +109,7 @@ _BY_STATUS: dict[int, type[_errors.ArmError]] = {
 }
 
 
-def error_of(
+def make_error(
     response: ArmResponse,
     *,
     wall: float,
@@ -138,7 +138,7 @@ def error_of(
         client_request_id=client_request_id,
         attempts=attempts,
         elapsed=elapsed,
-        retry_after=asked_wait(response.status, response.headers, detail, wall),
+        retry_after=read_wait(response.status, response.headers, detail, wall),
         **detail.arguments(),
         **more,
     )

@@ -19,7 +19,7 @@ from aiomsi._arm.protocol.errors.codes import (
     is_locked,
     is_wrong_tenant,
 )
-from aiomsi._arm.protocol.retry import PASSING
+from aiomsi._arm.protocol.retry import TEMPORARY_STATUSES
 
 _SUBSCRIPTION = re.compile(r"/subscriptions/([^/]+)", re.IGNORECASE)
 # Two patterns, because one with ".*" in between would search to the end at each "client".
@@ -45,7 +45,7 @@ def suggest_help(
         return "Another operation holds the resource: repeat the call after some seconds"
     if status == 412:
         return "Read the resource again, and repeat the call with its new etag"
-    if status in PASSING and method not in ("GET", "HEAD"):
+    if status in TEMPORARY_STATUSES and method not in ("GET", "HEAD"):
         return "The call may have been carried out: read the resource before you repeat it"
     return ""
 

@@ -43,8 +43,8 @@ from aiomsi._arm.protocol.body import (
     read_reason,
 )
 from aiomsi._arm.protocol.errors.body import ErrorDetail
-from aiomsi._arm.protocol.errors.classify import error_of
-from aiomsi._arm.protocol.links import names_operation, path_of
+from aiomsi._arm.protocol.errors.classify import make_error
+from aiomsi._arm.protocol.links import get_path, is_operation_url
 from aiomsi._arm.protocol.operations.sources import (
     READERS,
     WRITES,
@@ -57,7 +57,7 @@ from aiomsi._arm.protocol.operations.sources import (
 )
 from aiomsi._arm.protocol.operations.state import FinalStateVia, Progress, checked_via
 from aiomsi._arm.protocol.response import ArmResponse
-from aiomsi._arm.protocol.throttling import asked_wait
+from aiomsi._arm.protocol.throttling import read_wait
 from aiomsi._clouds import Cloud
 from aiomsi._errors import AiomsiError, ForeignHostError
 
@@ -88,7 +88,7 @@ def begin(
         response.url,
         via=checked_via(via),
         status=poll.resource_state or poll.record_state or "InProgress",
-        retry_after=asked_wait(response.status, response.headers, None, wall),
+        retry_after=read_wait(response.status, response.headers, None, wall),
         polled=wall,
         created=response.method == "PUT" and response.status == 201,
         changing=poll.resource_state is not None and poll.resource_outcome is None,
@@ -166,10 +166,10 @@ def advance(
     if progress.next_url is None:
         return progress
     poll = Poll.of(response)
-    retry_after = asked_wait(response.status, response.headers, None, wall)
+    retry_after = read_wait(response.status, response.headers, None, wall)
     # An earlier `Retry-After` still applies after a failed poll.
     noted = attrs.evolve(progress, retry_after=retry_after or progress.retry_after, polled=wall)
-    reader = PollReader(cloud, noted, poll, holds, waited=wait_before(progress))
+    reader = PollReader(cloud, noted, poll, holds, waited=get_wait(progress))
     if progress.fallback:
         return reader.read_fallback()
     if response.status >= 300:
@@ -186,7 +186,7 @@ def advance(
     )
 
 
-def wait_before(progress: Progress) -> float:
+def get_wait(progress: Progress) -> float:
     """Return the seconds from the last response to the next GET.
 
     Without a `Retry-After` the first waits are short, because most operations are, and grow to two
@@ -201,7 +201,7 @@ def wait_before(progress: Progress) -> float:
 
 def _leads_to_operation(response: ArmResponse, location: str) -> bool:
     # API Management's links have the path of the resource, and an "asyncId" in the query.
-    named = "asyncid=" in location.partition("?")[2].lower() or names_operation(
+    named = "asyncid=" in location.partition("?")[2].lower() or is_operation_url(
         location, response.url
     )
     return response.status == 202 or (response.status != 204 and named)
@@ -210,7 +210,7 @@ def _leads_to_operation(response: ArmResponse, location: str) -> bool:
 # Errors
 
 
-def failure_of(progress: Progress) -> _errors.ArmError | None:
+def make_failure(progress: Progress) -> _errors.ArmError | None:
     """Return the exception of a failed or canceled operation; None for any other."""
     if progress.outcome not in ("failed", "canceled") or progress.answer is None:
         return None
@@ -244,7 +244,7 @@ def lacks_reason(progress: Progress) -> bool:
     return not Poll.of(response).shows(progress.url) and find_reason(response) is None
 
 
-def explained(progress: Progress, response: ArmResponse) -> Progress:
+def add_reason(progress: Progress, response: ArmResponse) -> Progress:
     """Return the progress with the resource's reason, if that has failed, too, and has one."""
     failed = Poll.of(response).resource_outcome in ("failed", "canceled")
     return (
@@ -254,7 +254,7 @@ def explained(progress: Progress, response: ArmResponse) -> Progress:
     )
 
 
-def unreadable(
+def make_unreadable_error(
     progress: Progress, response: ArmResponse, *, wall: float
 ) -> _errors.OperationUnreadableError:
     """Return the exception for an operation whose state, or result, can't be read.
@@ -262,7 +262,7 @@ def unreadable(
     `response` is the last poll's; `wall` is now, for a `Retry-After` that is a date.
     """
     if response.status >= 300:
-        error = error_of(response, wall=wall)
+        error = make_error(response, wall=wall)
         why = ErrorDetail.of(error)
         summary, advice, retry_after = str(error.args[0]), error.help, error.retry_after
     else:
@@ -293,7 +293,7 @@ def unreached(progress: Progress, error: AiomsiError) -> AiomsiError:
     return error
 
 
-def unfinished(progress: Progress) -> _errors.OperationUnfinishedError:
+def make_unfinished_error(progress: Progress) -> _errors.OperationUnfinishedError:
     """Return the exception for an operation that did not end, in time or at all."""
     if not progress.is_at_rest:
         msg = f"the operation was not over in time: {progress.status}"
@@ -315,7 +315,7 @@ def unfinished(progress: Progress) -> _errors.OperationUnfinishedError:
 
 
 def _describe_request(progress: Progress) -> str:
-    return f"{progress.method} {path_of(progress.url)} was accepted"
+    return f"{progress.method} {get_path(progress.url)} was accepted"
 
 
 def _describe_unread(progress: Progress) -> str:

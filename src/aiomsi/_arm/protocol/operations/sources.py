@@ -15,19 +15,24 @@ from typing import TypeAlias
 
 import attrs
 
-from aiomsi._arm.protocol.attempts import is_gone
+from aiomsi._arm.protocol.attempts import is_successful_404
 from aiomsi._arm.protocol.body import (
     RUNNING_STATES,
     Poll,
+    get_text,
     has_error,
     is_deleted,
     is_record,
     is_running,
     read_percent,
-    text_of,
 )
 from aiomsi._arm.protocol.errors.body import parse_detail
-from aiomsi._arm.protocol.links import names_operation, pinned, same_but_signed_anew, same_path
+from aiomsi._arm.protocol.links import (
+    is_operation_url,
+    is_same_except_signature,
+    is_same_path,
+    resolve_link,
+)
 from aiomsi._arm.protocol.operations.state import MAX_FAILED_POLLS, Outcome, Progress
 from aiomsi._arm.protocol.response import ArmResponse
 from aiomsi._clouds import Cloud
@@ -155,7 +160,7 @@ class PollReader:
             return None
         if (ended := self._read_record_at_location(progress)) is not None:
             return ended
-        if progress.method in WRITES and same_path(progress.source or "", progress.url):
+        if progress.method in WRITES and is_same_path(progress.source or "", progress.url):
             return self._end_by_state()
         if is_running(poll.resource_state) and progress.method != "POST":
             # The response is a resource that is still being changed.
@@ -277,7 +282,7 @@ class PollReader:
             progress.method == "POST" and progress.via is not None and progress.via != "location"
         ):
             return None
-        link = text_of(self.poll.document, "resourceLocation")
+        link = get_text(self.poll.document, "resourceLocation")
         if (
             link is not None
             and (url := _resolve_link(self.cloud, link, self.poll.response.url)) is not None
@@ -317,7 +322,9 @@ class PollReader:
         return _switch_to_location(failed) if failed.failed_polls >= MAX_FAILED_POLLS else failed
 
     def _is_gone(self) -> bool:
-        return is_gone("DELETE", 404, parse_detail(self.poll.document).code, doubtful=True)
+        return is_successful_404(
+            "DELETE", 404, parse_detail(self.poll.document).code, doubtful=True
+        )
 
     def read_fallback(self) -> Progress:
         """Read the resource in place of the operation's source."""
@@ -393,14 +400,14 @@ def find_link(cloud: Cloud, response: ArmResponse, name: str) -> str | None:
 
 def _resolve_link(cloud: Cloud, link: str, base: str) -> str | None:
     try:
-        return pinned(cloud, link, base)
+        return resolve_link(cloud, link, base)
     except ForeignHostError:
         return None
 
 
 def _names_record(progress: Progress) -> bool:
     """Return whether `Location` names the record, so that a GET would only return that again."""
-    return same_but_signed_anew(progress.location or "", progress.source or "")
+    return is_same_except_signature(progress.location or "", progress.source or "")
 
 
 def _find_other_location(progress: Progress) -> str | None:
@@ -409,7 +416,7 @@ def _find_other_location(progress: Progress) -> str | None:
     if (
         progress.reads != "operation"
         or link in (None, progress.source)
-        or not names_operation(link, progress.url)
+        or not is_operation_url(link, progress.url)
     ):
         return None
     return link

@@ -8,7 +8,7 @@ from typing import Any, Literal, Self, get_args
 import attrs
 from multidict import CIMultiDict
 
-from aiomsi._arm.protocol.links import path_of, pinned
+from aiomsi._arm.protocol.links import get_path, resolve_link
 from aiomsi._arm.protocol.response import ArmResponse
 from aiomsi._clouds import Cloud
 from aiomsi._errors import ConfigurationError
@@ -30,7 +30,7 @@ _KEPT = ("x-ms-request-id", "x-ms-correlation-request-id")
 
 
 def _show_path(url: str | None) -> str:
-    return repr(path_of(url)) if url else "None"
+    return repr(get_path(url)) if url else "None"
 
 
 @attrs.frozen
@@ -200,7 +200,7 @@ def _read_response(cloud: Cloud, saved: Mapping[str, Any]) -> ArmResponse:
 
 def _check_url(cloud: Cloud, value: object) -> str:
     url = _check_text(value)
-    return pinned(cloud, url, url)
+    return resolve_link(cloud, url, url)
 
 
 def _read_number(value: Any) -> float | None:
