@@ -13,7 +13,7 @@ import gc
 import math
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import NoneType
@@ -70,6 +70,8 @@ SUSPENDS = [point for point in AWAITS.points if str(point) not in NEVER_SUSPENDS
 SCOPE = "https://management.azure.com/.default"
 DAY = 86_400.0
 SOON = 0.001
+WHILE = 20.0
+"""A wait that a busy machine does not outlast; clocks of the scenarios sleep for less."""
 """As good as at once; but a task that sleeps for so long is suspended."""
 TOLD = CredentialClosedError, AccessToken
 """Results of a call whose credential is closed.
@@ -299,10 +301,10 @@ async def a_late_token(stage: Stage) -> SlotCredential:
 
 
 async def loops_that_took_their_flights_along(stage: Stage) -> SlotCredential:
-    credential = ManagedIdentityCredential()
+    credential = ManagedIdentityCredential(clock=brief())
     slot, _ = credential._hold((SCOPE,))
     slot._state = attrs.evolve(
-        slot._state, unattended=3, retry_at_unusable=slot.clock.monotonic() + 20 * SOON
+        slot._state, unattended=3, retry_at_unusable=slot.clock.monotonic() + WHILE
     )
     stage.call(credential.get_token(SCOPE))
     stage.call(credential.get_token(SCOPE))
@@ -558,27 +560,40 @@ async def asked_to_hold_off(stage: Stage) -> SlotCredential:
     return credential
 
 
+def brief(backoffs: Sequence[HostBackoff] = ()) -> Clock:
+    """Return a clock whose sleeps are brief; after one, the host's `Retry-After` is over."""
+
+    async def sleep(_: float) -> None:
+        await asyncio.sleep(SOON)
+        for backoff in backoffs:
+            backoff.forget()
+
+    return attrs.evolve(SYSTEM_CLOCK, sleep=sleep)
+
+
 def hold_off(stage: Stage, backoff: HostBackoff) -> None:
-    """Have the requests wait for a moment, and see that all tickets are given back."""
-    backoff.hold_off(SYSTEM_CLOCK.monotonic() + 20 * SOON)
+    """Have the requests wait for the host, and see that all tickets are given back."""
+    backoff.hold_off(SYSTEM_CLOCK.monotonic() + WHILE)
     stage.checks.append(lambda: [*backoff._waiting])
     stage.checks.append(lambda: [ticket for ticket in backoff._sent if ticket.ended is None])
 
 
 async def held_off_by_the_host(stage: Stage) -> SlotCredential:
-    credential = ManagedIdentityCredential(policy=PATIENT)
+    backoffs = list[HostBackoff]()
+    clock = brief(backoffs)
+    credential = ManagedIdentityCredential(policy=PATIENT, clock=clock)
+    backoffs.append(credential._backoff)
     hold_off(stage, credential._backoff)
     stage.call(credential.get_token(SCOPE))
-    stage.call(ManagedIdentityCredential(policy=PATIENT).get_token(SCOPE))
+    stage.call(ManagedIdentityCredential(policy=PATIENT, clock=clock).get_token(SCOPE))
     return credential
 
 
 async def held_off_by_the_host_of_an_inner_credential(stage: Stage) -> SlotCredential:
-    credential = SharedCredential(Inner())
-    hold_off(
-        stage,
-        credential._shared.backoffs.setdefault(((same_audience(SCOPE),), None), HostBackoff()),
-    )
+    backoff = HostBackoff()
+    credential = SharedCredential(Inner(), clock=brief([backoff]))
+    credential._shared.backoffs[(same_audience(SCOPE),), None] = backoff
+    hold_off(stage, backoff)
     stage.call(credential.get_token(SCOPE))
     stage.call(credential.get_token(SCOPE))
     return credential

@@ -2,8 +2,8 @@
 
 A link decides which host receives the next token, so each link, whether from a header or a body,
 passes through `resolve_link` before it is followed. Services write links relative, without the
-leading slash, as a ``file:`` URL, with port 443, or with raw spaces. Most links are signed, so every
-character that HTTP can carry is kept.
+leading slash, as a ``file:`` URL, with port 443, or with raw spaces. Most links are signed, so
+every character that HTTP can carry is kept.
 
 Source: https://github.com/Azure/azure-resource-manager-rpc/blob/master/v1.0/async-api-reference.md,
 https://www.rfc-editor.org/rfc/rfc3986#section-5.2
