@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from aiomsi._clock import Clock
 from aiomsi._clouds import PUBLIC
-from aiomsi._errors import AiomsiError, ConfigurationError
+from aiomsi._errors import ConfigurationError
 from aiomsi._tokens.flight import Fetch, wait_until_done
 from aiomsi._tokens.policy import RefreshPolicy
 from aiomsi._tokens.slot import Slot
@@ -137,12 +137,10 @@ class SlotCredential(ABC):
 
     def __repr__(self) -> str:
         states, identities = "", list[TokenIdentity]()
-        # `stats` may import a module, which fails if the process is out of file descriptors.
-        with contextlib.suppress(AiomsiError):
-            for resource, stats in self.stats().items():
-                states += f", {resource}: {stats.state}"
-                if stats.identity is not None:
-                    identities.append(stats.identity)
+        for resource, stats in self.stats().items():
+            states += f", {resource}: {stats.state}"
+            if stats.identity is not None:
+                identities.append(stats.identity)
         return f"<{type(self).__name__} {self._describe(identities)}{states}>"
 
     def _release_idle(self) -> None:
