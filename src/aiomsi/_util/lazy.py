@@ -56,6 +56,7 @@ def late(package: str, homes: Mapping[str, str]) -> Callable[[str], object]:
             msg = f"module {package!r} has no attribute {name!r}"
             raise AttributeError(msg)
         value = getattr(import_module(f"{package}.{homes[name]}"), name)
+        name_by_package(package, [value])
         # The next access finds it without this function.
         setattr(sys.modules[package], name, value)
         return value

@@ -89,19 +89,21 @@ class ArmRetry:
     next requests at the same moment.
 
     Attributes:
-        tries: the most requests that a call sends.
-        tries_throttled: the limit in place of `tries` after a 429 or a temporary 409.
-        first_delay: the upper end, in seconds, of the random wait before the second request; it
-            doubles with each further request.
-        longest_delay: the most seconds that `first_delay` and `lock` double to.
-        longest_wait: the longest `Retry-After` in seconds; a call that would have to wait longer
-            fails at once.
-        lock: the value in place of `first_delay` while another operation holds the resource.
-        replication: the seconds for which a call is repeated whose principal was created just now
-            and is not found yet.
-        budget: the seconds after the call's start in which requests may begin; it limits the wait
-            for a free connection, too.
-        draw: returns a random number between two others, uniformly distributed.
+        max_attempts: most requests of one call, unless ARM throttles it.
+        max_attempts_throttled: most requests of one call while ARM responds with 429, or with a 409
+            because of another operation in progress.
+        first_delay: upper bound of the random delay before the second request; it doubles with each
+            further request.
+        max_delay: upper bound of `first_delay` and `locked_delay` as they double.
+        max_retry_after: longest `Retry-After` that is obeyed; with a longer one the call fails at
+            once.
+        locked_delay: `first_delay` for a resource that another operation holds, and for a principal
+            that is not found.
+        replication_window: for this long after the start of the call, a request is repeated because
+            its principal, which may be new, is not found.
+        total_budget: no request begins later than this after the start of the call; the wait for a
+            free connection is limited by it, too.
+        uniform: function that returns a random number between its two arguments.
 
     """
 
