@@ -414,7 +414,7 @@ def test_date_without_a_plausible_life_is_not_believed(date: str) -> None:
     [
         (
             {"access_token": "very-secret\x00"},
-            "the access_token in the response has a character that no header takes: U+0000",
+            "the access_token in the response has a character that no header accepts: U+0000",
         ),
         ({"access_token": "very\nsecret"}, "U+000A, at position 4 of 11"),
         ({"access_token": "  "}, "is empty"),
