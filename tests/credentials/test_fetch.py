@@ -209,7 +209,7 @@ def test_endpoint_without_http_is_another_service(manual: ManualClock) -> None:
     assert isinstance(failure, Failure)
     assert failure.permanent
     assert (
-        "another server than Azure's IMDS responded: its response is not valid HTTP"
+        "a server other than Azure's IMDS responded: its response is not valid HTTP"
         in failure.summary
     )
 

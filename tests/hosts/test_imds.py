@@ -342,7 +342,7 @@ def test_a_200_without_a_usable_token_says_so_and_may_pass(body: object, said: s
 def test_a_200_that_is_no_object_is_not_imds(body: bytes) -> None:
     problem = understood(body)
     assert isinstance(problem, TokenError)
-    assert "another server than Azure's IMDS" in problem.message
+    assert "a server other than Azure's IMDS" in problem.message
     assert "not a JSON object" in problem.message
     assert not problem.passing
 
@@ -492,7 +492,7 @@ def test_response_of_another_service_is_shown(
 ) -> None:
     problem = Imds().parse(answer(status, body, **headers))  # type: ignore[arg-type]  # passed through
     assert isinstance(problem, TokenError)
-    assert "another server than Azure's IMDS responded" in problem.message
+    assert "a server other than Azure's IMDS responded" in problem.message
     assert shown in problem.message
     assert "very-secret" not in problem.message
     assert not problem.passing
@@ -580,7 +580,7 @@ def test_a_400_is_explained_by_what_its_body_says(body: object, help_: str) -> N
 def test_a_redirect_is_no_answer_of_imds() -> None:
     problem = Imds().parse(answer(302, b"", Location="http://elsewhere"))
     assert isinstance(problem, TokenError)
-    assert "another server" in problem.message
+    assert "a server other than" in problem.message
     assert not problem.passing
 
 

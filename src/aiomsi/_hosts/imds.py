@@ -133,7 +133,7 @@ class Imds:
             else _WRONG_AUTHORITY.format(self.authority)
         )
         return TokenError(
-            f"another server than Azure's IMDS responded: {other}",
+            f"a server other than Azure's IMDS responded: {other}",
             help=f"{where}{self.surroundings}",
         )
 
