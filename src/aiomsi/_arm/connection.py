@@ -1,7 +1,7 @@
 """`Connection`: sends one authenticated request to ARM.
 
-`send_once` gets the token, sends the request, and sends it once more after a 401: another token
-makes it another request and not a repetition. `Sender` repeats calls.
+`send_once` gets the token and sends the request. After a 401 it sends the request once more if
+it gets another token. That is another request and not a repetition. `Sender` repeats calls.
 """
 
 from __future__ import annotations
@@ -62,9 +62,10 @@ from aiomsi._version import VERSION
 _AUXILIARY = "x-ms-authorization-auxiliary"
 """Tokens of further tenants: https://learn.microsoft.com/azure/azure-resource-manager/management/authenticate-multi-tenant"""
 _AT_ONCE = 0.05
-"""A request that begins within so many seconds of its call uses prebuilt time-outs."""
+"""A request that begins at most this many seconds after its call uses prebuilt time-outs."""
 _TARDINESS = 1.0
-"""Seconds by which a busy event loop may wake a call late for its last request."""
+"""Seconds after the budget's end in which a call may still send a request, because a busy event
+loop woke it late."""
 
 T = TypeVar("T")
 
@@ -77,10 +78,10 @@ class Connection:
         cloud: the cloud whose ARM receives the requests.
         given_credentials: the user's credential, followed by those of further tenants.
         wrap_credential: returns an `OwnCredential` for a credential of another library.
-        owns_credential: whether the first credential was created for this session, which then
-            closes it.
-        budget: seconds from the start of a call within which its requests must begin, including
-            the queue for a connection.
+        owns_credential: whether the first credential was created for this session. The session
+            then closes it.
+        budget: seconds from the start of a call within which its requests must begin. The queue
+            for a connection counts too.
         clock: the source of time.
         user_agent: the `User-Agent` header.
         user_session: the user's aiohttp session, which is not closed; None to open one.
@@ -110,7 +111,8 @@ class Connection:
     _loop: asyncio.AbstractEventLoop | None = attrs.field(default=None, init=False)
     _options: dict[str, Any] = attrs.field(factory=dict, init=False)
     _usual_timeout: aiohttp.ClientTimeout = attrs.field(init=False, repr=False)
-    # The tasks whose wait would outlast the HTTP session, and those that `close` has woken.
+    # `_waiting` holds the tasks whose wait would outlast the HTTP session, `_woken` the tasks that
+    # `close` has woken.
     _waiting: set[asyncio.Task[Any] | None] = attrs.field(factory=set, init=False, repr=False)
     _woken: set[asyncio.Task[Any]] = attrs.field(factory=set, init=False, repr=False)
     _tasks: set[asyncio.Task[Any]] = attrs.field(factory=set, init=False)
@@ -305,10 +307,10 @@ class Connection:
         self.closed = True
         http, self.http = self.http, None
         tasks, credentials = set(self._tasks), self.credentials
-        # If no call waits, a session may be closed outside of an event loop.
+        # A session in which no call waits may be closed outside of an event loop.
         here = asyncio.current_task() if self._waiting else None
         for waiting in list(self._waiting):
-            # A task that is already being cancelled wakes without this.
+            # A task that is already being cancelled wakes anyway.
             if waiting is not None and waiting is not here and not waiting.cancelling():
                 self._woken.add(waiting)
                 waiting.cancel()
@@ -391,7 +393,7 @@ class Connection:
         return None
 
     def _was_woken(self, task: asyncio.Task[Any] | None) -> bool:
-        """Undo the cancellation of a task by `close`; return whether it was the only one."""
+        """Undo the cancellation of a task by `close`; return whether no other one is pending."""
         if task is None or task not in self._woken:
             return False
         self._woken.discard(task)
@@ -417,7 +419,7 @@ class Connection:
         if self._loop is not None:
             msg = "this ArmSession belongs to another event loop"
             raise UsageError(msg, help="Make one per loop: they share one token all the same")
-        # All that may raise comes first, so that no half of the session stays open.
+        # The statements that may raise come first, so that no session stays half open.
         credentials = [self.wrap_credential(credential) for credential in self.given_credentials]
         proxy, proxy_headers = find_proxy(self.cloud.resource_manager)
         if self.user_session is not None:
@@ -431,7 +433,8 @@ class Connection:
 
     def _on_task_done(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
-        # Retrieved so that asyncio does not log it: every waiter has received it already.
+        # Every waiter has received the task's exception already. Retrieve it here too, so that
+        # asyncio does not log it.
         retrieve(task)
 
 
@@ -465,8 +468,8 @@ async def _renew_tokens(
 ) -> list[AccessToken] | None:
     """Return other tokens than those that ARM refused; None if the credentials have no others.
 
-    A refusal does not name the tenant whose token it concerns. A claims challenge concerns the
-    first credential.
+    A refusal does not name the tenant whose token it concerns, so all tokens are rejected. A claims
+    challenge concerns the first credential only.
     """
     with late_import:
         from aiomsi._arm.protocol.errors.classify import find_refusal

@@ -22,7 +22,7 @@ from aiomsi._errors import AiomsiError, ArmConnectionError, ArmError, UsageError
 
 @attrs.define(eq=False, repr=False)
 class Sender:
-    """The calls of one session: each sent until its response is no error, or the rule gives up.
+    """The sender of a session's calls. It repeats a call until it succeeds or the rule gives up.
 
     Attributes:
         connection: sends the single requests.

@@ -11,7 +11,7 @@ _GONE_DELAY = 8.0
 
 @attrs.frozen(eq=False)
 class Attempt:
-    """A failed token request, and the fetch before it.
+    """A failed token request, and its fetch up to then.
 
     Attributes:
         number: 1 for the first request of the fetch.
@@ -21,7 +21,7 @@ class Attempt:
         retry_after: the `Retry-After` of the response, in seconds.
         connected: whether any request of this fetch got a connection or a response.
         gone: whether any response of this fetch was 410.
-        gated: how many of the elapsed seconds the fetch waited at a host-wide gate.
+        gated: the part of `elapsed` in which the fetch waited at a host-wide gate.
 
     """
 
@@ -36,7 +36,7 @@ class Attempt:
 
 
 def deadline(attempt: Attempt, policy: RefreshPolicy) -> float:
-    """Return the seconds that this fetch may take in all, as far as is known after this attempt."""
+    """Return the most seconds that the whole fetch may take, as far as this attempt shows."""
     if attempt.gone:
         return policy.fetch_deadline_gone
     if attempt.connected:
@@ -48,9 +48,9 @@ def deadline(attempt: Attempt, policy: RefreshPolicy) -> float:
 def next_try(attempt: Attempt, policy: RefreshPolicy, draw: Uniform) -> float | None:
     """Return the seconds until the fetch sends its next request; None if the fetch has failed.
 
-    Waits have full jitter, so that independent processes spread out, and are never shorter than
-    `Retry-After`. 410 means that IMDS is being updated, which takes up to 70 s: from then on the
-    number of attempts does not count, even if the service is unreachable for a while.
+    Waits have full jitter, so that independent processes spread out. A wait is never shorter than
+    `Retry-After`. 410 means that IMDS is being updated, which takes up to 70 s. After a 410 the
+    number of attempts does not count, even if IMDS is unreachable for a while.
 
     Source:
     https://learn.microsoft.com/entra/identity/managed-identities-azure-resources/how-to-use-vm-token
@@ -79,7 +79,7 @@ class Pause:
 
     Attributes:
         served: the pause while a usable token is held.
-        unserved: the pause without one; each call raises the failure meanwhile.
+        unserved: the pause while no usable token is held. Each call raises the failure meanwhile.
 
     """
 
@@ -95,10 +95,10 @@ def pause_after(
     policy: RefreshPolicy,
     draw: Uniform,
 ) -> Pause:
-    """Return the pause after that many failed fetches in a row.
+    """Return the pause after `failures` failed fetches in a row.
 
-    A permanent failure pauses for the shortest time only, because its cause may be repaired at any
-    time.
+    Without a usable token the pause after a permanent failure is only `failure_replay`, because
+    its cause may be repaired at any time.
     """
     demanded = min(retry_after or 0.0, policy.max_retry_after)
     doubled = policy.backoff_first * 2 ** min(failures - 1, _MOST_DOUBLINGS)

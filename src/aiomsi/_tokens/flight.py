@@ -3,13 +3,14 @@
 Theory of operation
 ===================
 
-A `Slot` stands for one token: it holds the `SlotState` (the token and the results of its fetches:
-values and pure functions, in `state`), the `Flight` that fetches the next token, and counts. A
-flight is one fetch. A `Waiter` is one caller that waits for a flight, in the caller's event loop.
+A `Slot` stands for one token. It holds the `SlotState`, the `Flight` that fetches the next token,
+and counts. The `SlotState` is the token and the results of its fetches; its values and pure
+functions are in `state`. A flight is one fetch. A `Waiter` is one caller that waits for a flight,
+in the caller's event loop.
 
-**States.** A slot has a flight or has none; that is its whole state of concurrency. The next step
-of a caller depends on that and on the token's freshness (`token.freshness_of`), and is decided in
-one place (`state.decide`):
+**States.** A slot has a flight or has none; that is its whole state of concurrency. `state.decide`
+alone decides on the next step of a caller. The step depends on the flight and on the token's
+freshness (`token.freshness_of`):
 
 =================  =================================  =========================================
 token              no flight                          a flight is under way
@@ -24,31 +25,34 @@ EXPIRED or NONE    start one and wait, or raise the   wait
 =================  =================================  =========================================
 
 A slot is *starved* after `RefreshPolicy.max_unattended_losses` flights in a row were lost without a
-waiting caller: each event loop ended before the host responded, as with one `asyncio.run` per job.
-The caller that waits then keeps its loop alive until the token arrives. If that flight is lost as
-well and no caller still waits for it, for example because of the caller's own time-out, waiting did
-not help, and counting starts again; it does not if only the flight's event loop ended, while
-callers wait in others. Without a usable token a starved slot's flight first waits for the back-off,
-so that callers with short time-outs do not cause one request each.
+waiting caller. Each event loop ended before the host responded, as with one `asyncio.run` per job.
+The next caller waits, and so keeps its loop alive until the token arrives. If that flight is lost
+as well and no caller still waits for it, for example because of the caller's own time-out, waiting
+did not help, and counting starts again. If only the flight's event loop ended, while callers wait
+in other loops, counting does not start again. If a starved slot has no usable token, its flight
+waits for the back-off before it fetches. Otherwise callers with short time-outs would cause one
+request each.
 
 "If allowed" means: after the back-off of the last failure, and after a `Retry-After` of the host
-(`HostBackoff`). A caller without a usable token starts a flight earlier if that `Retry-After` fits
-the flight's deadline: the fetch waits. A flight is new (in the slot, without a task), flying (its
-task runs), or out (no longer in the slot: it can neither publish nor wake a waiter, even if its
-task still runs). It never returns to the slot.
+(`HostBackoff`). A caller without a usable token starts a flight during a `Retry-After` that fits
+the flight's deadline, and the fetch waits until the `Retry-After` is over.
 
-**Ownership.** The fetch runs in a separate task, in a context that is empty except for the
-suppression of tracing, and no caller awaits that task: each waits on a future that it alone owns.
-So a caller sees a `CancelledError` only if it was cancelled itself, and a caller's cancellation,
+A flight is new (in the slot, without a task), flying (its task runs), or out (no longer in the
+slot). A flight that is out can neither publish nor wake a waiter, even if its task still runs. It
+never returns to the slot.
+
+**Ownership.** The fetch runs in a separate task. The task's context is empty except for `inside`
+and the suppression of tracing. No caller awaits the task: each waits on a future that it alone
+owns. So a caller sees a `CancelledError` only if it was cancelled itself. A caller's cancellation,
 time-out or context does not reach other callers. The slot owns the task, and holds it until its
 last step.
 
 **Lifetime.** A flight belongs to the slot. If callers are cancelled or credentials are closed, it
 goes on, and publishes as long as its event loop runs. Closing a credential wakes the callers that
-came through it. Only a private slot, which no credential that is opened later can reach, cancels
-its flight when the last credential is closed; that is a loss with a back-off, as is the end of the
-loop. The `SlotTable` drops a slot when no open credential uses it and it is idle: no usable token,
-flight, task or recent back-off.
+came through it. A slot is private if no credential that is opened later can reach it. Only a
+private slot cancels its flight when the last credential is closed. That is a loss with a back-off,
+as is the end of the loop. The `SlotTable` drops a slot when no open credential uses it and it is
+idle: it has no usable token, flight, task or recent back-off.
 
 **Threads.** `Slot._lock` guards the state of a slot. It is held for a few statements at a time,
 never across an `await` and never while a task is created (an eager task would run at once, and take
@@ -57,46 +61,54 @@ loop, may run between those statements. Futures, tasks and timers are used in th
 own loop only; other threads use `call_soon_threadsafe`. Reading `Slot.token` needs no lock: it is
 one reference to an immutable value.
 
-**End.** A flight ends exactly once, by leaving `Slot._flight`. The code that takes it out, under
-the lock and by identity, wakes its waiters; later attempts find another flight or none, and have no
-effect. A waiter is woken with a value:
+**End.** A flight ends exactly once, by leaving `Slot._flight`. The code that takes it out
+does so under the lock, and wakes its waiters. `Slot._publish` compares the flight by identity, so a
+later attempt finds another flight or none, and has no effect. A waiter is woken with a value:
 
 - an `AccessToken`, which was published in the slot before;
 - a `Failure`, from which each caller creates a separate exception;
 - `NoResult.LOST`: the task was cancelled, or its loop is closed or does not respond. The first
-  caller that decides starts a new generation; after `RefreshPolicy.max_restarts` losses, of one
-  caller or in close succession, the loss is a `Failure`;
+  caller that decides after that starts a new generation. The loss is a `Failure` instead after
+  `RefreshPolicy.max_restarts` losses of one caller, or after as many in close succession;
 - `NoResult.SUPERSEDED`: the token was rejected, or the slot emptied, while the flight was under
   way, so its result would be outdated;
 - `NoResult.CLOSED`: the credential that this waiter came through was closed;
-- `NoResult.TIMED_OUT`: the bound of the wait is over, and the old token is still usable.
+- `NoResult.TIMED_OUT`: the longest wait (`Waiter.bound`) is over, and the old token is still
+  usable.
 
-**Losses.** In the flight's own loop the task itself ends the flight (if it is cancelled, or past
-its last deadline). A later caller checks whether that loop is closed or the last deadline is over.
-Waiters in another loop share a `LoopWaiters`, which pings the flight's loop while they wait: it
-notices a closed loop at once, a silent one after `RefreshPolicy.loop_ping_timeout`. After a fork
-the child has no flight.
+**Losses.** In the flight's own loop the flight ends if its task is cancelled, or at its last
+deadline (`Flight.overdue`). A later caller checks whether that loop is closed or the last deadline
+is over. Waiters in another loop share a `LoopWaiters`. The slot pings the flight's loop from there
+while they wait. It notices a closed loop at once, and a silent loop after
+`RefreshPolicy.loop_ping_timeout`. After a fork the child has no flight.
 
-**Uncounted time.** The time in which the flight's loop was blocked, and the time that the fetch
-waits for a turn at its host, postpone the last deadline (`RunningTimeout`, which the fetch adds to
-`Flight.timeouts`). A loop that was blocked itself does not judge a ping.
+**Uncounted time.** The last deadline is postponed by the time in which the flight's loop was
+blocked, and by the time that the fetch waits for a turn at its host. A `RunningTimeout` measures
+both; the fetch adds it to `Flight.timeouts`. A waiters' loop that was itself blocked draws no
+conclusion from an unanswered ping, and pings again.
 
 **Invariants.** At most one fetch per slot and generation; a flight that has left the slot does not
 publish; a flight that has ended has no waiters; no error while a usable token is held; failed
 fetches are at least the back-off apart.
 
-**Deliberately not handled.** A fetch that blocks its loop's thread can't be stopped, only
-abandoned. A loop that is closed under a running fetch leaves asyncio's own warning. Counts that are
-kept without the lock may rarely miss one. A fetch that calls `get_token` for its own token raises,
-however many other fetches lie between; two fetches that were started by different callers and then
-wait for each other do not: their deadlines end them. A task that a fetch starts may call
-`get_token` for that token, and waits for it; if the fetch waits for the task in turn, by other
-means than awaiting it or a `gather`, its deadline ends both. A slot that is dropped just as another
-thread uses it serves that one call. An event loop that is closed without its tasks being cancelled
-leaves asyncio's warning about the flight's. A `get_token` call from a signal handler or finalizer
-can re-enter a slot in the middle of a decision. In rare cases it then raises although a token was
-available. The alternative would be a deadlock. A `KeyboardInterrupt` between the decision to start
-a flight and its launch leaves a flight that its last deadline ends.
+**Deliberately not handled.**
+
+- A fetch that blocks its loop's thread can't be stopped, only abandoned.
+- An event loop that is closed under a running fetch, without its tasks being cancelled, leaves
+  asyncio's own warning about the flight's task.
+- A count that is kept without the lock may, in rare cases, miss a call.
+- A fetch that calls `get_token` for its own token raises, however many other fetches lie between.
+  Two fetches that were started by different callers and then wait for each other do not raise:
+  their deadlines end them.
+- A task that a fetch starts may call `get_token` for the token of that fetch, and waits for it. If
+  the fetch waits for the task in turn, by other means than awaiting it or a `gather`, the fetch's
+  deadline ends both.
+- A slot that is dropped just as another thread uses it serves that one call.
+- A `get_token` call from a signal handler or finalizer can re-enter a slot in the middle of a
+  decision. In rare cases it then raises although a token was available. The alternative would be a
+  deadlock.
+- A `KeyboardInterrupt` between the decision to start a flight and its launch leaves a flight
+  without a task. Its last deadline ends it.
 """
 
 from __future__ import annotations
@@ -127,8 +139,9 @@ Outcome: TypeAlias = AccessToken | Failure | NoResult
 Fetch: TypeAlias = Callable[[FetchRequest], Awaitable[TokenResponse | Failure]]
 
 
-# The three classes below keep the default repr: asyncio's debug mode calls it for each cancelled
-# timer, in any thread and under the slot's lock too, and a generated one would list every waiter.
+# The three classes below keep the default repr. asyncio's debug mode calls the repr for each
+# cancelled timer, in any thread and under the slot's lock too. A generated repr would list every
+# waiter.
 
 
 @attrs.define(eq=False, repr=False)
@@ -194,9 +207,9 @@ class Flight:
         delay: seconds that the flight waits before its fetch; 0 once the fetch has started.
         waiters_by_loop: the waiters.
         task: the task of the fetch; None until it is created.
-        timeouts: those of the fetch; the time that one of them does not count postpones `overdue`.
+        timeouts: the time-outs of the fetch. Time that they do not count postpones `overdue`.
         timer: fires at `overdue`; None until the task runs.
-        own: the tasks of the fetch: the flight's task, and those that it awaits in other loops.
+        own: the tasks of the fetch: the flight's task, and the tasks in other loops that it awaits.
 
     """
 
@@ -267,14 +280,14 @@ class Flight:
 inside: contextvars.ContextVar[tuple[Flight, ...]] = contextvars.ContextVar(
     "aiomsi_inside", default=()
 )
-"""The flight whose fetch runs in this context, after the flights that wait for it."""
+"""The flights of this context: the last one's fetch runs in it, and the others wait for that."""
 
 
 def find_awaiting_flights() -> tuple[Flight, ...]:
     """Return the flights that can't end before the current task does.
 
-    A task that a fetch has started inherits its context, but the fetch does not necessarily await
-    it.
+    A task that a fetch has started inherits the fetch's context, but the fetch does not necessarily
+    await that task.
     """
     flights = inside.get()
     if not flights:
@@ -288,8 +301,9 @@ def find_awaiting_flights() -> tuple[Flight, ...]:
 def _awaits(waiting: object, task: object) -> bool:
     """Return whether one task awaits another, directly, by way of further tasks, or in a `gather`.
 
-    asyncio has no public function for that. If its tasks store the awaited future elsewhere, only
-    the deadline ends a fetch that calls `get_token` for its own token.
+    asyncio has no public function for that, so this reads private attributes. If another asyncio
+    stores the awaited future elsewhere, a fetch that calls `get_token` for its own token does not
+    raise; its deadline ends it.
     """
     chain = [waiting]
     for each in chain:
@@ -310,7 +324,7 @@ class Ping:
 
     Attributes:
         answered: whether the loop has run the callback.
-        due: when the sender checks that, in the time of its loop.
+        due: the time at which the sender checks `answered`, by the clock of the sender's loop.
 
     """
 

@@ -31,9 +31,10 @@ class Ticket:
     """The place of one request in the queue, owned by the fetch that sends it.
 
     Attributes:
-        due: the time of the next decision, while it waits.
-        sent: the time at which its turn came.
-        ended: the time at which its response was received or given up; the fetch sets it.
+        due: the time of the next decision about a ticket that waits.
+        sent: the time at which the turn of the ticket came.
+        ended: the time at which the response was received, or the fetch gave up waiting for it;
+            the fetch sets it.
 
     """
 
@@ -44,13 +45,14 @@ class Ticket:
 
 @attrs.define(eq=False)
 class HostBackoff:
-    """The state of a host, shared by all slots with its limits, in any event loop and thread.
+    """The state of a host, which its slots share in any event loop and thread.
 
-    The lock is held for the decision only. A ticket is returned without the lock, because the
-    garbage collector may finalize a fetch of a closed loop on the thread that holds it.
+    The lock is held for the decision only. A ticket is given back without the lock, because the
+    garbage collector may finalize a fetch of a closed loop on a thread that holds the lock.
 
     Attributes:
-        limits: None for a host whose requests are not limited; then only `retry_at` counts.
+        limits: the limits of the host. If its requests are not limited, this is None, and only
+            `retry_at` counts.
         retry_at: the time on the monotonic clock before which the host is sent no request.
 
     """
@@ -97,7 +99,7 @@ class HostBackoff:
     async def wait(self, ticket: Ticket, clock: Clock, patience: float) -> tuple[float, float]:
         """Wait for the ticket's turn, and take it.
 
-        The fetches and flights that this task belongs to do not count the time.
+        The waiting time does not count for the fetches and flights that this task belongs to.
 
         Args:
             ticket: the ticket of this request.
@@ -105,10 +107,10 @@ class HostBackoff:
             patience: the longest wait in seconds for a `Retry-After`.
 
         Returns:
-            The seconds that it has waited, and how many of those the `Retry-After` demanded.
+            The seconds of the wait, and how many of those the `Retry-After` demanded.
 
         Raises:
-            HeldOffError: the host's `Retry-After` lasts for longer.
+            HeldOffError: the host's `Retry-After` lasts for longer than `patience`.
 
         """
         came = now = clock.monotonic()

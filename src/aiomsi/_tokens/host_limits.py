@@ -1,18 +1,19 @@
 """Pure decision of when one process may send its next request to a host that limits its clients.
 
 IMDS responds 429 to more than 20 token requests in any second, and to more than 5 at once, from one
-VM. One process that uses many identities therefore sends its requests in turn. In contrast to the
-processes at a host-wide gate (`gate_schedule`) the slots of one process see all of its responses,
-so the decision is exact and does not need a fixed spacing: a request arrives at the host after it
-was sent and before its response is received. If fewer than `per_second` requests are under way or
-had their response received less than `WINDOW` ago, one more arrives in a window that has room for
-it.
+VM. One process that uses many identities therefore sends its requests in turn.
 
-A ticket that has to wait is decided on again after the returned delay. Tickets ahead of it count,
-so they are served in order; a ticket that is overdue by more than `GRACE` belongs to an event loop
-that is blocked or gone, and no longer counts. A request without a response no longer counts after
-`LEASE`. No ticket has to be woken by another one, so an event loop that never runs again delays no
-ticket of another loop.
+The slots of one process see all of its responses, in contrast to the processes at a host-wide gate
+(`gate_schedule`). So the decision is exact and does not need a fixed spacing. A request arrives at
+the host after it was sent and before its response is received. The requests that may count in the
+host's current window are those under way, and those whose response was received less than `WINDOW`
+ago. If these are fewer than `per_second`, the window has room for one more.
+
+A ticket that has to wait is decided on again after the returned delay. The tickets ahead of it
+count, so tickets are served in order. A ticket that is overdue by more than `GRACE` belongs to an
+event loop that is blocked or gone, and no longer counts. A request without a response no longer
+counts after `LEASE`. No ticket has to be woken by another one, so an event loop that never runs
+again delays no ticket of another loop.
 
 Source:
 https://learn.microsoft.com/entra/identity/managed-identities-azure-resources/how-to-use-vm-token#rate-limits
@@ -22,8 +23,8 @@ import attrs
 
 WINDOW = 1.0
 POLL, PATIENCE = 0.02, 0.25
-"""The first waiting ticket checks after `POLL` whether a request under way has ended, or after
-`PATIENCE` times the age of the youngest request, if that is longer."""
+"""The first waiting ticket checks whether a request under way has ended after the longer of two
+times: `POLL`, and `PATIENCE` times the age of the youngest request."""
 GRACE = 0.5
 LEASE = 15.0
 
@@ -49,7 +50,7 @@ class Load:
     Attributes:
         ahead: tickets that came earlier and still wait.
         under_way: requests that were sent and have no response yet.
-        youngest: seconds since the last of those was sent.
+        youngest: seconds since the last of the requests under way was sent.
         responses: the times of the last responses on the monotonic clock, in order.
 
     """

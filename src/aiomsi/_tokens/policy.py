@@ -48,7 +48,7 @@ class RefreshPolicy:
     Attributes:
         late_before_expiry: callers wait for a due refresh from this long before expiry.
         late_wait: longest wait of a caller for a due refresh while the token is still valid.
-        late_reserve: such a wait ends at least this long before the token expires.
+        late_reserve: the wait for a due refresh ends at least this long before the token expires.
         expired_before_expiry: a token with this much life left, or less, is not returned.
         delivery_margin: a received token must live this much longer than `expired_before_expiry`,
             so that it reaches its callers.
@@ -56,8 +56,9 @@ class RefreshPolicy:
             its life, any other after `refresh_share_short`.
         refresh_share_long: the share of its life after which a long-lived token is refreshed.
         refresh_share_short: the share of its life after which any other token is refreshed.
-        refresh_jitter: the refresh is moved by up to this share of its delay, either way, drawn
-            once per token. A `refresh_in` of the host is only moved later.
+        refresh_jitter: the refresh is moved earlier or later by a random part of its delay, at most
+            this share. The part is drawn once per token. A `refresh_in` of the host is only moved
+            later.
         reissued_min_delay: least delay of the next refresh after the host returned the same token
             again.
         failure_replay: least time for which a failure is raised to all callers without a new fetch.
@@ -66,10 +67,10 @@ class RefreshPolicy:
         backoff_max_usable: longest back-off while a usable token is served.
         backoff_max_unusable: longest back-off without a usable token.
         max_retry_after: longest `Retry-After` that is obeyed; a longer one counts as this long.
-        rejection_hold_off: for this long after the host confirmed a rejected token, further
-            rejections of it start no fetch; it doubles each time.
-        max_unattended_losses: after this many flights in a row that were lost with no caller
-            waiting, because their event loops ended, a caller with a STALE token waits for the next
+        rejection_hold_off: after the host confirmed a rejected token, further rejections of that
+            token start no fetch for this long. The time doubles with each confirmation.
+        max_unattended_losses: how many flights in a row may be lost because their event loops end
+            while no caller waits. After that many, a caller with a STALE token waits for the next
             flight as if the token were LATE.
         loop_ping_timeout: an event loop that does not respond for this long has lost its fetch.
         max_restarts: how often in a row a lost fetch is started again at once, for one caller and
@@ -79,8 +80,8 @@ class RefreshPolicy:
             with each further request.
         connect_timeout: time-out of the connection of one request.
         read_timeout: time-out of each read from the connection of one request.
-        fetch_deadline: longest duration of one fetch, without the time in which its event loop was
-            blocked or it waited for a turn.
+        fetch_deadline: longest duration of one fetch. The time in which its event loop was blocked,
+            or in which it waited for a turn, does not count.
         gate_share: the share of `fetch_deadline` for which a fetch waits at a host-wide gate before
             it continues without the gate.
         max_attempts_unreachable: `max_attempts` as long as no connection was made.
@@ -89,7 +90,8 @@ class RefreshPolicy:
         fetch_deadline_gone: `fetch_deadline` after a 410.
         longest_fetch: computed from the other fields; a fetch is over by then, whatever the host
             responds.
-        key: the values of all fields. Equal policies have equal keys, and a tuple is hashed faster.
+        key: the values of the other fields but `longest_fetch`. Equal policies have equal keys, and
+            a tuple is hashed faster than a policy.
 
     Raises:
         ConfigurationError: a value is not a finite number, or is out of range.

@@ -70,7 +70,7 @@ from aiomsi._util.tasks import TRACING, create_task, suppress_tracing
 logger = logging.getLogger("aiomsi")
 
 _MOST_ROUNDS = 12
-"""The most decisions of one call; another one follows a loss, a rejection, or a jump of a clock."""
+"""The most decisions of one call. It decides again after a loss, a rejection, or a clock's jump."""
 
 
 _slots: weakref.WeakSet[Slot] = weakref.WeakSet()
@@ -114,9 +114,9 @@ class Slot:
 
     Attributes:
         name: for task names and log lines; holds no secret.
-        backoff: the state of the host; the slots that one `Retry-After` applies to share it.
-        private: whether only the registered credentials can reach the slot, so that closing the
-            last of them ends the flight under way.
+        backoff: the state of the host. All slots to which one `Retry-After` applies share it.
+        private: whether only the registered credentials can reach the slot. Closing the last of
+            them then ends the flight under way.
         token: the current token, or None. Other objects may read it; only the slot sets it.
 
     """
@@ -147,7 +147,7 @@ class Slot:
     # Called by credentials
 
     def attach(self, credential: object) -> None:
-        """Register an open credential: the slot stays, and a private slot's flight goes on."""
+        """Register an open credential, which keeps the slot and a private slot's flight."""
         with self._lock:
             self._users.add(credential)
 
@@ -205,8 +205,8 @@ class Slot:
     def reject(self, secret: str) -> bool:
         """Drop the token because a service rejected it; return whether it was dropped.
 
-        It stays if the slot holds another token by now, or if the host has just returned the same
-        token after an earlier rejection.
+        If the slot holds another token by now, that one stays. The rejected token stays too if the
+        host has just returned it again after an earlier rejection.
         """
         return self._replace(lambda state: apply_rejection(state, secret, self._now()))
 
@@ -353,8 +353,8 @@ class Slot:
     def _may_return(self, token: AccessToken, step: object, claims: str | None) -> bool:
         """Return whether this caller may get the token.
 
-        Time passes between the publication and this call: the event loop may have been blocked, or
-        a clock have jumped. And the flight may have carried other claims.
+        Since the publication the event loop may have been blocked, or a clock may have jumped, so
+        the token may have expired. The flight may also have carried other claims.
         """
         if token.left(self._now()) <= self.policy.expired_before_expiry:
             return False
@@ -424,8 +424,8 @@ class Slot:
         loop_waiters.watch = None
         if self._flight is not flight or not loop_waiters.waiters:
             return
-        # If this loop was blocked too, the whole process may have been, so the flight's loop is
-        # pinged again.
+        # If this loop was blocked, the whole process may have been, and a missing answer shows no
+        # loss. The flight's loop is then pinged again.
         following, now = Ping(), loop_waiters.loop.time()
         following.due = now + self.policy.loop_ping_timeout
         if (ping is None or ping.answered or now > ping.due + TOLERANCE) and call_threadsafe(
@@ -477,9 +477,9 @@ class Slot:
         self._publish(flight, result)
 
     def _on_task_done(self, flight: Flight, task: asyncio.Task[None]) -> None:
-        """Publish a loss if the task was cancelled, which ends or prevents `_fly`."""
-        # `_fly` lets only `KeyboardInterrupt` and `SystemExit` through, which the loop itself has
-        # raised.
+        """Publish a loss if the task was cancelled: `_fly` has then ended early, or never begun."""
+        # Apart from a cancellation `_fly` lets only `KeyboardInterrupt` and `SystemExit` through.
+        # The loop itself has raised those already.
         if not task.cancelled():
             task.exception()
         self._tasks.discard(task)
@@ -496,9 +496,9 @@ class Slot:
     def _publish(self, flight: Flight, result: TokenResponse | Failure | NoResult) -> None:
         """Publish the flight's result and wake its waiters, unless it has left the slot."""
         if self._flight is not flight:
-            # Return before taking the lock: the garbage collector may finalize the coroutines of a
-            # closed loop on any thread, including one that holds this lock, and a fetch may end
-            # such a coroutine with an exception.
+            # Return before taking the lock. The garbage collector may finalize the coroutines of a
+            # closed loop on any thread, including one that holds this lock. If a fetch responds to
+            # that with an exception, `_fly` comes here.
             return
         now = Now(self.clock.wall(), self.clock.monotonic())
         outcome: Outcome | None
@@ -580,7 +580,7 @@ class Slot:
         self._lock = threading.RLock()
         self._flight = None
         self._tasks = set()
-        # The fork may have happened between the two assignments that change them together.
+        # The fork may have happened between the assignments of `_state` and `token`.
         self.token = self._state.token
         if self.token is not None:
             self.token = self.token.redrawn(self.policy, self.draw)

@@ -21,7 +21,8 @@ _SHARED = "aiomsi"
 class Pace:
     """The times at which a growing table is swept: after a second, or once its size has doubled.
 
-    A sweep reads the whole table, and a service may add thousands of scopes in a row.
+    A service may add thousands of scopes in a row. Not each of them causes a sweep, because a sweep
+    reads the whole table.
     """
 
     interval: float = 1.0
@@ -42,8 +43,9 @@ class SlotTable:
     """Slots by identity and scope.
 
     A slot outlives the credentials that use it, because the next credential is often opened after
-    the last one was closed: one `ArmSession` for each request of a web server, say. It is dropped
-    when no open credential uses it and it is idle: no usable token, no flight, no recent back-off.
+    the last one was closed. An example is a web server with one `ArmSession` for each request. A
+    slot is dropped when no open credential uses it and it is idle: it has no usable token, flight,
+    task or recent back-off.
     """
 
     clock: Clock
@@ -55,7 +57,8 @@ class SlotTable:
     ) -> Slot:
         """Return the slot of an owner's scope, with the credential registered.
 
-        `make` creates a slot in which the credential is registered.
+        If the table has no such slot, `make` creates it. The credential must then be registered in
+        the slot that `make` returns.
         """
         key = owner, scope
         with _locks[0]:
@@ -97,14 +100,14 @@ def shared_slots(clock: Clock) -> SlotTable:
 
 
 def shared_backoff(clock: Clock, place: Hashable, limits: RequestLimits | None) -> HostBackoff:
-    """Return the state of a host, which its slots share; it lives as long as one of them."""
+    """Return the state that the slots of a host share. It lives as long as any of them."""
     with _locks[0]:
         return _shared(clock).backoffs.setdefault(place, HostBackoff(limits))
 
 
 def _shared(clock: Clock) -> _Shared:
-    # The clock itself keeps them: a dictionary of clocks, even one with weak keys, would keep every
-    # clock for ever, because slots refer to it.
+    # The clock itself keeps the slots and host states. A dictionary by clock would keep every clock
+    # for ever, even with weak keys, because the slots refer to their clock.
     shared: _Shared | None = clock.shared.get(_SHARED)
     return clock.shared.setdefault(_SHARED, _Shared(SlotTable(clock))) if shared is None else shared
 

@@ -72,14 +72,15 @@ class ReissuedToken:
     """The host's response to a rejection. Until `until`, a further rejection starts no fetch.
 
     Attributes:
-        rejected: the token of that response; None if it may be rejected at any time, because the
-            fetch carried claims and returned a new token.
+        rejected: the token of that response. None if the fetch carried claims and returned a new
+            token: such a token may be rejected at any time.
         claims: the claims that the fetch carried, or None.
         until: a time on the monotonic clock.
         span: seconds from the response to `until`.
         same: whether the response held the rejected token again.
-        ended: the span of the confirmation that a new token has ended. If that token is rejected
-            at once, the next span is twice as long.
+        ended: the `span` of the response before, if that one held the rejected token again and this
+            one holds a new token; else 0. If the new token is rejected at once, the next span is
+            at least twice as long as `ended`.
 
     """
 
@@ -101,7 +102,7 @@ class SlotState:
         failure: raised for callers that come before `retry_at_unusable`; None if the last fetch
             did not fail.
         failing: failed and lost fetches since the last successful one.
-        losses: lost fetches in close succession, each of which had a waiting caller.
+        losses: lost fetches in close succession that each had a waiting caller.
         unattended: lost flights in a row that had no waiting caller.
         retry_at_usable: the time on the monotonic clock before which no fetch starts while the
             token is usable.
@@ -151,14 +152,14 @@ def decide(
         now: the current time.
         policy: the slot's policy.
         flying: whether a flight is under way.
-        patient: whether the caller has not yet waited for a flight in vain.
+        patient: False once the caller has waited for a flight in vain, else True.
         held_off: the seconds until the host's `Retry-After` is over, whichever slot received it.
             A fetch that starts earlier waits for that time.
 
     Returns:
-        The decision; the token to return or the failure to raise, or None if the caller waits, or
-        fails because of `held_off`; and the longest wait in seconds, if the caller waits while a
-        usable token is held.
+        Three values. The first is the decision. The second is the token to return or the failure to
+        raise; it is None if the caller waits, or fails because of `held_off`. The third is the
+        longest wait in seconds if the caller waits while a usable token is held, else None.
 
     """
     token = state.token
@@ -181,7 +182,7 @@ def decide(
 
 
 def is_starved(state: SlotState, policy: RefreshPolicy) -> bool:
-    """Return whether so many flights were lost unattended that a caller waits for the next.
+    """Return whether so many flights were lost unattended that a caller waits for the next one.
 
     An event loop that ends before the host responds, as with one `asyncio.run` per job, ends each
     of its flights that has no waiting caller.
@@ -190,10 +191,10 @@ def is_starved(state: SlotState, policy: RefreshPolicy) -> bool:
 
 
 def delay_of(state: SlotState, now: Now, policy: RefreshPolicy) -> float:
-    """Return the seconds that a flight waits before its fetch, if no usable token is held.
+    """Return the seconds that a flight waits before its fetch; 0 while a usable token is held.
 
-    A caller without a token starts a flight at once after a lost one. If time-outs of the callers
-    end each event loop before the host responds, that would be one request for every call.
+    After a lost flight a caller without a token starts the next one at once. If the callers'
+    time-outs end each event loop before the host responds, every call would send a request.
     """
     if freshness_of(state.token, now, policy).usable or not is_starved(state, policy):
         return 0.0
@@ -201,7 +202,7 @@ def delay_of(state: SlotState, now: Now, policy: RefreshPolicy) -> float:
 
 
 def is_idle(state: SlotState, now: Now, policy: RefreshPolicy) -> bool:
-    """Return whether the state holds neither a usable token nor a back-off that is recent."""
+    """Return whether the state holds neither a usable token nor a recent back-off."""
     if freshness_of(state.token, now, policy).usable:
         return False
     until = max(state.retry_at_usable, state.retry_at_unusable)
@@ -227,7 +228,7 @@ def apply_response(
     reissued = None
     if request.rejected is not None or request.claims is not None:
         span, ended = _decide_span(state.reissued, request, now, policy, again=again)
-        # The next challenge may reject a new token that was fetched for claims at any time.
+        # If a new token was fetched for claims, the next challenge may reject it at any time.
         secret = response.secret if again or request.claims is None else None
         until = now.monotonic + span
         reissued = ReissuedToken(secret, request.claims, until, span, again, ended)
@@ -242,11 +243,11 @@ def _decide_span(
     *,
     again: bool,
 ) -> tuple[float, float]:
-    """Return `span` and `ended` of the response to a rejection that follows the one of `before`.
+    """Return `span` and `ended` of the response to a rejection; `before` is the response before.
 
-    The first new token may be rejected at once, because the rejection of its predecessor does not
-    show that the service refuses every token: neither if that token was new, nor if the host had
-    handed it out again.
+    The first new token may be rejected at once. The rejection of its predecessor does not show that
+    the service refuses every token, whether the predecessor was new or the host had returned it
+    again.
     """
     is_first = not again and request.claims is None
     if before is None or not _is_repeated(before, request, now, policy, again=again):
@@ -260,10 +261,10 @@ def _decide_span(
 def _is_repeated(
     before: ReissuedToken, request: FetchRequest, now: Now, policy: RefreshPolicy, *, again: bool
 ) -> bool:
-    """Return whether this rejection continues the one that `before` is about.
+    """Return whether this rejection continues the one that `before` responded to.
 
-    A new token that is rejected as soon as its rejection starts a fetch shows that the service
-    refuses every token. One that served for longer was revoked.
+    A new token may be rejected as soon as its rejection can start a fetch. This shows that the
+    service refuses every token. A token that served for longer was revoked.
     """
     if request.claims is not None:
         return before.claims == request.claims or (again and before.rejected == request.rejected)
@@ -300,11 +301,13 @@ def apply_loss(
     """Return the state after a fetch that was cancelled or whose event loop is gone.
 
     The loss counts as a failure for callers with a usable token. Callers without one start the
-    next fetch at once, because the host has not failed; only after `RefreshPolicy.max_restarts`
-    losses in close succession is it a failure for them too. The flight after
-    `RefreshPolicy.max_unattended_losses` unattended losses had a waiting caller. If its callers are
-    gone with it, waiting did not help, and counting starts again; if some still wait in other event
-    loops, the callers after the back-off wait again.
+    next fetch at once, because the host has not failed. For them the loss is a failure only after
+    `RefreshPolicy.max_restarts` losses in close succession.
+
+    The flight after `RefreshPolicy.max_unattended_losses` unattended losses had a waiting caller.
+    If its callers are gone with it, waiting did not help, and counting starts again. If some still
+    wait in other event loops, counting does not start again: the next caller after the back-off
+    waits too.
 
     Args:
         state: the state before.
@@ -339,9 +342,10 @@ def apply_challenge(
 ) -> SlotState | None:
     """Return the state after a claims challenge; None if it has no effect.
 
-    It has none while a fetch with claims is under way, and shortly after one that these claims
-    would repeat. A fetch with other claims is not superseded: its callers have been challenged
-    too, and each later challenge would cancel the fetch before it.
+    A challenge has no effect while a fetch with claims is under way, nor shortly after a fetch that
+    these claims would repeat. A fetch under way with other claims is not superseded, because its
+    callers have been challenged too. Otherwise each later challenge would cancel the fetch before
+    it.
     """
     reissued, token = state.reissued, state.token
     if under_way is not None and under_way.claims is not None:
@@ -409,9 +413,10 @@ def failure_of(error: Exception) -> Failure:
 
 
 def held_off_failure(name: str) -> Failure:
-    """Return the failure for a `Retry-After` that another slot received, too long to wait for.
+    """Return the failure of a call for which another slot's `Retry-After` lasts too long.
 
-    It holds no text of that response, which belongs to the other slot.
+    The failure holds no text of the response with the `Retry-After`, which belongs to the other
+    slot.
     """
     return Failure(
         TokenUnavailableError,

@@ -115,7 +115,7 @@ def identity_of(token: str, client_id: str | None = None) -> TokenIdentity:
 
 
 def read_claims(token: str) -> Mapping[str, Any]:
-    """Read the claims of a JWT, whose signature is not checked; empty if the token is no JWT."""
+    """Read the claims of a JWT without checking its signature; empty if the token is no JWT."""
     parts = token.split(".")
     if len(parts) not in (3, 5):
         return {}
@@ -137,9 +137,9 @@ class AccessToken:
     Attributes:
         token: the token itself, an exact `str`, as C extensions require.
         expires_on: the expiry, in whole seconds since the epoch.
-        refresh_on: the time of the next `get_token`, in whole seconds since the epoch: a little
-            after this package's own refresh point, so that a call at that time returns the same
-            token at once and starts the refresh in the background.
+        refresh_on: the time of the next `get_token`, in whole seconds since the epoch. It is a
+            little after this package's own refresh point. A call at that time returns the same
+            token at once, and starts the refresh in the background.
         token_type: ``"Bearer"``.
         authorization: the value of the `Authorization` header.
 
@@ -152,8 +152,8 @@ class AccessToken:
     authorization: Secret = attrs.field(repr=False, kw_only=True)
     _ends_wall: float = attrs.field(repr=False, kw_only=True)
     _ends_monotonic: float = attrs.field(repr=False, kw_only=True)
-    # Due for a refresh with this many seconds left. Not a point in time, because the seconds left
-    # can be read from both clocks.
+    # The token is due for a refresh once it has this many seconds left. This is no point in time,
+    # because the seconds left can be read from both clocks.
     _refresh_left: float = attrs.field(repr=False, kw_only=True)
     _client_id: str | None = attrs.field(repr=False, kw_only=True, default=None)
 
@@ -207,7 +207,7 @@ def freshness_of(token: AccessToken | None, now: Now, policy: RefreshPolicy) -> 
 def refresh_after(
     response: TokenResponse, *, same_again: bool, policy: RefreshPolicy, draw: Uniform
 ) -> float:
-    """Return the seconds after which the token is due for a refresh; random, so called once.
+    """Return the seconds after which the token is due for a refresh. Random, so call it once.
 
     A time that the host recommends moves only later, because all clients of that host received
     the same one.
@@ -240,8 +240,8 @@ def date_token(
     """Create the token of a response that was received at `now`."""
     after = refresh_after(response, same_again=same_again, policy=policy, draw=draw)
     ends = now.wall + response.life
-    # 36 s for an hour's token and a minute for a day's: by then this package's own refresh is due
-    # on both clocks.
+    # 36 s for a token of one hour, a minute for a token of a day. When that is over, this package's
+    # own refresh is due on both clocks.
     grace = min(60.0, response.life * 0.01)
     return AccessToken(
         token=str(response.secret),
