@@ -57,7 +57,7 @@ class OwnCredential(Protocol):
         """Close the credential."""
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, repr=False)
 class NoResponse:
     """The reason why a request got no readable response.
 
@@ -92,7 +92,7 @@ def new_request_id() -> str:
     return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-{digits[20:]}"
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Call:
     """One call and its state.
 

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from aiomsi._credentials.gate import HostGate
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, repr=False)
 class _FailedAttempt:
     """A request without a token as its result.
 
@@ -104,7 +104,7 @@ async def _only_once(
         raise _DroppedError from error
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, repr=False)
 class TokenFetch:
     """The fetches of one resource's tokens from one host.
 

@@ -23,7 +23,7 @@ _LONGEST_LIFE = 172_800.0
 """Managed identities' tokens live up to 24 hours; a `Date` that implies more than 48 is wrong."""
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, repr=False)
 class TokenRequest:
     """A request for a token, ready to be sent.
 
@@ -39,7 +39,7 @@ class TokenRequest:
     headers: Mapping[str, str]
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, repr=False)
 class TokenHttpResponse:
     """A token endpoint's response.
 
@@ -59,7 +59,7 @@ class TokenHttpResponse:
     took: float
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, repr=False)
 class TokenError:
     """The error of a response without a usable token.
 

@@ -7,7 +7,7 @@ import attrs
 EXHAUSTED, DENIED, NO_ROUTE = "exhausted", "denied", "no route"
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, repr=False)
 class LocalCause:
     """A cause on this machine's side of a connection.
 

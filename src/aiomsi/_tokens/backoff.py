@@ -9,7 +9,7 @@ _MOST_DOUBLINGS = 16
 _GONE_DELAY = 8.0
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, repr=False)
 class Attempt:
     """A failed token request, and its fetch up to then.
 
@@ -73,7 +73,7 @@ def next_try(attempt: Attempt, policy: RefreshPolicy, draw: Uniform) -> float | 
     return delay if attempt.elapsed + delay < deadline(attempt, policy) else None
 
 
-@attrs.frozen
+@attrs.frozen(repr=False)
 class Pause:
     """The seconds after a failed fetch in which no fetch starts.
 

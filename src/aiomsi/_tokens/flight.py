@@ -318,7 +318,7 @@ def join_fetch(task: asyncio.Task[Any]) -> None:
         flight.own.add(task)
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Ping:
     """A callback that is sent to another event loop, to check whether that loop runs.
 

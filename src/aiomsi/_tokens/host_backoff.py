@@ -43,7 +43,7 @@ class Ticket:
     ended: float | None = None
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class HostBackoff:
     """The state of a host, which its slots share in any event loop and thread.
 

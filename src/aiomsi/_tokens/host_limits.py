@@ -29,7 +29,7 @@ GRACE = 0.5
 LEASE = 15.0
 
 
-@attrs.frozen
+@attrs.frozen(eq=False)
 class RequestLimits:
     """The limits of one host for the requests of this process.
 
@@ -43,7 +43,7 @@ class RequestLimits:
     at_once: int
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, repr=False)
 class Load:
     """The load of a host by this process, as far as the next ticket is concerned.
 

@@ -108,7 +108,7 @@ class SlotStats:
     identity: TokenIdentity | None = None
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Slot:
     """One token and the single flight that renews it; `flight` holds the theory of operation.
 

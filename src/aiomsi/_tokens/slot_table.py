@@ -17,7 +17,7 @@ from aiomsi._util.compat import after_fork_in_child
 _SHARED = "aiomsi"
 
 
-@attrs.define
+@attrs.define(eq=False, repr=False)
 class Pace:
     """The times at which a growing table is swept: after a second, or once its size has doubled.
 
@@ -38,7 +38,7 @@ class Pace:
         self._next, self._most = monotonic + self.interval, max(16, 2 * size)
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class SlotTable:
     """Slots by identity and scope.
 
@@ -88,7 +88,7 @@ class SlotTable:
             self._pace.swept(self.clock.monotonic(), len(self._slots))
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class _Shared:
     slots: SlotTable
     backoffs: WeakValueDictionary[Hashable, HostBackoff] = attrs.field(factory=WeakValueDictionary)

@@ -21,7 +21,7 @@ from aiomsi._tokens.token import (
 from aiomsi._util.foreign import without_secrets
 
 
-@attrs.frozen
+@attrs.frozen(eq=False)
 class Failure:
     """A failed fetch as a value, from which each caller creates a separate exception.
 
@@ -67,7 +67,7 @@ class FetchRequest:
     rejected: str | None = attrs.field(default=None, repr=False)
 
 
-@attrs.frozen
+@attrs.frozen(eq=False)
 class ReissuedToken:
     """The host's response to a rejection. Until `until`, a further rejection starts no fetch.
 

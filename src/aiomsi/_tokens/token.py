@@ -16,7 +16,7 @@ Uniform = Callable[[float, float], float]
 """A function that returns a random number between two others, as `random.uniform`."""
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, repr=False)
 class Now:
     """One reading of both clocks, in seconds."""
 

@@ -31,12 +31,13 @@ class Link(str):
         return str.__repr__(self.partition("?")[0])
 
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
+# `re` compiles the patterns on first use, because a GET of one resource follows no link.
+_CONTROL = r"[\x00-\x1f\x7f]"
+_SCHEME = r"[A-Za-z][A-Za-z0-9+.-]*:"
 # No user, percent-encoding, backslash or letter beyond ASCII, because two parsers could read those
 # in two ways.
-_ABSOLUTE = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+(?=[/?]|$)", re.IGNORECASE)
-_LOCAL_FILE = re.compile(r"file:/+", re.IGNORECASE)
+_ABSOLUTE = r"(?i:https?)://[A-Za-z0-9.:\[\]-]+(?=[/?]|$)"
+_LOCAL_FILE = r"(?i:file):/+"
 # The ASCII characters that the target of an HTTP request can carry.
 _SENDABLE = "".join(map(chr, range(0x21, 0x7F))).translate({ord(char): None for char in "#\\"})
 _MAX_TEXT = 200
@@ -52,8 +53,9 @@ def resolve_link(cloud: Cloud, link: str, base: str) -> str:
 
     """
     link = Link(link)
-    url = None if _CONTROL.search(link.strip(" ")) else _resolve(link.strip(" "), base)
-    if url is None or (found := _ABSOLUTE.match(url)) is None or not cloud.is_resource_manager(url):
+    url = None if re.search(_CONTROL, link.strip(" ")) else _resolve(link.strip(" "), base)
+    found = None if url is None else re.match(_ABSOLUTE, url)
+    if url is None or found is None or not cloud.is_resource_manager(url):
         del url
         shown = link.partition("?")[0][:_MAX_TEXT]
         msg = f"the response links to {shown!r}, which is not on {cloud.resource_manager}"
@@ -69,8 +71,8 @@ def _resolve(link: str, base: str) -> str | None:
     """Resolve a link against the URL of its response; None for a form that no service uses."""
     if "\\" in link.partition("?")[0] or not link:
         return None
-    link = _LOCAL_FILE.sub("/", link, count=1) if _LOCAL_FILE.match(link) else link
-    if _SCHEME.match(link):
+    link = re.sub(_LOCAL_FILE, "/", link, count=1) if re.match(_LOCAL_FILE, link) else link
+    if re.match(_SCHEME, link):
         return link
     parts = urlsplit(base)
     if link.startswith("//"):
@@ -110,7 +112,7 @@ def _fold_path(url: str) -> str:
     return unquote(get_path(url)).rstrip("/").lower()
 
 
-_OPERATION = re.compile("operation|asyncresult|status")
+_OPERATION = "operation|asyncresult|status"
 
 
 def is_operation_url(link: str, request: str) -> bool:
@@ -121,7 +123,7 @@ def is_operation_url(link: str, request: str) -> bool:
     """
     known = set(_fold_path(request).split("/"))
     return any(
-        _OPERATION.search(segment) and segment not in known
+        re.search(_OPERATION, segment) and segment not in known
         for before, segment in pairwise(_fold_path(link).split("/"))
         if before != "providers"
     )

@@ -36,7 +36,8 @@ _AS_TEXT = (
 )
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
 # Control characters other than the tab, and halves of surrogate pairs, which have no bytes.
-_NOT_IN_HEADER = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")
+# `re` compiles it on first use, because most calls have no headers of the caller.
+_NOT_IN_HEADER = r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]"
 _OWN_HEADERS = frozenset({"authorization", "x-ms-authorization-auxiliary"})
 # Headers of the connection, and headers that frame a message or name its host.
 # Source: https://www.rfc-editor.org/rfc/rfc9110#section-7.6.1
@@ -348,7 +349,7 @@ def check_headers(headers: object) -> None:
             raise ConfigurationError(
                 msg, help="Pass ArmSession(credential=..., auxiliary=...) to use other identities"
             )
-        sendable = isinstance(value, str) and not _NOT_IN_HEADER.search(value)
+        sendable = isinstance(value, str) and not re.search(_NOT_IN_HEADER, value)
         if not sendable or not isinstance(name, str) or not _TOKEN.fullmatch(name):
             # The value may be secret.
             msg = (

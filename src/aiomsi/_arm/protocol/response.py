@@ -15,13 +15,14 @@ from aiomsi._util.lazy import late_import
 
 _IDENTITY_HEADERS = ("x-ms-operation-identifier",)
 _LINKS = frozenset({"azure-asyncoperation", "location", "operation-location"})
-_VERSION = re.compile(r"[?&](api-version=[^&#]*)", re.IGNORECASE)
+# `re` compiles it on first use, because a good GET returns the body alone.
+_VERSION = r"(?i)[?&](api-version=[^&#]*)"
 
 
 def _strip_query(url: str) -> str:
     """Return a URL without its query, except for the api-version."""
     path, mark, query = url.partition("?")
-    version = _VERSION.search(mark + query)
+    version = re.search(_VERSION, mark + query)
     return path if version is None else f"{path}?{version[1]}"
 
 

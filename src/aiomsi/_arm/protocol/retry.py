@@ -39,16 +39,15 @@ DEFAULT_BUDGET = 180.0
 CHECKED_WRITES = frozenset({"PUT", "PATCH"})
 TEMPORARY_STATUSES = frozenset({408, 499, 500, 502, 503, 504})
 _PERMANENT_CODES = frozenset({"ResponseTooLarge"})
-# Reads by POST: Resource Graph's queries, and the actions that ARM names "list...".
-_READS_BY_POST = re.compile(
-    r"/providers/Microsoft\.ResourceGraph/resources|.*/list[^/]*", re.IGNORECASE
-)
+# Reads by POST: Resource Graph's queries, and the actions that ARM names "list...". `re` compiles
+# it on first use, because a GET needs no look at its path.
+_READS_BY_POST = r"(?i)/providers/Microsoft\.ResourceGraph/resources|.*/list[^/]*"
 
 
 def is_read(method: str, path: str) -> bool:
     """Return whether a call only reads."""
     return method in SAFE_METHODS or (
-        method == "POST" and _READS_BY_POST.fullmatch(path.partition("?")[0]) is not None
+        method == "POST" and re.fullmatch(_READS_BY_POST, path.partition("?")[0]) is not None
     )
 
 
