@@ -154,6 +154,14 @@ def test_every_other_resource_goes_out_byte_for_byte(scope: str, resource: str) 
     assert resource_of(scope) == resource
 
 
+@pytest.mark.parametrize(
+    "scope", ["https://x/.default\n", "https://x y/.default", "https://x\0", "https://x\xa0"]
+)
+def test_scope_with_white_space_is_refused(scope: str) -> None:
+    with pytest.raises(ConfigurationError, match="no white space"):
+        resource_of(scope)
+
+
 @pytest.mark.parametrize("scope", ["", " ", "/.default", "\t/.default"])
 def test_scope_without_a_resource_is_refused(scope: str) -> None:
     with pytest.raises(ConfigurationError, match="names no resource"):

@@ -206,6 +206,10 @@ def resource_of(scope: object) -> str:
     if not resource.strip():
         msg = f"the scope {scope!r} names no resource; for ARM it is {_EXAMPLE!r}"
         raise ConfigurationError(msg)
+    if " " in scope or not scope.isprintable():
+        # A line of a file may end with a newline, for example.
+        msg = f"a scope has no white space, and this one does: {scope!r}"
+        raise ConfigurationError(msg)
     return _ARM_AUDIENCES.get(resource.removesuffix("/"), resource)
 
 

@@ -94,6 +94,18 @@ def test_a_good_answer_is_a_grant(azure: EmbeddedAzure, manual: ManualClock) -> 
     )
 
 
+def test_files_exhausted_between_requests_are_named(nowhere: str) -> None:
+    async def sleep(_seconds: float) -> None:
+        # As the import of a module at its first use does.
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    failure = fetch(nowhere, Clock(sleep=sleep))
+    assert isinstance(failure, Failure)
+    assert (failure.error, failure.permanent) == (TokenUnavailableError, False)
+    assert "no file descriptor left" in failure.summary
+    assert "ulimit -n" in failure.help
+
+
 def test_three_500s_and_then_a_token(azure: EmbeddedAzure, manual: ManualClock) -> None:
     azure.inject("imds", Fault(500), times=3)
     began = manual.clock.monotonic()
@@ -174,6 +186,7 @@ def test_response_of_another_service_is_refused_at_once(
     failure = fetch(azure.imds_url, manual.clock)
     assert isinstance(failure, Failure)
     assert (failure.error, failure.permanent) == (TokenRefusedError, True)
+    assert "a server other than Azure's IMDS responded" in failure.summary
     assert shown in failure.summary
     assert azure.counts.imds_requests == 1
 

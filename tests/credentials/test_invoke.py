@@ -269,8 +269,27 @@ class Overridden(ManagedIdentityCredential):
         return token if self.answer is None else self.answer(token)
 
 
+class OverriddenInfo(ManagedIdentityCredential):
+    """A user's subclass, which overrides the newer of the two methods."""
+
+    calls = 0
+
+    async def get_token_info(self, *scopes: str, options: Any = None) -> Any:
+        self.calls += 1
+        return await super().get_token_info(*scopes, options=options)
+
+
 def as_pair(token: Any) -> tuple[str, int]:
     return token.token, token.expires_on
+
+
+@pytest.mark.anyio
+@pytest.mark.usefixtures("azure_environment")
+async def test_session_calls_an_overridden_newer_method() -> None:
+    credential = OverriddenInfo()
+    async with ArmSession(credential) as arm:
+        assert (await arm.get(DEVTEST, api_version=VERSION))["name"] == "DevTest"
+    assert credential.calls == 1
 
 
 @pytest.mark.anyio

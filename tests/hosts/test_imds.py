@@ -464,6 +464,8 @@ def test_byte_order_mark_does_not_matter() -> None:
         (503, b"<h1>x", {"X-Squid-Error": "ERR_CONNECT_FAIL 111"}, "a Squid proxy"),
         (404, b"404 page not found\n", {}, "the text '404 page not found'"),
         (401, b"", {}, "no text at all"),
+        (407, b"", {"Proxy-Authenticate": "Basic"}, "no text at all"),
+        (511, b"", {}, "no text at all"),
         (405, b"", {"Server": "nginx"}, "no text at all (server 'nginx')"),
         (502, b"<html><style>p { x }</style><h1>Bad\0Gateway</h1>", {}, "the text 'Bad Gateway'"),
         (

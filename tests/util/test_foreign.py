@@ -100,6 +100,7 @@ def test_class_without_stand_in_becomes_plain_exception(error: BaseException, te
         ("client_secret=hush&x=1", "client_secret=***&x=1"),
         ("https://h/?sv=1&sig=a%3D&x=1", "https://h/?sv=1&sig=***&x=1"),
         ("http://u:pa55@h", "http://u:***@h"),
+        ("half \ud83d pair", "half ? pair"),
         ("expected Bearer token,\n http://h:80/a@b", "expected Bearer token, http://h:80/a@b"),
     ],
 )

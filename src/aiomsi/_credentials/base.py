@@ -54,10 +54,11 @@ class SlotCredential(ABC):
 
     @property
     def is_overridden(self) -> bool:
-        """Whether a subclass or an attribute of the user's replaces `get_token`."""
-        return (
-            "get_token" in vars(self)
-            or type(self).get_token.__module__.partition(".")[0] != __name__.partition(".")[0]
+        """Whether a subclass or an attribute of the user's replaces a token method."""
+        package = __name__.partition(".")[0]
+        return any(
+            name in vars(self) or getattr(type(self), name).__module__.partition(".")[0] != package
+            for name in ("get_token", "get_token_info")
         )
 
     async def get_token_info(

@@ -181,8 +181,8 @@ class TokenFetch:
                     await self.clock.sleep(delay)
         except HeldOffError:
             return held_off_failure(f"{self.host.kind} {self.resource}")
-        except TimeoutError:
-            pass
+        except OSError as error:
+            failed = _describe_end(error, failed)
         finally:
             limit.timer.cancel()
         return self._failure(failed, number, self._elapsed(began, limit))
@@ -263,6 +263,8 @@ class TokenFetch:
         if "Content-Encoding" in response.headers:
             plain = decompress_body(body, response.headers)
             if isinstance(plain, TokenError):
+                if not plain.passing:
+                    plain = self.host.make_impostor_error(plain.message)
                 return _FailedAttempt(plain, response.status)
             body = plain
         received = Now(self.clock.wall(), self.clock.monotonic())
@@ -330,6 +332,14 @@ def _classify_attempt(failed: _FailedAttempt) -> tuple[str, type[CredentialError
     return "throttled" if failed.status == 429 else "unavailable", TokenUnavailableError
 
 
+def _describe_end(error: OSError, failed: _FailedAttempt) -> _FailedAttempt:
+    """Return the last failed attempt of a fetch that an error outside its requests ended.
+
+    The error is the deadline's, or for example that of an import without a file descriptor.
+    """
+    return failed if isinstance(error, TimeoutError) else _describe_lost_request(error)
+
+
 def _describe_lost_request(error: BaseException) -> _FailedAttempt:
     if isinstance(error, _DroppedError) and error.__cause__ is not None:
         error = error.__cause__
@@ -338,8 +348,8 @@ def _describe_lost_request(error: BaseException) -> _FailedAttempt:
     # Other errors quote unparsed bytes, and these may be part of a token.
     if isinstance(error, OSError | aiohttp.ServerTimeoutError) and str(error):
         words = f"{words}: {without_secrets(str(error))}"
-    cause = None if connected else find_local_cause(getattr(error, "errno", None))
-    if cause is not None:
+    cause = find_local_cause(getattr(error, "errno", None))
+    if cause is not None and (cause.kind == EXHAUSTED or not connected):
         problem = TokenError(f"{cause.message} ({words})", passing=True, help=cause.help)
         return _FailedAttempt(problem, connected=False, exhausted=cause.kind == EXHAUSTED)
     hint = _UNKNOWN_NAME if isinstance(error, aiohttp.ClientConnectorDNSError) else ""

@@ -74,7 +74,7 @@ def _is_foreign_body(response: TokenHttpResponse) -> bool:
         # A body that begins like an object may be a truncated one.
         return response.status != 200 or body[:1] != b"{"
     if not body:
-        return response.status in (401, 403, 405)
+        return response.status in (401, 403, 405, 407, 511)
     passing = response.status >= 500 or response.status in (404, 408, 410, 429)
     if _is_html(response, body):
         return not (passing and response.headers.get("Server", "").lower().startswith(_OWN_SERVERS))

@@ -27,7 +27,10 @@ def _secrets() -> re.Pattern[str]:
 def without_secrets(text: str) -> str:
     """Return foreign text on one line, shortened, with every likely secret masked."""
     # Shortened first, so that the time is bounded, with room for a secret across the cut.
-    return _secrets().sub(_mask, " ".join(text[: 2 * _MAX_TEXT].split()))[:_MAX_TEXT]
+    line = " ".join(text[: 2 * _MAX_TEXT].split())
+    # JSON may escape half a surrogate pair, which a log in UTF-8 can't encode.
+    line = line.encode("utf-8", "replace").decode()
+    return _secrets().sub(_mask, line)[:_MAX_TEXT]
 
 
 def _mask(match: re.Match[str]) -> str:
