@@ -13,6 +13,7 @@ import aiohttp
 import attrs
 import pytest
 from arm_server import (
+    AUDIENCE,
     GROUP,
     VAULT,
     VERSION,
@@ -36,6 +37,7 @@ from aiomsi import (
     ArmRetry,
     ArmSession,
     AuthenticationError,
+    Cloud,
     NotFoundError,
     OperationCanceledError,
     OperationFailedError,
@@ -161,6 +163,18 @@ async def test_a_final_error_is_not_repeated(status: int) -> None:
         with pytest.raises(ArmError) as raised:
             await send(own, "GET")
     assert (raised.value.status, raised.value.attempts, len(arm.asked)) == (status, 1, 1)
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "POST", "DELETE"])
+async def test_switch_of_protocols_is_no_success(method: str) -> None:
+    switch = b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n"
+    async with (
+        listener(switch) as (url, seen),
+        ArmSession(Tokens(), cloud=Cloud("Canned", url, AUDIENCE)) as own,
+    ):
+        with pytest.raises(ArmError, match="101"):
+            await send(own, method)
+    assert len(seen) == 1
 
 
 async def test_a_412_has_a_type_of_its_own() -> None:

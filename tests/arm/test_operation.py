@@ -25,6 +25,7 @@ from aiomsi import (
     OperationFailedError,
     OperationUnfinishedError,
     OperationUnreadableError,
+    ServiceError,
     TokenRefusedError,
     UsageError,
 )
@@ -555,6 +556,17 @@ async def test_deadline_that_is_none_is_refused_before_the_call(deadline: Any) -
             await own.put(VAULT, api_version=VERSION, json=BODY, deadline=deadline)
 
 
+async def test_callback_that_is_none_is_refused_before_the_call() -> None:
+    wrong: Any = 3
+    async with canned() as arm, session(arm) as own:
+        with pytest.raises(ConfigurationError, match="on_progress= takes a function, not int"):
+            await own.put(VAULT, api_version=VERSION, json=BODY, on_progress=wrong)
+    async with canned(BEGUN) as arm, session(arm) as own:
+        operation = await begin(own)
+        with pytest.raises(ConfigurationError, match="on_progress= takes a function, not int"):
+            await operation.result(on_progress=wrong)
+
+
 async def turns_of(operation: Operation, deadline: float) -> int:
     """Wait in slices until the operation ends, and return the number of slices."""
     turns = 0
@@ -767,6 +779,23 @@ async def test_error_after_the_acceptance_has_the_operation(
         )
         # The operation holds the session, and signed URLs.
         assert pickle.loads(pickle.dumps(told)).operation is None  # noqa: S301 (our own)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "uncertain"),
+    [
+        ("PUT", VAULT, True),
+        ("POST", f"{VAULT}/start", True),
+        ("POST", f"{VAULT}/listKeys", False),
+    ],
+)
+async def test_write_with_an_unreadable_result_is_uncertain(
+    method: str, path: str, uncertain: bool
+) -> None:
+    async with canned(Says(body='{"name": "k')) as arm, session(arm) as own:
+        with pytest.raises(ServiceError, match="not JSON") as raised:
+            await getattr(own, method.lower())(path, api_version=VERSION, json=BODY)
+    assert raised.value.uncertain is uncertain
 
 
 async def test_error_before_the_acceptance_has_no_operation() -> None:

@@ -262,6 +262,22 @@ async def test_the_link_of_an_operation_is_not_shown(poll: Says) -> None:
     assert poll.status == 403 or isinstance(raised.value, OperationFailedError)
 
 
+@pytest.mark.parametrize(
+    "verb", ["get", "head", "put", "patch", "post", "delete", "request", "begin"]
+)
+async def test_parameters_of_a_failed_call_are_not_shown(verb: str) -> None:
+    first = ("PUT",) if verb in ("request", "begin") else ()
+    denied = Says(403, error("AuthorizationFailed"))
+    async with canned(denied, denied) as server, session(server, Tokens((TOKEN,))) as arm:
+        for path, options in (
+            (VAULT, {"api_version": VERSION, "params": {"s": SIGNATURE}}),
+            (SIGNED, {}),
+        ):
+            with pytest.raises(AiomsiError) as raised:
+                await getattr(arm, verb)(*first, path, **options)
+            check_hidden(raised.value)
+
+
 async def test_a_location_elsewhere_is_not_shown_with_its_query() -> None:
     elsewhere = {"Location": f"https://evil.example/x?s={SIGNATURE}"}
     async with (

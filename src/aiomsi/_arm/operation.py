@@ -24,7 +24,13 @@ from aiomsi._arm.protocol.operations.polling import (
 )
 from aiomsi._arm.protocol.operations.sources import missed
 from aiomsi._arm.protocol.operations.state import FinalStateVia, Progress, checked_via
-from aiomsi._arm.protocol.request import NO_OPTIONS, Options, check_seconds, make_poll_options
+from aiomsi._arm.protocol.request import (
+    NO_OPTIONS,
+    Options,
+    check_callable,
+    check_seconds,
+    make_poll_options,
+)
 from aiomsi._arm.protocol.response import ArmResponse
 from aiomsi._arm.protocol.write_check import holds
 from aiomsi._arm.sender import Sender
@@ -128,16 +134,21 @@ class Operation:
         as its `operation`; so has the `asyncio.CancelledError` of a cancelled wait.
         """
         check_seconds("deadline", deadline)
+        check_callable("on_progress", on_progress)
         try:
             await self._wait(deadline, on_progress)
             return self._outcome()
         except (AiomsiError, asyncio.CancelledError) as error:
             if getattr(error, "operation", None) is None:
                 vars(error)["operation"] = self
-            if isinstance(error, AiomsiError) and (
-                self._progress.outcome is None or self._pending is not None
+            reads = self._call is not None and self._call.reads
+            if (
+                isinstance(error, AiomsiError)
+                and not reads
+                and (self._progress.outcome in (None, "succeeded") or self._pending is not None)
             ):
-                # The operation continues, even if the failed poll itself was not sent.
+                # The operation continues, even if the failed poll itself was not sent. Or it has
+                # succeeded, and its result can't be read.
                 error.uncertain = True
             raise
 

@@ -70,7 +70,7 @@ class Sender:
                 call.uncertain_error.add_note(f"It could not be sent again: {error}")
                 raise call.mark_uncertain(call.uncertain_error) from call.uncertain_error.__cause__
             else:
-                if response.status < 300 or response.status == 304:
+                if 200 <= response.status < 300 or response.status == 304:
                     return response
                 done = await self._recover(call, response)
             if done is not None:

@@ -9,7 +9,13 @@ import attrs
 
 from aiomsi._arm.call import Call
 from aiomsi._arm.connection import Connection
-from aiomsi._arm.protocol.request import Options, build_url, check_seconds, has_version
+from aiomsi._arm.protocol.request import (
+    Options,
+    build_url,
+    check_callable,
+    check_seconds,
+    has_version,
+)
 from aiomsi._arm.protocol.response import ArmResponse
 from aiomsi._arm.sender import Sender
 from aiomsi._errors import ConfigurationError
@@ -93,9 +99,10 @@ class Verbs:
             NotFoundError: the resource does not exist.
 
         """
-        await self.request(
-            "HEAD", path, api_version=api_version, params=params, headers=headers, timeout=timeout
-        )
+        options = Options(api_version, params, headers=headers, timeout=timeout)
+        call = self._make_call("HEAD", path, options)
+        del path, params
+        await self._sender.send(call, timeout)
 
     async def put(
         self,
@@ -141,7 +148,9 @@ class Verbs:
             api_version, params, json, content, headers, timeout, if_match, if_none_match
         )
         del json, content
-        return await self._run("PUT", path, options, deadline, on_progress)
+        call = self._make_call("PUT", path, options)
+        del path, params
+        return await self._run(call, options, deadline, on_progress)
 
     async def patch(
         self,
@@ -163,7 +172,9 @@ class Verbs:
         """
         options = Options(api_version, params, json, content, headers, timeout, if_match)
         del json, content
-        return await self._run("PATCH", path, options, deadline, on_progress)
+        call = self._make_call("PATCH", path, options)
+        del path, params
+        return await self._run(call, options, deadline, on_progress)
 
     async def post(
         self,
@@ -184,7 +195,9 @@ class Verbs:
         """
         options = Options(api_version, params, json, content, headers, timeout)
         del json, content
-        return await self._run("POST", path, options, deadline, on_progress)
+        call = self._make_call("POST", path, options)
+        del path, params
+        return await self._run(call, options, deadline, on_progress)
 
     async def delete(
         self,
@@ -200,7 +213,9 @@ class Verbs:
     ) -> Any:
         """Delete a resource and wait for the end; arguments and errors as for `put`."""
         options = Options(api_version, params, headers=headers, timeout=timeout, if_match=if_match)
-        return await self._run("DELETE", path, options, deadline, on_progress)
+        call = self._make_call("DELETE", path, options)
+        del path, params
+        return await self._run(call, options, deadline, on_progress)
 
     async def request(
         self,
@@ -258,7 +273,9 @@ class Verbs:
             api_version, params, json, content, headers, timeout, if_match, if_none_match
         )
         del json, content
-        return await self._begin(method, path, options, final_state_via)
+        call = self._make_call(method, path, options)
+        del path, params
+        return await self._begin(call, options, final_state_via)
 
     async def resume(self, state: Mapping[str, Any]) -> Operation:
         """Return the operation of a saved `state`, of this or another process; send no request.
@@ -301,23 +318,21 @@ class Verbs:
         return call
 
     async def _begin(
-        self, method: str, path: str, options: Options, via: FinalStateVia | None = None
+        self, call: Call, options: Options, via: FinalStateVia | None = None
     ) -> Operation:
         with late_import:
             from aiomsi._arm.operation import start_operation
 
-        return await start_operation(
-            self._sender, self._make_call(method, path, options), options, via
-        )
+        return await start_operation(self._sender, call, options, via)
 
     async def _run(
         self,
-        method: str,
-        path: str,
+        call: Call,
         options: Options,
         deadline: float | None,
         on_progress: OnProgress | None,
     ) -> Any:
         check_seconds("deadline", deadline)
-        operation = await self._begin(method, path, options)
+        check_callable("on_progress", on_progress)
+        operation = await self._begin(call, options)
         return await operation.result(deadline=deadline, on_progress=on_progress)

@@ -299,6 +299,7 @@ def test_a_refused_version_may_be_among_the_supported_ones(query: str, listed: b
         ("DELETE", 404, "SubscriptionNotFound", True, False),
         ("DELETE", 404, "InvalidResourceType", True, False),
         ("DELETE", 404, "InvalidResourceNamespace", True, False),
+        ("DELETE", 404, "NoRegisteredProviderFound", True, False),
         ("DELETE", 409, "Conflict", True, False),
         ("GET", 404, "ResourceNotFound", True, False),
     ],

@@ -13,7 +13,12 @@ from aiomsi._errors import ApiVersionError, ArmError
 
 # The codes of a 404 that is about the path and not about the resource at its end.
 _NEVER_THERE = frozenset(
-    {"InvalidResourceNamespace", "InvalidResourceType", "SubscriptionNotFound"}
+    {
+        "InvalidResourceNamespace",
+        "InvalidResourceType",
+        "NoRegisteredProviderFound",
+        "SubscriptionNotFound",
+    }
 )
 _VERSION = re.compile(r"[?&]api-version=([^&#]*)", re.IGNORECASE)
 

@@ -305,9 +305,10 @@ class Poll:
         )
 
     @property
-    def is_page(self) -> bool:
-        """Whether the body is an HTML page, for example from a gateway."""
-        return self.response.body.lstrip()[:1] == b"<"
+    def is_unreadable(self) -> bool:
+        """Whether the body is not JSON: cut short, for example, or a gateway's page."""
+        body = self.response.body.strip()
+        return self.document is None and body not in (b"", b"null")
 
     def shows(self, url: str) -> bool:
         """Return whether the body is the resource at `url`, and not a record without a state."""

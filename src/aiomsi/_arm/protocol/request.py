@@ -399,3 +399,15 @@ def check_seconds(name: str, seconds: object) -> None:
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or seconds != seconds:  # noqa: PLR0124 (not a number)
         msg = f"{name}= takes seconds, not {seconds!r}"
         raise ConfigurationError(msg)
+
+
+def check_callable(name: str, function: object) -> None:
+    """Check that an argument is a function, or None.
+
+    Raises:
+        ConfigurationError: the argument is neither.
+
+    """
+    if function is not None and not callable(function):
+        msg = f"{name}= takes a function, not {type(function).__name__}"
+        raise ConfigurationError(msg)

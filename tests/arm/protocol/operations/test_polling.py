@@ -914,7 +914,14 @@ def test_resource_takes_the_place_of_a_record_that_is_given_up(
 
 @pytest.mark.parametrize(
     "body",
-    [b"<html>", {"id": "x", "startTime": "now"}, {"status": None, "name": "1"}, {"status": 1}],
+    [
+        b"<html>",
+        b'{"name": "k',
+        b"Bad gateway",
+        {"id": "x", "startTime": "now"},
+        {"status": None, "name": "1"},
+        {"status": 1},
+    ],
 )
 def test_malformed_location_response_is_polled_again(body: object) -> None:
     for method in ("PUT", "PATCH", "DELETE"):

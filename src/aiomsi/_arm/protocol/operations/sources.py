@@ -156,7 +156,7 @@ class PollReader:
                 source=newest,
                 location=newest,
             )
-        if progress.method != "POST" and (poll.is_page or poll.lacks_state):
+        if progress.method != "POST" and (poll.is_unreadable or poll.lacks_state):
             return None
         if (ended := self._read_record_at_location(progress)) is not None:
             return ended
