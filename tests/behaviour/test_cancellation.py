@@ -433,8 +433,14 @@ class Wrapper:
 
     def __init__(self) -> None:
         self.inner = Inner()
+        self.loop = asyncio.get_running_loop()
+        self.suspended = threading.Event()
 
     def get_token(self, *scopes: str, **options: Any) -> Awaitable[tuple[str, float]]:
+        # The first call runs in a thread. From Python 3.14 on its caller is not suspended if the
+        # thread ends before the caller awaits it, so the thread waits until the loop runs.
+        self.loop.call_soon_threadsafe(self.suspended.set)
+        self.suspended.wait(10)
         return self.inner.get_token(*scopes, **options)
 
 
