@@ -79,10 +79,6 @@ class NoResponse:
     help: str = ""
 
 
-def _path_alone(url: str) -> str:
-    return repr(url.partition("?")[0])
-
-
 def new_request_id() -> str:
     """Return a random GUID (version 4, variant a) as text.
 
@@ -92,6 +88,7 @@ def new_request_id() -> str:
     return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-{digits[20:]}"
 
 
+# No generated repr: it would show the token and the signed query of the URL.
 @attrs.define(eq=False, repr=False)
 class Call:
     """One call and its state.
@@ -125,9 +122,9 @@ class Call:
     """
 
     method: str
-    url: str = attrs.field(repr=_path_alone)
-    headers: MutableMapping[str, str] = attrs.field(repr=False)
-    data: bytes | None = attrs.field(repr=False)
+    url: str
+    headers: MutableMapping[str, str]
+    data: bytes | None
     began: float
     kind: ResourceType | None = None
     lacks_version: bool = False
@@ -139,7 +136,7 @@ class Call:
     pending_error: ArmError | ArmConnectionError | None = None
     failed_checks: int = 0
     fixes: int = 0
-    registered: dict[str, float] = attrs.field(factory=dict, repr=False)
+    registered: dict[str, float] = attrs.field(factory=dict)
     fault: tuple[int | None, str | None] | None = None
     repeats: int = 0
     unreadable: bool = False
