@@ -32,9 +32,10 @@ from aiomsi._credentials.gate_schedule import GateState, parse_state
 from aiomsi._hosts.body import MAX_BODY
 from aiomsi._hosts.identity import SYSTEM_ASSIGNED, Identity
 from aiomsi._hosts.imds import Imds
+from aiomsi._tokens.failure import Failure
 from aiomsi._tokens.host_backoff import HostBackoff, Ticket
 from aiomsi._tokens.host_limits import LEASE
-from aiomsi._tokens.state import Failure, FetchRequest
+from aiomsi._tokens.state import FetchRequest
 from aiomsi._tokens.token import TokenResponse
 from aiomsi.testing import EmbeddedAzure, Fault, ManualClock
 

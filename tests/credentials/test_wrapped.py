@@ -32,9 +32,10 @@ from aiomsi._credentials.wrapped import (
     read_token,
     wrap,
 )
+from aiomsi._tokens.failure import Failure
 from aiomsi._tokens.flight import Ping, call_threadsafe
 from aiomsi._tokens.policy import DEFAULT_POLICY
-from aiomsi._tokens.state import Failure, FetchRequest
+from aiomsi._tokens.state import FetchRequest
 from aiomsi._tokens.token import Now, TokenResponse
 from aiomsi._util.secret import Secret
 

@@ -33,6 +33,7 @@ PURE = (
     "_tokens.token",
     "_tokens.policy",
     "_tokens.state",
+    "_tokens.failure",
     "_tokens.backoff",
     "_tokens.host_limits",
 )

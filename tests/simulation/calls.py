@@ -10,8 +10,9 @@ from simulation.turns import DEADLINE
 from simulation.world import Moment, World
 
 from aiomsi import AccessToken, CredentialClosedError, CredentialError, UsageError
+from aiomsi._tokens.failure import Failure
 from aiomsi._tokens.flight import Fetch
-from aiomsi._tokens.state import Failure, FetchRequest
+from aiomsi._tokens.state import FetchRequest
 from aiomsi._tokens.token import Now, TokenResponse
 
 LATE_WAIT = 5.0

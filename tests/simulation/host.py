@@ -11,8 +11,9 @@ from simulation.turns import DEADLINE
 from simulation.world import World
 
 from aiomsi._errors import TokenRefusedError, TokenUnavailableError
+from aiomsi._tokens.failure import Failure, make_held_off_failure
 from aiomsi._tokens.host_backoff import HeldOffError, Ticket
-from aiomsi._tokens.state import Failure, FetchRequest, held_off_failure
+from aiomsi._tokens.state import FetchRequest
 from aiomsi._tokens.token import TokenResponse
 from aiomsi._util.secret import Secret
 
@@ -66,7 +67,7 @@ class SimHost:
             return await self._answer(flight)
         except HeldOffError:
             flight.held_off = True
-            return held_off_failure(flight.slot.slot.name)
+            return make_held_off_failure(flight.slot.slot.name)
         finally:
             ticket.ended = clock.monotonic()
             turns.end(flight)

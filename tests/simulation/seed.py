@@ -129,7 +129,7 @@ class Simulation:
     def _slot(self, name: str, backoff: HostBackoff) -> SimSlot:
         world = self.world
 
-        def draw(low: float, high: float) -> float:
+        def uniform(low: float, high: float) -> float:
             drawn = world.chance.uniform(low, high)
             slot.draws.append((low, high, drawn))
             return drawn
@@ -144,7 +144,11 @@ class Simulation:
 
         private = world.chance.random() < self.profile.private
         core = Slot(
-            name, Clock(wall, monotonic, asyncio.sleep), draw=draw, backoff=backoff, private=private
+            name,
+            Clock(wall, monotonic, asyncio.sleep),
+            uniform=uniform,
+            backoff=backoff,
+            private=private,
         )
         setattr(core, "_lock", SimLock(world))  # noqa: B010 (no lock that the type would accept)
         credentials = [Credential(f"{name}/{number}") for number in range(self.profile.credentials)]

@@ -7,10 +7,11 @@ import attrs
 from virtual_loop import VirtualLoop
 
 from aiomsi._errors import TokenRefusedError, TokenUnavailableError
+from aiomsi._tokens.failure import Failure
 from aiomsi._tokens.flight import wait_until_done
 from aiomsi._tokens.policy import DEFAULT_POLICY, RefreshPolicy
 from aiomsi._tokens.slot import Slot
-from aiomsi._tokens.state import Failure, FetchRequest
+from aiomsi._tokens.state import FetchRequest
 from aiomsi._tokens.token import TokenResponse
 from aiomsi._util.secret import Secret
 

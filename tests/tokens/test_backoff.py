@@ -77,26 +77,26 @@ def test_deadlines_depend_on_what_was_answered() -> None:
 def test_pauses_double_up_to_a_minute_with_a_token_and_five_seconds_without(
     failures: int, served: float, unserved: float
 ) -> None:
-    pause = pause_after(failures, retry_after=None, permanent=False, policy=POLICY, draw=longest)
+    pause = pause_after(failures, retry_after=None, permanent=False, policy=POLICY, uniform=longest)
     assert pause == Pause(served, unserved)
 
 
 def test_a_pause_is_never_shorter_than_the_replay_or_retry_after() -> None:
     none = RefreshPolicy(backoff_first=0.0)
-    assert pause_after(1, retry_after=None, permanent=False, policy=none, draw=shortest) == Pause(
-        0.25, 0.25
-    )
-    assert pause_after(1, retry_after=20.0, permanent=False, policy=none, draw=shortest) == Pause(
-        20.0, 20.0
-    )
-    assert pause_after(1, retry_after=999.0, permanent=False, policy=none, draw=shortest) == Pause(
-        60.0, 60.0
-    )
+    assert pause_after(
+        1, retry_after=None, permanent=False, policy=none, uniform=shortest
+    ) == Pause(0.25, 0.25)
+    assert pause_after(
+        1, retry_after=20.0, permanent=False, policy=none, uniform=shortest
+    ) == Pause(20.0, 20.0)
+    assert pause_after(
+        1, retry_after=999.0, permanent=False, policy=none, uniform=shortest
+    ) == Pause(60.0, 60.0)
 
 
 def test_a_refusal_is_told_for_the_shortest_time_only() -> None:
     assert (
-        pause_after(5, retry_after=30.0, permanent=True, policy=POLICY, draw=longest).unserved
+        pause_after(5, retry_after=30.0, permanent=True, policy=POLICY, uniform=longest).unserved
         == 0.25
     )
 

@@ -22,11 +22,12 @@ from aiomsi import (
     TokenUnavailableError,
     UsageError,
 )
+from aiomsi._tokens.failure import Failure
 from aiomsi._tokens.flight import Flight, LoopWaiters, NoResult, Outcome, Waiter, inside
 from aiomsi._tokens.host_backoff import HostBackoff
 from aiomsi._tokens.policy import DEFAULT_POLICY
 from aiomsi._tokens.slot import Slot
-from aiomsi._tokens.state import Failure, FetchRequest
+from aiomsi._tokens.state import FetchRequest
 from aiomsi._tokens.token import TokenResponse
 from aiomsi._util.running_time import RunningTimeout
 from aiomsi._util.secret import Secret
@@ -887,7 +888,7 @@ def test_a_flight_that_is_superseded_at_the_moment_it_lands_publishes_nothing(
             slot.forget()
         return loop.clock.wall()
 
-    slot = Slot("test", attrs.evolve(loop.clock, wall=wall), draw=middle)
+    slot = Slot("test", attrs.evolve(loop.clock, wall=wall), uniform=middle)
     host = FakeHost(inside=lambda: landing.append(True))
 
     async def main() -> None:
@@ -1038,11 +1039,11 @@ def test_a_credential_that_is_gone_has_no_interest(loop: VirtualLoop) -> None:
 def test_jitter_is_drawn_once_for_each_token(loop: VirtualLoop) -> None:
     draws: list[tuple[float, float]] = []
 
-    def draw(low: float, high: float) -> float:
+    def uniform(low: float, high: float) -> float:
         draws.append((low, high))
         return high
 
-    slot, host = Slot("test", loop.clock, RefreshPolicy(), draw), FakeHost()
+    slot, host = Slot("test", loop.clock, RefreshPolicy(), uniform), FakeHost()
 
     async def main() -> None:
         await slot.get(Caller(), host)

@@ -13,9 +13,10 @@ from fake_host import DAY, Caller, detach
 from loops import LoopThread, when
 
 from aiomsi import AccessToken, Clock, RefreshPolicy
+from aiomsi._tokens.failure import Failure
 from aiomsi._tokens.flight import Flight, LoopWaiters, Ping, call_threadsafe, wake
 from aiomsi._tokens.slot import Slot
-from aiomsi._tokens.state import Failure, FetchRequest
+from aiomsi._tokens.state import FetchRequest
 from aiomsi._tokens.token import TokenResponse
 from aiomsi._util.secret import Secret
 

@@ -5,9 +5,9 @@ import pytest
 from fake_host import DAY, DOWN, middle
 
 from aiomsi import RefreshPolicy
+from aiomsi._tokens.failure import Failure
 from aiomsi._tokens.state import (
     Decision,
-    Failure,
     FetchRequest,
     ReissuedToken,
     SlotState,

@@ -31,7 +31,7 @@ def middle(low: float, high: float) -> float:
 
 def token(life: float = 86_400.0, **fields: object) -> AccessToken:
     grant = TokenResponse(Secret("a-token"), life, **fields)  # type: ignore[arg-type]  # each test names fields that exist
-    return date_token(grant, START, same_again=False, policy=POLICY, draw=middle)
+    return date_token(grant, START, same_again=False, policy=POLICY, uniform=middle)
 
 
 def at(seconds: float, *, skew: float = 0.0) -> Now:
@@ -87,7 +87,7 @@ def test_a_token_shorter_than_the_late_window_is_fresh_until_its_refresh_is_due(
 )
 def test_when_a_refresh_is_due(life: float, fields: dict[str, float], after: float) -> None:
     grant = TokenResponse(Secret("a-token"), life, **fields)  # type: ignore[arg-type]  # refresh_in
-    assert refresh_after(grant, same_again=False, policy=POLICY, draw=middle) == pytest.approx(
+    assert refresh_after(grant, same_again=False, policy=POLICY, uniform=middle) == pytest.approx(
         after
     )
 
@@ -99,8 +99,10 @@ def test_jitter_goes_both_ways_but_never_before_what_the_host_named() -> None:
     )
 
     def ends(grant: TokenResponse) -> tuple[float, float]:
-        low = refresh_after(grant, same_again=False, policy=POLICY, draw=lambda low, _: low)
-        return low, refresh_after(grant, same_again=False, policy=POLICY, draw=lambda _, high: high)
+        low = refresh_after(grant, same_again=False, policy=POLICY, uniform=lambda low, _: low)
+        return low, refresh_after(
+            grant, same_again=False, policy=POLICY, uniform=lambda _, high: high
+        )
 
     assert ends(plain) == pytest.approx((38_880, 47_520))
     assert ends(named) == pytest.approx((1_000, 1_100))
@@ -111,7 +113,9 @@ def test_the_same_token_again_is_tried_at_half_of_what_is_left_and_a_minute_on_a
     life: float, after: float
 ) -> None:
     assert (
-        refresh_after(TokenResponse(Secret("t"), life), same_again=True, policy=POLICY, draw=middle)
+        refresh_after(
+            TokenResponse(Secret("t"), life), same_again=True, policy=POLICY, uniform=middle
+        )
         == after
     )
 
@@ -163,12 +167,14 @@ def test_a_redrawn_token_differs_in_its_refresh_point_alone() -> None:
 )
 def test_what_the_host_names_leaves_room_before_and_after(named: float, after: float) -> None:
     grant = TokenResponse(Secret("t"), 86_400.0, refresh_in=named)
-    assert refresh_after(grant, same_again=False, policy=POLICY, draw=middle) == after
+    assert refresh_after(grant, same_again=False, policy=POLICY, uniform=middle) == after
 
 
 def test_a_life_too_short_for_what_the_host_names_goes_by_its_own_rule() -> None:
     grant = TokenResponse(Secret("t"), 150.0, refresh_in=20.0)
-    assert refresh_after(grant, same_again=False, policy=POLICY, draw=middle) == pytest.approx(120)
+    assert refresh_after(grant, same_again=False, policy=POLICY, uniform=middle) == pytest.approx(
+        120
+    )
 
 
 def test_token_is_an_exact_str_and_still_not_shown() -> None:
@@ -264,7 +270,7 @@ def test_identity_is_read_from_claims_and_answer(
         START,
         same_again=False,
         policy=POLICY,
-        draw=middle,
+        uniform=middle,
     )
     assert made.identity == identity
 

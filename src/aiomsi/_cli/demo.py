@@ -33,8 +33,9 @@ from aiomsi._credentials.managed_identity import ManagedIdentityCredential
 from aiomsi._errors import AiomsiError
 from aiomsi._hosts.base import TokenError, TokenHttpResponse
 from aiomsi._hosts.imds import Imds
+from aiomsi._tokens.failure import Failure
 from aiomsi._tokens.policy import DEFAULT_POLICY
-from aiomsi._tokens.state import Failure, FetchRequest
+from aiomsi._tokens.state import FetchRequest
 from aiomsi._tokens.token import TokenResponse
 from aiomsi._util.secret import Secret
 from aiomsi.testing import DEFAULT_SUBSCRIPTION_ID, Counts, EmbeddedAzure, RecordedRequest

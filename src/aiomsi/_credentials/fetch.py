@@ -25,10 +25,11 @@ from aiomsi._hosts.base import Host, TokenError, TokenHttpResponse, TokenRequest
 from aiomsi._hosts.body import MAX_BODY, TOO_LARGE, decompress_body
 from aiomsi._hosts.network import EXHAUSTED, find_local_cause
 from aiomsi._tokens.backoff import Attempt, deadline, next_try
+from aiomsi._tokens.failure import Failure, make_held_off_failure
 from aiomsi._tokens.flight import inside
 from aiomsi._tokens.host_backoff import HeldOffError, HostBackoff, Ticket
 from aiomsi._tokens.policy import RefreshPolicy
-from aiomsi._tokens.state import Failure, FetchRequest, held_off_failure
+from aiomsi._tokens.state import FetchRequest
 from aiomsi._tokens.token import Now, TokenResponse, Uniform
 from aiomsi._util.foreign import without_secrets
 from aiomsi._util.running_time import RunningTimeout
@@ -115,7 +116,7 @@ class TokenFetch:
     resource: str
     policy: RefreshPolicy
     clock: Clock
-    draw: Uniform = random.uniform
+    uniform: Uniform = random.uniform
     gate: HostGate | None = None
     backoff: HostBackoff = attrs.field(factory=HostBackoff)
 
@@ -174,13 +175,13 @@ class TokenFetch:
                         gone,
                         limit.gated,
                     )
-                    delay = next_try(attempt, self.policy, self.draw)
+                    delay = next_try(attempt, self.policy, self.uniform)
                     if delay is None:
                         break
                     limit.reschedule(deadline(attempt, self.policy) - attempt.elapsed)
                     await self.clock.sleep(delay)
         except HeldOffError:
-            return held_off_failure(f"{self.host.kind} {self.resource}")
+            return make_held_off_failure(f"{self.host.kind} {self.resource}")
         except OSError as error:
             failed = _describe_end(error, failed)
         finally:
@@ -218,13 +219,13 @@ class TokenFetch:
         limit.count()
         came, blocked = self.clock.monotonic(), limit.blocked
         patience = self.policy.gate_share * self.policy.fetch_deadline - limit.gated
-        async with gate.admission(self.clock, patience, self.draw):
+        async with gate.admission(self.clock, patience, self.uniform):
             limit.count()
             limit.gated += max(0.0, self.clock.monotonic() - came - (limit.blocked - blocked))
             result = await self._send(http, request, limit)
             if isinstance(result, _FailedAttempt) and result.status == 429 and result.retry_after:
                 await gate.hold_off(
-                    min(result.retry_after, self.policy.max_retry_after), self.clock, self.draw
+                    min(result.retry_after, self.policy.max_retry_after), self.clock, self.uniform
                 )
         return result
 

@@ -169,51 +169,56 @@ class HostGate:
         return type(self), (self.directory,)
 
     @asynccontextmanager
-    async def admission(self, clock: Clock, patience: float, draw: Uniform) -> AsyncIterator[None]:
+    async def admission(
+        self, clock: Clock, patience: float, uniform: Uniform
+    ) -> AsyncIterator[None]:
         """Wait until one request may be sent, and count it as under way until the end of the block.
 
         Args:
             clock: the source of the time.
             patience: the seconds after which the block is entered without a turn.
-            draw: such as `random.uniform`.
+            uniform: such as `random.uniform`.
 
         """
         patience = max(0.0, patience)
         with ExitStack() as held:
             waiting = _Patience.of(clock, patience)
             try:
-                await self._enter(held, waiting, draw)
+                await self._enter(held, waiting, uniform)
             except _TooLateError as error:
                 held.close()
-                await clock.sleep(max(0.0, waiting.left()) + draw(0, patience * _SPREAD))
+                await clock.sleep(max(0.0, waiting.left()) + uniform(0, patience * _SPREAD))
                 self._warn(error)
             except _NoGateError as error:
                 self._warn(error)
             yield
 
-    async def hold_off(self, seconds: float, clock: Clock, draw: Uniform) -> None:
+    async def hold_off(self, seconds: float, clock: Clock, uniform: Uniform) -> None:
         """Hold off all processes for a `Retry-After` in seconds, or until their patience ends."""
         waiting = _Patience.of(clock, _LONGEST_PAUSE)
         with contextlib.suppress(_NoGateError):
             await self._take(
-                lambda turns, now, _: hold_off(turns, now, seconds), self._status(), waiting, draw
+                lambda turns, now, _: hold_off(turns, now, seconds),
+                self._status(),
+                waiting,
+                uniform,
             )
 
-    async def _enter(self, held: ExitStack, waiting: _Patience, draw: Uniform) -> None:
+    async def _enter(self, held: ExitStack, waiting: _Patience, uniform: Uniform) -> None:
         status, place = self._status(), None
         while place is None:
-            await self._take(take_queue_turn, status, waiting, draw)
+            await self._take(take_queue_turn, status, waiting, uniform)
             place = self._free_place(status)
         held.callback(_release, place)
-        await self._take(take_send_turn, status, waiting, draw)
+        await self._take(take_send_turn, status, waiting, uniform)
 
     async def _take(
-        self, rule: _Rule, status: os.stat_result, waiting: _Patience, draw: Uniform
+        self, rule: _Rule, status: os.stat_result, waiting: _Patience, uniform: Uniform
     ) -> None:
         """Take a turn, and wait for it."""
         longest = _FIRST_PAUSE
         while (lock := self._try("turns.lock", status)) is None:
-            pause, longest = draw(0, longest), min(longest * 2, _LONGEST_PAUSE)
+            pause, longest = uniform(0, longest), min(longest * 2, _LONGEST_PAUSE)
             if pause > waiting.left():
                 raise _TooLateError
             await waiting.sleep(pause)

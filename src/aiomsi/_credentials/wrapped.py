@@ -39,10 +39,11 @@ from aiomsi._errors import (
 )
 from aiomsi._hosts.base import parse_retry_after
 from aiomsi._hosts.times import parse_number
+from aiomsi._tokens.failure import Failure, make_held_off_failure
 from aiomsi._tokens.flight import Ping, call_threadsafe, inside, join_fetch
 from aiomsi._tokens.host_backoff import HeldOffError, HostBackoff, Ticket
 from aiomsi._tokens.policy import RefreshPolicy
-from aiomsi._tokens.state import Failure, FetchRequest, held_off_failure
+from aiomsi._tokens.state import FetchRequest
 from aiomsi._tokens.token import BEARER, Now, TokenResponse
 from aiomsi._util.foreign import without_secrets
 from aiomsi._util.running_time import TOLERANCE, RunningTimeout
@@ -390,7 +391,7 @@ class WrappedFetch:
                     LoopTimeouts(self.policy.loop_ping_timeout, self.clock.sleep),
                 )
         except HeldOffError:
-            return held_off_failure(f"{self.inner.name} {' '.join(self.scopes)}")
+            return make_held_off_failure(f"{self.inner.name} {' '.join(self.scopes)}")
         except _LoopGoneError:
             return self._loop_gone()
         except SynchronousCredentialError as error:

@@ -45,7 +45,7 @@ def deadline(attempt: Attempt, policy: RefreshPolicy) -> float:
     return min(policy.fetch_deadline, policy.fetch_deadline_unreachable + attempt.gated)
 
 
-def next_try(attempt: Attempt, policy: RefreshPolicy, draw: Uniform) -> float | None:
+def next_try(attempt: Attempt, policy: RefreshPolicy, uniform: Uniform) -> float | None:
     """Return the seconds until the fetch sends its next request; None if the fetch has failed.
 
     Waits have full jitter, so that independent processes spread out. A wait is never shorter than
@@ -62,13 +62,13 @@ def next_try(attempt: Attempt, policy: RefreshPolicy, draw: Uniform) -> float | 
         if attempt.elapsed >= policy.gone_retry_for:
             return None
         doubled = min(doubled, _GONE_DELAY)
-        delay = draw(doubled / 2, doubled)
+        delay = uniform(doubled / 2, doubled)
     else:
         if attempt.number >= (
             policy.max_attempts if attempt.connected else policy.max_attempts_unreachable
         ):
             return None
-        delay = draw(0, doubled)
+        delay = uniform(0, doubled)
     delay = max(delay, min(attempt.retry_after or 0.0, policy.max_retry_after))
     return delay if attempt.elapsed + delay < deadline(attempt, policy) else None
 
@@ -93,7 +93,7 @@ def pause_after(
     retry_after: float | None,
     permanent: bool,
     policy: RefreshPolicy,
-    draw: Uniform,
+    uniform: Uniform,
 ) -> Pause:
     """Return the pause after `failures` failed fetches in a row.
 
@@ -102,7 +102,7 @@ def pause_after(
     """
     demanded = min(retry_after or 0.0, policy.max_retry_after)
     doubled = policy.backoff_first * 2 ** min(failures - 1, _MOST_DOUBLINGS)
-    share = draw(0.5, 1.0)
+    share = uniform(0.5, 1.0)
     served = max(demanded, policy.failure_replay, share * min(doubled, policy.backoff_max_usable))
     if permanent:
         return Pause(served, policy.failure_replay)

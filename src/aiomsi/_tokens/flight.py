@@ -121,7 +121,8 @@ from typing import Any, TypeAlias
 
 import attrs
 
-from aiomsi._tokens.state import Failure, FetchRequest
+from aiomsi._tokens.failure import Failure
+from aiomsi._tokens.state import FetchRequest
 from aiomsi._tokens.token import AccessToken, TokenResponse
 from aiomsi._util.running_time import RunningTimeout
 

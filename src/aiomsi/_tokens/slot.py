@@ -18,6 +18,14 @@ import attrs
 
 from aiomsi._clock import SYSTEM_CLOCK, Clock
 from aiomsi._errors import CredentialClosedError, CredentialError, UsageError, without_loop
+from aiomsi._tokens.failure import (
+    LOST_FAILURE,
+    OVERDUE_FAILURE,
+    UNSETTLED_FAILURE,
+    Failure,
+    make_held_off_failure,
+    make_unexpected_failure,
+)
 from aiomsi._tokens.flight import (
     Fetch,
     Flight,
@@ -35,11 +43,7 @@ from aiomsi._tokens.host_backoff import HostBackoff
 from aiomsi._tokens.policy import DEFAULT_POLICY, RefreshPolicy
 from aiomsi._tokens.state import (
     BLANK,
-    LOST_FAILURE,
-    OVERDUE_FAILURE,
-    UNSETTLED_FAILURE,
     Decision,
-    Failure,
     SlotState,
     apply_challenge,
     apply_failure,
@@ -49,8 +53,6 @@ from aiomsi._tokens.state import (
     covers_claims,
     decide,
     delay_of,
-    failure_of,
-    held_off_failure,
     is_idle,
     is_starved,
 )
@@ -124,7 +126,7 @@ class Slot:
     name: str
     clock: Clock = SYSTEM_CLOCK
     policy: RefreshPolicy = DEFAULT_POLICY
-    draw: Uniform = random.uniform
+    uniform: Uniform = random.uniform
     backoff: HostBackoff = attrs.field(factory=HostBackoff)
     private: bool = False
     token: AccessToken | None = attrs.field(default=None, init=False)
@@ -339,7 +341,7 @@ class Slot:
                 self._joined += started is None
                 outcome = self._flight.add_waiter(loop, credential, bound)
             else:
-                outcome = held_off_failure(self.name)
+                outcome = make_held_off_failure(self.name)
         if started is not None:
             self._launch(started, fetch)
         elif (
@@ -449,7 +451,7 @@ class Slot:
         try:
             task = create_task(flight.loop, self._fly(flight, fetch), name, context)
         except Exception as error:  # noqa: BLE001 (a user's task factory may raise anything)
-            self._publish(flight, failure_of(error))
+            self._publish(flight, make_unexpected_failure(error))
             return
         flight.task = task
         self._tasks.add(task)
@@ -470,7 +472,7 @@ class Slot:
                 flight.delay = 0.0
             result = await fetch(flight.request)
         except Exception as error:  # noqa: BLE001 (each waiter gets the failure as a value)
-            result = failure_of(error)
+            result = make_unexpected_failure(error)
         finally:
             # This block may run in a finalizer, so it must not take the lock; see `_publish`.
             flight.timer.cancel()
@@ -508,10 +510,10 @@ class Slot:
             self._flight = None
             if isinstance(result, TokenResponse):
                 state, outcome = apply_response(
-                    self._state, result, flight.request, now, self.policy, self.draw
+                    self._state, result, flight.request, now, self.policy, self.uniform
                 )
             elif isinstance(result, Failure):
-                state, outcome = apply_failure(self._state, result, now, self.policy, self.draw)
+                state, outcome = apply_failure(self._state, result, now, self.policy, self.uniform)
                 if result.retry_after is not None and result.from_host and not result.permanent:
                     self.backoff.hold_off(
                         now.monotonic + min(result.retry_after, self.policy.max_retry_after)
@@ -522,7 +524,7 @@ class Slot:
             else:
                 waited_for = flight.is_waited_for()
                 state, outcome = apply_loss(
-                    self._state, now, self.policy, self.draw, waited_for=waited_for
+                    self._state, now, self.policy, self.uniform, waited_for=waited_for
                 )
             self._state, self.token = state, state.token
             if not isinstance(outcome, AccessToken):
@@ -583,7 +585,7 @@ class Slot:
         # The fork may have happened between the assignments of `_state` and `token`.
         self.token = self._state.token
         if self.token is not None:
-            self.token = self.token.redrawn(self.policy, self.draw)
+            self.token = self.token.redrawn(self.policy, self.uniform)
             self._state = attrs.evolve(self._state, token=self.token)
 
 

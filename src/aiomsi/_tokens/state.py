@@ -2,12 +2,11 @@
 
 import enum
 import json
-from typing import Any
 
 import attrs
 
-from aiomsi._errors import CredentialError, TokenUnavailableError
 from aiomsi._tokens.backoff import pause_after
+from aiomsi._tokens.failure import LOST_FAILURE, Failure, make_nearly_expired_failure
 from aiomsi._tokens.policy import RefreshPolicy
 from aiomsi._tokens.token import (
     AccessToken,
@@ -18,39 +17,6 @@ from aiomsi._tokens.token import (
     date_token,
     freshness_of,
 )
-from aiomsi._util.foreign import without_secrets
-
-
-@attrs.frozen(eq=False)
-class Failure:
-    """A failed fetch as a value, from which each caller creates a separate exception.
-
-    Attributes:
-        error: the class of the exception.
-        kind: a word for the statistics, for example ``"throttled"``.
-        summary: the exception's text.
-        help: its advice.
-        details: further keyword arguments of the exception.
-        permanent: whether another request is known to fail in the same way.
-        retry_after: seconds until the next request, as the response or the inner credential
-            demands.
-        from_host: whether `retry_after` is the host's `Retry-After`, and so holds for the other
-            slots of that host too.
-
-    """
-
-    error: type[CredentialError]
-    kind: str
-    summary: str
-    help: str = ""
-    details: dict[str, Any] = attrs.field(factory=dict)
-    permanent: bool = False
-    retry_after: float | None = None
-    from_host: bool = False
-
-    def exception(self, retry_after: float | None = None) -> CredentialError:
-        """Create a new exception; `retry_after` is the time until the next request to the host."""
-        return self.error(self.summary, help=self.help, retry_after=retry_after, **self.details)
 
 
 @attrs.frozen
@@ -217,14 +183,16 @@ def apply_response(
     request: FetchRequest,
     now: Now,
     policy: RefreshPolicy,
-    draw: Uniform,
+    uniform: Uniform,
 ) -> tuple[SlotState, AccessToken | Failure]:
     """Return the state after a token response; a token that is about to expire is a failure."""
     if response.life <= policy.expired_before_expiry + policy.delivery_margin:
-        return apply_failure(state, _nearly_expired(response), now, policy, draw)
+        return apply_failure(
+            state, make_nearly_expired_failure(response.life), now, policy, uniform
+        )
     again = response.secret == request.rejected
     same_again = again or (state.token is not None and response.secret == state.token.token)
-    token = date_token(response, now, same_again=same_again, policy=policy, draw=draw)
+    token = date_token(response, now, same_again=same_again, policy=policy, uniform=uniform)
     reissued = None
     if request.rejected is not None or request.claims is not None:
         span, ended = _decide_span(state.reissued, request, now, policy, again=again)
@@ -273,7 +241,7 @@ def _is_repeated(
 
 
 def apply_failure(
-    state: SlotState, failure: Failure, now: Now, policy: RefreshPolicy, draw: Uniform
+    state: SlotState, failure: Failure, now: Now, policy: RefreshPolicy, uniform: Uniform
 ) -> tuple[SlotState, Failure]:
     """Return the state after a failed fetch; a token that is held stays."""
     failing = state.failing + 1
@@ -282,7 +250,7 @@ def apply_failure(
         retry_after=failure.retry_after,
         permanent=failure.permanent,
         policy=policy,
-        draw=draw,
+        uniform=uniform,
     )
     return attrs.evolve(
         state,
@@ -296,7 +264,7 @@ def apply_failure(
 
 
 def apply_loss(
-    state: SlotState, now: Now, policy: RefreshPolicy, draw: Uniform, *, waited_for: bool
+    state: SlotState, now: Now, policy: RefreshPolicy, uniform: Uniform, *, waited_for: bool
 ) -> tuple[SlotState, Failure | None]:
     """Return the state after a fetch that was cancelled or whose event loop is gone.
 
@@ -313,12 +281,12 @@ def apply_loss(
         state: the state before.
         now: the current time.
         policy: the slot's policy.
-        draw: for the jitter.
+        uniform: for the jitter.
         waited_for: whether a caller still waited for the fetch.
 
     """
     losses = (state.losses if now.monotonic < state.retry_at_unusable else 0) + waited_for
-    after, failure = apply_failure(state, LOST_FAILURE, now, policy, draw)
+    after, failure = apply_failure(state, LOST_FAILURE, now, policy, uniform)
     waited_on = waited_for and freshness_of(state.token, now, policy).usable
     is_in_vain = is_starved(state, policy) and not waited_on
     unattended = 0 if is_in_vain else state.unattended + (not waited_for)
@@ -384,50 +352,3 @@ def _remove_times(value: object) -> object:
     if isinstance(value, dict):
         return {name: _remove_times(one) for name, one in value.items() if name != "nbf"}
     return value
-
-
-def _nearly_expired(response: TokenResponse) -> Failure:
-    return Failure(
-        TokenUnavailableError,
-        "expired",
-        f"the token endpoint handed out a token with {max(response.life, 0.0):.0f} s left to live",
-        "If that goes on, check this machine's clock",
-    )
-
-
-LOST_FAILURE = Failure(
-    TokenUnavailableError,
-    "lost",
-    "the token request was cancelled or its event loop is gone, several times in a row",
-    "Look for code that cancels all tasks of a loop, or blocks it for seconds",
-)
-
-
-def failure_of(error: Exception) -> Failure:
-    """Return the failure for an exception that a fetch raised; it keeps the text only."""
-    return Failure(
-        TokenUnavailableError,
-        "unexpected",
-        f"the fetch of a token failed with {type(error).__name__}: {without_secrets(str(error))}",
-    )
-
-
-def held_off_failure(name: str) -> Failure:
-    """Return the failure of a call for which another slot's `Retry-After` lasts too long.
-
-    The failure holds no text of the response with the `Retry-After`, which belongs to the other
-    slot.
-    """
-    return Failure(
-        TokenUnavailableError,
-        "held off",
-        f"no request was sent for {name}, because its host asked clients to retry later",
-    )
-
-
-OVERDUE_FAILURE = Failure(TokenUnavailableError, "overdue", "the token request did not end in time")
-UNSETTLED_FAILURE = Failure(
-    TokenUnavailableError,
-    "unsettled",
-    "the token was rejected or replaced again and again while this call waited for it",
-)

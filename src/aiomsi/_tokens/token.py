@@ -179,12 +179,12 @@ class AccessToken:
         """Return whether the token is usable and not yet due for a refresh."""
         return self._ends_wall - wall > self._refresh_left < self._ends_monotonic - monotonic
 
-    def redrawn(self, policy: RefreshPolicy, draw: Uniform) -> "AccessToken":
+    def redrawn(self, policy: RefreshPolicy, uniform: Uniform) -> "AccessToken":
         """Return the same token with a later random refresh point.
 
         Without that, all children of a fork would refresh at the same time.
         """
-        left = self._refresh_left * draw(1 - policy.refresh_jitter, 1)
+        left = self._refresh_left * uniform(1 - policy.refresh_jitter, 1)
         return attrs.evolve(self, refresh_left=max(left, policy.expired_before_expiry))
 
 
@@ -205,7 +205,7 @@ def freshness_of(token: AccessToken | None, now: Now, policy: RefreshPolicy) -> 
 
 
 def refresh_after(
-    response: TokenResponse, *, same_again: bool, policy: RefreshPolicy, draw: Uniform
+    response: TokenResponse, *, same_again: bool, policy: RefreshPolicy, uniform: Uniform
 ) -> float:
     """Return the seconds after which the token is due for a refresh. Random, so call it once.
 
@@ -222,7 +222,8 @@ def refresh_after(
     ):
         return min(
             max(
-                response.refresh_in * draw(1, 1 + policy.refresh_jitter), policy.reissued_min_delay
+                response.refresh_in * uniform(1, 1 + policy.refresh_jitter),
+                policy.reissued_min_delay,
             ),
             latest,
         )
@@ -231,14 +232,14 @@ def refresh_after(
         if response.life >= policy.long_life
         else policy.refresh_share_short
     )
-    return response.life * share * draw(1 - policy.refresh_jitter, 1 + policy.refresh_jitter)
+    return response.life * share * uniform(1 - policy.refresh_jitter, 1 + policy.refresh_jitter)
 
 
 def date_token(
-    response: TokenResponse, now: Now, *, same_again: bool, policy: RefreshPolicy, draw: Uniform
+    response: TokenResponse, now: Now, *, same_again: bool, policy: RefreshPolicy, uniform: Uniform
 ) -> AccessToken:
     """Create the token of a response that was received at `now`."""
-    after = refresh_after(response, same_again=same_again, policy=policy, draw=draw)
+    after = refresh_after(response, same_again=same_again, policy=policy, uniform=uniform)
     ends = now.wall + response.life
     # 36 s for a token of one hour, a minute for a token of a day. When that is over, this package's
     # own refresh is due on both clocks.
