@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from aiomsi._arm.protocol.resource_ids import ResourceId
     from aiomsi._credentials.gate import HostGate
     from aiomsi._credentials.shared import SharedCredential
-    from aiomsi._tokens.slot import SlotStats
+    from aiomsi._tokens.stats import SlotStats
 else:
     # Imported at their first use, because a GET does not need them and a short-lived job would wait
     # for the imports.
@@ -58,7 +58,7 @@ else:
         "Operation": "_arm.operation",
         "ResourceId": "_arm.protocol.resource_ids",
         "SharedCredential": "_credentials.shared",
-        "SlotStats": "_tokens.slot",
+        "SlotStats": "_tokens.stats",
     }
 
     __getattr__ = _late.late(__name__, _HOMES)

@@ -42,7 +42,7 @@ from aiomsi._credentials.base import SlotCredential
 from aiomsi._credentials.fetch import TokenFetch
 from aiomsi._credentials.gate_schedule import FAR, GateState
 from aiomsi._tokens import slot as _slot
-from aiomsi._tokens.flight import Ping, Waiter
+from aiomsi._tokens.flight import Flight, Ping, Waiter
 from aiomsi._tokens.host_backoff import HostBackoff
 from aiomsi._tokens.slot import Slot
 from aiomsi.testing import EmbeddedAzure, Fault, ManualClock
@@ -808,8 +808,8 @@ def in_the_cold(played: Played, function: str) -> Stand:
 def test_a_caller_that_does_not_leave_its_roster_is_noticed(
     played: Played, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Slot, "_leave", lambda *_: None)
-    stage = played.stage(in_the_cold(played, "Slot._wait"))
+    monkeypatch.setattr(Flight, "remove_waiter", lambda *_: None)
+    stage = played.stage(in_the_cold(played, "Waiter.wait"))
     cancel_at(cold, stage)
     assert [type(complaint) for complaint in stage.complaints] == [Waiter]
 
@@ -817,13 +817,15 @@ def test_a_caller_that_does_not_leave_its_roster_is_noticed(
 def test_callers_that_await_the_flights_task_are_noticed(
     played: Played, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def wait(slot: Slot, waiter: Waiter) -> AccessToken | None:
-        assert waiter.flight.task is not None
-        await waiter.flight.task
+    async def wait(waiter: Waiter) -> AccessToken | None:
+        flight = waiter.flight
+        assert flight.task is not None
+        await flight.task
+        (slot,) = (slot for slot in _slot._slots if slot._tasks is flight.tasks)
         return slot.token
 
-    monkeypatch.setattr(Slot, "_wait", wait)
-    points = in_the_cold(played, "Slot._wait").points[:-1]
+    monkeypatch.setattr(Waiter, "wait", wait)
+    points = in_the_cold(played, "Waiter.wait").points[:-1]
     stage = played.stage(Stand(points, wait.__qualname__, by_future=True))
     with pytest.raises(AssertionError, match="another's cancellation"):
         cancel_at(cold, stage)

@@ -181,6 +181,7 @@ def test_function_counts_at_each_start_and_not_when_resumed() -> None:
 
     hops = asyncio.run(main())
     assert [
-        hops.names.count(name) for name in ("Slot._wait", "SharedCredential.get_token", "Slot._fly")
+        hops.names.count(name)
+        for name in ("Waiter.wait", "SharedCredential.get_token", "Flight._run")
     ] == [3, 3, 1]
     assert not [name for name in hops.names if "Clock" in name or name.endswith("comp>")]

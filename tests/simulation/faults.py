@@ -30,14 +30,14 @@ MUTANTS = (
     Mutant(
         "await the shared task bare",
         Change(
-            "_tokens/slot",
+            "_tokens/flight",
             """
-            return await waiter.future
+            return await self.future
 """,
             """
-            if waiter.flight.loop is waiter.loop_waiters.loop and waiter.flight.task is not None:
-                await waiter.flight.task
-            return await waiter.future
+            if self.flight.loop is self.loop_waiters.loop and self.flight.task is not None:
+                await self.flight.task
+            return await self.future
 """,
         ),
     ),
@@ -49,12 +49,13 @@ MUTANTS = (
             """
             if self._flight is not flight:
                 return
-            self._flight = None
+            flight.is_out, self._flight = True, None
 """,
             """
             current, self._flight = self._flight, None
             if current is not flight:
                 return
+            flight.is_out = True
 """,
         ),
     ),
@@ -80,11 +81,11 @@ MUTANTS = (
             """
             if self._flight is not flight:
                 return
-            self._flight = None
+            flight.is_out, self._flight = True, None
 """,
             """
             if self._flight is flight:
-                self._flight = None
+                flight.is_out, self._flight = True, None
             elif not isinstance(result, TokenResponse):
                 return
 """,
@@ -145,7 +146,7 @@ MUTANTS = (
         "no expiry check on delivery",
         Change(
             "_tokens/slot",
-            "if token.left(self._now()) <= self.policy.expired_before_expiry:",
+            "if token.left(now) <= self.policy.expired_before_expiry:",
             "if not token:",
         ),
     ),
@@ -168,48 +169,45 @@ MUTANTS = (
         Change("_tokens/slot", "self._flight.add_waiter(", "flown.add_waiter("),
         Change(
             "_tokens/slot",
-            "        if self._flight is not flight:\n            return\n        flight.timer = ",
-            "        flight.timer = ",
-        ),
-        Change(
-            "_tokens/slot",
-            "        flight.task = task\n",
-            "        flight.task = task\n        self._flight = flight\n",
+            '#{started.generation}")\n',
+            '#{started.generation}")\n            self._flight = started\n',
         ),
     ),
     Mutant(
         "let a collected flight want the lock",
         UNGUARDED,
         Change(
-            "_tokens/slot",
+            "_tokens/flight",
             """
-            flight.timer.cancel()
-        self._publish(flight, result)
+            self.timer.cancel()
+        self.on_end(self, result)
 """,
             """
-            flight.timer.cancel()
-            self._publish(flight, result if "result" in locals() else NoResult.LOST)
+            self.timer.cancel()
+            self.on_end(self, result if "result" in locals() else NoResult.LOST)
 """,
         ),
     ),
     Mutant(
         "take a silent loop for a living one",
         Change(
-            "_tokens/slot", "(ping is None or ping.answered or now > ping.due + TOLERANCE)", "True"
+            "_tokens/flight",
+            "(last is None or last.answered or now > last.due + TOLERANCE)",
+            "True",
         ),
     ),
     Mutant(
         "don't look whether anyone in another loop still waits",
         Change(
             "_tokens/slot",
-            "            and outcome.loop_waiters.watch is None\n",
+            "            and outcome.loop_waiters.ping_timer is None\n",
             "            and False\n",
         ),
     ),
     Mutant(
         "never give up a fetch that hangs",
         Change(
-            "_tokens/slot",
+            "_tokens/flight",
             "self.policy.longest_fetch, self._on_overdue",
             "self.policy.longest_fetch * 9, self._on_overdue",
         ),
@@ -246,10 +244,9 @@ MUTANTS = (
         "give a private slot's flight up without a back-off",
         Change(
             "_tokens/slot",
-            "        self._publish(flight, NoResult.LOST)\n"
-            "        self._cancel_task(flight)\n        return flight\n",
-            "        self._flight = None\n"
-            "        self._cancel_task(flight)\n        return flight\n",
+            "        flight.end(NoResult.LOST)\n        return flight\n",
+            "        flight.is_out, self._flight = True, None\n"
+            "        flight.cancel()\n        return flight\n",
         ),
     ),
     Mutant(
@@ -312,7 +309,7 @@ MUTANTS = (
     ),
     Mutant(
         "let a fetch wait for itself",
-        Change("_tokens/slot", "        flight.own.add(asyncio.current_task())\n", ""),
+        Change("_tokens/flight", "        self.own.add(asyncio.current_task())\n", ""),
     ),
     Mutant(
         "ask again for a token that the host has confirmed",
@@ -390,9 +387,9 @@ MUTANTS = (
     Mutant(
         "wait for a late token's refresh without a bound",
         Change(
-            "_tokens/slot",
-            "        if waiter.bound is not None:\n",
-            "        if waiter.bound is None:\n            pass\n        elif waiter.bound < 0:\n",
+            "_tokens/flight",
+            "        if self.bound is not None:\n",
+            "        if self.bound is None:\n            pass\n        elif self.bound < 0:\n",
         ),
     ),
     Mutant(
@@ -434,14 +431,23 @@ MUTANTS = (
         Change(
             "_tokens/slot",
             "            wake(flight.waiters_by_loop.values(), NoResult.SUPERSEDED)\n"
-            "            self._cancel_task(flight)\n",
+            "            flight.cancel()\n",
             "            wake(flight.waiters_by_loop.values(), NoResult.SUPERSEDED)\n",
+        ),
+    ),
+    Mutant(
+        "let a flight go on that has left its slot",
+        Change(
+            "_tokens/slot",
+            "            if flight is not None:\n"
+            "                flight.is_out, self._flight = True, None\n",
+            "            self._flight = None\n",
         ),
     ),
     Mutant(
         "leave a timer behind",
         Change(
-            "_tokens/slot",
+            "_tokens/flight",
             "            if timer is not None:\n                timer.cancel()\n",
             "            pass\n",
         ),
@@ -449,18 +455,17 @@ MUTANTS = (
     Mutant(
         "ping on although the last waiter has left",
         Change(
-            "_tokens/slot",
-            "                if not waiter.loop_waiters.waiters:\n"
-            "                    waiter.loop_waiters.stop_ping()\n",
+            "_tokens/flight",
+            "            if not loop_waiters.waiters:\n                loop_waiters.stop_ping()\n",
             "",
         ),
     ),
     Mutant(
         "leave a flight's own timer behind",
         Change(
-            "_tokens/slot",
-            "            flight.timer.cancel()\n        self._publish(flight, result)",
-            "            pass\n        self._publish(flight, result)",
+            "_tokens/flight",
+            "            self.timer.cancel()\n        self.on_end(self, result)",
+            "            pass\n        self.on_end(self, result)",
         ),
     ),
 )

@@ -8,7 +8,7 @@ from virtual_loop import VirtualLoop
 
 from aiomsi._errors import TokenRefusedError, TokenUnavailableError
 from aiomsi._tokens.failure import Failure
-from aiomsi._tokens.flight import wait_until_done
+from aiomsi._tokens.flight import Flight, wait_until_done
 from aiomsi._tokens.policy import DEFAULT_POLICY, RefreshPolicy
 from aiomsi._tokens.slot import Slot
 from aiomsi._tokens.state import FetchRequest
@@ -64,6 +64,24 @@ def middle(low: float, high: float) -> float:
 
 def make_slot(loop: VirtualLoop, policy: RefreshPolicy = DEFAULT_POLICY) -> Slot:
     return Slot("test", loop.clock, policy, middle)
+
+
+def make_flight(
+    slot: Slot, loop: asyncio.AbstractEventLoop, number: int = 1, overdue: float = 0.0
+) -> Flight:
+    """Create a flight of a slot that has not started it."""
+    return Flight(
+        number,
+        loop,
+        FetchRequest(),
+        overdue,
+        0.0,
+        slot.clock,
+        slot.policy,
+        slot._lock,
+        slot._tasks,
+        slot._publish,
+    )
 
 
 async def detach(slot: Slot, who: object) -> None:

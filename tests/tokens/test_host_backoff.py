@@ -7,15 +7,15 @@ import threading
 from collections.abc import Iterator
 
 import pytest
+from fake_host import make_flight, make_slot
 from loops import LoopThread
 from virtual_loop import VirtualLoop, run
 
 from aiomsi import Clock, ManagedIdentityCredential
 from aiomsi._tokens import host_backoff as _host_backoff
-from aiomsi._tokens.flight import Flight, inside
+from aiomsi._tokens.flight import current_flights
 from aiomsi._tokens.host_backoff import HeldOffError, HostBackoff, Ticket
 from aiomsi._tokens.host_limits import GRACE, LEASE, RequestLimits
-from aiomsi._tokens.state import FetchRequest
 from aiomsi._util.running_time import RunningTimeout
 from aiomsi.testing import EmbeddedAzure
 from aiomsi.testing._server.limits import SlidingWindow
@@ -254,22 +254,22 @@ def test_forked_child_begins_with_an_empty_queue(loop: VirtualLoop) -> None:
 
 
 def test_waiting_for_a_turn_counts_in_no_deadline_of_its_flights(loop: VirtualLoop) -> None:
-    backoff = HostBackoff(ONE)
+    backoff, slot = HostBackoff(ONE), make_slot(loop)
 
     async def main() -> None:
-        flights = [Flight(number, loop, FetchRequest(), 92.0) for number in range(2)]
+        flights = [make_flight(slot, loop, number, 92.0) for number in range(2)]
         timeouts = [RunningTimeout(1.0, pytest.fail) for _ in flights]
         for flight, timeout in zip(flights, timeouts, strict=True):
             flight.timeouts.append(timeout)
-        inside.set(tuple(flights))
+        current_flights.set(tuple(flights))
         backoff.hold_off(25.0)
         await take(backoff, loop.clock)
         for flight, timeout in zip(flights, timeouts, strict=True):
             assert timeout.paused == pytest.approx(25.0)
             assert not flight.is_gone(92.0 + 24.0)
             assert flight.is_gone(92.0 + 26.0)
-            assert flight.extend() == pytest.approx(25.0)
-            assert flight.extend() == 0.0
+            assert flight._extend() == pytest.approx(25.0)
+            assert flight._extend() == 0.0
             assert not flight.is_gone(92.0 + 24.0)
             timeout.timer.cancel()
 

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 import attrs
 import pytest
-from fake_host import DAY, DOWN, REFUSED, Caller, FakeHost, detach, make_slot, middle
+from fake_host import DAY, DOWN, REFUSED, Caller, FakeHost, detach, make_flight, make_slot, middle
 from virtual_loop import VirtualLoop, run
 
 from aiomsi import (
@@ -23,7 +23,7 @@ from aiomsi import (
     UsageError,
 )
 from aiomsi._tokens.failure import Failure
-from aiomsi._tokens.flight import Flight, LoopWaiters, NoResult, Outcome, Waiter, inside
+from aiomsi._tokens.flight import LoopWaiters, NoResult, Outcome, Waiter, current_flights
 from aiomsi._tokens.host_backoff import HostBackoff
 from aiomsi._tokens.policy import DEFAULT_POLICY
 from aiomsi._tokens.slot import Slot
@@ -447,7 +447,7 @@ def test_fetch_during_which_its_loop_was_blocked_is_not_given_up(
 
     async def fetch(order: FetchRequest) -> TokenResponse:
         timeout = RunningTimeout(30.0, pytest.fail)
-        inside.get()[-1].timeouts.append(timeout)
+        current_flights.get()[-1].timeouts.append(timeout)
         await asyncio.sleep(1)
         loop.now += block
         await asyncio.sleep(1)
@@ -468,13 +468,14 @@ def test_fetch_that_hangs_after_its_loop_was_blocked_is_given_up(loop: VirtualLo
     slot = make_slot(loop)
 
     async def fetch(order: FetchRequest) -> TokenResponse:
-        inside.get()[-1].timeouts.append(RunningTimeout(1_000.0, pytest.fail))
+        timeout = RunningTimeout(1_000.0, pytest.fail)
+        current_flights.get()[-1].timeouts.append(timeout)
         await asyncio.sleep(1)
         loop.now += 50.0
         try:
             await asyncio.sleep(1e9)
         finally:
-            inside.get()[-1].timeouts[0].timer.cancel()
+            timeout.timer.cancel()
         raise AssertionError
 
     async def main() -> None:
@@ -902,19 +903,16 @@ def test_a_flight_that_is_superseded_at_the_moment_it_lands_publishes_nothing(
 def test_a_caller_that_is_being_cancelled_is_not_woken_as_well(loop: VirtualLoop) -> None:
     future: asyncio.Future[Outcome] = loop.create_future()
     future.cancel()
-    flight, loop_waiters = Flight(1, loop, FetchRequest(), 0.0), LoopWaiters(loop)
+    flight, loop_waiters = make_flight(make_slot(loop), loop), LoopWaiters(loop)
     loop_waiters.waiters[Waiter(future, Caller(), flight, loop_waiters)] = None
     loop_waiters.wake(NoResult.LOST)
     assert future.cancelled()
 
 
 def test_a_wait_that_ends_together_with_its_flight_changes_nothing(loop: VirtualLoop) -> None:
-    slot = make_slot(loop)
-    waiter = Waiter(
-        loop.create_future(), Caller(), Flight(1, loop, FetchRequest(), 0.0), LoopWaiters(loop), 1.0
-    )
+    waiter = make_flight(make_slot(loop), loop).add_waiter(loop, Caller(), 1.0)
     waiter.future.set_result(NoResult.LOST)
-    slot._give_up_waiting(waiter)
+    waiter._time_out()
     assert waiter.future.result() is NoResult.LOST
 
 

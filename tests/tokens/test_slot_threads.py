@@ -9,12 +9,12 @@ from typing import Any
 
 import attrs
 import pytest
-from fake_host import DAY, Caller, detach
+from fake_host import DAY, Caller, detach, make_flight
 from loops import LoopThread, when
 
 from aiomsi import AccessToken, Clock, RefreshPolicy
 from aiomsi._tokens.failure import Failure
-from aiomsi._tokens.flight import Flight, LoopWaiters, Ping, call_threadsafe, wake
+from aiomsi._tokens.flight import LoopWaiters, Ping, call_threadsafe, wake
 from aiomsi._tokens.slot import Slot
 from aiomsi._tokens.state import FetchRequest
 from aiomsi._tokens.token import TokenResponse
@@ -116,9 +116,9 @@ def test_a_loop_that_answers_pings_keeps_its_flight() -> None:
     )
 
     async def ping() -> bool:
-        before = loop_waiters.watch
-        slot._watch(flight, loop_waiters, Ping(answered=True))
-        return loop_waiters.watch is not None and loop_waiters.watch is not before
+        before = loop_waiters.ping_timer
+        flight.ping(loop_waiters, Ping(answered=True))
+        return loop_waiters.ping_timer is not None and loop_waiters.ping_timer is not before
 
     for _ in range(5):
         assert asyncio.run_coroutine_threadsafe(ping(), other.loop).result(30)
@@ -137,7 +137,8 @@ def test_a_caller_that_meets_a_flight_in_a_closed_loop_begins_again_at_once() ->
     flight = slot._flight
     owner.close()
     # As after a loop that was closed without cancelling anything: its flight is still there.
-    slot._flight = flight
+    assert flight is not None
+    flight.is_out, slot._flight = False, flight
     second = Gate(opened=True)
     assert asyncio.run(slot.get(Caller(), second)).token == "token-1"
     assert lost.cancelled() or lost.exception() is not None
@@ -192,7 +193,8 @@ def test_a_task_whose_loop_is_closed_is_let_go() -> None:
     loop = asyncio.new_event_loop()
     future: asyncio.Future[None] = loop.create_future()
     loop.close()
-    slot._flight = Flight(1, loop, FetchRequest(), 1e12, task=future)  # type: ignore[arg-type]  # never runs, its loop is closed
+    slot._flight = make_flight(slot, loop, overdue=1e12)
+    slot._flight.task = future  # type: ignore[assignment]  # never runs, its loop is closed
     slot._tasks.add(future)  # type: ignore[arg-type]  # the same
     assert asyncio.run(slot.get(Caller(), Gate(opened=True))).token == "token-1"
     assert future not in slot._tasks
@@ -276,10 +278,10 @@ def test_the_last_waiter_in_a_loop_that_leaves_stops_the_pings_there() -> None:
         flight = slot._flight
         assert flight is not None
         loop_waiters = flight.waiters_by_loop[asyncio.get_running_loop()]
-        assert loop_waiters.watch is None
+        assert loop_waiters.ping_timer is None
         assert not loop_waiters.waiters
-        slot._watch(flight, loop_waiters)
-        assert loop_waiters.watch is None
+        flight.ping(loop_waiters)
+        assert loop_waiters.ping_timer is None
 
     asyncio.run(leave())
     gate.open()
@@ -323,10 +325,11 @@ def test_closing_after_the_flights_loop_is_gone_waits_for_nothing() -> None:
     loop.close()
     credential = Caller()
     slot.attach(credential)
-    slot._flight = Flight(1, loop, FetchRequest(), 0.0)
+    slot._flight = make_flight(slot, loop)
     asyncio.run(detach(slot, credential))
     future = loop.create_future()
-    slot._flight = Flight(2, loop, FetchRequest(), 0.0, task=future)  # type: ignore[arg-type]  # never runs, its loop is closed
+    slot._flight = make_flight(slot, loop, 2)
+    slot._flight.task = future  # type: ignore[assignment]  # never runs, its loop is closed
     asyncio.run(detach(slot, credential))
     assert slot._flight is None
 

@@ -19,7 +19,7 @@ from aiomsi._tokens.token import AccessToken, TokenIdentity
 from aiomsi._util.secret import Secret
 
 if TYPE_CHECKING:
-    from aiomsi._tokens.slot import SlotStats
+    from aiomsi._tokens.stats import SlotStats
 
 
 class SlotCredential(ABC):

@@ -26,7 +26,7 @@ from aiomsi._hosts.body import MAX_BODY, TOO_LARGE, decompress_body
 from aiomsi._hosts.network import EXHAUSTED, find_local_cause
 from aiomsi._tokens.backoff import Attempt, deadline, next_try
 from aiomsi._tokens.failure import Failure, make_held_off_failure
-from aiomsi._tokens.flight import inside
+from aiomsi._tokens.flight import current_flights
 from aiomsi._tokens.host_backoff import HeldOffError, HostBackoff, Ticket
 from aiomsi._tokens.policy import RefreshPolicy
 from aiomsi._tokens.state import FetchRequest
@@ -129,7 +129,7 @@ class TokenFetch:
         )
         scope, began = asyncio.timeout(None), self.clock.monotonic()
         limit = _Deadline(self.policy.fetch_deadline, lambda: scope.reschedule(loop.time()))
-        for flight in inside.get()[-1:]:
+        for flight in current_flights.get()[-1:]:
             flight.timeouts.append(limit)
         number, failed = 0, _NO_RESPONSE
         try:

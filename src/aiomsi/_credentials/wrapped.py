@@ -40,7 +40,7 @@ from aiomsi._errors import (
 from aiomsi._hosts.base import parse_retry_after
 from aiomsi._hosts.times import parse_number
 from aiomsi._tokens.failure import Failure, make_held_off_failure
-from aiomsi._tokens.flight import Ping, call_threadsafe, inside, join_fetch
+from aiomsi._tokens.flight import Ping, call_threadsafe, current_flights, register_task
 from aiomsi._tokens.host_backoff import HeldOffError, HostBackoff, Ticket
 from aiomsi._tokens.policy import RefreshPolicy
 from aiomsi._tokens.state import FetchRequest
@@ -298,7 +298,7 @@ class _CrossLoopCall:
         """Start the call, in the loop `there`."""
         self.task = create_task(self.there, self._run(), self.name)
         self.task.add_done_callback(retrieve)
-        join_fetch(self.task)
+        register_task(self.task)
 
     def cancel(self) -> None:
         """Cancel the call, in the loop `there`, and never before `start`."""
@@ -379,7 +379,7 @@ class WrappedFetch:
             options["claims"] = fetch_request.claims
         loop, scope, ticket = asyncio.get_running_loop(), asyncio.timeout(None), Ticket()
         timeout = RunningTimeout(self.policy.fetch_deadline, lambda: scope.reschedule(loop.time()))
-        for flight in inside.get()[-1:]:
+        for flight in current_flights.get()[-1:]:
             flight.timeouts.append(timeout)
         try:
             async with scope:

@@ -1,114 +1,6 @@
-"""The concurrency core: any number of callers, event loops and threads share one fetch of a token.
+"""A flight: one fetch of a token, and the callers that wait for it.
 
-Theory of operation
-===================
-
-A `Slot` stands for one token. It holds the `SlotState`, the `Flight` that fetches the next token,
-and counts. The `SlotState` is the token and the results of its fetches; its values and pure
-functions are in `state`. A flight is one fetch. A `Waiter` is one caller that waits for a flight,
-in the caller's event loop.
-
-**States.** A slot has a flight or has none; that is its whole state of concurrency. `state.decide`
-alone decides on the next step of a caller. The step depends on the flight and on the token's
-freshness (`token.freshness_of`):
-
-=================  =================================  =========================================
-token              no flight                          a flight is under way
-=================  =================================  =========================================
-FRESH              return it                          return it
-STALE              return it, start one if allowed    return it
-STALE and starved  as LATE                            as LATE
-LATE               start one if allowed, wait a       wait a little, then return the old token
-                   little
-EXPIRED or NONE    start one and wait, or raise the   wait
-                   last failure if it is recent
-=================  =================================  =========================================
-
-A slot is *starved* after `RefreshPolicy.max_unattended_losses` flights in a row were lost without a
-waiting caller. Each event loop ended before the host responded, as with one `asyncio.run` per job.
-The next caller waits, and so keeps its loop alive until the token arrives. If that flight is lost
-as well and no caller still waits for it, for example because of the caller's own time-out, waiting
-did not help, and counting starts again. If only the flight's event loop ended, while callers wait
-in other loops, counting does not start again. If a starved slot has no usable token, its flight
-waits for the back-off before it fetches. Otherwise callers with short time-outs would cause one
-request each.
-
-"If allowed" means: after the back-off of the last failure, and after a `Retry-After` of the host
-(`HostBackoff`). A caller without a usable token starts a flight during a `Retry-After` that fits
-the flight's deadline, and the fetch waits until the `Retry-After` is over.
-
-A flight is new (in the slot, without a task), flying (its task runs), or out (no longer in the
-slot). A flight that is out can neither publish nor wake a waiter, even if its task still runs. It
-never returns to the slot.
-
-**Ownership.** The fetch runs in a separate task. The task's context is empty except for `inside`
-and the suppression of tracing. No caller awaits the task: each waits on a future that it alone
-owns. So a caller sees a `CancelledError` only if it was cancelled itself. A caller's cancellation,
-time-out or context does not reach other callers. The slot owns the task, and holds it until its
-last step.
-
-**Lifetime.** A flight belongs to the slot. If callers are cancelled or credentials are closed, it
-goes on, and publishes as long as its event loop runs. Closing a credential wakes the callers that
-came through it. A slot is private if no credential that is opened later can reach it. Only a
-private slot cancels its flight when the last credential is closed. That is a loss with a back-off,
-as is the end of the loop. The `SlotTable` drops a slot when no open credential uses it and it is
-idle: it has no usable token, flight, task or recent back-off.
-
-**Threads.** `Slot._lock` guards the state of a slot. It is held for a few statements at a time,
-never across an `await` and never while a task is created (an eager task would run at once, and take
-the lock). It is reentrant, because a signal handler, or the finalizer of a coroutine of a closed
-loop, may run between those statements. Futures, tasks and timers are used in the thread of their
-own loop only; other threads use `call_soon_threadsafe`. Reading `Slot.token` needs no lock: it is
-one reference to an immutable value.
-
-**End.** A flight ends exactly once, by leaving `Slot._flight`. The code that takes it out
-does so under the lock, and wakes its waiters. `Slot._publish` compares the flight by identity, so a
-later attempt finds another flight or none, and has no effect. A waiter is woken with a value:
-
-- an `AccessToken`, which was published in the slot before;
-- a `Failure`, from which each caller creates a separate exception;
-- `NoResult.LOST`: the task was cancelled, or its loop is closed or does not respond. The first
-  caller that decides after that starts a new generation. The loss is a `Failure` instead after
-  `RefreshPolicy.max_restarts` losses of one caller, or after as many in close succession;
-- `NoResult.SUPERSEDED`: the token was rejected, or the slot emptied, while the flight was under
-  way, so its result would be outdated;
-- `NoResult.CLOSED`: the credential that this waiter came through was closed;
-- `NoResult.TIMED_OUT`: the longest wait (`Waiter.bound`) is over, and the old token is still
-  usable.
-
-**Losses.** In the flight's own loop the flight ends if its task is cancelled, or at its last
-deadline (`Flight.overdue`). A later caller checks whether that loop is closed or the last deadline
-is over. Waiters in another loop share a `LoopWaiters`. The slot pings the flight's loop from there
-while they wait. It notices a closed loop at once, and a silent loop after
-`RefreshPolicy.loop_ping_timeout`. After a fork the child has no flight.
-
-**Uncounted time.** The last deadline is postponed by the time in which the flight's loop was
-blocked, and by the time that the fetch waits for a turn at its host. A `RunningTimeout` measures
-both; the fetch adds it to `Flight.timeouts`. A waiters' loop that was itself blocked draws no
-conclusion from an unanswered ping, and pings again.
-
-**Invariants.** At most one fetch per slot and generation; a flight that has left the slot does not
-publish; a flight that has ended has no waiters; no error while a usable token is held; failed
-fetches are at least the back-off apart.
-
-**Deliberately not handled.**
-
-- A fetch that blocks its loop's thread can't be stopped, only abandoned.
-- An event loop that is closed under a running fetch, without its tasks being cancelled, leaves
-  asyncio's own warning about the flight's task.
-- A count that is kept without the lock may, in rare cases, miss a call.
-- A fetch that calls `get_token` for its own token raises, however many other fetches lie between.
-  Two fetches that were started by different callers and then wait for each other do not raise:
-  their deadlines end them.
-- A task that a fetch starts may call `get_token` for the token of that fetch, and waits for it. If
-  the fetch waits for the task in turn, by other means than awaiting it or a `gather`, the fetch's
-  deadline ends both.
-- A slot that is dropped just as another thread uses it serves that one call.
-- A `get_token` call from a signal handler or finalizer can re-enter a slot in the middle of a
-  decision. In rare cases it then raises although a token was available. The alternative would be a
-  deadlock.
-- A `KeyboardInterrupt` between the decision to start a flight and its launch leaves a flight
-  without a task. Its last deadline ends it.
+The theory of operation is the docstring of the package `aiomsi._tokens`.
 """
 
 from __future__ import annotations
@@ -116,15 +8,20 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import enum
+import sys
+import threading
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, TypeAlias
 
 import attrs
 
-from aiomsi._tokens.failure import Failure
+from aiomsi._clock import Clock
+from aiomsi._tokens.failure import OVERDUE_FAILURE, Failure, make_unexpected_failure
+from aiomsi._tokens.policy import RefreshPolicy
 from aiomsi._tokens.state import FetchRequest
 from aiomsi._tokens.token import AccessToken, TokenResponse
-from aiomsi._util.running_time import RunningTimeout
+from aiomsi._util.running_time import TOLERANCE, RunningTimeout
+from aiomsi._util.tasks import TRACING, create_task, suppress_tracing
 
 
 class NoResult(enum.Enum):
@@ -133,16 +30,220 @@ class NoResult(enum.Enum):
     LOST = "lost"
     SUPERSEDED = "superseded"
     CLOSED = "closed"
-    TIMED_OUT = "waited"
+    TIMED_OUT = "timed out"
 
 
-Outcome: TypeAlias = AccessToken | Failure | NoResult
 Fetch: TypeAlias = Callable[[FetchRequest], Awaitable[TokenResponse | Failure]]
+Result: TypeAlias = TokenResponse | Failure | NoResult
+"""The end of a flight."""
+Outcome: TypeAlias = AccessToken | Failure | NoResult
+"""The end of a caller's wait."""
 
 
 # The three classes below keep the default repr. asyncio's debug mode calls the repr for each
 # cancelled timer, in any thread and under the slot's lock too. A generated repr would list every
 # waiter.
+
+
+@attrs.define(eq=False, repr=False)
+class Flight:
+    """One fetch, with its event loop, its task and its waiters.
+
+    Attributes:
+        generation: the number of the fetch in its slot.
+        loop: the event loop in which the fetch runs.
+        request: the parameters of the fetch.
+        overdue: the last deadline, on the slot's monotonic clock; the fetch ends by then whatever
+            the host responds.
+        delay: seconds that the flight waits before its fetch; 0 once the fetch has started.
+        clock: the slot's clock.
+        policy: the slot's policy.
+        lock: the slot's lock.
+        tasks: the tasks of all flights of the slot, until their last step.
+        on_end: publishes the result of a flight and wakes its waiters, unless the flight is out.
+        is_out: whether the flight has left the slot. The slot sets it, under the lock.
+        waiters_by_loop: the waiters.
+        task: the task of the fetch; None until it is created.
+        timeouts: the time-outs of the fetch. Time that they do not count postpones `overdue`.
+        timer: fires at `overdue`; None until the task runs.
+        own: the tasks of the fetch: the flight's task, and the tasks in other loops that it awaits.
+
+    """
+
+    generation: int
+    loop: asyncio.AbstractEventLoop
+    request: FetchRequest
+    overdue: float
+    delay: float
+    clock: Clock
+    policy: RefreshPolicy
+    lock: threading.RLock
+    tasks: set[asyncio.Task[None]]
+    on_end: Callable[[Flight, Result], None]
+    is_out: bool = False
+    waiters_by_loop: dict[asyncio.AbstractEventLoop, LoopWaiters] = attrs.field(factory=dict)
+    task: asyncio.Task[None] | None = None
+    timeouts: list[RunningTimeout] = attrs.field(factory=list)
+    timer: asyncio.TimerHandle | None = None
+    own: set[asyncio.Task[Any] | None] = attrs.field(factory=set)
+    _extended: float = 0.0
+
+    # The task
+
+    def launch(self, fetch: Fetch, name: str) -> None:
+        """Create the task of the fetch, with that name, in a context that is nearly empty."""
+        context = contextvars.Context()
+        awaiting = find_awaiting_flights() if current_flights.get() else ()
+        context.run(current_flights.set, (*awaiting, self))
+        if TRACING in sys.modules:
+            suppress_tracing(context)
+        try:
+            task = create_task(self.loop, self._run(fetch), name, context)
+        except Exception as error:  # noqa: BLE001 (a user's task factory may raise anything)
+            self.on_end(self, make_unexpected_failure(error))
+            return
+        self.task = task
+        self.tasks.add(task)
+        task.add_done_callback(self._on_task_done)
+        if self.is_out:
+            # Another thread took the flight out before it had a task to cancel.
+            task.cancel()
+
+    async def _run(self, fetch: Fetch) -> None:
+        self.own.add(asyncio.current_task())
+        if self.is_out:
+            return
+        self.timer = self.loop.call_later(self.policy.longest_fetch, self._on_overdue)
+        result: TokenResponse | Failure
+        try:
+            if self.delay:
+                await self.clock.sleep(self.delay)
+                self.delay = 0.0
+            result = await fetch(self.request)
+        except Exception as error:  # noqa: BLE001 (each waiter gets the failure as a value)
+            result = make_unexpected_failure(error)
+        finally:
+            # This block may run in a finalizer, so it must not take the lock; see `Slot._publish`.
+            self.timer.cancel()
+        self.on_end(self, result)
+
+    def _on_task_done(self, task: asyncio.Task[None]) -> None:
+        """Report a loss if the task was cancelled: `_run` has then ended early, or never begun."""
+        # Apart from a cancellation `_run` lets only `KeyboardInterrupt` and `SystemExit` through.
+        # The loop itself has raised those already.
+        if not task.cancelled():
+            task.exception()
+        self.tasks.discard(task)
+        self.own.clear()
+        self.on_end(self, NoResult.LOST)
+
+    def _on_overdue(self) -> None:
+        if (more := self._extend()) > 0:
+            self.timer = self.loop.call_later(more, self._on_overdue)
+            return
+        self.end(OVERDUE_FAILURE)
+
+    def end(self, result: Result) -> None:
+        """End the flight with that result, and cancel its task. Called in any thread."""
+        self.on_end(self, result)
+        self.cancel()
+
+    def cancel(self) -> None:
+        """Cancel the task of a flight that is out; discard the task if its loop is closed."""
+        task = self.task
+        if task is not None and not call_threadsafe(self.loop, task.cancel):
+            self.tasks.discard(task)
+            self.task = None
+
+    # The last deadline
+
+    def is_gone(self, monotonic: float) -> bool:
+        """Return whether the flight can no longer publish, as seen from outside of its loop."""
+        overdue = self.overdue + self._not_counted() - self._extended
+        return monotonic >= overdue or self.loop.is_closed()
+
+    def timeouts_here(self) -> list[RunningTimeout]:
+        """Return the time-outs that belong to the running event loop."""
+        here = asyncio.get_running_loop()
+        return [timeout for timeout in self.timeouts if timeout.loop is here]
+
+    def _extend(self) -> float:
+        """Postpone `overdue` by the uncounted time since the last call; return those seconds."""
+        for timeout in self.timeouts_here():
+            timeout.count()
+        more = self._not_counted() - self._extended
+        self._extended += more
+        self.overdue += more
+        return more
+
+    def _not_counted(self) -> float:
+        return max((timeout.blocked + timeout.paused for timeout in self.timeouts), default=0.0)
+
+    # The waiters
+
+    def add_waiter(
+        self, loop: asyncio.AbstractEventLoop, credential: object, bound: float | None
+    ) -> Waiter:
+        """Create a waiter in a loop. Called in that loop and under the lock."""
+        loop_waiters = self.waiters_by_loop.get(loop)
+        if loop_waiters is None:
+            loop_waiters = self.waiters_by_loop[loop] = LoopWaiters(loop)
+        waiter = Waiter(loop.create_future(), credential, self, loop_waiters, bound)
+        loop_waiters.waiters[waiter] = None
+        return waiter
+
+    def remove_waiter(self, waiter: Waiter) -> None:
+        """Remove a waiter. Called in its loop."""
+        if self.is_out:
+            # The waiters are being woken. In a forked child the lock belongs to the parent.
+            return
+        loop_waiters = waiter.loop_waiters
+        with self.lock:
+            loop_waiters.waiters.pop(waiter, None)
+            if not loop_waiters.waiters:
+                loop_waiters.stop_ping()
+
+    def remove_waiters(self, credential: object) -> list[LoopWaiters]:
+        """Remove the waiters of a credential and return them. Called under the lock."""
+        removed = []
+        for each in self.waiters_by_loop.values():
+            leaving = [waiter for waiter in each.waiters if waiter.credential is credential]
+            removed.append(LoopWaiters(each.loop, dict.fromkeys(leaving)))
+            for waiter in leaving:
+                del each.waiters[waiter]
+        return removed
+
+    def is_waited_for(self) -> bool:
+        """Return whether a caller waits that has not been cancelled."""
+        return any(
+            not waiter.future.done()
+            for loop_waiters in self.waiters_by_loop.values()
+            for waiter in list(loop_waiters.waiters)
+        )
+
+    def ping(self, loop_waiters: LoopWaiters, last: Ping | None = None) -> None:
+        """Ping the flight's loop while callers wait. Called in the loop of `loop_waiters`.
+
+        Args:
+            loop_waiters: the waiters of a loop other than the flight's.
+            last: the ping before, which the flight's loop should have answered by now.
+
+        """
+        loop_waiters.ping_timer = None
+        if self.is_out or not loop_waiters.waiters:
+            return
+        # If this loop was blocked, the whole process may have been, and a missing answer shows no
+        # loss. The flight's loop is then pinged again.
+        following, now = Ping(), loop_waiters.loop.time()
+        following.due = now + self.policy.loop_ping_timeout
+        if (last is None or last.answered or now > last.due + TOLERANCE) and call_threadsafe(
+            self.loop, following.answer
+        ):
+            loop_waiters.ping_timer = loop_waiters.loop.call_later(
+                self.policy.loop_ping_timeout, self.ping, loop_waiters, following
+            )
+            return
+        self.end(NoResult.LOST)
 
 
 @attrs.define(eq=False, repr=False)
@@ -164,6 +265,25 @@ class Waiter:
     loop_waiters: LoopWaiters
     bound: float | None = None
 
+    async def wait(self) -> Outcome:
+        """Return the outcome of the flight, or `NoResult.TIMED_OUT` after `bound` seconds."""
+        timer = None
+        if self.bound is not None:
+            timer = self.loop_waiters.loop.call_later(self.bound, self._time_out)
+        try:
+            return await self.future
+        except asyncio.CancelledError:
+            self.flight.remove_waiter(self)
+            raise
+        finally:
+            if timer is not None:
+                timer.cancel()
+
+    def _time_out(self) -> None:
+        self.flight.remove_waiter(self)
+        if not self.future.done():
+            self.future.set_result(NoResult.TIMED_OUT)
+
 
 @attrs.define(eq=False, repr=False)
 class LoopWaiters:
@@ -172,151 +292,29 @@ class LoopWaiters:
     Attributes:
         loop: the event loop of the waiters.
         waiters: the waiters, as keys.
-        watch: the timer of the next ping of the flight's loop, None without one.
+        ping_timer: the timer of the next ping of the flight's loop, None without one.
 
     """
 
     loop: asyncio.AbstractEventLoop
     waiters: dict[Waiter, None] = attrs.field(factory=dict)
-    watch: asyncio.TimerHandle | None = None
+    ping_timer: asyncio.TimerHandle | None = None
 
     def wake(self, outcome: Outcome) -> None:
-        """Set the outcome of all waiters. Runs in this loop."""
-        if self.watch is not None:
+        """Set the outcome of all waiters. Called in this loop."""
+        if self.ping_timer is not None:
             self.stop_ping()
-        for waiter in self.waiters:
+        # Each waiter refers to the flight, and so to the slot: without this, both would be a cycle.
+        waiters, self.waiters = self.waiters, {}
+        for waiter in waiters:
             if not waiter.future.done():
                 waiter.future.set_result(outcome)
 
     def stop_ping(self) -> None:
-        """Stop pinging. Runs in this loop."""
-        if self.watch is not None:
-            self.watch.cancel()
-            self.watch = None
-
-
-@attrs.define(eq=False, repr=False)
-class Flight:
-    """One fetch, with its event loop, its task and its waiters.
-
-    Attributes:
-        generation: the number of the fetch in its slot.
-        loop: the event loop in which the fetch runs.
-        request: the parameters of the fetch.
-        overdue: the last deadline, on the slot's monotonic clock; the fetch ends by then whatever
-            the host responds.
-        delay: seconds that the flight waits before its fetch; 0 once the fetch has started.
-        waiters_by_loop: the waiters.
-        task: the task of the fetch; None until it is created.
-        timeouts: the time-outs of the fetch. Time that they do not count postpones `overdue`.
-        timer: fires at `overdue`; None until the task runs.
-        own: the tasks of the fetch: the flight's task, and the tasks in other loops that it awaits.
-
-    """
-
-    generation: int
-    loop: asyncio.AbstractEventLoop
-    request: FetchRequest
-    overdue: float
-    delay: float = 0.0
-    waiters_by_loop: dict[asyncio.AbstractEventLoop, LoopWaiters] = attrs.field(factory=dict)
-    task: asyncio.Task[None] | None = None
-    timeouts: list[RunningTimeout] = attrs.field(factory=list)
-    timer: asyncio.TimerHandle | None = None
-    own: set[asyncio.Task[Any] | None] = attrs.field(factory=set)
-    _extended: float = 0.0
-
-    def add_waiter(
-        self, loop: asyncio.AbstractEventLoop, credential: object, bound: float | None
-    ) -> Waiter:
-        """Create a waiter in a loop. Called in that loop and under the slot's lock."""
-        loop_waiters = self.waiters_by_loop.get(loop)
-        if loop_waiters is None:
-            loop_waiters = self.waiters_by_loop[loop] = LoopWaiters(loop)
-        waiter = Waiter(loop.create_future(), credential, self, loop_waiters, bound)
-        loop_waiters.waiters[waiter] = None
-        return waiter
-
-    def remove_waiters(self, credential: object) -> list[LoopWaiters]:
-        """Remove the waiters of a credential and return them. Called under the slot's lock."""
-        removed = []
-        for each in self.waiters_by_loop.values():
-            leaving = [waiter for waiter in each.waiters if waiter.credential is credential]
-            removed.append(LoopWaiters(each.loop, dict.fromkeys(leaving)))
-            for waiter in leaving:
-                del each.waiters[waiter]
-        return removed
-
-    def extend(self) -> float:
-        """Postpone `overdue` by the uncounted time since the last call; return those seconds."""
-        for timeout in self.timeouts_here():
-            timeout.count()
-        more = self._not_counted() - self._extended
-        self._extended += more
-        self.overdue += more
-        return more
-
-    def timeouts_here(self) -> list[RunningTimeout]:
-        """Return the time-outs that belong to the running event loop."""
-        here = asyncio.get_running_loop()
-        return [timeout for timeout in self.timeouts if timeout.loop is here]
-
-    def _not_counted(self) -> float:
-        return max((timeout.blocked + timeout.paused for timeout in self.timeouts), default=0.0)
-
-    def is_gone(self, monotonic: float) -> bool:
-        """Return whether the flight can no longer publish, as seen from outside of its loop."""
-        overdue = self.overdue + self._not_counted() - self._extended
-        return monotonic >= overdue or self.loop.is_closed()
-
-    def is_waited_for(self) -> bool:
-        """Return whether a caller waits that has not been cancelled."""
-        return any(
-            not waiter.future.done()
-            for loop_waiters in self.waiters_by_loop.values()
-            for waiter in list(loop_waiters.waiters)
-        )
-
-
-inside: contextvars.ContextVar[tuple[Flight, ...]] = contextvars.ContextVar(
-    "aiomsi_inside", default=()
-)
-"""The flights of this context: the last one's fetch runs in it, and the others wait for that."""
-
-
-def find_awaiting_flights() -> tuple[Flight, ...]:
-    """Return the flights that can't end before the current task does.
-
-    A task that a fetch has started inherits the fetch's context, but the fetch does not necessarily
-    await that task.
-    """
-    flights = inside.get()
-    if not flights:
-        return ()
-    task = asyncio.current_task()
-    return (
-        flights if any(own is task or _awaits(own, task) for own in list(flights[-1].own)) else ()
-    )
-
-
-def _awaits(waiting: object, task: object) -> bool:
-    """Return whether one task awaits another, directly, by way of further tasks, or in a `gather`.
-
-    asyncio has no public function for that, so this reads private attributes. If another asyncio
-    stores the awaited future elsewhere, a fetch that calls `get_token` for its own token does not
-    raise; its deadline ends it.
-    """
-    chain = [waiting]
-    for each in chain:
-        awaited = getattr(each, "_fut_waiter", None)
-        chain += [one for one in (awaited, *getattr(awaited, "_children", ())) if one is not None]
-    return task in chain
-
-
-def join_fetch(task: asyncio.Task[Any]) -> None:
-    """Add a task to the tasks of the fetch in whose context this is called."""
-    for flight in inside.get()[-1:]:
-        flight.own.add(task)
+        """Stop pinging. Called in this loop."""
+        if self.ping_timer is not None:
+            self.ping_timer.cancel()
+            self.ping_timer = None
 
 
 @attrs.define(eq=False, repr=False)
@@ -333,7 +331,7 @@ class Ping:
     due: float = 0.0
 
     def answer(self) -> None:
-        """Note that the loop runs. Runs in the pinged loop."""
+        """Note that the loop runs. Called in the pinged loop."""
         self.answered = True
 
 
@@ -379,3 +377,46 @@ def _report_done(
     task: asyncio.Task[None], loop: asyncio.AbstractEventLoop, future: asyncio.Future[None]
 ) -> None:
     task.add_done_callback(lambda _: call_threadsafe(loop, future.set_result, None))
+
+
+# The flights of the current task
+
+current_flights: contextvars.ContextVar[tuple[Flight, ...]] = contextvars.ContextVar(
+    "aiomsi_current_flights", default=()
+)
+"""The flights of this context: the last one's fetch runs in it, and the others wait for that."""
+
+
+def register_task(task: asyncio.Task[Any]) -> None:
+    """Add a task to the flight whose fetch runs in this context; without one, do nothing."""
+    for flight in current_flights.get()[-1:]:
+        flight.own.add(task)
+
+
+def find_awaiting_flights() -> tuple[Flight, ...]:
+    """Return the flights that can't end before the current task does.
+
+    A task that a fetch has started inherits the fetch's context, but the fetch does not necessarily
+    await that task.
+    """
+    flights = current_flights.get()
+    if not flights:
+        return ()
+    task = asyncio.current_task()
+    return (
+        flights if any(own is task or _awaits(own, task) for own in list(flights[-1].own)) else ()
+    )
+
+
+def _awaits(waiting: object, task: object) -> bool:
+    """Return whether one task awaits another, directly, by way of further tasks, or in a `gather`.
+
+    asyncio has no public function for that, so this reads private attributes. If another asyncio
+    stores the awaited future elsewhere, a fetch that calls `get_token` for its own token does not
+    raise; its deadline ends it.
+    """
+    chain = [waiting]
+    for each in chain:
+        awaited = getattr(each, "_fut_waiter", None)
+        chain += [one for one in (awaited, *getattr(awaited, "_children", ())) if one is not None]
+    return task in chain

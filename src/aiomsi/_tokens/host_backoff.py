@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import attrs
 
 from aiomsi._clock import Clock
-from aiomsi._tokens.flight import inside
+from aiomsi._tokens.flight import current_flights
 from aiomsi._tokens.host_limits import (
     GRACE,
     LEASE,
@@ -156,7 +156,7 @@ class HostBackoff:
 @contextlib.contextmanager
 def _not_counted() -> Iterator[None]:
     timeouts: list[RunningTimeout] = [
-        each for flight in inside.get() for each in flight.timeouts_here()
+        each for flight in current_flights.get() for each in flight.timeouts_here()
     ]
     for timeout in timeouts:
         timeout.pause()

@@ -1,18 +1,18 @@
 """A slot: one token, and the decisions about the flight that renews it.
 
-The theory of operation is in `flight`.
+The theory of operation is the docstring of the package `aiomsi._tokens`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import logging
 import random
-import sys
 import threading
 import weakref
+from collections import Counter
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import attrs
 
@@ -20,23 +20,17 @@ from aiomsi._clock import SYSTEM_CLOCK, Clock
 from aiomsi._errors import CredentialClosedError, CredentialError, UsageError, without_loop
 from aiomsi._tokens.failure import (
     LOST_FAILURE,
-    OVERDUE_FAILURE,
     UNSETTLED_FAILURE,
     Failure,
     make_held_off_failure,
-    make_unexpected_failure,
 )
 from aiomsi._tokens.flight import (
     Fetch,
     Flight,
-    LoopWaiters,
     NoResult,
-    Outcome,
-    Ping,
+    Result,
     Waiter,
-    call_threadsafe,
     find_awaiting_flights,
-    inside,
     wake,
 )
 from aiomsi._tokens.host_backoff import HostBackoff
@@ -53,6 +47,7 @@ from aiomsi._tokens.state import (
     covers_claims,
     decide,
     delay_of,
+    describe_trouble,
     is_idle,
     is_starved,
 )
@@ -60,14 +55,14 @@ from aiomsi._tokens.token import (
     AccessToken,
     Freshness,
     Now,
-    TokenIdentity,
     TokenResponse,
     Uniform,
     freshness_of,
 )
 from aiomsi._util.compat import after_fork_in_child
-from aiomsi._util.running_time import TOLERANCE
-from aiomsi._util.tasks import TRACING, create_task, suppress_tracing
+
+if TYPE_CHECKING:
+    from aiomsi._tokens.stats import SlotStats
 
 logger = logging.getLogger("aiomsi")
 
@@ -78,41 +73,9 @@ _MOST_ROUNDS = 12
 _slots: weakref.WeakSet[Slot] = weakref.WeakSet()
 
 
-@attrs.frozen
-class SlotStats:
-    """The counts of one slot, and its present state. Times in seconds.
-
-    Attributes:
-        state: the state of the token: ``"none"``, ``"fresh"``, ``"stale"``, ``"late"`` or
-            ``"expired"``.
-        expires_in: seconds until the token expires, None without one.
-        fetches: fetches that were started.
-        joined: callers that waited for a fetch which another caller had started.
-        served_stale: calls that returned a token which was due for a refresh.
-        failures: failed fetches by kind.
-        failing: failed fetches since the last successful one.
-        next_attempt: seconds until the next request may be sent to the host; 0 if it may be sent
-            now.
-        under_way: whether a fetch is under way.
-        identity: the identity that the token was issued to, None without a token.
-
-    """
-
-    state: str
-    expires_in: float | None
-    fetches: int
-    joined: int
-    served_stale: int
-    failures: dict[str, int]
-    failing: int
-    next_attempt: float
-    under_way: bool
-    identity: TokenIdentity | None = None
-
-
 @attrs.define(eq=False, repr=False)
 class Slot:
-    """One token and the single flight that renews it; `flight` holds the theory of operation.
+    """One token and the single flight that renews it.
 
     Attributes:
         name: for task names and log lines; holds no secret.
@@ -137,10 +100,8 @@ class Slot:
     _flight: Flight | None = attrs.field(default=None, init=False)
     _tasks: set[asyncio.Task[None]] = attrs.field(factory=set, init=False, repr=False)
     _users: weakref.WeakSet[object] = attrs.field(factory=weakref.WeakSet, kw_only=True, repr=False)
-    _fetches: int = attrs.field(default=0, init=False)
-    _joined: int = attrs.field(default=0, init=False)
-    _served_stale: int = attrs.field(default=0, init=False)
-    _failures: dict[str, int] = attrs.field(factory=dict, init=False)
+    _counts: Counter[str] = attrs.field(factory=Counter, init=False)
+    _failures: Counter[str] = attrs.field(factory=Counter, init=False)
     # Every new slot registers itself for `_after_fork`.
     _registered: None = attrs.field(
         default=attrs.Factory(_slots.add, takes_self=True), init=False, repr=False
@@ -180,7 +141,7 @@ class Slot:
         patient, elections = True, self.policy.max_restarts
         for _ in range(_MOST_ROUNDS):
             step = self._decide(credential, fetch, patient=patient)
-            outcome = await self._wait(step) if isinstance(step, Waiter) else step
+            outcome = await step.wait() if isinstance(step, Waiter) else step
             match outcome:
                 case AccessToken():
                     if self._may_return(outcome, step, claims):
@@ -238,16 +199,14 @@ class Slot:
         wake(leaving, NoResult.CLOSED)
         if wanted:
             return None
-        self._publish(flight, NoResult.LOST)
-        self._cancel_task(flight)
+        flight.end(NoResult.LOST)
         return flight
 
     def is_idle(self) -> bool:
         """Return whether the slot can be dropped: no token, back-off, flight or task is left."""
         now, flight = self._now(), self._flight
         if flight is not None and flight.is_gone(now.monotonic):
-            self._publish(flight, NoResult.LOST)
-            self._cancel_task(flight)
+            flight.end(NoResult.LOST)
         for task in list(self._tasks):
             if task.done() or task.get_loop().is_closed():
                 self._tasks.discard(task)
@@ -262,26 +221,18 @@ class Slot:
 
     def stats(self) -> SlotStats:
         """Return a snapshot of the counts and of the present state."""
+        from aiomsi._tokens.stats import summarize
+
         now = self._now()
         with self._lock:
-            state = self._state
-            freshness = freshness_of(state.token, now, self.policy)
-            retry_at = self.backoff.retry_at
-            if freshness.usable:
-                retry_at = max(retry_at, state.retry_at_usable)
-            elif state.failure is not None:
-                retry_at = max(retry_at, state.retry_at_unusable)
-            return SlotStats(
-                state=freshness.value,
-                expires_in=None if state.token is None else max(0.0, state.token.left(now)),
-                fetches=self._fetches,
-                joined=self._joined,
-                served_stale=self._served_stale,
-                failures=dict(self._failures),
-                failing=state.failing,
-                next_attempt=max(0.0, retry_at - now.monotonic),
+            return summarize(
+                self._state,
+                now,
+                self.policy,
+                counts=self._counts,
+                failures=self._failures,
+                host_retry_at=self.backoff.retry_at,
                 under_way=self._flight is not None,
-                identity=None if state.token is None else state.token.identity,
             )
 
     # Decisions are synchronous
@@ -305,7 +256,7 @@ class Slot:
             else:
                 is_served = now.monotonic < max(state.retry_at_usable, self.backoff.retry_at)
             if is_served:
-                self._served_stale += 1
+                self._counts["served_stale"] += 1
                 return token
         return None
 
@@ -318,8 +269,7 @@ class Slot:
         except RuntimeError:
             raise without_loop() from None
         if (flight := self._flight) is not None and flight.is_gone(self.clock.monotonic()):
-            self._publish(flight, NoResult.LOST)
-            self._cancel_task(flight)
+            flight.end(NoResult.LOST)
         started: Flight | None = None
         outcome: AccessToken | Failure | Waiter
         with self._lock:
@@ -329,27 +279,38 @@ class Slot:
                 state, now, policy, flying=flying, patient=patient, held_off=held_off
             )
             if decision in (Decision.START, Decision.SERVE_AND_START):
-                self._fetches += 1
+                self._counts["fetches"] += 1
                 overdue = now.monotonic + policy.longest_fetch
                 delay = delay_of(state, now, policy) if state.unattended else 0.0
-                self._flight = started = Flight(self._fetches, loop, state.request, overdue, delay)
+                self._flight = started = Flight(
+                    self._counts["fetches"],
+                    loop,
+                    state.request,
+                    overdue,
+                    delay,
+                    self.clock,
+                    policy,
+                    self._lock,
+                    self._tasks,
+                    self._publish,
+                )
             if ready is not None:
                 outcome = ready
                 if isinstance(ready, AccessToken):
-                    self._served_stale += not ready.is_fresh(now.wall, now.monotonic)
+                    self._counts["served_stale"] += not ready.is_fresh(now.wall, now.monotonic)
             elif self._flight is not None:
-                self._joined += started is None
+                self._counts["joined"] += started is None
                 outcome = self._flight.add_waiter(loop, credential, bound)
             else:
                 outcome = make_held_off_failure(self.name)
         if started is not None:
-            self._launch(started, fetch)
+            started.launch(fetch, f"aiomsi {self.name} #{started.generation}")
         elif (
             isinstance(outcome, Waiter)
             and outcome.flight.loop is not loop
-            and outcome.loop_waiters.watch is None
+            and outcome.loop_waiters.ping_timer is None
         ):
-            self._watch(outcome.flight, outcome.loop_waiters)
+            outcome.flight.ping(outcome.loop_waiters)
         return outcome
 
     def _may_return(self, token: AccessToken, step: object, claims: str | None) -> bool:
@@ -358,7 +319,8 @@ class Slot:
         Since the publication the event loop may have been blocked, or a clock may have jumped, so
         the token may have expired. The flight may also have carried other claims.
         """
-        if token.left(self._now()) <= self.policy.expired_before_expiry:
+        now = Now(self.clock.wall(), self.clock.monotonic())
+        if token.left(now) <= self.policy.expired_before_expiry:
             return False
         return (
             claims is None
@@ -387,185 +349,55 @@ class Slot:
             if state is None:
                 return False
             self._state, self.token = state, state.token
-            flight, self._flight = self._flight, None
+            flight = self._flight
+            if flight is not None:
+                flight.is_out, self._flight = True, None
         if flight is not None:
             wake(flight.waiters_by_loop.values(), NoResult.SUPERSEDED)
-            self._cancel_task(flight)
+            flight.cancel()
         return True
 
-    # Waiting
-
-    async def _wait(self, waiter: Waiter) -> Outcome:
-        timer = None
-        if waiter.bound is not None:
-            timer = waiter.loop_waiters.loop.call_later(waiter.bound, self._give_up_waiting, waiter)
-        try:
-            return await waiter.future
-        except asyncio.CancelledError:
-            self._leave(waiter)
-            raise
-        finally:
-            if timer is not None:
-                timer.cancel()
-
-    def _give_up_waiting(self, waiter: Waiter) -> None:
-        self._leave(waiter)
-        if not waiter.future.done():
-            waiter.future.set_result(NoResult.TIMED_OUT)
-
-    def _leave(self, waiter: Waiter) -> None:
-        with self._lock:
-            # If the flight has left the slot, another thread may be waking its waiters.
-            if self._flight is waiter.flight:
-                waiter.loop_waiters.waiters.pop(waiter, None)
-                if not waiter.loop_waiters.waiters:
-                    waiter.loop_waiters.stop_ping()
-
-    def _watch(self, flight: Flight, loop_waiters: LoopWaiters, ping: Ping | None = None) -> None:
-        """Ping the flight's loop while callers wait. Runs in the loop of `loop_waiters`."""
-        loop_waiters.watch = None
-        if self._flight is not flight or not loop_waiters.waiters:
-            return
-        # If this loop was blocked, the whole process may have been, and a missing answer shows no
-        # loss. The flight's loop is then pinged again.
-        following, now = Ping(), loop_waiters.loop.time()
-        following.due = now + self.policy.loop_ping_timeout
-        if (ping is None or ping.answered or now > ping.due + TOLERANCE) and call_threadsafe(
-            flight.loop, following.answer
-        ):
-            loop_waiters.watch = loop_waiters.loop.call_later(
-                self.policy.loop_ping_timeout, self._watch, flight, loop_waiters, following
-            )
-            return
-        self._publish(flight, NoResult.LOST)
-        self._cancel_task(flight)
-
-    # Flying
-
-    def _launch(self, flight: Flight, fetch: Fetch) -> None:
-        context = contextvars.Context()
-        context.run(inside.set, (*find_awaiting_flights(), flight) if inside.get() else (flight,))
-        if TRACING in sys.modules:
-            suppress_tracing(context)
-        name = f"aiomsi {self.name} #{flight.generation}"
-        try:
-            task = create_task(flight.loop, self._fly(flight, fetch), name, context)
-        except Exception as error:  # noqa: BLE001 (a user's task factory may raise anything)
-            self._publish(flight, make_unexpected_failure(error))
-            return
-        flight.task = task
-        self._tasks.add(task)
-        task.add_done_callback(lambda done: self._on_task_done(flight, done))
-        if self._flight is not flight:
-            # Another thread took the flight out before it had a task to cancel.
-            task.cancel()
-
-    async def _fly(self, flight: Flight, fetch: Fetch) -> None:
-        flight.own.add(asyncio.current_task())
-        if self._flight is not flight:
-            return
-        flight.timer = flight.loop.call_later(self.policy.longest_fetch, self._on_overdue, flight)
-        result: TokenResponse | Failure
-        try:
-            if flight.delay:
-                await self.clock.sleep(flight.delay)
-                flight.delay = 0.0
-            result = await fetch(flight.request)
-        except Exception as error:  # noqa: BLE001 (each waiter gets the failure as a value)
-            result = make_unexpected_failure(error)
-        finally:
-            # This block may run in a finalizer, so it must not take the lock; see `_publish`.
-            flight.timer.cancel()
-        self._publish(flight, result)
-
-    def _on_task_done(self, flight: Flight, task: asyncio.Task[None]) -> None:
-        """Publish a loss if the task was cancelled: `_fly` has then ended early, or never begun."""
-        # Apart from a cancellation `_fly` lets only `KeyboardInterrupt` and `SystemExit` through.
-        # The loop itself has raised those already.
-        if not task.cancelled():
-            task.exception()
-        self._tasks.discard(task)
-        flight.own.clear()
-        self._publish(flight, NoResult.LOST)
-
-    def _on_overdue(self, flight: Flight) -> None:
-        if (more := flight.extend()) > 0:
-            flight.timer = flight.loop.call_later(more, self._on_overdue, flight)
-            return
-        self._publish(flight, OVERDUE_FAILURE)
-        self._cancel_task(flight)
-
-    def _publish(self, flight: Flight, result: TokenResponse | Failure | NoResult) -> None:
+    def _publish(self, flight: Flight, result: Result) -> None:
         """Publish the flight's result and wake its waiters, unless it has left the slot."""
         if self._flight is not flight:
             # Return before taking the lock. The garbage collector may finalize the coroutines of a
             # closed loop on any thread, including one that holds this lock. If a fetch responds to
-            # that with an exception, `_fly` comes here.
+            # that with an exception, `Flight._run` calls this.
             return
         now = Now(self.clock.wall(), self.clock.monotonic())
-        outcome: Outcome | None
         with self._lock:
             if self._flight is not flight:
                 return
-            self._flight = None
-            if isinstance(result, TokenResponse):
-                state, outcome = apply_response(
-                    self._state, result, flight.request, now, self.policy, self.uniform
-                )
-            elif isinstance(result, Failure):
-                state, outcome = apply_failure(self._state, result, now, self.policy, self.uniform)
-                if result.retry_after is not None and result.from_host and not result.permanent:
-                    self.backoff.hold_off(
-                        now.monotonic + min(result.retry_after, self.policy.max_retry_after)
-                    )
-            elif flight.delay:
-                # The flight has sent no request, so the back-off before the next one stays.
-                state, outcome = self._state, None
-            else:
-                waited_for = flight.is_waited_for()
-                state, outcome = apply_loss(
-                    self._state, now, self.policy, self.uniform, waited_for=waited_for
-                )
+            flight.is_out, self._flight = True, None
+            state, outcome = self._apply(flight, result, now)
             self._state, self.token = state, state.token
             if not isinstance(outcome, AccessToken):
-                kind = "lost" if outcome is None else outcome.kind
-                self._failures[kind] = self._failures.get(kind, 0) + 1
+                self._failures["lost" if outcome is None else outcome.kind] += 1
         wake(flight.waiters_by_loop.values(), outcome or NoResult.LOST)
         if state.failure is not None or state.reissued is not None:
-            self._log(state, outcome, now)
+            warning = describe_trouble(state, outcome, now, self.policy)
+            if warning is not None:
+                logger.warning("%s: %s", self.name, warning)
 
-    def _log(self, state: SlotState, outcome: Outcome | None, now: Now) -> None:
-        reissued = state.reissued
-        if (
-            isinstance(outcome, Failure)
-            and state.token is not None
-            and state.token.left(now) > self.policy.expired_before_expiry
-        ):
-            left, pause = state.token.left(now), state.retry_at_usable - now.monotonic
-            logger.warning(
-                "%s: refresh failed, token good for %.0f s, next try in %.0f s: %s",
-                self.name,
-                left,
-                pause,
-                outcome.summary,
-            )
-        elif (
-            isinstance(outcome, AccessToken)
-            and reissued is not None
-            and reissued.same
-            and reissued.span == self.policy.rejection_hold_off
-        ):
-            logger.warning(
-                "%s: the token endpoint returned the token again that a service had rejected",
-                self.name,
-            )
-
-    def _cancel_task(self, flight: Flight) -> None:
-        """Cancel the task of a flight that has left the slot; discard it if its loop is closed."""
-        task = flight.task
-        if task is not None and not call_threadsafe(flight.loop, task.cancel):
-            self._tasks.discard(task)
-            flight.task = None
+    def _apply(
+        self, flight: Flight, result: Result, now: Now
+    ) -> tuple[SlotState, AccessToken | Failure | None]:
+        """Return the state after a flight, and its waiters' outcome; None for a loss."""
+        state, policy = self._state, self.policy
+        match result:
+            case TokenResponse():
+                return apply_response(state, result, flight.request, now, policy, self.uniform)
+            case Failure():
+                if result.retry_after is not None and result.from_host and not result.permanent:
+                    seconds = min(result.retry_after, policy.max_retry_after)
+                    self.backoff.hold_off(now.monotonic + seconds)
+                return apply_failure(state, result, now, policy, self.uniform)
+            case _ if flight.delay:
+                # The flight has sent no request, so the back-off before the next one stays.
+                return state, None
+            case _:
+                waited_for = flight.is_waited_for()
+                return apply_loss(state, now, policy, self.uniform, waited_for=waited_for)
 
     def _exception(self, failure: Failure) -> CredentialError:
         retry_at = max(self._state.retry_at_unusable, self.backoff.retry_at)
@@ -576,11 +408,11 @@ class Slot:
 
         The token stays, with another refresh point.
         """
-        if self._flight is not None:
-            _of_the_parent.append(self._flight)
+        if (flight := self._flight) is not None:
+            flight.is_out, self._flight = True, None
+            _of_the_parent.append(flight)
         _of_the_parent.extend(self._tasks)
         self._lock = threading.RLock()
-        self._flight = None
         self._tasks = set()
         # The fork may have happened between the assignments of `_state` and `token`.
         self.token = self._state.token

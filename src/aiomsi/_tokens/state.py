@@ -327,6 +327,30 @@ def apply_challenge(
     return attrs.evolve(state, token=None, request=FetchRequest(claims, held))
 
 
+def describe_trouble(
+    state: SlotState, outcome: AccessToken | Failure | None, now: Now, policy: RefreshPolicy
+) -> str | None:
+    """Return the warning to log after a flight, None without one.
+
+    Callers don't notice a failed refresh while the token that is held is usable, nor that the host
+    returned a rejected token again. A failure without a usable token is raised.
+    """
+    token, reissued = state.token, state.reissued
+    if isinstance(outcome, Failure):
+        if token is None or token.left(now) <= policy.expired_before_expiry:
+            return None
+        return (
+            f"refresh failed, token good for {token.left(now):.0f} s, "
+            f"next try in {state.retry_at_usable - now.monotonic:.0f} s: {outcome.summary}"
+        )
+    if outcome is None or reissued is None or not reissued.same:
+        return None
+    # A longer span follows from a further response of the same kind.
+    if reissued.span != policy.rejection_hold_off:
+        return None
+    return "the token endpoint returned the token again that a service had rejected"
+
+
 def covers_claims(request: FetchRequest, claims: str) -> bool:
     """Return whether a fetch with these parameters carried these claims, apart from their times.
 
