@@ -21,6 +21,12 @@ from aiomsi._credentials.awaitable import (
     is_synchronous_azure,
     takes_positional,
 )
+from aiomsi._credentials.cross_loop import (
+    CrossLoopCall,
+    LoopGoneError,
+    LoopTimeouts,
+    run_in_loop,
+)
 from aiomsi._credentials.invoke import (
     SynchronousCredentialError,
     call_and_await,
@@ -40,15 +46,14 @@ from aiomsi._errors import (
 from aiomsi._hosts.base import parse_retry_after
 from aiomsi._hosts.times import parse_number
 from aiomsi._tokens.failure import Failure, make_held_off_failure
-from aiomsi._tokens.flight import Ping, call_threadsafe, current_flights, register_task
+from aiomsi._tokens.flight import current_flights
 from aiomsi._tokens.host_backoff import HeldOffError, HostBackoff, Ticket
 from aiomsi._tokens.policy import RefreshPolicy
 from aiomsi._tokens.state import FetchRequest
 from aiomsi._tokens.token import BEARER, Now, TokenResponse
 from aiomsi._util.foreign import without_secrets
-from aiomsi._util.running_time import TOLERANCE, RunningTimeout
+from aiomsi._util.running_time import RunningTimeout
 from aiomsi._util.secret import Secret, read_secret
-from aiomsi._util.tasks import create_task, retrieve
 
 logger = logging.getLogger("aiomsi")
 
@@ -60,20 +65,6 @@ _EPOCH_LEAST = 1e8
 _MAX_SHOWN = 1e20
 _CLOCK = "if the token is a new one, this machine's clock is ahead"
 _KEPT = (HostUnreachableError, TokenRefusedError, TokenUnavailableError)
-
-
-@attrs.frozen(eq=False)
-class LoopTimeouts:
-    """The waits for another event loop.
-
-    Attributes:
-        ping: seconds within which the loop must run a callback.
-        sleep: the clock's sleep, for a pause without a ping.
-
-    """
-
-    ping: float
-    sleep: Callable[[float], Awaitable[None]]
 
 
 class Wrapped(Protocol):
@@ -114,10 +105,6 @@ def wrap(inner: object) -> Wrapped:
     raise ConfigurationError(msg)
 
 
-class _LoopGoneError(Exception):
-    """The one event loop that the inner credential works in is closed, or does not run."""
-
-
 @attrs.define(eq=False)
 class WrappedInstance:
     """An existing credential, which is always called in the one loop of its connections.
@@ -148,16 +135,16 @@ class WrappedInstance:
         here = asyncio.get_running_loop()
         home, process = self._home.setdefault(None, (here, os.getpid()))
         if process != os.getpid():
-            raise _LoopGoneError
+            raise LoopGoneError
         if home is here:
             return await get_token(self.credential, scopes, options, self._proven)
-        cross_call = _CrossLoopCall(
+        cross_call = CrossLoopCall(
             lambda: get_token(self.credential, scopes, options, self._proven),
             f"aiomsi {self.name}",
             here,
             home,
         )
-        return await _run_in_loop(cross_call, timeouts)
+        return await run_in_loop(cross_call, timeouts)
 
     def reject(self, token: str) -> None:
         """Call the credential's `reject`, if it has that method, as this package's credentials do.
@@ -269,88 +256,6 @@ async def _close(leave: Callable[[], Awaitable[object]], name: str) -> None:
         logger.warning("%s: the credential that it made could not be closed: %s", name, text)
 
 
-@attrs.define(eq=False)
-class _CrossLoopCall:
-    """A call in another event loop, with its outcome in this one.
-
-    Attributes:
-        make: the call, which returns an awaitable.
-        name: the name of its task.
-        here: the loop of the caller.
-        there: the loop of the call.
-        outcome: a future of `here`.
-        task: the task of `there`, once it is created.
-
-    """
-
-    make: Callable[[], Awaitable[object]]
-    name: str
-    here: asyncio.AbstractEventLoop
-    there: asyncio.AbstractEventLoop
-    outcome: asyncio.Future[object] = attrs.field(init=False)
-    task: asyncio.Task[None] | None = None
-
-    @outcome.default
-    def _outcome_here(self) -> asyncio.Future[object]:
-        return self.here.create_future()
-
-    def start(self) -> None:
-        """Start the call, in the loop `there`."""
-        self.task = create_task(self.there, self._run(), self.name)
-        self.task.add_done_callback(retrieve)
-        register_task(self.task)
-
-    def cancel(self) -> None:
-        """Cancel the call, in the loop `there`, and never before `start`."""
-        if self.task is not None:
-            self.task.cancel()
-
-    async def _run(self) -> None:
-        settle: Callable[[], object] = self.outcome.cancel
-        try:
-            settle = partial(self.outcome.set_result, await self.make())
-        except Exception as error:  # noqa: BLE001 (the caller's loop raises it)
-            settle = partial(self.outcome.set_exception, error)
-        finally:
-            call_threadsafe(self.here, self._settle, settle)
-
-    def _settle(self, settle: Callable[[], object]) -> None:
-        if not self.outcome.done():
-            settle()
-
-
-async def _run_in_loop(cross_call: _CrossLoopCall, timeouts: LoopTimeouts) -> object:
-    """Return the outcome of a call in another loop, as long as that loop answers pings.
-
-    Raises:
-        _LoopGoneError: the loop does not answer.
-        asyncio.CancelledError: the call was cancelled in that loop, which continues to run.
-
-    """
-    loop = cross_call.there
-    call_threadsafe(loop, cross_call.start)
-    try:
-        while True:
-            ping, due = Ping(), cross_call.here.time() + timeouts.ping
-            if not call_threadsafe(loop, ping.answer):
-                raise _LoopGoneError
-            if (await asyncio.wait([cross_call.outcome], timeout=timeouts.ping))[0]:
-                if cross_call.outcome.cancelled():
-                    # In most cases that loop is about to end. Another call at once would leave a
-                    # task in it that never ends.
-                    await timeouts.sleep(timeouts.ping)
-                    if loop.is_closed():
-                        raise _LoopGoneError
-                return cross_call.outcome.result()
-            # If this loop was blocked too, the whole process may have been, so the other loop is
-            # sent another ping.
-            if not ping.answered and cross_call.here.time() <= due + TOLERANCE:
-                raise _LoopGoneError
-    finally:
-        cross_call.outcome.cancel()
-        call_threadsafe(loop, cross_call.cancel)
-
-
 @attrs.frozen(eq=False)
 class WrappedFetch:
     """The fetches of tokens for some scopes through an inner credential.
@@ -392,7 +297,7 @@ class WrappedFetch:
                 )
         except HeldOffError:
             return make_held_off_failure(f"{self.inner.name} {' '.join(self.scopes)}")
-        except _LoopGoneError:
+        except LoopGoneError:
             return self._loop_gone()
         except SynchronousCredentialError as error:
             return Failure(
