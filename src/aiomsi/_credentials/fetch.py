@@ -30,8 +30,9 @@ from aiomsi._tokens.flight import current_flights
 from aiomsi._tokens.host_backoff import HeldOffError, HostBackoff, Ticket
 from aiomsi._tokens.policy import RefreshPolicy
 from aiomsi._tokens.state import FetchRequest
-from aiomsi._tokens.token import Now, TokenResponse, Uniform
+from aiomsi._tokens.token import Now, TokenResponse
 from aiomsi._util.foreign import without_secrets
+from aiomsi._util.jitter import Uniform
 from aiomsi._util.running_time import RunningTimeout
 from aiomsi._util.secret import SecretBytes
 

@@ -36,8 +36,8 @@ from aiomsi._credentials.gate_schedule import (
     take_send_turn,
 )
 from aiomsi._errors import ConfigurationError
-from aiomsi._tokens.token import Uniform
 from aiomsi._util.compat import OPEN_FLAGS, user_id
+from aiomsi._util.jitter import Uniform
 from aiomsi._util.lazy import not_imported
 from aiomsi._util.running_time import TOLERANCE
 

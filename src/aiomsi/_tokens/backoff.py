@@ -1,11 +1,12 @@
 """Pure decisions about retries: within one fetch, and between a failed fetch and the next."""
 
+import math
+
 import attrs
 
 from aiomsi._tokens.policy import RefreshPolicy
-from aiomsi._tokens.token import Uniform
+from aiomsi._util.jitter import Uniform, draw_full_jitter, grow_delay
 
-_MOST_DOUBLINGS = 16
 _GONE_DELAY = 8.0
 
 
@@ -57,18 +58,17 @@ def next_try(attempt: Attempt, policy: RefreshPolicy, uniform: Uniform) -> float
     """
     if not attempt.passing:
         return None
-    doubled = policy.retry_first_delay * 2 ** min(attempt.number - 1, _MOST_DOUBLINGS)
     if attempt.gone:
         if attempt.elapsed >= policy.gone_retry_for:
             return None
-        doubled = min(doubled, _GONE_DELAY)
-        delay = uniform(doubled / 2, doubled)
+        bound = grow_delay(attempt.number, policy.retry_first_delay, _GONE_DELAY)
+        delay = uniform(bound / 2, bound)
     else:
         if attempt.number >= (
             policy.max_attempts if attempt.connected else policy.max_attempts_unreachable
         ):
             return None
-        delay = uniform(0, doubled)
+        delay = draw_full_jitter(attempt.number, policy.retry_first_delay, math.inf, uniform)
     delay = max(delay, min(attempt.retry_after or 0.0, policy.max_retry_after))
     return delay if attempt.elapsed + delay < deadline(attempt, policy) else None
 
@@ -101,12 +101,10 @@ def pause_after(
     its cause may be repaired at any time.
     """
     demanded = min(retry_after or 0.0, policy.max_retry_after)
-    doubled = policy.backoff_first * 2 ** min(failures - 1, _MOST_DOUBLINGS)
-    share = uniform(0.5, 1.0)
-    served = max(demanded, policy.failure_replay, share * min(doubled, policy.backoff_max_usable))
+    share, least = uniform(0.5, 1.0), max(demanded, policy.failure_replay)
+    usable = grow_delay(failures, policy.backoff_first, policy.backoff_max_usable)
+    served = max(least, share * usable)
     if permanent:
         return Pause(served, policy.failure_replay)
-    return Pause(
-        served,
-        max(demanded, policy.failure_replay, share * min(doubled, policy.backoff_max_unusable)),
-    )
+    unusable = grow_delay(failures, policy.backoff_first, policy.backoff_max_unusable)
+    return Pause(served, max(least, share * unusable))

@@ -56,10 +56,10 @@ from aiomsi._tokens.token import (
     Freshness,
     Now,
     TokenResponse,
-    Uniform,
     freshness_of,
 )
 from aiomsi._util.compat import after_fork_in_child
+from aiomsi._util.jitter import Uniform
 
 if TYPE_CHECKING:
     from aiomsi._tokens.stats import SlotStats

@@ -13,10 +13,10 @@ from aiomsi._tokens.token import (
     Freshness,
     Now,
     TokenResponse,
-    Uniform,
     date_token,
     freshness_of,
 )
+from aiomsi._util.jitter import Uniform
 
 
 @attrs.frozen

@@ -3,17 +3,16 @@
 import binascii
 import enum
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NoReturn, Self
 
 import attrs
 
 from aiomsi._tokens.policy import RefreshPolicy
+from aiomsi._util.jitter import Uniform
 from aiomsi._util.secret import Secret
 
 BEARER = "Bearer"
-Uniform = Callable[[float, float], float]
-"""A function that returns a random number between two others, as `random.uniform`."""
 
 
 @attrs.frozen(eq=False, repr=False)

@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, TypeAlias
 import attrs
 
 from aiomsi._errors import SAFE_METHODS
-from aiomsi._tokens.token import Uniform
 from aiomsi._util.deprecation import renamed_fields
+from aiomsi._util.jitter import Uniform, draw_full_jitter
 
 if TYPE_CHECKING:
     from aiomsi._arm.protocol.attempts import ArmAttempt
@@ -34,7 +34,6 @@ else:
     # `typing.get_type_hints` cannot resolve a lazily imported class, so it sees this stand-in.
     RetryRule = Callable[..., float | None]
 
-_MOST_DOUBLINGS = 16
 DEFAULT_BUDGET = 180.0
 CHECKED_WRITES = frozenset({"PUT", "PATCH"})
 TEMPORARY_STATUSES = frozenset({408, 499, 500, 502, 503, 504})
@@ -121,10 +120,8 @@ class ArmRetry:
         if not self._may_pass(attempt):
             return None
         slow = attempt.locked or attempt.code == "PrincipalNotFound"
-        doubled = (self.locked_delay if slow else self.first_delay) * 2 ** min(
-            attempt.number - 1, _MOST_DOUBLINGS
-        )
-        jitter = self.uniform(0.0, min(doubled, self.max_delay))
+        first = self.locked_delay if slow else self.first_delay
+        jitter = draw_full_jitter(attempt.number, first, self.max_delay, self.uniform)
         wait, left = attempt.retry_after or 0.0, self.total_budget - attempt.elapsed
         if attempt.left is not None:
             left = min(left, attempt.left)
