@@ -844,7 +844,7 @@ def test_a_fetch_that_swallows_its_cancellation_is_noticed(
             return await ask(fetch, *arguments)
 
     monkeypatch.setattr(TokenFetch, "_send", swallowing)
-    stage = played.stage(in_the_cold(played, "_only_once"))
+    stage = played.stage(in_the_cold(played, "make_send_once.<locals>.send_once"))
     with pytest.raises(AssertionError, match="was_cancelled"):
         cancel_at(cold, stage)
     assert stage.watch.delivered

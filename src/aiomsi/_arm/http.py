@@ -21,6 +21,7 @@ from yarl import URL
 from aiomsi._arm.call import NoResponse
 from aiomsi._arm.protocol.encoding import CutBodyError, LongBodyError
 from aiomsi._clouds import is_loopback
+from aiomsi._credentials.send_once import make_send_once
 from aiomsi._errors import ConfigurationError
 from aiomsi._util.secret import Secret
 
@@ -174,19 +175,12 @@ def forbid_resends(http: aiohttp.ClientSession) -> tuple[aiohttp.ClientMiddlewar
     """Return the session's middlewares, after one that prevents aiohttp's repetitions."""
     # The middlewares of a request replace those of the session, which may be the user's; aiohttp
     # has no public access to them.
-    return _only_once, *getattr(http, "_middlewares", ())
+    return _send_once, *getattr(http, "_middlewares", ())
 
 
-async def _only_once(
-    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
-) -> aiohttp.ClientResponse:
-    try:
-        return await handler(request)
-    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
-        if has_arrived(error):
-            # aiohttp repeats no request after an error of this class.
-            raise aiohttp.ClientConnectionError(describe(error)) from error
-        raise
+_send_once = make_send_once(
+    lambda error: aiohttp.ClientConnectionError(describe(error)) if has_arrived(error) else None
+)
 
 
 def authorize_late(

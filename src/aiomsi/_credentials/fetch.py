@@ -15,6 +15,7 @@ import attrs
 from yarl import URL
 
 from aiomsi._clock import Clock
+from aiomsi._credentials.send_once import make_send_once
 from aiomsi._errors import (
     CredentialError,
     HostUnreachableError,
@@ -93,17 +94,8 @@ class _DroppedError(Exception):
     """A request whose connection was lost; the cause is aiohttp's exception."""
 
 
-async def _only_once(
-    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
-) -> aiohttp.ClientResponse:
-    """Send the request once.
-
-    aiohttp would resend a GET after a lost connection, and the policy would not count that request.
-    """
-    try:
-        return await handler(request)
-    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
-        raise _DroppedError from error
+# The policy would not count a request that aiohttp repeats.
+_send_once = make_send_once(lambda _: _DroppedError())
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -140,7 +132,7 @@ class TokenFetch:
                 aiohttp.ClientSession(
                     timeout=aiohttps,
                     cookie_jar=aiohttp.DummyCookieJar(),
-                    middlewares=(_only_once,),
+                    middlewares=(_send_once,),
                     headers=_HEADERS,
                     # aiohttp would decompress without a limit: 400 KB of gzip may be 400 MB.
                     auto_decompress=False,
