@@ -623,10 +623,10 @@ async def test_a_thousand_scopes_are_forgotten() -> None:
             credential._hold((f"https://customer{number}.example/.default",))
     kept = ManagedIdentityCredential(clock=clock)
     # The slot with a token, and the slots that were added since the last sweep.
-    assert 1 <= len(kept._table.of(kept._owner)) <= 16
-    assert "fresh" in {slot.stats().state for slot in kept._table.of(kept._owner)}
+    assert 1 <= len(kept._table.list_slots(kept._owner)) <= 16
+    assert "fresh" in {slot.stats().state for slot in kept._table.list_slots(kept._owner)}
     kept.forget()
-    assert kept._table.of(kept._owner) == []
+    assert kept._table.list_slots(kept._owner) == []
 
 
 @pytest.mark.anyio
@@ -639,7 +639,7 @@ async def test_an_open_credential_lets_go_of_expired_tokens(embedded_azure: Embe
     manual.advance(3600)
     await credential.get_token("https://storage.azure.com/.default")
     assert list(credential.stats()) == ["https://storage.azure.com"]
-    assert len(credential._table.of(credential._owner)) == 1
+    assert len(credential._table.list_slots(credential._owner)) == 1
     await credential.get_token(SCOPE)
     assert len(credential.stats()) == 2
 

@@ -558,7 +558,7 @@ def test_backoff_of_a_scope_lives_no_longer_than_its_slots() -> None:
     asyncio.run(credential.get_token(SCOPE))
     assert len(credential._shared.backoffs) == 1
     asyncio.run(credential.close())
-    credential._table.of(credential._owner)[0].forget()
+    credential._table.list_slots(credential._owner)[0].forget()
     credential._table.sweep()
     gc.collect()
     assert len(credential._shared.backoffs) == 0

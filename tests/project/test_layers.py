@@ -34,6 +34,7 @@ PURE = (
     "_tokens.policy",
     "_tokens.state",
     "_tokens.failure",
+    "_tokens.stats",
     "_tokens.backoff",
     "_tokens.host_limits",
 )

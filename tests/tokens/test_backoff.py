@@ -3,7 +3,7 @@
 import pytest
 
 from aiomsi import RefreshPolicy
-from aiomsi._tokens.backoff import Attempt, Pause, deadline, next_try, pause_after
+from aiomsi._tokens.backoff import Attempt, Pause, decide_delay, decide_pause, get_deadline
 
 POLICY = RefreshPolicy()
 
@@ -20,37 +20,37 @@ def shortest(low: float, high: float) -> float:
 def test_waits_double_from_one_second_and_end_after_five_tries(
     number: int, delay: float | None
 ) -> None:
-    assert next_try(Attempt(number, 0.0, 500), POLICY, longest) == delay
+    assert decide_delay(Attempt(number, 0.0, 500), POLICY, longest) == delay
 
 
 def test_waits_have_full_jitter() -> None:
-    assert next_try(Attempt(3, 0.0, 500), POLICY, shortest) == 0
+    assert decide_delay(Attempt(3, 0.0, 500), POLICY, shortest) == 0
 
 
 def test_what_does_not_pass_is_not_asked_again() -> None:
-    assert next_try(Attempt(1, 0.0, 400, passing=False), POLICY, longest) is None
+    assert decide_delay(Attempt(1, 0.0, 400, passing=False), POLICY, longest) is None
 
 
 @pytest.mark.parametrize(("asked", "delay"), [(7.0, 7.0), (0.5, 1.0)])
 def test_retry_after_is_the_least_wait(asked: float, delay: float) -> None:
-    assert next_try(Attempt(1, 0.0, 429, retry_after=asked), POLICY, longest) == delay
+    assert decide_delay(Attempt(1, 0.0, 429, retry_after=asked), POLICY, longest) == delay
 
 
 def test_a_wait_that_leads_past_the_deadline_ends_the_fetch() -> None:
-    assert next_try(Attempt(1, 0.0, 429, retry_after=500.0), POLICY, longest) is None
-    assert next_try(Attempt(2, 29.0, 500), POLICY, longest) is None
+    assert decide_delay(Attempt(1, 0.0, 429, retry_after=500.0), POLICY, longest) is None
+    assert decide_delay(Attempt(2, 29.0, 500), POLICY, longest) is None
 
 
 def test_nothing_connected_is_given_up_after_three_tries_and_eight_seconds() -> None:
-    assert next_try(Attempt(2, 2.0, connected=False), POLICY, longest) == 2
-    assert next_try(Attempt(3, 2.0, connected=False), POLICY, longest) is None
-    assert next_try(Attempt(2, 7.0, connected=False), POLICY, longest) is None
+    assert decide_delay(Attempt(2, 2.0, connected=False), POLICY, longest) == 2
+    assert decide_delay(Attempt(3, 2.0, connected=False), POLICY, longest) is None
+    assert decide_delay(Attempt(2, 7.0, connected=False), POLICY, longest) is None
 
 
 def test_410_is_asked_again_for_at_least_seventy_seconds_whatever_retry_after_says() -> None:
     elapsed, number = 0.0, 1
     while (
-        delay := next_try(
+        delay := decide_delay(
             Attempt(number, elapsed, 410, retry_after=1.0, gone=True), POLICY, longest
         )
     ) is not None:
@@ -61,13 +61,13 @@ def test_410_is_asked_again_for_at_least_seventy_seconds_whatever_retry_after_sa
 
 
 def test_deadlines_depend_on_what_was_answered() -> None:
-    assert deadline(Attempt(1, 0.0, 410, gone=True), POLICY) == 90
-    assert deadline(Attempt(1, 0.0, 500), POLICY) == 30
-    assert deadline(Attempt(1, 0.0, connected=False), POLICY) == 8
+    assert get_deadline(Attempt(1, 0.0, 410, gone=True), POLICY) == 90
+    assert get_deadline(Attempt(1, 0.0, 500), POLICY) == 30
+    assert get_deadline(Attempt(1, 0.0, connected=False), POLICY) == 8
     # The wait at a gate says nothing about whether anybody is there.
-    assert deadline(Attempt(1, 0.0, connected=False, gated=12.0), POLICY) == 20
-    assert deadline(Attempt(1, 0.0, connected=False, gated=25.0), POLICY) == 30
-    assert deadline(Attempt(1, 0.0, 500, gated=25.0), POLICY) == 30
+    assert get_deadline(Attempt(1, 0.0, connected=False, gated=12.0), POLICY) == 20
+    assert get_deadline(Attempt(1, 0.0, connected=False, gated=25.0), POLICY) == 30
+    assert get_deadline(Attempt(1, 0.0, 500, gated=25.0), POLICY) == 30
 
 
 @pytest.mark.parametrize(
@@ -77,30 +77,32 @@ def test_deadlines_depend_on_what_was_answered() -> None:
 def test_pauses_double_up_to_a_minute_with_a_token_and_five_seconds_without(
     failures: int, served: float, unserved: float
 ) -> None:
-    pause = pause_after(failures, retry_after=None, permanent=False, policy=POLICY, uniform=longest)
+    pause = decide_pause(
+        failures, retry_after=None, permanent=False, policy=POLICY, uniform=longest
+    )
     assert pause == Pause(served, unserved)
 
 
 def test_a_pause_is_never_shorter_than_the_replay_or_retry_after() -> None:
     none = RefreshPolicy(backoff_first=0.0)
-    assert pause_after(
+    assert decide_pause(
         1, retry_after=None, permanent=False, policy=none, uniform=shortest
     ) == Pause(0.25, 0.25)
-    assert pause_after(
+    assert decide_pause(
         1, retry_after=20.0, permanent=False, policy=none, uniform=shortest
     ) == Pause(20.0, 20.0)
-    assert pause_after(
+    assert decide_pause(
         1, retry_after=999.0, permanent=False, policy=none, uniform=shortest
     ) == Pause(60.0, 60.0)
 
 
 def test_a_refusal_is_told_for_the_shortest_time_only() -> None:
     assert (
-        pause_after(5, retry_after=30.0, permanent=True, policy=POLICY, uniform=longest).unserved
+        decide_pause(5, retry_after=30.0, permanent=True, policy=POLICY, uniform=longest).unserved
         == 0.25
     )
 
 
 def test_after_a_410_the_service_may_be_away_altogether() -> None:
-    assert next_try(Attempt(9, 40.0, 503, gone=True), POLICY, longest) == 8
-    assert next_try(Attempt(9, 40.0, gone=True), POLICY, longest) == 8
+    assert decide_delay(Attempt(9, 40.0, 503, gone=True), POLICY, longest) == 8
+    assert decide_delay(Attempt(9, 40.0, gone=True), POLICY, longest) == 8

@@ -14,7 +14,7 @@ from virtual_loop import VirtualLoop, run
 from aiomsi import Clock
 from aiomsi._tokens import slot_table as _table
 from aiomsi._tokens.slot import Slot
-from aiomsi._tokens.slot_table import Pace, SlotTable, shared_backoff, shared_slots
+from aiomsi._tokens.slot_table import Pace, SlotTable, get_shared_backoff, get_shared_slots
 from aiomsi.testing import ManualClock
 
 
@@ -51,10 +51,10 @@ def is_kept(slot: weakref.ref[Slot]) -> bool:
 def test_a_sweep_is_due_each_second_and_when_the_table_has_doubled() -> None:
     pace = Pace()
     assert pace.is_due(0.0, 0)
-    pace.swept(0.0, 3)
+    pace.note_sweep(0.0, 3)
     assert not pace.is_due(0.9, 15)
     assert pace.is_due(0.9, 16)
-    pace.swept(0.9, 10)
+    pace.note_sweep(0.9, 10)
     assert not pace.is_due(1.8, 19)
     assert pace.is_due(1.8, 20)
     assert pace.is_due(1.9, 1)
@@ -70,8 +70,8 @@ def test_a_slot_with_a_usable_token_outlives_its_credentials(loop: VirtualLoop) 
         await asyncio.sleep(2)
         attach(table, "c", Caller())
         assert not is_kept(slot)
-        assert len(table.of("identity")) == 1
-        assert table.of("other") == []
+        assert len(table.list_slots("identity")) == 1
+        assert table.list_slots("other") == []
 
     run(main(), loop)
 
@@ -145,26 +145,26 @@ def test_a_flight_of_a_closed_loop_does_not_keep_its_slot() -> None:
     stopped.close()
     slot.detach(credential)
     table.sweep()
-    assert len(table.of("identity")) == 1
+    assert len(table.list_slots("identity")) == 1
     manual.advance(120)
     table.sweep()
-    assert table.of("identity") == []
+    assert table.list_slots("identity") == []
     assert not slot._tasks
 
 
 def test_a_clock_that_is_gone_takes_its_slots_along() -> None:
     clock = Clock(time.time, time.monotonic)
-    slot = weakref.ref(attach(shared_slots(clock), "a", Caller()))
-    assert shared_slots(clock) is shared_slots(clock)
+    slot = weakref.ref(attach(get_shared_slots(clock), "a", Caller()))
+    assert get_shared_slots(clock) is get_shared_slots(clock)
     del clock
     assert not is_kept(slot)
 
 
 def test_a_hosts_retry_after_is_shared_for_as_long_as_it_is_used() -> None:
     clock = ManualClock().clock
-    backoff = shared_backoff(clock, "host", None)
-    assert shared_backoff(clock, "host", None) is backoff
-    assert shared_backoff(clock, "another", None) is not backoff
+    backoff = get_shared_backoff(clock, "host", None)
+    assert get_shared_backoff(clock, "host", None) is backoff
+    assert get_shared_backoff(clock, "another", None) is not backoff
     reference = weakref.ref(backoff)
     del backoff
     gc.collect()
@@ -173,7 +173,7 @@ def test_a_hosts_retry_after_is_shared_for_as_long_as_it_is_used() -> None:
 
 def test_a_pickled_clock_holds_no_slots() -> None:
     clock = Clock(time.time, time.monotonic)
-    attach(shared_slots(clock), "a", Caller())
+    attach(get_shared_slots(clock), "a", Caller())
     assert pickle.loads(pickle.dumps(clock)).shared == {}  # noqa: S301 (our own)
 
 

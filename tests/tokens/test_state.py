@@ -18,7 +18,7 @@ from aiomsi._tokens.state import (
     apply_response,
     covers_claims,
     decide,
-    delay_of,
+    get_fetch_delay,
     is_idle,
 )
 from aiomsi._tokens.token import AccessToken, Now, TokenResponse
@@ -177,11 +177,11 @@ def test_a_loss_has_a_backoff_whether_it_was_waited_for_or_not() -> None:
 
 
 def test_without_a_token_the_flight_after_three_losses_is_delayed() -> None:
-    assert delay_of(lose(SlotState(), 2), NOW, POLICY) == 0
+    assert get_fetch_delay(lose(SlotState(), 2), NOW, POLICY) == 0
     state = lose(SlotState(), 3)
-    assert delay_of(state, NOW, POLICY) == pytest.approx(3)
-    assert delay_of(state, at(10), POLICY) == 0
-    assert delay_of(lose(held(), 3), NOW, POLICY) == 0
+    assert get_fetch_delay(state, NOW, POLICY) == pytest.approx(3)
+    assert get_fetch_delay(state, at(10), POLICY) == 0
+    assert get_fetch_delay(lose(held(), 3), NOW, POLICY) == 0
 
 
 def test_a_ledger_is_idle_without_token_and_recent_backoff() -> None:

@@ -14,10 +14,10 @@ from aiomsi._tokens.token import (
     Now,
     TokenResponse,
     date_token,
-    freshness_of,
-    identity_of,
+    draw_refresh_delay,
+    get_freshness,
     read_claims,
-    refresh_after,
+    read_identity,
 )
 from aiomsi._util.secret import Secret, read_secret
 
@@ -52,11 +52,11 @@ def at(seconds: float, *, skew: float = 0.0) -> Now:
     ],
 )
 def test_states_of_a_days_token(after: float, state: Freshness) -> None:
-    assert freshness_of(token(), at(after), POLICY) is state
+    assert get_freshness(token(), at(after), POLICY) is state
 
 
 def test_no_token_is_a_state_too() -> None:
-    assert freshness_of(None, START, POLICY) is Freshness.NONE
+    assert get_freshness(None, START, POLICY) is Freshness.NONE
     assert [state for state in Freshness if state.usable] == [
         Freshness.FRESH,
         Freshness.STALE,
@@ -67,12 +67,12 @@ def test_no_token_is_a_state_too() -> None:
 @pytest.mark.parametrize(("wall", "monotonic"), [(90_000, 0), (0, 90_000)])
 def test_either_clock_can_end_a_token(wall: float, monotonic: float) -> None:
     now = Now(START.wall + wall, START.monotonic + monotonic)
-    assert freshness_of(token(), now, POLICY) is Freshness.EXPIRED
+    assert get_freshness(token(), now, POLICY) is Freshness.EXPIRED
 
 
 def test_a_token_shorter_than_the_late_window_is_fresh_until_its_refresh_is_due() -> None:
-    assert freshness_of(token(100.0), at(79), POLICY) is Freshness.FRESH
-    assert freshness_of(token(100.0), at(81), POLICY) is Freshness.LATE
+    assert get_freshness(token(100.0), at(79), POLICY) is Freshness.FRESH
+    assert get_freshness(token(100.0), at(81), POLICY) is Freshness.LATE
 
 
 @pytest.mark.parametrize(
@@ -87,9 +87,9 @@ def test_a_token_shorter_than_the_late_window_is_fresh_until_its_refresh_is_due(
 )
 def test_when_a_refresh_is_due(life: float, fields: dict[str, float], after: float) -> None:
     grant = TokenResponse(Secret("a-token"), life, **fields)  # type: ignore[arg-type]  # refresh_in
-    assert refresh_after(grant, same_again=False, policy=POLICY, uniform=middle) == pytest.approx(
-        after
-    )
+    assert draw_refresh_delay(
+        grant, same_again=False, policy=POLICY, uniform=middle
+    ) == pytest.approx(after)
 
 
 def test_jitter_goes_both_ways_but_never_before_what_the_host_named() -> None:
@@ -99,8 +99,8 @@ def test_jitter_goes_both_ways_but_never_before_what_the_host_named() -> None:
     )
 
     def ends(grant: TokenResponse) -> tuple[float, float]:
-        low = refresh_after(grant, same_again=False, policy=POLICY, uniform=lambda low, _: low)
-        return low, refresh_after(
+        low = draw_refresh_delay(grant, same_again=False, policy=POLICY, uniform=lambda low, _: low)
+        return low, draw_refresh_delay(
             grant, same_again=False, policy=POLICY, uniform=lambda _, high: high
         )
 
@@ -113,7 +113,7 @@ def test_the_same_token_again_is_tried_at_half_of_what_is_left_and_a_minute_on_a
     life: float, after: float
 ) -> None:
     assert (
-        refresh_after(
+        draw_refresh_delay(
             TokenResponse(Secret("t"), life), same_again=True, policy=POLICY, uniform=middle
         )
         == after
@@ -123,7 +123,7 @@ def test_the_same_token_again_is_tried_at_half_of_what_is_left_and_a_minute_on_a
 def test_refresh_on_is_a_little_after_the_own_refresh_point() -> None:
     made = token()
     due = made.refresh_on - int(START.wall)
-    assert freshness_of(made, at(due), POLICY) is Freshness.STALE
+    assert get_freshness(made, at(due), POLICY) is Freshness.STALE
     assert due == 43_260
 
 
@@ -154,11 +154,11 @@ def test_a_token_is_never_shown_or_pickled() -> None:
 
 def test_a_redrawn_token_differs_in_its_refresh_point_alone() -> None:
     made = token()
-    again = made.redrawn(POLICY, lambda low, _: low)
+    again = made.redraw(POLICY, lambda low, _: low)
     assert again.token is made.token
-    assert freshness_of(made, at(43_200), POLICY) is Freshness.STALE
-    assert freshness_of(again, at(43_200), POLICY) is Freshness.FRESH
-    assert freshness_of(again, at(48_000), POLICY) is Freshness.STALE
+    assert get_freshness(made, at(43_200), POLICY) is Freshness.STALE
+    assert get_freshness(again, at(43_200), POLICY) is Freshness.FRESH
+    assert get_freshness(again, at(48_000), POLICY) is Freshness.STALE
 
 
 @pytest.mark.parametrize(
@@ -167,14 +167,14 @@ def test_a_redrawn_token_differs_in_its_refresh_point_alone() -> None:
 )
 def test_what_the_host_names_leaves_room_before_and_after(named: float, after: float) -> None:
     grant = TokenResponse(Secret("t"), 86_400.0, refresh_in=named)
-    assert refresh_after(grant, same_again=False, policy=POLICY, uniform=middle) == after
+    assert draw_refresh_delay(grant, same_again=False, policy=POLICY, uniform=middle) == after
 
 
 def test_a_life_too_short_for_what_the_host_names_goes_by_its_own_rule() -> None:
     grant = TokenResponse(Secret("t"), 150.0, refresh_in=20.0)
-    assert refresh_after(grant, same_again=False, policy=POLICY, uniform=middle) == pytest.approx(
-        120
-    )
+    assert draw_refresh_delay(
+        grant, same_again=False, policy=POLICY, uniform=middle
+    ) == pytest.approx(120)
 
 
 def test_token_is_an_exact_str_and_still_not_shown() -> None:
@@ -261,7 +261,7 @@ def test_identity_is_read_from_claims_and_answer(
     is_system_assigned: bool | None,
     text: str,
 ) -> None:
-    found = identity_of(secret, named)
+    found = read_identity(secret, named)
     assert found == identity
     assert found.is_system_assigned is is_system_assigned
     assert str(found) == text

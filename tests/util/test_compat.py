@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from aiomsi._util.compat import OPEN_FLAGS, after_fork_in_child, user_id
+from aiomsi._util.compat import OPEN_FLAGS, after_fork_in_child, get_user_id
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
@@ -32,9 +32,9 @@ def test_without_fork_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_user_has_a_number_or_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert user_id() == getattr(os, "geteuid", lambda: None)()
+    assert get_user_id() == getattr(os, "geteuid", lambda: None)()
     monkeypatch.delattr(os, "geteuid", raising=False)
-    assert user_id() is None
+    assert get_user_id() is None
 
 
 def test_a_file_of_our_own_is_not_opened_through_a_link_and_a_pipe_holds_nothing_up(

@@ -41,7 +41,7 @@ def classify(function: object, depth: int = _MAX_DEPTH) -> Returns:
         depth: how many levels of functions to follow that it refers to.
 
     """
-    layers = list(_layers(function))
+    layers = list(_iter_layers(function))
     if any(inspect.iscoroutinefunction(layer) for layer in layers):
         return Returns.AWAITABLE
     plain = next((layer for layer in layers if isinstance(layer, FunctionType)), None)
@@ -54,7 +54,7 @@ def classify(function: object, depth: int = _MAX_DEPTH) -> Returns:
     owner = next((layer.__self__ for layer in layers if isinstance(layer, MethodType)), None)
     if depth and _refers_to_awaitables(plain, owner, depth - 1):
         return Returns.UNKNOWN
-    return _by_annotation(plain)
+    return _classify_by_annotation(plain)
 
 
 def classify_credential(credential: Any, depth: int = _MAX_DEPTH) -> Returns:
@@ -95,7 +95,7 @@ def is_class(function: object) -> bool:
     return isinstance(function, type)
 
 
-def _layers(function: object) -> Iterator[Any]:
+def _iter_layers(function: object) -> Iterator[Any]:
     """Yield a callable and the callables behind it.
 
     These are the function of a partial or method, a decorated function, and an object's `__call__`.
@@ -126,7 +126,7 @@ def is_synchronous_azure(function: object) -> bool:
 
     An example is azure-identity's token provider.
     """
-    layers = list(_layers(function))
+    layers = list(_iter_layers(function))
     is_azure = any(isinstance(layer, FunctionType) and _is_azure(layer) for layer in layers)
     return is_azure and not any(inspect.iscoroutinefunction(layer) for layer in layers)
 
@@ -136,7 +136,7 @@ def _is_azure(function: FunctionType) -> bool:
     return parts[0] == "azure" and "aio" not in parts
 
 
-def _by_annotation(function: FunctionType) -> Returns:
+def _classify_by_annotation(function: FunctionType) -> Returns:
     try:
         annotation = function.__annotations__.get("return", "")
     except Exception:  # noqa: BLE001 (annotations that are evaluated late may raise anything)
@@ -159,7 +159,7 @@ def _refers_to_awaitables(function: FunctionType, owner: object, depth: int) -> 
         # The function defines a coroutine function.
         return True
     values = [function.__globals__[name] for name in code.co_names if name in function.__globals__]
-    values += _attributes(owner, code.co_names)
+    values += _read_attributes(owner, code.co_names)
     try:
         values += [cell.cell_contents for cell in function.__closure__ or ()]
     except ValueError:
@@ -175,14 +175,14 @@ def _refers_to_awaitables(function: FunctionType, owner: object, depth: int) -> 
         found
         for value in values
         if not isinstance(value, FunctionType | MethodType)
-        for found in _attributes(value, code.co_names)
+        for found in _read_attributes(value, code.co_names)
     ]
-    kinds = [_value_returns(value, depth) for value in values if value is not function]
+    kinds = [_classify_value(value, depth) for value in values if value is not function]
     delegates = any(name in code.co_names for name in METHODS) and Returns.VALUE not in kinds
     return delegates or Returns.AWAITABLE in kinds or Returns.UNKNOWN in kinds
 
 
-def _value_returns(value: Any, depth: int) -> Returns | None:
+def _classify_value(value: Any, depth: int) -> Returns | None:
     """Classify a value that a function refers to.
 
     Return None unless it is a credential, an awaitable, a class of these, or a Python function.
@@ -202,7 +202,7 @@ def _value_returns(value: Any, depth: int) -> Returns | None:
     return None
 
 
-def _attributes(owner: object, names: Iterable[str]) -> list[Any]:
+def _read_attributes(owner: object, names: Iterable[str]) -> list[Any]:
     """Return the attributes with these names, without running the code of properties."""
     found = []
     for name in names:

@@ -93,11 +93,11 @@ class SlotCredential(ABC):
 
         """
         secret = Secret(token.token if isinstance(token, AccessToken) else token)
-        return sum(slot.reject(secret) for slot in self._table.of(self._owner)) > 0
+        return sum(slot.reject(secret) for slot in self._table.list_slots(self._owner)) > 0
 
     def forget(self) -> None:
         """Drop the tokens and failures of this identity, also for credentials that share them."""
-        for slot in self._table.of(self._owner):
+        for slot in self._table.list_slots(self._owner):
             slot.forget()
         self._table.sweep()
 
@@ -151,7 +151,7 @@ class SlotCredential(ABC):
                 if slot.is_idle():
                     self._held.pop(key, None)
                     slot.detach(self)
-            self._pace.swept(self._monotonic(), len(self._held))
+            self._pace.note_sweep(self._monotonic(), len(self._held))
 
     @abstractmethod
     def _label(self, key: Any) -> str:

@@ -25,7 +25,7 @@ from aiomsi._errors import (
 from aiomsi._hosts.base import Host, TokenError, TokenHttpResponse, TokenRequest, parse_retry_after
 from aiomsi._hosts.body import MAX_BODY, TOO_LARGE, decompress_body
 from aiomsi._hosts.network import EXHAUSTED, find_local_cause
-from aiomsi._tokens.backoff import Attempt, deadline, next_try
+from aiomsi._tokens.backoff import Attempt, decide_delay, get_deadline
 from aiomsi._tokens.failure import Failure, make_held_off_failure
 from aiomsi._tokens.flight import current_flights
 from aiomsi._tokens.host_backoff import HeldOffError, HostBackoff, Ticket
@@ -168,10 +168,10 @@ class TokenFetch:
                         gone,
                         limit.gated,
                     )
-                    delay = next_try(attempt, self.policy, self.uniform)
+                    delay = decide_delay(attempt, self.policy, self.uniform)
                     if delay is None:
                         break
-                    limit.reschedule(deadline(attempt, self.policy) - attempt.elapsed)
+                    limit.reschedule(get_deadline(attempt, self.policy) - attempt.elapsed)
                     await self.clock.sleep(delay)
         except HeldOffError:
             return make_held_off_failure(f"{self.host.kind} {self.resource}")

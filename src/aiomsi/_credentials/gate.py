@@ -36,9 +36,9 @@ from aiomsi._credentials.gate_schedule import (
     take_send_turn,
 )
 from aiomsi._errors import ConfigurationError
-from aiomsi._util.compat import OPEN_FLAGS, user_id
+from aiomsi._util.compat import OPEN_FLAGS, get_user_id
 from aiomsi._util.jitter import Uniform
-from aiomsi._util.lazy import not_imported
+from aiomsi._util.lazy import make_import_error
 from aiomsi._util.running_time import TOLERANCE
 
 if TYPE_CHECKING:
@@ -106,13 +106,15 @@ class _Patience:
             self.until += overslept
 
 
-def _directory(given: str | os.PathLike[str] | None) -> Path:
+def _resolve_directory(given: str | os.PathLike[str] | None) -> Path:
     if given is None:
-        return get_default_directory(os.environ, platform=sys.platform, user=user_id()).absolute()
-    return _path(given).absolute()
+        return get_default_directory(
+            os.environ, platform=sys.platform, user=get_user_id()
+        ).absolute()
+    return _make_path(given).absolute()
 
 
-def _path(given: object) -> Path:
+def _make_path(given: object) -> Path:
     text = os.fspath(given) if isinstance(given, str | os.PathLike) else None
     if not isinstance(text, str) or not text or "\0" in text:
         msg = f"a gate's directory must be a path and is {given!r}"
@@ -120,11 +122,11 @@ def _path(given: object) -> Path:
     return Path(text)
 
 
-def _lock_class() -> type[BaseFileLock]:
+def _import_lock() -> type[BaseFileLock]:
     try:
         from filelock import FileLock
     except OSError as error:
-        raise not_imported(error) from None
+        raise make_import_error(error) from None
     except ImportError as error:
         msg = "the host-wide gate needs filelock"
         raise ConfigurationError(msg, help="Install it with: pip install 'aiomsi[gate]'") from error
@@ -160,10 +162,10 @@ class HostGate:
 
     """
 
-    directory: Path = attrs.field(default=None, converter=_directory)
+    directory: Path = attrs.field(default=None, converter=_resolve_directory)
 
     def __attrs_post_init__(self) -> None:
-        _lock_class()
+        _import_lock()
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.directory,)
@@ -241,7 +243,7 @@ class HostGate:
             status = self.directory.lstat()
         except OSError as error:
             raise _NoGateError(_describe_error(error)) from error
-        reason = find_distrust_reason(status, platform=sys.platform, user=user_id())
+        reason = find_distrust_reason(status, platform=sys.platform, user=get_user_id())
         if reason is not None:
             raise _NoGateError(reason)
         return status
@@ -259,7 +261,7 @@ class HostGate:
             # truncate a file that they lock.
             os.close(self._open(name, status))
             # One attempt, at a lock of the kernel only. The file has its mode already.
-            lock = _lock_class()(
+            lock = _import_lock()(
                 self.directory / name,
                 mode=INHERITED,
                 blocking=False,
@@ -279,7 +281,7 @@ class HostGate:
         file = os.open(self.directory / name, os.O_RDWR | os.O_CREAT | OPEN_FLAGS, mode & 0o777)
         try:
             reason = find_file_distrust_reason(
-                os.fstat(file), status, platform=sys.platform, user=user_id()
+                os.fstat(file), status, platform=sys.platform, user=get_user_id()
             )
             if reason is not None:
                 raise _NoGateError(f"{name}: {reason}")

@@ -72,13 +72,13 @@ def take_queue_turn(turns: GateState, now: float, most: float) -> tuple[float | 
 
     The seconds are None, and no turn is taken, if there are more than `most`.
     """
-    wait, queue = _next(turns.queue, now, most, QUEUE_SPACING)
+    wait, queue = _schedule_next(turns.queue, now, most, QUEUE_SPACING)
     return wait, attrs.evolve(turns, queue=queue)
 
 
 def take_send_turn(turns: GateState, now: float, most: float) -> tuple[float | None, GateState]:
     """Return the seconds until the next turn to send, and the new state, as `take_queue_turn`."""
-    wait, send = _next(turns.send, now, most, SEND_SPACING)
+    wait, send = _schedule_next(turns.send, now, most, SEND_SPACING)
     return wait, attrs.evolve(turns, send=send)
 
 
@@ -86,16 +86,18 @@ def hold_off(turns: GateState, now: float, seconds: float) -> tuple[float | None
     """Return a state in which no turn comes within the seconds of a `Retry-After`."""
     until = now + min(seconds, FAR)
     return 0.0, GateState(
-        max(_believed(turns.queue, now), until), max(_believed(turns.send, now), until)
+        max(_get_plausible(turns.queue, now), until), max(_get_plausible(turns.send, now), until)
     )
 
 
-def _next(stored: float, now: float, most: float, spacing: float) -> tuple[float | None, float]:
-    at = max(now, _believed(stored, now))
+def _schedule_next(
+    stored: float, now: float, most: float, spacing: float
+) -> tuple[float | None, float]:
+    at = max(now, _get_plausible(stored, now))
     return (None, at) if at - now > min(most, FAR) else (at - now, at + spacing)
 
 
-def _believed(stored: float, now: float) -> float:
+def _get_plausible(stored: float, now: float) -> float:
     return stored if stored <= now + FAR + QUEUE_SPACING else now
 
 

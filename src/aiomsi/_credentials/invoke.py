@@ -62,7 +62,7 @@ async def get_token(
 
     """
     result: object = None
-    for name in _method_names(credential):
+    for name in _list_methods(credential):
         method = getattr(credential, name)
         call = (
             partial(method, *scopes, options=dict(options))
@@ -84,7 +84,7 @@ async def call_and_await(call: Callable[[], object], *, certain: bool) -> tuple[
 
     Unless the call is certain to return an awaitable, it runs in a thread, because it may block.
     """
-    made = call() if certain else await _in_thread(call)
+    made = call() if certain else await _run_in_thread(call)
     if not inspect.isawaitable(made):
         return made, True
     while inspect.isawaitable(made):
@@ -112,7 +112,7 @@ class _ThreadCall:
             self.made.close()
 
 
-async def _in_thread(call: Callable[[], object]) -> object:
+async def _run_in_thread(call: Callable[[], object]) -> object:
     thread_call = _ThreadCall(call)
     try:
         return await asyncio.to_thread(thread_call.run)
@@ -126,7 +126,7 @@ async def _in_thread(call: Callable[[], object]) -> object:
     return call()
 
 
-def _method_names(credential: Any) -> tuple[str, ...]:
+def _list_methods(credential: Any) -> tuple[str, ...]:
     """Return the names of the methods to call, in order, until one returns a token."""
     newer, older = getattr(credential, _NEWER, None), getattr(credential, _OLDER, None)
     if newer is None or older is None:
@@ -134,13 +134,13 @@ def _method_names(credential: Any) -> tuple[str, ...]:
     if classify(older) is Returns.AWAITABLE and classify(newer) is not Returns.AWAITABLE:
         return (_OLDER,)
     # A subclass that overrides only one of the methods intends that one to be called.
-    if _depth(credential, _OLDER) < _depth(credential, _NEWER):
+    if _get_depth(credential, _OLDER) < _get_depth(credential, _NEWER):
         return (_OLDER,)
     # A mock has every method, and returns a token only from a configured one.
     return _NEWER, _OLDER
 
 
-def _depth(credential: Any, name: str) -> int:
+def _get_depth(credential: Any, name: str) -> int:
     """Return at which position of the MRO a method is defined; -1 for the instance."""
     if name in getattr(credential, "__dict__", {}):
         return -1

@@ -17,7 +17,7 @@ from aiomsi._hosts.identity import Identity
 from aiomsi._tokens.flight import Fetch
 from aiomsi._tokens.policy import DEFAULT_POLICY, RefreshPolicy
 from aiomsi._tokens.slot import Slot
-from aiomsi._tokens.slot_table import SlotTable, shared_backoff, shared_slots
+from aiomsi._tokens.slot_table import SlotTable, get_shared_backoff, get_shared_slots
 from aiomsi._tokens.token import AccessToken, TokenIdentity
 from aiomsi._util.lazy import late_import
 
@@ -78,10 +78,10 @@ class ManagedIdentityCredential(SlotCredential):
         self._gate = None if gate is None else _make_gate(gate)
         self._share = share
         clock = SYSTEM_CLOCK if clock is None else clock
-        table = shared_slots(clock) if share else SlotTable(clock)
+        table = get_shared_slots(clock) if share else SlotTable(clock)
         super().__init__(table, (self._host.cache_key, policy.key), policy, clock)
         # The host's limits also apply to a credential whose tokens are not shared.
-        self._backoff = shared_backoff(clock, self._host.throttle_key, self._host.limits)
+        self._backoff = get_shared_backoff(clock, self._host.throttle_key, self._host.limits)
 
     async def get_token(
         self,

@@ -96,7 +96,7 @@ def wrap(inner: object) -> Wrapped:
     if callable(inner):
         is_factory = is_class(inner) or not takes_positional(inner)
         if is_synchronous_azure(inner) if is_factory else classify(inner) is Returns.VALUE:
-            raise make_synchronous_error(_name_of(inner), "function")
+            raise make_synchronous_error(_get_name(inner), "function")
         return WrappedFactory(inner) if is_factory else WrappedFunction(inner)
     msg = (
         "neither a credential, nor a function that makes one, nor an async function: "
@@ -171,7 +171,7 @@ class WrappedFactory:
     @property
     def name(self) -> str:
         """The name of the factory, in most cases a class."""
-        return _name_of(self.make)
+        return _get_name(self.make)
 
     async def get_token(
         self,
@@ -202,7 +202,7 @@ class WrappedFunction:
     @property
     def name(self) -> str:
         """The name of the function."""
-        return _name_of(self.function)
+        return _get_name(self.function)
 
     async def get_token(
         self,
@@ -226,7 +226,7 @@ class WrappedFunction:
         """Ignore the token, because a function has no `reject`."""
 
 
-def _name_of(function: object) -> str:
+def _get_name(function: object) -> str:
     function = function.func if isinstance(function, partial) else function
     return getattr(function, "__qualname__", type(function).__name__)
 
@@ -339,7 +339,7 @@ class WrappedFetch:
             details={
                 "host": self.inner.name,
                 "status": status if isinstance(status, int) else None,
-                "code": _code_of(error),
+                "code": _get_code(error),
                 "message": message,
                 "attempts": 1,
             },
@@ -368,7 +368,7 @@ def _get_retry_after(error: Exception | None, headers: object, wall: float) -> f
     return parse_retry_after(headers, wall) if isinstance(headers, Mapping) else None
 
 
-def _code_of(error: Exception | None) -> str | None:
+def _get_code(error: Exception | None) -> str | None:
     code = getattr(error, "code", None) or getattr(getattr(error, "error", None), "code", None)
     return code if isinstance(code, str) else None
 

@@ -10,7 +10,7 @@ task's end. A `Waiter` is one caller that waits for a flight, in the caller's ev
 
 **States.** A slot has a flight or has none; that is its whole state of concurrency. `state.decide`
 alone decides on the next step of a caller. The step depends on the flight and on the token's
-freshness (`token.freshness_of`):
+freshness (`token.get_freshness`):
 
 =================  =================================  =========================================
 token              no flight                          a flight is under way

@@ -36,7 +36,7 @@ class Attempt:
     gated: float = 0.0
 
 
-def deadline(attempt: Attempt, policy: RefreshPolicy) -> float:
+def get_deadline(attempt: Attempt, policy: RefreshPolicy) -> float:
     """Return the most seconds that the whole fetch may take, as far as this attempt shows."""
     if attempt.gone:
         return policy.fetch_deadline_gone
@@ -46,7 +46,7 @@ def deadline(attempt: Attempt, policy: RefreshPolicy) -> float:
     return min(policy.fetch_deadline, policy.fetch_deadline_unreachable + attempt.gated)
 
 
-def next_try(attempt: Attempt, policy: RefreshPolicy, uniform: Uniform) -> float | None:
+def decide_delay(attempt: Attempt, policy: RefreshPolicy, uniform: Uniform) -> float | None:
     """Return the seconds until the fetch sends its next request; None if the fetch has failed.
 
     Waits have full jitter, so that independent processes spread out. A wait is never shorter than
@@ -70,7 +70,7 @@ def next_try(attempt: Attempt, policy: RefreshPolicy, uniform: Uniform) -> float
             return None
         delay = draw_full_jitter(attempt.number, policy.retry_first_delay, math.inf, uniform)
     delay = max(delay, min(attempt.retry_after or 0.0, policy.max_retry_after))
-    return delay if attempt.elapsed + delay < deadline(attempt, policy) else None
+    return delay if attempt.elapsed + delay < get_deadline(attempt, policy) else None
 
 
 @attrs.frozen(repr=False)
@@ -87,7 +87,7 @@ class Pause:
     unserved: float = 0.0
 
 
-def pause_after(
+def decide_pause(
     failures: int,
     *,
     retry_after: float | None,

@@ -17,7 +17,7 @@ from aiomsi._tokens.host_limits import (
     WINDOW,
     Load,
     RequestLimits,
-    delay_before_request,
+    get_request_delay,
 )
 from aiomsi._util.compat import after_fork_in_child
 from aiomsi._util.running_time import RunningTimeout
@@ -84,7 +84,7 @@ class HostBackoff:
                 delay = (
                     0.0
                     if limits is None or idle
-                    else delay_before_request(self._load(ticket, now), limits, now)
+                    else get_request_delay(self._load(ticket, now), limits, now)
                 )
             if delay:
                 ticket.due = now + delay
@@ -116,7 +116,7 @@ class HostBackoff:
         came = now = clock.monotonic()
         held = 0.0
         try:
-            with _not_counted():
+            with _pause_timeouts():
                 while delay := self.take(ticket, now):
                     pause = max(0.0, self.retry_at - now)
                     if held + pause > patience:
@@ -154,7 +154,7 @@ class HostBackoff:
 
 
 @contextlib.contextmanager
-def _not_counted() -> Iterator[None]:
+def _pause_timeouts() -> Iterator[None]:
     timeouts: list[RunningTimeout] = [
         each for flight in current_flights.get() for each in flight.timeouts_here()
     ]

@@ -61,7 +61,7 @@ class Load:
     responses: tuple[float, ...] = ()
 
 
-def delay_before_request(load: Load, limits: RequestLimits, now: float) -> float:
+def get_request_delay(load: Load, limits: RequestLimits, now: float) -> float:
     """Return the seconds until the ticket is decided on again; 0 if its request may be sent now."""
     recent = [at for at in load.responses if at > now - WINDOW]
     room_in_window = limits.per_second - load.under_way - len(recent)

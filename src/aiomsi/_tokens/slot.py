@@ -46,8 +46,8 @@ from aiomsi._tokens.state import (
     apply_response,
     covers_claims,
     decide,
-    delay_of,
     describe_trouble,
+    get_fetch_delay,
     is_idle,
     is_starved,
 )
@@ -56,7 +56,7 @@ from aiomsi._tokens.token import (
     Freshness,
     Now,
     TokenResponse,
-    freshness_of,
+    get_freshness,
 )
 from aiomsi._util.compat import after_fork_in_child
 from aiomsi._util.jitter import Uniform
@@ -241,12 +241,12 @@ class Slot:
         return Now(self.clock.wall(), self.clock.monotonic())
 
     def _is_usable(self) -> bool:
-        return freshness_of(self.token, self._now(), self.policy).usable
+        return get_freshness(self.token, self._now(), self.policy).usable
 
     def _take_held(self, token: AccessToken) -> AccessToken | None:
         """Return the token if the call needs neither a flight nor the lock, else None."""
         now = self._now()
-        freshness = freshness_of(token, now, self.policy)
+        freshness = get_freshness(token, now, self.policy)
         if freshness is Freshness.FRESH:
             return token
         if freshness is Freshness.STALE:
@@ -281,7 +281,7 @@ class Slot:
             if decision in (Decision.START, Decision.SERVE_AND_START):
                 self._counts["fetches"] += 1
                 overdue = now.monotonic + policy.longest_fetch
-                delay = delay_of(state, now, policy) if state.unattended else 0.0
+                delay = get_fetch_delay(state, now, policy) if state.unattended else 0.0
                 self._flight = started = Flight(
                     self._counts["fetches"],
                     loop,
@@ -417,7 +417,7 @@ class Slot:
         # The fork may have happened between the assignments of `_state` and `token`.
         self.token = self._state.token
         if self.token is not None:
-            self.token = self.token.redrawn(self.policy, self.uniform)
+            self.token = self.token.redraw(self.policy, self.uniform)
             self._state = attrs.evolve(self._state, token=self.token)
 
 

@@ -33,7 +33,7 @@ class Pace:
         """Return whether to sweep now."""
         return monotonic >= self._next or size >= self._most
 
-    def swept(self, monotonic: float, size: int) -> None:
+    def note_sweep(self, monotonic: float, size: int) -> None:
         """Note a sweep, and how many entries it has left."""
         self._next, self._most = monotonic + self.interval, max(16, 2 * size)
 
@@ -71,7 +71,7 @@ class SlotTable:
                 slot.attach(credential)
             return slot
 
-    def of(self, owner: Hashable) -> list[Slot]:
+    def list_slots(self, owner: Hashable) -> list[Slot]:
         """Return all slots of an owner."""
         with _locks[0]:
             return [slot for (each, _), slot in list(self._slots.items()) if each == owner]
@@ -85,7 +85,7 @@ class SlotTable:
                     self._slots.pop(key, None)
             # A dictionary does not shrink when entries are deleted.
             self._slots = dict(self._slots)
-            self._pace.swept(self.clock.monotonic(), len(self._slots))
+            self._pace.note_sweep(self.clock.monotonic(), len(self._slots))
 
 
 @attrs.define(eq=False, repr=False)
@@ -94,18 +94,18 @@ class _Shared:
     backoffs: WeakValueDictionary[Hashable, HostBackoff] = attrs.field(factory=WeakValueDictionary)
 
 
-def shared_slots(clock: Clock) -> SlotTable:
+def get_shared_slots(clock: Clock) -> SlotTable:
     """Return the slots that all credentials with this clock share."""
-    return _shared(clock).slots
+    return _get_shared(clock).slots
 
 
-def shared_backoff(clock: Clock, place: Hashable, limits: RequestLimits | None) -> HostBackoff:
+def get_shared_backoff(clock: Clock, place: Hashable, limits: RequestLimits | None) -> HostBackoff:
     """Return the state that the slots of a host share. It lives as long as any of them."""
     with _locks[0]:
-        return _shared(clock).backoffs.setdefault(place, HostBackoff(limits))
+        return _get_shared(clock).backoffs.setdefault(place, HostBackoff(limits))
 
 
-def _shared(clock: Clock) -> _Shared:
+def _get_shared(clock: Clock) -> _Shared:
     # The clock itself keeps the slots and host states. A dictionary by clock would keep every clock
     # for ever, even with weak keys, because the slots refer to their clock.
     shared: _Shared | None = clock.shared.get(_SHARED)

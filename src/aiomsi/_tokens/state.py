@@ -5,7 +5,7 @@ import json
 
 import attrs
 
-from aiomsi._tokens.backoff import pause_after
+from aiomsi._tokens.backoff import decide_pause
 from aiomsi._tokens.failure import LOST_FAILURE, Failure, make_nearly_expired_failure
 from aiomsi._tokens.policy import RefreshPolicy
 from aiomsi._tokens.token import (
@@ -14,7 +14,7 @@ from aiomsi._tokens.token import (
     Now,
     TokenResponse,
     date_token,
-    freshness_of,
+    get_freshness,
 )
 from aiomsi._util.jitter import Uniform
 
@@ -129,7 +129,7 @@ def decide(
 
     """
     token = state.token
-    freshness = Freshness.NONE if token is None else freshness_of(token, now, policy)
+    freshness = Freshness.NONE if token is None else get_freshness(token, now, policy)
     if freshness is Freshness.FRESH:
         return Decision.SERVE, token, None
     if token is None or freshness is Freshness.EXPIRED:
@@ -156,20 +156,20 @@ def is_starved(state: SlotState, policy: RefreshPolicy) -> bool:
     return state.unattended >= policy.max_unattended_losses
 
 
-def delay_of(state: SlotState, now: Now, policy: RefreshPolicy) -> float:
+def get_fetch_delay(state: SlotState, now: Now, policy: RefreshPolicy) -> float:
     """Return the seconds that a flight waits before its fetch; 0 while a usable token is held.
 
     After a lost flight a caller without a token starts the next one at once. If the callers'
     time-outs end each event loop before the host responds, every call would send a request.
     """
-    if freshness_of(state.token, now, policy).usable or not is_starved(state, policy):
+    if get_freshness(state.token, now, policy).usable or not is_starved(state, policy):
         return 0.0
     return max(0.0, state.retry_at_unusable - now.monotonic)
 
 
 def is_idle(state: SlotState, now: Now, policy: RefreshPolicy) -> bool:
     """Return whether the state holds neither a usable token nor a recent back-off."""
-    if freshness_of(state.token, now, policy).usable:
+    if get_freshness(state.token, now, policy).usable:
         return False
     until = max(state.retry_at_usable, state.retry_at_unusable)
     if state.reissued is not None:
@@ -245,7 +245,7 @@ def apply_failure(
 ) -> tuple[SlotState, Failure]:
     """Return the state after a failed fetch; a token that is held stays."""
     failing = state.failing + 1
-    pause = pause_after(
+    pause = decide_pause(
         failing,
         retry_after=failure.retry_after,
         permanent=failure.permanent,
@@ -287,7 +287,7 @@ def apply_loss(
     """
     losses = (state.losses if now.monotonic < state.retry_at_unusable else 0) + waited_for
     after, failure = apply_failure(state, LOST_FAILURE, now, policy, uniform)
-    waited_on = waited_for and freshness_of(state.token, now, policy).usable
+    waited_on = waited_for and get_freshness(state.token, now, policy).usable
     is_in_vain = is_starved(state, policy) and not waited_on
     unattended = 0 if is_in_vain else state.unattended + (not waited_for)
     if losses > policy.max_restarts:

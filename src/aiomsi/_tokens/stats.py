@@ -6,7 +6,7 @@ import attrs
 
 from aiomsi._tokens.policy import RefreshPolicy
 from aiomsi._tokens.state import SlotState
-from aiomsi._tokens.token import Now, TokenIdentity, freshness_of
+from aiomsi._tokens.token import Now, TokenIdentity, get_freshness
 
 
 @attrs.frozen
@@ -63,7 +63,7 @@ def summarize(
         under_way: whether a fetch is under way.
 
     """
-    token, freshness = state.token, freshness_of(state.token, now, policy)
+    token, freshness = state.token, get_freshness(state.token, now, policy)
     retry_at = host_retry_at
     if freshness.usable:
         retry_at = max(retry_at, state.retry_at_usable)

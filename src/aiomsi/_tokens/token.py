@@ -94,7 +94,7 @@ class TokenIdentity:
         return "unknown" if self.object_id is None else f"object_id={self.object_id}"
 
 
-def identity_of(token: str, client_id: str | None = None) -> TokenIdentity:
+def read_identity(token: str, client_id: str | None = None) -> TokenIdentity:
     """Return the identity of a token by its claims and by the client id that its endpoint named.
 
     The claims are not verified.
@@ -159,7 +159,7 @@ class AccessToken:
     @property
     def identity(self) -> TokenIdentity:
         """The identity that the token was issued to."""
-        return identity_of(self.token, self._client_id)
+        return read_identity(self.token, self._client_id)
 
     def __copy__(self) -> Self:
         return self
@@ -178,7 +178,7 @@ class AccessToken:
         """Return whether the token is usable and not yet due for a refresh."""
         return self._ends_wall - wall > self._refresh_left < self._ends_monotonic - monotonic
 
-    def redrawn(self, policy: RefreshPolicy, uniform: Uniform) -> "AccessToken":
+    def redraw(self, policy: RefreshPolicy, uniform: Uniform) -> "AccessToken":
         """Return the same token with a later random refresh point.
 
         Without that, all children of a fork would refresh at the same time.
@@ -187,7 +187,7 @@ class AccessToken:
         return attrs.evolve(self, refresh_left=max(left, policy.expired_before_expiry))
 
 
-def freshness_of(token: AccessToken | None, now: Now, policy: RefreshPolicy) -> Freshness:
+def get_freshness(token: AccessToken | None, now: Now, policy: RefreshPolicy) -> Freshness:
     """Return the freshness of a slot's token.
 
     A token that is not yet due for a refresh is FRESH however short its life, because no refresh
@@ -203,7 +203,7 @@ def freshness_of(token: AccessToken | None, now: Now, policy: RefreshPolicy) -> 
     return Freshness.LATE if left <= policy.late_before_expiry else Freshness.STALE
 
 
-def refresh_after(
+def draw_refresh_delay(
     response: TokenResponse, *, same_again: bool, policy: RefreshPolicy, uniform: Uniform
 ) -> float:
     """Return the seconds after which the token is due for a refresh. Random, so call it once.
@@ -238,7 +238,7 @@ def date_token(
     response: TokenResponse, now: Now, *, same_again: bool, policy: RefreshPolicy, uniform: Uniform
 ) -> AccessToken:
     """Create the token of a response that was received at `now`."""
-    after = refresh_after(response, same_again=same_again, policy=policy, uniform=uniform)
+    after = draw_refresh_delay(response, same_again=same_again, policy=policy, uniform=uniform)
     ends = now.wall + response.life
     # 36 s for a token of one hour, a minute for a token of a day. When that is over, this package's
     # own refresh is due on both clocks.

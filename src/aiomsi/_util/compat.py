@@ -17,7 +17,7 @@ def after_fork_in_child(function: Callable[[], None]) -> None:
         register(after_in_child=function)
 
 
-def user_id() -> int | None:
+def get_user_id() -> int | None:
     """Return the id of the user that opens files; None on platforms without user ids."""
     effective: Callable[[], int] | None = getattr(os, "geteuid", None)
     return None if effective is None else effective()

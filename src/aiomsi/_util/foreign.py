@@ -19,7 +19,7 @@ _SECRETS = r"""
 
 
 @cache
-def _secrets() -> re.Pattern[str]:
+def _compile_secrets() -> re.Pattern[str]:
     # Compiled on first use, because most processes never use it.
     return re.compile(_SECRETS, re.IGNORECASE | re.VERBOSE | re.ASCII)
 
@@ -30,7 +30,7 @@ def without_secrets(text: str) -> str:
     line = " ".join(text[: 2 * _MAX_TEXT].split())
     # JSON may escape half a surrogate pair, which a log in UTF-8 can't encode.
     line = line.encode("utf-8", "replace").decode()
-    return _secrets().sub(_mask, line)[:_MAX_TEXT]
+    return _compile_secrets().sub(_mask, line)[:_MAX_TEXT]
 
 
 def _mask(match: re.Match[str]) -> str:
@@ -49,10 +49,10 @@ def without_frames(error: BaseException) -> Exception:
         text = without_secrets(str(error))
     except Exception:  # noqa: BLE001 (any code may run in the `__str__` of a foreign class)
         text = ""
-    return _rebuild(type(error), text, _numbers(error))
+    return _rebuild(type(error), text, _read_numbers(error))
 
 
-def _numbers(error: BaseException) -> dict[str, int]:
+def _read_numbers(error: BaseException) -> dict[str, int]:
     attributes = {"errno": getattr(error, "errno", None), **getattr(error, "__dict__", {})}
     return {name: value for name, value in attributes.items() if type(value) is int}
 
@@ -81,7 +81,7 @@ def _stand_in_class(cls: Any) -> Any:
         return f"{cls.__name__}({self.args[0]!r})"
 
     def __reduce__(self: BaseException) -> tuple[Any, ...]:  # noqa: N807 (it becomes a method)
-        return _rebuild, (cls, self.args[0], _numbers(self))
+        return _rebuild, (cls, self.args[0], _read_numbers(self))
 
     names = {"__module__": cls.__module__, "__qualname__": cls.__qualname__, "__doc__": cls.__doc__}
     methods = {"__str__": __str__, "__repr__": __repr__, "__reduce__": __reduce__}

@@ -24,13 +24,13 @@ class _LateImport:
         traceback: TracebackType | None,
     ) -> None:
         if isinstance(error, ImportError | OSError):
-            raise not_imported(error) from None
+            raise make_import_error(error) from None
 
 
 late_import = _LateImport()
 
 
-def not_imported(error: ImportError | OSError) -> AiomsiError:
+def make_import_error(error: ImportError | OSError) -> AiomsiError:
     """Create the error for a module of this package that can't be imported."""
     msg = f"a module that this call needs can't be imported: {type(error).__name__}: {error}"
     return AiomsiError(
