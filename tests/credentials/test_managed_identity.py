@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import attrs
 import pytest
 
 from aiomsi import (
@@ -393,11 +394,8 @@ def test_a_pickle_holds_the_configuration_and_no_token() -> None:
         )
         data = pickle.dumps(credential)
         again = pickle.loads(data)  # noqa: S301 (our own)
-        assert (again._identity, again._share, again._policy) == (
-            credential._identity,
-            credential._share,
-            credential._policy,
-        )
+        assert attrs.astuple(again._identity) == attrs.astuple(credential._identity)
+        assert (again._share, again._policy) == (credential._share, credential._policy)
         assert token is None or token.token.encode() not in data
     assert "clock" in ManagedIdentityCredential(clock=clock).__reduce__()[0].keywords
     gated = ManagedIdentityCredential(gate="/nowhere")

@@ -1,5 +1,6 @@
 """Asking again: within one fetch, and between fetches."""
 
+import attrs
 import pytest
 
 from aiomsi import RefreshPolicy
@@ -80,20 +81,20 @@ def test_pauses_double_up_to_a_minute_with_a_token_and_five_seconds_without(
     pause = decide_pause(
         failures, retry_after=None, permanent=False, policy=POLICY, uniform=longest
     )
-    assert pause == Pause(served, unserved)
+    assert attrs.astuple(pause) == attrs.astuple(Pause(served, unserved))
 
 
 def test_a_pause_is_never_shorter_than_the_replay_or_retry_after() -> None:
     none = RefreshPolicy(backoff_first=0.0)
-    assert decide_pause(
-        1, retry_after=None, permanent=False, policy=none, uniform=shortest
-    ) == Pause(0.25, 0.25)
-    assert decide_pause(
-        1, retry_after=20.0, permanent=False, policy=none, uniform=shortest
-    ) == Pause(20.0, 20.0)
-    assert decide_pause(
-        1, retry_after=999.0, permanent=False, policy=none, uniform=shortest
-    ) == Pause(60.0, 60.0)
+    assert attrs.astuple(
+        decide_pause(1, retry_after=None, permanent=False, policy=none, uniform=shortest)
+    ) == attrs.astuple(Pause(0.25, 0.25))
+    assert attrs.astuple(
+        decide_pause(1, retry_after=20.0, permanent=False, policy=none, uniform=shortest)
+    ) == attrs.astuple(Pause(20.0, 20.0))
+    assert attrs.astuple(
+        decide_pause(1, retry_after=999.0, permanent=False, policy=none, uniform=shortest)
+    ) == attrs.astuple(Pause(60.0, 60.0))
 
 
 def test_a_refusal_is_told_for_the_shortest_time_only() -> None:

@@ -116,8 +116,9 @@ def test_a_loop_that_answers_pings_keeps_its_flight() -> None:
     )
 
     async def ping() -> bool:
-        before = loop_waiters.ping_timer
-        flight.ping(loop_waiters, Ping(answered=True))
+        before, answered = loop_waiters.ping_timer, Ping()
+        answered.answer()
+        flight.ping(loop_waiters, answered)
         return loop_waiters.ping_timer is not None and loop_waiters.ping_timer is not before
 
     for _ in range(5):

@@ -85,7 +85,7 @@ def test_a_good_fetch_clears_what_was_known_of_failures() -> None:
         state, TokenResponse(Secret("new"), DAY), FetchRequest(), at(1), POLICY, middle
     )
     assert isinstance(token, AccessToken)
-    assert state == SlotState(token)
+    assert attrs.astuple(state) == attrs.astuple(SlotState(token))
 
 
 def test_a_failure_keeps_the_token() -> None:
@@ -246,7 +246,7 @@ def test_a_challenge_is_met_although_new_tokens_are_refused() -> None:
     assert apply_rejection(state, "2", at(7)) is None
     after = apply_challenge(state, "claims", None, at(7))
     assert after is not None
-    assert after.request == FetchRequest("claims", "2")
+    assert attrs.astuple(after.request) == attrs.astuple(FetchRequest("claims", "2"))
 
 
 def test_a_host_that_gives_the_same_token_for_any_claims_is_not_asked_with_others() -> None:
@@ -285,7 +285,8 @@ def test_rejecting_another_token_changes_nothing() -> None:
 def test_a_rejected_token_is_gone_and_named_in_the_next_order() -> None:
     state = apply_rejection(held(), "old", NOW)
     assert state is not None
-    assert (state.token, state.request) == (None, FetchRequest(rejected="old"))
+    assert state.token is None
+    assert attrs.astuple(state.request) == (None, "old")
 
 
 def test_confirmation_lasts_a_minute_and_twice_as_long_each_time() -> None:
@@ -317,7 +318,7 @@ def test_a_challenge_without_a_token_still_names_the_one_that_was_rejected_befor
     assert order is not None
     after = apply_challenge(order, "claims", None, NOW)
     assert after is not None
-    assert after.request == FetchRequest("claims", "old")
+    assert attrs.astuple(after.request) == attrs.astuple(FetchRequest("claims", "old"))
 
 
 def test_a_challenge_that_is_being_answered_changes_nothing() -> None:

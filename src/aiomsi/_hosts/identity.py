@@ -7,7 +7,7 @@ import attrs
 from aiomsi._errors import ConfigurationError
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, repr=False)
 class Identity:
     """An identity of the host: the system-assigned one, or a user-assigned one, by one id.
 

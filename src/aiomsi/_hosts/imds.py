@@ -51,7 +51,7 @@ _RESOURCE = (
 )
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, repr=False)
 class Imds:
     """IMDS at an authority such as ``http://169.254.169.254``, with requests for one identity.
 
@@ -64,7 +64,7 @@ class Imds:
 
     authority: str = DEFAULT_AUTHORITY
     identity: Identity = SYSTEM_ASSIGNED
-    surroundings: str = attrs.field(default="", eq=False, kw_only=True)
+    surroundings: str = attrs.field(default="", kw_only=True)
 
     kind = "IMDS"
     # IMDS allows a VM 5 requests at once. One is reserved, because IMDS may still serve a request

@@ -73,7 +73,7 @@ def decide_delay(attempt: Attempt, policy: RefreshPolicy, uniform: Uniform) -> f
     return delay if attempt.elapsed + delay < get_deadline(attempt, policy) else None
 
 
-@attrs.frozen(repr=False)
+@attrs.frozen(eq=False, repr=False)
 class Pause:
     """The seconds after a failed fetch in which no fetch starts.
 

@@ -8,7 +8,7 @@ from aiomsi._errors import CredentialError, TokenUnavailableError
 from aiomsi._util.foreign import without_secrets
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, repr=False)
 class Failure:
     """A failed fetch as a value, from which each caller creates a separate exception.
 

@@ -317,7 +317,6 @@ class LoopWaiters:
             self.ping_timer = None
 
 
-@attrs.define(eq=False, repr=False)
 class Ping:
     """A callback that is sent to another event loop, to check whether that loop runs.
 
@@ -327,8 +326,8 @@ class Ping:
 
     """
 
-    answered: bool = False
-    due: float = 0.0
+    answered = False
+    due = 0.0
 
     def answer(self) -> None:
         """Note that the loop runs. Called in the pinged loop."""

@@ -29,7 +29,7 @@ GRACE = 0.5
 LEASE = 15.0
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, repr=False)
 class RequestLimits:
     """The limits of one host for the requests of this process.
 

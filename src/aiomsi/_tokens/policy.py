@@ -39,7 +39,7 @@ _FORMER_NAMES = {
 
 
 @renamed_fields(_FORMER_NAMES)
-@attrs.frozen
+@attrs.frozen(eq=False)
 class RefreshPolicy:
     """When a token is refreshed, when callers wait for that, and how long a fetch may take.
 
@@ -129,7 +129,7 @@ class RefreshPolicy:
     fetch_deadline_gone: float = 90.0
 
     longest_fetch: float = attrs.field(init=False, default=0.0, repr=False)
-    key: tuple[float, ...] = attrs.field(init=False, default=(), repr=False, eq=False)
+    key: tuple[float, ...] = attrs.field(init=False, default=(), repr=False)
 
     def __attrs_post_init__(self) -> None:
         given = {
@@ -153,6 +153,14 @@ class RefreshPolicy:
         deadline = max(self.fetch_deadline, self.fetch_deadline_gone)
         object.__setattr__(self, "key", tuple(given.values()))
         object.__setattr__(self, "longest_fetch", deadline + self.loop_ping_timeout)
+
+    def __eq__(self, other: object) -> bool:
+        if other.__class__ is not self.__class__:
+            return NotImplemented
+        return self.key == other.key
+
+    def __hash__(self) -> int:
+        return hash(self.key)
 
 
 DEFAULT_POLICY = RefreshPolicy()

@@ -19,7 +19,7 @@ from aiomsi._tokens.token import (
 from aiomsi._util.jitter import Uniform
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, repr=False)
 class FetchRequest:
     """The parameters of the next fetch beyond the resource.
 
@@ -30,10 +30,10 @@ class FetchRequest:
     """
 
     claims: str | None = None
-    rejected: str | None = attrs.field(default=None, repr=False)
+    rejected: str | None = None
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, repr=False)
 class ReissuedToken:
     """The host's response to a rejection. Until `until`, a further rejection starts no fetch.
 
@@ -50,7 +50,7 @@ class ReissuedToken:
 
     """
 
-    rejected: str | None = attrs.field(repr=False)
+    rejected: str | None
     claims: str | None
     until: float
     span: float
@@ -58,7 +58,7 @@ class ReissuedToken:
     ended: float = 0.0
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, repr=False)
 class SlotState:
     """The token of a slot, and the results of its last fetches.
 

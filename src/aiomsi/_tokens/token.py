@@ -38,7 +38,7 @@ class Freshness(enum.Enum):
         return self in (Freshness.FRESH, Freshness.STALE, Freshness.LATE)
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, repr=False)
 class TokenResponse:
     """A token as an endpoint returned it, before it is dated.
 

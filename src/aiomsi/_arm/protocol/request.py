@@ -57,7 +57,7 @@ _CONNECTION_HEADERS = frozenset(
 )
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, repr=False)
 class Options:
     """The optional arguments of a call, beside method and path; None means the default.
 
