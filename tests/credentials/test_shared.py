@@ -482,6 +482,16 @@ async def test_azures_own_credential_is_asked_once(embedded_azure: EmbeddedAzure
 
 
 @pytest.mark.anyio
+async def test_service_that_challenges_every_token_costs_two_fetches() -> None:
+    inner = Inner()
+    credential = SharedCredential(inner, clock=inner.clock.clock)
+    await credential.get_token(SCOPE)
+    for number in range(50):
+        await credential.get_token(SCOPE, claims=f'{{"access_token": {{"nbf": {number}}}}}')
+    assert len(inner.asked) == 1 + 2
+
+
+@pytest.mark.anyio
 async def test_challenges_share_a_fetch_unless_their_claims_differ() -> None:
     inner = Inner(held=True)
     credential = SharedCredential(inner, clock=inner.clock.clock)

@@ -52,3 +52,9 @@ def test_former_names_of_fields_work_with_a_warning(former: str, name: str) -> N
     if name != "longest_fetch":
         with pytest.warns(DeprecationWarning, match=f"RefreshPolicy.{former} is now .*{name}$"):
             assert RefreshPolicy(**{former: value + 0.05}) != policy
+
+
+def test_policies_are_equal_if_all_their_values_are() -> None:
+    assert RefreshPolicy(late_wait=1.0) == RefreshPolicy(late_wait=1.0) != RefreshPolicy()
+    assert len({RefreshPolicy(late_wait=1.0), RefreshPolicy(late_wait=1.0), RefreshPolicy()}) == 2
+    assert RefreshPolicy() != RefreshPolicy().key

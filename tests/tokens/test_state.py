@@ -321,6 +321,37 @@ def test_a_challenge_without_a_token_still_names_the_one_that_was_rejected_befor
     assert attrs.astuple(after.request) == attrs.astuple(FetchRequest("claims", "old"))
 
 
+def challenge(state: SlotState, time: int, now: Now) -> SlotState | None:
+    """Return the state after a challenge whose claims name a time, and after its fetch."""
+    claims = f'{{"access_token": {{"nbf": {{"value": "{time}"}}}}}}'
+    after = apply_challenge(state, claims, None, now)
+    if after is None:
+        return None
+    response = TokenResponse(Secret(f"token of {time}"), DAY)
+    return apply_response(after, response, after.request, now, POLICY, middle)[0]
+
+
+def test_challenges_of_every_token_are_held_off() -> None:
+    state = challenge(held(), 0, NOW)
+    assert state is not None
+    state = challenge(state, 1, at(1))
+    assert state is not None, "the time may be that of a later event"
+    for start, span in ((1, 120), (121, 240), (361, 480)):
+        assert challenge(state, 2, at(start + 1)) is None
+        assert challenge(state, 3, at(start + span - 1)) is None
+        state = challenge(state, 4, at(start + span))
+        assert state is not None
+
+
+def test_challenges_of_events_hours_apart_are_not_held_off() -> None:
+    state = challenge(held(), 0, NOW)
+    for time in (3_600, 3_601, 7_200, 7_201):
+        assert state is not None
+        state = challenge(state, time, at(time))
+    assert state is not None
+    assert challenge(state, 7_202, at(7_202)) is None
+
+
 def test_a_challenge_that_is_being_answered_changes_nothing() -> None:
     assert apply_challenge(held(), "claims", FetchRequest("claims"), NOW) is None
 

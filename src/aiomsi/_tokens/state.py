@@ -47,6 +47,7 @@ class ReissuedToken:
         ended: the `span` of the response before, if that one held the rejected token again and this
             one holds a new token; else 0. If the new token is rejected at once, the next span is
             at least twice as long as `ended`.
+        repeated: whether the response before was one to a rejection of the same kind.
 
     """
 
@@ -56,6 +57,7 @@ class ReissuedToken:
     span: float
     same: bool
     ended: float = 0.0
+    repeated: bool = False
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -195,11 +197,13 @@ def apply_response(
     token = date_token(response, now, same_again=same_again, policy=policy, uniform=uniform)
     reissued = None
     if request.rejected is not None or request.claims is not None:
-        span, ended = _decide_span(state.reissued, request, now, policy, again=again)
+        before = state.reissued
+        repeated = before is not None and _is_repeated(before, request, now, policy, again=again)
+        span, ended = _decide_span(before if repeated else None, request, now, policy, again=again)
         # If a new token was fetched for claims, the next challenge may reject it at any time.
         secret = response.secret if again or request.claims is None else None
         until = now.monotonic + span
-        reissued = ReissuedToken(secret, request.claims, until, span, again, ended)
+        reissued = ReissuedToken(secret, request.claims, until, span, again, ended, repeated)
     return SlotState(token, reissued=reissued), token
 
 
@@ -211,14 +215,16 @@ def _decide_span(
     *,
     again: bool,
 ) -> tuple[float, float]:
-    """Return `span` and `ended` of the response to a rejection; `before` is the response before.
+    """Return `span` and `ended` of the response to a rejection.
+
+    `before` is the response before if that was one to a rejection of the same kind.
 
     The first new token may be rejected at once. The rejection of its predecessor does not show that
     the service refuses every token, whether the predecessor was new or the host had returned it
     again.
     """
     is_first = not again and request.claims is None
-    if before is None or not _is_repeated(before, request, now, policy, again=again):
+    if before is None:
         return 0.0 if is_first else policy.rejection_hold_off, 0.0
     if is_first and before.same:
         return 0.0, before.span
@@ -232,12 +238,18 @@ def _is_repeated(
     """Return whether this rejection continues the one that `before` responded to.
 
     A new token may be rejected as soon as its rejection can start a fetch. This shows that the
-    service refuses every token. A token that served for longer was revoked.
+    service refuses every token. A token that served for longer was revoked. The same holds for
+    claims that differ from the earlier ones in their times only.
     """
-    if request.claims is not None:
-        return before.claims == request.claims or (again and before.rejected == request.rejected)
     window = max(policy.rejection_hold_off, before.span)
-    return before.rejected == request.rejected and (again or now.monotonic <= before.until + window)
+    is_soon = now.monotonic <= before.until + window
+    if request.claims is not None:
+        return (
+            before.claims == request.claims
+            or (is_soon and _differ_in_times(before.claims, request.claims))
+            or (again and before.rejected == request.rejected)
+        )
+    return before.rejected == request.rejected and (again or is_soon)
 
 
 def apply_failure(
@@ -311,9 +323,11 @@ def apply_challenge(
     """Return the state after a claims challenge; None if it has no effect.
 
     A challenge has no effect while a fetch with claims is under way, nor shortly after a fetch that
-    these claims would repeat. A fetch under way with other claims is not superseded, because its
-    callers have been challenged too. Otherwise each later challenge would cancel the fetch before
-    it.
+    these claims would repeat. Claims that differ in their times only may name a later event, so the
+    first such challenge starts a fetch. A further one shows that the service refuses every token.
+
+    A fetch under way with other claims is not superseded, because its callers have been challenged
+    too. Otherwise each later challenge would cancel the fetch before it.
     """
     reissued, token = state.reissued, state.token
     if under_way is not None and under_way.claims is not None:
@@ -321,7 +335,8 @@ def apply_challenge(
     if reissued is not None and now.monotonic < reissued.until:
         # A host that has just returned the same token for other claims does not support claims.
         ignores_claims = token is not None and reissued.same and reissued.rejected == token.token
-        if reissued.claims == claims or ignores_claims:
+        is_repeated = reissued.repeated and _differ_in_times(reissued.claims, claims)
+        if reissued.claims == claims or ignores_claims or is_repeated:
             return None
     held = state.request.rejected if state.token is None else state.token.token
     return attrs.evolve(state, token=None, request=FetchRequest(claims, held))
@@ -360,9 +375,12 @@ def covers_claims(request: FetchRequest, claims: str) -> bool:
     Source:
     https://learn.microsoft.com/entra/identity-platform/app-resilience-continuous-access-evaluation
     """
-    return request.claims is not None and _parse_without_times(
-        request.claims
-    ) == _parse_without_times(claims)
+    return _differ_in_times(request.claims, claims)
+
+
+def _differ_in_times(one: str | None, other: str) -> bool:
+    """Return whether two claims differ in their times only, or not at all."""
+    return one is not None and _parse_without_times(one) == _parse_without_times(other)
 
 
 def _parse_without_times(claims: str) -> object:
