@@ -771,7 +771,7 @@ def cancel_at(scenario: Scenario, stage: Stage) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("way", Way, ids=lambda way: way.name.lower())
 @pytest.mark.parametrize("point", SUSPENDS, ids=str)
-def test_whoever_is_cancelled_here_harms_nobody_and_the_next_call_works(
+def test_cancellation_at_an_await_harms_no_other_call(
     played: Played, point: Point, way: Way
 ) -> None:
     stages = []
@@ -785,7 +785,7 @@ def test_whoever_is_cancelled_here_harms_nobody_and_the_next_call_works(
     assert [complaint for stage in stages for complaint in stage.complaints] == []
 
 
-def test_every_await_of_credential_and_core_is_come_by_or_known_to_suspend_nowhere(
+def test_every_await_is_reached_or_known_not_to_suspend(
     played: Played,
 ) -> None:
     reached = {point for _, stand in played.stands for point in stand.points}

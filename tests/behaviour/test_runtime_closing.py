@@ -53,7 +53,7 @@ def all_closed(ends: list[AccessToken | BaseException]) -> bool:
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("closed", [0, 1, 2])
-async def test_one_of_three_that_is_closed_in_the_middle_of_a_fetch_tells_its_own_callers_alone(
+async def test_close_during_a_fetch_fails_only_its_own_callers(
     embedded_azure: EmbeddedAzure, closed: int
 ) -> None:
     credentials = [ManagedIdentityCredential() for _ in range(3)]
@@ -72,7 +72,7 @@ async def test_one_of_three_that_is_closed_in_the_middle_of_a_fetch_tells_its_ow
 
 
 @pytest.mark.anyio
-async def test_the_last_one_that_is_closed_leaves_the_fetch_and_may_be_used_again(
+async def test_last_close_leaves_the_fetch_and_allows_reuse(
     embedded_azure: EmbeddedAzure,
 ) -> None:
     credentials = [ManagedIdentityCredential() for _ in range(3)]
@@ -109,7 +109,7 @@ async def test_closing_twice_at_once_and_in_a_row_is_closing(embedded_azure: Emb
 
 
 @pytest.mark.parametrize("make", KINDS.values(), ids=KINDS)
-def test_closing_in_another_loop_ends_the_fetch_where_it_runs_and_tells_callers_everywhere(
+def test_close_in_another_loop_ends_the_fetch_and_all_waits(
     embedded_azure: EmbeddedAzure, make: Callable[[], asyncio.AbstractEventLoop]
 ) -> None:
     credential = ManagedIdentityCredential(share=False)
@@ -164,7 +164,7 @@ def test_closing_does_not_wait_for_ever_for_a_loop_that_is_gone(
     assert embedded_azure.counts.imds_requests == 2
 
 
-def test_a_close_in_another_thread_may_come_at_any_line_of_a_close(
+def test_close_in_another_thread_at_any_line_of_close_is_safe(
     embedded_azure: EmbeddedAzure,
 ) -> None:
     credential = ManagedIdentityCredential()
@@ -220,7 +220,7 @@ class Client:
 
 
 @pytest.mark.anyio
-async def test_clients_that_close_the_credential_after_each_call_cost_one_request(
+async def test_clients_closing_after_each_call_cost_one_request(
     embedded_azure: EmbeddedAzure,
 ) -> None:
     credential = ManagedIdentityCredential()
@@ -242,7 +242,7 @@ async def test_clients_that_close_the_credential_after_each_call_cost_one_reques
     assert embedded_azure.counts.imds_requests == 1
 
 
-def test_a_credential_that_is_closed_after_each_run_serves_the_next_one(
+def test_credential_closed_after_each_run_serves_the_next(
     embedded_azure: EmbeddedAzure,
 ) -> None:
     credential = ManagedIdentityCredential()
@@ -265,7 +265,7 @@ def test_a_credential_that_is_closed_after_each_run_serves_the_next_one(
 @pytest.mark.filterwarnings(
     "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
 )  # asyncio's own
-def test_a_credential_may_be_closed_by_the_collector_at_any_moment(
+def test_close_by_the_garbage_collector_at_any_line_is_safe(
     embedded_azure: EmbeddedAzure,
 ) -> None:
     collecting = Collecting()

@@ -73,7 +73,7 @@ def check_errors(
     ],
     ids=["500", "429", "reset", "refused"],
 )
-def test_a_fetch_that_fails_is_one_fetch_and_all_its_callers_are_told_at_the_same_time(
+def test_failed_fetch_is_one_fetch_and_fails_all_callers_at_once(
     embedded_azure: EmbeddedAzure,
     loops: int,
     fault: Fault | None,
@@ -136,7 +136,7 @@ def test_a_fetch_that_fails_is_one_fetch_and_all_its_callers_are_told_at_the_sam
 
 
 @pytest.mark.anyio
-async def test_stats_tell_at_once_that_a_renewal_fails_and_for_how_long_the_old_token_lives(
+async def test_stats_show_a_failing_refresh_and_the_life_that_is_left(
     embedded_azure: EmbeddedAzure,
 ) -> None:
     manual = ManualClock(time.time(), autoadvance=True)
@@ -207,7 +207,7 @@ def test_concurrent_401s_in_eight_loops_make_one_token_request(
 
 @pytest.mark.slow
 @pytest.mark.anyio
-async def test_concurrent_401s_while_no_token_can_be_had_are_one_fetch_and_many_errors(
+async def test_concurrent_401s_without_a_token_are_one_fetch(
     embedded_azure: EmbeddedAzure,
 ) -> None:
     credential = ManagedIdentityCredential(clock=ManualClock(autoadvance=True).clock)

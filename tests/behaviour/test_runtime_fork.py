@@ -51,7 +51,7 @@ def result(process: "subprocess.Popen[str]") -> dict[str, Any]:
     return told
 
 
-def test_forked_children_keep_the_token_ask_for_none_and_refresh_it_at_times_of_their_own(
+def test_forked_children_keep_the_token_and_draw_a_refresh_each(
     embedded_azure: EmbeddedAzure,
 ) -> None:
     with job("warm") as process:
@@ -69,7 +69,7 @@ def test_forked_children_keep_the_token_ask_for_none_and_refresh_it_at_times_of_
 
 
 @pytest.mark.parametrize("name", ["thread", "loop", "bare"])
-def test_a_fork_in_the_middle_of_a_fetch_leaves_it_to_the_parent_and_the_child_fetches_its_own(
+def test_fork_during_a_fetch_leaves_it_to_the_parent(
     embedded_azure: EmbeddedAzure, name: str
 ) -> None:
     with embedded_azure.hold("imds") as hold, job(name) as process:
@@ -87,7 +87,7 @@ def test_a_fork_in_the_middle_of_a_fetch_leaves_it_to_the_parent_and_the_child_f
 
 
 @pytest.mark.parametrize(("name", "count"), [("held", 2), ("hammered", 20)])
-def test_a_fork_in_the_middle_of_whatever_other_threads_do_hangs_no_child(
+def test_fork_at_any_line_of_other_threads_hangs_no_child(
     embedded_azure: EmbeddedAzure, name: str, count: int
 ) -> None:
     with job(name) as process:
@@ -97,7 +97,7 @@ def test_a_fork_in_the_middle_of_whatever_other_threads_do_hangs_no_child(
     assert embedded_azure.counts.imds_requests == 1
 
 
-def test_a_credential_that_is_sent_to_a_process_that_is_no_fork_has_no_token_and_fetches_one(
+def test_credential_sent_to_a_spawned_process_fetches_a_token(
     embedded_azure: EmbeddedAzure,
 ) -> None:
     with job("pickled") as process:
@@ -159,7 +159,7 @@ def post_worker_init(worker):
     assert not re.search("error|warning|traceback", log.read_text(), re.IGNORECASE)
 
 
-def test_gunicorns_workers_that_are_forked_from_a_warm_app_ask_for_no_token(
+def test_gunicorn_workers_of_a_warm_app_send_no_token_request(
     embedded_azure: EmbeddedAzure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AIOMSI_TOGETHER", str(WORKERS))

@@ -97,7 +97,7 @@ def test_loops_of_every_kind_share_one_request(embedded_azure: EmbeddedAzure) ->
 
 
 @every_kind
-def test_the_only_caller_of_a_loop_may_give_up_while_others_wait_elsewhere(
+def test_only_caller_of_a_loop_may_stop_waiting_before_others(
     embedded_azure: EmbeddedAzure, make: Callable[[], asyncio.AbstractEventLoop]
 ) -> None:
     credential = ManagedIdentityCredential()
@@ -118,9 +118,7 @@ def test_the_only_caller_of_a_loop_may_give_up_while_others_wait_elsewhere(
     ("arguments", "code"),
     [(["--repeat", "3"], 0), (["--repeat", "1", "--callers", "5", "--unshared"], 1)],
 )
-def test_the_herd_makes_one_request_each_time_and_notices_if_it_does_not(
-    arguments: list[str], code: int
-) -> None:
+def test_herd_makes_one_request_and_notices_if_it_does_not(arguments: list[str], code: int) -> None:
     done = subprocess.run(
         [sys.executable, "-W", "error", HERD, *arguments],
         capture_output=True,
@@ -146,7 +144,7 @@ def test_the_herd_makes_one_request_each_time_and_notices_if_it_does_not(
 
 @every_kind
 @pytest.mark.parametrize("how", ["closes", "stops", "is blocked"])
-def test_when_the_fetching_loop_ends_or_hangs_all_callers_elsewhere_get_a_token(
+def test_callers_elsewhere_get_a_token_if_the_fetching_loop_ends(
     embedded_azure: EmbeddedAzure, make: Callable[[], asyncio.AbstractEventLoop], how: str
 ) -> None:
     credential, unblock = ManagedIdentityCredential(policy=QUICK), threading.Event()
@@ -197,7 +195,7 @@ async def _done(future: Future[list[AccessToken]]) -> None:
 @pytest.mark.filterwarnings(
     "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
 )  # asyncio's own
-def test_when_the_fetching_loop_is_closed_under_its_tasks_all_callers_elsewhere_get_a_token(
+def test_callers_elsewhere_get_a_token_if_the_loop_is_closed(
     embedded_azure: EmbeddedAzure, make: Callable[[], asyncio.AbstractEventLoop]
 ) -> None:
     credential = ManagedIdentityCredential(policy=QUICK)
@@ -218,7 +216,7 @@ def test_when_the_fetching_loop_is_closed_under_its_tasks_all_callers_elsewhere_
     end(*others)
 
 
-def test_when_one_fetching_loop_after_the_other_ends_the_last_one_gets_a_token(
+def test_last_loop_gets_a_token_after_all_others_ended(
     embedded_azure: EmbeddedAzure,
 ) -> None:
     credential = ManagedIdentityCredential()
@@ -249,7 +247,7 @@ async def _is_fetching() -> bool:
 @pytest.mark.filterwarnings(
     "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
 )  # asyncio's own
-def test_the_remains_of_a_closed_loop_may_be_collected_at_any_moment(
+def test_closed_loop_may_be_collected_at_any_line(
     embedded_azure: EmbeddedAzure,
 ) -> None:
     collecting = Collecting()
@@ -331,7 +329,7 @@ class WebApp:
 
 
 @every_kind
-def test_a_web_app_with_a_credential_of_its_module_makes_one_request_and_none_when_it_is_run_again(
+def test_web_app_with_a_global_credential_makes_one_request(
     embedded_azure: EmbeddedAzure, make: Callable[[], asyncio.AbstractEventLoop]
 ) -> None:
     credential = ManagedIdentityCredential()

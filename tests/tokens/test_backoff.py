@@ -42,13 +42,13 @@ def test_a_wait_that_leads_past_the_deadline_ends_the_fetch() -> None:
     assert decide_delay(Attempt(2, 29.0, 500), POLICY, longest) is None
 
 
-def test_nothing_connected_is_given_up_after_three_tries_and_eight_seconds() -> None:
+def test_fetch_without_a_connection_ends_after_3_tries_or_8_s() -> None:
     assert decide_delay(Attempt(2, 2.0, connected=False), POLICY, longest) == 2
     assert decide_delay(Attempt(3, 2.0, connected=False), POLICY, longest) is None
     assert decide_delay(Attempt(2, 7.0, connected=False), POLICY, longest) is None
 
 
-def test_410_is_asked_again_for_at_least_seventy_seconds_whatever_retry_after_says() -> None:
+def test_410_is_retried_for_70_s_whatever_the_retry_after() -> None:
     elapsed, number = 0.0, 1
     while (
         delay := decide_delay(
@@ -75,7 +75,7 @@ def test_deadlines_depend_on_what_was_answered() -> None:
     ("failures", "served", "unserved"),
     [(1, 1.0, 1.0), (2, 2.0, 2.0), (4, 8.0, 5.0), (7, 60.0, 5.0), (10_000, 60.0, 5.0)],
 )
-def test_pauses_double_up_to_a_minute_with_a_token_and_five_seconds_without(
+def test_pause_doubles_up_to_60_s_with_a_token_and_5_s_without(
     failures: int, served: float, unserved: float
 ) -> None:
     pause = decide_pause(

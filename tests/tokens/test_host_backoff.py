@@ -176,7 +176,7 @@ def test_cancelled_ticket_leaves_the_queue(loop: VirtualLoop) -> None:
     run(main(), loop)
 
 
-def test_ticket_of_a_loop_that_is_gone_holds_up_the_next_one_shortly(loop: VirtualLoop) -> None:
+def test_ticket_of_a_closed_loop_delays_the_next_one_briefly(loop: VirtualLoop) -> None:
     backoff = HostBackoff(ONE)
     other = VirtualLoop()
 

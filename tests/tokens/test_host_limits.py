@@ -27,7 +27,7 @@ def test_request_is_sent_only_if_those_ahead_have_room_too(ahead: int, delay: fl
     assert get_request_delay(Load(ahead=ahead, under_way=2), LIMITS, NOW) == delay
 
 
-def test_request_waits_until_the_oldest_response_leaves_the_window() -> None:
+def test_request_waits_until_the_oldest_response_is_out() -> None:
     responses = tuple(NOW - 0.9 + number / 100 for number in range(20))
     waits = [
         get_request_delay(Load(ahead=ahead, responses=responses), LIMITS, NOW) for ahead in range(3)
@@ -40,7 +40,7 @@ def test_response_that_has_left_the_window_does_not_count() -> None:
     assert get_request_delay(Load(responses=responses), LIMITS, NOW) == 0
 
 
-def test_request_far_behind_is_decided_on_again_about_when_its_turn_comes() -> None:
+def test_request_far_behind_is_checked_again_near_its_turn() -> None:
     responses = tuple(NOW - 0.5 for _ in range(20))
     delay = get_request_delay(Load(ahead=60, responses=responses), LIMITS, NOW)
     assert delay == pytest.approx(0.5 + 2.0)

@@ -57,7 +57,7 @@ def test_cold_callers_share_one_fetch(loop: VirtualLoop, count: int) -> None:
     assert (slot.stats().fetches, slot.stats().joined) == (1, count - 1)
 
 
-def test_a_fresh_token_is_served_without_a_fetch_and_without_suspending(loop: VirtualLoop) -> None:
+def test_fresh_token_is_returned_without_fetch_or_suspension(loop: VirtualLoop) -> None:
     slot, host = make_slot(loop), FakeHost()
 
     async def main() -> None:
@@ -86,7 +86,7 @@ def test_a_cancelled_caller_hurts_nobody(loop: VirtualLoop, victim: int) -> None
     assert len(host.orders) == 1
 
 
-def test_when_all_callers_are_cancelled_the_fetch_still_ends_and_its_token_is_kept(
+def test_fetch_whose_callers_are_all_cancelled_keeps_its_token(
     loop: VirtualLoop,
 ) -> None:
     slot, host = make_slot(loop), FakeHost()
@@ -103,7 +103,7 @@ def test_when_all_callers_are_cancelled_the_fetch_still_ends_and_its_token_is_ke
     assert len(host.orders) == 1
 
 
-def test_every_caller_of_a_failed_fetch_gets_an_exception_of_its_own(loop: VirtualLoop) -> None:
+def test_each_caller_of_a_failed_fetch_gets_a_separate_exception(loop: VirtualLoop) -> None:
     slot, host = make_slot(loop), FakeHost([DOWN])
     errors = run(many(slot, host, 1_000), loop)
     assert len(host.orders) == 1
@@ -133,7 +133,7 @@ def test_a_failure_is_replayed_until_the_back_off_is_over(loop: VirtualLoop) -> 
     assert slot.stats().failing == 0
 
 
-def test_a_refusal_is_replayed_for_a_quarter_of_a_second_and_no_longer(loop: VirtualLoop) -> None:
+def test_refusal_is_replayed_for_a_quarter_of_a_second(loop: VirtualLoop) -> None:
     slot, host = make_slot(loop), FakeHost([REFUSED], latency=0)
 
     async def main() -> None:
@@ -178,7 +178,7 @@ def test_a_stale_token_is_served_while_one_fetch_renews_it(loop: VirtualLoop) ->
     assert slot.stats().served_stale == 100
 
 
-def test_a_stale_token_is_served_to_everyone_while_the_host_is_down(
+def test_stale_token_is_returned_while_the_host_is_down(
     loop: VirtualLoop, caplog: pytest.LogCaptureFixture
 ) -> None:
     slot, host = make_slot(loop), FakeHost([None, DOWN], latency=0)
@@ -198,7 +198,7 @@ def test_a_stale_token_is_served_to_everyone_while_the_host_is_down(
     assert "refresh failed, token good for" in caplog.text
 
 
-def test_no_error_is_raised_while_a_token_is_usable_and_one_is_at_its_end(
+def test_error_is_raised_only_after_the_token_has_expired(
     loop: VirtualLoop,
 ) -> None:
     slot, host = make_slot(loop), FakeHost([None, DOWN], latency=0)
@@ -265,7 +265,7 @@ def test_late_caller_whose_loop_was_blocked_gets_a_token(loop: VirtualLoop, bloc
     run(main(), loop)
 
 
-def test_a_late_caller_gets_the_old_token_at_once_when_the_renewal_fails(loop: VirtualLoop) -> None:
+def test_late_caller_gets_the_old_token_once_the_refresh_fails(loop: VirtualLoop) -> None:
     slot, host = make_slot(loop), FakeHost([None, DOWN], latency=1)
 
     async def main() -> None:
@@ -337,9 +337,7 @@ def test_a_nearly_expired_token_is_a_failure_with_back_off(loop: VirtualLoop) ->
 
 
 @pytest.mark.parametrize("jump", [DAY, -DAY])
-def test_a_jump_of_the_wall_clock_never_hands_out_an_expired_token(
-    loop: VirtualLoop, jump: float
-) -> None:
+def test_wall_clock_jump_returns_no_expired_token(loop: VirtualLoop, jump: float) -> None:
     slot, host = make_slot(loop), FakeHost()
 
     async def main() -> None:
@@ -352,7 +350,7 @@ def test_a_jump_of_the_wall_clock_never_hands_out_an_expired_token(
     assert len(host.orders) == 2
 
 
-def test_a_token_that_expires_on_the_way_to_its_caller_is_not_delivered(loop: VirtualLoop) -> None:
+def test_token_that_expires_before_delivery_is_not_returned(loop: VirtualLoop) -> None:
     slot = make_slot(loop)
 
     def jump() -> None:
@@ -367,7 +365,7 @@ def test_a_token_that_expires_on_the_way_to_its_caller_is_not_delivered(loop: Vi
     run(main(), loop)
 
 
-def test_a_flight_whose_task_is_cancelled_is_begun_again_by_its_waiters(loop: VirtualLoop) -> None:
+def test_flight_whose_task_is_cancelled_is_started_again(loop: VirtualLoop) -> None:
     slot, host = make_slot(loop), FakeHost(latency=1)
 
     async def main() -> list[AccessToken | BaseException]:
@@ -385,7 +383,7 @@ def test_a_flight_whose_task_is_cancelled_is_begun_again_by_its_waiters(loop: Vi
     assert slot.stats().failures == {"lost": 3}
 
 
-def test_a_flight_that_is_cancelled_before_its_first_step_is_begun_again(loop: VirtualLoop) -> None:
+def test_flight_cancelled_before_its_first_step_is_started_again(loop: VirtualLoop) -> None:
     slot, host = make_slot(loop), FakeHost()
 
     async def main() -> None:
@@ -401,7 +399,7 @@ def test_a_flight_that_is_cancelled_before_its_first_step_is_begun_again(loop: V
     assert slot.stats().fetches == 2
 
 
-def test_losses_are_begun_again_four_times_and_then_they_are_a_failure(loop: VirtualLoop) -> None:
+def test_lost_flight_is_started_again_four_times_and_then_fails(loop: VirtualLoop) -> None:
     slot, host = make_slot(loop), FakeHost([asyncio.CancelledError()], latency=0.01)
     results = run(many(slot, host, 10), loop)
     assert {type(result) for result in results} == {TokenUnavailableError}
@@ -486,7 +484,7 @@ def test_fetch_that_hangs_after_its_loop_was_blocked_is_given_up(loop: VirtualLo
     run(main(), loop)
 
 
-def test_loop_that_was_blocked_itself_gives_the_flights_loop_another_ping(
+def test_blocked_loop_sends_the_flights_loop_another_ping(
     loop: VirtualLoop,
 ) -> None:
     slot, host, silent = make_slot(loop), FakeHost(latency=1), VirtualLoop()
@@ -512,7 +510,7 @@ def test_loop_that_was_blocked_itself_gives_the_flights_loop_another_ping(
     silent.close()
 
 
-def test_a_call_from_inside_the_fetch_is_an_error_and_no_deadlock(loop: VirtualLoop) -> None:
+def test_call_from_inside_the_fetch_raises_instead_of_a_deadlock(loop: VirtualLoop) -> None:
     slot = make_slot(loop)
 
     async def fetch(order: object) -> TokenResponse:
@@ -586,7 +584,7 @@ def test_a_task_factory_that_fails_costs_no_usable_token(loop: VirtualLoop) -> N
     run(main(), loop)
 
 
-def test_a_flight_that_is_taken_out_while_its_task_is_made_is_cancelled(loop: VirtualLoop) -> None:
+def test_flight_taken_out_while_its_task_is_created_is_cancelled(loop: VirtualLoop) -> None:
     slot, host = make_slot(loop), FakeHost()
     made: list[asyncio.Task[Any]] = []
 
@@ -607,7 +605,7 @@ def test_a_flight_that_is_taken_out_while_its_task_is_made_is_cancelled(loop: Vi
     assert len(host.orders) == 1
 
 
-def test_callers_that_come_and_go_with_their_loops_are_no_reason_for_an_error(
+def test_callers_that_end_with_their_flights_cause_no_error(
     loop: VirtualLoop,
 ) -> None:
     slot, host = make_slot(loop), FakeHost(latency=1)
@@ -693,7 +691,7 @@ def test_retry_after_that_fits_the_deadline_starts_a_flight(
     run(main(), loop)
 
 
-def test_own_backoff_of_an_inner_credential_holds_for_its_slot_only(loop: VirtualLoop) -> None:
+def test_backoff_of_an_inner_credential_holds_for_its_slot_only(loop: VirtualLoop) -> None:
     backoff = HostBackoff()
     first, second = (Slot(name, loop.clock, DEFAULT_POLICY, middle, backoff) for name in "ab")
 
@@ -707,7 +705,7 @@ def test_own_backoff_of_an_inner_credential_holds_for_its_slot_only(loop: Virtua
     run(main(), loop)
 
 
-def test_a_token_that_is_nearly_expired_on_receipt_is_never_delivered_nor_asked_for_without_pause(
+def test_token_nearly_expired_on_receipt_causes_a_backoff(
     loop: VirtualLoop,
 ) -> None:
     slot, host = make_slot(loop), FakeHost(life=10.05, latency=0)
@@ -716,7 +714,7 @@ def test_a_token_that_is_nearly_expired_on_receipt_is_never_delivered_nor_asked_
     assert len(host.orders) == 1
 
 
-def test_clocks_that_jump_after_every_fetch_end_in_an_error_and_no_expired_token(
+def test_clocks_that_jump_after_every_fetch_end_in_an_error(
     loop: VirtualLoop,
 ) -> None:
     slot = make_slot(loop)
@@ -815,7 +813,7 @@ def test_a_rejected_token_is_not_served_while_the_host_is_down(loop: VirtualLoop
     run(main(), loop)
 
 
-def test_a_token_that_the_host_hands_out_again_is_served_and_the_host_left_alone(
+def test_reissued_token_is_returned_and_its_rejection_held_off(
     loop: VirtualLoop, caplog: pytest.LogCaptureFixture
 ) -> None:
     slot, host = make_slot(loop), FakeHost(["same"], latency=0)
@@ -833,7 +831,7 @@ def test_a_token_that_the_host_hands_out_again_is_served_and_the_host_left_alone
     assert caplog.text.count("returned the token again") == 1
 
 
-def test_a_challenge_never_gives_the_cached_token_back_and_the_same_claims_share_a_fetch(
+def test_challenge_gets_a_new_token_and_shares_a_fetch(
     loop: VirtualLoop,
 ) -> None:
     slot, host = make_slot(loop), FakeHost()
@@ -852,7 +850,7 @@ def test_a_challenge_never_gives_the_cached_token_back_and_the_same_claims_share
     assert host.orders[1].rejected == "token-0"
 
 
-def test_a_challenge_without_a_token_is_carried_by_the_first_fetch(loop: VirtualLoop) -> None:
+def test_challenge_without_a_token_is_part_of_the_first_fetch(loop: VirtualLoop) -> None:
     slot, host = make_slot(loop), FakeHost()
 
     async def main() -> None:
@@ -862,7 +860,7 @@ def test_a_challenge_without_a_token_is_carried_by_the_first_fetch(loop: Virtual
     assert [order.claims for order in host.orders] == ["c1"]
 
 
-def test_forgetting_before_the_flights_first_step_asks_the_host_once(loop: VirtualLoop) -> None:
+def test_forget_before_the_flights_first_step_sends_one_request(loop: VirtualLoop) -> None:
     slot, host = make_slot(loop), FakeHost()
 
     async def main() -> None:
@@ -876,7 +874,7 @@ def test_forgetting_before_the_flights_first_step_asks_the_host_once(loop: Virtu
     assert slot.stats().fetches == 2
 
 
-def test_a_flight_that_is_superseded_at_the_moment_it_lands_publishes_nothing(
+def test_flight_superseded_while_publishing_publishes_no_token(
     loop: VirtualLoop,
 ) -> None:
     landing: list[bool] = []
@@ -909,7 +907,7 @@ def test_a_caller_that_is_being_cancelled_is_not_woken_as_well(loop: VirtualLoop
     assert future.cancelled()
 
 
-def test_a_wait_that_ends_together_with_its_flight_changes_nothing(loop: VirtualLoop) -> None:
+def test_timeout_of_a_wait_that_has_ended_has_no_effect(loop: VirtualLoop) -> None:
     waiter = make_flight(make_slot(loop), loop).add_waiter(loop, Caller(), 1.0)
     waiter.future.set_result(NoResult.LOST)
     waiter._time_out()
@@ -933,7 +931,7 @@ def test_forgetting_empties_the_slot_and_hurts_nobody_who_waits(loop: VirtualLoo
     assert len(host.orders) == 2
 
 
-def test_a_caller_whose_token_is_rejected_under_it_again_and_again_is_told_so(
+def test_caller_whose_token_is_rejected_again_and_again_raises(
     loop: VirtualLoop,
 ) -> None:
     slot = make_slot(loop)
@@ -946,7 +944,7 @@ def test_a_caller_whose_token_is_rejected_under_it_again_and_again_is_told_so(
 # Closing
 
 
-def test_closing_tells_the_closed_credentials_callers_and_nobody_else(loop: VirtualLoop) -> None:
+def test_close_wakes_only_the_callers_of_that_credential(loop: VirtualLoop) -> None:
     slot, host = make_slot(loop), FakeHost(latency=1)
     closing, other = Caller(), Caller()
 
@@ -966,7 +964,7 @@ def test_closing_tells_the_closed_credentials_callers_and_nobody_else(loop: Virt
     assert len(host.orders) == 1
 
 
-def test_closing_a_private_slot_cancels_the_flight_and_waits_for_its_end(loop: VirtualLoop) -> None:
+def test_close_of_a_private_slot_cancels_and_awaits_the_flight(loop: VirtualLoop) -> None:
     slot, host = Slot("test", loop.clock, private=True), FakeHost(latency=1)
     credential = Caller()
 
@@ -984,7 +982,7 @@ def test_closing_a_private_slot_cancels_the_flight_and_waits_for_its_end(loop: V
     assert loop.now == pytest.approx(1.5)
 
 
-def test_closing_waits_a_bounded_time_for_a_fetch_that_does_not_let_itself_be_cancelled(
+def test_close_waits_a_bounded_time_for_a_fetch_that_goes_on(
     loop: VirtualLoop,
 ) -> None:
     slot = Slot("test", loop.clock, private=True)
@@ -1104,7 +1102,7 @@ def test_slot_held_off_by_another_shows_no_text_of_its_response(loop: VirtualLoo
     run(main(), loop)
 
 
-def test_a_refresh_that_fails_when_the_token_is_past_use_says_nothing_of_its_life(
+def test_failed_refresh_of_an_expired_token_logs_no_warning(
     loop: VirtualLoop, caplog: pytest.LogCaptureFixture
 ) -> None:
     slot = make_slot(loop)

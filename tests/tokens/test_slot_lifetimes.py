@@ -91,7 +91,7 @@ def test_a_thousand_handlers_in_a_row_cause_one_fetch(
     assert len(host.orders) == begun + 1
 
 
-def test_a_private_slot_that_is_closed_again_and_again_is_renewed(loop: VirtualLoop) -> None:
+def test_private_slot_that_is_closed_repeatedly_is_refreshed(loop: VirtualLoop) -> None:
     slot, host = (
         Slot("test", loop.clock, DEFAULT_POLICY, middle, private=True),
         FakeHost(latency=0.3),
@@ -153,7 +153,7 @@ def stale(jobs: Jobs, host: FakeHost) -> Slot:
     return slot
 
 
-def test_the_fourth_job_waits_for_a_refresh_that_three_loops_took_along() -> None:
+def test_fourth_job_waits_for_the_refresh_that_three_loops_lost() -> None:
     jobs, host = Jobs(), FakeHost(latency=0.1)
     slot = stale(jobs, host)
     took = []
@@ -182,7 +182,7 @@ def test_jobs_without_a_pause_begin_one_flight_for_each_backoff() -> None:
     assert gaps == pytest.approx([0.75, 1.5, 3.1], abs=0.02)
 
 
-def test_a_wait_for_a_starved_refresh_is_bounded_and_not_repeated() -> None:
+def test_wait_for_a_starved_refresh_is_bounded_and_not_repeated() -> None:
     jobs, host = Jobs(), FakeHost(latency=20)
     slot = stale(jobs, host)
     took = []
@@ -225,7 +225,7 @@ def test_impatient_jobs_without_a_token_do_not_ask_at_every_call() -> None:
     assert jobs.now - before <= 5.1
 
 
-def test_a_flight_that_is_lost_before_its_fetch_extends_no_backoff() -> None:
+def test_flight_lost_before_its_fetch_extends_no_backoff() -> None:
     jobs, host = Jobs(), FakeHost(latency=0.1)
     slot = Slot("test", jobs.clock, DEFAULT_POLICY, middle)
 

@@ -48,7 +48,7 @@ def is_kept(slot: weakref.ref[Slot]) -> bool:
     return slot() is not None
 
 
-def test_a_sweep_is_due_each_second_and_when_the_table_has_doubled() -> None:
+def test_sweep_is_due_each_second_and_when_the_table_has_doubled() -> None:
     pace = Pace()
     assert pace.is_due(0.0, 0)
     pace.note_sweep(0.0, 3)

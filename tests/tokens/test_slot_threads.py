@@ -73,7 +73,7 @@ def test_eight_loops_in_eight_threads_share_one_fetch() -> None:
 
 
 @pytest.mark.parametrize("end", ["close", "stop", "block"])
-def test_when_the_flights_loop_is_gone_a_waiter_elsewhere_begins_again(end: str) -> None:
+def test_waiter_elsewhere_starts_again_if_the_loop_is_gone(end: str) -> None:
     slot, first, second = Slot("test", policy=QUICK), Gate(), Gate()
     owner, other = LoopThread(), LoopThread()
     unblock = threading.Event()
@@ -130,7 +130,7 @@ def test_a_loop_that_answers_pings_keeps_its_flight() -> None:
     other.close()
 
 
-def test_a_caller_that_meets_a_flight_in_a_closed_loop_begins_again_at_once() -> None:
+def test_caller_that_finds_a_flight_of_a_closed_loop_restarts() -> None:
     slot, first = Slot("test"), Gate()
     owner = LoopThread()
     lost = start_get(owner, slot, first)
@@ -146,9 +146,7 @@ def test_a_caller_that_meets_a_flight_in_a_closed_loop_begins_again_at_once() ->
 
 
 @pytest.mark.parametrize("closed", [True, False])
-def test_a_background_flight_in_a_loop_that_is_gone_does_not_keep_others_from_renewing(
-    *, closed: bool
-) -> None:
+def test_background_flight_of_a_closed_loop_blocks_no_refresh(*, closed: bool) -> None:
     now = [0.0]
     clock = Clock(wall=lambda: now[0], monotonic=lambda: now[0])
     slot, first = Slot("test", clock), Gate(opened=True)
@@ -202,7 +200,7 @@ def test_a_task_whose_loop_is_closed_is_let_go() -> None:
 
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks came with Python 3.12")
-def test_an_eager_flight_that_is_taken_out_during_its_first_step_is_cancelled() -> None:
+def test_eager_flight_taken_out_in_its_first_step_is_cancelled() -> None:
     slot = Slot("test")
     ends: list[str] = []
 
@@ -240,7 +238,7 @@ class NoWaiting:
         self.held = False
 
 
-def test_a_flight_of_a_closed_loop_that_is_collected_under_the_lock_does_not_want_it() -> None:
+def test_flight_collected_under_the_lock_does_not_take_it() -> None:
     slot, gate = Slot("test"), Gate()
     lock = NoWaiting()
     slot._lock = lock  # type: ignore[assignment]  # all that is used of one
@@ -261,7 +259,7 @@ def test_a_flight_of_a_closed_loop_that_is_collected_under_the_lock_does_not_wan
         each._log_destroy_pending = False  # type: ignore[attr-defined]  # asyncio's own
 
 
-def test_the_last_waiter_in_a_loop_that_leaves_stops_the_pings_there() -> None:
+def test_last_waiter_that_leaves_a_loop_stops_its_pings() -> None:
     slot, gate = Slot("test"), Gate()
     owner = LoopThread()
     first = start_get(owner, slot, gate)
@@ -290,7 +288,7 @@ def test_the_last_waiter_in_a_loop_that_leaves_stops_the_pings_there() -> None:
     owner.close()
 
 
-def test_two_runs_share_the_token_despite_a_lost_background_fetch() -> None:
+def test_two_runs_share_the_token_despite_a_lost_fetch() -> None:
     slot, gate = Slot("test"), Gate()
 
     async def cut_off() -> None:
@@ -306,7 +304,7 @@ def test_two_runs_share_the_token_despite_a_lost_background_fetch() -> None:
     assert gate.count == 2
 
 
-def test_closing_from_another_loop_cancels_the_flight_where_it_runs() -> None:
+def test_close_from_another_loop_cancels_the_flight() -> None:
     slot, gate = Slot("test", private=True), Gate()
     owner = LoopThread()
     credential = Caller()
@@ -320,7 +318,7 @@ def test_closing_from_another_loop_cancels_the_flight_where_it_runs() -> None:
     owner.close()
 
 
-def test_closing_after_the_flights_loop_is_gone_waits_for_nothing() -> None:
+def test_close_after_the_flights_loop_is_closed_does_not_wait() -> None:
     slot = Slot("test", private=True)
     loop = asyncio.new_event_loop()
     loop.close()
@@ -335,7 +333,7 @@ def test_closing_after_the_flights_loop_is_gone_waits_for_nothing() -> None:
     assert slot._flight is None
 
 
-def test_rejecting_without_a_running_loop_wakes_waiters_in_theirs() -> None:
+def test_forget_without_a_running_loop_wakes_waiters_in_theirs() -> None:
     slot, gate = Slot("test"), Gate()
     owner = LoopThread()
     waiting = start_get(owner, slot, gate)
@@ -355,7 +353,7 @@ def test_waking_a_closed_loop_is_no_error() -> None:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")  # it is
-def test_a_forked_child_keeps_the_token_drops_the_flight_and_draws_its_own_refresh_point() -> None:
+def test_forked_child_keeps_the_token_and_drops_the_flight() -> None:
     slot, gate = Slot("test"), Gate(opened=True)
     parent = asyncio.run(slot.get(Caller(), gate))
     gate.opened = False
@@ -413,7 +411,7 @@ def test_after_a_fork_every_slot_begins_anew(*, warm: bool) -> None:
     assert before is None or slot.token is not before
 
 
-def test_after_a_fork_the_parents_flight_and_tasks_are_kept_from_being_collected() -> None:
+def test_forked_child_keeps_the_parents_flight_from_collection() -> None:
     from aiomsi._tokens import slot as _slot
 
     slot, gate = Slot("test"), Gate()

@@ -72,7 +72,7 @@ def test_what_a_caller_does_with_a_token_of_that_age(
     assert plan[::2] == (verdict, bound)
 
 
-def test_without_a_token_the_last_failure_is_told_until_the_host_may_be_asked() -> None:
+def test_failure_without_a_token_is_raised_until_the_next_try() -> None:
     state, _ = apply_failure(SlotState(), DOWN, NOW, POLICY, middle)
     assert decide(state, at(0.7), POLICY, flying=False, patient=True)[0] is Decision.FAIL
     assert decide(state, at(0.7), POLICY, flying=True, patient=True)[0] is Decision.JOIN
@@ -117,7 +117,7 @@ def test_losses_in_close_succession_are_told_after_the_fourth() -> None:
     assert apply_failure(state, DOWN, NOW, POLICY, middle)[0].losses == 0
 
 
-def test_losses_that_nobody_waited_for_or_that_lie_apart_are_not_told() -> None:
+def test_losses_unattended_or_far_apart_are_no_failure() -> None:
     state = SlotState()
     for _ in range(20):
         state, failure = apply_loss(state, NOW, POLICY, middle, waited_for=False)
@@ -176,7 +176,7 @@ def test_a_loss_has_a_backoff_whether_it_was_waited_for_or_not() -> None:
         assert lose(state, 9, waited_for=waited_for).retry_at_usable == pytest.approx(45)
 
 
-def test_without_a_token_the_flight_after_three_losses_is_delayed() -> None:
+def test_flight_after_three_losses_without_a_token_is_delayed() -> None:
     assert get_fetch_delay(lose(SlotState(), 2), NOW, POLICY) == 0
     state = lose(SlotState(), 3)
     assert get_fetch_delay(state, NOW, POLICY) == pytest.approx(3)
@@ -213,7 +213,7 @@ def refuse(state: SlotState, new: str, now: Now) -> SlotState:
     )[0]
 
 
-def test_a_service_that_refuses_every_new_token_is_given_fewer_and_fewer() -> None:
+def test_service_that_refuses_every_new_token_gets_ever_fewer() -> None:
     state = refuse(refuse(held("0"), "1", at(5)), "2", at(6))
     seconds = 6.0
     for number, pause in enumerate((60, 120, 240), 3):
@@ -249,7 +249,7 @@ def test_a_challenge_is_met_although_new_tokens_are_refused() -> None:
     assert attrs.astuple(after.request) == attrs.astuple(FetchRequest("claims", "2"))
 
 
-def test_a_host_that_gives_the_same_token_for_any_claims_is_not_asked_with_others() -> None:
+def test_host_that_ignores_claims_gets_no_request_with_others() -> None:
     first = apply_challenge(held("same"), "one", None, NOW)
     assert first is not None
     state, _ = apply_response(
@@ -263,7 +263,7 @@ def test_a_host_that_gives_the_same_token_for_any_claims_is_not_asked_with_other
     ("held_off", "verdict"),
     [(0.0, Decision.START), (30.0, Decision.START), (30.1, Decision.FAIL)],
 )
-def test_held_off_slot_without_a_token_starts_if_that_fits_its_deadline(
+def test_held_off_slot_without_a_token_starts_in_its_deadline(
     held_off: float, verdict: Decision
 ) -> None:
     plan = decide(SlotState(), NOW, POLICY, flying=False, patient=True, held_off=held_off)
@@ -313,7 +313,7 @@ def test_another_token_ends_the_confirmation() -> None:
     assert state.reissued is None
 
 
-def test_a_challenge_without_a_token_still_names_the_one_that_was_rejected_before() -> None:
+def test_challenge_without_a_token_names_the_rejected_one() -> None:
     order = apply_rejection(held(), "old", NOW)
     assert order is not None
     after = apply_challenge(order, "claims", None, NOW)

@@ -70,7 +70,7 @@ def test_either_clock_can_end_a_token(wall: float, monotonic: float) -> None:
     assert get_freshness(token(), now, POLICY) is Freshness.EXPIRED
 
 
-def test_a_token_shorter_than_the_late_window_is_fresh_until_its_refresh_is_due() -> None:
+def test_token_shorter_than_the_late_window_is_fresh_at_first() -> None:
     assert get_freshness(token(100.0), at(79), POLICY) is Freshness.FRESH
     assert get_freshness(token(100.0), at(81), POLICY) is Freshness.LATE
 
@@ -92,7 +92,7 @@ def test_when_a_refresh_is_due(life: float, fields: dict[str, float], after: flo
     ) == pytest.approx(after)
 
 
-def test_jitter_goes_both_ways_but_never_before_what_the_host_named() -> None:
+def test_jitter_goes_both_ways_but_not_before_refresh_in() -> None:
     plain, named = (
         TokenResponse(Secret("t"), 86_400.0),
         TokenResponse(Secret("t"), 86_400.0, refresh_in=1_000.0),
@@ -109,9 +109,7 @@ def test_jitter_goes_both_ways_but_never_before_what_the_host_named() -> None:
 
 
 @pytest.mark.parametrize(("life", "after"), [(40_000.0, 20_000.0), (100.0, 60.0)])
-def test_the_same_token_again_is_tried_at_half_of_what_is_left_and_a_minute_on_at_the_earliest(
-    life: float, after: float
-) -> None:
+def test_same_token_again_is_refreshed_at_half_life_or_in_60_s(life: float, after: float) -> None:
     assert (
         draw_refresh_delay(
             TokenResponse(Secret("t"), life), same_again=True, policy=POLICY, uniform=middle
@@ -132,7 +130,7 @@ def test_expires_on_is_the_hosts_own_word_where_it_can_be() -> None:
     assert token(86_400.0).expires_on == 1_086_400
 
 
-def test_a_token_has_what_azure_sdk_clients_read_and_is_not_unpacked() -> None:
+def test_token_has_the_fields_of_the_azure_sdk_and_is_no_tuple() -> None:
     made = token()
     assert (made.token, made.token_type, made.authorization) == (
         "a-token",
@@ -170,7 +168,7 @@ def test_what_the_host_names_leaves_room_before_and_after(named: float, after: f
     assert draw_refresh_delay(grant, same_again=False, policy=POLICY, uniform=middle) == after
 
 
-def test_a_life_too_short_for_what_the_host_names_goes_by_its_own_rule() -> None:
+def test_life_too_short_for_the_hosts_refresh_in_uses_the_policy() -> None:
     grant = TokenResponse(Secret("t"), 150.0, refresh_in=20.0)
     assert draw_refresh_delay(
         grant, same_again=False, policy=POLICY, uniform=middle
