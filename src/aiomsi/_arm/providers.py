@@ -19,8 +19,8 @@ from typing import Any, Generic, TypeVar
 from aiomsi._arm.call import Call
 from aiomsi._arm.connection import Connection, closed_error
 from aiomsi._arm.protocol.api_versions import ResourceType, choose_version, find_versions
-from aiomsi._arm.protocol.links import get_path
 from aiomsi._arm.protocol.request import Options, build_url
+from aiomsi._arm.protocol.resource_ids import read_path
 from aiomsi._arm.sender import Sender
 from aiomsi._errors import (
     AiomsiError,
@@ -33,7 +33,6 @@ from aiomsi._errors import (
 from aiomsi._util.tasks import empty_context
 
 _API_VERSION = "2021-04-01"
-_SUBSCRIPTION = re.compile(r"/subscriptions/([^/]+)", re.IGNORECASE)
 _VERSION = re.compile(r"(?<=[?&])api-version=([^&]*)", re.IGNORECASE)
 _PAUSE, _LONGEST_PAUSE = 1.0, 10.0
 _REGISTRATION = 600.0
@@ -273,8 +272,8 @@ class SharedCalls(Generic[T]):
 
 def _subscription_of(call: Call) -> str:
     """Return the subscription's part of the call's path; empty outside of subscriptions."""
-    found = _SUBSCRIPTION.match(get_path(call.url))
-    return found[0] if found else ""
+    subscription = read_path(call.url).subscription_id
+    return "" if subscription is None else f"/subscriptions/{subscription}"
 
 
 def _scope_of(call: Call, kind: ResourceType) -> tuple[str, ResourceType]:
