@@ -15,7 +15,7 @@ from aiomsi._arm.protocol.errors.body import ErrorDetail, find_detail, parse_det
 from aiomsi._arm.protocol.links import is_same_path
 from aiomsi._arm.protocol.operations.state import Outcome
 from aiomsi._arm.protocol.response import ArmResponse
-from aiomsi._util.json import loads
+from aiomsi._util.json import get_member, loads
 
 _MAX_PERCENT = 1e6
 """The highest plausible value: services count to 1 or to 100. NaN is rejected, too."""
@@ -95,15 +95,6 @@ def decode_body(response: ArmResponse) -> Any:
         return loads(response.body, response.headers.get("Content-Type")) if response.body else None
     except ValueError:
         return None
-
-
-def get_member(document: object, name: str) -> Any:
-    """Return an object's member, ignoring the case of its name; None without one."""
-    if not isinstance(document, dict):
-        return None
-    if name in document:
-        return document[name]
-    return next((value for key, value in document.items() if key.lower() == name.lower()), None)
 
 
 def get_text(document: object, name: str) -> str | None:

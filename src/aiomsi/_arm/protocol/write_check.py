@@ -23,12 +23,12 @@ from typing import Any
 from aiomsi._arm.protocol.attempts import is_successful_404
 from aiomsi._arm.protocol.body import (
     FINAL_STATES,
-    get_member,
     get_provisioning_state,
     is_deleted,
     is_running,
 )
 from aiomsi._arm.protocol.errors.body import parse_detail
+from aiomsi._util.json import get_member
 
 _MAX_DEPTH = 64
 _OF_THE_SERVICE = frozenset({"id", "name", "type", "etag", "systemdata", "provisioningstate"})
@@ -110,16 +110,13 @@ def holds(found: Any, sent: Any) -> bool:
     """
     if not isinstance(found, dict) or not isinstance(sent, dict):
         return _is_equal(found, sent, "", _MAX_DEPTH)
-    tags = next((key for key in sent if key.casefold() == "tags"), None)
-    if tags is not None and not _is_equal(
-        get_member(found, "tags") or {}, sent[tags] or {}, "tags", _MAX_DEPTH
+    tags = get_member(sent, "tags", _ABSENT)
+    if tags is not _ABSENT and not _is_equal(
+        get_member(found, "tags") or {}, tags or {}, "tags", _MAX_DEPTH
     ):
         return False
-    return _is_merged(
-        found,
-        _strip_service_members({key: value for key, value in sent.items() if key != tags}),
-        _MAX_DEPTH,
-    )
+    others = {key: value for key, value in sent.items() if key.lower() != "tags"}
+    return _is_merged(found, _strip_service_members(others), _MAX_DEPTH)
 
 
 def _strip_service_members(document: Any) -> Any:
