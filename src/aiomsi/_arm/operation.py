@@ -15,15 +15,15 @@ from aiomsi._arm.protocol.operations.polling import (
     add_reason,
     advance,
     begin,
+    explain_poll_error,
     get_wait,
     lacks_reason,
     make_failure,
     make_unfinished_error,
     make_unreadable_error,
-    unreached,
 )
-from aiomsi._arm.protocol.operations.sources import missed
-from aiomsi._arm.protocol.operations.state import FinalStateVia, Progress, checked_via
+from aiomsi._arm.protocol.operations.sources import count_failed_poll
+from aiomsi._arm.protocol.operations.state import FinalStateVia, Progress, check_via
 from aiomsi._arm.protocol.request import (
     NO_OPTIONS,
     Options,
@@ -32,7 +32,7 @@ from aiomsi._arm.protocol.request import (
     make_poll_options,
 )
 from aiomsi._arm.protocol.response import ArmResponse
-from aiomsi._arm.protocol.write_check import holds
+from aiomsi._arm.protocol.write_check import contains
 from aiomsi._arm.sender import Sender
 from aiomsi._errors import AiomsiError, ArmConnectionError, TokenUnavailableError, UsageError
 
@@ -154,18 +154,18 @@ class Operation:
 
     def _outcome(self) -> Any:
         """Return the result, or raise the operation's error."""
-        failure, answer = make_failure(self._progress), self._progress.answer
+        failure, response = make_failure(self._progress), self._progress.final_response
         pending = None if self._pending is None else self._pending.error(self._progress)
         if pending is not None:
             raise pending from failure
         if failure is not None:
             raise failure
-        if answer is None or (
+        if response is None or (
             self._progress.method == "DELETE" and self._progress.reads == "operation"
         ):
             # The record of a deletion shows its end, and has no result.
             return None
-        return answer.json()
+        return response.json()
 
     # Polling
 
@@ -182,9 +182,9 @@ class Operation:
         try:
             async with scope:
                 while not self.done:
-                    answers = self._responses
+                    responses = self._responses
                     await self._wait_for_response(until)
-                    if on_progress is not None and self._responses != answers:
+                    if on_progress is not None and self._responses != responses:
                         on_progress(self)
         except TimeoutError as error:
             if not scope.expired():
@@ -197,10 +197,10 @@ class Operation:
         It belongs to a poll that is due, or to a poll that another waiting task has begun.
         """
         loop = asyncio.get_running_loop()
-        task, answers = self._poll_task, self._responses
+        task, responses = self._poll_task, self._responses
         if task is None or task.done() or task.get_loop() is not loop:
             await self._pause(until)
-            if self._responses != answers:
+            if self._responses != responses:
                 return
             task = self._poll_task
             if task is None or task.done() or task.get_loop() is not loop:
@@ -253,15 +253,19 @@ class Operation:
         try:
             response = await self._send_once(call)
         except (ArmConnectionError, TokenUnavailableError) as error:
-            self._keep(before, missed(before), error.with_traceback(None))
+            self._keep(before, count_failed_poll(before), error.with_traceback(None))
         except UsageError:
             raise
         except AiomsiError as error:
-            raise unreached(before, error) from error.__cause__
+            raise explain_poll_error(before, error) from error.__cause__
         else:
             connection = self._connection
             after = advance(
-                connection.cloud, before, response, holds=self._holds, wall=connection.clock.wall()
+                connection.cloud,
+                before,
+                response,
+                contains=self._contains_sent,
+                wall=connection.clock.wall(),
             )
             self._keep(
                 before, await self._explained(after) if lacks_reason(after) else after, response
@@ -281,7 +285,7 @@ class Operation:
             # The resource may have been read as a fallback. The error of the status URL counts.
             trouble, self._last_result = self._last_result or came, None
             if isinstance(trouble, AiomsiError):
-                raise unreached(after, trouble) from trouble.__cause__
+                raise explain_poll_error(after, trouble) from trouble.__cause__
             raise make_unreadable_error(after, trouble, wall=self._connection.clock.wall())
 
     async def _explained(self, progress: Progress) -> Progress:
@@ -304,10 +308,10 @@ class Operation:
             pass
         raise self._connection.no_response_error(call, f"no answer within {timeout} s")
 
-    def _holds(self, found: object) -> bool | None:
+    def _contains_sent(self, found: object) -> bool | None:
         """Return whether a resource has the members of the call's body; None if that has none."""
         sent = None if self._call is None else self._call.sent
-        return holds(found, sent) if _has_values(sent) else None
+        return contains(found, sent) if _has_values(sent) else None
 
     def __repr__(self) -> str:
         return f"<Operation {self._progress!r}>"
@@ -328,7 +332,7 @@ async def start_operation(
     sender: Sender, call: Call, options: Options, via: FinalStateVia | None
 ) -> Operation:
     """Send a call, and return its operation; errors as for `ArmSession.begin`."""
-    checked_via(via)
+    check_via(via)
     response = await sender.send(call, options.timeout)
     connection = sender.connection
     progress = begin(connection.cloud, response, via, wall=connection.clock.wall())

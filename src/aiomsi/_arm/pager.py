@@ -58,13 +58,13 @@ async def iter_pages(
         while more is not None:
             response = await (more() if fetch is None else _wait_for_page(fetch))
             try:
-                step = read(response)
+                result = read(response)
             except AiomsiError as failure:
                 # The frames hold the page, and error reporters show their locals.
                 raise failure.with_traceback(None) from failure.__cause__
             del response
-            items, more, error, fetch = step.items, step.more, step.error, None
-            del step
+            items, more, error, fetch = result.items, result.more, result.error, None
+            del result
             if more is not None and prefetch:
                 fetch = connection.start(more(), "page")
             yield items
@@ -130,7 +130,7 @@ async def iter_list(
         else ("POST", Options(json=list_options.body, lists=True))
     )
     # A list that begins with POST and goes on with GET may link to its first URL.
-    chain = PageLinks(
+    links = PageLinks(
         sender.connection.cloud,
         call.url if call.method == method and not call.lacks_version else None,
     )
@@ -140,7 +140,7 @@ async def iter_list(
             response, item_name=list_options.item_name, next_link_name=list_options.next_link_name
         )
         try:
-            url = chain.next_url(page, response)
+            url = links.next_url(page, response)
         except AiomsiError as error:
             return PageResult(page.items, error=error)
         if url is None:

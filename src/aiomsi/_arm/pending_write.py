@@ -59,11 +59,11 @@ class PendingWrite:
         )
 
     def _is_settled(self, progress: Progress) -> bool:
-        call, answer = self._call, progress.answer
+        call, response = self._call, progress.final_response
         if call.method == "DELETE":
             return progress.outcome == "succeeded"
         return (
-            answer is not None
-            and compare(call.method, call.sent, answer.status, decode_body(answer))
+            response is not None
+            and compare(call.method, call.sent, response.status, decode_body(response))
             is WriteStatus.DONE
         )

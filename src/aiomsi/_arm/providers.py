@@ -39,10 +39,10 @@ _REGISTRATION = 600.0
 """Seconds to wait for a registration, which mostly takes one or two minutes."""
 _LAG = 60.0
 """Seconds for which ARM may deny a registration that its provider has confirmed."""
-_MOST_FIXES = 3
+_MAX_FIXES = 3
 _PATIENCE = 2.0
 """Seconds of real time that a call waits for another subscription's look-up, maybe throttled."""
-_MOST_REGISTERING = 3
+_MAX_REGISTRATION_REQUESTS = 3
 
 T = TypeVar("T")
 
@@ -150,13 +150,13 @@ class Providers:
     async def _replace_version(
         self, call: Call, kind: ResourceType, error: ApiVersionError
     ) -> bool:
-        (asked,) = _VERSION.findall(call.url)
-        if asked in error.supported:
+        (requested,) = _VERSION.findall(call.url)
+        if requested in error.supported:
             # A service may respond so during its deployment; the same call succeeds later.
             return False
         refused = self._refused.setdefault(_scope_of(call, kind), set())
-        refused.add(asked)
-        if call.fixes >= _MOST_FIXES:
+        refused.add(requested)
+        if call.fixes >= _MAX_FIXES:
             return False
         version = choose_version(
             error.supported or await self._list_versions(call, kind), failed=refused
@@ -185,7 +185,7 @@ class Providers:
                 f"The subscription is registered, but ARM did not see that within {_LAG:.0f} s"
             )
             return False
-        elif call.fixes >= _MOST_FIXES or not await self._registrations.get(
+        elif call.fixes >= _MAX_FIXES or not await self._registrations.get(
             key, lambda: self._register(path)
         ):
             return False
@@ -211,7 +211,7 @@ class Providers:
         return True
 
     async def _begin_registration(self, path: str) -> Any:
-        for _ in range(_MOST_REGISTERING - 1):
+        for _ in range(_MAX_REGISTRATION_REQUESTS - 1):
             try:
                 return await self._request("POST", path)
             except (ArmConnectionError, ArmError) as error:

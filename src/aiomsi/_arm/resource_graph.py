@@ -106,7 +106,7 @@ class _Rows:
         self._timeout = timeout
         self._bodies = iter(bodies)
         self._body: Mapping[str, Any] = {}
-        self._chain = PageLinks(self._connection.cloud)
+        self._links = PageLinks(self._connection.cloud)
         self._count: RowCount | None = None
         self._unsorted: Mapping[str, Any] | None = None
 
@@ -116,7 +116,7 @@ class _Rows:
         if body is None:
             return None
         # A skip token is valid only in its own query.
-        self._body, self._chain, self._count = (
+        self._body, self._links, self._count = (
             sort_query(body),
             PageLinks(self._connection.cloud),
             RowCount(body),
@@ -130,7 +130,7 @@ class _Rows:
         self._unsorted = None
         rows = page.items if self._count is None else self._count.new_rows(page)
         try:
-            token = self._chain.next_token(page, response)
+            token = self._links.next_token(page, response)
             if token is None and self._count is not None:
                 self._count.check_complete(page, response)
         except ServiceError as error:

@@ -77,7 +77,7 @@ def compare(method: str, sent: Any, status: int, found: Any) -> WriteStatus:
         return WriteStatus.RUNNING
     # The normal state of some types is a word such as "Active", which no list has.
     well = state is None or FINAL_STATES.get(state.lower(), "succeeded") == "succeeded"
-    equal = holds if method == "PATCH" else equals_put
+    equal = contains if method == "PATCH" else equals_put
     return (
         WriteStatus.DONE if well and sent is not None and equal(found, sent) else WriteStatus.REPEAT
     )
@@ -103,7 +103,7 @@ def equals_put(found: Any, sent: Any) -> bool:
     return _is_equal(_strip_service_members(found), _strip_service_members(sent), "", _MAX_DEPTH)
 
 
-def holds(found: Any, sent: Any) -> bool:
+def contains(found: Any, sent: Any) -> bool:
     """Return whether a resource equals the body of a PATCH in the members that the body has.
 
     A PATCH replaces an array as a whole, and many services replace the tags as a whole.

@@ -27,14 +27,14 @@ from aiomsi._arm.protocol.operations.polling import (
     add_reason,
     advance,
     begin,
+    explain_poll_error,
     get_wait,
     lacks_reason,
     make_failure,
     make_unfinished_error,
     make_unreadable_error,
-    unreached,
 )
-from aiomsi._arm.protocol.operations.sources import missed
+from aiomsi._arm.protocol.operations.sources import count_failed_poll
 from aiomsi._arm.protocol.operations.state import (
     MAX_FAILED_POLLS,
     MAX_REST,
@@ -94,8 +94,8 @@ def then(progress: Progress, status: int, body: object = None, **headers: str) -
 
 
 def body_of(progress: Progress) -> object:
-    assert progress.answer is not None
-    return json.loads(progress.answer.body or b"null")
+    assert progress.final_response is not None
+    return json.loads(progress.final_response.body or b"null")
 
 
 # The response to the request
@@ -210,8 +210,8 @@ def test_put_that_is_only_accepted_polls_the_resource(body: object) -> None:
 def test_most_answers_begin_no_operation(method: str, status: int, body: object) -> None:
     progress = started(method, status, body)
     assert (progress.outcome, progress.next_url) == ("succeeded", None)
-    assert progress.answer is not None
-    assert progress.answer.status == status
+    assert progress.final_response is not None
+    assert progress.final_response.status == status
 
 
 def test_accepted_post_without_links_is_over() -> None:
@@ -592,7 +592,7 @@ def test_resource_that_is_deleted_is_read_until_it_is_gone() -> None:
     assert progress.status == "Deleting"
     for status, body in ((404, None), (410, None), (204, None), (200, DELETED)):
         over = then(progress, status, body)
-        assert (over.outcome, over.answer, over.status) == ("succeeded", None, "Succeeded")
+        assert (over.outcome, over.final_response, over.status) == ("succeeded", None, "Succeeded")
     assert then(progress, 404, {"error": {"code": "SubscriptionNotFound"}}).failed_polls == 1
     assert then(progress, 200, b"<html>").failed_polls == 1
     failed = {"properties": {"provisioningState": "Failed"}}
@@ -638,16 +638,18 @@ def test_deletion_that_keeps_the_resource_ends_the_polling() -> None:
 def test_accepted_update_is_over_when_the_resource_holds_it(method: str) -> None:
     progress = started(method, 202)
     assert (
-        advance(PUBLIC, progress, answer(200, READY), holds=lambda _: True).outcome == "succeeded"
+        advance(PUBLIC, progress, answer(200, READY), contains=lambda _: True).outcome
+        == "succeeded"
     )
     assert (
-        advance(PUBLIC, progress, answer(200, READY), holds=lambda _: None).outcome == "succeeded"
+        advance(PUBLIC, progress, answer(200, READY), contains=lambda _: None).outcome
+        == "succeeded"
     )
     while not progress.is_at_rest:
-        progress = advance(PUBLIC, progress, answer(200, READY), holds=lambda _: False)
+        progress = advance(PUBLIC, progress, answer(200, READY), contains=lambda _: False)
     assert "does not hold the members that were sent" in str(make_unfinished_error(progress))
     changed = advance(
-        PUBLIC, started(method, 202, RUNNING), answer(200, READY), holds=lambda _: False
+        PUBLIC, started(method, 202, RUNNING), answer(200, READY), contains=lambda _: False
     )
     assert changed.outcome == "succeeded"
 
@@ -713,7 +715,7 @@ def test_resource_that_cannot_be_read_is_polled_again() -> None:
 
 
 def test_get_without_a_response_is_a_strike() -> None:
-    assert missed(started("PUT", 201, A=RECORD)).failed_polls == 1
+    assert count_failed_poll(started("PUT", 201, A=RECORD)).failed_polls == 1
 
 
 def without_the_resource(progress: Progress, status: int = 404) -> Progress:
@@ -734,7 +736,11 @@ def test_delete_poll_404_after_a_readable_poll_is_success(
         status,
         {"error": {"code": "NotFound"}},
     )
-    assert (progress.outcome, progress.next_url, progress.answer) == ("succeeded", None, None)
+    assert (progress.outcome, progress.next_url, progress.final_response) == (
+        "succeeded",
+        None,
+        None,
+    )
 
 
 @pytest.mark.parametrize("start", STARTS)
@@ -854,10 +860,10 @@ def test_permanent_poll_error_ends_the_polling_at_once(
 
 
 def looked(
-    progress: Progress, body: object, holds: bool | None = None, status: int = 200
+    progress: Progress, body: object, contains: bool | None = None, status: int = 200
 ) -> Progress:
     assert progress.fallback
-    return advance(PUBLIC, progress, answer(status, body), holds=lambda _: holds)
+    return advance(PUBLIC, progress, answer(status, body), contains=lambda _: contains)
 
 
 def test_creation_ends_by_its_resource() -> None:
@@ -877,8 +883,8 @@ def test_update_ends_by_its_resource_if_that_holds_what_was_sent(
 ) -> None:
     progress = then(started(method, 202, begun, A=RECORD), 404)
     assert looked(progress, READY, True).outcome == "succeeded"
-    for holds in (False, None):
-        after = looked(progress, READY, holds)
+    for contains in (False, None):
+        after = looked(progress, READY, contains)
         assert (after.outcome, after.next_url) == (None, RECORD)
     assert advance(PUBLIC, progress, answer(200, READY)).outcome is None
 
@@ -1109,13 +1115,15 @@ def test_error_of_a_lost_poll_has_no_help_about_writes() -> None:
     lost = ArmConnectionError(
         "lost", help="Twice?", method="GET", url="u", client_request_id="i", attempts=1, elapsed=1
     )
-    error = unreached(progress, lost)
+    error = explain_poll_error(progress, lost)
     assert (
         str(error.args[0])
         == f"PUT {PATH} was accepted, but a poll of the state of its operation failed: lost"
     )
     assert "Twice" not in error.help
-    assert unreached(progress, TokenRefusedError("no token", help="Role?")).help.endswith("Role?")
+    assert explain_poll_error(progress, TokenRefusedError("no token", help="Role?")).help.endswith(
+        "Role?"
+    )
 
 
 def test_a_result_that_can_not_be_read_is_no_failure() -> None:
@@ -1184,11 +1192,11 @@ STATUSES = (
 )
 
 
-def told_so(holds: bool | None, _: object) -> bool | None:
-    return holds
+def give(contains: bool | None, _: object) -> bool | None:
+    return contains
 
 
-def is_proof(before: Progress, status: int, body: object, holds: bool | None) -> bool:
+def is_proof(before: Progress, status: int, body: object, contains: bool | None) -> bool:
     """Return whether a response proves that the operation that it ended has succeeded."""
     record = isinstance(body, dict) and str(body.get("status", "")).lower() == "succeeded"
     if before.fallback or before.reads == "resource":
@@ -1196,8 +1204,8 @@ def is_proof(before: Progress, status: int, body: object, holds: bool | None) ->
             return status in (204, 404, 410) or body == DELETED
         trusted = (
             before.created
-            or holds is True
-            or (before.reads == "resource" and (before.changing or holds is None))
+            or contains is True
+            or (before.reads == "resource" and (before.changing or contains is None))
         )
         final = status in (200, 204) or (status == 201 and body == READY)
         return final and trusted and body not in (RUNNING, DELETING)
@@ -1229,7 +1237,7 @@ def test_any_responses_end_without_unproved_success_or_spinning(method: str) -> 
             random.choice((None, RUNNING, READY)),
             **links,
         )
-        holds = random.choice((None, True, False))
+        contains = random.choice((None, True, False))
         # Services mostly keep to one kind of fault.
         bodies, statuses = random.sample(BODIES, 4), random.sample(STATUSES, 4)
         waits = []
@@ -1239,10 +1247,10 @@ def test_any_responses_end_without_unproved_success_or_spinning(method: str) -> 
             before, status, body = progress, random.choice(statuses), random.choice(bodies)
             waits.append(get_wait(progress))
             response = answer(status, body, url=progress.next_url or "")
-            progress = advance(PUBLIC, progress, response, holds=partial(told_so, holds))
+            progress = advance(PUBLIC, progress, response, contains=partial(give, contains))
             assert not (progress.outcome is not None and progress.next_url), seed
             if progress.outcome == "succeeded":
-                assert is_proof(before, status, body, holds), (seed, before, status, body)
+                assert is_proof(before, status, body, contains), (seed, before, status, body)
         assert all(one or other for one, other in pairwise(waits)), seed
         ends["gave up" if progress.gave_up else progress.outcome] += 1
     assert set(ends) == {"succeeded", "failed", "canceled", "gave up", None}

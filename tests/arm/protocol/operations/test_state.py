@@ -9,7 +9,7 @@ import pytest
 from multidict import CIMultiDict
 
 from aiomsi import PUBLIC, ArmResponse, ConfigurationError, ForeignHostError
-from aiomsi._arm.protocol.operations.state import MAX_FAILED_POLLS, Progress, checked_via
+from aiomsi._arm.protocol.operations.state import MAX_FAILED_POLLS, Progress, check_via
 
 ARM = "https://management.azure.com"
 URL = f"{ARM}/subscriptions/s/resourceGroups/g?api-version=2021-04-01"
@@ -24,7 +24,9 @@ ANSWER = ArmResponse(
     CIMultiDict({"X-Ms-Request-Id": "r", "Set-Cookie": "c"}),
     b'{"name": "\xff\xc3\xa4"}',
 )
-OVER = Progress("POST", URL, reads="result", status="Succeeded", outcome="succeeded", answer=ANSWER)
+OVER = Progress(
+    "POST", URL, reads="result", status="Succeeded", outcome="succeeded", final_response=ANSWER
+)
 
 
 def test_a_state_goes_through_json_and_begins_its_pace_anew() -> None:
@@ -34,7 +36,7 @@ def test_a_state_goes_through_json_and_begins_its_pace_anew() -> None:
 
 def test_final_response_is_saved_whole_without_most_headers() -> None:
     found = Progress.from_dict(PUBLIC, json.loads(json.dumps(OVER.to_dict())))
-    answer = found.answer
+    answer = found.final_response
     assert answer is not None
     assert (answer.method, answer.url, answer.status, answer.body) == (
         "GET",
@@ -43,7 +45,7 @@ def test_final_response_is_saved_whole_without_most_headers() -> None:
         ANSWER.body,
     )
     assert dict(answer.headers) == {"x-ms-request-id": "r"}
-    assert attrs.evolve(found, answer=ANSWER) == OVER
+    assert attrs.evolve(found, final_response=ANSWER) == OVER
 
 
 def test_a_state_shows_no_signature_and_no_result() -> None:
@@ -115,9 +117,9 @@ def test_something_else_than_an_object_is_refused() -> None:
 
 def test_final_state_via_is_one_of_azures_values() -> None:
     for via in (None, "azure-async-operation", "operation-location", "location", "original-uri"):
-        assert checked_via(via) == via
+        assert check_via(via) == via
     with pytest.raises(ConfigurationError, match="'original-uri', or None"):
-        checked_via("original")
+        check_via("original")
 
 
 TEXTS = ("Running", "Préparation", "\u4f5c\u6210", "a\ud800b", "InProgress:{}", " ", "\x00")
@@ -164,7 +166,7 @@ def drawn(random: Random) -> Progress:
         fallback=random.randrange(4),
         rested=random.random() * 3_000,
         outcome=outcome,
-        answer=answer if outcome is not None and random.random() < 0.8 else None,
+        final_response=answer if outcome is not None and random.random() < 0.8 else None,
     )
 
 
@@ -176,13 +178,13 @@ def test_every_state_round_trips_through_json() -> None:
         assert found.to_dict() == saved == progress.to_dict(), seed
         assert (found.outcome, found.gave_up, found.is_at_rest) == (progress.outcome, False, False)
         assert found.next_url == (None if progress.outcome is not None else progress.source)
-        if progress.answer is not None:
-            assert found.answer is not None
-            assert (found.answer.method, found.answer.body) == (
-                progress.answer.method,
-                progress.answer.body,
+        if progress.final_response is not None:
+            assert found.final_response is not None
+            assert (found.final_response.method, found.final_response.body) == (
+                progress.final_response.method,
+                progress.final_response.body,
             )
-            assert found.answer.request_id == progress.answer.request_id
+            assert found.final_response.request_id == progress.final_response.request_id
 
 
 def test_state_of_an_older_release_is_read() -> None:

@@ -48,14 +48,14 @@ from aiomsi._arm.protocol.links import get_path, is_operation_url
 from aiomsi._arm.protocol.operations.sources import (
     READERS,
     WRITES,
-    Holds,
+    Contains,
     PollReader,
+    count_failed_poll,
     find_link,
     finish,
     get_header,
-    missed,
 )
-from aiomsi._arm.protocol.operations.state import FinalStateVia, Progress, checked_via
+from aiomsi._arm.protocol.operations.state import FinalStateVia, Progress, check_via
 from aiomsi._arm.protocol.response import ArmResponse
 from aiomsi._arm.protocol.throttling import read_wait
 from aiomsi._clouds import Cloud
@@ -86,7 +86,7 @@ def begin(
     progress = Progress(
         response.method,
         response.url,
-        via=checked_via(via),
+        via=check_via(via),
         status=poll.resource_state or poll.record_state or "InProgress",
         retry_after=read_wait(response.status, response.headers, None, wall),
         polled=wall,
@@ -155,12 +155,12 @@ def advance(
     progress: Progress,
     response: ArmResponse,
     *,
-    holds: Holds | None = None,
+    contains: Contains | None = None,
     wall: float = 0.0,
 ) -> Progress:
     """Return the progress after the response to the GET of `next_url`, whatever its status.
 
-    `holds` compares the resource with the request's body; None if that is unknown. `wall` is as
+    `contains` compares the resource with the request's body; None if that is unknown. `wall` is as
     for `begin`.
     """
     if progress.next_url is None:
@@ -169,7 +169,7 @@ def advance(
     retry_after = read_wait(response.status, response.headers, None, wall)
     # An earlier `Retry-After` still applies after a failed poll.
     noted = attrs.evolve(progress, retry_after=retry_after or progress.retry_after, polled=wall)
-    reader = PollReader(cloud, noted, poll, holds, waited=get_wait(progress))
+    reader = PollReader(cloud, noted, poll, contains, waited=get_wait(progress))
     if progress.fallback:
         return reader.read_fallback()
     if response.status >= 300:
@@ -180,7 +180,9 @@ def advance(
     after = READERS[progress.reads](attrs.evolve(reader, progress=read))
     # The response may have been cut short, and be whole at the next poll.
     return (
-        missed(reader.progress, look=progress.failed_polls > 0 or poll.status == 204)
+        count_failed_poll(
+            reader.progress, read_resource=progress.failed_polls > 0 or poll.status == 204
+        )
         if after is None
         else after
     )
@@ -212,9 +214,9 @@ def _leads_to_operation(response: ArmResponse, location: str) -> bool:
 
 def make_failure(progress: Progress) -> _errors.ArmError | None:
     """Return the exception of a failed or canceled operation; None for any other."""
-    if progress.outcome not in ("failed", "canceled") or progress.answer is None:
+    if progress.outcome not in ("failed", "canceled") or progress.final_response is None:
         return None
-    response = progress.answer
+    response = progress.final_response
     why = read_reason(response, progress.status)
     canceled = progress.outcome == "canceled"
     kind = _errors.OperationCanceledError if canceled else _errors.OperationFailedError
@@ -233,7 +235,7 @@ def make_failure(progress: Progress) -> _errors.ArmError | None:
 
 def lacks_reason(progress: Progress) -> bool:
     """Return whether an operation failed without a reason, so that its resource may hold one."""
-    response = progress.answer
+    response = progress.final_response
     if (
         progress.outcome not in ("failed", "canceled")
         or progress.method == "POST"
@@ -248,7 +250,7 @@ def add_reason(progress: Progress, response: ArmResponse) -> Progress:
     """Return the progress with the resource's reason, if that has failed, too, and has one."""
     failed = Poll.of(response).resource_outcome in ("failed", "canceled")
     return (
-        attrs.evolve(progress, answer=response)
+        attrs.evolve(progress, final_response=response)
         if failed and find_reason(response) is not None
         else progress
     )
@@ -282,7 +284,7 @@ def make_unreadable_error(
     )
 
 
-def unreached(progress: Progress, error: AiomsiError) -> AiomsiError:
+def explain_poll_error(progress: Progress, error: AiomsiError) -> AiomsiError:
     """Add to a poll's error that the request was accepted, and return the error."""
     subject = _describe_unread(progress)
     text = f"{_describe_request(progress)}, but a poll of {subject} failed: {error.args[0]}"

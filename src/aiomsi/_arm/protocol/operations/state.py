@@ -58,7 +58,7 @@ class Progress:
             be read; 0 if the source is polled.
         rested: the seconds of polling in which the resource's state has been the same unknown word.
         outcome: the end of the operation; None until then, and until the result is read.
-        answer: the response with the result or the reasons of a failure; None without one.
+        final_response: the response with the result or the reasons of a failure; None without one.
 
     """
 
@@ -80,7 +80,7 @@ class Progress:
     fallback: int = 0
     rested: float = 0.0
     outcome: Outcome | None = None
-    answer: ArmResponse | None = attrs.field(default=None, repr=False)
+    final_response: ArmResponse | None = attrs.field(default=None, repr=False)
 
     @property
     def next_url(self) -> str | None:
@@ -104,7 +104,7 @@ class Progress:
 
         They hold signed URLs, and at the end the result, so protect them like a password.
         """
-        answer = self.answer
+        response = self.final_response
         return {
             "version": _VERSION,
             "method": self.method,
@@ -122,14 +122,16 @@ class Progress:
             **{name: getattr(self, name) for name in _SEEN},
             "outcome": self.outcome,
             "answer": None
-            if answer is None
+            if response is None
             else {
-                "method": answer.method,
-                "url": str(answer.url),
-                "status": answer.status,
-                "headers": {name: answer.headers[name] for name in _KEPT if name in answer.headers},
+                "method": response.method,
+                "url": str(response.url),
+                "status": response.status,
+                "headers": {
+                    name: response.headers[name] for name in _KEPT if name in response.headers
+                },
                 # Latin-1 encodes and decodes any bytes, and a body need not be UTF-8.
-                "body": answer.body.decode("latin-1"),
+                "body": response.body.decode("latin-1"),
             },
         }
 
@@ -159,7 +161,7 @@ class Progress:
             )
             raise ConfigurationError(msg)
         url = _check_url(cloud, saved["url"])
-        outcome, answer = saved["outcome"], saved["answer"]
+        outcome, response = saved["outcome"], saved["answer"]
         next_url = None if saved["next_url"] is None else _check_url(cloud, saved["next_url"])
         if (next_url is None) is (outcome is None):
             raise KeyError
@@ -169,14 +171,14 @@ class Progress:
             reads=_check_one_of(Reads, saved["reads"]),
             source=next_url,
             location=None if saved["location"] is None else _check_url(cloud, saved["location"]),
-            via=checked_via(saved["final_state_via"]),
+            via=check_via(saved["final_state_via"]),
             status=_check_text(saved["status"]),
             percent=_read_number(saved["percent"]),
             retry_after=_read_number(saved.get("asked")),
             polled=_read_number(saved.get("polled")),
             **{name: saved.get(name) is True for name in _SEEN},
             outcome=None if outcome is None else _check_one_of(Outcome, outcome),
-            answer=None if answer is None else _read_response(cloud, answer),
+            final_response=None if response is None else _read_response(cloud, response),
         )
 
 
@@ -219,7 +221,7 @@ def _check_one_of(kind: Any, value: object) -> Any:
     return value
 
 
-def checked_via(via: object) -> FinalStateVia | None:
+def check_via(via: object) -> FinalStateVia | None:
     """Return a ``final-state-via``, if it is one that Azure's API definitions have.
 
     Source:
