@@ -8,7 +8,9 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from aiomsi._arm.call import Call
+import attrs
+
+from aiomsi._arm.call import Call, mark_uncertain
 from aiomsi._arm.connection import closed_error
 from aiomsi._arm.pending_write import PendingWrite
 from aiomsi._arm.protocol.operations.polling import (
@@ -19,6 +21,7 @@ from aiomsi._arm.protocol.operations.polling import (
     get_wait,
     lacks_reason,
     make_failure,
+    make_pending_error,
     make_unfinished_error,
     make_unreadable_error,
 )
@@ -59,11 +62,12 @@ class Operation:
         call: Call | None = None,
     ) -> None:
         self._sender, self._connection = sender, sender.connection
-        self._progress = progress
+        self._progress = progress if call is None else _add_doubt(progress, call)
         self._options = options
         # The request that began it; None for a resumed operation, because the state has no body.
         self._call = call
-        # Set if another request may have begun the operation. The saved state lacks it.
+        # Set if another request may have begun the operation. The saved state has no body to
+        # compare the resource with.
         self._pending = (
             None
             if call is None or call.pending_error is None
@@ -100,9 +104,14 @@ class Operation:
         """Return the JSON values from which `ArmSession.resume` continues, in any process.
 
         Store them like a secret: they may have signed URLs, and hold the result once the operation
-        has ended. They lack the original call, so a resumed `result` makes no comparison with it.
+        has ended. They lack the body of the original call. So if the response to that was lost, and
+        its resource was then being changed, a resumed `result` can't compare the resource with the
+        call, and raises the call's error at the end of the change.
         """
-        return self._progress.to_dict()
+        progress = self._progress
+        if self._pending is not None and self._pending.is_settled(progress):
+            progress = attrs.evolve(progress, pending=False)
+        return progress.to_dict()
 
     async def result(
         self,
@@ -141,21 +150,28 @@ class Operation:
         except (AiomsiError, asyncio.CancelledError) as error:
             if getattr(error, "operation", None) is None:
                 vars(error)["operation"] = self
-            reads = self._call is not None and self._call.reads
-            if (
-                isinstance(error, AiomsiError)
-                and not reads
-                and (self._progress.outcome in (None, "succeeded") or self._pending is not None)
-            ):
-                # The operation continues, even if the failed poll itself was not sent. Or it has
-                # succeeded, and its result can't be read.
-                error.uncertain = True
+            if isinstance(error, AiomsiError):
+                self._mark_uncertain(error)
             raise
+
+    def _mark_uncertain(self, error: AiomsiError) -> None:
+        progress, earlier = self._progress, self._progress.uncertain_error
+        # The error of a pending write is the earlier error itself.
+        if earlier is not None and error.earlier is None and error.args != earlier.args:
+            mark_uncertain(error, earlier)
+        elif progress.outcome in (None, "succeeded") or self._pending is not None:
+            # The operation continues, even if the failed poll itself was not sent. Or it has
+            # succeeded, and its result can't be read.
+            error.uncertain = self._call is None or not self._call.reads
 
     def _outcome(self) -> Any:
         """Return the result, or raise the operation's error."""
         failure, response = make_failure(self._progress), self._progress.final_response
-        pending = None if self._pending is None else self._pending.error(self._progress)
+        pending = (
+            make_pending_error(self._progress)
+            if self._pending is None
+            else self._pending.error(self._progress)
+        )
         if pending is not None:
             raise pending from failure
         if failure is not None:
@@ -239,9 +255,10 @@ class Operation:
         connection = self._connection
         try:
             response, still_pending = await pending.repeat()
-            self._progress = begin(
+            progress = begin(
                 connection.cloud, response, self._progress.via, wall=connection.clock.wall()
             )
+            self._progress = _add_doubt(progress, pending.call)
             self._pending = still_pending
         finally:
             self._responded_at = connection.clock.monotonic()
@@ -315,6 +332,13 @@ class Operation:
 
     def __repr__(self) -> str:
         return f"<Operation {self._progress!r}>"
+
+
+def _add_doubt(progress: Progress, call: Call) -> Progress:
+    """Return the progress with the call's doubt, so that the saved state has it."""
+    return attrs.evolve(
+        progress, uncertain_error=call.uncertain_error, pending=call.pending_error is not None
+    )
 
 
 def _has_values(sent: object) -> bool:

@@ -31,6 +31,8 @@ https://learn.microsoft.com/azure/azure-resource-manager/management/async-operat
 
 from __future__ import annotations
 
+import copy
+
 import attrs
 
 from aiomsi import _errors
@@ -231,6 +233,25 @@ def make_failure(progress: Progress) -> _errors.ArmError | None:
         response=response.portable(),
         **why.arguments(),
     )
+
+
+def make_pending_error(
+    progress: Progress,
+) -> _errors.ArmError | _errors.ArmConnectionError | None:
+    """Return the error of a write that the ended change may not be; None for any other operation.
+
+    It is for an operation that was resumed from a saved state, which has no body to compare the
+    resource with.
+    """
+    is_deleted_now = progress.method == "DELETE" and progress.outcome == "succeeded"
+    if not progress.pending or progress.uncertain_error is None or is_deleted_now:
+        return None
+    error = copy.copy(progress.uncertain_error)
+    error.help = (
+        "The resource has changed since, and the saved state has no body to compare it with: "
+        "read the resource before you repeat the call"
+    )
+    return error
 
 
 def lacks_reason(progress: Progress) -> bool:

@@ -8,10 +8,11 @@ from typing import Any, Literal, Self, get_args
 import attrs
 from multidict import CIMultiDict
 
+from aiomsi._arm.protocol.errors.classify import make_error
 from aiomsi._arm.protocol.links import get_path, resolve_link
 from aiomsi._arm.protocol.response import ArmResponse
 from aiomsi._clouds import Cloud
-from aiomsi._errors import ConfigurationError
+from aiomsi._errors import ArmConnectionError, ArmError, ConfigurationError
 
 Reads = Literal["operation", "location", "resource", "result"]
 Outcome = Literal["succeeded", "failed", "canceled"]
@@ -24,7 +25,9 @@ At the slowest pace they take over six minutes.
 """
 MAX_REST = 1_800.0
 """Seconds of polling after which a resource with the same unknown state counts as at rest."""
-_VERSION = 1
+_VERSION = 2
+_READABLE_VERSIONS = (1, _VERSION)
+"""Version 1 has neither `Progress.uncertain_error` nor `Progress.pending`."""
 _SEEN = ("created", "changing", "answered")
 _KEPT = ("x-ms-request-id", "x-ms-correlation-request-id")
 
@@ -59,6 +62,10 @@ class Progress:
         rested: the seconds of polling in which the resource's state has been the same unknown word.
         outcome: the end of the operation; None until then, and until the result is read.
         final_response: the response with the result or the reasons of a failure; None without one.
+        uncertain_error: the error of an earlier request of the same call that ARM may have carried
+            out; None without one.
+        pending: whether the operation is a change of the resource that was found after
+            `uncertain_error`, so that it may be another client's.
 
     """
 
@@ -81,6 +88,8 @@ class Progress:
     rested: float = 0.0
     outcome: Outcome | None = None
     final_response: ArmResponse | None = attrs.field(default=None, repr=False)
+    uncertain_error: ArmError | ArmConnectionError | None = attrs.field(default=None, repr=False)
+    pending: bool = False
 
     @property
     def next_url(self) -> str | None:
@@ -104,7 +113,7 @@ class Progress:
 
         They hold signed URLs, and at the end the result, so protect them like a password.
         """
-        response = self.final_response
+        response, uncertain = self.final_response, self.uncertain_error
         return {
             "version": _VERSION,
             "method": self.method,
@@ -121,18 +130,9 @@ class Progress:
             "polled": self.polled,
             **{name: getattr(self, name) for name in _SEEN},
             "outcome": self.outcome,
-            "answer": None
-            if response is None
-            else {
-                "method": response.method,
-                "url": str(response.url),
-                "status": response.status,
-                "headers": {
-                    name: response.headers[name] for name in _KEPT if name in response.headers
-                },
-                # Latin-1 encodes and decodes any bytes, and a body need not be UTF-8.
-                "body": response.body.decode("latin-1"),
-            },
+            "answer": None if response is None else _save_response(response),
+            "uncertain": None if uncertain is None else _save_error(uncertain),
+            "pending": self.pending,
         }
 
     @classmethod
@@ -154,14 +154,14 @@ class Progress:
 
     @classmethod
     def _read(cls, cloud: Cloud, saved: Mapping[str, Any]) -> Self:
-        if saved["version"] != _VERSION:
+        if saved["version"] not in _READABLE_VERSIONS:
             msg = (
                 f"the operation's state has version {saved['version']!r}, "
-                f"and this release reads {_VERSION}"
+                f"and this release reads {' and '.join(map(str, _READABLE_VERSIONS))}"
             )
             raise ConfigurationError(msg)
         url = _check_url(cloud, saved["url"])
-        outcome, response = saved["outcome"], saved["answer"]
+        outcome, response, uncertain = saved["outcome"], saved["answer"], saved.get("uncertain")
         next_url = None if saved["next_url"] is None else _check_url(cloud, saved["next_url"])
         if (next_url is None) is (outcome is None):
             raise KeyError
@@ -179,7 +179,20 @@ class Progress:
             **{name: saved.get(name) is True for name in _SEEN},
             outcome=None if outcome is None else _check_one_of(Outcome, outcome),
             final_response=None if response is None else _read_response(cloud, response),
+            uncertain_error=None if uncertain is None else _read_error(cloud, uncertain),
+            pending=uncertain is not None and saved.get("pending") is True,
         )
+
+
+def _save_response(response: ArmResponse) -> dict[str, Any]:
+    return {
+        "method": response.method,
+        "url": str(response.url),
+        "status": response.status,
+        "headers": {name: response.headers[name] for name in _KEPT if name in response.headers},
+        # Latin-1 encodes and decodes any bytes, and a body need not be UTF-8.
+        "body": response.body.decode("latin-1"),
+    }
 
 
 def _read_response(cloud: Cloud, saved: Mapping[str, Any]) -> ArmResponse:
@@ -198,6 +211,37 @@ def _read_response(cloud: Cloud, saved: Mapping[str, Any]) -> ArmResponse:
         headers,
         saved["body"].encode("latin-1"),
     )
+
+
+def _save_error(error: ArmError | ArmConnectionError) -> dict[str, Any]:
+    saved = {
+        "summary": error.args[0],
+        "help": error.help,
+        "client_request_id": error.client_request_id,
+        "attempts": error.attempts,
+        "elapsed": error.elapsed,
+    }
+    if isinstance(error, ArmError):
+        return {**saved, "response": _save_response(error.response)}
+    return {**saved, "method": error.method, "url": str(error.url)}
+
+
+def _read_error(cloud: Cloud, saved: Mapping[str, Any]) -> ArmError | ArmConnectionError:
+    request = {
+        "client_request_id": saved["client_request_id"],
+        "attempts": int(saved["attempts"]),
+        "elapsed": float(saved["elapsed"]),
+    }
+    error: ArmError | ArmConnectionError
+    if "response" in saved:
+        error = make_error(_read_response(cloud, saved["response"]), wall=0.0, **request)
+    else:
+        url = _check_url(cloud, saved["url"])
+        error = ArmConnectionError(
+            _check_text(saved["summary"]), method=_check_text(saved["method"]), url=url, **request
+        )
+    error.help, error.uncertain = str(saved["help"]), True
+    return error
 
 
 def _check_url(cloud: Cloud, value: object) -> str:
