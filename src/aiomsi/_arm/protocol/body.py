@@ -136,6 +136,13 @@ def has_error(document: object) -> bool:
     return (code is not None and code.lower() != "none") or get_text(error, "message") is not None
 
 
+def is_bare_error(document: object) -> bool:
+    """Return whether a document has no member but its ``error``: the results of actions have."""
+    return isinstance(document, dict) and all(
+        value is None or name.lower() == "error" for name, value in document.items()
+    )
+
+
 # Reasons
 
 

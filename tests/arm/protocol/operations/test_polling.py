@@ -524,10 +524,23 @@ def test_running_record_behind_a_location_is_no_success(method: str, state: str)
 
 def test_error_body_with_200_behind_a_location_is_a_failure() -> None:
     body = {"error": {"code": "X", "message": "Why"}}
-    for method in ("PUT", "PATCH", "DELETE"):
+    for method in ("PUT", "PATCH", "POST", "DELETE"):
         assert then(started(method, 202, L=LOCATION), 200, body).outcome == "failed"
-    # Some actions have an error as their result.
-    assert then(started("POST", 202, L=LOCATION), 200, body).outcome == "succeeded"
+
+
+@pytest.mark.parametrize(
+    ("body", "outcome"),
+    [
+        ({"Error": {"Code": "X"}, "properties": None}, "failed"),
+        ({"error": "Why"}, "failed"),
+        ({"error": {"code": "X"}, "properties": {"validated": []}}, "succeeded"),
+        ({"error": {"code": "X"}, "id": PATH, "name": "x"}, "succeeded"),
+        ({"error": {"code": "None"}}, "succeeded"),
+        ({"error": None}, "succeeded"),
+    ],
+)
+def test_error_beside_the_result_of_an_action_is_no_failure(body: object, outcome: str) -> None:
+    assert then(started("POST", 202, L=LOCATION), 200, body).outcome == outcome
 
 
 def test_resource_is_read_after_a_location_with_original_uri() -> None:

@@ -21,6 +21,7 @@ from aiomsi._arm.protocol.body import (
     Poll,
     get_text,
     has_error,
+    is_bare_error,
     is_deleted,
     is_record,
     is_running,
@@ -175,12 +176,8 @@ class PollReader:
     def _read_record_at_location(self, progress: Progress) -> Progress | None:
         """Read a record in the response of a `Location`; None without one, or if it succeeded."""
         poll = self.poll
-        if (
-            has_error(poll.document)
-            and is_record(poll.document)
-            and poll.record_state is None
-            and progress.method != "POST"
-        ):
+        is_error = is_bare_error if progress.method == "POST" else is_record
+        if has_error(poll.document) and is_error(poll.document) and poll.record_state is None:
             return finish(attrs.evolve(progress, status="Failed"), "failed", poll.response)
         if poll.record_state is None or not (poll.is_record or has_error(poll.document)):
             return None
