@@ -32,6 +32,7 @@ _WORD = re.compile(r"[\w-]+")
 _TABLE = re.compile(r"\s*\w+\s*", re.ASCII)
 _NEW_ID = re.compile(r"\bid\s*=(?![=~])", re.IGNORECASE)
 _AMOUNT = re.compile(r"\s*[\w-]+\s+(\d{1,9})\b")
+_DIGITS = re.compile(r"\s*[0-9]{1,18}\s*", re.ASCII)
 _LIMITS = frozenset({"limit", "take", "sample", "top"})
 _SORTS = frozenset({"sort", "order", "top"})
 _KEEP_ROWS = frozenset(
@@ -79,6 +80,9 @@ def read_rows(response: ArmResponse) -> Page:
 
 
 def _read_integer(value: object) -> int | None:
+    """Return a number that is written as a number or as text; None for other values."""
+    if isinstance(value, str) and _DIGITS.fullmatch(value):
+        return int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
