@@ -157,14 +157,15 @@ class Connection:
             data = check_content(options)
         elif options.json is not None:
             data, headers["Content-Type"] = encode_json(options.json), "application/json"
-        if options.headers is not None:
-            headers.update(options.headers)
         try:
             is_home = self._loop is asyncio.get_running_loop()
         except RuntimeError:
             raise without_loop() from None
         if not is_home or self.http is None:
             self._open()
+        if options.headers is not None:
+            # The last statement that may raise stands above, because a value may be secret.
+            headers.update(options.headers)
         return Call(
             method,
             url,
@@ -253,7 +254,7 @@ class Connection:
                         answer.close()
                     # Error reporters show a frame's locals, and these hold the response.
                     answer = part = body = None
-                    del parts
+                    del parts, headers
                 if response is None:
                     raise failure or closed_error(ours=self.closed)
                 sending = False

@@ -79,8 +79,9 @@ class Verbs:
         options = Options(
             api_version, params, headers=headers, timeout=timeout, if_none_match=if_none_match
         )
+        # Error reporters show a frame's locals. The URL may be signed, and a header secret.
+        del headers
         call = self._make_call("GET", path, options)
-        # Error reporters show a frame's locals, and the URL may be signed.
         del path, params
         return (await self._sender.send(call, timeout)).json()
 
@@ -100,6 +101,7 @@ class Verbs:
 
         """
         options = Options(api_version, params, headers=headers, timeout=timeout)
+        del headers
         call = self._make_call("HEAD", path, options)
         del path, params
         await self._sender.send(call, timeout)
@@ -147,7 +149,7 @@ class Verbs:
         options = Options(
             api_version, params, json, content, headers, timeout, if_match, if_none_match
         )
-        del json, content
+        del json, content, headers
         call = self._make_call("PUT", path, options)
         del path, params
         return await self._run(call, options, deadline, on_progress)
@@ -171,7 +173,7 @@ class Verbs:
         Arguments and errors as for `put`.
         """
         options = Options(api_version, params, json, content, headers, timeout, if_match)
-        del json, content
+        del json, content, headers
         call = self._make_call("PATCH", path, options)
         del path, params
         return await self._run(call, options, deadline, on_progress)
@@ -194,7 +196,7 @@ class Verbs:
         Arguments and errors as for `put`.
         """
         options = Options(api_version, params, json, content, headers, timeout)
-        del json, content
+        del json, content, headers
         call = self._make_call("POST", path, options)
         del path, params
         return await self._run(call, options, deadline, on_progress)
@@ -213,6 +215,7 @@ class Verbs:
     ) -> Any:
         """Delete a resource and wait for the end; arguments and errors as for `put`."""
         options = Options(api_version, params, headers=headers, timeout=timeout, if_match=if_match)
+        del headers
         call = self._make_call("DELETE", path, options)
         del path, params
         return await self._run(call, options, deadline, on_progress)
@@ -239,7 +242,7 @@ class Verbs:
         options = Options(
             api_version, params, json, content, headers, timeout, if_match, if_none_match
         )
-        del json, content
+        del json, content, headers
         call = self._make_call(method, path, options)
         del path, params
         response = await self._sender.send(call, timeout)
@@ -272,7 +275,7 @@ class Verbs:
         options = Options(
             api_version, params, json, content, headers, timeout, if_match, if_none_match
         )
-        del json, content
+        del json, content, headers
         call = self._make_call(method, path, options)
         del path, params
         return await self._begin(call, options, final_state_via)
