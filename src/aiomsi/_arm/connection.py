@@ -248,7 +248,14 @@ class Connection:
                         call.method, call.url, answer.status, answer.headers, body
                     )
                 except Exception as error:  # noqa: BLE001 (aiohttp and the hooks of a user's session raise any class)
-                    failure = self._request_error(call, error, http)
+                    if answer is None or answer.status < 500 or isinstance(error, LongBodyError):
+                        failure = self._request_error(call, error, http)
+                    else:
+                        # The status is enough for recovery.
+                        response = ArmResponse(
+                            call.method, call.url, answer.status, answer.headers, b""
+                        )
+                        answer.close()
                 finally:
                     if response is None and answer is not None:
                         answer.close()
