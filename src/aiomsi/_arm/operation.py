@@ -130,9 +130,9 @@ class Operation:
         Raises:
             OperationFailedError: the operation failed; with the service's reasons.
             OperationCanceledError: the operation was canceled.
-            OperationUnfinishedError: the operation did not end by the deadline. Or only its
-                resource shows its state, and has remained for half an hour in a state that means
-                neither a change nor its end.
+            OperationUnfinishedError: the operation did not end by the deadline. Or its state has
+                been the same for half an hour: a word that is not Azure's but sounds final, or,
+                if only the resource shows the state, means neither a change nor its end.
             OperationUnreadableError: the state can't be read; the operation may continue.
             ArmConnectionError: the state can't be read for want of a response; the operation may
                 continue.

@@ -43,6 +43,12 @@ RUNNING_STATES = frozenset(
 # For some resource types these are the normal state, so a resource in them need not be changing.
 _RESTING_STATES = frozenset({"accepted", "started"})
 _PARTICIPLE = re.compile(r"[A-Za-z]ing(?![a-z])")
+# Only the beginning of a state counts, because some services append JSON or a sentence.
+_END = re.compile(
+    r"[a-z _-]*(?:"
+    r"succe|complete|fail|cancel|deleted|finish|abort|reject|expire|timed|stopped|error)",
+    re.IGNORECASE,
+)
 _RECORD_MEMBERS = frozenset(
     {
         *(
@@ -82,6 +88,15 @@ def is_running(word: str | None) -> bool:
     if word is None:
         return False
     return word.lower() in RUNNING_STATES - _RESTING_STATES or _PARTICIPLE.search(word) is not None
+
+
+def sounds_final(word: str) -> bool:
+    """Return whether an unknown state of a record seems to mean its end.
+
+    ``SucceededWithErrors`` does, ``Canceling`` and ``Created`` do not. By the contract the
+    operation continues in each of them, and ``ValidationSucceeded`` may be a stage of it.
+    """
+    return not is_running(word) and _END.match(word) is not None
 
 
 def is_deleted(word: str | None) -> bool:

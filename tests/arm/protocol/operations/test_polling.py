@@ -647,6 +647,47 @@ def test_deletion_that_keeps_the_resource_ends_the_polling() -> None:
     assert "still exists" in str(make_unfinished_error(progress))
 
 
+@pytest.mark.parametrize(
+    "word", ["SucceededWithErrors", "CompletedWithWarnings", "Partially succeeded", "Timed out"]
+)
+def test_record_whose_state_sounds_final_is_not_polled_for_ever(word: str) -> None:
+    progress, waited = started("POST", 202, A=RECORD), 0.0
+    while not progress.is_at_rest:
+        waited += get_wait(progress)
+        progress = then(progress, 200, {"status": word})
+        assert (progress.outcome, progress.status) == (None, word)
+    assert MAX_REST <= waited < MAX_REST + 100
+    error = make_unfinished_error(progress)
+    assert repr(word) in str(error)
+    assert "Read the resource" in error.help
+    # It may have been a stage.
+    assert not then(progress, 200, {"status": "Running"}).is_at_rest
+    assert then(progress, 200, DONE).outcome == "succeeded"
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        *("Created", "Canceling", "Completing", "Running", "Dequeued", "PendingPurchases"),
+        'InProgress:{"upgrade": "Failed"}',
+        "CreatingAgentPools: 0/1 nodes completed",
+    ],
+)
+def test_record_with_any_other_state_is_polled_without_end(word: str) -> None:
+    progress = started("PUT", 201, A=RECORD)
+    for _ in range(200):
+        progress = then(progress, 200, {"status": word})
+    assert (progress.rested, progress.outcome) == (0.0, None)
+
+
+def test_record_that_counts_on_is_not_at_rest() -> None:
+    progress = started("PUT", 201, A=RECORD)
+    for percent in range(200):
+        word = {"status": "StageCompleted", "percentComplete": percent}
+        progress = then(progress, 200, word)
+    assert (progress.rested, progress.outcome) == (0.0, None)
+
+
 @pytest.mark.parametrize("method", ["PUT", "PATCH"])
 def test_accepted_update_is_over_when_the_resource_holds_it(method: str) -> None:
     progress = started(method, 202)

@@ -12,7 +12,8 @@ places, in this order:
 3. the resource itself: ``properties.provisioningState`` after a PUT or PATCH, 404 after a DELETE.
 
 `advance` reads each further response, by the rules in `sources`. An operation continues in every
-state that is not known to be final. After a record with success, the result is read from
+state that is not known to be final; polling stops after `MAX_REST` if such a state sounds final, or
+is that of a resource and means no change. After a record with success, the result is read from
 `PollReader._result_url`. An ``Azure-AsyncOperation`` that changes in later responses is not
 followed, a ``Location`` is, as in all recorded clients. A link to a host other than the cloud's ARM
 is ignored.
@@ -323,6 +324,12 @@ def make_unfinished_error(progress: Progress) -> _errors.OperationUnfinishedErro
         return _errors.OperationUnfinishedError(
             msg, help="It continues; wait for it again, or save its state and resume it later"
         )
+    if progress.reads == "operation":
+        msg = (
+            f"{_describe_request(progress)}, and its operation stays in the state "
+            f"{progress.status!r}, which may mean its end"
+        )
+        return _errors.OperationUnfinishedError(msg, help="Read the resource to see the outcome")
     if progress.method == "DELETE":
         why = f"still exists, and its state is {progress.status!r}"
     elif progress.status.lower() in FINAL_STATES:

@@ -26,6 +26,7 @@ from aiomsi._arm.protocol.body import (
     is_record,
     is_running,
     read_percent,
+    sounds_final,
 )
 from aiomsi._arm.protocol.errors.body import parse_detail
 from aiomsi._arm.protocol.links import (
@@ -104,14 +105,16 @@ class PollReader:
 
     def read_record_state(self) -> Progress:
         """Read a record that has a state."""
-        poll = self.poll
+        poll, before = self.poll, self.progress
         progress = attrs.evolve(
-            self.progress,
+            before,
             status=poll.record_state or "",
-            percent=read_percent(poll.document, self.progress.percent),
+            percent=read_percent(poll.document, before.percent),
         )
         if poll.outcome is None:
-            return progress
+            rests = (progress.status, progress.percent) == (before.status, before.percent)
+            rests = rests and sounds_final(progress.status)
+            return attrs.evolve(progress, rested=before.rested + self.waited if rests else 0.0)
         return (
             self._succeed(progress)
             if poll.outcome == "succeeded"

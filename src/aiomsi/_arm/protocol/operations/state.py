@@ -24,7 +24,10 @@ MAX_FAILED_POLLS = 20
 At the slowest pace they take over six minutes.
 """
 MAX_REST = 1_800.0
-"""Seconds of polling after which a resource with the same unknown state counts as at rest."""
+"""Seconds of polling after which an operation with the same unknown state counts as at rest.
+
+The state is that of the resource, or one of the operation's record that sounds final.
+"""
 _VERSION = 2
 _READABLE_VERSIONS = (1, _VERSION)
 """Version 1 has neither `Progress.uncertain_error` nor `Progress.pending`."""
@@ -59,7 +62,7 @@ class Progress:
         failed_polls: the number of consecutive polls that could not be read, weighted.
         fallback: the number of the next GET of the resource, in place of a source that could not
             be read; 0 if the source is polled.
-        rested: the seconds of polling in which the resource's state has been the same unknown word.
+        rested: the seconds of polling in which the state has been the same unknown word.
         outcome: the end of the operation; None until then, and until the result is read.
         final_response: the response with the result or the reasons of a failure; None without one.
         uncertain_error: the error of an earlier request of the same call that ARM may have carried
@@ -105,7 +108,7 @@ class Progress:
 
     @property
     def is_at_rest(self) -> bool:
-        """Whether the resource seems to be in its normal state, although the word is unknown."""
+        """Whether the operation seems to be over, although its state is unknown."""
         return self.outcome is None and self.rested >= MAX_REST
 
     def to_dict(self) -> dict[str, Any]:
