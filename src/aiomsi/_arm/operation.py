@@ -61,7 +61,7 @@ class Operation:
         options: Options = NO_OPTIONS,
         call: Call | None = None,
     ) -> None:
-        self._sender, self._connection = sender, sender.connection
+        self._connection = sender.connection
         self._progress = progress if call is None else _add_doubt(progress, call)
         self._options = options
         # The request that began it; None for a resumed operation, because the state has no body.
@@ -73,15 +73,14 @@ class Operation:
             if call is None or call.pending_error is None
             else PendingWrite(sender, call, options.timeout)
         )
-        # The monotonic time of the last response, and the number of responses.
-        polled = progress.polled
-        self._responded_at = sender.connection.clock.monotonic() - (
-            0.0 if polled is None else max(0.0, sender.connection.clock.wall() - polled)
-        )
-        self._responses = 0
+        # The monotonic time of the last response, and the number of responses since this object was
+        # created. A saved state has the wall time of its last response.
+        clock = sender.connection.clock
+        age = 0.0 if progress.polled is None else max(0.0, clock.wall() - progress.polled)
+        self._responded_at, self._responses = clock.monotonic() - age, 0
         self._poll_task: asyncio.Task[None] | None = None
-        # The last response or error of the operation's own status URL.
-        self._last_result: ArmResponse | AiomsiError | None = None
+        # The response to the last poll of `Progress.source`, or its error without one.
+        self._last_poll: ArmResponse | AiomsiError | None = None
 
     @property
     def done(self) -> bool:
@@ -188,19 +187,21 @@ class Operation:
     async def _wait(
         self, deadline: float | None, on_progress: Callable[[Operation], object] | None
     ) -> None:
+        """Wait for the end; raise `OperationUnfinishedError` at the deadline."""
         # Some event loops accept no infinite timer.
         seconds = (
             None if deadline is None or deadline == math.inf else max(deadline, _SHORTEST_WAIT)
         )
+        # `until` limits the pauses, by the session's clock. `scope` limits the polls, which take
+        # real time even if that clock is one for tests.
         until = None if seconds is None else self._connection.clock.monotonic() + seconds
-        # Responses take real time, even if the session has a clock for tests.
         scope = asyncio.timeout(seconds)
         try:
             async with scope:
                 while not self.done:
-                    responses = self._responses
+                    before = self._responses
                     await self._wait_for_response(until)
-                    if on_progress is not None and self._responses != responses:
+                    if on_progress is not None and self._responses > before:
                         on_progress(self)
         except TimeoutError as error:
             if not scope.expired():
@@ -208,19 +209,14 @@ class Operation:
             raise make_unfinished_error(self._progress) from error
 
     async def _wait_for_response(self, until: float | None) -> None:
-        """Wait for one more response.
-
-        It belongs to a poll that is due, or to a poll that another waiting task has begun.
-        """
-        loop = asyncio.get_running_loop()
-        task, responses = self._poll_task, self._responses
-        if task is None or task.done() or task.get_loop() is not loop:
+        """Wait for one more response: to a poll under way, or to one that this task begins."""
+        task, before = self._find_poll(), self._responses
+        if task is None:
             await self._pause(until)
-            if self._responses != responses:
+            if self._responses > before:
+                # Another waiting task has polled during the pause.
                 return
-            task = self._poll_task
-            if task is None or task.done() or task.get_loop() is not loop:
-                task = self._begin_poll()
+            task = self._find_poll() or self._begin_poll()
         # A cancelled wait leaves the poll running. Otherwise a poll that takes longer than each
         # wait would never complete.
         await asyncio.wait([task])
@@ -232,8 +228,20 @@ class Operation:
                 copy.copy(error) if isinstance(error, AiomsiError) else error
             ) from error.__cause__
 
+    def _find_poll(self) -> asyncio.Task[None] | None:
+        """Return the poll under way in this event loop; None without one."""
+        task = self._poll_task
+        if task is None or task.done() or task.get_loop() is not asyncio.get_running_loop():
+            return None
+        return task
+
     async def _pause(self, until: float | None) -> None:
-        """Sleep until the next poll is due. The pause counts from the last response."""
+        """Sleep until the next poll is due, counted from the last response.
+
+        Raises:
+            OperationUnfinishedError: the poll is due after `until`; raised at `until`.
+
+        """
         clock = self._connection.clock
         due = self._responded_at + get_wait(self._progress)
         if until is not None and due > until:
@@ -251,7 +259,7 @@ class Operation:
         return self._poll_task
 
     async def _repeat(self, pending: PendingWrite) -> None:
-        """Send the call again, because the polled change left the resource unlike the call."""
+        """Send the call again, once: the change that was polled was another client's."""
         connection = self._connection
         try:
             response, still_pending = await pending.repeat()
@@ -270,42 +278,45 @@ class Operation:
         try:
             response = await self._send_once(call)
         except (ArmConnectionError, TokenUnavailableError) as error:
+            # The next poll may succeed.
             self._keep(before, count_failed_poll(before), error.with_traceback(None))
         except UsageError:
             raise
         except AiomsiError as error:
             raise explain_poll_error(before, error) from error.__cause__
         else:
-            connection = self._connection
             after = advance(
-                connection.cloud,
+                self._connection.cloud,
                 before,
                 response,
                 contains=self._contains_sent,
-                wall=connection.clock.wall(),
+                wall=self._connection.clock.wall(),
             )
-            self._keep(
-                before, await self._explained(after) if lacks_reason(after) else after, response
-            )
+            if lacks_reason(after):
+                after = await self._add_reason(after)
+            self._keep(before, after, response)
         finally:
             self._responded_at = self._connection.clock.monotonic()
             self._responses += 1
 
-    def _keep(self, before: Progress, after: Progress, came: ArmResponse | AiomsiError) -> None:
-        """Store the progress after a poll; raise its error if the polling can't continue."""
+    def _keep(self, before: Progress, after: Progress, received: ArmResponse | AiomsiError) -> None:
+        """Store the progress after a poll; raise its error if the polling can't continue.
+
+        `received` is the poll's response, or its error without one.
+        """
         self._progress = after
         if not before.fallback:
-            self._last_result = came
+            self._last_poll = received
         if after.is_at_rest:
             raise make_unfinished_error(after)
         if after.gave_up:
-            # The resource may have been read as a fallback. The error of the status URL counts.
-            trouble, self._last_result = self._last_result or came, None
-            if isinstance(trouble, AiomsiError):
-                raise explain_poll_error(after, trouble) from trouble.__cause__
-            raise make_unreadable_error(after, trouble, wall=self._connection.clock.wall())
+            # If the resource was read as a fallback, the failed poll before that is the reason.
+            failed, self._last_poll = self._last_poll or received, None
+            if isinstance(failed, AiomsiError):
+                raise explain_poll_error(after, failed) from failed.__cause__
+            raise make_unreadable_error(after, failed, wall=self._connection.clock.wall())
 
-    async def _explained(self, progress: Progress) -> Progress:
+    async def _add_reason(self, progress: Progress) -> Progress:
         """GET the resource of a failed operation whose own response has no reason."""
         try:
             response = await self._send_once(
@@ -326,7 +337,10 @@ class Operation:
         raise self._connection.no_response_error(call, f"no answer within {timeout} s")
 
     def _contains_sent(self, found: object) -> bool | None:
-        """Return whether a resource has the members of the call's body; None if that has none."""
+        """Return whether a resource has the members of the call's body.
+
+        None if that has no values or is unknown, because every resource would have them.
+        """
         sent = None if self._call is None else self._call.sent
         return contains(found, sent) if _has_values(sent) else None
 
@@ -342,6 +356,7 @@ def _add_doubt(progress: Progress, call: Call) -> Progress:
 
 
 def _has_values(sent: object) -> bool:
+    """Return whether a decoded body has a value other than objects and null."""
     pending = [sent]
     while pending:
         one = pending.pop()
