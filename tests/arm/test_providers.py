@@ -187,7 +187,7 @@ async def test_failed_lookup_is_asked_again_in_each_subscription() -> None:
 async def test_slow_lookup_holds_up_its_own_subscription_only(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(_providers, "_PATIENCE", 0.0)
+    monkeypatch.setattr(_providers, "_MAX_LEADER_WAIT", 0.0)
     held = asyncio.Event()
 
     async def hold(_: Asked) -> Says:
@@ -456,12 +456,11 @@ async def test_a_provider_that_tells_no_state_is_not_registered(document: Any) -
 # Shared calls
 
 
-def joined(own: ArmSession, *, keeps: bool = True) -> SharedCalls[str]:
-    return SharedCalls(own._connection, "work", keeps=keeps)
+def joined(own: ArmSession) -> SharedCalls[str]:
+    return SharedCalls(own._connection, "work")
 
 
-@pytest.mark.parametrize("keeps", [True, False])
-async def test_who_comes_while_work_goes_on_joins_it(keeps: bool) -> None:
+async def test_callers_while_work_is_under_way_share_it() -> None:
     done: list[int] = []
     go = asyncio.Event()
 
@@ -471,7 +470,7 @@ async def test_who_comes_while_work_goes_on_joins_it(keeps: bool) -> None:
         return "result"
 
     async with canned() as arm, session(arm) as own:
-        one = joined(own, keeps=keeps)
+        one = joined(own)
         callers = [asyncio.ensure_future(one.get("key", work)) for _ in range(5)]
         await until(lambda: bool(done))
         callers[0].cancel()
@@ -480,7 +479,7 @@ async def test_who_comes_while_work_goes_on_joins_it(keeps: bool) -> None:
         assert results[1:] == ["result"] * 4
         assert isinstance(results[0], asyncio.CancelledError)
         assert await one.get("key", work) == "result"
-    assert len(done) == (1 if keeps else 2)
+    assert len(done) == 2
 
 
 async def test_a_failure_that_nobody_waited_for_is_not_kept() -> None:

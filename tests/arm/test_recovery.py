@@ -1,6 +1,7 @@
 """Writes whose response was lost: compared, repeated, or raised as uncertain."""
 
 import asyncio
+import json
 import pickle
 import random
 from typing import Any
@@ -19,7 +20,10 @@ from aiomsi import (
     AuthorizationError,
     ConflictError,
     NotFoundError,
+    Operation,
+    OperationFailedError,
     OperationUnfinishedError,
+    OperationUnreadableError,
     PreconditionFailedError,
     RegistrationRequiredError,
     ServiceError,
@@ -379,6 +383,63 @@ async def test_write_after_another_change_may_fail() -> None:
         with pytest.raises(ServiceError, match="GatewayTimeout") as raised:
             await operation.result()
     assert raised.value.uncertain
+
+
+async def save_and_resume(own: ArmSession, operation: Operation) -> Operation:
+    return await own.resume(json.loads(json.dumps(operation.state())))
+
+
+async def test_resumed_operation_does_not_take_a_change_for_the_write() -> None:
+    """The saved state has no body, so the end of the change proves nothing."""
+    async with canned(GONE, RUNNING, RUNNING, Says(body=DONE)) as arm, session(arm) as own:
+        operation = await own.begin("PUT", VAULT, api_version=VERSION, json=BODY)
+        resumed = await save_and_resume(own, operation)
+        for _ in range(2):
+            with pytest.raises(ServiceError, match=r"GatewayTimeout.*no body to compare") as raised:
+                await resumed.result()
+            assert (raised.value.uncertain, raised.value.earlier) == (True, None)
+            resumed = await save_and_resume(own, resumed)
+    assert verbs(arm) == ["PUT", "GET", "GET", "GET"]
+
+
+async def test_compared_write_is_no_longer_in_doubt_when_resumed() -> None:
+    async with canned(GONE, RUNNING, Says(body=DONE)) as arm, session(arm) as own:
+        operation = await own.begin("PUT", VAULT, api_version=VERSION, json=BODY)
+        assert await operation.result() == DONE
+        assert await (await save_and_resume(own, operation)).result() == DONE
+
+
+async def test_resumed_deletion_in_doubt_ends_with_the_resource() -> None:
+    async with canned(GONE, in_state("Deleting"), MISSING) as arm, session(arm) as own:
+        operation = await own.begin("DELETE", VAULT, api_version=VERSION)
+        assert await (await save_and_resume(own, operation)).result() is None
+    assert verbs(arm)[0] == "DELETE"
+
+
+@pytest.mark.parametrize("lost", [LOST, GONE], ids=["lost", "504"])
+@pytest.mark.parametrize("resumes", [False, True])
+@pytest.mark.parametrize(
+    ("poll", "kind"),
+    [
+        (in_state("Failed"), OperationFailedError),
+        (Says(403, error("AuthorizationFailed")), OperationUnreadableError),
+        (in_state("Creating"), OperationUnfinishedError),
+    ],
+)
+async def test_operation_of_a_repeated_write_carries_the_doubt(
+    lost: Says, resumes: bool, poll: Says, kind: type[AiomsiError]
+) -> None:
+    accepted = Says(201, {**DONE, "properties": {"a": 1, "provisioningState": "Creating"}})
+    async with canned(lost, MISSING, accepted, poll) as arm, session(arm) as own:
+        operation = await own.begin("PUT", VAULT, api_version=VERSION, json=BODY)
+        if resumes:
+            operation = await save_and_resume(own, operation)
+        with pytest.raises(kind, match=EARLIER) as raised:
+            await operation.result(deadline=1.2)
+    assert raised.value.uncertain
+    assert isinstance(raised.value.earlier, ArmConnectionError | ServiceError)
+    assert raised.value.earlier.uncertain
+    assert str(raised.value).count(EARLIER) == 1
 
 
 async def test_unreadable_write_is_not_sent_after_another_change() -> None:

@@ -33,6 +33,7 @@ pytestmark = pytest.mark.anyio
 
 TOKEN, SIGNATURE, BODY, ROW = "eyJ0-very-secret", "SIGNATURE", "hunter2", "row-of-a-page"
 SECRETS = (TOKEN, SIGNATURE, BODY, ROW)
+HEADER = "header-of-the-caller"
 SIGNED = f"{VAULT}?api-version={VERSION}&t=1&c=CERT&s={SIGNATURE}&h=2"
 TESTS = str(Path(__file__).parent)
 
@@ -276,6 +277,71 @@ async def test_parameters_of_a_failed_call_are_not_shown(verb: str) -> None:
             with pytest.raises(AiomsiError) as raised:
                 await getattr(arm, verb)(*first, path, **options)
             check_hidden(raised.value)
+
+
+HEADERS = {"X-Secret": HEADER, "x-ms-client-request-id": "known"}
+VERBS = ["get", "head", "put", "patch", "post", "delete", "request", "begin", "list", "pages"]
+
+
+async def call(arm: ArmSession, verb: str, *, path: str = VAULT, **options: Any) -> None:
+    """Send a call of any kind with a secret header, from a frame of the tests."""
+    sent: dict[str, Any] = {"api_version": VERSION, "headers": HEADERS, **options}
+    first = ("PUT",) if verb in ("request", "begin") else ()
+    result = getattr(arm, verb)(*first, path, **sent)
+    if verb in ("list", "pages"):
+        await anext(result)
+    else:
+        await result
+
+
+@pytest.mark.parametrize("verb", VERBS)
+async def test_headers_of_a_failed_call_are_not_shown(verb: str) -> None:
+    for response in (Says(403, error("AuthorizationFailed")), Says(None)):
+        async with canned(response) as server, session(server, retry=None) as arm:
+            with pytest.raises(AiomsiError) as raised:
+                await call(arm, verb)
+        check_hidden(raised.value, HEADER)
+        assert server.asked[0].headers["X-Secret"] == HEADER
+
+
+@pytest.mark.parametrize("verb", VERBS)
+async def test_headers_of_a_call_that_is_not_sent_are_not_shown(verb: str) -> None:
+    faults: list[dict[str, Any]] = [
+        {"headers": {**HEADERS, "Host": "x"}},
+        {"headers": {**HEADERS, "X-Bad": f"{HEADER}\n"}},
+        {"headers": [HEADER]},
+        {"params": {"x": None}},
+        {"api_version": "?"},
+        {"api_version": None, "path": f"{VAULT}/providers/M.X"},
+    ]
+    async with canned() as server, session(server) as arm:
+        for fault in faults:
+            with pytest.raises(ConfigurationError) as raised:
+                await call(arm, verb, **fault)
+            check_hidden(raised.value, HEADER)
+        if verb in ("list", "pages"):
+            with pytest.raises(ConfigurationError) as raised:
+                await call(arm, verb, item_name="")
+            check_hidden(raised.value, HEADER)
+        await arm.close()
+        with pytest.raises(UsageError) as closed:
+            await call(arm, verb)
+    check_hidden(closed.value, HEADER)
+
+
+@pytest.mark.parametrize("borrowed", [False, True])
+async def test_headers_of_a_cancelled_call_are_not_shown(borrowed: bool) -> None:
+    async with (
+        raw(None) as (cloud, arrived),
+        aiohttp.ClientSession() as http,
+        ArmSession(Tokens(), cloud=cloud, http=http if borrowed else None) as arm,
+    ):
+        cancelled = asyncio.ensure_future(call(arm, "put"))
+        await arrived.wait()
+        cancelled.cancel()
+        with pytest.raises(asyncio.CancelledError) as raised:
+            await cancelled
+    check_hidden(raised.value, HEADER)
 
 
 async def test_a_location_elsewhere_is_not_shown_with_its_query() -> None:

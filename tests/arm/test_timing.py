@@ -200,10 +200,12 @@ async def test_a_body_without_an_end_is_not_read_to_the_end(
     for module in (_wire, _encoding):
         monkeypatch.setattr(module, "MAX_BODY", 100)
     async with (
-        canned(*[Says(body="x" * 101)] * 2, Says(body="y" * 98)) as server,
+        canned(
+            *[Says(body="x" * 101)] * 2, Says(500, body="x" * 101), Says(body="y" * 98)
+        ) as server,
         session(server) as arm,
     ):
-        for method in ("GET", "PUT"):
+        for method in ("GET", "PUT", "PATCH"):
             with pytest.raises(ArmConnectionError, match="more than 100 bytes") as raised:
                 await arm.request(method, VAULT, api_version=VERSION)
             assert (raised.value.attempts, raised.value.unreadable, raised.value.permanent) == (
@@ -213,7 +215,7 @@ async def test_a_body_without_an_end_is_not_read_to_the_end(
             )
             assert "$top" in raised.value.help
         assert len((await arm.request("GET", VAULT, api_version=VERSION)).body) == 98
-    assert [one.method for one in server.asked] == ["GET", "PUT", "GET"]
+    assert [one.method for one in server.asked] == ["GET", "PUT", "PATCH", "GET"]
 
 
 # Waits that a service asks for
@@ -306,6 +308,56 @@ async def test_a_write_with_an_unreadable_response_is_sent_once(
             await arm.request(method, VAULT, api_version=VERSION, **body)
     assert [one.split()[0].decode() for one in seen] == sent
     assert (raised.value.arrived, raised.value.unreadable) == (True, True)
+
+
+FAILED_AND_CUT = {
+    "cut": b"HTTP/1.1 503 Busy\r\nContent-Length: 10\r\n\r\n{",
+    "chunk": b"HTTP/1.1 504 Late\r\nTransfer-Encoding: chunked\r\n\r\na\r\n{",
+}
+
+
+@pytest.mark.parametrize("name", FAILED_AND_CUT)
+@pytest.mark.parametrize(
+    ("method", "sent"),
+    [
+        ("PUT", ["PUT", "GET", "PUT"]),
+        ("PATCH", ["PATCH", "GET", "PATCH"]),
+        ("POST", ["POST"]),
+        ("DELETE", ["DELETE", "DELETE"]),
+        ("GET", ["GET", "GET"]),
+    ],
+)
+@pytest.mark.parametrize("borrowed", [False, True])
+async def test_status_of_a_5xx_with_a_lost_body_counts(
+    name: str, method: str, sent: list[str], borrowed: bool
+) -> None:
+    failures = [FAILED_AND_CUT[name]]
+
+    def respond(_: bytes) -> bytes:
+        head = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 21\r\n\r\n"
+        return failures.pop() if failures else head + b'{"location":"eastus"}'
+
+    async with (
+        listener(respond) as (url, seen),
+        aiohttp.ClientSession() as http,
+        raw_session(url, http=http if borrowed else None, retry=ArmRetry(first_delay=0.0)) as arm,
+    ):
+        body: dict[str, Any] = {"json": {"location": "westus"}} if method[0] == "P" else {}
+        if method == "POST":
+            with pytest.raises(ServiceError) as raised:
+                await arm.request(method, VAULT, api_version=VERSION, **body)
+            assert (raised.value.status // 100, raised.value.uncertain) == (5, True)
+        else:
+            assert (await arm.request(method, VAULT, api_version=VERSION, **body)).status == 200
+    assert [one.split()[0].decode() for one in seen] == sent
+
+
+async def test_4xx_with_a_lost_body_is_no_response() -> None:
+    lost = b"HTTP/1.1 409 Conflict\r\nContent-Length: 10\r\n\r\n{"
+    async with listener(lost) as (url, seen), raw_session(url) as arm:
+        with pytest.raises(ArmConnectionError):
+            await arm.post(VAULT, api_version=VERSION)
+    assert len(seen) == 1
 
 
 async def test_a_read_with_an_unreadable_response_is_repeated() -> None:

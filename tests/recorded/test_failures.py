@@ -199,7 +199,7 @@ def test_every_error_leads_to_a_decision() -> None:
             exchange.where
         )
         if decided is not None and attempt.doubtful:
-            assert decided.look or exchange.method == "DELETE", exchange.where
+            assert decided.check_first or exchange.method == "DELETE", exchange.where
 
 
 def test_listed_version_that_is_refused_is_requested_again() -> None:

@@ -99,7 +99,7 @@ async def test_operation_reaches_its_end_with_the_recorded_requests() -> None:
                 assert set(server.asked[1:]) - links(steps) <= {server.asked[0]}, (
                     "a link did not go out to the letter"
                 )
-                answer = expected.progress.answer
+                answer = expected.progress.final_response
                 if end == "succeeded" and result is not None:
                     assert answer is not None
                     assert result == json.loads(answer.body)

@@ -99,7 +99,7 @@ def test_a_pause_is_never_shorter_than_the_replay_or_retry_after() -> None:
 
 def test_a_refusal_is_told_for_the_shortest_time_only() -> None:
     assert (
-        decide_pause(5, retry_after=30.0, permanent=True, policy=POLICY, uniform=longest).unserved
+        decide_pause(5, retry_after=30.0, permanent=True, policy=POLICY, uniform=longest).unusable
         == 0.25
     )
 

@@ -265,3 +265,18 @@ def test_orjson_is_used_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -
     vars(quick).update(loads=lambda body: ("quick", body))
     monkeypatch.setitem(sys.modules, "orjson", quick)
     assert fresh("json_with_orjson").loads(b"1") == ("quick", b"1")
+
+
+@pytest.mark.parametrize(
+    ("document", "value"),
+    [
+        ({"nextLink": 1}, 1),
+        ({"NEXTLINK": 1}, 1),
+        ({"NEXTLINK": 1, "nextLink": None}, None),
+        ({"next": 1}, "none"),
+        ([{"nextLink": 1}], "none"),
+        (None, "none"),
+    ],
+)
+def test_member_is_found_whatever_its_case(document: object, value: object) -> None:
+    assert _json.get_member(document, "nextLink", "none") == value

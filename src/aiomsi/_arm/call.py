@@ -174,24 +174,8 @@ class Call:
 
     def mark_uncertain(self, error: E) -> E:
         """Mark the error that ends the call if ARM may have carried out an earlier request."""
-        uncertain = self.uncertain_error
-        if uncertain is None:
-            return error
-        error.uncertain = True
-        if error is uncertain:
-            return error
-        # Frames would keep the whole call alive.
-        error.earlier = uncertain.with_traceback(None)
-        # The help of a 412 presumes another client's change; that of an unsent request, no change.
-        kept = "" if isinstance(error, PreconditionFailedError) else error.help
-        if isinstance(error, ArmConnectionError) and not error.arrived:
-            error.arrived, kept = True, ""
-        advice = (
-            f"An earlier attempt of this call may have done it: {uncertain.args[0]}. "
-            "Look at the resource before you repeat it"
-        )
-        error.help = f"{advice}. {kept}" if kept else advice
-        return error
+        earlier = self.uncertain_error
+        return error if earlier is None else mark_uncertain(error, earlier)
 
     def renew_budget(self, now: float) -> None:
         """Restart the call's time limits, after a wait for the end of another change.
@@ -203,6 +187,25 @@ class Call:
     def renew_id(self) -> None:
         """Use a new request id, because ARM may repeat its old response to a known id."""
         self.headers["x-ms-client-request-id"] = new_request_id()
+
+
+def mark_uncertain(error: E, earlier: ArmError | ArmConnectionError) -> E:
+    """Mark the error that ends a call whose `earlier` request ARM may have carried out."""
+    error.uncertain = True
+    if error is earlier:
+        return error
+    # Frames would keep the whole call alive.
+    error.earlier = earlier.with_traceback(None)
+    # The help of a 412 presumes another client's change; that of an unsent request, no change.
+    kept = "" if isinstance(error, PreconditionFailedError) else error.help
+    if isinstance(error, ArmConnectionError) and not error.arrived:
+        error.arrived, kept = True, ""
+    advice = (
+        f"An earlier attempt of this call may have done it: {earlier.args[0]}. "
+        "Look at the resource before you repeat it"
+    )
+    error.help = f"{advice}. {kept}" if kept else advice
+    return error
 
 
 class ProviderSupport(Protocol):

@@ -157,14 +157,15 @@ class Connection:
             data = check_content(options)
         elif options.json is not None:
             data, headers["Content-Type"] = encode_json(options.json), "application/json"
-        if options.headers is not None:
-            headers.update(options.headers)
         try:
             is_home = self._loop is asyncio.get_running_loop()
         except RuntimeError:
             raise without_loop() from None
         if not is_home or self.http is None:
             self._open()
+        if options.headers is not None:
+            # The last statement that may raise stands above, because a value may be secret.
+            headers.update(options.headers)
         return Call(
             method,
             url,
@@ -247,13 +248,20 @@ class Connection:
                         call.method, call.url, answer.status, answer.headers, body
                     )
                 except Exception as error:  # noqa: BLE001 (aiohttp and the hooks of a user's session raise any class)
-                    failure = self._request_error(call, error, http)
+                    if answer is None or answer.status < 500 or isinstance(error, LongBodyError):
+                        failure = self._request_error(call, error, http)
+                    else:
+                        # The status is enough for recovery.
+                        response = ArmResponse(
+                            call.method, call.url, answer.status, answer.headers, b""
+                        )
+                        answer.close()
                 finally:
                     if response is None and answer is not None:
                         answer.close()
                     # Error reporters show a frame's locals, and these hold the response.
                     answer = part = body = None
-                    del parts
+                    del parts, headers
                 if response is None:
                     raise failure or closed_error(ours=self.closed)
                 sending = False

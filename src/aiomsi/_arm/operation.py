@@ -8,22 +8,25 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from aiomsi._arm.call import Call
+import attrs
+
+from aiomsi._arm.call import Call, mark_uncertain
 from aiomsi._arm.connection import closed_error
 from aiomsi._arm.pending_write import PendingWrite
 from aiomsi._arm.protocol.operations.polling import (
     add_reason,
     advance,
     begin,
+    explain_poll_error,
     get_wait,
     lacks_reason,
     make_failure,
+    make_pending_error,
     make_unfinished_error,
     make_unreadable_error,
-    unreached,
 )
-from aiomsi._arm.protocol.operations.sources import missed
-from aiomsi._arm.protocol.operations.state import FinalStateVia, Progress, checked_via
+from aiomsi._arm.protocol.operations.sources import count_failed_poll
+from aiomsi._arm.protocol.operations.state import FinalStateVia, Progress, check_via
 from aiomsi._arm.protocol.request import (
     NO_OPTIONS,
     Options,
@@ -32,7 +35,7 @@ from aiomsi._arm.protocol.request import (
     make_poll_options,
 )
 from aiomsi._arm.protocol.response import ArmResponse
-from aiomsi._arm.protocol.write_check import holds
+from aiomsi._arm.protocol.write_check import contains
 from aiomsi._arm.sender import Sender
 from aiomsi._errors import AiomsiError, ArmConnectionError, TokenUnavailableError, UsageError
 
@@ -58,26 +61,26 @@ class Operation:
         options: Options = NO_OPTIONS,
         call: Call | None = None,
     ) -> None:
-        self._sender, self._connection = sender, sender.connection
-        self._progress = progress
+        self._connection = sender.connection
+        self._progress = progress if call is None else _add_doubt(progress, call)
         self._options = options
         # The request that began it; None for a resumed operation, because the state has no body.
         self._call = call
-        # Set if another request may have begun the operation. The saved state lacks it.
+        # Set if another request may have begun the operation. The saved state has no body to
+        # compare the resource with.
         self._pending = (
             None
             if call is None or call.pending_error is None
             else PendingWrite(sender, call, options.timeout)
         )
-        # The monotonic time of the last response, and the number of responses.
-        polled = progress.polled
-        self._responded_at = sender.connection.clock.monotonic() - (
-            0.0 if polled is None else max(0.0, sender.connection.clock.wall() - polled)
-        )
-        self._responses = 0
+        # The monotonic time of the last response, and the number of responses since this object was
+        # created. A saved state has the wall time of its last response.
+        clock = sender.connection.clock
+        age = 0.0 if progress.polled is None else max(0.0, clock.wall() - progress.polled)
+        self._responded_at, self._responses = clock.monotonic() - age, 0
         self._poll_task: asyncio.Task[None] | None = None
-        # The last response or error of the operation's own status URL.
-        self._last_result: ArmResponse | AiomsiError | None = None
+        # The response to the last poll of `Progress.source`, or its error without one.
+        self._last_poll: ArmResponse | AiomsiError | None = None
 
     @property
     def done(self) -> bool:
@@ -100,9 +103,14 @@ class Operation:
         """Return the JSON values from which `ArmSession.resume` continues, in any process.
 
         Store them like a secret: they may have signed URLs, and hold the result once the operation
-        has ended. They lack the original call, so a resumed `result` makes no comparison with it.
+        has ended. They lack the body of the original call. So if the response to that was lost, and
+        its resource was then being changed, a resumed `result` can't compare the resource with the
+        call, and raises the call's error at the end of the change.
         """
-        return self._progress.to_dict()
+        progress = self._progress
+        if self._pending is not None and self._pending.is_settled(progress):
+            progress = attrs.evolve(progress, pending=False)
+        return progress.to_dict()
 
     async def result(
         self,
@@ -121,9 +129,9 @@ class Operation:
         Raises:
             OperationFailedError: the operation failed; with the service's reasons.
             OperationCanceledError: the operation was canceled.
-            OperationUnfinishedError: the operation did not end by the deadline. Or only its
-                resource shows its state, and has remained for half an hour in a state that means
-                neither a change nor its end.
+            OperationUnfinishedError: the operation did not end by the deadline. Or its state has
+                been the same for half an hour: a word that is not Azure's but sounds final, or,
+                if only the resource shows the state, means neither a change nor its end.
             OperationUnreadableError: the state can't be read; the operation may continue.
             ArmConnectionError: the state can't be read for want of a response; the operation may
                 continue.
@@ -141,50 +149,59 @@ class Operation:
         except (AiomsiError, asyncio.CancelledError) as error:
             if getattr(error, "operation", None) is None:
                 vars(error)["operation"] = self
-            reads = self._call is not None and self._call.reads
-            if (
-                isinstance(error, AiomsiError)
-                and not reads
-                and (self._progress.outcome in (None, "succeeded") or self._pending is not None)
-            ):
-                # The operation continues, even if the failed poll itself was not sent. Or it has
-                # succeeded, and its result can't be read.
-                error.uncertain = True
+            if isinstance(error, AiomsiError):
+                self._mark_uncertain(error)
             raise
+
+    def _mark_uncertain(self, error: AiomsiError) -> None:
+        progress, earlier = self._progress, self._progress.uncertain_error
+        # The error of a pending write is the earlier error itself.
+        if earlier is not None and error.earlier is None and error.args != earlier.args:
+            mark_uncertain(error, earlier)
+        elif progress.outcome in (None, "succeeded") or self._pending is not None:
+            # The operation continues, even if the failed poll itself was not sent. Or it has
+            # succeeded, and its result can't be read.
+            error.uncertain = self._call is None or not self._call.reads
 
     def _outcome(self) -> Any:
         """Return the result, or raise the operation's error."""
-        failure, answer = make_failure(self._progress), self._progress.answer
-        pending = None if self._pending is None else self._pending.error(self._progress)
+        failure, response = make_failure(self._progress), self._progress.final_response
+        pending = (
+            make_pending_error(self._progress)
+            if self._pending is None
+            else self._pending.error(self._progress)
+        )
         if pending is not None:
             raise pending from failure
         if failure is not None:
             raise failure
-        if answer is None or (
+        if response is None or (
             self._progress.method == "DELETE" and self._progress.reads == "operation"
         ):
             # The record of a deletion shows its end, and has no result.
             return None
-        return answer.json()
+        return response.json()
 
     # Polling
 
     async def _wait(
         self, deadline: float | None, on_progress: Callable[[Operation], object] | None
     ) -> None:
+        """Wait for the end; raise `OperationUnfinishedError` at the deadline."""
         # Some event loops accept no infinite timer.
         seconds = (
             None if deadline is None or deadline == math.inf else max(deadline, _SHORTEST_WAIT)
         )
+        # `until` limits the pauses, by the session's clock. `scope` limits the polls, which take
+        # real time even if that clock is one for tests.
         until = None if seconds is None else self._connection.clock.monotonic() + seconds
-        # Responses take real time, even if the session has a clock for tests.
         scope = asyncio.timeout(seconds)
         try:
             async with scope:
                 while not self.done:
-                    answers = self._responses
+                    before = self._responses
                     await self._wait_for_response(until)
-                    if on_progress is not None and self._responses != answers:
+                    if on_progress is not None and self._responses > before:
                         on_progress(self)
         except TimeoutError as error:
             if not scope.expired():
@@ -192,19 +209,14 @@ class Operation:
             raise make_unfinished_error(self._progress) from error
 
     async def _wait_for_response(self, until: float | None) -> None:
-        """Wait for one more response.
-
-        It belongs to a poll that is due, or to a poll that another waiting task has begun.
-        """
-        loop = asyncio.get_running_loop()
-        task, answers = self._poll_task, self._responses
-        if task is None or task.done() or task.get_loop() is not loop:
+        """Wait for one more response: to a poll under way, or to one that this task begins."""
+        task, before = self._find_poll(), self._responses
+        if task is None:
             await self._pause(until)
-            if self._responses != answers:
+            if self._responses > before:
+                # Another waiting task has polled during the pause.
                 return
-            task = self._poll_task
-            if task is None or task.done() or task.get_loop() is not loop:
-                task = self._begin_poll()
+            task = self._find_poll() or self._begin_poll()
         # A cancelled wait leaves the poll running. Otherwise a poll that takes longer than each
         # wait would never complete.
         await asyncio.wait([task])
@@ -216,8 +228,20 @@ class Operation:
                 copy.copy(error) if isinstance(error, AiomsiError) else error
             ) from error.__cause__
 
+    def _find_poll(self) -> asyncio.Task[None] | None:
+        """Return the poll under way in this event loop; None without one."""
+        task = self._poll_task
+        if task is None or task.done() or task.get_loop() is not asyncio.get_running_loop():
+            return None
+        return task
+
     async def _pause(self, until: float | None) -> None:
-        """Sleep until the next poll is due. The pause counts from the last response."""
+        """Sleep until the next poll is due, counted from the last response.
+
+        Raises:
+            OperationUnfinishedError: the poll is due after `until`; raised at `until`.
+
+        """
         clock = self._connection.clock
         due = self._responded_at + get_wait(self._progress)
         if until is not None and due > until:
@@ -235,13 +259,14 @@ class Operation:
         return self._poll_task
 
     async def _repeat(self, pending: PendingWrite) -> None:
-        """Send the call again, because the polled change left the resource unlike the call."""
+        """Send the call again, once: the change that was polled was another client's."""
         connection = self._connection
         try:
             response, still_pending = await pending.repeat()
-            self._progress = begin(
+            progress = begin(
                 connection.cloud, response, self._progress.via, wall=connection.clock.wall()
             )
+            self._progress = _add_doubt(progress, pending.call)
             self._pending = still_pending
         finally:
             self._responded_at = connection.clock.monotonic()
@@ -253,38 +278,45 @@ class Operation:
         try:
             response = await self._send_once(call)
         except (ArmConnectionError, TokenUnavailableError) as error:
-            self._keep(before, missed(before), error.with_traceback(None))
+            # The next poll may succeed.
+            self._keep(before, count_failed_poll(before), error.with_traceback(None))
         except UsageError:
             raise
         except AiomsiError as error:
-            raise unreached(before, error) from error.__cause__
+            raise explain_poll_error(before, error) from error.__cause__
         else:
-            connection = self._connection
             after = advance(
-                connection.cloud, before, response, holds=self._holds, wall=connection.clock.wall()
+                self._connection.cloud,
+                before,
+                response,
+                contains=self._contains_sent,
+                wall=self._connection.clock.wall(),
             )
-            self._keep(
-                before, await self._explained(after) if lacks_reason(after) else after, response
-            )
+            if lacks_reason(after):
+                after = await self._add_reason(after)
+            self._keep(before, after, response)
         finally:
             self._responded_at = self._connection.clock.monotonic()
             self._responses += 1
 
-    def _keep(self, before: Progress, after: Progress, came: ArmResponse | AiomsiError) -> None:
-        """Store the progress after a poll; raise its error if the polling can't continue."""
+    def _keep(self, before: Progress, after: Progress, received: ArmResponse | AiomsiError) -> None:
+        """Store the progress after a poll; raise its error if the polling can't continue.
+
+        `received` is the poll's response, or its error without one.
+        """
         self._progress = after
         if not before.fallback:
-            self._last_result = came
+            self._last_poll = received
         if after.is_at_rest:
             raise make_unfinished_error(after)
         if after.gave_up:
-            # The resource may have been read as a fallback. The error of the status URL counts.
-            trouble, self._last_result = self._last_result or came, None
-            if isinstance(trouble, AiomsiError):
-                raise unreached(after, trouble) from trouble.__cause__
-            raise make_unreadable_error(after, trouble, wall=self._connection.clock.wall())
+            # If the resource was read as a fallback, the failed poll before that is the reason.
+            failed, self._last_poll = self._last_poll or received, None
+            if isinstance(failed, AiomsiError):
+                raise explain_poll_error(after, failed) from failed.__cause__
+            raise make_unreadable_error(after, failed, wall=self._connection.clock.wall())
 
-    async def _explained(self, progress: Progress) -> Progress:
+    async def _add_reason(self, progress: Progress) -> Progress:
         """GET the resource of a failed operation whose own response has no reason."""
         try:
             response = await self._send_once(
@@ -304,16 +336,27 @@ class Operation:
             pass
         raise self._connection.no_response_error(call, f"no answer within {timeout} s")
 
-    def _holds(self, found: object) -> bool | None:
-        """Return whether a resource has the members of the call's body; None if that has none."""
+    def _contains_sent(self, found: object) -> bool | None:
+        """Return whether a resource has the members of the call's body.
+
+        None if that has no values or is unknown, because every resource would have them.
+        """
         sent = None if self._call is None else self._call.sent
-        return holds(found, sent) if _has_values(sent) else None
+        return contains(found, sent) if _has_values(sent) else None
 
     def __repr__(self) -> str:
         return f"<Operation {self._progress!r}>"
 
 
+def _add_doubt(progress: Progress, call: Call) -> Progress:
+    """Return the progress with the call's doubt, so that the saved state has it."""
+    return attrs.evolve(
+        progress, uncertain_error=call.uncertain_error, pending=call.pending_error is not None
+    )
+
+
 def _has_values(sent: object) -> bool:
+    """Return whether a decoded body has a value other than objects and null."""
     pending = [sent]
     while pending:
         one = pending.pop()
@@ -328,7 +371,7 @@ async def start_operation(
     sender: Sender, call: Call, options: Options, via: FinalStateVia | None
 ) -> Operation:
     """Send a call, and return its operation; errors as for `ArmSession.begin`."""
-    checked_via(via)
+    check_via(via)
     response = await sender.send(call, options.timeout)
     connection = sender.connection
     progress = begin(connection.cloud, response, via, wall=connection.clock.wall())

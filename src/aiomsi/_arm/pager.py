@@ -2,8 +2,8 @@
 
 `iter_pages` yields the pages of every kind of list. The prefetch task belongs to the session; it is
 cancelled when the iteration is closed, and with the session at the latest. Memory holds the
-page that the caller has and the next one, not yet decoded. So no frame here may keep a reference
-to a page while it waits for another.
+caller's page and the next one, which is not yet decoded. So no frame here keeps a reference to a
+page while it waits for another.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from aiomsi._arm.sender import Sender
 from aiomsi._errors import AiomsiError
 
 Items: TypeAlias = list[Any]
-More: TypeAlias = Callable[[], Coroutine[Any, Any, ArmResponse]]
+FetchPage: TypeAlias = Callable[[], Coroutine[Any, Any, ArmResponse]]
+"""Sends the request for a page."""
 
 
 @attrs.frozen
@@ -33,63 +34,71 @@ class PageResult:
 
     Attributes:
         items: the items of the page.
-        more: fetches the next page; None after the last page.
-        error: the reason why the list can't be continued. It is raised after the items, which are
-            valid.
+        fetch_next: sends the request for the next page; None after the last page.
+        error: the reason why the list can't be continued; None without one. It is raised after the
+            items, because they are valid.
 
     """
 
     items: Items = attrs.field(repr=False)
-    more: More | None = None
+    fetch_next: FetchPage | None = None
     error: AiomsiError | None = None
 
 
 async def iter_pages(
     connection: Connection,
-    first: More | None,
+    fetch: FetchPage | None,
     read: Callable[[ArmResponse], PageResult],
     *,
     prefetch: bool,
 ) -> AsyncGenerator[Items, None]:
-    """Yield the items of a list, a page at a time."""
-    more = first
-    fetch: asyncio.Task[ArmResponse] | None = None
+    """Yield the items of a list, a page at a time.
+
+    Args:
+        connection: starts the prefetch tasks.
+        fetch: sends the request for the first page; None for a list without pages.
+        read: decodes a page.
+        prefetch: whether a page is fetched before the caller asks for it.
+
+    """
+    task: asyncio.Task[ArmResponse] | None = None
     try:
-        while more is not None:
-            response = await (more() if fetch is None else _wait_for_page(fetch))
+        while fetch is not None:
+            response = await (fetch() if task is None else _wait_for_page(task))
+            task = None
             try:
-                step = read(response)
+                result = read(response)
             except AiomsiError as failure:
                 # The frames hold the page, and error reporters show their locals.
                 raise failure.with_traceback(None) from failure.__cause__
             del response
-            items, more, error, fetch = step.items, step.more, step.error, None
-            del step
-            if more is not None and prefetch:
-                fetch = connection.start(more(), "page")
+            items, fetch, error = result.items, result.fetch_next, result.error
+            del result
+            if fetch is not None and prefetch:
+                task = connection.start(fetch(), "page")
             yield items
             del items
             if error is not None:
                 raise error
     finally:
-        if fetch is not None:
-            fetch.cancel()
+        if task is not None:
+            task.cancel()
 
 
-async def _wait_for_page(fetch: asyncio.Task[ArmResponse]) -> ArmResponse:
+async def _wait_for_page(task: asyncio.Task[ArmResponse]) -> ArmResponse:
     """Wait for the prefetch task without awaiting it.
 
     A cancellation of the prefetch must not look like a cancellation of this task.
     """
-    await asyncio.wait([fetch])
-    if fetch.cancelled():
+    await asyncio.wait([task])
+    if task.cancelled():
         raise closed_error(ours=True)
-    return fetch.result()
+    return task.result()
 
 
 async def iter_items(pages: AsyncGenerator[Items, None]) -> AsyncGenerator[Any, None]:
     """Yield the items of all pages, one by one."""
-    # Closed at once when the caller breaks off, not when the garbage collector runs.
+    # If the caller leaves its loop, the pages are closed at once, not by the garbage collector.
     async with aclosing(pages):
         async for page in pages:
             for item in page:
@@ -123,39 +132,37 @@ async def iter_list(
     sender: Sender, make: Callable[[], Call], list_options: ListOptions
 ) -> AsyncGenerator[Items, None]:
     """Yield the pages of the list whose first call `make` creates; see `ArmSession.pages`."""
-    call = make()
+    call, timeout = make(), list_options.timeout
+    # The method and options of the further pages.
     method, options = (
         ("GET", NO_OPTIONS)
         if list_options.body is None
         else ("POST", Options(json=list_options.body, lists=True))
     )
-    # A list that begins with POST and goes on with GET may link to its first URL.
-    chain = PageLinks(
-        sender.connection.cloud,
-        call.url if call.method == method and not call.lacks_version else None,
-    )
+    # A list that begins with POST and goes on with GET may link to its first URL. A URL that lacks
+    # its api-version is not final.
+    is_circle = call.method == method and not call.lacks_version
+    links = PageLinks(sender.connection.cloud, call.url if is_circle else None)
 
     def read(response: ArmResponse) -> PageResult:
         page = read_page(
             response, item_name=list_options.item_name, next_link_name=list_options.next_link_name
         )
         try:
-            url = chain.next_url(page, response)
+            url = links.next_url(page, response)
         except AiomsiError as error:
             return PageResult(page.items, error=error)
         if url is None:
             return PageResult(page.items)
         return PageResult(
             page.items,
-            lambda: sender.send(
-                sender.connection.prepare(method, url, options), list_options.timeout
-            ),
+            lambda: sender.send(sender.connection.prepare(method, url, options), timeout),
         )
 
     async with aclosing(
         iter_pages(
             sender.connection,
-            lambda: sender.send(call, list_options.timeout),
+            lambda: sender.send(call, timeout),
             read,
             prefetch=list_options.prefetch,
         )

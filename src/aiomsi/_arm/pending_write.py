@@ -26,29 +26,32 @@ class PendingWrite:
         call: the call, with the error in `Call.pending_error`.
         timeout: seconds for the repetition.
 
+    Attributes:
+        call: as passed.
+
     """
 
     def __init__(self, sender: Sender, call: Call, timeout: float | None) -> None:
         self._sender = sender
-        self._call = call
+        self.call = call
         self._timeout = timeout
         self._error = call.pending_error
         self._repeats = call.method != "DELETE" and call.is_repeatable
 
     def is_to_be_repeated(self, progress: Progress) -> bool:
         """Return whether the polling has ended and the call must be sent again."""
-        return self._repeats and progress.outcome is not None and not self._is_settled(progress)
+        return self._repeats and progress.outcome is not None and not self.is_settled(progress)
 
     def error(self, progress: Progress) -> ArmError | ArmConnectionError | None:
         """Return a copy of the call's error if the resource differs from the write."""
-        return None if self._error is None or self._is_settled(progress) else copy.copy(self._error)
+        return None if self._error is None or self.is_settled(progress) else copy.copy(self._error)
 
     async def repeat(self) -> tuple[ArmResponse, PendingWrite | None]:
         """Send the call again, once.
 
         Return the response, and a `PendingWrite` if its outcome is unknown too.
         """
-        call, sender = self._call, self._sender
+        call, sender = self.call, self._sender
         call.renew_budget(sender.connection.clock.monotonic())
         try:
             response = await sender.send(call, self._timeout)
@@ -58,12 +61,13 @@ class PendingWrite:
             sender, call, self._timeout
         )
 
-    def _is_settled(self, progress: Progress) -> bool:
-        call, answer = self._call, progress.answer
+    def is_settled(self, progress: Progress) -> bool:
+        """Return whether the polling has ended with the resource that the call requested."""
+        call, response = self.call, progress.final_response
         if call.method == "DELETE":
             return progress.outcome == "succeeded"
         return (
-            answer is not None
-            and compare(call.method, call.sent, answer.status, decode_body(answer))
+            response is not None
+            and compare(call.method, call.sent, response.status, decode_body(response))
             is WriteStatus.DONE
         )

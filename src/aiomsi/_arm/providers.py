@@ -19,8 +19,8 @@ from typing import Any, Generic, TypeVar
 from aiomsi._arm.call import Call
 from aiomsi._arm.connection import Connection, closed_error
 from aiomsi._arm.protocol.api_versions import ResourceType, choose_version, find_versions
-from aiomsi._arm.protocol.links import get_path
 from aiomsi._arm.protocol.request import Options, build_url
+from aiomsi._arm.protocol.resource_ids import read_path
 from aiomsi._arm.sender import Sender
 from aiomsi._errors import (
     AiomsiError,
@@ -33,17 +33,18 @@ from aiomsi._errors import (
 from aiomsi._util.tasks import empty_context
 
 _API_VERSION = "2021-04-01"
-_SUBSCRIPTION = re.compile(r"/subscriptions/([^/]+)", re.IGNORECASE)
 _VERSION = re.compile(r"(?<=[?&])api-version=([^&]*)", re.IGNORECASE)
 _PAUSE, _LONGEST_PAUSE = 1.0, 10.0
-_REGISTRATION = 600.0
+"""Seconds between two requests about a registration: the first pause, and the longest."""
+_MAX_REGISTRATION = 600.0
 """Seconds to wait for a registration, which mostly takes one or two minutes."""
-_LAG = 60.0
+_MAX_LAG = 60.0
 """Seconds for which ARM may deny a registration that its provider has confirmed."""
-_MOST_FIXES = 3
-_PATIENCE = 2.0
+_MAX_FIXES = 3
+"""Registrations and other api-versions per call."""
+_MAX_LEADER_WAIT = 2.0
 """Seconds of real time that a call waits for another subscription's look-up, maybe throttled."""
-_MOST_REGISTERING = 3
+_MAX_REGISTRATION_REQUESTS = 3
 
 T = TypeVar("T")
 
@@ -62,21 +63,20 @@ class Providers:
         self._auto_register = auto_register
         # By namespace and path: all subscriptions list the same versions, but some are unreadable.
         self._documents: dict[str, dict[str, Any]] = {}
-        self._lookups: SharedCalls[Any] = SharedCalls(sender.connection, "provider", keeps=False)
+        self._lookups: SharedCalls[Any] = SharedCalls(sender.connection, "provider")
         # By namespace: the path of the look-up under way for all subscriptions.
         self._leading: dict[str, str] = {}
-        self._registrations: SharedCalls[bool] = SharedCalls(
-            sender.connection, "registration", keeps=False
-        )
+        self._registrations: SharedCalls[bool] = SharedCalls(sender.connection, "registration")
         # By path: the time until which a registration may not yet be visible everywhere in ARM.
         self._lagging: dict[str, float] = {}
-        # By subscription and type: documents list versions that are not yet served everywhere.
+        # By subscription and type: listed versions that ARM refused, because they are not served
+        # everywhere yet.
         self._refused: dict[tuple[str, ResourceType], set[str]] = {}
 
     async def resolve_api_version(self, call: Call, kind: ResourceType) -> None:
-        """Set the call's api-version: the newest stable one of its type that was not refused yet.
+        """Set the call's api-version: the newest stable one of its type that was never refused.
 
-        A version that was refused only in another subscription is the second choice.
+        Without one, the newest that was refused in other subscriptions alone; then the newest.
 
         Raises:
             ConfigurationError: the provider does not list the type.
@@ -84,13 +84,15 @@ class Providers:
 
         """
         versions = await self._list_versions(call, kind)
-        refused = {
-            one for (_, other), some in self._refused.items() if other == kind for one in some
-        }
-        version = choose_version(versions, failed=refused)
-        if version is None:
-            own = self._refused.get(_scope_of(call, kind), set())
-            version = choose_version(versions, failed=own) or choose_version(versions)
+        anywhere = set[str]().union(
+            *(refused for (_, other), refused in self._refused.items() if other == kind)
+        )
+        here = self._refused.get(_scope_of(call, kind), set())
+        version = (
+            choose_version(versions, failed=anywhere)
+            or choose_version(versions, failed=here)
+            or choose_version(versions)
+        )
         if version is None:
             msg = f"the provider {kind.namespace} has no api-version for the type {kind.type!r}"
             raise ConfigurationError(msg, help="Check the type's spelling, or pass api_version=")
@@ -109,10 +111,8 @@ class Providers:
 
     async def _list_versions(self, call: Call, kind: ResourceType) -> tuple[str, ...]:
         """Return all versions of a type, best first, as any readable subscription lists them."""
-        key, path = (
-            kind.namespace.casefold(),
-            f"{_subscription_of(call)}/providers/{kind.namespace}",
-        )
+        key = kind.namespace.casefold()
+        path = f"{_subscription_of(call)}/providers/{kind.namespace}"
         known = self._documents.setdefault(key, {})
         if not known:
             await self._read_any(key, path)
@@ -131,7 +131,7 @@ class Providers:
         leader = self._leading.setdefault(key, path)
         if leader.casefold() != path.casefold():
             with contextlib.suppress(AiomsiError, TimeoutError):
-                async with asyncio.timeout(_PATIENCE):
+                async with asyncio.timeout(_MAX_LEADER_WAIT):
                     await self._read(key, leader)
         if not self._documents[key]:
             await self._read(key, path)
@@ -151,13 +151,14 @@ class Providers:
     async def _replace_version(
         self, call: Call, kind: ResourceType, error: ApiVersionError
     ) -> bool:
-        (asked,) = _VERSION.findall(call.url)
-        if asked in error.supported:
-            # A service may respond so during its deployment; the same call succeeds later.
+        (requested,) = _VERSION.findall(call.url)
+        if requested in error.supported:
+            # The service lists the version that it refuses, as some do during their deployment. The
+            # retry rule repeats the call.
             return False
         refused = self._refused.setdefault(_scope_of(call, kind), set())
-        refused.add(asked)
-        if call.fixes >= _MOST_FIXES:
+        refused.add(requested)
+        if call.fixes >= _MAX_FIXES:
             return False
         version = choose_version(
             error.supported or await self._list_versions(call, kind), failed=refused
@@ -168,7 +169,7 @@ class Providers:
         return True
 
     async def _ensure_registered(self, call: Call, error: RegistrationRequiredError) -> bool:
-        """Register the subscription or wait until ARM sees it; return whether to repeat."""
+        """Register the subscription, or wait for ARM to see that; return whether to repeat."""
         subscription = _subscription_of(call)
         if not subscription or error.namespace is None:
             return False
@@ -177,16 +178,16 @@ class Providers:
         until = call.registered.get(key) or self._lagging.get(key, now)
         if now < until:
             call.registered[key] = until
-            # Each wait equals the age of the registration, so the waits double.
-            await self._connection.pause(
-                min(max(_PAUSE, now - (until - _LAG)), _LONGEST_PAUSE, until - now)
-            )
+            # Each pause is as long as the registration is old, so the pauses double.
+            age = now - (until - _MAX_LAG)
+            pause = min(max(age, _PAUSE), _LONGEST_PAUSE)
+            await self._connection.pause(min(pause, until - now))
         elif key in call.registered:
             error.add_note(
-                f"The subscription is registered, but ARM did not see that within {_LAG:.0f} s"
+                f"The subscription is registered, but ARM did not see that within {_MAX_LAG:.0f} s"
             )
             return False
-        elif call.fixes >= _MOST_FIXES or not await self._registrations.get(
+        elif call.fixes >= _MAX_FIXES or not await self._registrations.get(
             key, lambda: self._register(path)
         ):
             return False
@@ -200,7 +201,7 @@ class Providers:
     async def _register(self, path: str) -> bool:
         """Register, and wait for the end; return False if that takes too long."""
         clock, pause = self._connection.clock, _PAUSE
-        until = clock.monotonic() + _REGISTRATION
+        until = clock.monotonic() + _MAX_REGISTRATION
         document = await self._begin_registration(f"{path}/register")
         while _registration_state(document) != "registered":
             if clock.monotonic() + pause > until:
@@ -208,11 +209,12 @@ class Providers:
             await self._connection.pause(pause)
             pause = min(pause * 2, _LONGEST_PAUSE)
             document = await self._request("GET", path)
-        self._lagging[path.casefold()] = clock.monotonic() + _LAG
+        self._lagging[path.casefold()] = clock.monotonic() + _MAX_LAG
         return True
 
     async def _begin_registration(self, path: str) -> Any:
-        for _ in range(_MOST_REGISTERING - 1):
+        """Send the POST, and return the provider's document."""
+        for _ in range(_MAX_REGISTRATION_REQUESTS - 1):
             try:
                 return await self._request("POST", path)
             except (ArmConnectionError, ArmError) as error:
@@ -228,28 +230,27 @@ class Providers:
 
 
 class SharedCalls(Generic[T]):
-    """Calls by key, each shared by all its callers: done once, and cancelled by none of them.
+    """Work by key, each shared by all callers that come while it is under way.
 
-    Callers wait for a call under way. Its failure is raised in all of them, and not kept.
+    A cancelled caller does not cancel it. Each caller raises its failure.
 
     Args:
         connection: starts the tasks, and cancels them when the session is closed.
         name: the name of the tasks.
-        keeps: whether a result is kept for later callers.
 
     """
 
-    def __init__(self, connection: Connection, name: str, *, keeps: bool) -> None:
+    def __init__(self, connection: Connection, name: str) -> None:
         self._connection = connection
         self._name = name
-        self._keeps = keeps
         self._tasks: dict[Hashable, asyncio.Task[T]] = {}
 
     async def get(self, key: Hashable, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Return the result for a key; start the work if none is under way.
+        """Return the result of the work under way for a key; start it if there was none.
 
         Raises:
             Exception: a copy of the work's exception, for each caller a separate one.
+            UsageError: the session was closed.
 
         """
         task = self._tasks.get(key)
@@ -266,15 +267,14 @@ class SharedCalls(Generic[T]):
             raise copy.copy(error)
         return task.result()
 
-    def _on_done(self, key: Hashable, task: asyncio.Task[T]) -> None:
-        if not self._keeps or task.cancelled() or task.exception() is not None:
-            del self._tasks[key]
+    def _on_done(self, key: Hashable, _: asyncio.Task[T]) -> None:
+        del self._tasks[key]
 
 
 def _subscription_of(call: Call) -> str:
     """Return the subscription's part of the call's path; empty outside of subscriptions."""
-    found = _SUBSCRIPTION.match(get_path(call.url))
-    return found[0] if found else ""
+    subscription = read_path(call.url).subscription_id
+    return "" if subscription is None else f"/subscriptions/{subscription}"
 
 
 def _scope_of(call: Call, kind: ResourceType) -> tuple[str, ResourceType]:

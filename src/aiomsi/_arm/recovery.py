@@ -102,7 +102,7 @@ class Recovery:
                     "a larger ArmRetry(total_budget=...) or timeout= lets the call wait for that"
                 )
             raise call.mark_uncertain(error)
-        return await self._compare(call, error) if again.look else None
+        return await self._compare(call, error) if again.check_first else None
 
     async def _wait(self, call: Call, again: RetryDecision) -> bool:
         """Wait before the next request; return False if the call ends before that."""

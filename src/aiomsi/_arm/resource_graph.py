@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from aiomsi._arm.pager import Items, More, PageResult, iter_pages
+from aiomsi._arm.pager import FetchPage, Items, PageResult, iter_pages
 from aiomsi._arm.protocol.paging import PageLinks
 from aiomsi._arm.protocol.queries import (
     RowCount,
@@ -32,8 +32,7 @@ _API_VERSION = "2022-10-01"
 _SUBSCRIPTIONS = 300
 """Subscriptions per query, as Microsoft advises; the service accepts 1,000."""
 _MANAGEMENT_GROUPS = 10
-_ROWS = 1_000
-_BAD_QUERY = 400
+_PAGE_SIZE = 1_000
 
 logger = logging.getLogger("aiomsi")
 
@@ -61,8 +60,8 @@ def split_query(
         raise ConfigurationError(msg, help="Pass for example options={'$top': 100}")
     if subscriptions is not None and management_groups is not None:
         msg = "a query has subscriptions= or management_groups=, not both"
-        raise ConfigurationError(msg, help="The rows of what lies in both would come twice")
-    query = {"query": kql, "options": {"resultFormat": "objectArray", "$top": _ROWS, **more}}
+        raise ConfigurationError(msg, help="Resources in both would be returned twice")
+    query = {"query": kql, "options": {"resultFormat": "objectArray", "$top": _PAGE_SIZE, **more}}
     if subscriptions is not None:
         return [
             {**query, "subscriptions": batch}
@@ -82,7 +81,7 @@ def _split_scopes(scopes: object, size: int) -> list[list[str]]:
         raise ConfigurationError(msg, help=f"Pass [{scopes!r}]")
     names = list(scopes)
     if not all(isinstance(name, str) for name in names):
-        msg = "the scopes of a query are texts"
+        msg = "the scopes of a query are strings"
         raise ConfigurationError(msg)
     return [names[start : start + size] for start in range(0, len(names), size)]
 
@@ -96,7 +95,14 @@ def iter_rows(
 
 
 class _Rows:
-    """The iteration over the pages of all queries."""
+    """The state of the iteration over the pages of all queries, one query after the other.
+
+    Args:
+        sender: sends the queries.
+        bodies: the queries' bodies.
+        timeout: seconds for each page.
+
+    """
 
     def __init__(
         self, sender: Sender, bodies: Iterable[Mapping[str, Any]], timeout: float | None
@@ -105,68 +111,57 @@ class _Rows:
         self._url = build_url(self._connection.cloud, "POST", _PATH, Options(_API_VERSION))
         self._timeout = timeout
         self._bodies = iter(bodies)
-        self._body: Mapping[str, Any] = {}
-        self._chain = PageLinks(self._connection.cloud)
-        self._count: RowCount | None = None
-        self._unsorted: Mapping[str, Any] | None = None
+        # Of the present query, set by `next_query`: the body for the next page; the tokens so far;
+        # the rows so far; and until the first page is read, the body as it was before the sorting.
+        self._body: Mapping[str, Any]
+        self._tokens: PageLinks
+        self._count: RowCount
+        self._unsorted: Mapping[str, Any] | None
 
-    def next_query(self, wait: float = 0.0) -> More | None:
-        """Select the next query, and return its first request; None after the last query."""
+    def next_query(self, wait: float = 0.0) -> FetchPage | None:
+        """Begin the next query, and return the function that fetches its first page.
+
+        None after the last query. `wait` is as for `_fetch`.
+        """
         body = next(self._bodies, None)
         if body is None:
             return None
-        # A skip token is valid only in its own query.
-        self._body, self._chain, self._count = (
-            sort_query(body),
-            PageLinks(self._connection.cloud),
-            RowCount(body),
-        )
+        self._body, self._count = sort_query(body), RowCount(body)
+        self._tokens = PageLinks(self._connection.cloud)
         self._unsorted = body if self._body != body else None
-        return partial(self._request, wait)
+        return partial(self._fetch, wait)
 
     def read(self, response: ArmResponse) -> PageResult:
         """Decode a page."""
         page = read_rows(response)
         self._unsorted = None
-        rows = page.items if self._count is None else self._count.new_rows(page)
+        rows = self._count.new_rows(page)
         try:
-            token = self._chain.next_token(page, response)
-            if token is None and self._count is not None:
+            token = self._tokens.next_token(page, response)
+            if token is None:
                 self._count.check_complete(page, response)
         except ServiceError as error:
             return PageResult(rows, error=error)
         wait = read_quota_wait(response.headers, self._connection.clock.wall())
-        if token is not None:
-            self._body = make_next_query(self._body, token)
-        return PageResult(
-            rows, self.next_query(wait) if token is None else partial(self._request, wait)
-        )
+        if token is None:
+            return PageResult(rows, self.next_query(wait))
+        self._body = make_next_query(self._body, token)
+        return PageResult(rows, partial(self._fetch, wait))
 
-    def _longest_wait(self) -> float:
-        """Return the longest wait for the quota: the caller's time-out, or the rule's budget."""
-        return self._connection.budget if self._timeout is None else self._timeout
+    async def _fetch(self, wait: float) -> ArmResponse:
+        """Send the query for a page, with fewer rows if the response would be too large.
 
-    async def _request(self, wait: float) -> ArmResponse:
-        """Send the query for a page, with fewer rows if the response would be too large."""
+        `wait` is the number of seconds until Resource Graph's quota is renewed.
+        """
         clock, timeout = self._connection.clock, self._timeout
-        if 0 < wait < self._longest_wait():
-            logger.info("Resource Graph's quota is used up: the next page waits for %.0f s", wait)
-            await self._connection.pause(wait)
-            timeout = None if timeout is None else timeout - wait
-        elif wait > 0:
-            # The response decides: it is a 429 if the quota is still used up.
-            logger.warning(
-                "Resource Graph's quota is used up for %.0f s: "
-                "the next page is requested without a wait",
-                wait,
-            )
         began = clock.monotonic()
+        if wait > 0:
+            await self._wait_for_quota(wait)
         while True:
             call = self._connection.prepare("POST", self._url, Options(json=self._body, lists=True))
+            left = None if timeout is None else timeout - (clock.monotonic() - began)
             try:
-                return await self._sender.send(
-                    call, None if timeout is None else timeout - (clock.monotonic() - began)
-                )
+                return await self._sender.send(call, left)
             except ThrottledError as error:
                 if error.retry_after:
                     end = _format_time(clock.wall() + error.retry_after)
@@ -176,6 +171,19 @@ class _Rows:
                 raise
             except ArmError as error:
                 self._body = self._other_body(error)
+
+    async def _wait_for_quota(self, wait: float) -> None:
+        """Wait for the quota, unless the page's time-out or the rule's budget would be over."""
+        if wait < (self._connection.budget if self._timeout is None else self._timeout):
+            logger.info("Resource Graph's quota is used up: the next page waits for %.0f s", wait)
+            await self._connection.pause(wait)
+        else:
+            # The response to the request without a wait is a 429 if the quota is still used up.
+            logger.warning(
+                "Resource Graph's quota is used up for %.0f s: "
+                "the next page is requested without a wait",
+                wait,
+            )
 
     def _other_body(self, error: ArmError) -> Mapping[str, Any]:
         """Return a body with fewer rows, or one without the added order.
@@ -191,9 +199,9 @@ class _Rows:
                 "Resource Graph's response was too large: pages have %d rows from now on", top
             )
             return smaller
-        if error.status == _BAD_QUERY and self._unsorted is not None:
-            # The table lacks the column, or the query is wrong. A wrong query must fail with the
-            # caller's text in the error.
+        if error.status == 400 and self._unsorted is not None:
+            # The table lacks the column `id`, or the query is wrong. A wrong query must fail with
+            # the caller's text in the error.
             body, self._unsorted = self._unsorted, None
             return body
         raise error

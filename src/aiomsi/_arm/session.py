@@ -143,6 +143,7 @@ class ArmSession(Verbs):
     ) -> AsyncGenerator[Any, None]:
         """Yield every item of a list, of every page; arguments and errors as for `pages`."""
         options = Options(api_version, params, json, headers=headers, timeout=timeout, lists=True)
+        del params, json, headers
         with late_import:
             from aiomsi._arm.pager import iter_items
         return iter_items(
@@ -189,6 +190,7 @@ class ArmSession(Verbs):
 
         """
         options = Options(api_version, params, json, headers=headers, timeout=timeout, lists=True)
+        del params, json, headers
         return self._pages(path, options, item_name, next_link_name, next_method, prefetch=prefetch)
 
     def query(

@@ -1,4 +1,9 @@
-"""The verbs of a session: each sends one request, or runs one long-running operation."""
+"""The verbs of a session: each sends one request, or runs one long-running operation.
+
+Error reporters show the locals of each frame that an exception leaves. A body and a header may be
+secret, and a URL may be signed. So each verb deletes these arguments as soon as `Options` and
+`Call` hold them, whose reprs omit them.
+"""
 
 from __future__ import annotations
 
@@ -31,15 +36,13 @@ else:
     OnProgress = Callable[..., object]
 
 _UNKNOWN_VERSION = "0000-00-00"
+"""The api-version of a call until `ProviderSupport` has looked it up."""
 
 Params: TypeAlias = Mapping[str, str | int | bool]
 
 
 class Verbs:
-    """The verbs of an `ArmSession`, which take a single path.
-
-    A separate class, because each verb lists all its arguments.
-    """
+    """The methods of an `ArmSession` that concern a single path, apart from the lists."""
 
     _connection: Connection
     _sender: Sender
@@ -79,8 +82,8 @@ class Verbs:
         options = Options(
             api_version, params, headers=headers, timeout=timeout, if_none_match=if_none_match
         )
+        del headers
         call = self._make_call("GET", path, options)
-        # Error reporters show a frame's locals, and the URL may be signed.
         del path, params
         return (await self._sender.send(call, timeout)).json()
 
@@ -100,6 +103,7 @@ class Verbs:
 
         """
         options = Options(api_version, params, headers=headers, timeout=timeout)
+        del headers
         call = self._make_call("HEAD", path, options)
         del path, params
         await self._sender.send(call, timeout)
@@ -147,7 +151,7 @@ class Verbs:
         options = Options(
             api_version, params, json, content, headers, timeout, if_match, if_none_match
         )
-        del json, content
+        del json, content, headers
         call = self._make_call("PUT", path, options)
         del path, params
         return await self._run(call, options, deadline, on_progress)
@@ -171,7 +175,7 @@ class Verbs:
         Arguments and errors as for `put`.
         """
         options = Options(api_version, params, json, content, headers, timeout, if_match)
-        del json, content
+        del json, content, headers
         call = self._make_call("PATCH", path, options)
         del path, params
         return await self._run(call, options, deadline, on_progress)
@@ -194,7 +198,7 @@ class Verbs:
         Arguments and errors as for `put`.
         """
         options = Options(api_version, params, json, content, headers, timeout)
-        del json, content
+        del json, content, headers
         call = self._make_call("POST", path, options)
         del path, params
         return await self._run(call, options, deadline, on_progress)
@@ -213,6 +217,7 @@ class Verbs:
     ) -> Any:
         """Delete a resource and wait for the end; arguments and errors as for `put`."""
         options = Options(api_version, params, headers=headers, timeout=timeout, if_match=if_match)
+        del headers
         call = self._make_call("DELETE", path, options)
         del path, params
         return await self._run(call, options, deadline, on_progress)
@@ -233,18 +238,19 @@ class Verbs:
     ) -> ArmResponse:
         """Send any request and return the whole response; a long-running operation is not polled.
 
-        `method` is an HTTP verb in capitals; the other arguments, and the errors, are those of
+        `method` is an HTTP verb in capitals. The other arguments, and the errors, are those of
         `put`.
         """
         options = Options(
             api_version, params, json, content, headers, timeout, if_match, if_none_match
         )
-        del json, content
+        del json, content, headers
         call = self._make_call(method, path, options)
         del path, params
         response = await self._sender.send(call, timeout)
         if call.pending_error is not None:
-            # Only the end of this change would show its origin, and `request` does not poll.
+            # The call's response was lost, and its resource is being changed. Only the end of that
+            # change shows whether it is this call's, and `request` does not poll.
             raise call.pending_error
         return response
 
@@ -265,14 +271,14 @@ class Verbs:
     ) -> Operation:
         """Send a request, and return its operation, which may already have ended.
 
-        `final_state_via` names the location of the result, for services whose responses do not:
-        ``x-ms-long-running-operation-options`` in Azure's API definitions. The other arguments,
-        and the errors, are those of `put`.
+        `final_state_via` names the place of the result, for services whose responses do not. It is
+        the value of ``x-ms-long-running-operation-options`` in Azure's API definitions. The other
+        arguments, and the errors, are those of `put`.
         """
         options = Options(
             api_version, params, json, content, headers, timeout, if_match, if_none_match
         )
-        del json, content
+        del json, content, headers
         call = self._make_call(method, path, options)
         del path, params
         return await self._begin(call, options, final_state_via)
@@ -293,17 +299,12 @@ class Verbs:
     # Creating calls. Modules that a GET does not need are imported late.
 
     def _make_call(self, method: str, path: str, options: Options) -> Call:
-        """Create a call; without an api-version, with a placeholder that `Sender.send` replaces."""
+        """Create a call; without an api-version, with `_UNKNOWN_VERSION`."""
+        cloud = self._connection.cloud
         if options.api_version is not None or has_version(path, options):
-            return self._connection.prepare(
-                method, build_url(self._connection.cloud, method, path, options), options
-            )
-        url = build_url(
-            self._connection.cloud,
-            method,
-            path,
-            attrs.evolve(options, api_version=_UNKNOWN_VERSION),
-        )
+            url = build_url(cloud, method, path, options)
+            return self._connection.prepare(method, url, options)
+        url = build_url(cloud, method, path, attrs.evolve(options, api_version=_UNKNOWN_VERSION))
         with late_import:
             from aiomsi._arm.protocol.api_versions import find_resource_type
 
@@ -314,6 +315,7 @@ class Verbs:
             )
             raise ConfigurationError(msg, help="Pass api_version=")
         call = self._connection.prepare(method, url, options)
+        # `Sender.send` then has the version looked up.
         call.kind, call.lacks_version = kind, True
         return call
 
@@ -332,6 +334,7 @@ class Verbs:
         deadline: float | None,
         on_progress: OnProgress | None,
     ) -> Any:
+        # `result` checks these, too, but only after the call was sent.
         check_seconds("deadline", deadline)
         check_callable("on_progress", on_progress)
         operation = await self._begin(call, options)

@@ -78,13 +78,13 @@ class Pause:
     """The seconds after a failed fetch in which no fetch starts.
 
     Attributes:
-        served: the pause while a usable token is held.
-        unserved: the pause while no usable token is held. Each call raises the failure meanwhile.
+        usable: the pause while a usable token is held.
+        unusable: the pause while no usable token is held. Each call raises the failure meanwhile.
 
     """
 
-    served: float = 0.0
-    unserved: float = 0.0
+    usable: float = 0.0
+    unusable: float = 0.0
 
 
 def decide_pause(

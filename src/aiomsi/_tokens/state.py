@@ -270,8 +270,8 @@ def apply_failure(
         failing=failing,
         losses=0,
         unattended=0,
-        retry_at_usable=now.monotonic + pause.served,
-        retry_at_unusable=now.monotonic + pause.unserved,
+        retry_at_usable=now.monotonic + pause.usable,
+        retry_at_unusable=now.monotonic + pause.unusable,
     ), failure
 
 

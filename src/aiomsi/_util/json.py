@@ -50,6 +50,16 @@ def loads(data: bytes, content_type: str | None = None) -> Any:
         raise ValueError(msg) from None
 
 
+def get_member(document: object, name: str, default: Any = None) -> Any:
+    """Return an object's member, ignoring the case of its name; `default` without one."""
+    if not isinstance(document, dict):
+        return default
+    if name in document:
+        return document[name]
+    folded = name.lower()
+    return next((value for key, value in document.items() if key.lower() == folded), default)
+
+
 def _text(data: bytes, content_type: str | None) -> str:
     """Return the text of a JSON document."""
     try:

@@ -56,8 +56,10 @@ def test_rows_of_a_query_are_read(document: object, page: Page) -> None:
 
 
 def test_a_page_knows_how_many_rows_there_are() -> None:
-    for total, known in ((7, 7), (0, 0), ("7", None), (True, None), (None, None)):
-        assert read_rows(answer({"data": [], "totalRecords": total})).total == known
+    known = ((7, 7), (0, 0), ("7", 7), (" 07 ", 7))
+    unknown = (True, None, "", "7.5", "-7", "\u0667", "9" * 5_000, 7.5)
+    for total, read in (*known, *((total, None) for total in unknown)):
+        assert read_rows(answer({"data": [], "totalRecords": total})).total == read
 
 
 @pytest.mark.parametrize(
@@ -78,6 +80,8 @@ def test_an_error_in_place_of_rows_keeps_its_code(document: object) -> None:
 def test_a_page_with_fewer_rows_than_it_counts_is_an_error() -> None:
     with pytest.raises(ServiceError, match="1 rows and counts 2"):
         read_rows(answer({"data": [{}], "count": 2}))
+    with pytest.raises(ServiceError, match="1 rows and counts 2"):
+        read_rows(answer({"data": [{}], "count": "2"}))
     assert read_rows(answer({"data": [{}, {}], "count": 1})).items == [{}, {}]
 
 
@@ -193,7 +197,7 @@ def test_a_page_that_is_too_large_is_halved() -> None:
     }
 
 
-@pytest.mark.parametrize("top", ["5", None, True, 1, 0])
+@pytest.mark.parametrize("top", ["five", None, True, 1, 0])
 def test_a_page_without_a_size_is_not_halved(top: object) -> None:
     assert shrink_page({"query": "x", "options": {"$top": top}}, TOO_LARGE) is None
 

@@ -6,6 +6,7 @@ import pickle
 import pytest
 
 from aiomsi import ConfigurationError, ResourceId
+from aiomsi._arm.protocol.resource_ids import read_path
 
 SUB = "/subscriptions/98f51385-2edc-4b79-bed9-7718de4cb861"
 GROUP = f"{SUB}/resourceGroups/DevTest"
@@ -232,6 +233,28 @@ def test_a_name_that_would_lead_elsewhere_is_refused(name: str) -> None:
 def test_types_and_names_must_match(kind: str, names: tuple[str, ...]) -> None:
     with pytest.raises(ConfigurationError, match=rf"got {len(names)}$"):
         ResourceId(GROUP).resource(kind, *names)
+
+
+@pytest.mark.parametrize(
+    ("url", "text", "subscription", "namespace"),
+    [
+        (f"https://management.azure.com:443{VNET}/?s=/x#y", VNET, SUB[15:], "Microsoft.Network"),
+        (f"{GROUP}#/providers/Microsoft.X", GROUP, SUB[15:], None),
+        (f"{SUB}/providers/Microsoft.Web/register", None, SUB[15:], "Microsoft.Web"),
+        (f"{SUB}/providers", None, SUB[15:], None),
+        ("/Subscriptions/a%20b/x", None, "a%20b", None),
+        ("/subscriptions//x/../y", None, None, None),
+        ("https://management.azure.com", "/", None, None),
+        ("", "/", None, None),
+    ],
+)
+def test_path_of_a_url_is_read_without_checks(
+    url: str, text: str | None, subscription: str | None, namespace: str | None
+) -> None:
+    parsed = read_path(url)
+    assert parsed.text == (text or url)
+    assert (parsed.subscription_id, parsed.namespace) == (subscription, namespace)
+    assert parsed.segments == tuple(parsed.text[1:].split("/"))
 
 
 def test_ids_are_values() -> None:

@@ -55,7 +55,7 @@ def test_uncertain_calls_but_post_are_repeated_writes_checked(
 ) -> None:
     decided = decide_retry(attempt(method, status), RULE)
     assert decided == (
-        None if method == "POST" else RetryDecision(1.0, look=method in ("PUT", "PATCH"))
+        None if method == "POST" else RetryDecision(1.0, check_first=method in ("PUT", "PATCH"))
     )
 
 
@@ -134,7 +134,7 @@ def test_unreadable_response_to_a_write_is_checked_first(method: str, again: boo
         attempt_without_response(method, "/x", number=1, elapsed=0, unreadable=True), lambda _: 1.0
     )
     assert (found is not None) is again
-    assert found is None or found.look == (method in ("PUT", "PATCH"))
+    assert found is None or found.check_first == (method in ("PUT", "PATCH"))
 
 
 @pytest.mark.parametrize(
@@ -199,7 +199,7 @@ def test_the_rule_may_be_any_function() -> None:
         seen.append(one)
         return -1.0 if one.number < 2 else None
 
-    assert decide_retry(attempt("PUT", 504), rule) == RetryDecision(0.0, look=True)
+    assert decide_retry(attempt("PUT", 504), rule) == RetryDecision(0.0, check_first=True)
     assert decide_retry(attempt("POST", 504), rule) == RetryDecision(0.0)
     assert decide_retry(attempt("PUT", 504, number=2), rule) is None
     assert len(seen) == 3

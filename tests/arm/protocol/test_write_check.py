@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from aiomsi._arm.protocol.write_check import WriteStatus, compare, equals_put, holds
+from aiomsi._arm.protocol.write_check import WriteStatus, compare, contains, equals_put
 
 GROUP = "/subscriptions/S/resourceGroups/G"
 SENT = {
@@ -127,8 +127,8 @@ def test_put_without_a_member_of_the_resource_is_not_done(removed: dict[str, Any
 @pytest.mark.parametrize("tag", ["id", "name", "type", "etag", "systemData", "provisioningState"])
 def test_tag_named_as_a_service_member_counts(tag: str) -> None:
     assert not equals_put({"tags": {tag: "x"}}, {"tags": {}})
-    assert not holds({"tags": {tag: "x"}}, {"tags": {}})
-    assert not holds({"tags": {tag: "x"}}, {"tags": {tag: "y"}})
+    assert not contains({"tags": {tag: "x"}}, {"tags": {}})
+    assert not contains({"tags": {tag: "x"}}, {"tags": {tag: "y"}})
 
 
 def test_members_of_the_service_are_left_aside() -> None:
@@ -146,7 +146,7 @@ def test_members_of_the_service_are_left_aside() -> None:
         {"eTag": "2", "Properties": {"ProvisioningState": "x"}},
         {"properties": {"provisioningState": "y"}},
     )
-    assert holds({"a": 1, **written}, {"a": 1, "etag": "1", "name": "other"})
+    assert contains({"a": 1, **written}, {"a": 1, "etag": "1", "name": "other"})
 
 
 @pytest.mark.parametrize(
@@ -215,7 +215,7 @@ def test_put_is_compared_both_ways(found: object, sent: object, equal: bool) -> 
     ],
 )
 def test_patch_is_compared_in_what_it_sends(found: object, sent: object, held: bool) -> None:
-    assert holds(found, sent) is held
+    assert contains(found, sent) is held
 
 
 def test_depth_of_a_comparison_is_bounded() -> None:
@@ -224,5 +224,5 @@ def test_depth_of_a_comparison_is_bounded() -> None:
     for _ in range(10_000):
         deep, deeper = [deep], {"a": deeper}
     assert not equals_put(deep, deep)
-    assert not holds(deep, deep)
-    assert not holds(deeper, deeper)
+    assert not contains(deep, deep)
+    assert not contains(deeper, deeper)

@@ -15,6 +15,8 @@ from urllib.parse import unquote
 
 import attrs
 
+from aiomsi._arm.protocol.resource_ids import read_path
+
 _RESOURCES = "Microsoft.Resources"
 _REGISTRATIONS = frozenset({"register", "unregister", "providerpermissions"})
 _VERSION = re.compile(r"(\d{4}-\d{2}-\d{2})(?:-([A-Za-z][A-Za-z0-9.-]*))?", re.ASCII)
@@ -43,28 +45,24 @@ def find_resource_type(path: str) -> ResourceType | None:
     Resources of ARM itself, such as groups, belong to the namespace ``Microsoft.Resources``. None
     if the path does not determine a type.
     """
-    address = path.partition("#")[0].partition("?")[0]
-    if "://" in address:
-        address = "/" + address.partition("://")[2].partition("/")[2]
-    segments = [unquote(segment) for segment in address.strip("/").split("/")]
-    keywords = _find_keywords(segments)
-    if not keywords:
+    parsed = read_path(path)
+    namespace = parsed.namespace
+    if namespace is None and "" in parsed.segments:
         # If the path has no provider with its empty segments, they are superfluous slashes, not
         # empty names as in ".../resourceGroups//providers/...".
-        segments = [segment for segment in segments if segment]
-        keywords = _find_keywords(segments)
-    namespace, *pairs = (segments[keywords[-1] + 1 :] if keywords else []) or [""]
-    if pairs and pairs[0].lower() not in _REGISTRATIONS:
-        return ResourceType(namespace, "/".join(pairs[::2]))
+        parsed = read_path("/".join(filter(None, parsed.segments)))
+        namespace = parsed.namespace
+    types = parsed.types
+    if namespace is not None and types and types[0].lower() not in _REGISTRATIONS:
+        return ResourceType(unquote(namespace), unquote("/".join(types)))
     # ARM serves the path itself, and its keywords are the type. A path below a resource is not
-    # ARM's.
-    words = segments[: len(segments) - len(pairs)][::2]
-    return ResourceType(_RESOURCES, "/".join(words)) if words and len(keywords) < 2 else None
-
-
-def _find_keywords(segments: list[str]) -> list[int]:
-    """Return the indices of ``providers`` keywords; at an odd index the word is a group's name."""
-    return [at for at, word in enumerate(segments) if word.lower() == "providers" and at % 2 == 0]
+    # ARM's, and has an earlier "providers".
+    words = parsed.segments[::2]
+    if namespace is not None:
+        words = words[: len(words) - len(types)]
+        if "providers" in map(str.lower, words[:-1]):
+            return None
+    return ResourceType(_RESOURCES, unquote("/".join(words))) if words[0] else None
 
 
 def find_versions(document: object, resource_type: ResourceType) -> tuple[str, ...]:

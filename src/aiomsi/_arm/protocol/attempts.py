@@ -140,13 +140,13 @@ class RetryDecision:
 
     Attributes:
         delay: seconds to wait before the call is repeated.
-        look: whether to GET the resource first and decide by
-            `aiomsi._arm.protocol.write_check.seen`.
+        check_first: whether to GET the resource first and decide by
+            `aiomsi._arm.protocol.write_check.compare`.
 
     """
 
     delay: float
-    look: bool = False
+    check_first: bool = False
 
 
 def decide_retry(attempt: ArmAttempt, rule: RetryRule) -> RetryDecision | None:
@@ -160,7 +160,7 @@ def decide_retry(attempt: ArmAttempt, rule: RetryRule) -> RetryDecision | None:
         None
         if delay is None
         else RetryDecision(
-            max(0.0, delay), look=attempt.doubtful and attempt.method in CHECKED_WRITES
+            max(0.0, delay), check_first=attempt.doubtful and attempt.method in CHECKED_WRITES
         )
     )
 

@@ -15,7 +15,7 @@ from aiomsi._arm.protocol.errors.body import ErrorDetail, find_detail, parse_det
 from aiomsi._arm.protocol.links import is_same_path
 from aiomsi._arm.protocol.operations.state import Outcome
 from aiomsi._arm.protocol.response import ArmResponse
-from aiomsi._util.json import loads
+from aiomsi._util.json import get_member, loads
 
 _MAX_PERCENT = 1e6
 """The highest plausible value: services count to 1 or to 100. NaN is rejected, too."""
@@ -43,6 +43,12 @@ RUNNING_STATES = frozenset(
 # For some resource types these are the normal state, so a resource in them need not be changing.
 _RESTING_STATES = frozenset({"accepted", "started"})
 _PARTICIPLE = re.compile(r"[A-Za-z]ing(?![a-z])")
+# Only the beginning of a state counts, because some services append JSON or a sentence.
+_END = re.compile(
+    r"[a-z _-]*(?:"
+    r"succe|complete|fail|cancel|deleted|finish|abort|reject|expire|timed|stopped|error)",
+    re.IGNORECASE,
+)
 _RECORD_MEMBERS = frozenset(
     {
         *(
@@ -84,6 +90,15 @@ def is_running(word: str | None) -> bool:
     return word.lower() in RUNNING_STATES - _RESTING_STATES or _PARTICIPLE.search(word) is not None
 
 
+def sounds_final(word: str) -> bool:
+    """Return whether an unknown state of a record seems to mean its end.
+
+    ``SucceededWithErrors`` does, ``Canceling`` and ``Created`` do not. By the contract the
+    operation continues in each of them, and ``ValidationSucceeded`` may be a stage of it.
+    """
+    return not is_running(word) and _END.match(word) is not None
+
+
 def is_deleted(word: str | None) -> bool:
     """Return whether a state means that the resource is deleted; it may still be recoverable."""
     return word is not None and word.lower() == "deleted"
@@ -95,15 +110,6 @@ def decode_body(response: ArmResponse) -> Any:
         return loads(response.body, response.headers.get("Content-Type")) if response.body else None
     except ValueError:
         return None
-
-
-def get_member(document: object, name: str) -> Any:
-    """Return an object's member, ignoring the case of its name; None without one."""
-    if not isinstance(document, dict):
-        return None
-    if name in document:
-        return document[name]
-    return next((value for key, value in document.items() if key.lower() == name.lower()), None)
 
 
 def get_text(document: object, name: str) -> str | None:
@@ -143,6 +149,13 @@ def has_error(document: object) -> bool:
         return bool(error.strip())
     code = get_text(error, "code")
     return (code is not None and code.lower() != "none") or get_text(error, "message") is not None
+
+
+def is_bare_error(document: object) -> bool:
+    """Return whether a document has no member but its ``error``: the results of actions have."""
+    return isinstance(document, dict) and all(
+        value is None or name.lower() == "error" for name, value in document.items()
+    )
 
 
 # Reasons

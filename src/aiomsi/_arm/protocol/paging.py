@@ -16,16 +16,18 @@ from typing import Any
 import attrs
 
 from aiomsi import _errors
-from aiomsi._arm.protocol.body import FINAL_STATES, get_member, get_text, has_error
+from aiomsi._arm.protocol.body import FINAL_STATES, get_text, has_error
 from aiomsi._arm.protocol.errors.body import ErrorDetail, read_detail
 from aiomsi._arm.protocol.links import resolve_link
 from aiomsi._arm.protocol.response import ArmResponse
 from aiomsi._clouds import Cloud
+from aiomsi._util.json import get_member
 
 _LINKS = ("nextlink", "@nextlink", "@odata.nextlink", "odata.nextlink", "nextpagelink")
 _ITEMS = "value"
 _CODES = ("code", "errorCode", "statusCode")
 _NO_ERROR = frozenset({"", "none", "ok", "success", "succeeded"})
+_ABSENT = object()
 _COUNTS = frozenset({"count", "totalcount", "total", "totalrecords", "totalrecordcount"})
 
 
@@ -70,11 +72,16 @@ def read_page(
     if not isinstance(document, dict):
         raise make_no_page_error(response, "neither an object nor a list")
     link = _find_link(response, document, (next_link_name,) if next_link_name else _LINKS)
-    found, items = _find_member(document, item_name)
+    found = _find_member(document, item_name, _ABSENT)
+    items = None if found is _ABSENT else found
     if items is not None and not isinstance(items, list):
         raise make_no_page_error(response, f"an {item_name!r} that is no list")
     check_no_error(response, document, empty=not items)
-    if items is None and link is None and not _is_empty_page(document, item_name, found=found):
+    if (
+        items is None
+        and link is None
+        and not _is_empty_page(document, item_name, found=found is not _ABSENT)
+    ):
         raise _make_no_items_error(response, document, item_name)
     return Page(items or [], next_link=link)
 
@@ -135,21 +142,20 @@ def _hash_link(link: str) -> bytes:
     return blake2b(link.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
-def _find_member(document: Mapping[str, Any], name: str) -> tuple[bool, Any]:
-    """Return whether a member exists, and its value; ignore case; a dot leads into an object."""
-    for key, value in document.items():
-        if key.lower() == name.lower():
-            return True, value
+def _find_member(document: object, name: str, default: Any = None) -> Any:
+    """Return a member as `get_member` does; a dot in the name may lead into an object."""
+    found = get_member(document, name, _ABSENT)
+    if found is not _ABSENT:
+        return found
     outer, dot, inner = name.partition(".")
-    within = _find_member(document, outer)[1] if dot and outer else None
-    return _find_member(within, inner) if isinstance(within, dict) else (False, None)
+    return _find_member(get_member(document, outer), inner, default) if dot else default
 
 
 def _find_link(
     response: ArmResponse, document: Mapping[str, Any], names: tuple[str, ...]
 ) -> str | None:
     for name in names:
-        link = _find_member(document, name)[1]
+        link = _find_member(document, name)
         if isinstance(link, str) and link.strip():
             return link
         if link is not None and not isinstance(link, str):

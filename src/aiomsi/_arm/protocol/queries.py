@@ -32,6 +32,7 @@ _WORD = re.compile(r"[\w-]+")
 _TABLE = re.compile(r"\s*\w+\s*", re.ASCII)
 _NEW_ID = re.compile(r"\bid\s*=(?![=~])", re.IGNORECASE)
 _AMOUNT = re.compile(r"\s*[\w-]+\s+(\d{1,9})\b")
+_DIGITS = re.compile(r"\s*[0-9]{1,18}\s*", re.ASCII)
 _LIMITS = frozenset({"limit", "take", "sample", "top"})
 _SORTS = frozenset({"sort", "order", "top"})
 _KEEP_ROWS = frozenset(
@@ -79,6 +80,9 @@ def read_rows(response: ArmResponse) -> Page:
 
 
 def _read_integer(value: object) -> int | None:
+    """Return a number that is written as a number or as text; None for other values."""
+    if isinstance(value, str) and _DIGITS.fullmatch(value):
+        return int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
@@ -99,14 +103,14 @@ class QueryShape:
 
     Attributes:
         limits: the query's stages ``limit``, ``take``, ``sample`` and ``top``.
-        most: the number in the last stage, if that is one of `limits`; otherwise None.
+        max_rows: the number in the last stage, if that is one of `limits`; otherwise None.
         sortable: whether sorting by ``id`` changes only the order of the rows.
         unique: whether no two rows have the same ``id``.
 
     """
 
     limits: tuple[str, ...] = ()
-    most: int | None = None
+    max_rows: int | None = None
     sortable: bool = False
     unique: bool = False
 
@@ -134,7 +138,7 @@ def parse_shape(kql: str) -> QueryShape:
     ]
     return QueryShape(
         limits=tuple(dict.fromkeys(word for word in words if word in _LIMITS)),
-        most=int(amount[1]) if amount is not None else None,
+        max_rows=int(amount[1]) if amount is not None else None,
         sortable=unique and set(words) <= _KEEP_ID and all("id" in one for one in columns),
         unique=unique,
     )
@@ -228,7 +232,7 @@ class RowCount:
         """
         shape, total = self._shape, self._total if self._counts else None
         short = total is not None and self._given < total
-        if shape.most is not None and self._given >= shape.most:
+        if shape.max_rows is not None and self._given >= shape.max_rows:
             return
         if not page.truncated and not short:
             return

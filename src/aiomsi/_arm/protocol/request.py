@@ -339,30 +339,37 @@ def check_headers(headers: object) -> None:
             or belongs to the connection (`Host`, `Content-Length`, ...).
 
     """
+    fault = _find_header_fault(headers)
+    if fault is not None:
+        # Error reporters show the locals of this frame, and a value may be secret.
+        del headers
+        raise ConfigurationError(fault[0], help=fault[1])
+
+
+def _find_header_fault(headers: object) -> tuple[str, str] | None:
+    """Return the first fault of the caller's headers and the remedy; None without one."""
     if not isinstance(headers, Mapping):
-        msg = f"headers= takes a mapping, not {type(headers).__name__}"
-        raise ConfigurationError(msg)
+        return f"headers= takes a mapping, not {type(headers).__name__}", ""
     for name, value in headers.items():
         folded = name.strip(" \t:").lower() if isinstance(name, str) else ""
         if folded in _OWN_HEADERS:
-            msg = f"the header {name!r} is the session's own"
-            raise ConfigurationError(
-                msg, help="Pass ArmSession(credential=..., auxiliary=...) to use other identities"
+            return (
+                f"the header {name!r} is the session's own",
+                "Pass ArmSession(credential=..., auxiliary=...) to use other identities",
             )
         sendable = isinstance(value, str) and not re.search(_NOT_IN_HEADER, value)
         if not sendable or not isinstance(name, str) or not _TOKEN.fullmatch(name):
             # The value may be secret.
-            msg = (
-                f"the header {name!r} has a malformed name, or its value is no string, "
-                "or has a line break or control character"
-            )
-            raise ConfigurationError(msg)
+            return (
+                f"the header {name!r} has a malformed name, "
+                f"or its value is no string, or has a line break or control character"
+            ), ""
         if _is_of_connection(folded):
-            msg = f"the header {name!r} belongs to the connection, so a caller can't set it"
-            raise ConfigurationError(
-                msg,
-                help="Omit it; forward only those headers of another request that ARM needs",
+            return (
+                f"the header {name!r} belongs to the connection, so a caller can't set it",
+                "Omit it; forward only those headers of another request that ARM needs",
             )
+    return None
 
 
 def _is_of_connection(folded: str) -> bool:

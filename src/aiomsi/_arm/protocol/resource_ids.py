@@ -116,7 +116,7 @@ class ResourceId:
 
     @cached_property
     def _folded(self) -> tuple[str, ...]:
-        return tuple(segment.casefold() for segment in self.segments)
+        return tuple(self.text[1:].casefold().rstrip("/").split("/"))
 
     @property
     def subscription_id(self) -> str | None:
@@ -136,12 +136,10 @@ class ResourceId:
     @cached_property
     def _provider(self) -> int | None:
         """The index of the last ``providers`` keyword; at an odd index the word is a name."""
-        places = [
-            at
-            for at, word in enumerate(self._folded)
-            if word == "providers" and at % 2 == 0 and at + 1 < len(self._folded)
-        ]
-        return places[-1] if places else None
+        words = [word.lower() for word in self.segments[:-1:2]]
+        if "providers" not in words:
+            return None
+        return 2 * (len(words) - 1 - words[::-1].index("providers"))
 
     @property
     def namespace(self) -> str | None:
@@ -185,6 +183,20 @@ class ResourceId:
 
     def __hash__(self) -> int:
         return hash(self._folded)
+
+
+def read_path(url: str) -> ResourceId:
+    """Return the path of a URL as an id, without the checks of `ResourceId.parse`.
+
+    `url` may be a path, of an action too; its query is left out.
+    """
+    address = url.partition("#")[0].partition("?")[0]
+    if "://" in address:
+        address = address.partition("://")[2].partition("/")[2]
+    address = address.strip("/")
+    parsed = ResourceId.__new__(ResourceId)
+    vars(parsed).update(text=f"/{address}", segments=tuple(address.split("/")))
+    return parsed
 
 
 def _check_name(text: object) -> str:

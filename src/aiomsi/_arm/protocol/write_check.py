@@ -23,12 +23,12 @@ from typing import Any
 from aiomsi._arm.protocol.attempts import is_successful_404
 from aiomsi._arm.protocol.body import (
     FINAL_STATES,
-    get_member,
     get_provisioning_state,
     is_deleted,
     is_running,
 )
 from aiomsi._arm.protocol.errors.body import parse_detail
+from aiomsi._util.json import get_member
 
 _MAX_DEPTH = 64
 _OF_THE_SERVICE = frozenset({"id", "name", "type", "etag", "systemdata", "provisioningstate"})
@@ -77,7 +77,7 @@ def compare(method: str, sent: Any, status: int, found: Any) -> WriteStatus:
         return WriteStatus.RUNNING
     # The normal state of some types is a word such as "Active", which no list has.
     well = state is None or FINAL_STATES.get(state.lower(), "succeeded") == "succeeded"
-    equal = holds if method == "PATCH" else equals_put
+    equal = contains if method == "PATCH" else equals_put
     return (
         WriteStatus.DONE if well and sent is not None and equal(found, sent) else WriteStatus.REPEAT
     )
@@ -103,23 +103,20 @@ def equals_put(found: Any, sent: Any) -> bool:
     return _is_equal(_strip_service_members(found), _strip_service_members(sent), "", _MAX_DEPTH)
 
 
-def holds(found: Any, sent: Any) -> bool:
+def contains(found: Any, sent: Any) -> bool:
     """Return whether a resource equals the body of a PATCH in the members that the body has.
 
     A PATCH replaces an array as a whole, and many services replace the tags as a whole.
     """
     if not isinstance(found, dict) or not isinstance(sent, dict):
         return _is_equal(found, sent, "", _MAX_DEPTH)
-    tags = next((key for key in sent if key.casefold() == "tags"), None)
-    if tags is not None and not _is_equal(
-        get_member(found, "tags") or {}, sent[tags] or {}, "tags", _MAX_DEPTH
+    tags = get_member(sent, "tags", _ABSENT)
+    if tags is not _ABSENT and not _is_equal(
+        get_member(found, "tags") or {}, tags or {}, "tags", _MAX_DEPTH
     ):
         return False
-    return _is_merged(
-        found,
-        _strip_service_members({key: value for key, value in sent.items() if key != tags}),
-        _MAX_DEPTH,
-    )
+    others = {key: value for key, value in sent.items() if key.lower() != "tags"}
+    return _is_merged(found, _strip_service_members(others), _MAX_DEPTH)
 
 
 def _strip_service_members(document: Any) -> Any:

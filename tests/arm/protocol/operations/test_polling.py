@@ -27,14 +27,14 @@ from aiomsi._arm.protocol.operations.polling import (
     add_reason,
     advance,
     begin,
+    explain_poll_error,
     get_wait,
     lacks_reason,
     make_failure,
     make_unfinished_error,
     make_unreadable_error,
-    unreached,
 )
-from aiomsi._arm.protocol.operations.sources import missed
+from aiomsi._arm.protocol.operations.sources import count_failed_poll
 from aiomsi._arm.protocol.operations.state import (
     MAX_FAILED_POLLS,
     MAX_REST,
@@ -94,8 +94,8 @@ def then(progress: Progress, status: int, body: object = None, **headers: str) -
 
 
 def body_of(progress: Progress) -> object:
-    assert progress.answer is not None
-    return json.loads(progress.answer.body or b"null")
+    assert progress.final_response is not None
+    return json.loads(progress.final_response.body or b"null")
 
 
 # The response to the request
@@ -210,8 +210,8 @@ def test_put_that_is_only_accepted_polls_the_resource(body: object) -> None:
 def test_most_answers_begin_no_operation(method: str, status: int, body: object) -> None:
     progress = started(method, status, body)
     assert (progress.outcome, progress.next_url) == ("succeeded", None)
-    assert progress.answer is not None
-    assert progress.answer.status == status
+    assert progress.final_response is not None
+    assert progress.final_response.status == status
 
 
 def test_accepted_post_without_links_is_over() -> None:
@@ -524,10 +524,23 @@ def test_running_record_behind_a_location_is_no_success(method: str, state: str)
 
 def test_error_body_with_200_behind_a_location_is_a_failure() -> None:
     body = {"error": {"code": "X", "message": "Why"}}
-    for method in ("PUT", "PATCH", "DELETE"):
+    for method in ("PUT", "PATCH", "POST", "DELETE"):
         assert then(started(method, 202, L=LOCATION), 200, body).outcome == "failed"
-    # Some actions have an error as their result.
-    assert then(started("POST", 202, L=LOCATION), 200, body).outcome == "succeeded"
+
+
+@pytest.mark.parametrize(
+    ("body", "outcome"),
+    [
+        ({"Error": {"Code": "X"}, "properties": None}, "failed"),
+        ({"error": "Why"}, "failed"),
+        ({"error": {"code": "X"}, "properties": {"validated": []}}, "succeeded"),
+        ({"error": {"code": "X"}, "id": PATH, "name": "x"}, "succeeded"),
+        ({"error": {"code": "None"}}, "succeeded"),
+        ({"error": None}, "succeeded"),
+    ],
+)
+def test_error_beside_the_result_of_an_action_is_no_failure(body: object, outcome: str) -> None:
+    assert then(started("POST", 202, L=LOCATION), 200, body).outcome == outcome
 
 
 def test_resource_is_read_after_a_location_with_original_uri() -> None:
@@ -592,7 +605,7 @@ def test_resource_that_is_deleted_is_read_until_it_is_gone() -> None:
     assert progress.status == "Deleting"
     for status, body in ((404, None), (410, None), (204, None), (200, DELETED)):
         over = then(progress, status, body)
-        assert (over.outcome, over.answer, over.status) == ("succeeded", None, "Succeeded")
+        assert (over.outcome, over.final_response, over.status) == ("succeeded", None, "Succeeded")
     assert then(progress, 404, {"error": {"code": "SubscriptionNotFound"}}).failed_polls == 1
     assert then(progress, 200, b"<html>").failed_polls == 1
     failed = {"properties": {"provisioningState": "Failed"}}
@@ -634,20 +647,63 @@ def test_deletion_that_keeps_the_resource_ends_the_polling() -> None:
     assert "still exists" in str(make_unfinished_error(progress))
 
 
+@pytest.mark.parametrize(
+    "word", ["SucceededWithErrors", "CompletedWithWarnings", "Partially succeeded", "Timed out"]
+)
+def test_record_whose_state_sounds_final_is_not_polled_for_ever(word: str) -> None:
+    progress, waited = started("POST", 202, A=RECORD), 0.0
+    while not progress.is_at_rest:
+        waited += get_wait(progress)
+        progress = then(progress, 200, {"status": word})
+        assert (progress.outcome, progress.status) == (None, word)
+    assert MAX_REST <= waited < MAX_REST + 100
+    error = make_unfinished_error(progress)
+    assert repr(word) in str(error)
+    assert "Read the resource" in error.help
+    # It may have been a stage.
+    assert not then(progress, 200, {"status": "Running"}).is_at_rest
+    assert then(progress, 200, DONE).outcome == "succeeded"
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        *("Created", "Canceling", "Completing", "Running", "Dequeued", "PendingPurchases"),
+        'InProgress:{"upgrade": "Failed"}',
+        "CreatingAgentPools: 0/1 nodes completed",
+    ],
+)
+def test_record_with_any_other_state_is_polled_without_end(word: str) -> None:
+    progress = started("PUT", 201, A=RECORD)
+    for _ in range(200):
+        progress = then(progress, 200, {"status": word})
+    assert (progress.rested, progress.outcome) == (0.0, None)
+
+
+def test_record_that_counts_on_is_not_at_rest() -> None:
+    progress = started("PUT", 201, A=RECORD)
+    for percent in range(200):
+        word = {"status": "StageCompleted", "percentComplete": percent}
+        progress = then(progress, 200, word)
+    assert (progress.rested, progress.outcome) == (0.0, None)
+
+
 @pytest.mark.parametrize("method", ["PUT", "PATCH"])
 def test_accepted_update_is_over_when_the_resource_holds_it(method: str) -> None:
     progress = started(method, 202)
     assert (
-        advance(PUBLIC, progress, answer(200, READY), holds=lambda _: True).outcome == "succeeded"
+        advance(PUBLIC, progress, answer(200, READY), contains=lambda _: True).outcome
+        == "succeeded"
     )
     assert (
-        advance(PUBLIC, progress, answer(200, READY), holds=lambda _: None).outcome == "succeeded"
+        advance(PUBLIC, progress, answer(200, READY), contains=lambda _: None).outcome
+        == "succeeded"
     )
     while not progress.is_at_rest:
-        progress = advance(PUBLIC, progress, answer(200, READY), holds=lambda _: False)
+        progress = advance(PUBLIC, progress, answer(200, READY), contains=lambda _: False)
     assert "does not hold the members that were sent" in str(make_unfinished_error(progress))
     changed = advance(
-        PUBLIC, started(method, 202, RUNNING), answer(200, READY), holds=lambda _: False
+        PUBLIC, started(method, 202, RUNNING), answer(200, READY), contains=lambda _: False
     )
     assert changed.outcome == "succeeded"
 
@@ -713,7 +769,7 @@ def test_resource_that_cannot_be_read_is_polled_again() -> None:
 
 
 def test_get_without_a_response_is_a_strike() -> None:
-    assert missed(started("PUT", 201, A=RECORD)).failed_polls == 1
+    assert count_failed_poll(started("PUT", 201, A=RECORD)).failed_polls == 1
 
 
 def without_the_resource(progress: Progress, status: int = 404) -> Progress:
@@ -734,7 +790,11 @@ def test_delete_poll_404_after_a_readable_poll_is_success(
         status,
         {"error": {"code": "NotFound"}},
     )
-    assert (progress.outcome, progress.next_url, progress.answer) == ("succeeded", None, None)
+    assert (progress.outcome, progress.next_url, progress.final_response) == (
+        "succeeded",
+        None,
+        None,
+    )
 
 
 @pytest.mark.parametrize("start", STARTS)
@@ -854,10 +914,10 @@ def test_permanent_poll_error_ends_the_polling_at_once(
 
 
 def looked(
-    progress: Progress, body: object, holds: bool | None = None, status: int = 200
+    progress: Progress, body: object, contains: bool | None = None, status: int = 200
 ) -> Progress:
     assert progress.fallback
-    return advance(PUBLIC, progress, answer(status, body), holds=lambda _: holds)
+    return advance(PUBLIC, progress, answer(status, body), contains=lambda _: contains)
 
 
 def test_creation_ends_by_its_resource() -> None:
@@ -877,8 +937,8 @@ def test_update_ends_by_its_resource_if_that_holds_what_was_sent(
 ) -> None:
     progress = then(started(method, 202, begun, A=RECORD), 404)
     assert looked(progress, READY, True).outcome == "succeeded"
-    for holds in (False, None):
-        after = looked(progress, READY, holds)
+    for contains in (False, None):
+        after = looked(progress, READY, contains)
         assert (after.outcome, after.next_url) == (None, RECORD)
     assert advance(PUBLIC, progress, answer(200, READY)).outcome is None
 
@@ -1109,13 +1169,15 @@ def test_error_of_a_lost_poll_has_no_help_about_writes() -> None:
     lost = ArmConnectionError(
         "lost", help="Twice?", method="GET", url="u", client_request_id="i", attempts=1, elapsed=1
     )
-    error = unreached(progress, lost)
+    error = explain_poll_error(progress, lost)
     assert (
         str(error.args[0])
         == f"PUT {PATH} was accepted, but a poll of the state of its operation failed: lost"
     )
     assert "Twice" not in error.help
-    assert unreached(progress, TokenRefusedError("no token", help="Role?")).help.endswith("Role?")
+    assert explain_poll_error(progress, TokenRefusedError("no token", help="Role?")).help.endswith(
+        "Role?"
+    )
 
 
 def test_a_result_that_can_not_be_read_is_no_failure() -> None:
@@ -1184,11 +1246,11 @@ STATUSES = (
 )
 
 
-def told_so(holds: bool | None, _: object) -> bool | None:
-    return holds
+def give(contains: bool | None, _: object) -> bool | None:
+    return contains
 
 
-def is_proof(before: Progress, status: int, body: object, holds: bool | None) -> bool:
+def is_proof(before: Progress, status: int, body: object, contains: bool | None) -> bool:
     """Return whether a response proves that the operation that it ended has succeeded."""
     record = isinstance(body, dict) and str(body.get("status", "")).lower() == "succeeded"
     if before.fallback or before.reads == "resource":
@@ -1196,8 +1258,8 @@ def is_proof(before: Progress, status: int, body: object, holds: bool | None) ->
             return status in (204, 404, 410) or body == DELETED
         trusted = (
             before.created
-            or holds is True
-            or (before.reads == "resource" and (before.changing or holds is None))
+            or contains is True
+            or (before.reads == "resource" and (before.changing or contains is None))
         )
         final = status in (200, 204) or (status == 201 and body == READY)
         return final and trusted and body not in (RUNNING, DELETING)
@@ -1229,7 +1291,7 @@ def test_any_responses_end_without_unproved_success_or_spinning(method: str) -> 
             random.choice((None, RUNNING, READY)),
             **links,
         )
-        holds = random.choice((None, True, False))
+        contains = random.choice((None, True, False))
         # Services mostly keep to one kind of fault.
         bodies, statuses = random.sample(BODIES, 4), random.sample(STATUSES, 4)
         waits = []
@@ -1239,10 +1301,10 @@ def test_any_responses_end_without_unproved_success_or_spinning(method: str) -> 
             before, status, body = progress, random.choice(statuses), random.choice(bodies)
             waits.append(get_wait(progress))
             response = answer(status, body, url=progress.next_url or "")
-            progress = advance(PUBLIC, progress, response, holds=partial(told_so, holds))
+            progress = advance(PUBLIC, progress, response, contains=partial(give, contains))
             assert not (progress.outcome is not None and progress.next_url), seed
             if progress.outcome == "succeeded":
-                assert is_proof(before, status, body, holds), (seed, before, status, body)
+                assert is_proof(before, status, body, contains), (seed, before, status, body)
         assert all(one or other for one, other in pairwise(waits)), seed
         ends["gave up" if progress.gave_up else progress.outcome] += 1
     assert set(ends) == {"succeeded", "failed", "canceled", "gave up", None}

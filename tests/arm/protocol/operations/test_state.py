@@ -8,8 +8,16 @@ import attrs
 import pytest
 from multidict import CIMultiDict
 
-from aiomsi import PUBLIC, ArmResponse, ConfigurationError, ForeignHostError
-from aiomsi._arm.protocol.operations.state import MAX_FAILED_POLLS, Progress, checked_via
+from aiomsi import (
+    PUBLIC,
+    ArmConnectionError,
+    ArmError,
+    ArmResponse,
+    ConfigurationError,
+    ForeignHostError,
+)
+from aiomsi._arm.protocol.errors.classify import make_error
+from aiomsi._arm.protocol.operations.state import MAX_FAILED_POLLS, Progress, check_via
 
 ARM = "https://management.azure.com"
 URL = f"{ARM}/subscriptions/s/resourceGroups/g?api-version=2021-04-01"
@@ -24,7 +32,26 @@ ANSWER = ArmResponse(
     CIMultiDict({"X-Ms-Request-Id": "r", "Set-Cookie": "c"}),
     b'{"name": "\xff\xc3\xa4"}',
 )
-OVER = Progress("POST", URL, reads="result", status="Succeeded", outcome="succeeded", answer=ANSWER)
+OVER = Progress(
+    "POST", URL, reads="result", status="Succeeded", outcome="succeeded", final_response=ANSWER
+)
+
+LOST = ArmConnectionError(
+    "PUT /subscriptions/s got no answer from management.azure.com: Server disconnected",
+    help="Whether ARM has carried it out is unknown",
+    method="PUT",
+    url=f"{ARM}/subscriptions/s",
+    client_request_id="c",
+    attempts=2,
+    elapsed=1.5,
+)
+REFUSED = make_error(
+    ArmResponse("PUT", POLL, 503, CIMultiDict({"x-ms-request-id": "r"}), b'{"code": "Busy"}'),
+    wall=0.0,
+    client_request_id="c",
+    attempts=3,
+    elapsed=2.5,
+)
 
 
 def test_a_state_goes_through_json_and_begins_its_pace_anew() -> None:
@@ -34,7 +61,7 @@ def test_a_state_goes_through_json_and_begins_its_pace_anew() -> None:
 
 def test_final_response_is_saved_whole_without_most_headers() -> None:
     found = Progress.from_dict(PUBLIC, json.loads(json.dumps(OVER.to_dict())))
-    answer = found.answer
+    answer = found.final_response
     assert answer is not None
     assert (answer.method, answer.url, answer.status, answer.body) == (
         "GET",
@@ -43,7 +70,7 @@ def test_final_response_is_saved_whole_without_most_headers() -> None:
         ANSWER.body,
     )
     assert dict(answer.headers) == {"x-ms-request-id": "r"}
-    assert attrs.evolve(found, answer=ANSWER) == OVER
+    assert attrs.evolve(found, final_response=ANSWER) == OVER
 
 
 def test_a_state_shows_no_signature_and_no_result() -> None:
@@ -76,7 +103,7 @@ def test_a_state_that_leads_off_arm_is_refused(name: str, url: str) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"version": 2},
+        {"version": 3},
         {"method": None},
         {"method": ""},
         {"url": None},
@@ -95,6 +122,9 @@ def test_a_state_that_leads_off_arm_is_refused(name: str, url: str) -> None:
         {"answer": {"url": URL, "status": "x", "headers": {}, "body": ""}},
         {"answer": {"url": URL, "status": 200, "headers": [], "body": ""}},
         {"answer": {"url": URL, "status": 200, "headers": {}, "body": "\u20ac"}},
+        {"uncertain": "text"},
+        {"uncertain": {}},
+        {"uncertain": {"client_request_id": None, "attempts": 1, "elapsed": "long"}},
     ],
 )
 def test_other_values_than_a_state_are_refused(change: dict[str, Any]) -> None:
@@ -115,9 +145,9 @@ def test_something_else_than_an_object_is_refused() -> None:
 
 def test_final_state_via_is_one_of_azures_values() -> None:
     for via in (None, "azure-async-operation", "operation-location", "location", "original-uri"):
-        assert checked_via(via) == via
+        assert check_via(via) == via
     with pytest.raises(ConfigurationError, match="'original-uri', or None"):
-        checked_via("original")
+        check_via("original")
 
 
 TEXTS = ("Running", "Préparation", "\u4f5c\u6210", "a\ud800b", "InProgress:{}", " ", "\x00")
@@ -164,7 +194,9 @@ def drawn(random: Random) -> Progress:
         fallback=random.randrange(4),
         rested=random.random() * 3_000,
         outcome=outcome,
-        answer=answer if outcome is not None and random.random() < 0.8 else None,
+        final_response=answer if outcome is not None and random.random() < 0.8 else None,
+        uncertain_error=(uncertain := random.choice((None, LOST, REFUSED))),
+        pending=uncertain is not None and random.random() < 0.5,
     )
 
 
@@ -176,20 +208,41 @@ def test_every_state_round_trips_through_json() -> None:
         assert found.to_dict() == saved == progress.to_dict(), seed
         assert (found.outcome, found.gave_up, found.is_at_rest) == (progress.outcome, False, False)
         assert found.next_url == (None if progress.outcome is not None else progress.source)
-        if progress.answer is not None:
-            assert found.answer is not None
-            assert (found.answer.method, found.answer.body) == (
-                progress.answer.method,
-                progress.answer.body,
+        if progress.final_response is not None:
+            assert found.final_response is not None
+            assert (found.final_response.method, found.final_response.body) == (
+                progress.final_response.method,
+                progress.final_response.body,
             )
-            assert found.answer.request_id == progress.answer.request_id
+            assert found.final_response.request_id == progress.final_response.request_id
+
+
+@pytest.mark.parametrize("error", [LOST, REFUSED], ids=["lost", "503"])
+def test_saved_doubt_has_the_error_of_the_request(error: ArmConnectionError | ArmError) -> None:
+    progress = attrs.evolve(RUNNING, uncertain_error=error, pending=True)
+    found = Progress.from_dict(PUBLIC, json.loads(json.dumps(progress.to_dict())))
+    assert found.pending
+    assert type(found.uncertain_error) is type(error)
+    twin = vars(found.uncertain_error)
+    assert (str(found.uncertain_error), twin["uncertain"]) == (str(error), True)
+    for name in ("client_request_id", "attempts", "elapsed"):
+        assert twin[name] == getattr(error, name)
+    assert "signature" not in json.dumps(progress.to_dict()["uncertain"])
+
+
+def test_doubt_on_a_foreign_host_is_refused() -> None:
+    saved = attrs.evolve(RUNNING, uncertain_error=LOST).to_dict()
+    saved["uncertain"]["url"] = "https://evil.example/x"
+    with pytest.raises(ForeignHostError):
+        Progress.from_dict(PUBLIC, saved)
 
 
 def test_state_of_an_older_release_is_read() -> None:
-    saved = RUNNING.to_dict()
-    for name in ("asked", "polled", "created", "changing", "answered"):
+    saved = {**RUNNING.to_dict(), "version": 1}
+    for name in ("asked", "polled", "created", "changing", "answered", "uncertain", "pending"):
         del saved[name]
     found = Progress.from_dict(PUBLIC, saved)
+    assert (found.uncertain_error, found.pending) == (None, False)
     assert (found.retry_after, found.polled, found.created, found.changing, found.answered) == (
         None,
         None,

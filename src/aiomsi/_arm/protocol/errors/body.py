@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from aiomsi._util.json import loads
+from aiomsi._util.json import get_member, loads
 
 if TYPE_CHECKING:
     from aiomsi._errors import ArmError
@@ -292,10 +292,8 @@ def iter_quoted_objects(detail: ErrorDetail) -> Iterator[dict[Any, Any]]:
 
 def _get_first(document: object, *names: str) -> Any:
     """Return the first of these members that is not null, ignoring the case of names."""
-    if not isinstance(document, dict):
-        return None
-    folded = {name.lower(): value for name, value in document.items() if value is not None}
-    return next((folded[name.lower()] for name in names if name.lower() in folded), None)
+    found = (get_member(document, name) for name in names)
+    return next((value for value in found if value is not None), None)
 
 
 _OPAQUE = re.compile(r"<(script|style)\b", re.IGNORECASE)

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from itertools import pairwise
 
 from aiomsi._arm.protocol.errors.body import ErrorDetail
+from aiomsi._arm.protocol.resource_ids import read_path
 
 _REGISTRATION = frozenset({"missingsubscriptionregistration", "missingregistrationforlocation"})
 _VERSION = frozenset(
@@ -111,9 +111,8 @@ def find_namespace(detail: ErrorDetail, path: str) -> str | None:
     for text in detail.texts():
         if (named := _NAMED_NAMESPACE.search(text)) is not None:
             return named[1]
-    segments = path.partition("?")[0].split("/")
-    called = [after for word, after in pairwise(segments) if word.lower() == "providers"]
-    return next((name for name in reversed(called) if _NAMESPACE.fullmatch(name)), None)
+    namespace = read_path(path).namespace or ""
+    return namespace if _NAMESPACE.fullmatch(namespace) else None
 
 
 def is_about_version(detail: ErrorDetail) -> bool:

@@ -19,9 +19,9 @@ from aiomsi._arm.protocol.errors.codes import (
     is_locked,
     is_wrong_tenant,
 )
+from aiomsi._arm.protocol.resource_ids import read_path
 from aiomsi._arm.protocol.retry import TEMPORARY_STATUSES
 
-_SUBSCRIPTION = re.compile(r"/subscriptions/([^/]+)", re.IGNORECASE)
 # Two patterns, because one with ".*" in between would search to the end at each "client".
 _DENIED_CLIENT = re.compile(r"client '(?P<client>[^']*)'(?: with object id '(?P<object>[^']*)')?")
 _DENIED_ACTION = re.compile(r"action '(?P<action>[^']*)' over scope '(?P<scope>[^']*)'")
@@ -51,11 +51,10 @@ def suggest_help(
 
 
 def _suggest_registration(path: str, namespace: str | None) -> str:
-    subscription = _SUBSCRIPTION.match(path)
-    named = namespace or "<namespace>"
-    scope = "<subscription>" if subscription is None else subscription[1]
+    subscription = read_path(path).subscription_id or "<subscription>"
+    named = f"{subscription}/providers/{namespace or '<namespace>'}"
     return (
-        f"Register the subscription with POST /subscriptions/{scope}/providers/{named}/register, "
+        f"Register the subscription with POST /subscriptions/{named}/register, "
         "wait for the registration, and send the call anew"
     )
 

@@ -12,7 +12,8 @@ places, in this order:
 3. the resource itself: ``properties.provisioningState`` after a PUT or PATCH, 404 after a DELETE.
 
 `advance` reads each further response, by the rules in `sources`. An operation continues in every
-state that is not known to be final. After a record with success, the result is read from
+state that is not known to be final; polling stops after `MAX_REST` if such a state sounds final, or
+is that of a resource and means no change. After a record with success, the result is read from
 `PollReader._result_url`. An ``Azure-AsyncOperation`` that changes in later responses is not
 followed, a ``Location`` is, as in all recorded clients. A link to a host other than the cloud's ARM
 is ignored.
@@ -31,6 +32,8 @@ https://learn.microsoft.com/azure/azure-resource-manager/management/async-operat
 
 from __future__ import annotations
 
+import copy
+
 import attrs
 
 from aiomsi import _errors
@@ -48,14 +51,14 @@ from aiomsi._arm.protocol.links import get_path, is_operation_url
 from aiomsi._arm.protocol.operations.sources import (
     READERS,
     WRITES,
-    Holds,
+    Contains,
     PollReader,
+    count_failed_poll,
     find_link,
     finish,
     get_header,
-    missed,
 )
-from aiomsi._arm.protocol.operations.state import FinalStateVia, Progress, checked_via
+from aiomsi._arm.protocol.operations.state import FinalStateVia, Progress, check_via
 from aiomsi._arm.protocol.response import ArmResponse
 from aiomsi._arm.protocol.throttling import read_wait
 from aiomsi._clouds import Cloud
@@ -86,7 +89,7 @@ def begin(
     progress = Progress(
         response.method,
         response.url,
-        via=checked_via(via),
+        via=check_via(via),
         status=poll.resource_state or poll.record_state or "InProgress",
         retry_after=read_wait(response.status, response.headers, None, wall),
         polled=wall,
@@ -155,12 +158,12 @@ def advance(
     progress: Progress,
     response: ArmResponse,
     *,
-    holds: Holds | None = None,
+    contains: Contains | None = None,
     wall: float = 0.0,
 ) -> Progress:
     """Return the progress after the response to the GET of `next_url`, whatever its status.
 
-    `holds` compares the resource with the request's body; None if that is unknown. `wall` is as
+    `contains` compares the resource with the request's body; None if that is unknown. `wall` is as
     for `begin`.
     """
     if progress.next_url is None:
@@ -169,7 +172,7 @@ def advance(
     retry_after = read_wait(response.status, response.headers, None, wall)
     # An earlier `Retry-After` still applies after a failed poll.
     noted = attrs.evolve(progress, retry_after=retry_after or progress.retry_after, polled=wall)
-    reader = PollReader(cloud, noted, poll, holds, waited=get_wait(progress))
+    reader = PollReader(cloud, noted, poll, contains, waited=get_wait(progress))
     if progress.fallback:
         return reader.read_fallback()
     if response.status >= 300:
@@ -180,7 +183,9 @@ def advance(
     after = READERS[progress.reads](attrs.evolve(reader, progress=read))
     # The response may have been cut short, and be whole at the next poll.
     return (
-        missed(reader.progress, look=progress.failed_polls > 0 or poll.status == 204)
+        count_failed_poll(
+            reader.progress, read_resource=progress.failed_polls > 0 or poll.status == 204
+        )
         if after is None
         else after
     )
@@ -212,9 +217,9 @@ def _leads_to_operation(response: ArmResponse, location: str) -> bool:
 
 def make_failure(progress: Progress) -> _errors.ArmError | None:
     """Return the exception of a failed or canceled operation; None for any other."""
-    if progress.outcome not in ("failed", "canceled") or progress.answer is None:
+    if progress.outcome not in ("failed", "canceled") or progress.final_response is None:
         return None
-    response = progress.answer
+    response = progress.final_response
     why = read_reason(response, progress.status)
     canceled = progress.outcome == "canceled"
     kind = _errors.OperationCanceledError if canceled else _errors.OperationFailedError
@@ -231,9 +236,28 @@ def make_failure(progress: Progress) -> _errors.ArmError | None:
     )
 
 
+def make_pending_error(
+    progress: Progress,
+) -> _errors.ArmError | _errors.ArmConnectionError | None:
+    """Return the error of a write that the ended change may not be; None for any other operation.
+
+    It is for an operation that was resumed from a saved state, which has no body to compare the
+    resource with.
+    """
+    is_deleted_now = progress.method == "DELETE" and progress.outcome == "succeeded"
+    if not progress.pending or progress.uncertain_error is None or is_deleted_now:
+        return None
+    error = copy.copy(progress.uncertain_error)
+    error.help = (
+        "The resource has changed since, and the saved state has no body to compare it with: "
+        "read the resource before you repeat the call"
+    )
+    return error
+
+
 def lacks_reason(progress: Progress) -> bool:
     """Return whether an operation failed without a reason, so that its resource may hold one."""
-    response = progress.answer
+    response = progress.final_response
     if (
         progress.outcome not in ("failed", "canceled")
         or progress.method == "POST"
@@ -248,7 +272,7 @@ def add_reason(progress: Progress, response: ArmResponse) -> Progress:
     """Return the progress with the resource's reason, if that has failed, too, and has one."""
     failed = Poll.of(response).resource_outcome in ("failed", "canceled")
     return (
-        attrs.evolve(progress, answer=response)
+        attrs.evolve(progress, final_response=response)
         if failed and find_reason(response) is not None
         else progress
     )
@@ -282,7 +306,7 @@ def make_unreadable_error(
     )
 
 
-def unreached(progress: Progress, error: AiomsiError) -> AiomsiError:
+def explain_poll_error(progress: Progress, error: AiomsiError) -> AiomsiError:
     """Add to a poll's error that the request was accepted, and return the error."""
     subject = _describe_unread(progress)
     text = f"{_describe_request(progress)}, but a poll of {subject} failed: {error.args[0]}"
@@ -300,6 +324,12 @@ def make_unfinished_error(progress: Progress) -> _errors.OperationUnfinishedErro
         return _errors.OperationUnfinishedError(
             msg, help="It continues; wait for it again, or save its state and resume it later"
         )
+    if progress.reads == "operation":
+        msg = (
+            f"{_describe_request(progress)}, and its operation stays in the state "
+            f"{progress.status!r}, which may mean its end"
+        )
+        return _errors.OperationUnfinishedError(msg, help="Read the resource to see the outcome")
     if progress.method == "DELETE":
         why = f"still exists, and its state is {progress.status!r}"
     elif progress.status.lower() in FINAL_STATES:

@@ -21,10 +21,12 @@ from aiomsi._arm.protocol.body import (
     Poll,
     get_text,
     has_error,
+    is_bare_error,
     is_deleted,
     is_record,
     is_running,
     read_percent,
+    sounds_final,
 )
 from aiomsi._arm.protocol.errors.body import parse_detail
 from aiomsi._arm.protocol.links import (
@@ -38,7 +40,7 @@ from aiomsi._arm.protocol.response import ArmResponse
 from aiomsi._clouds import Cloud
 from aiomsi._errors import ForeignHostError
 
-Holds: TypeAlias = Callable[[object], bool | None]
+Contains: TypeAlias = Callable[[object], bool | None]
 """Returns whether a decoded resource holds the members of the request; None without members."""
 
 WRITES = frozenset({"PUT", "PATCH"})
@@ -53,11 +55,13 @@ _MAX_FALLBACKS = 3
 _TEMPORARY = frozenset({401, 408, 425, 429})
 
 
-def missed(progress: Progress, weight: int = 1, *, look: bool = False) -> Progress:
+def count_failed_poll(
+    progress: Progress, weight: int = 1, *, read_resource: bool = False
+) -> Progress:
     """Return the progress after a poll that could not be read, for example without a response.
 
-    The poll counts as `weight` failed ones. With `look`, the next GET reads the resource in place
-    of the source. The same happens before polling stops.
+    The poll counts as `weight` failed ones. With `read_resource`, the next GET reads the resource
+    in place of the source. The same happens before polling stops.
     """
     if progress.fallback:
         again = progress.failed_polls >= MAX_FAILED_POLLS and progress.fallback < _MAX_FALLBACKS
@@ -66,7 +70,7 @@ def missed(progress: Progress, weight: int = 1, *, look: bool = False) -> Progre
     shown = progress.reads in ("operation", "location") and (
         progress.method in WRITES or progress.method == "DELETE"
     )
-    fallback = int(shown and (look or total >= MAX_FAILED_POLLS))
+    fallback = int(shown and (read_resource or total >= MAX_FAILED_POLLS))
     return attrs.evolve(progress, step=progress.step + 1, failed_polls=total, fallback=fallback)
 
 
@@ -80,7 +84,7 @@ class PollReader:
         cloud: the cloud whose ARM the links must be on.
         progress: the progress before the response.
         poll: the response.
-        holds: the comparison of the resource with the request's body; None if that is unknown.
+        contains: the comparison of the resource with the request's body; None if that is unknown.
         waited: the seconds from the previous response to the poll.
 
     """
@@ -88,7 +92,7 @@ class PollReader:
     cloud: Cloud
     progress: Progress
     poll: Poll
-    holds: Holds | None = None
+    contains: Contains | None = None
     waited: float = 0.0
 
     # The operation's own record
@@ -101,14 +105,16 @@ class PollReader:
 
     def read_record_state(self) -> Progress:
         """Read a record that has a state."""
-        poll = self.poll
+        poll, before = self.poll, self.progress
         progress = attrs.evolve(
-            self.progress,
+            before,
             status=poll.record_state or "",
-            percent=read_percent(poll.document, self.progress.percent),
+            percent=read_percent(poll.document, before.percent),
         )
         if poll.outcome is None:
-            return progress
+            rests = (progress.status, progress.percent) == (before.status, before.percent)
+            rests = rests and sounds_final(progress.status)
+            return attrs.evolve(progress, rested=before.rested + self.waited if rests else 0.0)
         return (
             self._succeed(progress)
             if poll.outcome == "succeeded"
@@ -173,12 +179,8 @@ class PollReader:
     def _read_record_at_location(self, progress: Progress) -> Progress | None:
         """Read a record in the response of a `Location`; None without one, or if it succeeded."""
         poll = self.poll
-        if (
-            has_error(poll.document)
-            and is_record(poll.document)
-            and poll.record_state is None
-            and progress.method != "POST"
-        ):
+        is_error = is_bare_error if progress.method == "POST" else is_record
+        if has_error(poll.document) and is_error(poll.document) and poll.record_state is None:
             return finish(attrs.evolve(progress, status="Failed"), "failed", poll.response)
         if poll.record_state is None or not (poll.is_record or has_error(poll.document)):
             return None
@@ -244,7 +246,7 @@ class PollReader:
         )
 
     def _compare(self) -> bool | None:
-        return None if self.holds is None else self.holds(self.poll.document)
+        return None if self.contains is None else self.contains(self.poll.document)
 
     def _end(self, outcome: Outcome) -> Progress:
         ended = attrs.evolve(
@@ -300,10 +302,10 @@ class PollReader:
         if status in (404, 410):
             return self._read_missing()
         if status in _TEMPORARY or status >= 500:
-            return missed(progress, 0 if status == 429 else 1)
+            return count_failed_poll(progress, 0 if status == 429 else 1)
         if progress.reads == "location" and status >= 400 and status != 403:
             return finish(attrs.evolve(progress, status="Failed"), "failed", self.poll.response)
-        failed = missed(progress, MAX_FAILED_POLLS)
+        failed = count_failed_poll(progress, MAX_FAILED_POLLS)
         return _switch_to_location(failed) if status == 403 else failed
 
     def _read_missing(self) -> Progress:
@@ -316,9 +318,9 @@ class PollReader:
             return _finish_deletion(progress)
         if progress.reads == "resource":
             # A resource may respond 404 until its creation is complete.
-            return missed(progress)
+            return count_failed_poll(progress)
         weight = _MISSING if _find_other_location(progress) is None else _MISSING_BESIDE_LOCATION
-        failed = missed(progress, weight, look=True)
+        failed = count_failed_poll(progress, weight, read_resource=True)
         return _switch_to_location(failed) if failed.failed_polls >= MAX_FAILED_POLLS else failed
 
     def _is_gone(self) -> bool:
@@ -330,7 +332,7 @@ class PollReader:
         """Read the resource in place of the operation's source."""
         progress, poll = self.progress, self.poll
         if poll.status in _TEMPORARY or poll.status >= 500:
-            return missed(progress)
+            return count_failed_poll(progress)
         back = attrs.evolve(progress, fallback=0)
         if progress.method == "DELETE" and (
             is_deleted(poll.resource_state) or (poll.status in (204, 404, 410) and self._is_gone())
@@ -381,7 +383,7 @@ def _finish_deletion(progress: Progress) -> Progress:
 
 def finish(progress: Progress, outcome: Outcome, response: ArmResponse) -> Progress:
     """Return the progress of an operation that ended with this response: a result or a failure."""
-    return attrs.evolve(progress, outcome=outcome, answer=response)
+    return attrs.evolve(progress, outcome=outcome, final_response=response)
 
 
 # Links

@@ -8,10 +8,11 @@ from typing import Any, Literal, Self, get_args
 import attrs
 from multidict import CIMultiDict
 
+from aiomsi._arm.protocol.errors.classify import make_error
 from aiomsi._arm.protocol.links import get_path, resolve_link
 from aiomsi._arm.protocol.response import ArmResponse
 from aiomsi._clouds import Cloud
-from aiomsi._errors import ConfigurationError
+from aiomsi._errors import ArmConnectionError, ArmError, ConfigurationError
 
 Reads = Literal["operation", "location", "resource", "result"]
 Outcome = Literal["succeeded", "failed", "canceled"]
@@ -23,8 +24,13 @@ MAX_FAILED_POLLS = 20
 At the slowest pace they take over six minutes.
 """
 MAX_REST = 1_800.0
-"""Seconds of polling after which a resource with the same unknown state counts as at rest."""
-_VERSION = 1
+"""Seconds of polling after which an operation with the same unknown state counts as at rest.
+
+The state is that of the resource, or one of the operation's record that sounds final.
+"""
+_VERSION = 2
+_READABLE_VERSIONS = (1, _VERSION)
+"""Version 1 has neither `Progress.uncertain_error` nor `Progress.pending`."""
 _SEEN = ("created", "changing", "answered")
 _KEPT = ("x-ms-request-id", "x-ms-correlation-request-id")
 
@@ -56,9 +62,13 @@ class Progress:
         failed_polls: the number of consecutive polls that could not be read, weighted.
         fallback: the number of the next GET of the resource, in place of a source that could not
             be read; 0 if the source is polled.
-        rested: the seconds of polling in which the resource's state has been the same unknown word.
+        rested: the seconds of polling in which the state has been the same unknown word.
         outcome: the end of the operation; None until then, and until the result is read.
-        answer: the response with the result or the reasons of a failure; None without one.
+        final_response: the response with the result or the reasons of a failure; None without one.
+        uncertain_error: the error of an earlier request of the same call that ARM may have carried
+            out; None without one.
+        pending: whether the operation is a change of the resource that was found after
+            `uncertain_error`, so that it may be another client's.
 
     """
 
@@ -80,7 +90,9 @@ class Progress:
     fallback: int = 0
     rested: float = 0.0
     outcome: Outcome | None = None
-    answer: ArmResponse | None = attrs.field(default=None, repr=False)
+    final_response: ArmResponse | None = attrs.field(default=None, repr=False)
+    uncertain_error: ArmError | ArmConnectionError | None = attrs.field(default=None, repr=False)
+    pending: bool = False
 
     @property
     def next_url(self) -> str | None:
@@ -96,7 +108,7 @@ class Progress:
 
     @property
     def is_at_rest(self) -> bool:
-        """Whether the resource seems to be in its normal state, although the word is unknown."""
+        """Whether the operation seems to be over, although its state is unknown."""
         return self.outcome is None and self.rested >= MAX_REST
 
     def to_dict(self) -> dict[str, Any]:
@@ -104,7 +116,7 @@ class Progress:
 
         They hold signed URLs, and at the end the result, so protect them like a password.
         """
-        answer = self.answer
+        response, uncertain = self.final_response, self.uncertain_error
         return {
             "version": _VERSION,
             "method": self.method,
@@ -121,16 +133,9 @@ class Progress:
             "polled": self.polled,
             **{name: getattr(self, name) for name in _SEEN},
             "outcome": self.outcome,
-            "answer": None
-            if answer is None
-            else {
-                "method": answer.method,
-                "url": str(answer.url),
-                "status": answer.status,
-                "headers": {name: answer.headers[name] for name in _KEPT if name in answer.headers},
-                # Latin-1 encodes and decodes any bytes, and a body need not be UTF-8.
-                "body": answer.body.decode("latin-1"),
-            },
+            "answer": None if response is None else _save_response(response),
+            "uncertain": None if uncertain is None else _save_error(uncertain),
+            "pending": self.pending,
         }
 
     @classmethod
@@ -152,14 +157,14 @@ class Progress:
 
     @classmethod
     def _read(cls, cloud: Cloud, saved: Mapping[str, Any]) -> Self:
-        if saved["version"] != _VERSION:
+        if saved["version"] not in _READABLE_VERSIONS:
             msg = (
                 f"the operation's state has version {saved['version']!r}, "
-                f"and this release reads {_VERSION}"
+                f"and this release reads {' and '.join(map(str, _READABLE_VERSIONS))}"
             )
             raise ConfigurationError(msg)
         url = _check_url(cloud, saved["url"])
-        outcome, answer = saved["outcome"], saved["answer"]
+        outcome, response, uncertain = saved["outcome"], saved["answer"], saved.get("uncertain")
         next_url = None if saved["next_url"] is None else _check_url(cloud, saved["next_url"])
         if (next_url is None) is (outcome is None):
             raise KeyError
@@ -169,15 +174,28 @@ class Progress:
             reads=_check_one_of(Reads, saved["reads"]),
             source=next_url,
             location=None if saved["location"] is None else _check_url(cloud, saved["location"]),
-            via=checked_via(saved["final_state_via"]),
+            via=check_via(saved["final_state_via"]),
             status=_check_text(saved["status"]),
             percent=_read_number(saved["percent"]),
             retry_after=_read_number(saved.get("asked")),
             polled=_read_number(saved.get("polled")),
             **{name: saved.get(name) is True for name in _SEEN},
             outcome=None if outcome is None else _check_one_of(Outcome, outcome),
-            answer=None if answer is None else _read_response(cloud, answer),
+            final_response=None if response is None else _read_response(cloud, response),
+            uncertain_error=None if uncertain is None else _read_error(cloud, uncertain),
+            pending=uncertain is not None and saved.get("pending") is True,
         )
+
+
+def _save_response(response: ArmResponse) -> dict[str, Any]:
+    return {
+        "method": response.method,
+        "url": str(response.url),
+        "status": response.status,
+        "headers": {name: response.headers[name] for name in _KEPT if name in response.headers},
+        # Latin-1 encodes and decodes any bytes, and a body need not be UTF-8.
+        "body": response.body.decode("latin-1"),
+    }
 
 
 def _read_response(cloud: Cloud, saved: Mapping[str, Any]) -> ArmResponse:
@@ -196,6 +214,37 @@ def _read_response(cloud: Cloud, saved: Mapping[str, Any]) -> ArmResponse:
         headers,
         saved["body"].encode("latin-1"),
     )
+
+
+def _save_error(error: ArmError | ArmConnectionError) -> dict[str, Any]:
+    saved = {
+        "summary": error.args[0],
+        "help": error.help,
+        "client_request_id": error.client_request_id,
+        "attempts": error.attempts,
+        "elapsed": error.elapsed,
+    }
+    if isinstance(error, ArmError):
+        return {**saved, "response": _save_response(error.response)}
+    return {**saved, "method": error.method, "url": str(error.url)}
+
+
+def _read_error(cloud: Cloud, saved: Mapping[str, Any]) -> ArmError | ArmConnectionError:
+    request = {
+        "client_request_id": saved["client_request_id"],
+        "attempts": int(saved["attempts"]),
+        "elapsed": float(saved["elapsed"]),
+    }
+    error: ArmError | ArmConnectionError
+    if "response" in saved:
+        error = make_error(_read_response(cloud, saved["response"]), wall=0.0, **request)
+    else:
+        url = _check_url(cloud, saved["url"])
+        error = ArmConnectionError(
+            _check_text(saved["summary"]), method=_check_text(saved["method"]), url=url, **request
+        )
+    error.help, error.uncertain = str(saved["help"]), True
+    return error
 
 
 def _check_url(cloud: Cloud, value: object) -> str:
@@ -219,7 +268,7 @@ def _check_one_of(kind: Any, value: object) -> Any:
     return value
 
 
-def checked_via(via: object) -> FinalStateVia | None:
+def check_via(via: object) -> FinalStateVia | None:
     """Return a ``final-state-via``, if it is one that Azure's API definitions have.
 
     Source:
