@@ -220,7 +220,7 @@ class ArmLimits:
         enforced: whether requests beyond a limit get 429; otherwise headers alone report the
             limits.
         regions: regions of ARM's front door, and their shares of the requests. Each region has
-            buckets of its own; ``x-ms-routing-request-id`` names the region that received the
+            separate buckets; ``x-ms-routing-request-id`` names the region that received the
             request.
         regions_named: whether ``x-ms-routing-request-id`` names the region of the request;
             otherwise it always names the first region, so that the counts appear to jump.

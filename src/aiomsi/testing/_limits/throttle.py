@@ -174,6 +174,7 @@ class Throttle:
                     counts, refusal = self._windows.charge_providers(
                         method, path, kind, now, self._wall(), counts
                     )
+                account.tally.refused_by_providers += refusal is not None
         return Charge(self._name_region(region), counts, refusal, account.tally)
 
     def _draw_region(self) -> str:
