@@ -20,9 +20,11 @@ from aiomsi.testing._arm.app import Arm
 from aiomsi.testing._arm.call import ArmState
 from aiomsi.testing._controls import Controls
 from aiomsi.testing._hosts.imds import Imds
+from aiomsi.testing._limits.arm_limits import ArmLimits
+from aiomsi.testing._limits.throttle import Throttle
 from aiomsi.testing._server.faults import FaultQueue
-from aiomsi.testing._server.limits import ArmBuckets, GraphLimits, ImdsLimits
-from aiomsi.testing._server.request_log import RequestLog
+from aiomsi.testing._server.limits import ImdsLimits
+from aiomsi.testing._server.request_log import RECORDED, RequestLog
 from aiomsi.testing._server.service import HttpService, ServiceContext, imds_limiter
 from aiomsi.testing._server.thread import Port, ServerThread
 from aiomsi.testing._server.tls import Certificates
@@ -61,11 +63,10 @@ class EmbeddedAzure(Controls):
         imds_latency: real seconds until IMDS responds; the request counts against the limits
             meanwhile.
         arm_latency: real seconds until ARM responds.
-        arm_buckets: sizes of ARM's token buckets; response headers report the tokens that remain.
-        graph_limits: Resource Graph's limit for queries; response headers report the quota that
-            remains.
-        enforce_arm_limits: respond 429 when a bucket is empty, or Resource Graph's quota used up.
+        arm_limits: ARM's limits; by default response headers report the remaining requests, and no
+            request is refused. `arm_limits` may be changed later.
         page_size: the largest number of items on a page of one of ARM's lists.
+        recorded_requests: the most requests that `requests` keeps; 0 keeps none.
         resources: resources that tokens are issued for, besides ARM and the well-known ones.
         clock: the clock of tokens and limits, by default the system's.
         tls: serve ARM over https with a certificate of a new authority; a sequence of names puts
@@ -78,7 +79,8 @@ class EmbeddedAzure(Controls):
 
     Raises:
         MissingExtraError: pyjwt or (for TLS) trustme isn't installed.
-        ValueError: a subscription id is not a GUID, or `page_size` is less than 1.
+        ValueError: a subscription id is not a GUID, `page_size` is less than 1, or
+            `recorded_requests` is negative.
         OSError: on the start, an address or port is not available.
 
     """
@@ -91,10 +93,9 @@ class EmbeddedAzure(Controls):
         imds_limits: ImdsLimits | None = ImdsLimits(),  # noqa: B008  # frozen
         imds_latency: float = 0.0,
         arm_latency: float = 0.0,
-        arm_buckets: ArmBuckets = ArmBuckets(),  # noqa: B008  # frozen
-        graph_limits: GraphLimits = GraphLimits(),  # noqa: B008  # frozen
-        enforce_arm_limits: bool = False,
+        arm_limits: ArmLimits = ArmLimits(enforced=False),  # noqa: B008  # frozen
         page_size: int = 1_000,
+        recorded_requests: int = RECORDED,
         resources: Iterable[str] = (),
         clock: Clock | None = None,
         tls: bool | Iterable[str] = False,
@@ -107,11 +108,14 @@ class EmbeddedAzure(Controls):
         if page_size < 1:
             msg = f"page_size must be at least 1 and is {page_size!r}"
             raise ValueError(msg)
+        if recorded_requests < 0:
+            msg = f"recorded_requests must be at least 0 and is {recorded_requests!r}"
+            raise ValueError(msg)
         clock = clock or SYSTEM_CLOCK
         world = AzureState(_DEFAULT_WORLD if subscriptions is None else subscriptions)
         authority = TokenAuthority(clock.wall)
         imds = Imds(world, authority, clock.wall, resources)
-        context = ServiceContext(RequestLog(), FaultQueue(), clock.wall)
+        context = ServiceContext(RequestLog(recorded_requests), FaultQueue(), clock.wall)
         state = ArmState(
             azure=world,
             registry=ProviderRegistry(),
@@ -120,12 +124,11 @@ class EmbeddedAzure(Controls):
             wall=clock.wall,
             monotonic=clock.monotonic,
             page_size=page_size,
-            enforce_limits=enforce_arm_limits,
-            graph_limits=graph_limits,
+            throttle=Throttle(arm_limits, clock.monotonic, clock.wall),
         )
         super().__init__(state, authority, imds, context)
         self.set_token_lifetime(token_lifetime)
-        arm = Arm(state, authority, arm_buckets)
+        arm = Arm(state, authority)
         names = () if isinstance(tls, bool) else tuple(tls)
         hosts = imds_host or host, arm_host or host
         self._certificates = (
