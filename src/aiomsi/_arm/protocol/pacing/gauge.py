@@ -29,6 +29,9 @@ class Gauge:
         rivals: the tokens that go for one request of this client, at least 1.
         resets_at: the time at which the bucket is full again, if it is a window; None otherwise.
         uncounted: the requests of the meter without a count when `number` was counted.
+        plenty: the count from which on the bucket is as good as full.
+        rivals_from: the count, number and time from which on the draws of rivals are measured.
+        refill_from: the count, number and time from which on the refill is measured.
 
     """
 
@@ -43,31 +46,20 @@ class Gauge:
     rivals: float = attrs.field(default=1.0, init=False)
     resets_at: float | None = attrs.field(default=None, init=False)
     uncounted: int = attrs.field(default=0, init=False)
-    # The count from which on the draws of rivals are measured, and whether they were before.
-    _rivals_count: float = attrs.field(init=False)
-    _rivals_number: int = attrs.field(init=False)
+    plenty: float = attrs.field(default=0.0, init=False)
+    rivals_from: tuple[float, int, float] = attrs.field(init=False)
+    refill_from: tuple[float, int, float] = attrs.field(init=False)
     _has_rivals: bool = attrs.field(default=False, init=False)
-    # The count from which on the refill is measured.
-    _refill_count: float = attrs.field(init=False)
-    _refill_number: int = attrs.field(init=False)
-    _refill_at: float = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self.latest = int(self.level)
-        self._rivals_count = self._refill_count = self.level
-        self._rivals_number = self._refill_number = self.number
-        self._refill_at = self.at
-        self._hold(self.level)
+        self.rivals_from = self.refill_from = (self.level, self.number, self.at)
+        self.raise_capacity(self.level)
 
     @property
     def cost(self) -> float:
         """Return the tokens to set aside for a request of this meter without a known count."""
         return self.share * self.rules.caution * self.rivals
-
-    @property
-    def is_full_at_rest(self) -> bool:
-        """Return whether the last count was that of a bucket which is as good as full."""
-        return self.latest >= self.rules.plenty * self.capacity
 
     def forecast(self, at: float) -> float:
         """Return the tokens at some time, without those that requests after `number` have taken."""
@@ -103,7 +95,7 @@ class Gauge:
     def record(self, count: int, at: float, number: int) -> None:
         """Record the count of a request that reached the bucket at some time."""
         before = self.forecast(at) - self.share * (number - self.number)
-        self._hold(count)
+        self.raise_capacity(count)
         if number > self.number:
             level = float(count)
             if before < count < self.capacity - 2.0:
@@ -114,52 +106,46 @@ class Gauge:
             # The count of an earlier request is no reason to expect more, but one to expect less.
             self.level = max(0.0, self.level + count - before)
         self.latest = count
-        self._learn_rivals(count, number)
+        self._learn_rivals(count, at, number)
         self._learn_refill(count, at, number)
 
-    def record_plenty(self, count: int, at: float, number: int) -> None:
-        """Record the count of a full bucket, from which the gauge has no more to learn."""
-        self.level = self._rivals_count = self._refill_count = count
-        self.at = self._refill_at = at
-        self.number = self._rivals_number = self._refill_number = number
-        self.latest = count
-        if count >= self.capacity:
-            self._hold(count)
-
-    def _hold(self, count: float) -> None:
+    def raise_capacity(self, count: float) -> None:
         """Note a count that may be the largest, and the refill that goes with it."""
         if count + 1.0 > self.capacity:
             self.capacity = count + 1.0
+            self.plenty = self.rules.plenty * self.capacity
             self.refill = max(self.refill, self._assumed_refill())
 
     def _assumed_refill(self) -> float:
         rules = self.rules
         return min(max(rules.refill_share * self.capacity, rules.least_refill), rules.most_refill)
 
-    def _learn_rivals(self, count: int, number: int) -> None:
+    def _learn_rivals(self, count: int, at: float, number: int) -> None:
         """Measure the tokens that go for one request of this client.
 
         The refill is left out on purpose. With it, the quotient of a client that sends little would
         grow, so that it would send still less.
         """
         rules = self.rules
-        own = self.share * (number - self._rivals_number)
+        from_count, from_number, _ = self.rivals_from
+        own = self.share * (number - from_number)
         if own < rules.rivals_after:
             return
-        drawn = min(max(1.0, (self._rivals_count - count) / own), rules.most_rivals)
+        drawn = min(max(1.0, (from_count - count) / own), rules.most_rivals)
         weight = rules.rivals_weight if self._has_rivals else 1.0
         self.rivals += weight * (drawn - self.rivals)
         self._has_rivals = True
-        self._rivals_count, self._rivals_number = count, number
+        self.rivals_from = (count, number, at)
 
     def _learn_refill(self, count: int, at: float, number: int) -> None:
         """Measure the tokens that come back in a second, less the draws of other clients."""
         rules = self.rules
-        span = at - self._refill_at
+        from_count, from_number, from_at = self.refill_from
+        span = at - from_at
         if span < rules.learn_after:
             return
-        own = self.share * (number - self._refill_number)
-        measured = max(0.0, (count - self._refill_count + own) / span)
+        own = self.share * (number - from_number)
+        measured = max(0.0, (count - from_count + own) / span)
         learned = self.refill + rules.refill_weight * (measured - self.refill)
         self.refill = max(learned, rules.slowest_refill * self._assumed_refill())
-        self._refill_count, self._refill_number, self._refill_at = count, number, at
+        self.refill_from = (count, number, at)

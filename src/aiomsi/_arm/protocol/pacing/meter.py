@@ -171,27 +171,37 @@ class Meter:
         if count is None:
             self._uncounted += 1
             return
+        self._counted += 1
         at = sent_at + self._way
         gauge = self.gauges.get(region)
+        if (
+            gauge is not None
+            and gauge.plenty <= count < gauge.capacity
+            and number > gauge.number
+            and resets_in is None
+            and len(self.gauges) == 1
+        ):
+            # The bucket is as good as full, which is the usual case, and the gauge learns nothing.
+            # All of it stands here, because a warm call may start only few functions.
+            gauge.level = gauge.latest = count
+            gauge.at, gauge.number, gauge.uncounted = at, number, self._uncounted
+            gauge.rivals_from = gauge.refill_from = (count, number, at)
+            room = (count - self.rules.reserve) / (self.rules.caution * gauge.rivals)
+            may_follow = min(number + room, self.sent - self.in_flight + self.window)
+            self.open_to = 0 if now < self.paused_until else int(may_follow)
+            return
         if gauge is None:
             gauge = self.gauges[region] = Gauge(self.rules, count, at, number)
             gauge.uncounted = self._uncounted
             self.learned = None
             self._share(region)
         else:
-            if len(self.gauges) > 1:
-                self._share(region)
+            self._share(region)
             if number > gauge.number:
                 gauge.uncounted = self._uncounted
-                if count >= self.rules.plenty * gauge.capacity and resets_in is None:
-                    gauge.record_plenty(count, at, number)
-                else:
-                    gauge.record(count, at, number)
-            else:
-                gauge.record(count, at, number)
+            gauge.record(count, at, number)
         if resets_in is not None:
             gauge.resets_at = now + resets_in
-        self._counted += 1
         self._open(now)
 
     def refuse(
@@ -250,23 +260,26 @@ class Meter:
 
     def _share(self, region: str) -> None:
         """Average the share of each region over the last responses with counts."""
-        counted = min(self._counted, self.rules.memory)
+        if len(self.gauges) == 1:
+            return
+        counted = min(self._counted - 1, self.rules.memory)
         kept = counted / (counted + 1.0)
         for name, gauge in self.gauges.items():
             gauge.share = gauge.share * kept + (1.0 - kept if name == region else 0.0)
 
     def _open(self, now: float) -> None:
         """Find the number up to which requests may be sent without another decision."""
-        self.open_to = 0
-        if now < self.paused_until or self.window < self.full_window:
+        if now < self.paused_until:
+            self.open_to = 0
             return
         rules = self.rules
-        nearest = _NO_LIMIT
+        # Responses only add to the requests that the window allows.
+        may_follow = self.sent - self.in_flight + self.window
         for gauge in self.gauges.values():
             if gauge.share >= rules.rare:
                 room = (gauge.level - rules.reserve) / gauge.cost
-                nearest = min(nearest, gauge.number + room)
-        self.open_to = int(nearest)
+                may_follow = min(may_follow, gauge.number + room)
+        self.open_to = int(min(may_follow, _NO_LIMIT))
 
     def _pause(self, now: float, wait: float | None, draw: float) -> None:
         rules = self.rules
