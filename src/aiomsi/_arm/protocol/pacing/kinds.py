@@ -135,10 +135,12 @@ class ScopedKind:
         draws: the limits to read from a response. All but a last, global one belong to the first
             `keys`, in the same order; the other keys have no header.
         has_global: whether `draws` ends with a global limit that no request waits for.
+        has_windows: whether a limit is full again at a known time.
         uncounted: None for each key without a header.
         version: `Kind.version` when this value was made.
         responses: responses whose counts were read.
         lane: the lane of the calls with these limits; None before the first.
+        checked_until: the end of the last pause for which the waiting calls were checked.
 
     """
 
@@ -147,10 +149,12 @@ class ScopedKind:
     keys: tuple[Limit, ...]
     draws: tuple[Draw, ...]
     has_global: bool
+    has_windows: bool
     uncounted: tuple[None, ...]
     version: int
     responses: int = 0
     lane: Lane | None = None
+    checked_until: float = 0.0
 
 
 @attrs.define(eq=False)
@@ -158,11 +162,13 @@ class Kinds:
     """All kinds of a session.
 
     Attributes:
+        paces: whether requests wait for limits; without it, each kind has only its class.
         unwaited: the last counts of limits for single resources. They are in the statistics, and
             no request waits for them.
 
     """
 
+    paces: bool = True
     unwaited: dict[Limit, int] = attrs.field(factory=dict, init=False)
     _kinds: dict[tuple[str, ...], Kind] = attrs.field(factory=dict, init=False)
     _scoped: dict[tuple[str, ...], ScopedKind] = attrs.field(factory=dict, init=False)
@@ -236,12 +242,15 @@ class Kinds:
             draw for draw, limit in limits.items() if not draw.is_global or limit in self._tight
         ]
         further = self._further.get((scope, kind), ())
+        if not self.paces:
+            waited, further = [], ()
         return ScopedKind(
             kind,
             scope,
             keys=(*(limits[draw] for draw in waited), *further),
             draws=(*waited, *[draw for draw in kind.draws if draw not in waited][:1]),
             has_global=len(waited) < len(kind.draws),
+            has_windows=any(draw.resets for draw in waited),
             uncounted=(None,) * len(further),
             version=kind.version,
         )

@@ -41,7 +41,9 @@ class LimitStats:
         owner: the resource type, in lower case, if the limit is counted by type; else empty.
         is_waited_for: whether requests wait for the limit. They do not wait for limits of single
             resources.
-        regions: the limit's buckets; empty if no response had a count.
+        count: the last remaining count, in whatever region; None if no response had one.
+        regions: the limit's buckets; empty if no response had a count, and for a limit that no
+            request waits for.
         waiting: number of calls that wait and draw from the limit.
         in_flight: number of requests without a response.
         sent: number of requests sent.
@@ -56,6 +58,7 @@ class LimitStats:
     name: str
     owner: str
     is_waited_for: bool = True
+    count: int | None = None
     regions: tuple[RegionStats, ...] = ()
     waiting: int = 0
     in_flight: int = 0
