@@ -108,7 +108,10 @@ def test_kind_is_named_after_verb_and_type() -> None:
     assert str(find(kinds, f"{VM}/start", "POST").kind).endswith("virtualmachines/start")
     group = find(kinds, f"/subscriptions/{ONE}/resourceGroups/g").kind
     assert str(group) == "GET microsoft.resources/subscriptions/resourcegroups"
-    assert str(find(kinds, "/subscriptions/s/providers/A.B/c/d/providers").kind) == "GET of other paths"
+    assert (
+        str(find(kinds, "/subscriptions/s/providers/A.B/c/d/providers").kind)
+        == "GET of other paths"
+    )
 
 
 def test_text_of_a_limit_names_scope_and_owner() -> None:
@@ -210,7 +213,7 @@ def test_window_that_ends_at_an_instant_is_read_by_the_wall_clock() -> None:
     )
     read(kinds, find(kinds, SITES), found)
     scoped = find(kinds, SITES)
-    assert scoped.keys == (Limit(ONE, "x-rate-limit-remaining", "microsoft.web/sites"),)
+    assert scoped.keys == (Limit(ONE, "rate-limit", "microsoft.web/sites"),)
     wall = 1_746_546_080.0
     assert kinds.read_counts(scoped, found, wall, good=True)[1] == [(298, "", 10.0)]
 
@@ -264,7 +267,7 @@ def test_unusual_count_is_read_like_the_first_response(value: str) -> None:
     scoped = find(kinds, SITES)
     found = headers(**{"subscription-reads": value})
     read(kinds, scoped, headers(**{"subscription-reads": 9}))
-    counts = [(one.count, "EASTUS2", None) for one in read_remaining(found, 0.0)]
+    counts: list[Any] = [(one.count, "EASTUS2", None) for one in read_remaining(found, 0.0)]
     assert read(kinds, scoped, found) == (counts or [None])
 
 

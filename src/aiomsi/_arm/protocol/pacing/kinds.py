@@ -336,6 +336,7 @@ def _make_draw(header: str, remaining: Remaining, kind: Kind) -> Draw:
         return Draw(policy, "", istr(header), before=f"/{policy};")
     if bucket.scope == "user":
         return Draw("user-quota", "", istr(header), resets=resets)
-    name = header.removeprefix(_PREFIX)
+    # Without its prefix, a header's name also has the window, as in "resource-requests-pt5m".
+    name = header.removeprefix(_PREFIX).removeprefix("x-").removesuffix("-remaining")
     owner = "" if bucket.operations in _OPERATIONS else kind.type
     return Draw(name, owner, istr(header), resets=resets, is_global=bucket.scope == "global")
