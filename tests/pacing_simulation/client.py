@@ -176,7 +176,13 @@ class Client:
         self.watch.end(call)
         index = answer.refused_by
         if index is None:
-            world.tell(self.name, "answer", call.order, answer.region, answer.counts and answer.counts[0][0])
+            world.tell(
+                self.name,
+                "answer",
+                call.order,
+                answer.region,
+                answer.counts and answer.counts[0][0],
+            )
             self.watch.succeed(call)
             self.pacer.answered(call.ticket, now, answer.counts or ())
             call.done_at = now
@@ -223,4 +229,3 @@ class Client:
     def _end(self, call: Call) -> None:
         call.over = True
         self.ended += 1
-

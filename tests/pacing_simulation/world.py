@@ -1,6 +1,5 @@
 """Virtual time, chance, the story of a seed and its first violation."""
 
-import hashlib
 import heapq
 import random
 from collections import Counter
@@ -72,7 +71,3 @@ class World:
         """End the story unless something is true."""
         if not ok:
             self.violate(invariant, text)
-
-    def digest(self) -> str:
-        """Return a hash of the story."""
-        return hashlib.sha256(repr(self.story).encode()).hexdigest()[:16]
