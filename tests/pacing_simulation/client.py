@@ -129,8 +129,8 @@ class Client:
         going, again = pacer.take(world.now)
         for ticket in going:
             call = ticket.item
-            assert isinstance(call, Call)
-            world.need(call.waiting, "P6", f"{self.name}: cancelled call {call.order} was sent")
+            if not isinstance(call, Call) or not call.waiting:
+                world.violate("P6", f"{self.name}: a cancelled call was sent")
             call.lane = ticket.lane
             self._send(call)
         self.watch.agree()

@@ -193,8 +193,8 @@ MUTANTS = (
         ),
         change(
             "pacer",
-            "        ticket.lane = self.find_lane(lane.keys, lane.rate) if lane.forgotten else lane\n",
-            "        ticket.lane = lane\n",
+            "self.find_lane(lane.keys, lane.rate) if lane.forgotten else lane",
+            "lane",
         ),
     ),
     # Faults of parts that the rules leave open.
@@ -202,8 +202,8 @@ MUTANTS = (
         "the usual case forgets the window",
         change(
             "meter",
-            "            may_follow = min(number + room, self.sent - self.in_flight + self.window)\n",
-            "            may_follow = number + room\n",
+            "min(number + room, self.sent - self.in_flight + self.window)",
+            "number + room",
         ),
     ),
     Mutant(

@@ -4,7 +4,7 @@ import heapq
 import random
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import attrs
 
@@ -61,7 +61,7 @@ class World:
         """Count a state that the simulation must have reached."""
         self.seen[name] += 1
 
-    def violate(self, invariant: str, text: str) -> None:
+    def violate(self, invariant: str, text: str) -> NoReturn:
         """End the story because an invariant does not hold."""
         self.tell("VIOLATION", invariant, text)
         self.violation = Violation(invariant, text)
