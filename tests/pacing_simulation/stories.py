@@ -95,7 +95,7 @@ def one_client(world: World) -> None:
         [client],
         ideal=(number - size) / refill,
         factor=1.05,
-        grace=latency.longest + 1.0,
+        grace=latency.longest + 2.0,
         refused=0.5 if not service.debits_late else 1.5,
     )
 
@@ -126,17 +126,17 @@ def share_bucket(world: World, number: int) -> tuple[list[Client], float]:
 @story(3)
 def two_clients_share_a_bucket(world: World) -> None:
     clients, ideal = share_bucket(world, 2)
-    check_speed(world, clients, ideal=ideal, factor=1.1, grace=5.0, refused=2.5, invariant="P7")
+    check_speed(world, clients, ideal=ideal, factor=1.1, grace=7.0, refused=2.5, invariant="P7")
     ends = sorted(client.ends_at for client in clients)
     world.need(
-        ends[0] >= 0.45 * ends[1], "P7", f"one client ended at {ends[0]:.1f} of {ends[1]:.1f}"
+        ends[0] >= 0.4 * ends[1], "P7", f"one client ended at {ends[0]:.1f} of {ends[1]:.1f}"
     )
 
 
 @story(2)
 def four_clients_share_a_bucket(world: World) -> None:
     clients, ideal = share_bucket(world, 4)
-    check_speed(world, clients, ideal=ideal, factor=1.1, grace=8.0, refused=12.0, invariant="P7")
+    check_speed(world, clients, ideal=ideal, factor=1.1, grace=8.0, refused=14.0, invariant="P7")
 
 
 @story(1)
@@ -149,7 +149,7 @@ def newcomer_gets_a_share(world: World) -> None:
     run(world, [old, new])
     took = new.ends_at - begin
     world.need(took <= 100 / 12.5 * 1.7 + 1.0, "P7", f"the newcomer took {took:.1f} s")
-    check_speed(world, [old, new], ideal=18.0, factor=1.06, grace=1.5, refused=2.0, invariant="P7")
+    check_speed(world, [old, new], ideal=18.0, factor=1.06, grace=2.0, refused=3.0, invariant="P7")
 
 
 @story(3)
@@ -198,7 +198,7 @@ def limit_without_counts(world: World) -> None:
     client.begin(calls_of("reads", number))
     run(world, [client])
     ideal = (number - 100 * start) / 20
-    check_speed(world, [client], ideal=ideal, factor=1.2, grace=4.0, refused=19.0)
+    check_speed(world, [client], ideal=ideal, factor=1.2, grace=4.0, refused=21.0)
 
 
 @story(1)
@@ -223,7 +223,7 @@ def windows_with_an_end(world: World) -> None:
     run(world, [client])
     ideal = (math.ceil(number / size) - 1) * window
     check_speed(
-        world, [client], ideal=ideal + window, factor=1.0, grace=1.5, refused=2.0, invariant="P16"
+        world, [client], ideal=ideal + window, factor=1.0, grace=2.2, refused=2.0, invariant="P16"
     )
 
 
