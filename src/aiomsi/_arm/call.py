@@ -118,6 +118,10 @@ class Call:
         repeats: the number of times in a row that `fault` occurred.
         unreadable: whether a response to this call was received but could not be read.
         excused: seconds spent on registrations, which the rule's budget does not count.
+        bulk: whether `fan_out` makes the call, so that single calls are sent before it.
+        waited: seconds spent in the queue, by all requests of the call.
+        waited_for: the limit that the call waited for longest; None if it waited for a connection
+            only, or not at all.
 
     """
 
@@ -141,6 +145,9 @@ class Call:
     repeats: int = 0
     unreadable: bool = False
     excused: float = 0.0
+    bulk: bool = False
+    waited: float = 0.0
+    waited_for: str | None = None
 
     @property
     def sent(self) -> Any:
