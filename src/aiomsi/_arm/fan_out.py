@@ -92,7 +92,8 @@ class FanOutOptions:
     list_names: ListNames | None = None
 
     def __attrs_post_init__(self) -> None:
-        for name, value in (("limit", self.limit), ("max_bytes", self.max_bytes)):
+        numbers: dict[str, object] = {"limit": self.limit, "max_bytes": self.max_bytes}
+        for name, value in numbers.items():
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 msg = f"{name}= takes a positive integer, not {value!r}"
                 raise ConfigurationError(msg)
@@ -380,8 +381,8 @@ class FanOut:
         if self.options.on_error == "skip-scope":
             scope = taken.scope = find_scope(call.method, call.url)
             if scope is not None:
-                if (error := self._scopes.find(scope)) is not None:
-                    taken.error, taken.skipped = error, True
+                if (found := self._scopes.find(scope)) is not None:
+                    taken.error, taken.skipped = found, True
                     self._finish(taken)
                     return
                 self._members.setdefault(scope.container, set()).add(taken)
