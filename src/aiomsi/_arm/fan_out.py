@@ -222,7 +222,7 @@ class FanOut:
     # In the order of the outcomes: finished requests only, or all if they are ordered.
     _queue: deque[_Taken] = attrs.field(factory=deque, init=False)
     # Lists whose next page waits for the byte budget.
-    _continuing: deque[_Taken] = attrs.field(factory=deque, init=False)
+    _continuing: deque[tuple[_Taken, Call]] = attrs.field(factory=deque, init=False)
     _scopes: SkippedScopes = attrs.field(factory=SkippedScopes, init=False)
     # Unsent requests by container; only if scopes are skipped.
     _members: dict[str, set[_Taken]] = attrs.field(factory=dict, init=False)
@@ -367,7 +367,7 @@ class FanOut:
             self._queue.append(taken)
         try:
             check_seconds("deadline", request.deadline)
-            call = taken.call = self._make_call(request)
+            call = self._make_call(request)
         except AiomsiError as error:
             taken.error = error.with_traceback(None)
             self._finish(taken)
@@ -397,6 +397,7 @@ class FanOut:
 
     def _start(self, taken: _Taken, call: Call) -> None:
         call.bulk = True
+        taken.call = call
         request = taken.request
         work: Coroutine[Any, Any, Any] = (
             _run_write(self.sender, call, request)
@@ -476,8 +477,8 @@ class FanOut:
                 parts.append((taken.request, page.items))
                 url = taken.links.next_url(page, response)
                 if url is not None:
-                    taken.call = self.sender.connection.prepare("GET", url, Options(lists=True))
-                    self._continuing.append(taken)
+                    call = self.sender.connection.prepare("GET", url, Options(lists=True))
+                    self._continuing.append((taken, call))
                     return parts
             except AiomsiError as error:
                 taken.error = error.with_traceback(None)
@@ -496,9 +497,7 @@ class FanOut:
     def _start_more(self) -> None:
         """Start what there is room for: pages of lists first, then requests of the feeder."""
         while self._continuing and self._bytes.may_start():
-            taken = self._continuing.popleft()
-            if taken.call is not None:
-                self._start(taken, taken.call)
+            self._start(*self._continuing.popleft())
         waiting = self._wake_feeder
         if waiting is not None and not waiting.done() and self._has_room():
             waiting.set_result(None)
