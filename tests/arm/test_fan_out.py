@@ -28,7 +28,7 @@ from aiomsi import (
     ServiceError,
     UsageError,
 )
-from aiomsi._arm.protocol.bulk.byte_budget import FIRST_GUESS
+from aiomsi._arm.protocol.bulk.byte_budget import FIRST_LIST, FIRST_SINGLE
 from aiomsi.testing import DEFAULT_SUBSCRIPTION_ID, EmbeddedAzure, ManualClock
 
 pytestmark = pytest.mark.anyio
@@ -333,37 +333,58 @@ async def test_other_tasks_run_while_requests_are_taken() -> None:
 
 
 async def test_large_answers_reduce_the_calls_under_way() -> None:
-    size, hold = 200_000, Hold()
+    hold = Hold()
 
     async def answer(asked: Asked) -> Says:
         await hold(asked)
-        return Says(body="x" * size)
+        return Says(body="x" * 200_000)
 
     async with (
         served(answer) as (_, own),
-        aclosing(own.fan_out(Source().requests(), limit=500, max_bytes=1_000_000)) as outcomes,
+        aclosing(own.fan_out(Source().requests(), limit=500, max_bytes=1_600_000)) as outcomes,
     ):
         first = asyncio.ensure_future(anext(outcomes))
-        await until(lambda: hold.held == 1)
+        await until(lambda: hold.held == 19)
         await turns()
         # More is not expected to fit, before the first answer.
-        assert hold.held == 1
+        assert hold.held == 19
         hold.release()
         await first
-        most = 0
         for _ in range(30):
-            before = hold.held
             await anext(outcomes)
-            await turns(20)
-            most = max(most, hold.held - before)
-        assert 1 <= most <= 5
+        before = hold.held
+        await anext(outcomes)
+        await turns()
+        assert hold.held - before <= 3
+
+
+async def test_lists_start_fewer_calls_than_named_resources() -> None:
+    hold = Hold()
+
+    def requests() -> Iterator[Request]:
+        for number in range(100):
+            yield get(number)
+            yield Request("GET", f"{path_of(number)}/resources", api_version=VERSION, tag=number)
+
+    async with (
+        served(hold) as (_, own),
+        aclosing(own.fan_out(requests(), limit=500, max_bytes=10 * FIRST_LIST)) as outcomes,
+    ):
+        first = asyncio.ensure_future(anext(outcomes))
+        await until(lambda: hold.held == 9)
+        await turns()
+        assert hold.held == 9
+        hold.release()
+        found = [await first] + [outcome async for outcome in outcomes]
+    assert [outcome.error for outcome in found] == [None] * 200
 
 
 async def test_small_answers_raise_the_calls_under_way() -> None:
     hold = Hold(*(f"g{number}" for number in range(60, 161)))
+    most = 50 * FIRST_SINGLE
     async with (
         served(hold) as (_, own),
-        aclosing(own.fan_out(Source().requests(), limit=100, max_bytes=4 * FIRST_GUESS)) as found,
+        aclosing(own.fan_out(Source().requests(), limit=100, max_bytes=most)) as found,
     ):
         for _ in range(59):
             (await anext(found)).result()
@@ -795,7 +816,6 @@ async def test_next_page_waits_for_the_consumer_and_the_budget() -> None:
 
 async def test_lists_over_the_budget_wait_for_their_next_pages() -> None:
     hold, answer = Hold(), paged(3)
-    small = FIRST_GUESS
 
     async def grow(asked: Asked) -> Says:
         said = answer(asked)
@@ -807,7 +827,7 @@ async def test_lists_over_the_budget_wait_for_their_next_pages() -> None:
 
     async with (
         served(grow) as (_, own),
-        aclosing(own.fan_out_list(map(vaults, "abcd"), max_bytes=4 * small)) as found,
+        aclosing(own.fan_out_list(map(vaults, "abcd"), max_bytes=9 * FIRST_LIST)) as found,
     ):
         parts = [await anext(found) for _ in range(2)]
         hold.release()

@@ -34,7 +34,7 @@ import attrs
 
 from aiomsi._arm.call import Call
 from aiomsi._arm.connection import closed_error
-from aiomsi._arm.protocol.bulk.byte_budget import ByteBudget
+from aiomsi._arm.protocol.bulk.byte_budget import AnswerSize, ByteBudget, is_list
 from aiomsi._arm.protocol.bulk.outcomes import WRITES, Outcome, Request, check_request
 from aiomsi._arm.protocol.bulk.skipped_scopes import RequestScope, SkippedScopes, find_scope
 from aiomsi._arm.protocol.paging import PageLinks, read_page
@@ -107,6 +107,7 @@ class _Taken:
     """A request that was taken and not given back; its task and answer, one after the other."""
 
     request: Request
+    kind: AnswerSize
     call: Call | None = None
     scope: RequestScope | None = None
     task: asyncio.Task[Any] | None = None
@@ -132,7 +133,7 @@ class _Taken:
             if call.waited > self.longest:
                 self.longest, self.waited_for = call.waited, call.waited_for
 
-    def to_outcome(self) -> Outcome:
+    def outcome(self) -> Outcome:
         return Outcome(
             self.request,
             self.value,
@@ -221,11 +222,11 @@ class FanOut:
     _running: dict[asyncio.Task[Any], _Taken] = attrs.field(factory=dict, init=False)
     # In the order of the outcomes: finished requests only, or all if they are ordered.
     _queue: deque[_Taken] = attrs.field(factory=deque, init=False)
-    # Lists whose next page waits for the byte budget.
-    _continuing: deque[tuple[_Taken, Call]] = attrs.field(factory=deque, init=False)
+    # Calls that wait for the byte budget: of the next page of a list, or of a request just taken.
+    _waiting: deque[tuple[_Taken, Call]] = attrs.field(factory=deque, init=False)
     _scopes: SkippedScopes = attrs.field(factory=SkippedScopes, init=False)
-    # Unsent requests by container; only if scopes are skipped.
-    _members: dict[str, set[_Taken]] = attrs.field(factory=dict, init=False)
+    # Requests with a task, by container; only if scopes are skipped.
+    _unsent: dict[str, set[_Taken]] = attrs.field(factory=dict, init=False)
     _feeder: asyncio.Task[None] | None = attrs.field(default=None, init=False)
     _fed: bool = attrs.field(default=False, init=False)
     _stopped: bool = attrs.field(default=False, init=False)
@@ -328,8 +329,8 @@ class FanOut:
         return (
             self._number < self.options.limit
             and not self._stopped
-            and not self._continuing
-            and self._bytes.may_start()
+            and not self._waiting
+            and self._bytes.may_start(self._bytes.singles)
         )
 
     async def _wait_for_room(self) -> None:
@@ -361,7 +362,7 @@ class FanOut:
                 sent.
 
         """
-        taken = _Taken(request)
+        taken = _Taken(request, self._bytes.singles)
         self._number += 1
         if self.options.ordered:
             self._queue.append(taken)
@@ -374,19 +375,18 @@ class FanOut:
             if isinstance(error, UsageError):
                 raise
             return
+        if self.options.list_names is not None or (request.method == "GET" and is_list(call.url)):
+            taken.kind = self._bytes.lists
         if self.options.list_names is not None:
             # A list that begins with POST and goes on with GET may link to its first URL.
             first = call.url if call.method == "GET" and not call.lacks_version else None
             taken.links = PageLinks(self.sender.connection.cloud, first)
         if self.options.on_error == "skip-scope":
-            scope = taken.scope = find_scope(call.method, call.url)
-            if scope is not None:
-                if (found := self._scopes.find(scope)) is not None:
-                    taken.error, taken.skipped = found, True
-                    self._finish(taken)
-                    return
-                self._members.setdefault(scope.container, set()).add(taken)
-        self._start(taken, call)
+            taken.scope = find_scope(call.method, call.url)
+        if self._bytes.may_start(taken.kind):
+            self._start_or_skip(taken, call)
+        else:
+            self._waiting.append((taken, call))
 
     def _make_call(self, request: Request) -> Call:
         lists = self.options.list_names is not None
@@ -394,6 +394,18 @@ class FanOut:
             msg = f"a list is requested by GET or POST, and not by {request.method!r}"
             raise ConfigurationError(msg)
         return self.make_call(request.method, request.path, request.options(lists=lists))
+
+    def _start_or_skip(self, taken: _Taken, call: Call) -> None:
+        scope = taken.scope
+        # A list that has begun is continued.
+        if scope is not None and not taken.attempts:
+            found = self._scopes.find(scope)
+            if found is not None:
+                taken.error, taken.skipped = found, True
+                self._finish(taken)
+                return
+            self._unsent.setdefault(scope.container, set()).add(taken)
+        self._start(taken, call)
 
     def _start(self, taken: _Taken, call: Call) -> None:
         call.bulk = True
@@ -404,7 +416,7 @@ class FanOut:
             if request.method in WRITES and self.options.list_names is None
             else self.sender.send(call, request.timeout)
         )
-        self._bytes.start()
+        self._bytes.start(taken.kind)
         task = create_task(asyncio.get_running_loop(), work, "aiomsi fan-out")
         taken.task = task
         self._running[task] = taken
@@ -427,34 +439,28 @@ class FanOut:
                 taken.response, size = result, len(result.body)
             else:
                 taken.value = result
-        self._bytes.finish(size)
+        self._bytes.finish(taken.kind, size)
         taken.size = size or 0
         if self._closing:
             return
         if taken.scope is not None:
-            members = self._members[taken.scope.container]
-            members.discard(taken)
-            if taken.error is not None and not taken.skipped:
-                self._skip(taken.scope, taken.error, members)
-            if not members:
-                del self._members[taken.scope.container]
+            self._settle_scope(taken, taken.scope)
         self._finish(taken)
         self._start_more()
 
-    def _skip(self, scope: RequestScope, error: BaseException, members: set[_Taken]) -> None:
-        """Skip the requests of a scope that are not sent yet, if the error says so."""
-        if not self._scopes.add(scope, error):
-            return
-        for other in members:
-            if (
-                other.scope is not None
-                and (found := self._scopes.find(other.scope)) is not None
-                and other.call is not None
-                and other.task is not None
-                and not other.call.attempts
-            ):
-                other.error, other.skipped = found, True
-                other.task.cancel()
+    def _settle_scope(self, taken: _Taken, scope: RequestScope) -> None:
+        """After a call, skip the unsent requests of its scope if its error says so."""
+        unsent = self._unsent.get(scope.container, set())
+        unsent.discard(taken)
+        if taken.error is not None and not taken.skipped and self._scopes.add(scope, taken.error):
+            for other in unsent:
+                found = None if other.scope is None else self._scopes.find(other.scope)
+                if found is not None and other.call is not None and not other.call.attempts:
+                    other.error, other.skipped = found, True
+                    if other.task is not None:
+                        other.task.cancel()
+        if not unsent:
+            self._unsent.pop(scope.container, None)
 
     def _finish(self, taken: _Taken) -> None:
         taken.count()
@@ -478,7 +484,7 @@ class FanOut:
                 url = taken.links.next_url(page, response)
                 if url is not None:
                     call = self.sender.connection.prepare("GET", url, Options(lists=True))
-                    self._continuing.append((taken, call))
+                    self._waiting.append((taken, call))
                     return parts
             except AiomsiError as error:
                 taken.error = error.with_traceback(None)
@@ -492,12 +498,12 @@ class FanOut:
         self._number -= 1
         if taken.error is not None and self.options.on_error == "raise":
             return taken.error
-        return taken.to_outcome()
+        return taken.outcome()
 
     def _start_more(self) -> None:
         """Start what there is room for: pages of lists first, then requests of the feeder."""
-        while self._continuing and self._bytes.may_start():
-            self._start(*self._continuing.popleft())
+        while self._waiting and self._bytes.may_start(self._waiting[0][0].kind):
+            self._start_or_skip(*self._waiting.popleft())
         waiting = self._wake_feeder
         if waiting is not None and not waiting.done() and self._has_room():
             waiting.set_result(None)
