@@ -455,10 +455,11 @@ class FanOut:
         if taken.error is not None and not taken.skipped and self._scopes.add(scope, taken.error):
             for other in unsent:
                 found = None if other.scope is None else self._scopes.find(other.scope)
-                if found is not None and other.call is not None and not other.call.attempts:
-                    other.error, other.skipped = found, True
-                    if other.task is not None:
-                        other.task.cancel()
+                call, task = other.call, other.task
+                if found is None or call is None or call.attempts or task is None:
+                    continue
+                other.error, other.skipped = found, True
+                task.cancel()
         if not unsent:
             self._unsent.pop(scope.container, None)
 
