@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
+import aiohttp
 import attrs
 import pytest
 from arm_server import GROUP, VAULT, VERSION, Asked, Canned, Says, Tokens, canned, error, session
@@ -340,7 +341,7 @@ async def test_large_answers_reduce_the_calls_under_way() -> None:
         return Says(body="x" * 200_000)
 
     async with (
-        served(answer) as (_, own),
+        served(answer, pacing=False) as (_, own),
         aclosing(own.fan_out(Source().requests(), limit=500, max_bytes=1_600_000)) as outcomes,
     ):
         first = asyncio.ensure_future(anext(outcomes))
@@ -390,6 +391,37 @@ async def test_small_answers_raise_the_calls_under_way() -> None:
         await until(lambda: hold.held == 100)
         hold.release()
         await last
+
+
+async def test_waits_for_a_connection_are_no_part_of_the_budget() -> None:
+    hold = Hold()
+    one = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=1))
+    rule = aiomsi.ArmRetry(total_budget=0.2)
+    found: list[Outcome] = []
+    async with one, served(hold, http=one, retry=rule, clock=None) as (_, own):
+        task = asyncio.ensure_future(collect(own.fan_out(map(get, range(4))), found))
+        await until(lambda: hold.held == 1)
+        # A single call, which came later, fails.
+        with pytest.raises(ArmConnectionError, match="no connection in time"):
+            await own.get(path_of(5), api_version=VERSION)
+        hold.release()
+        await task
+    assert [outcome.error for outcome in found] == [None] * 4
+    assert [outcome.waited_for for outcome in found] == [None] * 4
+
+
+async def test_outcome_names_the_limit_that_it_waited_for() -> None:
+    clock = ManualClock(autoadvance=True).clock
+    headers = {"x-ms-ratelimit-remaining-subscription-reads": "0"}
+    async with served(lambda _: Says(body=1, headers=headers), clock=clock) as (_, own):
+        found = [one async for one in own.fan_out(map(get, range(30)))]
+        pages = [one async for one in own.fan_out_list([get(1)])]
+    last = found[-1]
+    assert last.waited > 1
+    assert "reads" in str(last.waited_for)
+    ((_, end),) = pages
+    assert isinstance(end, Outcome)
+    assert end.waited_for == last.waited_for
 
 
 # The iterable

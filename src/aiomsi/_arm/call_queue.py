@@ -369,7 +369,9 @@ class CallQueue:
         call.waited += now - since
         # The budget counts the pauses after 429s of the call itself.
         charged = min(paused, self._left_of(call, since)) if waiter.charges_pauses else 0.0
-        call.excused += for_limit - max(0.0, charged)
+        # A fan-out has more calls than connections on purpose.
+        excused = for_limit + for_connection if call.bulk else for_limit
+        call.excused += excused - max(0.0, charged)
         if for_limit > max(for_connection, call.longest_limit_wait):
             call.longest_limit_wait = for_limit
             if lane.group.open_since > lane.open_since:
@@ -378,9 +380,9 @@ class CallQueue:
                 call.waited_for = str(waiter.held_by or lane.keys[0])
 
     def _set_connection_timer(self, waiter: _Waiter, now: float) -> None:
-        """Let a call fail after its budget, if it waits only for a connection."""
+        """Let a call fail after its budget, if it waits only for a connection and not in bulk."""
         call = waiter.call
-        left = max(self._left_of(call, now), _SHORTEST_WAIT)
+        left = math.inf if call.bulk else max(self._left_of(call, now), _SHORTEST_WAIT)
         waiter.timer_since = now
         waiter.timer = asyncio.get_running_loop().call_later(
             min(left, _LONGEST_TIMER), self._on_connection_timer, waiter

@@ -122,7 +122,7 @@ class _Taken:
     attempts: int = 0
     waited: float = 0.0
     waited_for: str | None = None
-    longest: float = 0.0
+    longest_limit_wait: float = 0.0
 
     def count(self) -> None:
         """Add the numbers of the call, which has ended, and drop it."""
@@ -130,8 +130,8 @@ class _Taken:
         if call is not None:
             self.attempts += call.attempts
             self.waited += call.waited
-            if call.waited > self.longest:
-                self.longest, self.waited_for = call.waited, call.waited_for
+            if call.longest_limit_wait > self.longest_limit_wait:
+                self.longest_limit_wait, self.waited_for = call.longest_limit_wait, call.waited_for
 
     def outcome(self) -> Outcome:
         return Outcome(
