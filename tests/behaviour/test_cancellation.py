@@ -1,4 +1,4 @@
-"""Cancellation at every `await` of credential and core, in every way; the next call then works.
+"""Cancellation at every `await` of credential, core and fan-out; the next call then works.
 
 The await points are read from the sources' syntax trees (`awaits`). Each scenario below is first
 played undisturbed, to see where the library's tasks come to stand; every point must be among those
@@ -24,7 +24,7 @@ import gates
 import pytest
 from await_points import Awaits, Point, Stand, Watch, Way, read
 from filelock import BaseFileLock
-from loops import LOOPS
+from loops import LOOPS, until
 
 import aiomsi
 from aiomsi import (
@@ -612,29 +612,33 @@ async def held_off_by_the_host_of_an_inner_credential(stage: Stage) -> SlotCrede
 
 
 def fan_out_with(
-    stage: Stage, clock: Clock, requests: Callable[[], AsyncIterator[aiomsi.Request]], most: int
+    stage: Stage, clock: Clock, requests: Callable[[], AsyncIterator[aiomsi.Request]], most: int = 0
 ) -> SlotCredential:
-    """Consume two fan-outs of one session, each up to a number of outcomes."""
+    """Consume two fan-outs of one session, each up to a number of outcomes, or to its end."""
     credential = ManagedIdentityCredential()
-    opened, closed = list[object](), list[object]()
+    opened, closed = list[int](), list[int]()
 
-    async def source() -> AsyncIterator[aiomsi.Request]:
-        opened.append(None)
+    async def source(taken: list[aiomsi.Request]) -> AsyncIterator[aiomsi.Request]:
+        opened.append(id(taken))
         try:
             await asyncio.sleep(SOON)
             # From here on the fan-out waits for its limit, and not for this generator.
             async for request in requests():
+                taken.append(request)
                 yield request
         finally:
-            closed.append(None)
+            closed.append(id(taken))
             await asyncio.sleep(SOON)
 
     async def consume(session: aiomsi.ArmSession) -> int:
-        count = 0
-        async with contextlib.aclosing(session.fan_out(source(), limit=3)) as outcomes:
+        count, taken = 0, list[aiomsi.Request]()
+        async with contextlib.aclosing(session.fan_out(source(taken), limit=3)) as outcomes:
             async for _ in outcomes:
                 count += 1
                 if count == most:
+                    # So that the generator is closed while the fan-out waits for its limit.
+                    await until(lambda: len(taken) == most + 3 or id(taken) in closed)
+                    await asyncio.sleep(0)
                     break
         return count
 
@@ -642,7 +646,7 @@ def fan_out_with(
         async with aiomsi.ArmSession(credential, clock=clock) as session:
             await asyncio.wait([stage.call(consume(session), int, UsageError) for _ in range(2)])
 
-    stage.checks.append(lambda: opened[len(closed) :])
+    stage.checks.append(lambda: [*opened[len(closed) :]])
     stage.call(both(), NoneType)
     return credential
 
@@ -677,7 +681,7 @@ async def writes_of_a_fan_out(stage: Stage) -> SlotCredential:
         for _ in range(3):
             yield aiomsi.Request("PUT", net, api_version="2023-09-01", json={"location": "westus"})
 
-    return fan_out_with(stage, brief(), requests, most=3)
+    return fan_out_with(stage, brief(), requests)
 
 
 SCENARIOS: dict[Scenario, set[str]] = {
