@@ -42,6 +42,7 @@ from aiomsi._util import lazy as _late
 if TYPE_CHECKING:
     from aiomsi._arm.operation import Operation
     from aiomsi._arm.protocol.attempts import ArmAttempt
+    from aiomsi._arm.protocol.bulk.outcomes import Outcome, Request
     from aiomsi._arm.protocol.errors.body import AdditionalInfo, ErrorDetail
     from aiomsi._arm.protocol.pacing.stats import ArmStats, LimitStats, RegionStats
     from aiomsi._arm.protocol.resource_ids import ResourceId
@@ -59,7 +60,9 @@ else:
         "HostGate": "_credentials.gate",
         "LimitStats": "_arm.protocol.pacing.stats",
         "Operation": "_arm.operation",
+        "Outcome": "_arm.protocol.bulk.outcomes",
         "RegionStats": "_arm.protocol.pacing.stats",
+        "Request": "_arm.protocol.bulk.outcomes",
         "ResourceId": "_arm.protocol.resource_ids",
         "SharedCredential": "_credentials.shared",
         "SlotStats": "_tokens.stats",
@@ -109,11 +112,13 @@ __all__ = [
     "OperationFailedError",
     "OperationUnfinishedError",
     "OperationUnreadableError",
+    "Outcome",
     "Policy",
     "PreconditionFailedError",
     "RefreshPolicy",
     "RegionStats",
     "RegistrationRequiredError",
+    "Request",
     "ResourceId",
     "ServiceError",
     "SharedCredential",

@@ -65,6 +65,34 @@ def test_the_tour_of_a_session_works(
     assert last.endswith("/vaults/kv")
 
 
+def test_examples_of_the_fan_out_work(
+    embedded_azure: EmbeddedAzure, azure_environment: object
+) -> None:
+    names = ["DevTest", *embedded_azure.add_resource_groups(DEFAULT_SUBSCRIPTION_ID, 3)]
+    subscription = f"/subscriptions/{DEFAULT_SUBSCRIPTION_ID}"
+    text = (ROOT / "docs" / "fan-out.md").read_text(encoding="utf-8")
+    (crawl,) = (block for block in PYTHON if "async def crawl" in block)
+    found: dict[str, Any] = {"aiomsi": aiomsi}
+    for block in [*re.findall(r"```python\n(.*?)```", text, re.DOTALL), crawl]:
+        exec(block, found)  # noqa: S102 (our own)
+
+    async def main() -> None:
+        async with aiomsi.ArmSession() as arm:
+            paths = [f"{subscription}/resourceGroups/{name}" for name in (*names, "missing")]
+            await found["crawl"](arm, paths)
+            counts = await found["count_groups"](arm, [DEFAULT_SUBSCRIPTION_ID])
+            assert counts == {DEFAULT_SUBSCRIPTION_ID: 4}
+            rows = await found["read_all"](arm, [f"{subscription}/resourceGroups"])
+            assert [row["name"] for row in rows] == names
+
+    with redirect_stdout(StringIO()) as printed:
+        asyncio.run(main())
+    lines = dict(line.split(" ", 1) for line in printed.getvalue().splitlines())
+    ends = {path.rpartition("/")[2]: end for path, end in lines.items()}
+    assert "ResourceGroupNotFound" in ends.pop("missing")
+    assert ends == {name: name for name in names}
+
+
 def test_ci_runs_the_readmes_test_command() -> None:
     assert "pip install nox && nox" in COMMANDS
     assert (

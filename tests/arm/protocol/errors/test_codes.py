@@ -12,6 +12,8 @@ from aiomsi._arm.protocol.errors.codes import (
     is_about_version,
     is_in_progress,
     is_locked,
+    is_nothing_there,
+    is_of_whole_subscription,
     is_out_of_reach,
     is_wrong_tenant,
 )
@@ -215,21 +217,40 @@ def test_lock_is_distinguished_from_a_rate_limit(detail: ErrorDetail, locked: bo
     assert is_locked(detail) is locked
 
 
+WHOLE, KIND, NOTHING, OTHER = "whole subscription", "one kind", "nothing there", "other"
+
+
 @pytest.mark.parametrize(
-    ("code", "out"),
+    ("code", "kind"),
     [
-        ("SubscriptionNotFound", True),
-        ("Subscription Not Registered", True),
-        ("DisallowedProvider", True),
-        ("InvalidAuthenticationTokenTenant", True),
-        ("MissingSubscriptionRegistration", True),
-        ("AuthorizationFailed", False),
-        ("ResourceNotFound", False),
-        (None, False),
+        ("SubscriptionNotFound", WHOLE),
+        ("InvalidAuthenticationTokenTenant", WHOLE),
+        ("AuthorizationFailed", KIND),
+        ("authorizationfailed", KIND),
+        ("ReadOnlyDisabledSubscription", KIND),
+        ("DisallowedProvider", KIND),
+        ("DisallowedOperation", KIND),
+        ("ResourceNotOnboarded", KIND),
+        ("TenantNotOnboarded", KIND),
+        ("Subscription Not Registered", KIND),
+        ("SubscriptionCostDisabled", KIND),
+        ("MissingSubscriptionRegistration", NOTHING),
+        ("NoRegisteredProviderFound", NOTHING),
+        ("InvalidResourceType", NOTHING),
+        ("SubscriptionHasNoUsages", NOTHING),
+        ("LinkedAuthorizationFailed", OTHER),
+        ("ResourceNotFound", OTHER),
+        ("ResourceGroupNotFound", OTHER),
+        ("TooManyRequests", OTHER),
+        ("InternalServerError", OTHER),
+        ("", OTHER),
+        (None, OTHER),
     ],
 )
-def test_errors_of_the_whole_subscription_are_out_of_reach(code: str | None, out: bool) -> None:
-    assert is_out_of_reach(code) is out
+def test_codes_are_sorted_by_their_effect_on_a_scope(code: str | None, kind: str) -> None:
+    assert is_of_whole_subscription(code) is (kind == WHOLE)
+    assert is_out_of_reach(code) is (kind in (WHOLE, KIND))
+    assert is_nothing_there(code) is (kind == NOTHING)
 
 
 @pytest.mark.parametrize(

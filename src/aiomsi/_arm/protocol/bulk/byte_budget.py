@@ -1,0 +1,101 @@
+"""`ByteBudget`: how many calls may be under way at once, so that their answers fit in memory.
+
+The size of an answer is not known before it has come, so it is learned, for lists and for other
+answers separately. A page of a list is expected to have 8 MiB at first, as ARM's largest pages
+have. That first guess counts as one answer in the mean, so that after a few rounds of small answers
+thousands of calls may be under way. Larger answers move the mean faster than smaller ones do.
+"""
+
+from __future__ import annotations
+
+import attrs
+
+FIRST_LIST = 8_388_608
+"""Expected bytes of a page, before any has come."""
+FIRST_SINGLE = 65_536
+"""Expected bytes of another answer, before any has come."""
+_DECODING = 5
+"""The consumer's JSON, the next answer and its JSON take about this multiple of an answer."""
+_RISE = 1 / 16
+_FALL = 1 / 64
+
+
+def is_list(url: str) -> bool:
+    """Return whether a URL is that of a collection or an action, not of a named resource.
+
+    ``providers`` and a namespace are a pair, like a type and a name. So the number of segments of a
+    named resource is even.
+    """
+    return url.partition("?")[0].rstrip("/").count("/") % 2 == 1
+
+
+@attrs.define
+class AnswerSize:
+    """The expected size of answers of one kind.
+
+    Attributes:
+        expected: the expected size of an answer, in bytes.
+        under_way: the number of calls whose answers are awaited.
+        learned: the number of answers.
+
+    """
+
+    expected: float
+    under_way: int = 0
+    learned: int = 0
+
+    def learn(self, size: int) -> None:
+        """Correct the expected size after an answer."""
+        self.learned += 1
+        gain = max(1 / (self.learned + 1), _RISE if size > self.expected else _FALL)
+        self.expected += (size - self.expected) * gain
+
+
+@attrs.define
+class ByteBudget:
+    """The bytes of answers, expected and received.
+
+    Attributes:
+        most: the budget, in bytes.
+        held: bytes of received answers that the consumer has not taken yet.
+        singles: the answers of named resources.
+        lists: the answers of collections and actions.
+
+    """
+
+    most: int
+    held: int = 0
+    singles: AnswerSize = attrs.field(factory=lambda: AnswerSize(FIRST_SINGLE))
+    lists: AnswerSize = attrs.field(factory=lambda: AnswerSize(FIRST_LIST))
+
+    @property
+    def under_way(self) -> int:
+        """The number of calls whose answers are awaited."""
+        return self.singles.under_way + self.lists.under_way
+
+    def may_start(self, kind: AnswerSize) -> bool:
+        """Return whether one more call, for an answer of that kind, may start.
+
+        A single call may, whatever size is expected.
+        """
+        singles, lists = self.singles, self.lists
+        if not singles.under_way and not lists.under_way and not self.held:
+            return True
+        awaited = singles.under_way * singles.expected + lists.under_way * lists.expected
+        largest = lists.expected if lists.under_way else kind.expected
+        return awaited + kind.expected + _DECODING * largest + self.held <= self.most
+
+    def start(self, kind: AnswerSize) -> None:
+        """Count a call that starts."""
+        kind.under_way += 1
+
+    def finish(self, kind: AnswerSize, size: int | None) -> None:
+        """Count a call that has ended, with an answer of `size` bytes; None without an answer."""
+        kind.under_way -= 1
+        if size is not None:
+            self.held += size
+            kind.learn(size)
+
+    def give_back(self, size: int) -> None:
+        """Count an answer that the consumer has taken."""
+        self.held -= size

@@ -1,0 +1,148 @@
+"""A fan-out of many requests against an ARM with faults: one correct outcome for each request.
+
+``python tests/stress/fan_out_faults.py --requests 100000`` resets 1 % of the connections, responds
+503 to 1 % of the requests and 429 to 1 %, cuts 0.5 % of the bodies, and now and then revokes all
+tokens. It prints a line, and exits with 1 if an outcome is lost, occurs twice, is an error or has
+another request's value. Waits between repetitions take no time. ``--lose`` drops one outcome, to
+show that the check can fail.
+"""
+
+import argparse
+import asyncio
+import os
+import random
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+import attrs
+
+import aiomsi
+from aiomsi.testing import (
+    DEFAULT_SUBSCRIPTION_ID,
+    ArmBucket,
+    ArmBuckets,
+    EmbeddedAzure,
+    Fault,
+    ManualClock,
+)
+from aiomsi.testing._hosts.variables import IDENTITY_VARIABLES
+
+VERSION = "2021-04-01"
+GROUPS = 500
+PLENTY = ArmBuckets(reads=ArmBucket(10_000_000, 1_000_000))
+FAULTS = (
+    (0.01, Fault.reset()),
+    (0.01, Fault(503)),
+    (0.01, Fault(429, {"Retry-After": "1"})),
+    (0.005, Fault.truncate()),
+)
+REVOKE_EVERY = 7_000
+
+
+@attrs.frozen
+class Row:
+    """The outcome of a run."""
+
+    requests: int
+    lost: int
+    twice: int
+    errors: int
+    wrong: int
+    attempts: int
+    faults: int
+    unauthorized: int
+    tokens: int
+    seconds: float
+
+    @property
+    def good(self) -> bool:
+        """Whether each request had one correct outcome."""
+        return (self.lost, self.twice, self.errors, self.wrong) == (0, 0, 0, 0)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.requests:,} requests, {self.attempts:,} attempts, {self.faults:,} faults, "
+            f"{self.unauthorized:,} of 401, {self.tokens} tokens: "
+            f"{self.lost} lost, {self.twice} twice, {self.errors} errors, {self.wrong} wrong, "
+            f"{self.seconds:.1f} s"
+        )
+
+
+def generate_requests(
+    azure: EmbeddedAzure, names: Sequence[str], number: int, seed: int
+) -> Iterator[aiomsi.Request]:
+    """Yield the requests, and inject faults on the way."""
+    chance = random.Random(seed)
+    for tag in range(number):
+        for share, fault in FAULTS:
+            if chance.random() < share:
+                azure.inject("arm", fault, times=1)
+        if tag % REVOKE_EVERY == REVOKE_EVERY - 1:
+            azure.revoke_tokens()
+        name = names[tag % len(names)]
+        path = f"/subscriptions/{DEFAULT_SUBSCRIPTION_ID}/resourceGroups/{name}"
+        yield aiomsi.Request("GET", path, api_version=VERSION, tag=(tag, name))
+
+
+async def crawl(azure: EmbeddedAzure, number: int, *, seed: int, limit: int, lose: bool) -> Row:
+    """Send the requests, and compare the outcomes with them."""
+    names = azure.add_resource_groups(DEFAULT_SUBSCRIPTION_ID, GROUPS)
+    seen = Counter[int]()
+    errors = wrong = attempts = 0
+    began = time.perf_counter()
+    async with aiomsi.ArmSession(clock=ManualClock(autoadvance=True).clock) as arm:
+        async for outcome in arm.fan_out(
+            generate_requests(azure, names, number, seed), limit=limit
+        ):
+            tag, name = outcome.request.tag
+            if lose and tag == number // 2:
+                continue
+            seen[tag] += 1
+            attempts += outcome.attempts
+            if outcome.error is not None:
+                print(repr(outcome.error), file=sys.stderr)
+                errors += 1
+            elif outcome.value["name"] != name:
+                wrong += 1
+    counts = azure.counts
+    return Row(
+        requests=number,
+        lost=sum(not seen[tag] for tag in range(number)),
+        twice=sum(times > 1 for times in seen.values()),
+        errors=errors,
+        wrong=wrong,
+        attempts=attempts,
+        faults=counts.faults,
+        unauthorized=counts.arm_unauthorized,
+        tokens=counts.imds_tokens,
+        seconds=time.perf_counter() - began,
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run once, and return the exit code."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--requests", type=int, default=100_000, metavar="N")
+    parser.add_argument("--limit", type=int, default=512, metavar="N")
+    parser.add_argument("--seed", type=int, default=1, metavar="N")
+    parser.add_argument("--lose", action="store_true", help="drop one outcome")
+    options = parser.parse_args(arguments)
+    for name in IDENTITY_VARIABLES:
+        os.environ.pop(name, None)
+    with EmbeddedAzure(arm_buckets=PLENTY, imds_limits=None) as azure:
+        os.environ.update(azure.environment)
+        row = asyncio.run(
+            crawl(
+                azure, options.requests, seed=options.seed, limit=options.limit, lose=options.lose
+            )
+        )
+    print(row)
+    return 0 if row.good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
