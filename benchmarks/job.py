@@ -9,7 +9,7 @@ import http.client
 import json
 import ssl
 import sys
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypedDict, TypeVar
@@ -84,7 +84,7 @@ class Job:
     variant: str = ""
     before: str = ""
 
-    def parts(self, names: list[str]) -> Iterator[list[str]]:
+    def parts(self, names: Sequence[T]) -> Iterator[Sequence[T]]:
         """Yield the work in one part, or in `turns` parts, each when this worker's turn begins.
 
         The wait for a turn blocks the event loop deliberately, so that the worker uses no CPU while

@@ -92,9 +92,7 @@ _REST = (
 )
 _ARM_HEAD = b"HTTP/1.1 200 OK\r\n" + _REST % (_COUNTED % (1_099, 16_499), b"LOOPBACK")
 _REFUSED_HEAD = (
-    b"HTTP/1.1 429 Too Many Requests\r\n"
-    b"Retry-After: %d\r\n"
-    b"x-ms-failure-cause: gateway\r\n"
+    b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: %d\r\nx-ms-failure-cause: gateway\r\n"
 )
 _BODY_1 = f'{{"id":"/subscriptions/{SUBSCRIPTION}/resourceGroups/'.encode()
 _BODY_2 = b'","name":"'

@@ -45,13 +45,20 @@ GetGroup = Callable[[str], Awaitable[str]]
 ListNames = Callable[[], Awaitable[list[str]]]
 Target = tuple[str, str]
 """The name of a resource group and the id of its subscription."""
-Crawl = Callable[[Iterable[Target]], AsyncIterator[str | BaseException]]
 
 
 class GetGroupOf(Protocol):
     """A `GetGroup` that takes the id of a subscription, too."""
 
     def __call__(self, name: str, subscription: str = ..., /) -> Awaitable[str]: ...
+
+
+class Crawl(Protocol):
+    """A function that GETs many groups; `limit` bounds the calls that have begun."""
+
+    def __call__(
+        self, targets: Iterable[Target], limit: int = ..., /
+    ) -> AsyncIterator[str | BaseException]: ...
 
 
 CONNECTIONS = 128

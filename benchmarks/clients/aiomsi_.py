@@ -17,6 +17,9 @@ import aiomsi
 session = aiomsi.ArmSession()
 """
 
+_LOOK_AHEAD = 16_384
+"""The default `limit` of `fan_out`."""
+
 
 def credential(job: Job) -> aiomsi.ManagedIdentityCredential:
     """Make the credential; only scenarios that scale times down name fields of the policy."""
@@ -68,12 +71,14 @@ async def lists(job: Job) -> AsyncIterator[ListNames]:
 async def crawls(job: Job) -> AsyncIterator[Crawl]:
     async with session(job) as arm:
 
-        async def crawl(targets: Iterable[Target]) -> AsyncIterator[str | BaseException]:
+        async def crawl(
+            targets: Iterable[Target], limit: int = _LOOK_AHEAD
+        ) -> AsyncIterator[str | BaseException]:
             requests = (
                 aiomsi.Request("GET", group_path(name, subscription), api_version=API_VERSION)
                 for name, subscription in targets
             )
-            async for outcome in arm.fan_out(requests, limit=job.size):
+            async for outcome in arm.fan_out(requests, limit=limit):
                 yield str(outcome.value["name"]) if outcome.error is None else outcome.error
 
         yield crawl

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 from azure.identity.aio import ManagedIdentityCredential
 from azure.mgmt.resource.resources.aio import ResourceManagementClient
@@ -36,7 +37,7 @@ async def _client(job: Job) -> AsyncIterator[ResourceManagementClient]:
         yield client
 
 
-def _options(job: Job) -> dict[str, bool]:
+def _options(job: Job) -> dict[str, Any]:
     return {"enforce_https": False} if job.ca is None else {}
 
 
