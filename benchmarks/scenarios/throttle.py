@@ -271,7 +271,9 @@ def _measure_processes(client: Any, job: Job, world: World) -> Measured:
     best = world.best_seconds(targets)
     values = {"best": best} | _values(crawls, counts, seconds)
     if not values["failures"]:
-        values |= {"stretch": seconds / best, "evenness": evenness([c.ended for c in crawls])}
+        values["evenness"] = evenness([crawl.ended for crawl in crawls])
+        if best:
+            values["stretch"] = seconds / best
     errors = sum((crawl.errors for crawl in crawls), Counter[str]())
     return Measured(values, dict(errors))
 
