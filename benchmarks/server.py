@@ -20,6 +20,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from random import Random
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -48,9 +49,10 @@ class Behaviour:
         down: whether IMDS responds 503 from the second request on.
         life: the lifetime of a token.
         refresh_in: the `refresh_in` of IMDS's responses; None for none.
-        arm_latency: ARM's latency.
+        arm_latency: ARM's latency; its median if it varies.
+        arm_spread: the standard deviation of the latency's logarithm; 0 for a constant latency.
         limits: ARM's token buckets; None for no limits and constant counts.
-        seed: the seed of the regions that requests enter.
+        seed: the seed of the regions that requests enter, and of the latencies.
         items: the number of resources in the list of a subscription's resources.
         page_size: the number of resources in a page.
         item_bytes: the size of a resource in JSON.
@@ -65,6 +67,7 @@ class Behaviour:
     life: int = 86_400
     refresh_in: int | None = None
     arm_latency: float = 0.0
+    arm_spread: float = 0.0
     limits: ArmLimits | None = None
     seed: int = 1
     items: int = 5_000
@@ -179,6 +182,7 @@ class Origin:
     def __init__(self, behaviour: Behaviour) -> None:
         self._behaviour = behaviour
         self._loop = asyncio.get_running_loop()
+        self._random = Random(behaviour.seed)
         self.pages: list[bytes] = []
         self._admitted: deque[float] = deque()
         self._under_way = self._imds = self._throttled = self._arm = self._refused = 0
@@ -218,9 +222,13 @@ class Origin:
     def arm(self, path: bytes, request: bytes, reply: Callable[[bytes], None]) -> None:
         """Respond to a GET of a resource group, or of the list of resources."""
         self._arm += 1
-        answer = self._check(path, request) or self._serve(path)
-        if self._behaviour.arm_latency:
-            self._loop.call_later(self._behaviour.arm_latency, reply, answer)
+        behaviour = self._behaviour
+        latency = behaviour.arm_latency
+        if behaviour.arm_spread:
+            latency *= self._random.lognormvariate(0.0, behaviour.arm_spread)
+        answer = self._check(path, request) or self._serve(path, latency)
+        if latency:
+            self._loop.call_later(latency, reply, answer)
         else:
             reply(answer)
 
@@ -242,7 +250,7 @@ class Origin:
             self._ids.add(lowered[start : lowered.index(b"\r\n", start)])
         return None
 
-    def _serve(self, path: bytes) -> bytes:
+    def _serve(self, path: bytes, latency: float) -> bytes:
         address, _, query = path.partition(b"?")
         name = address[address.rindex(b"/") + 1 :]
         if name == b"resources":
@@ -256,7 +264,7 @@ class Origin:
             if admission.wait:
                 self._arm_throttled += 1
                 return self._refuse(subscription, admission)
-            self._ended = now + self._behaviour.arm_latency
+            self._ended = max(self._ended, now + latency)
             head = self._head(b"HTTP/1.1 200 OK\r\n", admission)
         return b"%b%d\r\n\r\n%b%b%b%b%b" % (
             head,
@@ -443,6 +451,12 @@ def parser() -> argparse.ArgumentParser:
         "--arm-latency", type=float, default=0.0, help="seconds that ARM takes (%(default)s)"
     )
     options.add_argument(
+        "--arm-spread",
+        type=float,
+        default=0.0,
+        help="standard deviation of the logarithm of ARM's latency, whose median is --arm-latency",
+    )
+    options.add_argument(
         "--buckets",
         metavar="SIZE:REFILL,...",
         help="ARM: token buckets of these sizes, by turns of the subscriptions' numbers",
@@ -460,7 +474,7 @@ def parser() -> argparse.ArgumentParser:
         "--no-counts", action="store_true", help="ARM: responses without remaining counts"
     )
     options.add_argument(
-        "--seed", type=int, default=1, help="for the regions of requests (%(default)s)"
+        "--seed", type=int, default=1, help="for regions and latencies (%(default)s)"
     )
     options.add_argument(
         "--items", type=int, default=5_000, help="resources of a subscription (%(default)s)"
