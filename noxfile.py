@@ -265,7 +265,7 @@ def node_clients(session: nox.Session) -> Path:
 
 @nox.session(python=OLDEST)
 def bench(session: nox.Session) -> None:
-    """Compare aiomsi with its alternatives; `nox -s bench -- --quick` takes less than 3 minutes."""
+    """Compare aiomsi with its alternatives; `nox -s bench -- --quick` takes less than 4 minutes."""
     install(session, "speed,gate")
     session.install("-r", "benchmarks/requirements.txt", *CONSTRAINTS)
     session.run("python", "benchmarks/run.py", f"--node={node_clients(session)}", *session.posargs)

@@ -5,6 +5,7 @@ The background is transparent, and every colour has a medium lightness.
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -15,6 +16,7 @@ from plan import SUBJECT, Chart, Series
 _GREY = "#808890"
 _COLOURS = {
     SUBJECT: "#e8590c",
+    "aiomsi_unpaced": "#d9a13a",
     "aiohttp_tuned": "#1c87d6",
     "aiohttp_naive": "#4aa3c7",
     "azure_core": "#9b6bd3",
@@ -23,7 +25,7 @@ _COLOURS = {
     "httpx": "#2f9e6e",
     "node": "#7aa23a",
 }
-_STYLE = {
+_STYLE: Any = {
     "svg.hashsalt": "aiomsi",
     "svg.fonttype": "none",
     "font.family": "sans-serif",

@@ -9,13 +9,15 @@ import http.client
 import json
 import ssl
 import sys
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypedDict, TypeVar
 from urllib.parse import urlsplit
 
 COUNTS_PATH = "/control/counts"
+BEGIN_PATH = "/control/begin/"
+"""The path, before "limited" or "free", at which the origin starts to count anew."""
 READY, DONE = "ready", "done"
 """Lines that a worker prints: before its first turn, and after each turn."""
 T = TypeVar("T")
@@ -27,11 +29,18 @@ class Missing(Exception):  # noqa: N818
 
 
 class Counts(TypedDict):
-    """The origin's counts: requests, distinct ones, its CPU seconds, and spans of IMDS requests."""
+    """The origin's counts: requests, distinct ones, its CPU seconds, and spans of IMDS requests.
+
+    With ARM's limits, `arm_began` and `arm_ended` are the times of the first request to ARM and of
+    its last response other than 429, on the monotonic clock.
+    """
 
     imds: int
     throttled: int
     arm: int
+    arm_throttled: int
+    arm_began: float
+    arm_ended: float
     paths: int
     ids: int
     refused: int
@@ -56,6 +65,8 @@ class Job:
         policy: fields of aiomsi's `RefreshPolicy`.
         node: the folder of the Node client; empty for the default.
         turns: the number of turns that the work is divided into; 0 for one part.
+        variant: the name of the variant.
+        before: the `src` folder of an older aiomsi, for the client `aiomsi_before`; empty for none.
 
     """
 
@@ -70,8 +81,10 @@ class Job:
     policy: dict[str, float] = field(default_factory=dict)
     node: str = ""
     turns: int = 0
+    variant: str = ""
+    before: str = ""
 
-    def parts(self, names: list[str]) -> Iterator[list[str]]:
+    def parts(self, names: Sequence[T]) -> Iterator[Sequence[T]]:
         """Yield the work in one part, or in `turns` parts, each when this worker's turn begins.
 
         The wait for a turn blocks the event loop deliberately, so that the worker uses no CPU while
@@ -105,6 +118,10 @@ class Job:
         """Return the origin's counts so far."""
         return read_counts(self.imds)
 
+    def begin(self, *, limited: bool) -> None:
+        """Make the origin count ARM's requests from 0, with full buckets or without limits."""
+        _control(self.imds, BEGIN_PATH + ("limited" if limited else "free"))
+
 
 @dataclass(frozen=True, slots=True)
 class Measured:
@@ -117,12 +134,16 @@ class Measured:
 
 def read_counts(url: str) -> Counts:
     """Return the counts so far of the origin at this URL."""
+    counts: Counts = json.loads(_control(url, COUNTS_PATH))
+    return counts
+
+
+def _control(url: str, path: str) -> bytes:
     parts = urlsplit(url)
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=10)
     with contextlib.closing(connection):
-        connection.request("GET", COUNTS_PATH)
-        counts: Counts = json.loads(connection.getresponse().read())
-    return counts
+        connection.request("GET", path)
+        return connection.getresponse().read()
 
 
 def peak_rss() -> dict[str, float]:

@@ -13,6 +13,8 @@ from job import Job, Measured
 from results import Check, Results
 
 SUBJECT = "aiomsi"
+UNPACED = "aiomsi_unpaced"
+BEFORE = "aiomsi_before"
 YARDSTICK = "aiohttp_tuned"
 
 
@@ -51,6 +53,7 @@ class Block:
         work: the number of calls, where the scenario has such a number.
         rounds: the most rounds in which the cells are measured; None for all rounds.
         turns: the number of turns; 0 for clients that run one after the other.
+        limit: the most seconds that the work may take; None for the limit of the command line.
 
     """
 
@@ -60,6 +63,7 @@ class Block:
     work: int = 0
     rounds: int | None = None
     turns: int = 0
+    limit: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

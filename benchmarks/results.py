@@ -116,17 +116,22 @@ class Results:
 
 
 def bounded(
-    what: str, numbers: Sequence[float], *, most: float | None = None, least: float | None = None
+    what: str,
+    numbers: Sequence[float],
+    *,
+    most: float | None = None,
+    least: float | None = None,
+    enough: int = ENOUGH,
 ) -> Check:
-    """Check the median of one number per round; open with fewer than ENOUGH rounds."""
+    """Check the median of one number per round; open with fewer than `enough` rounds."""
     spread = Spread.of(numbers)
     if spread is None:
         return Check("FAILS", f"{what}: {UNMEASURED}")
     holds = (most is None or spread.median <= most) and (least is None or spread.median >= least)
     text = f"{what}: {spread}, {len(numbers)} rounds"
-    if len(numbers) < ENOUGH:
+    if len(numbers) < enough:
         return Check(
-            "open", f"{text} of at least {ENOUGH}; so far it would {'hold' if holds else 'fail'}"
+            "open", f"{text} of at least {enough}; so far it would {'hold' if holds else 'fail'}"
         )
     return Check("holds" if holds else "FAILS", text)
 

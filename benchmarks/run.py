@@ -40,6 +40,7 @@ class Settings:
     quick: bool
     limit: float
     node: Path
+    before: Path | None
     clients: frozenset[str]
     sizes: frozenset[int]
 
@@ -73,12 +74,14 @@ def measure(
                 origin.arm,
                 cell.size,
                 block.work,
-                settings.limit,
+                block.limit or settings.limit,
                 origin.ca,
                 variant.loop,
                 dict(variant.policy) if cell.client.startswith("aiomsi") else {},
                 str(settings.node.resolve()),
                 block.turns,
+                cell.variant,
+                str(settings.before.resolve()) if settings.before is not None else "",
             )
             jobs.append((cell, job))
         return together(run, number, jobs)
@@ -144,7 +147,7 @@ def _arguments() -> argparse.ArgumentParser:
         help=f"of {', '.join(SCENARIOS)}; all by default",
     )
     parser.add_argument(
-        "--quick", action="store_true", help="fewer and smaller rounds: less than 3 minutes"
+        "--quick", action="store_true", help="fewer and smaller rounds: less than 4 minutes"
     )
     parser.add_argument("--rounds", type=int, help="rounds after the warm-up (15; quick: 2)")
     parser.add_argument(
@@ -168,6 +171,12 @@ def _arguments() -> argparse.ArgumentParser:
         type=Path,
         default=_HERE / "clients" / "node",
         help="folder with client.mjs and node_modules",
+    )
+    parser.add_argument(
+        "--before",
+        type=Path,
+        metavar="FOLDER",
+        help="the src folder of an older aiomsi, to compare the throughput of `fair` with",
     )
     parser.add_argument(
         "--results",
@@ -202,6 +211,7 @@ def _settings(parser: argparse.ArgumentParser, asked: argparse.Namespace) -> Set
         quick=asked.quick,
         limit=asked.limit,
         node=asked.node,
+        before=asked.before,
         clients=frozenset(asked.client),
         sizes=frozenset(asked.size),
     )

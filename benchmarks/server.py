@@ -20,10 +20,13 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from random import Random
+from typing import Any
 from urllib.parse import parse_qs
 
-from clients.wire import IMDS_PATH, SUBSCRIPTION, TOKEN
-from job import COUNTS_PATH, Counts
+from buckets import Admission, ArmLimits, BucketSize, FrontDoor
+from clients.wire import API_VERSION, IMDS_PATH, RESOURCES_PATH, SUBSCRIPTION, TOKEN
+from job import BEGIN_PATH, COUNTS_PATH, Counts
 
 PER_SECOND = 20
 AT_ONCE = 5
@@ -46,7 +49,14 @@ class Behaviour:
         down: whether IMDS responds 503 from the second request on.
         life: the lifetime of a token.
         refresh_in: the `refresh_in` of IMDS's responses; None for none.
-        arm_latency: ARM's latency.
+        arm_latency: ARM's latency; its median if it varies.
+        arm_spread: the standard deviation of the latency's logarithm; 0 for a constant latency.
+        limits: ARM's token buckets; None for no limits and constant counts.
+        seed: the seed of the regions that requests enter, and of the latencies.
+        items: the number of resources in the list of a subscription's resources.
+        page_size: the number of resources in a page.
+        item_bytes: the size of a resource in JSON.
+        keep_ids: whether paths and request ids are kept, to count distinct ones.
 
     """
 
@@ -57,22 +67,35 @@ class Behaviour:
     life: int = 86_400
     refresh_in: int | None = None
     arm_latency: float = 0.0
+    arm_spread: float = 0.0
+    limits: ArmLimits | None = None
+    seed: int = 1
+    items: int = 5_000
+    page_size: int = 1_000
+    item_bytes: int = 500
+    keep_ids: bool = True
 
 
-_ARM_HEAD = (
-    b"HTTP/1.1 200 OK\r\n"
+_COUNTED = (
+    b"x-ms-ratelimit-remaining-subscription-reads: %d\r\n"
+    b"x-ms-ratelimit-remaining-subscription-global-reads: %d\r\n"
+)
+_REST = (
     b"Cache-Control: no-cache\r\n"
     b"Pragma: no-cache\r\n"
     b"Content-Type: application/json; charset=utf-8\r\n"
     b"Expires: -1\r\n"
-    b"x-ms-ratelimit-remaining-subscription-reads: 1099\r\n"
-    b"x-ms-ratelimit-remaining-subscription-global-reads: 16499\r\n"
+    b"%b"
     b"x-ms-request-id: 6f1c0e0a-4c64-4b8e-9d1e-0d6b3a1f5e11\r\n"
     b"x-ms-correlation-request-id: 6f1c0e0a-4c64-4b8e-9d1e-0d6b3a1f5e11\r\n"
-    b"x-ms-routing-request-id: LOOPBACK:20260101T000000Z:6f1c0e0a-4c64-4b8e-9d1e-0d6b3a1f5e11\r\n"
+    b"x-ms-routing-request-id: %b:20260101T000000Z:6f1c0e0a-4c64-4b8e-9d1e-0d6b3a1f5e11\r\n"
     b"Strict-Transport-Security: max-age=31536000; includeSubDomains\r\n"
     b"X-Content-Type-Options: nosniff\r\n"
     b"Content-Length: "
+)
+_ARM_HEAD = b"HTTP/1.1 200 OK\r\n" + _REST % (_COUNTED % (1_099, 16_499), b"LOOPBACK")
+_REFUSED_HEAD = (
+    b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: %d\r\nx-ms-failure-cause: gateway\r\n"
 )
 _BODY_1 = f'{{"id":"/subscriptions/{SUBSCRIPTION}/resourceGroups/'.encode()
 _BODY_2 = b'","name":"'
@@ -104,12 +127,63 @@ _UNAUTHORIZED = _answer(
 _NOT_FOUND = _error("404 Not Found", "not_found")
 
 
+def _throttled(subscription: bytes, wait: int) -> bytes:
+    """Return the body of ARM's 429, in the words of 2024 and later."""
+    message = (
+        f"Number of 'read' requests for subscription '{subscription.decode()}' actor "
+        f"'{SUBSCRIPTION}' exceeded. Please try again after '{wait}' seconds after additional "
+        "tokens are available. Refer to https://aka.ms/arm-throttling for additional information."
+    )
+    error = {"code": "SubscriptionRequestsThrottled", "message": message}
+    return json.dumps({"error": error}).encode()
+
+
+def pages(behaviour: Behaviour, arm: str) -> list[bytes]:
+    """Return the responses with the pages of a list of resources; `arm` is ARM's URL."""
+    made = []
+    count = -(-behaviour.items // behaviour.page_size)
+    for page in range(count):
+        start = page * behaviour.page_size
+        numbers = range(start, min(start + behaviour.page_size, behaviour.items))
+        items = ",".join(_resource(number, behaviour.item_bytes) for number in numbers)
+        link = ""
+        if page + 1 < count:
+            query = f"api-version={API_VERSION}&%24skiptoken={page + 1}"
+            link = f',"nextLink":"{arm}{RESOURCES_PATH}?{query}"'
+        body = f'{{"value":[{items}]{link}}}'.encode()
+        made.append(b"%b%d\r\n\r\n%b" % (_ARM_HEAD, len(body), body))
+    return made
+
+
+def _resource(number: int, size: int) -> str:
+    """Return a resource as JSON of `size` bytes."""
+    name = f"resource-{number:06d}"
+    kind = "Microsoft.Compute/virtualMachines"
+    group = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/group-{number % 100:03d}"
+    resource = {
+        "id": f"{group}/providers/{kind}/{name}",
+        "name": name,
+        "type": kind,
+        "location": "westeurope",
+        "tags": {"environment": "test", "owner": "platform", "cost-center": "4711", "note": ""},
+        "identity": {"type": "SystemAssigned", "tenantId": SUBSCRIPTION},
+    }
+    resource["tags"] |= {"note": "x" * (size - len(_compact(resource)))}  # type: ignore[operator]
+    return _compact(resource)
+
+
+def _compact(document: object) -> str:
+    return json.dumps(document, separators=(",", ":"))
+
+
 class Origin:
-    """The state that all connections share: issued tokens, IMDS's limits and the counts."""
+    """The state that all connections share: issued tokens, limits, counts and pages."""
 
     def __init__(self, behaviour: Behaviour) -> None:
         self._behaviour = behaviour
         self._loop = asyncio.get_running_loop()
+        self._random = Random(behaviour.seed)
+        self.pages: list[bytes] = []
         self._admitted: deque[float] = deque()
         self._under_way = self._imds = self._throttled = self._arm = self._refused = 0
         self.connections = 0
@@ -117,6 +191,16 @@ class Origin:
         self._paths: set[bytes] = set()
         self._ids: set[bytes] = set()
         self._spans: list[list[float]] = []
+        self.begin(limited=True)
+
+    def begin(self, *, limited: bool) -> None:
+        """Count ARM's requests from 0, with full buckets, which are enforced if `limited`."""
+        self._arm = self._arm_throttled = 0
+        self._began = self._ended = 0.0
+        self._paths.clear()
+        self._ids.clear()
+        limits, seed = self._behaviour.limits, self._behaviour.seed
+        self._front = None if limits is None else FrontDoor(limits, seed, enforced=limited)
 
     def counts(self) -> Counts:
         """Return the counts so far."""
@@ -124,6 +208,9 @@ class Origin:
             "imds": self._imds,
             "throttled": self._throttled,
             "arm": self._arm,
+            "arm_throttled": self._arm_throttled,
+            "arm_began": self._began,
+            "arm_ended": self._ended,
             "paths": len(self._paths),
             "ids": len(self._ids),
             "refused": self._refused,
@@ -133,15 +220,20 @@ class Origin:
         }
 
     def arm(self, path: bytes, request: bytes, reply: Callable[[bytes], None]) -> None:
-        """Respond to a GET of a resource group."""
+        """Respond to a GET of a resource group, or of the list of resources."""
         self._arm += 1
-        answer = self._group(path, request)
-        if self._behaviour.arm_latency:
-            self._loop.call_later(self._behaviour.arm_latency, reply, answer)
+        behaviour = self._behaviour
+        latency = behaviour.arm_latency
+        if behaviour.arm_spread:
+            latency *= self._random.lognormvariate(0.0, behaviour.arm_spread)
+        answer = self._check(path, request) or self._serve(path, latency)
+        if latency:
+            self._loop.call_later(latency, reply, answer)
         else:
             reply(answer)
 
-    def _group(self, path: bytes, request: bytes) -> bytes:
+    def _check(self, path: bytes, request: bytes) -> bytes | None:
+        """Return the refusal of an invalid request; None for a valid one, which is counted."""
         lowered = request.lower()
         authorization, request_id = lowered.find(_AUTHORIZATION), lowered.find(_REQUEST_ID)
         start = authorization + len(_AUTHORIZATION)
@@ -152,13 +244,30 @@ class Origin:
         if request_id < 0:
             self._refused += 1
             return _BAD
-        start = request_id + len(_REQUEST_ID)
-        self._paths.add(path)
-        self._ids.add(lowered[start : lowered.index(b"\r\n", start)])
-        address = path.partition(b"?")[0]
+        if self._behaviour.keep_ids:
+            start = request_id + len(_REQUEST_ID)
+            self._paths.add(path)
+            self._ids.add(lowered[start : lowered.index(b"\r\n", start)])
+        return None
+
+    def _serve(self, path: bytes, latency: float) -> bytes:
+        address, _, query = path.partition(b"?")
         name = address[address.rindex(b"/") + 1 :]
+        if name == b"resources":
+            return self._page(query)
+        head = _ARM_HEAD
+        if self._front is not None:
+            subscription = address.split(b"/", 3)[2]
+            now = time.monotonic()
+            admission = self._front.admit(subscription, now)
+            self._began = self._began or now
+            if admission.wait:
+                self._arm_throttled += 1
+                return self._refuse(subscription, admission)
+            self._ended = max(self._ended, now + latency)
+            head = self._head(b"HTTP/1.1 200 OK\r\n", admission)
         return b"%b%d\r\n\r\n%b%b%b%b%b" % (
-            _ARM_HEAD,
+            head,
             _BODY_SIZE + 2 * len(name),
             _BODY_1,
             name,
@@ -166,6 +275,21 @@ class Origin:
             name,
             _BODY_3,
         )
+
+    def _page(self, query: bytes) -> bytes:
+        token = query.partition(b"skiptoken=")[2].partition(b"&")[0]
+        return self.pages[int(token or b"0")]
+
+    def _head(self, start: bytes, admission: Admission) -> bytes:
+        counted = b""
+        if self._front is not None and self._front.limits.counts:
+            counted = _COUNTED % (admission.reads, admission.global_reads)
+        return start + _REST % (counted, admission.region.encode())
+
+    def _refuse(self, subscription: bytes, admission: Admission) -> bytes:
+        head = self._head(_REFUSED_HEAD % admission.wait, admission)
+        body = _throttled(subscription, admission.wait)
+        return b"%b%d\r\n\r\n%b" % (head, len(body), body)
 
     def imds(self, path: bytes, request: bytes, reply: Callable[[bytes], None]) -> None:
         """Respond to a token request: after IMDS's latency, or with 429 at once."""
@@ -221,6 +345,7 @@ class Origin:
 _IMDS = IMDS_PATH.encode()
 _ARM = b"/subscriptions/"
 _COUNTS = COUNTS_PATH.encode()
+_BEGIN = BEGIN_PATH.encode()
 
 
 class Connection(asyncio.Protocol):
@@ -252,6 +377,9 @@ class Connection(asyncio.Protocol):
             self._origin.imds(path, request, self._reply)
         elif path == _COUNTS:
             self._reply(_answer("200 OK", self._origin.counts()))
+        elif path.startswith(_BEGIN):
+            self._origin.begin(limited=path.endswith(b"limited"))
+            self._reply(_answer("200 OK", {}))
         else:
             self._reply(_NOT_FOUND)
 
@@ -270,12 +398,9 @@ async def serve(behaviour: Behaviour, tls: ssl.SSLContext | None) -> None:
     )
     ports = [server.sockets[0].getsockname()[1] for server in (imds, arm)]
     scheme = "http" if tls is None else "https"
-    print(
-        json.dumps(
-            {"imds": f"http://127.0.0.1:{ports[0]}", "arm": f"{scheme}://127.0.0.1:{ports[1]}"}
-        ),
-        flush=True,
-    )
+    urls = {"imds": f"http://127.0.0.1:{ports[0]}", "arm": f"{scheme}://127.0.0.1:{ports[1]}"}
+    origin.pages = pages(behaviour, urls["arm"])
+    print(json.dumps(urls), flush=True)
     closed = asyncio.Event()
 
     def watch() -> None:
@@ -326,9 +451,62 @@ def parser() -> argparse.ArgumentParser:
         "--arm-latency", type=float, default=0.0, help="seconds that ARM takes (%(default)s)"
     )
     options.add_argument(
+        "--arm-spread",
+        type=float,
+        default=0.0,
+        help="standard deviation of the logarithm of ARM's latency, whose median is --arm-latency",
+    )
+    options.add_argument(
+        "--buckets",
+        metavar="SIZE:REFILL,...",
+        help="ARM: token buckets of these sizes, by turns of the subscriptions' numbers",
+    )
+    options.add_argument(
+        "--starved",
+        metavar="SIZE:REFILL",
+        type=BucketSize.parse,
+        help="the bucket of subscription 0 instead",
+    )
+    options.add_argument(
+        "--regions", type=int, default=1, help="front-door regions of ARM (%(default)s)"
+    )
+    options.add_argument(
+        "--no-counts", action="store_true", help="ARM: responses without remaining counts"
+    )
+    options.add_argument(
+        "--seed", type=int, default=1, help="for regions and latencies (%(default)s)"
+    )
+    options.add_argument(
+        "--items", type=int, default=5_000, help="resources of a subscription (%(default)s)"
+    )
+    options.add_argument(
+        "--page-size", type=int, default=1_000, help="resources in a page (%(default)s)"
+    )
+    options.add_argument(
+        "--item-bytes", type=int, default=500, help="bytes of a resource (%(default)s)"
+    )
+    options.add_argument(
+        "--forget-ids",
+        action="store_true",
+        help="count no distinct paths and request ids, for millions of requests",
+    )
+    options.add_argument(
         "--tls", metavar="PEM", help="ARM over TLS, with the key and certificate in this file"
     )
     return options
+
+
+def behaviour_of(options: dict[str, Any]) -> Behaviour:
+    """Create the behaviour from the options of the command line, except `tls`."""
+    sizes, starved, regions, no_counts = (
+        options.pop(name) for name in ("buckets", "starved", "regions", "no_counts")
+    )
+    limits = None
+    if sizes is not None:
+        parsed = tuple(map(BucketSize.parse, sizes.split(",")))
+        limits = ArmLimits(parsed, regions, starved, counts=not no_counts)
+    keep_ids = not options.pop("forget_ids")
+    return Behaviour(**options, limits=limits, keep_ids=keep_ids)
 
 
 def main() -> None:
@@ -338,7 +516,7 @@ def main() -> None:
         tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         tls.load_cert_chain(pem)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(serve(Behaviour(**options), tls))
+        runner.run(serve(behaviour_of(options), tls))
 
 
 if __name__ == "__main__":

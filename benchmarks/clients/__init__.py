@@ -7,16 +7,22 @@ A client's module begins with literals, which are read without importing the cli
 - `READY`: the body of an `async def` that prepares the client for a GET without any I/O (scenario
   `import`); may be omitted.
 
-The module has `tokens`, `groups`, or both: asynchronous context managers that take the job and
-yield a function. The function of `tokens` returns a token for a scope (`herd`, `warm`,
-`processes`); the function of `groups` GETs a resource group by its name and returns the name in the
-decoded response (`fanout`, `rollover`, `outage`). A client in another language has `elsewhere(job)`
-instead, which runs a whole scenario and returns the same numbers. `lacking(job)` may return a
-requirement that this machine lacks.
+The module has one or more asynchronous context managers that take the job and yield a function:
+
+- `tokens`: the function returns a token for a scope (`herd`, `warm`, `processes`);
+- `groups`: the function GETs a resource group by its name and returns the name in the decoded
+  response (`fanout`, `fair`, `rollover`, `outage`). In `throttle` it takes the id of a subscription
+  as well;
+- `lists`: the function lists all resources of the subscription and returns their names (`pages`);
+- `crawls`: the function GETs many resource groups, given as pairs of name and subscription, and
+  yields each name or error with its response (`crawl`; `throttle` if there is no `groups`).
+
+A client in another language has `elsewhere(job)` instead, which runs a whole scenario and returns
+the same numbers. `lacking(job)` may return a requirement that this machine lacks.
 """
 
 import ast
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -36,9 +42,27 @@ class GetToken(Protocol):
 
 
 GetGroup = Callable[[str], Awaitable[str]]
+ListNames = Callable[[], Awaitable[list[str]]]
+Target = tuple[str, str]
+"""The name of a resource group and the id of its subscription."""
+
+
+class GetGroupOf(Protocol):
+    """A `GetGroup` that takes the id of a subscription, too."""
+
+    def __call__(self, name: str, subscription: str = ..., /) -> Awaitable[str]: ...
+
+
+class Crawl(Protocol):
+    """A function that GETs many groups; `limit` bounds the calls that have begun."""
+
+    def __call__(
+        self, targets: Iterable[Target], limit: int = ..., /
+    ) -> AsyncIterator[str | BaseException]: ...
+
 
 CONNECTIONS = 128
-"""The connection limit of every client; the default of aiomsi."""
+"""The connection limit of every client; the least of aiomsi, which opens more for slow calls."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,16 @@ import aiohttp
 from job import Job
 from yarl import URL
 
-from clients import CONNECTIONS, GetGroup, GetToken
-from clients.wire import API_VERSION, IMDS_API_VERSION, IMDS_PATH, RESOURCE, SCOPE, group_path
+from clients import CONNECTIONS, GetGroup, GetToken, ListNames
+from clients.wire import (
+    API_VERSION,
+    IMDS_API_VERSION,
+    IMDS_PATH,
+    RESOURCE,
+    RESOURCES_PATH,
+    SCOPE,
+    group_path,
+)
 
 ABOUT = "only the work that an ARM GET requires, optimised by measurement: the yardstick"
 NEEDS = ("aiohttp",)
@@ -76,6 +84,34 @@ class _Azure:
             response.raise_for_status()
         return str(json.loads(body)["name"])
 
+    async def list_names(self) -> list[str]:
+        names = list[str]()
+        link = f"{self._job.arm}{RESOURCES_PATH}?api-version={API_VERSION}"
+        while link:
+            page = json.loads(await self._get_page(link))
+            names += [item["name"] for item in page["value"]]
+            link = page.get("nextLink", "")
+        return names
+
+    async def _get_page(self, url: str) -> bytes:
+        # Not shared with `get_group`: the yardstick spends no call on the reuse of its own code.
+        token = await self.get_token(SCOPE)
+        async with self._http.get(
+            URL(url, encoded=True),
+            headers={
+                "Accept": "application/json",
+                "User-Agent": _AGENT,
+                "x-ms-client-request-id": str(uuid.uuid4()),
+                "Authorization": token.header,
+            },
+            allow_redirects=False,
+            timeout=_TIMEOUT,
+        ) as response:
+            body = await response.read()
+        if response.status != 200:
+            response.raise_for_status()
+        return body
+
     async def _fetch_token(self, resource: str) -> _Token:
         query = {"api-version": IMDS_API_VERSION, "resource": resource}
         try:
@@ -97,8 +133,8 @@ def _use(answer: dict[str, str]) -> float:
 
 
 @asynccontextmanager
-async def _azure(job: Job) -> AsyncIterator[_Azure]:
-    connector = aiohttp.TCPConnector(limit=CONNECTIONS, ssl=job.tls() or True)
+async def _azure(job: Job, connections: int = CONNECTIONS) -> AsyncIterator[_Azure]:
+    connector = aiohttp.TCPConnector(limit=connections, ssl=job.tls() or True)
     async with aiohttp.ClientSession(
         connector=connector, cookie_jar=aiohttp.DummyCookieJar()
     ) as http:
@@ -112,6 +148,12 @@ async def tokens(job: Job) -> AsyncIterator[GetToken]:
 
 
 @asynccontextmanager
-async def groups(job: Job) -> AsyncIterator[GetGroup]:
-    async with _azure(job) as azure:
+async def groups(job: Job, connections: int = CONNECTIONS) -> AsyncIterator[GetGroup]:
+    async with _azure(job, connections) as azure:
         yield azure.get_group
+
+
+@asynccontextmanager
+async def lists(job: Job) -> AsyncIterator[ListNames]:
+    async with _azure(job) as azure:
+        yield azure.list_names

@@ -1,13 +1,14 @@
 """aiomsi, as its README shows it."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from typing import Any
 
 from job import Job
 
 import aiomsi
-from clients import GetGroup, GetToken
-from clients.wire import API_VERSION, group_path
+from clients import Crawl, GetGroupOf, GetToken, ListNames, Target
+from clients.wire import API_VERSION, RESOURCES_PATH, SUBSCRIPTION, group_path
 
 ABOUT = "this package with its defaults"
 NEEDS = ("aiomsi",)
@@ -15,6 +16,9 @@ READY = """
 import aiomsi
 session = aiomsi.ArmSession()
 """
+
+_LOOK_AHEAD = 16_384
+"""The default `limit` of `fan_out`."""
 
 
 def credential(job: Job) -> aiomsi.ManagedIdentityCredential:
@@ -31,15 +35,50 @@ async def tokens(job: Job) -> AsyncIterator[GetToken]:
 
 
 @asynccontextmanager
-async def groups(job: Job) -> AsyncIterator[GetGroup]:
+async def session(job: Job, **options: Any) -> AsyncIterator[aiomsi.ArmSession]:
+    """Open a session with the origin; `options` are further arguments of `ArmSession`."""
     cloud = aiomsi.Cloud("Benchmark", job.arm, aiomsi.PUBLIC.audience)
     async with (
         credential(job) as found,
-        aiomsi.ArmSession(found, cloud=cloud, ssl=job.tls()) as arm,
+        aiomsi.ArmSession(found, cloud=cloud, ssl=job.tls(), **options) as arm,
     ):
+        yield arm
 
-        async def get(name: str) -> str:
-            group = await arm.get(group_path(name), api_version=API_VERSION)
+
+@asynccontextmanager
+async def groups(job: Job, **options: Any) -> AsyncIterator[GetGroupOf]:
+    async with session(job, **options) as arm:
+
+        async def get(name: str, subscription: str = SUBSCRIPTION) -> str:
+            group = await arm.get(group_path(name, subscription), api_version=API_VERSION)
             return str(group["name"])
 
         yield get
+
+
+@asynccontextmanager
+async def lists(job: Job) -> AsyncIterator[ListNames]:
+    async with session(job) as arm:
+
+        async def names() -> list[str]:
+            found = arm.list(RESOURCES_PATH, api_version=API_VERSION)
+            return [item["name"] async for item in found]
+
+        yield names
+
+
+@asynccontextmanager
+async def crawls(job: Job) -> AsyncIterator[Crawl]:
+    async with session(job) as arm:
+
+        async def crawl(
+            targets: Iterable[Target], limit: int = _LOOK_AHEAD
+        ) -> AsyncIterator[str | BaseException]:
+            requests = (
+                aiomsi.Request("GET", group_path(name, subscription), api_version=API_VERSION)
+                for name, subscription in targets
+            )
+            async for outcome in arm.fan_out(requests, limit=limit):
+                yield str(outcome.value["name"]) if outcome.error is None else outcome.error
+
+        yield crawl

@@ -17,8 +17,8 @@ from azure.mgmt.core.policies import (
 )
 from job import Job
 
-from clients import CONNECTIONS, GetGroup
-from clients.wire import API_VERSION, SCOPE, group_path
+from clients import CONNECTIONS, GetGroupOf
+from clients.wire import API_VERSION, SCOPE, SUBSCRIPTION, group_path
 
 ABOUT = (
     "azure-core's ARM pipeline on azure-identity, with the policies of the generated clients and "
@@ -55,7 +55,7 @@ def transport(job: Job) -> AioHttpTransport:
 
 
 @asynccontextmanager
-async def groups(job: Job) -> AsyncIterator[GetGroup]:
+async def groups(job: Job) -> AsyncIterator[GetGroupOf]:
     async with ManagedIdentityCredential() as credential:
         chain = [
             policies.RequestIdPolicy(),
@@ -79,8 +79,8 @@ async def groups(job: Job) -> AsyncIterator[GetGroup]:
         async with pipeline as client:
             enforce = {"enforce_https": False} if job.ca is None else {}
 
-            async def get(name: str) -> str:
-                url = f"{job.arm}{group_path(name)}"
+            async def get(name: str, subscription: str = SUBSCRIPTION) -> str:
+                url = f"{job.arm}{group_path(name, subscription)}"
                 request = HttpRequest(
                     "GET",
                     url,

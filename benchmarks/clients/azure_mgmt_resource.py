@@ -2,16 +2,17 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 from azure.identity.aio import ManagedIdentityCredential
 from azure.mgmt.resource.resources.aio import ResourceManagementClient
 from job import Job
 
-from clients import GetGroup
+from clients import GetGroup, ListNames
 from clients.azure_core import transport
 from clients.wire import SCOPE, SUBSCRIPTION
 
-ABOUT = "`resource_groups.get` of Microsoft's async client, on azure-identity"
+ABOUT = "`resource_groups.get` and `resources.list` of Microsoft's async client, on azure-identity"
 NEEDS = ("azure-identity", "azure-mgmt-resource")
 READY = """
 from azure.identity.aio import ManagedIdentityCredential
@@ -22,7 +23,7 @@ client = ResourceManagementClient(ManagedIdentityCredential(), subscription)
 
 
 @asynccontextmanager
-async def groups(job: Job) -> AsyncIterator[GetGroup]:
+async def _client(job: Job) -> AsyncIterator[ResourceManagementClient]:
     async with (
         ManagedIdentityCredential() as credential,
         ResourceManagementClient(
@@ -33,10 +34,31 @@ async def groups(job: Job) -> AsyncIterator[GetGroup]:
             transport=transport(job),
         ) as client,
     ):
-        enforce = {"enforce_https": False} if job.ca is None else {}
+        yield client
+
+
+def _options(job: Job) -> dict[str, Any]:
+    return {"enforce_https": False} if job.ca is None else {}
+
+
+@asynccontextmanager
+async def groups(job: Job) -> AsyncIterator[GetGroup]:
+    async with _client(job) as client:
+        enforce = _options(job)
 
         async def get(name: str) -> str:
             group = await client.resource_groups.get(name, **enforce)
             return str(group.name)
 
         yield get
+
+
+@asynccontextmanager
+async def lists(job: Job) -> AsyncIterator[ListNames]:
+    async with _client(job) as client:
+        enforce = _options(job)
+
+        async def names() -> list[str]:
+            return [str(item.name) async for item in client.resources.list(**enforce)]
+
+        yield names

@@ -8,7 +8,9 @@ from pathlib import Path
 
 from job import Job, Measured
 
-ABOUT = "Node with `@azure/identity` and `resourceGroups.get` of `@azure/arm-resources`"
+ABOUT = (
+    "Node with `@azure/identity` and `@azure/arm-resources`: `resourceGroups.get`, `resources.list`"
+)
 NEEDS = ()
 
 _HERE = Path(__file__).parent / "node"

@@ -2,16 +2,17 @@
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from cells import Cell, Metric
 from clients import GetGroup
 from job import Counts, Job, Measured, peak_rss, percentile
-from plan import SUBJECT, YARDSTICK, Block, Chart, Scenario, Series, Variant
+from plan import SUBJECT, UNPACED, YARDSTICK, Block, Chart, Scenario, Series, Variant
 from results import Check, Results, Spread, bounded
 
 MOST_CPU = 1.10
+MOST_CPU_OF_PACING = 1.03
 LEAST_RATE = 0.92
 LEAST_KEPT = 0.80
 _DECISIVE = (64, 1_024)
@@ -52,7 +53,7 @@ async def _drive(client: Any, job: Job) -> Measured:
 
 
 async def _fan_out(
-    get_group: GetGroup, names: list[str], size: int, answers: list[str], times: list[float]
+    get_group: GetGroup, names: Sequence[str], size: int, answers: list[str], times: list[float]
 ) -> None:
     todo = iter(names)
 
@@ -75,7 +76,7 @@ def _verify(counts: Counts, job: Job) -> None:
 
 
 def checks(results: Results) -> Iterator[Check]:
-    """Compare aiomsi with the yardstick, and its throughput at 4,096 callers with that at 64."""
+    """Compare aiomsi with the yardstick, its cost without pacing, and its throughput at 4,096."""
     for size in _DECISIVE:
         own, other = (
             Cell("fanout", "plain", size, SUBJECT),
@@ -91,6 +92,13 @@ def checks(results: Results) -> Iterator[Check]:
             f"requests/s {what}, at least {LEAST_RATE:.2f}",
             results.quotients(own, other, "rate"),
             least=LEAST_RATE,
+        )
+        unpaced = Cell("fanout", "plain", size, UNPACED)
+        yield bounded(
+            f"CPU per GET at {size:,} at a time, {SUBJECT} / {UNPACED}, "
+            f"at most {MOST_CPU_OF_PACING:.2f}",
+            results.quotients(own, unpaced, "cpu"),
+            most=MOST_CPU_OF_PACING,
         )
     narrow, wide = (
         Cell("fanout", "plain", _DECISIVE[0], SUBJECT),
@@ -159,8 +167,8 @@ SCENARIO = Scenario(
         "uvloop": Variant(loop="uvloop"),
     },
     full=(
-        Block("plain", (64,), _MAIN, work=8_192, turns=16),
-        Block("plain", (1_024,), _MAIN, work=8_192, turns=4),
+        Block("plain", (64,), (*_MAIN, UNPACED), work=8_192, turns=16),
+        Block("plain", (1_024,), (*_MAIN, UNPACED), work=8_192, turns=4),
         Block("plain", (4_096,), _MAIN, work=16_384, turns=2),
         Block("plain", (1,), _MAIN, work=2_048, turns=8, rounds=7),
         Block("plain", (16, 256), _MAIN, work=8_192, turns=16, rounds=7),
@@ -172,8 +180,8 @@ SCENARIO = Scenario(
         Block("uvloop", (64, 1_024), _MAIN, work=8_192, turns=4, rounds=7),
     ),
     quick=(
-        Block("plain", (64,), _MAIN, work=2_048, turns=8),
-        Block("plain", (1_024,), _MAIN, work=4_096, turns=2),
+        Block("plain", (64,), (*_MAIN, UNPACED), work=2_048, turns=8),
+        Block("plain", (1_024,), (*_MAIN, UNPACED), work=4_096, turns=2),
         Block("plain", (64,), (*_CHEAP, *_DEAR), work=2_048, rounds=1),
         Block("plain", (64,), ("httpx",), work=1_024, rounds=1),
         Block("plain", (4_096,), (SUBJECT,), work=8_192, rounds=1),
@@ -193,8 +201,8 @@ SCENARIO = Scenario(
     checks=checks,
     charts=charts,
     remarks=(
-        "aiomsi and aiohttp_tuned run side by side and take turns of a fraction of a second;",
-        "the others run one by one.",
+        "aiomsi, aiomsi_unpaced and aiohttp_tuned run side by side and take turns of a fraction",
+        "of a second; the others run one by one.",
         "They have fewer rounds, and the most expensive of them make fewer calls in each:",
         "all clients open the same connections within the timed part,",
         "so fewer calls make the clients with few calls slightly more expensive.",

@@ -15,7 +15,7 @@ from job import Job, Measured
 from plan import SUBJECT, Block, Scenario, Variant
 from results import Check, Results, bounded
 
-MOST_MORE = 30.0
+MOST_MORE = 20.0
 _REFERENCE = "core_packages"
 _TRIES = 4
 
@@ -72,7 +72,7 @@ def _run(name: str) -> tuple[float, float]:
 
 
 def checks(results: Results) -> Iterator[Check]:
-    """Check that aiomsi costs at most 30 ms beyond importing the core packages."""
+    """Check that aiomsi costs at most 20 ms beyond importing the core packages."""
     more = results.of(Cell("import", "fresh", 1, SUBJECT), "more")
     base = "importing aiohttp, attrs and anyio"
     what = f"CPU ms until ready for a GET, beyond {base}, at most {MOST_MORE:.0f}"

@@ -12,7 +12,31 @@ from scenarios.rollover import merged
 from steady import Call, timeline
 
 GOOD: dict[str, dict[str, dict[str, float]]] = {
-    "fanout": {"aiomsi": {"rate": 1000, "cpu": 210}, "aiohttp_tuned": {"rate": 1010, "cpu": 200}},
+    "fanout": {
+        "aiomsi": {"rate": 1000, "cpu": 210},
+        "aiomsi_unpaced": {"cpu": 208},
+        "aiohttp_tuned": {"rate": 1010, "cpu": 200},
+    },
+    "throttle": {
+        "aiomsi": {
+            "stretch": 1.01,
+            "share": 0.004,
+            "others": 1.02,
+            "evenness": 0.9,
+            "failures": 0,
+        },
+        "aiomsi_fan_out": {"stretch": 1.02, "share": 0.0, "failures": 0},
+        "azure_core": {"share": 0.5, "failures": 900},
+    },
+    "fair": {
+        "aiomsi": {"rate": 1000, "stretch": 1.3, "least_share": 0.9},
+        "aiomsi_before": {"rate": 1010},
+    },
+    "pages": {
+        "aiomsi": {"rate": 100_000, "cpu": 6},
+        "azure_mgmt_resource": {"rate": 10_000, "cpu": 70},
+    },
+    "crawl": {"aiomsi": {"rate": 1000, "rss": 80}, "aiohttp_wide": {"rate": 1020}},
     "herd": {
         "aiomsi": {"imds": 1, "throttled": 0, "failures": 0, "unanswered": 0, "seconds": 0.11}
     },
@@ -35,7 +59,8 @@ def measurements(
             for size in block.sizes:
                 for client in block.clients:
                     if client in values:
-                        series = {"timeline": [[0.0, 1.0], [0.1, 2.0]], "refreshes": [[0.0, 0.1]]}
+                        line = [[0.0, 1.0], [0.1, 2.0]]
+                        series = {"timeline": line, "answered": line, "refreshes": [[0.0, 0.1]]}
                         cell = Cell(name, block.variant, size, client)
                         found = dict(values[client])
                         if name == "processes" and client == "aiomsi_gate":
@@ -57,7 +82,20 @@ def test_every_scenarios_checks_hold_for_good_numbers(name: str) -> None:
         ("herd", "aiomsi", {"imds": 2}),
         ("herd", "aiomsi", {"failures": 1}),
         ("warm", "aiomsi", {"ns": 2_100}),
-        ("import", "aiomsi", {"more": 31}),
+        ("import", "aiomsi", {"more": 21}),
+        ("fanout", "aiomsi", {"cpu": 216}),
+        ("throttle", "aiomsi", {"stretch": 1.2}),
+        ("throttle", "aiomsi", {"share": 0.02}),
+        ("throttle", "aiomsi", {"others": 1.2}),
+        ("throttle", "aiomsi", {"evenness": 0.6}),
+        ("throttle", "aiomsi", {"failures": 1}),
+        ("throttle", "aiomsi_fan_out", {"stretch": 1.2}),
+        ("fair", "aiomsi", {"stretch": 2.1}),
+        ("fair", "aiomsi", {"least_share": 0.4}),
+        ("fair", "aiomsi", {"rate": 970}),
+        ("pages", "aiomsi", {"rate": 9_000}),
+        ("pages", "aiomsi", {"cpu": 71}),
+        ("crawl", "aiomsi", {"rate": 900}),
         ("rollover", "aiomsi", {"waited": 1}),
         ("rollover", "aiomsi", {"stretch": 1.3}),
         ("outage", "aiomsi", {"share": 0.5}),
@@ -80,6 +118,27 @@ def test_a_herd_that_takes_too_long_for_its_size_fails() -> None:
         for m in measurements("herd", GOOD["herd"])
     ]
     assert "FAILS" in {check.verdict for check in checks([SCENARIOS["herd"]], Results(slow))}
+
+
+def test_crawl_whose_memory_grows_with_the_requests_fails() -> None:
+    made = [
+        Measurement("a", m.round, m.cell, "measured", {**m.values, "rss": rss})
+        for m in measurements("crawl", GOOD["crawl"])
+        for rss in [113.0 if m.cell.variant == "ten times as many" else 80.0]
+    ]
+    failed = [
+        check.what
+        for check in checks([SCENARIOS["crawl"]], Results(made))
+        if check.verdict == "FAILS"
+    ]
+    assert len(failed) == 1
+    assert failed[0].endswith("requests, at most 32: 33.00 (33.00 to 33.00), 15 rounds")
+
+
+def test_fairness_without_an_older_version_leaves_its_check_open() -> None:
+    alone = Results(measurements("fair", {"aiomsi": GOOD["fair"]["aiomsi"]}))
+    verdicts = [check.verdict for check in checks([SCENARIOS["fair"]], alone)]
+    assert verdicts == ["holds", "holds", "open"] * 3
 
 
 def test_throughput_that_falls_with_the_callers_fails() -> None:

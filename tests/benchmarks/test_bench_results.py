@@ -47,6 +47,7 @@ def test_bound_is_open_until_there_are_enough_rounds() -> None:
     assert bounded("x", [1.2] * ENOUGH, most=1.1).verdict == "FAILS"
     assert bounded("x", [0.9] * ENOUGH, least=0.92).verdict == "FAILS"
     assert bounded("x", [1.2] * (ENOUGH - 1), most=1.1).verdict == "open"
+    assert bounded("x", [1.0] * 3, most=1.1, enough=3).verdict == "holds"
     assert bounded("x", [], most=1.1) == Check("FAILS", "x: not measured")
 
 

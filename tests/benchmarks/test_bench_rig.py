@@ -11,7 +11,9 @@ from run import main
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("scenario", "size"), [("herd", "10"), ("warm", "1"), ("fanout", "1")])
+@pytest.mark.parametrize(
+    ("scenario", "size"), [("herd", "10"), ("warm", "1"), ("fanout", "1"), ("pages", "1")]
+)
 def test_a_run_of_one_round(
     scenario: str, size: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -23,7 +23,7 @@ const credential = new ManagedIdentityCredential();
 const counts = async () => (await fetch(`${job.imds}/control/counts`)).json();
 const microseconds = ({ user, system }) => user + system;
 
-async function fanout() {
+function connect() {
   const plain = job.arm.startsWith("http:");
   const agent = new (plain ? http : https).Agent({ keepAlive: true, maxSockets: CONNECTIONS });
   const client = new ResourceManagementClient(credential, SUBSCRIPTION, {
@@ -42,6 +42,20 @@ async function fanout() {
     },
   };
   client.pipeline.addPolicy(toOrigin, { afterPhase: "Sign" });
+  const signable = {
+    name: "signable",
+    sendRequest(request, next) {
+      request.url = request.url.replace(/^http:/, "https:");
+      return next(request);
+    },
+  };
+  // The link to a next page is plain, too.
+  if (plain) client.pipeline.addPolicy(signable, { beforePolicies: ["bearerTokenAuthenticationPolicy"] });
+  return client;
+}
+
+async function fanout() {
+  const client = connect();
   assert.equal((await client.resourceGroups.get("warm")).name, "warm");
 
   const before = await counts();
@@ -78,6 +92,31 @@ async function fanout() {
   };
 }
 
+async function pages() {
+  const client = connect();
+  const list = async () => {
+    const names = [];
+    for await (const resource of client.resources.list()) names.push(resource.name);
+    return names;
+  };
+  let names = await list();
+  const cpu = process.cpuUsage();
+  const began = performance.now();
+  for (let lists = 0; lists < job.work; lists++) names = await list();
+  const seconds = (performance.now() - began) / 1e3;
+  const used = microseconds(process.cpuUsage(cpu));
+  assert.equal(new Set(names).size, names.length);
+  const items = job.work * names.length;
+  return {
+    values: {
+      rate: items / seconds,
+      cpu: used / items,
+      items: names.length,
+      rss: process.resourceUsage().maxRSS / 1024,
+    },
+  };
+}
+
 async function herd() {
   const began = performance.now();
   const outcomes = await Promise.allSettled(Array.from({ length: job.size }, () => credential.getToken(SCOPE)));
@@ -103,5 +142,5 @@ async function warm() {
   return { values: { ns: samples[Math.floor(samples.length / 2)] } };
 }
 
-console.log(JSON.stringify(await { fanout, herd, warm }[job.scenario]()));
+console.log(JSON.stringify(await { fanout, herd, pages, warm }[job.scenario]()));
 process.exit(0);
