@@ -40,7 +40,8 @@ _PHRASES = tuple(
         (r"\btimeout=", "--timeout"),
         (r"\bPass ArmSession\(credential=.*", "Use --client-id, --object-id or --resource-id"),
         (r"\bwait for it again, or save .*? resume it later", "read the resource to see its end"),
-        (r"\bUse request\(\)", "Use 'aiomsi request GET PATH'"),
+        (r"\b([Uu]se) request\(\)", r"\1 'aiomsi request GET PATH'"),
+        (r"\b([Uu]se) get\(\)", r"\1 'aiomsi get'"),
     )
 )
 """Phrases of errors that name the Python interface, and those of the command line."""

@@ -24,7 +24,7 @@ _GAP = 3
 """The padding of a column and the separator of `SIMPLE_HEAD`."""
 
 
-def print_table(items: Sequence[Any], *, chosen: bool, console: Console | None = None) -> None:
+def print_table(items: list[Any], *, chosen: bool, console: Console | None = None) -> None:
     """Print items as a table; on a terminal, cut to its width.
 
     Args:
@@ -34,10 +34,10 @@ def print_table(items: Sequence[Any], *, chosen: bool, console: Console | None =
 
     """
     console = console or make_console()
-    members = dict.fromkeys(name for item in items if isinstance(item, dict) for name in item)
-    if chosen and len(members) <= _MOST_CHOSEN:
-        rows = list(items)
-        names = list(members)
+    objects = [item for item in items if isinstance(item, dict)]
+    members = list(dict.fromkeys(name for item in objects for name in item))
+    if chosen and objects == items and len(members) <= _MOST_CHOSEN:
+        rows, names = objects, members
     else:
         rows = [flatten(item) for item in items]
         names = choose_columns(rows)
