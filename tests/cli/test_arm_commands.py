@@ -10,8 +10,10 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import AsyncGenerator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from command_line import DEVTEST, SUBSCRIPTION, VERSION, Run, Said, Watched, kill
@@ -387,19 +389,29 @@ def test_query_as_a_table_shows_the_chosen_columns(run: Run, vaults: list[str]) 
     assert [row.split()[0] for row in rows] == vaults
 
 
-def test_query_searches_the_subscriptions_that_are_named(
-    run: Run, embedded_azure: EmbeddedAzure
+@pytest.mark.parametrize(
+    ("option", "subscriptions", "groups"),
+    [("--subscription", ("a", "b"), None), ("--management-group", None, ("a", "b"))],
+)
+def test_query_passes_the_scopes_on(
+    run: Run,
+    monkeypatch: pytest.MonkeyPatch,
+    option: str,
+    subscriptions: tuple[str, ...] | None,
+    groups: tuple[str, ...] | None,
 ) -> None:
-    other = "11111111-1111-1111-1111-111111111111"
+    scopes: list[tuple[object, object]] = []
 
-    said = run("query", QUERY, "--subscription", other)
+    class RecordingSession(options.CommandSession):
+        def query(self, kql: str, **arguments: Any) -> AsyncGenerator[Any, None]:
+            scopes.append((arguments["subscriptions"], arguments["management_groups"]))
+            return super().query(kql, **arguments)
 
-    assert said.code == 1
-    assert "NoValidSubscriptions" in said.err
+    monkeypatch.setattr(options, "CommandSession", RecordingSession)
 
+    run("query", QUERY, option, "a", option, "b")
 
-def test_query_searches_the_management_group_that_is_named(run: Run, vaults: list[str]) -> None:
-    assert run("query", QUERY, "--management-group", "nope") == Said(0, "", "")
+    assert scopes == [(subscriptions, groups)]
 
 
 def test_query_of_both_kinds_of_scope_is_wrong_usage(
