@@ -42,6 +42,7 @@ from aiomsi._util import lazy as _late
 if TYPE_CHECKING:
     from aiomsi._arm.operation import Operation
     from aiomsi._arm.protocol.attempts import ArmAttempt
+    from aiomsi._arm.protocol.bulk.outcomes import Outcome, Request
     from aiomsi._arm.protocol.errors.body import AdditionalInfo, ErrorDetail
     from aiomsi._arm.protocol.resource_ids import ResourceId
     from aiomsi._credentials.gate import HostGate
@@ -56,6 +57,8 @@ else:
         "ErrorDetail": "_arm.protocol.errors.body",
         "HostGate": "_credentials.gate",
         "Operation": "_arm.operation",
+        "Outcome": "_arm.protocol.bulk.outcomes",
+        "Request": "_arm.protocol.bulk.outcomes",
         "ResourceId": "_arm.protocol.resource_ids",
         "SharedCredential": "_credentials.shared",
         "SlotStats": "_tokens.slot",
@@ -103,10 +106,12 @@ __all__ = [
     "OperationFailedError",
     "OperationUnfinishedError",
     "OperationUnreadableError",
+    "Outcome",
     "Policy",
     "PreconditionFailedError",
     "RefreshPolicy",
     "RegistrationRequiredError",
+    "Request",
     "ResourceId",
     "ServiceError",
     "SharedCredential",

@@ -6,10 +6,10 @@ import math
 import os
 import ssl as ssl_module
 import uuid
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping, Sequence
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import aiohttp
 
@@ -27,6 +27,7 @@ from aiomsi._util.lazy import late_import
 if TYPE_CHECKING:
     from aiomsi._arm.pager import Items
     from aiomsi._arm.protocol.attempts import ArmAttempt
+    from aiomsi._arm.protocol.bulk.outcomes import Outcome, Request
 
 _MOST_AUXILIARY = 3
 _OPERATIONS = ("reads", "writes", "deletes")
@@ -246,6 +247,98 @@ class ArmSession(Verbs):
         bodies = split_query(kql, subscriptions, management_groups, options)
         return iter_items(iter_rows(self._sender, bodies, timeout, prefetch=prefetch))
 
+    # Many requests
+
+    def fan_out(
+        self,
+        requests: Iterable[Request | str] | AsyncIterable[Request | str],
+        *,
+        limit: int = 16_384,
+        ordered: bool = False,
+        on_error: Literal["collect", "raise", "skip-scope"] = "collect",
+        max_bytes: int = 67_108_864,
+        api_version: str | None = None,
+    ) -> AsyncGenerator[Outcome, None]:
+        """Send many requests at once, and yield the outcome of each one as it ends.
+
+        The iterable is read lazily and may be endless. A request that waits for the limits of one
+        subscription holds back no other subscription, so it is best if the requests of several
+        subscriptions alternate. The iterable is closed at the end, and all tasks end with
+        the generator: use `contextlib.aclosing` if you leave the loop early.
+
+        Args:
+            requests: `aiomsi.Request` values, or paths as text for GETs; any iterable or
+                asynchronous iterable.
+            limit: the largest number of requests taken from `requests` and not yet yielded as
+                outcomes. If the consumer is slow, no more are sent.
+            ordered: yield the outcomes in the order of the requests, with the same `limit`.
+            on_error: ``"collect"`` yields errors as outcomes. ``"raise"`` raises the first one.
+                ``"skip-scope"`` yields them, too, and after an error that concerns a subscription
+                or management group as a whole, requests of the same kind in it that have not been
+                sent yet are not sent: their outcomes have that error, and `skipped` is true. The
+                same kind means the same method and the same path except for names.
+            max_bytes: the budget, in bytes, for answers that are under way or not yet yielded. The
+                size of an answer is learned from those before it; if answers are large, fewer calls
+                are under way.
+            api_version: the api-version of the paths that are passed as text.
+
+        Raises:
+            ConfigurationError: an argument is wrong, or the iterable yields another type; raised
+                after the outcomes of earlier requests.
+            UsageError: the session was closed; raised after the outcomes of earlier requests.
+            Exception: the iterable raised it; raised after the outcomes of earlier requests.
+
+        """
+        with late_import:
+            from aiomsi._arm.fan_out import FanOutOptions, iter_outcomes
+
+        options = FanOutOptions(limit, on_error, max_bytes, api_version, ordered)
+        return iter_outcomes(self._sender, self._make_call, requests, options)
+
+    def fan_out_list(
+        self,
+        requests: Iterable[Request | str] | AsyncIterable[Request | str],
+        *,
+        limit: int = 16_384,
+        on_error: Literal["collect", "raise", "skip-scope"] = "collect",
+        max_bytes: int = 67_108_864,
+        api_version: str | None = None,
+        item_name: str = "value",
+        next_link_name: str | None = None,
+    ) -> AsyncGenerator[tuple[Request, Items | Outcome], None]:
+        """Read many lists at once; yield each page with its request, and each list's outcome.
+
+        The second member of a pair is a list of items, or, after the last page, an
+        `aiomsi.Outcome`. Its `items` is the number of items yielded, and its `error` is not
+        None if the list could not be read to its end. The pages of one list are in order. The next
+        page is requested when the previous one is yielded, so memory holds one page of each list
+        at most.
+
+        Args:
+            requests: as for `fan_out`; requests are GETs, or POSTs whose further pages are
+                requested by GET.
+            limit: the largest number of lists under way.
+            on_error: as for `fan_out`.
+            max_bytes: as for `fan_out`.
+            api_version: as for `fan_out`.
+            item_name: as for `pages`.
+            next_link_name: as for `pages`.
+
+        Raises:
+            ConfigurationError: as for `fan_out`.
+            UsageError: as for `fan_out`.
+            Exception: as for `fan_out`.
+
+        """
+        with late_import:
+            from aiomsi._arm.fan_out import FanOutOptions, ListNames, iter_lists
+
+        _check_names(item_name, next_link_name)
+        options = FanOutOptions(
+            limit, on_error, max_bytes, api_version, list_names=ListNames(item_name, next_link_name)
+        )
+        return iter_lists(self._sender, self._make_call, requests, options)
+
     def _pages(
         self,
         path: str,
@@ -260,14 +353,7 @@ class ArmSession(Verbs):
             from aiomsi._arm.pager import ListOptions, iter_list
 
         method = "GET" if options.json is None else "POST"
-        names: dict[str, object] = {
-            "item_name": item_name,
-            "next_link_name": next_link_name or "nextLink",
-        }
-        for argument, name in names.items():
-            if not isinstance(name, str) or not name:
-                msg = f"{argument}= is the name of a member, and not {name!r}"
-                raise ConfigurationError(msg)
+        _check_names(item_name, next_link_name)
         if next_method not in ("GET", "POST"):
             msg = f"next_method= is 'GET' or 'POST', and not {next_method!r}"
             raise ConfigurationError(msg)
@@ -319,6 +405,14 @@ def _repr_of(credential: object) -> str:
     # The repr of another library's credential may show its secret, and a string may be a token.
     own = type(credential).__module__.partition(".")[0] == "aiomsi"
     return repr(credential) if own else type(credential).__qualname__
+
+
+def _check_names(item_name: object, next_link_name: object) -> None:
+    names = {"item_name": item_name, "next_link_name": next_link_name or "nextLink"}
+    for argument, name in names.items():
+        if not isinstance(name, str) or not name:
+            msg = f"{argument}= is the name of a member, and not {name!r}"
+            raise ConfigurationError(msg)
 
 
 def _check_type(name: str, value: object, kind: type) -> None:
