@@ -1,4 +1,4 @@
-"""The command `aiomsi demo`; `demo` has its parts."""
+"""The command `aiomsi demo`; the folder `demo` has its parts."""
 
 from __future__ import annotations
 
@@ -14,23 +14,25 @@ from aiomsi._cli.output import make_console
     type=click.IntRange(1),
     default=1000,
     show_default=True,
-    help="Number of concurrent calls.",
+    help="Number of concurrent calls; the crawl has at most 1000.",
 )
 @click.option(
     "--compare",
     is_flag=True,
-    help="Repeat them with a credential each: up to 30 s more, longer with --limit.",
+    help="Repeat them with a credential each, and the crawl without pacing: up to a minute more, "
+    "longer with --limit.",
 )
 @click.option(
     "--limit", type=click.IntRange(1), help="Most calls under way at once; by default all."
 )
 def demo(calls: int, compare: bool, limit: int | None) -> None:
-    """Make many ARM calls with one token request.
+    """Make many ARM calls with one token request, at ARM's speed limit.
 
     Starts an embedded Azure on loopback, runs Microsoft's tutorial for a VM's managed identity
-    against it, and then many calls at once. Needs no Azure and no network. Fails unless all calls
-    succeed with exactly one request to IMDS.
+    against it, then many calls at once, then a crawl of a subscription whose limit is small. Needs
+    no Azure and no network. Fails unless all calls succeed, with exactly one request to IMDS, and
+    at most 1 % of the crawl's answers are 429.
     """
-    from aiomsi._cli.demo import run
+    from aiomsi._cli.demo.run import run
 
     run(make_console(), calls=calls, compare=compare, limit=limit)

@@ -7,6 +7,7 @@ A missing extra ends the process on import, because only the command imports thi
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import sys
@@ -95,8 +96,27 @@ for _command in (demo, token, get, list_items, query, request, emulator):
     commands.add_command(_command)
 
 
+class _LogHandler(logging.Handler):
+    """Prints the library's log to stderr, for example that a limit of ARM is waited for."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        say(self.format(record))
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line, by default this process's, and return the exit code."""
+    logger, handler = logging.getLogger("aiomsi"), _LogHandler()
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        return _run(arguments)
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     try:
         # click returns an exit code for --help, --version and `Exit` only; a command that returns
         # has succeeded.
