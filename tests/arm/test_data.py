@@ -529,7 +529,10 @@ async def test_a_rule_of_the_users_own_bounds_no_wait() -> None:
         canned(*answers) as arm,
         session(arm, clock=slept.clock, retry=lambda _: None) as own,
     ):
-        assert len([row async for row in own.query("Resources | project-away id")]) == 2
+        rows = own.query("Resources | project-away id")
+        assert [await anext(rows), await anext(rows)] == [{"id": "/a"}, {"id": "/b"}]
+        with pytest.raises(ThrottledError, match="was not sent: ARM's limit user-quota"):
+            await anext(rows)
     assert slept.sleeps == [179]
 
 

@@ -69,7 +69,7 @@ async def get(arm: ArmSession, **options: Any) -> Any:
 async def test_the_budget_limits_the_wait_for_a_connection(
     borrowed: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_http, "_CONNECTIONS", 1)
+    monkeypatch.setattr(_http, "_MOST_CONNECTIONS", 1)
     held = Held(Says(body={}))
     async with (
         canned(held.answers) as server,
@@ -89,7 +89,7 @@ async def test_the_budget_limits_the_wait_for_a_connection(
 async def test_the_time_out_limits_the_wait_for_a_connection(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(_http, "_CONNECTIONS", 1)
+    monkeypatch.setattr(_http, "_MOST_CONNECTIONS", 1)
     held = Held(Says(body={}))
     async with canned(held.answers) as server, session(server, retry=None) as arm:
         first = asyncio.ensure_future(get(arm))

@@ -69,6 +69,7 @@ class _Waiter:
         future: done when the call's turn has come, or with the error that ends the wait.
         ticket: its place in the pacer.
         held_by: the limit that held the request back when it came; None without one.
+        charges_pauses: whether the call's budget counts the pauses of its limits.
         timer: ends the wait for a connection.
         timer_since: the time at which the timer was set.
 
@@ -80,6 +81,7 @@ class _Waiter:
     future: asyncio.Future[None]
     ticket: Ticket = attrs.field(init=False)
     held_by: object = attrs.field(default=None, init=False)
+    charges_pauses: bool = attrs.field(default=False, init=False)
     timer: asyncio.TimerHandle = attrs.field(init=False)
     timer_since: float = attrs.field(init=False)
 
@@ -243,7 +245,8 @@ class CallQueue:
         end = self.pacer.blocked_until(lane, now)
         if end is None:
             return None
-        left = math.inf if call.bulk else self.budget - (now - call.began - call.excused)
+        # A wait that fits without the random part of a pause must fit with it.
+        left = math.inf if call.bulk else self._left_of(call, now) + ARM_RULES.most_jitter
         if call.until is not None:
             left = min(left, call.until - asyncio.get_running_loop().time())
         wait = end - now
@@ -345,6 +348,7 @@ class CallQueue:
         if ticket is None:
             waiter.ticket = self.pacer.submit(lane, waiter, now, urgent=not call.bulk)
         else:
+            waiter.charges_pauses = not call.bulk
             ticket.item, ticket.lane = waiter, lane
             self.pacer.resubmit(ticket, now)
             waiter.ticket = ticket
@@ -358,11 +362,14 @@ class CallQueue:
         for key in lane.keys:
             began, ended, _ = self._pauses.get(key, (now, now, ""))  # type: ignore[call-overload]
             paused = max(paused, min(ended, now) - max(began, since))
+        paused = min(paused, for_limit)
         self._connection_wait += for_connection
-        self._pause_wait += min(paused, for_limit)
-        self._limit_wait += for_limit - min(paused, for_limit)
+        self._pause_wait += paused
+        self._limit_wait += for_limit - paused
         call.waited += now - since
-        call.excused += for_limit
+        # The budget counts the pauses after 429s of the call itself.
+        charged = min(paused, self._left_of(call, since)) if waiter.charges_pauses else 0.0
+        call.excused += for_limit - max(0.0, charged)
         if for_limit > max(for_connection, call.longest_limit_wait):
             call.longest_limit_wait = for_limit
             if lane.group.open_since > lane.open_since:
@@ -373,11 +380,15 @@ class CallQueue:
     def _set_connection_timer(self, waiter: _Waiter, now: float) -> None:
         """Let a call fail after its budget, if it waits only for a connection."""
         call = waiter.call
-        left = max(self.budget - (now - call.began - call.excused), _SHORTEST_WAIT)
+        left = max(self._left_of(call, now), _SHORTEST_WAIT)
         waiter.timer_since = now
         waiter.timer = asyncio.get_running_loop().call_later(
             min(left, _LONGEST_TIMER), self._on_connection_timer, waiter
         )
+
+    def _left_of(self, call: Call, now: float) -> float:
+        """Return the seconds of the budget that a call has left."""
+        return self.budget - (now - call.began - call.excused)
 
     def _on_connection_timer(self, waiter: _Waiter) -> None:
         if waiter.future.done():

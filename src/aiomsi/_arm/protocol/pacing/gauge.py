@@ -12,6 +12,9 @@ import attrs
 
 from aiomsi._arm.protocol.pacing.rules import PacingRules
 
+_ROUNDING = 1e-9
+"""Tokens by which a forecast may be wrong at the very time that `wait` has named."""
+
 
 @attrs.define(eq=False, repr=False)
 class Gauge:
@@ -81,7 +84,7 @@ class Gauge:
             return 0.0 if self.level >= self.cost * unseen + 1.0 else self.resets_at - now
         # A clock that steps back must not empty the bucket.
         missing = self.cost * (unseen + 1) + self.rules.reserve - self.forecast(max(now, self.at))
-        if missing <= 0.0:
+        if missing <= _ROUNDING:
             return 0.0
         # A wrong forecast would never be corrected, as only a response does that.
         rules = self.rules

@@ -99,18 +99,17 @@ class Group:
     open_since: float = attrs.field(default=-math.inf, init=False)
     urgent: Turns = attrs.field(factory=Turns, init=False)
     bulk: Turns = attrs.field(factory=Turns, init=False)
-    _urgent_in_row: int = attrs.field(default=0, init=False)
+    # Urgent lanes in a row that had their turn before a bulk lane.
+    _passed_bulk: int = attrs.field(default=0, init=False)
 
     def __bool__(self) -> bool:
         return bool(self.urgent or self.bulk)
 
     def pop(self, most_urgent: int) -> Lane:
         """Remove the next ready lane and return it, a bulk one after `most_urgent` urgent ones."""
-        if self.urgent and (self._urgent_in_row < most_urgent or not self.bulk):
-            self._urgent_in_row += 1
-            return self.urgent.pop()
-        self._urgent_in_row = 0
-        return self.bulk.pop()
+        is_bulk = bool(self.bulk) and (not self.urgent or self._passed_bulk >= most_urgent)
+        self._passed_bulk = self._passed_bulk + 1 if self.bulk and not is_bulk else 0
+        return (self.bulk if is_bulk else self.urgent).pop()
 
 
 @attrs.define(eq=False, repr=False)
@@ -148,7 +147,8 @@ class Lane:
     _refused: list[tuple[int, Ticket]] = attrs.field(factory=list, init=False)
     _urgent: deque[Ticket] = attrs.field(factory=deque, init=False)
     _bulk: deque[Ticket] = attrs.field(factory=deque, init=False)
-    _urgent_in_row: int = attrs.field(default=0, init=False)
+    # Urgent calls in a row that went before a waiting bulk call.
+    _passed_bulk: int = attrs.field(default=0, init=False)
 
     @property
     def open_since_with_rate(self) -> float:
@@ -178,10 +178,9 @@ class Lane:
 
     def pop(self, most_urgent: int) -> Ticket:
         """Remove the next ticket and return it, a bulk one after `most_urgent` urgent ones."""
-        is_bulk = not self.urgent_waiting or (
-            self._urgent_in_row >= most_urgent and self.waiting > self.urgent_waiting
-        )
-        self._urgent_in_row = 0 if is_bulk else self._urgent_in_row + 1
+        has_bulk = self.waiting > self.urgent_waiting
+        is_bulk = has_bulk and (not self.urgent_waiting or self._passed_bulk >= most_urgent)
+        self._passed_bulk = self._passed_bulk + 1 if has_bulk and not is_bulk else 0
         while True:
             if is_bulk:
                 ticket = self._bulk.popleft()

@@ -396,17 +396,18 @@ class Pacer:
         return meter
 
     def _sweep(self, now: float) -> None:
-        """Forget the lanes and meters that know no more than new ones would."""
+        """Forget unused lanes, and meters that then know no more than new ones would."""
         self._sweep_at = now + 0.25 * self.rules.forget_after
         for name, lane in list(self.lanes.items()):
             if lane.waiting or not lane.meters:
                 continue
-            if not all(meter.is_forgettable(now) for meter in lane.meters):
+            # The lane was not used after any of its meters.
+            if min(meter.heard_at for meter in lane.meters) > now - self.rules.forget_after:
                 continue
             lane.forgotten = True
             del self.lanes[name]
             for meter in lane.meters:
                 self._lanes_of[meter].remove(lane)
         for key, meter in list(self._meters.items()):
-            if not self._lanes_of[meter]:
+            if not self._lanes_of[meter] and meter.is_forgettable(now):
                 del self._meters[key], self._lanes_of[meter]
