@@ -523,7 +523,6 @@ async def test_a_rule_of_the_users_own_bounds_no_wait() -> None:
     answers = [
         Says(body=PAGE, headers=soon),
         Says(body=second, headers=later),
-        Says(body={"data": []}),
     ]
     async with (
         canned(*answers) as arm,

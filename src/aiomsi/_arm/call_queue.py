@@ -245,18 +245,20 @@ class CallQueue:
         end = self.pacer.blocked_until(lane, now)
         if end is None:
             return None
-        # A wait that fits without the random part of a pause must fit with it.
-        left = math.inf if call.bulk else self._left_of(call, now) + ARM_RULES.most_jitter
-        if call.until is not None:
-            left = min(left, call.until - asyncio.get_running_loop().time())
-        wait = end - now
-        if wait < left:
-            return None
-        limit = next(
-            key
+        limit, meter = next(
+            (key, meter)
             for key, meter in zip(lane.keys, lane.meters, strict=True)
             if meter.blocked_until(now) == end
         )
+        wait = end - now
+        left = math.inf if call.bulk else self._left_of(call, now)
+        if end == meter.paused_until:
+            # A wait that fits without the random part of the pause must fit with it.
+            left += ARM_RULES.most_jitter
+        if call.until is not None:
+            left = min(left, call.until - asyncio.get_running_loop().time())
+        if wait < left:
+            return None
         return _make_throttled_error(call, limit, wait, elapsed=now - call.began)
 
     def _record_refusal(
