@@ -74,7 +74,7 @@ def test_emulator_serves_until_interrupted_and_prints_its_counts(
     }
     assert said.err.endswith(
         "IMDS requests: 1 (1 tokens, 0 answers 429)\n"
-        "ARM requests: 1 (0 answers 401, 0 answers 403)\n"
+        "ARM requests: 1 (0 answers 401, 0 answers 403, 0 answers 429)\n"
     )
     assert signal.getsignal(signal.SIGTERM) == before
 
@@ -137,12 +137,13 @@ def test_emulator_options_reach_the_embedded_azure(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(emulator, "EmbeddedAzure", RecordingAzure)
 
-    said, _ = run_emulator(monkeypatch, "--latency", "300", "--no-imds-limits", "--shell", "sh")
+    said, _ = run_emulator(monkeypatch, "--latency", "300", "--no-imds-limits", "--arm-limits")
 
     assert said.code == 0
     latencies = created[0]["imds_latency"], created[0]["arm_latency"]
     assert latencies == (0.3, 0.3)
     assert created[0]["imds_limits"] is None
+    assert created[0]["arm_limits"].enforced
 
 
 def test_a_port_that_is_taken_is_wrong_configuration(

@@ -5,11 +5,13 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import io
+import logging
 import re
 import signal
 import subprocess
 import sys
 import threading
+from functools import partial
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from pathlib import Path
 from types import ModuleType
@@ -117,6 +119,16 @@ def test_a_missing_extra_is_no_traceback_for_the_console_script() -> None:
 
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.splitlines() == ["The aiomsi command needs click: pip install 'aiomsi[cli]'"]
+
+
+def test_log_of_the_library_is_on_stderr(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    logger = logging.getLogger("aiomsi")
+    command = click.Command("wait", callback=partial(logger.info, "waits for %d s", 9))
+    monkeypatch.setitem(cli.commands.commands, "wait", command)
+    before = logger.level, list(logger.handlers)
+
+    assert run("wait") == Said(0, "", "aiomsi: waits for 9 s\n")
+    assert (logger.level, logger.handlers) == before
 
 
 class NoReader(io.StringIO):

@@ -15,7 +15,7 @@ import click
 
 from aiomsi._cli.options import EXIT_CODES, format_epilog
 from aiomsi._errors import ConfigurationError
-from aiomsi.testing import DEFAULT_SUBSCRIPTION_ID, Counts, EmbeddedAzure, ImdsLimits
+from aiomsi.testing import DEFAULT_SUBSCRIPTION_ID, ArmLimits, EmbeddedAzure, ImdsLimits
 
 _DEVTEST = f"/subscriptions/{DEFAULT_SUBSCRIPTION_ID}/resourceGroups/DevTest"
 _SHELLS: dict[str, Callable[[str, str], str]] = {
@@ -58,6 +58,11 @@ _SHELLS: dict[str, Callable[[str, str], str]] = {
     help="Remove IMDS's limits of 20 requests a second and 5 at once.",
 )
 @click.option(
+    "--arm-limits",
+    is_flag=True,
+    help="Respond 429 beyond ARM's limits; otherwise headers alone report them.",
+)
+@click.option(
     "--groups",
     type=click.IntRange(0),
     default=0,
@@ -76,6 +81,7 @@ def emulator(
     arm_port: int,
     latency: float,
     no_imds_limits: bool,
+    arm_limits: bool,
     groups: int,
     tls: bool,
     shell: str | None,
@@ -86,6 +92,7 @@ def emulator(
     """
     azure = EmbeddedAzure(
         imds_limits=None if no_imds_limits else ImdsLimits(),
+        arm_limits=ArmLimits(enforced=arm_limits),
         imds_latency=latency / 1000,
         arm_latency=latency / 1000,
         imds_port=imds_port,
@@ -111,7 +118,7 @@ def emulator(
             while True:
                 time.sleep(3600)
     except KeyboardInterrupt:
-        click.echo(_format_counts(azure.counts), err=True)
+        click.echo(_format_counts(azure), err=True)
 
 
 @contextmanager
@@ -167,9 +174,14 @@ def assignment_writer(shell: str | None, platform: str) -> Callable[[str, str], 
     return _SHELLS[shell or ("powershell" if platform == "win32" else "sh")]
 
 
-def _format_counts(counts: Counts) -> str:
+def _format_counts(azure: EmbeddedAzure) -> str:
+    counts, usage = azure.counts, azure.arm_usage()
     imds = f"{counts.imds_tokens} tokens, {counts.imds_throttled} answers 429"
-    arm = f"{counts.arm_unauthorized} answers 401, {counts.arm_forbidden} answers 403"
+    throttled = usage.refused + usage.refused_by_providers
+    arm = (
+        f"{counts.arm_unauthorized} answers 401, {counts.arm_forbidden} answers 403, "
+        f"{throttled} answers 429"
+    )
     return (
         f"IMDS requests: {counts.imds_requests} ({imds})\n"
         f"ARM requests: {counts.arm_requests} ({arm})"
