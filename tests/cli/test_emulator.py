@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from command_line import DEVTEST, SUBSCRIPTION, VERSION, Run, Said, Watched, kill, run_process
 
+from aiomsi import testing
 from aiomsi._cli import emulator
 from aiomsi._cli import main as cli
 from aiomsi.testing import EmbeddedAzure
@@ -135,7 +136,7 @@ def test_emulator_options_reach_the_embedded_azure(monkeypatch: pytest.MonkeyPat
             created.append(options)
             super().__init__(**options)
 
-    monkeypatch.setattr(emulator, "EmbeddedAzure", RecordingAzure)
+    monkeypatch.setattr(testing, "EmbeddedAzure", RecordingAzure)
 
     said, _ = run_emulator(monkeypatch, "--latency", "300", "--no-imds-limits", "--arm-limits")
 

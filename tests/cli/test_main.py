@@ -121,6 +121,18 @@ def test_a_missing_extra_is_no_traceback_for_the_console_script() -> None:
     assert done.stderr.splitlines() == ["The aiomsi command needs click: pip install 'aiomsi[cli]'"]
 
 
+def test_command_that_calls_arm_imports_no_server() -> None:
+    script = (
+        "import sys; from aiomsi._cli import main\n"
+        "print([name for name in sys.modules if name.startswith('aiomsi.testing._arm')])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], check=True, capture_output=True, text=True, timeout=50
+    )
+
+    assert done.stdout == "[]\n"
+
+
 def test_log_of_the_library_is_on_stderr(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     logger = logging.getLogger("aiomsi")
     command = click.Command("wait", callback=partial(logger.info, "waits for %d s", 9))

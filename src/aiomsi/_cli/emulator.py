@@ -10,12 +10,16 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from aiomsi._cli.options import EXIT_CODES, format_epilog
 from aiomsi._errors import ConfigurationError
-from aiomsi.testing import DEFAULT_SUBSCRIPTION_ID, ArmLimits, EmbeddedAzure, ImdsLimits
+from aiomsi.testing import DEFAULT_SUBSCRIPTION_ID
+
+if TYPE_CHECKING:
+    from aiomsi.testing import EmbeddedAzure
 
 _DEVTEST = f"/subscriptions/{DEFAULT_SUBSCRIPTION_ID}/resourceGroups/DevTest"
 _SHELLS: dict[str, Callable[[str, str], str]] = {
@@ -90,6 +94,9 @@ def emulator(
 
     The lines that set the environment of clients go to stdout, all other output to stderr.
     """
+    # The other commands do not need the servers, whose import takes longer than a request.
+    from aiomsi.testing import ArmLimits, EmbeddedAzure, ImdsLimits
+
     azure = EmbeddedAzure(
         imds_limits=None if no_imds_limits else ImdsLimits(),
         arm_limits=ArmLimits(enforced=arm_limits),
