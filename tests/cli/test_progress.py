@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from aiomsi._arm.operation import Operation
-from aiomsi._cli.progress import OperationProgress
+from aiomsi._cli.progress import OperationProgress, show_count
 
 
 @attrs.define
@@ -67,3 +67,14 @@ def test_terminal_has_a_live_line_and_the_end_as_a_line() -> None:
 @pytest.mark.parametrize("terminal", [True, False])
 def test_operation_that_is_over_is_not_shown(*, terminal: bool) -> None:
     assert show(paper(terminal=terminal), FakeOperation(done=True)) == ""
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_count_of_rows_is_shown_on_a_terminal_only(*, terminal: bool) -> None:
+    console = paper(terminal=terminal)
+
+    with show_count(console) as show_number:
+        show_number(7)
+
+    assert isinstance(console.file, io.StringIO)
+    assert ("7 rows" in console.file.getvalue()) == terminal

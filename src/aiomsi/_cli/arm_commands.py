@@ -197,25 +197,32 @@ def _run_list(
     table: bool,
     chosen: bool,
 ) -> None:
+    if not table:
+        asyncio.run(_forward(target, make_list, print_line))
+        return
+    from aiomsi._cli.progress import show_count
+    from aiomsi._cli.table import print_table
+
     items: list[Any] = []
+    with show_count() as show:
 
-    async def run() -> None:
-        async with target.open_session() as arm:
-            await _forward(arm, make_list(arm), items.append if table else print_line)
+        def keep(item: Any) -> None:
+            items.append(item)
+            show(len(items))
 
-    asyncio.run(run())
-    if table:
-        from aiomsi._cli.table import print_table
-
-        print_table(items, chosen=chosen)
+        asyncio.run(_forward(target, make_list, keep))
+    print_table(items, chosen=chosen)
 
 
 async def _forward(
-    arm: CommandSession, items: AsyncGenerator[Any, None], use: Callable[[Any], None]
+    target: Target,
+    make_list: Callable[[CommandSession], AsyncGenerator[Any, None]],
+    use: Callable[[Any], None],
 ) -> None:
+    """Pass every item of a list to a function, as the pages arrive."""
     count = 0
     try:
-        async with aclosing(items):
+        async with target.open_session() as arm, aclosing(make_list(arm)) as items:
             async for item in items:
                 if not count:
                     arm.report_version()

@@ -1,8 +1,10 @@
-"""The progress of a long-running operation, on stderr."""
+"""Progress on stderr: of a long-running operation, and of a list that becomes a table."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
@@ -69,3 +71,17 @@ class OperationProgress:
         # rich prints an empty line if the display was never started.
         if self._live.live.is_started:
             self._live.stop()
+
+
+@contextmanager
+def show_count(console: Console | None = None) -> Iterator[Callable[[int], None]]:
+    """Show the number of rows so far, on a terminal only.
+
+    Yields the function that takes the number.
+    """
+    console = console or make_console(stderr=True)
+    if not console.is_terminal:
+        yield lambda _: None
+        return
+    with console.status("") as status:
+        yield lambda count: status.update(f"{count} rows")
