@@ -12,7 +12,6 @@ from testing.embedded_client import GROUP, SUBSCRIPTION, Concurrently, ask, ask_
 
 import aiomsi.testing
 from aiomsi.testing import EmbeddedAzure
-from aiomsi.testing._server import request_log
 from aiomsi.testing._server.thread import Port
 
 A_DAY = 86_400.0
@@ -142,13 +141,19 @@ def test_requests_are_recorded_as_received_without_their_token() -> None:
     assert "secret" not in repr(arm)
 
 
-def test_the_oldest_recorded_requests_make_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(request_log, "RECORDED", 2)
-    with EmbeddedAzure() as azure:
+@pytest.mark.parametrize(("recorded", "kept"), [(2, ["/1", "/2"]), (0, [])])
+def test_oldest_recorded_requests_make_room(recorded: int, kept: list[str]) -> None:
+    with EmbeddedAzure(recorded_requests=recorded) as azure:
         for number in range(3):
             ask(azure.imds_url, f"/{number}")
 
-        assert [request.path_qs for request in azure.requests] == ["/1", "/2"]
+    assert [request.path_qs for request in azure.requests] == kept
+    assert azure.counts.imds_requests == 3
+
+
+def test_negative_number_of_records_raises_value_error() -> None:
+    with pytest.raises(ValueError, match="recorded_requests must be at least 0"):
+        EmbeddedAzure(recorded_requests=-1)
 
 
 def test_counts_can_start_anew_while_requests_are_under_way(concurrently: Concurrently) -> None:

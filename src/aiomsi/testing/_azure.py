@@ -24,7 +24,7 @@ from aiomsi.testing._limits.arm_limits import ArmLimits
 from aiomsi.testing._limits.throttle import Throttle
 from aiomsi.testing._server.faults import FaultQueue
 from aiomsi.testing._server.limits import ImdsLimits
-from aiomsi.testing._server.request_log import RequestLog
+from aiomsi.testing._server.request_log import RECORDED, RequestLog
 from aiomsi.testing._server.service import HttpService, ServiceContext, imds_limiter
 from aiomsi.testing._server.thread import Port, ServerThread
 from aiomsi.testing._server.tls import Certificates
@@ -66,6 +66,7 @@ class EmbeddedAzure(Controls):
         arm_limits: ARM's limits; by default response headers report the remaining requests, and no
             request is refused. `arm_limits` may be changed later.
         page_size: the largest number of items on a page of one of ARM's lists.
+        recorded_requests: the most requests that `requests` keeps; 0 keeps none.
         resources: resources that tokens are issued for, besides ARM and the well-known ones.
         clock: the clock of tokens and limits, by default the system's.
         tls: serve ARM over https with a certificate of a new authority; a sequence of names puts
@@ -78,7 +79,8 @@ class EmbeddedAzure(Controls):
 
     Raises:
         MissingExtraError: pyjwt or (for TLS) trustme isn't installed.
-        ValueError: a subscription id is not a GUID, or `page_size` is less than 1.
+        ValueError: a subscription id is not a GUID, `page_size` is less than 1, or
+            `recorded_requests` is negative.
         OSError: on the start, an address or port is not available.
 
     """
@@ -93,6 +95,7 @@ class EmbeddedAzure(Controls):
         arm_latency: float = 0.0,
         arm_limits: ArmLimits = ArmLimits(enforced=False),  # noqa: B008  # frozen
         page_size: int = 1_000,
+        recorded_requests: int = RECORDED,
         resources: Iterable[str] = (),
         clock: Clock | None = None,
         tls: bool | Iterable[str] = False,
@@ -105,11 +108,14 @@ class EmbeddedAzure(Controls):
         if page_size < 1:
             msg = f"page_size must be at least 1 and is {page_size!r}"
             raise ValueError(msg)
+        if recorded_requests < 0:
+            msg = f"recorded_requests must be at least 0 and is {recorded_requests!r}"
+            raise ValueError(msg)
         clock = clock or SYSTEM_CLOCK
         world = AzureState(_DEFAULT_WORLD if subscriptions is None else subscriptions)
         authority = TokenAuthority(clock.wall)
         imds = Imds(world, authority, clock.wall, resources)
-        context = ServiceContext(RequestLog(), FaultQueue(), clock.wall)
+        context = ServiceContext(RequestLog(recorded_requests), FaultQueue(), clock.wall)
         state = ArmState(
             azure=world,
             registry=ProviderRegistry(),

@@ -176,7 +176,7 @@ class Controls(ArmControls, LimitControls, ABC):
 
     @property
     def requests(self) -> tuple[RecordedRequest, ...]:
-        """The latest requests (20,000 at most), oldest first."""
+        """The latest requests, oldest first: as many as `recorded_requests`."""
         return self._context.request_log.requests
 
     def reset_counts(self) -> None:

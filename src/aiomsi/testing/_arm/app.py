@@ -11,6 +11,7 @@ import re
 import time
 import uuid
 from collections.abc import Mapping
+from functools import lru_cache
 
 import attrs
 
@@ -28,6 +29,7 @@ from aiomsi.testing._state.azure_state import TENANT_ID
 from aiomsi.testing._state.paths import ResourcePath, fold_path, parse_subscription_id
 from aiomsi.testing._state.tokens import Caller, RejectedTokenError, TokenAuthority
 
+_NO_CALLER = Caller("", "")
 _API_VERSION = re.compile(r"\d{4}-\d\d(-\d\d)?(-[a-z.0-9]+)?", re.IGNORECASE)
 _VERBS = {"GET": "read", "HEAD": "read", "DELETE": "delete"}
 _MAX_AUXILIARY_TOKENS = 3
@@ -70,7 +72,7 @@ class Arm:
             text = "The api-version query parameter (?api-version=) is required for all requests."
             return make_error(400, "MissingApiVersionParameter", text)
         route, names = _find_route(path)
-        caller, tenants = Caller("", ""), frozenset[str]()
+        caller, tenants = _NO_CALLER, frozenset[str]()
         if route is None or route.needs_token:
             try:
                 caller = self._authority.check(request.headers.get("Authorization"))
@@ -83,7 +85,7 @@ class Arm:
         wrong = _check_version(version, builtin_type=route is None or route.builtin_type)
         if wrong is not None:
             return wrong
-        if request.method == "GET":
+        if self._state.documents and request.method == "GET":
             document = self._state.documents.get(fold_path(request.raw_path))
             if document is not None:
                 return json_answer(200, document)
@@ -106,7 +108,9 @@ class Arm:
             RejectedTokenError: an auxiliary token is not valid, or the request has too many.
 
         """
-        given = [token.strip() for token in (auxiliary or "").split(",") if token.strip()]
+        if auxiliary is None:
+            return frozenset((caller.tenant_id,))
+        given = [token.strip() for token in auxiliary.split(",") if token.strip()]
         if len(given) > _MAX_AUXILIARY_TOKENS:
             text = f"The request has more than {_MAX_AUXILIARY_TOKENS} auxiliary tokens."
             raise RejectedTokenError("InvalidAuthenticationToken", text, text)
@@ -134,7 +138,7 @@ class Arm:
 
     def _make_request_ids(self, headers: Mapping[str, str], region: str) -> dict[str, str]:
         request_id = str(uuid.uuid4())
-        moment = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(self._state.wall()))
+        moment = _format_moment(int(self._state.wall()))
         ids = {
             "x-ms-request-id": request_id,
             "x-ms-correlation-request-id": headers.get("x-ms-correlation-request-id", request_id),
@@ -146,9 +150,20 @@ class Arm:
         return ids
 
 
+@lru_cache(maxsize=16)
+def _format_moment(second: int) -> str:
+    return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(second))
+
+
+@lru_cache(maxsize=64)
+def _get_routes(segments: int) -> tuple[Route, ...]:
+    """Return the routes of paths with so many segments."""
+    return tuple(route for route in ROUTES if route.segments in (None, segments))
+
+
 def _find_route(path: str) -> tuple[Route | None, dict[str, str]]:
     """Return the first route that matches, and the groups of its match; None if none matches."""
-    for route in ROUTES:
+    for route in _get_routes(path.count("/")):
         if (match := route.pattern.fullmatch(path)) is not None:
             groups = match.groupdict().items()
             return route, {name: value for name, value in groups if value is not None}
@@ -165,18 +180,9 @@ def _call_handler(call: ArmCall, route: Route) -> Answer:
 def _check_access(call: ArmCall, route: Route) -> Answer | None:
     subscription = call.names.get("subscription")
     if subscription is not None:
-        try:
-            uuid.UUID(subscription)
-        except ValueError:
-            text = f"The provided subscription identifier '{subscription}' is malformed or invalid."
-            return make_error(400, "InvalidSubscriptionId", text)
         tenant = call.azure.tenant_of(subscription)
         if tenant is None:
-            return make_error(
-                404,
-                "SubscriptionNotFound",
-                f"The subscription '{subscription}' could not be found.",
-            )
+            return _make_no_subscription(subscription)
         if tenant != call.caller.tenant_id:
             return make_wrong_tenant(call.caller, tenant)
     scope, principal, method = call.names.get("scope"), call.caller.object_id, call.request.method
@@ -185,6 +191,16 @@ def _check_access(call: ArmCall, route: Route) -> Answer | None:
     if route.filters and method in ("GET", "HEAD") and call.azure.has_role_below(principal, scope):
         return None
     return make_forbidden(call.caller, _get_action(call, route), scope)
+
+
+def _make_no_subscription(subscription: str) -> Answer:
+    try:
+        uuid.UUID(subscription)
+    except ValueError:
+        text = f"The provided subscription identifier '{subscription}' is malformed or invalid."
+        return make_error(400, "InvalidSubscriptionId", text)
+    text = f"The subscription '{subscription}' could not be found."
+    return make_error(404, "SubscriptionNotFound", text)
 
 
 def _get_action(call: ArmCall, route: Route) -> str:

@@ -193,6 +193,7 @@ class Route:
         needs_token: whether the request must have a valid token.
         filters: whether a role inside the scope suffices for a GET, because the handler omits
             the items that the caller may not read.
+        segments: number of segments of the paths that match; None if it varies.
 
     """
 
@@ -202,3 +203,11 @@ class Route:
     builtin_type: bool = True
     needs_token: bool = True
     filters: bool = False
+    segments: int | None = attrs.field(init=False)
+
+    @segments.default
+    def _count_segments(self) -> int | None:
+        pattern = self.pattern.pattern
+        if ".+" in pattern or ")?" in pattern:
+            return None
+        return pattern.replace("[^/]", "").count("/")

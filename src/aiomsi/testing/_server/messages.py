@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from urllib.parse import parse_qsl, unquote
 
 import attrs
 
 _SLASHES = re.compile("//+")
+_ENCODER = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
 
 
 @attrs.frozen
@@ -41,8 +43,7 @@ class Asked:
     ) -> Asked:
         """Create a request from the values that the HTTP server received."""
         raw_path, _, raw_query = path_qs.partition("?")
-        query = tuple(parse_qsl(raw_query, keep_blank_values=True))
-        return cls(method, base_url, raw_path, query, headers, raw_query, body)
+        return cls(method, base_url, raw_path, _parse_query(raw_query), headers, raw_query, body)
 
     @property
     def path(self) -> str:
@@ -51,7 +52,15 @@ class Asked:
 
     def parameter(self, name: str) -> str | None:
         """Return the first value of a query parameter; the look-up ignores case."""
-        return next((value for key, value in self.query if key.lower() == name), None)
+        for key, value in self.query:
+            if key.lower() == name:
+                return value
+        return None
+
+
+@lru_cache(maxsize=1_024)
+def _parse_query(raw_query: str) -> tuple[tuple[str, str], ...]:
+    return tuple(parse_qsl(raw_query, keep_blank_values=True))
 
 
 @attrs.frozen
@@ -74,7 +83,5 @@ class Answer:
 
 def json_answer(status: int, value: object, headers: Mapping[str, str] | None = None) -> Answer:
     """Create a response with a JSON body, as compact as Azure's."""
-    body = json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
-    return Answer(
-        status, body, {"Content-Type": "application/json; charset=utf-8", **(headers or {})}
-    )
+    typed = {"Content-Type": "application/json; charset=utf-8", **(headers or {})}
+    return Answer(status, _ENCODER.encode(value).encode(), typed)

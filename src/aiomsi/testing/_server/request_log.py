@@ -2,16 +2,23 @@
 
 import threading
 from collections import Counter, deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Literal
 
 import attrs
-from multidict import CIMultiDict, CIMultiDictProxy
+from multidict import CIMultiDictProxy
 
 Service = Literal["imds", "arm"]
 SERVICES: tuple[Service, ...] = ("imds", "arm")
 RECORDED = 20_000
-"""The most requests that are kept; older ones are dropped."""
+"""The most requests that are kept by default; older ones are dropped."""
+
+_NAMES: Mapping[Service, tuple[str, str]] = {
+    service: (f"{service}_requests", f"{service}_most_at_once") for service in SERVICES
+}
+"""The counts of the requests of a service: in all, and at once."""
+_Received = tuple[Service, str, str, CIMultiDictProxy[str]]
+"""A request as it was received: service, method, path and query, headers."""
 
 
 def check_service(service: str) -> Service:
@@ -78,29 +85,29 @@ class RecordedRequest:
 
 
 class RequestLog:
-    """Counts and recorded requests, written by the server's thread and read by other threads."""
+    """Counts and recorded requests, written by the server's thread and read by other threads.
 
-    def __init__(self) -> None:
+    Args:
+        recorded: most requests that are kept; older ones are dropped.
+
+    """
+
+    def __init__(self, recorded: int = RECORDED) -> None:
         self._lock = threading.Lock()
         self._counts: Counter[str] = Counter()
         self._under_way: Counter[Service] = Counter()
-        self._requests: deque[RecordedRequest] = deque(maxlen=RECORDED)
+        self._requests: deque[_Received] = deque(maxlen=recorded)
 
     def arrived(
-        self, service: Service, method: str, path_qs: str, headers: Iterable[tuple[str, str]]
+        self, service: Service, method: str, path_qs: str, headers: CIMultiDictProxy[str]
     ) -> None:
         """Count and record a request that has been received."""
-        kept = CIMultiDict(headers)
-        if "Authorization" in kept:
-            scheme = kept["Authorization"].partition(" ")[0]
-            kept["Authorization"] = f"{scheme} ***"
-        request = RecordedRequest(service, method, path_qs, CIMultiDictProxy(kept))
+        requests, most = _NAMES[service]
         with self._lock:
-            self._counts[f"{service}_requests"] += 1
-            self._under_way[service] += 1
-            most = f"{service}_most_at_once"
-            self._counts[most] = max(self._counts[most], self._under_way[service])
-            self._requests.append(request)
+            self._counts[requests] += 1
+            self._under_way[service] = under_way = self._under_way[service] + 1
+            self._counts[most] = max(self._counts[most], under_way)
+            self._requests.append((service, method, path_qs, headers))
 
     def left(self, service: Service) -> None:
         """Record that a request is no longer under way."""
@@ -122,7 +129,8 @@ class RequestLog:
     def requests(self) -> tuple[RecordedRequest, ...]:
         """A snapshot of the recorded requests, oldest first."""
         with self._lock:
-            return tuple(self._requests)
+            received = tuple(self._requests)
+        return tuple(_record(*one) for one in received)
 
     def reset(self) -> None:
         """Clear counts and requests; requests that are under way stay counted as such."""
@@ -130,4 +138,15 @@ class RequestLog:
             self._counts.clear()
             self._requests.clear()
             for service, number in self._under_way.items():
-                self._counts[f"{service}_most_at_once"] = number
+                self._counts[_NAMES[service][1]] = number
+
+
+def _record(
+    service: Service, method: str, path_qs: str, headers: CIMultiDictProxy[str]
+) -> RecordedRequest:
+    """Return the record of a request, with its token masked."""
+    kept = headers.copy()
+    if "Authorization" in kept:
+        scheme = kept["Authorization"].partition(" ")[0]
+        kept["Authorization"] = f"{scheme} ***"
+    return RecordedRequest(service, method, path_qs, CIMultiDictProxy(kept))

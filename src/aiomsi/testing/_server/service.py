@@ -7,9 +7,10 @@ import gzip
 import socket
 import struct
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from email.utils import formatdate
-from typing import Protocol, cast
+from functools import lru_cache
+from typing import Protocol, TypeVar, cast
 
 import attrs
 from aiohttp import web
@@ -20,6 +21,8 @@ from aiomsi.testing._server.faults import Fault, FaultQueue, Hold
 from aiomsi.testing._server.limits import ImdsLimits, SlidingWindow
 from aiomsi.testing._server.messages import Answer, Asked, json_answer
 from aiomsi.testing._server.request_log import RequestLog, Service
+
+_Response = TypeVar("_Response", bound=web.StreamResponse)
 
 _ABORT = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
 """SO_LINGER with a timeout of 0, so that closing the socket resets the connection."""
@@ -98,7 +101,7 @@ class HttpService:
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Respond to one request; a handler of `aiohttp.web.Server`."""
         log = self._context.request_log
-        log.arrived(self._service, request.method, request.raw_path, request.headers.items())
+        log.arrived(self._service, request.method, request.raw_path, request.headers)
         refusal = self._limiter(self._admitted)
         admitted = int(refusal is None)
         self._admitted += admitted
@@ -164,21 +167,23 @@ class HttpService:
         headers.update(fault.headers)
         return attrs.evolve(answer, headers=headers)
 
-    def _headers(self, answer: Answer) -> Mapping[str, str]:
-        date = formatdate(self._context.wall(), usegmt=True)
-        headers = CIMultiDict({"Date": date, "Server": "aiomsi-embedded-azure"})
-        headers.update(answer.headers)
-        return headers
+    def _complete(self, response: _Response) -> _Response:
+        """Add the headers of all responses to those that the response has."""
+        response.headers.setdefault("Date", _format_date(int(self._context.wall())))
+        response.headers.setdefault("Server", "aiomsi-embedded-azure")
+        return response
 
     def _response(self, answer: Answer) -> web.Response:
-        return web.Response(status=answer.status, body=answer.body, headers=self._headers(answer))
+        return self._complete(
+            web.Response(status=answer.status, body=answer.body, headers=answer.headers)
+        )
 
     async def _cut_gzip(
         self, request: web.BaseRequest, answer: Answer, keep: float
     ) -> web.StreamResponse:
         packed = gzip.compress(answer.body, mtime=0)
-        headers = {**self._headers(answer), "Content-Encoding": "gzip"}
-        response = web.StreamResponse(status=answer.status, headers=headers)
+        headers = {**answer.headers, "Content-Encoding": "gzip"}
+        response = self._complete(web.StreamResponse(status=answer.status, headers=headers))
         # In chunks, so that the client cannot compare the length with a Content-Length.
         response.enable_chunked_encoding()
         await response.prepare(request)
@@ -187,12 +192,17 @@ class HttpService:
         return response
 
     async def _truncate(self, request: web.BaseRequest, answer: Answer) -> web.StreamResponse:
-        response = web.StreamResponse(status=answer.status, headers=self._headers(answer))
+        response = self._complete(web.StreamResponse(status=answer.status, headers=answer.headers))
         response.content_length = len(answer.body) + 2
         await response.prepare(request)
         await response.write(answer.body[: len(answer.body) // 2])
         cast(asyncio.Transport, request.transport).close()
         return response
+
+
+@lru_cache(maxsize=16)
+def _format_date(second: int) -> str:
+    return formatdate(second, usegmt=True)
 
 
 def _encode(answer: Answer, encoding: str) -> Answer:

@@ -101,7 +101,8 @@ class AzureState:
         self._lock = threading.RLock()
         self._subscriptions: dict[str, SubscriptionState] = {}
         self._identities: list[Identity] = [SYSTEM_ASSIGNED]
-        self._grants: set[tuple[str, str, Role]] = {(SYSTEM_ASSIGNED.object_id, "", "Contributor")}
+        self._roles: dict[str, dict[str, set[Role]]] = {}
+        self.grant(SYSTEM_ASSIGNED.object_id, "/", "Contributor")
         for subscription_id, subscription in subscriptions.items():
             self.add_subscription(subscription_id, subscription)
 
@@ -227,7 +228,8 @@ class AzureState:
     def grant(self, object_id: str, scope: str, role: Role) -> None:
         """Grant a principal a role at a scope."""
         with self._lock:
-            self._grants.add((object_id.lower(), _normalize_scope(scope), role))
+            scopes = self._roles.setdefault(object_id.lower(), {})
+            scopes.setdefault(_normalize_scope(scope), set()).add(role)
 
     def revoke(self, object_id: str, scope: str) -> None:
         """Revoke all roles of a principal at a scope.
@@ -237,23 +239,19 @@ class AzureState:
 
         """
         with self._lock:
-            granted = {
-                grant
-                for grant in self._grants
-                if grant[:2] == (object_id.lower(), _normalize_scope(scope))
-            }
-            if not granted:
+            scopes = self._roles.get(object_id.lower(), {})
+            if scopes.pop(_normalize_scope(scope), None) is None:
                 msg = f"{object_id} has no role at {scope!r}"
                 raise ValueError(msg)
-            self._grants -= granted
 
     def has_role(self, object_id: str, scope: str, *, write: bool = False) -> bool:
         """Return whether a role at the scope, or at an outer scope, allows a read, or a write."""
-        principal, rest = object_id.lower(), _normalize_scope(scope)
-        roles: tuple[Role, ...] = ("Contributor",) if write else ("Contributor", "Reader")
+        rest = _normalize_scope(scope)
         with self._lock:
+            scopes = self._roles.get(object_id.lower(), {})
             while True:
-                if any((principal, rest, role) in self._grants for role in roles):
+                roles = scopes.get(rest, ())
+                if "Contributor" in roles or (roles and not write):
                     return True
                 if not rest:
                     return False
@@ -261,12 +259,9 @@ class AzureState:
 
     def has_role_below(self, object_id: str, scope: str) -> bool:
         """Return whether a principal may read a resource or group inside the scope."""
-        principal, prefix = object_id.lower(), _normalize_scope(scope) + "/"
+        prefix = _normalize_scope(scope) + "/"
         with self._lock:
-            return any(
-                grantee == principal and where.startswith(prefix)
-                for grantee, where, _ in self._grants
-            )
+            return any(where.startswith(prefix) for where in self._roles.get(object_id.lower(), {}))
 
 
 def _normalize_scope(scope: str) -> str:
