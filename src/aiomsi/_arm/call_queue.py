@@ -51,8 +51,6 @@ _LONG_PAUSE = 5.0
 _LITTLE = 1.0
 _MOST_PAUSES = 1_024
 _MOST_REASON = 500
-_LONGEST_TIMER = 86_400.0
-"""Some event loops accept no infinite timer."""
 _SHORTEST_WAIT = 0.1
 
 logger = logging.getLogger("aiomsi")
@@ -70,7 +68,7 @@ class _Waiter:
         ticket: its place in the pacer.
         held_by: the limit that held the request back when it came; None without one.
         charges_pauses: whether the call's budget counts the pauses of its limits.
-        timer: ends the wait for a connection.
+        timer: ends the wait for a connection; None if nothing limits it.
         timer_since: the time at which the timer was set.
 
     """
@@ -82,8 +80,8 @@ class _Waiter:
     ticket: Ticket = attrs.field(init=False)
     held_by: object = attrs.field(default=None, init=False)
     charges_pauses: bool = attrs.field(default=False, init=False)
-    timer: asyncio.TimerHandle = attrs.field(init=False)
-    timer_since: float = attrs.field(init=False)
+    timer: asyncio.TimerHandle | None = attrs.field(default=None, init=False)
+    timer_since: float = attrs.field(default=0.0, init=False)
 
 
 @attrs.define(eq=False, repr=False)
@@ -177,7 +175,8 @@ class CallQueue:
             self.lose(waiter.ticket)
             raise
         finally:
-            waiter.timer.cancel()
+            if waiter.timer is not None:
+                waiter.timer.cancel()
             del self._waiters[waiter]
         return waiter.ticket
 
@@ -371,8 +370,10 @@ class CallQueue:
         call.waited += now - since
         # The budget counts the pauses after 429s of the call itself.
         charged = min(paused, self._left_of(call, since)) if waiter.charges_pauses else 0.0
-        call.excused += for_limit - max(0.0, charged)
-        if for_limit > max(for_connection, call.longest_limit_wait):
+        # A fan-out has more calls than connections on purpose.
+        excused = for_limit + for_connection if call.bulk else for_limit
+        call.excused += excused - max(0.0, charged)
+        if for_limit > call.longest_limit_wait:
             call.longest_limit_wait = for_limit
             if lane.group.open_since > lane.open_since:
                 call.waited_for = f"the session's rate of {lane.rate}"
@@ -380,13 +381,14 @@ class CallQueue:
                 call.waited_for = str(waiter.held_by or lane.keys[0])
 
     def _set_connection_timer(self, waiter: _Waiter, now: float) -> None:
-        """Let a call fail after its budget, if it waits only for a connection."""
+        """Let a call fail after its budget, if it waits only for a connection and not in bulk."""
         call = waiter.call
-        left = max(self._left_of(call, now), _SHORTEST_WAIT)
-        waiter.timer_since = now
-        waiter.timer = asyncio.get_running_loop().call_later(
-            min(left, _LONGEST_TIMER), self._on_connection_timer, waiter
-        )
+        left = math.inf if call.bulk else max(self._left_of(call, now), _SHORTEST_WAIT)
+        if left < math.inf:
+            waiter.timer_since = now
+            waiter.timer = asyncio.get_running_loop().call_later(
+                left, self._on_connection_timer, waiter
+            )
 
     def _left_of(self, call: Call, now: float) -> float:
         """Return the seconds of the budget that a call has left."""

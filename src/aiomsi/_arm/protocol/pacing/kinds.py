@@ -107,7 +107,7 @@ class Kind:
         operation: the class of operation by which ARM counts the kind.
         draws: the limits, sorted by name; at first a guess.
         is_known: whether a response has named the limits.
-        last_named: the limits that the last searched response named.
+        last_named: the limits that the last response named.
         version: the number of times that the limits have changed, in some scope.
 
     """
@@ -216,6 +216,7 @@ class Kinds:
                     return region, [None] * len(scoped.keys)
                 return region, self._read_slowly(scoped, headers, region, wall, good=good)
             counts.append((int(text), region, None))
+        scoped.kind.last_named = scoped.kind.draws
         if scoped.has_global and counts.pop()[0] < min(counts)[0]:
             self._wait_for_global(scoped)
         return region, [*counts, *scoped.uncounted]
@@ -292,8 +293,9 @@ class Kinds:
             draws = [attrs.evolve(draw, is_global=False) for draw in draws]
         named = tuple(draws)
         # Responses that alternate between two sets of limits would move the waiting calls each
-        # time, so that another set must be named twice in a row.
-        if kind.draws != named and (not kind.is_known or kind.last_named == named):
+        # time, so that another set must be named twice in a row, unless it only has more limits.
+        is_sure = not kind.is_known or kind.last_named == named or set(named) > set(kind.draws)
+        if kind.draws != named and is_sure:
             kind.draws = named
             kind.version += 1
         kind.is_known, kind.last_named = True, named
@@ -334,6 +336,7 @@ def _make_draw(header: str, remaining: Remaining, kind: Kind) -> Draw:
         return Draw(policy, "", istr(header), before=f"/{policy};")
     if bucket.scope == "user":
         return Draw("user-quota", "", istr(header), resets=resets)
-    name = header.removeprefix(_PREFIX)
+    # Without its prefix, a header's name also has the window, as in "resource-requests-pt5m".
+    name = header.removeprefix(_PREFIX).removeprefix("x-").removesuffix("-remaining")
     owner = "" if bucket.operations in _OPERATIONS else kind.type
     return Draw(name, owner, istr(header), resets=resets, is_global=bucket.scope == "global")
