@@ -23,8 +23,8 @@ from aiomsi._clouds import PUBLIC
 from aiomsi._credentials.fetch import TokenFetch
 from aiomsi._hosts.base import TokenError, TokenHttpResponse
 from aiomsi._hosts.imds import Imds
-from aiomsi._tokens.policy import DEFAULT_POLICY
 from aiomsi._tokens.failure import Failure
+from aiomsi._tokens.policy import DEFAULT_POLICY
 from aiomsi._tokens.state import FetchRequest
 from aiomsi._tokens.token import TokenResponse
 from aiomsi._util.secret import Secret
