@@ -37,7 +37,8 @@ from aiomsi._credentials.managed_identity import ManagedIdentityCredential
 from aiomsi._errors import AiomsiError, ArmError, ConfigurationError, ForeignHostError
 from aiomsi._hosts.detect import make_host
 from aiomsi._hosts.identity import Identity
-from aiomsi._tokens.token import AccessToken, read_claims
+from aiomsi._tokens.token import AccessToken
+from aiomsi._tokens.token_identity import read_claims
 from aiomsi._version import VERSION
 from aiomsi.testing import DEFAULT_SUBSCRIPTION_ID, Counts, EmbeddedAzure, ImdsLimits
 from aiomsi.testing._state.tokens import MissingExtraError
