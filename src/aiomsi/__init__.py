@@ -36,7 +36,7 @@ from aiomsi._errors import (
     WrongTenantError,
 )
 from aiomsi._tokens.policy import RefreshPolicy
-from aiomsi._tokens.token import AccessToken, TokenIdentity
+from aiomsi._tokens.token import AccessToken
 from aiomsi._util import lazy as _late
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from aiomsi._credentials.gate import HostGate
     from aiomsi._credentials.shared import SharedCredential
     from aiomsi._tokens.stats import SlotStats
+    from aiomsi._tokens.token_identity import TokenIdentity
 else:
     # Imported at their first use, because a GET does not need them and a short-lived job would wait
     # for the imports.
@@ -66,6 +67,7 @@ else:
         "ResourceId": "_arm.protocol.resource_ids",
         "SharedCredential": "_credentials.shared",
         "SlotStats": "_tokens.stats",
+        "TokenIdentity": "_tokens.token_identity",
     }
 
     __getattr__ = _late.late(__name__, _HOMES)

@@ -20,7 +20,7 @@ from aiomsi._arm.protocol.links import (
     resolve_link,
 )
 from aiomsi._arm.protocol.throttling import read_quota_wait, read_wait
-from aiomsi._cli import main as cli
+from aiomsi._cli import output
 
 URL = "https://management.azure.com/subscriptions/s?api-version=1"
 PIECES = [
@@ -186,13 +186,13 @@ def test_a_link_is_read_in_linear_time() -> None:
 
 def test_a_header_is_masked_in_linear_time() -> None:
     for piece in PIECES:
-        check_scaling(cli._mask, piece)
+        check_scaling(output._mask, piece)
 
 
 def test_a_header_is_masked_from_the_query_on() -> None:
-    assert cli._mask("see https://h/p?sig=1 and ?a") == "see https://h/p?*** and ?a"
-    assert cli._mask("a?b://c?d e") == "a?b://c?*** e"
-    assert cli._mask("://x") == "://x"
+    assert output._mask("see https://h/p?sig=1 and ?a") == "see https://h/p?*** and ?a"
+    assert output._mask("a?b://c?d e") == "a?b://c?*** e"
+    assert output._mask("://x") == "://x"
 
 
 def test_only_the_beginning_of_an_errors_texts_is_searched() -> None:

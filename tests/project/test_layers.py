@@ -35,6 +35,7 @@ PURE = (
     "_tokens.state",
     "_tokens.failure",
     "_tokens.stats",
+    "_tokens.token_identity",
     "_tokens.backoff",
     "_tokens.host_limits",
 )

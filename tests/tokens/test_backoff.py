@@ -1,10 +1,9 @@
 """Asking again: within one fetch, and between fetches."""
 
-import attrs
 import pytest
 
 from aiomsi import RefreshPolicy
-from aiomsi._tokens.backoff import Attempt, Pause, decide_delay, decide_pause, get_deadline
+from aiomsi._tokens.backoff import Attempt, decide_delay, decide_pause, get_deadline
 
 POLICY = RefreshPolicy()
 
@@ -72,36 +71,34 @@ def test_deadlines_depend_on_what_was_answered() -> None:
 
 
 @pytest.mark.parametrize(
-    ("failures", "served", "unserved"),
+    ("failures", "usable", "unusable"),
     [(1, 1.0, 1.0), (2, 2.0, 2.0), (4, 8.0, 5.0), (7, 60.0, 5.0), (10_000, 60.0, 5.0)],
 )
 def test_pause_doubles_up_to_60_s_with_a_token_and_5_s_without(
-    failures: int, served: float, unserved: float
+    failures: int, usable: float, unusable: float
 ) -> None:
     pause = decide_pause(
         failures, retry_after=None, permanent=False, policy=POLICY, uniform=longest
     )
-    assert attrs.astuple(pause) == attrs.astuple(Pause(served, unserved))
+    assert pause == (usable, unusable)
 
 
-def test_a_pause_is_never_shorter_than_the_replay_or_retry_after() -> None:
+@pytest.mark.parametrize(("asked", "pause"), [(None, 0.25), (20.0, 20.0), (999.0, 60.0)])
+def test_pause_is_never_shorter_than_the_replay_or_retry_after(
+    asked: float | None, pause: float
+) -> None:
     none = RefreshPolicy(backoff_first=0.0)
-    assert attrs.astuple(
-        decide_pause(1, retry_after=None, permanent=False, policy=none, uniform=shortest)
-    ) == attrs.astuple(Pause(0.25, 0.25))
-    assert attrs.astuple(
-        decide_pause(1, retry_after=20.0, permanent=False, policy=none, uniform=shortest)
-    ) == attrs.astuple(Pause(20.0, 20.0))
-    assert attrs.astuple(
-        decide_pause(1, retry_after=999.0, permanent=False, policy=none, uniform=shortest)
-    ) == attrs.astuple(Pause(60.0, 60.0))
-
-
-def test_a_refusal_is_told_for_the_shortest_time_only() -> None:
-    assert (
-        decide_pause(5, retry_after=30.0, permanent=True, policy=POLICY, uniform=longest).unusable
-        == 0.25
+    assert decide_pause(1, retry_after=asked, permanent=False, policy=none, uniform=shortest) == (
+        pause,
+        pause,
     )
+
+
+def test_pause_after_a_refusal_without_a_token_is_the_shortest() -> None:
+    usable, unusable = decide_pause(
+        5, retry_after=30.0, permanent=True, policy=POLICY, uniform=longest
+    )
+    assert (usable, unusable) == (30.0, 0.25)
 
 
 def test_after_a_410_the_service_may_be_away_altogether() -> None:

@@ -1,14 +1,12 @@
 """The token and its states."""
 
-import base64
 import copy
-import json
 import pickle
 import traceback
 
 import pytest
 
-from aiomsi import AccessToken, RefreshPolicy, TokenIdentity
+from aiomsi import AccessToken, RefreshPolicy
 from aiomsi._tokens.token import (
     Freshness,
     Now,
@@ -16,8 +14,6 @@ from aiomsi._tokens.token import (
     date_token,
     draw_refresh_delay,
     get_freshness,
-    read_claims,
-    read_identity,
 )
 from aiomsi._util.secret import Secret, read_secret
 
@@ -205,73 +201,3 @@ def test_token_is_an_exact_str_and_still_not_shown() -> None:
 def test_token_is_stripped_and_checked(text: str, read: str) -> None:
     assert read_secret(text) == read
     assert isinstance(read_secret(text), Secret) == isinstance(read, Secret)
-
-
-def jwt(claims: object) -> str:
-    payload = base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip("=")
-    return f"eyJhbGciOiJub25lIn0.{payload}.signature"
-
-
-VM = "/subscriptions/s/resourcegroups/g/providers/Microsoft.Compute/virtualMachines/vm"
-USERS = (
-    "/subscriptions/s/resourcegroups/g/providers"
-    "/Microsoft.ManagedIdentity/userAssignedIdentities/me"
-)
-
-
-@pytest.mark.parametrize(
-    ("secret", "named", "identity", "is_system_assigned", "text"),
-    [
-        (
-            jwt({"appid": "a", "oid": "o", "tid": "t", "xms_mirid": VM}),
-            None,
-            TokenIdentity("a", "o", "t", VM),
-            True,
-            "client_id=a",
-        ),
-        (
-            jwt({"azp": "a", "xms_mirid": USERS}),
-            None,
-            TokenIdentity("a", None, None, USERS),
-            False,
-            "client_id=a",
-        ),
-        (jwt({"oid": "o"}), None, TokenIdentity(None, "o"), None, "object_id=o"),
-        (jwt({"appid": "a"}), "n", TokenIdentity("n"), None, "client_id=n"),
-        (jwt({"appid": 7, "oid": ""}), None, TokenIdentity(), None, "unknown"),
-        (jwt([1]), None, TokenIdentity(), None, "unknown"),
-        ("opaque", "n", TokenIdentity("n"), None, "client_id=n"),
-        ("a.b.c", None, TokenIdentity(), None, "unknown"),
-        ("a.\u00e4.c", None, TokenIdentity(), None, "unknown"),
-        (
-            f"a.{base64.b64encode(b'[' * 100_000).decode()}.c",
-            None,
-            TokenIdentity(),
-            None,
-            "unknown",
-        ),
-    ],
-)
-def test_identity_is_read_from_claims_and_answer(
-    secret: str,
-    named: str | None,
-    identity: TokenIdentity,
-    is_system_assigned: bool | None,
-    text: str,
-) -> None:
-    found = read_identity(secret, named)
-    assert found == identity
-    assert found.is_system_assigned is is_system_assigned
-    assert str(found) == text
-    made = date_token(
-        TokenResponse(Secret(secret), 100.0, client_id=named),
-        START,
-        same_again=False,
-        policy=POLICY,
-        uniform=middle,
-    )
-    assert made.identity == identity
-
-
-def test_claims_of_an_encrypted_token_are_unknown() -> None:
-    assert read_claims("a.b.c.d.e") == {}

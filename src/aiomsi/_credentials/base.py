@@ -15,11 +15,12 @@ from aiomsi._tokens.flight import Fetch, wait_until_done
 from aiomsi._tokens.policy import RefreshPolicy
 from aiomsi._tokens.slot import Slot
 from aiomsi._tokens.slot_table import Pace, SlotTable
-from aiomsi._tokens.token import AccessToken, TokenIdentity
+from aiomsi._tokens.token import AccessToken
 from aiomsi._util.secret import Secret
 
 if TYPE_CHECKING:
     from aiomsi._tokens.stats import SlotStats
+    from aiomsi._tokens.token_identity import TokenIdentity
 
 
 class SlotCredential(ABC):
@@ -137,7 +138,8 @@ class SlotCredential(ABC):
         await self.close()
 
     def __repr__(self) -> str:
-        states, identities = "", list[TokenIdentity]()
+        states = ""
+        identities: list[TokenIdentity] = []
         for resource, stats in self.stats().items():
             states += f", {resource}: {stats.state}"
             if stats.identity is not None:

@@ -18,11 +18,12 @@ from aiomsi._tokens.flight import Fetch
 from aiomsi._tokens.policy import DEFAULT_POLICY, RefreshPolicy
 from aiomsi._tokens.slot import Slot
 from aiomsi._tokens.slot_table import SlotTable, get_shared_backoff, get_shared_slots
-from aiomsi._tokens.token import AccessToken, TokenIdentity
+from aiomsi._tokens.token import AccessToken
 from aiomsi._util.lazy import late_import
 
 if TYPE_CHECKING:
     from aiomsi._credentials.gate import HostGate
+    from aiomsi._tokens.token_identity import TokenIdentity
 else:
     # `typing.get_type_hints` cannot resolve a lazily imported class, so it sees this stand-in.
     HostGate = object

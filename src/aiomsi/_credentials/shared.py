@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
-from typing import Any, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary, ref
 
 import attrs
@@ -21,7 +21,10 @@ from aiomsi._tokens.host_backoff import HostBackoff
 from aiomsi._tokens.policy import DEFAULT_POLICY, RefreshPolicy
 from aiomsi._tokens.slot import Slot
 from aiomsi._tokens.slot_table import SlotTable
-from aiomsi._tokens.token import AccessToken, TokenIdentity
+from aiomsi._tokens.token import AccessToken
+
+if TYPE_CHECKING:
+    from aiomsi._tokens.token_identity import TokenIdentity
 
 _Key: TypeAlias = tuple[tuple[str, ...], str | None, bool]
 _Backoffs: TypeAlias = WeakValueDictionary[tuple[tuple[str, ...], str | None], HostBackoff]

@@ -73,20 +73,6 @@ def decide_delay(attempt: Attempt, policy: RefreshPolicy, uniform: Uniform) -> f
     return delay if attempt.elapsed + delay < get_deadline(attempt, policy) else None
 
 
-@attrs.frozen(eq=False, repr=False)
-class Pause:
-    """The seconds after a failed fetch in which no fetch starts.
-
-    Attributes:
-        usable: the pause while a usable token is held.
-        unusable: the pause while no usable token is held. Each call raises the failure meanwhile.
-
-    """
-
-    usable: float = 0.0
-    unusable: float = 0.0
-
-
 def decide_pause(
     failures: int,
     *,
@@ -94,17 +80,18 @@ def decide_pause(
     permanent: bool,
     policy: RefreshPolicy,
     uniform: Uniform,
-) -> Pause:
-    """Return the pause after `failures` failed fetches in a row.
+) -> tuple[float, float]:
+    """Return the seconds after `failures` failed fetches in a row in which no fetch starts.
 
-    Without a usable token the pause after a permanent failure is only `failure_replay`, because
-    its cause may be repaired at any time.
+    Returns:
+        The pause while a usable token is held, and the pause without one, in which each call raises
+        the failure. The latter is only `failure_replay` after a permanent failure, because its
+        cause may be repaired at any time.
+
     """
     demanded = min(retry_after or 0.0, policy.max_retry_after)
     share, least = uniform(0.5, 1.0), max(demanded, policy.failure_replay)
     usable = grow_delay(failures, policy.backoff_first, policy.backoff_max_usable)
-    served = max(least, share * usable)
-    if permanent:
-        return Pause(served, policy.failure_replay)
     unusable = grow_delay(failures, policy.backoff_first, policy.backoff_max_unusable)
-    return Pause(served, max(least, share * unusable))
+    pause = policy.failure_replay if permanent else max(least, share * unusable)
+    return max(least, share * usable), pause

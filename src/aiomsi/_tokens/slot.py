@@ -60,6 +60,7 @@ from aiomsi._tokens.token import (
 )
 from aiomsi._util.compat import after_fork_in_child
 from aiomsi._util.jitter import Uniform
+from aiomsi._util.lazy import late_import
 
 if TYPE_CHECKING:
     from aiomsi._tokens.stats import SlotStats
@@ -221,7 +222,8 @@ class Slot:
 
     def stats(self) -> SlotStats:
         """Return a snapshot of the counts and of the present state."""
-        from aiomsi._tokens.stats import summarize
+        with late_import:
+            from aiomsi._tokens.stats import summarize
 
         now = self._now()
         with self._lock:

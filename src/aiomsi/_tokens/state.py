@@ -257,7 +257,7 @@ def apply_failure(
 ) -> tuple[SlotState, Failure]:
     """Return the state after a failed fetch; a token that is held stays."""
     failing = state.failing + 1
-    pause = decide_pause(
+    usable, unusable = decide_pause(
         failing,
         retry_after=failure.retry_after,
         permanent=failure.permanent,
@@ -270,8 +270,8 @@ def apply_failure(
         failing=failing,
         losses=0,
         unattended=0,
-        retry_at_usable=now.monotonic + pause.usable,
-        retry_at_unusable=now.monotonic + pause.unusable,
+        retry_at_usable=now.monotonic + usable,
+        retry_at_unusable=now.monotonic + unusable,
     ), failure
 
 

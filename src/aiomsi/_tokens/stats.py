@@ -6,7 +6,8 @@ import attrs
 
 from aiomsi._tokens.policy import RefreshPolicy
 from aiomsi._tokens.state import SlotState
-from aiomsi._tokens.token import Now, TokenIdentity, get_freshness
+from aiomsi._tokens.token import Now, get_freshness
+from aiomsi._tokens.token_identity import TokenIdentity
 
 
 @attrs.frozen
