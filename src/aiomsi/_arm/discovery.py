@@ -86,7 +86,7 @@ async def discover(url: str, ssl: ssl_module.SSLContext | None = None) -> Cloud:
             return cloud
     if clouds:
         msg = (
-            f"{endpoint} says that its cloud's ARM is {clouds[0].resource_manager}, "
+            f"the ARM of the cloud of {endpoint} is {clouds[0].resource_manager}, "
             "which is another host"
         )
         raise ForeignHostError(

@@ -136,7 +136,7 @@ def test_a_place_for_an_error_is_no_error(document: object, expected: bool) -> N
         (
             {"properties": {"provisioningState": "Failed"}},
             200,
-            (None, "the service says Failed, and its response gives no reason"),
+            (None, "the state is Failed, and the response gives no reason"),
         ),
         ({"Error": {"Code": "X", "Message": "Why"}}, 409, ("X", "Why")),
         (b"<p>Why</p>", 409, (None, "Why")),

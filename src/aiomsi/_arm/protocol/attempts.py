@@ -33,7 +33,7 @@ class ArmAttempt:
         elapsed: seconds since the call began, without the time that registrations took.
         status: the HTTP status; None if no response was received.
         code: the error code in the response; None without one.
-        retry_after: the seconds to wait that the response asks for; None if it names none.
+        retry_after: the seconds to wait that the response names; None without them.
         arrived: whether the request may have reached ARM; False if no connection was made.
         untrusted: whether no connection was made because the server's certificate was rejected.
         reads: whether the call only reads, whatever its verb.

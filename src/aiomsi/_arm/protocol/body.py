@@ -184,7 +184,7 @@ def read_reason(response: ArmResponse, state: str | None = None) -> ErrorDetail:
     if (found := find_reason(response)) is not None:
         return found
     if response.status < 300 and state is not None and isinstance(decode_body(response), dict):
-        return ErrorDetail(None, f"the service says {state}, and its response gives no reason")
+        return ErrorDetail(None, f"the state is {state}, and the response gives no reason")
     return read_detail(response.body, response.headers.get("Content-Type"))
 
 

@@ -214,7 +214,7 @@ def _make_no_items_error(
         else "Make sure that the path is that of a list"
     )
     if "id" in document or "properties" in document:
-        hint = "The response looks like a single resource: use get() for that"
+        hint = "The response is a single resource: use get() for that"
     return make_no_page_error(response, f"no {item_name!r}", hint)
 
 

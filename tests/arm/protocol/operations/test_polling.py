@@ -1137,7 +1137,7 @@ def test_a_canceled_operation_may_have_been_replaced() -> None:
     assert isinstance(error, OperationCanceledError)
     assert (error.code, error.message) == (
         None,
-        "the service says Canceled, and its response gives no reason",
+        "the state is Canceled, and the response gives no reason",
     )
     assert "place" in error.help
 

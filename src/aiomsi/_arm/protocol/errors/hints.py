@@ -92,7 +92,7 @@ def _suggest_path(path: str, code: str | None) -> str:
             "without one ARM may deny that it exists"
         )
     if "/resourcegroups" in path:
-        return "The path says 'resourcegroups': write 'resourceGroups', with a capital G"
+        return "The path has 'resourcegroups': write 'resourceGroups', with a capital G"
     return (
         "Check the group's name and the subscription's id"
         if code == "ResourceGroupNotFound"
