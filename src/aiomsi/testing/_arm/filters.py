@@ -36,11 +36,13 @@ class Filter:
     Attributes:
         fits: function that returns whether the facts of an item match the filter.
         about_tags: whether the filter has a term about tags.
+        fits_all: whether there is no filter, and every item matches.
 
     """
 
     fits: Callable[[Facts], bool]
     about_tags: bool = False
+    fits_all: bool = False
 
 
 def parse_filter(call: ArmCall) -> Filter:
@@ -52,7 +54,7 @@ def parse_filter(call: ArmCall) -> Filter:
     """
     text = call.request.parameter("$filter")
     if not text or not text.strip():
-        return Filter(lambda _: True)
+        return Filter(lambda _: True, fits_all=True)
     words = _JOINT.split(text.strip())
     alternatives: list[list[str]] = [[words[0]]]
     for joint, term in zip(words[1::2], words[2::2], strict=True):

@@ -21,7 +21,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from itertools import pairwise
 from typing import Any
 
 from aiomsi.testing._kql.words import (
@@ -40,8 +41,13 @@ from aiomsi.testing._kql.words import (
     make_unsupported,
     tokenize,
 )
+from aiomsi.testing._state.lazy_sequence import LazySequence, is_in_order
 
 __all__ = ["QueryError", "Row", "Table", "run_query"]
+
+_BY_ID = ["id", "asc"]
+_OTHER_IDS = {("id", "="), ("id", "[")}
+"""Pairs of tokens of a stage that gives the column another value."""
 
 
 class _Parser:
@@ -84,22 +90,37 @@ class _Parser:
         return Table(self._table.columns, [row for row in self._table.rows if test(row)])
 
     def _run_project(self) -> Table:
-        named = self._parse_items()
+        start, named = self._position, self._parse_items()
         columns = tuple(name for name, _ in named)
-        return Table(
-            columns, [{name: value(row) for name, value in named} for row in self._table.rows]
+        return self._map_rows(
+            start, columns, lambda row: {name: value(row) for name, value in named}
         )
 
     def _run_extend(self) -> Table:
-        named = self._parse_items()
+        start, named = self._position, self._parse_items()
         columns = tuple(dict.fromkeys((*self._table.columns, *(name for name, _ in named))))
-        return Table(
-            columns,
-            [{**row, **{name: value(row) for name, value in named}} for row in self._table.rows],
+        return self._map_rows(
+            start, columns, lambda row: {**row, **{name: value(row) for name, value in named}}
         )
+
+    def _map_rows(
+        self, start: int, columns: tuple[str, ...], function: Callable[[Row], Row]
+    ) -> Table:
+        """Return the table of a function's results; lazy rows stay lazy.
+
+        The stage's tokens begin at `start`.
+        """
+        rows = self._table.rows
+        if isinstance(rows, LazySequence):
+            keeps_id = not _OTHER_IDS & set(pairwise(self._tokens[start : self._position]))
+            return Table(columns, rows.map(function, by_id=rows.by_id and keeps_id))
+        return Table(columns, [function(row) for row in rows])
 
     def _run_order(self) -> Table:
         self._expect("by")
+        if self._is_in_order():
+            self._position += len(_BY_ID)
+            return self._table
         keys: list[tuple[Value, bool]] = []
         while not keys or self._skip(","):
             value = self._parse_value()
@@ -109,6 +130,15 @@ class _Parser:
         for value, descending in reversed(keys):
             rows.sort(key=lambda row, value=value: get_sort_key(value(row)), reverse=descending)  # type: ignore[misc]
         return Table(self._table.columns, rows)
+
+    def _is_in_order(self) -> bool:
+        """Return whether the only key is the id, in ascending order, and the rows are in order."""
+        end = self._position + len(_BY_ID)
+        return (
+            is_in_order(self._table.rows)
+            and self._tokens[self._position : end] == _BY_ID
+            and self._tokens[end : end + 1] in ([], ["|"])
+        )
 
     def _run_limit(self) -> Table:
         number = self._next()
