@@ -91,7 +91,7 @@ class Controls(ArmControls, LimitControls, ABC):
 
         """
         tenant = GeneratedTenant(subscriptions, resources, seed)
-        self._world.set_generated(tenant)
+        self._world.set_generated(tenant.subscriptions)
         self._arm.resources.generated = tenant
         return tuple(one.subscription_id for one in tenant.subscriptions)
 

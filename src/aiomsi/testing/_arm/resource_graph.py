@@ -117,6 +117,18 @@ def _select_subscriptions(call: ArmCall, body: Mapping[str, Any]) -> list[Subscr
 
 
 def _build_tables(call: ArmCall, subscriptions: list[SubscriptionState]) -> dict[str, Table]:
+    tables = _list_rows(call, subscriptions)
+    if isinstance(tables["Resources"], LazySequence):
+        tables["Resources"].narrow = lambda wanted: _list_rows(call, subscriptions, wanted)[
+            "Resources"
+        ]
+    return {name: Table(_COLUMNS, rows) for name, rows in tables.items()}
+
+
+def _list_rows(
+    call: ArmCall, subscriptions: list[SubscriptionState], wanted: str | None = None
+) -> dict[str, Sequence[Row]]:
+    """Return the rows of both tables; of the resources only those of a type unless it is None."""
     has_role, principal = call.azure.has_role, call.caller.object_id
     resources: list[tuple[str, Sequence[Row]]] = []
     containers: list[tuple[str, Sequence[Row]]] = []
@@ -124,7 +136,7 @@ def _build_tables(call: ArmCall, subscriptions: list[SubscriptionState]) -> dict
     for subscription in sorted(subscriptions, key=lambda one: one.subscription_id):
         scope = f"/subscriptions/{subscription.subscription_id}"
         groups = call.azure.groups(subscription.subscription_id)
-        found = call.state.resources.list_below(scope)
+        found = call.state.resources.list_below(scope, wanted)
         everything = has_role(principal, scope)
         for table, rows in (
             (resources, _map_rows(found, _build_resource_row, subscription)),
@@ -135,10 +147,7 @@ def _build_tables(call: ArmCall, subscriptions: list[SubscriptionState]) -> dict
                 rows if everything else [row for row in rows if has_role(principal, row["id"])]
             )
             table.append((scope, readable))
-    return {
-        "Resources": Table(_COLUMNS, _chain_rows(resources)),
-        "ResourceContainers": Table(_COLUMNS, _chain_rows(containers)),
-    }
+    return {"Resources": _chain_rows(resources), "ResourceContainers": _chain_rows(containers)}
 
 
 def _map_rows(

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -48,6 +48,25 @@ __all__ = ["QueryError", "Row", "Table", "run_query"]
 _BY_ID = ["id", "asc"]
 _OTHER_IDS = {("id", "="), ("id", "[")}
 """Pairs of tokens of a stage that gives the column another value."""
+
+
+_MOST_SCANNED = 100_000
+"""Most generated rows that a stage computes one by one; that takes some seconds."""
+
+
+def _scan(rows: Sequence[Row]) -> Sequence[Row]:
+    """Return rows of which each one will be read.
+
+    Raises:
+        QueryError: they are too many generated rows.
+
+    """
+    if isinstance(rows, LazySequence) and len(rows) > _MOST_SCANNED:
+        raise make_unsupported(
+            f"a way to sort, group or filter {len(rows)} generated rows; at most {_MOST_SCANNED}, "
+            "so choose subscriptions, or begin with where type =~ '...'"
+        )
+    return rows
 
 
 class _Parser:
@@ -86,8 +105,28 @@ class _Parser:
     # Stages
 
     def _run_where(self) -> Table:
+        start, rows = self._position, self._narrow_rows()
         test = self._parse_or()
-        return Table(self._table.columns, [row for row in self._table.rows if test(row)])
+        # The narrowed rows pass a stage that is the three tokens of a type's comparison.
+        if rows is not self._table.rows and self._position == start + 3:
+            return Table(self._table.columns, rows)
+        return Table(self._table.columns, [row for row in _scan(rows) if test(row)])
+
+    def _narrow_rows(self) -> Sequence[Row]:
+        """Return the rows that can pass a stage that begins with a type, without computing them."""
+        rows, at = self._table.rows, self._position
+        word, sign, text, joint = [*self._tokens[at : at + 4], "", "", "", ""][:4]
+        wanted = text[1:-1]
+        if (
+            not isinstance(rows, LazySequence)
+            or rows.narrow is None
+            or word != "type"
+            or sign not in ("==", "=~")
+            or (sign == "==" and wanted != wanted.lower())
+            or joint not in ("", "|", "and")
+        ):
+            return rows
+        return rows.narrow(wanted)
 
     def _run_project(self) -> Table:
         start, named = self._position, self._parse_items()
@@ -126,7 +165,7 @@ class _Parser:
             value = self._parse_value()
             ascending = self._skip("asc")
             keys.append((value, not ascending and (self._skip("desc") or True)))
-        rows = list(self._table.rows)
+        rows = list(_scan(self._table.rows))
         for value, descending in reversed(keys):
             rows.sort(key=lambda row, value=value: get_sort_key(value(row)), reverse=descending)  # type: ignore[misc]
         return Table(self._table.columns, rows)
@@ -162,7 +201,7 @@ class _Parser:
         named = self._parse_items() if self._skip("by") else []
         columns = (*(column for column, _ in named), name)
         groups: dict[str, dict[str, Any]] = {}
-        for row in self._table.rows:
+        for row in _scan(self._table.rows):
             key = {column: value(row) for column, value in named}
             group = groups.setdefault(json.dumps(key, sort_keys=True), {**key, name: 0})
             group[name] += 1

@@ -6,12 +6,9 @@ import threading
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Literal
+from typing import Literal, Protocol
 
 import attrs
-
-if TYPE_CHECKING:
-    from aiomsi.testing._state.generated_tenant import GeneratedTenant
 
 DEFAULT_SUBSCRIPTION_ID = "98f51385-2edc-4b79-bed9-7718de4cb861"
 TENANT_ID = "72f3ad12-8a51-4b2e-9d44-5b0c1f5d6e01"
@@ -99,13 +96,31 @@ class SubscriptionState:
     tags: Mapping[str, str] = attrs.field(factory=dict)
 
 
+class ReadOnlySubscription(Protocol):
+    """A subscription whose groups are computed, not stored."""
+
+    @property
+    def subscription_id(self) -> str:
+        """The id, in lower case."""
+
+    @property
+    def display_name(self) -> str:
+        """The name of the subscription in lists."""
+
+    def list_groups(self) -> Sequence[ResourceGroup]:
+        """Return all groups, sorted by name."""
+
+    def find_group(self, name: str) -> ResourceGroup | None:
+        """Return a group by its name; None if it does not exist."""
+
+
 class AzureState:
     """Subscriptions, groups, identities and roles; thread-safe. Ids and names ignore case."""
 
     def __init__(self, subscriptions: Mapping[str, Subscription]) -> None:
         self._lock = threading.RLock()
         self._subscriptions: dict[str, SubscriptionState] = {}
-        self._generated: GeneratedTenant | None = None
+        self._generated: dict[str, ReadOnlySubscription] = {}
         self._generated_states: dict[str, SubscriptionState] = {}
         self._identities: list[Identity] = [SYSTEM_ASSIGNED]
         self._roles: dict[str, dict[str, set[Role]]] = {}
@@ -127,16 +142,15 @@ class AzureState:
             )
             self._subscriptions[subscription_id.lower()] = state
 
-    def set_generated(self, tenant: GeneratedTenant) -> None:
+    def set_generated(self, subscriptions: Iterable[ReadOnlySubscription]) -> None:
         """Add the subscriptions of a generated tenant, in place of an earlier one's."""
+        generated = {one.subscription_id: one for one in subscriptions}
         states = {
-            one.subscription_id: SubscriptionState(
-                one.subscription_id, one.display_name, tenant.tenant_id, {}
-            )
-            for one in tenant.subscriptions
+            key: SubscriptionState(key, one.display_name, TENANT_ID, {})
+            for key, one in generated.items()
         }
         with self._lock:
-            self._generated, self._generated_states = tenant, states
+            self._generated, self._generated_states = generated, states
 
     def is_generated(self, subscription_id: str | None) -> bool:
         """Return whether a subscription is a generated one, which is read-only."""
@@ -168,16 +182,18 @@ class AzureState:
     def groups(self, subscription_id: str) -> Sequence[ResourceGroup]:
         """Return the groups of a subscription, in order of creation."""
         with self._lock:
-            if self._generated is not None and self.is_generated(subscription_id):
-                return self._generated[subscription_id].list_groups()
-            return tuple(self._subscriptions[subscription_id.lower()].groups.values())
+            key = subscription_id.lower()
+            if key in self._generated:
+                return self._generated[key].list_groups()
+            return tuple(self._subscriptions[key].groups.values())
 
     def group(self, subscription_id: str, name: str) -> ResourceGroup | None:
         """Return a group; None if it does not exist."""
         with self._lock:
-            if self._generated is not None and self.is_generated(subscription_id):
-                return self._generated[subscription_id].find_group(name)
-            return self._subscriptions[subscription_id.lower()].groups.get(name.lower())
+            key = subscription_id.lower()
+            if key in self._generated:
+                return self._generated[key].find_group(name)
+            return self._subscriptions[key].groups.get(name.lower())
 
     def add_groups(self, subscription_id: str, groups: Iterable[ResourceGroup]) -> None:
         """Add groups; each one replaces a group of the same name."""

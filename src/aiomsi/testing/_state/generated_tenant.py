@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any
 
-from aiomsi.testing._state.azure_state import TENANT_ID, ResourceGroup
+from aiomsi.testing._state.azure_state import ResourceGroup
 from aiomsi.testing._state.lazy_sequence import LazySequence
 from aiomsi.testing._state.paths import parse_group_name, parse_subscription_id
 from aiomsi.testing._state.resource_store import Resource
@@ -149,29 +149,35 @@ class GeneratedSubscription:
             group += 1
         return group
 
+    def _get_offset(self, group: int) -> float:
+        """Return a number from 0 to 1 by which small groups hold different types."""
+        return (_mix(self._key, group, 1) >> 11) / (1 << 53)
+
     def _get_type(self, group: int, position: int) -> int:
         """Return the number of a resource's type; within a group the types are in order."""
         start, end = self._get_start(group), self._get_start(group + 1)
-        # The offset differs by group, so that small groups do not all hold the same types.
-        offset = (_mix(self._key, group, 1) >> 11) / (1 << 53)
-        quantile = (position - start + offset) / (end - start)
+        quantile = (position - start + self._get_offset(group)) / (end - start)
         return min(bisect_right(_SHARES, quantile * _SHARES[-1]), len(_TYPES) - 1)
 
     def _get_span(self, group: int, kind: int) -> range:
         """Return the positions of a group's resources of one type."""
-        positions = range(self._get_start(group), self._get_start(group + 1))
+        start, end = self._get_start(group), self._get_start(group + 1)
+        offset, size = self._get_offset(group), end - start
 
         def find(number: int) -> int:
-            low, high = positions.start, positions.stop
-            while low < high:
-                middle = (low + high) // 2
-                if self._get_type(group, middle) < number:
-                    low = middle + 1
-                else:
-                    high = middle
-            return low
+            """Return the first position of the types from a number on."""
+            if not 0 < number < len(_TYPES):
+                return end if number else start
+            at = start + math.ceil(_SHARES[number - 1] / _SHARES[-1] * size - offset)
+            at = min(max(at, start), end)
+            # The quotient is rounded, so that the estimate can be off by one.
+            while at > start and self._get_type(group, at - 1) >= number:
+                at -= 1
+            while at < end and self._get_type(group, at) < number:
+                at += 1
+            return at
 
-        return range(find(kind), find(kind + 1))
+        return range(find(kind), find(kind + 1)) if size else range(start, start)
 
     def _make_group(self, index: int) -> ResourceGroup:
         bits = _mix(self._key, index, 2)
@@ -225,23 +231,19 @@ class GeneratedTenant:
         subscriptions: number of subscriptions.
         resources: number of resources of all subscriptions.
         seed: seed of all properties; the same arguments give the same tenant.
-        tenant_id: id of the tenant.
 
     Raises:
         ValueError: `subscriptions` is less than 1, or `resources` negative.
 
     """
 
-    def __init__(
-        self, subscriptions: int, resources: int, seed: int = 1, *, tenant_id: str = TENANT_ID
-    ) -> None:
+    def __init__(self, subscriptions: int, resources: int, seed: int = 1) -> None:
         if subscriptions < 1 or resources < 0:
             msg = (
                 "A generated tenant has at least 1 subscription and 0 resources, and these are "
                 f"{subscriptions!r} and {resources!r}"
             )
             raise ValueError(msg)
-        self.tenant_id = tenant_id
         draw = random.Random(seed)
         weights = [draw.lognormvariate(0, _SPREAD) for _ in range(subscriptions)]
         ids = sorted(str(uuid.UUID(int=draw.getrandbits(128), version=4)) for _ in weights)
@@ -261,10 +263,6 @@ class GeneratedTenant:
     def subscriptions(self) -> tuple[GeneratedSubscription, ...]:
         """All subscriptions, sorted by id."""
         return tuple(self._subscriptions.values())
-
-    def __getitem__(self, subscription_id: str) -> GeneratedSubscription:
-        """Return a subscription by its id."""
-        return self._subscriptions[subscription_id.lower()]
 
     def find(self, subscription_id: str) -> GeneratedSubscription | None:
         """Return a subscription by its id; None if it is not a generated one."""

@@ -24,9 +24,12 @@ class LazySequence(Sequence[_Item], Generic[_Item]):
         compute: function from an index to the item.
         by_id: whether the items are sorted by their ids.
 
+    Attributes:
+        narrow: function from a resource type to the items of that type; None if they have none.
+
     """
 
-    __slots__ = ("_compute", "_indices", "by_id")
+    __slots__ = ("_compute", "_indices", "by_id", "narrow")
 
     def __init__(
         self, indices: range, compute: Callable[[int], _Item], *, by_id: bool = False
@@ -34,6 +37,7 @@ class LazySequence(Sequence[_Item], Generic[_Item]):
         self._indices = indices
         self._compute = compute
         self.by_id = by_id
+        self.narrow: Callable[[str], Sequence[_Item]] | None = None
 
     @classmethod
     def chain(cls, parts: Iterable[Sequence[_Item]], *, by_id: bool = False) -> LazySequence[_Item]:

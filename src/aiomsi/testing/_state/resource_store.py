@@ -11,14 +11,11 @@ import threading
 import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal, Protocol
 
 import attrs
 
 from aiomsi.testing._state.paths import fold_path
-
-if TYPE_CHECKING:
-    from aiomsi.testing._state.generated_tenant import GeneratedTenant
 
 EtagStyle = Literal["quoted", "weak", "unquoted"]
 _WRITTEN_BY_ARM = ("id", "name", "type", "etag", "systemData")
@@ -151,13 +148,23 @@ def _merge(old: Any, change: Any) -> Any:
     return merged
 
 
+class ReadOnlyResources(Protocol):
+    """Resources that are computed, not stored."""
+
+    def find_resource(self, resource_id: str) -> Resource | None:
+        """Return a resource by its id; None if it does not exist."""
+
+    def list_below(self, scope: str, wanted: str | None = None) -> Sequence[Resource] | None:
+        """Return the resources inside a scope; None if they are not computed ones."""
+
+
 class ResourceStore:
     """All resources by id; thread-safe. Ids ignore case."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._resources: dict[str, Resource] = {}
-        self.generated: GeneratedTenant | None = None
+        self.generated: ReadOnlyResources | None = None
 
     def get(self, resource_id: str) -> Resource | None:
         """Return a resource; None if it does not exist or is hidden."""
