@@ -39,7 +39,15 @@ from aiomsi._hosts.detect import make_host
 from aiomsi._hosts.identity import Identity
 from aiomsi._tokens.token import AccessToken, read_claims
 from aiomsi._version import VERSION
-from aiomsi.testing import DEFAULT_SUBSCRIPTION_ID, Counts, EmbeddedAzure, ImdsLimits
+from aiomsi.testing import (
+    DEFAULT_SUBSCRIPTION_ID,
+    ArmBucket,
+    ArmBuckets,
+    ArmLimits,
+    Counts,
+    EmbeddedAzure,
+    ImdsLimits,
+)
 from aiomsi.testing._state.tokens import MissingExtraError
 
 _Callback = TypeVar("_Callback", bound=Callable[..., Any])
@@ -214,6 +222,7 @@ def get(
     epilog=_epilog(
         "aiomsi emulator --groups 1000",
         "aiomsi emulator --imds-port 8081 --arm-port 8082 > azure.env &",
+        "aiomsi emulator --subscriptions 1000 --resources 1000000 --seed 1 --reads 250 25",
         exit_codes=f"{_EXIT_CODES} Ctrl-C or SIGTERM ends this command with 0.",
     )
 )
@@ -248,6 +257,31 @@ def get(
     help="Number of resource groups besides DevTest.",
 )
 @click.option(
+    "--subscriptions",
+    type=click.IntRange(0),
+    default=0,
+    help="Number of generated, read-only subscriptions.",
+)
+@click.option(
+    "--resources",
+    type=click.IntRange(0),
+    default=0,
+    help="Number of resources in all generated subscriptions; takes no memory.",
+)
+@click.option(
+    "--seed",
+    type=int,
+    default=1,
+    show_default=True,
+    help="Seed of the generated subscriptions: the same one gives the same tenant.",
+)
+@click.option(
+    "--reads",
+    type=(click.FloatRange(1), click.FloatRange(0, min_open=True)),
+    metavar="SIZE REFILL",
+    help="Enforce ARM's limits, with so many reads at once and per second.",
+)
+@click.option(
     "--tls", is_flag=True, help="Serve ARM over https, with the certificate of a new authority."
 )
 @click.option(
@@ -261,6 +295,10 @@ def emulator(
     latency: float,
     no_imds_limits: bool,
     groups: int,
+    subscriptions: int,
+    resources: int,
+    seed: int,
+    reads: tuple[float, float] | None,
     tls: bool,
     shell: str | None,
 ) -> None:
@@ -268,7 +306,14 @@ def emulator(
 
     The lines that set the environment of clients go to stdout, all other output to stderr.
     """
+    if resources and not subscriptions:
+        msg = "--resources needs subscriptions to hold them"
+        raise ConfigurationError(msg, help="Add for example --subscriptions 100")
+    limits = ArmLimits(enforced=False)
+    if reads is not None:
+        limits = ArmLimits(buckets=ArmBuckets(reads=ArmBucket(*reads)))
     azure = EmbeddedAzure(
+        arm_limits=limits,
         imds_limits=None if no_imds_limits else ImdsLimits(),
         imds_latency=latency / 1000,
         arm_latency=latency / 1000,
@@ -277,6 +322,8 @@ def emulator(
         tls=tls,
     )
     azure.add_resource_groups(DEFAULT_SUBSCRIPTION_ID, groups)
+    if subscriptions:
+        azure.generate(subscriptions=subscriptions, resources=resources, seed=seed)
     line = assignment_writer(shell, sys.platform)
     trusted: AbstractContextManager[dict[str, str]] = _trusted(azure) if tls else nullcontext({})
     try:

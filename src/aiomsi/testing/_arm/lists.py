@@ -34,9 +34,13 @@ def list_resources(call: ArmCall) -> Answer:
         require_group(call, scope)
     wanted = parse_filter(call)
     expand = call.request.parameter("$expand") or ""
-    found = call.state.resources.list_below(scope)
+    found = call.state.resources.list_below(scope, wanted.resource_type)
     if not wanted.fits_all:
-        found = [resource for resource in found if wanted.fits(_get_facts(resource))]
+        found = [
+            resource
+            for resource in found
+            if resource.location is not None and wanted.fits(_get_facts(resource))
+        ]
 
     def item(resource: Resource) -> dict[str, object]:
         shown = resource.as_item(expand)
