@@ -11,7 +11,7 @@ import random
 import re
 import uuid
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import accumulate
 from typing import Any
 
@@ -43,7 +43,10 @@ _TYPES: tuple[tuple[str, str, float, dict[str, Any]], ...] = (
     ("Microsoft.Web/sites", "app", 4, {"kind": "app"}),
 )
 """Types with the prefix of a name, the share in per cent, and further members; sorted."""
-_SHARES = tuple(accumulate(share for _, _, share, _ in _TYPES))
+_BOUNDS = tuple(accumulate((share / 100 for _, _, share, _ in _TYPES), initial=0.0))
+"""Share of the resources whose type comes before a type, by its number."""
+_KINDS = range(1, len(_TYPES))
+"""The numbers of all types but the first."""
 _LOCATIONS = ("westeurope", "eastus", "northeurope", "eastus2", "westus2", "uksouth", "japaneast")
 _WORKLOADS = ("api", "batch", "core", "data", "edge", "jobs", "shop", "web")
 _ENVIRONMENTS = ("prod", "prod", "prod", "test", "dev", "dev", "stage")
@@ -143,41 +146,30 @@ class GeneratedSubscription:
         share = (position + 0.5) / self.size
         guess = math.floor(self.group_count * math.pow(share, 1 / _SKEW))
         group = min(guess, self.group_count - 1)
-        while self._get_start(group) > position:
-            group -= 1
         while self._get_start(group + 1) <= position:
             group += 1
         return group
 
-    def _get_offset(self, group: int) -> float:
-        """Return a number from 0 to 1 by which small groups hold different types."""
-        return (_mix(self._key, group, 1) >> 11) / (1 << 53)
+    def _make_bound(self, group: int) -> Callable[[int], int]:
+        """Return the function from a type's number to the first position of it or a later type.
+
+        Within a group the types are in order.
+        """
+        start, end = self._get_start(group), self._get_start(group + 1)
+        # The offset differs by group, so that small groups do not all hold the same types.
+        size, offset = end - start, (_mix(self._key, group, 1) >> 11) / (1 << 53)
+        return lambda kind: start + math.ceil(_BOUNDS[kind] * size - offset)
 
     def _get_type(self, group: int, position: int) -> int:
-        """Return the number of a resource's type; within a group the types are in order."""
-        start, end = self._get_start(group), self._get_start(group + 1)
-        quantile = (position - start + self._get_offset(group)) / (end - start)
-        return min(bisect_right(_SHARES, quantile * _SHARES[-1]), len(_TYPES) - 1)
+        """Return the number of a resource's type."""
+        return bisect_right(_KINDS, position, key=self._make_bound(group))
 
     def _get_span(self, group: int, kind: int) -> range:
         """Return the positions of a group's resources of one type."""
-        start, end = self._get_start(group), self._get_start(group + 1)
-        offset, size = self._get_offset(group), end - start
-
-        def find(number: int) -> int:
-            """Return the first position of the types from a number on."""
-            if not 0 < number < len(_TYPES):
-                return end if number else start
-            at = start + math.ceil(_SHARES[number - 1] / _SHARES[-1] * size - offset)
-            at = min(max(at, start), end)
-            # The quotient is rounded, so that the estimate can be off by one.
-            while at > start and self._get_type(group, at - 1) >= number:
-                at -= 1
-            while at < end and self._get_type(group, at) < number:
-                at += 1
-            return at
-
-        return range(find(kind), find(kind + 1)) if size else range(start, start)
+        bound = self._make_bound(group)
+        start = bound(kind) if kind else self._get_start(group)
+        end = bound(kind + 1) if kind < _KINDS[-1] else self._get_start(group + 1)
+        return range(start, end)
 
     def _make_group(self, index: int) -> ResourceGroup:
         bits = _mix(self._key, index, 2)
