@@ -18,7 +18,7 @@ from command_line import DEVTEST, SUBSCRIPTION, VERSION, Run, Said, Watched, kil
 from aiomsi import testing
 from aiomsi._cli import emulator
 from aiomsi._cli import main as cli
-from aiomsi.testing import EmbeddedAzure
+from aiomsi.testing import ArmBucket, EmbeddedAzure
 
 pytestmark = pytest.mark.usefixtures("azure_environment")
 
@@ -128,23 +128,63 @@ def test_the_shell_is_the_platforms_own_by_default(
     )
 
 
+@pytest.fixture
+def created(monkeypatch: pytest.MonkeyPatch) -> list[EmbeddedAzure]:
+    """Return the list of the embedded Azures that the command creates."""
+    azures: list[EmbeddedAzure] = []
+
+    def create(**options: Any) -> EmbeddedAzure:
+        azures.append(EmbeddedAzure(**options))
+        return azures[-1]
+
+    monkeypatch.setattr(testing, "EmbeddedAzure", create)
+    return azures
+
+
 def test_emulator_options_reach_the_embedded_azure(monkeypatch: pytest.MonkeyPatch) -> None:
-    created: list[dict[str, Any]] = []
+    options: list[dict[str, Any]] = []
 
-    class RecordingAzure(EmbeddedAzure):
-        def __init__(self, **options: Any) -> None:
-            created.append(options)
-            super().__init__(**options)
+    def create(**given: Any) -> EmbeddedAzure:
+        options.append(given)
+        return EmbeddedAzure(**given)
 
-    monkeypatch.setattr(testing, "EmbeddedAzure", RecordingAzure)
+    monkeypatch.setattr(testing, "EmbeddedAzure", create)
 
-    said, _ = run_emulator(monkeypatch, "--latency", "300", "--no-imds-limits", "--arm-limits")
+    said, _ = run_emulator(monkeypatch, "--latency", "300", "--no-imds-limits")
 
     assert said.code == 0
-    latencies = created[0]["imds_latency"], created[0]["arm_latency"]
-    assert latencies == (0.3, 0.3)
-    assert created[0]["imds_limits"] is None
-    assert created[0]["arm_limits"].enforced
+    assert (options[0]["imds_latency"], options[0]["arm_latency"]) == (0.3, 0.3)
+    assert options[0]["imds_limits"] is None
+
+
+def test_emulator_enforces_limits_on_request(
+    monkeypatch: pytest.MonkeyPatch, created: list[EmbeddedAzure]
+) -> None:
+    for options in ((), ("--arm-limits",), ("--reads", "250", "25")):
+        run_emulator(monkeypatch, *options)
+    limits = [azure.arm_limits for azure in created]
+
+    assert [one.enforced for one in limits] == [False, True, True]
+    assert limits[2].buckets.reads == ArmBucket(250, 25)
+
+
+def test_emulator_serves_a_generated_tenant(
+    monkeypatch: pytest.MonkeyPatch, created: list[EmbeddedAzure]
+) -> None:
+    said, _ = run_emulator(
+        monkeypatch, "--subscriptions", "3", "--resources", "50", "--seed", "2"
+    )
+
+    assert said.code == 0
+    generated = EmbeddedAzure().generate(subscriptions=3, resources=50, seed=2)
+    assert created[0].subscription_ids[1:] == generated
+
+
+def test_resources_without_subscriptions_are_wrong_usage(run: Run) -> None:
+    said = run("emulator", "--resources", "5")
+
+    assert said.code == 2
+    assert "--resources needs subscriptions" in said.complaint[0]
 
 
 def test_a_port_that_is_taken_is_wrong_configuration(

@@ -34,6 +34,7 @@ _SHELLS: dict[str, Callable[[str, str], str]] = {
     epilog=format_epilog(
         "aiomsi emulator --groups 1000",
         "aiomsi emulator --imds-port 8081 --arm-port 8082 > azure.env &",
+        "aiomsi emulator --subscriptions 1000 --resources 1000000 --seed 1 --reads 250 25",
         exit_codes=f"{EXIT_CODES} Ctrl-C or SIGTERM ends this command with 0.",
     )
 )
@@ -67,10 +68,35 @@ _SHELLS: dict[str, Callable[[str, str], str]] = {
     help="Respond 429 beyond ARM's limits; otherwise headers alone report them.",
 )
 @click.option(
+    "--reads",
+    type=(click.FloatRange(1), click.FloatRange(0, min_open=True)),
+    metavar="SIZE REFILL",
+    help="Enforce ARM's limits, with so many reads at once and per second.",
+)
+@click.option(
     "--groups",
     type=click.IntRange(0),
     default=0,
     help="Number of resource groups besides DevTest.",
+)
+@click.option(
+    "--subscriptions",
+    type=click.IntRange(0),
+    default=0,
+    help="Number of generated, read-only subscriptions.",
+)
+@click.option(
+    "--resources",
+    type=click.IntRange(0),
+    default=0,
+    help="Number of resources in all generated subscriptions; takes no memory.",
+)
+@click.option(
+    "--seed",
+    type=int,
+    default=1,
+    show_default=True,
+    help="Seed of the generated subscriptions: the same one gives the same tenant.",
 )
 @click.option(
     "--tls", is_flag=True, help="Serve ARM over https, with the certificate of a new authority."
@@ -86,7 +112,11 @@ def emulator(
     latency: float,
     no_imds_limits: bool,
     arm_limits: bool,
+    reads: tuple[float, float] | None,
     groups: int,
+    subscriptions: int,
+    resources: int,
+    seed: int,
     tls: bool,
     shell: str | None,
 ) -> None:
@@ -95,11 +125,15 @@ def emulator(
     The lines that set the environment of clients go to stdout, all other output to stderr.
     """
     # The other commands do not need the servers, whose import takes longer than a request.
-    from aiomsi.testing import ArmLimits, EmbeddedAzure, ImdsLimits
+    from aiomsi.testing import ArmBucket, ArmBuckets, ArmLimits, EmbeddedAzure, ImdsLimits
 
+    if resources and not subscriptions:
+        msg = "--resources needs subscriptions to hold them"
+        raise ConfigurationError(msg, help="Add for example --subscriptions 100")
+    buckets = ArmBuckets() if reads is None else ArmBuckets(reads=ArmBucket(*reads))
     azure = EmbeddedAzure(
         imds_limits=None if no_imds_limits else ImdsLimits(),
-        arm_limits=ArmLimits(enforced=arm_limits),
+        arm_limits=ArmLimits(buckets=buckets, enforced=arm_limits or reads is not None),
         imds_latency=latency / 1000,
         arm_latency=latency / 1000,
         imds_port=imds_port,
@@ -107,6 +141,8 @@ def emulator(
         tls=tls,
     )
     azure.add_resource_groups(DEFAULT_SUBSCRIPTION_ID, groups)
+    if subscriptions:
+        azure.generate(subscriptions=subscriptions, resources=resources, seed=seed)
     line = assignment_writer(shell, sys.platform)
     trusted: AbstractContextManager[dict[str, str]] = _trusted(azure) if tls else nullcontext({})
     try:

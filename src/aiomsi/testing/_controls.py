@@ -29,6 +29,7 @@ from aiomsi.testing._state.azure_state import (
     Role,
     Subscription,
 )
+from aiomsi.testing._state.generated_tenant import GeneratedTenant
 from aiomsi.testing._state.tokens import TokenAuthority
 
 _ARM = "https://management.azure.com/"
@@ -68,6 +69,31 @@ class Controls(ArmControls, LimitControls, ABC):
         chosen = str(uuid.uuid4()) if subscription_id is None else subscription_id
         self._world.add_subscription(chosen, subscription or Subscription())
         return chosen
+
+    def generate(
+        self, *, subscriptions: int = 1_000, resources: int = 1_000_000, seed: int = 1
+    ) -> tuple[str, ...]:
+        """Add generated subscriptions, in place of earlier ones, and return their ids.
+
+        Their groups and resources are computed when they are read, and take no memory. Most of the
+        subscriptions are small, and a few hold most of the resources. All lists are sorted by id.
+        The same arguments always give the same tenant.
+
+        The subscriptions are read-only: ARM responds 409 ``ScopeLocked`` to any write.
+
+        Args:
+            subscriptions: number of subscriptions.
+            resources: number of resources of all of them.
+            seed: seed of ids, names, sizes, types, locations and tags.
+
+        Raises:
+            ValueError: `subscriptions` is less than 1, or `resources` negative.
+
+        """
+        tenant = GeneratedTenant(subscriptions, resources, seed)
+        self._world.set_generated(tenant.subscriptions)
+        self._arm.resources.generated = tenant
+        return tuple(one.subscription_id for one in tenant.subscriptions)
 
     def add_resource_groups(
         self,

@@ -129,7 +129,7 @@ class Arm:
         )
         if refusal is not None:
             return attrs.evolve(refusal, region=region)
-        response = _check_access(call, route) or _call_handler(call, route)
+        response = _check_access(call, route) or _check_lock(call) or _call_handler(call, route)
         if response.status >= 400:
             tally.refused_by_providers += response.status == 429
             return attrs.evolve(response, region=region)
@@ -201,6 +201,20 @@ def _make_no_subscription(subscription: str) -> Answer:
         return make_error(400, "InvalidSubscriptionId", text)
     text = f"The subscription '{subscription}' could not be found."
     return make_error(404, "SubscriptionNotFound", text)
+
+
+def _check_lock(call: ArmCall) -> Answer | None:
+    """Reject a write to a generated subscription, as if it had a read-only lock."""
+    subscription = call.names.get("subscription")
+    if call.request.method in ("GET", "HEAD") or not call.azure.is_generated(subscription):
+        return None
+    scope = f"/subscriptions/{subscription}"
+    verb = "delete" if call.request.method == "DELETE" else "write"
+    text = (
+        f"The scope '{call.path}' cannot perform {verb} operation because following scope(s) are "
+        f"locked: '{scope}'. Please remove the lock and try again."
+    )
+    return make_error(409, "ScopeLocked", text)
 
 
 def _get_action(call: ArmCall, route: Route) -> str:

@@ -84,7 +84,8 @@ class ArmControls:
         The resource group is added if it does not exist.
 
         Raises:
-            ValueError: the id is not that of a resource in a subscription, or its type is unknown.
+            ValueError: the id is not that of a resource in a subscription, its type is unknown, or
+                the subscription is a generated one.
 
         """
         path = ResourcePath.parse(resource_id)
@@ -96,6 +97,9 @@ class ArmControls:
             )
             raise ValueError(msg)
         azure, now = self._arm.azure, self._arm.wall()
+        if azure.is_generated(path.subscription):
+            msg = f"{resource_id!r} is in a generated subscription, which is read-only"
+            raise ValueError(msg)
         group = azure.group(path.subscription, path.group) if path.group is not None else None
         if path.group is not None and group is None:
             group = ResourceGroup(path.group)

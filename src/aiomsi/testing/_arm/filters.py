@@ -22,6 +22,7 @@ _TEXT = r"'((?:[^']|'')*)'"
 _COMPARED = re.compile(rf"([A-Za-z/]+)\s+(eq|ne)\s+{_TEXT}", re.IGNORECASE)
 _SUBSTRING = re.compile(rf"substringof\(\s*{_TEXT}\s*,\s*([A-Za-z]+)\s*\)", re.IGNORECASE)
 _STARTS = re.compile(rf"startswith\(\s*tagName\s*,\s*{_TEXT}\s*\)", re.IGNORECASE)
+_TYPED = re.compile(rf"resourceType\s+eq\s+{_TEXT}", re.IGNORECASE)
 _JOINT = re.compile(r"\s+(and|or)\s+(?=(?:[^']*'[^']*')*[^']*$)", re.IGNORECASE)
 _NAMES = {
     name.lower(): name
@@ -36,11 +37,15 @@ class Filter:
     Attributes:
         fits: function that returns whether the facts of an item match the filter.
         about_tags: whether the filter has a term about tags.
+        fits_all: whether every item matches, because the request has no filter.
+        resource_type: the only type that matches; None if the filter names no single type.
 
     """
 
     fits: Callable[[Facts], bool]
     about_tags: bool = False
+    fits_all: bool = False
+    resource_type: str | None = None
 
 
 def parse_filter(call: ArmCall) -> Filter:
@@ -52,7 +57,7 @@ def parse_filter(call: ArmCall) -> Filter:
     """
     text = call.request.parameter("$filter")
     if not text or not text.strip():
-        return Filter(lambda _: True)
+        return Filter(lambda _: True, fits_all=True)
     words = _JOINT.split(text.strip())
     alternatives: list[list[str]] = [[words[0]]]
     for joint, term in zip(words[1::2], words[2::2], strict=True):
@@ -62,7 +67,12 @@ def parse_filter(call: ArmCall) -> Filter:
             alternatives[-1].append(term)
     built = [_parse_conjunction(call, text, terms) for terms in alternatives]
     about_tags = re.search(r"\btag(name|value)\b", text, re.IGNORECASE) is not None
-    return Filter(lambda facts: any(one(facts) for one in built), about_tags)
+    typed = _TYPED.fullmatch(text.strip())
+    return Filter(
+        lambda facts: any(one(facts) for one in built),
+        about_tags,
+        resource_type=None if typed is None else _unquote(typed[1]),
+    )
 
 
 def _parse_conjunction(call: ArmCall, text: str, terms: list[str]) -> Callable[[Facts], bool]:

@@ -30,12 +30,16 @@ def list_groups(call: ArmCall) -> Answer:
     principal, scope = call.caller.object_id, call.names["scope"]
     everything = call.azure.has_role(principal, scope)
     wanted = parse_filter(call)
-    readable = [
-        group
-        for group in call.azure.groups(call.names["subscription"])
-        if (everything or call.azure.has_role(principal, f"{scope}/resourceGroups/{group.name}"))
-        and wanted.fits({"name": group.name, "location": group.location, "tags": group.tags})
-    ]
+    readable = call.azure.groups(call.names["subscription"])
+    if not everything or not wanted.fits_all:
+        readable = [
+            group
+            for group in readable
+            if (
+                everything or call.azure.has_role(principal, f"{scope}/resourceGroups/{group.name}")
+            )
+            and wanted.fits({"name": group.name, "location": group.location, "tags": group.tags})
+        ]
     return make_page(call, readable, lambda group: _render(call, group))
 
 

@@ -5,6 +5,8 @@ Source: https://learn.microsoft.com/rest/api/resources/resources/list
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from aiomsi.testing._arm.call import ArmCall
 from aiomsi.testing._arm.checks import require_group
 from aiomsi.testing._arm.filters import parse_filter
@@ -19,10 +21,8 @@ def list_collection(call: ArmCall, path: ResourcePath) -> Answer:
 
     It contains the resources that the caller may read.
     """
-    wanted = f"{path.namespace}/{path.type}".lower()
-    found = call.state.resources.list_below(
-        path.parent or path.scope, lambda resource: resource.type.lower() == wanted
-    )
+    wanted = f"{path.namespace}/{path.type}"
+    found = call.state.resources.list_below(path.parent or path.scope, wanted)
     style = call.state.etag_style(wanted)
     return make_page(call, _filter_readable(call, found), lambda resource: resource.as_json(style))
 
@@ -34,9 +34,13 @@ def list_resources(call: ArmCall) -> Answer:
         require_group(call, scope)
     wanted = parse_filter(call)
     expand = call.request.parameter("$expand") or ""
-    found = call.state.resources.list_below(
-        scope, lambda resource: resource.location is not None and wanted.fits(_get_facts(resource))
-    )
+    found = call.state.resources.list_below(scope, wanted.resource_type)
+    if not wanted.fits_all:
+        found = [
+            resource
+            for resource in found
+            if resource.location is not None and wanted.fits(_get_facts(resource))
+        ]
 
     def item(resource: Resource) -> dict[str, object]:
         shown = resource.as_item(expand)
@@ -48,7 +52,7 @@ def list_resources(call: ArmCall) -> Answer:
     return make_page(call, _filter_readable(call, found), item)
 
 
-def _filter_readable(call: ArmCall, found: list[Resource]) -> list[Resource]:
+def _filter_readable(call: ArmCall, found: Sequence[Resource]) -> Sequence[Resource]:
     principal, scope = call.caller.object_id, call.names["scope"]
     if call.azure.has_role(principal, scope):
         return found

@@ -13,8 +13,10 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from itertools import pairwise
+from typing import Any, TypeVar
 
 from aiomsi.testing._arm.call import ArmCall, RefusedError
 from aiomsi.testing._arm.checks import check_type
@@ -24,8 +26,12 @@ from aiomsi.testing._limits.buckets import QuotaWindow
 from aiomsi.testing._limits.provider_windows import make_quota_headers
 from aiomsi.testing._limits.throttle_errors import refuse_by_quota
 from aiomsi.testing._server.messages import Answer, json_answer
-from aiomsi.testing._state.azure_state import SubscriptionState
+from aiomsi.testing._state.azure_state import ResourceGroup, SubscriptionState
+from aiomsi.testing._state.lazy_sequence import LazySequence, is_in_order
 from aiomsi.testing._state.paths import ResourcePath
+from aiomsi.testing._state.resource_store import Resource
+
+_Item = TypeVar("_Item")
 
 _MAX_ROWS = 1_000
 _DOCUMENTED = (
@@ -111,42 +117,91 @@ def _select_subscriptions(call: ArmCall, body: Mapping[str, Any]) -> list[Subscr
 
 
 def _build_tables(call: ArmCall, subscriptions: list[SubscriptionState]) -> dict[str, Table]:
-    resources: list[Row] = []
-    containers: list[Row] = []
-    for subscription in subscriptions:
-        scope = f"/subscriptions/{subscription.subscription_id}"
-        containers.append(
-            _build_row(
-                subscription, {"id": scope, "name": subscription.display_name}, "subscriptions"
-            )
-        )
-        for group in call.azure.groups(subscription.subscription_id):
-            shown = {"id": f"{scope}/resourceGroups/{group.name}", "name": group.name}
-            facts = {
-                "location": group.location,
-                "tags": dict(group.tags),
-                "resourceGroup": group.name.lower(),
-            }
-            containers.append(
-                _build_row(subscription, {**shown, **facts}, "subscriptions/resourcegroups")
-            )
-        for resource in call.state.resources.list_below(
-            scope, lambda one: one.location is not None
-        ):
-            parts = resource.id.split("/")
-            group_name = parts[4].lower() if parts[3].lower() == "resourcegroups" else ""
-            document = {
-                **resource.as_json(),
-                "resourceGroup": group_name,
-                "type": resource.type.lower(),
-            }
-            resources.append(_build_row(subscription, document))
+    tables = _list_rows(call, subscriptions)
+    if isinstance(tables["Resources"], LazySequence):
+        tables["Resources"].narrow = lambda wanted: _list_rows(call, subscriptions, wanted)[
+            "Resources"
+        ]
+    return {name: Table(_COLUMNS, rows) for name, rows in tables.items()}
+
+
+def _list_rows(
+    call: ArmCall, subscriptions: list[SubscriptionState], wanted: str | None = None
+) -> dict[str, Sequence[Row]]:
+    """Return the rows of both tables; of the resources only those of a type unless it is None."""
     has_role, principal = call.azure.has_role, call.caller.object_id
-    tables = {"Resources": resources, "ResourceContainers": containers}
-    return {
-        name: Table(_COLUMNS, [row for row in rows if has_role(principal, row["id"])])
-        for name, rows in tables.items()
+    resources: list[tuple[str, Sequence[Row]]] = []
+    containers: list[tuple[str, Sequence[Row]]] = []
+    # In order of ids, so that the rows of generated subscriptions need no sorting.
+    for subscription in sorted(subscriptions, key=lambda one: one.subscription_id):
+        scope = f"/subscriptions/{subscription.subscription_id}"
+        groups = call.azure.groups(subscription.subscription_id)
+        found = call.state.resources.list_below(scope, wanted)
+        everything = has_role(principal, scope)
+        for table, rows in (
+            (resources, _map_rows(found, _build_resource_row, subscription)),
+            (containers, [_build_subscription_row(subscription)]),
+            (containers, _map_rows(groups, _build_group_row, subscription)),
+        ):
+            readable = (
+                rows if everything else [row for row in rows if has_role(principal, row["id"])]
+            )
+            table.append((scope, readable))
+    return {"Resources": _chain_rows(resources), "ResourceContainers": _chain_rows(containers)}
+
+
+def _map_rows(
+    items: Sequence[_Item],
+    build: Callable[[SubscriptionState, _Item], Row],
+    subscription: SubscriptionState,
+) -> Sequence[Row]:
+    """Return the rows of items; those of generated ones are computed when they are read."""
+    if isinstance(items, LazySequence):
+        return items.map(partial(build, subscription), by_id=items.by_id)
+    return [build(subscription, item) for item in items]
+
+
+def _chain_rows(parts: list[tuple[str, Sequence[Row]]]) -> Sequence[Row]:
+    """Return the rows of all parts: a list, unless a part is generated.
+
+    Each part has the id of its subscription, and its rows.
+    """
+    kept = [(name, rows) for name, rows in parts if rows]
+    if not any(isinstance(rows, LazySequence) for _, rows in kept):
+        return [row for _, rows in kept for row in rows]
+    ordered = all(one[0] <= other[0] for one, other in pairwise(kept))
+    by_id = ordered and all(len(rows) == 1 or is_in_order(rows) for _, rows in kept)
+    return LazySequence.chain((rows for _, rows in kept), by_id=by_id)
+
+
+def _build_subscription_row(subscription: SubscriptionState) -> Row:
+    shown = {
+        "id": f"/subscriptions/{subscription.subscription_id}",
+        "name": subscription.display_name,
     }
+    return _build_row(subscription, shown, "subscriptions")
+
+
+def _build_group_row(subscription: SubscriptionState, group: ResourceGroup) -> Row:
+    scope = f"/subscriptions/{subscription.subscription_id}"
+    shown = {
+        "id": f"{scope}/resourceGroups/{group.name}",
+        "name": group.name,
+        "location": group.location,
+        "tags": dict(group.tags),
+        "resourceGroup": group.name.lower(),
+    }
+    return _build_row(subscription, shown, "subscriptions/resourcegroups")
+
+
+def _build_resource_row(subscription: SubscriptionState, resource: Resource) -> Row:
+    parts = resource.id.split("/")
+    shown = {
+        **resource.as_json(),
+        "resourceGroup": parts[4].lower() if parts[3].lower() == "resourcegroups" else "",
+        "type": resource.type.lower(),
+    }
+    return _build_row(subscription, shown)
 
 
 def _build_row(

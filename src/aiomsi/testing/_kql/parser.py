@@ -21,7 +21,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from aiomsi.testing._kql.words import (
@@ -40,8 +41,32 @@ from aiomsi.testing._kql.words import (
     make_unsupported,
     tokenize,
 )
+from aiomsi.testing._state.lazy_sequence import LazySequence, is_in_order
 
 __all__ = ["QueryError", "Row", "Table", "run_query"]
+
+_BY_ID = ["id", "asc"]
+_OTHER_IDS = {("id", "="), ("id", "[")}
+"""Pairs of tokens of a stage that gives the column another value."""
+
+
+_MOST_SCANNED = 100_000
+"""Most generated rows that a stage computes one by one; that takes some seconds."""
+
+
+def _scan(rows: Sequence[Row]) -> Sequence[Row]:
+    """Return rows of which each one will be read.
+
+    Raises:
+        QueryError: they are too many generated rows.
+
+    """
+    if isinstance(rows, LazySequence) and len(rows) > _MOST_SCANNED:
+        raise make_unsupported(
+            f"a way to sort, group or filter {len(rows)} generated rows; at most {_MOST_SCANNED}, "
+            "so choose subscriptions, or begin with where type =~ '...'"
+        )
+    return rows
 
 
 class _Parser:
@@ -80,35 +105,79 @@ class _Parser:
     # Stages
 
     def _run_where(self) -> Table:
+        start, rows = self._position, self._narrow_rows()
         test = self._parse_or()
-        return Table(self._table.columns, [row for row in self._table.rows if test(row)])
+        # The narrowed rows pass a stage that is the three tokens of a type's comparison.
+        if rows is not self._table.rows and self._position == start + 3:
+            return Table(self._table.columns, rows)
+        return Table(self._table.columns, [row for row in _scan(rows) if test(row)])
+
+    def _narrow_rows(self) -> Sequence[Row]:
+        """Return the rows that can pass a stage that begins with a type, without computing them."""
+        rows, at = self._table.rows, self._position
+        word, sign, text, joint = [*self._tokens[at : at + 4], "", "", "", ""][:4]
+        wanted = text[1:-1]
+        if (
+            not isinstance(rows, LazySequence)
+            or rows.narrow is None
+            or word != "type"
+            or sign not in ("==", "=~")
+            or (sign == "==" and wanted != wanted.lower())
+            or joint not in ("", "|", "and")
+        ):
+            return rows
+        return rows.narrow(wanted)
 
     def _run_project(self) -> Table:
-        named = self._parse_items()
+        start, named = self._position, self._parse_items()
         columns = tuple(name for name, _ in named)
-        return Table(
-            columns, [{name: value(row) for name, value in named} for row in self._table.rows]
+        return self._map_rows(
+            start, columns, lambda row: {name: value(row) for name, value in named}
         )
 
     def _run_extend(self) -> Table:
-        named = self._parse_items()
+        start, named = self._position, self._parse_items()
         columns = tuple(dict.fromkeys((*self._table.columns, *(name for name, _ in named))))
-        return Table(
-            columns,
-            [{**row, **{name: value(row) for name, value in named}} for row in self._table.rows],
+        return self._map_rows(
+            start, columns, lambda row: {**row, **{name: value(row) for name, value in named}}
         )
+
+    def _map_rows(
+        self, start: int, columns: tuple[str, ...], function: Callable[[Row], Row]
+    ) -> Table:
+        """Return the table of a function's results; lazy rows stay lazy.
+
+        The stage's tokens begin at `start`.
+        """
+        rows = self._table.rows
+        if isinstance(rows, LazySequence):
+            keeps_id = not _OTHER_IDS & set(pairwise(self._tokens[start : self._position]))
+            return Table(columns, rows.map(function, by_id=rows.by_id and keeps_id))
+        return Table(columns, [function(row) for row in rows])
 
     def _run_order(self) -> Table:
         self._expect("by")
+        if self._is_in_order():
+            self._position += len(_BY_ID)
+            return self._table
         keys: list[tuple[Value, bool]] = []
         while not keys or self._skip(","):
             value = self._parse_value()
             ascending = self._skip("asc")
             keys.append((value, not ascending and (self._skip("desc") or True)))
-        rows = list(self._table.rows)
+        rows = list(_scan(self._table.rows))
         for value, descending in reversed(keys):
             rows.sort(key=lambda row, value=value: get_sort_key(value(row)), reverse=descending)  # type: ignore[misc]
         return Table(self._table.columns, rows)
+
+    def _is_in_order(self) -> bool:
+        """Return whether the only key is the id, in ascending order, and the rows are in order."""
+        end = self._position + len(_BY_ID)
+        return (
+            is_in_order(self._table.rows)
+            and self._tokens[self._position : end] == _BY_ID
+            and self._tokens[end : end + 1] in ([], ["|"])
+        )
 
     def _run_limit(self) -> Table:
         number = self._next()
@@ -132,7 +201,7 @@ class _Parser:
         named = self._parse_items() if self._skip("by") else []
         columns = (*(column for column, _ in named), name)
         groups: dict[str, dict[str, Any]] = {}
-        for row in self._table.rows:
+        for row in _scan(self._table.rows):
             key = {column: value(row) for column, value in named}
             group = groups.setdefault(json.dumps(key, sort_keys=True), {**key, name: 0})
             group[name] += 1

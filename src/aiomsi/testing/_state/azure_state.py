@@ -1,10 +1,12 @@
 """Subscriptions, resource groups, managed identities and roles of the embedded Azure."""
 
+from __future__ import annotations
+
 import threading
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Literal
+from typing import Literal, Protocol
 
 import attrs
 
@@ -94,12 +96,32 @@ class SubscriptionState:
     tags: Mapping[str, str] = attrs.field(factory=dict)
 
 
+class ReadOnlySubscription(Protocol):
+    """A subscription whose groups are computed, not stored."""
+
+    @property
+    def subscription_id(self) -> str:
+        """The id, in lower case."""
+
+    @property
+    def display_name(self) -> str:
+        """The name of the subscription in lists."""
+
+    def list_groups(self) -> Sequence[ResourceGroup]:
+        """Return all groups, sorted by name."""
+
+    def find_group(self, name: str) -> ResourceGroup | None:
+        """Return a group by its name; None if it does not exist."""
+
+
 class AzureState:
     """Subscriptions, groups, identities and roles; thread-safe. Ids and names ignore case."""
 
     def __init__(self, subscriptions: Mapping[str, Subscription]) -> None:
         self._lock = threading.RLock()
         self._subscriptions: dict[str, SubscriptionState] = {}
+        self._generated: dict[str, ReadOnlySubscription] = {}
+        self._generated_states: dict[str, SubscriptionState] = {}
         self._identities: list[Identity] = [SYSTEM_ASSIGNED]
         self._roles: dict[str, dict[str, set[Role]]] = {}
         self.grant(SYSTEM_ASSIGNED.object_id, "/", "Contributor")
@@ -120,10 +142,25 @@ class AzureState:
             )
             self._subscriptions[subscription_id.lower()] = state
 
-    def subscriptions(self) -> tuple[SubscriptionState, ...]:
-        """Return all subscriptions, in order of creation."""
+    def set_generated(self, subscriptions: Iterable[ReadOnlySubscription]) -> None:
+        """Add the subscriptions of a generated tenant, in place of an earlier one's."""
+        generated = {one.subscription_id: one for one in subscriptions}
+        states = {
+            key: SubscriptionState(key, one.display_name, TENANT_ID, {})
+            for key, one in generated.items()
+        }
         with self._lock:
-            return tuple(self._subscriptions.values())
+            self._generated, self._generated_states = generated, states
+
+    def is_generated(self, subscription_id: str | None) -> bool:
+        """Return whether a subscription is a generated one, which is read-only."""
+        with self._lock:
+            return (subscription_id or "").lower() in self._generated_states
+
+    def subscriptions(self) -> tuple[SubscriptionState, ...]:
+        """Return all subscriptions, in order of creation; generated ones come last, by id."""
+        with self._lock:
+            return (*self._subscriptions.values(), *self._generated_states.values())
 
     def subscription(self, subscription_id: str) -> SubscriptionState:
         """Return a subscription.
@@ -138,23 +175,30 @@ class AzureState:
     def tenant_of(self, subscription_id: str | None) -> str | None:
         """Return the tenant of a subscription; None if the subscription does not exist."""
         with self._lock:
-            subscription = self._subscriptions.get((subscription_id or "").lower())
+            key = (subscription_id or "").lower()
+            subscription = self._subscriptions.get(key) or self._generated_states.get(key)
             return subscription.tenant_id if subscription else None
 
-    def groups(self, subscription_id: str) -> tuple[ResourceGroup, ...]:
+    def groups(self, subscription_id: str) -> Sequence[ResourceGroup]:
         """Return the groups of a subscription, in order of creation."""
         with self._lock:
-            return tuple(self._subscriptions[subscription_id.lower()].groups.values())
+            key = subscription_id.lower()
+            if key in self._generated:
+                return self._generated[key].list_groups()
+            return tuple(self._subscriptions[key].groups.values())
 
     def group(self, subscription_id: str, name: str) -> ResourceGroup | None:
         """Return a group; None if it does not exist."""
         with self._lock:
-            return self._subscriptions[subscription_id.lower()].groups.get(name.lower())
+            key = subscription_id.lower()
+            if key in self._generated:
+                return self._generated[key].find_group(name)
+            return self._subscriptions[key].groups.get(name.lower())
 
     def add_groups(self, subscription_id: str, groups: Iterable[ResourceGroup]) -> None:
         """Add groups; each one replaces a group of the same name."""
         with self._lock:
-            subscription = self._require(subscription_id)
+            subscription = self._require_stored(subscription_id)
             subscription.groups.update({group.name.lower(): group for group in groups})
 
     def remove_group(self, subscription_id: str, name: str) -> None:
@@ -165,14 +209,14 @@ class AzureState:
 
         """
         with self._lock:
-            if self._require(subscription_id).groups.pop(name.lower(), None) is None:
+            if self._require_stored(subscription_id).groups.pop(name.lower(), None) is None:
                 msg = f"The resource group {name!r} does not exist in {subscription_id}"
                 raise ValueError(msg)
 
     def discard_group(self, subscription_id: str, name: str) -> None:
         """Remove a group if it exists."""
         with self._lock:
-            self._require(subscription_id).groups.pop(name.lower(), None)
+            self._require_stored(subscription_id).groups.pop(name.lower(), None)
 
     def group_count(self, subscription_id: str) -> int:
         """Return the number of groups of a subscription.
@@ -182,12 +226,20 @@ class AzureState:
 
         """
         with self._lock:
-            return len(self._require(subscription_id).groups)
+            return len(self._require_stored(subscription_id).groups)
 
     def _require(self, subscription_id: str) -> SubscriptionState:
-        subscription = self._subscriptions.get(subscription_id.lower())
+        key = subscription_id.lower()
+        subscription = self._subscriptions.get(key) or self._generated_states.get(key)
         if subscription is None:
             msg = f"The subscription {subscription_id!r} does not exist here"
+            raise ValueError(msg)
+        return subscription
+
+    def _require_stored(self, subscription_id: str) -> SubscriptionState:
+        subscription = self._require(subscription_id)
+        if subscription.subscription_id in self._generated_states:
+            msg = f"The subscription {subscription_id!r} is generated, and read-only"
             raise ValueError(msg)
         return subscription
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import copy
 import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import attrs
 
@@ -148,17 +148,31 @@ def _merge(old: Any, change: Any) -> Any:
     return merged
 
 
+class ReadOnlyResources(Protocol):
+    """Resources that are computed, not stored."""
+
+    def find_resource(self, resource_id: str) -> Resource | None:
+        """Return a resource by its id; None if it does not exist."""
+
+    def list_below(self, scope: str, wanted: str | None = None) -> Sequence[Resource] | None:
+        """Return the resources inside a scope; None if they are not computed ones."""
+
+
 class ResourceStore:
     """All resources by id; thread-safe. Ids ignore case."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._resources: dict[str, Resource] = {}
+        self.generated: ReadOnlyResources | None = None
 
     def get(self, resource_id: str) -> Resource | None:
         """Return a resource; None if it does not exist or is hidden."""
+        key = fold_path(resource_id)
         with self._lock:
-            resource = self._resources.get(fold_path(resource_id))
+            resource = self._resources.get(key)
+        if resource is None and self.generated is not None:
+            return self.generated.find_resource(key)
         return None if resource is None or resource.hidden else resource
 
     def put(self, resource: Resource) -> None:
@@ -166,16 +180,28 @@ class ResourceStore:
         with self._lock:
             self._resources[fold_path(resource.id)] = resource
 
-    def list_below(
-        self, scope: str, wanted: Callable[[Resource], bool] = lambda _: True
-    ) -> list[Resource]:
-        """Return the resources inside a scope that are not hidden, in order of creation."""
-        prefix = fold_path(scope) + "/"
+    def list_below(self, scope: str, wanted: str | None = None) -> Sequence[Resource]:
+        """Return the resources inside a scope that are not hidden, in order of creation.
+
+        Args:
+            scope: path of a subscription, group or resource.
+            wanted: type of the resources; None for all that have a location.
+
+        """
+        if self.generated is not None:
+            generated = self.generated.list_below(scope, wanted)
+            if generated is not None:
+                return generated
+        prefix, kind = fold_path(scope) + "/", wanted and wanted.lower()
         with self._lock:
             return [
                 resource
                 for key, resource in self._resources.items()
-                if key.startswith(prefix) and not resource.hidden and wanted(resource)
+                if key.startswith(prefix)
+                and not resource.hidden
+                and (
+                    resource.location is not None if kind is None else resource.type.lower() == kind
+                )
             ]
 
     def remove(self, resource_id: str) -> None:
