@@ -5,6 +5,7 @@ import logging
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import aiohttp
@@ -112,9 +113,7 @@ class _Endless(list[Any]):
 
 
 def queue_of(arm: ArmSession) -> CallQueue:
-    queue = arm._connection.queue
-    assert queue is not None
-    return queue
+    return arm._connection.queue
 
 
 def start(arm: ArmSession, path: str, **options: Any) -> asyncio.Task[Any]:
@@ -144,10 +143,18 @@ async def started(arm: ArmSession, gate: Gate, paths: list[str], **options: Any)
     """Start calls one after the other, until each is sent or waits."""
     calls = []
     for path in paths:
-        waits = arm.stats().waiting + len(gate.arrived)
+        known = arm.stats().waiting + len(gate.arrived)
         calls.append(start(arm, path, **options))
-        await until(lambda waits=waits: arm.stats().waiting + len(gate.arrived) > waits)
+        await until(partial(_has_more, arm, gate, known))
     return calls
+
+
+def _has_more(arm: ArmSession, gate: Gate, known: int) -> bool:
+    return arm.stats().waiting + len(gate.arrived) > known
+
+
+def _has_arrived(gate: Gate, number: int) -> bool:
+    return len(gate.arrived) == number
 
 
 # Order
@@ -158,7 +165,7 @@ async def test_calls_are_sent_in_the_order_in_which_they_came(pacing: bool) -> N
     async with gated(pacing=pacing) as (gate, arm):
         calls = await started(arm, gate, [f"{GROUP}{number}" for number in range(6)])
         for number in range(6):
-            await until(lambda number=number: len(gate.arrived) == number + 1)
+            await until(partial(_has_arrived, gate, number + 1))
             gate.release()
             await calls[number]
         assert gate.arrived == [f"{GROUP}{number}" for number in range(6)]
@@ -207,11 +214,14 @@ async def test_single_calls_go_before_bulk() -> None:
 async def test_polls_go_before_bulk() -> None:
     manual = ManualClock()
     record = f"{GROUP}/providers/Microsoft.KeyVault/operations/1"
-    accepted = Says(202, headers={"Location": "/nowhere"})
-    gate = Gate({GROUP: accepted, record: Says(body={"status": "Succeeded"}), f"{GROUP}b": Says()})
+    gate = Gate()
     async with gated(gate=gate, clock=manual.clock) as (_, arm):
         url = f"{arm.cloud.resource_manager}{record}?api-version={VERSION}"
-        gate.says = {**dict(gate.says), GROUP: Says(202, headers={"Azure-AsyncOperation": url})}
+        gate.says = {
+            GROUP: Says(202, headers={"Azure-AsyncOperation": url}),
+            record: Says(body={"status": "Succeeded"}),
+            f"{GROUP}b": Says(),
+        }
         begun = asyncio.ensure_future(arm.begin("DELETE", GROUP, api_version=VERSION))
         await until(lambda: len(gate.held) == 1)
         gate.release()
@@ -384,7 +394,7 @@ async def test_closed_borrowed_session_ends_the_waiting_calls() -> None:
     ("limits", "most"), [({"limit": 2}, 2), ({"limit": 9, "limit_per_host": 3}, 3)]
 )
 async def test_connector_of_the_user_sets_the_connections(
-    limits: dict[str, int], most: int
+    limits: dict[str, Any], most: int
 ) -> None:
     async with (
         aiohttp.ClientSession(connector=aiohttp.TCPConnector(**limits)) as http,
@@ -444,7 +454,7 @@ async def test_limit_that_holds_a_call_back_extends_its_wait() -> None:
         held = start(arm, GROUP)
         await until(lambda: bool(gate.arrived))
         queue = queue_of(arm)
-        lane = queue.find_lane(queue.kinds.find("GET", f"{arm.cloud.resource_manager}{GROUP}"))
+        ((_, lane),) = [each for each in queue.pacer.lanes.items() if each[1].meters]
         # A limit holds the lane back, as after a 429.
         lane.meters[0].paused_until = 0.005
         call = start(arm, GROUP)
@@ -456,6 +466,28 @@ async def test_limit_that_holds_a_call_back_extends_its_wait() -> None:
         queue.send_waiting()
         gate.release_all()
         await asyncio.gather(held, call)
+
+
+async def test_timer_of_a_call_whose_turn_has_come_does_nothing() -> None:
+    async with gated() as (gate, arm):
+        calls = await started(arm, gate, [f"{GROUP}0", f"{GROUP}1"])
+        queue, (waiter,) = queue_of(arm), queue_of(arm)._waiters
+        queue.pacer.connections += 1
+        queue.send_waiting()
+        queue._on_connection_timer(waiter)
+        gate.release_all()
+        await asyncio.gather(*calls)
+
+
+async def test_call_without_a_connection_in_its_budget_fails() -> None:
+    async with gated(retry=ArmRetry(total_budget=0.01)) as (gate, arm):
+        calls = await started(arm, gate, [f"{GROUP}0", f"{GROUP}1"])
+        with pytest.raises(ArmConnectionError, match="no connection in time") as raised:
+            await calls[1]
+        assert (raised.value.attempts, raised.value.arrived) == (0, False)
+        gate.release_all()
+        await calls[0]
+        assert is_idle(arm)
 
 
 async def test_bulk_waits_for_a_connection_without_a_limit() -> None:
@@ -603,24 +635,25 @@ HOUR = Says(429, error("SubscriptionRequestsThrottled", TOKENS_TEXT), {"Retry-Af
 async def test_call_that_meets_a_long_pause_fails_at_once(options: dict[str, Any]) -> None:
     manual = ManualClock()
     async with gated(128, Gate(HOUR, open=True), clock=manual.clock) as (gate, arm):
-        for attempts in (1, 0):
-            with pytest.raises(ThrottledError) as raised:
-                await arm.get(GROUP, api_version=VERSION, **options)
-            assert raised.value.attempts == attempts
-        assert len(gate.arrived) == 1
-        error = raised.value
-        assert 3_600 <= error.retry_after <= 3_602
-        assert "was not sent: ARM's limit subscription-reads" in str(error)
-        assert "accepts the call again after" in error.help
-        assert (error.status, error.response.body, error.code) == (429, b"", None)
-        assert int(error.response.headers["Retry-After"]) >= 3_600
-        assert not error.uncertain
+        with pytest.raises(ThrottledError):
+            await arm.get(GROUP, api_version=VERSION, **options)
+        with pytest.raises(ThrottledError) as raised:
+            await arm.get(GROUP, api_version=VERSION, **options)
+        failure = raised.value
+        assert (failure.attempts, len(gate.arrived)) == (0, 1)
+        assert failure.retry_after is not None
+        assert 3_600 <= failure.retry_after <= 3_602
+        assert "was not sent: ARM's limit subscription-reads" in str(failure)
+        assert "accepts the call again after" in failure.help
+        assert (failure.status, failure.response.body, failure.code) == (429, b"", None)
+        assert int(failure.response.headers["Retry-After"]) >= 3_600
+        assert not failure.uncertain
         assert is_idle(arm)
 
 
 async def test_time_out_that_covers_a_pause_waits_for_it() -> None:
     manual = ManualClock()
-    options = {"clock": manual.clock, "retry": ArmRetry(total_budget=5_000)}
+    options: dict[str, Any] = {"clock": manual.clock, "retry": ArmRetry(total_budget=5_000)}
     async with gated(128, Gate(HOUR, open=True), **options) as (gate, arm):
         call = start(arm, GROUP, timeout=4_000.0)
         await manual.sleeping()
@@ -648,7 +681,7 @@ async def test_long_pause_ends_the_waits_of_single_calls_only() -> None:
         bulk = asyncio.ensure_future(send(arm, GROUP, bulk=True))
         await until(lambda: arm.stats().waiting == 2)
         gate.release()
-        ends = await asyncio.gather(*calls, return_exceptions=True)
+        ends: list[Any] = await asyncio.gather(*calls, return_exceptions=True)
         assert [type(end) for end in ends] == [ThrottledError] * 2
         assert [end.attempts for end in ends] == [1, 0]
         assert arm.stats().waiting == 1
@@ -656,6 +689,35 @@ async def test_long_pause_ends_the_waits_of_single_calls_only() -> None:
         await manual.sleeping()
         manual.advance(3_603)
         await bulk
+
+
+async def test_cancelled_call_is_not_ended_by_a_pause() -> None:
+    manual, gate = ManualClock(), Gate(HOUR)
+    async with gated(1, gate, clock=manual.clock, retry=None) as (_, arm):
+        calls = await started(arm, gate, [GROUP, GROUP, GROUP])
+        queue, (waiter, _) = queue_of(arm), queue_of(arm)._waiters
+        waiter.ticket.lane.meters[0].paused_until = 9_999
+        calls[1].cancel()
+        assert waiter.scoped is not None
+        queue._end_long_waits(waiter.scoped, 0.0)
+        ends = await asyncio.gather(*calls[1:], return_exceptions=True)
+        assert [type(end) for end in ends] == [asyncio.CancelledError, ThrottledError]
+        gate.release_all()
+        await asyncio.gather(calls[0], return_exceptions=True)
+        assert is_idle(arm)
+
+
+async def test_waiting_calls_keep_their_lane_if_their_limits_do() -> None:
+    headers = {**PLENTY, "x-ms-ratelimit-remaining-subscription-global-reads": "3749"}
+    async with gated(1, Gate(Says(body={}, headers=headers))) as (gate, arm):
+        calls = await started(arm, gate, [f"{GROUP}{number}" for number in range(3)])
+        tickets = [waiter.ticket for waiter in queue_of(arm)._waiters]
+        gate.release()
+        await calls[0]
+        assert [waiter.ticket for waiter in queue_of(arm)._waiters] == tickets[-1:]
+        gate.release_all()
+        await asyncio.gather(*calls)
+        assert gate.arrived == [f"{GROUP}{number}" for number in range(3)]
 
 
 async def test_exhausted_window_ends_the_waits_of_single_calls() -> None:
@@ -666,7 +728,7 @@ async def test_exhausted_window_ends_the_waits_of_single_calls() -> None:
         calls = await started(arm, gate, [path] * 4)
         # The first response shows that there is a quota, and the second one its count.
         for number in (1, 2):
-            await until(lambda number=number: len(gate.arrived) == number)
+            await until(partial(_has_arrived, gate, number))
             gate.release()
         ends = await asyncio.gather(*calls, return_exceptions=True)
         assert [type(end) for end in ends] == [dict, dict, ThrottledError, ThrottledError]
