@@ -171,9 +171,7 @@ def test_emulator_enforces_limits_on_request(
 def test_emulator_serves_a_generated_tenant(
     monkeypatch: pytest.MonkeyPatch, created: list[EmbeddedAzure]
 ) -> None:
-    said, _ = run_emulator(
-        monkeypatch, "--subscriptions", "3", "--resources", "50", "--seed", "2"
-    )
+    said, _ = run_emulator(monkeypatch, "--subscriptions", "3", "--resources", "50", "--seed", "2")
 
     assert said.code == 0
     generated = EmbeddedAzure().generate(subscriptions=3, resources=50, seed=2)

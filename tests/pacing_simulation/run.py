@@ -82,7 +82,9 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--seeds", type=int, default=2_000, help="how many")
     parser.add_argument("--first", type=int, default=0, help="the first of them")
     parser.add_argument("--seed", type=int, help="run just this one and print its story")
-    parser.add_argument("--only", choices=list(STORIES), default="", help="the story of all seeds")
+    parser.add_argument(
+        "--only", metavar="STORY", choices=list(STORIES), default="", help="the story of all seeds"
+    )
     parser.add_argument("--jobs", type=int, default=multiprocessing.cpu_count())
     parser.add_argument(
         "--json", action="store_true", help="stop at the first violation and print it as one line"

@@ -101,7 +101,7 @@ class Connection:
         http: the aiohttp session in use; None before the first call and after `close`.
         closed: whether `close` was called.
         credentials: the wrapped credentials; empty before the first call.
-        queue: the queue of the requests; None before the first call.
+        queue: the queue of the requests; absent before the first call.
 
     """
 
@@ -121,7 +121,7 @@ class Connection:
     http: aiohttp.ClientSession | None = attrs.field(default=None, init=False)
     closed: bool = attrs.field(default=False, init=False)
     credentials: list[OwnCredential] = attrs.field(factory=list, init=False)
-    queue: CallQueue | None = attrs.field(default=None, init=False)
+    queue: CallQueue = attrs.field(init=False)
     _loop: asyncio.AbstractEventLoop | None = attrs.field(default=None, init=False)
     _options: dict[str, Any] = attrs.field(factory=dict, init=False)
     # Each session has its own random prefix, so that only the last digits differ by call.
@@ -209,8 +209,6 @@ class Connection:
 
         """
         task, waiting, queue = asyncio.current_task(), self._waiting, self.queue
-        if queue is None:
-            raise closed_error(ours=True)
         kinds = queue.kinds
         ticket: Ticket | None = None
         renewed = sending = False
@@ -350,9 +348,9 @@ class Connection:
     async def close(self) -> None:
         """Cancel the session's tasks, and close its HTTP session and credentials."""
         self.closed = True
-        if self.queue is not None:
-            self.queue.close()
         http, self.http = self.http, None
+        if http is not None:
+            self.queue.close()
         tasks, credentials = set(self._tasks), self.credentials
         # A session in which no call waits may be closed outside of an event loop.
         here = asyncio.current_task() if self._waiting else None

@@ -146,7 +146,8 @@ class ArmSession(Verbs):
         with late_import:
             from aiomsi._arm.protocol.pacing.stats import ArmStats
 
-        queue = self._connection.queue
+        # Absent before the first call.
+        queue = getattr(self._connection, "queue", None)
         return ArmStats() if queue is None else queue.get_stats()
 
     # Lists
