@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from aiomsi._arm.operation import Operation
     from aiomsi._arm.protocol.attempts import ArmAttempt
     from aiomsi._arm.protocol.errors.body import AdditionalInfo, ErrorDetail
+    from aiomsi._arm.protocol.pacing.stats import ArmStats, LimitStats, RegionStats
     from aiomsi._arm.protocol.resource_ids import ResourceId
     from aiomsi._credentials.gate import HostGate
     from aiomsi._credentials.shared import SharedCredential
@@ -53,9 +54,12 @@ else:
     _HOMES = {
         "AdditionalInfo": "_arm.protocol.errors.body",
         "ArmAttempt": "_arm.protocol.attempts",
+        "ArmStats": "_arm.protocol.pacing.stats",
         "ErrorDetail": "_arm.protocol.errors.body",
         "HostGate": "_credentials.gate",
+        "LimitStats": "_arm.protocol.pacing.stats",
         "Operation": "_arm.operation",
+        "RegionStats": "_arm.protocol.pacing.stats",
         "ResourceId": "_arm.protocol.resource_ids",
         "SharedCredential": "_credentials.shared",
         "SlotStats": "_tokens.slot",
@@ -84,6 +88,7 @@ __all__ = [
     "ArmResponse",
     "ArmRetry",
     "ArmSession",
+    "ArmStats",
     "AuthenticationError",
     "AuthorizationError",
     "Clock",
@@ -96,6 +101,7 @@ __all__ = [
     "ForeignHostError",
     "HostGate",
     "HostUnreachableError",
+    "LimitStats",
     "ManagedIdentityCredential",
     "NotFoundError",
     "Operation",
@@ -106,6 +112,7 @@ __all__ = [
     "Policy",
     "PreconditionFailedError",
     "RefreshPolicy",
+    "RegionStats",
     "RegistrationRequiredError",
     "ResourceId",
     "ServiceError",

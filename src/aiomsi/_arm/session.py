@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import ssl as ssl_module
 import uuid
@@ -26,8 +27,10 @@ from aiomsi._util.lazy import late_import
 if TYPE_CHECKING:
     from aiomsi._arm.pager import Items
     from aiomsi._arm.protocol.attempts import ArmAttempt
+    from aiomsi._arm.protocol.pacing.stats import ArmStats
 
 _MOST_AUXILIARY = 3
+_OPERATIONS = ("reads", "writes", "deletes")
 
 
 class ArmSession(Verbs):
@@ -55,6 +58,11 @@ class ArmSession(Verbs):
         auto_register: whether to register a subscription for a provider's namespace when ARM
             demands it, wait, and repeat the call.
         auxiliary: credentials of up to three further tenants, for calls that span tenants.
+        pacing: whether calls wait for the limits of ARM and its resource providers, as far as the
+            responses show them. With False they wait only for a free connection.
+        rate: the most requests per second that this session sends, by class of operation:
+            ``{"reads": 20}``, ``"writes"`` and ``"deletes"``. It leaves the rest of ARM's limits to
+            other clients, and holds with ``pacing=False``, too.
         correlation_id: groups this session's calls in Azure's logs; by default a new GUID.
         clock: the source of time, for tests.
 
@@ -75,6 +83,8 @@ class ArmSession(Verbs):
         retry: RetryRule | None = ArmRetry(),  # noqa: B008 (a frozen value)
         auto_register: bool = False,
         auxiliary: Sequence[AsyncCredential] = (),
+        pacing: bool = True,
+        rate: Mapping[str, float] | None = None,
         correlation_id: str | None = None,
         clock: Clock | None = None,
     ) -> None:
@@ -101,6 +111,8 @@ class ArmSession(Verbs):
             budget=get_budget(rule),
             clock=time,
             user_agent=f"{user_agent} {build_user_agent()}" if user_agent else build_user_agent(),
+            pacing=pacing,
+            rates=_check_rate(rate),
             user_session=http,
             ssl=ssl,
         )
@@ -124,6 +136,17 @@ class ArmSession(Verbs):
     def correlation_id(self, value: str) -> None:
         check_headers({"x-ms-correlation-request-id": value})
         self._connection.correlation_id = value
+
+    def stats(self) -> ArmStats:
+        """Return the state of the session's queue, and of each limit that it knows.
+
+        It is a value that later calls do not change.
+        """
+        with late_import:
+            from aiomsi._arm.protocol.pacing.stats import ArmStats
+
+        queue = self._connection.queue
+        return ArmStats() if queue is None else queue.get_stats()
 
     # Lists
 
@@ -314,6 +337,26 @@ def _check_type(name: str, value: object, kind: type) -> None:
     if value is not None and not isinstance(value, kind):
         msg = f"{name}= takes a {kind.__name__}, not {type(value).__name__}"
         raise ConfigurationError(msg)
+
+
+def _check_rate(rate: object) -> Mapping[str, float]:
+    if rate is None:
+        return {}
+    if not isinstance(rate, Mapping):
+        msg = f"rate= takes a mapping, and not {rate!r}"
+        raise ConfigurationError(msg, help="Pass for example rate={'reads': 20}")
+    for name, value in rate.items():
+        if name not in _OPERATIONS:
+            msg = f"rate= has the key {name!r}, which is none of {', '.join(_OPERATIONS)}"
+            raise ConfigurationError(msg)
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, int | float)
+            or not 0 < value < math.inf
+        ):
+            msg = f"rate= takes requests per second, more than 0, and not {value!r}"
+            raise ConfigurationError(msg)
+    return {name: float(value) for name, value in rate.items()}
 
 
 def _never_repeat(attempt: ArmAttempt) -> None:

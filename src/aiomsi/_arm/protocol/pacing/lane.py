@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import math
 from collections import deque
 from collections.abc import Hashable, Sequence
 
@@ -29,6 +30,7 @@ class Ticket:
         in_flight: whether it was sent, and its response is outstanding.
         numbers: its number in each meter of the lane.
         sent_at: the time at which it was sent, in monotonic seconds.
+        open_since: of a request that waited, the time since which it lacked only a connection.
 
     """
 
@@ -40,6 +42,7 @@ class Ticket:
     in_flight: bool
     numbers: Sequence[int]
     sent_at: float
+    open_since: float
 
 
 @attrs.define(eq=False, repr=False)
@@ -87,10 +90,13 @@ class Group:
         rate: the rate; None without one.
         urgent: ready lanes with an urgent request.
         bulk: the other ready lanes.
+        open_since: the time since which the rate has not held the ready lanes back; infinite while
+            it does.
 
     """
 
     rate: FixedRate | None = None
+    open_since: float = attrs.field(default=-math.inf, init=False)
     urgent: Turns = attrs.field(factory=Turns, init=False)
     bulk: Turns = attrs.field(factory=Turns, init=False)
     # Urgent lanes in a row that had their turn before a bulk lane.
@@ -122,6 +128,8 @@ class Lane:
         urgent_waiting: those of them that go before bulk.
         turns: the queue of ready lanes in which the lane stands; None if it is not ready.
         wakes_at: the time at which the lane is looked at again; None for after a response.
+        open_since: the time since which no meter has held the waiting calls back; infinite while
+            one does.
         forgotten: whether the pacer has dropped the lane, so that another one may have its keys.
 
     """
@@ -134,12 +142,18 @@ class Lane:
     urgent_waiting: int = attrs.field(default=0, init=False)
     turns: Turns | None = attrs.field(default=None, init=False)
     wakes_at: float | None = attrs.field(default=None, init=False)
+    open_since: float = attrs.field(default=-math.inf, init=False)
     forgotten: bool = attrs.field(default=False, init=False)
     _refused: list[tuple[int, Ticket]] = attrs.field(factory=list, init=False)
     _urgent: deque[Ticket] = attrs.field(factory=deque, init=False)
     _bulk: deque[Ticket] = attrs.field(factory=deque, init=False)
     # Urgent calls in a row that went before a waiting bulk call.
     _passed_bulk: int = attrs.field(default=0, init=False)
+
+    @property
+    def open_since_with_rate(self) -> float:
+        """Return the time since which neither a meter nor the rate has held the lane back."""
+        return max(self.open_since, self.group.open_since)
 
     def wait(self, now: float) -> float:
         """Return the seconds until all meters allow the next request; infinite if unknown."""

@@ -172,6 +172,7 @@ class Pacer:
         self._tickets += 1
         ticket.item, ticket.order, ticket.urgent = item, self._tickets, urgent
         ticket.in_flight, ticket.numbers, ticket.sent_at = False, (), now
+        ticket.open_since = now
         ticket.lane = self.find_lane(lane.keys, lane.rate) if lane.forgotten else lane
         ticket.lane.add(ticket)
         self._count_waiting(ticket.lane, now)
@@ -261,6 +262,28 @@ class Pacer:
         if now >= self._sweep_at:
             self._sweep(now)
 
+    def refused_by(
+        self,
+        key: Hashable,
+        now: float,
+        sent_at: float,
+        wait: float | None = None,
+        region: str = "",
+        draw: float = 0.0,
+    ) -> None:
+        """Record the 429 of a limit that is none of the meters of the call's lane.
+
+        Call `answered` for the request as well. The arguments are those of `answered`.
+        """
+        meter = self._find_meter(key)
+        number = meter.send(now)
+        # Requests that were sent before the last 429 belong to its burst.
+        if sent_at <= meter.refused_at:
+            number = 0
+        meter.refuse(now, number, sent_at, wait, region, draw)
+        for lane in self._lanes_of[meter]:
+            self._look(lane, now)
+
     def lost(self, ticket: Ticket, now: float) -> None:
         """Record that a call gets no response, or was cancelled on its way.
 
@@ -277,6 +300,7 @@ class Pacer:
     def _send(self, lane: Lane, now: float) -> Ticket:
         ticket = lane.pop(self.rules.urgent_run)
         ticket.in_flight, ticket.sent_at = True, now
+        ticket.open_since = lane.open_since_with_rate
         ticket.numbers = [meter.send(now) for meter in lane.meters]
         if lane.group.rate is not None:
             lane.group.rate.send(now)
@@ -309,10 +333,14 @@ class Pacer:
         wait = lane.wait(now)
         if wait <= 0.0:
             lane.wakes_at = None
+            if lane.open_since == math.inf:
+                lane.open_since = now
             turns = lane.group.urgent if lane.urgent_waiting else lane.group.bulk
             turns.add(lane, is_long=self._is_long(lane))
             self._ready += 1
-        elif wait == math.inf:
+            return
+        lane.open_since = math.inf
+        if wait == math.inf:
             lane.wakes_at = None
         else:
             wakes_at = now + max(wait, _TOLERANCE)
@@ -339,9 +367,15 @@ class Pacer:
         for _ in range(len(self._rotation)):
             group = self._rotation[0]
             self._rotation.rotate(-1)
-            if group and (group.rate is None or group.rate.wait(now) <= 0.0):
-                self._ready -= 1
-                return group.pop(self.rules.urgent_run)
+            if not group:
+                continue
+            if group.rate is not None and group.rate.wait(now) > 0.0:
+                group.open_since = math.inf
+                continue
+            if group.open_since == math.inf:
+                group.open_since = now
+            self._ready -= 1
+            return group.pop(self.rules.urgent_run)
         return None
 
     def _find_next_time(self, now: float) -> float | None:
