@@ -190,7 +190,7 @@ class Watch:
             if lane.waiting and lane.turns is None and (wait := lane.wait(now)) < math.inf:
                 wakes_at = math.inf if lane.wakes_at is None else lane.wakes_at
                 late = wakes_at - now - wait
-                self.world.need(late <= 0.05, "P0", f"{lane.keys} sleeps for {late:.3f} s too long")
+                self.world.need(late <= 0.3, "P0", f"{lane.keys} sleeps for {late:.3f} s too long")
 
     def end(self, call: "Call") -> None:
         self.in_flight -= 1

@@ -512,3 +512,34 @@ def test_random_calls_leave_nothing_behind(seed: int) -> None:
             ticket = flying.pop()
             pacer.answered(ticket, now, [(240, "", None)] * len(ticket.lane.meters))
     assert_idle(pacer)
+
+
+def test_refusal_by_a_limit_outside_of_the_lane_pauses_its_lanes() -> None:
+    pacer = make_pacer(1)
+    (first,) = submit_all(pacer, "s", 1)
+    pacer.take(NOW)
+    both = pacer.find_lane(("s", "type"))
+    pacer.submit(both, "both", NOW)
+    pacer.refused_by("type", NOW + 0.1, NOW, 5.0)
+    pacer.answered(first, NOW + 0.1, FULL)
+    assert pacer.take(NOW + 0.1) == ([], NOW + 5.1)
+    assert items(pacer.take(NOW + 5.1)[0]) == ["both"]
+    assert both.meters[1].in_flight == 1
+
+
+def test_refusal_by_a_new_limit_is_remembered() -> None:
+    pacer = make_pacer()
+    pacer.refused_by("type", NOW, NOW, 5.0)
+    assert pacer.blocked_until(pacer.find_lane(("type",)), NOW) == NOW + 5.0
+
+
+def test_burst_of_refusals_by_a_new_limit_is_one_event() -> None:
+    pacer = make_pacer()
+    for each in range(5):
+        pacer.refused_by("type", NOW + 0.1 * each, NOW - 0.1 * each)
+    meter = meter_of(pacer.find_lane(("type",)))
+    assert meter.refusals == 1
+    assert meter.paused_until == NOW + 1.0
+    pacer.refused_by("type", NOW + 2.0, NOW + 1.5)
+    assert meter.refusals == 2
+    assert meter.in_flight == 0

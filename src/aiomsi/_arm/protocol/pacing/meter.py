@@ -46,6 +46,7 @@ class Meter:
         succeeded: responses other than 429s of this limit.
         refusals: 429s of this limit; those of one burst count once.
         refusals_in_row: the same since the last success.
+        refused_at: the time of the first 429 of the last burst.
         window: requests that may be under way at once; infinite after the slow start.
         full_window: requests under way from which on the window limits no longer.
 
@@ -62,6 +63,7 @@ class Meter:
     succeeded: int = attrs.field(default=0, init=False)
     refusals: int = attrs.field(default=0, init=False)
     refusals_in_row: int = attrs.field(default=0, init=False)
+    refused_at: float = attrs.field(default=_NEVER, init=False)
     window: float = attrs.field(init=False)
     full_window: int = attrs.field(init=False)
     # A success of a request after `_round` doubles the window; 429s of requests up to `_burst`
@@ -234,6 +236,7 @@ class Meter:
         if is_first:
             self.refusals += 1
             self.refusals_in_row += 1
+            self.refused_at = now
         if is_first or wait:
             self._pause(now, wait, draw)
         gauge = self.gauges.get(region)

@@ -276,7 +276,11 @@ class Pacer:
         Call `answered` for the request as well. The arguments are those of `answered`.
         """
         meter = self._find_meter(key)
-        meter.refuse(now, meter.send(now), sent_at, wait, region, draw)
+        number = meter.send(now)
+        # Requests that were sent before the last 429 belong to its burst.
+        if sent_at <= meter.refused_at:
+            number = 0
+        meter.refuse(now, number, sent_at, wait, region, draw)
         for lane in self._lanes_of[meter]:
             self._look(lane, now)
 
