@@ -159,23 +159,42 @@ def build(session: nox.Session) -> None:
     session.run("python", "-W", "error", str(ROOT / "tests" / "bare_install.py"))
 
 
+# The simulations, and how many seeds take less than a minute.
+SIMULATIONS = {"flight": ("tests/simulation", 5_000), "pacing": ("tests/pacing_simulation", 2_500)}
+
+
+def chosen(session: nox.Session) -> tuple[list[tuple[str, int]], list[str]]:
+    """Return the simulations that the first option names, by default all, and the other options."""
+    first, *others = session.posargs or [""]
+    if first in SIMULATIONS:
+        return [SIMULATIONS[first]], others
+    return list(SIMULATIONS.values()), list(session.posargs)
+
+
 @nox.session(python=[OLDEST, PYTHONS[-1]])
 def simulate(session: nox.Session) -> None:
-    """Run the single flight under thousands of schedules and faults.
+    """Run the single flight under thousands of schedules and faults, and pacing in as many worlds.
 
-    Options: `nox -s simulate -- --seeds N`, `nox -s simulate -- --seed S`. The session has the
-    oldest and the newest Python, because asyncio's tasks differ: eager tasks came with 3.12, and
-    from 3.14 on the current task is the thread's and not the loop's.
+    Options: `nox -s simulate -- --seeds N`, `nox -s simulate -- pacing --seed S`. The session has
+    the oldest and the newest Python, because asyncio's tasks differ: eager tasks came with 3.12,
+    and from 3.14 on the current task is the thread's and not the loop's.
     """
     install(session, "gate")
-    session.run("python", "tests/simulation/run.py", *(session.posargs or ["--seeds", "5000"]))
+    simulations, options = chosen(session)
+    for folder, seeds in simulations:
+        session.run("python", f"{folder}/run.py", *(options or ["--seeds", str(seeds)]))
 
 
 @nox.session(python=OLDEST)
 def mutants(session: nox.Session) -> None:
-    """Put known faults into the core, one at a time, and check that the simulation finds each."""
+    """Put known faults into the cores, one at a time; the simulations must find each of them.
+
+    Options: `nox -s mutants -- pacing`, and parts of names.
+    """
     install(session, "gate")
-    session.run("python", "tests/simulation/mutants.py", *session.posargs)
+    simulations, options = chosen(session)
+    for folder, _ in simulations:
+        session.run("python", f"{folder}/mutants.py", *options)
 
 
 @nox.session(python=OLDEST)

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from aiomsi._arm.protocol.attempts import ArmAttempt
     from aiomsi._arm.protocol.bulk.outcomes import Outcome, Request
     from aiomsi._arm.protocol.errors.body import AdditionalInfo, ErrorDetail
+    from aiomsi._arm.protocol.pacing.stats import ArmStats, LimitStats, RegionStats
     from aiomsi._arm.protocol.resource_ids import ResourceId
     from aiomsi._credentials.gate import HostGate
     from aiomsi._credentials.shared import SharedCredential
@@ -54,10 +55,13 @@ else:
     _HOMES = {
         "AdditionalInfo": "_arm.protocol.errors.body",
         "ArmAttempt": "_arm.protocol.attempts",
+        "ArmStats": "_arm.protocol.pacing.stats",
         "ErrorDetail": "_arm.protocol.errors.body",
         "HostGate": "_credentials.gate",
+        "LimitStats": "_arm.protocol.pacing.stats",
         "Operation": "_arm.operation",
         "Outcome": "_arm.protocol.bulk.outcomes",
+        "RegionStats": "_arm.protocol.pacing.stats",
         "Request": "_arm.protocol.bulk.outcomes",
         "ResourceId": "_arm.protocol.resource_ids",
         "SharedCredential": "_credentials.shared",
@@ -87,6 +91,7 @@ __all__ = [
     "ArmResponse",
     "ArmRetry",
     "ArmSession",
+    "ArmStats",
     "AuthenticationError",
     "AuthorizationError",
     "Clock",
@@ -99,6 +104,7 @@ __all__ = [
     "ForeignHostError",
     "HostGate",
     "HostUnreachableError",
+    "LimitStats",
     "ManagedIdentityCredential",
     "NotFoundError",
     "Operation",
@@ -110,6 +116,7 @@ __all__ = [
     "Policy",
     "PreconditionFailedError",
     "RefreshPolicy",
+    "RegionStats",
     "RegistrationRequiredError",
     "Request",
     "ResourceId",

@@ -208,7 +208,8 @@ async def test_no_request_begins_after_the_budget() -> None:
         with pytest.raises(ThrottledError) as raised:
             await send(own, "GET")
     assert raised.value.attempts == 4
-    assert 3 * 50 <= raised.value.elapsed <= 3 * 52
+    # The third pause in a row is a longer one, because refused requests may count as well.
+    assert 50 + 50 + 60 <= raised.value.elapsed <= 50 + 50 + 60 + 3 * 2
     assert raised.value.retry_after == 50
 
 

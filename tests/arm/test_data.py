@@ -20,7 +20,14 @@ from aiomsi import (
 )
 from aiomsi._arm import resource_graph as _graph
 from aiomsi._arm.protocol.request import Options
-from aiomsi.testing import DEFAULT_SUBSCRIPTION_ID, EmbeddedAzure, Fault, GraphLimits, ManualClock
+from aiomsi.testing import (
+    DEFAULT_SUBSCRIPTION_ID,
+    ArmLimits,
+    EmbeddedAzure,
+    Fault,
+    GraphLimits,
+    ManualClock,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -472,7 +479,7 @@ def test_an_end_that_no_calendar_has_is_not_named() -> None:
 async def test_the_embedded_azure_uses_up_a_quota() -> None:
     manual = ManualClock(autoadvance=True)
     with EmbeddedAzure(
-        clock=manual.clock, enforce_arm_limits=True, graph_limits=GraphLimits(15, 5.0)
+        clock=manual.clock, arm_limits=ArmLimits(graph=GraphLimits(15, 5.0))
     ) as azure:
         azure.add_resource_groups(DEFAULT_SUBSCRIPTION_ID, 4)
         azure.use_up_graph_quota(36_000)
@@ -516,7 +523,6 @@ async def test_a_rule_of_the_users_own_bounds_no_wait() -> None:
     answers = [
         Says(body=PAGE, headers=soon),
         Says(body=second, headers=later),
-        Says(body={"data": []}),
     ]
     async with (
         canned(*answers) as arm,

@@ -21,7 +21,13 @@ from aiomsi import (
     UsageError,
 )
 from aiomsi._arm.resource_graph import split_query
-from aiomsi.testing import DEFAULT_SUBSCRIPTION_ID, EmbeddedAzure, GraphLimits, ManualClock
+from aiomsi.testing import (
+    DEFAULT_SUBSCRIPTION_ID,
+    ArmLimits,
+    EmbeddedAzure,
+    GraphLimits,
+    ManualClock,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -458,7 +464,7 @@ async def test_a_quota_that_is_used_up_is_waited_for() -> None:
 async def test_the_quota_of_the_embedded_azure_is_kept() -> None:
     manual = ManualClock(autoadvance=True)
     with EmbeddedAzure(
-        clock=manual.clock, enforce_arm_limits=True, graph_limits=GraphLimits(3, 5.0)
+        clock=manual.clock, arm_limits=ArmLimits(graph=GraphLimits(3, 5.0))
     ) as azure:
         azure.add_resource_groups(DEFAULT_SUBSCRIPTION_ID, 20)
         with pytest.MonkeyPatch.context() as patch:

@@ -129,8 +129,8 @@ class Client:
         going, again = pacer.take(world.now)
         for ticket in going:
             call = ticket.item
-            assert isinstance(call, Call)
-            world.need(call.waiting, "P6", f"{self.name}: cancelled call {call.order} was sent")
+            if not isinstance(call, Call) or not call.waiting:
+                world.violate("P6", f"{self.name}: a cancelled call was sent")
             call.lane = ticket.lane
             self._send(call)
         self.watch.agree()
@@ -176,7 +176,13 @@ class Client:
         self.watch.end(call)
         index = answer.refused_by
         if index is None:
-            world.tell(self.name, "answer", call.order, answer.region, answer.counts and answer.counts[0][0])
+            world.tell(
+                self.name,
+                "answer",
+                call.order,
+                answer.region,
+                answer.counts and answer.counts[0][0],
+            )
             self.watch.succeed(call)
             self.pacer.answered(call.ticket, now, answer.counts or ())
             call.done_at = now
@@ -223,4 +229,3 @@ class Client:
     def _end(self, call: Call) -> None:
         call.over = True
         self.ended += 1
-

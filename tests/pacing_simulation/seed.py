@@ -1,5 +1,6 @@
 """One seed: its story, from the draw to the end."""
 
+import hashlib
 from collections import Counter
 
 import attrs
@@ -20,8 +21,12 @@ class Report:
     name: str
     violation: Violation | None
     seen: Counter[str]
-    digest: str
     story: list[tuple[object, ...]] = attrs.field(repr=False)
+
+    @property
+    def digest(self) -> str:
+        """Return a hash of the story."""
+        return hashlib.sha256(repr(self.story).encode()).hexdigest()[:16]
 
 
 def run_seed(seed: int, name: str = "") -> Report:
@@ -38,4 +43,4 @@ def run_seed(seed: int, name: str = "") -> Report:
         text = f"{type(error).__name__}: {error}"
         world.tell("VIOLATION", "crash", text)
         world.violation = Violation("crash", text, crash=True)
-    return Report(seed, name, world.violation, world.seen, world.digest(), world.story)
+    return Report(seed, name, world.violation, world.seen, world.story)

@@ -16,8 +16,9 @@ from pacing_simulation.world import World
 
 @attrs.define(eq=False, repr=False)
 class Size:
-    """The size of a limit's bucket and its refill per second; with `window`, it is full again at
-    the end of each window instead.
+    """The size of a limit's bucket and its refill per second.
+
+    With `window`, it is full again at the end of each window instead.
     """
 
     size: float

@@ -5,6 +5,7 @@ bounds have room for chance; the faults in `faults.py` exceed them. Times are co
 an ideal client, which knows the true tokens.
 """
 
+import itertools
 import math
 from collections.abc import Callable, Hashable, Sequence
 
@@ -12,6 +13,9 @@ from pacing_simulation.client import Call, Client
 from pacing_simulation.service import Latency, Rival, Service, Size
 from pacing_simulation.world import World
 
+from aiomsi._arm.protocol.pacing.lane import Ticket
+from aiomsi._arm.protocol.pacing.meter import Meter
+from aiomsi._arm.protocol.pacing.pacer import Pacer
 from aiomsi._arm.protocol.pacing.rules import ARM_RULES, PROVIDER_RULES, PacingRules
 
 Story = Callable[[World], None]
@@ -74,7 +78,7 @@ def check_speed(
     world.need(share <= refused, invariant, f"{share:.1f} % of 429s, not {refused}")
 
 
-@story(6)
+@story(3)
 def one_client(world: World) -> None:
     chance = world.chance
     size, refill = chance.choice(PAIRS)
@@ -91,7 +95,7 @@ def one_client(world: World) -> None:
         [client],
         ideal=(number - size) / refill,
         factor=1.05,
-        grace=latency.longest + 1.0,
+        grace=latency.longest + 2.0,
         refused=0.5 if not service.debits_late else 1.5,
     )
 
@@ -105,35 +109,37 @@ def mixed_latencies_never_empty_a_bucket(world: World) -> None:
     check_speed(world, [client], ideal=8.0, factor=1.05, grace=10.5, refused=0.5)
 
 
-def share_bucket(world: World, number: int, *, tail: bool = False) -> tuple[list[Client], float]:
+def share_bucket(world: World, number: int) -> tuple[list[Client], float]:
     """Let several clients read from one bucket at once; return them and the ideal time."""
     chance = world.chance
-    each = chance.choice([200, 250, 300]) * 2 // number
-    latency = Latency("tail") if tail else Latency("scattered", chance.choice([0.1, 0.15]))
+    each = 480 // number
+    latency = Latency("scattered", chance.choice([0.1, 0.15]))
     asks = chance.choice(["exact", "ten", "none"])
-    service = Service(world, lambda _: Size(250, 25), latency, asks=asks)
+    service = Service(world, lambda _: Size(100, 20), latency, asks=asks)
     clients = [Client(service, f"client {each}") for each in range(number)]
     for client in clients:
         client.begin(calls_of("reads", each))
     run(world, clients)
-    return clients, (number * each - 250) / 25
+    return clients, (number * each - 100) / 20
 
 
-@story(6)
+@story(3)
 def two_clients_share_a_bucket(world: World) -> None:
     clients, ideal = share_bucket(world, 2)
-    check_speed(world, clients, ideal=ideal, factor=1.1, grace=2.5, refused=2.5, invariant="P7")
+    check_speed(world, clients, ideal=ideal, factor=1.1, grace=7.0, refused=3.5, invariant="P7")
     ends = sorted(client.ends_at for client in clients)
-    world.need(ends[0] >= 0.6 * ends[1], "P7", f"one client ended at {ends[0]:.1f} of {ends[1]:.1f}")
-
-
-@story(4)
-def four_clients_share_a_bucket(world: World) -> None:
-    clients, ideal = share_bucket(world, 4)
-    check_speed(world, clients, ideal=ideal, factor=1.15, grace=4.0, refused=4.0, invariant="P7")
+    world.need(
+        ends[0] >= 0.4 * ends[1], "P7", f"one client ended at {ends[0]:.1f} of {ends[1]:.1f}"
+    )
 
 
 @story(2)
+def four_clients_share_a_bucket(world: World) -> None:
+    clients, ideal = share_bucket(world, 4)
+    check_speed(world, clients, ideal=ideal, factor=1.1, grace=8.0, refused=14.0, invariant="P7")
+
+
+@story(1)
 def newcomer_gets_a_share(world: World) -> None:
     service = Service(world, lambda _: Size(250, 25), Latency("scattered"))
     old, new = Client(service, "old"), Client(service, "new")
@@ -143,10 +149,10 @@ def newcomer_gets_a_share(world: World) -> None:
     run(world, [old, new])
     took = new.ends_at - begin
     world.need(took <= 100 / 12.5 * 1.7 + 1.0, "P7", f"the newcomer took {took:.1f} s")
-    check_speed(world, [old, new], ideal=18.0, factor=1.06, grace=1.5, refused=2.0, invariant="P7")
+    check_speed(world, [old, new], ideal=18.0, factor=1.06, grace=2.0, refused=3.0, invariant="P7")
 
 
-@story(4)
+@story(3)
 def regions_count_apart(world: World) -> None:
     chance = world.chance
     first = chance.uniform(0.5, 0.65)
@@ -161,33 +167,57 @@ def regions_count_apart(world: World) -> None:
     client.begin(calls_of("reads", number))
     run(world, [client])
     ideal = (number * first - size) / (size / 10)
-    check_speed(
-        world, [client], ideal=ideal, factor=1.15, grace=latency.longest + 2.0, refused=0.5
-    )
+    check_speed(world, [client], ideal=ideal, factor=1.15, grace=latency.longest + 2.0, refused=0.5)
+
+
+@story(4)
+def answers_from_elsewhere_are_no_draws(world: World) -> None:
+    chance = world.chance
+    regions = {"USUAL": 0.98, "RARE": 0.02}
+    service = Service(world, lambda _: Size(5_000, 500), Latency("constant", 0.03), regions)
+    rare = service.bucket("reads", "RARE")
+    rare.size, rare.level = Size(240, 24), chance.randrange(22, 28)
+    client = Client(service, "client")
+    # About eight requests are under way, far fewer than the rare region has tokens.
+    for each in range(300):
+        client.begin(calls_of("reads", 1), each * 0.01)
+    run(world, [client])
+    late = [call for call in client.done if (call.done_at or 0.0) - call.began > 0.2]
+    world.need(not late, "P14", f"{len(late)} calls waited for a region that served others")
 
 
 @story(3)
-def answers_from_elsewhere_are_no_draws(world: World) -> None:
+def hidden_instances_count_apart(world: World) -> None:
     chance = world.chance
     service = Service(
         world,
-        lambda _: Size(240, 24),
-        Latency("constant", 0.05),
-        {"USUAL": 0.96, "RARE": 0.04},
-        start=1.0,
+        lambda _: Size(300, 30),
+        Latency("constant", 0.1),
+        {"FULL": 0.92, "EMPTY": 0.08},
+        names_regions=False,
+        asks=chance.choice(["ten", "none"]),
     )
-    service.bucket("reads", "RARE").level = chance.randrange(8, 20)
-    service.bucket("reads", "RARE").size = Size(240, 0.5)
+    empty = service.bucket("reads", "EMPTY")
+    empty.size, empty.level = Size(300, 0.2), 0.0
     client = Client(service, "client")
-    # Slowly, so that the usual region stays full.
-    for each in range(100):
-        client.begin(calls_of("reads", 1), each * 0.07)
+    for each in range(60):
+        client.begin(calls_of("reads", 1), each * 0.04)
     run(world, [client])
-    late = [call for call in client.done if (call.done_at or 0.0) - call.began > 1.0]
-    world.need(len(late) <= 4, "P14", f"{len(late)} calls waited for a region that served others")
 
 
-@story(3)
+@story(2)
+def unknown_limit_starts_slowly(world: World) -> None:
+    service = Service(world, lambda _: Size(250, 25), Latency("constant", 0.1))
+    client = Client(service, "client")
+    for each in range(world.chance.randrange(1, 5)):
+        client.begin(calls_of("reads", 1), each * 0.2)
+    client.begin(calls_of("reads", 100), 2.0)
+    run(world, [client])
+    sent = sum(event[0] == 2.0 and event[2] == "send" for event in world.story)
+    world.need(sent <= 16, "P7", f"{sent} requests at once on a limit that is not known")
+
+
+@story(2)
 def limit_without_counts(world: World) -> None:
     chance = world.chance
     asks = chance.choice(["exact", "none"])
@@ -200,10 +230,10 @@ def limit_without_counts(world: World) -> None:
     client.begin(calls_of("reads", number))
     run(world, [client])
     ideal = (number - 100 * start) / 20
-    check_speed(world, [client], ideal=ideal, factor=1.5, grace=5.0, refused=14.0)
+    check_speed(world, [client], ideal=ideal, factor=1.2, grace=4.0, refused=21.0)
 
 
-@story(2)
+@story(1)
 def lost_counts(world: World) -> None:
     service = Service(world, lambda _: Size(200, 20), draw_latency(world), counted=0.5)
     client = Client(service, "client", lost=0.01)
@@ -212,7 +242,7 @@ def lost_counts(world: World) -> None:
     check_speed(world, [client], ideal=10.0, factor=1.1, grace=2.5, refused=1.0)
 
 
-@story(3)
+@story(4)
 def windows_with_an_end(world: World) -> None:
     chance = world.chance
     size, window = chance.choice([(15, 5.0), (30, 10.0), (50, 20.0)])
@@ -225,7 +255,7 @@ def windows_with_an_end(world: World) -> None:
     run(world, [client])
     ideal = (math.ceil(number / size) - 1) * window
     check_speed(
-        world, [client], ideal=ideal + window, factor=1.0, grace=1.5, refused=2.0, invariant="P16"
+        world, [client], ideal=ideal + window, factor=1.0, grace=2.2, refused=2.0, invariant="P16"
     )
 
 
@@ -235,7 +265,7 @@ def windows_without_an_end(world: World) -> None:
     client = Client(service, "client", rules=PROVIDER_RULES)
     client.begin(calls_of("quota", 170))
     run(world, [client])
-    check_speed(world, [client], ideal=60.0, factor=1.35, grace=2.0, refused=12.0)
+    check_speed(world, [client], ideal=60.0, factor=1.1, grace=2.0, refused=3.0)
 
 
 @story(2)
@@ -256,7 +286,7 @@ def refused_requests_that_count(world: World) -> None:
     world.see("refused requests counted")
 
 
-@story(3)
+@story(1)
 def rival_takes_all_and_stops(world: World) -> None:
     service = Service(world, lambda _: Size(250, 25), Latency("scattered"))
     client = Client(service, "client")
@@ -265,65 +295,69 @@ def rival_takes_all_and_stops(world: World) -> None:
     Rival(service, "reads", rate=60.0, begin=3.0, end=stops)
     run(world, [client])
     times = [call.done_at or 0.0 for call in client.done]
-    during = sum(10.0 < time < stops for time in times)
-    world.need(during >= (stops - 10.0) / 10.0, "P15", f"{during} answers beside a rival")
+    sent = [float(str(event[0])) for event in world.story if event[2] == "send"]
+    silence = max(later - earlier for earlier, later in itertools.pairwise(sent))
+    world.need(silence <= 12.0, "P15", f"silent for {silence:.1f} s beside a rival")
     after = sum(stops + 10.0 < time < stops + 16.0 for time in times)
     world.need(after >= 6 * 25 * 0.9, "P15", f"{after} answers in 6 s after the rival had stopped")
     share = refused_share([client])
     world.need(share <= 12.0, "P15", f"{share:.1f} % of 429s")
 
 
-@story(2)
+@story(1)
 def rival_draws_steadily(world: World) -> None:
     service = Service(world, lambda _: Size(250, 25), Latency("scattered"))
     client = Client(service, "client")
     client.begin(calls_of("reads", 400))
     rival = Rival(service, "reads", rate=15.0)
     run(world, [client])
-    check_speed(world, [client], ideal=15.0, factor=1.2, grace=3.0, refused=1.5, invariant="P7")
+    check_speed(world, [client], ideal=15.0, factor=1.2, grace=5.0, refused=1.5, invariant="P7")
     world.need(rival.taken >= 0.9 * 15.0 * client.ends_at - 30, "P7", "the rival was starved")
 
 
-@story(2)
+@story(1)
 def rival_takes_bursts(world: World) -> None:
     service = Service(world, lambda _: Size(250, 25), Latency("scattered"))
     client = Client(service, "client")
     client.begin(calls_of("reads", 700))
     Rival(service, "reads", burst=200, every=15.0, begin=world.chance.uniform(3.0, 12.0))
     run(world, [client])
-    check_speed(world, [client], ideal=34.0, factor=1.2, grace=6.0, refused=2.5)
+    check_speed(world, [client], ideal=20.0, factor=1.1, grace=2.5, refused=2.0)
 
 
-@story(2)
+@story(1)
 def bucket_grows(world: World) -> None:
     service = Service(world, lambda _: Size(100, 10), Latency("scattered"))
     client = Client(service, "client")
-    client.begin(calls_of("reads", 900))
+    client.begin(calls_of("reads", 500))
 
     def grow() -> None:
-        service.bucket("reads", "EASTUS").size = Size(440, 44)
+        service.bucket("reads", "EASTUS").size = Size(300, 30)
 
     world.at(8.0, grow)
     run(world, [client])
-    ideal = 8.0 + (900 - 180) / 44
-    check_speed(world, [client], ideal=ideal, factor=1.3, grace=2.0, refused=1.0)
+    ideal = 8.0 + (500 - 180) / 30
+    check_speed(world, [client], ideal=ideal, factor=1.15, grace=2.5, refused=1.0)
 
 
-@story(4)
+@story(3)
 def refill_is_another_than_assumed(world: World) -> None:
     chance = world.chance
     size, refill, number, grace = chance.choice(
-        [(250, 1.0, 290, 4.0), (250, 2.0, 310, 3.0), (250, 100.0, 1_200, 2.5), (12_000, 3.3, 300, 1.0)]
+        [
+            (250, 1.0, 290, 4.0),
+            (250, 2.0, 310, 3.0),
+            (250, 100.0, 1_200, 2.5),
+            (12_000, 3.3, 300, 1.0),
+        ]
     )
     level = 1.0 if size == 250 else 260 / 12_000
-    service = Service(
-        world, lambda _: Size(size, refill), Latency("scattered"), start=level
-    )
+    service = Service(world, lambda _: Size(size, refill), Latency("scattered"), start=level)
     client = Client(service, "client")
     client.begin(calls_of("reads", number))
     run(world, [client])
     ideal = (number - size * level) / refill
-    check_speed(world, [client], ideal=ideal, factor=1.2, grace=grace + 1.0, refused=3.5)
+    check_speed(world, [client], ideal=ideal, factor=1.2, grace=grace, refused=1.5)
 
 
 @story(2)
@@ -332,10 +366,10 @@ def bucket_is_empty_at_first(world: World) -> None:
     client = Client(service, "client")
     client.begin(calls_of("reads", 300))
     run(world, [client])
-    check_speed(world, [client], ideal=12.0, factor=1.2, grace=2.5, refused=6.5)
+    check_speed(world, [client], ideal=12.0, factor=1.1, grace=2.0, refused=6.5)
 
 
-@story(3)
+@story(2)
 def types_hold_back_themselves(world: World) -> None:
     def size_of(key: Hashable) -> Size:
         return Size(20, window=20.0) if key == "type" else Size(200, 20)
@@ -347,10 +381,10 @@ def types_hold_back_themselves(world: World) -> None:
     run(world, [client])
     others = max(call.done_at or 0.0 for call in client.done if call.keys == ("reads",))
     world.need(others <= 7.3 * 1.5 + 3.0, "P9", f"other types were done at {others:.1f} s only")
-    check_speed(world, [client], ideal=40.0, factor=1.45, grace=3.0, refused=6.0, invariant="P9")
+    check_speed(world, [client], ideal=40.0, factor=1.1, grace=3.0, refused=2.0, invariant="P9")
 
 
-@story(3)
+@story(2)
 def long_lane_and_short_ones(world: World) -> None:
     service = Service(world, lambda _: Size(100, 10), Latency("constant", 0.1))
     client = Client(service, "client", connections=24, look_ahead=2_000)
@@ -376,7 +410,7 @@ def throttled_lane_holds_no_connection(world: World) -> None:
     world.need(others <= 200 / 8 * 0.16 * 1.3 + 1.0, "P5", f"the large one took {others:.1f} s")
 
 
-@story(3)
+@story(6)
 def urgent_calls_and_bulk(world: World) -> None:
     chance = world.chance
     service = Service(world, lambda _: Size(100, 10), Latency("scattered", 0.1))
@@ -389,7 +423,7 @@ def urgent_calls_and_bulk(world: World) -> None:
     run(world, [client])
 
 
-@story(4)
+@story(10)
 def calls_are_cancelled_and_lost(world: World) -> None:
     chance = world.chance
     size = chance.choice([10, 40, 100])
@@ -427,6 +461,12 @@ def bucket_is_first_seen_low(world: World) -> None:
     client.begin(calls_of("reads", 6))
     Rival(service, "reads", burst=60, every=4.0, begin=0.5, end=9.0)
     client.begin(calls_of("reads", 150), 40.0)
+
+    def look() -> None:
+        level = client.pacer.find_lane(("reads",)).meters[0].gauges["EASTUS"].forecast(39.0)
+        world.need(level >= 40.0, "P11", f"{level:.0f} tokens are forecast in a bucket of 250")
+
+    world.at(39.0, look)
     run(world, [client])
     took = client.ends_at - 40.0
     world.need(took <= 4.0, "P11", f"150 calls on a full bucket took {took:.1f} s")
@@ -444,14 +484,14 @@ def user_limits_the_rate(world: World) -> None:
     run(world, [client])
     names = {call.order for call in client.done if call.rate == "reads"}
     sent = [
-        float(str(event[0]))
-        for event in world.story
-        if event[2] == "send" and event[3] in names
+        float(str(event[0])) for event in world.story if event[2] == "send" and event[3] in names
     ]
     for first, begin in enumerate(sent):
         for last in range(first, len(sent)):
             most = rate * (sent[last] - begin) + rate
-            world.need(last - first + 1 <= most + 0.01, "rate", f"{last - first + 1}, of {most:.1f}")
+            world.need(
+                last - first + 1 <= most + 0.01, "rate", f"{last - first + 1}, of {most:.1f}"
+            )
     connections = number / client.pacer.connections * 0.16
     most_time = max((number - rate) / rate, connections) * 1.1 + 0.6
     world.need(sent[-1] <= most_time, "rate", f"took {sent[-1]:.1f} s, of {most_time:.1f}")
@@ -461,8 +501,8 @@ def user_limits_the_rate(world: World) -> None:
 def unused_limits_are_forgotten(world: World) -> None:
     service = Service(world, lambda _: Size(20, 2), Latency("constant", 0.1))
     client = Client(service, "client")
-    for each in range(160):
-        client.begin(calls_of(each, 2), each * 5.0)
+    for each in range(100):
+        client.begin(calls_of(each, 2), each * 8.0)
     client.begin(calls_of(0, 30), 900.0)
     run(world, [client])
     known = len(list(client.pacer.iter_meters()))
@@ -470,7 +510,7 @@ def unused_limits_are_forgotten(world: World) -> None:
     world.need(max(known, lanes) <= 60, "P10", f"{known} limits and {lanes} lanes are kept")
 
 
-@story(8)
+@story(30)
 def any_world(world: World) -> None:
     chance = world.chance
     size = chance.choice([5, 15, 50, 100, 250])
@@ -522,3 +562,123 @@ def any_world(world: World) -> None:
         else:
             Rival(service, 0, burst=size // 2, every=chance.uniform(5.0, 40.0), end=300.0)
     run(world, clients, until=30_000.0)
+
+
+@story(2)
+def lanes_take_turns(world: World) -> None:
+    chance = world.chance
+    lanes, each = chance.randrange(2, 9), chance.randrange(2, 6)
+    pacer = Pacer(ARM_RULES, connections=lanes * each)
+    urgent = chance.random() < 0.5
+    for lane in range(lanes):
+        for _ in range(each * 3):
+            pacer.submit(pacer.find_lane((lane,)), lane, 0.0, urgent=urgent)
+    going, _ = pacer.take(0.0)
+    order = [ticket.item for ticket in going]
+    world.tell("pacer", "sends", *order)
+    turns = [order[first : first + lanes] for first in range(0, len(order), lanes)]
+    world.need(all(len(set(turn)) == lanes for turn in turns), "P5", f"turns of {lanes}: {turns}")
+
+
+@story(2)
+def urgent_calls_go_before_other_lanes(world: World) -> None:
+    chance = world.chance
+    pacer = Pacer(ARM_RULES, connections=1)
+    lanes = chance.randrange(3, 12)
+    pacer.submit(pacer.find_lane(("first",)), "first", 0.0)
+    (first,), _ = pacer.take(0.0)
+    for each in range(lanes * 4):
+        pacer.submit(pacer.find_lane((each % lanes,)), "bulk", 0.0)
+    for _ in range(chance.randrange(1, 4)):
+        pacer.submit(pacer.find_lane((chance.randrange(lanes),)), "urgent", 0.0, urgent=True)
+    expected = ["urgent"] * (pacer.waiting - lanes * 4)
+    order: list[object] = []
+    waits = [first]
+    while waits:
+        first = waits.pop()
+        pacer.answered(first, 1.0, ((249, "", None),))
+        waits, _ = pacer.take(1.0)
+        order += [ticket.item for ticket in waits]
+    world.tell("pacer", "sends", *order)
+    world.need(order[: len(expected)] == expected, "P4", f"an urgent call waited: {order[:5]}")
+
+
+@story(2)
+def clock_jumps(world: World) -> None:
+    chance = world.chance
+    meter = Meter()
+    now, left = 1_000.0, 249
+    for _ in range(300):
+        if meter.wait(now) <= 0.0:
+            left = max(0, left - 1)
+            meter.succeed(now + 0.1, meter.send(now), now, left)
+        now += 0.01
+    for _ in range(4):
+        jump = chance.choice([-5.0, -100.0, 0.0, 3_600.0, 86_400.0])
+        now += jump
+        wait = meter.wait(now)
+        world.tell("clock", "jump", jump, wait)
+        world.need(wait <= 12.0, "P8", f"waits {wait:.0f} s after a jump of {jump:.0f} s")
+        now += wait + 0.001
+        sent = 0
+        while meter.wait(now) <= 0.0 and sent < 400:
+            meter.send(now)
+            sent += 1
+        world.need(1 <= sent <= 140, "P8", f"{sent} requests at once after a jump of {jump:.0f} s")
+        for each in range(sent):
+            meter.succeed(now + 0.1, meter.sent - each, now, 100)
+        now += 1.0
+
+
+def drain(world: World, pacer: Pacer, tickets: list[Ticket], now: float) -> None:
+    """Answer these calls as they are sent, until none is left."""
+    for _ in range(2_000):
+        going, again = pacer.take(now)
+        for ticket in going:
+            tickets.remove(ticket)
+            pacer.answered(ticket, now, ((249, "", None),))
+        if not going and again is None:
+            break
+        now = again or now
+    world.need(not tickets, "P0", f"{len(tickets)} calls of forgotten lanes were not sent")
+
+
+@story(2)
+def forgotten_calls_come_back(world: World) -> None:
+    chance = world.chance
+    pacer = Pacer(ARM_RULES, connections=8)
+    refused: list[Ticket] = []
+    paused: list[tuple[float, tuple[Hashable, ...]]] = []
+    now = 0.0
+    for each in range(300):
+        now += 1.0
+        if paused and now >= paused[0][0]:
+            keys = paused.pop(0)[1]
+            until = pacer.blocked_until(pacer.find_lane(keys), now)
+            world.need(until is not None, "P10", f"the pause of {keys} was forgotten")
+        lane = pacer.find_lane((each % chance.choice([60, 300]),))
+        ticket = pacer.try_send(lane, now) or pacer.submit(lane, each, now)
+        pacer.take(now)
+        if ticket.waiting:
+            pacer.cancel(ticket)
+            continue
+        is_refused = chance.random() < 0.1
+        wait = chance.choice([None, 1.0, 500.0])
+        world.tell("pacer", "call", each, is_refused and wait)
+        pacer.answered(
+            ticket, now, ((249, "", None),), (0, wait, "") if is_refused else None, chance.random()
+        )
+        if is_refused:
+            refused.append(ticket)
+            if wait == 500.0:
+                paused.append((now + 150.0, ticket.lane.keys))
+    now += chance.choice([0.0, 600.0])
+    spare = pacer.try_send(pacer.find_lane(()), now)
+    if spare is not None:
+        pacer.answered(spare, now)
+    for ticket in refused:
+        pacer.resubmit(ticket, now)
+        world.need(
+            pacer.lanes.get(("", ticket.lane.keys)) is ticket.lane, "P10", "a call kept its lane"
+        )
+    drain(world, pacer, refused, now)

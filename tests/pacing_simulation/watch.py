@@ -3,6 +3,7 @@
 The numbers are restated here, so that one that is changed by accident is found out.
 """
 
+import math
 from collections import deque
 from collections.abc import Hashable
 from typing import TYPE_CHECKING
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 URGENT_RUN = 16
 ROUNDING = 1e-9
+LOOK_EVERY = 8
+"""Events between two checks of all lanes, which would take most of the time."""
 
 
 class LimitWatch:
@@ -122,6 +125,7 @@ class LaneWatch:
                 world.see("a bulk call went after a run of urgent ones")
                 world.need(self.row >= URGENT_RUN, "P4", f"{name} was sent before urgent ones")
             passes_bulk = False
+        world.need(not passes_bulk or self.row < URGENT_RUN, "P4", f"{name} starves bulk calls")
         self.row = self.row + 1 if passes_bulk else 0
 
 
@@ -133,6 +137,7 @@ class Watch:
         self.in_flight = self.waiting = 0
         self.limits: dict[Hashable, LimitWatch] = {}
         self.lanes: dict[Hashable, LaneWatch] = {}
+        self._looks = 0
 
     def limit(self, key: Hashable) -> LimitWatch:
         known = self.limits.get(key)
@@ -177,6 +182,15 @@ class Watch:
         numbers = (self.pacer.in_flight, self.pacer.waiting)
         mine = (self.in_flight, self.waiting)
         self.world.need(numbers == mine, "P6", f"{self.name}: counts {numbers}, not {mine}")
+        self._looks += 1
+        if self._looks % LOOK_EVERY:
+            return
+        now = self.world.now
+        for lane in self.pacer.lanes.values():
+            if lane.waiting and lane.turns is None and (wait := lane.wait(now)) < math.inf:
+                wakes_at = math.inf if lane.wakes_at is None else lane.wakes_at
+                late = wakes_at - now - wait
+                self.world.need(late <= 0.05, "P0", f"{lane.keys} sleeps for {late:.3f} s too long")
 
     def end(self, call: "Call") -> None:
         self.in_flight -= 1

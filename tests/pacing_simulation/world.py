@@ -1,11 +1,10 @@
 """Virtual time, chance, the story of a seed and its first violation."""
 
-import hashlib
 import heapq
 import random
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import attrs
 
@@ -62,7 +61,7 @@ class World:
         """Count a state that the simulation must have reached."""
         self.seen[name] += 1
 
-    def violate(self, invariant: str, text: str) -> None:
+    def violate(self, invariant: str, text: str) -> NoReturn:
         """End the story because an invariant does not hold."""
         self.tell("VIOLATION", invariant, text)
         self.violation = Violation(invariant, text)
@@ -72,7 +71,3 @@ class World:
         """End the story unless something is true."""
         if not ok:
             self.violate(invariant, text)
-
-    def digest(self) -> str:
-        """Return a hash of the story."""
-        return hashlib.sha256(repr(self.story).encode()).hexdigest()[:16]

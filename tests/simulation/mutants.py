@@ -40,8 +40,11 @@ def change(package: Path, mutant: Mutant) -> None:
         path.write_text(text.replace(each.old, each.new), encoding="utf-8")
 
 
-def run(mutant: Mutant, seeds: int) -> tuple[bool, str]:
-    """Run the simulation on the changed package; tell whether the fault was found, and how."""
+def run(mutant: Mutant, seeds: int, folder: Path = HERE) -> tuple[bool, str]:
+    """Run the simulation on the changed package; tell whether the fault was found, and how.
+
+    The simulation is the `run.py` of a folder, by default the one of the single flight.
+    """
     with tempfile.TemporaryDirectory(prefix="aiomsi-mutant-") as name:
         package = Path(name) / "aiomsi"
         shutil.copytree(
@@ -50,7 +53,7 @@ def run(mutant: Mutant, seeds: int) -> tuple[bool, str]:
         change(package, mutant)
         command = [
             sys.executable,
-            str(HERE / "run.py"),
+            str(folder / "run.py"),
             "--seeds",
             str(seeds),
             "--jobs",
@@ -71,24 +74,29 @@ def run(mutant: Mutant, seeds: int) -> tuple[bool, str]:
     return True, f"{found['invariant']} after {found['seed'] + 1} seeds: {found['text']}"
 
 
-def main(arguments: Sequence[str]) -> int:
+def main(
+    arguments: Sequence[str],
+    mutants: Sequence[Mutant] = MUTANTS,
+    folder: Path = HERE,
+    seeds: int = SEEDS,
+) -> int:
     """Try all mutants and print what became of them."""
-    parser = argparse.ArgumentParser(description="Test the simulation of the single flight.")
+    parser = argparse.ArgumentParser(description="Test a simulation by known faults.")
     parser.add_argument(
-        "--seeds", type=int, default=SEEDS, help="after how many a mutant has survived"
+        "--seeds", type=int, default=seeds, help="after how many a mutant has survived"
     )
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("names", nargs="*", help="parts of the names of the mutants to try")
     options = parser.parse_args(arguments)
     chosen = [
         mutant
-        for mutant in MUTANTS
+        for mutant in mutants
         if not options.names or any(name in mutant.name for name in options.names)
     ]
     survived = 0
     with ThreadPoolExecutor(options.jobs) as pool:
         for mutant, (killed, how) in zip(
-            chosen, pool.map(lambda each: run(each, options.seeds), chosen), strict=True
+            chosen, pool.map(lambda each: run(each, options.seeds, folder), chosen), strict=True
         ):
             survived += not killed
             print(f"{'killed' if killed else 'NOT KILLED':<12}{mutant.name:<60}{how}")

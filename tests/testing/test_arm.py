@@ -8,6 +8,7 @@ from testing.embedded_client import GROUP, SUBSCRIPTION, ask, ask_arm
 from aiomsi.testing import (
     ArmBucket,
     ArmBuckets,
+    ArmLimits,
     EmbeddedAzure,
     ManualClock,
     ResourceGroup,
@@ -361,7 +362,8 @@ READS = "x-ms-ratelimit-remaining-subscription-reads"
 
 def test_remaining_requests_are_never_negative() -> None:
     manual = ManualClock()
-    with EmbeddedAzure(arm_buckets=SMALL, clock=manual.clock) as azure:
+    limits = ArmLimits(buckets=SMALL, enforced=False)
+    with EmbeddedAzure(arm_limits=limits, clock=manual.clock) as azure:
         told = [ask_arm(azure).headers[READS] for _ in range(3)]
         manual.advance(1)
         told.append(ask_arm(azure).headers[READS])
@@ -371,7 +373,7 @@ def test_remaining_requests_are_never_negative() -> None:
 
 def test_empty_bucket_with_limits_enforced_returns_429() -> None:
     manual = ManualClock()
-    with EmbeddedAzure(arm_buckets=SMALL, enforce_arm_limits=True, clock=manual.clock) as azure:
+    with EmbeddedAzure(arm_limits=ArmLimits(buckets=SMALL), clock=manual.clock) as azure:
         replies = [ask_arm(azure) for _ in range(3)]
         manual.advance(1)
         later = ask_arm(azure)
@@ -389,9 +391,7 @@ def test_empty_bucket_with_limits_enforced_returns_429() -> None:
 
 
 def test_principals_share_subscription_bucket() -> None:
-    with EmbeddedAzure(
-        arm_buckets=SMALL, enforce_arm_limits=True, clock=ManualClock().clock
-    ) as azure:
+    with EmbeddedAzure(arm_limits=ArmLimits(buckets=SMALL), clock=ManualClock().clock) as azure:
         second = azure.assign_identity()
         azure.grant(second.object_id)
         token = azure.issue_token(identity=second)
@@ -401,9 +401,7 @@ def test_principals_share_subscription_bucket() -> None:
 
 
 def test_tenant_requests_use_tenant_bucket() -> None:
-    with EmbeddedAzure(
-        arm_buckets=SMALL, enforce_arm_limits=True, clock=ManualClock().clock
-    ) as azure:
+    with EmbeddedAzure(arm_limits=ArmLimits(buckets=SMALL), clock=ManualClock().clock) as azure:
         replies = [ask_arm(azure, "/subscriptions") for _ in range(3)]
 
     assert [reply.headers["x-ms-ratelimit-remaining-tenant-reads"] for reply in replies] == [

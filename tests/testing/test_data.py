@@ -9,7 +9,7 @@ from urllib.parse import quote
 import pytest
 from testing.embedded_client import GROUP, SUBSCRIPTION, Reply, ask_arm, follow
 
-from aiomsi.testing import EmbeddedAzure, Fault, GraphLimits, ManualClock
+from aiomsi.testing import ArmLimits, EmbeddedAzure, Fault, GraphLimits, ManualClock
 
 GRAPH = "/providers/Microsoft.ResourceGraph/resources"
 KV = "2023-07-01"
@@ -167,7 +167,7 @@ def test_too_large_page_is_rejected(azure: EmbeddedAzure) -> None:
 def test_used_up_quota_is_restored_much_later() -> None:
     manual = ManualClock()
     with EmbeddedAzure(
-        clock=manual.clock, enforce_arm_limits=True, graph_limits=GraphLimits(15, 5.0)
+        clock=manual.clock, arm_limits=ArmLimits(graph=GraphLimits(15, 5.0))
     ) as azure:
         fill(azure, 2)
         query(azure, GROUPS)

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 from testing.embedded_client import GROUP, SUBSCRIPTION, Reply, ask_arm
 
-from aiomsi.testing import EmbeddedAzure, GraphLimits, ManualClock, Subscription
+from aiomsi.testing import ArmLimits, EmbeddedAzure, GraphLimits, ManualClock, Subscription
 
 SCOPE = f"/subscriptions/{SUBSCRIPTION}"
 GRAPH = "/providers/Microsoft.ResourceGraph/resources"
@@ -276,8 +276,8 @@ def test_queries_return_readable_rows() -> None:
 
 def test_quota_is_reported_and_enforced() -> None:
     clock = ManualClock()
-    limits = GraphLimits(queries=2, seconds=65)
-    with EmbeddedAzure(clock=clock.clock, graph_limits=limits, enforce_arm_limits=True) as azure:
+    limits = ArmLimits(graph=GraphLimits(queries=2, seconds=65))
+    with EmbeddedAzure(clock=clock.clock, arm_limits=limits) as azure:
         replies = [query(azure, "Resources") for _ in range(3)]
         clock.advance(64.5)
         late = query(azure, "Resources").headers["x-ms-user-quota-resets-after"]
@@ -294,7 +294,8 @@ def test_quota_is_reported_and_enforced() -> None:
 
 
 def test_quota_not_enforced_is_reported() -> None:
-    with EmbeddedAzure(graph_limits=GraphLimits(queries=1, seconds=100)) as azure:
+    limits = ArmLimits(graph=GraphLimits(queries=1, seconds=100), enforced=False)
+    with EmbeddedAzure(arm_limits=limits) as azure:
         replies = [query(azure, "Resources") for _ in range(2)]
 
     assert [(reply.status, reply.headers["x-ms-user-quota-remaining"]) for reply in replies] == [

@@ -51,8 +51,6 @@ _LONG_PAUSE = 5.0
 _LITTLE = 1.0
 _MOST_PAUSES = 1_024
 _MOST_REASON = 500
-_LONGEST_TIMER = 86_400.0
-"""Some event loops accept no infinite timer."""
 _SHORTEST_WAIT = 0.1
 
 logger = logging.getLogger("aiomsi")
@@ -70,7 +68,7 @@ class _Waiter:
         ticket: its place in the pacer.
         held_by: the limit that held the request back when it came; None without one.
         charges_pauses: whether the call's budget counts the pauses of its limits.
-        timer: ends the wait for a connection.
+        timer: ends the wait for a connection; None if nothing limits it.
         timer_since: the time at which the timer was set.
 
     """
@@ -82,8 +80,8 @@ class _Waiter:
     ticket: Ticket = attrs.field(init=False)
     held_by: object = attrs.field(default=None, init=False)
     charges_pauses: bool = attrs.field(default=False, init=False)
-    timer: asyncio.TimerHandle = attrs.field(init=False)
-    timer_since: float = attrs.field(init=False)
+    timer: asyncio.TimerHandle | None = attrs.field(default=None, init=False)
+    timer_since: float = attrs.field(default=0.0, init=False)
 
 
 @attrs.define(eq=False, repr=False)
@@ -177,7 +175,8 @@ class CallQueue:
             self.lose(waiter.ticket)
             raise
         finally:
-            waiter.timer.cancel()
+            if waiter.timer is not None:
+                waiter.timer.cancel()
             del self._waiters[waiter]
         return waiter.ticket
 
@@ -245,18 +244,20 @@ class CallQueue:
         end = self.pacer.blocked_until(lane, now)
         if end is None:
             return None
-        # A wait that fits without the random part of a pause must fit with it.
-        left = math.inf if call.bulk else self._left_of(call, now) + ARM_RULES.most_jitter
-        if call.until is not None:
-            left = min(left, call.until - asyncio.get_running_loop().time())
-        wait = end - now
-        if wait < left:
-            return None
-        limit = next(
-            key
+        limit, meter = next(
+            (key, meter)
             for key, meter in zip(lane.keys, lane.meters, strict=True)
             if meter.blocked_until(now) == end
         )
+        wait = end - now
+        left = math.inf if call.bulk else self._left_of(call, now)
+        if end == meter.paused_until:
+            # A wait that fits without the random part of the pause must fit with it.
+            left += ARM_RULES.most_jitter
+        if call.until is not None:
+            left = min(left, call.until - asyncio.get_running_loop().time())
+        if wait < left:
+            return None
         return _make_throttled_error(call, limit, wait, elapsed=now - call.began)
 
     def _record_refusal(
@@ -372,7 +373,7 @@ class CallQueue:
         # A fan-out has more calls than connections on purpose.
         excused = for_limit + for_connection if call.bulk else for_limit
         call.excused += excused - max(0.0, charged)
-        if for_limit > max(for_connection, call.longest_limit_wait):
+        if for_limit > call.longest_limit_wait:
             call.longest_limit_wait = for_limit
             if lane.group.open_since > lane.open_since:
                 call.waited_for = f"the session's rate of {lane.rate}"
@@ -383,10 +384,11 @@ class CallQueue:
         """Let a call fail after its budget, if it waits only for a connection and not in bulk."""
         call = waiter.call
         left = math.inf if call.bulk else max(self._left_of(call, now), _SHORTEST_WAIT)
-        waiter.timer_since = now
-        waiter.timer = asyncio.get_running_loop().call_later(
-            min(left, _LONGEST_TIMER), self._on_connection_timer, waiter
-        )
+        if left < math.inf:
+            waiter.timer_since = now
+            waiter.timer = asyncio.get_running_loop().call_later(
+                left, self._on_connection_timer, waiter
+            )
 
     def _left_of(self, call: Call, now: float) -> float:
         """Return the seconds of the budget that a call has left."""

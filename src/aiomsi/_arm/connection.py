@@ -101,7 +101,7 @@ class Connection:
         http: the aiohttp session in use; None before the first call and after `close`.
         closed: whether `close` was called.
         credentials: the wrapped credentials; empty before the first call.
-        queue: the queue of the requests; None before the first call.
+        queue: the queue of the requests; absent before the first call.
 
     """
 
@@ -121,7 +121,7 @@ class Connection:
     http: aiohttp.ClientSession | None = attrs.field(default=None, init=False)
     closed: bool = attrs.field(default=False, init=False)
     credentials: list[OwnCredential] = attrs.field(factory=list, init=False)
-    queue: CallQueue | None = attrs.field(default=None, init=False)
+    queue: CallQueue = attrs.field(init=False)
     _loop: asyncio.AbstractEventLoop | None = attrs.field(default=None, init=False)
     _options: dict[str, Any] = attrs.field(factory=dict, init=False)
     # Each session has its own random prefix, so that only the last digits differ by call.
@@ -208,8 +208,6 @@ class Connection:
 
         """
         task, waiting, queue = asyncio.current_task(), self._waiting, self.queue
-        if queue is None:
-            raise closed_error(ours=True)
         kinds = queue.kinds
         ticket: Ticket | None = None
         renewed = sending = False
@@ -227,6 +225,9 @@ class Connection:
                 if ticket is not None:
                     ticket.item = scoped
                 else:
+                    if self.closed:
+                        # The queue of a closed session wakes no call that comes later.
+                        raise closed_error(ours=True)
                     ticket = await queue.take_turn(call, scoped)
                     if not renewed:
                         # A token may expire or be rejected while the request waits.
@@ -342,9 +343,9 @@ class Connection:
     async def close(self) -> None:
         """Cancel the session's tasks, and close its HTTP session and credentials."""
         self.closed = True
-        if self.queue is not None:
-            self.queue.close()
         http, self.http = self.http, None
+        if http is not None:
+            self.queue.close()
         tasks, credentials = set(self._tasks), self.credentials
         # A session in which no call waits may be closed outside of an event loop.
         here = asyncio.current_task() if self._waiting else None

@@ -109,7 +109,7 @@ class Recovery:
         connection = self._connection
         if connection.is_closed:
             return False
-        if call.refused_ticket is not None and connection.queue is not None:
+        if call.refused_ticket is not None:
             # The next request waits for the limit in the queue, before all others.
             return connection.queue.may_wait(call, call.refused_ticket.lane)
         if call.until is not None and _now() + again.delay >= call.until:

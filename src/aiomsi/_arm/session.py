@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from aiomsi._arm.pager import Items
     from aiomsi._arm.protocol.attempts import ArmAttempt
     from aiomsi._arm.protocol.bulk.outcomes import Outcome, Request
+    from aiomsi._arm.protocol.pacing.stats import ArmStats
 
 _MOST_AUXILIARY = 3
 _OPERATIONS = ("reads", "writes", "deletes")
@@ -136,6 +137,18 @@ class ArmSession(Verbs):
     def correlation_id(self, value: str) -> None:
         check_headers({"x-ms-correlation-request-id": value})
         self._connection.correlation_id = value
+
+    def stats(self) -> ArmStats:
+        """Return the state of the session's queue, and of each limit that it knows.
+
+        It is a value that later calls do not change.
+        """
+        with late_import:
+            from aiomsi._arm.protocol.pacing.stats import ArmStats
+
+        # Absent before the first call.
+        queue = getattr(self._connection, "queue", None)
+        return ArmStats() if queue is None else queue.get_stats()
 
     # Lists
 

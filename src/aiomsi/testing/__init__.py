@@ -11,8 +11,17 @@ from aiomsi._util import lazy as _late
 if TYPE_CHECKING:
     from aiomsi.testing._azure import EmbeddedAzure
     from aiomsi.testing._clock import ManualClock
+    from aiomsi.testing._limits.arm_limits import (
+        ArmBucket,
+        ArmBuckets,
+        ArmLimits,
+        GraphLimits,
+        OtherClient,
+        ProviderLimit,
+    )
+    from aiomsi.testing._limits.throttle import ArmUsage
     from aiomsi.testing._server.faults import Fault, Hold
-    from aiomsi.testing._server.limits import ArmBucket, ArmBuckets, GraphLimits, ImdsLimits
+    from aiomsi.testing._server.limits import ImdsLimits
     from aiomsi.testing._server.request_log import Counts, RecordedRequest
     from aiomsi.testing._state.azure_state import (
         DEFAULT_SUBSCRIPTION_ID,
@@ -24,19 +33,23 @@ if TYPE_CHECKING:
     from aiomsi.testing._state.tokens import MissingExtraError
 else:
     _HOMES = {
-        "ArmBucket": "_server.limits",
-        "ArmBuckets": "_server.limits",
+        "ArmBucket": "_limits.arm_limits",
+        "ArmBuckets": "_limits.arm_limits",
+        "ArmLimits": "_limits.arm_limits",
+        "ArmUsage": "_limits.throttle",
         "Counts": "_server.request_log",
         "DEFAULT_SUBSCRIPTION_ID": "_state.azure_state",
         "EmbeddedAzure": "_azure",
         "Fault": "_server.faults",
-        "GraphLimits": "_server.limits",
+        "GraphLimits": "_limits.arm_limits",
         "Hold": "_server.faults",
         "Identity": "_state.azure_state",
         "ImdsLimits": "_server.limits",
         "ManualClock": "_clock",
         "MissingExtraError": "_state.tokens",
         "OperationView": "_state.operation_store",
+        "OtherClient": "_limits.arm_limits",
+        "ProviderLimit": "_limits.arm_limits",
         "RecordedRequest": "_server.request_log",
         "ResourceGroup": "_state.azure_state",
         "Subscription": "_state.azure_state",
@@ -52,6 +65,8 @@ __all__ = [
     "DEFAULT_SUBSCRIPTION_ID",
     "ArmBucket",
     "ArmBuckets",
+    "ArmLimits",
+    "ArmUsage",
     "Counts",
     "EmbeddedAzure",
     "Fault",
@@ -62,6 +77,8 @@ __all__ = [
     "ManualClock",
     "MissingExtraError",
     "OperationView",
+    "OtherClient",
+    "ProviderLimit",
     "RecordedRequest",
     "ResourceGroup",
     "Subscription",

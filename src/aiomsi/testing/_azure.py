@@ -20,8 +20,10 @@ from aiomsi.testing._arm.app import Arm
 from aiomsi.testing._arm.call import ArmState
 from aiomsi.testing._controls import Controls
 from aiomsi.testing._hosts.imds import Imds
+from aiomsi.testing._limits.arm_limits import ArmLimits
+from aiomsi.testing._limits.throttle import Throttle
 from aiomsi.testing._server.faults import FaultQueue
-from aiomsi.testing._server.limits import ArmBuckets, GraphLimits, ImdsLimits
+from aiomsi.testing._server.limits import ImdsLimits
 from aiomsi.testing._server.request_log import RequestLog
 from aiomsi.testing._server.service import HttpService, ServiceContext, imds_limiter
 from aiomsi.testing._server.thread import Port, ServerThread
@@ -61,10 +63,8 @@ class EmbeddedAzure(Controls):
         imds_latency: real seconds until IMDS responds; the request counts against the limits
             meanwhile.
         arm_latency: real seconds until ARM responds.
-        arm_buckets: sizes of ARM's token buckets; response headers report the tokens that remain.
-        graph_limits: Resource Graph's limit for queries; response headers report the quota that
-            remains.
-        enforce_arm_limits: respond 429 when a bucket is empty, or Resource Graph's quota used up.
+        arm_limits: ARM's limits; by default response headers report the remaining requests, and no
+            request is refused. `arm_limits` may be changed later.
         page_size: the largest number of items on a page of one of ARM's lists.
         resources: resources that tokens are issued for, besides ARM and the well-known ones.
         clock: the clock of tokens and limits, by default the system's.
@@ -91,9 +91,7 @@ class EmbeddedAzure(Controls):
         imds_limits: ImdsLimits | None = ImdsLimits(),  # noqa: B008  # frozen
         imds_latency: float = 0.0,
         arm_latency: float = 0.0,
-        arm_buckets: ArmBuckets = ArmBuckets(),  # noqa: B008  # frozen
-        graph_limits: GraphLimits = GraphLimits(),  # noqa: B008  # frozen
-        enforce_arm_limits: bool = False,
+        arm_limits: ArmLimits = ArmLimits(enforced=False),  # noqa: B008  # frozen
         page_size: int = 1_000,
         resources: Iterable[str] = (),
         clock: Clock | None = None,
@@ -120,12 +118,11 @@ class EmbeddedAzure(Controls):
             wall=clock.wall,
             monotonic=clock.monotonic,
             page_size=page_size,
-            enforce_limits=enforce_arm_limits,
-            graph_limits=graph_limits,
+            throttle=Throttle(arm_limits, clock.monotonic, clock.wall),
         )
         super().__init__(state, authority, imds, context)
         self.set_token_lifetime(token_lifetime)
-        arm = Arm(state, authority, arm_buckets)
+        arm = Arm(state, authority)
         names = () if isinstance(tls, bool) else tuple(tls)
         hosts = imds_host or host, arm_host or host
         self._certificates = (

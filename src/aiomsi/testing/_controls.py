@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from aiomsi.testing._arm.call import ArmState
 from aiomsi.testing._arm.controls import ArmControls
 from aiomsi.testing._hosts.imds import Imds
+from aiomsi.testing._limits.limit_controls import LimitControls
 from aiomsi.testing._server.counter import call_in_loop
 from aiomsi.testing._server.faults import Fault, Hold
 from aiomsi.testing._server.request_log import Counts, RecordedRequest, check_service
@@ -33,7 +34,7 @@ from aiomsi.testing._state.tokens import TokenAuthority
 _ARM = "https://management.azure.com/"
 
 
-class Controls(ArmControls, ABC):
+class Controls(ArmControls, LimitControls, ABC):
     """The controls of `EmbeddedAzure`."""
 
     def __init__(
@@ -179,8 +180,9 @@ class Controls(ArmControls, ABC):
         return self._context.request_log.requests
 
     def reset_counts(self) -> None:
-        """Clear the counts and the recorded requests."""
+        """Clear the counts, `arm_usage` and the recorded requests."""
         self._context.request_log.reset()
+        self._arm.throttle.reset_usage()
 
     def inject(
         self, service: str, fault: Fault, times: int | None = 1, path: str | None = None

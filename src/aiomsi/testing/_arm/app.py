@@ -12,6 +12,8 @@ import time
 import uuid
 from collections.abc import Mapping
 
+import attrs
+
 from aiomsi.testing._arm.call import ArmCall, ArmState, RefusedError, Route
 from aiomsi.testing._arm.errors import (
     make_error,
@@ -20,7 +22,6 @@ from aiomsi.testing._arm.errors import (
     make_wrong_tenant,
 )
 from aiomsi.testing._arm.routes import ROUTES
-from aiomsi.testing._server.limits import ArmBucket, ArmBuckets, TokenBucket
 from aiomsi.testing._server.messages import Answer, Asked, json_answer
 from aiomsi.testing._state.api_versions import ARM_VERSIONS
 from aiomsi.testing._state.azure_state import TENANT_ID
@@ -28,9 +29,7 @@ from aiomsi.testing._state.paths import ResourcePath, fold_path, parse_subscript
 from aiomsi.testing._state.tokens import Caller, RejectedTokenError, TokenAuthority
 
 _API_VERSION = re.compile(r"\d{4}-\d\d(-\d\d)?(-[a-z.0-9]+)?", re.IGNORECASE)
-_BUCKETS = {"GET": "reads", "HEAD": "reads", "DELETE": "deletes"}
 _VERBS = {"GET": "read", "HEAD": "read", "DELETE": "delete"}
-_REMAINING_PREFIX = "x-ms-ratelimit-remaining-"
 _MAX_AUXILIARY_TOKENS = 3
 _COMMON_HEADERS = {
     "Cache-Control": "no-cache",
@@ -48,11 +47,9 @@ class Arm:
     tenant and the caller's role, and calls the handler of the route.
     """
 
-    def __init__(self, state: ArmState, authority: TokenAuthority, buckets: ArmBuckets) -> None:
+    def __init__(self, state: ArmState, authority: TokenAuthority) -> None:
         self._state = state
         self._authority = authority
-        self._sizes = buckets
-        self._buckets: dict[tuple[str, ...], TokenBucket] = {}
 
     def failure(self, status: int) -> Answer:
         """Return the error response of an injected fault, in a resource provider's form."""
@@ -61,7 +58,9 @@ class Arm:
 
     def add_headers(self, request: Asked, response: Answer) -> Answer:
         """Add the headers that every ARM response has; drop the body of a response to HEAD."""
-        headers = {**_COMMON_HEADERS, **self._make_request_ids(request.headers), **response.headers}
+        region = response.region or self._state.throttle.choose_region()
+        ids = self._make_request_ids(request.headers, region)
+        headers = {**_COMMON_HEADERS, **ids, **response.headers}
         return Answer(response.status, b"" if request.method == "HEAD" else response.body, headers)
 
     def answer(self, request: Asked) -> Answer:
@@ -116,62 +115,30 @@ class Arm:
         )
 
     def _charge_and_call(self, call: ArmCall, route: Route) -> Answer:
-        """Charge the request to its buckets, check the caller's role, and call the handler."""
-        remaining, refusal = self._charge(call, call.path)
-        response = refusal or _check_access(call, route) or _call_handler(call, route)
-        if response.status >= 400 or any(
-            name.startswith(_REMAINING_PREFIX) for name in response.headers
-        ):
-            return response
-        return Answer(response.status, response.body, {**response.headers, **remaining})
-
-    def _charge(self, call: ArmCall, path: str) -> tuple[Mapping[str, str], Answer | None]:
-        kind = _BUCKETS.get(call.request.method, "writes")
-        size: ArmBucket = getattr(self._sizes, kind)
-        principal = call.caller.object_id
-        subscription_id = parse_subscription_id(path)
-        if subscription_id is None:
-            keyed = {f"tenant-{kind}": self._get_bucket(size, 1, kind, "", principal)}
-        else:
-            subscription = subscription_id.lower()
-            keyed = {
-                f"subscription-{kind}": self._get_bucket(size, 1, kind, subscription, principal),
-                f"subscription-global-{kind}": self._get_bucket(
-                    size, self._sizes.global_factor, kind, subscription
-                ),
-            }
-        now = self._state.monotonic()
-        empty = [bucket for bucket in keyed.values() if not bucket.take(now)]
-        remaining = {
-            _REMAINING_PREFIX + name: str(bucket.remaining) for name, bucket in keyed.items()
-        }
-        if not empty or not self._state.enforce_limits:
-            return remaining, None
-        seconds = max(bucket.wait for bucket in empty)
-        scope, code = (
-            (f"subscription '{subscription_id}'", "SubscriptionRequestsThrottled")
-            if subscription_id
-            else ("this tenant", "TenantRequestsThrottled")
+        """Charge the request to its limits, check the caller's role, and call the handler."""
+        request = call.request
+        region, counts, refusal, tally = self._state.throttle.charge(
+            request.method,
+            call.path,
+            call.caller.object_id,
+            use_graph=request.parameter("useresourcegraph") == "true",
         )
-        text = (
-            f"Number of '{kind[:-1]}' requests for {scope} actor '{principal}' exceeded. "
-            f"Please try again after '{seconds}' seconds."
-        )
-        return remaining, make_error(429, code, text, {"Retry-After": str(seconds), **remaining})
+        if refusal is not None:
+            return attrs.evolve(refusal, region=region)
+        response = _check_access(call, route) or _call_handler(call, route)
+        if response.status >= 400:
+            tally.refused_by_providers += response.status == 429
+            return attrs.evolve(response, region=region)
+        headers = {**counts, **response.headers}
+        return Answer(response.status, response.body, headers, region)
 
-    def _get_bucket(self, size: ArmBucket, factor: float, *key: str) -> TokenBucket:
-        bucket = self._buckets.get(key)
-        if bucket is None:
-            bucket = self._buckets[key] = TokenBucket(size, self._state.monotonic(), factor)
-        return bucket
-
-    def _make_request_ids(self, headers: Mapping[str, str]) -> dict[str, str]:
+    def _make_request_ids(self, headers: Mapping[str, str], region: str) -> dict[str, str]:
         request_id = str(uuid.uuid4())
         moment = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(self._state.wall()))
         ids = {
             "x-ms-request-id": request_id,
             "x-ms-correlation-request-id": headers.get("x-ms-correlation-request-id", request_id),
-            "x-ms-routing-request-id": f"WESTUS:{moment}:{request_id}",
+            "x-ms-routing-request-id": f"{region}:{moment}:{request_id}",
         }
         client_id = headers.get("x-ms-client-request-id")
         if client_id and headers.get("x-ms-return-client-request-id", "").lower() == "true":

@@ -10,7 +10,8 @@ from typing import Any
 import attrs
 
 from aiomsi.testing._arm.errors import make_error
-from aiomsi.testing._server.limits import GraphLimits, QuotaWindow
+from aiomsi.testing._limits.buckets import QuotaWindow
+from aiomsi.testing._limits.throttle import Throttle
 from aiomsi.testing._server.messages import Answer, Asked
 from aiomsi.testing._state.azure_state import AzureState
 from aiomsi.testing._state.operation_store import OperationStore
@@ -82,8 +83,7 @@ class ArmState:
         wall: clock of dates; returns seconds since the epoch.
         monotonic: clock of limits.
         page_size: most items on a page of a list.
-        enforce_limits: whether requests beyond a limit get 429.
-        graph_limits: limits of Resource Graph.
+        throttle: limits, and the state of their buckets.
         graph_quotas: remaining quota of Resource Graph by principal.
         graph_faults: faults of Resource Graph's pages.
         etag_styles: style of the etags by lower-case resource type.
@@ -102,8 +102,7 @@ class ArmState:
     wall: Callable[[], float]
     monotonic: Callable[[], float]
     page_size: int
-    enforce_limits: bool
-    graph_limits: GraphLimits
+    throttle: Throttle
     graph_quotas: dict[str, QuotaWindow] = attrs.field(factory=dict)
     graph_faults: GraphFaults = attrs.field(factory=GraphFaults)
     etag_styles: dict[str, EtagStyle] = attrs.field(factory=dict)

@@ -18,10 +18,11 @@ from typing import Any
 
 from aiomsi.testing._arm.call import ArmCall, RefusedError
 from aiomsi.testing._arm.checks import check_type
-from aiomsi.testing._arm.errors import make_error
 from aiomsi.testing._arm.subscriptions import get_readable_subscriptions
 from aiomsi.testing._kql.parser import QueryError, Row, Table, parse_stages, run_query
-from aiomsi.testing._server.limits import QuotaWindow
+from aiomsi.testing._limits.buckets import QuotaWindow
+from aiomsi.testing._limits.provider_windows import make_quota_headers
+from aiomsi.testing._limits.throttle_errors import refuse_by_quota
 from aiomsi.testing._server.messages import Answer, json_answer
 from aiomsi.testing._state.azure_state import SubscriptionState
 from aiomsi.testing._state.paths import ResourcePath
@@ -71,26 +72,19 @@ def _take_quota(call: ArmCall) -> dict[str, str]:
     now = state.monotonic()
     quota = state.graph_quotas.get(principal)
     if quota is None:
-        quota = state.graph_quotas[principal] = QuotaWindow(state.graph_limits, now)
+        limit = state.throttle.limits.graph
+        quota = state.graph_quotas[principal] = QuotaWindow(limit.queries, limit.seconds, now)
         ends = state.graph_faults.quota_ends
         if ends is not None and ends > now:
             quota.use_up(ends)
     admitted = quota.take(now)
-    minutes, seconds = divmod(quota.resets_after(now), 60)
-    headers = {
-        "x-ms-user-quota-remaining": str(quota.remaining),
-        "x-ms-user-quota-resets-after": f"{minutes // 60:02}:{minutes % 60:02}:{seconds:02}",
+    headers = make_quota_headers(quota, now) | {
         "x-ms-ratelimit-remaining-tenant-resource-requests": str(quota.remaining),
         "x-ms-resource-graph-request-duration": "0:00:00:00.0100000",
     }
-    if admitted or not state.enforce_limits:
+    if admitted or not state.throttle.limits.enforced:
         return headers
-    text = (
-        "The quota of queries is used up. "
-        "It is restored after the time in x-ms-user-quota-resets-after."
-    )
-    details = [{"code": "RateLimiting", "message": text}]
-    raise RefusedError(make_error(429, "RateLimiting", text, headers, details=details))
+    raise RefusedError(refuse_by_quota(headers))
 
 
 def _make_bad_request(call: ArmCall, code: str, text: str) -> RefusedError:

@@ -56,11 +56,20 @@ class Asked:
 
 @attrs.frozen
 class Answer:
-    """A response: status, body and headers; the HTTP server adds the date."""
+    """A response; the HTTP server adds the date.
+
+    Attributes:
+        status: status of the response.
+        body: content.
+        headers: headers that this response has, besides those of every response.
+        region: region of ARM's front door that received the request; empty if no limit was charged.
+
+    """
 
     status: int
     body: bytes = b""
     headers: Mapping[str, str] = attrs.field(factory=dict)
+    region: str = ""
 
 
 def json_answer(status: int, value: object, headers: Mapping[str, str] | None = None) -> Answer:

@@ -140,13 +140,14 @@ class HttpService:
         return self._response(_encode(answer, fault.encoding) if fault.kind == "encode" else answer)
 
     async def _answer(self, asked: Asked, refusal: Answer | None) -> Answer:
-        if refusal is None and self._latency:
-            await asyncio.sleep(self._latency)
-        answer = refusal or self._protocol.answer(asked)
+        # Before the latency, because ARM charges a request to its limits on arrival.
+        answer = self._protocol.add_headers(asked, refusal or self._protocol.answer(asked))
         name = _COUNTED_AS.get((self._service, answer.status))
         if name is not None:
             self._context.request_log.count(name)
-        return self._protocol.add_headers(asked, answer)
+        if refusal is None and self._latency:
+            await asyncio.sleep(self._latency)
+        return answer
 
     def _fault_answer(self, asked: Asked, fault: Fault) -> Answer:
         match fault.body:

@@ -75,6 +75,7 @@ def test_forecast_of_an_empty_bucket_is_trusted_for_longer() -> None:
 def test_clock_that_steps_back_takes_no_token() -> None:
     gauge = make_gauge(2)
     assert wait(gauge, NOW - 500.0, heard_at=NOW) == pytest.approx(0.2)
+    assert wait(gauge, NOW - 499.8, heard_at=NOW) == 0.0
 
 
 def test_lower_count_is_believed_at_once() -> None:

@@ -82,8 +82,9 @@ class Gauge:
         if self.resets_at is not None:
             # The rest of a window is lost at its end, so no reserve is kept.
             return 0.0 if self.level >= self.cost * unseen + 1.0 else self.resets_at - now
-        # A clock that steps back must not empty the bucket.
-        missing = self.cost * (unseen + 1) + self.rules.reserve - self.forecast(max(now, self.at))
+        # A step of the clock backwards counts as no time.
+        self.at = min(self.at, now)
+        missing = self.cost * (unseen + 1) + self.rules.reserve - self.forecast(now)
         if missing <= _ROUNDING:
             return 0.0
         # A wrong forecast would never be corrected, as only a response does that.

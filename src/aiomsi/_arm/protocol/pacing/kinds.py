@@ -14,7 +14,7 @@ https://learn.microsoft.com/azure/azure-resource-manager/management/request-limi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import attrs
@@ -34,6 +34,7 @@ _ROUTING_ID = istr("x-ms-routing-request-id")
 _PREFIX = "x-ms-ratelimit-remaining-"
 _POLICIES = f"{_PREFIX}resource"
 _OPERATIONS = frozenset({"reads", "writes", "deletes"})
+_GRAPH = "esourceGraph="
 _BY_GRAPH = "useresourcegraph=true"
 """Resource Graph serves a GET with this parameter, and its quota counts it."""
 _MOST_KINDS = 4_096
@@ -43,7 +44,7 @@ _MOST_NOTES = 1_024
 _READ_ALL_EVERY = 64
 """Responses of a `ScopedKind`, of which one is searched for limits that the others lack."""
 _SEARCH_EVERY = 8
-"""The same while no response of the kind has named a limit."""
+"""The same while no response of the kind has named a limit, and for the global limit."""
 _MOST_DIGITS = 10
 
 
@@ -107,7 +108,7 @@ class Kind:
         operation: the class of operation by which ARM counts the kind.
         draws: the limits, sorted by name; at first a guess.
         is_known: whether a response has named the limits.
-        last_named: the limits that the last searched response named.
+        last_named: the limits that the last response named.
         version: the number of times that the limits have changed, in some scope.
 
     """
@@ -132,9 +133,8 @@ class ScopedKind:
         kind: the kind.
         scope: as `Limit.scope`.
         keys: the limits that a request waits for.
-        draws: the limits to read from a response. All but a last, global one belong to the first
-            `keys`, in the same order; the other keys have no header.
-        has_global: whether `draws` ends with a global limit that no request waits for.
+        draws: the limits of the first `keys`, in the same order; the other keys have no header.
+        shared: a global limit that no request waits for; None without one.
         has_windows: whether a limit is full again at a known time.
         uncounted: None for each key without a header.
         version: `Kind.version` when this value was made.
@@ -148,7 +148,7 @@ class ScopedKind:
     scope: str
     keys: tuple[Limit, ...]
     draws: tuple[Draw, ...]
-    has_global: bool
+    shared: Draw | None
     has_windows: bool
     uncounted: tuple[None, ...]
     version: int
@@ -172,12 +172,28 @@ class Kinds:
     unwaited: dict[Limit, int] = attrs.field(factory=dict, init=False)
     _kinds: dict[tuple[str, ...], Kind] = attrs.field(factory=dict, init=False)
     _scoped: dict[tuple[str, ...], ScopedKind] = attrs.field(factory=dict, init=False)
+    # The same by verb, form and the URL up to the resource's name.
+    _near: dict[tuple[str, int, bool, str], ScopedKind] = attrs.field(factory=dict, init=False)
     # Limits without a header that a kind has in one scope, and global limits to wait for.
     _further: dict[tuple[str, Kind], tuple[Limit, ...]] = attrs.field(factory=dict, init=False)
     _tight: dict[Limit, None] = attrs.field(factory=dict, init=False)
 
     def find(self, method: str, url: str) -> ScopedKind:
         """Return the kind of a request, in its scope; `url` is complete."""
+        # Resources with the same parent are of one kind. After an odd number of slashes, the last
+        # segment is no name of a resource but a type or an action.
+        end = url.find("?")
+        if end < 0:
+            end = len(url)
+        odd = url.count("/", 0, end) & 1
+        near = method, odd, _GRAPH in url, url[: end if odd else url.rfind("/", 0, end)]
+        scoped = self._near.get(near)
+        if scoped is None or scoped.version != scoped.kind.version:
+            _make_room(self._near, _MOST_SCOPED)
+            scoped = self._near[near] = self._find_slowly(method, url)
+        return scoped
+
+    def _find_slowly(self, method: str, url: str) -> ScopedKind:
         address, _, query = url.lower().partition("?")
         parts = address.split("/", 5)
         scope = parts[4] if len(parts) > 4 and parts[3] == "subscriptions" else ""
@@ -203,22 +219,25 @@ class Kinds:
 
         """
         region = headers.get(_ROUTING_ID, "").partition(":")[0]
-        scoped.responses += 1
-        if scoped.responses % _READ_ALL_EVERY == 1:
+        scoped.responses = responses = scoped.responses + 1
+        if responses % _READ_ALL_EVERY == 1:
             return region, self._read_slowly(scoped, headers, region, wall, good=good)
-        counts: list[Count] = []
+        counts: list[Count | None] = []
         for draw in scoped.draws:
             text = headers.get(draw.header, "")
             if draw.before:
                 text = text.partition(draw.before)[2].partition(",")[0]
             if draw.resets or not text.isdecimal() or len(text) > _MOST_DIGITS:
-                if not scoped.kind.is_known and scoped.responses % _SEARCH_EVERY:
+                if not scoped.kind.is_known and responses % _SEARCH_EVERY:
                     return region, [None] * len(scoped.keys)
                 return region, self._read_slowly(scoped, headers, region, wall, good=good)
             counts.append((int(text), region, None))
-        if scoped.has_global and counts.pop()[0] < min(counts)[0]:
-            self._wait_for_global(scoped)
-        return region, [*counts, *scoped.uncounted]
+        scoped.kind.last_named = scoped.kind.draws
+        if not responses % _SEARCH_EVERY:
+            self._compare_global(scoped, headers, counts)
+        if scoped.uncounted:
+            counts += scoped.uncounted
+        return region, counts
 
     def add_limit(self, scoped: ScopedKind, limit: Limit) -> None:
         """Make a limit, which a 429 has shown, one of the limits of a kind in a scope."""
@@ -243,13 +262,13 @@ class Kinds:
         ]
         further = self._further.get((scope, kind), ())
         if not self.paces:
-            waited, further = [], ()
+            return ScopedKind(kind, scope, (), (), None, False, (), kind.version)
         return ScopedKind(
             kind,
             scope,
             keys=(*(limits[draw] for draw in waited), *further),
-            draws=(*waited, *[draw for draw in kind.draws if draw not in waited][:1]),
-            has_global=len(waited) < len(kind.draws),
+            draws=tuple(waited),
+            shared=next((draw for draw in kind.draws if draw not in waited), None),
             has_windows=any(draw.resets for draw in waited),
             uncounted=(None,) * len(further),
             version=kind.version,
@@ -279,11 +298,7 @@ class Kinds:
             self._learn(scoped.kind, sorted(found, key=_by_name))
         counts = {(draw.name, draw.owner): count for draw, count in found.items()}
         waited = [counts.get((limit.name, limit.owner)) for limit in scoped.keys]
-        if scoped.has_global:
-            shared = scoped.draws[-1]
-            least = min((count[0] for count in waited if count is not None), default=0)
-            if counts.get((shared.name, shared.owner), (least,))[0] < least:
-                self._wait_for_global(scoped)
+        self._compare_global(scoped, headers, waited)
         return waited
 
     def _learn(self, kind: Kind, draws: list[Draw]) -> None:
@@ -292,17 +307,24 @@ class Kinds:
             draws = [attrs.evolve(draw, is_global=False) for draw in draws]
         named = tuple(draws)
         # Responses that alternate between two sets of limits would move the waiting calls each
-        # time, so that another set must be named twice in a row.
-        if kind.draws != named and (not kind.is_known or kind.last_named == named):
+        # time, so that another set must be named twice in a row, unless it only has more limits.
+        is_sure = not kind.is_known or kind.last_named == named or set(named) > set(kind.draws)
+        if kind.draws != named and is_sure:
             kind.draws = named
             kind.version += 1
         kind.is_known, kind.last_named = True, named
 
-    def _wait_for_global(self, scoped: ScopedKind) -> None:
-        shared = scoped.draws[-1]
-        _make_room(self._tight, _MOST_NOTES)
-        self._tight[Limit(scoped.scope, shared.name, shared.owner)] = None
-        scoped.kind.version += 1
+    def _compare_global(
+        self, scoped: ScopedKind, headers: Mapping[str, str], counts: Sequence[Count | None]
+    ) -> None:
+        """Let requests wait for the global limit, if its count is below the others."""
+        shared = scoped.shared
+        text = "" if shared is None else headers.get(shared.header, "")
+        others = [count[0] for count in counts if count is not None]
+        if shared is not None and text.isdecimal() and int(text) < min(others, default=0):
+            _make_room(self._tight, _MOST_NOTES)
+            self._tight[Limit(scoped.scope, shared.name, shared.owner)] = None
+            scoped.kind.version += 1
 
 
 def _by_name(draw: Draw) -> tuple[str, str]:
@@ -334,6 +356,7 @@ def _make_draw(header: str, remaining: Remaining, kind: Kind) -> Draw:
         return Draw(policy, "", istr(header), before=f"/{policy};")
     if bucket.scope == "user":
         return Draw("user-quota", "", istr(header), resets=resets)
-    name = header.removeprefix(_PREFIX)
+    # Without its prefix, a header's name also has the window, as in "resource-requests-pt5m".
+    name = header.removeprefix(_PREFIX).removeprefix("x-").removesuffix("-remaining")
     owner = "" if bucket.operations in _OPERATIONS else kind.type
     return Draw(name, owner, istr(header), resets=resets, is_global=bucket.scope == "global")

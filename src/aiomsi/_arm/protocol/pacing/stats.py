@@ -76,7 +76,7 @@ class ArmStats:
 
     Attributes:
         connections: number of requests under way.
-        most_connections: number of requests that may be under way at once.
+        most_connections: number of requests that may be under way at once; 0 before the first call.
         waiting: number of calls that wait for their turn.
         limit_wait: seconds that calls have waited for limits, in all, without pauses.
         pause_wait: seconds that calls have waited for pauses after a 429, in all.
@@ -88,12 +88,12 @@ class ArmStats:
 
     """
 
-    connections: int
-    most_connections: int
-    waiting: int
-    limit_wait: float
-    pause_wait: float
-    connection_wait: float
-    refusals: Mapping[str, int]
-    responses: Mapping[str, int]
-    limits: tuple[LimitStats, ...]
+    connections: int = 0
+    most_connections: int = 0
+    waiting: int = 0
+    limit_wait: float = 0.0
+    pause_wait: float = 0.0
+    connection_wait: float = 0.0
+    refusals: Mapping[str, int] = attrs.field(factory=dict)
+    responses: Mapping[str, int] = attrs.field(factory=dict)
+    limits: tuple[LimitStats, ...] = ()

@@ -1,0 +1,886 @@
+"""The queue before the connections: turns, waits, pauses, and their ends."""
+
+import asyncio
+import logging
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
+
+import aiohttp
+import attrs
+import pytest
+from arm_server import GROUP, VERSION, Asked, Says, Tokens, canned, error, session
+from loops import PATIENCE, until
+
+from aiomsi import (
+    ArmConnectionError,
+    ArmRetry,
+    ArmSession,
+    ConfigurationError,
+    CredentialError,
+    ThrottledError,
+    UsageError,
+)
+from aiomsi._arm import call_queue
+from aiomsi._arm import http as _http
+from aiomsi._arm.call import Call
+from aiomsi._arm.call_queue import CallQueue
+from aiomsi._arm.protocol.request import Options
+from aiomsi.testing import ManualClock
+
+pytestmark = pytest.mark.anyio
+
+SUBSCRIPTION = GROUP.split("/")[2]
+OTHER = "/subscriptions/99999999-2222-3333-4444-5555555555bb/resourceGroups/Other"
+READS = "x-ms-ratelimit-remaining-subscription-reads"
+PLENTY = {READS: "249", "x-ms-routing-request-id": "EASTUS2:1"}
+TOKENS_TEXT = (
+    f"Number of 'read' requests for subscription '{SUBSCRIPTION}' actor 'me' exceeded. "
+    "Please try again after '10' seconds after additional tokens are available."
+)
+THROTTLED = Says(429, error("SubscriptionRequestsThrottled", TOKENS_TEXT))
+
+
+@attrs.define(eq=False)
+class Gate:
+    """A server that holds each request until it is released, and responds in one way.
+
+    Attributes:
+        says: the response; or one for each path.
+        arrived: the paths of the requests, in order.
+        held: the requests that wait, by path.
+
+    """
+
+    says: Says | Mapping[str, Says] = attrs.field(factory=lambda: Says(body={}, headers=PLENTY))
+    arrived: list[str] = attrs.field(factory=list)
+    held: list[tuple[str, asyncio.Event]] = attrs.field(factory=list)
+    open: bool = False
+
+    async def answer(self, asked: Asked) -> Says:
+        path = asked.target.partition("?")[0]
+        self.arrived.append(path)
+        if not self.open:
+            event = asyncio.Event()
+            self.held.append((path, event))
+            await event.wait()
+        return self.says if isinstance(self.says, Says) else self.says[path]
+
+    def release(self, number: int = 1) -> None:
+        """Respond to the requests that have waited longest."""
+        for _, event in self.held[:number]:
+            event.set()
+        del self.held[:number]
+
+    def release_all(self) -> None:
+        self.open = True
+        self.release(len(self.held))
+
+
+@asynccontextmanager
+async def gated(
+    connections: int | None = 1,
+    gate: Gate | None = None,
+    serve: Callable[[Asked], Awaitable[Says]] | None = None,
+    **options: Any,
+) -> AsyncIterator[tuple[Gate, ArmSession]]:
+    """Run a server with a gate, and a session with so many connections."""
+    gate = gate or Gate()
+    options.setdefault("clock", ManualClock().clock)
+    async with canned() as server:
+        server.answers = _Endless(serve or gate.answer)
+        with pytest.MonkeyPatch.context() as patch:
+            if connections is not None:
+                patch.setattr(_http, "_MOST_CONNECTIONS", connections)
+            async with session(server, **options) as arm:
+                try:
+                    yield gate, arm
+                finally:
+                    gate.release_all()
+        server.answers = []
+
+
+class _Endless(list[Any]):
+    """A list of responses that does not run out."""
+
+    def __init__(self, answer: Any) -> None:
+        super().__init__([answer])
+
+    def pop(self, _: Any = 0) -> Any:
+        return self[0]
+
+
+def queue_of(arm: ArmSession) -> CallQueue:
+    return arm._connection.queue
+
+
+def start(arm: ArmSession, path: str, **options: Any) -> asyncio.Task[Any]:
+    return asyncio.ensure_future(arm.get(path, api_version=VERSION, **options))
+
+
+async def send(arm: ArmSession, path: str, *, bulk: bool = False, method: str = "GET") -> Call:
+    """Send a call as `fan_out` does, and return it."""
+    call = arm._make_call(method, path, Options(VERSION))
+    call.bulk = bulk
+    await arm._sender.send(call)
+    return call
+
+
+def is_idle(arm: ArmSession) -> bool:
+    """Return whether no connection, limit or place in the queue is taken."""
+    queue = queue_of(arm)
+    meters = [meter for _, meter in queue.pacer.iter_meters()]
+    return (
+        queue.pacer.in_flight == queue.pacer.waiting == len(queue._waiters) == 0
+        and not any(meter.in_flight for meter in meters)
+        and (queue._timer is None or queue._timer.done())
+    )
+
+
+async def started(arm: ArmSession, gate: Gate, paths: list[str], **options: Any) -> list[Any]:
+    """Start calls one after the other, until each is sent or waits."""
+    calls = []
+    for path in paths:
+        known = arm.stats().waiting + len(gate.arrived)
+        calls.append(start(arm, path, **options))
+        await until(partial(_has_more, arm, gate, known))
+    return calls
+
+
+def _has_more(arm: ArmSession, gate: Gate, known: int) -> bool:
+    return arm.stats().waiting + len(gate.arrived) > known
+
+
+def _has_arrived(gate: Gate, number: int) -> bool:
+    return len(gate.arrived) == number
+
+
+# Order
+
+
+@pytest.mark.parametrize("pacing", [True, False])
+async def test_calls_are_sent_in_the_order_in_which_they_came(pacing: bool) -> None:
+    async with gated(pacing=pacing) as (gate, arm):
+        calls = await started(arm, gate, [f"{GROUP}{number}" for number in range(6)])
+        for number in range(6):
+            await until(partial(_has_arrived, gate, number + 1))
+            gate.release()
+            await calls[number]
+        assert gate.arrived == [f"{GROUP}{number}" for number in range(6)]
+        assert is_idle(arm)
+
+
+async def test_caller_that_comes_back_does_not_overtake() -> None:
+    async with gated() as (gate, arm):
+
+        async def again() -> None:
+            await arm.get(f"{GROUP}0", api_version=VERSION)
+            await arm.get(f"{GROUP}9", api_version=VERSION)
+
+        back = asyncio.ensure_future(again())
+        await until(lambda: len(gate.arrived) == 1)
+        waiting = await started(arm, gate, [f"{GROUP}{number}" for number in (1, 2)])
+        gate.release_all()
+        await asyncio.gather(back, *waiting)
+        assert gate.arrived == [f"{GROUP}{number}" for number in (0, 1, 2, 9)]
+
+
+async def test_subscriptions_take_turns() -> None:
+    async with gated() as (gate, arm):
+        first = await started(arm, gate, [f"{GROUP}{number}" for number in range(9)])
+        second = await started(arm, gate, [f"{OTHER}{number}" for number in range(3)])
+        gate.release_all()
+        await asyncio.gather(*first, *second)
+        order = [path.startswith(OTHER) for path in gate.arrived]
+        assert order.index(True) <= 2
+        assert order[:7].count(True) == 3
+
+
+async def test_single_calls_go_before_bulk() -> None:
+    async with gated() as (gate, arm):
+        held = start(arm, f"{GROUP}held")
+        await until(lambda: bool(gate.arrived))
+        bulk = [asyncio.ensure_future(send(arm, f"{GROUP}{n}", bulk=True)) for n in range(3)]
+        await until(lambda: arm.stats().waiting == 3)
+        single = start(arm, f"{GROUP}single")
+        await until(lambda: arm.stats().waiting == 4)
+        gate.release_all()
+        await asyncio.gather(held, single, *bulk)
+        assert gate.arrived[1] == f"{GROUP}single"
+
+
+async def test_polls_go_before_bulk() -> None:
+    manual = ManualClock()
+    record = f"{GROUP}/providers/Microsoft.KeyVault/operations/1"
+    gate = Gate()
+    async with gated(gate=gate, clock=manual.clock) as (_, arm):
+        url = f"{arm.cloud.resource_manager}{record}?api-version={VERSION}"
+        gate.says = {
+            GROUP: Says(202, headers={"Azure-AsyncOperation": url}),
+            record: Says(body={"status": "Succeeded"}),
+            f"{GROUP}b": Says(),
+        }
+        begun = asyncio.ensure_future(arm.begin("DELETE", GROUP, api_version=VERSION))
+        await until(lambda: len(gate.held) == 1)
+        gate.release()
+        operation = await begun
+        bulk = [asyncio.ensure_future(send(arm, f"{GROUP}b", bulk=True)) for _ in range(3)]
+        await until(lambda: len(gate.held) == 1 and arm.stats().waiting == 2)
+        result = asyncio.ensure_future(operation.result())
+        await manual.sleeping()
+        manual.advance(60)
+        await until(lambda: arm.stats().waiting == 3)
+        gate.release_all()
+        await asyncio.gather(result, *bulk)
+        assert gate.arrived[2] == record
+
+
+# Cancellation
+
+
+async def test_cancelled_waiting_call_is_not_sent() -> None:
+    async with gated() as (gate, arm):
+        calls = await started(arm, gate, [f"{GROUP}{number}" for number in range(4)])
+        calls[1].cancel()
+        calls[2].cancel()
+        gate.release_all()
+        ends = await asyncio.gather(*calls, return_exceptions=True)
+        assert [type(end) for end in ends] == [
+            dict,
+            asyncio.CancelledError,
+            asyncio.CancelledError,
+            dict,
+        ]
+        assert gate.arrived == [f"{GROUP}0", f"{GROUP}3"]
+        assert is_idle(arm)
+
+
+async def test_cancelled_request_gives_its_connection_to_the_next() -> None:
+    async with gated() as (gate, arm):
+        calls = await started(arm, gate, [f"{GROUP}{number}" for number in range(2)])
+        calls[0].cancel()
+        await until(lambda: len(gate.arrived) == 2)
+        gate.release_all()
+        ends = await asyncio.gather(*calls, return_exceptions=True)
+        assert [type(end) for end in ends] == [asyncio.CancelledError, dict]
+        assert is_idle(arm)
+
+
+@pytest.mark.parametrize("first", ["turn", "cancellation"])
+async def test_turn_that_meets_a_cancellation_goes_to_the_next(first: str) -> None:
+    async with gated() as (gate, arm):
+        calls = await started(arm, gate, [f"{GROUP}{number}" for number in range(3)])
+        queue, waiter = queue_of(arm), next(iter(queue_of(arm)._waiters))
+        if first == "cancellation":
+            calls[1].cancel()
+        # As if the first request had ended in this step of the event loop.
+        queue.pacer.connections += 1
+        queue.send_waiting()
+        assert waiter.ticket.in_flight
+        if first == "turn":
+            calls[1].cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await calls[1]
+        gate.release_all()
+        await asyncio.gather(calls[0], calls[2])
+        assert gate.arrived == [f"{GROUP}0", f"{GROUP}2"]
+        assert is_idle(arm)
+
+
+async def test_failed_request_returns_its_turn() -> None:
+    async with gated(gate=Gate(Says(None)), retry=None) as (gate, arm):
+        gate.open = True
+        for _ in range(2):
+            with pytest.raises(ArmConnectionError):
+                await arm.get(GROUP, api_version=VERSION)
+            assert is_idle(arm)
+
+
+class Stepwise(Tokens):
+    """A credential whose token may expire while a call waits."""
+
+    def __init__(self) -> None:
+        super().__init__(("first", "second"))
+        self.fails = False
+
+    async def get_token(self, *scopes: str, claims: str | None = None, **more: Any) -> Any:
+        if self.fails:
+            raise LookupError
+        found = await super().get_token(*scopes, claims=claims, **more)
+        return found._replace(expires_on=1_800_000_000 + 3_600 * len(self.asked))
+
+
+async def test_call_that_waited_uses_the_token_of_that_moment() -> None:
+    manual, seen = ManualClock(), list[str]()
+
+    async def answer(asked: Asked) -> Says:
+        seen.append(asked.headers["Authorization"])
+        return await gate.answer(asked)
+
+    gate = Gate()
+    options: dict[str, Any] = {"credential": Stepwise(), "retry": ArmRetry(total_budget=9_999)}
+    async with gated(gate=gate, clock=manual.clock, serve=answer, **options) as (_, arm):
+        calls = await started(arm, gate, [f"{GROUP}0", f"{GROUP}1"])
+        manual.advance(3_600)
+        gate.release_all()
+        await asyncio.gather(*calls)
+    assert seen == ["Bearer first", "Bearer second"]
+
+
+async def test_turn_is_returned_if_no_token_is_left_after_the_wait() -> None:
+    manual, credential = ManualClock(), Stepwise()
+    async with gated(clock=manual.clock, credential=credential) as (gate, arm):
+        calls = await started(arm, gate, [f"{GROUP}0", f"{GROUP}1"])
+        manual.advance(3_600)
+        credential.fails = True
+        gate.release_all()
+        await calls[0]
+        with pytest.raises(CredentialError):
+            await calls[1]
+        assert is_idle(arm)
+
+
+async def test_resent_request_after_a_401_takes_another_turn() -> None:
+    expired = Says(401, error("ExpiredAuthenticationToken"))
+    async with (
+        canned(expired, Says(body={})) as server,
+        session(server, Tokens(("one", "two"))) as arm,
+    ):
+        assert await arm.get(GROUP, api_version=VERSION) == {}
+        assert is_idle(arm)
+        (limit,) = arm.stats().limits
+    assert (limit.sent, limit.in_flight) == (2, 0)
+
+
+# The end of the session
+
+
+@pytest.mark.parametrize("kind", ["connection", "limit"])
+async def test_close_wakes_the_waiting_calls(kind: str) -> None:
+    manual = ManualClock()
+    gate = Gate(THROTTLED if kind == "limit" else Says(body={}))
+    async with gated(gate=gate, clock=manual.clock, retry=None) as (_, arm):
+        calls = await started(arm, gate, [f"{GROUP}{number}" for number in range(3)])
+        if kind == "limit":
+            gate.release()
+            await until(calls[0].done)
+            await manual.sleeping()
+        await arm.close()
+        ends = await asyncio.gather(*calls[1:], return_exceptions=True)
+        assert [type(end) for end in ends] == [UsageError] * 2
+        await asyncio.gather(calls[0], return_exceptions=True)
+        assert is_idle(arm)
+
+
+async def test_closed_borrowed_session_ends_the_waiting_calls() -> None:
+    gate = Gate()
+    async with (
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=1)) as http,
+        gated(None, gate, http=http) as (_, arm),
+    ):
+        calls = await started(arm, gate, [f"{GROUP}{number}" for number in range(3)])
+        await http.close()
+        ends = await asyncio.gather(*calls, return_exceptions=True)
+        assert [type(end) for end in ends] == [ArmConnectionError, UsageError, UsageError]
+        assert is_idle(arm)
+
+
+# Connections
+
+
+@pytest.mark.parametrize(
+    ("limits", "most"), [({"limit": 2}, 2), ({"limit": 9, "limit_per_host": 3}, 3)]
+)
+async def test_connector_of_the_user_sets_the_connections(
+    limits: dict[str, Any], most: int
+) -> None:
+    async with (
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(**limits)) as http,
+        gated(None, http=http) as (gate, arm),
+    ):
+        calls = await started(arm, gate, [f"{GROUP}{number}" for number in range(5)])
+        stats = arm.stats()
+        assert (stats.connections, stats.most_connections, stats.waiting) == (most, most, 5 - most)
+        gate.release_all()
+        await asyncio.gather(*calls)
+
+
+async def test_unlimited_connector_has_the_usual_connections() -> None:
+    async with (
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http,
+        gated(None, http=http) as (gate, arm),
+    ):
+        gate.open = True
+        await arm.get(GROUP, api_version=VERSION)
+        assert arm.stats().most_connections == 128
+
+
+@pytest.mark.parametrize(
+    ("files", "count"), [(100, 50), (1, 1), (256, 128), (10**6, 128), (-1, 128)]
+)
+async def test_connections_leave_half_of_the_files(
+    files: int, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resource = pytest.importorskip("resource")
+    monkeypatch.setattr(resource, "RLIM_INFINITY", -1)
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (files, files))
+    connections, most = _http.count_connections(None)
+    assert connections == count
+    assert most == (1_024 if files in (-1, 10**6) else max(1, files // 2))
+
+
+def test_connections_without_a_limit_of_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "resource", None)
+    assert _http.count_connections(None) == (128, 1_024)
+
+
+async def test_wait_for_a_connection_counts_in_the_budget() -> None:
+    slept = ManualClock()
+    async with gated(clock=slept.clock, retry=ArmRetry(total_budget=100)) as (gate, arm):
+        calls = await started(arm, gate, [f"{GROUP}0", f"{GROUP}1"])
+        slept.advance(102)
+        gate.release_all()
+        await calls[0]
+        with pytest.raises(ArmConnectionError, match="could not begin within 100 s"):
+            await calls[1]
+        assert is_idle(arm)
+
+
+async def test_limit_that_holds_a_call_back_extends_its_wait() -> None:
+    manual = ManualClock()
+    async with gated(clock=manual.clock, retry=ArmRetry(total_budget=0.01)) as (gate, arm):
+        held = start(arm, GROUP)
+        await until(lambda: bool(gate.arrived))
+        queue = queue_of(arm)
+        ((_, lane),) = [each for each in queue.pacer.lanes.items() if each[1].meters]
+        # A limit holds the lane back, as after a 429.
+        lane.meters[0].paused_until = 0.005
+        call = start(arm, GROUP)
+        await until(lambda: bool(queue._waiters))
+        (waiter,) = queue._waiters
+        first = waiter.timer
+        await until(lambda: waiter.timer is not first)
+        lane.meters[0].paused_until = 0.0
+        queue.send_waiting()
+        gate.release_all()
+        await asyncio.gather(held, call)
+
+
+async def test_timer_of_a_call_whose_turn_has_come_does_nothing() -> None:
+    async with gated() as (gate, arm):
+        calls = await started(arm, gate, [f"{GROUP}0", f"{GROUP}1"])
+        queue, (waiter,) = queue_of(arm), queue_of(arm)._waiters
+        queue.pacer.connections += 1
+        queue.send_waiting()
+        queue._on_connection_timer(waiter)
+        gate.release_all()
+        await asyncio.gather(*calls)
+
+
+async def test_call_without_a_connection_in_its_budget_fails() -> None:
+    async with gated(retry=ArmRetry(total_budget=0.01)) as (gate, arm):
+        calls = await started(arm, gate, [f"{GROUP}0", f"{GROUP}1"])
+        with pytest.raises(ArmConnectionError, match="no connection in time") as raised:
+            await calls[1]
+        assert (raised.value.attempts, raised.value.arrived) == (0, False)
+        gate.release_all()
+        await calls[0]
+        assert is_idle(arm)
+
+
+async def test_bulk_waits_for_a_connection_without_a_limit() -> None:
+    manual = ManualClock()
+    async with gated(clock=manual.clock, retry=ArmRetry(total_budget=0.05)) as (gate, arm):
+        held = start(arm, f"{GROUP}0")
+        await until(lambda: bool(gate.arrived))
+        bulk = asyncio.ensure_future(send(arm, f"{GROUP}1", bulk=True))
+        await until(lambda: arm.stats().waiting == 1)
+        manual.advance(1_000)
+        gate.release_all()
+        await held
+        call = await bulk
+        assert (call.waited, call.waited_for) == (1_000, None)
+        assert arm.stats().connection_wait == 1_000
+
+
+# Limits
+
+
+async def test_burst_of_429s_is_one_pause_and_one_request_after_it() -> None:
+    manual, gate = ManualClock(), Gate(THROTTLED)
+    async with gated(128, gate, clock=manual.clock) as (_, arm):
+        calls = await started(arm, gate, [f"{GROUP}{number}" for number in range(8)])
+        gate.release_all()
+        gate.open = False
+        await until(lambda: arm.stats().waiting == 8)
+        await manual.sleeping()
+        (limit,) = arm.stats().limits
+        assert (limit.refused, limit.waiting, limit.in_flight) == (1, 8, 0)
+        assert 10 <= limit.paused_for <= 11
+        assert limit.pause_reason is not None
+        assert "tokens are available" in limit.pause_reason
+        assert arm.stats().refusals == {"subscription-reads": 8}
+        gate.says = Says(body={}, headers=PLENTY)
+        manual.advance(11)
+        await until(lambda: len(gate.arrived) == 9)
+        assert arm.stats().waiting == 7
+        # The first call of all is the first to be sent again.
+        assert gate.arrived[8] == f"{GROUP}0"
+        gate.release_all()
+        await asyncio.gather(*calls)
+        assert arm.stats().pause_wait >= 80
+        assert is_idle(arm)
+
+
+async def test_limit_of_a_provider_does_not_stop_the_subscription() -> None:
+    manual = ManualClock()
+    site = f"{GROUP}/providers/Microsoft.Web/sites/a"
+    busy = Says(429, error("TooManyRequests"), {**PLENTY, "Retry-After": "30"})
+    gate = Gate({site: busy, GROUP: Says(body={}, headers=PLENTY)}, open=True)
+    async with gated(128, gate, clock=manual.clock) as (_, arm):
+        call = start(arm, site)
+        await manual.sleeping()
+        for _ in range(3):
+            await arm.get(GROUP, api_version=VERSION)
+        by_name = {limit.name: limit for limit in arm.stats().limits}
+        assert 30 <= by_name["GET microsoft.web/sites"].paused_for <= 32
+        assert by_name["subscription-reads"].paused_for == 0
+        gate.says = Says(body={"ok": True}, headers=PLENTY)
+        manual.advance(32)
+        assert await call == {"ok": True}
+        assert gate.arrived.count(site) == 2
+
+
+async def test_waiting_calls_move_to_a_limit_that_a_429_shows() -> None:
+    manual = ManualClock()
+    site = f"{GROUP}/providers/Microsoft.Web/sites/a"
+    busy = Says(429, error("TooManyRequests"), {**PLENTY, "Retry-After": "30"})
+    gate = Gate({site: busy, GROUP: Says(body={}, headers=PLENTY)})
+    async with gated(1, gate, clock=manual.clock) as (_, arm):
+        first, *waiting = await started(arm, gate, [site] * 4)
+        other = start(arm, GROUP)
+        await until(lambda: arm.stats().waiting == 4)
+        gate.release_all()
+        await other
+        # None of the others was sent to the provider.
+        assert gate.arrived == [site, GROUP]
+        gate.says = Says(body={}, headers=PLENTY)
+        await manual.sleeping()
+        manual.advance(32)
+        await asyncio.gather(first, *waiting)
+        assert is_idle(arm)
+
+
+async def test_lock_is_no_limit() -> None:
+    manual = ManualClock()
+    locked = Says(429, error("RetryableError", details=[{"code": "RetryableError"}]))
+    async with gated(128, Gate(locked, open=True), clock=manual.clock) as (gate, arm):
+        call = start(arm, GROUP)
+        await manual.sleeping()
+        (limit,) = arm.stats().limits
+        assert (limit.paused_for, arm.stats().refusals) == (0, {})
+        gate.says = Says(body={})
+        manual.advance(60)
+        await call
+
+
+async def test_busy_service_pauses_its_kind() -> None:
+    manual = ManualClock()
+    busy = Says(503, error("ServerBusy"), {"Retry-After": "7"})
+    async with gated(128, Gate(busy, open=True), clock=manual.clock, retry=None) as (gate, arm):
+        with pytest.raises(Exception, match="ServerBusy"):
+            await arm.get(GROUP, api_version=VERSION)
+        gate.says = Says(body={})
+        call = start(arm, GROUP)
+        await manual.sleeping()
+        assert arm.stats().refusals == {}
+        manual.advance(9)
+        await call
+
+
+async def test_without_pacing_each_call_waits_by_itself() -> None:
+    manual = ManualClock()
+    async with gated(128, Gate(THROTTLED), clock=manual.clock, pacing=False) as (gate, arm):
+        calls = await started(arm, gate, [f"{GROUP}{number}" for number in range(5)])
+        gate.release_all()
+        await manual.sleeping(5)
+        gate.says = Says(body={})
+        manual.advance(60)
+        await asyncio.gather(*calls)
+        assert arm.stats().limits == ()
+        assert is_idle(arm)
+
+
+async def test_call_knows_which_limit_it_waited_for() -> None:
+    manual = ManualClock()
+    async with gated(128, Gate(THROTTLED, open=True), clock=manual.clock) as (gate, arm):
+        call = asyncio.ensure_future(send(arm, GROUP))
+        await manual.sleeping()
+        gate.says = Says(body={})
+        manual.advance(12)
+        found = await call
+    assert (found.waited, found.attempts) == (12, 2)
+    assert found.waited_for == f"subscription-reads in subscription {SUBSCRIPTION}"
+
+
+# Waits that are too long
+
+
+HOUR = Says(429, error("SubscriptionRequestsThrottled", TOKENS_TEXT), {"Retry-After": "3600"})
+
+
+@pytest.mark.parametrize("options", [{}, {"timeout": 3_000.0}])
+async def test_call_that_meets_a_long_pause_fails_at_once(options: dict[str, Any]) -> None:
+    manual = ManualClock()
+    async with gated(128, Gate(HOUR, open=True), clock=manual.clock) as (gate, arm):
+        with pytest.raises(ThrottledError):
+            await arm.get(GROUP, api_version=VERSION, **options)
+        with pytest.raises(ThrottledError) as raised:
+            await arm.get(GROUP, api_version=VERSION, **options)
+        failure = raised.value
+        assert (failure.attempts, len(gate.arrived)) == (0, 1)
+        assert failure.retry_after is not None
+        assert 3_600 <= failure.retry_after <= 3_602
+        assert "was not sent: ARM's limit subscription-reads" in str(failure)
+        assert "accepts the call again after" in failure.help
+        assert (failure.status, failure.response.body, failure.code) == (429, b"", None)
+        assert int(failure.response.headers["Retry-After"]) >= 3_600
+        assert not failure.uncertain
+        assert is_idle(arm)
+
+
+async def test_time_out_that_covers_a_pause_waits_for_it() -> None:
+    manual = ManualClock()
+    options: dict[str, Any] = {"clock": manual.clock, "retry": ArmRetry(total_budget=5_000)}
+    async with gated(128, Gate(HOUR, open=True), **options) as (gate, arm):
+        call = start(arm, GROUP, timeout=4_000.0)
+        await manual.sleeping()
+        gate.says = Says(body={})
+        manual.advance(3_603)
+        await call
+
+
+async def test_bulk_waits_for_a_long_pause() -> None:
+    manual = ManualClock()
+    async with gated(128, Gate(HOUR, open=True), clock=manual.clock) as (gate, arm):
+        with pytest.raises(ThrottledError):
+            await arm.get(GROUP, api_version=VERSION)
+        bulk = asyncio.ensure_future(send(arm, GROUP, bulk=True))
+        await manual.sleeping()
+        gate.says = Says(body={})
+        manual.advance(3_603)
+        assert (await bulk).attempts == 1
+
+
+async def test_long_pause_ends_the_waits_of_single_calls_only() -> None:
+    manual, gate = ManualClock(), Gate(HOUR)
+    async with gated(1, gate, clock=manual.clock) as (_, arm):
+        calls = await started(arm, gate, [GROUP, GROUP])
+        bulk = asyncio.ensure_future(send(arm, GROUP, bulk=True))
+        await until(lambda: arm.stats().waiting == 2)
+        gate.release()
+        ends: list[Any] = await asyncio.gather(*calls, return_exceptions=True)
+        assert [type(end) for end in ends] == [ThrottledError] * 2
+        assert [end.attempts for end in ends] == [1, 0]
+        assert arm.stats().waiting == 1
+        gate.says, gate.open = Says(body={}), True
+        await manual.sleeping()
+        manual.advance(3_603)
+        await bulk
+
+
+async def test_cancelled_call_is_not_ended_by_a_pause() -> None:
+    manual, gate = ManualClock(), Gate(HOUR)
+    async with gated(1, gate, clock=manual.clock, retry=None) as (_, arm):
+        calls = await started(arm, gate, [GROUP, GROUP, GROUP])
+        queue, (waiter, _) = queue_of(arm), queue_of(arm)._waiters
+        waiter.ticket.lane.meters[0].paused_until = 9_999
+        calls[1].cancel()
+        assert waiter.scoped is not None
+        queue._end_long_waits(waiter.scoped, 0.0)
+        ends = await asyncio.gather(*calls[1:], return_exceptions=True)
+        assert [type(end) for end in ends] == [asyncio.CancelledError, ThrottledError]
+        gate.release_all()
+        await asyncio.gather(calls[0], return_exceptions=True)
+        assert is_idle(arm)
+
+
+async def test_waiting_calls_keep_their_lane_if_their_limits_do() -> None:
+    headers = {**PLENTY, "x-ms-ratelimit-remaining-subscription-global-reads": "3749"}
+    async with gated(1, Gate(Says(body={}, headers=headers))) as (gate, arm):
+        calls = await started(arm, gate, [f"{GROUP}{number}" for number in range(3)])
+        tickets = [waiter.ticket for waiter in queue_of(arm)._waiters]
+        gate.release()
+        await calls[0]
+        assert [waiter.ticket for waiter in queue_of(arm)._waiters] == tickets[-1:]
+        gate.release_all()
+        await asyncio.gather(*calls)
+        assert gate.arrived == [f"{GROUP}{number}" for number in range(3)]
+
+
+async def test_exhausted_window_ends_the_waits_of_single_calls() -> None:
+    manual = ManualClock()
+    quota = {"x-ms-user-quota-remaining": "0", "x-ms-user-quota-resets-after": "01:00:00"}
+    path = f"{GROUP}?useResourceGraph=true"
+    async with gated(1, Gate(Says(body={}, headers=quota)), clock=manual.clock) as (gate, arm):
+        calls = await started(arm, gate, [path] * 4)
+        # The first response shows that there is a quota, and the second one its count.
+        for number in (1, 2):
+            await until(partial(_has_arrived, gate, number))
+            gate.release()
+        ends = await asyncio.gather(*calls, return_exceptions=True)
+        assert [type(end) for end in ends] == [dict, dict, ThrottledError, ThrottledError]
+
+
+async def test_poll_waits_for_a_pause_of_any_length() -> None:
+    manual = ManualClock()
+    record = f"{GROUP}/providers/Microsoft.KeyVault/operations/1"
+    gate = Gate({}, open=True)
+    async with gated(128, gate, clock=manual.clock) as (_, arm):
+        url = f"{arm.cloud.resource_manager}{record}?api-version={VERSION}"
+        gate.says = {
+            GROUP: Says(202, headers={"Azure-AsyncOperation": url}),
+            f"{GROUP}2": HOUR,
+            record: Says(body={"status": "Succeeded"}),
+        }
+        operation = await arm.begin("DELETE", GROUP, api_version=VERSION)
+        with pytest.raises(ThrottledError):
+            await arm.get(f"{GROUP}2", api_version=VERSION)
+        result = asyncio.ensure_future(operation.result())
+        async with asyncio.timeout(PATIENCE):
+            while not result.done():
+                manual.advance(601 if manual._sleepers else 0)
+                await asyncio.sleep(0)
+        await result
+    assert gate.arrived == [GROUP, f"{GROUP}2", record]
+
+
+# The rate of the user
+
+
+async def test_rate_limits_a_class_of_operations() -> None:
+    manual, gate = ManualClock(), Gate(open=True)
+    options: dict[str, Any] = {"clock": manual.clock, "rate": {"reads": 2}, "pacing": False}
+    async with gated(128, gate, **options) as (_, arm):
+        calls = [asyncio.ensure_future(send(arm, GROUP)) for _ in range(4)]
+        await manual.sleeping()
+        await until(lambda: len(gate.arrived) == 2)
+        await send(arm, GROUP, method="DELETE")
+        manual.advance(1.0)
+        found = await asyncio.gather(*calls)
+    assert [call.waited_for for call in found] == [
+        None,
+        None,
+        "the session's rate of reads",
+        "the session's rate of reads",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("rate", "text"),
+    [
+        (20, "takes a mapping"),
+        ({"lists": 20}, "none of reads, writes, deletes"),
+        ({"reads": 0}, "more than 0"),
+        ({"reads": -1}, "more than 0"),
+        ({"reads": True}, "more than 0"),
+        ({"reads": float("inf")}, "more than 0"),
+        ({"reads": float("nan")}, "more than 0"),
+        ({"reads": "20"}, "more than 0"),
+    ],
+)
+def test_wrong_rate_is_refused(rate: Any, text: str) -> None:
+    with pytest.raises(ConfigurationError, match=text):
+        ArmSession(Tokens(), rate=rate)
+
+
+# Statistics
+
+
+async def test_stats_show_regions_and_counts() -> None:
+    manual = ManualClock()
+    async with gated(128, clock=manual.clock) as (gate, arm):
+        assert arm.stats() == type(arm.stats())()
+        gate.open = True
+        for region, count in (("EASTUS2", 249), ("WESTUS", 240), ("EASTUS2", 247)):
+            headers = {READS: str(count), "x-ms-routing-request-id": f"{region}:1"}
+            gate.says = Says(body={}, headers=headers)
+            manual.advance(1)
+            await arm.get(GROUP, api_version=VERSION)
+        manual.advance(1)
+        stats = arm.stats()
+        assert stats.responses == {"EASTUS2": 2, "WESTUS": 1}
+        (limit,) = stats.limits
+        assert (limit.scope, limit.name, limit.owner) == (SUBSCRIPTION, "subscription-reads", "")
+        assert (limit.sent, limit.count, limit.is_waited_for) == (3, 247, True)
+        first, second = limit.regions
+        assert (first.region, first.count, first.largest, first.age) == ("EASTUS2", 247, 249, 1)
+        assert (second.region, second.count, second.age) == ("WESTUS", 240, 2)
+        assert 0 < second.share <= 1
+        assert first.refill > 0
+
+
+async def test_stats_show_limits_of_single_resources() -> None:
+    headers = {"x-ms-ratelimit-remaining-resource": "Microsoft.Compute/UpdateVMResource;11"}
+    async with gated(128, Gate(Says(body={}, headers=headers), open=True)) as (_, arm):
+        await arm.get(GROUP, api_version=VERSION)
+        found = [limit for limit in arm.stats().limits if not limit.is_waited_for]
+    assert [(limit.name, limit.count) for limit in found] == [("UpdateVMResource", 11)]
+
+
+async def test_long_pause_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    manual, gate = ManualClock(), Gate(THROTTLED)
+    async with gated(128, gate, clock=manual.clock) as (_, arm):
+        calls = await started(arm, gate, [f"{GROUP}{number}" for number in range(8)])
+        with caplog.at_level(logging.WARNING, "aiomsi"):
+            gate.release_all()
+            await until(lambda: arm.stats().waiting == 8)
+        gate.says = Says(body={})
+        await manual.sleeping()
+        for _ in range(4):
+            manual.advance(11)
+            await asyncio.sleep(0)
+        await asyncio.gather(*calls)
+    (record,) = [each for each in caplog.records if each.name == "aiomsi"]
+    text = f"ARM's limit subscription-reads in subscription {SUBSCRIPTION} is used up"
+    assert text in record.getMessage()
+
+
+async def test_pauses_are_remembered_for_some_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(call_queue, "_MOST_PAUSES", 2)
+    async with gated(128, Gate(THROTTLED, open=True), retry=None) as (_, arm):
+        for number in range(4):
+            with pytest.raises(ThrottledError):
+                await arm.get(f"/subscriptions/{number}", api_version=VERSION)
+        assert len(queue_of(arm)._pauses) == 2
+        reasons = [limit.pause_reason is None for limit in arm.stats().limits]
+        assert reasons == [True, True, False, False]
+
+
+# Rarely
+
+
+async def test_forgotten_lane_is_found_again() -> None:
+    manual = ManualClock()
+    async with gated(128, Gate(open=True), clock=manual.clock) as (_, arm):
+        await arm.get(GROUP, api_version=VERSION)
+        lane = next(iter(queue_of(arm).pacer.lanes.values()), None)
+        manual.advance(4_000)
+        await arm.get(OTHER, api_version=VERSION)
+        assert lane is not None
+        await arm.get(GROUP, api_version=VERSION)
+        names = {limit.scope for limit in arm.stats().limits}
+        assert len(names) == 2
+
+
+async def test_429_is_an_error_without_the_module_for_refusals(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "aiomsi._arm.protocol.pacing.refusals", None)
+    async with gated(128, Gate(THROTTLED, open=True), retry=None) as (_, arm):
+        with pytest.raises(ThrottledError):
+            await arm.get(GROUP, api_version=VERSION)
+        assert is_idle(arm)
+        assert arm.stats().limits[0].paused_for == 0
