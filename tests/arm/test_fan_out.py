@@ -657,6 +657,23 @@ async def test_closed_session_ends_the_fan_out(source: Source) -> None:
         hold.release()
 
 
+async def test_requests_taken_just_before_the_close_end_too() -> None:
+    hold = Hold()
+    outcomes: list[Outcome] = []
+    async with served(hold) as (_, own):
+        requests = own.fan_out(map(get, range(200)))
+        task = asyncio.ensure_future(collect(requests, outcomes))
+        await until(lambda: hold.held > 0)
+        # Some of these tasks have not begun, because only a few calls may be sent at first.
+        closing = asyncio.ensure_future(own.close())
+        with pytest.raises(UsageError, match="closed"):
+            await task
+        await closing
+        assert left() == []
+        hold.release()
+    assert all(isinstance(one.error, UsageError | ArmConnectionError) for one in outcomes)
+
+
 async def test_closing_while_the_iterable_waits_ends_it_too() -> None:
     async def requests() -> AsyncIterator[Request]:
         yield get(1)

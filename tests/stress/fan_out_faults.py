@@ -9,6 +9,7 @@ show that the check can fail.
 
 import argparse
 import asyncio
+import math
 import os
 import random
 import sys
@@ -31,14 +32,13 @@ from aiomsi.testing._hosts.variables import IDENTITY_VARIABLES
 
 VERSION = "2021-04-01"
 GROUPS = 500
-PLENTY = ArmBuckets(reads=ArmBucket(10_000_000, 1_000_000))
+PLENTY = ArmLimits(buckets=ArmBuckets(reads=ArmBucket(10_000_000, 1_000_000)))
 FAULTS = (
     (0.01, Fault.reset()),
     (0.01, Fault(503)),
     (0.01, Fault(429, {"Retry-After": "1"})),
     (0.005, Fault.truncate()),
 )
-REVOKE_EVERY = 7_000
 
 
 @attrs.frozen
@@ -71,33 +71,37 @@ class Row:
 
 
 def generate_requests(
-    azure: EmbeddedAzure, names: Sequence[str], number: int, seed: int
+    azure: EmbeddedAzure, names: Sequence[str], options: argparse.Namespace
 ) -> Iterator[aiomsi.Request]:
     """Yield the requests, and inject faults on the way."""
-    chance = random.Random(seed)
-    for tag in range(number):
+    chance = random.Random(options.seed)
+    for tag in range(options.requests):
         for share, fault in FAULTS:
             if chance.random() < share:
                 azure.inject("arm", fault, times=1)
-        if tag % REVOKE_EVERY == REVOKE_EVERY - 1:
+        if tag % options.revoke_every == options.revoke_every - 1:
             azure.revoke_tokens()
         name = names[tag % len(names)]
         path = f"/subscriptions/{DEFAULT_SUBSCRIPTION_ID}/resourceGroups/{name}"
         yield aiomsi.Request("GET", path, api_version=VERSION, tag=(tag, name))
 
 
-async def crawl(azure: EmbeddedAzure, number: int, *, seed: int, limit: int, lose: bool) -> Row:
+async def crawl(azure: EmbeddedAzure, options: argparse.Namespace) -> Row:
     """Send the requests, and compare the outcomes with them."""
+    number = options.requests
     names = azure.add_resource_groups(DEFAULT_SUBSCRIPTION_ID, GROUPS)
     seen = Counter[int]()
     errors = wrong = attempts = 0
     began = time.perf_counter()
-    async with aiomsi.ArmSession(clock=ManualClock(autoadvance=True).clock) as arm:
+    # Each wait of any call advances the clock of all, so the budget has no meaning.
+    rule = aiomsi.ArmRetry(total_budget=math.inf)
+    clock = ManualClock(autoadvance=True).clock
+    async with aiomsi.ArmSession(retry=rule, clock=clock) as arm:
         async for outcome in arm.fan_out(
-            generate_requests(azure, names, number, seed), limit=limit
+            generate_requests(azure, names, options), limit=options.limit
         ):
             tag, name = outcome.request.tag
-            if lose and tag == number // 2:
+            if options.lose and tag == number // 2:
                 continue
             seen[tag] += 1
             attempts += outcome.attempts
@@ -129,17 +133,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--requests", type=int, default=100_000, metavar="N")
     parser.add_argument("--limit", type=int, default=512, metavar="N")
     parser.add_argument("--seed", type=int, default=1, metavar="N")
+    parser.add_argument("--revoke-every", type=int, default=7_000, metavar="N")
     parser.add_argument("--lose", action="store_true", help="drop one outcome")
     options = parser.parse_args(arguments)
     for name in IDENTITY_VARIABLES:
         os.environ.pop(name, None)
-    with EmbeddedAzure(arm_buckets=PLENTY, imds_limits=None) as azure:
+    with EmbeddedAzure(arm_limits=PLENTY, imds_limits=None) as azure:
         os.environ.update(azure.environment)
-        row = asyncio.run(
-            crawl(
-                azure, options.requests, seed=options.seed, limit=options.limit, lose=options.lose
-            )
-        )
+        row = asyncio.run(crawl(azure, options))
     print(row)
     return 0 if row.good else 1
 

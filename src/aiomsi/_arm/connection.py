@@ -226,6 +226,9 @@ class Connection:
                 if ticket is not None:
                     ticket.item = scoped
                 else:
+                    if self.closed:
+                        # The queue of a closed session wakes no call that comes later.
+                        raise closed_error(ours=True)
                     ticket = await queue.take_turn(call, scoped)
                     if not renewed:
                         # A token may expire or be rejected while the request waits.
