@@ -158,7 +158,7 @@ def _advice(error: AiomsiError) -> str:
 
 
 def _list_details(error: AiomsiError) -> Iterator[str]:
-    """Yield the parts of a service's error that have a text of their own."""
+    """Yield the parts of a service's error whose text the error itself lacks."""
     pending = list(error.details) if isinstance(error, ArmError) else []
     while pending:
         detail = pending.pop(0)
