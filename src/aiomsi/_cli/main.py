@@ -38,7 +38,7 @@ _PHRASES = tuple(
     for pattern, replacement in (
         (r"\bapi_version='(\S+?)'", r"--api-version \1"),
         (r"\bapi_version=", "--api-version"),
-        (r"\btimeout=", "--timeout"),
+        (r"\btimeout= takes", "--timeout takes"),
         (r"\bPass ArmSession\(credential=.*", "Use --client-id, --object-id or --resource-id"),
         (r"\bwait for it again, or save .*? resume it later", "read the resource to see its end"),
         (r"\b([Uu]se) request\(\)", r"\1 'aiomsi request GET PATH'"),
