@@ -491,6 +491,7 @@ def test_request_without_a_result_prints_nothing(run: Run, embedded_azure: Embed
     assert run("request", "DELETE", vault, "--api-version", "2023-07-01") == Said(0, "", "")
 
 
+@pytest.mark.usefixtures("_no_pauses")
 def test_request_that_runs_out_of_time_says_that_it_continues(
     run: Run, embedded_azure: EmbeddedAzure
 ) -> None:
@@ -498,7 +499,7 @@ def test_request_that_runs_out_of_time_says_that_it_continues(
         "Microsoft.Network/virtualNetworks", "location", polls=None, retry_after=600
     )
 
-    said = run("request", "PUT", NETWORK, "--body", LOCATION, "--timeout", "5")
+    said = run("request", "PUT", NETWORK, "--body", LOCATION, "--timeout", "60")
 
     assert said.code == 1
     *_, error, advice = said.err.splitlines()

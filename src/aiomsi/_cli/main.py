@@ -38,7 +38,7 @@ _PHRASES = tuple(
     for pattern, replacement in (
         (r"\bapi_version='(\S+?)'", r"--api-version \1"),
         (r"\bapi_version=", "--api-version"),
-        (r"\btimeout=", "--timeout"),
+        (r"\btimeout= takes", "--timeout takes"),
         (r"\bPass ArmSession\(credential=.*", "Use --client-id, --object-id or --resource-id"),
         (r"\bwait for it again, or save .*? resume it later", "read the resource to see its end"),
         (r"\b([Uu]se) request\(\)", r"\1 'aiomsi request GET PATH'"),
@@ -158,7 +158,7 @@ def _advice(error: AiomsiError) -> str:
 
 
 def _list_details(error: AiomsiError) -> Iterator[str]:
-    """Yield the parts of a service's error that have a text of their own."""
+    """Yield the parts of a service's error whose text the error itself lacks."""
     pending = list(error.details) if isinstance(error, ArmError) else []
     while pending:
         detail = pending.pop(0)
