@@ -24,6 +24,7 @@ from aiomsi.testing import (
     DEFAULT_SUBSCRIPTION_ID,
     ArmBucket,
     ArmBuckets,
+    ArmLimits,
     EmbeddedAzure,
     Fault,
     ManualClock,
