@@ -42,7 +42,9 @@ from aiomsi._util import lazy as _late
 if TYPE_CHECKING:
     from aiomsi._arm.operation import Operation
     from aiomsi._arm.protocol.attempts import ArmAttempt
+    from aiomsi._arm.protocol.bulk.outcomes import Outcome, Request
     from aiomsi._arm.protocol.errors.body import AdditionalInfo, ErrorDetail
+    from aiomsi._arm.protocol.pacing.stats import ArmStats, LimitStats, RegionStats
     from aiomsi._arm.protocol.resource_ids import ResourceId
     from aiomsi._credentials.gate import HostGate
     from aiomsi._credentials.shared import SharedCredential
@@ -53,9 +55,14 @@ else:
     _HOMES = {
         "AdditionalInfo": "_arm.protocol.errors.body",
         "ArmAttempt": "_arm.protocol.attempts",
+        "ArmStats": "_arm.protocol.pacing.stats",
         "ErrorDetail": "_arm.protocol.errors.body",
         "HostGate": "_credentials.gate",
+        "LimitStats": "_arm.protocol.pacing.stats",
         "Operation": "_arm.operation",
+        "Outcome": "_arm.protocol.bulk.outcomes",
+        "RegionStats": "_arm.protocol.pacing.stats",
+        "Request": "_arm.protocol.bulk.outcomes",
         "ResourceId": "_arm.protocol.resource_ids",
         "SharedCredential": "_credentials.shared",
         "SlotStats": "_tokens.slot",
@@ -84,6 +91,7 @@ __all__ = [
     "ArmResponse",
     "ArmRetry",
     "ArmSession",
+    "ArmStats",
     "AuthenticationError",
     "AuthorizationError",
     "Clock",
@@ -96,6 +104,7 @@ __all__ = [
     "ForeignHostError",
     "HostGate",
     "HostUnreachableError",
+    "LimitStats",
     "ManagedIdentityCredential",
     "NotFoundError",
     "Operation",
@@ -103,10 +112,13 @@ __all__ = [
     "OperationFailedError",
     "OperationUnfinishedError",
     "OperationUnreadableError",
+    "Outcome",
     "Policy",
     "PreconditionFailedError",
     "RefreshPolicy",
+    "RegionStats",
     "RegistrationRequiredError",
+    "Request",
     "ResourceId",
     "ServiceError",
     "SharedCredential",

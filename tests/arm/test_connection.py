@@ -92,7 +92,8 @@ async def test_every_verb_is_repeated_after_a_429(method: str) -> None:
         len({(one.target, one.body, one.headers["x-ms-client-request-id"]) for one in arm.asked})
         == 1
     )
-    assert slept.sleeps == [1, 7 + 2]
+    # The limit pauses for a second if the service names no time; each pause has a random part.
+    assert [1 <= slept.sleeps[0] <= 1.3, 7 <= slept.sleeps[1] <= 7.6] == [True, True]
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "DELETE"])
@@ -206,7 +207,9 @@ async def test_no_request_begins_after_the_budget() -> None:
     ):
         with pytest.raises(ThrottledError) as raised:
             await send(own, "GET")
-    assert (raised.value.attempts, raised.value.elapsed) == (4, 51 + 52 + 54)
+    assert raised.value.attempts == 4
+    # The third pause in a row is a longer one, because refused requests may count as well.
+    assert 50 + 50 + 60 <= raised.value.elapsed <= 50 + 50 + 60 + 3 * 2
     assert raised.value.retry_after == 50
 
 
@@ -230,7 +233,7 @@ async def test_waits_are_spread() -> None:
 
     waits = [await one() for _ in range(8)]
     assert len(set(waits)) == 8
-    assert all(0 <= wait <= 1 for wait in waits)
+    assert all(1 <= wait <= 1.3 for wait in waits)
 
 
 async def test_the_rule_can_be_replaced() -> None:
@@ -601,7 +604,7 @@ async def test_a_close_tells_those_who_still_wait_for_a_connection(
     borrowed: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A task group or a gather would ignore aiohttp's bare cancellation of such calls."""
-    monkeypatch.setattr(_http, "_CONNECTIONS", 1)
+    monkeypatch.setattr(_http, "_MOST_CONNECTIONS", 1)
     held = asyncio.Event()
 
     async def hold(_: Asked) -> Says:

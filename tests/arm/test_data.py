@@ -523,13 +523,15 @@ async def test_a_rule_of_the_users_own_bounds_no_wait() -> None:
     answers = [
         Says(body=PAGE, headers=soon),
         Says(body=second, headers=later),
-        Says(body={"data": []}),
     ]
     async with (
         canned(*answers) as arm,
         session(arm, clock=slept.clock, retry=lambda _: None) as own,
     ):
-        assert len([row async for row in own.query("Resources | project-away id")]) == 2
+        rows = own.query("Resources | project-away id")
+        assert [await anext(rows), await anext(rows)] == [{"id": "/a"}, {"id": "/b"}]
+        with pytest.raises(ThrottledError, match="was not sent: ARM's limit user-quota"):
+            await anext(rows)
     assert slept.sleeps == [179]
 
 

@@ -34,6 +34,7 @@ from aiomsi import (
     ManagedIdentityCredential,
     RefreshPolicy,
     SharedCredential,
+    UsageError,
 )
 from aiomsi._clock import SYSTEM_CLOCK
 from aiomsi._clouds import same_audience
@@ -45,12 +46,17 @@ from aiomsi._tokens import slot as _slot
 from aiomsi._tokens.flight import Ping, Waiter
 from aiomsi._tokens.host_backoff import HostBackoff
 from aiomsi._tokens.slot import Slot
-from aiomsi.testing import EmbeddedAzure, Fault, ManualClock
+from aiomsi.testing import DEFAULT_SUBSCRIPTION_ID, EmbeddedAzure, Fault, ManualClock
 
 SOURCE = Path(aiomsi.__file__).parent
 FOLDERS = ("_util", "_tokens", "_hosts", "_credentials")
-"""The credentials and the core; `_arm` has tests of its own."""
-FILES = sorted(path for folder in FOLDERS for path in SOURCE.glob(f"{folder}/*.py"))
+"""The credentials and the core; most of `_arm` has tests of its own."""
+FILES = sorted(
+    [
+        *(path for folder in FOLDERS for path in SOURCE.glob(f"{folder}/*.py")),
+        SOURCE / "_arm" / "fan_out.py",
+    ]
+)
 AWAITS = read(*FILES, package="aiomsi", home=SOURCE)
 
 NEVER_SUSPENDS = {
@@ -605,6 +611,75 @@ async def held_off_by_the_host_of_an_inner_credential(stage: Stage) -> SlotCrede
     return credential
 
 
+def fan_out_with(
+    stage: Stage, clock: Clock, requests: Callable[[], AsyncIterator[aiomsi.Request]], most: int
+) -> SlotCredential:
+    """Consume two fan-outs of one session, each up to a number of outcomes."""
+    credential = ManagedIdentityCredential()
+    opened, closed = list[object](), list[object]()
+
+    async def source() -> AsyncIterator[aiomsi.Request]:
+        opened.append(None)
+        try:
+            await asyncio.sleep(SOON)
+            # From here on the fan-out waits for its limit, and not for this generator.
+            async for request in requests():
+                yield request
+        finally:
+            closed.append(None)
+            await asyncio.sleep(SOON)
+
+    async def consume(session: aiomsi.ArmSession) -> int:
+        count = 0
+        async with contextlib.aclosing(session.fan_out(source(), limit=3)) as outcomes:
+            async for _ in outcomes:
+                count += 1
+                if count == most:
+                    break
+        return count
+
+    async def both() -> None:
+        async with aiomsi.ArmSession(credential, clock=clock) as session:
+            await asyncio.wait([stage.call(consume(session), int, UsageError) for _ in range(2)])
+
+    stage.checks.append(lambda: opened[len(closed) :])
+    stage.call(both(), NoneType)
+    return credential
+
+
+GROUP = f"/subscriptions/{DEFAULT_SUBSCRIPTION_ID}/resourceGroups/DevTest"
+
+
+async def reads_of_a_fan_out(stage: Stage) -> SlotCredential:
+    async def requests() -> AsyncIterator[aiomsi.Request]:
+        while True:
+            yield aiomsi.Request("GET", GROUP, api_version="2021-04-01")
+
+    return fan_out_with(stage, SYSTEM_CLOCK, requests, most=5)
+
+
+async def many_bad_requests_of_a_fan_out(stage: Stage) -> SlotCredential:
+    credential = ManagedIdentityCredential()
+
+    async def consume() -> int:
+        async with aiomsi.ArmSession(credential) as session:
+            return len([one async for one in session.fan_out([""] * 100)])
+
+    stage.call(consume(), int, UsageError)
+    return credential
+
+
+async def writes_of_a_fan_out(stage: Stage) -> SlotCredential:
+    net = f"{GROUP}/providers/Microsoft.Network/virtualNetworks/net"
+    stage.azure.long_running("Microsoft.Network/virtualNetworks", "azure-async-operation", polls=1)
+
+    async def requests() -> AsyncIterator[aiomsi.Request]:
+        for _ in range(3):
+            yield aiomsi.Request("PUT", net, api_version="2023-09-01", json={"location": "westus"})
+
+    return fan_out_with(stage, brief(), requests, most=3)
+
+
 SCENARIOS: dict[Scenario, set[str]] = {
     cold: set(),
     an_answer_that_is_cut_off: set(),
@@ -635,6 +710,9 @@ SCENARIOS: dict[Scenario, set[str]] = {
     no_free_place: {"gate"},
     no_turn_in_time: {"gate"},
     asked_to_hold_off: {"gate"},
+    reads_of_a_fan_out: {"fan_out"},
+    many_bad_requests_of_a_fan_out: {"fan_out"},
+    writes_of_a_fan_out: {"fan_out"},
 }
 """Each with the module that must be on the stack if the rest is as in others."""
 

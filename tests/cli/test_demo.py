@@ -16,9 +16,17 @@ import pytest
 from rich.console import Console
 
 from aiomsi import TokenRefusedError
-from aiomsi._cli import demo as _demo
 from aiomsi._cli import main as cli
-from aiomsi.testing import DEFAULT_SUBSCRIPTION_ID, EmbeddedAzure, Fault
+from aiomsi._cli.demo import crawl, run, sharing
+from aiomsi._cli.demo.report import DemoFailedError, Gauge, show_progress
+from aiomsi._cli.demo.tutorial import tutorial
+from aiomsi.testing import (
+    DEFAULT_SUBSCRIPTION_ID,
+    ArmBucket,
+    ArmUsage,
+    EmbeddedAzure,
+    Fault,
+)
 
 HOSTS: dict[str, dict[str, str]] = {
     "App Service": {"IDENTITY_ENDPOINT": "http://127.0.0.1:1/", "IDENTITY_HEADER": "x"},
@@ -78,6 +86,7 @@ def test_a_thousand_calls_cost_one_request_to_imds() -> None:
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
     assert {"Calls: 1000", "Failures: 0", "IMDS requests: 1"} <= set(lines)
+    assert lines[-1] == "ARM requests: 1000, 0 answers of 429"
     assert re.search(r"^Seconds: \d+\.\d\d$", done.stdout, re.MULTILINE)
     assert re.search(r"^Calls/s: \d+$", done.stdout, re.MULTILINE)
 
@@ -88,7 +97,7 @@ def test_tutorial_requests_and_responses_are_shown_unchanged(
     assert cli.main(["demo", "--calls", "50"]) == 0
 
     out = capsys.readouterr().out
-    step_1, step_2, step_3 = out.split("\n\n")
+    step_1, step_2, step_3, step_4 = out.split("\n\n")
     query = "api-version=2018-02-01&resource=https%3A%2F%2Fmanagement.azure.com%2F"
     assert f"> GET /metadata/identity/oauth2/token?{query}\n" in step_1
     assert "> Metadata: true\n" in step_1
@@ -100,7 +109,9 @@ def test_tutorial_requests_and_responses_are_shown_unchanged(
     assert '<   "name": "DevTest",\n<   "location": "westus",\n' in step_2
     assert "< 200\n" in step_1
     assert "< 200\n" in step_2
-    assert "IMDS requests: 1\n" in step_3
+    assert step_3.endswith("\nIMDS requests: 1")
+    assert step_4.startswith("Step 4: 50 GETs against a bucket of 250 reads, which refills 100 a")
+    assert step_4.endswith("\nARM requests: 50, 0 answers of 429\n")
     assert "eyJ" not in out
 
 
@@ -109,7 +120,9 @@ def test_without_sharing_the_servers_count_moves(capsys: pytest.CaptureFixture[s
 
     out = capsys.readouterr().out
     assert "IMDS requests: 1\n" in out
-    rows = {name: cells.split("│") for name, cells in re.findall(r"│ (on|off) +│(.*)│", out)}
+    found = [(name, cells.split("│")) for name, cells in re.findall(r"│ (on|off) +│(.*)│", out)]
+    rows, crawls = dict(found[:2]), dict(found[2:])
+    assert [int(crawls["off"][index]) for index in (0, 1, 3, 4)] == [24, 0, 24, 0]
     assert [int(rows["on"][index]) for index in (0, 1, 3, 4)] == [24, 0, 1, 0]
     calls, failures, requests, throttled = (int(rows["off"][index]) for index in (0, 1, 3, 4))
     assert calls == 24
@@ -118,9 +131,9 @@ def test_without_sharing_the_servers_count_moves(capsys: pytest.CaptureFixture[s
 
 
 def test_a_limit_is_obeyed() -> None:
-    with EmbeddedAzure() as azure, _demo.environment(azure.environment):
+    with EmbeddedAzure() as azure, run.environment(azure.environment):
         names = azure.add_resource_groups(DEFAULT_SUBSCRIPTION_ID, 30)
-        shared = asyncio.run(_demo.shared_run(paper(), azure, names, 3))
+        shared = asyncio.run(sharing.shared_run(paper(), azure, names, 3))
 
     assert shared.counts.arm_most_at_once <= 3
     assert shared.counts.arm_requests == 30
@@ -223,37 +236,35 @@ def test_the_users_own_host_does_not_disturb_it_and_is_put_back(
 
 
 def test_a_failed_call_is_a_failed_demo() -> None:
-    with EmbeddedAzure() as azure, _demo.environment(azure.environment):
+    with EmbeddedAzure() as azure, run.environment(azure.environment):
         names = azure.add_resource_groups(DEFAULT_SUBSCRIPTION_ID, 4)
         azure.inject("arm", Fault(403))
         azure.inject("arm", Fault(200, body={"name": "another"}))
-        shared = asyncio.run(_demo.shared_run(paper(), azure, names, 1))
+        shared = asyncio.run(sharing.shared_run(paper(), azure, names, 1))
 
     assert len(shared.failures) == 2
     assert shared.failures[1] == f"requested {names[1]}, received another"
     with pytest.raises(
-        _demo.DemoFailedError, match=r"2 of 4 calls failed; the first failure: .* returned 403"
+        DemoFailedError, match=r"2 of 4 calls failed; the first failure: .* returned 403"
     ) as caught:
-        _demo.judge(shared)
+        sharing.judge(shared)
     assert caught.value.help
 
 
 def test_a_second_request_to_imds_is_a_failed_demo() -> None:
-    with EmbeddedAzure() as azure, _demo.environment(azure.environment):
+    with EmbeddedAzure() as azure, run.environment(azure.environment):
         names = azure.add_resource_groups(DEFAULT_SUBSCRIPTION_ID, 4)
         azure.inject("imds", Fault(503))
-        shared = asyncio.run(_demo.shared_run(paper(), azure, names, 4))
+        shared = asyncio.run(sharing.shared_run(paper(), azure, names, 4))
 
     assert shared.failures == ()
-    with pytest.raises(
-        _demo.DemoFailedError, match="4 calls took 2 requests to IMDS and should take 1"
-    ):
-        _demo.judge(shared)
+    with pytest.raises(DemoFailedError, match="4 calls took 2 requests to IMDS and should take 1"):
+        sharing.judge(shared)
 
 
 def test_a_refused_token_ends_the_tutorial() -> None:
     console = paper()
-    with EmbeddedAzure() as azure, _demo.environment(azure.environment):
+    with EmbeddedAzure() as azure, run.environment(azure.environment):
         azure.inject(
             "imds",
             Fault(
@@ -261,7 +272,7 @@ def test_a_refused_token_ends_the_tutorial() -> None:
             ),
         )
         with pytest.raises(TokenRefusedError, match="Identity not found"):
-            asyncio.run(_demo.tutorial(console, azure))
+            asyncio.run(tutorial(console, azure))
 
     assert written(console) == ""
 
@@ -274,7 +285,7 @@ def test_a_failed_demo_is_exit_code_1_and_two_lines(
             super().reset_counts()
             self.inject("arm", Fault(403))
 
-    monkeypatch.setattr(_demo, "EmbeddedAzure", Failing)
+    monkeypatch.setattr(run, "EmbeddedAzure", Failing)
 
     assert cli.main(["demo", "--calls", "3"]) == 1
 
@@ -284,15 +295,86 @@ def test_a_failed_demo_is_exit_code_1_and_two_lines(
     assert err.startswith("aiomsi: 1 of 3 calls failed")
 
 
+# The crawl
+
+
+SMALL = ArmBucket(20, 100)
+
+
+def crawl_small(console: Console, *faults: Fault, pacing: bool = True) -> crawl.Crawl:
+    """Crawl 40 groups against a bucket of 20 reads."""
+    with EmbeddedAzure() as azure, run.environment(azure.environment):
+        for fault in faults:
+            azure.inject("arm", fault)
+        return asyncio.run(crawl.crawl(console, azure, 40, 40, pacing=pacing, bucket=SMALL))
+
+
+def test_crawl_beyond_the_bucket_gets_no_429() -> None:
+    console = paper()
+
+    done = crawl_small(console)
+    crawl.summarize(console, done)
+    crawl.judge(done)
+
+    assert (done.calls, done.failures, done.best) == (40, (), 0.2)
+    assert (done.usage.requests, done.usage.refused) == (40, 0)
+    *quarters, calls, failures, seconds, requests = written(console).splitlines()
+    assert all(
+        re.fullmatch(r"  \d0 of 40 calls done, \d+ reads left", quarter) for quarter in quarters
+    )
+    assert len(quarters) == 4
+    assert (calls, failures) == ("Calls: 40", "Failures: 0")
+    assert re.fullmatch(r"Seconds: \d+\.\d\d, at least 0\.20 for this bucket", seconds)
+    assert requests == "ARM requests: 40, 0 answers of 429"
+
+
+def test_crawl_without_pacing_shows_no_gauge() -> None:
+    console = paper()
+
+    done = crawl_small(console, pacing=False)
+
+    assert (done.pacing, done.failures) == (False, ())
+    assert "40 of 40 calls done\n" in written(console)
+
+
+def test_crawl_with_a_failed_call_fails() -> None:
+    done = crawl_small(paper(), Fault(403))
+
+    assert len(done.failures) == 1
+    with pytest.raises(
+        DemoFailedError, match=r"1 of 40 calls of the crawl failed; .* returned 403"
+    ):
+        crawl.judge(done)
+
+
+@pytest.mark.parametrize(("refused", "fails"), [(10, False), (11, True)])
+def test_crawl_with_many_429s_fails(*, refused: int, fails: bool) -> None:
+    done = crawl.Crawl(True, 1_000, (), 1.0, 1.0, ArmUsage(1_000 + refused, refused))
+
+    with pytest.raises(DemoFailedError, match="11 requests of 1000") if fails else nullcontext():
+        crawl.judge(done)
+
+
 # Its parts
+
+
+@pytest.mark.parametrize("level", [3, None])
+def test_gauge_is_a_second_bar_on_a_terminal(level: int | None) -> None:
+    console = paper(terminal=True)
+
+    with show_progress(console, 2, Gauge("reads", 9, lambda: level)) as advance:
+        advance()
+
+    assert "1/2" in written(console)
+    assert f"{level or 0}/9" in written(console)
 
 
 def test_a_bar_is_drawn_on_a_terminal_only() -> None:
     for terminal in (True, False):
         console = paper(terminal=terminal)
-        with EmbeddedAzure() as azure, _demo.environment(azure.environment):
+        with EmbeddedAzure() as azure, run.environment(azure.environment):
             names = azure.add_resource_groups(DEFAULT_SUBSCRIPTION_ID, 4)
-            asyncio.run(_demo.shared_run(console, azure, names, 4))
+            asyncio.run(sharing.shared_run(console, azure, names, 4))
         assert ("4/4" in written(console), "4 of 4 calls done" in written(console)) == (
             terminal,
             not terminal,
@@ -306,7 +388,7 @@ def test_more_files_may_be_open_for_the_demo_only() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (few, before[1]))
     try:
         for wanted in (few - 1, few + 1):
-            with _demo.open_files(wanted) as files:
+            with run.open_files(wanted) as files:
                 assert files == wanted
                 assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == max(few, wanted)
             assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == few
@@ -317,7 +399,7 @@ def test_more_files_may_be_open_for_the_demo_only() -> None:
 def test_low_limit_of_open_files_limits_calls_under_way(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(_demo, "open_files", lambda _: nullcontext(100))
+    monkeypatch.setattr(run, "open_files", lambda _: nullcontext(100))
 
     assert cli.main(["demo", "--calls", "50"]) == 0
 
@@ -349,5 +431,5 @@ def test_where_no_such_limit_is_known_the_demo_goes_without(
 ) -> None:
     monkeypatch.setitem(sys.modules, "resource", None)
 
-    with _demo.open_files(10**9) as files:
+    with run.open_files(10**9) as files:
         assert files == 10**9

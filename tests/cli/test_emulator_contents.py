@@ -3,10 +3,13 @@
 from typing import Any
 
 import pytest
-from cli.test_main import run_emulator
+from cli.test_emulator import run_emulator
 
+from aiomsi import testing
 from aiomsi._cli import main as cli
 from aiomsi.testing import ArmBucket, EmbeddedAzure
+
+pytestmark = pytest.mark.usefixtures("azure_environment")
 
 
 @pytest.fixture
@@ -18,7 +21,7 @@ def created(monkeypatch: pytest.MonkeyPatch) -> list[EmbeddedAzure]:
         azures.append(EmbeddedAzure(**options))
         return azures[-1]
 
-    monkeypatch.setattr(cli, "EmbeddedAzure", create)
+    monkeypatch.setattr(testing, "EmbeddedAzure", create)
     return azures
 
 

@@ -37,7 +37,7 @@ def test_a_user_has_a_number_or_none(monkeypatch: pytest.MonkeyPatch) -> None:
     assert user_id() is None
 
 
-def test_a_file_of_our_own_is_not_opened_through_a_link_and_a_pipe_holds_nothing_up(
+def test_own_file_is_opened_neither_through_a_link_nor_as_a_pipe(
     tmp_path: Path,
 ) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "elsewhere")

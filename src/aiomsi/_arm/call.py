@@ -19,6 +19,7 @@ from aiomsi._util.json import loads
 
 if TYPE_CHECKING:
     from aiomsi._arm.protocol.api_versions import ResourceType
+    from aiomsi._arm.protocol.pacing.lane import Ticket
 
 _CONDITIONS = frozenset({"if-match", "if-none-match", "if-modified-since", "if-unmodified-since"})
 
@@ -117,7 +118,15 @@ class Call:
         fault: the status and code of the last error.
         repeats: the number of times in a row that `fault` occurred.
         unreadable: whether a response to this call was received but could not be read.
-        excused: seconds spent on registrations, which the rule's budget does not count.
+        excused: seconds that the rule's budget does not count: registrations, and waits for limits
+            of ARM.
+        bulk: whether the call is one of many, which wait until other calls are sent.
+        waited: seconds spent in the queue, by all requests of the call.
+        waited_for: the limit that a request of the call waited for longest; None if they only
+            waited for a connection, or not at all.
+        longest_limit_wait: seconds of that wait.
+        refused_ticket: the ticket of the last request, if a rate limit refused it. The next request
+            then goes before all others that wait for that limit.
 
     """
 
@@ -141,6 +150,11 @@ class Call:
     repeats: int = 0
     unreadable: bool = False
     excused: float = 0.0
+    bulk: bool = False
+    waited: float = 0.0
+    waited_for: str | None = None
+    longest_limit_wait: float = 0.0
+    refused_ticket: Ticket | None = None
 
     @property
     def sent(self) -> Any:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import functools
+import itertools
 import platform
 import ssl as ssl_module
-from collections.abc import Callable, Coroutine, Mapping, MutableMapping
-from typing import Any, TypeVar
+from collections.abc import Callable, Coroutine, Iterator, Mapping, MutableMapping
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -30,8 +31,11 @@ from aiomsi._arm.call import (
 from aiomsi._arm.http import (
     CLOSED,
     MAYBE,
+    NO_CONNECTION,
+    QUEUED,
     UNSENT,
     authorize_late,
+    count_connections,
     explain_failure,
     find_proxy,
     make_cause,
@@ -59,6 +63,10 @@ from aiomsi._util.secret import Secret
 from aiomsi._util.tasks import create_task, retrieve
 from aiomsi._version import VERSION
 
+if TYPE_CHECKING:
+    from aiomsi._arm.call_queue import CallQueue
+    from aiomsi._arm.protocol.pacing.lane import Ticket
+
 _AUXILIARY = "x-ms-authorization-auxiliary"
 """Tokens of further tenants: https://learn.microsoft.com/azure/azure-resource-manager/management/authenticate-multi-tenant"""
 _AT_ONCE = 0.05
@@ -84,6 +92,8 @@ class Connection:
             for a connection counts too.
         clock: the source of time.
         user_agent: the `User-Agent` header.
+        pacing: whether requests wait for ARM's limits; else they wait for connections only.
+        rates: requests per second that the user allows, by class of operation.
         user_session: the user's aiohttp session, which is not closed; None to open one.
         ssl: the TLS context for ARM; None for aiohttp's default.
         scope: the scope of the tokens.
@@ -91,6 +101,7 @@ class Connection:
         http: the aiohttp session in use; None before the first call and after `close`.
         closed: whether `close` was called.
         credentials: the wrapped credentials; empty before the first call.
+        queue: the queue of the requests; None before the first call.
 
     """
 
@@ -101,6 +112,8 @@ class Connection:
     budget: float
     clock: Clock
     user_agent: str
+    pacing: bool
+    rates: Mapping[str, float]
     user_session: aiohttp.ClientSession | None
     ssl: ssl_module.SSLContext | None
     scope: str = attrs.field(init=False)
@@ -108,8 +121,12 @@ class Connection:
     http: aiohttp.ClientSession | None = attrs.field(default=None, init=False)
     closed: bool = attrs.field(default=False, init=False)
     credentials: list[OwnCredential] = attrs.field(factory=list, init=False)
+    queue: CallQueue | None = attrs.field(default=None, init=False)
     _loop: asyncio.AbstractEventLoop | None = attrs.field(default=None, init=False)
     _options: dict[str, Any] = attrs.field(factory=dict, init=False)
+    # Each session has its own random prefix, so that only the last digits differ by call.
+    _id_prefix: str = attrs.field(init=False)
+    _id_numbers: Iterator[int] = attrs.field(factory=itertools.count, init=False)
     _usual_timeout: aiohttp.ClientTimeout = attrs.field(init=False, repr=False)
     # `_waiting` holds the tasks whose wait would outlast the HTTP session, `_woken` the tasks that
     # `close` has woken.
@@ -120,6 +137,10 @@ class Connection:
     @scope.default
     def _default_scope(self) -> str:
         return f"{self.cloud.audience}/.default"
+
+    @_id_prefix.default
+    def _default_id_prefix(self) -> str:
+        return new_request_id()[:-12]
 
     @_usual_timeout.default
     def _default_usual_timeout(self) -> aiohttp.ClientTimeout:
@@ -138,7 +159,7 @@ class Connection:
             "Accept": "application/json",
             "Accept-Encoding": ACCEPTED,
             "User-Agent": self.user_agent,
-            "x-ms-client-request-id": new_request_id(),
+            "x-ms-client-request-id": f"{self._id_prefix}{next(self._id_numbers):012x}",
             "x-ms-correlation-request-id": self.correlation_id,
         }
         if options.headers is not None:
@@ -186,26 +207,37 @@ class Connection:
             UsageError: the session was closed before the request was sent.
 
         """
-        task, waiting = asyncio.current_task(), self._waiting
+        task, waiting, queue = asyncio.current_task(), self._waiting, self.queue
+        if queue is None:
+            raise closed_error(ours=True)
+        kinds = queue.kinds
+        ticket: Ticket | None = None
         renewed = sending = False
         part: bytes | None = None
         body: bytes | None = None
         waiting.add(task)
         try:
-            token = await self.credentials[0].get_token(self.scope)
-            others = (
-                [await other.get_token(self.scope) for other in self.credentials[1:]]
-                if len(self.credentials) > 1
-                else []
-            )
+            tokens = [await each.get_token(self.scope) for each in self.credentials]
             while True:
+                # The turn of the request. It is returned below by `record`, or else by `lose`.
+                scoped = None if kinds is None else kinds.find(call.method, call.url)
+                lane = queue.lane if scoped is None else scoped.lane
+                if lane is not None and call.refused_ticket is None:
+                    ticket = queue.pacer.try_send(lane, self.clock.monotonic())
+                if ticket is not None:
+                    ticket.item = scoped
+                else:
+                    ticket = await queue.take_turn(call, scoped)
+                    if not renewed:
+                        # A token may expire or be rejected while the request waits.
+                        tokens = [await each.get_token(self.scope) for each in self.credentials]
                 http = self.http
                 if http is None or http.closed:
                     raise closed_error(ours=self.closed)
-                call.headers["Authorization"] = token.authorization
-                if others:
+                call.headers["Authorization"] = tokens[0].authorization
+                if len(tokens) > 1:
                     call.headers[_AUXILIARY] = Secret(
-                        ", ".join(f"Bearer {other.token}" for other in others)
+                        ", ".join(f"Bearer {other.token}" for other in tokens[1:])
                     )
                 spent = self.clock.monotonic() - call.began - call.excused
                 limits = (
@@ -258,18 +290,23 @@ class Connection:
                     raise failure or closed_error(ours=self.closed)
                 sending = False
                 waiting.add(task)
+                if scoped is None and not queue.pacer.waiting:
+                    queue.pacer.answered(ticket, self.clock.monotonic())
+                else:
+                    queue.record(call, ticket, response)
                 if response.status != 401 or renewed:
                     return response
-                new = await _renew_tokens(self.credentials, self.scope, [token, *others], response)
+                new = await _renew_tokens(self.credentials, self.scope, tokens, response)
                 if new is None:
                     return response
-                token, *others = new
-                renewed = True
+                tokens, ticket, renewed = new, None, True
         except asyncio.CancelledError as error:
             cancelled = strip_frames(error)
             raise self._closing_error(call, task, sending=sending) or cancelled from None
         finally:
             waiting.discard(task)
+            if ticket is not None and ticket.in_flight:
+                queue.lose(ticket)
 
     async def pause(self, seconds: float) -> None:
         """Sleep by the session's clock.
@@ -305,6 +342,8 @@ class Connection:
     async def close(self) -> None:
         """Cancel the session's tasks, and close its HTTP session and credentials."""
         self.closed = True
+        if self.queue is not None:
+            self.queue.close()
         http, self.http = self.http, None
         tasks, credentials = set(self._tasks), self.credentials
         # A session in which no call waits may be closed outside of an event loop.
@@ -428,8 +467,29 @@ class Connection:
         self._options = make_request_options(
             http, proxy, proxy_headers, borrowed=self.user_session is not None
         )
+        self.queue = self._make_queue()
         self.credentials, self.http = credentials, http
         self._loop = asyncio.get_running_loop()
+
+    def _make_queue(self) -> CallQueue:
+        with late_import:
+            from aiomsi._arm.call_queue import CallQueue
+            from aiomsi._arm.protocol.pacing.kinds import Kinds
+
+        connections, most_connections = count_connections(self.user_session)
+        return CallQueue(
+            clock=self.clock,
+            budget=self.budget,
+            connections=connections,
+            most_connections=most_connections,
+            kinds=Kinds(self.pacing) if self.pacing or self.rates else None,
+            rates=self.rates,
+            start=self.start,
+            make_error=self._make_queue_error,
+        )
+
+    def _make_queue_error(self, call: Call) -> ArmConnectionError:
+        return self._make_error(call, NoResponse(NO_CONNECTION, arrived=False, help=QUEUED))
 
     def _on_task_done(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)

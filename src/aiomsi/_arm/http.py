@@ -29,12 +29,14 @@ _READ = 150.0
 """A resource provider may take two minutes to respond: https://github.com/Azure/azure-resource-manager-rpc/issues/35"""
 _SHORTEST_WAIT = 0.1
 """In seconds; 0 would mean no limit to aiohttp."""
-_CONNECTIONS = 128
-"""More connections only slow a client down. Further calls queue."""
+_FEWEST_CONNECTIONS = 128
+"""More connections only slow a client down while ARM responds quickly."""
+_MOST_CONNECTIONS = 1_024
 _MAX_HEADER = 65_536
 """Bytes of a header line. Some services' links exceed aiohttp's default of 8,190 bytes."""
 _MAX_BUFFER = 1_048_576
 CLOSED = "the session was closed"
+NO_CONNECTION = "no connection in time"
 MAYBE = "Whether ARM has carried it out is unknown; a GET may simply be repeated"
 UNSENT = "Nothing was sent"
 _UNTRUSTED = (
@@ -53,7 +55,7 @@ _TOO_LONG = (
     "ARM has responded to the request; if it only reads, request less at once, "
     "for example with a smaller $top"
 )
-_QUEUED = (
+QUEUED = (
     "Nothing was sent. If many calls are under way at once, they wait for a free connection: "
     "begin fewer at a time"
 )
@@ -73,9 +75,35 @@ def open_http(ssl: ssl_module.SSLContext | None) -> aiohttp.ClientSession:
 
     It has no cookies, and no `trust_env`, which would read .netrc for every request.
     """
-    # No limit per host: ARM has few hosts, and the limit would cost some percent of every call.
-    connector = aiohttp.TCPConnector(limit=_CONNECTIONS, ssl=True if ssl is None else ssl)
+    # No limit: a request that waits here for a connection would be overtaken by later ones. The
+    # session's `CallQueue` limits the number of requests.
+    connector = aiohttp.TCPConnector(limit=0, ssl=True if ssl is None else ssl)
     return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+
+
+def count_connections(user_session: aiohttp.ClientSession | None) -> tuple[int, int | None]:
+    """Return the number of connections to use, and the number up to which it may grow.
+
+    The latter is None if the user's session limits its connections.
+    """
+    connector = None if user_session is None else user_session.connector
+    limits = () if connector is None else (connector.limit, connector.limit_per_host)
+    fixed = min((limit for limit in limits if limit > 0), default=None)
+    if fixed is not None:
+        return fixed, None
+    most = max(1, min(_MOST_CONNECTIONS, _count_files() // 2))
+    return min(_FEWEST_CONNECTIONS, most), most
+
+
+def _count_files() -> int:
+    """Return the number of files that the process may open; a large one if it is unlimited."""
+    try:
+        import resource
+    except ImportError:
+        # Windows has no such limit.
+        return 2 * _MOST_CONNECTIONS
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return 2 * _MOST_CONNECTIONS if soft == resource.RLIM_INFINITY else soft
 
 
 def make_request_options(
@@ -241,7 +269,7 @@ def explain_failure(
             why, arrived, permanent=permanent, help=_REFUSED_BY_PROXY if permanent else UNSENT
         )
     if isinstance(error, aiohttp.ConnectionTimeoutError):
-        return NoResponse(why, arrived, help=_QUEUED)
+        return NoResponse(why, arrived, help=QUEUED)
     if isinstance(error, LongBodyError):
         return NoResponse(why, permanent=True, unreadable=True, help=_TOO_LONG)
     unreadable = isinstance(error, _UNREADABLE) or _is_cut_short(error)
@@ -300,7 +328,7 @@ def describe(error: Exception) -> str:
 
 def _text_of(error: Exception) -> str:
     if isinstance(error, aiohttp.ConnectionTimeoutError):
-        return "no connection in time"
+        return NO_CONNECTION
     if isinstance(error, aiohttp.ServerDisconnectedError):
         # The error's text has the headers that were received.
         return "Server disconnected"

@@ -34,7 +34,13 @@ from aiomsi._arm.protocol.request import (
 from aiomsi._arm.protocol.response import ArmResponse
 from aiomsi._arm.protocol.write_check import holds
 from aiomsi._arm.sender import Sender
-from aiomsi._errors import AiomsiError, ArmConnectionError, TokenUnavailableError, UsageError
+from aiomsi._errors import (
+    AiomsiError,
+    ArmConnectionError,
+    ThrottledError,
+    TokenUnavailableError,
+    UsageError,
+)
 
 _SHORTEST_WAIT = 0.05
 """Shortest deadline of `result`, in seconds: a loop around it must not block the event loop."""
@@ -299,6 +305,9 @@ class Operation:
         try:
             async with asyncio.timeout(timeout):
                 return await self._connection.send_once(call)
+        except ThrottledError as error:
+            # The poll was not sent, because a limit is used up. Its response would be this one.
+            return error.response
         except TimeoutError:
             # Raised below, so that the error does not keep the frames of the request.
             pass

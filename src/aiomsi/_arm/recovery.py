@@ -106,12 +106,16 @@ class Recovery:
 
     async def _wait(self, call: Call, again: RetryDecision) -> bool:
         """Wait before the next request; return False if the call ends before that."""
-        if self._connection.is_closed or (
-            call.until is not None and _now() + again.delay >= call.until
-        ):
+        connection = self._connection
+        if connection.is_closed:
+            return False
+        if call.refused_ticket is not None and connection.queue is not None:
+            # The next request waits for the limit in the queue, before all others.
+            return connection.queue.may_wait(call, call.refused_ticket.lane)
+        if call.until is not None and _now() + again.delay >= call.until:
             return False
         try:
-            await self._connection.pause(again.delay)
+            await connection.pause(again.delay)
         except UsageError as error:
             raise call.mark_uncertain(error) from None
         return True

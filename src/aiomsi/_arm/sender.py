@@ -7,8 +7,8 @@ imported at the first failure, because most sessions never need it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections.abc import Callable
+from typing import NoReturn
 
 import attrs
 
@@ -43,7 +43,7 @@ class Sender:
             self._provider_support = self.make_provider_support(self)
         return self._provider_support
 
-    def send(self, call: Call, timeout: float | None = None) -> Coroutine[Any, Any, ArmResponse]:
+    async def send(self, call: Call, timeout: float | None = None) -> ArmResponse:
         """Send a call, repeat it where the rule says so, and return a response that is no error.
 
         Raises:
@@ -52,9 +52,8 @@ class Sender:
             ArmError: ARM responded with an error.
 
         """
-        return self._send(call) if timeout is None else self._send_within(call, timeout)
-
-    async def _send(self, call: Call) -> ArmResponse:
+        if timeout is not None:
+            return await self._send_within(call, timeout)
         if call.lacks_version and call.kind is not None:
             await self.provider_support.resolve_api_version(call, call.kind)
         while True:
@@ -65,10 +64,7 @@ class Sender:
             except AiomsiError as error:
                 if call.uncertain_error is None:
                     raise
-                if isinstance(error, UsageError):
-                    raise call.mark_uncertain(error) from None
-                call.uncertain_error.add_note(f"It could not be sent again: {error}")
-                raise call.mark_uncertain(call.uncertain_error) from call.uncertain_error.__cause__
+                self._raise_uncertain(call, call.uncertain_error, error)
             else:
                 if 200 <= response.status < 300 or response.status == 304:
                     return response
@@ -76,13 +72,22 @@ class Sender:
             if done is not None:
                 return done
 
+    def _raise_uncertain(
+        self, call: Call, uncertain: ArmError | ArmConnectionError, error: AiomsiError
+    ) -> NoReturn:
+        """Raise the error of a call that may have been carried out and can't be sent again."""
+        if isinstance(error, UsageError):
+            raise call.mark_uncertain(error) from None
+        uncertain.add_note(f"It could not be sent again: {error}")
+        raise call.mark_uncertain(uncertain) from uncertain.__cause__
+
     async def _send_within(self, call: Call, timeout: float) -> ArmResponse:
         check_seconds("timeout", timeout)
         scope = asyncio.timeout(timeout)
         try:
             async with scope:
                 call.until, call.timed = scope.when(), True
-                return await self._send(call)
+                return await self.send(call)
         except TimeoutError:
             if not scope.expired():
                 raise

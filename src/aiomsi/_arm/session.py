@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import os
 import ssl as ssl_module
 import uuid
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping, Sequence
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import aiohttp
 
@@ -26,8 +27,11 @@ from aiomsi._util.lazy import late_import
 if TYPE_CHECKING:
     from aiomsi._arm.pager import Items
     from aiomsi._arm.protocol.attempts import ArmAttempt
+    from aiomsi._arm.protocol.bulk.outcomes import Outcome, Request
+    from aiomsi._arm.protocol.pacing.stats import ArmStats
 
 _MOST_AUXILIARY = 3
+_OPERATIONS = ("reads", "writes", "deletes")
 
 
 class ArmSession(Verbs):
@@ -55,6 +59,11 @@ class ArmSession(Verbs):
         auto_register: whether to register a subscription for a provider's namespace when ARM
             demands it, wait, and repeat the call.
         auxiliary: credentials of up to three further tenants, for calls that span tenants.
+        pacing: whether calls wait for the limits of ARM and its resource providers, as far as the
+            responses show them. With False they wait only for a free connection.
+        rate: the most requests per second that this session sends, by class of operation:
+            ``{"reads": 20}``, ``"writes"`` and ``"deletes"``. It leaves the rest of ARM's limits to
+            other clients, and holds with ``pacing=False``, too.
         correlation_id: groups this session's calls in Azure's logs; by default a new GUID.
         clock: the source of time, for tests.
 
@@ -75,6 +84,8 @@ class ArmSession(Verbs):
         retry: RetryRule | None = ArmRetry(),  # noqa: B008 (a frozen value)
         auto_register: bool = False,
         auxiliary: Sequence[AsyncCredential] = (),
+        pacing: bool = True,
+        rate: Mapping[str, float] | None = None,
         correlation_id: str | None = None,
         clock: Clock | None = None,
     ) -> None:
@@ -101,6 +112,8 @@ class ArmSession(Verbs):
             budget=get_budget(rule),
             clock=time,
             user_agent=f"{user_agent} {build_user_agent()}" if user_agent else build_user_agent(),
+            pacing=pacing,
+            rates=_check_rate(rate),
             user_session=http,
             ssl=ssl,
         )
@@ -124,6 +137,17 @@ class ArmSession(Verbs):
     def correlation_id(self, value: str) -> None:
         check_headers({"x-ms-correlation-request-id": value})
         self._connection.correlation_id = value
+
+    def stats(self) -> ArmStats:
+        """Return the state of the session's queue, and of each limit that it knows.
+
+        It is a value that later calls do not change.
+        """
+        with late_import:
+            from aiomsi._arm.protocol.pacing.stats import ArmStats
+
+        queue = self._connection.queue
+        return ArmStats() if queue is None else queue.get_stats()
 
     # Lists
 
@@ -235,6 +259,98 @@ class ArmSession(Verbs):
         bodies = split_query(kql, subscriptions, management_groups, options)
         return iter_items(iter_rows(self._sender, bodies, timeout, prefetch=prefetch))
 
+    # Many requests
+
+    def fan_out(
+        self,
+        requests: Iterable[Request | str] | AsyncIterable[Request | str],
+        *,
+        limit: int = 16_384,
+        ordered: bool = False,
+        on_error: Literal["collect", "raise", "skip-scope"] = "collect",
+        max_bytes: int = 67_108_864,
+        api_version: str | None = None,
+    ) -> AsyncGenerator[Outcome, None]:
+        """Send many requests at once, and yield the outcome of each one as it ends.
+
+        The iterable is read lazily and may be endless. A request that waits for the limits of one
+        subscription holds back no other subscription, so it is best if the requests of several
+        subscriptions alternate. The iterable is closed at the end, and all tasks end with
+        the generator: use `contextlib.aclosing` if you leave the loop early.
+
+        Args:
+            requests: `aiomsi.Request` values, or paths as text for GETs; any iterable or
+                asynchronous iterable.
+            limit: the largest number of requests taken from `requests` and not yet yielded as
+                outcomes. If the consumer is slow, no more are sent.
+            ordered: yield the outcomes in the order of the requests, with the same `limit`.
+            on_error: ``"collect"`` yields errors as outcomes. ``"raise"`` raises the first one.
+                ``"skip-scope"`` yields them, too, and after an error that concerns a subscription
+                or management group as a whole, requests of the same kind in it that have not been
+                sent yet are not sent: their outcomes have that error, and `skipped` is true. The
+                same kind means the same method and the same path except for names.
+            max_bytes: the budget, in bytes, for answers that are under way or not yet yielded. The
+                size of an answer is learned from those before it; if answers are large, fewer calls
+                are under way.
+            api_version: the api-version of the paths that are passed as text.
+
+        Raises:
+            ConfigurationError: an argument is wrong, or the iterable yields another type; raised
+                after the outcomes of earlier requests.
+            UsageError: the session was closed; raised after the outcomes of earlier requests.
+            Exception: the iterable raised it; raised after the outcomes of earlier requests.
+
+        """
+        with late_import:
+            from aiomsi._arm.fan_out import FanOutOptions, iter_outcomes
+
+        options = FanOutOptions(limit, on_error, max_bytes, api_version, ordered)
+        return iter_outcomes(self._sender, self._make_call, requests, options)
+
+    def fan_out_list(
+        self,
+        requests: Iterable[Request | str] | AsyncIterable[Request | str],
+        *,
+        limit: int = 16_384,
+        on_error: Literal["collect", "raise", "skip-scope"] = "collect",
+        max_bytes: int = 67_108_864,
+        api_version: str | None = None,
+        item_name: str = "value",
+        next_link_name: str | None = None,
+    ) -> AsyncGenerator[tuple[Request, Items | Outcome], None]:
+        """Read many lists at once; yield each page with its request, and each list's outcome.
+
+        The second member of a pair is a list of items, or, after the last page, an
+        `aiomsi.Outcome`. Its `items` is the number of items yielded, and its `error` is not
+        None if the list could not be read to its end. The pages of one list are in order. The next
+        page is requested when the previous one is yielded, so memory holds one page of each list
+        at most.
+
+        Args:
+            requests: as for `fan_out`; requests are GETs, or POSTs whose further pages are
+                requested by GET.
+            limit: the largest number of lists under way.
+            on_error: as for `fan_out`.
+            max_bytes: as for `fan_out`.
+            api_version: as for `fan_out`.
+            item_name: as for `pages`.
+            next_link_name: as for `pages`.
+
+        Raises:
+            ConfigurationError: as for `fan_out`.
+            UsageError: as for `fan_out`.
+            Exception: as for `fan_out`.
+
+        """
+        with late_import:
+            from aiomsi._arm.fan_out import FanOutOptions, ListNames, iter_lists
+
+        _check_names(item_name, next_link_name)
+        options = FanOutOptions(
+            limit, on_error, max_bytes, api_version, list_names=ListNames(item_name, next_link_name)
+        )
+        return iter_lists(self._sender, self._make_call, requests, options)
+
     def _pages(
         self,
         path: str,
@@ -249,14 +365,7 @@ class ArmSession(Verbs):
             from aiomsi._arm.pager import ListOptions, iter_list
 
         method = "GET" if options.json is None else "POST"
-        names: dict[str, object] = {
-            "item_name": item_name,
-            "next_link_name": next_link_name or "nextLink",
-        }
-        for argument, name in names.items():
-            if not isinstance(name, str) or not name:
-                msg = f"{argument}= is the name of a member, and not {name!r}"
-                raise ConfigurationError(msg)
+        _check_names(item_name, next_link_name)
         if next_method not in ("GET", "POST"):
             msg = f"next_method= is 'GET' or 'POST', and not {next_method!r}"
             raise ConfigurationError(msg)
@@ -310,10 +419,38 @@ def _repr_of(credential: object) -> str:
     return repr(credential) if own else type(credential).__qualname__
 
 
+def _check_names(item_name: object, next_link_name: object) -> None:
+    names = {"item_name": item_name, "next_link_name": next_link_name or "nextLink"}
+    for argument, name in names.items():
+        if not isinstance(name, str) or not name:
+            msg = f"{argument}= is the name of a member, and not {name!r}"
+            raise ConfigurationError(msg)
+
+
 def _check_type(name: str, value: object, kind: type) -> None:
     if value is not None and not isinstance(value, kind):
         msg = f"{name}= takes a {kind.__name__}, not {type(value).__name__}"
         raise ConfigurationError(msg)
+
+
+def _check_rate(rate: object) -> Mapping[str, float]:
+    if rate is None:
+        return {}
+    if not isinstance(rate, Mapping):
+        msg = f"rate= takes a mapping, and not {rate!r}"
+        raise ConfigurationError(msg, help="Pass for example rate={'reads': 20}")
+    for name, value in rate.items():
+        if name not in _OPERATIONS:
+            msg = f"rate= has the key {name!r}, which is none of {', '.join(_OPERATIONS)}"
+            raise ConfigurationError(msg)
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, int | float)
+            or not 0 < value < math.inf
+        ):
+            msg = f"rate= takes requests per second, more than 0, and not {value!r}"
+            raise ConfigurationError(msg)
+    return {name: float(value) for name, value in rate.items()}
 
 
 def _never_repeat(attempt: ArmAttempt) -> None:

@@ -91,28 +91,32 @@ def read_remaining(headers: Mapping[str, str], wall: float) -> tuple[Remaining, 
     Unknown and unreadable headers are left out.
     """
     found: dict[Bucket, Remaining] = {}
-    for one in _iter_remaining(headers, wall):
+    for _, one in iter_remaining(headers, wall):
         known = found.get(one.bucket)
         if known is None or one.count < known.count:
             found[one.bucket] = one
     return tuple(found.values())
 
 
-def _iter_remaining(headers: Mapping[str, str], wall: float) -> Iterator[Remaining]:
+def iter_remaining(headers: Mapping[str, str], wall: float) -> Iterator[tuple[str, Remaining]]:
+    """Yield each remaining count with its header's name, in lower case; as `read_remaining`."""
     for name, value in headers.items():
         folded = name.lower()
+        counts: Iterable[Remaining] = ()
         if folded == "x-ms-ratelimit-remaining-resource":
-            yield from _parse_policies(value)
+            counts = _parse_policies(value)
         elif folded == "x-ms-user-quota-remaining":
-            yield from _parse_counts(
+            counts = _parse_counts(
                 Bucket("user", "quota"),
                 value,
                 parse_duration(headers.get("x-ms-user-quota-resets-after", "")),
             )
         elif folded == "x-rate-limit-remaining":
-            yield from _parse_rate_limit(headers, value, wall)
+            counts = _parse_rate_limit(headers, value, wall)
         elif folded.startswith("x-ms-ratelimit-") and (bucket := _parse_bucket(folded)) is not None:
-            yield from _parse_counts(bucket, value)
+            counts = _parse_counts(bucket, value)
+        for one in counts:
+            yield folded, one
 
 
 @lru_cache(maxsize=256)

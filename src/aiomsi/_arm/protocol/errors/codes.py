@@ -25,17 +25,23 @@ _VERSION = frozenset(
     }
 )
 _TENANT = "invalidauthenticationtokentenant"
-_WHOLE_SUBSCRIPTION = frozenset(
+_OF_WHOLE_SUBSCRIPTION = frozenset({"subscriptionnotfound", _TENANT})
+_OUT_OF_REACH = _OF_WHOLE_SUBSCRIPTION | {
+    "authorizationfailed",
+    "disallowedoperation",
+    "disallowedprovider",
+    "readonlydisabledsubscription",
+    "resourcenotonboarded",
+    "subscriptioncostdisabled",
+    "subscriptionnotregistered",
+    "tenantnotonboarded",
+}
+_NOTHING_THERE = frozenset(
     {
-        "subscriptionnotfound",
-        "subscriptionnotregistered",
-        "subscriptioncostdisabled",
-        "disallowedprovider",
-        "disallowedoperation",
-        "resourcenotonboarded",
-        "tenantnotonboarded",
-        _TENANT,
-        *_REGISTRATION,
+        "missingsubscriptionregistration",
+        "noregisteredproviderfound",
+        "invalidresourcetype",
+        "subscriptionhasnousages",
     }
 )
 _LOCKS = frozenset(
@@ -209,9 +215,22 @@ def is_in_progress(status: int, detail: ErrorDetail, retry_after: float | None =
 
 
 def is_out_of_reach(code: str | None) -> bool:
-    """Return whether the error applies to the whole subscription, so that a fan-out skips it.
+    """Return whether the error applies to a scope, so that a fan-out may skip the rest of it.
 
-    The subscription is unknown to this identity, belongs to another tenant, or lacks the provider
-    or feature that the call needs.
+    The subscription is unknown to this identity or belongs to another tenant; or the identity may
+    not send such requests in it; or it lacks the offer or feature that they need.
     """
-    return _fold(code) in _WHOLE_SUBSCRIPTION
+    return _fold(code) in _OUT_OF_REACH
+
+
+def is_of_whole_subscription(code: str | None) -> bool:
+    """Return whether the error applies to every kind of request in the subscription."""
+    return _fold(code) in _OF_WHOLE_SUBSCRIPTION
+
+
+def is_nothing_there(code: str | None) -> bool:
+    """Return whether the error means that the scope has no resources of the requested type.
+
+    The subscription is not registered for the provider, or the provider does not have the type.
+    """
+    return _fold(code) in _NOTHING_THERE

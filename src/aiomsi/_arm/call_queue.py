@@ -1,0 +1,503 @@
+"""`CallQueue`: the turns of a session's requests, decided by a `Pacer`.
+
+Each request takes a turn before it is sent: one of the connections, and a number in each limit that
+it draws from. So no request waits in aiohttp's pool, which would give a free connection to the task
+that comes first, and not to the one that has waited longest.
+
+A turn is a `Ticket`. `take_turn` returns it, or `Pacer.try_send` does, if no call waits. The owner
+of a ticket gives it back exactly once, with `record` for a response and with `lose` for everything
+else: an error, a cancellation, the end of the session. The pacer ignores a second return.
+
+A waiting call is a future. After each event, `send_waiting` wakes the calls whose turn has come,
+and sets a timer for the time at which the pacer must be called again. The timer is a task of the
+session, so that it ends with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import random
+from collections import Counter
+from collections.abc import Callable, Coroutine, Mapping
+from typing import TYPE_CHECKING, Any, cast
+
+import attrs
+from multidict import CIMultiDict
+
+from aiomsi._arm.protocol.pacing.kinds import Kinds, Limit, ScopedKind
+from aiomsi._arm.protocol.pacing.meter import Meter
+from aiomsi._arm.protocol.pacing.pacer import Pacer
+from aiomsi._arm.protocol.pacing.rules import ARM_RULES, PROVIDER_RULES
+from aiomsi._arm.protocol.response import ArmResponse
+from aiomsi._errors import AiomsiError, ThrottledError
+from aiomsi._util.lazy import late_import
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Sequence
+
+    from aiomsi._arm.call import Call
+    from aiomsi._arm.protocol.pacing.gauge import Gauge
+    from aiomsi._arm.protocol.pacing.lane import Lane, Ticket
+    from aiomsi._arm.protocol.pacing.pacer import Count
+    from aiomsi._arm.protocol.pacing.stats import ArmStats
+    from aiomsi._clock import Clock
+
+_TOO_MANY = 429
+_REFUSING = frozenset({429, 503})
+_LONG_PAUSE = 5.0
+"""Seconds of a pause from which on it is logged."""
+_LITTLE = 1.0
+_MOST_PAUSES = 1_024
+_MOST_REASON = 500
+_SHORTEST_WAIT = 0.1
+
+logger = logging.getLogger("aiomsi")
+
+
+@attrs.define(eq=False, repr=False)
+class _Waiter:
+    """A call that waits for its turn.
+
+    Attributes:
+        call: the call.
+        scoped: the limits of its request; None without pacing.
+        since: the start of the wait, in monotonic time.
+        future: done when the call's turn has come, or with the error that ends the wait.
+        ticket: its place in the pacer.
+        held_by: the limit that held the request back when it came; None without one.
+        charges_pauses: whether the call's budget counts the pauses of its limits.
+        timer: ends the wait for a connection; None if nothing limits it.
+        timer_since: the time at which the timer was set.
+
+    """
+
+    call: Call
+    scoped: ScopedKind | None
+    since: float
+    future: asyncio.Future[None]
+    ticket: Ticket = attrs.field(init=False)
+    held_by: object = attrs.field(default=None, init=False)
+    charges_pauses: bool = attrs.field(default=False, init=False)
+    timer: asyncio.TimerHandle | None = attrs.field(default=None, init=False)
+    timer_since: float = attrs.field(default=0.0, init=False)
+
+
+@attrs.define(eq=False, repr=False)
+class CallQueue:
+    """The queue of a session's requests, in one event loop.
+
+    Args:
+        clock: the source of time.
+        budget: the retry rule's budget in seconds, which limits the wait for a connection.
+        connections: requests that may be under way at once.
+        most_connections: the number up to which `connections` grows with the latency; None if it is
+            fixed.
+        kinds: the limits of the requests; None for a queue that only shares the connections.
+        rates: requests per second by class of operation, as the user allows.
+        start: starts a task that belongs to the session.
+        make_error: creates the error for a call that gets no connection within the budget.
+
+    Attributes:
+        pacer: decides which request is sent next.
+        lane: the lane of requests without limits.
+        closed: whether `close` was called.
+
+    """
+
+    clock: Clock
+    budget: float
+    connections: int
+    most_connections: int | None
+    kinds: Kinds | None
+    rates: Mapping[str, float]
+    start: Callable[[Coroutine[Any, Any, None], str], asyncio.Task[None]]
+    make_error: Callable[[Call], AiomsiError]
+    pacer: Pacer = attrs.field(init=False)
+    lane: Lane = attrs.field(init=False)
+    closed: bool = attrs.field(default=False, init=False)
+    # In the order in which the calls came.
+    _waiters: dict[_Waiter, None] = attrs.field(factory=dict, init=False)
+    _timer: asyncio.Task[None] | None = attrs.field(default=None, init=False)
+    _timer_at: float = attrs.field(default=0.0, init=False)
+    # For the statistics.
+    _limit_wait: float = attrs.field(default=0.0, init=False)
+    _pause_wait: float = attrs.field(default=0.0, init=False)
+    _connection_wait: float = attrs.field(default=0.0, init=False)
+    _refusals: Counter[str] = attrs.field(factory=Counter, init=False)
+    _responses: Counter[str] = attrs.field(factory=Counter, init=False)
+    # The start and the end of the last pause of a limit, and the text of the 429.
+    _pauses: dict[Limit, tuple[float, float, str]] = attrs.field(factory=dict, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.pacer = Pacer(
+            ARM_RULES,
+            connections=self.connections,
+            most_connections=self.most_connections,
+            rates=self.rates,
+            make_meter=_make_meter,
+        )
+        self.lane = self.pacer.find_lane(())
+
+    # Turns
+
+    def find_lane(self, scoped: ScopedKind) -> Lane:
+        """Return the lane of the requests of a kind in a scope."""
+        lane = scoped.lane
+        if lane is None or lane.forgotten:
+            lane = scoped.lane = self.pacer.find_lane(scoped.keys, scoped.kind.operation)
+        return lane
+
+    async def take_turn(self, call: Call, scoped: ScopedKind | None) -> Ticket:
+        """Wait until the call's next request may be sent, and return its ticket.
+
+        Raises:
+            ArmConnectionError: no connection became free within the budget.
+            ThrottledError: a limit is used up for longer than the call may wait.
+
+        """
+        lane = self.lane if scoped is None else self.find_lane(scoped)
+        now = self.clock.monotonic()
+        error = self.find_pause_error(call, lane, now)
+        if error is not None:
+            raise error
+        waiter = _Waiter(call, scoped, now, asyncio.get_running_loop().create_future())
+        self._waiters[waiter] = None
+        self._submit(waiter, lane, now)
+        self._set_connection_timer(waiter, now)
+        try:
+            self.send_waiting()
+            await waiter.future
+        except BaseException:
+            self.pacer.cancel(waiter.ticket)
+            # The turn may have come before the cancellation.
+            self.lose(waiter.ticket)
+            raise
+        finally:
+            if waiter.timer is not None:
+                waiter.timer.cancel()
+            del self._waiters[waiter]
+        return waiter.ticket
+
+    def send_waiting(self) -> None:
+        """Wake the calls whose turn has come, and set the timer for the others.
+
+        It must be called after each event, if calls wait.
+        """
+        if self.closed:
+            return
+        now = self.clock.monotonic()
+        tickets, at = self.pacer.take(now)
+        for ticket in tickets:
+            waiter: Any = ticket.item
+            ticket.item = waiter.scoped
+            self._count_wait(waiter, now)
+            # A task that is being cancelled returns the turn itself.
+            if not waiter.future.done():
+                waiter.future.set_result(None)
+        self._set_timer(at if self.pacer.waiting else None)
+
+    def record(self, call: Call, ticket: Ticket, response: ArmResponse) -> None:
+        """Return the ticket of a request that got a response, and learn from it."""
+        now, scoped = self.clock.monotonic(), ticket.item
+        kinds = self.kinds
+        if kinds is None or not kinds.paces or not isinstance(scoped, ScopedKind):
+            self.pacer.answered(ticket, now)
+        else:
+            status = response.status
+            region, counts = kinds.read_counts(
+                scoped, response.headers, self.clock.wall(), good=status < 400
+            )
+            self._responses[region] += 1
+            if status in _REFUSING:
+                self._record_refusal(kinds, call, ticket, response, region, counts)
+            else:
+                self.pacer.answered(ticket, now, counts)
+            if scoped.version != scoped.kind.version:
+                self._move_waiters(kinds, now)
+            if status in _REFUSING or scoped.has_windows:
+                self._end_long_waits(kinds.find(call.method, call.url), now)
+        if self.pacer.waiting:
+            self.send_waiting()
+
+    def lose(self, ticket: Ticket) -> None:
+        """Return a ticket whose request got no response; do nothing if it was returned before."""
+        self.pacer.lost(ticket, self.clock.monotonic())
+        self.send_waiting()
+
+    def close(self) -> None:
+        """Let no further call go. The session wakes the waiting ones."""
+        self.closed = True
+
+    # Limits
+
+    def may_wait(self, call: Call, lane: Lane) -> bool:
+        """Return whether a call may wait for the end of its limits' pause."""
+        return self.find_pause_error(call, lane, self.clock.monotonic()) is None
+
+    def find_pause_error(self, call: Call, lane: Lane, now: float) -> ThrottledError | None:
+        """Return the error of a call that a limit holds back for longer than the call may wait.
+
+        Other calls than those in bulk do not wait for longer than the rule's budget, either.
+        """
+        end = self.pacer.blocked_until(lane, now)
+        if end is None:
+            return None
+        limit, meter = next(
+            (key, meter)
+            for key, meter in zip(lane.keys, lane.meters, strict=True)
+            if meter.blocked_until(now) == end
+        )
+        wait = end - now
+        left = math.inf if call.bulk else self._left_of(call, now)
+        if end == meter.paused_until:
+            # A wait that fits without the random part of the pause must fit with it.
+            left += ARM_RULES.most_jitter
+        if call.until is not None:
+            left = min(left, call.until - asyncio.get_running_loop().time())
+        if wait < left:
+            return None
+        return _make_throttled_error(call, limit, wait, elapsed=now - call.began)
+
+    def _record_refusal(
+        self,
+        kinds: Kinds,
+        call: Call,
+        ticket: Ticket,
+        response: ArmResponse,
+        region: str,
+        counts: Sequence[Count | None],
+    ) -> None:
+        now, scoped = self.clock.monotonic(), cast("ScopedKind", ticket.item)
+        try:
+            from aiomsi._arm.protocol.errors.body import read_detail
+            from aiomsi._arm.protocol.pacing.refusals import find_refusing_limit
+            from aiomsi._arm.protocol.throttling import read_wait
+        except (ImportError, OSError):
+            # No file can be opened, for example because file descriptors ran out.
+            self.pacer.answered(ticket, now, counts)
+            return
+        detail = read_detail(response.body, response.headers.get("Content-Type"))
+        wait = read_wait(response.status, response.headers, detail, self.clock.wall())
+        limit = find_refusing_limit(scoped, response.status, detail, wait, counts)
+        if limit is None:
+            self.pacer.answered(ticket, now, counts)
+            return
+        draw, keys = random.random(), ticket.lane.keys
+        if limit in keys:
+            self.pacer.answered(ticket, now, counts, (keys.index(limit), wait, region), draw)
+        else:
+            kinds.add_limit(scoped, limit)
+            self.find_lane(kinds.find(call.method, call.url))
+            self.pacer.refused_by(limit, now, ticket.sent_at, wait, region, draw)
+            self.pacer.answered(ticket, now, counts)
+        if response.status == _TOO_MANY:
+            self._refusals[limit.name] += 1
+            ticket.lane = self.find_lane(kinds.find(call.method, call.url))
+            call.refused_ticket = ticket
+        self._note_pause(limit, now, detail.message)
+
+    def _note_pause(self, limit: Limit, now: float, reason: str) -> None:
+        """Remember the pause after a 429 for the statistics, and log a long one."""
+        end = next(meter.paused_until for key, meter in self.pacer.iter_meters() if key == limit)
+        began, ended, _ = self._pauses.pop(limit, (now, now, ""))
+        if len(self._pauses) >= _MOST_PAUSES:
+            del self._pauses[next(iter(self._pauses))]
+        self._pauses[limit] = (began if ended > now else now, end, reason[:_MOST_REASON])
+        if end - max(now, ended) > _LONG_PAUSE:
+            logger.warning(
+                "ARM's limit %s is used up: its requests wait for %.0f s", limit, end - now
+            )
+
+    def _end_long_waits(self, scoped: ScopedKind, now: float) -> None:
+        """Raise the error of a new pause in the waiting calls that cannot wait for its end."""
+        end = self.pacer.blocked_until(self.find_lane(scoped), now)
+        # Each 429 of a burst prolongs the pause a little.
+        if end is not None and end > scoped.checked_until + _LITTLE:
+            scoped.checked_until = end
+            for waiter in self._waiters:
+                self._end_long_wait(waiter, now)
+
+    def _end_long_wait(self, waiter: _Waiter, now: float) -> None:
+        if waiter.ticket.waiting and not waiter.future.done():
+            error = self.find_pause_error(waiter.call, waiter.ticket.lane, now)
+            if error is not None:
+                waiter.future.set_exception(error)
+
+    def _move_waiters(self, kinds: Kinds, now: float) -> None:
+        """Move the waiting calls whose limits have changed to the lanes of their new limits."""
+        for waiter in self._waiters:
+            scoped, ticket = waiter.scoped, waiter.ticket
+            if scoped is None or scoped.version == scoped.kind.version or not ticket.waiting:
+                continue
+            waiter.scoped = kinds.find(waiter.call.method, waiter.call.url)
+            lane = self.find_lane(waiter.scoped)
+            if lane is not ticket.lane:
+                self.pacer.cancel(ticket)
+                waiter.ticket = self.pacer.submit(lane, waiter, now, urgent=ticket.urgent)
+                self._end_long_wait(waiter, now)
+
+    # Waits
+
+    def _submit(self, waiter: _Waiter, lane: Lane, now: float) -> None:
+        call = waiter.call
+        waits = [meter.wait(now) for meter in lane.meters]
+        if any(waits):
+            waiter.held_by = lane.keys[waits.index(max(waits))]
+        ticket, call.refused_ticket = call.refused_ticket, None
+        if ticket is None:
+            waiter.ticket = self.pacer.submit(lane, waiter, now, urgent=not call.bulk)
+        else:
+            waiter.charges_pauses = not call.bulk
+            ticket.item, ticket.lane = waiter, lane
+            self.pacer.resubmit(ticket, now)
+            waiter.ticket = ticket
+
+    def _count_wait(self, waiter: _Waiter, now: float) -> None:
+        """Count the time that a call has waited for limits and for a connection."""
+        call, since, lane = waiter.call, waiter.since, waiter.ticket.lane
+        for_connection = max(0.0, now - max(since, waiter.ticket.open_since))
+        for_limit = now - since - for_connection
+        paused = 0.0
+        for key in lane.keys:
+            began, ended, _ = self._pauses.get(key, (now, now, ""))  # type: ignore[call-overload]
+            paused = max(paused, min(ended, now) - max(began, since))
+        paused = min(paused, for_limit)
+        self._connection_wait += for_connection
+        self._pause_wait += paused
+        self._limit_wait += for_limit - paused
+        call.waited += now - since
+        # The budget counts the pauses after 429s of the call itself.
+        charged = min(paused, self._left_of(call, since)) if waiter.charges_pauses else 0.0
+        # A fan-out has more calls than connections on purpose.
+        excused = for_limit + for_connection if call.bulk else for_limit
+        call.excused += excused - max(0.0, charged)
+        if for_limit > call.longest_limit_wait:
+            call.longest_limit_wait = for_limit
+            if lane.group.open_since > lane.open_since:
+                call.waited_for = f"the session's rate of {lane.rate}"
+            else:
+                call.waited_for = str(waiter.held_by or lane.keys[0])
+
+    def _set_connection_timer(self, waiter: _Waiter, now: float) -> None:
+        """Let a call fail after its budget, if it waits only for a connection and not in bulk."""
+        call = waiter.call
+        left = math.inf if call.bulk else max(self._left_of(call, now), _SHORTEST_WAIT)
+        if left < math.inf:
+            waiter.timer_since = now
+            waiter.timer = asyncio.get_running_loop().call_later(
+                left, self._on_connection_timer, waiter
+            )
+
+    def _left_of(self, call: Call, now: float) -> float:
+        """Return the seconds of the budget that a call has left."""
+        return self.budget - (now - call.began - call.excused)
+
+    def _on_connection_timer(self, waiter: _Waiter) -> None:
+        if waiter.future.done():
+            return
+        if waiter.ticket.lane.open_since_with_rate > waiter.timer_since:
+            # A limit has held the call back in the meantime.
+            self._set_connection_timer(waiter, self.clock.monotonic())
+        else:
+            waiter.future.set_exception(self.make_error(waiter.call))
+
+    def _set_timer(self, at: float | None) -> None:
+        """Set the timer for the next call of the pacer; None for no timer."""
+        if self._timer is not None and not self._timer.done():
+            if at is not None and self._timer_at <= at:
+                return
+            self._timer.cancel()
+        self._timer = None
+        if at is not None:
+            self._timer_at = at
+            self._timer = self.start(self._wait_until(at), "turns")
+
+    async def _wait_until(self, at: float) -> None:
+        await self.clock.sleep(max(0.0, at - self.clock.monotonic()))
+        self._timer = None
+        self.send_waiting()
+
+    def get_stats(self) -> ArmStats:
+        """Return the statistics."""
+        with late_import:
+            from aiomsi._arm.protocol.pacing.stats import ArmStats, LimitStats, RegionStats
+
+        now, pacer = self.clock.monotonic(), self.pacer
+        limits = []
+        for key, meter in pacer.iter_meters():
+            limit: Any = key
+            regions = [
+                RegionStats(
+                    region=region,
+                    count=gauge.latest,
+                    largest=max(0, int(gauge.capacity) - 1),
+                    share=gauge.share,
+                    refill=gauge.refill,
+                    age=max(0.0, now - gauge.at),
+                )
+                for region, gauge in meter.gauges.items()
+            ]
+            limits.append(
+                LimitStats(
+                    scope=limit.scope,
+                    name=limit.name,
+                    owner=limit.owner,
+                    count=max(meter.gauges.values(), key=_get_age).latest if meter.gauges else None,
+                    regions=tuple(regions),
+                    waiting=pacer.count_waiting(meter),
+                    in_flight=meter.in_flight,
+                    sent=meter.sent,
+                    refused=meter.refusals,
+                    paused_for=max(0.0, meter.paused_until - now),
+                    pause_reason=self._pauses[limit][2] if limit in self._pauses else None,
+                )
+            )
+        for limit, count in ({} if self.kinds is None else self.kinds.unwaited).items():
+            limits.append(
+                LimitStats(
+                    scope=limit.scope, name=limit.name, owner="", is_waited_for=False, count=count
+                )
+            )
+        return ArmStats(
+            connections=pacer.in_flight,
+            most_connections=pacer.connections,
+            waiting=pacer.waiting,
+            limit_wait=self._limit_wait,
+            pause_wait=self._pause_wait,
+            connection_wait=self._connection_wait,
+            refusals=dict(self._refusals),
+            responses=dict(self._responses),
+            limits=tuple(sorted(limits, key=lambda one: (one.scope, one.name, one.owner))),
+        )
+
+
+def _get_age(gauge: Gauge) -> float:
+    return gauge.at
+
+
+def _make_meter(key: Hashable) -> Meter:
+    own = isinstance(key, Limit) and key.is_of_arm
+    return Meter(ARM_RULES if own else PROVIDER_RULES)
+
+
+def _make_throttled_error(call: Call, limit: object, wait: float, elapsed: float) -> ThrottledError:
+    """Return the error for a call that is not sent because a limit is used up."""
+    # As if ARM had refused it, so that operations poll again after the wait.
+    headers = CIMultiDict({"Retry-After": str(math.ceil(wait))})
+    response = ArmResponse(call.method, call.url, _TOO_MANY, headers, b"").portable()
+    text = f"ARM's limit {limit} is used up for {wait:.0f} s"
+    return ThrottledError(
+        f"{call.method} {response.path} was not sent: {text}",
+        help=f"ARM accepts the call again after {wait:.0f} s; "
+        "a larger timeout= or ArmRetry(total_budget=...) lets the call wait for that",
+        status=_TOO_MANY,
+        code=None,
+        message=text,
+        response=response,
+        client_request_id=call.headers["x-ms-client-request-id"],
+        attempts=call.attempts,
+        elapsed=elapsed,
+        retry_after=wait,
+    )

@@ -1,0 +1,1 @@
+"""The values and decisions of `ArmSession.fan_out`; no I/O."""

@@ -1,0 +1,87 @@
+"""Arguments of commands, from text: parameters, headers, and bodies in files."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, MutableMapping, Sequence
+from pathlib import Path
+
+from multidict import CIMultiDict
+
+from aiomsi._errors import ConfigurationError
+from aiomsi._util.json import dumps, loads
+
+
+def parse_params(params: Sequence[str]) -> dict[str, str]:
+    """Return the names and values of ``NAME=VALUE`` options.
+
+    Raises:
+        ConfigurationError: an option lacks the name or the equals sign, or repeats a name.
+
+    """
+    pairs: dict[str, str] = {}
+    for text in params:
+        name, separator, value = text.partition("=")
+        if not name or not separator or name in pairs:
+            msg = f"--param {text!r} is not NAME=VALUE, or its name was given before"
+            raise ConfigurationError(msg, help="Write for example --param '$top=10'")
+        pairs[name] = value
+    return pairs
+
+
+def parse_headers(headers: Sequence[str]) -> MutableMapping[str, str]:
+    """Return the names and values of ``NAME:VALUE`` options, in a mapping that ignores case.
+
+    Raises:
+        ConfigurationError: an option lacks the name or the colon, or repeats a name.
+
+    """
+    pairs: MutableMapping[str, str] = CIMultiDict()
+    for text in headers:
+        name, separator, value = text.partition(":")
+        if not name or not separator or name in pairs:
+            # The value may be secret.
+            msg = f"--header {name!r} is not NAME:VALUE, or its name was given before"
+            raise ConfigurationError(msg, help="Write for example --header 'If-Match: *'")
+        pairs[name] = value.strip()
+    return pairs
+
+
+def read_body(text: str, headers: Mapping[str, str]) -> bytes:
+    """Return the body that ``--body`` names.
+
+    Raises:
+        ConfigurationError: the file can't be read; or the body is not JSON, and no header names
+            another type.
+
+    """
+    content = read_argument("--body", text)
+    if "Content-Type" in headers:
+        return content
+    try:
+        # A file of PowerShell may be in UTF-16, and ARM reads UTF-8.
+        return dumps(loads(content))
+    except ValueError as error:
+        # Not chained: the frames of the decoder hold the body.
+        msg = f"--body is not JSON: {error}"
+    raise ConfigurationError(
+        msg, help="Name the type of another body, for example --header 'Content-Type: text/plain'"
+    )
+
+
+def read_argument(name: str, text: str) -> bytes:
+    """Return an argument: the file after an ``@``, stdin for ``-``, or else the text itself.
+
+    Raises:
+        ConfigurationError: the file can't be read.
+
+    """
+    if text == "-":
+        return sys.stdin.buffer.read()
+    if not text.startswith("@"):
+        return text.encode(errors="surrogateescape")
+    try:
+        return Path(text[1:]).read_bytes()
+    except OSError as error:
+        msg = f"the file in {name} can't be read: {text[1:]}: {error.strerror}"
+        raise ConfigurationError(msg, help="Write @FILE, with the path of a file") from error

@@ -1,0 +1,1 @@
+"""The parts of `aiomsi demo`. All of their requests go to an embedded Azure."""

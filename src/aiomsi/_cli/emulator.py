@@ -1,0 +1,231 @@
+"""The command `aiomsi emulator`: the embedded Azure, until Ctrl-C."""
+
+from __future__ import annotations
+
+import shlex
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from aiomsi._cli.options import EXIT_CODES, format_epilog
+from aiomsi._errors import ConfigurationError
+from aiomsi.testing import DEFAULT_SUBSCRIPTION_ID
+
+if TYPE_CHECKING:
+    from aiomsi.testing import EmbeddedAzure
+
+_DEVTEST = f"/subscriptions/{DEFAULT_SUBSCRIPTION_ID}/resourceGroups/DevTest"
+_SHELLS: dict[str, Callable[[str, str], str]] = {
+    "sh": lambda name, value: f"export {name}={shlex.quote(value)}",
+    "powershell": lambda name, value: "$env:{} = '{}'".format(name, value.replace("'", "''")),
+    "cmd": lambda name, value: f'set "{name}={value}"',
+}
+"""The function that writes an assignment, by shell."""
+
+
+@click.command(
+    epilog=format_epilog(
+        "aiomsi emulator --groups 1000",
+        "aiomsi emulator --imds-port 8081 --arm-port 8082 > azure.env &",
+        "aiomsi emulator --subscriptions 1000 --resources 1000000 --seed 1 --reads 250 25",
+        exit_codes=f"{EXIT_CODES} Ctrl-C or SIGTERM ends this command with 0.",
+    )
+)
+@click.option(
+    "--imds-port",
+    type=click.IntRange(0, 65535),
+    default=0,
+    help="IMDS's port; by default a free one.",
+)
+@click.option(
+    "--arm-port",
+    type=click.IntRange(0, 65535),
+    default=0,
+    help="ARM's port; by default a free one.",
+)
+@click.option(
+    "--latency",
+    type=click.FloatRange(0),
+    default=0,
+    metavar="MS",
+    help="Milliseconds until each response.",
+)
+@click.option(
+    "--no-imds-limits",
+    is_flag=True,
+    help="Remove IMDS's limits of 20 requests a second and 5 at once.",
+)
+@click.option(
+    "--arm-limits",
+    is_flag=True,
+    help="Respond 429 beyond ARM's limits; otherwise headers alone report them.",
+)
+@click.option(
+    "--groups",
+    type=click.IntRange(0),
+    default=0,
+    help="Number of resource groups besides DevTest.",
+)
+@click.option(
+    "--subscriptions",
+    type=click.IntRange(0),
+    default=0,
+    help="Number of generated, read-only subscriptions.",
+)
+@click.option(
+    "--resources",
+    type=click.IntRange(0),
+    default=0,
+    help="Number of resources in all generated subscriptions; takes no memory.",
+)
+@click.option(
+    "--seed",
+    type=int,
+    default=1,
+    show_default=True,
+    help="Seed of the generated subscriptions: the same one gives the same tenant.",
+)
+@click.option(
+    "--reads",
+    type=(click.FloatRange(1), click.FloatRange(0, min_open=True)),
+    metavar="SIZE REFILL",
+    help="Enforce ARM's limits, with so many reads at once and per second.",
+)
+@click.option(
+    "--tls", is_flag=True, help="Serve ARM over https, with the certificate of a new authority."
+)
+@click.option(
+    "--shell",
+    type=click.Choice(list(_SHELLS)),
+    help="The shell to print for; by default this platform's.",
+)
+def emulator(
+    imds_port: int,
+    arm_port: int,
+    latency: float,
+    no_imds_limits: bool,
+    arm_limits: bool,
+    groups: int,
+    subscriptions: int,
+    resources: int,
+    seed: int,
+    reads: tuple[float, float] | None,
+    tls: bool,
+    shell: str | None,
+) -> None:
+    """Run an embedded Azure, IMDS and ARM on loopback, until Ctrl-C.
+
+    The lines that set the environment of clients go to stdout, all other output to stderr.
+    """
+    # The other commands do not need the servers, whose import takes longer than a request.
+    from aiomsi.testing import ArmBucket, ArmBuckets, ArmLimits, EmbeddedAzure, ImdsLimits
+
+    if resources and not subscriptions:
+        msg = "--resources needs subscriptions to hold them"
+        raise ConfigurationError(msg, help="Add for example --subscriptions 100")
+    buckets = ArmBuckets() if reads is None else ArmBuckets(reads=ArmBucket(*reads))
+    azure = EmbeddedAzure(
+        imds_limits=None if no_imds_limits else ImdsLimits(),
+        arm_limits=ArmLimits(buckets=buckets, enforced=arm_limits or reads is not None),
+        imds_latency=latency / 1000,
+        arm_latency=latency / 1000,
+        imds_port=imds_port,
+        arm_port=arm_port,
+        tls=tls,
+    )
+    azure.add_resource_groups(DEFAULT_SUBSCRIPTION_ID, groups)
+    if subscriptions:
+        azure.generate(subscriptions=subscriptions, resources=resources, seed=seed)
+    line = assignment_writer(shell, sys.platform)
+    trusted: AbstractContextManager[dict[str, str]] = _trusted(azure) if tls else nullcontext({})
+    try:
+        with _terminable(), _started(azure), trusted as trust:
+            click.echo(
+                "\n".join(line(*variable) for variable in {**azure.environment, **trust}.items())
+            )
+            click.echo(
+                f"The embedded Azure runs, with {groups + 1} resource groups. Ctrl-C ends it.",
+                err=True,
+            )
+            click.echo(
+                f"Set the variables in another shell and try: aiomsi get {_DEVTEST}",
+                err=True,
+            )
+            while True:
+                time.sleep(3600)
+    except KeyboardInterrupt:
+        click.echo(_format_counts(azure), err=True)
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Raise KeyboardInterrupt on SIGTERM as on Ctrl-C, for the block."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _started(azure: EmbeddedAzure) -> Iterator[None]:
+    """Run the embedded Azure for the block.
+
+    Raises:
+        ConfigurationError: a port is not available.
+
+    """
+    try:
+        azure.start()
+    except OSError as error:
+        raise ConfigurationError(
+            str(error), help="Choose another --imds-port or --arm-port, or leave them out"
+        ) from error
+    try:
+        yield
+    finally:
+        azure.stop()
+
+
+@contextmanager
+def _trusted(azure: EmbeddedAzure) -> Iterator[dict[str, str]]:
+    """Write the embedded ARM's CA to a file for the block.
+
+    Yields the variables that make clients trust that CA.
+    """
+    with tempfile.TemporaryDirectory(prefix="aiomsi-") as folder:
+        file = Path(folder, "ca.pem")
+        file.write_bytes(azure.ca_pem)
+        yield {"SSL_CERT_FILE": str(file), "REQUESTS_CA_BUNDLE": str(file)}
+
+
+def assignment_writer(shell: str | None, platform: str) -> Callable[[str, str], str]:
+    """Return the function that writes an assignment for the shell.
+
+    Args:
+        shell: a key of `_SHELLS`, None for the default of the platform.
+        platform: a value of `sys.platform`.
+
+    """
+    return _SHELLS[shell or ("powershell" if platform == "win32" else "sh")]
+
+
+def _format_counts(azure: EmbeddedAzure) -> str:
+    counts, usage = azure.counts, azure.arm_usage()
+    imds = f"{counts.imds_tokens} tokens, {counts.imds_throttled} answers 429"
+    throttled = usage.refused + usage.refused_by_providers
+    arm = (
+        f"{counts.arm_unauthorized} answers 401, {counts.arm_forbidden} answers 403, "
+        f"{throttled} answers 429"
+    )
+    return (
+        f"IMDS requests: {counts.imds_requests} ({imds})\n"
+        f"ARM requests: {counts.arm_requests} ({arm})"
+    )

@@ -1,0 +1,514 @@
+"""The pacer: calls in lanes, connections, timers, the user's rates, and forgetting."""
+
+import math
+import random
+from collections.abc import Hashable
+
+import pytest
+
+from aiomsi._arm.protocol.pacing.lane import Lane, Ticket
+from aiomsi._arm.protocol.pacing.meter import Meter
+from aiomsi._arm.protocol.pacing.pacer import Count, Pacer
+from aiomsi._arm.protocol.pacing.rules import ARM_RULES, PROVIDER_RULES
+
+NOW = 1_000.0
+FULL: tuple[Count, ...] = ((11_999, "EASTUS", None),)
+
+
+def make_pacer(connections: int = 128, **rates: float) -> Pacer:
+    return Pacer(ARM_RULES, connections=connections, rates=rates)
+
+
+def submit_all(pacer: Pacer, name: str, number: int, *, urgent: bool = False) -> list[Ticket]:
+    lane = pacer.find_lane((name,))
+    return [pacer.submit(lane, f"{name}{each}", NOW, urgent=urgent) for each in range(number)]
+
+
+def items(tickets: list[Ticket]) -> list[object]:
+    return [ticket.item for ticket in tickets]
+
+
+def meter_of(lane: Lane) -> Meter:
+    return lane.meters[0]
+
+
+def assert_idle(pacer: Pacer) -> None:
+    """Check that no call has left a trace in any number."""
+    assert (pacer.waiting, pacer.in_flight, pacer._ready, pacer._busy) == (0, 0, 0, 0)
+    assert pacer.free == pacer.connections
+    for _, meter in pacer.iter_meters():
+        assert meter.in_flight == 0
+        assert pacer.count_waiting(meter) == 0
+    for lane in pacer.lanes.values():
+        assert (lane.waiting, lane.urgent_waiting, lane.turns) == (0, 0, None)
+
+
+def test_warm_call_is_sent_at_once() -> None:
+    pacer = make_pacer()
+    lane = pacer.find_lane(("s", "g"))
+    ticket = pacer.try_send(lane, NOW)
+    assert ticket is not None
+    assert list(ticket.numbers) == [1, 1]
+    assert (pacer.in_flight, pacer.free) == (1, 127)
+    pacer.answered(ticket, NOW + 0.1, FULL * 2)
+    assert_idle(pacer)
+    assert pacer.latency == pytest.approx(0.1)
+
+
+def test_lane_is_found_by_its_keys() -> None:
+    pacer = make_pacer()
+    assert pacer.find_lane(("a", "b")) is pacer.find_lane(("a", "b"))
+    assert pacer.find_lane(("a",)).meters[0] is pacer.find_lane(("a", "b")).meters[0]
+    assert [key for key, _ in pacer.iter_meters()] == ["a", "b"]
+
+
+def test_meters_are_made_by_their_keys() -> None:
+    def make_meter(key: Hashable) -> Meter:
+        return Meter(PROVIDER_RULES if key == "provider" else ARM_RULES)
+
+    pacer = Pacer(ARM_RULES, connections=2, make_meter=make_meter)
+    lane = pacer.find_lane(("provider", "reads"))
+    assert [meter.rules for meter in lane.meters] == [PROVIDER_RULES, ARM_RULES]
+    assert [meter.full_window for meter in lane.meters] == [2, 2]
+
+
+def test_call_without_limits_waits_for_a_connection_only() -> None:
+    pacer = make_pacer(2)
+    lane = pacer.find_lane(())
+    first, second = pacer.try_send(lane, NOW), pacer.try_send(lane, NOW)
+    assert first is not None
+    assert second is not None
+    assert pacer.try_send(lane, NOW) is None
+    third = pacer.submit(lane, "third", NOW)
+    assert pacer.take(NOW) == ([], None)
+    pacer.answered(first, NOW + 1.0)
+    assert pacer.try_send(lane, NOW + 1.0) is None
+    assert pacer.take(NOW + 1.0) == ([third], None)
+    pacer.lost(second, NOW + 1.0)
+    pacer.lost(third, NOW + 1.0)
+    assert_idle(pacer)
+    assert pacer.blocked_until(lane, NOW) is None
+
+
+def test_call_overtakes_no_ready_lane() -> None:
+    pacer = make_pacer(1)
+    first = pacer.try_send(pacer.find_lane(("a",)), NOW)
+    assert first is not None
+    submit_all(pacer, "b", 1)
+    pacer.answered(first, NOW + 1.0, FULL)
+    assert pacer.try_send(pacer.find_lane(("a",)), NOW + 1.0) is None
+
+
+def test_call_overtakes_no_lane_whose_time_has_come() -> None:
+    pacer = make_pacer()
+    shared = pacer.find_lane(("a",))
+    first = pacer.try_send(shared, NOW)
+    assert first is not None
+    pacer.answered(first, NOW, (), (0, 2.0, ""))
+    submit_all(pacer, "a", 1)
+    other = pacer.find_lane(("b",))
+    early = pacer.try_send(other, NOW + 1.0)
+    assert early is not None
+    assert pacer.try_send(other, NOW + 2.0) is None
+    assert items(pacer.take(NOW + 2.0)[0]) == ["a0"]
+    assert pacer.try_send(other, NOW + 2.0) is not None
+
+
+def test_call_waits_if_any_of_its_meters_does() -> None:
+    pacer = make_pacer()
+    both = pacer.find_lane(("s", "type"))
+    ticket = pacer.try_send(both, NOW)
+    assert ticket is not None
+    pacer.answered(ticket, NOW, (*FULL, None), (1, 5.0, ""))
+    assert pacer.try_send(both, NOW + 1.0) is None
+    assert pacer.try_send(pacer.find_lane(("s",)), NOW + 1.0) is not None
+    assert pacer.blocked_until(both, NOW + 1.0) == NOW + 5.0
+    pacer.submit(both, "both", NOW + 1.0)
+    going, again = pacer.take(NOW + 1.0)
+    assert (going, again) == ([], NOW + 5.0)
+    assert items(pacer.take(NOW + 5.0)[0]) == ["both"]
+
+
+def test_count_of_another_limit_is_used_with_a_refusal() -> None:
+    pacer = make_pacer()
+    lane = pacer.find_lane(("s", "type"))
+    ticket = pacer.try_send(lane, NOW)
+    assert ticket is not None
+    pacer.answered(ticket, NOW + 0.1, ((99, "EASTUS", None), None), (1, 5.0, ""), 1.0)
+    general, own = lane.meters
+    assert general.gauges["EASTUS"].level == 99
+    assert own.paused_until == pytest.approx(NOW + 0.1 + 5.5)
+    assert pacer.latency == 0.0
+
+
+def test_calls_go_first_come_first_served_over_free_connections() -> None:
+    pacer = make_pacer(3)
+    tickets = submit_all(pacer, "a", 5)
+    going, again = pacer.take(NOW)
+    assert going == tickets[:3]
+    assert again is None
+    assert pacer.free == 0
+    pacer.answered(going[1], NOW + 1.0, FULL)
+    assert pacer.take(NOW + 1.0)[0] == tickets[3:4]
+
+
+def test_lanes_take_turns() -> None:
+    pacer = make_pacer(9)
+    for name in "abc":
+        submit_all(pacer, name, 50)
+    order = [str(item)[0] for item in items(pacer.take(NOW)[0])]
+    assert order == list("abcabcabc")
+
+
+def test_long_lane_has_every_other_turn() -> None:
+    pacer = make_pacer(1)
+    submit_all(pacer, "z", 1)
+    (first,), _ = pacer.take(NOW)
+    submit_all(pacer, "a", 90)
+    for name in "bcde":
+        submit_all(pacer, name, 5)
+    pacer.connections = 11
+    # The first lane to come was alone, so that it counts as long only from its second turn on.
+    order = [str(item)[0] for item in items(pacer.take(NOW)[0])]
+    assert order.count("a") >= 4
+    assert set(order) == set("abcde")
+    assert first.item == "z0"
+
+
+def test_urgent_call_makes_its_lane_urgent() -> None:
+    pacer = make_pacer(1)
+    (first,) = submit_all(pacer, "z", 1)
+    pacer.take(NOW)
+    for name in "abc":
+        submit_all(pacer, name, 2)
+    urgent = submit_all(pacer, "c", 2, urgent=True)
+    pacer.answered(first, NOW, FULL)
+    pacer.connections = 4
+    going, _ = pacer.take(NOW)
+    assert going[:2] == urgent
+    assert items(going[2:]) == ["a0", "b0"]
+
+
+def test_urgent_lane_stays_where_it_is() -> None:
+    pacer = make_pacer(1)
+    (first,) = submit_all(pacer, "z", 1)
+    pacer.take(NOW)
+    tickets = [*submit_all(pacer, "a", 1, urgent=True), *submit_all(pacer, "b", 1, urgent=True)]
+    submit_all(pacer, "a", 1, urgent=True)
+    pacer.answered(first, NOW, FULL)
+    pacer.connections = 2
+    assert pacer.take(NOW)[0] == tickets
+
+
+def test_bulk_is_not_starved_by_urgent_calls() -> None:
+    pacer = make_pacer(1)
+    bulk = submit_all(pacer, "bulk", 1)[0]
+    sent = []
+    for number in range(40):
+        pacer.submit(pacer.find_lane(("single",)), number, NOW, urgent=True)
+    for _ in range(20):
+        (ticket,), _ = pacer.take(NOW)
+        sent.append(ticket)
+        pacer.answered(ticket, NOW, FULL)
+    assert bulk in sent
+    assert sent.index(bulk) == ARM_RULES.urgent_run
+
+
+def test_refused_call_goes_first_and_alone_after_the_pause() -> None:
+    pacer = make_pacer()
+    tickets = submit_all(pacer, "a", 20)
+    going, _ = pacer.take(NOW)
+    for ticket in going[1:]:
+        pacer.answered(ticket, NOW + 0.1, ((200, "", None),))
+    pacer.answered(going[0], NOW + 0.1, (), (0, 2.0, ""), 0.5)
+    pacer.resubmit(going[0], NOW + 0.1)
+    going_on, again = pacer.take(NOW + 0.2)
+    assert going_on == []
+    assert again == pytest.approx(NOW + 2.1 + 0.5 * 0.35)
+    assert pacer.take(NOW + 2.0)[0] == []
+    assert pacer.take(NOW + 3.0)[0] == [tickets[0]]
+    assert pacer.take(NOW + 3.1)[0] == []
+    pacer.answered(tickets[0], NOW + 3.2, ((249, "", None),))
+    assert pacer.take(NOW + 3.2)[0] == tickets[16:18]
+
+
+def test_cancelled_call_leaves_nothing_behind() -> None:
+    pacer = make_pacer(1)
+    first, second, third = submit_all(pacer, "a", 3)
+    assert pacer.take(NOW)[0] == [first]
+    pacer.cancel(second)
+    pacer.cancel(second)
+    pacer.cancel(first)
+    assert (pacer.waiting, pacer.in_flight) == (1, 1)
+    pacer.cancel(third)
+    assert pacer.waiting == 0
+    pacer.answered(first, NOW, FULL)
+    assert pacer.take(NOW) == ([], None)
+    assert_idle(pacer)
+
+
+def test_cancelled_lane_that_sleeps_wakes_for_nothing() -> None:
+    pacer = make_pacer()
+    (first,) = submit_all(pacer, "a", 1)
+    pacer.take(NOW)
+    pacer.answered(first, NOW, (), (0, 2.0, ""))
+    (second,) = submit_all(pacer, "a", 1)
+    assert pacer.take(NOW)[1] == NOW + 2.0
+    pacer.cancel(second)
+    assert pacer.take(NOW + 2.0) == ([], None)
+    assert_idle(pacer)
+
+
+def test_lost_call_gives_its_connection_back_once() -> None:
+    pacer = make_pacer(1)
+    first, second = submit_all(pacer, "a", 2)
+    pacer.lost(first, NOW)
+    pacer.take(NOW)
+    pacer.lost(first, NOW + 1.0)
+    pacer.lost(first, NOW + 1.0)
+    assert pacer.in_flight == 0
+    assert meter_of(first.lane).sent == 1
+    assert pacer.take(NOW + 1.0)[0] == [second]
+    pacer.answered(second, NOW + 2.0, FULL)
+    pacer.lost(second, NOW + 2.0)
+    assert_idle(pacer)
+
+
+def test_lost_call_lets_a_window_go_on() -> None:
+    pacer = make_pacer()
+    tickets = submit_all(pacer, "a", 17)
+    going, again = pacer.take(NOW)
+    assert (len(going), again) == (16, None)
+    pacer.lost(going[0], NOW + 1.0)
+    assert pacer.take(NOW + 1.0)[0] == tickets[16:]
+
+
+def test_lane_sleeps_until_its_bucket_has_a_token() -> None:
+    pacer = make_pacer()
+    submit_all(pacer, "a", 40)
+    going, _ = pacer.take(NOW)
+    for ticket in going:
+        pacer.answered(ticket, NOW, ((16 - ticket.numbers[0], "", None),))
+    later, again = pacer.take(NOW)
+    assert later == []
+    assert again == pytest.approx(NOW + 0.4)
+    assert again is not None
+    assert len(pacer.take(again)[0]) == 1
+
+
+def test_lane_that_wakes_too_early_sleeps_again() -> None:
+    pacer = make_pacer()
+    first, second = submit_all(pacer, "a", 2)
+    pacer.take(NOW)
+    submit_all(pacer, "a", 1)
+    pacer.answered(first, NOW, (), (0, 2.0, ""))
+    assert pacer.take(NOW)[1] == NOW + 2.0
+    pacer.answered(second, NOW, (), (0, 9.0, ""))
+    assert pacer.take(NOW) == ([], NOW + 2.0)
+    assert pacer.take(NOW + 2.0) == ([], NOW + 9.0)
+    assert len(pacer.take(NOW + 9.0)[0]) == 1
+
+
+def test_entry_of_a_lane_that_was_woken_earlier_is_dropped() -> None:
+    pacer = make_pacer()
+    (first,) = submit_all(pacer, "a", 1)
+    lane = first.lane
+    pacer.take(NOW)
+    pacer.answered(first, NOW, ((0, "", None),))
+    submit_all(pacer, "a", 1)
+    assert pacer.take(NOW)[1] == pytest.approx(NOW + 0.4)
+    meter_of(lane).gauges[""].level = 3.9
+    pacer._look(lane, NOW)
+    assert pacer.take(NOW)[1] == pytest.approx(NOW + 0.01)
+    assert len(pacer.take(NOW + 0.02)[0]) == 1
+    assert pacer.take(NOW + 0.02)[1] is None
+
+
+def test_lane_that_waits_for_a_response_has_no_time() -> None:
+    pacer = make_pacer()
+    (first,) = submit_all(pacer, "a", 1)
+    pacer.take(NOW)
+    pacer.answered(first, NOW, (), (0, 2.0, ""))
+    submit_all(pacer, "a", 2)
+    going, again = pacer.take(NOW + 2.0)
+    assert (len(going), again) == (1, None)
+    assert meter_of(first.lane).wait(NOW + 2.0) == math.inf
+
+
+def test_meter_shared_by_two_lanes_is_used_up_once() -> None:
+    pacer = make_pacer()
+    (first,) = submit_all(pacer, "s", 1)
+    pacer.take(NOW)
+    pacer.answered(first, NOW, ((4, "", None),))
+    typed = pacer.find_lane(("s", "type"))
+    pacer.submit(typed, "typed", NOW)
+    submit_all(pacer, "s", 1)
+    assert items(pacer.take(NOW)[0]) == ["typed"]
+    assert pacer.waiting == 1
+
+
+def test_connections_may_change_at_any_time() -> None:
+    pacer = make_pacer(4)
+    tickets = submit_all(pacer, "a", 8)
+    assert len(pacer.take(NOW)[0]) == 4
+    pacer.connections = 2
+    assert pacer.free == 0
+    for ticket in tickets[:2]:
+        pacer.answered(ticket, NOW, FULL)
+    assert pacer.take(NOW)[0] == []
+    pacer.connections = 5
+    assert len(pacer.take(NOW)[0]) == 3
+
+
+@pytest.mark.parametrize(
+    ("latency", "connections"), [(0.001, 128), (0.1, 250), (0.3, 750), (2.0, 1_024)]
+)
+def test_connections_follow_the_latency(latency: float, connections: int) -> None:
+    pacer = Pacer(ARM_RULES, connections=128, most_connections=1_024)
+    lane = pacer.find_lane(())
+    for _ in range(50):
+        ticket = pacer.try_send(lane, NOW)
+        assert ticket is not None
+        pacer.answered(ticket, NOW + latency)
+    assert pacer.connections == pytest.approx(connections, abs=1)
+
+
+def test_latency_is_an_average_of_recent_responses() -> None:
+    pacer = make_pacer()
+    lane = pacer.find_lane(())
+    for latency in [1.0] * 10 + [0.2] * 1_000:
+        ticket = pacer.try_send(lane, NOW)
+        assert ticket is not None
+        pacer.answered(ticket, NOW + latency)
+    assert pacer.latency == pytest.approx(0.2, abs=0.001)
+
+
+def test_rate_of_the_user_holds_for_all_its_lanes() -> None:
+    pacer = make_pacer(reads=10.0)
+    for each in range(40):
+        pacer.submit(pacer.find_lane((each,), "reads"), each, NOW)
+    pacer.submit(pacer.find_lane(("w",), "writes"), "write", NOW)
+    going, again = pacer.take(NOW)
+    assert len(going) == 11
+    assert "write" in items(going)
+    assert again == pytest.approx(NOW + 0.1)
+    assert len(pacer.take(NOW + 0.5)[0]) == 5
+    assert pacer.take(NOW + 0.5)[0] == []
+
+
+def test_rate_of_the_user_holds_for_warm_calls() -> None:
+    pacer = make_pacer(reads=2.0)
+    lane = pacer.find_lane((), "reads")
+    assert pacer.try_send(lane, NOW) is not None
+    assert pacer.try_send(lane, NOW) is not None
+    assert pacer.try_send(lane, NOW) is None
+    assert pacer.try_send(pacer.find_lane(()), NOW) is not None
+    assert pacer.try_send(lane, NOW + 0.5) is not None
+
+
+def test_rate_that_waits_for_a_connection_sets_no_timer() -> None:
+    pacer = make_pacer(1, reads=10.0)
+    lane = pacer.find_lane((), "reads")
+    for each in range(3):
+        pacer.submit(lane, each, NOW)
+    assert len(pacer.take(NOW)[0]) == 1
+    assert pacer.take(NOW + 1.0) == ([], None)
+
+
+def test_unused_limits_are_forgotten() -> None:
+    pacer = make_pacer()
+    kept = pacer.find_lane(())
+    first: Ticket | None = None
+    for each in range(1_000):
+        now = NOW + each
+        ticket = pacer.submit(pacer.find_lane(("s", each)), each, now)
+        assert pacer.take(now)[0] == [ticket]
+        pacer.answered(ticket, now, FULL * 2)
+        first = first or ticket
+        assert len(pacer.lanes) < 200
+        assert len(list(pacer.iter_meters())) < 200
+    assert first is not None
+    assert first.lane.forgotten
+    assert not kept.forgotten
+    assert pacer.try_send(first.lane, NOW + 1_000.0) is None
+    pacer.resubmit(first, NOW + 1_000.0)
+    assert first.lane is pacer.find_lane(("s", 0))
+    assert pacer.take(NOW + 1_000.0)[0] == [first]
+
+
+def test_call_of_a_forgotten_lane_is_sent() -> None:
+    pacer = make_pacer()
+    (first,) = submit_all(pacer, "a", 1)
+    pacer.take(NOW)
+    pacer.answered(first, NOW, FULL)
+    ticket = pacer.try_send(pacer.find_lane(()), NOW + 500.0)
+    assert ticket is not None
+    pacer.answered(ticket, NOW + 500.0)
+    assert first.lane.forgotten
+    second = pacer.submit(first.lane, "second", NOW + 500.0)
+    assert not second.lane.forgotten
+    assert pacer.take(NOW + 500.0)[0] == [second]
+
+
+def test_paused_meter_outlives_its_lane() -> None:
+    pacer = make_pacer()
+    (first,) = submit_all(pacer, "a", 1)
+    pacer.take(NOW)
+    pacer.answered(first, NOW, (), (0, 1_000.0, ""))
+    for now, meters in ((NOW + 500.0, 1), (NOW + 1_500.0, 0)):
+        ticket = pacer.try_send(pacer.find_lane(()), now)
+        assert ticket is not None
+        pacer.answered(ticket, now)
+        assert first.lane.forgotten
+        assert len(list(pacer.iter_meters())) == meters
+
+
+def test_waiting_call_keeps_its_lane() -> None:
+    pacer = make_pacer()
+    (first,) = submit_all(pacer, "a", 1)
+    pacer.take(NOW)
+    pacer.answered(first, NOW, (), (0, 3_000.0, ""))
+    (second,) = submit_all(pacer, "a", 1)
+    ticket = pacer.try_send(pacer.find_lane(()), NOW + 500.0)
+    assert ticket is not None
+    pacer.answered(ticket, NOW + 500.0)
+    assert not second.lane.forgotten
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_random_calls_leave_nothing_behind(seed: int) -> None:
+    chance = random.Random(seed)
+    pacer = make_pacer(8)
+    now, waiting, flying = NOW, [], []
+    for each in range(1_500):
+        now += 0.005
+        if each < 1_000:
+            lane = pacer.find_lane((each % 7,) if each % 3 else ("s", each % 7))
+            waiting.append(pacer.submit(lane, each, now, urgent=chance.random() < 0.3))
+            if chance.random() < 0.3:
+                pacer.cancel(waiting.pop(chance.randrange(len(waiting))))
+        else:
+            now += 0.2
+        for ticket in pacer.take(now)[0]:
+            waiting.remove(ticket)
+            flying.append(ticket)
+        assert len(flying) == pacer.in_flight <= 8
+        assert len(waiting) == pacer.waiting
+        while flying and chance.random() < 0.6:
+            ticket = flying.pop(chance.randrange(len(flying)))
+            draw = chance.random()
+            if draw < 0.1:
+                pacer.lost(ticket, now)
+            elif draw < 0.15:
+                pacer.answered(ticket, now, (), (0, 0.1, ""), draw)
+                pacer.resubmit(ticket, now)
+                waiting.append(ticket)
+            else:
+                pacer.answered(ticket, now, [(240, "", None)] * len(ticket.lane.meters))
+    for _ in range(300):
+        now += 0.5
+        flying += pacer.take(now)[0]
+        while flying:
+            ticket = flying.pop()
+            pacer.answered(ticket, now, [(240, "", None)] * len(ticket.lane.meters))
+    assert_idle(pacer)

@@ -1,0 +1,901 @@
+"""`fan_out` and `fan_out_list`: every request once, in bounded numbers, and no task is left."""
+
+import asyncio
+import gc
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import aclosing, asynccontextmanager
+from typing import Any
+
+import attrs
+import pytest
+from arm_server import GROUP, VAULT, VERSION, Asked, Canned, Says, Tokens, canned, error, session
+from loops import until
+
+import aiomsi
+from aiomsi import (
+    ArmConnectionError,
+    ArmSession,
+    AuthorizationError,
+    ConfigurationError,
+    ConflictError,
+    CredentialError,
+    ForeignHostError,
+    NotFoundError,
+    Outcome,
+    Request,
+    ServiceError,
+    UsageError,
+)
+from aiomsi._arm.protocol.bulk.byte_budget import FIRST_GUESS
+from aiomsi.testing import DEFAULT_SUBSCRIPTION_ID, EmbeddedAzure, ManualClock
+
+pytestmark = pytest.mark.anyio
+
+FIRST, SECOND = (f"/subscriptions/{digit * 8}-0000-0000-0000-000000000000" for digit in "12")
+SUBSCRIPTION = f"/subscriptions/{DEFAULT_SUBSCRIPTION_ID}"
+
+
+def path_of(number: int, subscription: str = FIRST) -> str:
+    return f"{subscription}/resourceGroups/g{number}"
+
+
+def get(number: int, subscription: str = FIRST, **options: Any) -> Request:
+    """Return a GET whose tag is its number."""
+    options.setdefault("api_version", VERSION)
+    return Request("GET", path_of(number, subscription), tag=number, **options)
+
+
+def echo(asked: Asked) -> Says:
+    """Respond with the last segment of the path."""
+    return Says(body={"name": asked.target.partition("?")[0].rpartition("/")[2]})
+
+
+@asynccontextmanager
+async def served(
+    answer: Callable[[Asked], Any] = echo, **options: Any
+) -> AsyncIterator[tuple[Canned, ArmSession]]:
+    """Serve one response to every request; yield the server and a session for it."""
+    async with canned() as arm, session(arm, **options) as own:
+        arm.usual = answer
+        yield arm, own
+
+
+def left() -> list[str]:
+    """Return the names of the tasks of fan-outs."""
+    return [task.get_name() for task in asyncio.all_tasks() if "fan-out" in task.get_name()]
+
+
+async def turns(number: int = 100) -> None:
+    for _ in range(number):
+        await asyncio.sleep(0)
+
+
+@attrs.define
+class Source:
+    """An endless generator of requests, asynchronous or not, which records its end."""
+
+    asynchronous: bool = False
+    taken: int = 0
+    closed: bool = False
+
+    def requests(self) -> Any:
+        return self._asynchronous() if self.asynchronous else self._synchronous()
+
+    def _synchronous(self) -> Iterator[Request]:
+        try:
+            while True:
+                self.taken += 1
+                yield get(self.taken)
+        finally:
+            self.closed = True
+
+    async def _asynchronous(self) -> AsyncIterator[Request]:
+        try:
+            while True:
+                await asyncio.sleep(0)
+                self.taken += 1
+                yield get(self.taken)
+        finally:
+            await asyncio.sleep(0)
+            self.closed = True
+
+
+@pytest.fixture(params=[False, True], ids=["iterable", "async iterable"])
+def source(request: pytest.FixtureRequest) -> Source:
+    return Source(request.param)
+
+
+class Hold:
+    """Holds the responses to some requests until `release`."""
+
+    def __init__(self, *words: str) -> None:
+        self.words = words
+        self.held = 0
+        self._open = asyncio.Event()
+
+    def release(self) -> None:
+        self._open.set()
+
+    async def __call__(self, asked: Asked) -> Says:
+        if not self.words or any(f"/{word}?" in asked.target for word in self.words):
+            self.held += 1
+            await self._open.wait()
+        return echo(asked)
+
+
+async def collect(found: AsyncIterator[Any], into: list[Any]) -> None:
+    """Append everything, so that the outcomes before an error are known."""
+    async for each in found:
+        into.append(each)  # noqa: PERF401 (a comprehension would lose those before an error)
+
+
+# Outcomes
+
+
+async def test_every_request_has_one_outcome_with_its_value() -> None:
+    async with served() as (arm, own):
+        outcomes = [outcome async for outcome in own.fan_out(get(number) for number in range(70))]
+    assert sorted(outcome.request.tag for outcome in outcomes) == list(range(70))
+    for outcome in outcomes:
+        assert outcome.result() == outcome.value == {"name": f"g{outcome.request.tag}"}
+        assert (outcome.attempts, outcome.waited_for, outcome.skipped) == (1, None, False)
+        assert outcome.waited >= 0
+    assert len(arm.asked) == 70
+    assert left() == []
+
+
+@pytest.mark.usefixtures("azure_environment")
+async def test_writes_follow_their_long_running_operations(embedded_azure: EmbeddedAzure) -> None:
+    embedded_azure.long_running(
+        "Microsoft.Network/virtualNetworks", "azure-async-operation", polls=2
+    )
+    net = f"{SUBSCRIPTION}/resourceGroups/DevTest/providers/Microsoft.Network/virtualNetworks/net"
+    async with ArmSession(clock=ManualClock(autoadvance=True).clock) as arm:
+
+        async def one(method: str, **options: Any) -> Outcome:
+            (outcome,) = [each async for each in arm.fan_out([Request(method, net, **options)])]
+            return outcome
+
+        made = (await one("PUT", json={"location": "westus"}, if_none_match="*")).result()
+        assert made["properties"]["provisioningState"] == "Succeeded"
+        assert isinstance((await one("PUT", json={}, if_none_match="*")).error, aiomsi.ArmError)
+        assert (await one("PATCH", json={"tags": {"a": "b"}})).result()["tags"] == {"a": "b"}
+        assert (await one("HEAD")).result() is None
+        assert (await one("GET", if_none_match="x")).result()["tags"] == {"a": "b"}
+        assert (await one("DELETE", deadline=60)).result() is None
+        assert isinstance((await one("GET")).error, NotFoundError)
+        assert isinstance((await one("DELETE", deadline="soon")).error, ConfigurationError)
+
+
+async def test_paths_as_text_are_gets_with_the_common_version() -> None:
+    async with served() as (arm, own):
+        paths = [path_of(1), f"{path_of(2)}"]
+        values = [one.result() async for one in own.fan_out(paths, api_version=VERSION)]
+    assert sorted(value["name"] for value in values) == ["g1", "g2"]
+    assert {one.target.partition("?")[2] for one in arm.asked} == {f"api-version={VERSION}"}
+
+
+async def test_error_of_one_request_is_its_outcome() -> None:
+    def answer(asked: Asked) -> Says:
+        return Says(404, error("ResourceGroupNotFound")) if "/g3?" in asked.target else echo(asked)
+
+    async with served(answer) as (_, own):
+        outcomes = [one async for one in own.fan_out(get(number) for number in range(6))]
+    failed = [one for one in outcomes if one.error is not None]
+    assert [one.request.tag for one in failed] == [3]
+    assert failed[0].value is None
+    for _ in range(2):
+        with pytest.raises(NotFoundError) as raised:
+            failed[0].result()
+        # Raising again does not lengthen the traceback.
+        assert len(raised.traceback) == 2
+    assert len(outcomes) == 6
+
+
+async def test_malformed_request_is_an_outcome_without_attempts() -> None:
+    async with served() as (arm, own):
+        bad = [Request("GET", "no-slash", api_version=VERSION), Request("get", path_of(1)), get(2)]
+        outcomes = [one async for one in own.fan_out(bad, ordered=True)]
+    assert [type(one.error) for one in outcomes] == [ConfigurationError] * 2 + [type(None)]
+    assert [one.attempts for one in outcomes] == [0, 0, 1]
+    assert len(arm.asked) == 1
+
+
+async def test_body_that_is_no_json_is_an_error_outcome() -> None:
+    async with served(lambda _: Says(body="<html>")) as (_, own):
+        (outcome,) = [one async for one in own.fan_out([get(1)])]
+    assert isinstance(outcome.error, ServiceError)
+    assert outcome.attempts == 1
+
+
+async def test_repetitions_are_counted_as_attempts() -> None:
+    async with canned(Says(503), Says(503), Says(body=1)) as arm, session(arm) as own:
+        (outcome,) = [one async for one in own.fan_out([get(1)])]
+    assert (outcome.result(), outcome.attempts) == (1, 3)
+
+
+async def test_timeout_counts_for_each_request() -> None:
+    hold = Hold("g1")
+    async with served(hold, retry=None) as (_, own):
+        requests = [get(number, timeout=0.05 if number == 1 else None) for number in range(3)]
+        outcomes = {one.request.tag: one async for one in own.fan_out(requests)}
+        hold.release()
+    assert isinstance(outcomes[1].error, ArmConnectionError)
+    assert [outcomes[number].result()["name"] for number in (0, 2)] == ["g0", "g2"]
+
+
+async def test_failed_token_is_an_error_of_each_request() -> None:
+    class Broken:
+        async def get_token(self, *_: str, claims: str | None = None, **__: Any) -> Any:
+            raise ValueError
+
+    async with canned() as arm, session(arm, Broken()) as own:
+        outcomes = [one async for one in own.fan_out(get(number) for number in range(3))]
+    assert all(isinstance(one.error, CredentialError) for one in outcomes)
+    assert [one.attempts for one in outcomes] == [0, 0, 0]
+
+
+async def test_ordered_outcomes_have_the_order_of_the_requests() -> None:
+    hold = Hold("g0")
+    async with (
+        served(hold) as (arm, own),
+        aclosing(own.fan_out((get(n) for n in range(12)), limit=5, ordered=True)) as found,
+    ):
+        first = asyncio.ensure_future(anext(found))
+        await until(lambda: len(arm.asked) == 5)
+        await turns()
+        # The first request counts, so the others wait for it.
+        assert len(arm.asked) == 5
+        assert not first.done()
+        hold.release()
+        tags = [(await first).request.tag] + [one.request.tag async for one in found]
+    assert tags == list(range(12))
+
+
+async def test_unordered_outcomes_come_as_they_end() -> None:
+    hold = Hold("g0")
+    async with (
+        served(hold) as (_, own),
+        aclosing(own.fan_out((get(n) for n in range(6)), limit=2)) as found,
+    ):
+        tags = [(await anext(found)).request.tag for _ in range(5)]
+        hold.release()
+        tags += [one.request.tag async for one in found]
+    assert (tags[-1], sorted(tags)) == (0, list(range(6)))
+
+
+# Bounds
+
+
+async def test_endless_iterable_ends_with_the_loop(source: Source) -> None:
+    async with served() as (arm, own):
+        count = 0
+        async with aclosing(own.fan_out(source.requests(), limit=8)) as outcomes:
+            async for outcome in outcomes:
+                outcome.result()
+                count += 1
+                if count == 10:
+                    break
+        assert source.closed
+        assert left() == []
+        assert len(arm.asked) <= source.taken <= 18
+
+
+async def test_loop_left_without_aclosing_ends_all_too(source: Source) -> None:
+    async with served() as (_, own):
+        async for _ in own.fan_out(source.requests(), limit=8):
+            break
+        gc.collect()
+        await until(lambda: source.closed and not left())
+        assert source.taken <= 9
+
+
+async def test_slow_consumer_stops_the_sending(source: Source) -> None:
+    async with served() as (arm, own), aclosing(own.fan_out(source.requests(), limit=4)) as found:
+        await anext(found)
+        await until(lambda: len(arm.asked) >= 5)
+        await turns()
+        # The consumer has one outcome, and four wait.
+        assert len(arm.asked) == source.taken == 5
+        await anext(found)
+        await until(lambda: len(arm.asked) == 6)
+        await turns()
+        assert source.taken == 6
+
+
+async def test_iterable_is_not_read_before_the_iteration() -> None:
+    source = Source()
+    async with served() as (_, own):
+        outcomes = own.fan_out(source.requests())
+        await turns()
+        assert source.taken == 0
+        await outcomes.aclose()
+
+
+async def test_other_tasks_run_while_requests_are_taken() -> None:
+    taken: list[int] = []
+
+    def requests() -> Iterator[Request]:
+        for number in range(1_000):
+            taken.append(number)
+            yield get(number)
+
+    async with served() as (_, own), aclosing(own.fan_out(requests())) as outcomes:
+        first = asyncio.ensure_future(anext(outcomes))
+        most = 0
+        while not first.done():
+            before = len(taken)
+            await asyncio.sleep(0)
+            most = max(most, len(taken) - before)
+    assert most <= 64
+
+
+async def test_large_answers_reduce_the_calls_under_way() -> None:
+    size, hold = 200_000, Hold()
+
+    async def answer(asked: Asked) -> Says:
+        await hold(asked)
+        return Says(body="x" * size)
+
+    async with (
+        served(answer) as (_, own),
+        aclosing(own.fan_out(Source().requests(), limit=500, max_bytes=1_000_000)) as outcomes,
+    ):
+        first = asyncio.ensure_future(anext(outcomes))
+        await until(lambda: hold.held == 1)
+        await turns()
+        # More is not expected to fit, before the first answer.
+        assert hold.held == 1
+        hold.release()
+        await first
+        most = 0
+        for _ in range(30):
+            before = hold.held
+            await anext(outcomes)
+            await turns(20)
+            most = max(most, hold.held - before)
+        assert 1 <= most <= 5
+
+
+async def test_small_answers_raise_the_calls_under_way() -> None:
+    hold = Hold(*(f"g{number}" for number in range(60, 161)))
+    async with (
+        served(hold) as (_, own),
+        aclosing(own.fan_out(Source().requests(), limit=100, max_bytes=4 * FIRST_GUESS)) as found,
+    ):
+        for _ in range(59):
+            (await anext(found)).result()
+        last = asyncio.ensure_future(anext(found))
+        await until(lambda: hold.held == 100)
+        hold.release()
+        await last
+
+
+# The iterable
+
+
+async def test_error_of_the_iterable_follows_the_outcomes(source: Source) -> None:
+    class OddError(Exception):
+        pass
+
+    async def requests() -> AsyncIterator[Request]:
+        yield get(1)
+        yield get(2)
+        raise OddError
+
+    def synchronous() -> Iterator[Request]:
+        yield get(1)
+        yield get(2)
+        raise OddError
+
+    outcomes: list[Outcome] = []
+    async with served() as (_, own):
+        given = requests() if source.asynchronous else synchronous()
+        with pytest.raises(OddError):
+            await collect(own.fan_out(given), outcomes)
+        assert left() == []
+    assert sorted(outcome.request.tag for outcome in outcomes) == [1, 2]
+
+
+async def test_error_of_closing_the_iterable_is_raised() -> None:
+    def requests() -> Iterator[Request]:
+        try:
+            while True:
+                yield get(1)
+        finally:
+            raise LookupError
+
+    async with served() as (_, own):
+        outcomes = own.fan_out(requests(), limit=1)
+        await anext(outcomes)
+        with pytest.raises(LookupError):
+            await outcomes.aclose()
+        assert left() == []
+
+
+async def test_wrong_item_is_an_error_after_the_outcomes() -> None:
+    outcomes: list[Outcome] = []
+    requests: list[Any] = [get(1), 2, get(3)]
+    async with served() as (_, own):
+        with pytest.raises(ConfigurationError, match="type int"):
+            await collect(own.fan_out(requests), outcomes)
+    assert [outcome.request.tag for outcome in outcomes] == [1]
+
+
+@pytest.mark.parametrize(
+    ("requests", "options"),
+    [
+        ("/subscriptions/s", {}),
+        (get(1), {}),
+        (7, {}),
+        ([], {"limit": 0}),
+        ([], {"limit": True}),
+        ([], {"limit": 1.5}),
+        ([], {"max_bytes": -1}),
+        ([], {"on_error": "ignore"}),
+    ],
+)
+async def test_wrong_argument_is_an_error_at_once(requests: Any, options: Any) -> None:
+    async with served() as (_, own):
+        with pytest.raises(ConfigurationError):
+            own.fan_out(requests, **options)
+        with pytest.raises(ConfigurationError):
+            own.fan_out_list(requests, **options)
+
+
+async def test_list_without_requests_ends_at_once() -> None:
+    async with served() as (_, own):
+        assert [one async for one in own.fan_out([])] == []
+        assert [one async for one in own.fan_out_list(())] == []
+
+
+async def test_iterator_without_close_is_read_to_its_end() -> None:
+    class Plain:
+        def __init__(self) -> None:
+            self.left = 3
+
+        def __aiter__(self) -> "Plain":
+            return self
+
+        async def __anext__(self) -> Request:
+            if not self.left:
+                raise StopAsyncIteration
+            self.left -= 1
+            return get(self.left)
+
+    async with served() as (_, own):
+        assert len([one async for one in own.fan_out(Plain())]) == 3
+
+
+# `on_error`
+
+
+async def test_raise_ends_all_with_the_first_error(source: Source) -> None:
+    def answer(asked: Asked) -> Says:
+        return Says(409, error("Conflict")) if "/g5?" in asked.target else echo(asked)
+
+    async with served(answer) as (arm, own):
+        with pytest.raises(ConflictError):
+            await collect(own.fan_out(source.requests(), limit=3, on_error="raise"), [])
+        assert source.closed
+        assert left() == []
+        assert len(arm.asked) <= 8
+
+
+async def test_refusing_scope_is_skipped_and_others_are_not() -> None:
+    def answer(asked: Asked) -> Says:
+        return Says(403, error("AuthorizationFailed")) if FIRST in asked.target else echo(asked)
+
+    async with served(answer) as (arm, own):
+        requests = [get(number, (FIRST, SECOND)[number % 2]) for number in range(40)]
+        outcomes = [one async for one in own.fan_out(requests, limit=2, on_error="skip-scope")]
+    assert len(outcomes) == 40
+    refused = [one for one in outcomes if one.error is not None]
+    assert {type(one.error) for one in refused} == {AuthorizationError}
+    assert sorted(one.request.tag for one in refused) == list(range(0, 40, 2))
+    sent = [one for one in refused if not one.skipped]
+    assert [one.attempts for one in sent] == [1] * len(sent)
+    assert {one.attempts for one in refused if one.skipped} == {0}
+    assert len(sent) == sum(FIRST in target for target in arm.targets) <= 2
+
+
+async def test_unsent_requests_of_a_refusing_scope_are_skipped() -> None:
+    vaults = [f"{FIRST}/resourceGroups/g/providers/Microsoft.KeyVault/vaults/kv{n}" for n in "123"]
+    looked_up = Hold()
+
+    async def answer(asked: Asked) -> Says:
+        if "/vaults/kv1?" in asked.target:
+            await until(lambda: looked_up.held == 1)
+            return Says(403, error("AuthorizationFailed"))
+        # The look-up of an api-version.
+        return await looked_up(asked)
+
+    requests = [
+        Request("GET", vaults[0], api_version=VERSION),
+        *(Request("GET", path) for path in vaults[1:]),
+        Request("POST", f"{vaults[1]}/listKeys"),
+    ]
+    async with (
+        served(answer) as (arm, own),
+        aclosing(own.fan_out(requests, on_error="skip-scope")) as found,
+    ):
+        outcomes = [await anext(found) for _ in range(3)]
+        looked_up.release()
+        outcomes += [one async for one in found]
+    assert [one.skipped for one in outcomes] == [False, True, True, False]
+    assert {type(one.error) for one in outcomes[:3]} == {AuthorizationError}
+    # Another kind of request: its look-up failed, since the response is no provider's document.
+    assert outcomes[3].request.method == "POST"
+    assert isinstance(outcomes[3].error, aiomsi.AiomsiError)
+    assert not any("/vaults/kv2" in target or "/vaults/kv3" in target for target in arm.targets)
+
+
+async def test_error_of_a_single_resource_skips_nothing() -> None:
+    async with served(lambda _: Says(404, error("ResourceNotFound"))) as (arm, own):
+        requests = [get(number) for number in range(10)] + [
+            Request("GET", "/providers", api_version=VERSION)
+        ]
+        outcomes = [one async for one in own.fan_out(requests, limit=1, on_error="skip-scope")]
+    assert not any(one.skipped for one in outcomes)
+    assert len(arm.asked) == 11
+
+
+# Ends
+
+
+async def test_cancelled_consumer_leaves_nothing(source: Source) -> None:
+    hold = Hold()
+    async with served(hold) as (_, own):
+        task = asyncio.ensure_future(collect(own.fan_out(source.requests(), limit=6), []))
+        await until(lambda: hold.held > 0)
+        task.cancel()
+        await asyncio.wait([task])
+        assert task.cancelled()
+        await until(lambda: source.closed and not left())
+        hold.release()
+
+
+async def test_cancellation_while_the_iterable_waits_closes_it() -> None:
+    closed = asyncio.Event()
+
+    async def requests() -> AsyncIterator[Request]:
+        try:
+            yield get(1)
+            await asyncio.Event().wait()
+        finally:
+            closed.set()
+
+    async with served() as (_, own):
+        outcomes = own.fan_out(requests())
+        await anext(outcomes)
+        await outcomes.aclose()
+        assert closed.is_set()
+        assert left() == []
+
+
+async def test_iterable_may_end_when_it_is_cancelled() -> None:
+    async def requests() -> AsyncIterator[Request]:
+        yield get(1)
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            return
+
+    async with served() as (_, own):
+        outcomes = own.fan_out(requests())
+        await anext(outcomes)
+        await outcomes.aclose()
+        assert left() == []
+
+
+async def test_closed_session_ends_the_fan_out(source: Source) -> None:
+    hold = Hold()
+    outcomes: list[Outcome] = []
+    async with served(hold, retry=None) as (_, own):
+        task = asyncio.ensure_future(collect(own.fan_out(source.requests(), limit=6), outcomes))
+        await until(lambda: hold.held > 0)
+        await own.close()
+        with pytest.raises(UsageError, match="this ArmSession is closed"):
+            await task
+        assert len(outcomes) == source.taken
+        assert all(isinstance(one.error, UsageError | ArmConnectionError) for one in outcomes)
+        assert source.closed
+        assert left() == []
+        hold.release()
+
+
+async def test_closing_while_the_iterable_waits_ends_it_too() -> None:
+    async def requests() -> AsyncIterator[Request]:
+        yield get(1)
+        await asyncio.Event().wait()
+
+    async with served() as (_, own):
+        outcomes = own.fan_out(requests())
+        (await anext(outcomes)).result()
+        await own.close()
+        with pytest.raises(UsageError, match="this ArmSession is closed"):
+            await anext(outcomes)
+
+
+async def test_closed_session_takes_no_request() -> None:
+    source = Source()
+    async with served() as (_, own):
+        await own.close()
+        with pytest.raises(UsageError, match="closed"):
+            await anext(own.fan_out(source.requests()))
+        assert source.taken == 0
+
+
+async def test_iterable_that_closes_the_session_ends_it() -> None:
+    async def requests() -> AsyncIterator[Request]:
+        yield get(1)
+        await asyncio.sleep(0)
+        await own.close()
+        raise AssertionError
+
+    async with served() as (_, own):
+        outcomes = own.fan_out(requests())
+        await anext(outcomes)
+        with pytest.raises(UsageError, match="this ArmSession is closed"):
+            await anext(outcomes)
+        assert left() == []
+
+
+def test_session_of_another_loop_ends_the_fan_out_at_once() -> None:
+    source, found = Source(), list[Outcome]()
+
+    async def serve() -> tuple[Any, ArmSession]:
+        context = served()
+        _, own = await context.__aenter__()
+        await own.get(path_of(1), api_version=VERSION)
+        return context, own
+
+    with asyncio.Runner() as runner, asyncio.Runner() as other:
+        context, own = runner.run(serve())
+        with pytest.raises(UsageError, match="another event loop"):
+            other.run(collect(own.fan_out(source.requests()), found))
+        runner.run(context.__aexit__(None, None, None))
+    assert [type(one.error) for one in found] == [UsageError]
+    assert (source.taken, source.closed) == (1, True)
+
+
+async def test_cancelled_task_of_a_request_is_an_outcome() -> None:
+    hold = Hold("g1")
+    async with served(hold) as (_, own), aclosing(own.fan_out([get(1), get(2)])) as outcomes:
+        assert (await anext(outcomes)).request.tag == 2
+        await until(lambda: hold.held == 1)
+        (task,) = (each for each in asyncio.all_tasks() if each.get_name() == "aiomsi fan-out")
+        task.cancel()
+        outcome = await anext(outcomes)
+        assert isinstance(outcome.error, UsageError)
+        assert (outcome.attempts, outcome.error.uncertain) == (1, False)
+        hold.release()
+
+
+async def test_cancelled_feeder_is_an_error_after_the_outcomes(source: Source) -> None:
+    async with served() as (_, own):
+        outcomes = own.fan_out(source.requests(), limit=2)
+        await anext(outcomes)
+        (task,) = (each for each in asyncio.all_tasks() if "feeder" in each.get_name())
+        task.cancel()
+        found: list[Outcome] = []
+        with pytest.raises(UsageError, match="cancelled"):
+            await collect(outcomes, found)
+        assert len(found) == source.taken - 1
+        assert source.closed
+
+
+async def test_error_of_no_package_class_is_an_outcome() -> None:
+    class OddError(BaseException):
+        pass
+
+    def rule(_: aiomsi.ArmAttempt) -> float:
+        raise OddError
+
+    async with served(lambda _: Says(503), retry=rule) as (_, own):
+        (outcome,) = [one async for one in own.fan_out([get(1)])]
+    assert isinstance(outcome.error, OddError)
+
+
+def test_fan_out_outside_of_asyncio_is_an_error() -> None:
+    own = ArmSession(Tokens())
+    with pytest.raises(UsageError, match="no asyncio event loop"):
+        own.fan_out([get(1)]).asend(None).send(None)
+
+
+# Lists
+
+
+def page(*items: Any, to: str | None = None) -> Says:
+    return Says(body={"value": list(items), **({} if to is None else {"nextLink": to})})
+
+
+def vaults(name: str, **options: Any) -> Request:
+    return Request("GET", f"{FIRST}/resourceGroups/{name}/resources", api_version=VERSION, tag=name)
+
+
+def paged(number: int, failing: str = "") -> Callable[[Asked], Says]:
+    """Respond with lists of that many pages of two items; a failing list breaks at page 2."""
+
+    def answer(asked: Asked) -> Says:
+        path, _, query = asked.target.partition("?")
+        name = path.split("/")[4]
+        at = int(query.partition("page=")[2] or 0)
+        if name == failing and at == 2:
+            return Says(404, error("NotFound"))
+        items = [f"{name}-{2 * at}", f"{name}-{2 * at + 1}"]
+        return page(*items, to=f"{path}?page={at + 1}" if at + 1 < number else None)
+
+    return answer
+
+
+async def lists_of(found: AsyncIterator[Any]) -> tuple[dict[str, list[Any]], dict[str, Outcome]]:
+    rows, ends = dict[str, list[Any]](), dict[str, Outcome]()
+    async for request, part in found:
+        assert request.tag not in ends
+        if isinstance(part, Outcome):
+            assert part.request is request
+            ends[request.tag] = part
+        else:
+            rows.setdefault(request.tag, []).extend(part)
+    return rows, ends
+
+
+@pytest.mark.parametrize("limit", [1, 2, 100])
+async def test_pages_of_each_list_are_complete_and_in_order(limit: int) -> None:
+    async with served(paged(4, failing="g1")) as (arm, own):
+        rows, ends = await lists_of(
+            own.fan_out_list((vaults(f"g{number}") for number in range(5)), limit=limit)
+        )
+    for name, end in ends.items():
+        whole = name != "g1"
+        assert rows[name] == [f"{name}-{at}" for at in range(8 if whole else 4)]
+        assert end.items == len(rows[name])
+        assert end.attempts == (4 if whole else 3)
+        if whole:
+            assert end.result() == 8
+        else:
+            assert isinstance(end.error, NotFoundError)
+            assert end.value is None
+    assert sorted(ends) == [f"g{number}" for number in range(5)]
+    assert len(arm.asked) == 4 * 4 + 3
+
+
+async def test_lists_are_read_concurrently() -> None:
+    hold, answer = Hold(), paged(2)
+
+    async def held(asked: Asked) -> Says:
+        await hold(asked)
+        return answer(asked)
+
+    async with served(held) as (_, own), aclosing(own.fan_out_list(map(vaults, "abc"))) as found:
+        first = asyncio.ensure_future(anext(found))
+        await until(lambda: hold.held == 3)
+        hold.release()
+        await first
+        _, ends = await lists_of(found)
+    assert len(ends) == 3
+
+
+async def test_next_page_waits_for_the_consumer_and_the_budget() -> None:
+    async with (
+        served(paged(3)) as (arm, own),
+        aclosing(own.fan_out_list([vaults("a"), vaults("b")], max_bytes=1)) as found,
+    ):
+        await anext(found)
+        await turns()
+        # Only one call may be under way, and pages of begun lists go first.
+        assert [target.split("/")[4] for target in arm.targets] == ["a", "a"]
+        rows, ends = await lists_of(found)
+    assert [len(rows[name]) for name in "ab"] == [4, 6]
+    assert len(ends) == 2
+
+
+async def test_lists_over_the_budget_wait_for_their_next_pages() -> None:
+    hold, answer = Hold(), paged(3)
+    small = FIRST_GUESS
+
+    async def grow(asked: Asked) -> Says:
+        said = answer(asked)
+        if "page=" in asked.target:
+            await hold(asked)
+        else:
+            said.body["padding"] = "x" * 4_000_000
+        return said
+
+    async with (
+        served(grow) as (_, own),
+        aclosing(own.fan_out_list(map(vaults, "abcd"), max_bytes=4 * small)) as found,
+    ):
+        parts = [await anext(found) for _ in range(2)]
+        hold.release()
+        await collect(found, parts)
+    assert len(parts) == 4 * 3 + 4
+
+
+async def test_link_elsewhere_is_an_error_after_the_items() -> None:
+    async with served(lambda _: page(1, 2, to="https://example.com/x")) as (_, own):
+        rows, ends = await lists_of(own.fan_out_list([vaults("a")]))
+        parts: list[Any] = []
+        with pytest.raises(ForeignHostError):
+            await collect(own.fan_out_list([vaults("a")], on_error="raise"), parts)
+    assert [part for _, part in parts] == [[1, 2]]
+    assert rows == {"a": [1, 2]}
+    assert isinstance(ends["a"].error, ForeignHostError)
+    assert (ends["a"].items, ends["a"].attempts) == (2, 1)
+
+
+async def test_link_back_is_an_error_of_the_list() -> None:
+    async with served(lambda asked: page(1, to=asked.target)) as (_, own):
+        _, ends = await lists_of(own.fan_out_list([vaults("a")]))
+        assert isinstance(ends["a"].error, ServiceError)
+        post = Request("POST", VAULT, api_version=VERSION, json={"a": 1}, tag="b")
+        _, ends = await lists_of(own.fan_out_list([post]))
+    # A GET of the first URL comes after the POST.
+    assert ends["b"].items == 2
+
+
+async def test_items_of_other_names_are_found() -> None:
+    body = {"things": [1], "more": None}
+    async with served(lambda _: Says(body=body)) as (_, own):
+        found = own.fan_out_list([vaults("a")], item_name="things", next_link_name="more")
+        assert (await lists_of(found))[0] == {"a": [1]}
+        with pytest.raises(ConfigurationError):
+            own.fan_out_list([], item_name="")
+
+
+async def test_list_by_another_verb_is_an_error_outcome() -> None:
+    async with served() as (arm, own):
+        requests = [Request("PUT", GROUP, api_version=VERSION, tag="a")]
+        _, ends = await lists_of(own.fan_out_list(requests))
+    assert isinstance(ends["a"].error, ConfigurationError)
+    assert arm.asked == []
+
+
+async def test_list_of_a_refusing_scope_is_skipped() -> None:
+    async with served(lambda _: Says(404, error("SubscriptionNotFound"))) as (arm, own):
+        _, ends = await lists_of(
+            own.fan_out_list(map(vaults, "abc"), limit=1, on_error="skip-scope")
+        )
+    assert [ends[name].skipped for name in "abc"] == [False, True, True]
+    assert len(arm.asked) == 1
+
+
+async def test_session_closed_between_pages_ends_the_list() -> None:
+    async with served(paged(3)) as (_, own):
+        found = own.fan_out_list([vaults("a")])
+        hold = asyncio.ensure_future(anext(found))
+        await until(lambda: hold.done() or bool(left()))
+        await hold
+        await own.close()
+        _, part = await anext(found)
+        assert isinstance(part, Outcome)
+        assert isinstance(part.error, UsageError | ArmConnectionError)
+        assert part.items == 2
+
+
+# The module
+
+
+def test_module_is_imported_at_its_first_use() -> None:
+    code = (
+        "import sys, aiomsi; name = 'aiomsi._arm.fan_out'; print(name in sys.modules); "
+        "aiomsi.ArmSession(object()).fan_out([]); print(name in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30
+    )
+    assert done.stdout.split() == ["False", "True"]
+
+
+def test_repr_of_a_request_shows_no_query_and_no_body() -> None:
+    request = Request(
+        "PUT", "/a/b?sig=secret", json={"password": "secret"}, headers={"x": "secret"}
+    )
+    assert "secret" not in repr(request)
+    assert "/a/b" in repr(request)
+    assert "secret" not in repr(Outcome(request, {"password": "secret"}))
+    assert repr(Request("GET", 7)).startswith("Request(method='GET', path=7")  # type: ignore[arg-type]  # the case
+    assert len({request, Request("GET", "/a")}) == 2
