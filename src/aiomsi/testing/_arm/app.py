@@ -7,6 +7,7 @@ and https://learn.microsoft.com/rest/api/azure
 
 from __future__ import annotations
 
+import os
 import re
 import time
 import uuid
@@ -137,7 +138,7 @@ class Arm:
         return Answer(response.status, response.body, headers, region)
 
     def _make_request_ids(self, headers: Mapping[str, str], region: str) -> dict[str, str]:
-        request_id = str(uuid.uuid4())
+        request_id = _make_guid()
         moment = _format_moment(int(self._state.wall()))
         ids = {
             "x-ms-request-id": request_id,
@@ -148,6 +149,12 @@ class Arm:
         if client_id and headers.get("x-ms-return-client-request-id", "").lower() == "true":
             ids["x-ms-client-request-id"] = client_id
         return ids
+
+
+def _make_guid() -> str:
+    """Return a random GUID, in a fraction of the time that `uuid.uuid4` takes."""
+    text = os.urandom(16).hex()
+    return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-a{text[17:20]}-{text[20:]}"
 
 
 @lru_cache(maxsize=16)

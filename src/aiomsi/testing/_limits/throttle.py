@@ -150,7 +150,9 @@ class Throttle:
             region = self._draw_region()
             account = self._get_account(region, kind, (subscription_id or "").lower(), principal)
             account.tally.requests += 1
-            empty = [bucket for bucket in account.buckets if not self._has_token(bucket, now)]
+            for bucket in account.buckets:
+                bucket.update(now)
+            empty = [bucket for bucket in account.buckets if bucket.level < 1]
             refused = bool(empty) and limits.enforced
             if not refused or limits.refused_count:
                 for bucket in account.buckets:
@@ -185,11 +187,6 @@ class Throttle:
 
     def _name_region(self, region: str) -> str:
         return region if self._limits.regions_named else self._regions[0]
-
-    @staticmethod
-    def _has_token(bucket: TokenBucket, now: float) -> bool:
-        bucket.update(now)
-        return bucket.level >= 1
 
     def _get_account(
         self, region: str, kind: BucketKind, subscription: str, principal: str
