@@ -143,7 +143,7 @@ class Slot:
             )
         if claims is not None:
             self._challenge(claims)
-        patient, elections = True, self.policy.max_restarts
+        patient, restarts = True, self.policy.max_restarts
         for _ in range(_MOST_ROUNDS):
             step = self._decide(credential, fetch, patient=patient)
             outcome = await step.wait() if isinstance(step, Waiter) else step
@@ -158,8 +158,8 @@ class Slot:
                 case NoResult.CLOSED:
                     msg = f"the credential was closed while this call waited for {self.name}"
                     raise CredentialClosedError(msg)
-                case NoResult.LOST if elections:
-                    elections -= 1
+                case NoResult.LOST if restarts:
+                    restarts -= 1
                 case NoResult.TIMED_OUT:
                     patient = False
                 case _ if self._is_usable():
