@@ -59,7 +59,7 @@ def fetch(
         policy or RefreshPolicy(),
         clock,
         lambda _, high: high,
-        gate,
+        gate=gate,
     )
     return asyncio.run(wanted(FetchRequest()))
 

@@ -104,11 +104,11 @@ MUTANTS = (
         Change(
             "_tokens/slot",
             """
-                case NoResult.LOST if elections:
-                    elections -= 1
+                case NoResult.LOST if restarts:
+                    restarts -= 1
 """,
             """
-                case NoResult.LOST if elections:
+                case NoResult.LOST if restarts:
                     return outcome
 """,
         ),
@@ -380,9 +380,7 @@ MUTANTS = (
     Mutant(
         "elect for ever",
         Change("_tokens/state", "if losses > policy.max_restarts:", "if losses > 10**6:"),
-        Change(
-            "_tokens/slot", "                    elections -= 1\n", "                    pass\n"
-        ),
+        Change("_tokens/slot", "                    restarts -= 1\n", "                    pass\n"),
     ),
     Mutant(
         "wait for a late token's refresh without a bound",

@@ -74,13 +74,13 @@ def make_flight(
         number,
         loop,
         FetchRequest(),
-        overdue,
-        0.0,
-        slot.clock,
-        slot.policy,
-        slot._lock,
-        slot._tasks,
-        slot._publish,
+        overdue=overdue,
+        delay=0.0,
+        clock=slot.clock,
+        policy=slot.policy,
+        lock=slot._lock,
+        tasks=slot._tasks,
+        on_end=slot._publish,
     )
 
 

@@ -58,3 +58,10 @@ def test_policies_are_equal_if_all_their_values_are() -> None:
     assert RefreshPolicy(late_wait=1.0) == RefreshPolicy(late_wait=1.0) != RefreshPolicy()
     assert len({RefreshPolicy(late_wait=1.0), RefreshPolicy(late_wait=1.0), RefreshPolicy()}) == 2
     assert RefreshPolicy() != RefreshPolicy().key
+
+
+def test_repr_of_a_policy_shows_its_values() -> None:
+    shown = repr(RefreshPolicy(late_wait=1.5))
+    assert shown.startswith("RefreshPolicy(late_before_expiry=120.0, late_wait=1.5, ")
+    assert shown.endswith(", fetch_deadline_gone=90.0)")
+    assert RefreshPolicy(late_wait=1.5) == eval(shown)  # noqa: S307 (our own)

@@ -651,7 +651,7 @@ def test_forgetting_under_a_flight_with_claims_loses_no_claims(
 def test_retry_after_of_a_host_holds_for_all_its_slots(loop: VirtualLoop) -> None:
     backoff = HostBackoff()
     first, second, stale = (
-        Slot(name, loop.clock, DEFAULT_POLICY, middle, backoff)
+        Slot(name, loop.clock, DEFAULT_POLICY, middle, backoff=backoff)
         for name in ("first", "second", "stale")
     )
     busy = attrs.evolve(DOWN, retry_after=40.0, from_host=True)
@@ -680,7 +680,9 @@ def test_retry_after_that_fits_the_deadline_starts_a_flight(
     loop: VirtualLoop, retry_after: float
 ) -> None:
     backoff = HostBackoff()
-    first, second = (Slot(name, loop.clock, DEFAULT_POLICY, middle, backoff) for name in "ab")
+    first, second = (
+        Slot(name, loop.clock, DEFAULT_POLICY, middle, backoff=backoff) for name in "ab"
+    )
     busy = attrs.evolve(DOWN, retry_after=retry_after, from_host=True)
 
     async def main() -> None:
@@ -693,7 +695,9 @@ def test_retry_after_that_fits_the_deadline_starts_a_flight(
 
 def test_backoff_of_an_inner_credential_holds_for_its_slot_only(loop: VirtualLoop) -> None:
     backoff = HostBackoff()
-    first, second = (Slot(name, loop.clock, DEFAULT_POLICY, middle, backoff) for name in "ab")
+    first, second = (
+        Slot(name, loop.clock, DEFAULT_POLICY, middle, backoff=backoff) for name in "ab"
+    )
 
     async def main() -> None:
         with pytest.raises(TokenUnavailableError):

@@ -98,20 +98,27 @@ class _DroppedError(Exception):
 _send_once = make_send_once(lambda _: _DroppedError())
 
 
-@attrs.frozen(eq=False, repr=False)
 class TokenFetch:
     """The fetches of one resource's tokens from one host.
 
     It is bound to no event loop, because each fetch opens a separate HTTP session.
     """
 
-    host: Host
-    resource: str
-    policy: RefreshPolicy
-    clock: Clock
-    uniform: Uniform = random.uniform
-    gate: HostGate | None = None
-    backoff: HostBackoff = attrs.field(factory=HostBackoff)
+    def __init__(
+        self,
+        host: Host,
+        resource: str,
+        policy: RefreshPolicy,
+        clock: Clock,
+        uniform: Uniform = random.uniform,
+        *,
+        gate: HostGate | None = None,
+        backoff: HostBackoff | None = None,
+    ) -> None:
+        self.host, self.resource = host, resource
+        self.policy, self.clock, self.uniform = policy, clock, uniform
+        self.gate = gate
+        self.backoff = HostBackoff() if backoff is None else backoff
 
     async def __call__(self, fetch_request: FetchRequest) -> TokenResponse | Failure:
         """Return a token, or the failure to fetch one."""

@@ -13,8 +13,6 @@ import threading
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, TypeAlias
 
-import attrs
-
 from aiomsi._clock import Clock
 from aiomsi._tokens.failure import OVERDUE_FAILURE, Failure, make_unexpected_failure
 from aiomsi._tokens.policy import RefreshPolicy
@@ -41,11 +39,10 @@ Outcome: TypeAlias = AccessToken | Failure | NoResult
 
 
 # The three classes below keep the default repr. asyncio's debug mode calls the repr for each
-# cancelled timer, in any thread and under the slot's lock too. A generated repr would list every
-# waiter.
+# cancelled timer, in any thread and under the slot's lock too. A repr by the attributes would list
+# every waiter.
 
 
-@attrs.define(eq=False, repr=False)
 class Flight:
     """One fetch, with its event loop, its task and its waiters.
 
@@ -70,23 +67,31 @@ class Flight:
 
     """
 
-    generation: int
-    loop: asyncio.AbstractEventLoop
-    request: FetchRequest
-    overdue: float
-    delay: float
-    clock: Clock
-    policy: RefreshPolicy
-    lock: threading.RLock
-    tasks: set[asyncio.Task[None]]
-    on_end: Callable[[Flight, Result], None]
-    is_out: bool = False
-    waiters_by_loop: dict[asyncio.AbstractEventLoop, LoopWaiters] = attrs.field(factory=dict)
-    task: asyncio.Task[None] | None = None
-    timeouts: list[RunningTimeout] = attrs.field(factory=list)
-    timer: asyncio.TimerHandle | None = None
-    own: set[asyncio.Task[Any] | None] = attrs.field(factory=set)
-    _extended: float = 0.0
+    def __init__(
+        self,
+        generation: int,
+        loop: asyncio.AbstractEventLoop,
+        request: FetchRequest,
+        *,
+        overdue: float,
+        delay: float,
+        clock: Clock,
+        policy: RefreshPolicy,
+        lock: threading.RLock,
+        tasks: set[asyncio.Task[None]],
+        on_end: Callable[[Flight, Result], None],
+    ) -> None:
+        self.generation, self.loop, self.request = generation, loop, request
+        self.overdue, self.delay = overdue, delay
+        self.clock, self.policy, self.lock = clock, policy, lock
+        self.tasks, self.on_end = tasks, on_end
+        self.is_out = False
+        self.waiters_by_loop: dict[asyncio.AbstractEventLoop, LoopWaiters] = {}
+        self.task: asyncio.Task[None] | None = None
+        self.timeouts: list[RunningTimeout] = []
+        self.timer: asyncio.TimerHandle | None = None
+        self.own: set[asyncio.Task[Any] | None] = set()
+        self._extended = 0.0
 
     # The task
 
@@ -246,7 +251,6 @@ class Flight:
         self.end(NoResult.LOST)
 
 
-@attrs.define(eq=False, repr=False)
 class Waiter:
     """One caller that waits for a flight.
 
@@ -259,11 +263,18 @@ class Waiter:
 
     """
 
-    future: asyncio.Future[Outcome]
-    credential: object
-    flight: Flight
-    loop_waiters: LoopWaiters
-    bound: float | None = None
+    __slots__ = ("bound", "credential", "flight", "future", "loop_waiters")
+
+    def __init__(
+        self,
+        future: asyncio.Future[Outcome],
+        credential: object,
+        flight: Flight,
+        loop_waiters: LoopWaiters,
+        bound: float | None = None,
+    ) -> None:
+        self.future, self.credential = future, credential
+        self.flight, self.loop_waiters, self.bound = flight, loop_waiters, bound
 
     async def wait(self) -> Outcome:
         """Return the outcome of the flight, or `NoResult.TIMED_OUT` after `bound` seconds."""
@@ -285,7 +296,6 @@ class Waiter:
             self.future.set_result(NoResult.TIMED_OUT)
 
 
-@attrs.define(eq=False, repr=False)
 class LoopWaiters:
     """The waiters of a flight in one event loop, in the order in which they came.
 
@@ -296,9 +306,12 @@ class LoopWaiters:
 
     """
 
-    loop: asyncio.AbstractEventLoop
-    waiters: dict[Waiter, None] = attrs.field(factory=dict)
-    ping_timer: asyncio.TimerHandle | None = None
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, waiters: dict[Waiter, None] | None = None
+    ) -> None:
+        self.loop = loop
+        self.waiters: dict[Waiter, None] = {} if waiters is None else waiters
+        self.ping_timer: asyncio.TimerHandle | None = None
 
     def wake(self, outcome: Outcome) -> None:
         """Set the outcome of all waiters. Called in this loop."""

@@ -7,8 +7,6 @@ import threading
 import weakref
 from collections.abc import Iterator
 
-import attrs
-
 from aiomsi._clock import Clock
 from aiomsi._tokens.flight import current_flights
 from aiomsi._tokens.host_limits import (
@@ -43,7 +41,6 @@ class Ticket:
     ended: float | None = None
 
 
-@attrs.define(eq=False, repr=False)
 class HostBackoff:
     """The state of a host, which its slots share in any event loop and thread.
 
@@ -57,13 +54,12 @@ class HostBackoff:
 
     """
 
-    limits: RequestLimits | None = None
-    retry_at: float = float("-inf")
-    _lock: threading.RLock = attrs.field(factory=threading.RLock, init=False, repr=False)
-    _waiting: dict[Ticket, None] = attrs.field(factory=dict, init=False, repr=False)
-    _sent: dict[Ticket, None] = attrs.field(factory=dict, init=False, repr=False)
-
-    def __attrs_post_init__(self) -> None:
+    def __init__(self, limits: RequestLimits | None = None) -> None:
+        self.limits = limits
+        self.retry_at = float("-inf")
+        self._lock = threading.RLock()
+        self._waiting: dict[Ticket, None] = {}
+        self._sent: dict[Ticket, None] = {}
         _all.add(self)
 
     def hold_off(self, until: float) -> None:

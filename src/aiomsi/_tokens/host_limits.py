@@ -43,7 +43,6 @@ class RequestLimits:
     at_once: int
 
 
-@attrs.frozen(eq=False, repr=False)
 class Load:
     """The load of a host by this process, as far as the next ticket is concerned.
 
@@ -55,10 +54,15 @@ class Load:
 
     """
 
-    ahead: int = 0
-    under_way: int = 0
-    youngest: float = 0.0
-    responses: tuple[float, ...] = ()
+    def __init__(
+        self,
+        ahead: int = 0,
+        under_way: int = 0,
+        youngest: float = 0.0,
+        responses: tuple[float, ...] = (),
+    ) -> None:
+        self.ahead, self.under_way = ahead, under_way
+        self.youngest, self.responses = youngest, responses
 
 
 def get_request_delay(load: Load, limits: RequestLimits, now: float) -> float:

@@ -39,7 +39,7 @@ _FORMER_NAMES = {
 
 
 @renamed_fields(_FORMER_NAMES)
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, repr=False)
 class RefreshPolicy:
     """When a token is refreshed, when callers wait for that, and how long a fetch may take.
 
@@ -128,8 +128,8 @@ class RefreshPolicy:
     gone_retry_for: float = 70.0
     fetch_deadline_gone: float = 90.0
 
-    longest_fetch: float = attrs.field(init=False, default=0.0, repr=False)
-    key: tuple[float, ...] = attrs.field(init=False, default=(), repr=False)
+    longest_fetch: float = attrs.field(init=False, default=0.0)
+    key: tuple[float, ...] = attrs.field(init=False, default=())
 
     def __attrs_post_init__(self) -> None:
         given = {
@@ -153,6 +153,12 @@ class RefreshPolicy:
         deadline = max(self.fetch_deadline, self.fetch_deadline_gone)
         object.__setattr__(self, "key", tuple(given.values()))
         object.__setattr__(self, "longest_fetch", deadline + self.loop_ping_timeout)
+
+    # attrs would generate these three for 30 fields each time that the package is imported.
+
+    def __repr__(self) -> str:
+        names = (field.name for field in attrs.fields(type(self)) if field.init)
+        return f"RefreshPolicy({', '.join(f'{name}={getattr(self, name)!r}' for name in names)})"
 
     def __eq__(self, other: object) -> bool:
         if other.__class__ is not self.__class__:

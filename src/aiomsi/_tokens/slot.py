@@ -74,7 +74,6 @@ _MOST_ROUNDS = 12
 _slots: weakref.WeakSet[Slot] = weakref.WeakSet()
 
 
-@attrs.define(eq=False, repr=False)
 class Slot:
     """One token and the single flight that renews it.
 
@@ -87,26 +86,31 @@ class Slot:
 
     """
 
-    name: str
-    clock: Clock = SYSTEM_CLOCK
-    policy: RefreshPolicy = DEFAULT_POLICY
-    uniform: Uniform = random.uniform
-    backoff: HostBackoff = attrs.field(factory=HostBackoff)
-    private: bool = False
-    token: AccessToken | None = attrs.field(default=None, init=False)
-    _state: SlotState = attrs.field(default=BLANK, init=False)
-    # Reentrant, because a signal handler or a finalizer may call into the slot on the thread that
-    # holds the lock.
-    _lock: threading.RLock = attrs.field(factory=threading.RLock, init=False, repr=False)
-    _flight: Flight | None = attrs.field(default=None, init=False)
-    _tasks: set[asyncio.Task[None]] = attrs.field(factory=set, init=False, repr=False)
-    _users: weakref.WeakSet[object] = attrs.field(factory=weakref.WeakSet, kw_only=True, repr=False)
-    _counts: Counter[str] = attrs.field(factory=Counter, init=False)
-    _failures: Counter[str] = attrs.field(factory=Counter, init=False)
-    # Every new slot registers itself for `_after_fork`.
-    _registered: None = attrs.field(
-        default=attrs.Factory(_slots.add, takes_self=True), init=False, repr=False
-    )
+    def __init__(
+        self,
+        name: str,
+        clock: Clock = SYSTEM_CLOCK,
+        policy: RefreshPolicy = DEFAULT_POLICY,
+        uniform: Uniform = random.uniform,
+        *,
+        backoff: HostBackoff | None = None,
+        private: bool = False,
+        users: weakref.WeakSet[object] | None = None,
+    ) -> None:
+        self.name, self.clock, self.policy, self.uniform = name, clock, policy, uniform
+        self.backoff = HostBackoff() if backoff is None else backoff
+        self.private = private
+        self.token: AccessToken | None = None
+        self._state = BLANK
+        # Reentrant, because a signal handler or a finalizer may call into the slot on the thread
+        # that holds the lock.
+        self._lock = threading.RLock()
+        self._flight: Flight | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._users: weakref.WeakSet[object] = weakref.WeakSet() if users is None else users
+        self._counts: Counter[str] = Counter()
+        self._failures: Counter[str] = Counter()
+        _slots.add(self)
 
     # Called by credentials
 
@@ -139,7 +143,7 @@ class Slot:
             )
         if claims is not None:
             self._challenge(claims)
-        patient, elections = True, self.policy.max_restarts
+        patient, restarts = True, self.policy.max_restarts
         for _ in range(_MOST_ROUNDS):
             step = self._decide(credential, fetch, patient=patient)
             outcome = await step.wait() if isinstance(step, Waiter) else step
@@ -154,8 +158,8 @@ class Slot:
                 case NoResult.CLOSED:
                     msg = f"the credential was closed while this call waited for {self.name}"
                     raise CredentialClosedError(msg)
-                case NoResult.LOST if elections:
-                    elections -= 1
+                case NoResult.LOST if restarts:
+                    restarts -= 1
                 case NoResult.TIMED_OUT:
                     patient = False
                 case _ if self._is_usable():
@@ -282,19 +286,17 @@ class Slot:
             )
             if decision in (Decision.START, Decision.SERVE_AND_START):
                 self._counts["fetches"] += 1
-                overdue = now.monotonic + policy.longest_fetch
-                delay = get_fetch_delay(state, now, policy) if state.unattended else 0.0
                 self._flight = started = Flight(
                     self._counts["fetches"],
                     loop,
                     state.request,
-                    overdue,
-                    delay,
-                    self.clock,
-                    policy,
-                    self._lock,
-                    self._tasks,
-                    self._publish,
+                    overdue=now.monotonic + policy.longest_fetch,
+                    delay=get_fetch_delay(state, now, policy) if state.unattended else 0.0,
+                    clock=self.clock,
+                    policy=policy,
+                    lock=self._lock,
+                    tasks=self._tasks,
+                    on_end=self._publish,
                 )
             if ready is not None:
                 outcome = ready

@@ -6,8 +6,6 @@ import threading
 from collections.abc import Callable, Hashable
 from weakref import WeakValueDictionary
 
-import attrs
-
 from aiomsi._clock import Clock
 from aiomsi._tokens.host_backoff import HostBackoff
 from aiomsi._tokens.host_limits import RequestLimits
@@ -17,7 +15,6 @@ from aiomsi._util.compat import after_fork_in_child
 _SHARED = "aiomsi"
 
 
-@attrs.define(eq=False, repr=False)
 class Pace:
     """The times at which a growing table is swept: after a second, or once its size has doubled.
 
@@ -25,9 +22,9 @@ class Pace:
     reads the whole table.
     """
 
-    interval: float = 1.0
-    _next: float = attrs.field(default=float("-inf"), init=False)
-    _most: int = attrs.field(default=16, init=False)
+    def __init__(self, interval: float = 1.0) -> None:
+        self.interval = interval
+        self._next, self._most = float("-inf"), 16
 
     def is_due(self, monotonic: float, size: int) -> bool:
         """Return whether to sweep now."""
@@ -38,7 +35,6 @@ class Pace:
         self._next, self._most = monotonic + self.interval, max(16, 2 * size)
 
 
-@attrs.define(eq=False, repr=False)
 class SlotTable:
     """Slots by identity and scope.
 
@@ -48,9 +44,10 @@ class SlotTable:
     task or recent back-off.
     """
 
-    clock: Clock
-    _slots: dict[tuple[Hashable, Hashable], Slot] = attrs.field(factory=dict, init=False)
-    _pace: Pace = attrs.field(factory=Pace, init=False)
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self._slots: dict[tuple[Hashable, Hashable], Slot] = {}
+        self._pace = Pace()
 
     def attach(
         self, owner: Hashable, scope: Hashable, credential: object, make: Callable[[], Slot]
@@ -88,10 +85,10 @@ class SlotTable:
             self._pace.note_sweep(self.clock.monotonic(), len(self._slots))
 
 
-@attrs.define(eq=False, repr=False)
 class _Shared:
-    slots: SlotTable
-    backoffs: WeakValueDictionary[Hashable, HostBackoff] = attrs.field(factory=WeakValueDictionary)
+    def __init__(self, clock: Clock) -> None:
+        self.slots = SlotTable(clock)
+        self.backoffs: WeakValueDictionary[Hashable, HostBackoff] = WeakValueDictionary()
 
 
 def get_shared_slots(clock: Clock) -> SlotTable:
@@ -109,7 +106,7 @@ def _get_shared(clock: Clock) -> _Shared:
     # The clock itself keeps the slots and host states. A dictionary by clock would keep every clock
     # for ever, even with weak keys, because the slots refer to their clock.
     shared: _Shared | None = clock.shared.get(_SHARED)
-    return clock.shared.setdefault(_SHARED, _Shared(SlotTable(clock))) if shared is None else shared
+    return clock.shared.setdefault(_SHARED, _Shared(clock)) if shared is None else shared
 
 
 # Reentrant: a signal handler, or a finalizer that closes a credential, may run while it is held.
