@@ -385,6 +385,23 @@ def types_hold_back_themselves(world: World) -> None:
 
 
 @story(2)
+def limit_is_found_by_its_429(world: World) -> None:
+    chance = world.chance
+
+    def size_of(key: Hashable) -> Size:
+        return Size(10, 2) if key == "type" else Size(200, 20)
+
+    asks = chance.choice(["exact", "none"])
+    service = Service(world, size_of, Latency("scattered", 0.1), asks=asks)
+    client = Client(service, "client")
+    typed = [Call(("reads",), hidden=("type",)) for _ in range(chance.randrange(20, 40))]
+    client.begin([*typed, *calls_of("reads", 60)])
+    run(world, [client])
+    others = max(call.done_at or 0.0 for call in client.done if not call.hidden)
+    world.need(others <= 4.0, "P9", f"other types were done at {others:.1f} s only")
+
+
+@story(2)
 def long_lane_and_short_ones(world: World) -> None:
     service = Service(world, lambda _: Size(100, 10), Latency("constant", 0.1))
     client = Client(service, "client", connections=24, look_ahead=2_000)
