@@ -20,6 +20,8 @@ class Call:
     __slots__ = (
         "began",
         "done_at",
+        "found",
+        "hidden",
         "keys",
         "lane",
         "numbers",
@@ -27,14 +29,25 @@ class Call:
         "over",
         "probes",
         "rate",
+        "sent_at",
         "ticket",
         "tries",
         "urgent",
         "waiting",
     )
 
-    def __init__(self, keys: tuple[Hashable, ...], *, urgent: bool = False, rate: str = "") -> None:
+    def __init__(
+        self,
+        keys: tuple[Hashable, ...],
+        *,
+        urgent: bool = False,
+        rate: str = "",
+        hidden: tuple[Hashable, ...] = (),
+    ) -> None:
         self.keys, self.urgent, self.rate = keys, urgent, rate
+        # Limits that the client learns of by a 429 only, and whether it knows them.
+        self.hidden, self.found = hidden, False
+        self.sent_at = 0.0
         self.order = self.tries = 0
         self.began = 0.0
         self.done_at: float | None = None
@@ -152,7 +165,7 @@ class Client:
     def _send(self, call: Call, *, at_once: bool = False) -> None:
         world = self.world
         self.watch.send(call, at_once=at_once)
-        call.waiting = False
+        call.waiting, call.sent_at = False, world.now
         call.tries += 1
         self.requests += 1
         world.tell(self.name, "send", call.order, *call.keys)
@@ -164,7 +177,7 @@ class Client:
             world.at(world.now + min(LOST_AFTER, 2.0 * work), self._lose, call, call.tries)
 
     def _arrive(self, call: Call, attempt: int, rest: float) -> None:
-        answer = self.service.serve(call.keys)
+        answer = self.service.serve(call.keys if call.found else call.keys + call.hidden)
         if answer.refused_by is not None:
             rest = 0.03
         self.world.at(self.world.now + rest, self._answer, call, attempt, answer)
@@ -184,10 +197,13 @@ class Client:
                 answer.counts and answer.counts[0][0],
             )
             self.watch.succeed(call)
-            self.pacer.answered(call.ticket, now, answer.counts or ())
+            counts = answer.counts[: len(call.keys)] if answer.counts else ()
+            self.pacer.answered(call.ticket, now, counts)
             call.done_at = now
             self.done.append(call)
             self._end(call)
+        elif index >= len(call.keys):
+            self._find_limit(call, call.hidden[index - len(call.keys)], answer)
         else:
             world.tell(self.name, "429", call.order, call.keys[index], answer.wait)
             self.refused += 1
@@ -199,6 +215,23 @@ class Client:
             self.watch.resubmit(call)
             self.pacer.resubmit(call.ticket, now)
         self._pump()
+
+    def _find_limit(self, call: Call, key: Hashable, answer: Answer) -> None:
+        """Learn of a limit that is none of the call's lane, as a session does."""
+        world, now = self.world, self.world.now
+        world.see("a limit was found by its 429")
+        world.tell(self.name, "429 of a new limit", call.order, key, answer.wait)
+        self.refused += 1
+        self.watch.succeed(call)
+        draw = world.chance.random()
+        self.pacer.refused_by(key, now, call.sent_at, answer.wait, answer.region, draw)
+        self.pacer.answered(call.ticket, now)
+        meter = dict(self.pacer.iter_meters())[key]
+        self.watch.limit(key).find(call.sent_at, answer.wait, meter)
+        call.keys, call.found, call.waiting = (*call.keys, key), True, True
+        call.ticket.lane = self.pacer.find_lane(call.keys, call.rate)
+        self.watch.resubmit(call)
+        self.pacer.resubmit(call.ticket, now)
 
     def _give_up(self, call: Call) -> None:
         if call.over:

@@ -277,4 +277,8 @@ MUTANTS = (
             "wakes_at > lane.wakes_at + _TOLERANCE",
         ),
     ),
+    Mutant(
+        "each 429 of a new limit is an event",
+        change("pacer", "        if sent_at <= meter.refused_at:\n", "        if False:\n"),
+    ),
 )

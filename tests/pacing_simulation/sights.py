@@ -10,6 +10,7 @@ SIGHTS = frozenset(
         "a call was cancelled on its way",
         "a call was sent at once",
         "a later 429 of a burst",
+        "a limit was found by its 429",
         "a pause without a wait was doubled twice",
         "a request was lost",
         "a waiting call was cancelled",

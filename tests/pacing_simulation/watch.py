@@ -28,7 +28,7 @@ class LimitWatch:
     def __init__(self, world: World, name: str) -> None:
         self.world, self.name = world, name
         self.sent = self.burst = self.row = self.probes = 0
-        self.least = self.most = float("-inf")
+        self.least = self.most = self.refused_at = float("-inf")
         self.probing = False
 
     def send(self, call: "Call") -> None:
@@ -51,13 +51,20 @@ class LimitWatch:
     def succeed(self) -> None:
         self.probing, self.row = False, 0
 
+    def find(self, sent_at: float, wait: float | None, meter: Meter) -> None:
+        """Check the pause after a 429 of a limit that the call's lane did not have."""
+        # The request had no number here. It is one more, unless it was sent before the last 429.
+        first = sent_at > self.refused_at
+        self.sent += 1
+        self.refuse(self.sent if first else 0, wait, meter)
+
     def refuse(self, number: int, wait: float | None, meter: Meter) -> None:
         """Check the pause after a 429."""
         now, world = self.world.now, self.world
         first = number > self.burst
         if first:
             self.row += 1
-            self.burst = self.sent
+            self.burst, self.refused_at = self.sent, now
             self.probing, self.probes = True, 0
         else:
             world.see("a later 429 of a burst")

@@ -47,7 +47,7 @@ def test_bucket_first_seen_low_holds_ten_seconds_of_refill() -> None:
     assert make_gauge(3).forecast(NOW + 3_600.0) == 100.0
 
 
-def test_request_goes_while_twice_its_tokens_and_a_reserve_are_left() -> None:
+def test_request_goes_while_twice_its_tokens_are_left() -> None:
     gauge = make_gauge(12)
     assert wait(gauge, unseen=4) == 0.0
     assert wait(gauge, unseen=5) == pytest.approx(0.2)

@@ -24,8 +24,8 @@ class PacingRules:
         rivals_after: requests between two counts that show how many tokens go for one request. The
             quotient of fewer is mostly noise.
         rivals_weight: the weight of a new measurement of these tokens.
-        most_rivals: tokens per request at the most, so that one burst of another client does not
-            stop this one.
+        most_rivals: the largest number of tokens per request that is believed, so that one burst of
+            another client does not stop this one.
         reserve: tokens that stay in the bucket for the rounding of counts and reordered requests.
         plenty: share of the largest count above which the bucket is as good as full, so that
             learning from it would cost time and yield nothing.
@@ -41,24 +41,28 @@ class PacingRules:
         stock: seconds of refill that a bucket holds at the least. A bucket may be nearly empty when
             its count is first seen.
         silence: seconds without a request after which one goes although the forecast says no.
-        silence_when_empty: the same if the last count was 0.
+        silence_when_empty: the same seconds if the last count was 0, because a request on an empty
+            bucket is refused.
         rare: share of the requests below which a region's bucket delays no request.
         memory: answers over which the shares of the regions are averaged.
         pause: seconds of a pause for a 429 that names no wait.
         longest_pause: seconds to which pauses double while 429s follow one another.
         longest_asked_pause: seconds of the longest wait that is obeyed.
-        jitter: random seconds after a pause at the most, so that clients do not return together;
-        jitter_share: and this share of the pause,
-        most_jitter: but never more seconds than this.
-        growth_time: seconds without a 429 after which a learned rate has doubled,
-        growth_requests: or the time of this many requests, if that is longer.
+        jitter: the constant part of the random seconds after a pause, in which clients that were
+            refused together return one by one.
+        jitter_share: the part of these random seconds that is a share of the pause.
+        most_jitter: the most random seconds after a pause.
+        growth_time: seconds without a 429 after which a learned rate has doubled.
+        growth_requests: requests within which a learned rate does not double, so that a slow rate
+            grows slowly.
         long_queue: multiple of the average queue from which on a lane is long.
         urgent_run: urgent requests in a row after which a waiting bulk request is sent, so that
             single calls never stop a fan-out.
         forget_after: seconds without a request after which a limit is forgotten if its bucket must
             be full.
-        forget_at_last: the same for a bucket whose forecast is not full.
-        throughput: requests per second that the number of connections is chosen for.
+        forget_at_last: seconds without a request after which any limit is forgotten.
+        throughput: requests per second that the number of connections is chosen for; one process
+            sends hardly more.
         latency_weight: the weight of a new latency in the average that this choice needs.
 
     """
@@ -91,7 +95,7 @@ class PacingRules:
     jitter_share: float = 0.05
     most_jitter: float = 2.0
     growth_time: float = 5.0
-    growth_requests: float = 10.0
+    growth_requests: float = 5.0
     long_queue: float = 2.0
     urgent_run: int = 16
     forget_after: float = 120.0
