@@ -24,6 +24,7 @@ from aiomsi.testing import (
     DEFAULT_SUBSCRIPTION_ID,
     ArmBucket,
     ArmBuckets,
+    ArmLimits,
     EmbeddedAzure,
     Fault,
     ManualClock,
@@ -32,7 +33,7 @@ from aiomsi.testing._hosts.variables import IDENTITY_VARIABLES
 
 VERSION = "2021-04-01"
 GROUPS = 500
-PLENTY = ArmBuckets(reads=ArmBucket(10_000_000, 1_000_000))
+PLENTY = ArmLimits(ArmBuckets(reads=ArmBucket(10_000_000, 1_000_000)), enforced=False)
 FAULTS = (
     (0.01, Fault.reset()),
     (0.01, Fault(503)),
@@ -138,7 +139,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     for name in IDENTITY_VARIABLES:
         os.environ.pop(name, None)
-    with EmbeddedAzure(arm_buckets=PLENTY, imds_limits=None) as azure:
+    with EmbeddedAzure(arm_limits=PLENTY, imds_limits=None) as azure:
         os.environ.update(azure.environment)
         row = asyncio.run(crawl(azure, options))
     print(row)
