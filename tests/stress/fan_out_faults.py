@@ -33,7 +33,7 @@ from aiomsi.testing._hosts.variables import IDENTITY_VARIABLES
 
 VERSION = "2021-04-01"
 GROUPS = 500
-PLENTY = ArmLimits(ArmBuckets(reads=ArmBucket(10_000_000, 1_000_000)), enforced=False)
+PLENTY = ArmLimits(buckets=ArmBuckets(reads=ArmBucket(10_000_000, 1_000_000)), enforced=False)
 FAULTS = (
     (0.01, Fault.reset()),
     (0.01, Fault(503)),
