@@ -657,23 +657,6 @@ async def test_closed_session_ends_the_fan_out(source: Source) -> None:
         hold.release()
 
 
-async def test_requests_taken_just_before_the_close_end_too() -> None:
-    hold = Hold()
-    outcomes: list[Outcome] = []
-    async with served(hold) as (_, own):
-        requests = own.fan_out(map(get, range(200)))
-        task = asyncio.ensure_future(collect(requests, outcomes))
-        await until(lambda: hold.held > 0)
-        # Some of these tasks have not begun, because only a few calls may be sent at first.
-        closing = asyncio.ensure_future(own.close())
-        with pytest.raises(UsageError, match="closed"):
-            await task
-        await closing
-        assert left() == []
-        hold.release()
-    assert all(isinstance(one.error, UsageError | ArmConnectionError) for one in outcomes)
-
-
 async def test_closing_while_the_iterable_waits_ends_it_too() -> None:
     async def requests() -> AsyncIterator[Request]:
         yield get(1)
@@ -697,18 +680,22 @@ async def test_closed_session_takes_no_request() -> None:
 
 
 async def test_iterable_that_closes_the_session_ends_it() -> None:
+    outcomes: list[Outcome] = []
+
     async def requests() -> AsyncIterator[Request]:
-        yield get(1)
         await asyncio.sleep(0)
+        for number in range(30):
+            yield get(number)
+        # The tasks of these requests have not begun, unless tasks begin at once.
         await own.close()
         raise AssertionError
 
     async with served() as (_, own):
-        outcomes = own.fan_out(requests())
-        await anext(outcomes)
         with pytest.raises(UsageError, match="this ArmSession is closed"):
-            await anext(outcomes)
+            await collect(own.fan_out(requests()), outcomes)
         assert left() == []
+    assert len(outcomes) == 30
+    assert all(isinstance(one.error, UsageError | ArmConnectionError) for one in outcomes)
 
 
 def test_session_of_another_loop_ends_the_fan_out_at_once() -> None:

@@ -33,7 +33,7 @@ from aiomsi.testing._hosts.variables import IDENTITY_VARIABLES
 
 VERSION = "2021-04-01"
 GROUPS = 500
-PLENTY = ArmLimits(buckets=ArmBuckets(reads=ArmBucket(10_000_000, 1_000_000)))
+PLENTY = ArmLimits(buckets=ArmBuckets(reads=ArmBucket(10_000_000, 1_000_000)), enforced=False)
 FAULTS = (
     (0.01, Fault.reset()),
     (0.01, Fault(503)),
@@ -71,25 +71,27 @@ class Row:
         )
 
 
-def generate_requests(
-    azure: EmbeddedAzure, names: Sequence[str], options: argparse.Namespace
-) -> Iterator[aiomsi.Request]:
-    """Yield the requests, and inject faults on the way."""
-    chance = random.Random(options.seed)
-    for tag in range(options.requests):
-        for share, fault in FAULTS:
-            if chance.random() < share:
-                azure.inject("arm", fault, times=1)
-        if tag % options.revoke_every == options.revoke_every - 1:
-            azure.revoke_tokens()
+def generate_requests(names: Sequence[str], number: int) -> Iterator[aiomsi.Request]:
+    for tag in range(number):
         name = names[tag % len(names)]
         path = f"/subscriptions/{DEFAULT_SUBSCRIPTION_ID}/resourceGroups/{name}"
         yield aiomsi.Request("GET", path, api_version=VERSION, tag=(tag, name))
 
 
+def inject_faults(azure: EmbeddedAzure, chance: random.Random) -> None:
+    """Let one of the next requests meet a fault, in some per cent of the cases.
+
+    It is called after an outcome. If it were called when a request is taken, the faults of all
+    requests that wait would meet those that are sent first.
+    """
+    for share, fault in FAULTS:
+        if chance.random() < share:
+            azure.inject("arm", fault, times=1)
+
+
 async def crawl(azure: EmbeddedAzure, options: argparse.Namespace) -> Row:
     """Send the requests, and compare the outcomes with them."""
-    number = options.requests
+    number, chance = options.requests, random.Random(options.seed)
     names = azure.add_resource_groups(DEFAULT_SUBSCRIPTION_ID, GROUPS)
     seen = Counter[int]()
     errors = wrong = attempts = 0
@@ -98,16 +100,17 @@ async def crawl(azure: EmbeddedAzure, options: argparse.Namespace) -> Row:
     rule = aiomsi.ArmRetry(total_budget=math.inf)
     clock = ManualClock(autoadvance=True).clock
     async with aiomsi.ArmSession(retry=rule, clock=clock) as arm:
-        async for outcome in arm.fan_out(
-            generate_requests(azure, names, options), limit=options.limit
-        ):
+        async for outcome in arm.fan_out(generate_requests(names, number), limit=options.limit):
+            inject_faults(azure, chance)
             tag, name = outcome.request.tag
+            if tag % options.revoke_every == options.revoke_every - 1:
+                azure.revoke_tokens()
             if options.lose and tag == number // 2:
                 continue
             seen[tag] += 1
             attempts += outcome.attempts
             if outcome.error is not None:
-                print(repr(outcome.error), file=sys.stderr)
+                print(outcome.attempts, repr(outcome.error), file=sys.stderr)
                 errors += 1
             elif outcome.value["name"] != name:
                 wrong += 1
