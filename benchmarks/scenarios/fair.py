@@ -112,8 +112,8 @@ SCENARIO = Scenario(
         Block("closed loop", (4_096,), _ALL, work=32_768, turns=2),
     ),
     quick=(
-        Block("closed loop", (512,), (SUBJECT, YARDSTICK), work=8_192, turns=2, rounds=1),
-        Block("closed loop", (1_024, 4_096), (SUBJECT,), work=16_384, turns=2, rounds=1),
+        Block("closed loop", (512,), (SUBJECT, YARDSTICK), work=4_096, turns=2, rounds=1),
+        Block("closed loop", (1_024, 4_096), (SUBJECT,), work=8_192, turns=2, rounds=1),
     ),
     metrics=(
         Metric("rate", "requests/s", better="more"),

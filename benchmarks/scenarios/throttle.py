@@ -445,10 +445,10 @@ SCENARIO = Scenario(
         Block(_STARVED, (50,), (SUBJECT,), work=20_000, rounds=5),
     ),
     quick=(
-        Block(_ONE, (1,), (SUBJECT, "azure_core"), work=400, rounds=1),
-        Block(_MANY, (50,), (SUBJECT,), work=15_000, rounds=1),
-        Block(_REGIONS, (1,), (SUBJECT,), work=700, rounds=1),
-        Block(_PROCESSES, (1,), (SUBJECT,), work=400, rounds=1),
+        Block(_ONE, (1,), (SUBJECT, "azure_core"), work=350, rounds=1),
+        Block(_MANY, (50,), (SUBJECT,), work=13_000, rounds=1),
+        Block(_REGIONS, (1,), (SUBJECT,), work=600, rounds=1),
+        Block(_PROCESSES, (1,), (SUBJECT,), work=350, rounds=1),
     ),
     metrics=(
         Metric("seconds", "seconds", "{:,.1f}"),
