@@ -141,6 +141,7 @@ class ScopedKind:
         responses: responses whose counts were read.
         lane: the lane of the calls with these limits; None before the first.
         checked_until: the end of the last pause for which the waiting calls were checked.
+        unread: the next responses whose counts need not be read, because the limits are far away.
 
     """
 
@@ -155,6 +156,7 @@ class ScopedKind:
     responses: int = 0
     lane: Lane | None = None
     checked_until: float = 0.0
+    unread: int = 0
 
 
 @attrs.define(eq=False)
