@@ -45,12 +45,17 @@ from aiomsi._tokens import slot as _slot
 from aiomsi._tokens.flight import Ping, Waiter
 from aiomsi._tokens.host_backoff import HostBackoff
 from aiomsi._tokens.slot import Slot
-from aiomsi.testing import EmbeddedAzure, Fault, ManualClock
+from aiomsi.testing import DEFAULT_SUBSCRIPTION_ID, EmbeddedAzure, Fault, ManualClock
 
 SOURCE = Path(aiomsi.__file__).parent
 FOLDERS = ("_util", "_tokens", "_hosts", "_credentials")
-"""The credentials and the core; `_arm` has tests of its own."""
-FILES = sorted(path for folder in FOLDERS for path in SOURCE.glob(f"{folder}/*.py"))
+"""The credentials and the core; most of `_arm` has tests of its own."""
+FILES = sorted(
+    [
+        *(path for folder in FOLDERS for path in SOURCE.glob(f"{folder}/*.py")),
+        SOURCE / "_arm" / "call_queue.py",
+    ]
+)
 AWAITS = read(*FILES, package="aiomsi", home=SOURCE)
 
 NEVER_SUSPENDS = {
@@ -605,6 +610,26 @@ async def held_off_by_the_host_of_an_inner_credential(stage: Stage) -> SlotCrede
     return credential
 
 
+async def calls_that_wait_for_a_limit(stage: Stage) -> SlotCredential:
+    stage.azure.inject("arm", Fault(429), times=2)
+    credential, arms = ManagedIdentityCredential(), list[aiomsi.ArmSession]()
+    group = f"/subscriptions/{DEFAULT_SUBSCRIPTION_ID}/resourceGroups/DevTest"
+
+    async def calls() -> None:
+        async with aiomsi.ArmSession(credential, clock=brief()) as arm:
+            arms.append(arm)
+            gets = [arm.get(group, api_version="2021-04-01") for _ in range(3)]
+            await asyncio.wait([stage.call(get, dict, aiomsi.UsageError) for get in gets])
+
+    def left() -> list[object]:
+        pacers = [arm._connection.queue.pacer for arm in arms if hasattr(arm._connection, "queue")]
+        return [pacer for pacer in pacers if pacer.in_flight or pacer.waiting]
+
+    stage.checks.append(left)
+    stage.call(calls(), NoneType)
+    return credential
+
+
 SCENARIOS: dict[Scenario, set[str]] = {
     cold: set(),
     an_answer_that_is_cut_off: set(),
@@ -635,6 +660,7 @@ SCENARIOS: dict[Scenario, set[str]] = {
     no_free_place: {"gate"},
     no_turn_in_time: {"gate"},
     asked_to_hold_off: {"gate"},
+    calls_that_wait_for_a_limit: {"call_queue"},
 }
 """Each with the module that must be on the stack if the rest is as in others."""
 
