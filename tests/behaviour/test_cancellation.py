@@ -612,11 +612,12 @@ async def held_off_by_the_host_of_an_inner_credential(stage: Stage) -> SlotCrede
 
 async def calls_that_wait_for_a_limit(stage: Stage) -> SlotCredential:
     stage.azure.inject("arm", Fault(429), times=2)
+    clock = ManualClock(autoadvance=True).clock
     credential, arms = ManagedIdentityCredential(), list[aiomsi.ArmSession]()
     group = f"/subscriptions/{DEFAULT_SUBSCRIPTION_ID}/resourceGroups/DevTest"
 
     async def calls() -> None:
-        async with aiomsi.ArmSession(credential, clock=brief()) as arm:
+        async with aiomsi.ArmSession(credential, clock=clock) as arm:
             arms.append(arm)
             gets = [arm.get(group, api_version="2021-04-01") for _ in range(3)]
             await asyncio.wait([stage.call(get, dict, aiomsi.UsageError) for get in gets])

@@ -433,6 +433,7 @@ class CallQueue:
         if self._timer is not None and not self._timer.done():
             if at is not None and self._timer_at <= at:
                 return
+            self._timer_at = math.inf
             self._timer.cancel()
         self._timer = None
         if at is not None:
@@ -440,9 +441,13 @@ class CallQueue:
             self._timer = self.start(self._wait_until(at), "turns")
 
     async def _wait_until(self, at: float) -> None:
-        await self.clock.sleep(max(0.0, at - self.clock.monotonic()))
-        self._timer = None
-        self.send_waiting()
+        try:
+            await self.clock.sleep(max(0.0, at - self.clock.monotonic()))
+        finally:
+            # Also if the task is cancelled, unless another timer has replaced it.
+            if self._timer_at == at:
+                self._timer = None
+                self.send_waiting()
 
     def get_stats(self) -> ArmStats:
         """Return the statistics."""

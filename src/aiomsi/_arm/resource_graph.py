@@ -156,7 +156,7 @@ class _Rows:
         elif wait > 0:
             # The response decides: it is a 429 if the quota is still used up.
             logger.warning(
-                "Resource Graph's quota is used up for %.0f s, which is longer than a page may wait",
+                "Resource Graph's quota is used up for %.0f s, longer than a page may wait",
                 wait,
             )
         began = clock.monotonic()
