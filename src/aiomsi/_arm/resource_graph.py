@@ -178,11 +178,9 @@ class _Rows:
             logger.info("Resource Graph's quota is used up: the next page waits for %.0f s", wait)
             await self._connection.pause(wait)
         else:
-            # The response to the request without a wait is a 429 if the quota is still used up.
+            # The session's limits, or the response, decide whether the next page is refused.
             logger.warning(
-                "Resource Graph's quota is used up for %.0f s: "
-                "the next page is requested without a wait",
-                wait,
+                "Resource Graph's quota is used up for %.0f s, longer than a page may wait", wait
             )
 
     def _other_body(self, error: ArmError) -> Mapping[str, Any]:
