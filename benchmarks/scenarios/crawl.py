@@ -11,7 +11,7 @@ from cells import Cell, Metric
 from clients import Crawl, GetGroup
 from clients.wire import SUBSCRIPTION
 from job import Job, Measured, peak_rss
-from plan import SUBJECT, Block, Scenario, Variant
+from plan import SUBJECT, YARDSTICK, Block, Scenario, Variant
 from results import UNMEASURED, Check, Results, bounded
 
 MOST_MORE = 32.0
@@ -140,7 +140,7 @@ SCENARIO = Scenario(
     full=(
         Block(_FEWER, (_LOOK_AHEAD,), (SUBJECT,), work=100_000, rounds=2, limit=300),
         Block(_MORE, (_LOOK_AHEAD,), (SUBJECT,), work=1_000_000, rounds=2, limit=1_800),
-        Block(_SLOW, (_WIDE,), (SUBJECT, _REFERENCE), work=16_384, turns=2),
+        Block(_SLOW, (_WIDE,), (SUBJECT, _REFERENCE, YARDSTICK), work=16_384, turns=2),
     ),
     quick=(
         Block(_FEWER, (_LOOK_AHEAD,), (SUBJECT,), work=2_000, rounds=1),
