@@ -878,7 +878,7 @@ async def test_reason_that_the_record_lacks_is_read_from_the_resource(looked: bo
     async with canned(*answers) as arm, session(arm) as own:
         with pytest.raises(
             OperationFailedError,
-            match="not in cluster" if looked else "its response gives no reason",
+            match="not in cluster" if looked else "the response gives no reason",
         ):
             await own.put(VAULT, api_version=VERSION, json=BODY)
 
