@@ -19,6 +19,7 @@ import asyncio
 import logging
 import math
 import random
+import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, cast
@@ -58,6 +59,10 @@ _FEW = 8
 _MOST_PAUSES = 1_024
 _MOST_REASON = 500
 _SHORTEST_WAIT = 0.1
+_LOAD_INTERVAL = 0.25
+"""Seconds between two measurements of the thread's CPU time."""
+_MOST_LOAD = 0.8
+"""Share of the time that the event loop's thread may run while connections are added."""
 
 logger = logging.getLogger("aiomsi")
 
@@ -127,6 +132,9 @@ class CallQueue:
     _waiters: dict[_Waiter, None] = attrs.field(factory=dict, init=False)
     _timer: asyncio.Task[None] | None = attrs.field(default=None, init=False)
     _timer_at: float = attrs.field(default=0.0, init=False)
+    # The time of the last measurement of the load, and the thread's CPU time then.
+    _load_at: float = attrs.field(default=-math.inf, init=False)
+    _cpu_time: float = attrs.field(default=0.0, init=False)
     # For the statistics.
     _limit_wait: float = attrs.field(default=0.0, init=False)
     _pause_wait: float = attrs.field(default=0.0, init=False)
@@ -196,6 +204,8 @@ class CallQueue:
         if self.closed:
             return
         now = self.clock.monotonic()
+        if now - self._load_at >= _LOAD_INTERVAL:
+            self._measure_load(now)
         tickets, at = self.pacer.take(now)
         for ticket in tickets:
             waiter: Any = ticket.item
@@ -205,6 +215,16 @@ class CallQueue:
             if not waiter.future.done():
                 waiter.future.set_result(None)
         self._set_timer(at if self.pacer.waiting else None)
+
+    def _measure_load(self, now: float) -> None:
+        """Let the connections grow unless the event loop's thread was busy since the last time.
+
+        Responses that wait for a busy thread make the latency longer, so that the pacer would add
+        connections, and the latency would grow again.
+        """
+        cpu_time = time.thread_time()
+        self.pacer.may_grow = cpu_time - self._cpu_time < _MOST_LOAD * (now - self._load_at)
+        self._load_at, self._cpu_time = now, cpu_time
 
     def record(self, call: Call, ticket: Ticket, response: ArmResponse) -> None:
         """Return the ticket of a request that got a response, and learn from it."""

@@ -34,15 +34,39 @@ def test_unknown_limit_of_a_provider_has_four() -> None:
     assert len(send_all(Meter(PROVIDER_RULES))) == 4
 
 
-def test_window_doubles_with_each_round() -> None:
-    meter = Meter()
+def run_rounds(meter: Meter, count: int | None = None, rounds: int = 5) -> list[int]:
+    """Send all that the meter allows, again and again; return the sizes of these rounds."""
     sizes = []
-    for second in range(5):
+    for second in range(rounds):
         numbers = send_all(meter, NOW + second, 400)
         sizes.append(len(numbers))
         for number in numbers:
-            meter.succeed(NOW + second + 0.5, number, NOW + second)
-    assert sizes == [16, 32, 64, 400, 400]
+            meter.succeed(NOW + second + 0.5, number, NOW + second, count)
+    return sizes
+
+
+def test_window_doubles_with_each_round() -> None:
+    meter = Meter()
+    assert run_rounds(meter, count=100_000) == [16, 32, 64, 400, 400]
+    assert meter.window == math.inf
+
+
+def test_window_without_counts_grows_with_the_successes() -> None:
+    meter = Meter()
+    assert run_rounds(meter) == [16, 32, 64, 128, 128]
+    run_rounds(meter, rounds=20)
+    assert meter.window == meter.succeeded / 16 > 128
+    for _ in range(2):
+        refused(meter, 1.0)
+    meter.succeed(NOW, meter.send(NOW), NOW)
+    assert meter.window == 2
+
+
+def test_window_is_open_once_a_full_one_has_a_count() -> None:
+    meter = Meter()
+    run_rounds(meter)
+    assert meter.window == 128
+    meter.succeed(NOW + 9, meter.send(NOW + 9), NOW + 9, 100_000)
     assert meter.window == math.inf
 
 

@@ -373,6 +373,20 @@ def test_connections_follow_the_latency(latency: float, connections: int) -> Non
     assert pacer.connections == pytest.approx(connections, abs=1)
 
 
+def test_connections_do_not_grow_while_the_client_is_busy() -> None:
+    pacer = Pacer(ARM_RULES, connections=128, most_connections=1_024)
+    pacer.may_grow = False
+    lane = pacer.find_lane(())
+    sizes = []
+    for latency in (0.3, 0.3, 0.01):
+        ticket = pacer.try_send(lane, NOW)
+        assert ticket is not None
+        pacer.answered(ticket, NOW + latency)
+        sizes.append(pacer.connections)
+        pacer.may_grow = not pacer.may_grow
+    assert sizes == [128, 749, 508]
+
+
 def test_latency_is_an_average_of_recent_responses() -> None:
     pacer = make_pacer()
     lane = pacer.find_lane(())

@@ -47,8 +47,10 @@ class Meter:
         refusals: 429s of this limit; those of one burst count once.
         refusals_in_row: the same since the last success.
         refused_at: the time of the first 429 of the last burst.
-        window: requests that may be under way at once; infinite after the slow start.
-        full_window: requests under way from which on the window limits no longer.
+        window: requests that may be under way at once; infinite after the slow start of a limit
+            with counts.
+        full_window: requests under way from which on the window of a limit with counts limits no
+            longer. That of a limit without counts then grows with the successes only.
 
     """
 
@@ -70,6 +72,8 @@ class Meter:
     # belong to the last one.
     _round: int = attrs.field(default=0, init=False)
     _burst: int = attrs.field(default=0, init=False)
+    # The successes at the last 429.
+    _calm_from: int = attrs.field(default=0, init=False)
     _counted: int = attrs.field(default=0, init=False)
     _uncounted: int = attrs.field(default=0, init=False)
     # ARM takes the token on arrival, which is about half of the shortest round trip after sending.
@@ -172,6 +176,10 @@ class Meter:
             self._way = 0.5 * max(0.0, now - sent_at)
         if count is None:
             self._uncounted += 1
+            if not self.gauges and self.window >= self.full_window:
+                # All requests under way may be refused at once.
+                calm = self.succeeded - self._calm_from
+                self.window = max(self.window, self.rules.uncounted_share * calm)
             return
         self._counted += 1
         at = sent_at + self._way
@@ -196,6 +204,8 @@ class Meter:
             gauge = self.gauges[region] = Gauge(self.rules, count, at, number)
             gauge.uncounted = self._uncounted
             self.learned = None
+            if self.window >= self.full_window:
+                self.window = math.inf
             self._share(region)
         else:
             self._share(region)
@@ -246,6 +256,7 @@ class Meter:
             self._learn_rate(now)
         if is_first:
             self.window = self.rules.window_after_pause
+            self._calm_from = self.succeeded
             self._burst = self._round = self.sent
         self.open_to = 0
 
@@ -256,9 +267,9 @@ class Meter:
         self.heard_at = now
 
     def _widen(self) -> None:
-        self.window *= 2
+        self.window = min(self.window * 2, self.full_window)
         self._round = self.sent
-        if self.window >= self.full_window:
+        if self.window == self.full_window and self.gauges:
             self.window = math.inf
 
     def _share(self, region: str) -> None:

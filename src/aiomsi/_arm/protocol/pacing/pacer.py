@@ -45,6 +45,8 @@ class Pacer:
         connections: requests that may be under way at once. It may be changed at any time.
         most_connections: the number up to which the pacer raises `connections` by Little's law;
             None to leave it alone.
+        may_grow: whether `connections` may be raised. It may not while the client itself is the
+            bottleneck: its latency then grows with the connections.
         rates: requests per second that the user allows, by the name that `find_lane` is given.
         make_meter: creates the meter for a key; None for meters of ARM's limits.
         in_flight: requests that are under way.
@@ -57,6 +59,7 @@ class Pacer:
     rules: PacingRules
     connections: int = attrs.field(kw_only=True)
     most_connections: int | None = attrs.field(default=None, kw_only=True)
+    may_grow: bool = attrs.field(default=True, init=False)
     rates: Mapping[str, float] = attrs.field(factory=dict, kw_only=True)
     make_meter: Callable[[Hashable], Meter] | None = attrs.field(default=None, kw_only=True)
     in_flight: int = attrs.field(default=0, init=False)
@@ -256,7 +259,8 @@ class Pacer:
             if self.most_connections is not None:
                 needed = int(self.rules.throughput * self.latency)
                 allowed = min(needed, self.most_connections)
-                self.connections = max(allowed, self._least_connections)
+                if self.may_grow or allowed < self.connections:
+                    self.connections = max(allowed, self._least_connections)
         if self.waiting:
             self._look_again(lane, now)
         if now >= self._sweep_at:

@@ -18,6 +18,9 @@ class PacingRules:
             that start together would otherwise empty the bucket several times over.
         full_window: requests under way from which on the window limits no longer. It is the
             smallest number of connections.
+        uncounted_share: requests under way for each success since the last 429 of a limit without
+            counts, beyond `full_window`. It bounds the share of requests that one burst of 429s
+            refuses.
         window_after_pause: requests under way after a 429, whose own count is not known.
         caution: tokens set aside for each request without a known count. Other clients see the
             same count at the same moment, so that a client may take half of it.
@@ -69,6 +72,7 @@ class PacingRules:
 
     first_window: int = 16
     full_window: int = 128
+    uncounted_share: float = 1 / 16
     window_after_pause: int = 1
     caution: float = 2.0
     rivals_after: float = 8.0
