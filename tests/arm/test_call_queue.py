@@ -460,21 +460,60 @@ async def test_limit_that_holds_a_call_back_extends_its_wait() -> None:
         call = start(arm, GROUP)
         await until(lambda: bool(queue._waiters))
         (waiter,) = queue._waiters
-        first = waiter.timer
-        await until(lambda: waiter.timer is not first)
+        first = waiter.fails_at
+        await until(lambda: waiter.fails_at > first)
         lane.meters[0].paused_until = 0.0
         queue.send_waiting()
         gate.release_all()
         await asyncio.gather(held, call)
 
 
+async def test_connections_grow_unless_the_thread_is_busy() -> None:
+    manual = ManualClock()
+    async with gated(128, Gate(open=True), clock=manual.clock) as (_, arm):
+        await arm.get(GROUP, api_version=VERSION)
+        queue = queue_of(arm)
+        manual.advance(3_600)
+        queue.send_waiting()
+        assert queue.pacer.may_grow
+        # As if the thread had run for an hour of its own.
+        queue._cpu_time -= 3_600
+        manual.advance(3_600)
+        queue.send_waiting()
+        assert not queue.pacer.may_grow
+
+
+async def test_timer_ends_only_the_waits_that_are_over() -> None:
+    manual = ManualClock()
+    async with gated(clock=manual.clock, retry=ArmRetry(total_budget=0.01)) as (gate, arm):
+        held = start(arm, f"{GROUP}0")
+        await until(lambda: bool(gate.arrived))
+        queue = queue_of(arm)
+        await until(lambda: queue._connection_timer is None)
+        queue.budget = 100.0
+        patient = start(arm, f"{GROUP}1")
+        await until(lambda: len(queue._waiters) == 1)
+        far = queue._connection_timer
+        queue.budget = 0.01
+        short = start(arm, f"{GROUP}2")
+        with pytest.raises(ArmConnectionError, match="no connection in time"):
+            await short
+        assert far is not None
+        assert far.cancelled()
+        assert queue._connection_timer is not None
+        assert not patient.done()
+        gate.release_all()
+        await asyncio.gather(held, patient)
+
+
 async def test_timer_of_a_call_whose_turn_has_come_does_nothing() -> None:
     async with gated() as (gate, arm):
         calls = await started(arm, gate, [f"{GROUP}0", f"{GROUP}1"])
-        queue, (waiter,) = queue_of(arm), queue_of(arm)._waiters
+        queue = queue_of(arm)
         queue.pacer.connections += 1
         queue.send_waiting()
-        queue._on_connection_timer(waiter)
+        queue._on_connection_timer()
+        assert queue._connection_timer is None
         gate.release_all()
         await asyncio.gather(*calls)
 

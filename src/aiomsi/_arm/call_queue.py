@@ -79,8 +79,9 @@ class _Waiter:
         ticket: its place in the pacer.
         held_by: the limit that held the request back when it came; None without one.
         charges_pauses: whether the call's budget counts the pauses of its limits.
-        timer: ends the wait for a connection; None if nothing limits it.
-        timer_since: the time at which the timer was set.
+        fails_at: the time of the event loop at which the call gets no connection in time; infinite
+            if nothing limits that wait.
+        limited_since: the monotonic time from which on the wait for a connection is limited.
 
     """
 
@@ -91,8 +92,8 @@ class _Waiter:
     ticket: Ticket = attrs.field(init=False)
     held_by: object = attrs.field(default=None, init=False)
     charges_pauses: bool = attrs.field(default=False, init=False)
-    timer: asyncio.TimerHandle | None = attrs.field(default=None, init=False)
-    timer_since: float = attrs.field(default=0.0, init=False)
+    fails_at: float = attrs.field(default=math.inf, init=False)
+    limited_since: float = attrs.field(default=0.0, init=False)
 
 
 @attrs.define(eq=False, repr=False)
@@ -130,6 +131,8 @@ class CallQueue:
     closed: bool = attrs.field(default=False, init=False)
     # In the order in which the calls came.
     _waiters: dict[_Waiter, None] = attrs.field(factory=dict, init=False)
+    # One timer for all calls that wait for a connection, at the earliest `_Waiter.fails_at`.
+    _connection_timer: asyncio.TimerHandle | None = attrs.field(default=None, init=False)
     _timer: asyncio.Task[None] | None = attrs.field(default=None, init=False)
     _timer_at: float = attrs.field(default=0.0, init=False)
     # The time of the last measurement of the load, and the thread's CPU time then.
@@ -179,7 +182,7 @@ class CallQueue:
         waiter = _Waiter(call, scoped, now, asyncio.get_running_loop().create_future())
         self._waiters[waiter] = None
         self._submit(waiter, lane, now)
-        self._set_connection_timer(waiter, now)
+        self._limit_connection_wait(waiter, now)
         try:
             if self.pacer.free:
                 # Otherwise the next event is a response.
@@ -191,8 +194,6 @@ class CallQueue:
             self.lose(waiter.ticket)
             raise
         finally:
-            if waiter.timer is not None:
-                waiter.timer.cancel()
             del self._waiters[waiter]
         return waiter.ticket
 
@@ -274,6 +275,8 @@ class CallQueue:
     def close(self) -> None:
         """Let no further call go. The session wakes the waiting ones."""
         self.closed = True
+        if self._connection_timer is not None:
+            self._connection_timer.cancel()
 
     # Limits
 
@@ -425,28 +428,46 @@ class CallQueue:
             else:
                 call.waited_for = str(waiter.held_by or lane.keys[0])
 
-    def _set_connection_timer(self, waiter: _Waiter, now: float) -> None:
+    def _limit_connection_wait(self, waiter: _Waiter, now: float) -> None:
         """Let a call fail after its budget, if it waits only for a connection and not in bulk."""
         call = waiter.call
         left = math.inf if call.bulk else max(self._left_of(call, now), _SHORTEST_WAIT)
-        if left < math.inf:
-            waiter.timer_since = now
-            waiter.timer = asyncio.get_running_loop().call_later(
-                left, self._on_connection_timer, waiter
-            )
+        if left == math.inf:
+            return
+        waiter.limited_since = now
+        waiter.fails_at = asyncio.get_running_loop().time() + left
+        self._set_connection_timer(waiter.fails_at)
+
+    def _set_connection_timer(self, at: float) -> None:
+        timer = self._connection_timer
+        if timer is not None:
+            if timer.when() <= at:
+                return
+            timer.cancel()
+        self._connection_timer = asyncio.get_running_loop().call_at(at, self._on_connection_timer)
 
     def _left_of(self, call: Call, now: float) -> float:
         """Return the seconds of the budget that a call has left."""
         return self.budget - (now - call.began - call.excused)
 
-    def _on_connection_timer(self, waiter: _Waiter) -> None:
-        if waiter.future.done():
-            return
-        if waiter.ticket.lane.open_since_with_rate > waiter.timer_since:
-            # A limit has held the call back in the meantime.
-            self._set_connection_timer(waiter, self.clock.monotonic())
-        else:
-            waiter.future.set_exception(self.make_error(waiter.call))
+    def _on_connection_timer(self) -> None:
+        """Raise the error of the calls that got no connection in time, and set the timer again."""
+        self._connection_timer = None
+        now, next_at = self.clock.monotonic(), math.inf
+        # A loop may call a timer early by the resolution of its clock.
+        due = asyncio.get_running_loop().time() + 0.5 * _SHORTEST_WAIT
+        for waiter in self._waiters:
+            if waiter.future.done():
+                continue
+            if waiter.fails_at > due:
+                next_at = min(next_at, waiter.fails_at)
+            elif waiter.ticket.lane.open_since_with_rate > waiter.limited_since:
+                # A limit has held the call back in the meantime.
+                self._limit_connection_wait(waiter, now)
+            else:
+                waiter.future.set_exception(self.make_error(waiter.call))
+        if next_at < math.inf:
+            self._set_connection_timer(next_at)
 
     def _set_timer(self, at: float | None) -> None:
         """Set the timer for the next call of the pacer; None for no timer."""

@@ -229,8 +229,9 @@ class Connection:
                     if self.closed:
                         # The queue of a closed session wakes no call that comes later.
                         raise closed_error(ours=True)
+                    since = self.clock.monotonic()
                     ticket = await queue.take_turn(call, scoped)
-                    if not renewed:
+                    if not renewed and self.clock.monotonic() - since > _AT_ONCE:
                         # A token may expire or be rejected while the request waits.
                         tokens = [await each.get_token(self.scope) for each in self.credentials]
                 http = self.http

@@ -53,20 +53,19 @@ def test_window_doubles_with_each_round() -> None:
 
 def test_window_without_counts_grows_with_the_successes() -> None:
     meter = Meter()
-    assert run_rounds(meter) == [16, 32, 64, 128, 128]
-    run_rounds(meter, rounds=20)
-    assert meter.window == meter.succeeded / 16 > 128
-    for _ in range(2):
-        refused(meter, 1.0)
+    assert run_rounds(meter) == [16, 32, 64, 64, 64]
+    run_rounds(meter, rounds=30)
+    assert 64 < meter.window <= meter.succeeded / 32
+    refused(meter, 1.0)
+    refused(meter, 1.0)
     meter.succeed(NOW, meter.send(NOW), NOW)
     assert meter.window == 2
 
 
-def test_window_is_open_once_a_full_one_has_a_count() -> None:
+def test_window_opens_once_a_limit_has_counts() -> None:
     meter = Meter()
     run_rounds(meter)
-    assert meter.window == 128
-    meter.succeed(NOW + 9, meter.send(NOW + 9), NOW + 9, 100_000)
+    assert run_rounds(meter, count=100_000, rounds=3) == [64, 64, 400]
     assert meter.window == math.inf
 
 

@@ -49,8 +49,8 @@ class Meter:
         refused_at: the time of the first 429 of the last burst.
         window: requests that may be under way at once; infinite after the slow start of a limit
             with counts.
-        full_window: requests under way from which on the window of a limit with counts limits no
-            longer. That of a limit without counts then grows with the successes only.
+        full_window: requests under way from which on the window limits no longer, if the limit has
+            counts.
 
     """
 
@@ -161,11 +161,7 @@ class Meter:
                 them.
 
         """
-        if (
-            number > self._round
-            and self.window < self.full_window
-            and self.in_flight * 2 >= self.window
-        ):
+        if number > self._round and self.window < math.inf and self.in_flight * 2 >= self.window:
             # All requests of the round before this one were sent without a 429.
             self._widen()
         self.in_flight -= 1
@@ -176,10 +172,6 @@ class Meter:
             self._way = 0.5 * max(0.0, now - sent_at)
         if count is None:
             self._uncounted += 1
-            if not self.gauges and self.window >= self.full_window:
-                # All requests under way may be refused at once.
-                calm = self.succeeded - self._calm_from
-                self.window = max(self.window, self.rules.uncounted_share * calm)
             return
         self._counted += 1
         at = sent_at + self._way
@@ -204,8 +196,6 @@ class Meter:
             gauge = self.gauges[region] = Gauge(self.rules, count, at, number)
             gauge.uncounted = self._uncounted
             self.learned = None
-            if self.window >= self.full_window:
-                self.window = math.inf
             self._share(region)
         else:
             self._share(region)
@@ -267,10 +257,16 @@ class Meter:
         self.heard_at = now
 
     def _widen(self) -> None:
-        self.window = min(self.window * 2, self.full_window)
+        self.window *= 2
         self._round = self.sent
-        if self.window == self.full_window and self.gauges:
-            self.window = math.inf
+        if self.gauges:
+            if self.window >= self.full_window:
+                self.window = math.inf
+            return
+        # Without counts, the first 429 comes without a warning, and all requests under way follow.
+        rules, calm = self.rules, self.succeeded - self._calm_from
+        most = max(rules.uncounted_window, rules.uncounted_share * calm)
+        self.window = min(self.window, most, self.full_window)
 
     def _share(self, region: str) -> None:
         """Average the share of each region over the last responses with counts."""

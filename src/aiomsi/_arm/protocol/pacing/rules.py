@@ -18,9 +18,9 @@ class PacingRules:
             that start together would otherwise empty the bucket several times over.
         full_window: requests under way from which on the window limits no longer. It is the
             smallest number of connections.
-        uncounted_share: requests under way for each success since the last 429 of a limit without
-            counts, beyond `full_window`. It bounds the share of requests that one burst of 429s
-            refuses.
+        uncounted_window: requests under way for a limit without counts at the most,
+        uncounted_share: or this many for each success since its last 429, if that is more. It
+            bounds the share of the requests that one burst of 429s refuses.
         window_after_pause: requests under way after a 429, whose own count is not known.
         caution: tokens set aside for each request without a known count. Other clients see the
             same count at the same moment, so that a client may take half of it.
@@ -72,7 +72,8 @@ class PacingRules:
 
     first_window: int = 16
     full_window: int = 128
-    uncounted_share: float = 1 / 16
+    uncounted_window: int = 64
+    uncounted_share: float = 1 / 32
     window_after_pause: int = 1
     caution: float = 2.0
     rivals_after: float = 8.0
@@ -104,7 +105,7 @@ class PacingRules:
     urgent_run: int = 16
     forget_after: float = 120.0
     forget_at_last: float = 3600.0
-    throughput: float = 2_500.0
+    throughput: float = 5_000.0
     latency_weight: float = 0.01
 
 
