@@ -468,19 +468,21 @@ async def test_limit_that_holds_a_call_back_extends_its_wait() -> None:
         await asyncio.gather(held, call)
 
 
-async def test_connections_grow_unless_the_thread_is_busy() -> None:
-    manual = ManualClock()
-    async with gated(128, Gate(open=True), clock=manual.clock) as (_, arm):
-        await arm.get(GROUP, api_version=VERSION)
-        queue = queue_of(arm)
-        manual.advance(3_600)
-        queue.send_waiting()
-        assert queue.pacer.may_grow
-        # As if the thread had run for an hour of its own.
-        queue._cpu_time -= 3_600
-        manual.advance(3_600)
-        queue.send_waiting()
+async def test_connections_grow_unless_the_loop_is_slow() -> None:
+    async with gated() as (gate, arm):
+        calls = await started(arm, gate, [f"{GROUP}0", f"{GROUP}1"])
+        queue, loop = queue_of(arm), asyncio.get_running_loop()
         assert not queue.pacer.may_grow
+        queue.pacer.latency = 3_600.0
+        queue._record_lag(loop, loop.time())
+        assert queue.pacer.may_grow
+        queue._record_lag(loop, loop.time() - 1_800)
+        assert not queue.pacer.may_grow
+        # The next measurement alone does not show that the loop is fast again.
+        queue._record_lag(loop, loop.time())
+        assert not queue.pacer.may_grow
+        gate.release_all()
+        await asyncio.gather(*calls)
 
 
 async def test_timer_ends_only_the_waits_that_are_over() -> None:

@@ -19,7 +19,6 @@ import asyncio
 import logging
 import math
 import random
-import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, cast
@@ -59,10 +58,12 @@ _FEW = 8
 _MOST_PAUSES = 1_024
 _MOST_REASON = 500
 _SHORTEST_WAIT = 0.1
-_LOAD_INTERVAL = 0.25
-"""Seconds between two measurements of the thread's CPU time."""
-_MOST_LOAD = 0.8
-"""Share of the time that the event loop's thread may run while connections are added."""
+_LAG_INTERVAL = 0.05
+"""Seconds between two measurements of the event loop's lag."""
+_MOST_LAG = 0.1
+"""The lag up to which connections are added, as a share of the latency of the responses."""
+_LAG_DECAY = 0.8
+"""The share of the last lag that the next one is at the least."""
 
 logger = logging.getLogger("aiomsi")
 
@@ -135,9 +136,9 @@ class CallQueue:
     _connection_timer: asyncio.TimerHandle | None = attrs.field(default=None, init=False)
     _timer: asyncio.Task[None] | None = attrs.field(default=None, init=False)
     _timer_at: float = attrs.field(default=0.0, init=False)
-    # The time of the last measurement of the load, and the thread's CPU time then.
-    _load_at: float = attrs.field(default=-math.inf, init=False)
-    _cpu_time: float = attrs.field(default=0.0, init=False)
+    # The time of the last measurement of the event loop's lag, and the lag.
+    _lag_at: float = attrs.field(default=-math.inf, init=False)
+    _lag: float = attrs.field(default=0.0, init=False)
     # For the statistics.
     _limit_wait: float = attrs.field(default=0.0, init=False)
     _pause_wait: float = attrs.field(default=0.0, init=False)
@@ -156,7 +157,6 @@ class CallQueue:
             make_meter=_make_meter,
         )
         self.lane = self.pacer.find_lane(())
-
     # Turns
 
     def find_lane(self, scoped: ScopedKind) -> Lane:
@@ -180,6 +180,9 @@ class CallQueue:
         if error is not None:
             raise error
         waiter = _Waiter(call, scoped, now, asyncio.get_running_loop().create_future())
+        if not self._waiters:
+            # Before, the connections were enough.
+            self.pacer.may_grow = False
         self._waiters[waiter] = None
         self._submit(waiter, lane, now)
         self._limit_connection_wait(waiter, now)
@@ -205,8 +208,9 @@ class CallQueue:
         if self.closed:
             return
         now = self.clock.monotonic()
-        if now - self._load_at >= _LOAD_INTERVAL:
-            self._measure_load(now)
+        if now - self._lag_at >= _LAG_INTERVAL:
+            self._lag_at, loop = now, asyncio.get_running_loop()
+            loop.call_soon(self._record_lag, loop, loop.time())
         tickets, at = self.pacer.take(now)
         for ticket in tickets:
             waiter: Any = ticket.item
@@ -217,15 +221,14 @@ class CallQueue:
                 waiter.future.set_result(None)
         self._set_timer(at if self.pacer.waiting else None)
 
-    def _measure_load(self, now: float) -> None:
-        """Let the connections grow unless the event loop's thread was busy since the last time.
+    def _record_lag(self, loop: asyncio.AbstractEventLoop, began: float) -> None:
+        """Let the connections grow unless the event loop is slow.
 
-        Responses that wait for a busy thread make the latency longer, so that the pacer would add
+        Responses that wait for a slow loop make the latency longer, so that the pacer would add
         connections, and the latency would grow again.
         """
-        cpu_time = time.thread_time()
-        self.pacer.may_grow = cpu_time - self._cpu_time < _MOST_LOAD * (now - self._load_at)
-        self._load_at, self._cpu_time = now, cpu_time
+        self._lag = max(loop.time() - began, _LAG_DECAY * self._lag)
+        self.pacer.may_grow = self._lag < _MOST_LAG * self.pacer.latency
 
     def record(self, call: Call, ticket: Ticket, response: ArmResponse) -> None:
         """Return the ticket of a request that got a response, and learn from it."""

@@ -360,31 +360,40 @@ def test_connections_may_change_at_any_time() -> None:
     assert len(pacer.take(NOW)[0]) == 3
 
 
-@pytest.mark.parametrize(
-    ("latency", "connections"), [(0.001, 128), (0.1, 500), (0.15, 750), (2.0, 1_024)]
-)
-def test_connections_follow_the_latency(latency: float, connections: int) -> None:
-    pacer = Pacer(ARM_RULES, connections=128, most_connections=1_024)
-    lane = pacer.find_lane(())
-    for _ in range(50):
+def answer_all(pacer: Pacer, latency: float, count: int) -> list[int]:
+    """Send calls one after the other; return the different numbers of connections."""
+    lane, sizes = pacer.find_lane(()), [pacer.connections]
+    for _ in range(count):
         ticket = pacer.try_send(lane, NOW)
         assert ticket is not None
         pacer.answered(ticket, NOW + latency)
-    assert pacer.connections == pytest.approx(connections, abs=1)
+        if sizes[-1] != pacer.connections:
+            sizes.append(pacer.connections)
+    return sizes
+
+
+@pytest.mark.parametrize(
+    ("latency", "connections"),
+    [
+        (0.001, [128]),
+        (0.1, [128, 192, 288, 432, 500]),
+        (0.15, [128, 192, 288, 432, 648, 750]),
+        (2.0, [128, 192, 288, 432, 648, 972, 1_024]),
+    ],
+)
+def test_connections_follow_the_latency_in_steps(latency: float, connections: list[int]) -> None:
+    pacer = Pacer(ARM_RULES, connections=128, most_connections=1_024)
+    assert answer_all(pacer, latency + 1e-9, 3_000) == connections
 
 
 def test_connections_do_not_grow_while_the_client_is_busy() -> None:
     pacer = Pacer(ARM_RULES, connections=128, most_connections=1_024)
     pacer.may_grow = False
-    lane = pacer.find_lane(())
-    sizes = []
-    for latency in (0.15, 0.15, 0.01):
-        ticket = pacer.try_send(lane, NOW)
-        assert ticket is not None
-        pacer.answered(ticket, NOW + latency)
-        sizes.append(pacer.connections)
-        pacer.may_grow = not pacer.may_grow
-    assert sizes == [128, 749, 516]
+    assert answer_all(pacer, 2.0, 1_000) == [128]
+    pacer.may_grow = True
+    assert answer_all(pacer, 2.0, 1) == [128, 192]
+    pacer.may_grow = False
+    assert answer_all(pacer, 0.001, 3_000)[-1] == 128
 
 
 def test_latency_is_an_average_of_recent_responses() -> None:

@@ -78,10 +78,12 @@ class Pacer:
     _naps: int = attrs.field(default=0, init=False)
     _tickets: int = attrs.field(default=0, init=False)
     _good_responses: int = attrs.field(default=0, init=False)
+    # The number of good responses from which on the connections may grow again.
+    _grows_at: int = attrs.field(init=False)
     _sweep_at: float = attrs.field(default=-math.inf, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._least_connections = self.connections
+        self._least_connections = self._grows_at = self.connections
         self._groups = {"": Group()}
         for name, rate in self.rates.items():
             self._groups[name] = Group(FixedRate(rate))
@@ -258,9 +260,18 @@ class Pacer:
             self.latency += weight * (now - sent_at - self.latency)
             if self.most_connections is not None:
                 needed = int(self.rules.throughput * self.latency)
-                allowed = min(needed, self.most_connections)
-                if self.may_grow or allowed < self.connections:
-                    self.connections = max(allowed, self._least_connections)
+                allowed = max(min(needed, self.most_connections), self._least_connections)
+                if allowed < self.connections:
+                    self.connections = allowed
+                elif (
+                    allowed > self.connections
+                    and self.may_grow
+                    and self._good_responses >= self._grows_at
+                ):
+                    # Step by step, because opening connections makes the first responses late.
+                    step = int(self.connections * self.rules.connection_growth)
+                    self.connections = min(allowed, step)
+                    self._grows_at = self._good_responses + self.connections
         if self.waiting:
             self._look_again(lane, now)
         if now >= self._sweep_at:

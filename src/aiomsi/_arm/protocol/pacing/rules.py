@@ -66,6 +66,8 @@ class PacingRules:
         forget_at_last: seconds without a request after which any limit is forgotten.
         throughput: requests per second that the number of connections is chosen for; one process
             sends hardly more.
+        connection_growth: factor by which the number of connections grows at the most, each time that
+            as many responses have come.
         latency_weight: the weight of a new latency in the average that this choice needs.
 
     """
@@ -106,6 +108,7 @@ class PacingRules:
     forget_after: float = 120.0
     forget_at_last: float = 3600.0
     throughput: float = 5_000.0
+    connection_growth: float = 1.5
     latency_weight: float = 0.01
 
 
