@@ -24,12 +24,14 @@ from collections import deque
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
+    Awaitable,
     Callable,
     Coroutine,
     Iterable,
 )
 from typing import Any, Literal, TypeAlias
 
+import anyio
 import attrs
 
 from aiomsi._arm.call import Call
@@ -102,7 +104,7 @@ class FanOutOptions:
             raise ConfigurationError(msg)
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class _Taken:
     """A request that was taken and not given back; its task and answer, one after the other."""
 
@@ -201,7 +203,7 @@ async def _iterate(
         await fan_out.close()
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class FanOut:
     """The requests that were taken and not given back, and their tasks.
 
@@ -298,7 +300,9 @@ class FanOut:
         for task in tasks:
             task.cancel()
         if tasks:
-            await asyncio.wait(tasks)
+            # anyio would cancel this wait again and again, and tasks would be left.
+            with anyio.CancelScope(shield=True):
+                await asyncio.wait(tasks)
         if feeder is not None and not fed and not feeder.cancelled():
             error = feeder.exception()
             if error is not None:
@@ -317,7 +321,8 @@ class FanOut:
                     while not self._has_room():
                         await self._wait_for_room()
                     item = await anext(iterator, _END) if asynchronous else next(iterator, _END)
-                    if item is _END:
+                    # The iterable may have suppressed its cancellation.
+                    if item is _END or self._closing:
                         return
                     self._take(check_request(item, self.options.api_version))
                     del item
@@ -369,7 +374,8 @@ class FanOut:
         try:
             check_seconds("deadline", request.deadline)
             call = self._make_call(request)
-        except AiomsiError as error:
+        except Exception as error:
+            # A mapping or a value of the caller's may raise anything.
             taken.error = error.with_traceback(None)
             self._finish(taken)
             if isinstance(error, UsageError):
@@ -416,8 +422,13 @@ class FanOut:
             if request.method in WRITES and self.options.list_names is None
             else self.sender.send(call, request.timeout)
         )
+        try:
+            task = create_task(asyncio.get_running_loop(), work, "aiomsi fan-out")
+        except Exception as error:  # noqa: BLE001 (a task factory of the application may raise any)
+            taken.error = error.with_traceback(None)
+            self._finish(taken)
+            return
         self._bytes.start(taken.kind)
-        task = create_task(asyncio.get_running_loop(), work, "aiomsi fan-out")
         taken.task = task
         self._running[task] = taken
         task.add_done_callback(self._on_done)
@@ -516,10 +527,10 @@ class FanOut:
 
 async def _close(iterator: Any) -> None:
     """Close a generator, or another iterator that can be closed."""
-    if hasattr(iterator, "aclose"):
-        await iterator.aclose()
-    elif hasattr(iterator, "close"):
-        iterator.close()
+    close = getattr(iterator, "aclose", None) or getattr(iterator, "close", None)
+    closing = None if close is None else close()
+    if isinstance(closing, Awaitable):
+        await closing
 
 
 async def _run_write(sender: Sender, call: Call, request: Request) -> Any:
