@@ -139,6 +139,13 @@ def test_control_characters_do_not_reach_the_table() -> None:
     assert print_to_text([{"name": "a\x1b[31m\nb"}]).splitlines()[-1] == "a [31m b"
 
 
+@pytest.mark.parametrize("chosen", [False, True])
+def test_control_characters_of_a_member_do_not_reach_the_table(chosen: bool) -> None:
+    title, _, row = print_to_text([{"\x1b]0;a\x07\nb": "c"}], chosen=chosen).splitlines()
+
+    assert (title, row.strip()) == ("]0;a b", "c")
+
+
 @pytest.mark.parametrize(
     ("widths", "room", "expected"),
     [
