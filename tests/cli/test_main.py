@@ -247,6 +247,41 @@ def test_process_without_a_reader_ends_quietly_with_141() -> None:
             ["the header is ours", "Use --client-id, --object-id or --resource-id"],
         ),
         (
+            "no version",
+            "Pass an api_version that the type has",
+            ["no version", "Pass an --api-version that the type has"],
+        ),
+        (
+            "throttled",
+            "9 s; a larger ArmRetry(total_budget=...) or timeout= lets the call wait for that",
+            ["throttled", "9 s"],
+        ),
+        (
+            "paused; a larger timeout= or ArmRetry(total_budget=...) lets the call wait for that",
+            "Wait",
+            ["paused", "Wait"],
+        ),
+        (
+            "no token",
+            "Ask, or pass the ArmSession a Cloud with the right one",
+            ["no token", "Ask, or choose the cloud with --cloud"],
+        ),
+        (
+            "no TLS",
+            "For a proxy pass ssl= with its authority",
+            ["no TLS", "For a proxy name its authority in SSL_CERT_FILE"],
+        ),
+        (
+            "no items",
+            "If elsewhere, pass item_name='rows'",
+            ["no items", "If elsewhere, use 'aiomsi get'"],
+        ),
+        (
+            "no end",
+            "It may be normal. request() sends such a call without waiting for its end",
+            ["no end", "It may be normal"],
+        ),
+        (
             "no list",
             "It is one: use get() for that",
             ["no list", "It is one: use 'aiomsi get' for that"],

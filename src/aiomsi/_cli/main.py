@@ -38,7 +38,12 @@ _PHRASES = tuple(
     (re.compile(pattern), replacement)
     for pattern, replacement in (
         (r"\bapi_version='(\S+?)'", r"--api-version \1"),
-        (r"\bapi_version=", "--api-version"),
+        (r"\bapi_version\b=?", "--api-version"),
+        (r"; a larger (?:ArmRetry|timeout=).* lets the call wait for that", ""),
+        (r"\bpass the ArmSession a Cloud with the right one", "choose the cloud with --cloud"),
+        (r"\bpass ssl= with its authority", "name its authority in SSL_CERT_FILE"),
+        (r"\bpass item_name=.*", "use 'aiomsi get'"),
+        (r"\. request\(\) sends such a call.*", ""),
         (r"\btimeout= takes", "--timeout takes"),
         (r"\bPass ArmSession\(credential=.*", "Use --client-id, --object-id or --resource-id"),
         (r"\bwait for it again, or save .*? resume it later", "read the resource to see its end"),
