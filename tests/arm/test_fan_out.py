@@ -359,6 +359,26 @@ async def test_large_answers_reduce_the_calls_under_way() -> None:
         assert 33 <= hold.held <= 32 + 3
 
 
+async def test_large_answers_to_posts_stop_the_sending() -> None:
+    def answer(_: Asked) -> Says:
+        return Says(body={"rows": "x" * 20_000})
+
+    requests = [
+        Request("POST", f"{FIRST}/query{number}", api_version=VERSION) for number in range(200)
+    ]
+    async with (
+        served(answer, pacing=False) as (server, own),
+        aclosing(own.fan_out(requests, max_bytes=1_000_000)) as outcomes,
+    ):
+        await anext(outcomes)
+        await turns()
+        await until(lambda: "aiomsi fan-out" not in left())
+        sent = len(server.asked)
+        assert sent < 30
+        assert len([one async for one in outcomes]) == 199
+    assert len(server.asked) == 200
+
+
 async def test_lists_start_fewer_calls_than_named_resources() -> None:
     hold = Hold()
 
@@ -378,6 +398,22 @@ async def test_lists_start_fewer_calls_than_named_resources() -> None:
         hold.release()
         found = [await first] + [outcome async for outcome in outcomes]
     assert [outcome.error for outcome in found] == [None] * 200
+
+
+async def test_query_by_post_is_expected_to_be_as_large_as_a_list() -> None:
+    hold = Hold()
+    requests = [
+        Request("POST", "/providers/Microsoft.ResourceGraph/resources", api_version=VERSION)
+        for _ in range(50)
+    ]
+    async with served(hold) as (_, own):
+        task = asyncio.ensure_future(collect(own.fan_out(requests), []))
+        await until(lambda: hold.held == 3)
+        await turns()
+        assert hold.held == 3
+        hold.release()
+        await task
+    assert hold.held == 50
 
 
 async def test_small_answers_raise_the_calls_under_way() -> None:

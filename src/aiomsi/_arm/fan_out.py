@@ -11,7 +11,8 @@ Every decision is made in a function without an `await`: the feeder takes a requ
 `limit` are taken and the `ByteBudget` allows one more call; a call that ends wakes the consumer;
 an outcome that is given back, or a call that ends, wakes the feeder. A taken request is in
 `_running` until its call ends. After that it is held until the consumer takes it. Answers are held
-as bytes, because decoded JSON takes several times as much memory.
+as bytes, because decoded JSON takes several times as much memory; those of writes are decoded, and
+counted as such.
 
 A list is one request as long as it has pages. Its next page is requested when the consumer takes
 the previous one, so that each list holds at most one page.
@@ -381,7 +382,9 @@ class FanOut:
             if isinstance(error, UsageError):
                 raise
             return
-        if self.options.list_names is not None or (request.method == "GET" and is_list(call.url)):
+        if self.options.list_names is not None or (
+            request.method in ("GET", "POST") and call.reads and is_list(call.url)
+        ):
             taken.kind = self._bytes.lists
         if self.options.list_names is not None:
             # A list that begins with POST and goes on with GET may link to its first URL.
@@ -437,6 +440,7 @@ class FanOut:
         taken = self._running.pop(task)
         taken.task = None
         size: int | None = None
+        decoded = False
         if task.cancelled():
             if not taken.skipped:
                 taken.error = _make_cancelled_error(taken.call)
@@ -449,9 +453,8 @@ class FanOut:
             if isinstance(result, ArmResponse):
                 taken.response, size = result, len(result.body)
             else:
-                taken.value = result
-        self._bytes.finish(taken.kind, size)
-        taken.size = size or 0
+                (taken.value, size), decoded = result, True
+        taken.size = self._bytes.finish(taken.kind, size, decoded=decoded)
         if self._closing:
             return
         if taken.scope is not None:
@@ -533,13 +536,12 @@ async def _close(iterator: Any) -> None:
         await closing
 
 
-async def _run_write(sender: Sender, call: Call, request: Request) -> Any:
-    """Send a write, and wait for the end of its long-running operation."""
+async def _run_write(sender: Sender, call: Call, request: Request) -> tuple[Any, int]:
+    """Send a write, wait for the end of its operation, and return the result and its bytes."""
     with late_import:
-        from aiomsi._arm.operation import start_operation
+        from aiomsi._arm.operation import run_operation
 
-    operation = await start_operation(sender, call, request.options(), None)
-    return await operation.result(deadline=request.deadline)
+    return await run_operation(sender, call, request.options(), request.deadline)
 
 
 def _decode(taken: _Taken, response: ArmResponse) -> None:
