@@ -75,6 +75,11 @@ def test_id_is_a_column_where_the_name_is_missing() -> None:
     assert choose_columns([{"id": "x", "b": 1}, {"c": 2}]) == ["id", "b", "c"]
 
 
+def test_one_nested_value_hides_no_column() -> None:
+    assert choose_columns([{"name": "a", "id": "1"}, {"name": ["b"], "id": "2"}]) == ["name"]
+    assert choose_columns([{"name": ["b"], "id": "2"}]) == ["id"]
+
+
 def test_columns_that_are_all_nested_are_shown() -> None:
     assert choose_columns([{"a": {}, "b": [1]}]) == ["a", "b"]
 

@@ -91,12 +91,15 @@ def flatten(item: object) -> dict[str, Any]:
 def choose_columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return the names of the columns, the most telling first.
 
-    Nested members, ids beside names, and members of technical interest are left out.
+    Members that are nested in all rows, ids beside names, and members of technical interest are
+    left out.
     """
     names = list(dict.fromkeys(name for row in rows for name in row))
-    nested = {name for row in rows for name, value in row.items() if isinstance(value, dict | list)}
-    hidden = nested | _TECHNICAL | ({"id"} if "name" in names else set())
-    plain = [name for name in names if name not in hidden] or names
+    flat = {
+        name for row in rows for name, value in row.items() if not isinstance(value, dict | list)
+    }
+    hidden = _TECHNICAL | ({"id"} if "name" in flat else set())
+    plain = [name for name in names if name in flat and name not in hidden] or names
     return [name for name in _FIRST if name in plain] + [
         name for name in plain if name not in _FIRST
     ]
