@@ -4,11 +4,13 @@ import asyncio
 import gc
 import subprocess
 import sys
+import traceback
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from typing import Any
 
 import aiohttp
+import anyio
 import attrs
 import pytest
 from arm_server import GROUP, VAULT, VERSION, Asked, Canned, Says, Tokens, canned, error, session
@@ -357,6 +359,26 @@ async def test_large_answers_reduce_the_calls_under_way() -> None:
         assert 33 <= hold.held <= 32 + 3
 
 
+async def test_large_answers_to_posts_stop_the_sending() -> None:
+    def answer(_: Asked) -> Says:
+        return Says(body={"rows": "x" * 20_000})
+
+    requests = [
+        Request("POST", f"{FIRST}/query{number}", api_version=VERSION) for number in range(200)
+    ]
+    async with (
+        served(answer, pacing=False) as (server, own),
+        aclosing(own.fan_out(requests, max_bytes=1_000_000)) as outcomes,
+    ):
+        await anext(outcomes)
+        await turns()
+        await until(lambda: "aiomsi fan-out" not in left())
+        sent = len(server.asked)
+        assert sent < 30
+        assert len([one async for one in outcomes]) == 199
+    assert len(server.asked) == 200
+
+
 async def test_lists_start_fewer_calls_than_named_resources() -> None:
     hold = Hold()
 
@@ -376,6 +398,22 @@ async def test_lists_start_fewer_calls_than_named_resources() -> None:
         hold.release()
         found = [await first] + [outcome async for outcome in outcomes]
     assert [outcome.error for outcome in found] == [None] * 200
+
+
+async def test_query_by_post_is_expected_to_be_as_large_as_a_list() -> None:
+    hold = Hold()
+    requests = [
+        Request("POST", "/providers/Microsoft.ResourceGraph/resources", api_version=VERSION)
+        for _ in range(50)
+    ]
+    async with served(hold) as (_, own):
+        task = asyncio.ensure_future(collect(own.fan_out(requests), []))
+        await until(lambda: hold.held == 3)
+        await turns()
+        assert hold.held == 3
+        hold.release()
+        await task
+    assert hold.held == 50
 
 
 async def test_small_answers_raise_the_calls_under_way() -> None:
@@ -500,6 +538,27 @@ async def test_list_without_requests_ends_at_once() -> None:
     async with served() as (_, own):
         assert [one async for one in own.fan_out([])] == []
         assert [one async for one in own.fan_out_list(())] == []
+
+
+async def test_close_that_is_a_coroutine_is_awaited() -> None:
+    closed = []
+
+    class File:
+        """An iterator like an asynchronous file."""
+
+        def __aiter__(self) -> "File":
+            return self
+
+        async def __anext__(self) -> Request:
+            raise StopAsyncIteration
+
+        async def close(self) -> None:
+            await asyncio.sleep(0)
+            closed.append(True)
+
+    async with served() as (_, own):
+        assert [one async for one in own.fan_out(File())] == []
+    assert closed == [True]
 
 
 async def test_iterator_without_close_is_read_to_its_end() -> None:
@@ -641,6 +700,47 @@ async def test_iterable_may_end_when_it_is_cancelled() -> None:
         assert left() == []
 
 
+async def test_iterable_that_suppresses_its_cancellation_ends_too() -> None:
+    taken = 0
+
+    async def requests() -> AsyncIterator[Request]:
+        nonlocal taken
+        yield get(1)
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        while True:
+            taken += 1
+            yield get(2)
+
+    async with served() as (server, own):
+        outcomes = own.fan_out(requests(), limit=4)
+        await anext(outcomes)
+        await outcomes.aclose()
+        assert left() == []
+    assert (taken, len(server.asked)) == (1, 1)
+
+
+async def test_scope_of_anyio_ends_after_the_iterable() -> None:
+    ended = []
+
+    async def requests() -> AsyncIterator[Request]:
+        try:
+            yield get(1)
+            await asyncio.Event().wait()
+        finally:
+            await turns()
+            ended.append(left())
+
+    async with served() as (_, own):
+        with anyio.CancelScope() as scope:
+            async with aclosing(own.fan_out(requests())) as outcomes:
+                async for _ in outcomes:
+                    scope.cancel()
+        assert scope.cancelled_caught
+        assert len(ended) == 1
+        assert left() == []
+
+
 async def test_closed_session_ends_the_fan_out(source: Source) -> None:
     hold = Hold()
     outcomes: list[Outcome] = []
@@ -740,6 +840,44 @@ async def test_cancelled_feeder_is_an_error_after_the_outcomes(source: Source) -
             await collect(outcomes, found)
         assert len(found) == source.taken - 1
         assert source.closed
+
+
+@pytest.mark.parametrize("ordered", [False, True])
+async def test_argument_that_raises_is_an_outcome(ordered: bool) -> None:
+    class OddError(Exception):
+        pass
+
+    class Params(dict[str, str]):
+        def items(self) -> Any:
+            raise OddError
+
+    requests = [get(1, params=Params(a="b")), get(2)]
+    async with served() as (_, own):
+        found = [one async for one in own.fan_out(requests, ordered=ordered)]
+    errors = {outcome.request.tag: type(outcome.error) for outcome in found}
+    assert errors == {1: OddError, 2: type(None)}
+
+
+@pytest.mark.parametrize("ordered", [False, True])
+async def test_failing_task_factory_is_an_outcome(ordered: bool) -> None:
+    failures = [LookupError()]
+
+    def make(loop: asyncio.AbstractEventLoop, work: Any, **more: Any) -> asyncio.Task[Any]:
+        if "send" in work.__qualname__ and failures:
+            raise failures.pop()
+        return asyncio.Task(work, loop=loop, **more)
+
+    loop = asyncio.get_running_loop()
+    async with served() as (_, own):
+        await own.get(path_of(0), api_version=VERSION)
+        loop.set_task_factory(make)
+        try:
+            requests = [get(1), get(2)]
+            found = [one async for one in own.fan_out(requests, ordered=ordered)]
+        finally:
+            loop.set_task_factory(None)
+    errors = {outcome.request.tag: type(outcome.error) for outcome in found}
+    assert errors == {1: LookupError, 2: type(None)}
 
 
 async def test_error_of_no_package_class_is_an_outcome() -> None:
@@ -953,3 +1091,23 @@ def test_repr_of_a_request_shows_no_query_and_no_body() -> None:
     assert "secret" not in repr(Outcome(request, {"password": "secret"}))
     assert repr(Request("GET", 7)).startswith("Request(method='GET', path=7")  # type: ignore[arg-type]  # the case
     assert len({request, Request("GET", "/a")}) == 2
+
+
+async def test_frames_of_a_raised_error_show_no_secret() -> None:
+    def answer(asked: Asked) -> Says:
+        if "/g1?" in asked.target:
+            return Says(404, error("NotFound"))
+        return Says(body={"value": ["secret"]})
+
+    requests = [
+        Request("PUT", path_of(number), api_version=VERSION, json={"password": "secret"})
+        for number in (2, 1, 3)
+    ]
+    async with served(answer) as (_, own):
+        with pytest.raises(NotFoundError) as caught:
+            await collect(own.fan_out(requests, on_error="raise", ordered=True), [])
+    shown = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+    frames = [frame for frame in shown.stack if "aiomsi" in frame.filename]
+    assert frames
+    own_frames = [frame for frame in frames if "tests" not in frame.filename]
+    assert "secret" not in repr([frame.locals for frame in own_frames])

@@ -424,11 +424,27 @@ def test_query_of_both_kinds_of_scope_is_wrong_usage(
     assert embedded_azure.requests == ()
 
 
-def test_query_is_read_from_a_file(run: Run, vaults: list[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_query_is_read_from_a_file(
+    run: Run, vaults: list[str], tmp_path: Path, encoding: str
+) -> None:
     file = tmp_path / "query.kql"
-    file.write_text(QUERY, encoding="utf-8-sig")
+    file.write_text(QUERY, encoding=encoding)
 
     assert len(run("query", f"@{file}").out.splitlines()) == 2
+
+
+def test_query_in_another_encoding_is_wrong_usage(
+    run: Run, embedded_azure: EmbeddedAzure, tmp_path: Path
+) -> None:
+    file = tmp_path / "query.kql"
+    file.write_text("Resources | where name == 'Jürgen'", encoding="latin-1")
+
+    said = run("query", f"@{file}")
+
+    assert said.code == 2
+    assert said.complaint[0].startswith("aiomsi: KQL is not text in UTF-8: ")
+    assert embedded_azure.requests == ()
 
 
 # request
@@ -598,6 +614,15 @@ def test_request_body_comes_from_stdin(run: Run, monkeypatch: pytest.MonkeyPatch
     said = run("request", "PATCH", DEVTEST, *VERSION, "--body", "-")
 
     assert json.loads(said.out)["tags"] == {"a": "b"}
+
+
+def test_closed_stdin_is_wrong_usage(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", None)
+
+    said = run("query", "-")
+
+    assert said.code == 2
+    assert said.complaint[0] == "aiomsi: KQL is '-', but stdin is closed"
 
 
 def test_request_body_with_a_type_of_its_own_is_not_changed(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import importlib.metadata
 import io
@@ -169,6 +170,52 @@ def test_output_without_a_reader_ends_quietly_with_141(
     assert (code, run("--version").err) == (141, "")
 
 
+class Full(io.StringIO):
+    """An output on a full disk."""
+
+    def write(self, text: str, /) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_output_that_can_not_be_written_is_an_error(
+    run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", Full())
+        code = cli.main(("get", DEVTEST, *VERSION))
+
+    assert (code, capsys.readouterr().err) == (1, "aiomsi: [Errno 28] No space left on device\n")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_process_on_a_full_disk_ends_with_one_line() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "aiomsi", "get", DEVTEST, *VERSION],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            timeout=50,
+        )
+
+    assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
+
+
+@pytest.mark.parametrize("table", [(), ("--table",)])
+def test_closed_outputs_are_no_error(
+    monkeypatch: pytest.MonkeyPatch, table: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+    monkeypatch.setattr(sys, "stderr", None)
+
+    code = cli.main(("list", f"{SUBSCRIPTION}/resourceGroups", *VERSION, *table))
+
+    for stream in (sys.stdout, sys.stderr):
+        stream.close()
+    assert code == 0
+
+
 def test_process_without_a_reader_ends_quietly_with_141() -> None:
     command = [sys.executable, "-m", "aiomsi", "get", DEVTEST, *VERSION]
     with subprocess.Popen(
@@ -198,6 +245,41 @@ def test_process_without_a_reader_ends_quietly_with_141() -> None:
             "the header is ours",
             "Pass ArmSession(credential=..., auxiliary=...) to use other identities",
             ["the header is ours", "Use --client-id, --object-id or --resource-id"],
+        ),
+        (
+            "no version",
+            "Pass an api_version that the type has",
+            ["no version", "Pass an --api-version that the type has"],
+        ),
+        (
+            "throttled",
+            "9 s; a larger ArmRetry(total_budget=...) or timeout= lets the call wait for that",
+            ["throttled", "9 s"],
+        ),
+        (
+            "paused; a larger timeout= or ArmRetry(total_budget=...) lets the call wait for that",
+            "Wait",
+            ["paused", "Wait"],
+        ),
+        (
+            "no token",
+            "Ask, or pass the ArmSession a Cloud with the right one",
+            ["no token", "Ask, or choose the cloud with --cloud"],
+        ),
+        (
+            "no TLS",
+            "For a proxy pass ssl= with its authority",
+            ["no TLS", "For a proxy name its authority in SSL_CERT_FILE"],
+        ),
+        (
+            "no items",
+            "If elsewhere, pass item_name='rows'",
+            ["no items", "If elsewhere, use 'aiomsi get'"],
+        ),
+        (
+            "no end",
+            "It may be normal. request() sends such a call without waiting for its end",
+            ["no end", "It may be normal"],
         ),
         (
             "no list",

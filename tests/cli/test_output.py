@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from aiomsi._cli.output import format_json, print_json, print_line, to_line
+from aiomsi._cli.output import format_json, print_body, print_json, print_line, to_line
 
 
 class Terminal(io.StringIO):
@@ -27,10 +27,26 @@ def test_half_a_surrogate_is_written_as_an_escape() -> None:
 
 def test_control_characters_are_escaped() -> None:
     text = "\x1b[31m \x7f \x9b31m"
+    bidi = "\u2028 \u202e \u2066 \u200f"
 
     assert format_json({"a": text}).isprintable()
     assert json.loads(format_json({"a": text})) == {"a": text}
+    assert format_json(bidi) == r'"\u2028 \u202e \u2066 \u200f"'
     assert to_line(f"{text}\nb") == "[31m 31m b"
+
+
+def test_body_that_is_no_json_does_not_control_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    body = "\x1b]0;a\x07 é\r\nb".encode() + b"\xff"
+    print_body(body)
+    unchanged = capsysbinary.readouterr().out
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
+    print_body(body)
+
+    assert unchanged == body
+    assert terminal.getvalue() == " ]0;a  é \nb\ufffd"
 
 
 def test_line_of_json_lines_has_no_spaces_and_no_breaks(

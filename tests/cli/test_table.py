@@ -75,6 +75,11 @@ def test_id_is_a_column_where_the_name_is_missing() -> None:
     assert choose_columns([{"id": "x", "b": 1}, {"c": 2}]) == ["id", "b", "c"]
 
 
+def test_one_nested_value_hides_no_column() -> None:
+    assert choose_columns([{"name": "a", "id": "1"}, {"name": ["b"], "id": "2"}]) == ["name"]
+    assert choose_columns([{"name": ["b"], "id": "2"}]) == ["id"]
+
+
 def test_columns_that_are_all_nested_are_shown() -> None:
     assert choose_columns([{"a": {}, "b": [1]}]) == ["a", "b"]
 
@@ -137,6 +142,13 @@ def test_table_is_written_in_the_encoding_of_the_output() -> None:
 
 def test_control_characters_do_not_reach_the_table() -> None:
     assert print_to_text([{"name": "a\x1b[31m\nb"}]).splitlines()[-1] == "a [31m b"
+
+
+@pytest.mark.parametrize("chosen", [False, True])
+def test_control_characters_of_a_member_do_not_reach_the_table(chosen: bool) -> None:
+    title, _, row = print_to_text([{"\x1b]0;a\x07\nb": "c"}], chosen=chosen).splitlines()
+
+    assert (title, row.strip()) == ("]0;a b", "c")
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,8 @@ Every decision is made in a function without an `await`: the feeder takes a requ
 `limit` are taken and the `ByteBudget` allows one more call; a call that ends wakes the consumer;
 an outcome that is given back, or a call that ends, wakes the feeder. A taken request is in
 `_running` until its call ends. After that it is held until the consumer takes it. Answers are held
-as bytes, because decoded JSON takes several times as much memory.
+as bytes, because decoded JSON takes several times as much memory; those of writes are decoded, and
+counted as such.
 
 A list is one request as long as it has pages. Its next page is requested when the consumer takes
 the previous one, so that each list holds at most one page.
@@ -24,12 +25,14 @@ from collections import deque
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
+    Awaitable,
     Callable,
     Coroutine,
     Iterable,
 )
 from typing import Any, Literal, TypeAlias
 
+import anyio
 import attrs
 
 from aiomsi._arm.call import Call
@@ -102,7 +105,7 @@ class FanOutOptions:
             raise ConfigurationError(msg)
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class _Taken:
     """A request that was taken and not given back; its task and answer, one after the other."""
 
@@ -201,7 +204,7 @@ async def _iterate(
         await fan_out.close()
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class FanOut:
     """The requests that were taken and not given back, and their tasks.
 
@@ -298,7 +301,9 @@ class FanOut:
         for task in tasks:
             task.cancel()
         if tasks:
-            await asyncio.wait(tasks)
+            # anyio would cancel this wait again and again, and tasks would be left.
+            with anyio.CancelScope(shield=True):
+                await asyncio.wait(tasks)
         if feeder is not None and not fed and not feeder.cancelled():
             error = feeder.exception()
             if error is not None:
@@ -317,7 +322,8 @@ class FanOut:
                     while not self._has_room():
                         await self._wait_for_room()
                     item = await anext(iterator, _END) if asynchronous else next(iterator, _END)
-                    if item is _END:
+                    # The iterable may have suppressed its cancellation.
+                    if item is _END or self._closing:
                         return
                     self._take(check_request(item, self.options.api_version))
                     del item
@@ -369,13 +375,16 @@ class FanOut:
         try:
             check_seconds("deadline", request.deadline)
             call = self._make_call(request)
-        except AiomsiError as error:
+        except Exception as error:
+            # A mapping or a value of the caller's may raise anything.
             taken.error = error.with_traceback(None)
             self._finish(taken)
             if isinstance(error, UsageError):
                 raise
             return
-        if self.options.list_names is not None or (request.method == "GET" and is_list(call.url)):
+        if self.options.list_names is not None or (
+            request.method in ("GET", "POST") and call.reads and is_list(call.url)
+        ):
             taken.kind = self._bytes.lists
         if self.options.list_names is not None:
             # A list that begins with POST and goes on with GET may link to its first URL.
@@ -416,8 +425,13 @@ class FanOut:
             if request.method in WRITES and self.options.list_names is None
             else self.sender.send(call, request.timeout)
         )
+        try:
+            task = create_task(asyncio.get_running_loop(), work, "aiomsi fan-out")
+        except Exception as error:  # noqa: BLE001 (a task factory of the application may raise any)
+            taken.error = error.with_traceback(None)
+            self._finish(taken)
+            return
         self._bytes.start(taken.kind)
-        task = create_task(asyncio.get_running_loop(), work, "aiomsi fan-out")
         taken.task = task
         self._running[task] = taken
         task.add_done_callback(self._on_done)
@@ -426,6 +440,7 @@ class FanOut:
         taken = self._running.pop(task)
         taken.task = None
         size: int | None = None
+        decoded = False
         if task.cancelled():
             if not taken.skipped:
                 taken.error = _make_cancelled_error(taken.call)
@@ -438,9 +453,8 @@ class FanOut:
             if isinstance(result, ArmResponse):
                 taken.response, size = result, len(result.body)
             else:
-                taken.value = result
-        self._bytes.finish(taken.kind, size)
-        taken.size = size or 0
+                (taken.value, size), decoded = result, True
+        taken.size = self._bytes.finish(taken.kind, size, decoded=decoded)
         if self._closing:
             return
         if taken.scope is not None:
@@ -516,19 +530,18 @@ class FanOut:
 
 async def _close(iterator: Any) -> None:
     """Close a generator, or another iterator that can be closed."""
-    if hasattr(iterator, "aclose"):
-        await iterator.aclose()
-    elif hasattr(iterator, "close"):
-        iterator.close()
+    close = getattr(iterator, "aclose", None) or getattr(iterator, "close", None)
+    closing = None if close is None else close()
+    if isinstance(closing, Awaitable):
+        await closing
 
 
-async def _run_write(sender: Sender, call: Call, request: Request) -> Any:
-    """Send a write, and wait for the end of its long-running operation."""
+async def _run_write(sender: Sender, call: Call, request: Request) -> tuple[Any, int]:
+    """Send a write, wait for the end of its operation, and return the result and its bytes."""
     with late_import:
-        from aiomsi._arm.operation import start_operation
+        from aiomsi._arm.operation import run_operation
 
-    operation = await start_operation(sender, call, request.options(), None)
-    return await operation.result(deadline=request.deadline)
+    return await run_operation(sender, call, request.options(), request.deadline)
 
 
 def _decode(taken: _Taken, response: ArmResponse) -> None:

@@ -387,6 +387,16 @@ async def start_operation(
     return Operation(sender, progress, make_poll_options(options), call)
 
 
+async def run_operation(
+    sender: Sender, call: Call, options: Options, deadline: float | None
+) -> tuple[Any, int]:
+    """Send a call, wait for the end of its operation, and return the result and its bytes."""
+    operation = await start_operation(sender, call, options, None)
+    result = await operation.result(deadline=deadline)
+    response = operation._progress.final_response  # noqa: SLF001 (one module)
+    return result, 0 if response is None else len(response.body)
+
+
 def resume_operation(sender: Sender, state: Mapping[str, Any]) -> Operation:
     """Return the operation of a saved state; errors as for `ArmSession.resume`."""
     return Operation(sender, Progress.from_dict(sender.connection.cloud, state))

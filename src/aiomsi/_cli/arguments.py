@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import sys
 from collections.abc import Mapping, MutableMapping, Sequence
 from pathlib import Path
@@ -69,14 +70,34 @@ def read_body(text: str, headers: Mapping[str, str]) -> bytes:
     )
 
 
+def read_text(name: str, text: str) -> str:
+    """Return an argument as by `read_argument`, decoded from UTF-8, or UTF-16 with its mark.
+
+    Raises:
+        ConfigurationError: the file can't be read, or is in another encoding.
+
+    """
+    content = read_argument(name, text)
+    # A file of PowerShell may be in UTF-16.
+    is_utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        return content.decode("utf-16" if is_utf16 else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        msg = f"{name} is not text in UTF-8: {error.reason} at byte {error.start}"
+    raise ConfigurationError(msg, help="Save the file in UTF-8")
+
+
 def read_argument(name: str, text: str) -> bytes:
     """Return an argument: the file after an ``@``, stdin for ``-``, or else the text itself.
 
     Raises:
-        ConfigurationError: the file can't be read.
+        ConfigurationError: the file can't be read, or stdin is closed.
 
     """
     if text == "-":
+        if sys.stdin is None:
+            msg = f"{name} is '-', but stdin is closed"
+            raise ConfigurationError(msg, help="Write @FILE, or open stdin")
         return sys.stdin.buffer.read()
     if not text.startswith("@"):
         return text.encode(errors="surrogateescape")

@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 import click
 
 from aiomsi._arm.protocol.response import ArmResponse
-from aiomsi._cli.arguments import parse_headers, parse_params, read_argument, read_body
+from aiomsi._cli.arguments import parse_headers, parse_params, read_body, read_text
 from aiomsi._cli.options import EXIT_CODES, CommandSession, Target, arm_options, format_epilog
-from aiomsi._cli.output import print_head, print_json, print_line, say
+from aiomsi._cli.output import print_body, print_head, print_json, print_line, say
 from aiomsi._errors import SAFE_METHODS, AiomsiError, ArmError, ConfigurationError, ServiceError
 from aiomsi.testing import DEFAULT_SUBSCRIPTION_ID
 
@@ -173,7 +173,7 @@ def query(
     KQL is the query, @FILE a file with it, or - for stdin. Each row is a line of JSON (JSON
     Lines), written as soon as its page has arrived.
     """
-    text = read_argument("KQL", kql).decode("utf-8-sig", "replace")
+    text = read_text("KQL", kql)
     if subscriptions and groups:
         msg = "--subscription and --management-group exclude each other"
         raise ConfigurationError(msg, help="Send a query for each kind of scope")
@@ -272,7 +272,8 @@ def request(
     """Send a request to ARM, wait for the end of its operation, and print the result.
 
     The state, percentage and duration of a long-running operation are printed to stderr. The result
-    is printed as JSON; the body of a GET that is not JSON is printed unchanged.
+    is printed as JSON; the body of a GET that is not JSON is printed unchanged, or without control
+    characters on a terminal.
     """
     chosen = parse_headers(headers)
     content = None if body is None else read_body(body, chosen)
@@ -297,7 +298,7 @@ async def _read(target: Target, method: str, path: str, options: dict[str, Any])
     try:
         document = response.json()
     except ServiceError:
-        click.echo(response.body, nl=False)
+        print_body(response.body)
     else:
         print_json(document)
 

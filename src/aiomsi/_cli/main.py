@@ -13,7 +13,8 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any
+from pathlib import Path
+from typing import Any, TextIO
 
 try:
     import click
@@ -37,7 +38,12 @@ _PHRASES = tuple(
     (re.compile(pattern), replacement)
     for pattern, replacement in (
         (r"\bapi_version='(\S+?)'", r"--api-version \1"),
-        (r"\bapi_version=", "--api-version"),
+        (r"\bapi_version\b=?", "--api-version"),
+        (r"; a larger (?:ArmRetry|timeout=).* lets the call wait for that", ""),
+        (r"\bpass the ArmSession a Cloud with the right one", "choose the cloud with --cloud"),
+        (r"\bpass ssl= with its authority", "name its authority in SSL_CERT_FILE"),
+        (r"\bpass item_name=.*", "use 'aiomsi get'"),
+        (r"\. request\(\) sends such a call.*", ""),
         (r"\btimeout= takes", "--timeout takes"),
         (r"\bPass ArmSession\(credential=.*", "Use --client-id, --object-id or --resource-id"),
         (r"\bwait for it again, or save .*? resume it later", "read the resource to see its end"),
@@ -71,12 +77,17 @@ def _ending_quietly() -> Iterator[None]:
     except BrokenPipeError:
         # The interpreter flushes its streams at exit, and reports a failure.
         # Source: https://docs.python.org/3/library/signal.html#note-on-sigpipe
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        for stream in (sys.stdout, sys.stderr):
-            with suppress(OSError):
-                os.dup2(nowhere, stream.fileno())
-        os.close(nowhere)
+        _discard(sys.stdout, sys.stderr)
         raise Exit(141) from None
+
+
+def _discard(*streams: TextIO) -> None:
+    """Send the rest of the output nowhere, also the part that a stream holds."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in streams:
+        with suppress(OSError):
+            os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
 
 
 @click.group(
@@ -105,6 +116,7 @@ class _LogHandler(logging.Handler):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line, by default this process's, and return the exit code."""
+    _open_streams()
     logger, handler = logging.getLogger("aiomsi"), _LogHandler()
     level = logger.level
     logger.addHandler(handler)
@@ -114,6 +126,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     finally:
         logger.removeHandler(handler)
         logger.setLevel(level)
+
+
+def _open_streams() -> None:
+    """Open the output streams that the process began without, so that writing is harmless."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            nowhere = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 (until the process ends)
+            setattr(sys, name, nowhere)
 
 
 def _run(arguments: Sequence[str] | None) -> int:
@@ -136,6 +156,10 @@ def _run(arguments: Sequence[str] | None) -> int:
         )
     except MissingExtraError as error:
         return _fail(2, str(error))
+    except OSError as error:
+        # Of the output, for example because the disk is full.
+        _discard(sys.stdout)
+        return _fail(1, str(error))
     return code or 0
 
 

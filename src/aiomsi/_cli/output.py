@@ -17,8 +17,9 @@ _SECRET_HEADERS = frozenset(
     {"set-cookie", "authorization", "proxy-authorization", "authentication-info"}
 )
 _WORD = re.compile(r"\S+")
-# `json` leaves these as they are, and some of them control a terminal.
-_CONTROL = re.compile("[\x7f-\x9f]")
+# `json` leaves these as they are. Some control a terminal, separate lines, or reverse the order in
+# which characters are shown. Source: https://www.unicode.org/reports/tr9/
+_CONTROL = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
 class _Console(Console):
@@ -60,6 +61,16 @@ def print_line(document: object) -> None:
     Source: https://jsonlines.org/
     """
     _print(format_json(document))
+
+
+def print_body(body: bytes) -> None:
+    """Print a body to stdout, unchanged except for control characters on a terminal."""
+    if not sys.stdout.isatty():
+        click.echo(body, nl=False)
+        return
+    lines = body.decode("utf-8", "replace").split("\n")
+    shown = ("".join(char if char.isprintable() else " " for char in line) for line in lines)
+    click.echo("\n".join(shown), nl=False)
 
 
 def _print(text: str) -> None:

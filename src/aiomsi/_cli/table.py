@@ -42,7 +42,8 @@ def print_table(items: list[Any], *, chosen: bool, console: Console | None = Non
         rows = [flatten(item) for item in items]
         names = choose_columns(rows)
     cells = {name: [_to_text(row.get(name), console.encoding) for row in rows] for name in names}
-    widths = {name: max(map(cell_len, (name, *texts))) for name, texts in cells.items()}
+    titles = {name: _to_text(name, console.encoding) for name in names}
+    widths = {name: max(map(cell_len, (titles[name], *texts))) for name, texts in cells.items()}
     if not console.is_terminal:
         console.width = max(1, sum(widths.values()) + _GAP * len(widths))
     shown = take_columns(widths, console.width)
@@ -50,7 +51,7 @@ def print_table(items: list[Any], *, chosen: bool, console: Console | None = Non
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, _GAP - 1, 0, 0))
     for name in shown:
         table.add_column(
-            Text(name),
+            Text(titles[name]),
             justify="right" if all(_is_number(row.get(name, 0)) for row in rows) else "left",
             max_width=most,
             no_wrap=True,
@@ -90,12 +91,15 @@ def flatten(item: object) -> dict[str, Any]:
 def choose_columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return the names of the columns, the most telling first.
 
-    Nested members, ids beside names, and members of technical interest are left out.
+    Members that are nested in all rows, ids beside names, and members of technical interest are
+    left out.
     """
     names = list(dict.fromkeys(name for row in rows for name in row))
-    nested = {name for row in rows for name, value in row.items() if isinstance(value, dict | list)}
-    hidden = nested | _TECHNICAL | ({"id"} if "name" in names else set())
-    plain = [name for name in names if name not in hidden] or names
+    flat = {
+        name for row in rows for name, value in row.items() if not isinstance(value, dict | list)
+    }
+    hidden = _TECHNICAL | ({"id"} if "name" in flat else set())
+    plain = [name for name in names if name in flat and name not in hidden] or names
     return [name for name in _FIRST if name in plain] + [
         name for name in plain if name not in _FIRST
     ]

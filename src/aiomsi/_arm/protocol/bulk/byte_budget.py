@@ -16,6 +16,8 @@ FIRST_SINGLE = 65_536
 """Expected bytes of another answer, before any has come."""
 _DECODING = 5
 """The consumer's JSON, the next answer and its JSON take about this multiple of an answer."""
+_DECODED = 4
+"""Decoded JSON takes at most about this multiple of its text."""
 _RISE = 1 / 16
 _FALL = 1 / 64
 
@@ -89,13 +91,23 @@ class ByteBudget:
         """Count a call that starts."""
         kind.under_way += 1
 
-    def finish(self, kind: AnswerSize, size: int | None) -> None:
-        """Count a call that has ended, with an answer of `size` bytes; None without an answer."""
+    def finish(self, kind: AnswerSize, size: int | None, *, decoded: bool = False) -> int:
+        """Count a call that has ended; return the bytes to give back when its answer is taken.
+
+        Args:
+            kind: the kind of the answer.
+            size: the bytes of the answer; None without one.
+            decoded: whether the answer is held as decoded JSON.
+
+        """
         kind.under_way -= 1
-        if size is not None:
-            self.held += size
-            kind.learn(size)
+        if size is None:
+            return 0
+        kind.learn(size)
+        held = size * _DECODED if decoded else size
+        self.held += held
+        return held
 
     def give_back(self, size: int) -> None:
-        """Count an answer that the consumer has taken."""
+        """Count an answer that the consumer has taken; `size` as `finish` returned it."""
         self.held -= size
