@@ -822,6 +822,18 @@ async def test_stats_show_regions_and_counts() -> None:
         assert first.refill > 0
 
 
+@pytest.mark.parametrize(("left", "read"), [(249, 8 + 3), (200, 20)])
+async def test_counts_of_a_full_bucket_are_read_now_and_then(left: int, read: int) -> None:
+    gate = Gate(Says(body={}, headers=PLENTY), open=True)
+    async with gated(128, gate) as (_, arm):
+        await arm.get(GROUP, api_version=VERSION)
+        gate.says = Says(body={}, headers={**PLENTY, READS: str(left)})
+        for _ in range(20):
+            await arm.get(GROUP, api_version=VERSION)
+        assert arm.stats().responses == {"EASTUS2": 1 + read}
+        assert arm.stats().limits[0].sent == 21
+
+
 async def test_stats_show_limits_of_single_resources() -> None:
     headers = {"x-ms-ratelimit-remaining-resource": "Microsoft.Compute/UpdateVMResource;11"}
     async with gated(128, Gate(Says(body={}, headers=headers), open=True)) as (_, arm):

@@ -55,6 +55,7 @@ FILES = sorted(
     [
         *(path for folder in FOLDERS for path in SOURCE.glob(f"{folder}/*.py")),
         SOURCE / "_arm" / "fan_out.py",
+        SOURCE / "_arm" / "call_queue.py",
     ]
 )
 AWAITS = read(*FILES, package="aiomsi", home=SOURCE)
@@ -684,6 +685,27 @@ async def writes_of_a_fan_out(stage: Stage) -> SlotCredential:
     return fan_out_with(stage, brief(), requests)
 
 
+async def calls_that_wait_for_a_limit(stage: Stage) -> SlotCredential:
+    stage.azure.inject("arm", Fault(429), times=2)
+    clock = ManualClock(autoadvance=True).clock
+    credential, arms = ManagedIdentityCredential(), list[aiomsi.ArmSession]()
+    group = f"/subscriptions/{DEFAULT_SUBSCRIPTION_ID}/resourceGroups/DevTest"
+
+    async def calls() -> None:
+        async with aiomsi.ArmSession(credential, clock=clock) as arm:
+            arms.append(arm)
+            gets = [arm.get(group, api_version="2021-04-01") for _ in range(3)]
+            await asyncio.wait([stage.call(get, dict, aiomsi.UsageError) for get in gets])
+
+    def left() -> list[object]:
+        pacers = [arm._connection.queue.pacer for arm in arms if hasattr(arm._connection, "queue")]
+        return [pacer for pacer in pacers if pacer.in_flight or pacer.waiting]
+
+    stage.checks.append(left)
+    stage.call(calls(), NoneType)
+    return credential
+
+
 SCENARIOS: dict[Scenario, set[str]] = {
     cold: set(),
     an_answer_that_is_cut_off: set(),
@@ -717,6 +739,7 @@ SCENARIOS: dict[Scenario, set[str]] = {
     reads_of_a_fan_out: {"fan_out"},
     many_bad_requests_of_a_fan_out: {"fan_out"},
     writes_of_a_fan_out: {"fan_out"},
+    calls_that_wait_for_a_limit: {"call_queue"},
 }
 """Each with the module that must be on the stack if the rest is as in others."""
 

@@ -102,6 +102,17 @@ def test_kind_depends_on_verb_type_and_form(method: str, path: str) -> None:
     assert find(kinds, f"{SITES}/a").kind is not find(kinds, path, method).kind
 
 
+def test_neighbours_are_told_apart_where_it_matters() -> None:
+    kinds = Kinds()
+    for path in ("/subscriptions/{}", "/subscriptions/{}/resourceGroups", f"{SITES}/{{}}/restart"):
+        for name in (ONE, OTHER):
+            scoped = find(kinds, path.format(name), "POST")
+            assert scoped.scope == (ONE if path.startswith(SITES) else name)
+    for path in (f"{SITES}/a/x", f"{SITES}/a/y", "/subscriptions"):
+        assert kinds.find("GET", ARM + path).kind is not find(kinds, f"{SITES}/a").kind
+    assert find(kinds, f"{SITES}/a") is find(kinds, f"{SITES}/b")
+
+
 def test_kind_is_named_after_verb_and_type() -> None:
     kinds = Kinds()
     assert str(find(kinds, f"{SITES}/a").kind) == "GET microsoft.web/sites"

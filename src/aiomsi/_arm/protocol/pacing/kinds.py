@@ -46,6 +46,7 @@ _READ_ALL_EVERY = 64
 _SEARCH_EVERY = 8
 """The same while no response of the kind has named a limit, and for the global limit."""
 _MOST_DIGITS = 10
+_ROOT_SLASHES = 4
 
 
 class Limit(NamedTuple):
@@ -141,6 +142,7 @@ class ScopedKind:
         responses: responses whose counts were read.
         lane: the lane of the calls with these limits; None before the first.
         checked_until: the end of the last pause for which the waiting calls were checked.
+        unread: the next responses whose counts need not be read, because the limits are far away.
 
     """
 
@@ -155,6 +157,7 @@ class ScopedKind:
     responses: int = 0
     lane: Lane | None = None
     checked_until: float = 0.0
+    unread: int = 0
 
 
 @attrs.define(eq=False)
@@ -173,7 +176,9 @@ class Kinds:
     _kinds: dict[tuple[str, ...], Kind] = attrs.field(factory=dict, init=False)
     _scoped: dict[tuple[str, ...], ScopedKind] = attrs.field(factory=dict, init=False)
     # The same by verb, form and the URL up to the resource's name.
-    _near: dict[tuple[str, int, bool, str], ScopedKind] = attrs.field(factory=dict, init=False)
+    _near: dict[tuple[str, bool | int, bool, str], ScopedKind] = attrs.field(
+        factory=dict, init=False
+    )
     # Limits without a header that a kind has in one scope, and global limits to wait for.
     _further: dict[tuple[str, Kind], tuple[Limit, ...]] = attrs.field(factory=dict, init=False)
     _tight: dict[Limit, None] = attrs.field(factory=dict, init=False)
@@ -181,12 +186,13 @@ class Kinds:
     def find(self, method: str, url: str) -> ScopedKind:
         """Return the kind of a request, in its scope; `url` is complete."""
         # Resources with the same parent are of one kind. After an odd number of slashes, the last
-        # segment is no name of a resource but a type or an action.
+        # segment is a type or an action, and after four of them, it may be the subscription.
         end = url.find("?")
         if end < 0:
             end = len(url)
-        odd = url.count("/", 0, end) & 1
-        near = method, odd, _GRAPH in url, url[: end if odd else url.rfind("/", 0, end)]
+        slashes = url.count("/", 0, end)
+        whole = slashes & 1 or slashes == _ROOT_SLASHES
+        near = method, whole, _GRAPH in url, url[: end if whole else url.rfind("/", 0, end)]
         scoped = self._near.get(near)
         if scoped is None or scoped.version != scoped.kind.version:
             _make_room(self._near, _MOST_SCOPED)

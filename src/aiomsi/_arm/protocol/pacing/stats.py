@@ -82,8 +82,9 @@ class ArmStats:
         pause_wait: seconds that calls have waited for pauses after a 429, in all.
         connection_wait: seconds that calls have waited for a free connection, in all.
         refusals: number of 429s by the name of the limit. 429s of locked resources do not count.
-        responses: number of responses by the front-door region that sent them; empty for responses
-            that name no region.
+        responses: number of responses by the front-door region that sent them, without most of the
+            responses that came while all limits were far away; empty for responses that name no
+            region.
         limits: the limits, sorted by scope and name; empty with ``pacing=False``.
 
     """
