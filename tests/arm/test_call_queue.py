@@ -734,6 +734,114 @@ async def test_exhausted_window_ends_the_waits_of_single_calls() -> None:
         assert [type(end) for end in ends] == [dict, dict, ThrottledError, ThrottledError]
 
 
+async def test_wait_for_a_refill_leaves_the_budget_for_a_pause() -> None:
+    manual, gate = ManualClock(), Gate(THROTTLED)
+    options: dict[str, Any] = {"clock": manual.clock, "retry": ArmRetry(total_budget=100)}
+    async with gated(128, gate, **options) as (_, arm):
+        calls = [start(arm, f"{GROUP}{number}") for number in range(20)]
+        await until(lambda: len(gate.arrived) == 16)
+        # The others wait for the window of the limit, and then for its pause of 10 s.
+        manual.advance(99)
+        gate.release()
+        with pytest.raises(ThrottledError):
+            await calls.pop(0)
+        assert arm.stats().waiting == 4
+        assert not any(call.done() for call in calls)
+        gate.says = Says(body={}, headers=PLENTY)
+        gate.release_all()
+        while not all(call.done() for call in calls):
+            manual.advance(1)
+            await asyncio.sleep(0)
+        await asyncio.gather(*calls)
+        assert is_idle(arm)
+
+
+async def test_pause_beyond_the_time_out_fails_at_once_with_chance(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("random.random", lambda: 1.0)
+    pause = Says(429, THROTTLED.body, {"Retry-After": "30"})
+    manual = ManualClock()
+    async with gated(128, Gate(pause, open=True), clock=manual.clock) as (_, arm):
+        call = start(arm, GROUP)
+        await manual.sleeping()
+        with pytest.raises(ThrottledError, match="is used up for 32 s"):
+            await arm.get(GROUP, api_version=VERSION, timeout=31.0)
+        call.cancel()
+        await asyncio.gather(call, return_exceptions=True)
+
+
+async def test_refused_bulk_call_waits_for_a_pause_beyond_the_budget() -> None:
+    manual = ManualClock()
+    async with gated(128, Gate(HOUR, open=True), clock=manual.clock) as (gate, arm):
+        bulk = asyncio.ensure_future(send(arm, GROUP, bulk=True))
+        await manual.sleeping()
+        gate.says = Says(body={})
+        manual.advance(3_603)
+        call = await bulk
+        assert (call.attempts, is_idle(arm)) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("rate", "text"),
+    [
+        (None, "no connection within"),
+        ({"reads": 0.001}, "no turn at the session's rate of reads within"),
+    ],
+)
+async def test_time_out_in_the_queue_names_what_was_missing(rate: Any, text: str) -> None:
+    async with gated(1, rate=rate) as (gate, arm):
+        held = start(arm, GROUP)
+        await until(lambda: bool(gate.arrived))
+        if rate is not None:
+            gate.release()
+            await held
+        with pytest.raises(ArmConnectionError, match=text) as raised:
+            await arm.get(GROUP, api_version=VERSION, timeout=0.01)
+        assert not raised.value.arrived
+        gate.release_all()
+        await held
+        assert is_idle(arm)
+
+
+async def test_time_out_at_a_limit_names_it() -> None:
+    low = {READS: "1", "x-ms-routing-request-id": "EASTUS2:1"}
+    async with gated(128, Gate(Says(body={}, headers=low), open=True)) as (_, arm):
+        await arm.get(GROUP, api_version=VERSION)
+        with pytest.raises(ArmConnectionError, match="no turn at subscription-reads in subscr"):
+            await arm.get(GROUP, api_version=VERSION, timeout=0.01)
+        assert is_idle(arm)
+
+
+async def test_connection_wait_begins_when_the_limit_lets_the_call_go() -> None:
+    manual = ManualClock()
+    options: dict[str, Any] = {"clock": manual.clock, "retry": ArmRetry(total_budget=100)}
+    async with gated(**options) as (gate, arm):
+        held = start(arm, GROUP)
+        await until(lambda: bool(gate.arrived))
+        queue = queue_of(arm)
+        ((_, lane),) = [each for each in queue.pacer.lanes.items() if each[1].meters]
+        lane.meters[0].paused_until = 50.0
+        call = start(arm, GROUP)
+        await until(lambda: bool(queue._waiters))
+        (waiter,) = queue._waiters
+        loop, ends = asyncio.get_running_loop(), list[float]()
+        for moment in (10, 40, 60, 120):
+            manual.advance(moment - manual.clock.monotonic())
+            queue.send_waiting()
+            assert waiter.timer is not None
+            waiter.timer.cancel()
+            queue._on_connection_timer(waiter)
+            ends.append(round(waiter.timer.when() - loop.time()))
+        # The limit held the call back until 60, so that the budget ends at 160.
+        assert ends[:3] == [100, 100, 100]
+        with pytest.raises(ArmConnectionError, match="no connection in time"):
+            await call
+        gate.release_all()
+        await held
+        assert is_idle(arm)
+
+
 async def test_poll_waits_for_a_pause_of_any_length() -> None:
     manual = ManualClock()
     record = f"{GROUP}/providers/Microsoft.KeyVault/operations/1"

@@ -127,6 +127,7 @@ class CallQueue:
     _waiters: dict[_Waiter, None] = attrs.field(factory=dict, init=False)
     _timer: asyncio.Task[None] | None = attrs.field(default=None, init=False)
     _timer_at: float = attrs.field(default=0.0, init=False)
+    _seen_changes: int = attrs.field(default=0, init=False)
     # For the statistics.
     _limit_wait: float = attrs.field(default=0.0, init=False)
     _pause_wait: float = attrs.field(default=0.0, init=False)
@@ -171,13 +172,16 @@ class CallQueue:
         waiter = _Waiter(call, scoped, now, asyncio.get_running_loop().create_future())
         self._waiters[waiter] = None
         self._submit(waiter, lane, now)
-        self._set_connection_timer(waiter, now)
+        if not call.bulk:
+            self._set_connection_timer(waiter, now, self._left_of(call, now))
         try:
             if self.pacer.free:
                 # Otherwise the next event is a response.
                 self.send_waiting()
             await waiter.future
         except BaseException:
+            if waiter.ticket.waiting:
+                call.missed_turn = self._describe_wait(waiter)
             self.pacer.cancel(waiter.ticket)
             # The turn may have come before the cancellation.
             self.lose(waiter.ticket)
@@ -241,8 +245,11 @@ class CallQueue:
                 room = meter.open_to - meter.sent
                 if gauge is None or gauge.latest < gauge.plenty or room < _FEW:
                     scoped.unread = 0
-        if scoped.version != scoped.kind.version:
-            self._move_waiters(kinds, now)
+        if kinds.changes != self._seen_changes:
+            self._seen_changes = kinds.changes
+            self._move_waiters(kinds, list(self._waiters), now)
+        elif scoped.is_stale:
+            self._move_waiters(kinds, self._list_related(ticket.lane), now)
         if status in _REFUSING or scoped.has_windows:
             self._end_long_waits(kinds.find(call.method, call.url), now)
 
@@ -261,10 +268,13 @@ class CallQueue:
         """Return whether a call may wait for the end of its limits' pause."""
         return self.find_pause_error(call, lane, self.clock.monotonic()) is None
 
-    def find_pause_error(self, call: Call, lane: Lane, now: float) -> ThrottledError | None:
+    def find_pause_error(
+        self, call: Call, lane: Lane, now: float, since: float | None = None
+    ) -> ThrottledError | None:
         """Return the error of a call that a limit holds back for longer than the call may wait.
 
-        Other calls than those in bulk do not wait for longer than the rule's budget, either.
+        Other calls than those in bulk do not wait for longer than the rule's budget, either. The
+        budget does not count the wait for a refill, which may have begun at `since`.
         """
         end = self.pacer.blocked_until(lane, now)
         if end is None:
@@ -275,9 +285,9 @@ class CallQueue:
             if meter.blocked_until(now) == end
         )
         wait = end - now
-        left = math.inf if call.bulk else self._left_of(call, now)
+        left = math.inf if call.bulk else self._left_of(call, now if since is None else since)
         if end == meter.paused_until:
-            # A wait that fits without the random part of the pause must fit with it.
+            # A wait that fits in the budget without the random part of the pause must fit with it.
             left += ARM_RULES.most_jitter
         if call.until is not None:
             left = min(left, call.until - asyncio.get_running_loop().time())
@@ -325,7 +335,7 @@ class CallQueue:
 
     def _note_pause(self, limit: Limit, now: float, reason: str) -> None:
         """Remember the pause after a 429 for the statistics, and log a long one."""
-        end = next(meter.paused_until for key, meter in self.pacer.iter_meters() if key == limit)
+        end = self.pacer.get_meter(limit).paused_until
         began, ended, _ = self._pauses.pop(limit, (now, now, ""))
         if len(self._pauses) >= _MOST_PAUSES:
             del self._pauses[next(iter(self._pauses))]
@@ -337,30 +347,35 @@ class CallQueue:
 
     def _end_long_waits(self, scoped: ScopedKind, now: float) -> None:
         """Raise the error of a new pause in the waiting calls that cannot wait for its end."""
-        end = self.pacer.blocked_until(self.find_lane(scoped), now)
+        lane = self.find_lane(scoped)
+        end = self.pacer.blocked_until(lane, now)
         # Each 429 of a burst prolongs the pause a little.
         if end is not None and end > scoped.checked_until + _LITTLE:
             scoped.checked_until = end
-            for waiter in self._waiters:
+            for waiter in self._list_related(lane):
                 self._end_long_wait(waiter, now)
 
     def _end_long_wait(self, waiter: _Waiter, now: float) -> None:
         if waiter.ticket.waiting and not waiter.future.done():
-            error = self.find_pause_error(waiter.call, waiter.ticket.lane, now)
+            error = self.find_pause_error(waiter.call, waiter.ticket.lane, now, waiter.since)
             if error is not None:
                 waiter.future.set_exception(error)
 
-    def _move_waiters(self, kinds: Kinds, now: float) -> None:
-        """Move the waiting calls whose limits have changed to the lanes of their new limits."""
-        for waiter in self._waiters:
+    def _list_related(self, lane: Lane) -> list[_Waiter]:
+        """Return the waiting calls that share a limit with a lane."""
+        lanes = self.pacer.find_related(lane)
+        return [cast("_Waiter", each.item) for other in lanes for each in other.list_waiting()]
+
+    def _move_waiters(self, kinds: Kinds, waiters: Sequence[_Waiter], now: float) -> None:
+        """Move those of the calls whose limits have changed to the lanes of their new limits."""
+        for waiter in waiters:
             scoped, ticket = waiter.scoped, waiter.ticket
-            if scoped is None or scoped.version == scoped.kind.version or not ticket.waiting:
+            if scoped is None or not scoped.is_stale or not ticket.waiting:
                 continue
             waiter.scoped = kinds.find(waiter.call.method, waiter.call.url)
             lane = self.find_lane(waiter.scoped)
             if lane is not ticket.lane:
-                self.pacer.cancel(ticket)
-                waiter.ticket = self.pacer.submit(lane, waiter, now, urgent=ticket.urgent)
+                waiter.ticket = self.pacer.move(ticket, lane, now)
                 self._end_long_wait(waiter, now)
 
     # Waits
@@ -400,19 +415,27 @@ class CallQueue:
         call.excused += excused - max(0.0, charged)
         if for_limit > call.longest_limit_wait:
             call.longest_limit_wait = for_limit
-            if lane.group.open_since > lane.open_since:
-                call.waited_for = f"the session's rate of {lane.rate}"
-            else:
-                call.waited_for = str(waiter.held_by or lane.keys[0])
+            call.waited_for = self._describe_limit(waiter)
 
-    def _set_connection_timer(self, waiter: _Waiter, now: float) -> None:
-        """Let a call fail after its budget, if it waits only for a connection and not in bulk."""
-        call = waiter.call
-        left = math.inf if call.bulk else max(self._left_of(call, now), _SHORTEST_WAIT)
+    def _describe_limit(self, waiter: _Waiter) -> str:
+        """Return the limit that holds, or has held, a call back."""
+        lane = waiter.ticket.lane
+        if lane.group.open_since > lane.open_since:
+            return f"the session's rate of {lane.rate}"
+        return str(waiter.held_by or lane.keys[0])
+
+    def _describe_wait(self, waiter: _Waiter) -> str:
+        """Return what a waiting call lacks, as text."""
+        if waiter.ticket.lane.open_since_with_rate < math.inf:
+            return "connection"
+        return f"turn at {self._describe_limit(waiter)}"
+
+    def _set_connection_timer(self, waiter: _Waiter, since: float, left: float) -> None:
+        """Let a call fail if it waits only for a connection, and in vain, from `since` on."""
         if left < math.inf:
-            waiter.timer_since = now
+            waiter.timer_since = since
             waiter.timer = asyncio.get_running_loop().call_later(
-                left, self._on_connection_timer, waiter
+                max(left, _SHORTEST_WAIT), self._on_connection_timer, waiter
             )
 
     def _left_of(self, call: Call, now: float) -> float:
@@ -422,9 +445,14 @@ class CallQueue:
     def _on_connection_timer(self, waiter: _Waiter) -> None:
         if waiter.future.done():
             return
-        if waiter.ticket.lane.open_since_with_rate > waiter.timer_since:
-            # A limit has held the call back in the meantime.
-            self._set_connection_timer(waiter, self.clock.monotonic())
+        # A limit may hold the call back, or have done so since the timer was set. The budget counts
+        # the wait for a connection only, so that it begins when the limit lets the call go.
+        open_since = waiter.ticket.lane.open_since_with_rate
+        if open_since > waiter.timer_since:
+            now = self.clock.monotonic()
+            since = min(open_since, now)
+            left = self._left_of(waiter.call, waiter.since) - (now - since)
+            self._set_connection_timer(waiter, since, left)
         else:
             waiter.future.set_exception(self.make_error(waiter.call))
 

@@ -334,6 +334,64 @@ def test_limit_of_a_429_is_added_in_its_scope_only() -> None:
     assert find(kinds, SITES) is added
 
 
+def test_limits_of_a_scope_leave_the_other_scopes_alone() -> None:
+    kinds = Kinds()
+    elsewhere = SITES.replace(ONE, OTHER)
+    for path in (SITES, elsewhere):
+        read(kinds, find(kinds, path), headers(**BOTH))
+    scoped, other = find(kinds, SITES), find(kinds, elsewhere)
+    changes = kinds.changes
+    kinds.add_limit(scoped, Limit(ONE, "x"))
+    late = find(kinds, SITES)
+    # A response to a request that was sent before the change.
+    for each in (late, scoped):
+        kinds.read_counts(each, headers(**{**BOTH, "subscription-global-reads": 1}), 0.0, good=True)
+        for _ in range(_kinds._SEARCH_EVERY):
+            read(kinds, each, headers(**{**BOTH, "subscription-global-reads": 1}))
+    assert scoped.is_stale
+    assert len(find(kinds, SITES).keys) == 3
+    assert find(kinds, elsewhere) is other
+    assert not other.is_stale
+    assert kinds.changes == changes
+
+
+def test_forgotten_value_of_a_scope_gets_the_limit_of_a_429(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    kinds, limit = Kinds(), Limit(ONE, "x")
+    scoped = find(kinds, SITES)
+    kinds._scoped.clear()
+    group = SITES.replace("resourceGroups/", "resourceGroups/other")
+    kinds.add_limit(find(kinds, group), limit)
+    assert find(kinds, SITES) is scoped
+    kinds.add_limit(scoped, limit)
+    assert find(kinds, SITES).keys == (READS, limit)
+
+
+def test_limit_of_a_429_that_is_named_later_counts_once() -> None:
+    kinds = Kinds()
+    read(kinds, find(kinds, SITES), headers(**{"calls-per-second": 3}))
+    kinds.add_limit(find(kinds, SITES), READS)
+    for _ in range(2):
+        read(kinds, find(kinds, SITES), headers(**{"calls-per-second": 3, "subscription-reads": 9}))
+        find(kinds, SITES).responses = 0
+    keys = find(kinds, SITES).keys
+    assert len(keys) == len(set(keys)) == 2
+
+
+def test_endless_count_of_a_global_limit_is_ignored() -> None:
+    kinds = Kinds()
+    low = {**BOTH, "subscription-global-reads": 1}
+    read(kinds, find(kinds, SITES), headers(**BOTH))
+    endless = {**BOTH, "subscription-global-reads": "9" * 5_000}
+    for _ in range(_kinds._READ_ALL_EVERY):
+        read(kinds, find(kinds, SITES), headers(**endless))
+    assert len(find(kinds, SITES).keys) == 1
+    for _ in range(_kinds._SEARCH_EVERY):
+        read(kinds, find(kinds, SITES), headers(**low))
+    assert len(find(kinds, SITES).keys) == 2
+
+
 # Without pacing
 
 
