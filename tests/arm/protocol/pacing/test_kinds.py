@@ -383,7 +383,7 @@ def test_endless_count_of_a_global_limit_is_ignored() -> None:
     kinds = Kinds()
     low = {**BOTH, "subscription-global-reads": 1}
     read(kinds, find(kinds, SITES), headers(**BOTH))
-    endless = {**BOTH, "subscription-global-reads": "9" * 5_000}
+    endless: dict[str, str | int] = {**BOTH, "subscription-global-reads": "9" * 5_000}
     for _ in range(_kinds._READ_ALL_EVERY):
         read(kinds, find(kinds, SITES), headers(**endless))
     assert len(find(kinds, SITES).keys) == 1
