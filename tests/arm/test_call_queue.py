@@ -1,6 +1,7 @@
 """The queue before the connections: turns, waits, pauses, and their ends."""
 
 import asyncio
+import contextvars
 import logging
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -623,6 +624,25 @@ async def test_call_knows_which_limit_it_waited_for() -> None:
         found = await call
     assert (found.waited, found.attempts) == (12, 2)
     assert found.waited_for == f"subscription-reads in subscription {SUBSCRIPTION}"
+
+
+async def test_timer_does_not_keep_the_context_of_a_call() -> None:
+    variable = contextvars.ContextVar("variable", default="nothing")
+    manual, seen = ManualClock(), list[str]()
+
+    async def sleep(seconds: float) -> None:
+        seen.append(variable.get())
+        await manual.clock.sleep(seconds)
+
+    clock = attrs.evolve(manual.clock, sleep=sleep)
+    async with gated(128, Gate(THROTTLED, open=True), clock=clock) as (gate, arm):
+        variable.set("the caller's")
+        call = start(arm, GROUP)
+        await manual.sleeping()
+        gate.says = Says(body={})
+        manual.advance(12)
+        await call
+    assert seen == ["nothing"]
 
 
 # Waits that are too long

@@ -16,6 +16,7 @@ session, so that it ends with it.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 import math
 import random
@@ -33,6 +34,7 @@ from aiomsi._arm.protocol.pacing.rules import ARM_RULES, PROVIDER_RULES
 from aiomsi._arm.protocol.response import ArmResponse
 from aiomsi._errors import AiomsiError, ThrottledError
 from aiomsi._util.lazy import late_import
+from aiomsi._util.tasks import empty_context
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
@@ -102,7 +104,7 @@ class CallQueue:
             fixed.
         kinds: the limits of the requests; None for a queue that only shares the connections.
         rates: requests per second by class of operation, as the user allows.
-        start: starts a task that belongs to the session.
+        start: starts a task that belongs to the session, in a context.
         make_error: creates the error for a call that gets no connection within the budget.
 
     Attributes:
@@ -118,7 +120,7 @@ class CallQueue:
     most_connections: int | None
     kinds: Kinds | None
     rates: Mapping[str, float]
-    start: Callable[[Coroutine[Any, Any, None], str], asyncio.Task[None]]
+    start: Callable[[Coroutine[Any, Any, None], str, contextvars.Context], asyncio.Task[None]]
     make_error: Callable[[Call], AiomsiError]
     pacer: Pacer = attrs.field(init=False)
     lane: Lane = attrs.field(init=False)
@@ -466,7 +468,8 @@ class CallQueue:
         self._timer = None
         if at is not None:
             self._timer_at = at
-            self._timer = self.start(self._wait_until(at), "turns")
+            # Not in the context of the caller, which the timer's tasks would keep for the session.
+            self._timer = self.start(self._wait_until(at), "turns", empty_context())
 
     async def _wait_until(self, at: float) -> None:
         try:

@@ -316,6 +316,16 @@ def test_kind_without_counts_is_searched_now_and_then() -> None:
     assert find(kinds, SITES) is not scoped
 
 
+@pytest.mark.parametrize("text", ["3f6c1c0e-0000", f"{'a' * 36}:1", ""])
+def test_routing_id_without_a_region_names_none(text: str) -> None:
+    kinds = Kinds()
+    found = CIMultiDict(headers(**{"subscription-reads": 9}))
+    found["x-ms-routing-request-id"] = text
+    for _ in range(2):
+        region, counts = kinds.read_counts(find(kinds, SITES), found, 0.0, good=True)
+        assert (region, counts) == ("", [(9, "", None)])
+
+
 # Limits that only a 429 has shown
 
 

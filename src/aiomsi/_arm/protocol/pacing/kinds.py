@@ -48,6 +48,7 @@ _READ_ALL_EVERY = 64
 _SEARCH_EVERY = 8
 """The same while no response of the kind has named a limit, and for the global limit."""
 _MOST_DIGITS = 10
+_LONGEST_REGION = 30
 _ROOT_SLASHES = 4
 
 
@@ -235,7 +236,10 @@ class Kinds:
             good: whether the response is no error, so that its limits are those of the kind.
 
         """
-        region = headers.get(_ROUTING_ID, "").partition(":")[0]
+        region, colon, _ = headers.get(_ROUTING_ID, "").partition(":")
+        if not colon or len(region) > _LONGEST_REGION:
+            # Another text, for example a GUID, would be a new region in each response.
+            region = ""
         scoped.responses = responses = scoped.responses + 1
         if responses % _READ_ALL_EVERY == 1:
             return region, self._read_slowly(scoped, headers, region, wall, good=good)
