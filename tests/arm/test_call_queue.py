@@ -355,6 +355,25 @@ async def test_resent_request_after_a_401_takes_another_turn() -> None:
     assert (limit.sent, limit.in_flight) == (2, 0)
 
 
+async def test_resent_request_after_a_401_keeps_its_turn() -> None:
+    expired, gate = error("ExpiredAuthenticationToken"), Gate()
+
+    async def serve(asked: Asked) -> Says:
+        said = await gate.answer(asked)
+        return Says(401, expired) if asked.headers["Authorization"] == "Bearer one" else said
+
+    async with gated(gate=gate, serve=serve, credential=Tokens(("one", "two"))) as (_, arm):
+        paths = [f"{GROUP}{number}" for number in range(3)]
+        bulk = [asyncio.ensure_future(send(arm, path, bulk=True)) for path in paths]
+        await until(lambda: arm.stats().waiting == 2 == len(gate.arrived) + 1)
+        gate.release_all()
+        calls = await asyncio.gather(*bulk)
+        # The second one has taken the connection while the token was fetched.
+        assert gate.arrived == [*paths[:2], paths[0], paths[2]]
+        assert [call.attempts for call in calls] == [2, 1, 1]
+        assert is_idle(arm)
+
+
 # The end of the session
 
 
@@ -800,6 +819,34 @@ async def test_refused_bulk_call_waits_for_a_pause_beyond_the_budget() -> None:
         manual.advance(3_603)
         call = await bulk
         assert (call.attempts, is_idle(arm)) == (2, True)
+
+
+async def test_uncertain_bulk_write_waits_for_its_read() -> None:
+    manual = ManualClock()
+    said: dict[str, list[Says]] = {
+        "GET": [HOUR, Says(body={"location": "westus"})],
+        "PUT": [Says(None)],
+    }
+
+    async def serve(asked: Asked) -> Says:
+        return said[asked.method].pop(0)
+
+    async with gated(128, serve=serve, clock=manual.clock) as (_, arm):
+        with pytest.raises(ThrottledError):
+            await arm.get(GROUP, api_version=VERSION)
+        call = arm._make_call("PUT", GROUP, Options(VERSION, json={"location": "westus"}))
+        call.bulk = True
+        write = asyncio.ensure_future(arm._sender.send(call))
+        # The request is repeated after a second or less, and then its GET waits for the limit.
+        await manual.sleeping()
+        manual.advance(1)
+        await until(lambda: arm.stats().waiting == 1)
+        await manual.sleeping()
+        manual.advance(3_603)
+        assert (await write).status == 200
+        assert (call.attempts, said["GET"]) == (1, [])
+        assert 2_400 < call.waited <= call.excused
+        assert is_idle(arm)
 
 
 @pytest.mark.parametrize(

@@ -127,8 +127,8 @@ class Call:
         longest_limit_wait: seconds of that wait.
         missed_turn: what the call still waited for when its wait in the queue was ended; None
             without such an end.
-        refused_ticket: the ticket of the last request, if a rate limit refused it. The next request
-            then goes before all others that wait for that limit.
+        refused_ticket: the ticket of the last request, if a rate limit refused it or ARM its token.
+            The next request then goes before all others that wait for the same limits.
 
     """
 

@@ -308,6 +308,8 @@ class Connection:
                 new = await _renew_tokens(self.credentials, self.scope, tokens, response)
                 if new is None:
                     return response
+                # Behind all waiting calls, the new token might be rejected before its turn comes.
+                call.refused_ticket = ticket
                 tokens, ticket, renewed = new, None, True
         except asyncio.CancelledError as error:
             cancelled = strip_frames(error)
