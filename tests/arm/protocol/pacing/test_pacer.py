@@ -258,6 +258,22 @@ def test_moved_calls_keep_their_ranks() -> None:
     assert_idle(pacer)
 
 
+def test_forgotten_lane_keeps_its_meters_for_requests_under_way() -> None:
+    pacer = make_pacer()
+    idle, busy = pacer.find_lane(("idle",)), pacer.find_lane(("busy",))
+    first, held = pacer.try_send(idle, NOW), pacer.try_send(busy, NOW)
+    assert first is not None
+    assert held is not None
+    pacer.answered(first, NOW)
+    other = pacer.try_send(pacer.find_lane(("other",)), NOW + 1_000)
+    assert other is not None
+    pacer.answered(other, NOW + 1_000)
+    assert (idle.forgotten, busy.forgotten) == (True, True)
+    assert (idle.meters, len(busy.meters)) == ((), 1)
+    pacer.answered(held, NOW + 1_000)
+    assert_idle(pacer)
+
+
 def test_cancelled_call_leaves_nothing_behind() -> None:
     pacer = make_pacer(1)
     first, second, third = submit_all(pacer, "a", 3)

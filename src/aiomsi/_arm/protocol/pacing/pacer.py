@@ -437,6 +437,9 @@ class Pacer:
             del self.lanes[name]
             for meter in lane.meters:
                 self._lanes_of[meter].remove(lane)
+            if not any(meter.in_flight for meter in lane.meters):
+                # References to the lane would keep the meters.
+                lane.meters = ()
         for key, meter in list(self._meters.items()):
             if not self._lanes_of[meter] and meter.is_forgettable(now):
                 del self._meters[key], self._lanes_of[meter]
