@@ -3,6 +3,7 @@
 import asyncio
 import contextvars
 import logging
+import math
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -510,6 +511,15 @@ async def test_call_without_a_connection_in_its_budget_fails() -> None:
         assert is_idle(arm)
 
 
+async def test_infinite_budget_limits_no_wait_for_a_connection() -> None:
+    async with gated(retry=ArmRetry(total_budget=math.inf)) as (gate, arm):
+        calls = await started(arm, gate, [f"{GROUP}0", f"{GROUP}1"])
+        (waiter,) = queue_of(arm)._waiters
+        assert waiter.timer is None
+        gate.release_all()
+        await asyncio.gather(*calls)
+
+
 async def test_bulk_waits_for_a_connection_without_a_limit() -> None:
     manual = ManualClock()
     async with gated(clock=manual.clock, retry=ArmRetry(total_budget=0.05)) as (gate, arm):
@@ -795,7 +805,7 @@ async def test_wait_for_a_refill_leaves_the_budget_for_a_pause() -> None:
         assert is_idle(arm)
 
 
-async def test_pause_beyond_the_time_out_fails_at_once_with_chance(
+async def test_pause_beyond_the_time_out_fails_in_spite_of_chance(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("random.random", lambda: 1.0)
@@ -810,7 +820,7 @@ async def test_pause_beyond_the_time_out_fails_at_once_with_chance(
         await asyncio.gather(call, return_exceptions=True)
 
 
-async def test_refused_bulk_call_waits_for_a_pause_beyond_the_budget() -> None:
+async def test_refused_bulk_call_waits_beyond_the_budget() -> None:
     manual = ManualClock()
     async with gated(128, Gate(HOUR, open=True), clock=manual.clock) as (gate, arm):
         bulk = asyncio.ensure_future(send(arm, GROUP, bulk=True))
@@ -880,7 +890,7 @@ async def test_time_out_at_a_limit_names_it() -> None:
         assert is_idle(arm)
 
 
-async def test_connection_wait_begins_when_the_limit_lets_the_call_go() -> None:
+async def test_connection_wait_begins_when_the_limit_lets_go() -> None:
     manual = ManualClock()
     options: dict[str, Any] = {"clock": manual.clock, "retry": ArmRetry(total_budget=100)}
     async with gated(**options) as (gate, arm):

@@ -258,7 +258,7 @@ def test_moved_calls_keep_their_ranks() -> None:
     assert_idle(pacer)
 
 
-def test_forgotten_lane_keeps_its_meters_for_requests_under_way() -> None:
+def test_forgotten_lane_keeps_the_meters_of_requests() -> None:
     pacer = make_pacer()
     idle, busy = pacer.find_lane(("idle",)), pacer.find_lane(("busy",))
     first, held = pacer.try_send(idle, NOW), pacer.try_send(busy, NOW)
