@@ -174,7 +174,7 @@ def test_window_in_a_headers_name_is_another_limit() -> None:
     ]
 
 
-def test_policies_of_compute_are_limits_without_those_of_a_resource() -> None:
+def test_compute_policies_are_limits_except_of_single_resources() -> None:
     kinds = Kinds()
     value = (
         "Microsoft.Compute/LowCostGet3Min;3997,Microsoft.Compute/LowCostGet30Min;31875, "
@@ -212,7 +212,7 @@ def test_quota_of_resource_graph_belongs_to_the_paths_scope() -> None:
             assert read(kinds, scoped, found) == [(14, "", 5.0)]
 
 
-def test_window_that_ends_at_an_instant_is_read_by_the_wall_clock() -> None:
+def test_window_with_an_instant_is_read_by_the_wall_clock() -> None:
     kinds = Kinds()
     found = headers(
         x_rate_limit_limit="1m",
