@@ -250,7 +250,7 @@ class CallQueue:
         if kinds.changes != self._seen_changes:
             self._seen_changes = kinds.changes
             self._move_waiters(kinds, list(self._waiters), now)
-        elif scoped.is_stale:
+        elif scoped.version != scoped.kind.version:
             self._move_waiters(kinds, self._list_related(ticket.lane), now)
         if status in _REFUSING or scoped.has_windows:
             self._end_long_waits(kinds.find(call.method, call.url), now)
