@@ -1,7 +1,9 @@
 """The queue before the connections: turns, waits, pauses, and their ends."""
 
 import asyncio
+import contextvars
 import logging
+import math
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -354,6 +356,25 @@ async def test_resent_request_after_a_401_takes_another_turn() -> None:
     assert (limit.sent, limit.in_flight) == (2, 0)
 
 
+async def test_resent_request_after_a_401_keeps_its_turn() -> None:
+    expired, gate = error("ExpiredAuthenticationToken"), Gate()
+
+    async def serve(asked: Asked) -> Says:
+        said = await gate.answer(asked)
+        return Says(401, expired) if asked.headers["Authorization"] == "Bearer one" else said
+
+    async with gated(gate=gate, serve=serve, credential=Tokens(("one", "two"))) as (_, arm):
+        paths = [f"{GROUP}{number}" for number in range(3)]
+        bulk = [asyncio.ensure_future(send(arm, path, bulk=True)) for path in paths]
+        await until(lambda: arm.stats().waiting == 2 == len(gate.arrived) + 1)
+        gate.release_all()
+        calls = await asyncio.gather(*bulk)
+        # The second one has taken the connection while the token was fetched.
+        assert gate.arrived == [*paths[:2], paths[0], paths[2]]
+        assert [call.attempts for call in calls] == [2, 1, 1]
+        assert is_idle(arm)
+
+
 # The end of the session
 
 
@@ -471,16 +492,14 @@ async def test_limit_that_holds_a_call_back_extends_its_wait() -> None:
 async def test_connections_grow_unless_the_loop_is_slow() -> None:
     async with gated() as (gate, arm):
         calls = await started(arm, gate, [f"{GROUP}0", f"{GROUP}1"])
-        queue, loop = queue_of(arm), asyncio.get_running_loop()
-        assert not queue.pacer.may_grow
+        queue, loop, allowed = queue_of(arm), asyncio.get_running_loop(), list[bool]()
+        allowed.append(queue.pacer.may_grow)
         queue.pacer.latency = 3_600.0
-        queue._record_lag(loop, loop.time())
-        assert queue.pacer.may_grow
-        queue._record_lag(loop, loop.time() - 1_800)
-        assert not queue.pacer.may_grow
-        # The next measurement alone does not show that the loop is fast again.
-        queue._record_lag(loop, loop.time())
-        assert not queue.pacer.may_grow
+        # One short lag alone does not show that the loop is fast again.
+        for lag in (0, 1_800, 0):
+            queue._record_lag(loop, loop.time() - lag)
+            allowed.append(queue.pacer.may_grow)
+        assert allowed == [False, True, False, False]
         gate.release_all()
         await asyncio.gather(*calls)
 
@@ -529,6 +548,16 @@ async def test_call_without_a_connection_in_its_budget_fails() -> None:
         gate.release_all()
         await calls[0]
         assert is_idle(arm)
+
+
+async def test_infinite_budget_limits_no_wait_for_a_connection() -> None:
+    async with gated(retry=ArmRetry(total_budget=math.inf)) as (gate, arm):
+        calls = await started(arm, gate, [f"{GROUP}0", f"{GROUP}1"])
+        (waiter,) = queue_of(arm)._waiters
+        assert waiter.fails_at == math.inf
+        assert queue_of(arm)._connection_timer is None
+        gate.release_all()
+        await asyncio.gather(*calls)
 
 
 async def test_bulk_waits_for_a_connection_without_a_limit() -> None:
@@ -666,6 +695,25 @@ async def test_call_knows_which_limit_it_waited_for() -> None:
     assert found.waited_for == f"subscription-reads in subscription {SUBSCRIPTION}"
 
 
+async def test_timer_does_not_keep_the_context_of_a_call() -> None:
+    variable = contextvars.ContextVar("variable", default="nothing")
+    manual, seen = ManualClock(), list[str]()
+
+    async def sleep(seconds: float) -> None:
+        seen.append(variable.get())
+        await manual.clock.sleep(seconds)
+
+    clock = attrs.evolve(manual.clock, sleep=sleep)
+    async with gated(128, Gate(THROTTLED, open=True), clock=clock) as (gate, arm):
+        variable.set("the caller's")
+        call = start(arm, GROUP)
+        await manual.sleeping()
+        gate.says = Says(body={})
+        manual.advance(12)
+        await call
+    assert seen == ["nothing"]
+
+
 # Waits that are too long
 
 
@@ -773,6 +821,140 @@ async def test_exhausted_window_ends_the_waits_of_single_calls() -> None:
             gate.release()
         ends = await asyncio.gather(*calls, return_exceptions=True)
         assert [type(end) for end in ends] == [dict, dict, ThrottledError, ThrottledError]
+
+
+async def test_wait_for_a_refill_leaves_the_budget_for_a_pause() -> None:
+    manual, gate = ManualClock(), Gate(THROTTLED)
+    options: dict[str, Any] = {"clock": manual.clock, "retry": ArmRetry(total_budget=100)}
+    async with gated(128, gate, **options) as (_, arm):
+        calls = [start(arm, f"{GROUP}{number}") for number in range(20)]
+        await until(lambda: len(gate.arrived) == 16)
+        # The others wait for the window of the limit, and then for its pause of 10 s.
+        manual.advance(99)
+        gate.release()
+        with pytest.raises(ThrottledError):
+            await calls.pop(0)
+        assert arm.stats().waiting == 4
+        assert not any(call.done() for call in calls)
+        gate.says = Says(body={}, headers=PLENTY)
+        gate.release_all()
+        while not all(call.done() for call in calls):
+            manual.advance(1)
+            await asyncio.sleep(0)
+        await asyncio.gather(*calls)
+        assert is_idle(arm)
+
+
+async def test_pause_beyond_the_time_out_fails_in_spite_of_chance(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("random.random", lambda: 1.0)
+    pause = Says(429, THROTTLED.body, {"Retry-After": "30"})
+    manual = ManualClock()
+    async with gated(128, Gate(pause, open=True), clock=manual.clock) as (_, arm):
+        call = start(arm, GROUP)
+        await manual.sleeping()
+        with pytest.raises(ThrottledError, match="is used up for 32 s"):
+            await arm.get(GROUP, api_version=VERSION, timeout=31.0)
+        call.cancel()
+        await asyncio.gather(call, return_exceptions=True)
+
+
+async def test_refused_bulk_call_waits_beyond_the_budget() -> None:
+    manual = ManualClock()
+    async with gated(128, Gate(HOUR, open=True), clock=manual.clock) as (gate, arm):
+        bulk = asyncio.ensure_future(send(arm, GROUP, bulk=True))
+        await manual.sleeping()
+        gate.says = Says(body={})
+        manual.advance(3_603)
+        call = await bulk
+        assert (call.attempts, is_idle(arm)) == (2, True)
+
+
+async def test_uncertain_bulk_write_waits_for_its_read() -> None:
+    manual = ManualClock()
+    said: dict[str, list[Says]] = {
+        "GET": [HOUR, Says(body={"location": "westus"})],
+        "PUT": [Says(None)],
+    }
+
+    async def serve(asked: Asked) -> Says:
+        return said[asked.method].pop(0)
+
+    async with gated(128, serve=serve, clock=manual.clock) as (_, arm):
+        with pytest.raises(ThrottledError):
+            await arm.get(GROUP, api_version=VERSION)
+        call = arm._make_call("PUT", GROUP, Options(VERSION, json={"location": "westus"}))
+        call.bulk = True
+        write = asyncio.ensure_future(arm._sender.send(call))
+        # The request is repeated after a second or less, and then its GET waits for the limit.
+        await manual.sleeping()
+        manual.advance(1)
+        await until(lambda: arm.stats().waiting == 1)
+        await manual.sleeping()
+        manual.advance(3_603)
+        assert (await write).status == 200
+        assert (call.attempts, said["GET"]) == (1, [])
+        assert 2_400 < call.waited <= call.excused
+        assert is_idle(arm)
+
+
+@pytest.mark.parametrize(
+    ("rate", "text"),
+    [
+        (None, "no connection within"),
+        ({"reads": 0.001}, "no turn at the session's rate of reads within"),
+    ],
+)
+async def test_time_out_in_the_queue_names_what_was_missing(rate: Any, text: str) -> None:
+    async with gated(1, rate=rate) as (gate, arm):
+        held = start(arm, GROUP)
+        await until(lambda: bool(gate.arrived))
+        if rate is not None:
+            gate.release()
+            await held
+        with pytest.raises(ArmConnectionError, match=text) as raised:
+            await arm.get(GROUP, api_version=VERSION, timeout=0.01)
+        assert not raised.value.arrived
+        gate.release_all()
+        await held
+        assert is_idle(arm)
+
+
+async def test_time_out_at_a_limit_names_it() -> None:
+    low = {READS: "1", "x-ms-routing-request-id": "EASTUS2:1"}
+    async with gated(128, Gate(Says(body={}, headers=low), open=True)) as (_, arm):
+        await arm.get(GROUP, api_version=VERSION)
+        with pytest.raises(ArmConnectionError, match="no turn at subscription-reads in subscr"):
+            await arm.get(GROUP, api_version=VERSION, timeout=0.01)
+        assert is_idle(arm)
+
+
+async def test_connection_wait_begins_when_the_limit_lets_go() -> None:
+    manual = ManualClock()
+    options: dict[str, Any] = {"clock": manual.clock, "retry": ArmRetry(total_budget=100)}
+    async with gated(**options) as (gate, arm):
+        held = start(arm, GROUP)
+        await until(lambda: bool(gate.arrived))
+        queue = queue_of(arm)
+        ((_, lane),) = [each for each in queue.pacer.lanes.items() if each[1].meters]
+        lane.meters[0].paused_until = 50.0
+        call = start(arm, GROUP)
+        await until(lambda: bool(queue._waiters))
+        (waiter,) = queue._waiters
+        loop, ends = asyncio.get_running_loop(), list[float]()
+        for moment in (10, 40, 60, 120):
+            manual.advance(moment - manual.clock.monotonic())
+            queue.send_waiting()
+            queue._end_connection_wait(waiter)
+            ends.append(round(waiter.fails_at - loop.time()))
+        # The limit held the call back until 60, so that the budget ends at 160.
+        assert ends[:3] == [100, 100, 100]
+        with pytest.raises(ArmConnectionError, match="no connection in time"):
+            await call
+        gate.release_all()
+        await held
+        assert is_idle(arm)
 
 
 async def test_poll_waits_for_a_pause_of_any_length() -> None:

@@ -125,8 +125,10 @@ class Call:
         waited_for: the limit that a request of the call waited for longest; None if they only
             waited for a connection, or not at all.
         longest_limit_wait: seconds of that wait.
-        refused_ticket: the ticket of the last request, if a rate limit refused it. The next request
-            then goes before all others that wait for that limit.
+        missed_turn: what the call still waited for when its wait in the queue was ended; None
+            without such an end.
+        refused_ticket: the ticket of the last request, if a rate limit refused it or ARM its token.
+            The next request then goes before all others that wait for the same limits.
 
     """
 
@@ -154,6 +156,7 @@ class Call:
     waited: float = 0.0
     waited_for: str | None = None
     longest_limit_wait: float = 0.0
+    missed_turn: str | None = None
     refused_ticket: Ticket | None = None
 
     @property

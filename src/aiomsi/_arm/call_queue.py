@@ -16,6 +16,7 @@ session, so that it ends with it.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 import math
 import random
@@ -33,6 +34,7 @@ from aiomsi._arm.protocol.pacing.rules import ARM_RULES, PROVIDER_RULES
 from aiomsi._arm.protocol.response import ArmResponse
 from aiomsi._errors import AiomsiError, ThrottledError
 from aiomsi._util.lazy import late_import
+from aiomsi._util.tasks import empty_context
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
@@ -109,7 +111,7 @@ class CallQueue:
             fixed.
         kinds: the limits of the requests; None for a queue that only shares the connections.
         rates: requests per second by class of operation, as the user allows.
-        start: starts a task that belongs to the session.
+        start: starts a task that belongs to the session, in a context.
         make_error: creates the error for a call that gets no connection within the budget.
 
     Attributes:
@@ -125,7 +127,7 @@ class CallQueue:
     most_connections: int | None
     kinds: Kinds | None
     rates: Mapping[str, float]
-    start: Callable[[Coroutine[Any, Any, None], str], asyncio.Task[None]]
+    start: Callable[[Coroutine[Any, Any, None], str, contextvars.Context], asyncio.Task[None]]
     make_error: Callable[[Call], AiomsiError]
     pacer: Pacer = attrs.field(init=False)
     lane: Lane = attrs.field(init=False)
@@ -139,6 +141,7 @@ class CallQueue:
     # The time of the last measurement of the event loop's lag, and the lag.
     _lag_at: float = attrs.field(default=-math.inf, init=False)
     _lag: float = attrs.field(default=0.0, init=False)
+    _seen_changes: int = attrs.field(default=0, init=False)
     # For the statistics.
     _limit_wait: float = attrs.field(default=0.0, init=False)
     _pause_wait: float = attrs.field(default=0.0, init=False)
@@ -157,6 +160,7 @@ class CallQueue:
             make_meter=_make_meter,
         )
         self.lane = self.pacer.find_lane(())
+
     # Turns
 
     def find_lane(self, scoped: ScopedKind) -> Lane:
@@ -185,13 +189,16 @@ class CallQueue:
             self.pacer.may_grow = False
         self._waiters[waiter] = None
         self._submit(waiter, lane, now)
-        self._limit_connection_wait(waiter, now)
+        if not call.bulk:
+            self._limit_connection_wait(waiter, now, self._left_of(call, now))
         try:
             if self.pacer.free:
                 # Otherwise the next event is a response.
                 self.send_waiting()
             await waiter.future
         except BaseException:
+            if waiter.ticket.waiting:
+                call.missed_turn = self._describe_wait(waiter)
             self.pacer.cancel(waiter.ticket)
             # The turn may have come before the cancellation.
             self.lose(waiter.ticket)
@@ -265,8 +272,11 @@ class CallQueue:
                 room = meter.open_to - meter.sent
                 if gauge is None or gauge.latest < gauge.plenty or room < _FEW:
                     scoped.unread = 0
-        if scoped.version != scoped.kind.version:
-            self._move_waiters(kinds, now)
+        if kinds.changes != self._seen_changes:
+            self._seen_changes = kinds.changes
+            self._move_waiters(kinds, list(self._waiters), now)
+        elif scoped.version != scoped.kind.version:
+            self._move_waiters(kinds, self._list_related(ticket.lane), now)
         if status in _REFUSING or scoped.has_windows:
             self._end_long_waits(kinds.find(call.method, call.url), now)
 
@@ -287,10 +297,13 @@ class CallQueue:
         """Return whether a call may wait for the end of its limits' pause."""
         return self.find_pause_error(call, lane, self.clock.monotonic()) is None
 
-    def find_pause_error(self, call: Call, lane: Lane, now: float) -> ThrottledError | None:
+    def find_pause_error(
+        self, call: Call, lane: Lane, now: float, since: float | None = None
+    ) -> ThrottledError | None:
         """Return the error of a call that a limit holds back for longer than the call may wait.
 
-        Other calls than those in bulk do not wait for longer than the rule's budget, either.
+        Other calls than those in bulk do not wait for longer than the rule's budget, either. The
+        budget does not count the wait for a refill, which may have begun at `since`.
         """
         end = self.pacer.blocked_until(lane, now)
         if end is None:
@@ -301,9 +314,9 @@ class CallQueue:
             if meter.blocked_until(now) == end
         )
         wait = end - now
-        left = math.inf if call.bulk else self._left_of(call, now)
+        left = math.inf if call.bulk else self._left_of(call, now if since is None else since)
         if end == meter.paused_until:
-            # A wait that fits without the random part of the pause must fit with it.
+            # A wait that fits in the budget without the random part of the pause must fit with it.
             left += ARM_RULES.most_jitter
         if call.until is not None:
             left = min(left, call.until - asyncio.get_running_loop().time())
@@ -351,7 +364,7 @@ class CallQueue:
 
     def _note_pause(self, limit: Limit, now: float, reason: str) -> None:
         """Remember the pause after a 429 for the statistics, and log a long one."""
-        end = next(meter.paused_until for key, meter in self.pacer.iter_meters() if key == limit)
+        end = self.pacer.get_meter(limit).paused_until
         began, ended, _ = self._pauses.pop(limit, (now, now, ""))
         if len(self._pauses) >= _MOST_PAUSES:
             del self._pauses[next(iter(self._pauses))]
@@ -363,30 +376,35 @@ class CallQueue:
 
     def _end_long_waits(self, scoped: ScopedKind, now: float) -> None:
         """Raise the error of a new pause in the waiting calls that cannot wait for its end."""
-        end = self.pacer.blocked_until(self.find_lane(scoped), now)
+        lane = self.find_lane(scoped)
+        end = self.pacer.blocked_until(lane, now)
         # Each 429 of a burst prolongs the pause a little.
         if end is not None and end > scoped.checked_until + _LITTLE:
             scoped.checked_until = end
-            for waiter in self._waiters:
+            for waiter in self._list_related(lane):
                 self._end_long_wait(waiter, now)
 
     def _end_long_wait(self, waiter: _Waiter, now: float) -> None:
         if waiter.ticket.waiting and not waiter.future.done():
-            error = self.find_pause_error(waiter.call, waiter.ticket.lane, now)
+            error = self.find_pause_error(waiter.call, waiter.ticket.lane, now, waiter.since)
             if error is not None:
                 waiter.future.set_exception(error)
 
-    def _move_waiters(self, kinds: Kinds, now: float) -> None:
-        """Move the waiting calls whose limits have changed to the lanes of their new limits."""
-        for waiter in self._waiters:
+    def _list_related(self, lane: Lane) -> list[_Waiter]:
+        """Return the waiting calls that share a limit with a lane."""
+        lanes = self.pacer.find_related(lane)
+        return [cast("_Waiter", each.item) for other in lanes for each in other.list_waiting()]
+
+    def _move_waiters(self, kinds: Kinds, waiters: Sequence[_Waiter], now: float) -> None:
+        """Move those of the calls whose limits have changed to the lanes of their new limits."""
+        for waiter in waiters:
             scoped, ticket = waiter.scoped, waiter.ticket
-            if scoped is None or scoped.version == scoped.kind.version or not ticket.waiting:
+            if scoped is None or not scoped.is_stale or not ticket.waiting:
                 continue
             waiter.scoped = kinds.find(waiter.call.method, waiter.call.url)
             lane = self.find_lane(waiter.scoped)
             if lane is not ticket.lane:
-                self.pacer.cancel(ticket)
-                waiter.ticket = self.pacer.submit(lane, waiter, now, urgent=ticket.urgent)
+                waiter.ticket = self.pacer.move(ticket, lane, now)
                 self._end_long_wait(waiter, now)
 
     # Waits
@@ -426,20 +444,27 @@ class CallQueue:
         call.excused += excused - max(0.0, charged)
         if for_limit > call.longest_limit_wait:
             call.longest_limit_wait = for_limit
-            if lane.group.open_since > lane.open_since:
-                call.waited_for = f"the session's rate of {lane.rate}"
-            else:
-                call.waited_for = str(waiter.held_by or lane.keys[0])
+            call.waited_for = self._describe_limit(waiter)
 
-    def _limit_connection_wait(self, waiter: _Waiter, now: float) -> None:
-        """Let a call fail after its budget, if it waits only for a connection and not in bulk."""
-        call = waiter.call
-        left = math.inf if call.bulk else max(self._left_of(call, now), _SHORTEST_WAIT)
-        if left == math.inf:
-            return
-        waiter.limited_since = now
-        waiter.fails_at = asyncio.get_running_loop().time() + left
-        self._set_connection_timer(waiter.fails_at)
+    def _describe_limit(self, waiter: _Waiter) -> str:
+        """Return the limit that holds, or has held, a call back."""
+        lane = waiter.ticket.lane
+        if lane.group.open_since > lane.open_since:
+            return f"the session's rate of {lane.rate}"
+        return str(waiter.held_by or lane.keys[0])
+
+    def _describe_wait(self, waiter: _Waiter) -> str:
+        """Return what a waiting call lacks, as text."""
+        if waiter.ticket.lane.open_since_with_rate < math.inf:
+            return "connection"
+        return f"turn at {self._describe_limit(waiter)}"
+
+    def _limit_connection_wait(self, waiter: _Waiter, since: float, left: float) -> None:
+        """Let a call fail if it waits only for a connection, and in vain, from `since` on."""
+        if left < math.inf:
+            waiter.limited_since = since
+            waiter.fails_at = asyncio.get_running_loop().time() + max(left, _SHORTEST_WAIT)
+            self._set_connection_timer(waiter.fails_at)
 
     def _set_connection_timer(self, at: float) -> None:
         timer = self._connection_timer
@@ -447,7 +472,10 @@ class CallQueue:
             if timer.when() <= at:
                 return
             timer.cancel()
-        self._connection_timer = asyncio.get_running_loop().call_at(at, self._on_connection_timer)
+        # Not in the context of the caller, which may end long before.
+        self._connection_timer = asyncio.get_running_loop().call_at(
+            at, self._on_connection_timer, context=empty_context()
+        )
 
     def _left_of(self, call: Call, now: float) -> float:
         """Return the seconds of the budget that a call has left."""
@@ -456,21 +484,28 @@ class CallQueue:
     def _on_connection_timer(self) -> None:
         """Raise the error of the calls that got no connection in time, and set the timer again."""
         self._connection_timer = None
-        now, next_at = self.clock.monotonic(), math.inf
+        next_at = math.inf
         # A loop may call a timer early by the resolution of its clock.
         due = asyncio.get_running_loop().time() + 0.5 * _SHORTEST_WAIT
         for waiter in self._waiters:
-            if waiter.future.done():
-                continue
             if waiter.fails_at > due:
                 next_at = min(next_at, waiter.fails_at)
-            elif waiter.ticket.lane.open_since_with_rate > waiter.limited_since:
-                # A limit has held the call back in the meantime.
-                self._limit_connection_wait(waiter, now)
-            else:
-                waiter.future.set_exception(self.make_error(waiter.call))
+            elif not waiter.future.done():
+                self._end_connection_wait(waiter)
         if next_at < math.inf:
             self._set_connection_timer(next_at)
+
+    def _end_connection_wait(self, waiter: _Waiter) -> None:
+        # A limit may hold the call back, or have done so since the wait was limited. The budget
+        # counts the wait for a connection only, so that it begins when the limit lets the call go.
+        open_since = waiter.ticket.lane.open_since_with_rate
+        if open_since > waiter.limited_since:
+            now = self.clock.monotonic()
+            since = min(open_since, now)
+            left = self._left_of(waiter.call, waiter.since) - (now - since)
+            self._limit_connection_wait(waiter, since, left)
+        else:
+            waiter.future.set_exception(self.make_error(waiter.call))
 
     def _set_timer(self, at: float | None) -> None:
         """Set the timer for the next call of the pacer; None for no timer."""
@@ -482,7 +517,8 @@ class CallQueue:
         self._timer = None
         if at is not None:
             self._timer_at = at
-            self._timer = self.start(self._wait_until(at), "turns")
+            # Not in the context of the caller, which the timer's tasks would keep for the session.
+            self._timer = self.start(self._wait_until(at), "turns", empty_context())
 
     async def _wait_until(self, at: float) -> None:
         try:

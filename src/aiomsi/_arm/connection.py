@@ -229,9 +229,8 @@ class Connection:
                     if self.closed:
                         # The queue of a closed session wakes no call that comes later.
                         raise closed_error(ours=True)
-                    since = self.clock.monotonic()
                     ticket = await queue.take_turn(call, scoped)
-                    if not renewed and self.clock.monotonic() - since > _AT_ONCE:
+                    if not renewed:
                         # A token may expire or be rejected while the request waits.
                         tokens = [await each.get_token(self.scope) for each in self.credentials]
                 http = self.http
@@ -309,6 +308,8 @@ class Connection:
                 new = await _renew_tokens(self.credentials, self.scope, tokens, response)
                 if new is None:
                     return response
+                # Behind all waiting calls, the new token might be rejected before its turn comes.
+                call.refused_ticket = ticket
                 tokens, ticket, renewed = new, None, True
         except asyncio.CancelledError as error:
             cancelled = strip_frames(error)

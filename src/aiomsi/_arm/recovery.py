@@ -150,6 +150,9 @@ class Recovery:
             self._connection.clock.monotonic() - call.began - call.excused,
         )
         left = None if call.until is None else call.until - _now()
+        if call.bulk and call.refused_ticket is not None and isinstance(error, ArmError):
+            # Nor does the budget count the pause that the call is going to wait for.
+            elapsed -= error.retry_after or 0.0
         if isinstance(error, ArmError):
             return attempt_from_error(
                 error, number=number, elapsed=elapsed, repeats=repeats, left=left, lists=call.lists
@@ -202,13 +205,18 @@ class Recovery:
             try:
                 look = self._connection.prepare("GET", call.url)
                 # The GET is a request of this call, so the same time limits apply.
-                look.began, look.until, look.timed, look.excused = (
+                look.began, look.until, look.timed, look.excused, look.bulk = (
                     call.began,
                     call.until,
                     call.timed,
                     call.excused,
+                    call.bulk,
                 )
-                response = await self._connection.send_once(look)
+                try:
+                    response = await self._connection.send_once(look)
+                finally:
+                    call.excused = look.excused
+                    call.waited += look.waited
             except ArmConnectionError as no_answer:
                 failure = no_answer
             except AiomsiError as no_token:

@@ -91,7 +91,8 @@ class Sender:
         except TimeoutError:
             if not scope.expired():
                 raise
-        missing = "api-version" if call.lacks_version else "answer" if call.attempts else "token"
+        missing = "answer" if call.attempts else call.missed_turn or "token"
+        missing = "api-version" if call.lacks_version else missing
         late = self.connection.no_response_error(
             call, f"no {missing} within {timeout} s", arrived=call.attempts > 0
         )

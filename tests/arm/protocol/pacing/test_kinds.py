@@ -174,7 +174,7 @@ def test_window_in_a_headers_name_is_another_limit() -> None:
     ]
 
 
-def test_compute_policies_are_limits_except_those_of_a_resource() -> None:
+def test_compute_policies_are_limits_except_of_single_resources() -> None:
     kinds = Kinds()
     value = (
         "Microsoft.Compute/LowCostGet3Min;3997,Microsoft.Compute/LowCostGet30Min;31875, "
@@ -212,7 +212,7 @@ def test_quota_of_resource_graph_belongs_to_the_paths_scope() -> None:
             assert read(kinds, scoped, found) == [(14, "", 5.0)]
 
 
-def test_window_that_ends_at_an_instant_uses_the_wall_clock() -> None:
+def test_window_with_an_instant_is_read_by_the_wall_clock() -> None:
     kinds = Kinds()
     found = headers(
         x_rate_limit_limit="1m",
@@ -316,6 +316,16 @@ def test_kind_without_counts_is_searched_now_and_then() -> None:
     assert find(kinds, SITES) is not scoped
 
 
+@pytest.mark.parametrize("text", ["3f6c1c0e-0000", f"{'a' * 36}:1", ""])
+def test_routing_id_without_a_region_names_none(text: str) -> None:
+    kinds = Kinds()
+    found = CIMultiDict(headers(**{"subscription-reads": 9}))
+    found["x-ms-routing-request-id"] = text
+    for _ in range(2):
+        region, counts = kinds.read_counts(find(kinds, SITES), found, 0.0, good=True)
+        assert (region, counts) == ("", [(9, "", None)])
+
+
 # Limits that only a 429 has shown
 
 
@@ -332,6 +342,64 @@ def test_limit_of_a_429_is_added_in_its_scope_only() -> None:
     kinds.add_limit(added, limit)
     kinds.add_limit(scoped, limit)
     assert find(kinds, SITES) is added
+
+
+def test_limits_of_a_scope_leave_the_other_scopes_alone() -> None:
+    kinds = Kinds()
+    elsewhere = SITES.replace(ONE, OTHER)
+    for path in (SITES, elsewhere):
+        read(kinds, find(kinds, path), headers(**BOTH))
+    scoped, other = find(kinds, SITES), find(kinds, elsewhere)
+    changes = kinds.changes
+    kinds.add_limit(scoped, Limit(ONE, "x"))
+    late = find(kinds, SITES)
+    # A response to a request that was sent before the change.
+    for each in (late, scoped):
+        kinds.read_counts(each, headers(**{**BOTH, "subscription-global-reads": 1}), 0.0, good=True)
+        for _ in range(_kinds._SEARCH_EVERY):
+            read(kinds, each, headers(**{**BOTH, "subscription-global-reads": 1}))
+    assert scoped.is_stale
+    assert len(find(kinds, SITES).keys) == 3
+    assert find(kinds, elsewhere) is other
+    assert not other.is_stale
+    assert kinds.changes == changes
+
+
+def test_forgotten_value_of_a_scope_gets_the_limit_of_a_429(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    kinds, limit = Kinds(), Limit(ONE, "x")
+    scoped = find(kinds, SITES)
+    kinds._scoped.clear()
+    group = SITES.replace("resourceGroups/", "resourceGroups/other")
+    kinds.add_limit(find(kinds, group), limit)
+    assert find(kinds, SITES) is scoped
+    kinds.add_limit(scoped, limit)
+    assert find(kinds, SITES).keys == (READS, limit)
+
+
+def test_limit_of_a_429_that_is_named_later_counts_once() -> None:
+    kinds = Kinds()
+    read(kinds, find(kinds, SITES), headers(**{"calls-per-second": 3}))
+    kinds.add_limit(find(kinds, SITES), READS)
+    for _ in range(2):
+        read(kinds, find(kinds, SITES), headers(**{"calls-per-second": 3, "subscription-reads": 9}))
+        find(kinds, SITES).responses = 0
+    keys = find(kinds, SITES).keys
+    assert len(keys) == len(set(keys)) == 2
+
+
+def test_endless_count_of_a_global_limit_is_ignored() -> None:
+    kinds = Kinds()
+    low = {**BOTH, "subscription-global-reads": 1}
+    read(kinds, find(kinds, SITES), headers(**BOTH))
+    endless: dict[str, str | int] = {**BOTH, "subscription-global-reads": "9" * 5_000}
+    for _ in range(_kinds._READ_ALL_EVERY):
+        read(kinds, find(kinds, SITES), headers(**endless))
+    assert len(find(kinds, SITES).keys) == 1
+    for _ in range(_kinds._SEARCH_EVERY):
+        read(kinds, find(kinds, SITES), headers(**low))
+    assert len(find(kinds, SITES).keys) == 2
 
 
 # Without pacing

@@ -232,6 +232,48 @@ def test_refused_call_goes_first_and_alone_after_the_pause() -> None:
     assert pacer.take(NOW + 3.2)[0] == tickets[16:18]
 
 
+def test_moved_calls_keep_their_ranks() -> None:
+    pacer = make_pacer(1)
+    old = pacer.find_lane(("a",))
+    first = pacer.submit(old, "refused", NOW)
+    pacer.take(NOW)
+    pacer.submit(old, "bulk", NOW)
+    pacer.submit(old, "urgent", NOW, urgent=True)
+    pacer.answered(first, NOW, (), (0, 1.0, ""), 0.0)
+    pacer.resubmit(first, NOW)
+    new = pacer.find_lane(("a", "b"))
+    waiting = old.list_waiting()
+    assert items(waiting) == ["refused", "urgent", "bulk"]
+    assert pacer.find_related(old) == [old, new]
+    pacer.cancel(pacer.submit(old, "cancelled", NOW))
+    for ticket in reversed(waiting):
+        moved = pacer.move(ticket, new, NOW)
+        assert (moved.refused, moved.lane) == (ticket.refused, new)
+    assert items(new.list_waiting()) == ["refused", "urgent", "bulk"]
+    assert old.list_waiting() == []
+    for number, name in enumerate(("refused", "urgent", "bulk")):
+        (ticket,) = pacer.take(NOW + 2 + number)[0]
+        assert ticket.item == name
+        pacer.answered(ticket, NOW + 2.5 + number)
+    assert_idle(pacer)
+
+
+def test_forgotten_lane_keeps_the_meters_of_requests() -> None:
+    pacer = make_pacer()
+    idle, busy = pacer.find_lane(("idle",)), pacer.find_lane(("busy",))
+    first, held = pacer.try_send(idle, NOW), pacer.try_send(busy, NOW)
+    assert first is not None
+    assert held is not None
+    pacer.answered(first, NOW)
+    other = pacer.try_send(pacer.find_lane(("other",)), NOW + 1_000)
+    assert other is not None
+    pacer.answered(other, NOW + 1_000)
+    assert (idle.forgotten, busy.forgotten) == (True, True)
+    assert (idle.meters, len(busy.meters)) == ((), 1)
+    pacer.answered(held, NOW + 1_000)
+    assert_idle(pacer)
+
+
 def test_cancelled_call_leaves_nothing_behind() -> None:
     pacer = make_pacer(1)
     first, second, third = submit_all(pacer, "a", 3)

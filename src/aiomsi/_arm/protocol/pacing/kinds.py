@@ -41,11 +41,14 @@ _MOST_KINDS = 4_096
 _MOST_SCOPED = 8_192
 """`ScopedKind`s in memory, about 8 MB. A dropped one is found again within some microseconds."""
 _MOST_NOTES = 1_024
+_STALE = -1
+"""The version of a `ScopedKind` whose scope has other limits by now."""
 _READ_ALL_EVERY = 64
 """Responses of a `ScopedKind`, of which one is searched for limits that the others lack."""
 _SEARCH_EVERY = 8
 """The same while no response of the kind has named a limit, and for the global limit."""
 _MOST_DIGITS = 10
+_LONGEST_REGION = 30
 _ROOT_SLASHES = 4
 
 
@@ -110,7 +113,7 @@ class Kind:
         draws: the limits, sorted by name; at first a guess.
         is_known: whether a response has named the limits.
         last_named: the limits that the last response named.
-        version: the number of times that the limits have changed, in some scope.
+        version: the number of times that `draws` has changed.
 
     """
 
@@ -133,12 +136,13 @@ class ScopedKind:
     Attributes:
         kind: the kind.
         scope: as `Limit.scope`.
+        shape: the scope, the verb and the form of the path, by which `Kinds` finds this value.
         keys: the limits that a request waits for.
         draws: the limits of the first `keys`, in the same order; the other keys have no header.
         shared: a global limit that no request waits for; None without one.
         has_windows: whether a limit is full again at a known time.
         uncounted: None for each key without a header.
-        version: `Kind.version` when this value was made.
+        version: `Kind.version` when this value was made; another number when it is out of date.
         responses: responses whose counts were read.
         lane: the lane of the calls with these limits; None before the first.
         checked_until: the end of the last pause for which the waiting calls were checked.
@@ -148,6 +152,7 @@ class ScopedKind:
 
     kind: Kind
     scope: str
+    shape: tuple[str, ...]
     keys: tuple[Limit, ...]
     draws: tuple[Draw, ...]
     shared: Draw | None
@@ -159,6 +164,11 @@ class ScopedKind:
     checked_until: float = 0.0
     unread: int = 0
 
+    @property
+    def is_stale(self) -> bool:
+        """Return whether the kind has other limits by now, in this scope or in all."""
+        return self.version != self.kind.version
+
 
 @attrs.define(eq=False)
 class Kinds:
@@ -168,11 +178,13 @@ class Kinds:
         paces: whether requests wait for limits; without it, each kind has only its class.
         unwaited: the last counts of limits for single resources. They are in the statistics, and
             no request waits for them.
+        changes: the number of times that a kind's limits have changed in all scopes.
 
     """
 
     paces: bool = True
     unwaited: dict[Limit, int] = attrs.field(factory=dict, init=False)
+    changes: int = attrs.field(default=0, init=False)
     _kinds: dict[tuple[str, ...], Kind] = attrs.field(factory=dict, init=False)
     _scoped: dict[tuple[str, ...], ScopedKind] = attrs.field(factory=dict, init=False)
     # The same by verb, form and the URL up to the resource's name.
@@ -206,10 +218,10 @@ class Kinds:
         # The namespace and every second segment after it are the shape. The others are names.
         names = address.rpartition("/providers/")[2].split("/")
         form = _BY_GRAPH if _BY_GRAPH in query else "one" if len(names) & 1 else "many"
-        key = (scope, method, form, names[0], *names[1::2])
-        scoped = self._scoped.get(key)
-        if scoped is None or scoped.version != scoped.kind.version:
-            scoped = self._scoped[key] = self._make(scope, key[1:], url)
+        shape = (scope, method, form, names[0], *names[1::2])
+        scoped = self._scoped.get(shape)
+        if scoped is None or scoped.is_stale:
+            scoped = self._scoped[shape] = self._make(shape, url)
         return scoped
 
     def read_counts(
@@ -224,7 +236,10 @@ class Kinds:
             good: whether the response is no error, so that its limits are those of the kind.
 
         """
-        region = headers.get(_ROUTING_ID, "").partition(":")[0]
+        region, colon, _ = headers.get(_ROUTING_ID, "").partition(":")
+        if not colon or len(region) > _LONGEST_REGION:
+            # Another text, for example a GUID, would be a new region in each response.
+            region = ""
         scoped.responses = responses = scoped.responses + 1
         if responses % _READ_ALL_EVERY == 1:
             return region, self._read_slowly(scoped, headers, region, wall, good=good)
@@ -249,29 +264,40 @@ class Kinds:
         """Make a limit, which a 429 has shown, one of the limits of a kind in a scope."""
         at = scoped.scope, scoped.kind
         known = self._further.get(at, ())
-        if limit not in known and limit not in scoped.keys:
-            _make_room(self._further, _MOST_NOTES)
+        if limit in scoped.keys:
+            return
+        if limit not in known:
+            _make_room(self._further, _MOST_SCOPED)
             self._further[at] = (*known, limit)
-            scoped.kind.version += 1
+            self._drop(scoped)
+        scoped.version = _STALE
 
-    def _make(self, scope: str, shape: tuple[str, ...], url: str) -> ScopedKind:
+    def _drop(self, scoped: ScopedKind) -> None:
+        """Let a kind get new limits in one scope. The other scopes keep theirs."""
+        current = self._scoped.pop(scoped.shape, scoped)
+        current.version = scoped.version = _STALE
+
+    def _make(self, shape: tuple[str, ...], url: str) -> ScopedKind:
+        scope = shape[0]
         # A subscription and a tenant have different buckets.
-        shape = ("subscription" if scope else "tenant", *shape)
-        kind = self._kinds.get(shape)
+        where = "subscription" if scope else "tenant"
+        kind = self._kinds.get((where, *shape[1:]))
         if kind is None:
             _make_room(self._kinds, _MOST_KINDS)
-            kind = self._kinds[shape] = _make_kind(shape[0], shape[1], url)
+            kind = self._kinds[where, *shape[1:]] = _make_kind(where, shape[1], url)
         _make_room(self._scoped, _MOST_SCOPED)
         limits = {draw: Limit(scope, draw.name, draw.owner) for draw in kind.draws}
         waited = [
             draw for draw, limit in limits.items() if not draw.is_global or limit in self._tight
         ]
-        further = self._further.get((scope, kind), ())
+        known = self._further.get((scope, kind), ())
+        further = tuple(limit for limit in known if limit not in limits.values())
         if not self.paces:
-            return ScopedKind(kind, scope, (), (), None, False, (), kind.version)
+            return ScopedKind(kind, scope, shape, (), (), None, False, (), kind.version)
         return ScopedKind(
             kind,
             scope,
+            shape,
             keys=(*(limits[draw] for draw in waited), *further),
             draws=tuple(waited),
             shared=next((draw for draw in kind.draws if draw not in waited), None),
@@ -318,6 +344,7 @@ class Kinds:
         if kind.draws != named and is_sure:
             kind.draws = named
             kind.version += 1
+            self.changes += 1
         kind.is_known, kind.last_named = True, named
 
     def _compare_global(
@@ -327,10 +354,15 @@ class Kinds:
         shared = scoped.shared
         text = "" if shared is None else headers.get(shared.header, "")
         others = [count[0] for count in counts if count is not None]
-        if shared is not None and text.isdecimal() and int(text) < min(others, default=0):
-            _make_room(self._tight, _MOST_NOTES)
-            self._tight[Limit(scoped.scope, shared.name, shared.owner)] = None
-            scoped.kind.version += 1
+        if shared is None or not text.isdecimal() or len(text) > _MOST_DIGITS:
+            return
+        if int(text) < min(others, default=0):
+            limit = Limit(scoped.scope, shared.name, shared.owner)
+            if limit not in self._tight:
+                _make_room(self._tight, _MOST_SCOPED)
+                self._tight[limit] = None
+                self._drop(scoped)
+            scoped.version = _STALE
 
 
 def _by_name(draw: Draw) -> tuple[str, str]:

@@ -26,6 +26,7 @@ class Ticket:
         lane: the lane in which the request waits or waited.
         order: the number of the ticket, in the order in which calls came.
         urgent: whether the request goes before bulk requests.
+        refused: whether a request that waits was refused before, and goes before all others.
         waiting: whether it waits for its turn.
         in_flight: whether it was sent, and its response is outstanding.
         numbers: its number in each meter of the lane.
@@ -38,6 +39,7 @@ class Ticket:
     lane: Lane
     order: int
     urgent: bool
+    refused: bool
     waiting: bool
     in_flight: bool
     numbers: Sequence[int]
@@ -164,14 +166,14 @@ class Lane:
 
     def add(self, ticket: Ticket) -> None:
         """Append a ticket."""
-        ticket.waiting = True
+        ticket.waiting, ticket.refused = True, False
         self.waiting += 1
         self.urgent_waiting += ticket.urgent
         (self._urgent if ticket.urgent else self._bulk).append(ticket)
 
     def add_refused(self, ticket: Ticket) -> None:
         """Add a ticket that goes before all others, except for earlier ones that were refused."""
-        ticket.urgent = ticket.waiting = True
+        ticket.urgent = ticket.refused = ticket.waiting = True
         self.waiting += 1
         self.urgent_waiting += 1
         heapq.heappush(self._refused, (ticket.order, ticket))
@@ -191,6 +193,11 @@ class Lane:
             if ticket.waiting:
                 self._leave(ticket)
                 return ticket
+
+    def list_waiting(self) -> list[Ticket]:
+        """Return the waiting tickets: refused ones, then urgent ones, then bulk."""
+        refused = [ticket for _, ticket in sorted(self._refused)]
+        return [each for each in (*refused, *self._urgent, *self._bulk) if each.waiting]
 
     def cancel(self, ticket: Ticket) -> None:
         """Take a waiting ticket out. Its place stays in its queue until there are many such."""

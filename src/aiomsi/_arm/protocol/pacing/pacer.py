@@ -98,6 +98,15 @@ class Pacer:
         """Yield each known limit's key and meter."""
         yield from self._meters.items()
 
+    def get_meter(self, key: Hashable) -> Meter:
+        """Return the meter of a known limit."""
+        return self._meters[key]
+
+    def find_related(self, lane: Lane) -> list[Lane]:
+        """Return the lanes that share a meter with a lane, and the lane itself."""
+        lanes = (other for meter in lane.meters for other in self._lanes_of[meter])
+        return list({id(other): other for other in lanes}.values())
+
     def count_waiting(self, meter: Meter) -> int:
         """Return the number of waiting calls that draw from a meter."""
         return sum(lane.waiting for lane in self._lanes_of[meter])
@@ -189,6 +198,22 @@ class Pacer:
         ticket.lane = self.find_lane(ticket.lane.keys, ticket.lane.rate)
         ticket.lane.add_refused(ticket)
         self._count_waiting(ticket.lane, now)
+
+    def move(self, ticket: Ticket, lane: Lane, now: float) -> Ticket:
+        """Let a waiting call wait in another lane, behind its calls; return its new ticket.
+
+        A refused call goes before the others there, too.
+        """
+        item = ticket.item
+        self.cancel(ticket)
+        if not ticket.refused:
+            return self.submit(lane, item, now, urgent=ticket.urgent)
+        moved = Ticket()
+        moved.item, moved.order, moved.lane = item, ticket.order, lane
+        moved.in_flight, moved.numbers, moved.sent_at = False, (), now
+        moved.open_since = now
+        self.resubmit(moved, now)
+        return moved
 
     def cancel(self, ticket: Ticket) -> None:
         """Take a waiting call out; do nothing if it does not wait.
@@ -427,6 +452,9 @@ class Pacer:
             del self.lanes[name]
             for meter in lane.meters:
                 self._lanes_of[meter].remove(lane)
+            if not any(meter.in_flight for meter in lane.meters):
+                # References to the lane would keep the meters.
+                lane.meters = ()
         for key, meter in list(self._meters.items()):
             if not self._lanes_of[meter] and meter.is_forgettable(now):
                 del self._meters[key], self._lanes_of[meter]

@@ -66,8 +66,8 @@ class PacingRules:
         forget_at_last: seconds without a request after which any limit is forgotten.
         throughput: requests per second that the number of connections is chosen for; one process
             sends hardly more.
-        connection_growth: factor by which the number of connections grows at the most, each time that
-            as many responses have come.
+        connection_growth: factor by which the number of connections grows at the most, each time
+            that as many responses have come.
         latency_weight: the weight of a new latency in the average that this choice needs.
 
     """
