@@ -471,11 +471,12 @@ async def test_wait_for_a_connection_counts_in_the_budget() -> None:
 
 async def test_limit_that_holds_a_call_back_extends_its_wait() -> None:
     manual = ManualClock()
-    async with gated(clock=manual.clock, retry=ArmRetry(total_budget=0.01)) as (gate, arm):
+    async with gated(clock=manual.clock, retry=None) as (gate, arm):
         held = start(arm, GROUP)
         await until(lambda: bool(gate.arrived))
         queue = queue_of(arm)
         ((_, lane),) = [each for each in queue.pacer.lanes.items() if each[1].meters]
+        queue.budget = 0.01
         # A limit holds the lane back, as after a 429.
         lane.meters[0].paused_until = 0.005
         call = start(arm, GROUP)
@@ -506,12 +507,10 @@ async def test_connections_grow_unless_the_loop_is_slow() -> None:
 
 async def test_timer_ends_only_the_waits_that_are_over() -> None:
     manual = ManualClock()
-    async with gated(clock=manual.clock, retry=ArmRetry(total_budget=0.01)) as (gate, arm):
+    async with gated(clock=manual.clock, retry=None) as (gate, arm):
         held = start(arm, f"{GROUP}0")
         await until(lambda: bool(gate.arrived))
         queue = queue_of(arm)
-        await until(lambda: queue._connection_timer is None)
-        queue.budget = 100.0
         patient = start(arm, f"{GROUP}1")
         await until(lambda: len(queue._waiters) == 1)
         far = queue._connection_timer

@@ -488,9 +488,11 @@ class CallQueue:
         # A loop may call a timer early by the resolution of its clock.
         due = asyncio.get_running_loop().time() + 0.5 * _SHORTEST_WAIT
         for waiter in self._waiters:
+            if waiter.future.done():
+                continue
             if waiter.fails_at > due:
                 next_at = min(next_at, waiter.fails_at)
-            elif not waiter.future.done():
+            else:
                 self._end_connection_wait(waiter)
         if next_at < math.inf:
             self._set_connection_timer(next_at)
