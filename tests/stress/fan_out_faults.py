@@ -34,6 +34,8 @@ from aiomsi.testing._hosts.variables import IDENTITY_VARIABLES
 VERSION = "2021-04-01"
 GROUPS = 500
 PLENTY = ArmLimits(buckets=ArmBuckets(reads=ArmBucket(10_000_000, 1_000_000)), enforced=False)
+RARELY = 600.0
+"""Seconds between two revocations of the token, by the clock of the session."""
 FAULTS = (
     (0.01, Fault.reset()),
     (0.01, Fault(503)),
@@ -98,13 +100,15 @@ async def crawl(azure: EmbeddedAzure, options: argparse.Namespace) -> Row:
     began = time.perf_counter()
     # Each wait of any call advances the clock of all, so the budget has no meaning.
     rule = aiomsi.ArmRetry(total_budget=math.inf)
-    clock = ManualClock(autoadvance=True).clock
-    async with aiomsi.ArmSession(retry=rule, clock=clock) as arm:
+    manual = ManualClock(autoadvance=True)
+    async with aiomsi.ArmSession(retry=rule, clock=manual.clock) as arm:
         async for outcome in arm.fan_out(generate_requests(names, number), limit=options.limit):
             inject_faults(azure, chance)
             tag, name = outcome.request.tag
             if tag % options.revoke_every == options.revoke_every - 1:
                 azure.revoke_tokens()
+                # A token that is refused soon after the last one was would not be replaced.
+                manual.advance(RARELY)
             if options.lose and tag == number // 2:
                 continue
             seen[tag] += 1
