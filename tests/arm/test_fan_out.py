@@ -420,7 +420,7 @@ async def test_small_answers_raise_the_calls_under_way() -> None:
     hold = Hold(*(f"g{number}" for number in range(60, 161)))
     most = 50 * FIRST_SINGLE
     async with (
-        served(hold) as (_, own),
+        served(hold, pacing=False) as (_, own),
         aclosing(own.fan_out(Source().requests(), limit=100, max_bytes=most)) as found,
     ):
         for _ in range(59):

@@ -482,7 +482,7 @@ async def test_a_service_that_refuses_every_token_costs_few_tokens(
 async def test_concurrent_401s_make_one_token_request(
     embedded_azure: EmbeddedAzure, count: int
 ) -> None:
-    async with ArmSession() as arm:
+    async with ArmSession(pacing=False) as arm:
         await get(arm)
         embedded_azure.reset_counts()
         with embedded_azure.hold("arm") as hold:

@@ -179,7 +179,7 @@ async def test_stats_show_a_failing_refresh_and_the_life_that_is_left(
 
 async def get(count: int, credential: ManagedIdentityCredential | None = None) -> list[object]:
     """Ask ARM for a group, so often at once."""
-    async with ArmSession(credential) as arm:
+    async with ArmSession(credential, pacing=False) as arm:
         calls = (arm.get(DEVTEST, api_version=VERSION) for _ in range(count))
         return [*await asyncio.gather(*calls, return_exceptions=True)]
 

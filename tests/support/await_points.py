@@ -6,6 +6,7 @@ import dis
 import enum
 import functools
 import gc
+import math
 import threading
 import types
 from collections.abc import Callable, Coroutine, Generator, Iterable, Iterator
@@ -234,7 +235,8 @@ class Watch:
     Attributes:
         seen: where tasks stood, in the order in which they came there.
         victim: the task that was cancelled.
-        delivered: whether it was woken from the target by that.
+        delivered: whether it was woken from the target by that, or is shielded from it.
+        shielded: whether it is shielded from the scope's cancellation, which it may never notice.
         when_ended: called as soon as the victim has ended, in its loop.
 
     """
@@ -246,6 +248,7 @@ class Watch:
     seen: dict[Stand, None] = attrs.field(factory=dict)
     victim: asyncio.Task[Any] | None = None
     delivered: bool = False
+    shielded: bool = False
     _lock: threading.Lock = attrs.field(factory=threading.Lock)
 
     def install(self, loop: asyncio.AbstractEventLoop, *, eager: bool) -> None:
@@ -285,7 +288,7 @@ class Watch:
                 return stop.value
             struck = self._strike(self.awaits.stand(coroutine, awaited), awaited, cancel)
             try:
-                if struck and self.way is Way.SCOPE:
+                if struck and self.way is Way.SCOPE and not self._is_shielded():
                     yield from _until_the_scope_cancels(awaited)
                 else:
                     yield awaited
@@ -294,6 +297,12 @@ class Watch:
                 step = functools.partial(coroutine.throw, error)
             else:
                 step = functools.partial(coroutine.send, None)
+
+    def _is_shielded(self) -> bool:
+        """Return whether the scope's cancellation arrives only after the shield around an await."""
+        self.shielded = anyio.current_effective_deadline() > -math.inf
+        self.delivered |= self.shielded
+        return self.shielded
 
     def _strike(self, stand: Stand, awaited: object, cancel: Callable[[], object]) -> bool:
         if not stand.points:
@@ -317,8 +326,10 @@ class Watch:
         assert self.victim is not None
         # A scope takes its own cancellation back, but not that of somebody who had cancelled this
         # task before.
-        return self.victim.cancelled() or (
-            self.way is Way.SCOPE and self.victim.result() is asyncio.CancelledError
+        return (
+            self.shielded
+            or self.victim.cancelled()
+            or (self.way is Way.SCOPE and self.victim.result() is asyncio.CancelledError)
         )
 
 

@@ -452,8 +452,11 @@ class FanOut:
             result, taken.error, taken.skipped = task.result(), None, False
             if isinstance(result, ArmResponse):
                 taken.response, size = result, len(result.body)
-            else:
+            elif isinstance(result, tuple):
                 (taken.value, size), decoded = result, True
+            else:
+                # A task factory may wrap coroutines, and return results that are not theirs.
+                taken.value = result
         taken.size = self._bytes.finish(taken.kind, size, decoded=decoded)
         if self._closing:
             return
