@@ -17,11 +17,13 @@ from arm_server import GROUP, VERSION, Asked, Says, Tokens, canned, error, sessi
 from loops import PATIENCE, until
 
 from aiomsi import (
+    ArmAttempt,
     ArmConnectionError,
     ArmRetry,
     ArmSession,
     ConfigurationError,
     CredentialError,
+    ServiceError,
     ThrottledError,
     UsageError,
 )
@@ -406,6 +408,54 @@ async def test_closed_borrowed_session_ends_the_waiting_calls() -> None:
         ends = await asyncio.gather(*calls, return_exceptions=True)
         assert [type(end) for end in ends] == [ArmConnectionError, UsageError, UsageError]
         assert is_idle(arm)
+
+
+async def test_closed_borrowed_session_ends_a_call_in_its_pool() -> None:
+    gate = Gate()
+    async with (
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=1)) as http,
+        gated(None, gate, http=http) as (_, arm),
+    ):
+        # A request of the session's owner has the only connection.
+        url = f"{arm.cloud.resource_manager}/owner"
+        held = asyncio.ensure_future(http.get(url))
+        await until(lambda: len(gate.arrived) == 1)
+        call = start(arm, GROUP)
+        assert http.connector is not None
+        pool = http.connector._waiters
+        await until(lambda: bool(pool))
+        await http.close()
+        with pytest.raises(UsageError):
+            await call
+        with pytest.raises(aiohttp.ClientError):
+            await held
+        assert is_idle(arm)
+
+
+async def test_call_is_not_repeated_on_a_session_closed_meanwhile() -> None:
+    async with aiohttp.ClientSession() as http, canned(Says(503)) as server:
+        connector = http.connector
+
+        def rule(_: ArmAttempt) -> float:
+            http.detach()
+            return 0.0
+
+        async with session(server, http=http, retry=rule) as arm:
+            with pytest.raises(ServiceError) as raised:
+                await arm.get(GROUP, api_version=VERSION)
+        assert raised.value.attempts == 1
+        assert connector is not None
+        await connector.close()
+
+
+async def test_call_is_not_repeated_after_its_time_out() -> None:
+    async with (
+        canned(Says(503)) as server,
+        session(server, retry=lambda _: 3_600.0) as arm,
+    ):
+        with pytest.raises(ServiceError) as raised:
+            await arm.get(GROUP, api_version=VERSION, timeout=600)
+    assert raised.value.attempts == 1
 
 
 # Connections
