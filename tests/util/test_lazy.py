@@ -132,11 +132,15 @@ async def test_session_without_its_modules_raises_an_aiomsi_error(
 
 
 @pytest.mark.usefixtures("azure_environment")
-async def test_credential_without_its_modules_can_be_shown(exhausted: Callable[[], None]) -> None:
+async def test_credential_without_its_modules_can_be_shown(
+    exhausted: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
     credential = ManagedIdentityCredential(share=False)
     await credential.get_token("https://management.azure.com/.default")
-    exhausted()
     assert "https://management.azure.com/: fresh>" in repr(credential)
+    monkeypatch.delitem(sys.modules, "aiomsi._tokens.stats", raising=False)
+    exhausted()
+    assert repr(credential).startswith("<ManagedIdentityCredential ")
     with pytest.raises(AiomsiError, match="Too many open files"):
         ManagedIdentityCredential(gate=True)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from aiomsi._clock import Clock
 from aiomsi._clouds import PUBLIC
-from aiomsi._errors import ConfigurationError
+from aiomsi._errors import AiomsiError, ConfigurationError
 from aiomsi._tokens.flight import Fetch, wait_until_done
 from aiomsi._tokens.policy import RefreshPolicy
 from aiomsi._tokens.slot import Slot
@@ -140,7 +140,13 @@ class SlotCredential(ABC):
     def __repr__(self) -> str:
         states = ""
         identities: list[TokenIdentity] = []
-        for resource, stats in self.stats().items():
+        try:
+            found = self.stats()
+        except AiomsiError:
+            # The module of the statistics can't be imported, for example for lack of file
+            # descriptors. A repr never raises.
+            found = {}
+        for resource, stats in found.items():
             states += f", {resource}: {stats.state}"
             if stats.identity is not None:
                 identities.append(stats.identity)
