@@ -8,7 +8,7 @@ from job import Job
 from clients import GetGroup, aiohttp_tuned
 
 CONNECTIONS = 1_024
-"""The most that aiomsi opens. 4,096 connections, one for each caller, were slower."""
+"""The most that aiomsi opens."""
 
 ABOUT = "`aiohttp_tuned` with 1,024 connections: by hand, for thousands of slow calls at a time"
 NEEDS = ("aiohttp",)

@@ -18,9 +18,10 @@ class PacingRules:
             that start together would otherwise empty the bucket several times over.
         full_window: requests under way from which on the window limits no longer. It is the
             smallest number of connections.
-        uncounted_window: requests under way for a limit without counts at the most,
-        uncounted_share: or this many for each success since its last 429, if that is more. It
-            bounds the share of the requests that one burst of 429s refuses.
+        uncounted_window: requests of a limit without counts that may be under way at once. Its
+            first 429 comes without a warning, and all of them are refused.
+        uncounted_share: requests under way for each success since the last 429 of a limit without
+            counts. It raises that window, and bounds the share of requests that a burst refuses.
         window_after_pause: requests under way after a 429, whose own count is not known.
         caution: tokens set aside for each request without a known count. Other clients see the
             same count at the same moment, so that a client may take half of it.
