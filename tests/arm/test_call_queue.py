@@ -540,21 +540,6 @@ async def test_limit_that_holds_a_call_back_extends_its_wait() -> None:
         await asyncio.gather(held, call)
 
 
-async def test_connections_grow_unless_the_loop_is_slow() -> None:
-    async with gated() as (gate, arm):
-        calls = await started(arm, gate, [f"{GROUP}0", f"{GROUP}1"])
-        queue, loop, allowed = queue_of(arm), asyncio.get_running_loop(), list[bool]()
-        allowed.append(queue.pacer.may_grow)
-        queue.pacer.latency = 3_600.0
-        # One short lag alone does not show that the loop is fast again.
-        for lag in (0, 1_800, 0):
-            queue._record_lag(loop, loop.time() - lag)
-            allowed.append(queue.pacer.may_grow)
-        assert allowed == [False, True, False, False]
-        gate.release_all()
-        await asyncio.gather(*calls)
-
-
 async def test_timer_ends_only_the_waits_that_are_over() -> None:
     manual = ManualClock()
     async with gated(clock=manual.clock, retry=None) as (gate, arm):
@@ -1098,7 +1083,7 @@ async def test_stats_show_regions_and_counts() -> None:
         assert first.refill > 0
 
 
-@pytest.mark.parametrize(("left", "read"), [(249, 8 + 3), (200, 20)])
+@pytest.mark.parametrize(("left", "read"), [(249, 8 + 1), (200, 20)])
 async def test_counts_of_a_full_bucket_are_read_now_and_then(left: int, read: int) -> None:
     gate = Gate(Says(body={}, headers=PLENTY), open=True)
     async with gated(128, gate) as (_, arm):

@@ -149,14 +149,14 @@ async def test_the_budget_does_not_count_a_registration() -> None:
 
 
 def test_the_limits_of_a_request_follow_budget_and_time_out() -> None:
-    usual, timed = _http.make_timeout(180.0), _http.make_timeout(3.0, timed=True)
+    usual, timed = _http.find_timeout(180.0), _http.find_timeout(3.0, timed=True)
     assert (usual.total, usual.connect, timed.connect) == (None, 180.0, 3.0)
     assert usual.sock_read is not None
     assert usual.sock_read > 120
     assert timed.sock_read is None
-    assert _http.make_timeout(float("inf")).connect is None
+    assert _http.find_timeout(float("inf")).connect is None
     # 0 means no limit to aiohttp.
-    assert (_http.make_timeout(-5.0).connect or 0) > 0
+    assert (_http.find_timeout(-5.0).connect or 0) > 0
 
 
 # The wait for a response
@@ -167,6 +167,8 @@ async def test_a_time_out_is_the_only_limit_of_silence(
     poll: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_http, "_READ", 0.1)
+    # Not the cached time-outs of other tests.
+    monkeypatch.setattr(_http, "_make_timeout", _http._make_timeout.__wrapped__)
     held = Held(Says(body={"status": "Succeeded"}))
 
     def begun(asked: Asked) -> Says:

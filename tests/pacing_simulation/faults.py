@@ -80,7 +80,7 @@ MUTANTS = (
         "answers from elsewhere count as draws",
         change(
             "meter",
-            "        return min(later, self.in_flight + self._uncounted - gauge.uncounted)\n",
+            "        return min(later, self.in_flight + self.uncounted - gauge.uncounted)\n",
             "        return later\n",
         ),
     ),
@@ -126,8 +126,8 @@ MUTANTS = (
         "a lost request stays on its way",
         change(
             "meter",
-            "        self.in_flight -= 1\n        self._uncounted += 1\n",
-            "        self._uncounted += 1\n",
+            "        self.in_flight -= 1\n        self.uncounted += 1\n",
+            "        self.uncounted += 1\n",
         ),
     ),
     Mutant(

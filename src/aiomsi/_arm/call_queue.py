@@ -52,20 +52,14 @@ _LONG_PAUSE = 5.0
 """Seconds of a pause from which on it is logged."""
 _LITTLE = 1.0
 _OK = 200
-_UNREAD = 3
+_UNREAD = 7
 """Responses that are recorded without their counts, after one that shows all buckets nearly full.
-Reading the counts takes half of the time that pacing costs a call."""
+Reading the counts takes most of the time that pacing costs a call."""
 _FEW = 8
 """Responses to read before that, and requests that all limits must still allow then."""
 _MOST_PAUSES = 1_024
 _MOST_REASON = 500
 _SHORTEST_WAIT = 0.1
-_LAG_INTERVAL = 0.05
-"""Seconds between two measurements of the event loop's lag."""
-_MOST_LAG = 0.1
-"""The lag up to which connections are added, as a share of the latency of the responses."""
-_LAG_DECAY = 0.8
-"""The share of the last lag that the next one is at the least."""
 
 logger = logging.getLogger("aiomsi")
 
@@ -138,9 +132,6 @@ class CallQueue:
     _connection_timer: asyncio.TimerHandle | None = attrs.field(default=None, init=False)
     _timer: asyncio.Task[None] | None = attrs.field(default=None, init=False)
     _timer_at: float = attrs.field(default=0.0, init=False)
-    # The time of the last measurement of the event loop's lag, and the lag.
-    _lag_at: float = attrs.field(default=-math.inf, init=False)
-    _lag: float = attrs.field(default=0.0, init=False)
     _seen_changes: int = attrs.field(default=0, init=False)
     # For the statistics.
     _limit_wait: float = attrs.field(default=0.0, init=False)
@@ -184,9 +175,6 @@ class CallQueue:
         if error is not None:
             raise error
         waiter = _Waiter(call, scoped, now, asyncio.get_running_loop().create_future())
-        if not self._waiters:
-            # Before, the connections were enough.
-            self.pacer.may_grow = False
         self._waiters[waiter] = None
         self._submit(waiter, lane, now)
         if not call.bulk:
@@ -215,9 +203,6 @@ class CallQueue:
         if self.closed:
             return
         now = self.clock.monotonic()
-        if now - self._lag_at >= _LAG_INTERVAL:
-            self._lag_at, loop = now, asyncio.get_running_loop()
-            loop.call_soon(self._record_lag, loop, loop.time())
         tickets, at = self.pacer.take(now)
         for ticket in tickets:
             waiter: Any = ticket.item
@@ -228,25 +213,16 @@ class CallQueue:
                 waiter.future.set_result(None)
         self._set_timer(at if self.pacer.waiting else None)
 
-    def _record_lag(self, loop: asyncio.AbstractEventLoop, began: float) -> None:
-        """Let the connections grow unless the event loop is slow.
-
-        Responses that wait for a slow loop make the latency longer, so that the pacer would add
-        connections, and the latency would grow again.
-        """
-        self._lag = max(loop.time() - began, _LAG_DECAY * self._lag)
-        self.pacer.may_grow = self._lag < _MOST_LAG * self.pacer.latency
-
     def record(self, call: Call, ticket: Ticket, response: ArmResponse) -> None:
         """Return the ticket of a request that got a response, and learn from it."""
-        now, scoped = self.clock.monotonic(), ticket.item
+        scoped = ticket.item
         if not isinstance(scoped, ScopedKind):
-            self.pacer.answered(ticket, now)
+            self.pacer.answered(ticket, self.clock.monotonic())
         elif scoped.unread > 0 and response.status == _OK:
             scoped.unread -= 1
-            self.pacer.answered(ticket, now)
+            self.pacer.count_success(ticket)
         else:
-            self._learn(call, ticket, scoped, response, now)
+            self._learn(call, ticket, scoped, response, self.clock.monotonic())
         if self.pacer.waiting:
             self.send_waiting()
 
@@ -270,7 +246,13 @@ class CallQueue:
             for meter, count in zip(ticket.lane.meters, counts, strict=True):
                 gauge = None if count is None else meter.gauges.get(count[1])
                 room = meter.open_to - meter.sent
-                if gauge is None or gauge.latest < gauge.plenty or room < _FEW:
+                if (
+                    gauge is None
+                    or gauge.latest < gauge.plenty
+                    or room < _FEW
+                    or meter.in_flight * 2 >= meter.window
+                    or meter.refusals_in_row
+                ):
                     scoped.unread = 0
         if kinds.changes != self._seen_changes:
             self._seen_changes = kinds.changes
@@ -428,10 +410,7 @@ class CallQueue:
         call, since, lane = waiter.call, waiter.since, waiter.ticket.lane
         for_connection = max(0.0, now - max(since, waiter.ticket.open_since))
         for_limit = now - since - for_connection
-        paused = 0.0
-        for key in lane.keys:
-            began, ended, _ = self._pauses.get(key, (now, now, ""))  # type: ignore[call-overload]
-            paused = max(paused, min(ended, now) - max(began, since))
+        paused = self._find_paused(lane, since, now) if self._pauses else 0.0
         paused = min(paused, for_limit)
         self._connection_wait += for_connection
         self._pause_wait += paused
@@ -445,6 +424,14 @@ class CallQueue:
         if for_limit > call.longest_limit_wait:
             call.longest_limit_wait = for_limit
             call.waited_for = self._describe_limit(waiter)
+
+    def _find_paused(self, lane: Lane, since: float, now: float) -> float:
+        """Return the seconds since `since` in which a pause has held a lane back."""
+        paused = 0.0
+        for key in lane.keys:
+            began, ended, _ = self._pauses.get(cast("Limit", key), (now, now, ""))
+            paused = max(paused, min(ended, now) - max(began, since))
+        return paused
 
     def _describe_limit(self, waiter: _Waiter) -> str:
         """Return the limit that holds, or has held, a call back."""

@@ -38,9 +38,9 @@ from aiomsi._arm.http import (
     count_connections,
     explain_failure,
     find_proxy,
+    find_timeout,
     make_cause,
     make_request_options,
-    make_timeout,
     open_http,
 )
 from aiomsi._arm.protocol.encoding import ACCEPTED, MAX_BODY, LongBodyError, decode_content
@@ -69,8 +69,10 @@ if TYPE_CHECKING:
 
 _AUXILIARY = "x-ms-authorization-auxiliary"
 """Tokens of further tenants: https://learn.microsoft.com/azure/azure-resource-manager/management/authenticate-multi-tenant"""
-_AT_ONCE = 0.05
-"""A request that begins at most this many seconds after its call uses prebuilt time-outs."""
+_AT_ONCE = 0.01
+"""The share of the budget within which a request has the time-outs of one that begins at once."""
+_TOKEN_AGE = 1.0
+"""Seconds of a wait for a turn after which the tokens are requested again."""
 _TARDINESS = 1.0
 """Seconds after the budget's end in which a call may still send a request, because a busy event
 loop woke it late."""
@@ -127,12 +129,15 @@ class Connection:
     # Each session has its own random prefix, so that only the last digits differ by call.
     _id_prefix: str = attrs.field(init=False)
     _id_numbers: Iterator[int] = attrs.field(factory=itertools.count, init=False)
+    _at_once: float = attrs.field(init=False, repr=False)
     _usual_timeout: aiohttp.ClientTimeout = attrs.field(init=False, repr=False)
     # `_waiting` holds the tasks whose wait would outlast the HTTP session, `_woken` the tasks that
     # `close` has woken.
     _waiting: set[asyncio.Task[Any] | None] = attrs.field(factory=set, init=False, repr=False)
     _woken: set[asyncio.Task[Any]] = attrs.field(factory=set, init=False, repr=False)
     _tasks: set[asyncio.Task[Any]] = attrs.field(factory=set, init=False)
+    # The number of responses of 401, each of which may have led to other tokens.
+    _renewals: int = attrs.field(default=0, init=False)
 
     @scope.default
     def _default_scope(self) -> str:
@@ -142,9 +147,13 @@ class Connection:
     def _default_id_prefix(self) -> str:
         return new_request_id()[:-12]
 
+    @_at_once.default
+    def _default_at_once(self) -> float:
+        return _AT_ONCE * self.budget
+
     @_usual_timeout.default
     def _default_usual_timeout(self) -> aiohttp.ClientTimeout:
-        return make_timeout(self.budget)
+        return find_timeout(self.budget)
 
     def prepare(self, method: str, url: str, options: Options = NO_OPTIONS) -> Call:
         """Create a call.
@@ -217,12 +226,14 @@ class Connection:
         waiting.add(task)
         try:
             tokens = [await each.get_token(self.scope) for each in self.credentials]
+            asked_at = now = self.clock.monotonic()
+            renewals = self._renewals
             while True:
                 # The turn of the request. It is returned below by `record`, or else by `lose`.
                 scoped = None if kinds is None else kinds.find(call.method, call.url)
                 lane = queue.lane if scoped is None else scoped.lane
                 if lane is not None and call.refused_ticket is None:
-                    ticket = queue.pacer.try_send(lane, self.clock.monotonic())
+                    ticket = queue.pacer.try_send(lane, now)
                 if ticket is not None:
                     ticket.item = scoped
                 else:
@@ -230,7 +241,8 @@ class Connection:
                         # The queue of a closed session wakes no call that comes later.
                         raise closed_error(ours=True)
                     ticket = await queue.take_turn(call, scoped)
-                    if not renewed:
+                    now = self.clock.monotonic()
+                    if not renewed and (self._renewals != renewals or now - asked_at > _TOKEN_AGE):
                         # A token may expire or be rejected while the request waits.
                         tokens = [await each.get_token(self.scope) for each in self.credentials]
                 http = self.http
@@ -241,10 +253,10 @@ class Connection:
                     call.headers[_AUXILIARY] = Secret(
                         ", ".join(f"Bearer {other.token}" for other in tokens[1:])
                     )
-                spent = self.clock.monotonic() - call.began - call.excused
+                spent = now - call.began - call.excused
                 limits = (
                     self._usual_timeout
-                    if spent < _AT_ONCE and not call.timed
+                    if spent < self._at_once and not call.timed
                     else self._timeout_of(call, spent)
                 )
                 headers: Mapping[str, str] = call.headers
@@ -305,12 +317,14 @@ class Connection:
                     queue.record(call, ticket, response)
                 if response.status != 401 or renewed:
                     return response
+                self._renewals += 1
                 new = await _renew_tokens(self.credentials, self.scope, tokens, response)
                 if new is None:
                     return response
                 # Behind all waiting calls, the new token might be rejected before its turn comes.
                 call.refused_ticket = ticket
                 tokens, ticket, renewed = new, None, True
+                now = self.clock.monotonic()
         except asyncio.CancelledError as error:
             cancelled = strip_frames(error)
             raise self._closing_error(call, task, sending=sending) or cancelled from None
@@ -427,7 +441,7 @@ class Connection:
             raise self.no_response_error(
                 call, f"its request could not begin within {self.budget:g} s", arrived=False
             )
-        return make_timeout(left, timed=call.timed)
+        return find_timeout(left, timed=call.timed)
 
     def _closing_error(
         self, call: Call, task: asyncio.Task[Any] | None, *, sending: bool

@@ -17,9 +17,9 @@ from urllib.parse import urlsplit
 from aiomsi._arm.http import (
     explain_failure,
     find_proxy,
+    find_timeout,
     make_cause,
     make_request_options,
-    make_timeout,
     open_http,
 )
 from aiomsi._arm.protocol.encoding import ACCEPTED, decode_content
@@ -110,7 +110,7 @@ async def _request(endpoint: str, ssl: ssl_module.SSLContext | None) -> ArmRespo
     try:
         async with asyncio.timeout(_TIMEOUT), open_http(ssl) as http:
             options = make_request_options(http, proxy, more, borrowed=False)
-            answer = await http.get(url, headers=headers, timeout=make_timeout(_TIMEOUT), **options)
+            answer = await http.get(url, headers=headers, timeout=find_timeout(_TIMEOUT), **options)
             body = decode_content("GET", answer.status, answer.headers, await answer.read())
             return ArmResponse("GET", url, answer.status, answer.headers, body)
     except Exception as error:  # noqa: BLE001 (aiohttp raises any class)

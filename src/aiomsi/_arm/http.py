@@ -5,6 +5,7 @@ Its connections, time-outs and proxy, and the meaning of its errors.
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 import ssl as ssl_module
@@ -28,6 +29,8 @@ from aiomsi._util.secret import Secret
 _CONNECT = 10.0
 _READ = 150.0
 """A resource provider may take two minutes to respond: https://github.com/Azure/azure-resource-manager-rpc/issues/35"""
+_ROUNDED_FROM = 10.0
+"""Seconds of a time-out from which on it is rounded, so that many requests share one object."""
 _SHORTEST_WAIT = 0.1
 """In seconds; 0 would mean no limit to aiohttp."""
 _FEWEST_CONNECTIONS = 128
@@ -128,20 +131,27 @@ def make_request_options(
     }
 
 
-def make_timeout(left: float, *, timed: bool = False) -> aiohttp.ClientTimeout:
+def find_timeout(left: float, *, timed: bool = False) -> aiohttp.ClientTimeout:
     """Return the time-outs of a request.
 
     Args:
-        left: seconds to wait for a connection, including the queue for one.
+        left: seconds to wait for a connection, including the queue for one. Long ones are rounded
+            up to whole seconds.
         timed: whether the caller set a time-out for the whole call, which then is the only limit
             of the wait for the response.
 
     """
-    connect = None if left == math.inf else max(left, _SHORTEST_WAIT)
+    if left > _ROUNDED_FROM:
+        left = left if left == math.inf else float(math.ceil(left))
+    return _make_timeout(max(left, _SHORTEST_WAIT), timed=timed)
+
+
+@functools.lru_cache(maxsize=1_024)
+def _make_timeout(left: float, *, timed: bool) -> aiohttp.ClientTimeout:
     # Without a `ceil_threshold` aiohttp rounds longer limits up to whole seconds.
     return aiohttp.ClientTimeout(
         total=None,
-        connect=connect,
+        connect=None if left == math.inf else left,
         sock_connect=_CONNECT,
         sock_read=None if timed else _READ,
         ceil_threshold=math.inf,

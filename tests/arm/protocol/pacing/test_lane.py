@@ -121,7 +121,7 @@ def test_lane_without_meters_waits_for_none() -> None:
 
 def test_long_and_short_lanes_take_turns() -> None:
     turns = Turns()
-    assert not turns
+    assert not turns.count
     lanes = {name: make_lane(name) for name in ("long", "a", "b", "c")}
     for name, lane in lanes.items():
         turns.add(lane, is_long=name == "long")
@@ -158,11 +158,11 @@ def test_lane_is_removed_out_of_its_turn() -> None:
 
 def test_group_takes_bulk_after_a_run_of_urgent_lanes() -> None:
     group = Group()
-    assert not group
+    assert not group.ready
     urgent, bulk = make_lane("urgent"), make_lane("bulk")
     group.urgent.add(urgent, is_long=False)
     group.bulk.add(bulk, is_long=False)
-    assert group
+    assert group.ready == 2
     order = []
     for _ in range(6):
         lane = group.pop(2)

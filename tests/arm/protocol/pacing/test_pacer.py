@@ -2,6 +2,7 @@
 
 import math
 import random
+from collections import deque
 from collections.abc import Hashable
 
 import pytest
@@ -402,40 +403,75 @@ def test_connections_may_change_at_any_time() -> None:
     assert len(pacer.take(NOW)[0]) == 3
 
 
-def answer_all(pacer: Pacer, latency: float, count: int) -> list[int]:
-    """Send calls one after the other; return the different numbers of connections."""
-    lane, sizes = pacer.find_lane(()), [pacer.connections]
-    for _ in range(count):
-        ticket = pacer.try_send(lane, NOW)
-        assert ticket is not None
-        pacer.answered(ticket, NOW + latency)
-        if sizes[-1] != pacer.connections:
-            sizes.append(pacer.connections)
-    return sizes
+class LoadedService:
+    """A pacer with more calls than connections, and a service that answers them in order.
+
+    It takes `latency` seconds for each, and answers at most `most` calls per second.
+    """
+
+    def __init__(self, latency: float, most: float = math.inf) -> None:
+        self.pacer = Pacer(ARM_RULES, connections=128, most_connections=1_024)
+        self.latency, self.gap = latency, 1.0 / most
+        self.under_way: deque[tuple[float, Ticket]] = deque()
+        self.free_at = self.now = NOW
+        self.sizes = [128]
+
+    def run(self, count: int) -> list[int]:
+        """Answer so many calls; return the different numbers of connections."""
+        lane = self.pacer.find_lane(())
+        while self.pacer.waiting < count + 2_048:
+            self.pacer.submit(lane, None, self.now)
+        for _ in range(count):
+            for ticket in self.pacer.take(self.now)[0]:
+                self.free_at = max(self.free_at + self.gap, self.now)
+                self.under_way.append((max(self.free_at, self.now + self.latency), ticket))
+            self.now, ticket = self.under_way.popleft()
+            self.pacer.answered(ticket, self.now)
+            if self.sizes[-1] != self.pacer.connections:
+                self.sizes.append(self.pacer.connections)
+        return self.sizes
 
 
 @pytest.mark.parametrize(
     ("latency", "connections"),
     [
         (0.001, [128]),
-        (0.1, [128, 192, 288, 432, 500]),
-        (0.15, [128, 192, 288, 432, 648, 750]),
-        (2.0, [128, 192, 288, 432, 648, 972, 1_024]),
+        (0.1, [128, 256, 500]),
+        (0.15, [128, 256, 512, 750]),
+        (2.0, [128, 256, 512, 1_024]),
     ],
 )
 def test_connections_follow_the_latency_in_steps(latency: float, connections: list[int]) -> None:
-    pacer = Pacer(ARM_RULES, connections=128, most_connections=1_024)
-    assert answer_all(pacer, latency + 1e-9, 3_000) == connections
+    assert LoadedService(latency + 1e-9).run(6_000) == connections
 
 
-def test_connections_do_not_grow_while_the_client_is_busy() -> None:
+def test_connections_that_bring_no_more_are_taken_back() -> None:
+    service = LoadedService(0.001, most=1_000.0)
+    assert service.run(10_000) == [128, 256, 128]
+    # After the pause, the next step shows the same.
+    assert service.run(40_000)[:5] == [128, 256, 128, 256, 128]
+
+
+def test_connections_stay_at_the_service_s_limit() -> None:
+    service = LoadedService(0.1, most=2_600.0)
+    assert service.run(8_000) == [128, 256, 500, 256]
+
+
+def test_connections_do_not_grow_while_no_call_waits() -> None:
     pacer = Pacer(ARM_RULES, connections=128, most_connections=1_024)
-    pacer.may_grow = False
-    assert answer_all(pacer, 2.0, 1_000) == [128]
-    pacer.may_grow = True
-    assert answer_all(pacer, 2.0, 1) == [128, 192]
-    pacer.may_grow = False
-    assert answer_all(pacer, 0.001, 3_000)[-1] == 128
+    lane = pacer.find_lane(())
+    for _ in range(1_000):
+        ticket = pacer.try_send(lane, NOW)
+        assert ticket is not None
+        pacer.answered(ticket, NOW + 2.0)
+    assert pacer.connections == 128
+
+
+def test_connections_shrink_when_the_latency_falls() -> None:
+    service = LoadedService(0.15 + 1e-9)
+    assert service.run(6_000)[-1] == 750
+    service.latency = 0.02
+    assert service.run(6_000)[-1] == 128
 
 
 def test_latency_is_an_average_of_recent_responses() -> None:

@@ -53,22 +53,26 @@ class Turns:
 
     A long lane takes every other turn, because the longest lane decides when all work is done. All
     other lanes share the remaining turns, so that a long lane does not hold them back.
+
+    Attributes:
+        count: the number of lanes.
+
     """
 
+    count: int = attrs.field(default=0, init=False)
     _long: deque[Lane] = attrs.field(factory=deque, init=False)
     _short: deque[Lane] = attrs.field(factory=deque, init=False)
     _long_is_next: bool = attrs.field(default=True, init=False)
 
-    def __bool__(self) -> bool:
-        return bool(self._long or self._short)
-
     def add(self, lane: Lane, *, is_long: bool) -> None:
         """Append a lane."""
+        self.count += 1
         (self._long if is_long else self._short).append(lane)
         lane.turns = self
 
     def pop(self) -> Lane:
         """Remove the lane whose turn it is, and return it."""
+        self.count -= 1
         takes_long = bool(self._long) and (self._long_is_next or not self._short)
         self._long_is_next = not takes_long
         lane = (self._long if takes_long else self._short).popleft()
@@ -77,6 +81,7 @@ class Turns:
 
     def remove(self, lane: Lane) -> None:
         """Remove a lane out of its turn."""
+        self.count -= 1
         (self._long if lane in self._long else self._short).remove(lane)
         lane.turns = None
 
@@ -104,13 +109,18 @@ class Group:
     # Urgent lanes in a row that had their turn before a bulk lane.
     _passed_bulk: int = attrs.field(default=0, init=False)
 
-    def __bool__(self) -> bool:
-        return bool(self.urgent or self.bulk)
+    @property
+    def ready(self) -> int:
+        """Return the number of ready lanes."""
+        return self.urgent.count + self.bulk.count
 
     def pop(self, most_urgent: int) -> Lane:
         """Remove the next ready lane and return it, a bulk one after `most_urgent` urgent ones."""
-        is_bulk = bool(self.bulk) and (not self.urgent or self._passed_bulk >= most_urgent)
-        self._passed_bulk = self._passed_bulk + 1 if self.bulk and not is_bulk else 0
+        if not self.bulk.count:
+            self._passed_bulk = 0
+            return self.urgent.pop()
+        is_bulk = not self.urgent.count or self._passed_bulk >= most_urgent
+        self._passed_bulk = 0 if is_bulk else self._passed_bulk + 1
         return (self.bulk if is_bulk else self.urgent).pop()
 
 
@@ -161,7 +171,9 @@ class Lane:
         """Return the seconds until all meters allow the next request; infinite if unknown."""
         longest = 0.0
         for meter in self.meters:
-            longest = max(longest, meter.wait(now))
+            # Without a call in the usual case, because each turn asks twice.
+            if meter.sent >= meter.open_to:
+                longest = max(longest, meter.wait(now))
         return longest
 
     def add(self, ticket: Ticket) -> None:

@@ -47,6 +47,7 @@ class Meter:
         refusals: 429s of this limit; those of one burst count once.
         refusals_in_row: the same since the last success.
         refused_at: the time of the first 429 of the last burst.
+        uncounted: requests that ended without a count.
         window: requests that may be under way at once; infinite after the slow start of a limit
             with counts.
         full_window: requests under way from which on the window limits no longer, if the limit has
@@ -66,6 +67,7 @@ class Meter:
     refusals: int = attrs.field(default=0, init=False)
     refusals_in_row: int = attrs.field(default=0, init=False)
     refused_at: float = attrs.field(default=_NEVER, init=False)
+    uncounted: int = attrs.field(default=0, init=False)
     window: float = attrs.field(init=False)
     full_window: int = attrs.field(init=False)
     # A success of a request after `_round` doubles the window; 429s of requests up to `_burst`
@@ -75,7 +77,6 @@ class Meter:
     # The successes at the last 429.
     _calm_from: int = attrs.field(default=0, init=False)
     _counted: int = attrs.field(default=0, init=False)
-    _uncounted: int = attrs.field(default=0, init=False)
     # ARM takes the token on arrival, which is about half of the shortest round trip after sending.
     _way: float = attrs.field(default=math.inf, init=False)
 
@@ -110,10 +111,12 @@ class Meter:
         later = self.sent - gauge.number
         if len(self.gauges) == 1:
             return later
-        return min(later, self.in_flight + self._uncounted - gauge.uncounted)
+        return min(later, self.in_flight + self.uncounted - gauge.uncounted)
 
     def blocked_until(self, now: float) -> float | None:
         """Return the end of a pause, or of a window without tokens; None for neither."""
+        if self.sent < self.open_to:
+            return None
         ends = [self.paused_until] if now < self.paused_until else []
         for gauge in self.gauges.values():
             resets_at = gauge.resets_at
@@ -171,7 +174,7 @@ class Meter:
         if now - sent_at < 2.0 * self._way:
             self._way = 0.5 * max(0.0, now - sent_at)
         if count is None:
-            self._uncounted += 1
+            self.uncounted += 1
             return
         self._counted += 1
         at = sent_at + self._way
@@ -186,7 +189,7 @@ class Meter:
             # The bucket is as good as full, which is the usual case, and the gauge learns nothing.
             # All of it stands here, because a warm call may start only few functions.
             gauge.level = gauge.latest = count
-            gauge.at, gauge.number, gauge.uncounted = at, number, self._uncounted
+            gauge.at, gauge.number, gauge.uncounted = at, number, self.uncounted
             gauge.rivals_from = gauge.refill_from = (count, number, at)
             room = (count - self.rules.reserve) / (self.rules.caution * gauge.rivals)
             may_follow = min(number + room, self.sent - self.in_flight + self.window)
@@ -194,13 +197,13 @@ class Meter:
             return
         if gauge is None:
             gauge = self.gauges[region] = Gauge(self.rules, count, at, number)
-            gauge.uncounted = self._uncounted
+            gauge.uncounted = self.uncounted
             self.learned = None
             self._share(region)
         else:
             self._share(region)
             if number > gauge.number:
-                gauge.uncounted = self._uncounted
+                gauge.uncounted = self.uncounted
             gauge.record(count, at, number)
         if resets_in is not None:
             gauge.resets_at = now + resets_in
@@ -253,7 +256,7 @@ class Meter:
     def lose(self, now: float) -> None:
         """Record that a request gets no response. The service may have counted it."""
         self.in_flight -= 1
-        self._uncounted += 1
+        self.uncounted += 1
         self.heard_at = now
 
     def _widen(self) -> None:

@@ -22,6 +22,7 @@ from typing import TypeAlias
 
 import attrs
 
+from aiomsi._arm.protocol.pacing.connection_growth import ConnectionGrowth
 from aiomsi._arm.protocol.pacing.fixed_rate import FixedRate
 from aiomsi._arm.protocol.pacing.lane import Group, Lane, Ticket
 from aiomsi._arm.protocol.pacing.meter import Meter
@@ -43,10 +44,8 @@ class Pacer:
     Attributes:
         rules: the numbers to decide by.
         connections: requests that may be under way at once. It may be changed at any time.
-        most_connections: the number up to which the pacer raises `connections` by Little's law;
-            None to leave it alone.
-        may_grow: whether `connections` may be raised. It may not while the client itself is the
-            bottleneck: its latency then grows with the connections.
+        most_connections: the number up to which `ConnectionGrowth` raises `connections`; None to
+            leave it alone.
         rates: requests per second that the user allows, by the name that `find_lane` is given.
         make_meter: creates the meter for a key; None for meters of ARM's limits.
         in_flight: requests that are under way.
@@ -59,14 +58,13 @@ class Pacer:
     rules: PacingRules
     connections: int = attrs.field(kw_only=True)
     most_connections: int | None = attrs.field(default=None, kw_only=True)
-    may_grow: bool = attrs.field(default=True, init=False)
     rates: Mapping[str, float] = attrs.field(factory=dict, kw_only=True)
     make_meter: Callable[[Hashable], Meter] | None = attrs.field(default=None, kw_only=True)
     in_flight: int = attrs.field(default=0, init=False)
     waiting: int = attrs.field(default=0, init=False)
     latency: float = attrs.field(default=0.0, init=False)
     lanes: dict[tuple[str, tuple[Hashable, ...]], Lane] = attrs.field(factory=dict, init=False)
-    _least_connections: int = attrs.field(init=False)
+    _growth: ConnectionGrowth = attrs.field(init=False)
     _meters: dict[Hashable, Meter] = attrs.field(factory=dict, init=False)
     _lanes_of: dict[Meter, list[Lane]] = attrs.field(factory=dict, init=False)
     _groups: dict[str, Group] = attrs.field(init=False)
@@ -78,12 +76,10 @@ class Pacer:
     _naps: int = attrs.field(default=0, init=False)
     _tickets: int = attrs.field(default=0, init=False)
     _good_responses: int = attrs.field(default=0, init=False)
-    # The number of good responses from which on the connections may grow again.
-    _grows_at: int = attrs.field(init=False)
     _sweep_at: float = attrs.field(default=-math.inf, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._least_connections = self._grows_at = self.connections
+        self._growth = ConnectionGrowth(self.rules, self.connections, self.most_connections)
         self._groups = {"": Group()}
         for name, rate in self.rates.items():
             self._groups[name] = Group(FixedRate(rate))
@@ -283,24 +279,32 @@ class Pacer:
             self._good_responses += 1
             weight = max(self.rules.latency_weight, 1.0 / self._good_responses)
             self.latency += weight * (now - sent_at - self.latency)
-            if self.most_connections is not None:
-                needed = int(self.rules.throughput * self.latency)
-                allowed = max(min(needed, self.most_connections), self._least_connections)
-                if allowed < self.connections:
-                    self.connections = allowed
-                elif (
-                    allowed > self.connections
-                    and self.may_grow
-                    and self._good_responses >= self._grows_at
-                ):
-                    # Step by step, because opening connections makes the first responses late.
-                    step = int(self.connections * self.rules.connection_growth)
-                    self.connections = min(allowed, step)
-                    self._grows_at = self._good_responses + self.connections
+            if self._good_responses >= self._growth.next_at:
+                self.connections = self._growth.decide(
+                    now,
+                    self._good_responses,
+                    self.latency,
+                    self.connections,
+                    is_full=self.waiting > 0 and self.in_flight + 1 >= self.connections,
+                )
         if self.waiting:
             self._look_again(lane, now)
         if now >= self._sweep_at:
             self._sweep(now)
+
+    def count_success(self, ticket: Ticket) -> None:
+        """Record a success, but learn nothing from it.
+
+        It takes a third of the time of `answered`, and is meant for some of the responses while no
+        limit is near.
+        """
+        ticket.in_flight = False
+        self.in_flight -= 1
+        self._good_responses += 1
+        for meter in ticket.lane.meters:
+            meter.in_flight -= 1
+            meter.succeeded += 1
+            meter.uncounted += 1
 
     def refused_by(
         self,
@@ -407,7 +411,7 @@ class Pacer:
         for _ in range(len(self._rotation)):
             group = self._rotation[0]
             self._rotation.rotate(-1)
-            if not group:
+            if not group.ready:
                 continue
             if group.rate is not None and group.rate.wait(now) > 0.0:
                 group.open_since = math.inf
@@ -419,11 +423,13 @@ class Pacer:
         return None
 
     def _find_next_time(self, now: float) -> float | None:
+        if not self.rates:
+            return self._asleep[0][0] if self._asleep else None
         # A rate that allows a call at once waits for a connection, which no timer frees.
         times = [
             now + wait
             for group in self._rotation
-            if group.rate is not None and group and (wait := group.rate.wait(now)) > 0.0
+            if group.rate is not None and group.ready and (wait := group.rate.wait(now)) > 0.0
         ]
         if self._asleep:
             times.append(self._asleep[0][0])

@@ -67,8 +67,10 @@ class PacingRules:
         forget_at_last: seconds without a request after which any limit is forgotten.
         throughput: requests per second that the number of connections is chosen for; one process
             sends hardly more.
-        connection_growth: factor by which the number of connections grows at the most, each time
-            that as many responses have come.
+        connection_growth: factor by which the number of connections grows at the most in a step.
+        growth_pays: share of the connections of a step by which the responses per second must grow
+            at the least, else the step is taken back.
+        growth_pause: seconds until the next step after one that was taken back.
         latency_weight: the weight of a new latency in the average that this choice needs.
 
     """
@@ -109,7 +111,9 @@ class PacingRules:
     forget_after: float = 120.0
     forget_at_last: float = 3600.0
     throughput: float = 5_000.0
-    connection_growth: float = 1.5
+    connection_growth: float = 2.0
+    growth_pays: float = 0.25
+    growth_pause: float = 30.0
     latency_weight: float = 0.01
 
 

@@ -1,0 +1,90 @@
+"""`ConnectionGrowth`: the number of connections of a session, as long as more of them pay.
+
+By Little's law, the requests under way are the requests per second times the seconds that each
+takes, so that a service with a high latency needs many connections. But a busy client or service
+also makes the responses late, and more connections would make them later still. So the number grows
+step by step, and a step that brings hardly more responses per second is taken back.
+"""
+
+import math
+
+import attrs
+
+from aiomsi._arm.protocol.pacing.rules import PacingRules
+
+
+@attrs.define(eq=False, repr=False)
+class ConnectionGrowth:
+    """The steps in which the number of connections grows.
+
+    Attributes:
+        rules: the numbers to decide by.
+        least: the number of connections that is always allowed.
+        most: the number up to which it grows; None if it is fixed.
+        next_at: the number of good responses at which to call `decide`; infinite if it is fixed.
+
+    """
+
+    rules: PacingRules
+    least: int
+    most: int | None
+    next_at: float = attrs.field(init=False)
+    # The start of the period that is measured: the responses until then, and the time.
+    _responses: int = attrs.field(default=0, init=False)
+    _began: float | None = attrs.field(default=None, init=False)
+    # The connections and responses per second before the last step, until it has been judged.
+    _before: tuple[int, float] | None = attrs.field(default=None, init=False)
+    # Opening connections makes the first responses of a step late, so they are not measured.
+    _settles: bool = attrs.field(default=False, init=False)
+    _paused_until: float = attrs.field(default=-math.inf, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.next_at = math.inf if self.most is None else self.least
+
+    def decide(
+        self, now: float, responses: int, latency: float, connections: int, *, is_full: bool
+    ) -> int:
+        """Return the number of connections from now on.
+
+        Args:
+            now: the time.
+            responses: the number of good responses so far.
+            latency: the average seconds of a response.
+            connections: the current number.
+            is_full: whether calls wait for a connection.
+
+        """
+        rate = self._measure(now, responses, latency, connections)
+        chosen = self._choose(now, rate, latency, connections, is_full=is_full)
+        self._responses, self._began = responses, now
+        self.next_at = responses + chosen
+        return chosen
+
+    def _measure(self, now: float, responses: int, latency: float, connections: int) -> float:
+        """Return the responses per second of the period that ends now."""
+        if self._began is None or now <= self._began:
+            return connections / latency if latency > 0.0 else math.inf
+        return (responses - self._responses) / (now - self._began)
+
+    def _choose(
+        self, now: float, rate: float, latency: float, connections: int, *, is_full: bool
+    ) -> int:
+        rules, before, settles = self.rules, self._before, self._settles
+        self._settles = False
+        by_law = int(rules.throughput * latency)
+        needed = max(self.least, by_law if self.most is None else min(by_law, self.most))
+        if needed < connections:
+            self._before = None
+            return needed
+        if settles or not is_full:
+            return connections
+        self._before = None
+        if before is not None:
+            fewer, former = before
+            if rate < former * (1.0 + rules.growth_pays * (connections / fewer - 1.0)):
+                self._paused_until = now + rules.growth_pause
+                return fewer
+        if needed == connections or now < self._paused_until:
+            return connections
+        self._before, self._settles = (connections, rate), True
+        return min(needed, int(connections * rules.connection_growth))
