@@ -35,8 +35,8 @@ from aiomsi._errors import (
     UsageError,
     WrongTenantError,
 )
+from aiomsi._tokens.access_token import AccessToken, AccessTokenInfo
 from aiomsi._tokens.policy import RefreshPolicy
-from aiomsi._tokens.token import AccessToken
 from aiomsi._util import lazy as _late
 
 if TYPE_CHECKING:
@@ -84,6 +84,7 @@ __all__ = [
     "PUBLIC",
     "US_GOVERNMENT",
     "AccessToken",
+    "AccessTokenInfo",
     "AdditionalInfo",
     "AiomsiError",
     "ApiVersionError",

@@ -15,7 +15,7 @@ from aiomsi._cli.output import print_json, to_line
 from aiomsi._clouds import PUBLIC
 from aiomsi._hosts.detect import make_host
 from aiomsi._hosts.identity import Identity
-from aiomsi._tokens.token import AccessToken
+from aiomsi._tokens.access_token import AccessToken
 from aiomsi._tokens.token_identity import read_claims
 
 _CLAIMS = {

@@ -310,6 +310,7 @@ class TokenFetch:
             "attempts": number,
             "elapsed": elapsed,
             "request_id": failed.request_id,
+            "no_identity": problem.no_identity,
         }
         return Failure(
             error,

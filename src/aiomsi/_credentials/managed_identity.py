@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from functools import partial
+from sys import modules
 from typing import TYPE_CHECKING, Any, NoReturn
 from weakref import WeakSet
 
+from aiomsi._azure_core import CREDENTIALS
 from aiomsi._clock import SYSTEM_CLOCK, Clock
 from aiomsi._clouds import resource_of
 from aiomsi._credentials.base import SlotCredential, refuse_claims
@@ -14,11 +16,11 @@ from aiomsi._credentials.fetch import TokenFetch
 from aiomsi._errors import ConfigurationError
 from aiomsi._hosts.detect import make_host
 from aiomsi._hosts.identity import Identity
+from aiomsi._tokens.access_token import AccessToken
 from aiomsi._tokens.flight import Fetch
 from aiomsi._tokens.policy import DEFAULT_POLICY, RefreshPolicy
 from aiomsi._tokens.slot import Slot
 from aiomsi._tokens.slot_table import SlotTable, get_shared_backoff, get_shared_slots
-from aiomsi._tokens.token import AccessToken
 from aiomsi._util.lazy import late_import
 
 if TYPE_CHECKING:
@@ -114,11 +116,11 @@ class ManagedIdentityCredential(SlotCredential):
             held = self._hold(scopes)
         slot, fetch = held
         token = slot.token
-        if token is not None and not claims and token.is_fresh(self._wall(), self._monotonic()):
-            return token
-        if claims and not isinstance(claims, str):
-            refuse_claims(claims)
-        return await slot.get(self, fetch, claims or None)
+        if token is None or claims or not token.is_fresh(self._wall(), self._monotonic()):
+            if claims and not isinstance(claims, str):
+                refuse_claims(claims)
+            token = await slot.get(self, fetch, claims or None)
+        return token.to_azure_core() if CREDENTIALS in modules else token
 
     def __reduce__(self) -> tuple[Any, ...]:
         arguments: dict[str, Any] = {"share": self._share, "policy": self._policy}

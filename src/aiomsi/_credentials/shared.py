@@ -6,22 +6,24 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
+from sys import modules
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary, ref
 
 import attrs
 
+from aiomsi._azure_core import CREDENTIALS
 from aiomsi._clock import SYSTEM_CLOCK, Clock
 from aiomsi._clouds import same_audience
 from aiomsi._credentials.base import SlotCredential, refuse_claims
 from aiomsi._credentials.wrapped import Wrapped, WrappedFetch, WrappedInstance, wrap
 from aiomsi._errors import ConfigurationError
+from aiomsi._tokens.access_token import AccessToken, AccessTokenInfo
 from aiomsi._tokens.flight import Fetch
 from aiomsi._tokens.host_backoff import HostBackoff
 from aiomsi._tokens.policy import DEFAULT_POLICY, RefreshPolicy
 from aiomsi._tokens.slot import Slot
 from aiomsi._tokens.slot_table import SlotTable
-from aiomsi._tokens.token import AccessToken
 
 if TYPE_CHECKING:
     from aiomsi._tokens.token_identity import TokenIdentity
@@ -133,20 +135,20 @@ class SharedCredential(SlotCredential):
             _refuse_scopes(scopes)
         slot, fetch = self._hold(key) if held is None else held
         token = slot.token
-        if token is not None and not claims and token.is_fresh(self._wall(), self._monotonic()):
-            return token
-        if claims and not isinstance(claims, str):
-            refuse_claims(claims)
-        return await slot.get(self, fetch, claims or None)
+        if token is None or claims or not token.is_fresh(self._wall(), self._monotonic()):
+            if claims and not isinstance(claims, str):
+                refuse_claims(claims)
+            token = await slot.get(self, fetch, claims or None)
+        return token.to_azure_core() if CREDENTIALS in modules else token
 
-    def reject(self, token: str | AccessToken) -> bool:
+    def reject(self, token: str | AccessToken | AccessTokenInfo) -> bool:
         """Drop a token that a service did not accept, as in the base class.
 
         If the inner credential has a `reject` method, it is called, too.
         """
         is_news = super().reject(token)
         if is_news:
-            self._shared.inner.reject(str(token.token if isinstance(token, AccessToken) else token))
+            self._shared.inner.reject(str(token if isinstance(token, str) else token.token))
         return is_news
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import attrs
 
+from aiomsi._azure_core import get_public_class, is_no_identity
 from aiomsi._clock import Clock
 from aiomsi._credentials.awaitable import (
     Returns,
@@ -329,9 +330,9 @@ class WrappedFetch:
         kind, cls = (
             ("refused", TokenRefusedError) if refused else ("unavailable", TokenUnavailableError)
         )
-        message = without_secrets(text)
+        message, own = without_secrets(text), get_public_class(type(error))
         return Failure(
-            type(error) if isinstance(error, CredentialError) and type(error) in _KEPT else cls,
+            own if own in _KEPT else cls,
             "throttled" if status == 429 else kind,
             f"{self.inner.name} returned no token for {' '.join(self.scopes)}: {message}".rstrip(
                 "."
@@ -342,6 +343,7 @@ class WrappedFetch:
                 "code": _get_code(error),
                 "message": message,
                 "attempts": 1,
+                "no_identity": is_no_identity(error),
             },
             permanent=refused,
             retry_after=_get_retry_after(error, headers, self.clock.wall()),

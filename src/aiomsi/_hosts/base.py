@@ -68,6 +68,7 @@ class TokenError:
         code: the body's error code, or None.
         passing: whether a repeated request may succeed.
         help: the remedy, or an empty string.
+        no_identity: whether the host has no such identity, or is not on Azure.
 
     """
 
@@ -75,6 +76,7 @@ class TokenError:
     code: str | None = None
     passing: bool = False
     help: str = ""
+    no_identity: bool = attrs.field(default=False, kw_only=True)
 
 
 class Host(Protocol):

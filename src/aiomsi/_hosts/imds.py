@@ -123,7 +123,9 @@ class Imds:
             return read_token_response(document, response)
         code, text = read_error(document, response.body)
         passing = response.status in _PASSING or response.status >= 500
-        return TokenError(text, code, passing, "" if passing else self._help(code, text))
+        if passing:
+            return TokenError(text, code, passing)
+        return TokenError(text, code, help=self._help(code, text), no_identity=_is_absent(text))
 
     def make_impostor_error(self, other: str) -> TokenError:
         """Return the error for a response of another server, which `other` describes."""
@@ -135,6 +137,7 @@ class Imds:
         return TokenError(
             f"a server other than Azure's IMDS responded: {other}",
             help=f"{where}{self.surroundings}",
+            no_identity=True,
         )
 
     def _of_wanted_client(
@@ -148,10 +151,14 @@ class Imds:
         return result
 
     def _help(self, code: str | None, text: str) -> str:
-        if "identity not found" in text.lower():
+        if _is_absent(text):
             return _ASSIGN
         if "multiple user assigned identities" in text.lower():
             return _NAME_ONE
         if code == "invalid_resource" or "AADSTS500011" in text or "AADSTS50001" in text:
             return _RESOURCE
         return ""
+
+
+def _is_absent(text: str) -> bool:
+    return "identity not found" in text.lower()
