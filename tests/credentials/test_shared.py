@@ -378,7 +378,9 @@ async def test_closing_one_session_does_not_disturb_the_other() -> None:
     assert inner.go_on is not None
     inner.go_on.set()
     results = await asyncio.gather(*calls, return_exceptions=True)
-    assert [type(result) for result in results] == [CredentialClosedError, AccessToken]
+    closed, token = results
+    assert type(closed) is CredentialClosedError
+    assert isinstance(token, AccessToken)
     assert not inner.closed
 
 

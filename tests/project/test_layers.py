@@ -32,6 +32,8 @@ PURE = (
     "_arm.protocol",
     "_hosts",
     "_tokens.token",
+    "_tokens.access_token",
+    "_tokens.azure_token",
     "_tokens.policy",
     "_tokens.state",
     "_tokens.failure",

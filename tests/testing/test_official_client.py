@@ -25,9 +25,12 @@ from azure.mgmt.core.policies import _base_async
 from azure.mgmt.resource.resources.aio import ResourceManagementClient
 
 # The client's transport may be garbage collected before its connections are closed.
-pytestmark = pytest.mark.filterwarnings(
-    "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
-)
+pytestmark = [
+    pytest.mark.usefixtures("azure_core"),
+    pytest.mark.filterwarnings(
+        "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
+    ),
+]
 
 GROUP = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/DevTest"
 VAULT = f"{GROUP}/providers/Microsoft.KeyVault/vaults/kv"

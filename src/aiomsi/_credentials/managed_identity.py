@@ -120,7 +120,10 @@ class ManagedIdentityCredential(SlotCredential):
             if claims and not isinstance(claims, str):
                 refuse_claims(claims)
             token = await slot.get(self, fetch, claims or None)
-        return token.to_azure_core() if CREDENTIALS in modules else token
+        module, azure_token = token.azure
+        if module is not modules.get(CREDENTIALS):
+            return token.to_azure_core()
+        return azure_token or token
 
     def __reduce__(self) -> tuple[Any, ...]:
         arguments: dict[str, Any] = {"share": self._share, "policy": self._policy}

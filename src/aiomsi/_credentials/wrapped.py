@@ -35,6 +35,7 @@ from aiomsi._credentials.invoke import (
     is_credential,
     make_synchronous_error,
     refuse_synchronous,
+    select_options,
 )
 from aiomsi._errors import (
     AiomsiError,
@@ -214,7 +215,8 @@ class WrappedFunction:
         """Call the function, and, if it returns a credential, call that."""
         certain = bool(self._proven) or classify(self.function) is Returns.AWAITABLE
         result, is_value = await call_and_await(
-            partial(self.function, *scopes, **options), certain=certain
+            partial(self.function, *scopes, **select_options(self.function, options)),
+            certain=certain,
         )
         if is_credential(result):
             return await _get_token_once(result, self.name, scopes, options)
@@ -264,7 +266,7 @@ class WrappedFetch:
     Attributes:
         inner: the wrapped credential.
         scopes: the scopes, as the first caller wrote them.
-        options: ``tenant_id`` and ``enable_cae``, if the callers passed them.
+        options: the options that the callers passed, except for claims.
         policy: the source of the deadline.
         clock: the source of the time.
         backoff: the back-off that fetches of these scopes share.

@@ -6,7 +6,6 @@ from typing import Any, NoReturn, Self
 import attrs
 
 from aiomsi._tokens.access_token import AccessToken, AccessTokenInfo
-from aiomsi._tokens.token import Token
 from aiomsi._util.secret import Secret
 
 
@@ -41,7 +40,7 @@ class _AzureAccessTokenInfo(_Frozen, AccessTokenInfo):  # type: ignore[misc]  # 
     """The methods of the subclass of azure-core's `AccessTokenInfo`."""
 
 
-def make_access_token(token: Token, base: Any, info_base: Any) -> AccessToken:
+def make_access_token(token: AccessToken, base: Any, info_base: Any) -> AccessToken:
     """Return a token as an instance of azure-core's class.
 
     Args:
@@ -66,7 +65,7 @@ def make_access_token(token: Token, base: Any, info_base: Any) -> AccessToken:
     return made
 
 
-def _make_info(token: Token, base: Any, more: dict[str, Any]) -> Any:
+def _make_info(token: AccessToken, base: Any, more: dict[str, Any]) -> Any:
     # The constructor may set further attributes in later versions of azure-core.
     plain = base(
         token.token, token.expires_on, token_type=token.token_type, refresh_on=token.refresh_on

@@ -2,6 +2,7 @@
 
 import enum
 import sys
+from types import ModuleType
 
 import attrs
 
@@ -81,23 +82,28 @@ class Token(AccessToken, AccessTokenInfo):
     # because the seconds left can be read from both clocks.
     _refresh_left: float = attrs.field(repr=False, kw_only=True)
     _client_id: str | None = attrs.field(repr=False, kw_only=True, default=None)
-    # The same token as an instance of azure-core's class, once a caller needed that.
-    _azure: AccessToken | None = attrs.field(repr=False, init=False, default=None)
+    # The module `azure.core.credentials`, and this token as an instance of its class. The module is
+    # None until a caller needs that.
+    azure: tuple[ModuleType | None, AccessToken | None] = attrs.field(
+        repr=False, init=False, default=(None, None)
+    )
 
     def to_azure_core(self) -> AccessToken:
-        """Return the token as an instance of azure-core's class, if that is imported."""
+        """Return the token as an instance of azure-core's class, or itself without that class.
+
+        Later callers read `azure`, and need not call this unless the module is another one.
+        """
         module = sys.modules.get(CREDENTIALS)
         base = getattr(module, "AccessToken", None)
         if base is None:
+            # The module is removed, or another thread is importing it.
             return self
-        azure = self._azure
-        if azure is None or not isinstance(azure, base):
-            with late_import:
-                from aiomsi._tokens.azure_token import make_access_token
+        with late_import:
+            from aiomsi._tokens.azure_token import make_access_token
 
-            azure = make_access_token(self, base, getattr(module, "AccessTokenInfo", None))
-            object.__setattr__(self, "_azure", azure)
-        return azure
+        made = make_access_token(self, base, getattr(module, "AccessTokenInfo", None))
+        object.__setattr__(self, "azure", (module, made))
+        return made
 
     def left(self, now: Now) -> float:
         """Return the seconds left, by the clock that shows fewer."""
