@@ -13,15 +13,15 @@ SCOPES = ["https://management.azure.com/.default"]
 GROUP = f"/subscriptions/{DEFAULT_SUBSCRIPTION_ID}/resourceGroups/DevTest"
 
 CLIENTS = [
-    ("resource.resources", "ResourceManagementClient", "2021-04-01", "resource_groups", "list"),
-    ("compute", "ComputeManagementClient", "2024-07-01", "virtual_machines", "list_all"),
-    ("network", "NetworkManagementClient", "2024-05-01", "virtual_networks", "list_all"),
-    ("storage", "StorageManagementClient", "2023-01-01", "storage_accounts", "list"),
+    ("resource.resources", "ResourceManagementClient", "resource_groups", "list"),
+    ("compute", "ComputeManagementClient", "virtual_machines", "list_all"),
+    ("network", "NetworkManagementClient", "virtual_networks", "list_all"),
+    ("storage", "StorageManagementClient", "storage_accounts", "list"),
 ]
 
 
 def make_client(
-    module: str, name: str, version: str, credential: object, azure: EmbeddedAzure, ca_file: str
+    module: str, name: str, credential: object, azure: EmbeddedAzure, ca_file: str
 ) -> Any:
     package: Any = pytest.importorskip(f"azure.mgmt.{module}.aio")
     return getattr(package, name)(
@@ -30,15 +30,13 @@ def make_client(
         base_url=azure.arm.url,
         credential_scopes=SCOPES,
         connection_verify=ca_file,
-        api_version=version,
     )
 
 
-@pytest.mark.parametrize(("module", "name", "version", "group", "method"), CLIENTS)
+@pytest.mark.parametrize(("module", "name", "group", "method"), CLIENTS)
 def test_client_lists_with_the_credential(
     module: str,
     name: str,
-    version: str,
     group: str,
     method: str,
     azure: EmbeddedAzure,
@@ -47,7 +45,7 @@ def test_client_lists_with_the_credential(
     async def main() -> list[str]:
         async with (
             ManagedIdentityCredential() as credential,
-            make_client(module, name, version, credential, azure, ca_file) as client,
+            make_client(module, name, credential, azure, ca_file) as client,
         ):
             return [each.name async for each in getattr(getattr(client, group), method)()]
 
@@ -56,12 +54,12 @@ def test_client_lists_with_the_credential(
 
 
 def test_client_creates_and_reads_a_group(azure: EmbeddedAzure, ca_file: str) -> None:
-    azure.grant(azure.imds.identities[0].object_id, role="Contributor")
+    azure.arm.grant(azure.imds.identities[0].object_id, role="Contributor")
 
     async def main() -> tuple[str, str]:
         async with (
             ManagedIdentityCredential() as credential,
-            make_client(*CLIENTS[0][:3], credential, azure, ca_file) as client,
+            make_client(*CLIENTS[0][:2], credential, azure, ca_file) as client,
         ):
             await client.resource_groups.create_or_update("Fresh", {"location": "westus"})
             found = await client.resource_groups.get("Fresh")
@@ -77,7 +75,7 @@ def test_rejected_token_is_replaced_after_a_401(azure: EmbeddedAzure, ca_file: s
     async def main() -> list[str]:
         async with (
             ManagedIdentityCredential() as credential,
-            make_client(*CLIENTS[0][:3], credential, azure, ca_file) as client,
+            make_client(*CLIENTS[0][:2], credential, azure, ca_file) as client,
         ):
             token = await credential.get_token(*SCOPES)
             azure.imds.revoke_tokens()
