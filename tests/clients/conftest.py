@@ -3,12 +3,12 @@
 import gc
 import logging
 import os
-import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from clients.azurite import Azurite, start_azurite
+from azurite import Azurite, start_azurite
+from https_server import Certificate
 
 from aiomsi.testing import EmbeddedAzure
 
@@ -42,7 +42,7 @@ def _nothing_left_open(
 
 @pytest.fixture
 def azure(monkeypatch: pytest.MonkeyPatch) -> Iterator[EmbeddedAzure]:
-    """An embedded Azure with TLS, whose IMDS this process's credentials use."""
+    """Run an embedded Azure with TLS, whose IMDS this process's credentials use."""
     with EmbeddedAzure(tls=True, resources=RESOURCES) as azure:
         monkeypatch.setenv("AZURE_POD_IDENTITY_AUTHORITY_HOST", azure.imds.url)
         yield azure
@@ -50,33 +50,10 @@ def azure(monkeypatch: pytest.MonkeyPatch) -> Iterator[EmbeddedAzure]:
 
 @pytest.fixture
 def ca_file(azure: EmbeddedAzure, tmp_path: Path) -> str:
-    """The authority of the embedded ARM, as a file."""
+    """Write the authority of the embedded ARM to a file."""
     path = tmp_path / "arm-ca.pem"
     path.write_bytes(azure.ca_pem)
     return str(path)
-
-
-class Certificate:
-    """A certificate for loopback, and the authority that signed it, as files."""
-
-    def __init__(self, folder: Path) -> None:
-        trustme = pytest.importorskip("trustme")
-        authority = trustme.CA()
-        issued = authority.issue_cert("127.0.0.1", "localhost")
-        self.ca, self.chain, self.key = (
-            folder / name for name in ("ca.pem", "chain.pem", "key.pem")
-        )
-        authority.cert_pem.write_to_path(str(self.ca))
-        self.chain.write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
-        issued.private_key_pem.write_to_path(str(self.key))
-
-    def server_context(self) -> ssl.SSLContext:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(self.chain, self.key)
-        return context
-
-    def client_context(self) -> ssl.SSLContext:
-        return ssl.create_default_context(cafile=str(self.ca))
 
 
 @pytest.fixture(scope="session")
@@ -86,7 +63,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
 
 @pytest.fixture(scope="session")
 def node_modules() -> Path:
-    """The packages from npm; without them, tests that need them are skipped."""
+    """Return the folder of the packages from npm, without which a test is skipped."""
     if not NODE_MODULES:
         pytest.skip("AIOMSI_CLIENTS_NODE names no folder with azurite and pyright from npm")
     return Path(NODE_MODULES)
@@ -96,7 +73,7 @@ def node_modules() -> Path:
 def azurite(
     node_modules: Path, certificate: Certificate, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Azurite]:
-    """Microsoft's storage emulator, with TLS and tokens."""
+    """Run Microsoft's storage emulator, with TLS and tokens."""
     folder = tmp_path_factory.mktemp("azurite")
     with start_azurite(node_modules, folder, certificate.chain, certificate.key) as running:
         yield running

@@ -5,8 +5,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from clients.conftest import Certificate
-from clients.https import serve
+from https_server import Certificate, serve
 
 from aiomsi import ManagedIdentityCredential
 from aiomsi.testing import EmbeddedAzure
@@ -31,7 +30,7 @@ COMPLETION = {
 
 @pytest.mark.filterwarnings("ignore:GetQueryParameters:DeprecationWarning")  # kiota's own
 def test_graph_client_sends_the_token(azure: EmbeddedAzure, certificate: Certificate) -> None:
-    """kiota sends no token, without an error, unless it is an instance of azure-core's class."""
+    """Without a token of azure-core's class, kiota sends none, and raises no error."""
     pytest.importorskip("msgraph")
     import httpx
     from kiota_authentication_azure.azure_identity_authentication_provider import (
@@ -42,7 +41,7 @@ def test_graph_client_sends_the_token(azure: EmbeddedAzure, certificate: Certifi
 
     seen: list[str] = []
 
-    async def handle(request: web.Request) -> web.Response:
+    async def handle(request: web.BaseRequest) -> web.Response:
         seen.append(request.headers.get("Authorization", ""))
         return web.json_response({"id": "1", "displayName": "Somebody"})
 
@@ -75,7 +74,7 @@ def test_openai_client_sends_the_token_of_its_provider(
     identity: Any = pytest.importorskip("azure.identity.aio")
     seen: list[str] = []
 
-    async def handle(request: web.Request) -> web.Response:
+    async def handle(request: web.BaseRequest) -> web.Response:
         seen.append(request.headers.get("Authorization", ""))
         return web.json_response(COMPLETION)
 

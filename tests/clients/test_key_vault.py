@@ -5,8 +5,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from clients.conftest import Certificate
-from clients.https import serve
+from https_server import Certificate, serve
 
 from aiomsi import ManagedIdentityCredential
 from aiomsi.testing import EmbeddedAzure
@@ -24,7 +23,7 @@ def test_secret_is_read_after_the_vaults_challenge(
     jwt = pytest.importorskip("jwt")
     statuses, audiences = list[int](), list[str]()
 
-    async def handle(request: web.Request) -> web.Response:
+    async def handle(request: web.BaseRequest) -> web.Response:
         header = request.headers.get("Authorization")
         statuses.append(401 if header is None else 200)
         if header is None:

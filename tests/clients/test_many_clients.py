@@ -5,8 +5,8 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
-from clients.azurite import Azurite
-from clients.conftest import Certificate
+from azurite import Azurite
+from https_server import Certificate
 
 from aiomsi import ManagedIdentityCredential
 from aiomsi.testing import DEFAULT_SUBSCRIPTION_ID, EmbeddedAzure

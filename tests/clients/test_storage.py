@@ -8,8 +8,8 @@ import sys
 from typing import Any
 
 import pytest
-from clients.azurite import ACCOUNT, Azurite
-from clients.conftest import Certificate
+from azurite import ACCOUNT, Azurite
+from https_server import Certificate
 
 from aiomsi import ManagedIdentityCredential
 from aiomsi.testing import EmbeddedAzure

@@ -210,7 +210,9 @@ async def test_get_token_info_gives_the_same_token_and_takes_claims(
     embedded_azure: EmbeddedAzure,
 ) -> None:
     credential = ManagedIdentityCredential()
-    token = await credential.get_token(SCOPE, tenant_id="any", enable_cae=True, unknown="option")
+    token: object = await credential.get_token(
+        SCOPE, tenant_id="any", enable_cae=True, unknown="option"
+    )
     assert await credential.get_token_info(SCOPE) is token
     assert await credential.get_token_info(SCOPE, options={"enable_cae": True}) is token
     assert await credential.get_token_info(SCOPE, options={"claims": "{}"}) is not token
