@@ -102,7 +102,13 @@ class TokenFetch:
     """The fetches of one resource's tokens from one host.
 
     It is bound to no event loop, because each fetch opens a separate HTTP session.
+
+    Attributes:
+        wanted: the object of the requests, for the texts of errors.
+
     """
+
+    wanted = ""
 
     def __init__(
         self,
@@ -116,6 +122,7 @@ class TokenFetch:
         backoff: HostBackoff | None = None,
     ) -> None:
         self.host, self.resource = host, resource
+        self.wanted = self.wanted or f"token for {resource}"
         self.policy, self.clock, self.uniform = policy, clock, uniform
         self.gate = gate
         self.backoff = HostBackoff() if backoff is None else backoff
@@ -298,7 +305,7 @@ class TokenFetch:
             code = " ".join(str(part) for part in (failed.status, problem.code) if part is not None)
             reason = f"{code}: {problem.message}" if code else problem.message
             summary = (
-                f"{host.kind} at {host.endpoint} returned no token for {self.resource} ({tried}): "
+                f"{host.kind} at {host.endpoint} returned no {self.wanted} ({tried}): "
                 f"{reason}"
             )
         details = {

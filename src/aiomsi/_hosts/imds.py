@@ -25,7 +25,7 @@ DEFAULT_AUTHORITY = "http://169.254.169.254"
 _PATH = "/metadata/identity/oauth2/token"
 _API_VERSION = "2018-02-01"
 _PARAMETERS = {"client_id": "client_id", "object_id": "object_id", "resource_id": "msi_res_id"}
-_PASSING = frozenset({404, 408, 410, 429})
+PASSING = frozenset({404, 408, 410, 429})
 
 _ASSIGN = (
     "Assign the identity to this VM (Azure portal: the VM's Identity page; "
@@ -122,7 +122,7 @@ class Imds:
         if response.status == 200:
             return read_token_response(document, response)
         code, text = read_error(document, response.body)
-        passing = response.status in _PASSING or response.status >= 500
+        passing = response.status in PASSING or response.status >= 500
         return TokenError(text, code, passing, "" if passing else self._help(code, text))
 
     def make_impostor_error(self, other: str) -> TokenError:
