@@ -66,6 +66,8 @@ NEVER_SUSPENDS = {
     "fetch TokenFetch.__call__: async with aiohttp.ClientSession(...): enter": "returns itself",
     "fetch TokenFetch._send_at_gate: async with gate.admission(...): exit": "releases the place",
     "fetch TokenFetch._send: async with http.request(...): exit": "a GET has no body left to send",
+    "instance instance_metadata: async with asyncio.timeout(...): enter": "sets a timer",
+    "instance instance_metadata: async with asyncio.timeout(...): exit": "cancels it",
     "wrapped _close: async with asyncio.timeout(...): enter": "sets a timer",
     "wrapped _close: async with asyncio.timeout(...): exit": "cancels it",
     "wrapped WrappedFetch.__call__: async with scope: enter": "has no timer of its own",
@@ -706,6 +708,24 @@ async def calls_that_wait_for_a_limit(stage: Stage) -> SlotCredential:
     return credential
 
 
+async def the_machine(stage: Stage) -> SlotCredential:
+    names = ("subscriptionId", "resourceGroupName", "name", "vmId", "location")
+    document = {"compute": dict.fromkeys(names, "x")}
+    stage.azure.inject("imds", Fault(200, body=document), times=None, path="/metadata/instance")
+    stage.azure.inject("imds", Fault(200, body={"tenantId": "x"}), times=None, path="/info")
+    stage.call(aiomsi.instance_metadata(), aiomsi.InstanceMetadata)
+    stage.call(aiomsi.instance_metadata(timeout=None), aiomsi.InstanceMetadata)
+    return ManagedIdentityCredential()
+
+
+async def text_of_a_token(stage: Stage) -> SlotCredential:
+    credential = ManagedIdentityCredential()
+    provide = aiomsi.token_provider(credential, SCOPE)
+    stage.call(provide(), str)
+    stage.call(provide(), str)
+    return credential
+
+
 SCENARIOS: dict[Scenario, set[str]] = {
     cold: set(),
     an_answer_that_is_cut_off: set(),
@@ -740,6 +760,8 @@ SCENARIOS: dict[Scenario, set[str]] = {
     many_bad_requests_of_a_fan_out: {"fan_out"},
     writes_of_a_fan_out: {"fan_out"},
     calls_that_wait_for_a_limit: {"call_queue"},
+    the_machine: {"instance"},
+    text_of_a_token: {"token_provider"},
 }
 """Each with the module that must be on the stack if the rest is as in others."""
 
