@@ -199,7 +199,9 @@ def test_call_without_an_event_loop_is_a_usage_error() -> None:
 
 
 def test_import_of_the_package_does_not_import_it() -> None:
-    code = "import sys, aiomsi; print([n for n in sys.modules if n.endswith(('instance','provider'))])"
+    code = (
+        "import sys, aiomsi; print([n for n in sys.modules if n.endswith(('instance','provider'))])"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30
     )

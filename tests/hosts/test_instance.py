@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import pytest
 
@@ -126,9 +125,31 @@ def test_error_of_imds_passes_as_for_tokens(status: int, passing: bool) -> None:
     assert (result.code, result.passing) == ("Bad request", passing)
 
 
-def test_host_of_another_kind_is_refused() -> None:
-    host: Any = type("AppService", (), {"kind": "App Service"})()
-    with pytest.raises(ConfigurationError, match="this host is App Service") as caught:
-        find_imds(host)
+@pytest.mark.parametrize(
+    ("environment", "agent", "text"),
+    [
+        ({"IDENTITY_ENDPOINT": "http://x", "IDENTITY_HEADER": "x"}, False, "App Service: IDENTITY"),
+        ({"MSI_ENDPOINT": "http://x"}, False, "Cloud Shell: MSI_ENDPOINT"),
+        ({}, True, "Azure Arc: the file /opt/azcmagent/bin/himds exists"),
+    ],
+)
+def test_host_of_another_kind_is_refused(
+    environment: dict[str, str], agent: bool, text: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=f"this looks like {text}") as caught:
+        find_imds(environment, platform="linux", exists=lambda _: agent)
     assert "unset the variables" in caught.value.help
-    assert find_imds(imds := Imds()) is imds
+
+
+def test_host_without_variables_is_imds() -> None:
+    imds = find_imds({}, platform="linux", exists=lambda _: False)
+    assert imds.authority == "http://169.254.169.254"
+    assert MetadataHost(imds, INSTANCE).chosen_by == imds.chosen_by != ""
+    named = {"AZURE_POD_IDENTITY_AUTHORITY_HOST": "http://127.0.0.1:1/"}
+    assert find_imds(named, platform="linux", exists=bool).authority == "http://127.0.0.1:1"
+
+
+def test_malformed_address_of_imds_is_refused() -> None:
+    named = {"AZURE_POD_IDENTITY_AUTHORITY_HOST": "ftp://x"}
+    with pytest.raises(ConfigurationError, match="AZURE_POD_IDENTITY_AUTHORITY_HOST must be"):
+        find_imds(named, platform="linux", exists=bool)

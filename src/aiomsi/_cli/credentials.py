@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import inspect
+import os
 from typing import Any
 
 import attrs
@@ -12,6 +13,8 @@ import attrs
 from aiomsi._credentials.managed_identity import ManagedIdentityCredential
 from aiomsi._credentials.shared import SharedCredential
 from aiomsi._errors import ConfigurationError
+from aiomsi._hosts.base import Host
+from aiomsi._hosts.detect import make_host
 from aiomsi._hosts.identity import SYSTEM_ASSIGNED, Identity
 from aiomsi._util.foreign import without_secrets
 
@@ -25,12 +28,14 @@ class CredentialSource:
 
     Attributes:
         identity: the identity of this host.
+        host: the kind of host that `--host` names; None without that option.
         inner: the value that `--credential` names; None without that option.
         name: the argument of `--credential`; empty without that option.
 
     """
 
     identity: Identity = SYSTEM_ASSIGNED
+    host: str | None = None
     inner: Any = None
     name: str = ""
 
@@ -49,7 +54,17 @@ class CredentialSource:
             client_id=ids.get("client_id"),
             object_id=ids.get("object_id"),
             resource_id=ids.get("resource_id"),
+            host=self.host,
         )
+
+    def find_host(self) -> Host:
+        """Return the host whose identity is used, without network I/O.
+
+        Raises:
+            ConfigurationError: as by `open`.
+
+        """
+        return make_host(os.environ, self.identity, host=self.host)
 
 
 def load_credential(text: str) -> Any:

@@ -25,8 +25,8 @@ except ImportError as missing:
 
 from aiomsi._cli.arm_commands import get, list_items, query, request
 from aiomsi._cli.demo_command import demo
-from aiomsi._cli.emulator import emulator
 from aiomsi._cli.doctor_command import doctor
+from aiomsi._cli.emulator import emulator
 from aiomsi._cli.options import format_epilog
 from aiomsi._cli.output import say, to_line
 from aiomsi._cli.phrases import translate
@@ -34,6 +34,7 @@ from aiomsi._cli.token_command import token
 from aiomsi._errors import AiomsiError, ArmError, ConfigurationError, ForeignHostError
 from aiomsi._version import VERSION
 from aiomsi.testing._state.tokens import MissingExtraError
+
 
 class _Commands(click.Group):
     """A group that ends quietly if its output has no reader, as `head` ends a command."""

@@ -17,6 +17,7 @@ from aiomsi._cli.credentials import EXAMPLE, CredentialSource, load_credential
 from aiomsi._cli.output import say
 from aiomsi._clouds import CHINA, PUBLIC, US_GOVERNMENT, Cloud
 from aiomsi._errors import ConfigurationError
+from aiomsi._hosts.detect import HOSTS
 from aiomsi._hosts.identity import Identity
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -63,18 +64,18 @@ def _credential_options(command: _Command) -> _Command:
         client_id: str | None,
         object_id: str | None,
         resource_id: str | None,
+        host: str | None,
         credential: str | None,
         **others: Any,
     ) -> Any:
         identity = Identity.of(client_id, object_id, resource_id)
         given = [] if identity.kind is None else [f"--{identity.kind.replace('_', '-')}"]
+        given += [] if host is None else ["--host"]
         if credential is not None and given:
             msg = f"--credential and {given[0]} exclude each other"
-            raise ConfigurationError(
-                msg, help="The identity options choose an identity of this host"
-            )
+            raise ConfigurationError(msg, help="The other options choose an identity of this host")
         source = (
-            CredentialSource(identity)
+            CredentialSource(identity, host)
             if credential is None
             else CredentialSource(inner=load_credential(credential), name=credential)
         )
@@ -85,6 +86,11 @@ def _credential_options(command: _Command) -> _Command:
         metavar="MODULE:CALLABLE",
         help="Use another library's async credential, for example on a laptop "
         f"{EXAMPLE}: a class, a function that returns a credential, or a credential.",
+    )(with_source)
+    with_source = click.option(
+        "--host",
+        type=click.Choice(list(HOSTS)),
+        help="The kind of this host; by default it is detected.",
     )(with_source)
     for kind in ("resource", "object", "client"):
         text = f"Use the user-assigned identity with this {kind} id."

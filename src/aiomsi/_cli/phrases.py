@@ -17,6 +17,8 @@ _PHRASES = tuple(
         (r"\btimeout= takes", "--timeout takes"),
         (r"\bPass ArmSession\(credential=.*", "Use --client-id, --object-id or --resource-id"),
         (r"\bwait for it again, or save .*? resume it later", "read the resource to see its end"),
+        (r"\bhost='([a-z-]+)'", r"--host \1"),
+        (r"\bhost=", "--host"),
         (r"\b([Uu]se) request\(\)", r"\1 'aiomsi request GET PATH'"),
         (r"\b([Uu]se) get\(\)", r"\1 'aiomsi get'"),
     )

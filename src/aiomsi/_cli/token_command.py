@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import Mapping
 from datetime import datetime
@@ -13,7 +12,6 @@ import click
 from aiomsi._cli.credentials import CredentialSource
 from aiomsi._cli.options import Target, arm_options, format_epilog
 from aiomsi._cli.output import print_json, to_line
-from aiomsi._hosts.detect import make_host
 from aiomsi._tokens.token import AccessToken
 from aiomsi._tokens.token_identity import read_claims
 
@@ -66,7 +64,7 @@ def _describe_source(token: AccessToken, source: CredentialSource) -> dict[str, 
     """Return the identity that was requested, and the host or credential that issued the token."""
     if source.name:
         return {"credential": source.name}
-    identity, host = source.identity, make_host(os.environ, source.identity)
+    identity, host = source.identity, source.find_host()
     client_id = token.identity.client_id
     return {
         "identity": _describe_default(token)
@@ -74,6 +72,7 @@ def _describe_source(token: AccessToken, source: CredentialSource) -> dict[str, 
         else f"{identity.kind} {identity.value}",
         **({} if client_id is None else {"client_id": client_id}),
         "host": host.kind,
+        "chosen_by": host.chosen_by,
         "endpoint": host.endpoint,
     }
 

@@ -371,8 +371,7 @@ class TokenFetch:
             code = " ".join(str(part) for part in (failed.status, problem.code) if part is not None)
             reason = f"{code}: {problem.message}" if code else problem.message
             summary = (
-                f"{host.kind} at {host.endpoint} returned no {self.wanted} ({tried}): "
-                f"{reason}"
+                f"{host.kind} at {host.endpoint} returned no {self.wanted} ({tried}): {reason}"
             )
         details = {
             "host": host.kind,

@@ -14,8 +14,6 @@ from weakref import WeakSet
 from aiomsi._clock import SYSTEM_CLOCK
 from aiomsi._credentials.fetch import TokenFetch
 from aiomsi._errors import ConfigurationError, TokenUnavailableError, without_loop
-from aiomsi._hosts.detect import make_host
-from aiomsi._hosts.identity import SYSTEM_ASSIGNED
 from aiomsi._hosts.imds import Imds
 from aiomsi._hosts.instance import (
     INSTANCE,
@@ -48,7 +46,7 @@ class _DocumentFetch(TokenFetch):
     wanted = "description of this machine"
 
 
-async def instance_metadata(*, timeout: float | None = 30.0) -> InstanceMetadata:  # noqa: ASYNC109 (of this caller only)
+async def instance_metadata(*, timeout: float | None = 30.0) -> InstanceMetadata:
     """Return what IMDS says about the virtual machine that this process runs on.
 
     The process requests each of IMDS's two documents once, for all callers, event loops and
@@ -69,10 +67,8 @@ async def instance_metadata(*, timeout: float | None = 30.0) -> InstanceMetadata
     Source: https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service
 
     """
-    if timeout is not None and (not isinstance(timeout, int | float) or not timeout > 0):
-        msg = f"timeout= takes seconds, more than 0, and not {timeout!r}"
-        raise ConfigurationError(msg)
-    imds = find_imds(make_host(os.environ, SYSTEM_ASSIGNED))
+    _check_timeout(timeout)
+    imds = find_imds(os.environ)
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -92,9 +88,13 @@ async def _read(imds: Imds, path: str) -> str:
     host = MetadataHost(imds, path)
     backoff = get_shared_backoff(SYSTEM_CLOCK, host.throttle_key, host.limits)
     users: WeakSet[object] = WeakSet((_CALLER,))
-    make = partial(
-        Slot, f"{host.kind} {path}", SYSTEM_CLOCK, _POLICY, backoff=backoff, users=users
-    )
+    make = partial(Slot, f"{host.kind} {path}", SYSTEM_CLOCK, _POLICY, backoff=backoff, users=users)
     slot = get_shared_slots(SYSTEM_CLOCK).attach(host.cache_key, path, _CALLER, make)
     fetch = _DocumentFetch(host, path, _POLICY, SYSTEM_CLOCK, backoff=backoff)
     return (await slot.get(_CALLER, fetch)).token
+
+
+def _check_timeout(timeout: object) -> None:
+    if timeout is not None and (not isinstance(timeout, int | float) or not timeout > 0):
+        msg = f"timeout= takes seconds, more than 0, and not {timeout!r}"
+        raise ConfigurationError(msg)

@@ -30,8 +30,11 @@ def token_provider(
 
     """
     resource_of(scope)
-    own = isinstance(credential, SlotCredential) and not credential.is_overridden
-    shared = credential if own else SharedCredential(credential)
+    shared: SlotCredential = (
+        credential
+        if isinstance(credential, SlotCredential) and not credential.is_overridden
+        else SharedCredential(credential)
+    )
 
     async def get_token() -> str:
         """Return the text of a token."""

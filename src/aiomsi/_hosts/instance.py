@@ -6,25 +6,28 @@ Source: https://learn.microsoft.com/azure/virtual-machines/instance-metadata-ser
 """
 
 import json
-from collections.abc import Mapping
-from typing import Any
+import os
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any, cast
 
 import attrs
 
 from aiomsi._errors import ConfigurationError
 from aiomsi._hosts.base import (
-    Host,
     TokenError,
     TokenHttpResponse,
     TokenRequest,
     read_error,
     read_object,
 )
+from aiomsi._hosts.detect import HOSTS, detect, make_host
+from aiomsi._hosts.identity import SYSTEM_ASSIGNED
 from aiomsi._hosts.imds import PASSING, Imds
 from aiomsi._tokens.host_limits import RequestLimits
 from aiomsi._tokens.state import FetchRequest
 from aiomsi._tokens.token import TokenResponse
-from aiomsi._util.secret import Secret
+from aiomsi._util.secret import Secret, SecretBytes
 
 INSTANCE = "/metadata/instance"
 TENANT = "/metadata/identity/info"
@@ -37,7 +40,8 @@ _FIELDS = {
 _LIFE = 1e9
 """Seconds for which a document is held: 31 years, which no process lives."""
 _ELSEWHERE = (
-    "On a VM unset the variables that name another host (IDENTITY_*, MSI_*, AZURE_FEDERATED_*)"
+    "On a VM unset the variables that name another host (IDENTITY_*, MSI_*, AZURE_FEDERATED_*), "
+    "or set AZURE_POD_IDENTITY_AUTHORITY_HOST=http://169.254.169.254 if an Arc agent is left behind"
 )
 
 
@@ -87,6 +91,11 @@ class MetadataHost:
     limits = RequestLimits(per_second=5, at_once=4)
 
     @property
+    def chosen_by(self) -> str:
+        """The variable or the file that chose IMDS."""
+        return self.imds.chosen_by
+
+    @property
     def endpoint(self) -> str:
         """The URL of the document."""
         return f"{self.imds.authority}{self.path}"
@@ -106,7 +115,12 @@ class MetadataHost:
         """The remedy if no connection to IMDS succeeds."""
         return self.imds.unreachable_help
 
-    def build_request(self, resource: str, fetch_request: FetchRequest) -> TokenRequest:  # noqa: ARG002 (one signature)
+    def build_request(
+        self,
+        resource: str,  # noqa: ARG002 (one signature)
+        fetch_request: FetchRequest,  # noqa: ARG002 (one signature)
+        content: SecretBytes | None = None,  # noqa: ARG002 (one signature)
+    ) -> TokenRequest:
         """Return the request for the document."""
         url = f"{self.endpoint}?api-version={_API_VERSIONS[self.path]}"
         return TokenRequest("GET", url, {"Metadata": "true"})
@@ -132,26 +146,42 @@ class MetadataHost:
         return self.imds.make_impostor_error(other)
 
 
-def find_imds(host: Host) -> Imds:
-    """Return the host if it is IMDS, which alone describes its machine.
+def find_imds(
+    environment: Mapping[str, str],
+    *,
+    platform: str = sys.platform,
+    exists: Callable[[str], bool] = os.path.exists,
+) -> Imds:
+    """Return the IMDS of this host, without network I/O.
+
+    Args:
+        environment: such as `os.environ`.
+        platform: such as `sys.platform`.
+        exists: such as `os.path.exists`.
 
     Raises:
-        ConfigurationError: the host is of another kind.
+        ConfigurationError: the host is of another kind, or the address of its IMDS is malformed.
 
     """
-    if isinstance(host, Imds):
-        return host
-    msg = f"only the IMDS of a VM or scale set describes its machine, and this host is {host.kind}"
-    raise ConfigurationError(msg, help=_ELSEWHERE)
+    choice = detect(environment, platform=platform, exists=exists)
+    if choice.name != "imds":
+        msg = (
+            "only the IMDS of a VM or scale set describes its machine, and this looks like "
+            f"{HOSTS[choice.name].title}: {choice.chosen_by}"
+        )
+        raise ConfigurationError(msg, help=_ELSEWHERE)
+    imds = make_host(environment, SYSTEM_ASSIGNED, platform=platform, exists=exists)
+    return cast("Imds", imds)
 
 
 def make_instance_metadata(instance: str, tenant: str) -> InstanceMetadata:
     """Create the value of two documents that were parsed before."""
     raw: Mapping[str, Any] = json.loads(instance)
-    compute = raw["compute"]
-    return InstanceMetadata(
-        *(compute[name] for name in _FIELDS[INSTANCE]), json.loads(tenant)["tenantId"], raw
+    subscription_id, resource_group, name, vm_id, location = (
+        raw["compute"][name] for name in _FIELDS[INSTANCE]
     )
+    tenant_id = json.loads(tenant)["tenantId"]
+    return InstanceMetadata(subscription_id, resource_group, name, vm_id, location, tenant_id, raw)
 
 
 def _list_missing(path: str, document: Mapping[str, Any] | None) -> list[str]:

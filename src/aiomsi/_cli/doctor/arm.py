@@ -81,6 +81,8 @@ def check_arm(answer: ArmAnswer, object_id: str | None) -> Check:
 def _explain(answer: ArmAnswer, error: AiomsiError, object_id: str | None) -> Check:
     check = fail(ARM, error)
     match error:
+        case ArmConnectionError(untrusted=True):
+            hint = f"{translate(error.help)}. A clock that is wrong by months has the same effect"
         case ArmConnectionError():
             through = f" (through the proxy {answer.proxy})" if answer.proxy else ""
             hint = f"{_FIREWALL}{through}"

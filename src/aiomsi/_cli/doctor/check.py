@@ -10,7 +10,7 @@ from aiomsi._cli.phrases import translate
 from aiomsi._errors import AiomsiError
 
 OK, WARNING, FAILED, SKIPPED = "ok", "warning", "failed", "skipped"
-TOKEN, ARM = "token", "arm"  # noqa: S105 (names of checks)
+TOKEN, ARM = "token", "arm"
 NO_TOKEN, REFUSED = 1, 3
 """Exit codes."""
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from urllib.parse import urlsplit
 
 from aiomsi._cli.doctor.check import OK, WARNING, Check, fail
+from aiomsi._cli.phrases import translate
 from aiomsi._clouds import masked_url
 from aiomsi._errors import ConfigurationError
 from aiomsi._hosts.base import Host
@@ -28,7 +29,7 @@ def check_host(host: Host | ConfigurationError) -> Check:
     if isinstance(host, ConfigurationError):
         return fail("host", host)
     facts = {"kind": host.kind, "endpoint": host.endpoint}
-    return Check("host", OK, f"{host.kind}, because {host.chosen_by}", facts=facts)
+    return Check("host", OK, f"{host.kind}: {translate(host.chosen_by)}", facts=facts)
 
 
 def check_variables(environment: Mapping[str, str], identity: Identity, kind: str) -> Check:

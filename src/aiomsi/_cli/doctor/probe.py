@@ -109,6 +109,4 @@ async def _ask_arm(target: Target, subscription: str) -> ArmAnswer:
 
 
 def _date(answer: ArmAnswer, headers: Mapping[str, str]) -> ArmAnswer:
-    return attrs.evolve(
-        answer, date=parse_http_date(headers.get("Date")), received=time.time()
-    )
+    return attrs.evolve(answer, date=parse_http_date(headers.get("Date")), received=time.time())

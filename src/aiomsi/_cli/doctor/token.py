@@ -89,7 +89,9 @@ def read_issued(token: str) -> float | None:
     claims: Mapping[str, Any] = read_claims(token)
     times = [claims.get(name) for name in ("nbf", "iat")]
     numbers = [
-        float(time) for time in times if isinstance(time, int | float) and not isinstance(time, bool)
+        float(time)
+        for time in times
+        if isinstance(time, int | float) and not isinstance(time, bool)
     ]
     return max(numbers, default=None)
 
