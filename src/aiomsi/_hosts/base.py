@@ -24,19 +24,47 @@ _LONGEST_LIFE = 172_800.0
 
 
 @attrs.frozen(eq=False, repr=False)
+class FileRequest:
+    """A file that must be read before the host can build its request.
+
+    Attributes:
+        path: the path of the file.
+        directory: the directory that must contain the file, once both are resolved; None if the
+            file may lie anywhere.
+        suffix: the required end of the file's name, or an empty string.
+        most_bytes: the largest size that is read.
+        purpose: the content of the file, for errors: "the key of the Azure Arc agent".
+        help: the remedy if this process may not read the file, or an empty string.
+
+    """
+
+    path: str
+    directory: str | None
+    suffix: str
+    most_bytes: int
+    purpose: str
+    help: str = ""
+
+
+@attrs.frozen(eq=False, repr=False)
 class TokenRequest:
     """A request for a token, ready to be sent.
 
     Attributes:
         method: the HTTP method.
         url: the URL, percent-encoded.
-        headers: the headers of the request.
+        headers: the headers of the request; a secret one is a `Secret`.
+        body: the form of a POST, encoded, or None.
+        thumbprint: the SHA-1 of the certificate that the server must have before the request is
+            sent, in hexadecimal digits; None if the system's trusted certificates decide.
 
     """
 
     method: str
     url: str
     headers: Mapping[str, str]
+    body: SecretBytes | None = None
+    thumbprint: str | None = None
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -68,6 +96,7 @@ class TokenError:
         code: the body's error code, or None.
         passing: whether a repeated request may succeed.
         help: the remedy, or an empty string.
+        request_id: the endpoint's id of the request, if the body has one.
 
     """
 
@@ -75,6 +104,7 @@ class TokenError:
     code: str | None = None
     passing: bool = False
     help: str = ""
+    request_id: str | None = None
 
 
 class Host(Protocol):
@@ -83,6 +113,10 @@ class Host(Protocol):
     @property
     def kind(self) -> str:
         """The name of the host in messages."""
+
+    @property
+    def chosen_by(self) -> str:
+        """The variables, the file or the argument that chose this host."""
 
     @property
     def endpoint(self) -> str:
@@ -104,14 +138,28 @@ class Host(Protocol):
     def unreachable_help(self) -> str:
         """The remedy if no connection to the endpoint succeeds."""
 
-    def build_request(self, resource: str, fetch_request: FetchRequest) -> TokenRequest:
-        """Return the request for a token of that resource."""
+    def build_request(
+        self, resource: str, fetch_request: FetchRequest, content: SecretBytes | None = None
+    ) -> TokenRequest | FileRequest | TokenError:
+        """Return the request for a token of that resource.
 
-    def parse(self, response: TokenHttpResponse) -> TokenResponse | TokenError:
-        """Return the token of a response, or its error."""
+        A `FileRequest` asks the caller to read that file and to call again with its `content`.
+        """
+
+    def parse(self, response: TokenHttpResponse) -> TokenResponse | TokenError | FileRequest:
+        """Return the token of a response, or its error.
+
+        A `FileRequest` asks the caller to read that file, to call `build_request` with its content,
+        and to send that request once.
+        """
 
     def make_impostor_error(self, other: str) -> TokenError:
         """Return the error for a response of another server, which `other` describes."""
+
+
+def describe_choice(kind: str, chosen_by: str) -> str:
+    """Return a sentence with the host, the reason of its choice, and the way to another one."""
+    return f"{kind} was chosen: {chosen_by} (host= chooses another)"
 
 
 def read_object(body: bytes) -> dict[str, Any] | None:
@@ -208,6 +256,18 @@ def _quoted(value: object) -> str:
         str(value) if isinstance(value, int | float | str) else type(value).__name__
     )
     return repr(text if len(text) <= _MAX_QUOTED else f"{text[:_MAX_QUOTED]}…")
+
+
+def compare_client_id(
+    result: TokenResponse | TokenError, wanted: str, remedy: str
+) -> TokenResponse | TokenError:
+    """Return the result, or an error if the endpoint names another client id for its token."""
+    if isinstance(result, TokenError) or result.client_id is None:
+        return result
+    if result.client_id.lower() == wanted.lower():
+        return result
+    echoed = without_secrets(result.client_id)[:_MAX_QUOTED]
+    return TokenError(f"the token is for client_id {echoed}, not for {wanted}", help=remedy)
 
 
 def read_error(document: Mapping[str, Any] | None, body: bytes) -> tuple[str | None, str]:
