@@ -22,6 +22,10 @@ _SKEW = 1.0
 _LONGEST_LIFE = 172_800.0
 """Managed identities' tokens live up to 24 hours; a `Date` that implies more than 48 is wrong."""
 
+_RESOURCE = (
+    "Check the audience: for ARM it is 'https://management.azure.com/', with its trailing slash"
+)
+
 
 @attrs.frozen(eq=False, repr=False)
 class FileRequest:
@@ -270,6 +274,23 @@ def compare_client_id(
     return TokenError(f"the token is for client_id {echoed}, not for {wanted}", help=remedy)
 
 
+def find_resource_remedy(code: str | None, text: str) -> str:
+    """Return the remedy if the error says that Entra does not know the resource, else ""."""
+    if code == "invalid_resource" or "AADSTS500011" in text or "AADSTS50001" in text:
+        return _RESOURCE
+    return ""
+
+
+def read_request_id(document: Mapping[str, Any] | None) -> str | None:
+    """Return the id of the request in an error's body, in the shapes that `read_error` knows."""
+    if document is None:
+        return None
+    inner = document.get("error")
+    document = inner if isinstance(inner, dict) else document
+    found = document.get("correlationId") or document.get("CorrelationId")
+    return without_secrets(found)[:_MAX_QUOTED] if isinstance(found, str) else None
+
+
 def read_error(document: Mapping[str, Any] | None, body: bytes) -> tuple[str | None, str]:
     """Return code and text of an error's body, in any of the shapes that token endpoints use."""
     if document is None and b"access_token" in body:
@@ -281,6 +302,8 @@ def read_error(document: Mapping[str, Any] | None, body: bytes) -> tuple[str | N
     if isinstance(inner, dict):
         document, inner = inner, None
     code = inner or document.get("code") or document.get("ErrorCode") or document.get("statusCode")
-    said = document.get("error_description") or document.get("message") or document.get("Message")
-    text = without_secrets(str(said)) if said else "the response has no error text"
+    # The 2017-09-01 protocol has the cause in `ExceptionMessage`, below a general `Message`.
+    names = ("error_description", "message", "Message", "ExceptionMessage")
+    said = [str(value) for name in names if (value := document.get(name))]
+    text = without_secrets(": ".join(dict.fromkeys(said))) or "the response has no error text"
     return (None if code is None else without_secrets(str(code))), text

@@ -16,6 +16,7 @@ from aiomsi._hosts.base import (
     TokenHttpResponse,
     TokenRequest,
     compare_client_id,
+    find_resource_remedy,
     read_error,
     read_object,
     read_token_response,
@@ -52,9 +53,6 @@ _WRONG_AUTHORITY = (
     "an Azure VM's: correct the variable, or unset it"
 )
 _EMULATOR = "To try things out elsewhere run 'aiomsi emulator' and set the variables that it prints"
-_RESOURCE = (
-    "Check the audience: for ARM it is 'https://management.azure.com/', with its trailing slash"
-)
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -155,9 +153,7 @@ class Imds:
             return _ASSIGN
         if "multiple user assigned identities" in text.lower():
             return _NAME_ONE
-        if code == "invalid_resource" or "AADSTS500011" in text or "AADSTS50001" in text:
-            return _RESOURCE
-        return ""
+        return find_resource_remedy(code, text)
 
 
 def make(
