@@ -1,0 +1,70 @@
+"""Cloud Shell, whose endpoint returns tokens of the signed-in user.
+
+Source: https://learn.microsoft.com/azure/cloud-shell/msi-authorization
+"""
+
+from collections.abc import Mapping
+
+import attrs
+
+from aiomsi._hosts.base import TokenRequest, find_resource_remedy
+from aiomsi._hosts.endpoint import EndpointHost, make_form_request, read_url, refuse_id
+from aiomsi._hosts.identity import Identity
+from aiomsi._tokens.state import FetchRequest
+from aiomsi._util.secret import SecretBytes
+
+_REFUSED = "Cloud Shell has tokens of its signed-in user only, and selects no identity by {}"
+_AUDIENCE = (
+    "Cloud Shell's endpoint serves a fixed list of audiences, ARM's among them; use another "
+    "credential, for example that of 'az login', for other ones"
+)
+_RESTART = "Restart Cloud Shell, because its sign-in may have expired"
+_NO_ENDPOINT = "MSI_ENDPOINT names no token endpoint: correct it, or restart Cloud Shell"
+
+
+@attrs.frozen(eq=False, repr=False, kw_only=True)
+class CloudShell(EndpointHost):
+    """The token endpoint of a Cloud Shell session."""
+
+    kind = "Cloud Shell"
+
+    def build_request(
+        self,
+        resource: str,
+        fetch_request: FetchRequest,  # noqa: ARG002 (one signature)
+        content: SecretBytes | None = None,  # noqa: ARG002 (one signature)
+    ) -> TokenRequest:
+        """Return the request, without a challenge's claims, which have no parameter."""
+        return make_form_request(self.url, {"resource": resource}, {"Metadata": "true"})
+
+    def find_remedy(self, status: int, code: str | None, text: str) -> str:
+        """Return the remedy for a refused request, or an empty string."""
+        if status in (404, 405, 410):
+            return _NO_ENDPOINT
+        if "audience" in f"{code} {text}".lower():
+            return _AUDIENCE
+        return find_resource_remedy(code, text) or _RESTART
+
+
+def make(
+    environment: Mapping[str, str],
+    identity: Identity,
+    *,
+    chosen_by: str,
+    surroundings: str,
+    platform: str,  # noqa: ARG001 (one signature)
+) -> CloudShell:
+    """Create the host from its environment.
+
+    Raises:
+        ConfigurationError: the identity is named by an id, or `MSI_ENDPOINT` is missing or
+            malformed.
+
+    """
+    refuse_id(identity, _REFUSED)
+    return CloudShell(
+        url=read_url(environment, "MSI_ENDPOINT"),
+        identity=identity,
+        chosen_by=chosen_by,
+        surroundings=surroundings,
+    )
