@@ -34,10 +34,10 @@ _EXIT_CODES = (
 @arm_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def doctor(subscription: str | None, target: Target, as_json: bool) -> None:
-    """Check the host, the token and ARM, and print what is wrong and what to do.
+    """Check the host, the token and ARM, and print each finding with its remedy.
 
-    It requests one token and lists the subscriptions that the identity sees. It changes nothing,
-    and never prints a token.
+    The command requests one token, and lists the subscriptions that the identity sees. The token
+    is never printed.
     """
     from aiomsi._cli.doctor.check import get_exit_code
     from aiomsi._cli.doctor.probe import examine

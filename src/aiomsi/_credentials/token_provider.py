@@ -15,12 +15,12 @@ def token_provider(
 ) -> Callable[[], Coroutine[Any, Any, str]]:
     """Return an async function without arguments whose result is the text of a token.
 
-    It is what clients outside of the Azure SDK take: ``azure_ad_token_provider`` of openai,
-    ``password`` of asyncpg. Each call returns the current token, mostly without a request.
+    Clients outside of the Azure SDK take such a function: openai as ``azure_ad_token_provider``,
+    asyncpg as ``password``. Each call returns the current token, mostly without a request.
 
     Args:
         credential: a credential of this package, or whatever `SharedCredential` takes. A credential
-            of another library is put under a `SharedCredential` of its own; to share its tokens
+            of another library is put under a separate `SharedCredential`; to share its tokens
             between several functions, pass all of them one `SharedCredential`.
         scope: the scope, for example ``"https://cognitiveservices.azure.com/.default"``.
 

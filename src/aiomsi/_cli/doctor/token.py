@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from aiomsi._cli.doctor.check import FAILED, OK, SKIPPED, TOKEN, WARNING, Check, fail
 from aiomsi._errors import CredentialError, HostUnreachableError
 from aiomsi._hosts.base import Host
 from aiomsi._hosts.identity import Identity
+from aiomsi._hosts.times import parse_number
 from aiomsi._tokens.token_identity import read_claims, read_identity
 
 _SHORT = 600
@@ -27,7 +25,7 @@ def check_endpoint(host: Host, error: CredentialError | None) -> Check:
 
 
 def check_token(resource: str, error: CredentialError | None) -> Check:
-    """Return whether there is a token, or why there is none."""
+    """Return whether a token was issued, or the reason of its absence."""
     if error is None:
         return Check(TOKEN, OK, f"a token for {resource} was issued", facts={"resource": resource})
     return fail(TOKEN, error)
@@ -86,14 +84,9 @@ def check_lifetime(expires_on: int, wall: float) -> Check:
 
 def read_issued(token: str) -> float | None:
     """Return the time from which the token is valid, in seconds since the epoch, or None."""
-    claims: Mapping[str, Any] = read_claims(token)
-    times = [claims.get(name) for name in ("nbf", "iat")]
-    numbers = [
-        float(time)
-        for time in times
-        if isinstance(time, int | float) and not isinstance(time, bool)
-    ]
-    return max(numbers, default=None)
+    claims = read_claims(token)
+    times = (parse_number(claims.get(name)) for name in ("nbf", "iat"))
+    return max((time for time in times if time is not None), default=None)
 
 
 def _format_duration(seconds: int) -> str:
