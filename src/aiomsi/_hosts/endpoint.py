@@ -140,7 +140,7 @@ def check_endpoint(url: str, variable: str, *, https: bool = False) -> str:
         form = " or ".join(f"'{scheme}://host[:port]/path'" for scheme in schemes)
         msg = f"{variable} must look like {form} and is {masked_url(url)!r}"
         if not url:
-            msg = f"{variable} is not set, which must look like {form}"
+            msg = f"{variable} must look like {form} and is not set"
             raise ConfigurationError(msg)
         raise ConfigurationError(msg, help=f"Correct {variable}, or unset it")
     return url
