@@ -31,7 +31,7 @@ from aiomsi._hosts.base import (
     TokenRequest,
     parse_retry_after,
 )
-from aiomsi._hosts.body import MAX_BODY, TOO_LARGE, decompress_body
+from aiomsi._hosts.body import MAX_BODY, TOO_LARGE, decompress_body, mask_echo
 from aiomsi._hosts.network import EXHAUSTED, find_local_cause
 from aiomsi._tokens.backoff import Attempt, decide_delay, get_deadline
 from aiomsi._tokens.failure import Failure, make_held_off_failure
@@ -328,9 +328,6 @@ class TokenFetch:
         self, request: TokenRequest, answer: TokenHttpResponse, result: TokenError | FileRequest
     ) -> TokenResponse | _FailedAttempt:
         """Return the failed attempt of a response, without the secrets of its request."""
-        # Late: a good response does not need it.
-        from aiomsi._hosts.echo import mask_echo
-
         masked = mask_echo(request, answer)
         if masked is not answer:
             parsed = self.host.parse(masked)
