@@ -41,9 +41,11 @@ def refused(path: Path | str, directory: Path | None = None, suffix: str = ".key
     return found.message
 
 
-async def test_file_is_read_in_another_thread(
-    keys: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def count_descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+async def test_file_is_read_in_another_thread(keys: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     threads = []
     read = key_file._read
 
@@ -191,6 +193,6 @@ def test_path_of_a_response_is_shown_on_one_line(keys: Path) -> None:
 
 
 def test_descriptor_is_closed(keys: Path) -> None:
-    before = os.listdir("/proc/self/fd")
+    before = count_descriptors()
     read_checked(wanted(keys / "1.key", keys, ".key"))
-    assert len(os.listdir("/proc/self/fd")) == len(before)
+    assert count_descriptors() == before

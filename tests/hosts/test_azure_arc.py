@@ -55,10 +55,10 @@ def request(host: AzureArc, content: bytes | None = None) -> TokenRequest:
 
 def test_first_request_has_no_secret() -> None:
     made = request(arc(IDENTITY_ENDPOINT="http://127.0.0.1:40342/token"))
-    assert (made.method, made.url) == (
-        "GET",
+    assert made.method == "GET"
+    assert made.url == (
         "http://127.0.0.1:40342/token?api-version=2020-06-01"
-        "&resource=https%3A%2F%2Fmanagement.azure.com%2F",
+        "&resource=https%3A%2F%2Fmanagement.azure.com%2F"
     )
     assert dict(made.headers) == {"Metadata": "true"}
     assert (made.body, made.thumbprint) == (None, None)
@@ -142,7 +142,7 @@ WINDOWS = r"C:\ProgramData\AzureConnectedMachineAgent\Tokens"
     ],
 )
 def test_windows_has_a_directory_of_keys(environment: dict[str, str], directory: str) -> None:
-    host = arc(platform="win32", **environment)
+    host = arc(SYSTEM_ASSIGNED, "win32", **environment)
     wanted = host.parse(challenge(rf"Basic realm={directory.upper()}\1.KEY"))
     assert isinstance(wanted, FileRequest)
     assert (wanted.path, wanted.directory) == (rf"{directory.upper()}\1.KEY", directory)

@@ -49,8 +49,7 @@ def test_request_pins_the_certificate_and_masks_the_header() -> None:
     made = fabric().build_request(ARM, FetchRequest(rejected=Secret("test_token")))
     assert (made.method, made.url) == (
         "GET",
-        f"{ENDPOINT}?api-version=2019-07-01-preview"
-        "&resource=https%3A%2F%2Fmanagement.azure.com%2F",
+        f"{ENDPOINT}?api-version=2019-07-01-preview&resource=https%3A%2F%2Fmanagement.azure.com%2F",
     )
     assert dict(made.headers) == {"Secret": HEADER}
     assert HEADER not in repr(dict(made.headers))
@@ -82,7 +81,7 @@ def test_query_of_the_endpoint_is_kept() -> None:
     ],
 )
 def test_any_id_is_refused(identity: Identity) -> None:
-    with pytest.raises(ConfigurationError, match=f"by {identity.kind}") as raised:
+    with pytest.raises(ConfigurationError, match=f"by its {identity.kind}") as raised:
         fabric(identity)
     assert "manifest" in raised.value.help
 
@@ -91,7 +90,7 @@ def test_any_id_is_refused(identity: Identity) -> None:
     "endpoint", ["http://10.0.0.4:2377/token", "http://localhost/token", "10.0.0.4/token", ""]
 )
 def test_endpoint_must_be_https(endpoint: str) -> None:
-    with pytest.raises(ConfigurationError, match="IDENTITY_ENDPOINT must look like 'https://"):
+    with pytest.raises(ConfigurationError, match="look like 'https://"):
         fabric(IDENTITY_ENDPOINT=endpoint)
 
 
@@ -157,7 +156,6 @@ def test_redirect_is_refused_without_its_query() -> None:
     assert isinstance(found, TokenError)
     assert "redirects to https://evil.example/x," in found.message
     assert not found.passing
-    assert "redirects, which" in parse(302, b"").message
 
 
 def test_another_server_is_named() -> None:

@@ -88,9 +88,10 @@ def test_claims_are_a_field_of_the_form() -> None:
 @pytest.mark.parametrize(
     ("scope", "sent"),
     [
-        *((f"{cloud.audience}.default", f"{cloud.audience}.default") for cloud in (
-            PUBLIC, US_GOVERNMENT, CHINA
-        )),
+        *(
+            (f"{cloud.audience}.default", f"{cloud.audience}.default")
+            for cloud in (PUBLIC, US_GOVERNMENT, CHINA)
+        ),
         (f"{ARM}/.default", f"{ARM}.default"),
         (ARM, f"{ARM}.default"),
         ("https://vault.azure.net/.default", "https://vault.azure.net/.default"),
@@ -116,7 +117,7 @@ def test_argument_precedes_the_variable() -> None:
 
 @pytest.mark.parametrize("kind", ["object_id", "resource_id"])
 def test_other_id_than_the_client_id_is_refused(kind: str) -> None:
-    with pytest.raises(ConfigurationError, match=f"by {kind}") as raised:
+    with pytest.raises(ConfigurationError, match=f"by its {kind}") as raised:
         entra(Identity(kind, CLIENT))
     assert "client_id=" in raised.value.help
 
@@ -135,7 +136,7 @@ def test_other_id_than_the_client_id_is_refused(kind: str) -> None:
 )
 def test_missing_variable_is_an_error(variables: dict[str, str], said: str) -> None:
     with pytest.raises(ConfigurationError, match=said):
-        entra(**variables)
+        entra(SYSTEM_ASSIGNED, **variables)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,6 @@ from typing import Any
 
 import attrs
 
-from aiomsi._hosts.answer import read_answer
 from aiomsi._hosts.base import (
     FileRequest,
     TokenError,
@@ -22,15 +21,13 @@ from aiomsi._hosts.base import (
     TokenRequest,
     read_object,
 )
-from aiomsi._hosts.endpoint import add_query, check_endpoint
+from aiomsi._hosts.endpoint import EndpointHost, add_query, check_endpoint
 from aiomsi._hosts.identity import Identity
-from aiomsi._tokens.host_limits import RequestLimits
 from aiomsi._tokens.state import FetchRequest
 from aiomsi._tokens.token import TokenResponse
 from aiomsi._util.foreign import without_secrets
 from aiomsi._util.secret import Secret, SecretBytes, read_secret
 
-KIND = "Azure Arc"
 DEFAULT_ENDPOINT = "http://localhost:40342/metadata/identity/oauth2/token"
 MOST_KEY_BYTES = 4_096
 
@@ -74,14 +71,14 @@ def make(
         ConfigurationError: the endpoint is malformed, or the directory of the keys is not known.
 
     """
-    endpoint = environment.get("IDENTITY_ENDPOINT") or DEFAULT_ENDPOINT
+    url = environment.get("IDENTITY_ENDPOINT") or DEFAULT_ENDPOINT
     return AzureArc(
-        check_endpoint(endpoint, "IDENTITY_ENDPOINT"),
-        identity,
-        get_key_directory(environment, platform),
+        url=check_endpoint(url, "IDENTITY_ENDPOINT"),
+        identity=identity,
+        directory=get_key_directory(environment, platform),
+        windows=platform == "win32",
         chosen_by=chosen_by,
         surroundings=surroundings,
-        windows=platform == "win32",
     )
 
 
@@ -93,44 +90,27 @@ def get_key_directory(environment: Mapping[str, str], platform: str) -> str:
     return ntpath.join(data, "AzureConnectedMachineAgent", "Tokens")
 
 
-@attrs.frozen(eq=False, repr=False)
-class AzureArc:
-    """The agent of Azure Arc, with requests for one identity.
+@attrs.frozen(eq=False, repr=False, kw_only=True)
+class AzureArc(EndpointHost):
+    """The agent of Azure Arc.
 
     Attributes:
-        endpoint: the URL of the token endpoint.
-        identity: the identity whose tokens are requested.
         directory: the directory of the agent's keys.
-        chosen_by: the variable, file or argument that selected this host.
-        surroundings: sentences about the environment that may explain a failure.
         windows: whether paths are those of Windows.
 
     """
 
-    endpoint: str
-    identity: Identity
-    directory: str
-    chosen_by: str = attrs.field(kw_only=True)
-    surroundings: str = attrs.field(default="", kw_only=True)
-    windows: bool = attrs.field(default=False, kw_only=True)
+    kind = "Azure Arc"
+    variable = "IDENTITY_ENDPOINT"
+    program = "the agent"
 
-    kind = KIND
-    limits: RequestLimits | None = None
+    directory: str
+    windows: bool = False
 
     @property
     def unreachable_help(self) -> str:
         """The remedy if no connection to the agent succeeds."""
         return f"{_AGENT}{self.surroundings}"
-
-    @property
-    def throttle_key(self) -> tuple[str, str]:
-        """A key that is equal for all hosts with the same rate limits, whatever their identity."""
-        return self.kind, self.endpoint.lower()
-
-    @property
-    def cache_key(self) -> tuple[object, ...]:
-        """A key that is equal for two hosts that issue the same tokens."""
-        return *self.throttle_key, self.identity.key
 
     def build_request(
         self,
@@ -148,17 +128,20 @@ class AzureArc:
             if not isinstance(key, Secret):
                 return TokenError(f"{_PURPOSE} {key}", help=_AGENT)
             headers["Authorization"] = Secret(f"Basic {key}")
-        return TokenRequest("GET", add_query(self.endpoint, parameters), headers)
+        return TokenRequest("GET", add_query(self.url, parameters), headers)
 
     def parse(self, response: TokenHttpResponse) -> TokenResponse | TokenError | FileRequest:
         """Return the token or the error of a response; for a 401, the key file to read."""
         if response.status == 401:
             return self._read_challenge(response)
-        document = read_object(response.body)
-        result = read_answer(document, response, lambda *_: "")
-        if isinstance(result, TokenResponse) and document is not None:
-            return self._check_echo(result, document)
-        return result
+        result = super().parse(response)
+        if self.identity.kind is None or not isinstance(result, TokenResponse):
+            return result
+        return self._check_echo(result, self.identity.kind, read_object(response.body) or {})
+
+    def find_remedy(self, status: int, text: str) -> str:  # noqa: ARG002 (one signature)
+        """Return the remedy for a refused request, or an empty string."""
+        return _AGENT if status == 403 else ""
 
     def make_impostor_error(self, other: str) -> TokenError:
         """Return the error for a response of another server, which `other` describes."""
@@ -198,12 +181,10 @@ class AzureArc:
         return None if found.endswith(".key") else "does not end in .key"
 
     def _check_echo(
-        self, result: TokenResponse, document: Mapping[str, Any]
+        self, result: TokenResponse, kind: str, document: Mapping[str, Any]
     ) -> TokenResponse | TokenError:
         """Return the token only if the response names the identity that was requested."""
-        kind, wanted = self.identity.kind, self.identity.value
-        if kind is None:
-            return result
+        wanted = self.identity.value
         echoed = [document[name] for name in _ECHOES[kind] if document.get(name)]
         if not echoed:
             return TokenError(

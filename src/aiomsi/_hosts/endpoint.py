@@ -17,6 +17,7 @@ from aiomsi._clouds import masked_url
 from aiomsi._errors import ConfigurationError
 from aiomsi._hosts.answer import read_answer
 from aiomsi._hosts.base import (
+    FileRequest,
     TokenError,
     TokenHttpResponse,
     TokenRequest,
@@ -85,7 +86,7 @@ class EndpointHost(ABC):
     @abstractmethod
     def build_request(
         self, resource: str, fetch_request: FetchRequest, content: SecretBytes | None = None
-    ) -> TokenRequest:
+    ) -> TokenRequest | FileRequest | TokenError:
         """Return the request for a token of that resource."""
 
     @abstractmethod
@@ -96,7 +97,7 @@ class EndpointHost(ABC):
         """Return the result, or an error if the token belongs to another identity."""
         return token
 
-    def parse(self, response: TokenHttpResponse) -> TokenResponse | TokenError:
+    def parse(self, response: TokenHttpResponse) -> TokenResponse | TokenError | FileRequest:
         """Return the token or the error of a response."""
         document = read_object(response.body)
         return self.check_token(read_answer(document, response, self._find_help))

@@ -11,16 +11,11 @@ from collections.abc import Mapping
 import attrs
 
 from aiomsi._errors import ConfigurationError
-from aiomsi._hosts.answer import read_answer
-from aiomsi._hosts.base import TokenError, TokenHttpResponse, TokenRequest, read_object
-from aiomsi._hosts.endpoint import add_query, check_endpoint
+from aiomsi._hosts.base import TokenRequest
+from aiomsi._hosts.endpoint import EndpointHost, add_query, check_endpoint, read_header
 from aiomsi._hosts.identity import Identity
-from aiomsi._tokens.host_limits import RequestLimits
 from aiomsi._tokens.state import FetchRequest
-from aiomsi._tokens.token import TokenResponse
-from aiomsi._util.secret import Secret, SecretBytes, read_secret
-
-KIND = "Service Fabric"
+from aiomsi._util.secret import Secret, SecretBytes
 
 _API_VERSION = "2019-07-01-preview"
 _CAPABILITY = "cp1"
@@ -57,67 +52,58 @@ def make(
 
     """
     if identity.kind is not None:
-        msg = f"{KIND} can't be asked for an identity by {identity.kind}"
+        msg = f"Service Fabric can't be asked for an identity by its {identity.kind}"
         raise ConfigurationError(msg, help=_MANIFEST)
-    endpoint, given, thumbprint = (
-        environment.get(name) or ""
-        for name in ("IDENTITY_ENDPOINT", "IDENTITY_HEADER", "IDENTITY_SERVER_THUMBPRINT")
-    )
-    check_endpoint(endpoint, "IDENTITY_ENDPOINT", https=True)
-    header = read_secret(Secret(given))
-    if not isinstance(header, Secret):
-        msg = f"IDENTITY_HEADER {header}"
-        raise ConfigurationError(msg, help=_HEADER)
-    digits = thumbprint.replace(":", "").replace(" ", "").lower()
-    if not _THUMBPRINT.fullmatch(digits):
-        msg = (
-            "IDENTITY_SERVER_THUMBPRINT must be the SHA-1 of a certificate, 40 hexadecimal digits, "
-            f"and has {len(digits)} characters"
-        )
-        raise ConfigurationError(msg, help="Without it the server can't be trusted with the secret")
     return ServiceFabric(
-        endpoint, header, digits, identity, chosen_by=chosen_by, surroundings=surroundings
+        url=check_endpoint(
+            environment.get("IDENTITY_ENDPOINT") or "", "IDENTITY_ENDPOINT", https=True
+        ),
+        header=read_header(environment, "IDENTITY_HEADER"),
+        thumbprint=_read_thumbprint(environment),
+        identity=identity,
+        chosen_by=chosen_by,
+        surroundings=surroundings,
     )
 
 
-@attrs.frozen(eq=False, repr=False)
-class ServiceFabric:
-    """The token endpoint of a Service Fabric node, with requests for the service's identity.
+def _read_thumbprint(environment: Mapping[str, str]) -> str:
+    given = environment.get("IDENTITY_SERVER_THUMBPRINT") or ""
+    digits = given.replace(":", "").replace(" ", "").lower()
+    if _THUMBPRINT.fullmatch(digits):
+        return digits
+    msg = (
+        "IDENTITY_SERVER_THUMBPRINT must be the SHA-1 of a certificate, 40 hexadecimal digits, "
+        f"and has {len(digits)} characters"
+    )
+    raise ConfigurationError(msg, help="Without it IDENTITY_HEADER might reach another server")
+
+
+@attrs.frozen(eq=False, repr=False, kw_only=True)
+class ServiceFabric(EndpointHost):
+    """The token endpoint of a Service Fabric node, for the identity of one service.
 
     Attributes:
-        endpoint: the URL of the token endpoint.
-        header: the secret of IDENTITY_HEADER.
+        header: the secret that the endpoint requires.
         thumbprint: the SHA-1 of the server's certificate, in lower-case hex.
-        identity: the system-assigned identity, because no other can be named.
-        chosen_by: the variable or argument that selected this host.
-        surroundings: sentences about the environment that may explain a failure.
 
     """
 
-    endpoint: str
+    kind = "Service Fabric"
+    variable = "IDENTITY_ENDPOINT"
+    program = "the service"
+
     header: Secret
     thumbprint: str
-    identity: Identity
-    chosen_by: str = attrs.field(kw_only=True)
-    surroundings: str = attrs.field(default="", kw_only=True)
-
-    kind = KIND
-    limits: RequestLimits | None = None
-
-    @property
-    def unreachable_help(self) -> str:
-        """The remedy if no connection to the endpoint succeeds."""
-        return f"{_NODE}{self.surroundings}"
-
-    @property
-    def throttle_key(self) -> tuple[str, str]:
-        """A key that is equal for all hosts with the same rate limits, whatever their identity."""
-        return self.kind, self.endpoint.lower()
 
     @property
     def cache_key(self) -> tuple[object, ...]:
         """A key that is equal for two hosts that issue the same tokens."""
         return *self.throttle_key, self.thumbprint, self.identity.key
+
+    @property
+    def unreachable_help(self) -> str:
+        """The remedy if no connection to the endpoint succeeds."""
+        return f"{_NODE}{self.surroundings}"
 
     def build_request(
         self,
@@ -138,24 +124,18 @@ class ServiceFabric:
                 ).hexdigest()
         return TokenRequest(
             "GET",
-            add_query(self.endpoint, parameters),
+            add_query(self.url, parameters),
             {"Secret": self.header},
             thumbprint=self.thumbprint,
         )
 
-    def parse(self, response: TokenHttpResponse) -> TokenResponse | TokenError:
-        """Return the token or the error of a response."""
-        return read_answer(read_object(response.body), response, _find_help)
+    def find_remedy(self, status: int, text: str) -> str:  # noqa: ARG002 (one signature)
+        """Return the remedy for a refused request, or an empty string."""
+        return _HEADER if status in (401, 403) else ""
 
-    def make_impostor_error(self, other: str) -> TokenError:
-        """Return the error for a response of another server, which `other` describes."""
-        return TokenError(
-            f"a server other than Service Fabric's token endpoint responded: {other}",
-            help=f"{_NODE}{self.surroundings}",
-        )
-
-
-def _find_help(status: int, code: str | None, text: str) -> str:  # noqa: ARG001 (one signature)
-    if status == 404 or code == "ManagedIdentityNotFound":
-        return _NO_IDENTITY
-    return _HEADER if code == "SecretHeaderNotFound" or status in (401, 403) else ""
+    def _find_help(self, status: int, code: str | None, text: str) -> str:
+        if status == 404 or code == "ManagedIdentityNotFound":
+            return _NO_IDENTITY
+        if code == "SecretHeaderNotFound":
+            return _HEADER
+        return super()._find_help(status, code, text)

@@ -5,28 +5,23 @@ Source: https://learn.microsoft.com/entra/identity-platform/v2-oauth2-client-cre
 
 import re
 from collections.abc import Mapping
-from urllib.parse import urlencode
 
 import attrs
 
 from aiomsi._clouds import masked_url, same_audience, split_endpoint
 from aiomsi._errors import ConfigurationError
-from aiomsi._hosts.answer import read_answer
 from aiomsi._hosts.base import (
     FileRequest,
     TokenError,
-    TokenHttpResponse,
     TokenRequest,
-    read_object,
+    compare_client_id,
 )
+from aiomsi._hosts.endpoint import EndpointHost, make_form_request
 from aiomsi._hosts.identity import Identity
-from aiomsi._tokens.host_limits import RequestLimits
 from aiomsi._tokens.state import FetchRequest
 from aiomsi._tokens.token import TokenResponse
-from aiomsi._util.foreign import without_secrets
 from aiomsi._util.secret import Secret, SecretBytes, read_secret
 
-KIND = "workload identity"
 MOST_ASSERTION_BYTES = 65_536
 """A service account's token has 1 to 2 KB."""
 
@@ -43,6 +38,7 @@ _WEBHOOK = (
     "with the annotation 'azure.workload.identity/client-id'; the webhook then sets the variables"
 )
 _ONLY_CLIENT = "Name the application or user-assigned identity with client_id="
+_NOT_ENTRA = f"Correct {_AUTHORITY}, or look for a server on the way that intercepts TLS"
 _READABLE = (
     "Let this process's user read the service account's token, for example with "
     "securityContext.fsGroup"
@@ -92,23 +88,23 @@ def make(
 
     """
     if identity.kind not in (None, "client_id"):
-        msg = f"{KIND} can't be asked for an identity by {identity.kind}"
+        msg = f"workload identity can't be asked for an identity by its {identity.kind}"
         raise ConfigurationError(msg, help=_ONLY_CLIENT)
     values = {name: environment.get(name) or "" for name in (_AUTHORITY, _TENANT, _FILE)}
     if missing := [name for name, value in values.items() if not value]:
-        msg = f"{KIND} needs {' and '.join(missing)}"
+        msg = f"workload identity needs {' and '.join(missing)}"
         raise ConfigurationError(msg, help=_WEBHOOK)
+    authority, tenant = _read_authority(values[_AUTHORITY]), _read_tenant(values[_TENANT])
     return WorkloadIdentity(
-        _check_authority(values[_AUTHORITY]),
-        _check_tenant(values[_TENANT]),
-        values[_FILE],
-        _find_client(environment, identity),
+        url=f"{authority}/{tenant}/oauth2/v2.0/token",
+        path=values[_FILE],
+        identity=_find_client(environment, identity),
         chosen_by=chosen_by,
         surroundings=surroundings,
     )
 
 
-def _check_authority(given: str) -> str:
+def _read_authority(given: str) -> str:
     """Return the authority as ``https://host[:port]``; a name alone means https."""
     authority = (given if "://" in given else f"https://{given}").rstrip("/")
     if split_endpoint(authority, _AUTHORITY).scheme != "https":
@@ -119,7 +115,7 @@ def _check_authority(given: str) -> str:
     return authority
 
 
-def _check_tenant(tenant: str) -> str:
+def _read_tenant(tenant: str) -> str:
     if not _IN_TENANT.fullmatch(tenant) or ".." in tenant or tenant.lower() in _NO_TENANTS:
         msg = f"{_TENANT} must be the id or a domain name of one tenant and is {tenant[:100]!r}"
         raise ConfigurationError(msg, help="'az account show --query tenantId' returns it")
@@ -131,7 +127,7 @@ def _find_client(environment: Mapping[str, str], identity: Identity) -> Identity
         return identity
     client_id = environment.get(_CLIENT)
     if not client_id:
-        msg = f"{KIND} needs a client id: neither client_id= nor {_CLIENT} is given"
+        msg = f"workload identity needs a client id: neither client_id= nor {_CLIENT} is given"
         raise ConfigurationError(msg, help=f"{_ONLY_CLIENT}. {_WEBHOOK}")
     try:
         return Identity.of(client_id, None, None)
@@ -140,50 +136,26 @@ def _find_client(environment: Mapping[str, str], identity: Identity) -> Identity
         raise ConfigurationError(msg) from None
 
 
-@attrs.frozen(eq=False, repr=False)
-class WorkloadIdentity:
+@attrs.frozen(eq=False, repr=False, kw_only=True)
+class WorkloadIdentity(EndpointHost):
     """Entra's token endpoint for one application, which a service account's token identifies.
 
     Attributes:
-        authority: scheme and host of Entra.
-        tenant: the tenant's id or domain name.
         path: the file with the service account's token, which Kubernetes replaces from time to
             time.
-        identity: the application, by its client id.
-        chosen_by: the variables or the argument that selected this host.
-        surroundings: sentences about the environment that may explain a failure.
 
     """
 
-    authority: str
-    tenant: str
+    kind = "workload identity"
+    variable = _AUTHORITY
+    program = "the pod"
+
     path: str
-    identity: Identity
-    chosen_by: str = attrs.field(kw_only=True)
-    surroundings: str = attrs.field(default="", kw_only=True)
-
-    kind = KIND
-    limits: RequestLimits | None = None
-
-    @property
-    def endpoint(self) -> str:
-        """The URL of the token endpoint."""
-        return f"{self.authority}/{self.tenant}/oauth2/v2.0/token"
 
     @property
     def unreachable_help(self) -> str:
         """The remedy if no connection to Entra succeeds."""
         return f"{_UNREACHABLE}{self.surroundings}"
-
-    @property
-    def throttle_key(self) -> tuple[str, str]:
-        """A key that is equal for all hosts with the same rate limits, whatever their identity."""
-        return self.kind, self.endpoint.lower()
-
-    @property
-    def cache_key(self) -> tuple[object, ...]:
-        """A key that is equal for two hosts that issue the same tokens."""
-        return *self.throttle_key, self.identity.key
 
     def build_request(
         self, resource: str, fetch_request: FetchRequest, content: SecretBytes | None = None
@@ -203,27 +175,25 @@ class WorkloadIdentity:
         }
         if fetch_request.claims is not None:
             form["claims"] = fetch_request.claims
-        headers = {
-            "Content-Type": "application/x-www-form-urlencoded",
-            "Accept": "application/json",
-        }
-        return TokenRequest("POST", self.endpoint, headers, SecretBytes(urlencode(form).encode()))
+        return make_form_request(self.url, form, {"Accept": "application/json"})
 
-    def parse(self, response: TokenHttpResponse) -> TokenResponse | TokenError:
-        """Return the token or the error of a response; Entra's error numbers decide the remedy."""
-        result = read_answer(read_object(response.body), response, _find_help)
-        wanted = self.identity.value
-        echoed = result.client_id if isinstance(result, TokenResponse) else None
-        if echoed is not None and echoed.lower() != wanted.lower():
-            other = without_secrets(echoed)[:100]
-            return TokenError(f"the token is for client_id {other}, not for {wanted}")
-        return result
+    def check_token(self, token: TokenResponse | TokenError) -> TokenResponse | TokenError:
+        """Return the result, or an error if the response names another client id."""
+        return compare_client_id(token, self.identity.value, _NOT_ENTRA)
+
+    def find_remedy(self, status: int, text: str) -> str:  # noqa: ARG002 (one signature)
+        """Return the remedy for a number of Entra's in the text, or an empty string."""
+        found = _CODE.search(text)
+        return "" if found is None else _HELPS.get(found[1], "")
+
+    def _find_help(self, status: int, code: str | None, text: str) -> str:
+        return self.find_remedy(status, text) or super()._find_help(status, code, text)
 
     def make_impostor_error(self, other: str) -> TokenError:
         """Return the error for a response of another server, which `other` describes."""
         return TokenError(
             f"a server other than Entra responded: {other}",
-            help=f"Check {_AUTHORITY}, and what intercepts TLS on the way{self.surroundings}",
+            help=f"{_NOT_ENTRA}{self.surroundings}",
         )
 
 
@@ -236,8 +206,3 @@ def make_scope(resource: str) -> str:
     scope = f"{resource.removesuffix('/')}/.default"
     is_arm = same_audience(scope) != scope
     return scope if is_arm else f"{resource}/.default"
-
-
-def _find_help(status: int, code: str | None, text: str) -> str:  # noqa: ARG001 (one signature)
-    found = _CODE.search(text)
-    return "" if found is None else _HELPS.get(found[1], "")
