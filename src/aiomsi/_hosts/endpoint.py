@@ -1,4 +1,4 @@
-"""Endpoints that environment variables name: checks of the variables, requests, and a base class.
+"""The parts that hosts other than IMDS have in common: variables, requests, and responses.
 
 App Service, Azure Machine Learning and Cloud Shell differ in their requests, in the ids that they
 accept, and in the remedies of their errors. `EndpointHost` has the rest.
@@ -15,24 +15,28 @@ import attrs
 
 from aiomsi._clouds import masked_url
 from aiomsi._errors import ConfigurationError
-from aiomsi._hosts.answer import read_answer
 from aiomsi._hosts.base import (
     FileRequest,
     TokenError,
     TokenHttpResponse,
     TokenRequest,
     find_resource_remedy,
+    read_error,
     read_object,
+    read_request_id,
+    read_token_response,
 )
 from aiomsi._hosts.identity import Identity
 from aiomsi._tokens.state import FetchRequest
 from aiomsi._tokens.token import TokenResponse
+from aiomsi._util.foreign import without_secrets
 from aiomsi._util.secret import Secret, SecretBytes, read_secret
 
 if TYPE_CHECKING:
     from aiomsi._tokens.host_limits import RequestLimits
 
 _IN_URL = frozenset(map(chr, range(0x21, 0x7F))) - frozenset('#\\"<>')
+_MAX_LOCATION = 160
 _NO_ENDPOINT = frozenset({404, 405, 410})
 
 
@@ -98,9 +102,23 @@ class EndpointHost(ABC):
         return token
 
     def parse(self, response: TokenHttpResponse) -> TokenResponse | TokenError | FileRequest:
-        """Return the token or the error of a response."""
-        document = read_object(response.body)
-        return self.check_token(read_answer(document, response, self._find_help))
+        """Return the token or the error of a response: 429 and 5xx are temporary."""
+        status, document = response.status, read_object(response.body)
+        if status == 200:
+            return self.check_token(read_token_response(document, response))
+        if 300 <= status < 400:
+            target = without_secrets(response.headers.get("Location", "").partition("?")[0])
+            where = f" to {target[:_MAX_LOCATION]}" if target else ""
+            return TokenError(
+                f"the endpoint redirects{where}, which a token endpoint never does",
+                help=self._find_help(status, None, ""),
+            )
+        code, text = read_error(document, response.body)
+        # App Service repeats the status in the body.
+        code = None if code == str(status) else code
+        passing = status == 429 or status >= 500
+        advice = "" if passing else self._find_help(status, code, text)
+        return TokenError(text, code, passing, advice, read_request_id(document))
 
     def _find_help(self, status: int, code: str | None, text: str) -> str:
         if status < 400 or status in _NO_ENDPOINT:
