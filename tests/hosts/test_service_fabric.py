@@ -90,7 +90,7 @@ def test_any_id_is_refused(identity: Identity) -> None:
     "endpoint", ["http://10.0.0.4:2377/token", "http://localhost/token", "10.0.0.4/token", ""]
 )
 def test_endpoint_must_be_https(endpoint: str) -> None:
-    with pytest.raises(ConfigurationError, match="IDENTITY_ENDPOINT must be a URL such as 'https://"):
+    with pytest.raises(ConfigurationError, match="look like 'https://"):
         fabric(IDENTITY_ENDPOINT=endpoint)
 
 
@@ -154,7 +154,7 @@ def test_error_has_code_text_and_remedy(status: int, code: str, passing: bool, h
 def test_redirect_is_refused_without_its_query() -> None:
     found = parse(302, b"", {"Location": "https://evil.example/x?secret=1"})
     assert isinstance(found, TokenError)
-    assert found.message.endswith("it redirects to 'https://evil.example/x'")
+    assert "redirects to https://evil.example/x," in found.message
     assert not found.passing
 
 

@@ -233,7 +233,7 @@ def test_error_of_entra_has_a_remedy(status: int, error: str, number: int, hint:
 def test_only_throttling_and_failures_are_temporary(status: int) -> None:
     found = parse(status, {"error": "x", "error_description": "y"})
     assert isinstance(found, TokenError)
-    assert found.passing is (status in (408, 429, 500, 502, 503))
+    assert found.passing is (status in (429, 500, 502, 503))
     assert parse(status, b"<html>").passing is found.passing
 
 

@@ -31,7 +31,7 @@ from aiomsi._hosts.base import (
     TokenRequest,
     parse_retry_after,
 )
-from aiomsi._hosts.body import MAX_BODY, TOO_LARGE, decompress_body
+from aiomsi._hosts.body import MAX_BODY, TOO_LARGE, decompress_body, mask_echo
 from aiomsi._hosts.network import EXHAUSTED, find_local_cause
 from aiomsi._tokens.backoff import Attempt, decide_delay, get_deadline
 from aiomsi._tokens.failure import Failure, make_held_off_failure
@@ -294,7 +294,7 @@ class TokenFetch:
                 URL(request.url, encoded=True),
                 headers=request.headers,
                 data=request.body,
-                ssl=True if request.thumbprint is None else _pin(request.thumbprint),
+                ssl=_choose_tls(request) if request.url[:5] == "https" else True,
                 allow_redirects=False,
             ) as response:
                 pieces, size = [], 0
@@ -325,18 +325,29 @@ class TokenFetch:
             body = plain
         received = Now(self.clock.wall(), self.clock.monotonic())
         took = received.monotonic - sent
-        result = self.host.parse(
-            TokenHttpResponse(response.status, response.headers, body, received, took)
-        )
+        answer = TokenHttpResponse(response.status, response.headers, body, received, took)
+        result = self.host.parse(answer)
         if isinstance(result, TokenResponse):
             return result
+        return self._describe_error(request, answer, result)
+
+    def _describe_error(
+        self, request: TokenRequest, answer: TokenHttpResponse, result: TokenError | FileRequest
+    ) -> TokenResponse | _FailedAttempt:
+        """Return the failed attempt of a response, without the secrets of its request."""
+        masked = mask_echo(request, answer)
+        if masked is not answer:
+            parsed = self.host.parse(masked)
+            if isinstance(parsed, TokenResponse):
+                return parsed
+            result = parsed
         file = result if isinstance(result, FileRequest) else None
         problem = _describe_refused(result) if isinstance(result, FileRequest) else result
         return _FailedAttempt(
             problem,
-            response.status,
-            parse_retry_after(response.headers, received.wall),
-            request_id=response.headers.get("x-ms-request-id") or problem.request_id,
+            answer.status,
+            parse_retry_after(masked.headers, answer.received.wall),
+            request_id=masked.headers.get("x-ms-request-id") or problem.request_id,
             file=file,
         )
 
@@ -407,11 +418,11 @@ def _classify_attempt(failed: _FailedAttempt) -> tuple[str, type[CredentialError
     return "throttled" if failed.status == 429 else "unavailable", TokenUnavailableError
 
 
-def _pin(thumbprint: str) -> SSLContext:
-    # Most hosts have no pinned certificate.
-    from aiomsi._credentials.pinned_tls import PinnedContext
+def _choose_tls(request: TokenRequest) -> SSLContext | bool:
+    # Most token endpoints are plain http.
+    from aiomsi._credentials.pinned_tls import make_context
 
-    return PinnedContext(thumbprint)
+    return make_context(request.thumbprint)
 
 
 def _describe_unsent(

@@ -84,7 +84,7 @@ class ManagedIdentityCredential(SlotCredential):
         self._identity = Identity.of(client_id, object_id, resource_id)
         self._named_host = host
         self._host = make_host(os.environ, self._identity, host=host)
-        self._choice = describe_choice(self._host.kind, self._host.chosen_by)
+        self._origin = describe_choice(self._host.kind, self._host.chosen_by)
         self._gate = None if gate is None else _make_gate(gate)
         self._share = share
         clock = SYSTEM_CLOCK if clock is None else clock
@@ -155,7 +155,7 @@ class ManagedIdentityCredential(SlotCredential):
             backoff=self._backoff,
             private=not self._share,
             users=users,
-            origin=self._choice,
+            origin=self._origin,
         )
         if self._held:
             self._release_idle()
@@ -170,17 +170,17 @@ class ManagedIdentityCredential(SlotCredential):
         return resource_of(key)
 
     def _describe(self, identities: list[TokenIdentity]) -> str:
-        host = self._choice
+        host = f"{self._host.kind} ({self._host.chosen_by}; host= chooses another)"
         if self._identity.kind is not None:
-            return f"{self._identity.kind}={self._identity.value}, {host}"
+            return f"{host}, {self._identity.kind}={self._identity.value}"
         if not identities:
             # Without a system-assigned identity IMDS issues the token of a single user-assigned
             # one.
-            return f"default identity, {host}"
+            return f"{host}, default identity"
         kind = {True: "system-assigned ", False: "user-assigned ", None: ""}[
             identities[-1].is_system_assigned
         ]
-        return f"default identity: {kind}{identities[-1]}, {host}"
+        return f"{host}, default identity: {kind}{identities[-1]}"
 
 
 def _make_gate(gate: HostGate | str | os.PathLike[str] | bool) -> HostGate | None:

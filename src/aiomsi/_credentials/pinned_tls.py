@@ -1,16 +1,41 @@
-"""TLS to a server that its certificate's thumbprint identifies, not a certificate authority.
+"""TLS of token endpoints: to a server with a known thumbprint, or with a trusted certificate.
 
-The comparison is a part of the handshake, so that the client sends nothing before it: asyncio and
-uvloop both call `do_handshake` of the context's `sslobject_class`, and send data only after that
-method has returned. (`aiohttp.Fingerprint` refuses SHA-1, and compares after the handshake.)
+The comparison of the thumbprint is a part of the handshake, so that the client sends nothing before
+it: asyncio and uvloop both call `do_handshake` of the context's `sslobject_class`, and send data
+only after that method has returned. (`aiohttp.Fingerprint` refuses SHA-1, and compares after the
+handshake.)
 
 Source: https://docs.python.org/3/library/ssl.html#ssl.SSLContext.sslobject_class
 """
 
 import hashlib
 import hmac
+import os
 import ssl
+from functools import lru_cache
 from typing import Self
+
+_TRUST = ("SSL_CERT_FILE", "SSL_CERT_DIR")
+"""The variables in which OpenSSL finds other certificate authorities than the system's."""
+
+
+def make_context(thumbprint: str | None) -> ssl.SSLContext | bool:
+    """Return the TLS context of a request, or True for aiohttp's default.
+
+    aiohttp reads the trusted authorities when it is imported. Those that a variable names later, as
+    the tests of an application do, count as well.
+    """
+    if thumbprint is not None:
+        return PinnedContext(thumbprint)
+    trust = tuple(os.environ.get(name) for name in _TRUST)
+    return _trust(*trust) if any(trust) else True
+
+
+@lru_cache(maxsize=4)
+def _trust(*_: str | None) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.set_alpn_protocols(("http/1.1",))
+    return context
 
 
 class WrongCertificateError(ssl.SSLCertVerificationError):

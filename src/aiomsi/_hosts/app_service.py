@@ -11,9 +11,8 @@ from aiomsi._hosts.base import (
     TokenError,
     TokenRequest,
     compare_client_id,
-    find_resource_remedy,
 )
-from aiomsi._hosts.endpoint import EndpointHost, add_query, read_header, read_url
+from aiomsi._hosts.endpoint import EndpointHost, add_query, check_endpoint, read_header
 from aiomsi._hosts.identity import Identity
 from aiomsi._tokens.state import FetchRequest
 from aiomsi._tokens.token import TokenResponse
@@ -35,7 +34,6 @@ _HEADER = (
     "The endpoint expects another IDENTITY_HEADER: the value is new at each start of the app, so "
     "restart this process with the variables of the running app"
 )
-_NO_ENDPOINT = "IDENTITY_ENDPOINT names no token endpoint: correct it, or restart the app"
 
 
 @attrs.frozen(eq=False, repr=False, kw_only=True)
@@ -47,7 +45,7 @@ class AppService(EndpointHost):
 
     """
 
-    kind = "App Service"
+    kind, variable, program = "App Service", "IDENTITY_ENDPOINT", "the app"
 
     header: Secret
 
@@ -71,14 +69,10 @@ class AppService(EndpointHost):
             return token
         return compare_client_id(token, self.identity.value, _ASSIGN)
 
-    def find_remedy(self, status: int, code: str | None, text: str) -> str:
-        """Return the remedy for a refused request, or an empty string."""
+    def find_remedy(self, status: int, text: str) -> str:  # noqa: ARG002 (one signature)
+        """Return the remedy for a refusal whose cause is not known yet, or an empty string."""
         if status in (401, 403):
             return _HEADER
-        if status in (404, 405, 410):
-            return _NO_ENDPOINT
-        if remedy := find_resource_remedy(code, text):
-            return remedy
         if status != 400:
             return ""
         named = f"; else correct {self.identity.kind}=" if self.identity.kind else _NAME_ONE
@@ -100,7 +94,7 @@ def make(
 
     """
     return AppService(
-        url=read_url(environment, "IDENTITY_ENDPOINT"),
+        url=check_endpoint(environment.get("IDENTITY_ENDPOINT", ""), "IDENTITY_ENDPOINT"),
         header=read_header(environment, "IDENTITY_HEADER"),
         identity=identity,
         chosen_by=chosen_by,

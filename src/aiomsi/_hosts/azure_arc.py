@@ -19,10 +19,9 @@ from aiomsi._hosts.base import (
     TokenError,
     TokenHttpResponse,
     TokenRequest,
-    find_resource_remedy,
     read_object,
 )
-from aiomsi._hosts.endpoint import EndpointHost, add_query, read_url
+from aiomsi._hosts.endpoint import EndpointHost, add_query, check_endpoint
 from aiomsi._hosts.identity import Identity
 from aiomsi._tokens.state import FetchRequest
 from aiomsi._tokens.token import TokenResponse
@@ -72,9 +71,9 @@ def make(
         ConfigurationError: the endpoint is malformed, or the directory of the keys is not known.
 
     """
-    variables = {"IDENTITY_ENDPOINT": environment.get("IDENTITY_ENDPOINT") or DEFAULT_ENDPOINT}
+    url = environment.get("IDENTITY_ENDPOINT") or DEFAULT_ENDPOINT
     return AzureArc(
-        url=read_url(variables, "IDENTITY_ENDPOINT"),
+        url=check_endpoint(url, "IDENTITY_ENDPOINT"),
         identity=identity,
         directory=get_key_directory(environment, platform),
         windows=platform == "win32",
@@ -102,6 +101,8 @@ class AzureArc(EndpointHost):
     """
 
     kind = "Azure Arc"
+    variable = "IDENTITY_ENDPOINT"
+    program = "the agent"
 
     directory: str
     windows: bool = False
@@ -138,9 +139,9 @@ class AzureArc(EndpointHost):
             return result
         return self._check_echo(result, self.identity.kind, read_object(response.body) or {})
 
-    def find_remedy(self, status: int, code: str | None, text: str) -> str:
+    def find_remedy(self, status: int, text: str) -> str:  # noqa: ARG002 (one signature)
         """Return the remedy for a refused request, or an empty string."""
-        return _AGENT if status in (403, 404) else find_resource_remedy(code, text)
+        return _AGENT if status == 403 else ""
 
     def make_impostor_error(self, other: str) -> TokenError:
         """Return the error for a response of another server, which `other` describes."""

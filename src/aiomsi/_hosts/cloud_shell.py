@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 import attrs
 
-from aiomsi._hosts.base import TokenRequest, find_resource_remedy
-from aiomsi._hosts.endpoint import EndpointHost, make_form_request, read_url, refuse_id
+from aiomsi._hosts.base import TokenRequest
+from aiomsi._hosts.endpoint import EndpointHost, check_endpoint, make_form_request, refuse_id
 from aiomsi._hosts.identity import Identity
 from aiomsi._tokens.state import FetchRequest
 from aiomsi._util.secret import SecretBytes
@@ -19,14 +19,13 @@ _AUDIENCE = (
     "credential, for example that of 'az login', for other ones"
 )
 _RESTART = "Restart Cloud Shell, because its sign-in may have expired"
-_NO_ENDPOINT = "MSI_ENDPOINT names no token endpoint: correct it, or restart Cloud Shell"
 
 
 @attrs.frozen(eq=False, repr=False, kw_only=True)
 class CloudShell(EndpointHost):
     """The token endpoint of a Cloud Shell session."""
 
-    kind = "Cloud Shell"
+    kind, variable, program = "Cloud Shell", "MSI_ENDPOINT", "Cloud Shell"
 
     def build_request(
         self,
@@ -37,13 +36,9 @@ class CloudShell(EndpointHost):
         """Return the request, without a challenge's claims, which have no parameter."""
         return make_form_request(self.url, {"resource": resource}, {"Metadata": "true"})
 
-    def find_remedy(self, status: int, code: str | None, text: str) -> str:
-        """Return the remedy for a refused request, or an empty string."""
-        if status in (404, 405, 410):
-            return _NO_ENDPOINT
-        if "audience" in f"{code} {text}".lower():
-            return _AUDIENCE
-        return find_resource_remedy(code, text) or _RESTART
+    def find_remedy(self, status: int, text: str) -> str:  # noqa: ARG002 (one signature)
+        """Return the remedy for a refusal whose cause is not known yet."""
+        return _AUDIENCE if "audience" in text.lower() else _RESTART
 
 
 def make(
@@ -63,7 +58,7 @@ def make(
     """
     refuse_id(identity, _REFUSED)
     return CloudShell(
-        url=read_url(environment, "MSI_ENDPOINT"),
+        url=check_endpoint(environment.get("MSI_ENDPOINT", ""), "MSI_ENDPOINT"),
         identity=identity,
         chosen_by=chosen_by,
         surroundings=surroundings,

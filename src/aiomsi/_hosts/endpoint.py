@@ -1,7 +1,7 @@
-"""`EndpointHost`, the base of the hosts whose token endpoint is named by an environment variable.
+"""The parts that hosts other than IMDS have in common: variables, requests, and responses.
 
-App Service, Azure Machine Learning, Cloud Shell and others differ in their requests, in the ids
-that they accept, and in the remedies of their errors. A 408, 429 or 5xx of any of them may pass.
+App Service, Azure Machine Learning and Cloud Shell differ in their requests, in the ids that they
+accept, and in the remedies of their errors. `EndpointHost` has the rest.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from aiomsi._hosts.base import (
     TokenError,
     TokenHttpResponse,
     TokenRequest,
+    find_resource_remedy,
     read_error,
     read_object,
     read_request_id,
@@ -34,15 +35,9 @@ from aiomsi._util.secret import Secret, SecretBytes, read_secret
 if TYPE_CHECKING:
     from aiomsi._tokens.host_limits import RequestLimits
 
-_IN_URL = frozenset(
-    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~:/?[]@!$&'()*+,;=%"
-)
-_PASSING = frozenset({408, 429})
-_MOST_LOCATION = 160
-_LEFT_OVER = (
-    "The variables may be left over from another host, or this process may run outside of {0}: "
-    "correct or unset them, or restart {0}"
-)
+_IN_URL = frozenset(map(chr, range(0x21, 0x7F))) - frozenset('#\\"<>')
+_MAX_LOCATION = 160
+_NO_ENDPOINT = frozenset({404, 405, 410})
 
 
 @attrs.frozen(eq=False, repr=False, kw_only=True)
@@ -54,10 +49,14 @@ class EndpointHost(ABC):
         identity: the identity whose tokens are requested.
         chosen_by: the variables or the argument that chose this host.
         surroundings: sentences about the environment that may explain a failure.
+        variable: the name of the variable with the URL.
+        program: the program that gets a new environment when it is restarted.
 
     """
 
     kind: ClassVar[str]
+    variable: ClassVar[str]
+    program: ClassVar[str]
     limits: ClassVar[RequestLimits | None] = None
 
     url: str
@@ -83,7 +82,10 @@ class EndpointHost(ABC):
     @property
     def unreachable_help(self) -> str:
         """The remedy if no connection to the endpoint succeeds."""
-        return f"{_LEFT_OVER.format(self.kind)}{self.surroundings}"
+        return (
+            f"{self.variable} may be left over from another environment, or this process may run "
+            f"outside of it: correct or unset it, or restart {self.program}{self.surroundings}"
+        )
 
     @abstractmethod
     def build_request(
@@ -92,27 +94,36 @@ class EndpointHost(ABC):
         """Return the request for a token of that resource."""
 
     @abstractmethod
-    def find_remedy(self, status: int, code: str | None, text: str) -> str:
-        """Return the remedy for a refused request, or an empty string."""
+    def find_remedy(self, status: int, text: str) -> str:
+        """Return the remedy for a refusal whose cause is not known yet, or an empty string."""
 
     def check_token(self, token: TokenResponse | TokenError) -> TokenResponse | TokenError:
         """Return the result, or an error if the token belongs to another identity."""
         return token
 
     def parse(self, response: TokenHttpResponse) -> TokenResponse | TokenError | FileRequest:
-        """Return the token or the error of a response: 408, 429 and 5xx are temporary."""
-        document = read_object(response.body)
-        if response.status == 200:
+        """Return the token or the error of a response: 429 and 5xx are temporary."""
+        status, document = response.status, read_object(response.body)
+        if status == 200:
             return self.check_token(read_token_response(document, response))
-        if 300 <= response.status < 400:
+        if 300 <= status < 400:
             target = without_secrets(response.headers.get("Location", "").partition("?")[0])
-            return self.make_impostor_error(f"it redirects to {target[:_MOST_LOCATION]!r}")
+            where = f" to {target[:_MAX_LOCATION]}" if target else ""
+            return TokenError(
+                f"the endpoint redirects{where}, which a token endpoint never does",
+                help=self._find_help(status, None, ""),
+            )
         code, text = read_error(document, response.body)
         # App Service repeats the status in the body.
-        code = None if code == str(response.status) else code
-        passing = response.status in _PASSING or response.status >= 500
-        remedy = "" if passing else self.find_remedy(response.status, code, text)
-        return TokenError(text, code, passing, remedy, read_request_id(document))
+        code = None if code == str(status) else code
+        passing = status == 429 or status >= 500
+        advice = "" if passing else self._find_help(status, code, text)
+        return TokenError(text, code, passing, advice, read_request_id(document))
+
+    def _find_help(self, status: int, code: str | None, text: str) -> str:
+        if status < 400 or status in _NO_ENDPOINT:
+            return f"{self.variable} names no token endpoint: correct it, or restart {self.program}"
+        return find_resource_remedy(code, text) or self.find_remedy(status, text)
 
     def make_impostor_error(self, other: str) -> TokenError:
         """Return the error for a response of another server, which `other` describes."""
@@ -122,33 +133,42 @@ class EndpointHost(ABC):
         )
 
 
-def read_url(environment: Mapping[str, str], variable: str, *, https: bool = False) -> str:
-    """Return the URL in a variable.
+def check_endpoint(url: str, variable: str, *, https: bool = False) -> str:
+    """Return the URL of a token endpoint.
+
+    Args:
+        url: the value of the variable.
+        variable: its name.
+        https: whether plain http is refused.
 
     Raises:
-        ConfigurationError: the variable is not set, or its value is no URL with a host, or has a
-            user, a fragment, or plain http although the host requires https.
+        ConfigurationError: the URL is malformed, or its scheme is not allowed.
 
     """
-    url = environment.get(variable, "")
-    schemes = ("https",) if https else ("http", "https")
     try:
         parts = urlsplit(url)
-        is_valid = (
-            parts.scheme in schemes
-            and bool(parts.hostname)
-            and parts.username is None
-            and parts.port != 0
-            and _IN_URL.issuperset(url)
-        )
+        well_formed = bool(parts.hostname) and parts.port != 0 and parts.username is None
     except ValueError:
-        is_valid = False
-    if is_valid:
-        return url
-    what = f"is {masked_url(url)!r}" if url else "is not set"
-    form = " or ".join(f"'{scheme}://host/path'" for scheme in schemes)
-    msg = f"{variable} must be a URL such as {form}, and {what}"
-    raise ConfigurationError(msg)
+        well_formed = False
+    schemes = ("https",) if https else ("http", "https")
+    if (
+        not well_formed
+        or not _IN_URL.issuperset(url)
+        or not url.lower().startswith(tuple(f"{scheme}://" for scheme in schemes))
+    ):
+        form = " or ".join(f"'{scheme}://host[:port]/path'" for scheme in schemes)
+        msg = f"{variable} must look like {form} and is {masked_url(url)!r}"
+        if not url:
+            msg = f"{variable} must look like {form} and is not set"
+            raise ConfigurationError(msg)
+        raise ConfigurationError(msg, help=f"Correct {variable}, or unset it")
+    return url
+
+
+def add_query(url: str, parameters: Mapping[str, str]) -> str:
+    """Return the URL with further query parameters, percent-encoded."""
+    query = "&".join(f"{name}={quote(value, safe='')}" for name, value in parameters.items())
+    return f"{url}{'&' if '?' in url else '?'}{query}"
 
 
 def read_header(environment: Mapping[str, str], variable: str) -> Secret:
@@ -177,12 +197,6 @@ def refuse_id(identity: Identity, message: str, *, accepted: Iterable[str] = ())
     others = " or ".join(f"{kind}=" for kind in accepted)
     help_text = f"Name it by {others}" if others else "Leave it out"
     raise ConfigurationError(message.format(identity.kind), help=help_text)
-
-
-def add_query(url: str, fields: Mapping[str, str]) -> str:
-    """Return the URL with further query parameters, each percent-encoded."""
-    query = "&".join(f"{name}={quote(value, safe='')}" for name, value in fields.items())
-    return f"{url}{'&' if '?' in url else '?'}{query}"
 
 
 def make_form_request(

@@ -11,9 +11,8 @@ from aiomsi._hosts.base import (
     TokenError,
     TokenRequest,
     compare_client_id,
-    find_resource_remedy,
 )
-from aiomsi._hosts.endpoint import EndpointHost, add_query, read_header, read_url, refuse_id
+from aiomsi._hosts.endpoint import EndpointHost, add_query, check_endpoint, read_header, refuse_id
 from aiomsi._hosts.identity import Identity
 from aiomsi._tokens.state import FetchRequest
 from aiomsi._tokens.token import TokenResponse
@@ -31,7 +30,6 @@ _DEFAULT = f"; {_DEFAULT_VARIABLE} named it, because no client_id= was given"
 _OUTDATED = (
     "The endpoint expects another MSI_SECRET: restart the job or kernel to get its current value"
 )
-_NO_ENDPOINT = "MSI_ENDPOINT names no token endpoint: correct it, or restart the job or kernel"
 
 
 @attrs.frozen(eq=False, repr=False, kw_only=True)
@@ -45,7 +43,7 @@ class MachineLearning(EndpointHost):
 
     """
 
-    kind = "Azure Machine Learning"
+    kind, variable, program = "Azure Machine Learning", "MSI_ENDPOINT", "the job or kernel"
 
     secret: Secret
     client_id: str | None
@@ -73,13 +71,11 @@ class MachineLearning(EndpointHost):
             return token
         return compare_client_id(token, self.client_id, self._assign)
 
-    def find_remedy(self, status: int, code: str | None, text: str) -> str:
-        """Return the remedy for a refused request, or an empty string."""
+    def find_remedy(self, status: int, text: str) -> str:  # noqa: ARG002 (one signature)
+        """Return the remedy for a refusal whose cause is not known yet, or an empty string."""
         if status in (401, 403):
             return _OUTDATED
-        if status in (404, 405, 410):
-            return _NO_ENDPOINT
-        return find_resource_remedy(code, text) or (self._assign if status == 400 else "")
+        return self._assign if status == 400 else ""
 
     @property
     def _assign(self) -> str:
@@ -104,7 +100,7 @@ def make(
     """
     refuse_id(identity, _REFUSED, accepted=("client_id",))
     return MachineLearning(
-        url=read_url(environment, "MSI_ENDPOINT"),
+        url=check_endpoint(environment.get("MSI_ENDPOINT", ""), "MSI_ENDPOINT"),
         secret=read_header(environment, "MSI_SECRET"),
         client_id=identity.value or environment.get(_DEFAULT_VARIABLE) or None,
         identity=identity,

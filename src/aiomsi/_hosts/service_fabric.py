@@ -11,8 +11,8 @@ from collections.abc import Mapping
 import attrs
 
 from aiomsi._errors import ConfigurationError
-from aiomsi._hosts.base import TokenRequest, find_resource_remedy
-from aiomsi._hosts.endpoint import EndpointHost, add_query, read_header, read_url
+from aiomsi._hosts.base import TokenRequest
+from aiomsi._hosts.endpoint import EndpointHost, add_query, check_endpoint, read_header
 from aiomsi._hosts.identity import Identity
 from aiomsi._tokens.state import FetchRequest
 from aiomsi._util.secret import Secret, SecretBytes
@@ -55,7 +55,9 @@ def make(
         msg = f"Service Fabric can't be asked for an identity by its {identity.kind}"
         raise ConfigurationError(msg, help=_MANIFEST)
     return ServiceFabric(
-        url=read_url(environment, "IDENTITY_ENDPOINT", https=True),
+        url=check_endpoint(
+            environment.get("IDENTITY_ENDPOINT") or "", "IDENTITY_ENDPOINT", https=True
+        ),
         header=read_header(environment, "IDENTITY_HEADER"),
         thumbprint=_read_thumbprint(environment),
         identity=identity,
@@ -87,6 +89,8 @@ class ServiceFabric(EndpointHost):
     """
 
     kind = "Service Fabric"
+    variable = "IDENTITY_ENDPOINT"
+    program = "the service"
 
     header: Secret
     thumbprint: str
@@ -125,10 +129,13 @@ class ServiceFabric(EndpointHost):
             thumbprint=self.thumbprint,
         )
 
-    def find_remedy(self, status: int, code: str | None, text: str) -> str:
+    def find_remedy(self, status: int, text: str) -> str:  # noqa: ARG002 (one signature)
         """Return the remedy for a refused request, or an empty string."""
+        return _HEADER if status in (401, 403) else ""
+
+    def _find_help(self, status: int, code: str | None, text: str) -> str:
         if status == 404 or code == "ManagedIdentityNotFound":
             return _NO_IDENTITY
-        if code == "SecretHeaderNotFound" or status in (401, 403):
+        if code == "SecretHeaderNotFound":
             return _HEADER
-        return find_resource_remedy(code, text)
+        return super()._find_help(status, code, text)

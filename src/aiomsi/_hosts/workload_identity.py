@@ -147,6 +147,8 @@ class WorkloadIdentity(EndpointHost):
     """
 
     kind = "workload identity"
+    variable = _AUTHORITY
+    program = "the pod"
 
     path: str
 
@@ -179,10 +181,13 @@ class WorkloadIdentity(EndpointHost):
         """Return the result, or an error if the response names another client id."""
         return compare_client_id(token, self.identity.value, _NOT_ENTRA)
 
-    def find_remedy(self, status: int, code: str | None, text: str) -> str:  # noqa: ARG002 (one signature)
+    def find_remedy(self, status: int, text: str) -> str:  # noqa: ARG002 (one signature)
         """Return the remedy for a number of Entra's in the text, or an empty string."""
         found = _CODE.search(text)
         return "" if found is None else _HELPS.get(found[1], "")
+
+    def _find_help(self, status: int, code: str | None, text: str) -> str:
+        return self.find_remedy(status, text) or super()._find_help(status, code, text)
 
     def make_impostor_error(self, other: str) -> TokenError:
         """Return the error for a response of another server, which `other` describes."""
