@@ -30,7 +30,7 @@ COMPUTE = {
     "vmId": "02aab8a4-74ef-476e-8182-f6d2ba4166a6",
     "location": "westus",
 }
-DOCUMENTS = {
+DOCUMENTS: dict[str, dict[str, object]] = {
     "/metadata/instance": {"compute": COMPUTE, "network": {}},
     "/metadata/identity/info": {"tenantId": "5f3c4b8e-0000-4000-8000-000000000000"},
 }

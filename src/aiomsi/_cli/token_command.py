@@ -12,6 +12,7 @@ import click
 from aiomsi._cli.credentials import CredentialSource
 from aiomsi._cli.options import Target, arm_options, format_epilog
 from aiomsi._cli.output import print_json, to_line
+from aiomsi._cli.phrases import translate
 from aiomsi._tokens.token import AccessToken
 from aiomsi._tokens.token_identity import read_claims
 
@@ -72,7 +73,7 @@ def _describe_source(token: AccessToken, source: CredentialSource) -> dict[str, 
         else f"{identity.kind} {identity.value}",
         **({} if client_id is None else {"client_id": client_id}),
         "host": host.kind,
-        "chosen_by": host.chosen_by,
+        "chosen_by": translate(host.chosen_by),
         "endpoint": host.endpoint,
     }
 
