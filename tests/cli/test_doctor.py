@@ -301,6 +301,25 @@ def test_another_server_in_place_of_imds(run: Run, embedded_azure: EmbeddedAzure
     assert "a server other than Azure's IMDS responded" in checks["token"]["text"]
 
 
+def test_key_file_of_arc_that_can_not_be_read(
+    run: Run, monkeypatch: pytest.MonkeyPatch, embedded_azure: EmbeddedAzure
+) -> None:
+    realm = "/var/opt/azcmagent/tokens/missing.key"
+    demand = {"WWW-Authenticate": f"Basic realm={realm}"}
+    embedded_azure.inject("imds", Fault(401, demand), times=None)
+    endpoint = f"{embedded_azure.imds_url}/metadata/identity/oauth2/token"
+    monkeypatch.setenv("IDENTITY_ENDPOINT", endpoint)
+    monkeypatch.setenv("IMDS_ENDPOINT", embedded_azure.imds_url)
+
+    code, checks = examine(run)
+
+    assert code == 1
+    assert checks["host"]["text"] == "Azure Arc: IDENTITY_ENDPOINT and IMDS_ENDPOINT are set"
+    assert checks["endpoint"]["text"].endswith("responds, with HTTP 401")
+    assert f"{realm}, can't be read: FileNotFoundError" in checks["token"]["text"]
+    assert checks["token"]["help"]
+
+
 CREDENTIAL = """
 class Laptop:
     async def get_token(self, *scopes, **options):
