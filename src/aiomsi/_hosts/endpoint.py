@@ -185,18 +185,16 @@ def read_header(environment: Mapping[str, str], variable: str) -> Secret:
     raise ConfigurationError(msg)
 
 
-def refuse_id(identity: Identity, message: str, *, accepted: Iterable[str] = ()) -> None:
-    """Raise an error with that message if the identity is named by an id that is not accepted.
+def refuse_id(kind: str, identity: Identity, remedy: str, *, accepted: Iterable[str] = ()) -> None:
+    """Raise an error if the identity is named by an id that the kind of host does not accept.
 
     Raises:
-        ConfigurationError: the host can't select an identity by that kind of id.
+        ConfigurationError: the identity is named by another id than the accepted ones.
 
     """
-    if identity.kind is None or identity.kind in accepted:
-        return
-    others = " or ".join(f"{kind}=" for kind in accepted)
-    help_text = f"Name it by {others}" if others else "Leave it out"
-    raise ConfigurationError(message.format(identity.kind), help=help_text)
+    if identity.kind is not None and identity.kind not in accepted:
+        msg = f"{kind} can't be asked for an identity by its {identity.kind}"
+        raise ConfigurationError(msg, help=remedy)
 
 
 def make_form_request(
