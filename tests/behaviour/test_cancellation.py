@@ -255,7 +255,7 @@ Scenario: TypeAlias = Callable[[Stage], Coroutine[Any, Any, SlotCredential]]
 
 
 async def cold(stage: Stage) -> SlotCredential:
-    stage.azure.inject("imds", Fault(500), times=1)
+    stage.azure.imds.inject(Fault(500), times=1)
     credential = ManagedIdentityCredential(policy=PATIENT)
     stage.call(credential.get_token(SCOPE))
     stage.call(ManagedIdentityCredential(policy=PATIENT).get_token(SCOPE))
@@ -263,7 +263,7 @@ async def cold(stage: Stage) -> SlotCredential:
 
 
 async def an_answer_that_is_cut_off(stage: Stage) -> SlotCredential:
-    stage.azure.inject("imds", Fault.truncate(), times=1)
+    stage.azure.imds.inject(Fault.truncate(), times=1)
     credential = ManagedIdentityCredential(policy=PATIENT)
     stage.call(credential.get_token(SCOPE))
     stage.call(credential.get_token(SCOPE))
@@ -290,7 +290,7 @@ async def a_request_that_needs_a_file(stage: Stage) -> SlotCredential:
     (stage.folder / "key").write_bytes(b"content")
     WithFile.path = str(stage.folder / "key")
     credential = ManagedIdentityCredential(share=False)
-    credential._host = WithFile(stage.azure.imds_url)
+    credential._host = WithFile(stage.azure.imds.url)
     stage.call(credential.get_token(SCOPE))
     stage.call(credential.get_token(SCOPE))
     return credential
@@ -353,7 +353,7 @@ async def loops_that_took_their_flights_along(stage: Stage) -> SlotCredential:
 async def a_flight_in_another_loop(stage: Stage) -> SlotCredential:
     credential = ManagedIdentityCredential()
     async with stage.elsewhere() as there:
-        with stage.azure.hold("imds") as hold:
+        with stage.azure.imds.hold() as hold:
             await there.call(stage, credential.get_token(SCOPE))
             await hold.arrived(1)
             calls = [stage.call(credential.get_token(SCOPE)) for _ in range(2)]
@@ -365,7 +365,7 @@ async def a_flight_in_another_loop(stage: Stage) -> SlotCredential:
 
 async def closing_in_mid_flight(stage: Stage) -> SlotCredential:
     credential, other = ManagedIdentityCredential(share=False), ManagedIdentityCredential()
-    with stage.azure.hold("imds") as hold:
+    with stage.azure.imds.hold() as hold:
         stage.call(credential.get_token(SCOPE), *TOLD)
         stage.call(other.get_token(SCOPE))
         await hold.arrived(2)
@@ -381,7 +381,7 @@ async def leaving_in_mid_flight(stage: Stage) -> SlotCredential:
             stage.call(credential.get_token(SCOPE), *TOLD)
             await hold.arrived(2)
 
-    with stage.azure.hold("imds") as hold:
+    with stage.azure.imds.hold() as hold:
         stage.call(other.get_token(SCOPE))
         await asyncio.wait([stage.call(within(), NoneType)])
     return credential
@@ -390,7 +390,7 @@ async def leaving_in_mid_flight(stage: Stage) -> SlotCredential:
 async def closing_from_another_loop(stage: Stage) -> SlotCredential:
     credential, other = ManagedIdentityCredential(share=False), ManagedIdentityCredential()
     async with stage.elsewhere() as there:
-        with stage.azure.hold("imds") as hold:
+        with stage.azure.imds.hold() as hold:
             await there.call(stage, credential.get_token(SCOPE), *TOLD)
             stage.call(other.get_token(SCOPE))
             await hold.arrived(2)
@@ -595,8 +595,8 @@ async def asked_to_hold_off(stage: Stage) -> SlotCredential:
     turns = gates.hold(stage.folder / "turns.lock")
     credential, _ = gated(stage, GateState(), *[turns.release] * 100)
     turns.release()
-    stage.azure.inject("imds", Fault(429, {"Retry-After": "5"}), times=1)
-    with stage.azure.hold("imds") as answer:
+    stage.azure.imds.inject(Fault(429, {"Retry-After": "5"}), times=1)
+    with stage.azure.imds.hold() as answer:
         calls = [stage.call(credential.get_token(SCOPE)) for _ in range(2)]
         await answer.arrived(1)
         turns.acquire()
@@ -708,7 +708,9 @@ async def many_bad_requests_of_a_fan_out(stage: Stage) -> SlotCredential:
 
 async def writes_of_a_fan_out(stage: Stage) -> SlotCredential:
     net = f"{GROUP}/providers/Microsoft.Network/virtualNetworks/net"
-    stage.azure.long_running("Microsoft.Network/virtualNetworks", "azure-async-operation", polls=1)
+    stage.azure.arm.long_running(
+        "Microsoft.Network/virtualNetworks", "azure-async-operation", polls=1
+    )
 
     async def requests() -> AsyncIterator[aiomsi.Request]:
         for _ in range(3):
@@ -718,7 +720,7 @@ async def writes_of_a_fan_out(stage: Stage) -> SlotCredential:
 
 
 async def calls_that_wait_for_a_limit(stage: Stage) -> SlotCredential:
-    stage.azure.inject("arm", Fault(429), times=2)
+    stage.azure.arm.inject(Fault(429), times=2)
     clock = ManualClock(autoadvance=True).clock
     credential, arms = ManagedIdentityCredential(), list[aiomsi.ArmSession]()
     group = f"/subscriptions/{DEFAULT_SUBSCRIPTION_ID}/resourceGroups/DevTest"
@@ -741,8 +743,8 @@ async def calls_that_wait_for_a_limit(stage: Stage) -> SlotCredential:
 async def the_machine(stage: Stage) -> SlotCredential:
     names = ("subscriptionId", "resourceGroupName", "name", "vmId", "location")
     document = {"compute": dict.fromkeys(names, "x")}
-    stage.azure.inject("imds", Fault(200, body=document), times=None, path="/metadata/instance")
-    stage.azure.inject("imds", Fault(200, body={"tenantId": "x"}), times=None, path="/info")
+    stage.azure.imds.inject(Fault(200, body=document), times=None, path="/metadata/instance")
+    stage.azure.imds.inject(Fault(200, body={"tenantId": "x"}), times=None, path="/info")
     stage.call(aiomsi.instance_metadata(), aiomsi.InstanceMetadata)
     stage.call(aiomsi.instance_metadata(timeout=None), aiomsi.InstanceMetadata)
     return ManagedIdentityCredential()

@@ -65,7 +65,7 @@ def laptop_module(
     (tmp_path / "broken_credentials.py").write_text("password = 'password=hunter22'\n1 / 0\n")
     (tmp_path / "lacks_azure.py").write_text("import azure.nothing_of_that_name\n")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setenv("LAPTOP_TOKEN", embedded_azure.issue_token())
+    monkeypatch.setenv("LAPTOP_TOKEN", embedded_azure.imds.issue_token())
     yield
     for name in ("my_credentials", "broken_credentials", "lacks_azure"):
         monkeypatch.delitem(sys.modules, name, raising=False)

@@ -50,7 +50,7 @@ def test_all_is_well(run: Run, embedded_azure: EmbeddedAzure) -> None:
         "clock",
         "arm",
     ]
-    identity = embedded_azure.identities[0]
+    identity = embedded_azure.imds.identities[0]
     assert checks["identity"]["facts"]["object_id"] == identity.object_id
     assert checks["identity"]["facts"]["system_assigned"] is True
     assert checks["host"]["facts"]["kind"] == "IMDS"
@@ -60,7 +60,7 @@ def test_all_is_well(run: Run, embedded_azure: EmbeddedAzure) -> None:
 
 
 def test_report_for_people_shows_no_token(run: Run, embedded_azure: EmbeddedAzure) -> None:
-    embedded_azure.repeat_tokens()
+    embedded_azure.imds.repeat_tokens()
     secret = json.loads(run("token", "--json", "--show-token").out)["access_token"]
 
     said = run("doctor")
@@ -82,8 +82,8 @@ def test_no_azure_host(run: Run, monkeypatch: pytest.MonkeyPatch, closed_port: s
 
 
 def test_no_identity_assigned(run: Run, embedded_azure: EmbeddedAzure) -> None:
-    for identity in embedded_azure.identities:
-        embedded_azure.remove_identity(identity)
+    for identity in embedded_azure.imds.identities:
+        embedded_azure.imds.remove_identity(identity)
 
     code, checks = examine(run)
 
@@ -94,9 +94,9 @@ def test_no_identity_assigned(run: Run, embedded_azure: EmbeddedAzure) -> None:
 
 
 def test_several_identities_and_none_named(run: Run, embedded_azure: EmbeddedAzure) -> None:
-    for identity in embedded_azure.identities:
-        embedded_azure.remove_identity(identity)
-    first, _ = embedded_azure.assign_identity(), embedded_azure.assign_identity()
+    for identity in embedded_azure.imds.identities:
+        embedded_azure.imds.remove_identity(identity)
+    first, _ = embedded_azure.imds.assign_identity(), embedded_azure.imds.assign_identity()
 
     code, checks = examine(run)
     named_code, named = examine(run, "--client-id", first.client_id)
@@ -112,10 +112,10 @@ def test_several_identities_and_none_named(run: Run, embedded_azure: EmbeddedAzu
 def test_only_identity_that_is_not_named_is_a_warning(
     run: Run, embedded_azure: EmbeddedAzure
 ) -> None:
-    for identity in embedded_azure.identities:
-        embedded_azure.remove_identity(identity)
-    only = embedded_azure.assign_identity()
-    embedded_azure.grant(only.object_id)
+    for identity in embedded_azure.imds.identities:
+        embedded_azure.imds.remove_identity(identity)
+    only = embedded_azure.imds.assign_identity()
+    embedded_azure.arm.grant(only.object_id)
 
     code, checks = examine(run)
 
@@ -218,8 +218,8 @@ def test_arm_behind_a_firewall(run: Run, monkeypatch: pytest.MonkeyPatch, closed
 
 
 def test_identity_without_a_role(run: Run, embedded_azure: EmbeddedAzure) -> None:
-    identity = embedded_azure.identities[0]
-    embedded_azure.revoke(identity.object_id)
+    identity = embedded_azure.imds.identities[0]
+    embedded_azure.arm.revoke(identity.object_id)
 
     code, checks = examine(run)
 
@@ -230,8 +230,8 @@ def test_identity_without_a_role(run: Run, embedded_azure: EmbeddedAzure) -> Non
 
 
 def test_subscription_without_a_role(run: Run, embedded_azure: EmbeddedAzure) -> None:
-    identity = embedded_azure.identities[0]
-    embedded_azure.revoke(identity.object_id)
+    identity = embedded_azure.imds.identities[0]
+    embedded_azure.arm.revoke(identity.object_id)
 
     code, checks = examine(run, "--subscription", DEFAULT_SUBSCRIPTION_ID)
 
@@ -245,7 +245,7 @@ def test_subscription_that_is_visible(run: Run) -> None:
 
 
 def test_subscription_of_another_tenant(run: Run, embedded_azure: EmbeddedAzure) -> None:
-    other = embedded_azure.add_subscription(
+    other = embedded_azure.arm.add_subscription(
         subscription=Subscription(tenant_id="11111111-1111-4111-8111-111111111111")
     )
 
@@ -258,13 +258,13 @@ def test_subscription_of_another_tenant(run: Run, embedded_azure: EmbeddedAzure)
 
 def test_arm_that_refuses_every_token(run: Run, embedded_azure: EmbeddedAzure) -> None:
     body = {"error": {"code": "InvalidAuthenticationToken", "message": "The token is invalid."}}
-    embedded_azure.inject("arm", Fault(401, body=body), times=None)
+    embedded_azure.arm.inject(Fault(401, body=body), times=None)
 
     code, checks = examine(run)
 
     assert code == 3
     assert checks["arm"]["facts"] == {
-        "endpoint": embedded_azure.arm_url,
+        "endpoint": embedded_azure.arm.url,
         "status": 401,
         "code": "InvalidAuthenticationToken",
     }
@@ -272,7 +272,7 @@ def test_arm_that_refuses_every_token(run: Run, embedded_azure: EmbeddedAzure) -
 
 
 def test_arm_that_forbids_the_list(run: Run, embedded_azure: EmbeddedAzure) -> None:
-    embedded_azure.inject("arm", Fault(403), times=None)
+    embedded_azure.arm.inject(Fault(403), times=None)
 
     code, checks = examine(run)
 
@@ -282,7 +282,7 @@ def test_arm_that_forbids_the_list(run: Run, embedded_azure: EmbeddedAzure) -> N
 
 def test_token_that_is_no_jwt(run: Run, embedded_azure: EmbeddedAzure) -> None:
     body = {"access_token": "opaque-secret", "expires_in": "86400", "token_type": "Bearer"}
-    embedded_azure.inject("imds", Fault(200, body=body), times=None)
+    embedded_azure.imds.inject(Fault(200, body=body), times=None)
 
     said = run("doctor", "--json")
 
@@ -293,7 +293,7 @@ def test_token_that_is_no_jwt(run: Run, embedded_azure: EmbeddedAzure) -> None:
 
 
 def test_another_server_in_place_of_imds(run: Run, embedded_azure: EmbeddedAzure) -> None:
-    embedded_azure.inject("imds", Fault.garbage(), times=None)
+    embedded_azure.imds.inject(Fault.garbage(), times=None)
 
     code, checks = examine(run)
 
@@ -306,10 +306,10 @@ def test_key_file_of_arc_that_can_not_be_read(
 ) -> None:
     realm = "/var/opt/azcmagent/tokens/missing.key"
     demand = {"WWW-Authenticate": f"Basic realm={realm}"}
-    embedded_azure.inject("imds", Fault(401, demand), times=None)
-    endpoint = f"{embedded_azure.imds_url}/metadata/identity/oauth2/token"
+    embedded_azure.imds.inject(Fault(401, demand), times=None)
+    endpoint = f"{embedded_azure.imds.url}/metadata/identity/oauth2/token"
     monkeypatch.setenv("IDENTITY_ENDPOINT", endpoint)
-    monkeypatch.setenv("IMDS_ENDPOINT", embedded_azure.imds_url)
+    monkeypatch.setenv("IMDS_ENDPOINT", embedded_azure.imds.url)
 
     code, checks = examine(run)
 

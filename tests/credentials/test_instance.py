@@ -46,7 +46,7 @@ def azure(embedded_azure: EmbeddedAzure, azure_environment: object) -> EmbeddedA
 def describe(azure: EmbeddedAzure) -> None:
     """Let IMDS respond with both documents from now on."""
     for path, document in DOCUMENTS.items():
-        azure.inject("imds", Fault(200, body=document), times=None, path=path)
+        azure.imds.inject(Fault(200, body=document), times=None, path=path)
 
 
 def requested(azure: EmbeddedAzure) -> list[str]:
@@ -60,7 +60,7 @@ async def test_callers_of_many_loops_share_two_requests(azure: EmbeddedAzure) ->
     async def many() -> None:
         found.extend(await asyncio.gather(*(aiomsi.instance_metadata() for _ in range(50))))
 
-    with azure.hold("imds") as hold:
+    with azure.imds.hold() as hold:
         threads = [threading.Thread(target=asyncio.run, args=(many(),)) for _ in range(2)]
         for thread in threads:
             thread.start()
@@ -84,7 +84,7 @@ async def test_callers_of_many_loops_share_two_requests(azure: EmbeddedAzure) ->
 
 async def test_cancelled_caller_hurts_no_other_one(azure: EmbeddedAzure) -> None:
     describe(azure)
-    with azure.hold("imds") as hold:
+    with azure.imds.hold() as hold:
         first, second, third = (
             asyncio.ensure_future(aiomsi.instance_metadata(timeout=seconds))
             for seconds in (30, None, 0.001)
@@ -100,7 +100,7 @@ async def test_cancelled_caller_hurts_no_other_one(azure: EmbeddedAzure) -> None
 
 
 async def test_failure_is_not_kept(azure: EmbeddedAzure) -> None:
-    azure.inject("imds", Fault(400, body={"error": "Bad request"}))
+    azure.imds.inject(Fault(400, body={"error": "Bad request"}))
     results = await asyncio.gather(
         *(aiomsi.instance_metadata() for _ in range(3)), return_exceptions=True
     )
@@ -114,7 +114,7 @@ async def test_failure_is_not_kept(azure: EmbeddedAzure) -> None:
 
 
 async def test_failed_second_document_repeats_only_that_one(azure: EmbeddedAzure) -> None:
-    azure.inject("imds", Fault(403), path="/identity/info")
+    azure.imds.inject(Fault(403), path="/identity/info")
     describe(azure)
     with pytest.raises(TokenRefusedError):
         await aiomsi.instance_metadata()
@@ -127,7 +127,7 @@ async def test_failed_second_document_repeats_only_that_one(azure: EmbeddedAzure
 
 
 async def test_throttled_request_is_repeated(azure: EmbeddedAzure) -> None:
-    azure.inject("imds", Fault(429, {"Retry-After": "0"}))
+    azure.imds.inject(Fault(429, {"Retry-After": "0"}))
     describe(azure)
     assert (await aiomsi.instance_metadata()).name == "vm"
     assert len(requested(azure)) == 3
@@ -144,7 +144,7 @@ async def test_throttled_request_is_repeated(azure: EmbeddedAzure) -> None:
     ids=["redirect", "too long", "bomb", "portal"],
 )
 async def test_other_server_is_refused_at_once(azure: EmbeddedAzure, fault: Fault) -> None:
-    azure.inject("imds", fault)
+    azure.imds.inject(fault)
     with pytest.raises(TokenRefusedError, match="a server other than Azure's IMDS responded"):
         await aiomsi.instance_metadata()
     assert len(requested(azure)) == 1

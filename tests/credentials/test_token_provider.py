@@ -110,6 +110,6 @@ def test_value_that_is_no_credential_is_refused_at_once() -> None:
 async def test_error_of_the_credential_is_raised(
     embedded_azure: EmbeddedAzure, azure_environment: object
 ) -> None:
-    embedded_azure.inject("imds", Fault(429, {"Retry-After": "60"}), times=None)
+    embedded_azure.imds.inject(Fault(429, {"Retry-After": "60"}), times=None)
     with pytest.raises(TokenUnavailableError):
         await aiomsi.token_provider(ManagedIdentityCredential(), SCOPE)()

@@ -33,8 +33,8 @@ def run_block(word: str, old: str = "", new: str = "") -> dict[str, Any]:
 def test_example_of_the_machine_names_it(embedded_azure: EmbeddedAzure) -> None:
     fields = ("subscriptionId", "resourceGroupName", "name", "vmId", "location")
     document = {"compute": {field: f"the-{field}" for field in fields}}
-    embedded_azure.inject("imds", Fault(200, body=document), path="/metadata/instance")
-    embedded_azure.inject("imds", Fault(200, body={"tenantId": "t"}), path="/identity/info")
+    embedded_azure.imds.inject(Fault(200, body=document), path="/metadata/instance")
+    embedded_azure.imds.inject(Fault(200, body={"tenantId": "t"}), path="/identity/info")
 
     name = asyncio.run(run_block("name_this_vm")["name_this_vm"]())
 
