@@ -26,7 +26,7 @@ from aiomsi import AiomsiError
 from aiomsi._cli import main as cli
 from aiomsi.testing import EmbeddedAzure
 
-COMMANDS = ("demo", "token", "get", "list", "query", "request", "emulator")
+COMMANDS = ("demo", "doctor", "token", "get", "list", "query", "request", "emulator")
 
 pytestmark = pytest.mark.usefixtures("azure_environment")
 

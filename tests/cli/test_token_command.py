@@ -137,12 +137,36 @@ def test_token_without_an_imds_fails_soon_and_names_the_emulator(
     assert "aiomsi emulator" in said.complaint[1]
 
 
-def test_a_host_that_is_not_served_is_wrong_configuration(
+def test_variables_that_fit_no_host_are_wrong_configuration(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("MSI_ENDPOINT", "http://127.0.0.1:1/")
+    monkeypatch.setenv("IDENTITY_ENDPOINT", "http://127.0.0.1:1/")
 
     said = run("token")
 
     assert said.code == 2
-    assert "Cloud Shell" in said.complaint[0]
+    assert "so no kind of Azure host fits" in said.complaint[0]
+    assert "name the kind of host with --host" in said.complaint[1]
+
+
+def test_host_option_chooses_the_kind_of_host(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IDENTITY_ENDPOINT", "http://127.0.0.1:1/")
+
+    facts = json.loads(run("token", "--host", "imds", "--json").out)
+
+    assert (facts["host"], facts["chosen_by"]) == ("IMDS", "--host imds")
+
+
+def test_id_that_the_host_cannot_serve_is_wrong_configuration(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MSI_ENDPOINT", "http://127.0.0.1:1/")
+
+    said = run("token", "--client-id", "98f51385-2edc-4b79-bed9-7718de4cb861")
+
+    assert said.code == 2
+    assert "Cloud Shell can't be asked for an identity by its client_id" in said.complaint[0]
+
+
+def test_unknown_kind_of_host_is_wrong_usage(run: Run) -> None:
+    assert "'laptop' is not one of 'service-fabric'" in run("token", "--host", "laptop").err

@@ -96,7 +96,9 @@ class Slot:
         backoff: HostBackoff | None = None,
         private: bool = False,
         users: weakref.WeakSet[object] | None = None,
+        origin: str = "",
     ) -> None:
+        self.origin = origin
         self.name, self.clock, self.policy, self.uniform = name, clock, policy, uniform
         self.backoff = HostBackoff() if backoff is None else backoff
         self.private = private
@@ -405,7 +407,9 @@ class Slot:
 
     def _exception(self, failure: Failure) -> CredentialError:
         retry_at = max(self._state.retry_at_unusable, self.backoff.retry_at)
-        return failure.exception(max(0.0, retry_at - self.clock.monotonic()))
+        error = failure.exception(max(0.0, retry_at - self.clock.monotonic()))
+        error.help = ". ".join(part for part in (error.help, self.origin) if part)
+        return error
 
     def _after_fork(self) -> None:
         """Reset the slot in a forked child, where the flight and its task belong to the parent.
