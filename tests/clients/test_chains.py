@@ -1,6 +1,8 @@
 """Errors as azure-identity's chain, azure-core's pipeline and Cosmos's fall-back expect them."""
 
 import asyncio
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -52,6 +54,20 @@ def test_chain_uses_the_credential_that_has_a_token(azure: EmbeddedAzure) -> Non
     assert azure.counts.imds_requests == 1
 
 
+def test_example_of_the_page_uses_the_machines_identity(azure: EmbeddedAzure) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "clients.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```python\n([^`]*ChainedTokenCredential\([^`]*)```", page)
+    names: dict[str, Any] = {}
+    exec(block, names)  # noqa: S102 (our own)
+
+    async def main() -> None:
+        async with names["make_credential"]() as chain:
+            token = await chain.get_token(SCOPE)
+        assert token is await ManagedIdentityCredential().get_token(SCOPE)
+
+    asyncio.run(main())
+
+
 def test_chain_goes_on_where_no_such_identity_exists(azure: EmbeddedAzure) -> None:
     async def main() -> None:
         absent = ManagedIdentityCredential(client_id=UNKNOWN)
@@ -96,7 +112,7 @@ def test_chain_stops_where_the_identity_is_refused(azure: EmbeddedAzure) -> None
     asyncio.run(main())
 
 
-def test_shared_credential_over_a_chain_of_nothing_is_unavailable() -> None:
+def test_shared_credential_over_nothing_is_unavailable() -> None:
     class Nothing(Last):
         async def get_token_info(self, *scopes: str, options: Any = None) -> Any:
             raise identity.CredentialUnavailableError("nothing here")

@@ -59,8 +59,9 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def read_examples() -> list[str]:
-    """Return the README's examples of the credentials with other packages."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    """Return the documentation's examples of the credentials with the Azure SDK."""
+    pages = ("README.md", "docs/clients.md")
+    text = "".join((ROOT / page).read_text(encoding="utf-8") for page in pages)
     blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     return [block for block in blocks if "from azure." in block]
 
@@ -124,10 +125,11 @@ def test_program_without_azure_core_has_no_errors(check: Check, bare: str) -> No
     assert "azure.core" in check(WITH.read_text(encoding="utf-8"), bare)
 
 
-@pytest.mark.parametrize("number", [0, 1])
-def test_example_of_the_readme_is_accepted(check: Check, number: int) -> None:
+@pytest.mark.parametrize("number", range(len(read_examples())))
+def test_example_of_the_pages_is_accepted(check: Check, number: int) -> None:
     pytest.importorskip("azure.mgmt.resource")
-    assert len(read_examples()) == 2
+    pytest.importorskip("azure.storage.blob")
+    assert len(read_examples()) == 4
     assert check(read_examples()[number], sys.executable) == ""
 
 
