@@ -66,12 +66,11 @@ def make_access_token(token: AccessToken, base: Any, info_base: Any) -> AccessTo
 
 
 def _make_info(token: AccessToken, base: Any, more: dict[str, Any]) -> Any:
-    # The constructor may set further attributes in later versions of azure-core.
-    plain = base(
-        token.token, token.expires_on, token_type=token.token_type, refresh_on=token.refresh_on
-    )
     info = object.__new__(_derive(_AzureAccessTokenInfo, base))
-    vars(info).update({**vars(plain), **more})
+    # Later versions of azure-core may set further attributes. No variable holds the plain object,
+    # whose repr shows the token.
+    vars(info).update(vars(base(token.token, token.expires_on)))
+    vars(info).update(more)
     return info
 
 
