@@ -24,6 +24,7 @@ nox.options.sessions = [
     "build",
     "crowd",
     "vm",
+    "clients",
 ]
 
 ROOT = Path(__file__).parent
@@ -247,6 +248,37 @@ def conformance(session: nox.Session) -> None:
     npm_install(session, folder)
     server = folder / "node_modules" / "@microsoft.azure" / "autorest.testserver"
     session.run("python", "tests/conformance/run.py", f"--server={server}", *session.posargs)
+
+
+OLD_AZURE_CORE = ("1.24.0", "1.30.2", "1.31.0")
+"""Versions around the first with `AccessTokenInfo`, down to the oldest that is tested."""
+
+
+@nox.session(python=OLDEST)
+def clients(session: nox.Session) -> None:
+    """Run clients of the Azure SDK and of others on the credentials, and two type checkers."""
+    folder = Path(session.create_tmp()).resolve()
+    pins = (*CONSTRAINTS, "--constraint", "tests/clients/constraints.txt")
+    session.install(f"{wheel(session)}[testing]", *group("clients"), *pins)
+    for version in OLD_AZURE_CORE:
+        target = folder / "old" / version
+        shutil.rmtree(target, ignore_errors=True)
+        wanted = (f"azure-core=={version}", "six")
+        session.run(
+            *("python", "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(target)),
+            *("--constraint", "tests/clients/constraints.txt", *wanted),
+        )
+    env = {"AIOMSI_CLIENTS_OLD": str(folder / "old")}
+    if shutil.which("npm") is None or shutil.which("node") is None:
+        session.warn("no Node and npm, so the tests with Azurite and pyright are skipped")
+    else:
+        node = folder / "node"
+        node.mkdir(exist_ok=True)
+        shutil.copy(ROOT / "tests" / "clients" / "package.json", node)
+        npm_install(session, node)
+        env["AIOMSI_CLIENTS_NODE"] = str(node / "node_modules")
+    options = session.posargs or ["tests/clients", "tests/project/test_clients_page.py"]
+    session.run("python", "-m", "pytest", *ALL, *options, env=env)
 
 
 def node_clients(session: nox.Session) -> Path:

@@ -43,10 +43,21 @@ def pytest_collection_finish() -> None:
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy")
 
 
+AZURE_CORE = ("azure.core.credentials", "azure.core.exceptions", "azure.identity")
+
+
+@pytest.fixture
+def azure_core() -> None:
+    """Let a test see the imported classes of azure-core, if another test has imported them."""
+
+
 @pytest.fixture(autouse=True)
-def _own_world(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _own_world(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name in (*IDENTITY_VARIABLES, *PROXIES):
         monkeypatch.delenv(name, raising=False)
+    if "azure_core" not in request.fixturenames:
+        for name in AZURE_CORE:
+            monkeypatch.delitem(sys.modules, name, raising=False)
     SYSTEM_CLOCK.shared.clear()
     yield
     SYSTEM_CLOCK.shared.clear()

@@ -35,8 +35,8 @@ from aiomsi._errors import (
     UsageError,
     WrongTenantError,
 )
+from aiomsi._tokens.access_token import AccessToken, AccessTokenInfo
 from aiomsi._tokens.policy import RefreshPolicy
-from aiomsi._tokens.token import AccessToken
 from aiomsi._util import lazy as _late
 
 if TYPE_CHECKING:
@@ -47,7 +47,10 @@ if TYPE_CHECKING:
     from aiomsi._arm.protocol.pacing.stats import ArmStats, LimitStats, RegionStats
     from aiomsi._arm.protocol.resource_ids import ResourceId
     from aiomsi._credentials.gate import HostGate
+    from aiomsi._credentials.instance import instance_metadata
     from aiomsi._credentials.shared import SharedCredential
+    from aiomsi._credentials.token_provider import token_provider
+    from aiomsi._hosts.instance import InstanceMetadata
     from aiomsi._tokens.stats import SlotStats
     from aiomsi._tokens.token_identity import TokenIdentity
 else:
@@ -59,6 +62,7 @@ else:
         "ArmStats": "_arm.protocol.pacing.stats",
         "ErrorDetail": "_arm.protocol.errors.body",
         "HostGate": "_credentials.gate",
+        "InstanceMetadata": "_hosts.instance",
         "LimitStats": "_arm.protocol.pacing.stats",
         "Operation": "_arm.operation",
         "Outcome": "_arm.protocol.bulk.outcomes",
@@ -68,6 +72,8 @@ else:
         "SharedCredential": "_credentials.shared",
         "SlotStats": "_tokens.stats",
         "TokenIdentity": "_tokens.token_identity",
+        "instance_metadata": "_credentials.instance",
+        "token_provider": "_credentials.token_provider",
     }
 
     __getattr__ = _late.late(__name__, _HOMES)
@@ -84,6 +90,7 @@ __all__ = [
     "PUBLIC",
     "US_GOVERNMENT",
     "AccessToken",
+    "AccessTokenInfo",
     "AdditionalInfo",
     "AiomsiError",
     "ApiVersionError",
@@ -106,6 +113,7 @@ __all__ = [
     "ForeignHostError",
     "HostGate",
     "HostUnreachableError",
+    "InstanceMetadata",
     "LimitStats",
     "ManagedIdentityCredential",
     "NotFoundError",
@@ -131,6 +139,8 @@ __all__ = [
     "TokenUnavailableError",
     "UsageError",
     "WrongTenantError",
+    "instance_metadata",
+    "token_provider",
 ]
 
 _late.name_by_package(__name__, [globals().get(name) for name in __all__])

@@ -31,7 +31,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
+
+from aiomsi._azure_core import add_azure_base, get_public_class
 
 if TYPE_CHECKING:
     from aiomsi._arm.operation import Operation
@@ -73,13 +75,14 @@ class AiomsiError(Exception):
         attributes = self.__dict__.copy()
         # The operation holds the session, and signed URLs.
         attributes.pop("operation", None)
-        return _rebuild, (type(self), self.args, attributes)
+        return _rebuild, (get_public_class(type(self)), self.args, attributes)
 
 
 def _rebuild(
     cls: type[AiomsiError], args: tuple[Any, ...], attributes: dict[str, Any]
 ) -> AiomsiError:
-    error = cls.__new__(cls, *args)
+    given = {name: attributes[name] for name in ("no_identity",) if name in attributes}
+    error = cls.__new__(cls, *args, **given)
     error.args = args
     error.__dict__.update(attributes)
     return error
@@ -109,18 +112,31 @@ def without_loop() -> UsageError:
 class CredentialError(AiomsiError):
     """No token is available.
 
+    Where ``azure.core`` is imported, an error of this class is its `ClientAuthenticationError` as
+    well; with `no_identity`, and where ``azure.identity`` is imported, it is that package's
+    `CredentialUnavailableError`, after which a chain of credentials tries the next one.
+
     Attributes:
         host: the kind of token host, for example ``"IMDS"``.
         endpoint: the address of the token endpoint.
         status: the last HTTP status, None without a response.
         code: the error code in the last response's body, or None.
-        message: the error text in the last response's body, or the cause of the failure.
+        message: the error text in the last response's body, or the cause of the failure; never
+            empty.
         attempts: number of requests that were sent.
         elapsed: duration of all attempts, in seconds.
         retry_after: seconds until the next request would be sent, None if that isn't known.
         request_id: the endpoint's id of the last request, or None.
+        no_identity: whether this host has no such identity, or is not on Azure, so that another
+            credential may be tried.
 
     """
+
+    no_identity: bool = False
+
+    def __new__(cls, *args: Any, no_identity: bool = False, **_options: Any) -> Self:
+        kind: type[Self] = add_azure_base(cls, no_identity=no_identity or cls.no_identity)
+        return super().__new__(kind, *args)
 
     def __init__(
         self,
@@ -136,21 +152,26 @@ class CredentialError(AiomsiError):
         elapsed: float = 0.0,
         retry_after: float | None = None,
         request_id: str | None = None,
+        no_identity: bool = False,
     ) -> None:
         super().__init__(summary, help=help)
         self.host = host
         self.endpoint = endpoint
         self.status = status
         self.code = code
-        self.message = message
+        self.message = message or summary
         self.attempts = attempts
         self.elapsed = elapsed
         self.retry_after = retry_after
         self.request_id = request_id
+        if no_identity:
+            self.no_identity = True
 
 
 class HostUnreachableError(CredentialError):
     """No connection to the token endpoint was made."""
+
+    no_identity = True
 
 
 class TokenRefusedError(CredentialError):

@@ -4,15 +4,14 @@ import asyncio
 import contextlib
 import json
 import pickle
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import aiohttp
 import pytest
 from arm_server import AUDIENCE, GROUP, VAULT, VERSION, Asked, Says, Tokens, canned, error, session
+from hidden import check_frames, shown
 from multidict import CIMultiDict
 
 from aiomsi import (
@@ -35,40 +34,10 @@ TOKEN, SIGNATURE, BODY, ROW = "eyJ0-very-secret", "SIGNATURE", "hunter2", "row-o
 SECRETS = (TOKEN, SIGNATURE, BODY, ROW)
 HEADER = "header-of-the-caller"
 SIGNED = f"{VAULT}?api-version={VERSION}&t=1&c=CERT&s={SIGNATURE}&h=2"
-TESTS = str(Path(__file__).parent)
-
-
-def chained(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield an error, its causes and its contexts."""
-    met, pending = set[int](), [error]
-    while pending:
-        one = pending.pop()
-        if one is not None and id(one) not in met:
-            met.add(id(one))
-            yield one
-            pending += [one.__cause__, one.__context__]
-
-
-def shown(error: BaseException) -> Iterator[tuple[str, str, str]]:
-    """Yield the texts of an error, and the locals of all its frames except the tests' own."""
-    for one in chained(error):
-        yield type(one).__name__, "text", f"{one} {one!r} {getattr(one, '__notes__', '')}"
-        trace: TracebackType | None = one.__traceback__
-        while trace is not None:
-            frame, trace = trace.tb_frame, trace.tb_next
-            if not frame.f_code.co_filename.startswith(TESTS):
-                for name, value in frame.f_locals.items():
-                    yield frame.f_code.co_qualname, name, repr(value)
 
 
 def check_hidden(error: BaseException, *secrets: str) -> None:
-    places = [
-        (where, name, secret)
-        for where, name, text in shown(error)
-        for secret in secrets or SECRETS
-        if secret in text
-    ]
-    assert places == []
+    check_frames(error, *(secrets or SECRETS))
     if not isinstance(error, asyncio.CancelledError):
         pickled = pickle.dumps(error)
         assert not [secret for secret in (TOKEN, SIGNATURE, BODY) if secret.encode() in pickled]

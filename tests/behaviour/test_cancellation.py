@@ -42,10 +42,14 @@ from aiomsi._credentials import gate as _gate
 from aiomsi._credentials.base import SlotCredential
 from aiomsi._credentials.fetch import TokenFetch
 from aiomsi._credentials.gate_schedule import FAR, GateState
+from aiomsi._hosts.base import FileRequest, TokenRequest
+from aiomsi._hosts.imds import Imds
 from aiomsi._tokens import slot as _slot
 from aiomsi._tokens.flight import Flight, Ping, Waiter
 from aiomsi._tokens.host_backoff import HostBackoff
 from aiomsi._tokens.slot import Slot
+from aiomsi._tokens.state import FetchRequest
+from aiomsi._util.secret import SecretBytes
 from aiomsi.testing import DEFAULT_SUBSCRIPTION_ID, EmbeddedAzure, Fault, ManualClock
 
 SOURCE = Path(aiomsi.__file__).parent
@@ -66,6 +70,8 @@ NEVER_SUSPENDS = {
     "fetch TokenFetch.__call__: async with aiohttp.ClientSession(...): enter": "returns itself",
     "fetch TokenFetch._send_at_gate: async with gate.admission(...): exit": "releases the place",
     "fetch TokenFetch._send: async with http.request(...): exit": "a GET has no body left to send",
+    "instance instance_metadata: async with asyncio.timeout(...): enter": "sets a timer",
+    "instance instance_metadata: async with asyncio.timeout(...): exit": "cancels it",
     "wrapped _close: async with asyncio.timeout(...): enter": "sets a timer",
     "wrapped _close: async with asyncio.timeout(...): exit": "cancels it",
     "wrapped WrappedFetch.__call__: async with scope: enter": "has no timer of its own",
@@ -249,7 +255,7 @@ Scenario: TypeAlias = Callable[[Stage], Coroutine[Any, Any, SlotCredential]]
 
 
 async def cold(stage: Stage) -> SlotCredential:
-    stage.azure.inject("imds", Fault(500), times=1)
+    stage.azure.imds.inject(Fault(500), times=1)
     credential = ManagedIdentityCredential(policy=PATIENT)
     stage.call(credential.get_token(SCOPE))
     stage.call(ManagedIdentityCredential(policy=PATIENT).get_token(SCOPE))
@@ -257,8 +263,34 @@ async def cold(stage: Stage) -> SlotCredential:
 
 
 async def an_answer_that_is_cut_off(stage: Stage) -> SlotCredential:
-    stage.azure.inject("imds", Fault.truncate(), times=1)
+    stage.azure.imds.inject(Fault.truncate(), times=1)
     credential = ManagedIdentityCredential(policy=PATIENT)
+    stage.call(credential.get_token(SCOPE))
+    stage.call(credential.get_token(SCOPE))
+    return credential
+
+
+class WithFile(Imds):
+    """IMDS, if it were a host whose request needs the content of a file."""
+
+    path = ""
+
+    def build_request(  # type: ignore[override]  # as hosts with a file do
+        self,
+        resource: str,
+        fetch_request: FetchRequest,
+        content: SecretBytes | None = None,
+    ) -> TokenRequest | FileRequest:
+        if content is None:
+            return FileRequest(self.path, None, "", 100, "the key")
+        return super().build_request(resource, fetch_request, content)
+
+
+async def a_request_that_needs_a_file(stage: Stage) -> SlotCredential:
+    (stage.folder / "key").write_bytes(b"content")
+    WithFile.path = str(stage.folder / "key")
+    credential = ManagedIdentityCredential(share=False)
+    credential._host = WithFile(stage.azure.imds.url)
     stage.call(credential.get_token(SCOPE))
     stage.call(credential.get_token(SCOPE))
     return credential
@@ -321,7 +353,7 @@ async def loops_that_took_their_flights_along(stage: Stage) -> SlotCredential:
 async def a_flight_in_another_loop(stage: Stage) -> SlotCredential:
     credential = ManagedIdentityCredential()
     async with stage.elsewhere() as there:
-        with stage.azure.hold("imds") as hold:
+        with stage.azure.imds.hold() as hold:
             await there.call(stage, credential.get_token(SCOPE))
             await hold.arrived(1)
             calls = [stage.call(credential.get_token(SCOPE)) for _ in range(2)]
@@ -333,7 +365,7 @@ async def a_flight_in_another_loop(stage: Stage) -> SlotCredential:
 
 async def closing_in_mid_flight(stage: Stage) -> SlotCredential:
     credential, other = ManagedIdentityCredential(share=False), ManagedIdentityCredential()
-    with stage.azure.hold("imds") as hold:
+    with stage.azure.imds.hold() as hold:
         stage.call(credential.get_token(SCOPE), *TOLD)
         stage.call(other.get_token(SCOPE))
         await hold.arrived(2)
@@ -349,7 +381,7 @@ async def leaving_in_mid_flight(stage: Stage) -> SlotCredential:
             stage.call(credential.get_token(SCOPE), *TOLD)
             await hold.arrived(2)
 
-    with stage.azure.hold("imds") as hold:
+    with stage.azure.imds.hold() as hold:
         stage.call(other.get_token(SCOPE))
         await asyncio.wait([stage.call(within(), NoneType)])
     return credential
@@ -358,7 +390,7 @@ async def leaving_in_mid_flight(stage: Stage) -> SlotCredential:
 async def closing_from_another_loop(stage: Stage) -> SlotCredential:
     credential, other = ManagedIdentityCredential(share=False), ManagedIdentityCredential()
     async with stage.elsewhere() as there:
-        with stage.azure.hold("imds") as hold:
+        with stage.azure.imds.hold() as hold:
             await there.call(stage, credential.get_token(SCOPE), *TOLD)
             stage.call(other.get_token(SCOPE))
             await hold.arrived(2)
@@ -563,8 +595,8 @@ async def asked_to_hold_off(stage: Stage) -> SlotCredential:
     turns = gates.hold(stage.folder / "turns.lock")
     credential, _ = gated(stage, GateState(), *[turns.release] * 100)
     turns.release()
-    stage.azure.inject("imds", Fault(429, {"Retry-After": "5"}), times=1)
-    with stage.azure.hold("imds") as answer:
+    stage.azure.imds.inject(Fault(429, {"Retry-After": "5"}), times=1)
+    with stage.azure.imds.hold() as answer:
         calls = [stage.call(credential.get_token(SCOPE)) for _ in range(2)]
         await answer.arrived(1)
         turns.acquire()
@@ -676,7 +708,9 @@ async def many_bad_requests_of_a_fan_out(stage: Stage) -> SlotCredential:
 
 async def writes_of_a_fan_out(stage: Stage) -> SlotCredential:
     net = f"{GROUP}/providers/Microsoft.Network/virtualNetworks/net"
-    stage.azure.long_running("Microsoft.Network/virtualNetworks", "azure-async-operation", polls=1)
+    stage.azure.arm.long_running(
+        "Microsoft.Network/virtualNetworks", "azure-async-operation", polls=1
+    )
 
     async def requests() -> AsyncIterator[aiomsi.Request]:
         for _ in range(3):
@@ -686,7 +720,7 @@ async def writes_of_a_fan_out(stage: Stage) -> SlotCredential:
 
 
 async def calls_that_wait_for_a_limit(stage: Stage) -> SlotCredential:
-    stage.azure.inject("arm", Fault(429), times=2)
+    stage.azure.arm.inject(Fault(429), times=2)
     clock = ManualClock(autoadvance=True).clock
     credential, arms = ManagedIdentityCredential(), list[aiomsi.ArmSession]()
     group = f"/subscriptions/{DEFAULT_SUBSCRIPTION_ID}/resourceGroups/DevTest"
@@ -706,9 +740,28 @@ async def calls_that_wait_for_a_limit(stage: Stage) -> SlotCredential:
     return credential
 
 
+async def the_machine(stage: Stage) -> SlotCredential:
+    names = ("subscriptionId", "resourceGroupName", "name", "vmId", "location")
+    document = {"compute": dict.fromkeys(names, "x")}
+    stage.azure.imds.inject(Fault(200, body=document), times=None, path="/metadata/instance")
+    stage.azure.imds.inject(Fault(200, body={"tenantId": "x"}), times=None, path="/info")
+    stage.call(aiomsi.instance_metadata(), aiomsi.InstanceMetadata)
+    stage.call(aiomsi.instance_metadata(timeout=None), aiomsi.InstanceMetadata)
+    return ManagedIdentityCredential()
+
+
+async def text_of_a_token(stage: Stage) -> SlotCredential:
+    credential = ManagedIdentityCredential()
+    provide = aiomsi.token_provider(credential, SCOPE)
+    stage.call(provide(), str)
+    stage.call(provide(), str)
+    return credential
+
+
 SCENARIOS: dict[Scenario, set[str]] = {
     cold: set(),
     an_answer_that_is_cut_off: set(),
+    a_request_that_needs_a_file: {"fetch"},
     get_token_info: {"managed_identity"},
     warming_up: {"managed_identity"},
     claims: {"managed_identity"},
@@ -740,6 +793,8 @@ SCENARIOS: dict[Scenario, set[str]] = {
     many_bad_requests_of_a_fan_out: {"fan_out"},
     writes_of_a_fan_out: {"fan_out"},
     calls_that_wait_for_a_limit: {"call_queue"},
+    the_machine: {"instance"},
+    text_of_a_token: {"token_provider"},
 }
 """Each with the module that must be on the stack if the rest is as in others."""
 

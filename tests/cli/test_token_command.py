@@ -26,15 +26,15 @@ def test_token_prints_what_is_known_and_hides_the_secret(
     assert not any(part in said.out for part in secret.split("."))
     known = dict(re.findall(r"^(.*?): +(.*)$", said.out, re.MULTILINE))
     assert known["host"] == "IMDS"
-    assert known["endpoint"].startswith(embedded_azure.imds_url)
+    assert known["endpoint"].startswith(embedded_azure.imds.url)
     assert known["identity"] == "system-assigned"
     assert known["token type"] == "Bearer"
     assert known["audience"].startswith("https://management.azure.com/ ")
     assert (
         known["object id"]
-        == f"{embedded_azure.identities[0].object_id} (from the token, not verified)"
+        == f"{embedded_azure.imds.identities[0].object_id} (from the token, not verified)"
     )
-    assert known["app id"].startswith(embedded_azure.identities[0].client_id)
+    assert known["app id"].startswith(embedded_azure.imds.identities[0].client_id)
     assert 86_000 < int(known["seconds left"]) <= 86_400
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d\d:\d\d", known["expires on"])
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d\d:\d\d", known["refresh on"])
@@ -44,7 +44,7 @@ def test_token_prints_what_is_known_and_hides_the_secret(
 def test_token_in_a_process_shows_the_secret_on_request_only(
     embedded_azure: EmbeddedAzure,
 ) -> None:
-    embedded_azure.repeat_tokens()
+    embedded_azure.imds.repeat_tokens()
 
     shown = run_process("token", "--show-token")
     hidden, as_json = run_process("token"), run_process("token", "--json")
@@ -64,7 +64,7 @@ def test_token_in_a_process_shows_the_secret_on_request_only(
 def test_token_for_a_user_assigned_identity(
     run: Run, embedded_azure: EmbeddedAzure, kind: str
 ) -> None:
-    identity = embedded_azure.assign_identity()
+    identity = embedded_azure.imds.assign_identity()
     value = getattr(identity, kind)
 
     said = run("token", "--json", f"--{kind.replace('_', '-')}", value)
@@ -77,9 +77,9 @@ def test_token_for_a_user_assigned_identity(
 def test_token_of_the_only_identity_says_which_one_that_is(
     run: Run, embedded_azure: EmbeddedAzure
 ) -> None:
-    for identity in embedded_azure.identities:
-        embedded_azure.remove_identity(identity)
-    only = embedded_azure.assign_identity()
+    for identity in embedded_azure.imds.identities:
+        embedded_azure.imds.remove_identity(identity)
+    only = embedded_azure.imds.assign_identity()
 
     facts = json.loads(run("token", "--json").out)
 
@@ -99,7 +99,7 @@ def test_token_that_is_no_jwt_has_no_claims(
     run: Run, embedded_azure: EmbeddedAzure, secret: str
 ) -> None:
     body = {"access_token": secret, "expires_in": "86400", "token_type": "Bearer"}
-    embedded_azure.inject("imds", Fault(200, body=body), times=1)
+    embedded_azure.imds.inject(Fault(200, body=body), times=1)
 
     assert "claims:        none: the token is not a JWT" in run("token").out
     assert json.loads(run("token", "--json").out)["claims_not_verified"] is None
@@ -137,12 +137,36 @@ def test_token_without_an_imds_fails_soon_and_names_the_emulator(
     assert "aiomsi emulator" in said.complaint[1]
 
 
-def test_a_host_that_is_not_served_is_wrong_configuration(
+def test_variables_that_fit_no_host_are_wrong_configuration(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("MSI_ENDPOINT", "http://127.0.0.1:1/")
+    monkeypatch.setenv("IDENTITY_ENDPOINT", "http://127.0.0.1:1/")
 
     said = run("token")
 
     assert said.code == 2
-    assert "Cloud Shell" in said.complaint[0]
+    assert "so no kind of Azure host fits" in said.complaint[0]
+    assert "name the kind of host with --host" in said.complaint[1]
+
+
+def test_host_option_chooses_the_kind_of_host(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IDENTITY_ENDPOINT", "http://127.0.0.1:1/")
+
+    facts = json.loads(run("token", "--host", "imds", "--json").out)
+
+    assert (facts["host"], facts["chosen_by"]) == ("IMDS", "--host imds")
+
+
+def test_id_that_the_host_cannot_serve_is_wrong_configuration(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MSI_ENDPOINT", "http://127.0.0.1:1/")
+
+    said = run("token", "--client-id", "98f51385-2edc-4b79-bed9-7718de4cb861")
+
+    assert said.code == 2
+    assert "Cloud Shell can't be asked for an identity by its client_id" in said.complaint[0]
+
+
+def test_unknown_kind_of_host_is_wrong_usage(run: Run) -> None:
+    assert "'laptop' is not one of 'service-fabric'" in run("token", "--host", "laptop").err

@@ -139,9 +139,48 @@ async def test_scopes_that_are_none_are_refused(scopes: Any) -> None:
 
 
 @pytest.mark.anyio
-async def test_an_option_that_cannot_be_shared_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match="option pop"):
-        await SharedCredential(Inner()).get_token(SCOPE, pop={})
+async def test_unknown_options_are_handed_on_and_part_of_the_key() -> None:
+    inner = Inner()
+    credential = SharedCredential(inner, clock=inner.clock.clock)
+    options: list[dict[str, Any]] = [{}, {"a": 1, "b": 2}, {"a": 2}, {"a": {"x": []}}, {"a": {}}]
+    for _ in range(2):
+        tokens = [(await credential.get_token(SCOPE, **each)).token for each in options]
+        assert tokens == [f"token-{number}" for number in range(1, 6)]
+    assert (await credential.get_token(SCOPE, b=2, a=1)).token == "token-2"
+    info = await credential.get_token_info(SCOPE, options={"a": 2, "enable_cae": False})
+    assert info.token == "token-3"
+    assert inner.asked == options
+
+
+@pytest.mark.anyio
+async def test_values_of_unknown_options_are_not_shown() -> None:
+    inner = Inner()
+    credential = SharedCredential(inner, clock=inner.clock.clock)
+    await credential.get_token(SCOPE, proof="hidden", more=["hidden"])
+    assert list(credential.stats()) == [f"{SCOPE} more=… proof=…"]
+    assert "hidden" not in repr(credential)
+
+
+@pytest.mark.anyio
+async def test_function_and_strict_credential_get_what_they_take() -> None:
+    clock, asked = ManualClock(), list[dict[str, Any]]()
+
+    async def plain(scope: str, *, color: str = "") -> tuple[str, float]:
+        asked.append({"color": color})
+        return "token", clock.clock.wall() + DAY
+
+    class Strict:
+        async def get_token(
+            self, *scopes: str, claims: str | None = None, tenant_id: str | None = None
+        ) -> tuple[str, float]:
+            asked.append({"tenant_id": tenant_id})
+            return "token", clock.clock.wall() + DAY
+
+    function, strict = (SharedCredential(inner, clock=clock.clock) for inner in (plain, Strict()))
+    await function.get_token(SCOPE, color="red", size=1)
+    await strict.get_token(SCOPE, color="red", size=1)
+    await strict.get_token(SCOPE, tenant_id="t", size=1)
+    assert asked == [{"color": "red"}, {"tenant_id": None}, {"tenant_id": "t"}]
 
 
 def test_callers_in_other_loops_use_the_loop_of_the_instance() -> None:
@@ -303,7 +342,7 @@ async def test_an_arm_session_works_with_it_and_rejects_through_it(
 ) -> None:
     credential = SharedCredential(functools.partial(ManagedIdentityCredential, share=False))
     async with ArmSession(credential) as arm:
-        path = f"/subscriptions/{embedded_azure.subscription_ids[0]}/resourceGroups/DevTest"
+        path = f"/subscriptions/{embedded_azure.arm.subscription_ids[0]}/resourceGroups/DevTest"
         answers = await asyncio.gather(
             *(arm.get(path, api_version="2021-04-01") for _ in range(100))
         )
@@ -378,7 +417,9 @@ async def test_closing_one_session_does_not_disturb_the_other() -> None:
     assert inner.go_on is not None
     inner.go_on.set()
     results = await asyncio.gather(*calls, return_exceptions=True)
-    assert [type(result) for result in results] == [CredentialClosedError, AccessToken]
+    closed, token = results
+    assert type(closed) is CredentialClosedError
+    assert isinstance(token, AccessToken)
     assert not inner.closed
 
 

@@ -111,11 +111,15 @@ def test_every_error_is_exported() -> None:
 @pytest.mark.parametrize("package", PACKAGES)
 def test_public_classes_are_named_by_their_public_module(package: types.ModuleType) -> None:
     values = {name: getattr(package, name) for name in package.__all__}
-    classes = {name: value for name, value in values.items() if isinstance(value, type)}
-    assert {name: value.__module__ for name, value in classes.items()} == dict.fromkeys(
-        classes, package.__name__
+    named = {
+        name: value
+        for name, value in values.items()
+        if isinstance(value, type | types.FunctionType)
+    }
+    assert {name: value.__module__ for name, value in named.items()} == dict.fromkeys(
+        named, package.__name__
     )
-    others = values.keys() - classes.keys()
+    others = values.keys() - named.keys()
     assert {type(values[name]) for name in others} <= {aiomsi.Cloud, str}
 
 

@@ -14,6 +14,7 @@ from aiomsi._tokens.failure import Failure
 from aiomsi._tokens.flight import Fetch
 from aiomsi._tokens.state import FetchRequest
 from aiomsi._tokens.token import Now, TokenResponse
+from aiomsi._tokens.token import Token as HeldToken
 
 LATE_WAIT = 5.0
 LATE_RESERVE = 15.0
@@ -110,14 +111,14 @@ class CallChecks:
         here = world.moment()
         assert call.began is not None
         found = [each for each in slot.tokens if each.token is token]
-        if isinstance(token, AccessToken) and not found:
+        if isinstance(token, HeldToken) and not found:
             # Published and taken out of service within one step, so nobody has seen it come.
             brought = any(
                 each.answer == "granted" and each.secret == token.token for each in slot.flights
             )
             if brought and token.left(Now(here.wall, here.now)) > EXPIRED:
                 return
-        if not isinstance(token, AccessToken) or not found:
+        if not isinstance(token, HeldToken) or not found:
             world.violate(
                 "I0",
                 f"call {call.number} gave {type(token).__name__}, which is no token of this slot",

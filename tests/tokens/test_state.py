@@ -21,7 +21,7 @@ from aiomsi._tokens.state import (
     get_fetch_delay,
     is_idle,
 )
-from aiomsi._tokens.token import AccessToken, Now, TokenResponse
+from aiomsi._tokens.token import Now, Token, TokenResponse
 from aiomsi._util.secret import Secret
 
 POLICY = RefreshPolicy()
@@ -84,7 +84,7 @@ def test_a_good_fetch_clears_what_was_known_of_failures() -> None:
     state, token = apply_response(
         state, TokenResponse(Secret("new"), DAY), FetchRequest(), at(1), POLICY, middle
     )
-    assert isinstance(token, AccessToken)
+    assert isinstance(token, Token)
     assert attrs.astuple(state) == attrs.astuple(SlotState(token))
 
 

@@ -6,10 +6,11 @@ import traceback
 
 import pytest
 
-from aiomsi import AccessToken, RefreshPolicy
+from aiomsi import RefreshPolicy
 from aiomsi._tokens.token import (
     Freshness,
     Now,
+    Token,
     TokenResponse,
     date_token,
     draw_refresh_delay,
@@ -25,7 +26,7 @@ def middle(low: float, high: float) -> float:
     return (low + high) / 2
 
 
-def token(life: float = 86_400.0, **fields: object) -> AccessToken:
+def token(life: float = 86_400.0, **fields: object) -> Token:
     grant = TokenResponse(Secret("a-token"), life, **fields)  # type: ignore[arg-type]  # each test names fields that exist
     return date_token(grant, START, same_again=False, policy=POLICY, uniform=middle)
 
@@ -134,7 +135,7 @@ def test_token_has_the_fields_of_the_azure_sdk_and_is_no_tuple() -> None:
         "Bearer a-token",
     )
     with pytest.raises(TypeError):
-        _, _ = made  # type: ignore[misc]  # azure-core's own is a tuple
+        _, _ = made
 
 
 def test_a_token_is_never_shown_or_pickled() -> None:

@@ -14,7 +14,7 @@ import attrs
 from aiomsi._arm.protocol.links import get_path
 from aiomsi._arm.protocol.retry import is_read
 from aiomsi._errors import AiomsiError, ArmConnectionError, ArmError, PreconditionFailedError
-from aiomsi._tokens.token import AccessToken
+from aiomsi._tokens.access_token import AccessToken
 from aiomsi._util.json import loads
 
 if TYPE_CHECKING:

@@ -57,7 +57,7 @@ from aiomsi._arm.protocol.response import ArmResponse
 from aiomsi._clock import Clock
 from aiomsi._clouds import Cloud
 from aiomsi._errors import AiomsiError, ArmConnectionError, UsageError, without_loop
-from aiomsi._tokens.token import AccessToken
+from aiomsi._tokens.access_token import AccessToken
 from aiomsi._util.lazy import late_import
 from aiomsi._util.secret import Secret
 from aiomsi._util.tasks import create_task, retrieve

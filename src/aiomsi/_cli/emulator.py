@@ -99,6 +99,11 @@ _SHELLS: dict[str, Callable[[str, str], str]] = {
     help="Seed of the generated subscriptions: the same one gives the same tenant.",
 )
 @click.option(
+    "--strict-versions",
+    is_flag=True,
+    help="Accept only the api-versions that a type's provider lists, no later ones.",
+)
+@click.option(
     "--tls", is_flag=True, help="Serve ARM over https, with the certificate of a new authority."
 )
 @click.option(
@@ -117,6 +122,7 @@ def emulator(
     subscriptions: int,
     resources: int,
     seed: int,
+    strict_versions: bool,
     tls: bool,
     shell: str | None,
 ) -> None:
@@ -138,11 +144,12 @@ def emulator(
         arm_latency=latency / 1000,
         imds_port=imds_port,
         arm_port=arm_port,
+        strict_versions=strict_versions,
         tls=tls,
     )
-    azure.add_resource_groups(DEFAULT_SUBSCRIPTION_ID, groups)
+    azure.arm.add_resource_groups(DEFAULT_SUBSCRIPTION_ID, groups)
     if subscriptions:
-        azure.generate(subscriptions=subscriptions, resources=resources, seed=seed)
+        azure.arm.generate(subscriptions=subscriptions, resources=resources, seed=seed)
     line = assignment_writer(shell, sys.platform)
     trusted: AbstractContextManager[dict[str, str]] = _trusted(azure) if tls else nullcontext({})
     try:
@@ -218,7 +225,7 @@ def assignment_writer(shell: str | None, platform: str) -> Callable[[str, str], 
 
 
 def _format_counts(azure: EmbeddedAzure) -> str:
-    counts, usage = azure.counts, azure.arm_usage()
+    counts, usage = azure.counts, azure.arm.usage()
     imds = f"{counts.imds_tokens} tokens, {counts.imds_throttled} answers 429"
     throttled = usage.refused + usage.refused_by_providers
     arm = (

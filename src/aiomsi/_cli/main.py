@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -26,32 +25,15 @@ except ImportError as missing:
 
 from aiomsi._cli.arm_commands import get, list_items, query, request
 from aiomsi._cli.demo_command import demo
+from aiomsi._cli.doctor_command import doctor
 from aiomsi._cli.emulator import emulator
 from aiomsi._cli.options import format_epilog
 from aiomsi._cli.output import say, to_line
+from aiomsi._cli.phrases import translate
 from aiomsi._cli.token_command import token
 from aiomsi._errors import AiomsiError, ArmError, ConfigurationError, ForeignHostError
 from aiomsi._version import VERSION
 from aiomsi.testing._state.tokens import MissingExtraError
-
-_PHRASES = tuple(
-    (re.compile(pattern), replacement)
-    for pattern, replacement in (
-        (r"\bapi_version='(\S+?)'", r"--api-version \1"),
-        (r"\bapi_version\b=?", "--api-version"),
-        (r"; a larger (?:ArmRetry|timeout=).* lets the call wait for that", ""),
-        (r"\bpass the ArmSession a Cloud with the right one", "choose the cloud with --cloud"),
-        (r"\bpass ssl= with its authority", "name its authority in SSL_CERT_FILE"),
-        (r"\bpass item_name=.*", "use 'aiomsi get'"),
-        (r"\. request\(\) sends such a call.*", ""),
-        (r"\btimeout= takes", "--timeout takes"),
-        (r"\bPass ArmSession\(credential=.*", "Use --client-id, --object-id or --resource-id"),
-        (r"\bwait for it again, or save .*? resume it later", "read the resource to see its end"),
-        (r"\b([Uu]se) request\(\)", r"\1 'aiomsi request GET PATH'"),
-        (r"\b([Uu]se) get\(\)", r"\1 'aiomsi get'"),
-    )
-)
-"""Phrases of errors that name the Python interface, and those of the command line."""
 
 
 class _Commands(click.Group):
@@ -103,7 +85,7 @@ def commands(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-for _command in (demo, token, get, list_items, query, request, emulator):
+for _command in (demo, doctor, token, get, list_items, query, request, emulator):
     commands.add_command(_command)
 
 
@@ -151,7 +133,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     except AiomsiError as error:
         return _fail(
             2 if isinstance(error, ConfigurationError) else 1,
-            _translate(str(error.args[0])),
+            translate(str(error.args[0])),
             _advice(error),
         )
     except MissingExtraError as error:
@@ -177,7 +159,7 @@ def _advice(error: AiomsiError) -> str:
     if isinstance(error, ForeignHostError):
         parts.append("Tokens are sent to the chosen cloud's ARM only: pass the path, or --cloud")
     else:
-        parts.append(_translate(error.help))
+        parts.append(translate(error.help))
     return ". ".join(part.rstrip(". ") for part in parts if part)
 
 
@@ -189,10 +171,3 @@ def _list_details(error: AiomsiError) -> Iterator[str]:
         if detail.message and detail.message not in str(error.args[0]):
             yield f"{detail.code}: {detail.message}" if detail.code else detail.message
         pending = [*detail.details, *pending]
-
-
-def _translate(text: str) -> str:
-    """Replace phrases that name the Python interface."""
-    for pattern, replacement in _PHRASES:
-        text = pattern.sub(replacement, text)
-    return text

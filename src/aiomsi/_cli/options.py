@@ -13,9 +13,11 @@ import click
 from aiomsi._arm.call import Call
 from aiomsi._arm.protocol.request import Options
 from aiomsi._arm.session import ArmSession
+from aiomsi._cli.credentials import EXAMPLE, CredentialSource, load_credential
 from aiomsi._cli.output import say
 from aiomsi._clouds import CHINA, PUBLIC, US_GOVERNMENT, Cloud
-from aiomsi._credentials.managed_identity import ManagedIdentityCredential
+from aiomsi._errors import ConfigurationError
+from aiomsi._hosts.detect import HOSTS
 from aiomsi._hosts.identity import Identity
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -36,23 +38,8 @@ def format_epilog(*examples: str, exit_codes: str = EXIT_CODES) -> str:
     )
 
 
-def identity_options(command: _Command) -> _Command:
-    """Add the options for a user-assigned identity; the command receives an `Identity`."""
-
-    @functools.wraps(command)
-    def with_identity(
-        client_id: str | None, object_id: str | None, resource_id: str | None, **others: Any
-    ) -> Any:
-        return command(identity=Identity.of(client_id, object_id, resource_id), **others)
-
-    for kind in ("resource", "object", "client"):
-        text = f"Use the user-assigned identity with this {kind} id."
-        with_identity = click.option(f"--{kind}-id", metavar="ID", help=text)(with_identity)
-    return with_identity  # type: ignore[return-value]
-
-
 def arm_options(command: _Command) -> _Command:
-    """Add the options of all commands that call ARM; the command receives a `Target`."""
+    """Add the options for cloud and credential; the command receives a `Target`."""
 
     @click.option(
         "--cloud",
@@ -61,36 +48,68 @@ def arm_options(command: _Command) -> _Command:
         show_default=True,
         help="The Azure cloud.",
     )
-    @identity_options
+    @_credential_options
     @functools.wraps(command)
-    def with_target(cloud: str, identity: Identity, **others: Any) -> Any:
-        return command(target=Target(_CLOUDS[cloud], identity), **others)
+    def with_target(cloud: str, source: CredentialSource, **others: Any) -> Any:
+        return command(target=Target(_CLOUDS[cloud], source), **others)
 
     return with_target  # type: ignore[return-value]
 
 
-def open_credential(identity: Identity) -> ManagedIdentityCredential:
-    """Create the credential of an identity of this host."""
-    ids = {} if identity.kind is None else {identity.kind: identity.value}
-    return ManagedIdentityCredential(
-        client_id=ids.get("client_id"),
-        object_id=ids.get("object_id"),
-        resource_id=ids.get("resource_id"),
-    )
+def _credential_options(command: _Command) -> _Command:
+    """Add the options for the credential; the command receives a `CredentialSource`."""
+
+    @functools.wraps(command)
+    def with_source(
+        client_id: str | None,
+        object_id: str | None,
+        resource_id: str | None,
+        host: str | None,
+        credential: str | None,
+        **others: Any,
+    ) -> Any:
+        identity = Identity.of(client_id, object_id, resource_id)
+        given = [] if identity.kind is None else [f"--{identity.kind.replace('_', '-')}"]
+        given += [] if host is None else ["--host"]
+        if credential is not None and given:
+            msg = f"--credential and {given[0]} exclude each other"
+            raise ConfigurationError(msg, help="The other options choose an identity of this host")
+        source = (
+            CredentialSource(identity, host)
+            if credential is None
+            else CredentialSource(inner=load_credential(credential), name=credential)
+        )
+        return command(source=source, **others)
+
+    with_source = click.option(
+        "--credential",
+        metavar="MODULE:CALLABLE",
+        help="Use another library's async credential, for example on a laptop "
+        f"{EXAMPLE}: a class, a function that returns a credential, or a credential.",
+    )(with_source)
+    with_source = click.option(
+        "--host",
+        type=click.Choice(list(HOSTS)),
+        help="The kind of this host; by default it is detected.",
+    )(with_source)
+    for kind in ("resource", "object", "client"):
+        text = f"Use the user-assigned identity with this {kind} id."
+        with_source = click.option(f"--{kind}-id", metavar="ID", help=text)(with_source)
+    return with_source  # type: ignore[return-value]
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, repr=False)
 class Target:
-    """The ARM that a command calls, and the identity that the command uses.
+    """The ARM that a command calls, and the credential that the command uses.
 
     Attributes:
         cloud: the cloud whose ARM is called.
-        identity: the identity of this host whose tokens are sent.
+        source: the credential whose tokens are sent.
 
     """
 
     cloud: Cloud
-    identity: Identity
+    source: CredentialSource
 
     @asynccontextmanager
     async def open_session(self, **options: Any) -> AsyncIterator[CommandSession]:
@@ -100,7 +119,7 @@ class Target:
         further arguments of `ArmSession`.
         """
         async with (
-            open_credential(self.identity) as credential,
+            self.source.open() as credential,
             CommandSession(credential, cloud=self.cloud, **options) as arm,
         ):
             try:

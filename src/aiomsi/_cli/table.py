@@ -41,8 +41,8 @@ def print_table(items: list[Any], *, chosen: bool, console: Console | None = Non
     else:
         rows = [flatten(item) for item in items]
         names = choose_columns(rows)
-    cells = {name: [_to_text(row.get(name), console.encoding) for row in rows] for name in names}
-    titles = {name: _to_text(name, console.encoding) for name in names}
+    cells = {name: [to_text(row.get(name), console.encoding) for row in rows] for name in names}
+    titles = {name: to_text(name, console.encoding) for name in names}
     widths = {name: max(map(cell_len, (titles[name], *texts))) for name, texts in cells.items()}
     if not console.is_terminal:
         console.width = max(1, sum(widths.values()) + _GAP * len(widths))
@@ -131,8 +131,8 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _to_text(value: object, encoding: str) -> str:
-    """Return a value as text that the output can encode."""
+def to_text(value: object, encoding: str) -> str:
+    """Return a value as a line of text that the output can encode."""
     if value is None:
         return ""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import Mapping
 from datetime import datetime
 
 import click
 
-from aiomsi._cli.options import format_epilog, identity_options, open_credential
+from aiomsi._cli.credentials import CredentialSource
+from aiomsi._cli.options import Target, arm_options, format_epilog
 from aiomsi._cli.output import print_json, to_line
-from aiomsi._clouds import PUBLIC
-from aiomsi._hosts.detect import make_host
-from aiomsi._hosts.identity import Identity
-from aiomsi._tokens.token import AccessToken
+from aiomsi._cli.phrases import translate
+from aiomsi._tokens.access_token import AccessToken
 from aiomsi._tokens.token_identity import read_claims
 
 _CLAIMS = {
@@ -32,52 +30,62 @@ _CLAIMS = {
 @click.option(
     "--resource",
     metavar="URL",
-    default=PUBLIC.audience,
-    show_default=True,
+    show_default="Azure Resource Manager",
     help="The resource that the token is for.",
 )
-@identity_options
+@arm_options
 @click.option("--show-token", is_flag=True, help="Print the token itself too. It is a secret.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def token(resource: str, identity: Identity, show_token: bool, as_json: bool) -> None:
+def token(resource: str | None, target: Target, show_token: bool, as_json: bool) -> None:
     """Get a token from this host, and print its properties.
 
     Claims are read from the token without checking its signature. The token itself is printed
     with --show-token only.
     """
-    facts = _collect_facts(
-        asyncio.run(_get_token(identity, resource)), resource, identity, show_token=show_token
-    )
+    wanted = target.cloud.audience if resource is None else resource
+    found = asyncio.run(_get_token(target.source, wanted))
+    facts = {
+        "resource": wanted,
+        **_describe_source(found, target.source),
+        **_describe_token(found),
+        **({"access_token": found.token} if show_token else {}),
+    }
     if as_json:
         print_json(facts)
     else:
         click.echo(_format_facts(facts))
 
 
-async def _get_token(identity: Identity, resource: str) -> AccessToken:
-    async with open_credential(identity) as credential:
+async def _get_token(source: CredentialSource, resource: str) -> AccessToken:
+    async with source.open() as credential:
         return await credential.get_token(resource)
 
 
-def _collect_facts(
-    token: AccessToken, resource: str, identity: Identity, *, show_token: bool
-) -> dict[str, object]:
-    host = make_host(os.environ, identity)
-    facts: dict[str, object] = {
-        "resource": resource,
+def _describe_source(token: AccessToken, source: CredentialSource) -> dict[str, object]:
+    """Return the identity that was requested, and the host or credential that issued the token."""
+    if source.name:
+        return {"credential": source.name}
+    identity, host = source.identity, source.find_host()
+    client_id = token.identity.client_id
+    return {
         "identity": _describe_default(token)
         if identity.kind is None
         else f"{identity.kind} {identity.value}",
-        **({} if token.identity.client_id is None else {"client_id": token.identity.client_id}),
+        **({} if client_id is None else {"client_id": client_id}),
         "host": host.kind,
+        "chosen_by": translate(host.chosen_by),
         "endpoint": host.endpoint,
+    }
+
+
+def _describe_token(token: AccessToken) -> dict[str, object]:
+    return {
         "token_type": token.token_type,
         "expires_on": _format_time(token.expires_on),
         "seconds_left": int(token.expires_on - time.time()),
         "refresh_on": _format_time(token.refresh_on),
         "claims_not_verified": _find_claims(token.token),
     }
-    return {**facts, "access_token": token.token} if show_token else facts
 
 
 def _format_time(moment: int) -> str:

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self
 from aiomsi._clock import Clock
 from aiomsi._clouds import PUBLIC
 from aiomsi._errors import AiomsiError, ConfigurationError
+from aiomsi._tokens.access_token import AccessToken, AccessTokenInfo
 from aiomsi._tokens.flight import Fetch, wait_until_done
 from aiomsi._tokens.policy import RefreshPolicy
 from aiomsi._tokens.slot import Slot
 from aiomsi._tokens.slot_table import Pace, SlotTable
-from aiomsi._tokens.token import AccessToken
 from aiomsi._util.secret import Secret
 
 if TYPE_CHECKING:
@@ -64,9 +64,12 @@ class SlotCredential(ABC):
 
     async def get_token_info(
         self, *scopes: str, options: Mapping[str, Any] | None = None
-    ) -> AccessToken:
+    ) -> AccessTokenInfo:
         """Return the token of `get_token`, with `options` as its keyword arguments."""
-        return await self.get_token(*scopes, **(options or {}))
+        token: Any = await self.get_token(*scopes, **(options or {}))
+        # A subclass of the user's may return a token of another class.
+        info = getattr(token, "_info", None)
+        return info if isinstance(info, AccessTokenInfo) else token
 
     async def warm_up(self, *resources: str) -> None:
         """Fetch the tokens of these scopes in advance, at start-up or before a fork.
@@ -82,7 +85,7 @@ class SlotCredential(ABC):
         for resource in resources or (f"{PUBLIC.audience}/.default",):
             await self.get_token(resource)
 
-    def reject(self, token: str | AccessToken) -> bool:
+    def reject(self, token: str | AccessToken | AccessTokenInfo) -> bool:
         """Drop a token that a service did not accept, so that the next caller gets another one.
 
         Args:
@@ -93,7 +96,7 @@ class SlotCredential(ABC):
             is one that the host issued again after a rejection.
 
         """
-        secret = Secret(token.token if isinstance(token, AccessToken) else token)
+        secret = Secret(token if isinstance(token, str) else token.token)
         return sum(slot.reject(secret) for slot in self._table.list_slots(self._owner)) > 0
 
     def forget(self) -> None:
@@ -131,9 +134,9 @@ class SlotCredential(ABC):
 
     async def __aexit__(
         self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
+        exc_type: type[BaseException] | None = None,
+        exc_value: BaseException | None = None,
+        traceback: TracebackType | None = None,
     ) -> None:
         await self.close()
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, TypeAlias
 
 import aiohttp
 import attrs
@@ -22,8 +23,15 @@ from aiomsi._errors import (
     TokenRefusedError,
     TokenUnavailableError,
 )
-from aiomsi._hosts.base import Host, TokenError, TokenHttpResponse, TokenRequest, parse_retry_after
-from aiomsi._hosts.body import MAX_BODY, TOO_LARGE, decompress_body
+from aiomsi._hosts.base import (
+    FileRequest,
+    Host,
+    TokenError,
+    TokenHttpResponse,
+    TokenRequest,
+    parse_retry_after,
+)
+from aiomsi._hosts.body import MAX_BODY, TOO_LARGE, decompress_body, mask_echo
 from aiomsi._hosts.network import EXHAUSTED, find_local_cause
 from aiomsi._tokens.backoff import Attempt, decide_delay, get_deadline
 from aiomsi._tokens.failure import Failure, make_held_off_failure
@@ -38,7 +46,12 @@ from aiomsi._util.running_time import RunningTimeout
 from aiomsi._util.secret import SecretBytes
 
 if TYPE_CHECKING:
+    from ssl import SSLContext
+
     from aiomsi._credentials.gate import HostGate
+
+_Request: TypeAlias = TokenRequest | FileRequest | TokenError
+"""A request, or the lack of one: the file that it needs, or the reason."""
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -54,6 +67,8 @@ class _FailedAttempt:
         exhausted: whether this machine lacked a resource that the connection needs.
         loop_blocked: whether the request timed out while the event loop was blocked, so that the
             host is not its cause.
+        unsent: whether no request was sent, because a file that it needs could not be read.
+        file: the file whose content the response demands, or None.
 
     """
 
@@ -64,6 +79,8 @@ class _FailedAttempt:
     request_id: str | None = None
     exhausted: bool = False
     loop_blocked: bool = False
+    unsent: bool = False
+    file: FileRequest | None = None
 
 
 _NO_RESPONSE = _FailedAttempt(TokenError("no response was received in time", passing=True))
@@ -72,8 +89,12 @@ _MOST_BLOCKED = 10
 """Most requests of one fetch that are repeated, and not counted, because the loop was blocked."""
 _HEADERS = {"Accept-Encoding": "identity"}
 _UNKNOWN_NAME = (
-    "The name of the host can't be resolved: correct AZURE_POD_IDENTITY_AUTHORITY_HOST, "
+    "The name of the host can't be resolved: correct the variable that names it, "
     "or check this machine's name service"
+)
+_CERTIFICATE = (
+    "Nothing was sent to it: check that no other server or proxy responds at this address, "
+    "and that the certificates and variables of this process are current"
 )
 
 
@@ -102,7 +123,13 @@ class TokenFetch:
     """The fetches of one resource's tokens from one host.
 
     It is bound to no event loop, because each fetch opens a separate HTTP session.
+
+    Attributes:
+        wanted: the object of the requests, for the texts of errors.
+
     """
+
+    wanted = ""
 
     def __init__(
         self,
@@ -116,6 +143,7 @@ class TokenFetch:
         backoff: HostBackoff | None = None,
     ) -> None:
         self.host, self.resource = host, resource
+        self.wanted = self.wanted or f"token for {resource}"
         self.policy, self.clock, self.uniform = policy, clock, uniform
         self.gate = gate
         self.backoff = HostBackoff() if backoff is None else backoff
@@ -123,7 +151,6 @@ class TokenFetch:
     async def __call__(self, fetch_request: FetchRequest) -> TokenResponse | Failure:
         """Return a token, or the failure to fetch one."""
         loop = asyncio.get_running_loop()
-        request = self.host.build_request(self.resource, fetch_request)
         aiohttps = aiohttp.ClientTimeout(
             total=None, connect=self.policy.connect_timeout, sock_read=self.policy.read_timeout
         )
@@ -132,6 +159,8 @@ class TokenFetch:
         for flight in current_flights.get()[-1:]:
             flight.timeouts.append(limit)
         number, failed = 0, _NO_RESPONSE
+        gate = self.gate
+        send = self._send if gate is None else partial(self._send_at_gate, gate=gate)
         try:
             async with (
                 scope,
@@ -148,13 +177,14 @@ class TokenFetch:
                 connected, gone, blocked = False, False, 0
                 while True:
                     number, ticket = number + 1, Ticket()
+                    request = self.host.build_request(self.resource, fetch_request)
                     try:
                         if self.backoff.take(ticket, self.clock.monotonic()):
                             await self._wait_for_turn(ticket, limit)
-                        if self.gate is None:
-                            result = await self._send(http, request, limit)
-                        else:
-                            result = await self._send_at_gate(self.gate, http, request, limit)
+                        result = await send(http, request, limit)
+                        if isinstance(result, _FailedAttempt) and result.file is not None:
+                            request = await self._build_with_file(result.file, fetch_request)
+                            result = await send(http, request, limit, result)
                     finally:
                         ticket.ended = self.clock.monotonic()
                     if isinstance(result, TokenResponse):
@@ -213,9 +243,17 @@ class TokenFetch:
             )
 
     async def _send_at_gate(
-        self, gate: HostGate, http: aiohttp.ClientSession, request: TokenRequest, limit: _Deadline
+        self,
+        http: aiohttp.ClientSession,
+        request: _Request,
+        limit: _Deadline,
+        before: _FailedAttempt | None = None,
+        *,
+        gate: HostGate,
     ) -> TokenResponse | _FailedAttempt:
         """Send the request in this process's turn at the gate, and count the time of waiting."""
+        if not isinstance(request, TokenRequest):
+            return _describe_unsent(request, before)
         limit.count()
         came, blocked = self.clock.monotonic(), limit.blocked
         patience = self.policy.gate_share * self.policy.fetch_deadline - limit.gated
@@ -229,15 +267,34 @@ class TokenFetch:
                 )
         return result
 
+    async def _build_with_file(self, file: FileRequest, fetch_request: FetchRequest) -> _Request:
+        """Return the request that contains a file's content, which is read for each attempt."""
+        # Most hosts need no file.
+        from aiomsi._credentials.key_file import read_file
+
+        content = await read_file(file)
+        if isinstance(content, TokenError):
+            return content
+        return self.host.build_request(self.resource, fetch_request, content)
+
     async def _send(
-        self, http: aiohttp.ClientSession, request: TokenRequest, limit: RunningTimeout
+        self,
+        http: aiohttp.ClientSession,
+        request: _Request,
+        limit: RunningTimeout,
+        before: _FailedAttempt | None = None,
     ) -> TokenResponse | _FailedAttempt:
+        """Send the request once; `before` is the attempt that demanded a file for it."""
+        if not isinstance(request, TokenRequest):
+            return _describe_unsent(request, before)
         sent, left = self.clock.monotonic(), limit.seconds
         try:
             async with http.request(
                 request.method,
                 URL(request.url, encoded=True),
                 headers=request.headers,
+                data=request.body,
+                ssl=_choose_tls(request) if request.url[:5] == "https" else True,
                 allow_redirects=False,
             ) as response:
                 pieces, size = [], 0
@@ -262,25 +319,47 @@ class TokenFetch:
             return _FailedAttempt(self.host.make_impostor_error(TOO_LARGE), response.status)
         body = SecretBytes(b"".join(pieces))
         if "Content-Encoding" in response.headers:
-            plain = decompress_body(body, response.headers)
-            if isinstance(plain, TokenError):
-                if not plain.passing:
-                    plain = self.host.make_impostor_error(plain.message)
-                return _FailedAttempt(plain, response.status)
+            plain = self._decompress(body, response)
+            if isinstance(plain, _FailedAttempt):
+                return plain
             body = plain
         received = Now(self.clock.wall(), self.clock.monotonic())
         took = received.monotonic - sent
-        result = self.host.parse(
-            TokenHttpResponse(response.status, response.headers, body, received, took)
-        )
+        answer = TokenHttpResponse(response.status, response.headers, body, received, took)
+        result = self.host.parse(answer)
         if isinstance(result, TokenResponse):
             return result
+        return self._describe_error(request, answer, result)
+
+    def _describe_error(
+        self, request: TokenRequest, answer: TokenHttpResponse, result: TokenError | FileRequest
+    ) -> TokenResponse | _FailedAttempt:
+        """Return the failed attempt of a response, without the secrets of its request."""
+        masked = mask_echo(request, answer)
+        if masked is not answer:
+            parsed = self.host.parse(masked)
+            if isinstance(parsed, TokenResponse):
+                return parsed
+            result = parsed
+        file = result if isinstance(result, FileRequest) else None
+        problem = _describe_refused(result) if isinstance(result, FileRequest) else result
         return _FailedAttempt(
-            result,
-            response.status,
-            parse_retry_after(response.headers, received.wall),
-            request_id=response.headers.get("x-ms-request-id"),
+            problem,
+            answer.status,
+            parse_retry_after(masked.headers, answer.received.wall),
+            request_id=masked.headers.get("x-ms-request-id") or problem.request_id,
+            file=file,
         )
+
+    def _decompress(
+        self, body: SecretBytes, response: aiohttp.ClientResponse
+    ) -> SecretBytes | _FailedAttempt:
+        plain = decompress_body(body, response.headers)
+        if not isinstance(plain, TokenError):
+            return plain
+        if not plain.passing:
+            plain = self.host.make_impostor_error(plain.message)
+        return _FailedAttempt(plain, response.status)
 
     def _failure(self, failed: _FailedAttempt, number: int, elapsed: float) -> Failure:
         host, problem = self.host, failed.problem
@@ -290,6 +369,11 @@ class TokenFetch:
             summary = (
                 f"{problem.message}, so no request reached {host.kind} at {host.endpoint} ({tried})"
             )
+        elif failed.unsent:
+            summary = (
+                f"no request for {self.resource} was sent to {host.kind} at {host.endpoint}: "
+                f"{problem.message}"
+            )
         elif error is HostUnreachableError:
             summary = (
                 f"no connection to {host.kind} at {host.endpoint} ({tried}): {problem.message}"
@@ -298,8 +382,7 @@ class TokenFetch:
             code = " ".join(str(part) for part in (failed.status, problem.code) if part is not None)
             reason = f"{code}: {problem.message}" if code else problem.message
             summary = (
-                f"{host.kind} at {host.endpoint} returned no token for {self.resource} ({tried}): "
-                f"{reason}"
+                f"{host.kind} at {host.endpoint} returned no {self.wanted} ({tried}): {reason}"
             )
         details = {
             "host": host.kind,
@@ -307,9 +390,10 @@ class TokenFetch:
             "status": failed.status,
             "code": problem.code,
             "message": problem.message,
-            "attempts": number,
+            "attempts": 0 if failed.unsent else number,
             "elapsed": elapsed,
             "request_id": failed.request_id,
+            "no_identity": problem.no_identity,
         }
         return Failure(
             error,
@@ -326,11 +410,33 @@ class TokenFetch:
 def _classify_attempt(failed: _FailedAttempt) -> tuple[str, type[CredentialError]]:
     if failed.exhausted:
         return EXHAUSTED, TokenUnavailableError
+    if failed.unsent:
+        return "unsent", TokenUnavailableError
     if not failed.connected:
         return "unreachable", HostUnreachableError
     if not failed.problem.passing:
         return "refused", TokenRefusedError
     return "throttled" if failed.status == 429 else "unavailable", TokenUnavailableError
+
+
+def _choose_tls(request: TokenRequest) -> SSLContext:
+    # Most token endpoints are plain http.
+    from aiomsi._credentials.pinned_tls import make_context
+
+    return make_context(request.thumbprint)
+
+
+def _describe_unsent(
+    request: FileRequest | TokenError, before: _FailedAttempt | None
+) -> _FailedAttempt:
+    """Return the attempt that lacks a file, or that failed for lack of one."""
+    if isinstance(request, FileRequest):
+        return _FailedAttempt(_describe_refused(request), unsent=True, file=request)
+    return attrs.evolve(before or _FailedAttempt(request, unsent=True), problem=request)
+
+
+def _describe_refused(file: FileRequest) -> TokenError:
+    return TokenError(f"the host did not accept {file.purpose}, {file.path}")
 
 
 def _describe_end(error: OSError, failed: _FailedAttempt) -> _FailedAttempt:
@@ -344,6 +450,10 @@ def _describe_end(error: OSError, failed: _FailedAttempt) -> _FailedAttempt:
 def _describe_lost_request(error: BaseException) -> _FailedAttempt:
     if isinstance(error, _DroppedError) and error.__cause__ is not None:
         error = error.__cause__
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        text = without_secrets(str(error.certificate_error))
+        problem = TokenError(f"the server's certificate is not accepted: {text}", help=_CERTIFICATE)
+        return _FailedAttempt(problem, connected=False)
     connected = not isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
     words = type(error).__name__
     # Other errors quote unparsed bytes, and these may be part of a token.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -14,6 +15,8 @@ from aiomsi._credentials.awaitable import METHODS, Returns, classify, classify_c
 from aiomsi._errors import ConfigurationError, TokenRefusedError
 
 _OLDER, _NEWER = METHODS
+_NAMED = frozenset({"claims", "tenant_id", "enable_cae"})
+"""The options that the protocol names. A credential ignores other options unless it knows them."""
 _USE_AIO = "Take the class of the same name from the package's .aio module"
 
 
@@ -67,7 +70,7 @@ async def get_token(
         call = (
             partial(method, *scopes, options=dict(options))
             if name == _NEWER
-            else partial(method, *scopes, **options)
+            else partial(method, *scopes, **select_options(method, options))
         )
         certain = name in proven or classify(method) is Returns.AWAITABLE
         result, is_value = await call_and_await(call, certain=certain)
@@ -77,6 +80,18 @@ async def get_token(
         if _is_token(result):
             break
     return result
+
+
+def select_options(function: Callable[..., object], options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options without those that the protocol does not name and the function refuses."""
+    further = options.keys() - _NAMED
+    if further:
+        with suppress(TypeError, ValueError):
+            parameters = inspect.signature(function).parameters
+            if all(each.kind is not each.VAR_KEYWORD for each in parameters.values()):
+                further -= parameters.keys()
+                return {name: value for name, value in options.items() if name not in further}
+    return dict(options)
 
 
 async def call_and_await(call: Callable[[], object], *, certain: bool) -> tuple[object, bool]:

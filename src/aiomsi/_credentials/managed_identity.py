@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import os
 from functools import partial
+from sys import modules
 from typing import TYPE_CHECKING, Any, NoReturn
 from weakref import WeakSet
 
+from aiomsi._azure_core import CREDENTIALS
 from aiomsi._clock import SYSTEM_CLOCK, Clock
 from aiomsi._clouds import resource_of
 from aiomsi._credentials.base import SlotCredential, refuse_claims
 from aiomsi._credentials.fetch import TokenFetch
 from aiomsi._errors import ConfigurationError
+from aiomsi._hosts.base import describe_choice
 from aiomsi._hosts.detect import make_host
 from aiomsi._hosts.identity import Identity
+from aiomsi._tokens.access_token import AccessToken
 from aiomsi._tokens.flight import Fetch
 from aiomsi._tokens.policy import DEFAULT_POLICY, RefreshPolicy
 from aiomsi._tokens.slot import Slot
 from aiomsi._tokens.slot_table import SlotTable, get_shared_backoff, get_shared_slots
-from aiomsi._tokens.token import AccessToken
 from aiomsi._util.lazy import late_import
 
 if TYPE_CHECKING:
@@ -45,6 +48,10 @@ class ManagedIdentityCredential(SlotCredential):
             default is the host's default identity: the system-assigned one, or, if none is
             assigned, for IMDS the only user-assigned one. `stats` and the token's `identity` name
             it.
+        host: the kind of host: ``"imds"``, ``"app-service"``, ``"azure-ml"``, ``"azure-arc"``,
+            ``"service-fabric"``, ``"cloud-shell"`` or ``"workload-identity"``. The default is the
+            kind that the environment's variables name, else IMDS. ``docs/hosts.md`` lists the
+            variables, and the kinds of id that each host serves.
         share: False makes this credential's tokens and fetches separate from other credentials'.
             IMDS's limits apply to these fetches, too.
         gate: True, a directory or a `HostGate`: the processes of this machine with an equal gate
@@ -55,11 +62,12 @@ class ManagedIdentityCredential(SlotCredential):
         clock: the source of the time; for tests.
 
     Raises:
-        ConfigurationError: more than one id is given, an id is malformed, the host is not
-            supported, or `gate` is no gate.
+        ConfigurationError: more than one id is given, an id is malformed, the host can't serve that
+            kind of id, a variable of the host is missing or malformed, the variables match no
+            kind of host, `host` is no name of a kind, or `gate` is no gate.
 
     Source:
-        https://learn.microsoft.com/entra/identity/managed-identities-azure-resources/how-to-use-vm-token
+        https://learn.microsoft.com/entra/identity/managed-identities-azure-resources/overview
 
     """
 
@@ -69,13 +77,16 @@ class ManagedIdentityCredential(SlotCredential):
         client_id: str | None = None,
         object_id: str | None = None,
         resource_id: str | None = None,
+        host: str | None = None,
         share: bool = True,
         gate: HostGate | str | os.PathLike[str] | bool | None = None,
         policy: RefreshPolicy = DEFAULT_POLICY,
         clock: Clock | None = None,
     ) -> None:
         self._identity = Identity.of(client_id, object_id, resource_id)
-        self._host = make_host(os.environ, self._identity)
+        self._named_host = host
+        self._host = make_host(os.environ, self._identity, host=host)
+        self._origin = describe_choice(self._host.kind, self._host.chosen_by)
         self._gate = None if gate is None else _make_gate(gate)
         self._share = share
         clock = SYSTEM_CLOCK if clock is None else clock
@@ -114,16 +125,21 @@ class ManagedIdentityCredential(SlotCredential):
             held = self._hold(scopes)
         slot, fetch = held
         token = slot.token
-        if token is not None and not claims and token.is_fresh(self._wall(), self._monotonic()):
-            return token
-        if claims and not isinstance(claims, str):
-            refuse_claims(claims)
-        return await slot.get(self, fetch, claims or None)
+        if token is None or claims or not token.is_fresh(self._wall(), self._monotonic()):
+            if claims and not isinstance(claims, str):
+                refuse_claims(claims)
+            token = await slot.get(self, fetch, claims or None)
+        module, azure_token = token.azure
+        if module is not modules.get(CREDENTIALS):
+            return token.to_azure_core()
+        return azure_token or token
 
     def __reduce__(self) -> tuple[Any, ...]:
         arguments: dict[str, Any] = {"share": self._share, "policy": self._policy}
         if self._identity.kind is not None:
             arguments[self._identity.kind] = self._identity.value
+        if self._named_host is not None:
+            arguments["host"] = self._named_host
         if self._gate is not None:
             arguments["gate"] = self._gate
         if self._clock is not SYSTEM_CLOCK:
@@ -144,6 +160,7 @@ class ManagedIdentityCredential(SlotCredential):
             backoff=self._backoff,
             private=not self._share,
             users=users,
+            origin=self._origin,
         )
         if self._held:
             self._release_idle()
@@ -158,16 +175,17 @@ class ManagedIdentityCredential(SlotCredential):
         return resource_of(key)
 
     def _describe(self, identities: list[TokenIdentity]) -> str:
+        host = f"{self._host.kind} ({self._host.chosen_by}; host= chooses another)"
         if self._identity.kind is not None:
-            return f"{self._host.kind}, {self._identity.kind}={self._identity.value}"
+            return f"{host}, {self._identity.kind}={self._identity.value}"
         if not identities:
             # Without a system-assigned identity IMDS issues the token of a single user-assigned
             # one.
-            return f"{self._host.kind}, default identity"
+            return f"{host}, default identity"
         kind = {True: "system-assigned ", False: "user-assigned ", None: ""}[
             identities[-1].is_system_assigned
         ]
-        return f"{self._host.kind}, default identity: {kind}{identities[-1]}"
+        return f"{host}, default identity: {kind}{identities[-1]}"
 
 
 def _make_gate(gate: HostGate | str | os.PathLike[str] | bool) -> HostGate | None:

@@ -3,30 +3,34 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from functools import partial
+from sys import modules
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary, ref
 
 import attrs
 
+from aiomsi._azure_core import CREDENTIALS
 from aiomsi._clock import SYSTEM_CLOCK, Clock
 from aiomsi._clouds import same_audience
 from aiomsi._credentials.base import SlotCredential, refuse_claims
 from aiomsi._credentials.wrapped import Wrapped, WrappedFetch, WrappedInstance, wrap
 from aiomsi._errors import ConfigurationError
+from aiomsi._tokens.access_token import AccessToken, AccessTokenInfo
 from aiomsi._tokens.flight import Fetch
 from aiomsi._tokens.host_backoff import HostBackoff
 from aiomsi._tokens.policy import DEFAULT_POLICY, RefreshPolicy
 from aiomsi._tokens.slot import Slot
 from aiomsi._tokens.slot_table import SlotTable
-from aiomsi._tokens.token import AccessToken
+from aiomsi._util.secret import Secret
 
 if TYPE_CHECKING:
     from aiomsi._tokens.token_identity import TokenIdentity
 
-_Key: TypeAlias = tuple[tuple[str, ...], str | None, bool]
+_Options: TypeAlias = tuple[tuple[str, object], ...]
+_Key: TypeAlias = tuple[tuple[str, ...], str | None, bool, _Options]
 _Backoffs: TypeAlias = WeakValueDictionary[tuple[tuple[str, ...], str | None], HostBackoff]
 
 
@@ -51,7 +55,7 @@ class SharedCredential(SlotCredential):
     """Single flight and background refresh for any async credential.
 
     Concurrent calls, in any number of tasks, loops and threads, share one call of the inner
-    credential. Each set of scopes, tenant and `enable_cae` has a separate token. The spellings of
+    credential. Each set of scopes, tenant and options has a separate token. The spellings of
     ARM's scope (with or without a slash or ``/.default``) share a token, and the inner credential
     receives the spelling of the call that starts the fetch. The guarantees of
     `ManagedIdentityCredential` hold for this class, too.
@@ -69,7 +73,8 @@ class SharedCredential(SlotCredential):
             The caller owns the credential, and has to close it.
 
             A *function* that takes scopes, and `claims`, `tenant_id` and `enable_cae` by keyword if
-            a call passes them, and whose awaited result is a token: an object with `token` and
+            a call passes them (a further option only if the function has a parameter for it), and
+            whose awaited result is a token: an object with `token` and
             `expires_on` (seconds since the epoch), or a pair of these.
         policy: the times of refreshes, and the limits of waits. `deadline` bounds one fetch.
         clock: the source of the time; for tests.
@@ -113,40 +118,37 @@ class SharedCredential(SlotCredential):
             claims: the claims of a challenge; the current token is then not returned, and the inner
                 credential receives the claims.
             tenant_id, enable_cae: passed to the inner credential.
-            options: must be empty, because a token that depends on further options can't be shared.
+            options: passed to the inner credential as well; calls with equal options share a token.
 
         Raises:
-            ConfigurationError: no scope is given, or an unknown option.
+            ConfigurationError: no scope is given.
             CredentialError: no usable token is available. Each caller raises a separate exception.
 
         """
-        if options:
-            msg = (
-                f"SharedCredential does not know the option {', '.join(options)}, "
-                "so a token got with it can't be shared"
-            )
-            raise ConfigurationError(msg, help="Call the inner credential directly")
-        key = (scopes, tenant_id, bool(enable_cae))
+        key = (scopes, tenant_id, bool(enable_cae), _freeze(options) if options else ())
         try:
             held = self._held.get(key)
         except TypeError:
             _refuse_scopes(scopes)
-        slot, fetch = self._hold(key) if held is None else held
+        slot, fetch = self._hold(key, options) if held is None else held
         token = slot.token
-        if token is not None and not claims and token.is_fresh(self._wall(), self._monotonic()):
-            return token
-        if claims and not isinstance(claims, str):
-            refuse_claims(claims)
-        return await slot.get(self, fetch, claims or None)
+        if token is None or claims or not token.is_fresh(self._wall(), self._monotonic()):
+            if claims and not isinstance(claims, str):
+                refuse_claims(claims)
+            token = await slot.get(self, fetch, claims or None)
+        module, azure_token = token.azure
+        if module is not modules.get(CREDENTIALS):
+            return token.to_azure_core()
+        return azure_token or token
 
-    def reject(self, token: str | AccessToken) -> bool:
+    def reject(self, token: str | AccessToken | AccessTokenInfo) -> bool:
         """Drop a token that a service did not accept, as in the base class.
 
         If the inner credential has a `reject` method, it is called, too.
         """
         is_news = super().reject(token)
         if is_news:
-            self._shared.inner.reject(str(token.token if isinstance(token, AccessToken) else token))
+            self._shared.inner.reject(str(token if isinstance(token, str) else token.token))
         return is_news
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -165,8 +167,8 @@ class SharedCredential(SlotCredential):
             arguments["clock"] = self._clock
         return partial(type(self), self._given, **arguments), ()
 
-    def _hold(self, key: _Key) -> tuple[Slot, Fetch]:
-        scopes, tenant_id, enable_cae = key
+    def _hold(self, key: _Key, further: Mapping[str, Any]) -> tuple[Slot, Fetch]:
+        scopes, tenant_id, enable_cae, frozen = key
         if not scopes or not all(map(_is_scope, scopes)):
             _refuse_scopes(scopes)
         name = f"{self._shared.inner.name} {self._label(key)}"
@@ -183,9 +185,10 @@ class SharedCredential(SlotCredential):
         )
         if self._held:
             self._release_idle()
-        slot = self._table.attach(self._owner, (audiences, tenant_id, enable_cae), self, make)
+        shared_key = (audiences, tenant_id, enable_cae, frozen)
+        slot = self._table.attach(self._owner, shared_key, self, make)
         options = {"tenant_id": tenant_id, "enable_cae": enable_cae}
-        asked = {name: value for name, value in options.items() if value}
+        asked = {**{name: value for name, value in options.items() if value}, **further}
         held = self._held[key] = (
             slot,
             WrappedFetch(
@@ -195,12 +198,14 @@ class SharedCredential(SlotCredential):
         return held
 
     def _label(self, key: _Key) -> str:
-        scopes, tenant_id, enable_cae = key
+        scopes, tenant_id, enable_cae, further = key
         return " ".join(
             [
                 *scopes,
                 *([f"tenant={tenant_id}"] if tenant_id else []),
                 *(["cae"] if enable_cae else []),
+                # The values may be secrets.
+                *(f"{name}=…" for name, _ in further),
             ]
         )
 
@@ -266,6 +271,19 @@ def _drop_slots(tables: _Tables, key: tuple[int, Clock], gone: ref[object]) -> N
     # Another object may have the same id in the meantime.
     if key in tables and tables[key][0] is gone:
         del tables[key]
+
+
+def _freeze(options: Mapping[str, object]) -> _Options:
+    """Return options as a part of a key; a value that has no hash is represented by its repr."""
+    return tuple((name, _make_hashable(options[name])) for name in sorted(options))
+
+
+def _make_hashable(value: object) -> object:
+    try:
+        hash(value)
+    except TypeError:
+        return Secret(repr(value))
+    return value
 
 
 def _is_scope(scope: object) -> bool:

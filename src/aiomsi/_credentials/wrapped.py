@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import attrs
 
+from aiomsi._azure_core import get_public_class, is_no_identity
 from aiomsi._clock import Clock
 from aiomsi._credentials.awaitable import (
     Returns,
@@ -34,6 +35,7 @@ from aiomsi._credentials.invoke import (
     is_credential,
     make_synchronous_error,
     refuse_synchronous,
+    select_options,
 )
 from aiomsi._errors import (
     AiomsiError,
@@ -213,7 +215,8 @@ class WrappedFunction:
         """Call the function, and, if it returns a credential, call that."""
         certain = bool(self._proven) or classify(self.function) is Returns.AWAITABLE
         result, is_value = await call_and_await(
-            partial(self.function, *scopes, **options), certain=certain
+            partial(self.function, *scopes, **select_options(self.function, options)),
+            certain=certain,
         )
         if is_credential(result):
             return await _get_token_once(result, self.name, scopes, options)
@@ -263,7 +266,7 @@ class WrappedFetch:
     Attributes:
         inner: the wrapped credential.
         scopes: the scopes, as the first caller wrote them.
-        options: ``tenant_id`` and ``enable_cae``, if the callers passed them.
+        options: the options that the callers passed, except for claims.
         policy: the source of the deadline.
         clock: the source of the time.
         backoff: the back-off that fetches of these scopes share.
@@ -329,9 +332,9 @@ class WrappedFetch:
         kind, cls = (
             ("refused", TokenRefusedError) if refused else ("unavailable", TokenUnavailableError)
         )
-        message = without_secrets(text)
+        message, own = without_secrets(text), get_public_class(type(error))
         return Failure(
-            type(error) if isinstance(error, CredentialError) and type(error) in _KEPT else cls,
+            own if own in _KEPT else cls,
             "throttled" if status == 429 else kind,
             f"{self.inner.name} returned no token for {' '.join(self.scopes)}: {message}".rstrip(
                 "."
@@ -342,6 +345,7 @@ class WrappedFetch:
                 "code": _get_code(error),
                 "message": message,
                 "attempts": 1,
+                "no_identity": is_no_identity(error),
             },
             permanent=refused,
             retry_after=_get_retry_after(error, headers, self.clock.wall()),

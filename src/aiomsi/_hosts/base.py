@@ -1,6 +1,7 @@
 """The protocol of token endpoints: requests and responses as values, and response parsing."""
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -14,6 +15,8 @@ from aiomsi._util.foreign import without_secrets
 from aiomsi._util.secret import Secret, SecretBytes, read_secret
 
 _MOST_TEXT = 300
+_ABSENT = re.compile(r"\bidentity not found|\bno (?:[\w ]+ )?identity found", re.IGNORECASE)
+"""The words of IMDS and Arc, and those of App Service."""
 _MAX_QUOTED = 60
 _DOUBTFUL_LIFE = 600.0
 """If less life is left by this machine's clock, the `Date` of the response is compared."""
@@ -21,6 +24,33 @@ _SKEW = 1.0
 """An HTTP date has a resolution of one second."""
 _LONGEST_LIFE = 172_800.0
 """Managed identities' tokens live up to 24 hours; a `Date` that implies more than 48 is wrong."""
+
+_RESOURCE = (
+    "Check the audience: for ARM it is 'https://management.azure.com/', with its trailing slash"
+)
+
+
+@attrs.frozen(eq=False, repr=False)
+class FileRequest:
+    """A file that must be read before the host can build its request.
+
+    Attributes:
+        path: the path of the file.
+        directory: the directory that must contain the file, once both are resolved; None if the
+            file may lie anywhere.
+        suffix: the required end of the file's name, or an empty string.
+        most_bytes: the largest size that is read.
+        purpose: the content of the file, for errors: "the key of the Azure Arc agent".
+        help: the remedy if this process may not read the file, or an empty string.
+
+    """
+
+    path: str
+    directory: str | None
+    suffix: str
+    most_bytes: int
+    purpose: str
+    help: str = ""
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -30,13 +60,18 @@ class TokenRequest:
     Attributes:
         method: the HTTP method.
         url: the URL, percent-encoded.
-        headers: the headers of the request.
+        headers: the headers of the request; a secret one is a `Secret`.
+        body: the form of a POST, encoded, or None.
+        thumbprint: the SHA-1 of the certificate that the server must have before the request is
+            sent, in hexadecimal digits; None if the system's trusted certificates decide.
 
     """
 
     method: str
     url: str
     headers: Mapping[str, str]
+    body: SecretBytes | None = None
+    thumbprint: str | None = None
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -68,6 +103,8 @@ class TokenError:
         code: the body's error code, or None.
         passing: whether a repeated request may succeed.
         help: the remedy, or an empty string.
+        request_id: the endpoint's id of the request, if the body has one.
+        no_identity: whether the host has no such identity, or is not on Azure.
 
     """
 
@@ -75,6 +112,8 @@ class TokenError:
     code: str | None = None
     passing: bool = False
     help: str = ""
+    no_identity: bool = attrs.field(default=False, kw_only=True)
+    request_id: str | None = None
 
 
 class Host(Protocol):
@@ -83,6 +122,10 @@ class Host(Protocol):
     @property
     def kind(self) -> str:
         """The name of the host in messages."""
+
+    @property
+    def chosen_by(self) -> str:
+        """The variables, the file or the argument that chose this host."""
 
     @property
     def endpoint(self) -> str:
@@ -104,14 +147,28 @@ class Host(Protocol):
     def unreachable_help(self) -> str:
         """The remedy if no connection to the endpoint succeeds."""
 
-    def build_request(self, resource: str, fetch_request: FetchRequest) -> TokenRequest:
-        """Return the request for a token of that resource."""
+    def build_request(
+        self, resource: str, fetch_request: FetchRequest, content: SecretBytes | None = None
+    ) -> TokenRequest | FileRequest | TokenError:
+        """Return the request for a token of that resource.
 
-    def parse(self, response: TokenHttpResponse) -> TokenResponse | TokenError:
-        """Return the token of a response, or its error."""
+        A `FileRequest` asks the caller to read that file and to call again with its `content`.
+        """
+
+    def parse(self, response: TokenHttpResponse) -> TokenResponse | TokenError | FileRequest:
+        """Return the token of a response, or its error.
+
+        A `FileRequest` asks the caller to read that file, to call `build_request` with its content,
+        and to send that request once.
+        """
 
     def make_impostor_error(self, other: str) -> TokenError:
         """Return the error for a response of another server, which `other` describes."""
+
+
+def describe_choice(kind: str, chosen_by: str) -> str:
+    """Return a sentence with the host, the reason of its choice, and the way to another one."""
+    return f"{kind} was chosen: {chosen_by} (host= chooses another)"
 
 
 def read_object(body: bytes) -> dict[str, Any] | None:
@@ -210,6 +267,40 @@ def _quoted(value: object) -> str:
     return repr(text if len(text) <= _MAX_QUOTED else f"{text[:_MAX_QUOTED]}…")
 
 
+def compare_client_id(
+    result: TokenResponse | TokenError, wanted: str, remedy: str
+) -> TokenResponse | TokenError:
+    """Return the result, or an error if the endpoint names another client id for its token."""
+    if isinstance(result, TokenError) or result.client_id is None:
+        return result
+    if result.client_id.lower() == wanted.lower():
+        return result
+    echoed = without_secrets(result.client_id)[:_MAX_QUOTED]
+    return TokenError(f"the token is for client_id {echoed}, not for {wanted}", help=remedy)
+
+
+def find_resource_remedy(code: str | None, text: str) -> str:
+    """Return the remedy if the error says that Entra does not know the resource, else ""."""
+    if code == "invalid_resource" or "AADSTS500011" in text or "AADSTS50001" in text:
+        return _RESOURCE
+    return ""
+
+
+def is_absent(code: str | None, text: str) -> bool:
+    """Return whether a refusal says that the host has no such identity."""
+    return code == "ManagedIdentityNotFound" or _ABSENT.search(text) is not None
+
+
+def read_request_id(document: Mapping[str, Any] | None) -> str | None:
+    """Return the id of the request in an error's body, in the shapes that `read_error` knows."""
+    if document is None:
+        return None
+    inner = document.get("error")
+    document = inner if isinstance(inner, dict) else document
+    found = document.get("correlationId") or document.get("CorrelationId")
+    return without_secrets(found)[:_MAX_QUOTED] if isinstance(found, str) else None
+
+
 def read_error(document: Mapping[str, Any] | None, body: bytes) -> tuple[str | None, str]:
     """Return code and text of an error's body, in any of the shapes that token endpoints use."""
     if document is None and b"access_token" in body:
@@ -221,6 +312,7 @@ def read_error(document: Mapping[str, Any] | None, body: bytes) -> tuple[str | N
     if isinstance(inner, dict):
         document, inner = inner, None
     code = inner or document.get("code") or document.get("ErrorCode") or document.get("statusCode")
-    said = document.get("error_description") or document.get("message") or document.get("Message")
+    names = ("error_description", "message", "Message", "ExceptionMessage")
+    said = next((value for name in names if (value := document.get(name))), None)
     text = without_secrets(str(said)) if said else "the response has no error text"
     return (None if code is None else without_secrets(str(code))), text

@@ -1,14 +1,20 @@
-"""The body of a token endpoint's response, within limits."""
+"""The body of a token endpoint's response, within limits and without secrets of the request."""
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from urllib.parse import parse_qs
 
-from aiomsi._hosts.base import TokenError
-from aiomsi._util.secret import SecretBytes
+import attrs
+from multidict import CIMultiDict
+
+from aiomsi._hosts.base import TokenError, TokenHttpResponse, TokenRequest
+from aiomsi._util.secret import Secret, SecretBytes
 
 MAX_BODY = 1_048_576
 """A token response has 2 to 10 KB."""
 TOO_LARGE = f"a response of more than {MAX_BODY} bytes, which no token's is"
+_MASK = "***"
+_SECRET_FIELDS = ("client_assertion",)
 
 
 def decompress_body(body: SecretBytes, headers: Mapping[str, str]) -> SecretBytes | TokenError:
@@ -29,3 +35,35 @@ def decompress_body(body: SecretBytes, headers: Mapping[str, str]) -> SecretByte
     except zlib.error:
         return TokenError(f"the response is not the {coding} that it says it is", passing=True)
     return TokenError(TOO_LARGE) if len(plain) > MAX_BODY else plain
+
+
+def mask_echo(request: TokenRequest, response: TokenHttpResponse) -> TokenHttpResponse:
+    """Return the response with every secret of its request masked, in headers and body.
+
+    The error page of another server may repeat the request.
+    """
+    body, headers = response.body, response.headers
+    for secret in _list_secrets(request):
+        if body.find(secret.encode()) >= 0:
+            body = SecretBytes(body.replace(secret.encode(), _MASK.encode()))
+        if any(secret in value for value in headers.values()):
+            headers = CIMultiDict(
+                (name, value.replace(secret, _MASK)) for name, value in headers.items()
+            )
+    if body is response.body and headers is response.headers:
+        return response
+    return attrs.evolve(response, body=body, headers=headers)
+
+
+def _list_secrets(request: TokenRequest) -> Iterator[Secret]:
+    for value in request.headers.values():
+        if isinstance(value, Secret):
+            yield value
+            # The key alone, without the scheme before it.
+            scheme, _, rest = value.partition(" ")
+            if scheme == "Basic":
+                yield Secret(rest)
+    if request.body is not None:
+        form = parse_qs(request.body.decode())
+        for name in _SECRET_FIELDS:
+            yield from map(Secret, form.get(name, ()))

@@ -3,37 +3,62 @@
 import os
 import sys
 from collections.abc import Callable, Mapping
+from importlib import import_module
 
-from aiomsi._clouds import masked_url, split_endpoint
+import attrs
+
 from aiomsi._errors import ConfigurationError
-from aiomsi._hosts.base import Host
+from aiomsi._hosts.base import Host, describe_choice
 from aiomsi._hosts.identity import Identity
-from aiomsi._hosts.imds import DEFAULT_AUTHORITY, Imds
+from aiomsi._util.lazy import late_import
 
-IMDS_VARIABLE = "AZURE_POD_IDENTITY_AUTHORITY_HOST"
+_AUTHORITY = "AZURE_POD_IDENTITY_AUTHORITY_HOST"
 
-SERVICE_FABRIC = "Service Fabric"
-APP_SERVICE = "App Service"
-AZURE_ARC = "Azure Arc"
-MACHINE_LEARNING = "Azure Machine Learning"
-CLOUD_SHELL = "Cloud Shell"
-WORKLOAD_IDENTITY = "workload identity"
-IMDS = "IMDS"
 
-_WHY = {
-    SERVICE_FABRIC: "IDENTITY_ENDPOINT, IDENTITY_HEADER and IDENTITY_SERVER_THUMBPRINT are set",
-    APP_SERVICE: "IDENTITY_ENDPOINT and IDENTITY_HEADER are set",
-    AZURE_ARC: "IDENTITY_ENDPOINT and IMDS_ENDPOINT are set",
-    MACHINE_LEARNING: "MSI_ENDPOINT and MSI_SECRET are set",
-    CLOUD_SHELL: "MSI_ENDPOINT is set",
-    WORKLOAD_IDENTITY: (
-        "AZURE_AUTHORITY_HOST, AZURE_TENANT_ID and AZURE_FEDERATED_TOKEN_FILE are set"
+@attrs.frozen(eq=False, repr=False)
+class HostKind:
+    """A kind of host.
+
+    Attributes:
+        title: the name in messages.
+        module: the module in this folder with its protocol, which is imported at its first use.
+        why: the variables that select it.
+
+    """
+
+    title: str
+    module: str
+    why: str
+
+
+HOSTS = {
+    "service-fabric": HostKind(
+        "Service Fabric",
+        "service_fabric",
+        "IDENTITY_ENDPOINT, IDENTITY_HEADER and IDENTITY_SERVER_THUMBPRINT are set",
     ),
+    "app-service": HostKind(
+        "App Service", "app_service", "IDENTITY_ENDPOINT and IDENTITY_HEADER are set"
+    ),
+    "azure-arc": HostKind("Azure Arc", "azure_arc", "IDENTITY_ENDPOINT and IMDS_ENDPOINT are set"),
+    "azure-ml": HostKind(
+        "Azure Machine Learning", "machine_learning", "MSI_ENDPOINT and MSI_SECRET are set"
+    ),
+    "cloud-shell": HostKind(
+        "Cloud Shell", "cloud_shell", "MSI_ENDPOINT is set, and MSI_SECRET is not"
+    ),
+    "workload-identity": HostKind(
+        "workload identity",
+        "workload_identity",
+        "AZURE_AUTHORITY_HOST, AZURE_TENANT_ID and AZURE_FEDERATED_TOKEN_FILE are set",
+    ),
+    "imds": HostKind("IMDS", "imds", "no variable and no file names another host"),
 }
-_UNSET = "On a VM unset the variables that say so (IDENTITY_*, MSI_*, AZURE_FEDERATED_*)"
+"""The kinds of host by their names in `host=`, in the order of detection."""
+
 _ARC_LEFT_OVER = (
-    "On an Azure VM, where the Arc agent may have been left behind, "
-    f"set {IMDS_VARIABLE}={DEFAULT_AUTHORITY}, or uninstall the agent"
+    ". On an Azure VM, where the Arc agent may have been left behind, pass host='imds', "
+    f"set {_AUTHORITY}=http://169.254.169.254, or uninstall the agent"
 )
 _TOGETHER = (
     ("IDENTITY_HEADER", "IDENTITY_ENDPOINT"),
@@ -46,8 +71,26 @@ _TOGETHER = (
 _PROXIES = ("ALL_PROXY", "HTTP_PROXY", "all_proxy", "http_proxy")
 
 
-def detect(environment: Mapping[str, str], *, platform: str, exists: Callable[[str], bool]) -> str:
-    """Return the kind of host, from its environment and the file that marks an Arc agent.
+@attrs.frozen(eq=False, repr=False)
+class Choice:
+    """The chosen host.
+
+    Attributes:
+        name: its name in `HOSTS`.
+        chosen_by: the variables, the file or the argument that chose it.
+        remedy: a sentence in case that the choice is wrong, or an empty string.
+
+    """
+
+    name: str
+    chosen_by: str
+    remedy: str = ""
+
+
+def detect(
+    environment: Mapping[str, str], *, platform: str, exists: Callable[[str], bool]
+) -> Choice:
+    """Return the choice of a host by its environment and the file that marks an Arc agent.
 
     An empty variable counts as unset.
 
@@ -64,28 +107,41 @@ def detect(environment: Mapping[str, str], *, platform: str, exists: Callable[[s
 
     """
     has = {name for name, value in environment.items() if value}
+    name = _match(has)
+    if name != "imds":
+        return Choice(name, HOSTS[name].why)
+    if _AUTHORITY in has:
+        return Choice(name, f"{_AUTHORITY} is set")
+    agent = _find_arc_agent(environment, platform)
+    if exists(agent):
+        return Choice("azure-arc", f"the file {agent} exists", _ARC_LEFT_OVER)
+    return Choice(name, HOSTS[name].why)
+
+
+def _match(has: set[str]) -> str:
+    """Return the name of the host whose variables are set."""
     if "IDENTITY_ENDPOINT" in has:
         if "IDENTITY_HEADER" in has:
-            return SERVICE_FABRIC if "IDENTITY_SERVER_THUMBPRINT" in has else APP_SERVICE
+            return "service-fabric" if "IDENTITY_SERVER_THUMBPRINT" in has else "app-service"
         if "IMDS_ENDPOINT" in has:
-            return AZURE_ARC
+            return "azure-arc"
         msg = (
             "IDENTITY_ENDPOINT is set, but neither IDENTITY_HEADER nor IMDS_ENDPOINT, "
             "so no kind of Azure host fits"
         )
         raise ConfigurationError(
-            msg, help="Set the variable that belongs to it, or unset IDENTITY_ENDPOINT"
+            msg,
+            help="Set the variable that belongs to it, unset IDENTITY_ENDPOINT, "
+            "or name the kind of host with host=",
         )
     if "MSI_ENDPOINT" in has:
-        return MACHINE_LEARNING if "MSI_SECRET" in has else CLOUD_SHELL
+        return "azure-ml" if "MSI_SECRET" in has else "cloud-shell"
     if {"AZURE_AUTHORITY_HOST", "AZURE_TENANT_ID", "AZURE_FEDERATED_TOKEN_FILE"} <= has:
-        return WORKLOAD_IDENTITY
-    if IMDS_VARIABLE not in has and exists(_arc_agent(environment, platform)):
-        return AZURE_ARC
-    return IMDS
+        return "workload-identity"
+    return "imds"
 
 
-def _arc_agent(environment: Mapping[str, str], platform: str) -> str:
+def _find_arc_agent(environment: Mapping[str, str], platform: str) -> str:
     if platform == "win32":
         return (
             environment.get("ProgramFiles", r"C:\Program Files")
@@ -98,31 +154,55 @@ def make_host(
     environment: Mapping[str, str],
     identity: Identity,
     *,
+    host: str | None = None,
     platform: str = sys.platform,
     exists: Callable[[str], bool] = os.path.exists,
 ) -> Host:
     """Return the host that this process runs on, without network I/O.
 
+    Args:
+        environment: such as `os.environ`.
+        identity: the identity whose tokens are requested.
+        host: the name of the host in `HOSTS`; None to detect it.
+        platform: such as `sys.platform`.
+        exists: such as `os.path.exists`.
+
     Raises:
-        ConfigurationError: the host is of a kind that is not served yet, or its endpoint is
-            malformed.
+        ConfigurationError: `host` is no name of a host, the variables match no kind of host, one of
+            them is missing or malformed, or the host can't serve the kind of id.
 
     """
-    kind = detect(environment, platform=platform, exists=exists)
-    if kind != IMDS:
-        why, hint = _WHY[kind], _UNSET
-        if kind == AZURE_ARC and not environment.get("IDENTITY_ENDPOINT"):
-            why, hint = f"the file {_arc_agent(environment, platform)} exists", _ARC_LEFT_OVER
-        msg = f"this looks like a host of the kind {kind}, which aiomsi does not serve yet: {why}"
-        raise ConfigurationError(msg, help=hint)
-    authority = (environment.get(IMDS_VARIABLE) or DEFAULT_AUTHORITY).rstrip("/")
-    if authority != DEFAULT_AUTHORITY:
-        _check_authority(authority)
-    return Imds(authority, identity, surroundings=_surroundings(environment))
+    if host is None:
+        choice = detect(environment, platform=platform, exists=exists)
+    else:
+        choice = Choice(_check_name(host), f"host={host!r}")
+    kind = HOSTS[choice.name]
+    with late_import:
+        module = import_module(f"aiomsi._hosts.{kind.module}")
+    try:
+        made: Host = module.make(
+            environment,
+            identity,
+            chosen_by=choice.chosen_by,
+            surroundings=_describe_surroundings(environment) + choice.remedy,
+            platform=platform,
+        )
+    except ConfigurationError as error:
+        chosen = describe_choice(kind.title, choice.chosen_by) + choice.remedy
+        error.help = f"{error.help}. {chosen}" if error.help else chosen
+        raise
+    return made
 
 
-def _surroundings(environment: Mapping[str, str]) -> str:
-    """Return sentences about variables that may explain why IMDS does not respond."""
+def _check_name(host: object) -> str:
+    if isinstance(host, str) and host in HOSTS:
+        return host
+    msg = f"host must be one of {', '.join(map(repr, HOSTS))}, and is {host!r}"
+    raise ConfigurationError(msg, help="Leave it out to have the host detected")
+
+
+def _describe_surroundings(environment: Mapping[str, str]) -> str:
+    """Return sentences about variables that may explain why the host does not respond."""
     has = {name for name, value in environment.items() if value}
     sentences = [
         f". {name} is set without {other}, so it has no effect"
@@ -134,21 +214,3 @@ def _surroundings(environment: Mapping[str, str]) -> str:
             f". {proxies[0]} is set, but a token endpoint is never reached through a proxy"
         )
     return "".join(sentences)
-
-
-def _check_authority(authority: str) -> None:
-    scheme, _, rest = authority.partition("://")
-    try:
-        if scheme.lower() not in ("http", "https"):
-            raise ConfigurationError(scheme)
-        # The metadata service is plain http on a link-local address, so the form is checked, not
-        # the scheme.
-        split_endpoint(f"https://{rest}", IMDS_VARIABLE)
-    except ConfigurationError:
-        msg = (
-            f"{IMDS_VARIABLE} must be 'http://host' or 'http://host:port', without a path, "
-            f"and is {masked_url(authority)!r}"
-        )
-        raise ConfigurationError(
-            msg, help=f"On an Azure VM unset it, which means '{DEFAULT_AUTHORITY}'"
-        ) from None

@@ -4,14 +4,20 @@ Source:
 https://learn.microsoft.com/entra/identity/managed-identities-azure-resources/how-to-use-vm-token
 """
 
+from collections.abc import Mapping
 from urllib.parse import quote
 
 import attrs
 
+from aiomsi._clouds import masked_url, split_endpoint
+from aiomsi._errors import ConfigurationError
 from aiomsi._hosts.base import (
     TokenError,
     TokenHttpResponse,
     TokenRequest,
+    compare_client_id,
+    find_resource_remedy,
+    is_absent,
     read_error,
     read_object,
     read_token_response,
@@ -20,12 +26,14 @@ from aiomsi._hosts.identity import SYSTEM_ASSIGNED, Identity
 from aiomsi._tokens.host_limits import RequestLimits
 from aiomsi._tokens.state import FetchRequest
 from aiomsi._tokens.token import TokenResponse
+from aiomsi._util.secret import SecretBytes
 
+IMDS_VARIABLE = "AZURE_POD_IDENTITY_AUTHORITY_HOST"
 DEFAULT_AUTHORITY = "http://169.254.169.254"
 _PATH = "/metadata/identity/oauth2/token"
 _API_VERSION = "2018-02-01"
 _PARAMETERS = {"client_id": "client_id", "object_id": "object_id", "resource_id": "msi_res_id"}
-_PASSING = frozenset({404, 408, 410, 429})
+PASSING = frozenset({404, 408, 410, 429})
 
 _ASSIGN = (
     "Assign the identity to this VM (Azure portal: the VM's Identity page; "
@@ -46,9 +54,6 @@ _WRONG_AUTHORITY = (
     "an Azure VM's: correct the variable, or unset it"
 )
 _EMULATOR = "To try things out elsewhere run 'aiomsi emulator' and set the variables that it prints"
-_RESOURCE = (
-    "Check the audience: for ARM it is 'https://management.azure.com/', with its trailing slash"
-)
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -59,12 +64,14 @@ class Imds:
         authority: scheme and host of the service.
         identity: the identity whose tokens are requested.
         surroundings: sentences about the environment that may explain a failure.
+        chosen_by: the variable, the file or the argument that chose IMDS.
 
     """
 
     authority: str = DEFAULT_AUTHORITY
     identity: Identity = SYSTEM_ASSIGNED
     surroundings: str = attrs.field(default="", kw_only=True)
+    chosen_by: str = attrs.field(default="", kw_only=True)
 
     kind = "IMDS"
     # IMDS allows a VM 5 requests at once. One is reserved, because IMDS may still serve a request
@@ -96,7 +103,12 @@ class Imds:
         """A key that is equal for two hosts that issue the same tokens."""
         return *self.throttle_key, self.identity.key
 
-    def build_request(self, resource: str, fetch_request: FetchRequest) -> TokenRequest:  # noqa: ARG002 (one signature)
+    def build_request(
+        self,
+        resource: str,
+        fetch_request: FetchRequest,  # noqa: ARG002 (one signature)
+        content: SecretBytes | None = None,  # noqa: ARG002 (one signature)
+    ) -> TokenRequest:
         """Return the request, without a challenge's claims: IMDS has no parameter for them."""
         query = f"api-version={_API_VERSION}&resource={quote(resource, safe='')}"
         url = f"{self.authority}{_PATH}?{query}"
@@ -112,7 +124,7 @@ class Imds:
             # An endpoint that ignores the parameter responds with the system-assigned identity's
             # token.
             if self.identity.kind == "client_id":
-                return self._of_wanted_client(result, document.get("client_id"))
+                return compare_client_id(result, self.identity.value, _ASSIGN)
             return result
         # Late: a good response does not need it.
         from aiomsi._hosts.not_imds import describe_impostor
@@ -122,8 +134,11 @@ class Imds:
         if response.status == 200:
             return read_token_response(document, response)
         code, text = read_error(document, response.body)
-        passing = response.status in _PASSING or response.status >= 500
-        return TokenError(text, code, passing, "" if passing else self._help(code, text))
+        if response.status in PASSING or response.status >= 500:
+            return TokenError(text, code, passing=True)
+        return TokenError(
+            text, code, help=self._help(code, text), no_identity=is_absent(code, text)
+        )
 
     def make_impostor_error(self, other: str) -> TokenError:
         """Return the error for a response of another server, which `other` describes."""
@@ -135,23 +150,50 @@ class Imds:
         return TokenError(
             f"a server other than Azure's IMDS responded: {other}",
             help=f"{where}{self.surroundings}",
+            no_identity=True,
         )
 
-    def _of_wanted_client(
-        self, result: TokenResponse | TokenError, echoed: object
-    ) -> TokenResponse | TokenError:
-        wanted = self.identity.value
-        if isinstance(echoed, str) and echoed and echoed.lower() != wanted.lower():
-            return TokenError(
-                f"the token is for client_id {echoed}, not for {wanted}", help=_ASSIGN
-            )
-        return result
-
     def _help(self, code: str | None, text: str) -> str:
-        if "identity not found" in text.lower():
+        if is_absent(code, text):
             return _ASSIGN
         if "multiple user assigned identities" in text.lower():
             return _NAME_ONE
-        if code == "invalid_resource" or "AADSTS500011" in text or "AADSTS50001" in text:
-            return _RESOURCE
-        return ""
+        return find_resource_remedy(code, text)
+
+
+def make(
+    environment: Mapping[str, str],
+    identity: Identity,
+    *,
+    chosen_by: str,
+    surroundings: str,
+    platform: str,  # noqa: ARG001 (one signature)
+) -> Imds:
+    """Create the host from its environment.
+
+    Raises:
+        ConfigurationError: the variable with another authority is malformed.
+
+    """
+    authority = (environment.get(IMDS_VARIABLE) or DEFAULT_AUTHORITY).rstrip("/")
+    if authority != DEFAULT_AUTHORITY:
+        _check_authority(authority)
+    return Imds(authority, identity, surroundings=surroundings, chosen_by=chosen_by)
+
+
+def _check_authority(authority: str) -> None:
+    scheme, _, rest = authority.partition("://")
+    try:
+        if scheme.lower() not in ("http", "https"):
+            raise ConfigurationError(scheme)
+        # The metadata service is plain http on a link-local address, so the form is checked, not
+        # the scheme.
+        split_endpoint(f"https://{rest}", IMDS_VARIABLE)
+    except ConfigurationError:
+        msg = (
+            f"{IMDS_VARIABLE} must be 'http://host' or 'http://host:port', without a path, "
+            f"and is {masked_url(authority)!r}"
+        )
+        raise ConfigurationError(
+            msg, help=f"On an Azure VM unset it, which means '{DEFAULT_AUTHORITY}'"
+        ) from None

@@ -17,7 +17,7 @@ from aiomsi._clock import Clock
 from aiomsi._tokens.failure import OVERDUE_FAILURE, Failure, make_unexpected_failure
 from aiomsi._tokens.policy import RefreshPolicy
 from aiomsi._tokens.state import FetchRequest
-from aiomsi._tokens.token import AccessToken, TokenResponse
+from aiomsi._tokens.token import Token, TokenResponse
 from aiomsi._util.running_time import TOLERANCE, RunningTimeout
 from aiomsi._util.tasks import TRACING, create_task, suppress_tracing
 
@@ -34,7 +34,7 @@ class NoResult(enum.Enum):
 Fetch: TypeAlias = Callable[[FetchRequest], Awaitable[TokenResponse | Failure]]
 Result: TypeAlias = TokenResponse | Failure | NoResult
 """The end of a flight."""
-Outcome: TypeAlias = AccessToken | Failure | NoResult
+Outcome: TypeAlias = Token | Failure | NoResult
 """The end of a caller's wait."""
 
 

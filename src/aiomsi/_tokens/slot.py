@@ -52,9 +52,9 @@ from aiomsi._tokens.state import (
     is_starved,
 )
 from aiomsi._tokens.token import (
-    AccessToken,
     Freshness,
     Now,
+    Token,
     TokenResponse,
     get_freshness,
 )
@@ -96,11 +96,13 @@ class Slot:
         backoff: HostBackoff | None = None,
         private: bool = False,
         users: weakref.WeakSet[object] | None = None,
+        origin: str = "",
     ) -> None:
+        self.origin = origin
         self.name, self.clock, self.policy, self.uniform = name, clock, policy, uniform
         self.backoff = HostBackoff() if backoff is None else backoff
         self.private = private
-        self.token: AccessToken | None = None
+        self.token: Token | None = None
         self._state = BLANK
         # Reentrant, because a signal handler or a finalizer may call into the slot on the thread
         # that holds the lock.
@@ -121,7 +123,7 @@ class Slot:
 
     async def get(  # noqa: C901, PLR0912 (one short case for each outcome)
         self, credential: object, fetch: Fetch, claims: str | None = None
-    ) -> AccessToken:
+    ) -> Token:
         """Return a usable token: the current one, or the one that the slot's single flight fetches.
 
         Raises:
@@ -148,7 +150,7 @@ class Slot:
             step = self._decide(credential, fetch, patient=patient)
             outcome = await step.wait() if isinstance(step, Waiter) else step
             match outcome:
-                case AccessToken():
+                case Token():
                     if self._may_return(outcome, step, claims):
                         return outcome
                     self._challenge(claims)
@@ -249,7 +251,7 @@ class Slot:
     def _is_usable(self) -> bool:
         return get_freshness(self.token, self._now(), self.policy).usable
 
-    def _take_held(self, token: AccessToken) -> AccessToken | None:
+    def _take_held(self, token: Token) -> Token | None:
         """Return the token if the call needs neither a flight nor the lock, else None."""
         now = self._now()
         freshness = get_freshness(token, now, self.policy)
@@ -268,7 +270,7 @@ class Slot:
 
     def _decide(
         self, credential: object, fetch: Fetch, *, patient: bool
-    ) -> AccessToken | Failure | Waiter:
+    ) -> Token | Failure | Waiter:
         """Return a token or a failure, or a waiter for a flight; start the flight if it is due."""
         try:
             loop, policy = asyncio.get_running_loop(), self.policy
@@ -277,7 +279,7 @@ class Slot:
         if (flight := self._flight) is not None and flight.is_gone(self.clock.monotonic()):
             flight.end(NoResult.LOST)
         started: Flight | None = None
-        outcome: AccessToken | Failure | Waiter
+        outcome: Token | Failure | Waiter
         with self._lock:
             now, state = Now(self.clock.wall(), self.clock.monotonic()), self._state
             flying, held_off = self._flight is not None, self.backoff.retry_at - now.monotonic
@@ -300,7 +302,7 @@ class Slot:
                 )
             if ready is not None:
                 outcome = ready
-                if isinstance(ready, AccessToken):
+                if isinstance(ready, Token):
                     self._counts["served_stale"] += not ready.is_fresh(now.wall, now.monotonic)
             elif self._flight is not None:
                 self._counts["joined"] += started is None
@@ -317,7 +319,7 @@ class Slot:
             outcome.flight.ping(outcome.loop_waiters)
         return outcome
 
-    def _may_return(self, token: AccessToken, step: object, claims: str | None) -> bool:
+    def _may_return(self, token: Token, step: object, claims: str | None) -> bool:
         """Return whether this caller may get the token.
 
         Since the publication the event loop may have been blocked, or a clock may have jumped, so
@@ -375,7 +377,7 @@ class Slot:
             flight.is_out, self._flight = True, None
             state, outcome = self._apply(flight, result, now)
             self._state, self.token = state, state.token
-            if not isinstance(outcome, AccessToken):
+            if not isinstance(outcome, Token):
                 self._failures["lost" if outcome is None else outcome.kind] += 1
         wake(flight.waiters_by_loop.values(), outcome or NoResult.LOST)
         if state.failure is not None or state.reissued is not None:
@@ -385,7 +387,7 @@ class Slot:
 
     def _apply(
         self, flight: Flight, result: Result, now: Now
-    ) -> tuple[SlotState, AccessToken | Failure | None]:
+    ) -> tuple[SlotState, Token | Failure | None]:
         """Return the state after a flight, and its waiters' outcome; None for a loss."""
         state, policy = self._state, self.policy
         match result:
@@ -405,7 +407,9 @@ class Slot:
 
     def _exception(self, failure: Failure) -> CredentialError:
         retry_at = max(self._state.retry_at_unusable, self.backoff.retry_at)
-        return failure.exception(max(0.0, retry_at - self.clock.monotonic()))
+        error = failure.exception(max(0.0, retry_at - self.clock.monotonic()))
+        error.help = ". ".join(part for part in (error.help, self.origin) if part)
+        return error
 
     def _after_fork(self) -> None:
         """Reset the slot in a forked child, where the flight and its task belong to the parent.

@@ -9,9 +9,9 @@ from aiomsi._tokens.backoff import decide_pause
 from aiomsi._tokens.failure import LOST_FAILURE, Failure, make_nearly_expired_failure
 from aiomsi._tokens.policy import RefreshPolicy
 from aiomsi._tokens.token import (
-    AccessToken,
     Freshness,
     Now,
+    Token,
     TokenResponse,
     date_token,
     get_freshness,
@@ -80,7 +80,7 @@ class SlotState:
 
     """
 
-    token: AccessToken | None = None
+    token: Token | None = None
     request: FetchRequest = FetchRequest()
     failure: Failure | None = None
     failing: int = 0
@@ -112,7 +112,7 @@ def decide(
     flying: bool,
     patient: bool,
     held_off: float = 0.0,
-) -> tuple[Decision, AccessToken | Failure | None, float | None]:
+) -> tuple[Decision, Token | Failure | None, float | None]:
     """Decide on the next step of a caller.
 
     Args:
@@ -186,7 +186,7 @@ def apply_response(
     now: Now,
     policy: RefreshPolicy,
     uniform: Uniform,
-) -> tuple[SlotState, AccessToken | Failure]:
+) -> tuple[SlotState, Token | Failure]:
     """Return the state after a token response; a token that is about to expire is a failure."""
     if response.life <= policy.expired_before_expiry + policy.delivery_margin:
         return apply_failure(
@@ -343,7 +343,7 @@ def apply_challenge(
 
 
 def describe_trouble(
-    state: SlotState, outcome: AccessToken | Failure | None, now: Now, policy: RefreshPolicy
+    state: SlotState, outcome: Token | Failure | None, now: Now, policy: RefreshPolicy
 ) -> str | None:
     """Return the warning to log after a flight, None without one.
 

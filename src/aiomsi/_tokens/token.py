@@ -1,20 +1,17 @@
 """Access tokens and their freshness, as values and pure functions of (token, now)."""
 
 import enum
-from typing import TYPE_CHECKING, Any, NoReturn, Self
+import sys
+from types import ModuleType
 
 import attrs
 
+from aiomsi._azure_core import CREDENTIALS
+from aiomsi._tokens.access_token import AccessToken, AccessTokenInfo
 from aiomsi._tokens.policy import RefreshPolicy
 from aiomsi._util.jitter import Uniform
 from aiomsi._util.lazy import late_import
 from aiomsi._util.secret import Secret
-
-if TYPE_CHECKING:
-    from aiomsi._tokens.token_identity import TokenIdentity
-else:
-    # `typing.get_type_hints` cannot resolve a lazily imported class, so it sees this stand-in.
-    TokenIdentity = object
 
 BEARER = "Bearer"
 
@@ -65,24 +62,15 @@ class TokenResponse:
     client_id: str | None = None
 
 
-@attrs.frozen(eq=False)
-class AccessToken:
-    """An access token, as Azure SDK clients expect it of `get_token` and of `get_token_info`.
+@attrs.frozen(eq=False, repr=False)
+class Token(AccessToken, AccessTokenInfo):
+    """A token with its times, as a slot holds it.
 
-    In contrast to azure-core's class, which is a tuple, it can't be unpacked. Its repr hides the
-    token, and it can't be pickled.
-
-    Attributes:
-        token: the token itself, an exact `str`, as C extensions require.
-        expires_on: the expiry, in whole seconds since the epoch.
-        refresh_on: the time of the next `get_token`, in whole seconds since the epoch. It is a
-            little after this package's own refresh point. A call at that time returns the same
-            token at once, and starts the refresh in the background.
-        token_type: ``"Bearer"``.
-        authorization: the value of the `Authorization` header.
-
+    Without azure-core this object itself is returned to callers; the public attributes are
+    described in `AccessToken`.
     """
 
+    # Viewers of attrs classes, such as rich's, read which fields are shown.
     token: str = attrs.field(repr=False)
     expires_on: int
     refresh_on: int
@@ -94,23 +82,28 @@ class AccessToken:
     # because the seconds left can be read from both clocks.
     _refresh_left: float = attrs.field(repr=False, kw_only=True)
     _client_id: str | None = attrs.field(repr=False, kw_only=True, default=None)
+    # The module `azure.core.credentials`, and this token as an instance of its class. The module is
+    # None until a caller needs that.
+    azure: tuple[ModuleType | None, AccessToken | None] = attrs.field(
+        repr=False, init=False, default=(None, None)
+    )
 
-    @property
-    def identity(self) -> TokenIdentity:
-        """The identity that the token was issued to."""
+    def to_azure_core(self) -> AccessToken:
+        """Return the token as an instance of azure-core's class, or itself without that class.
+
+        Later callers read `azure`, and need not call this unless the module is another one.
+        """
+        module = sys.modules.get(CREDENTIALS)
+        base = getattr(module, "AccessToken", None)
+        if base is None:
+            # The module is removed, or another thread is importing it.
+            return self
         with late_import:
-            from aiomsi._tokens.token_identity import read_identity
+            from aiomsi._tokens.azure_token import make_access_token
 
-        return read_identity(self.token, self._client_id)
-
-    def __copy__(self) -> Self:
-        return self
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        return self
-
-    def __reduce_ex__(self, protocol: object) -> NoReturn:
-        self.authorization.__reduce_ex__(protocol)
+        made = make_access_token(self, base, getattr(module, "AccessTokenInfo", None))
+        object.__setattr__(self, "azure", (module, made))
+        return made
 
     def left(self, now: Now) -> float:
         """Return the seconds left, by the clock that shows fewer."""
@@ -120,16 +113,17 @@ class AccessToken:
         """Return whether the token is usable and not yet due for a refresh."""
         return self._ends_wall - wall > self._refresh_left < self._ends_monotonic - monotonic
 
-    def redraw(self, policy: RefreshPolicy, uniform: Uniform) -> "AccessToken":
+    def redraw(self, policy: RefreshPolicy, uniform: Uniform) -> "Token":
         """Return the same token with a later random refresh point.
 
         Without that, all children of a fork would refresh at the same time.
         """
         left = self._refresh_left * uniform(1 - policy.refresh_jitter, 1)
-        return attrs.evolve(self, refresh_left=max(left, policy.expired_before_expiry))
+        left = max(left, policy.expired_before_expiry)
+        return attrs.evolve(self, refresh_left=left)  # type: ignore[misc]  # mypy sees a tuple
 
 
-def get_freshness(token: AccessToken | None, now: Now, policy: RefreshPolicy) -> Freshness:
+def get_freshness(token: Token | None, now: Now, policy: RefreshPolicy) -> Freshness:
     """Return the freshness of a slot's token.
 
     A token that is not yet due for a refresh is FRESH however short its life, because no refresh
@@ -178,14 +172,14 @@ def draw_refresh_delay(
 
 def date_token(
     response: TokenResponse, now: Now, *, same_again: bool, policy: RefreshPolicy, uniform: Uniform
-) -> AccessToken:
+) -> Token:
     """Create the token of a response that was received at `now`."""
     after = draw_refresh_delay(response, same_again=same_again, policy=policy, uniform=uniform)
     ends = now.wall + response.life
     # 36 s for a token of one hour, a minute for a token of a day. When that is over, this package's
     # own refresh is due on both clocks.
     grace = min(60.0, response.life * 0.01)
-    return AccessToken(
+    return Token(
         token=str(response.secret),
         expires_on=int(ends) if response.expires_on is None else response.expires_on,
         refresh_on=int(min(now.wall + after + grace, ends)),

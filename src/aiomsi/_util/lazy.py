@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
-from types import TracebackType
+from types import FunctionType, TracebackType
 
 from aiomsi._errors import AiomsiError
 
@@ -39,9 +39,12 @@ def make_import_error(error: ImportError | OSError) -> AiomsiError:
 
 
 def name_by_package(package: str, values: Iterable[object]) -> None:
-    """Set the module of public classes to the package that exports them, as tracebacks show it."""
+    """Set the module of public classes and functions to the package that exports them.
+
+    Tracebacks show it.
+    """
     for value in values:
-        if isinstance(value, type):
+        if isinstance(value, type | FunctionType):
             value.__module__ = package
 
 

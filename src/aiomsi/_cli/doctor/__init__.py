@@ -1,0 +1,1 @@
+"""The checks of `aiomsi doctor`: pure functions of the results of its probes."""

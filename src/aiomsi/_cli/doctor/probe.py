@@ -1,0 +1,112 @@
+"""The probes of `aiomsi doctor`: a token, and two reads of ARM."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+
+import attrs
+
+from aiomsi._arm.http import find_proxy
+from aiomsi._cli.doctor.arm import ArmAnswer, check_arm, check_clock
+from aiomsi._cli.doctor.check import ARM, SKIPPED, Check
+from aiomsi._cli.doctor.environment import check_host, check_proxy, check_variables
+from aiomsi._cli.doctor.token import (
+    check_endpoint,
+    check_identity,
+    check_lifetime,
+    check_token,
+    read_issued,
+)
+from aiomsi._cli.options import Target
+from aiomsi._clouds import masked_url
+from aiomsi._errors import AiomsiError, ArmError, ConfigurationError, CredentialError
+from aiomsi._hosts.base import Host
+from aiomsi._hosts.times import parse_http_date
+from aiomsi._tokens.token_identity import read_identity
+
+_API_VERSION = "2022-12-01"
+_ARM_TIMEOUT = 20.0
+
+
+async def examine(target: Target, subscription: str) -> list[Check]:
+    """Return all checks, those that need no request first."""
+    host = None if target.source.name else _find_host(target)
+    checks = [_skip_host(target.source.name)] if host is None else _check_environment(host, target)
+    if isinstance(host, ConfigurationError):
+        return [*checks, attrs.evolve(check_host(host), name="token"), _skip_arm()]
+    resource = target.cloud.audience
+    async with target.source.open() as credential:
+        try:
+            token = await credential.get_token(f"{resource}/.default")
+        except ConfigurationError:
+            raise
+        except CredentialError as error:
+            endpoint = [] if host is None else [check_endpoint(host, error)]
+            return [*checks, *endpoint, check_token(resource, error), _skip_arm()]
+    answer = await _ask_arm(target, subscription)
+    text, wall = token.token, time.time()
+    return [
+        *checks,
+        *([] if host is None else [check_endpoint(host, None)]),
+        check_token(resource, None),
+        check_identity(text, target.source.identity, "" if host is None else host.kind),
+        check_lifetime(token.expires_on, wall),
+        check_clock(answer, read_issued(text), wall),
+        check_arm(answer, read_identity(text).object_id),
+    ]
+
+
+def _find_host(target: Target) -> Host | ConfigurationError:
+    try:
+        return target.source.find_host()
+    except ConfigurationError as error:
+        return error
+
+
+def _check_environment(host: Host | ConfigurationError, target: Target) -> list[Check]:
+    known = None if isinstance(host, ConfigurationError) else host
+    kind = "" if known is None else known.kind
+    checks = [check_host(host), check_variables(os.environ, target.source.identity, kind)]
+    return checks if known is None else [*checks, check_proxy(os.environ, known.endpoint)]
+
+
+def _skip_host(name: str) -> Check:
+    return Check("host", SKIPPED, f"{name} takes the place of this host's identity")
+
+
+def _skip_arm() -> Check:
+    return Check(ARM, SKIPPED, "ARM was not called, because there is no token")
+
+
+async def _ask_arm(target: Target, subscription: str) -> ArmAnswer:
+    """Read the subscriptions, and the one that the options name."""
+    async with target.open_session(retry=None) as arm:
+        proxy, _ = find_proxy(arm.cloud.resource_manager)
+        answer = ArmAnswer(
+            arm.cloud.resource_manager, masked_url(proxy) if proxy else "", wanted=subscription
+        )
+        paths = ["/subscriptions", *([f"/subscriptions/{subscription}"] if subscription else [])]
+        try:
+            for number, path in enumerate(paths):
+                response = await arm.request(
+                    "GET", path, api_version=_API_VERSION, timeout=_ARM_TIMEOUT
+                )
+                answer = _date(answer, response.headers)
+                if number == 0:
+                    page = response.json()
+                    answer = attrs.evolve(
+                        answer,
+                        subscriptions=len(page.get("value", [])),
+                        more=bool(page.get("nextLink")),
+                    )
+        except ArmError as error:
+            return attrs.evolve(_date(answer, error.response.headers), error=error)
+        except AiomsiError as error:
+            return attrs.evolve(answer, error=error)
+    return answer
+
+
+def _date(answer: ArmAnswer, headers: Mapping[str, str]) -> ArmAnswer:
+    return attrs.evolve(answer, date=parse_http_date(headers.get("Date")), received=time.time())

@@ -1,0 +1,99 @@
+"""The file that a host needs for a request: the key of an Azure Arc agent, or an assertion.
+
+The file is read in a thread, because a file system may be slow. Its path may come from a response,
+so the path is resolved and checked before the file is opened.
+"""
+
+import asyncio
+import os
+import stat
+from pathlib import Path
+
+from aiomsi._hosts.base import FileRequest, TokenError
+from aiomsi._hosts.network import EXHAUSTED, find_local_cause
+from aiomsi._util.compat import OPEN_FLAGS
+from aiomsi._util.foreign import without_secrets
+from aiomsi._util.secret import SecretBytes
+
+_ANY_LINK = OPEN_FLAGS & ~getattr(os, "O_NOFOLLOW", 0)
+_MISSING = "The file does not exist: check the installation, and the variable that names the file"
+
+
+async def read_file(wanted: FileRequest) -> SecretBytes | TokenError:
+    """Return the content of a file, read in a thread, or the error; neither quotes the content."""
+    try:
+        return await asyncio.to_thread(read_checked, wanted)
+    except RuntimeError as error:
+        # Neither a new thread nor an executor that was shut down can run the function.
+        return _refuse(wanted, f"can't be read: {error}", passing=True)
+
+
+def read_checked(wanted: FileRequest) -> SecretBytes | TokenError:
+    """Return the content of a file of at most `most_bytes`, or the error.
+
+    A file in a `directory` is opened by its resolved path, whose last part must then be no link.
+    """
+    try:
+        path = wanted.path
+        if wanted.directory is not None:
+            path = os.path.realpath(path, strict=True)
+            if (defect := _find_defect(path, wanted.directory, wanted.suffix)) is not None:
+                return _refuse(wanted, defect)
+        # A device or pipe is not opened at all, because opening alone may change its state.
+        if not stat.S_ISREG(Path(path).stat().st_mode):
+            return _refuse(wanted, "is not a regular file")
+        links = _ANY_LINK if wanted.directory is None else OPEN_FLAGS
+        file = os.open(path, os.O_RDONLY | links)
+        try:
+            return _read(file, wanted)
+        finally:
+            os.close(file)
+    except (OSError, ValueError) as error:
+        return _describe_error(wanted, error)
+
+
+def _read(file: int, wanted: FileRequest) -> SecretBytes | TokenError:
+    if not stat.S_ISREG(os.fstat(file).st_mode):
+        return _refuse(wanted, "is not a regular file")
+    content = SecretBytes()
+    # The size is that of the bytes read, because the file may grow in the meantime.
+    while len(content) <= wanted.most_bytes:
+        piece = SecretBytes(os.read(file, wanted.most_bytes + 1 - len(content)))
+        if not piece:
+            return content
+        content = SecretBytes(content + piece)
+    return _refuse(wanted, f"has more than {wanted.most_bytes} bytes")
+
+
+def _find_defect(path: str, directory: str, suffix: str) -> str | None:
+    """Return the defect of a resolved path, None without one."""
+    where = os.path.realpath(directory)
+    if not Path(path).is_relative_to(where):
+        return f"resolves to {_shown(path)}, which does not lie in {where}"
+    if not path.endswith(suffix):
+        return f"resolves to {_shown(path)}, whose name does not end in {suffix}"
+    return None
+
+
+def _describe_error(wanted: FileRequest, error: OSError | ValueError) -> TokenError:
+    text = getattr(error, "strerror", None) or str(error)
+    said = f"can't be read: {type(error).__name__}: {text}"
+    cause = find_local_cause(getattr(error, "errno", None))
+    if cause is not None and cause.kind == EXHAUSTED:
+        return _refuse(wanted, said, passing=True, advice=cause.help)
+    if isinstance(error, FileNotFoundError):
+        return _refuse(wanted, said, advice=_MISSING)
+    return _refuse(wanted, said, advice=wanted.help if isinstance(error, PermissionError) else "")
+
+
+def _refuse(
+    wanted: FileRequest, defect: str, *, passing: bool = False, advice: str = ""
+) -> TokenError:
+    return TokenError(
+        f"{wanted.purpose}, {_shown(wanted.path)}, {defect}", passing=passing, help=advice
+    )
+
+
+def _shown(path: str) -> str:
+    """Return a path for a message; a response may have named it."""
+    return without_secrets("".join(char if char.isprintable() else "?" for char in path))[:300]

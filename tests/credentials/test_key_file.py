@@ -1,0 +1,198 @@
+"""Reading a host's key file: paths, links, sizes and kinds of file, off the event loop."""
+
+import asyncio
+import errno
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from aiomsi._credentials import key_file
+from aiomsi._credentials.key_file import read_checked, read_file
+from aiomsi._hosts.base import FileRequest, TokenError
+from aiomsi._util.secret import SecretBytes
+
+pytestmark = pytest.mark.anyio
+KEY = b"a-very-secret-key"
+
+
+def wanted(path: Path | str, directory: Path | None = None, suffix: str = "") -> FileRequest:
+    where = None if directory is None else str(directory)
+    return FileRequest(str(path), where, suffix, 100, "the key of a test", "Ask the owner")
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> Path:
+    """Create a directory of keys, beside a file that is none of them."""
+    directory = tmp_path / "keys"
+    directory.mkdir()
+    (directory / "1.key").write_bytes(KEY)
+    (tmp_path / "other.key").write_bytes(KEY)
+    return directory
+
+
+def refused(path: Path | str, directory: Path | None = None, suffix: str = ".key") -> str:
+    found = read_checked(wanted(path, directory, suffix))
+    assert isinstance(found, TokenError)
+    assert not found.passing
+    assert KEY.decode() not in f"{found.message} {found.help}"
+    assert found.message.startswith("the key of a test, ")
+    return found.message
+
+
+def count_descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+async def test_file_is_read_in_another_thread(keys: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads = []
+    read = key_file._read
+
+    def note(*arguments: object) -> object:
+        threads.append(threading.get_ident())
+        return read(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(key_file, "_read", note)
+    content = await read_file(wanted(keys / "1.key", keys, ".key"))
+    assert content == KEY
+    assert isinstance(content, SecretBytes)
+    assert threads != [threading.get_ident()]
+
+
+def test_executor_that_is_shut_down_is_an_error(keys: Path) -> None:
+    async def read() -> SecretBytes | TokenError:
+        await asyncio.get_running_loop().shutdown_default_executor()
+        return await read_file(wanted(keys / "1.key"))
+
+    found = asyncio.run(read())
+    assert isinstance(found, TokenError)
+    assert found.passing
+    assert "shutdown" in found.message
+
+
+def test_directory_may_be_a_link_itself(keys: Path, tmp_path: Path) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(keys)
+    assert read_checked(wanted(link / "1.key", link, ".key")) == KEY
+    assert read_checked(wanted(keys / "1.key", link, ".key")) == KEY
+
+
+def test_link_within_the_directory_is_followed(keys: Path) -> None:
+    (keys / "2.key").symlink_to(keys / "1.key")
+    assert read_checked(wanted(keys / "2.key", keys, ".key")) == KEY
+
+
+def test_file_outside_of_the_directory_is_refused(keys: Path, tmp_path: Path) -> None:
+    assert "does not lie in" in refused(tmp_path / "other.key", keys)
+    assert "does not lie in" in refused(keys / ".." / "other.key", keys)
+    beside = tmp_path / "keys2"
+    beside.mkdir()
+    (beside / "1.key").write_bytes(KEY)
+    assert "does not lie in" in refused(beside / "1.key", keys)
+
+
+def test_link_out_of_the_directory_is_refused(keys: Path, tmp_path: Path) -> None:
+    (keys / "out.key").symlink_to(tmp_path / "other.key")
+    assert "does not lie in" in refused(keys / "out.key", keys)
+    (keys / "folder").symlink_to(tmp_path)
+    assert "does not lie in" in refused(keys / "folder" / "other.key", keys)
+
+
+def test_suffix_of_the_resolved_path_counts(keys: Path) -> None:
+    (keys / "secret.pem").write_bytes(KEY)
+    assert "does not end in .key" in refused(keys / "secret.pem", keys)
+    (keys / "link.key").symlink_to(keys / "secret.pem")
+    assert "does not end in .key" in refused(keys / "link.key", keys)
+
+
+def test_link_that_replaces_the_file_is_not_followed(
+    keys: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file is replaced after its path was resolved."""
+    find = key_file._find_defect
+
+    def replace(*arguments: str) -> str | None:
+        (keys / "1.key").unlink()
+        (keys / "1.key").symlink_to(tmp_path / "other.key")
+        return find(*arguments)
+
+    monkeypatch.setattr(key_file, "_find_defect", replace)
+    assert "OSError" in refused(keys / "1.key", keys)
+
+
+def test_pipe_that_replaces_the_file_blocks_nothing(
+    keys: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file is replaced between its check and its opening."""
+    path, opened = keys / "1.key", os.open
+
+    def replace(name: str, flags: int) -> int:
+        path.unlink()
+        os.mkfifo(path)
+        return opened(name, flags)
+
+    monkeypatch.setattr(os, "open", replace)
+    assert "not a regular file" in refused(path, keys)
+
+
+@pytest.mark.parametrize("in_directory", [False, True])
+def test_pipe_is_not_opened(keys: Path, in_directory: bool) -> None:
+    os.mkfifo(keys / "pipe.key")
+    assert "not a regular file" in refused(keys / "pipe.key", keys if in_directory else None)
+
+
+@pytest.mark.parametrize("path", ["/dev/zero", "/dev/tty", "/"])
+def test_device_and_directory_are_refused(path: str) -> None:
+    assert refused(path, None, "")
+
+
+def test_size_is_limited(keys: Path) -> None:
+    (keys / "1.key").write_bytes(b"x" * 100)
+    assert read_checked(wanted(keys / "1.key", keys, ".key")) == b"x" * 100
+    (keys / "1.key").write_bytes(b"x" * 101)
+    assert "more than 100 bytes" in refused(keys / "1.key", keys)
+    assert "more than 100 bytes" in refused("/proc/self/status", None, "")
+
+
+def test_missing_file_is_named(keys: Path) -> None:
+    found = read_checked(wanted(keys / "2.key", keys, ".key"))
+    assert isinstance(found, TokenError)
+    assert f"{keys / '2.key'}, can't be read: FileNotFoundError" in found.message
+    assert "does not exist" in found.help
+    (keys / "loop.key").symlink_to(keys / "loop.key")
+    refused(keys / "loop.key", keys)
+    refused(keys / "nul\0.key", keys)
+
+
+@pytest.mark.parametrize(
+    ("number", "passing", "hint"),
+    [
+        (errno.EACCES, False, "Ask the owner"),
+        (errno.EMFILE, True, "ulimit"),
+        (errno.EIO, False, ""),
+    ],
+)
+def test_error_of_the_system_has_its_remedy(
+    keys: Path, monkeypatch: pytest.MonkeyPatch, number: int, passing: bool, hint: str
+) -> None:
+    def fail(*_: object) -> int:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "open", fail)
+    found = read_checked(wanted(keys / "1.key"))
+    assert isinstance(found, TokenError)
+    assert found.passing is passing
+    assert hint in found.help
+    assert os.strerror(number) in found.message
+
+
+def test_path_of_a_response_is_shown_on_one_line(keys: Path) -> None:
+    message = refused(keys / "a\n\x1b[31m.key", keys)
+    assert message.isprintable()
+
+
+def test_descriptor_is_closed(keys: Path) -> None:
+    before = count_descriptors()
+    read_checked(wanted(keys / "1.key", keys, ".key"))
+    assert count_descriptors() == before
