@@ -24,6 +24,17 @@ from aiomsi.testing._arm.checks import (
 from aiomsi.testing._arm.lists import list_collection
 from aiomsi.testing._arm.operations import get_own_path_result, start_operation
 from aiomsi.testing._arm.pages import make_page
+from aiomsi.testing._arm.services.children import (
+    put_resource_and_children,
+    remove_resource_and_children,
+)
+from aiomsi.testing._arm.services.registry import (
+    complete_resource,
+    find_action,
+    is_provider_action,
+    read_computed,
+    render_resource,
+)
 from aiomsi.testing._server.messages import Answer, json_answer
 from aiomsi.testing._state.catalog import ProviderType
 from aiomsi.testing._state.operation_store import StoredOperation
@@ -63,7 +74,7 @@ def _get_etag(call: ArmCall, resource: Resource | None) -> str:
 
 
 def _render(call: ArmCall, resource: Resource) -> dict[str, Any]:
-    return resource.as_json(call.state.etag_style(resource.type))
+    return render_resource(call, resource)
 
 
 def _respond(call: ArmCall, resource: Resource, status: int = 200) -> Answer:
@@ -75,6 +86,8 @@ def get_resource(call: ArmCall) -> Answer:
     path = _parse_path(call)
     if not path.is_resource and (listed := _find_list_action(call, path)) is not None:
         return _respond_list(call, listed)
+    if (computed := read_computed(call, path)) is not None:
+        return computed
     check_type(call, path)
     check_scope(call, path, "read")
     if not path.is_resource:
@@ -111,6 +124,7 @@ def put_resource(call: ArmCall) -> Answer:
         else attrs.evolve(old)
     )
     resource.write(document, now)
+    complete_resource(call, resource)
     return _store(call, resource, is_new=old is None)
 
 
@@ -127,6 +141,7 @@ def patch_resource(call: ArmCall) -> Answer:
     check_linked(call, path, change.get("properties"))
     resource = attrs.evolve(resource)
     resource.patch(change, call.state.wall())
+    complete_resource(call, resource)
     return _store(call, resource, is_new=False)
 
 
@@ -137,22 +152,22 @@ def _store(call: ArmCall, resource: Resource, *, is_new: bool) -> Answer:
     if rule is None:
         call.state.operations.supersede(resource.id)
         resource.state = "Succeeded"
-        call.state.resources.put(resource)
+        put_resource_and_children(call, resource)
         return _respond(call, resource, status)
     resource.state = "Creating" if is_new else "Updating"
     resource.hidden = is_new and (rule.kind in ("location", "own-path") or rule.delayed)
     if is_new or not rule.delayed:
-        call.state.resources.put(resource)
+        put_resource_and_children(call, resource)
 
     def on_end(operation: StoredOperation) -> None:
         resource.state = operation.resource_state
+        hidden, resource.hidden = resource.hidden, False
         if operation.status == "Succeeded":
-            call.state.resources.put(resource)
-        else:
-            resource.reason = dict(operation.rule.reason or {})
-        if resource.hidden and operation.status != "Succeeded":
-            call.state.resources.remove(resource.id)
-        resource.hidden = False
+            put_resource_and_children(call, resource)
+            return
+        resource.reason = dict(operation.rule.reason or {})
+        if hidden:
+            remove_resource_and_children(call, resource.id)
 
     if call.request.method == "PATCH" and rule.kind != "provisioning-state":
         status = 202
@@ -178,20 +193,20 @@ def delete_resource(call: ArmCall) -> Answer:
     resource = call.state.resources.get(path.id)
     if resource is None:
         call.state.operations.supersede(path.id)
-        call.state.resources.remove(path.id)
+        remove_resource_and_children(call, path.id)
         return Answer(204)
     check_conditions(call, resource, _get_etag(call, resource))
     rule = call.state.operations.take_rule(resource.type, "DELETE")
     if rule is None:
         call.state.operations.supersede(resource.id)
-        call.state.resources.remove(resource.id)
+        remove_resource_and_children(call, resource.id)
         return Answer(200)
     if not rule.delayed:
         resource.state = "Deleting"
 
     def on_end(operation: StoredOperation) -> None:
         if operation.status == "Succeeded":
-            call.state.resources.remove(resource.id)
+            remove_resource_and_children(call, resource.id)
         else:
             resource.state, resource.reason = operation.status, dict(operation.rule.reason or {})
 
@@ -208,16 +223,15 @@ def post_action(call: ArmCall) -> Answer:
         raise call.refuse(
             405, "MethodNotAllowed", "The requested resource does not support http method 'POST'."
         )
-    *types, action = path.types
-    if not types:
-        return _run_action(call, path.namespace, action, None)
-    target = ResourcePath(path.scope, path.namespace, tuple(types), path.names)
+    if is_provider_action(path):
+        return _run_action(call, path, None)
+    target = ResourcePath(path.scope, path.namespace, path.types[:-1], path.names)
     check_type(call, target)
     check_scope(call, target, "action")
     resource = call.state.resources.get(target.id)
     if resource is None:
         raise make_not_found(call, target)
-    return _run_action(call, resource.type, action, resource)
+    return _run_action(call, path, resource)
 
 
 def _find_list_action(call: ArmCall, path: ResourcePath) -> Action | None:
@@ -242,13 +256,12 @@ def _respond_list(call: ArmCall, action: Action) -> Answer:
     return make_page(call, action.items or ())
 
 
-def _run_action(call: ArmCall, kind: str, word: str, resource: Resource | None) -> Answer:
+def _run_action(call: ArmCall, path: ResourcePath, resource: Resource | None) -> Answer:
+    *types, word = path.types
+    kind = resource.type if resource is not None else "/".join((path.namespace, *types))
     action = call.state.actions.get((kind.lower(), word.lower()))
-    if action is None and resource is not None:
-        if word.lower() in _PLAIN_ACTIONS:
-            action = Action(200, None)
-        elif word.lower() in _LISTS:
-            action = Action(200, _LISTS[word.lower()])
+    if action is None:
+        action = _find_own_action(call, path, resource)
     if action is None:
         text = (
             f"The action '{word}' could not be found for '{kind}' and api version '{call.version}'."
@@ -265,6 +278,18 @@ def _run_action(call: ArmCall, kind: str, word: str, resource: Resource | None) 
     if action.result is None:
         return Answer(action.status)
     return json_answer(action.status, action.result)
+
+
+def _find_own_action(call: ArmCall, path: ResourcePath, resource: Resource | None) -> Action | None:
+    """Return the action of a path's provider, carried out; None if the provider has no such one."""
+    word = path.types[-1].lower()
+    if (act := find_action(path)) is not None:
+        return Action(200, act(call, path))
+    if resource is None:
+        return None
+    if word in _PLAIN_ACTIONS:
+        return Action(200, None)
+    return Action(200, _LISTS[word]) if word in _LISTS else None
 
 
 def _build_id(call: ArmCall, path: ResourcePath, kind: ProviderType) -> str:
