@@ -99,6 +99,11 @@ _SHELLS: dict[str, Callable[[str, str], str]] = {
     help="Seed of the generated subscriptions: the same one gives the same tenant.",
 )
 @click.option(
+    "--strict-versions",
+    is_flag=True,
+    help="Accept only the api-versions that a type's provider lists, no later ones.",
+)
+@click.option(
     "--tls", is_flag=True, help="Serve ARM over https, with the certificate of a new authority."
 )
 @click.option(
@@ -117,6 +122,7 @@ def emulator(
     subscriptions: int,
     resources: int,
     seed: int,
+    strict_versions: bool,
     tls: bool,
     shell: str | None,
 ) -> None:
@@ -138,6 +144,7 @@ def emulator(
         arm_latency=latency / 1000,
         imds_port=imds_port,
         arm_port=arm_port,
+        strict_versions=strict_versions,
         tls=tls,
     )
     azure.add_resource_groups(DEFAULT_SUBSCRIPTION_ID, groups)

@@ -66,6 +66,9 @@ class EmbeddedAzure(Controls):
         arm_limits: ARM's limits; by default response headers report the remaining requests, and no
             request is refused. `arm_limits` may be changed later.
         page_size: the largest number of items on a page of one of ARM's lists.
+        strict_versions: accept only the api-versions that a type's provider lists. By default ARM
+            also accepts any other well-formed version whose date is neither before the oldest
+            listed one's nor after the clock's.
         recorded_requests: the most requests that `requests` keeps; 0 keeps none.
         resources: resources that tokens are issued for, besides ARM and the well-known ones.
         clock: the clock of tokens and limits, by default the system's.
@@ -95,6 +98,7 @@ class EmbeddedAzure(Controls):
         arm_latency: float = 0.0,
         arm_limits: ArmLimits = ArmLimits(enforced=False),  # noqa: B008  # frozen
         page_size: int = 1_000,
+        strict_versions: bool = False,
         recorded_requests: int = RECORDED,
         resources: Iterable[str] = (),
         clock: Clock | None = None,
@@ -125,6 +129,7 @@ class EmbeddedAzure(Controls):
             monotonic=clock.monotonic,
             page_size=page_size,
             throttle=Throttle(arm_limits, clock.monotonic, clock.wall),
+            strict_versions=strict_versions,
         )
         super().__init__(state, authority, imds, context)
         self.set_token_lifetime(token_lifetime)

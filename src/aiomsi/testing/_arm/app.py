@@ -83,9 +83,8 @@ class Arm:
             except RejectedTokenError as rejection:
                 tenant = self._state.azure.tenant_of(parse_subscription_id(path))
                 return make_unauthorized(rejection, tenant or TENANT_ID)
-        wrong = _check_version(version, builtin_type=route is None or route.builtin_type)
-        if wrong is not None:
-            return wrong
+        if not self._accepts_version(version, route):
+            return _make_invalid_version(version)
         if self._state.documents and request.method == "GET":
             document = self._state.documents.get(fold_path(request.raw_path))
             if document is not None:
@@ -98,6 +97,11 @@ class Arm:
         if not route.needs_token:
             return _call_handler(call, route)
         return self._charge_and_call(call, route)
+
+    def _accepts_version(self, version: str, route: Route | None) -> bool:
+        if route is not None and not route.builtin_type:
+            return _API_VERSION.fullmatch(version) is not None
+        return self._state.accepts_version(version, ARM_VERSIONS)
 
     def _get_tenants(self, caller: Caller, auxiliary: str | None) -> frozenset[str]:
         """Return the tenants of the request's token and of its auxiliary tokens.
@@ -232,9 +236,7 @@ def _get_action(call: ArmCall, route: Route) -> str:
     return f"{kind}/{_VERBS.get(method, 'action' if method == 'POST' else 'write')}"
 
 
-def _check_version(version: str, *, builtin_type: bool) -> Answer | None:
-    if version in ARM_VERSIONS or (not builtin_type and _API_VERSION.fullmatch(version)):
-        return None
+def _make_invalid_version(version: str) -> Answer:
     supported = ",".join(ARM_VERSIONS)
     text = f"The api-version '{version}' is invalid. The supported versions are '{supported}'."
     return make_error(400, "InvalidApiVersionParameter", text)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import attrs
@@ -13,6 +13,7 @@ from aiomsi.testing._arm.errors import make_error
 from aiomsi.testing._limits.buckets import QuotaWindow
 from aiomsi.testing._limits.throttle import Throttle
 from aiomsi.testing._server.messages import Answer, Asked
+from aiomsi.testing._state.api_versions import is_plausible_version
 from aiomsi.testing._state.azure_state import AzureState
 from aiomsi.testing._state.operation_store import OperationStore
 from aiomsi.testing._state.provider_registry import ProviderRegistry
@@ -84,6 +85,7 @@ class ArmState:
         monotonic: clock of limits.
         page_size: most items on a page of a list.
         throttle: limits, and the state of their buckets.
+        strict_versions: whether only the known api-versions are accepted, not the plausible ones.
         graph_quotas: remaining quota of Resource Graph by principal.
         graph_faults: faults of Resource Graph's pages.
         etag_styles: style of the etags by lower-case resource type.
@@ -103,6 +105,7 @@ class ArmState:
     monotonic: Callable[[], float]
     page_size: int
     throttle: Throttle
+    strict_versions: bool = False
     graph_quotas: dict[str, QuotaWindow] = attrs.field(factory=dict)
     graph_faults: GraphFaults = attrs.field(factory=GraphFaults)
     etag_styles: dict[str, EtagStyle] = attrs.field(factory=dict)
@@ -110,6 +113,12 @@ class ArmState:
     empty_pages: tuple[EmptyPages, ...] = ()
     documents: dict[str, Any] = attrs.field(factory=dict)
     refused: dict[tuple[str, str, str], Answer] = attrs.field(factory=dict)
+
+    def accepts_version(self, version: str, known: Collection[str]) -> bool:
+        """Return whether a service with the known api-versions accepts this one."""
+        return version in known or (
+            not self.strict_versions and is_plausible_version(version, known, self.wall())
+        )
 
     def etag_style(self, resource_type: str) -> EtagStyle:
         """Return the style of a resource type's etags."""

@@ -57,7 +57,7 @@ def check_type(call: ArmCall, path: ResourcePath, location: str | None = None) -
     )
     if kind is None:
         raise call.refuse(404, "InvalidResourceType", f"The resource type '{path.type}' {missing}")
-    if call.version not in kind.versions:
+    if not call.state.accepts_version(call.version, kind.versions):
         supported = f"The supported api-versions are '{', '.join(kind.versions)}'."
         if location is None:
             raise call.refuse(

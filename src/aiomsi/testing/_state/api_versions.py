@@ -5,6 +5,14 @@ ARM the list in its error InvalidApiVersionParameter, with the newer versions of
 https://learn.microsoft.com/rest/api/resources.
 """
 
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from datetime import UTC, date, datetime
+
+_DATED = re.compile(r"(\d{4}-\d\d-\d\d)(-[a-z][a-z0-9.]*)?", re.IGNORECASE)
+
 IMDS_VERSIONS = (
     "2025-04-07",
     "2024-07-17",
@@ -96,3 +104,27 @@ ARM_VERSIONS = (
     "2014-04",
 )
 """Versions of ARM's built-in types; resource providers have others."""
+
+
+def is_plausible_version(version: str, known: Iterable[str], now: float) -> bool:
+    """Return whether a service with the known versions may have this one too.
+
+    Its date is neither before that of the oldest known version nor after the day of `now`, in
+    seconds since the epoch.
+    """
+    given = _parse_date(version)
+    oldest = min(filter(None, map(_parse_date, known)), default=None)
+    if given is None or oldest is None:
+        return False
+    return oldest <= given <= datetime.fromtimestamp(now, UTC).date()
+
+
+def _parse_date(version: str) -> date | None:
+    """Return the date of a version; None if the version is not well-formed."""
+    found = _DATED.fullmatch(version)
+    if found is None:
+        return None
+    try:
+        return date.fromisoformat(found[1])
+    except ValueError:
+        return None
