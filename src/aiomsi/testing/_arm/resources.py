@@ -37,7 +37,7 @@ from aiomsi.testing._arm.services.registry import (
 )
 from aiomsi.testing._server.messages import Answer, json_answer
 from aiomsi.testing._state.catalog import ProviderType
-from aiomsi.testing._state.operation_store import StoredOperation
+from aiomsi.testing._state.operation_store import OperationRule, StoredOperation
 from aiomsi.testing._state.paths import ResourcePath
 from aiomsi.testing._state.resource_store import Resource
 
@@ -108,6 +108,21 @@ def get_resource(call: ArmCall) -> Answer:
 
 def put_resource(call: ArmCall) -> Answer:
     """Create a resource, or replace its document."""
+    resource, is_new = _make_written(call)
+    return _store(call, resource, is_new=is_new)
+
+
+def put_settled(call: ArmCall) -> Resource:
+    """Create or replace a resource as part of a deployment, without an operation of its own."""
+    resource, _ = _make_written(call)
+    call.state.operations.supersede(resource.id)
+    resource.state = "Succeeded"
+    put_resource_and_children(call, resource)
+    return resource
+
+
+def _make_written(call: ArmCall) -> tuple[Resource, bool]:
+    """Return the resource that a PUT writes, not stored, and whether it is new."""
     path, document = _parse_resource_path(call), call.document()
     location = document.get("location")
     kind = check_type(call, path, str(location or "global"))
@@ -125,7 +140,7 @@ def put_resource(call: ArmCall) -> Answer:
     )
     resource.write(document, now)
     complete_resource(call, resource)
-    return _store(call, resource, is_new=old is None)
+    return resource, old is None
 
 
 def patch_resource(call: ArmCall) -> Answer:
@@ -146,8 +161,14 @@ def patch_resource(call: ArmCall) -> Answer:
 
 
 def _store(call: ArmCall, resource: Resource, *, is_new: bool) -> Answer:
-    """Store a written resource, at once or when its operation ends, and return the response."""
     rule = call.state.operations.take_rule(resource.type, call.request.method)
+    return store_resource(call, resource, rule, is_new=is_new)
+
+
+def store_resource(
+    call: ArmCall, resource: Resource, rule: OperationRule | None, *, is_new: bool
+) -> Answer:
+    """Store a written resource, at once or when its operation ends, and return the response."""
     status = 201 if is_new else 200
     if rule is None:
         call.state.operations.supersede(resource.id)

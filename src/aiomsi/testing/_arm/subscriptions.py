@@ -12,6 +12,7 @@ from aiomsi.testing._server.messages import Answer, json_answer
 from aiomsi.testing._state.azure_state import SubscriptionState
 from aiomsi.testing._state.catalog import normalize_location
 from aiomsi.testing._state.published import LOCATIONS
+from aiomsi.testing._state.regions import REGIONS
 from aiomsi.testing._state.tokens import ARM_AUDIENCES
 
 
@@ -50,10 +51,22 @@ def list_locations(call: ArmCall) -> Answer:
             "type": "Region",
             "displayName": place,
             "regionalDisplayName": place,
+            "metadata": _describe_region(scope, normalize_location(place)),
         }
         for place in LOCATIONS
     ]
     return json_answer(200, {"value": regions})
+
+
+def _describe_region(scope: str, name: str) -> dict[str, object]:
+    """Return the metadata of a region, with the ids of its paired regions."""
+    known = REGIONS.get(name, {})
+    pairs = known.get("pairedRegion")
+    paired = [
+        {"name": pair, "id": f"{scope}/locations/{pair}"}
+        for pair in (pairs if isinstance(pairs, list) else ())
+    ]
+    return {**known, "pairedRegion": paired}
 
 
 def list_tenants(call: ArmCall) -> Answer:

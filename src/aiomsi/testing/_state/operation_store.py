@@ -176,6 +176,7 @@ DEFAULTS: Mapping[tuple[str, str], OperationRule] = MappingProxyType(
         ("microsoft.containerservice/managedclusters", "PUT"): OperationRule(
             "azure-async-operation"
         ),
+        ("microsoft.management/managementgroups", "PUT"): OperationRule("azure-async-operation"),
         ("microsoft.network/virtualnetworks", "PUT"): OperationRule("azure-async-operation"),
         ("microsoft.network/virtualnetworks", "DELETE"): OperationRule("both"),
         ("microsoft.resources/deployments", "PUT"): OperationRule("azure-async-operation"),

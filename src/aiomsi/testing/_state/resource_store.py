@@ -59,7 +59,7 @@ class Resource:
     hidden: bool = False
     reason: dict[str, Any] = attrs.field(factory=dict)
     etag: str = attrs.field(factory=lambda: str(uuid.uuid4()))
-    runtime: dict[str, str] = attrs.field(factory=dict)
+    runtime: dict[str, Any] = attrs.field(factory=dict)
 
     @property
     def name(self) -> str:

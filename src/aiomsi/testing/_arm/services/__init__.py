@@ -1,1 +1,1 @@
-"""The responses that single resource providers of the embedded ARM give, beyond storing documents."""
+"""The responses of single resource providers, beyond the storing of documents."""

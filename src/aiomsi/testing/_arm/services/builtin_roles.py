@@ -11,8 +11,10 @@ ROLES: tuple[tuple[str, str, str, str, str], ...] = (
         "b24988ac-6180-42a0-ab88-20f7382dd24c",
         "Contributor",
         "*",
-        "Microsoft.Authorization/*/Delete Microsoft.Authorization/*/Write "
-        "Microsoft.Authorization/elevateAccess/Action",
+        (
+            "Microsoft.Authorization/*/Delete Microsoft.Authorization/*/Write "
+            "Microsoft.Authorization/elevateAccess/Action"
+        ),
         "",
     ),
     ("acdd72a7-3385-48ef-bd42-f606fba81ae7", "Reader", "*/read", "", ""),
@@ -103,8 +105,10 @@ ROLES: tuple[tuple[str, str, str, str, str], ...] = (
     (
         "f1a07417-d97a-45cb-824c-7a7467783830",
         "Managed Identity Operator",
-        "Microsoft.ManagedIdentity/userAssignedIdentities/*/read "
-        "Microsoft.ManagedIdentity/userAssignedIdentities/*/assign/action",
+        (
+            "Microsoft.ManagedIdentity/userAssignedIdentities/*/read "
+            "Microsoft.ManagedIdentity/userAssignedIdentities/*/assign/action"
+        ),
         "",
         "",
     ),

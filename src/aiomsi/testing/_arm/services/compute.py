@@ -15,6 +15,7 @@ from aiomsi.testing._arm.pages import make_page
 from aiomsi.testing._arm.services.images import IMAGE_READS
 from aiomsi.testing._arm.services.machine_data import DISK_SKUS, SIZES
 from aiomsi.testing._arm.services.service import (
+    Completion,
     Service,
     count_resources,
     get_properties,
@@ -172,7 +173,12 @@ def _run_command(call: ArmCall, path: ResourcePath) -> object:
     note = f"{command}: {lines} lines were received and not executed on {machine.name}"
     if "powershell" in command.lower():
         outputs = {"StdOut": note, "StdErr": ""}
-        return {"value": [_make_output(f"ComponentStatus/{name}/succeeded", text) for name, text in outputs.items()]}
+        return {
+            "value": [
+                _make_output(f"ComponentStatus/{name}/succeeded", text)
+                for name, text in outputs.items()
+            ]
+        }
     text = f"Enable succeeded: \n[stdout]\n{note}\n\n[stderr]\n"
     return {"value": [_make_output("ProvisioningState/succeeded", text)]}
 
@@ -189,11 +195,32 @@ def _make_output(code: str, message: str) -> dict[str, str]:
 def _iter_skus(places: list[str]) -> Iterator[dict[str, object]]:
     zones = ["1", "2", "3"]
     for place in places:
-        where = {"locations": [place], "locationInfo": [{"location": place, "zones": zones, "zoneDetails": []}]}
+        where = {
+            "locations": [place],
+            "locationInfo": [{"location": place, "zones": zones, "zoneDetails": []}],
+        }
         for name in DISK_SKUS:
-            yield {"resourceType": "disks", "name": name, "tier": name.partition("_")[0], "size": "P10", **copy.deepcopy(where), "capabilities": [], "restrictions": []}
+            yield {
+                "resourceType": "disks",
+                "name": name,
+                "tier": name.partition("_")[0],
+                "size": "P10",
+                **copy.deepcopy(where),
+                "capabilities": [],
+                "restrictions": [],
+            }
         for name, family, cores, memory, disks in SIZES:
-            traits = {"vCPUs": cores, "vCPUsAvailable": cores, "MemoryGB": memory, "MaxDataDiskCount": disks, "HyperVGenerations": "V1,V2", "CpuArchitectureType": "x64", "PremiumIO": True, "AcceleratedNetworkingEnabled": True, "EncryptionAtHostSupported": True}
+            traits = {
+                "vCPUs": cores,
+                "vCPUsAvailable": cores,
+                "MemoryGB": memory,
+                "MaxDataDiskCount": disks,
+                "HyperVGenerations": "V1,V2",
+                "CpuArchitectureType": "x64",
+                "PremiumIO": True,
+                "AcceleratedNetworkingEnabled": True,
+                "EncryptionAtHostSupported": True,
+            }
             yield {
                 "resourceType": "virtualMachines",
                 "name": name,
@@ -201,7 +228,9 @@ def _iter_skus(places: list[str]) -> Iterator[dict[str, object]]:
                 "size": name.partition("_")[2],
                 "family": family,
                 **copy.deepcopy(where),
-                "capabilities": [{"name": key, "value": str(value)} for key, value in traits.items()],
+                "capabilities": [
+                    {"name": key, "value": str(value)} for key, value in traits.items()
+                ],
                 "restrictions": [],
             }
 
@@ -211,7 +240,9 @@ def _list_skus(call: ArmCall, _: ResourcePath) -> Answer:
     text = call.request.parameter("$filter") or ""
     wanted = normalize_location(text.rpartition(" ")[2].strip("'\""))
     places = [normalize_location(place) for place in LOCATIONS]
-    return make_page(call, list(_iter_skus([wanted] if wanted in places else [] if text else places)))
+    return make_page(
+        call, list(_iter_skus([wanted] if wanted in places else [] if text else places))
+    )
 
 
 def _list_sizes(call: ArmCall, _: ResourcePath) -> Answer:
@@ -238,7 +269,9 @@ def _list_usages(call: ArmCall, path: ResourcePath) -> Answer:
         make_usage(name, text, count_resources(call, path, kind), limit)
         for name, text, kind, limit in _USAGES
     ]
-    return make_page(call, [make_usage("cores", "Total Regional vCPUs", used, _MOST_CORES), *counted])
+    return make_page(
+        call, [make_usage("cores", "Total Regional vCPUs", used, _MOST_CORES), *counted]
+    )
 
 
 def _get_size(machine: Resource) -> str:
@@ -247,7 +280,10 @@ def _get_size(machine: Resource) -> str:
 
 
 SERVICE = Service(
-    completions={_MACHINES: _complete_machine, _DISKS.lower(): _complete_disk},
+    completions={
+        _MACHINES: Completion(_complete_machine, "hardwareProfile"),
+        _DISKS.lower(): Completion(_complete_disk, "creationData"),
+    },
     reads={
         f"{_MACHINES}/instanceview": _read_instance_view,
         f"{_MACHINES}/vmsizes": _list_sizes,

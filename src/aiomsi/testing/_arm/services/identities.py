@@ -6,7 +6,12 @@ Source: https://learn.microsoft.com/rest/api/managedidentity/user-assigned-ident
 from __future__ import annotations
 
 from aiomsi.testing._arm.call import ArmCall
-from aiomsi.testing._arm.services.service import Service, get_properties, make_stable_guid
+from aiomsi.testing._arm.services.service import (
+    Completion,
+    Service,
+    get_properties,
+    make_stable_guid,
+)
 from aiomsi.testing._state.resource_store import Resource
 
 
@@ -18,9 +23,7 @@ def _make_ids(resource_id: str) -> dict[str, object]:
 
 
 def _complete_identity(call: ArmCall, identity: Resource) -> None:
-    get_properties(identity).update(
-        {"tenantId": call.caller.tenant_id, **_make_ids(identity.id)}
-    )
+    get_properties(identity).update({"tenantId": call.caller.tenant_id, **_make_ids(identity.id)})
 
 
 def complete_assignment(call: ArmCall, resource: Resource) -> None:
@@ -37,5 +40,5 @@ def complete_assignment(call: ArmCall, resource: Resource) -> None:
 
 
 SERVICE = Service(
-    completions={"microsoft.managedidentity/userassignedidentities": _complete_identity}
+    completions={"microsoft.managedidentity/userassignedidentities": Completion(_complete_identity)}
 )

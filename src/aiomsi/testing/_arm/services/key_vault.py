@@ -8,7 +8,7 @@ from __future__ import annotations
 from aiomsi.testing._arm.call import ArmCall
 from aiomsi.testing._arm.checks import make_not_found
 from aiomsi.testing._arm.pages import make_page
-from aiomsi.testing._arm.services.service import Service, get_properties
+from aiomsi.testing._arm.services.service import Completion, Service, get_properties
 from aiomsi.testing._server.messages import Answer
 from aiomsi.testing._state.paths import ResourcePath
 from aiomsi.testing._state.resource_store import Resource
@@ -16,12 +16,10 @@ from aiomsi.testing._state.resource_store import Resource
 _RETENTION_DAYS = 90
 
 
-def _complete_vault(call: ArmCall, vault: Resource) -> None:
+def _complete_vault(_: ArmCall, vault: Resource) -> None:
     properties = get_properties(vault)
     properties["vaultUri"] = f"https://{vault.name.lower()}.vault.azure.net/"
     defaults = {
-        "tenantId": call.caller.tenant_id,
-        "sku": {"family": "A", "name": "standard"},
         "accessPolicies": [],
         "enableSoftDelete": True,
         "softDeleteRetentionInDays": _RETENTION_DAYS,
@@ -32,10 +30,9 @@ def _complete_vault(call: ArmCall, vault: Resource) -> None:
         properties.setdefault(name, value)
 
 
-def _complete_managed_hsm(call: ArmCall, hsm: Resource) -> None:
+def _complete_managed_hsm(_: ArmCall, hsm: Resource) -> None:
     properties = get_properties(hsm)
     properties["hsmUri"] = f"https://{hsm.name.lower()}.managedhsm.azure.net/"
-    properties.setdefault("tenantId", call.caller.tenant_id)
 
 
 def _read_deleted(call: ArmCall, path: ResourcePath) -> Answer:
@@ -47,8 +44,8 @@ def _read_deleted(call: ArmCall, path: ResourcePath) -> Answer:
 
 SERVICE = Service(
     completions={
-        "microsoft.keyvault/vaults": _complete_vault,
-        "microsoft.keyvault/managedhsms": _complete_managed_hsm,
+        "microsoft.keyvault/vaults": Completion(_complete_vault, "tenantId"),
+        "microsoft.keyvault/managedhsms": Completion(_complete_managed_hsm, "tenantId"),
     },
     reads={
         "microsoft.keyvault/deletedvaults": _read_deleted,

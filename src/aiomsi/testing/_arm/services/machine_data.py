@@ -32,7 +32,6 @@ IMAGES: tuple[tuple[str, str, str, str, str], ...] = (
     ("Debian", "debian-11", "11-backports-gen2", "0.20261001.2250", "Linux"),
     ("MicrosoftWindowsServer", "WindowsServer", "2022-datacenter-g2", "20348.4000.1", "Windows"),
     ("MicrosoftWindowsServer", "WindowsServer", "2022-datacenter", "20348.4000.1", "Windows"),
-    ("MicrosoftWindowsServer", "WindowsServer", "2019-datacenter-gensecond", "17763.7000.1", "Windows"),
     ("OpenLogic", "CentOS", "8_5-gen2", "8.5.2022101401", "Linux"),
     ("RedHat", "RHEL", "9-lvm-gen2", "9.6.2026100101", "Linux"),
     ("RedHat", "RHEL", "8-lvm-gen2", "8.10.2026100101", "Linux"),

@@ -6,7 +6,7 @@ Source: https://learn.microsoft.com/rest/api/managementgroups/management-groups/
 from __future__ import annotations
 
 from aiomsi.testing._arm.call import ArmCall
-from aiomsi.testing._arm.services.service import Service, get_properties
+from aiomsi.testing._arm.services.service import Completion, Service, get_properties
 from aiomsi.testing._state.resource_store import Resource, format_time
 
 _GROUPS = "/providers/Microsoft.Management/managementGroups"
@@ -28,4 +28,6 @@ def _complete_group(call: ArmCall, group: Resource) -> None:
     }
 
 
-SERVICE = Service(completions={"microsoft.management/managementgroups": _complete_group})
+SERVICE = Service(
+    completions={"microsoft.management/managementgroups": Completion(_complete_group)}
+)

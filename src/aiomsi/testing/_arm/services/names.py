@@ -15,14 +15,18 @@ _NAMES = {
     "microsoft.storage": (
         re.compile(r"[a-z0-9]{3,24}"),
         "AccountNameInvalid",
-        "is not a valid storage account name. Storage account name must be between 3 and 24 "
-        "characters in length and use numbers and lower-case letters only.",
+        (
+            "is not a valid storage account name. Storage account name must be between 3 and 24 "
+            "characters in length and use numbers and lower-case letters only."
+        ),
     ),
     "microsoft.keyvault": (
         re.compile(r"[a-zA-Z](?!.*--)[a-zA-Z0-9-]{1,22}[a-zA-Z0-9]"),
         "AccountNameInvalid",
-        "is not a valid vault name. Vault name must be between 3 and 24 alphanumeric characters "
-        "and hyphens, begin with a letter, and end with a letter or digit.",
+        (
+            "is not a valid vault name. It must have 3 to 24 letters, digits "
+            "and hyphens, begin with a letter, and end with a letter or digit."
+        ),
     ),
 }
 _TYPES = {

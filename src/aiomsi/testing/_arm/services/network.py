@@ -11,6 +11,7 @@ from typing import Any
 from aiomsi.testing._arm.call import ArmCall
 from aiomsi.testing._arm.pages import make_page
 from aiomsi.testing._arm.services.service import (
+    Completion,
     Service,
     count_resources,
     get_properties,
@@ -44,7 +45,6 @@ def _complete_address(_: ArmCall, address: Resource) -> None:
     properties = get_properties(address)
     number = int(make_stable_guid(address.id)[:8], 16)
     properties.setdefault("publicIPAddressVersion", "IPv4")
-    properties.setdefault("publicIPAllocationMethod", "Dynamic")
     properties.setdefault("idleTimeoutInMinutes", 4)
     properties["ipAddress"] = f"203.0.113.{number % 254 + 1}"
     properties["resourceGuid"] = make_stable_guid(address.id)
@@ -89,9 +89,9 @@ def _list_usages(call: ArmCall, path: ResourcePath) -> Answer:
 
 SERVICE = Service(
     completions={
-        _NETWORKS: _complete_network,
-        _ADDRESSES: _complete_address,
-        "microsoft.network/networkinterfaces": _complete_interface,
+        _NETWORKS: Completion(_complete_network, "addressSpace"),
+        _ADDRESSES: Completion(_complete_address, "publicIPAllocationMethod"),
+        "microsoft.network/networkinterfaces": Completion(_complete_interface, "ipConfigurations"),
     },
     reads={"microsoft.network/locations/usages": _list_usages},
 )

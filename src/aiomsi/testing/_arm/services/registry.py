@@ -9,6 +9,7 @@ from aiomsi.testing._arm.call import ArmCall
 from aiomsi.testing._arm.services import (
     authorization,
     compute,
+    deployments,
     identities,
     key_vault,
     management_groups,
@@ -35,6 +36,7 @@ _SERVICES = tuple(
     for module in (
         authorization,
         compute,
+        deployments,
         identities,
         key_vault,
         management_groups,
@@ -51,9 +53,9 @@ _EXPANSIONS = _merge(*(service.expansions for service in _SERVICES))
 def complete_resource(call: ArmCall, resource: Resource) -> None:
     """Add to a written resource the members that its provider writes."""
     complete_assignment(call, resource)
-    complete = _COMPLETIONS.get(resource.type.lower())
-    if complete is not None:
-        complete(call, resource)
+    completion = _COMPLETIONS.get(resource.type.lower())
+    if completion is not None and completion.fits(resource):
+        completion.complete(call, resource)
 
 
 def read_computed(call: ArmCall, path: ResourcePath) -> Answer | None:

@@ -8,15 +8,16 @@ from __future__ import annotations
 from aiomsi.testing._arm.call import ArmCall
 from aiomsi.testing._arm.pages import make_page
 from aiomsi.testing._arm.services.service import (
+    Completion,
     Service,
     count_resources,
     get_properties,
     make_usage,
 )
 from aiomsi.testing._server.messages import Answer
+from aiomsi.testing._state.catalog import normalize_location
 from aiomsi.testing._state.paths import ResourcePath
 from aiomsi.testing._state.published import LOCATIONS
-from aiomsi.testing._state.catalog import normalize_location
 from aiomsi.testing._state.resource_store import Resource, format_time
 
 _ACCOUNTS = "microsoft.storage/storageaccounts"
@@ -42,7 +43,7 @@ _MOST_ACCOUNTS = 250
 def _complete_account(_: ArmCall, account: Resource) -> None:
     """Add what the provider writes: endpoints, status, encryption and the sku's tier."""
     document, properties = account.document, get_properties(account)
-    sku = document.setdefault("sku", {"name": "Standard_RAGRS"})
+    sku = document.get("sku")
     if isinstance(sku, dict):
         sku["tier"] = str(sku.get("name", "")).partition("_")[0]
     document.setdefault("kind", "StorageV2")
@@ -88,7 +89,9 @@ def _list_skus(call: ArmCall, _: ResourcePath) -> Answer:
 
 def _list_usages(call: ArmCall, path: ResourcePath) -> Answer:
     used = count_resources(call, path, _ACCOUNTS)
-    return make_page(call, [make_usage("StorageAccounts", "Storage Accounts", used, _MOST_ACCOUNTS)])
+    return make_page(
+        call, [make_usage("StorageAccounts", "Storage Accounts", used, _MOST_ACCOUNTS)]
+    )
 
 
 def _list_deleted(call: ArmCall, _: ResourcePath) -> Answer:
@@ -96,7 +99,7 @@ def _list_deleted(call: ArmCall, _: ResourcePath) -> Answer:
 
 
 SERVICE = Service(
-    completions={_ACCOUNTS: _complete_account},
+    completions={_ACCOUNTS: Completion(_complete_account, "sku")},
     reads={
         "microsoft.storage/skus": _list_skus,
         "microsoft.storage/locations/usages": _list_usages,
