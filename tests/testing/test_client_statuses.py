@@ -1,0 +1,202 @@
+"""Each type in the data of the clients and in the catalog: a client accepts every response."""
+
+import asyncio
+import itertools
+import re
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from testing.embedded_client import GROUP, SUBSCRIPTION
+
+from aiomsi import ArmSession
+from aiomsi.testing import EmbeddedAzure, ManualClock
+from aiomsi.testing._state.catalog import CATALOG
+from aiomsi.testing._state.client_statuses import (
+    ClientRequest,
+    Place,
+    Response,
+    choose_action,
+    choose_delete,
+    choose_write,
+    find_statuses,
+    list_namespaces,
+    read_namespace,
+)
+
+pytest.importorskip("azure.mgmt.core")
+
+from azure.core import PipelineClient
+from azure.core.pipeline.policies import ContentDecodePolicy, HeadersPolicy, RequestIdPolicy
+from azure.core.rest import HttpRequest
+from azure.mgmt.core.polling.arm_polling import ARMPolling
+
+EVERYTHING = [
+    one for namespace in list_namespaces() for known in read_namespace(namespace).values() for one in known
+]
+NOW = datetime.fromisoformat(max(one.version[:10] for one in EVERYTHING)).replace(tzinfo=UTC)
+BODY = {"location": "westus", "properties": {}}
+TYPES = sorted(
+    f"{provider.namespace}/{kind.name}"
+    for provider in CATALOG
+    for kind in provider.types.values()
+    if kind.name.lower() in read_namespace(provider.namespace)
+)
+KEPT = ("start", "restart", "stop", "poweroff", "deallocate", "redeploy", "reapply")
+ACTIONS = sorted(
+    f"{namespace}/{path}"
+    for namespace, path, one in (
+        (provider.namespace, path, one)
+        for provider in CATALOG
+        for path, requests in read_namespace(provider.namespace).items()
+        for one in requests
+        if path.rpartition("/")[0] in provider.types
+    )
+    if one.form == "action"
+    and one.method == "POST"
+    and (
+        path.rpartition("/")[2] in (*KEPT, "listkeys", "regeneratekey")
+        or (204 in one.statuses and 200 not in one.statuses)
+    )
+)
+SCOPES = {
+    "g": GROUP,
+    "s": f"/subscriptions/{SUBSCRIPTION}",
+    "m": "/providers/Microsoft.Management/managementGroups/root",
+    "t": "",
+    "x": f"{GROUP}/providers/Microsoft.KeyVault/vaults/outer",
+}
+
+
+def requests(kind: str, form: str, method: str) -> list[tuple[ClientRequest, Place]]:
+    """Return the requests of one form and method that clients send, once for each place."""
+    namespace, _, name = kind.partition("/")
+    return [
+        (one, place)
+        for one in read_namespace(namespace)[name.lower()]
+        if (one.form, one.method) == (form, method)
+        for place in one.places
+    ]
+
+
+def with_requests(kinds: list[str], form: str, method: str) -> list[str]:
+    return [kind for kind in kinds if requests(kind, form, method)]
+
+
+class World:
+    """An embedded Azure, and the pipeline of Microsoft's clients without its retries."""
+
+    def __init__(self, azure: EmbeddedAzure) -> None:
+        self.azure = azure
+        token = azure.issue_token()
+        self.client: Any = PipelineClient(
+            azure.arm_url,
+            policies=[
+                HeadersPolicy({"Authorization": f"Bearer {token}"}),
+                RequestIdPolicy(),
+                ContentDecodePolicy(),
+            ],
+        )
+        self._numbers = itertools.count()
+
+    def build_path(self, kind: str, place: Place, *, last: bool = True) -> str:
+        """Return a new path in a place; without `last`, it is the path of the collection."""
+        namespace, *words = kind.split("/")
+        number = next(self._numbers)
+        free = place.names or ("-",) * len(words)
+        if place.scope == "n":
+            return f"/subscriptions/{SUBSCRIPTION}/resourceGroups" + f"/group{number}" * last
+        names = [f"name{number}" if name == "-" else name for name in (*free, "-")]
+        pairs = [f"/{word}/{name}" for word, name in zip(words, names, strict=False)]
+        path = f"{SCOPES[place.scope]}/providers/{namespace}{''.join(pairs)}"
+        return path if last else path.rpartition("/")[0]
+
+    def create(self, path: str, version: str) -> None:
+        """Create the resource of a path, and the resources that it is in, where they are missing."""
+        scope, _, tail = path.rpartition("/providers/")
+        namespace, *segments = tail.split("/")
+        outer = [f"{scope}/providers/{namespace}/{'/'.join(segments[:count])}" for count in (2, 4, 6)]
+        for one in (*(one for one in outer if path.startswith(f"{one}/")), path):
+            if self.get(one, version) is None:
+                self.finish(self.send("PUT", one, version, BODY)[1])
+
+    def create_outer(self, path: str, version: str) -> None:
+        """Create the resources that the resource of a path is in."""
+        if path.rpartition("/providers/")[2].count("/") > 2:
+            self.create(path.rpartition("/")[0].rpartition("/")[0], version)
+
+    def send(self, method: str, path: str, version: str, body: object = None) -> tuple[int, Any]:
+        """Send a request, and return the response: its status, and as azure-core shows it."""
+        request = HttpRequest(method, f"{self.azure.arm_url}{path}?api-version={version}", json=body)
+        response = self.client.send_request(request, _return_pipeline_response=True)
+        return response.http_response.status_code, response
+
+    def get(self, path: str, version: str) -> Any:
+        """Return the resource of a path; None if it does not exist."""
+        status, response = self.send("GET", path, version)
+        return response.context["deserialized_data"] if status == 200 else None
+
+    def finish(self, response: Any) -> None:
+        """Poll as Microsoft's clients do, until the end, which is a success."""
+        polling: Any = ARMPolling(0)
+        polling.initialize(self.client, response, lambda one: one)
+        polling.run()
+        assert polling.status().lower() == "succeeded"
+
+
+@pytest.fixture(scope="module")
+def world() -> Iterator[World]:
+    clock = ManualClock(NOW.timestamp())
+    with EmbeddedAzure(clock=clock.clock, imds_limits=None, recorded_requests=0) as azure:
+        azure.add_resource(SCOPES["x"])
+        world = World(azure)
+        with world.client:
+            world.create(SCOPES["m"], "2021-04-01")
+            yield world
+
+
+@pytest.mark.parametrize("kind", with_requests(TYPES, "resource", "PUT"))
+def test_client_accepts_and_follows_put(world: World, kind: str) -> None:
+    for one, place in requests(kind, "resource", "PUT"):
+        path = world.build_path(kind, place)
+        world.create_outer(path, one.version)
+        for _ in ("new", "replaced"):
+            status, response = world.send("PUT", path, one.version, BODY)
+            assert status in one.statuses
+            world.finish(response)
+            assert world.get(path, one.version) is not None
+
+
+@pytest.mark.parametrize("kind", with_requests(TYPES, "resource", "PATCH"))
+def test_client_accepts_and_follows_patch(world: World, kind: str) -> None:
+    for one, place in requests(kind, "resource", "PATCH"):
+        path = world.build_path(kind, place)
+        world.create(path, one.version)
+        status, response = world.send("PATCH", path, one.version, {"tags": {"a": "b"}})
+        assert status in one.statuses
+        world.finish(response)
+        assert world.get(path, one.version)["tags"] == {"a": "b"}
+
+
+@pytest.mark.parametrize("kind", with_requests(TYPES, "resource", "DELETE"))
+def test_client_accepts_and_follows_delete(world: World, kind: str) -> None:
+    for one, place in requests(kind, "resource", "DELETE"):
+        path = world.build_path(kind, place)
+        world.create(path, one.version)
+        for _ in ("existing", "deleted"):
+            status, response = world.send("DELETE", path, one.version)
+            assert status in one.statuses
+            world.finish(response)
+            assert world.get(path, one.version) is None
+
+
+@pytest.mark.parametrize("kind", with_requests(TYPES, "collection", "GET"))
+def test_client_accepts_lists(world: World, kind: str) -> None:
+    for one, place in requests(kind, "collection", "GET"):
+        path = world.build_path(kind, place, last=False)
+        world.create(f"{path}/listed", one.version)
+        status, response = world.send("GET", path, one.version)
+        assert status in one.statuses
+        names = {item["name"] for item in response.context["deserialized_data"]["value"]}
+        assert "listed" in names
