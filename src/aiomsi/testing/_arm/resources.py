@@ -262,9 +262,9 @@ def _run_action(
         statuses = _find_statuses(call, path, "action")
         response = choose_action(statuses)
         if word.lower() in _LISTS:
-            action = Action(200, _LISTS[word.lower()])
+            action = Action(_get_status_at_once(response, 200), _LISTS[word.lower()])
         elif word.lower() in _PLAIN_ACTIONS or response.status == 204:
-            action = Action(response.status)
+            action = Action(_get_status_at_once(response, 200))
     if action is None:
         text = (
             f"The action '{word}' could not be found for '{kind}' and api version '{call.version}'."
@@ -272,7 +272,7 @@ def _run_action(
         raise call.refuse(404, "InvalidResourceType", text)
     if action.items is not None:
         return _respond_list(call, action)
-    if resource is not None and word.lower() not in _LISTS:
+    if resource is not None and (word.lower() not in _LISTS or response.operation is not None):
         rule = _take_rule(call, kind, response, statuses)
         if rule is not None:
             return start_operation(
