@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import itertools
 import re
 import sys
 from collections import defaultdict
@@ -37,7 +38,7 @@ _SCOPES = (
 )
 
 
-@attrs.frozen(order=True)
+@attrs.frozen
 class Row:
     """A request of a client: its type, form, method and version, its place, and the statuses.
 
@@ -50,7 +51,7 @@ class Row:
     method: str
     version: str
     place: str
-    statuses: frozenset[int] = attrs.field(order=False)
+    statuses: frozenset[int] = attrs.field(eq=False)
 
 
 def parse_path(path: str) -> tuple[str, str, str, str] | None:
@@ -140,7 +141,9 @@ def _find_statuses(method: ast.FunctionDef) -> frozenset[int]:
     for node in ast.walk(method):
         match node:
             case ast.Compare(
-                left=ast.Attribute(attr="status_code"), ops=[ast.NotIn()], comparators=[ast.List(elts)]
+                left=ast.Attribute(attr="status_code"),
+                ops=[ast.NotIn()],
+                comparators=[ast.List(elts)],
             ):
                 return frozenset(ast.literal_eval(one) for one in elts)
     return frozenset()
@@ -160,27 +163,29 @@ def merge(rows: Iterable[Row]) -> list[Row]:
     Two operations may send the same request; where they accept no status in common, any of their
     statuses stays.
     """
+    given = list(rows)
+    # Capital letters sort first, so that "Microsoft.Compute" and not "microsoft.Compute" is kept.
+    spellings = {
+        name.lower(): name
+        for name in sorted((one for row in given for one in _spell(row)), reverse=True)
+    }
     found: dict[Row, frozenset[int]] = {}
-    spellings: dict[str, str] = {}
-    for row in sorted(rows, key=_make_key):
-        spelled = attrs.evolve(
-            row,
-            namespace=spellings.setdefault(row.namespace.lower(), row.namespace),
-            kind=spellings.setdefault(f"{row.namespace}/{row.kind}".lower(), row.kind),
-            statuses=frozenset(),
-        )
-        known = found.get(spelled, row.statuses)
-        found[spelled] = known & row.statuses or known | row.statuses
-    return [attrs.evolve(row, statuses=statuses) for row, statuses in found.items()]
+    for row in given:
+        namespace, kind = (spellings[name.lower()] for name in _spell(row))
+        kept = attrs.evolve(row, namespace=namespace, kind=kind.partition("/")[2])
+        known = found.get(kept, row.statuses)
+        found[kept] = known & row.statuses or known | row.statuses
+    merged = [attrs.evolve(row, statuses=statuses) for row, statuses in found.items()]
+    return sorted(merged, key=_make_key)
+
+
+def _spell(row: Row) -> tuple[str, str]:
+    return row.namespace, f"{row.namespace}/{row.kind}"
 
 
 def _make_key(row: Row) -> tuple[str, ...]:
-    # Capital letters first, because "Microsoft.Compute" is the spelling, "microsoft.Compute" a slip.
-    return (row.namespace.lower(), row.namespace, row.kind.lower(), row.kind, *_shown(row))
-
-
-def _shown(row: Row) -> tuple[str, ...]:
-    return (row.version, row.form, row.method, row.place, *map(str, sorted(row.statuses)))
+    names = row.namespace.lower(), row.kind.lower(), row.version, row.form, row.method, row.place
+    return (*names, *map(str, sorted(row.statuses)))
 
 
 def choose_default(versions: Iterable[str]) -> str:
@@ -197,15 +202,18 @@ def render(rows: Iterable[Row]) -> str:
     parts = [HEAD]
     for namespace, kinds in sorted(types.items(), key=lambda one: one[0].lower()):
         parts.append(f"[{namespace}]\n")
-        for kind, versions in kinds.items():
-            defaults = _find_defaults(versions)
-            parts += (
-                f"{kind} {version}{'*' * default} {' '.join(_render_requests(chosen))}\n"
-                for version, found in versions.items()
-                for default in (False, True)
-                if (chosen := [row for row in found if (version == defaults[_request(row)]) is default])
-            )
+        parts += itertools.chain.from_iterable(map(_render_type, kinds, kinds.values()))
     return "".join(parts)
+
+
+def _render_type(kind: str, versions: dict[str, list[Row]]) -> Iterator[str]:
+    """Return a line for each version; two if it is the default one of some requests only."""
+    defaults = _find_defaults(versions)
+    for version, rows in versions.items():
+        for mark in ("", "*"):
+            chosen = [row for row in rows if (version == defaults[_request(row)]) is bool(mark)]
+            if chosen:
+                yield f"{kind} {version}{mark} {' '.join(_render_requests(chosen))}\n"
 
 
 def _request(row: Row) -> tuple[str, str]:
@@ -245,9 +253,7 @@ def parse(text: str) -> Iterator[Row]:
                 form, _, method = verb.rpartition(".")
                 accepted = frozenset(map(int, statuses.split(",")))
                 for place in places.split(","):
-                    yield Row(
-                        namespace, kind, form, method, version.rstrip("*"), place, accepted
-                    )
+                    yield Row(namespace, kind, form, method, version.rstrip("*"), place, accepted)
 
 
 def renew(old: str, rows: Iterable[Row]) -> str:

@@ -63,7 +63,7 @@ class ClientRequest:
         form: ``"resource"``, ``"collection"`` or ``"action"``.
         method: method of the request.
         version: api-version that the client sends.
-        is_default: whether the client sends this api-version unless told otherwise.
+        is_default: whether the client sends this api-version by default.
         statuses: status codes that the client accepts.
         places: scopes in which the client sends the request.
 

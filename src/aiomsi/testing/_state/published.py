@@ -169,7 +169,12 @@ ROWS: tuple[tuple[str, str, str, str], ...] = (
     ),
     ("Microsoft.DataFactory", "2018-06-01", "factories", "factories/pipelines factories/datasets"),
     ("Microsoft.Databricks", "2024-05-01 2023-02-01 2018-04-01", "workspaces", ""),
-    ("Microsoft.Devices", "2023-06-30 2021-07-02 2020-03-01 2019-03-22", "IotHubs", "IotHubs/certificates"),
+    (
+        "Microsoft.Devices",
+        "2023-06-30 2021-07-02 2020-03-01 2019-03-22",
+        "IotHubs",
+        "IotHubs/certificates",
+    ),
     ("Microsoft.DocumentDB", _COSMOS, "databaseAccounts", "databaseAccounts/sqlDatabases"),
     (
         "Microsoft.EventGrid",
