@@ -6,6 +6,7 @@ https://github.com/Azure/azure-resource-manager-rpc/blob/master/v1.0/resource-ap
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import attrs
@@ -37,7 +38,14 @@ from aiomsi.testing._arm.services.registry import (
 )
 from aiomsi.testing._server.messages import Answer, json_answer
 from aiomsi.testing._state.catalog import ProviderType
-from aiomsi.testing._state.operation_store import OperationRule, StoredOperation
+from aiomsi.testing._state.client_statuses import (
+    Response,
+    choose_action,
+    choose_delete,
+    choose_write,
+    find_statuses,
+)
+from aiomsi.testing._state.operation_store import DEFAULTS, OperationRule, StoredOperation
 from aiomsi.testing._state.paths import ResourcePath
 from aiomsi.testing._state.resource_store import Resource
 
@@ -78,7 +86,10 @@ def _render(call: ArmCall, resource: Resource) -> dict[str, Any]:
 
 
 def _respond(call: ArmCall, resource: Resource, status: int = 200) -> Answer:
-    return json_answer(status, _render(call, resource), {"ETag": _get_etag(call, resource)})
+    headers = {"ETag": _get_etag(call, resource)}
+    if status == 204:
+        return Answer(status, b"", headers)
+    return json_answer(status, _render(call, resource), headers)
 
 
 def get_resource(call: ArmCall) -> Answer:
@@ -109,7 +120,7 @@ def get_resource(call: ArmCall) -> Answer:
 def put_resource(call: ArmCall) -> Answer:
     """Create a resource, or replace its document."""
     resource, is_new = _make_written(call)
-    return _store(call, resource, is_new=is_new)
+    return store_resource(call, _parse_resource_path(call), resource, is_new=is_new)
 
 
 def put_settled(call: ArmCall) -> Resource:
@@ -157,24 +168,32 @@ def patch_resource(call: ArmCall) -> Answer:
     resource = attrs.evolve(resource)
     resource.patch(change, call.state.wall())
     complete_resource(call, resource)
-    return _store(call, resource, is_new=False)
-
-
-def _store(call: ArmCall, resource: Resource, *, is_new: bool) -> Answer:
-    rule = call.state.operations.take_rule(resource.type, call.request.method)
-    return store_resource(call, resource, rule, is_new=is_new)
+    return store_resource(call, path, resource, is_new=False)
 
 
 def store_resource(
-    call: ArmCall, resource: Resource, rule: OperationRule | None, *, is_new: bool
+    call: ArmCall,
+    path: ResourcePath,
+    resource: Resource,
+    *,
+    is_new: bool,
+    failure: Mapping[str, Any] | None = None,
 ) -> Answer:
-    """Store a written resource, at once or when its operation ends, and return the response."""
-    status = 201 if is_new else 200
+    """Store a written resource, at once or when its operation ends, and return the response.
+
+    With a `failure`, an operation is started that ends with this error.
+    """
+    statuses = _find_statuses(call, path)
+    response = choose_write(statuses, is_new=is_new)
+    rule = _take_rule(call, resource.type, response, statuses)
+    if failure is not None:
+        started = rule or OperationRule("azure-async-operation")
+        rule = attrs.evolve(started, outcome="Failed", error=failure)
     if rule is None:
         call.state.operations.supersede(resource.id)
         resource.state = "Succeeded"
         put_resource_and_children(call, resource)
-        return _respond(call, resource, status)
+        return _respond(call, resource, _get_status_at_once(response, 201 if is_new else 200))
     resource.state = "Creating" if is_new else "Updating"
     resource.hidden = is_new and (rule.kind in ("location", "own-path") or rule.delayed)
     if is_new or not rule.delayed:
@@ -190,38 +209,38 @@ def store_resource(
         if hidden:
             remove_resource_and_children(call, resource.id)
 
-    if call.request.method == "PATCH" and rule.kind != "provisioning-state":
-        status = 202
+    is_accepted = call.request.method == "PATCH" and rule.kind != "provisioning-state"
     document = _render(call, resource)
     return start_operation(
         call,
         rule,
         resource.id,
         on_end,
-        status=status,
+        status=202 if is_accepted else response.status,
         document=document,
         location=resource.location,
     )
 
 
 def delete_resource(call: ArmCall) -> Answer:
-    """Delete a resource and its child resources; return 204 if it does not exist."""
+    """Delete a resource and its child resources."""
     path = _parse_resource_path(call)
     check_type(call, path)
     check_scope(
         call, ResourcePath(path.scope, path.namespace, path.types[-1:], path.names[-1:]), "delete"
     )
-    resource = call.state.resources.get(path.id)
+    resource, statuses = call.state.resources.get(path.id), _find_statuses(call, path)
+    response = choose_delete(statuses, exists=resource is not None)
     if resource is None:
         call.state.operations.supersede(path.id)
         remove_resource_and_children(call, path.id)
-        return Answer(204)
+        return Answer(response.status)
     check_conditions(call, resource, _get_etag(call, resource))
-    rule = call.state.operations.take_rule(resource.type, "DELETE")
+    rule = _take_rule(call, resource.type, response, statuses)
     if rule is None:
         call.state.operations.supersede(resource.id)
         remove_resource_and_children(call, resource.id)
-        return Answer(200)
+        return Answer(_get_status_at_once(response, 200))
     if not rule.delayed:
         resource.state = "Deleting"
 
@@ -280,9 +299,13 @@ def _respond_list(call: ArmCall, action: Action) -> Answer:
 def _run_action(call: ArmCall, path: ResourcePath, resource: Resource | None) -> Answer:
     *types, word = path.types
     kind = resource.type if resource is not None else "/".join((path.namespace, *types))
-    action = call.state.actions.get((kind.lower(), word.lower()))
+    action, statuses = call.state.actions.get((kind.lower(), word.lower())), None
+    response = Response(200)
     if action is None:
-        action = _find_own_action(call, path, resource)
+        if resource is not None:
+            statuses = _find_statuses(call, path, "action")
+            response = choose_action(statuses)
+        action = _find_own_action(call, path, resource, response)
     if action is None:
         text = (
             f"The action '{word}' could not be found for '{kind}' and api version '{call.version}'."
@@ -290,8 +313,8 @@ def _run_action(call: ArmCall, path: ResourcePath, resource: Resource | None) ->
         raise call.refuse(404, "InvalidResourceType", text)
     if action.items is not None:
         return _respond_list(call, action)
-    if resource is not None and word.lower() not in _LISTS:
-        rule = call.state.operations.take_rule(kind, "POST")
+    if resource is not None and (word.lower() not in _LISTS or response.operation is not None):
+        rule = _take_rule(call, kind, response, statuses)
         if rule is not None:
             return start_operation(
                 call, rule, resource.id, lambda _: None, action.result, location=resource.location
@@ -301,16 +324,49 @@ def _run_action(call: ArmCall, path: ResourcePath, resource: Resource | None) ->
     return json_answer(action.status, action.result)
 
 
-def _find_own_action(call: ArmCall, path: ResourcePath, resource: Resource | None) -> Action | None:
+def _find_own_action(
+    call: ArmCall, path: ResourcePath, resource: Resource | None, response: Response
+) -> Action | None:
     """Return the action of a path's provider, carried out; None if the provider has no such one."""
-    word = path.types[-1].lower()
+    word, status = path.types[-1].lower(), _get_status_at_once(response, 200)
     if (act := find_action(path)) is not None:
-        return Action(200, act(call, path))
+        return Action(status, act(call, path))
     if resource is None:
         return None
-    if word in _PLAIN_ACTIONS:
-        return Action(200, None)
-    return Action(200, _LISTS[word]) if word in _LISTS else None
+    if word in _LISTS:
+        return Action(status, _LISTS[word])
+    return Action(status) if word in _PLAIN_ACTIONS or response.status == 204 else None
+
+
+def _find_statuses(
+    call: ArmCall, path: ResourcePath, form: str = "resource"
+) -> frozenset[int] | None:
+    """Return the statuses that a client of the path's type accepts; None if they are not known."""
+    return find_statuses(
+        path.namespace, path.type, form, call.request.method, call.version, path.names
+    )
+
+
+def _take_rule(
+    call: ArmCall, kind: str, response: Response, statuses: frozenset[int] | None
+) -> OperationRule | None:
+    """Return the rule of the operation that the request starts; None if it starts none.
+
+    It is the rule that is set, else the type's usual one if clients accept its 202, else one for an
+    operation that the response needs.
+    """
+    method = call.request.method
+    usual = DEFAULTS.get((kind.lower(), method))
+    if method != "PUT" and statuses is not None and 202 not in statuses:
+        usual = None
+    if usual is None and response.operation is not None:
+        usual = OperationRule(response.operation)
+    return call.state.operations.take_rule(kind, method, usual)
+
+
+def _get_status_at_once(response: Response, usual: int) -> int:
+    """Return the status of a response without an operation, even if a rule has prevented one."""
+    return usual if response.operation is not None else response.status
 
 
 def _build_id(call: ArmCall, path: ResourcePath, kind: ProviderType) -> str:

@@ -29,7 +29,6 @@ from aiomsi.testing._arm.templates.template import (
     plan_resources,
 )
 from aiomsi.testing._server.messages import Answer, json_answer
-from aiomsi.testing._state.operation_store import OperationRule
 from aiomsi.testing._state.paths import ResourcePath
 from aiomsi.testing._state.resource_store import Resource, format_time
 
@@ -69,11 +68,7 @@ def put_deployment(call: ArmCall) -> Answer:
         call.state.resources.put(record)
         raise call.refuse(400, refusal["code"], refusal["message"]) from None
     failure = _carry_out(call, plan, record)
-    rule = call.state.operations.take_rule(_TYPE, "PUT")
-    if failure is not None:
-        started = rule or OperationRule("azure-async-operation")
-        rule = attrs.evolve(started, outcome="Failed", error=failure)
-    return store_resource(call, record, rule, is_new=is_new)
+    return store_resource(call, path, record, is_new=is_new, failure=failure)
 
 
 def validate_deployment(call: ArmCall) -> Answer:
