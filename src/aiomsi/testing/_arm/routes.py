@@ -23,19 +23,19 @@ from aiomsi.testing._arm.resources import (
     post_action,
     put_resource,
 )
-from aiomsi.testing._arm.subscriptions import (
-    get_endpoints,
-    get_subscription,
-    list_locations,
-    list_subscriptions,
-    list_tenants,
-)
-from aiomsi.testing._arm.tag_names import (
+from aiomsi.testing._arm.services.clouds import get_endpoints
+from aiomsi.testing._arm.services.tag_names import (
     delete_tag_name,
     delete_tag_value,
     list_tag_names,
     put_tag_name,
     put_tag_value,
+)
+from aiomsi.testing._arm.subscriptions import (
+    get_subscription,
+    list_locations,
+    list_subscriptions,
+    list_tenants,
 )
 from aiomsi.testing._arm.tags import delete_tags, get_tags, patch_tags, put_tags
 from aiomsi.testing._arm.templates.deployments import put_deployment, validate_deployment

@@ -13,7 +13,6 @@ from aiomsi.testing._state.azure_state import SubscriptionState
 from aiomsi.testing._state.catalog import normalize_location
 from aiomsi.testing._state.published import LOCATIONS
 from aiomsi.testing._state.regions import REGIONS
-from aiomsi.testing._state.tokens import ARM_AUDIENCES
 
 
 def get_readable_subscriptions(call: ArmCall) -> list[SubscriptionState]:
@@ -98,24 +97,3 @@ def _render(subscription: SubscriptionState) -> dict[str, object]:
             "spendingLimit": "Off",
         },
     }
-
-
-def get_endpoints(call: ArmCall) -> Answer:
-    """Return the metadata of the cloud; the request needs no token."""
-    cloud = {
-        "portal": "https://portal.azure.com",
-        "authentication": {
-            "loginEndpoint": "https://login.microsoftonline.com",
-            "audiences": [audience for audience in ARM_AUDIENCES if audience.endswith("/")],
-            "tenant": "common",
-            "identityProvider": "AAD",
-        },
-        "graphAudience": "https://graph.windows.net/",
-        "graph": "https://graph.windows.net/",
-        "name": "EmbeddedAzure",
-        "suffixes": {"keyVaultDns": "vault.azure.net", "storage": "core.windows.net"},
-        "batch": "https://batch.core.windows.net/",
-        "resourceManager": f"{call.request.base_url}/",
-        "microsoftGraphResourceId": "https://graph.microsoft.com/",
-    }
-    return json_answer(200, cloud)

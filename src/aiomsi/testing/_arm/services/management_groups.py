@@ -20,7 +20,9 @@ def _complete_group(call: ArmCall, group: Resource) -> None:
     details = properties.get("details")
     details = properties["details"] = details if isinstance(details, dict) else {}
     root = {"id": f"{_GROUPS}/{tenant}", "name": tenant, "displayName": "Tenant Root Group"}
-    details.setdefault("parent", root)
+    parent = details.get("parent")
+    if not isinstance(parent, dict) or not parent.get("id"):
+        details["parent"] = root
     details |= {
         "version": 1,
         "updatedTime": format_time(group.changed),

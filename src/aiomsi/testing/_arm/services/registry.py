@@ -9,7 +9,6 @@ from aiomsi.testing._arm.call import ArmCall
 from aiomsi.testing._arm.services import (
     authorization,
     compute,
-    deployments,
     identities,
     key_vault,
     management_groups,
@@ -19,6 +18,7 @@ from aiomsi.testing._arm.services import (
 from aiomsi.testing._arm.services.identities import complete_assignment
 from aiomsi.testing._arm.services.names import check_name, is_name_check
 from aiomsi.testing._arm.services.service import Act, Read
+from aiomsi.testing._arm.templates import history
 from aiomsi.testing._server.messages import Answer
 from aiomsi.testing._state.paths import ResourcePath
 from aiomsi.testing._state.resource_store import Resource
@@ -36,12 +36,12 @@ _SERVICES = tuple(
     for module in (
         authorization,
         compute,
-        deployments,
         identities,
         key_vault,
         management_groups,
         network,
         storage,
+        history,
     )
 )
 _COMPLETIONS = _merge(*(service.completions for service in _SERVICES))
