@@ -87,7 +87,8 @@ async def names(pager: Any) -> list[str]:
 
 
 async def run(kind: str) -> dict[str, Any]:
-    clients, said = Clients(kind), {}
+    clients = Clients(kind)
+    said: dict[str, Any] = {}
     resource, compute, network, storage = (
         clients.resource,
         clients.compute,

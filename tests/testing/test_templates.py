@@ -1,5 +1,6 @@
 """Deployments that carry out templates, and the expressions in them."""
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -100,6 +101,18 @@ def test_resources_of_a_template_are_created(azure: EmbeddedAzure) -> None:
         "net",
         "own",
     ]
+
+
+def test_template_may_have_comments_and_bare_names(azure: EmbeddedAzure) -> None:
+    entry = f'{json.dumps(IDENTITY)[:-1]}, tags: {{// 1\n\'a\': "b // \n\\"c"}}}}'.replace("'", '"')
+    body = f'{{"properties": /* 2 */ {{template:{{"resources":[{entry}]}}}}}}'.encode()
+
+    finish(azure, ask_arm(azure, FIRST, VERSION, method="PUT", body=body))
+
+    made = ask_arm(azure, f"{GROUP}/providers/{IDENTITIES}/id", "2023-01-31").json
+    assert made["tags"] == {"a": 'b // \n"c'}
+    garbage = ask_arm(azure, FIRST, VERSION, method="PUT", body=b"\xff")
+    assert garbage.code == "InvalidRequestContent"
 
 
 def test_operations_and_template_of_a_deployment_are_kept(azure: EmbeddedAzure) -> None:

@@ -98,6 +98,9 @@ class EmbeddedAzure(FormerNames):
         arm_port: ARM's port; 0 picks a free one.
         imds_host: the address that IMDS listens on, instead of `host`.
         arm_host: the address that ARM listens on, instead of `host`.
+        entra_host: the address that Entra listens on, instead of `host`; Entra belongs to the kind
+            ``"workload-identity"``.
+        entra_port: Entra's port; 0 picks a free one.
 
     Attributes:
         imds: IMDS, with the machine's identities and tokens.
@@ -136,6 +139,8 @@ class EmbeddedAzure(FormerNames):
         arm_port: int = 0,
         imds_host: str | None = None,
         arm_host: str | None = None,
+        entra_host: str | None = None,
+        entra_port: int = 0,
     ) -> None:
         if page_size < 1:
             msg = f"page_size must be at least 1 and is {page_size!r}"
@@ -159,9 +164,9 @@ class EmbeddedAzure(FormerNames):
             throttle=Throttle(arm_limits, clock.monotonic, clock.wall),
             strict_versions=strict_versions,
         )
-        places = imds_host or host, arm_host or host
+        places = imds_host or host, arm_host or host, entra_host or host
         more = () if isinstance(tls, bool) else tuple(tls)
-        names = ("localhost", "127.0.0.1", host, places[1], *more)
+        names = ("localhost", "127.0.0.1", host, *places[1:], *more)
         secure = tls is not False or certificate is not None or authority is not None
         wanted = check_kinds(kinds)
         self._certificates = (
@@ -178,6 +183,7 @@ class EmbeddedAzure(FormerNames):
         self._servers.add("imds", Port(imds_http.handle, places[0], imds_port))
         self._servers.add("arm", Port(arm_http.handle, places[1], arm_port, arm_tls))
         self._context = context
+        self._arm = state
         self._throttle = state.throttle
         self._issuer = issuer
         self._names = names
@@ -186,7 +192,9 @@ class EmbeddedAzure(FormerNames):
         self.arm = EmbeddedArm(context, self._servers, state, tokens)
         self.imds.set_token_lifetime(token_lifetime)
         files = None if arc_key_directory is None else Path(arc_key_directory)
-        maker = HostMaker(context, self._servers, issuer, self._certificates, files, host)
+        maker = HostMaker(
+            context, self._servers, issuer, self._certificates, files, host, (places[2], entra_port)
+        )
         self.hosts = EmbeddedHosts([maker.make(kind, imds_latency) for kind in wanted])
 
     def __repr__(self) -> str:
@@ -213,6 +221,8 @@ class EmbeddedAzure(FormerNames):
             self._remove_files()
             raise
         self._add_own_audiences()
+        if "workload-identity" in self.hosts:
+            self._arm.login_url = self.hosts.workload_identity.url
         return self
 
     def _prepare(self, directory: Path) -> None:

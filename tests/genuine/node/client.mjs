@@ -30,11 +30,7 @@ const disk = {
   diskSizeGB: 10,
   sku: { name: "Standard_LRS" },
 };
-const finish = (client, operation, ...rest) =>
-  client[`begin${operation[0].toUpperCase()}${operation.slice(1)}AndWait`]
-    ? client[`begin${operation[0].toUpperCase()}${operation.slice(1)}AndWait`](...rest)
-    : client[operation](...rest);
-said.disk = (await finish(compute.disks, "createOrUpdate", GROUP, "one", disk)).provisioningState;
+said.disk = (await compute.disks.createOrUpdate(GROUP, "one", disk)).provisioningState;
 said.disks = await names(compute.disks.listByResourceGroup(GROUP));
 const machine = {
   location: PLACE,
@@ -50,16 +46,16 @@ const machine = {
     osDisk: { createOption: "FromImage" },
   },
 };
-said.vm = (await finish(compute.virtualMachines, "createOrUpdate", GROUP, "vm", machine)).provisioningState;
+said.vm = (await compute.virtualMachines.createOrUpdate(GROUP, "vm", machine)).provisioningState;
 const view = await compute.virtualMachines.instanceView(GROUP, "vm");
 said.power = view.statuses.at(-1).code;
 const script = { commandId: "RunShellScript", script: ["echo 1"] };
-said.ran = (await finish(compute.virtualMachines, "runCommand", GROUP, "vm", script)).value[0].code;
+said.ran = (await compute.virtualMachines.runCommand(GROUP, "vm", script)).value[0].code;
 said.vms = await names(compute.virtualMachines.list(GROUP));
 said.sizes = (await names(compute.virtualMachineSizes.list(PLACE))).includes("Standard_B1s");
-await finish(compute.virtualMachines, "delete", GROUP, "vm");
-await finish(compute.disks, "delete", GROUP, "one");
+await compute.virtualMachines.delete(GROUP, "vm");
+await compute.disks.delete(GROUP, "one");
 said.left = (await names(compute.disks.listByResourceGroup(GROUP))).length;
-await finish(resources.resourceGroups, "delete", GROUP);
+await resources.resourceGroups.beginDeleteAndWait(GROUP);
 said.gone = (await names(resources.resourceGroups.list())).includes(GROUP);
 console.log(JSON.stringify(said));

@@ -25,6 +25,8 @@ from aiomsi.testing._state.azure_state import TENANT_ID
 from aiomsi.testing._state.tokens import BadAssertionError
 
 _ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+_ANY_TENANT = ("common", "organizations")
+"""Names that stand for a tenant while a client does not know which one."""
 _REQUIRED = ("grant_type", "client_id", "scope", "client_assertion_type", "client_assertion")
 
 
@@ -81,7 +83,8 @@ class EmbeddedWorkloadIdentity(EmbeddedHost):
         if asked.method == "GET" and asked.path.lower() == "/common/discovery/instance":
             return json_answer(200, _describe_instance(asked))
         if asked.method == "GET" and parts[-2:] == [".well-known", "openid-configuration"]:
-            return json_answer(200, _describe_tenant(asked, _require_tenant(parts[0])))
+            tenant = parts[0] if parts[0] in _ANY_TENANT else _require_tenant(parts[0])
+            return json_answer(200, _describe_tenant(asked, tenant))
         if asked.method == "GET" and parts[1:] == ["discovery", "v2.0", "keys"]:
             return json_answer(200, {"keys": [self._tokens.authority.public_jwk()]})
         if parts[1:] != ["oauth2", "v2.0", "token"]:
@@ -170,8 +173,9 @@ def _describe_instance(asked: Asked) -> dict[str, object]:
 
 def _describe_tenant(asked: Asked, tenant: str) -> dict[str, object]:
     base = f"{asked.base_url}/{tenant}"
+    issuer = "{tenantid}" if tenant in _ANY_TENANT else tenant
     return {
-        "issuer": f"{base}/v2.0",
+        "issuer": f"{asked.base_url}/{issuer}/v2.0",
         "authorization_endpoint": f"{base}/oauth2/v2.0/authorize",
         "token_endpoint": f"{base}/oauth2/v2.0/token",
         "device_authorization_endpoint": f"{base}/oauth2/v2.0/devicecode",

@@ -21,6 +21,7 @@ from aiomsi.testing._arm.checks import check_scope, check_type
 from aiomsi.testing._arm.groups import put_group
 from aiomsi.testing._arm.resources import put_resource, put_settled, store_resource
 from aiomsi.testing._arm.templates.expressions import TemplateError, evaluate_value
+from aiomsi.testing._arm.templates.lenient_json import make_strict
 from aiomsi.testing._arm.templates.template import (
     TemplateResource,
     Values,
@@ -50,6 +51,7 @@ def put_deployment(call: ArmCall) -> Answer:
 
     A document without a template is stored as it was sent.
     """
+    call = _make_strict(call)
     properties = call.document().get("properties")
     if not isinstance(properties, dict) or not {"template", "templateLink"} & properties.keys():
         return put_resource(call)
@@ -73,6 +75,7 @@ def put_deployment(call: ArmCall) -> Answer:
 
 def validate_deployment(call: ArmCall) -> Answer:
     """Return the properties of a deployment whose template is valid, which is not carried out."""
+    call = _make_strict(call)
     properties = call.document().get("properties")
     properties = properties if isinstance(properties, dict) else {}
     try:
@@ -97,6 +100,12 @@ def validate_deployment(call: ArmCall) -> Answer:
             "properties": shown,
         },
     )
+
+
+def _make_strict(call: ArmCall) -> ArmCall:
+    """Return the call with a body of strict JSON."""
+    request = attrs.evolve(call.request, body=make_strict(call.request.body))
+    return attrs.evolve(call, request=request)
 
 
 def _make_refusal(error: TemplateError) -> dict[str, str]:
