@@ -449,7 +449,7 @@ async def test_a_group_is_made_once_although_the_answer_is_lost(
     embedded_azure: EmbeddedAzure, fault: Fault
 ) -> None:
     path = f"/subscriptions/{DEFAULT_SUBSCRIPTION_ID}/resourceGroups/New"
-    embedded_azure.inject("arm", fault)
+    embedded_azure.arm.inject(fault)
     async with ArmSession(retry=ArmRetry(first_delay=0.0)) as arm:
         made = await arm.put(
             path, api_version=VERSION, json={"location": "West US", "tags": {"a": "b"}}
@@ -526,7 +526,7 @@ async def test_a_challenge_of_the_embedded_azure_is_met(embedded_azure: Embedded
     async with ArmSession(retry=None) as arm:
         for _ in range(2):
             await asyncio.gather(*(arm.get(GROUP, api_version=VERSION) for _ in range(20)))
-            embedded_azure.challenge_tokens()
+            embedded_azure.arm.challenge_tokens()
     assert (embedded_azure.counts.imds_requests, embedded_azure.counts.arm_unauthorized) == (2, 20)
 
 

@@ -50,7 +50,7 @@ def at(azure: EmbeddedAzure, **options: Any) -> ArmSession:
 
 def credential(azure: EmbeddedAzure) -> Any:
     async def fetch(_: str) -> tuple[str, float]:
-        return azure.issue_token(), 4_000_000_000
+        return azure.imds.issue_token(), 4_000_000_000
 
     return fetch
 
@@ -72,8 +72,8 @@ async def until_error(items: AsyncIterator[Any], kind: type[Exception]) -> tuple
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32", "latin-1"])
 async def test_a_body_in_any_encoding_is_read(azure: EmbeddedAzure, encoding: str) -> None:
-    azure.add_resource_groups(DEFAULT_SUBSCRIPTION_ID, ["Ü"], tags={"größe": "ß"})
-    azure.inject("arm", Fault.encode(encoding), None)
+    azure.arm.add_resource_groups(DEFAULT_SUBSCRIPTION_ID, ["Ü"], tags={"größe": "ß"})
+    azure.arm.inject(Fault.encode(encoding), None)
     async with at(azure) as arm:
         path = f"/subscriptions/{DEFAULT_SUBSCRIPTION_ID}/resourceGroups"
         assert (await arm.get(f"{path}/Ü", api_version=VERSION))["tags"] == {"größe": "ß"}
@@ -89,8 +89,8 @@ async def test_a_body_in_any_encoding_is_read(azure: EmbeddedAzure, encoding: st
 
 @pytest.mark.parametrize("keep", [0.0, 0.1, 0.5, 0.99])
 async def test_a_read_that_was_cut_is_repeated(azure: EmbeddedAzure, keep: float) -> None:
-    azure.inject("arm", Fault.cut_gzip(keep), 2)
-    azure.inject("arm", Fault.cut_gzip(1.0))
+    azure.arm.inject(Fault.cut_gzip(keep), 2)
+    azure.arm.inject(Fault.cut_gzip(1.0))
     async with at(azure) as arm:
         assert (await arm.get(DEVTEST, api_version=VERSION))["name"] == "DevTest"
     assert azure.counts.arm_requests == 3
@@ -98,7 +98,7 @@ async def test_a_read_that_was_cut_is_repeated(azure: EmbeddedAzure, keep: float
 
 
 async def test_a_read_that_stays_cut_is_a_lost_answer(azure: EmbeddedAzure) -> None:
-    azure.inject("arm", Fault.cut_gzip(), None)
+    azure.arm.inject(Fault.cut_gzip(), None)
     async with at(azure, retry=None) as arm:
         with pytest.raises(ArmConnectionError, match="the compressed body was cut") as raised:
             await arm.get(DEVTEST, api_version=VERSION)
@@ -107,9 +107,9 @@ async def test_a_read_that_stays_cut_is_a_lost_answer(azure: EmbeddedAzure) -> N
 
 
 async def test_a_write_whose_answer_was_cut_is_in_doubt(azure: EmbeddedAzure) -> None:
-    vault = azure.add_resource(f"{DEVTEST}/providers/Microsoft.KeyVault/vaults/kv")
-    azure.set_action("Microsoft.KeyVault/vaults", "work", {"done": True})
-    azure.inject("arm", Fault.cut_gzip())
+    vault = azure.arm.add_resource(f"{DEVTEST}/providers/Microsoft.KeyVault/vaults/kv")
+    azure.arm.set_action("Microsoft.KeyVault/vaults", "work", {"done": True})
+    azure.arm.inject(Fault.cut_gzip())
     async with at(azure) as arm:
         with pytest.raises(ArmConnectionError, match="cut") as raised:
             await arm.post(f"{vault}/work", api_version="2023-07-01", json={})
@@ -117,7 +117,7 @@ async def test_a_write_whose_answer_was_cut_is_in_doubt(azure: EmbeddedAzure) ->
 
 
 async def test_an_error_whose_body_was_cut_keeps_its_status(azure: EmbeddedAzure) -> None:
-    azure.inject("arm", Fault.cut_gzip())
+    azure.arm.inject(Fault.cut_gzip())
     async with at(azure) as arm:
         with pytest.raises(NotFoundError):
             await arm.post(
@@ -128,20 +128,20 @@ async def test_an_error_whose_body_was_cut_keeps_its_status(azure: EmbeddedAzure
 
 
 async def test_a_poll_that_was_cut_is_repeated(azure: EmbeddedAzure) -> None:
-    azure.long_running("Microsoft.KeyVault/vaults", "location", polls=1)
-    azure.inject("arm", Fault.cut_gzip(0.2), 2, path="(?i)operationresults")
+    azure.arm.long_running("Microsoft.KeyVault/vaults", "location", polls=1)
+    azure.arm.inject(Fault.cut_gzip(0.2), 2, path="(?i)operationresults")
     body = {"location": "westus", "properties": {}}
-    azure.grant("00000000-0000-0000-0000-000000000000", role="Contributor")
+    azure.arm.grant("00000000-0000-0000-0000-000000000000", role="Contributor")
     async with at(azure) as arm:
         path = f"{DEVTEST}/providers/Microsoft.KeyVault/vaults/kv"
         assert (await arm.put(path, api_version="2023-07-01", json=body))["name"] == "kv"
 
 
 async def test_a_cloud_whose_description_was_cut_is_not_known(azure: EmbeddedAzure) -> None:
-    azure.inject("arm", Fault.cut_gzip(0.2))
+    azure.arm.inject(Fault.cut_gzip(0.2))
     with pytest.raises(ArmConnectionError, match="cut"):
-        await Cloud.discover(azure.arm_url)
-    assert (await Cloud.discover(azure.arm_url)).name == "EmbeddedAzure"
+        await Cloud.discover(azure.arm.url)
+    assert (await Cloud.discover(azure.arm.url)).name == "EmbeddedAzure"
 
 
 async def test_half_a_surrogate_comes_and_goes() -> None:
@@ -180,7 +180,7 @@ NO_LISTS = [
 
 @pytest.mark.parametrize("body", NO_LISTS)
 async def test_a_list_of_no_list_is_an_error(azure: EmbeddedAzure, body: Any) -> None:
-    azure.inject("arm", Fault(200, body=body))
+    azure.arm.inject(Fault(200, body=body))
     async with at(azure) as arm:
         assert (
             await until_error(arm.list(f"{DEVTEST}/resources", api_version=VERSION), ServiceError)
@@ -191,8 +191,10 @@ async def test_a_list_of_no_list_is_an_error(azure: EmbeddedAzure, body: Any) ->
 async def test_a_list_goes_on_by_the_method_that_it_takes(
     azure: EmbeddedAzure, method: str
 ) -> None:
-    vault = azure.add_resource(f"{DEVTEST}/providers/Microsoft.KeyVault/vaults/kv")
-    azure.set_list_action("Microsoft.KeyVault/vaults", "listThings", range(5), next_method=method)
+    vault = azure.arm.add_resource(f"{DEVTEST}/providers/Microsoft.KeyVault/vaults/kv")
+    azure.arm.set_list_action(
+        "Microsoft.KeyVault/vaults", "listThings", range(5), next_method=method
+    )
     async with at(azure) as arm:
         path, version = f"{vault}/listThings", "2023-07-01"
         found = [
@@ -301,7 +303,7 @@ async def test_further_pages_by_post_need_a_body(azure: EmbeddedAzure) -> None:
     "name", ["B1F5##North Europe#webspace", "CPU % > 80", "%24Default", "West%20US", "a&b<c>:d"]
 )
 async def test_what_a_list_gives_can_be_read(azure: EmbeddedAzure, name: str) -> None:
-    made = azure.add_resource(f"{DEVTEST}/providers/Microsoft.KeyVault/vaults/{name}")
+    made = azure.arm.add_resource(f"{DEVTEST}/providers/Microsoft.KeyVault/vaults/{name}")
     async with at(azure) as arm:
         (listed,) = [
             one async for one in arm.list(made.rpartition("/")[0], api_version="2023-07-01")
@@ -316,7 +318,7 @@ async def test_a_path_with_an_empty_segment_is_read_and_not_written(azure: Embed
         f"/subscriptions/{DEFAULT_SUBSCRIPTION_ID}/resourceGroups/"
         "/providers/Microsoft.Network/SslOptions/default"
     )
-    azure.add_document(path, {"id": path})
+    azure.arm.add_document(path, {"id": path})
     async with at(azure) as arm:
         assert await arm.get(path, api_version=VERSION) == {"id": path}
         azure.reset_counts()
@@ -336,8 +338,8 @@ async def test_a_path_with_an_empty_segment_is_read_and_not_written(azure: Embed
 
 
 async def test_an_unsorted_query_is_sorted_where_that_changes_nothing(azure: EmbeddedAzure) -> None:
-    names = ["DevTest", *azure.add_resource_groups(DEFAULT_SUBSCRIPTION_ID, 6)]
-    azure.make_graph_pages_unstable()
+    names = ["DevTest", *azure.arm.add_resource_groups(DEFAULT_SUBSCRIPTION_ID, 6)]
+    azure.arm.graph.make_pages_unstable()
     async with at(azure) as arm:
         rows = arm.query(f"{GROUPS} | project id, name", options={"$top": 2})
         assert [row["name"] async for row in rows] == names
@@ -379,8 +381,8 @@ async def test_rows_that_an_unsorted_query_missed_are_an_error() -> None:
 
 
 async def test_rows_that_never_come_are_an_error(azure: EmbeddedAzure) -> None:
-    azure.add_resource_groups(DEFAULT_SUBSCRIPTION_ID, 4)
-    azure.hold_back_graph_rows(1)
+    azure.arm.add_resource_groups(DEFAULT_SUBSCRIPTION_ID, 4)
+    azure.arm.graph.hold_back_rows(1)
     async with at(azure) as arm:
         found, failure = await until_error(
             arm.query(f"{GROUPS} | project id", options={"$top": 3}), ServiceError
@@ -391,7 +393,7 @@ async def test_rows_that_never_come_are_an_error(azure: EmbeddedAzure) -> None:
 
 @pytest.mark.parametrize("word", ["limit", "take"])
 async def test_a_limit_that_keeps_rows_back_is_named(azure: EmbeddedAzure, word: str) -> None:
-    azure.add_resource_groups(DEFAULT_SUBSCRIPTION_ID, 5)
+    azure.arm.add_resource_groups(DEFAULT_SUBSCRIPTION_ID, 5)
     async with at(azure) as arm:
         query = f"{GROUPS} | project id | {word} 5"
         found, failure = await until_error(arm.query(query, options={"$top": 3}), ServiceError)
@@ -403,8 +405,8 @@ async def test_a_limit_that_keeps_rows_back_is_named(azure: EmbeddedAzure, word:
 async def test_a_page_that_is_too_large_is_requested_again(
     azure: EmbeddedAzure, caplog: pytest.LogCaptureFixture
 ) -> None:
-    names = ["DevTest", *azure.add_resource_groups(DEFAULT_SUBSCRIPTION_ID, 20)]
-    azure.limit_graph_payload(700)
+    names = ["DevTest", *azure.arm.add_resource_groups(DEFAULT_SUBSCRIPTION_ID, 20)]
+    azure.arm.graph.limit_payload(700)
     async with at(azure) as arm:
         with caplog.at_level(logging.INFO, "aiomsi"):
             rows = [
@@ -412,7 +414,7 @@ async def test_a_page_that_is_too_large_is_requested_again(
                 async for row in arm.query(f"{GROUPS} | project id, name", options={"$top": 16})
             ]
         assert rows == names
-        azure.limit_graph_payload(10)
+        azure.arm.graph.limit_payload(10)
         found, failure = await until_error(arm.query(f"{GROUPS} | project id"), Exception)
     assert "too large" in caplog.text
     assert found == []
@@ -481,8 +483,8 @@ async def test_the_embedded_azure_uses_up_a_quota() -> None:
     with EmbeddedAzure(
         clock=manual.clock, arm_limits=ArmLimits(graph=GraphLimits(15, 5.0))
     ) as azure:
-        azure.add_resource_groups(DEFAULT_SUBSCRIPTION_ID, 4)
-        azure.use_up_graph_quota(36_000)
+        azure.arm.add_resource_groups(DEFAULT_SUBSCRIPTION_ID, 4)
+        azure.arm.graph.use_up_quota(36_000)
         async with at(azure, clock=manual.clock, retry=None) as arm:
             found, failure = await until_error(
                 arm.query(f"{GROUPS} | project id", options={"$top": 2}), ThrottledError

@@ -28,15 +28,15 @@ def says(**more: Any) -> Says:
 
 
 async def test_the_embedded_azure_describes_itself(embedded_azure: EmbeddedAzure) -> None:
-    cloud = await Cloud.discover(f"{embedded_azure.arm_url}/")
+    cloud = await Cloud.discover(f"{embedded_azure.arm.url}/")
     assert cloud == Cloud(
-        "EmbeddedAzure", embedded_azure.arm_url, "https://management.core.windows.net/"
+        "EmbeddedAzure", embedded_azure.arm.url, "https://management.core.windows.net/"
     )
     (asked,) = embedded_azure.requests
     assert asked.path_qs == "/metadata/endpoints?api-version=2022-09-01"
     assert "Authorization" not in asked.headers
     async with ArmSession(
-        Tokens((embedded_azure.issue_token(cloud.audience),)), cloud=cloud
+        Tokens((embedded_azure.imds.issue_token(cloud.audience),)), cloud=cloud
     ) as arm:
         assert (await arm.get(GROUP))["name"] == "DevTest"
 
@@ -44,10 +44,10 @@ async def test_the_embedded_azure_describes_itself(embedded_azure: EmbeddedAzure
 async def test_a_private_ca_is_trusted_where_it_is_given() -> None:
     with EmbeddedAzure(tls=True) as azure:
         assert (
-            await Cloud.discover(azure.arm_url, ssl=azure.ssl_context())
-        ).resource_manager == azure.arm_url
+            await Cloud.discover(azure.arm.url, ssl=azure.ssl_context())
+        ).resource_manager == azure.arm.url
         with pytest.raises(ArmConnectionError, match="CERTIFICATE_VERIFY_FAILED") as raised:
-            await Cloud.discover(azure.arm_url)
+            await Cloud.discover(azure.arm.url)
     assert not raised.value.arrived
     assert (raised.value.method, raised.value.url) == (
         "GET",
@@ -149,8 +149,8 @@ async def test_an_arm_that_does_not_answer_is_given_up(
     monkeypatch: pytest.MonkeyPatch, embedded_azure: EmbeddedAzure
 ) -> None:
     monkeypatch.setattr(_discovery, "_TIMEOUT", 0.05)
-    with embedded_azure.hold("arm"), pytest.raises(ArmConnectionError, match="TimeoutError"):
-        await Cloud.discover(embedded_azure.arm_url)
+    with embedded_azure.arm.hold(), pytest.raises(ArmConnectionError, match="TimeoutError"):
+        await Cloud.discover(embedded_azure.arm.url)
 
 
 @pytest.mark.parametrize(

@@ -151,7 +151,7 @@ async def test_every_request_has_one_outcome_with_its_value() -> None:
 
 @pytest.mark.usefixtures("azure_environment")
 async def test_writes_follow_their_long_running_operations(embedded_azure: EmbeddedAzure) -> None:
-    embedded_azure.long_running(
+    embedded_azure.arm.long_running(
         "Microsoft.Network/virtualNetworks", "azure-async-operation", polls=2
     )
     net = f"{SUBSCRIPTION}/resourceGroups/DevTest/providers/Microsoft.Network/virtualNetworks/net"

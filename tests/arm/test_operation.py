@@ -63,8 +63,8 @@ async def begin(arm: ArmSession) -> Operation:
 async def test_every_kind_of_operation_is_followed_to_its_end(
     embedded_azure: EmbeddedAzure, kind: Any
 ) -> None:
-    embedded_azure.long_running(TYPE, kind, methods=["PUT", "PATCH", "DELETE", "POST"], polls=3)
-    embedded_azure.set_action(TYPE, "check", {"good": True})
+    embedded_azure.arm.long_running(TYPE, kind, methods=["PUT", "PATCH", "DELETE", "POST"], polls=3)
+    embedded_azure.arm.set_action(TYPE, "check", {"good": True})
     async with ArmSession(clock=quick()) as arm:
         made = await arm.put(VAULT, json=BODY)
         assert made["properties"] == {"a": 1, "provisioningState": "Succeeded"}
@@ -80,13 +80,13 @@ async def test_every_kind_of_operation_is_followed_to_its_end(
         if kind != "provisioning-state":
             with pytest.raises(NotFoundError):
                 await arm.head(VAULT)
-    assert {one.status for one in embedded_azure.operations} <= {"Succeeded", "InProgress"}
+    assert {one.status for one in embedded_azure.arm.operations} <= {"Succeeded", "InProgress"}
     assert embedded_azure.counts.imds_requests == 1
 
 
 @pytest.mark.usefixtures("azure_environment")
 async def test_progress_is_told_after_every_answer(embedded_azure: EmbeddedAzure) -> None:
-    embedded_azure.long_running(TYPE, "azure-async-operation", polls=3)
+    embedded_azure.arm.long_running(TYPE, "azure-async-operation", polls=3)
     told: list[tuple[str, float | None, bool]] = []
     async with ArmSession(clock=quick()) as arm:
         await arm.put(
@@ -113,7 +113,7 @@ async def test_an_operation_that_fails_tells_why(
     embedded_azure: EmbeddedAzure, outcome: Any, kind: type[ArmError], by: Any
 ) -> None:
     why = {"code": "Busy", "message": "Too much to do."}
-    embedded_azure.long_running(TYPE, by, outcome=outcome, error=why)
+    embedded_azure.arm.long_running(TYPE, by, outcome=outcome, error=why)
     async with ArmSession(clock=quick()) as arm:
         with pytest.raises(kind) as raised:
             await arm.put(VAULT, json=BODY)
@@ -225,7 +225,7 @@ async def test_polls_that_go_wrong_end_no_operation(
         # Behind a Location any other 200 is the end. One that may not be read is given up while the
         # resource is not there.
         return
-    embedded_azure.long_running(
+    embedded_azure.arm.long_running(
         TYPE, kind, methods=methods, polls=4, poll_fault=fault, poll_faults=2
     )
     async with ArmSession(clock=quick()) as arm:
@@ -237,7 +237,7 @@ async def test_polls_that_go_wrong_end_no_operation(
         await arm.delete(VAULT)
         with pytest.raises(NotFoundError):
             await arm.head(VAULT)
-    assert {one.status for one in embedded_azure.operations} == {"Succeeded"}
+    assert {one.status for one in embedded_azure.arm.operations} == {"Succeeded"}
 
 
 @pytest.mark.usefixtures("azure_environment")
@@ -245,7 +245,7 @@ async def test_polls_that_go_wrong_end_no_operation(
 async def test_operation_ends_by_its_resource_where_no_poll_goes_well(
     embedded_azure: EmbeddedAzure, fault: Any
 ) -> None:
-    embedded_azure.long_running(
+    embedded_azure.arm.long_running(
         TYPE,
         "azure-async-operation",
         methods=["PUT", "DELETE"],
@@ -272,14 +272,14 @@ async def test_operation_ends_by_its_resource_where_no_poll_goes_well(
 async def test_update_that_the_resource_does_not_show_is_no_success(
     embedded_azure: EmbeddedAzure, fault: Any
 ) -> None:
-    embedded_azure.add_resource(VAULT, {"location": "westus", "properties": {"a": 1}})
+    embedded_azure.arm.add_resource(VAULT, {"location": "westus", "properties": {"a": 1}})
     never: dict[str, Any] = {
         "polls": None,
         "poll_fault": fault,
         "poll_faults": None,
         "delayed": True,
     }
-    embedded_azure.long_running(
+    embedded_azure.arm.long_running(
         TYPE, "azure-async-operation", methods=["PUT", "PATCH", "DELETE"], **never
     )
     async with ArmSession(clock=quick()) as arm:
@@ -291,7 +291,7 @@ async def test_update_that_the_resource_does_not_show_is_no_success(
                 await call(VAULT, **sent)  # type: ignore[arg-type]
             operation = raised.value.operation
             assert operation is not None
-            embedded_azure.finish_operations()
+            embedded_azure.arm.finish_operations()
             await operation.result()
 
 
@@ -306,8 +306,8 @@ async def test_deletion_that_fails_after_a_missing_record_has_failed(
     }
     for kind in ("azure-async-operation", "location"):
         for fault in ("missing", "subscription-missing"):
-            embedded_azure.add_resource(VAULT)
-            embedded_azure.long_running(
+            embedded_azure.arm.add_resource(VAULT)
+            embedded_azure.arm.long_running(
                 TYPE, kind, methods=["DELETE"], polls=5, poll_fault=fault, **fails
             )
             async with ArmSession(clock=quick()) as arm:
@@ -321,8 +321,8 @@ async def test_deletion_that_fails_after_a_missing_record_has_failed(
 async def test_deletion_is_over_when_the_resource_is_gone(
     embedded_azure: EmbeddedAzure, kind: Any, delayed: bool
 ) -> None:
-    embedded_azure.add_resource(VAULT)
-    embedded_azure.long_running(
+    embedded_azure.arm.add_resource(VAULT)
+    embedded_azure.arm.long_running(
         TYPE, methods=["DELETE"], polls=4, delayed=delayed, with_resource=True, kind=kind
     )
     async with ArmSession(clock=quick()) as arm:
@@ -338,23 +338,23 @@ async def test_deletion_is_over_when_the_resource_is_gone(
 @pytest.mark.usefixtures("azure_environment")
 @pytest.mark.parametrize("kind", ["own-path", "accepted"])
 async def test_writes_that_only_the_resource_ends(embedded_azure: EmbeddedAzure, kind: Any) -> None:
-    embedded_azure.long_running(
+    embedded_azure.arm.long_running(
         TYPE, kind, methods=["PUT", "PATCH"], polls=3, delayed=kind == "accepted"
     )
     async with ArmSession(clock=quick()) as arm:
         assert (await arm.put(VAULT, json=BODY))["properties"]["a"] == 1
         assert (await arm.put(VAULT, json=UPDATE))["properties"]["a"] == 2
         assert (await arm.patch(VAULT, json={"tags": {"a": "b"}}))["tags"] == {"a": "b"}
-    assert {one.status for one in embedded_azure.operations} == {"Succeeded"}
+    assert {one.status for one in embedded_azure.arm.operations} == {"Succeeded"}
 
 
 @pytest.mark.usefixtures("azure_environment")
 async def test_record_behind_a_location_that_runs_is_no_success(
     embedded_azure: EmbeddedAzure,
 ) -> None:
-    embedded_azure.set_action(TYPE, "check", {"good": True})
+    embedded_azure.arm.set_action(TYPE, "check", {"good": True})
     methods = ["PUT", "PATCH", "POST", "DELETE"]
-    embedded_azure.long_running(
+    embedded_azure.arm.long_running(
         TYPE, "location", methods=methods, polls=1, poll_fault="running", poll_faults=3
     )
     async with ArmSession(clock=quick()) as arm:
@@ -362,21 +362,21 @@ async def test_record_behind_a_location_that_runs_is_no_success(
         assert (await arm.patch(VAULT, json=UPDATE))["properties"]["a"] == 2
         assert await arm.post(f"{VAULT}/check") == {"good": True}
         assert await arm.delete(VAULT) is None
-    assert {one.status for one in embedded_azure.operations} == {"Succeeded"}
+    assert {one.status for one in embedded_azure.arm.operations} == {"Succeeded"}
 
 
 @pytest.mark.usefixtures("azure_environment")
 async def test_outcome_of_a_post_without_a_readable_poll_is_unknown(
     embedded_azure: EmbeddedAzure,
 ) -> None:
-    embedded_azure.add_resource(VAULT)
-    embedded_azure.long_running(
+    embedded_azure.arm.add_resource(VAULT)
+    embedded_azure.arm.long_running(
         TYPE, "azure-async-operation", methods=["POST"], poll_fault="missing", poll_faults=None
     )
     async with ArmSession(clock=quick()) as arm:
         with pytest.raises(OperationUnreadableError, match="404"):
             await arm.post(f"{VAULT}/restart")
-        embedded_azure.long_running(
+        embedded_azure.arm.long_running(
             TYPE, "azure-async-operation", methods=["POST"], poll_fault="missing", poll_faults=5
         )
         assert (await arm.post(f"{VAULT}/restart"))["status"] == "Succeeded"
@@ -386,7 +386,7 @@ async def test_outcome_of_a_post_without_a_readable_poll_is_unknown(
 async def test_succeeded_with_errors_is_on_the_way(embedded_azure: EmbeddedAzure) -> None:
     why = {"code": "X", "message": "half of it"}
     for kind in ("azure-async-operation", "both"):
-        embedded_azure.long_running(
+        embedded_azure.arm.long_running(
             TYPE, kind, polls=2, running_as="SucceededWithErrors", outcome="Failed", error=why
         )
         async with ArmSession(clock=quick()) as arm:
@@ -399,12 +399,12 @@ async def test_succeeded_with_errors_is_on_the_way(embedded_azure: EmbeddedAzure
 async def test_type_with_a_word_of_its_own_ends_the_wait(
     embedded_azure: EmbeddedAzure, word: str
 ) -> None:
-    embedded_azure.long_running(TYPE, "provisioning-state", polls=1, succeeded_as=word)
+    embedded_azure.arm.long_running(TYPE, "provisioning-state", polls=1, succeeded_as=word)
     async with ArmSession(clock=quick()) as arm:
         with pytest.raises(OperationUnfinishedError, match=word) as raised:
             await arm.put(VAULT, json=BODY)
         assert raised.value.operation is not None
-        embedded_azure.long_running(TYPE, "azure-async-operation", polls=1, succeeded_as=word)
+        embedded_azure.arm.long_running(TYPE, "azure-async-operation", polls=1, succeeded_as=word)
         assert (await arm.put(VAULT, json=BODY))["properties"]["provisioningState"] == word
 
 
@@ -412,7 +412,7 @@ async def test_type_with_a_word_of_its_own_ends_the_wait(
 @pytest.mark.parametrize("kind", ["azure-async-operation", "both", "provisioning-state"])
 async def test_reason_in_the_resource_is_told(embedded_azure: EmbeddedAzure, kind: Any) -> None:
     reason = {"provisioningErrors": [{"code": "X", "message": "no quota"}]}
-    embedded_azure.long_running(TYPE, kind, outcome="Failed", reason=reason)
+    embedded_azure.arm.long_running(TYPE, kind, outcome="Failed", reason=reason)
     async with ArmSession(clock=quick()) as arm:
         with pytest.raises(OperationFailedError, match="no quota") as raised:
             await arm.put(VAULT, json=BODY)
@@ -891,7 +891,7 @@ async def test_reason_that_the_record_lacks_is_read_from_the_resource(looked: bo
 async def test_an_operation_is_saved_and_resumed_by_another_session(
     embedded_azure: EmbeddedAzure, kind: Any
 ) -> None:
-    embedded_azure.long_running(TYPE, kind, polls=4)
+    embedded_azure.arm.long_running(TYPE, kind, polls=4)
     async with ArmSession(clock=quick()) as arm:
         operation = await arm.begin("PUT", VAULT, json=BODY)
         with pytest.raises(OperationUnfinishedError):
@@ -904,7 +904,7 @@ async def test_an_operation_is_saved_and_resumed_by_another_session(
         over = await arm.resume(resumed.state())
         assert over.done
         assert await over.result() == await resumed.result()
-    assert [one.status for one in embedded_azure.operations] == ["Succeeded"]
+    assert [one.status for one in embedded_azure.arm.operations] == ["Succeeded"]
     assert len([one for one in embedded_azure.requests if one.method == "PUT"]) == 1
 
 

@@ -68,8 +68,8 @@ async def until_error(
 async def test_every_item_comes_once_and_in_order(
     embedded_azure: EmbeddedAzure, prefetch: bool
 ) -> None:
-    names = embedded_azure.add_resource_groups(DEFAULT_SUBSCRIPTION_ID, 25)
-    embedded_azure.add_empty_pages(2)
+    names = embedded_azure.arm.add_resource_groups(DEFAULT_SUBSCRIPTION_ID, 25)
+    embedded_azure.arm.add_empty_pages(2)
     async with ArmSession() as arm:
         found = [
             one["name"] async for one in arm.list(GROUPS, params={"$top": 4}, prefetch=prefetch)
@@ -359,7 +359,7 @@ async def test_one_page_is_in_memory_beside_the_bytes_of_the_next(
 @pytest.mark.usefixtures("azure_environment")
 @pytest.mark.parametrize("prefetch", [True, False])
 async def test_a_query_gives_every_row(embedded_azure: EmbeddedAzure, prefetch: bool) -> None:
-    names = embedded_azure.add_resource_groups(DEFAULT_SUBSCRIPTION_ID, 30)
+    names = embedded_azure.arm.add_resource_groups(DEFAULT_SUBSCRIPTION_ID, 30)
     kql = (
         "ResourceContainers"
         " | where type =~ 'microsoft.resources/subscriptions/resourcegroups' | project id, name"
@@ -378,7 +378,7 @@ async def test_a_query_gives_every_row(embedded_azure: EmbeddedAzure, prefetch: 
 async def test_withheld_rows_are_an_error_after_the_received_ones(
     embedded_azure: EmbeddedAzure,
 ) -> None:
-    embedded_azure.add_resource_groups(DEFAULT_SUBSCRIPTION_ID, 30)
+    embedded_azure.arm.add_resource_groups(DEFAULT_SUBSCRIPTION_ID, 30)
     async with ArmSession() as arm:
         rows = arm.query("ResourceContainers | project name", options={"$top": 8})
         found, error = await until_error(rows, ServiceError, "a part of the rows")
@@ -466,7 +466,7 @@ async def test_the_quota_of_the_embedded_azure_is_kept() -> None:
     with EmbeddedAzure(
         clock=manual.clock, arm_limits=ArmLimits(graph=GraphLimits(3, 5.0))
     ) as azure:
-        azure.add_resource_groups(DEFAULT_SUBSCRIPTION_ID, 20)
+        azure.arm.add_resource_groups(DEFAULT_SUBSCRIPTION_ID, 20)
         with pytest.MonkeyPatch.context() as patch:
             for name, value in azure.environment.items():
                 patch.setenv(name, value)

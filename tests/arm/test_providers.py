@@ -44,12 +44,12 @@ def refused(*supported: str, code: str = "InvalidApiVersionParameter") -> Says:
 
 @pytest.mark.usefixtures("azure_environment")
 async def test_a_version_that_is_left_out_is_looked_up_once(embedded_azure: EmbeddedAzure) -> None:
-    embedded_azure.add_resource(VAULT)
+    embedded_azure.arm.add_resource(VAULT)
     async with ArmSession() as arm:
         found = await asyncio.gather(*(arm.get(VAULT) for _ in range(50)))
         listed = [one async for one in arm.list(VAULT.rpartition("/")[0])]
         named = await arm.request("GET", VAULT.upper(), params={"$expand": "x y"})
-        whole = await arm.get(f"{embedded_azure.arm_url}{VAULT}")
+        whole = await arm.get(f"{embedded_azure.arm.url}{VAULT}")
     assert [one["name"] for one in (*found, *listed, whole, named.json())] == ["kv"] * 53
     targets = [one.path_qs for one in embedded_azure.requests if one.service == "arm"]
     assert targets.count(f"{SUBSCRIPTION}/providers/Microsoft.KeyVault?api-version={VERSION}") == 1
@@ -70,7 +70,7 @@ async def test_arms_own_types_have_versions_too(embedded_azure: EmbeddedAzure, p
 async def test_a_bad_version_is_an_error_that_lists_the_good_ones(
     embedded_azure: EmbeddedAzure,
 ) -> None:
-    embedded_azure.add_resource(VAULT)
+    embedded_azure.arm.add_resource(VAULT)
     async with ArmSession() as arm:
         with pytest.raises(ApiVersionError, match="Use one of these") as raised:
             await arm.get(VAULT, api_version="1999-01-01")
@@ -291,7 +291,7 @@ MISSING = Says(
 
 @pytest.mark.usefixtures("azure_environment")
 async def test_a_subscription_is_registered_once_for_all(embedded_azure: EmbeddedAzure) -> None:
-    embedded_azure.add_provider("Contoso.Widgets", {"widgets": [NEWEST]}, registered=False)
+    embedded_azure.arm.add_provider("Contoso.Widgets", {"widgets": [NEWEST]}, registered=False)
     body = {"location": "westus"}
     async with ArmSession(auto_register=True, clock=ManualClock(autoadvance=True).clock) as arm:
         made = await asyncio.gather(
@@ -306,7 +306,7 @@ async def test_a_subscription_is_registered_once_for_all(embedded_azure: Embedde
 
 @pytest.mark.usefixtures("azure_environment")
 async def test_nothing_is_registered_unless_asked_for(embedded_azure: EmbeddedAzure) -> None:
-    embedded_azure.add_provider("Contoso.Widgets", {"widgets": [NEWEST]}, registered=False)
+    embedded_azure.arm.add_provider("Contoso.Widgets", {"widgets": [NEWEST]}, registered=False)
     async with ArmSession() as arm:
         with pytest.raises(RegistrationRequiredError, match="/register") as raised:
             await arm.put(WIDGET, api_version=NEWEST, json={"location": "westus"})

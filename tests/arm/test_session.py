@@ -154,7 +154,7 @@ async def test_the_tutorial_to_the_letter(embedded_azure: EmbeddedAzure, version
     assert re.fullmatch(r"aiomsi/\S+ Python/3\.\d+\.\d+\S* \(\w+\)", headers.pop("User-Agent"))
     assert "gzip" in headers.pop("Accept-Encoding")
     assert headers == {
-        "Host": embedded_azure.arm_url.removeprefix("http://"),
+        "Host": embedded_azure.arm.url.removeprefix("http://"),
         "Accept": "application/json",
         "Authorization": "Bearer ***",
     }
@@ -169,7 +169,7 @@ async def test_request_gives_the_whole_answer(embedded_azure: EmbeddedAzure) -> 
     assert isinstance(answer, ArmResponse)
     assert answer.json() == group()
     assert (answer.method, answer.status, answer.path) == ("GET", 200, DEVTEST)
-    assert answer.url == f"{embedded_azure.arm_url}{DEVTEST}?api-version={VERSION}"
+    assert answer.url == f"{embedded_azure.arm.url}{DEVTEST}?api-version={VERSION}"
     assert answer.request_id
     assert answer.correlation_id
     assert answer.client_request_id == embedded_azure.requests[-1].headers["x-ms-client-request-id"]
@@ -181,7 +181,7 @@ async def test_a_full_url_and_parameters_arrive_as_they_were_meant(
 ) -> None:
     async with ArmSession() as arm:
         await arm.get(
-            f"{embedded_azure.arm_url}{SUBSCRIPTION}/resourceGroups?%24top=5&api-version={VERSION}"
+            f"{embedded_azure.arm.url}{SUBSCRIPTION}/resourceGroups?%24top=5&api-version={VERSION}"
         )
         await get(
             arm, f"{SUBSCRIPTION}/resourceGroups", params={"$top": 1, "$filter": "tagName eq 'a&b'"}
@@ -232,7 +232,7 @@ async def test_every_form_of_the_audience_is_one_token(embedded_azure: EmbeddedA
     for form in forms:
         await credential.get_token(form)
         await credential.get_token(f"{form}/.default")
-        cloud = Cloud("Embedded", embedded_azure.arm_url, form)
+        cloud = Cloud("Embedded", embedded_azure.arm.url, form)
         async with ArmSession(credential, cloud=cloud) as arm:
             assert await get(arm) == group()
     async with ArmSession() as arm:
@@ -392,7 +392,7 @@ async def test_a_bad_call_is_refused_before_anything_is_sent(
     kind, call = BAD_CALLS[name]
     async with ArmSession() as arm:
         with pytest.raises(ConfigurationError) as raised:
-            await call(arm, embedded_azure.arm_url)
+            await call(arm, embedded_azure.arm.url)
         assert type(raised.value) is kind
         assert "not yet used" in repr(arm)
     assert untouched(embedded_azure)
@@ -405,7 +405,7 @@ async def test_a_bad_call_is_refused_before_anything_is_sent(
 async def test_an_expired_token_is_replaced_and_the_call_repeated_once(
     embedded_azure: EmbeddedAzure,
 ) -> None:
-    old, new = embedded_azure.issue_token(expires_in=-60), embedded_azure.issue_token()
+    old, new = embedded_azure.imds.issue_token(expires_in=-60), embedded_azure.imds.issue_token()
     credential = RejectingCredential([old, new])
     async with ArmSession(credential) as arm:
         assert await get(arm) == group()
@@ -422,7 +422,7 @@ async def test_a_revoked_token_is_replaced_and_the_call_repeated_once(
 ) -> None:
     async with ArmSession() as arm:
         await get(arm)
-        embedded_azure.revoke_tokens()
+        embedded_azure.imds.revoke_tokens()
         assert await get(arm) == group()
     counts = embedded_azure.counts
     assert (counts.imds_requests, counts.arm_requests, counts.arm_unauthorized) == (2, 3, 1)
@@ -438,7 +438,7 @@ def test_a_thousand_sessions_in_a_row_renew_the_token_once(monkeypatch: pytest.M
     async def main() -> None:
         await handle()
         manual.advance(50_000)
-        with azure.hold("imds") as hold:
+        with azure.imds.hold() as hold:
             for _ in range(10):
                 await handle()
             await hold.arrived(1)
@@ -460,11 +460,10 @@ def test_a_thousand_sessions_in_a_row_renew_the_token_once(monkeypatch: pytest.M
 async def test_a_service_that_refuses_every_token_costs_few_tokens(
     embedded_azure: EmbeddedAzure,
 ) -> None:
-    credential = SdkCredential([embedded_azure.issue_token() for _ in range(30)])
+    credential = SdkCredential([embedded_azure.imds.issue_token() for _ in range(30)])
     async with ArmSession(credential) as arm:
         await get(arm)
-        embedded_azure.inject(
-            "arm",
+        embedded_azure.arm.inject(
             Fault(401, body={"error": {"code": "InvalidAuthenticationToken", "message": "No."}}),
             None,
         )
@@ -485,10 +484,10 @@ async def test_concurrent_401s_make_one_token_request(
     async with ArmSession(pacing=False) as arm:
         await get(arm)
         embedded_azure.reset_counts()
-        with embedded_azure.hold("arm") as hold:
+        with embedded_azure.arm.hold() as hold:
             calls = asyncio.ensure_future(herd(arm, count))
             await hold.arrived(count)
-            embedded_azure.revoke_tokens()
+            embedded_azure.imds.revoke_tokens()
             hold.release()
             assert await calls == [group()] * count
     counts = embedded_azure.counts
@@ -501,8 +500,7 @@ async def test_concurrent_401s_make_one_token_request(
 
 @pytest.mark.anyio
 async def test_a_second_401_is_the_callers(embedded_azure: EmbeddedAzure) -> None:
-    embedded_azure.inject(
-        "arm",
+    embedded_azure.arm.inject(
         Fault(401, body={"error": {"code": "InvalidAuthenticationToken", "message": "No."}}),
         None,
     )
@@ -519,10 +517,10 @@ async def test_a_second_401_is_the_callers(embedded_azure: EmbeddedAzure) -> Non
 async def test_a_host_that_gives_the_same_token_again_is_asked_once(
     embedded_azure: EmbeddedAzure,
 ) -> None:
-    embedded_azure.repeat_tokens()
+    embedded_azure.imds.repeat_tokens()
     async with ArmSession() as arm:
         await get(arm)
-        embedded_azure.revoke_tokens()
+        embedded_azure.imds.revoke_tokens()
         embedded_azure.reset_counts()
         for _ in range(5):
             with pytest.raises(AuthenticationError) as raised:
@@ -533,7 +531,9 @@ async def test_a_host_that_gives_the_same_token_again_is_asked_once(
 
 @pytest.mark.anyio
 async def test_a_token_for_another_audience_is_not_rejected(embedded_azure: EmbeddedAzure) -> None:
-    credential = RejectingCredential([embedded_azure.issue_token("https://graph.microsoft.com/")])
+    credential = RejectingCredential(
+        [embedded_azure.imds.issue_token("https://graph.microsoft.com/")]
+    )
     async with ArmSession(credential) as arm:
         with pytest.raises(
             AuthenticationError, match="InvalidAuthenticationTokenAudience"
@@ -555,8 +555,8 @@ async def test_a_token_of_another_tenant_is_not_rejected(embedded_azure: Embedde
             "message": "The access token is from the wrong issuer.",
         }
     }
-    embedded_azure.inject(
-        "arm", Fault(401, {"WWW-Authenticate": 'Bearer error="invalid_token"'}, said)
+    embedded_azure.arm.inject(
+        Fault(401, {"WWW-Authenticate": 'Bearer error="invalid_token"'}, said)
     )
     async with ArmSession() as arm:
         with pytest.raises(AuthenticationError, match="wrong issuer") as raised:
@@ -571,7 +571,7 @@ async def test_a_foreign_credential_without_reject_is_asked_again(
     embedded_azure: EmbeddedAzure,
 ) -> None:
     credential = SdkCredential(
-        [embedded_azure.issue_token(expires_in=-60), embedded_azure.issue_token()]
+        [embedded_azure.imds.issue_token(expires_in=-60), embedded_azure.imds.issue_token()]
     )
     async with ArmSession(credential) as arm:
         assert await get(arm) == group()
@@ -583,7 +583,7 @@ async def test_a_foreign_credential_without_reject_is_asked_again(
 async def test_foreign_credential_with_one_token_costs_no_second_call(
     embedded_azure: EmbeddedAzure,
 ) -> None:
-    credential = SdkCredential([embedded_azure.issue_token(foreign_key=True)])
+    credential = SdkCredential([embedded_azure.imds.issue_token(foreign_key=True)])
     async with ArmSession(credential) as arm:
         with pytest.raises(AuthenticationError, match="InvalidAuthenticationToken"):
             await get(arm)
@@ -594,8 +594,10 @@ async def test_foreign_credential_with_one_token_costs_no_second_call(
 async def test_a_claims_challenge_is_passed_on_to_the_credential(
     embedded_azure: EmbeddedAzure,
 ) -> None:
-    credential = RejectingCredential([embedded_azure.issue_token(), embedded_azure.issue_token()])
-    embedded_azure.inject("arm", Fault(401, {"WWW-Authenticate": CHALLENGE}))
+    credential = RejectingCredential(
+        [embedded_azure.imds.issue_token(), embedded_azure.imds.issue_token()]
+    )
+    embedded_azure.arm.inject(Fault(401, {"WWW-Authenticate": CHALLENGE}))
     async with ArmSession(credential) as arm:
         assert await get(arm) == group()
     assert credential.asked == [((SCOPE,), None), ((SCOPE,), CLAIMS)]
@@ -609,7 +611,7 @@ async def test_claims_challenge_gets_a_new_managed_identity_token(
 ) -> None:
     async with ArmSession() as arm:
         await get(arm)
-        embedded_azure.inject("arm", Fault(401, {"WWW-Authenticate": CHALLENGE}))
+        embedded_azure.arm.inject(Fault(401, {"WWW-Authenticate": CHALLENGE}))
         assert await get(arm) == group()
     assert (embedded_azure.counts.imds_requests, embedded_azure.counts.arm_requests) == (2, 3)
 
@@ -618,8 +620,8 @@ async def test_claims_challenge_gets_a_new_managed_identity_token(
 async def test_a_claims_challenge_that_imds_cant_meet_is_not_repeated(
     embedded_azure: EmbeddedAzure,
 ) -> None:
-    embedded_azure.repeat_tokens()
-    embedded_azure.inject("arm", Fault(401, {"WWW-Authenticate": CHALLENGE}), None)
+    embedded_azure.imds.repeat_tokens()
+    embedded_azure.arm.inject(Fault(401, {"WWW-Authenticate": CHALLENGE}), None)
     async with ArmSession() as arm:
         with pytest.raises(AuthenticationError) as raised:
             await get(arm)
@@ -632,7 +634,7 @@ async def test_a_claims_challenge_that_imds_cant_meet_is_not_repeated(
 def test_thousands_of_callers_call_a_foreign_credential_once(
     embedded_azure: EmbeddedAzure, count: int
 ) -> None:
-    credential = SdkCredential([embedded_azure.issue_token()])
+    credential = SdkCredential([embedded_azure.imds.issue_token()])
 
     async def main() -> list[Any]:
         async with ArmSession(credential) as one, ArmSession(credential) as two:
@@ -662,7 +664,7 @@ async def test_microsofts_credential_is_asked_once_too(
 def test_foreign_credential_serves_one_loop_after_another(
     embedded_azure: EmbeddedAzure,
 ) -> None:
-    credential = SdkCredential([embedded_azure.issue_token()])
+    credential = SdkCredential([embedded_azure.imds.issue_token()])
 
     async def main() -> Any:
         async with ArmSession(credential) as arm:
@@ -693,12 +695,12 @@ async def test_synchronous_credential_is_refused_unsent(
 async def test_a_403_says_what_is_missing_and_how_to_grant_it(
     embedded_azure: EmbeddedAzure,
 ) -> None:
-    identity = embedded_azure.identities[0]
-    embedded_azure.revoke(identity.object_id)
+    identity = embedded_azure.imds.identities[0]
+    embedded_azure.arm.revoke(identity.object_id)
     async with ArmSession() as arm:
         with pytest.raises(AuthorizationError) as raised:
             await get(arm)
-        embedded_azure.grant(identity.object_id, DEVTEST)
+        embedded_azure.arm.grant(identity.object_id, DEVTEST)
         assert await get(arm) == group()
     error = raised.value
     assert (error.status, error.code, error.attempts) == (403, "AuthorizationFailed", 1)
@@ -726,8 +728,8 @@ async def test_a_404_for_a_lower_case_path_hints_at_the_capital_letter(
 
 @pytest.mark.anyio
 async def test_a_redirect_is_not_followed(embedded_azure: EmbeddedAzure) -> None:
-    embedded_azure.inject(
-        "arm", Fault(307, {"Location": f"{embedded_azure.arm_url}{SUBSCRIPTION}?sig=signed"}, b"")
+    embedded_azure.arm.inject(
+        Fault(307, {"Location": f"{embedded_azure.arm.url}{SUBSCRIPTION}?sig=signed"}, b"")
     )
     async with ArmSession() as arm:
         with pytest.raises(ArmError, match="a redirect to") as raised:
@@ -738,7 +740,7 @@ async def test_a_redirect_is_not_followed(embedded_azure: EmbeddedAzure) -> None
 
 @pytest.mark.anyio
 async def test_a_304_is_an_answer(embedded_azure: EmbeddedAzure) -> None:
-    embedded_azure.inject("arm", Fault(304, {"ETag": '"1"'}, b""), 2)
+    embedded_azure.arm.inject(Fault(304, {"ETag": '"1"'}, b""), 2)
     async with ArmSession() as arm:
         answer = await arm.request(
             "GET", DEVTEST, api_version=VERSION, headers={"If-None-Match": '"1"'}
@@ -750,7 +752,7 @@ async def test_a_304_is_an_answer(embedded_azure: EmbeddedAzure) -> None:
 
 @pytest.mark.anyio
 async def test_an_empty_body_is_none(embedded_azure: EmbeddedAzure) -> None:
-    embedded_azure.inject("arm", Fault(200, body=b""))
+    embedded_azure.arm.inject(Fault(200, body=b""))
     async with ArmSession() as arm:
         assert await get(arm) is None
         answer = await arm.request("HEAD", DEVTEST, api_version=VERSION)
@@ -761,7 +763,7 @@ async def test_an_empty_body_is_none(embedded_azure: EmbeddedAzure) -> None:
 async def test_200_without_json_is_an_error_with_its_bytes(
     embedded_azure: EmbeddedAzure,
 ) -> None:
-    embedded_azure.inject("arm", Fault.garbage(), 2)
+    embedded_azure.arm.inject(Fault.garbage(), 2)
     async with ArmSession() as arm:
         with pytest.raises(ServiceError, match="not JSON") as raised:
             await get(arm)
@@ -773,7 +775,7 @@ async def test_200_without_json_is_an_error_with_its_bytes(
 
 @pytest.mark.anyio
 async def test_a_throttled_call_tells_for_how_long(embedded_azure: EmbeddedAzure) -> None:
-    embedded_azure.inject("arm", Fault(429, {"Retry-After": "17"}))
+    embedded_azure.arm.inject(Fault(429, {"Retry-After": "17"}))
     async with ArmSession(retry=None) as arm:
         with pytest.raises(ThrottledError) as raised:
             await get(arm)
@@ -785,9 +787,9 @@ async def test_the_time_that_an_error_took_is_on_the_sessions_clock(
     embedded_azure: EmbeddedAzure,
 ) -> None:
     manual = ManualClock()
-    embedded_azure.inject("arm", Fault(500))
+    embedded_azure.arm.inject(Fault(500))
     async with ArmSession(clock=manual.clock, retry=None) as arm:
-        with embedded_azure.hold("arm") as hold:
+        with embedded_azure.arm.hold() as hold:
             call = asyncio.ensure_future(get(arm))
             await hold.arrived(1)
             manual.advance(7)
@@ -801,7 +803,7 @@ def check_no_answer(error: ArmConnectionError, azure: EmbeddedAzure, attempts: i
     sent = azure.requests[-1].headers["x-ms-client-request-id"]
     assert (error.method, error.url, error.client_request_id) == (
         "GET",
-        f"{azure.arm_url}{DEVTEST}",
+        f"{azure.arm.url}{DEVTEST}",
         sent,
     )
     assert error.attempts == attempts
@@ -817,7 +819,7 @@ def check_no_answer(error: ArmConnectionError, azure: EmbeddedAzure, attempts: i
 async def test_an_answer_that_breaks_off_is_a_connection_error(
     embedded_azure: EmbeddedAzure, fault: Fault
 ) -> None:
-    embedded_azure.inject("arm", fault)
+    embedded_azure.arm.inject(fault)
     async with ArmSession(retry=None) as arm:
         with pytest.raises(ArmConnectionError) as raised:
             await get(arm)
@@ -833,8 +835,8 @@ async def test_connection_lost_in_the_repetition_was_the_second(
     embedded_azure: EmbeddedAzure,
 ) -> None:
     async with ArmSession(retry=None) as arm:
-        embedded_azure.inject("arm", Fault(401, body={"code": "ExpiredAuthenticationToken"}))
-        embedded_azure.inject("arm", Fault.reset())
+        embedded_azure.arm.inject(Fault(401, body={"code": "ExpiredAuthenticationToken"}))
+        embedded_azure.arm.inject(Fault.reset())
         with pytest.raises(ArmConnectionError) as raised:
             await get(arm)
     check_no_answer(raised.value, embedded_azure, attempts=2)
@@ -844,7 +846,7 @@ async def test_connection_lost_in_the_repetition_was_the_second(
 async def test_an_error_has_the_request_id_that_was_really_sent(
     embedded_azure: EmbeddedAzure,
 ) -> None:
-    embedded_azure.inject("arm", Fault.truncate())
+    embedded_azure.arm.inject(Fault.truncate())
     async with ArmSession(retry=None) as arm:
         with pytest.raises(ArmConnectionError) as raised:
             await get(arm, headers={"X-MS-Client-Request-Id": "mine"})
@@ -859,7 +861,7 @@ async def test_a_call_that_takes_too_long_is_a_connection_error(
     async with ArmSession() as arm:
         await get(arm)
         with (
-            embedded_azure.hold("arm"),
+            embedded_azure.arm.hold(),
             pytest.raises(ArmConnectionError, match=f"no answer within {TIMEOUT} s") as raised,
         ):
             await get(arm, timeout=TIMEOUT)
@@ -871,7 +873,7 @@ async def test_a_call_that_takes_too_long_is_a_connection_error(
 @pytest.mark.anyio
 async def test_a_token_that_takes_too_long_is_told_apart(embedded_azure: EmbeddedAzure) -> None:
     async with ArmSession() as arm:
-        with embedded_azure.hold("imds") as hold:
+        with embedded_azure.imds.hold() as hold:
             with pytest.raises(ArmConnectionError, match=f"no token within {TIMEOUT} s") as raised:
                 await get(arm, timeout=TIMEOUT)
             assert (raised.value.attempts, embedded_azure.counts.arm_requests) == (0, 0)
@@ -911,7 +913,7 @@ async def test_what_a_credential_raises_becomes_an_error_of_ours(
 async def test_a_token_that_cant_be_had_is_the_credentials_error(
     embedded_azure: EmbeddedAzure,
 ) -> None:
-    embedded_azure.remove_identity(embedded_azure.identities[0])
+    embedded_azure.imds.remove_identity(embedded_azure.imds.identities[0])
     async with ArmSession() as arm:
         with pytest.raises(TokenRefusedError, match="Identity not found"):
             await get(arm)
@@ -942,10 +944,10 @@ def quick_credential(clock: aiomsi.Clock | None) -> ManagedIdentityCredential:
 def test_a_session_is_made_outside_a_loop(embedded_azure: EmbeddedAzure) -> None:
     arm = ArmSession()
     assert repr(arm) == (
-        f"<ArmSession {embedded_azure.arm_url}, not yet used, "
+        f"<ArmSession {embedded_azure.arm.url}, not yet used, "
         "credential=<ManagedIdentityCredential IMDS, default identity>>"
     )
-    assert arm.cloud == attrs.evolve(aiomsi.PUBLIC, resource_manager=embedded_azure.arm_url)
+    assert arm.cloud == attrs.evolve(aiomsi.PUBLIC, resource_manager=embedded_azure.arm.url)
     assert untouched(embedded_azure)
 
     async def main() -> None:
@@ -994,7 +996,7 @@ async def test_a_call_under_way_is_told_that_the_session_was_closed(
 ) -> None:
     for service, kind in (("imds", UsageError), ("arm", ArmConnectionError)):
         arm = ArmSession(ManagedIdentityCredential(share=False), retry=None)
-        with embedded_azure.hold(service) as hold:
+        with getattr(embedded_azure, service).hold() as hold:
             call = asyncio.ensure_future(get(arm))
             await hold.arrived(1)
             await arm.close()
@@ -1035,7 +1037,7 @@ def test_nothing_is_left_open(embedded_azure: EmbeddedAzure) -> None:
         ArmSession(retry=None)
         async with ArmSession(retry=None) as arm:
             await herd(arm, 50)
-            embedded_azure.inject("arm", Fault.truncate())
+            embedded_azure.arm.inject(Fault.truncate())
             with pytest.raises(ArmConnectionError):
                 await get(arm)
         await asyncio.sleep(0)
@@ -1052,9 +1054,9 @@ async def test_a_session_keeps_no_cookies(
 ) -> None:
     # aiohttp's own jar keeps the cookies of a host name, but not of an address.
     monkeypatch.setenv(
-        "AIOMSI_RESOURCE_MANAGER", embedded_azure.arm_url.replace("127.0.0.1", "localhost")
+        "AIOMSI_RESOURCE_MANAGER", embedded_azure.arm.url.replace("127.0.0.1", "localhost")
     )
-    embedded_azure.inject("arm", Fault(200, {"Set-Cookie": "a=b; Path=/"}, {}))
+    embedded_azure.arm.inject(Fault(200, {"Set-Cookie": "a=b; Path=/"}, {}))
     async with ArmSession() as arm:
         await get(arm)
         await get(arm)
@@ -1070,7 +1072,7 @@ async def test_a_cancelled_caller_hurts_nobody(embedded_azure: EmbeddedAzure, se
     async with ArmSession() as arm:
         if service == "arm":
             await get(arm)
-        with embedded_azure.hold(service) as hold:
+        with getattr(embedded_azure, service).hold() as hold:
             calls = [asyncio.ensure_future(get(arm)) for _ in range(16)]
             await hold.arrived(16 if service == "arm" else 1)
             calls[0].cancel()
@@ -1088,7 +1090,7 @@ async def test_an_anyio_scope_around_a_call_is_the_callers_own(
     embedded_azure: EmbeddedAzure,
 ) -> None:
     async with ArmSession() as arm:
-        with embedded_azure.hold("arm") as hold:
+        with embedded_azure.arm.hold() as hold:
             other = asyncio.ensure_future(get(arm))
             with anyio.move_on_after(TIMEOUT) as scope:
                 await get(arm, timeout=30)
@@ -1102,7 +1104,7 @@ async def test_an_anyio_scope_around_a_call_is_the_callers_own(
 
 @pytest.mark.anyio
 async def test_bodies_and_headers_are_sent(embedded_azure: EmbeddedAzure) -> None:
-    embedded_azure.inject("arm", Fault(200, body={}), None)
+    embedded_azure.arm.inject(Fault(200, body={}), None)
     async with ArmSession(user_agent="mine/1") as arm:
         await arm.request("PUT", DEVTEST, api_version=VERSION, json={"location": "westus"})
         await arm.request(
@@ -1163,7 +1165,7 @@ VAULT = f"{DEVTEST}/providers/Microsoft.KeyVault/vaults/kv"
 @pytest.mark.anyio
 @pytest.mark.parametrize("style", ["quoted", "weak", "unquoted"])
 async def test_conditions_go_out_to_the_letter(embedded_azure: EmbeddedAzure, style: Any) -> None:
-    embedded_azure.set_etag_style("Microsoft.KeyVault/vaults", style)
+    embedded_azure.arm.set_etag_style("Microsoft.KeyVault/vaults", style)
     async with ArmSession() as arm:
         made = await arm.put(VAULT, json={"location": "westus"}, if_none_match="*")
         with pytest.raises(PreconditionFailedError):
@@ -1190,7 +1192,7 @@ async def test_conditions_go_out_to_the_letter(embedded_azure: EmbeddedAzure, st
 async def test_every_verb_takes_parameters_headers_and_a_body(
     embedded_azure: EmbeddedAzure,
 ) -> None:
-    embedded_azure.inject("arm", Fault(200, body={"id": "x"}), None)
+    embedded_azure.arm.inject(Fault(200, body={"id": "x"}), None)
     more: dict[str, Any] = {
         "api_version": VERSION,
         "params": {"a": "b c", "n": 1, "yes": True},
@@ -1431,7 +1433,7 @@ async def test_what_is_no_json_is_refused_before_anything_is_sent(
 
 def test_a_private_ca_is_trusted_where_it_is_given() -> None:
     async def main(azure: EmbeddedAzure) -> None:
-        credential = SdkCredential([azure.issue_token()])
+        credential = SdkCredential([azure.imds.issue_token()])
         async with ArmSession(
             credential, cloud=azure.cloud, ssl=azure.ssl_context(), retry=None
         ) as arm:
@@ -1498,12 +1500,12 @@ async def test_no_token_is_shown_by_an_error_or_in_its_tracebacks(
     embedded_azure: EmbeddedAzure, name: str, own: bool
 ) -> None:
     credential = (
-        ManagedIdentityCredential() if own else SdkCredential([embedded_azure.issue_token()])
+        ManagedIdentityCredential() if own else SdkCredential([embedded_azure.imds.issue_token()])
     )
     text = str((await credential.get_token(SCOPE)).token)
     assert len(text) > 100
     async with ArmSession(credential, retry=None) as arm:
-        embedded_azure.inject("arm", SECRET_FAULTS[name], 2)
+        embedded_azure.arm.inject(SECRET_FAULTS[name], 2)
         with pytest.raises(AiomsiError) as raised:
             await get(arm, timeout=TIMEOUT if name == "timeout" else 30, headers={"x-other": "1"})
         embedded_azure.clear_faults()
@@ -1556,7 +1558,7 @@ async def test_the_error_of_a_call_survives_a_pickle(embedded_azure: EmbeddedAzu
     async with ArmSession(retry=None) as arm:
         with pytest.raises(NotFoundError) as missing:
             await get(arm, f"{SUBSCRIPTION}/resourceGroups/Missing")
-        embedded_azure.inject("arm", Fault.reset(), 2)
+        embedded_azure.arm.inject(Fault.reset(), 2)
         with pytest.raises(ArmConnectionError) as lost:
             await get(arm)
     for error in (missing.value, lost.value):
@@ -1582,13 +1584,13 @@ def test_the_default_credential_belongs_to_the_session(embedded_azure: EmbeddedA
             assert isinstance(credential, ManagedIdentityCredential)
             assert list(credential.stats()) == ["https://management.azure.com/"]
         assert credential.stats() == {}
-        given = SdkCredential([embedded_azure.issue_token()])
+        given = SdkCredential([embedded_azure.imds.issue_token()])
         async with ArmSession(given) as arm:
             await get(arm)
         assert not given.closed
 
     asyncio.run(main())
-    assert urlsplit(embedded_azure.arm_url).hostname == "127.0.0.1"
+    assert urlsplit(embedded_azure.arm.url).hostname == "127.0.0.1"
 
 
 @pytest.mark.anyio

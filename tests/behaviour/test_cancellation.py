@@ -249,7 +249,7 @@ Scenario: TypeAlias = Callable[[Stage], Coroutine[Any, Any, SlotCredential]]
 
 
 async def cold(stage: Stage) -> SlotCredential:
-    stage.azure.inject("imds", Fault(500), times=1)
+    stage.azure.imds.inject(Fault(500), times=1)
     credential = ManagedIdentityCredential(policy=PATIENT)
     stage.call(credential.get_token(SCOPE))
     stage.call(ManagedIdentityCredential(policy=PATIENT).get_token(SCOPE))
@@ -257,7 +257,7 @@ async def cold(stage: Stage) -> SlotCredential:
 
 
 async def an_answer_that_is_cut_off(stage: Stage) -> SlotCredential:
-    stage.azure.inject("imds", Fault.truncate(), times=1)
+    stage.azure.imds.inject(Fault.truncate(), times=1)
     credential = ManagedIdentityCredential(policy=PATIENT)
     stage.call(credential.get_token(SCOPE))
     stage.call(credential.get_token(SCOPE))
@@ -321,7 +321,7 @@ async def loops_that_took_their_flights_along(stage: Stage) -> SlotCredential:
 async def a_flight_in_another_loop(stage: Stage) -> SlotCredential:
     credential = ManagedIdentityCredential()
     async with stage.elsewhere() as there:
-        with stage.azure.hold("imds") as hold:
+        with stage.azure.imds.hold() as hold:
             await there.call(stage, credential.get_token(SCOPE))
             await hold.arrived(1)
             calls = [stage.call(credential.get_token(SCOPE)) for _ in range(2)]
@@ -333,7 +333,7 @@ async def a_flight_in_another_loop(stage: Stage) -> SlotCredential:
 
 async def closing_in_mid_flight(stage: Stage) -> SlotCredential:
     credential, other = ManagedIdentityCredential(share=False), ManagedIdentityCredential()
-    with stage.azure.hold("imds") as hold:
+    with stage.azure.imds.hold() as hold:
         stage.call(credential.get_token(SCOPE), *TOLD)
         stage.call(other.get_token(SCOPE))
         await hold.arrived(2)
@@ -349,7 +349,7 @@ async def leaving_in_mid_flight(stage: Stage) -> SlotCredential:
             stage.call(credential.get_token(SCOPE), *TOLD)
             await hold.arrived(2)
 
-    with stage.azure.hold("imds") as hold:
+    with stage.azure.imds.hold() as hold:
         stage.call(other.get_token(SCOPE))
         await asyncio.wait([stage.call(within(), NoneType)])
     return credential
@@ -358,7 +358,7 @@ async def leaving_in_mid_flight(stage: Stage) -> SlotCredential:
 async def closing_from_another_loop(stage: Stage) -> SlotCredential:
     credential, other = ManagedIdentityCredential(share=False), ManagedIdentityCredential()
     async with stage.elsewhere() as there:
-        with stage.azure.hold("imds") as hold:
+        with stage.azure.imds.hold() as hold:
             await there.call(stage, credential.get_token(SCOPE), *TOLD)
             stage.call(other.get_token(SCOPE))
             await hold.arrived(2)
@@ -563,8 +563,8 @@ async def asked_to_hold_off(stage: Stage) -> SlotCredential:
     turns = gates.hold(stage.folder / "turns.lock")
     credential, _ = gated(stage, GateState(), *[turns.release] * 100)
     turns.release()
-    stage.azure.inject("imds", Fault(429, {"Retry-After": "5"}), times=1)
-    with stage.azure.hold("imds") as answer:
+    stage.azure.imds.inject(Fault(429, {"Retry-After": "5"}), times=1)
+    with stage.azure.imds.hold() as answer:
         calls = [stage.call(credential.get_token(SCOPE)) for _ in range(2)]
         await answer.arrived(1)
         turns.acquire()
@@ -676,7 +676,9 @@ async def many_bad_requests_of_a_fan_out(stage: Stage) -> SlotCredential:
 
 async def writes_of_a_fan_out(stage: Stage) -> SlotCredential:
     net = f"{GROUP}/providers/Microsoft.Network/virtualNetworks/net"
-    stage.azure.long_running("Microsoft.Network/virtualNetworks", "azure-async-operation", polls=1)
+    stage.azure.arm.long_running(
+        "Microsoft.Network/virtualNetworks", "azure-async-operation", polls=1
+    )
 
     async def requests() -> AsyncIterator[aiomsi.Request]:
         for _ in range(3):
@@ -686,7 +688,7 @@ async def writes_of_a_fan_out(stage: Stage) -> SlotCredential:
 
 
 async def calls_that_wait_for_a_limit(stage: Stage) -> SlotCredential:
-    stage.azure.inject("arm", Fault(429), times=2)
+    stage.azure.arm.inject(Fault(429), times=2)
     clock = ManualClock(autoadvance=True).clock
     credential, arms = ManagedIdentityCredential(), list[aiomsi.ArmSession]()
     group = f"/subscriptions/{DEFAULT_SUBSCRIPTION_ID}/resourceGroups/DevTest"

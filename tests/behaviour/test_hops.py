@@ -156,7 +156,7 @@ def test_cold_token_costs_25_own_calls_to_its_request_48_in_all(
         ways.append(hops.names)
 
     async def main() -> None:
-        with embedded_azure.hold("imds") as hold, hops:
+        with embedded_azure.imds.hold() as hold, hops:
             call = asyncio.ensure_future(caller())
             await hold.arrived(1)
             ways.append(hops.names)

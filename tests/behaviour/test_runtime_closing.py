@@ -57,7 +57,7 @@ async def test_close_during_a_fetch_fails_only_its_own_callers(
     embedded_azure: EmbeddedAzure, closed: int
 ) -> None:
     credentials = [ManagedIdentityCredential() for _ in range(3)]
-    with embedded_azure.hold("imds") as hold:
+    with embedded_azure.imds.hold() as hold:
         herds = [asyncio.ensure_future(herd(credential, 100)) for credential in credentials]
         await hold.arrived(1)
         await until(lambda: joined(credentials[0]) == 299)
@@ -76,7 +76,7 @@ async def test_last_close_leaves_the_fetch_and_allows_reuse(
     embedded_azure: EmbeddedAzure,
 ) -> None:
     credentials = [ManagedIdentityCredential() for _ in range(3)]
-    with embedded_azure.hold("imds") as hold:
+    with embedded_azure.imds.hold() as hold:
         herds = [asyncio.ensure_future(herd(credential, 10)) for credential in credentials]
         await hold.arrived(1)
         await until(lambda: joined(credentials[0]) == 29)
@@ -95,7 +95,7 @@ async def test_last_close_leaves_the_fetch_and_allows_reuse(
 @pytest.mark.anyio
 async def test_closing_twice_at_once_and_in_a_row_is_closing(embedded_azure: EmbeddedAzure) -> None:
     credential = ManagedIdentityCredential(share=False)
-    with embedded_azure.hold("imds") as hold:
+    with embedded_azure.imds.hold() as hold:
         calls = [
             asyncio.ensure_future(credential.get_token(scope)) for scope in (SCOPE, VAULT, GRAPH)
         ]
@@ -118,7 +118,7 @@ def test_close_in_another_loop_ends_the_fetch_and_all_waits(
     async def still_fetching() -> list[str]:
         return fetching()
 
-    with embedded_azure.hold("imds") as hold:
+    with embedded_azure.imds.hold() as hold:
         herds = [owner.start(herd(credential, 50)) for owner in owners]
         hold.wait_arrived(1)
         when(lambda: joined(credential) == 149)
@@ -142,7 +142,7 @@ def test_closing_does_not_wait_for_ever_for_a_loop_that_is_gone(
         threading.Event(),
     )
     owner = LoopThread()
-    with embedded_azure.hold("imds") as hold:
+    with embedded_azure.imds.hold() as hold:
         call = owner.start(herd(credential, 10))
         hold.wait_arrived(1)
         if how == "is blocked":

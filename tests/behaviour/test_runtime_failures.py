@@ -87,7 +87,7 @@ def test_failed_fetch_is_one_fetch_and_fails_all_callers_at_once(
     if fault is None:
         embedded_azure.stop()
     else:
-        embedded_azure.inject("imds", fault, times=None)
+        embedded_azure.imds.inject(fault, times=None)
     owners = [LoopThread() for _ in range(loops)]
     calls = [owner.start(told(credential, manual, CALLERS // loops)) for owner in owners]
     # The fetch waits before its second request, and everybody waits for the fetch.
@@ -144,7 +144,7 @@ async def test_stats_show_a_failing_refresh_and_the_life_that_is_left(
         clock=manual.clock, policy=RefreshPolicy(refresh_jitter=0)
     )
     token = await credential.get_token(SCOPE)
-    embedded_azure.inject("imds", Fault(503), times=None)
+    embedded_azure.imds.inject(Fault(503), times=None)
     manual.advance(DAY / 2 + 60)
     assert await credential.get_token(SCOPE) is token
     await until(lambda: not credential.stats()[ARM].under_way)
@@ -191,10 +191,10 @@ def test_concurrent_401s_in_eight_loops_make_one_token_request(
     asyncio.run(ManagedIdentityCredential().warm_up())
     embedded_azure.reset_counts()
     owners = [LoopThread() for _ in range(8)]
-    with embedded_azure.hold("arm") as hold:
+    with embedded_azure.arm.hold() as hold:
         calls = [owner.start(get(25)) for owner in owners]
         hold.wait_arrived(200)
-        embedded_azure.revoke_tokens()
+        embedded_azure.imds.revoke_tokens()
         hold.release()
         answers = [answer for call in calls for answer in call.result(30)]
     assert [answer for answer in answers if not isinstance(answer, dict)] == []
@@ -212,11 +212,11 @@ async def test_concurrent_401s_without_a_token_are_one_fetch(
 ) -> None:
     credential = ManagedIdentityCredential(clock=ManualClock(autoadvance=True).clock)
     await credential.warm_up()
-    embedded_azure.inject("imds", Fault(500), times=None)
-    with embedded_azure.hold("arm") as hold:
+    embedded_azure.imds.inject(Fault(500), times=None)
+    with embedded_azure.arm.hold() as hold:
         calls = asyncio.ensure_future(get(100, credential))
         await hold.arrived(100)
-        embedded_azure.revoke_tokens()
+        embedded_azure.imds.revoke_tokens()
         hold.release()
         errors = await calls
     assert {type(error) for error in errors} == {TokenUnavailableError}

@@ -72,7 +72,7 @@ def test_forked_children_keep_the_token_and_draw_a_refresh_each(
 def test_fork_during_a_fetch_leaves_it_to_the_parent(
     embedded_azure: EmbeddedAzure, name: str
 ) -> None:
-    with embedded_azure.hold("imds") as hold, job(name) as process:
+    with embedded_azure.imds.hold() as hold, job(name) as process:
         assert process.stdin is not None
         hold.wait_arrived(1)
         process.stdin.write("fork\n")

@@ -69,7 +69,7 @@ def test_eight_loops_with_125_cold_callers_each_make_one_request(
         one if share == "one credential" else ManagedIdentityCredential() for _ in range(8)
     ]
     owners = [LoopThread(make) for _ in credentials]
-    with embedded_azure.hold("imds") as hold:
+    with embedded_azure.imds.hold() as hold:
         calls = [
             owner.start(herd(credential, 125))
             for owner, credential in zip(owners, credentials, strict=True)
@@ -86,7 +86,7 @@ def test_eight_loops_with_125_cold_callers_each_make_one_request(
 def test_loops_of_every_kind_share_one_request(embedded_azure: EmbeddedAzure) -> None:
     credential = ManagedIdentityCredential()
     owners = [LoopThread(make) for make in [*KINDS.values()] * 3]
-    with embedded_azure.hold("imds") as hold:
+    with embedded_azure.imds.hold() as hold:
         calls = [owner.start(herd(credential, 50)) for owner in owners]
         when(lambda: joined(credential) == 50 * len(owners) - 1)
         hold.release()
@@ -102,7 +102,7 @@ def test_only_caller_of_a_loop_may_stop_waiting_before_others(
 ) -> None:
     credential = ManagedIdentityCredential()
     owner, other = LoopThread(make), LoopThread(make)
-    with embedded_azure.hold("imds") as hold:
+    with embedded_azure.imds.hold() as hold:
         calls = owner.start(herd(credential, 2))
         hold.wait_arrived(1)
         alone = other.start(credential.get_token(SCOPE))
@@ -149,7 +149,7 @@ def test_callers_elsewhere_get_a_token_if_the_fetching_loop_ends(
 ) -> None:
     credential, unblock = ManagedIdentityCredential(policy=QUICK), threading.Event()
     owner, *others = (LoopThread(make) for _ in range(4))
-    with embedded_azure.hold("imds") as hold:
+    with embedded_azure.imds.hold() as hold:
         lost = owner.start(herd(credential, 25))
         hold.wait_arrived(1)
         saved = [other.start(herd(credential, 25)) for other in others]
@@ -200,7 +200,7 @@ def test_callers_elsewhere_get_a_token_if_the_loop_is_closed(
 ) -> None:
     credential = ManagedIdentityCredential(policy=QUICK)
     owner, *others = (LoopThread(make) for _ in range(4))
-    with embedded_azure.hold("imds") as hold:
+    with embedded_azure.imds.hold() as hold:
         owner.start(herd(credential, 25))
         hold.wait_arrived(1)
         saved = [other.start(herd(credential, 25)) for other in others]
@@ -222,7 +222,7 @@ def test_last_loop_gets_a_token_after_all_others_ended(
     credential = ManagedIdentityCredential()
     running = {LoopThread(): None for _ in range(5)}
     calls = {}
-    with embedded_azure.hold("imds") as hold:
+    with embedded_azure.imds.hold() as hold:
         for owner in running:
             calls[owner] = owner.start(herd(credential, 10))
         when(lambda: joined(credential) == 49)
@@ -260,7 +260,7 @@ def test_closed_loop_may_be_collected_at_any_line(
         owner.loop.close()
 
     credential = ManagedIdentityCredential(clock=collecting.clock)
-    with embedded_azure.hold("imds") as hold, collecting:
+    with embedded_azure.imds.hold() as hold, collecting:
         close_under_a_fetch()
         hold.release()
         asyncio.run(credential.get_token(SCOPE))
@@ -282,7 +282,7 @@ def test_run_that_ends_during_a_fetch_leaves_it_to_the_next_run(
         await hold.arrived(1)
         calls.cancel()
 
-    with embedded_azure.hold("imds") as hold:
+    with embedded_azure.imds.hold() as hold:
         with asyncio.Runner(loop_factory=make) as runner:
             runner.run(cut_off())
         assert not credential.stats()[ARM].under_way
@@ -343,7 +343,7 @@ def test_web_app_with_a_global_credential_makes_one_request(
                 hold.release()
             return await asyncio.gather(*calls)
 
-    with asyncio.Runner(loop_factory=make) as runner, embedded_azure.hold("imds") as hold:
+    with asyncio.Runner(loop_factory=make) as runner, embedded_azure.imds.hold() as hold:
         answers = runner.run(serve(hold))
     with asyncio.Runner(loop_factory=make) as runner:
         answers += runner.run(serve(None))
@@ -357,7 +357,7 @@ def test_web_app_with_a_global_credential_makes_one_request(
 async def test_web_clients_that_hang_up_hurt_no_others(embedded_azure: EmbeddedAzure) -> None:
     app = WebApp(ManagedIdentityCredential())
     async with app.client:
-        with embedded_azure.hold("imds") as hold:
+        with embedded_azure.imds.hold() as hold:
             first = asyncio.ensure_future(app.ask())
             await hold.arrived(1)
             calls = [first, *(asyncio.ensure_future(app.ask()) for _ in range(99))]

@@ -51,7 +51,7 @@ def test_get_takes_the_api_version_where_it_is(run: Run, arguments: tuple[str, .
 
 
 def test_get_passes_parameters_on(run: Run, embedded_azure: EmbeddedAzure) -> None:
-    embedded_azure.add_resource_groups(DEFAULT_SUBSCRIPTION_ID, 3)
+    embedded_azure.arm.add_resource_groups(DEFAULT_SUBSCRIPTION_ID, 3)
 
     said = run(
         "get",
@@ -95,8 +95,8 @@ def test_get_in_another_cloud_asks_for_that_clouds_audience(
 def test_get_without_a_role_is_a_403_that_says_what_to_grant(
     run: Run, embedded_azure: EmbeddedAzure
 ) -> None:
-    who = embedded_azure.identities[0].object_id
-    embedded_azure.revoke(who)
+    who = embedded_azure.imds.identities[0].object_id
+    embedded_azure.arm.revoke(who)
 
     said = run("get", DEVTEST, *VERSION)
 
@@ -152,7 +152,7 @@ def test_get_where_arm_does_not_answer(
 
 
 def test_get_of_what_is_no_json_is_an_error(run: Run, embedded_azure: EmbeddedAzure) -> None:
-    embedded_azure.inject("arm", Fault.garbage())
+    embedded_azure.arm.inject(Fault.garbage())
 
     said = run("get", DEVTEST, *VERSION)
 
@@ -161,7 +161,7 @@ def test_get_of_what_is_no_json_is_an_error(run: Run, embedded_azure: EmbeddedAz
 
 
 def test_get_of_an_empty_answer_prints_nothing(run: Run, embedded_azure: EmbeddedAzure) -> None:
-    embedded_azure.inject("arm", Fault(204, body=""))
+    embedded_azure.arm.inject(Fault(204, body=""))
 
     assert run("get", DEVTEST, *VERSION) == Said(0, "", "")
 
@@ -170,7 +170,7 @@ def test_an_error_is_one_line_whatever_the_service_wrote(
     run: Run, embedded_azure: EmbeddedAzure
 ) -> None:
     message = "first\nsecond\r\n\x1b[31mthird\x07"
-    embedded_azure.inject("arm", Fault(400, body={"error": {"code": "Bad", "message": message}}))
+    embedded_azure.arm.inject(Fault(400, body={"error": {"code": "Bad", "message": message}}))
 
     said = run("get", DEVTEST, *VERSION)
 
@@ -187,7 +187,7 @@ def test_include_adds_status_and_headers_without_secrets(
         "Location": "https://arm.example/operations/1?t=2&sig=hush",
         "x-plain": "plain",
     }
-    embedded_azure.inject("arm", Fault(200, headers, {"name": "x"}))
+    embedded_azure.arm.inject(Fault(200, headers, {"name": "x"}))
 
     said = run("get", DEVTEST, *VERSION, "--include")
 
@@ -212,7 +212,7 @@ def test_include_shows_the_headers_of_an_error_too(run: Run) -> None:
 
 
 def test_get_prints_half_a_surrogate_as_an_escape(embedded_azure: EmbeddedAzure) -> None:
-    embedded_azure.inject("arm", Fault(200, body='{"text": "cut \\ud83d", "name": "Jürgen"}'))
+    embedded_azure.arm.inject(Fault(200, body='{"text": "cut \\ud83d", "name": "Jürgen"}'))
 
     done = subprocess.run(
         [sys.executable, "-m", "aiomsi", "get", SUBSCRIPTION, *VERSION],
@@ -232,7 +232,7 @@ def test_get_prints_half_a_surrogate_as_an_escape(embedded_azure: EmbeddedAzure)
 def test_get_prints_json_that_stdout_can_take(
     embedded_azure: EmbeddedAzure, encoding: str, expected: str
 ) -> None:
-    embedded_azure.add_resource_groups(
+    embedded_azure.arm.add_resource_groups(
         DEFAULT_SUBSCRIPTION_ID, ["tagged"], tags={"owner": "Jürgen"}
     )
 
@@ -272,7 +272,7 @@ def test_get_that_fails_reports_the_api_version_too(run: Run) -> None:
 def test_get_whose_look_up_fails_reports_no_version(
     run: Run, embedded_azure: EmbeddedAzure
 ) -> None:
-    embedded_azure.inject("arm", Fault(403), path="/providers/")
+    embedded_azure.arm.inject(Fault(403), path="/providers/")
 
     said = run("get", DEVTEST)
 
@@ -286,7 +286,7 @@ def test_details_of_an_error_are_its_second_line(run: Run, embedded_azure: Embed
         {"code": "Same", "message": "outer text"},
     ]
     error = {"code": "Bad", "message": "outer text", "details": details}
-    embedded_azure.inject("arm", Fault(400, body={"error": error}))
+    embedded_azure.arm.inject(Fault(400, body={"error": error}))
 
     assert run("get", DEVTEST, *VERSION).complaint[1] == "Inner: first. deep"
 
@@ -295,7 +295,7 @@ def test_details_of_an_error_are_its_second_line(run: Run, embedded_azure: Embed
 
 
 def test_list_prints_a_line_of_json_for_each_item(run: Run, embedded_azure: EmbeddedAzure) -> None:
-    names = embedded_azure.add_resource_groups(DEFAULT_SUBSCRIPTION_ID, 3)
+    names = embedded_azure.arm.add_resource_groups(DEFAULT_SUBSCRIPTION_ID, 3)
 
     said = run("list", f"{SUBSCRIPTION}/resourceGroups", *VERSION, "--param", "$top=2")
 
@@ -307,7 +307,7 @@ def test_list_prints_a_line_of_json_for_each_item(run: Run, embedded_azure: Embe
 def test_list_writes_a_page_before_the_last_one_arrives(
     embedded_azure: EmbeddedAzure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    embedded_azure.add_resource_groups(DEFAULT_SUBSCRIPTION_ID, 9)
+    embedded_azure.arm.add_resource_groups(DEFAULT_SUBSCRIPTION_ID, 9)
     requests_at_first_line: list[int] = []
     out = Watched("DevTest", lambda: requests_at_first_line.append(len(embedded_azure.requests)))
     path = f"{SUBSCRIPTION}/resourceGroups"
@@ -322,7 +322,7 @@ def test_list_writes_a_page_before_the_last_one_arrives(
 def test_list_without_an_api_version_looks_it_up_once(
     run: Run, embedded_azure: EmbeddedAzure
 ) -> None:
-    embedded_azure.add_resource_groups(DEFAULT_SUBSCRIPTION_ID, 3)
+    embedded_azure.arm.add_resource_groups(DEFAULT_SUBSCRIPTION_ID, 3)
 
     said = run("list", f"{SUBSCRIPTION}/resourceGroups", "--param", "$top=2")
 
@@ -334,8 +334,8 @@ def test_list_without_an_api_version_looks_it_up_once(
 def test_list_that_fails_later_says_that_it_is_incomplete(
     run: Run, embedded_azure: EmbeddedAzure
 ) -> None:
-    embedded_azure.add_resource_groups(DEFAULT_SUBSCRIPTION_ID, 3)
-    embedded_azure.inject("arm", Fault(403), path="skiptoken", times=None)
+    embedded_azure.arm.add_resource_groups(DEFAULT_SUBSCRIPTION_ID, 3)
+    embedded_azure.arm.inject(Fault(403), path="skiptoken", times=None)
 
     said = run("list", f"{SUBSCRIPTION}/resourceGroups", *VERSION, "--param", "$top=2")
 
@@ -352,7 +352,7 @@ def test_list_of_a_single_resource_names_the_other_command(run: Run) -> None:
 
 
 def test_list_as_a_table_has_a_row_for_each_item(run: Run, embedded_azure: EmbeddedAzure) -> None:
-    embedded_azure.add_resource_groups(DEFAULT_SUBSCRIPTION_ID, ["one", "two"])
+    embedded_azure.arm.add_resource_groups(DEFAULT_SUBSCRIPTION_ID, ["one", "two"])
 
     said = run("list", f"{SUBSCRIPTION}/resourceGroups", *VERSION, "--table")
 
@@ -367,7 +367,7 @@ def vaults(embedded_azure: EmbeddedAzure) -> list[str]:
     """Create two vaults, and return their names."""
     names = ["one", "two"]
     for name in names:
-        embedded_azure.add_resource(f"{DEVTEST}/providers/Microsoft.KeyVault/vaults/{name}", {})
+        embedded_azure.arm.add_resource(f"{DEVTEST}/providers/Microsoft.KeyVault/vaults/{name}", {})
     return names
 
 
@@ -466,7 +466,7 @@ def test_request_reports_the_progress_of_an_operation(
     run: Run, embedded_azure: EmbeddedAzure
 ) -> None:
     kind = "Microsoft.Network/virtualNetworks"
-    embedded_azure.long_running(kind, "azure-async-operation", polls=3)
+    embedded_azure.arm.long_running(kind, "azure-async-operation", polls=3)
 
     said = run("request", "put", NETWORK, "--body", LOCATION)
 
@@ -484,7 +484,7 @@ def test_request_reports_the_progress_of_an_operation(
 def test_request_whose_operation_fails_is_an_error(run: Run, embedded_azure: EmbeddedAzure) -> None:
     kind = "Microsoft.Network/virtualNetworks"
     error = {"code": "SubnetInUse", "message": "The subnet is in use"}
-    embedded_azure.long_running(kind, "both", outcome="Failed", error=error)
+    embedded_azure.arm.long_running(kind, "both", outcome="Failed", error=error)
 
     said = run("request", "PUT", NETWORK, "--body", LOCATION)
 
@@ -500,9 +500,9 @@ def test_request_that_is_done_at_once_shows_no_progress(run: Run) -> None:
 
 
 def test_request_without_a_result_prints_nothing(run: Run, embedded_azure: EmbeddedAzure) -> None:
-    embedded_azure.long_running("Microsoft.KeyVault/vaults", None, methods=("DELETE",))
+    embedded_azure.arm.long_running("Microsoft.KeyVault/vaults", None, methods=("DELETE",))
     vault = f"{DEVTEST}/providers/Microsoft.KeyVault/vaults/kv"
-    embedded_azure.add_resource(vault, {})
+    embedded_azure.arm.add_resource(vault, {})
 
     assert run("request", "DELETE", vault, "--api-version", "2023-07-01") == Said(0, "", "")
 
@@ -511,7 +511,7 @@ def test_request_without_a_result_prints_nothing(run: Run, embedded_azure: Embed
 def test_request_that_runs_out_of_time_says_that_it_continues(
     run: Run, embedded_azure: EmbeddedAzure
 ) -> None:
-    embedded_azure.long_running(
+    embedded_azure.arm.long_running(
         "Microsoft.Network/virtualNetworks", "location", polls=None, retry_after=600
     )
 
@@ -528,7 +528,7 @@ def test_interrupted_request_says_that_it_may_be_carried_out(
     run: Run, embedded_azure: EmbeddedAzure
 ) -> None:
     over = threading.Event()
-    with embedded_azure.hold("arm") as hold:
+    with embedded_azure.arm.hold() as hold:
 
         def interrupt() -> None:
             hold.wait_arrived()
@@ -557,7 +557,7 @@ def test_interrupted_operation_is_said_to_continue(
     embedded_azure: EmbeddedAzure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kind = "Microsoft.Network/virtualNetworks"
-    embedded_azure.long_running(kind, "azure-async-operation", polls=None, retry_after=600)
+    embedded_azure.arm.long_running(kind, "azure-async-operation", polls=None, retry_after=600)
     err = Watched("after 0 s", partial(signal.raise_signal, signal.SIGINT))
     with monkeypatch.context() as patch:
         patch.setattr(sys, "stderr", err)
@@ -637,7 +637,7 @@ def test_closed_stdin_is_wrong_usage(run: Run, monkeypatch: pytest.MonkeyPatch) 
 def test_request_body_with_a_type_of_its_own_is_not_changed(
     run: Run, embedded_azure: EmbeddedAzure
 ) -> None:
-    embedded_azure.inject("arm", Fault(200, body={"name": "x"}))
+    embedded_azure.arm.inject(Fault(200, body={"name": "x"}))
 
     said = run(
         "request", "PUT", DEVTEST, *VERSION, "--body", "<a>", "--header", "content-type: text/xml"
@@ -670,7 +670,7 @@ def test_request_that_reads_prints_json(run: Run) -> None:
 def test_request_that_reads_prints_other_bodies_unchanged(
     run: Run, embedded_azure: EmbeddedAzure
 ) -> None:
-    embedded_azure.inject("arm", Fault(200, body="a,b\n1,2\n"))
+    embedded_azure.arm.inject(Fault(200, body="a,b\n1,2\n"))
 
     assert run("request", "GET", DEVTEST, *VERSION) == Said(0, "a,b\n1,2\n", "")
 
@@ -686,7 +686,7 @@ def test_timeout_that_is_no_duration_is_wrong_usage(run: Run, seconds: str) -> N
 
 
 def test_timeout_ends_a_call(run: Run, embedded_azure: EmbeddedAzure) -> None:
-    with embedded_azure.hold("arm"):
+    with embedded_azure.arm.hold():
         said = run("get", DEVTEST, *VERSION, "--timeout", "0.05")
 
     assert said.code == 1

@@ -132,7 +132,7 @@ def test_without_sharing_the_servers_count_moves(capsys: pytest.CaptureFixture[s
 
 def test_a_limit_is_obeyed() -> None:
     with EmbeddedAzure() as azure, run.environment(azure.environment):
-        names = azure.add_resource_groups(DEFAULT_SUBSCRIPTION_ID, 30)
+        names = azure.arm.add_resource_groups(DEFAULT_SUBSCRIPTION_ID, 30)
         shared = asyncio.run(sharing.shared_run(paper(), azure, names, 3))
 
     assert shared.counts.arm_most_at_once <= 3
@@ -237,9 +237,9 @@ def test_the_users_own_host_does_not_disturb_it_and_is_put_back(
 
 def test_a_failed_call_is_a_failed_demo() -> None:
     with EmbeddedAzure() as azure, run.environment(azure.environment):
-        names = azure.add_resource_groups(DEFAULT_SUBSCRIPTION_ID, 4)
-        azure.inject("arm", Fault(403))
-        azure.inject("arm", Fault(200, body={"name": "another"}))
+        names = azure.arm.add_resource_groups(DEFAULT_SUBSCRIPTION_ID, 4)
+        azure.arm.inject(Fault(403))
+        azure.arm.inject(Fault(200, body={"name": "another"}))
         shared = asyncio.run(sharing.shared_run(paper(), azure, names, 1))
 
     assert len(shared.failures) == 2
@@ -253,8 +253,8 @@ def test_a_failed_call_is_a_failed_demo() -> None:
 
 def test_a_second_request_to_imds_is_a_failed_demo() -> None:
     with EmbeddedAzure() as azure, run.environment(azure.environment):
-        names = azure.add_resource_groups(DEFAULT_SUBSCRIPTION_ID, 4)
-        azure.inject("imds", Fault(503))
+        names = azure.arm.add_resource_groups(DEFAULT_SUBSCRIPTION_ID, 4)
+        azure.imds.inject(Fault(503))
         shared = asyncio.run(sharing.shared_run(paper(), azure, names, 4))
 
     assert shared.failures == ()
@@ -265,8 +265,7 @@ def test_a_second_request_to_imds_is_a_failed_demo() -> None:
 def test_a_refused_token_ends_the_tutorial() -> None:
     console = paper()
     with EmbeddedAzure() as azure, run.environment(azure.environment):
-        azure.inject(
-            "imds",
+        azure.imds.inject(
             Fault(
                 400, body={"error": "invalid_request", "error_description": "Identity not found"}
             ),
@@ -283,7 +282,7 @@ def test_a_failed_demo_is_exit_code_1_and_two_lines(
     class Failing(EmbeddedAzure):
         def reset_counts(self) -> None:
             super().reset_counts()
-            self.inject("arm", Fault(403))
+            self.arm.inject(Fault(403))
 
     monkeypatch.setattr(run, "EmbeddedAzure", Failing)
 
@@ -305,7 +304,7 @@ def crawl_small(console: Console, *faults: Fault, pacing: bool = True) -> crawl.
     """Crawl 40 groups against a bucket of 20 reads."""
     with EmbeddedAzure() as azure, run.environment(azure.environment):
         for fault in faults:
-            azure.inject("arm", fault)
+            azure.arm.inject(fault)
         return asyncio.run(crawl.crawl(console, azure, 40, 40, pacing=pacing, bucket=SMALL))
 
 
@@ -373,7 +372,7 @@ def test_a_bar_is_drawn_on_a_terminal_only() -> None:
     for terminal in (True, False):
         console = paper(terminal=terminal)
         with EmbeddedAzure() as azure, run.environment(azure.environment):
-            names = azure.add_resource_groups(DEFAULT_SUBSCRIPTION_ID, 4)
+            names = azure.arm.add_resource_groups(DEFAULT_SUBSCRIPTION_ID, 4)
             asyncio.run(sharing.shared_run(console, azure, names, 4))
         assert ("4/4" in written(console), "4 of 4 calls done" in written(console)) == (
             terminal,

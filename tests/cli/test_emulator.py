@@ -162,7 +162,7 @@ def test_emulator_enforces_limits_on_request(
 ) -> None:
     for options in ((), ("--arm-limits",), ("--reads", "250", "25")):
         run_emulator(monkeypatch, *options)
-    limits = [azure.arm_limits for azure in created]
+    limits = [azure.arm.limits for azure in created]
 
     assert [one.enforced for one in limits] == [False, True, True]
     assert limits[2].buckets.reads == ArmBucket(250, 25)
@@ -174,8 +174,8 @@ def test_emulator_serves_a_generated_tenant(
     said, _ = run_emulator(monkeypatch, "--subscriptions", "3", "--resources", "50", "--seed", "2")
 
     assert said.code == 0
-    generated = EmbeddedAzure().generate(subscriptions=3, resources=50, seed=2)
-    assert created[0].subscription_ids[1:] == generated
+    generated = EmbeddedAzure().arm.generate(subscriptions=3, resources=50, seed=2)
+    assert created[0].arm.subscription_ids[1:] == generated
 
 
 def test_resources_without_subscriptions_are_wrong_usage(run: Run) -> None:
@@ -188,7 +188,7 @@ def test_resources_without_subscriptions_are_wrong_usage(run: Run) -> None:
 def test_a_port_that_is_taken_is_wrong_configuration(
     run: Run, embedded_azure: EmbeddedAzure
 ) -> None:
-    said = run("emulator", "--arm-port", embedded_azure.arm_url.rpartition(":")[2])
+    said = run("emulator", "--arm-port", embedded_azure.arm.url.rpartition(":")[2])
 
     assert said.code == 2
     assert "in use" in said.complaint[0] or "address" in said.complaint[0]

@@ -315,7 +315,7 @@ def test_error_names_the_command_line_and_not_python(
 def test_an_interrupt_while_waiting_for_a_token_is_exit_code_130(
     run: Run, embedded_azure: EmbeddedAzure
 ) -> None:
-    with embedded_azure.hold("imds") as hold:
+    with embedded_azure.imds.hold() as hold:
 
         def interrupt() -> None:
             hold.wait_arrived()

@@ -26,15 +26,15 @@ def test_token_prints_what_is_known_and_hides_the_secret(
     assert not any(part in said.out for part in secret.split("."))
     known = dict(re.findall(r"^(.*?): +(.*)$", said.out, re.MULTILINE))
     assert known["host"] == "IMDS"
-    assert known["endpoint"].startswith(embedded_azure.imds_url)
+    assert known["endpoint"].startswith(embedded_azure.imds.url)
     assert known["identity"] == "system-assigned"
     assert known["token type"] == "Bearer"
     assert known["audience"].startswith("https://management.azure.com/ ")
     assert (
         known["object id"]
-        == f"{embedded_azure.identities[0].object_id} (from the token, not verified)"
+        == f"{embedded_azure.imds.identities[0].object_id} (from the token, not verified)"
     )
-    assert known["app id"].startswith(embedded_azure.identities[0].client_id)
+    assert known["app id"].startswith(embedded_azure.imds.identities[0].client_id)
     assert 86_000 < int(known["seconds left"]) <= 86_400
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d\d:\d\d", known["expires on"])
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d\d:\d\d", known["refresh on"])
@@ -44,7 +44,7 @@ def test_token_prints_what_is_known_and_hides_the_secret(
 def test_token_in_a_process_shows_the_secret_on_request_only(
     embedded_azure: EmbeddedAzure,
 ) -> None:
-    embedded_azure.repeat_tokens()
+    embedded_azure.imds.repeat_tokens()
 
     shown = run_process("token", "--show-token")
     hidden, as_json = run_process("token"), run_process("token", "--json")
@@ -64,7 +64,7 @@ def test_token_in_a_process_shows_the_secret_on_request_only(
 def test_token_for_a_user_assigned_identity(
     run: Run, embedded_azure: EmbeddedAzure, kind: str
 ) -> None:
-    identity = embedded_azure.assign_identity()
+    identity = embedded_azure.imds.assign_identity()
     value = getattr(identity, kind)
 
     said = run("token", "--json", f"--{kind.replace('_', '-')}", value)
@@ -77,9 +77,9 @@ def test_token_for_a_user_assigned_identity(
 def test_token_of_the_only_identity_says_which_one_that_is(
     run: Run, embedded_azure: EmbeddedAzure
 ) -> None:
-    for identity in embedded_azure.identities:
-        embedded_azure.remove_identity(identity)
-    only = embedded_azure.assign_identity()
+    for identity in embedded_azure.imds.identities:
+        embedded_azure.imds.remove_identity(identity)
+    only = embedded_azure.imds.assign_identity()
 
     facts = json.loads(run("token", "--json").out)
 
@@ -99,7 +99,7 @@ def test_token_that_is_no_jwt_has_no_claims(
     run: Run, embedded_azure: EmbeddedAzure, secret: str
 ) -> None:
     body = {"access_token": secret, "expires_in": "86400", "token_type": "Bearer"}
-    embedded_azure.inject("imds", Fault(200, body=body), times=1)
+    embedded_azure.imds.inject(Fault(200, body=body), times=1)
 
     assert "claims:        none: the token is not a JWT" in run("token").out
     assert json.loads(run("token", "--json").out)["claims_not_verified"] is None

@@ -85,7 +85,7 @@ def nowhere() -> Iterator[str]:
 
 
 def test_a_good_answer_is_a_grant(azure: EmbeddedAzure, manual: ManualClock) -> None:
-    grant = fetch(azure.imds_url, manual.clock)
+    grant = fetch(azure.imds.url, manual.clock)
     assert isinstance(grant, TokenResponse)
     assert grant.life == pytest.approx(86_400, abs=2)
     assert str(grant.secret) not in repr(grant)
@@ -108,9 +108,9 @@ def test_files_exhausted_between_requests_are_named(nowhere: str) -> None:
 
 
 def test_three_500s_and_then_a_token(azure: EmbeddedAzure, manual: ManualClock) -> None:
-    azure.inject("imds", Fault(500), times=3)
+    azure.imds.inject(Fault(500), times=3)
     began = manual.clock.monotonic()
-    assert isinstance(fetch(azure.imds_url, manual.clock), TokenResponse)
+    assert isinstance(fetch(azure.imds.url, manual.clock), TokenResponse)
     assert azure.counts.imds_requests == 4
     assert manual.clock.monotonic() - began == 1 + 2 + 4
 
@@ -138,8 +138,8 @@ def test_three_500s_and_then_a_token(azure: EmbeddedAzure, manual: ManualClock) 
 def test_what_may_pass_is_asked_five_times(
     azure: EmbeddedAzure, manual: ManualClock, fault: Fault
 ) -> None:
-    azure.inject("imds", fault, times=None)
-    failure = fetch(azure.imds_url, manual.clock)
+    azure.imds.inject(fault, times=None)
+    failure = fetch(azure.imds.url, manual.clock)
     assert isinstance(failure, Failure)
     assert (failure.error, failure.kind, failure.permanent) == (
         TokenUnavailableError,
@@ -183,8 +183,8 @@ def test_what_may_pass_is_asked_five_times(
 def test_response_of_another_service_is_refused_at_once(
     azure: EmbeddedAzure, manual: ManualClock, fault: Fault, shown: str
 ) -> None:
-    azure.inject("imds", fault, times=None)
-    failure = fetch(azure.imds_url, manual.clock)
+    azure.imds.inject(fault, times=None)
+    failure = fetch(azure.imds.url, manual.clock)
     assert isinstance(failure, Failure)
     assert (failure.error, failure.permanent) == (TokenRefusedError, True)
     assert "a server other than Azure's IMDS responded" in failure.summary
@@ -200,8 +200,8 @@ def test_response_compressed_unasked_is_read_within_the_limit(
     azure: EmbeddedAzure, manual: ManualClock, coding: str, compress: Callable[[bytes], bytes]
 ) -> None:
     body = compress(json.dumps({"access_token": "eyJ", "expires_in": 3600}).encode())
-    azure.inject("imds", Fault(200, {"Content-Encoding": coding}, body))
-    assert isinstance(fetch(azure.imds_url, manual.clock), TokenResponse)
+    azure.imds.inject(Fault(200, {"Content-Encoding": coding}, body))
+    assert isinstance(fetch(azure.imds.url, manual.clock), TokenResponse)
     (request,) = azure.requests
     assert request.headers["Accept-Encoding"] == "identity"
 
@@ -287,27 +287,27 @@ def test_exhausted_descriptors_are_no_missing_azure(manual: ManualClock, nowhere
 
 
 def test_throttling_is_told_with_its_retry_after(azure: EmbeddedAzure, manual: ManualClock) -> None:
-    azure.inject("imds", Fault(429, headers={"Retry-After": "40"}), times=None)
-    failure = fetch(azure.imds_url, manual.clock)
+    azure.imds.inject(Fault(429, headers={"Retry-After": "40"}), times=None)
+    failure = fetch(azure.imds.url, manual.clock)
     assert isinstance(failure, Failure)
     assert (failure.kind, failure.retry_after) == ("throttled", 40)
     assert azure.counts.imds_requests == 1
 
 
 def test_410_is_asked_for_seventy_seconds(azure: EmbeddedAzure, manual: ManualClock) -> None:
-    azure.inject("imds", Fault(410, headers={"Retry-After": "1"}), times=None)
+    azure.imds.inject(Fault(410, headers={"Retry-After": "1"}), times=None)
     began = manual.clock.monotonic()
-    assert isinstance(fetch(azure.imds_url, manual.clock), Failure)
+    assert isinstance(fetch(azure.imds.url, manual.clock), Failure)
     assert 70 <= manual.clock.monotonic() - began <= 90
     azure.clear_faults()
-    azure.inject("imds", Fault(410), times=9)
-    assert isinstance(fetch(azure.imds_url, manual.clock), TokenResponse)
+    azure.imds.inject(Fault(410), times=9)
+    assert isinstance(fetch(azure.imds.url, manual.clock), TokenResponse)
 
 
 def test_an_identity_that_is_not_assigned_is_refused_with_help(
     azure: EmbeddedAzure, manual: ManualClock
 ) -> None:
-    failure = fetch(azure.imds_url, manual.clock, identity=Identity("client_id", GUID))
+    failure = fetch(azure.imds.url, manual.clock, identity=Identity("client_id", GUID))
     assert isinstance(failure, Failure)
     assert (failure.error, failure.kind, failure.permanent) == (TokenRefusedError, "refused", True)
     assert failure.summary.endswith("(1 request in 0.0 s): 400 invalid_request: Identity not found")
@@ -317,15 +317,15 @@ def test_an_identity_that_is_not_assigned_is_refused_with_help(
 
 
 def test_a_wrong_audience_is_refused_with_help(azure: EmbeddedAzure, manual: ManualClock) -> None:
-    failure = fetch(azure.imds_url, manual.clock, resource="https://nonsense.example/")
+    failure = fetch(azure.imds.url, manual.clock, resource="https://nonsense.example/")
     assert isinstance(failure, Failure)
     assert "AADSTS500011" in failure.summary
     assert "trailing slash" in failure.help
 
 
 def test_a_redirect_is_not_followed(azure: EmbeddedAzure, manual: ManualClock) -> None:
-    azure.inject("imds", Fault(302, headers={"Location": azure.imds_url}), times=None)
-    failure = fetch(azure.imds_url, manual.clock)
+    azure.imds.inject(Fault(302, headers={"Location": azure.imds.url}), times=None)
+    failure = fetch(azure.imds.url, manual.clock)
     assert isinstance(failure, Failure)
     assert failure.permanent
     assert azure.counts.imds_requests == 1
@@ -349,17 +349,17 @@ def test_no_proxy_is_ever_used(
 ) -> None:
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.setenv(name, nowhere)
-    assert isinstance(fetch(azure.imds_url, manual.clock), TokenResponse)
+    assert isinstance(fetch(azure.imds.url, manual.clock), TokenResponse)
 
 
 def test_an_endpoint_that_never_answers_is_given_up(azure: EmbeddedAzure) -> None:
-    with azure.hold("imds"):
+    with azure.imds.hold():
         slow = fetch(
-            azure.imds_url,
+            azure.imds.url,
             Clock(),
             policy=RefreshPolicy(read_timeout=0.01, retry_first_delay=0.001),
         )
-        late = fetch(azure.imds_url, Clock(), policy=RefreshPolicy(fetch_deadline=0.02))
+        late = fetch(azure.imds.url, Clock(), policy=RefreshPolicy(fetch_deadline=0.02))
     assert isinstance(slow, Failure)
     assert "SocketTimeoutError" in slow.summary
     assert slow.details["attempts"] == 5
@@ -393,7 +393,7 @@ def test_nothing_secret_is_logged(
     azure: EmbeddedAzure, manual: ManualClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.DEBUG):
-        grant = fetch(azure.imds_url, manual.clock)
+        grant = fetch(azure.imds.url, manual.clock)
     assert isinstance(grant, TokenResponse)
     assert str(grant.secret) not in caplog.text
 
@@ -437,9 +437,9 @@ def test_a_broken_answer_never_shows_the_token_in_it(
 def test_after_410_the_service_may_be_away_for_a_while(
     azure: EmbeddedAzure, manual: ManualClock
 ) -> None:
-    azure.inject("imds", Fault(410), times=4)
-    azure.inject("imds", Fault(503), times=3)
-    assert isinstance(fetch(azure.imds_url, manual.clock), TokenResponse)
+    azure.imds.inject(Fault(410), times=4)
+    azure.imds.inject(Fault(503), times=3)
+    assert isinstance(fetch(azure.imds.url, manual.clock), TokenResponse)
     assert azure.counts.imds_requests == 8
 
 
@@ -471,7 +471,7 @@ def test_loop_blocked_at_any_step_of_a_request_costs_no_try(
         loop.block(seconds)
 
     wanted = TokenFetch(
-        Imds(azure.imds_url),
+        Imds(azure.imds.url),
         ARM,
         RefreshPolicy(max_attempts=1, max_attempts_unreachable=1),
         Clock(),
@@ -489,8 +489,8 @@ def test_loop_blocked_while_it_waits_for_a_response_costs_no_try(
         await hold.arrived(2)
         hold.release()
 
-    with azure.hold("imds") as hold:
-        wanted = TokenFetch(Imds(azure.imds_url), ARM, RefreshPolicy(max_attempts=1), Clock())
+    with azure.imds.hold() as hold:
+        wanted = TokenFetch(Imds(azure.imds.url), ARM, RefreshPolicy(max_attempts=1), Clock())
         assert isinstance(fetch_while_blocked(wanted, blocks), TokenResponse)
 
 
@@ -500,9 +500,9 @@ def test_response_that_arrives_while_the_loop_is_blocked_is_read(azure: Embedded
         loop.block(50.0)
         hold.release()
 
-    with azure.hold("imds") as hold:
+    with azure.imds.hold() as hold:
         wanted = TokenFetch(
-            Imds(azure.imds_url), ARM, RefreshPolicy(max_attempts=1, read_timeout=1_000.0), Clock()
+            Imds(azure.imds.url), ARM, RefreshPolicy(max_attempts=1, read_timeout=1_000.0), Clock()
         )
         assert isinstance(fetch_while_blocked(wanted, blocks), TokenResponse)
     assert azure.counts.imds_requests == 1
@@ -514,8 +514,8 @@ def test_loop_that_is_blocked_again_and_again_ends_the_fetch(azure: EmbeddedAzur
             await hold.arrived(number + 1)
             loop.block(50.0)
 
-    with azure.hold("imds") as hold:
-        wanted = TokenFetch(Imds(azure.imds_url), ARM, RefreshPolicy(max_attempts=1), Clock())
+    with azure.imds.hold() as hold:
+        wanted = TokenFetch(Imds(azure.imds.url), ARM, RefreshPolicy(max_attempts=1), Clock())
         failure = fetch_while_blocked(wanted, blocks)
     assert isinstance(failure, Failure)
     assert failure.details["attempts"] == 1
@@ -528,12 +528,12 @@ def test_loop_that_is_blocked_again_and_again_ends_the_fetch(azure: EmbeddedAzur
 def test_throttled_request_holds_off_the_hosts_other_slots(
     azure: EmbeddedAzure, manual: ManualClock
 ) -> None:
-    azure.inject("imds", Fault(429, headers={"Retry-After": "7"}), times=1)
+    azure.imds.inject(Fault(429, headers={"Retry-After": "7"}), times=1)
     backoff = HostBackoff(IMDS)
     began = manual.clock.monotonic()
     for resource, at in ((ARM, began + 7), ("https://vault.azure.net", began + 7)):
         wanted = TokenFetch(
-            Imds(azure.imds_url), resource, RefreshPolicy(), manual.clock, backoff=backoff
+            Imds(azure.imds.url), resource, RefreshPolicy(), manual.clock, backoff=backoff
         )
         assert isinstance(asyncio.run(wanted(FetchRequest())), TokenResponse)
         assert manual.clock.monotonic() == at
@@ -541,9 +541,9 @@ def test_throttled_request_holds_off_the_hosts_other_slots(
 
 
 def test_refused_request_holds_off_no_other_slot(azure: EmbeddedAzure, manual: ManualClock) -> None:
-    azure.inject("imds", Fault(400, headers={"Retry-After": "7"}), times=1)
+    azure.imds.inject(Fault(400, headers={"Retry-After": "7"}), times=1)
     backoff = HostBackoff(IMDS)
-    wanted = TokenFetch(Imds(azure.imds_url), ARM, RefreshPolicy(), manual.clock, backoff=backoff)
+    wanted = TokenFetch(Imds(azure.imds.url), ARM, RefreshPolicy(), manual.clock, backoff=backoff)
     assert isinstance(asyncio.run(wanted(FetchRequest())), Failure)
     assert backoff.retry_at < manual.clock.monotonic()
 
@@ -551,7 +551,7 @@ def test_refused_request_holds_off_no_other_slot(azure: EmbeddedAzure, manual: M
 def test_wait_for_a_turn_is_no_try_and_not_in_the_deadline(
     azure: EmbeddedAzure, manual: ManualClock
 ) -> None:
-    azure.inject("imds", Fault(500), times=3)
+    azure.imds.inject(Fault(500), times=3)
     backoff = HostBackoff(IMDS)
     for _ in range(4):
         # Four requests without a response: their places are free again after a lease.
@@ -559,7 +559,7 @@ def test_wait_for_a_turn_is_no_try_and_not_in_the_deadline(
     began = manual.clock.monotonic()
     policy = RefreshPolicy(fetch_deadline=10.0)
     wanted = TokenFetch(
-        Imds(azure.imds_url), ARM, policy, manual.clock, lambda _, high: high, backoff=backoff
+        Imds(azure.imds.url), ARM, policy, manual.clock, lambda _, high: high, backoff=backoff
     )
     assert isinstance(asyncio.run(wanted(FetchRequest())), TokenResponse)
     queued = manual.clock.monotonic() - began - (1 + 2 + 4)
@@ -571,7 +571,7 @@ def test_request_held_off_for_too_long_shows_no_text_of_another(
 ) -> None:
     backoff = HostBackoff(IMDS)
     backoff.hold_off(manual.clock.monotonic() + 31)
-    wanted = TokenFetch(Imds(azure.imds_url), ARM, RefreshPolicy(), manual.clock, backoff=backoff)
+    wanted = TokenFetch(Imds(azure.imds.url), ARM, RefreshPolicy(), manual.clock, backoff=backoff)
     failure = asyncio.run(wanted(FetchRequest()))
     assert isinstance(failure, Failure)
     assert failure.kind == "held off"
@@ -596,10 +596,10 @@ def ahead(manual: ManualClock, directory: Path, seconds: float) -> HostGate:
 def test_each_request_waits_for_its_turn_without_using_up_tries(
     azure: EmbeddedAzure, manual: ManualClock, tmp_path: Path
 ) -> None:
-    azure.inject("imds", Fault(500), times=3)
+    azure.imds.inject(Fault(500), times=3)
     gate = ahead(manual, tmp_path / "gate", 5)
     began = manual.clock.monotonic()
-    assert isinstance(fetch(azure.imds_url, manual.clock, gate=gate), TokenResponse)
+    assert isinstance(fetch(azure.imds.url, manual.clock, gate=gate), TokenResponse)
     assert azure.counts.imds_requests == 4
     assert manual.clock.monotonic() - began == pytest.approx(5 + 1 + 2 + 4, abs=0.1)
 
@@ -607,7 +607,7 @@ def test_each_request_waits_for_its_turn_without_using_up_tries(
 def test_life_of_a_token_counts_from_sending_not_from_waiting(
     azure: EmbeddedAzure, manual: ManualClock, tmp_path: Path
 ) -> None:
-    grant = fetch(azure.imds_url, manual.clock, gate=ahead(manual, tmp_path / "gate", 15))
+    grant = fetch(azure.imds.url, manual.clock, gate=ahead(manual, tmp_path / "gate", 15))
     assert isinstance(grant, TokenResponse)
     assert grant.life == pytest.approx(86_400, abs=2)
 
@@ -615,8 +615,8 @@ def test_life_of_a_token_counts_from_sending_not_from_waiting(
 def test_throttling_holds_every_process_off(
     azure: EmbeddedAzure, manual: ManualClock, tmp_path: Path
 ) -> None:
-    azure.inject("imds", Fault(429, headers={"Retry-After": "40"}), times=None)
-    failure = fetch(azure.imds_url, manual.clock, gate=HostGate(tmp_path / "gate"))
+    azure.imds.inject(Fault(429, headers={"Retry-After": "40"}), times=None)
+    failure = fetch(azure.imds.url, manual.clock, gate=HostGate(tmp_path / "gate"))
     assert isinstance(failure, Failure)
     turns = parse_state((tmp_path / "gate" / "turns").read_bytes())
     assert (turns.queue, turns.send) == pytest.approx((manual.clock.wall() + 40,) * 2)
@@ -625,11 +625,11 @@ def test_throttling_holds_every_process_off(
 def test_no_process_is_held_off_for_longer_than_the_policy_obeys(
     azure: EmbeddedAzure, manual: ManualClock, tmp_path: Path
 ) -> None:
-    azure.inject("imds", Fault(429, headers={"Retry-After": "40"}))
+    azure.imds.inject(Fault(429, headers={"Retry-After": "40"}))
     began = manual.clock.monotonic()
     policy = RefreshPolicy(max_retry_after=10)
     assert isinstance(
-        fetch(azure.imds_url, manual.clock, policy=policy, gate=HostGate(tmp_path / "gate")),
+        fetch(azure.imds.url, manual.clock, policy=policy, gate=HostGate(tmp_path / "gate")),
         TokenResponse,
     )
     assert manual.clock.monotonic() - began == pytest.approx(10, abs=0.1)
@@ -639,9 +639,9 @@ def test_no_process_is_held_off_for_longer_than_the_policy_obeys(
 def test_other_failures_hold_only_this_fetch_off(
     azure: EmbeddedAzure, manual: ManualClock, tmp_path: Path, fault: Fault
 ) -> None:
-    azure.inject("imds", fault, times=None)
+    azure.imds.inject(fault, times=None)
     assert isinstance(
-        fetch(azure.imds_url, manual.clock, gate=HostGate(tmp_path / "gate")), Failure
+        fetch(azure.imds.url, manual.clock, gate=HostGate(tmp_path / "gate")), Failure
     )
     turns = parse_state((tmp_path / "gate" / "turns").read_bytes())
     assert turns.send < manual.clock.wall() + 1
@@ -651,10 +651,10 @@ def test_gate_without_a_turn_costs_a_share_of_the_deadline_once(
     azure: EmbeddedAzure, manual: ManualClock, tmp_path: Path
 ) -> None:
     """The first request waits for 20 s and 5 s of spreading; the second one doesn't wait again."""
-    azure.inject("imds", Fault(500))
+    azure.imds.inject(Fault(500))
     gate = ahead(manual, tmp_path / "gate", 59)
     began = manual.clock.monotonic()
-    assert isinstance(fetch(azure.imds_url, manual.clock, gate=gate), TokenResponse)
+    assert isinstance(fetch(azure.imds.url, manual.clock, gate=gate), TokenResponse)
     assert azure.counts.imds_requests == 2
     assert manual.clock.monotonic() - began == pytest.approx(20 + 5 + 1)
 
@@ -666,7 +666,7 @@ def test_the_gate_is_given_its_share_of_a_short_deadline_too(
     policy = RefreshPolicy(fetch_deadline=3, gate_share=1 / 3)
     assert isinstance(
         fetch(
-            azure.imds_url, manual.clock, policy=policy, gate=ahead(manual, tmp_path / "gate", 59)
+            azure.imds.url, manual.clock, policy=policy, gate=ahead(manual, tmp_path / "gate", 59)
         ),
         TokenResponse,
     )
@@ -690,7 +690,7 @@ def test_a_deadline_that_passes_at_the_gate_leaves_nothing_held(
 
     gate = ahead(ManualClock(start_wall=Clock().wall()), tmp_path / "gate", 30)
     failure = fetch(
-        azure.imds_url,
+        azure.imds.url,
         Clock(),
         policy=RefreshPolicy(fetch_deadline=0.02, gate_share=5_000),
         gate=gate,

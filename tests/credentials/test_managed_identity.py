@@ -75,7 +75,7 @@ async def test_every_form_of_arms_audience_is_one_token(embedded_azure: Embedded
 async def test_credentials_share_a_token_only_for_the_same_identity(
     embedded_azure: EmbeddedAzure,
 ) -> None:
-    identity = embedded_azure.assign_identity(client_id=GUID)
+    identity = embedded_azure.imds.assign_identity(client_id=GUID)
     tokens = [
         await ManagedIdentityCredential().get_token(SCOPE),
         await ManagedIdentityCredential().get_token(SCOPE),
@@ -97,7 +97,7 @@ async def test_a_cancelled_caller_is_noticed_by_nobody_else(
     embedded_azure: EmbeddedAzure, victim: int
 ) -> None:
     credential = ManagedIdentityCredential()
-    with embedded_azure.hold("imds") as hold:
+    with embedded_azure.imds.hold() as hold:
         tasks = [asyncio.create_task(credential.get_token(SCOPE)) for _ in range(100)]
         await hold.arrived(1)
         tasks[victim].cancel()
@@ -113,7 +113,7 @@ async def test_an_anyio_scope_that_is_cancelled_hurts_nobody_outside(
     embedded_azure: EmbeddedAzure,
 ) -> None:
     credential = ManagedIdentityCredential()
-    with embedded_azure.hold("imds") as hold:
+    with embedded_azure.imds.hold() as hold:
         outside = asyncio.create_task(credential.get_token(SCOPE))
         async with anyio.create_task_group() as group:
             for _ in range(10):
@@ -127,7 +127,7 @@ async def test_an_anyio_scope_that_is_cancelled_hurts_nobody_outside(
 
 @pytest.mark.anyio
 async def test_three_500s_cost_one_fetchs_worth_of_requests(embedded_azure: EmbeddedAzure) -> None:
-    embedded_azure.inject("imds", Fault(500), times=3)
+    embedded_azure.imds.inject(Fault(500), times=3)
     credential = ManagedIdentityCredential(clock=ManualClock(autoadvance=True).clock)
     tokens = await herd(credential, 1_000)
     assert all(isinstance(token, AccessToken) for token in tokens)
@@ -140,7 +140,7 @@ async def test_three_500s_cost_one_fetchs_worth_of_requests(embedded_azure: Embe
 async def test_callers_of_a_failing_endpoint_raise_separate_exceptions(
     embedded_azure: EmbeddedAzure,
 ) -> None:
-    embedded_azure.inject("imds", Fault(500), times=None)
+    embedded_azure.imds.inject(Fault(500), times=None)
     errors = await herd(ManagedIdentityCredential(clock=ManualClock(autoadvance=True).clock), 1_000)
     assert {type(error) for error in errors} == {TokenUnavailableError}
     assert len(set(map(id, errors))) == 1_000
@@ -164,12 +164,12 @@ async def test_callers_of_a_failing_endpoint_raise_separate_exceptions(
 async def test_while_imds_is_down_a_stale_token_serves_every_caller() -> None:
     manual = ManualClock(autoadvance=True)
     with EmbeddedAzure(clock=manual.clock) as azure, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AZURE_POD_IDENTITY_AUTHORITY_HOST", azure.imds_url)
+        patch.setenv("AZURE_POD_IDENTITY_AUTHORITY_HOST", azure.imds.url)
         credential = ManagedIdentityCredential(
             clock=manual.clock, policy=RefreshPolicy(refresh_jitter=0)
         )
         first = await credential.get_token(SCOPE)
-        azure.inject("imds", Fault(503), times=None)
+        azure.imds.inject(Fault(503), times=None)
         manual.advance(DAY / 2 + 60)
         assert set(map(id, await herd(credential, 1_000))) == {id(first)}
         assert credential.stats()[ARM].state == "stale"
@@ -180,14 +180,14 @@ async def test_while_imds_is_down_a_stale_token_serves_every_caller() -> None:
 async def test_the_same_token_at_half_life_makes_no_loop() -> None:
     manual = ManualClock()
     with EmbeddedAzure(clock=manual.clock) as azure, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AZURE_POD_IDENTITY_AUTHORITY_HOST", azure.imds_url)
-        azure.repeat_tokens()
+        patch.setenv("AZURE_POD_IDENTITY_AUTHORITY_HOST", azure.imds.url)
+        azure.imds.repeat_tokens()
         credential = ManagedIdentityCredential(
             clock=manual.clock, policy=RefreshPolicy(refresh_jitter=0)
         )
         first = await credential.get_token(SCOPE)
         manual.advance(DAY / 2 + 60)
-        with azure.hold("imds") as hold:
+        with azure.imds.hold() as hold:
             await credential.get_token(SCOPE)
             await hold.arrived(1)
         await _landed(credential)
@@ -285,7 +285,7 @@ async def test_rejecting_a_token_brings_another_and_only_once(
 async def test_forget_affects_all_credentials_of_the_identity_only(
     embedded_azure: EmbeddedAzure,
 ) -> None:
-    identity = embedded_azure.assign_identity(client_id=GUID)
+    identity = embedded_azure.imds.assign_identity(client_id=GUID)
     mine, other = (
         ManagedIdentityCredential(),
         ManagedIdentityCredential(client_id=identity.client_id),
@@ -302,7 +302,7 @@ async def test_close_wakes_waiters_is_not_final_and_may_be_repeated(
 ) -> None:
     credential = ManagedIdentityCredential()
     await credential.close()
-    with embedded_azure.hold("imds") as hold:
+    with embedded_azure.imds.hold() as hold:
         waiting = asyncio.create_task(credential.get_token(SCOPE))
         await hold.arrived(1)
         await credential.close()
@@ -327,7 +327,7 @@ async def test_warming_up_leaves_nothing_to_fetch(embedded_azure: EmbeddedAzure)
 
 def test_eight_threads_with_a_loop_each_make_one_request(embedded_azure: EmbeddedAzure) -> None:
     credential = ManagedIdentityCredential()
-    with embedded_azure.hold("imds") as hold, ThreadPoolExecutor(8) as pool:
+    with embedded_azure.imds.hold() as hold, ThreadPoolExecutor(8) as pool:
         futures = [pool.submit(asyncio.run, herd(credential, 1_250)) for _ in range(8)]
         hold.wait_arrived(1)
         hold.release()
@@ -359,7 +359,7 @@ def test_forked_child_has_the_token_and_a_spawned_one_fetches(
     embedded_azure: EmbeddedAzure, method: str, requests: int
 ) -> None:
     credential = ManagedIdentityCredential(
-        client_id=embedded_azure.assign_identity(client_id=GUID).client_id
+        client_id=embedded_azure.imds.assign_identity(client_id=GUID).client_id
     )
     token = asyncio.run(credential.get_token(SCOPE))
     context = (
@@ -444,9 +444,9 @@ async def test_the_repr_tells_host_identity_and_state_and_no_secret() -> None:
 async def test_default_identity_is_told_by_stats_repr_and_token(
     embedded_azure: EmbeddedAzure,
 ) -> None:
-    for identity in embedded_azure.identities:
-        embedded_azure.remove_identity(identity)
-    only = embedded_azure.assign_identity()
+    for identity in embedded_azure.imds.identities:
+        embedded_azure.imds.remove_identity(identity)
+    only = embedded_azure.imds.assign_identity()
     credential = ManagedIdentityCredential()
     token = await credential.get_token(SCOPE)
     assert (token.identity.client_id, token.identity.object_id) == (only.client_id, only.object_id)
@@ -459,10 +459,10 @@ async def test_default_identity_is_told_by_stats_repr_and_token(
 async def test_several_identities_and_none_named_says_how_to_name_one(
     embedded_azure: EmbeddedAzure,
 ) -> None:
-    for identity in embedded_azure.identities:
-        embedded_azure.remove_identity(identity)
-    embedded_azure.assign_identity()
-    embedded_azure.assign_identity()
+    for identity in embedded_azure.imds.identities:
+        embedded_azure.imds.remove_identity(identity)
+    embedded_azure.imds.assign_identity()
+    embedded_azure.imds.assign_identity()
     credential = ManagedIdentityCredential()
     with pytest.raises(TokenRefusedError, match="Multiple user assigned identities") as raised:
         await credential.get_token(SCOPE)
@@ -475,7 +475,7 @@ async def test_opaque_token_has_the_identity_that_its_endpoint_names(
     embedded_azure: EmbeddedAzure,
 ) -> None:
     body = {"access_token": "opaque", "expires_in": "86400", "client_id": GUID}
-    embedded_azure.inject("imds", Fault(200, body=body))
+    embedded_azure.imds.inject(Fault(200, body=body))
     credential = ManagedIdentityCredential()
     assert str((await credential.get_token(SCOPE)).identity) == f"client_id={GUID}"
     assert (
@@ -521,7 +521,7 @@ async def test_no_secret_is_in_the_locals_of_a_failures_traceback(
 ) -> None:
     credential = ManagedIdentityCredential(clock=ManualClock(autoadvance=True).clock)
     leak = '{"access_token": "very-secret", "expires_in": "1"}'
-    embedded_azure.inject("imds", Fault(200, body=leak + "garbage"), times=None)
+    embedded_azure.imds.inject(Fault(200, body=leak + "garbage"), times=None)
     with pytest.raises(TokenUnavailableError) as raised:
         await credential.get_token(SCOPE)
     frames = [frame for frame, _ in traceback.walk_tb(raised.value.__traceback__)]
@@ -544,7 +544,7 @@ def test_program_that_ends_during_a_fetch_leaves_no_warning(
         "    call.cancel()\n"
         "asyncio.run(main())\n"
     )
-    with embedded_azure.hold("imds") as hold:
+    with embedded_azure.imds.hold() as hold:
         child = subprocess.Popen(
             [sys.executable, "-X", "dev", "-W", "error", "-c", code],
             stdin=subprocess.PIPE,
@@ -562,7 +562,7 @@ async def test_close_in_a_cancelled_scope_still_wakes_every_caller(
 ) -> None:
     credential = ManagedIdentityCredential()
     resources = [ARM, "https://vault.azure.net", "https://graph.microsoft.com"]
-    with embedded_azure.hold("imds") as hold:
+    with embedded_azure.imds.hold() as hold:
         waiting = [asyncio.create_task(credential.get_token(resource)) for resource in resources]
         await hold.arrived(len(resources))
         with anyio.CancelScope() as scope:
@@ -582,7 +582,7 @@ async def test_empty_claims_are_none() -> None:
 async def test_alternating_claims_do_not_storm_a_host_without_claims(
     embedded_azure: EmbeddedAzure,
 ) -> None:
-    embedded_azure.repeat_tokens()
+    embedded_azure.imds.repeat_tokens()
     credential = ManagedIdentityCredential()
     for number in range(100):
         await credential.get_token(SCOPE, claims=f"claims-{number % 2}")
@@ -593,7 +593,7 @@ async def test_alternating_claims_do_not_storm_a_host_without_claims(
 async def test_retry_after_holds_for_every_credential_of_the_host(
     embedded_azure: EmbeddedAzure,
 ) -> None:
-    embedded_azure.inject("imds", Fault(429, headers={"Retry-After": "40"}), times=1)
+    embedded_azure.imds.inject(Fault(429, headers={"Retry-After": "40"}), times=1)
     with pytest.raises(TokenUnavailableError, match="429"):
         await ManagedIdentityCredential().get_token(SCOPE)
     for credential in (ManagedIdentityCredential(), ManagedIdentityCredential(share=False)):
@@ -631,7 +631,7 @@ async def test_a_thousand_scopes_are_forgotten() -> None:
 async def test_an_open_credential_lets_go_of_expired_tokens(embedded_azure: EmbeddedAzure) -> None:
     manual = ManualClock()
     credential = ManagedIdentityCredential(clock=manual.clock)
-    embedded_azure.set_token_lifetime(3600)
+    embedded_azure.imds.set_token_lifetime(3600)
     await credential.get_token(SCOPE)
     await credential.get_token("https://vault.azure.net/.default")
     manual.advance(3600)
@@ -650,7 +650,7 @@ async def test_closing_leaves_the_refresh_to_those_who_come_later(
     async with ManagedIdentityCredential(clock=manual.clock) as credential:
         old = await credential.get_token(SCOPE)
     manual.advance(50_000)
-    with embedded_azure.hold("imds") as hold:
+    with embedded_azure.imds.hold() as hold:
         for _ in range(20):
             async with ManagedIdentityCredential(clock=manual.clock) as credential:
                 assert await credential.get_token(SCOPE) is old
@@ -665,7 +665,7 @@ async def test_closing_leaves_the_refresh_to_those_who_come_later(
 @pytest.mark.anyio
 async def test_closing_an_unshared_credential_ends_its_fetch(embedded_azure: EmbeddedAzure) -> None:
     credential = ManagedIdentityCredential(share=False)
-    with embedded_azure.hold("imds") as hold:
+    with embedded_azure.imds.hold() as hold:
         call = asyncio.ensure_future(credential.get_token(SCOPE))
         await hold.arrived(1)
         await credential.close()

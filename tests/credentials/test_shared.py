@@ -303,7 +303,7 @@ async def test_an_arm_session_works_with_it_and_rejects_through_it(
 ) -> None:
     credential = SharedCredential(functools.partial(ManagedIdentityCredential, share=False))
     async with ArmSession(credential) as arm:
-        path = f"/subscriptions/{embedded_azure.subscription_ids[0]}/resourceGroups/DevTest"
+        path = f"/subscriptions/{embedded_azure.arm.subscription_ids[0]}/resourceGroups/DevTest"
         answers = await asyncio.gather(
             *(arm.get(path, api_version="2021-04-01") for _ in range(100))
         )

@@ -51,7 +51,7 @@ def test_the_tour_of_a_session_works(
     names: dict[str, Any] = {"aiomsi": aiomsi}
     exec(tour, names)  # noqa: S102 (our own)
     group = f"/subscriptions/{DEFAULT_SUBSCRIPTION_ID}/resourceGroups/DevTest"
-    embedded_azure.add_resource(f"{group}/providers/Microsoft.KeyVault/vaults/kv")
+    embedded_azure.arm.add_resource(f"{group}/providers/Microsoft.KeyVault/vaults/kv")
 
     async def main() -> None:
         async with aiomsi.ArmSession(clock=ManualClock(autoadvance=True).clock) as arm:
@@ -68,7 +68,7 @@ def test_the_tour_of_a_session_works(
 def test_examples_of_the_fan_out_work(
     embedded_azure: EmbeddedAzure, azure_environment: object
 ) -> None:
-    names = ["DevTest", *embedded_azure.add_resource_groups(DEFAULT_SUBSCRIPTION_ID, 3)]
+    names = ["DevTest", *embedded_azure.arm.add_resource_groups(DEFAULT_SUBSCRIPTION_ID, 3)]
     subscription = f"/subscriptions/{DEFAULT_SUBSCRIPTION_ID}"
     text = (ROOT / "docs" / "fan-out.md").read_text(encoding="utf-8")
     (crawl,) = (block for block in PYTHON if "async def crawl" in block)

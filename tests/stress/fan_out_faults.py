@@ -88,13 +88,13 @@ def inject_faults(azure: EmbeddedAzure, chance: random.Random) -> None:
     """
     for share, fault in FAULTS:
         if chance.random() < share:
-            azure.inject("arm", fault, times=1)
+            azure.arm.inject(fault, times=1)
 
 
 async def crawl(azure: EmbeddedAzure, options: argparse.Namespace) -> Row:
     """Send the requests, and compare the outcomes with them."""
     number, chance = options.requests, random.Random(options.seed)
-    names = azure.add_resource_groups(DEFAULT_SUBSCRIPTION_ID, GROUPS)
+    names = azure.arm.add_resource_groups(DEFAULT_SUBSCRIPTION_ID, GROUPS)
     seen = Counter[int]()
     errors = wrong = attempts = 0
     began = time.perf_counter()
@@ -106,7 +106,7 @@ async def crawl(azure: EmbeddedAzure, options: argparse.Namespace) -> Row:
             inject_faults(azure, chance)
             tag, name = outcome.request.tag
             if tag % options.revoke_every == options.revoke_every - 1:
-                azure.revoke_tokens()
+                azure.imds.revoke_tokens()
                 # A token that is refused soon after the last one was would not be replaced.
                 manual.advance(RARELY)
             if options.lose and tag == number // 2:

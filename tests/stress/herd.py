@@ -80,7 +80,7 @@ def repetition(loops: int, callers: int, *, share: bool) -> Row:
             return asyncio.run(herd(credential, callers))
 
         began = time.perf_counter()
-        with azure.hold("imds"):
+        with azure.imds.hold():
             futures = [pool.submit(run, credential) for credential in credentials]
             cold = wait_for_all(credentials[:1] if share else credentials, loops * callers)
         ends = [end for future in futures for end in future.result()]

@@ -59,7 +59,7 @@ def ask_imds(
     query: str = f"api-version=2018-02-01&resource={ARM_RESOURCE}",
     **headers: str,
 ) -> Reply:
-    return ask(azure.imds_url, f"{TOKEN}?{query}", **({"Metadata": "true"} | headers))
+    return ask(azure.imds.url, f"{TOKEN}?{query}", **({"Metadata": "true"} | headers))
 
 
 def ask_arm(
@@ -71,19 +71,19 @@ def ask_arm(
     body: object = None,
     **headers: str,
 ) -> Reply:
-    bearer = {"Authorization": f"Bearer {token or azure.issue_token()}"}
+    bearer = {"Authorization": f"Bearer {token or azure.imds.issue_token()}"}
     joint = "&" if "?" in path else "?"
     return ask(
-        azure.arm_url, f"{path}{joint}api-version={version}", method, body, **(bearer | headers)
+        azure.arm.url, f"{path}{joint}api-version={version}", method, body, **(bearer | headers)
     )
 
 
 def follow(azure: EmbeddedAzure, link: str, method: str = "GET") -> Reply:
     """GET a link of a response, unchanged."""
-    assert link.startswith(azure.arm_url)
+    assert link.startswith(azure.arm.url)
     return ask(
-        azure.arm_url,
-        link.removeprefix(azure.arm_url),
+        azure.arm.url,
+        link.removeprefix(azure.arm.url),
         method,
-        Authorization=f"Bearer {azure.issue_token()}",
+        Authorization=f"Bearer {azure.imds.issue_token()}",
     )

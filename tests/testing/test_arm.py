@@ -44,7 +44,7 @@ def test_group_path_ignores_case(azure: EmbeddedAzure, path: str) -> None:
 
 
 def test_group_in_later_version_has_type_and_tags(azure: EmbeddedAzure) -> None:
-    azure.add_resource_groups(SUBSCRIPTION, ["tagged"], location="eastus", tags={"cost": "42"})
+    azure.arm.add_resource_groups(SUBSCRIPTION, ["tagged"], location="eastus", tags={"cost": "42"})
 
     assert ask_arm(azure, f"{GROUPS}/tagged").json == {
         "id": f"/subscriptions/{SUBSCRIPTION}/resourceGroups/tagged",
@@ -97,7 +97,7 @@ def test_request_ids_are_returned_on_request(azure: EmbeddedAzure) -> None:
 
 
 def test_missing_api_version_is_rejected(azure: EmbeddedAzure) -> None:
-    reply = ask(azure.arm_url, GROUP)
+    reply = ask(azure.arm.url, GROUP)
 
     assert (reply.status, reply.code) == (400, "MissingApiVersionParameter")
     assert (
@@ -108,9 +108,9 @@ def test_missing_api_version_is_rejected(azure: EmbeddedAzure) -> None:
 
 
 def test_api_version_parameter_ignores_case(azure: EmbeddedAzure) -> None:
-    bearer = f"Bearer {azure.issue_token()}"
+    bearer = f"Bearer {azure.imds.issue_token()}"
 
-    assert ask(azure.arm_url, f"{GROUP}?Api-Version=2021-04-01", Authorization=bearer).status == 200
+    assert ask(azure.arm.url, f"{GROUP}?Api-Version=2021-04-01", Authorization=bearer).status == 200
 
 
 @pytest.mark.parametrize("version", ["2013-02-28", "2999-01-01", "latest"])
@@ -144,7 +144,7 @@ def test_unknown_api_version_error_lists_versions(azure: EmbeddedAzure, version:
 def test_bad_token_gets_challenge(
     azure: EmbeddedAzure, token: TokenOptions, code: str, description: str
 ) -> None:
-    reply = ask_arm(azure, token=azure.issue_token(**token))
+    reply = ask_arm(azure, token=azure.imds.issue_token(**token))
 
     assert (reply.status, reply.code) == (401, code)
     assert re.fullmatch(
@@ -156,24 +156,24 @@ def test_bad_token_gets_challenge(
 
 
 def test_missing_token_is_rejected(azure: EmbeddedAzure) -> None:
-    reply = ask(azure.arm_url, f"{GROUP}?api-version=2021-04-01")
+    reply = ask(azure.arm.url, f"{GROUP}?api-version=2021-04-01")
 
     assert (reply.status, reply.code) == (401, "AuthenticationFailed")
     assert "missing 'Authorization' header" in reply.headers["WWW-Authenticate"]
 
 
 def test_revoked_tokens_are_rejected(azure: EmbeddedAzure) -> None:
-    token = azure.issue_token()
+    token = azure.imds.issue_token()
     assert ask_arm(azure, token=token).status == 200
-    azure.revoke_tokens()
+    azure.imds.revoke_tokens()
 
     assert ask_arm(azure, token=token).code == "InvalidAuthenticationToken"
     assert ask_arm(azure).status == 200
 
 
 def test_missing_role_error_names_client_action_scope(azure: EmbeddedAzure) -> None:
-    nobody = azure.assign_identity(client_id="the-client", object_id="The-Object")
-    reply = ask_arm(azure, token=azure.issue_token(identity=nobody))
+    nobody = azure.imds.assign_identity(client_id="the-client", object_id="The-Object")
+    reply = ask_arm(azure, token=azure.imds.issue_token(identity=nobody))
 
     assert reply.status == 403
     assert reply.json["error"] == {
@@ -189,14 +189,14 @@ def test_missing_role_error_names_client_action_scope(azure: EmbeddedAzure) -> N
 
 
 def test_role_applies_to_scope_and_inner_scopes(azure: EmbeddedAzure) -> None:
-    azure.add_resource_groups(SUBSCRIPTION, ["other"])
-    who = azure.assign_identity(object_id="Reader-Of-One")
-    token = azure.issue_token(identity=who)
+    azure.arm.add_resource_groups(SUBSCRIPTION, ["other"])
+    who = azure.imds.assign_identity(object_id="Reader-Of-One")
+    token = azure.imds.issue_token(identity=who)
 
     def status(path: str) -> int:
         return ask_arm(azure, path, token=token).status
 
-    azure.grant(who.object_id, f"{GROUP.upper()}/")
+    azure.arm.grant(who.object_id, f"{GROUP.upper()}/")
     assert [status(path) for path in (GROUP, f"{GROUPS}/other")] == [200, 403]
     assert [item["name"] for item in ask_arm(azure, GROUPS, token=token).json["value"]] == [
         "DevTest"
@@ -205,22 +205,22 @@ def test_role_applies_to_scope_and_inner_scopes(azure: EmbeddedAzure) -> None:
         item["subscriptionId"]
         for item in ask_arm(azure, "/subscriptions", token=token).json["value"]
     ] == [SUBSCRIPTION]
-    azure.grant(who.object_id, f"/subscriptions/{SUBSCRIPTION}")
+    azure.arm.grant(who.object_id, f"/subscriptions/{SUBSCRIPTION}")
     assert status(f"{GROUPS}/other") == 200
-    azure.revoke(who.object_id, f"/subscriptions/{SUBSCRIPTION}")
-    azure.revoke(who.object_id, GROUP)
+    azure.arm.revoke(who.object_id, f"/subscriptions/{SUBSCRIPTION}")
+    azure.arm.revoke(who.object_id, GROUP)
     assert [status(path) for path in (GROUP, GROUPS, f"/subscriptions/{SUBSCRIPTION}")] == [
         403,
         403,
         403,
     ]
     assert ask_arm(azure, "/subscriptions", token=token).json["value"] == []
-    azure.grant(who.object_id)
+    azure.arm.grant(who.object_id)
     assert status(GROUP) == 200
 
 
 def test_subscriptions_are_listed_and_read(azure: EmbeddedAzure) -> None:
-    azure.add_subscription(OTHER, Subscription("Second"))
+    azure.arm.add_subscription(OTHER, Subscription("Second"))
     listed = ask_arm(azure, "/subscriptions", "2022-12-01").json
 
     assert [item["displayName"] for item in listed["value"]] == ["Embedded subscription", "Second"]
@@ -298,9 +298,9 @@ def test_other_methods_are_rejected(azure: EmbeddedAzure) -> None:
 
 
 def test_cloud_metadata_needs_no_token(azure: EmbeddedAzure) -> None:
-    cloud = ask(azure.arm_url, "/metadata/endpoints?api-version=2022-09-01").json
+    cloud = ask(azure.arm.url, "/metadata/endpoints?api-version=2022-09-01").json
 
-    assert cloud["resourceManager"] == f"{azure.arm_url}/"
+    assert cloud["resourceManager"] == f"{azure.arm.url}/"
     assert cloud["authentication"]["audiences"] == [
         "https://management.core.windows.net/",
         "https://management.azure.com/",
@@ -308,24 +308,24 @@ def test_cloud_metadata_needs_no_token(azure: EmbeddedAzure) -> None:
 
 
 def followed(azure: EmbeddedAzure, path: str) -> list[list[str]]:
-    token = azure.issue_token()
+    token = azure.imds.issue_token()
     pages: list[list[str]] = []
     reply = ask_arm(azure, path, token=token).json
     while True:
         pages.append([item["name"] for item in reply["value"]])
         if "nextLink" not in reply:
             return pages
-        assert reply["nextLink"].startswith(azure.arm_url)
+        assert reply["nextLink"].startswith(azure.arm.url)
         reply = ask(
-            azure.arm_url,
-            reply["nextLink"].removeprefix(azure.arm_url),
+            azure.arm.url,
+            reply["nextLink"].removeprefix(azure.arm.url),
             Authorization=f"Bearer {token}",
         ).json
 
 
 def test_long_list_has_pages() -> None:
     with EmbeddedAzure(page_size=2) as azure:
-        azure.add_resource_groups(SUBSCRIPTION, 4)
+        azure.arm.add_resource_groups(SUBSCRIPTION, 4)
 
         assert followed(azure, GROUPS) == [
             ["DevTest", "group-00001"],
@@ -337,7 +337,7 @@ def test_long_list_has_pages() -> None:
 
 
 def test_thousand_groups_are_one_page(azure: EmbeddedAzure) -> None:
-    azure.add_resource_groups(SUBSCRIPTION, 1_000)
+    azure.arm.add_resource_groups(SUBSCRIPTION, 1_000)
 
     assert [len(page) for page in followed(azure, GROUPS)] == [1_000, 1]
 
@@ -392,9 +392,9 @@ def test_empty_bucket_with_limits_enforced_returns_429() -> None:
 
 def test_principals_share_subscription_bucket() -> None:
     with EmbeddedAzure(arm_limits=ArmLimits(buckets=SMALL), clock=ManualClock().clock) as azure:
-        second = azure.assign_identity()
-        azure.grant(second.object_id)
-        token = azure.issue_token(identity=second)
+        second = azure.imds.assign_identity()
+        azure.arm.grant(second.object_id)
+        token = azure.imds.issue_token(identity=second)
         statuses = [ask_arm(azure, token=each).status for each in (None, None, token, token)]
 
     assert statuses == [200, 200, 200, 429]
@@ -415,11 +415,11 @@ def test_tenant_requests_use_tenant_bucket() -> None:
 def test_groups_are_added_counted_and_removed() -> None:
     groups = (ResourceGroup("a"), ResourceGroup("b", "eastus"))
     with EmbeddedAzure({OTHER.upper(): Subscription(resource_groups=groups)}) as azure:
-        assert azure.subscription_ids == (OTHER.upper(),)
-        assert azure.add_resource_groups(OTHER, 2) == ("group-00002", "group-00003")
-        azure.remove_resource_group(OTHER, "A")
+        assert azure.arm.subscription_ids == (OTHER.upper(),)
+        assert azure.arm.add_resource_groups(OTHER, 2) == ("group-00002", "group-00003")
+        azure.arm.remove_resource_group(OTHER, "A")
         listed = ask_arm(azure, f"/subscriptions/{OTHER}/resourceGroups").json["value"]
-        new = azure.add_subscription()
+        new = azure.arm.add_subscription()
         assert ask_arm(azure, f"/subscriptions/{new}").status == 200
 
     assert [item["name"] for item in listed] == ["b", "group-00002", "group-00003"]
@@ -429,19 +429,22 @@ def test_groups_are_added_counted_and_removed() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda azure: azure.add_subscription("mine"), "must be a GUID, and 'mine' is not"),
-        (lambda azure: azure.add_resource_groups(OTHER, 1), "does not exist here"),
+        (lambda azure: azure.arm.add_subscription("mine"), "must be a GUID, and 'mine' is not"),
+        (lambda azure: azure.arm.add_resource_groups(OTHER, 1), "does not exist here"),
         (
-            lambda azure: azure.remove_resource_group(SUBSCRIPTION, "none"),
+            lambda azure: azure.arm.remove_resource_group(SUBSCRIPTION, "none"),
             "group 'none' does not exist",
         ),
-        (lambda azure: azure.assign_identity(system_assigned=True), "one system-assigned identity"),
-        (lambda azure: azure.revoke("somebody"), "has no role at '/'"),
         (
-            lambda azure: [azure.remove_identity(azure.identities[0]) for _ in range(2)],
+            lambda azure: azure.imds.assign_identity(system_assigned=True),
+            "one system-assigned identity",
+        ),
+        (lambda azure: azure.arm.revoke("somebody"), "has no role at '/'"),
+        (
+            lambda azure: [azure.imds.remove_identity(azure.imds.identities[0]) for _ in range(2)],
             "range|assigned",
         ),
-        (lambda azure: azure.set_token_lifetime(0), "at least 1 s"),
+        (lambda azure: azure.imds.set_token_lifetime(0), "at least 1 s"),
         (lambda _: EmbeddedAzure(page_size=0), "page_size"),
     ],
 )
@@ -453,8 +456,8 @@ def test_impossible_changes_raise(
 
 
 def test_identity_removed_twice_raises(azure: EmbeddedAzure) -> None:
-    identity = azure.assign_identity()
-    azure.remove_identity(identity)
+    identity = azure.imds.assign_identity()
+    azure.imds.remove_identity(identity)
 
     with pytest.raises(ValueError, match="is not assigned"):
-        azure.remove_identity(identity)
+        azure.imds.remove_identity(identity)

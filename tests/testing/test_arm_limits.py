@@ -69,7 +69,7 @@ Start = Callable[..., Stage]
 
 def test_subscriptions_have_their_own_sizes(stage: Start) -> None:
     one = stage(by_subscription={OTHER.upper(): SMALL})
-    one.azure.add_subscription(OTHER)
+    one.azure.arm.add_subscription(OTHER)
     other = f"/subscriptions/{OTHER}/resourceGroups"
 
     assert one.read(2) == ["1099", "1098"]
@@ -79,7 +79,7 @@ def test_subscriptions_have_their_own_sizes(stage: Start) -> None:
 
 def test_classes_have_buckets_of_their_own(stage: Start) -> None:
     one = stage(buckets=SMALL)
-    one.azure.add_resource(VAULT)
+    one.azure.arm.add_resource(VAULT)
     put = ask_arm(one.azure, method="PUT", body={"location": "westus"})
     listed = ask_arm(one.azure, f"{VAULT}/listThings", VAULT_VERSION, method="POST")
     removed = ask_arm(one.azure, VAULT, VAULT_VERSION, method="DELETE")
@@ -87,7 +87,7 @@ def test_classes_have_buckets_of_their_own(stage: Start) -> None:
     assert put.headers["x-ms-ratelimit-remaining-subscription-writes"] == "1"
     assert removed.headers["x-ms-ratelimit-remaining-subscription-deletes"] == "799"
     assert listed.status == 404
-    assert [usage.kind for usage in one.azure.arm_usages] == ["writes", "reads", "deletes"]
+    assert [usage.kind for usage in one.azure.arm.usages] == ["writes", "reads", "deletes"]
 
 
 def test_429_has_text_of_token_buckets(stage: Start) -> None:
@@ -166,7 +166,7 @@ def test_counts_can_appear_later(stage: Start) -> None:
         providers=[ProviderLimit(resource_type="Microsoft.KeyVault", requests=9, seconds=60)],
     )
     before = [*one.read(2), *one.read(1, VAULTS, PROVIDER)]
-    one.azure.arm_limits = attrs.evolve(one.azure.arm_limits, counts_share=1.0)
+    one.azure.arm.limits = attrs.evolve(one.azure.arm.limits, counts_share=1.0)
 
     assert before == [None] * 3
     assert one.read(1) == ["1096"]
@@ -188,7 +188,7 @@ def test_regions_have_shares_and_buckets(stage: Start) -> None:
     assert 60 < shares["EASTUS"] < 90
     assert set(shares) == {"EASTUS", "EASTUS2"}
     assert last == {region: 1100 - number for region, number in shares.items()}
-    assert one.azure.arm_usage(region="EASTUS").requests == shares["EASTUS"]
+    assert one.azure.arm.usage(region="EASTUS").requests == shares["EASTUS"]
 
 
 def test_unnamed_regions_look_like_one(stage: Start) -> None:
@@ -196,7 +196,7 @@ def test_unnamed_regions_look_like_one(stage: Start) -> None:
     replies = [one.get() for _ in range(6)]
 
     assert {region_of(reply) for reply in replies} == {"EASTUS"}
-    assert len({usage.region for usage in one.azure.arm_usages}) == 2
+    assert len({usage.region for usage in one.azure.arm.usages}) == 2
 
 
 def test_uncharged_responses_name_a_region(stage: Start) -> None:
@@ -206,7 +206,7 @@ def test_uncharged_responses_name_a_region(stage: Start) -> None:
     }
 
     assert regions == {"A", "B"}
-    assert one.azure.arm_usages == ()
+    assert one.azure.arm.usages == ()
 
 
 def test_other_client_draws_at_its_pace(stage: Start) -> None:
@@ -223,7 +223,7 @@ def test_other_client_draws_at_its_pace(stage: Start) -> None:
 def test_other_client_has_subscription_class_and_region(stage: Start) -> None:
     client = OtherClient(requests=100, subscription_id=OTHER, region="A", kind="reads")
     one = stage(regions={"A": 1.0}, other_clients=[client])
-    one.azure.add_subscription(OTHER)
+    one.azure.arm.add_subscription(OTHER)
 
     assert one.read(1) == ["1099"]
     assert one.read(1, f"/subscriptions/{OTHER}") == ["999"]
@@ -231,10 +231,10 @@ def test_other_client_has_subscription_class_and_region(stage: Start) -> None:
 
 def test_drawn_tokens_are_missing_at_once(stage: Start) -> None:
     one = stage(regions={"A": 1.0})
-    one.azure.draw_tokens(100, SUBSCRIPTION)
-    one.azure.draw_tokens(50, SUBSCRIPTION, region="A")
+    one.azure.arm.draw_tokens(100, SUBSCRIPTION)
+    one.azure.arm.draw_tokens(50, SUBSCRIPTION, region="A")
     told = one.read(1)
-    one.azure.draw_tokens(1e9, SUBSCRIPTION)
+    one.azure.arm.draw_tokens(1e9, SUBSCRIPTION)
 
     assert told == ["949"]
     assert one.get().status == 429
@@ -243,10 +243,10 @@ def test_drawn_tokens_are_missing_at_once(stage: Start) -> None:
 def test_new_sizes_keep_the_levels(stage: Start) -> None:
     one = stage(buckets=ArmBuckets(reads=ArmBucket(250, 25)))
     one.read(200)
-    one.azure.arm_limits = ArmLimits()
+    one.azure.arm.limits = ArmLimits()
     grown = one.read(1)
     one.clock.advance(1)
-    one.azure.arm_limits = ArmLimits(buckets=SMALL)
+    one.azure.arm.limits = ArmLimits(buckets=SMALL)
 
     assert grown == ["49"]
     assert one.read(1) == ["2"]
@@ -254,22 +254,22 @@ def test_new_sizes_keep_the_levels(stage: Start) -> None:
 
 def test_usage_counts_requests_and_refusals(stage: Start) -> None:
     one = stage(buckets=SMALL)
-    one.azure.add_subscription(OTHER)
+    one.azure.arm.add_subscription(OTHER)
     one.read(5)
     one.read(1, f"/subscriptions/{OTHER}")
     one.read(1, "/subscriptions")
-    one.azure.draw_tokens(1, OTHER, "deletes")
+    one.azure.arm.draw_tokens(1, OTHER, "deletes")
     azure = one.azure
 
-    assert azure.arm_usages == (
+    assert azure.arm.usages == (
         ArmUsage(5, 2, 0, SUBSCRIPTION, "WESTUS", "reads"),
         ArmUsage(1, 0, 0, OTHER, "WESTUS", "reads"),
         ArmUsage(1, 0, 0, None, "WESTUS", "reads"),
     )
-    assert azure.arm_usage() == ArmUsage(7, 2)
-    assert azure.arm_usage(OTHER.upper(), kind="reads") == ArmUsage(1, 0, 0, OTHER, None, "reads")
+    assert azure.arm.usage() == ArmUsage(7, 2)
+    assert azure.arm.usage(OTHER.upper(), kind="reads") == ArmUsage(1, 0, 0, OTHER, None, "reads")
     azure.reset_counts()
-    assert azure.arm_usage() == ArmUsage()
+    assert azure.arm.usage() == ArmUsage()
 
 
 def limit(form: str, **more: Any) -> ProviderLimit:
@@ -300,8 +300,8 @@ def test_provider_limit_replaces_counts(stage: Start) -> None:
     assert (refused.headers[READS], refused.headers.get("Retry-After")) == ("1097", None)
     assert PROVIDER not in refused.headers
     assert later.headers[READS] == "1096"
-    assert one.azure.arm_usage().refused_by_providers == 1
-    assert one.azure.arm_usage().refused == 0
+    assert one.azure.arm.usage().refused_by_providers == 1
+    assert one.azure.arm.usage().refused == 0
 
 
 @pytest.mark.parametrize(("seconds", "span"), [(300, "5m"), (7_200, "2h"), (90, "90s")])
@@ -367,7 +367,7 @@ def test_rate_limit_names_its_reset(stage: Start) -> None:
 
 def test_storage_limit_names_the_operation(stage: Start) -> None:
     one = stage(providers=[limit("storage")])
-    one.azure.add_resource(VAULT)
+    one.azure.arm.add_resource(VAULT)
     first, _, refused = refuse(one, VAULT)
 
     assert READS in first.headers
@@ -389,8 +389,8 @@ def test_plain_limit_tells_nothing(stage: Start) -> None:
 
 def test_provider_limit_holds_for_its_requests_only(stage: Start) -> None:
     one = stage(providers=[limit("plain", requests=1, kind="writes")])
-    one.azure.add_resource(VAULT)
-    one.azure.set_action("Microsoft.KeyVault/vaults", "purge")
+    one.azure.arm.add_resource(VAULT)
+    one.azure.arm.set_action("Microsoft.KeyVault/vaults", "purge")
 
     def post() -> int:
         return ask_arm(one.azure, f"{VAULT}/purge", VAULT_VERSION, method="POST").status
@@ -403,7 +403,7 @@ def test_provider_limit_holds_for_its_requests_only(stage: Start) -> None:
 def test_resources_can_have_windows_of_their_own(stage: Start) -> None:
     one = stage(providers=[limit("plain", requests=1, per_resource=True)])
     for name in ("kv", "kv2"):
-        one.azure.add_resource(f"{VAULT.removesuffix('kv')}{name}")
+        one.azure.arm.add_resource(f"{VAULT.removesuffix('kv')}{name}")
 
     def get(name: str) -> int:
         return one.get(f"{VAULT.removesuffix('kv')}{name}", VAULT_VERSION).status
@@ -417,7 +417,7 @@ def test_limits_not_enforced_are_reported(stage: Start) -> None:
 
     assert {reply.status for reply in replies} == {200}
     assert [reply.headers[PROVIDER] for reply in replies] == ["0"] * 5
-    assert one.azure.arm_usage() == ArmUsage(5)
+    assert one.azure.arm.usage() == ArmUsage(5)
 
 
 def test_reads_from_graph_have_a_quota(stage: Start) -> None:
@@ -430,7 +430,7 @@ def test_reads_from_graph_have_a_quota(stage: Start) -> None:
     assert replies[0].headers["x-ms-user-quota-resets-after"] == "00:01:00"
     assert replies[2].headers[READS] == "1097"
     assert replies[2].json["error"]["details"][0]["code"] == "RateLimiting"
-    assert one.azure.arm_usage().refused_by_providers == 1
+    assert one.azure.arm.usage().refused_by_providers == 1
 
 
 def test_reads_from_graph_not_enforced_pass(stage: Start) -> None:
@@ -449,8 +449,8 @@ def test_graph_queries_read_from_tenant(stage: Start) -> None:
 
     assert [reply.status for reply in replies] == [200, 429]
     assert replies[0].headers["x-ms-ratelimit-remaining-tenant-reads"] == "1099"
-    assert one.azure.arm_usages == (ArmUsage(2, 0, 1, None, "WESTUS", "reads"),)
-    one.azure.arm_limits = ArmLimits(graph=GraphLimits(1, 60))
+    assert one.azure.arm.usages == (ArmUsage(2, 0, 1, None, "WESTUS", "reads"),)
+    one.azure.arm.limits = ArmLimits(graph=GraphLimits(1, 60))
     again = ask_arm(one.azure, GRAPH, "2022-10-01", method="POST", body={"query": "Resources"})
     assert again.status == 200
 

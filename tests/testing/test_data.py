@@ -33,7 +33,7 @@ def query(azure: EmbeddedAzure, text: str, **options: object) -> Reply:
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32-le", "latin-1"])
 def test_body_has_another_encoding(azure: EmbeddedAzure, encoding: str) -> None:
     plain = ask_arm(azure)
-    azure.inject("arm", Fault.encode(encoding))
+    azure.arm.inject(Fault.encode(encoding))
     reply = ask_arm(azure)
     assert reply.status == 200
     assert reply.body == plain.body.decode().encode(encoding)
@@ -43,9 +43,9 @@ def test_body_has_another_encoding(azure: EmbeddedAzure, encoding: str) -> None:
 
 def test_gzip_body_is_truncated(azure: EmbeddedAzure) -> None:
     plain = ask_arm(azure)
-    azure.inject("arm", Fault.cut_gzip(1.0))
-    azure.inject("arm", Fault.cut_gzip())
-    azure.inject("arm", Fault.cut_gzip(0.0))
+    azure.arm.inject(Fault.cut_gzip(1.0))
+    azure.arm.inject(Fault.cut_gzip())
+    azure.arm.inject(Fault.cut_gzip(0.0))
     whole, half, none = (ask_arm(azure) for _ in range(3))
     assert gzip.decompress(whole.body) == plain.body
     inflater = zlib.decompressobj(31)
@@ -69,8 +69,8 @@ def test_invalid_body_faults_raise() -> None:
 
 @pytest.mark.parametrize(("method", "other"), [("GET", "POST"), ("POST", "GET")])
 def test_list_action_has_pages(azure: EmbeddedAzure, method: str, other: str) -> None:
-    vault = azure.add_resource(f"{GROUP}/providers/Microsoft.KeyVault/vaults/kv")
-    azure.set_list_action(
+    vault = azure.arm.add_resource(f"{GROUP}/providers/Microsoft.KeyVault/vaults/kv")
+    azure.arm.set_list_action(
         "Microsoft.KeyVault/vaults", "listThings", ["a", "b", "c"], next_method=method
     )
     first = ask_arm(azure, f"{vault}/listThings", KV, method="POST")
@@ -82,7 +82,7 @@ def test_list_action_has_pages(azure: EmbeddedAzure, method: str, other: str) ->
 
 def test_invalid_next_method_raises(azure: EmbeddedAzure) -> None:
     with pytest.raises(ValueError, match="next_method must be 'GET' or 'POST'"):
-        azure.set_list_action("Microsoft.KeyVault/vaults", "listThings", [], next_method="PUT")
+        azure.arm.set_list_action("Microsoft.KeyVault/vaults", "listThings", [], next_method="PUT")
 
 
 @pytest.mark.parametrize(
@@ -90,8 +90,8 @@ def test_invalid_next_method_raises(azure: EmbeddedAzure) -> None:
     [("A##North Europe#b", None), ("CPU % > 80", None), ("%24Default", "%24Default")],
 )
 def test_resource_name_can_be_unusual(azure: EmbeddedAzure, name: str, sent: str | None) -> None:
-    azure.add_provider("Microsoft.Web", {"certificates": ["2021-04-01"]})
-    resource_id = azure.add_resource(f"{CERTIFICATES}/{name}", {"location": "westus"})
+    azure.arm.add_provider("Microsoft.Web", {"certificates": ["2021-04-01"]})
+    resource_id = azure.arm.add_resource(f"{CERTIFICATES}/{name}", {"location": "westus"})
     (listed,) = ask_arm(azure, CERTIFICATES).json["value"]
     assert listed["id"] == resource_id
     reply = ask_arm(azure, quote(f"{CERTIFICATES}/") + (sent or quote(name)))
@@ -103,7 +103,7 @@ def test_document_path_can_have_empty_segment(azure: EmbeddedAzure) -> None:
         f"/subscriptions/{SUBSCRIPTION}/resourceGroups/"
         "/providers/Microsoft.Network/SslOptions/default"
     )
-    azure.add_document(path, {"id": path})
+    azure.arm.add_document(path, {"id": path})
     assert ask_arm(azure, path.lower()).json == {"id": path}
     assert ask_arm(azure, path.replace("//", "/")).status == 404
     assert ask_arm(azure, path, method="PUT", body={}).status == 404
@@ -113,7 +113,7 @@ def test_document_path_can_have_empty_segment(azure: EmbeddedAzure) -> None:
 
 
 def fill(azure: EmbeddedAzure, count: int) -> list[str]:
-    return ["DevTest", *azure.add_resource_groups(SUBSCRIPTION, count - 1)]
+    return ["DevTest", *azure.arm.add_resource_groups(SUBSCRIPTION, count - 1)]
 
 
 GROUPS = "ResourceContainers | where type =~ 'microsoft.resources/subscriptions/resourcegroups'"
@@ -131,16 +131,16 @@ def names(azure: EmbeddedAzure, text: str, top: int) -> list[str]:
 
 def test_unsorted_pages_repeat_a_row_and_miss_another(azure: EmbeddedAzure) -> None:
     there = fill(azure, 5)
-    azure.make_graph_pages_unstable()
+    azure.arm.graph.make_pages_unstable()
     assert names(azure, f"{GROUPS} | project id, name", 2) == [there[at] for at in (0, 1, 1, 3, 3)]
     assert names(azure, f"{GROUPS} | project id, name | order by id asc", 2) == there
-    azure.make_graph_pages_unstable(False)
+    azure.arm.graph.make_pages_unstable(False)
     assert names(azure, f"{GROUPS} | project id, name", 2) == there
 
 
 def test_held_back_rows_have_no_token(azure: EmbeddedAzure) -> None:
     fill(azure, 5)
-    azure.hold_back_graph_rows(2)
+    azure.arm.graph.hold_back_rows(2)
     page = query(azure, f"{GROUPS} | project id").json
     assert (page["totalRecords"], page["count"], page["resultTruncated"]) == (5, 3, "false")
     assert "$skipToken" not in page
@@ -157,7 +157,7 @@ def test_query_with_limit_has_no_token(azure: EmbeddedAzure, word: str) -> None:
 def test_too_large_page_is_rejected(azure: EmbeddedAzure) -> None:
     fill(azure, 5)
     size = len(json.dumps(query(azure, f"{GROUPS} | project id", top=3).json["data"]))
-    azure.limit_graph_payload(size)
+    azure.arm.graph.limit_payload(size)
     assert query(azure, f"{GROUPS} | project id", top=3).status == 200
     reply = query(azure, f"{GROUPS} | project id", top=4)
     assert reply.status == 400
@@ -171,7 +171,7 @@ def test_used_up_quota_is_restored_much_later() -> None:
     ) as azure:
         fill(azure, 2)
         query(azure, GROUPS)
-        azure.use_up_graph_quota(36_000)
+        azure.arm.graph.use_up_quota(36_000)
         last, refused = query(azure, GROUPS), query(azure, GROUPS)
         assert (last.status, refused.status) == (200, 429)
         for reply in (last, refused):
@@ -180,7 +180,7 @@ def test_used_up_quota_is_restored_much_later() -> None:
         manual.advance(36_000)
         assert query(azure, GROUPS).headers["x-ms-user-quota-remaining"] == "14"
         azure.reset_counts()
-        other = azure.issue_token(claims={"oid": "someone"})
+        other = azure.imds.issue_token(claims={"oid": "someone"})
         assert ask_arm(azure, GRAPH, "2022-10-01", other, "POST", {"query": GROUPS}).status in (
             200,
             400,

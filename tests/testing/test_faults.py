@@ -16,21 +16,21 @@ def azure() -> Iterator[EmbeddedAzure]:
 
 
 def test_a_status_is_answered_so_many_times(azure: EmbeddedAzure) -> None:
-    azure.inject("imds", Fault(503), times=2)
+    azure.imds.inject(Fault(503), times=2)
 
     assert [ask_imds(azure).status for _ in range(3)] == [503, 503, 200]
     assert (azure.counts.imds_requests, azure.counts.imds_tokens, azure.counts.faults) == (3, 1, 2)
 
 
 def test_faults_happen_in_the_order_in_which_they_were_injected(azure: EmbeddedAzure) -> None:
-    azure.inject("arm", Fault(500))
-    azure.inject("arm", Fault(502))
+    azure.arm.inject(Fault(500))
+    azure.arm.inject(Fault(502))
 
     assert [ask_arm(azure).status for _ in range(3)] == [500, 502, 200]
 
 
 def test_without_an_end_they_happen_until_cleared(azure: EmbeddedAzure) -> None:
-    azure.inject("arm", Fault(500), times=None)
+    azure.arm.inject(Fault(500), times=None)
 
     assert [ask_arm(azure).status for _ in range(3)] == [500] * 3
     azure.clear_faults()
@@ -38,20 +38,20 @@ def test_without_an_end_they_happen_until_cleared(azure: EmbeddedAzure) -> None:
 
 
 def test_a_path_chooses_the_requests(azure: EmbeddedAzure) -> None:
-    azure.inject("arm", Fault(500), path="resource[gG]roups/.*api-version=2021")
+    azure.arm.inject(Fault(500), path="resource[gG]roups/.*api-version=2021")
 
     assert [ask_arm(azure, path).status for path in ("/subscriptions", GROUP)] == [200, 500]
 
 
 def test_services_have_faults_of_their_own(azure: EmbeddedAzure) -> None:
-    azure.inject("arm", Fault(500))
+    azure.arm.inject(Fault(500))
 
     assert (ask_imds(azure).status, ask_arm(azure).status) == (200, 500)
 
 
 def test_the_usual_body_is_an_error_in_the_services_shape(azure: EmbeddedAzure) -> None:
-    azure.inject("imds", Fault(500))
-    azure.inject("arm", Fault(500))
+    azure.imds.inject(Fault(500))
+    azure.arm.inject(Fault(500))
     imds, arm = ask_imds(azure), ask_arm(azure)
 
     assert imds.json == {"error": "server_error", "error_description": "Injected fault: HTTP 500"}
@@ -70,7 +70,7 @@ def test_the_usual_body_is_an_error_in_the_services_shape(azure: EmbeddedAzure) 
 def test_body_and_headers_can_be_given(
     azure: EmbeddedAzure, body: str | bytes | dict[str, object] | list[object], sent: bytes
 ) -> None:
-    azure.inject("imds", Fault(429, {"retry-after": "7", "content-type": "text/plain"}, body))
+    azure.imds.inject(Fault(429, {"retry-after": "7", "content-type": "text/plain"}, body))
     reply = ask_imds(azure)
 
     assert (reply.status, reply.body, reply.headers["Retry-After"]) == (429, sent, "7")
@@ -79,7 +79,7 @@ def test_body_and_headers_can_be_given(
 
 
 def test_garbage_is_a_success_without_json(azure: EmbeddedAzure) -> None:
-    azure.inject("arm", Fault.garbage())
+    azure.arm.inject(Fault.garbage())
     reply = ask_arm(azure)
 
     assert (reply.status, reply.headers["Content-Type"]) == (200, "text/html")
@@ -89,14 +89,14 @@ def test_garbage_is_a_success_without_json(azure: EmbeddedAzure) -> None:
 
 @pytest.mark.parametrize("service", ["imds", "arm"])
 def test_a_reset_breaks_the_connection(azure: EmbeddedAzure, service: str) -> None:
-    azure.inject(service, Fault.reset())
+    getattr(azure, service).inject(Fault.reset())
 
     with pytest.raises(ConnectionResetError):
         (ask_imds if service == "imds" else ask_arm)(azure)
 
 
 def test_a_truncated_answer_ends_too_early(azure: EmbeddedAzure) -> None:
-    azure.inject("arm", Fault.truncate())
+    azure.arm.inject(Fault.truncate())
 
     with pytest.raises(http.client.IncompleteRead) as caught:
         ask_arm(azure)
@@ -105,7 +105,7 @@ def test_a_truncated_answer_ends_too_early(azure: EmbeddedAzure) -> None:
 
 
 def test_a_delayed_answer_is_the_usual_one(azure: EmbeddedAzure) -> None:
-    azure.inject("imds", Fault.delay(0.001))
+    azure.imds.inject(Fault.delay(0.001))
 
     assert ask_imds(azure).status == 200
 
@@ -113,8 +113,8 @@ def test_a_delayed_answer_is_the_usual_one(azure: EmbeddedAzure) -> None:
 def test_a_hanging_request_goes_on_when_faults_are_cleared(
     azure: EmbeddedAzure, concurrently: Concurrently
 ) -> None:
-    azure.inject("arm", Fault.hang(), times=2)
-    with azure.hold("arm") as hold:
+    azure.arm.inject(Fault.hang(), times=2)
+    with azure.arm.hold() as hold:
         replies = concurrently(2, lambda: ask_arm(azure))
         hold.wait_arrived(2)
     assert ask_arm(azure).status == 200
@@ -125,7 +125,7 @@ def test_a_hanging_request_goes_on_when_faults_are_cleared(
 
 def test_a_fault_comes_before_a_refusal() -> None:
     with EmbeddedAzure(imds_limits=ImdsLimits(per_second=1)) as azure:
-        azure.inject("imds", Fault(410), times=2)
+        azure.imds.inject(Fault(410), times=2)
 
         assert [ask_imds(azure).status for _ in range(3)] == [410, 410, 429]
 
@@ -133,7 +133,7 @@ def test_a_fault_comes_before_a_refusal() -> None:
 def test_held_requests_are_counted_and_wait(
     azure: EmbeddedAzure, concurrently: Concurrently
 ) -> None:
-    with azure.hold("arm") as hold:
+    with azure.arm.hold() as hold:
         replies = concurrently(3, lambda: ask_arm(azure))
         hold.wait_arrived(3)
         assert azure.counts.arm_requests == azure.counts.arm_most_at_once == 3
@@ -144,8 +144,8 @@ def test_held_requests_are_counted_and_wait(
 
 
 def test_two_holds_hold_twice(azure: EmbeddedAzure, concurrently: Concurrently) -> None:
-    with azure.hold("imds") as outer:
-        with azure.hold("imds") as inner:
+    with azure.imds.hold() as outer:
+        with azure.imds.hold() as inner:
             replies = concurrently(1, lambda: ask_imds(azure))
             outer.wait_arrived()
             outer.release()
@@ -154,7 +154,7 @@ def test_two_holds_hold_twice(azure: EmbeddedAzure, concurrently: Concurrently) 
 
 
 def test_waiting_for_requests_that_do_not_come_gives_up(azure: EmbeddedAzure) -> None:
-    with azure.hold("imds") as hold, pytest.raises(TimeoutError, match="it is 0"):
+    with azure.imds.hold() as hold, pytest.raises(TimeoutError, match="it is 0"):
         hold.wait_arrived(1, timeout=0.001)
 
 
@@ -165,8 +165,8 @@ def test_waiting_for_requests_that_do_not_come_gives_up(azure: EmbeddedAzure) ->
             lambda azure: azure.inject("entra", Fault()),
             "has no service 'entra'; it has 'imds' and 'arm'",
         ),
-        (lambda azure: azure.inject("arm", Fault(), times=0), "times must be at least 1"),
-        (lambda azure: azure.inject("arm", Fault(), path="("), "not a regular expression"),
+        (lambda azure: azure.arm.inject(Fault(), times=0), "times must be at least 1"),
+        (lambda azure: azure.arm.inject(Fault(), path="("), "not a regular expression"),
         (lambda azure: azure.hold("entra").__enter__(), "no service 'entra'"),
         (lambda _: Fault.delay(-1), "in the past"),
     ],
@@ -188,8 +188,8 @@ def test_a_faults_headers_do_not_change_later() -> None:
 
 def test_a_hanging_request_does_not_delay_the_stop() -> None:
     with EmbeddedAzure() as azure:
-        azure.inject("imds", Fault.hang())
-        with azure.hold("imds") as hold:
+        azure.imds.inject(Fault.hang())
+        with azure.imds.hold() as hold:
             errors: list[Exception] = []
 
             def hang() -> None:

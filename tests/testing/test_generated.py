@@ -25,7 +25,7 @@ def tenant() -> GeneratedTenant:
 @pytest.fixture
 def azure() -> Any:
     with EmbeddedAzure(page_size=400) as azure:
-        azure.generate(subscriptions=20, resources=3_000, seed=5)
+        azure.arm.generate(subscriptions=20, resources=3_000, seed=5)
         yield azure
 
 
@@ -144,12 +144,12 @@ def test_tenant_of_nothing_raises_value_error(subscriptions: int, resources: int
         EmbeddedAzure() as azure,
         pytest.raises(ValueError, match="at least 1 subscription and 0 resources"),
     ):
-        azure.generate(subscriptions=subscriptions, resources=resources)
+        azure.arm.generate(subscriptions=subscriptions, resources=resources)
 
 
 def test_subscriptions_without_resources_have_a_group() -> None:
     with EmbeddedAzure() as azure:
-        ids = azure.generate(subscriptions=3, resources=0)
+        ids = azure.arm.generate(subscriptions=3, resources=0)
         groups = list_all(azure, f"/subscriptions/{ids[0]}/resourcegroups")
         items = list_all(azure, f"/subscriptions/{ids[0]}/resources")
         disks = list_all(azure, f"/subscriptions/{ids[0]}/providers/{DISKS}", DISK_VERSION)
@@ -197,9 +197,9 @@ def test_caller_sees_only_readable_resources(azure: EmbeddedAzure, tenant: Gener
     one = find_largest(tenant)
     group = one.list_groups()[-1].name
     scope = f"/subscriptions/{one.subscription_id}"
-    identity = azure.assign_identity()
-    azure.grant(identity.object_id, f"{scope}/resourceGroups/{group}")
-    token = azure.issue_token(identity=identity)
+    identity = azure.imds.assign_identity()
+    azure.arm.grant(identity.object_id, f"{scope}/resourceGroups/{group}")
+    token = azure.imds.issue_token(identity=identity)
     items = ask_arm(azure, f"{scope}/resources", token=token).json["value"]
     groups = ask_arm(azure, f"{scope}/resourcegroups", token=token).json["value"]
     body = {"query": "Resources | count"}
@@ -225,9 +225,9 @@ def test_generated_subscriptions_are_read_only(
     assert "cannot perform delete operation" in removed.json["error"]["message"]
     assert ask_arm(azure, disk, DISK_VERSION).status == 200
     with pytest.raises(ValueError, match="read-only"):
-        azure.add_resource(disk)
+        azure.arm.add_resource(disk)
     with pytest.raises(ValueError, match="read-only"):
-        azure.add_resource_groups(one.subscription_id, ["new"])
+        azure.arm.add_resource_groups(one.subscription_id, ["new"])
 
 
 def test_stored_subscriptions_stay_as_they_are(azure: EmbeddedAzure) -> None:
@@ -235,14 +235,14 @@ def test_stored_subscriptions_stay_as_they_are(azure: EmbeddedAzure) -> None:
         f"/subscriptions/{DEFAULT_SUBSCRIPTION_ID}/resourceGroups/DevTest"
         "/providers/Microsoft.KeyVault/vaults/kv"
     )
-    azure.add_resource(vault)
+    azure.arm.add_resource(vault)
     rows = query_all(azure, "Resources | project id | order by id asc")
 
     assert len(rows) == 3_001
     assert {"id": vault} in rows
     assert rows == sorted(rows, key=lambda row: str(row["id"]))
-    ids = azure.generate(subscriptions=2, resources=4)
-    assert azure.subscription_ids == (DEFAULT_SUBSCRIPTION_ID, *ids)
+    ids = azure.arm.generate(subscriptions=2, resources=4)
+    assert azure.arm.subscription_ids == (DEFAULT_SUBSCRIPTION_ID, *ids)
 
 
 def test_graph_pages_through_generated_rows(azure: EmbeddedAzure, tenant: GeneratedTenant) -> None:
@@ -301,7 +301,7 @@ def test_graph_sorts_generated_rows(azure: EmbeddedAzure, text: str) -> None:
 
 def test_graph_refuses_to_scan_too_many_generated_rows() -> None:
     with EmbeddedAzure() as azure:
-        azure.generate(subscriptions=10, resources=1_000_000)
+        azure.arm.generate(subscriptions=10, resources=1_000_000)
         counted = query(azure, "Resources | count")
         paged = query(azure, "Resources | project id, name | order by id asc")
         scanned = query(azure, "Resources | where name =~ 'a'")

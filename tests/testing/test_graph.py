@@ -13,19 +13,19 @@ ELSEWHERE = "aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee"
 
 
 def fill(azure: EmbeddedAzure) -> None:
-    azure.add_resource(
+    azure.arm.add_resource(
         f"{GROUP}/{VAULTS}/alpha",
         {"kind": "A", "tags": {"env": "Test"}, "properties": {"n": 2, "on": True}},
     )
-    azure.add_resource(
+    azure.arm.add_resource(
         f"{GROUP}/{VAULTS}/Beta",
         {"location": "eastus", "properties": {"n": 10, "on": False, "deep": {"a": "x"}}},
     )
-    azure.add_resource(
+    azure.arm.add_resource(
         f"{SCOPE}/resourceGroups/Other/providers/Microsoft.Web/sites/gamma",
         {"tags": {"env": "prod"}},
     )
-    azure.add_resource(f"{GROUP}/{VAULTS}/alpha/secrets/unlisted")
+    azure.arm.add_resource(f"{GROUP}/{VAULTS}/alpha/secrets/unlisted")
 
 
 @pytest.fixture(scope="module")
@@ -258,13 +258,13 @@ def test_tables_have_columns(azure: EmbeddedAzure) -> None:
 def test_queries_return_readable_rows() -> None:
     with EmbeddedAzure() as azure:
         fill(azure)
-        other = azure.add_subscription(subscription=Subscription(tenant_id=ELSEWHERE))
-        azure.add_resource(
+        other = azure.arm.add_subscription(subscription=Subscription(tenant_id=ELSEWHERE))
+        azure.arm.add_resource(
             f"/subscriptions/{other}/providers/Microsoft.Authorization/locks/x", {"location": "x"}
         )
-        who = azure.assign_identity(object_id="who")
-        azure.grant("who", f"{SCOPE}/resourceGroups/Other")
-        tokens = [azure.issue_token(identity=who), azure.issue_token(tenant_id=ELSEWHERE)]
+        who = azure.imds.assign_identity(object_id="who")
+        azure.arm.grant("who", f"{SCOPE}/resourceGroups/Other")
+        tokens = [azure.imds.issue_token(identity=who), azure.imds.issue_token(tenant_id=ELSEWHERE)]
         body = {"query": "Resources | project name"}
         found = [
             ask_arm(azure, GRAPH, "2022-10-01", token, "POST", body).json["data"]

@@ -23,7 +23,7 @@ def test_an_answer_has_imds_keys_and_strings_for_numbers() -> None:
     token = reply.json
     assert token.pop("access_token").count(".") == 2
     assert token == {
-        "client_id": azure.identities[0].client_id,
+        "client_id": azure.imds.identities[0].client_id,
         "expires_in": "86400",
         "expires_on": "1800086400",
         "ext_expires_in": "86400",
@@ -126,38 +126,38 @@ def test_an_unknown_identity_is_refused(azure: EmbeddedAzure) -> None:
 def test_a_user_assigned_identity_is_found_by_each_of_its_ids(
     azure: EmbeddedAzure, name: str
 ) -> None:
-    identity = azure.assign_identity()
+    identity = azure.imds.assign_identity()
     wanted = identity.resource_id if name == "msi_res_id" else getattr(identity, name)
 
     assert (
         ask_imds(azure, f"{QUERY}&{name}={wanted.upper()}").json["client_id"] == identity.client_id
     )
-    azure.remove_identity(identity)
+    azure.imds.remove_identity(identity)
     assert ask_imds(azure, f"{QUERY}&{name}={wanted}").status == 400
 
 
 def test_without_an_own_identity_the_only_other_one_serves() -> None:
     with EmbeddedAzure() as azure:
-        azure.remove_identity(azure.identities[0])
+        azure.imds.remove_identity(azure.imds.identities[0])
         assert ask_imds(azure).json["error_description"] == "Identity not found"
-        only = azure.assign_identity(client_id="c", object_id="o", resource_id="/r")
+        only = azure.imds.assign_identity(client_id="c", object_id="o", resource_id="/r")
         assert ask_imds(azure).json["client_id"] == "c"
-        azure.assign_identity()
+        azure.imds.assign_identity()
         assert (
             ask_imds(azure)
             .json["error_description"]
             .startswith("Multiple user assigned identities exist")
         )
-        own = azure.assign_identity(system_assigned=True)
+        own = azure.imds.assign_identity(system_assigned=True)
         assert ask_imds(azure).json["client_id"] == own.client_id
-        assert only in azure.identities
+        assert only in azure.imds.identities
 
 
 def test_other_methods_and_paths_are_refused(azure: EmbeddedAzure) -> None:
-    posted = ask(azure.imds_url, f"{TOKEN}?{QUERY}", "POST", Metadata="true")
+    posted = ask(azure.imds.url, f"{TOKEN}?{QUERY}", "POST", Metadata="true")
 
     assert (posted.status, posted.headers["Allow"]) == (405, "GET")
-    assert ask(azure.imds_url, "/metadata/instance", Metadata="true").status == 404
+    assert ask(azure.imds.url, "/metadata/instance", Metadata="true").status == 404
 
 
 def test_each_request_gets_a_new_token(azure: EmbeddedAzure) -> None:
@@ -167,15 +167,15 @@ def test_each_request_gets_a_new_token(azure: EmbeddedAzure) -> None:
 def test_a_repeated_token_has_less_and_less_to_live() -> None:
     manual = ManualClock()
     with EmbeddedAzure(clock=manual.clock, imds_limits=None) as azure:
-        azure.set_token_lifetime(100)
-        azure.repeat_tokens()
+        azure.imds.set_token_lifetime(100)
+        azure.imds.repeat_tokens()
         first = ask_imds(azure).json
         manual.advance(40)
         second = ask_imds(azure).json
         other = ask_imds(azure, f"{VERSION}&resource=https://vault.azure.net").json
         manual.advance(60)
         third = ask_imds(azure).json
-        azure.repeat_tokens(False)
+        azure.imds.repeat_tokens(False)
         fourth = ask_imds(azure).json
 
     assert second["access_token"] == first["access_token"]
@@ -204,7 +204,7 @@ def test_the_21st_request_of_a_second_is_throttled() -> None:
 
 def test_more_at_once_than_allowed_are_throttled(concurrently: Concurrently) -> None:
     with EmbeddedAzure(imds_limits=ImdsLimits(at_once=2)) as azure:
-        with azure.hold("imds") as hold:
+        with azure.imds.hold() as hold:
             replies = concurrently(3, lambda: ask_imds(azure))
             hold.wait_arrived(3)
         statuses = sorted(reply.status for reply in replies())
@@ -216,7 +216,7 @@ def test_more_at_once_than_allowed_are_throttled(concurrently: Concurrently) -> 
 
 def test_latency_keeps_the_place_that_a_request_has(concurrently: Concurrently) -> None:
     with EmbeddedAzure(imds_limits=ImdsLimits(at_once=1), imds_latency=0.01) as azure:
-        with azure.hold("imds") as hold:
+        with azure.imds.hold() as hold:
             replies = concurrently(2, lambda: ask_imds(azure))
             hold.wait_arrived(2)
         assert sorted(reply.status for reply in replies()) == [200, 429]

@@ -15,19 +15,21 @@ NETWORKS = "providers/Microsoft.Network/virtualNetworks"
 @pytest.fixture
 def azure() -> Iterator[EmbeddedAzure]:
     with EmbeddedAzure(clock=ManualClock(1_800_000_000.0).clock, page_size=3) as azure:
-        azure.add_resource(
+        azure.arm.add_resource(
             f"{GROUP}/{VAULTS}/one",
             {"tags": {"env": "test", "cost": "1"}, "kind": "A", "properties": {"x": 1}},
         )
-        azure.add_resource(
+        azure.arm.add_resource(
             f"{GROUP}/{VAULTS}/two", {"tags": {"Env": "prod"}, "location": "East US"}
         )
-        azure.add_resource(f"{SCOPE}/resourceGroups/Other/{VAULTS}/three", {"managedBy": "it's me"})
-        azure.add_resource(f"{GROUP}/{NETWORKS}/net", {"location": "eastus"})
-        azure.add_resource(f"{GROUP}/{NETWORKS}/net/subnets/front")
-        azure.add_resource(f"{GROUP}/{NETWORKS}/net/subnets/back")
-        azure.add_resource(f"{GROUP}/{NETWORKS}/net2/subnets/other")
-        azure.add_resource(f"{GROUP}/{VAULTS}/one/providers/Microsoft.Authorization/locks/keep")
+        azure.arm.add_resource(
+            f"{SCOPE}/resourceGroups/Other/{VAULTS}/three", {"managedBy": "it's me"}
+        )
+        azure.arm.add_resource(f"{GROUP}/{NETWORKS}/net", {"location": "eastus"})
+        azure.arm.add_resource(f"{GROUP}/{NETWORKS}/net/subnets/front")
+        azure.arm.add_resource(f"{GROUP}/{NETWORKS}/net/subnets/back")
+        azure.arm.add_resource(f"{GROUP}/{NETWORKS}/net2/subnets/other")
+        azure.arm.add_resource(f"{GROUP}/{VAULTS}/one/providers/Microsoft.Authorization/locks/keep")
         yield azure
 
 
@@ -126,7 +128,7 @@ def test_list_of_missing_group_returns_404(azure: EmbeddedAzure) -> None:
 
 
 def test_groups_are_filtered(azure: EmbeddedAzure) -> None:
-    azure.add_resource_groups(SUBSCRIPTION, ["tagged"], tags={"a": "1"})
+    azure.arm.add_resource_groups(SUBSCRIPTION, ["tagged"], tags={"a": "1"})
 
     assert names(
         azure, f"{SCOPE}/resourcegroups?$filter=tagName%20eq%20'a'%20and%20tagValue%20eq%20'1'"
@@ -134,16 +136,16 @@ def test_groups_are_filtered(azure: EmbeddedAzure) -> None:
 
 
 def test_lists_omit_unreadable_resources(azure: EmbeddedAzure) -> None:
-    who = azure.assign_identity(object_id="who")
-    azure.grant("who", f"{GROUP}/{VAULTS}/two")
-    token = azure.issue_token(identity=who)
+    who = azure.imds.assign_identity(object_id="who")
+    azure.arm.grant("who", f"{GROUP}/{VAULTS}/two")
+    token = azure.imds.issue_token(identity=who)
 
     assert names(azure, f"{SCOPE}/resources", token=token) == ["two"]
     assert names(azure, f"{GROUP}/{VAULTS}", "2023-07-01", token) == ["two"]
 
 
 def test_empty_pages_have_next_link(azure: EmbeddedAzure) -> None:
-    azure.add_empty_pages(2, path="[?&]top=1")
+    azure.arm.add_empty_pages(2, path="[?&]top=1")
     page = ask_arm(azure, f"{GROUP}/resources?$top=1&top=1").json
     sizes = [len(page["value"])]
     while "nextLink" in page:
@@ -152,7 +154,7 @@ def test_empty_pages_have_next_link(azure: EmbeddedAzure) -> None:
 
     assert sizes == [0, 0, 1] * 3
     assert len(ask_arm(azure, f"{GROUP}/resources").json["value"]) == 3
-    azure.add_empty_pages(0)
+    azure.arm.add_empty_pages(0)
     assert len(ask_arm(azure, f"{GROUP}/resources?$top=1&top=1").json["value"]) == 1
 
 

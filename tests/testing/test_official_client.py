@@ -50,7 +50,7 @@ Client = Any
 @pytest.fixture
 def azure(monkeypatch: pytest.MonkeyPatch) -> Iterator[EmbeddedAzure]:
     with EmbeddedAzure(tls=True, page_size=2) as azure:
-        monkeypatch.setenv("AZURE_POD_IDENTITY_AUTHORITY_HOST", azure.imds_url)
+        monkeypatch.setenv("AZURE_POD_IDENTITY_AUTHORITY_HOST", azure.imds.url)
         yield azure
 
 
@@ -69,7 +69,7 @@ def use(
             ResourceManagementClient(
                 credential,
                 SUBSCRIPTION,
-                base_url=azure.arm_url,
+                base_url=azure.arm.url,
                 credential_scopes=["https://management.azure.com/.default"],
                 connection_verify=str(ca),
                 polling_interval=0,
@@ -93,7 +93,7 @@ Use = Callable[[Callable[[Client], Awaitable[Any]]], Any]
 
 
 def test_client_creates_changes_and_deletes_groups(azure: EmbeddedAzure, use: Use) -> None:
-    azure.long_running(
+    azure.arm.long_running(
         "Microsoft.Resources/resourceGroups", "location", methods=["DELETE"], polls=2
     )
 
@@ -129,7 +129,7 @@ def test_client_creates_changes_and_deletes_groups(azure: EmbeddedAzure, use: Us
             await groups.get("Fresh")
 
     use(main)
-    assert [view.polls for view in azure.operations] == [2]
+    assert [view.polls for view in azure.arm.operations] == [2]
 
 
 @pytest.mark.parametrize("resource_id", [VAULT, MACHINE, ACCOUNT, PLAN])
@@ -194,7 +194,7 @@ def test_client_addresses_resources_by_parts(azure: EmbeddedAzure, use: Use) -> 
 
 
 def test_client_creates_extension_resources(azure: EmbeddedAzure, use: Use) -> None:
-    azure.add_resource(VAULT)
+    azure.arm.add_resource(VAULT)
 
     async def main(client: Client) -> None:
         version = VERSIONS[SETTING]
@@ -209,8 +209,8 @@ def test_client_creates_extension_resources(azure: EmbeddedAzure, use: Use) -> N
 
 def test_client_follows_pages_and_empty_pages(azure: EmbeddedAzure, use: Use) -> None:
     for number in range(5):
-        azure.add_resource(f"{VAULT}{number}", {"tags": {"odd": str(number % 2)}})
-    azure.add_empty_pages(2)
+        azure.arm.add_resource(f"{VAULT}{number}", {"tags": {"odd": str(number % 2)}})
+    azure.arm.add_empty_pages(2)
 
     async def main(client: Client) -> tuple[list[str], list[str]]:
         every = [item.name async for item in client.resources.list(top=2, expand="createdTime")]
@@ -227,9 +227,9 @@ def test_client_follows_pages_and_empty_pages(azure: EmbeddedAzure, use: Use) ->
     "kind", ["azure-async-operation", "location", "both", "provisioning-state"]
 )
 def test_client_follows_every_kind_of_operation(azure: EmbeddedAzure, use: Use, kind: Any) -> None:
-    azure.long_running("Microsoft.KeyVault/vaults", kind, methods=["PUT", "PATCH"], polls=3)
+    azure.arm.long_running("Microsoft.KeyVault/vaults", kind, methods=["PUT", "PATCH"], polls=3)
     if kind != "provisioning-state":
-        azure.long_running("Microsoft.KeyVault/vaults", kind, methods=["DELETE"], polls=3)
+        azure.arm.long_running("Microsoft.KeyVault/vaults", kind, methods=["DELETE"], polls=3)
 
     async def main(client: Client) -> None:
         resources, version = client.resources, VERSIONS[VAULT]
@@ -245,8 +245,8 @@ def test_client_follows_every_kind_of_operation(azure: EmbeddedAzure, use: Use, 
         assert not await resources.check_existence_by_id(VAULT, api_version=version)
 
     use(main)
-    assert {view.status for view in azure.operations} == {"Succeeded"}
-    assert all(view.polls == 3 for view in azure.operations)
+    assert {view.status for view in azure.arm.operations} == {"Succeeded"}
+    assert all(view.polls == 3 for view in azure.arm.operations)
 
 
 @pytest.mark.parametrize(
@@ -257,7 +257,7 @@ def test_client_raises_error_of_failed_operation(
     azure: EmbeddedAzure, use: Use, kind: Any, outcome: Any
 ) -> None:
     error = {"code": "SkuNotAvailable", "message": "There are none left."}
-    azure.long_running("Microsoft.KeyVault/vaults", kind, polls=1, outcome=outcome, error=error)
+    azure.arm.long_running("Microsoft.KeyVault/vaults", kind, polls=1, outcome=outcome, error=error)
 
     async def main(client: Client) -> str:
         with pytest.raises(HttpResponseError) as raised:
@@ -273,8 +273,8 @@ def test_client_raises_error_of_failed_operation(
 
 
 def test_failed_polls_do_not_end_operation(azure: EmbeddedAzure, use: Use) -> None:
-    azure.long_running("Microsoft.KeyVault/vaults", "azure-async-operation", polls=1)
-    azure.inject("arm", Fault(503), path="operationStatuses")
+    azure.arm.long_running("Microsoft.KeyVault/vaults", "azure-async-operation", polls=1)
+    azure.arm.inject(Fault(503), path="operationStatuses")
 
     async def main(client: Client) -> str:
         poller = await client.resources.begin_create_or_update_by_id(
@@ -286,7 +286,7 @@ def test_failed_polls_do_not_end_operation(azure: EmbeddedAzure, use: Use) -> No
 
 
 def test_client_reads_and_registers_providers(azure: EmbeddedAzure, use: Use) -> None:
-    azure.unregister_provider("Microsoft.KeyVault", polls=1)
+    azure.arm.unregister_provider("Microsoft.KeyVault", polls=1)
 
     async def main(client: Client) -> None:
         providers = client.providers
@@ -327,8 +327,8 @@ def test_client_registers_missing_provider(
             await asyncio.sleep(0)
 
     monkeypatch.setattr(_base_async, "asyncio", Hasty)
-    azure.add_resource(VAULT)
-    azure.unregister_provider("Microsoft.KeyVault")
+    azure.arm.add_resource(VAULT)
+    azure.arm.unregister_provider("Microsoft.KeyVault")
 
     async def main(client: Client) -> str:
         # Not with begin_create_or_update, because the policy does not read its first response, a
@@ -348,7 +348,7 @@ def test_client_registers_missing_provider(
 
 
 def test_client_reads_and_writes_tags(azure: EmbeddedAzure, use: Use) -> None:
-    azure.add_resource(VAULT)
+    azure.arm.add_resource(VAULT)
 
     async def main(client: Client) -> None:
         tags, version = client.tags, VERSIONS[VAULT]
@@ -394,7 +394,7 @@ def test_client_raises_if_etag_condition_fails(azure: EmbeddedAzure, use: Use) -
 def test_client_handles_claims_challenge(azure: EmbeddedAzure, use: Use) -> None:
     async def main(client: Client) -> list[str]:
         await client.resource_groups.get("DevTest")
-        azure.challenge_tokens()
+        azure.arm.challenge_tokens()
         return [group.name async for group in client.resource_groups.list()]
 
     assert use(main) == ["DevTest"]
@@ -402,7 +402,7 @@ def test_client_handles_claims_challenge(azure: EmbeddedAzure, use: Use) -> None
 
 
 def test_client_maps_errors(azure: EmbeddedAzure, use: Use) -> None:
-    azure.add_resource(VAULT)
+    azure.arm.add_resource(VAULT)
 
     async def main(client: Client) -> None:
         resources = client.resources

@@ -62,19 +62,19 @@ def test_operation_starts_by_its_kind(
     azure: EmbeddedAzure, kind: Any, method: str, status: int, links: str, shown: str | None
 ) -> None:
     if method != "PUT":
-        azure.add_resource(VAULT)
-    azure.long_running(TYPE, kind, methods=[method], retry_after=7)
+        azure.arm.add_resource(VAULT)
+    azure.arm.long_running(TYPE, kind, methods=[method], retry_after=7)
     reply = send(azure, method, f"{VAULT}/restart" if method == "POST" else VAULT)
 
     assert reply.status == status
     assert "".join(name[0] for name in LINKS if name in reply.headers) == links
     assert reply.headers["Retry-After"] == "7"
     assert (reply.json["properties"]["provisioningState"] if reply.body else None) == shown
-    assert [view.status for view in azure.operations] == ["InProgress"]
+    assert [view.status for view in azure.arm.operations] == ["InProgress"]
 
 
 def test_record_shows_progress(azure: EmbeddedAzure, clock: ManualClock) -> None:
-    azure.long_running(TYPE, "azure-async-operation", polls=3, retry_after=2.5)
+    azure.arm.long_running(TYPE, "azure-async-operation", polls=3, retry_after=2.5)
     link = send(azure).headers["Azure-AsyncOperation"]
     first = follow(azure, link)
     clock.advance(5)
@@ -93,7 +93,7 @@ def test_record_shows_progress(azure: EmbeddedAzure, clock: ManualClock) -> None
     assert "Retry-After" not in last.headers
     assert last.json == {
         "id": urlsplit(link).path,
-        "name": azure.operations[0].id,
+        "name": azure.arm.operations[0].id,
         "resourceId": VAULT,
         "status": "Succeeded",
         "startTime": "2027-01-15T08:00:00.000000Z",
@@ -101,11 +101,11 @@ def test_record_shows_progress(azure: EmbeddedAzure, clock: ManualClock) -> None
         "percentComplete": 100,
     }
     assert state(azure) == "Succeeded"
-    assert azure.operations[0].polls == 3
+    assert azure.arm.operations[0].polls == 3
 
 
 def test_result_equals_synchronous_response(azure: EmbeddedAzure) -> None:
-    azure.long_running(TYPE, "location", methods=["PUT", "DELETE"], polls=2)
+    azure.arm.long_running(TYPE, "location", methods=["PUT", "DELETE"], polls=2)
     link = send(azure).headers["Location"]
     assert ask_arm(azure, VAULT, VERSION).status == 404, "and that was the first look"
     running, done, again = polled(azure, link)
@@ -116,7 +116,7 @@ def test_result_equals_synchronous_response(azure: EmbeddedAzure) -> None:
         follow(azure, running.headers["Location"]).json
         == done.json
         == again.json
-        == azure.resource(VAULT)
+        == azure.arm.resource(VAULT)
     )
     gone = send(azure, "DELETE").headers["Location"]
     assert state(azure) == "Deleting"
@@ -129,9 +129,9 @@ def test_result_equals_synchronous_response(azure: EmbeddedAzure) -> None:
 
 
 def test_actions_have_results(azure: EmbeddedAzure) -> None:
-    azure.add_resource(VAULT)
-    azure.set_action(TYPE, "check", {"good": True})
-    azure.long_running(TYPE, "both", methods=["post"], polls=0)
+    azure.arm.add_resource(VAULT)
+    azure.arm.set_action(TYPE, "check", {"good": True})
+    azure.arm.long_running(TYPE, "both", methods=["post"], polls=0)
     begun = send(azure, "POST", f"{VAULT}/check").headers
     assert follow(azure, begun["Azure-AsyncOperation"]).json["properties"] == {"good": True}
     assert follow(azure, begun["Location"]).json == {"good": True}
@@ -148,7 +148,7 @@ def test_failure_is_reported(azure: EmbeddedAzure, outcome: Any) -> None:
         "message": "It broke.",
         "details": [{"code": "Inner", "message": "Why"}],
     }
-    azure.long_running(TYPE, "both", polls=0, outcome=outcome, error=error, times=1)
+    azure.arm.long_running(TYPE, "both", polls=0, outcome=outcome, error=error, times=1)
     begun = send(azure).headers
     record, result = (follow(azure, begun[name]) for name in LINKS)
 
@@ -160,7 +160,7 @@ def test_failure_is_reported(azure: EmbeddedAzure, outcome: Any) -> None:
 
 
 def test_failure_without_error_has_default_error(azure: EmbeddedAzure) -> None:
-    azure.long_running(TYPE, "location", polls=0, outcome="Failed")
+    azure.arm.long_running(TYPE, "location", polls=0, outcome="Failed")
     link = send(azure).headers["Location"]
 
     assert follow(azure, link).code == "OperationFailed"
@@ -168,22 +168,22 @@ def test_failure_without_error_has_default_error(azure: EmbeddedAzure) -> None:
 
 
 def test_deletion_can_fail(azure: EmbeddedAzure) -> None:
-    azure.add_resource(VAULT)
-    azure.long_running(TYPE, "both", methods=["DELETE"], polls=0, outcome="Failed")
+    azure.arm.add_resource(VAULT)
+    azure.arm.long_running(TYPE, "both", methods=["DELETE"], polls=0, outcome="Failed")
     send(azure, "DELETE")
 
     assert state(azure) == "Failed"
 
 
 def test_get_of_resource_counts_as_poll(azure: EmbeddedAzure) -> None:
-    azure.long_running(TYPE, "provisioning-state", polls=2)
+    azure.arm.long_running(TYPE, "provisioning-state", polls=2)
     send(azure)
 
     assert [state(azure) for _ in range(4)] == ["Creating", "Creating", "Succeeded", "Succeeded"]
 
 
 def test_operation_lasts_its_seconds(azure: EmbeddedAzure, clock: ManualClock) -> None:
-    azure.long_running(TYPE, "provisioning-state", polls=0, seconds=30)
+    azure.arm.long_running(TYPE, "provisioning-state", polls=0, seconds=30)
     send(azure)
     before = [state(azure) for _ in range(3)]
     clock.advance(30)
@@ -192,16 +192,16 @@ def test_operation_lasts_its_seconds(azure: EmbeddedAzure, clock: ManualClock) -
 
 
 def test_operation_without_end_ends_on_demand(azure: EmbeddedAzure) -> None:
-    azure.long_running(TYPE, "azure-async-operation", polls=None)
+    azure.arm.long_running(TYPE, "azure-async-operation", polls=None)
     link = send(azure).headers["Azure-AsyncOperation"]
 
     assert {reply.json["percentComplete"] for reply in polled(azure, link)} == {50}
-    assert (azure.finish_operations(), azure.finish_operations()) == (1, 0)
+    assert (azure.arm.finish_operations(), azure.arm.finish_operations()) == (1, 0)
     assert follow(azure, link).json["status"] == "Succeeded"
 
 
 def test_another_write_supersedes_operation(azure: EmbeddedAzure) -> None:
-    azure.long_running(TYPE, "azure-async-operation", polls=None)
+    azure.arm.long_running(TYPE, "azure-async-operation", polls=None)
     first = send(azure).headers["Azure-AsyncOperation"]
     second = send(azure).headers["Azure-AsyncOperation"]
 
@@ -210,7 +210,7 @@ def test_another_write_supersedes_operation(azure: EmbeddedAzure) -> None:
     )
     assert send(azure, "DELETE").status == 200
     assert follow(azure, second).json["status"] == "Canceled"
-    azure.long_running(TYPE, "location", polls=None)
+    azure.arm.long_running(TYPE, "location", polls=None)
     third = send(azure).headers["Location"]
     assert send(azure, "DELETE").status == 204, "what is not made yet is not there"
     assert follow(azure, third).code == "CanceledAndSupersededDueToAnotherOperation"
@@ -219,20 +219,20 @@ def test_another_write_supersedes_operation(azure: EmbeddedAzure) -> None:
 def test_default_rules_can_be_replaced(azure: EmbeddedAzure) -> None:
     machine = f"{GROUP}/providers/Microsoft.Compute/virtualMachines/vm?api-version=2024-07-01"
     assert "Azure-AsyncOperation" in send(azure, path=machine).headers
-    azure.long_running("Microsoft.Compute/virtualMachines", None, methods=["PUT"])
+    azure.arm.long_running("Microsoft.Compute/virtualMachines", None, methods=["PUT"])
     assert "Azure-AsyncOperation" not in send(azure, path=machine).headers
 
 
 def test_used_up_rule_restores_default(azure: EmbeddedAzure) -> None:
     kind = "Microsoft.Web/serverfarms"
     path = f"{GROUP}/providers/{kind}/plan?api-version=2022-09-01"
-    azure.long_running(kind, "location", times=2)
+    azure.arm.long_running(kind, "location", times=2)
 
     assert [send(azure, path=path).status for _ in range(3)] == [202, 202, 200]
 
 
 def test_link_can_be_reencoded_but_not_changed(azure: EmbeddedAzure) -> None:
-    azure.long_running(TYPE, "azure-async-operation", polls=None)
+    azure.arm.long_running(TYPE, "azure-async-operation", polls=None)
     link = send(azure).headers["Azure-AsyncOperation"]
     path, _, query = link.partition("?")
     encoded = "&".join(
@@ -242,12 +242,15 @@ def test_link_can_be_reencoded_but_not_changed(azure: EmbeddedAzure) -> None:
 
     assert follow(azure, f"{path}?{encoded}").status == 200
     assert follow(azure, f"{link}x").code == "AuthorizationFailed"
-    assert follow(azure, link.replace(azure.operations[0].id, "none")).code == "OperationIdNotFound"
+    assert (
+        follow(azure, link.replace(azure.arm.operations[0].id, "none")).code
+        == "OperationIdNotFound"
+    )
 
 
 def test_tenant_resource_has_tenant_operations(azure: EmbeddedAzure) -> None:
     kind = "Microsoft.Management/managementGroups"
-    azure.long_running(kind, "both", polls=0)
+    azure.arm.long_running(kind, "both", polls=0)
     begun = ask_arm(azure, f"/providers/{kind}/root", "2021-04-01", method="PUT", body={}).headers
 
     assert urlsplit(begun["Location"]).path.startswith(
@@ -296,8 +299,8 @@ def test_bad_groups_are_rejected(
 
 
 def test_group_deletion_deletes_resources(azure: EmbeddedAzure) -> None:
-    azure.add_resource(VAULT)
-    azure.long_running(
+    azure.arm.add_resource(VAULT)
+    azure.arm.long_running(
         "Microsoft.Resources/resourceGroups",
         "location",
         methods=["DELETE"],
@@ -315,13 +318,13 @@ def test_group_deletion_deletes_resources(azure: EmbeddedAzure) -> None:
         200,
         404,
     )
-    assert azure.resource(VAULT) is None
+    assert azure.arm.resource(VAULT) is None
     assert group(azure, "DELETE").code == "ResourceGroupNotFound"
 
 
 def test_failed_group_deletion_keeps_group(azure: EmbeddedAzure) -> None:
     kind = "Microsoft.Resources/resourceGroups"
-    azure.long_running(
+    azure.arm.long_running(
         kind,
         "both",
         methods=["DELETE"],
@@ -334,7 +337,7 @@ def test_failed_group_deletion_keeps_group(azure: EmbeddedAzure) -> None:
     assert follow(azure, begun["Location"]).code == "ScopeLocked"
     assert follow(azure, begun["Azure-AsyncOperation"]).json["status"] == "Failed"
     assert group(azure, "GET").json["properties"] == {"provisioningState": "Succeeded"}
-    azure.long_running(kind, None, methods=["DELETE"])
+    azure.arm.long_running(kind, None, methods=["DELETE"])
     assert group(azure, "DELETE").status == 202, "a group is never gone at once"
     assert group(azure, "HEAD").status == 404
 
@@ -342,7 +345,7 @@ def test_failed_group_deletion_keeps_group(azure: EmbeddedAzure) -> None:
 def test_poll_without_token_is_rejected(azure: EmbeddedAzure) -> None:
     link = group(azure, "DELETE").headers["Location"]
 
-    assert ask(azure.arm_url, link.removeprefix(azure.arm_url)).status == 401
+    assert ask(azure.arm.url, link.removeprefix(azure.arm.url)).status == 401
 
 
 # Behaviour of services that the contract does not mention
@@ -367,7 +370,7 @@ def test_poll_without_token_is_rejected(azure: EmbeddedAzure) -> None:
 def test_first_polls_have_the_set_fault(
     azure: EmbeddedAzure, link: str, fault: Any, status: int, body: object
 ) -> None:
-    azure.long_running(TYPE, "both", polls=0, poll_fault=fault, poll_faults=2)
+    azure.arm.long_running(TYPE, "both", polls=0, poll_fault=fault, poll_faults=2)
     begun = send(azure).headers[link]
     for reply in polled(azure, begun, 2):
         assert reply.status == status
@@ -377,22 +380,22 @@ def test_first_polls_have_the_set_fault(
             assert (reply.code == body) if isinstance(body, str) else (set(reply.json) == body)
     assert state(azure) == "Succeeded"
     assert follow(azure, begun).status == 200
-    assert azure.operations[0].status == "Succeeded"
+    assert azure.arm.operations[0].status == "Succeeded"
 
 
 def test_faulty_polls_return_resource_or_running_record(azure: EmbeddedAzure) -> None:
-    azure.long_running(TYPE, "both", polls=2, poll_fault="resource", poll_faults=None)
+    azure.arm.long_running(TYPE, "both", polls=2, poll_fault="resource", poll_faults=None)
     begun = send(azure).headers
     assert [
         follow(azure, begun[name]).json["properties"]["provisioningState"] for name in LINKS
     ] == ["Creating"] * 2
-    azure.long_running(TYPE, "location", polls=0, poll_fault="running")
+    azure.arm.long_running(TYPE, "location", polls=0, poll_fault="running")
     link = send(azure).headers["Location"]
     assert follow(azure, link).json["status"] == "InProgress"
-    assert follow(azure, link).json == azure.resource(VAULT)
-    azure.long_running(TYPE, "location", polls=0, poll_fault="resource", methods=["DELETE"])
+    assert follow(azure, link).json == azure.arm.resource(VAULT)
+    azure.arm.long_running(TYPE, "location", polls=0, poll_fault="resource", methods=["DELETE"])
     gone = send(azure, "DELETE").headers["Location"]
-    assert azure.finish_operations() == 1
+    assert azure.arm.finish_operations() == 1
     assert follow(azure, gone).json is None
 
 
@@ -404,12 +407,12 @@ def test_operation_at_own_path_succeeds(
     azure: EmbeddedAzure, method: str, code: str, status: int
 ) -> None:
     if method != "PUT":
-        azure.add_resource(VAULT)
-    azure.long_running(TYPE, "own-path", methods=[method], polls=1, retry_after=5)
+        azure.arm.add_resource(VAULT)
+    azure.arm.long_running(TYPE, "own-path", methods=[method], polls=1, retry_after=5)
     reply = send(azure, method, f"{VAULT}/restart" if method == "POST" else VAULT)
     assert (reply.status, reply.body) == (202, b"")
     link = reply.headers["Location"]
-    assert link.startswith(f"{azure.arm_url}{VAULT}?api-version={VERSION}&asyncId=")
+    assert link.startswith(f"{azure.arm.url}{VAULT}?api-version={VERSION}&asyncId=")
     assert link.endswith(f"&asyncCode={code}")
     running, done = polled(azure, link, 2)
     assert (running.status, running.headers["Location"], running.headers["Retry-After"]) == (
@@ -420,34 +423,39 @@ def test_operation_at_own_path_succeeds(
     assert done.status == status
     if method in ("PUT", "PATCH"):
         assert "provisioningState" not in done.json["properties"]
-    assert follow(azure, link.replace(azure.operations[0].id, "none")).code == "OperationIdNotFound"
+    assert (
+        follow(azure, link.replace(azure.arm.operations[0].id, "none")).code
+        == "OperationIdNotFound"
+    )
 
 
 def test_operation_at_own_path_can_fail(azure: EmbeddedAzure) -> None:
-    azure.long_running(TYPE, "own-path", polls=0, outcome="Failed", poll_fault="unavailable")
+    azure.arm.long_running(TYPE, "own-path", polls=0, outcome="Failed", poll_fault="unavailable")
     link = send(azure).headers["Location"]
     assert [reply.status for reply in polled(azure, link, 2)] == [503, 409]
 
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE", "POST"])
 def test_accepted_request_has_no_links(azure: EmbeddedAzure, method: str) -> None:
-    azure.add_resource(VAULT)
-    azure.long_running(TYPE, "accepted", methods=[method], polls=0)
+    azure.arm.add_resource(VAULT)
+    azure.arm.long_running(TYPE, "accepted", methods=[method], polls=0)
     reply = send(azure, method, f"{VAULT}/restart" if method == "POST" else VAULT)
     assert (reply.status, reply.body) == (202, b"")
     assert not set(LINKS) & set(reply.headers)
 
 
 def test_deletion_can_return_resource(azure: EmbeddedAzure) -> None:
-    azure.add_resource(VAULT)
-    azure.long_running(TYPE, "provisioning-state", methods=["DELETE"], polls=1, with_resource=True)
+    azure.arm.add_resource(VAULT)
+    azure.arm.long_running(
+        TYPE, "provisioning-state", methods=["DELETE"], polls=1, with_resource=True
+    )
     reply = send(azure, "DELETE")
     assert (reply.status, reply.json["properties"]["provisioningState"]) == (200, "Deleting")
     assert [ask_arm(azure, VAULT, VERSION).status for _ in range(2)] == [200, 404]
 
 
 def test_states_can_be_service_specific(azure: EmbeddedAzure) -> None:
-    azure.long_running(
+    azure.arm.long_running(
         TYPE,
         "azure-async-operation",
         polls=1,
@@ -460,13 +468,13 @@ def test_states_can_be_service_specific(azure: EmbeddedAzure) -> None:
         "Succeeded",
     ]
     assert state(azure) == "AutoContinue"
-    azure.long_running(TYPE, "provisioning-state", polls=0, succeeded_as="")
+    azure.arm.long_running(TYPE, "provisioning-state", polls=0, succeeded_as="")
     send(azure)
     assert ask_arm(azure, VAULT, VERSION).json["properties"] == {"a": 1}
 
 
 def test_reason_is_in_resource_properties(azure: EmbeddedAzure) -> None:
-    azure.long_running(
+    azure.arm.long_running(
         TYPE,
         "azure-async-operation",
         polls=0,
@@ -490,16 +498,16 @@ def test_reason_is_in_resource_properties(azure: EmbeddedAzure) -> None:
 
 @pytest.mark.parametrize("outcome", ["Succeeded", "Failed"])
 def test_delayed_change_shows_at_the_end(azure: EmbeddedAzure, outcome: Any) -> None:
-    azure.add_resource(VAULT, {"properties": {"a": 0}})
-    old = azure.resource(VAULT)
-    azure.long_running(
+    azure.arm.add_resource(VAULT, {"properties": {"a": 0}})
+    old = azure.arm.resource(VAULT)
+    azure.arm.long_running(
         TYPE, "both", methods=["PUT", "PATCH"], polls=None, delayed=True, outcome=outcome
     )
     for method in ("PUT", "PATCH"):
         send(azure, method)
-        assert azure.resource(VAULT) == old
-    azure.finish_operations()
-    changed = azure.resource(VAULT)
+        assert azure.arm.resource(VAULT) == old
+    azure.arm.finish_operations()
+    changed = azure.arm.resource(VAULT)
     assert changed is not None
     assert (changed["properties"]["a"], changed == old) == (
         (1, False) if outcome == "Succeeded" else (0, True)
@@ -507,14 +515,14 @@ def test_delayed_change_shows_at_the_end(azure: EmbeddedAzure, outcome: Any) -> 
 
 
 def test_delayed_creation_and_deletion_show_at_the_end(azure: EmbeddedAzure) -> None:
-    azure.long_running(TYPE, "both", methods=["PUT", "DELETE"], polls=None, delayed=True)
+    azure.arm.long_running(TYPE, "both", methods=["PUT", "DELETE"], polls=None, delayed=True)
     send(azure)
-    assert azure.resource(VAULT) is None
-    azure.finish_operations()
+    assert azure.arm.resource(VAULT) is None
+    azure.arm.finish_operations()
     send(azure, "DELETE")
     assert state(azure) == "Succeeded"
-    azure.finish_operations()
-    assert azure.resource(VAULT) is None
+    azure.arm.finish_operations()
+    assert azure.arm.resource(VAULT) is None
 
 
 @pytest.mark.parametrize(
@@ -522,4 +530,4 @@ def test_delayed_creation_and_deletion_show_at_the_end(azure: EmbeddedAzure) -> 
 )
 def test_invalid_rule_raises(azure: EmbeddedAzure, more: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"must be one of|at least"):
-        azure.long_running(TYPE, **{"kind": "both", **more})
+        azure.arm.long_running(TYPE, **{"kind": "both", **more})

@@ -57,8 +57,8 @@ def test_resource_is_created_read_and_replaced(azure: EmbeddedAzure) -> None:
     assert read.json == again.json
     assert (read.json["id"], read.json["properties"]) == (VAULT, {"provisioningState": "Succeeded"})
     assert made.headers["x-ms-ratelimit-remaining-subscription-writes"] == "799"
-    assert azure.resource(VAULT) == read.json
-    assert azure.resource(SECRET) is None
+    assert azure.arm.resource(VAULT) == read.json
+    assert azure.arm.resource(SECRET) is None
 
 
 def test_new_id_keeps_first_spelling_of_parts(azure: EmbeddedAzure) -> None:
@@ -138,8 +138,8 @@ def test_deletion_removes_child_resources(azure: EmbeddedAzure) -> None:
     first, second = delete(azure), delete(azure)
 
     assert (first.status, first.body, second.status) == (200, b"", 204)
-    assert azure.resource(SECRET) is None
-    assert azure.resource(LOCK) is None
+    assert azure.arm.resource(SECRET) is None
+    assert azure.arm.resource(LOCK) is None
     assert delete(azure, SECRET).status == 204
 
 
@@ -340,7 +340,7 @@ def test_etag_conditions_decide_the_status(
     ("style", "pattern"), [("quoted", '"{}"'), ("weak", 'W/"{}"'), ("unquoted", "{}")]
 )
 def test_etag_style_is_applied(azure: EmbeddedAzure, style: Any, pattern: str) -> None:
-    azure.set_etag_style("microsoft.keyvault/VAULTS", style)
+    azure.arm.set_etag_style("microsoft.keyvault/VAULTS", style)
     first, second = (put(azure).headers["ETag"] for _ in range(2))
 
     assert first != second
@@ -351,8 +351,8 @@ def test_etag_style_is_applied(azure: EmbeddedAzure, style: Any, pattern: str) -
 
 def test_actions_return_results(azure: EmbeddedAzure) -> None:
     put(azure)
-    azure.set_action("Microsoft.KeyVault/vaults", "Ping", {"pong": 1}, status=202)
-    azure.set_action("Microsoft.KeyVault", "checkNameAvailability", {"nameAvailable": True})
+    azure.arm.set_action("Microsoft.KeyVault/vaults", "Ping", {"pong": 1}, status=202)
+    azure.arm.set_action("Microsoft.KeyVault", "checkNameAvailability", {"nameAvailable": True})
 
     def post(path: str) -> Reply:
         return ask_arm(azure, path, KV, method="POST", body={})
@@ -372,9 +372,9 @@ def test_actions_return_results(azure: EmbeddedAzure) -> None:
 
 def test_write_by_reader_is_rejected(azure: EmbeddedAzure) -> None:
     put(azure)
-    who = azure.assign_identity(object_id="who")
-    azure.grant("who", GROUP)
-    token = azure.issue_token(identity=who)
+    who = azure.imds.assign_identity(object_id="who")
+    azure.arm.grant("who", GROUP)
+    token = azure.imds.issue_token(identity=who)
 
     def status(method: str, path: str = VAULT) -> int:
         return ask_arm(
@@ -390,22 +390,22 @@ def test_write_by_reader_is_rejected(azure: EmbeddedAzure) -> None:
     ]
     refused = ask_arm(azure, f"{VAULT}/listKeys", KV, token, "POST")
     assert "'Microsoft.KeyVault/vaults/listKeys/action'" in refused.json["error"]["message"]
-    azure.grant("who", VAULT, "Contributor")
+    azure.arm.grant("who", VAULT, "Contributor")
     assert [status(method) for method in ("PUT", "PATCH", "DELETE")] == [200, 200, 200]
-    azure.revoke("who", GROUP)
+    azure.arm.revoke("who", GROUP)
     assert status("GET") == 204 + 200
 
 
 def test_added_resource_skips_checks(azure: EmbeddedAzure) -> None:
-    azure.add_provider(
+    azure.arm.add_provider(
         "Contoso.Widgets",
         {"Widgets": ["2024-01-01"], "widgets/parts": ["2024-01-01"]},
         locations=["Moon Base"],
     )
-    azure.add_provider("contoso.widgets", {"labels": ["2024-01-01"]}, locations=[])
+    azure.arm.add_provider("contoso.widgets", {"labels": ["2024-01-01"]}, locations=[])
     widget = f"{SCOPE}/resourceGroups/fresh/providers/Contoso.Widgets/widgets/w"
 
-    assert azure.add_resource(widget, {"kind": "x"}) == widget
+    assert azure.arm.add_resource(widget, {"kind": "x"}) == widget
     read = ask_arm(azure, widget, "2024-01-01").json
     assert (read["type"], read["kind"], read["location"]) == (
         "Contoso.Widgets/Widgets",
@@ -413,26 +413,26 @@ def test_added_resource_skips_checks(azure: EmbeddedAzure) -> None:
         "westus",
     )
     assert put(azure, f"{widget}/parts/p", {"location": "moonbase"}, "2024-01-01").status == 201
-    assert azure.add_resource(f"{SCOPE}/providers/Contoso.Widgets/labels/l")
+    assert azure.arm.add_resource(f"{SCOPE}/providers/Contoso.Widgets/labels/l")
     assert (
         "location"
         not in ask_arm(azure, f"{SCOPE}/providers/Contoso.Widgets/labels/l", "2024-01-01").json
     )
-    azure.remove_resource_group(SUBSCRIPTION, "fresh")
-    assert azure.resource(widget) is None
+    azure.arm.remove_resource_group(SUBSCRIPTION, "fresh")
+    assert azure.arm.resource(widget) is None
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        lambda azure: azure.add_resource(GROUP),
-        lambda azure: azure.add_resource(f"{GROUP}/providers/Microsoft.None/x/y"),
-        lambda azure: azure.add_resource(f"{GROUP}/providers/Microsoft.KeyVault/vaults"),
-        lambda azure: azure.add_resource("/providers/Microsoft.Management/managementGroups/x"),
-        lambda azure: azure.unregister_provider("Microsoft.None"),
-        lambda azure: azure.long_running("a/b", "other"),
-        lambda azure: azure.long_running("a/b", "both", outcome="Other"),
-        lambda azure: azure.long_running("a/b", "both", polls=-1),
+        lambda azure: azure.arm.add_resource(GROUP),
+        lambda azure: azure.arm.add_resource(f"{GROUP}/providers/Microsoft.None/x/y"),
+        lambda azure: azure.arm.add_resource(f"{GROUP}/providers/Microsoft.KeyVault/vaults"),
+        lambda azure: azure.arm.add_resource("/providers/Microsoft.Management/managementGroups/x"),
+        lambda azure: azure.arm.unregister_provider("Microsoft.None"),
+        lambda azure: azure.arm.long_running("a/b", "other"),
+        lambda azure: azure.arm.long_running("a/b", "both", outcome="Other"),
+        lambda azure: azure.arm.long_running("a/b", "both", polls=-1),
     ],
 )
 def test_impossible_changes_raise(
@@ -443,12 +443,12 @@ def test_impossible_changes_raise(
 
 
 def test_write_without_response_takes_effect(azure: EmbeddedAzure) -> None:
-    azure.inject("arm", Fault(504, carried_out=True))
-    azure.inject("arm", Fault.reset(carried_out=True))
+    azure.arm.inject(Fault(504, carried_out=True))
+    azure.arm.inject(Fault.reset(carried_out=True))
     first = put(azure)
     with pytest.raises(ConnectionError):
         put(azure, SECRET, {})
 
     assert (first.status, azure.counts.faults) == (504, 2)
-    assert azure.resource(VAULT) is not None
-    assert azure.resource(SECRET) is not None
+    assert azure.arm.resource(VAULT) is not None
+    assert azure.arm.resource(SECRET) is not None

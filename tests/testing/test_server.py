@@ -28,19 +28,19 @@ def test_the_public_names_are_those_listed() -> None:
 def test_environment_and_cloud_lead_to_the_servers() -> None:
     with EmbeddedAzure() as azure:
         assert azure.environment == {
-            "AZURE_POD_IDENTITY_AUTHORITY_HOST": azure.imds_url,
-            "AIOMSI_RESOURCE_MANAGER": azure.arm_url,
+            "AZURE_POD_IDENTITY_AUTHORITY_HOST": azure.imds.url,
+            "AIOMSI_RESOURCE_MANAGER": azure.arm.url,
         }
-        assert azure.cloud.resource_manager == azure.arm_url
+        assert azure.cloud.resource_manager == azure.arm.url
         assert azure.cloud.audience == "https://management.azure.com/"
-        assert repr(azure) == f"<EmbeddedAzure imds={azure.imds_url} arm={azure.arm_url}>"
+        assert repr(azure) == f"<EmbeddedAzure imds={azure.imds.url} arm={azure.arm.url}>"
 
 
 def test_what_needs_a_running_server_says_so() -> None:
     azure = EmbeddedAzure()
 
     assert repr(azure) == "<EmbeddedAzure, stopped>"
-    for use in (lambda: azure.imds_url, azure.clear_faults, azure.hold("imds").__enter__):
+    for use in (lambda: azure.imds.url, azure.clear_faults, azure.imds.hold().__enter__):
         with pytest.raises(RuntimeError, match="isn't running"):
             use()
 
@@ -74,8 +74,8 @@ def test_a_port_in_use_is_an_error_and_leaves_nothing_behind() -> None:
 
 def test_hosts_can_differ() -> None:
     with EmbeddedAzure(imds_host="127.0.0.2", arm_host="localhost") as azure:
-        assert azure.imds_url.startswith("http://127.0.0.2:")
-        assert azure.arm_url.startswith("http://localhost:")
+        assert azure.imds.url.startswith("http://127.0.0.2:")
+        assert azure.arm.url.startswith("http://localhost:")
         assert ask_imds(azure).status == 200
 
 
@@ -83,15 +83,15 @@ def test_an_ipv6_address_has_brackets_in_urls() -> None:
     azure = EmbeddedAzure(host="::1")
     loop = asyncio.new_event_loop()
     loop.close()
-    azure._running = (loop, [1, 2])
+    azure._servers._running = (loop, {"imds": 1, "arm": 2})
 
-    assert azure.imds_url == "http://[::1]:1"
+    assert azure.imds.url == "http://[::1]:1"
 
 
 def test_async_with_serves_the_loop_it_is_used_in() -> None:
     async def main() -> int:
         async with EmbeddedAzure() as azure, aiohttp.ClientSession() as client:
-            headers = {"Authorization": f"Bearer {azure.issue_token()}"}
+            headers = {"Authorization": f"Bearer {azure.imds.issue_token()}"}
             async with azure_get(client, azure, headers) as reply:
                 return reply.status
 
@@ -101,15 +101,15 @@ def test_async_with_serves_the_loop_it_is_used_in() -> None:
 def azure_get(
     client: aiohttp.ClientSession, azure: EmbeddedAzure, headers: dict[str, str]
 ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
-    return client.get(f"{azure.arm_url}{GROUP}?api-version=2021-04-01", headers=headers)
+    return client.get(f"{azure.arm.url}{GROUP}?api-version=2021-04-01", headers=headers)
 
 
 def test_arrivals_can_be_awaited_in_any_loop() -> None:
     async def main() -> list[int]:
         with EmbeddedAzure() as azure:
-            headers = {"Authorization": f"Bearer {azure.issue_token()}"}
+            headers = {"Authorization": f"Bearer {azure.imds.issue_token()}"}
             async with aiohttp.ClientSession() as client:
-                with azure.hold("arm") as hold:
+                with azure.arm.hold() as hold:
                     asked = [
                         asyncio.ensure_future(azure_get(client, azure, headers).__aenter__())
                         for _ in range(2)
@@ -145,7 +145,7 @@ def test_requests_are_recorded_as_received_without_their_token() -> None:
 def test_oldest_recorded_requests_make_room(recorded: int, kept: list[str]) -> None:
     with EmbeddedAzure(recorded_requests=recorded) as azure:
         for number in range(3):
-            ask(azure.imds_url, f"/{number}")
+            ask(azure.imds.url, f"/{number}")
 
     assert [request.path_qs for request in azure.requests] == kept
     assert azure.counts.imds_requests == 3
@@ -159,7 +159,7 @@ def test_negative_number_of_records_raises_value_error() -> None:
 def test_counts_can_start_anew_while_requests_are_under_way(concurrently: Concurrently) -> None:
     with EmbeddedAzure() as azure:
         before = azure.counts
-        with azure.hold("imds") as hold:
+        with azure.imds.hold() as hold:
             replies = concurrently(1, lambda: ask_imds(azure))
             hold.wait_arrived()
             azure.reset_counts()
@@ -174,11 +174,11 @@ def test_counts_can_start_anew_while_requests_are_under_way(concurrently: Concur
 def test_stop_is_prompt_with_held_requests_and_open_connections() -> None:
     async def main() -> list[aiohttp.ClientResponse | BaseException]:
         azure = EmbeddedAzure(arm_latency=A_DAY).start()
-        headers = {"Authorization": f"Bearer {azure.issue_token()}"}
+        headers = {"Authorization": f"Bearer {azure.imds.issue_token()}"}
         async with aiohttp.ClientSession() as client:
-            async with client.get(azure.imds_url) as idle:
+            async with client.get(azure.imds.url) as idle:
                 await idle.read()
-            with azure.hold("arm") as hold:
+            with azure.arm.hold() as hold:
                 asked = [
                     asyncio.ensure_future(azure_get(client, azure, headers).__aenter__())
                     for _ in range(50)
@@ -199,17 +199,17 @@ def test_stop_is_prompt_with_held_requests_and_open_connections() -> None:
 def test_a_thousand_connections_are_served() -> None:
     async def main() -> tuple[bool, int]:
         with EmbeddedAzure() as azure:
-            names = azure.add_resource_groups(SUBSCRIPTION, 1_000)
-            headers = {"Authorization": f"Bearer {azure.issue_token()}"}
+            names = azure.arm.add_resource_groups(SUBSCRIPTION, 1_000)
+            headers = {"Authorization": f"Bearer {azure.imds.issue_token()}"}
 
             async def get(name: str) -> str:
                 path = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{name}"
-                url = f"{azure.arm_url}{path}?api-version=2021-04-01"
+                url = f"{azure.arm.url}{path}?api-version=2021-04-01"
                 async with client.get(url, headers=headers) as reply:
                     return str((await reply.json())["name"])
 
             async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as client:
-                with azure.hold("arm") as hold:
+                with azure.arm.hold() as hold:
                     asked = [asyncio.ensure_future(get(name)) for name in names]
                     await hold.arrived(1_000, timeout=30)
                 got = await asyncio.gather(*asked)
@@ -224,15 +224,15 @@ def test_tls_serves_arm_with_a_certificate_of_its_own_authority() -> None:
             urllib.request.ProxyHandler({}),
             urllib.request.HTTPSHandler(context=azure.ssl_context()),
         )
-        with opener.open(f"{azure.arm_url}/metadata/endpoints?api-version=2022-09-01") as reply:
-            assert f'"resourceManager":"{azure.arm_url}/"'.encode() in reply.read()
-        assert azure.arm_url.startswith("https://127.0.0.1:")
+        with opener.open(f"{azure.arm.url}/metadata/endpoints?api-version=2022-09-01") as reply:
+            assert f'"resourceManager":"{azure.arm.url}/"'.encode() in reply.read()
+        assert azure.arm.url.startswith("https://127.0.0.1:")
         assert azure.ca_pem.startswith(b"-----BEGIN CERTIFICATE-----")
 
 
 def test_tls_names_are_on_the_certificate() -> None:
     with EmbeddedAzure(tls=("management.azure.com",)) as azure:
-        host, port = azure.arm_url.removeprefix("https://").split(":")
+        host, port = azure.arm.url.removeprefix("https://").split(":")
         with (
             socket.create_connection((host, int(port))) as plain,
             azure.ssl_context().wrap_socket(
@@ -247,7 +247,7 @@ def test_tls_names_are_on_the_certificate() -> None:
 
 def test_an_untrusting_client_refuses_the_certificate() -> None:
     with EmbeddedAzure(tls=True) as azure:
-        host, port = azure.arm_url.removeprefix("https://").split(":")
+        host, port = azure.arm.url.removeprefix("https://").split(":")
         with (
             socket.create_connection((host, int(port))) as plain,
             pytest.raises(ssl.SSLCertVerificationError),

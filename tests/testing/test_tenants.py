@@ -23,7 +23,7 @@ FOREIGN_GROUP = f"/subscriptions/{FOREIGN}/resourceGroups/Theirs"
 @pytest.fixture
 def azure() -> Iterator[EmbeddedAzure]:
     with EmbeddedAzure(clock=ManualClock(1_800_000_000.0).clock) as azure:
-        azure.add_subscription(
+        azure.arm.add_subscription(
             FOREIGN, Subscription("Foreign", (ResourceGroup("Theirs"),), ELSEWHERE)
         )
         yield azure
@@ -81,7 +81,7 @@ def test_providers_are_listed(azure: EmbeddedAzure) -> None:
 
 
 def test_registration_takes_several_polls(azure: EmbeddedAzure) -> None:
-    azure.unregister_provider("Microsoft.KeyVault", polls=2)
+    azure.arm.unregister_provider("Microsoft.KeyVault", polls=2)
     before = state(azure)
     begun = [state(azure, "/register"), state(azure, "/register")]
     after = [state(azure) for _ in range(4)]
@@ -95,19 +95,19 @@ def test_registration_takes_several_polls(azure: EmbeddedAzure) -> None:
 
 
 def test_registration_is_per_subscription(azure: EmbeddedAzure) -> None:
-    other = azure.add_subscription()
-    azure.unregister_provider("Microsoft.KeyVault", other)
+    other = azure.arm.add_subscription()
+    azure.arm.unregister_provider("Microsoft.KeyVault", other)
     assert [state(azure), state(azure, scope=f"/subscriptions/{other}")] == [
         "Registered",
         "NotRegistered",
     ]
     state(azure, "/register", scope=f"/subscriptions/{other}")
-    azure.unregister_provider("Microsoft.KeyVault")
+    azure.arm.unregister_provider("Microsoft.KeyVault")
     assert [state(azure), state(azure, scope=f"/subscriptions/{other}")] == ["NotRegistered"] * 2
 
 
 def test_builtin_namespaces_stay_registered(azure: EmbeddedAzure) -> None:
-    azure.unregister_provider("Microsoft.Authorization")
+    azure.arm.unregister_provider("Microsoft.Authorization")
     own = provider(azure, namespace="Microsoft.Authorization").json
 
     assert (own["registrationState"], own["registrationPolicy"]) == (
@@ -121,7 +121,7 @@ def test_builtin_namespaces_stay_registered(azure: EmbeddedAzure) -> None:
 
 
 def test_unregistered_provider_repeats_409_per_request_id(azure: EmbeddedAzure) -> None:
-    azure.add_provider("Contoso.Widgets", {"widgets": ["2024-01-01"]}, registered=False)
+    azure.arm.add_provider("Contoso.Widgets", {"widgets": ["2024-01-01"]}, registered=False)
     widget = f"{GROUP}/providers/Contoso.Widgets/widgets/w"
 
     def put(request_id: str = "") -> Reply:
@@ -144,7 +144,9 @@ def test_unregistered_provider_repeats_409_per_request_id(azure: EmbeddedAzure) 
     )
     assert put().status == 409
     for _ in range(1_001):
-        azure._arm.refused["", "", str(_)] = azure._arm.refused[next(iter(azure._arm.refused))]
+        azure.arm._state.refused["", "", str(_)] = azure.arm._state.refused[
+            next(iter(azure.arm._state.refused))
+        ]
     assert put("two").status == 409
     provider(azure, "/register", "Contoso.Widgets")
     for _ in range(2):
@@ -164,7 +166,7 @@ def test_tenants_and_locations_are_listed(azure: EmbeddedAzure) -> None:
 
 def test_token_of_other_tenant_is_rejected(azure: EmbeddedAzure) -> None:
     reply = ask_arm(azure, FOREIGN_GROUP)
-    theirs = azure.issue_token(tenant_id=ELSEWHERE)
+    theirs = azure.imds.issue_token(tenant_id=ELSEWHERE)
 
     assert (reply.status, reply.code) == (401, "InvalidAuthenticationTokenTenant")
     assert reply.headers["WWW-Authenticate"].startswith(
@@ -191,7 +193,7 @@ def test_token_of_other_tenant_is_rejected(azure: EmbeddedAzure) -> None:
 
 
 def test_challenge_names_tenant_of_subscription(azure: EmbeddedAzure) -> None:
-    reply = ask(azure.arm_url, f"{FOREIGN_GROUP}?api-version=2021-04-01")
+    reply = ask(azure.arm.url, f"{FOREIGN_GROUP}?api-version=2021-04-01")
 
     assert (
         f'authorization_uri="https://login.windows.net/{ELSEWHERE}"'
@@ -211,11 +213,11 @@ def test_link_to_other_tenant_needs_auxiliary_token(
     def auxiliary(*tokens: str) -> dict[str, str]:
         return {"x_ms_authorization_auxiliary": ", ".join(f"Bearer {token}" for token in tokens)}
 
-    theirs = azure.issue_token(tenant_id=ELSEWHERE)
+    theirs = azure.imds.issue_token(tenant_id=ELSEWHERE)
     assert put().code == "LinkedAuthorizationFailed"
     assert put(**auxiliary(theirs)).status == 201
     assert (put("PATCH").status, put("PATCH", **auxiliary(theirs)).status) == (403, 200)
-    expired = azure.issue_token(tenant_id=ELSEWHERE, expires_in=-1)
+    expired = azure.imds.issue_token(tenant_id=ELSEWHERE, expires_in=-1)
     assert put(**auxiliary(theirs, expired)).code == "ExpiredAuthenticationToken"
     assert put(**auxiliary(theirs, theirs, theirs)).status == 200
     assert put(**auxiliary(*[theirs] * 4)).code == "InvalidAuthenticationToken"
@@ -223,7 +225,7 @@ def test_link_to_other_tenant_needs_auxiliary_token(
 
 def test_challenged_tokens_are_rejected_until_renewed(azure: EmbeddedAzure) -> None:
     old = ask_imds(azure).json["access_token"]
-    azure.challenge_tokens()
+    azure.arm.challenge_tokens()
     reply = ask_arm(azure, token=old)
     challenge = reply.headers["WWW-Authenticate"]
     found = re.search(
@@ -239,8 +241,8 @@ def test_challenged_tokens_are_rejected_until_renewed(azure: EmbeddedAzure) -> N
 
 
 def test_challenge_has_the_set_claims(azure: EmbeddedAzure) -> None:
-    old = azure.issue_token()
-    azure.challenge_tokens({"access_token": {"acrs": {"value": "c1"}}})
+    old = azure.imds.issue_token()
+    azure.arm.challenge_tokens({"access_token": {"acrs": {"value": "c1"}}})
     challenge = ask_arm(azure, token=old).headers["WWW-Authenticate"]
 
     assert (

@@ -283,7 +283,7 @@ def test_waiting_for_a_turn_counts_in_no_deadline_of_its_flights(loop: VirtualLo
 def test_many_identities_of_several_loops_get_tokens_and_no_429(
     embedded_azure: EmbeddedAzure,
 ) -> None:
-    identities = [embedded_azure.assign_identity().client_id for _ in range(36)]
+    identities = [embedded_azure.imds.assign_identity().client_id for _ in range(36)]
 
     async def tokens(ids: list[str]) -> list[str]:
         credentials = [ManagedIdentityCredential(client_id=each, share=False) for each in ids]
@@ -304,7 +304,7 @@ def test_many_identities_of_several_loops_get_tokens_and_no_429(
 @pytest.mark.crowd
 def test_200_identities_at_once_get_200_tokens_and_no_429() -> None:
     async def main(azure: EmbeddedAzure) -> None:
-        identities = [azure.assign_identity().client_id for _ in range(200)]
+        identities = [azure.imds.assign_identity().client_id for _ in range(200)]
         credentials = [ManagedIdentityCredential(client_id=each) for each in identities]
         tokens = await asyncio.gather(*(each.get_token(SCOPE) for each in credentials))
         assert len({str(token.token) for token in tokens}) == 200

@@ -195,7 +195,7 @@ def test_the_command_line_gets_the_group(azure: EmbeddedAzure, vm: Vm) -> None:
 def test_the_command_line_tells_of_the_token_and_not_the_token(
     azure: EmbeddedAzure, vm: Vm
 ) -> None:
-    azure.repeat_tokens()
+    azure.imds.repeat_tokens()
     secret = json.loads(ask_imds())["access_token"]
 
     told = vm.aiomsi("token")

@@ -147,9 +147,9 @@ def emulator(
         strict_versions=strict_versions,
         tls=tls,
     )
-    azure.add_resource_groups(DEFAULT_SUBSCRIPTION_ID, groups)
+    azure.arm.add_resource_groups(DEFAULT_SUBSCRIPTION_ID, groups)
     if subscriptions:
-        azure.generate(subscriptions=subscriptions, resources=resources, seed=seed)
+        azure.arm.generate(subscriptions=subscriptions, resources=resources, seed=seed)
     line = assignment_writer(shell, sys.platform)
     trusted: AbstractContextManager[dict[str, str]] = _trusted(azure) if tls else nullcontext({})
     try:
@@ -225,7 +225,7 @@ def assignment_writer(shell: str | None, platform: str) -> Callable[[str, str], 
 
 
 def _format_counts(azure: EmbeddedAzure) -> str:
-    counts, usage = azure.counts, azure.arm_usage()
+    counts, usage = azure.counts, azure.arm.usage()
     imds = f"{counts.imds_tokens} tokens, {counts.imds_throttled} answers 429"
     throttled = usage.refused + usage.refused_by_providers
     arm = (

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 from aiomsi._util import lazy as _late
 
 if TYPE_CHECKING:
+    from aiomsi.testing._arm.controls import EmbeddedArm
     from aiomsi.testing._azure import EmbeddedAzure
     from aiomsi.testing._clock import ManualClock
+    from aiomsi.testing._hosts.controls import EmbeddedImds
     from aiomsi.testing._limits.arm_limits import (
         ArmBucket,
         ArmBuckets,
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
         OtherClient,
         ProviderLimit,
     )
+    from aiomsi.testing._limits.graph_controls import EmbeddedGraph
     from aiomsi.testing._limits.throttle import ArmUsage
     from aiomsi.testing._server.faults import Fault, Hold
     from aiomsi.testing._server.limits import ImdsLimits
@@ -39,7 +42,10 @@ else:
         "ArmUsage": "_limits.throttle",
         "Counts": "_server.request_log",
         "DEFAULT_SUBSCRIPTION_ID": "_state.azure_state",
+        "EmbeddedArm": "_arm.controls",
         "EmbeddedAzure": "_azure",
+        "EmbeddedGraph": "_limits.graph_controls",
+        "EmbeddedImds": "_hosts.controls",
         "Fault": "_server.faults",
         "GraphLimits": "_limits.arm_limits",
         "Hold": "_server.faults",
@@ -68,7 +74,10 @@ __all__ = [
     "ArmLimits",
     "ArmUsage",
     "Counts",
+    "EmbeddedArm",
     "EmbeddedAzure",
+    "EmbeddedGraph",
+    "EmbeddedImds",
     "Fault",
     "GraphLimits",
     "Hold",

@@ -7,7 +7,6 @@ for the servers through `WaitableCounter`, without polling.
 
 from __future__ import annotations
 
-import asyncio
 import ssl
 from collections.abc import Iterable, Mapping
 from typing import Self
@@ -18,15 +17,19 @@ from aiomsi._clock import SYSTEM_CLOCK, Clock
 from aiomsi._clouds import Cloud
 from aiomsi.testing._arm.app import Arm
 from aiomsi.testing._arm.call import ArmState
-from aiomsi.testing._controls import Controls
+from aiomsi.testing._arm.controls import EmbeddedArm
+from aiomsi.testing._former_names import FormerNames
+from aiomsi.testing._hosts.controls import EmbeddedImds
 from aiomsi.testing._hosts.imds import Imds
 from aiomsi.testing._limits.arm_limits import ArmLimits
 from aiomsi.testing._limits.throttle import Throttle
+from aiomsi.testing._server.counter import call_in_loop
 from aiomsi.testing._server.faults import FaultQueue
 from aiomsi.testing._server.limits import ImdsLimits
-from aiomsi.testing._server.request_log import RECORDED, RequestLog
+from aiomsi.testing._server.request_log import RECORDED, Counts, RecordedRequest, RequestLog
+from aiomsi.testing._server.servers import Servers
 from aiomsi.testing._server.service import HttpService, ServiceContext, imds_limiter
-from aiomsi.testing._server.thread import Port, ServerThread
+from aiomsi.testing._server.thread import Port
 from aiomsi.testing._server.tls import Certificates
 from aiomsi.testing._state.azure_state import (
     DEFAULT_SUBSCRIPTION_ID,
@@ -45,13 +48,15 @@ _DEFAULT_WORLD = {
 }
 
 
-class EmbeddedAzure(Controls):
+class EmbeddedAzure(FormerNames):
     """An Azure on loopback: IMDS on one port, ARM on another, served by one thread.
 
     A context manager; `async with` works too and does not block the loop while the servers start
-    and stop. The services make the checks of the real ones (headers, api-versions, identities,
-    roles, a token's signature, audience and lifetime) and respond with the real errors; all times
-    in their responses come from `clock`.
+    and stop. `imds` and `arm` carry the controls of the services; any thread may call them.
+
+    The services make the checks of the real ones (headers, api-versions, identities, roles, a
+    token's signature, audience and lifetime) and respond with the real errors; all times in their
+    responses come from `clock`.
 
     Args:
         subscriptions: the subscriptions by id; by default one, with the resource group DevTest in
@@ -64,7 +69,7 @@ class EmbeddedAzure(Controls):
             meanwhile.
         arm_latency: real seconds until ARM responds.
         arm_limits: ARM's limits; by default response headers report the remaining requests, and no
-            request is refused. `arm_limits` may be changed later.
+            request is refused. `arm.limits` may be changed later.
         page_size: the largest number of items on a page of one of ARM's lists.
         strict_versions: accept only the api-versions that a type's provider lists. By default ARM
             also accepts any other well-formed version whose date is neither before the oldest
@@ -79,6 +84,10 @@ class EmbeddedAzure(Controls):
         arm_port: ARM's port; 0 picks a free one.
         imds_host: the address that IMDS listens on, instead of `host`.
         arm_host: the address that ARM listens on, instead of `host`.
+
+    Attributes:
+        imds: IMDS, with the machine's identities and tokens.
+        arm: ARM, with its contents and limits.
 
     Raises:
         MissingExtraError: pyjwt or (for TLS) trustme isn't installed.
@@ -131,29 +140,31 @@ class EmbeddedAzure(Controls):
             throttle=Throttle(arm_limits, clock.monotonic, clock.wall),
             strict_versions=strict_versions,
         )
-        super().__init__(state, authority, imds, context)
-        self.set_token_lifetime(token_lifetime)
-        arm = Arm(state, authority)
         names = () if isinstance(tls, bool) else tuple(tls)
         hosts = imds_host or host, arm_host or host
         self._certificates = (
             None if tls is False else Certificates(("localhost", "127.0.0.1", hosts[1], *names))
         )
+        server_context = self._certificates.server_context if self._certificates else None
         limiter = imds_limiter(imds_limits, clock.monotonic)
         imds_http = HttpService("imds", imds, context, imds_latency, limiter)
-        arm_http = HttpService("arm", arm, context, arm_latency)
-        server_context = self._certificates.server_context if self._certificates else None
-        self._ports = (
-            Port(imds_http.handle, hosts[0], imds_port),
-            Port(arm_http.handle, hosts[1], arm_port, server_context),
+        arm_http = HttpService("arm", Arm(state, authority), context, arm_latency)
+        self._servers = Servers(
+            {
+                "imds": Port(imds_http.handle, hosts[0], imds_port),
+                "arm": Port(arm_http.handle, hosts[1], arm_port, server_context),
+            }
         )
-        self._thread: ServerThread | None = None
-        self._running: tuple[asyncio.AbstractEventLoop, list[int]] | None = None
+        self._context = context
+        self._throttle = state.throttle
+        self.imds = EmbeddedImds(context, self._servers, imds, world, authority)
+        self.arm = EmbeddedArm(context, self._servers, state, authority)
+        self.imds.set_token_lifetime(token_lifetime)
 
     def __repr__(self) -> str:
-        if self._running is None:
+        if not self._servers.running:
             return "<EmbeddedAzure, stopped>"
-        return f"<EmbeddedAzure imds={self.imds_url} arm={self.arm_url}>"
+        return f"<EmbeddedAzure imds={self.imds.url} arm={self.arm.url}>"
 
     def start(self) -> Self:
         """Start both servers, and return when their ports are open.
@@ -163,20 +174,12 @@ class EmbeddedAzure(Controls):
             OSError: an address or port is not available.
 
         """
-        if self._thread is not None:
-            msg = "The embedded Azure has been started already"
-            raise RuntimeError(msg)
-        thread = ServerThread(self._ports)
-        self._running = thread.start()
-        self._thread = thread
+        self._servers.start()
         return self
 
     def stop(self) -> None:
         """Stop both servers and drop all connections; a no-op when they aren't running."""
-        thread, self._thread = self._thread, None
-        if thread is not None:
-            thread.stop()
-            self._running = None
+        self._servers.stop()
 
     def __enter__(self) -> Self:
         return self.start()
@@ -192,43 +195,47 @@ class EmbeddedAzure(Controls):
             await anyio.to_thread.run_sync(self.stop)
 
     @property
-    def imds_url(self) -> str:
-        """IMDS's address, for example ``"http://127.0.0.1:40001"``."""
-        return self._url(0)
+    def subscription_ids(self) -> tuple[str, ...]:
+        """The ids of all subscriptions, as `arm.subscription_ids` gives them."""
+        return self.arm.subscription_ids
 
     @property
-    def arm_url(self) -> str:
-        """ARM's address, for example ``"http://127.0.0.1:40002"``."""
-        return self._url(1)
+    def counts(self) -> Counts:
+        """The counts since the start, or since `reset_counts`."""
+        return self._context.request_log.counts
 
-    def _url(self, index: int) -> str:
-        _, numbers = self._require_running()
-        port = self._ports[index]
-        scheme = "http" if port.tls is None else "https"
-        host = f"[{port.host}]" if ":" in port.host else port.host
-        return f"{scheme}://{host}:{numbers[index]}"
+    @property
+    def requests(self) -> tuple[RecordedRequest, ...]:
+        """The latest requests, oldest first: as many as `recorded_requests`."""
+        return self._context.request_log.requests
 
-    def _loop(self) -> asyncio.AbstractEventLoop:
-        return self._require_running()[0]
+    def reset_counts(self) -> None:
+        """Clear the counts, `arm.usages` and the recorded requests."""
+        self._context.request_log.reset()
+        self._throttle.reset_usage()
 
-    def _require_running(self) -> tuple[asyncio.AbstractEventLoop, list[int]]:
-        if self._running is None:
-            msg = "The embedded Azure isn't running: use it in a with statement, or call start()"
-            raise RuntimeError(msg)
-        return self._running
+    def clear_faults(self) -> None:
+        """Drop the queued faults of all services, and let hanging requests continue.
+
+        Raises:
+            RuntimeError: the embedded Azure isn't running.
+
+        """
+        self._context.faults.clear()
+        call_in_loop(self._servers.loop(), self._context.release_hanging)
 
     @property
     def environment(self) -> dict[str, str]:
         """The environment variables that direct aiomsi, and other IMDS clients, to the servers."""
         return {
-            "AZURE_POD_IDENTITY_AUTHORITY_HOST": self.imds_url,
-            "AIOMSI_RESOURCE_MANAGER": self.arm_url,
+            "AZURE_POD_IDENTITY_AUTHORITY_HOST": self.imds.url,
+            "AIOMSI_RESOURCE_MANAGER": self.arm.url,
         }
 
     @property
     def cloud(self) -> Cloud:
         """The cloud of the embedded ARM, for `aiomsi.ArmSession`."""
-        return Cloud(name="EmbeddedAzure", resource_manager=self.arm_url, audience=_ARM_AUDIENCE)
+        return Cloud(name="EmbeddedAzure", resource_manager=self.arm.url, audience=_ARM_AUDIENCE)
 
     @property
     def ca_pem(self) -> bytes:

@@ -57,10 +57,10 @@ async def crawl(
     bucket: ArmBucket = BUCKET,
 ) -> Crawl:
     """GET many groups of a new subscription, whose bucket is full at the start."""
-    subscription = azure.add_subscription()
+    subscription = azure.arm.add_subscription()
     groups = f"/subscriptions/{subscription}/resourceGroups"
-    names = azure.add_resource_groups(subscription, calls)
-    azure.arm_limits = ArmLimits(by_subscription={subscription: ArmBuckets(reads=bucket)})
+    names = azure.arm.add_resource_groups(subscription, calls)
+    azure.arm.limits = ArmLimits(by_subscription={subscription: ArmBuckets(reads=bucket)})
     failures = []
     async with (
         ManagedIdentityCredential() as credential,
@@ -80,7 +80,7 @@ async def crawl(
                     advance()
         seconds = time.monotonic() - began
     best = max(0.0, calls - bucket.size) / bucket.refill
-    usage = azure.arm_usage(subscription, kind="reads")
+    usage = azure.arm.usage(subscription, kind="reads")
     return Crawl(pacing, calls, tuple(failures), seconds, best, usage)
 
 

@@ -58,7 +58,7 @@ def run_sharing(
         DemoFailedError: a call failed, or the calls took more than one request to IMDS.
 
     """
-    names = azure.add_resource_groups(DEFAULT_SUBSCRIPTION_ID, calls)
+    names = azure.arm.add_resource_groups(DEFAULT_SUBSCRIPTION_ID, calls)
     title = f"\nStep 3: {calls} concurrent arm.get() over one ArmSession, with no token at hand"
     say(console, title, "bold")
     if few:

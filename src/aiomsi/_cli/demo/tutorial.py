@@ -64,7 +64,7 @@ class _StaticCredential:
 
 async def tutorial(console: Console, azure: EmbeddedAzure) -> None:
     """Send the two requests of the tutorial, and print each with its response."""
-    host = _RecordingImds(azure.imds_url)
+    host = _RecordingImds(azure.imds.url)
     outcome = await TokenFetch(host, PUBLIC.audience, DEFAULT_POLICY, SYSTEM_CLOCK)(FetchRequest())
     if isinstance(outcome, Failure):
         raise outcome.exception()

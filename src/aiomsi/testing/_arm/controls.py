@@ -1,15 +1,29 @@
-"""Controls of the embedded ARM: providers, resources, operations, lists and challenges."""
+"""`EmbeddedArm`: the controls of the embedded ARM."""
 
 from __future__ import annotations
 
 import json
 import re
+import uuid
 from collections.abc import Iterable, Mapping
 from typing import Any, get_args
 
 from aiomsi.testing._arm.call import Action, ArmState, EmptyPages
-from aiomsi.testing._state.azure_state import ResourceGroup
+from aiomsi.testing._limits.arm_limits import ArmLimits, BucketKind
+from aiomsi.testing._limits.graph_controls import EmbeddedGraph
+from aiomsi.testing._limits.throttle import ArmUsage
+from aiomsi.testing._server.endpoint import Endpoint
+from aiomsi.testing._server.servers import Servers
+from aiomsi.testing._server.service import ServiceContext
+from aiomsi.testing._state.azure_state import (
+    SYSTEM_ASSIGNED,
+    Identity,
+    ResourceGroup,
+    Role,
+    Subscription,
+)
 from aiomsi.testing._state.catalog import Provider, ProviderType
+from aiomsi.testing._state.generated_tenant import GeneratedTenant
 from aiomsi.testing._state.operation_store import (
     RUNNING,
     FinalStatus,
@@ -24,11 +38,123 @@ from aiomsi.testing._state.resource_store import EtagStyle, Resource
 from aiomsi.testing._state.tokens import TokenAuthority
 
 
-class ArmControls:
-    """The controls of `EmbeddedAzure` for ARM alone; thread-safe."""
+class EmbeddedArm(Endpoint):
+    """The embedded ARM: `EmbeddedAzure.arm`.
 
-    _arm: ArmState
-    _authority: TokenAuthority
+    Attributes:
+        graph: the embedded Resource Graph.
+
+    """
+
+    def __init__(
+        self,
+        context: ServiceContext,
+        servers: Servers,
+        state: ArmState,
+        authority: TokenAuthority,
+    ) -> None:
+        super().__init__("arm", context, servers)
+        self._state = state
+        self._authority = authority
+        self.graph = EmbeddedGraph(state)
+
+    @property
+    def subscription_ids(self) -> tuple[str, ...]:
+        """The ids of all subscriptions."""
+        return tuple(held.subscription_id for held in self._state.azure.subscriptions())
+
+    def add_subscription(
+        self, subscription_id: str | None = None, subscription: Subscription | None = None
+    ) -> str:
+        """Add a subscription, or replace one, and return its id.
+
+        Raises:
+            ValueError: the id is not a GUID.
+
+        """
+        chosen = str(uuid.uuid4()) if subscription_id is None else subscription_id
+        self._state.azure.add_subscription(chosen, subscription or Subscription())
+        return chosen
+
+    def generate(
+        self, *, subscriptions: int = 1_000, resources: int = 1_000_000, seed: int = 1
+    ) -> tuple[str, ...]:
+        """Add generated subscriptions, in place of earlier ones, and return their ids.
+
+        Their groups and resources are computed when they are read, and take no memory. Most of the
+        subscriptions are small, and a few hold most of the resources. All lists are sorted by id.
+        The same arguments always give the same tenant.
+
+        The subscriptions are read-only: ARM responds 409 ``ScopeLocked`` to any write.
+
+        Args:
+            subscriptions: number of subscriptions.
+            resources: number of resources of all of them.
+            seed: seed of ids, names, sizes, types, locations and tags.
+
+        Raises:
+            ValueError: `subscriptions` is less than 1, or `resources` negative.
+
+        """
+        tenant = GeneratedTenant(subscriptions, resources, seed)
+        self._state.azure.set_generated(tenant.subscriptions)
+        self._state.resources.generated = tenant
+        return tuple(one.subscription_id for one in tenant.subscriptions)
+
+    def add_resource_groups(
+        self,
+        subscription_id: str,
+        count_or_names: int | Iterable[str],
+        *,
+        location: str = "westus",
+        tags: Mapping[str, str] | None = None,
+    ) -> tuple[str, ...]:
+        """Add resource groups, by name or as a number of new ones, and return their names.
+
+        Raises:
+            ValueError: the subscription is unknown.
+
+        """
+        names: tuple[str, ...]
+        if isinstance(count_or_names, int):
+            first = self._state.azure.group_count(subscription_id)
+            names = tuple(f"group-{number:05}" for number in range(first, first + count_or_names))
+        else:
+            names = tuple(count_or_names)
+        self._state.azure.add_groups(
+            subscription_id, (ResourceGroup(name, location, tags or {}) for name in names)
+        )
+        return names
+
+    def remove_resource_group(self, subscription_id: str, name: str) -> None:
+        """Remove a resource group and all its resources at once.
+
+        Raises:
+            ValueError: the subscription or the group is unknown.
+
+        """
+        self._state.azure.remove_group(subscription_id, name)
+        self._state.resources.remove(f"/subscriptions/{subscription_id}/resourceGroups/{name}")
+
+    def grant(self, object_id: str, scope: str = "/", role: Role = "Reader") -> None:
+        """Grant a principal a role at a scope and at all scopes within it.
+
+        Args:
+            object_id: the object id of the principal.
+            scope: the path of the scope; ``"/"`` contains every scope.
+            role: ``"Reader"`` or ``"Contributor"``.
+
+        """
+        self._state.azure.grant(object_id, scope, role)
+
+    def revoke(self, object_id: str, scope: str = "/") -> None:
+        """Remove the role that `grant` gave a principal at a scope.
+
+        Raises:
+            ValueError: the principal was not granted a role at exactly this scope.
+
+        """
+        self._state.azure.revoke(object_id, scope)
 
     def add_provider(
         self,
@@ -51,7 +177,7 @@ class ArmControls:
         """
         places = tuple(locations)
         kinds = [ProviderType(name, tuple(versions), places) for name, versions in types.items()]
-        self._arm.registry.add(Provider.of(namespace, kinds), registered=registered)
+        self._state.registry.add(Provider.of(namespace, kinds), registered=registered)
 
     def unregister_provider(
         self, namespace: str, subscription_id: str | None = None, *, polls: int = 1
@@ -72,11 +198,11 @@ class ArmControls:
             ValueError: the provider is unknown.
 
         """
-        if self._arm.registry.provider(namespace) is None:
+        if self._state.registry.provider(namespace) is None:
             msg = f"The provider {namespace!r} is unknown here; add_provider() adds one"
             raise ValueError(msg)
-        self._arm.registry.polls = polls
-        self._arm.registry.forget(namespace, subscription_id)
+        self._state.registry.polls = polls
+        self._state.registry.forget(namespace, subscription_id)
 
     def add_resource(self, resource_id: str, document: Mapping[str, Any] | None = None) -> str:
         """Add or replace a resource without ARM's checks, and return its id.
@@ -89,14 +215,14 @@ class ArmControls:
 
         """
         path = ResourcePath.parse(resource_id)
-        kind = None if path is None else self._arm.registry.type_of(path)
+        kind = None if path is None else self._state.registry.type_of(path)
         if path is None or kind is None or not path.is_resource or path.subscription is None:
             msg = (
                 f"{resource_id!r} is not the id of a resource of a known type; "
                 "add_provider() adds types"
             )
             raise ValueError(msg)
-        azure, now = self._arm.azure, self._arm.wall()
+        azure, now = self._state.azure, self._state.wall()
         if azure.is_generated(path.subscription):
             msg = f"{resource_id!r} is in a generated subscription, which is read-only"
             raise ValueError(msg)
@@ -112,7 +238,7 @@ class ArmControls:
             },
             now,
         )
-        self._arm.resources.put(resource)
+        self._state.resources.put(resource)
         return resource_id
 
     def resource(self, resource_id: str) -> dict[str, Any] | None:
@@ -120,8 +246,8 @@ class ArmControls:
 
         The call does not count as a poll of an operation.
         """
-        found = self._arm.resources.get(resource_id)
-        return None if found is None else found.as_json(self._arm.etag_style(found.type))
+        found = self._state.resources.get(resource_id)
+        return None if found is None else found.as_json(self._state.etag_style(found.type))
 
     def long_running(
         self,
@@ -224,23 +350,23 @@ class ArmControls:
                 with_resource=with_resource,
             )
         for method in methods:
-            self._arm.operations.set_rule(resource_type, method.upper(), rule, times)
+            self._state.operations.set_rule(resource_type, method.upper(), rule, times)
 
     @property
     def operations(self) -> tuple[OperationView, ...]:
         """All long-running operations so far, oldest first."""
-        return self._arm.operations.list_views()
+        return self._state.operations.list_views()
 
     def finish_operations(self) -> int:
         """End all running operations with their outcome, and return their number."""
-        return self._arm.operations.finish_all()
+        return self._state.operations.finish_all()
 
     def set_etag_style(self, resource_type: str, style: EtagStyle) -> None:
         """Set the style of a resource type's etags: ``"quoted"``, ``"weak"`` or ``"unquoted"``.
 
         The default is ``"quoted"``; a weak etag is ``W/"..."``.
         """
-        self._arm.etag_styles[resource_type.lower()] = style
+        self._state.etag_styles[resource_type.lower()] = style
 
     def set_action(
         self, resource_type: str, action: str, result: object = None, *, status: int = 200
@@ -251,7 +377,7 @@ class ArmControls:
         ``powerOff``, ``deallocate``, ``redeploy``, ``reapply``, ``listKeys`` and ``regenerateKey``
         of resources have a response by default.
         """
-        self._arm.actions[resource_type.lower(), action.lower()] = Action(status, result)
+        self._state.actions[resource_type.lower(), action.lower()] = Action(status, result)
 
     def set_list_action(
         self, resource_type: str, action: str, items: Iterable[object], *, next_method: str = "GET"
@@ -274,43 +400,14 @@ class ArmControls:
             msg = f"next_method must be 'GET' or 'POST', and is {next_method!r}"
             raise ValueError(msg)
         response = Action(200, items=tuple(items), next_method=next_method)
-        self._arm.actions[resource_type.lower(), action.lower()] = response
+        self._state.actions[resource_type.lower(), action.lower()] = response
 
     def add_document(self, path: str, document: Mapping[str, Any]) -> None:
         """Set the JSON object that a GET of exactly this path returns.
 
         An example is the path of an id with an empty segment.
         """
-        self._arm.documents[fold_path(path)] = dict(document)
-
-    def limit_graph_payload(self, most_bytes: int) -> None:
-        """Set the most bytes of a page's rows; Resource Graph rejects a larger page.
-
-        The error is ``ResponsePayloadTooLarge``; the limit is 16 MiB by default.
-        """
-        self._arm.graph_faults.most_bytes = most_bytes
-
-    def make_graph_pages_unstable(self, unstable: bool = True) -> None:
-        """Make each further page of an unsorted query repeat a row, and so miss another one.
-
-        The repeated row is the last one of the page before.
-        """
-        self._arm.graph_faults.unstable = unstable
-
-    def hold_back_graph_rows(self, number: int) -> None:
-        """Omit a query's last rows from all pages.
-
-        ``totalRecords`` still counts them, and the last page has no skip token.
-        """
-        self._arm.graph_faults.held_back = number
-
-    def use_up_graph_quota(self, seconds: float) -> None:
-        """Set each principal's quota so that it allows one more query in the next `seconds`.
-
-        Further queries get 429 if limits are enforced.
-        """
-        self._arm.graph_faults.quota_ends = self._arm.monotonic() + seconds
-        self._arm.graph_quotas.clear()
+        self._state.documents[fold_path(path)] = dict(document)
 
     def add_empty_pages(self, number: int = 1, path: str | None = None) -> None:
         """Put empty pages with a next link before each page of lists.
@@ -324,7 +421,7 @@ class ArmControls:
 
         """
         rule = EmptyPages(number, None if path is None else re.compile(path))
-        self._arm.empty_pages = (rule, *self._arm.empty_pages)
+        self._state.empty_pages = (rule, *self._state.empty_pages)
 
     def challenge_tokens(self, claims: Mapping[str, Any] | None = None) -> None:
         """Reject every token issued so far with a 401 ``insufficient_claims``.
@@ -337,6 +434,74 @@ class ArmControls:
             claims: claims of the challenge; by default those of a token issued after this moment.
 
         """
-        now = str(int(self._arm.wall()))
+        now = str(int(self._state.wall()))
         required = claims or {"access_token": {"nbf": {"essential": True, "value": now}}}
         self._authority.challenge_all(json.dumps(required, separators=(",", ":")))
+
+    @property
+    def limits(self) -> ArmLimits:
+        """The limits of ARM, which may be replaced while the servers run.
+
+        Token buckets then keep their levels, at most the new size; all windows begin anew, and the
+        times of `OtherClient` count from that moment.
+
+        Source:
+        https://learn.microsoft.com/azure/azure-resource-manager/management/request-limits-and-throttling
+        """
+        return self._state.throttle.limits
+
+    @limits.setter
+    def limits(self, limits: ArmLimits) -> None:
+        self._state.throttle.set_limits(limits)
+        self._state.graph_quotas.clear()
+
+    def draw_tokens(
+        self,
+        number: float,
+        subscription_id: str | None = None,
+        kind: BucketKind = "reads",
+        *,
+        region: str | None = None,
+        identity: Identity = SYSTEM_ASSIGNED,
+    ) -> None:
+        """Take tokens from a bucket at once, as a burst of another client would.
+
+        Args:
+            number: tokens to take; a bucket that has fewer is empty afterwards.
+            subscription_id: id of the subscription; None for the tenant's bucket.
+            kind: class of the bucket: ``"reads"``, ``"writes"`` or ``"deletes"``.
+            region: region of ARM's front door; None for all of them.
+            identity: the principal that has the bucket.
+
+        """
+        self._state.throttle.draw(number, subscription_id, kind, region, identity.object_id)
+
+    @property
+    def usages(self) -> tuple[ArmUsage, ...]:
+        """The counts since the start or `reset_counts`, by subscription, region and class."""
+        return self._state.throttle.list_usage()
+
+    def usage(
+        self,
+        subscription_id: str | None = None,
+        *,
+        region: str | None = None,
+        kind: BucketKind | None = None,
+    ) -> ArmUsage:
+        """Return the sum of the counts that match all arguments; None matches each one."""
+        wanted = None if subscription_id is None else subscription_id.lower()
+        found = [
+            usage
+            for usage in self.usages
+            if wanted in (None, usage.subscription_id)
+            and region in (None, usage.region)
+            and kind in (None, usage.kind)
+        ]
+        return ArmUsage(
+            sum(usage.requests for usage in found),
+            sum(usage.refused for usage in found),
+            sum(usage.refused_by_providers for usage in found),
+            wanted,
+            region,
+            kind,
+        )

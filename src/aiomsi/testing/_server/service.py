@@ -7,6 +7,7 @@ import gzip
 import socket
 import struct
 import sys
+import threading
 from collections.abc import Callable
 from email.utils import formatdate
 from functools import lru_cache
@@ -55,6 +56,18 @@ class ServiceContext:
     wall: Callable[[], float]
     holds: tuple[Hold, ...] = ()
     unhang: asyncio.Event = attrs.field(factory=asyncio.Event)
+
+    _holding: threading.Lock = attrs.field(factory=threading.Lock, init=False)
+
+    def add_hold(self, hold: Hold) -> None:
+        """Delay the requests of a service."""
+        with self._holding:
+            self.holds = (*self.holds, hold)
+
+    def remove_hold(self, hold: Hold) -> None:
+        """Remove a hold."""
+        with self._holding:
+            self.holds = tuple(other for other in self.holds if other is not hold)
 
     def release_hanging(self) -> None:
         """Let hanging requests continue; called in the servers' loop."""

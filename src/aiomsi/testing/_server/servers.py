@@ -1,0 +1,78 @@
+"""`Servers`: the ports of an embedded Azure by the name of their service, while they run."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+from aiomsi.testing._server.thread import Port, ServerThread
+
+
+class Servers:
+    """The HTTP servers of all services, in one thread.
+
+    Args:
+        ports: the ports by the name of the service.
+
+    """
+
+    def __init__(self, ports: Mapping[str, Port]) -> None:
+        self._ports = dict(ports)
+        self._thread: ServerThread | None = None
+        self._running: tuple[asyncio.AbstractEventLoop, dict[str, int]] | None = None
+
+    @property
+    def running(self) -> bool:
+        """Whether the servers run."""
+        return self._running is not None
+
+    def start(self) -> None:
+        """Start the servers, and return when their ports are open.
+
+        Raises:
+            RuntimeError: the servers have been started already.
+            OSError: an address or port is not available.
+
+        """
+        if self._thread is not None:
+            msg = "The embedded Azure has been started already"
+            raise RuntimeError(msg)
+        thread = ServerThread(tuple(self._ports.values()))
+        loop, numbers = thread.start()
+        self._running = loop, dict(zip(self._ports, numbers, strict=True))
+        self._thread = thread
+
+    def stop(self) -> None:
+        """Stop the servers and drop all connections; a no-op when they aren't running."""
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            thread.stop()
+            self._running = None
+
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """Return the servers' event loop.
+
+        Raises:
+            RuntimeError: the servers aren't running.
+
+        """
+        return self._require_running()[0]
+
+    def url(self, service: str) -> str:
+        """Return a service's address.
+
+        Raises:
+            RuntimeError: the servers aren't running.
+
+        """
+        _, numbers = self._require_running()
+        port = self._ports[service]
+        scheme = "http" if port.tls is None else "https"
+        host = f"[{port.host}]" if ":" in port.host else port.host
+        return f"{scheme}://{host}:{numbers[service]}"
+
+    def _require_running(self) -> tuple[asyncio.AbstractEventLoop, dict[str, int]]:
+        if self._running is None:
+            msg = "The embedded Azure isn't running: use it in a with statement, or call start()"
+            raise RuntimeError(msg)
+        return self._running
