@@ -91,9 +91,9 @@ class World:
 
     def __init__(self, azure: EmbeddedAzure) -> None:
         self.azure = azure
-        token = azure.issue_token()
+        token = azure.imds.issue_token()
         self.client: Any = PipelineClient(
-            azure.arm_url,
+            azure.arm.url,
             policies=[
                 HeadersPolicy({"Authorization": f"Bearer {token}"}),
                 RequestIdPolicy(),
@@ -133,7 +133,7 @@ class World:
     def send(self, method: str, path: str, version: str, body: object = None) -> tuple[int, Any]:
         """Send a request, and return the response: its status, and as azure-core shows it."""
         request = HttpRequest(
-            method, f"{self.azure.arm_url}{path}?api-version={version}", json=body
+            method, f"{self.azure.arm.url}{path}?api-version={version}", json=body
         )
         response = self.client.send_request(request, _return_pipeline_response=True)
         return response.http_response.status_code, response
@@ -155,7 +155,7 @@ class World:
 def world() -> Iterator[World]:
     clock = ManualClock(NOW.timestamp())
     with EmbeddedAzure(clock=clock.clock, imds_limits=None, recorded_requests=0) as azure:
-        azure.add_resource(SCOPES["x"])
+        azure.arm.add_resource(SCOPES["x"])
         world = World(azure)
         with world.client:
             world.create(SCOPES["m"], "2021-04-01")

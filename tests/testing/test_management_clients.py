@@ -33,7 +33,7 @@ PLACED = {"location": "westus"}
 @pytest.fixture
 def azure(monkeypatch: pytest.MonkeyPatch) -> Iterator[EmbeddedAzure]:
     with EmbeddedAzure(tls=True, imds_limits=None) as azure:
-        monkeypatch.setenv("AZURE_POD_IDENTITY_AUTHORITY_HOST", azure.imds_url)
+        monkeypatch.setenv("AZURE_POD_IDENTITY_AUTHORITY_HOST", azure.imds.url)
         yield azure
 
 
@@ -53,7 +53,7 @@ def use(azure: EmbeddedAzure, tmp_path: Path) -> Use:
                 kind(
                     credential,
                     SUBSCRIPTION,
-                    base_url=azure.arm_url,
+                    base_url=azure.arm.url,
                     credential_scopes=["https://management.azure.com/.default"],
                     connection_verify=str(ca),
                     polling_interval=0,
@@ -132,8 +132,8 @@ def test_network_client_drives_networks(use: Use) -> None:
 
 @pytest.mark.slow
 def test_storage_client_drives_accounts(azure: EmbeddedAzure, use: Use) -> None:
-    azure.add_resource(f"{GROUP}/providers/Microsoft.Storage/storageAccounts/account")
-    azure.add_resource(
+    azure.arm.add_resource(f"{GROUP}/providers/Microsoft.Storage/storageAccounts/account")
+    azure.arm.add_resource(
         f"{GROUP}/providers/Microsoft.Storage/storageAccounts/account/blobServices/default"
     )
 
@@ -226,9 +226,11 @@ def test_postgresql_client_drives_servers(azure: EmbeddedAzure, use: Use) -> Non
         assert changed.tags == {"a": "b"}
         await end(databases.begin_create("DevTest", "pg", "db", {}))
         assert await end(databases.list_by_server("DevTest", "pg")) == ["db"]
-        azure.add_resource(f"{GROUP}/providers/{kind}/pg/configurations/wal")
+        azure.arm.add_resource(f"{GROUP}/providers/{kind}/pg/configurations/wal")
         set_value = {"properties": {"value": "on"}}
-        assert (await end(client.configurations.begin_update("DevTest", "pg", "wal", set_value))).value == "on"
+        assert (
+            await end(client.configurations.begin_update("DevTest", "pg", "wal", set_value))
+        ).value == "on"
         await end(servers.begin_restart("DevTest", "pg"))
         await end(databases.begin_delete("DevTest", "pg", "db"))
         await end(servers.begin_delete("DevTest", "pg"))
