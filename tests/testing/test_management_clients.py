@@ -79,9 +79,9 @@ async def end(call: Any) -> Any:
 def test_compute_client_drives_disks_and_machines(use: Use) -> None:
     async def main(client: Client) -> None:
         for group in (client.disks, client.snapshots):
-            body = {**PLACED, "properties": {"creationData": {"createOption": "Empty"}}}
+            empty = {"creationData": {"createOption": "Empty"}}
             for size in (8, 16):
-                body["properties"]["diskSizeGB"] = size
+                body = {**PLACED, "properties": {**empty, "diskSizeGB": size}}
                 made = await end(group.begin_create_or_update("DevTest", "one", body))
                 assert (made.disk_size_gb, made.provisioning_state) == (size, "Succeeded")
             changed = await end(group.begin_update("DevTest", "one", {"tags": {"a": "b"}}))
@@ -132,15 +132,13 @@ def test_network_client_drives_networks(use: Use) -> None:
 
 @pytest.mark.slow
 def test_storage_client_drives_accounts(azure: EmbeddedAzure, use: Use) -> None:
-    azure.arm.add_resource(f"{GROUP}/providers/Microsoft.Storage/storageAccounts/account")
-    azure.arm.add_resource(
-        f"{GROUP}/providers/Microsoft.Storage/storageAccounts/account/blobServices/default"
-    )
+    account = f"{GROUP}/providers/Microsoft.Storage/storageAccounts/account"
 
     async def main(client: Client) -> None:
         accounts, containers = client.storage_accounts, client.blob_containers
         sku = {"sku": {"name": "Standard_LRS"}, "kind": "StorageV2"}
         made = await end(accounts.begin_create("DevTest", "account", {**PLACED, **sku}))
+        azure.arm.add_resource(f"{account}/blobServices/default")
         assert (made.sku.name, made.provisioning_state) == ("Standard_LRS", "Succeeded")
         await end(accounts.update("DevTest", "account", {"tags": {"a": "b"}}))
         keys = await end(accounts.list_keys("DevTest", "account"))
@@ -228,9 +226,8 @@ def test_postgresql_client_drives_servers(azure: EmbeddedAzure, use: Use) -> Non
         assert await end(databases.list_by_server("DevTest", "pg")) == ["db"]
         azure.arm.add_resource(f"{GROUP}/providers/{kind}/pg/configurations/wal")
         set_value = {"properties": {"value": "on"}}
-        assert (
-            await end(client.configurations.begin_update("DevTest", "pg", "wal", set_value))
-        ).value == "on"
+        setting = await end(client.configurations.begin_update("DevTest", "pg", "wal", set_value))
+        assert setting.value == "on"
         await end(servers.begin_restart("DevTest", "pg"))
         await end(databases.begin_delete("DevTest", "pg", "db"))
         await end(servers.begin_delete("DevTest", "pg"))
