@@ -256,10 +256,9 @@ def _respond_list(call: ArmCall, action: Action) -> Answer:
 def _run_action(
     call: ArmCall, path: ResourcePath, kind: str, word: str, resource: Resource | None
 ) -> Answer:
-    action, statuses = call.state.actions.get((kind.lower(), word.lower())), None
-    response = Response(200)
+    action = call.state.actions.get((kind.lower(), word.lower()))
+    statuses, response = _find_statuses(call, path, "action"), Response(200)
     if action is None and resource is not None:
-        statuses = _find_statuses(call, path, "action")
         response = choose_action(statuses)
         if word.lower() in _LISTS:
             action = Action(_get_status_at_once(response, 200), _LISTS[word.lower()])
