@@ -150,11 +150,12 @@ def test_emulator_options_reach_the_embedded_azure(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(testing, "EmbeddedAzure", create)
 
-    said, _ = run_emulator(monkeypatch, "--latency", "300", "--no-imds-limits")
+    said, _ = run_emulator(monkeypatch, "--latency", "300", "--no-imds-limits", "--strict-versions")
 
     assert said.code == 0
     assert (options[0]["imds_latency"], options[0]["arm_latency"]) == (0.3, 0.3)
     assert options[0]["imds_limits"] is None
+    assert options[0]["strict_versions"]
 
 
 def test_emulator_enforces_limits_on_request(

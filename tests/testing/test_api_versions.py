@@ -69,7 +69,7 @@ def test_strict_versions_are_those_of_the_list(strict: EmbeddedAzure) -> None:
 
 
 def test_listed_version_after_today_is_accepted(azure: EmbeddedAzure) -> None:
-    azure.add_provider("Contoso.Widgets", {"widgets": ["2030-01-01"]})
+    azure.arm.add_provider("Contoso.Widgets", {"widgets": ["2030-01-01"]})
     path = f"{GROUP}/providers/Contoso.Widgets/widgets/w"
 
     assert ask_arm(azure, path, "2030-01-01", method="PUT", body=BODY).status == 201
@@ -77,7 +77,7 @@ def test_listed_version_after_today_is_accepted(azure: EmbeddedAzure) -> None:
 
 
 def test_type_without_versions_accepts_none(azure: EmbeddedAzure) -> None:
-    azure.add_provider("Contoso.Widgets", {"widgets": []})
+    azure.arm.add_provider("Contoso.Widgets", {"widgets": []})
     path = f"{GROUP}/providers/Contoso.Widgets/widgets/w"
 
     assert ask_arm(azure, path, TODAY).code == "InvalidResourceType"

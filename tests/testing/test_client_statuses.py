@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from testing.embedded_client import GROUP, SUBSCRIPTION
+from testing.embedded_client import GROUP, SUBSCRIPTION, Reply, ask_arm
 
 from aiomsi import ArmSession
 from aiomsi.testing import EmbeddedAzure, ManualClock
@@ -91,9 +91,9 @@ class World:
 
     def __init__(self, azure: EmbeddedAzure) -> None:
         self.azure = azure
-        token = azure.issue_token()
+        token = azure.imds.issue_token()
         self.client: Any = PipelineClient(
-            azure.arm_url,
+            azure.arm.url,
             policies=[
                 HeadersPolicy({"Authorization": f"Bearer {token}"}),
                 RequestIdPolicy(),
@@ -133,7 +133,7 @@ class World:
     def send(self, method: str, path: str, version: str, body: object = None) -> tuple[int, Any]:
         """Send a request, and return the response: its status, and as azure-core shows it."""
         request = HttpRequest(
-            method, f"{self.azure.arm_url}{path}?api-version={version}", json=body
+            method, f"{self.azure.arm.url}{path}?api-version={version}", json=body
         )
         response = self.client.send_request(request, _return_pipeline_response=True)
         return response.http_response.status_code, response
@@ -155,7 +155,7 @@ class World:
 def world() -> Iterator[World]:
     clock = ManualClock(NOW.timestamp())
     with EmbeddedAzure(clock=clock.clock, imds_limits=None, recorded_requests=0) as azure:
-        azure.add_resource(SCOPES["x"])
+        azure.arm.add_resource(SCOPES["x"])
         world = World(azure)
         with world.client:
             world.create(SCOPES["m"], "2021-04-01")
@@ -237,6 +237,82 @@ def test_generated_tests_cover_the_catalog() -> None:
         "Microsoft.Resources/subscriptions/resourceGroups",
     }
     assert len(ACTIONS) > 50
+
+
+# The shape of responses
+
+SERVER = f"{GROUP}/providers/Microsoft.DBforPostgreSQL/flexibleServers/pg"
+DISK = f"{GROUP}/providers/Microsoft.Compute/disks/disk"
+MACHINE = f"{GROUP}/providers/Microsoft.Compute/virtualMachines/vm"
+ALERT = f"{GROUP}/providers/Microsoft.Authorization/roleManagementAlerts/alert"
+LINKS = ("Azure-AsyncOperation", "Location")
+
+
+@pytest.fixture
+def azure() -> Iterator[EmbeddedAzure]:
+    with EmbeddedAzure(clock=ManualClock(NOW.timestamp()).clock) as azure:
+        yield azure
+
+
+def write(azure: EmbeddedAzure, path: str, method: str = "PUT", body: object = BODY) -> Reply:
+    return ask_arm(azure, path, "2025-08-01", method=method, body=body)
+
+
+def shape(reply: Reply) -> tuple[int, list[bool], str | None]:
+    """Return status, presence of the two links, and state in the body."""
+    state = reply.json["properties"]["provisioningState"] if reply.body else None
+    return reply.status, [name in reply.headers for name in LINKS], state
+
+
+def test_write_that_must_be_accepted_starts_operation(azure: EmbeddedAzure) -> None:
+    assert shape(write(azure, SERVER)) == (202, [True, True], "Creating")
+    assert azure.arm.finish_operations() == 1
+    assert shape(write(azure, SERVER, "PATCH")) == (202, [True, True], "Updating")
+    assert shape(write(azure, SERVER, "DELETE")) == (202, [True, True], None)
+    assert shape(write(azure, f"{SERVER}/start", "POST"))[0] == 202
+
+
+def test_rule_without_operation_answers_at_once(azure: EmbeddedAzure) -> None:
+    kind = "Microsoft.DBforPostgreSQL/flexibleServers"
+    azure.arm.long_running(kind, None, methods=["PUT", "PATCH", "DELETE", "POST"])
+
+    assert shape(write(azure, SERVER)) == (201, [False, False], "Succeeded")
+    assert shape(write(azure, SERVER)) == (200, [False, False], "Succeeded")
+    assert shape(write(azure, SERVER, "PATCH")) == (200, [False, False], "Succeeded")
+    assert shape(write(azure, f"{SERVER}/start", "POST")) == (200, [False, False], None)
+    assert shape(write(azure, SERVER, "DELETE")) == (200, [False, False], None)
+
+
+def test_rule_keeps_the_status_that_clients_accept(azure: EmbeddedAzure) -> None:
+    azure.arm.long_running("Microsoft.Compute/disks", "azure-async-operation")
+
+    assert shape(write(azure, DISK)) == (200, [True, False], "Creating")
+
+
+def test_change_without_content_returns_none(azure: EmbeddedAzure) -> None:
+    versions = ["2022-08-01-preview"]
+    azure.arm.add_provider(
+        "Microsoft.Authorization", {"roleManagementAlerts": versions}, locations=()
+    )
+    azure.arm.add_resource(ALERT)
+    reply = write(azure, ALERT, "PATCH", {"tags": {"a": "b"}})
+
+    assert (reply.status, reply.body, "ETag" in reply.headers) == (204, b"", True)
+    resource = azure.arm.resource(ALERT)
+    assert resource is not None
+    assert resource["tags"] == {"a": "b"}
+
+
+@pytest.mark.parametrize(
+    ("action", "status"), [("start", 202), ("generalize", 200), ("simulateEviction", 204)]
+)
+def test_usual_operation_needs_a_client_that_accepts_it(
+    azure: EmbeddedAzure, action: str, status: int
+) -> None:
+    azure.arm.set_action("Microsoft.Compute/virtualMachines", "generalize", None)
+    azure.arm.add_resource(MACHINE)
+
+    assert write(azure, f"{MACHINE}/{action}", "POST", None).status == status
 
 
 # This package's session against the same types

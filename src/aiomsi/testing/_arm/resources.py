@@ -299,11 +299,10 @@ def _respond_list(call: ArmCall, action: Action) -> Answer:
 def _run_action(call: ArmCall, path: ResourcePath, resource: Resource | None) -> Answer:
     *types, word = path.types
     kind = resource.type if resource is not None else "/".join((path.namespace, *types))
-    action, statuses = call.state.actions.get((kind.lower(), word.lower())), None
-    response = Response(200)
+    action = call.state.actions.get((kind.lower(), word.lower()))
+    statuses, response = _find_statuses(call, path, "action"), Response(200)
     if action is None:
         if resource is not None:
-            statuses = _find_statuses(call, path, "action")
             response = choose_action(statuses)
         action = _find_own_action(call, path, resource, response)
     if action is None:

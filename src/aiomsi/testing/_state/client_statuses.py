@@ -17,7 +17,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
-from importlib.resources import files
 from types import MappingProxyType
 
 import attrs
@@ -121,6 +120,8 @@ def find_statuses(
 
 @lru_cache(maxsize=1)
 def _read_sections() -> Mapping[str, str]:
+    from importlib.resources import files  # only a write needs the file
+
     text = files(__package__).joinpath("client_statuses.txt").read_text(encoding="utf-8")
     _, *parts = _SECTION.split(text)
     return MappingProxyType(dict(zip(parts[::2], parts[1::2], strict=True)))
