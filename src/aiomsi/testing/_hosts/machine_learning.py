@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import uuid
 from datetime import UTC, datetime
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
 from aiomsi.testing._hosts.embedded_host import (
     RefusedRequestError,
@@ -28,7 +28,7 @@ class EmbeddedMachineLearning(TokenEndpoint):
     kind = "azure-ml"
     path = "/msi/token"
     by_parameter = {"clientid": "client_id"}  # noqa: RUF012  # the base class declares it
-    _date_form: DateForm = "text"
+    _date_form = cast(DateForm, "text")
 
     def set_date_form(self, form: DateForm) -> None:
         """Set the form of ``expires_on``.
