@@ -136,9 +136,8 @@ def azure() -> Iterator[EmbeddedAzure]:
         imds_port=80,
         arm_host="127.0.0.1",
         arm_port=443,
-        kinds=["workload-identity"],
+        kinds={"workload-identity": 443},
         entra_host=enter.ENTRA_ADDRESS,
-        entra_port=443,
         tls=[enter.ARM, enter.ENTRA],
     ) as azure:
         yield azure

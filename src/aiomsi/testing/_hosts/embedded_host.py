@@ -7,7 +7,8 @@ import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar
+from types import MappingProxyType
+from typing import cast
 from urllib.parse import parse_qsl
 
 import attrs
@@ -66,7 +67,8 @@ class EmbeddedHost(Endpoint, ABC):
     The identities and tokens of all hosts are those of `EmbeddedAzure.imds`.
     """
 
-    kind: ClassVar[HostKind]
+    # Without annotations, because `get_type_hints` cannot resolve those of a late import.
+    kind = cast(HostKind, "")
 
     def __init__(self, context: ServiceContext, servers: Servers, tokens: TokenSource) -> None:
         super().__init__(self.kind, context, servers)
@@ -125,14 +127,14 @@ class EmbeddedHost(Endpoint, ABC):
 class TokenEndpoint(EmbeddedHost):
     """A host that issues tokens at one path."""
 
-    path: ClassVar[str]
+    path = ""
     """The path of the token endpoint."""
-    method: ClassVar[str] = "GET"
-    by_parameter: ClassVar[Mapping[str, IdKind]] = {}
+    method = "GET"
+    by_parameter = cast(Mapping[str, IdKind], MappingProxyType({}))
     """The kind of each id that a request may name, by the name of the query parameter."""
-    bad_identity: ClassVar[tuple[int, str]] = (400, "invalid_request")
+    bad_identity = (400, "invalid_request")
     """Status and code of the error for an identity that the machine does not have."""
-    bad_resource: ClassVar[tuple[int, str]] = (400, "invalid_resource")
+    bad_resource = (400, "invalid_resource")
     """Status and code of the error for a resource that the tenant does not have."""
 
     @property

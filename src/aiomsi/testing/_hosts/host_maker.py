@@ -31,7 +31,7 @@ class HostMaker:
         certificates: certificate of Entra; None without ``"workload-identity"``.
         key_directory: directory of the key files of Azure Arc; None for a temporary one.
         address: address that the hosts listen on.
-        entra: address and port of Entra; the port 0 picks a free one.
+        entra: address that Entra listens on.
 
     """
 
@@ -41,13 +41,13 @@ class HostMaker:
     certificates: Certificates | None
     key_directory: Path | None
     address: str
-    entra: tuple[str, int]
+    entra: str
 
-    def make(self, kind: str, latency: float) -> EmbeddedHost:
+    def make(self, kind: str, port: int, latency: float) -> EmbeddedHost:
         """Create a host, and add its port."""
         parts = self.context, self.servers, self.tokens
         host: EmbeddedHost
-        address, port, tls = self.address, 0, None
+        address, tls = self.address, None
         match kind:
             case "app-service":
                 host = EmbeddedAppService(*parts)
@@ -64,7 +64,7 @@ class HostMaker:
             case _:
                 assert self.certificates is not None  # noqa: S101
                 tls = self.certificates.server_context
-                address, port = self.entra
+                address = self.entra
                 host = EmbeddedWorkloadIdentity(*parts, self.certificates)
         service = HttpService(host.kind, host, self.context, latency)
         self.servers.add(host.kind, Port(service.handle, address, port, tls))
