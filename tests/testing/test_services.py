@@ -260,6 +260,20 @@ def test_machine_has_ids_and_a_disk(azure: EmbeddedAzure) -> None:
     assert names(get(azure, f"{GROUP}{COMPUTE}/disks")) == [disk["name"]]
 
 
+@pytest.mark.parametrize("kind", ["SystemAssigned", "UserAssigned"])
+def test_named_disk_and_single_identity_are_completed(azure: EmbeddedAzure, kind: str) -> None:
+    given = {"userAssignedIdentities": {"/id": {}}} if kind == "UserAssigned" else {}
+    named = {"osDisk": {**IMAGE, "name": "mine"}}
+    properties = {"hardwareProfile": {}, "storageProfile": named}
+    body = {"location": "westus", "identity": {"type": kind, **given}, "properties": properties}
+
+    made = put(azure, VM, body)
+
+    assert names(get(azure, f"{GROUP}{COMPUTE}/disks")) == ["mine"]
+    assert ("principalId" in made["identity"]) is (kind == "SystemAssigned")
+    assert ("userAssignedIdentities" in made["identity"]) is (kind == "UserAssigned")
+
+
 def test_disk_shows_its_size(azure: EmbeddedAzure) -> None:
     disk = f"{GROUP}{COMPUTE}/disks/data"
     empty = {"creationData": {"createOption": "Empty"}}
