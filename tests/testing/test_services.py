@@ -5,7 +5,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from testing.embedded_client import GROUP, SUBSCRIPTION, Reply, ask_arm, follow
+from testing.embedded_client import GROUP, SUBSCRIPTION, Reply, ask, ask_arm, follow
 
 from aiomsi.testing import EmbeddedAzure
 from aiomsi.testing._state.azure_state import TENANT_ID
@@ -459,3 +459,20 @@ def test_cloud_is_a_list_where_the_version_asks(
     cloud = said[0] if kind == "list" else said
     assert (cloud["name"], cloud["resourceManager"]) == ("EmbeddedAzure", f"{azure.arm.url}/")
     assert isinstance(said, list) is (kind == "list")
+
+
+def test_entra_describes_a_tenant_that_is_not_known_yet() -> None:
+    with EmbeddedAzure(kinds=["workload-identity"], entra_host="127.0.0.1") as azure:
+        entra = azure.hosts.workload_identity.url
+        known = get(azure, "/metadata/endpoints", "2022-09-01").json
+        document = "v2.0/.well-known/openid-configuration"
+        said = [
+            ask(entra, f"/{tenant}/{document}").json
+            for tenant in ("common", "organizations", TENANT_ID)
+        ]
+
+    assert known["authentication"]["loginEndpoint"] == entra
+    assert [one["issuer"] for one in said] == [
+        f"{entra}/{tenant}/v2.0" for tenant in ("{tenantid}", "{tenantid}", TENANT_ID)
+    ]
+    assert said[1]["token_endpoint"] == f"{entra}/organizations/oauth2/v2.0/token"
