@@ -237,6 +237,42 @@ def npm_install(session: nox.Session, folder: Path, **options: Any) -> None:
 
 
 @nox.session(python=OLDEST)
+def genuine(session: nox.Session) -> None:
+    """Run az and Microsoft's clients for Python and Node, unchanged, at the genuine addresses.
+
+    They run in the namespaces of the session `vm`, and need root. Without npm the test of the
+    clients for Node is skipped.
+    """
+    install(session, "testing", "test")
+    folder = Path(session.create_tmp()).resolve()
+    env = {
+        "AIOMSI_AZ": client_environment(session, folder / "az", "azure-cli") + "/bin/az",
+        "AIOMSI_AZURE_PYTHON": client_environment(
+            session,
+            folder / "mgmt",
+            "aiohttp",
+            "azure-identity",
+            *(f"azure-mgmt-{name}" for name in ("compute", "network", "resource", "storage")),
+        )
+        + "/bin/python",
+    }
+    if shutil.which("npm") is not None:
+        node = folder / "node"
+        shutil.copytree(ROOT / "tests" / "genuine" / "node", node, dirs_exist_ok=True)
+        npm_install(session, node)
+        env["AIOMSI_AZURE_NODE"] = str(node)
+    session.run("python", "tests/genuine/enter.py", "--durations=0", *session.posargs, env=env)
+
+
+def client_environment(session: nox.Session, folder: Path, *packages: str) -> str:
+    """Install packages in a virtual environment of their own, and return its folder."""
+    session.run("python", "-m", "venv", str(folder))
+    python = str(folder / "bin" / "python")
+    session.run(python, "-m", "pip", "install", "--quiet", *packages, external=True, silent=True)
+    return str(folder)
+
+
+@nox.session(python=OLDEST)
 def conformance(session: nox.Session) -> None:
     """Drive the operations and lists of Microsoft's test server for SDKs, from npm, on Node."""
     if shutil.which("npm") is None or shutil.which("node") is None:

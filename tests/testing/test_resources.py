@@ -149,7 +149,7 @@ def test_deletion_removes_child_resources(azure: EmbeddedAzure) -> None:
         (
             "GET",
             VAULT,
-            "2023-07-02",
+            "2012-07-02",
             None,
             404,
             "InvalidResourceType",
@@ -246,11 +246,11 @@ def test_deletion_removes_child_resources(azure: EmbeddedAzure) -> None:
         (
             "PUT",
             VAULT,
-            "2023-07-02",
+            "2012-07-02",
             BODY,
             400,
             "NoRegisteredProviderFound",
-            "location 'West US' and API version '2023-07-02'",
+            "location 'West US' and API version '2012-07-02'",
         ),
         ("PUT", VAULT, KV, b"{", 400, "InvalidRequestContent", "JSON object"),
         ("PUT", VAULT, KV, [], 400, "InvalidRequestContent", "JSON object"),

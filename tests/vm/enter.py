@@ -3,10 +3,11 @@
 ``python tests/vm/enter.py [pytest's arguments]``, as root or, where the kernel allows user
 namespaces, as any user.
 
-In the namespaces 169.254.169.254 is an address of `lo`, and `management.azure.com` is a name of
-127.0.0.1, so that a client with all defaults connects to the servers of the tests; no other machine
-can be reached. The machine outside keeps its `lo` and its /etc/hosts. Where namespaces are not
-allowed, this script prints the reason and exits with 0, but with 1 in CI, where the tests must run.
+In the namespaces 169.254.169.254 is an address of `lo`, `management.azure.com` is a name of
+127.0.0.1 and `login.microsoftonline.com` of 127.0.0.2, so that a client with all defaults connects
+to the servers of the tests; no other machine can be reached. The machine outside keeps its `lo` and
+its /etc/hosts. Where namespaces are not allowed, this script prints the reason and exits with 0,
+but with 1 in CI, where the tests must run.
 
 This script waits for one child: `unshare` creates the namespaces and executes this script with
 ``--inside``, which sets them up and executes the command. The command `true` is tried first, to
@@ -26,7 +27,8 @@ from typing import NoReturn
 
 IMDS = "169.254.169.254"
 ARM = "management.azure.com"
-HOSTS = f"127.0.0.1 localhost\n127.0.0.1 {ARM}\n"
+ENTRA, ENTRA_ADDRESS = "login.microsoftonline.com", "127.0.0.2"
+HOSTS = f"127.0.0.1 localhost\n127.0.0.1 {ARM}\n{ENTRA_ADDRESS} {ENTRA}\n"
 # A machine may look names up in DNS, systemd or a daemon before its hosts file.
 NSSWITCH = "passwd: files\ngroup: files\nhosts: files\n"
 
@@ -37,7 +39,8 @@ _AS_ANYBODY = ("--user", "--map-root-user")
 _PROBE_SECONDS = 30
 
 
-def main(arguments: Sequence[str]) -> int:
+def main(arguments: Sequence[str], tests: Path = _HERE) -> int:
+    """Run the tests of a folder in new namespaces, and return pytest's exit code."""
     if arguments[:1] == ["--inside"]:
         _inside(Path(arguments[1]), arguments[2:])
     with tempfile.TemporaryDirectory(prefix="aiomsi-vm-") as name:
@@ -47,7 +50,8 @@ def main(arguments: Sequence[str]) -> int:
         way = _way_in(folder)
         if isinstance(way, str):
             in_ci = bool(os.environ.get("CI"))
-            print(f"tests/vm {'FAILED, since it must run in CI' if in_ci else 'skipped'}: {way}")
+            outcome = "FAILED, since it must run in CI" if in_ci else "skipped"
+            print(f"tests/{tests.name} {outcome}: {way}")
             return int(in_ci)
         # The user ids outside and inside may differ, so that pytest's shared temporary folder and
         # its cache may not be writable.
@@ -58,7 +62,7 @@ def main(arguments: Sequence[str]) -> int:
             "-p",
             "no:cacheprovider",
             f"--basetemp={folder / 'pytest'}",
-            str(_HERE),
+            str(tests),
         ]
         return subprocess.run(
             [*way, *pytest, *arguments], env=_environment(os.environ), check=False

@@ -92,6 +92,8 @@ class ArmState:
         actions: responses of actions, by lower-case resource type and action.
         empty_pages: rules for empty pages, latest first.
         documents: documents that a GET of a path returns, by folded path.
+        tag_names: predefined tag names with their values, by lower-case subscription.
+        login_url: address of Entra in the metadata of the cloud.
         refused: earlier 409 responses by request, repeated for the same
             ``x-ms-client-request-id``.
 
@@ -112,6 +114,8 @@ class ArmState:
     actions: dict[tuple[str, str], Action] = attrs.field(factory=dict)
     empty_pages: tuple[EmptyPages, ...] = ()
     documents: dict[str, Any] = attrs.field(factory=dict)
+    tag_names: dict[str, dict[str, list[str]]] = attrs.field(factory=dict)
+    login_url: str = "https://login.microsoftonline.com"
     refused: dict[tuple[str, str, str], Answer] = attrs.field(factory=dict)
 
     def accepts_version(self, version: str, known: Collection[str]) -> bool:

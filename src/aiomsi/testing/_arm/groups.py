@@ -105,6 +105,16 @@ def delete_group(call: ArmCall) -> Answer:
     return start_operation(call, rule, group_id, on_end)
 
 
+def export_template(call: ArmCall) -> Answer:
+    """Refuse the export of a group as a template, which the embedded ARM does not offer."""
+    group = require_group(call, call.path)
+    text = (
+        f"The resource group '{group.name}' cannot be exported as a template: the embedded ARM "
+        "keeps no schemas of resource types."
+    )
+    raise call.refuse(400, "ExportTemplateNotSupported", text)
+
+
 def _store(call: ArmCall, group: ResourceGroup, status: int) -> Answer:
     if is_group_deleting(call, _get_group_id(call)):
         raise make_group_conflict(call, group)

@@ -11,6 +11,7 @@ from aiomsi.testing._arm.call import ArmCall
 from aiomsi.testing._arm.checks import require_group
 from aiomsi.testing._arm.filters import parse_filter
 from aiomsi.testing._arm.pages import make_page
+from aiomsi.testing._arm.services.registry import render_resource
 from aiomsi.testing._server.messages import Answer
 from aiomsi.testing._state.paths import ResourcePath
 from aiomsi.testing._state.resource_store import Resource
@@ -23,8 +24,9 @@ def list_collection(call: ArmCall, path: ResourcePath) -> Answer:
     """
     wanted = f"{path.namespace}/{path.type}"
     found = call.state.resources.list_below(path.parent or path.scope, wanted)
-    style = call.state.etag_style(wanted)
-    return make_page(call, _filter_readable(call, found), lambda resource: resource.as_json(style))
+    return make_page(
+        call, _filter_readable(call, found), lambda resource: render_resource(call, resource)
+    )
 
 
 def list_resources(call: ArmCall) -> Answer:

@@ -6,6 +6,7 @@ https://github.com/Azure/azure-resource-manager-rpc/blob/master/v1.0/resource-ap
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import attrs
@@ -24,9 +25,27 @@ from aiomsi.testing._arm.checks import (
 from aiomsi.testing._arm.lists import list_collection
 from aiomsi.testing._arm.operations import get_own_path_result, start_operation
 from aiomsi.testing._arm.pages import make_page
+from aiomsi.testing._arm.services.children import (
+    put_resource_and_children,
+    remove_resource_and_children,
+)
+from aiomsi.testing._arm.services.registry import (
+    complete_resource,
+    find_action,
+    is_provider_action,
+    read_computed,
+    render_resource,
+)
 from aiomsi.testing._server.messages import Answer, json_answer
 from aiomsi.testing._state.catalog import ProviderType
-from aiomsi.testing._state.operation_store import StoredOperation
+from aiomsi.testing._state.client_statuses import (
+    Response,
+    choose_action,
+    choose_delete,
+    choose_write,
+    find_statuses,
+)
+from aiomsi.testing._state.operation_store import DEFAULTS, OperationRule, StoredOperation
 from aiomsi.testing._state.paths import ResourcePath
 from aiomsi.testing._state.resource_store import Resource
 
@@ -63,11 +82,14 @@ def _get_etag(call: ArmCall, resource: Resource | None) -> str:
 
 
 def _render(call: ArmCall, resource: Resource) -> dict[str, Any]:
-    return resource.as_json(call.state.etag_style(resource.type))
+    return render_resource(call, resource)
 
 
 def _respond(call: ArmCall, resource: Resource, status: int = 200) -> Answer:
-    return json_answer(status, _render(call, resource), {"ETag": _get_etag(call, resource)})
+    headers = {"ETag": _get_etag(call, resource)}
+    if status == 204:
+        return Answer(status, b"", headers)
+    return json_answer(status, _render(call, resource), headers)
 
 
 def get_resource(call: ArmCall) -> Answer:
@@ -75,6 +97,8 @@ def get_resource(call: ArmCall) -> Answer:
     path = _parse_path(call)
     if not path.is_resource and (listed := _find_list_action(call, path)) is not None:
         return _respond_list(call, listed)
+    if (computed := read_computed(call, path)) is not None:
+        return computed
     check_type(call, path)
     check_scope(call, path, "read")
     if not path.is_resource:
@@ -95,6 +119,21 @@ def get_resource(call: ArmCall) -> Answer:
 
 def put_resource(call: ArmCall) -> Answer:
     """Create a resource, or replace its document."""
+    resource, is_new = _make_written(call)
+    return store_resource(call, _parse_resource_path(call), resource, is_new=is_new)
+
+
+def put_settled(call: ArmCall) -> Resource:
+    """Create or replace a resource as part of a deployment, without an operation of its own."""
+    resource, _ = _make_written(call)
+    call.state.operations.supersede(resource.id)
+    resource.state = "Succeeded"
+    put_resource_and_children(call, resource)
+    return resource
+
+
+def _make_written(call: ArmCall) -> tuple[Resource, bool]:
+    """Return the resource that a PUT writes, not stored, and whether it is new."""
     path, document = _parse_resource_path(call), call.document()
     location = document.get("location")
     kind = check_type(call, path, str(location or "global"))
@@ -111,7 +150,8 @@ def put_resource(call: ArmCall) -> Answer:
         else attrs.evolve(old)
     )
     resource.write(document, now)
-    return _store(call, resource, is_new=old is None)
+    complete_resource(call, resource)
+    return resource, old is None
 
 
 def patch_resource(call: ArmCall) -> Answer:
@@ -127,71 +167,86 @@ def patch_resource(call: ArmCall) -> Answer:
     check_linked(call, path, change.get("properties"))
     resource = attrs.evolve(resource)
     resource.patch(change, call.state.wall())
-    return _store(call, resource, is_new=False)
+    complete_resource(call, resource)
+    return store_resource(call, path, resource, is_new=False)
 
 
-def _store(call: ArmCall, resource: Resource, *, is_new: bool) -> Answer:
-    """Store a written resource, at once or when its operation ends, and return the response."""
-    rule = call.state.operations.take_rule(resource.type, call.request.method)
-    status = 201 if is_new else 200
+def store_resource(
+    call: ArmCall,
+    path: ResourcePath,
+    resource: Resource,
+    *,
+    is_new: bool,
+    failure: Mapping[str, Any] | None = None,
+) -> Answer:
+    """Store a written resource, at once or when its operation ends, and return the response.
+
+    With a `failure`, an operation is started that ends with this error.
+    """
+    statuses = _find_statuses(call, path)
+    response = choose_write(statuses, is_new=is_new)
+    rule = _take_rule(call, resource.type, response, statuses)
+    if failure is not None:
+        started = rule or OperationRule("azure-async-operation")
+        rule = attrs.evolve(started, outcome="Failed", error=failure)
     if rule is None:
         call.state.operations.supersede(resource.id)
         resource.state = "Succeeded"
-        call.state.resources.put(resource)
-        return _respond(call, resource, status)
+        put_resource_and_children(call, resource)
+        return _respond(call, resource, _get_status_at_once(response, 201 if is_new else 200))
     resource.state = "Creating" if is_new else "Updating"
     resource.hidden = is_new and (rule.kind in ("location", "own-path") or rule.delayed)
     if is_new or not rule.delayed:
-        call.state.resources.put(resource)
+        put_resource_and_children(call, resource)
 
     def on_end(operation: StoredOperation) -> None:
         resource.state = operation.resource_state
+        hidden, resource.hidden = resource.hidden, False
         if operation.status == "Succeeded":
-            call.state.resources.put(resource)
-        else:
-            resource.reason = dict(operation.rule.reason or {})
-        if resource.hidden and operation.status != "Succeeded":
-            call.state.resources.remove(resource.id)
-        resource.hidden = False
+            put_resource_and_children(call, resource)
+            return
+        resource.reason = dict(operation.rule.reason or {})
+        if hidden:
+            remove_resource_and_children(call, resource.id)
 
-    if call.request.method == "PATCH" and rule.kind != "provisioning-state":
-        status = 202
+    is_accepted = call.request.method == "PATCH" and rule.kind != "provisioning-state"
     document = _render(call, resource)
     return start_operation(
         call,
         rule,
         resource.id,
         on_end,
-        status=status,
+        status=202 if is_accepted else response.status,
         document=document,
         location=resource.location,
     )
 
 
 def delete_resource(call: ArmCall) -> Answer:
-    """Delete a resource and its child resources; return 204 if it does not exist."""
+    """Delete a resource and its child resources."""
     path = _parse_resource_path(call)
     check_type(call, path)
     check_scope(
         call, ResourcePath(path.scope, path.namespace, path.types[-1:], path.names[-1:]), "delete"
     )
-    resource = call.state.resources.get(path.id)
+    resource, statuses = call.state.resources.get(path.id), _find_statuses(call, path)
+    response = choose_delete(statuses, exists=resource is not None)
     if resource is None:
         call.state.operations.supersede(path.id)
-        call.state.resources.remove(path.id)
-        return Answer(204)
+        remove_resource_and_children(call, path.id)
+        return Answer(response.status)
     check_conditions(call, resource, _get_etag(call, resource))
-    rule = call.state.operations.take_rule(resource.type, "DELETE")
+    rule = _take_rule(call, resource.type, response, statuses)
     if rule is None:
         call.state.operations.supersede(resource.id)
-        call.state.resources.remove(resource.id)
-        return Answer(200)
+        remove_resource_and_children(call, resource.id)
+        return Answer(_get_status_at_once(response, 200))
     if not rule.delayed:
         resource.state = "Deleting"
 
     def on_end(operation: StoredOperation) -> None:
         if operation.status == "Succeeded":
-            call.state.resources.remove(resource.id)
+            remove_resource_and_children(call, resource.id)
         else:
             resource.state, resource.reason = operation.status, dict(operation.rule.reason or {})
 
@@ -208,16 +263,15 @@ def post_action(call: ArmCall) -> Answer:
         raise call.refuse(
             405, "MethodNotAllowed", "The requested resource does not support http method 'POST'."
         )
-    *types, action = path.types
-    if not types:
-        return _run_action(call, path.namespace, action, None)
-    target = ResourcePath(path.scope, path.namespace, tuple(types), path.names)
+    if is_provider_action(path):
+        return _run_action(call, path, None)
+    target = ResourcePath(path.scope, path.namespace, path.types[:-1], path.names)
     check_type(call, target)
     check_scope(call, target, "action")
     resource = call.state.resources.get(target.id)
     if resource is None:
         raise make_not_found(call, target)
-    return _run_action(call, resource.type, action, resource)
+    return _run_action(call, path, resource)
 
 
 def _find_list_action(call: ArmCall, path: ResourcePath) -> Action | None:
@@ -242,13 +296,15 @@ def _respond_list(call: ArmCall, action: Action) -> Answer:
     return make_page(call, action.items or ())
 
 
-def _run_action(call: ArmCall, kind: str, word: str, resource: Resource | None) -> Answer:
+def _run_action(call: ArmCall, path: ResourcePath, resource: Resource | None) -> Answer:
+    *types, word = path.types
+    kind = resource.type if resource is not None else "/".join((path.namespace, *types))
     action = call.state.actions.get((kind.lower(), word.lower()))
-    if action is None and resource is not None:
-        if word.lower() in _PLAIN_ACTIONS:
-            action = Action(200, None)
-        elif word.lower() in _LISTS:
-            action = Action(200, _LISTS[word.lower()])
+    statuses, response = _find_statuses(call, path, "action"), Response(200)
+    if action is None:
+        if resource is not None:
+            response = choose_action(statuses)
+        action = _find_own_action(call, path, resource, response)
     if action is None:
         text = (
             f"The action '{word}' could not be found for '{kind}' and api version '{call.version}'."
@@ -256,8 +312,8 @@ def _run_action(call: ArmCall, kind: str, word: str, resource: Resource | None) 
         raise call.refuse(404, "InvalidResourceType", text)
     if action.items is not None:
         return _respond_list(call, action)
-    if resource is not None and word.lower() not in _LISTS:
-        rule = call.state.operations.take_rule(kind, "POST")
+    if resource is not None and (word.lower() not in _LISTS or response.operation is not None):
+        rule = _take_rule(call, kind, response, statuses)
         if rule is not None:
             return start_operation(
                 call, rule, resource.id, lambda _: None, action.result, location=resource.location
@@ -265,6 +321,51 @@ def _run_action(call: ArmCall, kind: str, word: str, resource: Resource | None) 
     if action.result is None:
         return Answer(action.status)
     return json_answer(action.status, action.result)
+
+
+def _find_own_action(
+    call: ArmCall, path: ResourcePath, resource: Resource | None, response: Response
+) -> Action | None:
+    """Return the action of a path's provider, carried out; None if the provider has no such one."""
+    word, status = path.types[-1].lower(), _get_status_at_once(response, 200)
+    if (act := find_action(path)) is not None:
+        return Action(status, act(call, path))
+    if resource is None:
+        return None
+    if word in _LISTS:
+        return Action(status, _LISTS[word])
+    return Action(status) if word in _PLAIN_ACTIONS or response.status == 204 else None
+
+
+def _find_statuses(
+    call: ArmCall, path: ResourcePath, form: str = "resource"
+) -> frozenset[int] | None:
+    """Return the statuses that a client of the path's type accepts; None if they are not known."""
+    return find_statuses(
+        path.namespace, path.type, form, call.request.method, call.version, path.names
+    )
+
+
+def _take_rule(
+    call: ArmCall, kind: str, response: Response, statuses: frozenset[int] | None
+) -> OperationRule | None:
+    """Return the rule of the operation that the request starts; None if it starts none.
+
+    It is the rule that is set, else the type's usual one if clients accept its 202, else one for an
+    operation that the response needs.
+    """
+    method = call.request.method
+    usual = DEFAULTS.get((kind.lower(), method))
+    if method != "PUT" and statuses is not None and 202 not in statuses:
+        usual = None
+    if usual is None and response.operation is not None:
+        usual = OperationRule(response.operation)
+    return call.state.operations.take_rule(kind, method, usual)
+
+
+def _get_status_at_once(response: Response, usual: int) -> int:
+    """Return the status of a response without an operation, even if a rule has prevented one."""
+    return usual if response.operation is not None else response.status
 
 
 def _build_id(call: ArmCall, path: ResourcePath, kind: ProviderType) -> str:

@@ -4,7 +4,14 @@ Source: https://learn.microsoft.com/rest/api/resources
 """
 
 from aiomsi.testing._arm.call import Route
-from aiomsi.testing._arm.groups import delete_group, get_group, list_groups, patch_group, put_group
+from aiomsi.testing._arm.groups import (
+    delete_group,
+    export_template,
+    get_group,
+    list_groups,
+    patch_group,
+    put_group,
+)
 from aiomsi.testing._arm.lists import list_resources
 from aiomsi.testing._arm.operations import get_operation_result, get_operation_status
 from aiomsi.testing._arm.providers import get_provider, list_providers, list_types, register
@@ -16,19 +23,32 @@ from aiomsi.testing._arm.resources import (
     post_action,
     put_resource,
 )
+from aiomsi.testing._arm.services.clouds import get_endpoints
+from aiomsi.testing._arm.services.tag_names import (
+    delete_tag_name,
+    delete_tag_value,
+    list_tag_names,
+    put_tag_name,
+    put_tag_value,
+)
 from aiomsi.testing._arm.subscriptions import (
-    get_endpoints,
     get_subscription,
     list_locations,
     list_subscriptions,
     list_tenants,
 )
 from aiomsi.testing._arm.tags import delete_tags, get_tags, patch_tags, put_tags
+from aiomsi.testing._arm.templates.deployments import put_deployment, validate_deployment
 
 _SUBSCRIPTION = r"/subscriptions/(?P<subscription>[^/]+)"
 _GROUP = rf"{_SUBSCRIPTION}/resourcegroups/(?P<group>[^/]+)"
 _PROVIDER = "/providers/(?P<namespace>[^/]+)"
 _OPERATION = "(?P<operation>[^/]+)"
+_TAG = rf"{_SUBSCRIPTION}/tagNames/(?P<tag>[^/]+)"
+_DEPLOYMENT = (
+    rf"(?P<target>{_SUBSCRIPTION}(/resourcegroups/(?P<group>[^/]+))?)"
+    r"/providers/Microsoft\.Resources/deployments/(?P<deployment>[^/]+)"
+)
 _ROLE = "Microsoft.Resources/subscriptions"
 
 ROUTES = (
@@ -71,6 +91,27 @@ ROUTES = (
         {"GET": list_resources},
         f"{_ROLE}/resources",
         filters=True,
+    ),
+    Route(
+        f"(?P<scope>{_GROUP})/exportTemplate",
+        {"POST": export_template},
+        f"{_ROLE}/resourcegroups/exportTemplate",
+    ),
+    Route(
+        f"(?P<scope>{_SUBSCRIPTION})/tagNames",
+        {"GET": list_tag_names},
+        f"{_ROLE}/tagNames",
+        filters=True,
+    ),
+    Route(
+        f"(?P<scope>{_TAG})",
+        {"PUT": put_tag_name, "DELETE": delete_tag_name},
+        f"{_ROLE}/tagNames",
+    ),
+    Route(
+        f"(?P<scope>{_TAG}/tagValues/(?P<value>[^/]+))",
+        {"PUT": put_tag_value, "DELETE": delete_tag_value},
+        f"{_ROLE}/tagNames/tagValues",
     ),
     Route("/providers", {"GET": list_providers}),
     Route(_PROVIDER, {"GET": get_provider}),
@@ -118,6 +159,25 @@ ROUTES = (
         rf"(?P<scope>(?P<tagged>{_SUBSCRIPTION}(/.+)?)/providers/Microsoft\.Resources/tags/default)",
         {"GET": get_tags, "PUT": put_tags, "PATCH": patch_tags, "DELETE": delete_tags},
         "Microsoft.Resources/tags",
+    ),
+    Route(
+        f"(?P<scope>{_DEPLOYMENT})",
+        {
+            "GET": get_resource,
+            "HEAD": get_resource,
+            "PUT": put_deployment,
+            "PATCH": patch_resource,
+            "DELETE": delete_resource,
+        },
+        "*",
+        builtin_type=False,
+        filters=True,
+    ),
+    Route(
+        f"(?P<scope>{_DEPLOYMENT}/validate)",
+        {"POST": validate_deployment},
+        "Microsoft.Resources/deployments/validate",
+        builtin_type=False,
     ),
     Route(
         rf"(?P<scope>({_SUBSCRIPTION}(/.+)?)?(/providers/.+)?/providers/[^/]+/.+)",

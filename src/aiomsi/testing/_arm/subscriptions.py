@@ -12,7 +12,7 @@ from aiomsi.testing._server.messages import Answer, json_answer
 from aiomsi.testing._state.azure_state import SubscriptionState
 from aiomsi.testing._state.catalog import normalize_location
 from aiomsi.testing._state.published import LOCATIONS
-from aiomsi.testing._state.tokens import ARM_AUDIENCES
+from aiomsi.testing._state.regions import REGIONS
 
 
 def get_readable_subscriptions(call: ArmCall) -> list[SubscriptionState]:
@@ -50,10 +50,22 @@ def list_locations(call: ArmCall) -> Answer:
             "type": "Region",
             "displayName": place,
             "regionalDisplayName": place,
+            "metadata": _describe_region(scope, normalize_location(place)),
         }
         for place in LOCATIONS
     ]
     return json_answer(200, {"value": regions})
+
+
+def _describe_region(scope: str, name: str) -> dict[str, object]:
+    """Return the metadata of a region, with the ids of its paired regions."""
+    known = REGIONS.get(name, {})
+    pairs = known.get("pairedRegion")
+    paired = [
+        {"name": pair, "id": f"{scope}/locations/{pair}"}
+        for pair in (pairs if isinstance(pairs, list) else ())
+    ]
+    return {**known, "pairedRegion": paired}
 
 
 def list_tenants(call: ArmCall) -> Answer:
@@ -85,24 +97,3 @@ def _render(subscription: SubscriptionState) -> dict[str, object]:
             "spendingLimit": "Off",
         },
     }
-
-
-def get_endpoints(call: ArmCall) -> Answer:
-    """Return the metadata of the cloud; the request needs no token."""
-    cloud = {
-        "portal": "https://portal.azure.com",
-        "authentication": {
-            "loginEndpoint": "https://login.microsoftonline.com",
-            "audiences": [audience for audience in ARM_AUDIENCES if audience.endswith("/")],
-            "tenant": "common",
-            "identityProvider": "AAD",
-        },
-        "graphAudience": "https://graph.windows.net/",
-        "graph": "https://graph.windows.net/",
-        "name": "EmbeddedAzure",
-        "suffixes": {"keyVaultDns": "vault.azure.net", "storage": "core.windows.net"},
-        "batch": "https://batch.core.windows.net/",
-        "resourceManager": f"{call.request.base_url}/",
-        "microsoftGraphResourceId": "https://graph.microsoft.com/",
-    }
-    return json_answer(200, cloud)

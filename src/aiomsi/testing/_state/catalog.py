@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 import attrs
 
 from aiomsi.testing._state.published import LOCATIONS, ROWS
+from aiomsi.testing._state.published_children import CHILD_ROWS
 
 
 def normalize_location(text: str) -> str:
@@ -55,7 +56,7 @@ class Provider:
 
 def _build_catalog() -> Iterator[Provider]:
     types: dict[str, list[ProviderType]] = {}
-    for namespace, versions, located, unlocated in ROWS:
+    for namespace, versions, located, unlocated in (*ROWS, *CHILD_ROWS):
         known = types.setdefault(namespace, [])
         known += [ProviderType(name, tuple(versions.split())) for name in located.split()]
         known += [ProviderType(name, tuple(versions.split()), ()) for name in unlocated.split()]

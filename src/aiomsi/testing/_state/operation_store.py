@@ -176,6 +176,7 @@ DEFAULTS: Mapping[tuple[str, str], OperationRule] = MappingProxyType(
         ("microsoft.containerservice/managedclusters", "PUT"): OperationRule(
             "azure-async-operation"
         ),
+        ("microsoft.management/managementgroups", "PUT"): OperationRule("azure-async-operation"),
         ("microsoft.network/virtualnetworks", "PUT"): OperationRule("azure-async-operation"),
         ("microsoft.network/virtualnetworks", "DELETE"): OperationRule("both"),
         ("microsoft.resources/deployments", "PUT"): OperationRule("azure-async-operation"),
@@ -185,9 +186,9 @@ DEFAULTS: Mapping[tuple[str, str], OperationRule] = MappingProxyType(
         ("microsoft.web/serverfarms", "PUT"): OperationRule("provisioning-state"),
     }
 )
-"""The rules at the start, for some services; the first poll ends their operations.
+"""The rules of some services where none is set; the first poll ends their operations.
 
-Requests of all other types start no operation.
+Requests of all other types start an operation only if their clients accept no other response.
 """
 
 
@@ -198,9 +199,7 @@ class OperationStore:
         self._wall = wall
         self._monotonic = monotonic
         self._lock = threading.RLock()
-        self._rules: dict[tuple[str, str], tuple[OperationRule | None, int | None]] = {
-            key: (rule, None) for key, rule in DEFAULTS.items()
-        }
+        self._rules: dict[tuple[str, str], tuple[OperationRule | None, int | None]] = {}
         self._operations: dict[str, StoredOperation] = {}
         self._running: dict[str, StoredOperation] = {}
 
@@ -209,19 +208,26 @@ class OperationStore:
     ) -> None:
         """Set the rule of a type and method; with the rule None, requests start no operation.
 
-        It applies to the next `times` requests, or to all if `times` is None; then the rule at the
-        start applies again.
+        It applies to the next `times` requests, or to all if `times` is None; afterwards no rule is
+        set.
         """
         with self._lock:
             self._rules[resource_type.lower(), method] = rule, times
 
-    def take_rule(self, resource_type: str, method: str) -> OperationRule | None:
-        """Return the rule for a request, and count the request against the rule's `times`."""
+    def take_rule(
+        self, resource_type: str, method: str, otherwise: OperationRule | None = None
+    ) -> OperationRule | None:
+        """Return the rule for a request, and count the request against the rule's `times`.
+
+        `otherwise` is the rule if none is set.
+        """
         key = resource_type.lower(), method
         with self._lock:
-            rule, times = self._rules.get(key, (None, None))
+            rule, times = self._rules.get(key, (otherwise, None))
             if times is not None:
-                self._rules[key] = (rule, times - 1) if times > 1 else (DEFAULTS.get(key), None)
+                self._rules[key] = rule, times - 1
+                if times <= 1:
+                    del self._rules[key]
             return rule
 
     def start(

@@ -169,7 +169,12 @@ ROWS: tuple[tuple[str, str, str, str], ...] = (
     ),
     ("Microsoft.DataFactory", "2018-06-01", "factories", "factories/pipelines factories/datasets"),
     ("Microsoft.Databricks", "2024-05-01 2023-02-01 2018-04-01", "workspaces", ""),
-    ("Microsoft.Devices", "2023-06-30 2021-07-02 2020-03-01", "IotHubs", "IotHubs/certificates"),
+    (
+        "Microsoft.Devices",
+        "2023-06-30 2021-07-02 2020-03-01 2019-03-22",
+        "IotHubs",
+        "IotHubs/certificates",
+    ),
     ("Microsoft.DocumentDB", _COSMOS, "databaseAccounts", "databaseAccounts/sqlDatabases"),
     (
         "Microsoft.EventGrid",
@@ -195,7 +200,7 @@ ROWS: tuple[tuple[str, str, str, str], ...] = (
     ("Microsoft.Logic", "2019-05-01 2016-06-01", "workflows integrationAccounts", ""),
     (
         "Microsoft.MachineLearningServices",
-        "2025-06-01 2024-10-01 2024-04-01 2023-10-01 2023-04-01",
+        "2025-06-01 2024-10-01 2024-04-01 2023-10-01 2023-04-01 2020-08-01",
         "workspaces",
         "workspaces/computes",
     ),
@@ -207,7 +212,7 @@ ROWS: tuple[tuple[str, str, str, str], ...] = (
     ),
     (
         "Microsoft.ManagedIdentity",
-        "2024-11-30 2023-01-31",
+        "2024-11-30 2023-01-31 2022-01-31-preview",
         "",
         "userAssignedIdentities/federatedIdentityCredentials",
     ),

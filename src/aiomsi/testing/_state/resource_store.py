@@ -46,6 +46,7 @@ class Resource:
         hidden: whether a GET returns 404, because the creation has been accepted but not ended.
         reason: further members of the properties after a failure.
         etag: version of the resource; each write changes it.
+        runtime: state that a provider keeps outside of the document, for example a machine's power.
 
     """
 
@@ -58,6 +59,7 @@ class Resource:
     hidden: bool = False
     reason: dict[str, Any] = attrs.field(factory=dict)
     etag: str = attrs.field(factory=lambda: str(uuid.uuid4()))
+    runtime: dict[str, Any] = attrs.field(factory=dict)
 
     @property
     def name(self) -> str:

@@ -1,0 +1,1 @@
+"""The responses of single resource providers, beyond the storing of documents."""

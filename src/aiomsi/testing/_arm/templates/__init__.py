@@ -1,0 +1,1 @@
+"""ARM templates: their expressions, their order, and the deployments that carry them out."""
