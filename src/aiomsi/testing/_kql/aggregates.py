@@ -14,7 +14,7 @@ from aiomsi.testing._kql.errors import make_semantic
 from aiomsi.testing._kql.labels import get_label
 from aiomsi.testing._kql.scalars.compiled import Compiled, Scope
 from aiomsi.testing._kql.scalars.expressions import compile_condition, compile_expression
-from aiomsi.testing._kql.scalars.values import is_number, make_key, to_dynamic, wrap
+from aiomsi.testing._kql.scalars.values import is_number, make_key, to_dynamic, to_real, wrap
 from aiomsi.testing._kql.syntax import Call, Expression, Name, Type
 
 Row: TypeAlias = Mapping[str, Any]
@@ -94,7 +94,7 @@ def _read_numbers(name: str, argument: Compiled) -> tuple[Type, Callable[[Row], 
 
     def read(row: Row) -> Any:
         value = compute(row)
-        return value if is_number(value) else None
+        return to_real(value) if is_number(value) else None
 
     return "real", read
 

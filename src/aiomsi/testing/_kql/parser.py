@@ -117,14 +117,13 @@ class _Parser(ExpressionParser):
 
     def _parse_operator(self) -> str:
         """Return the name of a stage; its parts may be joined by hyphens."""
-        start = self._token
+        if self._token.kind != "word":
+            raise self._fail()
         name = self._expect_name()
         while self._peek() == "-" and name in ("project", "mv", "parse", "make"):
             self._at += 1
             name += f"-{self._expect_name()}"
         if name not in self._parsers:
-            if not name.isascii() or start.kind != "word":
-                raise self._fail()
             raise make_unknown_operator(name)
         return name
 

@@ -48,6 +48,7 @@ class _Plan:
         types: types of the results, by the names that stand for the aggregations.
         columns: types of the resulting columns by name.
         writers: functions that add the columns of a result to a row.
+        unnamed: number of columns without a name.
 
     """
 
@@ -57,6 +58,7 @@ class _Plan:
     types: dict[str, Type] = attrs.field(factory=dict)
     columns: dict[str, Type] = attrs.field(factory=dict)
     writers: list[Callable[[dict[str, Any], Row], None]] = attrs.field(factory=list)
+    unnamed: int = 0
 
     def add_item(self, item: Item) -> None:
         """Add an expression of aggregations."""
@@ -86,10 +88,14 @@ class _Plan:
 
     def _make_label(self, node: Expression) -> str:
         if not isinstance(node, Call) or node.name not in AGGREGATES:
-            return get_label(node) or "Column1"
+            return get_label(node) or self._count_unnamed()
         prefix, first = get_prefix(node.name), node.arguments[0] if node.arguments else None
         label = get_label(first) if first is not None else None
-        return f"{prefix}_{label or ''}" if prefix else label or "Column1"
+        return f"{prefix}_{label or ''}" if prefix else label or self._count_unnamed()
+
+    def _count_unnamed(self) -> str:
+        self.unnamed += 1
+        return f"Column{self.unnamed}"
 
     def _add_extreme_row(self, call: Call, name: str | None) -> None:
         found, aggregate = compile_extreme_row(call, self.scope, self.keys)

@@ -14,7 +14,7 @@ from typing import Any
 from aiomsi.testing._kql.errors import make_semantic
 from aiomsi.testing._kql.scalars.compiled import Compiled
 from aiomsi.testing._kql.scalars.times import add_span
-from aiomsi.testing._kql.scalars.values import is_number, wrap
+from aiomsi.testing._kql.scalars.values import is_number, to_real, wrap
 from aiomsi.testing._kql.syntax import Type
 
 _NUMBERS = {"long", "real"}
@@ -81,7 +81,9 @@ def _make_arithmetic(sign: str, left: Type, right: Type) -> Callable[[Any, Any],
     checked = "dynamic" in (left, right)
 
     def run(one: Any, other: Any) -> Any:
-        if one is None or other is None or (checked and not _are_numbers(one, other)):
+        if checked:
+            one, other = _read_number(one), _read_number(other)
+        if one is None or other is None:
             return None
         if isinstance(one, datetime) and isinstance(other, timedelta):
             return add_span(one, other if sign == "+" else -other)
@@ -94,5 +96,5 @@ def _make_arithmetic(sign: str, left: Type, right: Type) -> Callable[[Any, Any],
     return run
 
 
-def _are_numbers(*values: Any) -> bool:
-    return all(is_number(value) for value in values)
+def _read_number(value: Any) -> float | None:
+    return to_real(value) if is_number(value) else None

@@ -222,9 +222,9 @@ def _compile_call(node: Call, scope: Scope) -> Compiled:
     arguments = [compile_expression(one, scope) for one in node.arguments]
     if special is not None:
         least, most, compile_special = special
+        _check_count(node.name, len(arguments), least, most)
         if node.name in CLOCK_FUNCTIONS:
             arguments.insert(0, freeze("datetime", scope.now))
-        _check_count(node.name, len(arguments), least, most)
         return compile_special(arguments)
     if node.name in CASTS:
         _check_count(node.name, len(arguments), 1, 1)

@@ -92,8 +92,8 @@ def _compile_trim(start: str, end: str) -> Callable[[list[Compiled]], Compiled]:
 
 _START, _END = r"\A(?:{})", r"(?:{})\Z"
 SPECIAL_FUNCTIONS: dict[str, tuple[int, int, Callable[[list[Compiled]], Compiled]]] = {
-    "now": (1, 2, _compile_now),
-    "ago": (2, 2, _compile_ago),
+    "now": (0, 1, _compile_now),
+    "ago": (1, 1, _compile_ago),
     "extract": (3, 3, _compile_extract),
     "replace_regex": (3, 3, _compile_replace),
     "replace": (3, 3, _compile_old_replace),
@@ -102,4 +102,4 @@ SPECIAL_FUNCTIONS: dict[str, tuple[int, int, Callable[[list[Compiled]], Compiled
     "trim_end": (2, 2, _compile_trim("", _END)),
 }
 CLOCK_FUNCTIONS = frozenset({"now", "ago"})
-"""Functions whose first argument, which the query does not have, is the time."""
+"""Functions that take the time before the arguments that the query has."""
