@@ -93,6 +93,20 @@ def test_role_definitions_have_azures_ids(azure: EmbeddedAzure) -> None:
     ]
 
 
+def test_stored_assignments_are_rows(azure: EmbeddedAzure) -> None:
+    role = f"{SCOPE}/providers/Microsoft.Authorization/roleAssignments/11111111"
+    policy = f"{GROUP}/providers/Microsoft.Authorization/policyAssignments/own"
+    azure.add_resource(role, {"properties": {"principalId": "dddd"}})
+    azure.add_resource(policy, {"properties": {"displayName": "Own"}})
+    roles = rows_of(
+        azure, "AuthorizationResources | where properties.principalId == 'dddd' | project id, type"
+    )
+    policies = rows_of(azure, "PolicyResources | where name == 'own' | project id, resourceGroup")
+
+    assert roles == [{"id": role, "type": "microsoft.authorization/roleassignments"}]
+    assert policies == [{"id": policy, "resourceGroup": "devtest"}]
+
+
 def test_policy_states_follow_the_tags(azure: EmbeddedAzure) -> None:
     text = (
         "PolicyResources | where type == 'microsoft.policyinsights/policystates' "

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from aiomsi.testing._kql.errors import QueryError
@@ -33,9 +34,12 @@ def make_table(rows: Sequence[Mapping[str, Any]], **types: Type) -> Table:
 
 def run(text: str, **tables: Table) -> Table:
     """Return the table that results from a query."""
-    return run_query(
-        parse_query(text), {name: (lambda one=one: one) for name, one in tables.items()}, NOW
-    )
+    functions = {name: partial(_identity, table) for name, table in tables.items()}
+    return run_query(parse_query(text), functions, NOW)
+
+
+def _identity(table: Table) -> Table:
+    return table
 
 
 def rows_of(text: str, **tables: Table) -> list[tuple[Any, ...]]:

@@ -19,6 +19,7 @@ ROW = {
     "list": [3, 1, 3],
     "at": NOW,
     "any": None,
+    "huge": [10**400],
 }
 TYPES: dict[str, Type] = {"none": "long", "any": "dynamic", "at": "datetime"}
 
@@ -113,6 +114,7 @@ TYPES: dict[str, Type] = {"none": "long", "any": "dynamic", "at": "datetime"}
         ("any contains ''", True),
         ("s matches regex @'^Hello\\s\\w+-\\d+$'", True),
         ("s matches regex 'hello'", False),
+        ("s matches regex '[A-Z][a-z]{4} (?:World){1}'", True),
         # Membership and ranges
         ("s in ('a', 'Hello World-42')", True),
         ("s in~ ('HELLO WORLD-42')", True),
@@ -172,6 +174,8 @@ TYPES: dict[str, Type] = {"none": "long", "any": "dynamic", "at": "datetime"}
         ("todouble(true)", 1.0),
         ("toreal(1h)", 3.6e10),
         ("toreal('1' )", 1.0),
+        ("toreal(parse_json(strcat('1', '0000000000'))) > 1.0", True),
+        ("toreal(huge[0]) + 1", None),
         ("tobool('TRUE')", True),
         ("tobool('no')", None),
         ("tobool(0)", False),

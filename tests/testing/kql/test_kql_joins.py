@@ -42,8 +42,10 @@ def join(text: str) -> list[tuple[Any, ...]]:
             [(1, "", None), (2, "B1", 20), (3, "B1", 20), (4, "", None)],
         ),
         (
-            "join kind = leftouter (R | project key, rn = n) on $left.key == $right.key "
-            "| project-away key1 | where isnull(rn) | project id",
+            (
+                "join kind = leftouter (R | project key, rn = n) on $left.key == $right.key "
+                "| project-away key1 | where isnull(rn) | project id"
+            ),
             [(2,), (3,), (4,)],
         ),
         ("join kind=inner R on $right.id == $left.id | project id, name", 3),
@@ -78,8 +80,10 @@ def join(text: str) -> list[tuple[Any, ...]]:
         ),
         ("project r = id * 1.0 | join kind=inner R on $left.r == $right.id | count", [(3,)]),
         (
-            "join kind=inner (R | join kind=inner (L | project key, id) on key | project key) on key "
-            "| count",
+            (
+                "join kind=inner (R | join kind=inner (L | project key, id) on key | project key) "
+                "on key | count"
+            ),
             [(9,)],
         ),
         ("union R | count", [(8,)]),

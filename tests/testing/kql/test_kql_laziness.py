@@ -73,8 +73,8 @@ def test_rows_are_computed_when_read(text: str, length: int, computed: int) -> N
 def test_filtered_rows_are_a_sequence() -> None:
     generated = Generated(100)
     table = run(
-        "T | where n == 3 | where id > '0000010' | extend m = n + 1 | where m == 4 and id < '0000050'"
-        " | project id, m",
+        "T | where n == 3 | where id > '0000010' | extend m = n + 1 "
+        "| where m == 4 and id < '0000050' | project id, m",
         t=generated.table,
     )
 

@@ -88,6 +88,7 @@ def test_stage_selects_and_orders_rows(stages: str, names: str) -> None:
         ("summarize count() + 1, round(avg(size), 1)", ["Column1", "Column2"]),
         ("summarize arg_max(size, name) by type", ["type", "size", "name"]),
         ("summarize arg_min(size, *) by type", ["type", "size", "name", "cost", "tags", "zone"]),
+        ("summarize arg_max(size, size, name)", ["size", "name"]),
         ("summarize s = arg_max(size + 1, tolower(name))", ["s", "arg_max_1"]),
         ("summarize by bin(size, 4), tostring(tags.env)", ["size", "tags_env"]),
     ],
@@ -249,9 +250,9 @@ def test_top_is_order_and_take(seed: int) -> None:
         for at in range(draw.choice((10, 3_000)))
     ]
     table = make_table(rows, a="long")
+    orders, nulls = ("asc", "desc", ""), ("nulls first", "nulls last", "")
     keys = ", ".join(
-        f"{name} {draw.choice(('asc', 'desc', ''))} {draw.choice(('nulls first', 'nulls last', ''))}"
-        for name in draw.sample("ab", 2)
+        f"{name} {draw.choice(orders)} {draw.choice(nulls)}" for name in draw.sample("ab", 2)
     )
     number = draw.randint(0, 20)
     whole = rows_of(f"T | order by {keys}", t=table)

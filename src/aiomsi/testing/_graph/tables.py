@@ -33,6 +33,14 @@ from aiomsi.testing._state.resource_store import Resource, ResourceStore
 from aiomsi.testing._state.tokens import Caller
 
 _Item = TypeVar("_Item")
+_ROLE_TYPES = (
+    "Microsoft.Authorization/roleAssignments",
+    "Microsoft.Authorization/roleDefinitions",
+)
+_POLICY_TYPES = (
+    "Microsoft.Authorization/policyAssignments",
+    "Microsoft.Authorization/policyDefinitions",
+)
 Part: TypeAlias = tuple[str, Sequence[Row]]
 """The id of a subscription, and the rows of its objects of one kind."""
 
@@ -93,7 +101,11 @@ class GraphTables:
         return _chain(parts)
 
     def _list_roles(self) -> Sequence[Row]:
-        """Return the roles that are granted in the query's subscriptions, or above all of them."""
+        """Return the roles that are granted in the query's subscriptions, or above all of them.
+
+        Role assignments and definitions that ARM stores are rows, too, although ARM here does not
+        apply them.
+        """
         found = {one.subscription_id.lower(): one for one in self._subscriptions}
         tenant, azure = self._caller.tenant_id, self._azure
         rows = [build_role_definition(tenant, role) for role in ROLE_DEFINITIONS]
@@ -102,13 +114,19 @@ class GraphTables:
             if (subscription is None and scope) or not self._may_read(scope):
                 continue
             rows.append(build_role_assignment(subscription, tenant, principal, scope, role))
-        return rows
+        stored = _chain(
+            part for wanted in _ROLE_TYPES for part in self._map_resources(build_resource, wanted)
+        )
+        return [*rows, *stored]
 
     def _list_policies(self) -> Sequence[Row]:
         parts = [
             self._keep_readable(one, [build_policy_assignment(one)]) for one in self._subscriptions
         ]
-        return _chain([*parts, *self._map_resources(build_policy_state)])
+        stored = [
+            part for wanted in _POLICY_TYPES for part in self._map_resources(build_resource, wanted)
+        ]
+        return _chain([*parts, *stored, *self._map_resources(build_policy_state)])
 
     def _list_advice(self) -> Sequence[Row]:
         return _chain(
