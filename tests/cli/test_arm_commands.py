@@ -145,7 +145,7 @@ def test_get_where_arm_does_not_answer(
 ) -> None:
     monkeypatch.setenv("AIOMSI_RESOURCE_MANAGER", closed_port)
 
-    said = run("get", DEVTEST, *VERSION)
+    said = run("get", DEVTEST, *VERSION, "--timeout", "0.5")
 
     assert said.code == 1
     assert "got no answer from 127.0.0.1" in said.complaint[0]
