@@ -31,10 +31,19 @@ from aiomsi import (
     ServiceError,
     UsageError,
 )
-from aiomsi._arm.protocol.bulk.byte_budget import FIRST_LIST, FIRST_SINGLE
+from aiomsi._arm import fan_out
+from aiomsi._arm.protocol.bulk.byte_budget import FIRST_CALLS, FIRST_LIST, FIRST_SINGLE, GROWTH
 from aiomsi.testing import DEFAULT_SUBSCRIPTION_ID, EmbeddedAzure, ManualClock
 
 pytestmark = pytest.mark.anyio
+READS = "x-ms-ratelimit-remaining-subscription-reads"
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no test depend on the time that the first answers take."""
+    monkeypatch.setattr(fan_out, "_PATIENCE", 3_600.0)
+
 
 FIRST, SECOND = (f"/subscriptions/{digit * 8}-0000-0000-0000-000000000000" for digit in "12")
 SUBSCRIPTION = f"/subscriptions/{DEFAULT_SUBSCRIPTION_ID}"
@@ -347,10 +356,10 @@ async def test_large_answers_reduce_the_calls_under_way() -> None:
         aclosing(own.fan_out(Source().requests(), limit=500, max_bytes=1_600_000)) as outcomes,
     ):
         first = asyncio.ensure_future(anext(outcomes))
-        await until(lambda: hold.held == 19)
+        await until(lambda: hold.held == FIRST_CALLS)
         await turns()
-        # More is not expected to fit, before the first answer.
-        assert hold.held == 19
+        # The size of the first answer is not known, so that more might not fit.
+        assert hold.held == FIRST_CALLS
         hold.release()
         await first
         for _ in range(31):
@@ -392,9 +401,9 @@ async def test_lists_start_fewer_calls_than_named_resources() -> None:
         aclosing(own.fan_out(requests(), limit=500, max_bytes=10 * FIRST_LIST)) as outcomes,
     ):
         first = asyncio.ensure_future(anext(outcomes))
-        await until(lambda: hold.held == 9)
+        await until(lambda: hold.held == 2 * FIRST_CALLS - 1)
         await turns()
-        assert hold.held == 9
+        assert hold.held == 2 * FIRST_CALLS - 1
         hold.release()
         found = [await first] + [outcome async for outcome in outcomes]
     assert [outcome.error for outcome in found] == [None] * 200
@@ -429,6 +438,54 @@ async def test_small_answers_raise_the_calls_under_way() -> None:
         await until(lambda: hold.held == 100)
         hold.release()
         await last
+
+
+async def test_each_answer_allows_more_calls() -> None:
+    hold = Hold(*(f"g{number}" for number in range(2, 500)))
+    async with (
+        served(hold, pacing=False) as (_, own),
+        aclosing(own.fan_out(Source().requests())) as found,
+    ):
+        # Of the first calls only g1 is answered.
+        (await anext(found)).result()
+        await until(lambda: hold.held == FIRST_CALLS + GROWTH)
+        await turns()
+        assert hold.held == FIRST_CALLS + GROWTH
+        hold.release()
+        await anext(found)
+
+
+async def test_slow_first_answers_hold_back_the_others_for_a_while(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(fan_out, "_PATIENCE", 0.001)
+    hold = Hold()
+    async with (
+        served(hold, pacing=False) as (_, own),
+        aclosing(own.fan_out(Source().requests(), limit=100)) as found,
+    ):
+        first = asyncio.ensure_future(anext(found))
+        await until(lambda: hold.held == 100)
+        hold.release()
+        await first
+
+
+async def test_calls_that_wait_for_a_limit_do_not_hold_back_others() -> None:
+    manual = ManualClock()
+
+    def answer(asked: Asked) -> Says:
+        used_up = asked.target.startswith(FIRST)
+        return Says(body=1, headers={READS: "0" if used_up else "9999"})
+
+    def requests() -> Iterator[Request]:
+        yield from (get(number) for number in range(20))
+        yield from (get(number, SECOND) for number in range(20, 30))
+
+    async with served(answer, clock=manual.clock) as (_, own):
+        await own.get(path_of(0), api_version=VERSION)
+        async with aclosing(own.fan_out(requests())) as found:
+            tags = {(await anext(found)).request.tag for _ in range(10)}
+            assert tags == set(range(20, 30))
 
 
 async def test_waits_for_a_connection_are_no_part_of_the_budget() -> None:
@@ -784,7 +841,7 @@ async def test_iterable_that_closes_the_session_ends_it() -> None:
 
     async def requests() -> AsyncIterator[Request]:
         await asyncio.sleep(0)
-        for number in range(30):
+        for number in range(FIRST_CALLS - 1):
             yield get(number)
         # The tasks of these requests have not begun, unless tasks begin at once.
         await own.close()
@@ -794,7 +851,7 @@ async def test_iterable_that_closes_the_session_ends_it() -> None:
         with pytest.raises(UsageError, match="this ArmSession is closed"):
             await collect(own.fan_out(requests()), outcomes)
         assert left() == []
-    assert len(outcomes) == 30
+    assert len(outcomes) == FIRST_CALLS - 1
     assert all(isinstance(one.error, UsageError | ArmConnectionError) for one in outcomes)
 
 
@@ -1036,6 +1093,49 @@ async def test_items_of_other_names_are_found() -> None:
         assert (await lists_of(found))[0] == {"a": [1]}
         with pytest.raises(ConfigurationError):
             own.fan_out_list([], item_name="")
+
+
+async def test_further_pages_are_requested_by_post() -> None:
+    def answer(asked: Asked) -> Says:
+        at = int(asked.target.partition("page=")[2] or 0)
+        path = asked.target.partition("?")[0]
+        return page(f"{asked.body}-{at}", to=f"{path}?page={at + 1}" if at < 2 else None)
+
+    requests = [
+        Request("POST", f"{VAULT}/listThings", api_version=VERSION, json={"a": tag}, tag=tag)
+        for tag in "xy"
+    ]
+    async with served(answer) as (arm, own):
+        rows, ends = await lists_of(own.fan_out_list(requests, next_method="POST"))
+        bodies = [asked.body for asked in arm.asked]
+        _, usual = await lists_of(own.fan_out_list(requests))
+
+    assert [asked.method for asked in arm.asked[:6]] == ["POST"] * 6
+    assert sorted(bodies) == [b'{"a":"x"}'] * 3 + [b'{"a":"y"}'] * 3
+    assert {tag: len(items) for tag, items in rows.items()} == {"x": 3, "y": 3}
+    assert [end.error for end in (*ends.values(), *usual.values())] == [None] * 4
+    assert sorted(asked.method for asked in arm.asked[6:]) == ["GET"] * 4 + ["POST"] * 2
+
+
+async def test_pages_by_post_that_link_to_the_first_one_are_an_error() -> None:
+    async with served(lambda asked: page(1, to=asked.target)) as (_, own):
+        post = Request("POST", f"{VAULT}/listThings", api_version=VERSION, json={}, tag="a")
+        _, ends = await lists_of(own.fan_out_list([post], next_method="POST"))
+    assert isinstance(ends["a"].error, ServiceError)
+    assert ends["a"].items == 1
+
+
+@pytest.mark.parametrize(
+    "request_", [vaults("a"), Request("POST", VAULT, api_version=VERSION, tag="a")]
+)
+async def test_pages_by_post_without_a_body_are_an_error_outcome(request_: Request) -> None:
+    async with served() as (arm, own):
+        _, ends = await lists_of(own.fan_out_list([request_], next_method="POST"))
+        with pytest.raises(ConfigurationError, match="next_method= is 'GET' or 'POST'"):
+            own.fan_out_list([], next_method="PUT")
+    assert isinstance(ends[request_.tag].error, ConfigurationError)
+    assert "json= is missing" in str(ends[request_.tag].error)
+    assert arm.asked == []
 
 
 async def test_list_by_another_verb_is_an_error_outcome() -> None:

@@ -145,10 +145,20 @@ def test_get_where_arm_does_not_answer(
 ) -> None:
     monkeypatch.setenv("AIOMSI_RESOURCE_MANAGER", closed_port)
 
-    said = run("get", DEVTEST, *VERSION)
+    said = run("get", DEVTEST, *VERSION, "--timeout", "0.5")
 
     assert said.code == 1
     assert "got no answer from 127.0.0.1" in said.complaint[0]
+
+
+def test_get_is_repeated_by_the_retry_rule(run: Run, embedded_azure: EmbeddedAzure) -> None:
+    embedded_azure.inject("arm", Fault(503, {"Retry-After": "0"}))
+
+    said = run("get", DEVTEST, *VERSION)
+
+    assert said.code == 0
+    assert json.loads(said.out)["name"] == "DevTest"
+    assert sum("DevTest" in each.path_qs for each in embedded_azure.requests) == 2
 
 
 def test_get_of_what_is_no_json_is_an_error(run: Run, embedded_azure: EmbeddedAzure) -> None:
@@ -342,6 +352,27 @@ def test_list_that_fails_later_says_that_it_is_incomplete(
     assert said.code == 1
     assert len(said.out.splitlines()) == 2
     assert said.err.splitlines()[1].startswith("The list is incomplete: it failed after 2 items")
+
+
+def test_table_that_fails_later_has_the_rows_before(
+    run: Run, embedded_azure: EmbeddedAzure
+) -> None:
+    embedded_azure.add_resource_groups(DEFAULT_SUBSCRIPTION_ID, ["one", "two"])
+    embedded_azure.inject("arm", Fault(403), path="skiptoken", times=None)
+
+    said = run("list", f"{SUBSCRIPTION}/resourceGroups", *VERSION, "--param", "$top=2", "--table")
+
+    assert said.code == 1
+    assert [line.split()[0] for line in said.out.splitlines()[2:]] == ["DevTest", "one"]
+    assert "The list is incomplete: it failed after 2 items" in said.err
+
+
+def test_table_that_fails_at_once_has_no_rows(run: Run, embedded_azure: EmbeddedAzure) -> None:
+    embedded_azure.inject("arm", Fault(403), times=None)
+
+    said = run("list", f"{SUBSCRIPTION}/resourceGroups", *VERSION, "--table")
+
+    assert (said.code, said.out) == (1, "")
 
 
 def test_list_of_a_single_resource_names_the_other_command(run: Run) -> None:

@@ -309,7 +309,7 @@ def test_graph_refuses_to_scan_too_many_generated_rows() -> None:
     assert counted.json["data"] == [{"Count": 1_000_000}]
     assert (paged.json["count"], paged.json["totalRecords"]) == (1_000, 1_000_000)
     assert scanned.status == 400
-    assert "begin with where type" in scanned.json["error"]["details"][0]["message"]
+    assert "begin with where type" in scanned.json["error"]["details"][1]["message"]
 
 
 def test_lazy_sequence_computes_items_when_read() -> None:

@@ -94,8 +94,8 @@ def test_where_selects_rows(azure: EmbeddedAzure, condition: str, expected: list
     [
         ("Resources | count", [{"Count": 3}]),
         (
-            "resources | project n = properties.n, name | order by n asc",
-            [(2, "alpha"), (10, "Beta"), (None, "gamma")],
+            "resources | project n = toint(properties.n), name | order by n asc",
+            [(None, "gamma"), (2, "alpha"), (10, "Beta")],
         ),
         ("Resources | sort by name | project name | take 2", [("gamma",), ("alpha",)]),
         (
@@ -141,33 +141,82 @@ def test_stages_run_in_order(azure: EmbeddedAzure, text: str, rows: Any) -> None
 
 
 @pytest.mark.parametrize(
-    ("text", "message"),
+    ("text", "details"),
     [
-        ("", "'its end': 'a table' is expected"),
-        ("Advisor", "the table 'Advisor'"),
-        ("Resources | mv-expand tags", "the token at '-expand tags'"),
-        ("Resources | join kind", "the operator 'join'"),
-        ("Resources where", "'|' is expected"),
-        ("Resources | limit ten", "not valid at 'ten'"),
-        ("Resources | order name", "'by' is expected"),
-        ("Resources | where colour == 'red'", "the column or function 'colour'"),
-        ("Resources | where name has 'a'", "the comparison 'has'"),
-        ("Resources | where not name == 'a'", "not valid at 'name'"),
-        ("Resources | where (name == 'a'", "')' is expected"),
-        ("Resources | where name == |", "not valid at '|'"),
-        ("Resources | project name | where type == 'a'", "the column or function 'type'"),
-        ("Resources | summarize max(name)", "the aggregation 'max'"),
-        ("Resources | where properties. == 'a'", "'a name' is expected"),
-        ("Resources | where name == 'open", "the token at"),
+        (
+            "",
+            [
+                {"code": "InvalidQuery"},
+                {
+                    "code": "ParserFailure",
+                    "message": "ParserFailure",
+                    "line": 1,
+                    "characterPositionInLine": 0,
+                    "token": "<EOF>",
+                },
+            ],
+        ),
+        (
+            "Resources | order name",
+            [
+                {"code": "InvalidQuery"},
+                {"code": "ParserFailure", "token": "name", "expectedToken": "by"},
+            ],
+        ),
+        (
+            "Advisor | count",
+            [
+                {
+                    "code": "DisallowedLogicalTableName",
+                    "message": "Table Advisor is invalid, unsupported or disallowed.",
+                }
+            ],
+        ),
+        (
+            "Resources | where cout(name) == 1",
+            [
+                {"code": "InvalidQuery"},
+                {"code": "UnknownFunction", "message": "Unknown function: 'cout'."},
+            ],
+        ),
+        (
+            "Resources | where colour == 'red'",
+            [
+                {"code": "InvalidQuery"},
+                {
+                    "code": "SemanticError",
+                    "message": "Failed to resolve scalar expression named 'colour'.",
+                },
+            ],
+        ),
+        (
+            "Resources | parse id with * '/a/' b",
+            [
+                {"code": "InvalidQuery"},
+                {
+                    "code": "InvalidQueryLanguage",
+                    "message": "InvalidQueryLanguage",
+                    "line": -1,
+                    "characterPositionInLine": -1,
+                    "token": "parse",
+                },
+            ],
+        ),
     ],
 )
-def test_unsupported_syntax_is_rejected(azure: EmbeddedAzure, text: str, message: str) -> None:
+def test_wrong_query_is_refused_with_details(
+    azure: EmbeddedAzure, text: str, details: list[dict[str, object]]
+) -> None:
     reply = query(azure, text)
 
+    error = reply.json["error"]
     assert (reply.status, reply.code) == (400, "BadRequest")
-    (detail,) = reply.json["error"]["details"]
-    assert detail["code"] == "InvalidQuery"
-    assert message in detail["message"]
+    assert error["message"].startswith("Please provide below info when asking for support: ")
+    assert len(error["details"]) == len(details)
+    for found, wanted in zip(error["details"], details, strict=True):
+        assert found | wanted == found
+    if len(details) > 1:
+        assert error["details"][0]["message"].startswith("Query is invalid.")
 
 
 @pytest.mark.parametrize(
@@ -178,6 +227,7 @@ def test_unsupported_syntax_is_rejected(azure: EmbeddedAzure, text: str, message
             {"subscriptions": ["11111111-2222-3333-4444-555555555555"]},
             "NoValidSubscriptionsInQueryRequest",
         ),
+        ({"facets": [{"expression": "location"}]}, "FacetsNotSupported"),
         ({"options": {"$top": 1_001}}, "InvalidQueryOptions"),
         ({"options": {"$top": "many"}}, "InvalidQueryOptions"),
         ({"options": {"$skip": -1}}, "InvalidQueryOptions"),
@@ -243,16 +293,26 @@ def test_results_with_ids_have_pages(azure: EmbeddedAzure) -> None:
 
 
 def test_tables_have_columns(azure: EmbeddedAzure) -> None:
-    data = query(
-        azure, "Resources | project name, n = properties.n, tags | limit 2", resultFormat="table"
-    ).json["data"]
+    text = (
+        "Resources | project name, n = toint(properties.n), tags, on = tobool(properties.on), "
+        "r = properties.n / 4, at = datetime(2026-03-04), span = 1h | limit 2"
+    )
+    data = query(azure, text, resultFormat="table").json["data"]
 
     assert data["columns"] == [
         {"name": "name", "type": "string"},
         {"name": "n", "type": "integer"},
         {"name": "tags", "type": "object"},
+        {"name": "on", "type": "boolean"},
+        {"name": "r", "type": "number"},
+        {"name": "at", "type": "datetime"},
+        {"name": "span", "type": "string"},
     ]
-    assert data["rows"] == [["alpha", 2, {"env": "Test"}], ["Beta", 10, None]]
+    end = ["2026-03-04T00:00:00.0000000Z", "01:00:00"]
+    assert data["rows"] == [
+        ["alpha", 2, {"env": "Test"}, True, 0.5, *end],
+        ["Beta", 10, None, False, 2.5, *end],
+    ]
 
 
 def test_queries_return_readable_rows() -> None:

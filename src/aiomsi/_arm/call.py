@@ -6,7 +6,7 @@ Credentials return tokens; `ProviderSupport` resolves api-versions and registers
 from __future__ import annotations
 
 import os
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import attrs
@@ -127,6 +127,8 @@ class Call:
         longest_limit_wait: seconds of that wait.
         missed_turn: what the call still waited for when its wait in the queue was ended; None
             without such an end.
+        on_held: called when the call begins to wait for a limit, not only for a connection; None
+            without an interest in that.
         refused_ticket: the ticket of the last request, if a rate limit refused it or ARM its token.
             The next request then goes before all others that wait for the same limits.
 
@@ -157,6 +159,7 @@ class Call:
     waited_for: str | None = None
     longest_limit_wait: float = 0.0
     missed_turn: str | None = None
+    on_held: Callable[[], None] | None = None
     refused_ticket: Ticket | None = None
 
     @property

@@ -396,6 +396,8 @@ class CallQueue:
         waits = [meter.wait(now) for meter in lane.meters]
         if any(waits):
             waiter.held_by = lane.keys[waits.index(max(waits))]
+            if call.on_held is not None:
+                call.on_held()
         ticket, call.refused_ticket = call.refused_ticket, None
         if ticket is None:
             waiter.ticket = self.pacer.submit(lane, waiter, now, urgent=not call.bulk)

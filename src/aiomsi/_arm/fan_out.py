@@ -30,6 +30,7 @@ from collections.abc import (
     Coroutine,
     Iterable,
 )
+from functools import partial
 from typing import Any, Literal, TypeAlias
 
 import anyio
@@ -56,6 +57,8 @@ MakeCall: TypeAlias = Callable[[str, str, Options], Call]
 _ON_ERROR = ("collect", "raise", "skip-scope")
 _SLICE = 32
 """Requests that the feeder starts before other tasks run: each takes some 30 microseconds."""
+_PATIENCE = 1.0
+"""Seconds without an answer after which more calls start although few answers have come."""
 _END: Any = object()
 
 
@@ -66,11 +69,14 @@ class ListNames:
     Attributes:
         items: the member with the items.
         next_link: the member with the link to the next page; None for the usual names.
+        next_method: the method that requests the further pages: ``"GET"``, or ``"POST"`` with the
+            body of the first page's request.
 
     """
 
     items: str = "value"
     next_link: str | None = None
+    next_method: str = "GET"
 
 
 @attrs.frozen
@@ -119,6 +125,7 @@ class _Taken:
     error: BaseException | None = None
     done: bool = False
     skipped: bool = False
+    parked: bool = False
     size: int = 0
     links: PageLinks | None = None
     items: int = 0
@@ -340,11 +347,20 @@ class FanOut:
         )
 
     async def _wait_for_room(self) -> None:
-        self._wake_feeder = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        self._wake_feeder = loop.create_future()
+        # Few answers that take long must not hold back all others.
+        timer = loop.call_later(_PATIENCE, self._grow) if self._bytes.is_careful else None
         try:
             await self._wake_feeder
         finally:
             self._wake_feeder = None
+            if timer is not None:
+                timer.cancel()
+
+    def _grow(self) -> None:
+        self._bytes.grow()
+        self._start_more()
 
     def _on_fed(self, task: asyncio.Task[None]) -> None:
         self._fed = True
@@ -388,7 +404,8 @@ class FanOut:
             taken.kind = self._bytes.lists
         if self.options.list_names is not None:
             # A list that begins with POST and goes on with GET may link to its first URL.
-            first = call.url if call.method == "GET" and not call.lacks_version else None
+            is_circle = call.method == self.options.list_names.next_method
+            first = call.url if is_circle and not call.lacks_version else None
             taken.links = PageLinks(self.sender.connection.cloud, first)
         if self.options.on_error == "skip-scope":
             taken.scope = find_scope(call.method, call.url)
@@ -398,11 +415,12 @@ class FanOut:
             self._waiting.append((taken, call))
 
     def _make_call(self, request: Request) -> Call:
-        lists = self.options.list_names is not None
-        if lists and request.method not in ("GET", "POST"):
-            msg = f"a list is requested by GET or POST, and not by {request.method!r}"
-            raise ConfigurationError(msg)
-        return self.make_call(request.method, request.path, request.options(lists=lists))
+        names = self.options.list_names
+        if names is not None:
+            _check_list(request, names)
+        return self.make_call(
+            request.method, request.path, request.options(lists=names is not None)
+        )
 
     def _start_or_skip(self, taken: _Taken, call: Call) -> None:
         scope = taken.scope
@@ -417,7 +435,7 @@ class FanOut:
         self._start(taken, call)
 
     def _start(self, taken: _Taken, call: Call) -> None:
-        call.bulk = True
+        call.bulk, call.on_held = True, partial(self._park, taken)
         taken.call = call
         request = taken.request
         work: Coroutine[Any, Any, Any] = (
@@ -425,16 +443,28 @@ class FanOut:
             if request.method in WRITES and self.options.list_names is None
             else self.sender.send(call, request.timeout)
         )
+        # An eager task may wait for a limit before it is returned.
+        self._bytes.start(taken.kind)
         try:
             task = create_task(asyncio.get_running_loop(), work, "aiomsi fan-out")
         except Exception as error:  # noqa: BLE001 (a task factory of the application may raise any)
             taken.error = error.with_traceback(None)
+            self._bytes.finish(taken.kind, None)
             self._finish(taken)
             return
-        self._bytes.start(taken.kind)
         taken.task = task
         self._running[task] = taken
         task.add_done_callback(self._on_done)
+
+    def _park(self, taken: _Taken) -> None:
+        """Count a call that waits for a limit; then another one may start in its place.
+
+        The feeder starts it, because this runs in the middle of the queue's decision.
+        """
+        if not taken.parked:
+            taken.parked = True
+            self._bytes.park(taken.kind)
+            self._wake_if_room()
 
     def _on_done(self, task: asyncio.Task[Any]) -> None:
         taken = self._running.pop(task)
@@ -457,7 +487,8 @@ class FanOut:
             else:
                 # A task factory may wrap coroutines, and return results that are not theirs.
                 taken.value = result
-        taken.size = self._bytes.finish(taken.kind, size, decoded=decoded)
+        taken.size = self._bytes.finish(taken.kind, size, decoded=decoded, parked=taken.parked)
+        taken.parked = False
         if self._closing:
             return
         if taken.scope is not None:
@@ -501,7 +532,10 @@ class FanOut:
                 parts.append((taken.request, page.items))
                 url = taken.links.next_url(page, response)
                 if url is not None:
-                    call = self.sender.connection.prepare("GET", url, Options(lists=True))
+                    body = taken.request.json if names.next_method == "POST" else None
+                    call = self.sender.connection.prepare(
+                        names.next_method, url, Options(json=body, lists=True)
+                    )
                     self._waiting.append((taken, call))
                     return parts
             except AiomsiError as error:
@@ -522,6 +556,9 @@ class FanOut:
         """Start what there is room for: pages of lists first, then requests of the feeder."""
         while self._waiting and self._bytes.may_start(self._waiting[0][0].kind):
             self._start_or_skip(*self._waiting.popleft())
+        self._wake_if_room()
+
+    def _wake_if_room(self) -> None:
         waiting = self._wake_feeder
         if waiting is not None and not waiting.done() and self._has_room():
             waiting.set_result(None)
@@ -529,6 +566,24 @@ class FanOut:
     def _signal_consumer(self) -> None:
         if self._wake_consumer is not None and not self._wake_consumer.done():
             self._wake_consumer.set_result(None)
+
+
+def _check_list(request: Request, names: ListNames) -> None:
+    """Check that a request can begin a list.
+
+    Raises:
+        ConfigurationError: its method is neither GET nor POST, or it has no body that the further
+            pages' requests repeat.
+
+    """
+    if request.method not in ("GET", "POST"):
+        msg = f"a list is requested by GET or POST, and not by {request.method!r}"
+        raise ConfigurationError(msg)
+    if names.next_method == "POST" and (request.method == "GET" or request.json is None):
+        msg = "next_method='POST' repeats the first request's body, but json= is missing"
+        raise ConfigurationError(
+            msg, help="Pass Request('POST', path, json={}) for a service that takes no parameters"
+        )
 
 
 async def _close(iterator: Any) -> None:

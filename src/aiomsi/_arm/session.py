@@ -320,6 +320,7 @@ class ArmSession(Verbs):
         api_version: str | None = None,
         item_name: str = "value",
         next_link_name: str | None = None,
+        next_method: str = "GET",
     ) -> AsyncGenerator[tuple[Request, Items | Outcome], None]:
         """Read many lists at once; yield each page with its request, and each list's outcome.
 
@@ -330,14 +331,14 @@ class ArmSession(Verbs):
         at most.
 
         Args:
-            requests: as for `fan_out`; requests are GETs, or POSTs whose further pages are
-                requested by GET.
+            requests: as for `fan_out`; requests are GETs or POSTs.
             limit: the largest number of lists under way.
             on_error: as for `fan_out`.
             max_bytes: as for `fan_out`.
             api_version: as for `fan_out`.
             item_name: as for `pages`.
             next_link_name: as for `pages`.
+            next_method: as for `pages`; with ``"POST"`` every request is a POST with ``json=``.
 
         Raises:
             ConfigurationError: as for `fan_out`.
@@ -349,9 +350,9 @@ class ArmSession(Verbs):
             from aiomsi._arm.fan_out import FanOutOptions, ListNames, iter_lists
 
         _check_names(item_name, next_link_name)
-        options = FanOutOptions(
-            limit, on_error, max_bytes, api_version, list_names=ListNames(item_name, next_link_name)
-        )
+        _check_next_method(next_method)
+        names = ListNames(item_name, next_link_name, next_method)
+        options = FanOutOptions(limit, on_error, max_bytes, api_version, list_names=names)
         return iter_lists(self._sender, self._make_call, requests, options)
 
     def _pages(
@@ -369,9 +370,7 @@ class ArmSession(Verbs):
 
         method = "GET" if options.json is None else "POST"
         _check_names(item_name, next_link_name)
-        if next_method not in ("GET", "POST"):
-            msg = f"next_method= is 'GET' or 'POST', and not {next_method!r}"
-            raise ConfigurationError(msg)
+        _check_next_method(next_method)
         if next_method == "POST" and options.json is None:
             msg = "next_method='POST' repeats the first request's body, but json= is missing"
             raise ConfigurationError(
@@ -428,6 +427,12 @@ def _check_names(item_name: object, next_link_name: object) -> None:
         if not isinstance(name, str) or not name:
             msg = f"{argument}= is the name of a member, and not {name!r}"
             raise ConfigurationError(msg)
+
+
+def _check_next_method(next_method: object) -> None:
+    if next_method not in ("GET", "POST"):
+        msg = f"next_method= is 'GET' or 'POST', and not {next_method!r}"
+        raise ConfigurationError(msg)
 
 
 def _check_type(name: str, value: object, kind: type) -> None:

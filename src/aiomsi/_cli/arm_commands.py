@@ -81,12 +81,12 @@ def get(
 ) -> None:
     """GET a PATH of Azure Resource Manager, and print the response as JSON.
 
-    The request is not repeated, so that ARM's first response is printed at once.
+    The request is repeated as the retry rule says, so that a 429 or a 503 is no result.
     """
     pairs = parse_params(params)
 
     async def send() -> ArmResponse:
-        async with target.open_session(retry=None) as arm:
+        async with target.open_session() as arm:
             return await arm.request(
                 "GET", path, api_version=api_version, params=pairs, timeout=timeout
             )
@@ -204,13 +204,19 @@ def _run_list(
     from aiomsi._cli.table import print_table
 
     items: list[Any] = []
-    with show_count() as show:
+    try:
+        with show_count() as show:
 
-        def keep(item: Any) -> None:
-            items.append(item)
-            show(len(items))
+            def keep(item: Any) -> None:
+                items.append(item)
+                show(len(items))
 
-        asyncio.run(_forward(target, make_list, keep))
+            asyncio.run(_forward(target, make_list, keep))
+    except AiomsiError:
+        # The rows of the pages that were read come before the error.
+        if items:
+            print_table(items, chosen=chosen)
+        raise
     print_table(items, chosen=chosen)
 
 

@@ -1,6 +1,6 @@
 """Resource Graph: queries over all resources that the caller may read.
 
-`aiomsi.testing._kql.parser` documents the query language.
+`aiomsi.testing._kql` runs the queries, on the tables of `aiomsi.testing._graph`.
 
 Source: https://learn.microsoft.com/rest/api/azureresourcegraph/resourcegraph/resources/resources,
 https://learn.microsoft.com/azure/governance/resource-graph/concepts/work-with-data (paging,
@@ -13,48 +13,38 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
-from itertools import pairwise
-from typing import Any, TypeVar
+import uuid
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
 
 from aiomsi.testing._arm.call import ArmCall, RefusedError
 from aiomsi.testing._arm.checks import check_type
 from aiomsi.testing._arm.subscriptions import get_readable_subscriptions
-from aiomsi.testing._kql.parser import QueryError, Row, Table, parse_stages, run_query
+from aiomsi.testing._graph.tables import GraphTables
+from aiomsi.testing._kql.errors import QueryError
+from aiomsi.testing._kql.parser import parse_query
+from aiomsi.testing._kql.query import run_query
+from aiomsi.testing._kql.scalars.values import render
+from aiomsi.testing._kql.syntax import Type
+from aiomsi.testing._kql.tables import Row, Table
 from aiomsi.testing._limits.buckets import QuotaWindow
 from aiomsi.testing._limits.provider_windows import make_quota_headers
 from aiomsi.testing._limits.throttle_errors import refuse_by_quota
 from aiomsi.testing._server.messages import Answer, json_answer
-from aiomsi.testing._state.azure_state import ResourceGroup, SubscriptionState
-from aiomsi.testing._state.lazy_sequence import LazySequence, is_in_order
+from aiomsi.testing._state.azure_state import SubscriptionState
 from aiomsi.testing._state.paths import ResourcePath
-from aiomsi.testing._state.resource_store import Resource
 
-_Item = TypeVar("_Item")
-
+_COLUMN_TYPES: dict[Type, str] = {
+    "string": "string",
+    "long": "integer",
+    "real": "number",
+    "bool": "boolean",
+    "datetime": "datetime",
+    "timespan": "string",
+    "dynamic": "object",
+}
 _MAX_ROWS = 1_000
-_DOCUMENTED = (
-    "kind",
-    "location",
-    "managedBy",
-    "sku",
-    "plan",
-    "tags",
-    "identity",
-    "zones",
-    "extendedLocation",
-)
-_COLUMNS = (
-    "id",
-    "name",
-    "type",
-    "tenantId",
-    "subscriptionId",
-    "resourceGroup",
-    *_DOCUMENTED,
-    "properties",
-)
 
 
 def query_resources(call: ArmCall) -> Answer:
@@ -65,12 +55,20 @@ def query_resources(call: ArmCall) -> Answer:
     options = body.get("options") if isinstance(body.get("options"), dict) else {}
     if not isinstance(body.get("query"), str) or not isinstance(options, dict):
         raise _make_bad_request(call, "InvalidQuery", "The request has no query.")
-    subscriptions = _select_subscriptions(call, body)
+    if body.get("facets"):
+        text = "The embedded Resource Graph computes no facets: send a query for each of them."
+        raise _make_bad_request(call, "FacetsNotSupported", text)
+    tables = GraphTables(
+        call.azure, call.state.resources, call.caller, _select_subscriptions(call, body)
+    )
+    now = datetime.fromtimestamp(call.state.wall(), UTC)
     try:
-        table = run_query(body["query"], _build_tables(call, subscriptions))
+        query = parse_query(body["query"])
+        table = run_query(query, tables.by_name(), now)
     except QueryError as error:
-        raise _make_bad_request(call, "InvalidQuery", error.message) from None
-    return json_answer(200, _build_page(call, table, options, body["query"]), headers)
+        raise _make_refusal(call, error.list_details()) from None
+    page = _build_page(call, table, options, body["query"], query.operators)
+    return json_answer(200, page, headers)
 
 
 def _take_quota(call: ArmCall) -> dict[str, str]:
@@ -94,8 +92,16 @@ def _take_quota(call: ArmCall) -> dict[str, str]:
 
 
 def _make_bad_request(call: ArmCall, code: str, text: str) -> RefusedError:
-    outer = "The query could not be run; see the details."
-    return call.refuse(400, "BadRequest", outer, details=[{"code": code, "message": text}])
+    return _make_refusal(call, [{"code": code, "message": text}])
+
+
+def _make_refusal(call: ArmCall, details: list[dict[str, object]]) -> RefusedError:
+    now = datetime.fromtimestamp(call.state.wall(), UTC)
+    outer = (
+        "Please provide below info when asking for support: timestamp = "
+        f"{now:%Y-%m-%dT%H:%M:%S.%f}0Z, correlationId = {uuid.uuid4()}."
+    )
+    return call.refuse(400, "BadRequest", outer, details=details)
 
 
 def _select_subscriptions(call: ArmCall, body: Mapping[str, Any]) -> list[SubscriptionState]:
@@ -116,111 +122,8 @@ def _select_subscriptions(call: ArmCall, body: Mapping[str, Any]) -> list[Subscr
     return found
 
 
-def _build_tables(call: ArmCall, subscriptions: list[SubscriptionState]) -> dict[str, Table]:
-    tables = _list_rows(call, subscriptions)
-    if isinstance(tables["Resources"], LazySequence):
-        tables["Resources"].narrow = lambda wanted: _list_rows(call, subscriptions, wanted)[
-            "Resources"
-        ]
-    return {name: Table(_COLUMNS, rows) for name, rows in tables.items()}
-
-
-def _list_rows(
-    call: ArmCall, subscriptions: list[SubscriptionState], wanted: str | None = None
-) -> dict[str, Sequence[Row]]:
-    """Return the rows of both tables; of the resources only those of a type unless it is None."""
-    has_role, principal = call.azure.has_role, call.caller.object_id
-    resources: list[tuple[str, Sequence[Row]]] = []
-    containers: list[tuple[str, Sequence[Row]]] = []
-    # In order of ids, so that the rows of generated subscriptions need no sorting.
-    for subscription in sorted(subscriptions, key=lambda one: one.subscription_id):
-        scope = f"/subscriptions/{subscription.subscription_id}"
-        groups = call.azure.groups(subscription.subscription_id)
-        found = call.state.resources.list_below(scope, wanted)
-        everything = has_role(principal, scope)
-        for table, rows in (
-            (resources, _map_rows(found, _build_resource_row, subscription)),
-            (containers, [_build_subscription_row(subscription)]),
-            (containers, _map_rows(groups, _build_group_row, subscription)),
-        ):
-            readable = (
-                rows if everything else [row for row in rows if has_role(principal, row["id"])]
-            )
-            table.append((scope, readable))
-    return {"Resources": _chain_rows(resources), "ResourceContainers": _chain_rows(containers)}
-
-
-def _map_rows(
-    items: Sequence[_Item],
-    build: Callable[[SubscriptionState, _Item], Row],
-    subscription: SubscriptionState,
-) -> Sequence[Row]:
-    """Return the rows of items; those of generated ones are computed when they are read."""
-    if isinstance(items, LazySequence):
-        return items.map(partial(build, subscription), by_id=items.by_id)
-    return [build(subscription, item) for item in items]
-
-
-def _chain_rows(parts: list[tuple[str, Sequence[Row]]]) -> Sequence[Row]:
-    """Return the rows of all parts: a list, unless a part is generated.
-
-    Each part has the id of its subscription, and its rows.
-    """
-    kept = [(name, rows) for name, rows in parts if rows]
-    if not any(isinstance(rows, LazySequence) for _, rows in kept):
-        return [row for _, rows in kept for row in rows]
-    ordered = all(one[0] <= other[0] for one, other in pairwise(kept))
-    by_id = ordered and all(len(rows) == 1 or is_in_order(rows) for _, rows in kept)
-    return LazySequence.chain((rows for _, rows in kept), by_id=by_id)
-
-
-def _build_subscription_row(subscription: SubscriptionState) -> Row:
-    shown = {
-        "id": f"/subscriptions/{subscription.subscription_id}",
-        "name": subscription.display_name,
-    }
-    return _build_row(subscription, shown, "subscriptions")
-
-
-def _build_group_row(subscription: SubscriptionState, group: ResourceGroup) -> Row:
-    scope = f"/subscriptions/{subscription.subscription_id}"
-    shown = {
-        "id": f"{scope}/resourceGroups/{group.name}",
-        "name": group.name,
-        "location": group.location,
-        "tags": dict(group.tags),
-        "resourceGroup": group.name.lower(),
-    }
-    return _build_row(subscription, shown, "subscriptions/resourcegroups")
-
-
-def _build_resource_row(subscription: SubscriptionState, resource: Resource) -> Row:
-    parts = resource.id.split("/")
-    shown = {
-        **resource.as_json(),
-        "resourceGroup": parts[4].lower() if parts[3].lower() == "resourcegroups" else "",
-        "type": resource.type.lower(),
-    }
-    return _build_row(subscription, shown)
-
-
-def _build_row(
-    subscription: SubscriptionState, document: Mapping[str, Any], container: str = ""
-) -> Row:
-    row = {column: document.get(column) for column in _COLUMNS}
-    row |= {"tenantId": subscription.tenant_id, "subscriptionId": subscription.subscription_id}
-    if container:
-        row |= {
-            "type": f"microsoft.resources/{container}",
-            "properties": {"provisioningState": "Succeeded"},
-        }
-    return row | {
-        name: row[name] or "" for name in ("kind", "location", "managedBy", "resourceGroup")
-    }
-
-
 def _build_page(
-    call: ArmCall, table: Table, options: Mapping[str, Any], query: str
+    call: ArmCall, table: Table, options: Mapping[str, Any], query: str, stages: frozenset[str]
 ) -> dict[str, Any]:
     top, skip = options.get("$top", _MAX_ROWS), options.get("$skip", 0)
     if (
@@ -237,9 +140,8 @@ def _build_page(
     if token:
         skip = _parse_token(call, str(token), digest)
     faults = call.state.graph_faults
-    stages = parse_stages(query)
     visible = table.rows[: max(0, len(table.rows) - faults.held_back)]
-    rows = list(visible[skip : skip + top])
+    rows: list[Row] = list(visible[skip : skip + top])
     if faults.unstable and skip and rows and not stages & {"order", "sort"}:
         # The page repeats the last row of the page before, in place of its own first row.
         rows[0] = visible[skip - 1]
@@ -247,7 +149,8 @@ def _build_page(
     # Without the column "id", Resource Graph cannot continue a result; after these stages it does
     # not.
     has_next = has_more and "id" in table.columns and not stages & {"limit", "take"}
-    data = _render_table(table, rows) if options.get("resultFormat") == "table" else rows
+    shown = [{name: render(row[name]) for name in table.columns} for row in rows]
+    data = _render_table(table, shown) if options.get("resultFormat") == "table" else shown
     size = len(json.dumps(data))
     if size > faults.most_bytes:
         text = (
@@ -281,16 +184,6 @@ def _parse_token(call: ArmCall, token: str, digest: str) -> int:
     return start
 
 
-def _render_table(table: Table, rows: list[Row]) -> dict[str, Any]:
-    columns = [
-        {"name": name, "type": _get_column_type(row[name] for row in rows)}
-        for name in table.columns
-    ]
-    return {"columns": columns, "rows": [[row[name] for name in table.columns] for row in rows]}
-
-
-def _get_column_type(values: Iterable[Any]) -> str:
-    kinds = {type(value) for value in values}
-    if kinds & {int, float}:
-        return "integer"
-    return "object" if kinds & {dict, list} else "string"
+def _render_table(table: Table, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    columns = [{"name": name, "type": _COLUMN_TYPES[kind]} for name, kind in table.columns.items()]
+    return {"columns": columns, "rows": [list(row.values()) for row in rows]}

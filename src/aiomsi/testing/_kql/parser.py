@@ -1,354 +1,306 @@
-"""The subset of the Kusto query language that the embedded Resource Graph implements.
-
-A query is a table, ``Resources`` or ``ResourceContainers``, followed by stages, each after a
-``|``:
-
-- ``where`` with ``==``, ``!=``, ``=~``, ``!~``, ``in (...)``, ``in~``, ``!in``, ``!in~``,
-  ``contains``, ``!contains``, ``startswith``, ``endswith``, ``isempty(x)``, ``isnotempty(x)``,
-  joined by ``and``, ``or``, ``not(...)`` and parentheses;
-- ``project`` and ``extend`` with columns and ``name = value``;
-- ``order by`` (or ``sort by``) with ``asc`` and ``desc``, which is the default;
-- ``limit`` (or ``take``), ``count``, and ``summarize count() by ...``.
-
-A value is a text, a number, ``true`` or ``false``, a column, a path into one (``properties.a.b``,
-``tags['a']``), or ``tolower``, ``toupper`` or ``tostring`` of a value. Any other syntax raises
-`QueryError`.
+"""`parse_query`: a query's table and stages.
 
 Source: https://learn.microsoft.com/azure/governance/resource-graph/concepts/query-language
 """
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Callable, Mapping, Sequence
-from itertools import pairwise
-from typing import Any
+from collections.abc import Callable
+from typing import cast
 
-from aiomsi.testing._kql.words import (
-    CONSTANTS,
-    FUNCTIONS,
-    MEMBERSHIPS,
-    OPERATORS,
-    PREDICATES,
+from aiomsi.testing._kql.errors import (
     QueryError,
-    Row,
-    RowPredicate,
-    Table,
-    Value,
-    get_sort_key,
-    make_unexpected,
+    make_semantic,
+    make_unknown_operator,
     make_unsupported,
-    tokenize,
 )
-from aiomsi.testing._state.lazy_sequence import LazySequence, is_in_order
+from aiomsi.testing._kql.expression_parser import ExpressionParser
+from aiomsi.testing._kql.scalars.values import TYPE_NAMES
+from aiomsi.testing._kql.syntax import (
+    Columns,
+    Count,
+    Expansion,
+    Extend,
+    Join,
+    JoinKind,
+    Limit,
+    MvExpand,
+    Order,
+    Project,
+    Query,
+    Rename,
+    SortKey,
+    Stage,
+    Summarize,
+    Type,
+    Union,
+    Where,
+)
 
-__all__ = ["QueryError", "Row", "Table", "run_query"]
-
-_BY_ID = ["id", "asc"]
-_OTHER_IDS = {("id", "="), ("id", "[")}
-"""Pairs of tokens of a stage that gives the column another value."""
-
-
-_MOST_SCANNED = 100_000
-"""Most generated rows that a stage computes one by one; that takes some seconds."""
-
-
-def _scan(rows: Sequence[Row]) -> Sequence[Row]:
-    """Return rows of which each one will be read.
-
-    Raises:
-        QueryError: they are too many generated rows.
-
-    """
-    if isinstance(rows, LazySequence) and len(rows) > _MOST_SCANNED:
-        raise make_unsupported(
-            f"a way to sort, group or filter {len(rows)} generated rows; at most {_MOST_SCANNED}, "
-            "so choose subscriptions, or begin with where type =~ '...'"
-        )
-    return rows
-
-
-class _Parser:
-    """A recursive-descent parser of one query, which runs each stage as it is parsed."""
-
-    def __init__(self, query: str, tables: Mapping[str, Table]) -> None:
-        self._tokens = tokenize(query)
-        self._position = 0
-        name = self._expect_name("a table")
-        known = {key.lower(): table for key, table in tables.items()}
-        if name.lower() not in known:
-            raise make_unsupported(f"the table {name!r}")
-        self._table = known[name.lower()]
-
-    def run(self) -> Table:
-        """Run all stages, and return the resulting table."""
-        while self._peek():
-            self._expect("|")
-            stage = self._expect_name("a stage")
-            run = {
-                "where": self._run_where,
-                "project": self._run_project,
-                "extend": self._run_extend,
-                "order": self._run_order,
-                "sort": self._run_order,
-                "limit": self._run_limit,
-                "take": self._run_limit,
-                "count": self._run_count,
-                "summarize": self._run_summarize,
-            }.get(stage)
-            if run is None:
-                raise make_unsupported(f"the operator {stage!r}")
-            self._table = run()
-        return self._table
-
-    # Stages
-
-    def _run_where(self) -> Table:
-        start, rows = self._position, self._narrow_rows()
-        test = self._parse_or()
-        # The narrowed rows pass a stage that is the three tokens of a type's comparison.
-        if rows is not self._table.rows and self._position == start + 3:
-            return Table(self._table.columns, rows)
-        return Table(self._table.columns, [row for row in _scan(rows) if test(row)])
-
-    def _narrow_rows(self) -> Sequence[Row]:
-        """Return the rows that can pass a stage that begins with a type, without computing them."""
-        rows, at = self._table.rows, self._position
-        word, sign, text, joint = [*self._tokens[at : at + 4], "", "", "", ""][:4]
-        wanted = text[1:-1]
-        if (
-            not isinstance(rows, LazySequence)
-            or rows.narrow is None
-            or word != "type"
-            or sign not in ("==", "=~")
-            or (sign == "==" and wanted != wanted.lower())
-            or joint not in ("", "|", "and")
-        ):
-            return rows
-        return rows.narrow(wanted)
-
-    def _run_project(self) -> Table:
-        start, named = self._position, self._parse_items()
-        columns = tuple(name for name, _ in named)
-        return self._map_rows(
-            start, columns, lambda row: {name: value(row) for name, value in named}
-        )
-
-    def _run_extend(self) -> Table:
-        start, named = self._position, self._parse_items()
-        columns = tuple(dict.fromkeys((*self._table.columns, *(name for name, _ in named))))
-        return self._map_rows(
-            start, columns, lambda row: {**row, **{name: value(row) for name, value in named}}
-        )
-
-    def _map_rows(
-        self, start: int, columns: tuple[str, ...], function: Callable[[Row], Row]
-    ) -> Table:
-        """Return the table of a function's results; lazy rows stay lazy.
-
-        The stage's tokens begin at `start`.
-        """
-        rows = self._table.rows
-        if isinstance(rows, LazySequence):
-            keeps_id = not _OTHER_IDS & set(pairwise(self._tokens[start : self._position]))
-            return Table(columns, rows.map(function, by_id=rows.by_id and keeps_id))
-        return Table(columns, [function(row) for row in rows])
-
-    def _run_order(self) -> Table:
-        self._expect("by")
-        if self._is_in_order():
-            self._position += len(_BY_ID)
-            return self._table
-        keys: list[tuple[Value, bool]] = []
-        while not keys or self._skip(","):
-            value = self._parse_value()
-            ascending = self._skip("asc")
-            keys.append((value, not ascending and (self._skip("desc") or True)))
-        rows = list(_scan(self._table.rows))
-        for value, descending in reversed(keys):
-            rows.sort(key=lambda row, value=value: get_sort_key(value(row)), reverse=descending)  # type: ignore[misc]
-        return Table(self._table.columns, rows)
-
-    def _is_in_order(self) -> bool:
-        """Return whether the only key is the id, in ascending order, and the rows are in order."""
-        end = self._position + len(_BY_ID)
-        return (
-            is_in_order(self._table.rows)
-            and self._tokens[self._position : end] == _BY_ID
-            and self._tokens[end : end + 1] in ([], ["|"])
-        )
-
-    def _run_limit(self) -> Table:
-        number = self._next()
-        if not number.isdecimal():
-            raise make_unexpected(number)
-        return Table(self._table.columns, self._table.rows[: int(number)])
-
-    def _run_count(self) -> Table:
-        return Table(("Count",), [{"Count": len(self._table.rows)}])
-
-    def _run_summarize(self) -> Table:
-        name = self._expect_name("a name")
-        if self._skip("="):
-            self._expect("count")
-        elif name == "count":
-            name = "count_"
-        else:
-            raise make_unsupported(f"the aggregation {name!r}")
-        self._expect("(")
-        self._expect(")")
-        named = self._parse_items() if self._skip("by") else []
-        columns = (*(column for column, _ in named), name)
-        groups: dict[str, dict[str, Any]] = {}
-        for row in _scan(self._table.rows):
-            key = {column: value(row) for column, value in named}
-            group = groups.setdefault(json.dumps(key, sort_keys=True), {**key, name: 0})
-            group[name] += 1
-        return Table(columns, list(groups.values()) if named or groups else [{name: 0}])
-
-    def _parse_items(self) -> list[tuple[str, Value]]:
-        items: list[tuple[str, Value]] = []
-        while not items or self._skip(","):
-            first = self._peek()
-            if self._tokens[self._position + 1 : self._position + 2] == ["="]:
-                self._position += 2
-                items.append((first, self._parse_value()))
-            else:
-                start = self._position
-                value = self._parse_value()
-                items.append(
-                    (
-                        "_".join(filter(str.isidentifier, self._tokens[start : self._position])),
-                        value,
-                    )
-                )
-        return items
-
-    # Conditions
-
-    def _parse_or(self) -> RowPredicate:
-        tests = [self._parse_and()]
-        while self._skip("or"):
-            tests.append(self._parse_and())
-        return lambda row: any(test(row) for test in tests)
-
-    def _parse_and(self) -> RowPredicate:
-        tests = [self._parse_term()]
-        while self._skip("and"):
-            tests.append(self._parse_term())
-        return lambda row: all(test(row) for test in tests)
-
-    def _parse_term(self) -> RowPredicate:
-        negated = self._skip("not")
-        if self._skip("("):
-            inner = self._parse_or()
-            self._expect(")")
-            return (lambda row: not inner(row)) if negated else inner
-        if negated:
-            raise make_unexpected(self._peek())
-        if self._peek() in PREDICATES:
-            predicate, argument = PREDICATES[self._next()], self._parse_argument()
-            return lambda row: predicate(argument(row))
-        left, operator = self._parse_value(), self._next()
-        if operator in MEMBERSHIPS:
-            sign, wanted = MEMBERSHIPS[operator]
-            self._expect("(")
-            choices = [self._parse_value()]
-            while self._skip(","):
-                choices.append(self._parse_value())
-            self._expect(")")
-            same = OPERATORS[sign]
-            return lambda row: any(same(left(row), choice(row)) for choice in choices) is wanted
-        if operator not in OPERATORS:
-            raise make_unsupported(f"the comparison {operator!r}")
-        compare, right = OPERATORS[operator], self._parse_value()
-        return lambda row: compare(left(row), right(row))
-
-    # Values
-
-    def _parse_argument(self) -> Value:
-        self._expect("(")
-        value = self._parse_value()
-        self._expect(")")
-        return value
-
-    def _parse_value(self) -> Value:
-        token = self._next()
-        if token[:1] in ("'", '"'):
-            text = re.sub(r"\\(.)", r"\1", token[1:-1])
-            return lambda _: text
-        if token[:1].isdecimal():
-            number = float(token) if "." in token else int(token)
-            return lambda _: number
-        if token in CONSTANTS:
-            constant = CONSTANTS[token]
-            return lambda _: constant
-        if token in FUNCTIONS:
-            function, argument = FUNCTIONS[token], self._parse_argument()
-            return lambda row: function(argument(row))
-        if not token.isidentifier():
-            raise make_unexpected(token)
-        if token not in self._table.columns:
-            raise make_unsupported(f"the column or function {token!r}")
-        return self._parse_path(token)
-
-    def _parse_path(self, column: str) -> Value:
-        keys: list[str] = []
-        while True:
-            if self._skip("."):
-                keys.append(self._expect_name("a name"))
-            elif self._skip("["):
-                keys.append(self._next()[1:-1])
-                self._expect("]")
-            else:
-                break
-
-        def value(row: Row) -> Any:
-            found: Any = row[column]
-            for key in keys:
-                found = found.get(key) if isinstance(found, Mapping) else None
-            return found
-
-        return value
-
-    # Tokens
-
-    def _peek(self) -> str:
-        return self._tokens[self._position] if self._position < len(self._tokens) else ""
-
-    def _next(self) -> str:
-        token = self._peek()
-        self._position += 1
-        return token
-
-    def _skip(self, token: str) -> bool:
-        found = self._peek() == token
-        self._position += found
-        return found
-
-    def _expect(self, token: str) -> None:
-        if not self._skip(token):
-            raise make_unexpected(self._peek(), token)
-
-    def _expect_name(self, what: str) -> str:
-        token = self._next()
-        if not token.isidentifier():
-            raise make_unexpected(token, what)
-        return token
+_DEFAULT_TABLE = "Resources"
+_MOST_STAGES = 200
+_MOST_REMOTE = 3
+"""Most tables of ``join`` and ``union`` in a query, as Resource Graph has it."""
+_MOST_EXPANSIONS = 3
+_EXPANDED, _MOST_EXPANDED = 128, 2_000
+"""Rows that ``mv-expand`` makes of one row, by default and at the most."""
+_JOIN_KINDS = ("innerunique", "inner", "leftouter", "fullouter")
 
 
-def run_query(query: str, tables: Mapping[str, Table]) -> Table:
-    """Run a query, and return the resulting table.
+def parse_query(text: str) -> Query:
+    """Return the tree of a query.
 
     Raises:
         QueryError: the query is wrong, or not in the embedded subset.
 
     """
-    return _Parser(query, tables).run()
+    return _Parser(text).parse()
 
 
-def parse_stages(query: str) -> frozenset[str]:
-    """Return the names of a query's stages."""
-    found = re.findall(r"\|\s*(\w+)", re.sub(r"'[^']*'|\"[^\"]*\"", "''", query))
-    return frozenset(word.lower() for word in found)
+class _Parser(ExpressionParser):
+    def __init__(self, query: str) -> None:
+        super().__init__(query)
+        self._stages = 0
+        self._remote = 0
+        self._expansions = 0
+        self._parsers: dict[str, Callable[[], Stage]] = {
+            "where": self._parse_where,
+            "filter": self._parse_where,
+            "project": self._parse_project,
+            "distinct": self._parse_distinct,
+            "extend": self._parse_extend,
+            "project-away": lambda: self._parse_columns("project-away"),
+            "project-keep": lambda: self._parse_columns("project-keep"),
+            "project-reorder": lambda: self._parse_columns("project-reorder"),
+            "project-rename": self._parse_rename,
+            "order": self._parse_order,
+            "sort": self._parse_order,
+            "top": self._parse_top,
+            "limit": lambda: Limit(self._expect_number()),
+            "take": lambda: Limit(self._expect_number()),
+            "count": Count,
+            "summarize": self._parse_summarize,
+            "mv-expand": self._parse_mv_expand,
+            "mvexpand": self._parse_mv_expand,
+            "join": self._parse_join,
+            "union": self._parse_union,
+        }
+
+    def parse(self) -> Query:
+        query = self._parse_query()
+        self._skip(";")
+        if self._token.kind != "end":
+            raise self._fail()
+        return query
+
+    def _parse_query(self) -> Query:
+        """Return a query: that of the text, or one in parentheses."""
+        with self._nested():
+            stages: list[Stage] = []
+            operators: set[str] = set()
+            # Without a table, the query begins with a stage.
+            table = None if self._begins_with_stage() else self._expect_name()
+            while table is None or self._skip("|"):
+                name = self._parse_operator()
+                table = table or _DEFAULT_TABLE
+                self._stages += 1
+                if self._stages > _MOST_STAGES:
+                    raise make_unsupported(f"more than {_MOST_STAGES} stages")
+                stages.append(self._parsers[name]())
+                operators.add(name)
+        return Query(table, stages, frozenset(operators))
+
+    def _begins_with_stage(self) -> bool:
+        follows = self._tokens[min(self._at + 1, len(self._tokens) - 1)]
+        alone = follows.kind == "end" or follows.text in ("|", ")")
+        return self._peek() in self._parsers and (not alone or self._peek() == "count")
+
+    def _parse_operator(self) -> str:
+        """Return the name of a stage; its parts may be joined by hyphens."""
+        if self._token.kind != "word":
+            raise self._fail()
+        name = self._expect_name()
+        while self._peek() == "-" and name in ("project", "mv", "parse", "make"):
+            self._at += 1
+            name += f"-{self._expect_name()}"
+        if name not in self._parsers:
+            raise make_unknown_operator(name)
+        return name
+
+    # Stages
+
+    def _parse_where(self) -> Stage:
+        return Where(self._parse_expression())
+
+    def _parse_project(self) -> Stage:
+        return Project(self._parse_items("|", ")", ";"))
+
+    def _parse_distinct(self) -> Stage:
+        if self._skip("*"):
+            return Project((), distinct=True)
+        return Project(self._parse_items("|", ")", ";"), distinct=True)
+
+    def _parse_extend(self) -> Stage:
+        return Extend(self._parse_items("|", ")", ";"))
+
+    def _parse_columns(self, operator: str) -> Stage:
+        names = [self._parse_pattern()]
+        while self._skip(","):
+            names.append(self._parse_pattern())
+        return Columns(operator, tuple(names))
+
+    def _parse_pattern(self) -> str:
+        if self._skip("*"):
+            return "*"
+        name = self._expect_name()
+        if operator := self._peek():
+            if operator in ("asc", "desc"):
+                raise make_unsupported("the order of columns by their names")
+            name += "*" if self._skip("*") else ""
+        return name
+
+    def _parse_rename(self) -> Stage:
+        names = [self._parse_new_name()]
+        while self._skip(","):
+            names.append(self._parse_new_name())
+        return Rename(tuple(names))
+
+    def _parse_new_name(self) -> tuple[str, str]:
+        new = self._expect_name()
+        self._expect("=")
+        return new, self._expect_name()
+
+    def _parse_order(self) -> Stage:
+        self._expect("by")
+        return Order(self._parse_keys())
+
+    def _parse_top(self) -> Stage:
+        number = self._expect_number()
+        self._expect("by")
+        return Order(self._parse_keys(), number)
+
+    def _parse_keys(self) -> tuple[SortKey, ...]:
+        keys = [self._parse_key()]
+        while self._skip(","):
+            keys.append(self._parse_key())
+        return tuple(keys)
+
+    def _parse_key(self) -> SortKey:
+        value = self._parse_expression()
+        ascending = self._skip("asc")
+        descending = not ascending and (self._skip("desc") or True)
+        nulls_first = ascending
+        if self._skip("nulls"):
+            nulls_first = self._skip("first")
+            if not nulls_first:
+                self._expect("last")
+        return SortKey(value, descending, nulls_first)
+
+    def _parse_summarize(self) -> Stage:
+        items = () if self._peek() == "by" else self._parse_items("by", "|", ")", ";")
+        keys = self._parse_items("|", ")", ";") if self._skip("by") else ()
+        return Summarize(items, keys)
+
+    def _parse_mv_expand(self) -> Stage:
+        self._expansions += 1
+        if self._expansions > _MOST_EXPANSIONS:
+            text = f"A query has at most {_MOST_EXPANSIONS} mv-expand operators."
+            raise make_semantic(text)
+        pairs, index = False, None
+        while self._peek() in ("kind", "bagexpansion", "with_itemindex") and self._peek(1) == "=":
+            option = self._expect_name()
+            self._at += 1
+            value = self._expect_name()
+            if option == "with_itemindex":
+                index = value
+            elif value in ("array", "bag"):
+                pairs = value == "array"
+            else:
+                raise self._fail()
+        expansions = [self._parse_expansion()]
+        while self._skip(","):
+            expansions.append(self._parse_expansion())
+        limit = min(self._expect_number(), _MOST_EXPANDED) if self._skip("limit") else _EXPANDED
+        return MvExpand(tuple(expansions), pairs, index, limit)
+
+    def _parse_expansion(self) -> Expansion:
+        item, kind = self._parse_item(), None
+        if self._skip("to"):
+            self._expect("typeof")
+            self._expect("(")
+            kind = self._parse_type()
+            self._expect(")")
+        return Expansion(item, kind)
+
+    def _parse_type(self) -> Type:
+        name = self._expect_name()
+        if name not in TYPE_NAMES:
+            raise make_unsupported(f"the type {name!r}")
+        return TYPE_NAMES[name]
+
+    def _parse_join(self) -> Stage:
+        kind = "innerunique"
+        while self._peek(1) == "=" or self._peek(1) == ".":
+            option = self._expect_name()
+            # Hints, such as hint.strategy, do not change the result.
+            while self._skip("."):
+                option += f".{self._expect_name()}"
+            self._expect("=")
+            value = self._expect_name()
+            if option == "kind":
+                kind = value
+        if kind not in _JOIN_KINDS:
+            raise make_semantic(f"The join flavor '{kind}' is not supported.")
+        right = self._parse_other()
+        self._expect("on")
+        keys = [self._parse_pair()]
+        while self._skip(",") or self._skip("and"):
+            keys.append(self._parse_pair())
+        return Join(cast("JoinKind", kind), right, tuple(keys))
+
+    def _parse_pair(self) -> tuple[str, str]:
+        side = self._peek()
+        if side not in ("$left", "$right"):
+            name = self._expect_name()
+            return name, name
+        first = self._parse_side(side)
+        self._expect("==")
+        other = {"$left": "$right", "$right": "$left"}[side]
+        second = self._parse_side(other)
+        return (first, second) if side == "$left" else (second, first)
+
+    def _parse_side(self, side: str) -> str:
+        self._expect(side)
+        if self._skip("."):
+            return self._expect_name()
+        return self._expect_name() if self._peek() == "[" else self._raise()
+
+    def _raise(self) -> str:
+        raise self._fail(".")
+
+    def _parse_union(self) -> Stage:
+        while self._peek(1) == "=":
+            name = self._expect_name()
+            if name not in ("kind", "isfuzzy"):
+                raise make_unsupported(f"the option {name!r} of union")
+            self._at += 1
+            self._next()
+        others = [self._parse_other()]
+        while self._skip(","):
+            others.append(self._parse_other())
+        return Union(tuple(others))
+
+    def _parse_other(self) -> Query:
+        """Return the query of another table."""
+        self._remote += 1
+        if self._remote > _MOST_REMOTE:
+            raise QueryError(
+                "DisallowedMaxNumberOfRemoteTables",
+                f"A query has at most {_MOST_REMOTE} tables in join and union operators.",
+                invalid=False,
+            )
+        if not self._skip("("):
+            return Query(self._expect_name(), ())
+        query = self._parse_query()
+        self._expect(")")
+        return query

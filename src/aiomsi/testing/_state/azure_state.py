@@ -296,6 +296,16 @@ class AzureState:
                 msg = f"{object_id} has no role at {scope!r}"
                 raise ValueError(msg)
 
+    def list_roles(self) -> list[tuple[str, str, Role]]:
+        """Return all role assignments: principal, scope in lower case, and role; sorted."""
+        with self._lock:
+            return sorted(
+                (principal, scope, role)
+                for principal, scopes in self._roles.items()
+                for scope, roles in scopes.items()
+                for role in roles
+            )
+
     def has_role(self, object_id: str, scope: str, *, write: bool = False) -> bool:
         """Return whether a role at the scope, or at an outer scope, allows a read, or a write."""
         rest = _normalize_scope(scope)

@@ -32,7 +32,7 @@ class LazySequence(Sequence[_Item], Generic[_Item]):
     __slots__ = ("_compute", "_indices", "by_id", "narrow")
 
     def __init__(
-        self, indices: range, compute: Callable[[int], _Item], *, by_id: bool = False
+        self, indices: Sequence[int], compute: Callable[[int], _Item], *, by_id: bool = False
     ) -> None:
         self._indices = indices
         self._compute = compute
@@ -57,6 +57,11 @@ class LazySequence(Sequence[_Item], Generic[_Item]):
         """Return the sequence of a function's results."""
         compute = self._compute
         return LazySequence(self._indices, lambda index: function(compute(index)), by_id=by_id)
+
+    def pick(self, positions: Sequence[int]) -> LazySequence[_Item]:
+        """Return the sequence of the items at some positions."""
+        indices, compute = self._indices, self._compute
+        return LazySequence(positions, lambda position: compute(indices[position]))
 
     def __len__(self) -> int:
         return len(self._indices)

@@ -5,8 +5,10 @@ from itertools import pairwise
 import pytest
 
 from aiomsi._arm.protocol.bulk.byte_budget import (
+    FIRST_CALLS,
     FIRST_LIST,
     FIRST_SINGLE,
+    GROWTH,
     AnswerSize,
     ByteBudget,
     is_list,
@@ -36,9 +38,48 @@ def test_before_any_answer_lists_start_carefully() -> None:
     assert not budget.may_start(budget.singles)
 
 
-def test_before_any_answer_a_thousand_named_resources_start() -> None:
+def test_before_any_answer_few_named_resources_start() -> None:
     budget = ByteBudget(BUDGET)
-    assert start_all(budget, budget.singles) == BUDGET // FIRST_SINGLE - 5
+    assert start_all(budget, budget.singles) == FIRST_CALLS
+
+
+def test_few_rounds_of_small_answers_allow_thousands_of_calls() -> None:
+    budget = ByteBudget(BUDGET)
+    rounds = []
+    for _ in range(4):
+        rounds.append(start_all(budget, budget.singles))
+        finish_all(budget, budget.singles, 1_000)
+    assert rounds[:2] == [FIRST_CALLS, FIRST_CALLS + FIRST_CALLS * GROWTH]
+    assert rounds[2] > 4_096
+
+
+@pytest.mark.parametrize("number", [100, 1_000])
+def test_large_answers_of_unknown_size_stay_near_the_budget(number: int) -> None:
+    budget = ByteBudget(BUDGET)
+    most = 0
+    for _ in range(number):
+        start_all(budget, budget.singles)
+        most = max(most, budget.under_way * 8 * MIB + budget.held)
+        budget.give_back(budget.finish(budget.singles, 8 * MIB))
+    # The first guess, which counts as one answer, is too small.
+    assert most <= 1.25 * BUDGET
+
+
+def test_waiting_calls_hold_back_no_others() -> None:
+    budget = ByteBudget(BUDGET)
+    for _ in range(50):
+        assert start_all(budget, budget.singles) == budget.singles.parked + FIRST_CALLS
+        budget.park(budget.singles)
+    for _ in range(50):
+        budget.finish(budget.singles, None, parked=True)
+    assert (budget.under_way, budget.singles.parked) == (FIRST_CALLS - 1, 0)
+
+
+def test_time_without_answers_allows_more_calls() -> None:
+    budget = ByteBudget(BUDGET)
+    start_all(budget, budget.singles)
+    budget.grow()
+    assert start_all(budget, budget.singles) == FIRST_CALLS + GROWTH
 
 
 def test_few_rounds_of_small_pages_allow_thousands_of_calls() -> None:
@@ -79,7 +120,8 @@ def test_large_lists_do_not_change_the_size_of_resources() -> None:
     budget.start(budget.lists)
     finish_all(budget, budget.lists, 100 * MIB)
     assert budget.singles.expected == FIRST_SINGLE
-    assert start_all(budget, budget.singles) > 1_000
+    budget.allowed = BUDGET
+    assert start_all(budget, budget.singles) == BUDGET // FIRST_SINGLE - 5
 
 
 def test_calls_without_answers_teach_nothing() -> None:

@@ -4,6 +4,10 @@ The size of an answer is not known before it has come, so it is learned, for lis
 answers separately. A page of a list is expected to have 8 MiB at first, as ARM's largest pages
 have. That first guess counts as one answer in the mean, so that after a few rounds of small answers
 thousands of calls may be under way. Larger answers move the mean faster than smaller ones do.
+
+Other answers are mostly small, so that a guess of 8 MiB would be wrong for long. Their guess is
+small, and only `FIRST_CALLS` calls start before one of them has come; each answer allows `GROWTH`
+more. A call that waits for a limit of ARM does not count, because its answer is not under way.
 """
 
 from __future__ import annotations
@@ -14,6 +18,10 @@ FIRST_LIST = 8_388_608
 """Expected bytes of a page, before any has come."""
 FIRST_SINGLE = 65_536
 """Expected bytes of another answer, before any has come."""
+FIRST_CALLS = 3
+"""Calls for other answers that start before any answer has come."""
+GROWTH = 64
+"""Further calls that each answer allows."""
 _DECODING = 5
 """The consumer's JSON, the next answer and its JSON take about this multiple of an answer."""
 _DECODED = 4
@@ -38,12 +46,14 @@ class AnswerSize:
     Attributes:
         expected: the expected size of an answer, in bytes.
         under_way: the number of calls whose answers are awaited.
+        parked: the number of these that wait for a limit of ARM, or did so before they were sent.
         learned: the number of answers.
 
     """
 
     expected: float
     under_way: int = 0
+    parked: int = 0
     learned: int = 0
 
     def learn(self, size: int) -> None:
@@ -62,6 +72,7 @@ class ByteBudget:
         held: bytes of received answers that the consumer has not taken yet.
         singles: the answers of named resources.
         lists: the answers of collections and actions.
+        allowed: calls of `singles` that may be under way, whatever size is expected.
 
     """
 
@@ -69,11 +80,17 @@ class ByteBudget:
     held: int = 0
     singles: AnswerSize = attrs.field(factory=lambda: AnswerSize(FIRST_SINGLE))
     lists: AnswerSize = attrs.field(factory=lambda: AnswerSize(FIRST_LIST))
+    allowed: int = FIRST_CALLS
 
     @property
     def under_way(self) -> int:
         """The number of calls whose answers are awaited."""
         return self.singles.under_way + self.lists.under_way
+
+    @property
+    def is_careful(self) -> bool:
+        """Whether no more calls of `singles` start because too few answers have come."""
+        return self.singles.under_way - self.singles.parked >= self.allowed
 
     def may_start(self, kind: AnswerSize) -> bool:
         """Return whether one more call, for an answer of that kind, may start.
@@ -83,6 +100,8 @@ class ByteBudget:
         singles, lists = self.singles, self.lists
         if not singles.under_way and not lists.under_way and not self.held:
             return True
+        if kind is singles and self.is_careful:
+            return False
         awaited = singles.under_way * singles.expected + lists.under_way * lists.expected
         largest = lists.expected if lists.under_way else kind.expected
         return awaited + kind.expected + _DECODING * largest + self.held <= self.most
@@ -91,19 +110,38 @@ class ByteBudget:
         """Count a call that starts."""
         kind.under_way += 1
 
-    def finish(self, kind: AnswerSize, size: int | None, *, decoded: bool = False) -> int:
+    def park(self, kind: AnswerSize) -> None:
+        """Count a call that waits for a limit of ARM."""
+        kind.parked += 1
+
+    def grow(self) -> None:
+        """Allow further calls, after an answer or a time without one."""
+        self.allowed += GROWTH
+
+    def finish(
+        self,
+        kind: AnswerSize,
+        size: int | None,
+        *,
+        decoded: bool = False,
+        parked: bool = False,
+    ) -> int:
         """Count a call that has ended; return the bytes to give back when its answer is taken.
 
         Args:
             kind: the kind of the answer.
             size: the bytes of the answer; None without one.
             decoded: whether the answer is held as decoded JSON.
+            parked: whether `park` counted the call.
 
         """
         kind.under_way -= 1
+        kind.parked -= parked
         if size is None:
             return 0
         kind.learn(size)
+        if kind is self.singles:
+            self.grow()
         held = size * _DECODED if decoded else size
         self.held += held
         return held
