@@ -943,7 +943,8 @@ def test_a_session_is_made_outside_a_loop(embedded_azure: EmbeddedAzure) -> None
     arm = ArmSession()
     assert repr(arm) == (
         f"<ArmSession {embedded_azure.arm_url}, not yet used, "
-        "credential=<ManagedIdentityCredential IMDS, default identity>>"
+        "credential=<ManagedIdentityCredential IMDS (AZURE_POD_IDENTITY_AUTHORITY_HOST is set; "
+        "host= chooses another), default identity>>"
     )
     assert arm.cloud == attrs.evolve(aiomsi.PUBLIC, resource_manager=embedded_azure.arm_url)
     assert untouched(embedded_azure)

@@ -42,10 +42,14 @@ from aiomsi._credentials import gate as _gate
 from aiomsi._credentials.base import SlotCredential
 from aiomsi._credentials.fetch import TokenFetch
 from aiomsi._credentials.gate_schedule import FAR, GateState
+from aiomsi._hosts.base import FileRequest, TokenRequest
+from aiomsi._hosts.imds import Imds
 from aiomsi._tokens import slot as _slot
 from aiomsi._tokens.flight import Flight, Ping, Waiter
 from aiomsi._tokens.host_backoff import HostBackoff
 from aiomsi._tokens.slot import Slot
+from aiomsi._tokens.state import FetchRequest
+from aiomsi._util.secret import SecretBytes
 from aiomsi.testing import DEFAULT_SUBSCRIPTION_ID, EmbeddedAzure, Fault, ManualClock
 
 SOURCE = Path(aiomsi.__file__).parent
@@ -259,6 +263,32 @@ async def cold(stage: Stage) -> SlotCredential:
 async def an_answer_that_is_cut_off(stage: Stage) -> SlotCredential:
     stage.azure.inject("imds", Fault.truncate(), times=1)
     credential = ManagedIdentityCredential(policy=PATIENT)
+    stage.call(credential.get_token(SCOPE))
+    stage.call(credential.get_token(SCOPE))
+    return credential
+
+
+class WithFile(Imds):
+    """IMDS, if it were a host whose request needs the content of a file."""
+
+    path = ""
+
+    def build_request(  # type: ignore[override]  # as hosts with a file do
+        self,
+        resource: str,
+        fetch_request: FetchRequest,
+        content: SecretBytes | None = None,
+    ) -> TokenRequest | FileRequest:
+        if content is None:
+            return FileRequest(self.path, None, "", 100, "the key")
+        return super().build_request(resource, fetch_request, content)
+
+
+async def a_request_that_needs_a_file(stage: Stage) -> SlotCredential:
+    (stage.folder / "key").write_bytes(b"content")
+    WithFile.path = str(stage.folder / "key")
+    credential = ManagedIdentityCredential(share=False)
+    credential._host = WithFile(stage.azure.imds_url)
     stage.call(credential.get_token(SCOPE))
     stage.call(credential.get_token(SCOPE))
     return credential
@@ -709,6 +739,7 @@ async def calls_that_wait_for_a_limit(stage: Stage) -> SlotCredential:
 SCENARIOS: dict[Scenario, set[str]] = {
     cold: set(),
     an_answer_that_is_cut_off: set(),
+    a_request_that_needs_a_file: {"fetch"},
     get_token_info: {"managed_identity"},
     warming_up: {"managed_identity"},
     claims: {"managed_identity"},

@@ -137,12 +137,12 @@ def test_token_without_an_imds_fails_soon_and_names_the_emulator(
     assert "aiomsi emulator" in said.complaint[1]
 
 
-def test_a_host_that_is_not_served_is_wrong_configuration(
+def test_id_that_the_host_cannot_serve_is_wrong_configuration(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MSI_ENDPOINT", "http://127.0.0.1:1/")
 
-    said = run("token")
+    said = run("token", "--client-id", "98f51385-2edc-4b79-bed9-7718de4cb861")
 
     assert said.code == 2
-    assert "Cloud Shell" in said.complaint[0]
+    assert "Cloud Shell can't be asked for an identity by its client_id" in said.complaint[0]

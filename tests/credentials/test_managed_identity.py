@@ -41,6 +41,7 @@ SCOPE = "https://management.azure.com/.default"
 ARM = "https://management.azure.com/"
 GUID = "00000000-0000-0000-0000-000000000007"
 DAY = 86_400.0
+IMDS = "IMDS (AZURE_POD_IDENTITY_AUTHORITY_HOST is set; host= chooses another)"
 
 
 async def herd(
@@ -432,10 +433,10 @@ def test_what_is_no_gate_is_an_error_in_the_constructor() -> None:
 @pytest.mark.anyio
 async def test_the_repr_tells_host_identity_and_state_and_no_secret() -> None:
     credential = ManagedIdentityCredential()
-    assert repr(credential) == "<ManagedIdentityCredential IMDS, default identity>"
+    assert repr(credential) == f"<ManagedIdentityCredential {IMDS}, default identity>"
     token = await credential.get_token(SCOPE)
     identity = f"default identity: system-assigned client_id={token.identity.client_id}"
-    assert repr(credential) == f"<ManagedIdentityCredential IMDS, {identity}, {ARM}: fresh>"
+    assert repr(credential) == f"<ManagedIdentityCredential {IMDS}, {identity}, {ARM}: fresh>"
     assert token.token not in repr(vars(credential))
     assert repr(ManagedIdentityCredential(client_id=GUID)).endswith(f"client_id={GUID}>")
 
@@ -466,7 +467,7 @@ async def test_several_identities_and_none_named_says_how_to_name_one(
     credential = ManagedIdentityCredential()
     with pytest.raises(TokenRefusedError, match="Multiple user assigned identities") as raised:
         await credential.get_token(SCOPE)
-    assert repr(credential) == f"<ManagedIdentityCredential IMDS, default identity, {ARM}: none>"
+    assert repr(credential) == f"<ManagedIdentityCredential {IMDS}, default identity, {ARM}: none>"
     assert "client_id=, object_id= or resource_id=" in raised.value.help
 
 
@@ -480,7 +481,7 @@ async def test_opaque_token_has_the_identity_that_its_endpoint_names(
     assert str((await credential.get_token(SCOPE)).identity) == f"client_id={GUID}"
     assert (
         repr(credential)
-        == f"<ManagedIdentityCredential IMDS, default identity: client_id={GUID}, {ARM}: fresh>"
+        == f"<ManagedIdentityCredential {IMDS}, default identity: client_id={GUID}, {ARM}: fresh>"
     )
 
 

@@ -1,4 +1,4 @@
-"""Detection of the host, requests to IMDS, and the parsing of its responses."""
+"""Requests to IMDS, and the parsing of its responses."""
 
 import json
 
@@ -14,7 +14,7 @@ from aiomsi._hosts.base import (
     read_error,
     read_object,
 )
-from aiomsi._hosts.detect import detect, make_host
+from aiomsi._hosts.detect import make_host
 from aiomsi._hosts.identity import SYSTEM_ASSIGNED, Identity
 from aiomsi._hosts.imds import Imds
 from aiomsi._hosts.times import parse_http_date, parse_number
@@ -32,126 +32,6 @@ ARM = "https://management.azure.com/"
 
 def never(path: str) -> bool:
     return False
-
-
-@pytest.mark.parametrize(
-    ("environment", "kind"),
-    [
-        ({}, "IMDS"),
-        ({"AZURE_POD_IDENTITY_AUTHORITY_HOST": "http://x"}, "IMDS"),
-        ({"IDENTITY_ENDPOINT": "", "MSI_ENDPOINT": "", "IDENTITY_HEADER": "x"}, "IMDS"),
-        ({"AZURE_AUTHORITY_HOST": "x", "AZURE_TENANT_ID": "x"}, "IMDS"),
-        (
-            {"IDENTITY_ENDPOINT": "x", "IDENTITY_HEADER": "x", "IDENTITY_SERVER_THUMBPRINT": "x"},
-            "Service Fabric",
-        ),
-        (
-            {
-                "IDENTITY_ENDPOINT": "x",
-                "IDENTITY_HEADER": "x",
-                "MSI_ENDPOINT": "x",
-                "MSI_SECRET": "x",
-            },
-            "App Service",
-        ),
-        ({"IDENTITY_ENDPOINT": "x", "IMDS_ENDPOINT": "x"}, "Azure Arc"),
-        ({"MSI_ENDPOINT": "x", "MSI_SECRET": "x"}, "Azure Machine Learning"),
-        ({"MSI_ENDPOINT": "x"}, "Cloud Shell"),
-        (
-            {
-                "AZURE_AUTHORITY_HOST": "x",
-                "AZURE_TENANT_ID": "x",
-                "AZURE_FEDERATED_TOKEN_FILE": "x",
-            },
-            "workload identity",
-        ),
-    ],
-)
-def test_the_environment_tells_the_kind_of_host(environment: dict[str, str], kind: str) -> None:
-    assert detect(environment, platform="linux", exists=never) == kind
-
-
-@pytest.mark.parametrize(
-    ("platform", "environment", "agent"),
-    [
-        ("linux", {}, "/opt/azcmagent/bin/himds"),
-        ("win32", {}, r"C:\Program Files\AzureConnectedMachineAgent\himds.exe"),
-        (
-            "win32",
-            {"ProgramFiles": r"D:\Programs"},
-            r"D:\Programs\AzureConnectedMachineAgent\himds.exe",
-        ),
-    ],
-)
-def test_an_installed_agent_means_azure_arc(
-    platform: str, environment: dict[str, str], agent: str
-) -> None:
-    assert detect(environment, platform=platform, exists=lambda path: path == agent) == "Azure Arc"
-    named = {**environment, "AZURE_POD_IDENTITY_AUTHORITY_HOST": "http://127.0.0.1:1"}
-    assert detect(named, platform=platform, exists=lambda path: path == agent) == "IMDS"
-
-
-def test_an_identity_endpoint_alone_is_an_error() -> None:
-    with pytest.raises(ConfigurationError, match="IDENTITY_ENDPOINT is set, but neither"):
-        detect({"IDENTITY_ENDPOINT": "x"}, platform="linux", exists=never)
-
-
-@pytest.mark.parametrize(
-    ("environment", "why", "hint"),
-    [
-        (
-            {"MSI_ENDPOINT": "x"},
-            "Cloud Shell, which aiomsi does not serve yet: MSI_ENDPOINT is set",
-            "unset the variables",
-        ),
-        (
-            {"IDENTITY_ENDPOINT": "x", "IMDS_ENDPOINT": "x"},
-            "IDENTITY_ENDPOINT and IMDS_ENDPOINT are set",
-            "unset the variables",
-        ),
-        (
-            {},
-            "Azure Arc, which aiomsi does not serve yet: the file /opt/azcmagent/bin/himds exists",
-            "set AZURE_POD_IDENTITY_AUTHORITY_HOST=http://169.254.169.254",
-        ),
-    ],
-)
-def test_host_that_is_not_served_says_why_it_was_chosen(
-    environment: dict[str, str], why: str, hint: str
-) -> None:
-    with pytest.raises(ConfigurationError) as raised:
-        make_host(environment, SYSTEM_ASSIGNED, platform="linux", exists=lambda _: True)
-    assert why in str(raised.value)
-    assert hint in raised.value.help
-
-
-@pytest.mark.parametrize(
-    ("environment", "said"),
-    [
-        (
-            {"IDENTITY_HEADER": "x"},
-            ". IDENTITY_HEADER is set without IDENTITY_ENDPOINT, so it has no effect",
-        ),
-        ({"MSI_SECRET": "x"}, ". MSI_SECRET is set without MSI_ENDPOINT, so it has no effect"),
-        (
-            {"HTTP_PROXY": "http://p"},
-            ". HTTP_PROXY is set, but a token endpoint is never reached through a proxy",
-        ),
-        ({"HTTPS_PROXY": "http://p"}, ""),
-        ({}, ""),
-    ],
-)
-def test_unreachable_host_says_what_had_no_effect(environment: dict[str, str], said: str) -> None:
-    host = make_host(environment, SYSTEM_ASSIGNED, exists=never)
-    plain = make_host({}, SYSTEM_ASSIGNED, exists=never)
-    assert host.cache_key == plain.cache_key
-    assert "does not look like an Azure VM" in plain.unreachable_help
-    assert host.unreachable_help == plain.unreachable_help + said
-
-
-def test_unsupported_host_raises_and_never_falls_back_to_imds() -> None:
-    with pytest.raises(ConfigurationError, match=r"Cloud Shell, which aiomsi does not serve yet"):
-        make_host({"MSI_ENDPOINT": "x"}, SYSTEM_ASSIGNED)
 
 
 @pytest.mark.parametrize(

@@ -246,7 +246,7 @@ class TokenFetch:
     ) -> TokenResponse | _FailedAttempt:
         """Send the request in this process's turn at the gate, and count the time of waiting."""
         if not isinstance(request, TokenRequest):
-            return await self._send(http, request, limit, before)
+            return _describe_unsent(request, before)
         limit.count()
         came, blocked = self.clock.monotonic(), limit.blocked
         patience = self.policy.gate_share * self.policy.fetch_deadline - limit.gated

@@ -302,8 +302,7 @@ def read_error(document: Mapping[str, Any] | None, body: bytes) -> tuple[str | N
     if isinstance(inner, dict):
         document, inner = inner, None
     code = inner or document.get("code") or document.get("ErrorCode") or document.get("statusCode")
-    # The 2017-09-01 protocol has the cause in `ExceptionMessage`, below a general `Message`.
     names = ("error_description", "message", "Message", "ExceptionMessage")
-    said = [str(value) for name in names if (value := document.get(name))]
-    text = without_secrets(": ".join(dict.fromkeys(said))) or "the response has no error text"
+    said = next((value for name in names if (value := document.get(name))), None)
+    text = without_secrets(str(said)) if said else "the response has no error text"
     return (None if code is None else without_secrets(str(code))), text

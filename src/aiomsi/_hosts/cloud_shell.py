@@ -13,7 +13,7 @@ from aiomsi._hosts.identity import Identity
 from aiomsi._tokens.state import FetchRequest
 from aiomsi._util.secret import SecretBytes
 
-_REFUSED = "Cloud Shell has tokens of its signed-in user only, and selects no identity by {}"
+_ONLY_USER = "Leave the id out: Cloud Shell has tokens of its signed-in user only"
 _AUDIENCE = (
     "Cloud Shell's endpoint serves a fixed list of audiences, ARM's among them; use another "
     "credential, for example that of 'az login', for other ones"
@@ -56,7 +56,7 @@ def make(
             malformed.
 
     """
-    refuse_id(identity, _REFUSED)
+    refuse_id(CloudShell.kind, identity, _ONLY_USER)
     return CloudShell(
         url=check_endpoint(environment.get("MSI_ENDPOINT", ""), "MSI_ENDPOINT"),
         identity=identity,

@@ -1,4 +1,4 @@
-"""Endpoints that environment variables name: checks of the variables, requests, and a base class.
+"""The parts that hosts other than IMDS have in common: variables, requests, and responses.
 
 App Service, Azure Machine Learning and Cloud Shell differ in their requests, in the ids that they
 accept, and in the remedies of their errors. `EndpointHost` has the rest.
@@ -15,24 +15,28 @@ import attrs
 
 from aiomsi._clouds import masked_url
 from aiomsi._errors import ConfigurationError
-from aiomsi._hosts.answer import read_answer
 from aiomsi._hosts.base import (
     FileRequest,
     TokenError,
     TokenHttpResponse,
     TokenRequest,
     find_resource_remedy,
+    read_error,
     read_object,
+    read_request_id,
+    read_token_response,
 )
 from aiomsi._hosts.identity import Identity
 from aiomsi._tokens.state import FetchRequest
 from aiomsi._tokens.token import TokenResponse
+from aiomsi._util.foreign import without_secrets
 from aiomsi._util.secret import Secret, SecretBytes, read_secret
 
 if TYPE_CHECKING:
     from aiomsi._tokens.host_limits import RequestLimits
 
 _IN_URL = frozenset(map(chr, range(0x21, 0x7F))) - frozenset('#\\"<>')
+_MAX_LOCATION = 160
 _NO_ENDPOINT = frozenset({404, 405, 410})
 
 
@@ -98,9 +102,23 @@ class EndpointHost(ABC):
         return token
 
     def parse(self, response: TokenHttpResponse) -> TokenResponse | TokenError | FileRequest:
-        """Return the token or the error of a response."""
-        document = read_object(response.body)
-        return self.check_token(read_answer(document, response, self._find_help))
+        """Return the token or the error of a response: 429 and 5xx are temporary."""
+        status, document = response.status, read_object(response.body)
+        if status == 200:
+            return self.check_token(read_token_response(document, response))
+        if 300 <= status < 400:
+            target = without_secrets(response.headers.get("Location", "").partition("?")[0])
+            where = f" to {target[:_MAX_LOCATION]}" if target else ""
+            return TokenError(
+                f"the endpoint redirects{where}, which a token endpoint never does",
+                help=self._find_help(status, None, ""),
+            )
+        code, text = read_error(document, response.body)
+        # App Service repeats the status in the body.
+        code = None if code == str(status) else code
+        passing = status == 429 or status >= 500
+        advice = "" if passing else self._find_help(status, code, text)
+        return TokenError(text, code, passing, advice, read_request_id(document))
 
     def _find_help(self, status: int, code: str | None, text: str) -> str:
         if status < 400 or status in _NO_ENDPOINT:
@@ -141,7 +159,7 @@ def check_endpoint(url: str, variable: str, *, https: bool = False) -> str:
         form = " or ".join(f"'{scheme}://host[:port]/path'" for scheme in schemes)
         msg = f"{variable} must look like {form} and is {masked_url(url)!r}"
         if not url:
-            msg = f"{variable} is not set, which must look like {form}"
+            msg = f"{variable} must look like {form} and is not set"
             raise ConfigurationError(msg)
         raise ConfigurationError(msg, help=f"Correct {variable}, or unset it")
     return url
@@ -167,18 +185,16 @@ def read_header(environment: Mapping[str, str], variable: str) -> Secret:
     raise ConfigurationError(msg)
 
 
-def refuse_id(identity: Identity, message: str, *, accepted: Iterable[str] = ()) -> None:
-    """Raise an error with that message if the identity is named by an id that is not accepted.
+def refuse_id(kind: str, identity: Identity, remedy: str, *, accepted: Iterable[str] = ()) -> None:
+    """Raise an error if the identity is named by an id that the kind of host does not accept.
 
     Raises:
-        ConfigurationError: the host can't select an identity by that kind of id.
+        ConfigurationError: the identity is named by another id than the accepted ones.
 
     """
-    if identity.kind is None or identity.kind in accepted:
-        return
-    others = " or ".join(f"{kind}=" for kind in accepted)
-    help_text = f"Name it by {others}" if others else "Leave it out"
-    raise ConfigurationError(message.format(identity.kind), help=help_text)
+    if identity.kind is not None and identity.kind not in accepted:
+        msg = f"{kind} can't be asked for an identity by its {identity.kind}"
+        raise ConfigurationError(msg, help=remedy)
 
 
 def make_form_request(

@@ -21,7 +21,7 @@ from aiomsi._util.secret import Secret, SecretBytes
 _API_VERSION = "2017-09-01"
 _DEFAULT_VARIABLE = "DEFAULT_IDENTITY_CLIENT_ID"
 
-_REFUSED = "Azure Machine Learning selects an identity by its client id, not by {}"
+_ONLY_CLIENT = "Name the user-assigned identity with client_id="
 _ASSIGN = (
     "If the identity is not assigned to this compute, assign it (Machine Learning studio: Compute; "
     "or 'az ml compute update')"
@@ -98,7 +98,7 @@ def make(
             missing or malformed.
 
     """
-    refuse_id(identity, _REFUSED, accepted=("client_id",))
+    refuse_id(MachineLearning.kind, identity, _ONLY_CLIENT, accepted=("client_id",))
     return MachineLearning(
         url=check_endpoint(environment.get("MSI_ENDPOINT", ""), "MSI_ENDPOINT"),
         secret=read_header(environment, "MSI_SECRET"),
