@@ -1,79 +1,106 @@
 """TLS to a server with a known thumbprint: nothing is sent to any other server."""
 
 import asyncio
+import gc
 import hashlib
 import ssl
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import warnings
+from pathlib import Path
 
 import aiohttp
-import attrs
 import pytest
-import trustme
+from hostile_server import Certificate, HostileServer, Silence, reply
+from loops import KINDS
 
-from aiomsi._credentials.pinned_tls import PinnedContext, WrongCertificateError, _matches
+from aiomsi._credentials.pinned_tls import (
+    PinnedContext,
+    WrongCertificateError,
+    _matches,
+    make_context,
+)
 
 pytestmark = pytest.mark.anyio
 
 SECRET = "the-secret-of-the-header"
+VERSIONS = [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]
 
 
-@attrs.define(eq=False)
-class Server:
-    """A TLS server, with the bytes that it has received."""
-
-    url: str
-    thumbprint: str
-    received: bytearray = attrs.field(factory=bytearray)
-    failed: int = 0
+@pytest.fixture(params=VERSIONS)
+def certificate(request: pytest.FixtureRequest) -> Certificate:
+    made = Certificate.make()
+    made.context.maximum_version = request.param
+    return made
 
 
-@asynccontextmanager
-async def serve(version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3) -> AsyncIterator[Server]:
-    certificate = trustme.CA().issue_cert("another.name")
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.maximum_version = version
-    certificate.configure_cert(context)
-    pem = certificate.cert_chain_pems[0].bytes().decode()
-    thumbprint = hashlib.sha1(ssl.PEM_cert_to_DER_cert(pem)).hexdigest()  # noqa: S324 (as Service Fabric does)
-
-    async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        server.received += await reader.read(10_000)
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
-        writer.close()
-
-    listener = await asyncio.start_server(respond, "127.0.0.1", ssl=context)
-    async with listener:
-        port = listener.sockets[0].getsockname()[1]
-        server = Server(f"https://127.0.0.1:{port}/token", thumbprint)
-        yield server
+def serve(certificate: Certificate) -> HostileServer:
+    return HostileServer(lambda _: reply(200, b"{}"), certificate.context)
 
 
-async def send(server: Server, thumbprint: str) -> str:
+async def send(server: HostileServer, context: ssl.SSLContext) -> str:
     async with (
         aiohttp.ClientSession() as http,
-        http.get(server.url, headers={"Secret": SECRET}, ssl=PinnedContext(thumbprint)) as response,
+        http.get(server.url, headers={"Secret": SECRET}, ssl=context) as response,
     ):
         return await response.text()
 
 
-@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-async def test_server_with_the_thumbprint_gets_the_secret(version: ssl.TLSVersion) -> None:
-    async with serve(version) as server:
-        assert await send(server, server.thumbprint.upper()) == "{}"
-        assert SECRET.encode() in server.received
+async def test_server_with_the_thumbprint_gets_the_secret(certificate: Certificate) -> None:
+    with serve(certificate) as server:
+        assert await send(server, make_context(certificate.thumbprint.upper())) == "{}"
+        assert SECRET.encode() in server.received[0]
 
 
-@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-async def test_other_server_receives_nothing(version: ssl.TLSVersion) -> None:
-    async with serve(version) as server, serve(version) as other:
+async def test_other_server_receives_nothing(certificate: Certificate) -> None:
+    other = Certificate.make()
+    with serve(certificate) as server:
         with pytest.raises(aiohttp.ClientConnectorCertificateError) as raised:
-            await send(other, server.thumbprint)
+            await send(server, PinnedContext(other.thumbprint))
         assert isinstance(raised.value.certificate_error, WrongCertificateError)
         assert "does not have the expected thumbprint" in str(raised.value)
-        # The server is still there, and a second client gets through.
-        assert await send(other, other.thumbprint) == "{}"
-        assert other.received.count(SECRET.encode()) == 1
+        assert (server.connections, server.received) == (1, [])
+        # The other server responds to a client that trusts it.
+        assert await send(server, PinnedContext(certificate.thumbprint)) == "{}"
+
+
+async def test_authority_of_a_variable_is_trusted(
+    certificate: Certificate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serve(certificate) as server:
+        with pytest.raises(aiohttp.ClientConnectorCertificateError):
+            await send(server, make_context(None))
+        assert server.received == []
+        monkeypatch.setenv("SSL_CERT_FILE", certificate.write(tmp_path / "authority.pem"))
+        assert await send(server, make_context(None)) == "{}"
+        assert make_context(None) is make_context(None)
+
+
+@pytest.mark.parametrize("pinned", [True, False])
+@pytest.mark.parametrize("name", KINDS)
+def test_silent_server_keeps_no_connection_open(
+    certificate: Certificate,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    pinned: bool,
+    name: str,
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", certificate.write(tmp_path / "authority.pem"))
+    context = make_context(certificate.thumbprint if pinned else None)
+
+    async def main() -> None:
+        timeout = aiohttp.ClientTimeout(sock_read=0.01)
+        async with aiohttp.ClientSession(timeout=timeout) as http:
+            with pytest.raises(aiohttp.SocketTimeoutError):
+                await http.get(server.url, ssl=context)
+
+    with (
+        HostileServer(lambda _: Silence(), certificate.context) as server,
+        warnings.catch_warnings(record=True) as caught,
+    ):
+        warnings.simplefilter("always")
+        with asyncio.Runner(loop_factory=KINDS[name]) as runner:
+            runner.run(main())
+        gc.collect()
+    assert [str(one.message) for one in caught] == []
 
 
 def test_no_certificate_matches_no_thumbprint() -> None:
@@ -90,3 +117,5 @@ def test_context_trusts_the_thumbprint_only() -> None:
     assert context.verify_mode is ssl.CERT_NONE
     assert context.minimum_version >= ssl.TLSVersion.TLSv1_2
     assert context.options & ssl.OP_NO_RENEGOTIATION
+    trusting = make_context(None)
+    assert (trusting.verify_mode, trusting.check_hostname) == (ssl.CERT_REQUIRED, True)

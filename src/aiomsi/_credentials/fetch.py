@@ -412,7 +412,7 @@ def _classify_attempt(failed: _FailedAttempt) -> tuple[str, type[CredentialError
     return "throttled" if failed.status == 429 else "unavailable", TokenUnavailableError
 
 
-def _choose_tls(request: TokenRequest) -> SSLContext | bool:
+def _choose_tls(request: TokenRequest) -> SSLContext:
     # Most token endpoints are plain http.
     from aiomsi._credentials.pinned_tls import make_context
 

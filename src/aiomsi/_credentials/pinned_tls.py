@@ -8,6 +8,7 @@ handshake.)
 Source: https://docs.python.org/3/library/ssl.html#ssl.SSLContext.sslobject_class
 """
 
+import contextlib
 import hashlib
 import hmac
 import os
@@ -19,23 +20,35 @@ _TRUST = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 """The variables in which OpenSSL finds other certificate authorities than the system's."""
 
 
-def make_context(thumbprint: str | None) -> ssl.SSLContext | bool:
-    """Return the TLS context of a request, or True for aiohttp's default.
+def make_context(thumbprint: str | None) -> ssl.SSLContext:
+    """Return the TLS context of a request.
 
-    aiohttp reads the trusted authorities when it is imported. Those that a variable names later, as
-    the tests of an application do, count as well.
+    aiohttp's default context has the authorities that were trusted when aiohttp was imported. This
+    one also has those of a variable that was set later, for example by the tests of an application.
     """
     if thumbprint is not None:
         return PinnedContext(thumbprint)
-    trust = tuple(os.environ.get(name) for name in _TRUST)
-    return _trust(*trust) if any(trust) else True
+    return _make_trusting_context(*(os.environ.get(name) for name in _TRUST))
 
 
 @lru_cache(maxsize=4)
-def _trust(*_: str | None) -> ssl.SSLContext:
+def _make_trusting_context(*_: str | None) -> ssl.SSLContext:
     context = ssl.create_default_context()
-    context.set_alpn_protocols(("http/1.1",))
+    context.sslobject_class = _Object
     return context
+
+
+class _Object(ssl.SSLObject):
+    """A connection that ends without waiting for the peer.
+
+    Otherwise a peer that does not respond would keep the socket open for 30 s, and beyond the end
+    of the event loop.
+    """
+
+    def unwrap(self) -> None:
+        # The end is in the outgoing buffer when the error is raised.
+        with contextlib.suppress(ssl.SSLWantReadError):
+            super().unwrap()
 
 
 class WrongCertificateError(ssl.SSLCertVerificationError):
@@ -67,7 +80,7 @@ class PinnedContext(ssl.SSLContext):
         super().__init__()
 
 
-class _PinnedObject(ssl.SSLObject):
+class _PinnedObject(_Object):
     """A connection whose handshake fails if the server's certificate is another one."""
 
     def do_handshake(self) -> None:
