@@ -1,6 +1,7 @@
 """Token endpoints that are hostile or broken: a clear error, no secret elsewhere, and no hang.
 
-Each host except IMDS is played by a server on loopback, over TLS where Azure uses it.
+Azure Arc, Service Fabric and workload identity are played by servers on loopback, over TLS where
+Azure uses it.
 """
 
 import asyncio
@@ -77,9 +78,7 @@ class Place:
 
     @property
     def secret(self) -> str:
-        return {"Azure Arc": KEY, "Cloud Shell": FORM, "workload identity": ASSERTION}.get(
-            self.kind, HEADER
-        )
+        return {"Azure Arc": KEY, "Service Fabric": HEADER}.get(self.kind, ASSERTION)
 
     def sent_secrets(self) -> int:
         return sum(self.secret.encode() in request for request in self.server.received)
@@ -89,17 +88,7 @@ def challenge(path: Path | str) -> bytes:
     return reply(401, b"{}", WWW_Authenticate=f"Basic realm={path}")
 
 
-KINDS_OF_HOST = (
-    "App Service",
-    "Azure Machine Learning",
-    "Cloud Shell",
-    "Azure Arc",
-    "Service Fabric",
-    "workload identity",
-)
-TLS = ("Service Fabric", "workload identity")
-FORM = "resource=https%3A%2F%2Fmanagement.azure.com%2F"
-"""The form of Cloud Shell's request, which has no secret."""
+KINDS_OF_HOST = ("Azure Arc", "Service Fabric", "workload identity")
 
 
 @pytest.fixture(scope="module")
@@ -154,18 +143,12 @@ class open_place(ExitStack):  # noqa: N801 (it is used as a function)
         self.place = place = Place(kind, files, certificate)
         (files / "1.key").write_text(f"{KEY}\n")
         (files / "assertion").write_text(f"{ASSERTION}\n")
-        tls = certificate.context if kind in TLS else None
+        tls = None if kind == "Azure Arc" else certificate.context
         place.server = self.enter_context(HostileServer(place.respond, tls))
         url = place.server.url
         if kind == "Azure Arc":
             monkeypatch.setattr(azure_arc, "KEY_DIRECTORY", str(files))
             place.variables = {"IDENTITY_ENDPOINT": f"{url}/token", "IMDS_ENDPOINT": url}
-        elif kind == "App Service":
-            place.variables = {"IDENTITY_ENDPOINT": f"{url}/msi/token", "IDENTITY_HEADER": HEADER}
-        elif kind == "Azure Machine Learning":
-            place.variables = {"MSI_ENDPOINT": f"{url}/msi/token", "MSI_SECRET": HEADER}
-        elif kind == "Cloud Shell":
-            place.variables = {"MSI_ENDPOINT": f"{url}/oauth2/token"}
         elif kind == "Service Fabric":
             place.variables = {
                 "IDENTITY_ENDPOINT": f"{url}/token",
@@ -329,8 +312,8 @@ def test_redirect_is_not_followed(place: Place, status: int) -> None:
 
 
 def test_token_of_another_client_is_refused(place: Place) -> None:
-    if place.kind in ("Service Fabric", "Cloud Shell"):
-        pytest.skip(f"{place.kind} can't be asked for an identity")
+    if place.kind == "Service Fabric":
+        pytest.skip("Service Fabric can't be asked for an identity")
     place.said = http_200({**GRANT, "client_id": OTHER})
     error = fail(place, client_id=CLIENT)
     assert isinstance(error, TokenRefusedError)
@@ -383,8 +366,8 @@ def test_untrusted_certificate_gets_no_assertion(
 
 
 def test_server_without_tls_gets_no_secret(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    if place.kind not in TLS:
-        pytest.skip(f"{place.kind} has no TLS")
+    if place.kind == "Azure Arc":
+        pytest.skip("the agent of Azure Arc has no TLS")
     name = "IDENTITY_ENDPOINT" if place.kind == "Service Fabric" else "AZURE_AUTHORITY_HOST"
     with HostileServer(lambda _: GOOD, whole=False) as other:
         monkeypatch.setenv(name, other.url.replace("http:", "https:"))
@@ -522,7 +505,7 @@ def test_answer_that_repeats_the_request_shows_no_secret(place: Place, status: i
         return echo(request) if said is GOOD else said
 
     place.server.respond = respond
-    assert "***" in str(fail(place)) or status != 400 or place.kind == "Cloud Shell"
+    assert "***" in str(fail(place)) or status != 400
     place.server.respond = lambda request: reply(status, request)
     fail(place)
 
