@@ -9,6 +9,7 @@ import logging
 import os
 import pickle
 import ssl
+import sys
 import traceback
 from collections.abc import Iterator
 from functools import partial
@@ -339,6 +340,7 @@ def refuse_file(place: Place, path: Path | str) -> str:
     return str(error)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes and links")
 def test_key_file_elsewhere_is_not_sent(arc: Place, tmp_path_factory: Any) -> None:
     outside = tmp_path_factory.mktemp("outside") / "1.key"
     outside.write_text(KEY)
@@ -352,6 +354,7 @@ def test_key_file_elsewhere_is_not_sent(arc: Place, tmp_path_factory: Any) -> No
     assert "does not end in .key" in refuse_file(arc, arc.files / "1.pem")
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes and links")
 def test_key_file_that_is_none_is_not_sent(arc: Place) -> None:
     (arc.files / "large.key").write_text(KEY * 1000)
     assert "more than 4096 bytes" in refuse_file(arc, arc.files / "large.key")
@@ -408,6 +411,7 @@ def test_assertion_that_is_replaced_is_read_again_for_a_retry(entra: Place) -> N
     assert len(entra.server.received) == 2
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes and links")
 def test_assertion_file_that_is_none_is_not_sent(entra: Place) -> None:
     path = entra.files / "assertion"
     path.write_text(ASSERTION * 2_000)

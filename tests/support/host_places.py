@@ -86,7 +86,7 @@ def open_place(
     (files / "assertion").write_text(f"{ASSERTION}\n")
     tls = certificate.context if kind in ("Service Fabric", "workload identity") else None
     with HostileServer(place.respond, tls) as place.server:
-        monkeypatch.setattr(azure_arc, "KEY_DIRECTORY", str(files))
+        monkeypatch.setattr(azure_arc, "get_key_directory", lambda *_: str(files))
         place.variables = _list_variables(place)
         for name, value in place.variables.items():
             monkeypatch.setenv(name, value)
