@@ -17,6 +17,7 @@ from aiomsi._hosts.detect import make_host
 from aiomsi._hosts.identity import Identity
 from aiomsi._tokens.token import AccessToken
 from aiomsi._tokens.token_identity import read_claims
+from aiomsi._util.secret import MaskedMapping
 
 _CLAIMS = {
     "audience": ("aud",),
@@ -62,7 +63,7 @@ async def _get_token(identity: Identity, resource: str) -> AccessToken:
 def _collect_facts(
     token: AccessToken, resource: str, identity: Identity, *, show_token: bool
 ) -> dict[str, object]:
-    host = make_host(os.environ, identity)
+    host = make_host(MaskedMapping(os.environ), identity)
     facts: dict[str, object] = {
         "resource": resource,
         "identity": _describe_default(token)
