@@ -458,6 +458,22 @@ def test_answer_that_repeats_the_request_shows_no_secret(place: Place, status: i
     fail(place)
 
 
+@pytest.mark.parametrize("place", ["App Service", "Azure Arc"], indirect=True)
+def test_secret_that_comes_back_in_another_form_is_masked(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = "se/cr+et="
+    if place.kind == "App Service":
+        monkeypatch.setenv("IDENTITY_HEADER", secret)
+    (place.files / "1.key").write_text(secret)
+    for escaped in ("se\\/cr\\u002bet\\u003D", "se%2Fcr%2Bet%3D"):
+        body = f'{{"error": "{escaped}", "error_description": "You sent {escaped}!"}}'.encode()
+        place.said = reply(400, body)
+        error = fail(place)
+        assert (error.code, error.message) == ("***", "You sent ***!")
+        check_frames(error, secret, "cr%2Bet", "cr+et")
+
+
 def test_answer_that_is_only_fit_without_the_secret_is_read(
     fabric: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
