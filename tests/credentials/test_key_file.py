@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import os
+import sys
 import threading
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from aiomsi._hosts.base import FileRequest, TokenError
 from aiomsi._util.secret import SecretBytes
 
 pytestmark = pytest.mark.anyio
+posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows has neither pipes nor links so")
+linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 KEY = b"a-very-secret-key"
 
 
@@ -71,6 +74,7 @@ def test_executor_that_is_shut_down_is_an_error(keys: Path) -> None:
     assert "shutdown" in found.message
 
 
+@posix
 def test_directory_may_be_a_link_itself(keys: Path, tmp_path: Path) -> None:
     link = tmp_path / "link"
     link.symlink_to(keys)
@@ -78,6 +82,7 @@ def test_directory_may_be_a_link_itself(keys: Path, tmp_path: Path) -> None:
     assert read_checked(wanted(keys / "1.key", link, ".key")) == KEY
 
 
+@posix
 def test_link_within_the_directory_is_followed(keys: Path) -> None:
     (keys / "2.key").symlink_to(keys / "1.key")
     assert read_checked(wanted(keys / "2.key", keys, ".key")) == KEY
@@ -92,6 +97,7 @@ def test_file_outside_of_the_directory_is_refused(keys: Path, tmp_path: Path) ->
     assert "does not lie in" in refused(beside / "1.key", keys)
 
 
+@posix
 def test_link_out_of_the_directory_is_refused(keys: Path, tmp_path: Path) -> None:
     (keys / "out.key").symlink_to(tmp_path / "other.key")
     assert "does not lie in" in refused(keys / "out.key", keys)
@@ -99,6 +105,7 @@ def test_link_out_of_the_directory_is_refused(keys: Path, tmp_path: Path) -> Non
     assert "does not lie in" in refused(keys / "folder" / "other.key", keys)
 
 
+@posix
 def test_suffix_of_the_resolved_path_counts(keys: Path) -> None:
     (keys / "secret.pem").write_bytes(KEY)
     assert "does not end in .key" in refused(keys / "secret.pem", keys)
@@ -106,6 +113,7 @@ def test_suffix_of_the_resolved_path_counts(keys: Path) -> None:
     assert "does not end in .key" in refused(keys / "link.key", keys)
 
 
+@posix
 def test_link_that_replaces_the_file_is_not_followed(
     keys: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -121,6 +129,7 @@ def test_link_that_replaces_the_file_is_not_followed(
     assert "OSError" in refused(keys / "1.key", keys)
 
 
+@posix
 def test_pipe_that_replaces_the_file_blocks_nothing(
     keys: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -136,12 +145,14 @@ def test_pipe_that_replaces_the_file_blocks_nothing(
     assert "not a regular file" in refused(path, keys)
 
 
+@posix
 @pytest.mark.parametrize("in_directory", [False, True])
 def test_pipe_is_not_opened(keys: Path, in_directory: bool) -> None:
     os.mkfifo(keys / "pipe.key")
     assert "not a regular file" in refused(keys / "pipe.key", keys if in_directory else None)
 
 
+@posix
 @pytest.mark.parametrize("path", ["/dev/zero", "/dev/tty", "/"])
 def test_device_and_directory_are_refused(path: str) -> None:
     assert refused(path, None, "")
@@ -152,9 +163,15 @@ def test_size_is_limited(keys: Path) -> None:
     assert read_checked(wanted(keys / "1.key", keys, ".key")) == b"x" * 100
     (keys / "1.key").write_bytes(b"x" * 101)
     assert "more than 100 bytes" in refused(keys / "1.key", keys)
+
+
+@linux
+def test_size_counts_what_is_read() -> None:
+    assert Path("/proc/self/status").stat().st_size == 0
     assert "more than 100 bytes" in refused("/proc/self/status", None, "")
 
 
+@posix
 def test_missing_file_is_named(keys: Path) -> None:
     found = read_checked(wanted(keys / "2.key", keys, ".key"))
     assert isinstance(found, TokenError)
@@ -187,11 +204,13 @@ def test_error_of_the_system_has_its_remedy(
     assert os.strerror(number) in found.message
 
 
+@posix
 def test_path_of_a_response_is_shown_on_one_line(keys: Path) -> None:
     message = refused(keys / "a\n\x1b[31m.key", keys)
     assert message.isprintable()
 
 
+@linux
 def test_descriptor_is_closed(keys: Path) -> None:
     before = count_descriptors()
     read_checked(wanted(keys / "1.key", keys, ".key"))

@@ -31,7 +31,7 @@ from aiomsi._hosts.base import (
     TokenRequest,
     parse_retry_after,
 )
-from aiomsi._hosts.body import MAX_BODY, TOO_LARGE, decompress_body, mask_echo
+from aiomsi._hosts.body import MAX_BODY, TOO_LARGE, decompress_body, mask_echo, mask_error
 from aiomsi._hosts.network import EXHAUSTED, find_local_cause
 from aiomsi._tokens.backoff import Attempt, decide_delay, get_deadline
 from aiomsi._tokens.failure import Failure, make_held_off_failure
@@ -343,6 +343,7 @@ class TokenFetch:
             result = parsed
         file = result if isinstance(result, FileRequest) else None
         problem = _describe_refused(result) if isinstance(result, FileRequest) else result
+        problem = mask_error(request, problem)
         return _FailedAttempt(
             problem,
             answer.status,

@@ -29,7 +29,6 @@ from aiomsi._util.foreign import without_secrets
 from aiomsi._util.secret import Secret, SecretBytes, read_secret
 
 DEFAULT_ENDPOINT = "http://localhost:40342/metadata/identity/oauth2/token"
-KEY_DIRECTORY = "/var/opt/azcmagent/tokens"
 MOST_KEY_BYTES = 4_096
 
 _API_VERSION = "2020-06-01"
@@ -86,7 +85,7 @@ def make(
 def get_key_directory(environment: Mapping[str, str], platform: str) -> str:
     """Return the directory in which the agent writes its keys."""
     if platform != "win32":
-        return KEY_DIRECTORY
+        return "/var/opt/azcmagent/tokens"
     data = environment.get("ProgramData") or environment.get("PROGRAMDATA") or r"C:\ProgramData"
     return ntpath.join(data, "AzureConnectedMachineAgent", "Tokens")
 

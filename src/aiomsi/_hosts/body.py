@@ -2,7 +2,7 @@
 
 import zlib
 from collections.abc import Iterator, Mapping
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, quote
 
 import attrs
 from multidict import CIMultiDict
@@ -55,7 +55,34 @@ def mask_echo(request: TokenRequest, response: TokenHttpResponse) -> TokenHttpRe
     return attrs.evolve(response, body=body, headers=headers)
 
 
+def mask_error(request: TokenRequest, error: TokenError) -> TokenError:
+    """Return the error with every secret of its request masked.
+
+    In the body, JSON may have escaped characters of a secret.
+    """
+    secrets = list(_list_secrets(request))
+
+    def mask(text: str) -> str:
+        for secret in secrets:
+            text = text.replace(secret, _MASK)
+        return text
+
+    return attrs.evolve(
+        error,
+        message=mask(error.message),
+        code=error.code and mask(error.code),
+        request_id=error.request_id and mask(error.request_id),
+    )
+
+
 def _list_secrets(request: TokenRequest) -> Iterator[Secret]:
+    for secret in _list_plain_secrets(request):
+        yield secret
+        if (quoted := quote(secret, safe="")) != secret:
+            yield Secret(quoted)
+
+
+def _list_plain_secrets(request: TokenRequest) -> Iterator[Secret]:
     for value in request.headers.values():
         if isinstance(value, Secret):
             yield value
