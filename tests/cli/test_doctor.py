@@ -78,6 +78,7 @@ def test_no_azure_host(run: Run, monkeypatch: pytest.MonkeyPatch, closed_port: s
     assert code == 1
     assert get_states(checks, "failed") == {"endpoint", "token"}
     assert "aiomsi emulator" in checks["token"]["help"]
+    assert "--credential azure.identity.aio:AzureCliCredential" in checks["endpoint"]["help"]
     assert checks["arm"]["state"] == "skipped"
 
 

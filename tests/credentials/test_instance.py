@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+import traceback
 from collections.abc import Iterator
 
 import pytest
@@ -124,6 +125,17 @@ async def test_failed_second_document_repeats_only_that_one(azure: EmbeddedAzure
         "/metadata/identity/info",
         "/metadata/identity/info",
     ]
+
+
+async def test_traceback_with_locals_shows_no_user_data(azure: EmbeddedAzure) -> None:
+    document = {"compute": {**COMPUTE, "userData": "c2VjcmV0LWRhdGE="}}
+    azure.imds.inject(Fault(200, body=document), path="/metadata/instance")
+    azure.imds.inject(Fault(403), path="/identity/info")
+    with pytest.raises(TokenRefusedError) as caught:
+        await aiomsi.instance_metadata()
+    shown = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+    assert "instance_metadata" in (text := "".join(shown.format()))
+    assert "c2VjcmV0" not in text
 
 
 async def test_throttled_request_is_repeated(azure: EmbeddedAzure) -> None:
