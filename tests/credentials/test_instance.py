@@ -35,6 +35,7 @@ DOCUMENTS: dict[str, dict[str, object]] = {
     "/metadata/instance": {"compute": COMPUTE, "network": {}},
     "/metadata/identity/info": {"tenantId": "5f3c4b8e-0000-4000-8000-000000000000"},
 }
+WITH_USER_DATA = Fault(200, body={"compute": {**COMPUTE, "userData": "c2VjcmV0LWRhdGE="}})
 
 pytestmark = pytest.mark.anyio
 
@@ -128,8 +129,7 @@ async def test_failed_second_document_repeats_only_that_one(azure: EmbeddedAzure
 
 
 async def test_traceback_with_locals_shows_no_user_data(azure: EmbeddedAzure) -> None:
-    document = {"compute": {**COMPUTE, "userData": "c2VjcmV0LWRhdGE="}}
-    azure.imds.inject(Fault(200, body=document), path="/metadata/instance")
+    azure.imds.inject(WITH_USER_DATA, path="/metadata/instance")
     azure.imds.inject(Fault(403), path="/identity/info")
     with pytest.raises(TokenRefusedError) as caught:
         await aiomsi.instance_metadata()
