@@ -11,16 +11,18 @@ import pickle
 import ssl
 import traceback
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hidden import check_frames
+from hidden import check_frames, shown
 from host_places import (
     ASSERTION,
     CLIENT,
     GOOD,
     GRANT,
+    HEADER,
     KEY,
     MARKS,
     OTHER,
@@ -36,6 +38,8 @@ from loops import KINDS
 
 from aiomsi import (
     AccessToken,
+    ArmSession,
+    ConfigurationError,
     CredentialError,
     HostUnreachableError,
     ManagedIdentityCredential,
@@ -526,3 +530,35 @@ def test_every_fetch_sends_to_the_endpoint_only(any_place: Place, monkeypatch: A
         assert proxy.connections == 0
     for request in any_place.server.received:
         assert b"x-forwarded-for" not in request.lower()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"client_id": "x"},
+        {"host": "nonsense"},
+        {"host": "app-service", "object_id": OTHER},
+        {"host": "azure-ml", "object_id": OTHER},
+        {"host": "service-fabric", "client_id": OTHER},
+        {"host": "workload-identity", "object_id": OTHER},
+        {"host": "imds", "gate": 5},
+        {"host": "azure-arc"},
+        {},
+    ],
+)
+def test_error_of_the_constructor_shows_no_secret(
+    options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The environment is a local of frames, too."""
+    for name in ("IDENTITY_HEADER", "MSI_SECRET"):
+        monkeypatch.setenv(name, HEADER)
+    for name in ("IDENTITY_ENDPOINT", "MSI_ENDPOINT", "IDENTITY_SERVER_THUMBPRINT"):
+        monkeypatch.setenv(name, "no such thing")
+    monkeypatch.setenv("AIOMSI_RESOURCE_MANAGER", "https://elsewhere.example")
+    for make in (partial(ManagedIdentityCredential, **options), ArmSession):
+        with pytest.raises(ConfigurationError) as raised:
+            make()
+        check_frames(raised.value, *SECRETS)
+        texts = [text for _, name, text in shown(raised.value) if name == "self"]
+        assert make is ArmSession or "<ManagedIdentityCredential, not created>" in texts
+        assert HEADER.encode() not in pickle.dumps(raised.value)

@@ -26,7 +26,7 @@ from aiomsi._hosts.instance import (
 from aiomsi._tokens.policy import RefreshPolicy
 from aiomsi._tokens.slot import Slot
 from aiomsi._tokens.slot_table import get_shared_backoff, get_shared_slots
-from aiomsi._util.secret import Secret
+from aiomsi._util.secret import MaskedMapping, Secret
 
 # A failure is not kept: the next call sends a request, except during a `Retry-After`.
 _POLICY = RefreshPolicy(
@@ -69,7 +69,7 @@ async def instance_metadata(*, timeout: float | None = 30.0) -> InstanceMetadata
 
     """
     _check_timeout(timeout)
-    imds = find_imds(os.environ)
+    imds = find_imds(MaskedMapping(os.environ))
     try:
         asyncio.get_running_loop()
     except RuntimeError:

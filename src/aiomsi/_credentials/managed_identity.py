@@ -21,6 +21,7 @@ from aiomsi._tokens.slot import Slot
 from aiomsi._tokens.slot_table import SlotTable, get_shared_backoff, get_shared_slots
 from aiomsi._tokens.token import AccessToken
 from aiomsi._util.lazy import late_import
+from aiomsi._util.secret import MaskedMapping
 
 if TYPE_CHECKING:
     from aiomsi._credentials.gate import HostGate
@@ -83,7 +84,7 @@ class ManagedIdentityCredential(SlotCredential):
     ) -> None:
         self._identity = Identity.of(client_id, object_id, resource_id)
         self._named_host = host
-        self._host = make_host(os.environ, self._identity, host=host)
+        self._host = make_host(MaskedMapping(os.environ), self._identity, host=host)
         self._origin = describe_choice(self._host.kind, self._host.chosen_by)
         self._gate = None if gate is None else _make_gate(gate)
         self._share = share

@@ -25,6 +25,7 @@ from aiomsi._errors import AiomsiError, ArmError, ConfigurationError, Credential
 from aiomsi._hosts.base import Host
 from aiomsi._hosts.times import parse_http_date
 from aiomsi._tokens.token_identity import read_identity
+from aiomsi._util.secret import MaskedMapping
 
 _API_VERSION = "2022-12-01"
 _ARM_TIMEOUT = 20.0
@@ -68,8 +69,9 @@ def _find_host(target: Target) -> Host | ConfigurationError:
 def _check_environment(host: Host | ConfigurationError, target: Target) -> list[Check]:
     known = None if isinstance(host, ConfigurationError) else host
     kind = "" if known is None else known.kind
-    checks = [check_host(host), check_variables(os.environ, target.source.identity, kind)]
-    return checks if known is None else [*checks, check_proxy(os.environ, known.endpoint)]
+    environment = MaskedMapping(os.environ)
+    checks = [check_host(host), check_variables(environment, target.source.identity, kind)]
+    return checks if known is None else [*checks, check_proxy(environment, known.endpoint)]
 
 
 def _skip_host(name: str) -> Check:
