@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 
 from aiomsi.testing._server.thread import Port, ServerThread
 
 
 class Servers:
-    """The HTTP servers of all services, in one thread.
+    """The HTTP servers of all services, in one thread."""
 
-    Args:
-        ports: the ports by the name of the service.
-
-    """
-
-    def __init__(self, ports: Mapping[str, Port]) -> None:
-        self._ports = dict(ports)
+    def __init__(self) -> None:
+        self._ports: dict[str, Port] = {}
         self._thread: ServerThread | None = None
         self._running: tuple[asyncio.AbstractEventLoop, dict[str, int]] | None = None
+
+    def add(self, service: str, port: Port) -> None:
+        """Add the port of a service, before the start."""
+        self._ports[service] = port
 
     @property
     def running(self) -> bool:
