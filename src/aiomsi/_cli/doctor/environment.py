@@ -11,6 +11,7 @@ from aiomsi._cli.phrases import translate
 from aiomsi._clouds import masked_url
 from aiomsi._errors import ConfigurationError
 from aiomsi._hosts.base import Host
+from aiomsi._hosts.detect import HOSTS
 from aiomsi._hosts.identity import Identity
 
 _REQUIRED = {
@@ -55,7 +56,11 @@ def check_variables(environment: Mapping[str, str], identity: Identity, kind: st
     if left_over:
         hint = "Unset it, or set the variables that belong to it"
         return Check("variables", WARNING, "; ".join(left_over), hint)
-    if "AZURE_CLIENT_ID" in has and identity.kind is None and kind != "workload identity":
+    if (
+        "AZURE_CLIENT_ID" in has
+        and identity.kind is None
+        and kind != HOSTS["workload-identity"].title
+    ):
         return Check(
             "variables",
             WARNING,

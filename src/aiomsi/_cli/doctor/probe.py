@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
+from typing import Any
 
 import attrs
 
@@ -25,6 +26,7 @@ from aiomsi._errors import AiomsiError, ArmError, ConfigurationError, Credential
 from aiomsi._hosts.base import Host
 from aiomsi._hosts.times import parse_http_date
 from aiomsi._tokens.token_identity import read_identity
+from aiomsi._util.json import get_member
 from aiomsi._util.secret import MaskedMapping
 
 _API_VERSION = "2022-12-01"
@@ -97,17 +99,20 @@ async def _ask_arm(target: Target, subscription: str) -> ArmAnswer:
                 )
                 answer = _date(answer, response.headers)
                 if number == 0:
-                    page = response.json()
-                    answer = attrs.evolve(
-                        answer,
-                        subscriptions=len(page.get("value", [])),
-                        more=bool(page.get("nextLink")),
-                    )
+                    answer = attrs.evolve(answer, **_count_subscriptions(response.json()))
         except ArmError as error:
             return attrs.evolve(_date(answer, error.response.headers), error=error)
         except AiomsiError as error:
             return attrs.evolve(answer, error=error)
     return answer
+
+
+def _count_subscriptions(page: object) -> dict[str, Any]:
+    items = get_member(page, "value")
+    if not isinstance(items, list):
+        msg = "the response is no list of subscriptions: a server other than ARM may have sent it"
+        raise AiomsiError(msg, help="Look for a proxy or portal between this machine and ARM")
+    return {"subscriptions": len(items), "more": bool(get_member(page, "nextLink"))}
 
 
 def _date(answer: ArmAnswer, headers: Mapping[str, str]) -> ArmAnswer:
