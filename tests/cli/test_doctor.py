@@ -55,6 +55,7 @@ def test_all_is_well(run: Run, embedded_azure: EmbeddedAzure) -> None:
         "variables",
         "proxy",
         "endpoint",
+        "machine",
         "token",
         "identity",
         "lifetime",
@@ -67,7 +68,28 @@ def test_all_is_well(run: Run, embedded_azure: EmbeddedAzure) -> None:
     assert checks["host"]["facts"]["kind"] == "IMDS"
     assert 86_000 < checks["lifetime"]["facts"]["seconds_left"] <= 86_400
     assert checks["arm"]["facts"]["subscriptions"] == 1
-    assert embedded_azure.counts.imds_requests == 1
+    assert checks["machine"]["facts"]["resource_group"] == "DevTest"
+    assert "raw" not in checks["machine"]["facts"]
+    paths = [
+        request.path_qs.partition("?")[0]
+        for request in embedded_azure.requests
+        if request.service == "imds"
+    ]
+    assert sorted(paths) == [
+        "/metadata/identity/info",
+        "/metadata/identity/oauth2/token",
+        "/metadata/instance",
+    ]
+
+
+def test_machine_without_a_description_is_skipped(run: Run, embedded_azure: EmbeddedAzure) -> None:
+    embedded_azure.imds.inject(Fault(403), times=None, path="/metadata/instance")
+
+    code, checks = examine(run)
+
+    assert code == 0
+    assert get_states(checks, "skipped") == {"machine"}
+    assert "no description of this machine" in checks["machine"]["text"]
 
 
 def test_report_for_people_shows_no_token(run: Run, embedded_azure: EmbeddedAzure) -> None:
@@ -192,6 +214,7 @@ def test_host_option_takes_the_place_of_detection(
 
     assert code == 0
     assert checks["host"]["text"] == "IMDS: --host imds"
+    assert checks["machine"]["state"] == "skipped"
 
 
 def test_clock_that_is_ahead(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
