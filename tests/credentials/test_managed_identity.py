@@ -309,8 +309,9 @@ async def test_close_wakes_waiters_is_not_final_and_may_be_repeated(
         await hold.arrived(1)
         await credential.close()
         await credential.close()
-        with pytest.raises(CredentialClosedError):
+        with pytest.raises(CredentialClosedError, match="IMDS was chosen: ") as raised:
             await waiting
+        assert raised.value.host == "IMDS"
     async with credential as entered:
         token = await entered.get_token(SCOPE)
     assert await credential.get_token(SCOPE) is token
@@ -481,6 +482,7 @@ async def test_each_error_says_how_the_host_was_chosen(embedded_azure: EmbeddedA
             await credential.get_token(SCOPE)
         assert raised.value.help.endswith(chosen)
         assert str(raised.value).count(chosen) == 1
+        assert (raised.value.host, raised.value.endpoint) == ("IMDS", credential._host.endpoint)
     credential = ManagedIdentityCredential(host="imds", clock=clock, share=False)
     with pytest.raises(TokenUnavailableError, match="no request was sent") as held:
         await credential.get_token(SCOPE)
