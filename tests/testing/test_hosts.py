@@ -11,9 +11,8 @@ import attrs
 import pytest
 from testing.embedded_client import ARM_RESOURCE, TRUSTING, Reply, ask, ask_arm
 
-from aiomsi.testing import EmbeddedAzure, Fault, Identity, ManualClock
+from aiomsi.testing import HOST_KINDS, EmbeddedAzure, Fault, Identity, ManualClock
 from aiomsi.testing._hosts.machine_learning import DateForm
-from aiomsi.testing._server.request_log import HOST_KINDS
 
 NOW = 1_800_000_000.0
 GETS = ("app-service", "azure-ml", "azure-arc", "service-fabric")
@@ -417,6 +416,13 @@ def test_hosts_are_a_collection_by_kind(azure: EmbeddedAzure) -> None:
         azure.hosts.workload_identity  # noqa: B018
     with pytest.raises(ValueError, match="no host 'aws'; it has app-service, azure-ml"):
         azure.hosts["aws"]
+
+
+def test_kinds_may_have_ports() -> None:
+    with EmbeddedAzure(kinds={"app-service": 0}) as first:
+        port = urlsplit(first.hosts.app_service.url).port or 0
+    with EmbeddedAzure(kinds={"app-service": port}) as second:
+        assert second.hosts.app_service.url == f"http://127.0.0.1:{port}"
 
 
 def test_unknown_kind_is_refused() -> None:

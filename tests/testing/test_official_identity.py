@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from aiomsi.testing import EmbeddedAzure
-from aiomsi.testing._server.request_log import HOST_KINDS
+from aiomsi.testing import HOST_KINDS, EmbeddedAzure
 
 pytest.importorskip("azure.identity")
 

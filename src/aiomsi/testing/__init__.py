@@ -33,7 +33,12 @@ if TYPE_CHECKING:
     from aiomsi.testing._limits.throttle import ArmUsage
     from aiomsi.testing._server.faults import Fault, Hold
     from aiomsi.testing._server.limits import ImdsLimits
-    from aiomsi.testing._server.request_log import Counts, HostCounts, RecordedRequest
+    from aiomsi.testing._server.request_log import (
+        HOST_KINDS,
+        Counts,
+        HostCounts,
+        RecordedRequest,
+    )
     from aiomsi.testing._state.azure_state import (
         DEFAULT_SUBSCRIPTION_ID,
         Identity,
@@ -65,6 +70,7 @@ else:
         "Fault": "_server.faults",
         "GraphLimits": "_limits.arm_limits",
         "Hold": "_server.faults",
+        "HOST_KINDS": "_server.request_log",
         "HostCounts": "_server.request_log",
         "Identity": "_state.azure_state",
         "ImdsLimits": "_server.limits",
@@ -86,6 +92,7 @@ else:
 
 __all__ = [
     "DEFAULT_SUBSCRIPTION_ID",
+    "HOST_KINDS",
     "ArmBucket",
     "ArmBuckets",
     "ArmLimits",

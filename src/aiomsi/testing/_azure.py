@@ -11,7 +11,7 @@ import ssl
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import anyio.to_thread
 
@@ -77,7 +77,8 @@ class EmbeddedAzure(FormerNames):
         arm_limits: ARM's limits; by default response headers report the remaining requests, and no
             request is refused. `arm.limits` may be changed later.
         kinds: further hosts of managed identities: ``"app-service"``, ``"azure-ml"``,
-            ``"azure-arc"``, ``"service-fabric"``, ``"cloud-shell"``, ``"workload-identity"``.
+            ``"azure-arc"``, ``"service-fabric"``, ``"cloud-shell"``, ``"workload-identity"``; a
+            mapping gives their ports.
         page_size: the largest number of items on a page of one of ARM's lists.
         recorded_requests: the most requests that `requests` keeps; 0 keeps none.
         resources: resources that tokens are issued for, besides ARM, the well-known ones and the
@@ -118,7 +119,7 @@ class EmbeddedAzure(FormerNames):
         imds_latency: float = 0.0,
         arm_latency: float = 0.0,
         arm_limits: ArmLimits = ArmLimits(enforced=False),  # noqa: B008  # frozen
-        kinds: Iterable[str] = (),
+        kinds: Iterable[str] | Mapping[str, int] = (),
         page_size: int = 1_000,
         recorded_requests: int = RECORDED,
         resources: Iterable[str] = (),
@@ -182,7 +183,9 @@ class EmbeddedAzure(FormerNames):
         self.imds.set_token_lifetime(token_lifetime)
         files = None if arc_key_directory is None else Path(arc_key_directory)
         maker = HostMaker(context, self._servers, issuer, self._certificates, files, host)
-        self.hosts = EmbeddedHosts([maker.make(kind, imds_latency) for kind in wanted])
+        self.hosts = EmbeddedHosts(
+            maker.make(kind, port, imds_latency) for kind, port in wanted.items()
+        )
 
     def __repr__(self) -> str:
         if not self._servers.running:
@@ -226,7 +229,7 @@ class EmbeddedAzure(FormerNames):
         scheme, _, rest = self.arm.url.partition("://")
         port = rest.rpartition(":")[2]
         for name in self._names:
-            for end in (f":{port}", "") if port == "443" else (f":{port}",):
+            for end in (f":{port}", ""):  # clients omit the default port
                 self._issuer.add_resource(f"{scheme}://{name}{end}")
 
     def stop(self) -> None:
@@ -310,6 +313,32 @@ class EmbeddedAzure(FormerNames):
         """
         self._servers.loop()
         return self._require_certificates().file
+
+    @property
+    def client_arguments(self) -> dict[str, Any]:
+        """The arguments that make a client of azure-mgmt send its requests to this ARM.
+
+        An example is ``ComputeManagementClient(credential, id, **azure.client_arguments)``.
+
+        Raises:
+            RuntimeError: the embedded Azure was created without `tls`, or isn't running.
+
+        """
+        return {
+            "base_url": self.arm.url,
+            "credential_scopes": [f"{_ARM_AUDIENCE}.default"],
+            "connection_verify": str(self.ca_file),
+        }
+
+    @property
+    def trust(self) -> dict[str, str]:
+        """The environment variables that make Python's and Node's clients trust `ca_file`.
+
+        Raises:
+            RuntimeError: the embedded Azure was created without `tls`.
+
+        """
+        return self._require_certificates().variables
 
     def ssl_context(self) -> ssl.SSLContext:
         """Create a client's TLS context that trusts the embedded ARM only.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,14 +18,21 @@ from aiomsi.testing._server.request_log import HOST_KINDS
 _Host = TypeVar("_Host", bound=EmbeddedHost)
 
 
-def check_kinds(kinds: Iterable[str]) -> tuple[str, ...]:
-    """Return the kinds of hosts without doubles.
+def check_kinds(kinds: Iterable[str] | Mapping[str, int]) -> dict[str, int]:
+    """Return the ports of hosts by kind; 0 is a free one.
+
+    Args:
+        kinds: one kind, several kinds, or ports by kind.
 
     Raises:
         ValueError: a kind is unknown.
 
     """
-    wanted = (kinds,) if isinstance(kinds, str) else tuple(dict.fromkeys(kinds))
+    wanted = (
+        dict(kinds)
+        if isinstance(kinds, Mapping)
+        else dict.fromkeys((kinds,) if isinstance(kinds, str) else kinds, 0)
+    )
     for kind in wanted:
         if kind not in HOST_KINDS:
             msg = f"The embedded Azure has no host {kind!r}; it has {', '.join(HOST_KINDS)}"

@@ -41,7 +41,7 @@ class HostMaker:
     key_directory: Path | None
     address: str
 
-    def make(self, kind: str, latency: float) -> EmbeddedHost:
+    def make(self, kind: str, port: int, latency: float) -> EmbeddedHost:
         """Create a host, and add its port."""
         parts = self.context, self.servers, self.tokens
         host: EmbeddedHost
@@ -54,7 +54,7 @@ class HostMaker:
             case "azure-arc":
                 host = EmbeddedAzureArc(*parts, self.key_directory)
             case "service-fabric":
-                certificate = SelfSigned(("localhost", self.address))
+                certificate = SelfSigned(("localhost", "127.0.0.1", self.address))
                 tls = certificate.server_context
                 host = EmbeddedServiceFabric(*parts, certificate)
             case "cloud-shell":
@@ -64,5 +64,5 @@ class HostMaker:
                 tls = self.certificates.server_context
                 host = EmbeddedWorkloadIdentity(*parts, self.certificates)
         service = HttpService(host.kind, host, self.context, latency)
-        self.servers.add(host.kind, Port(service.handle, self.address, 0, tls))
+        self.servers.add(host.kind, Port(service.handle, self.address, port, tls))
         return host

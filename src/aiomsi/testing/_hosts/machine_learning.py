@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import uuid
 from datetime import UTC, datetime
-from typing import Literal, cast, get_args
+from typing import Literal, get_args
 
 from aiomsi.testing._hosts.embedded_host import (
     RefusedRequestError,
@@ -17,7 +17,10 @@ from aiomsi.testing._hosts.embedded_host import (
     check_secret,
     require_version,
 )
+from aiomsi.testing._hosts.token_source import TokenSource
 from aiomsi.testing._server.messages import Asked
+from aiomsi.testing._server.servers import Servers
+from aiomsi.testing._server.service import ServiceContext
 
 DateForm = Literal["text", "number", "linux", "windows"]
 
@@ -28,7 +31,10 @@ class EmbeddedMachineLearning(TokenEndpoint):
     kind = "azure-ml"
     path = "/msi/token"
     by_parameter = {"clientid": "client_id"}  # noqa: RUF012  # the base class declares it
-    _date_form = cast(DateForm, "text")
+
+    def __init__(self, context: ServiceContext, servers: Servers, tokens: TokenSource) -> None:
+        super().__init__(context, servers, tokens)
+        self._date_form: DateForm = "text"
 
     def set_date_form(self, form: DateForm) -> None:
         """Set the form of ``expires_on``.

@@ -9,8 +9,12 @@ import tempfile
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from aiomsi.testing._state.tokens import MissingExtraError
+
+if TYPE_CHECKING:
+    from trustme import CA
 
 PemFiles = tuple[str | Path, str | Path]
 """The files with a certificate (or a chain) and with its private key, as PEM."""
@@ -55,10 +59,7 @@ class Certificates:
             import trustme
         except ImportError as error:
             raise MissingExtraError("trustme") from error
-        if files is None:
-            authority = trustme.CA()
-        else:
-            authority = trustme.CA.from_pem(*(Path(file).read_bytes() for file in files))
+        authority = trustme.CA() if files is None else _read_authority(trustme.CA, *files)
         authority.issue_cert(*dict.fromkeys(names)).configure_cert(self.server_context)
         return authority.cert_pem.bytes()
 
@@ -148,6 +149,15 @@ def _last_certificate(file: Path) -> bytes:
         raise ValueError(msg)
     end = b"-----END CERTIFICATE-----"
     return begin + last.partition(end)[0] + end + b"\n"
+
+
+def _read_authority(kind: type[CA], certificate: str | Path, key: str | Path) -> CA:
+    try:
+        return kind.from_pem(Path(certificate).read_bytes(), Path(key).read_bytes())
+    except ValueError as error:
+        names = f"{str(certificate)!r} and {str(key)!r}"
+        msg = f"{names} are not an authority's certificate and its key: {error}"
+        raise ValueError(msg) from error
 
 
 def _load(context: ssl.SSLContext, chain: str | Path, key: str | Path) -> None:
