@@ -152,7 +152,7 @@ def test_get_where_arm_does_not_answer(
 
 
 def test_get_is_repeated_by_the_retry_rule(run: Run, embedded_azure: EmbeddedAzure) -> None:
-    embedded_azure.inject("arm", Fault(503, {"Retry-After": "0"}))
+    embedded_azure.arm.inject(Fault(503, {"Retry-After": "0"}))
 
     said = run("get", DEVTEST, *VERSION)
 
@@ -357,8 +357,8 @@ def test_list_that_fails_later_says_that_it_is_incomplete(
 def test_table_that_fails_later_has_the_rows_before(
     run: Run, embedded_azure: EmbeddedAzure
 ) -> None:
-    embedded_azure.add_resource_groups(DEFAULT_SUBSCRIPTION_ID, ["one", "two"])
-    embedded_azure.inject("arm", Fault(403), path="skiptoken", times=None)
+    embedded_azure.arm.add_resource_groups(DEFAULT_SUBSCRIPTION_ID, ["one", "two"])
+    embedded_azure.arm.inject(Fault(403), path="skiptoken", times=None)
 
     said = run("list", f"{SUBSCRIPTION}/resourceGroups", *VERSION, "--param", "$top=2", "--table")
 
@@ -368,7 +368,7 @@ def test_table_that_fails_later_has_the_rows_before(
 
 
 def test_table_that_fails_at_once_has_no_rows(run: Run, embedded_azure: EmbeddedAzure) -> None:
-    embedded_azure.inject("arm", Fault(403), times=None)
+    embedded_azure.arm.inject(Fault(403), times=None)
 
     said = run("list", f"{SUBSCRIPTION}/resourceGroups", *VERSION, "--table")
 

@@ -653,7 +653,7 @@ def test_request_that_needs_a_file_takes_one_turn_at_the_gate(
 ) -> None:
     (tmp_path / "key").write_bytes(b"content")
     gate = ahead(manual, tmp_path / "gate", 5)
-    began, host = manual.clock.monotonic(), WithFile(azure.imds_url)
+    began, host = manual.clock.monotonic(), WithFile(azure.imds.url)
     results = []
     for path in map(str, (tmp_path / "key", tmp_path / "none")):
         wanted = TokenFetch(host, path, RefreshPolicy(), manual.clock, gate=gate)

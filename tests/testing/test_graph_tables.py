@@ -24,8 +24,8 @@ def clock() -> ManualClock:
 @pytest.fixture
 def azure(clock: ManualClock) -> Iterator[EmbeddedAzure]:
     with EmbeddedAzure(clock=clock.clock) as azure:
-        azure.add_resource(MACHINE, {"location": "eastus", "tags": {"env": "prod"}})
-        azure.add_resource(VAULT)
+        azure.arm.add_resource(MACHINE, {"location": "eastus", "tags": {"env": "prod"}})
+        azure.arm.add_resource(VAULT)
         yield azure
 
 
@@ -37,8 +37,8 @@ def rows_of(azure: EmbeddedAzure, text: str, token: str | None = None, **body: A
 
 
 def test_granted_roles_are_rows(azure: EmbeddedAzure) -> None:
-    who = azure.assign_identity(object_id="AAAA")
-    azure.grant("AAAA", GROUP)
+    who = azure.imds.assign_identity(object_id="AAAA")
+    azure.arm.grant("AAAA", GROUP)
     text = (
         "AuthorizationResources | where type == 'microsoft.authorization/roleassignments' "
         "| extend principal = tostring(properties.principalId), "
@@ -50,7 +50,7 @@ def test_granted_roles_are_rows(azure: EmbeddedAzure) -> None:
         "| order by scope asc"
     )
     first = rows_of(azure, text)
-    azure.revoke("AAAA", GROUP)
+    azure.arm.revoke("AAAA", GROUP)
     second = rows_of(azure, text)
 
     assert [(row["title"], row["scope"], row["resourceGroup"]) for row in first] == [
@@ -63,9 +63,9 @@ def test_granted_roles_are_rows(azure: EmbeddedAzure) -> None:
 
 
 def test_roles_of_other_scopes_are_no_rows(azure: EmbeddedAzure) -> None:
-    other = azure.add_subscription()
-    who = azure.assign_identity(object_id="bbbb")
-    azure.grant("bbbb", f"/subscriptions/{other}")
+    other = azure.arm.add_subscription()
+    who = azure.imds.assign_identity(object_id="bbbb")
+    azure.arm.grant("bbbb", f"/subscriptions/{other}")
     text = (
         "AuthorizationResources | where type endswith '/roleassignments' "
         "| project subscriptionId, tostring(properties.principalId)"
@@ -73,7 +73,9 @@ def test_roles_of_other_scopes_are_no_rows(azure: EmbeddedAzure) -> None:
 
     everything = [tuple(row.values()) for row in rows_of(azure, text)]
     narrowed = [tuple(row.values()) for row in rows_of(azure, text, subscriptions=[SUBSCRIPTION])]
-    own = [tuple(row.values()) for row in rows_of(azure, text, azure.issue_token(identity=who))]
+    own = [
+        tuple(row.values()) for row in rows_of(azure, text, azure.imds.issue_token(identity=who))
+    ]
 
     system = everything[0]
     assert everything == [system, (other, "bbbb")]
@@ -96,8 +98,8 @@ def test_role_definitions_have_azures_ids(azure: EmbeddedAzure) -> None:
 def test_stored_assignments_are_rows(azure: EmbeddedAzure) -> None:
     role = f"{SCOPE}/providers/Microsoft.Authorization/roleAssignments/11111111"
     policy = f"{GROUP}/providers/Microsoft.Authorization/policyAssignments/own"
-    azure.add_resource(role, {"properties": {"principalId": "dddd"}})
-    azure.add_resource(policy, {"properties": {"displayName": "Own"}})
+    azure.arm.add_resource(role, {"properties": {"principalId": "dddd"}})
+    azure.arm.add_resource(policy, {"properties": {"displayName": "Own"}})
     roles = rows_of(
         azure, "AuthorizationResources | where properties.principalId == 'dddd' | project id, type"
     )
@@ -160,10 +162,10 @@ def test_changes_are_creations_and_writes(azure: EmbeddedAzure, clock: ManualClo
 
 def test_tables_hold_readable_rows_only(azure: EmbeddedAzure) -> None:
     other = f"{SCOPE}/resourceGroups/Other"
-    azure.add_resource(f"{other}/providers/Microsoft.Compute/virtualMachines/vm2")
-    who = azure.assign_identity(object_id="cccc")
-    azure.grant("cccc", other)
-    token = azure.issue_token(identity=who)
+    azure.arm.add_resource(f"{other}/providers/Microsoft.Compute/virtualMachines/vm2")
+    who = azure.imds.assign_identity(object_id="cccc")
+    azure.arm.grant("cccc", other)
+    token = azure.imds.issue_token(identity=who)
     numbers = {
         table: rows_of(azure, f"{table} | where id contains 'vm' | count", token)[0]["Count"]
         for table in ("Resources", "PolicyResources", "AdvisorResources", "ResourceChanges")
@@ -174,7 +176,7 @@ def test_tables_hold_readable_rows_only(azure: EmbeddedAzure) -> None:
 
 def test_generated_tenant_fills_every_table() -> None:
     with EmbeddedAzure() as azure:
-        azure.generate(subscriptions=3, resources=2_000, seed=4)
+        azure.arm.generate(subscriptions=3, resources=2_000, seed=4)
         numbers = {
             table: rows_of(azure, f"{table} | count")[0]["Count"]
             for table in ("Resources", "PolicyResources", "AdvisorResources", "ResourceChanges")
