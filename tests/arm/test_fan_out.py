@@ -1099,7 +1099,7 @@ async def test_further_pages_are_requested_by_post() -> None:
     def answer(asked: Asked) -> Says:
         at = int(asked.target.partition("page=")[2] or 0)
         path = asked.target.partition("?")[0]
-        return page(f"{asked.body}-{at}", to=f"{path}?page={at + 1}" if at < 2 else None)
+        return page(f"{asked.body!r}-{at}", to=f"{path}?page={at + 1}" if at < 2 else None)
 
     requests = [
         Request("POST", f"{VAULT}/listThings", api_version=VERSION, json={"a": tag}, tag=tag)
