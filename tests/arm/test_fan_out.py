@@ -488,6 +488,20 @@ async def test_calls_that_wait_for_a_limit_do_not_hold_back_others() -> None:
             assert tags == set(range(20, 30))
 
 
+async def test_call_that_waits_for_limits_twice_counts_once() -> None:
+    said = [
+        Says(body=1, headers={READS: "0"}),
+        Says(429, error("SubscriptionRequestsThrottled"), {"Retry-After": "3", READS: "0"}),
+        Says(body=2, headers={READS: "9999"}),
+    ]
+    clock = ManualClock(autoadvance=True).clock
+    async with served(lambda _: said.pop(0), clock=clock) as (_, own):
+        await own.get(path_of(0), api_version=VERSION)
+        (found,) = [one async for one in own.fan_out([get(1)])]
+    assert (found.result(), found.attempts) == (2, 2)
+    assert found.waited >= 3
+
+
 async def test_waits_for_a_connection_are_no_part_of_the_budget() -> None:
     hold = Hold()
     one = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=1))
@@ -1099,7 +1113,7 @@ async def test_further_pages_are_requested_by_post() -> None:
     def answer(asked: Asked) -> Says:
         at = int(asked.target.partition("page=")[2] or 0)
         path = asked.target.partition("?")[0]
-        return page(f"{asked.body}-{at}", to=f"{path}?page={at + 1}" if at < 2 else None)
+        return page(f"{asked.body!r}-{at}", to=f"{path}?page={at + 1}" if at < 2 else None)
 
     requests = [
         Request("POST", f"{VAULT}/listThings", api_version=VERSION, json={"a": tag}, tag=tag)
