@@ -15,7 +15,8 @@ SCOPE = "https://management.azure.com/.default"
 TOKEN = "eyJ0-very-secret-token"
 KEY, HEADER = "key-of-the-agent-81723", "header-of-the-service-71263"
 ASSERTION = "eyJhbGciOiJSUzI1NiJ9.assertion-51827.signature-00998"
-SECRETS = (TOKEN, KEY, HEADER, ASSERTION, "assertion-51827")
+SECRETS = (TOKEN[:12], KEY[:14], HEADER[:16], ASSERTION[:12], "assertion-51827")
+"""The beginnings, because a text may be cut."""
 CLIENT, OTHER = "11111111-1111-1111-1111-111111111111", "22222222-2222-2222-2222-222222222222"
 TENANT = "33333333-3333-3333-3333-333333333333"
 GRANT: dict[str, Any] = {"access_token": TOKEN, "expires_in": "86400", "token_type": "Bearer"}

@@ -13,6 +13,7 @@ from aiomsi._util.secret import Secret, SecretBytes
 MAX_BODY = 1_048_576
 """A token response has 2 to 10 KB."""
 TOO_LARGE = f"a response of more than {MAX_BODY} bytes, which no token's is"
+_CODINGS = frozenset({"br", "compress", "dcb", "dcz", "zstd"})
 _MASK = "***"
 _SECRET_FIELDS = ("client_assertion",)
 
@@ -26,9 +27,9 @@ def decompress_body(body: SecretBytes, headers: Mapping[str, str]) -> SecretByte
     if coding in ("", "identity"):
         return body
     if coding not in ("gzip", "x-gzip", "deflate"):
-        return TokenError(
-            f"the response is compressed with {coding[:20]!r}, which was not accepted"
-        )
+        # An unknown name may be a text of any kind.
+        name = repr(coding) if coding in _CODINGS else "an unknown coding"
+        return TokenError(f"the response is compressed with {name}, which was not accepted")
     try:
         # 32: with a header of gzip's or of zlib's.
         plain = SecretBytes(zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(body, MAX_BODY + 1))
