@@ -476,7 +476,7 @@ async def test_each_error_says_how_the_host_was_chosen(embedded_azure: EmbeddedA
     ]
     for fault in faults:
         embedded_azure.clear_faults()
-        embedded_azure.inject("imds", fault, times=None)
+        embedded_azure.imds.inject(fault, times=None)
         credential = ManagedIdentityCredential(host="imds", clock=clock, share=False)
         with pytest.raises(CredentialError) as raised:
             await credential.get_token(SCOPE)
