@@ -252,6 +252,31 @@ def test_arm_behind_a_firewall(run: Run, monkeypatch: pytest.MonkeyPatch, closed
     assert checks["clock"]["state"] == "skipped"
 
 
+@pytest.mark.parametrize(
+    ("proxy", "text", "advice"),
+    [
+        ("socks5://user:hunter22@127.0.0.1:1", "is not an HTTP proxy URL", "http://host:port"),
+        ("http://user:hunter22@127.0.0.1:1", "got no answer", "through the proxy http://127."),
+    ],
+    ids=["malformed", "closed"],
+)
+def test_broken_proxy_of_arm_is_a_failed_check(
+    run: Run, monkeypatch: pytest.MonkeyPatch, proxy: str, text: str, advice: str
+) -> None:
+    # The ARM of the public cloud, to which only the proxy leads.
+    monkeypatch.delenv("AIOMSI_RESOURCE_MANAGER")
+    monkeypatch.setenv("HTTPS_PROXY", proxy)
+
+    said = run("doctor", "--json")
+
+    checks = {check["name"]: check for check in json.loads(said.out)["checks"]}
+    assert said.code == 3
+    assert checks["arm"]["state"] == "failed"
+    assert text in checks["arm"]["text"]
+    assert advice in checks["arm"]["help"]
+    assert "hunter22" not in said.out + said.err
+
+
 def test_identity_without_a_role(run: Run, embedded_azure: EmbeddedAzure) -> None:
     identity = embedded_azure.imds.identities[0]
     embedded_azure.arm.revoke(identity.object_id)

@@ -10,6 +10,7 @@ from typing import Any
 import attrs
 
 from aiomsi._arm.http import find_proxy
+from aiomsi._arm.session import ArmSession
 from aiomsi._cli.doctor.arm import ArmAnswer, check_arm, check_clock
 from aiomsi._cli.doctor.check import ARM, FAILED, SKIPPED, Check, fail
 from aiomsi._cli.doctor.environment import (
@@ -26,7 +27,8 @@ from aiomsi._cli.doctor.token import (
     read_issued,
 )
 from aiomsi._cli.options import Target
-from aiomsi._clouds import masked_url
+from aiomsi._clouds import Cloud, masked_url
+from aiomsi._credentials.base import SlotCredential
 from aiomsi._credentials.instance import instance_metadata
 from aiomsi._errors import AiomsiError, ArmError, ConfigurationError, CredentialError
 from aiomsi._hosts.base import Host
@@ -55,7 +57,7 @@ async def examine(target: Target, subscription: str) -> list[Check]:
         except CredentialError as error:
             checks += await _check_endpoint(host, error)
             return [*checks, check_token(resource, error), _skip_arm()]
-    answer = await _ask_arm(target, subscription)
+        answer = await _ask_arm(credential, target.cloud, subscription)
     text, wall = token.token, time.time()
     return [
         *checks,
@@ -104,15 +106,14 @@ def _skip_arm() -> Check:
     return Check(ARM, SKIPPED, "ARM was not called, because there is no token")
 
 
-async def _ask_arm(target: Target, subscription: str) -> ArmAnswer:
+async def _ask_arm(credential: SlotCredential, cloud: Cloud, subscription: str) -> ArmAnswer:
     """Read the subscriptions, and the one that the options name."""
-    async with target.open_session(retry=None) as arm:
-        proxy, _ = find_proxy(arm.cloud.resource_manager)
-        answer = ArmAnswer(
-            arm.cloud.resource_manager, masked_url(proxy) if proxy else "", wanted=subscription
-        )
+    async with ArmSession(credential, cloud=cloud, retry=None) as arm:
+        answer = ArmAnswer(arm.cloud.resource_manager, wanted=subscription)
         paths = ["/subscriptions", *([f"/subscriptions/{subscription}"] if subscription else [])]
         try:
+            proxy, _ = find_proxy(answer.endpoint)
+            answer = attrs.evolve(answer, proxy=masked_url(proxy) if proxy else "")
             for number, path in enumerate(paths):
                 response = await arm.request(
                     "GET", path, api_version=_API_VERSION, timeout=_ARM_TIMEOUT
