@@ -741,10 +741,6 @@ async def calls_that_wait_for_a_limit(stage: Stage) -> SlotCredential:
 
 
 async def the_machine(stage: Stage) -> SlotCredential:
-    names = ("subscriptionId", "resourceGroupName", "name", "vmId", "location")
-    document = {"compute": dict.fromkeys(names, "x")}
-    stage.azure.imds.inject(Fault(200, body=document), times=None, path="/metadata/instance")
-    stage.azure.imds.inject(Fault(200, body={"tenantId": "x"}), times=None, path="/info")
     stage.call(aiomsi.instance_metadata(), aiomsi.InstanceMetadata)
     stage.call(aiomsi.instance_metadata(timeout=None), aiomsi.InstanceMetadata)
     return ManagedIdentityCredential()

@@ -68,7 +68,7 @@ def laptop_module(
     monkeypatch.setenv("LAPTOP_TOKEN", embedded_azure.imds.issue_token())
     yield
     for name in ("my_credentials", "broken_credentials", "lacks_azure"):
-        monkeypatch.delitem(sys.modules, name, raising=False)
+        sys.modules.pop(name, None)
 
 
 @pytest.mark.parametrize("name", ["Laptop", "make_laptop", "laptop", "Outer.Inner", "Unsigned"])
@@ -94,6 +94,13 @@ def test_every_command_that_calls_arm_takes_a_credential(
     ):
         assert run(*arguments, *chosen).code == 0, arguments
     assert embedded_azure.counts.imds_requests == 0
+
+
+def test_doctor_asks_the_credential_once(run: Run) -> None:
+    said = run("doctor", "--credential", "my_credentials:Laptop")
+
+    assert said.code == 0
+    assert sys.modules["my_credentials"].Laptop.calls == 1
 
 
 def test_token_of_a_credential_names_it_and_not_this_host(run: Run) -> None:

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import json
+import os
 import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from command_line import Run, Said
 
+import aiomsi
+from aiomsi import ConfigurationError
+from aiomsi._hosts import azure_arc
+from aiomsi._hosts.detect import HOSTS
 from aiomsi.testing import (
     DEFAULT_SUBSCRIPTION_ID,
     EmbeddedAzure,
@@ -16,6 +25,8 @@ from aiomsi.testing import (
     ManualClock,
     Subscription,
 )
+from aiomsi.testing._hosts.variables import IDENTITY_VARIABLES
+from aiomsi.testing._server.request_log import HOST_KINDS
 
 pytestmark = pytest.mark.usefixtures("azure_environment")
 
@@ -44,6 +55,7 @@ def test_all_is_well(run: Run, embedded_azure: EmbeddedAzure) -> None:
         "variables",
         "proxy",
         "endpoint",
+        "machine",
         "token",
         "identity",
         "lifetime",
@@ -56,7 +68,28 @@ def test_all_is_well(run: Run, embedded_azure: EmbeddedAzure) -> None:
     assert checks["host"]["facts"]["kind"] == "IMDS"
     assert 86_000 < checks["lifetime"]["facts"]["seconds_left"] <= 86_400
     assert checks["arm"]["facts"]["subscriptions"] == 1
-    assert embedded_azure.counts.imds_requests == 1
+    assert checks["machine"]["facts"]["resource_group"] == "DevTest"
+    assert "raw" not in checks["machine"]["facts"]
+    paths = [
+        request.path_qs.partition("?")[0]
+        for request in embedded_azure.requests
+        if request.service == "imds"
+    ]
+    assert sorted(paths) == [
+        "/metadata/identity/info",
+        "/metadata/identity/oauth2/token",
+        "/metadata/instance",
+    ]
+
+
+def test_machine_without_a_description_is_skipped(run: Run, embedded_azure: EmbeddedAzure) -> None:
+    embedded_azure.imds.inject(Fault(403), times=None, path="/metadata/instance")
+
+    code, checks = examine(run)
+
+    assert code == 0
+    assert get_states(checks, "skipped") == {"machine"}
+    assert "no description of this machine" in checks["machine"]["text"]
 
 
 def test_report_for_people_shows_no_token(run: Run, embedded_azure: EmbeddedAzure) -> None:
@@ -78,6 +111,7 @@ def test_no_azure_host(run: Run, monkeypatch: pytest.MonkeyPatch, closed_port: s
     assert code == 1
     assert get_states(checks, "failed") == {"endpoint", "token"}
     assert "aiomsi emulator" in checks["token"]["help"]
+    assert "--credential azure.identity.aio:AzureCliCredential" in checks["endpoint"]["help"]
     assert checks["arm"]["state"] == "skipped"
 
 
@@ -180,6 +214,7 @@ def test_host_option_takes_the_place_of_detection(
 
     assert code == 0
     assert checks["host"]["text"] == "IMDS: --host imds"
+    assert checks["machine"]["state"] == "skipped"
 
 
 def test_clock_that_is_ahead(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -215,6 +250,31 @@ def test_arm_behind_a_firewall(run: Run, monkeypatch: pytest.MonkeyPatch, closed
     assert checks["arm"]["facts"] == {"endpoint": closed_port}
     assert "firewall" in checks["arm"]["help"]
     assert checks["clock"]["state"] == "skipped"
+
+
+@pytest.mark.parametrize(
+    ("proxy", "text", "advice"),
+    [
+        ("socks5://user:hunter22@127.0.0.1:1", "is not an HTTP proxy URL", "http://host:port"),
+        ("http://user:hunter22@127.0.0.1:1", "got no answer", "through the proxy http://127."),
+    ],
+    ids=["malformed", "closed"],
+)
+def test_broken_proxy_of_arm_is_a_failed_check(
+    run: Run, monkeypatch: pytest.MonkeyPatch, proxy: str, text: str, advice: str
+) -> None:
+    # The ARM of the public cloud, to which only the proxy leads.
+    monkeypatch.delenv("AIOMSI_RESOURCE_MANAGER")
+    monkeypatch.setenv("HTTPS_PROXY", proxy)
+
+    said = run("doctor", "--json")
+
+    checks = {check["name"]: check for check in json.loads(said.out)["checks"]}
+    assert said.code == 3
+    assert checks["arm"]["state"] == "failed"
+    assert text in checks["arm"]["text"]
+    assert advice in checks["arm"]["help"]
+    assert "hunter22" not in said.out + said.err
 
 
 def test_identity_without_a_role(run: Run, embedded_azure: EmbeddedAzure) -> None:
@@ -271,6 +331,19 @@ def test_arm_that_refuses_every_token(run: Run, embedded_azure: EmbeddedAzure) -
     assert "check --cloud, the clock" in checks["arm"]["help"]
 
 
+@pytest.mark.parametrize("body", [["x"], {"value": "x"}, {}])
+def test_other_server_in_place_of_arm(
+    run: Run, embedded_azure: EmbeddedAzure, body: list[object] | dict[str, object]
+) -> None:
+    embedded_azure.arm.inject(Fault(200, body=body), times=None)
+
+    code, checks = examine(run)
+
+    assert code == 3
+    assert "no list of subscriptions" in checks["arm"]["text"]
+    assert "a proxy or portal" in checks["arm"]["help"]
+
+
 def test_arm_that_forbids_the_list(run: Run, embedded_azure: EmbeddedAzure) -> None:
     embedded_azure.arm.inject(Fault(403), times=None)
 
@@ -301,23 +374,75 @@ def test_another_server_in_place_of_imds(run: Run, embedded_azure: EmbeddedAzure
     assert "a server other than Azure's IMDS responded" in checks["token"]["text"]
 
 
-def test_key_file_of_arc_that_can_not_be_read(
-    run: Run, monkeypatch: pytest.MonkeyPatch, embedded_azure: EmbeddedAzure
+@pytest.fixture
+def move_to(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[[str], None]]:
+    """Let this process run on an embedded host of a kind."""
+    monkeypatch.setattr(azure_arc, "KEY_DIRECTORY", str(tmp_path))
+    with EmbeddedAzure(kinds=HOST_KINDS, arc_key_directory=tmp_path) as azure:
+
+        def move(kind: str) -> None:
+            for name in IDENTITY_VARIABLES:
+                monkeypatch.delenv(name, raising=False)
+            for name, value in azure.hosts[kind].environment.items():
+                monkeypatch.setenv(name, value)
+
+        yield move
+
+
+@pytest.mark.parametrize("kind", HOST_KINDS)
+def test_all_is_well_on_every_kind_of_host(
+    run: Run, move_to: Callable[[str], None], kind: str
 ) -> None:
-    realm = "/var/opt/azcmagent/tokens/missing.key"
-    demand = {"WWW-Authenticate": f"Basic realm={realm}"}
-    embedded_azure.imds.inject(Fault(401, demand), times=None)
-    endpoint = f"{embedded_azure.imds.url}/metadata/identity/oauth2/token"
-    monkeypatch.setenv("IDENTITY_ENDPOINT", endpoint)
-    monkeypatch.setenv("IMDS_ENDPOINT", embedded_azure.imds.url)
+    move_to(kind)
+
+    code, checks = examine(run)
+
+    assert code == 0
+    assert get_states(checks, "ok") == set(checks)
+    assert checks["host"]["text"].startswith(f"{HOSTS[kind].title}: {HOSTS[kind].why}")
+
+
+@pytest.mark.parametrize("kind", HOST_KINDS)
+def test_machine_is_described_on_no_other_host(move_to: Callable[[str], None], kind: str) -> None:
+    move_to(kind)
+
+    with pytest.raises(ConfigurationError, match=f"this looks like {HOSTS[kind].title}"):
+        asyncio.run(aiomsi.instance_metadata())
+
+
+def test_key_file_of_arc_in_another_directory(
+    run: Run, move_to: Callable[[str], None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    move_to("azure-arc")
+    monkeypatch.setattr(azure_arc, "KEY_DIRECTORY", str(tmp_path / "elsewhere"))
 
     code, checks = examine(run)
 
     assert code == 1
     assert checks["host"]["text"] == "Azure Arc: IDENTITY_ENDPOINT and IMDS_ENDPOINT are set"
     assert checks["endpoint"]["text"].endswith("responds, with HTTP 401")
-    assert f"{realm}, can't be read: FileNotFoundError" in checks["token"]["text"]
-    assert checks["token"]["help"]
+    assert "does not lie in" in checks["token"]["text"]
+
+
+def test_key_file_of_arc_that_may_not_be_read(
+    run: Run, move_to: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    move_to("azure-arc")
+    opened = os.open
+
+    def refuse(path: Any, *arguments: Any, **options: Any) -> int:
+        # Root may read every file, so the file's mode would not do.
+        if str(path).endswith(".key"):
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return opened(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "open", refuse)
+
+    code, checks = examine(run)
+
+    assert code == 1
+    assert "can't be read: PermissionError" in checks["token"]["text"]
+    assert "usermod -aG himds USER" in checks["token"]["help"]
 
 
 CREDENTIAL = """

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 from command_line import DEVTEST, SUBSCRIPTION, VERSION, Run, Said, Watched, kill, run_process
 
 from aiomsi import testing
@@ -95,7 +96,14 @@ def test_emulator_environment_makes_clients_trust_its_ca(
     assert [json.loads(result.out)["name"] for result in results] == ["DevTest"]
     variables = variables_of(said.out)
     assert variables["AIOMSI_RESOURCE_MANAGER"].startswith("https://")
-    assert variables["SSL_CERT_FILE"] == variables["REQUESTS_CA_BUNDLE"]
+    names = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS")
+    assert len({variables[name] for name in names}) == 1
+    base_url = variables["AIOMSI_RESOURCE_MANAGER"]
+    assert said.out.splitlines()[-3:] == [
+        "# Clients of azure-mgmt need these arguments:",
+        f'#   base_url="{base_url}",',
+        '#   credential_scopes=["https://management.azure.com/.default"],',
+    ]
     assert not Path(variables["SSL_CERT_FILE"]).exists()
 
 
@@ -114,6 +122,10 @@ def test_the_emulator_speaks_the_language_of_the_shell(
 
     assert re.fullmatch(pattern, said.out.splitlines()[0])
     assert len(said.out.splitlines()) == 2
+
+    said, _ = run_emulator(monkeypatch, "--shell", shell, "--tls")
+    comment = "rem" if shell == "cmd" else "#"
+    assert f"{comment} Clients of azure-mgmt need these arguments:" in said.out.splitlines()
 
 
 @pytest.mark.parametrize(
@@ -178,6 +190,93 @@ def test_emulator_serves_a_generated_tenant(
     assert created[0].arm.subscription_ids[1:] == generated
 
 
+@pytest.mark.parametrize(
+    ("kind", "names"),
+    [
+        ("imds", {"AZURE_POD_IDENTITY_AUTHORITY_HOST"}),
+        ("app-service", {"IDENTITY_ENDPOINT", "IDENTITY_HEADER"}),
+        ("azure-ml", {"MSI_ENDPOINT", "MSI_SECRET"}),
+        ("azure-arc", {"IDENTITY_ENDPOINT", "IMDS_ENDPOINT"}),
+        (
+            "service-fabric",
+            {"IDENTITY_ENDPOINT", "IDENTITY_HEADER", "IDENTITY_SERVER_THUMBPRINT"},
+        ),
+        ("cloud-shell", {"MSI_ENDPOINT"}),
+        (
+            "workload-identity",
+            {
+                "AZURE_AUTHORITY_HOST",
+                "AZURE_CLIENT_ID",
+                "AZURE_FEDERATED_TOKEN_FILE",
+                "AZURE_TENANT_ID",
+                "NODE_EXTRA_CA_CERTS",
+                "REQUESTS_CA_BUNDLE",
+                "SSL_CERT_FILE",
+            },
+        ),
+    ],
+)
+def test_environment_is_that_of_the_kind(
+    monkeypatch: pytest.MonkeyPatch, kind: str, names: set[str]
+) -> None:
+    said, _ = run_emulator(monkeypatch, "--kind", kind, "--shell", "sh")
+
+    assert said.code == 0
+    assert set(variables_of(said.out)) == names | {"AIOMSI_RESOURCE_MANAGER"}
+    assert "#" not in said.out
+
+
+def test_addresses_names_audiences_and_keys_are_options(
+    monkeypatch: pytest.MonkeyPatch, created: list[EmbeddedAzure], tmp_path: Path
+) -> None:
+    def use(variables: Mapping[str, str]) -> None:
+        assert variables["IDENTITY_ENDPOINT"].startswith("http://127.0.0.2:")
+        assert variables["AIOMSI_RESOURCE_MANAGER"].startswith("https://127.0.0.3:")
+        assert created[0].hosts.azure_arc.key_directory == tmp_path / "keys"
+        assert created[0].imds._tokens.knows("api://mine")
+        assert created[0].imds._tokens.knows("api://yours")
+
+    said, results = run_emulator(
+        monkeypatch,
+        *("--kind", "azure-arc", "--arc-key-directory", str(tmp_path / "keys")),
+        *("--imds-address", "127.0.0.2", "--arm-address", "127.0.0.3", "--tls-name", "arm.test"),
+        *("--resource", "api://mine", "--resource", "api://yours", "--shell", "sh"),
+        use=use,
+    )
+
+    assert (said.code, results) == (0, [None])
+    assert "# Clients of azure-mgmt need these arguments:" in said.out
+
+
+def test_certificate_and_authority_are_options(
+    monkeypatch: pytest.MonkeyPatch, created: list[EmbeddedAzure], tmp_path: Path
+) -> None:
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    authority.private_key_pem.write_to_path(str(tmp_path / "ca.key"))
+    server = authority.issue_cert("localhost", "127.0.0.1")
+    server.cert_chain_pems[0].write_to_path(str(tmp_path / "server.pem"))
+    server.private_key_pem.write_to_path(str(tmp_path / "server.key"))
+    for option, name in (("--authority", "ca"), ("--certificate", "server")):
+        files = str(tmp_path / f"{name}.pem"), str(tmp_path / f"{name}.key")
+        said, _ = run_emulator(monkeypatch, option, *files, "--shell", "sh")
+        assert variables_of(said.out)["AIOMSI_RESOURCE_MANAGER"].startswith("https://")
+
+    assert created[0].ca_pem == authority.cert_pem.bytes()
+    assert created[1].ca_pem == server.cert_chain_pems[0].bytes()
+
+
+def test_key_of_another_certificate_is_wrong_configuration(run: Run, tmp_path: Path) -> None:
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    trustme.CA().private_key_pem.write_to_path(str(tmp_path / "other.key"))
+
+    said = run("emulator", "--certificate", str(tmp_path / "ca.pem"), str(tmp_path / "other.key"))
+
+    assert said.code == 2
+    assert "are not a certificate and its key" in said.complaint[0]
+
+
 def test_resources_without_subscriptions_are_wrong_usage(run: Run) -> None:
     said = run("emulator", "--resources", "5")
 
@@ -192,7 +291,7 @@ def test_a_port_that_is_taken_is_wrong_configuration(
 
     assert said.code == 2
     assert "in use" in said.complaint[0] or "address" in said.complaint[0]
-    assert said.complaint[1].startswith("Choose another --imds-port or --arm-port")
+    assert said.complaint[1].startswith("Choose another --imds-port, --arm-port or --kind-port")
 
 
 def test_what_the_embedded_azure_lacks_is_named(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

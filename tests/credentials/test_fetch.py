@@ -29,6 +29,7 @@ from aiomsi import (
 from aiomsi._clock import Clock
 from aiomsi._credentials.fetch import TokenFetch, _describe_lost_request
 from aiomsi._credentials.gate_schedule import GateState, parse_state
+from aiomsi._hosts.base import FileRequest, TokenRequest
 from aiomsi._hosts.body import MAX_BODY
 from aiomsi._hosts.identity import SYSTEM_ASSIGNED, Identity
 from aiomsi._hosts.imds import Imds
@@ -37,6 +38,7 @@ from aiomsi._tokens.host_backoff import HostBackoff, Ticket
 from aiomsi._tokens.host_limits import LEASE
 from aiomsi._tokens.state import FetchRequest
 from aiomsi._tokens.token import TokenResponse
+from aiomsi._util.secret import SecretBytes
 from aiomsi.testing import EmbeddedAzure, Fault, ManualClock
 
 ARM = "https://management.azure.com/"
@@ -633,6 +635,38 @@ def test_no_process_is_held_off_for_longer_than_the_policy_obeys(
         TokenResponse,
     )
     assert manual.clock.monotonic() - began == pytest.approx(10, abs=0.1)
+
+
+class WithFile(Imds):
+    """IMDS, if it were a host whose request needs the content of a file."""
+
+    def build_request(  # type: ignore[override]  # as hosts with a file do
+        self, resource: str, fetch_request: FetchRequest, content: SecretBytes | None = None
+    ) -> TokenRequest | FileRequest:
+        if content is None:
+            return FileRequest(resource, None, "", 100, "the key")
+        return super().build_request(ARM, fetch_request, content)
+
+
+def test_request_that_needs_a_file_takes_one_turn_at_the_gate(
+    azure: EmbeddedAzure, manual: ManualClock, tmp_path: Path
+) -> None:
+    (tmp_path / "key").write_bytes(b"content")
+    gate = ahead(manual, tmp_path / "gate", 5)
+    began, host = manual.clock.monotonic(), WithFile(azure.imds_url)
+    results = []
+    for path in map(str, (tmp_path / "key", tmp_path / "none")):
+        wanted = TokenFetch(host, path, RefreshPolicy(), manual.clock, gate=gate)
+        results.append(asyncio.run(wanted(FetchRequest())))
+    good, failure = results
+    assert isinstance(good, TokenResponse)
+    assert isinstance(failure, Failure)
+    assert (failure.error, failure.kind) == (TokenUnavailableError, "unsent")
+    assert failure.permanent
+    assert failure.details["attempts"] == 0
+    assert failure.summary.startswith(f"no request for {tmp_path / 'none'} was sent to IMDS at ")
+    assert azure.counts.imds_requests == 1
+    assert manual.clock.monotonic() - began == pytest.approx(5, abs=0.1)
 
 
 @pytest.mark.parametrize("fault", [Fault(429), Fault(503, headers={"Retry-After": "40"})])

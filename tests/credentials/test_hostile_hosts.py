@@ -1,7 +1,6 @@
 """Token endpoints that are hostile or broken: a clear error, no secret elsewhere, and no hang.
 
-Azure Arc, Service Fabric and workload identity are played by servers on loopback, over TLS where
-Azure uses it.
+All hosts are played by servers on loopback, over TLS where Azure uses it.
 """
 
 import asyncio
@@ -12,18 +11,35 @@ import pickle
 import ssl
 import traceback
 from collections.abc import Iterator
-from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import attrs
 import pytest
-from hidden import check_frames
+from hidden import check_frames, shown
+from host_places import (
+    ASSERTION,
+    CLIENT,
+    GOOD,
+    GRANT,
+    HEADER,
+    KEY,
+    MARKS,
+    OTHER,
+    SCOPE,
+    SECRETS,
+    TOKEN,
+    Place,
+    challenge,
+    open_place,
+)
 from hostile_server import Certificate, Drip, HostileServer, Reply, Silence, reply
 from loops import KINDS
 
 from aiomsi import (
     AccessToken,
+    ArmSession,
+    ConfigurationError,
     CredentialError,
     HostUnreachableError,
     ManagedIdentityCredential,
@@ -31,64 +47,15 @@ from aiomsi import (
     TokenRefusedError,
     TokenUnavailableError,
 )
-from aiomsi._hosts import azure_arc
 from aiomsi._hosts.body import MAX_BODY
 from aiomsi.testing import ManualClock
 
-SCOPE = "https://management.azure.com/.default"
-TOKEN = "eyJ0-very-secret-token"
-KEY, HEADER = "key-of-the-agent-81723", "header-of-the-service-71263"
-ASSERTION = "eyJhbGciOiJSUzI1NiJ9.assertion-51827.signature-00998"
-SECRETS = (TOKEN, KEY, HEADER, ASSERTION, "assertion-51827")
-CLIENT, OTHER = "11111111-1111-1111-1111-111111111111", "22222222-2222-2222-2222-222222222222"
-TENANT = "33333333-3333-3333-3333-333333333333"
-GRANT: dict[str, Any] = {"access_token": TOKEN, "expires_in": "86400", "token_type": "Bearer"}
-GOOD = reply(200, {**GRANT, "client_id": CLIENT})
 QUICK = RefreshPolicy(read_timeout=0.05, fetch_deadline=0.3)
 """For replies that never end, whose time is real."""
 
 
-@attrs.define(eq=False)
-class Place:
-    """A machine with one of the hosts.
-
-    Attributes:
-        kind: the name of the host in messages.
-        server: its token endpoint.
-        variables: its environment.
-        secret: the secret of its last request.
-        files: a directory with the host's key file or assertion.
-        said: the reply to a request that has the secret.
-
-    """
-
-    kind: str
-    files: Path
-    certificate: Certificate
-    said: Reply = GOOD
-    first: Reply | None = None
-    server: HostileServer = attrs.field(init=False)
-    variables: dict[str, str] = attrs.field(init=False, factory=dict)
-
-    def respond(self, request: bytes) -> Reply:
-        """Return the reply: for the agent of Arc, the first one names the key file."""
-        if self.kind == "Azure Arc" and b"Authorization:" not in request:
-            return challenge(self.files / "1.key") if self.first is None else self.first
-        return self.said
-
-    @property
-    def secret(self) -> str:
-        return {"Azure Arc": KEY, "Service Fabric": HEADER}.get(self.kind, ASSERTION)
-
-    def sent_secrets(self) -> int:
-        return sum(self.secret.encode() in request for request in self.server.received)
-
-
-def challenge(path: Path | str) -> bytes:
-    return reply(401, b"{}", WWW_Authenticate=f"Basic realm={path}")
-
-
-KINDS_OF_HOST = ("Azure Arc", "Service Fabric", "workload identity")
+WITH_SECRET = [kind for kind, mark in MARKS.items() if mark != "resource="]
+WITH_CLIENT_ID = ("App Service", "Azure Arc", "Azure Machine Learning", "workload identity")
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +63,7 @@ def certificate() -> Certificate:
     return Certificate.make()
 
 
-@pytest.fixture(params=KINDS_OF_HOST)
+@pytest.fixture(params=[kind for kind in MARKS if kind != "IMDS"])
 def place(
     request: pytest.FixtureRequest,
     tmp_path: Path,
@@ -106,7 +73,19 @@ def place(
     files = tmp_path / "files"
     files.mkdir()
     with open_place(request.param, files, certificate, monkeypatch) as found:
-        yield found.place
+        yield found
+
+
+@pytest.fixture(params=MARKS)
+def any_place(
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    certificate: Certificate,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Place]:
+    """IMDS too, whose errors are described by their likely sender."""
+    with open_place(request.param, tmp_path, certificate, monkeypatch) as found:
+        yield found
 
 
 @pytest.fixture
@@ -114,7 +93,7 @@ def arc(
     tmp_path: Path, certificate: Certificate, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Place]:
     with open_place("Azure Arc", tmp_path, certificate, monkeypatch) as found:
-        yield found.place
+        yield found
 
 
 @pytest.fixture
@@ -122,7 +101,7 @@ def fabric(
     tmp_path: Path, certificate: Certificate, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Place]:
     with open_place("Service Fabric", tmp_path, certificate, monkeypatch) as found:
-        yield found.place
+        yield found
 
 
 @pytest.fixture
@@ -130,41 +109,7 @@ def entra(
     tmp_path: Path, certificate: Certificate, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Place]:
     with open_place("workload identity", tmp_path, certificate, monkeypatch) as found:
-        yield found.place
-
-
-class open_place(ExitStack):  # noqa: N801 (it is used as a function)
-    """Start the endpoint of a host, and set the variables of its machine."""
-
-    def __init__(
-        self, kind: str, files: Path, certificate: Certificate, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        super().__init__()
-        self.place = place = Place(kind, files, certificate)
-        (files / "1.key").write_text(f"{KEY}\n")
-        (files / "assertion").write_text(f"{ASSERTION}\n")
-        tls = None if kind == "Azure Arc" else certificate.context
-        place.server = self.enter_context(HostileServer(place.respond, tls))
-        url = place.server.url
-        if kind == "Azure Arc":
-            monkeypatch.setattr(azure_arc, "KEY_DIRECTORY", str(files))
-            place.variables = {"IDENTITY_ENDPOINT": f"{url}/token", "IMDS_ENDPOINT": url}
-        elif kind == "Service Fabric":
-            place.variables = {
-                "IDENTITY_ENDPOINT": f"{url}/token",
-                "IDENTITY_HEADER": HEADER,
-                "IDENTITY_SERVER_THUMBPRINT": certificate.thumbprint,
-            }
-        else:
-            place.variables = {
-                "AZURE_AUTHORITY_HOST": f"{url}/",
-                "AZURE_TENANT_ID": TENANT,
-                "AZURE_FEDERATED_TOKEN_FILE": str(files / "assertion"),
-                "AZURE_CLIENT_ID": CLIENT,
-                "SSL_CERT_FILE": certificate.write(files / "authority.pem"),
-            }
-        for name, value in place.variables.items():
-            monkeypatch.setenv(name, value)
+        yield found
 
 
 def ask(policy: RefreshPolicy | None = None, **options: Any) -> AccessToken:
@@ -193,14 +138,14 @@ def fail(place: Place, policy: RefreshPolicy | None = None, **options: Any) -> C
     return error
 
 
-def test_good_answer_is_a_token(place: Place) -> None:
+def test_good_answer_is_a_token(any_place: Place) -> None:
     assert ask().token == TOKEN
-    assert place.sent_secrets() == 1
-    assert len(place.server.received) == (2 if place.kind == "Azure Arc" else 1)
+    assert any_place.count_marks() == 1
+    assert len(any_place.server.received) == (2 if any_place.kind == "Azure Arc" else 1)
 
 
 @pytest.mark.parametrize("name", [name for name in KINDS if name != "eager"])
-def test_good_answer_is_a_token_in_every_loop(place: Place, name: str) -> None:
+def test_good_answer_is_a_token_in_every_loop(any_place: Place, name: str) -> None:
     async def main() -> AccessToken:
         async with ManagedIdentityCredential(share=False) as credential:
             return await credential.get_token(SCOPE)
@@ -255,7 +200,7 @@ def test_unfit_answer_is_refused_at_once(place: Place, name: str) -> None:
     assert isinstance(error, TokenRefusedError)
     assert said in str(error)
     assert error.attempts == 1
-    assert place.sent_secrets() == 1
+    assert place.count_marks() == 1
 
 
 @pytest.mark.parametrize("name", PASSING)
@@ -265,14 +210,14 @@ def test_answer_that_may_pass_is_requested_five_times(place: Place, name: str) -
     assert isinstance(error, TokenUnavailableError)
     assert said in str(error)
     assert error.attempts == 5
-    assert place.sent_secrets() == 5
+    assert place.count_marks() == 5
 
 
 @pytest.mark.parametrize("first", [*REFUSED, *PASSING])
 def test_agent_that_answers_badly_at_once_gets_no_key(arc: Place, first: str) -> None:
     arc.first, said = {**REFUSED, **PASSING}[first]
     assert said in str(fail(arc))
-    assert arc.sent_secrets() == 0
+    assert arc.count_marks() == 0
 
 
 @pytest.mark.parametrize(
@@ -285,35 +230,34 @@ def test_agent_that_answers_badly_at_once_gets_no_key(arc: Place, first: str) ->
     ],
     ids=["silence", "drip", "drip in the head", "drip in the body"],
 )
-def test_answer_that_never_ends_is_given_up(place: Place, said: Reply) -> None:
-    place.said = said
-    error = fail(place, QUICK)
+def test_answer_that_never_ends_is_given_up(any_place: Place, said: Reply) -> None:
+    any_place.said = said
+    error = fail(any_place, QUICK)
     assert isinstance(error, CredentialError)
 
 
-def test_token_that_has_expired_is_an_error(place: Place) -> None:
-    place.said = http_200({**GRANT, "client_id": CLIENT, "expires_in": 0})
+def test_token_that_has_expired_is_an_error(any_place: Place) -> None:
+    any_place.said = http_200({**GRANT, "client_id": CLIENT, "expires_in": 0})
     with pytest.raises(TokenUnavailableError, match="0 s left to live") as raised:
         ask()
     check_frames(raised.value, *SECRETS)
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-def test_redirect_is_not_followed(place: Place, status: int) -> None:
-    with HostileServer(lambda _: GOOD, place.server.tls) as other:
-        place.said = reply(status, Location=f"{other.url}/x?key={KEY}")
-        error = fail(place)
-        if place.kind == "Azure Arc":
-            place.first = place.said
-            fail(place)
+def test_redirect_is_not_followed(any_place: Place, status: int) -> None:
+    with HostileServer(lambda _: GOOD, any_place.server.tls) as other:
+        any_place.said = reply(status, Location=f"{other.url}/x?key={KEY}")
+        error = fail(any_place)
+        if any_place.kind == "Azure Arc":
+            any_place.first = any_place.said
+            fail(any_place)
         assert other.connections == 0
     assert isinstance(error, TokenRefusedError)
     assert f"redirects to {other.url}/x" in str(error)
 
 
+@pytest.mark.parametrize("place", WITH_CLIENT_ID, indirect=True)
 def test_token_of_another_client_is_refused(place: Place) -> None:
-    if place.kind == "Service Fabric":
-        pytest.skip("Service Fabric can't be asked for an identity")
     place.said = http_200({**GRANT, "client_id": OTHER})
     error = fail(place, client_id=CLIENT)
     assert isinstance(error, TokenRefusedError)
@@ -365,14 +309,13 @@ def test_untrusted_certificate_gets_no_assertion(
     assert "certificate" in str(error)
 
 
+@pytest.mark.parametrize("place", ["Service Fabric", "workload identity"], indirect=True)
 def test_server_without_tls_gets_no_secret(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    if place.kind == "Azure Arc":
-        pytest.skip("the agent of Azure Arc has no TLS")
     name = "IDENTITY_ENDPOINT" if place.kind == "Service Fabric" else "AZURE_AUTHORITY_HOST"
     with HostileServer(lambda _: GOOD, whole=False) as other:
         monkeypatch.setenv(name, other.url.replace("http:", "https:"))
         error = fail(place)
-        assert not any(place.secret.encode() in request for request in other.received)
+        assert not any(place.mark.encode() in request for request in other.received)
     assert "SSL" in str(error)
 
 
@@ -391,7 +334,7 @@ def refuse_file(place: Place, path: Path | str) -> str:
     place.first = challenge(path)
     error = fail(place)
     assert isinstance(error, CredentialError)
-    assert place.sent_secrets() == 0
+    assert place.count_marks() == 0
     assert error.attempts == 1
     return str(error)
 
@@ -427,7 +370,7 @@ def test_401_without_a_challenge_is_an_error(arc: Place) -> None:
     for first in (reply(401), reply(401, WWW_Authenticate="Bearer realm=x")):
         arc.first = first
         assert "names no key file" in str(fail(arc))
-    assert arc.sent_secrets() == 0
+    assert arc.count_marks() == 0
 
 
 def test_endless_401_is_an_error(place: Place) -> None:
@@ -435,7 +378,7 @@ def test_endless_401_is_an_error(place: Place) -> None:
     error = fail(place)
     assert isinstance(error, TokenRefusedError)
     assert error.status == 401
-    assert place.sent_secrets() == 1
+    assert place.count_marks() == 1
     assert len(place.server.received) == (2 if place.kind == "Azure Arc" else 1)
 
 
@@ -481,10 +424,11 @@ def test_assertion_file_that_is_none_is_not_sent(entra: Place) -> None:
 # Secrets that come back
 
 
+@pytest.mark.parametrize("place", WITH_SECRET, indirect=True)
 @pytest.mark.parametrize("status", [200, 302, 400, 401, 500])
 def test_answer_that_repeats_the_request_shows_no_secret(place: Place, status: int) -> None:
     def echo(request: bytes) -> bytes:
-        said = place.secret if place.secret.encode() in request else "nothing"
+        said = place.mark if place.mark.encode() in request else "nothing"
         padding = "x" * 280
         return reply(
             status,
@@ -521,10 +465,10 @@ def test_answer_that_is_only_fit_without_the_secret_is_read(
 
 @pytest.mark.parametrize("good", [True, False])
 def test_no_secret_is_logged_or_shown(
-    place: Place, caplog: pytest.LogCaptureFixture, good: bool, monkeypatch: pytest.MonkeyPatch
+    any_place: Place, caplog: pytest.LogCaptureFixture, good: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTHONASYNCIODEBUG", "1")
-    place.said = GOOD if good else reply(400, b"no")
+    any_place.said = GOOD if good else reply(400, b"no")
     shown: list[str] = []
 
     async def main() -> None:
@@ -544,23 +488,23 @@ def test_no_secret_is_logged_or_shown(
     with caplog.at_level(logging.DEBUG):
         asyncio.run(main(), debug=True)
     text = caplog.text + "".join(shown)
-    assert place.sent_secrets() == 1
+    assert any_place.count_marks() == 1
     assert [secret for secret in SECRETS if secret in text] == []
 
 
 @pytest.mark.parametrize("step", ["first", "second"])
-def test_cancelled_call_shows_no_secret(place: Place, step: str) -> None:
+def test_cancelled_call_shows_no_secret(any_place: Place, step: str) -> None:
     """The flight is cancelled while the server is silent; its task's error is searched too."""
-    place.said = Silence()
+    any_place.said = Silence()
     if step == "first":
-        place.first = Silence()
+        any_place.first = Silence()
 
     async def main() -> list[BaseException]:
         credential = ManagedIdentityCredential(share=False)
         call = asyncio.create_task(credential.get_token(SCOPE))
-        received = 2 if place.kind == "Azure Arc" and step == "second" else 1
+        received = 2 if any_place.kind == "Azure Arc" and step == "second" else 1
         async with asyncio.timeout(30):
-            while len(place.server.received) < received:  # noqa: ASYNC110 (a thread counts)
+            while len(any_place.server.received) < received:  # noqa: ASYNC110 (a thread counts)
                 await asyncio.sleep(0)
         (flight,) = asyncio.all_tasks() - {call, asyncio.current_task()}
         call.cancel()
@@ -578,11 +522,43 @@ def test_cancelled_call_shows_no_secret(place: Place, step: str) -> None:
         check_frames(error, *SECRETS)
 
 
-def test_every_fetch_sends_to_the_endpoint_only(place: Place, monkeypatch: Any) -> None:
+def test_every_fetch_sends_to_the_endpoint_only(any_place: Place, monkeypatch: Any) -> None:
     with HostileServer(lambda _: GOOD) as proxy:
         for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy"):
             monkeypatch.setenv(name, proxy.url)
         assert ask().token == TOKEN
         assert proxy.connections == 0
-    for request in place.server.received:
+    for request in any_place.server.received:
         assert b"x-forwarded-for" not in request.lower()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"client_id": "x"},
+        {"host": "nonsense"},
+        {"host": "app-service", "object_id": OTHER},
+        {"host": "azure-ml", "object_id": OTHER},
+        {"host": "service-fabric", "client_id": OTHER},
+        {"host": "workload-identity", "object_id": OTHER},
+        {"host": "imds", "gate": 5},
+        {"host": "azure-arc"},
+        {},
+    ],
+)
+def test_error_of_the_constructor_shows_no_secret(
+    options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The environment is a local of frames, too."""
+    for name in ("IDENTITY_HEADER", "MSI_SECRET"):
+        monkeypatch.setenv(name, HEADER)
+    for name in ("IDENTITY_ENDPOINT", "MSI_ENDPOINT", "IDENTITY_SERVER_THUMBPRINT"):
+        monkeypatch.setenv(name, "no such thing")
+    monkeypatch.setenv("AIOMSI_RESOURCE_MANAGER", "https://elsewhere.example")
+    for make in (partial(ManagedIdentityCredential, **options), ArmSession):
+        with pytest.raises(ConfigurationError) as raised:
+            make()
+        check_frames(raised.value, *SECRETS)
+        texts = [text for _, name, text in shown(raised.value) if name == "self"]
+        assert make is ArmSession or "<ManagedIdentityCredential, not created>" in texts
+        assert HEADER.encode() not in pickle.dumps(raised.value)

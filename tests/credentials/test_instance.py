@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+import traceback
 from collections.abc import Iterator
 
 import pytest
@@ -21,19 +22,11 @@ from aiomsi import (
     TokenUnavailableError,
     UsageError,
 )
-from aiomsi.testing import EmbeddedAzure, Fault
+from aiomsi._tokens.token_identity import read_claims
+from aiomsi.testing import DEFAULT_SUBSCRIPTION_ID, EmbeddedAzure, Fault
 
-COMPUTE = {
-    "subscriptionId": "98f51385-2edc-4b79-bed9-7718de4cb861",
-    "resourceGroupName": "DevTest",
-    "name": "vm",
-    "vmId": "02aab8a4-74ef-476e-8182-f6d2ba4166a6",
-    "location": "westus",
-}
-DOCUMENTS: dict[str, dict[str, object]] = {
-    "/metadata/instance": {"compute": COMPUTE, "network": {}},
-    "/metadata/identity/info": {"tenantId": "5f3c4b8e-0000-4000-8000-000000000000"},
-}
+COMPUTE = dict.fromkeys(("subscriptionId", "resourceGroupName", "name", "vmId", "location"), "x")
+WITH_USER_DATA = Fault(200, body={"compute": {**COMPUTE, "userData": "c2VjcmV0LWRhdGE="}})
 
 pytestmark = pytest.mark.anyio
 
@@ -43,18 +36,11 @@ def azure(embedded_azure: EmbeddedAzure, azure_environment: object) -> EmbeddedA
     return embedded_azure
 
 
-def describe(azure: EmbeddedAzure) -> None:
-    """Let IMDS respond with both documents from now on."""
-    for path, document in DOCUMENTS.items():
-        azure.imds.inject(Fault(200, body=document), times=None, path=path)
-
-
 def requested(azure: EmbeddedAzure) -> list[str]:
     return [request.path_qs for request in azure.requests if request.service == "imds"]
 
 
 async def test_callers_of_many_loops_share_two_requests(azure: EmbeddedAzure) -> None:
-    describe(azure)
     found: list[InstanceMetadata] = []
 
     async def many() -> None:
@@ -74,8 +60,13 @@ async def test_callers_of_many_loops_share_two_requests(azure: EmbeddedAzure) ->
 
     assert len(found) == 200
     assert set(map(repr, found)) == {repr(found[0])}
-    assert found[0].raw == DOCUMENTS["/metadata/instance"]
-    assert found[0].tenant_id == "5f3c4b8e-0000-4000-8000-000000000000"
+    machine = found[0]
+    assert azure.imds.identities[0].resource_id == machine.raw["compute"]["resourceId"]
+    assert machine.subscription_id == DEFAULT_SUBSCRIPTION_ID
+    assert (machine.resource_group, machine.name) == ("DevTest", "embedded")
+    assert (machine.vm_id, machine.location) == (machine.raw["compute"]["vmId"], "westus")
+    claims = read_claims(azure.imds.issue_token())
+    assert machine.tenant_id == claims["tid"]
     assert requested(azure) == [
         "/metadata/instance?api-version=2021-02-01",
         "/metadata/identity/info?api-version=2018-02-01",
@@ -83,7 +74,6 @@ async def test_callers_of_many_loops_share_two_requests(azure: EmbeddedAzure) ->
 
 
 async def test_cancelled_caller_hurts_no_other_one(azure: EmbeddedAzure) -> None:
-    describe(azure)
     with azure.imds.hold() as hold:
         first, second, third = (
             asyncio.ensure_future(aiomsi.instance_metadata(timeout=seconds))
@@ -94,7 +84,7 @@ async def test_cancelled_caller_hurts_no_other_one(azure: EmbeddedAzure) -> None
         with pytest.raises(TokenUnavailableError, match="did not describe this machine within"):
             await third
         hold.release()
-    assert (await second).name == "vm"
+    assert (await second).name == "embedded"
     assert first.cancelled()
     assert len(requested(azure)) == 2
 
@@ -108,14 +98,12 @@ async def test_failure_is_not_kept(azure: EmbeddedAzure) -> None:
     assert len(set(map(id, results))) == 3
     assert "no description of this machine (1 request in" in str(results[0])
 
-    describe(azure)
     assert (await aiomsi.instance_metadata()).location == "westus"
     assert len(requested(azure)) == 3
 
 
 async def test_failed_second_document_repeats_only_that_one(azure: EmbeddedAzure) -> None:
     azure.imds.inject(Fault(403), path="/identity/info")
-    describe(azure)
     with pytest.raises(TokenRefusedError):
         await aiomsi.instance_metadata()
     await aiomsi.instance_metadata()
@@ -126,10 +114,19 @@ async def test_failed_second_document_repeats_only_that_one(azure: EmbeddedAzure
     ]
 
 
+async def test_traceback_with_locals_shows_no_user_data(azure: EmbeddedAzure) -> None:
+    azure.imds.inject(WITH_USER_DATA, path="/metadata/instance")
+    azure.imds.inject(Fault(403), path="/identity/info")
+    with pytest.raises(TokenRefusedError) as caught:
+        await aiomsi.instance_metadata()
+    shown = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+    assert "instance_metadata" in (text := "".join(shown.format()))
+    assert "c2VjcmV0" not in text
+
+
 async def test_throttled_request_is_repeated(azure: EmbeddedAzure) -> None:
     azure.imds.inject(Fault(429, {"Retry-After": "0"}))
-    describe(azure)
-    assert (await aiomsi.instance_metadata()).name == "vm"
+    assert (await aiomsi.instance_metadata()).name == "embedded"
     assert len(requested(azure)) == 3
 
 
@@ -155,8 +152,7 @@ async def test_proxy_is_never_used(
 ) -> None:
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, nowhere)
-    describe(azure)
-    assert (await aiomsi.instance_metadata()).name == "vm"
+    assert (await aiomsi.instance_metadata()).name == "embedded"
 
 
 @pytest.fixture

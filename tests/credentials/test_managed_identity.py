@@ -22,6 +22,7 @@ from aiomsi import (
     Cloud,
     ConfigurationError,
     CredentialClosedError,
+    CredentialError,
     HostGate,
     HostUnreachableError,
     ManagedIdentityCredential,
@@ -310,8 +311,9 @@ async def test_close_wakes_waiters_is_not_final_and_may_be_repeated(
         await hold.arrived(1)
         await credential.close()
         await credential.close()
-        with pytest.raises(CredentialClosedError):
+        with pytest.raises(CredentialClosedError, match="IMDS was chosen: ") as raised:
             await waiting
+        assert raised.value.host == "IMDS"
     async with credential as entered:
         token = await entered.get_token(SCOPE)
     assert await credential.get_token(SCOPE) is token
@@ -441,6 +443,52 @@ async def test_the_repr_tells_host_identity_and_state_and_no_secret() -> None:
     assert repr(credential) == f"<ManagedIdentityCredential {IMDS}, {identity}, {ARM}: fresh>"
     assert token.token not in repr(vars(credential))
     assert repr(ManagedIdentityCredential(client_id=GUID)).endswith(f"client_id={GUID}>")
+
+
+def test_host_is_named_with_the_reason_of_its_choice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IDENTITY_ENDPOINT", "http://127.0.0.1:1/token")
+    monkeypatch.setenv("IDENTITY_HEADER", "header-853b9a84")
+    found, forced = ManagedIdentityCredential(), ManagedIdentityCredential(host="imds")
+    assert repr(found) == (
+        "<ManagedIdentityCredential App Service (IDENTITY_ENDPOINT and IDENTITY_HEADER are set; "
+        "host= chooses another), default identity>"
+    )
+    assert repr(forced) == (
+        "<ManagedIdentityCredential IMDS (host='imds'; host= chooses another), default identity>"
+    )
+    data = pickle.dumps([found, forced])
+    assert b"header-853b9a84" not in data
+    monkeypatch.delenv("IDENTITY_ENDPOINT")
+    after, still = pickle.loads(data)  # noqa: S301 (our own)
+    assert (after._host.kind, after._host.chosen_by) == ("IMDS", IMDS[6 : IMDS.index(";")])
+    assert (still._host.kind, still._host.chosen_by) == ("IMDS", "host='imds'")
+    assert after._owner == still._owner != found._owner
+
+
+@pytest.mark.anyio
+async def test_each_error_says_how_the_host_was_chosen(embedded_azure: EmbeddedAzure) -> None:
+    """Errors of responses, of tokens that have expired, of lost connections and of pauses."""
+    chosen = "IMDS was chosen: host='imds' (host= chooses another)"
+    clock = ManualClock(autoadvance=True).clock
+    faults = [
+        Fault(400, body={"error": "invalid_request"}),
+        Fault(200, body={"access_token": "t", "expires_in": "0"}),
+        Fault.reset(),
+        Fault(429, headers={"Retry-After": "40"}),
+    ]
+    for fault in faults:
+        embedded_azure.clear_faults()
+        embedded_azure.imds.inject(fault, times=None)
+        credential = ManagedIdentityCredential(host="imds", clock=clock, share=False)
+        with pytest.raises(CredentialError) as raised:
+            await credential.get_token(SCOPE)
+        assert raised.value.help.endswith(chosen)
+        assert str(raised.value).count(chosen) == 1
+        assert (raised.value.host, raised.value.endpoint) == ("IMDS", credential._host.endpoint)
+    credential = ManagedIdentityCredential(host="imds", clock=clock, share=False)
+    with pytest.raises(TokenUnavailableError, match="no request was sent") as held:
+        await credential.get_token(SCOPE)
+    assert held.value.help == chosen
 
 
 @pytest.mark.anyio

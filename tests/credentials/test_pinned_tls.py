@@ -1,12 +1,16 @@
 """TLS to a server with a known thumbprint: nothing is sent to any other server."""
 
+import asyncio
+import gc
 import hashlib
 import ssl
+import warnings
 from pathlib import Path
 
 import aiohttp
 import pytest
 from hostile_server import Certificate, HostileServer, Silence, reply
+from loops import KINDS
 
 from aiomsi._credentials.pinned_tls import (
     PinnedContext,
@@ -71,18 +75,32 @@ async def test_authority_of_a_variable_is_trusted(
 
 
 @pytest.mark.parametrize("pinned", [True, False])
-async def test_silent_server_keeps_no_connection_open(
-    certificate: Certificate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pinned: bool
+@pytest.mark.parametrize("name", KINDS)
+def test_silent_server_keeps_no_connection_open(
+    certificate: Certificate,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    pinned: bool,
+    name: str,
 ) -> None:
-    """An open one would be reported at the end of the event loop."""
     monkeypatch.setenv("SSL_CERT_FILE", certificate.write(tmp_path / "authority.pem"))
-    timeout = aiohttp.ClientTimeout(sock_read=0.01)
-    with HostileServer(lambda _: Silence(), certificate.context) as server:
+    context = make_context(certificate.thumbprint if pinned else None)
+
+    async def main() -> None:
+        timeout = aiohttp.ClientTimeout(sock_read=0.01)
         async with aiohttp.ClientSession(timeout=timeout) as http:
             with pytest.raises(aiohttp.SocketTimeoutError):
-                await http.get(
-                    server.url, ssl=make_context(certificate.thumbprint if pinned else None)
-                )
+                await http.get(server.url, ssl=context)
+
+    with (
+        HostileServer(lambda _: Silence(), certificate.context) as server,
+        warnings.catch_warnings(record=True) as caught,
+    ):
+        warnings.simplefilter("always")
+        with asyncio.Runner(loop_factory=KINDS[name]) as runner:
+            runner.run(main())
+        gc.collect()
+    assert [str(one.message) for one in caught] == []
 
 
 def test_no_certificate_matches_no_thumbprint() -> None:

@@ -4,7 +4,6 @@ import json
 from typing import Any
 from urllib.parse import parse_qs
 
-import attrs
 import pytest
 from multidict import CIMultiDict
 
@@ -59,7 +58,8 @@ def test_every_fetch_begins_with_the_file() -> None:
     for _ in range(2):
         wanted = host.build_request(ARM, FetchRequest())
         assert isinstance(wanted, FileRequest)
-        assert attrs.astuple(wanted)[:4] == (FILE, None, "", 65_536)
+        assert (wanted.path, wanted.directory, wanted.suffix) == (FILE, None, "")
+        assert wanted.most_bytes == 65_536
         assert "fsGroup" in wanted.help
 
 

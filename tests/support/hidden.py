@@ -28,7 +28,15 @@ def shown(error: BaseException) -> Iterator[tuple[str, str, str]]:
             frame, trace = trace.tb_frame, trace.tb_next
             if not frame.f_code.co_filename.startswith(TESTS):
                 for name, value in frame.f_locals.items():
-                    yield frame.f_code.co_qualname, name, repr(value)
+                    yield frame.f_code.co_qualname, name, _show(value)
+
+
+def _show(value: object) -> str:
+    try:
+        return repr(value)
+    except AttributeError:
+        # In a frame of its constructor, an object is not complete yet.
+        return ""
 
 
 def check_frames(error: BaseException, *secrets: str) -> None:

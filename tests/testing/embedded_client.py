@@ -1,8 +1,9 @@
 """A small blocking client, so that the tests of the server are independent of aiomsi's clients."""
 
 import json
+import ssl
 from collections.abc import Callable
-from http.client import HTTPConnection
+from http.client import HTTPConnection, HTTPSConnection
 from typing import Any, Protocol, TypeVar
 from urllib.parse import urlsplit
 
@@ -17,6 +18,9 @@ SUBSCRIPTION = "98f51385-2edc-4b79-bed9-7718de4cb861"
 GROUP = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/DevTest"
 TOKEN = "/metadata/identity/oauth2/token"
 ARM_RESOURCE = "https://management.azure.com/"
+TRUSTING = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+TRUSTING.check_hostname = False
+TRUSTING.verify_mode = ssl.CERT_NONE
 
 
 class Concurrently(Protocol):
@@ -43,7 +47,12 @@ class Reply:
 
 
 def ask(url: str, path: str, method: str = "GET", body: object = None, **headers: str) -> Reply:
-    connection = HTTPConnection(urlsplit(url).netloc, timeout=10)
+    address = urlsplit(url)
+    connection = (
+        HTTPSConnection(address.netloc, timeout=10, context=TRUSTING)
+        if address.scheme == "https"
+        else HTTPConnection(address.netloc, timeout=10)
+    )
     content = body if body is None or isinstance(body, bytes) else json.dumps(body)
     try:
         sent = {name.replace("_", "-"): value for name, value in headers.items()}

@@ -3,11 +3,14 @@ import os
 import subprocess
 import sys
 import unittest
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 from testing.embedded_client import Reply, ask_arm, ask_imds
 
-from aiomsi.testing import EmbeddedAzure
+from aiomsi.testing import HOST_KINDS, EmbeddedAzure
 from aiomsi.testing._hosts.variables import IDENTITY_VARIABLES
 
 
@@ -36,6 +39,31 @@ def test_it_serves_code_that_runs_a_loop(embedded_azure: EmbeddedAzure) -> None:
         return await asyncio.to_thread(ask_imds, embedded_azure)
 
     assert asyncio.run(main()).status == 200
+
+
+@pytest.mark.parametrize("kind", HOST_KINDS)
+def test_host_fixture_leads_to_the_host_and_nowhere_else(
+    foreign_environment: None, kind: str, embed_host: Callable[..., EmbeddedAzure]
+) -> None:
+    azure = embed_host(kind, page_size=7)
+
+    expected = azure.hosts[kind].environment
+    found = {name: value for name, value in os.environ.items() if name in IDENTITY_VARIABLES}
+    assert found == {name: expected[name] for name in expected if name in IDENTITY_VARIABLES}
+    assert list(azure.hosts) == [kind]
+    assert azure.arm._state.page_size == 7
+
+
+def test_tls_fixtures_give_arguments_of_a_client(
+    embedded_azure_tls: EmbeddedAzure, azure_client_arguments: dict[str, Any]
+) -> None:
+    assert azure_client_arguments == {
+        "base_url": embedded_azure_tls.arm.url,
+        "credential_scopes": ["https://management.azure.com/.default"],
+        "connection_verify": os.environ["SSL_CERT_FILE"],
+    }
+    assert os.environ["AIOMSI_RESOURCE_MANAGER"].startswith("https://")
+    assert Path(os.environ["NODE_EXTRA_CA_CERTS"]).read_bytes() == embedded_azure_tls.ca_pem
 
 
 class TestUnittest(unittest.TestCase):

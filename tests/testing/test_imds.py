@@ -157,7 +157,7 @@ def test_other_methods_and_paths_are_refused(azure: EmbeddedAzure) -> None:
     posted = ask(azure.imds.url, f"{TOKEN}?{QUERY}", "POST", Metadata="true")
 
     assert (posted.status, posted.headers["Allow"]) == (405, "GET")
-    assert ask(azure.imds.url, "/metadata/instance", Metadata="true").status == 404
+    assert ask(azure.imds.url, "/metadata/other", Metadata="true").status == 404
 
 
 def test_each_request_gets_a_new_token(azure: EmbeddedAzure) -> None:

@@ -7,7 +7,7 @@ import traceback
 
 import pytest
 
-from aiomsi._util.secret import Secret, SecretBytes
+from aiomsi._util.secret import MaskedMapping, Secret, SecretBytes
 
 TEXT = "eyJ0eXAi.very.secret"
 
@@ -71,3 +71,12 @@ def test_secret_bytes_are_bytes() -> None:
     assert SecretBytes(b"x") == b"x"
     assert SecretBytes(b"x").decode() == "x"
     assert repr(SecretBytes(b"x")) == "<secret bytes>"
+
+
+def test_masked_mapping_is_a_view_that_shows_nothing() -> None:
+    values = {"A": "hidden"}
+    view = MaskedMapping(values)
+    values["B"] = "as well"
+    assert dict(view) == values
+    assert (len(view), view["A"], view.get("C")) == (2, "hidden", None)
+    assert "hidden" not in f"{view} {view!r}"

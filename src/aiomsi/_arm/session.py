@@ -23,6 +23,7 @@ from aiomsi._clock import SYSTEM_CLOCK, Clock
 from aiomsi._clouds import PUBLIC, Cloud, cloud_from
 from aiomsi._errors import ConfigurationError
 from aiomsi._util.lazy import late_import
+from aiomsi._util.secret import MaskedMapping
 
 if TYPE_CHECKING:
     from aiomsi._arm.pager import Items
@@ -102,7 +103,7 @@ class ArmSession(Verbs):
         time = SYSTEM_CLOCK if clock is None else clock
         rule = _never_repeat if retry is None else retry
         self._connection = Connection(
-            cloud=cloud_from(cloud, os.environ),
+            cloud=cloud_from(cloud, MaskedMapping(os.environ)),
             given_credentials=(
                 _make_credential(clock) if credential is None else credential,
                 *auxiliary,

@@ -17,6 +17,7 @@ from aiomsi._hosts.base import Host
 from aiomsi._hosts.detect import make_host
 from aiomsi._hosts.identity import SYSTEM_ASSIGNED, Identity
 from aiomsi._util.foreign import without_secrets
+from aiomsi._util.secret import MaskedMapping
 
 EXAMPLE = "azure.identity.aio:AzureCliCredential"
 _PACKAGES = {"azure": "azure-identity", "aiohttp": "aiohttp"}
@@ -64,7 +65,7 @@ class CredentialSource:
             ConfigurationError: as by `open`.
 
         """
-        return make_host(os.environ, self.identity, host=self.host)
+        return make_host(MaskedMapping(os.environ), self.identity, host=self.host)
 
 
 def load_credential(text: str) -> Any:

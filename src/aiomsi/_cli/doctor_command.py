@@ -36,8 +36,8 @@ _EXIT_CODES = (
 def doctor(subscription: str | None, target: Target, as_json: bool) -> None:
     """Check the host, the token and ARM, and print each finding with its remedy.
 
-    The command requests one token, and lists the subscriptions that the identity sees. The token
-    is never printed.
+    The command requests one token and the description of the VM, and lists the subscriptions that
+    the identity sees. The token is never printed.
     """
     from aiomsi._cli.doctor.check import get_exit_code
     from aiomsi._cli.doctor.probe import examine

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import signal
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from pathlib import Path
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
 
 from aiomsi._cli.options import EXIT_CODES, format_epilog
 from aiomsi._errors import ConfigurationError
-from aiomsi.testing import DEFAULT_SUBSCRIPTION_ID
+from aiomsi.testing import DEFAULT_SUBSCRIPTION_ID, HOST_KINDS
 
 if TYPE_CHECKING:
     from aiomsi.testing import EmbeddedAzure
@@ -28,12 +27,18 @@ _SHELLS: dict[str, Callable[[str, str], str]] = {
     "cmd": lambda name, value: f'set "{name}={value}"',
 }
 """The function that writes an assignment, by shell."""
+_COMMENTS = {"sh": "#", "powershell": "#", "cmd": "rem"}
+"""The beginning of a comment, by shell."""
+_MGMT_ARGUMENTS = ("base_url", "credential_scopes")
+_PEM = click.Path(exists=True, dir_okay=False)
 
 
 @click.command(
     epilog=format_epilog(
         "aiomsi emulator --groups 1000",
         "aiomsi emulator --imds-port 8081 --arm-port 8082 > azure.env &",
+        "aiomsi emulator --kind app-service --resource api://mine",
+        "aiomsi emulator --tls --arm-address 0.0.0.0 --tls-name arm.test --arm-port 8443",
         "aiomsi emulator --subscriptions 1000 --resources 1000000 --seed 1 --reads 250 25",
         exit_codes=f"{EXIT_CODES} Ctrl-C or SIGTERM ends this command with 0.",
     )
@@ -49,6 +54,47 @@ _SHELLS: dict[str, Callable[[str, str], str]] = {
     type=click.IntRange(0, 65535),
     default=0,
     help="ARM's port; by default a free one.",
+)
+@click.option(
+    "--kind",
+    type=click.Choice(["imds", *HOST_KINDS]),
+    default="imds",
+    show_default=True,
+    help="Host of managed identities that the printed environment describes.",
+)
+@click.option(
+    "--kind-port",
+    type=click.IntRange(0, 65535),
+    default=0,
+    help="Port of the host of --kind; by default a free one.",
+)
+@click.option(
+    "--imds-address",
+    default="127.0.0.1",
+    metavar="ADDRESS",
+    show_default=True,
+    help="Address that IMDS and the host of --kind listen on.",
+)
+@click.option(
+    "--arm-address",
+    default="127.0.0.1",
+    metavar="ADDRESS",
+    show_default=True,
+    help="Address that ARM listens on.",
+)
+@click.option(
+    "--arc-key-directory",
+    type=click.Path(file_okay=False),
+    metavar="DIRECTORY",
+    help="Directory of the key files of Azure Arc. Other clients accept "
+    "/var/opt/azcmagent/tokens alone.",
+)
+@click.option(
+    "--resource",
+    "audiences",
+    multiple=True,
+    metavar="AUDIENCE",
+    help="Issue tokens for this resource as well. May be repeated.",
 )
 @click.option(
     "--latency",
@@ -107,6 +153,25 @@ _SHELLS: dict[str, Callable[[str, str], str]] = {
     "--tls", is_flag=True, help="Serve ARM over https, with the certificate of a new authority."
 )
 @click.option(
+    "--tls-name",
+    "tls_names",
+    multiple=True,
+    metavar="NAME",
+    help="Put this name on the certificate as well; implies --tls. May be repeated.",
+)
+@click.option(
+    "--certificate",
+    type=(_PEM, _PEM),
+    metavar="FILE KEY",
+    help="Serve ARM over https with this certificate.",
+)
+@click.option(
+    "--authority",
+    type=(_PEM, _PEM),
+    metavar="FILE KEY",
+    help="Serve ARM over https with a certificate that this authority signs.",
+)
+@click.option(
     "--shell",
     type=click.Choice(list(_SHELLS)),
     help="The shell to print for; by default this platform's.",
@@ -114,6 +179,12 @@ _SHELLS: dict[str, Callable[[str, str], str]] = {
 def emulator(
     imds_port: int,
     arm_port: int,
+    kind: str,
+    kind_port: int,
+    imds_address: str,
+    arm_address: str,
+    arc_key_directory: str | None,
+    audiences: tuple[str, ...],
     latency: float,
     no_imds_limits: bool,
     arm_limits: bool,
@@ -124,6 +195,9 @@ def emulator(
     seed: int,
     strict_versions: bool,
     tls: bool,
+    tls_names: tuple[str, ...],
+    certificate: tuple[str, str] | None,
+    authority: tuple[str, str] | None,
     shell: str | None,
 ) -> None:
     """Run an embedded Azure, IMDS and ARM on loopback, until Ctrl-C.
@@ -137,26 +211,34 @@ def emulator(
         msg = "--resources needs subscriptions to hold them"
         raise ConfigurationError(msg, help="Add for example --subscriptions 100")
     buckets = ArmBuckets() if reads is None else ArmBuckets(reads=ArmBucket(*reads))
-    azure = EmbeddedAzure(
-        imds_limits=None if no_imds_limits else ImdsLimits(),
-        arm_limits=ArmLimits(buckets=buckets, enforced=arm_limits or reads is not None),
-        imds_latency=latency / 1000,
-        arm_latency=latency / 1000,
-        imds_port=imds_port,
-        arm_port=arm_port,
-        strict_versions=strict_versions,
-        tls=tls,
-    )
+    try:
+        azure = EmbeddedAzure(
+            kinds={} if kind == "imds" else {kind: kind_port},
+            resources=audiences,
+            imds_limits=None if no_imds_limits else ImdsLimits(),
+            arm_limits=ArmLimits(buckets=buckets, enforced=arm_limits or reads is not None),
+            imds_latency=latency / 1000,
+            arm_latency=latency / 1000,
+            imds_port=imds_port,
+            arm_port=arm_port,
+            host=imds_address,
+            arm_host=arm_address,
+            strict_versions=strict_versions,
+            tls=tls_names or tls,
+            certificate=certificate,
+            authority=authority,
+            arc_key_directory=arc_key_directory,
+        )
+    except ValueError as error:
+        raise ConfigurationError(str(error), help="See aiomsi emulator --help") from error
     azure.arm.add_resource_groups(DEFAULT_SUBSCRIPTION_ID, groups)
     if subscriptions:
         azure.arm.generate(subscriptions=subscriptions, resources=resources, seed=seed)
-    line = assignment_writer(shell, sys.platform)
-    trusted: AbstractContextManager[dict[str, str]] = _trusted(azure) if tls else nullcontext({})
+    secure = bool(tls or tls_names or certificate or authority)
     try:
-        with _terminable(), _started(azure), trusted as trust:
-            click.echo(
-                "\n".join(line(*variable) for variable in {**azure.environment, **trust}.items())
-            )
+        with _terminable(), _started(azure):
+            lines = format_environment(azure, kind, secure=secure, shell=shell)
+            click.echo("\n".join(lines))
             click.echo(
                 f"The embedded Azure runs, with {groups + 1} resource groups. Ctrl-C ends it.",
                 err=True,
@@ -169,6 +251,34 @@ def emulator(
                 time.sleep(3600)
     except KeyboardInterrupt:
         click.echo(_format_counts(azure), err=True)
+
+
+def format_environment(
+    azure: EmbeddedAzure, kind: str, *, secure: bool, shell: str | None
+) -> list[str]:
+    """Return the lines that set the environment of clients, and comments for azure-mgmt.
+
+    Args:
+        azure: the running embedded Azure.
+        kind: kind of the host; ``"imds"`` for IMDS.
+        secure: whether ARM speaks https.
+        shell: a key of `_SHELLS`, None for the default of the platform.
+
+    """
+    variables = azure.environment if kind == "imds" else azure.hosts[kind].environment
+    if secure:
+        variables = {**variables, **azure.trust}
+    line = assignment_writer(shell, sys.platform)
+    lines = [line(*variable) for variable in variables.items()]
+    if not secure:
+        return lines
+    comment = _COMMENTS[shell or _default_shell(sys.platform)]
+    arguments = azure.client_arguments
+    return [
+        *lines,
+        f"{comment} Clients of azure-mgmt need these arguments:",
+        *(f"{comment}   {name}={json.dumps(arguments[name])}," for name in _MGMT_ARGUMENTS),
+    ]
 
 
 @contextmanager
@@ -193,24 +303,13 @@ def _started(azure: EmbeddedAzure) -> Iterator[None]:
         azure.start()
     except OSError as error:
         raise ConfigurationError(
-            str(error), help="Choose another --imds-port or --arm-port, or leave them out"
+            str(error),
+            help="Choose another --imds-port, --arm-port or --kind-port, or leave them out",
         ) from error
     try:
         yield
     finally:
         azure.stop()
-
-
-@contextmanager
-def _trusted(azure: EmbeddedAzure) -> Iterator[dict[str, str]]:
-    """Write the embedded ARM's CA to a file for the block.
-
-    Yields the variables that make clients trust that CA.
-    """
-    with tempfile.TemporaryDirectory(prefix="aiomsi-") as folder:
-        file = Path(folder, "ca.pem")
-        file.write_bytes(azure.ca_pem)
-        yield {"SSL_CERT_FILE": str(file), "REQUESTS_CA_BUNDLE": str(file)}
 
 
 def assignment_writer(shell: str | None, platform: str) -> Callable[[str, str], str]:
@@ -221,7 +320,11 @@ def assignment_writer(shell: str | None, platform: str) -> Callable[[str, str], 
         platform: a value of `sys.platform`.
 
     """
-    return _SHELLS[shell or ("powershell" if platform == "win32" else "sh")]
+    return _SHELLS[shell or _default_shell(platform)]
+
+
+def _default_shell(platform: str) -> str:
+    return "powershell" if platform == "win32" else "sh"
 
 
 def _format_counts(azure: EmbeddedAzure) -> str:

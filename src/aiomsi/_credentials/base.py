@@ -141,6 +141,9 @@ class SlotCredential(ABC):
         await self.close()
 
     def __repr__(self) -> str:
+        if not hasattr(self, "_pace"):
+            # A frame of the constructor is shown with its locals.
+            return f"<{type(self).__name__}, not created>"
         states = ""
         identities: list[TokenIdentity] = []
         try:

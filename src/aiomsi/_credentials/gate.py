@@ -40,6 +40,7 @@ from aiomsi._util.compat import OPEN_FLAGS, get_user_id
 from aiomsi._util.jitter import Uniform
 from aiomsi._util.lazy import make_import_error
 from aiomsi._util.running_time import TOLERANCE
+from aiomsi._util.secret import MaskedMapping
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -109,7 +110,7 @@ class _Patience:
 def _resolve_directory(given: str | os.PathLike[str] | None) -> Path:
     if given is None:
         return get_default_directory(
-            os.environ, platform=sys.platform, user=get_user_id()
+            MaskedMapping(os.environ), platform=sys.platform, user=get_user_id()
         ).absolute()
     return _make_path(given).absolute()
 

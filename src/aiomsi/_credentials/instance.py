@@ -26,6 +26,7 @@ from aiomsi._hosts.instance import (
 from aiomsi._tokens.policy import RefreshPolicy
 from aiomsi._tokens.slot import Slot
 from aiomsi._tokens.slot_table import get_shared_backoff, get_shared_slots
+from aiomsi._util.secret import MaskedMapping, Secret
 
 # A failure is not kept: the next call sends a request, except during a `Retry-After`.
 _POLICY = RefreshPolicy(
@@ -68,7 +69,7 @@ async def instance_metadata(*, timeout: float | None = 30.0) -> InstanceMetadata
 
     """
     _check_timeout(timeout)
-    imds = find_imds(os.environ)
+    imds = find_imds(MaskedMapping(os.environ))
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -83,15 +84,15 @@ async def instance_metadata(*, timeout: float | None = 30.0) -> InstanceMetadata
     return make_instance_metadata(instance, tenant)
 
 
-async def _read(imds: Imds, path: str) -> str:
-    """Return the text of a document, requested once."""
+async def _read(imds: Imds, path: str) -> Secret:
+    """Return the text of a document, requested once; its repr hides the machine's user data."""
     host = MetadataHost(imds, path)
     backoff = get_shared_backoff(SYSTEM_CLOCK, host.throttle_key, host.limits)
     users: WeakSet[object] = WeakSet((_CALLER,))
     make = partial(Slot, f"{host.kind} {path}", SYSTEM_CLOCK, _POLICY, backoff=backoff, users=users)
     slot = get_shared_slots(SYSTEM_CLOCK).attach(host.cache_key, path, _CALLER, make)
     fetch = _DocumentFetch(host, path, _POLICY, SYSTEM_CLOCK, backoff=backoff)
-    return (await slot.get(_CALLER, fetch)).token
+    return Secret((await slot.get(_CALLER, fetch)).token)
 
 
 def _check_timeout(timeout: object) -> None:

@@ -70,7 +70,8 @@ def _find_defect(path: str, directory: str, suffix: str) -> str | None:
     where = os.path.realpath(directory)
     if not Path(path).is_relative_to(where):
         return f"resolves to {_shown(path)}, which does not lie in {where}"
-    if not path.endswith(suffix):
+    # Names have no case on Windows.
+    if not os.path.normcase(path).endswith(suffix):
         return f"resolves to {_shown(path)}, whose name does not end in {suffix}"
     return None
 

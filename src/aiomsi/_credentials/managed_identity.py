@@ -18,11 +18,13 @@ from aiomsi._hosts.base import describe_choice
 from aiomsi._hosts.detect import make_host
 from aiomsi._hosts.identity import Identity
 from aiomsi._tokens.access_token import AccessToken
+from aiomsi._tokens.failure import Origin
 from aiomsi._tokens.flight import Fetch
 from aiomsi._tokens.policy import DEFAULT_POLICY, RefreshPolicy
 from aiomsi._tokens.slot import Slot
 from aiomsi._tokens.slot_table import SlotTable, get_shared_backoff, get_shared_slots
 from aiomsi._util.lazy import late_import
+from aiomsi._util.secret import MaskedMapping
 
 if TYPE_CHECKING:
     from aiomsi._credentials.gate import HostGate
@@ -85,8 +87,9 @@ class ManagedIdentityCredential(SlotCredential):
     ) -> None:
         self._identity = Identity.of(client_id, object_id, resource_id)
         self._named_host = host
-        self._host = make_host(os.environ, self._identity, host=host)
-        self._origin = describe_choice(self._host.kind, self._host.chosen_by)
+        self._host = make_host(MaskedMapping(os.environ), self._identity, host=host)
+        choice = describe_choice(self._host.kind, self._host.chosen_by)
+        self._origin = Origin(self._host.kind, self._host.endpoint, choice)
         self._gate = None if gate is None else _make_gate(gate)
         self._share = share
         clock = SYSTEM_CLOCK if clock is None else clock

@@ -30,7 +30,6 @@ _RESOURCE = (
 )
 
 
-@attrs.frozen(eq=False, repr=False)
 class FileRequest:
     """A file that must be read before the host can build its request.
 
@@ -45,12 +44,20 @@ class FileRequest:
 
     """
 
-    path: str
-    directory: str | None
-    suffix: str
-    most_bytes: int
-    purpose: str
-    help: str = ""
+    # Each import creates this class, so it is plain.
+    __slots__ = ("directory", "help", "most_bytes", "path", "purpose", "suffix")
+
+    def __init__(
+        self,
+        path: str,
+        directory: str | None,
+        suffix: str,
+        most_bytes: int,
+        purpose: str,
+        help: str = "",  # noqa: A002 (as in TokenError)
+    ) -> None:
+        self.path, self.directory, self.suffix = path, directory, suffix
+        self.most_bytes, self.purpose, self.help = most_bytes, purpose, help
 
 
 @attrs.frozen(eq=False, repr=False)

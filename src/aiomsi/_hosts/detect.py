@@ -5,8 +5,6 @@ import sys
 from collections.abc import Callable, Mapping
 from importlib import import_module
 
-import attrs
-
 from aiomsi._errors import ConfigurationError
 from aiomsi._hosts.base import Host, describe_choice
 from aiomsi._hosts.identity import Identity
@@ -15,7 +13,6 @@ from aiomsi._util.lazy import late_import
 _AUTHORITY = "AZURE_POD_IDENTITY_AUTHORITY_HOST"
 
 
-@attrs.frozen(eq=False, repr=False)
 class HostKind:
     """A kind of host.
 
@@ -26,9 +23,11 @@ class HostKind:
 
     """
 
-    title: str
-    module: str
-    why: str
+    # Each import creates these classes, so they are plain.
+    __slots__ = ("module", "title", "why")
+
+    def __init__(self, title: str, module: str, why: str) -> None:
+        self.title, self.module, self.why = title, module, why
 
 
 HOSTS = {
@@ -71,7 +70,6 @@ _TOGETHER = (
 _PROXIES = ("ALL_PROXY", "HTTP_PROXY", "all_proxy", "http_proxy")
 
 
-@attrs.frozen(eq=False, repr=False)
 class Choice:
     """The chosen host.
 
@@ -82,9 +80,10 @@ class Choice:
 
     """
 
-    name: str
-    chosen_by: str
-    remedy: str = ""
+    __slots__ = ("chosen_by", "name", "remedy")
+
+    def __init__(self, name: str, chosen_by: str, remedy: str = "") -> None:
+        self.name, self.chosen_by, self.remedy = name, chosen_by, remedy
 
 
 def detect(

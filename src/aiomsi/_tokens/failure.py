@@ -40,6 +40,28 @@ class Failure:
         return self.error(self.summary, help=self.help, retry_after=retry_after, **self.details)
 
 
+class Origin:
+    """The host of a slot, for the errors that the slot raises.
+
+    Attributes:
+        host: the kind of the host.
+        endpoint: the address of its token endpoint.
+        choice: a sentence with the reason of its choice.
+
+    """
+
+    # Each import creates this class, so it is plain.
+    __slots__ = ("choice", "endpoint", "host")
+
+    def __init__(self, host: str, endpoint: str, choice: str) -> None:
+        self.host, self.endpoint, self.choice = host, endpoint, choice
+
+    def complete(self, error: CredentialError) -> None:
+        """Add the host to an error, which may have arisen before a request or without one."""
+        error.help = f"{error.help}. {self.choice}" if error.help else self.choice
+        error.host, error.endpoint = error.host or self.host, error.endpoint or self.endpoint
+
+
 LOST_FAILURE = Failure(
     TokenUnavailableError,
     "lost",

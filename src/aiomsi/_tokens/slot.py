@@ -22,6 +22,7 @@ from aiomsi._tokens.failure import (
     LOST_FAILURE,
     UNSETTLED_FAILURE,
     Failure,
+    Origin,
     make_held_off_failure,
 )
 from aiomsi._tokens.flight import (
@@ -96,7 +97,7 @@ class Slot:
         backoff: HostBackoff | None = None,
         private: bool = False,
         users: weakref.WeakSet[object] | None = None,
-        origin: str = "",
+        origin: Origin | None = None,
     ) -> None:
         self.origin = origin
         self.name, self.clock, self.policy, self.uniform = name, clock, policy, uniform
@@ -159,7 +160,7 @@ class Slot:
                     self._challenge(claims)
                 case NoResult.CLOSED:
                     msg = f"the credential was closed while this call waited for {self.name}"
-                    raise CredentialClosedError(msg)
+                    raise self._complete(CredentialClosedError(msg))
                 case NoResult.LOST if restarts:
                     restarts -= 1
                 case NoResult.TIMED_OUT:
@@ -407,8 +408,11 @@ class Slot:
 
     def _exception(self, failure: Failure) -> CredentialError:
         retry_at = max(self._state.retry_at_unusable, self.backoff.retry_at)
-        error = failure.exception(max(0.0, retry_at - self.clock.monotonic()))
-        error.help = ". ".join(part for part in (error.help, self.origin) if part)
+        return self._complete(failure.exception(max(0.0, retry_at - self.clock.monotonic())))
+
+    def _complete(self, error: CredentialError) -> CredentialError:
+        if self.origin is not None:
+            self.origin.complete(error)
         return error
 
     def _after_fork(self) -> None:

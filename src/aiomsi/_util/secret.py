@@ -1,6 +1,7 @@
-"""Strings and bytes whose repr does not show their value."""
+"""Strings, bytes and mappings whose repr does not show their value."""
 
 import re
+from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn, Self
 
 _NOT_IN_TOKEN = re.compile(r"[^ -~]")
@@ -59,3 +60,24 @@ def read_secret(text: str) -> Secret | str:
         place = f"at position {found.start()} of {len(token)}"
         return f"has a character that no header accepts: U+{ord(found[0]):04X}, {place}"
     return token
+
+
+class MaskedMapping(Mapping[str, str]):
+    """A view of the environment for functions whose frames may be shown with their locals."""
+
+    __slots__ = ("_values",)
+
+    def __init__(self, values: Mapping[str, str]) -> None:
+        self._values = values
+
+    def __getitem__(self, name: str) -> str:
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __repr__(self) -> str:
+        return "<masked mapping>"

@@ -12,7 +12,15 @@ if TYPE_CHECKING:
     from aiomsi.testing._arm.controls import EmbeddedArm
     from aiomsi.testing._azure import EmbeddedAzure
     from aiomsi.testing._clock import ManualClock
+    from aiomsi.testing._hosts.app_service import EmbeddedAppService
+    from aiomsi.testing._hosts.azure_arc import EmbeddedAzureArc
+    from aiomsi.testing._hosts.cloud_shell import EmbeddedCloudShell
     from aiomsi.testing._hosts.controls import EmbeddedImds
+    from aiomsi.testing._hosts.embedded_host import EmbeddedHost
+    from aiomsi.testing._hosts.embedded_hosts import EmbeddedHosts
+    from aiomsi.testing._hosts.entra import EmbeddedWorkloadIdentity
+    from aiomsi.testing._hosts.machine_learning import EmbeddedMachineLearning
+    from aiomsi.testing._hosts.service_fabric import EmbeddedServiceFabric
     from aiomsi.testing._limits.arm_limits import (
         ArmBucket,
         ArmBuckets,
@@ -25,7 +33,12 @@ if TYPE_CHECKING:
     from aiomsi.testing._limits.throttle import ArmUsage
     from aiomsi.testing._server.faults import Fault, Hold
     from aiomsi.testing._server.limits import ImdsLimits
-    from aiomsi.testing._server.request_log import Counts, RecordedRequest
+    from aiomsi.testing._server.request_log import (
+        HOST_KINDS,
+        Counts,
+        HostCounts,
+        RecordedRequest,
+    )
     from aiomsi.testing._state.azure_state import (
         DEFAULT_SUBSCRIPTION_ID,
         Identity,
@@ -42,13 +55,23 @@ else:
         "ArmUsage": "_limits.throttle",
         "Counts": "_server.request_log",
         "DEFAULT_SUBSCRIPTION_ID": "_state.azure_state",
+        "EmbeddedAppService": "_hosts.app_service",
         "EmbeddedArm": "_arm.controls",
         "EmbeddedAzure": "_azure",
+        "EmbeddedAzureArc": "_hosts.azure_arc",
+        "EmbeddedCloudShell": "_hosts.cloud_shell",
         "EmbeddedGraph": "_limits.graph_controls",
+        "EmbeddedHost": "_hosts.embedded_host",
+        "EmbeddedHosts": "_hosts.embedded_hosts",
         "EmbeddedImds": "_hosts.controls",
+        "EmbeddedMachineLearning": "_hosts.machine_learning",
+        "EmbeddedServiceFabric": "_hosts.service_fabric",
+        "EmbeddedWorkloadIdentity": "_hosts.entra",
         "Fault": "_server.faults",
         "GraphLimits": "_limits.arm_limits",
         "Hold": "_server.faults",
+        "HOST_KINDS": "_server.request_log",
+        "HostCounts": "_server.request_log",
         "Identity": "_state.azure_state",
         "ImdsLimits": "_server.limits",
         "ManualClock": "_clock",
@@ -69,18 +92,28 @@ else:
 
 __all__ = [
     "DEFAULT_SUBSCRIPTION_ID",
+    "HOST_KINDS",
     "ArmBucket",
     "ArmBuckets",
     "ArmLimits",
     "ArmUsage",
     "Counts",
+    "EmbeddedAppService",
     "EmbeddedArm",
     "EmbeddedAzure",
+    "EmbeddedAzureArc",
+    "EmbeddedCloudShell",
     "EmbeddedGraph",
+    "EmbeddedHost",
+    "EmbeddedHosts",
     "EmbeddedImds",
+    "EmbeddedMachineLearning",
+    "EmbeddedServiceFabric",
+    "EmbeddedWorkloadIdentity",
     "Fault",
     "GraphLimits",
     "Hold",
+    "HostCounts",
     "Identity",
     "ImdsLimits",
     "ManualClock",

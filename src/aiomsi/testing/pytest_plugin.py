@@ -6,8 +6,9 @@ work in tests of anyio, of pytest-asyncio, of unittest, and in tests without an 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -31,8 +32,48 @@ def azure_environment(
     embedded_azure: EmbeddedAzure, monkeypatch: pytest.MonkeyPatch
 ) -> dict[str, str]:
     """Direct the environment to the embedded Azure, and to no other identity, for one test."""
+    return _set_environment(monkeypatch, embedded_azure.environment)
+
+
+@pytest.fixture
+def embedded_azure_tls(monkeypatch: pytest.MonkeyPatch) -> Iterator[EmbeddedAzure]:
+    """Run a fresh embedded Azure whose ARM speaks https, with the environment directed to it."""
+    from aiomsi.testing import EmbeddedAzure
+
+    with EmbeddedAzure(tls=True) as azure:
+        _set_environment(monkeypatch, {**azure.environment, **azure.trust})
+        yield azure
+
+
+@pytest.fixture
+def azure_client_arguments(embedded_azure_tls: EmbeddedAzure) -> dict[str, Any]:
+    """Return the arguments that make a client of azure-mgmt use the embedded ARM, over https."""
+    return embedded_azure_tls.client_arguments
+
+
+@pytest.fixture
+def embed_host(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., EmbeddedAzure]]:
+    """Return a function that runs an embedded Azure with a host, until the end of the test.
+
+    Its argument is the kind of the host, for example ``embed_host("app-service")``; further
+    arguments are those of `EmbeddedAzure`. The environment is directed to the host, and to no other
+    identity.
+    """
+    from aiomsi.testing import EmbeddedAzure
+
+    with ExitStack() as running:
+
+        def embed(kind: str, **arguments: Any) -> EmbeddedAzure:
+            azure = running.enter_context(EmbeddedAzure(kinds=[kind], **arguments))
+            _set_environment(monkeypatch, azure.hosts[kind].environment)
+            return azure
+
+        yield embed
+
+
+def _set_environment(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]) -> dict[str, str]:
     for name in IDENTITY_VARIABLES:
         monkeypatch.delenv(name, raising=False)
-    for name, value in embedded_azure.environment.items():
+    for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    return embedded_azure.environment
+    return variables

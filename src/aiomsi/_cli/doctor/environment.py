@@ -1,4 +1,4 @@
-"""Checks of the host and of environment variables, before any request."""
+"""Checks of the host, its machine, and environment variables."""
 
 from __future__ import annotations
 
@@ -6,12 +6,16 @@ import urllib.request
 from collections.abc import Iterable, Mapping
 from urllib.parse import urlsplit
 
+import attrs
+
 from aiomsi._cli.doctor.check import OK, WARNING, Check, fail
 from aiomsi._cli.phrases import translate
 from aiomsi._clouds import masked_url
 from aiomsi._errors import ConfigurationError
 from aiomsi._hosts.base import Host
+from aiomsi._hosts.detect import HOSTS
 from aiomsi._hosts.identity import Identity
+from aiomsi._hosts.instance import InstanceMetadata
 
 _REQUIRED = {
     "IDENTITY_HEADER": ("IDENTITY_ENDPOINT",),
@@ -30,6 +34,16 @@ def check_host(host: Host | ConfigurationError) -> Check:
         return fail("host", host)
     facts = {"kind": host.kind, "endpoint": host.endpoint}
     return Check("host", OK, f"{host.kind}: {translate(host.chosen_by)}", facts=facts)
+
+
+def check_machine(machine: InstanceMetadata) -> Check:
+    """Return the virtual machine that IMDS describes."""
+    text = (
+        f"VM {machine.name} in the resource group {machine.resource_group} of the subscription "
+        f"{machine.subscription_id}, {machine.location}"
+    )
+    facts = attrs.asdict(machine, filter=lambda field, _: field.name != "raw")
+    return Check("machine", OK, text, facts=facts)
 
 
 def check_variables(environment: Mapping[str, str], identity: Identity, kind: str) -> Check:
@@ -55,7 +69,11 @@ def check_variables(environment: Mapping[str, str], identity: Identity, kind: st
     if left_over:
         hint = "Unset it, or set the variables that belong to it"
         return Check("variables", WARNING, "; ".join(left_over), hint)
-    if "AZURE_CLIENT_ID" in has and identity.kind is None and kind != "workload identity":
+    if (
+        "AZURE_CLIENT_ID" in has
+        and identity.kind is None
+        and kind != HOSTS["workload-identity"].title
+    ):
         return Check(
             "variables",
             WARNING,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from aiomsi._cli.credentials import EXAMPLE
 from aiomsi._cli.doctor.check import FAILED, OK, SKIPPED, TOKEN, WARNING, Check, fail
 from aiomsi._errors import CredentialError, HostUnreachableError
 from aiomsi._hosts.base import Host
@@ -18,7 +19,8 @@ def check_endpoint(host: Host, error: CredentialError | None) -> Check:
     if error is None:
         return Check("endpoint", OK, f"{host.endpoint} responds")
     if isinstance(error, HostUnreachableError):
-        return Check("endpoint", FAILED, f"{host.endpoint} can't be reached")
+        hint = f"Off Azure, for example on a laptop, pass --credential {EXAMPLE}"
+        return Check("endpoint", FAILED, f"{host.endpoint} can't be reached", hint)
     if error.status is None:
         return Check("endpoint", FAILED, f"{host.endpoint} sent no usable response")
     return Check("endpoint", OK, f"{host.endpoint} responds, with HTTP {error.status}")

@@ -76,7 +76,8 @@ class Arm:
         caller, tenants = _NO_CALLER, frozenset[str]()
         if route is None or route.needs_token:
             try:
-                caller = self._authority.check(request.headers.get("Authorization"))
+                authorization = request.headers.get("Authorization")
+                caller = self._authority.check(authorization, (request.base_url,))
                 tenants = self._get_tenants(
                     caller, request.headers.get("x-ms-authorization-auxiliary")
                 )

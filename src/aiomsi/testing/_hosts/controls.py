@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping
 
-from aiomsi.testing._hosts.imds import Imds
+from aiomsi.testing._hosts.token_source import TokenSource
 from aiomsi.testing._server.endpoint import Endpoint
 from aiomsi.testing._server.servers import Servers
 from aiomsi.testing._server.service import ServiceContext
@@ -13,10 +13,8 @@ from aiomsi.testing._state.azure_state import (
     DEFAULT_SUBSCRIPTION_ID,
     SYSTEM_ASSIGNED,
     TENANT_ID,
-    AzureState,
     Identity,
 )
-from aiomsi.testing._state.tokens import TokenAuthority
 
 _ARM = "https://management.azure.com/"
 
@@ -28,19 +26,15 @@ class EmbeddedImds(Endpoint):
         self,
         context: ServiceContext,
         servers: Servers,
-        imds: Imds,
-        world: AzureState,
-        authority: TokenAuthority,
+        tokens: TokenSource,
     ) -> None:
         super().__init__("imds", context, servers)
-        self._imds = imds
-        self._world = world
-        self._authority = authority
+        self._tokens = tokens
 
     @property
     def identities(self) -> tuple[Identity, ...]:
         """The identities assigned to the VM; at the start the system-assigned identity only."""
-        return self._world.identities
+        return self._tokens.world.identities
 
     def assign_identity(
         self,
@@ -70,7 +64,7 @@ class EmbeddedImds(Endpoint):
             or (SYSTEM_ASSIGNED.resource_id if system_assigned else generated_id),
             system_assigned=system_assigned,
         )
-        self._world.assign(identity)
+        self._tokens.world.assign(identity)
         return identity
 
     def remove_identity(self, identity: Identity) -> None:
@@ -80,7 +74,7 @@ class EmbeddedImds(Endpoint):
             ValueError: the identity isn't assigned to the VM.
 
         """
-        self._world.remove(identity)
+        self._tokens.world.remove(identity)
 
     def set_token_lifetime(self, seconds: float) -> None:
         """Set the lifetime of the tokens that IMDS issues from now on.
@@ -92,7 +86,7 @@ class EmbeddedImds(Endpoint):
         if seconds < 1:
             msg = f"The lifetime of a token must be at least 1 s and is {seconds!r}"
             raise ValueError(msg)
-        self._imds.lifetime = seconds
+        self._tokens.lifetime = seconds
 
     def repeat_tokens(self, repeat: bool = True) -> None:  # reads as intended
         """Set whether IMDS returns a cached token until it expires, or a new token each time.
@@ -104,8 +98,8 @@ class EmbeddedImds(Endpoint):
         https://learn.microsoft.com/entra/identity/managed-identities-azure-resources/how-to-use-vm-token
         ("Token caching").
         """
-        self._imds.repeats = repeat
-        self._imds.forget()
+        self._tokens.repeats = repeat
+        self._tokens.forget()
 
     def issue_token(
         self,
@@ -129,12 +123,12 @@ class EmbeddedImds(Endpoint):
             claims: other claims, which may replace the usual ones.
 
         """
-        lifetime = self._imds.lifetime if expires_in is None else expires_in
+        lifetime = self._tokens.lifetime if expires_in is None else expires_in
         more = dict(claims or {})
-        return self._authority.issue(
+        return self._tokens.authority.issue(
             identity, audience, lifetime, foreign=foreign_key, tenant_id=tenant_id, **more
         ).token
 
     def revoke_tokens(self) -> None:
         """Revoke all tokens issued so far; ARM responds 401 InvalidAuthenticationToken to them."""
-        self._authority.revoke_all()
+        self._tokens.authority.revoke_all()

@@ -13,7 +13,7 @@ from typing import Literal
 import attrs
 
 from aiomsi.testing._server.counter import PATIENCE, WaitableCounter, call_in_loop
-from aiomsi.testing._server.request_log import Service, check_service
+from aiomsi.testing._server.request_log import Service
 
 Kind = Literal["answer", "delay", "reset", "truncate", "hang", "encode", "gzip"]
 
@@ -141,8 +141,8 @@ class FaultQueue:
         self._lock = threading.Lock()
         self._pending: list[_Pending] = []
 
-    def inject(self, service: str, fault: Fault, times: int | None, path: str | None) -> None:
-        """Queue a fault; `EmbeddedAzure.inject` describes the arguments."""
+    def inject(self, service: Service, fault: Fault, times: int | None, path: str | None) -> None:
+        """Queue a fault; `Endpoint.inject` describes the arguments."""
         if times is not None and times < 1:
             msg = f"times must be at least 1, or None for every request, and is {times!r}"
             raise ValueError(msg)
@@ -151,7 +151,7 @@ class FaultQueue:
         except re.error as error:
             msg = f"path {path!r} is not a regular expression: {error}"
             raise ValueError(msg) from error
-        pending = _Pending(check_service(service), fault, times, pattern)
+        pending = _Pending(service, fault, times, pattern)
         with self._lock:
             self._pending.append(pending)
 

@@ -18,16 +18,18 @@ def _positive(_: object, attribute: "attrs.Attribute[Any]", value: float) -> Non
 
 @attrs.frozen
 class ImdsLimits:
-    """IMDS's limits for the token requests of a whole VM; IMDS responds 429 beyond them.
+    """IMDS's limits for the requests of a whole VM; IMDS responds 429 beyond them.
 
     Attributes:
-        per_second: the most requests in any one second.
-        at_once: the most requests under way at the same time.
+        per_second: the most token requests in any one second.
+        at_once: the most token requests under way at the same time.
+        metadata_per_second: the most other requests in any one second.
 
     """
 
     per_second: int = attrs.field(default=20, validator=_positive)
     at_once: int = attrs.field(default=5, validator=_positive)
+    metadata_per_second: int = attrs.field(default=5, validator=_positive)
 
 
 class SlidingWindow:

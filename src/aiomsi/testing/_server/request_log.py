@@ -3,20 +3,34 @@
 import threading
 from collections import Counter, deque
 from collections.abc import Mapping
-from typing import Literal
+from typing import Literal, get_args
 
 import attrs
 from multidict import CIMultiDictProxy
 
-Service = Literal["imds", "arm"]
+HostKind = Literal[
+    "app-service",
+    "azure-ml",
+    "azure-arc",
+    "service-fabric",
+    "cloud-shell",
+    "workload-identity",
+]
+HOST_KINDS: tuple[HostKind, ...] = get_args(HostKind)
+"""The hosts besides IMDS, as `aiomsi.ManagedIdentityCredential` names them."""
+Service = Literal["imds", "arm"] | HostKind
 SERVICES: tuple[Service, ...] = ("imds", "arm")
+"""The services that every embedded Azure has."""
 RECORDED = 20_000
 """The most requests that are kept by default; older ones are dropped."""
 
 _NAMES: Mapping[Service, tuple[str, str]] = {
-    service: (f"{service}_requests", f"{service}_most_at_once") for service in SERVICES
+    service: (f"{service}_requests", f"{service}_most_at_once")
+    for service in (*SERVICES, *HOST_KINDS)
 }
 """The counts of the requests of a service: in all, and at once."""
+_SECRETS = ("X-IDENTITY-HEADER", "Secret")
+"""The headers that carry a secret of a host."""
 _Received = tuple[Service, str, str, CIMultiDictProxy[str]]
 """A request as it was received: service, method, path and query, headers."""
 
@@ -67,14 +81,31 @@ class Counts:
 
 
 @attrs.frozen
+class HostCounts:
+    """Counts of a host's requests since the start, or since `reset_counts`.
+
+    Attributes:
+        requests: requests, including refused ones and ones that met a fault.
+        tokens: tokens that the host returned.
+        most_at_once: the most requests that were under way at the same time.
+
+    """
+
+    requests: int = 0
+    tokens: int = 0
+    most_at_once: int = 0
+
+
+@attrs.frozen
 class RecordedRequest:
     """A request as it was received.
 
     Attributes:
-        service: ``"imds"`` or ``"arm"``.
+        service: ``"imds"``, ``"arm"``, or the kind of a host.
         method: the method, in upper case.
         path_qs: path and query, byte for byte.
-        headers: the headers; look-ups ignore case, and the value of `Authorization` is masked.
+        headers: the headers; look-ups ignore case, and the values of `Authorization` and of the
+            hosts' secret headers are masked.
 
     """
 
@@ -82,6 +113,9 @@ class RecordedRequest:
     method: str
     path_qs: str
     headers: Mapping[str, str]
+
+
+_COUNTED = tuple(field.name for field in attrs.fields(Counts))
 
 
 class RequestLog:
@@ -115,7 +149,7 @@ class RequestLog:
             self._under_way[service] -= 1
 
     def count(self, name: str) -> None:
-        """Add one to the count of this name, an attribute of `Counts`."""
+        """Add one to the count of this name, an attribute of `Counts` or a count of a host."""
         with self._lock:
             self._counts[name] += 1
 
@@ -123,7 +157,14 @@ class RequestLog:
     def counts(self) -> Counts:
         """A snapshot of the counts."""
         with self._lock:
-            return Counts(**self._counts)
+            counted = dict(self._counts)
+        return Counts(**{name: counted[name] for name in _COUNTED if name in counted})
+
+    def count_host(self, kind: HostKind) -> HostCounts:
+        """Return a snapshot of the counts of a host."""
+        with self._lock:
+            requests, most = (self._counts[name] for name in _NAMES[kind])
+            return HostCounts(requests, self._counts[f"{kind}_tokens"], most)
 
     @property
     def requests(self) -> tuple[RecordedRequest, ...]:
@@ -149,4 +190,7 @@ def _record(
     if "Authorization" in kept:
         scheme = kept["Authorization"].partition(" ")[0]
         kept["Authorization"] = f"{scheme} ***"
+    for name in _SECRETS:
+        if name in kept:
+            kept[name] = "***"
     return RecordedRequest(service, method, path_qs, CIMultiDictProxy(kept))

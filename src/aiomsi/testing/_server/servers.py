@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 
 from aiomsi.testing._server.thread import Port, ServerThread
 
+_LOOPBACK_OF = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # compared, not bound
+"""The addresses by which clients of this machine reach a server that listens on every one."""
+
 
 class Servers:
-    """The HTTP servers of all services, in one thread.
+    """The HTTP servers of all services, in one thread."""
 
-    Args:
-        ports: the ports by the name of the service.
-
-    """
-
-    def __init__(self, ports: Mapping[str, Port]) -> None:
-        self._ports = dict(ports)
+    def __init__(self) -> None:
+        self._ports: dict[str, Port] = {}
         self._thread: ServerThread | None = None
         self._running: tuple[asyncio.AbstractEventLoop, dict[str, int]] | None = None
+
+    def add(self, service: str, port: Port) -> None:
+        """Add the port of a service, before the start."""
+        self._ports[service] = port
 
     @property
     def running(self) -> bool:
@@ -68,7 +69,8 @@ class Servers:
         _, numbers = self._require_running()
         port = self._ports[service]
         scheme = "http" if port.tls is None else "https"
-        host = f"[{port.host}]" if ":" in port.host else port.host
+        address = _LOOPBACK_OF.get(port.host, port.host)
+        host = f"[{address}]" if ":" in address else address
         return f"{scheme}://{host}:{numbers[service]}"
 
     def _require_running(self) -> tuple[asyncio.AbstractEventLoop, dict[str, int]]:

@@ -17,11 +17,9 @@ import attrs
 from aiohttp import web
 from multidict import CIMultiDict
 
-from aiomsi.testing._hosts.imds import throttled
 from aiomsi.testing._server.faults import Fault, FaultQueue, Hold
-from aiomsi.testing._server.limits import ImdsLimits, SlidingWindow
 from aiomsi.testing._server.messages import Answer, Asked, json_answer
-from aiomsi.testing._server.request_log import RequestLog, Service
+from aiomsi.testing._server.request_log import HOST_KINDS, RequestLog, Service
 
 _Response = TypeVar("_Response", bound=web.StreamResponse)
 
@@ -35,6 +33,7 @@ _COUNTED_AS: dict[tuple[Service, int], str] = {
     ("arm", 401): "arm_unauthorized",
     ("arm", 403): "arm_forbidden",
     ("arm", 429): "arm_throttled",
+    **{(kind, 200): f"{kind}_tokens" for kind in HOST_KINDS},
 }
 
 
@@ -88,6 +87,16 @@ class ServiceProtocol(Protocol):
         """Return the response with the headers that all responses of the service have."""
 
 
+class Limiter(Protocol):
+    """The limits of a service."""
+
+    def enter(self, path: str) -> Answer | None:
+        """Return the refusal of a request that arrives; None if it is admitted."""
+
+    def leave(self, path: str) -> None:
+        """Record that an admitted request is no longer under way."""
+
+
 class HttpService:
     """One service on one port.
 
@@ -102,22 +111,20 @@ class HttpService:
         protocol: ServiceProtocol,
         context: ServiceContext,
         latency: float,
-        limiter: Callable[[int], Answer | None] = lambda _: None,
+        limiter: Limiter | None = None,
     ) -> None:
         self._service = service
         self._protocol = protocol
         self._context = context
         self._latency = latency
         self._limiter = limiter
-        self._admitted = 0
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Respond to one request; a handler of `aiohttp.web.Server`."""
         log = self._context.request_log
         log.arrived(self._service, request.method, request.raw_path, request.headers)
-        refusal = self._limiter(self._admitted)
-        admitted = int(refusal is None)
-        self._admitted += admitted
+        limiter = self._limiter
+        refusal = None if limiter is None else limiter.enter(request.raw_path)
         try:
             base_url = f"{request.scheme}://{request.host}"
             # request.read() fails beyond 1 MiB; ARM accepts more.
@@ -125,7 +132,8 @@ class HttpService:
             asked = Asked.parse(request.method, base_url, request.raw_path, request.headers, body)
             return await self._serve(request, asked, refusal)
         finally:
-            self._admitted -= admitted
+            if limiter is not None and refusal is None:
+                limiter.leave(request.raw_path)
             log.left(self._service)
 
     async def _serve(
@@ -223,18 +231,6 @@ def _encode(answer: Answer, encoding: str) -> Answer:
     charset = "utf-8" if encoding.startswith("utf") else encoding
     headers = {**answer.headers, "Content-Type": f"application/json; charset={charset}"}
     return attrs.evolve(answer, body=answer.body.decode().encode(encoding), headers=headers)
-
-
-def imds_limiter(
-    limits: ImdsLimits | None, monotonic: Callable[[], float]
-) -> Callable[[int], Answer | None]:
-    """Return a function from the number of admitted requests to a refusal, or None to admit."""
-    if limits is None:
-        return lambda _: None
-    window = SlidingWindow(limits.per_second)
-    return lambda admitted: (
-        None if admitted < limits.at_once and window.admit(monotonic()) else throttled()
-    )
 
 
 def _reset(request: web.BaseRequest) -> web.Response:

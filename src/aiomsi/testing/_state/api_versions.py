@@ -46,6 +46,16 @@ IMDS_VERSIONS = (
 )
 """Versions of the Instance Metadata Service, from the first one that has identities."""
 
+INSTANCE_VERSIONS = (
+    *IMDS_VERSIONS,
+    "2017-12-01",
+    "2017-10-01",
+    "2017-08-01",
+    "2017-04-02",
+    "2017-03-01",
+)
+"""Versions of the document of the instance."""
+
 ARM_VERSIONS = (
     "2025-04-01",
     "2025-03-01",

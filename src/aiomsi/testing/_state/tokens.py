@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import threading
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,8 @@ ARM_AUDIENCES = (
     "https://management.azure.com/",
     "https://management.azure.com",
 )
+ASSERTION_AUDIENCE = "api://AzureADTokenExchange"
+KEY_ID = "embedded"
 NOT_BEFORE_OFFSET = 300
 """Seconds by which Entra antedates the token of a managed identity, because clocks may be slow."""
 MAX_VERIFIED = 50_000
@@ -110,6 +112,13 @@ def _make_invalid() -> RejectedTokenError:
     return RejectedTokenError("InvalidAuthenticationToken", text, text)
 
 
+@attrs.frozen
+class BadAssertionError(Exception):
+    """A federated token that Entra refuses."""
+
+    text: str
+
+
 class TokenAuthority:
     """The issuer of tokens, which also validates them; thread-safe."""
 
@@ -159,10 +168,56 @@ class TokenAuthority:
             "xms_mirid": identity.resource_id,
         } | claims
         key = get_signing_key("other") if foreign else self._key
-        token = jwt.encode(payload, key, "RS256", {"kid": "embedded"})
+        token = jwt.encode(payload, key, "RS256", {"kid": KEY_ID})
         with self._lock:
             self._issued.add(token_id)
         return IssuedToken(token, now - NOT_BEFORE_OFFSET, now + int(lifetime))
+
+    def issue_assertion(self, lifetime: float) -> str:
+        """Return a federated token of a workload, as Kubernetes issues them."""
+        import jwt
+
+        now = int(self._wall())
+        payload = {
+            "aud": [ASSERTION_AUDIENCE],
+            "iss": "https://oidc.embedded.example/",
+            "iat": now,
+            "nbf": now,
+            "exp": now + int(lifetime),
+            "jti": str(uuid.uuid4()),
+            "sub": "system:serviceaccount:default:workload",
+        }
+        return jwt.encode(payload, self._key, "RS256", {"kid": KEY_ID})
+
+    def check_assertion(self, assertion: str) -> None:
+        """Validate a federated token.
+
+        Raises:
+            BadAssertionError: it is not valid.
+
+        """
+        import jwt
+
+        try:
+            claims = jwt.decode(
+                assertion, self._public, ["RS256"], options={**_SIGNATURE_ONLY, "require": ["exp"]}
+            )
+        except jwt.InvalidTokenError:
+            text = "AADSTS700027: The client assertion's signature or format is not valid."
+            raise BadAssertionError(text) from None
+        if claims.get("aud") != [ASSERTION_AUDIENCE]:
+            text = "AADSTS700212: No federated identity record matches the assertion's audience."
+            raise BadAssertionError(text)
+        if claims["exp"] <= self._wall():
+            text = "AADSTS700024: The client assertion is not within its valid time range."
+            raise BadAssertionError(text)
+
+    def public_jwk(self) -> dict[str, Any]:
+        """Return the public key of all tokens, as Entra's list of keys has it."""
+        import jwt
+
+        key = jwt.algorithms.RSAAlgorithm.to_jwk(self._public, as_dict=True)
+        return {**key, "kid": KEY_ID, "use": "sig"}
 
     def revoke_all(self) -> None:
         """Revoke every token issued so far."""
@@ -175,8 +230,12 @@ class TokenAuthority:
         with self._lock:
             self._challenged.update(dict.fromkeys(self._issued, claims))
 
-    def check(self, authorization: str | None) -> Caller:
+    def check(self, authorization: str | None, own_urls: Collection[str] = ()) -> Caller:
         """Validate an `Authorization` header, and return its caller.
+
+        Args:
+            authorization: the header's value; None without the header.
+            own_urls: further audiences: the service's addresses, without a slash at the end.
 
         Raises:
             RejectedTokenError: the header or its token is missing or not valid.
@@ -195,7 +254,7 @@ class TokenAuthority:
             )
         if claims["nbf"] > now + NOT_BEFORE_OFFSET or claims.get("jti") in self._revoked:
             raise _make_invalid()
-        if claims["aud"] not in ARM_AUDIENCES:
+        if claims["aud"] not in ARM_AUDIENCES and claims["aud"].rstrip("/") not in own_urls:
             allowed = ",".join(f"'{audience}'" for audience in ARM_AUDIENCES)
             message = (
                 "The access token has been obtained for wrong audience or resource "
