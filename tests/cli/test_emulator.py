@@ -292,7 +292,7 @@ def test_a_port_that_is_taken_is_wrong_configuration(
 
     assert said.code == 2
     assert "in use" in said.complaint[0] or "address" in said.complaint[0]
-    assert said.complaint[1].startswith("Choose another --imds-port or --arm-port")
+    assert said.complaint[1].startswith("Choose another --imds-port, --arm-port or --kind-port")
 
 
 def test_what_the_embedded_azure_lacks_is_named(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -55,12 +54,8 @@ def azure(monkeypatch: pytest.MonkeyPatch) -> Iterator[EmbeddedAzure]:
 
 
 @pytest.fixture
-def use(
-    azure: EmbeddedAzure, tmp_path: Path
-) -> Callable[[Callable[[Client], Awaitable[Any]]], Any]:
+def use(azure: EmbeddedAzure) -> Callable[[Callable[[Client], Awaitable[Any]]], Any]:
     """Run a function with a client, in a new event loop."""
-    ca = tmp_path / "ca.pem"
-    ca.write_bytes(azure.ca_pem)
 
     @asynccontextmanager
     async def client() -> AsyncIterator[Client]:
@@ -69,9 +64,7 @@ def use(
             ResourceManagementClient(
                 credential,
                 SUBSCRIPTION,
-                base_url=azure.arm.url,
-                credential_scopes=["https://management.azure.com/.default"],
-                connection_verify=str(ca),
+                **azure.client_arguments,
                 polling_interval=0,
                 retry_total=2,
                 retry_backoff_factor=0,
@@ -90,6 +83,21 @@ def use(
 
 
 Use = Callable[[Callable[[Client], Awaitable[Any]]], Any]
+
+
+def test_address_of_arm_is_a_scope(azure: EmbeddedAzure) -> None:
+    """As in clients that derive the scope from `base_url`."""
+    arguments = azure.client_arguments | {"credential_scopes": [f"{azure.arm.url}/.default"]}
+
+    async def main() -> str:
+        async with (
+            ManagedIdentityCredential() as credential,
+            ResourceManagementClient(credential, SUBSCRIPTION, **arguments) as client,
+        ):
+            group = await client.resource_groups.get("DevTest")
+            return str(group.name)
+
+    assert asyncio.run(main()) == "DevTest"
 
 
 def test_client_creates_changes_and_deletes_groups(azure: EmbeddedAzure, use: Use) -> None:

@@ -79,6 +79,12 @@ def test_hosts_can_differ() -> None:
         assert ask_imds(azure).status == 200
 
 
+def test_url_of_every_address_is_loopback() -> None:
+    with EmbeddedAzure(imds_host="0.0.0.0", tls=True) as azure:  # noqa: S104  # what is tested
+        assert azure.imds.url.startswith("http://127.0.0.1:")
+        assert ask_imds(azure).status == 200
+
+
 def test_an_ipv6_address_has_brackets_in_urls() -> None:
     azure = EmbeddedAzure(host="::1")
     loop = asyncio.new_event_loop()

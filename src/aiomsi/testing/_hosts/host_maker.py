@@ -56,7 +56,7 @@ class HostMaker:
             case "azure-arc":
                 host = EmbeddedAzureArc(*parts, self.key_directory)
             case "service-fabric":
-                certificate = SelfSigned(("localhost", self.address))
+                certificate = SelfSigned(("localhost", "127.0.0.1", self.address))
                 tls = certificate.server_context
                 host = EmbeddedServiceFabric(*parts, certificate)
             case "cloud-shell":

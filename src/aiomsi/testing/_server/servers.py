@@ -6,6 +6,9 @@ import asyncio
 
 from aiomsi.testing._server.thread import Port, ServerThread
 
+_LOOPBACK_OF = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # compared, not bound
+"""The addresses by which clients of this machine reach a server that listens on every one."""
+
 
 class Servers:
     """The HTTP servers of all services, in one thread."""
@@ -28,13 +31,9 @@ class Servers:
         """Start the servers, and return when their ports are open.
 
         Raises:
-            RuntimeError: the servers have been started already.
             OSError: an address or port is not available.
 
         """
-        if self._thread is not None:
-            msg = "The embedded Azure has been started already"
-            raise RuntimeError(msg)
         thread = ServerThread(tuple(self._ports.values()))
         loop, numbers = thread.start()
         self._running = loop, dict(zip(self._ports, numbers, strict=True))
@@ -66,7 +65,8 @@ class Servers:
         _, numbers = self._require_running()
         port = self._ports[service]
         scheme = "http" if port.tls is None else "https"
-        host = f"[{port.host}]" if ":" in port.host else port.host
+        address = _LOOPBACK_OF.get(port.host, port.host)
+        host = f"[{address}]" if ":" in address else address
         return f"{scheme}://{host}:{numbers[service]}"
 
     def _require_running(self) -> tuple[asyncio.AbstractEventLoop, dict[str, int]]:

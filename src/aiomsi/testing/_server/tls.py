@@ -59,10 +59,7 @@ class Certificates:
             import trustme
         except ImportError as error:
             raise MissingExtraError("trustme") from error
-        if files is None:
-            authority = trustme.CA()
-        else:
-            authority = _read_authority(trustme.CA, *files)
+        authority = trustme.CA() if files is None else _read_authority(trustme.CA, *files)
         authority.issue_cert(*dict.fromkeys(names)).configure_cert(self.server_context)
         return authority.cert_pem.bytes()
 
