@@ -6,6 +6,7 @@
 import json
 import os
 import subprocess
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -314,6 +315,39 @@ def test_az_takes_the_cloud_from_its_metadata(machine: Machine, azure: EmbeddedA
     assert cloud["endpoints"]["resourceManager"] == f"https://{enter.ARM}/"
     (account,) = az("login --identity", **own)
     assert account["id"] in azure.arm.subscription_ids
+
+
+def test_python_gets_a_token_of_a_workload(machine: Machine, azure: EmbeddedAzure) -> None:
+    python = require("AIOMSI_AZURE_PYTHON", "azure-identity")
+    genuine = {"AZURE_AUTHORITY_HOST": f"https://{enter.ENTRA}/"}
+    program = (
+        "from azure.identity import WorkloadIdentityCredential as Credential\n"
+        "print(Credential().get_token('https://management.azure.com/.default').expires_on)"
+    )
+
+    variables = dict(azure.hosts.workload_identity.environment) | genuine
+    expires_on = machine.output(python, "-c", program, environment=variables)
+
+    assert expires_on > time.time()
+
+
+def test_az_logs_a_workload_in_and_out(machine: Machine, azure: EmbeddedAzure) -> None:
+    az = Az(machine, require("AIOMSI_AZ", "azure-cli"))
+    workload = azure.hosts.workload_identity
+    own = {"AZURE_CONFIG_DIR": str(machine.home / "workload")}
+    sign_in = ("--federated-token", workload.token_file.read_text())
+    names = workload.environment
+
+    (account,) = az(
+        f"login --service-principal -u {names['AZURE_CLIENT_ID']} -t {names['AZURE_TENANT_ID']}",
+        *sign_in,
+        **own,
+    )
+
+    assert account["user"]["name"] == names["AZURE_CLIENT_ID"]
+    assert "DevTest" in [group["name"] for group in az("group list", **own)]
+    az("logout", **own)
+    assert az("account list", **own) == []
 
 
 def test_az_logs_out(machine: Machine) -> None:

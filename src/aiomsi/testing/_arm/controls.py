@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, get_args
 
 from aiomsi.testing._arm.call import Action, ArmState, EmptyPages
+from aiomsi.testing._arm.services.children import put_resource_and_children
 from aiomsi.testing._limits.arm_limits import ArmLimits, BucketKind
 from aiomsi.testing._limits.graph_controls import EmbeddedGraph
 from aiomsi.testing._limits.throttle import ArmUsage
@@ -238,7 +239,7 @@ class EmbeddedArm(Endpoint):
             },
             now,
         )
-        self._state.resources.put(resource)
+        put_resource_and_children(self._state.resources, resource)
         return resource_id
 
     def resource(self, resource_id: str) -> dict[str, Any] | None:

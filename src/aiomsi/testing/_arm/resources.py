@@ -128,7 +128,7 @@ def put_settled(call: ArmCall) -> Resource:
     resource, _ = _make_written(call)
     call.state.operations.supersede(resource.id)
     resource.state = "Succeeded"
-    put_resource_and_children(call, resource)
+    put_resource_and_children(call.state.resources, resource)
     return resource
 
 
@@ -192,22 +192,22 @@ def store_resource(
     if rule is None:
         call.state.operations.supersede(resource.id)
         resource.state = "Succeeded"
-        put_resource_and_children(call, resource)
+        put_resource_and_children(call.state.resources, resource)
         return _respond(call, resource, _get_status_at_once(response, 201 if is_new else 200))
     resource.state = "Creating" if is_new else "Updating"
     resource.hidden = is_new and (rule.kind in ("location", "own-path") or rule.delayed)
     if is_new or not rule.delayed:
-        put_resource_and_children(call, resource)
+        put_resource_and_children(call.state.resources, resource)
 
     def on_end(operation: StoredOperation) -> None:
         resource.state = operation.resource_state
         hidden, resource.hidden = resource.hidden, False
         if operation.status == "Succeeded":
-            put_resource_and_children(call, resource)
+            put_resource_and_children(call.state.resources, resource)
             return
         resource.reason = dict(operation.rule.reason or {})
         if hidden:
-            remove_resource_and_children(call, resource.id)
+            remove_resource_and_children(call.state.resources, resource.id)
 
     is_accepted = call.request.method == "PATCH" and rule.kind != "provisioning-state"
     document = _render(call, resource)
@@ -233,20 +233,20 @@ def delete_resource(call: ArmCall) -> Answer:
     response = choose_delete(statuses, exists=resource is not None)
     if resource is None:
         call.state.operations.supersede(path.id)
-        remove_resource_and_children(call, path.id)
+        remove_resource_and_children(call.state.resources, path.id)
         return Answer(response.status)
     check_conditions(call, resource, _get_etag(call, resource))
     rule = _take_rule(call, resource.type, response, statuses)
     if rule is None:
         call.state.operations.supersede(resource.id)
-        remove_resource_and_children(call, resource.id)
+        remove_resource_and_children(call.state.resources, resource.id)
         return Answer(_get_status_at_once(response, 200))
     if not rule.delayed:
         resource.state = "Deleting"
 
     def on_end(operation: StoredOperation) -> None:
         if operation.status == "Succeeded":
-            remove_resource_and_children(call, resource.id)
+            remove_resource_and_children(call.state.resources, resource.id)
         else:
             resource.state, resource.reason = operation.status, dict(operation.rule.reason or {})
 

@@ -36,6 +36,7 @@ _USAGES = (
 def _complete_network(_: ArmCall, network: Resource) -> None:
     properties = get_properties(network)
     properties["resourceGuid"] = make_stable_guid(network.id)
+    properties.setdefault("subnets", [])
     properties.setdefault("virtualNetworkPeerings", [])
     properties.setdefault("enableDdosProtection", False)
 
