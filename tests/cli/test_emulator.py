@@ -217,9 +217,10 @@ def test_emulator_serves_a_generated_tenant(
     ],
 )
 def test_environment_is_that_of_the_kind(
-    monkeypatch: pytest.MonkeyPatch, kind: str, names: set[str]
+    monkeypatch: pytest.MonkeyPatch, kind: str, names: set[str], tmp_path: Path
 ) -> None:
-    said, _ = run_emulator(monkeypatch, "--kind", kind, "--shell", "sh")
+    directory = ("--arc-key-directory", str(tmp_path))
+    said, _ = run_emulator(monkeypatch, "--kind", kind, "--shell", "sh", *directory)
 
     assert said.code == 0
     assert set(variables_of(said.out)) == names | {"AIOMSI_RESOURCE_MANAGER"}
@@ -246,6 +247,30 @@ def test_addresses_names_audiences_and_keys_are_options(
 
     assert (said.code, results) == (0, [None])
     assert "# Clients of azure-mgmt need these arguments:" in said.out
+
+
+@pytest.mark.parametrize(
+    ("platform", "environment", "directory"),
+    [
+        ("linux", {}, "/var/opt/azcmagent/tokens"),
+        ("win32", {"ProgramData": "D:\\Data"}, r"D:\Data\AzureConnectedMachineAgent\Tokens"),
+        ("win32", {}, r"C:\ProgramData\AzureConnectedMachineAgent\Tokens"),
+    ],
+)
+def test_directory_of_keys_is_the_agents(
+    platform: str, environment: dict[str, str], directory: str
+) -> None:
+    assert emulator.find_agent_directory(platform, environment) == directory
+
+
+def test_directory_that_cannot_be_written_is_wrong_configuration(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+
+    said = run("emulator", "--kind", "azure-arc", "--arc-key-directory", str(file / "keys"))
+
+    assert said.code == 2
+    assert said.complaint[1].endswith("or give --arc-key-directory")
 
 
 def test_certificate_and_authority_are_options(

@@ -123,6 +123,7 @@ def test_configuration_leads_to_token_endpoint_and_keys(
     path = f"/{TENANT_ID}{version}/.well-known/openid-configuration"
     document = ask(host.url, path).json
 
+    assert host.counts.tokens == 0
     assert document["token_endpoint"] == f"{host.url}/{TENANT_ID}/oauth2/v2.0/token"
     (key,) = ask(host.url, document["jwks_uri"].removeprefix(host.url)).json["keys"]
     token = azure.imds.issue_token()

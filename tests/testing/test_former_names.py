@@ -21,6 +21,10 @@ def test_former_name_warns_and_is_the_new_attribute(name: str) -> None:
     assert caught[0].filename == __file__
 
 
+def test_class_has_the_former_names() -> None:
+    assert EmbeddedAzure.add_resource is NAMES["add_resource"]
+
+
 def test_former_name_can_be_assigned() -> None:
     azure, limits = EmbeddedAzure(), ArmLimits()
     with pytest.warns(DeprecationWarning, match="arm_limits is now EmbeddedAzure.arm.limits$"):

@@ -120,6 +120,8 @@ def test_five_requests_a_second_and_tokens_apart() -> None:
         statuses = [get(azure, f"{PATHS[at % 3]}?{V}").status for at in range(6)]
         assert statuses == [200] * 5 + [429]
         assert get(azure, PATHS[0]).headers["Retry-After"] == "1"
+        counts = azure.counts
+        assert (counts.imds_requests, counts.imds_tokens, counts.imds_throttled) == (7, 0, 0)
         tokens = [get(azure, f"{TOKEN}?{V}&resource={ARM_RESOURCE}").status for _ in range(21)]
         assert tokens == [200] * 20 + [429]
         clock.advance(1)

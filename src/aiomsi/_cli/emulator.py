@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -86,8 +87,8 @@ _PEM = click.Path(exists=True, dir_okay=False)
     "--arc-key-directory",
     type=click.Path(file_okay=False),
     metavar="DIRECTORY",
-    help="Directory of the key files of Azure Arc. Other clients accept "
-    "/var/opt/azcmagent/tokens alone.",
+    help="Directory of the key files of Azure Arc; by default the agent's, because clients "
+    "accept no other one.",
 )
 @click.option(
     "--resource",
@@ -220,7 +221,7 @@ def emulator(
             tls=tls_names or tls,
             certificate=certificate,
             authority=authority,
-            arc_key_directory=arc_key_directory,
+            arc_key_directory=arc_key_directory or find_agent_directory(sys.platform, os.environ),
         )
     except ValueError as error:
         raise ConfigurationError(str(error), help="See aiomsi emulator --help") from error
@@ -244,6 +245,20 @@ def emulator(
                 time.sleep(3600)
     except KeyboardInterrupt:
         click.echo(_format_counts(azure), err=True)
+
+
+def find_agent_directory(platform: str, environment: Mapping[str, str]) -> str:
+    """Return the directory of the key files of the Azure Arc agent.
+
+    Args:
+        platform: a value of `sys.platform`.
+        environment: the environment variables.
+
+    """
+    if platform == "win32":
+        data = environment.get("ProgramData", r"C:\ProgramData")
+        return rf"{data}\AzureConnectedMachineAgent\Tokens"
+    return "/var/opt/azcmagent/tokens"
 
 
 def format_environment(
@@ -289,12 +304,15 @@ def _started(azure: EmbeddedAzure) -> Iterator[None]:
     """Run the embedded Azure for the block.
 
     Raises:
-        ConfigurationError: a port is not available.
+        ConfigurationError: a port is not available, or a file can't be written.
 
     """
     try:
         azure.start()
     except OSError as error:
+        if error.filename is not None:
+            advice = "Run the command as a user that may write there, or give --arc-key-directory"
+            raise ConfigurationError(str(error), help=advice) from error
         raise ConfigurationError(
             str(error),
             help="Choose another --imds-port, --arm-port or --kind-port, or leave them out",

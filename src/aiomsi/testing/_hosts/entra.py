@@ -11,6 +11,8 @@ import uuid
 from datetime import UTC, datetime
 from pathlib import Path
 
+import attrs
+
 from aiomsi.testing._hosts.embedded_host import EmbeddedHost, RefusedRequestError, parse_form
 from aiomsi.testing._hosts.token_source import (
     NoIdentityError,
@@ -78,12 +80,9 @@ class EmbeddedWorkloadIdentity(EmbeddedHost):
 
     def _answer(self, asked: Asked) -> Answer:
         parts = asked.path.lower().lstrip("/").split("/")
-        if asked.method == "GET" and asked.path.lower() == "/common/discovery/instance":
-            return json_answer(200, _describe_instance(asked))
-        if asked.method == "GET" and parts[-2:] == [".well-known", "openid-configuration"]:
-            return json_answer(200, _describe_tenant(asked, _require_tenant(parts[0])))
-        if asked.method == "GET" and parts[1:] == ["discovery", "v2.0", "keys"]:
-            return json_answer(200, {"keys": [self._tokens.authority.public_jwk()]})
+        document = self._find_document(asked, parts) if asked.method == "GET" else None
+        if document is not None:
+            return attrs.evolve(json_answer(200, document), counted=False)
         if parts[1:] != ["oauth2", "v2.0", "token"]:
             raise RefusedRequestError(404, "not_found", "No service is at this address")
         if asked.method != "POST":
@@ -91,6 +90,16 @@ class EmbeddedWorkloadIdentity(EmbeddedHost):
             raise RefusedRequestError(405, "method_not_allowed", "Method not allowed", allow)
         _require_tenant(parts[0])
         return json_answer(200, self._issue(parse_form(asked)))
+
+    def _find_document(self, asked: Asked, parts: list[str]) -> dict[str, object] | None:
+        """Return the document at a path that has one."""
+        if parts == ["common", "discovery", "instance"]:
+            return _describe_instance(asked)
+        if parts[-2:] == [".well-known", "openid-configuration"]:
+            return _describe_tenant(asked, _require_tenant(parts[0]))
+        if parts[1:] == ["discovery", "v2.0", "keys"]:
+            return {"keys": [self._tokens.authority.public_jwk()]}
+        return None
 
     def _issue(self, form: dict[str, str]) -> dict[str, object]:
         _check_form(form)

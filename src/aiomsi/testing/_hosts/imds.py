@@ -7,6 +7,8 @@ and https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service
 
 from __future__ import annotations
 
+import attrs
+
 from aiomsi.testing._hosts.instance_metadata import METADATA_PATHS, answer_metadata
 from aiomsi.testing._hosts.token_source import (
     IdKind,
@@ -43,7 +45,9 @@ class Imds:
         refusal = _refused_headers(asked)
         if refusal is not None:
             return refusal
-        return answer_metadata(asked) if path != TOKEN_PATH else self._answer_token(asked)
+        if path == TOKEN_PATH:
+            return self._answer_token(asked)
+        return attrs.evolve(answer_metadata(asked), counted=False)
 
     def _answer_token(self, asked: Asked) -> Answer:
         refusal = _refused_query(asked)

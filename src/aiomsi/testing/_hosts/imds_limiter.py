@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import attrs
+
 from aiomsi.testing._hosts.imds import TOKEN_PATH
 from aiomsi.testing._server.limits import ImdsLimits, SlidingWindow
 from aiomsi.testing._server.messages import Answer, json_answer
@@ -28,7 +30,8 @@ class ImdsLimiter:
     def enter(self, path: str) -> Answer | None:
         """Return the refusal of a request that arrives; None if it is admitted."""
         if not _is_token_request(path):
-            return None if self._others.admit(self._monotonic()) else _refuse()
+            admitted = self._others.admit(self._monotonic())
+            return None if admitted else attrs.evolve(_refuse(), counted=False)
         if self._under_way >= self._at_once or not self._tokens.admit(self._monotonic()):
             return _refuse()
         self._under_way += 1

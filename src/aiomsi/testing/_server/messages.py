@@ -72,6 +72,8 @@ class Answer:
         body: content.
         headers: headers that this response has, besides those of every response.
         region: region of ARM's front door that received the request; empty if no limit was charged.
+        counted: whether `Counts` counts the response by its status; False for the responses of a
+            token endpoint that are not about tokens.
 
     """
 
@@ -79,6 +81,7 @@ class Answer:
     body: bytes = b""
     headers: Mapping[str, str] = attrs.field(factory=dict)
     region: str = ""
+    counted: bool = True
 
 
 def json_answer(status: int, value: object, headers: Mapping[str, str] | None = None) -> Answer:

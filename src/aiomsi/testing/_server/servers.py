@@ -31,13 +31,9 @@ class Servers:
         """Start the servers, and return when their ports are open.
 
         Raises:
-            RuntimeError: the servers have been started already.
             OSError: an address or port is not available.
 
         """
-        if self._thread is not None:
-            msg = "The embedded Azure has been started already"
-            raise RuntimeError(msg)
         thread = ServerThread(tuple(self._ports.values()))
         loop, numbers = thread.start()
         self._running = loop, dict(zip(self._ports, numbers, strict=True))

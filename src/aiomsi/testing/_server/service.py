@@ -167,7 +167,7 @@ class HttpService:
         # Before the latency, because ARM charges a request to its limits on arrival.
         answer = self._protocol.add_headers(asked, refusal or self._protocol.answer(asked))
         name = _COUNTED_AS.get((self._service, answer.status))
-        if name is not None:
+        if name is not None and answer.counted:
             self._context.request_log.count(name)
         if refusal is None and self._latency:
             await asyncio.sleep(self._latency)
