@@ -133,7 +133,7 @@ def test_long_and_short_lanes_take_turns() -> None:
         assert lane.turns is None
         turns.add(lane, is_long=lane is lanes["long"])
     assert order == ["long", "a", "long", "b", "long", "c"]
-    assert turns.count == 4
+    assert int(turns.count) == 4
 
 
 def test_only_long_or_only_short_lanes_take_all_turns() -> None:
