@@ -293,6 +293,20 @@ def test_other_certificate_gets_no_header(fabric: Place, monkeypatch: pytest.Mon
     assert fabric.server.connections == 0
 
 
+@pytest.mark.parametrize("place", ["Service Fabric", "workload identity"], indirect=True)
+def test_scheme_in_capitals_has_the_same_trust(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "IDENTITY_ENDPOINT" if place.kind == "Service Fabric" else "AZURE_AUTHORITY_HOST"
+    monkeypatch.setenv(name, place.variables[name].replace("https:", "HTTPS:"))
+    assert ask().token == TOKEN
+    monkeypatch.setenv("IDENTITY_SERVER_THUMBPRINT", "0" * 40)
+    monkeypatch.setenv("SSL_CERT_FILE", Certificate.make().write(place.files / "other.pem"))
+    with pytest.raises(HostUnreachableError, match="certificate"):
+        ask(share=False)
+    assert place.count_marks() == 1
+
+
 @pytest.mark.parametrize("name", ["authority", "host"])
 def test_untrusted_certificate_gets_no_assertion(
     entra: Place, monkeypatch: pytest.MonkeyPatch, name: str

@@ -288,13 +288,15 @@ class TokenFetch:
         if not isinstance(request, TokenRequest):
             return _describe_unsent(request, before)
         sent, left = self.clock.monotonic(), limit.seconds
+        # A scheme has no case: the URL's own form has it in lower case.
+        url = URL(request.url, encoded=True)
         try:
             async with http.request(
                 request.method,
-                URL(request.url, encoded=True),
+                url,
                 headers=request.headers,
                 data=request.body,
-                ssl=_choose_tls(request) if request.url[:5] == "https" else True,
+                ssl=_choose_tls(request) if url.scheme == "https" else True,
                 allow_redirects=False,
             ) as response:
                 pieces, size = [], 0
