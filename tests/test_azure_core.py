@@ -176,11 +176,26 @@ def test_users_subclass_keeps_its_name_and_its_class() -> None:
     assert type(BothError("x")) is BothError
 
 
+def test_users_init_subclass_runs_for_the_users_classes_only() -> None:
+    class FinalError(aiomsi.TokenRefusedError):
+        """A class that a user derives none from."""
+
+        def __init_subclass__(cls, code: int) -> None:
+            cls.code_in_class = code
+
+    class CodedError(FinalError, code=5):
+        """A subclass with an argument."""
+
+    for kind in (FinalError, CodedError):
+        assert isinstance(kind("x"), exceptions.ClientAuthenticationError)
+    assert getattr(CodedError("x"), "code_in_class") == 5  # noqa: B009 (no attribute for types)
+
+
 def test_class_is_derived_once_and_never_from_a_derived_one() -> None:
     first = add_azure_base(aiomsi.TokenRefusedError, no_identity=False)
     assert add_azure_base(first, no_identity=False) is first
     both = add_azure_base(first, no_identity=True)
-    assert both.__bases__[0] is aiomsi.TokenRefusedError
+    assert both.__bases__[1] is aiomsi.TokenRefusedError
     assert get_public_class(both) is aiomsi.TokenRefusedError
 
 
