@@ -60,6 +60,14 @@ def test_no_identity_alone_lets_a_chain_go_on(error: aiomsi.CredentialError) -> 
     assert not is_no_identity(ValueError())
 
 
+def test_unreachable_host_with_a_wrong_certificate_ends_a_chain() -> None:
+    error = aiomsi.HostUnreachableError("x", no_identity=False)
+    for one in (error, pickle.loads(pickle.dumps(error))):
+        assert one.no_identity is False
+        assert isinstance(one, exceptions.ClientAuthenticationError)
+        assert not isinstance(one, identity.CredentialUnavailableError)
+
+
 def test_attributes_are_those_of_an_error_without_a_response(error: aiomsi.CredentialError) -> None:
     theirs = exceptions.ClientAuthenticationError(message="no token")
     both: Any = error

@@ -291,6 +291,7 @@ def test_other_certificate_gets_no_header(fabric: Place, monkeypatch: pytest.Mon
     assert isinstance(error, HostUnreachableError)
     assert "certificate" in str(error)
     assert fabric.server.connections == 0
+    assert not error.no_identity
 
 
 @pytest.mark.parametrize("place", ["Service Fabric", "workload identity"], indirect=True)
@@ -475,6 +476,15 @@ def test_answer_that_repeats_the_request_shows_no_secret(place: Place, status: i
     ):
         place.server.respond = respond
         fail(place)
+
+
+@pytest.mark.parametrize("place", ["App Service"], indirect=True)
+def test_token_in_the_header_with_an_id_is_masked(place: Place) -> None:
+    token = "eyJhbGciOiJSUzI1NiJ9.opaque.signature"
+    place.said = reply(400, b"{}", x_ms_request_id=f"id {token} {'x' * 100}")
+    error = fail(place)
+    assert (error.request_id or "").startswith("id *** xxx")
+    assert len(error.request_id or "") == 60
 
 
 @pytest.mark.parametrize("place", ["App Service", "Azure Arc"], indirect=True)

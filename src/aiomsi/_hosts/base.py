@@ -308,6 +308,12 @@ def read_request_id(document: Mapping[str, Any] | None) -> str | None:
     return without_secrets(found)[:_MAX_QUOTED] if isinstance(found, str) else None
 
 
+def read_request_id_header(headers: Mapping[str, str]) -> str | None:
+    """Return the id of the request in the headers of a response, None without one."""
+    found = headers.get("x-ms-request-id")
+    return None if found is None else without_secrets(found)[:_MAX_QUOTED]
+
+
 def read_error(document: Mapping[str, Any] | None, body: bytes) -> tuple[str | None, str]:
     """Return code and text of an error's body, in any of the shapes that token endpoints use."""
     if document is None and b"access_token" in body:
