@@ -194,11 +194,16 @@ def read_object(body: bytes) -> dict[str, Any] | None:
 
 
 def parse_retry_after(headers: Mapping[str, str], now: float) -> float | None:
-    """Return the delay of a `Retry-After` header in seconds, from a number or an HTTP date."""
+    """Return the delay of a `Retry-After` header in seconds, from a number or an HTTP date.
+
+    A date counts from the `Date` of the response, or without one from `now`, because this machine's
+    clock may differ from the host's.
+    """
     value = headers.get("Retry-After")
     number = parse_number(value)
     if number is None and (moment := parse_http_date(value)) is not None:
-        number = moment - now
+        sent = parse_http_date(headers.get("Date"))
+        number = moment - (now if sent is None else sent)
     return None if number is None else max(0.0, number)
 
 
