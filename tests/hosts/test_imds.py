@@ -420,6 +420,8 @@ def test_another_identitys_token_is_refused() -> None:
     assert not other.passing
     assert isinstance(host.parse(answer(200, GOOD)), TokenResponse)
     assert isinstance(host.parse(answer(200, b"x")), TokenError)
+    for wrong_type in (5, [GUID], True):
+        assert isinstance(host.parse(answer(200, {**GOOD, "client_id": wrong_type})), TokenError)
 
 
 @pytest.mark.parametrize(

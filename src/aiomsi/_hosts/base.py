@@ -237,7 +237,8 @@ def read_token_response(
         life=life,
         expires_on=None if expires_on is None else int(expires_on),
         refresh_in=None if refresh_in is None else parse_number(refresh_in),
-        client_id=client_id if isinstance(client_id, str) and client_id else None,
+        # Of another type it is no GUID, and so no id that was asked for.
+        client_id=str(client_id)[:_MAX_QUOTED] if client_id else None,
     )
 
 
