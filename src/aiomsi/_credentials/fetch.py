@@ -30,6 +30,7 @@ from aiomsi._hosts.base import (
     TokenHttpResponse,
     TokenRequest,
     parse_retry_after,
+    read_request_id_header,
 )
 from aiomsi._hosts.body import MAX_BODY, TOO_LARGE, decompress_body, mask_echo, mask_error
 from aiomsi._hosts.network import EXHAUSTED, find_local_cause
@@ -288,13 +289,15 @@ class TokenFetch:
         if not isinstance(request, TokenRequest):
             return _describe_unsent(request, before)
         sent, left = self.clock.monotonic(), limit.seconds
+        # A scheme has no case: the URL's own form has it in lower case.
+        url = URL(request.url, encoded=True)
         try:
             async with http.request(
                 request.method,
-                URL(request.url, encoded=True),
+                url,
                 headers=request.headers,
                 data=request.body,
-                ssl=_choose_tls(request) if request.url[:5] == "https" else True,
+                ssl=_choose_tls(request) if url.scheme == "https" else True,
                 allow_redirects=False,
             ) as response:
                 pieces, size = [], 0
@@ -348,7 +351,7 @@ class TokenFetch:
             problem,
             answer.status,
             parse_retry_after(masked.headers, answer.received.wall),
-            request_id=masked.headers.get("x-ms-request-id") or problem.request_id,
+            request_id=read_request_id_header(masked.headers) or problem.request_id,
             file=file,
         )
 
@@ -385,6 +388,8 @@ class TokenFetch:
             summary = (
                 f"{host.kind} at {host.endpoint} returned no {self.wanted} ({tried}): {reason}"
             )
+        # A server with a wrong certificate may be in place of the host, so the host may exist.
+        is_nowhere = error is HostUnreachableError and problem.passing
         details = {
             "host": host.kind,
             "endpoint": host.endpoint,
@@ -394,7 +399,7 @@ class TokenFetch:
             "attempts": 0 if failed.unsent else number,
             "elapsed": elapsed,
             "request_id": failed.request_id,
-            "no_identity": problem.no_identity,
+            "no_identity": problem.no_identity or is_nowhere,
         }
         return Failure(
             error,

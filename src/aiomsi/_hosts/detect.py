@@ -142,10 +142,8 @@ def _match(has: set[str]) -> str:
 
 def _find_arc_agent(environment: Mapping[str, str], platform: str) -> str:
     if platform == "win32":
-        return (
-            environment.get("ProgramFiles", r"C:\Program Files")
-            + r"\AzureConnectedMachineAgent\himds.exe"
-        )
+        folder = environment.get("ProgramFiles") or r"C:\Program Files"
+        return rf"{folder}\AzureConnectedMachineAgent\himds.exe"
     return "/opt/azcmagent/bin/himds"
 
 

@@ -13,7 +13,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 import attrs
 
-from aiomsi._clouds import masked_url
+from aiomsi._clouds import is_host, masked_url
 from aiomsi._errors import ConfigurationError
 from aiomsi._hosts.base import (
     FileRequest,
@@ -154,7 +154,7 @@ def check_endpoint(url: str, variable: str, *, https: bool = False) -> str:
     """
     try:
         parts = urlsplit(url)
-        well_formed = bool(parts.hostname) and parts.port != 0 and parts.username is None
+        well_formed = is_host(parts.hostname or "") and parts.port != 0 and parts.username is None
     except ValueError:
         well_formed = False
     schemes = ("https",) if https else ("http", "https")
