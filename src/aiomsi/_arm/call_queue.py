@@ -20,7 +20,6 @@ import contextvars
 import logging
 import math
 import random
-from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
@@ -30,6 +29,7 @@ from multidict import CIMultiDict
 from aiomsi._arm.protocol.pacing.kinds import Kinds, Limit, ScopedKind
 from aiomsi._arm.protocol.pacing.meter import Meter
 from aiomsi._arm.protocol.pacing.pacer import Pacer
+from aiomsi._arm.protocol.pacing.queue_counts import QueueCounts
 from aiomsi._arm.protocol.pacing.rules import ARM_RULES, PROVIDER_RULES
 from aiomsi._arm.protocol.response import ArmResponse
 from aiomsi._errors import AiomsiError, ThrottledError
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
 
     from aiomsi._arm.call import Call
-    from aiomsi._arm.protocol.pacing.gauge import Gauge
     from aiomsi._arm.protocol.pacing.lane import Lane, Ticket
     from aiomsi._arm.protocol.pacing.pacer import Count
     from aiomsi._arm.protocol.pacing.stats import ArmStats
@@ -57,8 +56,6 @@ _UNREAD = 7
 Reading the counts takes most of the time that pacing costs a call."""
 _FEW = 8
 """Responses to read before that, and requests that all limits must still allow then."""
-_MOST_PAUSES = 1_024
-_MOST_REASON = 500
 _SHORTEST_WAIT = 0.1
 
 logger = logging.getLogger("aiomsi")
@@ -111,6 +108,7 @@ class CallQueue:
     Attributes:
         pacer: decides which request is sent next.
         lane: the lane of requests without limits.
+        counts: the counts for the statistics.
         closed: whether `close` was called.
 
     """
@@ -125,6 +123,7 @@ class CallQueue:
     make_error: Callable[[Call], AiomsiError]
     pacer: Pacer = attrs.field(init=False)
     lane: Lane = attrs.field(init=False)
+    counts: QueueCounts = attrs.field(factory=QueueCounts, init=False)
     closed: bool = attrs.field(default=False, init=False)
     # In the order in which the calls came.
     _waiters: dict[_Waiter, None] = attrs.field(factory=dict, init=False)
@@ -133,14 +132,6 @@ class CallQueue:
     _timer: asyncio.Task[None] | None = attrs.field(default=None, init=False)
     _timer_at: float = attrs.field(default=0.0, init=False)
     _seen_changes: int = attrs.field(default=0, init=False)
-    # For the statistics.
-    _limit_wait: float = attrs.field(default=0.0, init=False)
-    _pause_wait: float = attrs.field(default=0.0, init=False)
-    _connection_wait: float = attrs.field(default=0.0, init=False)
-    _refusals: Counter[str] = attrs.field(factory=Counter, init=False)
-    _responses: Counter[str] = attrs.field(factory=Counter, init=False)
-    # The start and the end of the last pause of a limit, and the text of the 429.
-    _pauses: dict[Limit, tuple[float, float, str]] = attrs.field(factory=dict, init=False)
 
     def __attrs_post_init__(self) -> None:
         self.pacer = Pacer(
@@ -237,7 +228,7 @@ class CallQueue:
         region, counts = kinds.read_counts(
             scoped, response.headers, self.clock.wall(), good=status < 400
         )
-        self._responses[region] += 1
+        self.counts.responses[region] += 1
         if status in _REFUSING:
             self._record_refusal(kinds, call, ticket, response, region, counts)
         else:
@@ -339,7 +330,7 @@ class CallQueue:
             self.pacer.refused_by(limit, now, ticket.sent_at, wait, region, draw)
             self.pacer.answered(ticket, now, counts)
         if response.status == _TOO_MANY:
-            self._refusals[limit.name] += 1
+            self.counts.refusals[limit.name] += 1
             ticket.lane = self.find_lane(kinds.find(call.method, call.url))
             call.refused_ticket = ticket
         self._note_pause(limit, now, detail.message)
@@ -347,11 +338,7 @@ class CallQueue:
     def _note_pause(self, limit: Limit, now: float, reason: str) -> None:
         """Remember the pause after a 429 for the statistics, and log a long one."""
         end = self.pacer.get_meter(limit).paused_until
-        began, ended, _ = self._pauses.pop(limit, (now, now, ""))
-        if len(self._pauses) >= _MOST_PAUSES:
-            del self._pauses[next(iter(self._pauses))]
-        self._pauses[limit] = (began if ended > now else now, end, reason[:_MOST_REASON])
-        if end - max(now, ended) > _LONG_PAUSE:
+        if self.counts.note_pause(limit, now, end, reason) > _LONG_PAUSE:
             logger.warning(
                 "ARM's limit %s is used up: its requests wait for %.0f s", limit, end - now
             )
@@ -408,32 +395,19 @@ class CallQueue:
             waiter.ticket = ticket
 
     def _count_wait(self, waiter: _Waiter, now: float) -> None:
-        """Count the time that a call has waited for limits and for a connection."""
-        call, since, lane = waiter.call, waiter.since, waiter.ticket.lane
-        for_connection = max(0.0, now - max(since, waiter.ticket.open_since))
-        for_limit = now - since - for_connection
-        paused = self._find_paused(lane, since, now) if self._pauses else 0.0
-        paused = min(paused, for_limit)
-        self._connection_wait += for_connection
-        self._pause_wait += paused
-        self._limit_wait += for_limit - paused
+        """Count the wait of a call whose turn has come, for the statistics and for the call."""
+        call, since, ticket = waiter.call, waiter.since, waiter.ticket
+        limits = cast("tuple[Limit, ...]", ticket.lane.keys)
+        wait = self.counts.add_wait(limits, since, ticket.open_since, now)
         call.waited += now - since
         # The budget counts the pauses after 429s of the call itself.
-        charged = min(paused, self._left_of(call, since)) if waiter.charges_pauses else 0.0
+        charged = min(wait.for_pause, self._left_of(call, since)) if waiter.charges_pauses else 0.0
         # A fan-out has more calls than connections on purpose.
-        excused = for_limit + for_connection if call.bulk else for_limit
+        excused = wait.for_limit + wait.for_connection if call.bulk else wait.for_limit
         call.excused += excused - max(0.0, charged)
-        if for_limit > call.longest_limit_wait:
-            call.longest_limit_wait = for_limit
+        if wait.for_limit > call.longest_limit_wait:
+            call.longest_limit_wait = wait.for_limit
             call.waited_for = self._describe_limit(waiter)
-
-    def _find_paused(self, lane: Lane, since: float, now: float) -> float:
-        """Return the seconds since `since` in which a pause has held a lane back."""
-        paused = 0.0
-        for key in lane.keys:
-            began, ended, _ = self._pauses.get(cast("Limit", key), (now, now, ""))
-            paused = max(paused, min(ended, now) - max(began, since))
-        return paused
 
     def _describe_limit(self, waiter: _Waiter) -> str:
         """Return the limit that holds, or has held, a call back."""
@@ -520,62 +494,15 @@ class CallQueue:
                 self._timer = None
                 self.send_waiting()
 
+    # Statistics
+
     def get_stats(self) -> ArmStats:
         """Return the statistics."""
         with late_import:
-            from aiomsi._arm.protocol.pacing.stats import ArmStats, LimitStats, RegionStats
+            from aiomsi._arm.protocol.pacing.stats import summarize
 
-        now, pacer = self.clock.monotonic(), self.pacer
-        limits = []
-        for key, meter in pacer.iter_meters():
-            limit: Any = key
-            regions = [
-                RegionStats(
-                    region=region,
-                    count=gauge.latest,
-                    largest=max(0, int(gauge.capacity) - 1),
-                    share=gauge.share,
-                    refill=gauge.refill,
-                    age=max(0.0, now - gauge.at),
-                )
-                for region, gauge in meter.gauges.items()
-            ]
-            limits.append(
-                LimitStats(
-                    scope=limit.scope,
-                    name=limit.name,
-                    owner=limit.owner,
-                    count=max(meter.gauges.values(), key=_get_age).latest if meter.gauges else None,
-                    regions=tuple(regions),
-                    waiting=pacer.count_waiting(meter),
-                    in_flight=meter.in_flight,
-                    sent=meter.sent,
-                    refused=meter.refusals,
-                    paused_for=max(0.0, meter.paused_until - now),
-                    pause_reason=self._pauses[limit][2] if limit in self._pauses else None,
-                )
-            )
-        for limit, count in ({} if self.kinds is None else self.kinds.unwaited).items():
-            limits.append(
-                LimitStats(
-                    scope=limit.scope, name=limit.name, owner="", is_waited_for=False, count=count
-                )
-            )
-        return ArmStats(
-            connections=pacer.in_flight,
-            most_connections=pacer.connections,
-            waiting=pacer.waiting,
-            limit_wait=self._limit_wait,
-            pause_wait=self._pause_wait,
-            connection_wait=self._connection_wait,
-            refusals=dict(self._refusals),
-            responses=dict(self._responses),
-            limits=tuple(sorted(limits, key=lambda one: (one.scope, one.name, one.owner))),
-        )
-
-
-def _get_age(gauge: Gauge) -> float:
-    return gauge.at
+        unwaited = {} if self.kinds is None else self.kinds.unwaited
+        return summarize(self.pacer, self.counts, unwaited, self.clock.monotonic())
 
 
 def _make_meter(key: Hashable) -> Meter:
