@@ -225,7 +225,6 @@ def emulator(
             strict_versions=strict_versions,
             host=imds_address,
             arm_host=arm_address,
-            strict_versions=strict_versions,
             tls=tls_names or tls,
             certificate=certificate,
             authority=authority,
