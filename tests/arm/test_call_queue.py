@@ -139,7 +139,7 @@ def is_idle(arm: ArmSession) -> bool:
     return (
         queue.pacer.in_flight == queue.pacer.waiting == len(queue._waiters) == 0
         and not any(meter.in_flight for meter in meters)
-        and (queue._timer is None or queue._timer.done())
+        and (queue._turn_timer is None or queue._turn_timer.done())
     )
 
 
