@@ -68,9 +68,9 @@ MUTANTS = (
         ),
         Change(
             "_tokens/slot",
-            "return failure.exception(max(0.0, retry_at - self.clock.monotonic()))",
+            "return self._complete(failure.exception(max(0.0, retry_at - self.clock.monotonic())))",
             "error = failure.exception(max(0.0, retry_at - self.clock.monotonic()))\n"
-            "        return _errors.setdefault(id(failure), error)",
+            "        return _errors.setdefault(id(failure), self._complete(error))",
         ),
     ),
     Mutant(
