@@ -347,7 +347,7 @@ MUTANTS = (
     ),
     Mutant(
         "send the request before the Retry-After is over",
-        Change("_tokens/host_backoff", "delay = self.retry_at - now", "delay = 0.0"),
+        Change("_tokens/host_backoff", "delay = max(0.0, self.retry_at - now)", "delay = 0.0"),
     ),
     Mutant(
         "send requests without taking turns",
