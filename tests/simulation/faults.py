@@ -297,14 +297,8 @@ MUTANTS = (
         "take a task that a fetch has started for the fetch itself",
         Change(
             "_tokens/flight",
-            """
-    return (
-        flights if any(own is task or _awaits(own, task) for own in list(flights[-1].own)) else ()
-    )
-""",
-            """
-    return flights
-""",
+            "    if any(own is task or _awaits(own, task) for own in list(flights[-1].own)):\n",
+            "    if True:\n",
         ),
     ),
     Mutant(

@@ -341,21 +341,25 @@ class FanOut:
             if isinstance(error, UsageError):
                 raise
             return
-        if self.options.list_names is not None or (
-            request.method in ("GET", "POST") and call.reads and is_list(call.url)
-        ):
-            taken.kind = self._budget.lists
-        if self.options.list_names is not None:
-            # A list that begins with POST and goes on with GET may link to its first URL.
-            is_circle = call.method == self.options.list_names.next_method
-            first = call.url if is_circle and not call.lacks_version else None
-            taken.links = PageLinks(self.sender.connection.cloud, first)
-        if self.options.on_error == "skip-scope":
-            taken.scope = find_scope(call.method, call.url)
+        self._classify(taken, call)
         if self._budget.may_start(taken.kind):
             self._start_or_skip(taken, call)
         else:
             self._waiting.append((taken, call))
+
+    def _classify(self, taken: TakenRequest, call: Call) -> None:
+        """Find the kind of a request's answers, the links of its list, and its scope."""
+        names = self.options.list_names
+        if names is not None:
+            taken.kind = self._budget.lists
+            # A list that begins with POST and goes on with GET may link to its first URL.
+            is_circle = call.method == names.next_method
+            first = call.url if is_circle and not call.lacks_version else None
+            taken.links = PageLinks(self.sender.connection.cloud, first)
+        elif taken.request.method in ("GET", "POST") and call.reads and is_list(call.url):
+            taken.kind = self._budget.lists
+        if self.options.on_error == "skip-scope":
+            taken.scope = find_scope(call.method, call.url)
 
     def _make_call(self, request: Request) -> Call:
         names = self.options.list_names
@@ -368,7 +372,7 @@ class FanOut:
     def _start_or_skip(self, taken: TakenRequest, call: Call) -> None:
         """Start a call, unless an earlier error of its scope ends the request."""
         scope = taken.scope
-        # A list that has begun is continued.
+        # A list that has begun is continued whatever its scope refuses.
         if scope is not None and not taken.attempts:
             found = self._scopes.find(scope)
             if found is not None:
@@ -387,7 +391,7 @@ class FanOut:
             if request.method in WRITES and self.options.list_names is None
             else self.sender.send(call, request.timeout)
         )
-        # An eager task may wait for a limit before it is returned.
+        # Before the task is created, because an eager one may call `_park` at once.
         self._budget.start(taken.kind)
         try:
             task = create_task(asyncio.get_running_loop(), work, "aiomsi fan-out")
