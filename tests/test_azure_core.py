@@ -60,6 +60,14 @@ def test_no_identity_alone_lets_a_chain_go_on(error: aiomsi.CredentialError) -> 
     assert not is_no_identity(ValueError())
 
 
+def test_unreachable_host_with_a_wrong_certificate_ends_a_chain() -> None:
+    error = aiomsi.HostUnreachableError("x", no_identity=False)
+    for one in (error, pickle.loads(pickle.dumps(error))):  # noqa: S301 (its own pickle)
+        assert one.no_identity is False
+        assert isinstance(one, exceptions.ClientAuthenticationError)
+        assert not isinstance(one, identity.CredentialUnavailableError)
+
+
 def test_attributes_are_those_of_an_error_without_a_response(error: aiomsi.CredentialError) -> None:
     theirs = exceptions.ClientAuthenticationError(message="no token")
     both: Any = error
@@ -176,11 +184,28 @@ def test_users_subclass_keeps_its_name_and_its_class() -> None:
     assert type(BothError("x")) is BothError
 
 
+def test_users_init_subclass_runs_for_the_users_classes_only() -> None:
+    codes: list[int] = []
+
+    class FinalError(aiomsi.TokenRefusedError):
+        """A class that a user derives none from."""
+
+        def __init_subclass__(cls, code: int) -> None:
+            codes.append(code)
+
+    class CodedError(FinalError, code=5):
+        """A subclass with an argument."""
+
+    for kind in (FinalError, CodedError):
+        assert isinstance(kind("x"), exceptions.ClientAuthenticationError)
+    assert codes == [5]
+
+
 def test_class_is_derived_once_and_never_from_a_derived_one() -> None:
     first = add_azure_base(aiomsi.TokenRefusedError, no_identity=False)
     assert add_azure_base(first, no_identity=False) is first
     both = add_azure_base(first, no_identity=True)
-    assert both.__bases__[0] is aiomsi.TokenRefusedError
+    assert both.__bases__[1] is aiomsi.TokenRefusedError
     assert get_public_class(both) is aiomsi.TokenRefusedError
 
 

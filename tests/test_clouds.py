@@ -5,7 +5,14 @@ import pickle
 import pytest
 
 from aiomsi import CHINA, PUBLIC, US_GOVERNMENT, Cloud, ConfigurationError
-from aiomsi._clouds import RESOURCE_MANAGER_VARIABLE, cloud_from, is_loopback, resource_of
+from aiomsi._clouds import (
+    RESOURCE_MANAGER_VARIABLE,
+    cloud_from,
+    is_host,
+    is_loopback,
+    resource_of,
+    split_endpoint,
+)
 
 AUDIENCE = "https://management.azure.com/"
 
@@ -20,6 +27,18 @@ def test_known_cloud_sends_tokens_to_its_arm_only(cloud: Cloud) -> None:
     for other in others:
         assert not cloud.is_resource_manager(other.resource_manager)
     assert cloud.audience.endswith("/")
+
+
+@pytest.mark.parametrize("host", ["h", "a.example.", "127.0.0.1", "::1", "1.a", "a" * 63])
+def test_host_that_clients_accept_is_one(host: str) -> None:
+    assert is_host(host)
+
+
+@pytest.mark.parametrize("host", ["", ".", "a..b", ".a", "a" * 64, "127.1", "1.2.3.4.5", "256.1.1"])
+def test_host_that_no_client_accepts_is_none(host: str) -> None:
+    assert not is_host(host)
+    with pytest.raises(ConfigurationError, match="must look like"):
+        split_endpoint(f"https://{host}", "X")
 
 
 def test_an_arm_on_loopback_has_no_regional_hosts() -> None:

@@ -43,6 +43,18 @@ class AzureErrorAttributes(Exception):  # noqa: N818 (a part of errors, never ra
         return str(self)
 
 
+class _Derived:
+    """The first base of derived classes: it keeps a user's `__init_subclass__` from a second run.
+
+    That may require arguments, forbid subclasses, or register the class.
+    """
+
+    __slots__ = ()
+
+    def __init_subclass__(cls) -> None:
+        """Do nothing."""
+
+
 def get_public_class(cls: Any) -> Any:
     """Return the class that `add_azure_base` derived this one from, or the class itself."""
     return vars(cls).get(_PUBLIC, cls)
@@ -80,4 +92,5 @@ def is_no_identity(error: object) -> bool:
 @lru_cache(maxsize=64)
 def _derive(cls: Any, base: Any) -> Any:
     names = {"__module__": cls.__module__, "__qualname__": cls.__qualname__, "__doc__": cls.__doc__}
-    return type(cls)(cls.__name__, (cls, AzureErrorAttributes, base), {**names, _PUBLIC: cls})
+    bases = (_Derived, cls, AzureErrorAttributes, base)
+    return type(cls)(cls.__name__, bases, {**names, _PUBLIC: cls})

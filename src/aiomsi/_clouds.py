@@ -32,6 +32,19 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def is_host(host: str) -> bool:
+    """Return whether a host is one that name services and clients accept.
+
+    The encoding of other names fails inside of the client, at each request.
+    """
+    if host.replace(".", "").isdecimal():
+        try:
+            ip_address(host)
+        except ValueError:
+            return False
+    return all(0 < len(label) < 64 for label in host.removesuffix(".").split("."))
+
+
 def masked_url(url: str) -> str:
     """Return a URL for a message, without user, password and query."""
     scheme, separator, rest = url.partition("://")
@@ -43,10 +56,10 @@ def masked_url(url: str) -> str:
 
 
 def _split(url: str) -> SplitResult | None:
-    """Split a URL; return None if it has no host, or an impossible port."""
+    """Split a URL; return None if it has no host, or an impossible host or port."""
     try:
         parts = urlsplit(url)
-        return parts if parts.hostname and parts.port != 0 else None
+        return parts if is_host(parts.hostname or "") and parts.port != 0 else None
     except ValueError:
         return None
 

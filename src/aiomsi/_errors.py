@@ -134,8 +134,9 @@ class CredentialError(AiomsiError):
 
     no_identity: bool = False
 
-    def __new__(cls, *args: Any, no_identity: bool = False, **_options: Any) -> Self:
-        kind: type[Self] = add_azure_base(cls, no_identity=no_identity or cls.no_identity)
+    def __new__(cls, *args: Any, no_identity: bool | None = None, **_options: Any) -> Self:
+        absent = cls.no_identity if no_identity is None else no_identity
+        kind: type[Self] = add_azure_base(cls, no_identity=absent)
         return super().__new__(kind, *args)
 
     def __init__(
@@ -152,7 +153,7 @@ class CredentialError(AiomsiError):
         elapsed: float = 0.0,
         retry_after: float | None = None,
         request_id: str | None = None,
-        no_identity: bool = False,
+        no_identity: bool | None = None,
     ) -> None:
         super().__init__(summary, help=help)
         self.host = host
@@ -164,8 +165,8 @@ class CredentialError(AiomsiError):
         self.elapsed = elapsed
         self.retry_after = retry_after
         self.request_id = request_id
-        if no_identity:
-            self.no_identity = True
+        if no_identity is not None:
+            self.no_identity = no_identity
 
 
 class HostUnreachableError(CredentialError):

@@ -29,6 +29,7 @@ from loops import LOOPS, until
 import aiomsi
 from aiomsi import (
     AccessToken,
+    AccessTokenInfo,
     Clock,
     CredentialClosedError,
     ManagedIdentityCredential,
@@ -86,7 +87,7 @@ SOON = 0.001
 WHILE = 20.0
 """A wait that a busy machine does not outlast; clocks of the scenarios sleep for less."""
 """As good as at once; but a task that sleeps for so long is suspended."""
-TOLD = CredentialClosedError, AccessToken
+TOLD = CredentialClosedError, AccessToken, AccessTokenInfo
 """Results of a call whose credential is closed.
 
 A token only if its flight is lost at that moment, and the call starts another."""
@@ -142,7 +143,7 @@ class Stage:
     def call(self, call: Coroutine[Any, Any, object], *may_end: type) -> asyncio.Task[Any]:
         """Start a call, which ends in a token or as `may_end` says, unless it is cancelled."""
         task = asyncio.ensure_future(call)
-        self.calls.append((task, may_end or (AccessToken,)))
+        self.calls.append((task, may_end or (AccessToken, AccessTokenInfo)))
         return task
 
     def prepare(self, loop: asyncio.AbstractEventLoop) -> None:

@@ -291,6 +291,21 @@ def test_other_certificate_gets_no_header(fabric: Place, monkeypatch: pytest.Mon
     assert isinstance(error, HostUnreachableError)
     assert "certificate" in str(error)
     assert fabric.server.connections == 0
+    assert not error.no_identity
+
+
+@pytest.mark.parametrize("place", ["Service Fabric", "workload identity"], indirect=True)
+def test_scheme_in_capitals_has_the_same_trust(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "IDENTITY_ENDPOINT" if place.kind == "Service Fabric" else "AZURE_AUTHORITY_HOST"
+    monkeypatch.setenv(name, place.variables[name].replace("https:", "HTTPS:"))
+    assert ask().token == TOKEN
+    monkeypatch.setenv("IDENTITY_SERVER_THUMBPRINT", "0" * 40)
+    monkeypatch.setenv("SSL_CERT_FILE", Certificate.make().write(place.files / "other.pem"))
+    with pytest.raises(HostUnreachableError, match="certificate"):
+        ask(share=False)
+    assert place.count_marks() == 1
 
 
 @pytest.mark.parametrize("name", ["authority", "host"])
@@ -461,6 +476,15 @@ def test_answer_that_repeats_the_request_shows_no_secret(place: Place, status: i
     ):
         place.server.respond = respond
         fail(place)
+
+
+@pytest.mark.parametrize("place", ["App Service"], indirect=True)
+def test_token_in_the_header_with_an_id_is_masked(place: Place) -> None:
+    token = "eyJhbGciOiJSUzI1NiJ9.opaque.signature"
+    place.said = reply(400, b"{}", x_ms_request_id=f"id {token} {'x' * 100}")
+    error = fail(place)
+    assert (error.request_id or "").startswith("id *** xxx")
+    assert len(error.request_id or "") == 60
 
 
 @pytest.mark.parametrize("place", ["App Service", "Azure Arc"], indirect=True)

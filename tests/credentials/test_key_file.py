@@ -129,19 +129,44 @@ def test_link_that_replaces_the_file_is_not_followed(
     assert "OSError" in refused(keys / "1.key", keys)
 
 
+@linux
+def test_link_that_replaces_a_folder_is_not_followed(
+    keys: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder is replaced after its path was resolved."""
+    folder = keys / "a" / "b"
+    folder.mkdir(parents=True)
+    (folder / "other.key").write_bytes(KEY)
+    before = count_descriptors()
+    assert read_checked(wanted(folder / "other.key", keys, ".key")) == KEY
+    find = key_file._find_defect
+
+    def replace(*arguments: str) -> str | None:
+        folder.rename(tmp_path / "moved")
+        folder.symlink_to(tmp_path)
+        return find(*arguments)
+
+    monkeypatch.setattr(key_file, "_find_defect", replace)
+    assert "NotADirectoryError" in refused(folder / "other.key", keys)
+    assert count_descriptors() == before
+
+
 @posix
+@pytest.mark.parametrize("walks", [True, False])
 def test_pipe_that_replaces_the_file_blocks_nothing(
-    keys: Path, monkeypatch: pytest.MonkeyPatch
+    keys: Path, monkeypatch: pytest.MonkeyPatch, walks: bool
 ) -> None:
     """The file is replaced between its check and its opening."""
     path, opened = keys / "1.key", os.open
 
-    def replace(name: str, flags: int) -> int:
-        path.unlink()
-        os.mkfifo(path)
-        return opened(name, flags)
+    def replace(name: str, flags: int, *, dir_fd: int | None = None) -> int:
+        if str(name).endswith("1.key"):
+            path.unlink()
+            os.mkfifo(path)
+        return opened(name, flags, dir_fd=dir_fd)
 
     monkeypatch.setattr(os, "open", replace)
+    monkeypatch.setattr(os, "supports_dir_fd", {replace} if walks else set())
     assert "not a regular file" in refused(path, keys)
 
 

@@ -173,6 +173,7 @@ def test_other_server_is_named_by_its_response() -> None:
         ({"IDENTITY_ENDPOINT": "http://h:0/t"}, "IDENTITY_ENDPOINT must look like"),
         ({"IDENTITY_ENDPOINT": "http://[h/t"}, "IDENTITY_ENDPOINT must look like"),
         ({"IDENTITY_ENDPOINT": "http://h/a b"}, "IDENTITY_ENDPOINT must look like"),
+        ({"IDENTITY_ENDPOINT": "http://a..b/t"}, "IDENTITY_ENDPOINT must look like"),
         ({"IDENTITY_HEADER": ""}, "IDENTITY_HEADER is not set"),
         ({"IDENTITY_HEADER": "  "}, "IDENTITY_HEADER is empty"),
         ({"IDENTITY_HEADER": "pa55\r\nHost: x"}, "IDENTITY_HEADER has a character that no header"),

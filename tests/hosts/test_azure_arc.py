@@ -201,6 +201,13 @@ def test_401_without_a_challenge_is_refused() -> None:
     assert "without WWW-Authenticate" in found.message
 
 
+def test_401_for_the_key_shows_the_agents_text() -> None:
+    body = {"error": "unauthorized", "error_description": "The key has expired"}
+    found = arc().parse(says(401, body))
+    assert isinstance(found, TokenError)
+    assert (found.code, "The key has expired" in found.message) == ("unauthorized", True)
+
+
 def test_answer_for_the_system_identity_is_a_grant() -> None:
     grant = arc().parse(says(body={**GRANT, "client_id": GUID}))
     assert isinstance(grant, TokenResponse)

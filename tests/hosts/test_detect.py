@@ -83,6 +83,11 @@ def test_environment_chooses_the_kind_of_host(
         ("win32", {}, r"C:\Program Files\AzureConnectedMachineAgent\himds.exe"),
         (
             "win32",
+            {"ProgramFiles": ""},
+            r"C:\Program Files\AzureConnectedMachineAgent\himds.exe",
+        ),
+        (
+            "win32",
             {"ProgramFiles": r"D:\Programs"},
             r"D:\Programs\AzureConnectedMachineAgent\himds.exe",
         ),

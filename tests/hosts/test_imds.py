@@ -1,6 +1,8 @@
 """Requests to IMDS, and the parsing of its responses."""
 
 import json
+from email.utils import formatdate
+from typing import Any
 
 import attrs
 import pytest
@@ -418,6 +420,8 @@ def test_another_identitys_token_is_refused() -> None:
     assert not other.passing
     assert isinstance(host.parse(answer(200, GOOD)), TokenResponse)
     assert isinstance(host.parse(answer(200, b"x")), TokenError)
+    for wrong_type in (5, [GUID], True):
+        assert isinstance(host.parse(answer(200, {**GOOD, "client_id": wrong_type})), TokenError)
 
 
 @pytest.mark.parametrize(
@@ -543,6 +547,18 @@ def test_what_is_no_date_is_none(value: str | None) -> None:
 )
 def test_retry_after_is_a_number_or_a_date(value: str, wait: float | None) -> None:
     assert parse_retry_after({"Retry-After": value}, 1_000.0) == wait
+
+
+@pytest.mark.parametrize("now", [0.0, 1_000.0, 9_000.0])
+def test_date_to_retry_after_counts_from_the_hosts_clock(now: float) -> None:
+    sent, retry = (formatdate(1_000.0 + later, usegmt=True) for later in (0, 30))
+    assert parse_retry_after({"Retry-After": retry, "Date": sent}, now) == 30.0
+    assert parse_retry_after({"Retry-After": retry, "Date": "soon"}, 1_010.0) == 20.0
+
+
+@pytest.mark.parametrize("value", [[1], {}, b"Wed, 21 Oct 2015 07:28:00 GMT"])
+def test_retry_after_of_another_type_is_none(value: Any) -> None:
+    assert parse_retry_after({"Retry-After": value}, 0.0) is None
 
 
 def test_without_retry_after_nothing_is_asked() -> None:

@@ -68,9 +68,9 @@ MUTANTS = (
         ),
         Change(
             "_tokens/slot",
-            "return failure.exception(max(0.0, retry_at - self.clock.monotonic()))",
+            "return self._complete(failure.exception(max(0.0, retry_at - self.clock.monotonic())))",
             "error = failure.exception(max(0.0, retry_at - self.clock.monotonic()))\n"
-            "        return _errors.setdefault(id(failure), error)",
+            "        return _errors.setdefault(id(failure), self._complete(error))",
         ),
     ),
     Mutant(
@@ -297,14 +297,8 @@ MUTANTS = (
         "take a task that a fetch has started for the fetch itself",
         Change(
             "_tokens/flight",
-            """
-    return (
-        flights if any(own is task or _awaits(own, task) for own in list(flights[-1].own)) else ()
-    )
-""",
-            """
-    return flights
-""",
+            "    if any(own is task or _awaits(own, task) for own in list(flights[-1].own)):\n",
+            "    if True:\n",
         ),
     ),
     Mutant(
@@ -347,7 +341,7 @@ MUTANTS = (
     ),
     Mutant(
         "send the request before the Retry-After is over",
-        Change("_tokens/host_backoff", "delay = self.retry_at - now", "delay = 0.0"),
+        Change("_tokens/host_backoff", "delay = max(0.0, self.retry_at - now)", "delay = 0.0"),
     ),
     Mutant(
         "send requests without taking turns",

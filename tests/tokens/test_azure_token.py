@@ -6,6 +6,7 @@ import pickle
 import sys
 import traceback
 import types
+from importlib.machinery import ModuleSpec
 from typing import Any
 
 import attrs
@@ -138,6 +139,18 @@ def test_module_that_is_half_imported_gives_our_class(
     token = make()
     assert token.to_azure_core() is token
     assert token.azure == (None, None)
+
+
+def test_module_without_its_second_class_yet_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    half: Any = types.ModuleType(NAME)
+    half.AccessToken, half.__spec__ = azure.AccessToken, ModuleSpec(NAME, None)
+    half.__spec__._initializing = True
+    monkeypatch.setitem(sys.modules, NAME, half)
+    token = make()
+    assert token.to_azure_core() is token
+    half.AccessTokenInfo, half.__spec__._initializing = azure.AccessTokenInfo, False
+    info: Any = token.to_azure_core()._info
+    assert isinstance(info, azure.AccessTokenInfo)
 
 
 def test_token_and_its_forms_are_freed_without_the_collector() -> None:

@@ -16,6 +16,8 @@ from aiomsi._util.foreign import without_secrets
 from aiomsi._util.secret import SecretBytes
 
 _ANY_LINK = OPEN_FLAGS & ~getattr(os, "O_NOFOLLOW", 0)
+# With O_PATH a directory need not be readable, as for any other access to its files.
+_FOLDER = OPEN_FLAGS | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_PATH", 0)
 _MISSING = "The file does not exist: check the installation, and the variable that names the file"
 
 
@@ -31,7 +33,8 @@ async def read_file(wanted: FileRequest) -> SecretBytes | TokenError:
 def read_checked(wanted: FileRequest) -> SecretBytes | TokenError:
     """Return the content of a file of at most `most_bytes`, or the error.
 
-    A file in a `directory` is opened by its resolved path, whose last part must then be no link.
+    A file in a `directory` is opened by its resolved path, whose parts below the directory must
+    then be no links.
     """
     try:
         path = wanted.path
@@ -42,14 +45,32 @@ def read_checked(wanted: FileRequest) -> SecretBytes | TokenError:
         # A device or pipe is not opened at all, because opening alone may change its state.
         if not stat.S_ISREG(Path(path).stat().st_mode):
             return _refuse(wanted, "is not a regular file")
-        links = _ANY_LINK if wanted.directory is None else OPEN_FLAGS
-        file = os.open(path, os.O_RDONLY | links)
+        file = _open(path, wanted.directory)
         try:
             return _read(file, wanted)
         finally:
             os.close(file)
     except (OSError, ValueError) as error:
         return _describe_error(wanted, error)
+
+
+def _open(path: str, directory: str | None) -> int:
+    if directory is None:
+        return os.open(path, os.O_RDONLY | _ANY_LINK)
+    if os.open not in os.supports_dir_fd:
+        return os.open(path, os.O_RDONLY | OPEN_FLAGS)
+    # A folder that is replaced by a link after the check is not followed.
+    where = os.path.realpath(directory)
+    *folders, name = Path(path).relative_to(where).parts
+    folder = os.open(where, os.O_RDONLY | _FOLDER)
+    try:
+        for part in folders:
+            inner = os.open(part, os.O_RDONLY | _FOLDER, dir_fd=folder)
+            os.close(folder)
+            folder = inner
+        return os.open(name, os.O_RDONLY | OPEN_FLAGS, dir_fd=folder)
+    finally:
+        os.close(folder)
 
 
 def _read(file: int, wanted: FileRequest) -> SecretBytes | TokenError:

@@ -19,6 +19,7 @@ from aiomsi._hosts.base import (
     TokenError,
     TokenHttpResponse,
     TokenRequest,
+    read_error,
     read_object,
 )
 from aiomsi._hosts.endpoint import EndpointHost, add_query, check_endpoint
@@ -153,7 +154,9 @@ class AzureArc(EndpointHost):
     def _read_challenge(self, response: TokenHttpResponse) -> TokenError | FileRequest:
         header = response.headers.get("WWW-Authenticate")
         if header is None:
-            return TokenError("a 401 without WWW-Authenticate names no key file", help=_NOT_AGENT)
+            code, text = read_error(read_object(response.body), response.body)
+            said = f"a 401 without WWW-Authenticate names no key file, and says: {text}"
+            return TokenError(said, code, help=_NOT_AGENT)
         found = _CHALLENGE.fullmatch(header)
         path = "" if found is None else (found[1] or found[2]).strip()
         if not path or not path.isprintable():

@@ -16,7 +16,7 @@ from aiomsi._util.secret import Secret, SecretBytes, read_secret
 
 _MOST_TEXT = 300
 _ABSENT = re.compile(r"\bidentity not found|\bno (?:[\w ]+ )?identity found", re.IGNORECASE)
-"""The words of IMDS and Arc, and those of App Service."""
+"""The error texts for an identity that is not assigned: of IMDS and Arc, and of App Service."""
 _MAX_QUOTED = 60
 _DOUBTFUL_LIFE = 600.0
 """If less life is left by this machine's clock, the `Date` of the response is compared."""
@@ -194,11 +194,16 @@ def read_object(body: bytes) -> dict[str, Any] | None:
 
 
 def parse_retry_after(headers: Mapping[str, str], now: float) -> float | None:
-    """Return the delay of a `Retry-After` header in seconds, from a number or an HTTP date."""
+    """Return the delay of a `Retry-After` header in seconds, from a number or an HTTP date.
+
+    A date counts from the `Date` of the response, or without one from `now`, because this machine's
+    clock may differ from the host's.
+    """
     value = headers.get("Retry-After")
     number = parse_number(value)
     if number is None and (moment := parse_http_date(value)) is not None:
-        number = moment - now
+        sent = parse_http_date(headers.get("Date"))
+        number = moment - (now if sent is None else sent)
     return None if number is None else max(0.0, number)
 
 
@@ -232,7 +237,8 @@ def read_token_response(
         life=life,
         expires_on=None if expires_on is None else int(expires_on),
         refresh_in=None if refresh_in is None else parse_number(refresh_in),
-        client_id=client_id if isinstance(client_id, str) and client_id else None,
+        # Of another type it is no GUID, and so no id that was asked for.
+        client_id=str(client_id)[:_MAX_QUOTED] if client_id else None,
     )
 
 
@@ -306,6 +312,12 @@ def read_request_id(document: Mapping[str, Any] | None) -> str | None:
     document = inner if isinstance(inner, dict) else document
     found = document.get("correlationId") or document.get("CorrelationId")
     return without_secrets(found)[:_MAX_QUOTED] if isinstance(found, str) else None
+
+
+def read_request_id_header(headers: Mapping[str, str]) -> str | None:
+    """Return the id of the request in the headers of a response, None without one."""
+    found = headers.get("x-ms-request-id")
+    return None if found is None else without_secrets(found)[:_MAX_QUOTED]
 
 
 def read_error(document: Mapping[str, Any] | None, body: bytes) -> tuple[str | None, str]:

@@ -1,7 +1,7 @@
 """The parts that hosts other than IMDS have in common: variables, requests, and responses.
 
-App Service, Azure Machine Learning and Cloud Shell differ in their requests, in the ids that they
-accept, and in the remedies of their errors. `EndpointHost` has the rest.
+Hosts differ in their requests, in the ids that they accept, and in the remedies of their errors.
+`EndpointHost` has the rest.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 import attrs
 
-from aiomsi._clouds import masked_url
+from aiomsi._clouds import is_host, masked_url
 from aiomsi._errors import ConfigurationError
 from aiomsi._hosts.base import (
     FileRequest,
@@ -154,7 +154,7 @@ def check_endpoint(url: str, variable: str, *, https: bool = False) -> str:
     """
     try:
         parts = urlsplit(url)
-        well_formed = bool(parts.hostname) and parts.port != 0 and parts.username is None
+        well_formed = is_host(parts.hostname or "") and parts.port != 0 and parts.username is None
     except ValueError:
         well_formed = False
     schemes = ("https",) if https else ("http", "https")
@@ -164,11 +164,9 @@ def check_endpoint(url: str, variable: str, *, https: bool = False) -> str:
         or not url.lower().startswith(tuple(f"{scheme}://" for scheme in schemes))
     ):
         form = " or ".join(f"'{scheme}://host[:port]/path'" for scheme in schemes)
-        msg = f"{variable} must look like {form} and is {masked_url(url)!r}"
-        if not url:
-            msg = f"{variable} must look like {form} and is not set"
-            raise ConfigurationError(msg)
-        raise ConfigurationError(msg, help=f"Correct {variable}, or unset it")
+        found = repr(masked_url(url)) if url else "not set"
+        msg = f"{variable} must look like {form} and is {found}"
+        raise ConfigurationError(msg, help=f"Correct {variable}, or unset it" if url else "")
     return url
 
 

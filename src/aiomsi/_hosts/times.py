@@ -22,9 +22,10 @@ def parse_number(value: object) -> float | None:
     return number if abs(number) < 1e11 else None
 
 
-def parse_http_date(value: str | None) -> float | None:
+def parse_http_date(value: object) -> float | None:
     """Return an HTTP date, by default in UTC, as seconds since the epoch; None if malformed."""
-    if not value:
+    # The headers of another library's error may hold objects of any class.
+    if not isinstance(value, str) or not value:
         return None
     try:
         date = parsedate_to_datetime(value)

@@ -95,8 +95,10 @@ class Token(AccessToken, AccessTokenInfo):
         """
         module = sys.modules.get(CREDENTIALS)
         base = getattr(module, "AccessToken", None)
-        if base is None:
-            # The module is removed, or another thread is importing it.
+        # While another thread imports the module, it may lack `AccessTokenInfo`, which would be
+        # missed until the next token.
+        is_partial = getattr(getattr(module, "__spec__", None), "_initializing", False)
+        if base is None or is_partial:
             return self
         with late_import:
             from aiomsi._tokens.azure_token import make_access_token

@@ -133,7 +133,7 @@ def test_long_and_short_lanes_take_turns() -> None:
         assert lane.turns is None
         turns.add(lane, is_long=lane is lanes["long"])
     assert order == ["long", "a", "long", "b", "long", "c"]
-    assert turns
+    assert int(turns.count) == 4
 
 
 def test_only_long_or_only_short_lanes_take_all_turns() -> None:
@@ -158,11 +158,10 @@ def test_lane_is_removed_out_of_its_turn() -> None:
 
 def test_group_takes_bulk_after_a_run_of_urgent_lanes() -> None:
     group = Group()
-    assert not group.ready
     urgent, bulk = make_lane("urgent"), make_lane("bulk")
     group.urgent.add(urgent, is_long=False)
     group.bulk.add(bulk, is_long=False)
-    assert group.ready == 2
+    assert int(group.ready) == 2
     order = []
     for _ in range(6):
         lane = group.pop(2)
