@@ -114,7 +114,7 @@ class ExpressionParser:
         token = self._token
         if token.kind != "number" or not token.text.isdecimal():
             raise self._fail()
-        number = self._read_number(token.text)
+        number = int(token.text[:40])
         if number != wrap(number):
             raise self._fail()
         self._next()
